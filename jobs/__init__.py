@@ -1,0 +1,1 @@
+"""What a scheduler or a person starts: the nightly run, the backfill, the pages and the command line."""

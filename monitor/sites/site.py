@@ -1,0 +1,69 @@
+"""A site: where it is, since when, what was done there and what was promised."""
+
+import math
+from dataclasses import dataclass, field
+from datetime import date
+
+from shapely.geometry.base import BaseGeometry
+
+INTERVENTIONS = ("assisted_regeneration", "planting", "erosion_control", "tending")
+BIOMES = (
+    "desert_steppe", "sandy", "hexi", "loess", "steppe", "north_mountain", "karst", "southwest_mountain", "alpine",
+)  # fmt: skip
+SUBTYPES = ("enclosure", "shrub", "tree", "reseeding", "slope", "gully", "checkerboard")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The promised uplift of vegetation cover over the counterfactual, as a curve in time.
+
+    ``g(tau) = A (1 - exp(-k max(tau - L, 0)))`` with tau in years since the start.
+    """
+
+    A: float
+    """Uplift at maturity; 0 for an intervention that promises none (tending). [cover fraction]"""
+    k: float
+    """Rate of approach. [1/year]"""
+    L: float
+    """Lag before growth can be seen from above. [year]"""
+    too_early_years: float
+    """Years after the start before which no verdict of failure is given. [year]"""
+
+    def uplift(self, years: float) -> float:
+        """Promised uplift so many years after the start. [cover fraction]"""
+        return self.A * -math.expm1(-self.k * max(years - self.L, 0.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One piece of ground under restoration, as the registry describes it."""
+
+    id: str
+    """Unique in the registry, NFC-normalised; may be Chinese."""
+    name: str
+    geometry: BaseGeometry = field(repr=False)
+    """Polygon or MultiPolygon, longitude and latitude (EPSG:4326)."""
+    start: date
+    """First day of the intervention."""
+    intervention: str
+    """One of :data:`INTERVENTIONS`."""
+    biome: str
+    """One of :data:`BIOMES`."""
+    plan: Plan
+    """From the registry where given there, else by intervention, biome and subtype."""
+    hectares: float
+    """Geodesic area. [ha]"""
+    subtype: str | None = None
+    """One of :data:`SUBTYPES`, or None."""
+    province: str | None = None
+    programme_year: int | None = None
+    partner: str | None = None
+    slope_degrees: float | None = None
+    """Mean slope of the ground, where it is known. [degree]"""
+    manager_name: str | None = None
+    manager_language: str = "en"
+    """``zh`` or ``en``."""
+    manager_channel: str | None = None
+    """Where alerts go; None: to a file under ``messages/``."""
+    version: str = ""
+    """Hash of everything above: an edited site is a new version."""

@@ -1,0 +1,89 @@
+"""The verdict on one site on one date, with its evidence beside it, and the series it is drawn from."""
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+import numpy as np
+
+
+class Status(StrEnum):
+    """What is most likely true."""
+
+    INSUFFICIENT_DATA = "insufficient_data"
+    TOO_EARLY = "too_early"
+    ON_TRACK = "on_track"
+    LAGGING = "lagging"
+    FAILING = "failing"
+    DISTURBED = "disturbed"
+    RECOVERED = "recovered"
+
+
+class AlertLevel(StrEnum):
+    """What a person is told."""
+
+    NONE = "none"
+    WATCH = "watch"
+    RED = "red"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """A site and its control through time, one entry an acquisition, ascending by date.
+
+    All arrays have shape (n,); NaN means not seen.
+    """
+
+    dates: np.ndarray
+    """datetime64[D], strictly ascending."""
+    cover: np.ndarray
+    """Mean vegetation cover of the site. [1]"""
+    control: np.ndarray
+    """Mean vegetation cover of the control units in the same scene. [1]"""
+    control_2: np.ndarray | None = None
+    """The same for the second ring of units, where there is one. [1]"""
+    clear: np.ndarray | None = None
+    """Share of the site that was seen; None: take every row as seen. [1]"""
+    second: np.ndarray | None = None
+    """A second, independent index of the site minus that of its control (NDMI or NBR), to confirm a disturbance. [1]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """The verdict on one site on one date."""
+
+    site: str
+    as_of: date
+    last_observed: date | None
+    """Date of the last accepted scene."""
+    status: Status
+    probability: float | None
+    """Of the band that `status` names. [1]"""
+    alert: AlertLevel
+    alert_rule: str | None
+    """``failure``, ``disturbance`` or ``erosion``; None without an alert."""
+    theta: float | None
+    """Share of the expected uplift achieved. [1]"""
+    theta_low: float | None
+    theta_high: float | None
+    uplift: float | None
+    """Cover over the counterfactual now. [cover fraction]"""
+    uplift_low: float | None
+    uplift_high: float | None
+    expected: float | None
+    """Uplift that the plan expected by now. [cover fraction]"""
+    cover: float | None
+    """Mean over the current growing season, the last one out of season. [cover fraction]"""
+    control_cover: float | None
+    e_failure: float | None
+    """Highest evidence of this episode against "at least half the plan", capped at 1e12."""
+    n_scenes: int
+    """Accepted scenes in all."""
+    n_pre: int
+    """Accepted scenes before the start."""
+    reasons: tuple[str, ...]
+    """Codes of :mod:`monitor.verdict.reasons`."""
+    hectares: float | None
+    """Geodesic area of the site. [ha]"""
+    hectares_failing: float | None
+    """Area of it that is failing; None where it can not be told. [ha]"""
