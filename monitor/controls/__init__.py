@@ -1,0 +1,1 @@
+"""Matched comparison ground."""

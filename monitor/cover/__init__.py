@@ -1,0 +1,1 @@
+"""Vegetation indices and vegetation cover."""

@@ -1,0 +1,1 @@
+"""The masked observation cube of a site, and the store that keeps it."""

@@ -1,0 +1,1 @@
+"""Sources of imagery, and what they offer."""

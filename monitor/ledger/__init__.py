@@ -1,0 +1,1 @@
+"""What the monitor remembers about sites, runs, series, assessments and alerts."""

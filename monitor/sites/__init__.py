@@ -1,0 +1,1 @@
+"""Read, check, repair and version the registry of sites."""

@@ -1,0 +1,1 @@
+"""Trends of whole maps."""

@@ -1,0 +1,117 @@
+"""The fixed grid of a site: one GeoBox, decided once, that every scene is kept on."""
+
+import math
+from typing import Any
+
+import numpy as np
+import rasterio.features
+from affine import Affine
+from odc.geo import CRS, Geometry
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import transform
+
+MARGIN = 80.0
+"""Ground kept around a site, so that a cloud just outside can be dilated into it. Eight Sentinel-2 pixels, two more
+than the dilation of :mod:`monitor.cube.masks` reaches. [m]"""
+
+RESOLUTION = 10.0
+"""Pixel of the finest bands used. [m]"""
+
+
+def utm(geometry: BaseGeometry) -> CRS:
+    """UTM zone (WGS 84) of the centroid of a geometry given in longitude and latitude."""
+    point = geometry.centroid
+    zone = min(60, int((point.x + 180.0) // 6.0) + 1)
+    return CRS(f"EPSG:{(32600 if point.y >= 0 else 32700) + zone}")
+
+
+def site_grid(
+    geometry: BaseGeometry,
+    *,
+    crs: CRS | None = None,
+    resolution: float = RESOLUTION,
+    anchor: tuple[float, float] = (0.0, 0.0),
+    margin: float = MARGIN,
+) -> GeoBox:
+    """Smallest grid with whole pixels that holds a geometry and a margin around it.
+
+    Parameters
+    ----------
+    geometry : shapely geometry
+        Longitude and latitude (EPSG:4326). [degree]
+    crs : CRS, optional
+        Projected system of the grid; default: the UTM zone of the centroid.
+    resolution : float
+        Side of a pixel. [m]
+    anchor : tuple of float
+        Any corner of the lattice of pixels, x and y. [m]
+    margin : float
+        Ground kept on all sides. [m]
+    """
+    crs = crs or utm(geometry)
+    left, bottom, right, top = projected(geometry, crs).bounds
+    x0 = anchor[0] + math.floor((left - margin - anchor[0]) / resolution) * resolution
+    y1 = anchor[1] + math.ceil((top + margin - anchor[1]) / resolution) * resolution
+    width = math.ceil((right + margin - x0) / resolution)
+    height = math.ceil((y1 - bottom + margin) / resolution)
+    return GeoBox((height, width), Affine(resolution, 0.0, x0, 0.0, -resolution, y1), crs)
+
+
+def projected(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
+    """The same geometry, from longitude and latitude to a projected system."""
+    move = Transformer.from_crs("EPSG:4326", crs.proj, always_xy=True).transform
+    return transform(move, geometry)
+
+
+def inside(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
+    """Pixels of a grid whose centre lies inside a geometry.
+
+    Parameters
+    ----------
+    geometry : shapely geometry
+        Longitude and latitude. [degree]
+    grid : GeoBox
+        Shape (y, x).
+
+    Returns
+    -------
+    (y, x) bool array
+    """
+    shape = projected(geometry, grid.crs)
+    return rasterio.features.geometry_mask([shape], grid.shape, grid.affine, invert=True)
+
+
+def outline(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
+    """Outline of a geometry in pixels of a grid.
+
+    Returns
+    -------
+    (n, 2) float array
+        Column and row of each vertex, 0 at the upper left corner; rings separated by a row of NaN. [pixel]
+    """
+    shape = projected(geometry, grid.crs)
+    polygons = getattr(shape, "geoms", [shape])
+    rings = [ring for polygon in polygons for ring in (polygon.exterior, *polygon.interiors)]
+    parts: list[np.ndarray] = []
+    for ring in rings:
+        x, y = np.asarray(ring.coords)[:, :2].T
+        column, row = ~grid.affine * (x, y)
+        parts += [np.column_stack([column, row]), np.full((1, 2), np.nan)]
+    return np.concatenate(parts[:-1])
+
+
+def grid_to_json(grid: GeoBox) -> dict[str, Any]:
+    """A grid as plain values, for the store."""
+    return {"crs": str(grid.crs), "transform": list(grid.affine)[:6], "shape": list(grid.shape)}
+
+
+def grid_from_json(stored: dict[str, Any]) -> GeoBox:
+    """The grid written by :func:`grid_to_json`."""
+    return GeoBox(tuple(stored["shape"]), Affine(*stored["transform"]), stored["crs"])
+
+
+def lonlat(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
+    """The same geometry, from a projected system to longitude and latitude."""
+    return Geometry(geometry, crs=crs).to_crs("EPSG:4326", resolution=math.inf).geom

@@ -1,0 +1,303 @@
+"""What is kept of a site's scenes: one icechunk repository a site, pixels and scene ledger in one commit.
+
+A scene fills one slot along the first dimension of three arrays, in order of arrival:
+
+- ``pixels`` (slot, layer, y, x) uint16: the bands as delivered, the quality layer, and ``clear``;
+- ``units`` (slot, unit, measure) float32: means over the clear pixels of each control unit;
+- ``scenes`` (slot, byte) uint8: the ledger, one JSON record a scene.
+
+A night therefore writes one small chunk to each, whatever the length of the history. A newer
+processing baseline takes the slot of the older one, in a new snapshot; the older snapshot keeps it.
+Readers see scenes in order of acquisition, never of arrival.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import dask.array as da
+import icechunk
+import numpy as np
+import pandas as pd
+import xarray as xr
+import zarr
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+
+from monitor.cube.grid import grid_from_json, grid_to_json
+from monitor.errors import BadData, StoreBroken
+from monitor.imagery import bands
+from monitor.imagery.source import Scene
+
+LAYERS: Final = (*bands.OBSERVED, "quality", "clear")
+"""Order along ``layer``."""
+
+RECORD_BYTES: Final = 4096
+"""Room for the record of a scene, filled up with blanks: fixed, so that a record is written in place."""
+
+TILE: Final = 512
+"""Longest side of a chunk: a provider's own block. [pixel]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What the ledger knows of one stored scene: the scene, how it was judged, and the means drawn from it."""
+
+    scene: str
+    acquisition: str
+    time: str
+    """ISO 8601, UTC."""
+    sensor: str
+    baseline: str
+    source: str
+    scale: float
+    offset: float
+    quality: str
+    accepted: bool
+    reason: str
+    """Empty for an accepted scene."""
+    clear_fraction: float
+    """Share of the site that was seen. [1]"""
+    n_pixels: int
+    """Pixels of the site that were seen."""
+    measures: dict[str, float | None]
+    """Means over the clear pixels of the site, by name; None: not told."""
+    digest: str
+    """SHA-256 of the pixels and unit means."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One scene on its way into the store."""
+
+    record: Record
+    pixels: np.ndarray
+    """(layer, y, x) uint16."""
+    units: np.ndarray
+    """(unit, measure) float32, NaN where a unit was not seen."""
+
+
+def record_of(scene: Scene, **judged: Any) -> Record:
+    """Record of a scene and of what was found on it (see :class:`Record`)."""
+    return Record(
+        scene=scene.id,
+        acquisition=scene.acquisition,
+        time=scene.time.isoformat(),
+        sensor=scene.sensor,
+        baseline=scene.baseline,
+        source=scene.source,
+        scale=scene.scale,
+        offset=scene.offset,
+        quality=scene.quality,
+        **judged,
+    )
+
+
+def digest(pixels: np.ndarray, units: np.ndarray) -> str:
+    """SHA-256 of what is stored of a scene."""
+    return hashlib.sha256(pixels.tobytes() + units.tobytes()).hexdigest()
+
+
+class SiteStore:
+    """The stored scenes of one site.
+
+    One process writes at a time: the caller holds the lock of the store's root, since commits on
+    a local file system do not exclude each other (icechunk 2.3 warns of it).
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the repository.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._repository: Any = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever committed for the site."""
+        if not self.path.is_dir():
+            return False
+        with self._guarded():
+            if not icechunk.Repository.exists(self._storage()):
+                return False
+            return any(True for _ in self._group("r").array_keys())
+
+    def create(self, *, site: str, grid: GeoBox, units: Sequence[str], measures: Sequence[str]) -> str:
+        """Lay out the arrays of a new site; a creation that was cut short is taken up again.
+
+        Parameters
+        ----------
+        site : str
+            Id of the site, for messages.
+        grid : GeoBox
+            The site's own fixed grid.
+        units, measures : sequence of str
+            Names along the dimensions of ``units``.
+
+        Returns
+        -------
+        str
+            Id of the snapshot.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._guarded():
+            if not icechunk.Repository.exists(self._storage()):
+                icechunk.Repository.create(self._storage())
+            session = self._open().writable_session("main")
+            attributes = {
+                "site": site, "grid": grid_to_json(grid), "units": list(units), "measures": list(measures),
+                "layers": list(LAYERS),
+            }  # fmt: skip
+            group = zarr.create_group(session.store, attributes=attributes, overwrite=True)
+            height, width = grid.shape
+            chunk = (min(height, TILE), min(width, TILE))
+            n = len(LAYERS)
+            group.create_array("pixels", shape=(0, n, height, width), chunks=(1, n, *chunk), dtype="uint16")
+            shape = (max(len(units), 1), len(measures))
+            group.create_array("units", shape=(0, *shape), chunks=(1, *shape), dtype="float32", fill_value=np.nan)
+            group.create_array("scenes", shape=(0, RECORD_BYTES), chunks=(1, RECORD_BYTES), dtype="uint8")
+            return str(session.commit(f"lay out site {site}"))
+
+    @property
+    def snapshot(self) -> str:
+        """Id of the newest snapshot."""
+        with self._guarded():
+            return str(self._open().lookup_branch("main"))
+
+    @property
+    def grid(self) -> GeoBox:
+        """The site's own fixed grid."""
+        with self._guarded():
+            return grid_from_json(dict(self._group("r").attrs)["grid"])  # type: ignore[arg-type]
+
+    @property
+    def units(self) -> list[str]:
+        """Ids of the control units, in order."""
+        with self._guarded():
+            return list(dict(self._group("r").attrs)["units"])  # type: ignore[arg-type, call-overload]
+
+    def records(self, snapshot: str | None = None) -> list[Record]:
+        """The scene ledger, by slot."""
+        with self._guarded():
+            raw = np.asarray(self._group("r", snapshot)["scenes"][:])  # type: ignore[index]
+            return [_decode(row) for row in raw]
+
+    def put(self, entries: Sequence[Entry], message: str) -> str:
+        """Store scenes, all or none: new acquisitions in new slots, newer baselines in the slot of the older one.
+
+        Returns
+        -------
+        str
+            Id of the new snapshot; of the present one if there was nothing to store.
+        """
+        if not entries:
+            return self.snapshot
+        slots = {record.acquisition: slot for slot, record in enumerate(self.records())}
+        with self._guarded():
+            session = self._open().writable_session("main")
+            group: Any = zarr.open_group(session.store, mode="r+")
+            for entry in entries:
+                slots.setdefault(entry.record.acquisition, len(slots))
+            arrays = {name: group[name] for name in ("pixels", "units", "scenes")}
+            for array in arrays.values():
+                array.resize((len(slots), *array.shape[1:]))
+            for entry in entries:
+                slot = slots[entry.record.acquisition]
+                arrays["pixels"][slot] = entry.pixels
+                arrays["units"][slot] = entry.units
+                arrays["scenes"][slot] = _encode(entry.record)
+            return str(session.commit(message))
+
+    def cube(self, snapshot: str | None = None) -> xr.Dataset:
+        """The stored scenes as a lazy cube.
+
+        Returns
+        -------
+        xr.Dataset
+            On (time, y, x), time ascending in UTC: the bands of :data:`monitor.imagery.bands.OBSERVED` as float32
+            surface reflectance, NaN where there is no value [1]; ``quality`` as delivered; ``clear``, bool.
+            Coordinates: ``time``, ``scene``, ``accepted``, ``y``, ``x``, ``spatial_ref``. One dask chunk a scene.
+        """
+        records = self.records(snapshot)
+        with self._guarded():
+            group: Any = self._group("r", snapshot)
+            grid = grid_from_json(group.attrs["grid"])
+            order = sorted(range(len(records)), key=lambda slot: (records[slot].time, records[slot].acquisition))
+            packed = da.from_zarr(group["pixels"])[order]
+        kept = [records[slot] for slot in order]
+        scale = np.array([r.scale for r in kept], dtype="float32")[:, None, None]
+        offset = np.array([r.offset for r in kept], dtype="float32")[:, None, None]
+        dims = ("time", "y", "x")
+        data: dict[str, Any] = {}
+        for index, layer in enumerate(LAYERS):
+            values = packed[:, index]
+            if layer in bands.OBSERVED:
+                reflectance = values.astype("float32") * scale + offset
+                data[layer] = (dims, da.where(values == bands.NODATA, np.float32(np.nan), reflectance), {"units": "1"})
+            else:
+                data[layer] = (dims, values.astype(bool) if layer == "clear" else values)
+        coords: dict[str, Any] = dict(xr_coords(grid))
+        times = pd.to_datetime([r.time for r in kept], utc=True, format="ISO8601").tz_localize(None)
+        coords["time"] = ("time", times.to_numpy(dtype="datetime64[ns]"))
+        coords["scene"] = ("time", np.array([r.scene for r in kept], dtype=object))
+        coords["accepted"] = ("time", np.array([r.accepted for r in kept], dtype=bool))
+        attrs = {"site": str(group.attrs["site"]), "snapshot": snapshot or self.snapshot}
+        return xr.Dataset(data, coords=coords, attrs=attrs)
+
+    def unit_means(self, snapshot: str | None = None) -> xr.DataArray:
+        """Means of the control units, (time, unit, measure) float32, time ascending; NaN where not seen."""
+        records = self.records(snapshot)
+        order = sorted(range(len(records)), key=lambda slot: (records[slot].time, records[slot].acquisition))
+        with self._guarded():
+            group: Any = self._group("r", snapshot)
+            values = np.asarray(group["units"][:])[order]
+            names = {"unit": group.attrs["units"], "measure": group.attrs["measures"]}
+        times = pd.to_datetime([records[slot].time for slot in order], utc=True, format="ISO8601").tz_localize(None)
+        coords = {"time": times.to_numpy(dtype="datetime64[ns]"), **names}
+        return xr.DataArray(values[:, : len(names["unit"])], dims=("time", "unit", "measure"), coords=coords)
+
+    def _storage(self) -> Any:
+        return icechunk.local_filesystem_storage(str(self.path))
+
+    def _open(self) -> Any:
+        if self._repository is None:
+            self._repository = icechunk.Repository.open(self._storage())
+        return self._repository
+
+    def _group(self, mode: Any, snapshot: str | None = None) -> zarr.Group:
+        chosen = {"snapshot_id": snapshot} if snapshot else {"branch": "main"}
+        session = self._open().readonly_session(**chosen)
+        try:
+            return zarr.open_group(session.store, mode=mode)
+        except zarr.errors.GroupNotFoundError:
+            return zarr.create_group(zarr.storage.MemoryStore())
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except (icechunk.IcechunkError, OSError, KeyError, ValueError, zarr.errors.BaseZarrError) as error:
+            msg = (
+                f"the store {self.path.name} can not be read ({type(error).__name__}: {str(error).splitlines()[0]}). "
+                "Restore it from a copy, or move the folder away: the next run fetches the site's history again."
+            )
+            raise StoreBroken(msg) from error
+
+
+def _encode(record: Record) -> np.ndarray:
+    text = json.dumps(asdict(record), ensure_ascii=False, allow_nan=False, sort_keys=True).encode()
+    if len(text) > RECORD_BYTES:
+        msg = f"scene {record.scene[:80]!r}: its record needs {len(text)} bytes, {RECORD_BYTES} are kept; ids too long?"
+        raise BadData(msg)
+    return np.frombuffer(text.ljust(RECORD_BYTES), dtype=np.uint8)
+
+
+def _decode(row: np.ndarray) -> Record:
+    values = json.loads(row.tobytes())
+    return Record(**{f.name: values[f.name] for f in fields(Record)})
