@@ -1,6 +1,7 @@
 """The fixed grid of a site: one GeoBox, decided once, that every scene is kept on."""
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,19 @@ def site_grid(
         Ground kept on all sides. [m]
     """
     crs = crs or utm(geometry)
-    left, bottom, right, top = projected(geometry, crs).bounds
+    return covering(projected(geometry, crs).bounds, crs, resolution=resolution, anchor=anchor, margin=margin)
+
+
+def covering(
+    bounds: tuple[float, float, float, float],
+    crs: CRS,
+    *,
+    resolution: float,
+    anchor: tuple[float, float],
+    margin: float,
+) -> GeoBox:
+    """Smallest grid of a lattice that holds bounds (left, bottom, right, top, in the projected system) and a margin."""
+    left, bottom, right, top = bounds
     x0 = anchor[0] + math.floor((left - margin - anchor[0]) / resolution) * resolution
     y1 = anchor[1] + math.ceil((top + margin - anchor[1]) / resolution) * resolution
     width = math.ceil((right + margin - x0) / resolution)
@@ -61,8 +74,12 @@ def site_grid(
 
 def projected(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     """The same geometry, from longitude and latitude to a projected system."""
-    move = Transformer.from_crs("EPSG:4326", crs.proj, always_xy=True).transform
-    return transform(move, geometry)
+    return transform(_to(str(crs)).transform, geometry)
+
+
+@cache
+def _to(crs: str) -> Transformer:
+    return Transformer.from_crs("EPSG:4326", crs, always_xy=True)
 
 
 def inside(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 A scene fills one slot along the first dimension of three arrays, in order of arrival:
 
-- ``pixels`` (slot, layer, y, x) uint16: the bands as delivered, the quality layer, and ``clear``;
+- ``pixels`` (slot, layer, y, x) uint16: the layers of :data:`monitor.cube.packed.LAYERS`;
 - ``units`` (slot, unit, measure) float32: means over the clear pixels of each control unit;
 - ``scenes`` (slot, byte) uint8: the ledger, one JSON record a scene.
 
@@ -16,25 +16,21 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import dask.array as da
 import icechunk
 import numpy as np
-import pandas as pd
 import xarray as xr
 import zarr
 from odc.geo.geobox import GeoBox
-from odc.geo.xr import xr_coords
 
 from monitor.cube.grid import grid_from_json, grid_to_json
+from monitor.cube.packed import LAYERS, unpack
 from monitor.errors import BadData, StoreBroken
-from monitor.imagery import bands
 from monitor.imagery.source import Scene
-
-LAYERS: Final = (*bands.OBSERVED, "quality", "clear")
-"""Order along ``layer``."""
 
 RECORD_BYTES: Final = 4096
 """Room for the record of a scene, filled up with blanks: fixed, so that a record is written in place."""
@@ -220,46 +216,37 @@ class SiteStore:
         Returns
         -------
         xr.Dataset
-            On (time, y, x), time ascending in UTC: the bands of :data:`monitor.imagery.bands.OBSERVED` as float32
-            surface reflectance, NaN where there is no value [1]; ``quality`` as delivered; ``clear``, bool.
-            Coordinates: ``time``, ``scene``, ``accepted``, ``y``, ``x``, ``spatial_ref``. One dask chunk a scene.
+            As :mod:`monitor.cube.packed` says, one dask chunk a scene, with the coordinates ``scene`` and
+            ``accepted`` along time.
         """
         records = self.records(snapshot)
+        order = _by_time(records)
+        kept = [records[slot] for slot in order]
         with self._guarded():
             group: Any = self._group("r", snapshot)
-            grid = grid_from_json(group.attrs["grid"])
-            order = sorted(range(len(records)), key=lambda slot: (records[slot].time, records[slot].acquisition))
-            packed = da.from_zarr(group["pixels"])[order]
-        kept = [records[slot] for slot in order]
-        scale = np.array([r.scale for r in kept], dtype="float32")[:, None, None]
-        offset = np.array([r.offset for r in kept], dtype="float32")[:, None, None]
-        dims = ("time", "y", "x")
-        data: dict[str, Any] = {}
-        for index, layer in enumerate(LAYERS):
-            values = packed[:, index]
-            if layer in bands.OBSERVED:
-                reflectance = values.astype("float32") * scale + offset
-                data[layer] = (dims, da.where(values == bands.NODATA, np.float32(np.nan), reflectance), {"units": "1"})
-            else:
-                data[layer] = (dims, values.astype(bool) if layer == "clear" else values)
-        coords: dict[str, Any] = dict(xr_coords(grid))
-        times = pd.to_datetime([r.time for r in kept], utc=True, format="ISO8601").tz_localize(None)
-        coords["time"] = ("time", times.to_numpy(dtype="datetime64[ns]"))
-        coords["scene"] = ("time", np.array([r.scene for r in kept], dtype=object))
-        coords["accepted"] = ("time", np.array([r.accepted for r in kept], dtype=bool))
-        attrs = {"site": str(group.attrs["site"]), "snapshot": snapshot or self.snapshot}
-        return xr.Dataset(data, coords=coords, attrs=attrs)
+            cube = unpack(
+                da.from_zarr(group["pixels"])[order],
+                grid_from_json(group.attrs["grid"]),
+                times=[datetime.fromisoformat(r.time) for r in kept],
+                scale=[r.scale for r in kept],
+                offset=[r.offset for r in kept],
+            )
+            site = str(group.attrs["site"])
+        scenes = np.array([r.scene for r in kept], dtype=object)
+        accepted = np.array([r.accepted for r in kept], dtype=bool)
+        cube = cube.assign_coords(scene=("time", scenes), accepted=("time", accepted))
+        return cube.assign_attrs(site=site, snapshot=snapshot or self.snapshot)
 
     def unit_means(self, snapshot: str | None = None) -> xr.DataArray:
         """Means of the control units, (time, unit, measure) float32, time ascending; NaN where not seen."""
         records = self.records(snapshot)
-        order = sorted(range(len(records)), key=lambda slot: (records[slot].time, records[slot].acquisition))
+        order = _by_time(records)
         with self._guarded():
             group: Any = self._group("r", snapshot)
             values = np.asarray(group["units"][:])[order]
             names = {"unit": group.attrs["units"], "measure": group.attrs["measures"]}
-        times = pd.to_datetime([records[slot].time for slot in order], utc=True, format="ISO8601").tz_localize(None)
-        coords = {"time": times.to_numpy(dtype="datetime64[ns]"), **names}
+        utc = [datetime.fromisoformat(records[slot].time).astimezone(UTC).replace(tzinfo=None) for slot in order]
+        coords = {"time": np.array(utc, dtype="datetime64[ns]"), **names}
         return xr.DataArray(values[:, : len(names["unit"])], dims=("time", "unit", "measure"), coords=coords)
 
     def _storage(self) -> Any:
@@ -288,6 +275,10 @@ class SiteStore:
                 "Restore it from a copy, or move the folder away: the next run fetches the site's history again."
             )
             raise StoreBroken(msg) from error
+
+
+def _by_time(records: Sequence[Record]) -> list[int]:
+    return sorted(range(len(records)), key=lambda slot: (records[slot].time, records[slot].acquisition))
 
 
 def _encode(record: Record) -> np.ndarray:

@@ -59,9 +59,12 @@ class Source(Protocol):
     """A provider of imagery."""
 
     name: str
+    ring: tuple[float, float]
+    """Nearest and farthest distance from a site at which control ground is looked for. [m]"""
 
     def grid(self, geometry: BaseGeometry) -> GeoBox:
-        """Grid on which ground is best kept: the provider's own where that avoids resampling."""
+        """Any grid whose system, resolution and lattice suit ground there best: the provider's own where that
+        avoids resampling."""
         ...
 
     def search(self, area: BaseGeometry, since: date, until: date) -> list[Scene]:

@@ -1,0 +1,273 @@
+"""The embedded sample: a real Sentinel-2 series with fates of known size laid into it.
+
+The wheel ``nrt`` 0.2.1 (extra ``demo``) carries 140 real acquisitions, 2015 to 2021, of one square
+kilometre of stable forest in Romania (EPSG:3035, 10 m, Sentinel-2 L2A, scene classes included). Nothing there is
+being restored, so the demonstration mixes spectra: every pixel becomes ``w`` times the real pixel plus
+``1 - w`` times bare loess (:data:`SOIL`) as bright as the scene. Before the start, and on all control ground, ``w``
+holds the cover at :data:`BASELINE`; afterwards it follows the fate dealt to the site. Clouds, noise, registration and
+season stay real, and the truth is known. The pages say so.
+
+What is relaxed against real sources, since a square kilometre holds no ring of ten: control ground is taken from
+20 m outside a site, in one ring, and neighbouring sites share it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import xarray as xr
+from affine import Affine
+from odc.geo import Geometry
+from odc.geo.geobox import GeoBox
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
+
+from monitor.errors import BadConfiguration, SceneRejected
+from monitor.imagery import bands
+from monitor.imagery.source import Frame, Scene
+from monitor.sites.site import Plan
+
+PLAN: Final = Plan(A=0.30, k=0.9, L=0.3, too_early_years=2.0)
+"""What every site of the demonstration was promised."""
+START: Final = date(2017, 4, 1)
+"""Start of every site but the one that is too early."""
+BASELINE: Final = 0.25
+"""Cover of all ground before the start, at the height of the season. [1]"""
+SOIL: Final = {"blue": 1000, "green": 1400, "red": 1900, "nir": 2500, "swir16": 3200}
+"""Bare dry loess, reflectance times 10,000: rises smoothly to the infrared, NDVI .14. A round stand-in, not a sample."""
+NOTICE: Final = (
+    "Demonstration. The imagery is real (Sentinel-2, Romania, 2015-2021); the fates of the sites are injected by mixing "
+    "each pixel with bare soil, so that the true answer is known. No site here is being restored."
+)
+NOTICE_ZH: Final = (
+    "演示。影像是真实的（哨兵二号，罗马尼亚，2015—2021 年）；各地块的结局是把每个像元与裸土光谱混合后人为设定的，"
+    "因此真实答案已知。这里没有真正的修复地块。"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What becomes of a site of the demonstration."""
+
+    name: str
+    """Status expected at the end."""
+    story: str
+    """In words."""
+    theta: float = 1.0
+    """Share of the promised uplift while growth lasts. [1]"""
+    start: date = START
+    lost: date | None = None
+    """Day from which the uplift dies back to nothing, within four weeks."""
+    drop: date | None = None
+    """Day on which the cover falls by :data:`DROP`."""
+    cloudy: bool = False
+    """After the start the site is hidden by cloud in all scenes but a few."""
+    intervention: str = "assisted_regeneration"
+    slope_degrees: float | None = None
+
+    @property
+    def truth(self) -> float | None:
+        """True share of the expected uplift at the end; None where no single share describes it."""
+        if self.drop is not None or self.cloudy or self.name == "too_early":
+            return None
+        return 0.0 if self.lost else self.theta
+
+
+DROP: Final = 0.22
+"""Cover lost in the disturbance. [1]"""
+
+FATES: Final = (
+    Fate(name="on_track", story="grows as promised"),
+    Fate(name="on_track", story="grows a tenth better than promised", theta=1.1, intervention="planting"),
+    Fate(name="lagging", story="grows at under half the promise", theta=0.45),
+    Fate(name="failing", story="never takes hold", theta=0.0),
+    Fate(name="failing", story="never takes hold, slightly worse than doing nothing", theta=-0.1, intervention="planting"),
+    Fate(name="failing", story="a good start, lost in the second summer", lost=date(2018, 7, 1)),
+    Fate(name="disturbed", story="grows as promised, then loses cover in days", drop=date(2020, 7, 15)),
+    Fate(name="too_early", story="planted in the last year", start=date(2020, 4, 1)),
+    Fate(name="insufficient_data", story="hidden by cloud since the start", cloudy=True),
+    Fate(name="on_track", story="erosion control on a slope, grows as promised", intervention="erosion_control",
+         slope_degrees=22.0),
+)  # fmt: skip
+
+SIZE: Final = 10
+"""Side of a site. [pixel]"""
+CORNERS: Final = ((8, 8), (8, 44), (8, 80), (32, 20), (32, 62), (50, 40), (56, 82), (62, 8), (80, 32), (80, 66))
+"""Row and column of the upper left pixel of each place that is dealt a fate."""
+
+
+def deal(seed: int) -> list[tuple[int, Fate]]:
+    """Which fate falls to which place: pairs of place and fate, by place."""
+    order = np.random.default_rng(seed).permutation(len(FATES))
+    return [(place, FATES[int(index)]) for place, index in enumerate(order)]
+
+
+class Sample:
+    """The embedded series as a source (see the module).
+
+    Parameters
+    ----------
+    seed : int
+        Deals the fates; see :func:`deal`.
+    """
+
+    name = "sample"
+    ring = (20.0, 1500.0)
+
+    def __init__(self, seed: int = 1) -> None:
+        self.places = deal(seed)
+
+    def grid(self, geometry: BaseGeometry) -> GeoBox:
+        """The native lattice (EPSG:3035, 10 m), so that nothing is resampled."""
+        return self._series[1]
+
+    def search(self, area: BaseGeometry, since: date, until: date) -> list[Scene]:
+        """Scenes of the series, if the area touches the square kilometre."""
+        footprint = self._footprint
+        if not footprint.intersects(area):
+            return []
+        days = [day.astype(object) for day in self._series[0].time.values.astype("datetime64[D]")]
+        return [
+            Scene(
+                id=f"romania-{day}",
+                acquisition=f"sentinel-2/{day}/romania",
+                time=datetime(day.year, day.month, day.day, tzinfo=UTC),
+                sensor="sentinel-2",
+                baseline="",
+                source=self.name,
+                scale=1e-4,
+                offset=0.0,
+                quality="scl",
+                footprint=footprint,
+                handle=index,
+            )
+            for index, day in enumerate(days)
+            if since <= day <= until
+        ]
+
+    def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | Exception]:
+        """Cut the mixed scenes to grids on the native lattice; nothing outside the square kilometre."""
+        native = self._series[1]
+        for scene in scenes:
+            if not isinstance(scene.handle, int):
+                yield SceneRejected("BROKEN", f"scene {scene.id!r} is not one of the embedded series")
+                continue
+            pixels, quality = self._mixed(scene.handle, scene.time.date())
+            yield [_cut(pixels, quality, native, grid) for grid in grids]
+
+    def place(self, index: int) -> BaseGeometry:
+        """Outline of a place that is dealt a fate, longitude and latitude.
+
+        It is drawn a third of a pixel inside the edge pixels, so that exactly their centres lie within.
+        """
+        row, column = CORNERS[index]
+        _, native = self._series
+        inset = 1 / 3
+        left, top = native.affine * (column + inset, row + inset)
+        right, bottom = native.affine * (column + SIZE - inset, row + SIZE - inset)
+        return Geometry(box(left, bottom, right, top), crs=native.crs).to_crs("EPSG:4326").geom
+
+    def weight(self, fate: Fate, day: date) -> float:
+        """Share of the real pixel in the mixture on a day. [1]"""
+        years = (day - fate.start).days / 365.25
+        uplift = fate.theta * PLAN.uplift(years)
+        if fate.lost and day >= fate.lost:
+            uplift *= max(0.0, 1.0 - (day - fate.lost).days / 28.0)
+        if fate.drop and day >= fate.drop:
+            uplift -= DROP
+        shares, covers = self._mixture
+        return float(np.interp(BASELINE + uplift, covers, shares))
+
+    @cached_property
+    def _series(self) -> tuple[xr.Dataset, GeoBox]:
+        fine, coarse = (_open(resolution) for resolution in ("10m", "20m"))
+        x, y = fine.x.values, fine.y.values
+        if coarse.x.values[0] - x[0] != 5.0 or y[0] - coarse.y.values[0] != 5.0:
+            msg = "the 10 m and 20 m files of the sample do not share a corner; reinstall nrt==0.2.1 (extra 'demo')"
+            raise BadConfiguration(msg)
+        layers = {"blue": fine.B2, "green": fine.B3, "red": fine.B4, "nir": fine.B8, "quality": fine.SCL}
+        data = {name: (("time", "y", "x"), _integers(layer.values)) for name, layer in layers.items()}
+        swir = _integers(coarse.B11.values).repeat(2, axis=1).repeat(2, axis=2)
+        data["swir16"] = (("time", "y", "x"), swir)
+        native = GeoBox((y.size, x.size), Affine(10.0, 0.0, x[0] - 5.0, 0.0, -10.0, y[0] + 5.0), "EPSG:3035")
+        return xr.Dataset(data, coords={"time": fine.time, "y": y, "x": x}), native
+
+    @cached_property
+    def _footprint(self) -> BaseGeometry:
+        return self._series[1].extent.to_crs("EPSG:4326").geom
+
+    @cached_property
+    def _summer(self) -> dict[str, float]:
+        """Median reflectance (times 10,000) of the forest in clear scenes of June to August."""
+        series = self._series[0]
+        months = series.time.dt.month.values
+        ground = np.isin(series.quality.values, (4, 5))
+        chosen = (ground.mean(axis=(1, 2)) > 0.95) & (months >= 6) & (months <= 8)
+        return {name: float(np.median(series[name].values[chosen])) for name in SOIL}
+
+    @cached_property
+    def _mixture(self) -> tuple[np.ndarray, np.ndarray]:
+        """Cover (dimidiate model of the demonstration's biome, NDVI .09 and .86) of mixtures in summer."""
+        shares = np.linspace(0.0, 1.0, 2001)
+        red, nir = (shares * self._summer[b] + (1 - shares) * SOIL[b] for b in ("red", "nir"))
+        ndvi = (nir - red) / (nir + red)
+        return shares, (ndvi - 0.09) / (0.86 - 0.09)
+
+    def _mixed(self, index: int, day: date) -> tuple[np.ndarray, np.ndarray]:
+        scene = self._series[0].isel(time=index)
+        quality = scene.quality.values.copy()
+        control = Fate(name="control", story="", theta=0.0)
+        share = np.full(quality.shape, self.weight(control, day))
+        for place, fate in self.places:
+            row, column = CORNERS[place]
+            window = (slice(row, row + SIZE), slice(column, column + SIZE))
+            share[window] = self.weight(fate, day)
+            if fate.cloudy and day >= fate.start and index % 16:
+                quality[window] = 9
+        ground = np.isin(quality, (4, 5))
+        visible = np.median(scene.green.values[ground]) if ground.any() else self._summer["green"]
+        brightness = float(np.clip(visible / self._summer["green"], 0.5, 2.0))
+        pixels = np.zeros((len(bands.OBSERVED), *quality.shape), dtype=np.uint16)
+        for band, soil in SOIL.items():
+            real = scene[band].values
+            mixed = np.rint(share * real + (1.0 - share) * soil * brightness)
+            pixels[bands.OBSERVED.index(band)] = np.where(real == bands.NODATA, bands.NODATA, mixed)
+        return pixels, quality
+
+
+def _open(resolution: str) -> xr.Dataset:
+    file = f"nrt/data/sentinel2_cube_subset_romania_{resolution}.nc"
+    try:
+        path = Path(str(metadata.distribution("nrt").locate_file(file)))
+        with xr.open_dataset(path, engine="netcdf4") as dataset:
+            return dataset.load()
+    except (metadata.PackageNotFoundError, OSError) as error:
+        msg = "the embedded sample is not installed: pip install 'regrowth-monitor[demo]' brings it (nrt==0.2.1)"
+        raise BadConfiguration(msg) from error
+
+
+def _integers(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(np.rint(values), nan=bands.NODATA).clip(0, 65535).astype(np.uint16)
+
+
+def _cut(pixels: np.ndarray, quality: np.ndarray, native: GeoBox, grid: GeoBox) -> Frame:
+    column, row = ~native.affine * (grid.affine.c, grid.affine.f)
+    if grid.crs != native.crs or abs(column - round(column)) > 1e-6 or abs(row - round(row)) > 1e-6:
+        msg = f"the sample is read on its own lattice only (EPSG:3035, 10 m), not on {grid}"
+        raise ValueError(msg)
+    top, left = round(row), round(column)
+    height, width = grid.shape
+    rows = slice(max(top, 0), min(top + height, native.shape[0]))
+    columns = slice(max(left, 0), min(left + width, native.shape[1]))
+    cut = np.zeros((pixels.shape[0], height, width), dtype=np.uint16)
+    classes = np.zeros((height, width), dtype=np.uint16)
+    if rows.start < rows.stop and columns.start < columns.stop:
+        target = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
+        cut[(slice(None), *target)] = pixels[:, rows, columns]
+        classes[target] = quality[rows, columns]
+    return Frame(grid=grid, pixels=cut, quality=classes)
