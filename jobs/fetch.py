@@ -45,8 +45,8 @@ class Fetched:
     """What a fetch did for one site."""
 
     snapshot: str
-    records: tuple[Record, ...]
-    """The whole scene ledger of the site; empty where nothing was stored anew and nothing is asked for."""
+    records: tuple[Record, ...] | None
+    """The whole scene ledger of the site; None where it is as the caller knows it."""
     new: tuple[Record, ...]
     """Records stored by this fetch, in order of time."""
     controls: ControlSet
@@ -60,9 +60,21 @@ def ground_key(site: Site) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def left_to_do(offered: Sequence[Scene], stored: Sequence[Record]) -> list[Scene]:
-    """Scenes offered that are not stored, or stored under an older baseline; one an acquisition, the newest."""
-    have = {record.acquisition: _baseline(record.baseline) for record in stored}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the caller knows of a site's store, so that an unchanged one is not read again."""
+
+    snapshot: str
+    baselines: dict[str, str]
+    """Baseline of each stored acquisition."""
+
+
+def left_to_do(offered: Sequence[Scene], stored: dict[str, str]) -> list[Scene]:
+    """Scenes offered that are not stored, or stored under an older baseline; one an acquisition, the newest.
+
+    `stored` gives the baseline of each stored acquisition.
+    """
+    have = {acquisition: _baseline(baseline) for acquisition, baseline in stored.items()}
     wanted: dict[str, Scene] = {}
     for scene in offered:
         newest = have.get(scene.acquisition)
@@ -81,6 +93,7 @@ def fetch(
     folder: Path,
     *,
     controls: ControlSet | None,
+    known: Known | None,
     others: Sequence[BaseGeometry],
 ) -> Fetched:
     """Store what is offered for a site and not yet stored.
@@ -97,6 +110,8 @@ def fetch(
         Of the site's store.
     controls : ControlSet, optional
         The frozen units; None: choose them from what lies before the start.
+    known : Known, optional
+        The store as the ledger knows it.
     others : sequence of shapely geometry
         Every other registered site, which control ground must avoid.
 
@@ -120,12 +135,13 @@ def fetch(
     begun = store.exists
     if controls is None:
         controls = _choose(reader, offered, lattice, others)
-    ids = [unit.id for unit in controls.units]
     if not begun:
-        store.create(site=site.id, grid=grid, units=ids, measures=MEASURES)
-    stored = store.records()
-    new: list[Record] = []
+        units = [unit.id for unit in controls.units]
+        store.create(site=site.id, grid=grid, units=units, measures=MEASURES)
     snapshot = store.snapshot
+    same = known is not None and known.snapshot == snapshot
+    stored = known.baselines if same and known else {r.acquisition: r.baseline for r in store.records()}
+    new: list[Record] = []
     pieces = blocks(controls.units, lattice)
     for batch in batched(left_to_do(offered, stored), BATCH):
         entries = list(reader.entries(batch, controls.units, pieces))
@@ -133,7 +149,7 @@ def fetch(
         new += [entry.record for entry in entries]
     return Fetched(
         snapshot=snapshot,
-        records=tuple(store.records() if new else stored),
+        records=None if same and not new else tuple(store.records()),
         new=tuple(new),
         controls=controls,
         megabytes=reader.read / 1e6,
@@ -158,7 +174,7 @@ def _choose(reader: "_Reader", offered: Sequence[Scene], lattice: GeoBox, others
     covered = unary_union([scene.footprint for scene in offered if scene.footprint is not None])
     units = candidates(site.geometry, others, lattice, reader.source.ring, covered=covered)
     pieces = blocks(units, lattice)
-    before = [scene for scene in left_to_do(offered, []) if scene.time.date() < site.start]
+    before = [scene for scene in left_to_do(offered, {}) if scene.time.date() < site.start]
     seen: list[xr.DataArray] = []
     ground: list[xr.DataArray] = []
     for batch in batched(before, BATCH):

@@ -39,6 +39,8 @@ class Alert:
     opened: date
     updated: date
     """Day of the last assessment that changed it."""
+    clear_since: date | None = None
+    """First day without cause since there last was one; None while there is."""
     snoozed_until: date | None = None
     answer: str | None = None
     """What was found in the field: ``confirmed``, ``false-alarm`` or ``treated``."""

@@ -6,7 +6,8 @@ A scene fills one slot along the first dimension of three arrays, in order of ar
 - ``units`` (slot, unit, measure) float32: means over the clear pixels of each control unit;
 - ``scenes`` (slot, byte) uint8: the ledger, one JSON record a scene.
 
-A night therefore writes one small chunk to each, whatever the length of the history. A newer
+A night therefore writes one small chunk to each, whatever the length of the history (records lie 64 to a chunk,
+mostly blanks, so that the whole ledger is read at once). A newer
 processing baseline takes the slot of the older one, in a new snapshot; the older snapshot keeps it.
 Readers see scenes in order of acquisition, never of arrival.
 """
@@ -157,7 +158,7 @@ class SiteStore:
             group.create_array("pixels", shape=(0, n, height, width), chunks=(1, n, *chunk), dtype="uint16")
             shape = (max(len(units), 1), len(measures))
             group.create_array("units", shape=(0, *shape), chunks=(1, *shape), dtype="float32", fill_value=np.nan)
-            group.create_array("scenes", shape=(0, RECORD_BYTES), chunks=(1, RECORD_BYTES), dtype="uint8")
+            group.create_array("scenes", shape=(0, RECORD_BYTES), chunks=(64, RECORD_BYTES), dtype="uint8")
             return str(session.commit(f"lay out site {site}"))
 
     @property

@@ -1,0 +1,30 @@
+"""Exit statuses, after sysexits.h where it has one."""
+
+from enum import IntEnum
+
+from monitor.errors import BadConfiguration, BadData, MonitorError, TryLater
+
+
+class Exit(IntEnum):
+    """What the exit status of a command means."""
+
+    DONE = 0
+    SOME_FAILED = 10
+    ALL_FAILED = 20
+    USAGE = 64
+    BAD_DATA = 65
+    BUG = 70
+    TRY_LATER = 75
+    CONFIGURATION = 78
+    STOPPED = 143
+
+
+def status_of(error: MonitorError) -> Exit:
+    """Exit status of an expected error that stopped a whole command."""
+    if isinstance(error, BadConfiguration):
+        return Exit.CONFIGURATION
+    if isinstance(error, TryLater):
+        return Exit.TRY_LATER
+    if isinstance(error, BadData):
+        return Exit.BAD_DATA
+    return Exit.ALL_FAILED

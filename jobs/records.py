@@ -1,0 +1,131 @@
+"""Records of the library as plain values for the ledger, and back."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from shapely.geometry import mapping, shape
+
+from monitor.alerts.alert import Alert, Event, Notice, State
+from monitor.cube.store import Record
+from monitor.sites.site import Plan, Site
+from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
+
+OBSERVED = ("ndvi", "cover", "ndmi", "nbr")
+"""Means that are kept of a site and, as ``control_*``, of its control."""
+
+
+def site_to_json(site: Site) -> dict[str, Any]:
+    """A site as plain values."""
+    values = {field.name: getattr(site, field.name) for field in fields(site)}
+    return {**values, "geometry": mapping(site.geometry), "plan": asdict(site.plan), "start": site.start.isoformat()}
+
+
+def site_from_json(values: dict[str, Any]) -> Site:
+    """The site written by :func:`site_to_json`."""
+    changed = {
+        "geometry": shape(values["geometry"]),
+        "plan": Plan(**values["plan"]),
+        "start": date.fromisoformat(values["start"]),
+    }
+    return Site(**{**values, **changed})
+
+
+def observation(record: Record) -> dict[str, Any]:
+    """A stored scene as a row of the series."""
+    measures = record.measures
+    n_units = measures.get("n_units")
+    return {
+        "acquisition": record.acquisition, "time": record.time, "scene": record.scene, "source": record.source,
+        "baseline": record.baseline, "clear_fraction": record.clear_fraction, "n_pixels": record.n_pixels,
+        **{name: measures.get(name) for name in OBSERVED},
+        **{f"control_{name}": measures.get(f"control_{name}") for name in OBSERVED},
+        "n_units": None if n_units is None else int(n_units),
+        "accepted": record.accepted, "reason": record.reason, "digest": record.digest,
+    }  # fmt: skip
+
+
+COLUMNS = (
+    "site", "date", "scene", "source", "baseline", "clear_fraction", "n_pixels", "ndvi", "cover", "control_ndvi",
+    "control_cover", "accepted", "reason",
+)  # fmt: skip
+"""Of ``observations.csv``."""
+
+
+def table(site: str, observations: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The series as people read it, one row an acquisition."""
+    frame = pd.DataFrame(list(observations), columns=["time", *COLUMNS[2:]])
+    frame["site"] = site
+    frame["date"] = pd.to_datetime([row["time"][:10] for row in observations])
+    return frame[list(COLUMNS)]
+
+
+def series(observations: Sequence[dict[str, Any]]) -> Series:
+    """The series as it is judged: accepted scenes only, one a day (the clearest)."""
+    days: dict[str, dict[str, Any]] = {}
+    for row in observations:
+        rival = days.get(row["time"][:10])
+        if row["accepted"] and (rival is None or row["clear_fraction"] > rival["clear_fraction"]):
+            days[row["time"][:10]] = row
+    rows = [days[day] for day in sorted(days)]
+
+    def column(name: str) -> np.ndarray:
+        return np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)
+
+    second = np.where(
+        np.isfinite(column("nbr") - column("control_nbr")),
+        column("nbr") - column("control_nbr"),
+        column("ndmi") - column("control_ndmi"),
+    )
+    return Series(
+        dates=np.array([row["time"][:10] for row in rows], dtype="datetime64[D]"),
+        cover=column("cover"),
+        control=column("control_cover"),
+        clear=column("clear_fraction"),
+        second=second if np.isfinite(second).any() else None,
+    )
+
+
+def assessment_from_json(values: dict[str, Any]) -> Assessment:
+    """The assessment that :func:`monitor.publish.products.as_json` wrote."""
+    known = {field.name: values.get(field.name) for field in fields(Assessment)}
+    last = values["last_observed"]
+    changed = {
+        "as_of": date.fromisoformat(values["as_of"]),
+        "last_observed": None if last is None else date.fromisoformat(last),
+        "status": Status(values["status"]),
+        "alert": AlertLevel(values["alert"]),
+        "reasons": tuple(values["reasons"]),
+    }
+    return Assessment(**{**known, **changed})
+
+
+def alert_to_json(alert: Alert) -> dict[str, Any]:
+    """An alert as plain values."""
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in asdict(alert).items()}
+
+
+def alert_from_json(values: dict[str, Any]) -> Alert:
+    """The alert written by :func:`alert_to_json`."""
+    days = ("opened", "updated", "clear_since", "snoozed_until")
+    changed = {name: None if values[name] is None else date.fromisoformat(values[name]) for name in days}
+    return Alert(**{**values, **changed, "level": AlertLevel(values["level"]), "state": State(values["state"])})
+
+
+def notice_to_json(notice: Notice) -> dict[str, Any]:
+    """A notice as plain values."""
+    alert = alert_to_json(notice.alert)
+    return {"id": notice.id, "alert": alert, "event": notice.event.value, "day": notice.day.isoformat()}
+
+
+def notice_from_json(values: dict[str, Any]) -> Notice:
+    """The notice written by :func:`notice_to_json`."""
+    return Notice(
+        id=values["id"],
+        alert=alert_from_json(values["alert"]),
+        event=Event(values["event"]),
+        day=date.fromisoformat(values["day"]),
+    )

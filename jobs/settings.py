@@ -1,0 +1,183 @@
+"""Settings: ``regrowth.toml`` and ``REGROWTH_*``, read once into frozen records.
+
+The environment wins over the file: ``REGROWTH_LEDGER__URL`` is ``url`` in ``[ledger]``. Relative paths count from the
+folder of the file. Unknown keys are errors that name the nearest known one.
+"""
+
+import difflib
+import os
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from monitor.errors import BadConfiguration
+
+_CLOSED = ConfigDict(extra="forbid", frozen=True)
+
+
+class Registry(BaseModel):
+    """``[registry]``."""
+
+    model_config = _CLOSED
+    path: Path = Path("aoi/sites.geojson")
+
+
+class SourceSettings(BaseModel):
+    """``[source]``, or one of several ``[[source]]`` in order of preference."""
+
+    model_config = _CLOSED
+    kind: Literal["earthengine", "stac", "sample"]
+    since: date = date(2017, 1, 1)
+    url: str | None = None
+    collections: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
+    project: str | None = None
+    seed: int = Field(default=1, ge=0)
+    """Deals the fates of the sample."""
+
+
+class Store(BaseModel):
+    """``[store]``."""
+
+    model_config = _CLOSED
+    root: Path = Path("store")
+
+
+class LedgerSettings(BaseModel):
+    """``[ledger]``."""
+
+    model_config = _CLOSED
+    url: str = "sqlite:///regrowth.db"
+
+
+class Engine(BaseModel):
+    """``[engine]``."""
+
+    model_config = _CLOSED
+    scheduler: str = ""
+
+
+class Outputs(BaseModel):
+    """``[outputs]``."""
+
+    model_config = _CLOSED
+    root: Path = Path("outputs")
+
+
+class Alerts(BaseModel):
+    """``[alerts]``."""
+
+    model_config = _CLOSED
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+
+
+class Settings(BaseSettings):
+    """All settings of one installation."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="REGROWTH_", env_nested_delimiter="__", nested_model_default_partial_update=True
+    )
+    registry: Registry = Registry()
+    source: tuple[SourceSettings, ...] = ()
+    store: Store = Store()
+    ledger: LedgerSettings = LedgerSettings()
+    engine: Engine = Engine()
+    outputs: Outputs = Outputs()
+    alerts: Alerts = Alerts()
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file."""
+        return env_settings, init_settings
+
+
+def load(path: Path | None) -> Settings:
+    """Read the settings.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file asked for; None: ``REGROWTH_CONFIG``, else ``regrowth.toml`` in the working directory.
+
+    Raises
+    ------
+    BadConfiguration
+        The file is missing or something in it does not hold.
+    """
+    chosen = path or Path(os.environ.get("REGROWTH_CONFIG") or "regrowth.toml")
+    try:
+        values = tomllib.loads(chosen.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        msg = f"no configuration at {chosen}; name one by --config or REGROWTH_CONFIG, or see the README for a first one"
+        raise BadConfiguration(msg) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"{chosen} can not be read: {error}"
+        raise BadConfiguration(msg) from error
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise BadConfiguration(f"{chosen}: {_told(error)}") from error
+    if not settings.source:
+        msg = f"{chosen}: there is no [source]; add one with kind = \"stac\", \"earthengine\" or \"sample\""
+        raise BadConfiguration(msg)
+    return _rooted(settings, chosen.resolve().parent)
+
+
+def _told(error: ValidationError) -> str:
+    """The first problems in one line, with the nearest known key for an unknown one."""
+    told = []
+    for problem in error.errors()[:3]:
+        place = [str(part) for part in problem["loc"]]
+        if problem["type"] == "extra_forbidden":
+            known = _known(place[:-1])
+            near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.0)
+            told.append(f"unknown key {'.'.join(place)!r}; the nearest known one is {near[0]!r}")
+        else:
+            told.append(f"{'.'.join(place)}: {problem['msg']}")
+    return "; ".join(told)
+
+
+def _known(place: list[str]) -> list[str]:
+    if not place:
+        return list(Settings.model_fields)
+    sections: dict[str, type[BaseModel]] = {
+        "registry": Registry, "source": SourceSettings, "store": Store, "ledger": LedgerSettings, "engine": Engine,
+        "outputs": Outputs, "alerts": Alerts,
+    }  # fmt: skip
+    return list(sections[place[0]].model_fields)
+
+
+def _rooted(settings: Settings, folder: Path) -> Settings:
+    try:
+        url = make_url(settings.ledger.url)
+    except ArgumentError as error:
+        msg = f"[ledger] url {settings.ledger.url[:12]!r}... is no database URL; write for instance sqlite:///regrowth.db"
+        raise BadConfiguration(msg) from error
+    if url.drivername.startswith("sqlite") and url.database and url.database != ":memory:":
+        url = url.set(database=str(folder / url.database))
+    return settings.model_copy(
+        update={
+            "registry": Registry(path=folder / settings.registry.path),
+            "store": Store(root=folder / settings.store.root),
+            "outputs": Outputs(root=folder / settings.outputs.root),
+            "ledger": LedgerSettings(url=url.render_as_string(hide_password=False)),
+        }
+    )

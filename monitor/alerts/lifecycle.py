@@ -1,0 +1,90 @@
+"""The life of an alert, a step a night: decisions only, nothing is stored or sent here.
+
+An alert opens once and stays one alert until it is resolved: a value that dithers round a threshold does not ring
+twice. Nothing seen is neither confirmation nor recovery, so nights without new evidence change nothing.
+"""
+
+from dataclasses import replace
+from datetime import date
+from typing import Final
+
+from monitor.alerts.alert import Alert, Event, State
+from monitor.verdict.assessment import AlertLevel, Assessment, Status
+
+QUIET_DAYS: Final = 30
+"""An alert resolves by itself after so many days without cause, seen in at least one scene on either side. [day]"""
+
+_ORDER: Final = {AlertLevel.NONE: 0, AlertLevel.WATCH: 1, AlertLevel.RED: 2}
+
+
+def step(last: Alert | None, assessment: Assessment) -> tuple[Alert | None, Event | None]:
+    """What one assessment does to a site's newest alert.
+
+    Parameters
+    ----------
+    last : Alert or None
+        The newest alert of the site, resolved or not.
+    assessment : Assessment
+        Of the night.
+
+    Returns
+    -------
+    (Alert or None, Event or None)
+        The alert as it now stands (None: there is none and none opens), and what is to be told.
+    """
+    if assessment.status is Status.INSUFFICIENT_DATA:
+        return last, None
+    level, day = assessment.alert, assessment.as_of
+    if last is not None and last.state is not State.RESOLVED:
+        return _continue(last, assessment)
+    if level is AlertLevel.NONE:
+        if last is not None and last.clear_since is None:
+            return replace(last, clear_since=day), None
+        return last, None
+    rule = assessment.alert_rule or "failure"
+    if last is not None and _answered(last, level, rule):
+        return last, None
+    alert = Alert(
+        id=f"{assessment.site}/{day.isoformat()}", site=assessment.site, level=level, rule=rule, state=State.OPEN,
+        opened=day, updated=day,
+    )  # fmt: skip
+    return alert, Event.OPENED
+
+
+def _continue(alert: Alert, assessment: Assessment) -> tuple[Alert, Event | None]:
+    level, day = assessment.alert, assessment.as_of
+    if alert.state is State.SNOOZED and alert.snoozed_until is not None and day >= alert.snoozed_until:
+        alert = replace(alert, state=State.OPEN, snoozed_until=None)
+    if _ORDER[level] > _ORDER[alert.level]:
+        rule = assessment.alert_rule or alert.rule
+        worse = replace(alert, level=level, rule=rule, state=State.OPEN, updated=day, clear_since=None)
+        return replace(worse, snoozed_until=None), Event.WORSENED
+    if level is not AlertLevel.NONE:
+        return replace(alert, clear_since=None), None
+    if alert.clear_since is None:
+        return replace(alert, clear_since=day), None
+    seen = assessment.last_observed is not None and assessment.last_observed >= alert.clear_since
+    if seen and (day - alert.clear_since).days >= QUIET_DAYS:
+        return replace(alert, state=State.RESOLVED, updated=day), Event.RESOLVED
+    return alert, None
+
+
+def _answered(last: Alert, level: AlertLevel, rule: str) -> bool:
+    """Whether a person has already answered for this: the same cause, no worse, never gone in between."""
+    same = last.answer is not None and last.rule == rule and last.clear_since is None
+    return same and _ORDER[level] <= _ORDER[last.level]
+
+
+def acknowledge(alert: Alert, *, note: str | None = None) -> Alert:
+    """Someone has taken it on."""
+    return replace(alert, state=State.ACKNOWLEDGED, note=note or alert.note)
+
+
+def snooze(alert: Alert, until: date) -> Alert:
+    """Quiet until a day, unless it gets worse."""
+    return replace(alert, state=State.SNOOZED, snoozed_until=until)
+
+
+def resolve(alert: Alert, *, answer: str, note: str | None, day: date) -> Alert:
+    """Closed by a person, with what was found in the field."""
+    return replace(alert, state=State.RESOLVED, answer=answer, note=note or alert.note, updated=day, clear_since=None)

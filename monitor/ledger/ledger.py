@@ -1,0 +1,283 @@
+"""The ledger: what the monitor remembers, in SQLite by default or PostgreSQL by URL.
+
+Only the coordinator of a run writes. Each site's part of a night (observations, assessment, alert, what is to be
+sent) is one transaction, so that a run killed at any instant leaves each site before or after its night,
+never between.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+
+from monitor.errors import BadConfiguration, BadData, TryLater
+from monitor.ledger.models import (
+    AlertRow,
+    Assessed,
+    Base,
+    Controls,
+    Episode,
+    Observation,
+    Outbox,
+    Run,
+    SiteVersion,
+    Stored,
+)
+
+HEAD: Final = "0001"
+"""Newest migration; a test keeps it in step with the folder."""
+PATIENCE: Final = 60
+"""How long another writer is waited for. [s]"""
+
+
+class Ledger:
+    """An open ledger. Parameters and results are plain values; the parts that own them give them meaning.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy URL, for instance ``sqlite:////srv/regrowth.db``.
+
+    Raises
+    ------
+    BadConfiguration
+        The URL does not hold.
+    BadData
+        What lies there is no ledger, or is damaged.
+    TryLater
+        Another process holds it for longer than a minute.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.name = "?"
+        try:
+            parsed = make_url(url)
+            self.name = Path(parsed.database or "").name if parsed.drivername.startswith("sqlite") else str(parsed.host)
+            if parsed.drivername.startswith("sqlite") and parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self._engine = _engine(url)
+        except (ArgumentError, ModuleNotFoundError) as error:
+            msg = f"[ledger] url does not hold ({error}); write for instance sqlite:///regrowth.db"
+            raise BadConfiguration(msg) from error
+        with self._told():
+            self._migrate()
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator["Transaction"]:
+        """All or nothing."""
+        with self._told(), self._engine.begin() as connection:
+            yield Transaction(connection)
+
+    def _migrate(self) -> None:
+        with self._engine.connect() as connection:
+            if "alembic_version" in inspect(connection).get_table_names():
+                found = connection.execute(text("select version_num from alembic_version")).scalar()
+                if found == HEAD:
+                    return
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self._engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            if "locked" in str(error.orig) or "could not connect" in str(error.orig):
+                msg = f"the ledger {self.name} is held by another process or out of reach; try again later"
+                raise TryLater(msg) from error
+            raise self._broken(error) from error
+        except DatabaseError as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: DatabaseError) -> BadData:
+        return BadData(
+            f"the ledger {self.name} can not be used ({str(error.orig).splitlines()[0]}). Restore it from a copy, or move "
+            "it away: sites are added again from the registry, and observations are taken over from the stores."
+        )
+
+
+class Transaction:
+    """What can be asked and said within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # sites and episodes
+
+    def sites(self) -> list[dict[str, Any]]:
+        """Current version of each site, by id."""
+        query = select(SiteVersion.payload).where(SiteVersion.current).order_by(SiteVersion.site)
+        return [row.payload for row in self._connection.execute(query)]
+
+    def versions(self) -> dict[str, str]:
+        """Current version of each site."""
+        query = select(SiteVersion.site, SiteVersion.version).where(SiteVersion.current)
+        return {row.site: row.version for row in self._connection.execute(query)}
+
+    def add_site(self, site: str, version: str, payload: dict[str, Any], *, start: str, now: str) -> None:
+        """A new version of a site becomes the current one; its first opens its first episode."""
+        self.retire_site(site)
+        row = {"site": site, "version": version, "current": True, "added": now, "payload": payload}
+        self._upsert(SiteVersion, [row], ("site", "version"))
+        known = select(Episode.id).where(Episode.site == site)
+        if self._connection.execute(known).first() is None:
+            episode = {"site": site, "number": 1, "start": start, "opened": now}
+            self._connection.execute(Episode.__table__.insert(), [episode])
+
+    def retire_site(self, site: str) -> None:
+        """A site that is no longer in the registry is judged no longer; what is known of it stays."""
+        self._connection.execute(update(SiteVersion).where(SiteVersion.site == site).values(current=False))
+
+    # controls, observations
+
+    def controls(self, ground: str) -> dict[str, Any] | None:
+        """The frozen units of a piece of ground, or None."""
+        return self._connection.execute(select(Controls.payload).where(Controls.ground == ground)).scalar()
+
+    def freeze_controls(self, ground: str, site: str, payload: dict[str, Any], *, digest: str, now: str) -> None:
+        """Freeze units; what is frozen already stays."""
+        row = {"ground": ground, "site": site, "hash": digest, "frozen": now, "payload": payload}
+        self._upsert(Controls, [row], ("ground",), keep=True)
+
+    def snapshot(self, ground: str) -> str | None:
+        """Snapshot that the observations of a piece of ground were taken from."""
+        return self._connection.execute(select(Stored.snapshot).where(Stored.ground == ground)).scalar()
+
+    def take_over(self, ground: str, site: str, snapshot: str, observations: Sequence[dict[str, Any]]) -> None:
+        """Observations as a snapshot has them."""
+        if observations:
+            rows = [{"ground": ground, **observation} for observation in observations]
+            self._upsert(Observation, rows, ("ground", "acquisition"))
+        self._upsert(Stored, [{"ground": ground, "site": site, "snapshot": snapshot}], ("ground",))
+
+    def observations(self, ground: str) -> list[dict[str, Any]]:
+        """Observations of a piece of ground, ascending by time."""
+        table = Observation.__table__
+        query = select(table).where(table.c.ground == ground).order_by(table.c.time, table.c.acquisition)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    # assessments
+
+    def add_assessment(self, site: str, as_of: str, digest: str, payload: dict[str, Any], **origin: str) -> bool:
+        """A new assessment; False if the very same is there already."""
+        same = select(Assessed.id).where(Assessed.site == site, Assessed.as_of == as_of, Assessed.digest == digest)
+        if self._connection.execute(same).first() is not None:
+            return False
+        row = {"site": site, "as_of": as_of, "digest": digest, "payload": payload, **origin}
+        self._connection.execute(Assessed.__table__.insert(), [row])
+        return True
+
+    def latest(self, site: str) -> tuple[str, str, dict[str, Any]] | None:
+        """Day, digest and content of the newest assessment of a site."""
+        query = (
+            select(Assessed.as_of, Assessed.digest, Assessed.payload)
+            .where(Assessed.site == site)
+            .order_by(Assessed.as_of.desc(), Assessed.id.desc())
+        )
+        row = self._connection.execute(query.limit(1)).first()
+        return None if row is None else (row.as_of, row.digest, row.payload)
+
+    # alerts, outbox
+
+    def last_alert(self, site: str) -> dict[str, Any] | None:
+        """The newest alert of a site, resolved or not."""
+        query = select(AlertRow.payload).where(AlertRow.site == site).order_by(AlertRow.opened.desc()).limit(1)
+        return self._connection.execute(query).scalar()
+
+    def alerts(self, states: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """Alerts in the given states (all without), oldest first."""
+        query = select(AlertRow.payload).order_by(AlertRow.opened, AlertRow.id)
+        if states is not None:
+            query = query.where(AlertRow.state.in_(list(states)))
+        return [row.payload for row in self._connection.execute(query)]
+
+    def save_alert(self, alert: dict[str, Any]) -> None:
+        """An alert as it now stands."""
+        row = {key: alert[key] for key in ("id", "site", "state", "opened")}
+        self._upsert(AlertRow, [{**row, "payload": alert}], ("id",))
+
+    def post(self, notice: dict[str, Any], *, site: str) -> None:
+        """Something to tell; the same thing is told once."""
+        row = {"id": notice["id"], "alert": notice["alert"]["id"], "site": site, "day": notice["day"], "payload": notice}
+        self._upsert(Outbox, [row], ("id",), keep=True)
+
+    def notices_of(self, alert: str) -> int:
+        """How many notices an alert has had."""
+        return len(self._connection.execute(select(Outbox.id).where(Outbox.alert == alert)).all())
+
+    def unsent(self) -> list[dict[str, Any]]:
+        """What is still to be sent, oldest first."""
+        query = select(Outbox.payload).where(Outbox.sent.is_(None)).order_by(Outbox.day, Outbox.id)
+        return [row.payload for row in self._connection.execute(query)]
+
+    def mark_sent(self, notice: str, *, now: str) -> None:
+        """A notice has been handed over."""
+        self._connection.execute(update(Outbox).where(Outbox.id == notice).values(sent=now, error=None))
+
+    def mark_unsent(self, notice: str, *, error: str) -> None:
+        """A notice could not be handed over; it is tried again by the next run."""
+        self._connection.execute(update(Outbox).where(Outbox.id == notice).values(error=error))
+
+    # runs
+
+    def begin_run(self, run: str, kind: str, as_of: str, *, now: str) -> None:
+        """A run has begun."""
+        self._upsert(Run, [{"id": run, "kind": kind, "as_of": as_of, "started": now}], ("id",))
+
+    def end_run(self, run: str, manifest: dict[str, Any], *, now: str) -> None:
+        """A run is done."""
+        self._connection.execute(update(Run).where(Run.id == run).values(finished=now, manifest=manifest))
+
+    def last_run(self) -> dict[str, Any] | None:
+        """The newest run."""
+        table = Run.__table__
+        row = self._connection.execute(select(table).order_by(table.c.started.desc()).limit(1)).first()
+        return None if row is None else dict(row._mapping)
+
+    def _upsert(
+        self, model: type[Base], rows: list[dict[str, Any]], keys: tuple[str, ...], *, keep: bool = False
+    ) -> None:
+        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        table: Any = model.__table__
+        statement: Any = dialect.insert(table)
+        changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+        if keep:
+            statement = statement.on_conflict_do_nothing(index_elements=list(keys))
+        else:
+            statement = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+        self._connection.execute(statement, rows)
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": PATIENCE})
+
+    @event.listens_for(engine, "connect")
+    def _settle(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver would commit before every DDL statement: a migration is one step
+        cursor = connection.cursor()
+        cursor.execute("pragma journal_mode=wal")
+        cursor.execute("pragma foreign_keys=on")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("begin")
+
+    return engine

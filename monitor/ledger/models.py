@@ -1,0 +1,145 @@
+"""The tables. Records of other parts are kept as they write themselves: plain values, in JSON."""
+
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, Boolean, Float, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """Common ground of the tables."""
+
+    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON}
+
+
+class SiteVersion(Base):
+    """One version of a site as the registry described it; the newest is the current one."""
+
+    __tablename__ = "sites"
+    __table_args__ = (UniqueConstraint("site", "version"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    site: Mapped[str] = mapped_column(String(400), index=True)
+    version: Mapped[str] = mapped_column(String(64))
+    current: Mapped[bool] = mapped_column(Boolean)
+    added: Mapped[str] = mapped_column(String(32))
+    payload: Mapped[dict[str, Any]]
+
+
+class Episode(Base):
+    """A site's plan from its start until a person closes it."""
+
+    __tablename__ = "episodes"
+    __table_args__ = (UniqueConstraint("site", "number"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    site: Mapped[str] = mapped_column(String(400), index=True)
+    number: Mapped[int] = mapped_column(Integer)
+    start: Mapped[str] = mapped_column(String(10))
+    opened: Mapped[str] = mapped_column(String(32))
+    closed: Mapped[str | None] = mapped_column(String(32))
+    why: Mapped[str | None] = mapped_column(Text)
+
+
+class Controls(Base):
+    """The frozen control units of one piece of ground."""
+
+    __tablename__ = "controls"
+
+    ground: Mapped[str] = mapped_column(String(64), primary_key=True)
+    site: Mapped[str] = mapped_column(String(400), index=True)
+    hash: Mapped[str] = mapped_column(String(64))
+    frozen: Mapped[str] = mapped_column(String(32))
+    payload: Mapped[dict[str, Any]]
+
+
+class Stored(Base):
+    """The snapshot of a site's store that the observations below were taken from."""
+
+    __tablename__ = "stored"
+
+    ground: Mapped[str] = mapped_column(String(64), primary_key=True)
+    site: Mapped[str] = mapped_column(String(400), index=True)
+    snapshot: Mapped[str] = mapped_column(String(64))
+
+
+class Observation(Base):
+    """One acquisition over one piece of ground, accepted or not."""
+
+    __tablename__ = "observations"
+
+    ground: Mapped[str] = mapped_column(String(64), primary_key=True)
+    acquisition: Mapped[str] = mapped_column(String(400), primary_key=True)
+    time: Mapped[str] = mapped_column(String(40))
+    scene: Mapped[str] = mapped_column(String(1000))
+    source: Mapped[str] = mapped_column(String(100))
+    baseline: Mapped[str] = mapped_column(String(20))
+    clear_fraction: Mapped[float] = mapped_column(Float)
+    n_pixels: Mapped[int] = mapped_column(Integer)
+    ndvi: Mapped[float | None] = mapped_column(Float)
+    cover: Mapped[float | None] = mapped_column(Float)
+    ndmi: Mapped[float | None] = mapped_column(Float)
+    nbr: Mapped[float | None] = mapped_column(Float)
+    control_ndvi: Mapped[float | None] = mapped_column(Float)
+    control_cover: Mapped[float | None] = mapped_column(Float)
+    control_ndmi: Mapped[float | None] = mapped_column(Float)
+    control_nbr: Mapped[float | None] = mapped_column(Float)
+    n_units: Mapped[int | None] = mapped_column(Integer)
+    accepted: Mapped[bool] = mapped_column(Boolean)
+    reason: Mapped[str] = mapped_column(String(40))
+    digest: Mapped[str] = mapped_column(String(64))
+
+
+class Run(Base):
+    """One run of a job."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    as_of: Mapped[str] = mapped_column(String(10))
+    started: Mapped[str] = mapped_column(String(40))
+    finished: Mapped[str | None] = mapped_column(String(40))
+    manifest: Mapped[dict[str, Any] | None]
+
+
+class Assessed(Base):
+    """One assessment. Never edited: other pixels, another plan or other code make another row."""
+
+    __tablename__ = "assessments"
+    __table_args__ = (UniqueConstraint("site", "as_of", "digest"), Index("ix_assessments_latest", "site", "as_of", "id"))
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    site: Mapped[str] = mapped_column(String(400))
+    as_of: Mapped[str] = mapped_column(String(10))
+    digest: Mapped[str] = mapped_column(String(64))
+    version: Mapped[str] = mapped_column(String(64))
+    snapshot: Mapped[str] = mapped_column(String(64))
+    run: Mapped[str] = mapped_column(String(64))
+    payload: Mapped[dict[str, Any]]
+
+
+class AlertRow(Base):
+    """One alert, as it stands."""
+
+    __tablename__ = "alerts"
+
+    id: Mapped[str] = mapped_column(String(500), primary_key=True)
+    site: Mapped[str] = mapped_column(String(400), index=True)
+    state: Mapped[str] = mapped_column(String(20), index=True)
+    opened: Mapped[str] = mapped_column(String(10))
+    payload: Mapped[dict[str, Any]]
+
+
+class Outbox(Base):
+    """One thing to tell, written in the same transaction as the change it tells of."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[str] = mapped_column(String(500), primary_key=True)
+    alert: Mapped[str] = mapped_column(String(500), index=True)
+    site: Mapped[str] = mapped_column(String(400))
+    day: Mapped[str] = mapped_column(String(10))
+    payload: Mapped[dict[str, Any]]
+    sent: Mapped[str | None] = mapped_column(String(40), index=True)
+    error: Mapped[str | None] = mapped_column(Text)
