@@ -1,0 +1,362 @@
+"""``regrowth``: every command a person types.
+
+Data goes to stdout, logs to stderr. Heavy libraries are imported inside the commands, so that help appears at once.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from jobs.exits import Exit, status_of
+from monitor.errors import MonitorError
+
+app = typer.Typer(
+    help="Is the restoration work taking hold? Every night, for every site.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+alerts_app = typer.Typer(help="What people have been told, and what they answered.", no_args_is_help=True)
+app.add_typer(alerts_app, name="alerts")
+
+Config = Annotated[Path | None, typer.Option("--config", help="Default: REGROWTH_CONFIG, else ./regrowth.toml.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+Sites = Annotated[list[str] | None, typer.Option("--site", help="Only this site; repeat for several. Default: all.")]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and leave with its exit status."""
+    _load_parts()
+    try:
+        outcome = app(args=arguments, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(f"{error.format_message()}\n")
+        sys.exit(Exit.USAGE)
+    except click.UsageError as error:
+        sys.stderr.write(f"{error.format_message()}\n")
+        sys.exit(Exit.USAGE)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(Exit.STOPPED)
+    except MonitorError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(status_of(error))
+    except BrokenPipeError:
+        sys.exit(Exit.DONE)
+    except Exception:  # noqa: BLE001 - the last resort: a bug is told as one, whatever it is
+        import structlog
+
+        structlog.get_logger().exception("this is a bug; please report it with the lines above")
+        sys.exit(Exit.BUG)
+    sys.exit(outcome if isinstance(outcome, int) else Exit.DONE)
+
+
+@app.command()
+def run(
+    config: Config = None,
+    as_of: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Scenes up to the end of this day, UTC.")] = None,
+    site: Sites = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched and sent; write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """One night: new scenes, assessments, alerts, messages, pages. Safe to run twice.
+
+    Exit status: 0 all sites done, 10 some failed, 20 all failed, 65 bad data, 75 try later, 78 configuration.
+    """
+    from jobs.nightly import exit_status, night, plan, stop_on_sigterm
+    from jobs.gather import today
+    from jobs.settings import load
+
+    settings = load(config)
+    set_up_logs()
+    day = as_of.date() if as_of else today()
+    if dry_run:
+        told = plan(settings, as_of=day, only=site or [])
+        if as_json:
+            echo(told)
+            return
+        scenes = sum(len(s["scenes"]) for s in told["sites"])
+        megabytes = sum(s["megabytes"] for s in told["sites"])
+        print_line(f"Would fetch {scenes} scenes of {len(told['sites'])} sites, about {megabytes:.1f} MB of pixels.")
+        print_line(f"{told['messages']} messages are waiting to be sent; more may follow from new scenes.")
+        return
+    stop_on_sigterm()
+    with progress("sites") as tell:
+        manifest = night(settings, as_of=day, only=site or [], progress=tell)
+    if as_json:
+        echo({key: manifest[key] for key in ("run", "as_of", "sites")})
+    else:
+        for one in manifest["sites"]:
+            told_ = one["error"] or f"{one['status']}, alert {one['alert']}, {len(one['scenes_new'])} new scenes"
+            print_line(f"{one['site']}: {one['state']}; {told_}")
+    raise typer.Exit(exit_status(manifest))
+
+
+@app.command()
+def backfill(
+    config: Config = None,
+    site: Sites = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch ahead of the night, from [source] since to now; no verdicts, alerts or pages. Safe to run twice."""
+    from jobs.backfill import backfill as fill
+    from jobs.nightly import exit_status, stop_on_sigterm
+    from jobs.settings import load
+
+    settings = load(config)
+    set_up_logs()
+    stop_on_sigterm()
+    with progress("sites") as tell:
+        manifest = fill(settings, only=site or [], progress=tell)
+    if as_json:
+        echo(manifest)
+    else:
+        for one in manifest["sites"]:
+            print_line(f"{one['site']}: {one['state']}; {one['error'] or len(one['scenes_new'])} new scenes")
+    raise typer.Exit(exit_status(manifest))
+
+
+@app.command()
+def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -> None:
+    """Latest assessment of each site."""
+    from jobs.gather import chosen_sites, opened
+    from jobs.settings import load
+
+    settings = load(config)
+    with opened(settings) as ledger:
+        sites = chosen_sites(settings, ledger, site or [], add=False)
+        with ledger.transaction() as t:
+            found = [latest[2] for one in sites if (latest := t.latest(one.id)) is not None]
+    if as_json:
+        echo(found)
+        return
+    for one in found:
+        share = "" if one["theta"] is None else f", {one['theta']:.0%} of the expected uplift"
+        print_line(f"{one['site']}: {one['status']}, alert {one['alert']}{share} (as of {one['as_of']})")
+    if not found:
+        print_line("No site has been assessed yet: regrowth run")
+
+
+@app.command()
+def explain(
+    site: Annotated[str, typer.Argument(help="Id of the site.")],
+    config: Config = None,
+    language: Annotated[str, typer.Option(help="en or zh.")] = "en",
+    as_json: AsJson = False,
+) -> None:
+    """Why a site is judged as it is, in sentences, and what would clear it."""
+    from jobs.gather import chosen_sites, opened
+    from jobs.records import assessment_from_json
+    from jobs.settings import load
+    from monitor.errors import BadData
+    from monitor.verdict.explain import explain as told
+
+    if language not in ("en", "zh"):
+        raise typer.BadParameter(f"{language!r} is neither en nor zh")
+    settings = load(config)
+    with opened(settings) as ledger:
+        (chosen,) = chosen_sites(settings, ledger, [site], add=False)
+        with ledger.transaction() as t:
+            latest = t.latest(site)
+    if latest is None:
+        msg = f"site {site!r} has not been assessed yet: regrowth run"
+        raise BadData(msg)
+    sentences = told(assessment_from_json(latest[2]), chosen, language="zh" if language == "zh" else "en")
+    if as_json:
+        echo({"site": site, "as_of": latest[0], "sentences": sentences})
+        return
+    for sentence in sentences:
+        print_line(sentence)
+
+
+@app.command()
+def publish(config: Config = None, as_json: AsJson = False) -> None:
+    """Pages, maps and tables from what is stored; no network."""
+    from jobs.publish import main_publish
+    from jobs.settings import load
+
+    settings = load(config)
+    set_up_logs()
+    written = main_publish(settings)
+    if as_json:
+        echo({"rewritten": written, "root": str(settings.outputs.root)})
+        return
+    print_line(f"{len(written)} sites rewritten; open {settings.outputs.root / 'index.html'}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demonstration makes.")] = Path("outputs/demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Deals the fates to the sites.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """The whole job on real Sentinel-2 imagery with sites of known fate; no account, no network."""
+    from jobs.demo import demo as show
+    from jobs.nightly import stop_on_sigterm
+
+    set_up_logs(quiet=True)
+    stop_on_sigterm()
+    raise typer.Exit(show(out, seed=seed, as_json=as_json))
+
+
+@alerts_app.command("list")
+def alerts_list(
+    config: Config = None,
+    every: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Alerts that are not resolved, oldest first."""
+    from jobs.gather import opened
+    from jobs.settings import load
+
+    with opened(load(config)) as ledger, ledger.transaction() as t:
+        found = t.alerts(None if every else ["open", "acknowledged", "snoozed"])
+    if as_json:
+        echo(found)
+        return
+    for one in found:
+        note = f" - {one['note']}" if one["note"] else ""
+        print_line(f"{one['id']}: {one['level']} by {one['rule']}, {one['state']} since {one['opened']}{note}")
+    if not found:
+        print_line("No open alert.")
+
+
+Alert = Annotated[str, typer.Argument(help="Id of the alert, as `alerts list` shows it.")]
+Note = Annotated[str | None, typer.Option(help="What was seen or done, in words.")]
+
+
+@alerts_app.command("ack")
+def alerts_ack(alert: Alert, config: Config = None, note: Note = None, as_json: AsJson = False) -> None:
+    """Someone has taken it on."""
+    from monitor.alerts.lifecycle import acknowledge
+
+    _change(config, alert, lambda found: acknowledge(found, note=note), as_json=as_json)
+
+
+@alerts_app.command("snooze")
+def alerts_snooze(
+    alert: Alert,
+    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Quiet until this day, unless it gets worse.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Quiet until a day, unless it gets worse."""
+    from monitor.alerts.lifecycle import snooze
+
+    _change(config, alert, lambda found: snooze(found, until.date()), as_json=as_json)
+
+
+@alerts_app.command("resolve")
+def alerts_resolve(
+    alert: Alert,
+    verdict: Annotated[str, typer.Option(help="confirmed, false-alarm or treated.")],
+    config: Config = None,
+    note: Note = None,
+    as_json: AsJson = False,
+) -> None:
+    """Close it with what was found in the field."""
+    from monitor.alerts.lifecycle import resolve
+
+    if verdict not in ("confirmed", "false-alarm", "treated"):
+        raise typer.BadParameter(f"{verdict!r} is none of confirmed, false-alarm, treated", param_hint="--verdict")
+    day = datetime.now(UTC).date()
+    _change(config, alert, lambda found: resolve(found, answer=verdict, note=note, day=day), as_json=as_json)
+
+
+def _change(config: Path | None, alert: str, change: Any, *, as_json: bool) -> None:
+    from jobs.gather import opened
+    from jobs.records import alert_from_json, alert_to_json
+    from jobs.settings import load
+    from monitor.errors import BadData
+
+    with opened(load(config)) as ledger, ledger.transaction() as t:
+        found = [one for one in t.alerts() if one["id"] == alert]
+        if not found:
+            msg = f"no alert {alert!r}; 'regrowth alerts list --all' names those there are"
+            raise BadData(msg)
+        if found[0]["state"] == "resolved":
+            msg = f"alert {alert!r} is resolved already"
+            raise BadData(msg)
+        changed = alert_to_json(change(alert_from_json(found[0])))
+        t.save_alert(changed)
+    if as_json:
+        echo(changed)
+    else:
+        print_line(f"{alert}: {changed['state']}")
+
+
+def _load_parts() -> None:
+    from jobs.assess import assess
+    from jobs.sites import app as sites_app
+    from jobs.trends import trends
+
+    if not any(group.name == "sites" for group in app.registered_groups):
+        app.add_typer(sites_app, name="sites")
+        app.command()(assess)
+        app.command()(trends)
+
+
+def echo(value: Any) -> None:
+    """JSON on stdout; null, never NaN."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=_plain))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    msg = f"{type(value).__name__} has no JSON form"
+    raise TypeError(msg)
+
+
+def print_line(text: str) -> None:
+    """One line of data on stdout."""
+    typer.echo(text)
+
+
+def set_up_logs(*, quiet: bool = False) -> None:
+    """Structured logs on stderr: for people on a terminal, JSON lines elsewhere."""
+    import logging
+
+    import structlog
+
+    terminal = sys.stderr.isatty()
+    level = logging.ERROR if quiet else logging.INFO
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if terminal else [structlog.processors.format_exc_info]),
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    import icechunk
+
+    icechunk.set_logs_filter("error")
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Any]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""The demonstration: the whole job on the embedded Sentinel-2 series, with sites whose fate is known.
+
+It writes a registry and a configuration like anyone's, fetches the history, runs a series of nights as a scheduler
+would, and compares what the monitor says with what was laid into the imagery. Safe to run again: nothing changes.
+"""
+
+import json
+import shutil
+from datetime import date, timedelta
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from shapely.geometry import mapping
+
+from jobs.backfill import backfill
+from jobs.cli import progress
+from jobs.exits import Exit
+from jobs.gather import add_sites, opened
+from jobs.nightly import exit_status, night
+from jobs.settings import load
+from monitor.errors import BadConfiguration
+from monitor.imagery.sample import PLAN, START, Fate, Sample, deal
+
+FIRST_NIGHT = date(2020, 7, 1)
+"""What lies before is backfilled; the nights from here on are run one after the other."""
+LAST_NIGHT = date(2021, 1, 5)
+BIOME = "loess"
+
+NAMES = (
+    ("Upper slope", "上坡"), ("Mill terrace", "磨坊台地"), ("East gully", "东沟"), ("Long field", "长条地"),
+    ("Spring hollow", "泉洼"), ("Middle ridge", "中梁"), ("Stone bank", "石坎"), ("West apron", "西坡脚"),
+    ("Old pasture", "老牧场"), ("Lower bench", "下台地"),
+)  # fmt: skip
+CONFIGURATION = """\
+# Written by `regrowth demo`: a configuration like any other.
+[registry]
+path = "sites.geojson"
+
+[source]
+kind = "sample"
+since = "2015-08-01"
+seed = {seed}
+
+[store]
+root = "store"
+
+[ledger]
+url = "sqlite:///regrowth.db"
+
+[outputs]
+root = "."
+"""
+MADE = ("store", "sites", "messages", "index.html", "index.zh.html", "status.json", "sites.parquet", "truth.json",
+        "sites.geojson", "regrowth.toml", "regrowth.db", "regrowth.db-wal", "regrowth.db-shm")  # fmt: skip
+
+
+def demo(out: Path, *, seed: int, as_json: bool) -> Exit:
+    """Run the demonstration; see the module.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for everything it makes. One of another seed is made anew.
+    seed : int
+        Deals the fates.
+    as_json : bool
+        Print the comparison as JSON instead of a table.
+    """
+    source = Sample(seed)
+    dealt = deal(seed)
+    config = out / "regrowth.toml"
+    text = CONFIGURATION.format(seed=seed)
+    _make_room(out, config, text)
+    truth = {_id(place): {"fate": fate.name, "theta": fate.truth} for place, fate in dealt}
+    _write(out / "sites.geojson", _registry(source, dealt))
+    _write(out / "truth.json", json.dumps(truth, indent=2) + "\n")
+    _write(config, text)
+    settings = load(config)
+    with opened(settings) as ledger:
+        add_sites(ledger, settings.registry.path)
+    with progress("history") as tell:
+        worst = exit_status(backfill(settings, until=FIRST_NIGHT - timedelta(days=1), progress=tell))
+    nights = _nights(source)
+    sent = 0
+    with progress("nights") as tell:
+        for number, day in enumerate(nights, start=1):
+            manifest = night(settings, as_of=day)
+            worst = max(worst, exit_status(manifest))
+            sent += manifest["messages_sent"]
+            if tell is not None:
+                tell(number, len(nights))
+    found = {one["site"]: one for one in json.loads((out / "status.json").read_text(encoding="utf-8"))}
+    if as_json:
+        typer.echo(json.dumps({"seed": seed, "sites": _compared(truth, found), "messages_sent": sent}, indent=2))
+    else:
+        _show(out, dict(dealt), truth, found, nights=len(nights), sent=sent)
+    return worst
+
+
+def _make_room(out: Path, config: Path, text: str) -> None:
+    """Take away what a demonstration of another seed left; leave anything else alone."""
+    out.mkdir(parents=True, exist_ok=True)
+    present = config.read_text(encoding="utf-8") if config.is_file() else None
+    if present == text:
+        return
+    if present is None and not any(out.iterdir()):
+        return
+    if present is not None and not present.startswith(CONFIGURATION.splitlines()[0]):
+        msg = f"{config} is not a demonstration's; choose another folder with --out"
+        raise BadConfiguration(msg)
+    if present is None and not (out / "truth.json").is_file():
+        msg = f"{out} is not empty and holds no demonstration; choose another folder with --out"
+        raise BadConfiguration(msg)
+    for name in MADE:
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _registry(source: Sample, dealt: list[tuple[int, Fate]]) -> str:
+    features = []
+    for place, fate in dealt:
+        english, chinese = NAMES[place]
+        properties = {
+            "id": _id(place), "name": f"{english} {chinese}", "start": fate.start.isoformat(),
+            "intervention": fate.intervention, "biome": BIOME, "programme_year": fate.start.year,
+            "manager_language": "zh" if place % 2 else "en", "plan_A": PLAN.A, "plan_k": PLAN.k, "plan_L": PLAN.L,
+            "too_early_years": PLAN.too_early_years,
+        }  # fmt: skip
+        if fate.slope_degrees is not None:
+            properties["slope_degrees"] = fate.slope_degrees
+        geometry = mapping(source.place(place))
+        features.append({"type": "Feature", "properties": properties, "geometry": geometry})
+    return json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False, indent=1) + "\n"
+
+
+def _nights(source: Sample) -> list[date]:
+    """Nights with something to do: those after an acquisition; then the last one."""
+    area = source.place(0)
+    days = [scene.time.date() for scene in source.search(area, FIRST_NIGHT, LAST_NIGHT)]
+    return sorted({*days, LAST_NIGHT})
+
+
+def _id(place: int) -> str:
+    return f"demo-{place + 1:02d}"
+
+
+def _write(path: Path, text: str) -> None:
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
+
+
+def _compared(truth: dict[str, dict[str, object]], found: dict[str, dict[str, object]]) -> list[dict[str, object]]:
+    keys = ("status", "alert", "theta", "theta_low", "theta_high")
+    return [{"site": site, "fate": told["fate"], **{key: found[site][key] for key in keys}} for site, told in truth.items()]
+
+
+def _show(
+    out: Path,
+    fates: dict[int, Fate],
+    truth: dict[str, dict[str, object]],
+    found: dict[str, dict[str, object]],
+    *,
+    nights: int,
+    sent: int,
+) -> None:
+    table = Table(title="What was laid into the imagery, and what the monitor says")
+    for heading in ("site", "true story", "status expected", "status found", "share of uplift (95 %)", "true", "alert"):
+        table.add_column(heading)
+    right = 0
+    for place, fate in fates.items():
+        one = found[_id(place)]
+        right += one["status"] == fate.name
+        share = "-" if one["theta"] is None else f"{one['theta']:.2f} ({one['theta_low']:.2f} to {one['theta_high']:.2f})"
+        true = "-" if fate.truth is None else f"{fate.truth:.2f}"
+        table.add_row(_id(place), fate.story, fate.name, str(one["status"]), share, true, str(one["alert"]))
+    console = Console(width=140) if not Console().is_terminal else Console()
+    console.print(table)
+    console.print(f"{right} of {len(fates)} sites named rightly after {nights} nights; {sent} messages written this time.")
+    console.print(f"Plan of every site: uplift {PLAN.A}, rate {PLAN.k} a year, lag {PLAN.L} years, from {START}.")
+    console.print(f"Open {out / 'index.html'}; messages lie in {out / 'messages'}.", soft_wrap=True)
