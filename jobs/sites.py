@@ -1,0 +1,111 @@
+"""`regrowth sites`: check the registry that people edit. Reads only, but for the file that `--repair` names."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.exits import Exit
+
+if TYPE_CHECKING:
+    from monitor.sites.checks import Report
+    from monitor.sites.registry import Mending
+
+app = typer.Typer(no_args_is_help=True, help="The registry of sites: check it, add it to the ledger, list it.")
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="GeoJSON, GPKG, KML, KMZ, shapefile or zipped shapefile.")],
+    repair: Annotated[
+        Path | None,
+        typer.Option(help="Write what is good or can be mended to this GeoJSON file; hopeless sites are left out."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Name every problem of a registry, with its fix.
+
+    Exit status: 0 all sites are taken, 65 a site or the whole file is refused, 64 --repair names the file itself.
+    """
+    from monitor.sites.feature import FileRefused
+    from monitor.sites.registry import read_sites, write_geojson
+    from monitor.sites.registry import repair as mend
+
+    if repair is not None and (repair.suffix.lower() not in (".geojson", ".json") or _same_file(file, repair)):
+        typer.echo(f"--repair {repair}: name another file, ending in .geojson; the original is kept.", err=True)
+        raise typer.Exit(Exit.USAGE)
+    try:
+        report = read_sites(file)
+    except FileRefused as error:
+        if as_json:
+            refusal = {"code": error.code, "message": error.message, "fix": error.fix}
+            typer.echo(json.dumps({"sites": [], "error": refusal}, ensure_ascii=True))
+        else:
+            typer.echo(f"Refused: {error} [{error.code}]")
+        raise typer.Exit(Exit.BAD_DATA) from None
+    mendings: list[Mending] = []
+    if repair is not None:
+        report, mendings = mend(report)
+        write_geojson(report.entries, repair)
+    if as_json:
+        typer.echo(json.dumps(_as_json(report, mendings), ensure_ascii=True))
+    else:
+        typer.echo(_in_words(report, mendings, repair))
+    if report.refused:
+        raise typer.Exit(Exit.BAD_DATA)
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.resolve() == other.resolve() or one.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
+def _as_json(report: "Report", mendings: "list[Mending]") -> dict[str, object]:
+    mended = {id(mending.entry): mending for mending in mendings}
+    sites = []
+    for entry in report.entries:
+        site: dict[str, object] = {
+            "site": entry.label,
+            "ok": entry.ok,
+            "hectares": entry.hectares,
+            "problems": [{"code": p.code, "message": p.message, "fix": p.fix} for p in entry.problems],
+        }
+        if (mending := mended.get(id(entry))) is not None:
+            site["repaired"] = {
+                "codes": mending.codes,
+                "hectares_before": mending.hectares_before,
+                "hectares_after": entry.hectares,
+            }
+        sites.append(site)
+    return {"sites": sites}
+
+
+def _in_words(report: "Report", mendings: "list[Mending]", repaired: Path | None) -> str:
+    mended = {id(mending.entry): mending for mending in mendings}
+    lines = []
+    for entry in report.entries:
+        lines.append(f"{'ok     ' if entry.ok else 'REFUSED'}  {_printable(entry.label)}  {_area(entry.hectares)}")
+        if (mending := mended.get(id(entry))) is not None:
+            change = f"{_area(mending.hectares_before)} before, {_area(entry.hectares)} after"
+            lines.append(f"         mended: {', '.join(mending.codes)} ({change})")
+        for p in entry.problems:
+            lines.append(f"         {'problem' if p.refuses else 'note'}: {p.message} {p.fix} [{p.code}]")
+    taken = len(report.sites)
+    lines.append(f"{taken} of {len(report.entries)} sites taken, {_area(sum(s.hectares for s in report.sites))}.")
+    if repaired is not None:
+        left_out = len(report.refused)
+        lines.append(f"Written to {repaired}: {taken} sites" + (f"; {left_out} left out." if left_out else "."))
+    elif any(p.refuses for _, p in report.problems):
+        lines.append("--repair OUT.geojson mends rings that are open, turn the wrong way or cross themselves.")
+    return "\n".join(lines)
+
+
+def _area(hectares: float | None) -> str:
+    return "area unknown" if hectares is None else f"{hectares:,.2f} ha"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)

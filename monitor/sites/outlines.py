@@ -1,0 +1,278 @@
+"""Judge whether an outline is fit to be monitored, and mend it where that needs no guessing.
+
+A mend never guesses what was meant beyond closing a ring, turning it round, and parting it where it crosses
+itself, and says what it did to the area. ``buffer(0)`` is never used: it drops half of a bow-tie.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyproj
+import shapely
+from shapely.geometry import LineString, MultiPolygon, Polygon
+from shapely.geometry.base import BaseGeometry
+
+from monitor.sites import gcj02
+from monitor.sites.feature import Feature, Polygons
+
+PIXEL_HECTARES = 0.01
+"""One pixel of 10 m: less can not be seen at all. [ha]"""
+FEW_PIXELS_HECTARES = 0.25
+"""[D] Below 25 pixels of 10 m most are mixed with what lies around. [ha]"""
+NARROW_METRES = 10.0
+"""[D] Mean width (twice area over perimeter) below which hardly a pixel lies inside. [m]"""
+VERY_LARGE_HECTARES = 10_000.0
+"""[D] A million pixels of 10 m: one verdict says little about so much ground, and a night is slow. [ha]"""
+CROSSING_LIMIT = 200_000
+"""Crossings that a mend will sort out: far beyond any real outline, a second or two of work."""
+
+_GEOD = pyproj.Geod(ellps="WGS84")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something a person should know of a site, and what to do."""
+
+    code: str
+    message: str
+    fix: str
+    refuses: bool = True
+    """False: a warning; the site is taken as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """An outline, judged."""
+
+    problems: list[Problem]
+    geometry: BaseGeometry | None = None
+    """Valid polygon or multipolygon, outer rings counter-clockwise; None where a problem refuses it."""
+    hectares: float | None = None
+    """Geodesic area; of a refused outline as it is drawn, None where that means nothing. [ha]"""
+
+
+def geodesic_hectares(geometry: BaseGeometry) -> float:
+    """Area on the WGS 84 ellipsoid, whatever the winding, in hectares."""
+    oriented = shapely.orient_polygons(geometry)
+    return abs(_GEOD.geometry_area_perimeter(oriented)[0]) / 10_000.0
+
+
+def examine(feature: Feature) -> Outline:
+    """Judge an outline as it was drawn.
+
+    Parameters
+    ----------
+    feature : Feature
+        In longitude and latitude.
+
+    Returns
+    -------
+    Outline
+        All problems found before the first that makes the next question meaningless.
+    """
+    if place := _misplaced(feature):
+        return Outline(problems=[place])
+    problems = []
+    if feature.unclosed or any(not np.array_equal(ring[0], ring[-1]) for ring in _rings(feature.polygons)):
+        problems.append(
+            Problem(
+                code="UNCLOSED",
+                message="A ring of the outline does not end where it starts.",
+                fix="Repeat the first point at the end, or use --repair.",
+            )
+        )
+    drawn = _drawn(feature.polygons)
+    if drawn is None or shapely.convex_hull(drawn).area == 0:
+        return Outline(
+            problems=[
+                *problems,
+                Problem(
+                    code="ZERO_AREA",
+                    message="The outline encloses nothing: its points lie on one line, or are too few.",
+                    fix="Draw it again.",
+                ),
+            ],
+            hectares=0.0,
+        )
+    if not shapely.is_valid(drawn):
+        reason = shapely.is_valid_reason(drawn)
+        problems.append(
+            Problem(
+                code="SELF_CROSSING" if "ntersection" in reason else "RINGS",
+                message=f"The outline is not a proper area: {reason}.",
+                fix="Draw it without crossings, or use --repair and look at the result.",
+            )
+        )
+    hectares = geodesic_hectares(drawn)
+    if shapely.is_valid(drawn):
+        problems += _size(drawn, hectares)
+    if feature.winding_wrong or (feature.winding_checked and _wound_wrong(feature.polygons)):
+        problems.append(
+            Problem(
+                code="WINDING",
+                message="Rings of the outline turn the wrong way for this format; the area is read rightly.",
+                fix="Nothing need be done; --repair turns them.",
+                refuses=False,
+            )
+        )
+    fit = not any(problem.refuses for problem in problems)
+    return Outline(
+        problems=problems,
+        geometry=shapely.orient_polygons(drawn) if fit else None,
+        hectares=hectares if np.isfinite(hectares) else None,
+    )
+
+
+def mend(feature: Feature, *, from_gcj02: bool) -> Polygons | None:
+    """Rings closed, turned, and parted where they cross, all the area kept that the drawn line encloses.
+
+    Parameters
+    ----------
+    feature : Feature
+        In longitude and latitude, or as a Chinese web map shows them.
+    from_gcj02 : bool
+        The coordinates are stated to be GCJ-02, and are moved to WGS 84 first.
+
+    Returns
+    -------
+    Polygons or None
+        None where the outline is beyond mending.
+    """
+    polygons = feature.polygons
+    if _misplaced(feature):
+        return None
+    if from_gcj02:
+        if not all(gcj02.in_china(ring) for ring in _rings(polygons)):
+            return None
+        polygons = [[gcj02.to_wgs84(ring) for ring in rings] for rings in polygons]
+    drawn = _drawn(polygons)
+    if drawn is None or (not shapely.is_valid(drawn) and _crossings(polygons) > CROSSING_LIMIT):
+        return None
+    if not shapely.is_valid(drawn):
+        drawn = shapely.make_valid(drawn, method="structure", keep_collapsed=False)
+    parts = [part for part in shapely.get_parts(drawn) if part.geom_type == "Polygon" and part.area > 0]
+    if not parts:
+        return None
+    return [
+        [shapely.get_coordinates(ring) for ring in (part.exterior, *part.interiors)]
+        for part in shapely.orient_polygons(parts)
+    ]
+
+
+def _misplaced(feature: Feature) -> Problem | None:
+    """Tell what is wrong with where the outline lies, before its shape means anything."""
+    rings = _rings(feature.polygons)
+    if not rings:
+        message = f"The site {feature.broken or 'has an outline without points'}."
+        return Problem(code="NO_OUTLINE", message=message, fix="Draw its area as a Polygon or MultiPolygon.")
+    points = np.concatenate(rings)
+    if not np.isfinite(points).all():
+        return Problem(
+            code="NOT_A_NUMBER",
+            message="A coordinate of the outline is no number (NaN or infinite).",
+            fix="Correct that point, or draw the outline again.",
+        )
+    (west, south), (east, north) = points.min(axis=0), points.max(axis=0)
+    found = f"x {west:.6g} to {east:.6g}, y {south:.6g} to {north:.6g}"
+    furthest_x, furthest_y = max(abs(west), abs(east)), max(abs(south), abs(north))
+    if furthest_x > 1000 or furthest_y > 1000:
+        return Problem(
+            code="CRS_UNSTATED",
+            message=f"The coordinates look like metres of a projected system that the file does not name: {found}.",
+            fix="Save the layer as EPSG:4326 (longitude and latitude).",
+        )
+    swapped = Problem(
+        code="SWAPPED",
+        message=f"Longitude and latitude look swapped: {found}.",
+        fix="Write longitude first, then latitude.",
+    )
+    if furthest_y > 90:
+        return swapped if furthest_y <= 180 and furthest_x <= 90 else _out_of_range(found)
+    if west > 27 and east < 50 and south > 73.4:
+        # Possible coordinates, of the Arctic Ocean. Turned round they lie in Xinjiang, Tibet or beside them.
+        return swapped
+    if (furthest_x > 180 and furthest_x <= 360 and min(abs(west), abs(east)) <= 180) or east - west > 180:
+        return Problem(
+            code="ANTIMERIDIAN",
+            message=f"The outline crosses the 180th meridian: {found}.",
+            fix="Enter the two sides as two sites.",
+        )
+    return _out_of_range(found) if furthest_x > 180 else None
+
+
+def _out_of_range(found: str) -> Problem:
+    return Problem(
+        code="OUT_OF_RANGE",
+        message=f"The outline lies outside the globe: {found}.",
+        fix="Give longitude within -180 to 180 and latitude within -90 to 90, in degrees.",
+    )
+
+
+def _rings(polygons: Polygons) -> list[np.ndarray]:
+    """All rings that have points."""
+    return [ring for rings in polygons for ring in rings if len(ring)]
+
+
+def _wound_wrong(polygons: Polygons) -> bool:
+    """Whether an outer ring turns clockwise, or a hole the other way."""
+
+    def clockwise(ring: np.ndarray) -> bool | None:
+        x, y = (ring - ring[0]).T  # near zero, or the small differences drown in degrees
+        area = float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+        return None if area == 0 else area < 0
+
+    return any(clockwise(ring) is (place == 0) for rings in polygons for place, ring in enumerate(rings) if len(ring))
+
+
+def _drawn(polygons: Polygons) -> BaseGeometry | None:
+    """Close the rings, valid or not; None where an outer ring has too few points."""
+    areas = []
+    for rings in polygons:
+        closed = [r if np.array_equal(r[0], r[-1]) else np.vstack([r, r[:1]]) for r in rings if len(r)]
+        if not closed or len(closed[0]) < 4:
+            return None
+        areas.append(Polygon(closed[0], [hole for hole in closed[1:] if len(hole) >= 4]))
+    return areas[0] if len(areas) == 1 else MultiPolygon(areas)
+
+
+def _size(drawn: BaseGeometry, hectares: float) -> list[Problem]:
+    if hectares < PIXEL_HECTARES:
+        return [
+            Problem(
+                code="TOO_SMALL",
+                message=f"The site is smaller than one 10 m pixel: {hectares * 10_000:.3g} m2.",
+                fix="Check the outline; a site needs some 25 pixels (0.25 ha) to be judged.",
+            )
+        ]
+    perimeter = _GEOD.geometry_area_perimeter(drawn)[1]
+    if hectares < FEW_PIXELS_HECTARES or 2 * hectares * 10_000 / perimeter < NARROW_METRES:
+        return [
+            Problem(
+                code="FEW_PIXELS",
+                message=f"The site is small or narrow ({hectares:.2f} ha, {perimeter:.0f} m round): "
+                "hardly a 10 m pixel lies wholly inside.",
+                fix="Expect wide intervals, or join it with neighbours of the same start and kind.",
+                refuses=False,
+            )
+        ]
+    if hectares > VERY_LARGE_HECTARES:
+        return [
+            Problem(
+                code="VERY_LARGE",
+                message=f"The site has {hectares:,.0f} ha: one verdict says little about so much ground.",
+                fix="Divide it by slope, start and kind of work.",
+                refuses=False,
+            )
+        ]
+    return []
+
+
+def _crossings(polygons: Polygons) -> float:
+    """About how many pairs of edges meet, from a sample: enough to tell a hostile star from an outline."""
+    starts = np.concatenate([ring[:-1] for ring in _rings(polygons)])
+    ends = np.concatenate([ring[1:] for ring in _rings(polygons)])
+    edges = [LineString(ends_of_edge) for ends_of_edge in np.stack([starts, ends], axis=1)]
+    sample = edges[:: max(1, len(edges) // 50)]
+    tree = shapely.STRtree(edges)
+    met = sum(len(tree.query(edge, predicate="intersects")) for edge in sample)
+    return float(met / len(sample) - 3) * len(edges) / 2  # an edge meets itself and its two neighbours

@@ -1,0 +1,152 @@
+"""The registry of sites: read it, and write back what could be mended."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import shapely
+
+from monitor.errors import BadData
+from monitor.sites.checks import Entry, Report, check, named, stated_datum, without_datum
+from monitor.sites.feature import Feature
+from monitor.sites.names import folder_name, visible
+from monitor.sites.outlines import mend
+from monitor.sites.reading import read_features
+
+__all__ = ["MENDED", "Mending", "folder_name", "read_sites", "repair", "write_geojson"]
+
+MENDED = ("UNCLOSED", "WINDING", "SELF_CROSSING", "RINGS", "GCJ02")
+"""Codes of problems that :func:`repair` can do something about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mending:
+    """What a repair did to one outline."""
+
+    entry: Entry
+    """Of the mended outline."""
+    codes: list[str]
+    """What was wrong, of :data:`MENDED`."""
+    hectares_before: float | None
+    """Area by the formula for the ring as drawn, which counts the two sides of a crossing against each other. [ha]"""
+
+
+def read_sites(path: Path) -> Report:
+    """Read a registry file and judge every site in it.
+
+    Parameters
+    ----------
+    path : Path
+        See :func:`monitor.sites.reading.read_features`.
+
+    Returns
+    -------
+    Report
+        Typed sites, and every problem with its fix.
+
+    Raises
+    ------
+    FileRefused
+        If no site can be read.
+    """
+    return check(read_features(path))
+
+
+def repair(report: Report) -> tuple[Report, list[Mending]]:
+    """Mend what can be mended, and judge the result.
+
+    Parameters
+    ----------
+    report : Report
+        Of the file as it is.
+
+    Returns
+    -------
+    report : Report
+        Of the mended features, in the same order.
+    mendings : list of Mending
+        One for each outline that was changed.
+    """
+    mended: list[Feature] = []
+    for entry in report.entries:
+        polygons = None
+        if any(problem.code in MENDED for problem in entry.problems):
+            datum = stated_datum(named(entry.feature.properties))
+            if datum is None or "gcj" in datum.lower():  # other web maps (BD-09) are moved differently
+                polygons = mend(entry.feature, from_gcj02=datum is not None)
+        if polygons is None:
+            mended.append(entry.feature)
+            continue
+        mended.append(
+            replace(
+                entry.feature,
+                polygons=polygons,
+                properties=without_datum(entry.feature.properties),
+                winding_wrong=False,
+                unclosed=False,
+            )
+        )
+    after = check(mended)
+    mendings = [
+        Mending(
+            entry=new,
+            codes=[p.code for p in old.problems if p.code in MENDED],
+            hectares_before=old.hectares,
+        )
+        for old, new in zip(report.entries, after.entries, strict=True)
+        if old.feature is not new.feature
+    ]
+    return after, mendings
+
+
+def write_geojson(entries: Iterable[Entry], path: Path) -> None:
+    """Write the sites that are taken as GeoJSON (RFC 7946), whole or not at all.
+
+    Parameters
+    ----------
+    entries : iterable of Entry
+        Those without a site are left out.
+    path : Path
+        Replaced if it exists.
+
+    Raises
+    ------
+    BadData
+        If it can not be written there.
+    """
+    features = [
+        {
+            "type": "Feature",
+            "properties": _said(named(entry.feature.properties)),
+            "geometry": shapely.geometry.mapping(entry.site.geometry),
+        }
+        for entry in entries
+        if entry.site is not None
+    ]
+    text = json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False, indent=1)
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name[:40]}.", delete=False
+        ) as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except (OSError, ValueError) as error:
+        msg = (
+            f"The repaired registry can not be written to {str(path)!r} ({error}). Name a file in a folder that exists."
+        )
+        raise BadData(msg) from None
+
+
+def _said(properties: Mapping[str, object]) -> dict[str, object]:
+    """Properties as JSON can hold them, without invisible signs."""
+    return {
+        visible(key): visible(value) if isinstance(value, str) else value
+        for key, value in properties.items()
+        if value is not None and value == value and isinstance(value, str | int | float)  # NaN is not itself
+    }
