@@ -1,0 +1,210 @@
+"""The filter and the search for losses against the same model written as one dense Gaussian: no recursion, no gain."""
+
+import math
+
+import numpy as np
+import pytest
+
+from monitor.verdict import kernels
+from monitor.verdict.kernels import Noise, Prior
+
+NOISE = Noise(0.03, 0.01, 0.018, 365.0, 0.010, 15.0, 0.010, 0.2, 0.2, 2.0)
+PRIOR = Prior(0.6, 1.0, 0.1, 0.5, (0.0, 0.25, 0.5, 0.7), 0.18)
+START = 17_897  # 2019-01-01
+R2 = 0.0245**2
+
+
+class Scenes:
+    """Fifty scenes in four seasons, with rain, outliers and a plan."""
+
+    def __init__(self, seed: int, theta: float = 0.3) -> None:
+        rng = np.random.default_rng(seed)
+        position = np.sort(rng.choice(168, (4, 12), replace=True), axis=1) + 1
+        position = np.concatenate([np.unique(p) for p in position])
+        season = 2017 + np.cumsum(np.concatenate([[0], np.diff(position) < 0]))
+        self.position, self.season = position, season
+        self.day = (season - 1970) * 365 + (season - 1969) // 4 + 120 + position
+        self.s = np.exp(-0.5 * ((position - 95) / 45) ** 2)
+        self.rho = rng.normal(0, 0.3, 4)[season - 2017]
+        self.mu = self.s * (1 + self.rho)
+        self.amplitude = np.full(position.size, 0.2)
+        years = (self.day - START) / 365.25
+        self.curves = 0.2 * -np.expm1(-0.45 * np.maximum(years[:, None] - 0.2 - np.array([0.0, 0.5, 1.0]), 0))
+        self.difference = theta * self.curves[:, 0] * self.mu + 0.02 * self.mu + rng.normal(0, 0.025, position.size)
+        self.difference[rng.choice(position.size, 4, replace=False)] -= 0.2  # clouds the mask missed
+        self.variance = np.full(position.size, R2) * rng.uniform(1, 1.5, position.size)
+
+    @property
+    def size(self) -> int:
+        return self.day.size
+
+
+def covariance(x: Scenes, elastic: np.ndarray, noise: Noise = NOISE) -> np.ndarray:
+    """Of the differences without scene noise and without any uplift."""
+    angle = 2 * np.pi * x.position / 365.25
+    gap = np.abs(x.day[:, None] - x.day[None, :])
+    between = np.abs(x.season[:, None] - x.season[None, :])
+    return (
+        noise.baseline**2 * np.outer(x.mu, x.mu)
+        + noise.harmonic**2 * np.cos(angle[:, None] - angle[None, :])
+        + noise.slow**2 * np.exp(-gap / noise.slow_days)
+        + noise.fast**2 * np.exp(-gap / noise.fast_days)
+        + noise.year**2 * noise.year_memory**between * np.outer(x.s, x.s)
+        + noise.elasticity**2 * np.outer(elastic, elastic)
+    )
+
+
+def information(sigma: np.ndarray, columns: np.ndarray, difference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    solved = np.linalg.solve(sigma, np.column_stack([columns, difference]))
+    return columns.T @ solved[:, -1], columns.T @ solved[:, :-1]
+
+
+def dense_theta(x: Scenes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(b, c, variance used of each scene), scene by scene, each from the whole past at once."""
+    n = x.size
+    columns = x.curves * x.mu[:, None]
+    elastic, used = np.zeros(n), np.zeros(n)
+    b, c = np.zeros((n, 3)), np.zeros((n, 3))
+    theta = PRIOR.mean
+    for i in range(n):
+        elastic[i] = (0.2 + min(max(theta, 0), 1.5) * x.curves[i, 0]) * x.s[i] * x.rho[i]
+        now = slice(i + 1)
+        sigma = covariance(x, elastic)[now, now]
+        g = columns[now, 0]
+        past = sigma[:i, :i] + np.diag(used[:i])
+        # What was expected of this scene, theta and its doubt included.
+        whole = past + PRIOR.sd**2 * np.outer(g[:i], g[:i])
+        cross = sigma[:i, i] + PRIOR.sd**2 * g[:i] * g[i]
+        weights = np.linalg.solve(whole, cross) if i else np.zeros(0)
+        surprise = x.difference[i] - PRIOR.mean * g[i] - weights @ (x.difference[:i] - PRIOR.mean * g[:i])
+        spread = sigma[i, i] + PRIOR.sd**2 * g[i] ** 2 - weights @ cross + x.variance[i]
+        used[i] = x.variance[i] * max(1.0, surprise**2 / spread / NOISE.huber**2)
+        b_i, c_i = information(sigma + np.diag(used[now]), columns[now], x.difference[now])
+        b[i], c[i] = b_i, np.diag(c_i)
+        theta = (PRIOR.mean / PRIOR.sd**2 + b[i, 0]) / (1 / PRIOR.sd**2 + c[i, 0])
+    return b, c, used
+
+
+def follow(x: Scenes, alarm: np.ndarray | None = None, onset: np.ndarray | None = None):
+    return kernels.theta_filter(
+        x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.curves, x.variance,
+        np.zeros(x.size, bool) if alarm is None else alarm, np.full(x.size, -1) if onset is None else onset,
+        np.full(x.size, 2), np.full(x.size, 0.18), True, NOISE, PRIOR,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_information_on_theta_is_that_of_generalised_least_squares(seed):
+    x = Scenes(seed)
+    b, c, used = dense_theta(x)
+    assert (used > x.variance).any(), "the outliers must make the robust part speak"
+    got_b, got_c, _, _, _ = follow(x)
+    np.testing.assert_allclose(got_b, b, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(got_c, c, rtol=1e-9, atol=1e-9)
+
+
+def test_theta_and_its_variance_are_the_posterior_with_the_doubt_on_rain():
+    x = Scenes(4)
+    b, c, _ = dense_theta(x)
+    _, _, mean, variance, _ = follow(x)
+    expected = (0.6 + b[:, 0]) / (1 + c[:, 0])
+    np.testing.assert_allclose(mean, expected, rtol=1e-9)
+    np.testing.assert_allclose(variance, 1 / (1 + c[:, 0]) + expected**2 * 0.18**2 * 1.5 / 2, rtol=1e-9)
+
+
+def test_probabilities_average_over_nine_plans():
+    x = Scenes(5)
+    b, c, _ = dense_theta(x)
+    _, _, _, _, below = follow(x)
+    i = x.size - 1
+    weights, chances = [], []
+    for lag in range(3):
+        for share in (1.0, 0.9, 0.8):
+            v = 1 / (1 + share**2 * c[i, lag])
+            m = v * (0.6 + share * b[i, lag])
+            weights.append((0.5 if (lag, share) == (0, 1.0) else 0.5 / 8) * math.sqrt(v) * math.exp(m * m / (2 * v)))
+            sd = math.sqrt(v + m * m * 0.18**2 * 1.5 / 2)
+            chances.append([0.5 * math.erfc((m - t) / sd / math.sqrt(2)) for t in PRIOR.thresholds])
+    expected = np.average(chances, axis=0, weights=weights)
+    np.testing.assert_allclose(below[i], expected, rtol=1e-9)
+
+
+def test_after_a_known_loss_theta_is_what_still_stands():
+    x = Scenes(6, theta=1.0)
+    onset_at, known_at = 30, 32
+    x.difference[onset_at:] -= 0.1 * x.mu[onset_at:]
+    alarm, onset = np.zeros(x.size, bool), np.full(x.size, -1)
+    alarm[known_at], onset[known_at] = True, onset_at
+    quiet, told = follow(x), follow(x, alarm, onset)
+    np.testing.assert_array_equal(told[2][:known_at], quiet[2][:known_at])
+
+    calm = NOISE._replace(huber=1e9, elasticity=0.0)  # one Gaussian for the whole series
+    got = kernels.theta_filter(
+        x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.curves, x.variance, alarm, onset,
+        np.full(x.size, 2), np.zeros(x.size), True, calm, PRIOR,
+    )  # fmt: skip
+    step = np.where(np.arange(x.size) >= onset_at, x.mu, 0.0)
+    columns = np.column_stack([x.curves[:, 0] * x.mu, step])
+    b, c = information(covariance(x, np.zeros(x.size), calm) + np.diag(x.variance), columns, x.difference)
+    posterior = np.linalg.inv(c + np.diag([1.0, 100.0]))
+    both = posterior @ (b + np.array([0.6, 0.0]))
+    want = np.array([1.0, 1.0 / x.curves[-1, 0]])
+    np.testing.assert_allclose(got[2][-1], want @ both, rtol=1e-9)
+    np.testing.assert_allclose(got[3][-1], want @ posterior @ want, rtol=1e-9)
+
+
+def test_score_of_a_loss_is_the_bayes_factor_averaged_over_onsets_and_sizes():
+    x = Scenes(7, theta=0.8)
+    calm = NOISE._replace(huber=1e9, elasticity=0.0)
+    score, alarm, _, _ = kernels.disturbance(
+        x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.curves[:, 0].copy(), x.variance,
+        np.full(x.size, np.nan), START, calm, 0.1, 1e9,
+    )  # fmt: skip
+    assert not alarm.any()
+    uplift = x.curves[:, 0] * x.mu
+    sigma = covariance(x, np.zeros(x.size), calm) + np.diag(x.variance) + 0.36 * np.outer(uplift, uplift)
+    onsets: list[int] = []
+    for i in range(x.size):
+        if x.day[i] >= START and (not onsets or x.day[i] - x.day[onsets[-1]] >= 20):
+            onsets.append(i)
+        factors = []
+        for first in onsets[-8:]:
+            step = np.where(np.arange(i + 1) >= first, x.mu[: i + 1], 0.0)
+            b, c = information(sigma[: i + 1, : i + 1], step[:, None], (x.difference - 0.8 * uplift)[: i + 1])
+            factors += [math.exp(d * b[0] - d * d * c[0, 0] / 2) for d in (-0.05, -0.08, -0.11, -0.14)]
+        expected = math.log(np.mean(factors)) if factors else 0.0
+        assert score[i] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_a_confirmed_loss_joins_the_baseline_as_if_its_date_had_been_known():
+    x = Scenes(8, theta=0.8)
+    x.difference[34:] -= 0.12 * x.mu[34:]
+    calm = NOISE._replace(huber=1e9, elasticity=0.0)
+    score, alarm, onset, _ = kernels.disturbance(
+        x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.curves[:, 0].copy(), x.variance,
+        np.full(x.size, np.nan), START, calm, 0.1, 2.25,
+    )  # fmt: skip
+    at = int(np.flatnonzero(alarm)[0])
+    uplift = x.curves[:, 0] * x.mu
+    old = np.where(np.arange(x.size) >= onset[at], x.mu, 0.0)
+    sigma = covariance(x, np.zeros(x.size), calm) + np.diag(x.variance)
+    sigma += 0.36 * np.outer(uplift, uplift) + 0.01 * np.outer(old, old)
+    i = at + 1  # one new onset is being tried
+    step = np.zeros(i + 1)
+    step[i] = x.mu[i]
+    b, c = information(sigma[: i + 1, : i + 1], step[:, None], (x.difference - 0.8 * uplift)[: i + 1])
+    expected = math.log(np.mean([math.exp(d * b[0] - d * d * c[0, 0] / 2) for d in (-0.05, -0.08, -0.11, -0.14)]))
+    assert score[i] == pytest.approx(expected, rel=1e-9)
+
+
+def test_evidence_of_failure_is_guarded_by_a_smaller_and_a_later_plan():
+    b, c = np.array([[-12.0, -9.0, -6.0]]), np.array([[60.0, 50.0, 40.0]])
+
+    def against(k: int, null: float) -> float:
+        mixture = sum(
+            w * math.exp(a * b[0, k] - a * a * c[0, k] / 2)
+            for a, w in zip((-0.4, -0.2, 0.0, 0.1, 0.2), (0.1, 0.15, 0.4, 0.2, 0.15), strict=True)
+        )
+        return math.log(mixture / math.exp(null * b[0, k] - null**2 * c[0, k] / 2))
+
+    assert kernels.failure_evidence(b, c)[0] == pytest.approx(min(against(0, 0.4), against(2, 0.5)), rel=1e-12)
