@@ -1,1 +1,1 @@
-"""Trends of whole maps."""
+"""Trends of whole maps: slope, monotonic trend and seasonal fit of every pixel."""

@@ -1,0 +1,1 @@
+"""Numerics of the trends on plain arrays: compiled, free of the interpreter lock, one file a method."""
