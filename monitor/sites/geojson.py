@@ -7,7 +7,15 @@ import numpy as np
 from pyproj import CRS
 
 from monitor.sites import crs as systems
-from monitor.sites.feature import MAX_SITES, MAX_VERTICES, Feature, FileRefused, too_many_sites, too_many_vertices
+from monitor.sites.feature import (
+    MAX_SITES,
+    MAX_VERTICES,
+    Feature,
+    FileRefused,
+    too_big,
+    too_many_sites,
+    too_many_vertices,
+)
 
 _FIX = "Give a FeatureCollection with one feature a site, as aoi/README.md shows."
 
@@ -21,11 +29,13 @@ def read_geojson(data: bytes, *, name: str) -> list[Feature]:
         Not JSON in UTF-8, not a collection of features, too large, nested too deep, or a coordinate
         system by link.
     """
-    # Attacks on size are counted before anything is built: every vertex needs a bracket, every feature three braces.
+    # Attacks on size are counted before anything is built: a vertex has a bracket, a feature braces, a value a comma.
     if data.count(b"{") > 12 * MAX_SITES or data.count(b'"Feature"') > 2 * MAX_SITES:
         raise too_many_sites(name)
     if data.count(b"[") > 2 * MAX_VERTICES:
         raise too_many_vertices(name)
+    if data.count(b",") + data.count(b":") > 8 * MAX_VERTICES:
+        raise too_big(name, "it has more values than sites and their outlines need")
     try:
         document = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
@@ -90,8 +100,10 @@ def _feature(member: Any) -> Feature:
 
 
 def _ring(points: list[Any]) -> np.ndarray:
-    ring = np.array([point[:2] for point in points], dtype=np.float64).reshape(len(points), -1)
-    if ring.size and ring.shape[1] != 2:
+    if not points:
+        return np.empty((0, 2))
+    ring = np.array([point[:2] for point in points], dtype=np.float64)
+    if ring.ndim != 2 or ring.shape[1] != 2:
         msg = "not pairs"
         raise ValueError(msg)
-    return ring.reshape(-1, 2)
+    return ring

@@ -2,16 +2,41 @@
 
 import re
 import xml.etree.ElementTree as ET
+from typing import Final
 
 import numpy as np
 
-from monitor.sites.feature import MAX_SITES, MAX_VERTICES, Feature, FileRefused, too_many_sites, too_many_vertices
+from monitor.sites.feature import (
+    MAX_SITES,
+    MAX_VERTICES,
+    Feature,
+    FileRefused,
+    too_big,
+    too_many_sites,
+    too_many_vertices,
+)
 
-_ENCODING = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
+MAX_DEPTH: Final = 64
+"""Elements within elements: folders a person makes, and a dozen below the site."""
+_ENCODING: Final = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 
 
 class _Plain(ET.TreeBuilder):
-    """A tree of a document without declarations: entities, and files they name, can not come in."""
+    """A shallow tree of a document without declarations: entities, and files they name, can not come in."""
+
+    depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> ET.Element:
+        """Refuse what no program that draws maps nests so deep."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise FileRefused(code="TOO_DEEP", message="the KML is nested deeper than any map", fix="Export it again.")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> ET.Element:
+        """Count back."""
+        self.depth -= 1
+        return super().end(tag)
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         """Refuse: called before anything that is declared has been read."""
@@ -34,8 +59,8 @@ def read_kml(data: bytes, *, name: str) -> list[Feature]:
         raise too_many_sites(name)
     if data.count(b",") > 4 * MAX_VERTICES:
         raise too_many_vertices(name)
-    if data.count(b"<") > 150 * MAX_SITES:
-        raise too_many_sites(name)
+    if data.count(b"<") > 100 * MAX_SITES or data.count(b"=") > 50 * MAX_SITES:
+        raise too_big(name, "it has more elements than sites need")
     try:
         parser = ET.XMLParser(target=_Plain())
         parser.feed(_text(data, name))
