@@ -1,0 +1,136 @@
+"""The verdict on a site: a pure function of its stored series, its plan and the calibration.
+
+One causal pass over the series gives the verdict of every date: that of an early date is, bit for
+bit, the one that the series gave when it ended there.
+"""
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from monitor.sites.site import Site
+from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.kernels import Noise, Prior, Standing, follow
+from monitor.verdict.status import LEVELS, REASONS, RULES, STATUSES, Verdicts, judge
+from monitor.verdict.window import Scenes, Window, scenes
+
+DEFAULT = Calibration()
+
+
+def assess(
+    series: Series, site: Site, *, calibration: Calibration = DEFAULT, alpha: float = 0.05, as_of: date
+) -> Assessment:
+    """Verdict on a site on one day.
+
+    Parameters
+    ----------
+    series : Series
+        Acquisitions after `as_of` are not read.
+    site : Site
+        Its plan, start, biome, area, slope and latitude count.
+    alpha : float
+        Lifetime false-alarm budget of the failure rule, .01 to .05. [1]
+    as_of : date
+        May be later than the last scene: a night without one.
+
+    Raises
+    ------
+    BadData
+        Dates not strictly ascending, or cover outside 0..1.
+    BadConfiguration
+        `alpha` has no calibrated boundary.
+    """
+    dates = np.array([as_of], "datetime64[D]")
+    return _records(verdicts(series, site, dates, calibration=calibration, alpha=alpha), site)[0]
+
+
+def assess_all(
+    series: Series, site: Site, *, calibration: Calibration = DEFAULT, alpha: float = 0.05
+) -> list[Assessment]:
+    """Verdict on a site at each acquisition from the start on, seen or not; parameters as for :func:`assess`."""
+    dates = series.dates.astype("datetime64[D]")
+    dates = dates[dates >= np.datetime64(site.start, "D")]
+    return _records(verdicts(series, site, dates, calibration=calibration, alpha=alpha), site)
+
+
+def verdicts(
+    series: Series, site: Site, dates: np.ndarray, *, calibration: Calibration = DEFAULT, alpha: float = 0.05
+) -> Verdicts:
+    """Verdicts as columns: :func:`assess` for many `dates` (datetime64[D], ascending) at the cost of one."""
+    window = Window.of(site)
+    seen = scenes(series, site, window, calibration)
+    standing = _follow(seen, site, window, calibration)
+    return judge(dates.astype("datetime64[D]").astype(np.int64), seen, standing, site, window, calibration, alpha)
+
+
+def _follow(seen: Scenes, site: Site, window: Window, c: Calibration) -> Standing:
+    promised = site.plan.A > 0
+    noise = Noise(
+        c.baseline_sd, c.harmonic_sd, c.slow_sd, c.slow_days, c.fast_sd, c.fast_days, c.year_sd, c.year_memory,
+        c.elasticity_sd, c.huber,
+    )  # fmt: skip
+    stiff = noise._replace(slow=c.stiff_slow_sd, year=c.stiff_year_sd, harmonic=c.stiff_harmonic_sd)
+    loss = -c.no_plan_loss
+    prior = Prior(
+        c.theta_mean if promised else 0.0,
+        c.theta_sd if promised else c.loss_sd,
+        c.loss_sd,
+        c.plan_weight,
+        (0.0, 0.25, 0.5, 0.7) if promised else (loss, loss, 0.0, loss),
+        c.rain_sd,
+    )
+    variance = np.full(seen.cover.size, c.scene_sd**2)
+    if site.hectares > 0:  # else unknown
+        variance += c.pixel_sd**2 * np.minimum(c.patch_hectares / (site.hectares * seen.clear), 1.0)
+    return follow(
+        seen.day[seen.used], seen.position.astype(np.int64), seen.season.astype(np.int64), seen.cover, seen.control,
+        seen.control_2, seen.second, variance, int(np.datetime64(site.start, "D").astype(np.int64)),
+        float(window.length), window.peak, window.width, site.plan.A, site.plan.k, site.plan.L, promised, noise,
+        stiff, prior, c.look_after_peak_days, c.confident, c.disturbance_score,
+    )  # fmt: skip
+
+
+def _records(table: Verdicts, site: Site) -> list[Assessment]:
+    hectares = site.hectares if site.hectares > 0 else None
+    columns = {name: _plain(values) for name, values in table._asdict().items()}
+    return [
+        Assessment(
+            site=site.id,
+            as_of=row["as_of"],
+            last_observed=row["last_observed"],
+            status=Status(STATUSES[row["status"]]),
+            probability=row["probability"],
+            alert=AlertLevel(LEVELS[row["alert"]]),
+            alert_rule=None if row["alert_rule"] < 0 else RULES[row["alert_rule"]],
+            theta=row["theta"],
+            theta_low=row["theta_low"],
+            theta_high=row["theta_high"],
+            uplift=row["uplift"],
+            uplift_low=row["uplift_low"],
+            uplift_high=row["uplift_high"],
+            expected=row["expected"],
+            cover=row["cover"],
+            control_cover=row["control_cover"],
+            e_failure=row["e_failure"],
+            n_scenes=row["n_scenes"],
+            n_pre=row["n_pre"],
+            reasons=codes(row["reasons"]),
+            hectares=hectares,
+            hectares_failing=None,
+        )
+        for row in (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    ]
+
+
+def codes(bits: int) -> tuple[str, ...]:
+    """Reasons that a number of :attr:`Verdicts.reasons` stands for."""
+    return tuple(reason.value for k, reason in enumerate(REASONS) if bits >> k & 1)
+
+
+def _plain(values: np.ndarray) -> list[Any]:
+    if values.dtype.kind == "f":
+        return [None if np.isnan(v) else float(v) for v in values]
+    plain: list[Any] = values.tolist()  # NaT becomes None
+    return plain

@@ -1,0 +1,149 @@
+"""Every constant of the verdict, with where it comes from, under one hash.
+
+An assessment is a function of the stored series, the plan and one of these records. The defaults
+were measured on simulated sites and checked on real Sentinel-2 noise; a programme with placebos of
+its own replaces them, and the hash says which set a verdict used.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from datetime import date
+
+from monitor.errors import BadConfiguration
+
+WINDOWS = {
+    "desert_steppe": (121, 288), "sandy": (121, 288), "hexi": (121, 288), "loess": (121, 288),
+    "steppe": (121, 288), "north_mountain": (121, 288),
+    "alpine": (152, 258),
+    "karst": (1, 365), "southwest_mountain": (1, 365),
+}  # fmt: skip
+"""First and last day of the year whose scenes the verdict uses, by biome, northern hemisphere. Snow and the
+senescent season carry no information on cover; the south-west is evergreen. Design defaults, 2026-11."""
+
+SEASONS = {
+    "desert_steppe": (215, 45), "sandy": (215, 45), "hexi": (215, 45), "loess": (215, 45), "steppe": (215, 45),
+    "north_mountain": (210, 50),
+    "alpine": (210, 35),
+    "karst": (210, 95), "southwest_mountain": (210, 95),
+}  # fmt: skip
+"""Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, where the
+control has not yet shown its own. The north after METHOD.md 9.1; design defaults, 2026-11."""
+
+BOUNDARY = {0.05: 6.0, 0.02: 13.0, 0.01: 25.0}
+"""Evidence at which `failure` turns red, by the lifetime false-alarm budget of one site: calibrated over ten years of
+nightly looks at sites with exactly half their plan (simulation, 2026-11). Not Ville's 1 / alpha, which is slower."""
+
+
+def boundary(alpha: float) -> float:
+    """Evidence at which the failure rule turns red, for a lifetime false-alarm budget of one site.
+
+    Between the calibrated budgets the boundary is interpolated, logarithm on logarithm.
+
+    Raises
+    ------
+    BadConfiguration
+        `alpha` is outside .01 to .05, where nothing was calibrated.
+    """
+    known = sorted(BOUNDARY)
+    if not known[0] <= alpha <= known[-1]:
+        msg = (
+            f"false-alarm budget alpha = {alpha:g} has no calibrated boundary; choose one from {known[0]:g} to "
+            f"{known[-1]:g} ([alerts] alpha in the configuration)"
+        )
+        raise BadConfiguration(msg)
+    low = max(a for a in known if a <= alpha)
+    high = min(a for a in known if a >= alpha)
+    if low == high:
+        return BOUNDARY[low]
+    share = math.log(alpha / low) / math.log(high / low)
+    return BOUNDARY[low] * math.exp(share * math.log(BOUNDARY[high] / BOUNDARY[low]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """The constants of the filter, of the evidence and of the statuses. Cover is a fraction throughout."""
+
+    source: str = "defaults: simulated sites, checked on real Sentinel-2 noise"
+    dated: date = date(2026, 11, 1)
+
+    # The difference between site and control, and how it wanders.
+    baseline_sd: float = 0.03
+    """Lasting difference in the season's amplitude. [cover fraction]"""
+    harmonic_sd: float = 0.01
+    """Annual cosine and sine of the difference. [cover fraction]"""
+    slow_sd: float = 0.018
+    """Drift with a memory of `slow_days`. [cover fraction]"""
+    slow_days: float = 365.0
+    fast_sd: float = 0.010
+    """Drift with a memory of `fast_days`. [cover fraction]"""
+    fast_days: float = 15.0
+    year_sd: float = 0.010
+    """A season's own difference. [cover fraction]"""
+    year_memory: float = 0.2
+    """Correlation of one season's difference with the next. [1]"""
+    elasticity_sd: float = 0.2
+    """How differently site and control answer to rain. [1]"""
+    stiff_slow_sd: float = 0.012
+    """In the search for sudden losses, where drift must not swallow the loss. [cover fraction]"""
+    stiff_year_sd: float = 0.006
+    """The same of a season's own difference. [cover fraction]"""
+    stiff_harmonic_sd: float = 0.005
+    """The same of the annual cosine and sine. [cover fraction]"""
+    scene_sd: float = 0.0245
+    """Noise of one scene's difference. [cover fraction]"""
+    pixel_sd: float = 0.04
+    """Noise of one independent patch of pixels; matters on small sites only. [cover fraction]"""
+    patch_hectares: float = 0.25
+    """Area over which pixel noise is one and the same (exponential, 60 m). [ha]"""
+    huber: float = 2.0
+    """Standardised innovation from which a scene counts for less. [1]"""
+    rain_sd: float = 0.18
+    """Year-to-year spread of the rain factor where there are too few seasons to tell. [1]"""
+
+    # The question: what share of the plan was achieved.
+    theta_mean: float = 0.6
+    theta_sd: float = 1.0
+    loss_sd: float = 0.1
+    """Prior of a sudden or lasting loss; also of the change where nothing was promised. [cover fraction]"""
+    no_plan_loss: float = 0.05
+    """Loss of cover that counts as one where nothing was promised (tending). [cover fraction]"""
+    plan_weight: float = 0.5
+    """Trust in the plan as it is written, against the eight later or smaller ones. [1]"""
+
+    # When to speak.
+    confident: float = 0.9
+    """Probability that two looks ten days apart must give before `failing` is said, and `watch`. [1]"""
+    lagging: float = 0.8
+    """Probability of theta < .7 from which `lagging` is said. [1]"""
+    look_after_peak_days: float = 15.0
+    disturbance_score: float = 2.25
+    """Log evidence for a sudden loss, at three consecutive clear scenes: .02 false alarms a site and year."""
+    disturbance_prior: float = 0.1
+    """Chance of a disturbance before any evidence; turns the score into a probability. [1]"""
+    disturbance_days: float = 365.0
+    """How long a confirmed disturbance names the status. [day]"""
+    certain_years: float = 3.0
+    """Years after the start before which no probability above `confident` is given, and `failing` not said by it."""
+    dry: float = -0.2
+    """Rain of the season, as the control shows it, from which a season is called dry; share of normal. [1]"""
+
+    # What is asked of the data.
+    clear: float = 0.6
+    """Least share of the site that must have been seen. [1]"""
+    scenes: int = 3
+    """Fewest usable scenes in this season and the last."""
+    age_days: int = 400
+    """Oldest last usable scene that can carry a verdict. [day]"""
+    theta_sd_most: float = 0.6
+    """Widest standard deviation of theta that can carry a verdict once it is no longer too early. [1]"""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over every constant, windows and boundary included: goes with each assessment."""
+        content = {
+            "constants": asdict(self), "windows": WINDOWS, "seasons": SEASONS,
+            "boundary": {str(k): v for k, v in BOUNDARY.items()},
+        }  # fmt: skip
+        return hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()

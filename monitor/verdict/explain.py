@@ -1,0 +1,113 @@
+"""The verdict in about three plain sentences, and what would change it: short enough for a phone."""
+
+from monitor.sites.site import Site
+from monitor.verdict.assessment import AlertLevel, Assessment, Status
+from monitor.verdict.reasons import Reason, sentence
+
+HEADLINE = {
+    Status.INSUFFICIENT_DATA: ("Can not tell whether the work is taking hold.", "目前无法判断恢复是否见效。"),
+    Status.TOO_EARLY: ("Too early to judge.", "现在判断为时过早。"),
+    Status.ON_TRACK: ("On track.", "进展正常。"),
+    Status.LAGGING: ("Lagging behind the plan.", "恢复进度落后于规划。"),
+    Status.FAILING: ("Not taking hold.", "恢复未见效。"),
+    Status.DISTURBED: ("Vegetation was lost suddenly.", "植被突然受损。"),
+    Status.RECOVERED: ("Recovered.", "已恢复。"),
+}
+CLEARS = {
+    Status.INSUFFICIENT_DATA: (
+        "More clear scenes in the growing season are needed.",
+        "需要生长季内更多的无云影像。",
+    ),
+    Status.TOO_EARLY: (
+        "A verdict on growth follows {years:g} years after the start ({due}). Until then, count plants on the ground.",
+        "开工满 {years:g} 年（{due}）后给出判断；在此之前请以实地调查为准。",
+    ),
+    Status.LAGGING: (
+        "It would be on track again once the rise over the control ground is seen to near {share:.0%} of the plan.",
+        "相对对照地块的增量接近规划的 {share:.0%} 后，即恢复为正常。",
+    ),
+    Status.FAILING: (
+        "Check the ground: did plants survive, is there grazing or water damage? It clears once cover is seen to rise "
+        "to over half of what was promised, or when a replanting starts a new episode.",
+        "请实地核查：苗木是否成活，有无放牧或水毁。增量超过规划的一半后，或补植并登记为新一期后，警报解除。",
+    ),
+    Status.DISTURBED: (
+        "Check the ground for fire, clearing, grazing or landslip. A year after the loss the site is judged by its "
+        "growth again.",
+        "请实地核查火灾、砍伐、放牧或滑坡。受损一年后重新按生长情况判断。",
+    ),
+}
+NO_PLAN = {
+    Status.ON_TRACK: ("No loss is seen.", "未见损失。"),
+    Status.FAILING: ("Vegetation has been lost.", "植被已有损失。"),
+}
+ON_TRACK_SHARE = 0.7
+"""Share of the plan from which a site is on track. [1]"""
+LEADING = (
+    Reason.START_IN_FUTURE, Reason.NO_CONTROL, Reason.FEW_SCENES, Reason.DATA_OLD, Reason.INTERVAL_WIDE,
+    Reason.DROUGHT_DIEBACK, Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.INDEX_DISAGREE, Reason.NEG_UPLIFT,
+    Reason.DROUGHT, Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
+)  # fmt: skip
+"""Reasons worth a sentence, the weightiest first; the others are in the headline."""
+
+
+def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list[str]:
+    """Say why a verdict is what it is, and what would change it.
+
+    Parameters
+    ----------
+    assessment : Assessment
+    site : Site
+        The site it is of.
+    language : str
+        ``zh`` for Chinese; anything else is English.
+
+    Returns
+    -------
+    list of str
+        Three or four sentences: the verdict, what was measured, the weightiest reason, what would clear it.
+    """
+    pick = int(language == "zh")
+    a = assessment
+    promised = site.plan.A > 0
+    headline = HEADLINE[a.status] if promised else NO_PLAN.get(a.status, HEADLINE[a.status])
+    sentences = [headline[pick]]
+    if a.alert is AlertLevel.WATCH and a.status is not Status.FAILING:
+        sentences[0] += "（早期预警：可能未见效。）" if pick else " Early warning: it may not be taking hold."
+    measured = _measured(a, promised=promised, chinese=bool(pick))
+    if measured:
+        sentences.append(measured)
+    weighty = next((reason for reason in LEADING if reason.value in a.reasons), None)
+    if weighty is not None:
+        sentences.append(sentence(weighty.value, language))
+    if a.status in CLEARS and Reason.START_IN_FUTURE.value not in a.reasons:
+        years = site.plan.too_early_years
+        due = (
+            f"{site.start.year + (site.start.month - 1 + round(years * 12)) // 12}-"
+            f"{(site.start.month - 1 + round(years * 12)) % 12 + 1:02d}"
+        )
+        sentences.append(CLEARS[a.status][pick].format(years=years, due=due, share=ON_TRACK_SHARE))
+    return sentences
+
+
+def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
+    """What was seen, in points of cover and as a share of the plan; None where nothing was."""
+    if a.status is Status.INSUFFICIENT_DATA or a.uplift is None or a.uplift_low is None or a.uplift_high is None:
+        return None
+    rise, low, high = (100 * v for v in (a.uplift, a.uplift_low, a.uplift_high))
+    if not promised:
+        if chinese:
+            return f"植被覆盖度相对对照地块变化 {rise:+.0f} 个百分点（{low:+.0f} 至 {high:+.0f}）。"
+        return f"Cover changed by {rise:+.0f} points against the control ground ({low:+.0f} to {high:+.0f})."
+    if a.theta is None or a.theta_low is None or a.theta_high is None or not a.expected:
+        return None
+    due, side = 100 * a.expected, rise >= 0
+    if chinese:
+        return (
+            f"植被覆盖度比对照地块{'高' if side else '低'} {abs(rise):.0f} 个百分点，规划为高 {due:.0f}："
+            f"完成 {a.theta:.0%}（95% 区间 {a.theta_low:.0%} 至 {a.theta_high:.0%}）。"
+        )
+    return (
+        f"Cover stands {abs(rise):.0f} points {'above' if side else 'below'} its control ground; the plan expected "
+        f"{due:.0f}: {a.theta:.0%} of it (95 % interval {a.theta_low:.0%} to {a.theta_high:.0%})."
+    )

@@ -1,0 +1,810 @@
+"""The arithmetic of the verdict, on plain arrays of one site's usable scenes in ascending order.
+
+Everything is causal: what is written for scene i uses scenes up to i alone, so that a verdict drawn
+later for an earlier date is, bit for bit, the verdict of that date. What is learnt of the control's
+season comes from before the start; where there is too little of that, from finished seasons only.
+
+Conventions: `day` counts days from 1970; `position` is the day within the window's year, from 1;
+`season` is the year in which the window opened. Cover is a fraction.
+
+All kernels stand in this one file because numba's cache notices a change of the caller's file alone
+(numba 0.68): split, an edited callee would go on running in its old form.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+import numpy as np
+from numba import njit
+
+type Array = np.ndarray
+
+
+def kernel[F: Callable[..., object]](function: F) -> F:
+    """Compile for plain arrays, once a machine; the interpreter lock is released while it runs."""
+    return cast(F, njit(nogil=True, cache=True)(function))
+
+
+LAGS = 3
+"""Plans followed side by side: as written, half a year later, a year later."""
+LOSSES = 3
+"""Sudden losses whose size is followed to the end."""
+BANK = 8
+"""Dates of onset tried at any time, a new one every twenty days: 160 days, a growing season."""
+ONSET_DAYS = 20
+DROPS = (-0.05, -0.08, -0.11, -0.14)
+"""Sizes of loss tried. [cover fraction]"""
+FAILED = ((-0.4, 0.1), (-0.2, 0.15), (0.0, 0.4), (0.1, 0.2), (0.2, 0.15))
+"""What a failed site's theta may be, and its weight."""
+ELASTICITY_THETA = 1.5
+"""Largest theta through which rain is taken to act on the uplift."""
+RIDGE = 0.006
+"""Keeps the rain of a season's first scenes near normal. [cover fraction squared]"""
+SOIL = 0.05
+"""Most of the control's cover that may be a constant offset and no vegetation. [cover fraction]"""
+REFERENCE_SCENES = 5
+"""Fewest scenes from which a season's shape is learnt."""
+SEASON_SCENES = 3
+"""Fewest scenes that make a season count as seen."""
+SHARE = (1.0, 0.9, 0.8)
+"""Plans as written, a tenth and a fifth smaller."""
+
+
+class Noise(NamedTuple):
+    """Standard deviations and memories of the difference between site and control; see ``Calibration``."""
+
+    baseline: float
+    harmonic: float
+    slow: float
+    slow_days: float
+    fast: float
+    fast_days: float
+    year: float
+    year_memory: float
+    elasticity: float
+    huber: float
+
+
+class Prior(NamedTuple):
+    """What is believed before a scene is seen, and what is judged."""
+
+    mean: float
+    """Of theta; of the change of cover where nothing was promised."""
+    sd: float
+    loss: float
+    """Standard deviation of a sudden loss. [cover fraction]"""
+    plan_weight: float
+    thresholds: tuple[float, float, float, float]
+    """Of theta (or of the change), below which a probability is wanted."""
+    rain_sd: float
+
+
+class Reference(NamedTuple):
+    """What the control does in a normal year: ``normal = offset + amplitude * shape(position)``."""
+
+    pedestal: float
+    bump: float
+    peak: float
+    width: float
+    flat: bool
+    offset: float
+    amplitude: float
+    seasons: int
+    """Seasons it was learnt from; 0: the biome's default, and the normal level is unknown."""
+    rain_sd: float
+
+
+@kernel
+def _bump(position: float, peak: float, width: float, flat: bool) -> float:
+    days = (position - peak + 182.625) % 365.25 - 182.625
+    u = (days / width) ** 2
+    return math.exp(-0.5 * (u * u if flat else u))
+
+
+@kernel
+def _line(
+    position: Array, cover: Array, weight: Array, peak: float, width: float, flat: bool
+) -> tuple[float, float, float]:
+    """Least squares of pedestal + bump, the pedestal held weakly at .04: (sum of squares, pedestal, bump)."""
+    ridge = (0.03 / 0.15) ** 2
+    n, x, xx, y, xy, yy = ridge, 0.0, 0.0, 0.04 * ridge, 0.0, 0.04**2 * ridge
+    for i in range(position.size):
+        w, b, c = weight[i], _bump(position[i], peak, width, flat), cover[i]
+        n += w
+        x += w * b
+        xx += w * b * b
+        y += w * c
+        xy += w * b * c
+        yy += w * c * c
+    det = n * xx - x * x
+    bump = (n * xy - x * y) / det if det > 1e-12 else 0.0
+    if bump < 0.0:
+        bump = 0.0
+    pedestal = (y - bump * x) / n
+    square = yy - 2 * (pedestal * y + bump * xy) + pedestal**2 * n + 2 * pedestal * bump * x + bump**2 * xx
+    return square, pedestal, bump
+
+
+@kernel
+def fit_reference(
+    position: Array, season: Array, cover: Array, length: float, peak0: float, width0: float, rain_sd: float
+) -> Reference:
+    """Fit the control's season to (n,) scenes, robustly; the biome's default shape where they are too few.
+
+    The shape is a bump, round or flat-topped, on a pedestal: the best of a grid, drawn gently to the
+    biome's peak and width so that a dozen scenes are enough.
+    """
+    n = position.size
+    default = Reference(0.04, 1.0, peak0, width0, False, 0.04, 1.0, 0, rain_sd)
+    if n < REFERENCE_SCENES:
+        return default
+    weight = np.ones(n)
+    best = (np.inf, 0.0, 0.0)
+    peak, width, flat = peak0, width0, False
+    for try_flat in (False, True):
+        for try_width in (20.0, 30.0, 45.0, 65.0, 95.0):
+            for k in range(int(0.8 * length / 10) + 1):
+                try_peak = 0.1 * length + 10.0 * k
+                square, a, b = _line(position, cover, weight, try_peak, try_width, try_flat)
+                doubt = ((try_peak - peak0) / 25) ** 2 + (math.log(try_width / width0) / 0.5) ** 2
+                cost = square / 0.03**2 + doubt
+                if cost < best[0]:
+                    best = (cost, a, b)
+                    peak, width, flat = try_peak, try_width, try_flat
+    miss = np.empty(n)
+    for i in range(n):
+        miss[i] = abs(cover[i] - best[1] - best[2] * _bump(position[i], peak, width, flat))
+    scale = max(1.4826 * np.median(miss), 0.01)
+    for i in range(n):
+        weight[i] = min(1.0, 2.0 * scale / miss[i]) if miss[i] > 0 else 1.0
+    best = (np.inf, 0.0, 0.0)
+    coarse_peak, coarse_width = peak, width
+    for stretch in (0.82, 0.9, 1.0, 1.11, 1.22):
+        for shift in (-6.0, -3.0, 0.0, 3.0, 6.0):
+            try_peak, try_width = coarse_peak + shift, coarse_width * stretch
+            square, a, b = _line(position, cover, weight, try_peak, try_width, flat)
+            doubt = ((try_peak - peak0) / 25) ** 2 + (math.log(try_width / width0) / 0.5) ** 2
+            cost = square / 0.03**2 + doubt
+            if cost < best[0]:
+                best = (cost, a, b)
+                peak, width = try_peak, try_width
+    pedestal, bump = best[1], best[2]
+    offset = min(max(pedestal, 0.0), SOIL)
+    amplitude = pedestal + bump - offset
+    if amplitude < 0.02:
+        pedestal, bump, peak, width, flat, offset, amplitude = 0.0, 0.02, peak0, width0, False, pedestal + bump, 0.02
+
+    # Seasons it stands on, and how they differ in rain.
+    seasons, total, squares = 0, 0.0, 0.0
+    i = 0
+    while i < n:
+        j, num, den = i, 0.0, RIDGE
+        while j < n and season[j] == season[i]:
+            part = pedestal + bump * _bump(position[j], peak, width, flat)
+            num += (part - offset) * (cover[j] - part)
+            den += (part - offset) ** 2
+            j += 1
+        if j - i >= SEASON_SCENES:
+            seasons += 1
+            total += num / den
+            squares += (num / den) ** 2
+        i = j
+    if seasons == 0:
+        return default
+    spread = max(squares - total * total / seasons, 0.0)
+    rain = math.sqrt((3 * rain_sd**2 + spread) / (3 + seasons - 1))
+    return Reference(pedestal, bump, peak, width, flat, offset, amplitude, seasons, rain)
+
+
+@kernel
+def season_and_rain(
+    position: Array, season: Array, day: Array, control: Array, start: int, length: float, peak0: float, width0: float,
+    rain_sd: float,
+) -> tuple[Array, Array, Array, Array, Array, Array]:  # fmt: skip
+    """Shape of the season and rain of the season so far, as the control shows them.
+
+    Returns
+    -------
+    s, rho, amplitude, peak, seasons, rain_sd : (n,) arrays
+        Shape, 0..1; rain above (> 0) or below normal, as a share, -.7..1; amplitude of the control's normal
+        season; position of its peak; seasons learnt from; spread of the rain from year to year.
+
+    Notes
+    -----
+    Learnt once, from the scenes before the start, if they hold a season; else anew at the beginning of
+    each season from all finished ones, until there are two.
+    """
+    n = day.size
+    s, rho, amplitude = np.empty(n), np.empty(n), np.empty(n)
+    peak, seasons, spread = np.empty(n), np.empty(n, np.int64), np.empty(n)
+    before = 0
+    while before < n and day[before] < start:
+        before += 1
+    ref = fit_reference(position[:before], season[:before], control[:before], length, peak0, width0, rain_sd)
+    learning = ref.seasons == 0
+    num, den = 0.0, RIDGE
+    for i in range(n):
+        if i > 0 and season[i] != season[i - 1]:
+            num, den = 0.0, RIDGE
+            if learning and i > before:
+                ref = fit_reference(position[:i], season[:i], control[:i], length, peak0, width0, rain_sd)
+                learning = ref.seasons < 2
+        part = ref.pedestal + ref.bump * _bump(position[i], ref.peak, ref.width, ref.flat)
+        if ref.seasons == 0:
+            s[i], rho[i] = _bump(position[i], ref.peak, ref.width, ref.flat), 0.0
+            amplitude[i] = 0.0
+        else:
+            if ref.amplitude <= 0.02:
+                s[i] = _bump(position[i], ref.peak, ref.width, ref.flat)
+                part = ref.offset + ref.amplitude * s[i]
+            else:
+                s[i] = min(max((part - ref.offset) / ref.amplitude, 0.0), 1.0)
+            amplitude[i] = ref.amplitude
+            num += ref.amplitude * s[i] * (control[i] - part)
+            den += (ref.amplitude * s[i]) ** 2
+            rho[i] = min(max(num / den, -0.7), 1.0)
+        peak[i], seasons[i], spread[i] = ref.peak, ref.seasons, ref.rain_sd
+    return s, rho, amplitude, peak, seasons, spread
+
+
+@kernel
+def balance(
+    season: Array, day: Array, difference: Array, s: Array, start: int, baseline_sd: float
+) -> tuple[float, float, int]:
+    """How well site and control agreed before the start: prior sd of their lasting difference, widening, seasons.
+
+    The prior grows with the difference found; the wandering parts grow by the ratio of the spread of
+    the seasons' means to .03. Without a season before the start nothing vouches for the control: twice the prior.
+    """
+    seasons, total, squares = 0, 0.0, 0.0
+    i, n = 0, day.size
+    while i < n and day[i] < start:
+        j, num, den = i, 0.0, 0.0
+        while j < n and season[j] == season[i] and day[j] < start:
+            num += s[j] * difference[j]
+            den += s[j] * s[j]
+            j += 1
+        if j - i >= SEASON_SCENES and den > 0:
+            seasons += 1
+            total += num / den
+            squares += (num / den) ** 2
+        i = j
+    if seasons == 0:
+        return 2 * baseline_sd, 1.0, 0
+    mean = total / seasons
+    spread = math.sqrt(max(squares - seasons * mean * mean, 0.0) / (seasons - 1)) if seasons > 1 else 0.0
+    return max(baseline_sd, abs(mean)), max(1.0, spread / 0.03), seasons
+
+
+@kernel
+def _forward(x: Array, covariance: Array, columns: Array, days: int, seasons: int, noise: Noise) -> None:
+    """Carry state, covariance and the columns (M_j) over so many days and season borders."""
+    for k, keep, sd in (
+        (3, math.exp(-days / noise.slow_days), noise.slow),
+        (4, math.exp(-days / noise.fast_days), noise.fast),
+        (5, noise.year_memory**seasons, noise.year),
+    ):
+        if keep == 1.0:
+            continue
+        x[k] *= keep
+        for j in range(columns.shape[0]):
+            columns[j, k] *= keep
+        for i in range(x.size):
+            covariance[i, k] *= keep
+            covariance[k, i] *= keep
+        covariance[k, k] += (1.0 - keep * keep) * sd * sd
+
+
+@kernel
+def _start(size: int, noise: Noise, theta_mean: float, theta_sd: float) -> tuple[Array, Array]:
+    x, covariance = np.zeros(size), np.zeros((size, size))
+    sds = (noise.baseline, noise.harmonic, noise.harmonic, noise.slow, noise.fast, noise.year, noise.elasticity)
+    for k in range(7):
+        covariance[k, k] = sds[k] ** 2
+    if size == 8:
+        x[7], covariance[7, 7] = theta_mean, theta_sd**2
+    return x, covariance
+
+
+@kernel
+def disturbance(
+    day: Array, position: Array, season: Array, difference: Array, s: Array, rho: Array, amplitude: Array, curve: Array,
+    noise_variance: Array, second: Array, start: int, noise: Noise, loss_sd: float, bar: float,
+) -> tuple[Array, Array, Array, Array]:  # fmt: skip
+    """Sudden losses: a bank of steps, one for each date on which the loss may have begun.
+
+    Parameters
+    ----------
+    curve : (n,) array
+        Promised uplift at each scene. [cover fraction]
+    second : (n,) array
+        A second index, site minus control; NaN where there is none. It must have fallen too.
+    bar : float
+        Score that three consecutive scenes must reach.
+
+    Returns
+    -------
+    score : (n,) array
+        Log evidence for a loss at some recent date; 0 where no date has been tried yet.
+    alarm : (n,) array of bool
+        A loss was confirmed at this scene.
+    onset : (n,) array of int
+        Where `alarm`: scene at which the loss began; else -1.
+    denied : (n,) array of bool
+        The score would have made an alarm; the second index did not fall.
+    """
+    n = day.size
+    score, alarm, onset, denied = np.zeros(n), np.zeros(n, np.bool_), np.full(n, -1), np.zeros(n, np.bool_)
+    x, cov = _start(8, noise, 0.8, 0.6)
+    columns, gain, h, ph = np.zeros((BANK, 8)), np.zeros(8), np.zeros(8), np.zeros(8)
+    b, c, first = np.zeros(BANK), np.zeros(BANK), np.full(BANK, -1)
+    used, newest, run = 0, -(10**9), 0
+    for i in range(n):
+        if i > 0:
+            _forward(x, cov, columns, day[i] - day[i - 1], season[i] - season[i - 1], noise)
+        if day[i] >= start and day[i] - newest >= ONSET_DAYS:
+            slot = used % BANK
+            columns[slot, :] = 0.0
+            b[slot], c[slot], first[slot] = 0.0, 0.0, i
+            used, newest = used + 1, day[i]
+        mu = s[i] * (1.0 + rho[i])
+        angle = 2 * math.pi * position[i] / 365.25
+        rain = min(max(x[7], 0.0), ELASTICITY_THETA) * curve[i]
+        h[0], h[1], h[2], h[3], h[4], h[5] = mu, math.cos(angle), math.sin(angle), 1.0, 1.0, s[i]
+        h[6], h[7] = (amplitude[i] + rain) * s[i] * rho[i], curve[i] * mu
+        hph, e = 0.0, difference[i]
+        for k in range(8):
+            ph[k] = 0.0
+            for q in range(8):
+                ph[k] += cov[k, q] * h[q]
+            hph += h[k] * ph[k]
+            e -= h[k] * x[k]
+        z2 = e * e / (hph + noise_variance[i])
+        variance = hph + noise_variance[i] * max(1.0, z2 / noise.huber**2)
+        for k in range(8):
+            gain[k] = ph[k] / variance
+        top, total, live, best, best_value = 0.0, 0.0, 0, -1, -np.inf
+        for j in range(BANK):
+            if first[j] < 0:
+                continue
+            ej = mu
+            for k in range(8):
+                ej -= h[k] * columns[j, k]
+            b[j] += e * ej / variance
+            c[j] += ej * ej / variance
+            for k in range(8):
+                columns[j, k] += gain[k] * ej
+            mine = 0.0
+            for drop in DROPS:
+                mine += math.exp(min(drop * b[j] - 0.5 * drop * drop * c[j], 500.0))
+            live += 1
+            total += mine / len(DROPS)
+            if mine > best_value:
+                best, best_value = j, mine
+        for k in range(8):
+            x[k] += gain[k] * e
+            for q in range(8):
+                cov[k, q] -= gain[k] * ph[q]
+        if live == 0:
+            continue
+        top = math.log(total / live)
+        score[i] = top
+        run = run + 1 if top >= bar else 0
+        if run < 3:
+            continue
+        if not _fell_too(second, day, first[best], i):
+            denied[i] = True
+            continue
+        # The loss becomes part of the baseline (exactly, as if its date had been known), and the search begins afresh.
+        alarm[i], onset[i] = True, first[best]
+        spread = 1.0 / (c[best] + 1.0 / loss_sd**2)
+        size = spread * b[best]
+        shift = np.zeros(8)
+        for k in range(8):
+            shift[k] = (1.0 if k == 0 else 0.0) - columns[best, k]
+        for k in range(8):
+            x[k] += size * shift[k]
+            for q in range(8):
+                cov[k, q] += spread * shift[k] * shift[q]
+        first[:] = -1
+        used, newest, run = 0, -(10**9), 0
+    return score, alarm, onset, denied
+
+
+@kernel
+def _fell_too(second: Array, day: Array, onset: int, now: int) -> bool:
+    """Whether a second index stood lower at the last three scenes than in the year before the onset; True if unseen."""
+    total, squares, count = 0.0, 0.0, 0
+    for i in range(onset):
+        if day[onset] - day[i] <= 365 and not math.isnan(second[i]):
+            total += second[i]
+            squares += second[i] ** 2
+            count += 1
+    late, seen = 0.0, 0
+    for i in range(max(onset, now - 2), now + 1):
+        if not math.isnan(second[i]):
+            late += second[i]
+            seen += 1
+    if count < 5 or seen == 0:
+        return True
+    mean = total / count
+    variance = max(squares - count * mean * mean, 0.0) / (count - 1)
+    return late / seen - mean < -math.sqrt(variance * (1.0 / seen + 1.0 / count))
+
+
+@kernel
+def _conclude(
+    b: Array, c: Array, lag: int, share: float, losses: int, curve: float, prior: Prior
+) -> tuple[float, float, float]:
+    """Posterior of what stands now under one plan: mean, variance, log weight of the plan.
+
+    With confirmed losses the share that stands is theta + sum(loss) / curve, from their joint posterior.
+    """
+    size = 1 + losses
+    lam, eta = np.zeros((size, size)), np.zeros(size)
+    prior_eta = prior.mean / prior.sd**2
+    for i in range(size):
+        p, scale_p = (lag, share) if i == 0 else (LAGS + i - 1, 1.0)
+        eta[i] = scale_p * b[p] + (prior_eta if i == 0 else 0.0)
+        for j in range(size):
+            q, scale_q = (lag, share) if j == 0 else (LAGS + j - 1, 1.0)
+            lam[i, j] = scale_p * scale_q * c[p, q]
+        lam[i, i] += 1.0 / prior.sd**2 if i == 0 else 1.0 / prior.loss**2
+    # Cholesky: lam = L L'
+    for i in range(size):
+        for j in range(i + 1):
+            t = lam[i, j]
+            for k in range(j):
+                t -= lam[i, k] * lam[j, k]
+            lam[i, j] = math.sqrt(t) if i == j else t / lam[j, j]
+    log_det, fit = 0.0, 0.0
+    half, want = np.zeros(size), np.zeros(size)
+    for i in range(size):
+        half[i] = eta[i]
+        want[i] = 1.0 if i == 0 else 1.0 / max(share * curve, 0.01)
+        for k in range(i):
+            half[i] -= lam[i, k] * half[k]
+            want[i] -= lam[i, k] * want[k]
+        half[i] /= lam[i, i]
+        want[i] /= lam[i, i]
+        log_det += 2 * math.log(lam[i, i])
+        fit += half[i] ** 2
+    mean, variance = 0.0, 0.0
+    for i in range(size):
+        mean += half[i] * want[i]
+        variance += want[i] ** 2
+    return mean, variance, 0.5 * (fit - log_det)
+
+
+@kernel
+def _below(threshold: float, mean: float, sd: float) -> float:
+    return 0.5 * math.erfc((mean - threshold) / (sd * math.sqrt(2.0)))
+
+
+@kernel
+def theta_filter(
+    day: Array, position: Array, season: Array, difference: Array, s: Array, rho: Array, amplitude: Array,
+    curves: Array, noise_variance: Array, alarm: Array, onset: Array, seasons: Array, rain_sd: Array, promised: bool,
+    noise: Noise, prior: Prior,
+) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
+    """Follow the difference and, beside it, what each plan would have added: theta and the evidence on it.
+
+    Parameters
+    ----------
+    curves : (n, 3) array
+        Promised uplift at each scene: as written, half a year and a year later. [cover fraction]
+    alarm, onset : (n,) arrays
+        Confirmed sudden losses, of :func:`disturbance`.
+    promised : bool
+        Whether there is a plan to doubt; if not, `curves` is 1 since the start and theta is the change itself.
+
+    Returns
+    -------
+    b, c : (n, 3) arrays
+        Information on theta: the likelihood of theta is exp(theta b - theta^2 c / 2), a plan each.
+    mean, variance : (n,) arrays
+        Of theta as it stands now, the plan as written, the doubt on the pre-years' rain included.
+    below : (n, 4) array
+        Probability of theta below each threshold, averaged over the plan's doubt.
+    """
+    n = day.size
+    out_b, out_c = np.zeros((n, LAGS)), np.zeros((n, LAGS))
+    out_mean, out_var, below = np.zeros(n), np.zeros(n), np.zeros((n, 4))
+    size = LAGS + LOSSES
+    begun, known = np.full(LOSSES, n), np.full(LOSSES, n)
+    losses = 0
+    for i in range(n):
+        if alarm[i] and losses < LOSSES:
+            begun[losses], known[losses] = onset[i], i
+            losses += 1
+    columns = LAGS + losses
+    x, cov = _start(7, noise, 0.0, 0.0)
+    m, gain, h, ph = np.zeros((columns, 7)), np.zeros(7), np.zeros(7), np.zeros(7)
+    b, c, ej = np.zeros(size), np.zeros((size, size)), np.zeros(columns)
+    shares = len(SHARE) if promised else 1
+    lags = LAGS if promised else 1
+    means, sds, weights = np.zeros(9), np.zeros(9), np.zeros(9)
+    theta, theta_var = prior.mean, prior.sd**2
+    for i in range(n):
+        if i > 0:
+            _forward(x, cov, m, day[i] - day[i - 1], season[i] - season[i - 1], noise)
+        mu = s[i] * (1.0 + rho[i])
+        angle = 2 * math.pi * position[i] / 365.25
+        rain = min(max(theta, 0.0), ELASTICITY_THETA) * curves[i, 0]
+        h[0], h[1], h[2], h[3], h[4], h[5] = mu, math.cos(angle), math.sin(angle), 1.0, 1.0, s[i]
+        h[6] = (amplitude[i] + rain) * s[i] * rho[i]
+        hph, e = 0.0, difference[i]
+        for k in range(7):
+            ph[k] = 0.0
+            for q in range(7):
+                ph[k] += cov[k, q] * h[q]
+            hph += h[k] * ph[k]
+            e -= h[k] * x[k]
+        for j in range(columns):
+            ej[j] = curves[i, j] * mu if j < LAGS else (mu if i >= begun[j - LAGS] else 0.0)
+            for k in range(7):
+                ej[j] -= h[k] * m[j, k]
+        # Whether a scene is an outlier is asked of what is believed of theta and of the losses known by then.
+        surprise, spread = e - theta * ej[0], hph + noise_variance[i] + theta_var * ej[0] ** 2
+        for j in range(losses):
+            if known[j] < i:
+                loss_var = 1.0 / (c[LAGS + j, LAGS + j] + 1.0 / prior.loss**2)
+                loss = loss_var * (b[LAGS + j] - theta * c[0, LAGS + j])
+                surprise -= loss * ej[LAGS + j]
+                spread += loss_var * ej[LAGS + j] ** 2
+        variance = hph + noise_variance[i] * max(1.0, surprise**2 / spread / noise.huber**2)
+        for k in range(7):
+            gain[k] = ph[k] / variance
+        for j in range(columns):
+            b[j] += e * ej[j] / variance
+            for q in range(columns):
+                c[j, q] += ej[j] * ej[q] / variance
+            for k in range(7):
+                m[j, k] += gain[k] * ej[j]
+        for k in range(7):
+            x[k] += gain[k] * e
+            for q in range(7):
+                cov[k, q] -= gain[k] * ph[q]
+        theta_var = 1.0 / (1.0 / prior.sd**2 + c[0, 0])
+        theta = theta_var * (prior.mean / prior.sd**2 + b[0])
+        for j in range(LAGS):
+            out_b[i, j], out_c[i, j] = b[j], c[j, j]
+
+        active = 0
+        for j in range(losses):
+            active += known[j] <= i
+        wet = rain_sd[i] ** 2 * 1.5 / max(float(seasons[i]), 0.5) if promised else 0.0
+        top = -np.inf
+        for lag in range(lags):
+            for share in range(shares):
+                k = lag * shares + share
+                mean, var, weight = _conclude(b, c, lag, SHARE[share], active, curves[i, lag], prior)
+                means[k], sds[k] = mean, math.sqrt(var + mean * mean * wet)
+                weights[k] = weight + math.log(
+                    1.0 if not promised else (prior.plan_weight if k == 0 else (1.0 - prior.plan_weight) / 8)
+                )
+                top = max(top, weights[k])
+        out_mean[i], out_var[i] = means[0], sds[0] ** 2
+        total = 0.0
+        for k in range(lags * shares):
+            weights[k] = math.exp(weights[k] - top)
+            total += weights[k]
+        for k in range(lags * shares):
+            for q in range(4):
+                below[i, q] += weights[k] / total * _below(prior.thresholds[q], means[k], sds[k])
+    return out_b, out_c, out_mean, out_var, below
+
+
+@kernel
+def _failed_against(b: float, c: float, null: float) -> float:
+    """Log likelihood ratio of a failed site against theta = null."""
+    top = -np.inf
+    for theta, weight in FAILED:
+        top = max(top, math.log(weight) + theta * b - 0.5 * theta * theta * c)
+    total = 0.0
+    for theta, weight in FAILED:
+        total += math.exp(math.log(weight) + theta * b - 0.5 * theta * theta * c - top)
+    return top + math.log(total) - (null * b - 0.5 * null * null * c)
+
+
+@kernel
+def failure_evidence(b: Array, c: Array) -> Array:
+    """Log evidence against "at least half the plan" at each scene, guarded: (n,) from (n, 3) `b` and `c`.
+
+    The smaller of two: against theta = .4 of the plan as written (it may be a fifth too large), and
+    against theta = .5 of the plan a year later.
+    """
+    out = np.empty(b.shape[0])
+    for i in range(out.size):
+        out[i] = min(_failed_against(b[i, 0], c[i, 0], 0.4), _failed_against(b[i, 2], c[i, 2], 0.5))
+    return out
+
+
+class Standing(NamedTuple):
+    """What holds after each scene, (n,) arrays; what a verdict on any later day reads, until the next scene."""
+
+    mean: np.ndarray
+    """Theta as it stands, the plan as written; the change of cover where nothing was promised."""
+    sd: np.ndarray
+    below: np.ndarray
+    """(n, 4) probability of theta below each threshold of ``Prior``."""
+    information: np.ndarray
+    """Precision on theta that scenes have brought; 0: only the prior speaks."""
+    look: np.ndarray
+    """The last scene late enough in its season for evidence of failure to be looked at; -1: none yet."""
+    evidence: np.ndarray
+    """Log evidence of failure at that scene. 0 before the first."""
+    highest: np.ndarray
+    """The highest of it so far."""
+    standing: np.ndarray
+    """The highest of it since the site was last shown to be above half its plan."""
+    surely_failing: np.ndarray
+    """P(theta below the second threshold) has been high at all scenes for ten days or more."""
+    surely_negative: np.ndarray
+    """The same for the first threshold."""
+    alarm_day: np.ndarray
+    """Day of the last confirmed sudden loss; -1: none."""
+    alarm_score: np.ndarray
+    denied: np.ndarray
+    """The second index spoke against a loss at this scene."""
+    cover: np.ndarray
+    """Mean of the season so far. [1]"""
+    control: np.ndarray
+    mu: np.ndarray
+    """Mean of season and rain over the same scenes: what turns an uplift at the peak into one of the mean. [1]"""
+    rho: np.ndarray
+    seasons: np.ndarray
+    """Seasons the control's normal was learnt from."""
+    before: np.ndarray
+    """Seasons before the start in which site and control were compared."""
+    poor: np.ndarray
+    """Site and control did not agree before the start."""
+    b: np.ndarray
+    c: np.ndarray
+
+
+@kernel
+def _plan_curves(day: Array, start: int, plan_a: float, plan_k: float, plan_lag: float, promised: bool) -> Array:
+    out = np.zeros((day.size, LAGS))
+    for i in range(day.size):
+        years = (day[i] - start) / 365.25
+        for j in range(LAGS):
+            if promised:
+                out[i, j] = plan_a * (1.0 - math.exp(-plan_k * max(years - plan_lag - 0.5 * j, 0.0)))
+            else:
+                out[i, j] = 1.0 if years >= 0 else 0.0
+    return out
+
+
+@kernel
+def _widened(noise: Noise, baseline: float, ratio: float) -> Noise:
+    return Noise(
+        baseline, noise.harmonic, noise.slow * ratio, noise.slow_days, noise.fast, noise.fast_days,
+        noise.year * ratio, noise.year_memory, noise.elasticity, noise.huber,
+    )  # fmt: skip
+
+
+@kernel
+def _second_ring(
+    day: Array, position: Array, season: Array, cover: Array, control: Array, variance: Array, start: int,
+    length: float, peak0: float, width0: float, curves: Array, promised: bool, noise: Noise, prior: Prior,
+) -> Array:  # fmt: skip
+    """Log evidence of failure against the second ring alone, at each of its scenes."""
+    n = day.size
+    s, rho, amplitude, _, seasons, rain = season_and_rain(
+        position, season, day, control, start, length, peak0, width0, prior.rain_sd
+    )
+    difference = cover - control
+    baseline, ratio, _ = balance(season, day, difference, s, start, noise.baseline)
+    b, c, _, _, _ = theta_filter(
+        day, position, season, difference, s, rho, amplitude, curves, variance, np.zeros(n, np.bool_),
+        np.full(n, -1), seasons, rain, promised, _widened(noise, baseline, ratio), prior,
+    )  # fmt: skip
+    return failure_evidence(b, c)
+
+
+@kernel
+def follow(
+    day: Array, position: Array, season: Array, cover: Array, control: Array, control_2: Array, second: Array,
+    variance: Array, start: int, length: float, peak0: float, width0: float, plan_a: float, plan_k: float,
+    plan_lag: float, promised: bool, noise: Noise, stiff: Noise, prior: Prior, look_after_peak: float, confident: float,
+    bar: float,
+) -> Standing:  # fmt: skip
+    """One causal pass over the usable scenes of a site.
+
+    Parameters
+    ----------
+    day, position, season : (n,) arrays of int
+        See the module.
+    cover, control, control_2, second : (n,) arrays
+        `control_2` and `second` may be NaN throughout. [1]
+    variance : (n,) array
+        Of one scene's difference. [cover fraction squared]
+    start : int
+        Day on which the intervention began.
+    length : float
+        Days in the season's window.
+    peak0, width0 : float
+        The biome's usual peak (a position) and width of the season. [day]
+    promised : bool
+        Whether the plan promises any uplift.
+    noise, stiff : Noise
+        Of the theta filter and of the search for sudden losses.
+    look_after_peak : float
+        Days after the season's peak from which evidence of failure is looked at.
+    confident : float
+        Probability that `surely_failing` asks for.
+    bar : float
+        See :func:`disturbance`.
+    """
+    n = day.size
+    s, rho, amplitude, peak, seasons, rain = season_and_rain(
+        position, season, day, control, start, length, peak0, width0, prior.rain_sd
+    )
+    difference = cover - control
+    baseline, ratio, before = balance(season, day, difference, s, start, noise.baseline)
+    curves = _plan_curves(day, start, plan_a, plan_k, plan_lag, promised)
+    plan = curves[:, 0].copy() if promised else np.zeros(n)
+    score, alarm, onset, denied = disturbance(
+        day, position, season, difference, s, rho, amplitude, plan, variance, second, start,
+        _widened(stiff, baseline, ratio), prior.loss, bar,
+    )  # fmt: skip
+    b, c, mean, var, below = theta_filter(
+        day, position, season, difference, s, rho, amplitude, curves, variance, alarm, onset, seasons, rain, promised,
+        _widened(noise, baseline, ratio), prior,
+    )  # fmt: skip
+    evidence = failure_evidence(b, c)
+    seen_2 = np.flatnonzero(~np.isnan(control_2))
+    evidence_2 = np.empty(0)
+    if promised and seen_2.size > 0:
+        evidence_2 = _second_ring(
+            day[seen_2], position[seen_2], season[seen_2], cover[seen_2], control_2[seen_2], variance[seen_2], start,
+            length, peak0, width0, curves[seen_2], promised, noise, prior,
+        )  # fmt: skip
+
+    now, highest, standing = np.zeros(n), np.zeros(n), np.zeros(n)
+    failing, negative = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    alarm_day, alarm_score, looks = np.full(n, -1), np.zeros(n), np.empty(n, np.int64)
+    mean_cover, mean_control, mean_mu = np.empty(n), np.empty(n), np.empty(n)
+    failing_since, negative_since, ring_2 = -1, -1, -1
+    last, top, latch, last_alarm, last_score = 0.0, 0.0, 0.0, -1, 0.0
+    first, look = 0, -1
+    for i in range(n):
+        if season[i] != season[first]:
+            first = i
+        mean_cover[i] = np.sum(cover[first : i + 1]) / (i + 1 - first)
+        mean_control[i] = np.sum(control[first : i + 1]) / (i + 1 - first)
+        mean_mu[i] = np.sum(s[first : i + 1] * (1.0 + rho[first : i + 1])) / (i + 1 - first)
+        while ring_2 + 1 < seen_2.size and seen_2[ring_2 + 1] <= i:
+            ring_2 += 1
+        if day[i] >= start:
+            if position[i] >= peak[i] + look_after_peak:
+                look = i
+            if promised and look == i:
+                last = evidence[i]
+                if ring_2 >= 0:
+                    last = min(last, evidence_2[ring_2])
+                top, latch = max(top, last), max(latch, last)
+            if below[i, 2] <= 1.0 - confident:
+                latch = 0.0
+            if below[i, 1] < confident:
+                failing_since = -1
+            elif failing_since < 0:
+                failing_since = day[i]
+            if below[i, 0] < confident:
+                negative_since = -1
+            elif negative_since < 0:
+                negative_since = day[i]
+            failing[i] = failing_since >= 0 and day[i] - failing_since >= 10
+            negative[i] = negative_since >= 0 and day[i] - negative_since >= 10
+            if alarm[i]:
+                last_alarm, last_score = day[i], score[i]
+        now[i], highest[i], standing[i] = last, top, latch
+        alarm_day[i], alarm_score[i], looks[i] = last_alarm, last_score, look
+    poor = ratio > 1.0 or (before > 0 and baseline > 2 * noise.baseline)
+    return Standing(
+        mean, np.sqrt(var), below, c[:, 0].copy(), looks, now, highest, standing, failing, negative, alarm_day,
+        alarm_score, denied, mean_cover, mean_control, mean_mu, rho, seasons, np.full(n, before), np.full(n, poor),
+        b, c,
+    )  # fmt: skip

@@ -1,0 +1,126 @@
+"""Why a verdict is what it is: codes, each with one plain sentence in English and in Chinese."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Codes of an assessment's ``reasons``, in the order in which they are told."""
+
+    START_IN_FUTURE = "START_IN_FUTURE"
+    NO_CONTROL = "NO_CONTROL"
+    FEW_SCENES = "FEW_SCENES"
+    DATA_OLD = "DATA_OLD"
+    INTERVAL_WIDE = "INTERVAL_WIDE"
+    SUDDEN_DROP = "SUDDEN_DROP"
+    DROUGHT_DIEBACK = "DROUGHT_DIEBACK"
+    INDEX_DISAGREE = "INDEX_DISAGREE"
+    NEG_UPLIFT = "NEG_UPLIFT"
+    LOW_UPLIFT = "LOW_UPLIFT"
+    EVIDENCE_LOWER = "EVIDENCE_LOWER"
+    EROSION_COVER_LOW = "EROSION_COVER_LOW"
+    DROUGHT = "DROUGHT"
+    CONTROL_POOR = "CONTROL_POOR"
+    NO_PRE_SEASONS = "NO_PRE_SEASONS"
+    FEW_PRE_SEASONS = "FEW_PRE_SEASONS"
+    TOO_EARLY = "TOO_EARLY"
+    NO_PLAN = "NO_PLAN"
+    UNCERTAIN = "UNCERTAIN"
+
+
+SENTENCES = {
+    Reason.START_IN_FUTURE: (
+        "The work had not begun on this day.",
+        "该日期时工程尚未开始。",
+    ),
+    Reason.NO_CONTROL: (
+        "No scene shows both the site and its control ground.",
+        "没有任何影像同时看到本地块和对照地块。",
+    ),
+    Reason.FEW_SCENES: (
+        "Fewer than three usable scenes in this growing season and the last.",
+        "本生长季和上一生长季的可用影像不足三景。",
+    ),
+    Reason.DATA_OLD: (
+        "The last usable scene is more than thirteen months old.",
+        "最近一景可用影像已超过十三个月。",
+    ),
+    Reason.INTERVAL_WIDE: (
+        "What was seen leaves the share achieved too uncertain to judge.",
+        "现有观测不足以判断完成比例，不确定性过大。",
+    ),
+    Reason.SUDDEN_DROP: (
+        "Vegetation cover fell suddenly while the control ground did not.",
+        "植被覆盖度突然下降，而对照地块没有下降。",
+    ),
+    Reason.DROUGHT_DIEBACK: (
+        "The loss came in a dry season that hit the control ground too.",
+        "损失发生在干旱季节，对照地块同样受旱。",
+    ),
+    Reason.INDEX_DISAGREE: (
+        "Cover seemed to fall suddenly, but a second index did not; no alarm was raised.",
+        "覆盖度似有突降，但第二指数未下降，因此未报警。",
+    ),
+    Reason.NEG_UPLIFT: (
+        "The site stands below what it would be without the work.",
+        "地块状况低于未实施工程时的预期水平。",
+    ),
+    Reason.LOW_UPLIFT: (
+        "Cover has risen less over the control ground than the plan promised.",
+        "相对对照地块的覆盖度增量低于规划预期。",
+    ),
+    Reason.EVIDENCE_LOWER: (
+        "Newer scenes weigh less against the site than those that raised the alert.",
+        "较新的影像对失败的支持弱于触发警报时的影像。",
+    ),
+    Reason.EROSION_COVER_LOW: (
+        "Cover has not lifted the slope into a better erosion grade (SL 190; grade table unverified).",
+        "植被覆盖未使坡面侵蚀等级改善（SL 190，等级表未经核实）。",
+    ),
+    Reason.DROUGHT: (
+        "The season is dry: the control ground is well below normal too.",
+        "本季干旱：对照地块也明显低于常年。",
+    ),
+    Reason.CONTROL_POOR: (
+        "The control ground did not match the site well before the start; intervals are wider.",
+        "开工前对照地块与本地块吻合较差，区间已放宽。",
+    ),
+    Reason.NO_PRE_SEASONS: (
+        "No growing season before the start was seen, so the control can not be checked; intervals are wider.",
+        "没有开工前的生长季观测，无法检验对照地块，区间已放宽。",
+    ),
+    Reason.FEW_PRE_SEASONS: (
+        "Only one growing season before the start was seen.",
+        "开工前只有一个生长季的观测。",
+    ),
+    Reason.TOO_EARLY: (
+        "Growth of this kind can not be judged from above yet.",
+        "此类恢复目前尚不能从遥感判断。",
+    ),
+    Reason.NO_PLAN: (
+        "No uplift was promised here; only loss is judged.",
+        "此处未承诺增量，只判断是否有损失。",
+    ),
+    Reason.UNCERTAIN: (
+        "No answer is more likely than all others together yet.",
+        "目前尚无任何一种判断的可能性过半。",
+    ),
+}
+"""(English, Chinese) sentence of each code."""
+
+
+def sentence(code: str, language: str) -> str:
+    """One plain sentence for a code.
+
+    Parameters
+    ----------
+    code : str
+        Of :class:`Reason`.
+    language : str
+        ``zh`` for Chinese; anything else is English.
+
+    Raises
+    ------
+    ValueError
+        The code is unknown.
+    """
+    return SENTENCES[Reason(code)][language == "zh"]

@@ -1,0 +1,112 @@
+"""Which scenes a verdict uses, and where in its growing season each of them lies."""
+
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+
+from monitor.errors import BadData
+from monitor.sites.site import Site
+from monitor.verdict.assessment import Series
+from monitor.verdict.calibration import SEASONS, WINDOWS, Calibration
+
+HALF_YEAR = 182
+"""By how much the seasons of the southern hemisphere lag behind. [day]"""
+
+
+class Window(NamedTuple):
+    """Growing season of a site: when it opens, and how it usually runs."""
+
+    opens: int
+    """Days from 1 January to the opening. [day]"""
+    length: int
+    """[day]"""
+    peak: float
+    """Usual peak, from 1 on the day of opening. [day]"""
+    width: float
+    """Usual standard deviation of the season's shape. [day]"""
+
+    @classmethod
+    def of(cls, site: Site) -> "Window":
+        """Window of a site's biome, half a year later south of the equator."""
+        first, last = WINDOWS[site.biome]
+        peak, width = SEASONS[site.biome]
+        shift = HALF_YEAR if not site.geometry.is_empty and site.geometry.centroid.y < 0 else 0
+        return cls(first - 1 + shift, last - first + 1, float(peak - first + 1), float(width))
+
+    def place(self, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Season (year in which the window last opened) and position in it (1 on the day of opening) of days.
+
+        Parameters
+        ----------
+        day : (n,) array of int
+            Days from 1970.
+        """
+        year = day.astype("datetime64[D]").astype("datetime64[Y]")
+        season = year.astype(np.int64) + 1970
+        opened = year.astype("datetime64[D]").astype(np.int64) + self.opens
+        before = day < opened
+        last_year = (year - 1).astype("datetime64[D]").astype(np.int64) + self.opens
+        return season - before, day - np.where(before, last_year, opened) + 1
+
+
+class Scenes(NamedTuple):
+    """Acquisitions of a site, (n,) arrays ascending by day, and which of them the verdict uses."""
+
+    day: np.ndarray
+    """Of accepted acquisitions: site and control seen, the site clear enough. Days from 1970."""
+    used: np.ndarray
+    """Places in `day` of those inside the window."""
+    season: np.ndarray
+    """Of the used ones, as all that follows."""
+    position: np.ndarray
+    cover: np.ndarray
+    control: np.ndarray
+    control_2: np.ndarray
+    second: np.ndarray
+    clear: np.ndarray
+
+
+def scenes(series: Series, site: Site, window: Window, calibration: Calibration) -> Scenes:
+    """Keep the accepted acquisitions of a series.
+
+    Raises
+    ------
+    BadData
+        Dates not strictly ascending, lengths that differ, or cover outside 0..1; the site and the date are named.
+    """
+    day = series.dates.astype("datetime64[D]").astype(np.int64)
+    _check(series, site, day)
+    empty = np.full(day.size, np.nan)
+    clear = np.ones(day.size) if series.clear is None else series.clear
+    accepted = np.isfinite(series.cover) & np.isfinite(series.control) & (clear >= calibration.clear)
+    season, position = window.place(day)
+    inside = accepted & (position <= window.length)
+    control_2 = empty if series.control_2 is None else series.control_2
+    second = empty if series.second is None else series.second
+    return Scenes(
+        day[accepted], np.flatnonzero(inside[accepted]), season[inside], position[inside], series.cover[inside],
+        series.control[inside], control_2[inside], second[inside], clear[inside],
+    )  # fmt: skip
+
+
+def _check(series: Series, site: Site, day: np.ndarray) -> None:
+    back = np.flatnonzero(np.diff(day) <= 0)
+    if back.size:
+        at = date.fromordinal(int(day[back[0] + 1]) + date(1970, 1, 1).toordinal())
+        msg = f"series of site {site.id!r}: {at} comes twice or out of order; give one row a date, ascending"
+        raise BadData(msg)
+    for name in ("cover", "control", "control_2", "clear"):
+        values = getattr(series, name)
+        if values is None:
+            continue
+        if values.shape != day.shape:
+            msg = f"series of site {site.id!r}: {name} has {values.size} values for {day.size} dates"
+            raise BadData(msg)
+        with np.errstate(invalid="ignore"):
+            wrong = np.flatnonzero((values < 0) | (values > 1))
+        if wrong.size:
+            at = date.fromordinal(int(day[wrong[0]]) + date(1970, 1, 1).toordinal())
+            hint = "; it seems to be in percent: divide by 100" if values[wrong[0]] > 1.5 else ""
+            msg = f"series of site {site.id!r}, {at}: {name} is {values[wrong[0]]:g}, not a fraction 0..1{hint}"
+            raise BadData(msg)
