@@ -47,7 +47,8 @@ def check(
     mendings: list[Mending] = []
     if repair is not None:
         report, mendings = mend(report)
-        write_geojson(report.entries, repair)
+        if report.sites:
+            write_geojson(report.entries, repair)
     if as_json:
         typer.echo(json.dumps(_as_json(report, mendings), ensure_ascii=True))
     else:
@@ -96,8 +97,8 @@ def _in_words(report: "Report", mendings: "list[Mending]", repaired: Path | None
     taken = len(report.sites)
     lines.append(f"{taken} of {len(report.entries)} sites taken, {_area(sum(s.hectares for s in report.sites))}.")
     if repaired is not None:
-        left_out = len(report.refused)
-        lines.append(f"Written to {repaired}: {taken} sites" + (f"; {left_out} left out." if left_out else "."))
+        written = f"Written to {repaired}: {taken} sites" if taken else f"Nothing to write to {repaired}"
+        lines.append(f"{written}, {len(report.refused)} left out.")
     elif any(p.refuses for _, p in report.problems):
         lines.append("--repair OUT.geojson mends rings that are open, turn the wrong way or cross themselves.")
     return "\n".join(lines)

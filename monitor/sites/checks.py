@@ -443,19 +443,20 @@ def _name_overlap(one: _Draft, other: _Draft, of_one: float, of_other: float) ->
 def _name_shifts(drafts: list[_Draft]) -> None:
     """Name pairs of which one is the other moved by the GCJ-02 offset.
 
-    A single outline can not betray its datum; the same outline in both can. Corners of the boxes agree to
-    half a metre (5e-6 degrees), which no chance does after a move by hundreds of metres.
+    A single outline can not betray its datum; the same outline in both can: no chance makes two outlines
+    one after a move by just the hundreds of metres that hold at that place.
     """
-    boxes = shapely.bounds(np.array([draft.outline for draft in drafts], dtype=object)).reshape(-1, 4)
-    low, high = boxes[:, :2], boxes[:, 2:]
-    if not len(boxes):
+    drafts = [draft for draft in drafts if all(gcj02.in_china(rings[0]) for rings in draft.feature.polygons)]
+    if not drafts:
         return
-    inside = np.array([gcj02.in_china(box.reshape(2, 2)) for box in boxes])
+    low = shapely.bounds([draft.outline for draft in drafts])[:, :2]
     tree = shapely.STRtree([Point(corner) for corner in low])
-    moved_low, moved_high = gcj02.from_wgs84(low), gcj02.from_wgs84(high)
-    near = tree.query(shapely.points(np.where(inside[:, None], moved_low, np.nan)), predicate="dwithin", distance=5e-6)
+    # The offset varies by metres over a site, so corners of boxes agree to some 20 m (2e-4 degrees).
+    near = tree.query([Point(corner) for corner in gcj02.from_wgs84(low)], predicate="dwithin", distance=2e-4)
     for i, j in near.T:
-        if i != j and np.abs(high[j] - moved_high[i]).max() < 5e-6:
+        moved = shapely.transform(drafts[i].outline, gcj02.from_wgs84)
+        common = shapely.area(shapely.intersection(moved, drafts[j].outline))
+        if i != j and common > SAME_GROUND * shapely.area(shapely.union(moved, drafts[j].outline)):
             for draft, other in ((drafts[i], drafts[j]), (drafts[j], drafts[i])):
                 draft.add(
                     "GCJ02_SUSPECTED",

@@ -25,7 +25,7 @@ def folder_name(site_id: str) -> str:
     >>> folder_name("民勤-03")
     '民勤-03'
     >>> folder_name("../../etc")
-    'etc~67b3c1fdcd13ee7acd6ef0f4a5f9e4dc'
+    'etc~74ccf3c5b4c19a8167f9a3d1dd63e0e4'
     """
     kept = all(c in "-_." or unicodedata.category(c)[0] in "LNM" for c in site_id)
     if (

@@ -21,6 +21,8 @@ FEW_PIXELS_HECTARES = 0.25
 """[D] Below 25 pixels of 10 m most are mixed with what lies around. [ha]"""
 NARROW_METRES = 10.0
 """[D] Mean width (twice area over perimeter) below which hardly a pixel lies inside. [m]"""
+SLIVER_METRES = 1.0
+"""[D] Mean width below which an outline is a line drawn there and back. [m]"""
 VERY_LARGE_HECTARES = 10_000.0
 """[D] A million pixels of 10 m: one verdict says little about so much ground, and a night is slow. [ha]"""
 CROSSING_LIMIT = 200_000
@@ -149,7 +151,10 @@ def mend(feature: Feature, *, from_gcj02: bool) -> Polygons | None:
     if drawn is None or (not shapely.is_valid(drawn) and _crossings(polygons) > CROSSING_LIMIT):
         return None
     if not shapely.is_valid(drawn):
-        drawn = shapely.make_valid(drawn, method="structure", keep_collapsed=False)
+        # GEOS 3.14 leaves parts that share an edge apart, which is not valid: the union joins them.
+        drawn = shapely.union_all(
+            shapely.get_parts(shapely.make_valid(drawn, method="structure", keep_collapsed=False))
+        )
     parts = [part for part in shapely.get_parts(drawn) if part.geom_type == "Polygon" and part.area > 0]
     if not parts:
         return None
@@ -245,7 +250,16 @@ def _size(drawn: BaseGeometry, hectares: float) -> list[Problem]:
             )
         ]
     perimeter = _GEOD.geometry_area_perimeter(drawn)[1]
-    if hectares < FEW_PIXELS_HECTARES or 2 * hectares * 10_000 / perimeter < NARROW_METRES:
+    width = 2 * hectares * 10_000 / perimeter
+    if width < SLIVER_METRES:
+        return [
+            Problem(
+                code="ZERO_AREA",
+                message=f"The outline encloses next to nothing: it is {width:.2g} m wide on average.",
+                fix="Draw it again.",
+            )
+        ]
+    if hectares < FEW_PIXELS_HECTARES or width < NARROW_METRES:
         return [
             Problem(
                 code="FEW_PIXELS",

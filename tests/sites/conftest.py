@@ -1,0 +1,42 @@
+"""A registry written as people write it, with one thing wrong at a time."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GOOD = {"start": "2021-04-20", "intervention": "planting", "biome": "loess", "subtype": "tree", "name": "a"}
+
+
+def square(x: float = 104.6, y: float = 35.5, side: float = 0.01) -> list[list[float]]:
+    """Closed ring, counter-clockwise; the default is about a square kilometre near Dingxi."""
+    return [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]
+
+
+@pytest.fixture
+def entry() -> Callable[..., dict[str, Any]]:
+    """Feature with good properties; a property given as None is left out."""
+
+    def build(*, ring: Any = None, geometry: Any = None, **properties: Any) -> dict[str, Any]:
+        said = {"id": "a"} | GOOD | properties
+        return {
+            "type": "Feature",
+            "properties": {name: value for name, value in said.items() if value is not None},
+            "geometry": geometry or {"type": "Polygon", "coordinates": [ring or square()]},
+        }
+
+    return build
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Callable[..., Path]:
+    """File of such features."""
+
+    def write(*features: dict[str, Any], name: str = "sites.geojson") -> Path:
+        path = tmp_path / name
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+        return path
+
+    return write

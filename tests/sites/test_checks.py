@@ -1,0 +1,271 @@
+import dataclasses
+import json
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.sites import gcj02
+from monitor.sites.checks import PROPERTIES, version_of
+from monitor.sites.registry import read_sites
+from monitor.sites.site import BIOMES, INTERVENTIONS, SUBTYPES, Plan
+
+X, Y, D = 104.6, 35.5, 0.01
+
+
+def square(x=X, y=Y, side=D):
+    return [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]
+
+
+@pytest.fixture
+def judged(entry, registry):
+    """Report on one site with given properties."""
+
+    def judge(**properties):
+        (found,) = read_sites(registry(entry(**properties))).entries
+        return found
+
+    return judge
+
+
+def codes(found):
+    return [problem.code for problem in found.problems]
+
+
+def test_a_good_entry_becomes_a_typed_site(judged):
+    said = {
+        "id": "a", "name": "定西", "start": "2021-04-20", "intervention": "erosion_control", "biome": "loess",
+        "subtype": "gully", "province": "甘肃", "programme_year": 2021, "partner": "p", "slope_degrees": 22.5,
+        "manager_name": "王", "manager_language": "zh", "manager_channel": "mailto:w@example.org",
+        "plan_A": 0.3, "plan_k": 0.5, "plan_L": 1, "too_early_years": 2,
+    }  # fmt: skip
+    assert set(said) == set(PROPERTIES)
+    found = judged(**said)
+    assert found.problems == []
+    site = found.site
+    assert (site.start, site.slope_degrees, site.programme_year) == (date(2021, 4, 20), 22.5, 2021)
+    assert site.plan == Plan(A=0.3, k=0.5, L=1.0, too_early_years=2.0)
+    assert (site.name, site.province, site.manager_name, site.manager_language) == ("定西", "甘肃", "王", "zh")
+
+
+def test_what_the_registry_leaves_out_has_its_default(judged):
+    site = judged(name=None, subtype=None, plan_k=0.9).site
+    assert site.name == "a"
+    assert (site.manager_language, site.manager_channel, site.slope_degrees) == ("en", None, None)
+    assert site.plan == Plan(A=0.22, k=0.9, L=2, too_early_years=4)  # the row of trees on loess, but for k
+
+
+@pytest.mark.parametrize(
+    ("properties", "code"),
+    [
+        ({"id": None}, "ID_MISSING"),
+        ({"id": "  "}, "ID_MISSING"),
+        ({"id": True}, "ID_MISSING"),
+        ({"id": ["a"]}, "ID_MISSING"),
+        ({"id": "a\0b"}, "ID_INVISIBLE"),
+        ({"id": "a\u202eb"}, "ID_INVISIBLE"),
+        ({"id": "a\r\nb"}, "ID_INVISIBLE"),
+        ({"id": "x" * 301}, "ID_LONG"),
+        ({"start": None}, "MISSING"),
+        ({"start": "20/04/2021"}, "BAD_DATE"),
+        ({"start": "2021-02-30"}, "BAD_DATE"),
+        ({"start": "0021-04-20"}, "BAD_DATE"),
+        ({"start": "2021"}, "BAD_DATE"),
+        ({"start": 20210420}, "BAD_DATE"),
+        ({"start": ["2021-04-20"]}, "BAD_VALUE"),
+        ({"intervention": None}, "MISSING"),
+        ({"intervention": "Planting"}, "UNKNOWN_VALUE"),
+        ({"biome": "dessert_steppe"}, "UNKNOWN_VALUE"),
+        ({"biome": 3}, "UNKNOWN_VALUE"),
+        ({"subtype": "trees"}, "UNKNOWN_VALUE"),
+        ({"manager_language": "fr"}, "UNKNOWN_VALUE"),
+        ({"manager_channel": "mailto:a@example.org\r\nBcc: b@example.org"}, "BAD_CHANNEL"),
+        ({"plan_A": 12}, "OUT_OF_LIMITS"),
+        ({"plan_A": float("nan")}, "OUT_OF_LIMITS"),
+        ({"plan_A": "much"}, "OUT_OF_LIMITS"),
+        ({"plan_A": True}, "OUT_OF_LIMITS"),
+        ({"plan_k": 0}, "OUT_OF_LIMITS"),
+        ({"plan_L": -1}, "OUT_OF_LIMITS"),
+        ({"too_early_years": 31, "plan_L": 1}, "OUT_OF_LIMITS"),
+        ({"slope_degrees": 91}, "OUT_OF_LIMITS"),
+        ({"programme_year": 2021.5}, "OUT_OF_LIMITS"),
+        ({"programme_year": 21}, "OUT_OF_LIMITS"),
+        ({"plan_A": 0}, "PLAN"),
+        ({"intervention": "tending", "plan_A": 0.1}, "PLAN"),
+        ({"plan_L": 5, "too_early_years": 3}, "PLAN"),
+    ],
+    ids=ascii,
+)
+def test_a_value_that_can_not_be_meant_refuses_the_site_and_says_what_to_do(judged, properties, code):
+    found = judged(**properties)
+    assert not found.ok
+    assert codes(found) == [code]
+    assert all(problem.message and problem.fix for problem in found.problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "near"),
+    [
+        ("intervention", "Planting", "planting"),
+        ("biome", "dessert steppe", "desert_steppe"),
+        ("subtype", "trees", "tree"),
+    ],
+)
+def test_an_unknown_value_names_the_nearest(judged, name, wrong, near):
+    (problem,) = judged(**{name: wrong}).problems
+    assert f"Did you mean {near!r}?" in problem.fix
+
+
+def test_all_problems_of_a_site_are_told_at_once(judged):
+    found = judged(id=None, start="x", biome="y", plan_A=7, ring=[[Y, X], [Y, X + D], [Y + D, X], [Y, X]])
+    assert codes(found) == ["ID_MISSING", "BAD_DATE", "UNKNOWN_VALUE", "OUT_OF_LIMITS", "SWAPPED"]
+    assert found.label == "feature 1"
+
+
+@pytest.mark.parametrize("site_id", ["../../etc", "CON", "NUL", "a/b", "🌱", "x" * 300, "a b"])
+def test_an_id_that_can_name_no_folder_is_taken_and_its_folder_told(judged, site_id):
+    found = judged(id=site_id)
+    assert found.ok
+    assert codes(found) == ["ID_FOLDER"]
+    assert found.site.id == site_id
+
+
+@pytest.mark.parametrize(("given", "read"), [(7, "7"), (7.0, "7"), ("e\u0301", "é"), (" a ", "a"), ("民勤", "民勤")])
+def test_an_id_is_a_text_in_one_unicode_form(judged, given, read):
+    assert judged(id=given).site.id == read
+
+
+@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "{{7*7}}", "=cmd|' /C calc'!A0", "O'Neil & 王 (西)"])
+def test_hostile_but_visible_text_is_kept_as_it_is(judged, text):
+    found = judged(name=text, partner=text)
+    assert found.problems == []
+    assert found.site.name == found.site.partner == text
+
+
+@pytest.mark.parametrize("sign", ["\u202e", "\r\n", "\0", "\u200b", "\u2066"], ids=ascii)
+def test_invisible_signs_in_a_name_are_left_out_and_said(judged, sign):
+    found = judged(name=f"民{sign}勤")
+    assert codes(found) == ["TEXT_CLEANED"]
+    assert sign not in found.site.name
+    assert sign not in found.problems[0].message
+
+
+def test_half_a_surrogate_in_a_name_does_not_reach_the_site(judged):
+    assert judged(name="a\ud800b").site.name == "ab"
+
+
+def test_a_date_with_a_time_is_that_day(judged):
+    assert judged(start="2021-04-20T00:00:00Z").site.start == date(2021, 4, 20)
+
+
+def test_a_column_misspelt_is_named(judged):
+    (problem,) = judged(plan_a_typo=1, slope_degree=7).problems
+    assert problem.code == "UNKNOWN_COLUMN"
+    assert "'slope_degrees'" in problem.fix
+
+
+def test_names_cut_by_a_shapefile_are_understood_in_any_case(registry, entry):
+    feature = entry(too_early_years=7)
+    feature["properties"] = {name[:10].upper(): value for name, value in feature["properties"].items()}
+    (site,) = read_sites(registry(feature)).sites
+    assert (site.intervention, site.plan.too_early_years) == ("planting", 7)
+
+
+def test_no_two_columns_are_cut_to_one_name():
+    assert len({name[:10].casefold() for name in PROPERTIES}) == len(PROPERTIES)
+
+
+@pytest.mark.parametrize("ids", [("a", "a"), ("a", "A"), ("é", "e\u0301"), ("Ａ", "a"), (1, "1")], ids=ascii)
+def test_ids_that_are_one_to_a_person_refuse_both_sites(entry, registry, ids):
+    report = read_sites(registry(entry(id=ids[0]), entry(id=ids[1], ring=square(X + 1))))
+    assert report.sites == []
+    assert [problem.code for _, problem in report.problems] == ["ID_DUPLICATE", "ID_DUPLICATE"]
+
+
+def pair(entry, registry, other):
+    return read_sites(registry(entry(id="a"), entry(id="b", ring=other), entry(id="far", ring=square(X + 1))))
+
+
+def test_one_outline_under_two_ids_refuses_both(entry, registry):
+    report = pair(entry, registry, square()[1:] + square()[1:2])  # starts at another corner
+    assert [(label, problem.code) for label, problem in report.problems] == [
+        ("a", "OUTLINE_DUPLICATE"), ("b", "OUTLINE_DUPLICATE"),
+    ]  # fmt: skip
+    assert [site.id for site in report.sites] == ["far"]
+
+
+def test_ground_that_would_count_twice_refuses_both_and_is_told_in_hectares(entry, registry):
+    report = pair(entry, registry, square(X + D / 2))
+    assert [problem.code for _, problem in report.problems] == ["OVERLAP", "OVERLAP"]
+    assert "50.33 ha (50%)" in report.problems[0][1].message
+    assert "'b'" in report.problems[0][1].message
+
+
+def test_a_site_inside_another_is_an_overlap_of_both(entry, registry):
+    report = pair(entry, registry, square(X + D / 4, Y + D / 4, D / 10))
+    assert [problem.code for _, problem in report.problems] == ["OVERLAP", "OVERLAP"]
+
+
+def test_a_sliver_along_the_edge_is_only_noted(entry, registry):
+    report = pair(entry, registry, square(X + D * 0.98))
+    assert [problem.code for _, problem in report.problems] == ["OVERLAP_SLIVER", "OVERLAP_SLIVER"]
+    assert len(report.sites) == 3
+
+
+def test_neighbours_that_share_an_edge_are_fine(entry, registry):
+    assert pair(entry, registry, square(X + D)).problems == []
+
+
+def test_a_copy_moved_by_the_offset_of_chinese_maps_is_noted_on_both(entry, registry):
+    ring = np.array([[X, Y], [X + D, Y + 0.003], [X + 0.007, Y + D], [X - 0.002, Y + 0.006], [X, Y]])
+    shown = gcj02.from_wgs84(ring).tolist()
+    features = entry(id="true", ring=ring.tolist()), entry(id="shown", ring=shown), entry(id="c", ring=square(X + 1))
+    report = read_sites(registry(*features))
+    suspected = [(label, problem) for label, problem in report.problems if problem.code == "GCJ02_SUSPECTED"]
+    assert [label for label, _ in suspected] == ["true", "shown"]
+    assert all("'shown' seems to be the shifted one" in problem.message for _, problem in suspected)
+    assert not any(problem.refuses for _, problem in suspected)
+
+
+def test_a_row_of_equal_plots_is_not_taken_for_shifted_copies(entry, registry):
+    features = [entry(id=str(i), ring=square(X + i * 0.005, Y + 0.1 * (i % 2), 0.004)) for i in range(40)]
+    assert read_sites(registry(*features)).problems == []
+
+
+def test_any_change_of_what_is_said_of_a_site_is_a_new_version(judged):
+    site = judged().site
+    assert version_of(site) == site.version == judged().site.version
+    changed = {
+        "id": "b", "name": "b", "geometry": site.geometry.buffer(1e-6), "start": date(2020, 1, 1),
+        "intervention": "tending", "biome": "karst", "plan": dataclasses.replace(site.plan, k=0.5), "subtype": None,
+        "province": "x", "programme_year": 2000, "partner": "x", "slope_degrees": 1.0,
+        "manager_name": "x", "manager_language": "zh", "manager_channel": "x",
+    }  # fmt: skip
+    assert set(changed) == {f.name for f in dataclasses.fields(site)} - {"version", "hectares"}
+    versions = [version_of(dataclasses.replace(site, **{name: value})) for name, value in changed.items()]
+    assert len({site.version, *versions}) == len(changed) + 1
+
+
+def test_where_a_ring_starts_and_how_it_turns_is_no_change(judged):
+    other = [*square()[2:], *square()[1:3]]
+    assert judged(ring=other).site.version == judged().site.version
+    assert judged(ring=square()[::-1]).site.version == judged().site.version
+
+
+def test_every_name_of_the_schema_and_of_the_readme_is_that_of_the_code():
+    aoi = Path(__file__).resolve().parents[2] / "aoi"
+    said = json.loads((aoi / "schema.json").read_text(encoding="utf-8"))["properties"]
+    readme = (aoi / "README.md").read_text(encoding="utf-8")
+    assert set(said) == set(PROPERTIES)
+    for name, options in (("intervention", INTERVENTIONS), ("biome", BIOMES), ("subtype", SUBTYPES)):
+        assert tuple(option for option in said[name]["enum"] if option) == options
+        assert all(f"`{option}`" in readme for option in options)
+    assert all(f"`{name}`" in readme for name in PROPERTIES)
+    assert {site.plan.A for site in read_sites(aoi / "sites.geojson").sites} >= {0.0, 0.12, 0.2}
+
+
+def test_the_example_registry_has_nothing_to_mend():
+    report = read_sites(Path(__file__).resolve().parents[2] / "aoi" / "sites.geojson")
+    assert report.problems == []
+    assert {site.province for site in report.sites} == {"Gansu", "Ningxia", "Inner Mongolia"}

@@ -1,0 +1,146 @@
+import json
+import os
+import time
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from jobs.sites import app
+
+X, Y, D = 104.6, 35.5, 0.01
+BOW_TIE = [[X, Y], [X + D, Y + D], [X + D, Y], [X, Y + D], [X, Y]]
+
+
+def there(ring):
+    return [[x + 1, y] for x, y in ring]
+
+
+@pytest.fixture
+def run():
+    """Run `regrowth sites check` with arguments; exit status and standard output."""
+    whole = typer.Typer()
+    whole.add_typer(app, name="sites")
+
+    def check(*arguments):
+        result = CliRunner().invoke(whole, ["sites", "check", *map(str, arguments)])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result.exit_code, result.stdout
+
+    return check
+
+
+def test_a_good_registry_is_done_and_its_report_has_the_promised_shape(run, registry, entry):
+    status, out = run(registry(entry(id="民勤")), "--json")
+    (site,) = json.loads(out)["sites"]
+    assert status == 0
+    assert site == {"site": "民勤", "ok": True, "hectares": pytest.approx(100.658, abs=0.01), "problems": []}
+
+
+def test_one_refused_site_makes_bad_data_and_the_others_are_told_too(run, registry, entry):
+    status, out = run(registry(entry(id="a"), entry(id="b", ring=there(BOW_TIE), start="no")), "--json")
+    good, bad = json.loads(out)["sites"]
+    assert status == 65
+    assert (good["ok"], bad["ok"]) == (True, False)
+    assert [set(problem) for problem in bad["problems"]] == [{"code", "message", "fix"}] * 2
+
+
+def test_json_is_strict_where_the_registry_has_numbers_that_are_none(run, registry, entry):
+    status, out = run(registry(entry(ring=[[X, float("nan")], [X + D, Y], [X, Y + D]], plan_A=float("inf"))), "--json")
+
+    def refuse(token):
+        raise AssertionError(token)
+
+    assert status == 65
+    assert json.loads(out, parse_constant=refuse)["sites"][0]["hectares"] is None
+
+
+def test_in_words_each_problem_has_its_fix(run, registry, entry):
+    status, out = run(registry(entry(id="a"), entry(id="b", ring=there(BOW_TIE))))
+    assert status == 65
+    assert "ok       a  100.66 ha" in out
+    assert "REFUSED  b" in out
+    assert "use --repair and look at the result. [SELF_CROSSING]" in out
+    assert "1 of 2 sites taken, 100.66 ha." in out
+
+
+def test_a_file_refused_whole_says_why_in_both_forms(run, tmp_path):
+    status, out = run(tmp_path / "none.geojson", "--json")
+    assert status == 65
+    told = json.loads(out)
+    assert told["sites"] == []
+    assert set(told["error"]) == {"code", "message", "fix"}
+    status, out = run(tmp_path / "none.geojson")
+    assert status == 65
+    assert out.startswith("Refused: ")
+    assert len(out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/vsicurl/http://127.0.0.1:9/x.geojson",
+        "http://127.0.0.1:9/x",
+        "PG:dbname=x",
+        "<OGRVRTDataSource/>",
+        "x" * 5000,
+        "/dev/zero",
+    ],
+    ids=lambda path: path[:20],
+)
+def test_what_is_no_plain_local_file_is_refused_at_once(run, path):
+    before = time.perf_counter()
+    status, out = run(path, "--json")
+    assert status == 65
+    assert json.loads(out)["sites"] == []
+    assert time.perf_counter() - before < 1
+
+
+def test_a_pipe_that_nobody_writes_to_does_not_hang_it(run, tmp_path):
+    os.mkfifo(tmp_path / "sites.geojson")
+    assert run(tmp_path / "sites.geojson")[0] == 65
+
+
+def test_repair_mends_shows_the_areas_and_leaves_the_hopeless_out(run, registry, entry, tmp_path):
+    path = registry(entry(id="crossed", ring=BOW_TIE), entry(id="swapped", ring=[[y, x] for x, y in there(BOW_TIE)]))
+    before = path.read_bytes()
+    status, out = run(path, "--repair", tmp_path / "out.geojson", "--json")
+    crossed, swapped = json.loads(out)["sites"]
+    assert status == 65
+    assert crossed["ok"]
+    assert crossed["repaired"]["codes"] == ["SELF_CROSSING"]
+    assert crossed["repaired"]["hectares_before"] < 1 < 50 < crossed["repaired"]["hectares_after"]
+    assert not swapped["ok"]
+    assert path.read_bytes() == before
+    status, out = run(tmp_path / "out.geojson", "--json")
+    assert status == 0
+    assert [site["site"] for site in json.loads(out)["sites"]] == ["crossed"]
+
+
+def test_repair_that_leaves_nothing_out_is_done_and_says_so_in_words(run, registry, entry, tmp_path):
+    status, out = run(registry(entry(ring=BOW_TIE)), "--repair", tmp_path / "out.geojson")
+    assert status == 0
+    assert "mended: SELF_CROSSING (" in out
+    assert "1 sites, 0 left out." in out
+
+
+def test_repair_of_hopeless_sites_alone_writes_nothing(run, registry, entry, tmp_path):
+    status, out = run(registry(entry(start="no")), "--repair", tmp_path / "out.geojson")
+    assert status == 65
+    assert "Nothing to write" in out
+    assert not (tmp_path / "out.geojson").exists()
+
+
+@pytest.mark.parametrize("out", ["sites.geojson", "out.gpkg"])
+def test_repair_never_writes_over_the_original_or_another_format(run, registry, entry, tmp_path, out):
+    path = registry(entry(ring=BOW_TIE))
+    before = path.read_bytes()
+    assert run(path, "--repair", tmp_path / out)[0] == 64
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["sites.geojson"]
+
+
+def test_a_hostile_id_can_not_write_to_the_terminal(run, registry, entry):
+    _, out = run(registry(entry(id="a\x1b[2J"), entry(id="b\u202e", name="\x1b]0;x\x07", ring=there(BOW_TIE))))
+    assert "\x1b" not in out
+    assert "\u202e" not in out
