@@ -92,7 +92,7 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
 
 def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
     """What was seen, in points of cover and as a share of the plan; None where nothing was."""
-    if a.status is Status.INSUFFICIENT_DATA or a.uplift is None or a.uplift_low is None or a.uplift_high is None:
+    if a.status in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY) or a.uplift is None or a.uplift_low is None or a.uplift_high is None:
         return None
     rise, low, high = (100 * v for v in (a.uplift, a.uplift_low, a.uplift_high))
     if not promised:
@@ -101,13 +101,13 @@ def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
         return f"Cover changed by {rise:+.0f} points against the control ground ({low:+.0f} to {high:+.0f})."
     if a.theta is None or a.theta_low is None or a.theta_high is None or not a.expected:
         return None
-    due, side = 100 * a.expected, rise >= 0
+    due, side = 100 * a.expected, round(rise) >= 0
     if chinese:
         return (
             f"植被覆盖度比对照地块{'高' if side else '低'} {abs(rise):.0f} 个百分点，规划为高 {due:.0f}："
             f"完成 {a.theta:.0%}（95% 区间 {a.theta_low:.0%} 至 {a.theta_high:.0%}）。"
         )
     return (
-        f"Cover stands {abs(rise):.0f} points {'above' if side else 'below'} its control ground; the plan expected "
+        f"Cover stands {abs(rise):.0f} point{'' if abs(round(rise)) == 1 else 's'} {'above' if side else 'below'} its control ground; the plan expected "
         f"{due:.0f}: {a.theta:.0%} of it (95 % interval {a.theta_low:.0%} to {a.theta_high:.0%})."
     )

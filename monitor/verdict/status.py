@@ -114,7 +114,7 @@ def judge(
     age = day - now(standing.alarm_day, -(10**6))
     lost = seen & ~future & (now(standing.alarm_day, -1) >= 0) & (age <= c.disturbance_days)
     wide = promised & ~early & ~lost & ~(sd <= c.theta_sd_most)
-    insufficient = few | old | (wide & ~future)
+    insufficient = future | few | old | wide
 
     # What it looks like.
     failing = told & now(standing.surely_failing, 0).astype(bool)
@@ -130,7 +130,7 @@ def judge(
     judged_failing = guarded | erosion | (failing & ~doubtful)
 
     status = np.select(
-        [insufficient, lost, early | future, judged_failing, promised & (below[:, 3] >= c.lagging)],
+        [insufficient, lost, early, judged_failing, promised & (below[:, 3] >= c.lagging)],
         [STATUSES.index(s) for s in
          (Status.INSUFFICIENT_DATA, Status.DISTURBED, Status.TOO_EARLY, Status.FAILING, Status.LAGGING)],
         STATUSES.index(Status.ON_TRACK),
@@ -151,7 +151,7 @@ def judge(
     probability = np.where(doubtful & ~says(Status.DISTURBED), np.minimum(probability, c.confident), probability)
 
     # What a person is told.
-    can_tell = ~insufficient & ~future
+    can_tell = ~insufficient
     rule = np.select(
         [can_tell & lost, can_tell & guarded, can_tell & erosion, can_tell & np.where(early, negative, failing)],
         [1, 0, 2, 0],
@@ -181,7 +181,7 @@ def judge(
         Reason.CONTROL_POOR: seen & now(standing.poor, 0).astype(bool),
         Reason.NO_PRE_SEASONS: ~future & (before == 0),
         Reason.FEW_PRE_SEASONS: ~future & (before == 1),
-        Reason.TOO_EARLY: says(Status.TOO_EARLY) & ~future,
+        Reason.TOO_EARLY: says(Status.TOO_EARLY),
         Reason.NO_PLAN: np.full(day.size, not promised),
         Reason.UNCERTAIN: says(Status.ON_TRACK) & told & ~(probability >= 0.5),
     }
