@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from benchmarks.verdict import real
 from benchmarks.verdict.simulate import PLAN, Case, World, simulate, start_of
 from monitor.sites.site import Plan
 from monitor.verdict.assess import DEFAULT, verdicts
@@ -90,8 +91,35 @@ def _line(name: str, values: Iterable[float], beside: str = "") -> None:
     print(f"{name:<58}" + " ".join(f"{v:6.3f}" for v in values) + (f"   [{beside}]" if beside else ""))
 
 
+def named_anew(rows: Verdicts) -> np.ndarray:
+    """Rows at which a site begins to be called disturbed."""
+    return np.diff((rows.status == DISTURBED).astype(int), prepend=0) == 1
+
+
+def on_real_noise() -> None:
+    """Print the lines that need no simulator; see :mod:`benchmarks.verdict.real`."""
+    for name, plan in (("demonstration", real.DEMONSTRATION), ("A3", PLAN)):
+        print(f"\nReal noise, one forest in hectares, {name} plan (A {plan.A} k {plan.k} L {plan.L}), under four years")
+        for theta in (0.0, 0.5, 1.0):
+            cases = list(real.cases(plan, theta))
+            found, _ = run([case for case, _ in cases], 0.05)
+            quiet = [o for o, (_, logged) in zip(found, cases, strict=True) if not logged]
+            hit = [
+                (named_anew(o.rows) & (o.rows.as_of.astype("datetime64[Y]") == np.datetime64(str(logged)))).any()
+                for o, (_, logged) in zip(found, cases, strict=True)
+                if logged
+            ]
+            head = f"theta {theta}, {len(quiet)} stable hectares: red by year 2/3/4; watch or red"
+            _line(head, [*(ever(quiet, y, red) for y in (2, 3, 4)), ever(quiet, 4, warned)])
+            losses = np.mean([named_anew(o.rows).sum() / o.years[-1] for o in quiet])
+            _line("  coverage, error of theta; false losses a site and year", [*covered(quiet), losses])
+            _line(f"  {len(hit)} logged hectares named in the year of logging", [np.mean(hit)])
+
+
 def main(sites: int, seed: int) -> None:
     """Print the table."""
+    on_real_noise()
+    print()
     rng = np.random.default_rng(seed)
     world = World()
     print(f"{sites} simulated sites a line, seed {seed}; plan A {PLAN.A} k {PLAN.k} L {PLAN.L}, five pre-years")
@@ -153,9 +181,7 @@ def main(sites: int, seed: int) -> None:
         when = (o.case.event - np.datetime64(start_of(world))).astype(int) / 365.25
         named = o.years[(o.rows.status == DISTURBED) & (o.years >= when)]
         within_a_year.append(named.size > 0 and named[0] - when <= 1.0)
-    per_year = [
-        np.sum(np.diff((o.rows.status == DISTURBED).astype(int), prepend=0) == 1) / o.years[-1] for o in [*true, *half]
-    ]
+    per_year = [named_anew(o.rows).sum() / o.years[-1] for o in [*true, *half]]
     found_and_false = [np.mean(within_a_year), np.mean(per_year)]
     _line("sudden losses named within a year; false a site and year", found_and_false, "at least .60 at .02")
     lost, _ = run(simulate(world, {"lost": sites}, rng), 0.05)
