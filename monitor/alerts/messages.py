@@ -1,0 +1,229 @@
+"""What is sent about an alert: a mail and a JSON record, in the language of the site's manager.
+
+A message says which site, what was found, how sure that is, what was expected, what to do next and where to look.
+The same notice gives the same bytes whenever it is composed, so sending it twice can be told from sending two.
+"""
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from dataclasses import fields
+from datetime import date, datetime
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+
+from monitor.alerts import words
+from monitor.alerts.alert import Alert, Event, Notice
+from monitor.sites.names import folder_name, visible
+from monitor.sites.site import Site
+from monitor.verdict.assessment import Assessment
+from monitor.verdict.explain import explain
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+SUBJECT_CHARACTERS: Final = 120
+"""Of a site's name in a subject line; the body has it whole."""
+
+NEXT: Final = {
+    "failure": {
+        "en": (
+            "Walk the site and look where growth is missing; photograph it.",
+            "Count survivors, and note grazing, drought, washed-out or unplanted ground.",
+            "Answer the alert: confirmed, false alarm, or treated, with a note. If you replant, register the new start.",
+        ),
+        "zh": (
+            "请到现场查看缺苗、缺草的地方并拍照。",
+            "清点成活情况，注意放牧、干旱、冲刷或漏种的地块。",
+            "请回复警报：属实、误报或已处理，并附说明。如已补植，请登记新的开工日期。",
+        ),
+    },
+    "disturbance": {
+        "en": (
+            "Go and look soon: vegetation was lost within weeks. Watch for fire, clearing, digging, flood or grazing.",
+            "Photograph what you find and mark its edge.",
+            "Answer the alert: confirmed, false alarm, or treated, with a note.",
+        ),
+        "zh": (
+            "请尽快到现场查看：植被在数周内减少。留意火烧、砍伐、开挖、洪水或放牧。",
+            "请拍照并标出受损范围。",
+            "请回复警报：属实、误报或已处理，并附说明。",
+        ),
+    },
+    "erosion": {
+        "en": (
+            "Look at the slope after rain: rills, bare strips, broken check-dams or torn checkerboards.",
+            "Photograph them and note where sowing or repair is needed.",
+            "Answer the alert: confirmed, false alarm, or treated, with a note.",
+        ),
+        "zh": (
+            "请在雨后查看坡面：细沟、裸露带、损坏的谷坊或草方格。",
+            "请拍照并记录需要补播或修复的位置。",
+            "请回复警报：属实、误报或已处理，并附说明。",
+        ),
+    },
+}  # fmt: skip
+"""What to do, by the rule that raised the alert."""
+
+
+def compose(notice: Notice, site: Site, assessment: Assessment, *, sent: datetime | None = None) -> EmailMessage:
+    """The mail about one event of an alert, plain text with an HTML alternative, without sender or recipient.
+
+    Parameters
+    ----------
+    notice : Notice
+        Its id decides the Message-ID.
+    site : Site
+        As the registry has it.
+    assessment : Assessment
+        The verdict that the notice is about.
+    sent : datetime, optional
+        Goes into the Date header; None leaves that to whoever sends the mail.
+    """
+    language = words.language_of(site)
+    context = _context(notice, site, assessment, language)
+    message = EmailMessage(policy=SMTP)
+    message["Subject"] = _subject(notice, site, assessment, language)
+    message["Message-ID"] = _message_id(notice.id)
+    if notice.event is not Event.OPENED:  # threads an alert's later messages under its first
+        message["References"] = _message_id(f"{notice.alert.id}/1")
+    if sent is not None:
+        message["Date"] = format_datetime(sent)
+    message["Auto-Submitted"] = "auto-generated"
+    message["Content-Language"] = "zh-Hans" if language == "zh" else "en"
+    message.set_content(_environment().get_template("message.txt").render(context), cte="base64")
+    message.add_alternative(_environment().get_template("message.html").render(context), subtype="html", cte="base64")
+    message.set_boundary(f"=_{_digest(notice.id)}")
+    return message
+
+
+def as_json(notice: Notice, site: Site, assessment: Assessment) -> dict[str, Any]:
+    """The same message as plain values, for webhooks and for files."""
+    language = words.language_of(site)
+    context = _context(notice, site, assessment, language)
+    latitude, longitude = words.coordinates(site)
+    return {
+        "id": notice.id,
+        "event": str(notice.event),
+        "day": notice.day.isoformat(),
+        "alert": {field.name: _plain(getattr(notice.alert, field.name)) for field in fields(Alert)},
+        "site": {"id": site.id, "name": site.name, "latitude": latitude, "longitude": longitude},
+        "language": language,
+        "subject": _subject(notice, site, assessment, language),
+        "text": _environment().get_template("message.txt").render(context),
+        "page": context["page"],
+        "assessment": assessment_values(assessment),
+    }
+
+
+def write_message(
+    notice: Notice, site: Site, assessment: Assessment, root: Path, *, sent: datetime | None = None
+) -> Path:
+    """Put a message into ``messages/`` under an output root, as ``.eml`` and ``.json``; returns the mail's path.
+
+    Writing the same notice again gives the same two files.
+    """
+    folder = root / "messages"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = folder_name(notice.id.replace("/", "_"))
+    record = json.dumps(as_json(notice, site, assessment), ensure_ascii=False, indent=1, allow_nan=False)
+    replace_file(folder / f"{name}.json", f"{record}\n".encode())
+    replace_file(folder / f"{name}.eml", compose(notice, site, assessment, sent=sent).as_bytes())
+    return folder / f"{name}.eml"
+
+
+def assessment_values(assessment: Assessment) -> dict[str, Any]:
+    """An assessment as JSON has it: dates as text, null where there is no value, never NaN or infinity."""
+    return {field.name: _plain(getattr(assessment, field.name)) for field in fields(Assessment)}
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a file in place whole: written beside it, flushed, then moved over it.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder can not be written; the old file is untouched.
+    """
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(beside, 0o644)
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
+
+
+def _subject(notice: Notice, site: Site, assessment: Assessment, language: words.Language) -> str:
+    name = visible(site.name)
+    name = name if len(name) <= SUBJECT_CHARACTERS else name[: SUBJECT_CHARACTERS - 1] + "…"
+    level = words.ALERT[notice.alert.level][language]
+    status = words.STATUS[assessment.status][language]
+    if notice.event is Event.RESOLVED:
+        return f"[已解除] {name}：{status}" if language == "zh" else f"[Resolved] {name}: {status.lower()}"
+    again = {"zh": "（升级）", "en": ", worse"}[language] if notice.event is Event.WORSENED else ""
+    if language == "zh":
+        return f"[{level}{again}] {name}：{words.RULE[notice.alert.rule]['zh']}"
+    return f"[{level}{again}] {name}: {words.RULE[notice.alert.rule]['en']}"
+
+
+def _context(notice: Notice, site: Site, assessment: Assessment, language: words.Language) -> dict[str, Any]:
+    latitude, longitude = words.coordinates(site)
+    return {
+        "lang": language,
+        "notice": notice,
+        "site": site,
+        "a": assessment,
+        "name": visible(site.name),
+        "id": visible(site.id),
+        "manager": visible(site.manager_name) if site.manager_name else None,
+        "level": words.ALERT[notice.alert.level][language],
+        "rule": words.RULE[notice.alert.rule][language],
+        "status": words.STATUS[assessment.status][language],
+        "sentences": [visible(sentence) for sentence in explain(assessment, site, language=language)],
+        "steps": () if notice.event is Event.RESOLVED else NEXT[notice.alert.rule][language],
+        "latitude": f"{latitude:.5f}",
+        "longitude": f"{longitude:.5f}",
+        "page": f"sites/{folder_name(site.id)}/index{'.zh' if language == 'zh' else ''}.html",
+    }
+
+
+def _message_id(notice_id: str) -> str:
+    return f"<{_digest(notice_id)}@regrowth-monitor.invalid>"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return [str(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return str(value) if isinstance(value, str) else value
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=lambda name: bool(name and name.endswith(".html")),
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(
+        percent=words.percent, points=words.points, probability=words.probability, long_day=words.day
+    )
+    return environment

@@ -1,0 +1,114 @@
+"""Statuses, alerts and numbers as people read them, in English and in Chinese: the words of messages and pages."""
+
+from datetime import date
+from typing import Final, Literal
+
+from monitor.sites.site import Site
+
+Language = Literal["en", "zh"]
+
+LANGUAGES: Final[tuple[Language, Language]] = ("en", "zh")
+
+STATUS: Final = {
+    "failing": {"en": "Not taking hold", "zh": "未见成效"},
+    "disturbed": {"en": "Disturbed", "zh": "受到扰动"},
+    "lagging": {"en": "Lagging", "zh": "进展滞后"},
+    "insufficient_data": {"en": "Cannot tell", "zh": "无法判断"},
+    "too_early": {"en": "Too early to say", "zh": "为时尚早"},
+    "on_track": {"en": "On track", "zh": "符合预期"},
+    "recovered": {"en": "Recovered", "zh": "已经恢复"},
+}
+"""Worst first: the order in which sites are listed."""
+
+ALERT: Final = {
+    "red": {"en": "Red alert", "zh": "红色警报"},
+    "watch": {"en": "Watch", "zh": "关注"},
+    "none": {"en": "None", "zh": "无"},
+}
+
+RULE: Final = {
+    "failure": {"en": "regrowth absent", "zh": "植被未恢复"},
+    "disturbance": {"en": "sudden loss", "zh": "植被突然减少"},
+    "erosion": {"en": "ground not protected", "zh": "地表未得到保护"},
+}
+
+INTERVENTION: Final = {
+    "assisted_regeneration": {"en": "assisted regeneration", "zh": "封育"},
+    "planting": {"en": "planting", "zh": "造林种草"},
+    "erosion_control": {"en": "erosion control", "zh": "水土保持"},
+    "tending": {"en": "tending", "zh": "抚育"},
+}
+
+BIOME: Final = {
+    "desert_steppe": {"en": "desert steppe", "zh": "荒漠草原"},
+    "sandy": {"en": "sandy land", "zh": "沙地"},
+    "hexi": {"en": "Hexi corridor", "zh": "河西走廊"},
+    "loess": {"en": "loess hills", "zh": "黄土丘陵"},
+    "steppe": {"en": "typical steppe", "zh": "典型草原"},
+    "north_mountain": {"en": "northern mountains", "zh": "北方山地"},
+    "karst": {"en": "karst", "zh": "喀斯特"},
+    "southwest_mountain": {"en": "southwestern mountains", "zh": "西南山地"},
+    "alpine": {"en": "alpine meadow", "zh": "高寒草甸"},
+}
+
+_MONTHS: Final = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+
+
+def language_of(site: Site) -> Language:
+    """Language of the people who look after a site."""
+    return "zh" if site.manager_language.lower().startswith("zh") else "en"
+
+
+def day(value: date, language: Language) -> str:
+    """A date in full: `5 June 2021`, `2021年6月5日`."""
+    if language == "zh":
+        return f"{value.year}年{value.month}月{value.day}日"
+    return f"{value.day} {_MONTHS[value.month - 1]} {value.year}"
+
+
+def percent(value: float | None, *, signed: bool = False) -> str:
+    """A fraction in whole percent, a dash where there is none.
+
+    >>> percent(0.316), percent(-0.001), percent(-0.05), percent(0.05, signed=True), percent(None)
+    ('32%', '0%', '−5%', '+5%', '–')
+    """
+    if value is None:
+        return "–"
+    whole = round(100 * value)
+    return f"{sign(whole, signed=signed)}{abs(whole)}%"
+
+
+def points(value: float | None, *, signed: bool = True) -> str:
+    """A difference of cover in percentage points, without the unit, a dash where there is none.
+
+    >>> points(0.123), points(-0.04), points(None)
+    ('+12', '−4', '–')
+    """
+    return percent(value, signed=signed).removesuffix("%")
+
+
+def sign(value: float, *, signed: bool = True) -> str:
+    """Typographic sign: a true minus, and a plus where `signed`."""
+    return "−" if value < 0 else "+" if signed and value > 0 else ""
+
+
+def probability(value: float | None) -> str:
+    """A probability in whole percent that never claims certainty.
+
+    >>> probability(0.9991), probability(0.001), probability(0.5)
+    ('over 99%', 'under 1%', '50%')
+    """
+    if value is None:
+        return "–"
+    if value > 0.99:
+        return "over 99%"
+    return "under 1%" if value < 0.01 else percent(value)
+
+
+def coordinates(site: Site) -> tuple[float, float]:
+    """Latitude and longitude (WGS 84) of a point inside a site, to five decimals. [degree]"""
+    inside = site.geometry.representative_point()
+    return round(inside.y, 5), round(inside.x, 5)

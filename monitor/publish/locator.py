@@ -1,0 +1,130 @@
+"""A small map of where a programme's sites are, drawn once for the index."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from monitor.sites.site import Site
+
+MAP_WIDTH: Final = 480
+"""Of the drawing. [pixel]"""
+
+_Place = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+MARGIN: Final = 32.0
+"""Room for the degrees along the edge. [pixel]"""
+
+MARK: Final = {
+    "failing": "m-5-4h10l-5 9z",
+    "lagging": "m-5-4h10l-5 9z",
+    "on_track": "m-5 4h10l-5-9z",
+    "disturbed": "m0-6l6 6-6 6-6-6z",
+    "too_early": "m0-6l6 6-6 6-6-6z",
+    "recovered": "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0z",
+    "insufficient_data": "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0z",
+}
+"""Shape that stands for each status, so that colour is never needed to tell them apart; some are filled, some open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One site drawn by its outline."""
+
+    site: Site
+    status: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locator:
+    """The map: outlines where they can be made out, else one mark a site."""
+
+    height: float
+    places: tuple[Place, ...]
+    marks: tuple[tuple[str, str], ...]
+    """Status and one path that holds the marks of all its sites, worst on top."""
+    meridians: tuple[tuple[float, str], ...]
+    """Place across and label."""
+    parallels: tuple[tuple[float, str], ...]
+    bar: tuple[float, str]
+    """Length of the scale bar, and its label."""
+
+
+def locator(sites: Sequence[tuple[Site, str]]) -> Locator | None:
+    """Map of sites, given with their statuses, worst first; None where there are none."""
+    if not sites:
+        return None
+    geometries = np.array([site.geometry for site, _ in sites], dtype=object)
+    bounds = shapely.bounds(geometries)
+    west, south = bounds[:, :2].min(axis=0)
+    east, north = bounds[:, 2:].max(axis=0)
+    shrink = math.cos(math.radians((south + north) / 2))
+    span = max((east - west) * shrink, (north - south) / 0.8, 1e-3)
+    scale = (MAP_WIDTH - 2 * MARGIN) / span
+    height = max((north - south) * scale, 200.0) + 2 * MARGIN
+    middle = (west + east) / 2, (south + north) / 2
+
+    def place(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return MAP_WIDTH / 2 + (lon - middle[0]) * shrink * scale, height / 2 - (lat - middle[1]) * scale
+
+    sizes = np.maximum((bounds[:, 2] - bounds[:, 0]) * shrink, bounds[:, 3] - bounds[:, 1]) * scale
+    drawn = len(sites) <= 200 and float(np.median(sizes)) > 14
+    places, marks = [], []
+    if drawn:
+        places = [Place(site=s, status=status, path=_outline(s.geometry, place)) for s, status in reversed(sites)]
+    else:
+        x, y = place(*shapely.get_coordinates(shapely.centroid(geometries)).T)
+        for status in reversed(MARK):
+            at = {(round(float(a)), round(float(b))) for a, b, (_, s) in zip(x, y, sites, strict=True) if s == status}
+            if at:
+                marks.append((status, "".join(f"M{a} {b}{MARK[status]}" for a, b in sorted(at))))
+    kilometre = scale / 111.2
+    length = _round_below(MAP_WIDTH / 4 / kilometre)
+    across, up = (MAP_WIDTH - 2 * MARGIN) / scale / shrink, height / scale
+    return Locator(
+        height=round(height, 1),
+        places=tuple(places),
+        marks=tuple(marks),
+        meridians=tuple(
+            (round(float(place(np.array(v), np.array(0.0))[0]), 1), _degrees(v, "EW", step))
+            for v, step in _graticule(middle[0], across)
+        ),
+        parallels=tuple(
+            (round(float(place(np.array(0.0), np.array(v))[1]), 1), _degrees(v, "NS", step))
+            for v, step in _graticule(middle[1], up)
+        ),
+        bar=(round(length * kilometre, 1), f"{length:g} km" if length >= 1 else f"{1000 * length:g} m"),
+    )
+
+
+def _outline(geometry: BaseGeometry, place: _Place) -> str:
+    polygons = getattr(geometry, "geoms", [geometry])
+    path = []
+    for ring in (ring for p in polygons for ring in (p.exterior, *p.interiors)):
+        x, y = place(*shapely.get_coordinates(ring.simplify(0)).T)
+        points = list(dict.fromkeys(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True)))
+        path.append("M" + "L".join(points) + "Z")
+    return "".join(path)
+
+
+def _round_below(value: float) -> float:
+    """The largest of 1, 2, 5 times a power of ten that is not above a value."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(m * power for m in (5.0, 2.0, 1.0) if m * power <= value)
+
+
+def _graticule(middle: float, span: float) -> list[tuple[float, float]]:
+    """Two to five round values around a middle, each with their step. [degree]"""
+    step = _round_below(span / 2)
+    first, last = math.ceil((middle - span / 2) / step), math.floor((middle + span / 2) / step)
+    return [(i * step, step) for i in range(first, last + 1)]
+
+
+def _degrees(value: float, letters: str, step: float) -> str:
+    digits = max(0, -math.floor(math.log10(step)))
+    return f"{abs(value):.{digits}f}° {letters[0] if value >= 0 else letters[1]}"

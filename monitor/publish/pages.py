@@ -1,0 +1,193 @@
+"""The pages people open: the programme at a glance, and one page a site, in English and in Chinese.
+
+They are plain files: no script, nothing fetched, the style inside, so that a page opens from a memory
+card in the field as it does from a server.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import jinja2
+
+from monitor.alerts import words
+from monitor.alerts.alert import Alert
+from monitor.publish import pictures
+from monitor.publish.chart import WIDTH, season_table, series_chart
+from monitor.publish.locator import MAP_WIDTH, locator
+from monitor.publish.view import SiteView
+from monitor.sites.names import visible
+from monitor.sites.site import Site
+from monitor.verdict.assessment import Assessment
+from monitor.verdict.explain import explain
+from monitor.verdict.reasons import sentence
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+PAGE: Final = {"en": "index.html", "zh": "index.zh.html"}
+"""File of each language's page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """The sites of one status."""
+
+    status: str
+    sites: int
+    hectares: float
+    share: float
+    """Of the programme's area. [%]"""
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(
+        inert=visible, percent=words.percent, points=words.points, probability=words.probability,
+        hectares=hectares, long_day=words.day,
+    )  # fmt: skip
+    environment.globals.update(
+        STATUS=words.STATUS, ALERT=words.ALERT, RULE=words.RULE, PAGE=PAGE, WIDTH=WIDTH, MAP_WIDTH=MAP_WIDTH
+    )
+    return environment
+
+
+def index_page(
+    rows: Sequence[tuple[Site, Assessment]],
+    folders: dict[str, str],
+    alerts: dict[str, Alert],
+    *,
+    as_of: date,
+    notice: str | None,
+    language: words.Language,
+) -> str:
+    """The programme at a glance.
+
+    Parameters
+    ----------
+    rows : sequence of (Site, Assessment)
+        In any order; shown worst first.
+    folders : dict
+        Folder of each site's page under ``sites/``, by id.
+    alerts : dict
+        The alert of each site that has one not yet resolved, by id.
+    as_of : date
+        Day of the assessments.
+    notice : str, optional
+        What a reader must know before all else.
+    language : str
+        ``en`` or ``zh``.
+    """
+    ordered = sorted(rows, key=_worst_first)
+    total = sum(site.hectares for site, _ in ordered)
+    groups = [(status, [row for row in ordered if row[1].status == status]) for status in words.STATUS]
+    tallies = [
+        Tally(
+            status=status,
+            sites=len(group),
+            hectares=(area := sum(site.hectares for site, _ in group)),
+            share=100 * area / total if total else 0.0,
+        )
+        for status, group in groups
+    ]
+    return _render(
+        "index.html",
+        language,
+        groups=[(status, group) for status, group in groups if group],
+        tallies=tallies,
+        total=total,
+        n_sites=len(ordered),
+        n_red=sum(a.alert == "red" for _, a in ordered),
+        n_watch=sum(a.alert == "watch" for _, a in ordered),
+        hrefs={key: f"sites/{quote(folder)}/{PAGE[language]}" for key, folder in folders.items()},
+        alerts=alerts,
+        locator=locator([(site, str(a.status)) for site, a in ordered]),
+        as_of=as_of,
+        notice=notice,
+    )
+
+
+def site_page(view: SiteView, fingerprint: str, *, language: words.Language) -> str:
+    """Everything about one site.
+
+    Parameters
+    ----------
+    view : SiteView
+        The site as it stands.
+    fingerprint : str
+        Of all that the page and the files beside it are made from; kept in its head.
+    language : str
+        ``en`` or ``zh``.
+    """
+    site, a = view.site, view.assessment
+    rejected = view.observations.loc[~view.observations.accepted.astype(bool), "reason"]
+    counts = rejected.fillna("").astype(str).value_counts()
+    pick = words.LANGUAGES.index(language)
+    return _render(
+        "site.html",
+        language,
+        view=view,
+        site=site,
+        a=a,
+        fingerprint=fingerprint,
+        sentences=explain(a, site, language=language),
+        reasons=[sentence(code, language) for code in a.reasons],
+        intervention=words.INTERVENTION[site.intervention][language],
+        biome=words.BIOME[site.biome][language],
+        position=words.coordinates(site),
+        chart=series_chart(view),
+        seasons=season_table(view),
+        rejected=sorted(counts.items(), key=lambda item: (-item[1], item[0])),
+        maturity=site.plan.A,
+        chips=[(name, chip) for name, chip in (("before", view.before), ("now", view.now)) if chip is not None],
+        outline=pictures.outline_path(view.outline) if view.outline is not None else "",
+        layers=[
+            (layer, pictures.legend_stops(layer))
+            for layer in pictures.LAYERS
+            if view.maps is not None and layer.name in view.maps
+        ],
+        map_size=(view.maps.sizes["x"], view.maps.sizes["y"]) if view.maps is not None else None,
+        pick=pick,
+    )
+
+
+def hectares(value: float | None) -> str:
+    """An area as people write it: three digits below a hundred, whole above.
+
+    >>> hectares(3.14159), hectares(48.26), hectares(12345.6), hectares(None)
+    ('3.14', '48.3', '12,346', '–')
+    """
+    if value is None:
+        return "–"
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+
+
+@cache
+def edition() -> str:
+    """Hash of the code and templates that make the pages: a new edition rewrites them."""
+    digest = hashlib.sha256()
+    for path in sorted([*Path(__file__).parent.glob("*.py"), *TEMPLATES.iterdir(), Path(str(words.__file__))]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _worst_first(row: tuple[Site, Assessment]) -> tuple[int, int, float, str]:
+    site, a = row
+    alert = list(words.ALERT).index(a.alert)
+    return list(words.STATUS).index(a.status), alert, a.theta if a.theta is not None else 9.0, site.id
+
+
+def _render(template: str, language: words.Language, **context: Any) -> str:
+    pick = words.LANGUAGES.index(language)
+    other: words.Language = "en" if language == "zh" else "zh"
+    return (
+        _environment().get_template(template).render(lang=language, other=other, t=lambda *both: both[pick], **context)
+    )

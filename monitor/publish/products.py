@@ -1,0 +1,199 @@
+"""What a run leaves under the output root: pages, maps and tables.
+
+A site's files first, then the tables, the index last: whoever reads the index finds what it links to.
+Each file is made whole beside its place and then moved into it, so that a run that dies leaves every
+page either old or new. The same input gives the same bytes, and what has not changed is not written.
+"""
+
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+
+from monitor.alerts.alert import Alert
+from monitor.alerts.messages import assessment_values, replace_file
+from monitor.alerts.words import LANGUAGES
+from monitor.publish.pages import PAGE, edition, index_page, site_page
+from monitor.publish.pictures import LAYERS, chip_pngs, cog, map_png
+from monitor.publish.view import SiteView
+from monitor.sites.names import folder_name
+from monitor.sites.site import Site
+from monitor.verdict.assessment import Assessment
+from monitor.verdict.explain import explain
+
+OBSERVATION_COLUMNS: Final = (
+    "site", "date", "scene", "source", "baseline", "clear_fraction", "n_pixels", "ndvi", "cover", "control_ndvi",
+    "control_cover", "accepted", "reason",
+)  # fmt: skip
+
+SHOWN: Final = 2
+"""Decimals of a fraction that the pages show: less than that is no change worth rewriting a page for."""
+
+
+def write_site(view: SiteView, root: Path) -> bool:
+    """Page, series and maps of one site, under ``sites/<folder>/``; True if they were written.
+
+    Nothing is written where the page in place was made from the same: assessment (as far as it is shown),
+    observations, pictures, plan, words and code. The day of the assessment alone is no change: it is said in
+    ``status.json`` and on the index.
+
+    Parameters
+    ----------
+    view : SiteView
+        The site as it stands.
+    root : Path
+        Output root.
+    """
+    folder = root / "sites" / folder_name(view.site.id)
+    table = observations_csv(view.observations)
+    fingerprint = _fingerprint(view, table)
+    pictures = [chip for chip in (view.before, view.now) if chip is not None]
+    layers = [layer for layer in LAYERS if view.maps is not None and layer.name in view.maps]
+    names = {
+        "observations.csv",
+        *(name for name, chip in (("before.png", view.before), ("now.png", view.now)) if chip is not None),
+        *(f"{layer.name}.{kind}" for layer in layers for kind in ("png", "tif")),
+        *PAGE.values(),
+    }
+    if _made_from(folder, fingerprint) and all((folder / name).is_file() for name in names):
+        return False
+    files: dict[str, bytes] = {"observations.csv": table}
+    chips = iter(chip_pngs(pictures))
+    for name, chip in (("before.png", view.before), ("now.png", view.now)):
+        if chip is not None:
+            files[name] = next(chips)
+    for layer in layers:
+        assert view.maps is not None
+        files[f"{layer.name}.tif"] = cog(view.maps[layer.name], layer)
+        files[f"{layer.name}.png"] = map_png(view.maps[layer.name], layer)
+    for language in reversed(LANGUAGES):  # the English page holds the fingerprint that is read back: it comes last
+        files[PAGE[language]] = site_page(view, fingerprint, language=language).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        replace_file(folder / name, content)
+    return True
+
+
+def write_index(
+    rows: Sequence[tuple[Site, Assessment]], alerts: Iterable[Alert], root: Path, as_of: date, notice: str | None = None
+) -> None:
+    """Tables and index of the whole programme; a file whose content has not changed is left alone.
+
+    Parameters
+    ----------
+    rows : sequence of (Site, Assessment)
+        Every assessed site, in any order.
+    alerts : iterable of Alert
+        Those not yet resolved.
+    root : Path
+        Output root.
+    as_of : date
+        Day of the assessments.
+    notice : str, optional
+        What a reader must know before all else.
+    """
+    ordered = sorted(rows, key=lambda row: row[0].id)
+    open_alerts = {alert.site: alert for alert in alerts}
+    folders = {site.id: folder_name(site.id) for site, _ in ordered}
+    root.mkdir(parents=True, exist_ok=True)
+    _replace_if_changed(root / "status.json", status_json([a for _, a in ordered]))
+    _replace_if_changed(root / "sites.parquet", sites_parquet(ordered))
+    for language in reversed(LANGUAGES):
+        page = index_page(ordered, folders, open_alerts, as_of=as_of, notice=notice, language=language)
+        _replace_if_changed(root / PAGE[language], page.encode())
+
+
+def as_json(assessment: Assessment) -> dict[str, Any]:
+    """An assessment as ``status.json`` has it: dates as text, null where there is no value."""
+    return assessment_values(assessment)
+
+
+def status_json(assessments: Iterable[Assessment]) -> bytes:
+    """Assessments as ``status.json`` has them: by site id, null where there is no value."""
+    rows = [as_json(a) for a in sorted(assessments, key=lambda a: a.site)]
+    return (json.dumps(rows, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+
+
+def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
+    """Sites and their assessments as GeoParquet (EPSG:4326), one row a site; reasons joined by ``;``."""
+    plain = ("name", "start", "intervention", "biome", "subtype", "province", "programme_year", "partner", "version")
+    columns: dict[str, Any] = {name: [getattr(site, name) for site, _ in rows] for name in plain}
+    columns["programme_year"] = pd.array(columns["programme_year"], dtype="Int64")
+    for name in ("A", "k", "L"):
+        columns[f"plan_{name}"] = [getattr(site.plan, name) for site, _ in rows]
+    columns["too_early_years"] = [site.plan.too_early_years for site, _ in rows]
+    for field in fields(Assessment):
+        values = [getattr(a, field.name) for _, a in rows]
+        if field.name == "reasons":
+            values = [";".join(map(str, codes)) for codes in values]
+        elif field.name in ("status", "alert"):
+            values = [str(value) for value in values]
+        elif "float" in str(field.type):
+            values = [math.nan if value is None else float(value) for value in values]
+        columns[field.name] = values
+    order = ["site", *(name for name in columns if name != "site")]
+    frame = gpd.GeoDataFrame(columns, geometry=[site.geometry for site, _ in rows], crs="EPSG:4326")
+    buffer = io.BytesIO()
+    frame[[*order, "geometry"]].to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def observations_csv(table: pd.DataFrame) -> bytes:
+    """A site's series as ``observations.csv``: empty where not seen, text that a spreadsheet would run made inert.
+
+    Raises
+    ------
+    KeyError
+        A column of the public contract is missing.
+    """
+    table = table[list(OBSERVATION_COLUMNS)].copy()
+    table["date"] = pd.to_datetime(table["date"]).dt.strftime("%Y-%m-%d")
+    table["accepted"] = np.where(table["accepted"].astype(bool), "true", "false")
+    for name in ("site", "scene", "source", "baseline", "reason"):
+        text = table[name].fillna("").astype(str)
+        table[name] = text.where(~text.str.match(r"[=+\-@\t\r\n]"), "'" + text)
+    return table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode()
+
+
+def _fingerprint(view: SiteView, table: bytes) -> str:
+    """Hash of all that a site's files are made from, with the assessment no finer than it is shown."""
+    row = {name: value for name, value in as_json(view.assessment).items() if name != "as_of"}
+    shown = {name: round(value, SHOWN) if isinstance(value, float) else value for name, value in row.items()}
+    said = [explain(view.assessment, view.site, language=language) for language in LANGUAGES]
+    digest = sha256()
+    for part in (edition(), shown, said, view.site, view.site.geometry.wkb_hex, view.alert, view.notice):
+        digest.update(repr(part).encode("utf-8", "surrogatepass") + b"\0")
+    digest.update(table)
+    arrays = [view.outline, *(chip.rgb for chip in (view.before, view.now) if chip is not None)]
+    dates = [chip.date if chip is not None else None for chip in (view.before, view.now)]
+    if view.maps is not None:
+        arrays += [view.maps[layer.name].to_numpy() for layer in LAYERS if layer.name in view.maps]
+        digest.update(repr((view.maps.rio.crs, view.maps.rio.transform())).encode())
+    digest.update(repr(dates).encode())
+    for array in arrays:
+        if array is not None:
+            digest.update(repr((array.dtype, array.shape)).encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _made_from(folder: Path, fingerprint: str) -> bool:
+    """Whether the page in place carries a fingerprint."""
+    try:
+        with (folder / PAGE["en"]).open(encoding="utf-8") as file:
+            return f'content="{fingerprint}"' in file.read(2000)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _replace_if_changed(path: Path, content: bytes) -> None:
+    if not (path.is_file() and path.read_bytes() == content):
+        replace_file(path, content)

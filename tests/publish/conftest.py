@@ -1,0 +1,173 @@
+"""Made-up sites whose looks are known, from a well-behaved one to a hostile one."""
+
+from collections.abc import Callable
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+import rioxarray  # noqa: F401
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+from shapely.geometry import Polygon, box
+
+from monitor.alerts.alert import Alert, State
+from monitor.cube.grid import inside, outline, site_grid
+from monitor.publish.view import Chip, SiteView
+from monitor.sites.site import Plan, Site
+from monitor.verdict.assessment import AlertLevel, Assessment, Status
+
+AS_OF = date(2021, 8, 20)
+PLAN = Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5)
+
+
+@pytest.fixture(scope="session")
+def make_site() -> Callable[..., Site]:
+    def make(id: str = "ulan-03", *, name: str = "Ulan Buh, plot 3", at: tuple[float, float] = (106.9, 40.1), **more):
+        x, y = at
+        ring = [(0, 0), (0.009, 0.001), (0.011, 0.006), (0.004, 0.0075), (-0.001, 0.004)]
+        given = {
+            "id": id, "name": name, "geometry": Polygon([(x + a, y + b) for a, b in ring]), "start": date(2017, 4, 1),
+            "intervention": "planting", "biome": "loess", "plan": PLAN, "hectares": 48.26, "province": "Inner Mongolia",
+            "version": "9f86d081884c7d65",
+        }  # fmt: skip
+        return Site(**(given | more))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_assessment() -> Callable[..., Assessment]:
+    def make(site: str = "ulan-03", **more) -> Assessment:
+        given = {
+            "site": site, "as_of": AS_OF, "last_observed": date(2021, 8, 12), "status": Status.FAILING,
+            "probability": 0.97, "alert": AlertLevel.RED, "alert_rule": "failure", "theta": 0.08, "theta_low": -0.07,
+            "theta_high": 0.23, "uplift": 0.023, "uplift_low": -0.02, "uplift_high": 0.066, "expected": 0.289,
+            "cover": 0.21, "control_cover": 0.19, "e_failure": 412.7, "n_scenes": 78, "n_pre": 24,
+            "reasons": ("LOW_UPLIFT",), "hectares": 48.26, "hectares_failing": None,
+        }  # fmt: skip
+        return Assessment(**(given | more))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_view(make_site, make_assessment) -> Callable[..., SiteView]:
+    """A view of a site that achieves `share` of its plan, over six seasons of Sentinel-2."""
+
+    def make(*, share: float = 0.08, seed: int = 4, site: Site | None = None, assessment=None, **more) -> SiteView:
+        site = site or make_site()
+        table = series(site, share, np.random.default_rng(seed))
+        grid = site_grid(site.geometry)
+        given = {
+            "site": site, "assessment": assessment or make_assessment(site.id), "observations": table,
+            "before": chip(date(2016, 9, 3), grid, 0.0, seed), "now": chip(date(2021, 8, 12), grid, share, seed + 1),
+            "maps": maps(site, grid, share, seed), "outline": outline(site.geometry, grid),
+            "alert": Alert(
+                id="ulan-03/2020-07-30", site=site.id, level=AlertLevel.RED, rule="failure", state=State.ACKNOWLEDGED,
+                opened=date(2020, 7, 30), updated=date(2020, 7, 30),
+            ),
+            "notice": "Demonstration: the fates of these sites are injected into real imagery.",
+        }  # fmt: skip
+        return SiteView(**(given | more))
+
+    return make
+
+
+def series(site: Site, share: float, noise: np.random.Generator) -> pd.DataFrame:
+    dates = pd.date_range("2015-08-01", AS_OF, freq="10D")
+    season = np.exp(-0.5 * ((dates.dayofyear - 212) / 48.0) ** 2)
+    rain = np.repeat(noise.normal(0, 0.12, 8), 60)[: len(dates)]
+    control = 0.04 + 0.17 * season * (1 + rain) + noise.normal(0, 0.012, len(dates))
+    years = (dates - pd.Timestamp(site.start)) / pd.Timedelta(days=365.25)
+    cover = (
+        control + share * np.array([site.plan.uplift(y) for y in years]) * season + noise.normal(0, 0.015, len(dates))
+    )
+    accepted = noise.random(len(dates)) > 0.4
+    clear = np.where(accepted, noise.uniform(0.7, 1.0, len(dates)), noise.uniform(0.0, 0.6, len(dates)))
+    unseen = clear < 0.25
+    cover, control = np.clip(cover, 0, 1), np.clip(control, 0, 1)
+    return pd.DataFrame({
+        "site": site.id, "date": dates, "scene": [f"S2A_MSIL2A_{d:%Y%m%d}T033541" for d in dates], "source": "sample",
+        "baseline": "02.14", "clear_fraction": clear, "n_pixels": (clear * 4800).astype(int),
+        "ndvi": np.where(unseen, np.nan, 0.09 + 0.77 * cover), "cover": np.where(unseen, np.nan, cover),
+        "control_ndvi": np.where(unseen, np.nan, 0.09 + 0.77 * control),
+        "control_cover": np.where(unseen, np.nan, control), "accepted": accepted,
+        "reason": np.where(accepted, "", np.where(dates.month.isin([12, 1, 2]), "SNOW", "CLOUD")),
+    })  # fmt: skip
+
+
+def ground(grid: GeoBox, seed: int) -> np.ndarray:
+    """Smooth made-up ground, 0..1."""
+    rows, columns = np.mgrid[: grid.shape[0], : grid.shape[1]]
+    noise = np.random.default_rng(seed)
+    waves = sum(np.sin(columns / a + p) * np.cos(rows / b + q) for a, b, p, q in noise.uniform(3, 12, (5, 4)))
+    return 0.5 + 0.12 * waves + noise.normal(0, 0.03, grid.shape)
+
+
+def chip(day: date, grid: GeoBox, share: float, seed: int) -> Chip:
+    green = share * ground(grid, seed)
+    rgb = np.stack([0.24 - 0.12 * green, 0.19 - 0.05 * green, 0.13 - 0.06 * green], axis=-1) * (
+        0.8 + 0.4 * ground(grid, 1)[..., None]
+    )
+    rgb[:6, :20] = np.nan
+    return Chip(date=day, rgb=rgb.astype(np.float32))
+
+
+def maps(site: Site, grid: GeoBox, share: float, seed: int) -> xr.Dataset:
+    texture = ground(grid, seed)
+    layers = {
+        "ndvi": 0.2 + 0.3 * texture, "cover": 0.15 + 0.3 * texture,
+        "slope": 0.05 * (share - 0.3) + 0.02 * (texture - 0.5), "uplift": share * 0.3 + 0.2 * (texture - 0.5),
+    }  # fmt: skip
+    within = inside(site.geometry, grid)
+    return xr.Dataset(
+        {name: (("y", "x"), np.where(within, values, np.nan).astype(np.float32)) for name, values in layers.items()},
+        coords=xr_coords(grid),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_programme(make_site, make_assessment):
+    """So many sites of every status, spread over northern China."""
+
+    def make(n: int) -> list[tuple[Site, Assessment]]:
+        noise = np.random.default_rng(7)
+        known = {
+            Status.FAILING: (0.05, AlertLevel.RED), Status.DISTURBED: (0.4, AlertLevel.RED),
+            Status.LAGGING: (0.45, AlertLevel.WATCH), Status.INSUFFICIENT_DATA: (None, AlertLevel.NONE),
+            Status.TOO_EARLY: (0.6, AlertLevel.NONE), Status.ON_TRACK: (0.95, AlertLevel.NONE),
+            Status.RECOVERED: (1.2, AlertLevel.NONE),
+        }  # fmt: skip
+        statuses = [*known, *[Status.ON_TRACK] * 6, Status.TOO_EARLY]
+        rows = []
+        for i in range(n):
+            status = statuses[i % len(statuses)]
+            theta, level = known[status]
+            theta = None if theta is None else theta + float(noise.normal(0, 0.05))
+            site = make_site(
+                f"site-{i:05d}", name=f"Township {i // 40}, plot {i % 40}", hectares=float(noise.uniform(5, 250)),
+                at=(float(noise.uniform(98, 115)), float(noise.uniform(34, 43))),
+            )  # fmt: skip
+            rule = {Status.DISTURBED: "disturbance"}.get(status, "failure") if level is not AlertLevel.NONE else None
+            rows.append((site, make_assessment(
+                site.id, status=status, theta=theta, theta_low=None if theta is None else theta - 0.2,
+                theta_high=None if theta is None else theta + 0.2, alert=level, alert_rule=rule,
+                uplift=None if theta is None else theta * 0.289, reasons=(),
+                probability=None if theta is None else 0.9,
+            )))  # fmt: skip
+        return rows
+
+    return make
+
+
+HOSTILE = "<script>alert(1)</script>{{7*7}}\r\nBcc: all@example.org\u202egnp.exe=cmd|'/C calc'!A0"
+
+
+@pytest.fixture(scope="session")
+def hostile_site(make_site) -> Site:
+    return make_site(
+        "../../etc/<b>passwd", name=HOSTILE, province=HOSTILE, partner=HOSTILE, manager_name=HOSTILE,
+        geometry=box(106.9, 40.1, 106.91, 40.105),
+    )  # fmt: skip
