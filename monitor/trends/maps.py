@@ -177,7 +177,7 @@ def years(da: xr.DataArray) -> np.ndarray:
     if time.dtype.kind != "M" or np.isnat(time).any():
         msg = f"{_name(da)} has a layer without a date; give each layer its time in UTC (datetime64)"
         raise BadData(msg)
-    back = np.flatnonzero(np.diff(time) < np.timedelta64(0))
+    back = np.flatnonzero(time[1:] < time[:-1])
     if back.size:
         msg = f"{_name(da)}: {_day(da, back[0] + 1)} comes after {_day(da, back[0])}; sort the layers by time"
         raise BadData(msg)
@@ -234,7 +234,7 @@ def _seasons(block: np.ndarray, *, seasons: list[np.ndarray], kind: np.dtype[Any
 
 def _described(found: xr.DataArray, da: xr.DataArray, name: str, long_name: str) -> xr.DataArray:
     """Name, units and grid mapping of a result."""
-    units = str(da.attrs.get("units", "1"))
+    units = str(da.attrs.get("units") or "1")
     if name in RATES:
         units = "year-1" if units == "1" else f"{units} year-1"
     elif name == "harmonic_phase":

@@ -1,0 +1,119 @@
+"""Trends of anyone's cube. Safe to run again: the result is replaced as a whole, or not at all."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def trends(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="IN", help="NetCDF, Zarr, or a folder of GeoTIFFs with a date or year in each name."),
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="NAME.nc, NAME.zarr, NAME.tif, or a new folder of GeoTIFFs.")
+    ],
+    variable: Annotated[
+        str | None, typer.Option(help="Default: the only one, or ndvi (computed where only red and nir are there).")
+    ] = None,
+    yearly: Annotated[
+        bool, typer.Option("--yearly", help="Of growing-season means instead of all observations.")
+    ] = False,
+    season: Annotated[tuple[int, int], typer.Option(help="With --yearly: first and last day of the year.")] = (
+        121,
+        288,
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Slope, Mann-Kendall test and harmonic fit of every pixel of a cube (time, y, x).
+
+    Exit status: 0 done, 64 usage, 65 bad data.
+    """
+    import dask
+    import structlog
+
+    from jobs.cli import echo, print_line, progress, set_up_logs
+    from monitor.errors import BadData
+    from monitor.trends.cubes import POSSIBLE, open_series
+    from monitor.trends.maps import growing_season_means, trend
+    from monitor.trends.results import FORMATS, appearing, pending
+
+    set_up_logs()
+    source, out = source.resolve(), out.resolve()
+    if out.suffix.lower() not in FORMATS:
+        msg = f"OUT ends in {out.suffix!r}; it may end in .nc, .zarr, .tif, or be a folder"
+        raise typer.BadParameter(msg)
+    if out == source or source in out.parents:
+        msg = f"OUT {out} lies in IN; write elsewhere"
+        raise typer.BadParameter(msg)
+    series, stretched = open_series(source, variable)
+    used = growing_season_means(series, season) if yearly else series
+    if used.sizes["time"] == 1:
+        msg = f"{source}: {series.name!r} has one {'season' if yearly else 'date'}; a trend needs two"
+        raise BadData(msg)
+    maps = trend(used)
+    if "spatial_ref" not in maps.coords:
+        structlog.get_logger().warning("no CRS in IN, so none in OUT", source=str(source))
+    with appearing(out) as partial, progress("blocks") as tell:
+        try:
+            with _counting(tell):
+                _, most, judged = dask.compute(pending(maps, partial), maps["n"].max(), stretched)
+        except (OSError, RuntimeError) as error:
+            msg = f"{source} could not be read, or {out} not written: {error}"
+            raise BadData(msg) from error
+        if judged.any():
+            msg = (
+                f"{source}: {int(judged.sum())} layers run from exactly 0 to exactly 1 in every band, so they were "
+                "stretched for display and are no reflectance; get the unstretched ones"
+            )
+            raise BadData(msg)
+        if most < 2:
+            msg = (
+                f"{source}: no pixel of {series.name!r} has two values. If there are any, they were not possible: "
+                f"reflectance lies within {POSSIBLE[0]} to {POSSIBLE[1]} and not at 0, NDVI within -1 to 1; "
+                "scaled integers need the attributes scale_factor and add_offset"
+            )
+            raise BadData(msg)
+    told = {
+        "out": str(out),
+        "variable": str(series.name),
+        "layers": used.sizes["time"],
+        "first": str(used["time"].values[0].astype("datetime64[D]")),
+        "last": str(used["time"].values[-1].astype("datetime64[D]")),
+        "yearly": yearly,
+        "height": maps.sizes["y"],
+        "width": maps.sizes["x"],
+        "harmonics": maps.attrs["harmonics"],
+        "most_values": int(most),
+    }
+    if as_json:
+        echo(told)
+    else:
+        print_line(
+            f"{out}: trends of {told['variable']}, {told['layers']} {'seasons' if yearly else 'layers'} from "
+            f"{told['first']} to {told['last']}, {told['height']} x {told['width']} pixels"
+        )
+
+
+def _counting(tell: Callable[[int, int], Any] | None) -> AbstractContextManager[Any]:
+    """Tell a progress bar how many tasks of dask are done."""
+    from dask.callbacks import Callback
+
+    if tell is None:
+        return nullcontext()
+    total = done = 0
+
+    def start(_graph: Any, state: dict[str, Any]) -> None:
+        nonlocal total
+        total = sum(len(state[k]) for k in ("ready", "waiting"))
+
+    def finished(*_: Any) -> None:
+        nonlocal done
+        done += 1
+        tell(done, total)
+
+    watch: AbstractContextManager[Any] = Callback(start_state=start, posttask=finished)
+    return watch

@@ -1,0 +1,331 @@
+"""Anyone's cube, opened for a trend: a NetCDF, a Zarr store, or a folder of GeoTIFFs with a date in each name.
+
+Nothing is read until it is needed, and then in blocks of all dates that fit in :data:`BLOCK`: a cube of any size
+takes the same memory.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import dask.array as da
+import numpy as np
+import rasterio
+import rasterio.windows
+import rioxarray  # noqa: F401 - gives DataArrays their .rio
+import xarray as xr
+from affine import Affine
+
+from monitor.cover.indices import ndvi
+from monitor.errors import BadData
+from monitor.imagery.bands import NODATA, OBSERVED
+from monitor.trends.maps import YEAR, mid_season
+
+BLOCK: Final = 32 * 2**20
+"""Most of one variable that is held at once, by each thread. [byte]"""
+
+DIMENSIONS: Final = {"t": "time", "year": "time", "lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
+"""Other names of the dimensions."""
+
+BANDS: Final = {"red": ("red", "b04", "b4"), "nir": ("nir", "b08", "b8")}
+"""Names of the two bands of NDVI, in any case: common names, then those of Sentinel-2."""
+
+REFLECTANCES: Final = frozenset((*OBSERVED, "swir1", "swir2", *BANDS["red"], *BANDS["nir"]))
+
+UNNAMED: Final = "band_"
+"""What a band is called, with its number, where its file does not say."""
+
+POSSIBLE: Final = (-0.2, 2.0)
+"""Surface reflectances outside are none: 0 to 1 with room for noise over dark and for tilted bright ground. [1]"""
+
+
+class Opened(NamedTuple):
+    """A series, and what is known of it only once it has been read."""
+
+    series: xr.DataArray
+    """(time, y, x), lazy, time first in memory, CRS in ``spatial_ref`` where there is one."""
+    stretched: xr.DataArray
+    """(time,) bool, lazy: the bands run from exactly 0 to exactly 1, so they were stretched for display."""
+
+
+def open_series(path: Path, variable: str | None = None) -> Opened:
+    """Open one variable of a cube.
+
+    Parameters
+    ----------
+    path : Path
+        NetCDF file, Zarr store, or folder of GeoTIFFs on one grid whose names hold a date, a month or a year.
+    variable : str, optional
+        Its name, in any case. ``ndvi`` is computed where only red and near infrared are there. None: the only variable,
+        or ``ndvi``.
+
+    Returns
+    -------
+    Opened
+        NaN where nothing was seen: by the file's own marks, where NDVI is outside -1 to 1, and where reflectance is 0
+        or impossible (:data:`POSSIBLE`).
+
+    Raises
+    ------
+    BadData
+        The cube can not be read, or has no such variable.
+    """
+    if not path.exists():
+        msg = f"{path}: there is no such file or folder"
+        raise BadData(msg)
+    cube = _geotiffs(path) if path.is_dir() and not _is_zarr(path) else _dataset(path)
+    name, bands = _choose(path, cube, variable)
+    if bands:
+        red, nir = (_reflectance(path, cube[band]) for band in bands)
+        series = ndvi(red, nir)
+        units = "1"
+    else:
+        series = _reflectance(path, cube[name]) if name.lower() in REFLECTANCES else cube[name]
+        units = str(cube[name].attrs.get("units") or "1")
+    if name.lower() == "ndvi":
+        series = series.where(abs(series) <= 1)
+    series = series.rename(name)
+    series.attrs = {"units": units}
+    if name.startswith(UNNAMED):
+        bands = tuple(map(str, cube.data_vars))
+    return Opened(series, _stretched([cube[band] for band in bands]))
+
+
+def _stretched(bands: Sequence[xr.DataArray]) -> xr.DataArray:
+    """Which layers run from exactly 0 to exactly 1 in every band; none without bands."""
+    verdict = xr.DataArray(bool(bands))
+    for band in bands:
+        verdict = verdict & (band.min(("y", "x")) == 0) & (band.max(("y", "x")) == 1)
+    return verdict
+
+
+def _choose(path: Path, cube: xr.Dataset, variable: str | None) -> tuple[str, tuple[str, ...]]:
+    """Name of the variable, and the bands it is to be computed from, if it is."""
+    names = {str(name).lower(): str(name) for name in cube.data_vars}
+    if variable is None and len(names) == 1:
+        return next(iter(names.values())), ()
+    wanted = "ndvi" if variable is None else variable
+    if wanted in cube.data_vars:
+        return wanted, ()
+    if wanted.lower() in names:
+        return names[wanted.lower()], ()
+    if wanted.lower() == "ndvi":
+        found = [next((names[alias] for alias in aliases if alias in names), None) for aliases in BANDS.values()]
+        if all(found):
+            return "ndvi", tuple(str(band) for band in found)
+    if variable is not None and list(names) == ["value"]:
+        return "value", ()
+    msg = f"{path} has no {wanted!r}; it has {', '.join(sorted(names.values())) or 'nothing on (time, y, x)'}"
+    raise BadData(f"{msg}. Name one of them by --variable." if names else msg)
+
+
+def _reflectance(path: Path, band: xr.DataArray) -> xr.DataArray:
+    if band.dtype.kind in "iu":
+        msg = (
+            f"{path}: {band.name!r} holds integers ({band.dtype}) without a scale; say what they mean by the "
+            "attributes scale_factor and add_offset (Sentinel-2: 0.0001, and -0.1 from baseline 04.00 on)"
+        )
+        raise BadData(msg)
+    low, high = POSSIBLE
+    return band.where((band != NODATA) & (band >= low) & (band <= high))
+
+
+def _dataset(path: Path) -> xr.Dataset:
+    """A NetCDF or Zarr cube, all dates of a block together."""
+    engine = "zarr" if path.is_dir() else "netcdf4"
+    if engine == "zarr":
+        _refuse_pickles(path)
+    elif not path.is_file():
+        msg = f"{path} is neither a file nor a folder"
+        raise BadData(msg)
+    options: dict[str, Any] = {"consolidated": False} if engine == "zarr" else {}
+    try:
+        cube = xr.open_dataset(path, engine=engine, decode_coords="all", chunks=None, **options)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{path} can not be opened as {'Zarr' if engine == 'zarr' else 'NetCDF'}: {error}"
+        raise BadData(msg) from error
+    cube = cube.rename({old: new for old, new in DIMENSIONS.items() if old in cube.dims and new not in cube.dims})
+    cube = cube[[name for name, one in cube.data_vars.items() if set(one.dims) == {"time", "y", "x"}]]
+    cube = cube.transpose("time", "y", "x")
+    if "time" in cube.coords and cube["time"].dtype.kind in "iu":
+        cube = cube.assign_coords(time=_years(path, cube["time"].values))
+    crs = cube.rio.crs
+    cube = xr.Dataset({name: one.chunk(_blocks(one)) for name, one in cube.data_vars.items()})
+    return _with_crs(cube, crs)
+
+
+def _years(path: Path, numbers: np.ndarray) -> np.ndarray:
+    """Bare numbers for times: taken for years if they can be nothing else."""
+    if numbers.size and (numbers.min() < 1900 or numbers.max() > 2100):
+        msg = f"{path}: 'time' holds bare numbers ({numbers[0]}, ...); give it CF units such as 'days since 1970-01-01'"
+        raise BadData(msg)
+    return mid_season(numbers, YEAR / 2)
+
+
+def _blocks(one: xr.DataArray) -> dict[str, int]:
+    """Shape of a block: all dates, whole stored chunks side by side where they fit, else as many rows as do."""
+    stored = one.encoding.get("chunksizes") or one.encoding.get("chunks") or one.shape
+    near = dict(zip(("time", "y", "x"), stored, strict=True)) if len(stored) == one.ndim else dict(one.sizes)
+    pixels = max(BLOCK // max(one.sizes["time"] * one.dtype.itemsize, 1), 1)
+    y, x = (min(max(near[d], 1), max(one.sizes[d], 1)) for d in ("y", "x"))
+    if y * x <= pixels:
+        x = min(x * max(pixels // (y * x), 1), max(one.sizes["x"], 1))
+        y = min(y * max(pixels // (y * x), 1), max(one.sizes["y"], 1))
+    else:
+        x = min(x, pixels)
+        y = max(pixels // x, 1)
+    return {"time": -1, "y": y, "x": x}
+
+
+def _with_crs(cube: xr.Dataset, crs: Any) -> xr.Dataset:
+    """The same with its CRS in ``spatial_ref`` and in no other coordinate."""
+    cube = cube.drop_vars([c for c in cube.coords if c not in cube.dims])
+    if crs is None:
+        return cube
+    cube = cube.rio.write_crs(crs, grid_mapping_name="spatial_ref")
+    if all(d in cube.coords and cube.sizes[d] > 1 for d in ("y", "x")):
+        (top, dy), (left, dx) = ((float(cube[d][0]), float(cube[d][1] - cube[d][0])) for d in ("y", "x"))
+        cube = cube.rio.write_transform(Affine(dx, 0, left - dx / 2, 0, dy, top - dy / 2))
+    return cube
+
+
+def _is_zarr(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata"))
+
+
+def _refuse_pickles(store: Path) -> None:
+    """Refuse a store whose metadata ask for a codec that runs code."""
+    for pattern in ("zarr.json", ".zarray", ".zmetadata"):
+        for path in store.rglob(pattern):
+            try:
+                asked = _codecs(json.loads(path.read_text(encoding="utf-8")))
+            except (ValueError, RecursionError) as error:
+                msg = f"{path} is not JSON: {error}"
+                raise BadData(msg) from error
+            if any("pickle" in name for name in asked):
+                msg = f"{path} asks for pickle, which can run any program; store the cube as numbers"
+                raise BadData(msg)
+
+
+def _codecs(metadata: Any) -> list[str]:
+    """Everything that is called ``id`` or ``name`` anywhere in the metadata."""
+    if isinstance(metadata, Mapping):
+        own = [v for k, v in metadata.items() if k in ("id", "name") and isinstance(v, str)]
+        return own + [name for value in metadata.values() for name in _codecs(value)]
+    if isinstance(metadata, list):
+        return [name for value in metadata for name in _codecs(value)]
+    return []
+
+
+def _geotiffs(folder: Path) -> xr.Dataset:
+    """A folder of GeoTIFFs, one a date, on one grid."""
+    paths = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in (".tif", ".tiff"))
+    if not paths:
+        msg = f"{folder} is no Zarr store and holds no GeoTIFF (.tif)"
+        raise BadData(msg)
+    time = np.array([_date_in(path) for path in paths])
+    order = np.argsort(time, kind="stable")
+    paths, time = [paths[i] for i in order], time[order]
+    for earlier, later, same in zip(paths, paths[1:], time[1:] == time[:-1], strict=False):
+        if same:
+            msg = f"{earlier.name} and {later.name} in {folder} are of the same date; keep one of them"
+            raise BadData(msg)
+    first = _header(paths[0])
+    for path in paths[1:]:
+        other = _header(path)
+        for field, here, there in zip(first._fields, first, other, strict=True):
+            if here != there:
+                msg = f"{path}: {field} is {there}, in {paths[0].name} it is {here}; bring all files onto one grid"
+                raise BadData(msg)
+    height, width = first.shape
+    transform = first.transform
+    if transform.b or transform.d:
+        msg = f"{paths[0]}: the grid is rotated; bring the files onto one that is not"
+        raise BadData(msg)
+    kind = np.result_type(first.type, np.float32)
+    like = xr.DataArray(np.broadcast_to(np.zeros((), kind), (len(paths), height, width)), dims=("time", "y", "x"))
+    shape = _blocks(like)
+    chunks = ((len(paths),), *(_cut(n, shape[d]) for d, n in (("y", height), ("x", width))))
+    cube = xr.Dataset(
+        {
+            name: (like.dims, da.map_blocks(_read, chunks=chunks, dtype=kind, meta=np.empty((0, 0, 0), kind),
+                                            paths=paths, band=band))
+            for band, name in enumerate(first.names, start=1)
+        },
+        coords={
+            "time": time,
+            "y": transform.f + transform.e * (np.arange(height) + 0.5),
+            "x": transform.c + transform.a * (np.arange(width) + 0.5),
+        },
+    )  # fmt: skip
+    return _with_crs(cube, first.crs)
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, int]
+    transform: Any
+    crs: Any
+    names: tuple[str, ...]
+    type: str
+
+
+def _header(path: Path) -> _Header:
+    try:
+        with rasterio.open(path, driver="GTiff") as file:
+            names = tuple(name or f"{UNNAMED}{i}" for i, name in enumerate(file.descriptions, start=1))
+            if file.count == 1 and not file.descriptions[0]:
+                names = ("value",)
+            return _Header(file.shape, file.transform, file.crs, names, str(np.result_type(*file.dtypes)))
+    except rasterio.errors.RasterioIOError as error:
+        msg = f"{path} can not be read as GeoTIFF: {error}"
+        raise BadData(msg) from error
+
+
+def _cut(whole: int, part: int) -> tuple[int, ...]:
+    return tuple(min(part, whole - start) for start in range(0, whole, part))
+
+
+def _read(*, paths: Sequence[Path], band: int, block_info: Any) -> np.ndarray:
+    """One band of all dates of one block, scaled as the file says, NaN where it marks no value."""
+    _, rows, columns = block_info[None]["array-location"]
+    window = rasterio.windows.Window.from_slices(rows, columns)
+    out = np.empty(block_info[None]["chunk-shape"], block_info[None]["dtype"])
+    for layer, path in enumerate(paths):
+        try:
+            with rasterio.open(path, driver="GTiff") as file:
+                values = file.read(band, window=window, masked=True)
+                scale, offset = file.scales[band - 1], file.offsets[band - 1]
+        except rasterio.errors.RasterioError as error:
+            msg = f"{path} can not be read: {error}"
+            raise BadData(msg) from error
+        out[layer] = np.ma.filled(values.astype(out.dtype), np.nan) * out.dtype.type(scale) + out.dtype.type(offset)
+    return out
+
+
+_NAMED: Final = (
+    re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)"),
+    re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.])(0[1-9]|1[0-2])(?!\d)"),
+    re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)"),
+)
+"""A day, a month, a year, in the names of files."""
+
+
+def _date_in(path: Path) -> np.datetime64:
+    """The date in the name of a file; the middle of the month or year where there is no more."""
+    whole, month, year = (pattern.search(path.stem) for pattern in _NAMED)
+    if whole:
+        try:
+            return np.datetime64(date(int(whole[1]), int(whole[3]), int(whole[4])), "ns")
+        except ValueError as error:
+            msg = f"{path}: {whole[0]} in its name is no date"
+            raise BadData(msg) from error
+    if month:
+        return np.datetime64(f"{month[1]}-{month[3]}-15", "ns")
+    if year:
+        middle: np.datetime64 = mid_season(np.array([int(year[1])]), YEAR / 2)[0]
+        return middle
+    msg = f"{path}: no date in its name; rename it like ndvi_2021-07-15.tif or ndvi_2021.tif"
+    raise BadData(msg)

@@ -1,0 +1,93 @@
+"""Trends on disk: NetCDF, Zarr, one GeoTIFF of many bands, or a folder of GeoTIFFs, by the name asked for.
+
+What is written appears under its name only when it is whole.
+"""
+
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import rioxarray  # noqa: F401 - gives Datasets their .rio
+import xarray as xr
+
+from monitor.errors import BadData
+
+FORMATS: Final = (".nc", ".zarr", ".tif", ".tiff", "")
+"""Endings that :func:`pending` can write; none: a folder of GeoTIFFs."""
+
+GEOTIFF: Final = {"driver": "GTiff", "tiled": True, "compress": "deflate", "bigtiff": "IF_SAFER", "windowed": True}
+
+
+@contextmanager
+def appearing(out: Path) -> Iterator[Path]:
+    """A place beside `out` to write to, which takes its name when all went well and is removed otherwise.
+
+    What bore the name is replaced: a file by a file, a Zarr store or a folder of nothing but GeoTIFFs by its like.
+
+    Raises
+    ------
+    BadData
+        `out` is a folder that holds anything else.
+    """
+    if out.is_dir() and not _is_ours(out):
+        msg = f"{out} is a folder with other things in it; name a new one, or empty it"
+        raise BadData(msg)
+    if out.is_file() and out.suffix.lower() in (".zarr", ""):
+        msg = f"{out} is a file; name another place, or remove it"
+        raise BadData(msg)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        partial = Path(folder) / f"new{out.suffix}"
+        yield partial
+        if out.is_dir():
+            out.rename(Path(folder) / "old")
+        partial.replace(out)
+
+
+def pending(trends: xr.Dataset, partial: Path) -> Any:
+    """What dask must compute for the trends to be written; a :class:`dask.delayed.Delayed` or a list of them."""
+    mapping = {"grid_mapping": "spatial_ref"} if "spatial_ref" in trends.coords else {}
+    trends = trends.drop_encoding()
+    if partial.suffix.lower() == ".nc":
+        for variable in trends.data_vars.values():
+            variable.encoding = {"zlib": True, "complevel": 1, **mapping}
+        return trends.to_netcdf(partial, engine="netcdf4", compute=False)
+    for variable in trends.data_vars.values():
+        variable.encoding = dict(mapping)
+    if partial.suffix.lower() == ".zarr":
+        return trends.to_zarr(partial, mode="w", consolidated=False, compute=False)
+    trends = _north_up(trends)
+    if partial.suffix:
+        names = tuple(map(str, trends.data_vars))
+        stack = trends.astype(trends["slope"].dtype).to_dataarray("band").assign_attrs(long_name=names)
+        return _geotiff(stack.drop_vars("band"), partial)
+    partial.mkdir()
+    return [_geotiff(variable, partial / f"{name}.tif") for name, variable in trends.data_vars.items()]
+
+
+def _geotiff(layer: xr.DataArray, path: Path) -> Any:
+    if layer.dtype.kind == "f":
+        layer = layer.rio.write_nodata(np.nan)
+    return layer.rio.to_raster(path, lock=threading.Lock(), compute=False, **GEOTIFF)
+
+
+def _north_up(trends: xr.Dataset) -> xr.Dataset:
+    """GeoTIFFs begin in the north."""
+    if "y" not in trends.coords or trends.sizes["y"] < 2 or trends["y"][0] > trends["y"][-1]:
+        return trends
+    flipped = trends.isel(y=slice(None, None, -1))
+    if "spatial_ref" in flipped.coords:
+        flipped["spatial_ref"] = flipped["spatial_ref"].copy()
+        flipped["spatial_ref"].attrs.pop("GeoTransform", None)
+    return flipped
+
+
+def _is_ours(folder: Path) -> bool:
+    """Nothing in it, a Zarr store, or nothing but GeoTIFFs and their side files."""
+    if (folder / "zarr.json").is_file():
+        return True
+    return all(p.is_file() and p.name.lower().endswith((".tif", ".tif.aux.xml")) for p in folder.iterdir())
