@@ -24,9 +24,10 @@ VALUES_PER_COEFFICIENT: Final = 2
 """Fewest values for each coefficient: 12 for two harmonics, the least that CCDC (Z. Zhu and C. E. Woodcock,
 2014, doi:10.1016/j.rse.2014.01.011) asks for."""
 
-DETERMINED: Final = 1e-6
+DETERMINED: Final = 1e-3
 """A coefficient of whose own variance the others leave less than this share is not determined by the dates
-seen (one date a year, say). Two harmonics over a short growing season alone (152 to 258) leave 3e-3."""
+seen: one date a year, or all within a month. Two harmonics over a short growing season (days 152 to 258) leave
+3e-3, over May to October 6e-2."""
 
 TILE: Final = 256
 """Pixels side by side: the sums of a tile stay in the first-level cache."""
@@ -109,14 +110,16 @@ def _normal_terms(harmonics: int) -> tuple[np.ndarray, np.ndarray]:
     return terms, weights
 
 
-@intrinsic
-def _fma(context: int, a: int, b: int, c: int) -> None:  # type: ignore[no-untyped-def]
+def _fma_instruction(context: Any, a: Any, b: Any, c: Any) -> Any:
     """Compute a * b + c with one rounding: half the work, and the same bits however pixels are tiled."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)
 
     return a(a, b, c), generate
+
+
+_fma: Any = intrinsic(_fma_instruction)
 
 
 @njit(nogil=True, cache=True)

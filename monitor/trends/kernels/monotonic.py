@@ -25,6 +25,13 @@ FEW: Final = 16
 TILE: Final = 64
 """Pixels side by side in the network; fewer leave the vector units idle, more leave the cache."""
 
+SAMPLE: Final = 512
+"""Slopes drawn to bracket a rank among many; MARGIN of them to either side hold it all but always (2.5 sd)."""
+MARGIN: Final = 28
+
+DAYS: Final = 365.25
+"""Days in a year."""
+
 Z95: Final = 1.959963984540054
 """Two-sided 95 % point of the normal distribution: confidence limits, and significance of a lag."""
 
@@ -137,7 +144,7 @@ def _network(n: int, *, whole: bool) -> np.ndarray:
 def _load_tile(y: np.ndarray, start: int, tile: np.ndarray) -> int:
     """Copy a tile of pixels, NaN where not seen and beyond the edge."""
     n, pixels = y.shape
-    width = min(TILE, pixels - start)
+    width: int = min(TILE, pixels - start)
     for i in range(n):
         for lane in range(TILE):
             tile[i, lane] = np.nan
@@ -171,12 +178,14 @@ def _sorted_slopes(
                 fill[lane] = fill[lane] if seen else -fill[lane]
                 s[lane] += (one if rise > zero else zero) - (one if rise < zero else zero)
             row += 1
+    # flat and unsigned: otherwise each index is tested for being negative, and the loop is not vectorised
+    flat = slopes.ravel()
     for c in range(network.shape[0]):
-        a, b = network[c]
-        for lane in range(TILE):
-            first, second = slopes[a, lane], slopes[b, lane]
-            slopes[a, lane] = first if first < second else second
-            slopes[b, lane] = second if first < second else first
+        a, b = np.uint64(network[c, 0] * TILE), np.uint64(network[c, 1] * TILE)
+        for lane in range(np.uint64(TILE)):
+            first, second = flat[a + lane], flat[b + lane]
+            flat[a + lane] = first if first < second else second
+            flat[b + lane] = second if first < second else first
 
 
 @njit(nogil=True, cache=True)
@@ -240,6 +249,53 @@ def _monotonic_few(t: np.ndarray, y: np.ndarray, network: np.ndarray, out: np.nd
 
 
 @njit(nogil=True, cache=True)
+def _slope_many(t: np.ndarray, y: np.ndarray, slope: np.ndarray, s: np.ndarray) -> None:
+    n, pixels = y.shape
+    days = _days(t).astype(y.dtype)
+    seen_t, seen_y = np.empty(n + 1, y.dtype), np.empty(n + 1, y.dtype)
+    slopes, work = np.empty((2, n * (n - 1) // 2), y.dtype)
+    for pixel in range(pixels):
+        seen = _seen(days, y, pixel, seen_t, seen_y)
+        if seen >= 2:
+            found = _slopes(seen_t[:seen], seen_y[:seen], slopes)
+            slope[pixel] = _middle(slopes[:found], work)
+            s[pixel] = _score(seen_y[:seen])
+
+
+@njit(nogil=True, cache=True)
+def _monotonic_many(t: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
+    n, pixels = y.shape
+    days = _days(t)
+    short_days = days.astype(y.dtype)
+    seen_t, seen_y = np.empty(n + 1, y.dtype), np.empty(n + 1, y.dtype)
+    slopes, work = np.empty((2, n * (n - 1) // 2), y.dtype)
+    residual, order = np.empty(n), np.empty(n)
+    for pixel in range(pixels):
+        seen = _seen(short_days, y, pixel, seen_t, seen_y)
+        column = out[:, pixel]
+        column[7] = seen
+        if seen < 2:
+            continue
+        values = seen_y[:seen]
+        found = _slopes(seen_t[:seen], values, slopes)
+        column[0] = _middle(slopes[:found], work)
+        variance, tied = _ties(values, order)
+        first, last = _limit_ranks(found, variance)
+        if first >= 0:
+            column[1] = _ranked(slopes[:found], first, first, work)
+        if last < found:
+            column[2] = _ranked(slopes[:found], last, last, work)
+        _test(seen_t[:seen] / DAYS, values, float(_score(values)), variance, tied, residual, column)
+
+
+@njit(nogil=True, cache=True)
+def _days(t: np.ndarray) -> np.ndarray:
+    """Days from the middle of the record: whole days are exact in single precision, fractions of years are not."""
+    days: np.ndarray = (t - (t[0] + t[-1]) / 2) * DAYS
+    return days
+
+
+@njit(nogil=True, cache=True)
 def _seen(t: np.ndarray, y: np.ndarray, pixel: int, seen_t: np.ndarray, seen_y: np.ndarray) -> int:
     """Bring what was seen of one pixel to the front; how many values."""
     seen = 0
@@ -256,19 +312,23 @@ def _score(y: np.ndarray) -> int:
     """Pairs that rise less pairs that fall."""
     s = 0
     for i in range(y.size):
-        for j in range(i + 1, y.size):
-            s += (y[j] > y[i]) - (y[j] < y[i])
+        later, now = y[i + 1 :], y[i]
+        for k in range(later.size):
+            s += (later[k] > now) - (later[k] < now)
     return s
 
 
 @njit(nogil=True, cache=True)
 def _slopes(t: np.ndarray, y: np.ndarray, slopes: np.ndarray) -> int:
-    """All pairwise slopes of one pixel; how many."""
+    """All pairwise slopes of one pixel per year, from times in days; how many."""
     found = 0
-    for i in range(y.size):
-        for j in range(i + 1, y.size):
-            slopes[found] = (y[j] - y[i]) / (t[j] - t[i])
-            found += 1
+    year = y.dtype.type(DAYS)
+    for i in range(y.size - 1):
+        later_t, later_y, now_t, now_y = t[i + 1 :], y[i + 1 :], t[i], y[i]
+        row = slopes[found : found + later_y.size]
+        for k in range(row.size):
+            row[k] = (later_y[k] - now_y) / (later_t[k] - now_t) * year
+        found += row.size
     return found
 
 
@@ -297,55 +357,51 @@ def _select(values: np.ndarray, k: int, low: int, high: int) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _median(values: np.ndarray, size: int) -> float:
-    """Middle of values[:size], which is left partitioned about it."""
-    k = size // 2
-    _select(values, k, 0, size - 1)
-    if size % 2:
-        return values[k]
-    below = values[0]
-    for i in range(1, k):
-        below = max(below, values[i])
-    return below + (values[k] - below) / 2
+def _ranked(values: np.ndarray, first: int, last: int, work: np.ndarray) -> float:
+    """Mean of the order statistics `first` and `last`, which are the same or neighbours; `values` stay as they are.
+
+    A sample brackets the wanted ranks; one pass without branches keeps what lies in the bracket and counts what
+    lies below, so the answer is exact, and a bracket that missed is seen and widened to everything.
+    """
+    low, high = values.dtype.type(-np.inf), values.dtype.type(np.inf)
+    if values.size > 4 * SAMPLE:
+        step = values.size // SAMPLE
+        for i in range(SAMPLE):
+            work[i] = values[i * step]
+        place = first * SAMPLE // values.size
+        down, up = max(place - MARGIN, 0), min(place + MARGIN, SAMPLE - 1)
+        _select(work, down, 0, SAMPLE - 1)
+        _select(work, up, down, SAMPLE - 1)
+        low = work[down] if place > MARGIN else low
+        high = work[up] if place + MARGIN < SAMPLE else high
+    below, kept = _kept(values, low, high, work)
+    if not below <= first <= last < below + kept:
+        below, kept = _kept(values, values.dtype.type(-np.inf), values.dtype.type(np.inf), work)
+    _select(work, first - below, 0, kept - 1)
+    found = work[first - below]
+    if last == first:
+        return float(found)
+    beyond = work[last - below]
+    for i in range(last - below, kept):
+        beyond = min(beyond, work[i])
+    return float(found + (beyond - found) / 2)
 
 
 @njit(nogil=True, cache=True)
-def _slope_many(t: np.ndarray, y: np.ndarray, slope: np.ndarray, s: np.ndarray) -> None:
-    n, pixels = y.shape
-    seen_t, seen_y = np.empty(n + 1, y.dtype), np.empty(n + 1, y.dtype)
-    slopes = np.empty(n * (n - 1) // 2, y.dtype)
-    for pixel in range(pixels):
-        seen = _seen(t, y, pixel, seen_t, seen_y)
-        if seen >= 2:
-            found = _slopes(seen_t[:seen], seen_y[:seen], slopes)
-            slope[pixel] = _median(slopes, found)
-            s[pixel] = _score(seen_y[:seen])
+def _kept(values: np.ndarray, low: float, high: float, work: np.ndarray) -> tuple[int, int]:
+    """Copy values from low to high into work; how many lie below, how many were kept."""
+    below, kept = 0, 0
+    for i in range(values.size):
+        value = values[i]
+        work[kept] = value
+        kept += (value >= low) & (value <= high)
+        below += value < low
+    return below, kept
 
 
 @njit(nogil=True, cache=True)
-def _monotonic_many(t: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
-    n, pixels = y.shape
-    seen_t, seen_y = np.empty(n + 1, y.dtype), np.empty(n + 1, y.dtype)
-    slopes = np.empty(n * (n - 1) // 2, y.dtype)
-    residual, order = np.empty(n), np.empty(n)
-    for pixel in range(pixels):
-        seen = _seen(t, y, pixel, seen_t, seen_y)
-        column = out[:, pixel]
-        column[7] = seen
-        if seen < 2:
-            continue
-        values = seen_y[:seen]
-        found = _slopes(seen_t[:seen], values, slopes)
-        column[0] = _median(slopes, found)
-        variance, tied = _ties(values, order)
-        first, last = _limit_ranks(found, variance)
-        if first >= 0:
-            _select(slopes, first, 0, found // 2)
-            column[1] = slopes[first]
-        if last < found:
-            _select(slopes, last, found // 2, found - 1)
-            column[2] = slopes[last]
-        _test(seen_t[:seen], values, float(_score(values)), variance, tied, residual, column)
+def _middle(values: np.ndarray, work: np.ndarray) -> float:
+    return _ranked(values, (values.size - 1) // 2, values.size // 2, work)
 
 
 @njit(nogil=True, cache=True)
