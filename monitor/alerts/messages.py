@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import jinja2
+import numpy as np
 
 from monitor.alerts import words
 from monitor.alerts.alert import Alert, Event, Notice
@@ -37,7 +38,7 @@ NEXT: Final = {
         "en": (
             "Walk the site and look where growth is missing; photograph it.",
             "Count survivors, and note grazing, drought, washed-out or unplanted ground.",
-            "Answer the alert: confirmed, false alarm, or treated, with a note. If you replant, register the new start.",
+            "Answer the alert: confirmed, false alarm, or treated, with a note. If you replant, register a new start.",
         ),
         "zh": (
             "请到现场查看缺苗、缺草的地方并拍照。",
@@ -134,8 +135,8 @@ def write_message(
     folder.mkdir(parents=True, exist_ok=True)
     name = folder_name(notice.id.replace("/", "_"))
     record = json.dumps(as_json(notice, site, assessment), ensure_ascii=False, indent=1, allow_nan=False)
-    replace_file(folder / f"{name}.json", f"{record}\n".encode())
-    replace_file(folder / f"{name}.eml", compose(notice, site, assessment, sent=sent).as_bytes())
+    replace_file(folder / f"{name}.json", f"{record}\n".encode(), lasting=True)
+    replace_file(folder / f"{name}.eml", compose(notice, site, assessment, sent=sent).as_bytes(), lasting=True)
     return folder / f"{name}.eml"
 
 
@@ -144,8 +145,17 @@ def assessment_values(assessment: Assessment) -> dict[str, Any]:
     return {field.name: _plain(getattr(assessment, field.name)) for field in fields(Assessment)}
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Put a file in place whole: written beside it, flushed, then moved over it.
+def replace_file(path: Path, content: bytes, *, lasting: bool = False) -> None:
+    """Put a file in place whole: written beside it, then moved over it.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is there.
+    content : bytes
+        All of it.
+    lasting : bool
+        Wait until it would survive a loss of power: for what can not be made again.
 
     Raises
     ------
@@ -156,8 +166,9 @@ def replace_file(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(beside, 0o644)
         os.replace(beside, path)
     except BaseException:
@@ -212,7 +223,7 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, tuple):
         return [str(item) for item in value]
-    if isinstance(value, float):
+    if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return str(value) if isinstance(value, str) else value
 

@@ -7,11 +7,10 @@ their size. A zero-length stroke with round ends is a dot, so that a thousand sc
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Final
 
 import numpy as np
-import pandas as pd
 
 from monitor.publish.view import SiteView
 from monitor.sites.site import Site
@@ -19,6 +18,10 @@ from monitor.verdict.window import Window
 
 WIDTH: Final = 1000.0
 """Of the stretched canvas."""
+
+COVER_HEIGHT: Final = 230.0
+DIFFERENCE_HEIGHT: Final = 190.0
+"""Of the two panels. [pixel]"""
 
 GAP_DAYS: Final = 75
 """A line is not drawn across a longer time without a scene. [day]"""
@@ -42,8 +45,8 @@ class Panel:
     height: float
     """[pixel]"""
     ticks: tuple[Tick, ...]
-    zero: float | None
-    """Where zero is, if it lies inside. [pixel]"""
+    zero: float | None = None
+    """Where zero is; None where that is the edge. [pixel]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,108 +87,112 @@ class Season:
     """Cover that the plan expects: the control's mean and the promised uplift; None before the start."""
 
 
-def in_season(dates: pd.DatetimeIndex, site: Site) -> np.ndarray:
-    """Which dates lie in the growing season of a site's biome, (n,) bool."""
+def in_season(day: np.ndarray, site: Site) -> np.ndarray:
+    """Which days (from 1970) lie in the growing season of a site, (n,) bool."""
     window = Window.of(site)
-    _, position = window.place(dates.to_numpy().astype("datetime64[D]").astype(np.int64))
-    return position <= window.length
+    return window.place(day)[1] <= window.length
 
 
-def promised(dates: pd.DatetimeIndex, site: Site) -> np.ndarray:
-    """Uplift the plan promises on each date, (n,) array, 0 before the start. [cover fraction]"""
-    years = (dates - pd.Timestamp(site.start)) / pd.Timedelta(days=365.25)
-    return np.array([site.plan.uplift(y) for y in years])
+def promised(day: np.ndarray, site: Site) -> np.ndarray:
+    """Uplift the plan promises on each day (from 1970), (n,) array, 0 before the start. [cover fraction]"""
+    return np.array([site.plan.uplift(years) for years in (day - _from_1970(site.start)) / 365.25])
 
 
 def series_chart(view: SiteView) -> SeriesChart | None:
     """The drawing of a site's series; None before its first usable scene."""
-    site, table = view.site, view.observations
-    accepted = table.accepted.to_numpy(bool)
-    seen = accepted & np.isfinite(table.cover.to_numpy(float))
+    site, a = view.site, view.assessment
+    every, all_cover, all_control, accepted = _columns(view)
+    seen = accepted & np.isfinite(all_cover)
     if not seen.any():
         return None
-    every = pd.DatetimeIndex(table.date)
-    first = date(every[0].year, 1, 1)
-    last = max(view.assessment.as_of, every[-1].date())
-    span = max((last - first).days + 15, 365)
+    begun = _from_1970(site.start)
+    opening = date(1970 + int(every[:1].astype("datetime64[D]").astype("datetime64[Y]").astype(int)[0]), 1, 1)
+    first, last = _from_1970(opening), max(_from_1970(a.as_of), int(every[-1]))
+    span = max(last - first + 15, 365)
 
-    def across(when: pd.DatetimeIndex) -> np.ndarray:
-        return WIDTH * np.asarray((when - pd.Timestamp(first)) / pd.Timedelta(days=span))
+    def across(day: np.ndarray) -> np.ndarray:
+        return WIDTH * (day - first) / span
 
-    dates, x = every[seen], across(every[seen])
-    cover = table.cover.to_numpy(float)[seen]
-    control = table.control_cover.to_numpy(float)[seen]
-    growing, uplift = in_season(dates, site), promised(dates, site)
-    due = growing & (dates >= pd.Timestamp(site.start)) & (site.plan.A > 0)
-    expected = np.where(due, control + uplift, np.nan)
+    day, cover, control = every[seen], all_cover[seen], all_control[seen]
+    x, growing = across(day), in_season(day, site)
+    due = growing & (day >= begun) & (site.plan.A > 0)
+    expected = np.where(due, control + promised(day, site), np.nan)
+    top = _ceiling(max(np.nanmax(values, initial=0.0) for values in (cover, control, expected)), 0.2)
+    down = _scale(0.0, top, COVER_HEIGHT)
 
-    top = _ceiling(np.nanmax(np.concatenate([cover, control, expected])), 0.2)
-    upper = Panel(height=230, ticks=_ticks(0.0, top, 0.2 if top > 0.4 else 0.1, 230), zero=None)
-    down = _scale(0.0, top, upper.height)
-
-    difference = cover - control
-    before = dates < pd.Timestamp(site.start)
-    base = difference[before & growing] if (before & growing).any() else difference[before]
-    difference = difference - (np.nanmedian(base) if np.isfinite(base).any() else 0.0)
-    curve_dates = pd.date_range(max(site.start, first), last, freq="15D")
-    curve = promised(curve_dates, site)
-    a = view.assessment
+    base = cover - control
+    base = base[(day < begun) & growing] if ((day < begun) & growing).any() else base[day < begun]
+    difference = cover - control - (np.nanmedian(base) if np.isfinite(base).any() else 0.0)
+    curve_day = np.arange(max(begun, first), last + 1, 15)
+    curve = promised(curve_day, site) if site.plan.A > 0 else np.zeros(curve_day.size)
     reach = np.concatenate([difference[growing], curve, [v for v in (a.uplift_low, a.uplift_high) if v is not None]])
-    reach = reach[np.isfinite(reach)]
-    low = -_ceiling(max(-reach.min(initial=0), 0.02), 0.1)
-    high = _ceiling(max(reach.max(initial=0), 0.02), 0.1)
-    lower = Panel(height=190, ticks=_ticks(low, high, 0.2 if high - low > 0.7 else 0.1, 190), zero=None)
-    fall = _scale(low, high, lower.height)
-    lower = Panel(height=lower.height, ticks=lower.ticks, zero=round(float(fall(np.zeros(1))[0]), 1))
+    low = -_ceiling(max(-np.nanmin(reach, initial=0.0), 0.02), 0.1)
+    high = _ceiling(max(np.nanmax(reach, initial=0.0), 0.02), 0.1)
+    fall = _scale(low, high, DIFFERENCE_HEIGHT)
 
-    refused = ~accepted
-    valued = refused & np.isfinite(table.cover.to_numpy(float))
-    rug = "".join(f"M{v:.1f},0V7" for v in across(every[refused]))
     estimate = None
     if a.uplift is not None and a.uplift_low is not None and a.uplift_high is not None:
-        ends = np.clip(fall(np.array([a.uplift_low, a.uplift, a.uplift_high])), 0, lower.height).round(1).tolist()
-        here = float(across(pd.DatetimeIndex([a.last_observed or a.as_of]))[0])
+        ends = np.clip(fall(np.array([a.uplift_low, a.uplift, a.uplift_high])), 0, DIFFERENCE_HEIGHT).round(1).tolist()
+        here = WIDTH * (_from_1970(a.last_observed or a.as_of) - first) / span
         estimate = (round(here, 1), ends[0], ends[1], ends[2])
-    begun = float(across(pd.DatetimeIndex([site.start]))[0])
+    valued = ~accepted & np.isfinite(all_cover)
     return SeriesChart(
-        years=_years(first, last, span),
-        seasons=_seasons(site, first, last, span),
-        start=round(begun, 1) if 0 <= begun <= WIDTH else None,
-        cover=upper,
-        site_line=_line(x, down(cover), dates, growing),
+        years=_years(opening, last, span),
+        seasons=_seasons(site, opening, last, span),
+        start=round(WIDTH * (begun - first) / span, 1) if first <= begun <= first + span else None,
+        cover=Panel(height=COVER_HEIGHT, ticks=_ticks(0.0, top, 0.2 if top > 0.4 else 0.1, COVER_HEIGHT)),
+        site_line=_line(x, down(cover), day, growing),
         site_dots=_dots(x, down(cover)),
-        control_line=_line(x, down(control), dates, growing),
-        expected_line=_line(x, down(expected), dates, growing),
-        rejected_dots=_dots(across(every[valued]), down(table.cover.to_numpy(float)[valued])),
-        rejected_rug=rug,
-        difference=lower,
+        control_line=_line(x, down(control), day, growing),
+        expected_line=_line(x, down(expected), day, growing),
+        rejected_dots=_dots(across(every[valued]), down(all_cover[valued])),
+        rejected_rug="".join(f"M{v:.1f},0V7" for v in across(every[~accepted])),
+        difference=Panel(
+            height=DIFFERENCE_HEIGHT,
+            ticks=_ticks(low, high, 0.2 if high - low > 0.7 else 0.1, DIFFERENCE_HEIGHT),
+            zero=round(float(fall(np.zeros(1))[0]), 1),
+        ),
         difference_dots=_dots(x[growing], fall(difference[growing])),
         difference_faint=_dots(x[~growing], fall(difference[~growing])),
-        plan_line=_line(across(curve_dates), fall(curve), curve_dates) if site.plan.A > 0 else "",
+        plan_line=_line(across(curve_day), fall(curve), curve_day) if site.plan.A > 0 else "",
         estimate=estimate,
     )
 
 
 def season_table(view: SiteView) -> list[Season]:
     """Means over each growing season that was seen."""
-    table = view.observations
-    dates = pd.DatetimeIndex(table.date)
-    both = np.isfinite(table.cover.to_numpy(float)) & np.isfinite(table.control_cover.to_numpy(float))
-    usable = table.accepted.to_numpy(bool) & both & in_season(dates, view.site)
-    chosen = table[usable].assign(uplift=promised(dates[usable], view.site))
-    seasons = []
-    for year, group in chosen.groupby(dates[usable].year):
-        begun = group.date.iloc[-1] >= pd.Timestamp(view.site.start)
-        seasons.append(
-            Season(
-                year=int(str(year)),
-                scenes=len(group),
-                cover=float(group.cover.mean()),
-                control=float(group.control_cover.mean()),
-                expected=float((group.control_cover + group.uplift).mean()) if begun else None,
-            )
+    day, cover, control, accepted = _columns(view)
+    keep = accepted & np.isfinite(cover) & np.isfinite(control) & in_season(day, view.site)
+    day, cover, control = day[keep], cover[keep], control[keep]
+    season, _ = Window.of(view.site).place(day)
+    expected = control + promised(day, view.site)
+    begun = day >= _from_1970(view.site.start)
+    return [
+        Season(
+            year=int(year),
+            scenes=int(here.sum()),
+            cover=float(cover[here].mean()),
+            control=float(control[here].mean()),
+            expected=float(expected[here].mean()) if view.site.plan.A > 0 and begun[here].all() else None,
         )
-    return seasons
+        for year in np.unique(season)
+        for here in [season == year]
+    ]
+
+
+def _columns(view: SiteView) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Days from 1970, cover of the site and of its control, and which scenes were accepted."""
+    table = view.observations
+    return (
+        table["date"].to_numpy().astype("datetime64[D]").astype(np.int64),
+        table["cover"].to_numpy(np.float64),
+        table["control_cover"].to_numpy(np.float64),
+        table["accepted"].to_numpy(bool),
+    )
+
+
+def _from_1970(day: date) -> int:
+    return (day - date(1970, 1, 1)).days
 
 
 def _ceiling(value: float, step: float) -> float:
@@ -208,18 +215,22 @@ def _ticks(low: float, high: float, step: float, height: float) -> tuple[Tick, .
     )
 
 
-def _years(first: date, last: date, span: int) -> tuple[Tick, ...]:
+def _years(opening: date, last: int, span: int) -> tuple[Tick, ...]:
+    years = range(opening.year, (date(1970, 1, 1) + timedelta(days=last)).year + 1)
     return tuple(
-        Tick(at=round(WIDTH * (date(y, 1, 1) - first).days / span, 1), label=str(y), minor=(y - first.year) % 2 == 1)
-        for y in range(first.year, last.year + 1)
+        Tick(
+            at=round(WIDTH * (date(y, 1, 1) - opening).days / span, 1), label=str(y), minor=(y - opening.year) % 2 == 1
+        )
+        for y in years
     )
 
 
-def _seasons(site: Site, first: date, last: date, span: int) -> tuple[tuple[float, float], ...]:
+def _seasons(site: Site, opening: date, last: int, span: int) -> tuple[tuple[float, float], ...]:
     window = Window.of(site)
     if window.length >= 360:
         return ()
-    opens = [(date(year, 1, 1) - first).days + window.opens for year in range(first.year - 1, last.year + 1)]
+    final = (date(1970, 1, 1) + timedelta(days=last)).year
+    opens = [(date(year, 1, 1) - opening).days + window.opens for year in range(opening.year - 1, final + 1)]
     bands = [(max(day, 0), min(day + window.length, span)) for day in opens]
     return tuple((round(WIDTH * a / span, 1), round(WIDTH * (b - a) / span, 1)) for a, b in bands if b > a)
 
@@ -228,12 +239,9 @@ def _dots(x: np.ndarray, y: np.ndarray) -> str:
     return "".join(f"M{a:.1f},{b:.1f}h0" for a, b in zip(x, y, strict=True) if np.isfinite(b))
 
 
-def _line(x: np.ndarray, y: np.ndarray, dates: pd.DatetimeIndex, growing: np.ndarray | None = None) -> str:
+def _line(x: np.ndarray, y: np.ndarray, day: np.ndarray, growing: np.ndarray | None = None) -> str:
     """A line through the finite points, lifted over long gaps and, where given, outside the growing season."""
     keep = np.isfinite(y) if growing is None else np.isfinite(y) & growing
-    path, previous = [], None
-    for a, b, when in zip(x[keep], y[keep], dates[keep], strict=True):
-        lifted = previous is None or (when - previous).days > GAP_DAYS
-        path.append(f"{'M' if lifted else 'L'}{a:.1f},{b:.1f}")
-        previous = when
-    return "".join(path)
+    lifted = np.diff(day[keep], prepend=-GAP_DAYS * 1000) > GAP_DAYS
+    points = zip(x[keep], y[keep], lifted, strict=True)
+    return "".join(f"{'M' if away else 'L'}{a:.1f},{b:.1f}" for a, b, away in points)

@@ -5,6 +5,7 @@ card in the field as it does from a server.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -115,8 +116,8 @@ def index_page(
     )
 
 
-def site_page(view: SiteView, fingerprint: str, *, language: words.Language) -> str:
-    """Everything about one site.
+def site_pages(view: SiteView, fingerprint: str) -> dict[words.Language, str]:
+    """Everything about one site, in each language.
 
     Parameters
     ----------
@@ -124,39 +125,44 @@ def site_page(view: SiteView, fingerprint: str, *, language: words.Language) -> 
         The site as it stands.
     fingerprint : str
         Of all that the page and the files beside it are made from; kept in its head.
-    language : str
-        ``en`` or ``zh``.
     """
-    site, a = view.site, view.assessment
-    rejected = view.observations.loc[~view.observations.accepted.astype(bool), "reason"]
-    counts = rejected.fillna("").astype(str).value_counts()
-    pick = words.LANGUAGES.index(language)
-    return _render(
-        "site.html",
-        language,
-        view=view,
-        site=site,
-        a=a,
-        fingerprint=fingerprint,
-        sentences=explain(a, site, language=language),
-        reasons=[sentence(code, language) for code in a.reasons],
-        intervention=words.INTERVENTION[site.intervention][language],
-        biome=words.BIOME[site.biome][language],
-        position=words.coordinates(site),
-        chart=series_chart(view),
-        seasons=season_table(view),
-        rejected=sorted(counts.items(), key=lambda item: (-item[1], item[0])),
-        maturity=site.plan.A,
-        chips=[(name, chip) for name, chip in (("before", view.before), ("now", view.now)) if chip is not None],
-        outline=pictures.outline_path(view.outline) if view.outline is not None else "",
-        layers=[
+    site, a, maps = view.site, view.assessment, view.maps
+    rejected = Counter(
+        str(reason or "–")
+        for reason, accepted in zip(view.observations["reason"], view.observations["accepted"], strict=True)
+        if not accepted
+    )
+    context: dict[str, Any] = {
+        "view": view,
+        "site": site,
+        "a": a,
+        "fingerprint": fingerprint,
+        "position": words.coordinates(site),
+        "chart": series_chart(view),
+        "seasons": season_table(view),
+        "rejected": sorted(rejected.items(), key=lambda item: (-item[1], item[0])),
+        "chips": [(name, chip) for name, chip in (("before", view.before), ("now", view.now)) if chip is not None],
+        "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
+        "layers": [
             (layer, pictures.legend_stops(layer))
             for layer in pictures.LAYERS
-            if view.maps is not None and layer.name in view.maps
+            if maps is not None and layer.name in maps
         ],
-        map_size=(view.maps.sizes["x"], view.maps.sizes["y"]) if view.maps is not None else None,
-        pick=pick,
-    )
+        "map_size": (maps.sizes["x"], maps.sizes["y"]) if maps is not None else None,
+    }
+    return {
+        language: _render(
+            "site.html",
+            language,
+            sentences=explain(a, site, language=language),
+            reasons=[sentence(code, language) for code in a.reasons],
+            intervention=words.INTERVENTION[site.intervention][language],
+            biome=words.BIOME[site.biome][language],
+            pick=words.LANGUAGES.index(language),
+            **context,
+        )
+        for language in words.LANGUAGES
+    }
 
 
 def hectares(value: float | None) -> str:

@@ -6,9 +6,10 @@ from typing import Final
 
 import matplotlib as mpl
 import numpy as np
-import rioxarray  # noqa: F401  (gives arrays their CRS)
+import odc.geo.xr  # noqa: F401  (gives arrays their grid)
 import xarray as xr
 from matplotlib.image import imsave
+from odc.geo.geobox import GeoBox
 from rasterio.io import MemoryFile
 
 from monitor.publish.view import Chip
@@ -54,6 +55,12 @@ LAYERS: Final = (
 )  # fmt: skip
 
 
+def grid_of(values: xr.DataArray | xr.Dataset) -> GeoBox:
+    """The grid that a map lies on, from its coordinates and CRS."""
+    grid: GeoBox = values.odc.geobox
+    return grid
+
+
 def cog(values: xr.DataArray, layer: Layer) -> bytes:
     """A map as a cloud-optimised GeoTIFF: float32, nodata NaN, the same bytes for the same map.
 
@@ -64,11 +71,12 @@ def cog(values: xr.DataArray, layer: Layer) -> bytes:
     layer : Layer
         Gives the band its name and unit.
     """
+    grid = grid_of(values)
     options = {"driver": "COG", "compress": "DEFLATE", "predictor": "YES", "overviews": "AUTO"}
     with MemoryFile() as memory:
         with memory.open(
             height=values.sizes["y"], width=values.sizes["x"], count=1, dtype="float32", nodata=np.nan,
-            crs=values.rio.crs, transform=values.rio.transform(), **options,
+            crs=str(grid.crs), transform=grid.affine, **options,
         ) as file:  # fmt: skip
             file.write(values.transpose("y", "x").to_numpy().astype(np.float32), 1)
             file.set_band_description(1, layer.name)
@@ -121,5 +129,5 @@ def outline_path(outline: np.ndarray) -> str:
 
 def _png(rgba: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    imsave(buffer, rgba, format="png", metadata={"Software": None})  # type: ignore[dict-item]
+    imsave(buffer, (255 * rgba).round().astype(np.uint8), format="png", metadata={"Software": None})  # type: ignore[dict-item]
     return buffer.getvalue()

@@ -22,8 +22,8 @@ import pandas as pd
 from monitor.alerts.alert import Alert
 from monitor.alerts.messages import assessment_values, replace_file
 from monitor.alerts.words import LANGUAGES
-from monitor.publish.pages import PAGE, edition, index_page, site_page
-from monitor.publish.pictures import LAYERS, chip_pngs, cog, map_png
+from monitor.publish.pages import PAGE, edition, index_page, site_pages
+from monitor.publish.pictures import LAYERS, chip_pngs, cog, grid_of, map_png
 from monitor.publish.view import SiteView
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site
@@ -75,8 +75,9 @@ def write_site(view: SiteView, root: Path) -> bool:
         assert view.maps is not None
         files[f"{layer.name}.tif"] = cog(view.maps[layer.name], layer)
         files[f"{layer.name}.png"] = map_png(view.maps[layer.name], layer)
+    pages = site_pages(view, fingerprint)
     for language in reversed(LANGUAGES):  # the English page holds the fingerprint that is read back: it comes last
-        files[PAGE[language]] = site_page(view, fingerprint, language=language).encode()
+        files[PAGE[language]] = pages[language].encode()
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         replace_file(folder / name, content)
@@ -177,7 +178,7 @@ def _fingerprint(view: SiteView, table: bytes) -> str:
     dates = [chip.date if chip is not None else None for chip in (view.before, view.now)]
     if view.maps is not None:
         arrays += [view.maps[layer.name].to_numpy() for layer in LAYERS if layer.name in view.maps]
-        digest.update(repr((view.maps.rio.crs, view.maps.rio.transform())).encode())
+        digest.update(repr(grid_of(view.maps)).encode())
     digest.update(repr(dates).encode())
     for array in arrays:
         if array is not None:

@@ -6,7 +6,6 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
-import rioxarray  # noqa: F401
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
@@ -77,7 +76,7 @@ def make_view(make_site, make_assessment) -> Callable[..., SiteView]:
 
 def series(site: Site, share: float, noise: np.random.Generator) -> pd.DataFrame:
     dates = pd.date_range("2015-08-01", AS_OF, freq="10D")
-    season = np.exp(-0.5 * ((dates.dayofyear - 212) / 48.0) ** 2)
+    season = np.exp(-0.5 * ((dates.day_of_year - 212) / 48.0) ** 2)
     rain = np.repeat(noise.normal(0, 0.12, 8), 60)[: len(dates)]
     control = 0.04 + 0.17 * season * (1 + rain) + noise.normal(0, 0.012, len(dates))
     years = (dates - pd.Timestamp(site.start)) / pd.Timedelta(days=365.25)

@@ -1,0 +1,242 @@
+"""Files under the output root: whole, the same for the same input, left alone when nothing changed, inert."""
+
+import csv
+import errno
+import json
+import math
+from dataclasses import replace
+from datetime import timedelta
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+
+from monitor.alerts import messages
+from monitor.cube.grid import site_grid
+from monitor.publish.products import observations_csv, status_json, write_index, write_site
+from monitor.verdict.assessment import AlertLevel, Status
+
+
+@pytest.fixture(scope="module")
+def view(make_view):
+    return make_view()
+
+
+@pytest.fixture
+def published(view, tmp_path):
+    assert write_site(view, tmp_path)
+    return tmp_path
+
+
+def contents(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_a_site_leaves_the_files_that_were_promised(published):
+    assert set(contents(published)) == {
+        f"sites/ulan-03/{name}"
+        for name in (
+            "index.html", "index.zh.html", "observations.csv", "before.png", "now.png", "ndvi.tif", "cover.tif",
+            "slope.tif", "uplift.tif", "ndvi.png", "cover.png", "slope.png", "uplift.png",
+        )
+    }  # fmt: skip
+
+
+def test_the_same_view_gives_the_same_bytes(view, published, tmp_path_factory):
+    other = tmp_path_factory.mktemp("again")
+    write_site(view, other)
+    assert contents(other) == contents(published)
+
+
+def test_an_unchanged_site_is_not_written_again(view, published):
+    before = {path: path.stat().st_mtime_ns for path in published.rglob("*")}
+    tomorrow = replace(view, assessment=replace(view.assessment, as_of=view.assessment.as_of + timedelta(days=1)))
+    assert not write_site(view, published)
+    assert not write_site(tomorrow, published)
+    assert {path: path.stat().st_mtime_ns for path in published.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: replace(v, assessment=replace(v.assessment, theta=0.31)),
+        lambda v: replace(v, assessment=replace(v.assessment, status=Status.LAGGING)),
+        lambda v: replace(v, site=replace(v.site, name="another name")),
+        lambda v: replace(v, observations=v.observations.assign(ndvi=0.5)),
+        lambda v: replace(v, maps=v.maps + 0.01),
+        lambda v: replace(v, now=replace(v.now, rgb=v.now.rgb * 1.1)),
+        lambda v: replace(v, alert=None),
+        lambda v: replace(v, notice="read this first"),
+    ],
+    ids=["theta", "status", "name", "series", "maps", "picture", "alert", "notice"],
+)
+def test_a_site_is_written_again_when_what_it_shows_changes(view, published, change):
+    assert write_site(change(view), published)
+
+
+def test_a_file_that_went_missing_is_made_again(view, published):
+    (published / "sites/ulan-03/slope.tif").unlink()
+    assert write_site(view, published)
+    assert (published / "sites/ulan-03/slope.tif").is_file()
+
+
+@pytest.mark.parametrize("step", range(13))
+def test_a_run_that_dies_leaves_every_file_old_or_new_and_the_next_one_finishes(
+    view, published, tmp_path_factory, monkeypatch, step
+):
+    old = contents(published)
+    newer = replace(
+        view, assessment=replace(view.assessment, theta=0.5), maps=view.maps + 0.01,
+        observations=view.observations[:-1], now=replace(view.now, rgb=view.now.rgb[::-1].copy()),
+    )  # fmt: skip
+    write_site(newer, reference := tmp_path_factory.mktemp("reference"))
+    new = contents(reference)
+    calls = iter(range(100))
+    move = messages.os.replace
+
+    def dies(source, target):
+        if next(calls) == step:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        move(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(messages.os, "replace", dies)
+        with pytest.raises(OSError, match="No space left"):
+            write_site(newer, published)
+    left = contents(published)
+    assert set(left) == set(old)
+    assert all(left[name] in (old[name], new[name]) for name in left)
+    assert left["sites/ulan-03/index.html"] == old["sites/ulan-03/index.html"]
+    assert write_site(newer, published)
+    assert contents(published) == new
+
+
+def test_maps_are_cloud_optimised_and_lie_where_the_site_lies(view, published):
+    for name in ("ndvi", "cover", "slope", "uplift"):
+        with rasterio.open(published / f"sites/ulan-03/{name}.tif") as file:
+            assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+            assert file.crs.to_epsg() == 32648  # 106.9 E
+            assert file.transform == site_grid(view.site.geometry).affine
+            assert file.dtypes == ("float32",)
+            assert math.isnan(file.nodata)
+            assert file.descriptions == (name,)
+            np.testing.assert_array_equal(file.read(1), view.maps[name].values)
+
+
+def test_the_series_keeps_every_scene_and_the_true_reason_of_the_rejected(view, published):
+    table = pd.read_csv(published / "sites/ulan-03/observations.csv", keep_default_na=True)
+    assert list(table) == [
+        "site", "date", "scene", "source", "baseline", "clear_fraction", "n_pixels", "ndvi", "cover", "control_ndvi",
+        "control_cover", "accepted", "reason",
+    ]  # fmt: skip
+    assert table.accepted.dtype == bool
+    assert len(table) == len(view.observations)
+    assert set(table.reason[~table.accepted]) == {"CLOUD", "SNOW"}
+    assert table.reason[table.accepted].isna().all()
+    np.testing.assert_allclose(table.ndvi, view.observations.ndvi, atol=5e-7)
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_spreadsheet_runs_nothing_from_the_series(view, text):
+    table = view.observations.head(2).assign(scene=text, site=text, reason=text, baseline=text)
+    rows = list(csv.DictReader(observations_csv(table).decode().splitlines(keepends=True)))
+    assert all(row[name].startswith("'") for row in rows for name in ("scene", "site", "reason", "baseline"))
+
+
+def test_status_json_has_null_where_there_is_no_number(make_assessment):
+    nothing = {
+        name: None for name in ("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "cover")
+    }
+    a = make_assessment("b", status=Status.INSUFFICIENT_DATA, last_observed=None, e_failure=math.inf, **nothing)
+    b = make_assessment("a", theta=np.float64("nan"), expected=np.float32(0.25), reasons=("FEW_SCENES", "DROUGHT"))
+
+    def never(constant):
+        raise AssertionError(constant)
+
+    rows = json.loads(status_json([a, b]), parse_constant=never)
+    assert [row["site"] for row in rows] == ["a", "b"]
+    assert rows[0]["theta"] is None
+    assert rows[0]["expected"] == 0.25
+    assert rows[0]["reasons"] == ["FEW_SCENES", "DROUGHT"]
+    assert rows[1]["e_failure"] is None
+    assert rows[1]["last_observed"] is None
+    assert rows[1]["as_of"] == "2021-08-20"
+    assert rows[1]["status"] == "insufficient_data"
+
+
+def test_the_table_of_sites_opens_as_geoparquet_with_the_verdicts(make_programme, tmp_path):
+    rows = make_programme(20)
+    write_index(rows, [], tmp_path, rows[0][1].as_of)
+    table = gpd.read_parquet(tmp_path / "sites.parquet")
+    assert table.crs.to_epsg() == 4326
+    assert table.site.is_monotonic_increasing
+    assert table.site.tolist() == [site.id for site, _ in rows]
+    assert table.geometry.tolist() == [site.geometry for site, _ in rows]
+    assert table.theta.dtype == "float64"
+    np.testing.assert_array_equal(table.theta.isna(), [a.theta is None for _, a in rows])
+    assert table.status.tolist() == [a.status.value for _, a in rows]
+    assert {"plan_A", "reasons", "hectares_failing", "as_of", "last_observed"} <= set(table)
+
+
+def test_an_unchanged_index_is_left_alone_and_a_dying_run_leaves_it_whole(make_programme, tmp_path, monkeypatch):
+    rows = make_programme(5)
+    day = rows[0][1].as_of
+    write_index(rows, [], tmp_path, day)
+    old = contents(tmp_path)
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    write_index(rows[::-1], [], tmp_path, day)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == stamps
+
+    def full(_source, _target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(messages.os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_index(make_programme(6), [], tmp_path, day)
+    assert contents(tmp_path) == old
+
+
+def test_a_site_that_was_never_seen_still_has_its_page(make_view, make_site, make_assessment, tmp_path):
+    site = make_site("unseen")
+    nothing = dict.fromkeys(
+        ("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "cover", "control_cover",
+         "probability", "e_failure", "alert_rule", "last_observed")
+    )  # fmt: skip
+    a = make_assessment(
+        "unseen", status=Status.INSUFFICIENT_DATA, alert=AlertLevel.NONE, n_scenes=0, n_pre=0, reasons=("FEW_SCENES",),
+        **nothing,
+    )  # fmt: skip
+    view = make_view(site=site, assessment=a)
+    empty = replace(
+        view,
+        observations=view.observations[:0],
+        before=None,
+        now=None,
+        maps=None,
+        outline=None,
+        alert=None,
+        notice=None,
+    )
+    assert write_site(empty, tmp_path)
+    write_index([(site, a)], [], tmp_path, a.as_of)
+    assert set(contents(tmp_path / "sites")) == {
+        "unseen/index.html", "unseen/index.zh.html", "unseen/observations.csv"
+    }  # fmt: skip
+
+
+def test_a_hostile_id_stays_inside_the_output_root(make_view, make_assessment, hostile_site, tmp_path):
+    root = tmp_path / "deep" / "outputs"
+    view = make_view(site=hostile_site, assessment=make_assessment(hostile_site.id), alert=None)
+    write_site(view, root)
+    write_index([(hostile_site, view.assessment)], [], root, view.assessment.as_of)
+    assert all(path.is_relative_to(root) for path in tmp_path.rglob("*") if path.is_file())
+    assert len(list((root / "sites").iterdir())) == 1
+
+
+def test_an_empty_programme_has_an_index(tmp_path, make_assessment):
+    write_index([], [], tmp_path, make_assessment().as_of)
+    assert json.loads((tmp_path / "status.json").read_text()) == []
+    assert gpd.read_parquet(tmp_path / "sites.parquet").empty
+    assert "No site has been assessed yet" in (tmp_path / "index.html").read_text()
