@@ -37,7 +37,7 @@ def read_geopackage(data: bytes, *, name: str) -> list[Feature]:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA query_only = ON")
         return _features(connection, name)
-    except (sqlite3.Error, OverflowError) as error:
+    except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
         raise FileRefused(
             code="NOT_READABLE", message=f"{name} can not be read as a GeoPackage: {error}", fix=_FIX
         ) from None
