@@ -35,6 +35,8 @@ BANK = 8
 ONSET_DAYS = 20
 DROPS = (-0.05, -0.08, -0.11, -0.14)
 """Sizes of loss tried. [cover fraction]"""
+SEARCH_MEAN, SEARCH_SD = 0.8, 0.6
+"""What is believed of theta in the search for sudden losses."""
 FAILED = ((-0.4, 0.1), (-0.2, 0.15), (0.0, 0.4), (0.1, 0.2), (0.2, 0.15))
 """What a failed site's theta may be, and its weight."""
 ELASTICITY_THETA = 1.5
@@ -47,6 +49,9 @@ REFERENCE_SCENES = 5
 """Fewest scenes from which a season's shape is learnt."""
 SEASON_SCENES = 3
 """Fewest scenes that make a season count as seen."""
+LEARNT_SEASONS = 3
+"""Seasons of the control that are enough to know a normal one. With fewer before the start, the control's later ones
+are added as they end: it was not worked on, and one season alone leaves theta a fifth uncertain by its rain."""
 SHARE = (1.0, 0.9, 0.8)
 """Plans as written, a tenth and a fifth smaller."""
 
@@ -212,8 +217,8 @@ def season_and_rain(
 
     Notes
     -----
-    Learnt once, from the scenes before the start, if they hold a season; else anew at the beginning of
-    each season from all finished ones, until there are two.
+    Learnt once, from the scenes before the start, if they hold three seasons; else anew at the beginning of
+    each season from all finished ones, until there are three.
     """
     n = day.size
     s, rho, amplitude = np.empty(n), np.empty(n), np.empty(n)
@@ -222,14 +227,14 @@ def season_and_rain(
     while before < n and day[before] < start:
         before += 1
     ref = fit_reference(position[:before], season[:before], control[:before], length, peak0, width0, rain_sd)
-    learning = ref.seasons == 0
+    learning = ref.seasons < LEARNT_SEASONS
     num, den = 0.0, RIDGE
     for i in range(n):
         if i > 0 and season[i] != season[i - 1]:
             num, den = 0.0, RIDGE
             if learning and i > before:
                 ref = fit_reference(position[:i], season[:i], control[:i], length, peak0, width0, rain_sd)
-                learning = ref.seasons < 2
+                learning = ref.seasons < LEARNT_SEASONS
         part = ref.pedestal + ref.bump * _bump(position[i], ref.peak, ref.width, ref.flat)
         if ref.seasons == 0:
             s[i], rho[i] = _bump(position[i], ref.peak, ref.width, ref.flat), 0.0
@@ -336,7 +341,7 @@ def disturbance(
     """
     n = day.size
     score, alarm, onset, denied = np.zeros(n), np.zeros(n, np.bool_), np.full(n, -1), np.zeros(n, np.bool_)
-    x, cov = _start(8, noise, 0.8, 0.6)
+    x, cov = _start(8, noise, SEARCH_MEAN, SEARCH_SD)
     columns, gain, h, ph = np.zeros((BANK, 8)), np.zeros(8), np.zeros(8), np.zeros(8)
     b, c, first = np.zeros(BANK), np.zeros(BANK), np.full(BANK, -1)
     used, newest, run = 0, -(10**9), 0
@@ -407,6 +412,9 @@ def disturbance(
             x[k] += size * shift[k]
             for q in range(8):
                 cov[k, q] += spread * shift[k] * shift[q]
+        # Whether what is left goes on growing as before is open again: else a stand that was lost whole, and no
+        # longer grows with the plan, would look as if it were lost anew each season.
+        cov[7, 7] += SEARCH_SD**2
         first[:] = -1
         used, newest, run = 0, -(10**9), 0
     return score, alarm, onset, denied

@@ -160,7 +160,7 @@ def judge(
     red = can_tell & (lost | guarded | erosion)
     alert = np.where(red, LEVELS.index(AlertLevel.RED), np.where(rule >= 0, LEVELS.index(AlertLevel.WATCH), 0))
 
-    dry = seen & (now(standing.seasons, 0) > 0) & (now(standing.rho, 0.0) <= c.dry)
+    dry = seen & (now(standing.seasons, 0) >= 2) & (now(standing.rho, 0.0) <= c.dry)
     dry &= season == now(scenes.season, -1)
     before = now(standing.before, 0)
     low = says(Status.FAILING) | says(Status.LAGGING) | ((alert > 0) & (rule == 0))

@@ -188,7 +188,8 @@ def test_a_confirmed_loss_joins_the_baseline_as_if_its_date_had_been_known():
     uplift = x.curves[:, 0] * x.mu
     old = np.where(np.arange(x.size) >= onset[at], x.mu, 0.0)
     sigma = covariance(x, np.zeros(x.size), calm) + np.diag(x.variance)
-    sigma += 0.36 * np.outer(uplift, uplift) + 0.01 * np.outer(old, old)
+    anew = np.where(np.arange(x.size) > at, uplift, 0.0)  # whether growth goes on is open again
+    sigma += 0.36 * np.outer(uplift, uplift) + 0.01 * np.outer(old, old) + 0.36 * np.outer(anew, anew)
     i = at + 1  # one new onset is being tried
     step = np.zeros(i + 1)
     step[i] = x.mu[i]
