@@ -96,11 +96,10 @@ def trend(da: xr.DataArray) -> xr.Dataset:
     harmonics = 2 if t.size >= DENSE * (t[-1] - t[0]) else 1
     names = (*MONOTONIC, *HARMONIC)
     table = _by_pixel(_trend, da, "statistic", len(names), t=t, harmonics=harmonics)
+    layers = {name: table.isel(statistic=i) for i, name in enumerate(names)}
+    layers["n"] = layers["n"].astype(np.int32)
     long_names = {**MONOTONIC, **HARMONIC}
-    out = xr.Dataset(
-        {name: _described(table.isel(statistic=i), da, name, long_names[name]) for i, name in enumerate(names)}
-    )
-    out["n"] = out["n"].astype(np.int32, keep_attrs=True)
+    out = xr.Dataset({name: _described(layer, da, name, long_names[name]) for name, layer in layers.items()})
     out.attrs = {
         "Conventions": "CF-1.11",
         "title": f"Trends of {da.name or 'a series'}, {_day(da, 0)} to {_day(da, -1)}",
@@ -207,7 +206,7 @@ def _by_pixel(function: Any, da: xr.DataArray, dim: str, size: int, **known: Any
         dask="parallelized",
         output_dtypes=[kind],
         dask_gufunc_kwargs={"output_sizes": {dim: size}},
-        keep_attrs=False,
+        keep_attrs=True,  # else those of the coordinates go too, and the CRS is one of them
     )
     return found
 
@@ -241,7 +240,8 @@ def _described(found: xr.DataArray, da: xr.DataArray, name: str, long_name: str)
         units = "day"
     elif name in MONOTONIC:
         units = "1"
-    found = found.rename(name).assign_attrs(long_name=long_name, units=units)
+    found = found.rename(name)
+    found.attrs = {"long_name": long_name, "units": units}
     mapping = da.encoding.get("grid_mapping", da.attrs.get("grid_mapping", "spatial_ref"))
     if mapping in da.coords:
         found.encoding["grid_mapping"] = mapping
