@@ -10,7 +10,7 @@ import math
 import os
 import tempfile
 from dataclasses import fields
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
@@ -74,19 +74,17 @@ NEXT: Final = {
 """What to do, by the rule that raised the alert."""
 
 
-def compose(notice: Notice, site: Site, assessment: Assessment, *, sent: datetime | None = None) -> EmailMessage:
+def compose(notice: Notice, site: Site, assessment: Assessment) -> EmailMessage:
     """The mail about one event of an alert, plain text with an HTML alternative, without sender or recipient.
 
     Parameters
     ----------
     notice : Notice
-        Its id decides the Message-ID.
+        Its id decides the Message-ID, its day the Date.
     site : Site
         As the registry has it.
     assessment : Assessment
         The verdict that the notice is about.
-    sent : datetime, optional
-        Goes into the Date header; None leaves that to whoever sends the mail.
     """
     language = words.language_of(site)
     context = _context(notice, site, assessment, language)
@@ -95,12 +93,11 @@ def compose(notice: Notice, site: Site, assessment: Assessment, *, sent: datetim
     message["Message-ID"] = _message_id(notice.id)
     if notice.event is not Event.OPENED:  # threads an alert's later messages under its first
         message["References"] = _message_id(f"{notice.alert.id}/1")
-    if sent is not None:
-        message["Date"] = format_datetime(sent)
+    message["Date"] = format_datetime(datetime.combine(notice.day, time(), UTC))
     message["Auto-Submitted"] = "auto-generated"
-    message["Content-Language"] = "zh-Hans" if language == "zh" else "en"
     message.set_content(_environment().get_template("message.txt").render(context), cte="base64")
     message.add_alternative(_environment().get_template("message.html").render(context), subtype="html", cte="base64")
+    message["Content-Language"] = "zh-Hans" if language == "zh" else "en"  # last: a first part takes what is there
     message.set_boundary(f"=_{_digest(notice.id)}")
     return message
 
@@ -115,7 +112,7 @@ def as_json(notice: Notice, site: Site, assessment: Assessment) -> dict[str, Any
         "event": str(notice.event),
         "day": notice.day.isoformat(),
         "alert": {field.name: _plain(getattr(notice.alert, field.name)) for field in fields(Alert)},
-        "site": {"id": site.id, "name": site.name, "latitude": latitude, "longitude": longitude},
+        "site": {"id": site.id, "name": context["name"], "latitude": latitude, "longitude": longitude},
         "language": language,
         "subject": _subject(notice, site, assessment, language),
         "text": _environment().get_template("message.txt").render(context),
@@ -124,19 +121,18 @@ def as_json(notice: Notice, site: Site, assessment: Assessment) -> dict[str, Any
     }
 
 
-def write_message(
-    notice: Notice, site: Site, assessment: Assessment, root: Path, *, sent: datetime | None = None
-) -> Path:
+def write_message(notice: Notice, site: Site, assessment: Assessment, root: Path) -> Path:
     """Put a message into ``messages/`` under an output root, as ``.eml`` and ``.json``; returns the mail's path.
 
     Writing the same notice again gives the same two files.
     """
     folder = root / "messages"
     folder.mkdir(parents=True, exist_ok=True)
-    name = folder_name(notice.id.replace("/", "_"))
+    event = notice.id.removeprefix(f"{notice.alert.site}/").replace("/", "_")
+    name = f"{folder_name(notice.alert.site)}_{folder_name(event)}"
     record = json.dumps(as_json(notice, site, assessment), ensure_ascii=False, indent=1, allow_nan=False)
     replace_file(folder / f"{name}.json", f"{record}\n".encode(), lasting=True)
-    replace_file(folder / f"{name}.eml", compose(notice, site, assessment, sent=sent).as_bytes(), lasting=True)
+    replace_file(folder / f"{name}.eml", compose(notice, site, assessment).as_bytes(), lasting=True)
     return folder / f"{name}.eml"
 
 

@@ -1,5 +1,6 @@
 """Statuses, alerts and numbers as people read them, in English and in Chinese: the words of messages and pages."""
 
+import math
 from datetime import date
 from typing import Final, Literal
 
@@ -75,7 +76,7 @@ def percent(value: float | None, *, signed: bool = False) -> str:
     >>> percent(0.316), percent(-0.001), percent(-0.05), percent(0.05, signed=True), percent(None)
     ('32%', '0%', '−5%', '+5%', '–')
     """
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "–"
     whole = round(100 * value)
     return f"{sign(whole, signed=signed)}{abs(whole)}%"
@@ -101,7 +102,7 @@ def probability(value: float | None) -> str:
     >>> probability(0.9991), probability(0.001), probability(0.5)
     ('over 99%', 'under 1%', '50%')
     """
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "–"
     if value > 0.99:
         return "over 99%"
