@@ -1,6 +1,6 @@
 """Fetch a new site's history ahead of the night: the years before the intervention and since. Safe to run again.
 
-    python -m jobs.backfill --site lowood
+python -m jobs.backfill --site lowood
 """
 
 from collections.abc import Sequence

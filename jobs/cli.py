@@ -62,17 +62,21 @@ def main(arguments: list[str] | None = None) -> None:
 @app.command()
 def run(
     config: Config = None,
-    as_of: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Scenes up to the end of this day, UTC.")] = None,
+    as_of: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Scenes up to the end of this day, UTC.")
+    ] = None,
     site: Sites = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched and sent; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be fetched and sent; write nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """One night: new scenes, assessments, alerts, messages, pages. Safe to run twice.
 
     Exit status: 0 all sites done, 10 some failed, 20 all failed, 65 bad data, 75 try later, 78 configuration.
     """
-    from jobs.nightly import exit_status, night, plan, stop_on_sigterm
     from jobs.gather import today
+    from jobs.nightly import exit_status, night, plan, stop_on_sigterm
     from jobs.settings import load
 
     settings = load(config)
@@ -160,7 +164,8 @@ def explain(
     from monitor.verdict.explain import explain as told
 
     if language not in ("en", "zh"):
-        raise typer.BadParameter(f"{language!r} is neither en nor zh")
+        msg = f"{language!r} is neither en nor zh"
+        raise typer.BadParameter(msg, param_hint="--language")
     settings = load(config)
     with opened(settings) as ledger:
         (chosen,) = chosen_sites(settings, ledger, [site], add=False)
@@ -266,7 +271,8 @@ def alerts_resolve(
     from monitor.alerts.lifecycle import resolve
 
     if verdict not in ("confirmed", "false-alarm", "treated"):
-        raise typer.BadParameter(f"{verdict!r} is none of confirmed, false-alarm, treated", param_hint="--verdict")
+        msg = f"{verdict!r} is none of confirmed, false-alarm, treated"
+        raise typer.BadParameter(msg, param_hint="--verdict")
     day = datetime.now(UTC).date()
     _change(config, alert, lambda found: resolve(found, answer=verdict, note=note, day=day), as_json=as_json)
 

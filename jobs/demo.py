@@ -8,6 +8,7 @@ import json
 import shutil
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -23,7 +24,7 @@ from jobs.settings import load
 from monitor.errors import BadConfiguration
 from monitor.imagery.sample import PLAN, START, Fate, Sample, deal
 
-FIRST_NIGHT = date(2020, 7, 1)
+FIRST_NIGHT = date(2020, 6, 25)
 """What lies before is backfilled; the nights from here on are run one after the other."""
 LAST_NIGHT = date(2021, 1, 5)
 BIOME = "loess"
@@ -73,7 +74,7 @@ def demo(out: Path, *, seed: int, as_json: bool) -> Exit:
     config = out / "regrowth.toml"
     text = CONFIGURATION.format(seed=seed)
     _make_room(out, config, text)
-    truth = {_id(place): {"fate": fate.name, "theta": fate.truth} for place, fate in dealt}
+    truth: dict[str, dict[str, Any]] = {_id(place): {"fate": fate.name, "theta": fate.truth} for place, fate in dealt}
     _write(out / "sites.geojson", _registry(source, dealt))
     _write(out / "truth.json", json.dumps(truth, indent=2) + "\n")
     _write(config, text)
@@ -155,16 +156,18 @@ def _write(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _compared(truth: dict[str, dict[str, object]], found: dict[str, dict[str, object]]) -> list[dict[str, object]]:
+def _compared(truth: dict[str, dict[str, Any]], found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     keys = ("status", "alert", "theta", "theta_low", "theta_high")
-    return [{"site": site, "fate": told["fate"], **{key: found[site][key] for key in keys}} for site, told in truth.items()]
+    return [
+        {"site": site, "fate": told["fate"], **{key: found[site][key] for key in keys}} for site, told in truth.items()
+    ]
 
 
 def _show(
     out: Path,
     fates: dict[int, Fate],
-    truth: dict[str, dict[str, object]],
-    found: dict[str, dict[str, object]],
+    truth: dict[str, dict[str, Any]],
+    found: dict[str, dict[str, Any]],
     *,
     nights: int,
     sent: int,
@@ -176,11 +179,15 @@ def _show(
     for place, fate in fates.items():
         one = found[_id(place)]
         right += one["status"] == fate.name
-        share = "-" if one["theta"] is None else f"{one['theta']:.2f} ({one['theta_low']:.2f} to {one['theta_high']:.2f})"
+        share = (
+            "-" if one["theta"] is None else f"{one['theta']:.2f} ({one['theta_low']:.2f} to {one['theta_high']:.2f})"
+        )
         true = "-" if fate.truth is None else f"{fate.truth:.2f}"
         table.add_row(_id(place), fate.story, fate.name, str(one["status"]), share, true, str(one["alert"]))
     console = Console(width=140) if not Console().is_terminal else Console()
     console.print(table)
-    console.print(f"{right} of {len(fates)} sites named rightly after {nights} nights; {sent} messages written this time.")
+    console.print(
+        f"{right} of {len(fates)} sites named rightly after {nights} nights; {sent} messages written this time."
+    )
     console.print(f"Plan of every site: uplift {PLAN.A}, rate {PLAN.k} a year, lag {PLAN.L} years, from {START}.")
     console.print(f"Open {out / 'index.html'}; messages lie in {out / 'messages'}.", soft_wrap=True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import batched
 from pathlib import Path
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
@@ -22,7 +21,7 @@ from shapely.ops import unary_union
 from monitor.controls.units import ENOUGH, ControlSet, Unit, blocks, candidates, match
 from monitor.cover.fraction import ENDMEMBERS, Endmembers
 from monitor.cover.means import MEASURES, means
-from monitor.cube.grid import inside, site_grid
+from monitor.cube.grid import crs_of, inside, site_grid
 from monitor.cube.masks import why_unseen
 from monitor.cube.packed import LAYERS, pack, unpack
 from monitor.cube.store import Entry, Record, SiteStore, digest, record_of
@@ -124,12 +123,13 @@ def fetch(
     lattice = source.grid(site.geometry)
     grid = site_grid(
         site.geometry,
-        crs=lattice.crs,
+        crs=crs_of(lattice),
         resolution=abs(lattice.resolution.x),
         anchor=(lattice.affine.c, lattice.affine.f),
     )
     if not inside(site.geometry, grid).any():
-        msg = f"site {site.id!r} holds no centre of a pixel of {abs(lattice.resolution.x):g} m: it is too small to be seen"
+        pixel = abs(lattice.resolution.x)
+        msg = f"site {site.id!r} holds no centre of a pixel of {pixel:g} m: it is too small to be seen"
         raise BadData(msg)
     reader = _Reader(site=site, source=source, grid=grid)
     begun = store.exists
@@ -211,16 +211,16 @@ class _Reader:
             yield scene, frames
 
     def means(self, scenes: Sequence[Scene], frames: Sequence[Frame], piece: np.ndarray) -> xr.DataArray:
-        """(time, unit, measure) means of the pieces of one grid, computed by dask, a chunk a few scenes."""
+        """(time, unit, measure) means of the pieces of one grid."""
         packed = np.stack([pack(frame, scene) for frame, scene in zip(frames, scenes, strict=True)])
         cube = unpack(
-            da.from_array(packed, chunks=(8, -1, -1, -1)),
+            packed,
             frames[0].grid,
             times=[scene.time for scene in scenes],
             scale=[scene.scale for scene in scenes],
             offset=[scene.offset for scene in scenes],
         )
-        return means(cube, piece, self.endmembers).compute()
+        return means(cube, piece, self.endmembers)
 
     def units(
         self,

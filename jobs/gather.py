@@ -8,8 +8,8 @@ from itertools import batched
 from pathlib import Path
 from typing import Any
 
-import dask
 import structlog
+from dask import compute, delayed
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
@@ -62,7 +62,7 @@ def today() -> date:
 
 
 def now() -> str:
-    """This moment, UTC, ISO 8601."""
+    """Moment of now, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -105,7 +105,7 @@ def add_sites(ledger: Ledger, path: Path) -> dict[str, list[str]]:
         Ids by what happened: ``added``, ``changed``, ``retired``, ``unchanged``, ``refused``.
     """
     report = read_sites(path)
-    refused = [checked.site for checked in report.checked if not checked.ok]
+    refused = [entry.label for entry in report.refused]
     happened: dict[str, list[str]] = {"added": [], "changed": [], "retired": [], "unchanged": [], "refused": refused}
     with ledger.transaction() as t:
         have = t.versions()
@@ -121,9 +121,7 @@ def add_sites(ledger: Ledger, path: Path) -> dict[str, list[str]]:
     return happened
 
 
-def prepare(
-    settings: Settings, ledger: Ledger, source: Source, sites: Sequence[Site], *, until: date
-) -> list[Task]:
+def prepare(settings: Settings, ledger: Ledger, source: Source, sites: Sequence[Site], *, until: date) -> list[Task]:
     """What each site needs: one search for all sites that lie near each other, then what the ledger knows of each."""
     since = settings.source[0].since
     groups: dict[tuple[int, int], list[Site]] = {}
@@ -171,8 +169,8 @@ def gather(
     tasks = prepare(settings, ledger, source, sites, until=until)
     done = 0
     for batch in batched(tasks, TOGETHER):
-        lazy = [dask.delayed(_work, pure=False, traverse=False)(task, source) for task in batch]
-        for outcome in dask.compute(*lazy, scheduler="threads"):
+        lazy = [delayed(_work, pure=False, traverse=False)(task, source) for task in batch]
+        for outcome in compute(*lazy, scheduler="threads"):
             done += 1
             if progress is not None:
                 progress(done, len(tasks))
@@ -194,7 +192,9 @@ def _work(task: Task, source: Source) -> Outcome:
         return Outcome(task=task, state="failed", error=f"site {task.site.id!r}: {error}")
     except Exception as error:
         log.exception("a bug while fetching", site=task.site.id)
-        return Outcome(task=task, state="failed", error=f"site {task.site.id!r}: a bug, {type(error).__name__}: {error}")
+        return Outcome(
+            task=task, state="failed", error=f"site {task.site.id!r}: a bug, {type(error).__name__}: {error}"
+        )
     return Outcome(task=task, state="done", fetched=fetched)
 
 

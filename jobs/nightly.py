@@ -36,7 +36,7 @@ from jobs.sources import open_source
 from monitor.alerts.alert import Notice
 from monitor.alerts.lifecycle import step
 from monitor.alerts.messages import write_message
-from monitor.cube.grid import site_grid
+from monitor.cube.grid import crs_of, site_grid
 from monitor.errors import MonitorError
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.publish.products import as_json
@@ -115,7 +115,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
     for task in tasks:
         scenes = left_to_do(task.offered, task.known.baselines if task.known else {})
         lattice = source.grid(task.site.geometry)
-        grid = site_grid(task.site.geometry, crs=lattice.crs, resolution=abs(lattice.resolution.x))
+        grid = site_grid(task.site.geometry, crs=crs_of(lattice), resolution=abs(lattice.resolution.x))
         megabytes = len(scenes) * grid.shape[0] * grid.shape[1] * 14 / 1e6
         told.append({"site": task.site.id, "scenes": [scene.id for scene in scenes], "megabytes": round(megabytes, 1)})
     return {"as_of": as_of.isoformat(), "sites": told, "messages": waiting}

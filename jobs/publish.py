@@ -1,6 +1,6 @@
 """Pages, maps and tables from what is stored; no network. Safe to run again: what did not change is not rewritten.
 
-    python -m jobs.publish
+python -m jobs.publish
 """
 
 import hashlib
@@ -9,10 +9,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
 import structlog
 import xarray as xr
+from dask import compute, delayed
 
 from jobs import __version__
 from jobs.fetch import ground_key
@@ -72,17 +72,17 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
             observations = [
                 row for row in t.observations(ground_key(site)) if row["time"][:10] <= found.as_of.isoformat()
             ]  # fmt: skip
-            content = [__version__, site.version, notice, found.status, found.alert, list(found.reasons)]
+            content: list[Any] = [__version__, site.version, notice, found.status, found.alert, list(found.reasons)]
             content += [stored if alert else None, [row["digest"] for row in observations]]
             key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
             mark = settings.outputs.root / "sites" / folder_name(site.id) / ".made-from"
             if not (mark.is_file() and mark.read_text(encoding="utf-8") == key):
                 lazy.append(
-                    dask.delayed(_write, pure=False, traverse=False)(
+                    delayed(_write, pure=False, traverse=False)(
                         settings, site, found, observations, alert, notice, mark, key
                     )
                 )
-    written = [name for name in dask.compute(*lazy, scheduler="threads") if name]
+    written = [name for name in compute(*lazy, scheduler="threads") if name]
     if rows:
         day = as_of or max(found.as_of for _, found in rows)
         write_index(rows, alerts, settings.outputs.root, as_of=day, notice=notice)
@@ -145,7 +145,7 @@ def _pictures(store: SiteStore, site: Site, as_of: date, observations: list[dict
 def _chip(cube: xr.Dataset, index: int) -> Chip:
     scene = cube.isel(time=index)
     rgb = np.stack([scene[band].values for band in ("red", "green", "blue")], axis=-1)
-    return Chip(date=scene["time"].values.astype("datetime64[D]").astype(object), rgb=rgb)
+    return Chip(date=scene["time"].values.astype("datetime64[D]").item(), rgb=rgb)
 
 
 def _maps(
@@ -169,7 +169,7 @@ def _maps(
     index, needed = INDICES[endmembers.index]
     vegetation = cover(index(*(chosen[band] for band in needed)).where(chosen["clear"]), endmembers)
     ndvi = INDICES["ndvi"][0](chosen["red"], chosen["nir"]).where(chosen["clear"])
-    vegetation, ndvi = dask.compute(vegetation, ndvi)
+    vegetation, ndvi = compute(vegetation, ndvi)
     yearly = xr.concat([vegetation.isel(time=year == y).mean("time") for y in np.unique(year)], "time")
     yearly["time"] = np.array([f"{y}-07-01" for y in np.unique(year)], dtype="datetime64[ns]")
     now = year == year.max()

@@ -91,9 +91,9 @@ def series(observations: Sequence[dict[str, Any]]) -> Series:
 
 def assessment_from_json(values: dict[str, Any]) -> Assessment:
     """The assessment that :func:`monitor.publish.products.as_json` wrote."""
-    known = {field.name: values.get(field.name) for field in fields(Assessment)}
+    known: dict[str, Any] = {field.name: values.get(field.name) for field in fields(Assessment)}
     last = values["last_observed"]
-    changed = {
+    changed: dict[str, Any] = {
         "as_of": date.fromisoformat(values["as_of"]),
         "last_observed": None if last is None else date.fromisoformat(last),
         "status": Status(values["status"]),

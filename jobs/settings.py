@@ -81,7 +81,11 @@ class Settings(BaseSettings):
     """All settings of one installation."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix="REGROWTH_", env_nested_delimiter="__", nested_model_default_partial_update=True
+        extra="forbid",
+        frozen=True,
+        env_prefix="REGROWTH_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
     )
     registry: Registry = Registry()
     source: tuple[SourceSettings, ...] = ()
@@ -126,7 +130,9 @@ def load(path: Path | None) -> Settings:
     try:
         values = tomllib.loads(chosen.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        msg = f"no configuration at {chosen}; name one by --config or REGROWTH_CONFIG, or see the README for a first one"
+        msg = (
+            f"no configuration at {chosen}; name one by --config or REGROWTH_CONFIG, or see the README for a first one"
+        )
         raise BadConfiguration(msg) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{chosen} can not be read: {error}"
@@ -134,9 +140,10 @@ def load(path: Path | None) -> Settings:
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        raise BadConfiguration(f"{chosen}: {_told(error)}") from error
+        msg = f"{chosen}: {_told(error)}"
+        raise BadConfiguration(msg) from error
     if not settings.source:
-        msg = f"{chosen}: there is no [source]; add one with kind = \"stac\", \"earthengine\" or \"sample\""
+        msg = f'{chosen}: there is no [source]; add one with kind = "stac", "earthengine" or "sample"'
         raise BadConfiguration(msg)
     return _rooted(settings, chosen.resolve().parent)
 
@@ -169,7 +176,9 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
     try:
         url = make_url(settings.ledger.url)
     except ArgumentError as error:
-        msg = f"[ledger] url {settings.ledger.url[:12]!r}... is no database URL; write for instance sqlite:///regrowth.db"
+        msg = (
+            f"[ledger] url {settings.ledger.url[:12]!r}... is no database URL; write for instance sqlite:///regrowth.db"
+        )
         raise BadConfiguration(msg) from error
     if url.drivername.startswith("sqlite") and url.database and url.database != ":memory:":
         url = url.set(database=str(folder / url.database))

@@ -57,6 +57,61 @@ def check(
         raise typer.Exit(Exit.BAD_DATA)
 
 
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="The registry, as for `check`.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Default: REGROWTH_CONFIG, else ./regrowth.toml.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Put what changed in a registry into the ledger, as new versions; nothing changed: nothing is done.
+
+    A site that is no longer in the file is judged no longer; what is known of it stays.
+    Exit status: 0 all sites are in, 65 some were refused (the others are in).
+    """
+    from jobs.gather import add_sites, opened
+    from jobs.settings import load
+
+    with opened(load(config)) as ledger:
+        happened = add_sites(ledger, file)
+    if as_json:
+        typer.echo(json.dumps(happened, ensure_ascii=False))
+    else:
+        typer.echo("; ".join(f"{len(ids)} {what}" for what, ids in happened.items()))
+        for label in happened["refused"]:
+            typer.echo(f"Refused: {_printable(label)}; 'regrowth sites check {file}' says why.")
+    if happened["refused"]:
+        raise typer.Exit(Exit.BAD_DATA)
+
+
+@app.command("list")
+def list_(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Default: REGROWTH_CONFIG, else ./regrowth.toml.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Sites in the ledger, with start, intervention, plan and hectares."""
+    from jobs.gather import opened
+    from jobs.settings import load
+
+    with opened(load(config)) as ledger, ledger.transaction() as t:
+        sites = t.sites()
+    if as_json:
+        shown = [{key: value for key, value in site.items() if key != "geometry"} for site in sites]
+        typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))
+        return
+    for site in sites:
+        plan = site["plan"]
+        typer.echo(
+            f"{_printable(site['id'])}: {_printable(site['name'])}, {site['intervention']} ({site['biome']}) since "
+            f"{site['start']}, {site['hectares']:.1f} ha; plan A {plan['A']:g}, k {plan['k']:g}, L {plan['L']:g}"
+        )
+    if not sites:
+        typer.echo("No site yet: regrowth sites add FILE")
+
+
 def _same_file(one: Path, other: Path) -> bool:
     try:
         return one.resolve() == other.resolve() or one.samefile(other)

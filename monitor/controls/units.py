@@ -15,14 +15,14 @@ from typing import Any, Final
 import numpy as np
 import rasterio.features
 import xarray as xr
-from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box, mapping, shape
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 from shapely.prepared import prep
 
-from monitor.cube.grid import MARGIN, covering, lonlat, projected, site_grid
+from monitor.cube.grid import MARGIN, covering, crs_of, site_grid
+from monitor.sites.projection import lonlat, projected
 
 CANDIDATES: Final = 240
 """Most candidates looked at: eight times as many as are kept, thinned evenly over the ring."""
@@ -104,7 +104,7 @@ def candidates(
     list of Unit
         At most :data:`CANDIDATES`, thinned evenly, nearest first; the same for the same input.
     """
-    crs, pixel = lattice.crs, abs(lattice.resolution.x)
+    crs, pixel = crs_of(lattice), abs(lattice.resolution.x)
     shape_ = projected(site, crs)
     side = max(5, round(math.sqrt(shape_.area) / pixel))
     step = (side + 1) * pixel
@@ -183,7 +183,8 @@ def match(site: xr.DataArray, ground: xr.DataArray, units: Sequence[Unit]) -> Co
 def _mean(values: np.ndarray) -> np.ndarray:
     seen = np.isfinite(values)
     n = seen.sum(axis=0)
-    return np.divide(np.where(seen, values, 0.0).sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
+    mean: np.ndarray = np.divide(np.where(seen, values, 0.0).sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
+    return mean
 
 
 def blocks(units: Sequence[Unit], lattice: GeoBox) -> list[tuple[GeoBox, np.ndarray]]:
@@ -194,7 +195,7 @@ def blocks(units: Sequence[Unit], lattice: GeoBox) -> list[tuple[GeoBox, np.ndar
     list of (GeoBox, (y, x) int array)
         Each grid, with the margin that masks need, and the number of the unit that each pixel belongs to; -1: none.
     """
-    crs, pixel = lattice.crs, abs(lattice.resolution.x)
+    crs, pixel = crs_of(lattice), abs(lattice.resolution.x)
     anchor = (lattice.affine.c, lattice.affine.f)
     groups: dict[tuple[int, int], list[int]] = {}
     shapes = [projected(unit.geometry, crs) for unit in units]
@@ -211,5 +212,3 @@ def blocks(units: Sequence[Unit], lattice: GeoBox) -> list[tuple[GeoBox, np.ndar
         )
         made.append((grid, burnt - 1))
     return made
-
-

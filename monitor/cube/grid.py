@@ -1,17 +1,16 @@
 """The fixed grid of a site: one GeoBox, decided once, that every scene is kept on."""
 
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
 import rasterio.features
 from affine import Affine
-from odc.geo import CRS, Geometry
+from odc.geo import CRS
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import transform
+
+from monitor.sites.projection import projected
 
 MARGIN = 80.0
 """Ground kept around a site, so that a cloud just outside can be dilated into it. Eight Sentinel-2 pixels, two more
@@ -19,6 +18,14 @@ than the dilation of :mod:`monitor.cube.masks` reaches. [m]"""
 
 RESOLUTION = 10.0
 """Pixel of the finest bands used. [m]"""
+
+
+def crs_of(grid: GeoBox) -> CRS:
+    """Projected system of a grid; every grid of the monitor has one."""
+    if grid.crs is None:
+        msg = f"the grid {grid} has no coordinate reference system"
+        raise ValueError(msg)
+    return grid.crs
 
 
 def utm(geometry: BaseGeometry) -> CRS:
@@ -72,16 +79,6 @@ def covering(
     return GeoBox((height, width), Affine(resolution, 0.0, x0, 0.0, -resolution, y1), crs)
 
 
-def projected(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
-    """The same geometry, from longitude and latitude to a projected system."""
-    return transform(_to(str(crs)).transform, geometry)
-
-
-@cache
-def _to(crs: str) -> Transformer:
-    return Transformer.from_crs("EPSG:4326", crs, always_xy=True)
-
-
 def inside(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
     """Pixels of a grid whose centre lies inside a geometry.
 
@@ -96,7 +93,7 @@ def inside(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
     -------
     (y, x) bool array
     """
-    shape = projected(geometry, grid.crs)
+    shape = projected(geometry, crs_of(grid))
     return rasterio.features.geometry_mask([shape], grid.shape, grid.affine, invert=True)
 
 
@@ -108,13 +105,13 @@ def outline(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
     (n, 2) float array
         Column and row of each vertex, 0 at the upper left corner; rings separated by a row of NaN. [pixel]
     """
-    shape = projected(geometry, grid.crs)
+    shape = projected(geometry, crs_of(grid))
     polygons = getattr(shape, "geoms", [shape])
     rings = [ring for polygon in polygons for ring in (polygon.exterior, *polygon.interiors)]
     parts: list[np.ndarray] = []
     for ring in rings:
         x, y = np.asarray(ring.coords)[:, :2].T
-        column, row = ~grid.affine * (x, y)
+        column, row = ~grid.affine @ (x, y)
         parts += [np.column_stack([column, row]), np.full((1, 2), np.nan)]
     return np.concatenate(parts[:-1])
 
@@ -127,8 +124,3 @@ def grid_to_json(grid: GeoBox) -> dict[str, Any]:
 def grid_from_json(stored: dict[str, Any]) -> GeoBox:
     """The grid written by :func:`grid_to_json`."""
     return GeoBox(tuple(stored["shape"]), Affine(*stored["transform"]), stored["crs"])
-
-
-def lonlat(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
-    """The same geometry, from a projected system to longitude and latitude."""
-    return Geometry(geometry, crs=crs).to_crs("EPSG:4326", resolution=math.inf).geom

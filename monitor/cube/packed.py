@@ -74,5 +74,5 @@ def unpack(
         else:
             data[layer] = xr.DataArray(values.astype(bool) if layer == "clear" else values, dims=dims)
     utc = [time.astimezone(UTC).replace(tzinfo=None) for time in times]
-    coords: dict[str, Any] = {**xr_coords(grid), "time": ("time", np.array(utc, dtype="datetime64[ns]"))}
+    coords: dict[Any, Any] = {**xr_coords(grid), "time": ("time", np.array(utc, dtype="datetime64[ns]"))}
     return xr.Dataset(data, coords=coords)

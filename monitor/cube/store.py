@@ -177,7 +177,7 @@ class SiteStore:
     def units(self) -> list[str]:
         """Ids of the control units, in order."""
         with self._guarded():
-            return list(dict(self._group("r").attrs)["units"])  # type: ignore[arg-type, call-overload]
+            return list(dict(self._group("r").attrs)["units"])  # type: ignore[arg-type]
 
     def records(self, snapshot: str | None = None) -> list[Record]:
         """The scene ledger, by slot."""
@@ -199,16 +199,20 @@ class SiteStore:
         with self._guarded():
             session = self._open().writable_session("main")
             group: Any = zarr.open_group(session.store, mode="r+")
-            for entry in entries:
-                slots.setdefault(entry.record.acquisition, len(slots))
+            known = len(slots)
+            replaced = [entry for entry in entries if entry.record.acquisition in slots]
+            fresh = [entry for entry in entries if entry.record.acquisition not in slots]
             arrays = {name: group[name] for name in ("pixels", "units", "scenes")}
             for array in arrays.values():
-                array.resize((len(slots), *array.shape[1:]))
-            for entry in entries:
+                array.resize((known + len(fresh), *array.shape[1:]))
+            places: list[tuple[slice, list[Entry]]] = [(slice(known, known + len(fresh)), fresh)] if fresh else []
+            for entry in replaced:
                 slot = slots[entry.record.acquisition]
-                arrays["pixels"][slot] = entry.pixels
-                arrays["units"][slot] = entry.units
-                arrays["scenes"][slot] = _encode(entry.record)
+                places.append((slice(slot, slot + 1), [entry]))
+            for place, chosen in places:
+                arrays["pixels"][place] = np.stack([entry.pixels for entry in chosen])
+                arrays["units"][place] = np.stack([entry.units for entry in chosen])
+                arrays["scenes"][place] = np.stack([_encode(entry.record) for entry in chosen])
             return str(session.commit(message))
 
     def cube(self, snapshot: str | None = None) -> xr.Dataset:

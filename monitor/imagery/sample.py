@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 import xarray as xr
 from affine import Affine
-from odc.geo import Geometry
+from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
@@ -30,8 +30,11 @@ from shapely.geometry.base import BaseGeometry
 from monitor.errors import BadConfiguration, SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene
+from monitor.sites.projection import lonlat
 from monitor.sites.site import Plan
 
+LAEA: Final = CRS("EPSG:3035")
+"""Projected system of the series."""
 PLAN: Final = Plan(A=0.30, k=0.9, L=0.3, too_early_years=2.0)
 """What every site of the demonstration was promised."""
 START: Final = date(2017, 4, 1)
@@ -39,10 +42,10 @@ START: Final = date(2017, 4, 1)
 BASELINE: Final = 0.25
 """Cover of all ground before the start, at the height of the season. [1]"""
 SOIL: Final = {"blue": 1000, "green": 1400, "red": 1900, "nir": 2500, "swir16": 3200}
-"""Bare dry loess, reflectance times 10,000: rises smoothly to the infrared, NDVI .14. A round stand-in, not a sample."""
+"""Bare dry loess, reflectance times 10,000, rising smoothly to the infrared, NDVI .14: a round stand-in, no sample."""
 NOTICE: Final = (
-    "Demonstration. The imagery is real (Sentinel-2, Romania, 2015-2021); the fates of the sites are injected by mixing "
-    "each pixel with bare soil, so that the true answer is known. No site here is being restored."
+    "Demonstration. The imagery is real (Sentinel-2, Romania, 2015-2021); the fates of the sites are injected by "
+    "mixing each pixel with bare soil, so that the true answer is known. No site here is being restored."
 )
 NOTICE_ZH: Final = (
     "演示。影像是真实的（哨兵二号，罗马尼亚，2015—2021 年）；各地块的结局是把每个像元与裸土光谱混合后人为设定的，"
@@ -84,11 +87,11 @@ DROP: Final = 0.22
 FATES: Final = (
     Fate(name="on_track", story="grows as promised"),
     Fate(name="on_track", story="grows a tenth better than promised", theta=1.1, intervention="planting"),
-    Fate(name="lagging", story="grows at under half the promise", theta=0.45),
+    Fate(name="lagging", story="grows at a third of the promise", theta=0.35),
     Fate(name="failing", story="never takes hold", theta=0.0),
-    Fate(name="failing", story="never takes hold, slightly worse than doing nothing", theta=-0.1, intervention="planting"),
+    Fate(name="failing", story="slightly worse than doing nothing", theta=-0.1, intervention="planting"),
     Fate(name="failing", story="a good start, lost in the second summer", lost=date(2018, 7, 1)),
-    Fate(name="disturbed", story="grows as promised, then loses cover in days", drop=date(2020, 7, 15)),
+    Fate(name="disturbed", story="grows as promised, then loses cover in days", drop=date(2020, 6, 28)),
     Fate(name="too_early", story="planted in the last year", start=date(2020, 4, 1)),
     Fate(name="insufficient_data", story="hidden by cloud since the start", cloudy=True),
     Fate(name="on_track", story="erosion control on a slope, grows as promised", intervention="erosion_control",
@@ -168,9 +171,9 @@ class Sample:
         row, column = CORNERS[index]
         _, native = self._series
         inset = 1 / 3
-        left, top = native.affine * (column + inset, row + inset)
-        right, bottom = native.affine * (column + SIZE - inset, row + SIZE - inset)
-        return Geometry(box(left, bottom, right, top), crs=native.crs).to_crs("EPSG:4326").geom
+        left, top = native.affine @ (column + inset, row + inset)
+        right, bottom = native.affine @ (column + SIZE - inset, row + SIZE - inset)
+        return lonlat(box(left, bottom, right, top), LAEA)
 
     def weight(self, fate: Fate, day: date) -> float:
         """Share of the real pixel in the mixture on a day. [1]"""
@@ -194,12 +197,13 @@ class Sample:
         data = {name: (("time", "y", "x"), _integers(layer.values)) for name, layer in layers.items()}
         swir = _integers(coarse.B11.values).repeat(2, axis=1).repeat(2, axis=2)
         data["swir16"] = (("time", "y", "x"), swir)
-        native = GeoBox((y.size, x.size), Affine(10.0, 0.0, x[0] - 5.0, 0.0, -10.0, y[0] + 5.0), "EPSG:3035")
+        native = GeoBox((y.size, x.size), Affine(10.0, 0.0, x[0] - 5.0, 0.0, -10.0, y[0] + 5.0), LAEA)
         return xr.Dataset(data, coords={"time": fine.time, "y": y, "x": x}), native
 
     @cached_property
     def _footprint(self) -> BaseGeometry:
-        return self._series[1].extent.to_crs("EPSG:4326").geom
+        left, bottom, right, top = self._series[1].extent.boundingbox.bbox
+        return lonlat(box(left, bottom, right, top), LAEA)
 
     @cached_property
     def _summer(self) -> dict[str, float]:
@@ -256,7 +260,7 @@ def _integers(values: np.ndarray) -> np.ndarray:
 
 
 def _cut(pixels: np.ndarray, quality: np.ndarray, native: GeoBox, grid: GeoBox) -> Frame:
-    column, row = ~native.affine * (grid.affine.c, grid.affine.f)
+    column, row = ~native.affine @ (grid.affine.c, grid.affine.f)
     if grid.crs != native.crs or abs(column - round(column)) > 1e-6 or abs(row - round(row)) > 1e-6:
         msg = f"the sample is read on its own lattice only (EPSG:3035, 10 m), not on {grid}"
         raise ValueError(msg)

@@ -63,8 +63,9 @@ class Source(Protocol):
     """Nearest and farthest distance from a site at which control ground is looked for. [m]"""
 
     def grid(self, geometry: BaseGeometry) -> GeoBox:
-        """Any grid whose system, resolution and lattice suit ground there best: the provider's own where that
-        avoids resampling."""
+        """Any grid of the system, resolution and lattice that suit the ground: the provider's own if that saves
+        resampling.
+        """
         ...
 
     def search(self, area: BaseGeometry, since: date, until: date) -> list[Scene]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text, update
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
@@ -106,8 +106,8 @@ class Ledger:
 
     def _broken(self, error: DatabaseError) -> BadData:
         return BadData(
-            f"the ledger {self.name} can not be used ({str(error.orig).splitlines()[0]}). Restore it from a copy, or move "
-            "it away: sites are added again from the registry, and observations are taken over from the stores."
+            f"the ledger {self.name} can not be used ({str(error.orig).splitlines()[0]}). Restore it from a copy, or "
+            "move it away: sites are added again from the registry, and observations are taken over from the stores."
         )
 
 
@@ -137,7 +137,7 @@ class Transaction:
         known = select(Episode.id).where(Episode.site == site)
         if self._connection.execute(known).first() is None:
             episode = {"site": site, "number": 1, "start": start, "opened": now}
-            self._connection.execute(Episode.__table__.insert(), [episode])
+            self._connection.execute(insert(Episode), [episode])
 
     def retire_site(self, site: str) -> None:
         """A site that is no longer in the registry is judged no longer; what is known of it stays."""
@@ -179,7 +179,7 @@ class Transaction:
         if self._connection.execute(same).first() is not None:
             return False
         row = {"site": site, "as_of": as_of, "digest": digest, "payload": payload, **origin}
-        self._connection.execute(Assessed.__table__.insert(), [row])
+        self._connection.execute(insert(Assessed), [row])
         return True
 
     def latest(self, site: str) -> tuple[str, str, dict[str, Any]] | None:
@@ -213,7 +213,13 @@ class Transaction:
 
     def post(self, notice: dict[str, Any], *, site: str) -> None:
         """Something to tell; the same thing is told once."""
-        row = {"id": notice["id"], "alert": notice["alert"]["id"], "site": site, "day": notice["day"], "payload": notice}
+        row = {
+            "id": notice["id"],
+            "alert": notice["alert"]["id"],
+            "site": site,
+            "day": notice["day"],
+            "payload": notice,
+        }
         self._upsert(Outbox, [row], ("id",), keep=True)
 
     def notices_of(self, alert: str) -> int:

@@ -107,7 +107,10 @@ class Assessed(Base):
     """One assessment. Never edited: other pixels, another plan or other code make another row."""
 
     __tablename__ = "assessments"
-    __table_args__ = (UniqueConstraint("site", "as_of", "digest"), Index("ix_assessments_latest", "site", "as_of", "id"))
+    __table_args__ = (
+        UniqueConstraint("site", "as_of", "digest"),
+        Index("ix_assessments_latest", "site", "as_of", "id"),
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     site: Mapped[str] = mapped_column(String(400))

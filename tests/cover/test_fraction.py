@@ -1,0 +1,35 @@
+"""Cover between frozen end members."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover, cover_sd
+from monitor.cover.indices import INDICES
+from monitor.sites.site import BIOMES
+
+MIDDLING = Endmembers(index="ndvi", soil=0.1, vegetation=0.8)
+
+
+def test_cover_is_linear_between_soil_and_vegetation_and_cut_outside():
+    index = xr.DataArray(np.array([0.0, 0.1, 0.45, 0.8, 0.9, np.nan], dtype=np.float32), dims="x")
+    np.testing.assert_allclose(cover(index, MIDDLING), [0.0, 0.0, 0.5, 1.0, 1.0, np.nan], atol=1e-6)
+
+
+def test_every_biome_has_end_members_in_order_and_a_known_index():
+    assert set(ENDMEMBERS) == set(BIOMES)
+    for biome, ends in ENDMEMBERS.items():
+        assert ends.index in INDICES, biome
+        assert ends.soil < ends.vegetation, biome
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_the_spread_of_an_absolute_value_agrees_with_many_draws(value):
+    rng = np.random.default_rng(7)
+    index = MIDDLING.soil + value * (MIDDLING.vegetation - MIDDLING.soil)
+    n = 200_000
+    vi = rng.normal(index, 0.01, n)
+    soil, vegetation = rng.normal(MIDDLING.soil, 0.01, n), rng.normal(MIDDLING.vegetation, 0.01, n)
+    drawn = ((vi - soil) / (vegetation - soil)).std()
+    given = cover_sd(value, MIDDLING, index_sd=0.01, soil_sd=0.01, vegetation_sd=0.01)
+    assert given == pytest.approx(drawn, rel=0.02)

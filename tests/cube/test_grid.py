@@ -1,0 +1,57 @@
+"""The fixed grid of a site."""
+
+import numpy as np
+import pytest
+from shapely.geometry import box
+
+from monitor.cube.grid import MARGIN, grid_from_json, grid_to_json, inside, outline, site_grid, utm
+from monitor.sites.projection import lonlat, projected
+
+
+@pytest.mark.parametrize(
+    ("longitude", "latitude", "code"),
+    [(103.8, 36.0, 32648), (107.4, 38.6, 32648), (108.01, 38.6, 32649), (-70.0, -33.4, 32719), (179.999, 10.0, 32660)],
+)
+def test_the_zone_is_that_of_the_centroid(longitude, latitude, code):
+    assert utm(box(longitude - 0.001, latitude - 0.001, longitude + 0.001, latitude + 0.001)).epsg == code
+
+
+def test_a_grid_is_snapped_to_whole_pixels_and_holds_the_margin_on_all_sides():
+    site = box(103.80, 36.00, 103.81, 36.01)
+    grid = site_grid(site)
+    left, bottom, right, top = projected(site, grid.crs).bounds
+    assert grid.affine.c % 10 == 0
+    assert grid.affine.f % 10 == 0
+    held = grid.extent.boundingbox
+    assert 0 <= left - held.left - MARGIN < 10
+    assert 0 <= held.top - top - MARGIN < 10
+    assert held.right - right >= MARGIN
+    assert bottom - held.bottom >= MARGIN
+
+
+def test_pixels_are_inside_when_their_centre_is():
+    lattice = site_grid(box(103.80, 36.00, 103.801, 36.001))
+    left, top = lattice.affine @ (8, 8)
+    right, bottom = lattice.affine @ (11, 10)
+    square = lonlat(box(left + 1, bottom + 1, right - 1, top - 1), lattice.crs)
+    found = inside(square, lattice)
+    expected = np.zeros(lattice.shape, dtype=bool)
+    expected[8:10, 8:11] = True
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_an_outline_is_given_in_pixels_with_rings_apart():
+    lattice = site_grid(box(103.80, 36.00, 103.802, 36.002))
+    left, top = lattice.affine @ (4, 4)
+    right, bottom = lattice.affine @ (12, 12)
+    hole = box(left + 20, bottom + 20, right - 20, top - 20)
+    ring = lonlat(box(left, bottom, right, top).difference(hole), lattice.crs)
+    points = outline(ring, lattice)
+    assert np.isnan(points).any(axis=1).sum() == 1
+    np.testing.assert_allclose(np.nanmin(points, axis=0), [4, 4], atol=1e-3)
+    np.testing.assert_allclose(np.nanmax(points, axis=0), [12, 12], atol=1e-3)
+
+
+def test_a_grid_comes_back_from_the_store_as_it_was():
+    grid = site_grid(box(103.80, 36.00, 103.81, 36.01))
+    assert grid_from_json(grid_to_json(grid)) == grid

@@ -1,0 +1,160 @@
+"""Scenes of a site, stored once, pixels and ledger together."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import dask
+import numpy as np
+import pytest
+from dask.callbacks import Callback
+from shapely.geometry import box
+
+from monitor.cube.grid import site_grid
+from monitor.cube.packed import LAYERS
+from monitor.cube.store import Entry, SiteStore, digest, record_of
+from monitor.errors import BadData, StoreBroken
+from monitor.imagery import bands
+from monitor.imagery.source import Scene
+
+GRID = site_grid(box(103.800, 36.000, 103.801, 36.001))
+UNITS, MEASURES = ("a", "b"), ("n_pixels", "ndvi")
+
+
+def entry(day, *, value=1000, baseline="05.09", name=None, offset=0.0):
+    scene = Scene(
+        id=name or f"scene-{day:03d}-{baseline}", acquisition=f"s2/{day:03d}",
+        time=datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=day), sensor="sentinel-2a", baseline=baseline,
+        source="test", scale=1e-4, offset=offset, quality="scl",
+    )  # fmt: skip
+    pixels = np.full((len(LAYERS), *GRID.shape), value, dtype=np.uint16)
+    pixels[LAYERS.index("quality")], pixels[LAYERS.index("clear")] = 4, 1
+    pixels[:, 0, 0] = 0
+    units = np.array([[9, 0.5], [8, np.nan]], dtype=np.float32)
+    record = record_of(
+        scene, accepted=True, reason="", clear_fraction=1.0, n_pixels=9, measures={"ndvi": 0.5},
+        digest=digest(pixels, units),
+    )  # fmt: skip
+    return Entry(record=record, pixels=pixels, units=units)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = SiteStore(tmp_path / "lowood")
+    store.create(site="lowood", grid=GRID, units=UNITS, measures=MEASURES)
+    return store
+
+
+def test_a_store_that_was_never_made_does_not_exist(tmp_path):
+    assert not SiteStore(tmp_path / "nowhere").exists
+
+
+def test_what_is_put_comes_back_after_reopening(store):
+    store.put([entry(5, value=1234)], "one")
+    again = SiteStore(store.path)
+    assert again.exists
+    assert again.grid == GRID
+    assert again.units == list(UNITS)
+    (record,) = again.records()
+    assert record == entry(5, value=1234).record
+    cube = again.cube()
+    np.testing.assert_allclose(cube.red.values[0, 1:, 1:], 0.1234, rtol=1e-6)
+    assert np.isnan(cube.red.values[0, 0, 0])
+    assert cube.clear.dtype == bool
+    assert cube.odc.crs == GRID.crs
+    np.testing.assert_array_equal(again.unit_means().values[0], entry(5).units)
+
+
+def test_reading_is_lazy_until_asked(store):
+    store.put([entry(d) for d in range(3)], "three")
+
+    def start(_dsk):
+        msg = "something was computed"
+        raise AssertionError(msg)
+
+    with Callback(start=start):
+        cube = store.cube()
+        assert dask.is_dask_collection(cube.nir)
+
+
+def test_scenes_are_read_in_order_of_acquisition_whatever_their_order_of_arrival(store):
+    store.put([entry(9), entry(3)], "two")
+    store.put([entry(6)], "late")
+    cube = store.cube()
+    assert list(cube.scene.values) == ["scene-003-05.09", "scene-006-05.09", "scene-009-05.09"]
+    assert (np.diff(cube.time.values.astype("int64")) > 0).all()
+    assert store.unit_means().time.values.tolist() == cube.time.values.tolist()
+
+
+def test_a_newer_baseline_takes_the_place_of_the_older_and_the_old_snapshot_keeps_it(store):
+    before = store.put([entry(3, value=1000), entry(4, value=1000)], "first")
+    after = store.put([entry(3, value=2000, baseline="05.11")], "again")
+    assert before != after
+    assert [record.baseline for record in store.records()] == ["05.11", "05.09"]
+    np.testing.assert_allclose(store.cube().nir.values[:, 2, 2], [0.2, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(store.cube(before).nir.values[:, 2, 2], [0.1, 0.1], rtol=1e-6)
+    assert [record.baseline for record in store.records(before)] == ["05.09", "05.09"]
+
+
+def test_each_scene_is_scaled_by_its_own_scale_and_offset(store):
+    store.put([entry(1, value=2000, offset=0.0), entry(2, value=3000, offset=-0.1)], "two")
+    np.testing.assert_allclose(store.cube().red.values[:, 2, 2], [0.2, 0.2], rtol=1e-6)
+
+
+def test_putting_nothing_makes_no_snapshot(store):
+    assert store.put([], "nothing") == store.snapshot
+
+
+def test_a_creation_cut_short_is_taken_up_again(tmp_path):
+    import icechunk
+
+    icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path / "half")))
+    store = SiteStore(tmp_path / "half")
+    assert not store.exists
+    store.create(site="half", grid=GRID, units=UNITS, measures=MEASURES)
+    assert store.exists
+    assert store.records() == []
+
+
+def test_an_uncommitted_night_leaves_no_trace(store, monkeypatch):
+    store.put([entry(1)], "one")
+    kept = store.snapshot
+
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    import icechunk
+
+    monkeypatch.setattr(icechunk.Session, "commit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.put([entry(2)], "two")
+    monkeypatch.undo()
+    again = SiteStore(store.path)
+    assert again.snapshot == kept
+    assert len(again.records()) == 1
+    again.put([entry(2)], "two")
+    assert len(again.records()) == 2
+
+
+def test_a_broken_store_is_named_with_what_to_do(store):
+    store.put([entry(1)], "one")
+    for file in store.path.rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"garbage")
+    with pytest.raises(StoreBroken, match=r"lowood.*move the folder away"):
+        SiteStore(store.path).records()
+
+
+def test_an_id_too_long_to_record_is_refused_before_anything_is_written(store):
+    kept = store.snapshot
+    long = entry(1)
+    long = replace(long, record=replace(long.record, scene="x" * 5000))
+    with pytest.raises(BadData, match="ids too long"):
+        store.put([entry(2), long], "bad")
+    assert store.snapshot == kept
+
+
+def test_bands_a_sensor_lacks_are_no_value_throughout(store):
+    lacking = entry(1)
+    lacking.pixels[LAYERS.index("swir22")] = bands.NODATA
+    store.put([lacking], "one")
+    assert np.isnan(store.cube().swir22.values).all()
