@@ -34,6 +34,12 @@ class Layer:
     legend_unit: tuple[str, str]
     """English, Chinese."""
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What the two ends of the legend say."""
+        low, high = (f"{value * self.factor:{'+' if self.low < 0 else ''}.3g}" for value in (self.low, self.high))
+        return low.replace("-", "−"), high
+
 
 LAYERS: Final = (
     Layer(
