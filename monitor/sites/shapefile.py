@@ -1,17 +1,13 @@
 """Shapefiles: the only format read by GDAL, from copies under fixed names, after their heads were looked at."""
 
-import codecs
 import struct
 import tempfile
 import warnings
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyogrio.errors
-import pyogrio.raw
 
 from monitor.sites import crs as systems
 from monitor.sites.feature import MAX_SITES, MAX_VERTICES, Feature, FileRefused, too_many_sites, too_many_vertices
@@ -52,11 +48,15 @@ def read_shapefile(parts: Mapping[str, bytes], *, name: str) -> list[Feature]:
     wkt = parts[".prj"].decode("utf-8-sig", "replace")
     system = systems.crs_from_wkt(wkt, file=name)
     meta, geometries, columns, wrong_winding = _read(parts, name)
+    encoding = text_encoding(parts)
     outlines = [polygons_of(g) if g is not None else ([], "has no outline", False) for g in geometries]
     moved = systems.to_longitude_latitude([outline[0] for outline in outlines], system, file=name)
     return [
         Feature(
-            properties={str(t): _plain(column[i]) for t, column in zip(meta["fields"], columns, strict=True)},
+            properties={
+                _plain(str(title), encoding): _plain(column[i], encoding)
+                for title, column in zip(meta["fields"], columns, strict=True)
+            },
             polygons=polygons,
             broken=broken,
             unclosed=unclosed,
@@ -88,15 +88,19 @@ def _look_at_heads(parts: Mapping[str, bytes], name: str) -> None:
 
 
 def _read(parts: Mapping[str, bytes], name: str) -> tuple[dict[str, Any], Any, list[Any], bool]:
+    # Not at the top: it brings pandas in, half a second that no other format needs.
+    import pyogrio.errors
+    import pyogrio.raw
+
     with tempfile.TemporaryDirectory(prefix="regrowth-") as folder:
         for suffix in (".shp", ".shx", ".dbf"):
             Path(folder, f"sites{suffix}").write_bytes(parts[suffix])
         try:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                meta, _, geometries, columns = pyogrio.raw.read(
-                    str(Path(folder, "sites.shp")), encoding=text_encoding(parts)
-                )
+                # Every byte is a character of Latin-1: text comes through as it is, and is decoded below.
+                source = str(Path(folder, "sites.shp"))
+                meta, _, geometries, columns = pyogrio.raw.read(source, encoding="ISO-8859-1")
         except (
             pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError,
             pyogrio.errors.GeometryError, pyogrio.errors.FieldError, UnicodeDecodeError, ValueError,
@@ -110,32 +114,29 @@ def _read(parts: Mapping[str, bytes], name: str) -> tuple[dict[str, Any], Any, l
 def text_encoding(parts: Mapping[str, bytes]) -> str:
     """Tell the encoding of the attribute text: as the ``.cpg`` says, else UTF-8 if it is that, else Chinese (GB 18030).
 
-    Programs on Chinese systems write GBK and often no ``.cpg``; GDAL would take it for Latin-1.
+    Programs on Chinese systems write GBK and often no ``.cpg``; GDAL would take it for Latin-1. A few broken
+    characters do not speak against UTF-8, since columns of fixed width cut them.
     """
     stated = parts.get(".cpg", b"").decode("ascii", "ignore").strip().lower()
     if stated in ("936", "cp936", "gbk", "gb2312", "ansi 936", "oem 936"):
         return "gb18030"
     try:
-        return codecs.lookup(stated).name
-    except LookupError:
-        pass
+        b" ".decode(stated)
+    except (LookupError, ValueError):  # none, unknown, or a codec that is not of text
+        stated = ""
     header = struct.unpack("<H", parts[".dbf"][8:10])[0]
     records = parts[".dbf"][header:]
-    for encoding in ("utf-8", "gb18030"):
-        try:
-            records.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return encoding
-    return "latin-1"
+    beyond_ascii = sum(np.frombuffer(records, np.uint8) > 127)
+    broken = records.decode("utf-8", "replace").count("\N{REPLACEMENT CHARACTER}")
+    return stated or ("utf-8" if 20 * broken <= beyond_ascii else "gb18030")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, encoding: str) -> Any:
     """Python's own value for a numpy one; a date as ISO 8601, NaN and NaT as None."""
     if isinstance(value, np.datetime64):
         return None if np.isnat(value) else str(value.astype("datetime64[D]"))
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, date):
-        return value.isoformat()
+    if isinstance(value, str):
+        return value.encode("latin-1").decode(encoding, "replace").rstrip("\N{REPLACEMENT CHARACTER}")
     return None if isinstance(value, float) and value != value else value

@@ -585,7 +585,18 @@ def test_gbk_is_told_from_utf8_by_the_text_itself():
     assert shapefile.text_encoding(dbf("甘肃".encode("gbk"))) == "gb18030"
     assert shapefile.text_encoding(dbf("甘肃".encode())) == "utf-8"
     assert shapefile.text_encoding(dbf(b"\xff\xff") | {".cpg": b"936"}) == "gb18030"
-    assert shapefile.text_encoding(dbf(b"\xff\xff") | {".cpg": b"no such page"}) == "latin-1"
+    assert shapefile.text_encoding(dbf("甘肃".encode()) | {".cpg": b"no such page"}) == "utf-8"
+    assert shapefile.text_encoding(dbf("甘肃".encode()) | {".cpg": b"hex"}) == "utf-8"  # not an encoding of text
+    assert shapefile.text_encoding(dbf("甘肃".encode() * 20 + "省".encode()[:2])) == "utf-8"
+
+
+def test_a_name_cut_within_a_character_loses_that_character_and_nothing_else(tmp_path):
+    parts = shapefile_parts(tmp_path, encoding="GBK")
+    cut = parts[".dbf"].replace("定西一号".encode("gbk"), "定西一".encode("gbk") + "号".encode("gbk")[:1] + b" ")
+    (feature,) = read_features(
+        write(tmp_path, "s.zip", zipped({f"s{s}": c for s, c in (parts | {".dbf": cut}).items()}))
+    )
+    assert feature.properties["name"] == "定西一"
 
 
 # Attacks on size: refused in under a second, before anything is built from them.
