@@ -49,8 +49,10 @@ OVERLAP_SHARE = 0.05
 """[D] Share of the smaller site above which an overlap is no slip in drawing, and counts ground twice."""
 SAME_GROUND = 0.99
 """[D] Intersection over union above which two outlines are one."""
-_NEIGHBOURS = 20
-"""Sites that one site is laid over; who overlaps more has been named already."""
+_PAIR_LIMIT = 100_000
+"""Pairs of near sites that are laid over each other, twenty a site; beyond, one more pair a site."""
+_NAMED_OVERLAPS = 5
+"""Overlaps of a site that are told; the rest will show when those are gone."""
 _WEB_MAP = re.compile(r"gcj|bd-?09|火星|高德|amap|腾讯|百度", re.IGNORECASE)
 _DATUM_COLUMNS = ("datum", "crs", "coordinate_system", "coordsys", "坐标系")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ][\d:.]+(Z|[+-]\d{2}:?\d{2})?)?")
@@ -165,6 +167,7 @@ class _Draft:
     label: str = ""
     site_id: str | None = None
     outline: BaseGeometry | None = None
+    overlaps: int = 0
     hectares: float | None = None
     site: Site | None = None
 
@@ -400,15 +403,17 @@ def _compare_outlines(drafts: list[_Draft]) -> None:
     """Name sites that share ground, and those that are another moved by a web map's offset."""
     outlines = np.array([draft.outline for draft in drafts], dtype=object)
     tree = shapely.STRtree(outlines)
-    found: set[tuple[int, int]] = set()
-    for i in range(len(drafts)):
-        near = tree.query(outlines[i])
-        near = near[near != i][:_NEIGHBOURS]
-        found |= {(min(i, int(j)), max(i, int(j))) for j in near}
-    pairs = np.array(sorted(found), dtype=np.intp).reshape(-1, 2)
+    found: list[tuple[int, int]] = []
+    for i, outline in enumerate(outlines):
+        near = tree.query(outline)
+        near = near[near > i] if len(found) < _PAIR_LIMIT else near[near > i][:1]
+        found += [(i, int(j)) for j in near]
+    pairs = np.array(found, dtype=np.intp).reshape(-1, 2)
     shared = shapely.area(shapely.intersection(outlines[pairs[:, 0]], outlines[pairs[:, 1]]))
     areas = shapely.area(outlines)
-    for (i, j), common in zip(pairs, shared, strict=True):
+    share = shared / np.minimum(areas[pairs[:, 0]], areas[pairs[:, 1]])
+    for place in np.argsort(-share, kind="stable"):  # the gravest first: not all may be told
+        (i, j), common = pairs[place], shared[place]
         if common > 0:
             _name_overlap(drafts[i], drafts[j], common / areas[i], common / areas[j])
     _name_shifts(drafts)
@@ -418,6 +423,9 @@ def _name_overlap(one: _Draft, other: _Draft, of_one: float, of_other: float) ->
     """Add what two sites share, given as a share of each (in square degrees, which cancel)."""
     union = 1 / of_one + 1 / of_other - 1
     for draft, neighbour, share in ((one, other, of_one), (other, one, of_other)):
+        draft.overlaps += 1
+        if draft.overlaps > _NAMED_OVERLAPS:
+            continue
         hectares = share * (draft.hectares or 0.0)
         if 1 / union >= SAME_GROUND:
             draft.add(

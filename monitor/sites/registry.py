@@ -129,17 +129,20 @@ def write_geojson(entries: Iterable[Entry], path: Path) -> None:
     text = json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False, indent=1)
     try:
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name[:40]}.", delete=False
+            "w", encoding="utf-8", dir=path.parent, prefix=".registry-", delete=False
         ) as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
-    except (OSError, ValueError) as error:
-        msg = (
-            f"The repaired registry can not be written to {str(path)!r} ({error}). Name a file in a folder that exists."
-        )
+            whole = Path(file.name)
+            try:
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+                whole.chmod(0o644)
+                whole.replace(path)
+            except BaseException:
+                whole.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        msg = f"{str(path)!r} can not be written ({error.strerror}). Name a file in a folder that exists and has space."
         raise BadData(msg) from None
 
 

@@ -213,6 +213,15 @@ def test_a_sliver_along_the_edge_is_only_noted(entry, registry):
     assert len(report.sites) == 3
 
 
+def test_of_many_overlaps_the_gravest_are_told_and_each_site_is_refused(entry, registry):
+    slivers = [entry(id=f"s{i}", ring=square(X + D * 0.98, Y + i * D / 8, D / 8)) for i in range(8)]
+    report = read_sites(registry(entry(id="a"), *slivers, entry(id="in", ring=square(X, Y, D / 3))))
+    told = [(label, problem.code) for label, problem in report.problems]
+    assert told.count(("a", "OVERLAP")) == 5
+    assert ("in", "OVERLAP") in told
+    assert report.sites == []
+
+
 def test_neighbours_that_share_an_edge_are_fine(entry, registry):
     assert pair(entry, registry, square(X + D)).problems == []
 

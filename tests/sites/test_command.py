@@ -1,6 +1,8 @@
 import json
 import os
+import re
 import time
+from pathlib import Path
 
 import pytest
 import typer
@@ -144,3 +146,10 @@ def test_a_hostile_id_can_not_write_to_the_terminal(run, registry, entry):
     _, out = run(registry(entry(id="a\x1b[2J"), entry(id="b\u202e", name="\x1b]0;x\x07", ring=there(BOW_TIE))))
     assert "\x1b" not in out
     assert "\u202e" not in out
+
+
+def test_the_example_of_the_readme_prints_what_the_readme_says(run, tmp_path):
+    readme = (Path(__file__).resolve().parents[2] / "aoi" / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "yanchi.geojson").write_text(re.search(r"```json\n(.*?)```", readme, re.DOTALL)[1], encoding="utf-8")
+    said = re.search(r"```\n\$ regrowth sites check yanchi.geojson\n(.*?)```", readme, re.DOTALL)[1]
+    assert run(tmp_path / "yanchi.geojson") == (0, said)

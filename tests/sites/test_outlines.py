@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+import time
 
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.errors import BadData
 from monitor.sites import gcj02
 from monitor.sites.feature import Feature
 from monitor.sites.outlines import examine, geodesic_hectares, mend
@@ -155,13 +159,24 @@ def test_a_mended_outline_has_nothing_left_to_mend(points):
     assert not {problem.code for problem in outline.problems} & {"UNCLOSED", "SELF_CROSSING", "RINGS", "WINDING"}
 
 
-def test_a_star_of_millions_of_crossings_is_not_sorted_out(entry, registry):
-    turns = np.arange(4_001) * np.pi * (1 + 1e-4)
+def test_a_star_of_millions_of_crossings_is_refused_and_not_sorted_out(entry, registry):
+    turns = np.arange(20_001) * np.pi * (1 + 1e-4)
     turns[-1] = 0
     star = np.column_stack([X + D * np.cos(turns), Y + D * np.sin(turns)])
-    report, mendings = mended(registry(entry(ring=star.tolist())))
+    path = registry(entry(ring=star.tolist()))
+    before = time.perf_counter()
+    report, mendings = mended(path)
+    assert time.perf_counter() - before < 2  # sorted out, it takes minutes
     assert mendings == []
-    assert report.sites == []
+    assert [problem.code for _, problem in report.problems] == ["SELF_CROSSING"]
+
+
+def test_a_sound_outline_of_many_points_is_not_taken_for_an_attack(entry, registry):
+    turns = np.linspace(0, 2 * np.pi, 20_001)
+    shore = 1 + 0.1 * np.sin(200 * turns)
+    ring = np.column_stack([X + 0.02 * shore * np.cos(turns), Y + 0.02 * shore * np.sin(turns)])
+    report = read_sites(registry(entry(ring=[*ring[:-1].tolist(), ring[0].tolist()])))
+    assert report.problems == []
 
 
 def test_the_offset_of_chinese_web_maps_is_that_of_its_published_example():
@@ -205,6 +220,23 @@ def test_what_was_written_is_read_back_without_a_problem(entry, registry, tmp_pa
     assert [site.id for site in again.sites] == ["盐池 7"]
     assert [site.version for site in again.sites] == [site.version for site in report.sites]
     assert json.loads(out.read_text(encoding="utf-8"))["features"][0]["properties"]["remark"] == "kept"
+
+
+def test_a_registry_that_can_not_be_written_leaves_the_old_one_and_no_scraps(entry, registry, tmp_path, monkeypatch):
+    report = read_sites(registry(entry()))
+    old = tmp_path / "out.geojson"
+    old.write_text("old")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BadData, match="No space left on device"):
+        write_geojson(report.entries, old)
+    assert old.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.geojson", "sites.geojson"]
+    with pytest.raises(BadData, match="a folder that exists"):
+        write_geojson(report.entries, tmp_path / "none" / "out.geojson")
 
 
 def test_area_in_hectares_of_a_known_square():
