@@ -35,6 +35,9 @@ BANK = 8
 ONSET_DAYS = 20
 DROPS = (-0.05, -0.08, -0.11, -0.14)
 """Sizes of loss tried. [cover fraction]"""
+CONFIRM_DAYS = 10
+"""A loss is confirmed by three consecutive scenes of one season that span so many days: haze passes sooner, and
+the first greenness of spring comes unevenly."""
 SEARCH_MEAN, SEARCH_SD = 0.8, 0.6
 """What is believed of theta in the search for sudden losses."""
 FAILED = ((-0.4, 0.1), (-0.2, 0.15), (0.0, 0.4), (0.1, 0.2), (0.2, 0.15))
@@ -326,7 +329,7 @@ def disturbance(
     second : (n,) array
         A second index, site minus control; NaN where there is none. It must have fallen too.
     bar : float
-        Score that three consecutive scenes must reach.
+        Score that three consecutive scenes of a season must reach, over ten days or more.
 
     Returns
     -------
@@ -344,7 +347,7 @@ def disturbance(
     x, cov = _start(8, noise, SEARCH_MEAN, SEARCH_SD)
     columns, gain, h, ph = np.zeros((BANK, 8)), np.zeros(8), np.zeros(8), np.zeros(8)
     b, c, first = np.zeros(BANK), np.zeros(BANK), np.full(BANK, -1)
-    used, newest, run = 0, -(10**9), 0
+    used, newest, run, since = 0, -(10**9), 0, 0
     for i in range(n):
         if i > 0:
             _forward(x, cov, columns, day[i] - day[i - 1], season[i] - season[i - 1], noise)
@@ -395,8 +398,13 @@ def disturbance(
             continue
         top = math.log(total / live)
         score[i] = top
-        run = run + 1 if top >= bar else 0
-        if run < 3:
+        if top < bar or (run > 0 and season[i] != season[i - 1]):
+            run = 0
+        if top >= bar:
+            run += 1
+            if run == 1:
+                since = day[i]
+        if run < 3 or day[i] - since < CONFIRM_DAYS:
             continue
         if not _fell_too(second, day, first[best], i):
             denied[i] = True
