@@ -1,0 +1,215 @@
+"""What pages say and draw: right numbers, both languages, links that lead somewhere, and names that stay text."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+import pytest
+from shapely.geometry import box
+
+from monitor.publish.chart import COVER_HEIGHT, DIFFERENCE_HEIGHT, season_table, series_chart
+from monitor.publish.locator import locator
+from monitor.publish.pages import index_page, site_pages
+from monitor.publish.products import write_index, write_site
+
+LANGUAGES = ("en", "zh")
+
+
+class Page(HTMLParser):
+    """Elements and text of a page, as a browser would take them apart."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def values(self, name: str) -> list[str]:
+        return [attrs[name] for _, attrs in self.elements if name in attrs]
+
+
+@pytest.fixture
+def three_scenes(make_view):
+    """Before the start equal to the control; then 5 points over it in July 2018; a cloudy scene between."""
+    view = make_view()
+    rows = view.observations.head(3).assign(
+        date=pd.to_datetime(["2016-07-01", "2017-07-01", "2018-07-01"]), cover=[0.2, np.nan, 0.3],
+        control_cover=[0.2, np.nan, 0.25], accepted=[True, False, True], reason=["", "CLOUD", ""],
+    )  # fmt: skip
+    return replace(view, observations=rows)
+
+
+def test_the_expected_cover_is_the_control_and_the_promised_uplift(three_scenes):
+    promise = three_scenes.site.plan.uplift((pd.Timestamp("2018-07-01") - pd.Timestamp("2017-04-01")).days / 365.25)
+    seasons = season_table(three_scenes)
+    assert [(s.year, s.scenes, s.cover, s.control) for s in seasons] == [(2016, 1, 0.2, 0.2), (2018, 1, 0.3, 0.25)]
+    assert seasons[0].expected is None
+    assert seasons[1].expected == pytest.approx(0.25 + promise)
+    chart = series_chart(three_scenes)
+    across, down = map(float, re.fullmatch(r"M(.*),(.*)", chart.expected_line).groups())
+    top = float(chart.cover.ticks[-1].label) / 100
+    assert down == pytest.approx(COVER_HEIGHT * (1 - (0.25 + promise) / top), abs=0.06)
+    assert across == pytest.approx(float(re.findall(r"M([\d.]+)", chart.site_dots)[-1]))
+
+
+def test_the_difference_is_zero_before_the_start_and_five_points_after(three_scenes):
+    chart = series_chart(three_scenes)
+    before, after = (float(y) for y in re.findall(r",([\d.]+)h0", chart.difference_dots))
+    low, high = (float(t.label.replace("−", "-")) for t in (chart.difference.ticks[0], chart.difference.ticks[-1]))
+    assert before == chart.difference.zero
+    assert before - after == pytest.approx(5 / (high - low) * DIFFERENCE_HEIGHT, abs=0.11)
+
+
+def test_rejected_scenes_are_marked_apart(three_scenes):
+    chart = series_chart(three_scenes)
+    assert chart.rejected_rug.count("M") == 1
+    assert chart.rejected_dots == ""
+    assert chart.site_dots.count("M") == 2
+
+
+def test_without_a_usable_scene_nothing_is_drawn(three_scenes):
+    assert series_chart(replace(three_scenes, observations=three_scenes.observations.assign(accepted=False))) is None
+    assert season_table(replace(three_scenes, observations=three_scenes.observations[:0])) == []
+
+
+def test_seasons_are_shaded_where_growth_rests_and_nowhere_else(make_view, make_site):
+    assert len(series_chart(make_view()).seasons) == 7  # 2015 to 2021
+    assert series_chart(make_view(site=make_site(biome="karst"))).seasons == ()
+
+
+def test_a_tending_site_has_no_expected_curve(make_view, make_site):
+    site = make_site(intervention="tending", plan=replace(make_site().plan, A=0.0))
+    chart = series_chart(make_view(site=site))
+    assert (chart.expected_line, chart.plan_line) == ("", "")
+
+
+def test_a_chart_without_scenes_before_the_start_is_still_drawn(make_view):
+    view = make_view()
+    assert series_chart(replace(view, observations=view.observations[100:])).start is None
+
+
+def test_far_sites_are_marks_and_near_ones_outlines(make_site):
+    near = [(make_site("a", geometry=box(106.0, 40.0, 106.01, 40.01)), "failing")]
+    far = [*near, (make_site("b", geometry=box(96.0, 34.0, 96.01, 34.01)), "on_track")]
+    assert len(locator(near).places) == 1
+    assert [status for status, _ in locator(far).marks] == ["on_track", "failing"]
+    assert locator([]) is None
+
+
+def test_the_scale_bar_is_true(make_site):
+    half_degree = [(make_site("a", geometry=box(100.0, 39.75, 100.1, 40.25)), "failing")]
+    drawing = locator(half_degree)
+    parallels = {label: y for y, label in drawing.parallels}
+    pixels_a_degree = (parallels["40.0° N"] - parallels["40.2° N"]) / 0.2
+    assert drawing.bar[0] / pixels_a_degree * 111.2 == pytest.approx(float(drawing.bar[1].split()[0]), rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def hostile_pages(make_view, make_assessment, hostile_site):
+    a = make_assessment(hostile_site.id, reasons=())
+    view = make_view(site=hostile_site, assessment=a, notice=hostile_site.name)
+    view = replace(
+        view,
+        alert=replace(view.alert, note=hostile_site.name),
+        observations=view.observations.assign(reason="<img src=x>"),
+    )
+    index = [
+        index_page(
+            [(hostile_site, a)], {hostile_site.id: "x"}, {}, as_of=a.as_of, notice=hostile_site.name, language=language
+        )
+        for language in LANGUAGES
+    ]
+    return [*site_pages(view, "0" * 64).values(), *index]
+
+
+def test_hostile_names_are_shown_and_do_nothing(hostile_pages):
+    for html in hostile_pages:
+        page = Page(html)
+        tags = Counter(tag for tag, _ in page.elements)
+        assert not {"script", "img", "iframe", "object", "b-passwd"} & set(tags)
+        assert not [name for _, attrs in page.elements for name in attrs if name.startswith("on")]
+        assert "{{7*7}}" in page.text
+        assert "<script>alert(1)</script>" in page.text
+        assert "\u202e" not in html
+        assert not [v for v in (*page.values("href"), *page.values("src")) if re.match(r"\w+:|//", v)]
+
+
+@pytest.fixture(scope="module")
+def site_on_disk(make_view, make_site, make_assessment, tmp_path_factory):
+    root = tmp_path_factory.mktemp("outputs")
+    views = [
+        make_view(),
+        make_view(site=make_site("民勤 03", name="民勤县青土湖"), assessment=make_assessment("民勤 03")),
+    ]
+    for view in views:
+        write_site(view, root)
+    write_index([(v.site, v.assessment) for v in views], [], root, views[0].assessment.as_of, "read me")
+    return root
+
+
+def test_every_link_leads_to_a_file_or_a_place_on_the_page(site_on_disk):
+    pages = sorted(site_on_disk.rglob("*.html"))
+    assert len(pages) == 6
+    for path in pages:
+        page = Page(path.read_text(encoding="utf-8"))
+        ids = page.values("id")
+        assert len(ids) == len(set(ids))
+        for link in page.values("href"):
+            assert link[1:] in ids if link.startswith("#") else (path.parent / unquote(link)).is_file()
+
+
+@pytest.mark.parametrize(
+    ("file", "lang", "other"), [("index.html", "en", "zh-Hans"), ("index.zh.html", "zh-Hans", "en")]
+)
+def test_each_page_says_its_language_and_links_to_the_other(site_on_disk, file, lang, other):
+    for path in site_on_disk.rglob(file):
+        page = Page(path.read_text(encoding="utf-8"))
+        assert dict(page.elements)["html"]["lang"] == lang
+        assert other in page.values("hreflang")
+        chinese = len(re.findall(r"[\u4e00-\u9fff]", page.text))
+        assert (chinese > 200) == (lang == "zh-Hans")
+
+
+def test_headings_descend_by_one_and_drawings_have_names(site_on_disk):
+    for path in site_on_disk.rglob("*.html"):
+        page = Page(path.read_text(encoding="utf-8"))
+        levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(b - a <= 1 for a, b in pairwise(levels))
+        for tag, attrs in page.elements:
+            if tag == "svg" and attrs.get("role") == "img":
+                named = attrs.get("aria-label") or set(attrs["aria-labelledby"].split()) <= set(page.values("id"))
+                assert named
+
+
+def test_a_page_says_the_verdict_with_its_probability_and_the_doubt_of_absolute_cover(site_on_disk):
+    text = Page((site_on_disk / "sites/ulan-03/index.html").read_text()).text
+    assert "Not taking hold. Probability 97%." in text
+    assert "±0.10 to ±0.15" in text
+    assert "LOW_UPLIFT" in text
+
+
+def test_an_index_of_ten_thousand_sites_stays_small_and_lists_the_worst_first(make_programme):
+    rows = make_programme(10_000)
+    html = index_page(
+        rows, {site.id: site.id for site, _ in rows}, {}, as_of=rows[0][1].as_of, notice=None, language="en"
+    )
+    assert len(html.encode()) < 600 * len(rows)
+    assert html.count("<svg") == 1
+    order = re.findall(r'scope="rowgroup" id="(\w+)"', html)
+    assert order == [
+        "failing", "disturbed", "lagging", "insufficient_data", "too_early", "on_track", "recovered"
+    ]  # fmt: skip
+    assert html.count('href="sites/site-00000/index.html"') == 1
