@@ -46,7 +46,7 @@ class Window(NamedTuple):
         season = year.astype(np.int64) + 1970
         opened = year.astype("datetime64[D]").astype(np.int64) + self.opens
         before = day < opened
-        last_year = (year - 1).astype("datetime64[D]").astype(np.int64) + self.opens
+        last_year = (year - np.timedelta64(1, "Y")).astype("datetime64[D]").astype(np.int64) + self.opens
         return season - before, day - np.where(before, last_year, opened) + 1
 
 
