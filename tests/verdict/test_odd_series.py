@@ -1,0 +1,215 @@
+"""Series with holes, too short, too early or plainly wrong: never a verdict that the data do not carry."""
+
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from shapely.geometry import Polygon, box
+
+from monitor.errors import BadConfiguration, BadData
+from monitor.sites.site import Plan, Site
+from monitor.verdict.assess import DEFAULT, assess, assess_all
+from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
+from monitor.verdict.calibration import boundary
+from monitor.verdict.erosion import grade, not_improved
+
+SITE = Site(
+    id="loess-1", name="", geometry=Polygon(), start=date(2020, 4, 1), intervention="planting", biome="loess",
+    plan=Plan(A=0.2, k=0.6, L=0.3, too_early_years=1.5), hectares=40.0,
+)  # fmt: skip
+END = date(2024, 12, 31)
+
+
+def season(day_of_year: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * ((day_of_year - 215) / 45) ** 2)
+
+
+def series(theta: float = 0.0, first: int = 2016, last: int = 2024, every: int = 10, seed: int = 0) -> Series:
+    rng = np.random.default_rng(seed)
+    days = np.arange(np.datetime64(f"{first}-01-05"), np.datetime64(f"{last}-12-31"), every)
+    s = season((days - days.astype("datetime64[Y]")).astype(int) + 1)
+    uplift = theta * np.array(
+        [SITE.plan.uplift(float(t)) for t in (days - np.datetime64(SITE.start)).astype(int) / 365.25]
+    )
+    control = 0.04 + 0.2 * s + rng.normal(0, 0.01, days.size)
+    return Series(
+        dates=days, cover=np.clip(control + uplift * s + rng.normal(0, 0.015, days.size), 0, 1),
+        control=np.clip(control, 0, 1),
+    )  # fmt: skip
+
+
+def quiet(found: Assessment) -> bool:
+    return found.status is Status.INSUFFICIENT_DATA and found.alert is AlertLevel.NONE and found.probability is None
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (lambda s: replace(s, control=np.full(s.dates.size, np.nan)), "NO_CONTROL"),
+        (lambda s: replace(s, cover=np.full(s.dates.size, np.nan)), "NO_CONTROL"),
+        (lambda s: replace(s, clear=np.full(s.dates.size, 0.3)), "NO_CONTROL"),
+        (lambda s: Series(dates=s.dates[-20:-19], cover=s.cover[-20:-19], control=s.control[-20:-19]), "FEW_SCENES"),
+        (lambda s: Series(dates=s.dates[:0], cover=s.cover[:0], control=s.control[:0]), "NO_CONTROL"),
+    ],
+    ids=["control never seen", "site never seen", "never clear enough", "one scene", "nothing at all"],
+)
+def test_without_enough_to_see_nothing_is_judged_and_the_reason_is_named(broken, reason):
+    found = assess(broken(series()), SITE, as_of=END)
+    assert quiet(found)
+    assert reason in found.reasons
+
+
+def test_a_failing_site_that_is_no_longer_seen_falls_silent_and_not_green():
+    seen = series(theta=0.0)
+    assert assess(seen, SITE, as_of=END).status is Status.FAILING
+    late = assess(seen, SITE, as_of=date(2026, 7, 1))
+    assert quiet(late)
+    assert "DATA_OLD" in late.reasons
+    assert late.last_observed == seen.dates[-1].item()
+
+
+def test_a_night_without_a_scene_says_what_the_last_scene_said():
+    seen = series(theta=0.0)
+    last = seen.dates[seen.dates <= np.datetime64("2024-09-20")][-1].item()
+    one, next_night = assess(seen, SITE, as_of=last), assess(seen, SITE, as_of=date.fromordinal(last.toordinal() + 3))
+    assert (one.status, one.alert, one.theta, one.e_failure) == (
+        next_night.status, next_night.alert, next_night.theta, next_night.e_failure,
+    )  # fmt: skip
+
+
+def test_before_the_start_nothing_is_judged():
+    found = assess(series(), SITE, as_of=date(2019, 9, 1))
+    assert quiet(found)
+    assert "START_IN_FUTURE" in found.reasons
+    assert found.n_pre == found.n_scenes
+
+
+def test_where_nothing_was_promised_only_loss_is_judged():
+    tended = replace(SITE, intervention="tending", plan=Plan(A=0.0, k=0.35, L=0.0, too_early_years=0.0))
+    kept = assess(series(theta=0.0), tended, as_of=END)
+    assert kept.status is Status.ON_TRACK
+    assert (kept.theta, kept.e_failure, kept.expected) == (None, None, 0.0)
+    assert kept.uplift_low < 0 < kept.uplift_high
+    lost = assess(series(theta=-0.7), tended, as_of=END)
+    assert lost.status in (Status.FAILING, Status.DISTURBED)
+    assert lost.alert is not AlertLevel.NONE
+
+
+def test_without_seasons_before_the_start_the_verdict_says_what_it_lacks():
+    found = assess(series(theta=0.0, first=2020), SITE, as_of=END)
+    with_them = assess(series(theta=0.0), SITE, as_of=END)
+    assert "NO_PRE_SEASONS" in found.reasons
+    assert "NO_PRE_SEASONS" not in with_them.reasons
+    assert found.theta_high - found.theta_low > with_them.theta_high - with_them.theta_low
+
+
+def test_scenes_outside_the_growing_season_count_as_observed_and_move_nothing():
+    seen = series(theta=0.5)
+    doy = (seen.dates - seen.dates.astype("datetime64[Y]")).astype(int) + 1
+    winter = (doy < 121) | (doy > 288)
+    snowed = replace(seen, cover=np.where(winter, 0.9, seen.cover), control=np.where(winter, 0.0, seen.control))
+    one, other = assess(seen, SITE, as_of=END), assess(snowed, SITE, as_of=END)
+    assert one == other
+    assert one.n_scenes == seen.dates.size
+
+
+def test_south_of_the_equator_the_season_is_half_a_year_away():
+    north = series(theta=1.0)
+    south = replace(north, dates=north.dates + 182)
+    there = replace(SITE, geometry=box(20.0, -31.0, 20.1, -30.9), start=date(2020, 10, 1))
+    found = assess(south, there, as_of=date(2025, 6, 30))
+    assert found.status is Status.ON_TRACK
+    assert found.theta == pytest.approx(1.0, abs=0.25)
+
+
+def test_a_second_ring_that_greens_with_the_site_withholds_red():
+    seen = series(theta=0.0)
+    years = np.maximum((seen.dates - np.datetime64(SITE.start)).astype(int) / 365.25, 0)
+    browning = np.clip(seen.control - 0.02 * years, 0, 1)  # against this ring the site does well
+    alone, both = assess(seen, SITE, as_of=END), assess(replace(seen, control_2=browning), SITE, as_of=END)
+    assert alone.alert is AlertLevel.RED
+    assert both.alert is not AlertLevel.RED
+    assert both.e_failure < alone.e_failure
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda s: replace(s, cover=s.cover * 100), "percent"),
+        (lambda s: replace(s, control=np.where(np.arange(s.dates.size) == 7, -0.2, s.control)), str(series().dates[7])),
+        (lambda s: replace(s, dates=s.dates[::-1]), "order"),
+        (lambda s: replace(s, dates=np.repeat(s.dates[::2], 2)[: s.dates.size]), "twice"),
+        (lambda s: replace(s, cover=s.cover[:-1]), "values"),
+    ],
+    ids=["percent", "negative", "descending", "repeated", "short"],
+)
+def test_a_wrong_series_is_refused_by_site_and_place(wrong, said):
+    with pytest.raises(BadData, match=said) as refusal:
+        assess(wrong(series()), SITE, as_of=END)
+    assert "loess-1" in str(refusal.value)
+
+
+@pytest.mark.parametrize(("alpha", "c"), [(0.05, 6.0), (0.02, 13.0), (0.01, 25.0)])
+def test_boundaries_are_those_that_were_calibrated(alpha, c):
+    assert boundary(alpha) == c
+
+
+def test_between_calibrated_budgets_the_boundary_lies_between_and_beyond_them_there_is_none():
+    assert 6.0 < boundary(0.03) < 13.0
+    for alpha in (0.2, 0.001, 0.0, float("nan")):
+        with pytest.raises(BadConfiguration, match="alpha"):
+            boundary(alpha)
+
+
+def test_every_constant_changes_the_hash_of_a_calibration():
+    assert replace(DEFAULT, scene_sd=0.03).hash != DEFAULT.hash
+    assert replace(DEFAULT).hash == DEFAULT.hash
+
+
+@pytest.mark.parametrize(
+    ("cover", "slope", "expected"),
+    [(0.80, 40, 0), (0.65, 10, 1), (0.50, 20, 2), (0.35, 36, 4), (0.10, 36, 5), (0.10, 6, 2), (0.35, 4, -1)],
+)
+def test_erosion_grades_are_those_of_the_table(cover, slope, expected):
+    assert grade(np.array([cover]), np.array([slope])) == expected
+
+
+def test_an_erosion_grade_is_judged_only_once_the_plan_should_have_changed_it():
+    def chance(cover: float, uplift: float, expected: float) -> float:
+        return float(not_improved(*(np.array([v]) for v in (cover, uplift, 0.02, expected, 12.0)))[0])
+
+    assert np.isnan(chance(0.36, 0.0, 0.05))  # 36 to 41 % is one class
+    assert chance(0.36, 0.0, 0.20) > 0.99  # should stand at 56 %, in a better grade
+    assert chance(0.56, 0.20, 0.20) < 0.01  # does
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 10_000),
+    holes=st.floats(0, 1),
+    theta=st.floats(-1, 2),
+    size=st.integers(0, 330),
+)
+def test_whatever_is_missing_every_row_is_well_formed(seed, holes, theta, size):
+    seen, rng = series(theta=theta), np.random.default_rng(seed)
+
+    def torn(values: np.ndarray) -> np.ndarray:
+        return np.where(rng.random(values.size) < holes, np.nan, values)[:size]
+
+    one = Series(
+        dates=seen.dates[:size], cover=torn(seen.cover), control=torn(seen.control), control_2=torn(seen.control)
+    )
+    rows = assess_all(one, SITE)
+    assert [row.as_of for row in rows] == [d.item() for d in one.dates if d >= np.datetime64(SITE.start)]
+    for row in rows:
+        assert row.probability is None or 0 <= row.probability <= 1
+        assert (row.theta is None) == (row.theta_low is None) == (row.uplift is None)
+        assert row.theta is None or row.theta_low < row.theta < row.theta_high
+        assert row.e_failure is None or 1 <= row.e_failure <= 1e12
+        assert (row.alert is AlertLevel.NONE) == (row.alert_rule is None)
+        assert row.alert is AlertLevel.NONE or row.status is not Status.INSUFFICIENT_DATA
+        assert row.n_pre <= row.n_scenes
+        assert row.reasons or row.status is not Status.INSUFFICIENT_DATA
