@@ -185,6 +185,52 @@ def _solve(factors: np.ndarray, right: np.ndarray, solution: np.ndarray) -> None
 
 
 @njit(nogil=True, cache=True)
+def _load_tile(y: np.ndarray, start: int, tile: np.ndarray, seen: np.ndarray) -> int:
+    """Copy a tile of pixels, 0 where not seen and beyond the edge, and whether each value was seen, 1 or 0."""
+    one, zero = y.dtype.type(1), y.dtype.type(0)
+    width: int = min(TILE, y.shape[1] - start)
+    for i in range(y.shape[0]):
+        values, row, mask = y[i, start : start + width], tile[i], seen[i]
+        for lane in range(width):
+            value = values[lane]
+            clear = abs(value) < np.inf
+            row[lane] = value if clear else zero
+            mask[lane] = one if clear else zero
+        row[width:] = zero
+        mask[width:] = zero
+    return width
+
+
+@njit(nogil=True, cache=True)
+def _take_away(basis: np.ndarray, beta: np.ndarray, seen: np.ndarray, tile: np.ndarray, squares: np.ndarray) -> None:
+    """Leave the residuals in the tile, and add up their squares."""
+    n, p = basis.shape
+    squares[:] = 0
+    for i in range(n):
+        row, mask = tile[i], seen[i]
+        for k in range(p):
+            factor, part = -basis[i, k], beta[k]
+            for lane in range(TILE):
+                row[lane] = _fma(part[lane], factor, row[lane])
+        for lane in range(TILE):
+            left = row[lane] * mask[lane]
+            row[lane] = left
+            squares[lane] = _fma(left, left, squares[lane])
+
+
+@njit(nogil=True, cache=True)
+def _normal_matrix(terms: np.ndarray, weights: np.ndarray, sums: np.ndarray, matrix: np.ndarray) -> None:
+    """Lower triangle of the normal matrix from the sums."""
+    p = matrix.shape[0]
+    for r in range(p):
+        for c in range(r + 1):
+            i, j = terms[r, c]
+            a, b = weights[r, c]
+            for lane in range(TILE):
+                matrix[r, c, lane] = a * sums[i, lane] + b * sums[j, lane]
+
+
+@njit(nogil=True, cache=True)
 def _fit(
     basis: np.ndarray,
     features: np.ndarray,
@@ -196,48 +242,25 @@ def _fit(
 ) -> None:
     n, pixels = y.shape
     p, q = basis.shape[1], features.shape[1]
-    one, zero = y.dtype.type(1), y.dtype.type(0)
     tile, seen = np.empty((n, TILE), y.dtype), np.empty((n, TILE), y.dtype)
     sums, right = np.empty((q, TILE), y.dtype), np.empty((p, TILE), y.dtype)
     matrix, beta, change = np.empty((p, p, TILE)), np.empty((p, TILE)), np.empty((p, TILE))
     rounded = np.empty((p, TILE), y.dtype)
     squares, determined = np.empty(TILE, y.dtype), np.empty(TILE, np.bool_)
     for start in range(0, pixels, TILE):
-        width = min(TILE, pixels - start)
-        for i in range(n):
-            for lane in range(width):
-                value = y[i, start + lane]
-                clear = abs(value) < np.inf
-                tile[i, lane] = value if clear else zero
-                seen[i, lane] = one if clear else zero
-            for lane in range(width, TILE):
-                tile[i, lane] = seen[i, lane] = zero
-        sums[:] = zero
-        right[:] = zero
+        width = _load_tile(y, start, tile, seen)
+        sums[:] = 0
+        right[:] = 0
         _add(features, seen, sums)
         _add(basis, tile, right)
-        for lane in range(TILE):
-            determined[lane] = sums[0, lane] >= VALUES_PER_COEFFICIENT * p
-        for r in range(p):
-            for c in range(r + 1):
-                i, j = terms[r, c]
-                a, b = weights[r, c]
-                for lane in range(TILE):
-                    matrix[r, c, lane] = a * sums[i, lane] + b * sums[j, lane]
+        determined[:] = sums[0] >= VALUES_PER_COEFFICIENT * p
+        _normal_matrix(terms, weights, sums, matrix)
         _factor(matrix, determined)
         _solve(matrix, right, beta)
         rounded[:] = beta
         # the same sums over what the fit leaves: small numbers, so nothing is lost to rounding
-        squares[:] = zero
-        for i in range(n):
-            for k in range(p):
-                factor = -basis[i, k]
-                for lane in range(TILE):
-                    tile[i, lane] = _fma(rounded[k, lane], factor, tile[i, lane])
-            for lane in range(TILE):
-                tile[i, lane] *= seen[i, lane]
-                squares[lane] = _fma(tile[i, lane], tile[i, lane], squares[lane])
-        right[:] = zero
+        _take_away(basis, rounded, seen, tile, squares)
+        right[:] = 0
         _add(basis, tile, right)
         _solve(matrix, right, change)
         for lane in range(width):
@@ -247,9 +270,8 @@ def _fit(
             for k in range(p):
                 left -= change[k, lane] * right[k, lane]
                 beta[k, lane] = rounded[k, lane] + change[k, lane]
-            column = out[:, start + lane]
-            column[0] = beta[0, lane]
-            column[1] = beta[1, lane] / half
-            column[2] = math.hypot(beta[2, lane], beta[3, lane])
-            column[3] = 1 + 365.25 * (math.atan2(beta[3, lane], beta[2, lane]) / (2 * math.pi) % 1.0)
-            column[4] = math.sqrt(max(left, 0.0) / sums[0, lane])
+            out[0, start + lane] = beta[0, lane]
+            out[1, start + lane] = beta[1, lane] / half
+            out[2, start + lane] = math.sqrt(beta[2, lane] ** 2 + beta[3, lane] ** 2)
+            out[3, start + lane] = 1 + 365.25 * (math.atan2(beta[3, lane], beta[2, lane]) / (2 * math.pi) % 1.0)
+            out[4, start + lane] = math.sqrt(max(left, 0.0) / sums[0, lane])
