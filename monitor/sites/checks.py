@@ -23,7 +23,7 @@ from shapely.geometry.base import BaseGeometry
 from monitor.sites import gcj02
 from monitor.sites.feature import Feature
 from monitor.sites.names import folder_name, has_invisible, same_id, visible
-from monitor.sites.outlines import PIXEL_HECTARES, Problem, examine
+from monitor.sites.outlines import PIXEL_HECTARES, Problem, examine, tangled_together
 from monitor.sites.plans import default_plan
 from monitor.sites.site import BIOMES, INTERVENTIONS, SUBTYPES, Plan, Site
 
@@ -408,6 +408,7 @@ def _compare_outlines(drafts: list[_Draft]) -> None:
         near = tree.query(outline)
         near = near[near > i] if len(found) < _PAIR_LIMIT else near[near > i][:1]
         found += [(i, int(j)) for j in near]
+    found = [(i, j) for i, j in found if not _name_tangle(drafts[i], drafts[j])]
     pairs = np.array(found, dtype=np.intp).reshape(-1, 2)
     shared = shapely.area(shapely.intersection(outlines[pairs[:, 0]], outlines[pairs[:, 1]]))
     areas = shapely.area(outlines)
@@ -417,6 +418,19 @@ def _compare_outlines(drafts: list[_Draft]) -> None:
         if common > 0:
             _name_overlap(drafts[i], drafts[j], common / areas[i], common / areas[j])
     _name_shifts(drafts)
+
+
+def _name_tangle(one: _Draft, other: _Draft) -> bool:
+    """Refuse two sites whose borders cross too often to be laid over each other."""
+    if one.outline is None or other.outline is None or not tangled_together(one.outline, other.outline):
+        return False
+    for draft, neighbour in ((one, other), (other, one)):
+        draft.add(
+            "OVERLAP",
+            f"Its border crosses that of site {neighbour.label!r} millions of times.",
+            "Draw the two outlines apart, with fewer points.",
+        )
+    return True
 
 
 def _name_overlap(one: _Draft, other: _Draft, of_one: float, of_other: float) -> None:
@@ -462,9 +476,11 @@ def _name_shifts(drafts: list[_Draft]) -> None:
     # The offset varies by metres over a site, so corners of boxes agree to some 20 m (2e-4 degrees).
     near = tree.query([Point(corner) for corner in gcj02.from_wgs84(low)], predicate="dwithin", distance=2e-4)
     for i, j in near.T:
+        if i == j or tangled_together(drafts[i].outline, drafts[j].outline):
+            continue
         moved = shapely.transform(drafts[i].outline, gcj02.from_wgs84)
         common = shapely.area(shapely.intersection(moved, drafts[j].outline))
-        if i != j and common > SAME_GROUND * shapely.area(shapely.union(moved, drafts[j].outline)):
+        if common > SAME_GROUND * shapely.area(shapely.union(moved, drafts[j].outline)):
             for draft, other in ((drafts[i], drafts[j]), (drafts[j], drafts[i])):
                 draft.add(
                     "GCJ02_SUSPECTED",

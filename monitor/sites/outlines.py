@@ -27,6 +27,8 @@ VERY_LARGE_HECTARES = 10_000.0
 """[D] A million pixels of 10 m: one verdict says little about so much ground, and a night is slow. [ha]"""
 CROSSING_LIMIT = 200_000
 """Crossings above which an outline is not looked into: far beyond any real one, a second or two to mend."""
+_BORDER_CROSSING_LIMIT = 5_000_000
+"""The same for the borders of two outlines. Neighbours that share a border meet once or thrice an edge."""
 
 _GEOD = pyproj.Geod(ellps="WGS84")
 
@@ -298,6 +300,22 @@ def _tangled(polygons: Polygons) -> bool:
         return True
     crossings = (_meetings(sample, edges) / len(sample) - 3) * len(edges) / 2
     return crossings > CROSSING_LIMIT
+
+
+def tangled_together(one: BaseGeometry, other: BaseGeometry) -> bool:
+    """Whether two borders cross so often that it is an attack: to lay one over the other could take all memory."""
+    pairs = shapely.get_num_coordinates(one) * shapely.get_num_coordinates(other)
+    if pairs <= _BORDER_CROSSING_LIMIT:
+        return False
+    sample, some = _border(one, 50), _border(other, 2000)
+    return bool(_meetings(sample, some) / (len(sample) * len(some)) * pairs > _BORDER_CROSSING_LIMIT)
+
+
+def _border(geometry: BaseGeometry, count: int) -> np.ndarray:
+    """About so many edges of an outline, evenly along it."""
+    points = shapely.get_coordinates(geometry)
+    starts = np.arange(0, len(points) - 1, max(1, (len(points) - 1) // count))
+    return np.asarray(shapely.linestrings(np.stack([points[starts], points[starts + 1]], axis=1)))
 
 
 def _meetings(some: np.ndarray, others: np.ndarray) -> int:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import time
 from datetime import date
 from pathlib import Path
 
@@ -220,6 +221,34 @@ def test_of_many_overlaps_the_gravest_are_told_and_each_site_is_refused(entry, r
     assert told.count(("a", "OVERLAP")) == 5
     assert ("in", "OVERLAP") in told
     assert report.sites == []
+
+
+def test_two_borders_that_cross_millions_of_times_are_refused_without_looking_for_the_crossings(entry, registry):
+    side, count = 0.1, 4_001
+    up_and_down = np.where(np.arange(count) % 2, 0.9 * side, 0.1 * side)
+    across = np.column_stack([np.linspace(0, side, count), up_and_down])
+    comb = np.vstack([across, [[side, 2 * side], [0, 2 * side], across[0]]])
+    features = [
+        entry(id="a", ring=np.add(comb, [X, Y]).tolist()),
+        entry(id="b", ring=np.add(comb[:, ::-1], [X, Y]).tolist()),
+    ]
+    before = time.perf_counter()
+    report = read_sites(registry(*features))
+    assert time.perf_counter() - before < 2  # laid over each other, they take 16 million points
+    assert [(label, p.code) for label, p in report.problems if p.code == "OVERLAP"] == [
+        ("a", "OVERLAP"),
+        ("b", "OVERLAP"),
+    ]
+    assert all("millions of times" in p.message for _, p in report.problems if p.code == "OVERLAP")
+
+
+def test_two_long_neighbours_that_share_a_winding_border_are_fine(entry, registry):
+    down = np.column_stack([X + 0.001 * np.sin(np.arange(4_001)), np.linspace(Y, Y + D, 4_001)])
+    west = np.vstack([down, [[X - D, Y + D], [X - D, Y], down[0]]])
+    east = np.vstack([down[::-1], [[X + D, Y], [X + D, Y + D], down[-1]]])
+    report = read_sites(registry(entry(id="west", ring=west.tolist()), entry(id="east", ring=east.tolist())))
+    assert [site.id for site in report.sites] == ["west", "east"]
+    assert "OVERLAP_SLIVER" not in [problem.code for _, problem in report.problems]
 
 
 def test_neighbours_that_share_an_edge_are_fine(entry, registry):
