@@ -17,7 +17,6 @@ import rasterio
 import rasterio.windows
 import rioxarray  # noqa: F401 - gives DataArrays their .rio
 import xarray as xr
-from affine import Affine
 
 from monitor.cover.indices import ndvi
 from monitor.errors import BadData
@@ -77,6 +76,9 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
         msg = f"{path}: there is no such file or folder"
         raise BadData(msg)
     cube = _geotiffs(path) if path.is_dir() and not _is_zarr(path) else _dataset(path)
+    if 0 in cube.sizes.values():
+        msg = f"{path} is empty: it has {dict(cube.sizes)} places along its dimensions"
+        raise BadData(msg)
     name, bands = _choose(path, cube, variable)
     if bands:
         red, nir = (_reflectance(path, cube[band]) for band in bands)
@@ -148,8 +150,8 @@ def _dataset(path: Path) -> xr.Dataset:
         msg = f"{path} can not be opened as {'Zarr' if engine == 'zarr' else 'NetCDF'}: {error}"
         raise BadData(msg) from error
     cube = cube.rename({old: new for old, new in DIMENSIONS.items() if old in cube.dims and new not in cube.dims})
-    cube = cube[[name for name, one in cube.data_vars.items() if set(one.dims) == {"time", "y", "x"}]]
-    cube = cube.transpose("time", "y", "x")
+    maps = [name for name, one in cube.data_vars.items() if set(one.dims) == {"time", "y", "x"}]
+    cube = cube[maps].transpose("time", "y", "x", missing_dims="ignore")
     if "time" in cube.coords and cube["time"].dtype.kind in "iu":
         cube = cube.assign_coords(time=_years(path, cube["time"].values))
     crs = cube.rio.crs
@@ -183,13 +185,7 @@ def _blocks(one: xr.DataArray) -> dict[str, int]:
 def _with_crs(cube: xr.Dataset, crs: Any) -> xr.Dataset:
     """The same with its CRS in ``spatial_ref`` and in no other coordinate."""
     cube = cube.drop_vars([c for c in cube.coords if c not in cube.dims])
-    if crs is None:
-        return cube
-    cube = cube.rio.write_crs(crs, grid_mapping_name="spatial_ref")
-    if all(d in cube.coords and cube.sizes[d] > 1 for d in ("y", "x")):
-        (top, dy), (left, dx) = ((float(cube[d][0]), float(cube[d][1] - cube[d][0])) for d in ("y", "x"))
-        cube = cube.rio.write_transform(Affine(dx, 0, left - dx / 2, 0, dy, top - dy / 2))
-    return cube
+    return cube if crs is None else cube.rio.write_crs(crs, grid_mapping_name="spatial_ref")
 
 
 def _is_zarr(folder: Path) -> bool:

@@ -77,13 +77,9 @@ def _geotiff(layer: xr.DataArray, path: Path) -> Any:
 
 def _north_up(trends: xr.Dataset) -> xr.Dataset:
     """GeoTIFFs begin in the north."""
-    if "y" not in trends.coords or trends.sizes["y"] < 2 or trends["y"][0] > trends["y"][-1]:
-        return trends
-    flipped = trends.isel(y=slice(None, None, -1))
-    if "spatial_ref" in flipped.coords:
-        flipped["spatial_ref"] = flipped["spatial_ref"].copy()
-        flipped["spatial_ref"].attrs.pop("GeoTransform", None)
-    return flipped
+    if "y" in trends.coords and trends["y"][0] < trends["y"][-1]:
+        return trends.isel(y=slice(None, None, -1))
+    return trends
 
 
 def _is_ours(folder: Path) -> bool:

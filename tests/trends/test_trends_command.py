@@ -1,0 +1,365 @@
+"""``regrowth trends``: anyone's cube in, maps out; bad input is told and leaves nothing behind."""
+
+import json
+
+import numpy as np
+import pytest
+import rasterio
+import scipy.stats
+import structlog
+import xarray as xr
+from dask.callbacks import Callback
+from rasterio.transform import from_origin
+
+from jobs.trends import trends
+from monitor.errors import BadData
+from monitor.trends import cubes
+
+# rioxarray 0.23 multiplies affine 3 transforms the old way.
+pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning:rioxarray")
+
+DAY = np.timedelta64(1, "D")
+
+
+@pytest.fixture(autouse=True)
+def _quiet_logs():
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def cube():
+    """A cube of five years, red falling and near infrared rising, packed as integers when saved."""
+    rng = np.random.default_rng(8)
+    time = np.datetime64("2019-01-03", "ns") + np.arange(90) * 20 * DAY
+    year = (time - time[0]) / DAY / 365.25
+    shape = (time.size, 6, 8)
+    red = np.round(0.20 - 0.02 * year[:, None, None] + 0.01 * rng.standard_normal(shape), 4)
+    nir = np.round(0.25 + 0.02 * year[:, None, None] + 0.01 * rng.standard_normal(shape), 4)
+    unseen = rng.random(shape) < 0.3
+    made = xr.Dataset(
+        {name: (("time", "y", "x"), np.where(unseen, np.nan, band)) for name, band in (("red", red), ("nir", nir))},
+        coords={"time": time, "y": 5_000_055.0 - 10 * np.arange(6), "x": 300_005.0 + 10 * np.arange(8)},
+    )
+    packed = {"dtype": "int16", "scale_factor": 1e-4, "_FillValue": -32768}
+    for name in made.data_vars:
+        made[name].encoding = dict(packed)
+    return made.rio.write_crs("EPSG:32648")
+
+
+@pytest.fixture
+def geotiffs(tmp_path):
+    """A folder of GeoTIFFs, from the name and the bands of each."""
+
+    def make(files, *, names=("red", "nir"), crs="EPSG:32648", folder="images", **profile):
+        where = tmp_path / folder
+        where.mkdir(exist_ok=True)
+        for file, bands in files.items():
+            bands = np.asarray(bands)
+            shape = {"count": bands.shape[0], "height": bands.shape[1], "width": bands.shape[2]}
+            place = {"crs": crs, "transform": from_origin(3e5, 5e6, 10, 10)} | profile
+            with rasterio.open(where / file, "w", driver="GTiff", dtype=bands.dtype, **shape, **place) as out:
+                out.write(bands)
+                if names:
+                    out.descriptions = names
+        return where
+
+    return make
+
+
+def expected_slope(series, time):
+    """Theil-Sen slope a year of every pixel, by scipy."""
+    year = (time - time[0]) / DAY / 365.25
+    out = np.empty(series.shape[1:])
+    for y, x in np.ndindex(out.shape):
+        seen = np.isfinite(series[:, y, x])
+        out[y, x] = scipy.stats.theilslopes(series[seen, y, x], year[seen]).slope
+    return out
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+def test_ndvi_is_computed_where_only_red_and_near_infrared_are_there(cube, kind, tmp_path, capsys):
+    path = tmp_path / f"in.{kind}"
+    cube.to_netcdf(path) if kind == "nc" else cube.to_zarr(path, consolidated=False)
+    trends(path, tmp_path / "out.nc", variable="ndvi", as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["variable"] == "ndvi"
+    assert (told["layers"], told["first"], told["last"]) == (90, "2019-01-03", "2023-11-18")
+    ndvi = (cube["nir"] - cube["red"]) / (cube["nir"] + cube["red"])
+    with xr.open_dataset(tmp_path / "out.nc", decode_coords="all") as out:
+        np.testing.assert_allclose(out["slope"], expected_slope(ndvi.values, cube["time"].values), atol=1e-6)
+        np.testing.assert_array_equal(out["n"], ndvi.notnull().sum("time"))
+        np.testing.assert_array_equal(out["x"], cube["x"])
+        assert out.rio.crs.to_epsg() == 32648
+
+
+def test_every_format_holds_the_same_maps(cube, tmp_path):
+    cube.to_netcdf(tmp_path / "in.nc")
+    for name in ("out.nc", "out.zarr", "out.tif", "folder"):
+        trends(tmp_path / "in.nc", tmp_path / name, variable="nir")
+    with xr.open_dataset(tmp_path / "out.nc", decode_coords="all") as netcdf:
+        with xr.open_zarr(tmp_path / "out.zarr", consolidated=False, decode_coords="all") as zarr:
+            xr.testing.assert_equal(netcdf.load(), zarr.load())
+            assert zarr.rio.crs.to_epsg() == 32648
+        with rasterio.open(tmp_path / "out.tif") as file:
+            assert file.crs.to_epsg() == 32648
+            assert file.transform == from_origin(3e5, 5_000_060, 10, 10)
+            assert file.descriptions == tuple(netcdf.data_vars)
+            for band, name in enumerate(netcdf.data_vars, start=1):
+                np.testing.assert_array_equal(file.read(band), netcdf[name], err_msg=name)
+        for name in netcdf.data_vars:
+            with rasterio.open(tmp_path / "folder" / f"{name}.tif") as file:
+                np.testing.assert_array_equal(file.read(1), netcdf[name], err_msg=name)
+
+
+def test_maps_from_south_to_north_are_turned_for_geotiffs_and_kept_in_netcdf(cube, tmp_path):
+    cube.to_netcdf(tmp_path / "down.nc")
+    cube.isel(y=slice(None, None, -1)).to_netcdf(tmp_path / "up.nc")
+    for way in ("down", "up"):
+        trends(tmp_path / f"{way}.nc", tmp_path / f"{way}-out.tif", variable="red")
+        trends(tmp_path / f"{way}.nc", tmp_path / f"{way}-out.nc", variable="red")
+    with rasterio.open(tmp_path / "down-out.tif") as down, rasterio.open(tmp_path / "up-out.tif") as up:
+        assert up.transform == down.transform
+        np.testing.assert_array_equal(up.read(), down.read())
+    with xr.open_dataset(tmp_path / "down-out.nc") as down, xr.open_dataset(tmp_path / "up-out.nc") as up:
+        np.testing.assert_array_equal(up["y"], down["y"][::-1])
+        np.testing.assert_array_equal(up["slope"], down["slope"][::-1])
+
+
+def test_yearly_takes_the_growing_seasons_alone(cube, tmp_path):
+    cube.to_netcdf(tmp_path / "in.nc")
+    trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir", yearly=True, season=(121, 288))
+    day = cube["time"].dt.dayofyear
+    means = cube["nir"].where((day >= 121) & (day <= 288)).groupby("time.year").mean()
+    whole_years = np.datetime64("2019-07-01", "ns") + np.arange(5) * np.timedelta64(8766, "h")
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        np.testing.assert_allclose(out["slope"], expected_slope(means.values, whole_years), atol=1e-9)
+        assert (out["n"] == 5).all()
+
+
+def test_names_used_elsewhere_for_time_and_space_are_understood(cube, tmp_path):
+    cube.rename(time="t", y="lat", x="lon", red="B04", nir="B08").to_netcdf(tmp_path / "in.nc")
+    cube.to_netcdf(tmp_path / "same.nc")
+    for name in ("in", "same"):
+        trends(tmp_path / f"{name}.nc", tmp_path / f"{name}-out.nc", variable="NDVI")
+    with xr.open_dataset(tmp_path / "in-out.nc") as here, xr.open_dataset(tmp_path / "same-out.nc") as there:
+        np.testing.assert_array_equal(here["slope"], there["slope"])
+
+
+def test_nothing_is_read_to_open_a_cube(cube, tmp_path):
+    cube.to_netcdf(tmp_path / "in.nc")
+
+    def fail(*_):
+        pytest.fail("read before it was needed")
+
+    with Callback(start=fail):
+        opened = cubes.open_series(tmp_path / "in.nc", "ndvi")
+    assert opened.series.chunks is not None
+    opened.series.compute()
+
+
+@pytest.mark.parametrize("stored", [(1, 512, 512), (1, 20_000, 30_000), (300, 1, 1), (64, 256, 256), None], ids=str)
+def test_a_block_of_a_large_cube_stays_small(stored):
+    like = xr.DataArray(np.broadcast_to(np.float32(0), (300, 20_000, 30_000)), dims=("time", "y", "x"))
+    like.encoding = {"chunks": stored} if stored else {}
+    block = cubes._blocks(like)
+    assert block["time"] == -1
+    assert cubes.BLOCK / 8 < 300 * 4 * block["y"] * block["x"] <= cubes.BLOCK
+    if stored and stored[1] == 256:
+        assert block["x"] % 256 == 0 or block["x"] < 256
+
+
+def test_dates_months_and_years_are_read_from_the_names_of_files(geotiffs, tmp_path):
+    layer = np.full((1, 2, 2), 0.5, np.float32)
+    named = ["S2_20190629T212529_20201006.tif", "ndvi_2020-03.tif", "b_2021.tiff", "c_2022_11_05.tif"]
+    folder = geotiffs({name: layer for name in named}, names=None)
+    (folder / "notes.txt").write_text("not an image")
+    time = cubes.open_series(folder, "ndvi").series["time"].values
+    assert time.astype("datetime64[D]").astype(str).tolist() == ["2019-06-29", "2020-03-15", "2021-07-01", "2022-11-05"]
+
+
+def test_yearly_files_rise_by_what_they_rise_a_year(geotiffs, tmp_path):
+    folder = geotiffs({f"{2001 + i}.tif": np.full((1, 3, 4), 0.1 * i) for i in range(8)}, names=None)
+    trends(folder, tmp_path / "out.nc")
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        np.testing.assert_allclose(out["slope"], 0.1, rtol=1e-12)
+        np.testing.assert_array_equal(out["s"], 28)
+
+
+def test_scale_and_nodata_of_a_geotiff_are_heeded(geotiffs, tmp_path):
+    layers = [np.array([[[1000 + 100 * i, -9999]]], np.int16) for i in range(4)]
+    folder = geotiffs({f"{2001 + i}.tif": layer for i, layer in enumerate(layers)}, names=("ndvi",), nodata=-9999)
+    for path in folder.iterdir():
+        with rasterio.open(path, "r+") as file:
+            file.scales = (0.0001,)
+    trends(folder, tmp_path / "out.nc")
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        np.testing.assert_allclose(out["slope"], [[0.01, np.nan]], rtol=1e-6)
+        np.testing.assert_array_equal(out["n"], [[4, 0]])
+
+
+def test_composites_of_a_burnt_valley_agree_with_scipy_pixel_by_pixel(shared_data, tmp_path):
+    folder = shared_data / "bc06_wildfire" / "annual_composites"
+    trends(folder, tmp_path / "out.nc", variable="ndvi")
+    paths = sorted(folder.glob("*.tif"))
+    layers = []
+    for path in paths:
+        with rasterio.open(path) as file:
+            red, nir = file.read([3, 4]).astype(float)
+        seen = (red != 0) & (nir != 0) & (red + nir > 0)
+        layers.append(np.where(seen, (nir - red) / np.where(seen, nir + red, 1), np.nan))
+    some = np.stack(layers)[:, 10:90:8, 10:110:10]
+    time = np.array([int(path.stem) for path in paths]) * 365.25 * DAY.astype("timedelta64[h]").astype(float)
+    hours = np.datetime64("2000-01-01", "ns") + (time - time[0]).astype("timedelta64[h]")
+    with xr.open_dataset(tmp_path / "out.nc", decode_coords="all") as out:
+        assert out.sizes == {"y": 97, "x": 118}
+        assert out.rio.crs.to_epsg() == 26910
+        np.testing.assert_allclose(out["slope"][10:90:8, 10:110:10], expected_slope(some, hours), atol=1e-6)
+        np.testing.assert_array_equal(out["n"][10:90:8, 10:110:10], np.isfinite(some).sum(axis=0))
+
+
+def test_composites_stretched_for_display_are_refused(shared_data, tmp_path):
+    with pytest.raises(BadData, match="stretched for display"):
+        trends(shared_data / "bc06_stretched", tmp_path / "out.nc", variable="band_4")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_one_day_are_refused_on_real_data(shared_data, tmp_path):
+    with rasterio.open(shared_data / "phenopy" / "ndvi_test.tif") as file:
+        values = file.read()
+    dates = (shared_data / "phenopy" / "dates_ndvi.csv").read_text().split("\n")
+    time = np.array([line.split(",")[0].strip().replace(" ", "T") for line in dates if line.strip()], "datetime64[ns]")
+    order = np.argsort(time)
+    da = xr.DataArray(values[order], dims=("time", "y", "x"), coords={"time": time[order]}, name="ndvi")
+    da.to_netcdf(tmp_path / "in.nc")
+    with pytest.raises(BadData, match="193 layers of 88 days"):
+        trends(tmp_path / "in.nc", tmp_path / "out.nc")
+
+
+def integers(cube):
+    return (cube * 10_000).fillna(0).astype("uint16").map(lambda band: band.drop_encoding())
+
+
+def floats_of_integers(cube):
+    return (cube * 10_000).map(lambda band: band.drop_encoding())
+
+
+BAD_CUBES = {
+    "empty": (lambda cube: cube.isel(time=slice(0)), "is empty"),
+    "no pixels": (lambda cube: cube.isel(x=slice(0)), "is empty"),
+    "one date": (lambda cube: cube.isel(time=slice(1)), "has one date; a trend needs two"),
+    "never seen": (lambda cube: cube * np.nan, "no pixel of 'ndvi' has two values"),
+    "infinite": (lambda cube: (cube * np.inf).map(lambda band: band.drop_encoding()), "no pixel of 'ndvi' has two"),
+    "repeated": (lambda cube: cube.isel(time=[0, 1, 1, 2]), "more than once"),
+    "unsorted": (lambda cube: cube.isel(time=[0, 2, 1]), "sort the layers"),
+    "integers": (integers, "integers .uint16. without a scale"),
+    "scaled floats": (floats_of_integers, "scaled integers need the attributes"),
+    "no dates": (lambda cube: cube.drop_vars("time"), "without a date"),
+    "other bands": (lambda cube: cube.drop_vars("red"), "has no 'ndvi'; it has nir"),
+    "no map": (lambda cube: cube.isel(time=0, drop=True), "has no 'ndvi'; it has nothing on .time, y, x."),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_CUBES.values(), ids=BAD_CUBES)
+def test_a_bad_cube_is_told_and_leaves_nothing_behind(cube, tmp_path, spoil, message):
+    spoil(cube).to_netcdf(tmp_path / "in.nc")
+    for out in ("out.nc", "out.tif", "out.zarr", "folder"):
+        with pytest.raises(BadData, match=message):
+            trends(tmp_path / "in.nc", tmp_path / out, variable="ndvi")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.nc"]
+
+
+def test_what_was_there_stays_whole_when_a_rerun_fails_and_is_replaced_when_it_does_not(cube, tmp_path):
+    cube.to_netcdf(tmp_path / "good.nc")
+    (cube * np.nan).to_netcdf(tmp_path / "bad.nc")
+    for out in ("out.nc", "folder", "out.zarr"):
+        trends(tmp_path / "good.nc", tmp_path / out, variable="nir")
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path / out).rglob("*")}
+        with pytest.raises(BadData):
+            trends(tmp_path / "bad.nc", tmp_path / out, variable="nir")
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / out).rglob("*")} == before
+        trends(tmp_path / "good.nc", tmp_path / out, variable="nir")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.nc", "folder", "good.nc", "out.nc", "out.zarr"]
+
+
+def test_a_folder_with_other_things_in_it_is_never_replaced(cube, tmp_path):
+    cube.to_netcdf(tmp_path / "in.nc")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("ten years of work")
+    with pytest.raises(BadData, match="other things in it"):
+        trends(tmp_path / "in.nc", tmp_path / "mine", variable="nir")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "ten years of work"
+
+
+def test_a_cube_without_a_system_keeps_its_numbers_and_gets_none(cube, tmp_path, capsys):
+    cube.drop_vars("spatial_ref").map(lambda band: band.drop_encoding()).to_netcdf(tmp_path / "in.nc")
+    cube.to_netcdf(tmp_path / "with.nc")
+    trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir")
+    assert "no CRS" in capsys.readouterr().err
+    trends(tmp_path / "with.nc", tmp_path / "with-out.nc", variable="nir")
+    with xr.open_dataset(tmp_path / "out.nc") as out, xr.open_dataset(tmp_path / "with-out.nc") as with_system:
+        assert "spatial_ref" not in out.variables
+        np.testing.assert_allclose(out["slope"], with_system["slope"], atol=1e-9)
+
+
+BAD_FILES = {
+    "missing": (lambda folder: None, "no such file"),
+    "not netcdf": (lambda folder: (folder / "in.nc").write_bytes(b"CDF?"), "can not be opened as NetCDF"),
+    "empty file": (lambda folder: (folder / "in.nc").touch(), "can not be opened as NetCDF"),
+    "empty folder": (lambda folder: (folder / "in.nc").mkdir(), "holds no GeoTIFF"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_file_that_is_no_cube_is_told(tmp_path, make, message):
+    make(tmp_path)
+    with pytest.raises(BadData, match=message):
+        trends(tmp_path / "in.nc", tmp_path / "out.nc")
+    assert not (tmp_path / "out.nc").exists()
+
+
+def test_a_zarr_that_asks_for_pickle_is_refused(cube, tmp_path):
+    cube.to_zarr(tmp_path / "in.zarr", zarr_format=2, consolidated=False)
+    path = tmp_path / "in.zarr" / "nir" / ".zarray"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"filters": [{"id": "pickle", "protocol": 5}]}))
+    with pytest.raises(BadData, match="pickle"):
+        trends(tmp_path / "in.zarr", tmp_path / "out.nc", variable="nir")
+
+
+BAD_FOLDERS = {
+    "no date": ({"a.tif": {}}, "no date in its name"),
+    "no such day": ({"x_20210231.tif": {}}, "20210231 in its name is no date"),
+    "one day twice": ({"a_20210203.tif": {}, "b_20210203.tif": {}}, "are of the same date"),
+    "other grid": ({"2001.tif": {}, "2002.tif": {"transform": from_origin(0, 0, 10, 10)}}, "2002.tif: transform is"),
+    "other system": ({"2001.tif": {}, "2002.tif": {"crs": "EPSG:4326"}}, "2002.tif: crs is EPSG:4326"),
+    "other bands": ({"2001.tif": {}, "2002.tif": {"names": ("nir", "red")}}, "2002.tif: names is"),
+}
+
+
+@pytest.mark.parametrize(("files", "message"), BAD_FOLDERS.values(), ids=BAD_FOLDERS)
+def test_a_folder_that_is_no_series_is_told(geotiffs, tmp_path, files, message):
+    for name, how in files.items():
+        folder = geotiffs({name: np.full((2, 3, 3), 0.2)}, **how)
+    with pytest.raises(BadData, match=message):
+        trends(folder, tmp_path / "out.nc")
+
+
+def test_a_geotiff_cut_short_is_told_by_its_name(geotiffs, tmp_path):
+    rng = np.random.default_rng(1)
+    folder = geotiffs({f"{year}.tif": rng.random((2, 200, 200)) for year in range(2001, 2005)})
+    whole = (folder / "2003.tif").read_bytes()
+    (folder / "2003.tif").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadData, match=r"2003\.tif"):
+        trends(folder, tmp_path / "out.nc")
+    assert not (tmp_path / "out.nc").exists()
+
+
+def test_another_file_under_the_name_of_a_geotiff_is_not_followed(geotiffs, tmp_path):
+    folder = geotiffs({"2001.tif": np.full((2, 3, 3), 0.2)})
+    secret = (folder / "2001.tif").rename(tmp_path / "elsewhere.tif")
+    (folder / "2001.tif").write_text(
+        '<VRTDataset rasterXSize="3" rasterYSize="3"><VRTRasterBand dataType="Float64" band="1"><SimpleSource>'
+        f"<SourceFilename>{secret}</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(BadData, match="can not be read as GeoTIFF"):
+        trends(folder, tmp_path / "out.nc")
