@@ -80,6 +80,8 @@ def assess(
     for name in sorted(sites if asked is not None else seen):
         site, one = sites[name], seen.get(name, _nothing())
         dates = one.dates[one.dates >= np.datetime64(site.start, "D")] if asked is None else asked
+        if asked is None and not dates.size:  # all before the start: one row says so
+            dates = one.dates[-1:]
         part = verdicts(one, site, dates)
         if dates.size:
             latest[STATUSES[int(part.status[-1])].value] += 1

@@ -190,11 +190,17 @@ def publish(config: Config = None, as_json: AsJson = False) -> None:
 
     settings = load(config)
     set_up_logs()
-    written = main_publish(settings)
+    outcomes = main_publish(settings)
+    broken = {site: error for site, error in outcomes.items() if error}
+    written = sorted(set(outcomes) - set(broken))
     if as_json:
-        echo({"rewritten": written, "root": str(settings.outputs.root)})
-        return
-    print_line(f"{len(written)} sites rewritten; open {settings.outputs.root / 'index.html'}")
+        echo({"rewritten": written, "failed": broken, "root": str(settings.outputs.root)})
+    else:
+        for site_id, error in broken.items():
+            print_line(f"{site_id}: not written; {error}")
+        print_line(f"{len(written)} sites rewritten; open {settings.outputs.root / 'index.html'}")
+    if broken:
+        raise typer.Exit(Exit.SOME_FAILED if written else Exit.ALL_FAILED)
 
 
 @app.command()

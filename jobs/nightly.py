@@ -88,14 +88,16 @@ def night(
             except MonitorError as error:
                 results[outcome.task.site.id] = _failed(outcome.task.site.id, error)
         sent = send(settings, ledger)
+        broken = {}
         if pages:
-            publish(settings, ledger, as_of=as_of)
+            broken = {site: error for site, error in publish(settings, ledger, as_of=as_of).items() if error}
         manifest = {
             "run": run,
             "as_of": as_of.isoformat(),
             "version": __version__,
             "sites": [results[site.id] for site in sites],
             "messages_sent": sent,
+            "pages_failed": broken,
         }
         with ledger.transaction() as t:
             t.end_run(run, manifest, now=now())
@@ -124,6 +126,8 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
 def exit_status(manifest: dict[str, Any]) -> Exit:
     """Exit status of a night or a backfill."""
     states = [site["state"] for site in manifest["sites"]]
+    if manifest.get("pages_failed") and all(state == "done" for state in states):
+        return Exit.SOME_FAILED
     if not states or all(state == "done" for state in states):
         return Exit.DONE
     if all(state == "deferred" for state in states):

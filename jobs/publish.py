@@ -36,7 +36,7 @@ from monitor.verdict.window import Window
 log = structlog.get_logger()
 
 
-def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) -> list[str]:
+def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) -> dict[str, str | None]:
     """Write the pages of the sites that changed, then tables and the index.
 
     Parameters
@@ -50,8 +50,8 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
 
     Returns
     -------
-    list of str
-        Ids of the sites whose pages were rewritten.
+    dict
+        Of each site whose pages were out of date: None if they were rewritten, else what went wrong.
     """
     notice = _notice(settings)
     rows: list[tuple[Site, Assessment]] = []
@@ -82,11 +82,12 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
                         settings, site, found, observations, alert, notice, mark, key
                     )
                 )
-    written = [name for name in compute(*lazy, scheduler="threads") if name]
+    outcomes: dict[str, str | None] = dict(compute(*lazy, scheduler="threads"))
     if rows:
-        day = as_of or max(found.as_of for _, found in rows)
+        newest = max(found.as_of for _, found in rows)
+        day = newest if as_of is None else max(as_of, newest)
         write_index(rows, alerts, settings.outputs.root, as_of=day, notice=notice)
-    return written
+    return outcomes
 
 
 def _write(
@@ -98,7 +99,7 @@ def _write(
     notice: str | None,
     mark: Path,
     key: str,
-) -> str | None:
+) -> tuple[str, str | None]:
     folder = settings.store.root / folder_name(site.id) / ground_key(site)
     try:
         view = SiteView(
@@ -113,72 +114,74 @@ def _write(
         mark.write_text(key, encoding="utf-8")
     except (MonitorError, OSError) as error:
         log.error("page not written", site=site.id, error=str(error))
-        return None
-    return site.id
+        return site.id, str(error)
+    except Exception as error:
+        log.exception("a bug while writing a page", site=site.id)
+        return site.id, f"a bug, {type(error).__name__}: {error}"
+    return site.id, None
 
 
 def _pictures(store: SiteStore, site: Site, as_of: date, observations: list[dict[str, Any]]) -> dict[str, Any]:
-    """Chips and maps of a site; None where nothing was seen."""
+    """Chips and maps of a site, from one pass over its stored scenes by dask; None where nothing was seen."""
     nothing: dict[str, Any] = {"before": None, "now": None, "maps": None, "outline": None}
     if not store.exists:
         return nothing
     cube = store.cube()
-    cube = cube.sel(time=slice(None, np.datetime64(as_of) + np.timedelta64(1, "D")))
-    cube = cube.isel(time=np.flatnonzero(cube["accepted"].values))
-    if not cube.sizes["time"]:
-        return nothing
-    grid = store.grid
-    window = Window.of(site)
     days = cube["time"].values.astype("datetime64[D]")
+    window = Window.of(site)
     season, position = window.place(days.astype(np.int64))
-    growing = position <= window.length
-    start = np.datetime64(site.start)
-    before = np.flatnonzero(growing & (days < start))
+    used = cube["accepted"].values & (days <= np.datetime64(as_of)) & (position <= window.length)
+    if not used.any():
+        return nothing
+    cube, days, season = cube.isel(time=np.flatnonzero(used)), days[used], season[used]
+    before = days < np.datetime64(site.start)
+    endmembers = ENDMEMBERS[site.biome]
+    index, needed = INDICES[endmembers.index]
+    clear = cube["clear"]
+    chips = {"now": days.size - 1, **({"before": int(np.flatnonzero(before)[-1])} if before.any() else {})}
+    layers = {
+        "vegetation": cover(index(*(cube[band] for band in needed)).where(clear), endmembers),
+        "ndvi": INDICES["ndvi"][0](cube["red"], cube["nir"]).where(clear),
+        **{name: cube[["red", "green", "blue"]].isel(time=place) for name, place in chips.items()},
+    }
+    (found,) = compute(layers, scheduler="threads")
     return {
-        "before": _chip(cube, int(before[-1])) if before.size else None,
-        "now": _chip(cube, int(days.size - 1)),
-        "maps": _maps(cube, site, observations, season, growing, days < start, inside(site.geometry, grid)),
-        "outline": outline(site.geometry, grid),
+        "before": _chip(found["before"]) if before.any() else None,
+        "now": _chip(found["now"]),
+        "maps": _maps(
+            found["vegetation"], found["ndvi"], observations, season, before, inside(site.geometry, store.grid)
+        ),
+        "outline": outline(site.geometry, store.grid),
     }
 
 
-def _chip(cube: xr.Dataset, index: int) -> Chip:
-    scene = cube.isel(time=index)
+def _chip(scene: xr.Dataset) -> Chip:
     rgb = np.stack([scene[band].values for band in ("red", "green", "blue")], axis=-1)
     return Chip(date=scene["time"].values.astype("datetime64[D]").item(), rgb=rgb)
 
 
 def _maps(
-    cube: xr.Dataset,
-    site: Site,
+    vegetation: xr.DataArray,
+    ndvi: xr.DataArray,
     observations: list[dict[str, Any]],
     season: np.ndarray,
-    growing: np.ndarray,
     before: np.ndarray,
     ground: np.ndarray,
-) -> xr.Dataset | None:
+) -> xr.Dataset:
     """NDVI and cover of the last growing season, slope of cover over the seasons, and uplift over the control.
 
-    All on (y, x), NaN outside the site; computed by dask, a chunk a scene.
+    All on (y, x), NaN outside the site. Inputs hold the scenes of the growing seasons only.
     """
-    if not growing.any():
-        return None
-    chosen = cube.isel(time=np.flatnonzero(growing))
-    year, pre = season[growing], before[growing]
-    endmembers = ENDMEMBERS[site.biome]
-    index, needed = INDICES[endmembers.index]
-    vegetation = cover(index(*(chosen[band] for band in needed)).where(chosen["clear"]), endmembers)
-    ndvi = INDICES["ndvi"][0](chosen["red"], chosen["nir"]).where(chosen["clear"])
-    vegetation, ndvi = compute(vegetation, ndvi)
-    yearly = xr.concat([vegetation.isel(time=year == y).mean("time") for y in np.unique(year)], "time")
-    yearly["time"] = np.array([f"{y}-07-01" for y in np.unique(year)], dtype="datetime64[ns]")
-    now = year == year.max()
+    years = np.unique(season)
+    yearly = xr.concat([vegetation.isel(time=season == year).mean("time") for year in years], "time")
+    yearly["time"] = np.array([f"{year}-07-01" for year in years], dtype="datetime64[ns]")
     control = {row["scene"]: row["control_cover"] for row in observations}
-    theirs = np.array([np.nan if control.get(s) is None else control[s] for s in chosen["scene"].values], dtype=float)
-    over = vegetation - xr.DataArray(theirs.astype(np.float32), dims="time")
+    theirs = [np.nan if control.get(scene) is None else control[scene] for scene in vegetation["scene"].values]
+    over = vegetation - xr.DataArray(np.array(theirs, dtype=np.float32), dims="time")
+    now = season == years[-1]
     uplift = over.isel(time=now).mean("time")
-    if pre.any():
-        uplift = uplift - over.isel(time=pre).mean("time")
+    if before.any():
+        uplift = uplift - over.isel(time=before).mean("time")
     maps = xr.Dataset(
         {
             "ndvi": ndvi.isel(time=now).mean("time"),
@@ -187,8 +190,7 @@ def _maps(
             "uplift": uplift,
         }
     )
-    maps = maps.where(xr.DataArray(ground, dims=("y", "x"))).astype(np.float32)
-    return maps.assign_coords(spatial_ref=cube["spatial_ref"]).drop_vars(["time", "scene", "accepted"], errors="ignore")
+    return maps.where(xr.DataArray(ground, dims=("y", "x"))).astype(np.float32)
 
 
 def _notice(settings: Settings) -> str | None:
@@ -199,7 +201,7 @@ def _notice(settings: Settings) -> str | None:
     return f"{NOTICE} {NOTICE_ZH}"
 
 
-def main_publish(settings: Settings) -> list[str]:
+def main_publish(settings: Settings) -> dict[str, str | None]:
     """``regrowth publish``."""
     with opened(settings) as ledger:
         return publish(settings, ledger)

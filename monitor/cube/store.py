@@ -33,6 +33,9 @@ from monitor.cube.packed import LAYERS, unpack
 from monitor.errors import BadData, StoreBroken
 from monitor.imagery.source import Scene
 
+CHUNK_BYTES: Final = 32_000_000
+"""Size of the dask chunks of a cube as read: many scenes of a small site, one of a large one."""
+
 RECORD_BYTES: Final = 4096
 """Room for the record of a scene, filled up with blanks: fixed, so that a record is written in place."""
 
@@ -221,7 +224,7 @@ class SiteStore:
         Returns
         -------
         xr.Dataset
-            As :mod:`monitor.cube.packed` says, one dask chunk a scene, with the coordinates ``scene`` and
+            As :mod:`monitor.cube.packed` says, in dask chunks of :data:`CHUNK_BYTES`, with the coordinates ``scene`` and
             ``accepted`` along time.
         """
         records = self.records(snapshot)
@@ -229,8 +232,11 @@ class SiteStore:
         kept = [records[slot] for slot in order]
         with self._guarded():
             group: Any = self._group("r", snapshot)
+            pixels = group["pixels"]
+            together = max(1, CHUNK_BYTES // int(2 * np.prod(pixels.shape[1:])))
+            packed = da.from_zarr(pixels, chunks=(together, *pixels.chunks[1:]))
             cube = unpack(
-                da.from_zarr(group["pixels"])[order],
+                packed if order == list(range(len(order))) else packed[order],
                 grid_from_json(group.attrs["grid"]),
                 times=[datetime.fromisoformat(r.time) for r in kept],
                 scale=[r.scale for r in kept],

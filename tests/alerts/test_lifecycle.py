@@ -1,0 +1,133 @@
+"""The life of an alert, night by night."""
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.alerts.alert import Event, State
+from monitor.alerts.lifecycle import QUIET_DAYS, acknowledge, resolve, snooze, step
+from monitor.verdict.assessment import AlertLevel, Assessment, Status
+
+FIRST = date(2026, 6, 1)
+NONE, WATCH, RED = AlertLevel.NONE, AlertLevel.WATCH, AlertLevel.RED
+
+
+def night(number, level, *, status=None, seen=True, rule="failure"):
+    day = FIRST + timedelta(days=number)
+    if status is None:
+        status = Status.ON_TRACK if level is NONE else Status.FAILING
+    numbers = dict.fromkeys(
+        ("probability", "theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "expected", "cover",
+         "control_cover", "e_failure", "hectares", "hectares_failing")
+    )  # fmt: skip
+    return Assessment(
+        site="lowood", as_of=day, last_observed=day if seen else FIRST - timedelta(days=1), status=status, alert=level,
+        alert_rule=None if level is NONE else rule, n_scenes=9, n_pre=3, reasons=(), **numbers,
+    )  # fmt: skip
+
+
+def live(levels, start=0, alert=None):
+    told = []
+    for number, level in enumerate(levels, start=start):
+        alert, event = step(alert, night(number, level))
+        told += [event] if event else []
+    return alert, told
+
+
+def test_nothing_wrong_opens_nothing():
+    assert live([NONE] * 40) == (None, [])
+
+
+def test_an_alert_opens_once_however_long_it_lasts():
+    alert, told = live([RED] * 100)
+    assert told == [Event.OPENED]
+    assert alert.state is State.OPEN
+    assert alert.id == "lowood/2026-06-01"
+
+
+def test_dithering_round_a_threshold_for_thirty_nights_tells_once():
+    _, told = live([WATCH, NONE] * 15)
+    assert told == [Event.OPENED]
+
+
+def test_it_resolves_by_itself_only_after_thirty_quiet_days():
+    alert, told = live([WATCH] + [NONE] * QUIET_DAYS)
+    assert told == [Event.OPENED]
+    alert, event = step(alert, night(QUIET_DAYS + 1, NONE))
+    assert event is Event.RESOLVED
+    assert alert.state is State.RESOLVED
+
+
+def test_forty_nights_of_cloud_neither_confirm_nor_resolve():
+    alert, _ = live([WATCH])
+    for number in range(1, 41):
+        alert, event = step(alert, night(number, NONE, seen=False))
+        assert event is None
+    assert alert.state is State.OPEN
+
+
+def test_insufficient_data_changes_nothing_at_all():
+    alert, _ = live([RED])
+    same, event = step(alert, night(50, NONE, status=Status.INSUFFICIENT_DATA))
+    assert same is alert
+    assert event is None
+
+
+def test_a_watch_that_turns_red_says_so_even_after_acknowledgement_or_snooze():
+    for change in (acknowledge, lambda alert: snooze(alert, FIRST + timedelta(days=300))):
+        alert, _ = live([WATCH])
+        alert, event = step(change(alert), night(1, RED))
+        assert event is Event.WORSENED
+        assert (alert.level, alert.state) == (RED, State.OPEN)
+
+
+def test_a_red_that_sinks_to_watch_stays_red():
+    alert, told = live([RED, WATCH, WATCH])
+    assert alert.level is RED
+    assert told == [Event.OPENED]
+
+
+def test_a_snooze_ends_on_its_day_without_a_word():
+    alert, _ = live([WATCH])
+    alert = snooze(alert, FIRST + timedelta(days=10))
+    alert, told = live([WATCH] * 9, start=1, alert=alert)
+    assert (alert.state, told) == (State.SNOOZED, [])
+    alert, told = live([WATCH], start=10, alert=alert)
+    assert (alert.state, told) == (State.OPEN, [])
+
+
+@pytest.mark.parametrize("answer", ["confirmed", "false-alarm", "treated"])
+def test_what_a_person_has_answered_is_not_asked_again_until_it_was_gone_or_got_worse(answer):
+    alert, _ = live([WATCH])
+    alert = resolve(alert, answer=answer, note="seen", day=FIRST)
+    alert, told = live([WATCH] * 50, start=1, alert=alert)
+    assert told == []
+    _, told = live([RED], start=60, alert=alert)
+    assert told == [Event.OPENED]
+    _, told = live([NONE, WATCH], start=60, alert=alert)
+    assert told == [Event.OPENED]
+
+
+@given(levels=st.lists(st.sampled_from([NONE, WATCH, RED]), max_size=120))
+def test_whatever_happens_openings_and_resolutions_alternate_and_levels_never_fall_while_it_lives(levels):
+    alert, told, before = None, [], None
+    for number, level in enumerate(levels):
+        alert, event = step(alert, night(number, level))
+        told += [event] if event else []
+        if before and alert and before.id == alert.id and before.level is RED:
+            assert alert.level is RED
+        before = alert
+    turns = [event for event in told if event is not Event.WORSENED]
+    assert turns == [Event.OPENED, Event.RESOLVED] * (len(turns) // 2) + [Event.OPENED] * (len(turns) % 2)
+
+
+@given(levels=st.lists(st.sampled_from([NONE, WATCH, RED]), max_size=40))
+def test_the_same_night_twice_tells_nothing_twice(levels):
+    alert = None
+    for number, level in enumerate(levels):
+        alert, _ = step(alert, night(number, level))
+        again, event = step(alert, night(number, level))
+        assert event is None
+        assert again == alert

@@ -1,0 +1,118 @@
+"""Control units: alike before the start, apart from every site, and frozen."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from shapely.geometry import box
+from shapely.ops import unary_union
+
+from monitor.controls.units import CANDIDATES, WANTED, ControlSet, blocks, candidates, match
+from monitor.cover.means import MEASURES
+from monitor.cube.grid import crs_of, site_grid
+from monitor.sites.projection import projected
+
+SITE = box(103.800, 36.000, 103.8022, 36.0018)
+OTHER = box(103.810, 36.000, 103.8122, 36.0018)
+LATTICE = site_grid(SITE)
+RING = (300.0, 2000.0)
+
+
+@pytest.fixture(scope="module")
+def units():
+    return candidates(SITE, [OTHER], LATTICE, RING)
+
+
+def test_candidates_keep_their_distance_from_every_site(units):
+    crs = crs_of(LATTICE)
+    sites = [projected(SITE, crs), projected(OTHER, crs)]
+    for unit in units:
+        square = projected(unit.geometry, crs)
+        assert all(square.distance(site) > 299.0 for site in sites)
+        assert square.distance(sites[0]) <= 2001.0
+
+
+def test_candidates_are_of_the_size_of_the_site_and_do_not_overlap(units):
+    crs = crs_of(LATTICE)
+    squares = [projected(unit.geometry, crs) for unit in units]
+    size = projected(SITE, crs).area
+    assert all(0.8 * size < square.area < 1.2 * size for square in squares)
+    assert unary_union(squares).area == pytest.approx(sum(square.area for square in squares), rel=1e-9)
+
+
+def test_a_wide_ring_is_thinned_evenly_and_the_same_way_each_time(units):
+    wide = candidates(SITE, [OTHER], LATTICE, (300.0, 10_000.0))
+    assert len(wide) == CANDIDATES
+    assert [u.id for u in wide] == [u.id for u in candidates(SITE, [OTHER], LATTICE, (300.0, 10_000.0))]
+    assert max(u.distance for u in wide) > 9000.0
+    assert min(u.distance for u in wide) < 600.0
+
+
+def test_where_there_are_no_scenes_there_are_no_candidates():
+    covered = box(103.79, 35.99, 103.801, 36.02)
+    found = candidates(SITE, [], LATTICE, RING, covered=covered)
+    assert found
+    assert all(covered.buffer(1e-9).contains(unit.geometry) for unit in found)
+
+
+def means(cover, ndmi=0.1, red=0.2):
+    """(time, measure) or (time, unit, measure) from cover of the same shape less the measure."""
+    cover = np.asarray(cover, dtype=np.float32)
+    full = np.full((*cover.shape, len(MEASURES)), np.nan, dtype=np.float32)
+    for name, value in (("cover", cover), ("ndmi", ndmi), ("red", red)):
+        full[..., MEASURES.index(name)] = value
+    dims = ("time", "measure") if cover.ndim == 1 else ("time", "unit", "measure")
+    return xr.DataArray(full, dims=dims, coords={"measure": list(MEASURES)})
+
+
+def test_the_ground_that_behaved_like_the_site_before_the_start_is_chosen(units):
+    rng = np.random.default_rng(5)
+    like = np.zeros(len(units), dtype=bool)
+    like[rng.choice(len(units), WANTED, replace=False)] = True
+    season = 0.2 + 0.1 * np.sin(np.linspace(0, 12, 24))
+    ground = season[:, None] * np.where(like, 1.0, 1.6) + rng.normal(0, 0.004, (24, len(units)))
+    chosen = match(means(season), means(ground), units)
+    alike = {unit.id for unit, is_like in zip(units, like, strict=True) if is_like}
+    assert {unit.id for unit in chosen.units} == alike
+    assert abs(chosen.balance["cover"]) < 0.1
+    assert chosen.candidates == len(units)
+
+
+def test_a_scene_in_which_a_candidate_was_hidden_does_not_count_against_it(units):
+    season = np.linspace(0.1, 0.4, 10)
+    ground = np.repeat(season[:, None], len(units), axis=1)
+    ground[:, 10:] += 0.2
+    ground[5:, :10] = np.nan
+    chosen = match(means(season), means(ground), units)
+    assert {unit.id for unit in units[:10]} <= {unit.id for unit in chosen.units}
+
+
+def test_a_candidate_never_seen_is_never_chosen(units):
+    ground = np.full((10, len(units)), np.nan)
+    ground[:, 3] = 0.3
+    chosen = match(means(np.full(10, 0.3)), means(ground), units)
+    assert [unit.id for unit in chosen.units] == [units[3].id]
+
+
+def test_no_candidates_give_an_empty_set():
+    assert match(means(np.full(3, 0.3)), means(np.zeros((3, 0))), []).units == ()
+
+
+def test_a_set_comes_back_from_the_ledger_as_it_was_under_the_same_hash(units):
+    chosen = match(means(np.full(6, 0.3)), means(np.full((6, len(units)), 0.3)), units)
+    again = ControlSet.from_json(chosen.to_json())
+    assert again.hash == chosen.hash
+    assert [u.id for u in again.units] == [u.id for u in chosen.units]
+
+
+def test_blocks_hold_every_unit_once_with_the_pixels_of_its_square(units):
+    crs = crs_of(LATTICE)
+    seen = []
+    for grid, piece in blocks(units, LATTICE):
+        assert grid.shape == piece.shape
+        assert (grid.affine.c - LATTICE.affine.c) % 10 == 0
+        numbers, counts = np.unique(piece[piece >= 0], return_counts=True)
+        for number, count in zip(numbers, counts, strict=True):
+            side = round(np.sqrt(projected(units[number].geometry, crs).area) / 10 + 2 / 3)
+            assert count == side * side
+        seen += numbers.tolist()
+    assert sorted(seen) == list(range(len(units)))

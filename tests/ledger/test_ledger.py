@@ -1,0 +1,168 @@
+"""What the monitor remembers."""
+
+import sqlite3
+import threading
+
+import pytest
+
+from monitor.errors import BadConfiguration, BadData, TryLater
+from monitor.ledger import ledger as module
+from monitor.ledger.ledger import HEAD, Ledger
+from monitor.ledger.models import Base
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'regrowth.db'}"
+
+
+@pytest.fixture
+def ledger(url):
+    opened = Ledger(url)
+    yield opened
+    opened.close()
+
+
+def observation(day, **changed):
+    row = dict.fromkeys(
+        ("ndvi", "cover", "ndmi", "nbr", "control_ndvi", "control_cover", "control_ndmi", "control_nbr", "n_units")
+    )
+    base = {"acquisition": f"s2/{day}", "time": f"{day}T05:00:00+00:00", "scene": f"scene-{day}", "source": "test",
+            "baseline": "05.09", "clear_fraction": 1.0, "n_pixels": 9, "accepted": True, "reason": "", "digest": "d"}  # fmt: skip
+    return {**row, **base, **changed}
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_models(url, ledger):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with ledger._engine.connect() as connection:
+        found = MigrationContext.configure(connection)
+        assert compare_metadata(found, Base.metadata) == []
+        assert found.get_current_revision() == HEAD
+
+
+def test_a_new_version_of_a_site_replaces_the_current_one_and_keeps_the_episode(ledger):
+    with ledger.transaction() as t:
+        t.add_site("a", "v1", {"id": "a", "name": "one"}, start="2021-04-01", now="n")
+        t.add_site("a", "v2", {"id": "a", "name": "two"}, start="2021-04-01", now="n")
+    with ledger.transaction() as t:
+        assert t.versions() == {"a": "v2"}
+        assert [site["name"] for site in t.sites()] == ["two"]
+        t.retire_site("a")
+        assert t.sites() == []
+
+
+def test_going_back_to_an_earlier_version_makes_it_current_again(ledger):
+    with ledger.transaction() as t:
+        for version in ("v1", "v2", "v1"):
+            t.add_site("a", version, {"id": "a", "name": version}, start="2021-04-01", now="n")
+        assert t.versions() == {"a": "v1"}
+
+
+def test_frozen_controls_stay_frozen(ledger):
+    with ledger.transaction() as t:
+        t.freeze_controls("g", "a", {"units": [1]}, digest="h1", now="n")
+        t.freeze_controls("g", "a", {"units": [2]}, digest="h2", now="n")
+        assert t.controls("g") == {"units": [1]}
+
+
+def test_an_observation_taken_over_twice_is_there_once_in_its_newest_form(ledger):
+    with ledger.transaction() as t:
+        t.take_over("g", "a", "s1", [observation("2021-05-03"), observation("2021-05-01")])
+        t.take_over("g", "a", "s2", [observation("2021-05-03", baseline="05.11")])
+        rows = t.observations("g")
+        assert [row["time"][:10] for row in rows] == ["2021-05-01", "2021-05-03"]
+        assert [row["baseline"] for row in rows] == ["05.09", "05.11"]
+        assert t.snapshot("g") == "s2"
+
+
+def test_an_assessment_is_never_edited_and_the_very_same_is_not_added_again(ledger):
+    origin = {"version": "v", "snapshot": "s", "run": "r"}
+    with ledger.transaction() as t:
+        assert t.add_assessment("a", "2021-05-01", "d1", {"status": "on_track"}, **origin)
+        assert not t.add_assessment("a", "2021-05-01", "d1", {"status": "failing"}, **origin)
+        assert t.latest("a")[2] == {"status": "on_track"}
+        assert t.add_assessment("a", "2021-05-01", "d2", {"status": "failing"}, **origin)
+        assert t.add_assessment("a", "2021-04-01", "d3", {"status": "too_early"}, **origin)
+        assert t.latest("a") == ("2021-05-01", "d2", {"status": "failing"})
+        assert t.latest("b") is None
+
+
+def test_a_notice_is_posted_once_and_sent_once(ledger):
+    notice = {"id": "a/1", "alert": {"id": "a"}, "day": "2021-05-01"}
+    with ledger.transaction() as t:
+        t.post(notice, site="a")
+        t.post({**notice, "day": "2021-05-02"}, site="a")
+        assert t.unsent() == [notice]
+        t.mark_sent("a/1", now="n")
+        t.post(notice, site="a")
+        assert t.unsent() == []
+        assert t.notices_of("a") == 1
+
+
+def test_what_fails_within_a_transaction_leaves_nothing(ledger):
+    with pytest.raises(RuntimeError), ledger.transaction() as t:
+        t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
+        raise RuntimeError
+    with ledger.transaction() as t:
+        assert t.sites() == []
+
+
+def test_a_migration_killed_midway_is_done_again(tmp_path, url, monkeypatch):
+    from alembic import op
+
+    create = op.create_table
+
+    def killed(name, *columns, **options):
+        if name == "runs":
+            raise KeyboardInterrupt
+        return create(name, *columns, **options)
+
+    monkeypatch.setattr(op, "create_table", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Ledger(url)
+    monkeypatch.undo()
+    opened = Ledger(url)
+    with opened.transaction() as t:
+        assert t.sites() == []
+    opened.close()
+
+
+def test_a_damaged_ledger_is_named_with_what_to_do(tmp_path, url):
+    (tmp_path / "regrowth.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(BadData, match=r"regrowth\.db.*move it away"):
+        Ledger(url)
+
+
+def test_a_ledger_held_by_another_process_is_waited_for_and_then_named(url, tmp_path, monkeypatch):
+    Ledger(url).close()
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    other = sqlite3.connect(tmp_path / "regrowth.db", isolation_level=None)
+    other.execute("begin immediate")
+    opened = Ledger(url)
+    with pytest.raises(TryLater, match="another process"), opened.transaction() as t:
+        t.retire_site("a")
+    opened.close()
+    other.close()
+
+
+def test_a_ledger_held_for_a_moment_is_simply_waited_for(url, tmp_path):
+    Ledger(url).close()
+    other = sqlite3.connect(tmp_path / "regrowth.db", isolation_level=None, check_same_thread=False)
+    other.execute("begin immediate")
+    opened = Ledger(url)
+    timer = threading.Timer(0.5, other.rollback)
+    timer.start()
+    with opened.transaction() as t:
+        t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
+        assert t.versions() == {"a": "v1"}
+    timer.join()
+    opened.close()
+    other.close()
+
+
+@pytest.mark.parametrize("bad", ["", "nonsense", "mysql+nodriver://host/x"])
+def test_a_url_that_does_not_hold_is_a_matter_of_configuration(bad):
+    with pytest.raises(BadConfiguration, match="url"):
+        Ledger(bad)
