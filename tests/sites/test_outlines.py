@@ -164,9 +164,9 @@ def test_a_star_of_millions_of_crossings_is_refused_and_not_sorted_out(entry, re
     turns[-1] = 0
     star = np.column_stack([X + D * np.cos(turns), Y + D * np.sin(turns)])
     path = registry(entry(ring=star.tolist()))
-    before = time.perf_counter()
+    before = time.process_time()
     report, mendings = mended(path)
-    assert time.perf_counter() - before < 2  # sorted out, it takes minutes
+    assert time.process_time() - before < 2  # sorted out, it takes minutes
     assert mendings == []
     assert [problem.code for _, problem in report.problems] == ["SELF_CROSSING"]
 
