@@ -72,7 +72,7 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     promised = site.plan.A > 0
     headline = HEADLINE[a.status] if promised else NO_PLAN.get(a.status, HEADLINE[a.status])
     sentences = [headline[pick]]
-    if a.alert is AlertLevel.WATCH and a.status is not Status.FAILING:
+    if a.alert is AlertLevel.WATCH and a.alert_rule == "failure" and a.status is not Status.FAILING:
         sentences[0] += "（早期预警：可能未见效。）" if pick else " Early warning: it may not be taking hold."
     measured = _measured(a, promised=promised, chinese=bool(pick))
     if measured:
@@ -92,7 +92,12 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
 
 def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
     """What was seen, in points of cover and as a share of the plan; None where nothing was."""
-    if a.status in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY) or a.uplift is None or a.uplift_low is None or a.uplift_high is None:
+    if (
+        a.status in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY)
+        or a.uplift is None
+        or a.uplift_low is None
+        or a.uplift_high is None
+    ):
         return None
     rise, low, high = (100 * v for v in (a.uplift, a.uplift_low, a.uplift_high))
     if not promised:
@@ -107,7 +112,8 @@ def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
             f"植被覆盖度比对照地块{'高' if side else '低'} {abs(rise):.0f} 个百分点，规划为高 {due:.0f}："
             f"完成 {a.theta:.0%}（95% 区间 {a.theta_low:.0%} 至 {a.theta_high:.0%}）。"
         )
+    points = "1 point" if abs(round(rise)) == 1 else f"{abs(rise):.0f} points"
     return (
-        f"Cover stands {abs(rise):.0f} point{'' if abs(round(rise)) == 1 else 's'} {'above' if side else 'below'} its control ground; the plan expected "
-        f"{due:.0f}: {a.theta:.0%} of it (95 % interval {a.theta_low:.0%} to {a.theta_high:.0%})."
+        f"Cover stands {points} {'above' if side else 'below'} its control ground; the plan expected {due:.0f}: "
+        f"{a.theta:.0%} of it (95 % interval {a.theta_low:.0%} to {a.theta_high:.0%})."
     )

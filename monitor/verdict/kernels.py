@@ -38,6 +38,9 @@ DROPS = (-0.05, -0.08, -0.11, -0.14)
 CONFIRM_DAYS = 10
 """A loss is confirmed by three consecutive scenes of one season that span so many days: haze passes sooner, and
 the first greenness of spring comes unevenly."""
+DOUBT_MOST = 4.0
+"""Largest growth of a scene's variance as an outlier in the search for sudden losses: after a large loss every scene
+looks like one, and would otherwise be believed the less the larger the loss."""
 SEARCH_MEAN, SEARCH_SD = 0.8, 0.6
 """What is believed of theta in the search for sudden losses."""
 FAILED = ((-0.4, 0.1), (-0.2, 0.15), (0.0, 0.4), (0.1, 0.2), (0.2, 0.15))
@@ -369,7 +372,7 @@ def disturbance(
             hph += h[k] * ph[k]
             e -= h[k] * x[k]
         z2 = e * e / (hph + noise_variance[i])
-        variance = hph + noise_variance[i] * max(1.0, z2 / noise.huber**2)
+        variance = hph + noise_variance[i] * min(max(1.0, z2 / noise.huber**2), DOUBT_MOST)
         for k in range(8):
             gain[k] = ph[k] / variance
         top, total, live, best, best_value = 0.0, 0.0, 0, -1, -np.inf

@@ -2,6 +2,10 @@
 
 A verdict on a day reads what stood after the last scene up to that day, and the calendar; nothing later.
 
+A confirmed loss names the status for a year, but not of a site whose failure the guarded evidence has shown: what
+has failed does not become a mere accident by losing more. While it is too early a loss is watched, never red: the
+ground is often cleared for planting.
+
 ``recovered`` is not given here: it asks for a reference stand, which no series carries.
 """
 
@@ -122,15 +126,17 @@ def judge(
     bar = np.log(boundary(alpha))
     evidence = now(standing.evidence, 0.0)
     guarded = told & (now(standing.standing, 0.0) >= bar) & ~early & promised
-    chance = np.full(day.size, np.nan)
+    chance, erosion = np.full(day.size, np.nan), np.zeros(day.size, bool)
     if site.intervention == "erosion_control" and site.slope_degrees is not None and promised and used_day.size:
-        chance = _erosion(at, seen, used_day, start, standing, site, site.slope_degrees)
-    erosion = told & ~early & (np.nan_to_num(chance) >= c.confident)
+        late = np.where(seen, standing.look[at], -1)
+        not_better, surely = _erosion(used_day, start, standing, site, site.slope_degrees, c.confident)
+        chance = np.where(late >= 0, not_better[late], np.nan)
+        erosion = told & ~early & (late >= 0) & surely[late]
     doubtful = promised & (years < c.certain_years)
     judged_failing = guarded | erosion | (failing & ~doubtful)
 
     status = np.select(
-        [insufficient, lost, early, judged_failing, promised & (below[:, 3] >= c.lagging)],
+        [insufficient, lost & ~guarded, early, judged_failing, promised & (below[:, 3] >= c.lagging)],
         [STATUSES.index(s) for s in
          (Status.INSUFFICIENT_DATA, Status.DISTURBED, Status.TOO_EARLY, Status.FAILING, Status.LAGGING)],
         STATUSES.index(Status.ON_TRACK),
@@ -152,12 +158,9 @@ def judge(
 
     # What a person is told.
     can_tell = ~insufficient
-    rule = np.select(
-        [can_tell & lost, can_tell & guarded, can_tell & erosion, can_tell & np.where(early, negative, failing)],
-        [1, 0, 2, 0],
-        -1,
-    )
-    red = can_tell & (lost | guarded | erosion)
+    watched = np.where(early, negative, failing)
+    rule = np.select([insufficient, guarded, lost, erosion, watched], [-1, 0, 1, 2, 0], -1)
+    red = can_tell & (guarded | erosion | (lost & ~early))
     alert = np.where(red, LEVELS.index(AlertLevel.RED), np.where(rule >= 0, LEVELS.index(AlertLevel.WATCH), 0))
 
     dry = seen & (now(standing.seasons, 0) >= 2) & (now(standing.rho, 0.0) <= c.dry)
@@ -217,18 +220,22 @@ def judge(
 
 
 def _erosion(
-    at: np.ndarray, seen: np.ndarray, used_day: np.ndarray, start: int, standing: Standing, site: Site, slope: float
-) -> np.ndarray:
-    """Probability, (n,), that the slope's grade is not improved, as of the last look late in a season."""
-    look = np.where(seen, standing.look[at], -1)
-    there = np.maximum(look, 0)
-    mu = standing.mu[there]
-    planned = site.plan.A * -np.expm1(-site.plan.k * np.maximum((used_day[there] - start) / 365.25 - site.plan.L, 0.0))
+    day: np.ndarray, start: int, standing: Standing, site: Site, slope: float, confident: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probability at each used scene that the slope's grade is not improved, and whether that is sure.
+
+    Sure: so probable at all looks late in their season (only they are read) for ten days or more.
+    """
+    planned = site.plan.A * -np.expm1(-site.plan.k * np.maximum((day - start) / 365.25 - site.plan.L, 0.0))
+    planned = planned * standing.mu
     chance = not_improved(
-        standing.cover[there],
-        standing.mean[there] * planned * mu,
-        standing.sd[there] * planned * mu,
-        planned * mu,
-        np.full(at.size, slope),
+        standing.cover, standing.mean * planned, standing.sd * planned, planned, np.full(day.size, slope)
     )
-    return np.where((look >= 0) & (used_day[there] >= start), chance, np.nan)
+    chance = np.where(day >= start, chance, np.nan)
+    looks = standing.look == np.arange(day.size)
+    doubted = looks & ~(np.nan_to_num(chance) >= confident)
+    asked = day[looks]
+    last_doubt = np.maximum.accumulate(np.where(doubted, day, -(10**9)))
+    after = np.minimum(np.searchsorted(asked, last_doubt, side="right"), max(asked.size - 1, 0))
+    surely = looks & ~doubted & (day - asked[after] >= 10) if asked.size else np.zeros(day.size, bool)
+    return chance, surely
