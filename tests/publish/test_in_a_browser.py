@@ -1,0 +1,176 @@
+"""The pages as people open them: from a file, offline, without scripts, on a phone or a desk, by day and by night."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from monitor.publish.products import write_index, write_site
+from monitor.verdict.assessment import AlertLevel, Status
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
+
+QUIET = (
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-first-run",
+)  # fmt: skip
+
+PAGES = (
+    "index.html", "index.zh.html", "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.html",
+    "sites/hostile/index.html",
+)  # fmt: skip
+
+OUTSIDE = """() => [...document.querySelectorAll('body *')].filter(e => {
+    const box = e.getBoundingClientRect();
+    return box.width > 1 && (box.right > innerWidth + 1 || box.left < -1) && getComputedStyle(e).clipPath === 'none';
+}).map(e => `${e.tagName}: ${e.textContent.slice(0, 60)}`)"""
+"""Visible elements that stick out of the window."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A page in the browser, what it asked for, and what it complained of."""
+
+    page: str
+    tab: Any
+    asked: list[str]
+    complaints: list[str]
+
+
+@pytest.fixture(scope="module")
+def root(make_view, make_site, make_assessment, make_programme, hostile_site, tmp_path_factory) -> Path:
+    """A programme of every status, with the pages of a failing, a good, an unseen and a hostile site."""
+    failing = make_view()
+    good = make_view(
+        site=make_site("民勤-03", name="民勤县青土湖三号地块", at=(103.1, 39.0), province="甘肃"), share=0.95,
+        alert=None, notice=None,
+        assessment=make_assessment(
+            "民勤-03", status=Status.ON_TRACK, alert=AlertLevel.NONE, alert_rule=None, theta=0.95, theta_low=0.8,
+            theta_high=1.1, uplift=0.27, uplift_low=0.23, uplift_high=0.31, reasons=(),
+        ),
+    )  # fmt: skip
+    nothing = dict.fromkeys(
+        ("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "cover", "control_cover",
+         "probability", "e_failure", "alert_rule", "last_observed")
+    )  # fmt: skip
+    unseen = make_assessment(
+        "new", status=Status.INSUFFICIENT_DATA, alert=AlertLevel.NONE, n_scenes=0, n_pre=0, reasons=("FEW_SCENES",),
+        **nothing,
+    )  # fmt: skip
+    new = replace(
+        make_view(site=make_site("new", name="Not seen yet", at=(105.0, 37.0)), assessment=unseen),
+        observations=failing.observations[:0], before=None, now=None, maps=None, outline=None, alert=None, notice=None,
+    )  # fmt: skip
+    hostile = make_view(site=replace(hostile_site, id="hostile"), assessment=make_assessment("hostile"), alert=None)
+    views = (failing, good, new, hostile)
+    root = tmp_path_factory.mktemp("outputs")
+    for view in views:
+        write_site(view, root)
+    rows = [*make_programme(15), *((view.site, view.assessment) for view in views)]
+    write_index(rows, [failing.alert], root, failing.assessment.as_of, failing.notice)
+    return root
+
+
+@pytest.fixture(scope="module")
+def open_page(root) -> Iterator[Callable[..., Opened]]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+
+        def opens(page: str, *, width: int = 1280, scheme: str = "light", scripts: bool = False) -> Opened:
+            context = browser.new_context(
+                viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=scripts, offline=True
+            )
+            opened = Opened(page=page, tab=context.new_page(), asked=[], complaints=[])
+            opened.tab.on("request", lambda request: opened.asked.append(request.url))
+            opened.tab.on("console", lambda message: opened.complaints.append(message.text))
+            opened.tab.goto((root / page).as_uri())
+            return opened
+
+        yield opens
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def opened(request, open_page) -> Iterator[Opened]:
+    """Each page in turn, opened once, without scripts."""
+    opened = open_page(request.param)
+    yield opened
+    opened.tab.context.close()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_page_fits_its_width_with_everything_unfolded(opened, width):
+    opened.tab.set_viewport_size({"width": width, "height": 800})
+    for fold in opened.tab.locator("details:not([open]) > summary").all():
+        fold.click()
+    assert opened.tab.evaluate(OUTSIDE) == []
+    assert opened.tab.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_a_page_asks_for_nothing_but_files_beside_it(opened, root):
+    assert all(urlsplit(url).scheme == "file" for url in opened.asked)
+    assert {Path(unquote(urlsplit(url).path)).parent for url in opened.asked} == {(root / opened.page).parent}
+    assert opened.complaints == []
+    assert opened.tab.evaluate("document.scripts.length") == 0
+
+
+def test_headings_are_in_order_and_the_language_is_named(opened):
+    levels = opened.tab.eval_on_selector_all("h1, h2, h3, h4", "all => all.map(e => Number(e.tagName[1]))")
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert opened.tab.evaluate("document.documentElement.lang") == ("zh-Hans" if ".zh." in opened.page else "en")
+    assert opened.tab.title()
+
+
+def test_the_pictures_of_a_site_load(opened):
+    pictures = opened.tab.eval_on_selector_all("image", "all => all.map(e => e.href.baseVal)")
+    asked = {Path(urlsplit(url).path).name for url in opened.asked}
+    assert set(pictures) == asked - {Path(opened.page).name}
+    assert len(pictures) == (6 if "-03" in opened.page or "hostile" in opened.page else 0)
+
+
+def test_a_hostile_name_is_shown_as_it_is_written(open_page):
+    opened = open_page("sites/hostile/index.html", scripts=True)
+    assert opened.tab.locator("h1").inner_text().startswith("<script>alert(1)</script>{{7*7}} Bcc:")
+    assert "\u202e" not in opened.tab.content()
+    assert opened.tab.evaluate("document.scripts.length") == 0
+    assert opened.complaints == []
+
+
+def test_a_chinese_page_says_nothing_in_english(open_page):
+    text = open_page("sites/民勤-03/index.zh.html", width=360).tab.locator("main").inner_text()
+    assert "进展正常" in text
+    for english in ("Probability", "points", "The ", "Site", "Cover", "Before", "planting", "of the"):
+        assert english not in text
+
+
+def test_languages_and_pages_are_a_link_apart(open_page, root):
+    tab = open_page("index.html", width=360).tab
+    for link, page in (
+        ("Ulan Buh, plot 3", "sites/ulan-03/index.html"),
+        ("中文", "sites/ulan-03/index.zh.html"),
+        ("← 项目总览", "index.zh.html"),
+        ("English", "index.html"),
+    ):
+        tab.get_by_role("link", name=link, exact=True).click()
+        assert tab.url == (root / page).as_uri()
+
+
+@pytest.mark.parametrize(("scheme", "least", "most"), [("light", 230, 255), ("dark", 0, 40)])
+def test_axe_finds_nothing_by_day_or_by_night(open_page, scheme, least, most):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    for page in ("index.html", "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.html"):
+        tab = open_page(page, width=360, scheme=scheme, scripts=True).tab
+        paper = tab.evaluate("getComputedStyle(document.body).backgroundColor").removeprefix("rgb(").removesuffix(")")
+        assert all(least <= int(part) <= most for part in paper.split(","))
+        found = axe.Axe().run(tab).response["violations"]
+        assert [(f["id"], [node["html"][:120] for node in f["nodes"][:3]]) for f in found] == []
