@@ -75,7 +75,7 @@ def simulate(
     n, years = fate.size, world.pre + world.post
     start = np.datetime64(start_of(world), "D")
     first_days = np.array([f"{FIRST_YEAR + y}-01-01" for y in range(years)], "datetime64[D]")
-    days = (first_days[:, None] + (DAYS_OF_YEAR - 1)).ravel()
+    days = (first_days[:, None] + (DAYS_OF_YEAR - 1).astype("timedelta64[D]")).ravel()
     year = np.repeat(np.arange(years), DAYS_OF_YEAR.size)
     tau = (days - start).astype(int) / 365.25
 
@@ -117,6 +117,8 @@ def simulate(
     for i in range(1, days.size):  # clouds persist: half of the passes are as the one before
         clear[:, i] = np.where(rng.random(n) < 0.3, clear[:, i - 1], clear[:, i])
 
+    event = start + (moment[:, 0] * 365.25).astype("timedelta64[D]")
+    event[~np.isin(fate, ["lost", "disturbed"])] = np.datetime64("NaT")
     for i in range(n):
         seen = clear[i]
         yield Case(
@@ -132,7 +134,7 @@ def simulate(
             ),
             fate=str(fate[i]),
             theta=float(achieved[i]),
-            event=start + int(moment[i, 0] * 365.25) if fate[i] in ("lost", "disturbed") else np.datetime64("NaT", "D"),
+            event=event[i],
         )  # fmt: skip
 
 

@@ -41,7 +41,9 @@ def told(story: Story, seed: int, *, rain: float = 0.12) -> Series:
     rng = np.random.default_rng(seed)
     years = np.arange(START.year - story.pre, START.year + story.post)
     doy = np.arange(96, 310, 5)
-    days = (np.array([f"{y}-01-01" for y in years], "datetime64[D]")[:, None] + (doy - 1)).ravel()
+    days = (
+        np.array([f"{y}-01-01" for y in years], "datetime64[D]")[:, None] + (doy - 1).astype("timedelta64[D]")
+    ).ravel()
     year = np.repeat(years, doy.size)
     s = np.exp(-0.5 * ((np.tile(doy, years.size) - rng.normal(215, 8)) / 45) ** 2)
     wet = 1 + rng.normal(0, rain, years.size)

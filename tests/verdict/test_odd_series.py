@@ -29,7 +29,7 @@ def season(day_of_year: np.ndarray) -> np.ndarray:
 
 def series(theta: float = 0.0, first: int = 2016, last: int = 2024, every: int = 10, seed: int = 0) -> Series:
     rng = np.random.default_rng(seed)
-    days = np.arange(np.datetime64(f"{first}-01-05"), np.datetime64(f"{last}-12-31"), every)
+    days = np.arange(np.datetime64(f"{first}-01-05"), np.datetime64(f"{last}-12-31"), np.timedelta64(every, "D"))
     s = season((days - days.astype("datetime64[Y]")).astype(int) + 1)
     uplift = theta * np.array(
         [SITE.plan.uplift(float(t)) for t in (days - np.datetime64(SITE.start)).astype(int) / 365.25]
@@ -118,7 +118,7 @@ def test_scenes_outside_the_growing_season_count_as_observed_and_move_nothing():
 
 def test_south_of_the_equator_the_season_is_half_a_year_away():
     north = series(theta=1.0)
-    south = replace(north, dates=north.dates + 182)
+    south = replace(north, dates=north.dates + np.timedelta64(182, "D"))
     there = replace(SITE, geometry=box(20.0, -31.0, 20.1, -30.9), start=date(2020, 10, 1))
     found = assess(south, there, as_of=date(2025, 6, 30))
     assert found.status is Status.ON_TRACK
