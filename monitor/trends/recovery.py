@@ -1,0 +1,63 @@
+"""How far, and how fast, ground came back to a target: the two measures that restoration reports ask for."""
+
+from typing import Final
+
+import numpy as np
+import xarray as xr
+
+from monitor.errors import BadData
+from monitor.trends.maps import YEAR, years
+
+ENOUGH: Final = 0.8
+"""Share of the target at which ground counts as recovered (J. C. White et al., Remote Sens. Environ., 2017,
+doi:10.1016/j.rse.2017.03.035)."""
+
+
+def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datetime64) -> xr.Dataset:
+    """R80P and Y2R [1]_ of every pixel.
+
+    Parameters
+    ----------
+    yearly : xr.DataArray
+        One value a season (time, y, x), as :func:`monitor.trends.maps.growing_season_means` gives it, lazy or not.
+    target : xr.DataArray or float
+        Level to come back to, on (y, x) or one for all; best that of undisturbed ground nearby, since degraded ground
+        was below it before it was disturbed. [units of `yearly`]
+    since : np.datetime64
+        When the restoration began.
+
+    Returns
+    -------
+    xr.Dataset
+        ``r80p``, the last season's value as a multiple of 80 % of the target [1], NaN where that season was not seen or
+        the target is not positive; ``y2r``, time from `since` to the first season at 80 % of the target [year], NaN
+        where that has not been seen yet.
+
+    Raises
+    ------
+    BadData
+        No dates, dates out of order or repeated, or none from `since` on.
+
+    References
+    ----------
+    .. [1] J. C. White et al., "A nationwide annual characterization of 25 years of forest disturbance and recovery
+       for Canada using Landsat time series," Remote Sens. Environ., 2017, doi:10.1016/j.rse.2017.03.035.
+    """
+    years(yearly)
+    after = yearly.isel(time=np.flatnonzero(yearly["time"].values >= since))
+    if after.sizes["time"] == 0:
+        msg = f"no season from {since} on; the last is of {str(yearly['time'].values[-1])[:10]}"
+        raise BadData(msg)
+    wanted = xr.DataArray(target)
+    enough = ENOUGH * wanted.where(wanted > 0)
+    waited = (after["time"] - since) / np.timedelta64(1, "D") / YEAR
+    reached = waited.where(after >= enough, np.inf).min("time")
+    out = xr.Dataset(
+        {
+            "r80p": (after.isel(time=-1, drop=True) / enough).astype(yearly.dtype),
+            "y2r": reached.where(np.isfinite(reached)).astype(yearly.dtype),
+        }
+    )
+    out["r80p"].attrs = {"long_name": "last season as a multiple of 80 % of the target", "units": "1"}
+    out["y2r"].attrs = {"long_name": "time until 80 % of the target was first reached", "units": "year"}
+    return out

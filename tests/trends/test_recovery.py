@@ -1,0 +1,57 @@
+"""Recovery against a target: reached, not reached yet, not seen."""
+
+import csv
+
+import numpy as np
+import pytest
+import xarray as xr
+from dask.callbacks import Callback
+
+from monitor.errors import BadData
+from monitor.trends.maps import mid_season
+from monitor.trends.recovery import recovery
+
+
+def seasons(first, *pixels):
+    values = np.array(pixels, float).T[:, None, :]
+    time = mid_season(np.arange(first, first + len(values)), 182.625)
+    return xr.DataArray(values, dims=("time", "y", "x"), coords={"time": time})
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["numpy", "dask"])
+def test_ground_that_came_back_that_did_not_and_that_was_not_seen(lazy):
+    yearly = seasons(2015, [0.6, 0.1, 0.3, 0.5, 0.5], [0.6, 0.1, 0.1, 0.2, 0.3], [0.6, np.nan, 0.4, 0.5, np.nan])
+    found = recovery(yearly.chunk(time=1) if lazy else yearly, 0.5, mid_season(np.array([2016]), 182.625)[0])
+    np.testing.assert_allclose(found["r80p"], [[1.25, 0.75, np.nan]])
+    np.testing.assert_allclose(found["y2r"], [[2.0, np.nan, 1.0]])
+
+
+def test_a_target_may_differ_from_pixel_to_pixel_and_may_be_missing():
+    yearly = seasons(2015, [0.4, 0.4], [0.4, 0.4], [0.4, 0.4])
+    target = xr.DataArray([[0.5, np.nan, -0.1]], dims=("y", "x"))
+    found = recovery(yearly, target, mid_season(np.array([2014]), 182.625)[0])
+    np.testing.assert_allclose(found["r80p"], [[1.0, np.nan, np.nan]])
+    np.testing.assert_allclose(found["y2r"], [[1.0, np.nan, np.nan]])
+
+
+def test_nothing_is_computed_early():
+    yearly = seasons(2015, [0.1, 0.5]).chunk(time=1)
+    with Callback(start=lambda *_: pytest.fail("computed early")):
+        recovery(yearly, 0.5, np.datetime64("2015-01-01"))
+
+
+def test_a_start_after_the_last_season_is_told():
+    with pytest.raises(BadData, match="no season from 2020-01-01 on; the last is of 2016-07-01"):
+        recovery(seasons(2015, [0.1, 0.5]), 0.5, np.datetime64("2020-01-01"))
+
+
+def test_a_burnt_forest_reached_80_percent_three_years_after_its_restoration(shared_data):
+    with open(shared_data / "bc06_wildfire" / "annual_site_means.csv") as file:
+        nbr = {int(row["year"]): float(row["nbr_site"]) for row in csv.DictReader(file)}
+    time = mid_season(np.array(list(nbr)), 182.625)
+    yearly = xr.DataArray(np.array(list(nbr.values()))[:, None, None], dims=("time", "y", "x"), coords={"time": time})
+    start = mid_season(np.array([2006]), 182.625)[0]
+    target = (nbr[2003] + nbr[2004]) / 2
+    found = recovery(yearly, target, start)
+    np.testing.assert_allclose(found["y2r"], 3.0)
+    assert 1.0 < float(found["r80p"].item()) < 1.25  # past 80 %, short of 100 %
