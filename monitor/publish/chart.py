@@ -23,6 +23,9 @@ COVER_HEIGHT: Final = 230.0
 DIFFERENCE_HEIGHT: Final = 190.0
 """Of the two panels. [pixel]"""
 
+LAST_LABEL: Final = 0.93
+"""Share of the width up to which the label of a year has room on a phone. [1]"""
+
 GAP_DAYS: Final = 75
 """A line is not drawn across a longer time without a scene. [day]"""
 
@@ -222,6 +225,7 @@ def _years(opening: date, last: int, span: int) -> tuple[Tick, ...]:
             at=round(WIDTH * (date(y, 1, 1) - opening).days / span, 1), label=str(y), minor=(y - opening.year) % 2 == 1
         )
         for y in years
+        if (date(y, 1, 1) - opening).days / span < LAST_LABEL
     )
 
 
@@ -240,8 +244,10 @@ def _dots(x: np.ndarray, y: np.ndarray) -> str:
 
 
 def _line(x: np.ndarray, y: np.ndarray, day: np.ndarray, growing: np.ndarray | None = None) -> str:
-    """A line through the finite points, lifted over long gaps and, where given, outside the growing season."""
+    """A line through the finite points, lifted over long gaps and, where given, outside the growing season; a point
+    that stands alone is a dot.
+    """
     keep = np.isfinite(y) if growing is None else np.isfinite(y) & growing
     lifted = np.diff(day[keep], prepend=-GAP_DAYS * 1000) > GAP_DAYS
     points = zip(x[keep], y[keep], lifted, strict=True)
-    return "".join(f"{'M' if away else 'L'}{a:.1f},{b:.1f}" for a, b, away in points)
+    return "".join(f"M{a:.1f},{b:.1f}h0" if away else f"L{a:.1f},{b:.1f}" for a, b, away in points)

@@ -106,10 +106,10 @@ def chip_pngs(chips: list[Chip]) -> list[bytes]:
     if not chips:
         return []
     seen = np.concatenate([c.rgb[np.isfinite(c.rgb)] for c in chips])
-    low, high = np.percentile(seen, [1, 99]) if seen.size else (0.0, 1.0)
+    bright = max(float(np.percentile(seen, 99)), 0.1) if seen.size else 1.0
     pictures = []
     for chip in chips:
-        light = np.clip((chip.rgb - low) / max(high - low, 1e-6), 0.0, 1.0) ** (1 / 1.4)
+        light = np.clip(chip.rgb / bright, 0.0, 1.0) ** (1 / 1.4)
         known = np.isfinite(chip.rgb).all(axis=2)
         pictures.append(_png(np.dstack([np.nan_to_num(light), known])))
     return pictures

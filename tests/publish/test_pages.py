@@ -57,7 +57,7 @@ def test_the_expected_cover_is_the_control_and_the_promised_uplift(three_scenes)
     assert seasons[0].expected is None
     assert seasons[1].expected == pytest.approx(0.25 + promise)
     chart = series_chart(three_scenes)
-    across, down = map(float, re.fullmatch(r"M(.*),(.*)", chart.expected_line).groups())
+    across, down = map(float, re.fullmatch(r"M(.*),(.*)h0", chart.expected_line).groups())
     top = float(chart.cover.ticks[-1].label) / 100
     assert down == pytest.approx(COVER_HEIGHT * (1 - (0.25 + promise) / top), abs=0.06)
     assert across == pytest.approx(float(re.findall(r"M([\d.]+)", chart.site_dots)[-1]))
