@@ -118,7 +118,7 @@ def simulate(
         clear[:, i] = np.where(rng.random(n) < 0.3, clear[:, i - 1], clear[:, i])
 
     event = start + (moment[:, 0] * 365.25).astype("timedelta64[D]")
-    event[~np.isin(fate, ["lost", "disturbed"])] = np.datetime64("NaT")
+    event[~np.isin(fate, ["lost", "disturbed"])] = np.datetime64("NaT", "D")
     for i in range(n):
         seen = clear[i]
         yield Case(
