@@ -157,28 +157,52 @@ def _load_tile(y: np.ndarray, start: int, tile: np.ndarray) -> int:
 
 
 @njit(nogil=True, cache=True)
+def _rises(earlier: np.ndarray, later: np.ndarray, rate: float, slopes: np.ndarray, s: np.ndarray) -> None:
+    """Slopes between two dates of a tile without gaps; scores are counted up."""
+    one, zero = s.dtype.type(1), s.dtype.type(0)
+    for lane in range(TILE):
+        rise = later[lane] - earlier[lane]
+        slopes[lane] = rise * rate
+        s[lane] += (one if rise > zero else zero) - (one if rise < zero else zero)
+
+
+@njit(nogil=True, cache=True)
+def _rises_with_gaps(
+    earlier: np.ndarray, later: np.ndarray, rate: float, slopes: np.ndarray, s: np.ndarray, fill: np.ndarray
+) -> None:
+    """Slopes between two dates of a tile.
+
+    A missing one is taken as plus and minus infinity in turn, so that the median of what remains stays in the
+    middle rows: with k missing, k // 2 lie below.
+    """
+    one, zero = s.dtype.type(1), s.dtype.type(0)
+    for lane in range(TILE):
+        rise = later[lane] - earlier[lane]
+        seen = rise == rise
+        slopes[lane] = rise * rate if seen else fill[lane]
+        fill[lane] = fill[lane] if seen else -fill[lane]
+        s[lane] += (one if rise > zero else zero) - (one if rise < zero else zero)
+
+
+@njit(nogil=True, cache=True)
 def _sorted_slopes(
     t: np.ndarray, tile: np.ndarray, network: np.ndarray, slopes: np.ndarray, fill: np.ndarray, s: np.ndarray
 ) -> None:
-    """Slopes between all pairs, sorted by the network as far as it goes, and the scores.
-
-    A missing slope is taken as plus and minus infinity in turn, so that the median of what remains stays
-    in the middle rows: with k missing, k // 2 lie below.
-    """
-    one, zero = tile.dtype.type(1), tile.dtype.type(0)
-    for lane in range(TILE):
-        fill[lane] = np.inf
-        s[lane] = zero
+    """Slopes between all pairs, sorted by the network as far as it goes, and the scores."""
+    fill[:] = np.inf
+    s[:] = 0
+    gaps = False
+    for i in range(t.size):
+        for lane in range(TILE):
+            gaps |= tile[i, lane] != tile[i, lane]
     row = 0
     for i in range(t.size):
         for j in range(i + 1, t.size):
             rate = tile.dtype.type(1 / (t[j] - t[i]))
-            for lane in range(TILE):
-                rise = tile[j, lane] - tile[i, lane]
-                seen = rise == rise
-                slopes[row, lane] = rise * rate if seen else fill[lane]
-                fill[lane] = fill[lane] if seen else -fill[lane]
-                s[lane] += (one if rise > zero else zero) - (one if rise < zero else zero)
+            if gaps:
+                _rises_with_gaps(tile[i], tile[j], rate, slopes[row], s, fill)
+            else:
+                _rises(tile[i], tile[j], rate, slopes[row], s)
             row += 1
     # flat and unsigned: otherwise each index is tested for being negative, and the loop is not vectorised
     flat = slopes.ravel()
