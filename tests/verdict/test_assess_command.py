@@ -1,0 +1,201 @@
+"""``regrowth assess``: anyone's tables in, assessments out, or one line that says what to mend."""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from jobs.assess import assess as command
+from jobs.assess import read_plans, read_series
+from monitor.errors import BadData
+from monitor.verdict.assess import assess, assess_all
+
+PLANS = "site,start,intervention,biome,subtype,A,k,L,too_early_years\n"
+
+
+def table(theta: float, seed: int = 0, site: str = "a") -> pd.DataFrame:
+    """A bell-shaped season, five years before and five after 2017-01-01, a scene a week; A .25, k .6, L .3."""
+    rng = np.random.default_rng(seed)
+    days = np.arange("2012-01-03", "2021-12-28", 7, dtype="datetime64[D]")
+    doy = (days - days.astype("datetime64[Y]")).astype(int) + 1
+    s = np.exp(-0.5 * ((doy - 212) / 45) ** 2)
+    tau = (days - np.datetime64("2017-01-01")).astype(int) / 365.25
+    uplift = theta * 0.25 * -np.expm1(-0.6 * np.maximum(tau - 0.3, 0))
+    cover = (0.25 + uplift) * s + 0.04 + rng.normal(0, 0.015, days.size)
+    control = 0.25 * s + 0.04 + rng.normal(0, 0.004, days.size)
+    return pd.DataFrame({"site": site, "date": days.astype(str), "cover": cover.clip(0), "control": control.clip(0)})
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> tuple[Path, Path]:
+    """Three sites whose fate is in their names."""
+    series = pd.concat([table(1.0, 1, "成功"), table(0.4, 2, "007"), table(0.0, 3, "lost, all")])
+    series.to_csv(tmp_path / "series.csv", index=False)
+    rows = "".join(f'"{name}",2017-01-01,planting,loess,,.25,.6,.3,2\n' for name in ("lost, all", "成功", "007"))
+    (tmp_path / "plans.csv").write_text(PLANS + rows, encoding="utf-8")
+    return tmp_path / "series.csv", tmp_path / "plans.csv"
+
+
+def test_each_site_gets_its_fate_and_a_row_for_every_acquisition_since_its_start(tables, tmp_path):
+    command(tables[0], plans=tables[1], out=tmp_path / "out.csv")
+    found = pd.read_csv(tmp_path / "out.csv", dtype={"site": str})
+    since = (table(1.0).date >= "2017-01-01").sum()
+    assert found.groupby("site").size().to_dict() == {"007": since, "lost, all": since, "成功": since}
+    assert found.groupby("site").status.last().to_dict() == {
+        "007": "lagging", "lost, all": "failing", "成功": "on_track"
+    }  # fmt: skip
+    assert found.equals(found.sort_values(["site", "as_of"], ignore_index=True))
+    assert found.alert[found.site == "lost, all"].iloc[-1] == "red"
+    assert found.alert_rule.dropna().unique().tolist() == ["failure"]
+
+
+def test_the_table_says_what_the_library_says(tables, tmp_path):
+    command(tables[0], plans=tables[1], out=tmp_path / "out.parquet")
+    found = pd.read_parquet(tmp_path / "out.parquet")
+    sites, series = read_plans(tables[1]), read_series(tables[0])
+    expected = [record for name in sorted(sites) for record in assess_all(series[name], sites[name])]
+    assert len(expected) == len(found)
+    for record, row in zip(expected[::97], found.iloc[::97].itertuples(), strict=True):
+        assert (row.site, row.as_of, row.status, row.alert) == (record.site, record.as_of, record.status, record.alert)
+        assert row.n_scenes == record.n_scenes
+        assert row.reasons == ";".join(record.reasons)
+        assert record.theta is None or row.theta == record.theta
+
+
+def test_dates_may_be_asked_for_and_json_has_no_nan(tables, tmp_path, capsys):
+    command(
+        tables[0], plans=tables[1], out=tmp_path / "o.csv", as_json=True,
+        at=[pd.Timestamp("2022-03-01").to_pydatetime(), pd.Timestamp("2016-06-01").to_pydatetime()],
+    )  # fmt: skip
+    found = pd.read_csv(tmp_path / "o.csv")
+    assert found.as_of.tolist() == ["2016-06-01", "2022-03-01"] * 3
+    assert found.status[::2].unique().tolist() == ["insufficient_data"]
+    assert set(found.reasons[::2]) == {"START_IN_FUTURE"}
+    said = json.loads(capsys.readouterr().out)
+    assert said["latest"] == {"failing": 1, "lagging": 1, "on_track": 1}
+
+
+def test_order_of_rows_and_rows_said_twice_change_nothing(tables, tmp_path):
+    command(tables[0], plans=tables[1], out=tmp_path / "once.csv")
+    frame = pd.read_csv(tables[0], dtype={"site": str})
+    shuffled = pd.concat([frame, frame.iloc[::5]]).sample(frac=1, random_state=1)
+    shuffled.to_csv(tmp_path / "shuffled.csv", index=False)
+    command(tmp_path / "shuffled.csv", plans=tables[1], out=tmp_path / "again.csv")
+    assert (tmp_path / "once.csv").read_bytes() == (tmp_path / "again.csv").read_bytes()
+
+
+def test_a_site_never_seen_with_its_control_can_not_be_judged(tmp_path):
+    frame = table(0.0).assign(control="")
+    frame.to_csv(tmp_path / "s.csv", index=False)
+    (tmp_path / "p.csv").write_text(PLANS + "a,2017-01-01,planting,loess,,,,,\n")
+    command(tmp_path / "s.csv", plans=tmp_path / "p.csv", out=tmp_path / "o.csv")
+    found = pd.read_csv(tmp_path / "o.csv")
+    assert found.status.unique().tolist() == ["insufficient_data"]
+    assert found.alert.unique().tolist() == ["none"]
+    assert found.reasons.str.contains("NO_CONTROL").all()
+    assert found.theta.isna().all()
+
+
+def test_plans_left_out_are_the_defaults_of_intervention_and_biome(tmp_path):
+    (tmp_path / "p.csv").write_text(PLANS + "a,2017-01-01,planting,loess,tree,,,,\nb,2017-01-01,tending,sandy,,,,,\n")
+    sites = read_plans(tmp_path / "p.csv")
+    assert (sites["a"].plan.A, sites["a"].plan.L, sites["a"].plan.too_early_years) == (0.22, 2.0, 4.0)
+    assert sites["b"].plan.A == 0
+
+
+def test_tending_is_judged_by_loss_alone(tmp_path):
+    plan = "a,2017-01-01,tending,loess,,,,,\n"
+    (tmp_path / "p.csv").write_text(PLANS + plan)
+    site = read_plans(tmp_path / "p.csv")["a"]
+    for theta, status in ((0.0, "on_track"), (1.0, "on_track"), (-0.8, "failing")):
+        table(theta).to_csv(tmp_path / "s.csv", index=False)
+        found = assess(read_series(tmp_path / "s.csv")["a"], site, as_of=date(2021, 12, 31))
+        assert found.status == status
+        assert found.theta is None
+        assert found.alert_rule in (None, "failure")
+        assert found.alert == ("watch" if theta < 0 else "none")
+        assert "NO_PLAN" in found.reasons
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda s: s.assign(cover=s.cover * 100), r"site 'a', 2012-.*cover is .*percent: divide by 100"),
+        (lambda s: s.assign(cover=-0.2), r"site 'a', 2012-01-03: cover is -0.2, not a fraction"),
+        (lambda s: s.assign(cover=np.inf), r"cover is inf, not a fraction"),
+        (lambda s: s.drop(columns="control"), r"column 'control' is absent; it has 'site', 'date', 'cover'"),
+        (lambda s: s.assign(date="last summer"), r"line 2 \(site 'a'\): date is 'last summer'"),
+        (lambda s: s.assign(cover="n/a"), r"line 2 \(site 'a'\): cover is 'n/a', not a number"),
+        (lambda s: s.assign(site=""), r"line 2 has no site"),
+        (lambda s: s.assign(date="2018-07-01"), r"two different rows for 2018-07-01 \(line 2 and line 3\)"),
+        (lambda s: s.assign(site="b"), r"no plan for site 'b'"),
+        (lambda s: s.iloc[:0], r"holds no rows"),
+    ],
+)
+def test_a_bad_series_is_refused_in_one_line_and_nothing_is_written(change, says, tmp_path):
+    change(table(0.5)).to_csv(tmp_path / "s.csv", index=False)
+    (tmp_path / "p.csv").write_text(PLANS + "a,2017-01-01,planting,loess,,,,,\n")
+    with pytest.raises(BadData, match=says) as caught:
+        command(tmp_path / "s.csv", plans=tmp_path / "p.csv", out=tmp_path / "o.csv")
+    assert "\n" not in str(caught.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["p.csv", "s.csv"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [
+        ("a,2017-01-01,planting,loes,,,,,", r"site 'a': biome is 'loes'; did you mean 'loess'\?"),
+        ("a,2017-01-01,plantin,loess,,,,,", r"did you mean 'planting'\?"),
+        ("a,2017-01-01,planting,loess,trees,,,,", r"did you mean 'tree'\?"),
+        ("a,2017-01-01,planting,,,,,,", r"biome is ''; known are"),
+        ("a,soon,planting,loess,,,,,", r"start is 'soon'; a date such as"),
+        ("a,2017-01-01,planting,loess,,20,,,", r"A is 20; it must be a cover fraction"),
+        ("a,2017-01-01,planting,loess,,,0,,", r"k is 0; it must be a rate above 0"),
+        ("a,2017-01-01,planting,loess,,,,-1,", r"L is -1; it must be years"),
+        ("a,2017-01-01,planting,loess,,x,,,", r"A is 'x', not a number"),
+        ("a,2017-01-01,planting,loess,,,,,\na,2018-01-01,planting,loess,,,,,", r"site 'a' has more than one plan"),
+    ],
+)
+def test_a_bad_plan_is_refused_in_one_line(plan, says, tmp_path):
+    (tmp_path / "p.csv").write_text(PLANS + plan + "\n")
+    with pytest.raises(BadData, match=says):
+        read_plans(tmp_path / "p.csv")
+
+
+def test_files_that_are_not_what_their_name_says_are_refused(tmp_path):
+    (tmp_path / "p.csv").write_bytes("site,start,intervention,biome\n成功,2017-01-01,planting,loess\n".encode("gbk"))
+    with pytest.raises(BadData, match="not UTF-8"):
+        read_plans(tmp_path / "p.csv")
+    (tmp_path / "s.parquet").write_text("site,date\n")
+    with pytest.raises(BadData, match="can not be read as parquet"):
+        read_series(tmp_path / "s.parquet")
+    with pytest.raises(BadData, match="no such file"):
+        read_series(tmp_path / "none.csv")
+    with pytest.raises(BadData, match=r"must end in \.csv or \.parquet"):
+        read_series(tmp_path / "s.xlsx")
+
+
+def test_a_plan_that_starts_after_all_scenes_gets_one_row_that_says_so(tmp_path):
+    table(0.0).to_csv(tmp_path / "s.csv", index=False)
+    (tmp_path / "p.csv").write_text(PLANS + "a,2030-01-01,planting,loess,,,,,\n")
+    command(tmp_path / "s.csv", plans=tmp_path / "p.csv", out=tmp_path / "o.csv")
+    found = pd.read_csv(tmp_path / "o.csv")
+    assert found[["as_of", "status", "reasons"]].to_numpy().tolist() == [
+        ["2021-12-21", "insufficient_data", "START_IN_FUTURE"]
+    ]
+
+
+def test_the_options_come_after_the_name_and_dates_are_iso(tables, tmp_path):
+    import typer
+
+    app = typer.Typer()
+    app.command()(command)
+    arguments = [str(tables[0]), "--plans", str(tables[1]), "--out", str(tmp_path / "o.csv"), "--at", "2021-09-01"]
+    ran = CliRunner().invoke(app, arguments)
+    assert ran.exit_code == 0, ran.output
+    assert "3 assessments of 3 sites" in ran.output
+    assert CliRunner().invoke(app, [*arguments, "--at", "1.9.2021"]).exit_code == 2

@@ -1,0 +1,128 @@
+"""What a person reads, and the constants behind it."""
+
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pytest
+from shapely.geometry import Point, Polygon
+
+from monitor.errors import BadConfiguration
+from monitor.sites.site import BIOMES, Plan, Site
+from monitor.verdict import erosion
+from monitor.verdict.assessment import AlertLevel, Assessment, Status
+from monitor.verdict.calibration import SEASONS, WINDOWS, Calibration, boundary
+from monitor.verdict.explain import explain
+from monitor.verdict.reasons import Reason, sentence
+from monitor.verdict.window import Window
+
+SITE = Site(
+    id="a", name="", geometry=Polygon(), start=date(2019, 11, 5), intervention="planting", biome="loess",
+    plan=Plan(A=0.22, k=0.22, L=2.0, too_early_years=1.5), hectares=12.0,
+)  # fmt: skip
+FAILING = Assessment(
+    site="a", as_of=date(2024, 9, 1), last_observed=date(2024, 8, 30), status=Status.FAILING, probability=0.97,
+    alert=AlertLevel.RED, alert_rule="failure", theta=-0.04, theta_low=-0.3, theta_high=0.22, uplift=-0.01,
+    uplift_low=-0.06, uplift_high=0.04, expected=0.2, cover=0.2, control_cover=0.21, e_failure=40.0, n_scenes=90,
+    n_pre=30, reasons=("LOW_UPLIFT", "DROUGHT"), hectares=12.0, hectares_failing=None,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("code", list(Reason))
+def test_every_reason_is_a_sentence_in_both_languages(code):
+    assert sentence(code, "en").endswith(".")
+    assert sentence(code, "zh").endswith("。")
+    assert sentence(code, "en").isascii()
+
+
+def test_a_failing_site_is_explained_with_numbers_reason_and_remedy():
+    assert explain(FAILING, SITE) == [
+        "Not taking hold.",
+        "Cover stands 1 point below its control ground; the plan expected 20: -4% of it (95 % interval -30% to 22%).",
+        "The season is dry: the control ground is well below normal too.",
+        "Check the ground: did plants survive, is there grazing or water damage? It clears once cover is seen to rise "
+        "to over half of what was promised, or when a replanting starts a new episode.",
+    ]
+    assert explain(FAILING, SITE, language="zh")[0] == "恢复未见效。"
+
+
+@pytest.mark.parametrize("status", list(Status))
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("share", [0.22, 0.0])
+def test_any_verdict_is_told_in_at_most_four_short_sentences_without_holes(status, language, seen, share):
+    blank = {} if seen else dict.fromkeys(("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high"))
+    verdict = replace(FAILING, status=status, **blank)
+    told = explain(verdict, replace(SITE, plan=replace(SITE.plan, A=share)), language=language)
+    assert 1 <= len(told) <= 4
+    assert not any(word in " ".join(told) for word in ("None", "nan", "{", "}"))
+    assert sum(map(len, told)) <= 420
+
+
+def test_a_verdict_on_a_young_site_says_when_it_comes():
+    told = explain(replace(FAILING, status=Status.TOO_EARLY, alert=AlertLevel.NONE, reasons=("TOO_EARLY",)), SITE)
+    assert told[1].startswith("A verdict on growth follows 1.5 years after the start (2021-05).")
+
+
+def test_the_boundary_is_the_calibrated_one_and_grows_as_the_budget_shrinks():
+    assert [boundary(a) for a in (0.05, 0.02, 0.01)] == [6.0, 13.0, 25.0]
+    between = [boundary(a) for a in np.linspace(0.01, 0.05, 30)]
+    assert (np.diff(between) < 0).all()
+    for alpha in (0.0, 0.005, 0.06, 1.0, float("nan")):
+        with pytest.raises(BadConfiguration, match="no calibrated boundary"):
+            boundary(alpha)
+
+
+def test_any_other_constant_is_another_calibration():
+    assert Calibration().hash == Calibration().hash
+    assert Calibration(scene_sd=0.03).hash != Calibration().hash
+    assert Calibration(source="placebos of tile 48SXE").hash != Calibration().hash
+
+
+def test_every_biome_has_a_window_and_a_season_within_it():
+    assert set(WINDOWS) == set(SEASONS) == set(BIOMES)
+    for biome, (first, last) in WINDOWS.items():
+        assert 1 <= first < SEASONS[biome][0] < last <= 366
+
+
+def test_seasons_lie_half_a_year_apart_on_the_two_hemispheres():
+    days = np.array(["2021-07-01", "2022-01-01", "2022-04-30", "2022-05-01"], "datetime64[D]").astype(np.int64)
+    north = Window.of(replace(SITE, geometry=Point(107, 37).buffer(0.01)))
+    south = Window.of(replace(SITE, geometry=Point(-65, -37).buffer(0.01)))
+    season, position = north.place(days)
+    assert season.tolist() == [2021, 2021, 2021, 2022]
+    assert position.tolist() == [62, 246, 365, 1]
+    assert [(p <= north.length) for p in position] == [True, False, False, True]
+    season, position = south.place(days)
+    assert season.tolist() == [2020, 2021, 2021, 2021]
+    assert [(p <= south.length) for p in position] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("cover", "slope", "grade"),
+    [
+        (0.8, 40, 0),
+        (0.7, 6, 1),
+        (0.5, 20, 2),
+        (0.31, 20, 2),
+        (0.29, 20, 3),
+        (0.1, 40, 5),
+        (0.1, 4.9, -1),
+        (np.nan, 20, -1),
+    ],
+)
+def test_grades_of_erosion_by_cover_and_slope(cover, slope, grade):
+    assert erosion.grade(np.array([cover]), np.array([slope]))[0] == grade
+
+
+def test_a_slope_that_should_have_left_its_grade_and_did_not_is_called_so():
+    def chance(cover: float, uplift: float, expected: float) -> float:
+        return float(
+            erosion.not_improved(
+                np.array([cover]), np.array([uplift]), np.array([0.02]), np.array([expected]), np.array([20.0])
+            )[0]
+        )
+
+    assert chance(0.35, 0.0, 0.25) > 0.99  # 35 % of cover, moderate; 60 % was promised, light
+    assert chance(0.61, 0.26, 0.25) < 0.01
+    assert np.isnan(chance(0.35, 0.0, 0.05))  # 40 % promised: the same grade, nothing is due yet
