@@ -162,6 +162,7 @@ def table(rows: list[Row]) -> str:
         "",
         f"Made by `python -m benchmarks.trends`: medians of {REPEATS} runs in turn, pixels per second.",
         f"{CORES} cores, {processor}, Python {platform.python_version()}, {', '.join(versions)}.",
+        f"Load average {os.getloadavg()[0]:.1f}: above {CORES + 1}, others were working too.",
         "",
         "| work | peer | ours | peer's | ratio |",
         "|---|---|---:|---:|---:|",
