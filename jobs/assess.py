@@ -170,14 +170,15 @@ def read_plans(path: Path) -> "dict[str, Site]":
         raise BadData(msg)
     starts = _dates(frame, "start", path)
     numbers = {name: _numbers(frame, name, path) for name in PLAN_NUMBERS if name in frame.columns}
+    words = {name: frame[name].tolist() for name in ("intervention", "biome", "subtype") if name in frame.columns}
     sites = {}
-    for i, name in enumerate(names):
+    for i, name in enumerate(names.tolist()):
         where = f"{path}: site {name!r}"
-        intervention = _one_of(frame, i, "intervention", INTERVENTIONS, where)
-        biome = _one_of(frame, i, "biome", BIOMES, where)
+        intervention = _one_of(words["intervention"][i], "intervention", INTERVENTIONS, where)
+        biome = _one_of(words["biome"][i], "biome", BIOMES, where)
         subtype = None
-        if "subtype" in frame.columns and not _blank(frame["subtype"].iloc[i]):
-            subtype = _one_of(frame, i, "subtype", SUBTYPES, where)
+        if "subtype" in words and not _blank(words["subtype"][i]):
+            subtype = _one_of(words["subtype"][i], "subtype", SUBTYPES, where)
         given = {key: float(values[i]) for key, values in numbers.items() if not np.isnan(values[i])}
         for key, value in given.items():
             wrong = not 0 <= value <= (1 if key == "A" else 100) or (key == "k" and value == 0)
@@ -292,8 +293,7 @@ def _blank(value: object) -> bool:
     return value is None or value != value or str(value).strip() == ""
 
 
-def _one_of(frame: "pd.DataFrame", row: int, column: str, known: tuple[str, ...], where: str) -> str:
-    value = frame[column].iloc[row]
+def _one_of(value: object, column: str, known: tuple[str, ...], where: str) -> str:
     word = "" if _blank(value) else str(value).strip()
     if word in known:
         return word
