@@ -180,9 +180,8 @@ def _subject(notice: Notice, site: Site, assessment: Assessment, language: words
     if notice.event is Event.RESOLVED:
         return f"[已解除] {name}：{status}" if language == "zh" else f"[Resolved] {name}: {status.lower()}"
     again = {"zh": "（升级）", "en": ", worse"}[language] if notice.event is Event.WORSENED else ""
-    if language == "zh":
-        return f"[{level}{again}] {name}：{words.RULE[notice.alert.rule]['zh']}"
-    return f"[{level}{again}] {name}: {words.RULE[notice.alert.rule]['en']}"
+    cause = words.cause(notice.alert.rule, notice.alert.level, language)
+    return f"[{level}{again}] {name}：{cause}" if language == "zh" else f"[{level}{again}] {name}: {cause}"
 
 
 def _context(notice: Notice, site: Site, assessment: Assessment, language: words.Language) -> dict[str, Any]:
@@ -196,7 +195,7 @@ def _context(notice: Notice, site: Site, assessment: Assessment, language: words
         "id": visible(site.id),
         "manager": visible(site.manager_name) if site.manager_name else None,
         "level": words.ALERT[notice.alert.level][language],
-        "rule": words.RULE[notice.alert.rule][language],
+        "rule": words.cause(notice.alert.rule, notice.alert.level, language),
         "status": words.STATUS[assessment.status][language],
         "sentences": [visible(sentence) for sentence in explain(assessment, site, language=language)],
         "steps": () if notice.event is Event.RESOLVED else NEXT[notice.alert.rule][language],

@@ -58,6 +58,13 @@ _MONTHS: Final = (
 )  # fmt: skip
 
 
+def cause(rule: str, level: str, language: Language) -> str:
+    """Why there is an alert; a `watch` for failure is early news, and says so."""
+    if rule == "failure" and level == "watch":
+        return "植被可能未恢复" if language == "zh" else "regrowth may be absent"
+    return RULE[rule][language]
+
+
 def language_of(site: Site) -> Language:
     """Language of the people who look after a site."""
     return "zh" if site.manager_language.lower().startswith("zh") else "en"

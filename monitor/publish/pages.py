@@ -56,7 +56,7 @@ def _environment() -> jinja2.Environment:
         hectares=hectares, long_day=words.day,
     )  # fmt: skip
     environment.globals.update(
-        STATUS=words.STATUS, ALERT=words.ALERT, RULE=words.RULE, PAGE=PAGE, WIDTH=WIDTH, MAP_WIDTH=MAP_WIDTH
+        STATUS=words.STATUS, ALERT=words.ALERT, cause=words.cause, PAGE=PAGE, WIDTH=WIDTH, MAP_WIDTH=MAP_WIDTH
     )
     return environment
 
@@ -149,6 +149,7 @@ def site_pages(view: SiteView, fingerprint: str) -> dict[words.Language, str]:
             if maps is not None and layer.name in maps
         ],
         "map_size": (maps.sizes["x"], maps.sizes["y"]) if maps is not None else None,
+        "frame": pictures.frame(view.outline, (maps.sizes["x"], maps.sizes["y"])) if maps is not None else None,
     }
     return {
         language: _render(

@@ -133,6 +133,30 @@ def outline_path(outline: np.ndarray) -> str:
     return "".join("M" + "L".join(ring) + "Z" for ring in rings if ring)
 
 
+def frame(outline: np.ndarray | None, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """What a map shows: the site and a tenth around it, for beyond its outline a map has no values.
+
+    Parameters
+    ----------
+    outline : (n, 2) array, optional
+        See :class:`monitor.publish.view.SiteView`; None: the whole map.
+    size : tuple of int
+        Width and height of the map. [pixel]
+
+    Returns
+    -------
+    tuple of float
+        Left, top, width, height. [pixel]
+    """
+    if outline is None:
+        return 0.0, 0.0, float(size[0]), float(size[1])
+    first, last = np.nanmin(outline, axis=0), np.nanmax(outline, axis=0)
+    margin = 1 + 0.1 * float((last - first).max())
+    left, top = np.maximum(np.floor(first - margin), 0)
+    right, bottom = np.minimum(np.ceil(last + margin), size)
+    return float(left), float(top), float(right - left), float(bottom - top)
+
+
 def _png(rgba: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     imsave(buffer, (255 * rgba).round().astype(np.uint8), format="png", metadata={"Software": None})  # type: ignore[dict-item]

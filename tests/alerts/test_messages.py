@@ -3,6 +3,7 @@
 import email
 import json
 import math
+from dataclasses import replace
 from datetime import date
 from email.policy import default
 
@@ -84,6 +85,14 @@ def test_the_subject_says_what_happened(event, subject):
     got, plain, _ = read(compose(notice(event), site(), assessment(status=status)))
     assert got["Subject"] == subject
     assert ("WHAT TO DO NEXT" in plain) == (event is not Event.RESOLVED)
+
+
+def test_a_watch_is_early_news_and_does_not_claim_a_failure():
+    told = notice()
+    told = replace(told, alert=replace(told.alert, level=AlertLevel.WATCH))
+    got, plain, _ = read(compose(told, site(), assessment(alert=AlertLevel.WATCH, status=Status.LAGGING)))
+    assert got["Subject"] == "[Watch] Ulan Buh, plot 3: regrowth may be absent"
+    assert "regrowth absent" not in plain
 
 
 @pytest.mark.parametrize("rule", ["failure", "disturbance", "erosion"])
