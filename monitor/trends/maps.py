@@ -35,6 +35,8 @@ HARMONIC: Final = {
 RATES: Final = ("slope", "slope_low", "slope_high", "harmonic_slope")
 LEVELS: Final = ("harmonic_mean", "harmonic_amplitude", "rmse")
 
+TITLE: Final = "Trends of "
+
 YEAR: Final = 365.25
 """[day]"""
 
@@ -102,7 +104,7 @@ def trend(da: xr.DataArray) -> xr.Dataset:
     out = xr.Dataset({name: _described(layer, da, name, long_names[name]) for name, layer in layers.items()})
     out.attrs = {
         "Conventions": "CF-1.11",
-        "title": f"Trends of {da.name or 'a series'}, {_day(da, 0)} to {_day(da, -1)}",
+        "title": f"{TITLE}{da.name or 'a series'}, {_day(da, 0)} to {_day(da, -1)}",
         "year": f"{YEAR} days",
         "middle": str((EPOCH + np.timedelta64(round((t[0] + t[-1]) / 2 * YEAR), "D")).astype("datetime64[D]")),
         "harmonics": harmonics,

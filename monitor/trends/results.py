@@ -3,6 +3,7 @@
 What is written appears under its name only when it is whole.
 """
 
+import json
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import rioxarray  # noqa: F401 - gives Datasets their .rio
 import xarray as xr
 
 from monitor.errors import BadData
+from monitor.trends.maps import HARMONIC, MONOTONIC, TITLE
 
 FORMATS: Final = (".nc", ".zarr", ".tif", ".tiff", "")
 """Endings that :func:`pending` can write; none: a folder of GeoTIFFs."""
@@ -26,12 +28,12 @@ GEOTIFF: Final = {"driver": "GTiff", "tiled": True, "compress": "deflate", "bigt
 def appearing(out: Path) -> Iterator[Path]:
     """A place beside `out` to write to, which takes its name when all went well and is removed otherwise.
 
-    What bore the name is replaced: a file by a file, a Zarr store or a folder of nothing but GeoTIFFs by its like.
+    What bore the name is replaced: a file by a file, a folder only if it holds nothing but trends written here before.
 
     Raises
     ------
     BadData
-        `out` is a folder that holds anything else.
+        `out` is a folder that holds anything else, or a file where a folder is to be.
     """
     if out.is_dir() and not _is_ours(out):
         msg = f"{out} is a folder with other things in it; name a new one, or empty it"
@@ -83,7 +85,12 @@ def _north_up(trends: xr.Dataset) -> xr.Dataset:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Nothing in it, a Zarr store, or nothing but GeoTIFFs and their side files."""
-    if (folder / "zarr.json").is_file():
-        return True
-    return all(p.is_file() and p.name.lower().endswith((".tif", ".tif.aux.xml")) for p in folder.iterdir())
+    """Nothing in it, or trends that were written here before: nobody's own cube is replaced."""
+    try:
+        store = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        names = {f"{name}.tif" for name in (*MONOTONIC, *HARMONIC)}
+        return all(path.name in names for path in folder.iterdir())
+    except ValueError:
+        return False
+    return str(store.get("attributes", {}).get("title", "")).startswith(TITLE)

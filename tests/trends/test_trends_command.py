@@ -263,7 +263,7 @@ BAD_CUBES = {
 @pytest.mark.parametrize(("spoil", "message"), BAD_CUBES.values(), ids=BAD_CUBES)
 def test_a_bad_cube_is_told_and_leaves_nothing_behind(cube, tmp_path, spoil, message):
     spoil(cube).to_netcdf(tmp_path / "in.nc")
-    for out in ("out.nc", "out.tif", "out.zarr", "folder"):
+    for out in ("out.nc", "folder"):
         with pytest.raises(BadData, match=message):
             trends(tmp_path / "in.nc", tmp_path / out, variable="ndvi")
     assert [path.name for path in tmp_path.iterdir()] == ["in.nc"]
@@ -282,13 +282,16 @@ def test_what_was_there_stays_whole_when_a_rerun_fails_and_is_replaced_when_it_d
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.nc", "folder", "good.nc", "out.nc", "out.zarr"]
 
 
-def test_a_folder_with_other_things_in_it_is_never_replaced(cube, tmp_path):
+def test_nobodys_own_folder_or_cube_is_replaced(cube, tmp_path):
     cube.to_netcdf(tmp_path / "in.nc")
+    cube.to_zarr(tmp_path / "mine.zarr", consolidated=False)
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("ten years of work")
-    with pytest.raises(BadData, match="other things in it"):
-        trends(tmp_path / "in.nc", tmp_path / "mine", variable="nir")
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "ten years of work"
+    (tmp_path / "mine" / "ndvi_2020.tif").write_text("ten years of work")
+    for out in ("mine", "mine.zarr"):
+        with pytest.raises(BadData, match="other things in it"):
+            trends(tmp_path / "in.nc", tmp_path / out, variable="nir")
+    assert (tmp_path / "mine" / "ndvi_2020.tif").read_text() == "ten years of work"
+    assert xr.open_zarr(tmp_path / "mine.zarr", consolidated=False).sizes["time"] == 90
 
 
 def test_a_cube_without_a_system_keeps_its_numbers_and_gets_none(cube, tmp_path, capsys):
