@@ -161,7 +161,7 @@ def observations_csv(table: pd.DataFrame) -> bytes:
     table["accepted"] = np.where(table["accepted"].astype(bool), "true", "false")
     for name in ("site", "scene", "source", "baseline", "reason"):
         text = table[name].fillna("").astype(str)
-        table[name] = text.where(~text.str.match(r"[=+\-@\t\r\n]"), "'" + text)
+        table[name] = text.where(~text.str.match(r"[=+\-@＝＋－＠\t\r\n]"), "'" + text)
     return table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode()
 
 

@@ -138,7 +138,7 @@ def test_the_series_keeps_every_scene_and_the_true_reason_of_the_rejected(view, 
     np.testing.assert_allclose(table.ndvi, view.observations.ndvi, atol=5e-7)
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1+1", "＠SUM(A1)"])
 def test_a_spreadsheet_runs_nothing_from_the_series(view, text):
     table = view.observations.head(2).assign(scene=text, site=text, reason=text, baseline=text)
     rows = list(csv.DictReader(observations_csv(table).decode().splitlines(keepends=True)))
