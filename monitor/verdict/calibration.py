@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 
 from monitor.errors import BadConfiguration
+from monitor.verdict import kernels
 
 WINDOWS = {
     "desert_steppe": (121, 288), "sandy": (121, 288), "hexi": (121, 288), "loess": (121, 288),
@@ -141,9 +142,10 @@ class Calibration:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over every constant, windows and boundary included: goes with each assessment."""
+        """SHA-256 over every constant, those of the arithmetic included: goes with each assessment."""
+        fixed = {name: value for name, value in vars(kernels).items() if name.isupper()}
         content = {
-            "constants": asdict(self), "windows": WINDOWS, "seasons": SEASONS,
+            "constants": asdict(self), "windows": WINDOWS, "seasons": SEASONS, "fixed": fixed,
             "boundary": {str(k): v for k, v in BOUNDARY.items()},
         }  # fmt: skip
         return hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()
