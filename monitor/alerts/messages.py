@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from dataclasses import fields
 from datetime import UTC, date, datetime, time
 from email.message import EmailMessage
@@ -142,7 +141,7 @@ def assessment_values(assessment: Assessment) -> dict[str, Any]:
 
 
 def replace_file(path: Path, content: bytes, *, lasting: bool = False) -> None:
-    """Put a file in place whole: written beside it, then moved over it.
+    """Put a file in place whole: written beside it, then moved over it. One writer at a time.
 
     Parameters
     ----------
@@ -158,17 +157,16 @@ def replace_file(path: Path, content: bytes, *, lasting: bool = False) -> None:
     OSError
         The disk is full or the folder can not be written; the old file is untouched.
     """
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    beside = path.with_name(f".{path.name}.part")  # what a killed run left is overwritten by the next
     try:
-        with os.fdopen(handle, "wb") as file:
+        with beside.open("wb") as file:
             file.write(content)
             if lasting:
                 file.flush()
                 os.fsync(file.fileno())
-        os.chmod(beside, 0o644)
         os.replace(beside, path)
     except BaseException:
-        os.unlink(beside)
+        beside.unlink(missing_ok=True)
         raise
 
 

@@ -48,6 +48,8 @@ class Locator:
     places: tuple[Place, ...]
     marks: tuple[tuple[str, str], ...]
     """Status and one path that holds the marks of all its sites, worst on top."""
+    mark_size: float
+    """Scale at which the marks are drawn: half where there are many."""
     meridians: tuple[tuple[float, str], ...]
     """Place across and label."""
     parallels: tuple[tuple[float, str], ...]
@@ -74,13 +76,17 @@ def locator(sites: Sequence[tuple[Site, str]]) -> Locator | None:
 
     sizes = np.maximum((bounds[:, 2] - bounds[:, 0]) * shrink, bounds[:, 3] - bounds[:, 1]) * scale
     drawn = len(sites) <= 200 and float(np.median(sizes)) > 14
-    places, marks = [], []
+    places, marks, mark_size = [], [], 1.0 if len(sites) <= 500 else 0.5
     if drawn:
         places = [Place(site=s, status=status, path=_outline(s.geometry, place)) for s, status in reversed(sites)]
     else:
         x, y = place(*shapely.get_coordinates(shapely.centroid(geometries)).T)
         for status in reversed(MARK):
-            at = {(round(float(a)), round(float(b))) for a, b, (_, s) in zip(x, y, sites, strict=True) if s == status}
+            at = {
+                (round(float(a) / mark_size), round(float(b) / mark_size))
+                for a, b, (_, s) in zip(x, y, sites, strict=True)
+                if s == status
+            }
             if at:
                 marks.append((status, "".join(f"M{a} {b}{MARK[status]}" for a, b in sorted(at))))
     kilometre = scale / 111.2
@@ -90,9 +96,10 @@ def locator(sites: Sequence[tuple[Site, str]]) -> Locator | None:
         height=round(height, 1),
         places=tuple(places),
         marks=tuple(marks),
+        mark_size=mark_size,
         meridians=tuple(
             (round(float(place(np.array(v), np.array(0.0))[0]), 1), _degrees(v, "EW", step))
-            for v, step in _graticule(middle[0], across)
+            for v, step in _graticule(middle[0], across * (1 - 80 / MAP_WIDTH))
         ),
         parallels=tuple(
             (round(float(place(np.array(0.0), np.array(v))[1]), 1), _degrees(v, "NS", step))
