@@ -19,7 +19,7 @@ def backfill(
     """Fetch ahead of the night, without verdicts, alerts or pages; the manifest is like a night's."""
     until = until or today()
     with held(settings.store.root, "a backfill"), opened(settings) as ledger:
-        sites = chosen_sites(settings, ledger, only)
+        sites = chosen_sites(settings, ledger, only, add=True)
         source, _ = open_source(settings)
         results: dict[str, dict[str, Any]] = {}
         for outcome in gather(settings, ledger, source, sites, until=until, progress=progress):

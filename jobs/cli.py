@@ -11,11 +11,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from jobs.exits import Exit, status_of
 from monitor.errors import MonitorError
+
+UsageError: Any = typer.BadParameter.__base__
+"""What is raised for a command line that does not hold: typer has a name of its own for one kind of it only."""
 
 app = typer.Typer(
     help="Is the restoration work taking hold? Every night, for every site.",
@@ -36,15 +38,12 @@ def main(arguments: list[str] | None = None) -> None:
     _load_parts()
     try:
         outcome = app(args=arguments, standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
+    except UsageError as error:
         sys.stderr.write(f"{error.format_message()}\n")
         sys.exit(Exit.USAGE)
-    except click.UsageError as error:
-        sys.stderr.write(f"{error.format_message()}\n")
-        sys.exit(Exit.USAGE)
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(Exit.STOPPED)
     except MonitorError as error:
         sys.stderr.write(f"{error}\n")
@@ -136,7 +135,7 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
 
     settings = load(config)
     with opened(settings) as ledger:
-        sites = chosen_sites(settings, ledger, site or [], add=False)
+        sites = chosen_sites(settings, ledger, site or [])
         with ledger.transaction() as t:
             found = [latest[2] for one in sites if (latest := t.latest(one.id)) is not None]
     if as_json:
@@ -168,7 +167,7 @@ def explain(
         raise typer.BadParameter(msg, param_hint="--language")
     settings = load(config)
     with opened(settings) as ledger:
-        (chosen,) = chosen_sites(settings, ledger, [site], add=False)
+        (chosen,) = chosen_sites(settings, ledger, [site])
         with ledger.transaction() as t:
             latest = t.latest(site)
     if latest is None:

@@ -26,7 +26,7 @@ from monitor.imagery.sample import PLAN, START, Fate, Sample, deal
 
 FIRST_NIGHT = date(2020, 6, 25)
 """What lies before is backfilled; the nights from here on are run one after the other."""
-LAST_NIGHT = date(2021, 1, 5)
+LAST_NIGHT = date(2020, 10, 31)
 BIOME = "loess"
 
 NAMES = (

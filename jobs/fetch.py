@@ -26,7 +26,7 @@ from monitor.cube.masks import why_unseen
 from monitor.cube.packed import LAYERS, pack, unpack
 from monitor.cube.store import Entry, Record, SiteStore, digest, record_of
 from monitor.errors import BadData, SceneRejected
-from monitor.imagery.source import Frame, Scene, Source
+from monitor.imagery.source import Scene, Source
 from monitor.sites.site import Site
 
 BATCH = 32
@@ -108,7 +108,7 @@ def fetch(
     folder : Path
         Of the site's store.
     controls : ControlSet, optional
-        The frozen units; None: choose them from what lies before the start.
+        The frozen units; None: those the store was made with, else chosen from what lies before the start.
     known : Known, optional
         The store as the ledger knows it.
     others : sequence of shapely geometry
@@ -131,20 +131,19 @@ def fetch(
         pixel = abs(lattice.resolution.x)
         msg = f"site {site.id!r} holds no centre of a pixel of {pixel:g} m: it is too small to be seen"
         raise BadData(msg)
-    reader = _Reader(site=site, source=source, grid=grid)
     begun = store.exists
     if controls is None:
-        controls = _choose(reader, offered, lattice, others)
+        controls = ControlSet.from_json(store.controls) if begun else _choose(site, source, offered, grid, others)
+    reader = _Reader(site, source, grid, controls.units)
     if not begun:
         units = [unit.id for unit in controls.units]
-        store.create(site=site.id, grid=grid, units=units, measures=MEASURES)
+        store.create(site=site.id, grid=grid, units=units, measures=MEASURES, controls=controls.to_json())
     snapshot = store.snapshot
     same = known is not None and known.snapshot == snapshot
     stored = known.baselines if same and known else {r.acquisition: r.baseline for r in store.records()}
     new: list[Record] = []
-    pieces = blocks(controls.units, lattice)
     for batch in batched(left_to_do(offered, stored), BATCH):
-        entries = list(reader.entries(batch, controls.units, pieces))
+        entries = list(reader.entries(batch))
         snapshot = store.put(entries, f"{len(entries)} scenes of site {site.id}")
         new += [entry.record for entry in entries]
     return Fetched(
@@ -152,7 +151,7 @@ def fetch(
         records=None if same and not new else tuple(store.records()),
         new=tuple(new),
         controls=controls,
-        megabytes=reader.read / 1e6,
+        megabytes=reader.bytes_read / 1e6,
     )
 
 
@@ -168,139 +167,134 @@ def _baseline(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 
-def _choose(reader: "_Reader", offered: Sequence[Scene], lattice: GeoBox, others: Sequence[BaseGeometry]) -> ControlSet:
+def _choose(
+    site: Site, source: Source, offered: Sequence[Scene], grid: GeoBox, others: Sequence[BaseGeometry]
+) -> ControlSet:
     """Choose the units of a new site by how they and the site behaved before the start."""
-    site = reader.site
     covered = unary_union([scene.footprint for scene in offered if scene.footprint is not None])
-    units = candidates(site.geometry, others, lattice, reader.source.ring, covered=covered)
-    pieces = blocks(units, lattice)
+    units = candidates(site.geometry, others, grid, source.ring, covered=covered)
+    reader = _Reader(site, source, grid, units)
     before = [scene for scene in left_to_do(offered, {}) if scene.time.date() < site.start]
     seen: list[xr.DataArray] = []
-    ground: list[xr.DataArray] = []
     for batch in batched(before, BATCH):
-        read = [(scene, frames) for scene, frames in reader.frames(batch, pieces) if not isinstance(frames, Exception)]
-        if not read:
-            continue
-        chosen = [scene for scene, _ in read]
-        seen.append(reader.means(chosen, [frames[0] for _, frames in read], reader.piece).isel(unit=0))
-        ground.append(reader.units(chosen, [frames[1:] for _, frames in read], units, pieces))
+        read = [looked for looked in reader.read(batch) if isinstance(looked, _Looked)]
+        if read:
+            seen.append(reader.means(read))
     if not seen:
-        return ControlSet(units=tuple(units[:0]), balance={}, candidates=len(units))
-    own, theirs = xr.concat(seen, "time"), xr.concat(ground, "time")
-    clear = own.sel(measure="n_pixels") >= SITE_CLEAR * (reader.piece == 0).sum()
-    return match(own.where(clear), theirs, units)
+        return ControlSet(units=(), balance={}, candidates=len(units))
+    together = xr.concat(seen, "time")
+    own, ground = together.isel(unit=0), together.isel(unit=slice(1, None))
+    return match(own.where(own.sel(measure="n_pixels") >= SITE_CLEAR * reader.sizes[0]), ground, units)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looked:
+    """One scene as read for one site."""
+
+    scene: Scene
+    packed: np.ndarray
+    """(layer, y, x) uint16 on the site's grid."""
+    pixels: np.ndarray
+    """(layer, pixel) uint16: the pixels of the site, then of its units."""
 
 
 class _Reader:
-    """Reads scenes for one site and draws its means: what ``fetch`` and the choice of units share."""
+    """Reads scenes for a site and the given units, and draws their means: what choosing and storing share."""
 
-    def __init__(self, *, site: Site, source: Source, grid: GeoBox) -> None:
-        self.site, self.source, self.grid = site, source, grid
-        self.piece = np.where(inside(site.geometry, grid), 0, -1)
+    def __init__(self, site: Site, source: Source, grid: GeoBox, units: Sequence[Unit]) -> None:
+        self.source = source
         self.endmembers: Endmembers = ENDMEMBERS[site.biome]
-        self.read = 0
+        self.units = units
+        self.ground = inside(site.geometry, grid)
+        pieces = [(grid, np.where(self.ground, 0, -1))]
+        pieces += [(block, np.where(piece >= 0, piece + 1, -1)) for block, piece in blocks(units, grid)]
+        self.grids = [grid for grid, _ in pieces]
+        self.places = [np.flatnonzero(piece >= 0) for _, piece in pieces]
+        self.labels = np.concatenate([piece[piece >= 0] for _, piece in pieces])
+        self.sizes = np.bincount(self.labels, minlength=len(units) + 1)
+        self.bytes_read = 0
 
-    def frames(
-        self, scenes: Sequence[Scene], pieces: Sequence[tuple[GeoBox, np.ndarray]]
-    ) -> Iterator[tuple[Scene, list[Frame] | Exception]]:
-        """Frames of the site, then of each block of units, a scene at a time."""
-        grids = [self.grid, *(grid for grid, _ in pieces)]
-        for scene, frames in zip(scenes, self.source.read(scenes, grids), strict=True):
-            if not isinstance(frames, Exception):
-                self.read += sum(frame.pixels.nbytes + frame.quality.nbytes for frame in frames)
-            yield scene, frames
-
-    def means(self, scenes: Sequence[Scene], frames: Sequence[Frame], piece: np.ndarray) -> xr.DataArray:
-        """(time, unit, measure) means of the pieces of one grid."""
-        packed = np.stack([pack(frame, scene) for frame, scene in zip(frames, scenes, strict=True)])
-        cube = unpack(
-            packed,
-            frames[0].grid,
-            times=[scene.time for scene in scenes],
-            scale=[scene.scale for scene in scenes],
-            offset=[scene.offset for scene in scenes],
-        )
-        return means(cube, piece, self.endmembers)
-
-    def units(
-        self,
-        scenes: Sequence[Scene],
-        frames: Sequence[Sequence[Frame]],
-        units: Sequence[Unit],
-        pieces: Sequence[tuple[GeoBox, np.ndarray]],
-    ) -> xr.DataArray:
-        """(time, unit, measure) means of control units; all NaN where too little of a unit was seen."""
-        found = np.full((len(scenes), len(units), len(MEASURES)), np.nan, dtype=np.float32)
-        for index, (_, piece) in enumerate(pieces):
-            numbers, piece_of = np.unique(piece[piece >= 0], return_inverse=True)
-            renumbered = np.full(piece.shape, -1)
-            renumbered[piece >= 0] = piece_of
-            size = np.bincount(piece_of)
-            values = self.means(scenes, [frame[index] for frame in frames], renumbered).values
-            hidden = values[:, :, 0] < UNIT_CLEAR * size
-            values[hidden] = np.nan
-            found[:, numbers] = values
-        coords = {"measure": list(MEASURES)}
-        return xr.DataArray(found, dims=("time", "unit", "measure"), coords=coords)
-
-    def entries(
-        self, scenes: Sequence[Scene], units: Sequence[Unit], pieces: Sequence[tuple[GeoBox, np.ndarray]]
-    ) -> Iterator[Entry]:
-        """What is stored of each scene, judged; a scene that can not be read is recorded as rejected."""
-        broken: list[tuple[Scene, SceneRejected]] = []
-        read: list[tuple[Scene, list[Frame]]] = []
-        for scene, frames in self.frames(scenes, pieces):
+    def read(self, scenes: Sequence[Scene]) -> Iterator[_Looked | tuple[Scene, SceneRejected]]:
+        """Each scene in turn, or why it can not be read."""
+        for scene, frames in zip(scenes, self.source.read(scenes, self.grids), strict=True):
             if isinstance(frames, SceneRejected):
-                broken.append((scene, frames))
-            elif isinstance(frames, Exception):
+                yield scene, frames
+                continue
+            if isinstance(frames, Exception):
                 raise frames
-            else:
-                read.append((scene, frames))
-        if read:
-            chosen = [scene for scene, _ in read]
-            own = self.means(chosen, [frames[0] for _, frames in read], self.piece).values[:, 0]
-            ground = self.units(chosen, [frames[1:] for _, frames in read], units, pieces).values
-            for index, (scene, frames) in enumerate(read):
-                yield self._entry(scene, frames[0], own[index], ground[index])
-        for scene, error in broken:
-            pixels = np.zeros((len(LAYERS), *self.grid.shape), dtype=np.uint16)
-            nothing = np.full((max(len(units), 1), len(MEASURES)), np.nan, dtype=np.float32)
-            yield Entry(
-                record=record_of(
-                    scene, accepted=False, reason=error.reason, clear_fraction=0.0, n_pixels=0, measures={},
-                    digest=digest(pixels, nothing),
-                ),
-                pixels=pixels,
-                units=nothing,
-            )  # fmt: skip
+            self.bytes_read += sum(frame.pixels.nbytes + frame.quality.nbytes for frame in frames)
+            packed = [pack(frame, scene) for frame in frames]
+            chosen = [one.reshape(len(LAYERS), -1)[:, place] for one, place in zip(packed, self.places, strict=True)]
+            yield _Looked(scene=scene, packed=packed[0], pixels=np.concatenate(chosen, axis=1))
 
-    def _entry(self, scene: Scene, frame: Frame, own: np.ndarray, ground: np.ndarray) -> Entry:
-        total = int((self.piece == 0).sum())
+    def means(self, looked: Sequence[_Looked]) -> xr.DataArray:
+        """(time, unit, measure) means: of the site first; all NaN but the count where too little of a unit was seen."""
+        cube = unpack(
+            np.stack([one.pixels for one in looked]),
+            ("pixel",),
+            times=[one.scene.time for one in looked],
+            scale=[one.scene.scale for one in looked],
+            offset=[one.scene.offset for one in looked],
+        )
+        found = means(cube, xr.DataArray(self.labels, dims="pixel"), self.endmembers)
+        enough = found.sel(measure="n_pixels", drop=True) >= UNIT_CLEAR * xr.DataArray(self.sizes, dims="unit")
+        enough[:, 0] = True
+        return found.where(enough | (found["measure"] == "n_pixels"))
+
+    def entries(self, scenes: Sequence[Scene]) -> Iterator[Entry]:
+        """What is stored of each scene, judged; a scene that can not be read is recorded as rejected."""
+        read = list(self.read(scenes))
+        looked = [one for one in read if isinstance(one, _Looked)]
+        if looked:
+            found = self.means(looked).transpose("time", "unit", "measure").values
+            for one, values in zip(looked, found, strict=True):
+                yield self._entry(one, values[0], values[1:])
+        for other in read:
+            if not isinstance(other, _Looked):
+                scene, error = other
+                pixels = np.zeros((len(LAYERS), *self.ground.shape), dtype=np.uint16)
+                yield self._judged(scene, pixels, self._nothing(), n=0, reason=error.reason, measures={})
+
+    def _entry(self, one: _Looked, own: np.ndarray, ground: np.ndarray) -> Entry:
         n = int(own[0])
         seen = int(np.isfinite(ground[:, MEASURES.index("cover")]).sum())
-        needed = min(ENOUGH, math.ceil(UNIT_CLEAR * len(ground)))
         reason = ""
-        if n < SITE_CLEAR * total:
-            reason = why_unseen(frame.quality, scene.quality, self.piece == 0)
-        elif seen < needed:
-            reason = "CONTROL_HIDDEN"
+        if n < SITE_CLEAR * self.sizes[0]:
+            reason = why_unseen(one.packed[LAYERS.index("quality")], one.scene.quality, self.ground)
+        elif seen < ENOUGH:
+            reason = "CONTROL_HIDDEN" if len(self.units) >= ENOUGH else "CONTROL_POOR"
         measures: dict[str, float | None] = {"n_units": float(seen)}
         if not reason:
             for index, name in enumerate(MEASURES[1:], start=1):
                 measures[name] = _rounded(own[index])
                 known = ground[:, index][np.isfinite(ground[:, index])].astype(np.float64)
                 measures[f"control_{name}"] = _rounded(known.mean()) if known.size else None
-        pixels = pack(frame, scene)
-        if not len(ground):
-            ground = np.full((1, len(MEASURES)), np.nan, dtype=np.float32)
-        return Entry(
-            record=record_of(
-                scene, accepted=not reason, reason=reason, clear_fraction=round(n / total, 4), n_pixels=n,
-                measures=measures, digest=digest(pixels, ground),
-            ),
-            pixels=pixels,
-            units=ground,
-        )  # fmt: skip
+        units = ground if len(self.units) else self._nothing()
+        return self._judged(one.scene, one.packed, units, n=n, reason=reason, measures=measures)
+
+    def _judged(
+        self,
+        scene: Scene,
+        pixels: np.ndarray,
+        units: np.ndarray,
+        *,
+        n: int,
+        reason: str,
+        measures: dict[str, float | None],
+    ) -> Entry:
+        record = record_of(
+            scene,
+            accepted=not reason,
+            reason=reason,
+            clear_fraction=round(n / int(self.sizes[0]), 4),
+            n_pixels=n,
+            measures=measures,
+            digest=digest(pixels, units),
+        )
+        return Entry(record=record, pixels=pixels, units=units)
+
+    def _nothing(self) -> np.ndarray:
+        return np.full((max(len(self.units), 1), len(MEASURES)), np.nan, dtype=np.float32)
 
 
 def _rounded(value: float) -> float | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from itertools import batched
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,23 @@ def opened(settings: Settings) -> closing[Ledger]:
     return closing(Ledger(settings.ledger.url))
 
 
-def chosen_sites(settings: Settings, ledger: Ledger, only: Sequence[str], *, add: bool = True) -> list[Site]:
-    """Sites of the ledger; a ledger that has none yet takes them from the registry file.
+def chosen_sites(
+    settings: Settings, ledger: Ledger, only: Sequence[str], *, add: bool = False, peek: bool = False
+) -> list[Site]:
+    """Sites of the ledger.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    ledger : Ledger
+        Open.
+    only : sequence of str
+        Ids; empty: all.
+    add : bool
+        Whether a ledger that has no site yet takes them from the registry file: so does the first night.
+    peek : bool
+        Whether they are then read from that file without being added: so does a dry run.
 
     Raises
     ------
@@ -85,7 +101,7 @@ def chosen_sites(settings: Settings, ledger: Ledger, only: Sequence[str], *, add
         add_sites(ledger, settings.registry.path)
         with ledger.transaction() as t:
             stored = t.sites()
-    sites = [site_from_json(values) for values in stored]
+    sites = [site_from_json(values) for values in stored] or (read_sites(settings.registry.path).sites if peek else [])
     if not sites:
         msg = f"there is no site to judge: add one to {settings.registry.path.name}, then: regrowth sites add FILE"
         raise BadData(msg)
@@ -136,7 +152,7 @@ def prepare(settings: Settings, ledger: Ledger, source: Source, sites: Sequence[
             offers[site.id] = tuple(over)
     tasks = []
     with ledger.transaction() as t:
-        every = [site_from_json(values) for values in t.sites()]
+        every = [site_from_json(values) for values in t.sites()] or sites
         for site in sites:
             ground = ground_key(site)
             frozen = t.controls(ground)
@@ -169,7 +185,7 @@ def gather(
     tasks = prepare(settings, ledger, source, sites, until=until)
     done = 0
     for batch in batched(tasks, TOGETHER):
-        lazy = [delayed(_work, pure=False, traverse=False)(task, source) for task in batch]
+        lazy = [delayed(partial(_work, task, source), pure=False, traverse=False)() for task in batch]
         for outcome in compute(*lazy, scheduler="threads"):
             done += 1
             if progress is not None:

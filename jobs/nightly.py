@@ -11,10 +11,13 @@ import json
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import structlog
+from sqlalchemy.engine import make_url
 
 from jobs import __version__
 from jobs.exits import Exit
@@ -79,7 +82,7 @@ def night(
         run = f"night-{as_of}-{os.urandom(4).hex()}"
         with ledger.transaction() as t:
             t.begin_run(run, "night", as_of.isoformat(), now=now())
-        sites = chosen_sites(settings, ledger, only)
+        sites = chosen_sites(settings, ledger, only, add=True)
         source, _ = open_source(settings)
         results: dict[str, dict[str, Any]] = {}
         for outcome in gather(settings, ledger, source, sites, until=as_of, progress=progress):
@@ -87,7 +90,7 @@ def night(
                 results[outcome.task.site.id] = _settle(settings, ledger, outcome, as_of=as_of, run=run)
             except MonitorError as error:
                 results[outcome.task.site.id] = _failed(outcome.task.site.id, error)
-        sent = send(settings, ledger)
+        sent, unsent = send(settings, ledger)
         broken = {}
         if pages:
             broken = {site: error for site, error in publish(settings, ledger, as_of=as_of).items() if error}
@@ -97,6 +100,7 @@ def night(
             "version": __version__,
             "sites": [results[site.id] for site in sites],
             "messages_sent": sent,
+            "messages_waiting": unsent,
             "pages_failed": broken,
         }
         with ledger.transaction() as t:
@@ -107,8 +111,10 @@ def night(
 
 def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[str, Any]:
     """What a night would fetch and send; nothing is fetched and nothing is written."""
-    with opened(settings) as ledger:
-        sites = chosen_sites(settings, ledger, only, add=False)
+    url = make_url(settings.ledger.url)
+    new = url.drivername.startswith("sqlite") and not Path(url.database or "").exists()
+    with closing(Ledger("sqlite://" if new else settings.ledger.url)) as ledger:
+        sites = chosen_sites(settings, ledger, only, peek=True)
         source, _ = open_source(settings)
         tasks = prepare(settings, ledger, source, sites, until=as_of)
         with ledger.transaction() as t:
@@ -119,14 +125,14 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
         lattice = source.grid(task.site.geometry)
         grid = site_grid(task.site.geometry, crs=crs_of(lattice), resolution=abs(lattice.resolution.x))
         megabytes = len(scenes) * grid.shape[0] * grid.shape[1] * 14 / 1e6
-        told.append({"site": task.site.id, "scenes": [scene.id for scene in scenes], "megabytes": round(megabytes, 1)})
+        told.append({"site": task.site.id, "scenes": [scene.id for scene in scenes], "megabytes": round(megabytes, 3)})
     return {"as_of": as_of.isoformat(), "sites": told, "messages": waiting}
 
 
 def exit_status(manifest: dict[str, Any]) -> Exit:
     """Exit status of a night or a backfill."""
     states = [site["state"] for site in manifest["sites"]]
-    if manifest.get("pages_failed") and all(state == "done" for state in states):
+    if (manifest.get("pages_failed") or manifest.get("messages_waiting")) and all(state == "done" for state in states):
         return Exit.SOME_FAILED
     if not states or all(state == "done" for state in states):
         return Exit.DONE
@@ -170,8 +176,14 @@ def _tell(t: Transaction, site: Site, found: Assessment) -> None:
         t.post(notice_to_json(notice), site=site.id)
 
 
-def send(settings: Settings, ledger: Ledger) -> int:
-    """Hand over what is in the outbox; a notice that can not be handed over is tried again by the next run."""
+def send(settings: Settings, ledger: Ledger) -> tuple[int, int]:
+    """Hand over what is in the outbox; what can not be handed over is tried again by the next run.
+
+    Returns
+    -------
+    tuple of int
+        How many were handed over, and how many still wait.
+    """
     with ledger.transaction() as t:
         waiting = [notice_from_json(values) for values in t.unsent()]
     sent = 0
@@ -184,15 +196,15 @@ def send(settings: Settings, ledger: Ledger) -> int:
         site, found = site_from_json(sites[notice.alert.site]), assessment_from_json(latest[2])
         try:
             write_message(notice, site, found, settings.outputs.root)
-        except OSError as error:
+        except Exception as error:
             with ledger.transaction() as t:
-                t.mark_unsent(notice.id, error=str(error))
-            log.error("message not written", notice=notice.id, error=str(error))
+                t.mark_unsent(notice.id, error=f"{type(error).__name__}: {error}")
+            log.exception("message not written", notice=notice.id)
             continue
         with ledger.transaction() as t:
             t.mark_sent(notice.id, now=now())
         sent += 1
-    return sent
+    return sent, len(waiting) - sent
 
 
 def _failed(site: str, error: MonitorError) -> dict[str, Any]:

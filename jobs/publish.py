@@ -6,6 +6,7 @@ python -m jobs.publish
 import hashlib
 import json
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import structlog
 import xarray as xr
 from dask import compute, delayed
 
-from jobs import __version__
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.records import alert_from_json, assessment_from_json, site_from_json, table
@@ -25,6 +25,7 @@ from monitor.cube.grid import inside, outline
 from monitor.cube.store import SiteStore
 from monitor.errors import MonitorError
 from monitor.ledger.ledger import Ledger
+from monitor.publish.pages import edition
 from monitor.publish.products import write_index, write_site
 from monitor.publish.view import Chip, SiteView
 from monitor.sites.registry import folder_name
@@ -72,15 +73,17 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
             observations = [
                 row for row in t.observations(ground_key(site)) if row["time"][:10] <= found.as_of.isoformat()
             ]  # fmt: skip
-            content: list[Any] = [__version__, site.version, notice, found.status, found.alert, list(found.reasons)]
+            content: list[Any] = [edition(), site.version, notice, found.status, found.alert, list(found.reasons)]
             content += [stored if alert else None, [row["digest"] for row in observations]]
             key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
             mark = settings.outputs.root / "sites" / folder_name(site.id) / ".made-from"
             if not (mark.is_file() and mark.read_text(encoding="utf-8") == key):
                 lazy.append(
-                    delayed(_write, pure=False, traverse=False)(
-                        settings, site, found, observations, alert, notice, mark, key
-                    )
+                    delayed(
+                        partial(_write, settings, site, found, observations, alert, notice, mark, key),
+                        pure=False,
+                        traverse=False,
+                    )()
                 )
     outcomes: dict[str, str | None] = dict(compute(*lazy, scheduler="threads"))
     if rows:
@@ -126,7 +129,7 @@ def _pictures(store: SiteStore, site: Site, as_of: date, observations: list[dict
     nothing: dict[str, Any] = {"before": None, "now": None, "maps": None, "outline": None}
     if not store.exists:
         return nothing
-    cube = store.cube()
+    cube = store.cube(layers={"blue", "green", "red", "nir", "clear", *INDICES[ENDMEMBERS[site.biome].index][1]})
     days = cube["time"].values.astype("datetime64[D]")
     window = Window.of(site)
     season, position = window.place(days.astype(np.int64))

@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+import icechunk
 import pytest
+
+icechunk.set_logs_filter("error")  # it warns of concurrent commits at every opening; one process writes at a time here
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import rasterio.features
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box, mapping, shape
@@ -21,7 +20,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 from shapely.prepared import prep
 
-from monitor.cube.grid import MARGIN, covering, crs_of, site_grid
+from monitor.cube.grid import MARGIN, covering, crs_of, holds, site_grid
 from monitor.sites.projection import lonlat, projected
 
 CANDIDATES: Final = 240
@@ -207,8 +206,8 @@ def blocks(units: Sequence[Unit], lattice: GeoBox) -> list[tuple[GeoBox, np.ndar
     for members in groups.values():
         bounds = unary_union([shapes[i] for i in members]).bounds
         grid = covering(bounds, crs, resolution=pixel, anchor=anchor, margin=MARGIN)
-        burnt = rasterio.features.rasterize(
-            [(shapes[i], i + 1) for i in members], out_shape=grid.shape, transform=grid.affine, fill=0, dtype="int32"
-        )
-        made.append((grid, burnt - 1))
+        piece = np.full(grid.shape, -1)
+        for index in members:
+            piece[holds(shapes[index], grid)] = index
+        made.append((grid, piece))
     return made

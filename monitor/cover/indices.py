@@ -58,7 +58,9 @@ def kndvi(red: xr.DataArray, nir: xr.DataArray) -> xr.DataArray:
     ----------
     .. [1] G. Camps-Valls et al., Sci. Adv., 2021, doi:10.1126/sciadv.abc7447.
     """
-    return np.tanh(ndvi(red, nir) ** 2).rename("kndvi")
+    square: xr.DataArray = ndvi(red, nir) ** 2
+    curved: xr.DataArray = xr.apply_ufunc(np.tanh, square, dask="allowed")
+    return curved.rename("kndvi")
 
 
 def ndmi(nir: xr.DataArray, swir16: xr.DataArray) -> xr.DataArray:

@@ -16,15 +16,15 @@ MEASURES: Final = ("n_pixels", *bands.OBSERVED, *INDICES, "cover")
 """Count of clear pixels, then means over them: bands as reflectance, indices and cover taken pixel by pixel."""
 
 
-def means(cube: xr.Dataset, pieces: np.ndarray, endmembers: Endmembers) -> xr.DataArray:
+def means(cube: xr.Dataset, pieces: xr.DataArray, endmembers: Endmembers) -> xr.DataArray:
     """Clear counts and means of pieces of ground.
 
     Parameters
     ----------
     cube : xr.Dataset
-        Bands as reflectance and the boolean ``clear`` on (time, y, x); numpy or dask.
-    pieces : (y, x) int array
-        Number of the piece that each pixel belongs to; -1 for none.
+        Bands as reflectance and the boolean ``clear`` on time and the dimensions of `pieces`; numpy or dask.
+    pieces : DataArray of int
+        Number of the piece that each pixel belongs to, on (y, x) or any other dimensions in space; -1: none.
     endmembers : Endmembers
         Of the biome, for the cover.
 
@@ -42,36 +42,27 @@ def means(cube: xr.Dataset, pieces: np.ndarray, endmembers: Endmembers) -> xr.Da
     found = indices(cube)
     found["cover"] = cover(found[endmembers.index], endmembers)
     seen = {band: cube[band].where(cube["clear"]) for band in bands.OBSERVED}
-    layers = xr.Dataset({**seen, **found.data_vars}).to_dataarray("measure")
-    count = int(pieces.max()) + 1 if pieces.size else 0
-    where = [np.flatnonzero(pieces == piece) for piece in range(count)]
-    chunked = {"measure": -1, "y": -1, "x": -1}
-    counted = xr.apply_ufunc(
-        _counts, cube["clear"].chunk({"y": -1, "x": -1}) if cube.chunks else cube["clear"], kwargs={"where": where},
-        input_core_dims=[["y", "x"]], output_core_dims=[["unit"]], dask="parallelized", output_dtypes=[np.float32],
-        dask_gufunc_kwargs={"output_sizes": {"unit": count}},
+    count = {"n_pixels": cube["clear"].astype(np.float32)}
+    layers = xr.Dataset({**count, **seen, **found.data_vars}).to_dataarray("measure")
+    if cube.chunks:
+        layers = layers.chunk({"measure": -1, **dict.fromkeys(pieces.dims, -1)})
+    together: xr.DataArray = xr.apply_ufunc(
+        _averages, layers, kwargs={"pieces": pieces.values}, input_core_dims=[["measure", *pieces.dims]],
+        output_core_dims=[["unit", "measure"]], dask="parallelized", output_dtypes=[np.float32],
+        dask_gufunc_kwargs={"output_sizes": {"unit": int(pieces.max()) + 1}},
     )  # fmt: skip
-    averaged = xr.apply_ufunc(
-        _averages, layers.chunk(chunked) if cube.chunks else layers, kwargs={"where": where},
-        input_core_dims=[["measure", "y", "x"]], output_core_dims=[["unit", "measure"]], dask="parallelized",
-        output_dtypes=[np.float32], dask_gufunc_kwargs={"output_sizes": {"unit": count}},
-    )  # fmt: skip
-    counted = counted.expand_dims(measure=["n_pixels"], axis=-1)
-    return xr.concat([counted, averaged], dim="measure").transpose("time", "unit", "measure").rename("means")
+    return together.transpose("time", "unit", "measure").rename("means")
 
 
-def _counts(clear: np.ndarray, *, where: list[np.ndarray]) -> np.ndarray:
-    flat = clear.reshape(*clear.shape[:-2], -1)
-    return np.stack([flat[..., piece].sum(axis=-1) for piece in where], axis=-1).astype(np.float32)
-
-
-def _averages(layers: np.ndarray, *, where: list[np.ndarray]) -> np.ndarray:
-    flat = layers.reshape(*layers.shape[:-2], -1)
+def _averages(layers: np.ndarray, *, pieces: np.ndarray) -> np.ndarray:
+    flat = layers.reshape(*layers.shape[: layers.ndim - pieces.ndim], -1)
     averaged = []
-    for piece in where:
-        values = flat[..., piece].astype(np.float64)
+    for piece in range(int(pieces.max()) + 1):
+        values = flat[..., np.flatnonzero(pieces == piece)].astype(np.float64)
         seen = np.isfinite(values)
         total = np.where(seen, values, 0.0).sum(axis=-1)
         n = seen.sum(axis=-1)
-        averaged.append(np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0))
+        mean = np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0)
+        mean[..., 0] = total[..., 0]  # the first measure is the count
+        averaged.append(mean)
     return np.stack(averaged, axis=-2).astype(np.float32)

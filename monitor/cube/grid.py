@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
-import rasterio.features
+import shapely
 from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
@@ -93,8 +93,23 @@ def inside(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
     -------
     (y, x) bool array
     """
-    shape = projected(geometry, crs_of(grid))
-    return rasterio.features.geometry_mask([shape], grid.shape, grid.affine, invert=True)
+    return holds(projected(geometry, crs_of(grid)), grid)
+
+
+def holds(shape: BaseGeometry, grid: GeoBox) -> np.ndarray:
+    """Pixels of a grid whose centre lies inside a shape of the grid's own projected system, (y, x) bool."""
+    pixel = abs(grid.resolution.x)
+    left, bottom, right, top = shape.bounds
+    column, row = (int(np.floor(value)) for value in ~grid.affine @ (left, top))
+    columns = slice(max(column, 0), max(column + math.ceil((right - left) / pixel) + 1, 0))
+    rows = slice(max(row, 0), max(row + math.ceil((top - bottom) / pixel) + 1, 0))
+    found = np.zeros(grid.shape, dtype=bool)
+    height, width = found[rows, columns].shape
+    x = grid.affine.c + (np.arange(width) + columns.start + 0.5) * grid.affine.a
+    y = grid.affine.f + (np.arange(height) + rows.start + 0.5) * grid.affine.e
+    shapely.prepare(shape)
+    found[rows, columns] = shapely.contains_xy(shape, *np.meshgrid(x, y))
+    return found
 
 
 def outline(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:

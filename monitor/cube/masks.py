@@ -77,7 +77,7 @@ def clear(pixels: np.ndarray, quality: np.ndarray, kind: str, *, resolution: flo
     seen = ground & ((needed != bands.NODATA) & (needed != np.iinfo(np.uint16).max)).all(axis=0)
     if cloud.any():
         seen &= distance_transform_edt(~cloud, sampling=resolution) > REACH
-    return seen
+    return np.asarray(seen)
 
 
 def why_unseen(quality: np.ndarray, kind: str, inside: np.ndarray) -> str:

@@ -5,15 +5,13 @@ A cube is an ``xarray.Dataset`` on (time, y, x), time ascending and in UTC. It h
 layer as delivered, and a boolean ``clear`` that says which pixels show the ground.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import dask.array as da
 import numpy as np
 import xarray as xr
-from odc.geo.geobox import GeoBox
-from odc.geo.xr import xr_coords
 
 from monitor.cube import masks
 from monitor.imagery import bands
@@ -37,42 +35,50 @@ def pack(frame: Frame, scene: Scene) -> np.ndarray:
 
 def unpack(
     packed: da.Array | np.ndarray,
-    grid: GeoBox,
+    dims: Sequence[str],
     *,
     times: Sequence[datetime],
     scale: Sequence[float],
     offset: Sequence[float],
+    layers: Collection[str] = LAYERS,
 ) -> xr.Dataset:
-    """The cube of packed scenes.
+    """The cube of packed scenes, without coordinates in space.
 
     Parameters
     ----------
-    packed : (time, layer, y, x) uint16 array, numpy or dask
+    packed : (time, layer, ...) uint16 array, numpy or dask
         See :func:`pack`; in order of time.
-    grid : GeoBox
-        Of the layers.
+    dims : sequence of str
+        Names of the dimensions after ``layer``.
     times : sequence of datetime
         Of the scenes, aware.
     scale, offset : sequence of float
         Reflectance = scale * integer + offset, a scene each. [1]
+    layers : collection of str
+        Those wanted, of :data:`LAYERS`.
 
     Returns
     -------
     xr.Dataset
         As the module says; lazy where `packed` is.
     """
-    factor = xr.DataArray(np.asarray(scale, dtype=np.float32), dims="time")
-    shift = xr.DataArray(np.asarray(offset, dtype=np.float32), dims="time")
-    dims = ("time", "y", "x")
+    shape = (-1, *(1 for _ in dims))
+    factor = np.asarray(scale, dtype=np.float32).reshape(shape)
+    shift = np.asarray(offset, dtype=np.float32).reshape(shape)
+    choose = np.where if isinstance(packed, np.ndarray) else da.where
     data: dict[str, Any] = {}
     for index, layer in enumerate(LAYERS):
+        if layer not in layers:
+            continue
         values = packed[:, index]
         if layer in bands.OBSERVED:
-            array = xr.DataArray(values, dims=dims)
-            reflectance = array.astype(np.float32) * factor + shift
-            data[layer] = reflectance.where(array != bands.NODATA).assign_attrs(units="1")
+            reflectance = values.astype(np.float32) * factor + shift
+            data[layer] = (
+                ("time", *dims),
+                choose(values != bands.NODATA, reflectance, np.float32(np.nan)),
+                {"units": "1"},
+            )
         else:
-            data[layer] = xr.DataArray(values.astype(bool) if layer == "clear" else values, dims=dims)
+            data[layer] = (("time", *dims), values.astype(bool) if layer == "clear" else values)
     utc = [time.astimezone(UTC).replace(tzinfo=None) for time in times]
-    coords: dict[Any, Any] = {**xr_coords(grid), "time": ("time", np.array(utc, dtype="datetime64[ns]"))}
-    return xr.Dataset(data, coords=coords)
+    return xr.Dataset(data, coords={"time": np.array(utc, dtype="datetime64[ns]")})

@@ -14,7 +14,7 @@ Readers see scenes in order of acquisition, never of arrival.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ import numpy as np
 import xarray as xr
 import zarr
 from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
 
 from monitor.cube.grid import grid_from_json, grid_to_json
 from monitor.cube.packed import LAYERS, unpack
@@ -38,6 +39,11 @@ CHUNK_BYTES: Final = 32_000_000
 
 RECORD_BYTES: Final = 4096
 """Room for the record of a scene, filled up with blanks: fixed, so that a record is written in place."""
+
+SMALL: Final = 2**18
+"""Scenes of a small site lie together in a stored chunk of at most this size, at most :data:`MOST_TOGETHER` of them:
+a night rewrites so much, and a history is read in so many fewer pieces. [byte]"""
+MOST_TOGETHER: Final = 16
 
 TILE: Final = 512
 """Longest side of a chunk: a provider's own block. [pixel]"""
@@ -128,7 +134,9 @@ class SiteStore:
                 return False
             return any(True for _ in self._group("r").array_keys())
 
-    def create(self, *, site: str, grid: GeoBox, units: Sequence[str], measures: Sequence[str]) -> str:
+    def create(
+        self, *, site: str, grid: GeoBox, units: Sequence[str], measures: Sequence[str], controls: dict[str, Any]
+    ) -> str:
         """Lay out the arrays of a new site; a creation that was cut short is taken up again.
 
         Parameters
@@ -139,6 +147,8 @@ class SiteStore:
             The site's own fixed grid.
         units, measures : sequence of str
             Names along the dimensions of ``units``.
+        controls : dict
+            The frozen control units as plain values, so that the store can be understood by itself.
 
         Returns
         -------
@@ -153,14 +163,17 @@ class SiteStore:
             attributes = {
                 "site": site, "grid": grid_to_json(grid), "units": list(units), "measures": list(measures),
                 "layers": list(LAYERS),
+                "controls": controls,
             }  # fmt: skip
             group = zarr.create_group(session.store, attributes=attributes, overwrite=True)
             height, width = grid.shape
-            chunk = (min(height, TILE), min(width, TILE))
-            n = len(LAYERS)
-            group.create_array("pixels", shape=(0, n, height, width), chunks=(1, n, *chunk), dtype="uint16")
-            shape = (max(len(units), 1), len(measures))
-            group.create_array("units", shape=(0, *shape), chunks=(1, *shape), dtype="float32", fill_value=np.nan)
+            chunk = (len(LAYERS), min(height, TILE), min(width, TILE))
+            together = max(1, min(MOST_TOGETHER, SMALL // int(2 * np.prod(chunk))))
+            group.create_array(
+                "pixels", shape=(0, len(LAYERS), height, width), chunks=(together, *chunk), dtype="uint16"
+            )
+            means = (max(len(units), 1), len(measures))
+            group.create_array("units", shape=(0, *means), chunks=(1, *means), dtype="float32", fill_value=np.nan)
             group.create_array("scenes", shape=(0, RECORD_BYTES), chunks=(64, RECORD_BYTES), dtype="uint8")
             return str(session.commit(f"lay out site {site}"))
 
@@ -175,6 +188,12 @@ class SiteStore:
         """The site's own fixed grid."""
         with self._guarded():
             return grid_from_json(dict(self._group("r").attrs)["grid"])  # type: ignore[arg-type]
+
+    @property
+    def controls(self) -> dict[str, Any]:
+        """The frozen control units, as given at the creation."""
+        with self._guarded():
+            return dict(dict(self._group("r").attrs)["controls"])  # type: ignore[arg-type]
 
     @property
     def units(self) -> list[str]:
@@ -218,14 +237,21 @@ class SiteStore:
                 arrays["scenes"][place] = np.stack([_encode(entry.record) for entry in chosen])
             return str(session.commit(message))
 
-    def cube(self, snapshot: str | None = None) -> xr.Dataset:
+    def cube(self, snapshot: str | None = None, *, layers: Collection[str] = LAYERS) -> xr.Dataset:
         """The stored scenes as a lazy cube.
+
+        Parameters
+        ----------
+        snapshot : str, optional
+            As it stood then; None: as it stands.
+        layers : collection of str
+            Those wanted, of :data:`monitor.cube.packed.LAYERS`.
 
         Returns
         -------
         xr.Dataset
-            As :mod:`monitor.cube.packed` says, in dask chunks of :data:`CHUNK_BYTES`, with the coordinates ``scene`` and
-            ``accepted`` along time.
+            As :mod:`monitor.cube.packed` says, in dask chunks of :data:`CHUNK_BYTES`, with ``scene`` and ``accepted``
+            along time.
         """
         records = self.records(snapshot)
         order = _by_time(records)
@@ -233,15 +259,18 @@ class SiteStore:
         with self._guarded():
             group: Any = self._group("r", snapshot)
             pixels = group["pixels"]
-            together = max(1, CHUNK_BYTES // int(2 * np.prod(pixels.shape[1:])))
-            packed = da.from_zarr(pixels, chunks=(together, *pixels.chunks[1:]))
+            stored = pixels.chunks[0]
+            together = max(1, CHUNK_BYTES // int(2 * stored * np.prod(pixels.shape[1:])))
+            packed = da.from_zarr(pixels, chunks=(stored * together, *pixels.chunks[1:]))
             cube = unpack(
                 packed if order == list(range(len(order))) else packed[order],
-                grid_from_json(group.attrs["grid"]),
+                ("y", "x"),
                 times=[datetime.fromisoformat(r.time) for r in kept],
                 scale=[r.scale for r in kept],
                 offset=[r.offset for r in kept],
+                layers=layers,
             )
+            cube = cube.assign_coords(xr_coords(grid_from_json(group.attrs["grid"])))
             site = str(group.attrs["site"])
         scenes = np.array([r.scene for r in kept], dtype=object)
         accepted = np.array([r.accepted for r in kept], dtype=bool)

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import numpy as np
 import shapely
 from odc.geo import CRS
 from pyproj import Transformer
@@ -12,12 +13,21 @@ LONLAT = "EPSG:4326"
 
 def projected(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     """The same geometry, from longitude and latitude to a projected system."""
-    return shapely.transform(geometry, _transformer(LONLAT, str(crs)).transform, interleaved=False)
+    return _moved(geometry, LONLAT, str(crs))
 
 
 def lonlat(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     """The same geometry, from a projected system to longitude and latitude."""
-    return shapely.transform(geometry, _transformer(str(crs), LONLAT).transform, interleaved=False)
+    return _moved(geometry, str(crs), LONLAT)
+
+
+def _moved(geometry: BaseGeometry, source: str, target: str) -> BaseGeometry:
+    move = _transformer(source, target)
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return np.column_stack(move.transform(points[:, 0], points[:, 1]))
+
+    return shapely.transform(geometry, moved)
 
 
 @cache

@@ -40,7 +40,7 @@ def entry(day, *, value=1000, baseline="05.09", name=None, offset=0.0):
 @pytest.fixture
 def store(tmp_path):
     store = SiteStore(tmp_path / "lowood")
-    store.create(site="lowood", grid=GRID, units=UNITS, measures=MEASURES)
+    store.create(site="lowood", grid=GRID, units=UNITS, measures=MEASURES, controls={})
     return store
 
 
@@ -110,7 +110,7 @@ def test_a_creation_cut_short_is_taken_up_again(tmp_path):
     icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path / "half")))
     store = SiteStore(tmp_path / "half")
     assert not store.exists
-    store.create(site="half", grid=GRID, units=UNITS, measures=MEASURES)
+    store.create(site="half", grid=GRID, units=UNITS, measures=MEASURES, controls={})
     assert store.exists
     assert store.records() == []
 

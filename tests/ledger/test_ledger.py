@@ -27,8 +27,10 @@ def observation(day, **changed):
     row = dict.fromkeys(
         ("ndvi", "cover", "ndmi", "nbr", "control_ndvi", "control_cover", "control_ndmi", "control_nbr", "n_units")
     )
-    base = {"acquisition": f"s2/{day}", "time": f"{day}T05:00:00+00:00", "scene": f"scene-{day}", "source": "test",
-            "baseline": "05.09", "clear_fraction": 1.0, "n_pixels": 9, "accepted": True, "reason": "", "digest": "d"}  # fmt: skip
+    base = {
+        "acquisition": f"s2/{day}", "time": f"{day}T05:00:00+00:00", "scene": f"scene-{day}", "source": "test",
+        "baseline": "05.09", "clear_fraction": 1.0, "n_pixels": 9, "accepted": True, "reason": "", "digest": "d",
+    }  # fmt: skip
     return {**row, **base, **changed}
 
 
@@ -102,9 +104,13 @@ def test_a_notice_is_posted_once_and_sent_once(ledger):
 
 
 def test_what_fails_within_a_transaction_leaves_nothing(ledger):
-    with pytest.raises(RuntimeError), ledger.transaction() as t:
-        t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
-        raise RuntimeError
+    def broken():
+        with ledger.transaction() as t:
+            t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        broken()
     with ledger.transaction() as t:
         assert t.sites() == []
 

@@ -1,0 +1,69 @@
+"""A small installation on the embedded series: three sites of known fate, a few seasons."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where everything of one installation lies."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "regrowth.toml"
+
+    @property
+    def status(self) -> bytes:
+        return (self.root / "status.json").read_bytes()
+
+    def told(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted((self.root / "messages").glob("*"))}
+
+    def files(self) -> dict[str, tuple[int, bytes]]:
+        """Every product with the time it was written."""
+        products = [path for path in self.root.rglob("*") if path.is_file() and "store" not in path.parts]
+        return {
+            str(path.relative_to(self.root)): (path.stat().st_mtime_ns, path.read_bytes())
+            for path in products
+            if not path.name.startswith("regrowth.db")
+        }
+
+
+def _registry_text(places: list[int]) -> str:
+    from jobs.demo import _registry
+    from monitor.imagery.sample import Sample, deal
+
+    return _registry(Sample(1), [pair for pair in deal(1) if pair[0] in places])
+
+
+@pytest.fixture(scope="session")
+def install():
+    """Set up an installation in a folder."""
+
+    def _install(root: Path) -> Installation:
+        from jobs.demo import CONFIGURATION
+
+        made = Installation(root)
+        made.config.write_text(CONFIGURATION.format(seed=1), encoding="utf-8")
+        (root / "sites.geojson").write_text(_registry_text([1, 6, 9]), encoding="utf-8")
+        return made
+
+    return _install
+
+
+@pytest.fixture
+def installation(install, tmp_path) -> Installation:
+    return install(tmp_path)
+
+
+@pytest.fixture
+def settings(installation):
+    from jobs.settings import load
+
+    return load(installation.config)

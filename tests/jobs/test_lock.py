@@ -1,0 +1,42 @@
+"""One run at a time."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jobs.lock import held
+from monitor.errors import TryLater
+
+
+def test_a_second_run_is_told_who_holds_the_lock(tmp_path):
+    with held(tmp_path, "a night"), pytest.raises(TryLater, match=r"a night, process \d+"), held(tmp_path, "another"):
+        pass
+
+
+def test_it_is_free_again_afterwards(tmp_path):
+    for _ in range(2):
+        with held(tmp_path, "a night"):
+            pass
+
+
+def test_a_dead_process_holds_nothing(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from jobs.lock import held\n"
+        "with held(Path(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(TryLater, match=str(process.pid)), held(tmp_path, "another"):
+        pass
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    for _ in range(50):
+        try:
+            with held(tmp_path, "another"):
+                return
+        except TryLater:
+            time.sleep(0.05)
+    pytest.fail("the lock of a dead process was not taken over")

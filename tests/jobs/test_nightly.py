@@ -1,0 +1,212 @@
+"""A night: once, again, late, broken, killed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from jobs.exits import Exit
+from jobs.fetch import ground_key
+from jobs.gather import opened
+from jobs.nightly import exit_status, night, plan
+from jobs.records import site_from_json
+from jobs.settings import load
+from monitor.imagery.sample import Sample
+
+NIGHT = date(2018, 9, 30)
+CHILD = Path(__file__).with_name("killed_night.py")
+
+
+def latest(settings):
+    with opened(settings) as ledger, ledger.transaction() as t:
+        return {site["id"]: t.latest(site["id"]) for site in t.sites()}
+
+
+@pytest.fixture(scope="module")
+def unkilled(install, tmp_path_factory):
+    """A night that nothing disturbed, to compare with."""
+    made = install(tmp_path_factory.mktemp("unkilled"))
+    return made, night(load(made.config), as_of=NIGHT)
+
+
+def test_a_night_judges_every_site_and_writes_what_the_contract_names(unkilled):
+    made, manifest = unkilled
+    assert exit_status(manifest) is Exit.DONE
+    assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
+    for site in manifest["sites"]:
+        assert len(site["scenes_new"]) == 68
+        assert {rejected["reason"] for rejected in site["scenes_rejected"]} <= {
+            "CLOUD",
+            "SNOW",
+            "NODATA",
+            "CONTROL_HIDDEN",
+        }
+    found = json.loads(made.status)
+    assert [one["site"] for one in found] == ["demo-02", "demo-07", "demo-10"]
+    assert {one["as_of"] for one in found} == {NIGHT.isoformat()}
+    for name in (
+        "index.html",
+        "sites.parquet",
+        *(f"sites/demo-02/{n}.tif" for n in ("ndvi", "cover", "slope", "uplift")),
+    ):
+        assert (made.root / name).stat().st_size > 0
+
+
+def test_the_observations_hold_one_row_an_acquisition_rejected_ones_too(unkilled):
+    import pandas as pd
+
+    made, _ = unkilled
+    table = pd.read_csv(made.root / "sites/demo-10/observations.csv")
+    assert list(table.columns) == [
+        "site", "date", "scene", "source", "baseline", "clear_fraction", "n_pixels", "ndvi", "cover", "control_ndvi",
+        "control_cover", "accepted", "reason",
+    ]  # fmt: skip
+    assert len(table) == 68
+    assert table.date.is_monotonic_increasing
+    assert table.ndvi.notna().equals(table.accepted)
+    assert table.reason[~table.accepted].notna().all()
+    assert table.reason[table.accepted].isna().all()
+
+
+def test_run_again_the_night_changes_nothing_and_sends_nothing(unkilled):
+    made, _ = unkilled
+    settings = load(made.config)
+    before = made.files()
+    snapshots = sorted((made.root / "store").rglob("*"))
+    again = night(settings, as_of=NIGHT)
+    assert made.files() == before
+    assert sorted((made.root / "store").rglob("*")) == snapshots
+    assert again["messages_sent"] == 0
+    assert all(site["scenes_new"] == [] for site in again["sites"])
+
+
+def test_an_earlier_night_run_later_leaves_the_newest_verdict_in_place(unkilled):
+    made, _ = unkilled
+    before = made.status
+    manifest = night(load(made.config), as_of=date(2018, 6, 1))
+    assert exit_status(manifest) is Exit.DONE
+    assert made.status == before
+
+
+def test_a_dry_run_says_what_is_left_and_writes_nothing(settings, installation):
+    before = sorted(installation.root.rglob("*"))
+    told = plan(settings, as_of=NIGHT)
+    assert [len(site["scenes"]) for site in told["sites"]] == [68, 68, 68]
+    assert sorted(installation.root.rglob("*")) == before
+    night(settings, as_of=date(2018, 9, 1), pages=False)
+    told = plan(settings, as_of=NIGHT)
+    assert [len(site["scenes"]) for site in told["sites"]] == [2, 2, 2]
+    assert all(site["megabytes"] > 0 for site in told["sites"])
+
+
+def test_scenes_that_arrive_late_in_any_order_end_where_a_run_from_scratch_ends(settings, unkilled, monkeypatch):
+    whole = Sample.search
+    hidden = {f"romania-{day}" for day in ("2017-07-01", "2018-05-02", "2018-08-15")}
+    monkeypatch.setattr(Sample, "search", lambda *a: [s for s in whole(*a) if s.id not in hidden])
+    night(settings, as_of=date(2018, 8, 20), pages=False)
+    night(settings, as_of=NIGHT, pages=False)
+    monkeypatch.setattr(Sample, "search", lambda *a: [s for s in whole(*a) if s.id != "romania-2018-05-02"])
+    night(settings, as_of=NIGHT, pages=False)
+    monkeypatch.undo()
+    manifest = night(settings, as_of=NIGHT)
+    assert [site["scenes_new"] for site in manifest["sites"]] == [["romania-2018-05-02"]] * 3
+    made, _ = unkilled
+    root = settings.outputs.root
+    for site in ("demo-02", "demo-07", "demo-10"):
+        ours, theirs = (folder / "sites" / site / "observations.csv" for folder in (root, made.root))
+        assert ours.read_bytes() == theirs.read_bytes()
+    assert (root / "status.json").read_bytes() == made.status
+
+
+def test_a_late_scene_from_before_the_start_counts_but_leaves_the_frozen_controls(settings, monkeypatch):
+    whole = Sample.search
+    monkeypatch.setattr(Sample, "search", lambda *a: [s for s in whole(*a) if s.id != "romania-2016-06-06"])
+    night(settings, as_of=NIGHT, pages=False)
+    with opened(settings) as ledger, ledger.transaction() as t:
+        frozen = {site["id"]: t.controls(ground_key(site_from_json(site))) for site in t.sites()}
+    monkeypatch.undo()
+    manifest = night(settings, as_of=NIGHT, pages=False)
+    assert all(site["scenes_new"] == ["romania-2016-06-06"] for site in manifest["sites"])
+    with opened(settings) as ledger, ledger.transaction() as t:
+        assert frozen == {site["id"]: t.controls(ground_key(site_from_json(site))) for site in t.sites()}
+        assert all(found[2]["n_pre"] > 0 for found in (t.latest(site["id"]) for site in t.sites()))
+
+
+def test_a_broken_store_fails_its_site_and_no_other(installation, settings):
+    night(settings, as_of=date(2018, 8, 1), pages=False)
+    for file in (installation.root / "store" / "demo-07").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"garbage")
+    manifest = night(settings, as_of=date(2018, 9, 1))
+    states = {site["site"]: site["state"] for site in manifest["sites"]}
+    assert states == {"demo-02": "done", "demo-07": "failed", "demo-10": "done"}
+    assert exit_status(manifest) is Exit.SOME_FAILED
+    assert "demo-07" in next(site["error"] for site in manifest["sites"] if site["state"] == "failed")
+    assert {one["site"] for one in json.loads(installation.status)} == {"demo-02", "demo-07", "demo-10"}
+
+
+def test_a_store_that_was_lost_is_fetched_again_and_says_the_same(installation, settings):
+    night(settings, as_of=NIGHT)
+    before = installation.status
+    shutil.rmtree(installation.root / "store" / "demo-07")
+    night(settings, as_of=NIGHT)
+    assert installation.status == before
+
+
+def test_a_ledger_that_was_lost_takes_the_observations_over_from_the_stores(installation, settings, monkeypatch):
+    night(settings, as_of=NIGHT)
+    before = installation.status
+    for file in installation.root.glob("regrowth.db*"):
+        file.unlink()
+
+    def unread(*_):
+        msg = "pixels were read again"
+        raise AssertionError(msg)
+
+    monkeypatch.setattr(Sample, "_mixed", unread)
+    manifest = night(settings, as_of=NIGHT)
+    assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
+    assert installation.status == before
+
+
+KILLS = [
+    ("icechunk:Session:commit", 1), ("icechunk:Session:commit", 2), ("icechunk:Session:commit", 5),
+    ("sqlalchemy.engine:Connection:_commit_impl", 3), ("sqlalchemy.engine:Connection:_commit_impl", 9),
+    ("os:replace", 1), ("os:replace", 12),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(("where", "count"), KILLS, ids=[f"{w.rsplit(':', 1)[-1]}-{n}" for w, n in KILLS])
+def test_killed_at_any_instant_the_rerun_ends_where_an_unkilled_night_ends(
+    installation, settings, unkilled, where, count, after
+):
+    arguments = [sys.executable, str(CHILD), str(installation.config), NIGHT.isoformat(), where, str(count), str(after)]
+    killed = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    manifest = night(settings, as_of=NIGHT)
+    assert exit_status(manifest) is Exit.DONE
+    made, _ = unkilled
+    assert installation.status == made.status
+    assert installation.told() == made.told()
+    assert latest(settings).keys() == {"demo-02", "demo-07", "demo-10"}
+    assert not [path for path in installation.root.rglob("*") if path.name.endswith((".new", ".tmp"))]
+
+
+def test_a_polite_stop_leaves_with_143_and_the_next_run_goes_on(installation, settings, unkilled):
+    command = [sys.executable, "-m", "jobs.nightly", "--config", str(installation.config), "--as-of", NIGHT.isoformat()]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
+    deadline = time.monotonic() + 60
+    while not (installation.root / "store" / "demo-02").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=30) == Exit.STOPPED
+    night(settings, as_of=NIGHT)
+    assert installation.status == unkilled[0].status

@@ -1,0 +1,71 @@
+"""Settings from file and environment."""
+
+import pytest
+
+from jobs.settings import load
+from monitor.errors import BadConfiguration
+
+GOOD = '[source]\nkind = "sample"\n'
+
+
+def write(tmp_path, text):
+    path = tmp_path / "regrowth.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_relative_paths_count_from_the_folder_of_the_file(tmp_path):
+    settings = load(write(tmp_path, GOOD + '[outputs]\nroot = "out"\n[registry]\npath = "/srv/sites.geojson"\n'))
+    assert settings.outputs.root == tmp_path / "out"
+    assert settings.store.root == tmp_path / "store"
+    assert str(settings.registry.path) == "/srv/sites.geojson"
+    assert settings.ledger.url == f"sqlite:///{tmp_path}/regrowth.db"
+
+
+def test_the_environment_wins_over_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("REGROWTH_ALERTS__ALPHA", "0.02")
+    monkeypatch.setenv("REGROWTH_LEDGER__URL", "postgresql+psycopg://user:word@host/db")
+    settings = load(write(tmp_path, GOOD + "[alerts]\nalpha = 0.05\n"))
+    assert settings.alerts.alpha == 0.02
+    assert settings.ledger.url == "postgresql+psycopg://user:word@host/db"
+
+
+def test_the_file_may_be_named_by_the_environment_and_is_else_in_the_working_folder(tmp_path, monkeypatch):
+    path = write(tmp_path, GOOD)
+    monkeypatch.setenv("REGROWTH_CONFIG", str(path))
+    assert load(None).source[0].kind == "sample"
+    monkeypatch.delenv("REGROWTH_CONFIG")
+    monkeypatch.chdir(tmp_path)
+    assert load(None).source[0].kind == "sample"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (GOOD + "[allerts]\nalpha = 0.05\n", "'allerts'; the nearest known one is 'alerts'"),
+        (GOOD + "[alerts]\nalhpa = 0.05\n", "'alerts.alhpa'; the nearest known one is 'alpha'"),
+        ('[source]\nkind = "sample"\ncolections = ["a"]\n', "nearest known one is 'collections'"),
+        ('[[source]]\nkind = "sample"\n[[source]]\nkind = "sample"\nurll = "x"\n', "nearest known one is 'url'"),
+        ('[source]\nkind = "landsat"\n', "'earthengine', 'stac' or 'sample'"),
+        (GOOD + "[alerts]\nalpha = 1.5\n", "alerts.alpha"),
+        (GOOD + '[ledger]\nurl = "no url"\n', "database URL"),
+        ("[registry]\n", "there is no [source]"),
+        ("[source", "can not be read"),
+    ],
+)
+def test_what_does_not_hold_is_told_with_its_place_and_a_way_out(tmp_path, text, told):
+    with pytest.raises(BadConfiguration) as caught:
+        load(write(tmp_path, text))
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(BadConfiguration, match=r"no configuration at .*nowhere\.toml"):
+        load(tmp_path / "nowhere.toml")
+
+
+def test_a_secret_in_the_ledger_url_is_not_in_the_message(tmp_path):
+    with pytest.raises(BadConfiguration) as caught:
+        load(write(tmp_path, GOOD + '[ledger]\nurl = "postgresql//user:hunter2@host"\n'))
+    assert "hunter2" not in str(caught.value)
