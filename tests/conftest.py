@@ -18,3 +18,9 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real series are not here; name their folder by REGROWTH_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Folder of the checkout."""
+    return ROOT

@@ -1,6 +1,6 @@
 """Real noise: the differences between pieces of one real forest, with an uplift of known size added.
 
-METHOD 9.3. The wheel ``nrt`` 0.2.1 carries 140 Sentinel-2 acquisitions, 2015 to 2021, of one square
+The wheel ``nrt`` 0.2.1 carries 140 Sentinel-2 acquisitions, 2015 to 2021, of one square
 kilometre of forest. Cut into hectares, each hectare less the mean of the hectares most like it
 before the start is noise that no simulator made: residual cloud, shadow, registration, phenology. It is
 neither scaled nor mixed; only the control's level is set to that of sparse ground, and theta times the plan

@@ -1,4 +1,4 @@
-"""Sites with a known fate: METHOD 9.1 at the level of site means.
+"""Sites with a known fate, simulated at the level of site means.
 
 The truth of each site is kept beside its series. The simulator shares its components with the
 filter, so it serves for sweeps; the real-noise variant is the test that counts.
@@ -18,7 +18,7 @@ FIRST_YEAR = 2016
 DAYS_OF_YEAR = np.arange(121, 289, 5)
 """Passes inside the growing season; outside it nothing is judged."""
 PLAN = Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0)
-"""The plan of METHOD A3's table."""
+"""The plan that the figures are quoted for."""
 FATES = ("success", "slow", "failed", "lost", "disturbed")
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.verdict.table [--sites 1000] [--seed 20261125]
 
-Seeds are fixed and the figures of METHOD A3 stand beside ours; a goal missed is printed as missed.
+Seeds are fixed and the figures the design was measured at stand beside ours; a goal missed is printed as missed.
 """
 
 import argparse
@@ -123,7 +123,7 @@ def main(sites: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     world = World()
     print(f"{sites} simulated sites a line, seed {seed}; plan A {PLAN.A} k {PLAN.k} L {PLAN.L}, five pre-years")
-    print(f"calibration {DEFAULT.hash[:12]} ({DEFAULT.dated}); in brackets: METHOD A3, else the goal\n")
+    print(f"calibration {DEFAULT.hash[:12]} ({DEFAULT.dated}); in brackets: the figure of the design, else the goal\n")
 
     rates = []
     for alpha, beside in ((0.05, ".006 .039 .051 .133"), (0.02, ".001 .014 .015 .064")):

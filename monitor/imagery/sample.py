@@ -90,7 +90,7 @@ FATES: Final = (
     Fate(name="lagging", story="grows at a third of the promise", theta=0.35),
     Fate(name="failing", story="never takes hold", theta=0.0),
     Fate(name="failing", story="slightly worse than doing nothing", theta=-0.1, intervention="planting"),
-    Fate(name="failing", story="a good start, lost in the second summer", lost=date(2018, 7, 1)),
+    Fate(name="failing", story="a good first year, then lost", lost=date(2018, 5, 5)),
     Fate(name="disturbed", story="grows as promised, then loses cover in days", drop=date(2020, 6, 28)),
     Fate(name="too_early", story="planted in the last year", start=date(2020, 4, 1)),
     Fate(name="insufficient_data", story="hidden by cloud since the start", cloudy=True),

@@ -30,7 +30,7 @@ SEASONS = {
     "karst": (210, 95), "southwest_mountain": (210, 95),
 }  # fmt: skip
 """Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, where the
-control has not yet shown its own. The north after METHOD.md 9.1; design defaults, 2026-11."""
+control has not yet shown its own. Design defaults, 2026-11."""
 
 BOUNDARY = {0.05: 6.0, 0.02: 13.0, 0.01: 25.0}
 """Evidence at which `failure` turns red, by the lifetime false-alarm budget of one site: calibrated over ten years of

@@ -1,0 +1,136 @@
+"""The command line: quick help, one clear line for trouble, the right exit status."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from jobs.cli import main
+from jobs.exits import Exit
+
+
+def run(*arguments, capsys=None):
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    out = capsys.readouterr() if capsys else None
+    return left.value.code, out
+
+
+def test_help_appears_without_loading_a_heavy_library():
+    code = (
+        "import sys\nfrom jobs.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit: pass\n"
+        "print(sorted({'numpy', 'xarray', 'dask', 'pandas', 'numba', 'rasterio', 'sqlalchemy'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["runn"], ["run", "--as-of", "yesterday"], ["run", "--sites", "a"], ["explain"], ["demo", "--seed", "-1"], []],
+)
+def test_a_command_line_that_does_not_hold_leaves_with_64(arguments, capsys):
+    status, out = run(*arguments, capsys=capsys)
+    assert status == Exit.USAGE
+    assert out.err
+
+
+def test_a_missing_configuration_leaves_with_78_in_one_line(tmp_path, capsys):
+    status, out = run("run", "--config", tmp_path / "no.toml", capsys=capsys)
+    assert status == Exit.CONFIGURATION
+    assert len(out.err.splitlines()) == 1
+
+
+def test_an_unknown_key_leaves_with_78_and_names_the_nearest(tmp_path, capsys):
+    (tmp_path / "r.toml").write_text('[source]\nkind = "sample"\nsinse = "2020-01-01"\n')
+    status, out = run("status", "--config", tmp_path / "r.toml", capsys=capsys)
+    assert status == Exit.CONFIGURATION
+    assert "'since'" in out.err
+
+
+def test_an_empty_registry_leaves_with_65(installation, capsys):
+    (installation.root / "sites.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    status, out = run("run", "--config", installation.config, capsys=capsys)
+    assert status == Exit.BAD_DATA
+    assert len(out.err.splitlines()) == 1
+
+
+def test_a_missing_registry_leaves_with_65(installation, capsys):
+    (installation.root / "sites.geojson").unlink()
+    status, out = run("run", "--config", installation.config, capsys=capsys)
+    assert status == Exit.BAD_DATA
+    assert "sites.geojson" in out.err
+
+
+def test_a_source_that_can_not_be_read_yet_leaves_with_78(installation, capsys):
+    installation.config.write_text(
+        '[registry]\npath = "sites.geojson"\n[source]\nkind = "stac"\nurl = "https://x.example"\n'
+    )
+    status, out = run("run", "--config", installation.config, capsys=capsys)
+    assert status == Exit.CONFIGURATION
+    assert "'stac'" in out.err
+
+
+def test_a_run_prints_the_manifest_of_the_contract_and_status_and_explain_follow(installation, capsys):
+    status, out = run("run", "--config", installation.config, "--as-of", "2018-08-01", "--json", capsys=capsys)
+    assert status == Exit.DONE
+    manifest = json.loads(out.out)
+    assert set(manifest) == {"run", "as_of", "sites"}
+    assert set(manifest["sites"][0]) == {"site", "state", "error", "scenes_new", "scenes_rejected", "status", "alert"}
+    status, out = run("status", "--config", installation.config, "--site", "demo-10", "--json", capsys=capsys)
+    (one,) = json.loads(out.out)
+    assert one == next(x for x in json.loads(installation.status) if x["site"] == "demo-10")
+    for language in ("en", "zh"):
+        status, out = run("explain", "demo-10", "--config", installation.config, "--language", language, capsys=capsys)
+        assert status == Exit.DONE
+        assert 2 <= len(out.out.splitlines()) <= 6
+    status, out = run("explain", "nobody", "--config", installation.config, capsys=capsys)
+    assert status == Exit.BAD_DATA
+    status, out = run("publish", "--config", installation.config, "--json", capsys=capsys)
+    assert json.loads(out.out)["rewritten"] == []
+
+
+def test_an_alert_can_be_listed_taken_on_snoozed_and_answered(installation, capsys):
+    from jobs.gather import opened
+    from jobs.settings import load
+
+    row = {
+        "id": "a/2026-01-01", "site": "a", "level": "watch", "rule": "failure", "state": "open", "opened": "2026-01-01",
+        "updated": "2026-01-01", "clear_since": None, "snoozed_until": None, "answer": None, "note": None,
+    }  # fmt: skip
+    with opened(load(installation.config)) as ledger, ledger.transaction() as t:
+        t.save_alert(row)
+    config = ("--config", installation.config)
+    for command, state in (
+        (["ack", row["id"], "--note", "going there"], "acknowledged"),
+        (["snooze", row["id"], "--until", "2026-02-01"], "snoozed"),
+        (["resolve", row["id"], "--verdict", "confirmed"], "resolved"),
+    ):
+        status, _ = run("alerts", *command, *config, capsys=capsys)
+        assert status == Exit.DONE
+        _, out = run("alerts", "list", "--all", "--json", *config, capsys=capsys)
+        assert json.loads(out.out)[0]["state"] == state
+    _, out = run("alerts", "list", "--json", *config, capsys=capsys)
+    assert json.loads(out.out) == []
+    assert run("alerts", "ack", row["id"], *config, capsys=capsys)[0] == Exit.BAD_DATA
+    assert run("alerts", "resolve", row["id"], "--verdict", "maybe", *config, capsys=capsys)[0] == Exit.USAGE
+
+
+def test_adding_a_registry_twice_changes_nothing_and_a_site_taken_out_is_retired(installation, capsys):
+    config = ("--config", installation.config, "--json")
+    file = installation.root / "sites.geojson"
+    _, out = run("sites", "add", file, *config, capsys=capsys)
+    assert json.loads(out.out)["added"] == ["demo-02", "demo-07", "demo-10"]
+    _, out = run("sites", "add", file, *config, capsys=capsys)
+    assert json.loads(out.out)["unchanged"] == ["demo-02", "demo-07", "demo-10"]
+    registry = json.loads(file.read_text())
+    registry["features"][0]["properties"]["name"] = "another name"
+    del registry["features"][2]
+    file.write_text(json.dumps(registry))
+    _, out = run("sites", "add", file, *config, capsys=capsys)
+    told = json.loads(out.out)
+    assert (told["changed"], told["retired"], told["unchanged"]) == (["demo-02"], ["demo-10"], ["demo-07"])
+    _, out = run("sites", "list", *config, capsys=capsys)
+    assert [site["id"] for site in json.loads(out.out)] == ["demo-02", "demo-07"]

@@ -1,0 +1,51 @@
+"""What is installed is the same for everyone, and nothing names a place it came from."""
+
+import re
+import tomllib
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from jobs import __version__
+
+
+def locked(root):
+    text = (root / "requirements.lock").read_text(encoding="utf-8")
+    return {
+        canonicalize_name(name): version for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", text, re.M)
+    }
+
+
+def test_every_dependency_of_the_project_is_locked_at_a_version_it_allows(root):
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    versions = locked(root)
+    for text in wanted:
+        requirement = Requirement(text)
+        name = canonicalize_name(requirement.name)
+        assert name in versions, f"{name} is not in requirements.lock: make lock"
+        assert requirement.specifier.contains(versions[name]), f"{name} {versions[name]}: make lock"
+    assert project["version"] == __version__
+
+
+def test_the_lock_has_a_hash_for_everything_and_names_no_address(root):
+    text = (root / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in text
+    blocks = re.split(r"\n(?=[A-Za-z0-9])", text.strip())
+    assert len(blocks) == len(locked(root))
+    assert all("--hash=sha256:" in block for block in blocks)
+
+
+def test_conda_users_get_the_same_through_the_same_lock(root):
+    text = (root / "environment.yml").read_text(encoding="utf-8")
+    assert "--require-hashes -r requirements.lock" in text
+    dependencies = re.findall(r"^  - ([^:\n]+)$", text, re.M)
+    assert [one.split("=")[0] for one in dependencies if one != "pip"] == ["conda-forge", "nodefaults", "python"]
+
+
+def test_what_the_user_fixed_is_used_and_not_only_listed(root):
+    code = "\n".join(
+        path.read_text(encoding="utf-8") for part in ("monitor", "jobs") for path in (root / part).rglob("*.py")
+    )
+    for package in ("xarray", "rioxarray", "dask", "numpy"):
+        assert re.search(rf"^(import {package}|from {package})\b", code, re.M), package
