@@ -28,7 +28,7 @@ class SiteView:
     site: Site
     assessment: Assessment
     observations: pd.DataFrame = field(repr=False)
-    """The columns of ``observations.csv`` (DESIGN: public contract), ascending by date; `date` is datetime64."""
+    """The columns of ``observations.csv``, ascending by date; `date` is datetime64."""
     before: Chip | None
     """Last clear growing-season scene before the start."""
     now: Chip | None
