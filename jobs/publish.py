@@ -17,6 +17,7 @@ from dask import compute, delayed
 
 from jobs.fetch import ground_key
 from jobs.gather import opened
+from jobs.lock import held
 from jobs.records import alert_from_json, assessment_from_json, site_from_json, table
 from jobs.settings import Settings
 from monitor.cover.fraction import ENDMEMBERS, cover
@@ -99,7 +100,7 @@ def _write(
     found: Assessment,
     observations: list[dict[str, Any]],
     alert: Any,
-    notice: str | None,
+    notice: dict[str, str] | None,
     mark: Path,
     key: str,
 ) -> tuple[str, str | None]:
@@ -176,19 +177,19 @@ def _maps(
     All on (y, x), NaN outside the site. Inputs hold the scenes of the growing seasons only.
     """
     years = np.unique(season)
-    yearly = xr.concat([vegetation.isel(time=season == year).mean("time") for year in years], "time")
+    yearly = xr.concat([_mean(vegetation.isel(time=season == year)) for year in years], "time")
     yearly["time"] = np.array([f"{year}-07-01" for year in years], dtype="datetime64[ns]")
     control = {row["scene"]: row["control_cover"] for row in observations}
     theirs = [np.nan if control.get(scene) is None else control[scene] for scene in vegetation["scene"].values]
     over = vegetation - xr.DataArray(np.array(theirs, dtype=np.float32), dims="time")
     now = season == years[-1]
-    uplift = over.isel(time=now).mean("time")
+    uplift = _mean(over.isel(time=now))
     if before.any():
-        uplift = uplift - over.isel(time=before).mean("time")
+        uplift = uplift - _mean(over.isel(time=before))
     maps = xr.Dataset(
         {
-            "ndvi": ndvi.isel(time=now).mean("time"),
-            "cover": vegetation.isel(time=now).mean("time"),
+            "ndvi": _mean(ndvi.isel(time=now)),
+            "cover": _mean(vegetation.isel(time=now)),
             "slope": slope(yearly),
             "uplift": uplift,
         }
@@ -196,17 +197,23 @@ def _maps(
     return maps.where(xr.DataArray(ground, dims=("y", "x"))).astype(np.float32)
 
 
-def _notice(settings: Settings) -> str | None:
+def _mean(values: xr.DataArray) -> xr.DataArray:
+    """Mean over time, NaN where nothing was seen. xarray's own warns of such pixels when several threads run."""
+    mean: xr.DataArray = values.sum("time", min_count=1) / values.count("time")
+    return mean
+
+
+def _notice(settings: Settings) -> dict[str, str] | None:
     if all(source.kind != "sample" for source in settings.source):
         return None
-    from monitor.imagery.sample import NOTICE, NOTICE_ZH
+    from monitor.imagery.sample import NOTICE
 
-    return f"{NOTICE} {NOTICE_ZH}"
+    return NOTICE
 
 
 def main_publish(settings: Settings) -> dict[str, str | None]:
     """``regrowth publish``."""
-    with opened(settings) as ledger:
+    with held(settings.store.root, "pages"), opened(settings) as ledger:
         return publish(settings, ledger)
 
 

@@ -43,14 +43,13 @@ BASELINE: Final = 0.25
 """Cover of all ground before the start, at the height of the season. [1]"""
 SOIL: Final = {"blue": 1000, "green": 1400, "red": 1900, "nir": 2500, "swir16": 3200}
 """Bare dry loess, reflectance times 10,000, rising smoothly to the infrared, NDVI .14: a round stand-in, no sample."""
-NOTICE: Final = (
-    "Demonstration. The imagery is real (Sentinel-2, Romania, 2015-2021); the fates of the sites are injected by "
-    "mixing each pixel with bare soil, so that the true answer is known. No site here is being restored."
-)
-NOTICE_ZH: Final = (
-    "演示。影像是真实的（哨兵二号，罗马尼亚，2015—2021 年）；各地块的结局是把每个像元与裸土光谱混合后人为设定的，"
-    "因此真实答案已知。这里没有真正的修复地块。"
-)
+NOTICE: Final = {
+    "en": "Demonstration. The imagery is real (Sentinel-2, Romania, 2015-2021); the fates of the sites are injected by "
+    "mixing each pixel with bare soil, so that the true answer is known. No site here is being restored.",
+    "zh": "演示。影像是真实的（哨兵二号，罗马尼亚，2015—2021 年）；各地块的结局是把每个像元与裸土光谱混合后人为设定的，"
+    "因此真实答案已知。这里没有真正的修复地块。",
+}
+"""What every page made from the sample says first, by language."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,8 +64,12 @@ class Ledger:
         except (ArgumentError, ModuleNotFoundError) as error:
             msg = f"[ledger] url does not hold ({error}); write for instance sqlite:///regrowth.db"
             raise BadConfiguration(msg) from error
-        with self._told():
-            self._migrate()
+        try:
+            with self._told():
+                self._migrate()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Release the connections."""

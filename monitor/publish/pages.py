@@ -6,7 +6,7 @@ card in the field as it does from a server.
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -67,7 +67,7 @@ def index_page(
     alerts: dict[str, Alert],
     *,
     as_of: date,
-    notice: str | None,
+    notice: Mapping[str, str] | None,
     language: words.Language,
 ) -> str:
     """The programme at a glance.
@@ -82,7 +82,7 @@ def index_page(
         The alert of each site that has one not yet resolved, by id.
     as_of : date
         Day of the assessments.
-    notice : str, optional
+    notice : mapping, optional
         What a reader must know before all else.
     language : str
         ``en`` or ``zh``.

@@ -8,7 +8,7 @@ page either old or new. The same input gives the same bytes, and what has not ch
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import date
 from hashlib import sha256
@@ -85,7 +85,11 @@ def write_site(view: SiteView, root: Path) -> bool:
 
 
 def write_index(
-    rows: Sequence[tuple[Site, Assessment]], alerts: Iterable[Alert], root: Path, as_of: date, notice: str | None = None
+    rows: Sequence[tuple[Site, Assessment]],
+    alerts: Iterable[Alert],
+    root: Path,
+    as_of: date,
+    notice: Mapping[str, str] | None = None,
 ) -> None:
     """Tables and index of the whole programme; a file whose content has not changed is left alone.
 
@@ -99,8 +103,8 @@ def write_index(
         Output root.
     as_of : date
         Day of the assessments.
-    notice : str, optional
-        What a reader must know before all else.
+    notice : mapping, optional
+        By language, what a reader must know before all else.
     """
     ordered = sorted(rows, key=lambda row: row[0].id)
     open_alerts = {alert.site: alert for alert in alerts}

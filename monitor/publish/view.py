@@ -1,5 +1,6 @@
 """What a page about a site is made from. Everything is read from what is stored; no network."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -39,5 +40,5 @@ class SiteView:
     """(n, 2) outline of the site in pixels of the chips, x right, y down; rings separated by a row of NaN. [pixel]"""
     alert: Alert | None
     """The alert that is not yet resolved, if any."""
-    notice: str | None = None
-    """What a reader must know before all else, for instance that the fates of a demonstration are injected."""
+    notice: Mapping[str, str] | None = None
+    """By language, what a reader must know before all else, for instance that a demonstration's fates are injected."""

@@ -67,7 +67,7 @@ def make_view(make_site, make_assessment) -> Callable[..., SiteView]:
                 id="ulan-03/2020-07-30", site=site.id, level=AlertLevel.RED, rule="failure", state=State.ACKNOWLEDGED,
                 opened=date(2020, 7, 30), updated=date(2020, 7, 30),
             ),
-            "notice": "Demonstration: the fates of these sites are injected into real imagery.",
+            "notice": {"en": "Demonstration: the fates are injected.", "zh": "演示：结局是人为设定的。"},
         }  # fmt: skip
         return SiteView(**(given | more))
 

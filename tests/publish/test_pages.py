@@ -118,7 +118,7 @@ def test_the_scale_bar_is_true(make_site):
 @pytest.fixture(scope="module")
 def hostile_pages(make_view, make_assessment, hostile_site):
     a = make_assessment(hostile_site.id, reasons=())
-    view = make_view(site=hostile_site, assessment=a, notice=hostile_site.name)
+    view = make_view(site=hostile_site, assessment=a, notice=dict.fromkeys(("en", "zh"), hostile_site.name))
     view = replace(
         view,
         alert=replace(view.alert, note=hostile_site.name),
@@ -126,7 +126,12 @@ def hostile_pages(make_view, make_assessment, hostile_site):
     )
     index = [
         index_page(
-            [(hostile_site, a)], {hostile_site.id: "x"}, {}, as_of=a.as_of, notice=hostile_site.name, language=language
+            [(hostile_site, a)],
+            {hostile_site.id: "x"},
+            {},
+            as_of=a.as_of,
+            notice=dict.fromkeys(("en", "zh"), hostile_site.name),
+            language=language,
         )
         for language in LANGUAGES
     ]
@@ -154,7 +159,9 @@ def site_on_disk(make_view, make_site, make_assessment, tmp_path_factory):
     ]
     for view in views:
         write_site(view, root)
-    write_index([(v.site, v.assessment) for v in views], [], root, views[0].assessment.as_of, "read me")
+    write_index(
+        [(v.site, v.assessment) for v in views], [], root, views[0].assessment.as_of, {"en": "read me", "zh": "请读"}
+    )
     return root
 
 

@@ -68,7 +68,7 @@ def test_an_unchanged_site_is_not_written_again(view, published):
         lambda v: replace(v, maps=v.maps + 0.01),
         lambda v: replace(v, now=replace(v.now, rgb=v.now.rgb * 1.1)),
         lambda v: replace(v, alert=None),
-        lambda v: replace(v, notice="read this first"),
+        lambda v: replace(v, notice={"en": "read this first", "zh": "请先阅读"}),
     ],
     ids=["theta", "status", "name", "series", "maps", "picture", "alert", "notice"],
 )

@@ -1,0 +1,98 @@
+"""The demonstration: what was laid into real imagery is what the monitor says."""
+
+import json
+from datetime import date
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from jobs import demo as module
+from jobs.exits import Exit
+from jobs.nightly import night
+from jobs.settings import load
+from monitor.errors import BadConfiguration
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """The demonstration of seed 1, with two nights instead of all."""
+    out = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "FIRST_NIGHT", date(2020, 10, 3))
+        assert module.demo(out, seed=1, as_json=False) is Exit.DONE
+        yield out
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_every_site_is_named_as_its_fate_says(shown):
+    truth, found = read(shown / "truth.json"), read(shown / "status.json")
+    assert {one["site"]: one["status"] for one in found} == {site: told["fate"] for site, told in truth.items()}
+
+
+def test_the_interval_of_the_share_holds_the_true_share(shown):
+    truth = read(shown / "truth.json")
+    for one in read(shown / "status.json"):
+        true = truth[one["site"]]["theta"]
+        if true is not None:
+            assert one["theta_low"] <= true <= one["theta_high"], one["site"]
+
+
+def test_run_again_no_byte_changes_and_nothing_is_sent(shown):
+    before = {path: path.read_bytes() for path in shown.rglob("*") if path.is_file() and "store" not in path.parts}
+    before = {path: content for path, content in before.items() if not path.name.startswith("regrowth.db")}
+    assert module.demo(shown, seed=1, as_json=False) is Exit.DONE
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
+    from jobs.cli import _load_parts, app
+
+    _load_parts()
+    tables = [pd.read_csv(path) for path in sorted(shown.glob("sites/*/observations.csv"))]
+    series = pd.concat(tables).rename(columns={"control_cover": "control", "clear_fraction": "clear"})
+    series[["site", "date", "cover", "control", "clear"]].to_csv(tmp_path / "series.csv", index=False)
+    sites = [feature["properties"] for feature in read(shown / "sites.geojson")["features"]]
+    plans = pd.DataFrame(sites).rename(columns={"id": "site", "plan_A": "A", "plan_k": "k", "plan_L": "L"})
+    columns = ["site", "start", "intervention", "biome", "A", "k", "L", "too_early_years"]
+    plans[columns].to_csv(tmp_path / "plans.csv", index=False)
+    arguments = ["assess", tmp_path / "series.csv", "--plans", tmp_path / "plans.csv", "--out", tmp_path / "out.csv"]
+    ran = CliRunner().invoke(app, [str(one) for one in [*arguments, "--at", module.LAST_NIGHT.isoformat()]])
+    assert ran.exit_code == 0, ran.output
+    theirs = pd.read_csv(tmp_path / "out.csv").set_index("site")
+    for one in read(shown / "status.json"):
+        assert theirs.status[one["site"]] == one["status"]
+        assert theirs.theta[one["site"]] == pytest.approx(one["theta"], abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4, 5])
+def test_the_fates_of_other_seeds_are_named_rightly_too(seed, tmp_path):
+    from monitor.imagery.sample import Sample, deal
+
+    dealt = deal(seed)
+    (tmp_path / "regrowth.toml").write_text(module.CONFIGURATION.format(seed=seed), encoding="utf-8")
+    (tmp_path / "sites.geojson").write_text(module._registry(Sample(seed), dealt), encoding="utf-8")
+    manifest = night(load(tmp_path / "regrowth.toml"), as_of=module.LAST_NIGHT, pages=False)
+    found = {one["site"]: one["status"] for one in manifest["sites"]}
+    assert found == {module._id(place): fate.name for place, fate in dealt}
+
+
+def test_another_seed_makes_the_folder_anew_but_leaves_what_is_not_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_NIGHT", date(2015, 9, 1))
+    monkeypatch.setattr(module, "LAST_NIGHT", date(2015, 9, 1))
+    module.demo(tmp_path, seed=1, as_json=True)
+    (tmp_path / "notes.txt").write_text("mine")
+    first = (tmp_path / "truth.json").read_text()
+    module.demo(tmp_path, seed=2, as_json=True)
+    assert (tmp_path / "truth.json").read_text() != first
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.doc").write_text("precious")
+    with pytest.raises(BadConfiguration, match="choose another folder"):
+        module.demo(tmp_path, seed=1, as_json=False)
+    assert (tmp_path / "thesis.doc").read_text() == "precious"
