@@ -65,7 +65,7 @@ def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
     theirs = pd.read_csv(tmp_path / "out.csv").set_index("site")
     for one in read(shown / "status.json"):
         assert theirs.status[one["site"]] == one["status"]
-        # The table does not know how large a site is, which counts for its noise: the share moves well within its doubt.
+        # A table does not know how large a site is, which counts for its noise: the share moves within its doubt.
         doubt = one["theta_high"] - one["theta_low"]
         assert abs(theirs.theta[one["site"]] - one["theta"]) < 0.1 * doubt
 
