@@ -27,6 +27,8 @@ SERIES_COLUMNS = ("site", "date", "cover", "control")
 OPTIONAL_SERIES = ("control_2", "clear")
 PLAN_COLUMNS = ("site", "start", "intervention", "biome")
 PLAN_NUMBERS = ("A", "k", "L", "too_early_years")
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
+"""First signs of a text that a spreadsheet would run; it is made inert by an apostrophe."""
 UNSEEN = ["", "nan", "NaN", "NA", "null", "None"]
 """How a CSV may say that nothing was seen."""
 
@@ -345,12 +347,15 @@ def _write(table: "pa.Table", out: Path) -> None:
     """Write beside, then put in place in one step."""
     import os
 
+    import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet
 
     beside = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         if _kind(out) == ".csv":
+            names = ["'" + name if name[:1] in FORMULA else name for name in table["site"].to_pylist()]
+            table = table.set_column(table.schema.get_field_index("site"), "site", pa.array(names, pa.string()))
             pyarrow.csv.write_csv(table, beside, pyarrow.csv.WriteOptions(quoting_style="needed"))
         else:
             pyarrow.parquet.write_table(table, beside)

@@ -3,6 +3,7 @@
 Data goes to stdout, logs to stderr. Heavy libraries are imported inside the commands, so that help appears at once.
 """
 
+import errno
 import json
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 alerts_app = typer.Typer(help="What people have been told, and what they answered.", no_args_is_help=True)
 app.add_typer(alerts_app, name="alerts")
@@ -50,6 +52,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(status_of(error))
     except BrokenPipeError:
         sys.exit(Exit.DONE)
+    except OSError as error:
+        sys.stderr.write(f"{error.filename or 'a file'} can not be used: {error.strerror or error}\n")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        sys.exit(Exit.ALL_FAILED if full else Exit.CONFIGURATION)
     except Exception:  # noqa: BLE001 - the last resort: a bug is told as one, whatever it is
         import structlog
 
@@ -74,13 +80,19 @@ def run(
 
     Exit status: 0 all sites done, 10 some failed, 20 all failed, 65 bad data, 75 try later, 78 configuration.
     """
-    from jobs.gather import today
-    from jobs.nightly import exit_status, night, plan, stop_on_sigterm
     from jobs.settings import load
 
+    today = datetime.now(UTC).date()
+    day = as_of.date() if as_of else today
+    if day > today:
+        msg = f"{day} is in the future; a verdict can not run ahead of the scenes"
+        raise typer.BadParameter(msg, param_hint="--as-of")
     settings = load(config)
+    if not dry_run:
+        free(settings.store.root)
+    from jobs.nightly import exit_status, night, plan, stop_on_sigterm
+
     set_up_logs()
-    day = as_of.date() if as_of else today()
     if dry_run:
         told = plan(settings, as_of=day, only=site or [])
         if as_json:
@@ -110,11 +122,13 @@ def backfill(
     as_json: AsJson = False,
 ) -> None:
     """Fetch ahead of the night, from [source] since to now; no verdicts, alerts or pages. Safe to run twice."""
-    from jobs.backfill import backfill as fill
-    from jobs.nightly import exit_status, stop_on_sigterm
     from jobs.settings import load
 
     settings = load(config)
+    free(settings.store.root)
+    from jobs.backfill import backfill as fill
+    from jobs.nightly import exit_status, stop_on_sigterm
+
     set_up_logs()
     stop_on_sigterm()
     with progress("sites") as tell:
@@ -142,7 +156,8 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
         echo(found)
         return
     for one in found:
-        share = "" if one["theta"] is None else f", {one['theta']:.0%} of the expected uplift"
+        told = one["theta"] is not None and one["status"] not in ("insufficient_data", "too_early")
+        share = f", {one['theta']:.0%} of the expected uplift" if told else ""
         print_line(f"{one['site']}: {one['status']}, alert {one['alert']}{share} (as of {one['as_of']})")
     if not found:
         print_line("No site has been assessed yet: regrowth run")
@@ -189,7 +204,7 @@ def publish(config: Config = None, as_json: AsJson = False) -> None:
 
     settings = load(config)
     set_up_logs()
-    outcomes = main_publish(settings)
+    outcomes, sites = main_publish(settings)
     broken = {site: error for site, error in outcomes.items() if error}
     written = sorted(set(outcomes) - set(broken))
     if as_json:
@@ -199,7 +214,7 @@ def publish(config: Config = None, as_json: AsJson = False) -> None:
             print_line(f"{site_id}: not written; {error}")
         print_line(f"{len(written)} sites rewritten; open {settings.outputs.root / 'index.html'}")
     if broken:
-        raise typer.Exit(Exit.SOME_FAILED if written else Exit.ALL_FAILED)
+        raise typer.Exit(Exit.SOME_FAILED if len(broken) < sites else Exit.ALL_FAILED)
 
 
 @app.command()
@@ -209,6 +224,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """The whole job on real Sentinel-2 imagery with sites of known fate; no account, no network."""
+    free(out / "store")
     from jobs.demo import demo as show
     from jobs.nightly import stop_on_sigterm
 
@@ -233,8 +249,8 @@ def alerts_list(
         echo(found)
         return
     for one in found:
-        note = f" - {one['note']}" if one["note"] else ""
-        print_line(f"{one['id']}: {one['level']} by {one['rule']}, {one['state']} since {one['opened']}{note}")
+        note = f" - {' '.join(one['note'].split())}" if one["note"] else ""
+        print_line(f"{one['id']}: {one['level']} by {one['rule']}, {one['state']}, opened {one['opened']}{note}")
     if not found:
         print_line("No open alert.")
 
@@ -261,6 +277,9 @@ def alerts_snooze(
     """Quiet until a day, unless it gets worse."""
     from monitor.alerts.lifecycle import snooze
 
+    if until.date() <= datetime.now(UTC).date():
+        msg = f"{until.date()} is not after today"
+        raise typer.BadParameter(msg, param_hint="--until")
     _change(config, alert, lambda found: snooze(found, until.date()), as_json=as_json)
 
 
@@ -302,6 +321,15 @@ def _change(config: Path | None, alert: str, change: Any, *, as_json: bool) -> N
         echo(changed)
     else:
         print_line(f"{alert}: {changed['state']}")
+
+
+def free(root: Path) -> None:
+    """Leave at once where another run is at work: before the libraries are loaded, which takes seconds."""
+    from jobs.lock import held
+
+    if root.is_dir():
+        with held(root, "a run that is starting"):
+            pass
 
 
 def _load_parts() -> None:

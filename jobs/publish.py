@@ -211,10 +211,12 @@ def _notice(settings: Settings) -> dict[str, str] | None:
     return NOTICE
 
 
-def main_publish(settings: Settings) -> dict[str, str | None]:
-    """``regrowth publish``."""
+def main_publish(settings: Settings) -> tuple[dict[str, str | None], int]:
+    """``regrowth publish``: what :func:`publish` returns, and how many sites there are."""
     with held(settings.store.root, "pages"), opened(settings) as ledger:
-        return publish(settings, ledger)
+        with ledger.transaction() as t:
+            sites = len(t.sites())
+        return publish(settings, ledger), sites
 
 
 if __name__ == "__main__":

@@ -145,6 +145,11 @@ def load(path: Path | None) -> Settings:
     if not settings.source:
         msg = f'{chosen}: there is no [source]; add one with kind = "stac", "earthengine" or "sample"'
         raise BadConfiguration(msg)
+    if settings.engine.scheduler:
+        msg = (
+            f"{chosen}: [engine] scheduler = {settings.engine.scheduler!r} is not wired in this version; leave it empty"
+        )
+        raise BadConfiguration(msg)
     return _rooted(settings, chosen.resolve().parent)
 
 

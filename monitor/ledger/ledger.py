@@ -101,7 +101,7 @@ class Ledger:
         try:
             yield
         except OperationalError as error:
-            if "locked" in str(error.orig) or "could not connect" in str(error.orig):
+            if "locked" in str(error.orig) or self._engine.dialect.name != "sqlite":
                 msg = f"the ledger {self.name} is held by another process or out of reach; try again later"
                 raise TryLater(msg) from error
             raise self._broken(error) from error

@@ -99,6 +99,9 @@ def index_page(
         )
         for status, group in groups
     ]
+    levels = [  # an alert that is still open counts though tonight's data tell nothing
+        str(a.alert if a.alert != "none" or site.id not in alerts else alerts[site.id].level) for site, a in ordered
+    ]
     return _render(
         "index.html",
         language,
@@ -106,8 +109,8 @@ def index_page(
         tallies=tallies,
         total=total,
         n_sites=len(ordered),
-        n_red=sum(a.alert == "red" for _, a in ordered),
-        n_watch=sum(a.alert == "watch" for _, a in ordered),
+        n_red=levels.count("red"),
+        n_watch=levels.count("watch"),
         hrefs={key: f"sites/{quote(folder)}/{PAGE[language]}" for key, folder in folders.items()},
         alerts=alerts,
         locator=locator([(site, str(a.status)) for site, a in ordered]),

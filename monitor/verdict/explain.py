@@ -109,11 +109,13 @@ def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
     due, side = 100 * a.expected, round(rise) >= 0
     if chinese:
         return (
-            f"植被覆盖度比对照地块{'高' if side else '低'} {abs(rise):.0f} 个百分点，规划为高 {due:.0f}："
+            f"按生长季高峰估计，植被覆盖度比对照地块{'高' if side else '低'} {abs(rise):.0f} 个百分点，"
+            f"规划为高 {due:.0f}："
             f"完成 {a.theta:.0%}（95% 区间 {a.theta_low:.0%} 至 {a.theta_high:.0%}）。"
         )
     points = "1 point" if abs(round(rise)) == 1 else f"{abs(rise):.0f} points"
     return (
-        f"Cover stands {points} {'above' if side else 'below'} its control ground; the plan expected {due:.0f}: "
+        f"At the height of the season cover is estimated {points} {'above' if side else 'below'} its control ground; "
+        f"the plan expected {due:.0f}: "
         f"{a.theta:.0%} of it (95 % interval {a.theta_low:.0%} to {a.theta_high:.0%})."
     )

@@ -37,6 +37,40 @@ def test_a_command_line_that_does_not_hold_leaves_with_64(arguments, capsys):
     assert out.err
 
 
+def test_a_night_in_the_future_is_refused_so_that_no_later_one_is_shadowed(installation, capsys):
+    status, out = run("run", "--config", installation.config, "--as-of", "2999-01-01", capsys=capsys)
+    assert status == Exit.USAGE
+    assert "future" in out.err
+
+
+def test_an_output_root_that_is_a_file_is_told_in_one_line(installation, capsys):
+    text = installation.config.read_text().replace('root = "."', 'root = "sites.geojson"')
+    installation.config.write_text(text)
+    status, out = run("run", "--config", installation.config, "--as-of", "2016-06-30", "--json", capsys=capsys)
+    assert status == Exit.CONFIGURATION
+    assert "Traceback" not in out.err.splitlines()[-1]
+    assert "sites.geojson" in out.err.splitlines()[-1]
+
+
+def test_a_ledger_server_that_is_down_is_a_matter_of_trying_later(installation, capsys, monkeypatch):
+    pytest.importorskip("psycopg", reason="the PostgreSQL driver is in the extra 'postgresql'")
+    monkeypatch.setenv("REGROWTH_LEDGER__URL", "postgresql+psycopg://user:hunter2@127.0.0.1:1/x")
+    status, out = run("status", "--config", installation.config, capsys=capsys)
+    assert status == Exit.TRY_LATER
+    assert "hunter2" not in out.err
+
+
+def test_a_run_that_finds_another_one_leaves_with_75_before_it_loads_anything(installation, capsys):
+    from jobs.lock import held
+
+    (installation.root / "store").mkdir()
+    with held(installation.root / "store", "a night"):
+        for command in (["run"], ["backfill"], ["publish"]):
+            status, out = run(*command, "--config", installation.config, capsys=capsys)
+            assert status == Exit.TRY_LATER
+            assert "a night, process" in out.err
+
+
 def test_a_missing_configuration_leaves_with_78_in_one_line(tmp_path, capsys):
     status, out = run("run", "--config", tmp_path / "no.toml", capsys=capsys)
     assert status == Exit.CONFIGURATION
@@ -105,7 +139,7 @@ def test_an_alert_can_be_listed_taken_on_snoozed_and_answered(installation, caps
     config = ("--config", installation.config)
     for command, state in (
         (["ack", row["id"], "--note", "going there"], "acknowledged"),
-        (["snooze", row["id"], "--until", "2026-02-01"], "snoozed"),
+        (["snooze", row["id"], "--until", "2999-02-01"], "snoozed"),
         (["resolve", row["id"], "--verdict", "confirmed"], "resolved"),
     ):
         status, _ = run("alerts", *command, *config, capsys=capsys)
