@@ -38,7 +38,8 @@ def test_every_reason_is_a_sentence_in_both_languages(code):
 def test_a_failing_site_is_explained_with_numbers_reason_and_remedy():
     assert explain(FAILING, SITE) == [
         "Not taking hold.",
-        "At the height of the season cover is estimated 1 point below its control ground; the plan expected 20: -4% of it (95 % interval -30% to 22%).",
+        "At the height of the season cover is estimated 1 point below its control ground; the plan expected 20: "
+        "-4% of it (95 % interval -30% to 22%).",
         "The season is dry: the control ground is well below normal too.",
         "Check the ground: did plants survive, is there grazing or water damage? It clears once cover is seen to rise "
         "to over half of what was promised, or when a replanting starts a new episode.",
