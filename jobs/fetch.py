@@ -31,6 +31,8 @@ from monitor.sites.site import Site
 
 BATCH = 32
 """Scenes read and committed together: bounds memory, and what a killed backfill has to do again."""
+FEWEST = 10
+"""A site of fewer pixels is too small for its mean to mean anything: no scene of it counts. [pixel]"""
 SITE_CLEAR = 0.6
 """A scene counts when this share of the site was seen. [1]"""
 METRES_PER_DEGREE = 111_000
@@ -259,7 +261,9 @@ class _Reader:
         n = int(own[0])
         seen = int(np.isfinite(ground[:, MEASURES.index("cover")]).sum())
         reason = ""
-        if n < SITE_CLEAR * self.sizes[0]:
+        if self.sizes[0] < FEWEST:
+            reason = "FEW_PIXELS"
+        elif n < SITE_CLEAR * self.sizes[0]:
             reason = why_unseen(one.packed[LAYERS.index("quality")], one.scene.quality, self.ground)
         elif seen < ENOUGH:
             reason = "CONTROL_HIDDEN" if len(self.units) >= ENOUGH else "CONTROL_POOR"

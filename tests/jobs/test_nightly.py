@@ -139,6 +139,20 @@ def test_a_late_scene_from_before_the_start_counts_but_leaves_the_frozen_control
         assert all(found[2]["n_pre"] > 0 for found in (t.latest(site["id"]) for site in t.sites()))
 
 
+def test_a_site_of_nine_pixels_is_never_judged(installation, settings):
+    registry = json.loads((installation.root / "sites.geojson").read_text())
+    (ring,) = registry["features"][0]["geometry"]["coordinates"]
+    corner = ring[0]
+    small = [[c + (v - c) * 3 / 8 for v, c in zip(point, corner, strict=True)] for point in ring]
+    registry["features"][0]["geometry"]["coordinates"] = [small]
+    del registry["features"][1:]
+    (installation.root / "sites.geojson").write_text(json.dumps(registry))
+    (site,) = night(settings, as_of=NIGHT, pages=False)["sites"]
+    assert {rejected["reason"] for rejected in site["scenes_rejected"]} == {"FEW_PIXELS"}
+    assert len(site["scenes_rejected"]) == len(site["scenes_new"]) == 68
+    assert (site["status"], site["alert"]) == ("insufficient_data", "none")
+
+
 def test_a_broken_store_fails_its_site_and_no_other(installation, settings):
     night(settings, as_of=date(2018, 8, 1), pages=False)
     for file in (installation.root / "store" / "demo-07").rglob("*"):
