@@ -124,6 +124,7 @@ class Sample:
 
     name = "sample"
     ring = (20.0, 1500.0)
+    reduces = False
 
     def __init__(self, seed: int = 1) -> None:
         self.places = deal(seed)
@@ -156,7 +157,7 @@ class Sample:
             if since <= day <= until
         ]
 
-    def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | Exception]:
+    def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | SceneRejected]:
         """Cut the mixed scenes to grids on the native lattice; nothing outside the square kilometre."""
         native = self._series[1]
         for scene in scenes:
@@ -165,6 +166,12 @@ class Sample:
                 continue
             pixels, quality = self._mixed(scene.handle, scene.time.date())
             yield [_cut(pixels, quality, native, grid) for grid in grids]
+
+    def reduce(
+        self, scenes: Sequence[Scene], units: Sequence[BaseGeometry], lattice: GeoBox, recipe: Callable[[Any], Any]
+    ) -> Iterator[np.ndarray | SceneRejected]:
+        """Units are read as pixels here."""
+        raise BadConfiguration("the sample has no server")
 
     def place(self, index: int) -> BaseGeometry:
         """Outline of a place that is dealt a fate, longitude and latitude.

@@ -6,7 +6,7 @@ as the provider delivers them, in integers, so that what is stored can be checke
 provider's own copy.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
+
+from monitor.errors import SceneRejected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,10 @@ class Scene:
     id: str
     """As the source calls it."""
     acquisition: str
-    """Platform, datatake and tile: the same whatever the catalogue calls the scene; counts once."""
+    """Platform and datatake, for instance ``S2A/20200103T035141``: the same whatever the catalogue calls the scene.
+    Granules of one overpass share it and are merged; with ``tile`` it is counted once."""
+    tile: str = ""
+    """Granule of the acquisition, for instance ``48SUF`` or ``034`` (row of a Landsat path); empty: there is one."""
     time: datetime
     """Start of the acquisition, aware, UTC."""
     sensor: str
@@ -37,7 +42,13 @@ class Scene:
     offset: float
     """See ``scale``. [1]"""
     quality: str
-    """What the quality layer holds: ``scl`` (Sentinel-2 scene classes) or ``qa_pixel`` (Landsat bits)."""
+    """What the quality layer holds: ``scl`` (Sentinel-2 scene classes), ``scl_cs`` (the same, and in the high byte
+    1 + Cloud Score+ ``cs_cdf`` in percent, 0 where there is none) or ``qa_pixel`` (Landsat bits)."""
+    crs: str = ""
+    """Native system of the pixels, for instance ``EPSG:32648``; empty: not known. The granule in the site's own
+    system is preferred, others only fill."""
+    orbit: str = ""
+    """Relative orbit, or path, from which the ground is seen; empty: not known."""
     footprint: BaseGeometry | None = field(default=None, repr=False)
     """Where the scene has pixels, longitude and latitude; None: everywhere that was asked for."""
     handle: Any = field(default=None, repr=False, compare=False)
@@ -61,6 +72,9 @@ class Source(Protocol):
     name: str
     ring: tuple[float, float]
     """Nearest and farthest distance from a site at which control ground is looked for. [m]"""
+    reduces: bool
+    """Whether the provider draws the means of control units itself (:meth:`reduce`), so that their pixels are not
+    read."""
 
     def grid(self, geometry: BaseGeometry) -> GeoBox:
         """Any grid of the system, resolution and lattice that suit the ground: the provider's own if that saves
@@ -80,10 +94,38 @@ class Source(Protocol):
         """
         ...
 
-    def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | Exception]:
-        """For each scene in turn its frames on all grids, or the reason why it can not be read.
+    def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[Iterable[Frame] | SceneRejected]:
+        """For each scene in turn its frames on all grids, in their order, or the reason why it can not be read.
 
-        A :class:`monitor.errors.SceneRejected` is yielded, not raised, so that one broken scene
-        does not stop the others.
+        Nearest pixels are taken, never interpolated ones. Frames may be made one by one as they are asked for; a
+        source reads a block of its own once for all grids that touch it. Many scenes are given at once so that a
+        source can ask for them together.
+
+        A :class:`monitor.errors.SceneRejected` is yielded in place of the frames, or raised among them, so that one
+        broken scene does not stop the others. ``TryLater`` and ``BadConfiguration`` are raised.
+        """
+        ...
+
+    def reduce(
+        self, scenes: Sequence[Scene], units: Sequence[BaseGeometry], lattice: GeoBox, recipe: Callable[[Any], Any]
+    ) -> Iterator[np.ndarray | SceneRejected]:
+        """For each scene in turn the means over the clear pixels of each unit; only where :attr:`reduces`.
+
+        Parameters
+        ----------
+        scenes : sequence of Scene
+            With the scale and offset that hold for them.
+        units : sequence of shapely geometry
+            Longitude and latitude. [degree]
+        lattice : GeoBox
+            System and pixels that the units are made of.
+        recipe : callable
+            Makes the layers to be averaged, in the provider's own terms, of an image of reflectances with the bands
+            of :data:`monitor.imagery.bands.OBSERVED`.
+
+        Yields
+        ------
+        (unit, 1 + layer) float64 array or SceneRejected
+            Count of clear pixels, then means over them, NaN where there is none.
         """
         ...
