@@ -26,13 +26,21 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup
+bench: .venv/bench-installed
 	$(BIN)/python -m benchmarks
+
+# The peers of the benchmarks, which the product never imports.
+.venv/bench-installed: .venv/installed benchmarks/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock
+	@touch $@
 
 # After a change of dependencies in pyproject.toml; needs uv.
 lock:
-	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --all-extras --no-header --no-annotate \
+	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
+		--extra demo --extra planetary-computer --extra postgresql --extra test --extra lint \
 		pyproject.toml --output-file requirements.lock
+	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
+		--constraints requirements.lock --extra bench pyproject.toml --output-file benchmarks/requirements.lock
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -3,14 +3,17 @@
 import re
 import tomllib
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from jobs import __version__
 
+LOCKS = ("requirements.lock", "benchmarks/requirements.lock")
 
-def locked(root):
-    text = (root / "requirements.lock").read_text(encoding="utf-8")
+
+def locked(root, lock="requirements.lock"):
+    text = (root / lock).read_text(encoding="utf-8")
     return {
         canonicalize_name(name): version for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", text, re.M)
     }
@@ -18,21 +21,29 @@ def locked(root):
 
 def test_every_dependency_of_the_project_is_locked_at_a_version_it_allows(root):
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
-    versions = locked(root)
-    for text in wanted:
+    extras = project["optional-dependencies"]
+    product, bench = LOCKS
+    wanted = [(product, one) for one in project["dependencies"]]
+    wanted += [(bench if extra == "bench" else product, one) for extra, listed in extras.items() for one in listed]
+    for lock, text in wanted:
         requirement = Requirement(text)
-        name = canonicalize_name(requirement.name)
-        assert name in versions, f"{name} is not in requirements.lock: make lock"
+        name, versions = canonicalize_name(requirement.name), locked(root, lock)
+        assert name in versions, f"{name} is not in {lock}: make lock"
         assert requirement.specifier.contains(versions[name]), f"{name} {versions[name]}: make lock"
     assert project["version"] == __version__
 
 
-def test_the_lock_has_a_hash_for_everything_and_names_no_address(root):
-    text = (root / "requirements.lock").read_text(encoding="utf-8")
+def test_the_benchmarks_peers_change_no_version_of_the_product(root):
+    ours, bench = (locked(root, lock) for lock in LOCKS)
+    assert {name: version for name, version in bench.items() if ours.get(name, version) != version} == {}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_has_a_hash_for_everything_and_names_no_address(root, lock):
+    text = (root / lock).read_text(encoding="utf-8")
     assert "://" not in text
     blocks = re.split(r"\n(?=[A-Za-z0-9])", text.strip())
-    assert len(blocks) == len(locked(root))
+    assert len(blocks) == len(locked(root, lock))
     assert all("--hash=sha256:" in block for block in blocks)
 
 
