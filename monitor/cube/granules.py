@@ -1,0 +1,112 @@
+"""Granules of one overpass: which belong together, which are still to be read, and how they become one scene.
+
+Ground in the overlap of two granules is seen once, not twice, by an overpass. The granule in the site's own projected
+system is preferred; the others only fill where it has no value.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.cube.packed import LAYERS
+from monitor.imagery import bands
+from monitor.imagery.source import Scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overpass:
+    """One acquisition as offered: it counts once, however many granules and catalogues have it."""
+
+    acquisition: str
+    granules: tuple[Scene, ...]
+    """The preferred one first."""
+
+    @property
+    def main(self) -> Scene:
+        """The preferred granule, which gives time, sensor, scale and offset."""
+        return self.granules[0]
+
+    @property
+    def baselines(self) -> dict[str, str]:
+        """Processing baseline of each granule."""
+        return {scene.tile: scene.baseline for scene in self.granules}
+
+
+def overpasses(offered: Iterable[Scene], crs: str) -> list[Overpass]:
+    """Scenes by overpass, ascending by time.
+
+    Parameters
+    ----------
+    offered : iterable of Scene
+        In order of preference of their sources. Of one granule the newest baseline is kept, of equal ones the first.
+    crs : str
+        The site's own projected system, for instance ``EPSG:32648``.
+    """
+    newest: dict[tuple[str, str], Scene] = {}
+    for scene in offered:
+        rival = newest.get((scene.acquisition, scene.tile))
+        if rival is None or parsed(rival.baseline) < parsed(scene.baseline):
+            newest[scene.acquisition, scene.tile] = scene
+    groups: dict[str, list[Scene]] = {}
+    for scene in newest.values():
+        groups.setdefault(scene.acquisition, []).append(scene)
+    made = [
+        Overpass(acquisition=acquisition, granules=tuple(sorted(some, key=lambda s: (s.crs not in ("", crs), s.tile))))
+        for acquisition, some in groups.items()
+    ]
+    return sorted(made, key=lambda one: (one.main.time, one.acquisition))
+
+
+def left_to_do(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
+    """Overpasses offered that are not stored, or stored without one of their granules or under an older baseline.
+
+    `stored` gives, of each stored acquisition, the baseline of each of its granules.
+    """
+    return [one for one in offered if _outdated(stored.get(one.acquisition), one)]
+
+
+def _outdated(have: Mapping[str, str] | None, one: Overpass) -> bool:
+    if have is None:
+        return True
+    return any(
+        tile not in have or parsed(have[tile]) < parsed(baseline) for tile, baseline in one.baselines.items()
+    )  # fmt: skip
+
+
+def parsed(baseline: str) -> tuple[int, ...]:
+    """A baseline in comparable form; an unknown one is the oldest."""
+    return tuple(int(part) for part in baseline.split(".") if part.isdigit())
+
+
+def merged(parts: Sequence[tuple[Scene, np.ndarray]]) -> np.ndarray:
+    """One packed scene of the packed granules of an overpass, the preferred one first.
+
+    Parameters
+    ----------
+    parts : sequence of (Scene, (layer, y, x) uint16 array)
+        See :func:`monitor.cube.packed.pack`; on one grid.
+
+    Returns
+    -------
+    (layer, y, x) uint16 array
+        Where the first has no value, that of the next, its integers moved to the first's offset. A granule of
+        another scale or kind of quality layer can not fill.
+    """
+    main, packed = parts[0]
+    n = len(bands.OBSERVED)
+    quality = LAYERS.index("quality")
+    for scene, more in parts[1:]:
+        empty = (packed[:n] == bands.NODATA).all(axis=0) & (packed[quality] == 0)
+        if not empty.any():
+            break
+        if scene.scale != main.scale or scene.quality != main.quality:
+            continue
+        fill = more[:, empty]
+        shift = round((scene.offset - main.offset) / main.scale)
+        if shift:
+            moved = (fill[:n].astype(np.int32) + shift).clip(1, np.iinfo(np.uint16).max)
+            fill = np.concatenate([np.where(fill[:n] == bands.NODATA, bands.NODATA, moved), fill[n:]]).astype(np.uint16)
+        packed = packed.copy()
+        packed[:, empty] = fill
+    return packed

@@ -1,0 +1,81 @@
+"""An overpass counts once, however many granules, catalogues and baselines offer it."""
+
+import itertools
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from monitor.cube.granules import left_to_do, merged, overpasses
+from monitor.cube.packed import LAYERS
+from monitor.imagery.source import Scene
+
+OWN, NEIGHBOUR = "EPSG:32648", "EPSG:32649"
+
+
+def scene(name, *, acquisition="S2A/20200103T035141", tile="48SUF", baseline="02.09", crs=OWN, offset=0.0, source="a"):
+    return Scene(
+        id=name, acquisition=acquisition, tile=tile, time=datetime(2020, 1, 3, 3, 51, tzinfo=UTC), sensor="sentinel-2a",
+        baseline=baseline, source=source, scale=1e-4, offset=offset, quality="scl", crs=crs,
+    )  # fmt: skip
+
+
+def packed(red, *, quality=4, clear=1):
+    """One row of pixels, all bands alike."""
+    red = np.asarray(red, dtype=np.uint16)[None]
+    layers = np.repeat(red[None], len(LAYERS), axis=0)
+    layers[LAYERS.index("quality")] = np.where(red > 0, quality, 0)
+    layers[LAYERS.index("clear")] = np.where(red > 0, clear, 0)
+    return layers
+
+
+def test_two_granules_of_one_overpass_are_one_and_the_own_projection_comes_first():
+    offered = [scene("east", tile="49SCA", crs=NEIGHBOUR), scene("west")]
+    (one,) = overpasses(offered, OWN)
+    assert [granule.id for granule in one.granules] == ["west", "east"]
+    assert one.baselines == {"48SUF": "02.09", "49SCA": "02.09"}
+
+
+def test_of_one_granule_in_two_catalogues_the_newest_baseline_wins_and_of_equals_the_preferred_source():
+    old, new = scene("old"), scene("new", baseline="05.00", source="b")
+    for order in itertools.permutations([old, new]):
+        (one,) = overpasses(order, OWN)
+        assert one.main.id == "new"
+    (one,) = overpasses([scene("first"), scene("second", source="b")], OWN)
+    assert one.main.id == "first"
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted"),
+    [
+        ({}, True),
+        ({"48SUF": "02.09"}, False),
+        ({"48SUF": "02.14"}, False),
+        ({"48SUF": "01.14"}, True),
+        ({"48SUG": "02.09"}, True),
+        ({"48SUF": ""}, True),
+    ],
+)
+def test_an_overpass_is_left_to_do_if_a_granule_is_missing_or_older(stored, wanted):
+    offered = overpasses([scene("it")], OWN)
+    assert bool(left_to_do(offered, {offered[0].acquisition: stored} if stored else {})) is wanted
+
+
+def test_a_second_granule_only_fills_where_the_first_has_no_value():
+    first, second = packed([1000, 0, 3000]), packed([7, 2000, 9])
+    together = merged([(scene("west"), first), (scene("east", tile="49SCA", crs=NEIGHBOUR), second)])
+    assert together[2].tolist() == [[1000, 2000, 3000]]
+    assert together[LAYERS.index("clear")].tolist() == [[1, 1, 1]]
+    assert first[2].tolist() == [[1000, 0, 3000]]
+
+
+def test_a_filling_granule_of_another_offset_is_moved_to_the_offset_of_the_first():
+    first, second = packed([0, 1200]), packed([2300, 0])
+    parts = [(scene("new", offset=-0.1), first), (scene("old", tile="49SCA", offset=0.0), second)]
+    # 2300 at offset 0 is reflectance .23, which is 3300 at offset -.1
+    assert merged(parts)[2].tolist() == [[3300, 1200]]
+
+
+def test_a_cloudy_pixel_of_the_first_granule_is_not_filled_by_the_second():
+    first, second = packed([900], quality=9, clear=0), packed([1000])
+    assert merged([(scene("west"), first), (scene("east", tile="x"), second)])[LAYERS.index("clear")].tolist() == [[0]]
