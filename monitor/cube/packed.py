@@ -29,7 +29,14 @@ def pack(frame: Frame, scene: Scene) -> np.ndarray:
     (layer, y, x) uint16 array
         In the order of :data:`LAYERS`: integers as delivered, then the quality layer, then 1 where clear.
     """
-    seen = masks.clear(frame.pixels, frame.quality, scene.quality, resolution=abs(frame.grid.resolution.x))
+    seen = masks.clear(
+        frame.pixels,
+        frame.quality,
+        scene.quality,
+        resolution=abs(frame.grid.resolution.x),
+        scale=scene.scale,
+        offset=scene.offset,
+    )
     return np.concatenate([frame.pixels, frame.quality[None], seen[None].astype(np.uint16)])
 
 
@@ -75,7 +82,7 @@ def unpack(
             reflectance = values.astype(np.float32) * factor + shift
             data[layer] = (
                 ("time", *dims),
-                choose(values != bands.NODATA, reflectance, np.float32(np.nan)),
+                choose(bands.valued(values), reflectance, np.float32(np.nan)),
                 {"units": "1"},
             )
         else:
