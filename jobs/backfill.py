@@ -10,7 +10,7 @@ from typing import Any
 from jobs.gather import Progress, chosen_sites, gather, opened, result, take_over, today
 from jobs.lock import held
 from jobs.settings import Settings
-from jobs.sources import open_source
+from jobs.sources import open_sources
 
 
 def backfill(
@@ -20,13 +20,13 @@ def backfill(
     until = until or today()
     with held(settings.store.root, "a backfill"), opened(settings) as ledger:
         sites = chosen_sites(settings, ledger, only, add=True)
-        source, _ = open_source(settings)
+        sources = open_sources(settings)
         results: dict[str, dict[str, Any]] = {}
-        for outcome in gather(settings, ledger, source, sites, until=until, progress=progress):
-            site = outcome.task.site.id
+        for outcome in gather(settings, ledger, sources, sites, until=until, progress=progress):
+            site = outcome.site.id
             if outcome.fetched is not None:
                 with ledger.transaction() as t:
-                    take_over(t, outcome.task, outcome.fetched)
+                    take_over(t, outcome, outcome.fetched)
             results[site] = result(outcome)
         return {"as_of": until.isoformat(), "sites": [results[site.id] for site in sites]}
 

@@ -1,44 +1,71 @@
-"""Bring what is stored of a site up to what its source offers. The same for a night and for a backfill.
+"""Bring what is stored of sites up to what the sources offer. The same for a night and for a backfill.
 
-What is left to do is offered minus stored, by acquisition and baseline, never "since the last date": scenes that
-arrive late, and a new site's history, are found by the same question.
+What is left to do is offered minus stored, by acquisition, granule and baseline, never "since the last date": scenes
+that arrive late, and a new site's history, are found by the same question. Sites that share a provider's blocks are
+read together; each has a store of its own, and one broken site does not stop the others.
 """
 
 import hashlib
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import batched
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import batched, groupby
 from pathlib import Path
 
 import numpy as np
+import structlog
 import xarray as xr
 from odc.geo.geobox import GeoBox
-from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
-from monitor.controls.units import ENOUGH, ControlSet, Unit, blocks, candidates, match
-from monitor.cover.fraction import ENDMEMBERS, Endmembers
-from monitor.cover.means import MEASURES, means
+from jobs.reading import Ground, Seen, own_means, read
+from monitor.controls.units import ENOUGH, ControlSet, candidates, match
+from monitor.cover.means import MEASURES
+from monitor.cube.granules import Overpass, left_to_do, merged, overpasses
 from monitor.cube.grid import crs_of, inside, site_grid
 from monitor.cube.masks import why_unseen
-from monitor.cube.packed import LAYERS, pack, unpack
+from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, Record, SiteStore, digest, record_of
-from monitor.errors import BadData, SceneRejected
+from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejected, TryLater
 from monitor.imagery.source import Scene, Source
 from monitor.sites.site import Site
 
+log = structlog.get_logger()
+
 BATCH = 32
-"""Scenes read and committed together: bounds memory, and what a killed backfill has to do again."""
+"""Overpasses committed together: bounds memory, and what a killed backfill has to do again."""
 FEWEST = 10
 """A site of fewer pixels is too small for its mean to mean anything: no scene of it counts. [pixel]"""
 SITE_CLEAR = 0.6
 """A scene counts when this share of the site was seen. [1]"""
-METRES_PER_DEGREE = 111_000
-"""Of latitude, roughly; rounded down, so that boxes are rather too large."""
-UNIT_CLEAR = 0.6
-"""A unit counts in a scene when this share of it was seen. [1]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the ledger knows of a site's store, so that an unchanged one is not read again."""
+
+    snapshot: str
+    baselines: dict[str, dict[str, str]]
+    """Of each stored acquisition the baseline of each granule."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One site's part of a fetch: all that a worker needs."""
+
+    site: Site
+    ground: str
+    folder: Path
+    """Of the site's store."""
+    offered: tuple[Scene, ...]
+    """Over the site, in order of preference of their sources."""
+    controls: ControlSet | None
+    """The frozen units; None: those the store was made with, else chosen from what lies before the start."""
+    known: Known | None
+    others: tuple[BaseGeometry, ...]
+    """Every other registered site, which control ground must avoid."""
+    missing: str = ""
+    """Why some source could not be asked: a new site is not begun on half of its history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +78,17 @@ class Fetched:
     new: tuple[Record, ...]
     """Records stored by this fetch, in order of time."""
     controls: ControlSet
-    megabytes: float
-    """Of pixels read. [MB]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one site's part."""
+
+    site: Site
+    state: str
+    """``done``, ``failed`` or ``deferred``."""
+    error: str | None = None
+    fetched: Fetched | None = None
 
 
 def ground_key(site: Site) -> str:
@@ -61,244 +97,335 @@ def ground_key(site: Site) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What the caller knows of a site's store, so that an unchanged one is not read again."""
-
-    snapshot: str
-    baselines: dict[str, str]
-    """Baseline of each stored acquisition."""
-
-
-def left_to_do(offered: Sequence[Scene], stored: dict[str, str]) -> list[Scene]:
-    """Scenes offered that are not stored, or stored under an older baseline; one an acquisition, the newest.
-
-    `stored` gives the baseline of each stored acquisition.
-    """
-    have = {acquisition: _baseline(baseline) for acquisition, baseline in stored.items()}
-    wanted: dict[str, Scene] = {}
-    for scene in offered:
-        newest = have.get(scene.acquisition)
-        if newest is not None and newest >= _baseline(scene.baseline):
-            continue
-        rival = wanted.get(scene.acquisition)
-        if rival is None or _baseline(rival.baseline) < _baseline(scene.baseline):
-            wanted[scene.acquisition] = scene
-    return sorted(wanted.values(), key=lambda scene: (scene.time, scene.acquisition))
-
-
-def fetch(
-    site: Site,
-    source: Source,
-    offered: Sequence[Scene],
-    folder: Path,
-    *,
-    controls: ControlSet | None,
-    known: Known | None,
-    others: Sequence[BaseGeometry],
-) -> Fetched:
-    """Store what is offered for a site and not yet stored.
-
-    Parameters
-    ----------
-    site : Site
-        The site.
-    source : Source
-        Where the scenes are read from.
-    offered : sequence of Scene
-        What the source offers over the site.
-    folder : Path
-        Of the site's store.
-    controls : ControlSet, optional
-        The frozen units; None: those the store was made with, else chosen from what lies before the start.
-    known : Known, optional
-        The store as the ledger knows it.
-    others : sequence of shapely geometry
-        Every other registered site, which control ground must avoid.
+def lattice(site: Site, source: Source) -> GeoBox:
+    """The site's own fixed grid, on the lattice of a source.
 
     Raises
     ------
-    StoreBroken
-        What is stored can not be read.
+    BadData
+        The site holds no centre of a pixel.
     """
-    store = SiteStore(folder)
-    lattice = source.grid(site.geometry)
-    grid = site_grid(
-        site.geometry,
-        crs=crs_of(lattice),
-        resolution=abs(lattice.resolution.x),
-        anchor=(lattice.affine.c, lattice.affine.f),
-    )
+    theirs = source.grid(site.geometry)
+    pixel = abs(theirs.resolution.x)
+    anchor = (theirs.affine.c, theirs.affine.f)
+    grid = site_grid(site.geometry, crs=crs_of(theirs), resolution=pixel, anchor=anchor)
     if not inside(site.geometry, grid).any():
-        pixel = abs(lattice.resolution.x)
         msg = f"site {site.id!r} holds no centre of a pixel of {pixel:g} m: it is too small to be seen"
         raise BadData(msg)
-    begun = store.exists
-    if controls is None:
-        controls = ControlSet.from_json(store.controls) if begun else _choose(site, source, offered, grid, others)
-    reader = _Reader(site, source, grid, controls.units)
-    if not begun:
-        units = [unit.id for unit in controls.units]
-        store.create(site=site.id, grid=grid, units=units, measures=MEASURES, controls=controls.to_json())
-    snapshot = store.snapshot
-    same = known is not None and known.snapshot == snapshot
-    stored = known.baselines if same and known else {r.acquisition: r.baseline for r in store.records()}
-    new: list[Record] = []
-    for batch in batched(left_to_do(offered, stored), BATCH):
-        entries = list(reader.entries(batch))
-        snapshot = store.put(entries, f"{len(entries)} scenes of site {site.id}")
-        new += [entry.record for entry in entries]
-    return Fetched(
-        snapshot=snapshot,
-        records=None if same and not new else tuple(store.records()),
-        new=tuple(new),
-        controls=controls,
-        megabytes=reader.bytes_read / 1e6,
-    )
+    return grid
 
 
-def area(site: Site, source: Source) -> BaseGeometry:
-    """Box that holds a site and its control ring, longitude and latitude."""
-    left, bottom, right, top = site.geometry.bounds
-    north = source.ring[1] / METRES_PER_DEGREE
-    east = north / max(math.cos(math.radians(max(abs(bottom), abs(top)))), 0.05)
-    return box(left - east, bottom - north, right + east, top + north)
+def fetch(tasks: Sequence[Task], sources: Sequence[Source]) -> list[Outcome]:
+    """Store what is offered for sites near each other and not yet stored.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+        Sites to be read together.
+    sources : sequence of Source
+        In order of preference; the first gives grid and ring.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of `tasks`.
+
+    Raises
+    ------
+    BadConfiguration
+        A source refuses the credentials: no other site would fare better.
+    """
+    parts = [_Part(task) for task in tasks]
+    by_name = {source.name: source for source in sources}
+    _each(parts, lambda part: part.open(sources[0]))
+    try:
+        _choose([part for part in parts if part.alive and part.controls is None], sources[0], by_name)
+        _each(parts, lambda part: part.begin())
+        _store([part for part in parts if part.alive], by_name)
+    except TryLater as error:
+        _each(parts, _Part.flush)
+        for part in parts:
+            if part.alive:
+                part.fail("deferred", str(error))
+    return [part.outcome() for part in parts]
 
 
-def _baseline(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".") if part.isdigit())
+@dataclass(slots=True)
+class _Part:
+    """One site on its way through a fetch."""
+
+    task: Task
+    error: str | None = None
+    state: str = "done"
+    store: SiteStore = field(init=False)
+    grid: GeoBox = field(init=False)
+    offered: list[Overpass] = field(init=False)
+    controls: ControlSet | None = None
+    stored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    known: bool = False
+    ground: Ground = field(init=False)
+    waiting: list[tuple[Overpass, list[tuple[Scene, Seen | SceneRejected]]]] = field(default_factory=list)
+    new: list[Record] = field(default_factory=list)
+    snapshot: str = ""
+
+    @property
+    def alive(self) -> bool:
+        return self.error is None
+
+    def fail(self, state: str, error: str) -> None:
+        self.state, self.error = state, error
+
+    def open(self, source: Source) -> None:
+        """Find grid, store and units, and what is left to do."""
+        self.grid = lattice(self.task.site, source)
+        self.store = SiteStore(self.task.folder)
+        self.controls = self.task.controls
+        if not self.store.exists:
+            if self.task.missing:
+                raise TryLater(self.task.missing)
+            self.offered = overpasses(self.task.offered, str(crs_of(self.grid)))
+            return
+        self.snapshot = self.store.snapshot
+        self.known = self.task.known is not None and self.task.known.snapshot == self.snapshot
+        if self.controls is None:
+            self.controls = ControlSet.from_json(self.store.controls)
+        if self.known and self.task.known is not None:
+            self.stored = self.task.known.baselines
+        else:
+            self.stored = {record.acquisition: record.granules for record in self.store.records()}
+        self.offered = overpasses(self.task.offered, str(crs_of(self.grid)), self.stored)
+
+    def begin(self) -> None:
+        """Lay out a new store."""
+        assert self.controls is not None
+        if not self.snapshot:
+            units = [unit.id for unit in self.controls.units]
+            self.snapshot = self.store.create(
+                site=self.task.site.id, grid=self.grid, units=units, measures=MEASURES, controls=self.controls.to_json()
+            )
+
+    @property
+    def left(self) -> list[Overpass]:
+        return left_to_do(self.offered, self.stored)
+
+    def flush(self) -> None:
+        """Commit what waits."""
+        if not self.waiting:
+            return
+        entries = _entries(self.ground, self.waiting)
+        self.snapshot = self.store.put(entries, f"{len(entries)} scenes of site {self.task.site.id}")
+        self.new += [entry.record for entry in entries]
+        self.waiting.clear()
+
+    def outcome(self) -> Outcome:
+        if self.error is not None or self.controls is None:
+            return Outcome(site=self.task.site, state=self.state, error=self.error)
+        same = self.known and not self.new
+        try:
+            records = None if same else tuple(self.store.records())
+        except MonitorError as error:
+            return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
+        fetched = Fetched(snapshot=self.snapshot, records=records, new=tuple(self.new), controls=self.controls)
+        return Outcome(site=self.task.site, state="done", fetched=fetched)
 
 
-def _choose(
-    site: Site, source: Source, offered: Sequence[Scene], grid: GeoBox, others: Sequence[BaseGeometry]
-) -> ControlSet:
-    """Choose the units of a new site by how they and the site behaved before the start."""
-    covered = unary_union([scene.footprint for scene in offered if scene.footprint is not None])
-    units = candidates(site.geometry, others, grid, source.ring, covered=covered)
-    reader = _Reader(site, source, grid, units)
-    before = [scene for scene in left_to_do(offered, {}) if scene.time.date() < site.start]
-    seen: list[xr.DataArray] = []
-    for batch in batched(before, BATCH):
-        read = [looked for looked in reader.read(batch) if isinstance(looked, _Looked)]
-        if read:
-            seen.append(reader.means(read))
-    if not seen:
-        return ControlSet(units=(), balance={}, candidates=len(units))
-    together = xr.concat(seen, "time")
-    own, ground = together.isel(unit=0), together.isel(unit=slice(1, None))
-    return match(own.where(own.sel(measure="n_pixels") >= SITE_CLEAR * reader.sizes[0]), ground, units)
+def _each(parts: Iterable[_Part], step: Callable[[_Part], None]) -> None:
+    """Do a step for every site that is still well; one that fails stops alone."""
+    for part in parts:
+        if not part.alive:
+            continue
+        site = part.task.site.id
+        try:
+            step(part)
+        except BadConfiguration:
+            raise
+        except TryLater as error:
+            part.fail("deferred", str(error))
+        except MonitorError as error:
+            part.fail("failed", f"site {site!r}: {error}")
+        except Exception as error:
+            log.exception("a bug while fetching", site=site)
+            part.fail("failed", f"site {site!r}: a bug, {type(error).__name__}: {error}")
+
+
+def _choose(parts: Sequence[_Part], first: Source, sources: Mapping[str, Source]) -> None:
+    """Choose the units of new sites by how they and the site behaved before the start."""
+    pools = {}
+
+    def look_round(part: _Part) -> None:
+        site = part.task.site
+        covered = unary_union([scene.footprint for scene in part.task.offered if scene.footprint is not None])
+        pools[site.id] = candidates(site.geometry, part.task.others, part.grid, first.ring, covered=covered)
+        part.ground = Ground.of(site, part.grid, pools[site.id])
+
+    _each(parts, look_round)
+    wanted = {
+        part.task.site.id: [one for one in part.left if one.main.time.date() < part.task.site.start] for part in parts
+        if part.alive
+    }  # fmt: skip
+    seen: dict[str, list[xr.DataArray]] = {site: [] for site in wanted}
+    alive = [part for part in parts if part.alive]
+    for run in _runs(alive, sources, wanted):
+        for some in batched(run.read(), BATCH):
+            for place, part in enumerate(run.parts):
+                looked = [(scene, found[place]) for scene, found in some if not isinstance(found, SceneRejected)]
+                if looked:
+                    own = own_means([s for s, _ in looked], [one.packed for _, one in looked], part.ground)
+                    units = xr.DataArray(
+                        np.stack([one.units for _, one in looked]), dims=("time", "unit", "measure"),
+                        coords={"time": own["time"], "measure": own["measure"]},
+                    )  # fmt: skip
+                    own = own.where(own.sel(measure="n_pixels", drop=True) >= SITE_CLEAR * part.ground.own.sum())
+                    seen[part.task.site.id].append(xr.concat([own.expand_dims(unit=1, axis=1), units], "unit"))
+
+    def settle(part: _Part) -> None:
+        units, found = pools[part.task.site.id], seen[part.task.site.id]
+        if not found:
+            part.controls = ControlSet(units=(), balance={}, candidates=len(units))
+            return
+        together = xr.concat(found, "time").sortby("time")
+        part.controls = match(together.isel(unit=0), together.isel(unit=slice(1, None)), units)
+
+    _each(alive, settle)
+
+
+def _store(parts: Sequence[_Part], sources: Mapping[str, Source]) -> None:
+    """Read what is left to do and commit it, site by site."""
+
+    def lay_out(part: _Part) -> None:
+        assert part.controls is not None
+        part.ground = Ground.of(part.task.site, part.grid, part.controls.units)
+
+    busy = [part for part in parts if part.left]
+    _each(busy, lay_out)
+    wanted = {part.task.site.id: part.left for part in busy if part.alive}
+    opened: dict[tuple[str, str], list[tuple[Scene, Seen | SceneRejected]]] = {}
+    size = {(site, one.acquisition): one for site, left in wanted.items() for one in left}
+    for run in _runs([part for part in busy if part.alive], sources, wanted):
+        for scene, found in run.read():
+            for place, part in enumerate(run.parts):
+                key = (part.task.site.id, scene.acquisition)
+                granules = opened.setdefault(key, [])
+                granules.append((scene, found if isinstance(found, SceneRejected) else found[place]))
+                if part.alive and len(granules) == len(size[key].granules):
+                    part.waiting.append((size[key], opened.pop(key)))
+            _each([part for part in run.parts if len(part.waiting) >= BATCH], _Part.flush)
+    _each(busy, _Part.flush)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Looked:
-    """One scene as read for one site."""
+class _Run:
+    """Scenes of one source that the same sites want, one after the other in time."""
 
-    scene: Scene
-    packed: np.ndarray
-    """(layer, y, x) uint16 on the site's grid."""
-    pixels: np.ndarray
-    """(layer, pixel) uint16: the pixels of the site, then of its units."""
+    source: Source
+    scenes: list[Scene]
+    parts: list[_Part]
+
+    def read(self) -> Iterator[tuple[Scene, list[Seen] | SceneRejected]]:
+        grounds = [part.ground for part in self.parts]
+        yield from zip(self.scenes, read(self.source, self.scenes, grounds), strict=True)
 
 
-class _Reader:
-    """Reads scenes for a site and the given units, and draws their means: what choosing and storing share."""
+def _runs(
+    parts: Sequence[_Part], sources: Mapping[str, Source], wanted: Mapping[str, Sequence[Overpass]]
+) -> Iterator[_Run]:
+    """Every granule that some site wants, once, in order of time, with the sites that want it."""
+    scenes: dict[tuple[str, str], Scene] = {}
+    users: dict[tuple[str, str], list[_Part]] = {}
+    for part in parts:
+        for one in wanted[part.task.site.id]:
+            for scene in one.granules:
+                scenes.setdefault((scene.source, scene.id), scene)
+                users.setdefault((scene.source, scene.id), []).append(part)
+    order = sorted(scenes, key=lambda key: (scenes[key].source, scenes[key].time, scenes[key].acquisition, key))
+    for (source, _), keys in groupby(order, key=lambda key: (key[0], tuple(p.task.site.id for p in users[key]))):
+        some = list(keys)
+        yield _Run(source=sources[source], scenes=[scenes[key] for key in some], parts=users[some[0]])
 
-    def __init__(self, site: Site, source: Source, grid: GeoBox, units: Sequence[Unit]) -> None:
-        self.source = source
-        self.endmembers: Endmembers = ENDMEMBERS[site.biome]
-        self.units = units
-        self.ground = inside(site.geometry, grid)
-        pieces = [(grid, np.where(self.ground, 0, -1))]
-        pieces += [(block, np.where(piece >= 0, piece + 1, -1)) for block, piece in blocks(units, grid)]
-        self.grids = [grid for grid, _ in pieces]
-        self.places = [np.flatnonzero(piece >= 0) for _, piece in pieces]
-        self.labels = np.concatenate([piece[piece >= 0] for _, piece in pieces])
-        self.sizes = np.bincount(self.labels, minlength=len(units) + 1)
-        self.bytes_read = 0
 
-    def read(self, scenes: Sequence[Scene]) -> Iterator[_Looked | tuple[Scene, SceneRejected]]:
-        """Each scene in turn, or why it can not be read."""
-        for scene, frames in zip(scenes, self.source.read(scenes, self.grids), strict=True):
-            if isinstance(frames, SceneRejected):
-                yield scene, frames
-                continue
-            if isinstance(frames, Exception):
-                raise frames
-            self.bytes_read += sum(frame.pixels.nbytes + frame.quality.nbytes for frame in frames)
-            packed = [pack(frame, scene) for frame in frames]
-            chosen = [one.reshape(len(LAYERS), -1)[:, place] for one, place in zip(packed, self.places, strict=True)]
-            yield _Looked(scene=scene, packed=packed[0], pixels=np.concatenate(chosen, axis=1))
-
-    def means(self, looked: Sequence[_Looked]) -> xr.DataArray:
-        """(time, unit, measure) means: of the site first; all NaN but the count where too little of a unit was seen."""
-        cube = unpack(
-            np.stack([one.pixels for one in looked]),
-            ("pixel",),
-            times=[one.scene.time for one in looked],
-            scale=[one.scene.scale for one in looked],
-            offset=[one.scene.offset for one in looked],
+def _entries(
+    ground: Ground, waiting: Sequence[tuple[Overpass, Sequence[tuple[Scene, Seen | SceneRejected]]]]
+) -> list[Entry]:
+    """What is stored of each overpass, judged; one that can not be read is recorded as rejected."""
+    ready: list[tuple[Overpass, Scene, np.ndarray, np.ndarray]] = []
+    entries: list[Entry] = []
+    for one, found in waiting:
+        order = {scene.id: place for place, scene in enumerate(one.granules)}
+        good = sorted(
+            ((s, seen) for s, seen in found if not isinstance(seen, SceneRejected)), key=lambda pair: order[pair[0].id]
         )
-        found = means(cube, xr.DataArray(self.labels, dims="pixel"), self.endmembers)
-        enough = found.sel(measure="n_pixels", drop=True) >= UNIT_CLEAR * xr.DataArray(self.sizes, dims="unit")
-        enough[:, 0] = True
-        return found.where(enough | (found["measure"] == "n_pixels"))
+        if good:
+            packed = merged([(scene, seen.packed) for scene, seen in good])
+            ready.append((one, good[0][0], packed, _first_seen([seen.units for _, seen in good])))
+        else:
+            (reason,) = [error.reason for _, error in found[:1] if isinstance(error, SceneRejected)]
+            pixels = np.zeros((len(LAYERS), *ground.grid.shape), dtype=np.uint16)
+            entries.append(_judged(ground, one, one.main, pixels, _nothing(ground), n=0, reason=reason, measures={}))
+    if ready:
+        own = own_means([scene for _, scene, _, _ in ready], [packed for _, _, packed, _ in ready], ground).values
+        for (one, scene, packed, units), values in zip(ready, own, strict=True):
+            entries.append(_entry(ground, one, scene, packed, values, units))
+    return entries
 
-    def entries(self, scenes: Sequence[Scene]) -> Iterator[Entry]:
-        """What is stored of each scene, judged; a scene that can not be read is recorded as rejected."""
-        read = list(self.read(scenes))
-        looked = [one for one in read if isinstance(one, _Looked)]
-        if looked:
-            found = self.means(looked).transpose("time", "unit", "measure").values
-            for one, values in zip(looked, found, strict=True):
-                yield self._entry(one, values[0], values[1:])
-        for other in read:
-            if not isinstance(other, _Looked):
-                scene, error = other
-                pixels = np.zeros((len(LAYERS), *self.ground.shape), dtype=np.uint16)
-                yield self._judged(scene, pixels, self._nothing(), n=0, reason=error.reason, measures={})
 
-    def _entry(self, one: _Looked, own: np.ndarray, ground: np.ndarray) -> Entry:
-        n = int(own[0])
-        seen = int(np.isfinite(ground[:, MEASURES.index("cover")]).sum())
-        reason = ""
-        if self.sizes[0] < FEWEST:
-            reason = "FEW_PIXELS"
-        elif n < SITE_CLEAR * self.sizes[0]:
-            reason = why_unseen(one.packed[LAYERS.index("quality")], one.scene.quality, self.ground)
-        elif seen < ENOUGH:
-            reason = "CONTROL_HIDDEN" if len(self.units) >= ENOUGH else "CONTROL_POOR"
-        measures: dict[str, float | None] = {"n_units": float(seen)}
-        if not reason:
-            for index, name in enumerate(MEASURES[1:], start=1):
-                measures[name] = _rounded(own[index])
-                known = ground[:, index][np.isfinite(ground[:, index])].astype(np.float64)
-                measures[f"control_{name}"] = _rounded(known.mean()) if known.size else None
-        units = ground if len(self.units) else self._nothing()
-        return self._judged(one.scene, one.packed, units, n=n, reason=reason, measures=measures)
+def _first_seen(units: Sequence[np.ndarray]) -> np.ndarray:
+    """Means of each unit from the first granule that saw enough of it."""
+    chosen = units[0]
+    for more in units[1:]:
+        hidden = np.isnan(chosen[:, 1:]).all(axis=1)
+        chosen = np.where(hidden[:, None] & (more[:, :1] >= chosen[:, :1]), more, chosen)
+    return chosen
 
-    def _judged(
-        self,
-        scene: Scene,
-        pixels: np.ndarray,
-        units: np.ndarray,
-        *,
-        n: int,
-        reason: str,
-        measures: dict[str, float | None],
-    ) -> Entry:
-        record = record_of(
-            scene,
-            accepted=not reason,
-            reason=reason,
-            clear_fraction=round(n / int(self.sizes[0]), 4),
-            n_pixels=n,
-            measures=measures,
-            digest=digest(pixels, units),
-        )
-        return Entry(record=record, pixels=pixels, units=units)
 
-    def _nothing(self) -> np.ndarray:
-        return np.full((max(len(self.units), 1), len(MEASURES)), np.nan, dtype=np.float32)
+def _entry(
+    ground: Ground, one: Overpass, scene: Scene, packed: np.ndarray, own: np.ndarray, units: np.ndarray
+) -> Entry:
+    n, size = int(own[0]), int(ground.own.sum())
+    seen = int(np.isfinite(units[:, MEASURES.index("cover")]).sum())
+    reason = ""
+    if size < FEWEST:
+        reason = "FEW_PIXELS"
+    elif n < SITE_CLEAR * size:
+        reason = why_unseen(packed[LAYERS.index("quality")], scene.quality, ground.own)
+    elif seen < ENOUGH:
+        reason = "CONTROL_HIDDEN" if len(ground.units) >= ENOUGH else "CONTROL_POOR"
+    measures: dict[str, float | None] = {"n_units": float(seen)}
+    if not reason:
+        for index, name in enumerate(MEASURES[1:], start=1):
+            measures[name] = _rounded(own[index])
+            known = units[:, index][np.isfinite(units[:, index])].astype(np.float64)
+            measures[f"control_{name}"] = _rounded(known.mean()) if known.size else None
+    kept = units if len(ground.units) else _nothing(ground)
+    return _judged(ground, one, scene, packed, kept, n=n, reason=reason, measures=measures)
+
+
+def _judged(
+    ground: Ground,
+    one: Overpass,
+    scene: Scene,
+    pixels: np.ndarray,
+    units: np.ndarray,
+    *,
+    n: int,
+    reason: str,
+    measures: dict[str, float | None],
+) -> Entry:
+    record = record_of(
+        scene,
+        acquisition=one.acquisition,
+        granules=one.baselines,
+        accepted=not reason,
+        reason=reason,
+        clear_fraction=round(n / int(ground.own.sum()), 4),
+        n_pixels=n,
+        measures=measures,
+        digest=digest(pixels, units),
+    )
+    return Entry(record=record, pixels=pixels, units=units)
+
+
+def _nothing(ground: Ground) -> np.ndarray:
+    return np.full((max(len(ground.units), 1), len(MEASURES)), np.nan, dtype=np.float32)
 
 
 def _rounded(value: float) -> float | None:

@@ -1,60 +1,46 @@
 """The sites of a run: which they are, what each needs, and fetching for all of them in parallel."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
-from itertools import batched
+from itertools import batched, chain
 from pathlib import Path
 from typing import Any
 
+import shapely
 import structlog
 from dask import compute, delayed
+from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
-from jobs.fetch import Fetched, Known, area, fetch, ground_key
+from jobs.fetch import Fetched, Known, Outcome, Task, fetch, ground_key
 from jobs.records import observation, site_from_json, site_to_json
 from jobs.settings import Settings
-from monitor.controls.units import ControlSet
-from monitor.errors import BadConfiguration, BadData, MonitorError, TryLater
-from monitor.imagery.source import Scene, Source
+from jobs.sources import Sources
+from monitor.controls.units import BLOCK, ControlSet
+from monitor.cube.grid import utm
+from monitor.errors import BadData, TryLater
+from monitor.imagery.source import Scene
 from monitor.ledger.ledger import Ledger, Transaction
+from monitor.sites.projection import projected
 from monitor.sites.registry import folder_name, read_sites
 from monitor.sites.site import Site
 
 log = structlog.get_logger()
 
 TOGETHER = 16
-"""Sites in flight at once; each is written to the ledger when its batch is done."""
+"""Sites, or clusters of sites, in flight at once; each is written to the ledger when its batch is done."""
+SQUARE = 100_000.0
+"""Side of the squares of the UTM grid that Sentinel-2 tiles are made of: sites of one square are searched together.
+[m]"""
+METRES_PER_DEGREE = 111_000
+"""Of latitude, roughly; rounded down, so that boxes are rather too large."""
 
 Progress = Callable[[int, int], None]
 """Told how many sites are done, of how many."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One site's part of a fetch: all that a worker needs."""
-
-    site: Site
-    ground: str
-    folder: Path
-    offered: tuple[Scene, ...]
-    controls: ControlSet | None
-    known: Known | None
-    others: tuple[BaseGeometry, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of one site's part."""
-
-    task: Task
-    state: str
-    """``done``, ``failed`` or ``deferred``."""
-    error: str | None = None
-    fetched: Fetched | None = None
 
 
 def today() -> date:
@@ -137,27 +123,41 @@ def add_sites(ledger: Ledger, path: Path) -> dict[str, list[str]]:
     return happened
 
 
-def prepare(settings: Settings, ledger: Ledger, source: Source, sites: Sequence[Site], *, until: date) -> list[Task]:
-    """What each site needs: one search for all sites that lie near each other, then what the ledger knows of each."""
-    since = settings.source[0].since
-    groups: dict[tuple[int, int], list[Site]] = {}
-    for site in sites:
-        point = site.geometry.centroid
-        groups.setdefault((int(point.x // 1), int(point.y // 1)), []).append(site)
+def prepare(
+    settings: Settings, ledger: Ledger, sources: Sources, sites: Sequence[Site], *, until: date
+) -> tuple[list[Task], dict[str, str]]:
+    """What each site needs: one search for all sites of a square, then what the ledger knows of each.
+
+    Returns
+    -------
+    tasks : list of Task
+        Those of one square together, neighbours next to each other.
+    deferred : dict
+        By site, why no source could be asked.
+    """
     offers: dict[str, tuple[Scene, ...]] = {}
-    for members in groups.values():
-        found = source.search(unary_union([area(site, source) for site in members]).envelope, since, until)
+    told: dict[str, str] = {}
+    deferred: dict[str, str] = {}
+    for members in _squares(sites).values():
+        try:
+            found, missing = sources.search(unary_union([_area(site, sources) for site in members]).envelope, until)
+        except TryLater as error:
+            deferred |= {site.id: str(error) for site in members}
+            continue
         for site in members:
-            over = [s for s in found if s.footprint is None or s.footprint.intersects(site.geometry)]
-            offers[site.id] = tuple(over)
+            told[site.id] = missing
+            offers[site.id] = tuple(
+                scene for scene in found if scene.footprint is None or scene.footprint.intersects(site.geometry)
+            )
     tasks = []
     with ledger.transaction() as t:
         every = [site_from_json(values) for values in t.sites()] or sites
-        for site in sites:
+        near = shapely.STRtree([other.geometry for other in every])
+        for site in (one for members in _squares(sites).values() for one in members if one.id in offers):
             ground = ground_key(site)
             frozen = t.controls(ground)
             snapshot = t.snapshot(ground)
-            baselines = {row["acquisition"]: row["baseline"] for row in t.observations(ground)} if snapshot else {}
+            around = near.query(_area(site, sources)).tolist() if frozen is None else []
             tasks.append(
                 Task(
                     site=site,
@@ -165,68 +165,75 @@ def prepare(settings: Settings, ledger: Ledger, source: Source, sites: Sequence[
                     folder=settings.store.root / folder_name(site.id) / ground,
                     offered=offers[site.id],
                     controls=None if frozen is None else ControlSet.from_json(frozen),
-                    known=None if snapshot is None else Known(snapshot=snapshot, baselines=baselines),
-                    others=tuple(other.geometry for other in every if other.id != site.id),
+                    known=None if snapshot is None else Known(snapshot=snapshot, baselines=t.granules(ground)),
+                    others=tuple(every[i].geometry for i in sorted(around) if every[i].id != site.id),
+                    missing=told[site.id],
                 )
             )
-    return tasks
+    return tasks, deferred
+
+
+def _squares(sites: Sequence[Site]) -> dict[tuple[Any, ...], list[Site]]:
+    """Sites by square of the UTM grid, from south to north and west to east within one, so that neighbours meet."""
+    squares: dict[tuple[Any, ...], list[tuple[tuple[int, float], Site]]] = {}
+    for site in sites:
+        crs = utm(site.geometry)
+        point = shapely.get_coordinates(projected(site.geometry.centroid, crs))[0]
+        square = (str(crs), math.floor(point[0] / SQUARE), math.floor(point[1] / SQUARE))
+        squares.setdefault(square, []).append(((math.floor(point[1] / BLOCK), float(point[0])), site))
+    return {
+        square: [site for _, site in sorted(members, key=lambda pair: (pair[0], pair[1].id))]
+        for square, members in squares.items()
+    }
+
+
+def _area(site: Site, sources: Sources) -> BaseGeometry:
+    """Box that holds a site and its control ring, longitude and latitude."""
+    left, bottom, right, top = site.geometry.bounds
+    north = sources.first.ring[1] / METRES_PER_DEGREE
+    east = north / max(math.cos(math.radians(max(abs(bottom), abs(top)))), 0.05)
+    return box(left - east, bottom - north, right + east, top + north)
 
 
 def gather(
     settings: Settings,
     ledger: Ledger,
-    source: Source,
+    sources: Sources,
     sites: Sequence[Site],
     *,
     until: date,
     progress: Progress | None,
 ) -> Iterator[Outcome]:
     """Fetch for all sites, in parallel by dask, one broken site never stopping the others."""
-    tasks = prepare(settings, ledger, source, sites, until=until)
+    tasks, deferred = prepare(settings, ledger, sources, sites, until=until)
     done = 0
-    for batch in batched(tasks, TOGETHER):
-        lazy = [delayed(partial(_work, task, source), pure=False, traverse=False)() for task in batch]
-        for outcome in compute(*lazy, scheduler="threads"):
+    clusters = list(batched(tasks, sources.first.together))
+    postponed = [Outcome(site=site, state="deferred", error=deferred[site.id]) for site in sites if site.id in deferred]
+    for batch in chain([()], batched(clusters, TOGETHER)):
+        lazy = [delayed(partial(fetch, cluster, sources.all), pure=False, traverse=False)() for cluster in batch]
+        outcomes = chain.from_iterable(compute(*lazy, scheduler="threads")) if batch else postponed
+        for outcome in outcomes:
             done += 1
             if progress is not None:
-                progress(done, len(tasks))
+                progress(done, len(sites))
             if isinstance(outcome.error, str):
-                log.error("site not updated", site=outcome.task.site.id, error=outcome.error)
+                log.error("site not updated", site=outcome.site.id, state=outcome.state, error=outcome.error)
             yield outcome
 
 
-def _work(task: Task, source: Source) -> Outcome:
-    try:
-        fetched = fetch(
-            task.site, source, task.offered, task.folder, controls=task.controls, known=task.known, others=task.others
-        )
-    except BadConfiguration:
-        raise
-    except TryLater as error:
-        return Outcome(task=task, state="deferred", error=str(error))
-    except MonitorError as error:
-        return Outcome(task=task, state="failed", error=f"site {task.site.id!r}: {error}")
-    except Exception as error:
-        log.exception("a bug while fetching", site=task.site.id)
-        return Outcome(
-            task=task, state="failed", error=f"site {task.site.id!r}: a bug, {type(error).__name__}: {error}"
-        )
-    return Outcome(task=task, state="done", fetched=fetched)
-
-
-def take_over(t: Transaction, task: Task, fetched: Fetched) -> None:
+def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     """What a fetch found, in the ledger."""
-    controls = fetched.controls
-    t.freeze_controls(task.ground, task.site.id, controls.to_json(), digest=controls.hash, now=now())
+    controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id
+    t.freeze_controls(ground, site, controls.to_json(), digest=controls.hash, now=now())
     if fetched.records is not None:
-        t.take_over(task.ground, task.site.id, fetched.snapshot, [observation(r) for r in fetched.records])
+        t.take_over(ground, site, fetched.snapshot, [observation(r) for r in fetched.records])
 
 
 def result(outcome: Outcome) -> dict[str, Any]:
     """One site's entry in the manifest of a run."""
     new = outcome.fetched.new if outcome.fetched else ()
     return {
-        "site": outcome.task.site.id,
+        "site": outcome.site.id,
         "state": outcome.state,
         "error": outcome.error,
         "scenes_new": [record.scene for record in new],

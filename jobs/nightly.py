@@ -21,8 +21,8 @@ from sqlalchemy.engine import make_url
 
 from jobs import __version__
 from jobs.exits import Exit
-from jobs.fetch import left_to_do
-from jobs.gather import Outcome, Progress, chosen_sites, gather, now, opened, prepare, result, take_over
+from jobs.fetch import Outcome, ground_key, lattice
+from jobs.gather import Progress, chosen_sites, gather, now, opened, prepare, result, take_over
 from jobs.lock import held
 from jobs.publish import publish
 from jobs.records import (
@@ -35,11 +35,11 @@ from jobs.records import (
     site_from_json,
 )
 from jobs.settings import Settings
-from jobs.sources import open_source
+from jobs.sources import open_sources
 from monitor.alerts.alert import Notice
 from monitor.alerts.lifecycle import step
 from monitor.alerts.messages import write_message
-from monitor.cube.grid import crs_of, site_grid
+from monitor.cube.granules import left_to_do, overpasses
 from monitor.errors import MonitorError
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.publish.products import as_json
@@ -83,13 +83,13 @@ def night(
         with ledger.transaction() as t:
             t.begin_run(run, "night", as_of.isoformat(), now=now())
         sites = chosen_sites(settings, ledger, only, add=True)
-        source, _ = open_source(settings)
+        sources = open_sources(settings)
         results: dict[str, dict[str, Any]] = {}
-        for outcome in gather(settings, ledger, source, sites, until=as_of, progress=progress):
+        for outcome in gather(settings, ledger, sources, sites, until=as_of, progress=progress):
             try:
-                results[outcome.task.site.id] = _settle(settings, ledger, outcome, as_of=as_of, run=run)
+                results[outcome.site.id] = _settle(settings, ledger, outcome, as_of=as_of, run=run)
             except MonitorError as error:
-                results[outcome.task.site.id] = _failed(outcome.task.site.id, error)
+                results[outcome.site.id] = _failed(outcome.site.id, error)
         sent, unsent = send(settings, ledger)
         broken = {}
         if pages:
@@ -115,18 +115,19 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
     new = url.drivername.startswith("sqlite") and not Path(url.database or "").exists()
     with closing(Ledger("sqlite://" if new else settings.ledger.url)) as ledger:
         sites = chosen_sites(settings, ledger, only, peek=True)
-        source, _ = open_source(settings)
-        tasks = prepare(settings, ledger, source, sites, until=as_of)
+        sources = open_sources(settings)
+        tasks, deferred = prepare(settings, ledger, sources, sites, until=as_of)
         with ledger.transaction() as t:
             waiting = len(t.unsent())
-    told = []
+    told: list[dict[str, Any]] = []
     for task in tasks:
-        scenes = left_to_do(task.offered, task.known.baselines if task.known else {})
-        lattice = source.grid(task.site.geometry)
-        grid = site_grid(task.site.geometry, crs=crs_of(lattice), resolution=abs(lattice.resolution.x))
+        grid = lattice(task.site, sources.first)
+        stored = task.known.baselines if task.known else {}
+        left = left_to_do(overpasses(task.offered, str(grid.crs), stored), stored)
+        scenes = [scene for one in left for scene in one.granules]
         megabytes = len(scenes) * grid.shape[0] * grid.shape[1] * 14 / 1e6
         told.append({"site": task.site.id, "scenes": [scene.id for scene in scenes], "megabytes": round(megabytes, 3)})
-    return {"as_of": as_of.isoformat(), "sites": told, "messages": waiting}
+    return {"as_of": as_of.isoformat(), "sites": told, "deferred": deferred, "messages": waiting}
 
 
 def exit_status(manifest: dict[str, Any]) -> Exit:
@@ -145,10 +146,10 @@ def _settle(settings: Settings, ledger: Ledger, outcome: Outcome, *, as_of: date
     """One site's night in the ledger: observations, assessment, alert and notice in one transaction."""
     if outcome.fetched is None:
         return result(outcome)
-    task, site = outcome.task, outcome.task.site
+    site, ground = outcome.site, ground_key(outcome.site)
     with ledger.transaction() as t:
-        take_over(t, task, outcome.fetched)
-        seen = [row for row in t.observations(task.ground) if row["time"][:10] <= as_of.isoformat()]
+        take_over(t, outcome, outcome.fetched)
+        seen = [row for row in t.observations(ground) if row["time"][:10] <= as_of.isoformat()]
         found = assess(series(seen), site, calibration=DEFAULT, alpha=settings.alerts.alpha, as_of=as_of)
         content = [site.version, DEFAULT.hash, __version__, settings.alerts.alpha]
         content += [[row["acquisition"], row["digest"], row["cover"], row["control_cover"]] for row in seen]

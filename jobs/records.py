@@ -40,7 +40,8 @@ def observation(record: Record) -> dict[str, Any]:
     n_units = measures.get("n_units")
     return {
         "acquisition": record.acquisition, "time": record.time, "scene": record.scene, "source": record.source,
-        "baseline": record.baseline, "clear_fraction": record.clear_fraction, "n_pixels": record.n_pixels,
+        "baseline": record.baseline, "sensor": record.sensor, "orbit": record.orbit, "granules": record.granules,
+        "clear_fraction": record.clear_fraction, "n_pixels": record.n_pixels,
         **{name: measures.get(name) for name in OBSERVED},
         **{f"control_{name}": measures.get(f"control_{name}") for name in OBSERVED},
         "n_units": None if n_units is None else int(n_units),

@@ -34,6 +34,8 @@ class SourceSettings(BaseModel):
     model_config = _CLOSED
     kind: Literal["earthengine", "stac", "sample"]
     since: date = date(2017, 1, 1)
+    until: date | None = None
+    """Last day that is taken from this source, for instance of Landsat before Sentinel-2; None: no end."""
     url: str | None = None
     collections: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()

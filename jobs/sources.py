@@ -1,25 +1,84 @@
-"""Sources from the settings."""
+"""Sources from the settings, in order of preference."""
+
+from dataclasses import dataclass, field
+from datetime import date
+
+import structlog
+from shapely.geometry.base import BaseGeometry
 
 from jobs.settings import Settings, SourceSettings
-from monitor.errors import BadConfiguration
-from monitor.imagery.source import Source
+from monitor.errors import BadConfiguration, TryLater
+from monitor.imagery.source import Scene, Source
+
+log = structlog.get_logger()
 
 
-def open_source(settings: Settings) -> tuple[Source, SourceSettings]:
-    """The source that scenes are taken from.
+@dataclass(slots=True)
+class Sources:
+    """The sources of a run. One that is down is not asked again in the same run."""
+
+    opened: list[tuple[Source, SourceSettings]]
+    down: dict[str, str] = field(default_factory=dict)
+    """What a source that is down said, by name."""
+
+    @property
+    def first(self) -> Source:
+        """The preferred one: it gives grids and rings."""
+        return self.opened[0][0]
+
+    @property
+    def all(self) -> list[Source]:
+        """In order of preference."""
+        return [source for source, _ in self.opened]
+
+    def search(self, area: BaseGeometry, until: date) -> tuple[list[Scene], str]:
+        """What all sources offer over an area, in order of preference, and why some could not be asked.
+
+        Raises
+        ------
+        TryLater
+            None could be asked.
+        """
+        found: list[Scene] = []
+        asked = False
+        for source, settings in self.opened:
+            last = until if settings.until is None else min(until, settings.until)
+            if last < settings.since:
+                continue
+            if source.name not in self.down:
+                try:
+                    found += source.search(area, settings.since, last)
+                    asked = True
+                except TryLater as error:
+                    log.warning("source is down", source=source.name, error=str(error))
+                    self.down[source.name] = str(error)
+        told = "; ".join(f"{name}: {why}" for name, why in self.down.items())
+        if told and not asked:
+            raise TryLater(told)
+        return found, told
+
+
+def open_sources(settings: Settings) -> Sources:
+    """The sources that scenes are taken from.
 
     Raises
     ------
     BadConfiguration
-        A kind of source, or a number of them, that this version can not read from.
+        A source lacks what it needs.
     """
-    if len(settings.source) > 1:
-        msg = "several [[source]] are given; this version reads from one. Keep the preferred one"
-        raise BadConfiguration(msg)
-    chosen = settings.source[0]
+    opened: list[tuple[Source, SourceSettings]] = []
+    for number, chosen in enumerate(settings.source, start=1):
+        source = _open(chosen)
+        if any(source.name == other.name for other, _ in opened):
+            source.name = f"{source.name}-{number}"
+        opened.append((source, chosen))
+    return Sources(opened)
+
+
+def _open(chosen: SourceSettings) -> Source:
     if chosen.kind == "sample":
         from monitor.imagery.sample import Sample
 
-        return Sample(chosen.seed), chosen
+        return Sample(chosen.seed)
     msg = f"[source] kind = {chosen.kind!r} can not be read by this version yet; 'sample' can"
     raise BadConfiguration(msg)

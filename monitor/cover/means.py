@@ -56,13 +56,22 @@ def means(cube: xr.Dataset, pieces: xr.DataArray, endmembers: Endmembers) -> xr.
 
 def _averages(layers: np.ndarray, *, pieces: np.ndarray) -> np.ndarray:
     flat = layers.reshape(*layers.shape[: layers.ndim - pieces.ndim], -1)
-    averaged = []
-    for piece in range(int(pieces.max()) + 1):
-        values = flat[..., np.flatnonzero(pieces == piece)].astype(np.float64)
-        seen = np.isfinite(values)
-        total = np.where(seen, values, 0.0).sum(axis=-1)
-        n = seen.sum(axis=-1)
-        mean = np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0)
-        mean[..., 0] = total[..., 0]  # the first measure is the count
-        averaged.append(mean)
-    return np.stack(averaged, axis=-2).astype(np.float32)
+    labels = pieces.ravel()
+    order = np.argsort(labels, kind="stable")
+    order = order[np.searchsorted(labels[order], 0) :]
+    n_pieces = int(labels.max()) + 1
+    if (order[1:] == order[:-1] + 1).all() and order.size:
+        values = flat[..., order[0] : order[-1] + 1].astype(np.float64)
+    else:
+        values = flat[..., order].astype(np.float64)
+    seen = np.isfinite(values)
+    edges = np.searchsorted(labels[order], np.arange(n_pieces + 1))
+    filled = edges[:-1] < edges[1:]
+    total = np.zeros((*flat.shape[:-1], n_pieces))
+    n = np.zeros(total.shape, dtype=np.int64)
+    if filled.any():
+        total[..., filled] = np.add.reduceat(np.where(seen, values, 0.0), edges[:-1][filled], axis=-1)
+        n[..., filled] = np.add.reduceat(seen, edges[:-1][filled], axis=-1, dtype=np.int64)
+    mean = np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0)
+    mean[..., 0, :] = total[..., 0, :]  # the first measure is the count
+    return np.moveaxis(mean, -1, -2).astype(np.float32)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitor.cube.packed import LAYERS
-from monitor.imagery import bands
+from monitor.imagery import bands, identity
 from monitor.imagery.source import Scene
 
 
@@ -33,8 +33,8 @@ class Overpass:
         return {scene.tile: scene.baseline for scene in self.granules}
 
 
-def overpasses(offered: Iterable[Scene], crs: str) -> list[Overpass]:
-    """Scenes by overpass, ascending by time.
+def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -> list[Overpass]:
+    """Scenes over one site by overpass, ascending by time.
 
     Parameters
     ----------
@@ -42,20 +42,36 @@ def overpasses(offered: Iterable[Scene], crs: str) -> list[Overpass]:
         In order of preference of their sources. Of one granule the newest baseline is kept, of equal ones the first.
     crs : str
         The site's own projected system, for instance ``EPSG:32648``.
+    stored : iterable of str
+        Acquisitions stored already: a catalogue that knows an acquisition by another time finds it under that name.
     """
+    offered = list(offered)
+    names = _names([scene.acquisition for scene in offered], stored)
     newest: dict[tuple[str, str], Scene] = {}
     for scene in offered:
-        rival = newest.get((scene.acquisition, scene.tile))
+        key = (names[scene.acquisition], scene.tile)
+        rival = newest.get(key)
         if rival is None or parsed(rival.baseline) < parsed(scene.baseline):
-            newest[scene.acquisition, scene.tile] = scene
+            newest[key] = scene
     groups: dict[str, list[Scene]] = {}
-    for scene in newest.values():
-        groups.setdefault(scene.acquisition, []).append(scene)
+    for (acquisition, _), scene in newest.items():
+        groups.setdefault(acquisition, []).append(scene)
     made = [
         Overpass(acquisition=acquisition, granules=tuple(sorted(some, key=lambda s: (s.crs not in ("", crs), s.tile))))
         for acquisition, some in groups.items()
     ]
     return sorted(made, key=lambda one: (one.main.time, one.acquisition))
+
+
+def _names(offered: Iterable[str], stored: Iterable[str]) -> dict[str, str]:
+    """One name for each acquisition: that it is stored under, else the fullest, and of these the earliest time."""
+    kept = set(stored)
+    days: dict[str, list[str]] = {}
+    for name in sorted({*offered, *kept}, key=lambda name: (name not in kept, -len(name), name)):
+        days.setdefault(name.partition("T")[0], []).append(name)
+    return {
+        name: next(other for other in near if identity.same(name, other)) for near in days.values() for name in near
+    }
 
 
 def left_to_do(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:

@@ -6,8 +6,7 @@ A scene fills one slot along the first dimension of three arrays, in order of ar
 - ``units`` (slot, unit, measure) float32: means over the clear pixels of each control unit;
 - ``scenes`` (slot, byte) uint8: the ledger, one JSON record a scene.
 
-A night therefore writes one small chunk to each, whatever the length of the history (records lie 64 to a chunk,
-mostly blanks, so that the whole ledger is read at once). A newer
+A night therefore writes one small chunk to each, whatever the length of the history. A newer
 processing baseline takes the slot of the older one, in a new snapshot; the older snapshot keeps it.
 Readers see scenes in order of acquisition, never of arrival.
 """
@@ -40,6 +39,9 @@ CHUNK_BYTES: Final = 32_000_000
 RECORD_BYTES: Final = 4096
 """Room for the record of a scene, filled up with blanks: fixed, so that a record is written in place."""
 
+LEDGER_TOGETHER: Final = 64
+"""Records, and means of units, of so many scenes lie in one chunk: the whole ledger is read at once, every night."""
+
 SMALL: Final = 2**18
 """Scenes of a small site lie together in a stored chunk of at most this size, at most :data:`MOST_TOGETHER` of them:
 a night rewrites so much, and a history is read in so many fewer pieces. [byte]"""
@@ -59,10 +61,15 @@ class Record:
     """ISO 8601, UTC."""
     sensor: str
     baseline: str
+    """Of the preferred granule."""
     source: str
     scale: float
     offset: float
     quality: str
+    orbit: str
+    """Relative orbit or path; empty: not known."""
+    granules: dict[str, str]
+    """Baseline of each granule that went in, by tile."""
     accepted: bool
     reason: str
     """Empty for an accepted scene."""
@@ -88,10 +95,9 @@ class Entry:
 
 
 def record_of(scene: Scene, **judged: Any) -> Record:
-    """Record of a scene and of what was found on it (see :class:`Record`)."""
+    """Record of an acquisition by its preferred granule and what was found on it (see :class:`Record`)."""
     return Record(
         scene=scene.id,
-        acquisition=scene.acquisition,
         time=scene.time.isoformat(),
         sensor=scene.sensor,
         baseline=scene.baseline,
@@ -99,6 +105,7 @@ def record_of(scene: Scene, **judged: Any) -> Record:
         scale=scene.scale,
         offset=scene.offset,
         quality=scene.quality,
+        orbit=scene.orbit,
         **judged,
     )
 
@@ -173,8 +180,10 @@ class SiteStore:
                 "pixels", shape=(0, len(LAYERS), height, width), chunks=(together, *chunk), dtype="uint16"
             )
             means = (max(len(units), 1), len(measures))
-            group.create_array("units", shape=(0, *means), chunks=(1, *means), dtype="float32", fill_value=np.nan)
-            group.create_array("scenes", shape=(0, RECORD_BYTES), chunks=(64, RECORD_BYTES), dtype="uint8")
+            group.create_array(
+                "units", shape=(0, *means), chunks=(LEDGER_TOGETHER, *means), dtype="float32", fill_value=np.nan
+            )
+            group.create_array("scenes", shape=(0, RECORD_BYTES), chunks=(LEDGER_TOGETHER, RECORD_BYTES), dtype="uint8")
             return str(session.commit(f"lay out site {site}"))
 
     @property
@@ -331,4 +340,6 @@ def _encode(record: Record) -> np.ndarray:
 
 def _decode(row: np.ndarray) -> Record:
     values = json.loads(row.tobytes())
+    if "granules" not in values:  # written before granules were told apart
+        values |= {"granules": {"": values["baseline"]}, "orbit": ""}
     return Record(**{f.name: values[f.name] for f in fields(Record)})

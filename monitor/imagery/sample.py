@@ -11,13 +11,13 @@ What is relaxed against real sources, since a square kilometre holds no ring of 
 20 m outside a site, in one ring, and neighbouring sites share it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -125,6 +125,7 @@ class Sample:
     name = "sample"
     ring = (20.0, 1500.0)
     reduces = False
+    together = 1
 
     def __init__(self, seed: int = 1) -> None:
         self.places = deal(seed)
@@ -171,7 +172,8 @@ class Sample:
         self, scenes: Sequence[Scene], units: Sequence[BaseGeometry], lattice: GeoBox, recipe: Callable[[Any], Any]
     ) -> Iterator[np.ndarray | SceneRejected]:
         """Units are read as pixels here."""
-        raise BadConfiguration("the sample has no server")
+        msg = "the sample has no server that could reduce"
+        raise BadConfiguration(msg)
 
     def place(self, index: int) -> BaseGeometry:
         """Outline of a place that is dealt a fate, longitude and latitude.

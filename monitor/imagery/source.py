@@ -76,6 +76,9 @@ class Source(Protocol):
     """Whether the provider draws the means of control units itself (:meth:`reduce`), so that their pixels are not
     read."""
 
+    together: int
+    """How many sites near each other are best read together, because they share the provider's blocks."""
+
     def grid(self, geometry: BaseGeometry) -> GeoBox:
         """Any grid of the system, resolution and lattice that suit the ground: the provider's own if that saves
         resampling.

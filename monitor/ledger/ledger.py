@@ -29,7 +29,7 @@ from monitor.ledger.models import (
     Stored,
 )
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """Newest migration; a test keeps it in step with the folder."""
 PATIENCE: Final = 60
 """How long another writer is waited for. [s]"""
@@ -174,6 +174,11 @@ class Transaction:
         table = Observation.__table__
         query = select(table).where(table.c.ground == ground).order_by(table.c.time, table.c.acquisition)
         return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    def granules(self, ground: str) -> dict[str, dict[str, str]]:
+        """Of each acquisition over a piece of ground the baseline of each granule."""
+        query = select(Observation.acquisition, Observation.granules).where(Observation.ground == ground)
+        return {row.acquisition: row.granules for row in self._connection.execute(query)}
 
     # assessments
 

@@ -74,6 +74,9 @@ class Observation(Base):
     scene: Mapped[str] = mapped_column(String(1000))
     source: Mapped[str] = mapped_column(String(100))
     baseline: Mapped[str] = mapped_column(String(20))
+    sensor: Mapped[str] = mapped_column(String(40))
+    orbit: Mapped[str] = mapped_column(String(20))
+    granules: Mapped[dict[str, Any]]
     clear_fraction: Mapped[float] = mapped_column(Float)
     n_pixels: Mapped[int] = mapped_column(Integer)
     ndvi: Mapped[float | None] = mapped_column(Float)

@@ -45,6 +45,19 @@ def test_of_one_granule_in_two_catalogues_the_newest_baseline_wins_and_of_equals
     assert one.main.id == "first"
 
 
+def test_catalogues_that_name_an_acquisition_by_other_times_mean_the_same_overpass():
+    datatake, granule = scene("a"), scene("b", acquisition="S2A/20200103T035502", baseline="05.00")
+    day = scene("c", acquisition="S2A/20200103", tile="48SUG")
+    for order in itertools.permutations([datatake, granule, day]):
+        (one,) = overpasses(order, OWN)
+        assert one.acquisition == "S2A/20200103T035141"
+        assert [kept.id for kept in one.granules] == ["b", "c"]
+    (one,) = overpasses([datatake], OWN, stored=["S2A/20200103T035502"])
+    assert one.acquisition == "S2A/20200103T035502"
+    other_satellite = scene("d", acquisition="S2B/20200103T035141")
+    assert len(overpasses([datatake, other_satellite], OWN)) == 2
+
+
 @pytest.mark.parametrize(
     ("stored", "wanted"),
     [
