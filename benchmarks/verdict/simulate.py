@@ -36,6 +36,12 @@ class World:
     """What was promised."""
     truth: Plan | None = None
     """How growth really goes at theta = 1; None: as promised."""
+    smaller: tuple[float, float] = (1.0, 1.0)
+    """Each site's own uplift at maturity, as a share of the truth's: drawn evenly between the two. [1]"""
+    later: tuple[float, float] = (0.0, 0.0)
+    """How much later than the truth's each site's growth begins: drawn evenly between the two. [year]"""
+    faster: float = 1.0
+    """Each site's own rate: the truth's, times or divided by up to so much. [1]"""
     rain_sd: float = 0.18
     mismatch_sd: float = 0.15
     """How differently site and control answer to rain. [1]"""
@@ -47,6 +53,8 @@ class World:
     greening: float = 0.0
     """Greening of the first ring of controls alone. [1/year]"""
     two_rings: bool = False
+    both_greening: bool = False
+    """The second ring greens as the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +68,9 @@ class Case:
     """Share of the truth's curve, until the event where there is one. [1]"""
     event: np.datetime64
     """Day of the loss; NaT without one."""
+    rain: np.ndarray | None = None
+    """Rain of each calendar year against normal, from the year of the first date on, as a perfect gauge would have it;
+    None where nobody measured it. [1]"""
 
 
 def start_of(world: World) -> date:
@@ -85,7 +96,8 @@ def simulate(
     rain = rng.normal(0, world.rain_sd, (n, years))
     for y in range(1, years):
         rain[:, y] = 0.2 * rain[:, y - 1] + np.sqrt(1 - 0.2**2) * rain[:, y]
-    rain = np.maximum(rain, -0.8)[:, year]
+    rain = np.maximum(rain, -0.8)
+    of_year, rain = rain, rain[:, year]
     site_rain = np.maximum(1 + rain * rng.normal(1, world.mismatch_sd, (n, 1)), 0.1)
 
     mean = {"success": 1.0, "slow": 0.4, "failed": 0.0, "lost": 1.0, "disturbed": 1.0}
@@ -94,7 +106,10 @@ def simulate(
     if theta is not None:
         achieved = np.full(n, theta)
     grown = world.truth or world.plan
-    uplift = achieved[:, None] * grown.A * -np.expm1(-grown.k * np.maximum(tau - grown.L, 0))
+    mature = grown.A * rng.uniform(*world.smaller, (n, 1))
+    lag = np.maximum(grown.L + rng.uniform(*world.later, (n, 1)), 0.0)
+    rate = grown.k * world.faster ** rng.uniform(-1, 1, (n, 1))
+    uplift = achieved[:, None] * mature * -np.expm1(-rate * np.maximum(tau - lag, 0))
     moment = rng.uniform(1.5, world.post - 1.5, (n, 1))
     after = tau > moment
     uplift = np.where((fate == "lost")[:, None] & after, 0.0, uplift)
@@ -110,8 +125,9 @@ def simulate(
     offset = rng.normal(0, world.baseline_sd, (n, 1))
     cover = (base + offset + uplift) * s * site_rain + 0.04 + own + noise + missed + shared
     greener = world.greening * np.maximum(tau, 0)
+    greener_2 = greener if world.both_greening else 0.0
     control, control_2 = (
-        (base + extra) * s * (1 + rain) + 0.04 + shared + rng.normal(0, 0.004, shape) for extra in (greener, 0.0)
+        (base + extra) * s * (1 + rain) + 0.04 + shared + rng.normal(0, 0.004, shape) for extra in (greener, greener_2)
     )
     clear = rng.random(shape) < world.clear
     for i in range(1, days.size):  # clouds persist: half of the passes are as the one before
@@ -135,6 +151,7 @@ def simulate(
             fate=str(fate[i]),
             theta=float(achieved[i]),
             event=event[i],
+            rain=of_year[i],
         )  # fmt: skip
 
 
