@@ -89,7 +89,6 @@ def _table(kind: str) -> np.ndarray:
         kept = ~(empty | snow | (scene_class == SCL_WATER) | (scene_class > SCL_SNOW))
         ground = np.where(scored, clear & kept, np.isin(scene_class, SCL_GROUND))
         grows = cloud
-        snow &= ~cloud
     elif kind == "qa_pixel":
         empty = ((value & QA_FILL) != 0) | (value == 0)
         grows = ((value & QA_CLOUD) != 0) & ~empty

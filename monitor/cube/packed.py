@@ -1,8 +1,8 @@
 """From a provider's frames to packed layers, and from packed layers to the cube all stages share.
 
 A cube is an ``xarray.Dataset`` on (time, y, x), time ascending and in UTC. It holds the bands of
-:data:`monitor.imagery.bands.OBSERVED` as float32 surface reflectance, NaN where there is no value, the ``quality``
-layer as delivered, and a boolean ``clear`` that says which pixels show the ground.
+:data:`monitor.imagery.bands.OBSERVED` as float32 surface reflectance, NaN where there is no value or the sensor was
+saturated, the ``quality`` layer as delivered, and a boolean ``clear`` that says which pixels show the ground.
 """
 
 from collections.abc import Collection, Sequence
@@ -47,6 +47,7 @@ def unpack(
     times: Sequence[datetime],
     scale: Sequence[float],
     offset: Sequence[float],
+    bandpass: Sequence[bool] | None = None,
     layers: Collection[str] = LAYERS,
 ) -> xr.Dataset:
     """The cube of packed scenes, without coordinates in space.
@@ -61,6 +62,9 @@ def unpack(
         Of the scenes, aware.
     scale, offset : sequence of float
         Reflectance = scale * integer + offset, a scene each. [1]
+    bandpass : sequence of bool, optional
+        Whether a scene is to be brought from Landsat's bands to those of Sentinel-2
+        (:data:`monitor.imagery.bands.BANDPASS`), a scene each; None: all stay as their sensor sees.
     layers : collection of str
         Those wanted, of :data:`LAYERS`.
 
@@ -69,9 +73,7 @@ def unpack(
     xr.Dataset
         As the module says; lazy where `packed` is.
     """
-    shape = (-1, *(1 for _ in dims))
-    factor = np.asarray(scale, dtype=np.float32).reshape(shape)
-    shift = np.asarray(offset, dtype=np.float32).reshape(shape)
+    moved = bandpass if bandpass is not None else [False] * len(scale)
     choose = np.where if isinstance(packed, np.ndarray) else da.where
     data: dict[str, Any] = {}
     for index, layer in enumerate(LAYERS):
@@ -79,6 +81,10 @@ def unpack(
             continue
         values = packed[:, index]
         if layer in bands.OBSERVED:
+            both = [
+                bands.as_msi(layer, a, b) if move else (a, b) for a, b, move in zip(scale, offset, moved, strict=True)
+            ]
+            factor, shift = np.array(both, dtype=np.float32).reshape(-1, 2).T.reshape(2, -1, *(1 for _ in dims))
             reflectance = values.astype(np.float32) * factor + shift
             data[layer] = (
                 ("time", *dims),

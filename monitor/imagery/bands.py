@@ -15,3 +15,33 @@ SATURATED: Final = 65535
 def valued(pixels: Any) -> Any:
     """Where integers as delivered hold a value, neither :data:`NODATA` nor :data:`SATURATED`; numpy or dask."""
     return (pixels != NODATA) & (pixels != SATURATED)
+
+
+BANDPASS: Final = {
+    "blue": (0.9778, -0.0040),
+    "green": (1.0053, -0.0009),
+    "red": (0.9765, 0.0009),
+    "nir": (0.9983, -0.0001),
+    "swir16": (0.9987, -0.0011),
+    "swir22": (1.0030, -0.0012),
+}
+"""Slope and intercept from Sentinel-2A to Landsat 8: OLI = slope * MSI + intercept (Harmonized Landsat and Sentinel-2,
+bandpass adjustment, hls.gsfc.nasa.gov). The near infrared is that of band 8A; for band 8, which is kept here, there
+is none, and what differs is left to the comparison of site and control within one scene."""
+
+
+def family(sensor: str, quality: str) -> str:
+    """Whose bands a scene has: ``msi`` (Sentinel-2) or ``oli`` (Landsat 8 and 9).
+
+    Harmonised scenes (quality ``fmask``) of either satellite are ``oli``: NASA brought Sentinel-2 to it.
+    """
+    return "msi" if sensor.startswith("sentinel-2") and quality != "fmask" else "oli"
+
+
+def as_msi(band: str, scale: float, offset: float) -> tuple[float, float]:
+    """Scale and offset that make of the integers of a Landsat band the reflectance that Sentinel-2 would see.
+
+    The inverse of :data:`BANDPASS`, since Sentinel-2 as delivered is the reference wherever both are used.
+    """
+    slope, intercept = BANDPASS[band]
+    return scale / slope, (offset - intercept) / slope

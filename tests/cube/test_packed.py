@@ -1,0 +1,128 @@
+"""From a provider's frames to packed layers, and back to reflectance."""
+
+from datetime import UTC, datetime
+
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shapely.geometry import box
+
+from monitor.cube.grid import site_grid
+from monitor.cube.packed import LAYERS, pack, unpack
+from monitor.imagery import bands
+from monitor.imagery.source import Frame, Scene
+
+GRID = site_grid(box(103.800, 36.000, 103.801, 36.001))
+DAYS = [datetime(2020, 1, day, tzinfo=UTC) for day in (1, 2)]
+
+
+def scene(**changes):
+    told = {
+        "id": "a", "acquisition": "S2A/20200101T033131", "time": DAYS[0], "sensor": "sentinel-2a", "baseline": "05.00",
+        "source": "test", "scale": 1e-4, "offset": -0.1, "quality": "scl",
+    }  # fmt: skip
+    return Scene(**(told | changes))
+
+
+def frame(value=2000, quality=4):
+    pixels = np.full((len(bands.OBSERVED), *GRID.shape), value, dtype=np.uint16)
+    return Frame(grid=GRID, pixels=pixels, quality=np.full(GRID.shape, quality, dtype=np.uint16))
+
+
+def packed(*values):
+    """(time, layer, pixel) of one pixel a scene, all bands alike, clear vegetation."""
+    layers = np.ones((len(values), len(LAYERS), 1), dtype=np.uint16)
+    layers[:, : len(bands.OBSERVED)] = np.array(values).reshape(-1, 1, 1)
+    return layers
+
+
+def test_what_is_packed_is_what_was_delivered_and_where_it_is_clear():
+    one = frame()
+    one.quality[0, 0] = 9
+    layers = pack(one, scene())
+    np.testing.assert_array_equal(layers[: len(bands.OBSERVED)], one.pixels)
+    np.testing.assert_array_equal(layers[LAYERS.index("quality")], one.quality)
+    seen = layers[LAYERS.index("clear")]
+    assert seen.max() == 1
+    assert seen[-1, -1] == 1
+    assert seen[0, :7].max() == 0
+
+
+@pytest.mark.parametrize(("offset", "clear"), [(-0.2, 1), (-0.3, 0)])
+def test_the_scale_and_offset_of_the_scene_decide_which_landsat_reflectance_is_possible(offset, clear):
+    layers = pack(frame(value=10_000, quality=64), scene(quality="qa_pixel", scale=2.75e-5, offset=offset))
+    assert (layers[LAYERS.index("clear")] == clear).all()
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["numpy", "dask"])
+def test_reflectance_is_scaled_and_no_value_and_saturation_are_nan_in_every_band(lazy):
+    layers = packed(0, 65535)
+    layers[:, :, :] = np.concatenate([packed(0), packed(65535)])
+    layers[0, bands.OBSERVED.index("green")] = 2500
+    cube = unpack(
+        da.from_array(layers) if lazy else layers, ("pixel",), times=DAYS, scale=[1e-4, 1e-4], offset=[-0.1, 0.0]
+    )
+    assert cube.green.dtype == np.float32
+    np.testing.assert_allclose(cube.green.values[0], 0.15, rtol=1e-6)
+    for band in bands.OBSERVED:
+        assert np.isnan(cube[band].values[1]).all()
+        assert np.isnan(cube[band].values[0]).all() == (band != "green")
+
+
+def test_only_the_layers_asked_for_are_made():
+    cube = unpack(packed(100), ("pixel",), times=DAYS[:1], scale=[1.0], offset=[0.0], layers=("red", "clear"))
+    assert set(cube.data_vars) == {"red", "clear"}
+
+
+# Reflectance .2 as Landsat sees it, brought to Sentinel-2 by hand: (.2 - intercept) / slope.
+BY_HAND = {"blue": 0.2086316, "green": 0.1998408, "red": 0.2038914, "nir": 0.2004407, "swir16": 0.2013618,
+           "swir22": 0.2005982}  # fmt: skip
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["numpy", "dask"])
+def test_a_landsat_scene_beside_sentinel_2_is_brought_to_its_bands_and_the_other_is_not_touched(lazy):
+    layers = packed(2000, 2000)
+    cube = unpack(
+        da.from_array(layers) if lazy else layers, ("pixel",), times=DAYS, scale=[1e-4] * 2, offset=[0.0] * 2,
+        bandpass=[False, True],
+    )  # fmt: skip
+    for band, value in BY_HAND.items():
+        np.testing.assert_allclose(cube[band].values[:, 0], [0.2, value], rtol=2e-6)
+
+
+def test_without_a_mixture_of_sensors_nothing_is_adjusted():
+    layers = packed(2000, 3000)
+    plain = unpack(layers, ("pixel",), times=DAYS, scale=[1e-4] * 2, offset=[0.0] * 2)
+    told = unpack(layers, ("pixel",), times=DAYS, scale=[1e-4] * 2, offset=[0.0] * 2, bandpass=[False, False])
+    assert plain.identical(told)
+
+
+def test_a_scene_is_scaled_the_same_alone_and_among_others():
+    together = unpack(packed(2000, 9000), ("pixel",), times=DAYS, scale=[1e-4, 2.75e-5], offset=[0.0, -0.2],
+                      bandpass=[False, True])  # fmt: skip
+    alone = unpack(packed(9000), ("pixel",), times=DAYS[1:], scale=[2.75e-5], offset=[-0.2], bandpass=[True])
+    assert together.isel(time=[1]).identical(alone)
+
+
+@given(
+    band=st.sampled_from(bands.OBSERVED),
+    integer=st.integers(1, 65534),
+    scaling=st.sampled_from([(1e-4, 0.0), (2.75e-5, -0.2)]),
+)
+def test_what_sentinel_2_would_see_is_seen_by_landsat_as_it_was(band, integer, scaling):
+    scale, offset = bands.as_msi(band, *scaling)
+    slope, intercept = bands.BANDPASS[band]
+    np.testing.assert_allclose(
+        slope * (scale * integer + offset) + intercept, scaling[0] * integer + scaling[1], atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("sensor", "quality", "family"),
+    [("sentinel-2a", "scl", "msi"), ("sentinel-2c", "scl_cs", "msi"), ("sentinel-2", "scl", "msi"),
+     ("sentinel-2a", "fmask", "oli"), ("landsat-8", "qa_pixel", "oli"), ("landsat-9", "fmask", "oli")],
+)  # fmt: skip
+def test_harmonised_scenes_of_sentinel_2_have_the_bands_of_landsat(sensor, quality, family):
+    assert bands.family(sensor, quality) == family
