@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from jobs.engine import engine
 from jobs.gather import Progress, chosen_sites, gather, opened, result, take_over, today
 from jobs.lock import held
 from jobs.settings import Settings
@@ -18,11 +19,15 @@ def backfill(
 ) -> dict[str, Any]:
     """Fetch ahead of the night, without verdicts, alerts or pages; the manifest is like a night's."""
     until = until or today()
-    with held(settings.store.root, "a backfill"), opened(settings) as ledger:
+    with (
+        held(settings.store.root, "a backfill"),
+        opened(settings) as ledger,
+        engine(settings.engine.scheduler) as work,
+    ):
         sites = chosen_sites(settings, ledger, only, add=True)
-        sources = open_sources(settings)
+        sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
-        for outcome in gather(settings, ledger, sources, sites, until=until, progress=progress):
+        for outcome in gather(settings, ledger, sources, sites, work, until=until, progress=progress):
             site = outcome.site.id
             if outcome.fetched is not None:
                 with ledger.transaction() as t:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import batched, groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
@@ -64,6 +65,8 @@ class Task:
     known: Known | None
     others: tuple[BaseGeometry, ...]
     """Every other registered site, which control ground must avoid."""
+    lent: Any = None
+    """Session of the site's store for a worker elsewhere (:meth:`monitor.cube.store.SiteStore.lend`)."""
     missing: str = ""
     """Why some source could not be asked: a new site is not begun on half of its history."""
 
@@ -73,11 +76,14 @@ class Fetched:
     """What a fetch did for one site."""
 
     snapshot: str
+    """Of the store; where it was lent, the one that the session started from."""
     records: tuple[Record, ...] | None
     """The whole scene ledger of the site; None where it is as the caller knows it."""
     new: tuple[Record, ...]
     """Records stored by this fetch, in order of time."""
     controls: ControlSet
+    lent: Any = None
+    """The session with what was written into it, if there was any to write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +173,7 @@ class _Part:
     waiting: list[tuple[Overpass, list[tuple[Scene, Seen | SceneRejected]]]] = field(default_factory=list)
     new: list[Record] = field(default_factory=list)
     snapshot: str = ""
+    wrote: bool = False
 
     @property
     def alive(self) -> bool:
@@ -178,7 +185,7 @@ class _Part:
     def open(self, source: Source) -> None:
         """Find grid, store and units, and what is left to do."""
         self.grid = lattice(self.task.site, source)
-        self.store = SiteStore(self.task.folder)
+        self.store = SiteStore(self.task.folder, self.task.lent)
         self.controls = self.task.controls
         if not self.store.exists:
             if self.task.missing:
@@ -198,7 +205,8 @@ class _Part:
     def begin(self) -> None:
         """Lay out a new store."""
         assert self.controls is not None
-        if not self.snapshot:
+        if not self.store.exists:
+            self.wrote = True
             units = [unit.id for unit in self.controls.units]
             self.snapshot = self.store.create(
                 site=self.task.site.id, grid=self.grid, units=units, measures=MEASURES, controls=self.controls.to_json()
@@ -214,6 +222,7 @@ class _Part:
             return
         entries = _entries(self.ground, self.waiting)
         self.snapshot = self.store.put(entries, f"{len(entries)} scenes of site {self.task.site.id}")
+        self.wrote = True
         self.new += [entry.record for entry in entries]
         self.waiting.clear()
 
@@ -225,7 +234,13 @@ class _Part:
             records = None if same else tuple(self.store.records())
         except MonitorError as error:
             return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
-        fetched = Fetched(snapshot=self.snapshot, records=records, new=tuple(self.new), controls=self.controls)
+        fetched = Fetched(
+            snapshot=self.snapshot,
+            records=records,
+            new=tuple(self.new),
+            controls=self.controls,
+            lent=self.task.lent if self.wrote else None,
+        )
         return Outcome(site=self.task.site, state="done", fetched=fetched)
 
 

@@ -3,27 +3,29 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from functools import partial
+from functools import lru_cache, partial
 from itertools import batched, chain
 from pathlib import Path
 from typing import Any
 
 import shapely
 import structlog
-from dask import compute, delayed
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
+from jobs.engine import Run
 from jobs.fetch import Fetched, Known, Outcome, Task, fetch, ground_key
 from jobs.records import observation, site_from_json, site_to_json
-from jobs.settings import Settings
-from jobs.sources import Sources
+from jobs.settings import Settings, SourceSettings
+from jobs.sources import Sources, open_sources
 from monitor.controls.units import BLOCK, ControlSet
 from monitor.cube.grid import utm
-from monitor.errors import BadData, TryLater
-from monitor.imagery.source import Scene
+from monitor.cube.store import SiteStore
+from monitor.errors import BadData, MonitorError, TryLater
+from monitor.imagery.source import Scene, Source
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.sites.projection import projected
 from monitor.sites.registry import folder_name, read_sites
@@ -31,8 +33,6 @@ from monitor.sites.site import Site
 
 log = structlog.get_logger()
 
-TOGETHER = 16
-"""Sites, or clusters of sites, in flight at once; each is written to the ledger when its batch is done."""
 SQUARE = 100_000.0
 """Side of the squares of the UTM grid that Sentinel-2 tiles are made of: sites of one square are searched together.
 [m]"""
@@ -162,7 +162,7 @@ def prepare(
                 Task(
                     site=site,
                     ground=ground,
-                    folder=settings.store.root / folder_name(site.id) / ground,
+                    folder=store_folder(settings, site),
                     offered=offers[site.id],
                     controls=None if frozen is None else ControlSet.from_json(frozen),
                     known=None if snapshot is None else Known(snapshot=snapshot, baselines=t.granules(ground)),
@@ -200,25 +200,87 @@ def gather(
     ledger: Ledger,
     sources: Sources,
     sites: Sequence[Site],
+    work: Run,
     *,
     until: date,
     progress: Progress | None,
 ) -> Iterator[Outcome]:
-    """Fetch for all sites, in parallel by dask, one broken site never stopping the others."""
+    """Fetch for all sites, in parallel by dask, one broken site never stopping the others.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    ledger : Ledger
+        Open.
+    sources : Sources
+        Opened.
+    sites : sequence of Site
+        Those that are fetched.
+    work : callable
+        See :func:`jobs.engine.engine`.
+    until : date
+        Scenes acquired up to the end of this day are fetched.
+    progress : callable, optional
+        Told how many sites are done.
+    """
     tasks, deferred = prepare(settings, ledger, sources, sites, until=until)
-    done = 0
+    lent: dict[str, Any] = {}
+    if settings.engine.scheduler:
+        tasks = [_lent(task, lent) for task in tasks]
     clusters = list(batched(tasks, sources.first.together))
+    elsewhere = partial(fetch_elsewhere, chosen=settings.source)
+    here = partial(fetch, sources=sources.all)
+    calls = [partial(elsewhere if settings.engine.scheduler else here, cluster) for cluster in clusters]
     postponed = [Outcome(site=site, state="deferred", error=deferred[site.id]) for site in sites if site.id in deferred]
-    for batch in chain([()], batched(clusters, TOGETHER)):
-        lazy = [delayed(partial(fetch, cluster, sources.all), pure=False, traverse=False)() for cluster in batch]
-        outcomes = chain.from_iterable(compute(*lazy, scheduler="threads")) if batch else postponed
-        for outcome in outcomes:
+    done = 0
+    for number, found in chain([(-1, postponed)], work(calls)):
+        if isinstance(found, BaseException):
+            told = f"its worker died: {type(found).__name__}: {found}"
+            found = [Outcome(site=task.site, state="failed", error=told) for task in clusters[number]]
+        for outcome in found:
             done += 1
             if progress is not None:
                 progress(done, len(sites))
-            if isinstance(outcome.error, str):
-                log.error("site not updated", site=outcome.site.id, state=outcome.state, error=outcome.error)
-            yield outcome
+            settled = _adopted(settings, outcome, lent)
+            if settled.error is not None:
+                log.error("site not updated", site=settled.site.id, state=settled.state, error=settled.error)
+            yield settled
+
+
+def fetch_elsewhere(tasks: Sequence[Task], *, chosen: tuple[SourceSettings, ...]) -> list[Outcome]:
+    """Fetch in another process, with sources of its own."""
+    return fetch(tasks, _opened_here(chosen))
+
+
+@lru_cache(maxsize=1)
+def _opened_here(chosen: tuple[SourceSettings, ...]) -> list[Source]:
+    return open_sources(chosen).all
+
+
+def _lent(task: Task, lent: dict[str, Any]) -> Task:
+    """Lend a worker the store of a site."""
+    lent[task.site.id], copy = SiteStore(task.folder).lend()
+    return replace(task, lent=copy)
+
+
+def _adopted(settings: Settings, outcome: Outcome, lent: dict[str, Any]) -> Outcome:
+    """Commit what a worker wrote elsewhere; here, where the lock is held, and one site at a time."""
+    fetched, site = outcome.fetched, outcome.site
+    if fetched is None or fetched.lent is None:
+        return outcome
+    store = SiteStore(store_folder(settings, site))
+    message = f"{len(fetched.new)} scenes of site {site.id}"
+    try:
+        snapshot = store.adopt(lent.pop(site.id), fetched.lent, message)
+    except MonitorError as error:
+        return Outcome(site=site, state="failed", error=f"site {site.id!r}: {error}")
+    return replace(outcome, fetched=replace(fetched, snapshot=snapshot, lent=None))
+
+
+def store_folder(settings: Settings, site: Site) -> Path:
+    """Of a site's store."""
+    return settings.store.root / folder_name(site.id) / ground_key(site)
 
 
 def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:

@@ -20,6 +20,7 @@ import structlog
 from sqlalchemy.engine import make_url
 
 from jobs import __version__
+from jobs.engine import engine
 from jobs.exits import Exit
 from jobs.fetch import Outcome, ground_key, lattice
 from jobs.gather import Progress, chosen_sites, gather, now, opened, prepare, result, take_over
@@ -78,14 +79,18 @@ def night(
     dict
         The manifest: what ``regrowth run --json`` prints.
     """
-    with held(settings.store.root, "a night"), opened(settings) as ledger:
+    with (
+        held(settings.store.root, "a night"),
+        opened(settings) as ledger,
+        engine(settings.engine.scheduler) as work,
+    ):
         run = f"night-{as_of}-{os.urandom(4).hex()}"
         with ledger.transaction() as t:
             t.begin_run(run, "night", as_of.isoformat(), now=now())
         sites = chosen_sites(settings, ledger, only, add=True)
-        sources = open_sources(settings)
+        sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
-        for outcome in gather(settings, ledger, sources, sites, until=as_of, progress=progress):
+        for outcome in gather(settings, ledger, sources, sites, work, until=as_of, progress=progress):
             try:
                 results[outcome.site.id] = _settle(settings, ledger, outcome, as_of=as_of, run=run)
             except MonitorError as error:
@@ -115,7 +120,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
     new = url.drivername.startswith("sqlite") and not Path(url.database or "").exists()
     with closing(Ledger("sqlite://" if new else settings.ledger.url)) as ledger:
         sites = chosen_sites(settings, ledger, only, peek=True)
-        sources = open_sources(settings)
+        sources = open_sources(settings.source)
         tasks, deferred = prepare(settings, ledger, sources, sites, until=as_of)
         with ledger.transaction() as t:
             waiting = len(t.unsent())

@@ -62,7 +62,8 @@ class Engine(BaseModel):
     """``[engine]``."""
 
     model_config = _CLOSED
-    scheduler: str = ""
+    scheduler: str = Field(default="", pattern=r"^(|processes|[a-z]+://.+)$")
+    """Empty: threads. ``processes``, or the address of a dask scheduler."""
 
 
 class Outputs(BaseModel):
@@ -146,11 +147,6 @@ def load(path: Path | None) -> Settings:
         raise BadConfiguration(msg) from error
     if not settings.source:
         msg = f'{chosen}: there is no [source]; add one with kind = "stac", "earthengine" or "sample"'
-        raise BadConfiguration(msg)
-    if settings.engine.scheduler:
-        msg = (
-            f"{chosen}: [engine] scheduler = {settings.engine.scheduler!r} is not wired in this version; leave it empty"
-        )
         raise BadConfiguration(msg)
     return _rooted(settings, chosen.resolve().parent)
 

@@ -1,12 +1,13 @@
 """Sources from the settings, in order of preference."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
 import structlog
 from shapely.geometry.base import BaseGeometry
 
-from jobs.settings import Settings, SourceSettings
+from jobs.settings import SourceSettings
 from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.source import Scene, Source
 
@@ -58,7 +59,7 @@ class Sources:
         return found, told
 
 
-def open_sources(settings: Settings) -> Sources:
+def open_sources(settings: Sequence[SourceSettings]) -> Sources:
     """The sources that scenes are taken from.
 
     Raises
@@ -67,7 +68,7 @@ def open_sources(settings: Settings) -> Sources:
         A source lacks what it needs.
     """
     opened: list[tuple[Source, SourceSettings]] = []
-    for number, chosen in enumerate(settings.source, start=1):
+    for number, chosen in enumerate(settings, start=1):
         source = _open(chosen)
         if any(source.name == other.name for other, _ in opened):
             source.name = f"{source.name}-{number}"

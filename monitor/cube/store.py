@@ -95,19 +95,16 @@ class Entry:
 
 
 def record_of(scene: Scene, **judged: Any) -> Record:
-    """Record of an acquisition by its preferred granule and what was found on it (see :class:`Record`)."""
-    return Record(
-        scene=scene.id,
-        time=scene.time.isoformat(),
-        sensor=scene.sensor,
-        baseline=scene.baseline,
-        source=scene.source,
-        scale=scene.scale,
-        offset=scene.offset,
-        quality=scene.quality,
-        orbit=scene.orbit,
-        **judged,
-    )
+    """Record of an acquisition by its preferred granule, and what was found on it (see :class:`Record`).
+
+    Without `acquisition` and `granules` it is that of the one granule.
+    """
+    told: dict[str, Any] = {
+        "scene": scene.id, "acquisition": scene.acquisition, "time": scene.time.isoformat(), "sensor": scene.sensor,
+        "baseline": scene.baseline, "source": scene.source, "scale": scene.scale, "offset": scene.offset,
+        "quality": scene.quality, "orbit": scene.orbit, "granules": {scene.tile: scene.baseline},
+    }  # fmt: skip
+    return Record(**{**told, **judged})
 
 
 def digest(pixels: np.ndarray, units: np.ndarray) -> str:
@@ -125,10 +122,13 @@ class SiteStore:
     ----------
     path : Path
         Folder of the repository.
+    lent : optional
+        A session lent by :meth:`lend`, in a worker: what is written goes into it and is committed by the lender.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lent: Any = None) -> None:
         self.path = path
+        self._lent = lent
         self._repository: Any = None
 
     @property
@@ -137,7 +137,7 @@ class SiteStore:
         if not self.path.is_dir():
             return False
         with self._guarded():
-            if not icechunk.Repository.exists(self._storage()):
+            if self._lent is None and not icechunk.Repository.exists(self._storage()):
                 return False
             return any(True for _ in self._group("r").array_keys())
 
@@ -162,11 +162,10 @@ class SiteStore:
         str
             Id of the snapshot.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self._lent is None:
+            self._begin()
         with self._guarded():
-            if not icechunk.Repository.exists(self._storage()):
-                icechunk.Repository.create(self._storage())
-            session = self._open().writable_session("main")
+            session = self._writable()
             attributes = {
                 "site": site, "grid": grid_to_json(grid), "units": list(units), "measures": list(measures),
                 "layers": list(LAYERS),
@@ -184,13 +183,38 @@ class SiteStore:
                 "units", shape=(0, *means), chunks=(LEDGER_TOGETHER, *means), dtype="float32", fill_value=np.nan
             )
             group.create_array("scenes", shape=(0, RECORD_BYTES), chunks=(LEDGER_TOGETHER, RECORD_BYTES), dtype="uint8")
-            return str(session.commit(f"lay out site {site}"))
+            return self._commit(session, f"lay out site {site}")
 
     @property
     def snapshot(self) -> str:
-        """Id of the newest snapshot."""
+        """Id of the newest snapshot; in a lent session, of the one it started from."""
         with self._guarded():
-            return str(self._open().lookup_branch("main"))
+            return str(self._lent.snapshot_id if self._lent else self._open().lookup_branch("main"))
+
+    def lend(self) -> tuple[Any, Any]:
+        """A session, and its copy for a worker that writes chunks elsewhere: small, and safe to pickle."""
+        self._begin()
+        with self._guarded():
+            session = self._open().writable_session("main")
+            return session, session.fork()
+
+    def adopt(self, session: Any, copy: Any, message: str) -> str:
+        """Commit what a worker wrote into the copy of a session; the id of the new snapshot."""
+        with self._guarded():
+            session.merge(copy)
+            return str(session.commit(message))
+
+    def _begin(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._guarded():
+            if not icechunk.Repository.exists(self._storage()):
+                icechunk.Repository.create(self._storage())
+
+    def _writable(self) -> Any:
+        return self._lent or self._open().writable_session("main")
+
+    def _commit(self, session: Any, message: str) -> str:
+        return str(session.snapshot_id if self._lent else session.commit(message))
 
     @property
     def grid(self) -> GeoBox:
@@ -228,7 +252,7 @@ class SiteStore:
             return self.snapshot
         slots = {record.acquisition: slot for slot, record in enumerate(self.records())}
         with self._guarded():
-            session = self._open().writable_session("main")
+            session = self._writable()
             group: Any = zarr.open_group(session.store, mode="r+")
             known = len(slots)
             replaced = [entry for entry in entries if entry.record.acquisition in slots]
@@ -244,7 +268,7 @@ class SiteStore:
                 arrays["pixels"][place] = np.stack([entry.pixels for entry in chosen])
                 arrays["units"][place] = np.stack([entry.units for entry in chosen])
                 arrays["scenes"][place] = np.stack([_encode(entry.record) for entry in chosen])
-            return str(session.commit(message))
+            return self._commit(session, message)
 
     def cube(self, snapshot: str | None = None, *, layers: Collection[str] = LAYERS) -> xr.Dataset:
         """The stored scenes as a lazy cube.
@@ -307,8 +331,10 @@ class SiteStore:
         return self._repository
 
     def _group(self, mode: Any, snapshot: str | None = None) -> zarr.Group:
-        chosen = {"snapshot_id": snapshot} if snapshot else {"branch": "main"}
-        session = self._open().readonly_session(**chosen)
+        if self._lent is not None and snapshot is None:
+            session = self._lent
+        else:
+            session = self._open().readonly_session(**({"snapshot_id": snapshot} if snapshot else {"branch": "main"}))
         try:
             return zarr.open_group(session.store, mode=mode)
         except zarr.errors.GroupNotFoundError:

@@ -1,5 +1,6 @@
 """Scenes of a site, stored once, pixels and ledger together."""
 
+import pickle
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -158,3 +159,32 @@ def test_bands_a_sensor_lacks_are_no_value_throughout(store):
     lacking.pixels[LAYERS.index("swir22")] = bands.NODATA
     store.put([lacking], "one")
     assert np.isnan(store.cube().swir22.values).all()
+
+
+def test_what_a_worker_writes_into_a_lent_session_is_seen_only_when_it_is_adopted(store):
+    store.put([entry(1)], "one")
+    before = store.snapshot
+    session, lent = store.lend()
+    worker = SiteStore(store.path, pickle.loads(pickle.dumps(lent)))
+    worker.put([entry(2)], "not committed")
+    worker.put([entry(3)], "nor this")
+    assert [record.scene for record in worker.records()] == [entry(d).record.scene for d in (1, 2, 3)]
+    assert store.snapshot == before
+    assert len(store.records()) == 1
+    after = store.adopt(session, pickle.loads(pickle.dumps(worker._lent)), "two more")
+    assert store.snapshot == after
+    assert [record.scene for record in store.records()] == [entry(d).record.scene for d in (1, 2, 3)]
+
+
+def test_a_new_site_can_be_laid_out_by_a_worker(tmp_path):
+    owner = SiteStore(tmp_path / "new")
+    session, lent = owner.lend()
+    assert not owner.exists
+    worker = SiteStore(owner.path, pickle.loads(pickle.dumps(lent)))
+    assert not worker.exists
+    worker.create(site="new", grid=GRID, units=UNITS, measures=MEASURES, controls={})
+    worker.put([entry(1)], "one")
+    assert worker.exists
+    assert not owner.exists
+    owner.adopt(session, worker._lent, "laid out")
+    assert len(owner.records()) == 1

@@ -1,0 +1,113 @@
+"""Where the work on sites is done: in threads here, in processes here, or on a dask cluster.
+
+The numbers are the same everywhere. Workers compute and write chunks; only this process, which holds the lock,
+commits. A worker that is killed loses its calls to another one; a call whose workers keep dying fails alone.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import batched
+from typing import Any, Final
+
+import structlog
+from dask import compute, delayed
+
+from monitor.errors import BadConfiguration, MonitorError, TryLater
+
+log = structlog.get_logger()
+
+LONGEST: Final = 3600.0
+"""A call that was not answered by then, while no other was either, has hung and has failed. [s]"""
+PATIENCE: Final = "20s"
+"""How long a scheduler may take to answer."""
+TOGETHER: Final = 16
+"""Calls in flight at once in threads."""
+
+Call = Callable[[], Any]
+Run = Callable[[Sequence[Call]], Iterator[tuple[int, Any]]]
+"""Does calls and yields, as they are done, the number and the result of each, or the exception that it died of.
+Of the expected errors (:class:`monitor.errors.MonitorError`) the first is raised."""
+
+
+@contextmanager
+def engine(scheduler: str) -> Iterator[Run]:
+    """A way to do calls in parallel.
+
+    Parameters
+    ----------
+    scheduler : str
+        Empty: threads of this process. ``processes``: processes of this machine, that listen on loopback only. Else
+        the address of a dask scheduler whose workers see the same files; TLS and all else is taken from dask's own
+        configuration.
+
+    Raises
+    ------
+    TryLater
+        The scheduler does not answer.
+    BadConfiguration
+        It answers in a way that more waiting does not mend.
+    """
+    if not scheduler:
+        yield _threads
+        return
+    from distributed import Client, LocalCluster
+
+    if scheduler == "processes":
+        options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "threads_per_worker": 1}
+        with LocalCluster(processes=True, silence_logs=logging.ERROR, **options) as cluster, Client(cluster) as client:
+            yield partial(_cluster, client)
+        return
+    try:
+        client = Client(scheduler, timeout=PATIENCE)
+    except (OSError, TimeoutError) as error:
+        msg = f"no dask scheduler answers at {scheduler}: start it, or leave [engine] scheduler empty"
+        raise TryLater(msg) from error
+    except ValueError as error:
+        msg = f"[engine] scheduler = {scheduler!r} is no address of a dask scheduler: {error}"
+        raise BadConfiguration(msg) from error
+    with client:
+        yield partial(_cluster, client)
+
+
+def _threads(calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+    for batch in batched(enumerate(calls), TOGETHER):
+        lazy = [delayed(call, pure=False, traverse=False)() for _, call in batch]
+        yield from zip((number for number, _ in batch), compute(*lazy, scheduler="threads"), strict=True)
+
+
+def _cluster(client: Any, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+    """Do calls on a cluster. One whose worker died may have died of its neighbour: it is tried again, alone."""
+    from distributed import KilledWorker
+
+    suspects = []
+    for number, found in _answers(client, dict(enumerate(calls))):
+        if isinstance(found, KilledWorker):
+            suspects.append(number)
+        else:
+            yield number, found
+    for number in suspects:
+        yield from _answers(client, {number: calls[number]})
+
+
+def _answers(client: Any, calls: dict[int, Call]) -> Iterator[tuple[int, Any]]:
+    from distributed import as_completed
+
+    lazy = [delayed(call, pure=False, traverse=False)() for call in calls.values()]
+    waiting = dict(zip(client.compute(lazy), calls, strict=True))
+    done = as_completed(list(waiting), timeout=LONGEST)
+    try:
+        for future in done:
+            number = waiting.pop(future)
+            error = future.exception()
+            if isinstance(error, MonitorError):
+                raise error
+            yield number, error if error is not None else future.result()
+            future.release()
+    except TimeoutError:
+        log.exception("calls have hung", calls=len(waiting))
+        hung = TimeoutError(f"no answer within {LONGEST:.0f} s")
+        yield from ((number, hung) for number in waiting.values())
+    finally:
+        client.cancel(list(waiting))

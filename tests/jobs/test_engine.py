@@ -1,0 +1,148 @@
+"""Threads, processes and a cluster: the same numbers, and no worker's death loses a site."""
+
+import os
+import signal
+import threading
+import time
+from datetime import date
+from functools import partial
+
+import pytest
+from dask.callbacks import Callback
+
+from jobs.engine import engine
+from jobs.nightly import night
+from jobs.settings import load
+from monitor.errors import BadConfiguration, TryLater
+
+NIGHT = date(2018, 9, 30)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two worker processes, restarted when they die."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=50,
+    ) as made:
+        made.wait_for_workers(2)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def in_threads(install, tmp_path_factory):
+    made = install(tmp_path_factory.mktemp("threads"))
+    night(load(made.config), as_of=NIGHT)
+    return made
+
+
+def configured(install, folder, scheduler):
+    made = install(folder)
+    text = made.config.read_text(encoding="utf-8")
+    made.config.write_text(f'{text}\n[engine]\nscheduler = "{scheduler}"\n', encoding="utf-8")
+    return made
+
+
+def products(made):
+    files = {name: content for name, (_, content) in made.files().items() if name != "regrowth.toml"}
+    return {name: content for name, content in files.items() if "/." not in f"/{name}"}
+
+
+@pytest.mark.parametrize("kind", ["processes", "cluster"])
+def test_elsewhere_a_night_makes_the_same_products_byte_for_byte(kind, install, in_threads, cluster, tmp_path):
+    made = configured(install, tmp_path, "processes" if kind == "processes" else cluster.scheduler_address)
+    manifest = night(load(made.config), as_of=NIGHT)
+    assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
+    assert [len(site["scenes_new"]) for site in manifest["sites"]] == [68] * 3
+    assert products(made) == products(in_threads)
+    assert all(not site["scenes_new"] for site in night(load(made.config), as_of=NIGHT)["sites"])
+
+
+def test_a_worker_killed_midway_loses_nothing(install, in_threads, cluster, tmp_path):
+    made = configured(install, tmp_path, cluster.scheduler_address)
+    killed = []
+
+    def kill_one():
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not killed:
+            busy = [worker for worker in cluster.scheduler.workers.values() if worker.processing]
+            if busy:
+                time.sleep(0.5)  # into its work
+                pid = next(nanny.pid for nanny in cluster.workers.values() if nanny.worker_address == busy[0].address)
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=kill_one)
+    thread.start()
+    try:
+        manifest = night(load(made.config), as_of=NIGHT)
+    finally:
+        thread.join()
+    assert len(killed) == 1
+    assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
+    assert products(made) == products(in_threads)
+
+
+def _die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _add(a, b):
+    return a + b
+
+
+def _refuse():
+    raise BadConfiguration("no key")
+
+
+def test_a_call_whose_workers_keep_dying_fails_alone(cluster):
+    with engine(cluster.scheduler_address) as work:
+        found = dict(work([partial(_add, 1, 1), _die, partial(_add, 2, 2)]))
+    assert (found[0], found[2]) == (2, 4)
+    assert isinstance(found[1], Exception)
+    assert "KilledWorker" in type(found[1]).__name__
+
+
+def test_an_expected_error_of_a_worker_is_raised_here(cluster):
+    with engine(cluster.scheduler_address) as work, pytest.raises(BadConfiguration, match="no key"):
+        list(work([_refuse]))
+
+
+def test_a_scheduler_that_does_not_answer_means_try_later(monkeypatch):
+    monkeypatch.setattr("jobs.engine.PATIENCE", "300ms")
+    with (
+        pytest.raises(TryLater, match=r"tcp://127\.0\.0\.1:9.*leave \[engine\] scheduler empty"),
+        engine("tcp://127.0.0.1:9"),
+    ):
+        pass
+
+
+def test_an_address_that_is_none_is_refused():
+    with pytest.raises(BadConfiguration, match="nonsense"), engine("nonsense://here"):
+        pass
+
+
+def test_nothing_listens_beyond_loopback(monkeypatch):
+    import psutil
+
+    with engine("processes") as work:
+        assert dict(work([partial(_add, 1, 1)])) == {0: 2}
+        me = psutil.Process()
+        listening = [c for p in (me, *me.children(recursive=True)) for c in p.net_connections() if c.status == "LISTEN"]
+        assert listening
+        assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
+
+
+def test_a_real_night_is_made_of_dask_tasks(installation):
+    seen = []
+    with Callback(pretask=lambda key, _graph, _state: seen.append(str(key))):
+        night(load(installation.config), as_of=date(2017, 6, 30), pages=True)
+    assert sum(key.startswith("fetch") for key in seen) == 3
+    assert len(seen) > 3
