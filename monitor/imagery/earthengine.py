@@ -1,0 +1,378 @@
+"""Earth Engine as a source: Sentinel-2 and Landsat 8 and 9, stacked into few requests, means drawn by the server.
+
+Scenes are asked for by their own names; their pixels come as integers on the grid of the site, many dates in one
+request. Where the grid is not in the scene's own system or lattice the server takes the nearest pixel. Limits of one
+request: 48 MB of pixels, 1,024 bands, 32,768 pixels a side; of one query: 5,000 images.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import ee
+import numpy as np
+import shapely
+from affine import Affine
+from odc.geo import CRS
+from odc.geo.geobox import GeoBox
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
+
+from monitor.errors import BadConfiguration, SceneRejected, TryLater
+from monitor.imagery import bands, ee_graphs
+from monitor.imagery.ee_answers import Asset, scene_of, table_of, unpacked
+from monitor.imagery.ee_requests import HIGH_VOLUME, Connection, Refused, checked
+from monitor.imagery.ee_stacks import MOST_BANDS, MOST_BYTES, in_stacks, tiles
+from monitor.imagery.source import Frame, Scene
+from monitor.sites.projection import lonlat, projected
+
+LAYERS: Final = (*bands.OBSERVED, ee_graphs.QUALITY)
+"""Read of each scene, two bytes each."""
+REACH: Final = 60.0
+"""Round a unit, how far cloud is looked for: clouds can not be grown by the server's arithmetic. [m]"""
+CLOUDY: Final = 0.1
+"""A unit is not used when more than this share of it and what lies within :data:`REACH` is cloud. [1]"""
+CORNERS: Final = 200
+"""Of an area that is sent as it is; of a larger one its hull is sent."""
+EECU_A_REQUEST: Final = 0.2
+EECU_A_SCENE: Final = 0.05
+EECU_A_MEGAPIXEL: Final = 1.0
+"""Guesses, made without an account and never measured: for planning, set against the project's own usage page before
+money depends on it. Of reading a million pixels of one band, and as much again of arithmetic on them. [EECU s]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a night or a backfill will ask for, before it is asked."""
+
+    requests: int
+    """Besides searches and retries."""
+    megabytes: float
+    """Of pixels. [MB]"""
+    eecu_seconds: float
+    """Of the server; rough, see :data:`EECU_A_MEGAPIXEL`. [EECU s]"""
+
+
+class EarthEngine:
+    """Earth Engine as a source (see the module).
+
+    Parameters
+    ----------
+    project : str or None
+        Cloud project that is charged; None: the one of the service account.
+    url : str, optional
+        Endpoint; default: the one for many small requests.
+    collections : sequence of str
+        Of :data:`monitor.imagery.ee_graphs.PRODUCTS`; empty: Sentinel-2.
+    token : str, optional
+        Bearer token.
+    key_file : Path, optional
+        Service account key. Without it and without a token the credentials of ``earthengine authenticate`` count, or
+        the application-default ones.
+    allow_hosts : sequence of str
+        Private or loopback hosts that the endpoint may be on.
+    in_flight, a_minute : int
+        Most requests at one time (the service allows 40) and in a minute (6,000), for all threads together.
+    deadline : float
+        Longest that one request may take; the service itself gives up after 5 minutes. [s]
+    patience : float
+        Longest from the first failure of a request to giving up. [s]
+
+    Raises
+    ------
+    BadConfiguration
+        A collection is not known, or the endpoint is not allowed.
+    """
+
+    name = "earthengine"
+    ring = (300.0, 10_000.0)
+    reduces = True
+
+    def __init__(
+        self,
+        *,
+        project: str | None,
+        url: str | None = None,
+        collections: Sequence[str] = (),
+        token: str | None = None,
+        key_file: Path | None = None,
+        allow_hosts: Sequence[str] = (),
+        in_flight: int = 20,
+        a_minute: int = 3000,
+        deadline: float = 310.0,
+        patience: float = 300.0,
+    ) -> None:
+        self.collections = tuple(collections) or (next(iter(ee_graphs.PRODUCTS)),)
+        for collection in self.collections:
+            if collection not in ee_graphs.PRODUCTS:
+                known = ", ".join(ee_graphs.PRODUCTS)
+                msg = f"[source] collections: {collection!r} is not known; known are {known}"
+                raise BadConfiguration(msg)
+        if not project and key_file is None:
+            msg = '[source] kind = "earthengine" needs project = "<your Cloud project>"'
+            raise BadConfiguration(msg)
+        self._connection = Connection(
+            project=project,
+            url=checked(url, allow_hosts) if url else HIGH_VOLUME,
+            token=token,
+            key_file=key_file,
+            in_flight=in_flight,
+            a_minute=a_minute,
+            deadline=deadline,
+            patience=patience,
+        )
+        self._scored: bool | None = None
+        self._probing = threading.Lock()
+
+    @property
+    def requests(self) -> Counter[str]:
+        """Requests so far by kind: ``start``, ``search``, ``pixels``, ``values``; ``retry`` counts those repeated."""
+        return Counter(self._connection.requests)
+
+    @property
+    def received(self) -> int:
+        """Bytes received so far, unpacked. [byte]"""
+        return self._connection.received
+
+    def grid(self, geometry: BaseGeometry) -> GeoBox:
+        """UTM zone of the ground, pixels of the finest collection, on the lattice of its own tiles."""
+        product = min((ee_graphs.PRODUCTS[name] for name in self.collections), key=lambda product: product.pixel)
+        point = geometry.centroid
+        side, corner = product.pixel, product.corner
+        return GeoBox((1, 1), Affine(side, 0.0, corner, 0.0, -side, corner), CRS.utm(point.x, point.y))
+
+    def search(self, area: BaseGeometry, since: date, until: date) -> list[Scene]:
+        """Scenes over an area, in one request; in more only where they are too many for one."""
+        if until < since:
+            return []
+        sent = area if shapely.get_num_coordinates(area) <= CORNERS else area.convex_hull
+        found = []
+        for collection, features in self._offered(sent, since, until).items():
+            scored = bool(self._scored) and ee_graphs.PRODUCTS[collection].quality == "scl"
+            found += [scene_of(feature, collection, sent, self.name, scored=scored) for feature in features]
+        over = [scene for scene in found if scene.footprint is None or scene.footprint.intersects(area)]
+        return sorted(over, key=lambda scene: (scene.time, scene.id))
+
+    def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | SceneRejected]:
+        """Pixels of many dates a request; a scene that breaks a stack is found by halving it."""
+        largest = max((min(grid.shape[0] * grid.shape[1], MOST_BYTES // 2) for grid in grids), default=1)
+        most = min(MOST_BANDS // len(LAYERS), max(1, MOST_BYTES // (2 * len(LAYERS) * largest)))
+
+        def ask(together: Sequence[Scene]) -> list[list[Frame]]:
+            pieces = [self._pixels(together, grid) for grid in grids]
+            return [
+                [Frame(grid=g, pixels=p[i, :-1], quality=p[i, -1]) for g, p in zip(grids, pieces, strict=True)]
+                for i in range(len(together))
+            ]
+
+        return in_stacks(scenes, most, ask)
+
+    def reduce(
+        self, scenes: Sequence[Scene], units: Sequence[BaseGeometry], lattice: GeoBox, recipe: Callable[[Any], Any]
+    ) -> Iterator[np.ndarray | SceneRejected]:
+        """Means over the clear pixels of units, drawn by the server; `recipe` returns single-band layers by name.
+
+        A unit of which more than :data:`CLOUDY` is cloud, itself and what lies within :data:`REACH` of it, has no
+        means, since its clouds are not grown.
+        """
+        if not units:
+            yield from (np.empty((0, 0)) for _ in scenes)
+            return
+        crs = _system(lattice)
+        grown = [lonlat(projected(unit, crs).buffer(REACH), crs) for unit in units]
+        layers = _names_of(recipe, self._connection)
+
+        def ask(together: Sequence[Scene]) -> list[np.ndarray]:
+            return self._means(together, (units, grown), lattice, recipe, layers)
+
+        yield from in_stacks(scenes, MOST_BANDS // (len(layers) + 2), ask)
+
+    def cost(self, scenes: int, grid: GeoBox, units: int, *, layers: int = 13) -> Cost:
+        """What reading scenes of one site on a grid, and reducing units as large as it, will ask for.
+
+        Parameters
+        ----------
+        scenes, units : int
+            How many.
+        grid : GeoBox
+            Of the site.
+        layers : int
+            Averaged over units.
+        """
+        size = grid.shape[0] * grid.shape[1]
+        most = min(MOST_BANDS // len(LAYERS), max(1, MOST_BYTES // (2 * len(LAYERS) * min(size, MOST_BYTES // 2))))
+        pieces = len(tiles(grid, most=MOST_BYTES // (2 * len(LAYERS))))
+        asked = -(-scenes // most) * pieces + (-(-scenes // (MOST_BANDS // (layers + 2))) if units else 0)
+        megapixels = scenes * size * (len(LAYERS) + units * (len(LAYERS) + layers)) / 1e6
+        return Cost(
+            requests=asked,
+            megabytes=scenes * size * len(LAYERS) * 2 / 1e6,
+            eecu_seconds=asked * EECU_A_REQUEST + scenes * EECU_A_SCENE + megapixels * EECU_A_MEGAPIXEL,
+        )
+
+    def _offered(self, area: BaseGeometry, since: date, until: date) -> dict[str, list[dict[str, Any]]]:
+        """What each collection offers, as the server describes it; too much for one answer is asked for by halves."""
+        with self._probing:
+            probe = self._scored is None and any(ee_graphs.PRODUCTS[c].quality == "scl" for c in self.collections)
+            if probe:
+                return self._probed(area, since, until)
+        return self._listed(area, since, until, scored=bool(self._scored))
+
+    def _probed(self, area: BaseGeometry, since: date, until: date) -> dict[str, list[dict[str, Any]]]:
+        """The first search asks for Cloud Score+ as well: an answer shows that it is there."""
+        try:
+            found = self._listed(area, since, until, scored=True)
+        except BadConfiguration as error:
+            if not isinstance(error.__cause__, Refused):
+                raise
+            found = self._listed(area, since, until, scored=False)
+            self._scored = False
+        else:
+            if any(found.values()):
+                self._scored = True
+        return found
+
+    def _listed(self, area: BaseGeometry, since: date, until: date, *, scored: bool) -> dict[str, list[dict[str, Any]]]:
+        def graph() -> Any:
+            asked = [
+                ee_graphs.offered(name, area, since, until, scored=scored and ee_graphs.PRODUCTS[name].quality == "scl")
+                for name in self.collections
+            ]
+            return asked[0] if len(asked) == 1 else ee.List(asked)
+
+        try:
+            answer = self._connection.ask("search", lambda: ee.data.computeValue(graph()))
+        except Refused as error:
+            if since < until and (error.too_much or "accumulating" in str(error)):
+                middle = since + (until - since) // 2
+                first = self._listed(area, since, middle, scored=scored)
+                second = self._listed(area, middle + timedelta(days=1), until, scored=scored)
+                return {name: first[name] + second[name] for name in self.collections}
+            msg = f"Earth Engine can not list [source] collections {', '.join(self.collections)}: {error}"
+            raise (TryLater if error.too_much else BadConfiguration)(msg) from error
+        answers = [answer] if len(self.collections) == 1 else answer
+        try:
+            return {name: list(one["features"]) for name, one in zip(self.collections, answers, strict=True)}
+        except (KeyError, TypeError, ValueError):
+            msg = "Earth Engine's answer to a search is no list of images"
+            raise TryLater(msg) from None
+
+    def _images(self, scenes: Sequence[Scene]) -> tuple[Any, list[str]]:
+        """The images of scenes of one group, as delivered, and their names in order."""
+        asset: Asset = scenes[0].handle
+        names = [scene.handle.index for scene in scenes]
+        days = [scene.time.astimezone(UTC).date() for scene in scenes]
+        scored = scenes[0].quality == "scl_cs"
+        found = ee_graphs.named(asset.collection, asset.area, min(days), max(days), names, scored=scored)
+        return found, names
+
+    def _pixels(self, scenes: Sequence[Scene], grid: GeoBox) -> np.ndarray:
+        """(scene, layer, y, x) uint16 of a grid; 0 without asking where a scene does not reach."""
+        found = np.zeros((len(scenes), len(LAYERS), *grid.shape), dtype=np.uint16)
+        extent = lonlat(box(*grid.boundingbox.bbox), _system(grid))
+        touching = [i for i, s in enumerate(scenes) if s.footprint is None or s.footprint.intersects(extent)]
+        if not touching:
+            return found
+        for rows, columns, window in tiles(grid, most=MOST_BYTES // (2 * len(LAYERS) * len(touching))):
+            found[touching, :, rows, columns] = self._asked([scenes[i] for i in touching], window)
+        return found
+
+    def _asked(self, scenes: Sequence[Scene], grid: GeoBox) -> np.ndarray:
+        names = ee_graphs.stacked(len(scenes), LAYERS)
+
+        def call() -> bytes:
+            images, order = self._images(scenes)
+            asked = {"expression": ee_graphs.stack(images, order, LAYERS), "fileFormat": "NPY", "grid": _grid(grid)}
+            return bytes(ee.data.computePixels(asked))
+
+        wrong = ""
+        for _ in range(2):
+            try:
+                found = unpacked(self._connection.ask("pixels", call), names, tuple(grid.shape))
+            except ValueError as error:
+                wrong = str(error)
+            else:
+                return found.reshape(len(scenes), len(LAYERS), *grid.shape)
+        msg = f"Earth Engine answers twice with other pixels than asked for: {wrong}"
+        raise TryLater(msg)
+
+    def _means(
+        self,
+        scenes: Sequence[Scene],
+        units: tuple[Sequence[BaseGeometry], Sequence[BaseGeometry]],
+        lattice: GeoBox,
+        recipe: Callable[[Any], Any],
+        layers: Sequence[str],
+    ) -> list[np.ndarray]:
+        """(unit, 1 + layer) of each scene of one group."""
+        seen = (ee_graphs.CLEAR, ee_graphs.CLOUD)
+        first = scenes[0]
+
+        def call() -> Any:
+            images, order = self._images(scenes)
+            values = images.map(
+                lambda image: ee_graphs.layered(image, first.quality, recipe, scale=first.scale, offset=first.offset)
+            )
+            marked = ee_graphs.stack(images.map(lambda image: ee_graphs.flagged(image, first.quality)), order, seen)
+            where = {"crs": f"EPSG:{_system(lattice).epsg}", "crsTransform": list(lattice.affine)[:6]}
+            inner, outer = (ee_graphs.features(shapes) for shapes in units)
+            mean, total = ee.Reducer.mean().unweighted(), ee.Reducer.sum().unweighted()
+            asked = [
+                ee_graphs.stack(values, order, layers).reduceRegions(inner, mean, **where),
+                marked.reduceRegions(inner, total, **where),
+                marked.reduceRegions(outer, mean, **where),
+            ]
+            return ee.data.computeValue(ee.List(asked))
+
+        n = len(units[0])
+        wrong = ""
+        for _ in range(2):
+            try:
+                answers = self._connection.ask("values", call)
+                means, counts, around = (
+                    table_of(answer, n, ee_graphs.stacked(len(scenes), names))
+                    for answer, names in zip(answers, (layers, seen, seen), strict=True)
+                )
+                counts = np.nan_to_num(counts[:, 0::2])
+                if np.abs(counts - counts.round()).max() > 1e-6:
+                    msg = "clear pixels counted by the server are no whole numbers"
+                    raise ValueError(msg)
+            except ValueError as error:
+                wrong = str(error)
+            else:
+                hidden = ~(around[:, 1::2] <= CLOUDY) | (counts == 0)
+                stacked = means.reshape(n, len(scenes), len(layers))
+                stacked[hidden] = np.nan
+                return [np.column_stack([counts[:, i].round(), stacked[:, i]]) for i in range(len(scenes))]
+        msg = f"Earth Engine answers twice with other means than asked for: {wrong}"
+        raise TryLater(msg)
+
+
+def _system(grid: GeoBox) -> CRS:
+    if grid.crs is None or grid.crs.epsg is None:
+        msg = f"Earth Engine is asked for grids of EPSG systems only, not for {grid}"
+        raise ValueError(msg)
+    return grid.crs
+
+
+def _grid(grid: GeoBox) -> dict[str, Any]:
+    """A grid as a request says it."""
+    affine = grid.affine
+    return {
+        "dimensions": {"width": grid.shape[1], "height": grid.shape[0]},
+        "affineTransform": {
+            "scaleX": affine.a, "shearX": affine.b, "translateX": affine.c,
+            "shearY": affine.d, "scaleY": affine.e, "translateY": affine.f,
+        },
+        "crsCode": f"EPSG:{_system(grid).epsg}",
+    }  # fmt: skip
+
+
+def _names_of(recipe: Callable[[Any], Any], connection: Connection) -> list[str]:
+    """Names of the layers that a recipe makes."""
+    connection.started()
+    return list(recipe(ee.Image(0).rename("any")))

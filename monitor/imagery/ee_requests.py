@@ -1,0 +1,421 @@
+"""One connection to Earth Engine for a whole run: who asks, how often, and what a refusal means.
+
+The client ``ee`` keeps one session a process, without limits: it waits for ever, retries by its own clock and opens
+an address of another host as it starts. Here every request goes through :class:`Connection`, which starts the client
+once, holds all threads together to a number of requests in flight and a minute, cuts what takes too long or grows too
+big, and retries by one clock. What comes out is an answer, :class:`Refused` (this request can not be answered),
+``TryLater`` or ``BadConfiguration``. Redirects are not followed, and tokens stand in no message.
+"""
+
+import ipaddress
+import json
+import random
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import ee
+import google.auth.exceptions
+import google.oauth2.credentials
+import google.oauth2.service_account
+import googleapiclient.errors  # type: ignore[import-untyped]
+import httplib2  # type: ignore[import-untyped]
+import requests
+from requests.adapters import HTTPAdapter
+
+from monitor.errors import BadConfiguration, TryLater
+
+HIGH_VOLUME: Final = "https://earthengine-highvolume.googleapis.com"
+"""Endpoint made for many small requests at once."""
+LARGEST: Final = 64 << 20
+"""Most that an answer may hold, packed or unpacked: a third above the 48 MB of pixels that may be asked for. [byte]"""
+FIRST_WAIT: Final = 1.0
+"""Before the first retry where the server names no time; doubled each time, and shortened at random by up to half so
+that threads do not return together. [s]"""
+LONGEST_WAIT: Final = 60.0
+"""Between two retries where the server names no time. [s]"""
+BUSY: Final = ("rate limit", "ratelimit", "quota", "too many", "capacity", "timed out", "memory")
+"""In messages of refusals that say nothing against the request itself."""
+
+
+class Refused(Exception):
+    """The server has understood the request and can not answer it; asking again would change nothing."""
+
+    @property
+    def too_much(self) -> bool:
+        """Whether less at once may succeed: out of time or memory."""
+        return any(word in str(self).lower() for word in BUSY)
+
+
+class Connection:
+    """The session with Earth Engine that all threads of a run share.
+
+    Parameters
+    ----------
+    project : str or None
+        Cloud project that is charged; None: the one of the service account.
+    url : str
+        Endpoint.
+    token : str or None
+        Bearer token.
+    key_file : Path or None
+        Service account key, or authorized user file.  Without it and without a token: what
+        ``earthengine authenticate`` or ``gcloud auth application-default login`` left behind.
+    in_flight : int
+        Most requests at one time.
+    a_minute : int
+        Most requests a minute.
+    deadline : float
+        Longest that one request may take. [s]
+    patience : float
+        Longest from the first failure of a request to giving up. [s]
+    """
+
+    def __init__(
+        self,
+        *,
+        project: str | None,
+        url: str,
+        token: str | None,
+        key_file: Path | None,
+        in_flight: int,
+        a_minute: int,
+        deadline: float,
+        patience: float,
+    ) -> None:
+        self.key = (url, project, token, key_file)
+        self.project, self.url, self.token, self.key_file = project, url, token, key_file
+        self.patience = patience
+        self.requests: Counter[str] = Counter()
+        """Requests sent, by kind: ``start``, ``search``, ``pixels``, ``values``; and of these again, ``retry``."""
+        self.received = 0
+        """Bytes of answers, unpacked. [byte]"""
+        self._answered = self._down_until = 0.0
+        self._down_because = ""
+        """Once nobody got an answer for the whole of the patience, all are told so at once, for as long again."""
+        self._transport = _Transport(in_flight=in_flight, deadline=deadline)
+        self._pace = _Pace(in_flight=in_flight, a_minute=a_minute)
+
+    def ask(self, kind: str, call: Callable[[], Any]) -> Any:
+        """The answer of a call of ``ee.data``.
+
+        Parameters
+        ----------
+        kind : str
+            Under which the request is counted.
+        call : callable
+            Makes exactly one request.
+
+        Raises
+        ------
+        Refused, TryLater, BadConfiguration
+            See the module.
+        """
+        with _CLIENT.held_for(self):
+            return self._ask(kind, call)
+
+    def started(self) -> None:
+        """Start the client if it is not: graphs can be made only then."""
+        with _CLIENT.held_for(self):
+            pass
+
+    def _ask(self, kind: str, call: Callable[[], Any]) -> Any:
+        failed_first: float | None = None
+        wait = FIRST_WAIT
+        while True:
+            if time.monotonic() < self._down_until:
+                raise TryLater(self._down_because)
+            try:
+                with self._pace:
+                    self.requests[kind] += 1
+                    answer = call()
+                    self.received += self._transport.last_size
+                    self._answered = time.monotonic()
+                    return answer
+            except Exception as error:  # noqa: BLE001 - sorted below; what is not known is raised again
+                told, asked_to_wait = self._sorted(error)
+            failed_first = failed_first or time.monotonic()
+            pause = asked_to_wait if asked_to_wait is not None else wait * random.uniform(0.5, 1.0)
+            if time.monotonic() + pause > failed_first + self.patience:
+                after = f" (it asks to wait {asked_to_wait:g} s)" if asked_to_wait else ""
+                msg = f"Earth Engine does not answer within {self.patience:g} s{after}: {told}"
+                if self._answered < failed_first:
+                    self._down_because, self._down_until = msg, time.monotonic() + self.patience
+                raise TryLater(msg)
+            if asked_to_wait:
+                self._pace.hold(pause)
+            time.sleep(pause)
+            wait = min(wait * 2, LONGEST_WAIT)
+            self.requests["retry"] += 1
+
+    def _sorted(self, error: Exception) -> tuple[str, float | None]:
+        """What a passing failure says and how long it asks to wait; any other is raised as what it means."""
+        told = self._without_secrets(str(error))
+        if isinstance(error, google.auth.exceptions.RefreshError | ee.EEException | googleapiclient.errors.Error):
+            response = getattr(error, "resp", None) or getattr(error.__context__, "resp", None)
+            status = response.status if response is not None else None
+            if status in (408, 429) or (status is not None and status >= 500):
+                return f"status {status}, {told}", _retry_after(response)
+            if status == 403 and any(word in told.lower() for word in BUSY):
+                return f"status 403, {told}", _retry_after(response)
+            if isinstance(error, google.auth.exceptions.RefreshError) and error.retryable:
+                return told, None
+            if status is not None and status not in (401, 403) and isinstance(error, ee.EEException):
+                raise Refused(told) from None
+            raise BadConfiguration(self._remedy(told, status)) from None
+        if isinstance(error, google.auth.exceptions.GoogleAuthError):
+            if isinstance(error, google.auth.exceptions.TransportError):
+                return told, None
+            raise BadConfiguration(self._remedy(told, None)) from None
+        if isinstance(
+            error, TimeoutError | ConnectionError | httplib2.HttpLib2Error | json.JSONDecodeError | UnicodeDecodeError
+        ):
+            return told or type(error).__name__, None
+        if isinstance(error, requests.RequestException):
+            return told, None
+        raise error
+
+    def _remedy(self, told: str, status: int | None) -> str:
+        """What is wrong with the access, and the command or the setting that mends it."""
+        lower = told.lower()
+        if status == 404:
+            return f"there is no Earth Engine at {self.url}; mend [source] url, or leave it out"
+        if "project" in lower and ("not registered" in lower or "not been used" in lower or "no project" in lower):
+            return (
+                f"the project {self.project!r} can not be used with Earth Engine: {told}. Name another by [source] "
+                "project, or register it: https://code.earthengine.google.com/register"
+            )
+        if self.token:
+            fix = "put a fresh one into REGROWTH_EE_TOKEN, for instance: gcloud auth print-access-token"
+            return f"Earth Engine refuses the bearer token: {told}. To mend it, {fix}"
+        if self.key_file:
+            return (
+                f"Earth Engine refuses the credentials of {self.key_file}: {told}. Set GOOGLE_APPLICATION_CREDENTIALS "
+                f"to the key of a service account that may use Earth Engine in project {self.project!r}"
+            )
+        return (
+            f"there is no access to Earth Engine: {told}. Run: earthengine authenticate (or set "
+            "GOOGLE_APPLICATION_CREDENTIALS to the key of a service account, or REGROWTH_EE_TOKEN)"
+        )
+
+    def _without_secrets(self, told: str) -> str:
+        told = " ".join(told.split())[:500]
+        return told.replace(self.token, "(token)") if self.token else told
+
+    def start(self) -> None:
+        """Start the client; by :class:`_Client` only."""
+        # The client would open a list of deprecated data sets at another host, with no time limit, unless it has one.
+        ee.deprecation.deprecated_assets = {"": cast("Any", None)}
+        ee.data.setMaxRetries(0)
+        try:
+            credentials = self._credentials()
+        except Exception as error:
+            if isinstance(error, BadConfiguration):
+                raise
+            raise BadConfiguration(self._remedy(self._without_secrets(str(error)), None)) from None
+
+        def initialize() -> None:
+            ee.Initialize(
+                credentials=credentials, url=self.url, project=self.project, http_transport=self._transport
+            )  # fmt: skip
+
+        try:
+            self._ask("start", initialize)
+        except Refused as error:
+            raise BadConfiguration(self._remedy(str(error), 404)) from None
+
+    def _credentials(self) -> Any:
+        user: Any = google.oauth2.credentials.Credentials
+        service: Any = google.oauth2.service_account.Credentials
+        if self.token:
+            return user(self.token)
+        if self.key_file is None:
+            return ee.data.get_persistent_credentials()
+        try:
+            content = json.loads(self.key_file.read_text(encoding="utf-8"))
+            if content.get("type") == "authorized_user":
+                return user.from_authorized_user_info(content, ee.oauth.SCOPES)
+            return service.from_service_account_info(
+                content, scopes=ee.oauth.SCOPES
+            )  # fmt: skip
+        except (OSError, ValueError, AttributeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no service account key"
+            msg = (
+                f"the credentials file {self.key_file} can not be used: {why}. Set GOOGLE_APPLICATION_CREDENTIALS to "
+                "the JSON key of a service account, or unset it and run: earthengine authenticate"
+            )
+            raise BadConfiguration(msg) from None
+
+
+class _Client:
+    """The one client of the process, and which connection it is started for.
+
+    Two connections take turns: one waits until no request of the other is under way.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._connection: Connection | None = None
+        self._under_way = 0
+
+    @contextmanager
+    def held_for(self, connection: Connection) -> Iterator[None]:
+        self._take(connection)
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._under_way -= 1
+                self._condition.notify_all()
+
+    def _take(self, connection: Connection) -> None:
+        with self._condition:
+            self._condition.wait_for(lambda: self._connection is connection or self._under_way == 0)
+            if self._connection is not connection:
+                if self._connection is not None:
+                    self._connection = None
+                    ee.Reset()
+                connection.start()
+                self._connection = connection
+            self._under_way += 1
+
+
+_CLIENT: Final = _Client()
+
+
+class _Pace:
+    """Holds all threads to a number of requests in flight and a minute."""
+
+    def __init__(self, *, in_flight: int, a_minute: int) -> None:
+        self._places = threading.BoundedSemaphore(in_flight)
+        self._interval = 60.0 / a_minute
+        self._burst = in_flight * self._interval
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def __enter__(self) -> None:
+        self._places.acquire()
+        with self._lock:
+            now = time.monotonic()
+            self._next = max(self._next, now - self._burst) + self._interval
+            pause = self._next - now
+        if pause > 0:
+            time.sleep(pause)
+
+    def __exit__(self, *_: object) -> None:
+        self._places.release()
+
+    def hold(self, seconds: float) -> None:
+        """Nobody sends anything for a while: the server asked one of us to wait."""
+        with self._lock:
+            self._next = max(self._next, time.monotonic() + seconds)
+
+
+class _Transport:
+    """What the client sends requests through, in the form of an ``httplib2.Http``.
+
+    Whole answers only: the time limit is for all of it, not for each packet, and the size is capped.
+    """
+
+    def __init__(self, *, in_flight: int, deadline: float) -> None:
+        self.timeout = deadline
+        self._session = requests.Session()
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=in_flight))
+        self._thread = threading.local()
+
+    @property
+    def last_size(self) -> int:
+        """Of the last answer to the calling thread. [byte]"""
+        return getattr(self._thread, "size", 0)
+
+    def request(
+        self,
+        uri: str,
+        method: str = "GET",
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        redirections: int | None = None,
+        connection_type: Any = None,
+    ) -> tuple[httplib2.Response, bytes]:
+        """Send a request as ``httplib2.Http.request`` does."""
+        ends = time.monotonic() + self.timeout
+        try:
+            with self._session.request(
+                method, uri, data=body, headers=headers, timeout=self.timeout, allow_redirects=False, stream=True
+            ) as response:
+                content = bytearray()
+                for piece in response.iter_content(1 << 20):
+                    content += piece
+                    if len(content) > LARGEST:
+                        msg = f"the answer is longer than {LARGEST >> 20} MiB"
+                        raise ConnectionError(msg)
+                    if time.monotonic() > ends:
+                        msg = f"no whole answer within {self.timeout:g} s"
+                        raise TimeoutError(msg)
+        except requests.exceptions.Timeout as error:
+            msg = f"no answer within {self.timeout:g} s"
+            raise TimeoutError(msg) from error
+        except requests.exceptions.RequestException as error:
+            raise ConnectionError(str(error)) from error
+        self._thread.size = len(content)
+        found = httplib2.Response(
+            {**{k.lower(): v for k, v in response.headers.items()}, "status": response.status_code}
+        )
+        return found, bytes(content)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._session.close()
+
+
+def checked(url: str, allow_hosts: Sequence[str]) -> str:
+    """The endpoint, if it may be asked.
+
+    Raises
+    ------
+    BadConfiguration
+        It is no address, or leads to a private or loopback host that `allow_hosts` does not name.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname
+    if parts.scheme not in ("http", "https") or not host or parts.username or parts.query:
+        msg = f"[source] url = {url!r} is no endpoint; write for instance {HIGH_VOLUME!r}, or leave it out"
+        raise BadConfiguration(msg)
+    named = host in allow_hosts or parts.netloc in allow_hosts
+    if not named and (parts.scheme != "https" or _inward(host)):
+        msg = (
+            f"[source] url = {url!r} leads to a private or loopback host, or is not encrypted; if that is meant, "
+            f'add allow_hosts = ["{host}"] to [source]'
+        )
+        raise BadConfiguration(msg)
+    return url.rstrip("/")
+
+
+def _inward(host: str) -> bool:
+    """Whether a host is not on the public internet; one that can not be found is left to the connection to tell."""
+    if host == urlsplit(HIGH_VOLUME).hostname:
+        return False
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return False
+    return any(not ipaddress.ip_address(str(address).split("%")[0]).is_global for address in found)
+
+
+def _retry_after(response: Any) -> float | None:
+    """Seconds that an answer asks to wait."""
+    asked = response.get("retry-after", "")
+    try:
+        if asked.isdigit():
+            return float(asked)
+        return max(0.0, (parsedate_to_datetime(asked) - parsedate_to_datetime(response["date"])).total_seconds())
+    except (KeyError, TypeError, ValueError):
+        return None

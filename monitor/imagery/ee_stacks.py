@@ -1,0 +1,90 @@
+"""Many scenes in one request, and what a request may hold."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from monitor.errors import SceneRejected, TryLater
+from monitor.imagery.ee_answers import Asset
+from monitor.imagery.ee_requests import Refused
+from monitor.imagery.source import Scene
+
+MOST_BANDS: Final = 1024
+"""Of one request."""
+MOST_BYTES: Final = 48_000_000
+"""Of the pixels of one request, unpacked. [byte]"""
+LONGEST_SIDE: Final = 32_768
+"""Of the grid of one request. [pixel]"""
+STRIKES: Final = 4
+"""Scenes that can not be read one after the other, and none that can: then it is not the scenes."""
+
+
+def in_stacks[T](
+    scenes: Sequence[Scene], most: int, ask: Callable[[Sequence[Scene]], list[T]]
+) -> Iterator[T | SceneRejected]:
+    """Answers for scenes in their order, asked for in stacks of one kind, as late as possible."""
+    ready: dict[int, T | SceneRejected] = {}
+    for i, scene in enumerate(scenes):
+        if i not in ready:
+            kind = _kind(scene)
+            if kind is None:
+                ready[i] = SceneRejected("BROKEN", f"scene {scene.id!r} is not one of Earth Engine's")
+            else:
+                same = (j for j in range(i, len(scenes)) if j not in ready and _kind(scenes[j]) == kind)
+                together = [j for j, _ in zip(same, range(most), strict=False)]
+                found: list[T | SceneRejected] = _halved([scenes[j] for j in together], ask)
+                ready.update(zip(together, found, strict=True))
+        yield ready.pop(i)
+
+
+def _kind(scene: Scene) -> tuple[Any, ...] | None:
+    """What scenes of one stack share; None: not a scene of this source."""
+    if not isinstance(scene.handle, Asset):
+        return None
+    return scene.handle.collection, scene.handle.area.wkb, scene.quality, scene.scale, scene.offset
+
+
+def _halved[T](scenes: Sequence[Scene], ask: Callable[[Sequence[Scene]], list[T]]) -> list[T | SceneRejected]:
+    """Answers for a stack; one that is refused is halved until the scene that breaks it stands alone.
+
+    Raises
+    ------
+    TryLater
+        No scene of several can be read: then it is not the scenes.
+    """
+    refused: list[Refused] = []
+    answered = False
+
+    def halves(part: Sequence[Scene]) -> list[T | SceneRejected]:
+        nonlocal answered
+        try:
+            found = ask(part)
+        except Refused as error:
+            if len(part) > 1:
+                middle = len(part) // 2
+                return halves(part[:middle]) + halves(part[middle:])
+            refused.append(error)
+            if error.too_much or (not answered and len(refused) >= min(STRIKES, max(2, len(scenes)))):
+                msg = f"Earth Engine can read none of {len(scenes)} scenes, among them {part[0].id}: {error}"
+                raise TryLater(msg) from None
+            return [SceneRejected("BROKEN", f"Earth Engine can not read scene {part[0].id!r}: {error}")]
+        answered = True
+        return list(found)
+
+    return halves(scenes)
+
+
+def tiles(grid: GeoBox, *, most: int) -> list[tuple[slice, slice, GeoBox]]:
+    """Rows, columns and grids of the windows of a grid, of at most so many pixels each and not too long a side."""
+    height, width = grid.shape
+    across = min(width, LONGEST_SIDE, max(1, most))
+    down = min(height, LONGEST_SIDE, max(1, most // across))
+    found = []
+    for top in range(0, height, down):
+        for left in range(0, width, across):
+            rows, columns = slice(top, min(top + down, height)), slice(left, min(left + across, width))
+            size = (rows.stop - top, columns.stop - left)
+            found.append((rows, columns, GeoBox(size, grid.affine @ Affine.translation(left, top), grid.crs)))
+    return found
