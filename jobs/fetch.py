@@ -19,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
-from jobs.reading import Ground, Seen, own_means, read
+from jobs.reading import Ground, Seen, bandpass, own_means, read
 from monitor.controls.units import ENOUGH, ControlSet, candidates, match
 from monitor.cover.means import MEASURES
 from monitor.cube.granules import Overpass, left_to_do, merged, overpasses
@@ -28,6 +28,7 @@ from monitor.cube.masks import why_unseen
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, Record, SiteStore, digest, record_of
 from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejected, TryLater
+from monitor.imagery import bands
 from monitor.imagery.source import Scene, Source
 from monitor.sites.site import Site
 
@@ -330,7 +331,7 @@ def _store(parts: Sequence[_Part], sources: Mapping[str, Source]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """Scenes of one source that the same sites want, one after the other in time."""
+    """Scenes of one source and family of sensors that the same sites want, one after the other in time."""
 
     source: Source
     scenes: list[Scene]
@@ -344,7 +345,9 @@ class _Run:
 def _runs(
     parts: Sequence[_Part], sources: Mapping[str, Source], wanted: Mapping[str, Sequence[Overpass]]
 ) -> Iterator[_Run]:
-    """Every granule that some site wants, once, in order of time, with the sites that want it."""
+    """Every granule that some site wants, once, with the sites that want it: by source, by family of sensors (Landsat
+    is averaged otherwise among Sentinel-2), then by time.
+    """
     scenes: dict[tuple[str, str], Scene] = {}
     users: dict[tuple[str, str], list[_Part]] = {}
     for part in parts:
@@ -352,8 +355,11 @@ def _runs(
             for scene in one.granules:
                 scenes.setdefault((scene.source, scene.id), scene)
                 users.setdefault((scene.source, scene.id), []).append(part)
-    order = sorted(scenes, key=lambda key: (scenes[key].source, scenes[key].time, scenes[key].acquisition, key))
-    for (source, _), keys in groupby(order, key=lambda key: (key[0], tuple(p.task.site.id for p in users[key]))):
+    families = {key: bands.family(scene.sensor, scene.quality) for key, scene in scenes.items()}
+    order = sorted(scenes, key=lambda key: (key[0], families[key], scenes[key].time, scenes[key].acquisition, key))
+    for (source, *_), keys in groupby(
+        order, key=lambda key: (key[0], families[key], tuple(part.task.site.id for part in users[key]))
+    ):
         some = list(keys)
         yield _Run(source=sources[source], scenes=[scenes[key] for key in some], parts=users[some[0]])
 
@@ -428,6 +434,7 @@ def _judged(
     record = record_of(
         scene,
         acquisition=one.acquisition,
+        bandpass=bandpass(scene, ground.grid),
         granules=one.baselines,
         accepted=not reason,
         reason=reason,

@@ -21,12 +21,15 @@ from monitor.cover.means import MEASURES, means
 from monitor.cube.grid import MARGIN, covering, crs_of, holds, inside
 from monitor.cube.packed import LAYERS, pack, unpack
 from monitor.errors import SceneRejected
+from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene, Source
 from monitor.sites.projection import projected
 from monitor.sites.site import Site
 
 AT_ONCE = 16_000_000
 """Pixels of units whose means are drawn together. [byte]"""
+LANDSAT_PIXEL = 30.0
+"""Side of a pixel. [m]"""
 UNIT_CLEAR = 0.6
 """A unit counts in a scene when this share of it was seen. [1]"""
 
@@ -113,10 +116,15 @@ def read(source: Source, scenes: Sequence[Scene], grounds: Sequence[Ground]) -> 
     yield from _drained(waiting, grounds, blocks)
 
 
+def bandpass(scene: Scene, grid: GeoBox) -> bool:
+    """Whether a scene is brought to the bands of Sentinel-2: a Landsat scene of a site kept on Sentinel-2's pixels."""
+    return bands.family(scene.sensor, scene.quality) == "oli" and abs(grid.resolution.x) < LANDSAT_PIXEL
+
+
 def own_means(scenes: Sequence[Scene], packed: Sequence[np.ndarray], ground: Ground) -> xr.DataArray:
     """(time, measure) means over the clear pixels of a site, of packed scenes on its grid."""
     pixels = np.stack([one[:, ground.own] for one in packed])
-    return _means(scenes, pixels, np.zeros(pixels.shape[-1], dtype=int), ground.endmembers).isel(unit=0)
+    return _means(scenes, pixels, np.zeros(pixels.shape[-1], dtype=int), ground).isel(unit=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +209,7 @@ def _drained(
         if not mine.size:
             by_ground.append(np.full((len(scenes), len(ground.units), len(MEASURES)), np.nan, dtype=np.float32))
             continue
-        found = _means(scenes, pixels[..., mine], labels[mine] - first, ground.endmembers).values
+        found = _means(scenes, pixels[..., mine], labels[mine] - first, ground).values
         by_ground.append(_enough(found, ground.sizes))
     for place, (_, own, _) in enumerate(waiting):
         yield [Seen(packed=packed, units=found[place]) for packed, found in zip(own, by_ground, strict=True)]
@@ -227,15 +235,16 @@ def _served(
         ]
 
 
-def _means(scenes: Sequence[Scene], pixels: np.ndarray, labels: np.ndarray, endmembers: Endmembers) -> xr.DataArray:
+def _means(scenes: Sequence[Scene], pixels: np.ndarray, labels: np.ndarray, ground: Ground) -> xr.DataArray:
     cube = unpack(
         pixels,
         ("pixel",),
         times=[scene.time for scene in scenes],
         scale=[scene.scale for scene in scenes],
         offset=[scene.offset for scene in scenes],
+        bandpass=[bandpass(scene, ground.grid) for scene in scenes],
     )
-    return means(cube, xr.DataArray(labels, dims="pixel"), endmembers)
+    return means(cube, xr.DataArray(labels, dims="pixel"), ground.endmembers)
 
 
 def _enough(found: np.ndarray, sizes: np.ndarray) -> np.ndarray:

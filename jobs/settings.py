@@ -151,6 +151,18 @@ def load(path: Path | None) -> Settings:
     return _rooted(settings, chosen.resolve().parent)
 
 
+def _placed(source: SourceSettings, folder: Path) -> SourceSettings:
+    """Local catalogues and folders of a source, counted from the folder of the configuration."""
+
+    def placed(name: str) -> str:
+        here = folder / name
+        local = "://" not in name and (name.startswith((".", "/")) or here.exists())
+        return str(here.resolve()) if local else name
+
+    url = placed(source.url) if source.kind == "stac" and source.url else source.url
+    return source.model_copy(update={"url": url, "allow_hosts": tuple(placed(name) for name in source.allow_hosts)})
+
+
 def _told(error: ValidationError) -> str:
     """The first problems in one line, with the nearest known key for an unknown one."""
     told = []
@@ -188,6 +200,7 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(
         update={
             "registry": Registry(path=folder / settings.registry.path),
+            "source": tuple(_placed(source, folder) for source in settings.source),
             "store": Store(root=folder / settings.store.root),
             "outputs": Outputs(root=folder / settings.outputs.root),
             "ledger": LedgerSettings(url=url.render_as_string(hide_password=False)),

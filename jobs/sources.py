@@ -1,8 +1,10 @@
 """Sources from the settings, in order of preference."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 
 import structlog
 from shapely.geometry.base import BaseGeometry
@@ -81,5 +83,39 @@ def _open(chosen: SourceSettings) -> Source:
         from monitor.imagery.sample import Sample
 
         return Sample(chosen.seed)
-    msg = f"[source] kind = {chosen.kind!r} can not be read by this version yet; 'sample' can"
-    raise BadConfiguration(msg)
+    if chosen.kind == "stac":
+        if not chosen.url:
+            msg = '[source] kind = "stac" needs url = "<an API, a catalogue, or a folder of items>"'
+            raise BadConfiguration(msg)
+        from monitor.imagery.stac import Stac
+
+        return Stac(chosen.url, collections=chosen.collections, allow_hosts=chosen.allow_hosts)
+    from monitor.imagery.earthengine import EarthEngine
+
+    key_file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    return EarthEngine(
+        project=chosen.project,
+        url=chosen.url,
+        collections=chosen.collections,
+        allow_hosts=chosen.allow_hosts,
+        token=secret("REGROWTH_EE_TOKEN"),
+        key_file=Path(key_file) if key_file else None,
+    )
+
+
+def secret(name: str) -> str | None:
+    """A secret from the environment, or from the file that ``<name>_FILE`` names; None: there is none.
+
+    Raises
+    ------
+    BadConfiguration
+        The file can not be read.
+    """
+    value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
+    if value or not file:
+        return value or None
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{name}_FILE names a file that can not be read ({type(error).__name__}); put the secret there"
+        raise BadConfiguration(msg) from error

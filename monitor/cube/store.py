@@ -70,6 +70,8 @@ class Record:
     """Relative orbit or path; empty: not known."""
     granules: dict[str, str]
     """Baseline of each granule that went in, by tile."""
+    bandpass: bool
+    """Whether its reflectances are brought from Landsat's bands to those of Sentinel-2."""
     accepted: bool
     reason: str
     """Empty for an accepted scene."""
@@ -103,6 +105,7 @@ def record_of(scene: Scene, **judged: Any) -> Record:
         "scene": scene.id, "acquisition": scene.acquisition, "time": scene.time.isoformat(), "sensor": scene.sensor,
         "baseline": scene.baseline, "source": scene.source, "scale": scene.scale, "offset": scene.offset,
         "quality": scene.quality, "orbit": scene.orbit, "granules": {scene.tile: scene.baseline},
+        "bandpass": False,
     }  # fmt: skip
     return Record(**{**told, **judged})
 
@@ -301,6 +304,7 @@ class SiteStore:
                 times=[datetime.fromisoformat(r.time) for r in kept],
                 scale=[r.scale for r in kept],
                 offset=[r.offset for r in kept],
+                bandpass=[r.bandpass for r in kept],
                 layers=layers,
             )
             cube = cube.assign_coords(xr_coords(grid_from_json(group.attrs["grid"])))
@@ -367,5 +371,5 @@ def _encode(record: Record) -> np.ndarray:
 def _decode(row: np.ndarray) -> Record:
     values = json.loads(row.tobytes())
     if "granules" not in values:  # written before granules were told apart
-        values |= {"granules": {"": values["baseline"]}, "orbit": ""}
+        values |= {"granules": {"": values["baseline"]}, "orbit": "", "bandpass": False}
     return Record(**{f.name: values[f.name] for f in fields(Record)})
