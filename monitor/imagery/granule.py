@@ -1,0 +1,315 @@
+"""One scene of GeoTIFFs, cut to many grids: each block is fetched and decoded once, for all the ground in it.
+
+A pixel of a grid takes the value of the pixel of the file that holds its centre: ``floor((x - left) / width)``. In
+the file's own system that is arithmetic on rows and columns; from another system every centre is projected by itself.
+Nothing is interpolated or approximated. Centres outside the file get 0.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from affine import Affine
+from odc.geo import CRS
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from monitor.errors import SceneRejected
+from monitor.imagery import bands, blocks
+from monitor.imagery.blocks import Layout, Reader
+from monitor.imagery.items import Asset
+from monitor.imagery.source import Frame
+from monitor.imagery.transport import Tally
+
+AHEAD: Final = 8 << 20
+"""Blocks of one file that are fetched and decoded at a time, if more of them are needed. [byte]"""
+WHOLE_NUMBERS: Final = ("uint16", "int16")
+FMASK_FILL: Final = 255
+NEAR: Final = 1e-6
+"""Transforms of item and file that differ by less, in pixels, are the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Look:
+    """Where the pixels of a grid lie in a file."""
+
+    rows: np.ndarray
+    """(y,) or (y, x) int32; -1 outside."""
+    columns: np.ndarray
+    """(x,) or (y, x) int32; -1 outside."""
+    needed: tuple[int, ...]
+    """Blocks that hold any of them, ascending."""
+    used: int
+    """Pixels of the file that are taken, each counted once. [pixel]"""
+
+
+class Looks:
+    """Where grids lie in files: the same for all scenes of a tile, so kept for the whole of a call."""
+
+    def __init__(self, grids: Sequence[GeoBox]) -> None:
+        self.grids = grids
+        self._known: dict[tuple[object, ...], list[Look]] = {}
+
+    def of(self, found: Layout, crs: CRS) -> list[Look]:
+        """One look a grid."""
+        key = (str(crs), found.transform, found.shape, found.block)
+        if key not in self._known:
+            self._known[key] = [look(grid, found, crs) for grid in self.grids]
+        return self._known[key]
+
+
+def look(grid: GeoBox, found: Layout, crs: CRS) -> Look:
+    """Where the pixels of a grid lie in a file."""
+    height, width = found.shape
+    if grid.crs == crs and _upright(grid.affine) and _upright(found.transform):
+        x = grid.affine.c + (np.arange(grid.shape[1]) + 0.5) * grid.affine.a
+        y = grid.affine.f + (np.arange(grid.shape[0]) + 0.5) * grid.affine.e
+        columns = np.floor((x - found.transform.c) / found.transform.a)
+        rows = np.floor((y - found.transform.f) / found.transform.e)
+        columns = np.where((columns >= 0) & (columns < width), columns, -1).astype(np.int32)
+        rows = np.where((rows >= 0) & (rows < height), rows, -1).astype(np.int32)
+        of_rows, of_columns = np.unique(rows[rows >= 0]), np.unique(columns[columns >= 0])
+        across = found.grid[1]
+        down, right = np.unique(of_rows // found.block[0]), np.unique(of_columns // found.block[1])
+        needed = (down[:, None] * across + right).ravel()
+        return Look(rows=rows, columns=columns, needed=tuple(needed.tolist()), used=of_rows.size * of_columns.size)
+    centre_x, centre_y = np.meshgrid(np.arange(grid.shape[1]) + 0.5, np.arange(grid.shape[0]) + 0.5)
+    x, y = _applied(grid.affine, centre_x, centre_y)
+    if grid.crs != crs:
+        x, y = Transformer.from_crs(str(grid.crs), crs.to_wkt(), always_xy=True).transform(x, y)
+    column, row = _applied(~found.transform, x, y)
+    with np.errstate(invalid="ignore"):
+        column, row = np.floor(column), np.floor(row)
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    rows = np.where(inside, row, -1).astype(np.int32)
+    columns = np.where(inside, column, -1).astype(np.int32)
+    numbers = (rows[inside] // found.block[0]) * found.grid[1] + columns[inside] // found.block[1]
+    taken = np.unique(rows[inside].astype(np.int64) * width + columns[inside])
+    return Look(rows=rows, columns=columns, needed=tuple(np.unique(numbers).tolist()), used=taken.size)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Layer:
+    """One asset of a scene while it is cut."""
+
+    asset: Asset
+    reader: Reader
+    found: Layout
+    looks: list[Look] = field(default_factory=list)
+    order: list[int] = field(default_factory=list)
+    """Blocks by their first use."""
+    uses: dict[int, int] = field(default_factory=dict)
+    """Grids that still need each block."""
+    held: dict[int, np.ndarray] = field(default_factory=dict)
+    next: int = 0
+    """Place in `order` of the first block that was not loaded yet."""
+
+    @property
+    def block_bytes(self) -> int:
+        return self.found.block[0] * self.found.block[1] * np.dtype(self.found.dtype).itemsize
+
+
+class Granule:
+    """A scene whose files are open.
+
+    Parameters
+    ----------
+    readers : sequence of (Asset, Reader) or None
+        In the order of :data:`monitor.imagery.bands.OBSERVED`, then the quality layer; None: the scene lacks the band.
+    epsg : int or None
+        System that the item names.
+    kind : str
+        What the quality layer holds, see :class:`monitor.imagery.source.Scene`.
+    workers : Executor
+        Fetches and decodes several files at once.
+    tally : Tally
+        Counts what is decoded and used.
+
+    Raises
+    ------
+    SceneRejected
+        ``BROKEN``: a file is no GeoTIFF, or not the one that the item describes. ``RADIOMETRY``: its values are not
+        integers as delivered.
+    """
+
+    def __init__(
+        self,
+        readers: Sequence[tuple[Asset, Reader] | None],
+        *,
+        epsg: int | None,
+        kind: str,
+        workers: Executor,
+        tally: Tally,
+    ) -> None:
+        self._workers = workers
+        self._tally = tally
+        self._kind = kind
+        present = [one for one in readers if one is not None]
+        layouts = iter(list(workers.map(lambda one: blocks.layout(one[1]), present)))
+        self._layers = [
+            None if one is None else _Layer(asset=one[0], reader=one[1], found=next(layouts)) for one in readers
+        ]
+        for number, layer in enumerate(self._layers):
+            if layer is not None:
+                _checked(layer, epsg, quality=number == len(self._layers) - 1)
+        systems = {_named(layer.found) for layer in self._layers if layer is not None}
+        if len(systems) > 1:
+            raise SceneRejected(_BROKEN, "its files are in different coordinate systems")
+        self.crs = CRS(next(iter(systems)))
+
+    def frames(self, looks: Looks) -> Iterator[Frame]:
+        """The scene on each grid in turn, made as it is asked for.
+
+        Raises
+        ------
+        SceneRejected
+            ``BROKEN``: a block can not be read or decoded.
+        """
+        layers = [layer for layer in self._layers if layer is not None]
+        for layer in layers:
+            _plan(layer, looks.of(layer.found, self.crs))
+        for number, grid in enumerate(looks.grids):
+            waiting = [layer for layer in layers if any(b not in layer.held for b in layer.looks[number].needed)]
+            for done in [self._workers.submit(self._load, layer, number) for layer in waiting]:
+                done.result()
+            yield self._frame(grid, number)
+
+    def _load(self, layer: _Layer, number: int) -> None:
+        """Bring in the blocks up to those of a grid, and some more while at it."""
+        missing = {b for b in layer.looks[number].needed if b not in layer.held}
+        wanted: list[int] = []
+        while layer.next < len(layer.order) and (missing or len(wanted) * layer.block_bytes < AHEAD):
+            wanted.append(layer.order[layer.next])
+            missing.discard(layer.order[layer.next])
+            layer.next += 1
+        down, across = layer.found.grid
+        first = layer.asset.band * down * across if layer.found.planar else 0
+        stored = blocks.fetch(layer.reader, layer.found, [first + b for b in wanted])
+        by_height: dict[int, list[int]] = {}
+        for b in wanted:
+            if first + b not in stored:  # never written: no value
+                nothing = np.zeros((1, 1), dtype=layer.found.dtype)
+                layer.held[b] = np.broadcast_to(nothing, layer.found.block)
+                continue
+            rows = layer.found.block[0]
+            if not layer.found.tiled:
+                rows = min(rows, layer.found.shape[0] - b // across * rows)
+            by_height.setdefault(rows, []).append(b)
+        for rows, some in by_height.items():
+            step = max(1, AHEAD // layer.block_bytes)
+            for start in range(0, len(some), step):
+                part = some[start : start + step]
+                pixels = blocks.decode(
+                    layer.found, [stored.pop(first + b) for b in part], band=layer.asset.band, rows=rows,
+                    name=layer.reader.name,
+                )  # fmt: skip
+                self._tally.add(bytes_decoded=pixels.nbytes * (1 if layer.found.planar else layer.found.samples))
+                layer.held.update(zip(part, pixels, strict=True))
+
+    def _frame(self, grid: GeoBox, number: int) -> Frame:
+        pixels = np.zeros((len(bands.OBSERVED), *grid.shape), dtype=np.uint16)
+        for index, layer in enumerate(self._layers[:-1]):
+            if layer is not None:
+                pixels[index] = _values(self._cut(layer, number), layer.found.nodata, layer.asset.nodata)
+        last = self._layers[-1]
+        assert last is not None
+        quality = self._cut(last, number)
+        if quality.dtype != np.uint8:
+            quality = quality.astype(np.uint16)
+        if self._kind == "fmask":
+            empty = quality == FMASK_FILL
+            pixels[:, empty] = bands.NODATA
+            quality = np.where(empty, 0, quality)
+        return Frame(grid=grid, pixels=pixels, quality=quality.astype(np.uint16))
+
+    def _cut(self, layer: _Layer, number: int) -> np.ndarray:
+        """Pixels of a file on a grid; blocks that no other grid needs are let go."""
+        seen = layer.looks[number]
+        flat = seen.rows.ndim == 1
+        rows, columns = (seen.rows, seen.columns) if flat else (seen.rows.ravel(), seen.columns.ravel())
+        shape = (rows.size, columns.size) if flat else seen.rows.shape
+        cut = np.zeros(shape if flat else rows.size, dtype=layer.found.dtype)
+        height, width = layer.found.block
+        block_rows, block_columns = rows // height, columns // width  # -1 // n is -1: outside
+        for b in seen.needed:
+            down, right = divmod(b, layer.found.grid[1])
+            block = layer.held[b]
+            if flat:
+                here, there = np.flatnonzero(block_rows == down), np.flatnonzero(block_columns == right)
+                cut[np.ix_(here, there)] = block[np.ix_(rows[here] - down * height, columns[there] - right * width)]
+            else:
+                here = np.flatnonzero((block_rows == down) & (block_columns == right))
+                cut[here] = block[rows[here] - down * height, columns[here] - right * width]
+            layer.uses[b] -= 1
+            if not layer.uses[b]:
+                del layer.held[b]
+        self._tally.add(bytes_used=seen.used * cut.itemsize)
+        return cut.reshape(shape)
+
+
+def _plan(layer: _Layer, looks: list[Look]) -> None:
+    layer.looks = looks
+    layer.next = 0
+    layer.held.clear()
+    layer.uses.clear()
+    for seen in looks:
+        for b in seen.needed:
+            layer.uses[b] = layer.uses.get(b, 0) + 1
+    layer.order = list(layer.uses)
+
+
+def _values(cut: np.ndarray, *nodata: float | None) -> np.ndarray:
+    """Integers as delivered, 0 where there is no value; a negative reflectance is none."""
+    empty = cut <= 0
+    for value in nodata:
+        if value is not None:
+            empty |= cut == value
+    return np.where(empty, bands.NODATA, cut).astype(np.uint16)
+
+
+def _checked(layer: _Layer, epsg: int | None, *, quality: bool) -> None:
+    """Compare a file with what the item says of it."""
+    asset, found, name = layer.asset, layer.found, layer.reader.name
+    if not found.wkt:
+        raise SceneRejected(_BROKEN, f"{name} names no coordinate system")
+    if epsg is not None and found.epsg != epsg and CRS(found.wkt) != CRS(f"EPSG:{epsg}"):
+        raise SceneRejected(_BROKEN, f"{name} is in {_named(found)[:60]}, where the item says EPSG:{epsg}")
+    if asset.shape is not None and asset.shape != found.shape:
+        raise SceneRejected(_BROKEN, f"{name} has {found.shape} pixels, where the item says {asset.shape}")
+    if asset.transform is not None:
+        said = Affine(*asset.transform)
+        corners = [(0.0, 0.0), (float(found.shape[1]), float(found.shape[0]))]
+        pixel = abs(found.transform.a) or abs(found.transform.b)
+        apart = max(
+            abs(a - b) for corner in corners for a, b in zip(said @ corner, found.transform @ corner, strict=True)
+        )
+        if not apart <= NEAR * pixel * max(found.shape):
+            raise SceneRejected(_BROKEN, f"{name} lies elsewhere than the item says, by {apart:g}")
+    if asset.band >= found.samples:
+        raise SceneRejected(_BROKEN, f"{name} has {found.samples} bands, where the item names number {asset.band + 1}")
+    if quality:
+        if found.dtype not in ("uint8", "uint16", "int16"):
+            raise SceneRejected(_BROKEN, f"{name} holds {found.dtype}, not classes or bits")
+    elif found.dtype not in WHOLE_NUMBERS:
+        raise SceneRejected(
+            _RADIOMETRY, f"{name} holds {found.dtype}: stretched or already scaled, not integers as delivered"
+        )
+
+
+def _named(found: Layout) -> str:
+    """The coordinate system, by its number if it has one."""
+    return f"EPSG:{found.epsg}" if found.epsg else found.wkt
+
+
+def _applied(affine: Affine, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
+
+
+def _upright(affine: Affine) -> bool:
+    return affine.b == 0 and affine.d == 0
+
+
+_BROKEN: Final = "BROKEN"
+_RADIOMETRY: Final = "RADIOMETRY"
