@@ -334,6 +334,7 @@ def free(root: Path) -> None:
 
 def _load_parts() -> None:
     from jobs.assess import assess
+    from jobs.doctor import doctor
     from jobs.sites import app as sites_app
     from jobs.trends import trends
 
@@ -341,6 +342,7 @@ def _load_parts() -> None:
         app.add_typer(sites_app, name="sites")
         app.command()(assess)
         app.command()(trends)
+        app.command()(doctor)
 
 
 def echo(value: Any) -> None:

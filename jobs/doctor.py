@@ -1,0 +1,495 @@
+"""``regrowth doctor``: what is missing on this machine, and the command or the setting that mends it.
+
+It looks and changes nothing: no folder is made, no ledger created or migrated, and without ``--online`` nothing is
+asked of anybody. Each part is looked at by itself, so that one that is broken does not hide the others; heavy libraries
+are loaded only to see whether they load.
+"""
+
+import errno
+import fcntl
+import importlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from jobs.exits import Exit
+from monitor.errors import MonitorError
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings, SourceSettings
+
+DISTRIBUTION: Final = "regrowth-monitor"
+LOADED: Final = ("numpy", "numba", "xarray", "rasterio", "pyogrio", "pyproj", "icechunk", "zarr", "sqlalchemy", "dask")
+"""Libraries that bring compiled code or carry the store: installed is not enough, they must load."""
+ROOM: Final = 1 << 30
+"""Least free space that a night should begin with. [byte]"""
+LONG: Final = timedelta(hours=24)
+"""A run that holds the lock for longer hangs: the next night is due."""
+SKEW: Final = timedelta(minutes=5)
+"""By how much a file may be newer than now."""
+BUILT: Final = datetime(2026, 11, 1, tzinfo=UTC)
+"""A clock that shows an earlier moment is wrong: this program is younger."""
+
+OK, NOTE, BROKEN = "ok", "note", "broken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one look showed."""
+
+    check: str
+    """Part that was looked at."""
+    state: str
+    """``ok``; ``note``, which needs nothing now; ``broken``, which does."""
+    told: str
+    """What was found."""
+    fix: str | None = None
+    """Command or setting that mends it."""
+
+
+def doctor(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Default: REGROWTH_CONFIG, else ./regrowth.toml.")
+    ] = None,
+    online: Annotated[bool, typer.Option("--online", help="Ask the sources for scenes too; else no network.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Say what is missing, and the command that mends it. Looks only; changes nothing.
+
+    Exit status: 0 all is well, 78 something needs mending.
+    """
+    found = list(findings(config, online=online))
+    broken = [one for one in found if one.state == BROKEN]
+    if as_json:
+        told = {"ok": not broken, "checks": [asdict(one) for one in found]}
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+    else:
+        for one in found:
+            typer.echo(f"{one.state.upper() if one.state == BROKEN else one.state:<7} {one.check:<10} {one.told}")
+            if one.fix:
+                typer.echo(f"{'':<18} -> {one.fix}")
+        typer.echo("All is well." if not broken else f"{len(broken)} of {len(found)} need mending.")
+    raise typer.Exit(Exit.CONFIGURATION if broken else Exit.DONE)
+
+
+def findings(config: Path | None, *, online: bool = False) -> Iterator[Finding]:
+    """Look at each part in turn.
+
+    Parameters
+    ----------
+    config : Path or None
+        As for every command.
+    online : bool
+        Whether the sources are asked for scenes.
+
+    Yields
+    ------
+    Finding
+        One or more of each part; parts that need the configuration are left out where it can not be read.
+    """
+    yield from _looked("python", _python)
+    yield from _looked("packages", _packages)
+    yield from _looked("kernels", _kernels)
+    settings: list[Settings] = []
+    yield from _looked("config", lambda: _config(config, settings))
+    if not settings:
+        return
+    chosen = settings[0]
+    yield from _looked("registry", lambda: _registry(chosen))
+    yield from _looked("store", lambda: _folder("store", chosen.store.root))
+    yield from _looked("ledger", lambda: _ledger(chosen))
+    yield from _looked("outputs", lambda: _folder("outputs", chosen.outputs.root))
+    yield from _looked("lock", lambda: _lock(chosen.store.root))
+    yield from _looked("clock", lambda: _clock(chosen))
+    for number, source in enumerate(chosen.source, start=1):
+        name = "source" if len(chosen.source) == 1 else f"source {number}"
+        yield from _looked(name, partial(_source, name, source))
+        if online:
+            yield from _looked(name, partial(_asked, name, source, chosen))
+
+
+def _looked(check: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What a look shows; trouble on the way is a finding too."""
+    try:
+        yield from look()
+    except MonitorError as error:
+        yield Finding(check=check, state=BROKEN, told=_line(error))
+    except Exception as error:  # noqa: BLE001 - the doctor must outlive whatever is broken, and says what it met
+        yield Finding(check=check, state=BROKEN, told=f"can not be looked at: {type(error).__name__}: {_line(error)}")
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    least = (metadata.metadata(DISTRIBUTION)["Requires-Python"] if _installed(DISTRIBUTION) else None) or ">=3.12"
+    if _numbers(version) < _numbers(least.lstrip(">= ")):
+        fix = "install a newer Python, then: make clean setup"
+        yield Finding(check="python", state=BROKEN, told=f"{version}, {least} is needed", fix=fix)
+    else:
+        yield Finding(check="python", state=OK, told=f"{version}, {sys.executable}")
+
+
+def _installed(name: str) -> str | None:
+    """Version of a distribution, or None."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _packages() -> Iterator[Finding]:
+    try:
+        asked = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        fix = "pip install --no-deps --editable .    (or: make setup)"
+        yield Finding(check="packages", state=BROKEN, told=f"{DISTRIBUTION} itself is not installed", fix=fix)
+        return
+    wrong = [told for line in asked if "extra ==" not in line and (told := _unmet(line))]
+    if not wrong:
+        for name in LOADED:
+            try:
+                importlib.import_module(name)
+            except Exception as error:  # noqa: BLE001 - a library that does not load may raise anything
+                wrong.append(f"{name} is installed but does not load ({_line(error)})")
+    if wrong:
+        fix = "make clean setup    (or: pip install --require-hashes -r requirements.lock)"
+        yield Finding(check="packages", state=BROKEN, told="; ".join(wrong), fix=fix)
+    else:
+        told = f"{len([line for line in asked if 'extra ==' not in line])} libraries installed, all load"
+        yield Finding(check="packages", state=OK, told=told)
+
+
+def _unmet(line: str) -> str | None:
+    """What is wrong with one requirement, such as ``dask[array]>=2025.1``."""
+    name = re.split(r"[\s\[<>=!~;(]", line, maxsplit=1)[0]
+    have = _installed(name)
+    if have is None:
+        return f"{name} is not installed"
+    least = re.search(r">=\s*([\d.]+)", line)
+    if least and _numbers(have) < _numbers(least[1]):
+        return f"{name} is {have}, {least[1]} or newer is needed"
+    return None
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.match(r"[\d.]*", version)[0].split(".") if part]  # type: ignore[index]
+
+
+def _kernels() -> Iterator[Finding]:
+    """Whether compiled kernels can be kept: without, each process compiles for half a minute."""
+    import monitor
+
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    beside = Path(str(monitor.__file__)).parent / "verdict" / "__pycache__"
+    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
+    for place in [Path(named)] if named else [beside, own]:
+        if _writable(place) is None:
+            yield Finding(check="kernels", state=OK, told=f"compiled code is kept under {place}")
+            return
+    yield Finding(
+        check="kernels",
+        state=BROKEN,
+        told="compiled code can not be kept, so every process compiles for half a minute",
+        fix="set NUMBA_CACHE_DIR to a folder that this user may write to",
+    )
+
+
+def _config(path: Path | None, settings: list["Settings"]) -> Iterator[Finding]:
+    from jobs.settings import load
+
+    chosen = path or Path(os.environ.get("REGROWTH_CONFIG") or "regrowth.toml")
+    try:
+        settings.append(load(path))
+    except MonitorError as error:
+        fix = (
+            f"mend {chosen}"
+            if chosen.exists()
+            else "write a regrowth.toml as the README shows, or: regrowth doctor --config FILE"
+        )
+        yield Finding(check="config", state=BROKEN, told=_line(error), fix=fix)
+        return
+    yield Finding(check="config", state=OK, told=f"{chosen}, {len(settings[0].source)} sources")
+
+
+def _registry(settings: "Settings") -> Iterator[Finding]:
+    from monitor.sites.registry import read_sites
+
+    path = settings.registry.path
+    try:
+        report = read_sites(path)
+    except MonitorError as error:
+        fix = f"regrowth sites check {path}"
+        yield Finding(check="registry", state=BROKEN, told=_line(error), fix=fix)
+        return
+    told = f"{len(report.sites)} sites in {path}"
+    if report.refused:
+        fix = f"regrowth sites check {path}"
+        yield Finding(check="registry", state=BROKEN, told=f"{told}, {len(report.refused)} more refused", fix=fix)
+    else:
+        yield Finding(check="registry", state=OK, told=told)
+
+
+def _folder(check: str, root: Path) -> Iterator[Finding]:
+    """Whether a root can be written to and has room; one that is not there yet is made by the first run."""
+    why = _writable(root)
+    if why:
+        fix = f"chown the folder to the user of the job, or name another one by [{check}] root"
+        yield Finding(check=check, state=BROKEN, told=f"{root} can not be written to: {why}", fix=fix)
+        return
+    free = shutil.disk_usage(_nearest(root)).free
+    told = f"{root}, {free / 1e9:.1f} GB free" + ("" if root.exists() else ", made by the first run")
+    if free < ROOM:
+        fix = f"make room, or name a larger disk by [{check}] root"
+        yield Finding(check=check, state=BROKEN, told=f"{told}; {ROOM / 1e9:.1f} GB should be", fix=fix)
+    else:
+        yield Finding(check=check, state=OK, told=told)
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    return next(one for one in (path, *path.absolute().parents) if one.exists())
+
+
+def _writable(root: Path) -> str | None:
+    """Why a folder can not be written to, or None. A file is made and taken away: permissions alone do not tell."""
+    place = _nearest(root)
+    if not place.is_dir():
+        return f"{place} is a file"
+    try:
+        with tempfile.TemporaryFile(dir=place, prefix=".doctor-"):
+            pass
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _ledger(settings: "Settings") -> Iterator[Finding]:
+    from sqlalchemy import create_engine, inspect, text
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from monitor.ledger.ledger import HEAD
+
+    url = make_url(settings.ledger.url)
+    shown = url.render_as_string(hide_password=True)
+    local = url.drivername.startswith("sqlite")
+    if local:
+        path = Path(url.database or "")
+        if not path.is_file():
+            why = f"{path} is no file" if path.exists() else _writable(path.parent)
+            state = BROKEN if why else OK
+            fix = f"name another place by [ledger] url, or mend {path.parent}" if why else None
+            yield Finding(check="ledger", state=state, told=why or f"{path}, made by the first command", fix=fix)
+            return
+        if why := _writable(path.parent) or (None if os.access(path, os.W_OK) else "permission denied"):
+            fix = f"chown {path} and its folder to the user of the job"
+            yield Finding(check="ledger", state=BROKEN, told=f"{path} can not be written to: {why}", fix=fix)
+            return
+    options: dict[str, Any] = {"timeout": 5} if local else {"connect_timeout": 5}
+    try:
+        engine = create_engine(settings.ledger.url, connect_args=options)
+    except ModuleNotFoundError as error:
+        fix = "pip install 'regrowth-monitor[postgresql]'"
+        yield Finding(check="ledger", state=BROKEN, told=f"{shown} needs a driver: {error.name}", fix=fix)
+        return
+    try:
+        with engine.connect() as connection:
+            tables = inspect(connection).get_table_names()
+            found = (
+                connection.execute(text("select version_num from alembic_version")).scalar()
+                if "alembic_version" in tables
+                else None
+            )
+            sites = (
+                connection.execute(text("select count(distinct site) from sites")).scalar() if "sites" in tables else 0
+            )
+    except SQLAlchemyError as error:
+        why = _line(getattr(error, "orig", None) or error)
+        fix = "restore it from a copy, or move it away: it is rebuilt" if local else "start the server, or mend the URL"
+        yield Finding(check="ledger", state=BROKEN, told=f"{shown} can not be read: {why}", fix=fix)
+        return
+    finally:
+        engine.dispose()
+    if found == HEAD:
+        yield Finding(check="ledger", state=OK, told=f"{shown}, version {found}, {sites} sites")
+    elif found is None and tables:
+        told = f"{shown} holds tables of something else: {', '.join(sorted(tables)[:3])}"
+        yield Finding(check="ledger", state=BROKEN, told=told, fix="name a database of its own by [ledger] url")
+    elif found is None or found < HEAD:
+        told = f"{shown} is of version {found or 'none'}; the next command brings it to {HEAD}"
+        yield Finding(check="ledger", state=NOTE, told=told, fix="regrowth sites list")
+    else:
+        told = f"{shown} is of version {found}, newer than this program ({HEAD})"
+        yield Finding(check="ledger", state=BROKEN, told=told, fix="bring the program up to date: make setup")
+
+
+def _lock(root: Path) -> Iterator[Finding]:
+    path = root / "lock"
+    if not path.is_file():
+        yield Finding(check="lock", state=OK, told="free; no run has been here yet")
+        return
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+        else:
+            yield Finding(check="lock", state=OK, told="free")
+            return
+        holder = file.read(300).decode(errors="replace").strip() or "another process"
+    age = timedelta(seconds=max(time.time() - path.stat().st_mtime, 0))
+    named = re.search(r"process (\d+) on (\S+)$", holder)
+    here = named is not None and named[2] == os.uname().nodename
+    if here and named is not None and _paused(int(named[1])):
+        told = f"held by {holder}, which is paused"
+        yield Finding(check="lock", state=BROKEN, told=told, fix=f"kill -CONT {named[1]}    (or: kill {named[1]})")
+    elif age > LONG:
+        told = f"held by {holder} for {age.total_seconds() / 3600:.0f} hours: it hangs"
+        fix = f"kill {named[1]}" if here and named is not None else "end that process; the lock is free when it is gone"
+        yield Finding(check="lock", state=BROKEN, told=told, fix=fix)
+    else:
+        yield Finding(check="lock", state=NOTE, told=f"held by {holder}: a run is at work")
+
+
+def _paused(process: int) -> bool:
+    try:
+        after_name = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return after_name[:1] in (["T"], ["t"])
+
+
+def _clock(settings: "Settings") -> Iterator[Finding]:
+    from sqlalchemy.engine import make_url
+
+    now = datetime.now(UTC)
+    fix = "timedatectl set-ntp true"
+    ledger = Path(make_url(settings.ledger.url).database or "")
+    looked = (ledger, settings.store.root / "lock", settings.outputs.root / "status.json", settings.registry.path)
+    newest, path = max(
+        ((datetime.fromtimestamp(one.stat().st_mtime, UTC), one) for one in looked if one.is_file()),
+        default=(BUILT, None),
+    )
+    if now < BUILT:
+        told = f"shows {now:%Y-%m-%d %H:%M} UTC, before this program was made"
+        yield Finding(check="clock", state=BROKEN, told=told, fix=fix)
+    elif newest > now + SKEW:
+        told = f"shows {now:%Y-%m-%d %H:%M} UTC, but {path} is of {newest:%Y-%m-%d %H:%M}: it was set back"
+        yield Finding(check="clock", state=BROKEN, told=told, fix=fix)
+    else:
+        yield Finding(check="clock", state=OK, told=f"{now:%Y-%m-%d %H:%M} UTC")
+
+
+def _source(name: str, source: "SourceSettings") -> Iterator[Finding]:
+    """Whether what a source needs is there; nobody is asked."""
+    if source.kind == "sample":
+        have = _installed("nrt") or "missing"
+        if have == "0.2.1":
+            yield Finding(check=name, state=OK, told="the embedded sample, nrt 0.2.1")
+        else:
+            told = f"the embedded sample needs nrt 0.2.1; it is {have}"
+            yield Finding(check=name, state=BROKEN, told=told, fix="pip install 'regrowth-monitor[demo]'")
+        return
+    if source.kind == "stac":
+        yield from _stac(name, source)
+        return
+    where, why = _credentials()
+    if why:
+        fix = "earthengine authenticate    (or set GOOGLE_APPLICATION_CREDENTIALS, or REGROWTH_EE_TOKEN)"
+        yield Finding(check=name, state=BROKEN, told=f"Earth Engine: {why}", fix=fix)
+    elif not source.project and not os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+        fix = '[source] project = "<your Cloud project>"'
+        yield Finding(check=name, state=BROKEN, told="Earth Engine: no Cloud project is named", fix=fix)
+    else:
+        told = f"Earth Engine, credentials: {where}; --online tries them"
+        yield Finding(check=name, state=OK, told=told)
+
+
+def _stac(name: str, source: "SourceSettings") -> Iterator[Finding]:
+    url = source.url or ""
+    if not url:
+        fix = '[source] url = "https://earth-search.aws.element84.com/v1"'
+        yield Finding(check=name, state=BROKEN, told="STAC: no url is given", fix=fix)
+    elif re.match(r"https?://", url):
+        yield Finding(check=name, state=OK, told=f"STAC, {_bare(url)}; --online asks it")
+    else:
+        path = Path(url.removeprefix("file://"))
+        if path.exists():
+            yield Finding(check=name, state=OK, told=f"STAC, {path}")
+        else:
+            yield Finding(check=name, state=BROKEN, told=f"STAC, {path} is not there", fix="mend [source] url")
+
+
+def _bare(url: str) -> str:
+    """An address without what may be secret in it: a user, a password, a query."""
+    return re.sub(r"[?#].*", "", re.sub(r"//[^/@]*@", "//", url))
+
+
+def _credentials() -> tuple[str, str | None]:
+    """Where Earth Engine's credentials come from, and what is wrong with them. None is printed."""
+    if os.environ.get("REGROWTH_EE_TOKEN"):
+        return "REGROWTH_EE_TOKEN", None
+    if token := os.environ.get("REGROWTH_EE_TOKEN_FILE"):
+        return token, _no_file(Path(token))
+    if key := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+        why = _no_file(Path(key))
+        if why is None:
+            try:
+                kind = json.loads(Path(key).read_text(encoding="utf-8")).get("type")
+            except (ValueError, AttributeError):
+                kind = None
+            if kind not in ("service_account", "authorized_user"):
+                why = f"GOOGLE_APPLICATION_CREDENTIALS names {key}, which is no key of a service account"
+        return key, why
+    home = Path.home() / ".config"
+    places = (home / "earthengine" / "credentials", home / "gcloud" / "application_default_credentials.json")
+    for place in places:
+        if place.is_file():
+            return str(place), _no_file(place)
+    return "", "there are no credentials"
+
+
+def _no_file(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return None if file.read(1) else f"{path} is empty"
+    except OSError as error:
+        return f"{path} can not be read: {error.strerror}"
+
+
+def _asked(name: str, source: "SourceSettings", settings: "Settings") -> Iterator[Finding]:
+    """Ask a source for the scenes of the last twenty days over the first site."""
+    from jobs.sources import open_sources
+    from monitor.sites.registry import read_sites
+
+    sites = read_sites(settings.registry.path).sites
+    if not sites:
+        yield Finding(
+            check=name, state=NOTE, told="there is no site yet to ask it about", fix="regrowth sites add FILE"
+        )
+        return
+    today = datetime.now(UTC).date()
+    began = time.monotonic()
+    (opened,) = open_sources([source]).all
+    scenes = opened.search(sites[0].geometry, today - timedelta(days=20), today)
+    took = time.monotonic() - began
+    told = f"answers in {took:.1f} s: {len(scenes)} scenes of the last 20 days over {sites[0].id}"
+    yield Finding(check=name, state=OK, told=told)
+
+
+def _line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,342 @@
+"""The doctor names what is missing and what mends it, changes nothing, and prints no secret."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import namedtuple
+from importlib import metadata
+
+import pytest
+
+from jobs.cli import main
+from jobs.exits import Exit
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch, tmp_path_factory):
+    """A user without credentials."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    for name in ("REGROWTH_EE_TOKEN", "REGROWTH_EE_TOKEN_FILE", "GOOGLE_APPLICATION_CREDENTIALS", "REGROWTH_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def asked(installation, capsys):
+    """What the doctor says of the installation, by part, with the exit status; a part told twice is told last."""
+
+    def ask(*options, config=installation.config):
+        with pytest.raises(SystemExit) as left:
+            main(["doctor", "--config", str(config), "--json", *options])
+        told = json.loads(capsys.readouterr().out)
+        assert told["ok"] == all(one["state"] != "broken" for one in told["checks"])
+        assert left.value.code == (Exit.DONE if told["ok"] else Exit.CONFIGURATION)
+        return {one["check"]: one for one in told["checks"]}, left.value.code
+
+    return ask
+
+
+def broken(told):
+    return {check for check, one in told.items() if one["state"] == "broken"}
+
+
+def files(root):
+    return {str(path): (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in root.rglob("*")}
+
+
+def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothing_is_touched(installation, asked):
+    before = files(installation.root)
+    told, status = asked()
+    assert (status, broken(told)) == (Exit.DONE, set())
+    assert {one["state"] for one in told.values()} == {"ok"}
+    assert list(told) == ["python", "packages", "kernels", "config", "registry", "store", "ledger", "outputs", "lock",
+                          "clock", "source"]  # fmt: skip
+    assert files(installation.root) == before
+    from jobs.gather import add_sites, opened
+    from jobs.settings import load
+
+    settings = load(installation.config)
+    with opened(settings) as ledger:
+        add_sites(ledger, settings.registry.path)
+    before = files(installation.root)
+    told, status = asked()
+    assert (status, told["ledger"]["state"]) == (Exit.DONE, "ok")
+    assert "3 sites" in told["ledger"]["told"]
+    assert files(installation.root) == before
+
+
+def test_in_words_each_part_has_a_line_and_each_fix_stands_below_its_own(installation, capsys):
+    (installation.root / "sites.geojson").unlink()
+    with pytest.raises(SystemExit) as left:
+        main(["doctor", "--config", str(installation.config)])
+    lines = capsys.readouterr().out.splitlines()
+    assert left.value.code == Exit.CONFIGURATION
+    (at,) = [number for number, line in enumerate(lines) if line.startswith("BROKEN")]
+    assert "registry" in lines[at]
+    assert lines[at + 1].strip().startswith("-> regrowth sites check")
+    assert lines[-1] == "1 of 11 need mending."
+
+
+def test_without_a_configuration_the_machine_is_still_looked_at(tmp_path, asked):
+    told, _ = asked(config=tmp_path / "no.toml")
+    assert list(told) == ["python", "packages", "kernels", "config"]
+    assert broken(told) == {"config"}
+    assert "README" in told["config"]["fix"]
+
+
+def test_an_unknown_key_is_told_with_the_nearest(installation, asked):
+    installation.config.write_text(installation.config.read_text() + "[stroe]\n")
+    told, _ = asked()
+    assert "'store'" in told["config"]["told"]
+    assert told["config"]["fix"] == f"mend {installation.config}"
+
+
+@pytest.mark.parametrize("content", ["{", '{"type": "FeatureCollection", "features": []}', None])
+def test_a_registry_that_can_not_be_read_is_named_with_the_command_that_says_more(installation, asked, content):
+    path = installation.root / "sites.geojson"
+    path.unlink()
+    if content:
+        path.write_text(content)
+    told, _ = asked()
+    assert broken(told) == {"registry"}
+    assert told["registry"]["fix"] == f"regrowth sites check {path}"
+
+
+def test_a_registry_of_which_some_sites_are_refused_needs_mending(installation, asked):
+    path = installation.root / "sites.geojson"
+    registry = json.loads(path.read_text())
+    registry["features"][0]["properties"]["biome"] = "taiga"
+    path.write_text(json.dumps(registry))
+    told, _ = asked()
+    assert broken(told) == {"registry"}
+    assert "1 more refused" in told["registry"]["told"]
+
+
+def test_a_library_that_is_missing_old_or_does_not_load_is_named(asked, monkeypatch):
+    monkeypatch.setattr(metadata, "requires", lambda _: ["nosuch>=1", "numpy>=999", "scipy>=1", 'gone; extra == "x"'])
+    told, _ = asked()
+    assert "nosuch is not installed; numpy is" in told["packages"]["told"]
+    assert "gone" not in told["packages"]["told"]
+    assert "make" in told["packages"]["fix"]
+    monkeypatch.setattr(metadata, "requires", lambda _: ["numpy>=2"])
+    monkeypatch.setitem(sys.modules, "pyogrio", None)
+    told, _ = asked()
+    assert "pyogrio is installed but does not load" in told["packages"]["told"]
+
+
+def test_the_sample_that_is_not_installed_is_named_with_its_extra(asked, monkeypatch):
+    real = metadata.version
+
+    def without(name):
+        if name == "nrt":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", without)
+    told, _ = asked()
+    assert broken(told) == {"source"}
+    assert "[demo]" in told["source"]["fix"]
+
+
+def test_a_store_root_that_is_a_file_is_broken(installation, asked):
+    (installation.root / "store").write_text("x")
+    told, _ = asked()
+    assert broken(told) == {"store"}
+    assert "[store] root" in told["store"]["fix"]
+
+
+def test_a_disk_that_may_not_be_written_to_is_broken_everywhere(asked, monkeypatch):
+    def refuse(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    told, _ = asked()
+    assert broken(told) == {"kernels", "store", "ledger", "outputs"}
+    assert "NUMBA_CACHE_DIR" in told["kernels"]["fix"]
+    assert "Read-only" in told["store"]["told"]
+
+
+def test_a_disk_that_is_nearly_full_is_told_before_the_night_meets_it(asked, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12 - 10**8, 10**8))
+    told, _ = asked()
+    assert broken(told) == {"store", "outputs"}
+    assert "0.1 GB free" in told["store"]["told"]
+
+
+def _ledger(installation, version):
+    path = installation.root / "regrowth.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table alembic_version (version_num text)")
+        connection.execute("insert into alembic_version values (?)", (version,))
+    connection.close()
+    return path
+
+
+def test_an_older_ledger_is_left_as_it_is_and_a_newer_one_asks_for_a_newer_program(installation, asked):
+    path = _ledger(installation, "0000")
+    content = path.read_bytes()
+    told, status = asked()
+    assert (status, told["ledger"]["state"]) == (Exit.DONE, "note")
+    assert path.read_bytes() == content
+    path.unlink()
+    _ledger(installation, "9999")
+    told, _ = asked()
+    assert broken(told) == {"ledger"}
+    assert "newer than this program" in told["ledger"]["told"]
+
+
+def test_what_is_no_ledger_is_told(installation, asked):
+    path = installation.root / "regrowth.db"
+    path.write_bytes(b"not a database at all, but long enough to be looked at as one" * 20)
+    told, _ = asked()
+    assert broken(told) == {"ledger"}
+    path.unlink()
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table recipes (id integer)")
+    connection.close()
+    told, _ = asked()
+    assert "something else: recipes" in told["ledger"]["told"]
+
+
+def test_a_ledger_server_that_is_down_is_told_without_its_password(asked, monkeypatch):
+    pytest.importorskip("psycopg", reason="the PostgreSQL driver is in the extra 'postgresql'")
+    monkeypatch.setenv("REGROWTH_LEDGER__URL", "postgresql+psycopg://user:hunter2@127.0.0.1:1/x")
+    told, _ = asked()
+    assert broken(told) == {"ledger"}
+    assert "hunter2" not in json.dumps(told)
+
+
+@pytest.fixture
+def holder(installation):
+    """Another process that holds the lock."""
+    code = (
+        "import sys, time; from pathlib import Path; from jobs.lock import held\n"
+        "with held(Path(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
+    )
+    store = str(installation.root / "store")
+    process = subprocess.Popen([sys.executable, "-c", code, store], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_run_at_work_is_no_fault_a_paused_or_hanging_one_is_and_a_dead_one_holds_nothing(installation, asked, holder):
+    told, status = asked()
+    assert (status, told["lock"]["state"]) == (Exit.DONE, "note")
+    assert f"a night, process {holder.pid}" in told["lock"]["told"]
+
+    holder.send_signal(signal.SIGSTOP)
+    for _ in range(100):
+        told, _ = asked()
+        if told["lock"]["state"] == "broken":
+            break
+        time.sleep(0.02)
+    assert told["lock"]["fix"].startswith(f"kill -CONT {holder.pid}")
+    holder.send_signal(signal.SIGCONT)
+
+    lock = installation.root / "store" / "lock"
+    long_ago = time.time() - 30 * 3600
+    os.utime(lock, (long_ago, long_ago))
+    for _ in range(100):
+        told, _ = asked()
+        if "hangs" in told["lock"]["told"]:
+            break
+        time.sleep(0.02)
+    assert "for 30 hours" in told["lock"]["told"]
+    assert told["lock"]["fix"] == f"kill {holder.pid}"
+
+    holder.kill()
+    holder.wait()
+    told, status = asked()
+    assert (status, told["lock"]["told"]) == (Exit.DONE, "free")
+
+
+def test_a_clock_that_was_set_back_shows_by_files_of_the_future(installation, asked):
+    ahead = time.time() + 3600
+    os.utime(installation.root / "sites.geojson", (ahead, ahead))
+    told, _ = asked()
+    assert broken(told) == {"clock"}
+    assert "ntp" in told["clock"]["fix"]
+
+
+def _earth_engine(installation):
+    text = installation.config.read_text()
+    start = text.index("[source]")
+    rest = text[start:].split("\n[", 1)
+    source = '[source]\nkind = "earthengine"\nproject = "some-project"\n'
+    installation.config.write_text(text[:start] + source + ("\n[" + rest[1] if len(rest) > 1 else ""))
+
+
+def test_missing_credentials_are_told_with_the_command_and_present_ones_never_printed(
+    installation, asked, monkeypatch, tmp_path
+):
+    _earth_engine(installation)
+    told, _ = asked()
+    assert broken(told) == {"source"}
+    assert told["source"]["fix"].startswith("earthengine authenticate")
+
+    key = tmp_path / "key.json"
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    assert "can not be read" in asked()[0]["source"]["told"]
+    key.write_text('{"type": "something", "private_key": "tops3cret"}')
+    assert "no key of a service account" in asked()[0]["source"]["told"]
+    key.write_text('{"type": "service_account", "private_key": "tops3cret"}')
+    told, status = asked()
+    assert (status, "tops3cret" in json.dumps(told)) == (Exit.DONE, False)
+
+    monkeypatch.setenv("REGROWTH_EE_TOKEN", "ya29.tops3cret")
+    told, status = asked()
+    assert status == Exit.DONE
+    assert "REGROWTH_EE_TOKEN" in told["source"]["told"]
+    assert "tops3cret" not in json.dumps(told)
+
+
+def test_the_credentials_of_the_earth_engine_client_are_found_where_it_keeps_them(installation, asked):
+    from pathlib import Path
+
+    _earth_engine(installation)
+    place = Path.home() / ".config" / "earthengine" / "credentials"
+    place.parent.mkdir(parents=True)
+    place.write_text('{"refresh_token": "x"}')
+    told, status = asked()
+    assert status == Exit.DONE
+    assert str(place) in told["source"]["told"]
+
+
+def test_addresses_of_catalogues_are_shown_without_what_may_be_secret(installation, asked):
+    text = installation.config.read_text()
+    for url, state, shown in (
+        ("https://user:tops3cret@stac.example/v1?sig=tops3cret", "ok", "https://stac.example/v1"),
+        ("items.json", "broken", "not there"),
+    ):
+        installation.config.write_text(text.replace('kind = "sample"', f'kind = "stac"\nurl = "{url}"', 1))
+        told, _ = asked()
+        assert (told["source"]["state"], shown in told["source"]["told"]) == (state, True)
+        assert "tops3cret" not in json.dumps(told)
+
+
+def test_asked_online_a_source_says_what_it_offers(asked):
+    told, status = asked("--online")
+    assert status == Exit.DONE
+    assert "scenes of the last 20 days over demo-02" in told["source"]["told"]
+
+
+def test_a_part_that_breaks_in_a_way_nobody_thought_of_does_not_hide_the_others(asked, monkeypatch):
+    def burst(_):
+        msg = "never seen before"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr("monitor.sites.registry.read_sites", burst)
+    told, _ = asked()
+    assert "never seen before" in told["registry"]["told"]
+    assert broken(told) == {"registry"}
+    assert told["clock"]["state"] == "ok"
