@@ -12,13 +12,15 @@ from monitor.cover.fraction import Endmembers
 from monitor.imagery import bands
 
 
-def recipe(endmembers: Endmembers) -> Callable[[Any], dict[str, Any]]:
+def recipe(endmembers: Endmembers, *, bandpass: bool = False) -> Callable[[Any], dict[str, Any]]:
     """What is averaged over the clear pixels of a unit.
 
     Parameters
     ----------
     endmembers : Endmembers
         Of the biome, for the cover.
+    bandpass : bool
+        Bring the bands of Landsat to those of Sentinel-2 first, as :func:`monitor.imagery.bands.as_msi` does.
 
     Returns
     -------
@@ -29,10 +31,17 @@ def recipe(endmembers: Endmembers) -> Callable[[Any], dict[str, Any]]:
 
     def layers(reflectance: Any) -> dict[str, Any]:
         found = {band: reflectance.select(band) for band in bands.OBSERVED}
+        if bandpass:
+            found = {band: _as_msi(band, value) for band, value in found.items()}
         found |= {name: index(*(found[band] for band in needed)) for name, (index, needed) in SERVED.items()}
         return found | {"cover": cover(found[endmembers.index], endmembers)}
 
     return layers
+
+
+def _as_msi(band: str, reflectance: Any) -> Any:
+    slope, intercept = bands.BANDPASS[band]
+    return reflectance.subtract(intercept).divide(slope)
 
 
 def normalized_difference(a: Any, b: Any) -> Any:

@@ -25,7 +25,7 @@ from shapely.geometry.base import BaseGeometry
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
 from monitor.imagery import bands, ee_graphs
 from monitor.imagery.ee_answers import Asset, scene_of, table_of, unpacked
-from monitor.imagery.ee_requests import HIGH_VOLUME, Connection, Refused, checked
+from monitor.imagery.ee_requests import HIGH_VOLUME, Connection, Refused, checked, compute_value
 from monitor.imagery.ee_stacks import MOST_BANDS, MOST_BYTES, in_stacks, tiles
 from monitor.imagery.source import Frame, Scene
 from monitor.sites.projection import lonlat, projected
@@ -115,7 +115,7 @@ class EarthEngine:
         if not project and key_file is None:
             msg = '[source] kind = "earthengine" needs project = "<your Cloud project>"'
             raise BadConfiguration(msg)
-        self._connection = Connection(
+        self._connection = Connection.shared(
             project=project,
             url=checked(url, allow_hosts) if url else HIGH_VOLUME,
             token=token,
@@ -186,8 +186,15 @@ class EarthEngine:
         grown = [lonlat(projected(unit, crs).buffer(REACH), crs) for unit in units]
         layers = _names_of(recipe, self._connection)
 
-        def ask(together: Sequence[Scene]) -> list[np.ndarray]:
-            return self._means(together, (units, grown), lattice, recipe, layers)
+        def ask(together: Sequence[Scene], first: int = 0, last: int = len(units)) -> list[np.ndarray]:
+            try:
+                return self._means(together, (units[first:last], grown[first:last]), lattice, recipe, layers)
+            except Refused as error:
+                if len(together) > 1 or last - first == 1 or not error.too_much:
+                    raise
+                middle = (first + last) // 2
+                ((one,), (other,)) = ask(together, first, middle), ask(together, middle, last)
+                return [np.concatenate([one, other])]
 
         yield from in_stacks(scenes, MOST_BANDS // (len(layers) + 2), ask)
 
@@ -245,7 +252,7 @@ class EarthEngine:
             return asked[0] if len(asked) == 1 else ee.List(asked)
 
         try:
-            answer = self._connection.ask("search", lambda: ee.data.computeValue(graph()))
+            answer = self._connection.ask("search", lambda: compute_value(graph()))
         except Refused as error:
             if since < until and (error.too_much or "accumulating" in str(error)):
                 middle = since + (until - since) // 2
@@ -317,7 +324,10 @@ class EarthEngine:
             values = images.map(
                 lambda image: ee_graphs.layered(image, first.quality, recipe, scale=first.scale, offset=first.offset)
             )
-            marked = ee_graphs.stack(images.map(lambda image: ee_graphs.flagged(image, first.quality)), order, seen)
+            marks = images.map(
+                lambda image: ee_graphs.flagged(image, first.quality, scale=first.scale, offset=first.offset)
+            )
+            marked = ee_graphs.stack(marks, order, seen)
             where = {"crs": f"EPSG:{_system(lattice).epsg}", "crsTransform": list(lattice.affine)[:6]}
             inner, outer = (ee_graphs.features(shapes) for shapes in units)
             mean, total = ee.Reducer.mean().unweighted(), ee.Reducer.sum().unweighted()
@@ -326,7 +336,7 @@ class EarthEngine:
                 marked.reduceRegions(inner, total, **where),
                 marked.reduceRegions(outer, mean, **where),
             ]
-            return ee.data.computeValue(ee.List(asked))
+            return compute_value(ee.List(asked))
 
         n = len(units[0])
         wrong = ""

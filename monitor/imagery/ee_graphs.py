@@ -30,10 +30,10 @@ FUNCTIONS: Final = (
 
 SCORES: Final = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
 """Cloud Score+, an image for each of Sentinel-2 under the same ``system:index``."""
-SATURATED: Final = 65535
-"""Written over saturated pixels, so that masks drop them."""
 CLEAR_SCORE: Final = 60
-"""Cloud Score+ ``cs_cdf`` from which a pixel is clear; .50 to .65 is the provider's own advice. [percent]"""
+NDSI_SNOW: Final = 0.4
+SNOW_BRIGHT: Final = 0.1
+"""``SCORE_CLEAR``, ``NDSI_SNOW`` and ``SNOW_BRIGHT`` of :mod:`monitor.cube.masks`; a test holds them together."""
 QUALITY: Final = "quality"
 CLEAR, CLOUD = "clear", "cloud"
 
@@ -120,7 +120,7 @@ def delivered(image: Any, product: Product, *, scored: bool) -> Any:
     values = image.select(list(product.names), list(bands.OBSERVED)).unmask(0)
     if product.saturation:
         saturated = image.select(product.saturation).unmask(0).neq(0)
-        values = values.multiply(saturated.Not()).add(saturated.multiply(SATURATED))
+        values = values.multiply(saturated.Not()).add(saturated.multiply(bands.SATURATED))
     quality = image.select(product.mask).unmask(0)
     if scored:
         percent = image.select("cs_cdf").multiply(100).round()
@@ -130,42 +130,58 @@ def delivered(image: Any, product: Product, *, scored: bool) -> Any:
     return together.select([*bands.OBSERVED, QUALITY])
 
 
-def flags(image: Any, kind: str) -> tuple[Any, Any]:
+def flags(image: Any, kind: str, *, scale: float, offset: float) -> tuple[Any, Any]:
     """Whether pixels of a :func:`delivered` image show the ground, and whether they are cloud: images of 0 and 1.
 
-    The rules of :mod:`monitor.cube.masks`, but for the dilation of clouds, which a server can not do by arithmetic.
+    The rules of :mod:`monitor.cube.masks`, but for the growing of clouds, which a server can not do by arithmetic.
+    Cloud is what would be grown.
     """
     quality = image.select(QUALITY)
     if kind == "qa_pixel":
-        cloud = quality.bitwiseAnd(0b11110).neq(0)
-        ground = quality.bitwiseAnd(0b10111111).eq(0)
+        empty = quality.bitwiseAnd(0b1).neq(0).Or(quality.eq(0))
+        cloud = quality.bitwiseAnd(0b11100).neq(0).And(empty.Not())
+        ground = quality.bitwiseAnd(0b10111110).eq(0).And(empty.Not())
     else:
         scene = quality.bitwiseAnd(255)
         ground = _one_of(scene, (4, 5))
         cloud = _one_of(scene, (3, 8, 9, 10))
         if kind == "scl_cs":
             score = quality.rightShift(8)
-            has, sees = score.gt(0), score.gte(1 + CLEAR_SCORE)
-            closed = _one_of(scene, (0, 1, 6, 11))
+            has, sees = score.gt(0), score.gt(CLEAR_SCORE)
+            closed = _one_of(scene, (0, 1, 6)).Or(scene.gte(11))
             ground = has.Not().And(ground).Or(sees.And(closed.Not()))
             cloud = has.Not().And(cloud).Or(has.And(sees.Not()))
     for name in ("red", "nir"):
-        value = image.select(name)
-        ground = ground.And(value.neq(bands.NODATA)).And(value.neq(SATURATED))
-    return ground, cloud
+        ground = ground.And(_valued(image.select(name)))
+        if kind == "qa_pixel":
+            reflectance = image.select(name).multiply(scale).add(offset)
+            ground = ground.And(reflectance.gt(0)).And(reflectance.gte(1).Not())
+    return ground.And(_snow(image, scale, offset).Not()), cloud
 
 
-def flagged(image: Any, kind: str) -> Any:
+def _snow(image: Any, scale: float, offset: float) -> Any:
+    """Snow by its colour, as :func:`monitor.cube.masks.snow`."""
+    green, infrared = image.select("green"), image.select("swir16")
+    a, b = (band.multiply(scale).add(offset) for band in (green, infrared))
+    bright = _valued(green).And(_valued(infrared)).And(green.gte((SNOW_BRIGHT - offset) / scale))
+    return bright.And(a.subtract(b).gt(a.add(b).multiply(NDSI_SNOW)))
+
+
+def _valued(values: Any) -> Any:
+    return values.neq(bands.NODATA).And(values.neq(bands.SATURATED))
+
+
+def flagged(image: Any, kind: str, *, scale: float, offset: float) -> Any:
     """A :func:`delivered` image with nothing but ``clear`` and ``cloud``."""
-    clear, cloud = flags(image, kind)
+    clear, cloud = flags(image, kind, scale=scale, offset=offset)
     return image.addBands(clear.rename(CLEAR)).addBands(cloud.rename(CLOUD)).select([CLEAR, CLOUD])
 
 
 def layered(image: Any, kind: str, recipe: Callable[[Any], Mapping[str, Any]], *, scale: float, offset: float) -> Any:
     """Layers of a recipe, over the clear pixels of a :func:`delivered` image."""
     values = image.select(list(bands.OBSERVED))
-    reflectance = values.multiply(scale).add(offset).updateMask(values.neq(bands.NODATA))
-    clear, _ = flags(image, kind)
+    reflectance = values.multiply(scale).add(offset).updateMask(_valued(values))
+    clear, _ = flags(image, kind, scale=scale, offset=offset)
     layers = recipe(reflectance)
     for name, layer in layers.items():
         image = image.addBands(layer.updateMask(clear).rename(f"of_{name}"))

@@ -20,6 +20,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 import ee
 import google.auth.exceptions
@@ -41,7 +42,7 @@ FIRST_WAIT: Final = 1.0
 that threads do not return together. [s]"""
 LONGEST_WAIT: Final = 60.0
 """Between two retries where the server names no time. [s]"""
-BUSY: Final = ("rate limit", "ratelimit", "quota", "too many", "capacity", "timed out", "memory")
+BUSY: Final = ("rate limit", "ratelimit", "quota", "too many", "capacity", "timed out", "exceed")
 """In messages of refusals that say nothing against the request itself."""
 
 
@@ -50,7 +51,7 @@ class Refused(Exception):
 
     @property
     def too_much(self) -> bool:
-        """Whether less at once may succeed: out of time or memory."""
+        """Whether less at once may succeed: out of time, memory or another limit."""
         return any(word in str(self).lower() for word in BUSY)
 
 
@@ -90,7 +91,6 @@ class Connection:
         deadline: float,
         patience: float,
     ) -> None:
-        self.key = (url, project, token, key_file)
         self.project, self.url, self.token, self.key_file = project, url, token, key_file
         self.patience = patience
         self.requests: Counter[str] = Counter()
@@ -102,6 +102,16 @@ class Connection:
         """Once nobody got an answer for the whole of the patience, all are told so at once, for as long again."""
         self._transport = _Transport(in_flight=in_flight, deadline=deadline)
         self._pace = _Pace(in_flight=in_flight, a_minute=a_minute)
+
+    @classmethod
+    def shared(cls, **how: Any) -> "Connection":
+        """The connection made with the same arguments, so that several sources keep its limits together."""
+        key = tuple(sorted(how.items(), key=lambda item: item[0]))
+        with _MAKING:
+            found = _MADE.get(key)
+            if found is None:
+                found = _MADE[key] = cls(**how)
+        return found
 
     def ask(self, kind: str, call: Callable[[], Any]) -> Any:
         """The answer of a call of ``ee.data``.
@@ -161,6 +171,8 @@ class Connection:
         if isinstance(error, google.auth.exceptions.RefreshError | ee.EEException | googleapiclient.errors.Error):
             response = getattr(error, "resp", None) or getattr(error.__context__, "resp", None)
             status = response.status if response is not None else None
+            if isinstance(error, googleapiclient.errors.UnknownApiNameOrVersion):
+                status = 404
             if status in (408, 429) or (status is not None and status >= 500):
                 return f"status {status}, {told}", _retry_after(response)
             if status == 403 and any(word in told.lower() for word in BUSY):
@@ -288,6 +300,8 @@ class _Client:
 
 
 _CLIENT: Final = _Client()
+_MADE: Final[WeakValueDictionary[tuple[Any, ...], Connection]] = WeakValueDictionary()
+_MAKING: Final = threading.Lock()
 
 
 class _Pace:
@@ -374,6 +388,15 @@ class _Transport:
     def close(self) -> None:
         """Close idle connections."""
         self._session.close()
+
+
+def compute_value(graph: Any) -> Any:
+    """``ee.data.computeValue``, but an answer that holds no value is a broken one, which is asked for again."""
+    try:
+        return ee.data.computeValue(graph)
+    except (KeyError, TypeError) as error:
+        msg = "the answer holds no value"
+        raise ConnectionError(msg) from error
 
 
 def checked(url: str, allow_hosts: Sequence[str]) -> str:

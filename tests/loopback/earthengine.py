@@ -36,6 +36,9 @@ from pyproj import Transformer
 from shapely.geometry import Polygon, mapping, shape
 from shapely.geometry.base import BaseGeometry
 
+SENTINEL2 = "COPERNICUS/S2_SR_HARMONIZED"
+SENTINEL2_BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
+SCORES = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
 LARGEST = 48 << 20
 MOST_BANDS = 1024
 LONGEST_SIDE = 32_768
@@ -309,6 +312,90 @@ class EarthEngineServer:
         return None
 
 
+def add_sentinel2(
+    server: EarthEngineServer,
+    time: datetime,
+    bands: Mapping[str, np.ndarray],
+    scl: np.ndarray,
+    *,
+    transform: Affine,
+    crs: str = "EPSG:32648",
+    tile: str = "48SUF",
+    platform: str = "A",
+    baseline: str = "05.09",
+    orbit: int = 104,
+    score: np.ndarray | None = None,
+    masks: Mapping[str, np.ndarray] | None = None,
+    broken: bool = False,
+) -> str:
+    """Put a scene into the harmonised collection, as the real one describes it, and return its id.
+
+    `bands` are those of ``monitor.imagery.bands.OBSERVED`` at 10 m, but 20 m for the last two; `scl` is at 20 m,
+    `score` (``cs_cdf``, 10 m) goes into the collection of Cloud Score+.
+    """
+    stamp = f"{time:%Y%m%dT%H%M%S}"
+    index = f"{stamp}_{stamp}_T{tile}"
+    short = baseline.replace(".", "")
+    names = dict(zip(("blue", "green", "red", "nir", "swir16", "swir22"), SENTINEL2_BANDS, strict=True))
+    server.add(
+        SENTINEL2,
+        index,
+        bands={**{names[band]: values for band, values in bands.items()}, "SCL": scl},
+        transform=transform,
+        crs=crs,
+        time=time,
+        steps={"B11": 2, "B12": 2, "SCL": 2},
+        masks=masks,
+        broken=broken,
+        properties={
+            "DATATAKE_IDENTIFIER": f"GS2{platform}_{stamp}_023671_N{baseline}",
+            "PRODUCT_ID": f"S2{platform}_MSIL2A_{stamp}_N{short}_R{orbit:03}_T{tile}_{stamp}",
+            "SPACECRAFT_NAME": f"Sentinel-2{platform}",
+            "MGRS_TILE": tile,
+            "PROCESSING_BASELINE": baseline,
+            "SENSING_ORBIT_NUMBER": orbit,
+            "CLOUDY_PIXEL_PERCENTAGE": 12.5,
+        },
+    )
+    if score is not None:
+        server.add(SCORES, index, bands={"cs": score, "cs_cdf": score}, transform=transform, crs=crs, time=time)
+    return f"{SENTINEL2}/{index}"
+
+
+def add_landsat(
+    server: EarthEngineServer,
+    time: datetime,
+    bands: Mapping[str, np.ndarray],
+    qa: np.ndarray,
+    *,
+    transform: Affine,
+    saturated: np.ndarray | None = None,
+    crs: str = "EPSG:32648",
+    number: int = 8,
+    path: int = 129,
+    row: int = 34,
+) -> str:
+    """Put a scene into the Collection 2 Level 2 of Landsat 8 or 9, and return its id."""
+    index = f"LC{number:02}_{path:03}{row:03}_{time:%Y%m%d}"
+    names = [f"SR_B{band}" for band in (2, 3, 4, 5, 6, 7)]
+    radiometry = np.zeros(qa.shape, np.uint16) if saturated is None else saturated.astype(np.uint16)
+    server.add(
+        f"LANDSAT/LC{number:02}/C02/T1_L2",
+        index,
+        bands={**dict(zip(names, bands.values(), strict=True)), "QA_PIXEL": qa, "QA_RADSAT": radiometry},
+        transform=transform,
+        crs=crs,
+        time=time,
+        properties={
+            "LANDSAT_PRODUCT_ID": f"LC{number:02}_L2SP_{path:03}{row:03}_{time:%Y%m%d}_20210823_02_T1",
+            "SPACECRAFT_ID": f"LANDSAT_{number}",
+            "WRS_PATH": path,
+            "WRS_ROW": row,
+        },
+    )
+    return f"LANDSAT/LC{number:02}/C02/T1_L2/{index}"
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     stand_in: EarthEngineServer
@@ -357,7 +444,7 @@ class _Handler(BaseHTTPRequestHandler):
                 content, sort = _content(server, kind, body, fault.spoil if fault else "")
             except Wrong as wrong:
                 status, content = 400, _error(400, str(wrong))
-            except Exception as bug:
+            except Exception as bug:  # noqa: BLE001 - raised when the server stops
                 server.bugs.append(bug)
                 status, content = 400, _error(400, f"a bug of the stand-in: {bug!r}")
         content = content.encode() if isinstance(content, str) else content

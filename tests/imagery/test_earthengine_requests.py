@@ -1,0 +1,287 @@
+"""What Earth Engine's refusals mean, and how long they are waited for: the unpatched client on loopback."""
+
+import json
+import threading
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from shapely.geometry import box
+
+from monitor.errors import BadConfiguration, TryLater
+from monitor.imagery import ee_requests
+from monitor.imagery.earthengine import EarthEngine
+from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
+
+TOKEN = "ya29.a-token-that-nobody-may-see"
+AREA = box(102.78, 37.90, 102.80, 37.92)
+DAYS = (date(2020, 1, 1), date(2020, 1, 31))
+
+
+def put_scene(server, *, day=3):
+    fine, coarse = np.full((300, 300), 1000, np.uint16), np.full((150, 150), 1000, np.uint16)
+    layers = {**dict.fromkeys(("blue", "green", "red", "nir"), fine), **dict.fromkeys(("swir16", "swir22"), coarse)}
+    add_sentinel2(
+        server, datetime(2020, 1, day, 3, 51, 41, tzinfo=UTC), layers, np.full((150, 150), 4, np.uint8),
+        transform=Affine(10, 0, 304000, 0, -10, 4199000), score=np.ones((300, 300)),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def server():
+    with EarthEngineServer(token=TOKEN) as server:
+        put_scene(server)
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch):
+    monkeypatch.setattr(ee_requests, "FIRST_WAIT", 0.01)
+
+
+def source(server, **how):
+    settings = {"token": TOKEN, "allow_hosts": ["127.0.0.1"], "patience": 20.0, **how}
+    return EarthEngine(project="a-project", url=server.url, **settings)
+
+
+def test_a_search_starts_the_client_once_and_asks_nobody_else(server):
+    monitor = source(server)
+    assert len(monitor.search(AREA, *DAYS)) == 1
+    assert len(monitor.search(AREA, *DAYS)) == 1
+    assert server.counts == {"discovery": 2, "algorithms": 1, "search": 2}
+    assert monitor.requests == {"start": 1, "search": 2}
+
+
+def test_three_failures_and_an_answer_are_an_answer_and_the_retries_are_counted(server):
+    monitor = source(server)
+    server.fail("search", status=500, times=3)
+    assert len(monitor.search(AREA, *DAYS)) == 1
+    assert monitor.requests["retry"] == 3
+    assert server.counts["search"] == 4
+
+
+@pytest.mark.parametrize("kind", ["discovery", "algorithms"])
+def test_a_failure_while_the_client_starts_is_waited_for_too(server, kind):
+    server.fail(kind, status=503, times=2)
+    assert len(source(server).search(AREA, *DAYS)) == 1
+
+
+def test_the_time_that_the_server_asks_to_wait_is_waited(server, monkeypatch):
+    waited = []
+    monkeypatch.setattr(ee_requests.time, "sleep", waited.append)
+    server.fail("search", status=429, retry_after=7, times=1)
+    assert len(source(server).search(AREA, *DAYS)) == 1
+    assert 7.0 in waited
+
+
+def test_a_date_in_retry_after_counts_from_the_date_of_the_answer():
+    asked = {"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    assert ee_requests._retry_after(asked) == 30.0
+    assert ee_requests._retry_after({"retry-after": "soon"}) is None
+
+
+def test_a_wait_beyond_the_patience_defers_at_once_and_others_are_told_so_without_asking(server):
+    monitor = source(server)
+    server.fail("search", status=429, retry_after=3600, times=9)
+    with pytest.raises(TryLater, match="asks to wait 3600 s"):
+        monitor.search(AREA, *DAYS)
+    assert server.counts["search"] == 1
+    with pytest.raises(TryLater, match="asks to wait 3600 s"):
+        monitor.search(AREA, *DAYS)
+    assert server.counts["search"] == 1
+
+
+def test_a_server_that_is_down_defers(server):
+    monitor = source(server, patience=0.2)
+    monitor.search(AREA, *DAYS)
+    server.fail("any", status=503, times=1000)
+    with pytest.raises(TryLater, match="status 503"):
+        monitor.search(AREA, *DAYS)
+    assert monitor.requests["retry"] >= 1
+
+
+def test_nothing_listens_at_the_endpoint(server):
+    closed = EarthEngineServer().start()
+    url = closed.url
+    closed.stop()
+    monitor = EarthEngine(project="p", url=url, token=TOKEN, allow_hosts=["127.0.0.1"], patience=0.1)
+    with pytest.raises(TryLater, match="does not answer"):
+        monitor.search(AREA, *DAYS)
+
+
+@pytest.mark.parametrize("how", ["slow", "cut", "huge", "truncated"])
+def test_an_answer_that_takes_too_long_or_ends_early_or_never_is_not_waited_for(server, how):
+    monitor = source(server, deadline=2.0, patience=0.001)
+    monitor.search(AREA, *DAYS)
+    server.spoil("search", how, times=1, seconds=3.0)
+    with pytest.raises(TryLater):
+        monitor.search(AREA, *DAYS)
+    assert monitor.received < ee_requests.LARGEST
+
+
+def test_a_redirect_is_not_followed(server):
+    monitor = source(server)
+    monitor.search(AREA, *DAYS)
+    server.spoil("search", "redirect")
+    with pytest.raises(BadConfiguration):
+        monitor.search(AREA, *DAYS)
+
+
+def test_a_wrong_token_names_the_variable_and_stays_unseen(server):
+    wrong = "ya29.another-token-that-nobody-may-see"
+    with pytest.raises(BadConfiguration, match="REGROWTH_EE_TOKEN") as caught:
+        source(server, token=wrong).search(AREA, *DAYS)
+    assert wrong not in str(caught.value)
+    assert "retry" not in source(server, token=wrong).requests
+    chain = caught.value.__cause__, caught.value.__suppress_context__
+    assert chain == (None, True)
+
+
+def test_a_token_that_the_server_repeats_is_taken_out_of_the_message(server):
+    monitor = source(server)
+    server.fail("search", status=403, message=f"the token {TOKEN} may not do that")
+    with pytest.raises(BadConfiguration, match=r"the token \(token\) may not do that") as caught:
+        monitor.search(AREA, *DAYS)
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_project_that_is_not_registered_is_named(server):
+    server.fail("algorithms", status=403, message="Project 'a-project' is not registered to use Earth Engine.")
+    with pytest.raises(BadConfiguration, match=r"'a-project' can not be used.*register"):
+        source(server).search(AREA, *DAYS)
+
+
+def test_a_refusal_for_the_rate_is_no_refusal_of_the_credentials(server):
+    monitor = source(server)
+    server.fail("search", status=403, message="User Rate Limit Exceeded", times=2)
+    assert len(monitor.search(AREA, *DAYS)) == 1
+    assert monitor.requests["retry"] == 2
+
+
+def test_an_address_without_earth_engine_is_a_matter_of_the_configuration(server):
+    server.fail("discovery", status=404)
+    with pytest.raises(BadConfiguration, match=r"\[source\] url"):
+        source(server).search(AREA, *DAYS)
+
+
+def test_without_credentials_the_command_that_gets_some_is_named(server, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    with pytest.raises(BadConfiguration, match="Run: earthengine authenticate"):
+        source(server, token=None).search(AREA, *DAYS)
+    assert server.counts == {}
+
+
+@pytest.fixture
+def key_file(server, tmp_path) -> Path:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = tmp_path / "key.json"
+    content = {
+        "type": "service_account", "project_id": "a-project", "private_key_id": "1", "private_key": pem.decode(),
+        "client_email": "monitor@a-project.iam.gserviceaccount.com", "client_id": "1",
+        "token_uri": f"{server.url}/token",
+    }  # fmt: skip
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_the_key_of_a_service_account_gets_its_own_token(server, key_file):
+    assert len(source(server, token=None, key_file=key_file).search(AREA, *DAYS)) == 1
+    assert server.counts["token"] == 1
+
+
+def test_a_key_that_was_withdrawn_is_told_with_its_file(server, key_file):
+    server.fail("token", status=400, message="invalid_grant", times=5)
+    with pytest.raises(BadConfiguration, match=r"key\.json") as caught:
+        source(server, token=None, key_file=key_file).search(AREA, *DAYS)
+    assert "PRIVATE KEY" not in str(caught.value)
+    assert server.counts["search"] == 0
+
+
+@pytest.mark.parametrize("content", [None, "no json", "[]", "{}", '{"type": "service_account"}'])
+def test_a_file_that_is_no_key_is_told_with_what_to_do(server, tmp_path, content):
+    path = tmp_path / "key.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(BadConfiguration, match=r"key\.json.*GOOGLE_APPLICATION_CREDENTIALS"):
+        source(server, token=None, key_file=path).search(AREA, *DAYS)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8080", "https://127.0.0.1", "https://localhost", "https://[::1]", "https://10.0.0.5",
+        "https://169.254.169.254", "http://example.com", "ftp://example.com", "https://user:word@example.com",
+        "nothing",
+    ],
+)  # fmt: skip
+def test_a_private_or_open_endpoint_is_refused_unless_its_host_is_named(url):
+    with pytest.raises(BadConfiguration, match="url"):
+        ee_requests.checked(url, [])
+
+
+def test_a_named_host_is_let_in_by_name_or_by_name_and_port():
+    assert ee_requests.checked("http://127.0.0.1:8080/", ["127.0.0.1"]) == "http://127.0.0.1:8080"
+    assert ee_requests.checked("http://127.0.0.1:8080", ["127.0.0.1:8080"]) == "http://127.0.0.1:8080"
+    with pytest.raises(BadConfiguration):
+        ee_requests.checked("http://127.0.0.1:8080", ["127.0.0.2"])
+
+
+def test_all_threads_together_keep_to_the_requests_in_flight(server):
+    monitor = source(server, in_flight=3)
+    monitor.search(AREA, *DAYS)
+    server.forget()
+    server.spoil("search", "slow", times=12, seconds=0.05)
+    threads = [threading.Thread(target=monitor.search, args=(AREA, *DAYS)) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.counts["search"] == 12
+    assert 2 <= server.most_in_flight <= 3
+
+
+def test_no_more_requests_a_minute_than_allowed(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(ee_requests.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(ee_requests.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    pace = ee_requests._Pace(in_flight=5, a_minute=60)
+    sent = []
+    for _ in range(200):
+        with pace:
+            sent.append(clock[0])
+    assert max(sum(start <= at < start + 60 for at in sent) for start in sent) <= 60 + 5
+    assert sent[-1] - sent[0] == pytest.approx(200 - 5, abs=1.5)
+
+
+def test_two_endpoints_in_one_process_take_turns_and_are_never_confused(server):
+    with EarthEngineServer(token=TOKEN) as other:
+        put_scene(other, day=20)
+        found = {}
+
+        def look(name, where):
+            for _ in range(3):
+                found.setdefault(name, set()).update(scene.time.day for scene in where.search(AREA, *DAYS))
+
+        sources = {"one": source(server), "other": source(other)}
+        threads = [threading.Thread(target=look, args=item) for item in sources.items() for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == {"one": {3}, "other": {20}}
+
+
+def test_sources_of_one_endpoint_share_one_connection_and_its_limits(server):
+    one, other = source(server), source(server)
+    one.search(AREA, *DAYS)
+    other.search(AREA, *DAYS)
+    assert server.counts["discovery"] == 2
+    assert other.requests["search"] == 2
