@@ -1,8 +1,8 @@
 """`make bench`: every benchmark, one after the other."""
 
 from benchmarks import trends
-from benchmarks.verdict import table
+from benchmarks.verdict import proof
 
 if __name__ == "__main__":
     trends.main()
-    table.main(1000, 1)
+    proof.main(quick=True)

@@ -15,7 +15,7 @@ of outliers asks for green and short-wave bands, which a series of means does no
 import datetime as dt
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -53,11 +53,12 @@ class Panel:
     """(n,) datetime64[D]; NaT without a loss."""
 
     @classmethod
-    def of(cls, cases: Sequence[Case]) -> "Panel":
-        """Cube of cases that share their start; only scenes inside the season that the verdict uses."""
+    def of(cls, cases: Sequence[Case], *, whole_year: bool = False) -> "Panel":
+        """Cube of cases that share their start; only scenes inside the season that the verdict uses, or all."""
         days = np.unique(np.concatenate([case.series.dates for case in cases]))
         doy = (days - days.astype("datetime64[Y]")).astype(int) + 1
-        days = days[(doy >= 121) & (doy <= 288)]
+        if not whole_year:
+            days = days[(doy >= 121) & (doy <= 288)]
         site, control = (np.full((days.size, len(cases)), np.nan) for _ in range(2))
         for i, case in enumerate(cases):
             at = np.searchsorted(days, case.series.dates)
@@ -125,6 +126,9 @@ def ask(panel: Panel, *, losses_of: np.ndarray) -> tuple[Opinions, Losses]:
                         losses[f"nrt {tool}, {name}", kind] = alarms(
                             panel, watched.falling[:, losses_of], panel.event[losses_of], FACTORS
                         )
+                if losses_of.any():
+                    falling = _refitted(panel, values[:, losses_of], tool)
+                    losses[f"nrt {tool}, {name}", "refitted"] = alarms(panel, falling, panel.event[losses_of], FACTORS)
         if panel.rain is not None:
             found |= _restrend(panel)
     return found, losses
@@ -321,6 +325,16 @@ def watch(panel: Panel, values: np.ndarray, tool: str, *, trend: bool) -> Watche
     for each in (rising, falling, residual):
         each[~np.isfinite(each)] = np.nan
     return Watched(rising=rising, falling=falling, residual=residual, silent=silent)
+
+
+def _refitted(panel: Panel, values: np.ndarray, tool: str) -> np.ndarray:
+    """(scenes, n) reach to a negative break, the tool fitted anew each spring to the three years before."""
+    found = []
+    for year in panel.seasons:
+        part = (panel.year >= year - 3) & (panel.year <= year)
+        one = replace(panel, days=panel.days[part], start=np.datetime64(f"{year}-01-01"))
+        found.append(watch(one, values[part], tool, trend=tool == "CCDC").falling)
+    return np.concatenate(found)
 
 
 def _breaks(panel: Panel, watched: Watched, name: str, tool: str, *, trend: bool) -> Opinions:

@@ -1,205 +1,157 @@
-"""How often the verdict is right, wrong, late, on sites with a known fate.
+"""The figures beside their goals: gathered from the trials, written as Markdown and as CSV.
 
-    python -m benchmarks.verdict.table [--sites 1000] [--seed 20261125]
-
-Seeds are fixed and the figures the design was measured at stand beside ours; a goal missed is printed as missed.
+A goal missed is printed as missed; no figure is rounded before it is held to its goal.
 """
 
-import argparse
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from benchmarks.verdict import real
-from benchmarks.verdict.simulate import PLAN, Case, World, simulate, start_of
-from monitor.sites.site import Plan
-from monitor.verdict.assess import DEFAULT, verdicts
-from monitor.verdict.assessment import AlertLevel, Status
-from monitor.verdict.status import LEVELS, RULES, STATUSES, Verdicts
-
-RED, WATCH = LEVELS.index(AlertLevel.RED), LEVELS.index(AlertLevel.WATCH)
-FAILURE = RULES.index("failure")
-DISTURBED = STATUSES.index(Status.DISTURBED)
-SMALL = replace(PLAN, A=0.8 * PLAN.A)
-LATE = replace(PLAN, L=PLAN.L + 1)
-BOTH = replace(SMALL, L=PLAN.L + 1)
-ENCLOSURE = Plan(A=0.12, k=0.35, L=0.5, too_early_years=2.0)
-SHRUBS = Plan(A=0.12, k=0.25, L=1.5, too_early_years=3.0)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """One site's nightly verdicts from its start on, against its truth."""
+class Row:
+    """One line of the table: a figure, or a few of one kind."""
 
-    case: Case
-    years: np.ndarray
-    """Since the start, of each row. [year]"""
-    rows: Verdicts
+    name: str
+    values: np.ndarray
+    """(seeds, entries), or (entries,) where there is one draw only."""
+    entries: tuple[str, ...] = ("",)
+    goal: tuple[float, ...] = ()
+    """One for each entry, or one for all; for a range, two."""
+    aim: tuple[float, ...] = ()
+    ceiling: tuple[float, ...] = ()
+    sense: str = ">="
+    """``>=`` at least, ``<=`` at most, ``in`` within the range."""
+    spread: np.ndarray | None = None
+    """(entries,) standard error, where it does not come from the seeds."""
+    note: str = ""
 
+    @property
+    def found(self) -> np.ndarray:
+        """(entries,) mean over seeds."""
+        mean: np.ndarray = np.atleast_2d(self.values).mean(axis=0)
+        return mean
 
-def run(cases: Iterable[Case], alpha: float) -> tuple[list[Outcome], float]:
-    """Judge every acquisition of every site; also how many assessments a second."""
-    cases = list(cases)
-    begun, found = time.perf_counter(), []
-    for case in cases:
-        start = np.datetime64(case.site.start, "D")
-        dates = case.series.dates[case.series.dates >= start]
-        rows = verdicts(case.series, case.site, dates, calibration=DEFAULT, alpha=alpha)
-        found.append(Outcome(case=case, years=(dates - start).astype(int) / 365.25, rows=rows))
-    return found, sum(o.years.size for o in found) / (time.perf_counter() - begun)
+    @property
+    def deviation(self) -> np.ndarray:
+        """(entries,) standard deviation between seeds, or the standard error given."""
+        if self.spread is not None:
+            return self.spread
+        values = np.atleast_2d(self.values)
+        sd: np.ndarray = values.std(axis=0, ddof=1) if values.shape[0] > 1 else np.full(values.shape[1], np.nan)
+        return sd
 
+    def reaches(self, wanted: tuple[float, ...]) -> np.ndarray:
+        """(entries,) whether each figure is where it is wanted."""
+        found = self.found
+        if self.sense == "in":
+            inside: np.ndarray = (found >= wanted[0]) & (found <= wanted[1])
+            return inside
+        bound = np.broadcast_to(np.array(wanted), found.shape)
+        good: np.ndarray = found >= bound if self.sense == ">=" else found <= bound
+        return good
 
-def ever(outcomes: list[Outcome], by: float, says: Callable[[Verdicts], np.ndarray]) -> float:
-    """Share of sites of which something was said up to so many years after the start."""
-    return float(np.mean([(says(o.rows) & (o.years <= by)).any() for o in outcomes]))
-
-
-def red(rows: Verdicts) -> np.ndarray:
-    """Red by the failure rule."""
-    return (rows.alert == RED) & (rows.alert_rule == FAILURE)
-
-
-def warned(rows: Verdicts) -> np.ndarray:
-    """Watch or red, by the failure rule."""
-    return (rows.alert >= WATCH) & (rows.alert_rule == FAILURE)
-
-
-def covered(outcomes: list[Outcome]) -> tuple[float, float]:
-    """Share of sites whose last 95 % interval holds the truth, and the mean error of theta."""
-    last = [(o.rows.theta[-1], o.rows.theta_low[-1], o.rows.theta_high[-1], o.case.theta) for o in outcomes]
-    theta, low, high, truth = np.array(last).T
-    return float(np.mean((low <= truth) & (truth <= high))), float(np.mean(theta - truth))
-
-
-def auc(good: np.ndarray, bad: np.ndarray) -> float:
-    """Chance that a good site has the higher theta."""
-    return float(np.mean((good[:, None] > bad[None, :]) + 0.5 * (good[:, None] == bad[None, :])))
-
-
-def theta_at(outcomes: list[Outcome], years: float) -> np.ndarray:
-    """Last theta up to so many years after the start; a site not yet seen: the prior mean."""
-    found = []
-    for o in outcomes:
-        at = int(np.searchsorted(o.years, years, side="right")) - 1
-        found.append(o.rows.theta[at] if at >= 0 and np.isfinite(o.rows.theta[at]) else DEFAULT.theta_mean)
-    return np.array(found)
+    @property
+    def verdict(self) -> str:
+        """``met``, with the aim if that is met too, or ``MISSED`` and where."""
+        if not self.goal:
+            return ""
+        reached = self.reaches(self.goal)
+        if not reached.all():
+            where = [label for label, good in zip(self.entries, reached, strict=True) if not good and label]
+            return "**MISSED**" + (f" ({', '.join(where)})" if where and not (~reached).all() else "")
+        return "met, aim met" if self.aim and self.reaches(self.aim).all() else "met"
 
 
-def _line(name: str, values: Iterable[float], beside: str = "") -> None:
-    print(f"{name:<58}" + " ".join(f"{v:6.3f}" for v in values) + (f"   [{beside}]" if beside else ""))
+@dataclass(slots=True, kw_only=True)
+class Section:
+    """A heading, what to know of its lines, and the lines; or a table of another form."""
+
+    title: str
+    about: str = ""
+    rows: list[Row] = field(default_factory=list)
+    header: tuple[str, ...] = ()
+    lines: list[tuple[str, ...]] = field(default_factory=list)
+    """Where the section has columns of its own."""
 
 
-def named_anew(rows: Verdicts) -> np.ndarray:
-    """Rows at which a site begins to be called disturbed."""
-    return np.diff((rows.status == DISTURBED).astype(int), prepend=0) == 1
+def shown(value: float, digits: int = 3) -> str:
+    """``.583`` for .583, ``1,234`` for thousands, a dash for nothing."""
+    if not np.isfinite(value):
+        return "–"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
-def on_real_noise() -> None:
-    """Print the lines that need no simulator; see :mod:`benchmarks.verdict.real`."""
-    for name, plan in (("demonstration", real.DEMONSTRATION), ("A3", PLAN)):
-        print(f"\nReal noise, one forest in hectares, {name} plan (A {plan.A} k {plan.k} L {plan.L}), under four years")
-        for theta in (0.0, 0.5, 1.0):
-            cases = list(real.cases(plan, theta))
-            found, _ = run([case for case, _ in cases], 0.05)
-            quiet = [o for o, (_, logged) in zip(found, cases, strict=True) if not logged]
-            hit = [
-                (named_anew(o.rows) & (o.rows.as_of.astype("datetime64[Y]") == np.datetime64(str(logged)))).any()
-                for o, (_, logged) in zip(found, cases, strict=True)
-                if logged
-            ]
-            head = f"theta {theta}, {len(quiet)} stable hectares: red by year 2/3/4; watch or red"
-            _line(head, [*(ever(quiet, y, red) for y in (2, 3, 4)), ever(quiet, 4, warned)])
-            losses = np.mean([named_anew(o.rows).sum() / o.years[-1] for o in quiet])
-            _line("  coverage, error of theta; false losses a site and year", [*covered(quiet), losses])
-            _line(f"  {len(hit)} logged hectares named in the year of logging", [np.mean(hit)])
+def several(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
+    """Values with strokes between them."""
+    return " / ".join(shown(float(v), digits) for v in values)
 
 
-def main(sites: int, seed: int) -> None:
-    """Print the table."""
-    on_real_noise()
-    print()
-    rng = np.random.default_rng(seed)
-    world = World()
-    print(f"{sites} simulated sites a line, seed {seed}; plan A {PLAN.A} k {PLAN.k} L {PLAN.L}, five pre-years")
-    print(f"calibration {DEFAULT.hash[:12]} ({DEFAULT.dated}); in brackets: the figure of the design, else the goal\n")
-
-    rates = []
-    for alpha, beside in ((0.05, ".006 .039 .051 .133"), (0.02, ".001 .014 .015 .064")):
-        false = []
-        for truth in (PLAN, SMALL, LATE, BOTH):
-            found, rate = run(simulate(replace(world, truth=truth), {"slow": sites}, rng, theta=0.5), alpha)
-            false.append(ever(found, 6.0, red))
-            rates.append(rate)
-        _line(f"theta .5 ever red, right/small/late/both, alpha {alpha}", false, beside)
-    for alpha, beside in ((0.05, ".11 .58 .84 .94"), (0.02, ".02 .39 .74 .89")):
-        failed, rate = run(simulate(world, {"failed": sites}, rng, theta=0.0), alpha)
-        rates.append(rate)
-        _line(f"theta 0 red by year 3/4/5/6, alpha {alpha}", [ever(failed, y, red) for y in (3, 4, 5, 6)], beside)
-    _line("theta 0 watch or red by year 2/3/4/5/6, alpha 0.02", [ever(failed, y, warned) for y in (2, 3, 4, 5, 6)])
-    good, _ = run(simulate(world, {"success": sites}, rng), 0.05)
-    true, _ = run(simulate(world, {"success": sites}, rng, theta=1.0), 0.05)
-    half, _ = run(simulate(world, {"slow": sites}, rng, theta=0.5), 0.05)
-    bad, _ = run(simulate(world, {"failed": sites}, rng), 0.05)
-    _line("theta 1 ever red; ever watch or red", [ever(true, 6, red), ever(true, 6, warned)], "at most .005")
-    _line("theta .5 ever watch or red in 6 years", [ever(half, 6, warned)])
-    after = [PLAN.L + y for y in (1, 2, 3)]
-    _line(
-        "AUC of theta, success against failed, 1/2/3 years after L",
-        [auc(theta_at(good, y), theta_at(bad, y)) for y in after],
-        "at least .88 .96 .99",
-    )
-    print()
-
-    print(
-        "theta .5 ever red; then coverage of the 95 % interval and mean error of theta, at theta 0, .5 and 1 [.92-.98]"
-    )
-    for name, stress in (
-        ("as above", world),
-        ("slow drift .03", replace(world, slow_sd=0.03)),
-        ("heavy tails", replace(world, heavy_tails=True)),
-        ("rain .3, mismatch .3", replace(world, rain_sd=0.3, mismatch_sd=0.3)),
-        ("one pre-year", replace(world, pre=1)),
-        ("no pre-year", replace(world, pre=0)),
-        ("quarter of the passes clear", replace(world, clear=0.25)),
-        ("control greening .01 a year", replace(world, greening=0.01)),
-        ("one of two rings greening .01 a year", replace(world, greening=0.01, two_rings=True)),
-    ):
-        cover = []
-        for theta in (0.0, 0.5, 1.0):
-            found, _ = run(simulate(stress, {"slow": sites}, rng, theta=theta), 0.05)
-            cover += list(covered(found))
-            if theta == 0.5:
-                false = ever(found, 6.0, red)
-        _line(name, [false, *cover])
-    print()
-
-    event, _ = run(simulate(world, {"disturbed": sites}, rng), 0.05)
-    within_a_year = []
-    for o in event:
-        when = (o.case.event - np.datetime64(start_of(world))).astype(int) / 365.25
-        named = o.years[(o.rows.status == DISTURBED) & (o.years >= when)]
-        within_a_year.append(named.size > 0 and named[0] - when <= 1.0)
-    per_year = [named_anew(o.rows).sum() / o.years[-1] for o in [*true, *half]]
-    found_and_false = [np.mean(within_a_year), np.mean(per_year)]
-    _line("sudden losses named within a year; false a site and year", found_and_false, "at least .60 at .02")
-    lost, _ = run(simulate(world, {"lost": sites}, rng), 0.05)
-    final = np.array([o.rows.status[-1] for o in lost])
-    _line(
-        "lost sites at the end: " + "/".join(s.value for s in STATUSES[2:6]), [np.mean(final == k) for k in range(2, 6)]
-    )
-    for name, plan in (("sandy enclosure", ENCLOSURE), ("shrubs", SHRUBS)):
-        failed, _ = run(simulate(replace(world, plan=plan), {"failed": sites}, rng, theta=0.0), 0.05)
-        half, _ = run(simulate(replace(world, plan=plan), {"slow": sites}, rng, theta=0.5), 0.05)
-        _line(f"{name}: theta 0 red by year 4/5/6; theta .5 ever",
-              [*(ever(failed, y, red) for y in (4, 5, 6)), ever(half, 6, red)])  # fmt: skip
-    print(f"\n{np.median(rates):,.0f} assessments a second, one core, from series to verdict columns [at least 20,000]")
+def wanted(row: Row, values: tuple[float, ...]) -> str:
+    """A goal as it is printed."""
+    if not values:
+        return ""
+    if row.sense == "in":
+        return f"{shown(values[0], 2)} to {shown(values[1], 2)}"
+    sign = "≥" if row.sense == ">=" else "≤"
+    return f"{sign} {' / '.join(f'{v:,.0f}' if v >= 100 else f'{v:g}'.replace('0.', '.', 1) for v in values)}"
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sites", type=int, default=1000, help="Simulated sites a line of the table.")
-    parser.add_argument("--seed", type=int, default=20261125)
-    options = parser.parse_args()
-    main(options.sites, options.seed)
+def markdown(head: str, sections: Sequence[Section]) -> str:
+    """The whole table."""
+    out = [head]
+    for section in sections:
+        out += [f"\n## {section.title}\n"]
+        if section.about:
+            out += [section.about + "\n"]
+        if section.header:
+            out += ["| " + " | ".join(section.header) + " |", "|---" + "|---:" * (len(section.header) - 1) + "|"]
+            out += ["| " + " | ".join(line) + " |" for line in section.lines]
+            out += [""]
+        if section.rows:
+            out += ["| figure | found | ± | goal | aim | ceiling known | |", "|---|---:|---:|---:|---:|---:|---|"]
+        for row in section.rows:
+            labels = " / ".join(row.entries)
+            name = f"{row.name}: {labels}" if labels else row.name
+            ceiling = several(row.ceiling, 2) if row.ceiling else ""
+            cells = (
+                name, several(row.found), several(row.deviation), wanted(row, row.goal), wanted(row, row.aim), ceiling,
+                " ".join(filter(None, (row.verdict, row.note))),
+            )  # fmt: skip
+            out.append("| " + " | ".join(cells) + " |")
+    return "\n".join(out) + "\n"
+
+
+def write_csv(path: Path, sections: Sequence[Section]) -> None:
+    """One line a figure; tables of another form as they are, one line a cell."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("section", "figure", "entry", "found", "spread", "goal", "aim", "ceiling", "verdict"))
+        for section in sections:
+            for row in section.rows:
+                reached = row.reaches(row.goal) if row.goal else None
+                for k, label in enumerate(row.entries):
+                    writer.writerow(
+                        (
+                            section.title, row.name, label, f"{row.found[k]:.6g}", f"{row.deviation[k]:.3g}",
+                            _one(row, row.goal, k), _one(row, row.aim, k), _one(row, row.ceiling, k),
+                            "" if reached is None else ("met" if reached[k] else "MISSED"),
+                        )
+                    )  # fmt: skip
+            for line in section.lines:
+                for label, cell in zip(section.header[1:], line[1:], strict=True):
+                    writer.writerow((section.title, line[0], label, cell, "", "", "", "", ""))
+
+
+def _one(row: Row, values: tuple[float, ...], k: int) -> str:
+    if not values:
+        return ""
+    if row.sense == "in" and values is not row.ceiling:
+        return f"{values[0]:g} to {values[1]:g}"
+    return f"{values[k] if len(values) > 1 else values[0]:g}"
