@@ -66,6 +66,17 @@ class Rain:
         """Day of the last value."""
         return _date(_number(self.first) + self.mm.size - 1)
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, to tenths of a millimetre; None where not known."""
+        mm = [None if not np.isfinite(value) else round(float(value), 1) for value in self.mm]
+        return {"first": self.first.isoformat(), "mm": mm, "source": self.source}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "Rain":
+        """The rain written by :meth:`to_json`."""
+        mm = np.array([np.nan if value is None else value for value in stored["mm"]], dtype=np.float64)
+        return cls(first=date.fromisoformat(stored["first"]), mm=mm, source=stored["source"])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anomaly:
@@ -104,8 +115,8 @@ class Rainfall(Protocol):
     name: str
     """What it is called in the evidence."""
 
-    def at(self, points: Sequence[tuple[float, float]]) -> list[Rain | None]:
-        """Rain at places (longitude, latitude), read together; None where the product has none.
+    def at(self, points: Sequence[tuple[float, float]], *, since: date, until: date) -> list[Rain | None]:
+        """Rain at places (longitude, latitude), read together, of days from one to another; None where there is none.
 
         Raises
         ------
@@ -185,6 +196,17 @@ def monthly(rain: Rain) -> tuple[np.ndarray, np.ndarray]:
     return months, np.array([np.nan if value is None else value for value in sums])
 
 
+def joined(known: Rain, later: Rain) -> Rain:
+    """Rain that was kept, with days asked for since; where both tell, the later one holds."""
+    first = min(known.first, later.first)
+    last = max(known.last, later.last)
+    mm = np.full(_number(last) - _number(first) + 1, np.nan)
+    for one in (known, later):
+        at = _number(one.first) - _number(first)
+        mm[at : at + one.mm.size] = np.where(np.isfinite(one.mm), one.mm, mm[at : at + one.mm.size])
+    return Rain(first=first, mm=mm, source=later.source)
+
+
 def daily(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str) -> Rain:
     """Values of days or months as one value a day.
 
@@ -231,6 +253,14 @@ def daily(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str) -> R
     at = (first - first[0]).astype(np.int64)
     whole[np.repeat(at, length) + np.concatenate([np.arange(n) for n in length])] = np.repeat(mm, length)
     return Rain(first=first[0].item(), mm=whole, source=source)
+
+
+def _part(rain: Rain, since: date | None, until: date | None) -> Rain | None:
+    first, last = max(rain.first, since or rain.first), min(rain.last, until or rain.last)
+    if first > last:
+        return None
+    start = _number(first) - _number(rain.first)
+    return Rain(first=first, mm=rain.mm[start : start + _number(last) - _number(first) + 1], source=rain.source)
 
 
 def _sum(rain: Rain, first: int, days: int) -> float | None:
@@ -288,9 +318,11 @@ class LocalRain:
             self._path = plain_file(path, NETCDF, "NetCDF, CSV or folder of GeoTIFFs")
             self._read = self._from_netcdf
 
-    def at(self, points: Sequence[tuple[float, float]]) -> list[Rain | None]:
-        """See :class:`Rainfall`."""
-        return self._read(points) if points else []
+    def at(
+        self, points: Sequence[tuple[float, float]], *, since: date | None = None, until: date | None = None
+    ) -> list[Rain | None]:
+        """See :class:`Rainfall`; without days all that there is."""
+        return [rain and _part(rain, since, until) for rain in self._read(points)] if points else []
 
     def _from_table(self, points: Sequence[tuple[float, float]]) -> list[Rain | None]:
         if self._path.stat().st_size > MOST_BYTES:

@@ -6,7 +6,7 @@ and never becomes a slope.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -16,6 +16,7 @@ import shapely
 from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
+from pyproj import CRS as System
 from pyproj import Transformer
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
@@ -274,52 +275,94 @@ class LocalElevation:
 
     def __init__(self, path: Path) -> None:
         self.name = path.name
-        self._tiles = [_Tile(one) for one in tiffs(path)]
+        self._tiles = [_local(one) for one in tiffs(path)]
         coarsest = max(tile.pixel for tile in self._tiles)
         self.pixel = PIXEL if coarsest < 1.1 * PIXEL else float(round(coarsest))
 
     def read(self, grid: GeoBox) -> np.ndarray:
         """See :class:`Elevation`."""
-        total, share = np.zeros(grid.shape), np.zeros(grid.shape)
-        places: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        for tile in self._tiles:
-            if (share > WHOLE).all():
-                break
-            if tile.crs not in places:
-                places[tile.crs] = _centres(grid, tile.crs)
-            height, known = tile.at(*places[tile.crs], pixel=abs(grid.resolution.x))
-            missing = share < WHOLE
-            total += np.where(missing, height * known, 0.0)
-            share += np.where(missing, known, 0.0)
-        whole = share > WHOLE
-        return np.where(whole, total / np.where(whole, share, 1.0), np.nan)
+        return mosaic(self._tiles, grid)
 
 
-class _Tile:
-    """One file of an elevation model."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with opened_tiff(path) as file:
-            unit = (file.units[0] or "m").lower()
-            if file.count != 1 or file.crs is None or min(file.shape) < 2 or unit not in _METRE:
-                system = "no coordinate system" if file.crs is None else str(file.crs)
-                msg = (
-                    f"{path} has {file.count} bands, {file.shape} pixels, unit {unit!r} and {system}; an elevation "
-                    "model has one band in metres, two pixels a side or more, and a coordinate system"
-                )
-                raise BadData(msg)
-            self.shape: tuple[int, int] = file.shape
-            self.affine: Affine = file.transform
-            self.crs: str = file.crs.to_wkt()
-            geographic = bool(file.crs.is_geographic)
-            metres = _DEGREE if geographic else float(file.crs.linear_units_factor[1])
-        if self.affine.b or self.affine.d:
-            msg = f"{path} lies on a rotated grid; bring it onto one that is not"
+def _local(path: Path) -> "Tile":
+    with opened_tiff(path) as file:
+        unit = (file.units[0] or "m").lower()
+        if file.count != 1 or file.crs is None or min(file.shape) < 2 or unit not in _METRE:
+            system = "no coordinate system" if file.crs is None else str(file.crs)
+            msg = (
+                f"{path} has {file.count} bands, {file.shape} pixels, unit {unit!r} and {system}; an elevation "
+                "model has one band in metres, two pixels a side or more, and a coordinate system"
+            )
             raise BadData(msg)
-        middle = math.radians(self.affine.f + self.affine.e * self.shape[0] / 2)
-        narrow = max(math.cos(middle), 0.01) if geographic else 1.0
-        self.pixel = metres * max(abs(self.affine.e), abs(self.affine.a) * narrow)
+        shape, affine, crs = file.shape, file.transform, file.crs.to_wkt()
+
+    def values(window: Window) -> np.ndarray:
+        with opened_tiff(path) as file:
+            read = file.read(1, window=window, masked=True)
+            filled: np.ndarray = np.ma.filled(read.astype(np.float64), np.nan) * file.scales[0] + file.offsets[0]
+            return filled
+
+    return Tile(str(path), shape=shape, affine=affine, crs=crs, values=values)
+
+
+def mosaic(tiles: "Sequence[Tile]", grid: GeoBox) -> np.ndarray:
+    """Elevation on a grid from tiles that may meet or overlap under it, (y, x), NaN where none knows. [m]"""
+    total, share = np.zeros(grid.shape), np.zeros(grid.shape)
+    places: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for tile in tiles:
+        if (share > WHOLE).all():
+            break
+        if tile.crs not in places:
+            places[tile.crs] = _centres(grid, tile.crs)
+        height, known = tile.at(*places[tile.crs], pixel=abs(grid.resolution.x))
+        missing = share < WHOLE
+        total += np.where(missing, height * known, 0.0)
+        share += np.where(missing, known, 0.0)
+    whole = share > WHOLE
+    return np.where(whole, total / np.where(whole, share, 1.0), np.nan)
+
+
+class Tile:
+    """One piece of an elevation model.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    shape : tuple of int
+        Rows and columns, two or more of each.
+    affine : Affine
+        From column and row to the system; not rotated.
+    crs : str
+        The system, as WKT or by its number.
+    values : callable
+        Reads a :class:`rasterio.windows.Window`, (y, x) float64, NaN where unknown. [m]
+
+    Raises
+    ------
+    BadData
+        The grid is rotated.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        shape: tuple[int, int],
+        affine: Affine,
+        crs: str,
+        values: Callable[[Window], np.ndarray],
+    ) -> None:
+        self.name, self.shape, self.affine, self.crs = name, shape, affine, crs
+        self._read = values
+        if affine.b or affine.d:
+            msg = f"{name} lies on a rotated grid; bring it onto one that is not"
+            raise BadData(msg)
+        system = System.from_user_input(crs)
+        metres = _DEGREE if system.is_geographic else system.axis_info[0].unit_conversion_factor
+        middle = math.radians(affine.f + affine.e * shape[0] / 2)
+        narrow = max(math.cos(middle), 0.01) if system.is_geographic else 1.0
+        self.pixel = metres * max(abs(affine.e), abs(affine.a) * narrow)
         """The longer side of a pixel. [m]"""
 
     def at(self, x: np.ndarray, y: np.ndarray, *, pixel: float) -> tuple[np.ndarray, np.ndarray]:
@@ -365,15 +408,14 @@ class _Tile:
                 return None
             ends += [low, high - low + 1]
         if ends[1] * ends[3] > 4 * MOST:
-            msg = f"{self.path} is too fine to be read here ({self.pixel:.2g} m pixels); give one of {PIXEL:g} m"
+            msg = f"{self.name} is too fine to be read here ({self.pixel:.2g} m pixels); give one of {PIXEL:g} m"
             raise BadData(msg)
         return Window(ends[2], ends[0], ends[3], ends[1])
 
     def _values(self, window: Window) -> np.ndarray:
-        with opened_tiff(self.path) as file:
-            read = file.read(1, window=window, masked=True)
-            z = np.ma.filled(read.astype(np.float64), np.nan) * file.scales[0] + file.offsets[0]
-        return np.where((z >= POSSIBLE[0]) & (z <= POSSIBLE[1]), z, np.nan)
+        z = self._read(window)
+        with np.errstate(invalid="ignore"):
+            return np.where((z >= POSSIBLE[0]) & (z <= POSSIBLE[1]), z, np.nan)
 
 
 def _centres(grid: GeoBox, crs: str) -> tuple[np.ndarray, np.ndarray]:

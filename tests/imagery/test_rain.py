@@ -11,7 +11,7 @@ import xarray as xr
 from affine import Affine
 
 from monitor.errors import BadData
-from monitor.imagery.rain import LocalRain, Rain, anomaly, daily, monthly
+from monitor.imagery.rain import LocalRain, Rain, anomaly, daily, joined, monthly
 
 HERE = (104.52, 36.03)
 OPENS, LENGTH = 120, 168
@@ -159,6 +159,19 @@ def test_a_day_twice_is_refused_and_so_are_weeks():
         daily(np.array([], "datetime64[D]"), np.array([]), rate=False, source="x")
 
 
+def test_rain_that_was_kept_takes_in_new_days_and_those_that_were_corrected():
+    kept = Rain(first=date(2021, 1, 1), mm=np.array([1.0, 2.0, np.nan, 4.0]), source="old")
+    new = Rain(first=date(2021, 1, 3), mm=np.array([3.0, np.nan, 5.0, 6.0]), source="new")
+    both = joined(kept, new)
+    assert (both.first, both.last, both.source) == (date(2021, 1, 1), date(2021, 1, 6), "new")
+    np.testing.assert_array_equal(both.mm, [1, 2, 3, 4, 5, 6])
+    apart = joined(kept, Rain(first=date(2021, 1, 6), mm=np.array([9.0]), source="new"))
+    np.testing.assert_array_equal(apart.mm, [1, 2, np.nan, 4, np.nan, 9])
+    again = Rain.from_json(json.loads(json.dumps(apart.to_json(), allow_nan=False)))
+    np.testing.assert_array_equal(again.mm, apart.mm)
+    assert (again.first, again.source) == (apart.first, "new")
+
+
 # One rain in every shape that products come in.
 
 
@@ -205,6 +218,10 @@ def test_a_netcdf_gives_the_rain_of_the_cell_that_a_site_lies_in(tmp_path, truth
     np.testing.assert_allclose(near.mm, 2 * truth[1], rtol=1e-5)
     assert (here.first, here.source, far) == (date(2005, 1, 1), "rain.nc", None)
     assert product.at([]) == []
+    (part,) = product.at([HERE], since=date(2006, 3, 1), until=date(2006, 3, 9))
+    assert (part.first, part.last) == (date(2006, 3, 1), date(2006, 3, 9))
+    np.testing.assert_allclose(part.mm, truth[1][424:433], rtol=1e-5)
+    assert product.at([HERE], since=date(2030, 1, 1), until=date(2030, 3, 9)) == [None]
 
 
 def test_longitudes_from_0_to_360_are_the_same_places(tmp_path, truth, grids):
@@ -244,7 +261,7 @@ def test_a_table_gives_the_same_rain_to_every_site(tmp_path, truth, column):
     path.write_text("\ufeff" + f"date,{column},note\n" + "\n".join(rows), encoding="utf-8")
     one, other = LocalRain(path).at([HERE, (0.0, 0.0)])
     np.testing.assert_allclose(one.mm, mm, rtol=1e-6)
-    assert other is one
+    np.testing.assert_array_equal(other.mm, one.mm)
 
 
 @pytest.mark.parametrize(
