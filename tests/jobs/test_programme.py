@@ -1,0 +1,101 @@
+"""Hectares of a programme add up, whatever is missing, and are held against the pledge."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from jobs.programme import STATUSES, _show, programme, summary
+from monitor.verdict.assessment import Status
+
+SITES = [
+    {"id": "a", "hectares": 100.0, "province": "甘肃", "intervention": "planting", "programme_year": 2021},
+    {"id": "b", "hectares": 50.25, "province": "甘肃", "intervention": "planting", "programme_year": 2022},
+    {"id": "c", "hectares": 30.0, "province": None, "intervention": "erosion_control", "programme_year": None},
+    {"id": "d", "hectares": 19.75, "province": "青海", "intervention": "tending", "programme_year": 2021},
+]
+LATEST = {
+    "a": {"status": "on_track", "alert": "none", "as_of": "2026-06-01"},
+    "b": {"status": "failing", "alert": "red", "as_of": "2026-06-02"},
+    "c": {"status": "insufficient_data", "alert": "none", "as_of": "2026-06-02"},
+}
+
+
+def test_every_status_that_a_verdict_may_have_is_shown():
+    assert set(STATUSES) == {status.value for status in Status}
+
+
+def test_sums_are_those_worked_out_by_hand():
+    told = summary(SITES, LATEST, pledge=1000.0)
+    assert (told["sites"], told["hectares"], told["share_of_pledge"]) == (4, 200.0, 0.2)
+    assert told["as_of"] == "2026-06-02"
+    by_status = {one["status"]: (one["sites"], one["hectares"], one["share_of_pledge"]) for one in told["by_status"]}
+    assert by_status["on_track"] == (1, 100.0, 0.1)
+    assert by_status["failing"] == (1, 50.25, 0.05025)
+    assert by_status["insufficient_data"] == (1, 30.0, 0.03)
+    assert by_status[None] == (1, 19.75, 0.01975)
+    assert by_status["lagging"] == (0, 0.0, 0.0)
+    assert {one["alert"]: one["hectares"] for one in told["by_alert"]} == {
+        "red": 50.25, "watch": 0, "none": 130.0, None: 19.75,
+    }  # fmt: skip
+    assert [(one["province"], one["sites"], one["hectares"]) for one in told["by_province"]] == [
+        ("甘肃", 2, 150.25), ("青海", 1, 19.75), (None, 1, 30.0),
+    ]  # fmt: skip
+    gansu = told["by_province"][0]["hectares_by_status"]
+    assert (gansu["on_track"], gansu["failing"], gansu["not_assessed"]) == (100.0, 50.25, 0)
+    assert [one["programme_year"] for one in told["by_programme_year"]] == [2021, 2022, None]
+    assert told["by_programme_year"][0]["hectares"] == 119.75
+
+
+@pytest.mark.parametrize("sites", [SITES, SITES[:1], []])
+def test_every_way_of_counting_comes_to_the_same_total(sites):
+    told = summary(sites, LATEST, pledge=None)
+    total = sum(site["hectares"] for site in sites)
+    assert told["hectares"] == pytest.approx(total)
+    for group in ("by_status", "by_alert", "by_province", "by_intervention", "by_programme_year"):
+        assert sum(one["hectares"] for one in told[group]) == pytest.approx(total), group
+        assert sum(one["sites"] for one in told[group]) == len(sites), group
+    for one in told["by_province"]:
+        assert sum(one["hectares_by_status"].values()) == pytest.approx(one["hectares"])
+    assert told["share_of_pledge"] is None
+
+
+def test_names_are_shown_as_they_are_and_do_nothing(capsys):
+    odd = [{**SITES[0], "province": "[red]Gansu \x1b[/]"}]
+    _show(summary(odd, LATEST, pledge=260_000.0))
+    out = capsys.readouterr().out
+    assert "[red]Gansu ?[/]" in out
+    assert "\x1b" not in out
+    assert "0.0% of the 260,000 ha pledged" in out
+
+
+def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypatch):
+    from jobs import settings as module
+    from jobs.gather import add_sites, opened
+    from jobs.settings import load
+
+    settings = load(installation.config)
+    with opened(settings) as ledger:
+        add_sites(ledger, settings.registry.path)
+        with ledger.transaction() as t:
+            for day, status in (("2020-06-01", "failing"), ("2020-07-01", "on_track")):
+                payload = {"site": "demo-02", "as_of": day, "status": status, "alert": "none"}
+                t.add_assessment("demo-02", day, day, payload, version="v", snapshot="s", run="r")
+            listed = t.sites()
+    programme(config=installation.config, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["sites"] == 3
+    assert told["hectares"] == pytest.approx(sum(site["hectares"] for site in listed), abs=0.01)
+    by_status = {one["status"]: one["sites"] for one in told["by_status"]}
+    assert (by_status["on_track"], by_status["failing"], by_status[None]) == (1, 0, 2)
+    assert told["as_of"] == "2020-07-01"
+    programme(config=installation.config)
+    assert "not yet judged" in capsys.readouterr().out
+
+    pledged = SimpleNamespace(
+        ledger=settings.ledger, registry=settings.registry, programme=SimpleNamespace(pledge_hectares=10.0)
+    )
+    monkeypatch.setattr(module, "load", lambda _: pledged)
+    programme(config=installation.config, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["pledge_hectares"], told["share_of_pledge"]) == (10.0, pytest.approx(told["hectares"] / 10, abs=1e-3))
