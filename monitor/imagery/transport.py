@@ -128,6 +128,9 @@ class Allowed:
         folders: list[Path] = []
         for name in names:
             text = name.removeprefix("file://")
+            if not text.strip():
+                msg = "allow_hosts: an empty name is neither host nor folder"
+                raise BadConfiguration(msg)
             if re.fullmatch(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?", text) and not (
                 Path(text).is_dir() or text in (".", "..")
             ):
@@ -421,7 +424,7 @@ class Transport:
 
     def _body(self, response: urllib3.BaseHTTPResponse, cap: int, url: str, begun: float) -> bytes:
         taken = bytearray()
-        for chunk in response.stream(CHUNK, decode_content=True):
+        while chunk := response.read1(CHUNK, decode_content=True):  # whatever has come, so that a drip is noticed
             taken += chunk
             if len(taken) > cap:
                 msg = f"{shown(url)} sends more than {cap:,} bytes"

@@ -12,6 +12,7 @@ Pixels of :func:`sentinel_item` follow :func:`value`, so that every expected fra
 
 import json
 import re
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -168,7 +169,12 @@ class StacServer:
         class Bound(Handler):
             server_of = owner
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
+        class Patient(ThreadingHTTPServer):
+            def handle_error(self, request: object, client_address: object) -> None:
+                if not isinstance(sys.exception(), ConnectionError):  # clients may leave when they like
+                    super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+        self._server = Patient(("127.0.0.1", 0), Bound)
         self._server.daemon_threads = True
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"http://{self.host}"

@@ -1,0 +1,361 @@
+"""Nothing a catalogue writes makes the monitor reach where it should not, wait for ever or tell a secret."""
+
+import json
+import socket
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from monitor.errors import BadConfiguration, TryLater
+from monitor.imagery import transport
+from monitor.imagery.transport import (
+    Allowed,
+    Denied,
+    Endless,
+    Gone,
+    Ranges,
+    Refused,
+    Rejected,
+    Transport,
+    joined,
+    shown,
+)
+from tests.loopback.stac import StacServer
+
+
+class Clock:
+    """Time that passes only by waiting."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.waits = []
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.waits.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def server(tmp_path):
+    (tmp_path / "data").write_bytes(bytes(range(256)) * 40)
+    with StacServer(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def web(server, clock):
+    return Transport(Allowed.of([server.host]), sleep=clock.sleep, clock=clock)
+
+
+def get(web, server, path="/files/data", **more):
+    return web.get(f"{server.url}{path}", cap=1 << 20, **more)
+
+
+@pytest.mark.parametrize("url", [
+    "http://127.0.0.1/a", "http://localhost/a", "http://[::1]/a", "http://10.1.2.3/a", "http://192.168.0.1/a",
+    "http://172.16.0.1/a", "http://169.254.169.254/latest/meta-data", "http://0.0.0.0/a", "http://100.64.0.1/a",
+    "http://[fe80::1]/a", "http://[fd00::1]/a", "http://[::ffff:127.0.0.1]/a", "http://[::ffff:169.254.169.254]/a",
+    "http://[2002:7f00:1::]/a", "http://[64:ff9b::7f00:1]/a", "http://224.0.0.1/a", "http://2130706433/a",
+    "http://0x7f.1/a",
+])  # fmt: skip
+def test_private_and_local_addresses_are_refused_however_they_are_spelled(url):
+    with pytest.raises(Refused, match="allow_hosts"):
+        Transport(Allowed()).get(url, cap=10)
+
+
+@pytest.mark.parametrize("url", [
+    "file:///etc/passwd", "ftp://example.org/a", "gopher://example.org", "/vsicurl/http://127.0.0.1/a",
+    "https://", "http://user:word@example.org/a", "http://example.org:99999/a", "data:text/plain,x", "jar:file:///x",
+])  # fmt: skip
+def test_only_https_and_http_without_a_user_are_fetched(url):
+    with pytest.raises(Refused):
+        Transport(Allowed.of(["example.org"])).get(url, cap=10)
+
+
+def test_a_name_that_leads_to_a_private_address_is_refused_before_anything_is_sent(server, monkeypatch):
+    answers = [[(socket.AF_INET, socket.SOCK_STREAM, 6, "", (place, 80))] for place in ("93.184.216.34", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers[0] + answers[1])
+    with pytest.raises(Refused, match="private"):
+        Transport(Allowed()).get(f"http://innocent.example:{server.host.rpartition(':')[2]}/files/data", cap=10)
+    assert not server.requests
+
+
+def test_a_connection_goes_to_the_address_that_was_checked(server, monkeypatch):
+    port = int(server.host.rpartition(":")[2])
+    asked = []
+
+    def once(host, *_, **__):
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    web = Transport(Allowed.of(["named.example"]))
+    with monkeypatch.context() as patch:
+        patch.setattr(transport.socket, "getaddrinfo", once)
+        web._pool(web._checked(f"http://named.example:{port}/files/data"))
+    assert asked == ["named.example"]
+    assert web.get(f"http://named.example:{port}/files/data", cap=1 << 20).status == 200
+    assert server.requests[-1][2]["Host"] == f"named.example:{port}"
+
+
+@pytest.mark.parametrize("target", [
+    "http://169.254.169.254/latest/meta-data", "file:///etc/passwd", "http://10.0.0.1/", "ftp://x/",
+])  # fmt: skip
+def test_a_redirect_is_held_to_the_same_rules(web, server, target):
+    server.fail("file", status=302, headers={"Location": target})
+    with pytest.raises(Refused):
+        get(web, server)
+    assert server.counts["file"] == 1
+
+
+def test_a_redirect_within_what_is_allowed_is_followed_and_a_circle_is_left(web, server):
+    server.fail("file", status=307, headers={"Location": "/files/data"}, times=2)
+    assert len(get(web, server).body) == 10_240
+    server.fail("file", status=302, headers={"Location": "/files/data"})
+    with pytest.raises(Refused, match="redirects more than"):
+        get(web, server)
+
+
+def test_https_is_not_left_for_http():
+    with pytest.raises(Refused, match="not https"):
+        Transport(Allowed())._redirected("https://a.example/x", "http://a.example/x")
+
+
+def test_a_host_is_allowed_on_its_port_only_if_one_is_named(server):
+    other = Transport(Allowed.of(["127.0.0.1:1"]))
+    with pytest.raises(Refused):
+        other.get(f"{server.url}/files/data", cap=1 << 20)
+    assert Transport(Allowed.of(["127.0.0.1"])).get(f"{server.url}/files/data", cap=1 << 20).status == 200
+
+
+def test_500_three_times_then_200_is_a_success_with_the_retries_counted(web, server, clock):
+    server.fail("file", status=500, times=3)
+    assert get(web, server).status == 200
+    assert web.tally.retries == 3
+    assert clock.waits == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("spelled", ["seconds", "date"])
+def test_retry_after_is_waited_for_within_the_budget(web, server, clock, spelled):
+    when = datetime.now(UTC) + timedelta(seconds=8)
+    server.fail(
+        "file", status=429, headers={"Retry-After": "7" if spelled == "seconds" else format_datetime(when)}, times=1
+    )
+    assert get(web, server).status == 200
+    assert 5 <= clock.waits[0] <= 8
+
+
+def test_a_longer_wait_than_the_budget_is_not_begun(web, server, clock):
+    server.fail("file", status=503, headers={"Retry-After": "3600"})
+    with pytest.raises(TryLater, match="3600 s"):
+        get(web, server)
+    assert clock.waits == []
+
+
+def test_a_server_that_stays_down_is_left_within_the_budget(web, server, clock):
+    server.fail("file", status=503)
+    with pytest.raises(TryLater):
+        get(web, server)
+    assert clock.now <= transport.BUDGET
+
+
+def test_a_server_that_is_not_there_is_down(clock):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(TryLater):
+        Transport(Allowed.of(["127.0.0.1"]), sleep=clock.sleep, clock=clock).get(f"http://127.0.0.1:{port}/", cap=10)
+
+
+@pytest.mark.parametrize(("status", "kind"), [
+    (401, Denied), (403, Denied), (404, Gone), (410, Gone), (400, Rejected), (416, Rejected), (405, Rejected),
+])  # fmt: skip
+def test_an_answer_that_will_not_change_is_not_asked_for_again(web, server, clock, status, kind):
+    server.fail("file", status=status)
+    with pytest.raises(kind):
+        get(web, server)
+    assert server.counts["file"] == 1
+    assert clock.waits == []
+
+
+def test_a_body_beyond_the_cap_is_left(web, server):
+    with pytest.raises(Endless):
+        web.get(f"{server.url}/files/data", cap=1000)
+
+
+def endless(handler):
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        while True:
+            handler.wfile.write(b"x" * 65536)
+    finally:
+        handler.close_connection = True
+
+
+def test_an_endless_body_without_a_length_is_left(web, server):
+    server.fail("file", act=endless)
+    with pytest.raises(Endless):
+        get(web, server)
+
+
+def test_a_small_body_that_unpacks_to_a_huge_one_is_left(web, server):
+    import gzip
+
+    bomb = gzip.compress(b"\0" * (64 << 20))
+
+    def act(handler):
+        handler.send(200, bomb, headers={"Content-Encoding": "gzip"})
+
+    server.fail("file", act=act)
+    with pytest.raises(Endless):
+        get(web, server)
+
+
+def test_a_body_that_drips_is_left_at_the_deadline(server):
+    done = threading.Event()
+
+    def act(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000000")
+        handler.end_headers()
+        while not done.is_set():
+            handler.wfile.write(b"x")
+            time.sleep(0.02)
+
+    server.fail("file", act=act)
+    begun = time.monotonic()
+    with pytest.raises(TryLater):
+        Transport(Allowed.of([server.host]), budget=0.5).get(f"{server.url}/files/data", cap=1 << 30)
+    done.set()
+    assert time.monotonic() - begun < 20
+
+
+def test_a_body_cut_short_again_and_again_is_broken_not_down(web, server, clock):
+    def act(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"x" * 10)
+        handler.close_connection = True
+
+    server.fail("file", act=act)
+    with pytest.raises(Refused, match="ends before"):
+        get(web, server)
+    assert server.counts["file"] == transport.CUTS
+
+
+def test_ranges_give_what_is_there_and_fewer_at_the_end(web, server):
+    file = Ranges(web, f"{server.url}/files/data")
+    assert file.read(256, 4) == bytes([0, 1, 2, 3])
+    assert file.read(10_238, 100) == bytes([254, 255])
+    assert file.read(20_000, 5) == b""
+
+
+def test_a_server_that_knows_no_ranges_is_read_whole_once(web, server):
+    whole = (server.folder / "data").read_bytes()
+    server.fail("file", act=lambda handler: handler.send(200, whole))
+    file = Ranges(web, f"{server.url}/files/data")
+    assert [file.read(256, 4), file.read(3, 2)] == [bytes([0, 1, 2, 3]), bytes([3, 4])]
+    assert server.counts["file"] == 1
+
+
+@pytest.mark.parametrize("told", ["bytes 0-3/10240", "bytes 256-300/10240", "", "nonsense"])
+def test_another_range_than_was_asked_for_is_refused(web, server, told):
+    server.fail("file", act=lambda handler: handler.send(206, b"abcd", headers={"Content-Range": told}))
+    with pytest.raises(Refused, match="another range"):
+        Ranges(web, f"{server.url}/files/data").read(256, 4)
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(web, server):
+    file = Ranges(web, f"{server.url}/files/data")
+    file.read(0, 4)
+    (server.folder / "data").write_bytes(b"shorter now")
+    with pytest.raises(Refused, match="changed"):
+        file.read(4, 4)
+
+
+def test_a_refused_signature_is_renewed_once(web, server):
+    server.token = "new"
+    renewals = []
+
+    def renewed():
+        renewals.append(1)
+        return f"{server.url}/files/data?sig=new"
+
+    file = Ranges(web, f"{server.url}/files/data?sig=old", renewed)
+    assert file.read(1, 2) == bytes([1, 2])
+    server.token = "newer still"
+    with pytest.raises(Denied):
+        file.read(1, 2)
+    assert len(renewals) == 1
+
+
+def test_no_message_or_log_shows_a_signature(web, server, clock, capsys):
+    import structlog
+
+    secret = "sig=c2VjcmV0LXNpZ25hdHVyZQ"
+    said = []
+    with structlog.testing.capture_logs() as logs:
+        for status in (401, 403, 404, 400, 503):
+            server.faults.clear()
+            server.fail("file", status=status)
+            for url in (f"{server.url}/files/data?{secret}", f"http://127.0.0.1:1/a?{secret}"):
+                try:
+                    web.get(url, cap=10)
+                except Exception as error:  # noqa: BLE001 - whatever is raised must not tell it
+                    said.append(f"{error!r} {error.__cause__!r}")
+    assert len(said) == 10
+    assert secret not in json.dumps(said) + json.dumps(logs, default=repr) + "".join(capsys.readouterr())
+
+
+def test_what_is_shown_holds_no_query_user_or_control_character():
+    assert shown("https://u:p@h/a\r\nb.tif?x=1#y") == "https://h/ab.tif"
+    assert len(shown("https://h/" + "a" * 1000)) < 200
+
+
+def test_local_files_are_read_below_named_folders_only(tmp_path):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    outside.mkdir()
+    (inside / "a.json").write_text("{}")
+    (outside / "b.json").write_text("{}")
+    (inside / "link.json").symlink_to(outside / "b.json")
+    web = Transport(Allowed.of([str(inside)]))
+    assert web.file(str(inside / "a.json")).name == "a.json"
+    assert web.file(f"file://{inside}/a.json").name == "a.json"
+    for path in (outside / "b.json", inside / ".." / "out" / "b.json", inside / "link.json", Path("/etc/passwd")):
+        with pytest.raises(Refused, match="allow_hosts"):
+            web.file(str(path))
+    with pytest.raises(Refused, match="plain file"):
+        web.file(str(inside))
+    with pytest.raises(Gone):
+        web.file(str(inside / "none.json"))
+
+
+@pytest.mark.parametrize("name", ["http://127.0.0.1:80", "a b", "", "host:name", "http://x"])
+def test_allow_hosts_takes_hosts_and_folders_only(name):
+    with pytest.raises(BadConfiguration, match="allow_hosts"):
+        Allowed.of([name])
+
+
+@pytest.mark.parametrize(("base", "reference", "expected"), [
+    ("https://h/a/b.json", "c/d.tif", "https://h/a/c/d.tif"), ("https://h/a/b.json", "/d.tif", "https://h/d.tif"),
+    ("https://h/a/b.json", "https://o/d.tif", "https://o/d.tif"), ("/x/b.json", "./c.tif", "/x/c.tif"),
+    ("/x/b.json", "/y/c.tif", "/y/c.tif"), ("file:///x/b.json", "c.tif", "/x/c.tif"),
+    ("https://h/a/b.json", "file:///etc/passwd", "file:///etc/passwd"),
+    ("https://h/a/b.json", "//169.254.169.254/x", "https://169.254.169.254/x"),
+])  # fmt: skip
+def test_relative_addresses_count_from_where_they_are_written(base, reference, expected):
+    assert str(Path(joined(base, reference))) == str(Path(expected))
