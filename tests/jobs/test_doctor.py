@@ -17,6 +17,8 @@ import pytest
 
 from jobs.cli import main
 from jobs.exits import Exit
+from tests.loopback.earthengine import EarthEngineServer
+from tests.loopback.stac import StacServer
 
 
 @pytest.fixture(autouse=True)
@@ -269,11 +271,7 @@ def test_a_clock_that_was_set_back_shows_by_files_of_the_future(installation, as
 
 
 def _earth_engine(installation):
-    text = installation.config.read_text()
-    start = text.index("[source]")
-    rest = text[start:].split("\n[", 1)
-    source = '[source]\nkind = "earthengine"\nproject = "some-project"\n'
-    installation.config.write_text(text[:start] + source + ("\n[" + rest[1] if len(rest) > 1 else ""))
+    _source(installation, 'kind = "earthengine"\nproject = "some-project"')
 
 
 def test_missing_credentials_are_told_with_the_command_and_present_ones_never_printed(
@@ -328,6 +326,40 @@ def test_asked_online_a_source_says_what_it_offers(asked):
     told, status = asked("--online")
     assert status == Exit.DONE
     assert "scenes of the last 20 days over demo-02" in told["source"]["told"]
+
+
+def _source(installation, text):
+    """Put another source into the configuration."""
+    lines = installation.config.read_text().splitlines()
+    start = lines.index("[source]")
+    end = next((n for n in range(start + 1, len(lines)) if lines[n].startswith("[")), len(lines))
+    installation.config.write_text("\n".join([*lines[:start], "[source]", text, *lines[end:]]) + "\n")
+
+
+def test_asked_online_a_catalogue_and_earth_engine_answer_or_say_why_not(installation, asked, monkeypatch, tmp_path):
+    with StacServer(tmp_path) as server:
+        _source(installation, f'kind = "stac"\nurl = "{server.url}"\nallow_hosts = ["{server.host}"]')
+        told, status = asked("--online")
+        assert (status, "0 scenes of the last 20 days" in told["source"]["told"]) == (Exit.DONE, True)
+        server.fail("search", status=401)
+        told, _ = asked("--online")
+        assert broken(told) == {"source"}
+        asked()
+        before = len(server.requests)
+        asked()
+        assert len(server.requests) == before
+    monkeypatch.setenv("REGROWTH_EE_TOKEN", "tops3cret")
+    with EarthEngineServer(token="tops3cret") as server:
+        server.create("COPERNICUS/S2_SR_HARMONIZED")
+        there = f'kind = "earthengine"\nproject = "p"\nurl = "{server.url}"\nallow_hosts = ["127.0.0.1"]'
+        _source(installation, there)
+        told, status = asked("--online")
+        assert (status, "0 scenes" in told["source"]["told"]) == (Exit.DONE, True)
+        monkeypatch.setenv("REGROWTH_EE_TOKEN", "0therwise")
+        told, _ = asked("--online")
+        assert broken(told) == {"source"}
+        assert "REGROWTH_EE_TOKEN" in told["source"]["told"]
+        assert "0therwise" not in json.dumps(told)
 
 
 def test_a_part_that_breaks_in_a_way_nobody_thought_of_does_not_hide_the_others(asked, monkeypatch):
