@@ -18,13 +18,13 @@ from monitor.imagery import bands
 
 FUNCTIONS: Final = (
     "Collection", "Collection.filter", "Collection.map", "DateRange", "Feature", "Filter.dateRangeContains",
-    "Filter.listContains", "Filter.intersects", "GeometryConstructors.MultiPolygon", "GeometryConstructors.Polygon",
-    "Image.add", "Image.addBands", "Image.and", "Image.bitwiseAnd", "Image.constant", "Image.divide", "Image.eq",
-    "Image.gt", "Image.gte", "Image.linkCollection", "Image.max", "Image.min", "Image.multiply", "Image.neq",
-    "Image.not", "Image.or", "Image.reduceRegions", "Image.rename", "Image.rightShift", "Image.round", "Image.select",
-    "Image.sqrt", "Image.subtract", "Image.tanh", "Image.toUint16", "Image.unmask", "Image.updateMask",
-    "ImageCollection.load", "ImageCollection.toBands", "Projection", "Reducer.mean", "Reducer.sum",
-    "Reducer.unweighted",
+    "Filter.intersects", "Filter.listContains", "GeometryConstructors.MultiPolygon",
+    "GeometryConstructors.Polygon", "Image.add", "Image.addBands", "Image.and", "Image.bitwiseAnd",
+    "Image.constant", "Image.divide", "Image.eq", "Image.gt", "Image.gte", "Image.linkCollection", "Image.max",
+    "Image.min", "Image.multiply", "Image.neq", "Image.not", "Image.or", "Image.reduceRegions", "Image.rename",
+    "Image.rightShift", "Image.round", "Image.select", "Image.sqrt", "Image.subtract", "Image.tanh",
+    "Image.toUint16", "Image.unmask", "Image.updateMask", "ImageCollection.load", "ImageCollection.toBands",
+    "Projection", "Reducer.mean", "Reducer.sum", "Reducer.unweighted",
 )  # fmt: skip
 """All functions that may stand in a request."""
 

@@ -83,6 +83,7 @@ class Points:
     memo: dict[int, Any] = field(default_factory=dict)
     kept: list[Any] = field(default_factory=list)
     moved: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    found: dict[Any, Any] = field(default_factory=dict)
 
     def to(self, crs: str) -> tuple[np.ndarray, np.ndarray]:
         if crs == self.crs:
@@ -90,6 +91,23 @@ class Points:
         if crs not in self.moved:
             self.moved[crs] = _transformer(self.crs, crs).transform(self.x, self.y)
         return self.moved[crs]
+
+    def pixels(self, crs: str, transform: Affine, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row and column of the nearest pixel of an array, and whether there is one."""
+        key = (crs, transform, shape)
+        if key not in self.found:
+            x, y = self.to(crs)
+            column, row = (np.floor(place).astype(int) for place in ~transform @ (x, y))
+            within = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
+            self.found[key] = np.where(within, row, 0), np.where(within, column, 0), within
+        return self.found[key]
+
+    def inside(self, footprint: BaseGeometry) -> np.ndarray:
+        """Whether the points lie in a footprint."""
+        if footprint.wkb not in self.found:
+            shapely.prepare(footprint)
+            self.found[footprint.wkb] = shapely.intersects_xy(footprint, *self.to("EPSG:4326"))
+        return self.found[footprint.wkb]
 
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
@@ -225,6 +243,14 @@ class EarthEngineServer:
             self.requests.clear()
             self.most_in_flight = 0
 
+    def reset(self) -> None:
+        """As if started anew, at the same address."""
+        with self._lock:
+            self.requests.clear()
+            self.collections.clear()
+            self._faults.clear()
+            self.most_in_flight, self.most_elements = 0, 5000
+
     def create(self, collection: str) -> None:
         """Have a collection, though no image is in it."""
         self.collections.setdefault(collection, {})
@@ -270,8 +296,8 @@ class EarthEngineServer:
             if broken:
                 msg = f"Image.load: Image asset '{collection}/{index}': a tile of it can not be read."
                 raise Wrong(msg)
-            x, y = points.to(crs)
-            return [_nearest(bands[name], masks.get(name), places[name], x, y) for name in names]
+            return [_nearest(bands[name], masks.get(name), points.pixels(crs, places[name], bands[name].shape))
+                    for name in names]  # fmt: skip
 
         known = {
             "system:index": index,
@@ -563,7 +589,7 @@ def _pixels(server: EarthEngineServer, body: dict[str, Any], spoil: str) -> byte
     types = ["f8" if spoil == "type" else kind for kind in image.types]
     found = np.zeros((height, width), dtype=list(zip(image.names, types, strict=True)))
     for name, (values, mask) in zip(image.names, layers, strict=True):
-        found[name] = np.where(mask, values, 0).reshape(height, width)
+        found[name] = np.where(mask, values, 0).reshape(height, width).astype(found.dtype[name])
     if spoil == "shape":
         found = found[:, :-1]
     if spoil == "bands":
@@ -579,12 +605,9 @@ def _transformer(source: str, target: str) -> Transformer:
 
 
 def _nearest(
-    values: np.ndarray, mask: np.ndarray | None, transform: Affine, x: np.ndarray, y: np.ndarray
+    values: np.ndarray, mask: np.ndarray | None, pixels: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    column, row = (np.floor(place).astype(int) for place in ~transform @ (x, y))
-    height, width = values.shape
-    within = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    row, column = np.where(within, row, 0), np.where(within, column, 0)
+    row, column, within = pixels
     return values[row, column].astype(np.float64), within if mask is None else within & mask[row, column]
 
 
@@ -770,9 +793,7 @@ def _unmask(_: Server, input: Image, value: Any = 0, sameFootprint: bool = True)
     def at(points: Points) -> Layers:
         ((fill, _),) = filling.values(points)
         if sameFootprint and input.footprint is not None:
-            x, y = points.to("EPSG:4326")
-            shapely.prepare(input.footprint)
-            inside = shapely.intersects_xy(input.footprint, x, y)
+            inside = points.inside(input.footprint)
         else:
             inside = np.ones(points.x.shape, bool)
         return [(np.where(mask, values, fill), mask | inside) for values, mask in input.values(points)]
@@ -829,7 +850,9 @@ def _binary(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callabl
 
         # The footprint of arithmetic is what both share.
         prints = [image.footprint for image in (one, two) if image.footprint is not None]
-        footprint = None if not prints else prints[0] if len(prints) == 1 else prints[0].intersection(prints[1])
+        footprint = prints[0] if prints else None
+        if len(prints) == 2 and prints[1] is not footprint:
+            footprint = prints[0].intersection(prints[1])
         return Image(names, ["float64"] * n, at, {}, "", footprint, one.crs, one.transform)
 
     return call
