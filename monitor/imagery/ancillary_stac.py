@@ -4,11 +4,10 @@ Searches, signatures, hosts and sizes are under the same rules as imagery's.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import numpy as np
-import shapely
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 from shapely.geometry import box
@@ -17,11 +16,13 @@ from shapely.geometry.base import BaseGeometry
 from monitor.errors import BadData, SceneRejected
 from monitor.imagery import blocks, items
 from monitor.imagery.items import Asset, Assets
+from monitor.imagery.source import Scene
 from monitor.imagery.stac import Stac, _Addresses, _AssetReader
 from monitor.imagery.terrain import PIXEL, Tile, mosaic
 from monitor.sites.projection import lonlat
 
 ALWAYS: Final = (date(1990, 1, 1), date(2100, 1, 1))
+SOME_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """An elevation model carries some date; which one does not matter."""
 NAMES: Final = ("data", "elevation", "dem", "height")
 """Keys of the file of elevations, the most wanted first; else the only GeoTIFF of an item is taken."""
@@ -64,28 +65,36 @@ class StacElevation:
 
 
 class _Catalogue(Stac):
-    """A catalogue asked for files as they are, not for scenes."""
+    """A catalogue whose items are files of elevations, not scenes."""
 
     def files(self, area: BaseGeometry) -> Iterator[_AssetReader]:
         """Of each item that touches an area, by id, the file of elevations."""
-        found = sorted(self._items(area, *ALWAYS), key=lambda pair: str(pair[0].get("id")))
-        for item, base in found:
-            if not _touches(item, area):
-                continue
-            asset = _elevation(item)
-            if asset is None:
-                msg = f"item {items.inert(item.get('id'))!r} of {self.collections} has no single GeoTIFF of elevations"
+        for scene in sorted(self.search(area, *ALWAYS), key=lambda scene: scene.id):
+            if not isinstance(scene.handle, Assets):
+                msg = f"item {scene.id!r} of {', '.join(self.collections)} has no single GeoTIFF of elevations"
                 raise BadData(msg)
-            there = Assets(bands=(asset,), quality=asset, epsg=None, base=base, again=items.address(item))
-            yield _AssetReader(self._transport, _Addresses(self._transport, there, self._sign), asset)
+            yield _AssetReader(
+                self._transport, _Addresses(self._transport, scene.handle, self._sign), scene.handle.quality
+            )
+
+    def _scene(self, item: Mapping[str, Any], base: str) -> Scene | None:
+        name = items.inert(item.get("id"))
+        asset = _elevation(item)
+        handle = asset and Assets(bands=(asset,), quality=asset, epsg=None, base=base, again=items.address(item))
+        return Scene(
+            id=name, acquisition=name, time=SOME_TIME, sensor="", baseline="", source=self.name, scale=1.0, offset=0.0,
+            quality="", footprint=_extent(item), handle=handle,
+        )  # fmt: skip
 
 
-def _touches(item: Mapping[str, Any], area: BaseGeometry) -> bool:
-    """Whether an item lies over an area; one that does not say so, or not in words that make sense, may."""
+def _extent(item: Mapping[str, Any]) -> BaseGeometry | None:
+    """Where an item lies; None, which is everywhere, for one that does not say so in words that make sense."""
     try:
-        return bool(shapely.box(*item["bbox"][:2], *item["bbox"][len(item["bbox"]) // 2 :][:2]).intersects(area))
-    except (KeyError, TypeError, ValueError):
-        return True
+        bounds = [float(side) for side in item["bbox"]]
+        half = len(bounds) // 2  # of six sides the third and the last are heights
+        return box(bounds[0], bounds[1], bounds[half], bounds[half + 1])
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
 
 
 def _elevation(item: Mapping[str, Any]) -> Asset | None:
