@@ -319,7 +319,7 @@ def _table(rows: "list[tuple[str, int]]", parts: "list[Verdicts]") -> "pa.Table"
     import pyarrow as pa
 
     from monitor.verdict.assess import codes
-    from monitor.verdict.status import LEVELS, RULES, STATUSES, Verdicts
+    from monitor.verdict.status import GRADES, LEVELS, NOTES, RULES, STATUSES, Verdicts
 
     def words(values: np.ndarray, meanings: "list[str]") -> pa.Array:
         codes = pa.array(values, mask=values < 0)
@@ -328,7 +328,10 @@ def _table(rows: "list[tuple[str, int]]", parts: "list[Verdicts]") -> "pa.Table"
     columns: dict[str, pa.Array] = {
         "site": words(np.repeat(np.arange(len(rows)), [count for _, count in rows]), [name for name, _ in rows])
     }
-    meanings: dict[str, list[str]] = {"status": [*STATUSES], "alert": [*LEVELS], "alert_rule": [*RULES]}
+    meanings: dict[str, list[str]] = {
+        "status": [*STATUSES], "alert": [*LEVELS], "alert_rule": [*RULES], "erosion_grade": [*GRADES],
+        "notes": [*NOTES],
+    }  # fmt: skip
     for name in Verdicts._fields:
         values = np.concatenate([getattr(part, name) for part in parts])
         if name == "reasons":

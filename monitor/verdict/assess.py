@@ -4,23 +4,34 @@ One causal pass over the series gives the verdict of every date: that of an earl
 bit, the one that the series gave when it ended there.
 """
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
 import numpy as np
 
+from monitor.errors import BadData
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.kernels import Noise, Prior, Standing, follow
-from monitor.verdict.status import LEVELS, REASONS, RULES, STATUSES, Verdicts, judge
+from monitor.verdict.status import GRADES, LEVELS, NOTES, REASONS, RULES, STATUSES, Parts, Verdicts, judge
 from monitor.verdict.window import Scenes, Window, scenes
 
 DEFAULT = Calibration()
 
+type Cohorts = Sequence[tuple[date, float]]
+"""Day on which each part of a site was begun, ascending from the site's start, and its share of the area."""
+
 
 def assess(
-    series: Series, site: Site, *, calibration: Calibration = DEFAULT, alpha: float = 0.05, as_of: date
+    series: Series,
+    site: Site,
+    *,
+    calibration: Calibration = DEFAULT,
+    alpha: float = 0.05,
+    cohorts: Cohorts = (),
+    as_of: date,
 ) -> Assessment:
     """Verdict on a site on one day.
 
@@ -31,41 +42,65 @@ def assess(
     site : Site
         Its plan, start, biome, area, slope and latitude count.
     alpha : float
-        Lifetime false-alarm budget of the failure rule, .01 to .05. [1]
+        Lifetime false-alarm budget of the failure rule, at most .05; in a later episode what is left of it, see
+        :func:`monitor.verdict.calibration.remaining`. [1]
+    cohorts : sequence of (date, float)
+        Where a site was planted in several years; empty: all of it at its start.
     as_of : date
         May be later than the last scene: a night without one.
 
     Raises
     ------
     BadData
-        Dates not strictly ascending, or cover outside 0..1.
+        Dates not strictly ascending, cover outside 0..1, or cohorts that do not make up the site.
     BadConfiguration
         `alpha` has no calibrated boundary.
     """
     dates = np.array([as_of], "datetime64[D]")
-    return _records(verdicts(series, site, dates, calibration=calibration, alpha=alpha), site)[0]
+    return _records(verdicts(series, site, dates, calibration=calibration, alpha=alpha, cohorts=cohorts), site)[0]
 
 
 def assess_all(
-    series: Series, site: Site, *, calibration: Calibration = DEFAULT, alpha: float = 0.05
+    series: Series, site: Site, *, calibration: Calibration = DEFAULT, alpha: float = 0.05, cohorts: Cohorts = ()
 ) -> list[Assessment]:
     """Verdict on a site at each acquisition from the start on, seen or not; parameters as for :func:`assess`."""
     dates = series.dates.astype("datetime64[D]")
     dates = dates[dates >= np.datetime64(site.start, "D")]
-    return _records(verdicts(series, site, dates, calibration=calibration, alpha=alpha), site)
+    return _records(verdicts(series, site, dates, calibration=calibration, alpha=alpha, cohorts=cohorts), site)
 
 
 def verdicts(
-    series: Series, site: Site, dates: np.ndarray, *, calibration: Calibration = DEFAULT, alpha: float = 0.05
+    series: Series,
+    site: Site,
+    dates: np.ndarray,
+    *,
+    calibration: Calibration = DEFAULT,
+    alpha: float = 0.05,
+    cohorts: Cohorts = (),
 ) -> Verdicts:
     """Verdicts as columns: :func:`assess` for many `dates` (datetime64[D], ascending) at the cost of one."""
-    window = Window.of(site)
+    window, parts = Window.of(site), _parts(site, cohorts)
     seen = scenes(series, site, window, calibration)
-    standing = _follow(seen, site, window, calibration)
-    return judge(dates.astype("datetime64[D]").astype(np.int64), seen, standing, site, window, calibration, alpha)
+    standing = _follow(seen, site, parts, window, calibration)
+    day = dates.astype("datetime64[D]").astype(np.int64)
+    return judge(day, seen, standing, site, parts, window, calibration, alpha)
 
 
-def _follow(seen: Scenes, site: Site, window: Window, c: Calibration) -> Standing:
+def _parts(site: Site, cohorts: Cohorts) -> Parts:
+    given = cohorts or ((site.start, 1.0),)
+    begun = np.array([day for day, _ in given], "datetime64[D]").astype(np.int64)
+    share = np.array([part for _, part in given], dtype=np.float64)
+    wrong = given[0][0] != site.start or (np.diff(begun) <= 0).any()
+    if wrong or not (share > 0).all() or abs(share.sum() - 1) > 1e-6:
+        msg = (
+            f"cohorts of site {site.id!r}: their days must ascend from its start, {site.start}, and their shares of "
+            f"the area be above 0 and add up to 1; they are {[(str(day), part) for day, part in given]}"
+        )
+        raise BadData(msg)
+    return Parts(begun, share)
+
+
+def _follow(seen: Scenes, site: Site, parts: Parts, window: Window, c: Calibration) -> Standing:
     promised = site.plan.A > 0
     noise = Noise(
         c.baseline_sd, c.harmonic_sd, c.slow_sd, c.slow_days, c.fast_sd, c.fast_days, c.year_sd, c.year_memory,
@@ -80,13 +115,14 @@ def _follow(seen: Scenes, site: Site, window: Window, c: Calibration) -> Standin
         c.plan_weight,
         (0.0, 0.25, 0.5, 0.7) if promised else (loss, loss, 0.0, loss),
         c.rain_sd,
+        c.widening,
     )
     variance = np.full(seen.cover.size, c.scene_sd**2)
     if site.hectares > 0:  # else unknown
         variance += c.pixel_sd**2 * np.minimum(c.patch_hectares / (site.hectares * seen.clear), 1.0)
     return follow(
         seen.day[seen.used], seen.position.astype(np.int64), seen.season.astype(np.int64), seen.cover, seen.control,
-        seen.control_2, seen.second, variance, int(np.datetime64(site.start, "D").astype(np.int64)),
+        seen.control_2, seen.second, variance, parts.begun, parts.share,
         float(window.length), window.peak, window.width, site.plan.A, site.plan.k, site.plan.L, promised, noise,
         stiff, prior, c.look_after_peak_days, c.confident, c.disturbance_score,
     )  # fmt: skip
@@ -119,6 +155,13 @@ def _records(table: Verdicts, site: Site) -> list[Assessment]:
             reasons=codes(row["reasons"]),
             hectares=hectares,
             hectares_failing=None,
+            e_uplift=row["e_uplift"],
+            uplift_confirmed=row["uplift_confirmed"],
+            soil_loss_ratio=row["soil_loss_ratio"],
+            soil_loss_ratio_low=row["soil_loss_ratio_low"],
+            soil_loss_ratio_high=row["soil_loss_ratio_high"],
+            erosion_grade=None if row["erosion_grade"] < 0 else GRADES[row["erosion_grade"]],
+            notes=NOTES[row["notes"]],
         )
         for row in (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     ]

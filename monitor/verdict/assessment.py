@@ -46,6 +46,9 @@ class Series:
     """Share of the site that was seen; None: take every row as seen. [1]"""
     second: np.ndarray | None = None
     """A second, independent index of the site minus that of its control (NDMI or NBR), to confirm a disturbance. [1]"""
+    reference: np.ndarray | None = None
+    """Cover of the best ground nearby in the same scene, the 90 % quantile of the control units: what a site that has
+    recovered looks like. Needed for ``recovered``. [1]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,3 +90,16 @@ class Assessment:
     """Geodesic area of the site. [ha]"""
     hectares_failing: float | None
     """Area of it that is failing; None where it can not be told. [ha]"""
+    e_uplift: float | None = None
+    """Highest evidence of this episode against "no uplift at all", guarded as that of failure; capped at 1e12."""
+    uplift_confirmed: bool = False
+    """Whether that evidence has reached the bar of the certificate: so much growth is not chance, however often one
+    looks. It says nothing of whether the growth still stands."""
+    soil_loss_ratio: float | None = None
+    """Soil loss relative to what it would be without the work, 0..1 where the work helps; erosion control only."""
+    soil_loss_ratio_low: float | None = None
+    soil_loss_ratio_high: float | None = None
+    erosion_grade: str | None = None
+    """Grade of SL 190 by the season's cover and the slope; erosion control with a known slope only."""
+    notes: str = ""
+    """What in this verdict rests on unverified values."""

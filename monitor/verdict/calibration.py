@@ -11,6 +11,8 @@ import math
 from dataclasses import asdict, dataclass
 from datetime import date
 
+import numpy as np
+
 from monitor.errors import BadConfiguration
 from monitor.verdict import kernels
 
@@ -32,34 +34,47 @@ SEASONS = {
 """Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, where the
 control has not yet shown its own. Design defaults, 2026-11."""
 
-BOUNDARY = {0.05: 6.0, 0.02: 13.0, 0.01: 25.0}
-"""Evidence at which `failure` turns red, by the lifetime false-alarm budget of one site: calibrated over ten years of
-nightly looks at sites with exactly half their plan (simulation, 2026-11). Not Ville's 1 / alpha, which is slower."""
+BOUNDARY = ((0.05, 6.0), (0.02, 13.0), (0.01, 25.0))
+"""(budget, boundary): evidence at which `failure` turns red, by the lifetime false-alarm budget of one site, calibrated
+over ten years of nightly looks at sites with exactly half their plan (simulation, 2026-11). Not Ville's 1 / alpha,
+which is slower."""
+
+LEAST_ALPHA = 0.0001
+"""Smallest budget that a boundary is given for."""
 
 
-def boundary(alpha: float) -> float:
+def boundary(alpha: float, calibrated: tuple[tuple[float, float], ...] = BOUNDARY) -> float:
     """Evidence at which the failure rule turns red, for a lifetime false-alarm budget of one site.
 
-    Between the calibrated budgets the boundary is interpolated, logarithm on logarithm.
+    Between the calibrated budgets the boundary is interpolated, logarithm on logarithm. Below the smallest it is
+    1 / alpha, but no less than the boundary there: Ville's inequality needs no calibration, only the fitted law.
+
+    Parameters
+    ----------
+    alpha : float
+        Chance of a false red in the life of a site, or what is left of it in a later episode. [1]
+    calibrated : tuple of (float, float)
+        Budgets and their boundaries.
 
     Raises
     ------
     BadConfiguration
-        `alpha` is outside .01 to .05, where nothing was calibrated.
+        `alpha` is above the largest calibrated budget, or too small to be meant.
     """
-    known = sorted(BOUNDARY)
-    if not known[0] <= alpha <= known[-1]:
+    known = sorted(calibrated)
+    if not LEAST_ALPHA <= alpha <= known[-1][0]:
         msg = (
-            f"false-alarm budget alpha = {alpha:g} has no calibrated boundary; choose one from {known[0]:g} to "
-            f"{known[-1]:g} ([alerts] alpha in the configuration)"
+            f"false-alarm budget alpha = {alpha:g} has no calibrated boundary; choose one from {known[0][0]:g} to "
+            f"{known[-1][0]:g} ([alerts] alpha in the configuration)"
         )
         raise BadConfiguration(msg)
-    low = max(a for a in known if a <= alpha)
-    high = min(a for a in known if a >= alpha)
-    if low == high:
-        return BOUNDARY[low]
-    share = math.log(alpha / low) / math.log(high / low)
-    return BOUNDARY[low] * math.exp(share * math.log(BOUNDARY[high] / BOUNDARY[low]))
+    if alpha < known[0][0]:
+        return max(1.0 / alpha, known[0][1])
+    exact = dict(known).get(alpha)
+    if exact is not None:
+        return exact
+    budgets, bounds = np.log(np.array(known).T)
+    return float(np.exp(np.interp(math.log(alpha), budgets, bounds)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +83,8 @@ class Calibration:
 
     source: str = "defaults: simulated sites, checked on real Sentinel-2 noise"
     dated: date = date(2026, 11, 1)
+    placebos: int = 0
+    """Placebo series that the constants were set on; 0: none."""
 
     # The difference between site and control, and how it wanders.
     baseline_sd: float = 0.03
@@ -88,7 +105,7 @@ class Calibration:
     """How differently site and control answer to rain. [1]"""
     stiff_slow_sd: float = 0.012
     """In the search for sudden losses, where drift must not swallow the loss. [cover fraction]"""
-    stiff_year_sd: float = 0.006
+    stiff_year_sd: float = 0.003
     """The same of a season's own difference. [cover fraction]"""
     stiff_harmonic_sd: float = 0.005
     """The same of the annual cosine and sine. [cover fraction]"""
@@ -100,10 +117,12 @@ class Calibration:
     """Area over which pixel noise is one and the same (exponential, 60 m). [ha]"""
     huber: float = 2.0
     """Standardised innovation from which a scene counts for less. [1]"""
-    rain_sd: float = 0.18
+    rain_sd: float = 0.22
     """Year-to-year spread of the rain factor where there are too few seasons to tell. [1]"""
 
     # The question: what share of the plan was achieved.
+    widening: float = 1.0
+    """By how much the standard deviation of theta is widened, where placebos show that it is too small."""
     theta_mean: float = 0.6
     theta_sd: float = 1.0
     loss_sd: float = 0.1
@@ -119,14 +138,24 @@ class Calibration:
     lagging: float = 0.8
     """Probability of theta < .7 from which `lagging` is said. [1]"""
     look_after_peak_days: float = 15.0
-    disturbance_score: float = 2.25
-    """Log evidence for a sudden loss, at three consecutive clear scenes: .02 false alarms a site and year."""
+    boundary: tuple[tuple[float, float], ...] = BOUNDARY
+    """(budget, evidence at which `failure` turns red), see :func:`boundary`."""
+    uplift_bar: float = 20.0
+    """Evidence at which an uplift is certified: one in twenty, by Ville's inequality, however often one looks."""
+    disturbance_score: float = 1.7
+    """Log evidence for a sudden loss, at three consecutive clear scenes: .02 false alarms a site and year on simulated
+    ground. Real ground needs more, see ``calibrate``."""
     disturbance_prior: float = 0.1
     """Chance of a disturbance before any evidence; turns the score into a probability. [1]"""
     disturbance_days: float = 365.0
     """How long a confirmed disturbance names the status. [day]"""
     certain_years: float = 3.0
     """Years after the start before which no probability above `confident` is given, and `failing` not said by it."""
+    recovered_share: float = 0.8
+    """Share of the reference's cover that must be reached, two seasons running, to have recovered. [1]"""
+    burnt: float = -0.1
+    """Change of the second index, at a sudden loss, from which fire or clearing is named (dNBR of a light fire, from
+    memory). [1]"""
     dry: float = -0.2
     """Rain of the season, as the control shows it, from which a season is called dry; share of normal. [1]"""
 
@@ -146,6 +175,5 @@ class Calibration:
         fixed = {name: value for name, value in vars(kernels).items() if name.isupper()}
         content = {
             "constants": asdict(self), "windows": WINDOWS, "seasons": SEASONS, "fixed": fixed,
-            "boundary": {str(k): v for k, v in BOUNDARY.items()},
         }  # fmt: skip
         return hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()

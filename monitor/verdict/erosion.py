@@ -23,6 +23,46 @@ GRADES = np.array([
 intense, 5 extreme. Unverified."""
 
 
+GRADE_NAMES = ("slight", "light", "moderate", "intense", "very_intense", "extreme")
+"""Of the grades, in order."""
+UNVERIFIED = "SL 190 grade table and coefficients of the C factor (Cai 2000) quoted from memory, unverified"
+"""Note of every verdict that uses them."""
+BARE, CLOSED = 0.001, 0.783
+"""Cover up to which ground counts as bare, and from which it loses no soil. The second is sourced. [1]"""
+
+
+def cover_factor(cover: np.ndarray) -> np.ndarray:
+    """Soil loss under so much cover, as a share of that from bare ground: C of Cai Chongfa (2000). [1]
+
+    ``0.6508 - 0.3436 log10(100 cover)``, held within 0..1; 1 on bare ground and 0 from 78.3 % of cover. Coefficients
+    unverified. NaN where cover is NaN.
+    """
+    percent = 100 * np.clip(cover, BARE, 1.0)
+    between: np.ndarray = np.where(cover >= CLOSED, 0.0, np.clip(0.6508 - 0.3436 * np.log10(percent), 0.0, 1.0))
+    return np.where(np.isnan(cover), np.nan, np.where(cover <= BARE, 1.0, between))
+
+
+def soil_loss_ratio(cover: np.ndarray, uplift: np.ndarray) -> np.ndarray:
+    """Soil loss over what it would be without the work: C(cover) / C(cover - uplift).
+
+    Rain, soil, slope and length of slope are shared, so that only the cover factor is left of the soil-loss equation.
+    It falls steadily as `uplift` grows: the limits of an uplift give those of the ratio.
+
+    Parameters
+    ----------
+    cover, uplift : arrays
+        Cover of the season and the part of it owed to the work. [cover fraction]
+
+    Returns
+    -------
+    array
+        NaN where the ground would lose no soil without the work either. [1]
+    """
+    without = cover_factor(np.clip(cover - uplift, 0.0, 1.0))
+    known = without > 0
+    return np.where(known, cover_factor(cover) / np.where(known, without, 1.0), np.nan)
+
+
 def grade(cover: np.ndarray, slope_degrees: np.ndarray) -> np.ndarray:
     """SL 190 grade, 0 (slight) to 5 (extreme); -1 where slope is below 5 degrees or something is NaN."""
     known = np.isfinite(cover) & (slope_degrees >= SLOPE[0])

@@ -55,9 +55,17 @@ REFERENCE_SCENES = 5
 """Fewest scenes from which a season's shape is learnt."""
 SEASON_SCENES = 3
 """Fewest scenes that make a season count as seen."""
-LEARNT_SEASONS = 3
+RAIN_DAYS = 20.0
+"""How long a scene of the control speaks for the state of the season: long enough to average the noise of a scene,
+short enough to follow an early spring or a dry July. Judged by the season to date instead, theta of a site on plan errs
+a tenth more, and false losses double."""
+LEARNT_SEASONS = 6
 """Seasons of the control that are enough to know a normal one. With fewer before the start, the control's later ones
 are added as they end: it was not worked on, and one season alone leaves theta a fifth uncertain by its rain."""
+SEASONS_TO_CALL_DRY = 5
+"""Seasons learnt from which on a dry one can be told: a normal of two is itself uncertain by an eighth."""
+GROWN = (0.5, 0.75, 1.0, 1.25, 1.5)
+"""What theta may be where the work has had an effect, equally likely."""
 SHARE = (1.0, 0.9, 0.8)
 """Plans as written, a tenth and a fifth smaller."""
 
@@ -89,6 +97,8 @@ class Prior(NamedTuple):
     thresholds: tuple[float, float, float, float]
     """Of theta (or of the change), below which a probability is wanted."""
     rain_sd: float
+    widening: float = 1.0
+    """By how much the standard deviation of theta is widened."""
 
 
 class Reference(NamedTuple):
@@ -212,39 +222,40 @@ def fit_reference(
 def season_and_rain(
     position: Array, season: Array, day: Array, control: Array, start: int, length: float, peak0: float, width0: float,
     rain_sd: float,
-) -> tuple[Array, Array, Array, Array, Array, Array]:  # fmt: skip
+) -> tuple[Array, Array, Array, Array, Array, Array, Array]:  # fmt: skip
     """Shape of the season and rain of the season so far, as the control shows them.
 
     Returns
     -------
-    s, rho, amplitude, peak, seasons, rain_sd : (n,) arrays
-        Shape, 0..1; rain above (> 0) or below normal, as a share, -.7..1; amplitude of the control's normal
-        season; position of its peak; seasons learnt from; spread of the rain from year to year.
+    s, rho, amplitude, peak, seasons, rain_sd, whole : (n,) arrays
+        Shape, 0..1; growth above (> 0) or below normal of the last weeks, as a share, -.7..1; amplitude of the
+        control's normal season; position of its peak; seasons learnt from; spread of the rain from year to year;
+        growth above or below normal of the season to date.
 
     Notes
     -----
-    Learnt once, from the scenes before the start, if they hold three seasons; else anew at the beginning of
-    each season from all finished ones, until there are three.
+    Learnt once, from the scenes before the start, if they hold six seasons; else anew at the beginning of
+    each season from all finished ones, until there are six.
     """
     n = day.size
-    s, rho, amplitude = np.empty(n), np.empty(n), np.empty(n)
+    s, rho, amplitude, whole = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     peak, seasons, spread = np.empty(n), np.empty(n, np.int64), np.empty(n)
     before = 0
     while before < n and day[before] < start:
         before += 1
     ref = fit_reference(position[:before], season[:before], control[:before], length, peak0, width0, rain_sd)
     learning = ref.seasons < LEARNT_SEASONS
-    num, den = 0.0, RIDGE
+    num, den, num_all, den_all = 0.0, 0.0, 0.0, 0.0
     for i in range(n):
         if i > 0 and season[i] != season[i - 1]:
-            num, den = 0.0, RIDGE
+            num, den, num_all, den_all = 0.0, 0.0, 0.0, 0.0
             if learning and i > before:
                 ref = fit_reference(position[:i], season[:i], control[:i], length, peak0, width0, rain_sd)
                 learning = ref.seasons < LEARNT_SEASONS
         part = ref.pedestal + ref.bump * _bump(position[i], ref.peak, ref.width, ref.flat)
         if ref.seasons == 0:
             s[i], rho[i] = _bump(position[i], ref.peak, ref.width, ref.flat), 0.0
-            amplitude[i] = 0.0
+            amplitude[i], whole[i] = 0.0, 0.0
         else:
             if ref.amplitude <= 0.02:
                 s[i] = _bump(position[i], ref.peak, ref.width, ref.flat)
@@ -252,11 +263,14 @@ def season_and_rain(
             else:
                 s[i] = min(max((part - ref.offset) / ref.amplitude, 0.0), 1.0)
             amplitude[i] = ref.amplitude
-            num += ref.amplitude * s[i] * (control[i] - part)
-            den += (ref.amplitude * s[i]) ** 2
-            rho[i] = min(max(num / den, -0.7), 1.0)
+            keep = math.exp(-(day[i] - day[i - 1]) / RAIN_DAYS) if i > 0 else 0.0
+            more, weight = ref.amplitude * s[i] * (control[i] - part), (ref.amplitude * s[i]) ** 2
+            num, den = keep * num + more, keep * den + weight
+            num_all, den_all = num_all + more, den_all + weight
+            rho[i] = min(max(num / (den + RIDGE), -0.7), 1.0)
+            whole[i] = min(max(num_all / (den_all + RIDGE), -0.7), 1.0)
         peak[i], seasons[i], spread[i] = ref.peak, ref.seasons, ref.rain_sd
-    return s, rho, amplitude, peak, seasons, spread
+    return s, rho, amplitude, peak, seasons, spread, whole
 
 
 @kernel
@@ -409,7 +423,8 @@ def disturbance(
                 since = day[i]
         if run < 3 or day[i] - since < CONFIRM_DAYS:
             continue
-        if not _fell_too(second, day, first[best], i):
+        change, doubt = _change_of_second(second, day, first[best], i)
+        if change >= -doubt:  # False where the second index was not seen
             denied[i] = True
             continue
         # The loss becomes part of the baseline (exactly, as if its date had been known), and the search begins afresh.
@@ -432,8 +447,11 @@ def disturbance(
 
 
 @kernel
-def _fell_too(second: Array, day: Array, onset: int, now: int) -> bool:
-    """Whether a second index stood lower at the last three scenes than in the year before the onset; True if unseen."""
+def _change_of_second(second: Array, day: Array, onset: int, now: int) -> tuple[float, float]:
+    """How much a second index changed, and the standard deviation of that; NaN where it was not seen.
+
+    The last three scenes since the onset against the year before it.
+    """
     total, squares, count = 0.0, 0.0, 0
     for i in range(onset):
         if day[onset] - day[i] <= 365 and not math.isnan(second[i]):
@@ -446,10 +464,10 @@ def _fell_too(second: Array, day: Array, onset: int, now: int) -> bool:
             late += second[i]
             seen += 1
     if count < 5 or seen == 0:
-        return True
+        return math.nan, math.nan
     mean = total / count
     variance = max(squares - count * mean * mean, 0.0) / (count - 1)
-    return late / seen - mean < -math.sqrt(variance * (1.0 / seen + 1.0 / count))
+    return late / seen - mean, math.sqrt(variance * (1.0 / seen + 1.0 / count))
 
 
 @kernel
@@ -599,7 +617,7 @@ def theta_filter(
             for share in range(shares):
                 k = lag * shares + share
                 mean, var, weight = _conclude(b, c, lag, SHARE[share], active, curves[i, lag], prior)
-                means[k], sds[k] = mean, math.sqrt(var + mean * mean * wet)
+                means[k], sds[k] = mean, prior.widening * math.sqrt(var + mean * mean * wet)
                 weights[k] = weight + math.log(
                     1.0 if not promised else (prior.plan_weight if k == 0 else (1.0 - prior.plan_weight) / 8)
                 )
@@ -640,6 +658,63 @@ def failure_evidence(b: Array, c: Array) -> Array:
     return out
 
 
+@kernel
+def uplift_evidence(b: Array, c: Array) -> Array:
+    """Log evidence against "no uplift at all" at each scene: (n,) from (n, 3) `b` and `c`.
+
+    The smaller of two, as for failure: for the plan as written, and for the plan a year later.
+    """
+    out = np.empty(b.shape[0])
+    for i in range(out.size):
+        out[i] = np.inf
+        for lag in (0, 2):
+            top = -np.inf
+            for theta in GROWN:
+                top = max(top, theta * b[i, lag] - 0.5 * theta * theta * c[i, lag])
+            total = 0.0
+            for theta in GROWN:
+                total += math.exp(theta * b[i, lag] - 0.5 * theta * theta * c[i, lag] - top)
+            out[i] = min(out[i], top + math.log(total / len(GROWN)))
+    return out
+
+
+@kernel
+def log_likelihood(
+    day: Array, position: Array, season: Array, difference: Array, s: Array, rho: Array, amplitude: Array,
+    noise_variance: Array, noise: Noise,
+) -> float:  # fmt: skip
+    """Log likelihood of a difference without any uplift, robust: innovations beyond `huber` count linearly."""
+    x, cov = _start(7, noise, 0.0, 0.0)
+    gain, h, ph, none = np.zeros(7), np.zeros(7), np.zeros(7), np.zeros((0, 7))
+    total = 0.0
+    for i in range(day.size):
+        if i > 0:
+            _forward(x, cov, none, day[i] - day[i - 1], season[i] - season[i - 1], noise)
+        mu = s[i] * (1.0 + rho[i])
+        angle = 2 * math.pi * position[i] / 365.25
+        h[0], h[1], h[2], h[3], h[4], h[5] = mu, math.cos(angle), math.sin(angle), 1.0, 1.0, s[i]
+        h[6] = amplitude[i] * s[i] * rho[i]
+        hph, e = 0.0, difference[i]
+        for k in range(7):
+            ph[k] = 0.0
+            for q in range(7):
+                ph[k] += cov[k, q] * h[q]
+            hph += h[k] * ph[k]
+            e -= h[k] * x[k]
+        spread = hph + noise_variance[i]
+        z = abs(e) / math.sqrt(spread)
+        loss = 0.5 * z * z if z <= noise.huber else noise.huber * (z - 0.5 * noise.huber)
+        total -= 0.5 * math.log(spread) + loss
+        variance = hph + noise_variance[i] * max(1.0, z * z / noise.huber**2)
+        for k in range(7):
+            gain[k] = ph[k] / variance
+        for k in range(7):
+            x[k] += gain[k] * e
+            for q in range(7):
+                cov[k, q] -= gain[k] * ph[q]
+    return total
+
+
 class Standing(NamedTuple):
     """What holds after each scene, (n,) arrays; what a verdict on any later day reads, until the next scene."""
 
@@ -658,6 +733,8 @@ class Standing(NamedTuple):
     """The highest of it so far."""
     standing: np.ndarray
     """The highest of it since the site was last shown to be above half its plan."""
+    uplift: np.ndarray
+    """The highest log evidence so far, late enough in a season, that there is an uplift at all."""
     surely_failing: np.ndarray
     """P(theta below the second threshold) has been high at all scenes for ten days or more."""
     surely_negative: np.ndarray
@@ -665,6 +742,10 @@ class Standing(NamedTuple):
     alarm_day: np.ndarray
     """Day of the last confirmed sudden loss; -1: none."""
     alarm_score: np.ndarray
+    alarm_second: np.ndarray
+    """By how much the second index had changed at that alarm; NaN where it was not seen."""
+    alarm_whole: np.ndarray
+    """Growth of the control at that alarm, of its season to date; NaN where a normal one is not known well."""
     denied: np.ndarray
     """The second index spoke against a loss at this scene."""
     cover: np.ndarray
@@ -672,9 +753,8 @@ class Standing(NamedTuple):
     control: np.ndarray
     mu: np.ndarray
     """Mean of season and rain over the same scenes: what turns an uplift at the peak into one of the mean. [1]"""
-    rho: np.ndarray
-    seasons: np.ndarray
-    """Seasons the control's normal was learnt from."""
+    whole: np.ndarray
+    """Growth of the control above or below normal, of the season to date; NaN where a normal one is not known well."""
     before: np.ndarray
     """Seasons before the start in which site and control were compared."""
     poor: np.ndarray
@@ -684,15 +764,20 @@ class Standing(NamedTuple):
 
 
 @kernel
-def _plan_curves(day: Array, start: int, plan_a: float, plan_k: float, plan_lag: float, promised: bool) -> Array:
+def _plan_curves(
+    day: Array, begun: Array, share: Array, plan_a: float, plan_k: float, plan_lag: float, promised: bool
+) -> Array:
+    """Promised uplift at each scene, (n, 3), summed over the parts of a site by the days on which they began."""
     out = np.zeros((day.size, LAGS))
     for i in range(day.size):
-        years = (day[i] - start) / 365.25
-        for j in range(LAGS):
-            if promised:
-                out[i, j] = plan_a * (1.0 - math.exp(-plan_k * max(years - plan_lag - 0.5 * j, 0.0)))
-            else:
-                out[i, j] = 1.0 if years >= 0 else 0.0
+        for part in range(begun.size):
+            years = (day[i] - begun[part]) / 365.25
+            for j in range(LAGS):
+                if promised:
+                    grown = 1.0 - math.exp(-plan_k * max(years - plan_lag - 0.5 * j, 0.0))
+                    out[i, j] += share[part] * plan_a * grown
+                elif years >= 0:
+                    out[i, j] += share[part]
     return out
 
 
@@ -708,10 +793,10 @@ def _widened(noise: Noise, baseline: float, ratio: float) -> Noise:
 def _second_ring(
     day: Array, position: Array, season: Array, cover: Array, control: Array, variance: Array, start: int,
     length: float, peak0: float, width0: float, curves: Array, promised: bool, noise: Noise, prior: Prior,
-) -> Array:  # fmt: skip
-    """Log evidence of failure against the second ring alone, at each of its scenes."""
+) -> tuple[Array, Array]:  # fmt: skip
+    """Log evidence of failure and of uplift against the second ring alone, at each of its scenes."""
     n = day.size
-    s, rho, amplitude, _, seasons, rain = season_and_rain(
+    s, rho, amplitude, _, seasons, rain, _ = season_and_rain(
         position, season, day, control, start, length, peak0, width0, prior.rain_sd
     )
     difference = cover - control
@@ -720,15 +805,15 @@ def _second_ring(
         day, position, season, difference, s, rho, amplitude, curves, variance, np.zeros(n, np.bool_),
         np.full(n, -1), seasons, rain, promised, _widened(noise, baseline, ratio), prior,
     )  # fmt: skip
-    return failure_evidence(b, c)
+    return failure_evidence(b, c), uplift_evidence(b, c)
 
 
 @kernel
 def follow(
     day: Array, position: Array, season: Array, cover: Array, control: Array, control_2: Array, second: Array,
-    variance: Array, start: int, length: float, peak0: float, width0: float, plan_a: float, plan_k: float,
-    plan_lag: float, promised: bool, noise: Noise, stiff: Noise, prior: Prior, look_after_peak: float, confident: float,
-    bar: float,
+    variance: Array, begun: Array, share: Array, length: float, peak0: float, width0: float, plan_a: float,
+    plan_k: float, plan_lag: float, promised: bool, noise: Noise, stiff: Noise, prior: Prior, look_after_peak: float,
+    confident: float, bar: float,
 ) -> Standing:  # fmt: skip
     """One causal pass over the usable scenes of a site.
 
@@ -740,8 +825,8 @@ def follow(
         `control_2` and `second` may be NaN throughout. [1]
     variance : (n,) array
         Of one scene's difference. [cover fraction squared]
-    start : int
-        Day on which the intervention began.
+    begun, share : (m,) arrays
+        Days on which the parts of the site were begun, ascending, and each one's share of the area.
     length : float
         Days in the season's window.
     peak0, width0 : float
@@ -757,13 +842,13 @@ def follow(
     bar : float
         See :func:`disturbance`.
     """
-    n = day.size
-    s, rho, amplitude, peak, seasons, rain = season_and_rain(
+    n, start = day.size, begun[0]
+    s, rho, amplitude, peak, seasons, rain, whole = season_and_rain(
         position, season, day, control, start, length, peak0, width0, prior.rain_sd
     )
     difference = cover - control
     baseline, ratio, before = balance(season, day, difference, s, start, noise.baseline)
-    curves = _plan_curves(day, start, plan_a, plan_k, plan_lag, promised)
+    curves = _plan_curves(day, begun, share, plan_a, plan_k, plan_lag, promised)
     plan = curves[:, 0].copy() if promised else np.zeros(n)
     score, alarm, onset, denied = disturbance(
         day, position, season, difference, s, rho, amplitude, plan, variance, second, start,
@@ -773,23 +858,27 @@ def follow(
         day, position, season, difference, s, rho, amplitude, curves, variance, alarm, onset, seasons, rain, promised,
         _widened(noise, baseline, ratio), prior,
     )  # fmt: skip
-    evidence = failure_evidence(b, c)
+    evidence, growth = failure_evidence(b, c), uplift_evidence(b, c)
     seen_2 = np.flatnonzero(~np.isnan(control_2))
-    evidence_2 = np.empty(0)
+    evidence_2, growth_2 = np.empty(0), np.empty(0)
     if promised and seen_2.size > 0:
-        evidence_2 = _second_ring(
+        evidence_2, growth_2 = _second_ring(
             day[seen_2], position[seen_2], season[seen_2], cover[seen_2], control_2[seen_2], variance[seen_2], start,
             length, peak0, width0, curves[seen_2], promised, noise, prior,
         )  # fmt: skip
 
-    now, highest, standing = np.zeros(n), np.zeros(n), np.zeros(n)
+    now, highest, standing, uplift = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
     failing, negative = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
     alarm_day, alarm_score, looks = np.full(n, -1), np.zeros(n), np.empty(n, np.int64)
+    alarm_second, alarm_whole = np.full(n, np.nan), np.full(n, np.nan)
     mean_cover, mean_control, mean_mu = np.empty(n), np.empty(n), np.empty(n)
     failing_since, negative_since, ring_2 = -1, -1, -1
-    last, top, latch, last_alarm, last_score = 0.0, 0.0, 0.0, -1, 0.0
+    last, top, latch, grown, last_alarm, last_score = 0.0, 0.0, 0.0, 0.0, -1, 0.0
+    last_second, last_whole = math.nan, math.nan
     first, look = 0, -1
     for i in range(n):
+        if seasons[i] < SEASONS_TO_CALL_DRY:
+            whole[i] = math.nan
         if season[i] != season[first]:
             first = i
         mean_cover[i] = np.sum(cover[first : i + 1]) / (i + 1 - first)
@@ -801,10 +890,10 @@ def follow(
             if position[i] >= peak[i] + look_after_peak:
                 look = i
             if promised and look == i:
-                last = evidence[i]
+                last, growing = evidence[i], growth[i]
                 if ring_2 >= 0:
-                    last = min(last, evidence_2[ring_2])
-                top, latch = max(top, last), max(latch, last)
+                    last, growing = min(last, evidence_2[ring_2]), min(growing, growth_2[ring_2])
+                top, latch, grown = max(top, last), max(latch, last), max(grown, growing)
             if below[i, 2] <= 1.0 - confident:
                 latch = 0.0
             if below[i, 1] < confident:
@@ -818,12 +907,15 @@ def follow(
             failing[i] = failing_since >= 0 and day[i] - failing_since >= 10
             negative[i] = negative_since >= 0 and day[i] - negative_since >= 10
             if alarm[i]:
-                last_alarm, last_score = day[i], score[i]
-        now[i], highest[i], standing[i] = last, top, latch
+                last_alarm, last_score, last_whole = day[i], score[i], whole[i]
+                last_second, _ = _change_of_second(second, day, onset[i], i)
+        now[i], highest[i], standing[i], uplift[i] = last, top, latch, grown
         alarm_day[i], alarm_score[i], looks[i] = last_alarm, last_score, look
+        alarm_second[i], alarm_whole[i] = last_second, last_whole
     poor = ratio > 1.0 or (before > 0 and baseline > 2 * noise.baseline)
     return Standing(
-        mean, np.sqrt(var), below, c[:, 0].copy(), looks, now, highest, standing, failing, negative, alarm_day,
-        alarm_score, denied, mean_cover, mean_control, mean_mu, rho, seasons, np.full(n, before), np.full(n, poor),
+        mean, np.sqrt(var), below, c[:, 0].copy(), looks, now, highest, standing, uplift, failing, negative,
+        alarm_day, alarm_score, alarm_second, alarm_whole, denied, mean_cover, mean_control, mean_mu, whole,
+        np.full(n, before), np.full(n, poor),
         b, c,
     )  # fmt: skip

@@ -13,6 +13,7 @@ class Reason(StrEnum):
     INTERVAL_WIDE = "INTERVAL_WIDE"
     SUDDEN_DROP = "SUDDEN_DROP"
     DROUGHT_DIEBACK = "DROUGHT_DIEBACK"
+    FIRE = "FIRE"
     INDEX_DISAGREE = "INDEX_DISAGREE"
     NEG_UPLIFT = "NEG_UPLIFT"
     LOW_UPLIFT = "LOW_UPLIFT"
@@ -55,6 +56,10 @@ SENTENCES = {
     Reason.DROUGHT_DIEBACK: (
         "The loss came in a dry season that hit the control ground too.",
         "损失发生在干旱季节，对照地块同样受旱。",
+    ),
+    Reason.FIRE: (
+        "A second index fell with it as far as after a fire or a clearing, and the control ground was not dry.",
+        "第二指数同时大幅下降，类似火烧或砍伐之后，而对照地块并未受旱。",
     ),
     Reason.INDEX_DISAGREE: (
         "Cover seemed to fall suddenly, but a second index did not; no alarm was raised.",

@@ -6,18 +6,19 @@ A confirmed loss names the status for a year, but not of a site whose failure th
 has failed does not become a mere accident by losing more. While it is too early a loss is watched, never red: the
 ground is often cleared for planting.
 
-``recovered`` is not given here: it asks for a reference stand, which no series carries.
+``recovered`` asks for a reference in the series, the best ground nearby, and two seasons in which the site was as green
+as four fifths of it. It goes before what the plan expected: who stands at the reference can not gain much more.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit, logit, ndtr
 
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.calibration import Calibration, boundary
-from monitor.verdict.erosion import not_improved
+from monitor.verdict.erosion import GRADE_NAMES, UNVERIFIED, grade, not_improved, soil_loss_ratio
 from monitor.verdict.kernels import Standing
 from monitor.verdict.reasons import Reason
 from monitor.verdict.window import Scenes, Window
@@ -26,6 +27,8 @@ STATUSES = tuple(Status)
 LEVELS = tuple(AlertLevel)
 RULES = ("failure", "disturbance", "erosion")
 REASONS = tuple(Reason)
+NOTES = ("", UNVERIFIED)
+GRADES = GRADE_NAMES
 NORMAL_95 = 1.959964
 CAP = 1e12
 """Largest evidence reported."""
@@ -59,6 +62,36 @@ class Verdicts(NamedTuple):
     n_pre: np.ndarray
     reasons: np.ndarray
     """Bit k: :data:`REASONS` k."""
+    e_uplift: np.ndarray
+    uplift_confirmed: np.ndarray
+    soil_loss_ratio: np.ndarray
+    soil_loss_ratio_low: np.ndarray
+    soil_loss_ratio_high: np.ndarray
+    erosion_grade: np.ndarray
+    """Place in :data:`GRADES`."""
+    notes: np.ndarray
+    """Place in :data:`NOTES`."""
+
+
+class Parts(NamedTuple):
+    """The parts of a site by the day on which each was begun; one part where it was begun at once."""
+
+    begun: np.ndarray
+    """Days from 1970, ascending."""
+    share: np.ndarray
+    """Of the area; 1 in all."""
+
+    def promised(self, site: Site, day: np.ndarray) -> np.ndarray:
+        """Uplift that the plan promised by each day, averaged over the area. [cover fraction]"""
+        years = (day[:, None] - self.begun) / 365.25
+        plan = site.plan
+        total: np.ndarray = plan.A * -np.expm1(-plan.k * np.maximum(years - plan.L, 0.0)) @ self.share
+        return total
+
+    @property
+    def most_begun(self) -> int:
+        """Day by which work had begun on half of the area or more."""
+        return int(self.begun[int(np.searchsorted(np.cumsum(self.share), 0.5 - 1e-9))])
 
 
 def judge(
@@ -66,6 +99,7 @@ def judge(
     scenes: Scenes,
     standing: Standing,
     site: Site,
+    parts: Parts,
     window: Window,
     calibration: Calibration,
     alpha: float,
@@ -87,10 +121,11 @@ def judge(
         `alpha` has no calibrated boundary.
     """
     c = calibration
-    plan, start = site.plan, int(np.datetime64(site.start, "D").astype(np.int64))
+    plan, start = site.plan, int(parts.begun[0])
     promised = plan.A > 0
-    years = (day - start) / 365.25
-    expected = plan.A * -np.expm1(-plan.k * np.maximum(years - plan.L, 0.0))
+    expected = parts.promised(site, day)
+    # Age of most of the site: what it is too early for is asked of that.
+    years = (day - parts.most_begun) / 365.25
     n_scenes = np.searchsorted(scenes.day, day, side="right")
     n_pre = np.minimum(n_scenes, np.searchsorted(scenes.day, start))
     used_day = scenes.day[scenes.used]
@@ -111,7 +146,7 @@ def judge(
     few = ~seen | (recent < c.scenes)
     old = seen & (day - now(used_day, 0) > c.age_days)
     no_control = n_scenes == 0
-    future, early = years < 0, years < plan.too_early_years
+    future, early = day < start, years < plan.too_early_years
     told = seen & ~future & (now(standing.information, 0.0) > 0)
     mean, sd = (np.where(told, now(values, 0.0), np.nan) for values in (standing.mean, standing.sd))
     below = np.where(told[:, None], standing.below[at], 0.0) if used_day.size else np.zeros((day.size, 4))
@@ -123,22 +158,27 @@ def judge(
     # What it looks like.
     failing = told & now(standing.surely_failing, 0).astype(bool)
     negative = told & now(standing.surely_negative, 0).astype(bool)
-    bar = np.log(boundary(alpha))
+    bar = np.log(boundary(alpha, c.boundary))
     evidence = now(standing.evidence, 0.0)
     guarded = told & (now(standing.standing, 0.0) >= bar) & ~early & promised
     chance, erosion = np.full(day.size, np.nan), np.zeros(day.size, bool)
     if site.intervention == "erosion_control" and site.slope_degrees is not None and promised and used_day.size:
         late = np.where(seen, standing.look[at], -1)
-        not_better, surely = _erosion(used_day, start, standing, site, site.slope_degrees, c.confident)
+        not_better, surely = _erosion(used_day, start, standing, site, parts, site.slope_degrees, c.confident)
         chance = np.where(late >= 0, not_better[late], np.nan)
         erosion = told & ~early & (late >= 0) & surely[late]
     doubtful = promised & (years < c.certain_years)
     judged_failing = guarded | erosion | (failing & ~doubtful)
+    as_reference = np.full(day.size, np.nan)
+    if used_day.size and np.isfinite(scenes.reference).any():
+        as_reference = now(_recovered(used_day, start, scenes, standing, c), np.nan)
+    recovered = told & ~early & ~(lost & ~guarded) & ~insufficient & (as_reference >= c.confident)
 
     status = np.select(
-        [insufficient, lost & ~guarded, early, judged_failing, promised & (below[:, 3] >= c.lagging)],
+        [insufficient, lost & ~guarded, early, recovered, judged_failing, promised & (below[:, 3] >= c.lagging)],
         [STATUSES.index(s) for s in
-         (Status.INSUFFICIENT_DATA, Status.DISTURBED, Status.TOO_EARLY, Status.FAILING, Status.LAGGING)],
+         (Status.INSUFFICIENT_DATA, Status.DISTURBED, Status.TOO_EARLY, Status.RECOVERED, Status.FAILING,
+          Status.LAGGING)],
         STATUSES.index(Status.ON_TRACK),
     )  # fmt: skip
 
@@ -149,6 +189,7 @@ def judge(
     probability = np.full(day.size, np.nan)
     for name, value in (
         (Status.DISTURBED, expit(now(standing.alarm_score, 0.0) + logit(c.disturbance_prior))),
+        (Status.RECOVERED, as_reference),
         (Status.FAILING, np.where(erosion & ~failing & ~guarded, chance, below[:, 1])),
         (Status.LAGGING, below[:, 3]),
         (Status.ON_TRACK, np.where(told, 1.0 - below[:, 3], np.nan)),
@@ -157,14 +198,14 @@ def judge(
     probability = np.where(doubtful & ~says(Status.DISTURBED), np.minimum(probability, c.confident), probability)
 
     # What a person is told.
-    can_tell = ~insufficient
+    can_tell = ~insufficient & ~recovered
     watched = np.where(early, negative, failing)
-    rule = np.select([insufficient, guarded, lost, erosion, watched], [-1, 0, 1, 2, 0], -1)
+    rule = np.select([~can_tell, guarded, lost, erosion, watched], [-1, 0, 1, 2, 0], -1)
     red = can_tell & (guarded | erosion | (lost & ~early))
     alert = np.where(red, LEVELS.index(AlertLevel.RED), np.where(rule >= 0, LEVELS.index(AlertLevel.WATCH), 0))
 
-    dry = seen & (now(standing.seasons, 0) >= 2) & (now(standing.rho, 0.0) <= c.dry)
-    dry &= season == now(scenes.season, -1)
+    dry = seen & (now(standing.whole, np.nan) <= c.dry) & (season == now(scenes.season, -1))
+    died_dry = lost & (now(standing.alarm_whole, np.nan) <= c.dry)
     before = now(standing.before, 0)
     low = says(Status.FAILING) | says(Status.LAGGING) | ((alert > 0) & (rule == 0))
     told_reasons = {
@@ -174,7 +215,8 @@ def judge(
         Reason.DATA_OLD: old,
         Reason.INTERVAL_WIDE: wide & ~future & ~few,
         Reason.SUDDEN_DROP: lost,
-        Reason.DROUGHT_DIEBACK: lost & dry,
+        Reason.DROUGHT_DIEBACK: died_dry,
+        Reason.FIRE: lost & ~died_dry & (now(standing.alarm_second, np.nan) <= c.burnt),
         Reason.INDEX_DISAGREE: seen & ~lost & now(standing.denied, 0).astype(bool),
         Reason.NEG_UPLIFT: negative & ~insufficient,
         Reason.LOW_UPLIFT: low & ~negative & promised,
@@ -196,6 +238,18 @@ def judge(
         n_scenes > 0, scenes.day[np.maximum(n_scenes - 1, 0)] if scenes.day.size else 0, np.iinfo(np.int64).min
     )
     theta = mean if promised else np.full(day.size, np.nan)
+    cover, uplift, width = now(standing.cover, np.nan), mean * scale, spread * scale
+    nothing = np.full(day.size, np.nan)
+    ratio, ratio_low, ratio_high = nothing, nothing, nothing
+    graded = np.full(day.size, -1)
+    if site.intervention == "erosion_control" and promised:
+        mu = now(standing.mu, np.nan)  # from the peak of the season to its mean
+        ratio, ratio_low, ratio_high = (
+            soil_loss_ratio(cover, mu * of) for of in (uplift, uplift + width, uplift - width)
+        )
+        if site.slope_degrees is not None:
+            graded = grade(np.where(told, cover, np.nan), np.full(day.size, site.slope_degrees))
+    log_uplift = now(standing.uplift, 0.0)
     return Verdicts(
         as_of=day.astype("datetime64[D]"),
         last_observed=observed.astype("datetime64[D]"),
@@ -206,28 +260,34 @@ def judge(
         theta=theta,
         theta_low=theta - spread,
         theta_high=theta + spread,
-        uplift=mean * scale,
-        uplift_low=(mean - spread) * scale,
-        uplift_high=(mean + spread) * scale,
+        uplift=uplift,
+        uplift_low=uplift - width,
+        uplift_high=uplift + width,
         expected=np.where(future, np.nan, expected),
-        cover=now(standing.cover, np.nan),
+        cover=cover,
         control_cover=now(standing.control, np.nan),
         e_failure=np.where(told & promised, np.exp(np.minimum(now(standing.highest, 0.0), np.log(CAP))), np.nan),
         n_scenes=n_scenes,
         n_pre=n_pre,
         reasons=np.asarray(reasons),
+        e_uplift=np.where(told & promised, np.exp(np.minimum(log_uplift, np.log(CAP))), np.nan),
+        uplift_confirmed=told & promised & (log_uplift >= np.log(c.uplift_bar)),
+        soil_loss_ratio=ratio,
+        soil_loss_ratio_low=ratio_low,
+        soil_loss_ratio_high=ratio_high,
+        erosion_grade=graded,
+        notes=(np.isfinite(ratio) | (graded >= 0)).astype(np.int64),
     )
 
 
 def _erosion(
-    day: np.ndarray, start: int, standing: Standing, site: Site, slope: float, confident: float
+    day: np.ndarray, start: int, standing: Standing, site: Site, parts: Parts, slope: float, confident: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probability at each used scene that the slope's grade is not improved, and whether that is sure.
 
     Sure: so probable at all looks late in their season (only they are read) for ten days or more.
     """
-    planned = site.plan.A * -np.expm1(-site.plan.k * np.maximum((day - start) / 365.25 - site.plan.L, 0.0))
-    planned = planned * standing.mu
+    planned = parts.promised(site, day) * standing.mu
     chance = not_improved(
         standing.cover, standing.mean * planned, standing.sd * planned, planned, np.full(day.size, slope)
     )
@@ -239,3 +299,30 @@ def _erosion(
     after = np.minimum(np.searchsorted(asked, last_doubt, side="right"), max(asked.size - 1, 0))
     surely = looks & ~doubted & (day - asked[after] >= 10) if asked.size else np.zeros(day.size, bool)
     return chance, surely
+
+
+def _recovered(day: np.ndarray, start: int, scenes: Scenes, standing: Standing, c: Calibration) -> np.ndarray:
+    """Probability at each used scene that the site stood at its reference in the last two seasons; NaN: not known.
+
+    The lesser of the two seasons' probabilities. A season is asked once its peak is past, of all its scenes that show
+    the reference, three or more, and its own difference and the drift within it are allowed for.
+    """
+    margin = scenes.cover - c.recovered_share * scenes.reference
+    shown = np.isfinite(margin) & (day >= start)
+    first = np.searchsorted(scenes.season, scenes.season)  # of its season
+    total = np.concatenate([[0.0], np.cumsum(np.where(shown, margin, 0.0))])
+    count = np.concatenate([[0], np.cumsum(shown)])
+    place = np.arange(day.size)
+    n = count[place + 1] - count[first]
+    mean = (total[place + 1] - total[first]) / np.maximum(n, 1)
+    sd = np.sqrt(c.scene_sd**2 / np.maximum(n, 1) + c.fast_sd**2 / np.maximum(n / 2, 1) + c.year_sd**2)
+    looks = np.flatnonzero((standing.look == place) & (n >= c.scenes))
+    out = np.full(day.size, np.nan)
+    if not looks.size:
+        return out
+    chance, season = ndtr(mean[looks] / sd[looks]), scenes.season[looks]
+    last = np.searchsorted(season, season - 1, side="right") - 1  # the last look of the season before
+    before = np.where((last >= 0) & (season[np.maximum(last, 0)] == season - 1), chance[np.maximum(last, 0)], np.nan)
+    at = np.searchsorted(looks, place, side="right") - 1
+    known = (at >= 0) & (scenes.season - season[np.maximum(at, 0)] <= 1)
+    return np.where(known, np.minimum(chance, before)[np.maximum(at, 0)], np.nan)

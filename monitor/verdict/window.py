@@ -65,6 +65,7 @@ class Scenes(NamedTuple):
     control_2: np.ndarray
     second: np.ndarray
     clear: np.ndarray
+    reference: np.ndarray
 
 
 def scenes(series: Series, site: Site, window: Window, calibration: Calibration) -> Scenes:
@@ -84,9 +85,11 @@ def scenes(series: Series, site: Site, window: Window, calibration: Calibration)
     inside = accepted & (position <= window.length)
     control_2 = empty if series.control_2 is None else series.control_2
     second = empty if series.second is None else series.second
+    reference = empty if series.reference is None else series.reference
     return Scenes(
         day[accepted], np.flatnonzero(inside[accepted]), season[inside], position[inside], series.cover[inside],
         series.control[inside], control_2[inside], second[inside], clear[inside],
+        reference[inside],
     )  # fmt: skip
 
 
@@ -96,7 +99,7 @@ def _check(series: Series, site: Site, day: np.ndarray) -> None:
         at = date.fromordinal(int(day[back[0] + 1]) + date(1970, 1, 1).toordinal())
         msg = f"series of site {site.id!r}: {at} comes twice or out of order; give one row a date, ascending"
         raise BadData(msg)
-    for name in ("cover", "control", "control_2", "clear"):
+    for name in ("cover", "control", "control_2", "clear", "reference"):
         values = getattr(series, name)
         if values is None:
             continue
