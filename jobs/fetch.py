@@ -8,7 +8,7 @@ read together; each has a store of its own, and one broken site does not stop th
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import batched, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ class _Part:
     stored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     known: bool = False
     ground: Ground = field(init=False)
-    waiting: list[tuple[Overpass, list[tuple[Scene, Seen | SceneRejected]]]] = field(default_factory=list)
+    waiting: list["_Look"] = field(default_factory=list)
     new: list[Record] = field(default_factory=list)
     snapshot: str = ""
     wrote: bool = False
@@ -275,24 +275,29 @@ def _choose(parts: Sequence[_Part], first: Source, sources: Mapping[str, Source]
         part.ground = Ground.of(site, part.grid, pools[site.id])
 
     _each(parts, look_round)
-    wanted = {
-        part.task.site.id: [one for one in part.left if one.main.time.date() < part.task.site.start] for part in parts
-        if part.alive
-    }  # fmt: skip
-    seen: dict[str, list[xr.DataArray]] = {site: [] for site in wanted}
     alive = [part for part in parts if part.alive]
-    for run in _runs(alive, sources, wanted):
-        for some in batched(run.read(), BATCH):
-            for place, part in enumerate(run.parts):
-                looked = [(scene, found[place]) for scene, found in some if not isinstance(found, SceneRejected)]
-                if looked:
-                    own = own_means([s for s, _ in looked], [one.packed for _, one in looked], part.ground)
-                    units = xr.DataArray(
-                        np.stack([one.units for _, one in looked]), dims=("time", "unit", "measure"),
-                        coords={"time": own["time"], "measure": own["measure"]},
-                    )  # fmt: skip
-                    own = own.where(own.sel(measure="n_pixels", drop=True) >= SITE_CLEAR * part.ground.own.sum())
-                    seen[part.task.site.id].append(xr.concat([own.expand_dims(unit=1, axis=1), units], "unit"))
+    wanted = {
+        part.task.site.id: [one for one in part.left if one.main.time.date() < part.task.site.start] for part in alive
+    }
+    seen: dict[str, list[xr.DataArray]] = {site: [] for site in wanted}
+
+    def take_down(part: _Part) -> None:
+        looks = [look for look in part.waiting if not look.reason]
+        part.waiting.clear()
+        if looks:
+            own = own_means([look.scene for look in looks], [look.packed for look in looks], part.ground)
+            units = xr.DataArray(
+                np.stack([look.units for look in looks]), dims=("time", "unit", "measure"),
+                coords={"time": own["time"], "measure": own["measure"]},
+            )  # fmt: skip
+            own = own.where(own.sel(measure="n_pixels", drop=True) >= SITE_CLEAR * part.ground.own.sum())
+            seen[part.task.site.id].append(xr.concat([own.expand_dims(unit=1, axis=1), units], "unit"))
+
+    for part, look in _looks(alive, sources, wanted):
+        part.waiting.append(look)
+        if len(part.waiting) >= BATCH:
+            _each([part], take_down)
+    _each(alive, take_down)
 
     def settle(part: _Part) -> None:
         units, found = pools[part.task.site.id], seen[part.task.site.id]
@@ -315,18 +320,60 @@ def _store(parts: Sequence[_Part], sources: Mapping[str, Source]) -> None:
     busy = [part for part in parts if part.left]
     _each(busy, lay_out)
     wanted = {part.task.site.id: part.left for part in busy if part.alive}
-    opened: dict[tuple[str, str], list[tuple[Scene, Seen | SceneRejected]]] = {}
-    size = {(site, one.acquisition): one for site, left in wanted.items() for one in left}
-    for run in _runs([part for part in busy if part.alive], sources, wanted):
+    for part, look in _looks([part for part in busy if part.alive], sources, wanted):
+        part.waiting.append(look)
+        if len(part.waiting) >= BATCH:
+            _each([part], _Part.flush)
+    _each(busy, _Part.flush)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """One overpass as seen by one site and its units, granules merged."""
+
+    overpass: Overpass
+    scene: Scene
+    """The granule that gave scale, offset and time."""
+    packed: np.ndarray
+    """(layer, y, x) uint16; of a rejected one nothing but zeros."""
+    units: np.ndarray
+    """(unit, measure) float32; of a rejected one nothing but NaN."""
+    reason: str = ""
+    """Why none of its granules can be read."""
+
+
+def _looks(
+    parts: Sequence[_Part], sources: Mapping[str, Source], wanted: Mapping[str, Sequence[Overpass]]
+) -> Iterator[tuple[_Part, _Look]]:
+    """Read what every site wants; each overpass is given as soon as the last of its granules was read."""
+    left = {(site, one.acquisition): one for site, some in wanted.items() for one in some}
+    names = {(site, scene.source, scene.id): key for (site, key), one in left.items() for scene in one.granules}
+    opened: dict[tuple[str, str], dict[str, Seen | SceneRejected]] = {}
+    for run in _runs(parts, sources, wanted):
         for scene, found in run.read():
             for place, part in enumerate(run.parts):
-                key = (part.task.site.id, scene.acquisition)
-                granules = opened.setdefault(key, [])
-                granules.append((scene, found if isinstance(found, SceneRejected) else found[place]))
-                if part.alive and len(granules) == len(size[key].granules):
-                    part.waiting.append((size[key], opened.pop(key)))
-            _each([part for part in run.parts if len(part.waiting) >= BATCH], _Part.flush)
-    _each(busy, _Part.flush)
+                site = part.task.site.id
+                key = (site, names[site, scene.source, scene.id])
+                granules = opened.setdefault(key, {})
+                granules[scene.id] = found if isinstance(found, SceneRejected) else found[place]
+                if len(granules) == len(left[key].granules):
+                    one, seen = left[key], opened.pop(key)
+                    if part.alive:
+                        yield part, _merged(part.ground, one, [(s, seen[s.id]) for s in one.granules])
+
+
+def _merged(ground: Ground, one: Overpass, granules: Sequence[tuple[Scene, Seen | SceneRejected]]) -> _Look:
+    good = [(scene, seen) for scene, seen in granules if not isinstance(seen, SceneRejected)]
+    if not good:
+        (reason,) = [error.reason for _, error in granules[:1] if isinstance(error, SceneRejected)]
+        nothing = np.zeros((len(LAYERS), *ground.grid.shape), dtype=np.uint16)
+        return _Look(overpass=one, scene=one.main, packed=nothing, units=_nothing(ground), reason=reason)
+    return _Look(
+        overpass=one,
+        scene=good[0][0],
+        packed=merged([(scene, seen.packed) for scene, seen in good]),
+        units=_first_seen([seen.units for _, seen in good]),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,28 +411,13 @@ def _runs(
         yield _Run(source=sources[source], scenes=[scenes[key] for key in some], parts=users[some[0]])
 
 
-def _entries(
-    ground: Ground, waiting: Sequence[tuple[Overpass, Sequence[tuple[Scene, Seen | SceneRejected]]]]
-) -> list[Entry]:
+def _entries(ground: Ground, looks: Sequence[_Look]) -> list[Entry]:
     """What is stored of each overpass, judged; one that can not be read is recorded as rejected."""
-    ready: list[tuple[Overpass, Scene, np.ndarray, np.ndarray]] = []
-    entries: list[Entry] = []
-    for one, found in waiting:
-        order = {scene.id: place for place, scene in enumerate(one.granules)}
-        good = sorted(
-            ((s, seen) for s, seen in found if not isinstance(seen, SceneRejected)), key=lambda pair: order[pair[0].id]
-        )
-        if good:
-            packed = merged([(scene, seen.packed) for scene, seen in good])
-            ready.append((one, good[0][0], packed, _first_seen([seen.units for _, seen in good])))
-        else:
-            (reason,) = [error.reason for _, error in found[:1] if isinstance(error, SceneRejected)]
-            pixels = np.zeros((len(LAYERS), *ground.grid.shape), dtype=np.uint16)
-            entries.append(_judged(ground, one, one.main, pixels, _nothing(ground), n=0, reason=reason, measures={}))
-    if ready:
-        own = own_means([scene for _, scene, _, _ in ready], [packed for _, _, packed, _ in ready], ground).values
-        for (one, scene, packed, units), values in zip(ready, own, strict=True):
-            entries.append(_entry(ground, one, scene, packed, values, units))
+    seen = [look for look in looks if not look.reason]
+    entries = [_judged(ground, look, n=0, reason=look.reason, measures={}) for look in looks if look.reason]
+    if seen:
+        own = own_means([look.scene for look in seen], [look.packed for look in seen], ground).values
+        entries += [_entry(ground, look, values) for look, values in zip(seen, own, strict=True)]
     return entries
 
 
@@ -398,16 +430,14 @@ def _first_seen(units: Sequence[np.ndarray]) -> np.ndarray:
     return chosen
 
 
-def _entry(
-    ground: Ground, one: Overpass, scene: Scene, packed: np.ndarray, own: np.ndarray, units: np.ndarray
-) -> Entry:
-    n, size = int(own[0]), int(ground.own.sum())
+def _entry(ground: Ground, look: _Look, own: np.ndarray) -> Entry:
+    n, size, units = int(own[0]), int(ground.own.sum()), look.units
     seen = int(np.isfinite(units[:, MEASURES.index("cover")]).sum())
     reason = ""
     if size < FEWEST:
         reason = "FEW_PIXELS"
     elif n < SITE_CLEAR * size:
-        reason = why_unseen(packed[LAYERS.index("quality")], scene.quality, ground.own)
+        reason = why_unseen(look.packed[LAYERS.index("quality")], look.scene.quality, ground.own)
     elif seen < ENOUGH:
         reason = "CONTROL_HIDDEN" if len(ground.units) >= ENOUGH else "CONTROL_POOR"
     measures: dict[str, float | None] = {"n_units": float(seen)}
@@ -416,34 +446,24 @@ def _entry(
             measures[name] = _rounded(own[index])
             known = units[:, index][np.isfinite(units[:, index])].astype(np.float64)
             measures[f"control_{name}"] = _rounded(known.mean()) if known.size else None
-    kept = units if len(ground.units) else _nothing(ground)
-    return _judged(ground, one, scene, packed, kept, n=n, reason=reason, measures=measures)
+    return _judged(ground, look, n=n, reason=reason, measures=measures)
 
 
-def _judged(
-    ground: Ground,
-    one: Overpass,
-    scene: Scene,
-    pixels: np.ndarray,
-    units: np.ndarray,
-    *,
-    n: int,
-    reason: str,
-    measures: dict[str, float | None],
-) -> Entry:
+def _judged(ground: Ground, look: _Look, *, n: int, reason: str, measures: dict[str, float | None]) -> Entry:
+    units = look.units if len(ground.units) else _nothing(ground)
     record = record_of(
-        scene,
-        acquisition=one.acquisition,
-        bandpass=bandpass(scene, ground.grid),
-        granules=one.baselines,
+        look.scene,
+        acquisition=look.overpass.acquisition,
+        granules=look.overpass.baselines,
+        bandpass=bandpass(look.scene, ground.grid),
         accepted=not reason,
         reason=reason,
         clear_fraction=round(n / int(ground.own.sum()), 4),
         n_pixels=n,
         measures=measures,
-        digest=digest(pixels, units),
+        digest=digest(look.packed, units),
     )
-    return Entry(record=record, pixels=pixels, units=units)
+    return Entry(record=record, pixels=look.packed, units=units)
 
 
 def _nothing(ground: Ground) -> np.ndarray:

@@ -1,0 +1,109 @@
+"""A source that paints its scenes: what several sources, granules, baselines and outages need to be told apart."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from functools import lru_cache
+
+import numpy as np
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from shapely.geometry import box
+
+from monitor.errors import SceneRejected, TryLater
+from monitor.imagery import bands
+from monitor.imagery.source import Frame, Scene
+from monitor.sites.projection import lonlat, projected
+
+CRS = "EPSG:32648"
+LEFT, BOTTOM = 400_000.0, 4_000_000.0
+SOIL = np.array([900, 1300, 1700, 2300, 3000, 2800])
+LEAF = np.array([300, 600, 400, 4200, 1900, 900])
+
+
+def ground(x0, y0, x1, y1):
+    """Outline in longitude and latitude of a rectangle, metres from the corner of the painted land."""
+    return lonlat(box(LEFT + x0, BOTTOM + y0, LEFT + x1, BOTTOM + y1), CRS)
+
+
+@dataclass
+class Painted:
+    """Scenes of painted land; `days` are acquired by one satellite over one or several tiles."""
+
+    days: Sequence[date]
+    name: str = "painted"
+    tiles: dict[str, tuple[float, float, float, float]] = field(default_factory=lambda: {"48SUF": (0, 0, 30e3, 30e3)})
+    baseline: str = "02.09"
+    offset: float = 0.0
+    down: bool = False
+    broken: frozenset[str] = frozenset()
+    sensor: str = "sentinel-2a"
+    together: int = 1
+    ring: tuple[float, float] = (50.0, 1000.0)
+    reduces: bool = False
+    searches: int = 0
+    read_scenes: list[str] = field(default_factory=list)
+
+    def grid(self, geometry):
+        return GeoBox((1, 1), Affine(10.0, 0, LEFT, 0, -10.0, BOTTOM), CRS)
+
+    def search(self, area, since, until):
+        self.searches += 1
+        if self.down:
+            raise TryLater(f"{self.name} does not answer")
+        found = []
+        for day in self.days:
+            for tile, extent in self.tiles.items():
+                footprint = ground(*extent)
+                if since <= day <= until and footprint.intersects(area):
+                    found.append(self.scene(day, tile, footprint))
+        return found
+
+    def scene(self, day, tile, footprint):
+        when = datetime.combine(day, time(3, 51, 41), UTC)
+        return Scene(
+            id=f"{self.name}-{tile}-{day}-{self.baseline}", acquisition=f"S2A/{when:%Y%m%dT%H%M%S}", tile=tile,
+            time=when, sensor=self.sensor, baseline=self.baseline, source=self.name, scale=1e-4, offset=self.offset,
+            quality="scl", crs=CRS, orbit="018", footprint=footprint, handle=day,
+        )  # fmt: skip
+
+    def read(self, scenes, grids: Sequence[GeoBox]) -> Iterator[list[Frame] | SceneRejected]:
+        for scene in scenes:
+            self.read_scenes.append(scene.id)
+            if scene.id in self.broken:
+                yield SceneRejected("BROKEN", f"scene {scene.id!r} is torn")
+                continue
+            yield [self._frame(scene, grid) for grid in grids]
+
+    def reduce(self, scenes, units, lattice, recipe):
+        raise NotImplementedError
+
+    def _frame(self, scene, grid):
+        rough = _rough(grid)
+        years = (scene.handle - date(2018, 1, 1)).days / 365.25
+        season = np.exp(-(((scene.handle.timetuple().tm_yday - 215) / 45.0) ** 2) / 2)
+        share = np.clip((0.25 + 0.1 * rough + 0.01 * years) * season + 0.05, 0, 1)[None]
+        colour = SOIL[:, None, None] * (1 - share) + LEAF[:, None, None] * share
+        pixels = np.rint(colour - self.offset * 1e4).astype(np.uint16)
+        seen = _seen(scene.footprint, grid)
+        pixels[:, ~seen] = bands.NODATA
+        return Frame(grid=grid, pixels=pixels, quality=np.where(seen, 4, 0).astype(np.uint16))
+
+
+def _places(grid):
+    height, width = grid.shape
+    x = grid.affine.c + (np.arange(width) + 0.5) * 10.0
+    y = grid.affine.f - (np.arange(height) + 0.5) * 10.0
+    return np.meshgrid(x, y)
+
+
+@lru_cache(maxsize=64)
+def _rough(grid):
+    x, y = _places(grid)
+    return np.modf(np.abs(np.sin(x * 0.013 + y * 0.007)) * 97.0)[0].astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _seen(footprint, grid):
+    return shapely.contains_xy(projected(footprint, CRS), *_places(grid))

@@ -1,0 +1,198 @@
+"""Granules, baselines, several catalogues and outages: every acquisition once, whatever the order of events."""
+
+import json
+from datetime import date, timedelta
+
+import pytest
+from shapely.geometry import mapping
+
+from jobs.exits import Exit
+from jobs.nightly import exit_status, night, plan
+from jobs.settings import load
+from jobs.sources import Sources
+from tests.jobs.painted import Painted, ground
+
+FIRST, NIGHT = date(2018, 5, 15), date(2020, 9, 30)
+DAYS = [FIRST + timedelta(days=d) for d in range(0, 880, 22)]
+SITE = (12_000, 12_000, 12_120, 12_120)
+
+
+def installed(root, sites=(SITE,)):
+    features = [
+        {
+            "type": "Feature",
+            "geometry": mapping(ground(*outline)),
+            "properties": {
+                "id": f"s{n}", "name": f"s{n}", "start": "2019-06-01", "intervention": "assisted_regeneration",
+                "biome": "loess",
+            },
+        }
+        for n, outline in enumerate(sites, start=1)
+    ]  # fmt: skip
+    root.mkdir(parents=True, exist_ok=True)
+    registry = {"type": "FeatureCollection", "features": features}
+    (root / "sites.geojson").write_text(json.dumps(registry), encoding="utf-8")
+    text = '[registry]\npath = "sites.geojson"\n[source]\nkind = "sample"\nsince = "2018-01-01"\n'
+    (root / "regrowth.toml").write_text(text, encoding="utf-8")
+    return load(root / "regrowth.toml")
+
+
+@pytest.fixture
+def sources(monkeypatch):
+    """Let a night take its scenes from given sources."""
+
+    def use(*chosen, until=None):
+        def opened(settings):
+            return Sources([(one, settings[0].model_copy(update={"until": until})) for one in chosen])
+
+        monkeypatch.setattr("jobs.nightly.open_sources", opened)
+
+    return use
+
+
+def observations(settings, site="s1"):
+    return (settings.outputs.root / "sites" / site / "observations.csv").read_bytes()
+
+
+def test_two_granules_of_one_overpass_are_one_row_and_fill_each_other(tmp_path, sources):
+    whole, halves = installed(tmp_path / "whole"), installed(tmp_path / "halves")
+    sources(Painted(DAYS))
+    night(whole, as_of=NIGHT)
+    sources(Painted(DAYS, tiles={"48SUF": (0, 0, 12_060, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}))
+    manifest = night(halves, as_of=NIGHT)
+    assert len(manifest["sites"][0]["scenes_new"]) == len(DAYS)
+    ours, theirs = (observations(one).decode().splitlines() for one in (halves, whole))
+    assert [row.split(",")[6:9] for row in ours] == [row.split(",")[6:9] for row in theirs]  # pixels, ndvi, cover
+
+
+def test_a_granule_that_arrives_late_ends_where_a_run_from_scratch_ends(tmp_path, sources):
+    tiles = {"48SUF": (0, 0, 12_060, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}
+    late, scratch = installed(tmp_path / "late"), installed(tmp_path / "scratch")
+    sources(Painted(DAYS, tiles=tiles))
+    night(scratch, as_of=NIGHT)
+    sources(Painted(DAYS, tiles=tiles))
+    night(late, as_of=DAYS[-3])
+    one = Painted(DAYS, tiles=dict([*tiles.items()][:1]))
+    sources(one)
+    assert len(night(late, as_of=NIGHT)["sites"][0]["scenes_new"]) == 2
+    sources(Painted(DAYS, tiles=tiles))
+    assert len(night(late, as_of=NIGHT)["sites"][0]["scenes_new"]) == 2
+    assert observations(late) == observations(scratch)
+    assert (late.outputs.root / "status.json").read_bytes() == (scratch.outputs.root / "status.json").read_bytes()
+
+
+def test_a_newer_baseline_with_another_offset_replaces_the_older_and_tells_the_same(tmp_path, sources):
+    settings, scratch = installed(tmp_path / "replaced"), installed(tmp_path / "scratch")
+    new = dict(baseline="05.00", offset=-0.1)
+    sources(Painted(DAYS))
+    night(settings, as_of=NIGHT)
+    sources(Painted(DAYS[:20], name="old"), Painted(DAYS[:20], name="new", **new), Painted(DAYS, name="rest"))
+    assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == 20
+    assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
+    night(scratch, as_of=NIGHT)
+    rows = [[row.split(",") for row in observations(one).decode().splitlines()[1:]] for one in (settings, scratch)]
+    assert len(rows[0]) == len(DAYS)
+    assert [row[4] for row in rows[0]] == ["05.00"] * 20 + ["02.09"] * (len(DAYS) - 20)
+    assert [[*row[4:10]] for row in rows[0]] == [[*row[4:10]] for row in rows[1]]
+
+
+def test_the_same_acquisition_from_two_catalogues_is_counted_once(tmp_path, sources):
+    settings = installed(tmp_path)
+    first, second = Painted(DAYS, name="first"), Painted(DAYS, name="second")
+    sources(first, second)
+    new = night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]
+    assert len(new) == len(DAYS)
+    assert all(scene.startswith("first-") for scene in new)
+    assert second.read_scenes == []
+
+
+def test_when_the_preferred_source_is_down_the_next_one_gives_the_new_scenes(tmp_path, sources):
+    settings = installed(tmp_path)
+    first, second = Painted(DAYS, name="first"), Painted(DAYS, name="second")
+    sources(first, second)
+    night(settings, as_of=DAYS[-2])
+    first.down = True
+    (site,) = night(settings, as_of=NIGHT)["sites"]
+    assert site["state"] == "done"
+    assert site["scenes_new"] == [f"second-48SUF-{DAYS[-1]}-02.09"]
+    first.down = False
+    assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
+
+
+def test_a_new_site_waits_until_its_whole_history_is_offered(tmp_path, sources):
+    settings = installed(tmp_path)
+    first, second = Painted(DAYS[:20], name="first", down=True), Painted(DAYS[20:], name="second")
+    sources(second, first)
+    manifest = night(settings, as_of=NIGHT)
+    assert manifest["sites"][0]["state"] == "deferred"
+    assert exit_status(manifest) is Exit.TRY_LATER
+    first.down = False
+    assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == len(DAYS)
+
+
+def test_a_provider_that_is_down_defers_its_sites_and_the_next_night_catches_up(tmp_path, sources):
+    settings = installed(tmp_path, [SITE, (20_000, 12_000, 20_120, 12_120)])
+    only = Painted(DAYS)
+    sources(only)
+    night(settings, as_of=DAYS[-4])
+    before = observations(settings)
+    only.down = True
+    manifest = night(settings, as_of=NIGHT)
+    assert [site["state"] for site in manifest["sites"]] == ["deferred", "deferred"]
+    assert "does not answer" in manifest["sites"][0]["error"]
+    assert exit_status(manifest) is Exit.TRY_LATER
+    assert observations(settings) == before
+    only.down = False
+    assert [len(site["scenes_new"]) for site in night(settings, as_of=NIGHT)["sites"]] == [3, 3]
+
+
+def test_sites_of_one_square_are_searched_together_and_an_unchanged_night_reads_no_pixels(tmp_path, sources):
+    settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in (8_000, 10_000, 14_000, 20_000)])
+    only = Painted(DAYS, together=64)
+    sources(only)
+    night(settings, as_of=NIGHT)
+    assert only.searches == 1
+    asked = len(only.read_scenes)
+    assert len(set(only.read_scenes)) == len(DAYS)
+    night(settings, as_of=NIGHT)
+    assert (only.searches, len(only.read_scenes)) == (2, asked)
+
+
+def test_sites_read_together_say_the_same_as_sites_read_alone(tmp_path, sources):
+    outlines = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700, 14_000)]
+    together, alone = installed(tmp_path / "together", outlines), installed(tmp_path / "alone", outlines)
+    sources(Painted(DAYS, together=64))
+    night(together, as_of=NIGHT)
+    sources(Painted(DAYS))
+    night(alone, as_of=NIGHT)
+    for site in ("s1", "s2", "s3"):
+        assert observations(together, site) == observations(alone, site)
+    assert (together.outputs.root / "status.json").read_bytes() == (alone.outputs.root / "status.json").read_bytes()
+
+
+def test_a_torn_scene_is_recorded_with_its_reason_and_the_others_are_taken(tmp_path, sources):
+    settings = installed(tmp_path)
+    torn = f"painted-48SUF-{DAYS[7]}-02.09"
+    sources(Painted(DAYS, broken=frozenset({torn})))
+    (site,) = night(settings, as_of=NIGHT)["sites"]
+    assert site["scenes_rejected"] == [{"scene": torn, "reason": "BROKEN"}]
+    rows = [row.split(",") for row in observations(settings).decode().splitlines()[1:]]
+    assert [row[11].lower() for row in rows].count("true") == len(DAYS) - 1
+    assert [*rows[7][7:11], rows[7][11].lower(), rows[7][12]] == ["", "", "", "", "false", "BROKEN"]
+
+
+def test_a_source_with_an_end_is_not_asked_for_later_scenes(tmp_path, sources):
+    settings = installed(tmp_path)
+    sources(Painted(DAYS), until=DAYS[9])
+    assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == 10
+
+
+def test_a_dry_run_tells_what_a_night_would_fetch(tmp_path, sources):
+    settings = installed(tmp_path)
+    only = Painted(DAYS)
+    sources(only)
+    night(settings, as_of=DAYS[-4])
+    before = len(only.read_scenes)
+    told = plan(settings, as_of=NIGHT)
+    assert [len(site["scenes"]) for site in told["sites"]] == [3]
+    assert len(only.read_scenes) == before
