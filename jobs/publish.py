@@ -5,23 +5,24 @@ python -m jobs.publish
 
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import structlog
-import xarray as xr
 from dask import compute, delayed
 
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
-from jobs.records import alert_from_json, assessment_from_json, site_from_json, table
+from jobs.records import COLUMNS, alert_from_json, assessment_from_json, site_from_json
 from jobs.settings import Settings
-from monitor.cover.fraction import ENDMEMBERS, cover
-from monitor.cover.indices import INDICES
+from monitor.alerts.alert import Alert
+from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube.grid import inside, outline
 from monitor.cube.store import SiteStore
 from monitor.errors import MonitorError
@@ -31,7 +32,8 @@ from monitor.publish.products import write_index, write_site
 from monitor.publish.view import Chip, SiteView
 from monitor.sites.registry import folder_name
 from monitor.sites.site import Site
-from monitor.trends.maps import slope
+from monitor.trends.state import Used, bring_up_to_date, maps, reader, recipe
+from monitor.trends.stored import Stored
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.window import Window
 
@@ -71,21 +73,14 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
             alert = None if stored is None else alert_from_json(stored)
             alert = alert if alert is not None and alert.state != "resolved" else None
             alerts += [alert] if alert else []
-            observations = [
-                row for row in t.observations(ground_key(site)) if row["time"][:10] <= found.as_of.isoformat()
-            ]  # fmt: skip
-            content: list[Any] = [edition(), site.version, notice, found.status, found.alert, list(found.reasons)]
-            content += [stored if alert else None, [row["digest"] for row in observations]]
+            snapshot = t.snapshot(ground_key(site))
+            content = [edition(), site.version, notice, found.status, found.alert, list(found.reasons), latest[1]]
+            content += [stored if alert else None, snapshot]
             key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
             mark = settings.outputs.root / "sites" / folder_name(site.id) / ".made-from"
             if not (mark.is_file() and mark.read_text(encoding="utf-8") == key):
-                lazy.append(
-                    delayed(
-                        partial(_write, settings, site, found, observations, alert, notice, mark, key),
-                        pure=False,
-                        traverse=False,
-                    )()
-                )
+                page = _Page(site=site, found=found, snapshot=snapshot, alert=alert, notice=notice, mark=mark, key=key)
+                lazy.append(delayed(partial(_write, settings, ledger, page), pure=False, traverse=False)())
     outcomes: dict[str, str | None] = dict(compute(*lazy, scheduler="threads"))
     if rows:
         newest = max(found.as_of for _, found in rows)
@@ -94,28 +89,39 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
     return outcomes
 
 
-def _write(
-    settings: Settings,
-    site: Site,
-    found: Assessment,
-    observations: list[dict[str, Any]],
-    alert: Any,
-    notice: dict[str, str] | None,
-    mark: Path,
-    key: str,
-) -> tuple[str, str | None]:
-    folder = settings.store.root / folder_name(site.id) / ground_key(site)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """A site whose page is out of date."""
+
+    site: Site
+    found: Assessment
+    snapshot: str | None
+    """Of the site's store, as the ledger knows it; None: nothing is stored."""
+    alert: Alert | None
+    notice: dict[str, str] | None
+    mark: Path
+    """File that says what the page in place was made from."""
+    key: str
+    """What it will say."""
+
+
+def _write(settings: Settings, ledger: Ledger, page: _Page) -> tuple[str, str | None]:
+    site, ground = page.site, ground_key(page.site)
     try:
+        with ledger.transaction() as t:
+            observed = t.observations(ground)
+        until = page.found.as_of.isoformat()
+        observed = [row for row in observed if row["time"][:10] <= until]
         view = SiteView(
             site=site,
-            assessment=found,
-            observations=table(site.id, observations),
-            alert=alert,
-            notice=notice,
-            **_pictures(SiteStore(folder), site, found.as_of, observations),
+            assessment=page.found,
+            observations=_table(site.id, observed),
+            alert=page.alert,
+            notice=page.notice,
+            **_pictures(settings.store.root / folder_name(site.id) / ground, page.snapshot, site, observed),
         )
         write_site(view, settings.outputs.root)
-        mark.write_text(key, encoding="utf-8")
+        page.mark.write_text(page.key, encoding="utf-8")
     except (MonitorError, OSError) as error:
         log.error("page not written", site=site.id, error=str(error))
         return site.id, str(error)
@@ -125,82 +131,60 @@ def _write(
     return site.id, None
 
 
-def _pictures(store: SiteStore, site: Site, as_of: date, observations: list[dict[str, Any]]) -> dict[str, Any]:
-    """Chips and maps of a site, from one pass over its stored scenes by dask; None where nothing was seen."""
+def _pictures(folder: Path, snapshot: str | None, site: Site, observed: list[dict[str, Any]]) -> dict[str, Any]:
+    """Chips and maps of a site, from the state of its maps after adding what is new; None where nothing was seen."""
     nothing: dict[str, Any] = {"before": None, "now": None, "maps": None, "outline": None}
-    if not store.exists:
+    if snapshot is None or not folder.is_dir():
         return nothing
-    cube = store.cube(layers={"blue", "green", "red", "nir", "clear", *INDICES[ENDMEMBERS[site.biome].index][1]})
-    days = cube["time"].values.astype("datetime64[D]")
+    accepted = [row for row in observed if row["accepted"] and row["control_cover"] is not None]
+    days = np.array([row["time"][:10] for row in accepted], dtype="datetime64[D]")
     window = Window.of(site)
     season, position = window.place(days.astype(np.int64))
-    used = cube["accepted"].values & (days <= np.datetime64(as_of)) & (position <= window.length)
-    if not used.any():
+    early = days < np.datetime64(site.start)
+    scenes = [
+        Used(row["acquisition"], row["digest"], (int(year), bool(before)), row["control_cover"])
+        for row, year, before, growing in zip(accepted, season, early, position <= window.length, strict=True)
+        if growing
+    ]
+    if not scenes:
         return nothing
-    cube, days, season = cube.isel(time=np.flatnonzero(used)), days[used], season[used]
-    before = days < np.datetime64(site.start)
-    endmembers = ENDMEMBERS[site.biome]
-    index, needed = INDICES[endmembers.index]
-    clear = cube["clear"]
-    chips = {"now": days.size - 1, **({"before": int(np.flatnonzero(before)[-1])} if before.any() else {})}
-    layers = {
-        "vegetation": cover(index(*(cube[band] for band in needed)).where(clear), endmembers),
-        "ndvi": INDICES["ndvi"][0](cube["red"], cube["nir"]).where(clear),
-        **{name: cube[["red", "green", "blue"]].isel(time=place) for name, place in chips.items()},
-    }
-    (found,) = compute(layers, scheduler="threads")
-    return {
-        "before": _chip(found["before"]) if before.any() else None,
-        "now": _chip(found["now"]),
-        "maps": _maps(
-            found["vegetation"], found["ndvi"], observations, season, before, inside(site.geometry, store.grid)
-        ),
-        "outline": outline(site.geometry, store.grid),
-    }
-
-
-def _chip(scene: xr.Dataset) -> Chip:
-    rgb = np.stack([scene[band].values for band in ("red", "green", "blue")], axis=-1)
-    return Chip(date=scene["time"].values.astype("datetime64[D]").item(), rgb=rgb)
-
-
-def _maps(
-    vegetation: xr.DataArray,
-    ndvi: xr.DataArray,
-    observations: list[dict[str, Any]],
-    season: np.ndarray,
-    before: np.ndarray,
-    ground: np.ndarray,
-) -> xr.Dataset:
-    """NDVI and cover of the last growing season, slope of cover over the seasons, and uplift over the control.
-
-    All on (y, x), NaN outside the site. Inputs hold the scenes of the growing seasons only.
-    """
-    years = np.unique(season)
-    yearly = xr.concat([_mean(vegetation.isel(time=season == year)) for year in years], "time")
-    yearly["time"] = np.array([f"{year}-07-01" for year in years], dtype="datetime64[ns]")
-    control = {row["scene"]: row["control_cover"] for row in observations}
-    theirs = [np.nan if control.get(scene) is None else control[scene] for scene in vegetation["scene"].values]
-    over = vegetation - xr.DataArray(np.array(theirs, dtype=np.float32), dims="time")
-    now = season == years[-1]
-    uplift = _mean(over.isel(time=now))
-    if before.any():
-        uplift = uplift - _mean(over.isel(time=before))
-    maps = xr.Dataset(
-        {
-            "ndvi": _mean(ndvi.isel(time=now)),
-            "cover": _mean(vegetation.isel(time=now)),
-            "slope": slope(yearly),
-            "uplift": uplift,
-        }
+    dates = {row["acquisition"]: date.fromisoformat(row["time"][:10]) for row in accepted}
+    before = [scene for scene in scenes if scene.season[1]]
+    shown = {"now": scenes[-1], **({"before": before[-1]} if before else {})}
+    stored, endmembers = Stored(SiteStore(folder), snapshot), ENDMEMBERS[site.biome]
+    grid = stored.grid
+    state = bring_up_to_date(
+        folder.with_name(f"{folder.name}.maps"),
+        scenes,
+        shown,
+        reader(stored, endmembers),
+        made_by=recipe(endmembers, grid),
+        snapshot=snapshot,
+        shape=(grid.shape.y, grid.shape.x),
     )
-    return maps.where(xr.DataArray(ground, dims=("y", "x"))).astype(np.float32)
+    chips = {name: Chip(date=dates[shown[name].acquisition], rgb=rgb) for name, rgb in state.pictures.items()}
+    return {
+        "before": chips.get("before"),
+        "now": chips["now"],
+        "maps": maps(state, grid, inside(site.geometry, grid)),
+        "outline": outline(site.geometry, grid),
+    }
 
 
-def _mean(values: xr.DataArray) -> xr.DataArray:
-    """Mean over time, NaN where nothing was seen. xarray's own warns of such pixels when several threads run."""
-    mean: xr.DataArray = values.sum("time", min_count=1) / values.count("time")
-    return mean
+def _table(site: str, observed: list[dict[str, Any]]) -> pd.DataFrame:
+    """The series as people read it, one row an acquisition; made column by column, for there may be many rows."""
+    kinds = {
+        "n_pixels": np.int64,
+        "accepted": np.bool_,
+        **dict.fromkeys(("scene", "source", "baseline", "reason"), str),
+    }
+    columns = {
+        "site": np.full(len(observed), site, dtype=object),
+        "date": np.array([row["time"][:10] for row in observed], dtype="datetime64[s]"),
+    }
+    for name in COLUMNS[len(columns) :]:
+        columns[name] = np.array([row[name] for row in observed], dtype=kinds.get(name, np.float64))
+    return pd.DataFrame(columns)
 
 
 def _notice(settings: Settings) -> dict[str, str] | None:

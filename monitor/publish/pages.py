@@ -119,7 +119,7 @@ def index_page(
     )
 
 
-def site_pages(view: SiteView, fingerprint: str) -> dict[words.Language, str]:
+def site_pages(view: SiteView, fingerprint: str, pictures_fingerprint: str) -> dict[words.Language, str]:
     """Everything about one site, in each language.
 
     Parameters
@@ -128,6 +128,8 @@ def site_pages(view: SiteView, fingerprint: str) -> dict[words.Language, str]:
         The site as it stands.
     fingerprint : str
         Of all that the page and the files beside it are made from; kept in its head.
+    pictures_fingerprint : str
+        Of what the maps and pictures alone are made from; kept there too.
     """
     site, a, maps = view.site, view.assessment, view.maps
     rejected = Counter(
@@ -140,6 +142,7 @@ def site_pages(view: SiteView, fingerprint: str) -> dict[words.Language, str]:
         "site": site,
         "a": a,
         "fingerprint": fingerprint,
+        "pictures_fingerprint": pictures_fingerprint,
         "position": words.coordinates(site),
         "chart": series_chart(view),
         "seasons": season_table(view),

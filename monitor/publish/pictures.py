@@ -1,15 +1,17 @@
 """Maps and chips of a site as files: cloud-optimised GeoTIFFs for a GIS, small PNGs for its page."""
 
-import io
+import zlib
 from dataclasses import dataclass
+from functools import cache
+from struct import pack
 from typing import Final
 
 import matplotlib as mpl
 import numpy as np
 import odc.geo.xr  # noqa: F401  (gives arrays their grid)
 import xarray as xr
-from matplotlib.image import imsave
 from odc.geo.geobox import GeoBox
+from rasterio.crs import CRS
 from rasterio.io import MemoryFile
 
 from monitor.publish.view import Chip
@@ -61,42 +63,63 @@ LAYERS: Final = (
 )  # fmt: skip
 
 
+BLOCK: Final = 512
+"""Largest side of a block of a map. [pixel]"""
+
+SHADES: Final = 255
+"""Colours of a map, besides none."""
+
+LEVELS: Final = 4096
+"""Steps in which light is told apart in a picture."""
+
+PALETTE, COLOUR = 3, 6
+"""Kinds of PNG: places in a palette; red, green, blue and opacity."""
+
+PACKED: Final = 4
+"""How hard PNGs are packed, 1 to 9: beyond this the files of noisy ground hardly shrink."""
+
+
 def grid_of(values: xr.DataArray | xr.Dataset) -> GeoBox:
     """The grid that a map lies on, from its coordinates and CRS."""
     grid: GeoBox = values.odc.geobox
     return grid
 
 
-def cog(values: xr.DataArray, layer: Layer) -> bytes:
+def cog(values: np.ndarray, layer: Layer, grid: GeoBox) -> bytes:
     """A map as a cloud-optimised GeoTIFF: float32, nodata NaN, the same bytes for the same map.
 
     Parameters
     ----------
-    values : (y, x) DataArray
-        With a CRS; NaN where there is no value.
+    values : (y, x) array
+        NaN where there is no value.
     layer : Layer
         Gives the band its name and unit.
+    grid : GeoBox
+        That the map lies on; with a CRS.
     """
-    grid = grid_of(values)
-    options = {"driver": "COG", "compress": "DEFLATE", "predictor": "YES", "overviews": "AUTO"}
+    height, width = values.shape
+    options = {
+        "driver": "COG", "compress": "DEFLATE", "predictor": "YES", "overviews": "AUTO",
+        # a small map is one block of its own size: to pack 512 x 512 pixels of nothing took most of the time
+        "blocksize": min(BLOCK, -(-max(height, width) // 16) * 16),
+    }  # fmt: skip
     with MemoryFile() as memory:
         with memory.open(
-            height=values.sizes["y"], width=values.sizes["x"], count=1, dtype="float32", nodata=np.nan,
-            crs=str(grid.crs), transform=grid.affine, **options,
+            height=height, width=width, count=1, dtype="float32", nodata=np.nan, crs=_crs(str(grid.crs)),
+            transform=grid.affine, **options,
         ) as file:  # fmt: skip
-            file.write(values.transpose("y", "x").to_numpy().astype(np.float32), 1)
+            file.write(values.astype(np.float32, copy=False), 1)
             file.set_band_description(1, layer.name)
             file.set_band_unit(1, layer.unit)
         return bytes(memory.getbuffer())
 
 
-def map_png(values: xr.DataArray, layer: Layer) -> bytes:
-    """A map in the colours of its layer, transparent where there is no value."""
-    array = values.transpose("y", "x").to_numpy()
-    share = np.clip((array - layer.low) / (layer.high - layer.low), 0.0, 1.0)
-    rgba = mpl.colormaps[layer.palette](np.nan_to_num(share))
-    rgba[..., 3] = np.isfinite(array)
-    return _png(rgba)
+def map_png(values: np.ndarray, layer: Layer) -> bytes:
+    """A (y, x) map in the colours of its layer, transparent where there is no value."""
+    share = np.clip((values - layer.low) / (layer.high - layer.low), 0.0, 1.0)
+    seen = np.isfinite(values)
+    step = np.where(seen, 1 + np.rint(np.where(seen, share, 0.0) * (SHADES - 1)), 0).astype(np.uint8)
+    return _png(step, PALETTE, [(b"PLTE", b"\0\0\0" + _shades(layer.palette)), (b"tRNS", b"\0")])
 
 
 def chip_pngs(chips: list[Chip]) -> list[bytes]:
@@ -109,9 +132,9 @@ def chip_pngs(chips: list[Chip]) -> list[bytes]:
     bright = max(float(np.percentile(seen, 99)), 0.1) if seen.size else 1.0
     pictures = []
     for chip in chips:
-        light = np.clip(chip.rgb / bright, 0.0, 1.0) ** (1 / 1.4)
         known = np.isfinite(chip.rgb).all(axis=2)
-        pictures.append(_png(np.dstack([np.nan_to_num(light), known])))
+        level = np.clip(np.where(known[..., None], chip.rgb, 0.0) * ((LEVELS - 1) / bright), 0, LEVELS - 1)
+        pictures.append(_png(np.dstack([_curve()[level.astype(np.int32)], np.where(known, 255, 0)]), COLOUR))
     return pictures
 
 
@@ -157,7 +180,48 @@ def frame(outline: np.ndarray | None, size: tuple[int, int]) -> tuple[float, flo
     return float(left), float(top), float(right - left), float(bottom - top)
 
 
-def _png(rgba: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    imsave(buffer, (255 * rgba).round().astype(np.uint8), format="png", metadata={"Software": None})  # type: ignore[dict-item]
-    return buffer.getvalue()
+def _png(pixels: np.ndarray, kind: int, more: list[tuple[bytes, bytes]] | None = None) -> bytes:
+    """Pixels as a PNG [1]_: the same bytes for the same pixels.
+
+    Parameters
+    ----------
+    pixels : (y, x) or (y, x, sample) array
+        Whole numbers, 0 to 255.
+    kind : int
+        :data:`PALETTE` or :data:`COLOUR`.
+    more : list of (name, content), optional
+        Chunks that go before the pixels.
+
+    References
+    ----------
+    .. [1] Portable Network Graphics (PNG) Specification, W3C Recommendation, 2003, sections 5, 9 and 11.
+    """
+    height, width = pixels.shape[:2]
+    rows = pixels.astype(np.uint8, copy=False).reshape(height, -1)
+    step = rows.shape[1] // width
+    if kind == COLOUR:  # each sample less that of its neighbour on the left: filter 1, "Sub"
+        rows = np.concatenate([rows[:, :step], rows[:, step:] - rows[:, :-step]], axis=1)
+    lines = np.concatenate([np.full((height, 1), kind == COLOUR, np.uint8), rows], axis=1)
+    header = pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
+    chunks = [(b"IHDR", header), *(more or ()), (b"IDAT", zlib.compress(lines.tobytes(), PACKED)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        pack(">I", len(content)) + name + content + pack(">I", zlib.crc32(name + content)) for name, content in chunks
+    )
+
+
+@cache
+def _shades(palette: str) -> bytes:
+    """Red, green, blue of each of :data:`SHADES` from one end of a palette to the other."""
+    colours: np.ndarray = mpl.colormaps[palette](np.linspace(0, 1, SHADES))[:, :3]
+    return (255 * colours).round().astype(np.uint8).tobytes()
+
+
+@cache
+def _curve() -> np.ndarray:
+    """Lightness on the screen, 0 to 255, by light, in :data:`LEVELS` steps."""
+    return (255 * (np.arange(LEVELS) / (LEVELS - 1)) ** (1 / 1.4)).round().astype(np.uint8)
+
+
+@cache
+def _crs(name: str) -> CRS:
+    return CRS.from_user_input(name)

@@ -5,9 +5,12 @@ Each file is made whole beside its place and then moved into it, so that a run t
 page either old or new. The same input gives the same bytes, and what has not changed is not written.
 """
 
+import csv
 import io
 import json
 import math
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import date
@@ -35,6 +38,9 @@ OBSERVATION_COLUMNS: Final = (
     "control_cover", "accepted", "reason",
 )  # fmt: skip
 
+FORMULA: Final = tuple("=+-@＝＋－＠\t\r\n")
+"""What a spreadsheet takes for the beginning of a formula."""
+
 SHOWN: Final = 2
 """Decimals of a fraction that the pages show: less than that is no change worth rewriting a page for."""
 
@@ -55,28 +61,26 @@ def write_site(view: SiteView, root: Path) -> bool:
     """
     folder = root / "sites" / folder_name(view.site.id)
     table = observations_csv(view.observations)
-    fingerprint = _fingerprint(view, table)
-    pictures = [chip for chip in (view.before, view.now) if chip is not None]
+    seen = _pictures_fingerprint(view)
+    fingerprint = _fingerprint(view, table, seen)
+    chips = {name: chip for name, chip in (("before", view.before), ("now", view.now)) if chip is not None}
     layers = [layer for layer in LAYERS if view.maps is not None and layer.name in view.maps]
-    names = {
-        "observations.csv",
-        *(name for name, chip in (("before.png", view.before), ("now.png", view.now)) if chip is not None),
-        *(f"{layer.name}.{kind}" for layer in layers for kind in ("png", "tif")),
-        *PAGE.values(),
-    }
-    if _made_from(folder, fingerprint) and all((folder / name).is_file() for name in names):
+    pictures = {*(f"{name}.png" for name in chips), *(f"{layer.name}.{k}" for layer in layers for k in ("png", "tif"))}
+    here = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+    made_from, drawn_from = _made_from(folder)
+    if made_from == fingerprint and {"observations.csv", *PAGE.values(), *pictures} <= here:
         return False
     files: dict[str, bytes] = {"observations.csv": table}
-    chips = iter(chip_pngs(pictures))
-    for name, chip in (("before.png", view.before), ("now.png", view.now)):
-        if chip is not None:
-            files[name] = next(chips)
-    for layer in layers:
-        assert view.maps is not None
-        files[f"{layer.name}.tif"] = cog(view.maps[layer.name], layer)
-        files[f"{layer.name}.png"] = map_png(view.maps[layer.name], layer)
-    pages = site_pages(view, fingerprint)
-    for language in reversed(LANGUAGES):  # the English page holds the fingerprint that is read back: it comes last
+    if not (drawn_from == seen and pictures <= here):
+        files |= zip((f"{name}.png" for name in chips), chip_pngs(list(chips.values())), strict=True)
+        if view.maps is not None:
+            grid = grid_of(view.maps)
+            for layer in layers:
+                values = view.maps[layer.name].transpose("y", "x").to_numpy()
+                files[f"{layer.name}.tif"] = cog(values, layer, grid)
+                files[f"{layer.name}.png"] = map_png(values, layer)
+    pages = site_pages(view, fingerprint, seen)
+    for language in reversed(LANGUAGES):  # the English page holds the fingerprints that are read back: it comes last
         files[PAGE[language]] = pages[language].encode()
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -160,43 +164,65 @@ def observations_csv(table: pd.DataFrame) -> bytes:
     KeyError
         A column of the public contract is missing.
     """
-    table = table[list(OBSERVATION_COLUMNS)].copy()
-    table["date"] = pd.to_datetime(table["date"]).dt.strftime("%Y-%m-%d")
-    table["accepted"] = np.where(table["accepted"].astype(bool), "true", "false")
+    columns: dict[str, Iterable[Any]] = {name: table[name].to_numpy() for name in OBSERVATION_COLUMNS}
+    columns["date"] = np.datetime_as_string(table["date"].to_numpy().astype("datetime64[D]"))
+    columns["accepted"] = np.where(table["accepted"].to_numpy(bool), "true", "false")
+    for name in ("clear_fraction", "ndvi", "cover", "control_ndvi", "control_cover"):
+        columns[name] = ["" if math.isnan(value) else f"{value:.6f}" for value in table[name].to_numpy(float).tolist()]
     for name in ("site", "scene", "source", "baseline", "reason"):
-        text = table[name].fillna("").astype(str)
-        table[name] = text.where(~text.str.match(r"[=+\-@＝＋－＠\t\r\n]"), "'" + text)
-    return table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode()
+        columns[name] = ["" if pd.isna(value) else _inert(str(value)) for value in columns[name]]
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(OBSERVATION_COLUMNS)
+    rows.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue().encode()
 
 
-def _fingerprint(view: SiteView, table: bytes) -> str:
+def _inert(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _pictures_fingerprint(view: SiteView) -> str:
+    """Hash of all that a site's maps and pictures are made from."""
+    digest = sha256(edition().encode())
+    arrays = []
+    for name, chip in (("before", view.before), ("now", view.now)):
+        if chip is not None:
+            digest.update(name.encode())
+            arrays.append(chip.rgb)
+    if view.maps is not None:
+        grid = grid_of(view.maps)
+        names = [layer.name for layer in LAYERS if layer.name in view.maps]
+        digest.update(repr((names, tuple(grid.affine)[:6], str(grid.crs))).encode())
+        arrays += [view.maps[name].to_numpy() for name in names]
+    for array in arrays:
+        digest.update(repr((array.dtype, array.shape)).encode() + np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _fingerprint(view: SiteView, table: bytes, pictures: str) -> str:
     """Hash of all that a site's files are made from, with the assessment no finer than it is shown."""
     row = {name: value for name, value in as_json(view.assessment).items() if name != "as_of"}
     shown = {name: round(value, SHOWN) if isinstance(value, float) else value for name, value in row.items()}
     said = [explain(view.assessment, view.site, language=language) for language in LANGUAGES]
-    digest = sha256()
-    for part in (edition(), shown, said, view.site, view.site.geometry.wkb_hex, view.alert, view.notice):
+    dates = [chip.date if chip is not None else None for chip in (view.before, view.now)]
+    digest = sha256(pictures.encode())
+    for part in (shown, said, view.site, view.site.geometry.wkb_hex, view.alert, view.notice, dates):
         digest.update(repr(part).encode("utf-8", "surrogatepass") + b"\0")
     digest.update(table)
-    arrays = [view.outline, *(chip.rgb for chip in (view.before, view.now) if chip is not None)]
-    dates = [chip.date if chip is not None else None for chip in (view.before, view.now)]
-    if view.maps is not None:
-        arrays += [view.maps[layer.name].to_numpy() for layer in LAYERS if layer.name in view.maps]
-        digest.update(repr(grid_of(view.maps)).encode())
-    digest.update(repr(dates).encode())
-    for array in arrays:
-        if array is not None:
-            digest.update(repr((array.dtype, array.shape)).encode() + np.ascontiguousarray(array).tobytes())
+    if view.outline is not None:
+        digest.update(np.ascontiguousarray(view.outline).data)
     return digest.hexdigest()
 
 
-def _made_from(folder: Path, fingerprint: str) -> bool:
-    """Whether the page in place carries a fingerprint."""
+def _made_from(folder: Path) -> tuple[str, str]:
+    """Fingerprints that the page in place carries: of all, and of maps and pictures; empty where it has none."""
     try:
         with (folder / PAGE["en"]).open(encoding="utf-8") as file:
-            return f'content="{fingerprint}"' in file.read(2000)
+            found = dict(re.findall(r'<meta name="(fingerprint|pictures)" content="([0-9a-f]{64})">', file.read(2000)))
     except (OSError, UnicodeDecodeError):
-        return False
+        return "", ""
+    return found.get("fingerprint", ""), found.get("pictures", "")
 
 
 def _replace_if_changed(path: Path, content: bytes) -> None:

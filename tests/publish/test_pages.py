@@ -135,7 +135,7 @@ def hostile_pages(make_view, make_assessment, hostile_site):
         )
         for language in LANGUAGES
     ]
-    return [*site_pages(view, "0" * 64).values(), *index]
+    return [*site_pages(view, "0" * 64, "1" * 64).values(), *index]
 
 
 def test_hostile_names_are_shown_and_do_nothing(hostile_pages):

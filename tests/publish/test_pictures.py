@@ -6,7 +6,6 @@ from datetime import date
 import matplotlib as mpl
 import numpy as np
 import pytest
-import xarray as xr
 from PIL import Image
 
 from monitor.publish.pictures import LAYERS, chip_pngs, frame, legend_stops, map_png
@@ -26,7 +25,7 @@ def test_a_map_has_the_colours_of_its_legend_and_those_of_the_ends_beyond_them(l
     stops = dict(legend_stops(layer))
     middle = (layer.low + layer.high) / 2
     values = np.array([[layer.low - 9, layer.low, middle, layer.high, layer.high + 9, np.nan]], dtype=np.float32)
-    shown = pixels(map_png(xr.DataArray(values, dims=("y", "x")), layer))
+    shown = pixels(map_png(values, layer))
     ends = [stops[0], stops[0], hexadecimal(shown[0, 2, :3]), stops[100], stops[100]]
     assert [hexadecimal(rgb) for rgb in shown[0, :5, :3]] == ends
     expected = 255 * np.array(mpl.colormaps[layer.palette](0.5)[:3])

@@ -1,0 +1,38 @@
+"""Sums over the scenes of a season, pixel by pixel, in one pass over memory."""
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+ROWS: Final = ("seen", "cover", "ndvi", "over")
+"""What is summed up of a pixel: 1, its cover, its NDVI, and its cover over that of the control, in each scene in which
+it was seen."""
+
+
+@njit(nogil=True, cache=True)
+def add(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, control: float) -> None:
+    """Add one scene to the sums of its season, in place.
+
+    Parameters
+    ----------
+    sums : (rows, pixels) float32 array
+        See :data:`ROWS`; zeros before the first scene of the season.
+    cover, ndvi : (pixels,) float32 array
+        Not finite where the pixel was not seen; a pixel counts where both are finite. [1]
+    control : float
+        Mean cover of the control ground in the same scene. [1]
+
+    Notes
+    -----
+    One scene is one rounded addition to each row. The sums therefore depend on the scenes and their order alone, and
+    not on how many of them were added on the same night.
+    """
+    reference = np.float32(control)
+    for pixel in range(cover.size):
+        value, index = cover[pixel], ndvi[pixel]
+        if abs(value) < np.inf and abs(index) < np.inf:
+            sums[0, pixel] += np.float32(1)
+            sums[1, pixel] += value
+            sums[2, pixel] += index
+            sums[3, pixel] += value - reference

@@ -1,0 +1,297 @@
+"""The state of a site's maps: sums of each growing season, brought up to date by the new scenes alone.
+
+Of each pixel and season the sums of :data:`monitor.trends.kernels.yearly.ROWS` are kept, raw float32, one file a
+season; the season in which the work began has two, of the scenes before and after that day. A file is complete in
+itself: it names its recipe, the snapshot of the store it was brought up to, and the scenes that went in (acquisition,
+digest, cover of the control), and carries a checksum.
+
+A season to which scenes were only added at the end is added to. One that changed in any other way, because a scene
+came late, was replaced or was rejected, is summed up again from the stored pixels in order of acquisition; nothing is
+ever subtracted. Sums brought up to date night by night and sums from scratch are therefore the same to the bit.
+All of it is derived: a file that is missing, broken or of another recipe is made again, and the folder may be deleted
+at any time.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+
+from monitor.cover import fraction, indices
+from monitor.cover.fraction import Endmembers, cover
+from monitor.cover.indices import INDICES
+from monitor.cube import packed
+from monitor.trends.kernels import yearly
+from monitor.trends.kernels.yearly import ROWS, add
+from monitor.trends.maps import mid_season, slope
+from monitor.trends.stored import Stored
+
+AT_ONCE: Final = 128_000_000
+"""Values of scenes that are computed together. [byte]"""
+
+MID_YEAR: Final = 182.5
+"""Where in its year the mean of a season is placed: seasons lie exactly a year apart. [day]"""
+
+VISIBLE: Final = ("red", "green", "blue")
+
+Season = tuple[int, bool]
+"""Year of a growing season, and whether its scenes were taken before the work began."""
+
+
+class Used(NamedTuple):
+    """A scene that goes into the maps."""
+
+    acquisition: str
+    digest: str
+    """Of its stored pixels: another one for a newer processing baseline."""
+    season: Season
+    control: float
+    """Mean cover of the control ground. [1]"""
+
+    @property
+    def name(self) -> list[Any]:
+        """All that decides what the scene adds to the sums."""
+        return [self.acquisition, self.digest, self.control]
+
+
+class Look(NamedTuple):
+    """What is drawn from one stored scene."""
+
+    cover: np.ndarray
+    """(y, x) float32, NaN where not seen. [1]"""
+    ndvi: np.ndarray
+    """As `cover`."""
+    rgb: np.ndarray | None = None
+    """(y, x, 3) float32 reflectance of :data:`VISIBLE`, NaN where there is no value; None if not asked for. [1]"""
+
+
+Read = Callable[[Sequence[str], Collection[str]], Iterator[Look]]
+"""Reads scenes, given by acquisition, in the order given; those of the second list in colour too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the maps of a site are made from."""
+
+    sums: Mapping[Season, np.ndarray] = field(repr=False)
+    """(row, y, x) float32; see :data:`ROWS`."""
+    pictures: Mapping[str, np.ndarray] = field(repr=False)
+    """(y, x, 3) float32 reflectance of :data:`VISIBLE`, by name; NaN where there is no value. [1]"""
+
+    @property
+    def years(self) -> list[int]:
+        """Growing seasons with a scene."""
+        return sorted({year for year, _ in self.sums})
+
+    def mean(self, row: str, *, year: int | None = None, before: bool | None = None) -> np.ndarray:
+        """Mean over the scenes of one season, or of all; before the start, or since then, or both.
+
+        Returns
+        -------
+        (y, x) float32 array
+            NaN where the pixel was not seen.
+        """
+        place, shape = ROWS.index(row), next(iter(self.sums.values())).shape[1:]
+        total, seen = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        for season in sorted(self.sums):
+            if year in (None, season[0]) and before in (None, season[1]):
+                total += self.sums[season][place]
+                seen += self.sums[season][0]
+        return np.divide(total, seen, out=np.full(shape, np.nan, np.float32), where=seen > 0)
+
+
+def maps(state: State, grid: GeoBox, ground: np.ndarray) -> xr.Dataset:
+    """NDVI and cover of the last growing season, trend of cover over the seasons, uplift over the control.
+
+    Parameters
+    ----------
+    state : State
+        Of at least one scene.
+    grid : GeoBox
+        Of the site.
+    ground : (y, x) bool array
+        Pixels of the site; the others are left empty.
+
+    Returns
+    -------
+    xr.Dataset
+        ``ndvi`` [1], ``cover`` [1], ``slope`` (Theil-Sen, of the seasons' means) [1/year] and ``uplift`` [1] on
+        (y, x), float32 with the CRS; NaN outside the site, where not seen, and without two seasons for ``slope``.
+        Uplift is the mean difference from the control in the last season, less that of all scenes before the start;
+        scenes of a season that began before the start count for it only if there is none since.
+    """
+    last = state.years[-1]
+    means = np.stack([state.mean("cover", year=year) for year in state.years])
+    by_year = xr.DataArray(means, dims=("time", "y", "x"), coords={"time": mid_season(np.array(state.years), MID_YEAR)})
+    begun = (last, False) in state.sums
+    uplift = state.mean("over", year=last, before=False if begun else None)
+    if any(before for _, before in state.sums):
+        uplift = uplift - state.mean("over", before=True)
+    layers = {
+        "ndvi": state.mean("ndvi", year=last),
+        "cover": means[-1],
+        "slope": slope(by_year).values,
+        "uplift": uplift,
+    }
+    return xr.Dataset(
+        {name: (("y", "x"), np.where(ground, values, np.float32(np.nan))) for name, values in layers.items()},
+        coords=xr_coords(grid),
+    )
+
+
+def recipe(endmembers: Endmembers, grid: GeoBox) -> str:
+    """Hash of all that the state depends on besides the scenes: grid, end members, and the code of the arithmetic."""
+    content = repr((endmembers, tuple(grid.affine)[:6], tuple(grid.shape), str(grid.crs))).encode()
+    return sha256(_code() + content).hexdigest()[:16]
+
+
+def bring_up_to_date(
+    folder: Path,
+    scenes: Sequence[Used],
+    pictures: Mapping[str, Used],
+    read: Read,
+    *,
+    made_by: str,
+    snapshot: str,
+    shape: tuple[int, int],
+) -> State:
+    """State of a site's maps, after adding what is new.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the state is kept; made if need be.
+    scenes : sequence of Used
+        All that go into the maps, in order of acquisition.
+    pictures : mapping
+        Scenes of which the colours are wanted, by name.
+    read : callable
+        Asked once, for the scenes that are missing; not at all if none is.
+    made_by : str
+        See :func:`recipe`.
+    snapshot : str
+        Of the store that `read` reads from.
+    shape : tuple of int
+        Of the site's grid. [pixel]
+
+    Raises
+    ------
+    OSError
+        The folder can not be written.
+    """
+    seasons: dict[Season, list[Used]] = {}
+    for scene in scenes:
+        seasons.setdefault(scene.season, []).append(scene)
+    sums: dict[Season, np.ndarray] = {}
+    left: dict[Season, list[Used]] = {}
+    for season, wanted in seasons.items():
+        have, sums[season] = _load(folder / _sums(season), made_by, (len(ROWS), *shape))
+        if have != [scene.name for scene in wanted[: len(have)]]:
+            have, sums[season] = [], np.zeros_like(sums[season])
+        if len(have) < len(wanted):
+            left[season] = wanted[len(have) :]
+    shown: dict[str, np.ndarray] = {}
+    dark: dict[str, Used] = {}
+    for name, scene in pictures.items():
+        have, shown[name] = _load(folder / _colours(name), made_by, (*shape, len(VISIBLE)))
+        if have != [scene.name]:
+            dark[name] = scene
+    missing = [scene.acquisition for rest in left.values() for scene in rest]
+    missing += sorted({scene.acquisition for scene in dark.values()} - {*missing})
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        looks = zip(missing, read(missing, {scene.acquisition for scene in dark.values()}), strict=True)
+        rgb: dict[str, np.ndarray] = {}
+        for season, rest in left.items():
+            for scene in rest:
+                acquisition, look = next(looks)
+                add(sums[season].reshape(len(ROWS), -1), look.cover.ravel(), look.ndvi.ravel(), scene.control)
+                if look.rgb is not None:
+                    rgb[acquisition] = look.rgb
+            _save(folder / _sums(season), sums[season], made_by, snapshot, seasons[season])
+        rgb |= {acquisition: look.rgb for acquisition, look in looks if look.rgb is not None}
+        for name, scene in dark.items():
+            shown[name] = rgb[scene.acquisition]
+            _save(folder / _colours(name), shown[name], made_by, snapshot, [scene])
+    if folder.is_dir():
+        known = {*map(_sums, seasons), *map(_colours, pictures)}
+        for path in folder.iterdir():
+            if path.name not in known:  # of a season that lost all its scenes, or left by a run that was killed
+                path.unlink()
+    return State(sums=sums, pictures=shown)
+
+
+def reader(stored: Stored, endmembers: Endmembers) -> Read:
+    """Reads scenes of a store by dask, so many at a time that memory stays bounded."""
+    index, needed = INDICES[endmembers.index]
+
+    def values(cube: xr.Dataset) -> list[xr.DataArray]:
+        clear = cube["clear"]
+        green = cover(index(*(cube[band] for band in needed)).where(clear), endmembers)
+        return [green, INDICES["ndvi"][0](cube["red"], cube["nir"]).where(clear), *(cube[band] for band in VISIBLE)]
+
+    def read(acquisitions: Sequence[str], colour: Collection[str]) -> Iterator[Look]:
+        names = ("cover", "ndvi", *VISIBLE)
+        drawn = stored.draw(acquisitions, values, names=names, layers={*VISIBLE, "nir", "clear", *needed})
+        together = max(1, AT_ONCE // (4 * len(names) * drawn.sizes["y"] * drawn.sizes["x"]))
+        for first in range(0, len(acquisitions), together):
+            some = slice(first, first + together)
+            for acquisition, found in zip(
+                acquisitions[some], drawn.isel(acquisition=some).compute(scheduler="threads").values, strict=True
+            ):
+                rgb = np.moveaxis(found[2:], 0, -1) if acquisition in colour else None
+                yield Look(cover=found[0], ndvi=found[1], rgb=rgb)
+
+    return read
+
+
+def _sums(season: Season) -> str:
+    return f"{season[0]}{'-before' if season[1] else ''}.sums"
+
+
+def _colours(name: str) -> str:
+    return f"{name}.rgb"
+
+
+@cache
+def _code() -> bytes:
+    """Hash of the code that the values in the state depend on."""
+    digest = sha256()
+    for module in (indices, fraction, packed, yearly):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    digest.update(Path(__file__).read_bytes())
+    return digest.digest()
+
+
+def _load(path: Path, made_by: str, shape: tuple[int, ...]) -> tuple[list[Any], np.ndarray]:
+    """Names of the scenes that went into a file, and its values; no scene and zeros where it is not to be trusted."""
+    try:
+        head, _, body = path.read_bytes().partition(b"\n")
+        told = json.loads(head)
+        if (told["recipe"], told["shape"], told["check"]) == (made_by, list(shape), zlib.crc32(body)):
+            return told["scenes"], np.frombuffer(bytearray(body), "<f4").reshape(shape)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return [], np.zeros(shape, np.float32)
+
+
+def _save(path: Path, values: np.ndarray, made_by: str, snapshot: str, scenes: Sequence[Used]) -> None:
+    """Put a file in place whole. It is not forced to the disk: a torn one is found out by its checksum."""
+    body = np.ascontiguousarray(values, "<f4").tobytes()
+    told = {
+        "recipe": made_by, "snapshot": snapshot, "shape": list(values.shape), "check": zlib.crc32(body),
+        "scenes": [scene.name for scene in scenes],
+    }  # fmt: skip
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_bytes(json.dumps(told, ensure_ascii=False).encode() + b"\n" + body)
+    os.replace(beside, path)

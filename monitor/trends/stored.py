@@ -1,0 +1,135 @@
+"""What is drawn from a few scenes of a store, at the cost of those scenes and not of the history."""
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from monitor.cube.grid import grid_from_json
+from monitor.cube.packed import unpack
+from monitor.cube.store import Record, SiteStore, _decode
+from monitor.errors import StoreBroken
+
+CHUNK_BYTES: Final = 32_000_000
+"""Stored pixels of a dask chunk: many scenes of a small site, one of a large one. [byte]"""
+
+
+class Stored:
+    """The scenes of a site as they stood at a snapshot, opened once.
+
+    Parameters
+    ----------
+    store : SiteStore
+        Of the site.
+    snapshot : str
+        Id.
+
+    Raises
+    ------
+    StoreBroken
+        The store can not be read, or has no such snapshot.
+    """
+
+    def __init__(self, store: SiteStore, snapshot: str) -> None:
+        self.store, self.snapshot = store, snapshot
+        with store._guarded():
+            self._group: Any = store._group("r", snapshot)
+            attributes: dict[str, Any] = dict(self._group.attrs)
+            self.grid = grid_from_json(attributes["grid"])
+
+    def draw(
+        self,
+        acquisitions: Sequence[str],
+        function: Callable[[xr.Dataset], Sequence[xr.DataArray]],
+        *,
+        names: Sequence[str],
+        layers: Collection[str],
+    ) -> xr.DataArray:
+        """Draw values from some scenes, pixel by pixel.
+
+        Parameters
+        ----------
+        acquisitions : sequence of str
+            The scenes.
+        function : callable
+            Makes values of a cube (see :mod:`monitor.cube.packed`) of some of the scenes and some of the ground,
+            each on (time, y, x) of that cube.
+        names : sequence of str
+            Of the values that it makes.
+        layers : collection of str
+            That it needs, of :data:`monitor.cube.packed.LAYERS`.
+
+        Returns
+        -------
+        xr.DataArray
+            (acquisition, value, y, x) float32 in the order of `acquisitions`, without coordinates in space. Lazy: a
+            dask chunk reads the stored chunks of its own scenes, once, and does all the arithmetic on them.
+
+        Raises
+        ------
+        StoreBroken
+            The store can not be read, or lacks one of the scenes.
+        """
+        with self.store._guarded():
+            found = _find(self._group["scenes"], set(acquisitions))
+            pixels = self._group["pixels"]
+        absent = set(acquisitions) - found.keys()
+        if absent:
+            msg = (
+                f"the store {self.store.path.name} lacks {len(absent)} scenes that the ledger names, "
+                f"{min(absent)} among them; the next run fetches them, then publish again"
+            )
+            raise StoreBroken(msg)
+        slots = np.array([found[name][0] for name in acquisitions])
+        records = [found[name][1] for name in acquisitions]
+        _, n_layers, height, width = pixels.shape
+        _, _, rows, columns = pixels.chunks
+        together = max(1, CHUNK_BYTES // (2 * n_layers * rows * columns))
+        chunks = (_parts(slots.size, together), (len(names),), _parts(height, rows), _parts(width, columns))
+
+        def block(block_info: Any = None) -> np.ndarray:
+            (first, last), _, (top, bottom), (left, right) = block_info[None]["array-location"]
+            with self.store._guarded():
+                packed = _read(pixels, slots[first:last], (slice(None), slice(top, bottom), slice(left, right)))
+            some = records[first:last]
+            cube = unpack(
+                packed,
+                ("y", "x"),
+                times=[datetime.fromisoformat(record.time) for record in some],
+                scale=[record.scale for record in some],
+                offset=[record.offset for record in some],
+                bandpass=[record.bandpass for record in some],
+                layers=layers,
+            )
+            return np.stack([np.asarray(values, np.float32) for values in function(cube)], axis=1)
+
+        lazy = da.map_blocks(block, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0, 0, 0), np.float32))
+        coords = {"acquisition": list(acquisitions), "value": list(names)}
+        return xr.DataArray(lazy, dims=("acquisition", "value", "y", "x"), coords=coords)
+
+
+def _find(scenes: Any, wanted: set[str]) -> dict[str, tuple[int, Record]]:
+    """Slot and record of acquisitions; the newest slots are looked at first, for new scenes lie there."""
+    found: dict[str, tuple[int, Record]] = {}
+    count, together = scenes.shape[0], scenes.chunks[0]
+    for first in range((count - 1) // together * together, -1, -together):
+        for slot, row in enumerate(np.asarray(scenes[first : min(first + together, count)]), start=first):
+            record = _decode(row)
+            if record.acquisition in wanted:
+                found[record.acquisition] = slot, record
+        if len(found) == len(wanted):
+            break
+    return found
+
+
+def _read(pixels: Any, slots: np.ndarray, ground: tuple[slice, ...]) -> np.ndarray:
+    if (np.diff(slots) == 1).all():
+        return np.asarray(pixels[slice(int(slots[0]), int(slots[-1]) + 1), *ground])
+    return np.asarray(pixels.oindex[slots, *ground])
+
+
+def _parts(length: int, size: int) -> tuple[int, ...]:
+    return tuple(min(size, length - start) for start in range(0, length, size))
