@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitor.trends.kernels.harmonic import harmonic
-from monitor.trends.kernels.running import Frame, add, fit, rows
+from monitor.trends.kernels.running import Frame, add, add_packed, fit, rows
 
 FRAME = Frame(middle=22.0, half=5.0, harmonics=2)
 PIXELS = 700  # not a whole number of tiles
@@ -100,3 +100,20 @@ def test_an_image_in_which_nothing_was_seen_changes_nothing(record):
 def test_too_few_images_tell_nothing(record):
     t, y = record
     assert np.isnan(fit(summed(t[:11], y[:11]), FRAME)).all()
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["by nodata", "by mask too"])
+def test_integers_add_what_their_values_add(record, masked):
+    t, y = record
+    clear = np.random.default_rng(2).random(y.shape) > 0.2 if masked else np.ones(y.shape, bool)
+    packed = np.where(np.isnan(y), 0, np.round(y * 10_000) + 1000).astype(np.uint16)
+    found = np.zeros((1, rows(FRAME), PIXELS), np.float32)
+    for when, image, mask in zip(t, packed, clear, strict=True):
+        kept = {"clear": mask} if masked else {}
+        add_packed(found[0], when, image, FRAME, scale=1e-4, offset=-0.1, nodata=0, **kept)
+    decoded = np.where((packed != 0) & clear, packed * 1e-4 - 0.1, np.nan)
+    for pixel in range(0, PIXELS, 50):
+        beta, rmse, error = by_lstsq(t, decoded[:, pixel])
+        fitted = fit(found, FRAME)[:, pixel]
+        np.testing.assert_allclose(fitted[[0, 2, 4]], [beta[0], np.hypot(beta[2], beta[3]), rmse], atol=1e-5)
+        assert abs(fitted[1] - beta[1]) < 1e-3 * error

@@ -7,22 +7,16 @@ go into a year in the order of acquisition: then sums brought up to date night b
 the same to the bit.
 """
 
-import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numba import njit
 
-from monitor.trends.kernels.harmonic import (
-    PARTS,
-    TILE,
-    VALUES_PER_COEFFICIENT,
-    _factor,
-    _features,
-    _normal_matrix,
-    _normal_terms,
-    _solve,
-)
+from monitor.trends.kernels.harmonic import LANES, PARTS, _features, _normal_terms, _solved
+from monitor.trends.kernels.vectors import aligned, fma, full_width
+
+STRETCH: Final = 2048
+"""Pixels added to one sum before the next: long enough for memory to be read ahead, short enough for the cache."""
 
 
 class Frame(NamedTuple):
@@ -56,9 +50,42 @@ def add(sums: np.ndarray, t: float, y: np.ndarray, frame: Frame) -> None:
     frame : Frame
         The same for all images.
     """
-    when = np.array([t])
-    basis, features = _features(when, (when - frame.middle) / frame.half, frame.harmonics)
-    _add_image(sums, features[0].astype(sums.dtype), basis[0].astype(sums.dtype), y)
+    basis, features = _of_date(t, frame, sums.dtype)
+    _add_floats(sums, features, basis, y)
+
+
+def add_packed(
+    sums: np.ndarray,
+    t: float,
+    packed: np.ndarray,
+    frame: Frame,
+    *,
+    scale: float,
+    offset: float,
+    nodata: int,
+    clear: np.ndarray | None = None,
+) -> None:
+    """Add one image of integers, as they are stored, to the sums of its year, in place.
+
+    Parameters
+    ----------
+    sums, t, frame
+        As for :func:`add`.
+    packed : (pixels,) array
+        uint16 or int16.
+    scale, offset : float
+        Value = scale * integer + offset.
+    nodata : int
+        Integer that marks no value.
+    clear : (pixels,) bool array, optional
+        Where the ground was seen. None: wherever there is a value.
+    """
+    basis, features = _of_date(t, frame, sums.dtype)
+    seen = np.ones(1, np.uint8) if clear is None else clear.view(np.uint8)
+    kind = sums.dtype.type
+    _add_integers(
+        sums, features, basis, packed, packed.dtype.type(nodata), kind(scale), kind(offset), seen, clear is not None
+    )
 
 
 def fit(years: np.ndarray, frame: Frame) -> np.ndarray:
@@ -76,64 +103,122 @@ def fit(years: np.ndarray, frame: Frame) -> np.ndarray:
     (5, pixels) array
         As :func:`monitor.trends.kernels.harmonic.harmonic`, but the mean is the level at `frame.middle`.
     """
-    out = np.full((len(PARTS), years.shape[2]), np.nan, years.dtype)
+    out = np.empty((len(PARTS), years.shape[2]), years.dtype)
     terms, weights = _normal_terms(frame.harmonics)
-    _fit_sums(years, terms, weights, frame.half, out)
+    p = terms.shape[0]
+    room = (
+        aligned((years.shape[1], LANES), np.float64),
+        aligned((p, p, LANES), np.float64),
+        aligned((p, LANES), np.float64),
+        aligned((len(PARTS), LANES), np.float64),
+        np.empty(LANES, np.bool_),
+    )
+    _fit_sums(years, terms, weights, frame.half, room, out)
     return out
 
 
-@njit(nogil=True, cache=True)
-def _add_image(sums: np.ndarray, features: np.ndarray, basis: np.ndarray, y: np.ndarray) -> None:
+def _of_date(t: float, frame: Frame, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    when = np.array([t])
+    basis, features = _features(when, (when - frame.middle) / frame.half, frame.harmonics)
+    return basis[0].astype(kind), features[0].astype(kind)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_stretch(
+    sums: np.ndarray,
+    features: np.ndarray,
+    basis: np.ndarray,
+    values: np.ndarray,
+    seen: np.ndarray,
+    start: int,
+    width: int,
+) -> None:
+    """Add decoded values, 0 where not seen, and whether they were (1 or 0)."""
+    full_width()
     q, p = features.size, basis.size
-    one, zero = sums.dtype.type(1), sums.dtype.type(0)
-    values, seen = np.empty(TILE, sums.dtype), np.empty(TILE, sums.dtype)
-    for start in range(0, y.size, TILE):
-        width = min(TILE, y.size - start)
+    for k in range(q):
+        row, factor = sums[k, start : start + width], features[k]
         for lane in range(width):
-            value = y[start + lane]
+            row[lane] = fma(seen[lane], factor, row[lane])
+    for k in range(p):
+        row, factor = sums[q + k, start : start + width], basis[k]
+        for lane in range(width):
+            row[lane] = fma(values[lane], factor, row[lane])
+    row = sums[q + p, start : start + width]
+    for lane in range(width):
+        row[lane] = fma(values[lane], values[lane], row[lane])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_floats(sums: np.ndarray, features: np.ndarray, basis: np.ndarray, y: np.ndarray) -> None:
+    full_width()
+    one, zero = sums.dtype.type(1), sums.dtype.type(0)
+    values, seen = np.empty(STRETCH, sums.dtype), np.empty(STRETCH, sums.dtype)
+    for start in range(0, y.size, STRETCH):
+        width = min(STRETCH, y.size - start)
+        image = y[start : start + width]
+        for lane in range(width):
+            value = image[lane]
             clear = abs(value) < np.inf
             values[lane] = value if clear else zero
             seen[lane] = one if clear else zero
-        for k in range(q):
-            row, factor = sums[k, start : start + width], features[k]
-            for lane in range(width):
-                row[lane] += seen[lane] * factor
-        for k in range(p):
-            row, factor = sums[q + k, start : start + width], basis[k]
-            for lane in range(width):
-                row[lane] += values[lane] * factor
-        row = sums[q + p, start : start + width]
+        _add_stretch(sums, features, basis, values, seen, start, width)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_integers(
+    sums: np.ndarray,
+    features: np.ndarray,
+    basis: np.ndarray,
+    packed: np.ndarray,
+    none: int,
+    scale: float,
+    offset: float,
+    clear: np.ndarray,
+    masked: bool,
+) -> None:
+    full_width()
+    kind, one, zero = sums.dtype.type, sums.dtype.type(1), sums.dtype.type(0)
+    values, seen = np.empty(STRETCH, sums.dtype), np.empty(STRETCH, sums.dtype)
+    for start in range(0, packed.size, STRETCH):
+        width = min(STRETCH, packed.size - start)
+        image = packed[start : start + width]
         for lane in range(width):
-            row[lane] += values[lane] * values[lane]
+            there = image[lane] != none
+            values[lane] = fma(kind(image[lane]), scale, offset) if there else zero
+            seen[lane] = one if there else zero
+        if masked:
+            mask = clear[start : start + width]
+            for lane in range(width):
+                there = mask[lane] != 0
+                values[lane] = values[lane] if there else zero
+                seen[lane] = seen[lane] if there else zero
+        _add_stretch(sums, features, basis, values, seen, start, width)
 
 
-@njit(nogil=True, cache=True)
-def _fit_sums(years: np.ndarray, terms: np.ndarray, weights: np.ndarray, half: float, out: np.ndarray) -> None:
+@njit(nogil=True, cache=True, error_model="numpy")
+def _fit_sums(
+    years: np.ndarray,
+    terms: np.ndarray,
+    weights: np.ndarray,
+    half: float,
+    room: tuple[np.ndarray, ...],
+    out: np.ndarray,
+) -> None:
+    full_width()
+    total, matrix, beta, parts, determined = room
     count, size, pixels = years.shape
-    p = terms.shape[0]
-    q = size - p - 1
-    total = np.empty((size, TILE))
-    matrix, beta, determined = np.empty((p, p, TILE)), np.empty((p, TILE)), np.empty(TILE, np.bool_)
-    for start in range(0, pixels, TILE):
-        width = min(TILE, pixels - start)
+    q = size - terms.shape[0] - 1
+    for start in range(0, pixels, LANES):
+        width = min(LANES, pixels - start)
         total[:] = 0
         for year in range(count):
             for k in range(size):
                 part, row = years[year, k, start : start + width], total[k]
                 for lane in range(width):
                     row[lane] += part[lane]
-        determined[:] = total[0] >= VALUES_PER_COEFFICIENT * p
-        _normal_matrix(terms, weights, total[:q], matrix)
-        _factor(matrix, determined)
-        _solve(matrix, total[q : q + p], beta)
-        for lane in range(width):
-            if not determined[lane]:
-                continue
-            left = total[q + p, lane]
-            for k in range(p):
-                left -= beta[k, lane] * total[q + k, lane]
-            out[0, start + lane] = beta[0, lane]
-            out[1, start + lane] = beta[1, lane] / half
-            out[2, start + lane] = math.sqrt(beta[2, lane] ** 2 + beta[3, lane] ** 2)
-            out[3, start + lane] = 1 + 365.25 * (math.atan2(beta[3, lane], beta[2, lane]) / (2 * math.pi) % 1.0)
-            out[4, start + lane] = math.sqrt(max(left, 0.0) / total[0, lane])
+        _solved(total[:q], total[q:], terms, weights, half, matrix, beta, determined, parts)
+        for k in range(len(PARTS)):
+            to, found = out[k, start : start + width], parts[k]
+            for lane in range(width):
+                to[lane] = found[lane]
