@@ -25,8 +25,9 @@ from shapely.geometry.base import BaseGeometry
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
 from monitor.imagery import bands, ee_graphs
 from monitor.imagery.ee_answers import Asset, scene_of, table_of, unpacked
-from monitor.imagery.ee_requests import HIGH_VOLUME, Connection, Refused, checked, compute_value
-from monitor.imagery.ee_stacks import MOST_BANDS, MOST_BYTES, in_stacks, tiles
+from monitor.imagery.ee_requests import Connection, Refused, compute_value
+from monitor.imagery.ee_stacks import MOST_BANDS, MOST_BYTES, in_stacks, pixel_grid, system, tiles
+from monitor.imagery.ee_transport import HIGH_VOLUME, checked
 from monitor.imagery.source import Frame, Scene
 from monitor.sites.projection import lonlat, projected
 
@@ -182,9 +183,9 @@ class EarthEngine:
         if not units:
             yield from (np.empty((0, 0)) for _ in scenes)
             return
-        crs = _system(lattice)
-        grown = [lonlat(projected(unit, crs).buffer(REACH), crs) for unit in units]
-        layers = _names_of(recipe, self._connection)
+        crs = system(lattice)
+        grown = [lonlat(projected(unit, crs).buffer(REACH, quad_segs=2), crs) for unit in units]
+        layers = list(self._connection.make(lambda: recipe(ee.Image(0).rename("any"))))
 
         def ask(together: Sequence[Scene], first: int = 0, last: int = len(units)) -> list[np.ndarray]:
             try:
@@ -280,7 +281,7 @@ class EarthEngine:
     def _pixels(self, scenes: Sequence[Scene], grid: GeoBox) -> np.ndarray:
         """(scene, layer, y, x) uint16 of a grid; 0 without asking where a scene does not reach."""
         found = np.zeros((len(scenes), len(LAYERS), *grid.shape), dtype=np.uint16)
-        extent = lonlat(box(*grid.boundingbox.bbox), _system(grid))
+        extent = lonlat(box(*grid.boundingbox.bbox), system(grid))
         touching = [i for i, s in enumerate(scenes) if s.footprint is None or s.footprint.intersects(extent)]
         if not touching:
             return found
@@ -293,7 +294,11 @@ class EarthEngine:
 
         def call() -> bytes:
             images, order = self._images(scenes)
-            asked = {"expression": ee_graphs.stack(images, order, LAYERS), "fileFormat": "NPY", "grid": _grid(grid)}
+            asked = {
+                "expression": ee_graphs.stack(images, order, LAYERS),
+                "fileFormat": "NPY",
+                "grid": pixel_grid(grid),
+            }
             return bytes(ee.data.computePixels(asked))
 
         wrong = ""
@@ -328,7 +333,7 @@ class EarthEngine:
                 lambda image: ee_graphs.flagged(image, first.quality, scale=first.scale, offset=first.offset)
             )
             marked = ee_graphs.stack(marks, order, seen)
-            where = {"crs": f"EPSG:{_system(lattice).epsg}", "crsTransform": list(lattice.affine)[:6]}
+            where = {"crs": f"EPSG:{system(lattice).epsg}", "crsTransform": list(lattice.affine)[:6]}
             inner, outer = (ee_graphs.features(shapes) for shapes in units)
             mean, total = ee.Reducer.mean().unweighted(), ee.Reducer.sum().unweighted()
             asked = [
@@ -360,29 +365,3 @@ class EarthEngine:
                 return [np.column_stack([counts[:, i].round(), stacked[:, i]]) for i in range(len(scenes))]
         msg = f"Earth Engine answers twice with other means than asked for: {wrong}"
         raise TryLater(msg)
-
-
-def _system(grid: GeoBox) -> CRS:
-    if grid.crs is None or grid.crs.epsg is None:
-        msg = f"Earth Engine is asked for grids of EPSG systems only, not for {grid}"
-        raise ValueError(msg)
-    return grid.crs
-
-
-def _grid(grid: GeoBox) -> dict[str, Any]:
-    """A grid as a request says it."""
-    affine = grid.affine
-    return {
-        "dimensions": {"width": grid.shape[1], "height": grid.shape[0]},
-        "affineTransform": {
-            "scaleX": affine.a, "shearX": affine.b, "translateX": affine.c,
-            "shearY": affine.d, "scaleY": affine.e, "translateY": affine.f,
-        },
-        "crsCode": f"EPSG:{_system(grid).epsg}",
-    }  # fmt: skip
-
-
-def _names_of(recipe: Callable[[Any], Any], connection: Connection) -> list[str]:
-    """Names of the layers that a recipe makes."""
-    connection.started()
-    return list(recipe(ee.Image(0).rename("any")))

@@ -22,9 +22,9 @@ FUNCTIONS: Final = (
     "GeometryConstructors.Polygon", "Image.add", "Image.addBands", "Image.and", "Image.bitwiseAnd",
     "Image.constant", "Image.divide", "Image.eq", "Image.gt", "Image.gte", "Image.linkCollection", "Image.max",
     "Image.min", "Image.multiply", "Image.neq", "Image.not", "Image.or", "Image.reduceRegions", "Image.rename",
-    "Image.rightShift", "Image.round", "Image.select", "Image.sqrt", "Image.subtract", "Image.tanh",
-    "Image.toUint16", "Image.unmask", "Image.updateMask", "ImageCollection.load", "ImageCollection.toBands",
-    "Projection", "Reducer.mean", "Reducer.sum", "Reducer.unweighted",
+    "Image.round", "Image.select", "Image.sqrt", "Image.subtract", "Image.tanh", "Image.toUint16",
+    "Image.unmask", "Image.updateMask", "ImageCollection.load", "ImageCollection.toBands", "Projection",
+    "Reducer.mean", "Reducer.sum", "Reducer.unweighted",
 )  # fmt: skip
 """All functions that may stand in a request."""
 
@@ -146,7 +146,7 @@ def flags(image: Any, kind: str, *, scale: float, offset: float) -> tuple[Any, A
         ground = _one_of(scene, (4, 5))
         cloud = _one_of(scene, (3, 8, 9, 10))
         if kind == "scl_cs":
-            score = quality.rightShift(8)
+            score = quality.subtract(scene).divide(256)
             has, sees = score.gt(0), score.gt(CLEAR_SCORE)
             closed = _one_of(scene, (0, 1, 6)).Or(scene.gte(11))
             ground = has.Not().And(ground).Or(sees.And(closed.Not()))

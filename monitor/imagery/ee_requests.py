@@ -7,19 +7,15 @@ big, and retries by one clock. What comes out is an answer, :class:`Refused` (th
 ``TryLater`` or ``BadConfiguration``. Redirects are not followed, and tokens stand in no message.
 """
 
-import ipaddress
 import json
 import random
-import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 import ee
@@ -29,14 +25,10 @@ import google.oauth2.service_account
 import googleapiclient.errors  # type: ignore[import-untyped]
 import httplib2  # type: ignore[import-untyped]
 import requests
-from requests.adapters import HTTPAdapter
 
 from monitor.errors import BadConfiguration, TryLater
+from monitor.imagery.ee_transport import Pace, Transport, retry_after
 
-HIGH_VOLUME: Final = "https://earthengine-highvolume.googleapis.com"
-"""Endpoint made for many small requests at once."""
-LARGEST: Final = 64 << 20
-"""Most that an answer may hold, packed or unpacked: a third above the 48 MB of pixels that may be asked for. [byte]"""
 FIRST_WAIT: Final = 1.0
 """Before the first retry where the server names no time; doubled each time, and shortened at random by up to half so
 that threads do not return together. [s]"""
@@ -100,8 +92,9 @@ class Connection:
         self._answered = self._down_until = 0.0
         self._down_because = ""
         """Once nobody got an answer for the whole of the patience, all are told so at once, for as long again."""
-        self._transport = _Transport(in_flight=in_flight, deadline=deadline)
-        self._pace = _Pace(in_flight=in_flight, a_minute=a_minute)
+        self._counting = threading.Lock()
+        self._transport = Transport(in_flight=in_flight, deadline=deadline)
+        self._pace = Pace(in_flight=in_flight, a_minute=a_minute)
 
     @classmethod
     def shared(cls, **how: Any) -> "Connection":
@@ -131,10 +124,10 @@ class Connection:
         with _CLIENT.held_for(self):
             return self._ask(kind, call)
 
-    def started(self) -> None:
-        """Start the client if it is not: graphs can be made only then."""
+    def make[T](self, graph: Callable[[], T]) -> T:
+        """What a function makes of the client, which is started for it if need be."""
         with _CLIENT.held_for(self):
-            pass
+            return graph()
 
     def _ask(self, kind: str, call: Callable[[], Any]) -> Any:
         failed_first: float | None = None
@@ -144,9 +137,9 @@ class Connection:
                 raise TryLater(self._down_because)
             try:
                 with self._pace:
-                    self.requests[kind] += 1
+                    self._count(kind)
                     answer = call()
-                    self.received += self._transport.last_size
+                    self._count("", received=self._transport.last_size)
                     self._answered = time.monotonic()
                     return answer
             except Exception as error:  # noqa: BLE001 - sorted below; what is not known is raised again
@@ -163,7 +156,13 @@ class Connection:
                 self._pace.hold(pause)
             time.sleep(pause)
             wait = min(wait * 2, LONGEST_WAIT)
-            self.requests["retry"] += 1
+            self._count("retry")
+
+    def _count(self, kind: str, *, received: int = 0) -> None:
+        with self._counting:
+            if kind:
+                self.requests[kind] += 1
+            self.received += received
 
     def _sorted(self, error: Exception) -> tuple[str, float | None]:
         """What a passing failure says and how long it asks to wait; any other is raised as what it means."""
@@ -174,9 +173,9 @@ class Connection:
             if isinstance(error, googleapiclient.errors.UnknownApiNameOrVersion):
                 status = 404
             if status in (408, 429) or (status is not None and status >= 500):
-                return f"status {status}, {told}", _retry_after(response)
+                return f"status {status}, {told}", retry_after(response)
             if status == 403 and any(word in told.lower() for word in BUSY):
-                return f"status 403, {told}", _retry_after(response)
+                return f"status 403, {told}", retry_after(response)
             if isinstance(error, google.auth.exceptions.RefreshError) and error.retryable:
                 return told, None
             if status is not None and status not in (401, 403) and isinstance(error, ee.EEException):
@@ -218,8 +217,8 @@ class Connection:
         )
 
     def _without_secrets(self, told: str) -> str:
-        told = " ".join(told.split())[:500]
-        return told.replace(self.token, "(token)") if self.token else told
+        told = told.replace(self.token, "(token)") if self.token else told
+        return " ".join(told.split())[:500]
 
     def start(self) -> None:
         """Start the client; by :class:`_Client` only."""
@@ -304,92 +303,6 @@ _MADE: Final[WeakValueDictionary[tuple[Any, ...], Connection]] = WeakValueDictio
 _MAKING: Final = threading.Lock()
 
 
-class _Pace:
-    """Holds all threads to a number of requests in flight and a minute."""
-
-    def __init__(self, *, in_flight: int, a_minute: int) -> None:
-        self._places = threading.BoundedSemaphore(in_flight)
-        self._interval = 60.0 / a_minute
-        self._burst = in_flight * self._interval
-        self._lock = threading.Lock()
-        self._next = 0.0
-
-    def __enter__(self) -> None:
-        self._places.acquire()
-        with self._lock:
-            now = time.monotonic()
-            self._next = max(self._next, now - self._burst) + self._interval
-            pause = self._next - now
-        if pause > 0:
-            time.sleep(pause)
-
-    def __exit__(self, *_: object) -> None:
-        self._places.release()
-
-    def hold(self, seconds: float) -> None:
-        """Nobody sends anything for a while: the server asked one of us to wait."""
-        with self._lock:
-            self._next = max(self._next, time.monotonic() + seconds)
-
-
-class _Transport:
-    """What the client sends requests through, in the form of an ``httplib2.Http``.
-
-    Whole answers only: the time limit is for all of it, not for each packet, and the size is capped.
-    """
-
-    def __init__(self, *, in_flight: int, deadline: float) -> None:
-        self.timeout = deadline
-        self._session = requests.Session()
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=in_flight))
-        self._thread = threading.local()
-
-    @property
-    def last_size(self) -> int:
-        """Of the last answer to the calling thread. [byte]"""
-        return getattr(self._thread, "size", 0)
-
-    def request(
-        self,
-        uri: str,
-        method: str = "GET",
-        body: Any = None,
-        headers: dict[str, str] | None = None,
-        redirections: int | None = None,
-        connection_type: Any = None,
-    ) -> tuple[httplib2.Response, bytes]:
-        """Send a request as ``httplib2.Http.request`` does."""
-        ends = time.monotonic() + self.timeout
-        try:
-            with self._session.request(
-                method, uri, data=body, headers=headers, timeout=self.timeout, allow_redirects=False, stream=True
-            ) as response:
-                content = bytearray()
-                for piece in response.iter_content(1 << 20):
-                    content += piece
-                    if len(content) > LARGEST:
-                        msg = f"the answer is longer than {LARGEST >> 20} MiB"
-                        raise ConnectionError(msg)
-                    if time.monotonic() > ends:
-                        msg = f"no whole answer within {self.timeout:g} s"
-                        raise TimeoutError(msg)
-        except requests.exceptions.Timeout as error:
-            msg = f"no answer within {self.timeout:g} s"
-            raise TimeoutError(msg) from error
-        except requests.exceptions.RequestException as error:
-            raise ConnectionError(str(error)) from error
-        self._thread.size = len(content)
-        found = httplib2.Response(
-            {**{k.lower(): v for k, v in response.headers.items()}, "status": response.status_code}
-        )
-        return found, bytes(content)
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._session.close()
-
-
 def compute_value(graph: Any) -> Any:
     """``ee.data.computeValue``, but an answer that holds no value is a broken one, which is asked for again."""
     try:
@@ -397,48 +310,3 @@ def compute_value(graph: Any) -> Any:
     except (KeyError, TypeError) as error:
         msg = "the answer holds no value"
         raise ConnectionError(msg) from error
-
-
-def checked(url: str, allow_hosts: Sequence[str]) -> str:
-    """The endpoint, if it may be asked.
-
-    Raises
-    ------
-    BadConfiguration
-        It is no address, or leads to a private or loopback host that `allow_hosts` does not name.
-    """
-    parts = urlsplit(url)
-    host = parts.hostname
-    if parts.scheme not in ("http", "https") or not host or parts.username or parts.query:
-        msg = f"[source] url = {url!r} is no endpoint; write for instance {HIGH_VOLUME!r}, or leave it out"
-        raise BadConfiguration(msg)
-    named = host in allow_hosts or parts.netloc in allow_hosts
-    if not named and (parts.scheme != "https" or _inward(host)):
-        msg = (
-            f"[source] url = {url!r} leads to a private or loopback host, or is not encrypted; if that is meant, "
-            f'add allow_hosts = ["{host}"] to [source]'
-        )
-        raise BadConfiguration(msg)
-    return url.rstrip("/")
-
-
-def _inward(host: str) -> bool:
-    """Whether a host is not on the public internet; one that can not be found is left to the connection to tell."""
-    if host == urlsplit(HIGH_VOLUME).hostname:
-        return False
-    try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except OSError:
-        return False
-    return any(not ipaddress.ip_address(str(address).split("%")[0]).is_global for address in found)
-
-
-def _retry_after(response: Any) -> float | None:
-    """Seconds that an answer asks to wait."""
-    asked = response.get("retry-after", "")
-    try:
-        if asked.isdigit():
-            return float(asked)
-        return max(0.0, (parsedate_to_datetime(asked) - parsedate_to_datetime(response["date"])).total_seconds())
-    except (KeyError, TypeError, ValueError):
-        return None

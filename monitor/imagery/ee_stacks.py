@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from affine import Affine
+from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from monitor.errors import SceneRejected, TryLater
@@ -88,3 +89,24 @@ def tiles(grid: GeoBox, *, most: int) -> list[tuple[slice, slice, GeoBox]]:
             size = (rows.stop - top, columns.stop - left)
             found.append((rows, columns, GeoBox(size, grid.affine @ Affine.translation(left, top), grid.crs)))
     return found
+
+
+def system(grid: GeoBox) -> CRS:
+    """System of a grid, one that has an EPSG number."""
+    if grid.crs is None or grid.crs.epsg is None:
+        msg = f"Earth Engine is asked for grids of EPSG systems only, not for {grid}"
+        raise ValueError(msg)
+    return grid.crs
+
+
+def pixel_grid(grid: GeoBox) -> dict[str, Any]:
+    """A grid as a request says it."""
+    affine = grid.affine
+    return {
+        "dimensions": {"width": grid.shape[1], "height": grid.shape[0]},
+        "affineTransform": {
+            "scaleX": affine.a, "shearX": affine.b, "translateX": affine.c,
+            "shearY": affine.d, "scaleY": affine.e, "translateY": affine.f,
+        },
+        "crsCode": f"EPSG:{system(grid).epsg}",
+    }  # fmt: skip

@@ -579,7 +579,7 @@ def test_the_functions_in_requests_are_those_that_are_listed(server):
     scenes = monitor.search(parts, SINCE, UNTIL)
     assert len(scenes) == 2
     list(monitor.read(scenes, [window(4, 4)]))
-    for biome in ENDMEMBERS:
+    for biome in ("loess", "sandy", "karst"):  # an index each
         list(monitor.reduce(scenes, units((10, 10)), window(1, 1), recipe(ENDMEMBERS[biome])))
     assert server.functions == set(ee_graphs.FUNCTIONS)
     assert tuple(sorted(ee_graphs.FUNCTIONS)) == ee_graphs.FUNCTIONS

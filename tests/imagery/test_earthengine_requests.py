@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from shapely.geometry import box
 
 from monitor.errors import BadConfiguration, TryLater
-from monitor.imagery import ee_requests
+from monitor.imagery import ee_requests, ee_transport
 from monitor.imagery.earthengine import EarthEngine
 from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
 
@@ -80,8 +80,8 @@ def test_the_time_that_the_server_asks_to_wait_is_waited(server, monkeypatch):
 
 def test_a_date_in_retry_after_counts_from_the_date_of_the_answer():
     asked = {"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}
-    assert ee_requests._retry_after(asked) == 30.0
-    assert ee_requests._retry_after({"retry-after": "soon"}) is None
+    assert ee_transport.retry_after(asked) == 30.0
+    assert ee_transport.retry_after({"retry-after": "soon"}) is None
 
 
 def test_a_wait_beyond_the_patience_defers_at_once_and_others_are_told_so_without_asking(server):
@@ -120,7 +120,7 @@ def test_an_answer_that_takes_too_long_or_ends_early_or_never_is_not_waited_for(
     server.spoil("search", how, times=1, seconds=3.0)
     with pytest.raises(TryLater):
         monitor.search(AREA, *DAYS)
-    assert monitor.received < ee_requests.LARGEST
+    assert monitor.received < ee_transport.LARGEST
 
 
 def test_a_redirect_is_not_followed(server):
@@ -147,6 +147,17 @@ def test_a_token_that_the_server_repeats_is_taken_out_of_the_message(server):
     with pytest.raises(BadConfiguration, match=r"the token \(token\) may not do that") as caught:
         monitor.search(AREA, *DAYS)
     assert TOKEN not in str(caught.value)
+
+
+def test_no_log_shows_the_token(server, caplog):
+    with caplog.at_level("DEBUG"):
+        monitor = source(server)
+        server.fail("search", status=500)
+        monitor.search(AREA, *DAYS)
+        with pytest.raises(BadConfiguration):
+            source(server, token="ya29.another-token-that-nobody-may-see").search(AREA, *DAYS)
+    assert caplog.records
+    assert "nobody-may-see" not in caplog.text
 
 
 def test_a_project_that_is_not_registered_is_named(server):
@@ -224,14 +235,14 @@ def test_a_file_that_is_no_key_is_told_with_what_to_do(server, tmp_path, content
 )  # fmt: skip
 def test_a_private_or_open_endpoint_is_refused_unless_its_host_is_named(url):
     with pytest.raises(BadConfiguration, match="url"):
-        ee_requests.checked(url, [])
+        ee_transport.checked(url, [])
 
 
 def test_a_named_host_is_let_in_by_name_or_by_name_and_port():
-    assert ee_requests.checked("http://127.0.0.1:8080/", ["127.0.0.1"]) == "http://127.0.0.1:8080"
-    assert ee_requests.checked("http://127.0.0.1:8080", ["127.0.0.1:8080"]) == "http://127.0.0.1:8080"
+    assert ee_transport.checked("http://127.0.0.1:8080/", ["127.0.0.1"]) == "http://127.0.0.1:8080"
+    assert ee_transport.checked("http://127.0.0.1:8080", ["127.0.0.1:8080"]) == "http://127.0.0.1:8080"
     with pytest.raises(BadConfiguration):
-        ee_requests.checked("http://127.0.0.1:8080", ["127.0.0.2"])
+        ee_transport.checked("http://127.0.0.1:8080", ["127.0.0.2"])
 
 
 def test_all_threads_together_keep_to_the_requests_in_flight(server):
@@ -250,9 +261,9 @@ def test_all_threads_together_keep_to_the_requests_in_flight(server):
 
 def test_no_more_requests_a_minute_than_allowed(monkeypatch):
     clock = [1000.0]
-    monkeypatch.setattr(ee_requests.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(ee_requests.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
-    pace = ee_requests._Pace(in_flight=5, a_minute=60)
+    monkeypatch.setattr(ee_transport.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(ee_transport.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    pace = ee_transport.Pace(in_flight=5, a_minute=60)
     sent = []
     for _ in range(200):
         with pace:

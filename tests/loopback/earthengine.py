@@ -984,7 +984,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Image.or": _binary(lambda a, b: (a != 0) | (b != 0)),
     "Image.reduceRegions": _reduce_regions,
     "Image.rename": _rename,
-    "Image.rightShift": _binary(lambda a, b: a.astype(np.int64) >> b.astype(np.int64)),
     "Image.round": _unary(lambda values: np.floor(values + 0.5)),
     "Image.select": _select,
     "Image.sqrt": _unary(np.sqrt),
