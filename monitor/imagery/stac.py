@@ -4,6 +4,7 @@ APIs are searched by pystac-client; all that it fetches goes through :mod:`monit
 of a scene. Items become scenes in :mod:`monitor.imagery.items`, pixels are taken in :mod:`monitor.imagery.granule`.
 """
 
+import contextlib
 import dataclasses
 import json
 import threading
@@ -29,6 +30,7 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadConfiguration, MonitorError, SceneRejected, TryLater
 from monitor.imagery import items
+from monitor.imagery.blocks import layout
 from monitor.imagery.granule import Granule, Looks
 from monitor.imagery.items import Asset, Assets
 from monitor.imagery.source import Frame, Scene
@@ -65,6 +67,8 @@ MOST_FILES: Final = 50_000
 """Files of a static catalogue."""
 WORKERS: Final = 8
 """Files read at once."""
+TRIES: Final = 8
+"""Scenes whose files are looked at in order to learn the lattice of a static catalogue."""
 SEPARATE: Final = 0.5
 """Two items of one granule and baseline that share less of the smaller footprint are two pieces of it (a datatake
 received by two ground stations); otherwise one is a copy of the other."""
@@ -120,6 +124,7 @@ class Stac:
         self._sign = sign or _signer(url)
         self._io = _SafeIO(self._transport)
         self._static: list[tuple[Mapping[str, Any], str]] | None = None
+        self._scenes: list[Scene] | None = None
         self._client: Client | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._opened = False
@@ -130,10 +135,17 @@ class Stac:
         return self._transport.tally
 
     def grid(self, geometry: BaseGeometry) -> GeoBox:
-        """UTM zone of the centroid; 10 m, or 30 m of Landsat (pixels centred on whole 30 m) and HLS.
+        """The lattice that suits the ground.
 
-        Landsat is delivered in northern zones everywhere.
+        Of a static catalogue that of the earliest scene over the ground, since there may be any. Else (also while the
+        catalogue is down) the UTM zone of the centroid with pixels of 10 m, or of 30 m for HLS and for Landsat, which
+        is delivered in northern zones with corners at odd multiples of 15 m.
         """
+        with contextlib.suppress(TryLater):
+            self._open()
+        native = self._native(geometry) if self._static is not None else None
+        if native is not None:
+            return native
         point = geometry.centroid
         names = " ".join(self.collections).lower()
         landsat, harmonised = "landsat" in names, "hls" in names
@@ -142,6 +154,26 @@ class Stac:
         pixel = 30.0 if landsat or harmonised else 10.0
         corner = 15.0 if landsat else 0.0
         return GeoBox((1, 1), Affine(pixel, 0.0, corner, 0.0, -pixel, corner), crs)
+
+    def _native(self, geometry: BaseGeometry) -> GeoBox | None:
+        """The lattice of the earliest scene of a static catalogue over some ground; None: there is none."""
+        over = [scene for scene in self._offered_static() if isinstance(scene.handle, Assets)]
+        over = [scene for scene in over if scene.footprint is None or scene.footprint.intersects(geometry.centroid)]
+        for scene in sorted(over, key=lambda scene: (scene.time, scene.id))[:TRIES]:
+            assets: Assets = scene.handle
+            red = next(asset for asset in assets.bands[2:3] if asset is not None)
+            said = Affine(*red.transform) if red.transform else None
+            system = CRS(scene.crs) if scene.crs else None
+            if said is None or system is None:
+                try:
+                    reader = _AssetReader(self._transport, _Addresses(self._transport, assets, self._sign), red)
+                    found = layout(reader)
+                except SceneRejected:
+                    continue
+                said, system = found.transform, CRS(f"EPSG:{found.epsg}" if found.epsg else found.wkt)
+            if said.b == said.d == 0 and said.a == -said.e and system.projected:
+                return GeoBox((1, 1), said, system)
+        return None
 
     def search(self, area: BaseGeometry, since: date, until: date) -> list[Scene]:
         """Scenes that touch an area, ascending by time; see :class:`monitor.imagery.source.Source`.
@@ -156,10 +188,10 @@ class Stac:
         BadConfiguration
             The catalogue refuses access, or there is none.
         """
+        self._open()
         found: list[Scene] = []
-        for item, base in self._items(area, since, until):
-            scene = self._scene(item, base)
-            if scene is None or not since <= scene.time.date() <= until:
+        for scene in self._offered_static() if self._client is None else self._searched(area, since, until):
+            if not since <= scene.time.date() <= until:
                 continue
             if scene.footprint is None or scene.footprint.intersects(area):
                 found.append(scene)
@@ -225,18 +257,18 @@ class Stac:
                 return dataclasses.replace(scene, handle=refusal, baseline="")
         return scene
 
-    def _items(self, area: BaseGeometry, since: date, until: date) -> Iterator[tuple[Mapping[str, Any], str]]:
-        self._open()
-        if self._client is not None:
-            yield from self._searched(self._client, area, since, until)
-            return
-        for item, base in self._static or ():
-            if not self.collections or item.get("collection") in (None, *self.collections):
-                yield item, base
+    def _offered_static(self) -> list[Scene]:
+        """All scenes of a static catalogue; its items are resolved once."""
+        if self._scenes is None:
+            wanted = (None, *self.collections) if self.collections else None
+            chosen = [(i, base) for i, base in self._static or () if wanted is None or i.get("collection") in wanted]
+            self._scenes = [scene for i, base in chosen if (scene := self._scene(i, base)) is not None]
+        return self._scenes
 
-    def _searched(
-        self, client: Client, area: BaseGeometry, since: date, until: date
-    ) -> Iterator[tuple[Mapping[str, Any], str]]:
+    def _searched(self, area: BaseGeometry, since: date, until: date) -> Iterator[Scene]:
+        """Scenes of an API."""
+        client = self._client
+        assert client is not None
         self._io.begin()
         with self._told():
             pages = client.search(
@@ -257,7 +289,9 @@ class Stac:
                 _circles(f"{shown(self.url)} sends the same items over and over")
             known.update(ids)
             for item in found:
-                yield self._with_address(item), self.url.rstrip("/") + "/search"
+                scene = self._scene(self._with_address(item), self.url.rstrip("/") + "/search")
+                if scene is not None:
+                    yield scene
 
     def _next(self, pages: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
         with self._told(), warnings.catch_warnings():

@@ -7,6 +7,7 @@ are shown without their query, where signatures stand.
 """
 
 import ipaddress
+import os.path
 import re
 import socket
 import ssl
@@ -37,6 +38,8 @@ SILENCE: Final = 30.0
 FIRST_WAIT: Final = 0.5
 """Wait before the first retry, doubled each time, if the server names none. [s]"""
 LONGEST_WAIT: Final = 16.0
+LEFT_ALONE: Final = 600.0
+"""A host that gave no answer within a budget is not asked for so long, so that each site does not wait anew. [s]"""
 CUTS: Final = 3
 """Times that a body may end early before it is taken for broken."""
 REDIRECTS: Final = 5
@@ -206,7 +209,8 @@ def joined(base: str, reference: str) -> str:
     if is_remote(base):
         return urljoin(base, reference)
     folder = Path(local_path(base))
-    return str((folder if base.endswith("/") else folder.parent) / reference)
+    # Without its detours, so that a catalogue that leads back to itself is noticed.
+    return os.path.normpath((folder if base.endswith("/") else folder.parent) / reference)
 
 
 def local_path(address: str) -> str:
@@ -248,6 +252,8 @@ class Transport:
         self._tls: ssl.SSLContext | None = None
         self._turn: dict[tuple[str, str, int], int] = {}
         self._answered: set[str] = set()
+        self._down: dict[str, float] = {}
+        """Until when each host is left alone."""
 
     def answered(self, url: str) -> bool:
         """Whether the host of an address has given anything yet."""
@@ -324,6 +330,10 @@ class Transport:
             No answer within the budget.
         """
         begun = self._clock()
+        host = urlsplit(url).netloc
+        if begun < self._down.get(host, 0.0):
+            msg = f"{shown(url)} gave no answer a short while ago; try again later"
+            raise TryLater(msg)
         wait, cuts = FIRST_WAIT, 0
         while True:
             asked, said = None, ""
@@ -347,6 +357,7 @@ class Transport:
             pause = min(wait, LONGEST_WAIT) if asked is None else asked
             left = self.budget - (self._clock() - begun)
             if pause >= left:
+                self._down[host] = self._clock() + LEFT_ALONE
                 told = f", and asks to wait {asked:.0f} s" if asked is not None else ""
                 msg = f"{shown(url)} gives no answer ({said}{told}) within {self.budget:.0f} s; try again later"
                 raise TryLater(msg) from None

@@ -24,22 +24,7 @@ from monitor.imagery.transport import (
     joined,
     shown,
 )
-from tests.loopback.stac import StacServer
-
-
-class Clock:
-    """Time that passes only by waiting."""
-
-    def __init__(self):
-        self.now = 0.0
-        self.waits = []
-
-    def __call__(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.waits.append(seconds)
-        self.now += seconds
+from tests.loopback.stac import Clock, StacServer
 
 
 @pytest.fixture
@@ -168,6 +153,19 @@ def test_a_server_that_stays_down_is_left_within_the_budget(web, server, clock):
     with pytest.raises(TryLater):
         get(web, server)
     assert clock.now <= transport.BUDGET
+
+
+def test_a_server_that_was_down_is_left_alone_for_a_while_and_then_asked_again(web, server, clock):
+    server.fail("file", status=503, times=100)
+    with pytest.raises(TryLater):
+        get(web, server)
+    asked = server.counts["file"]
+    with pytest.raises(TryLater, match="a short while ago"):
+        get(web, server)
+    assert server.counts["file"] == asked
+    server.faults.clear()
+    clock.now += transport.LEFT_ALONE
+    assert get(web, server).status == 200
 
 
 def test_a_server_that_is_not_there_is_down(clock):

@@ -1,0 +1,421 @@
+"""What a catalogue offers: every scene once, whatever kind it is, however it pages, and whatever is wrong with it."""
+
+import json
+import re
+from copy import deepcopy
+from datetime import date
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+from shapely.geometry import box
+
+from monitor.errors import BadConfiguration, SceneRejected, TryLater
+from monitor.imagery import stac
+from monitor.imagery.items import Assets
+from monitor.imagery.stac import Stac
+from monitor.imagery.transport import LEFT_ALONE, Allowed, Transport
+from tests.loopback.stac import Clock, StacServer
+
+AREA = box(102.0, 36.0, 102.2, 36.2)
+YEAR = (date(2020, 1, 1), date(2020, 12, 31))
+
+
+def an_item(day=3, **change):
+    """An item without files."""
+    name = f"S2A_MSIL2A_202001{day:02d}T035141_N0213_R104_T48SUF_202001{day:02d}T064512"
+    item = {
+        "type": "Feature", "stac_version": "1.0.0", "id": name, "collection": "sentinel-2-l2a", "links": [],
+        "geometry": {"type": "Polygon", "coordinates": [[[102, 36], [103, 36], [103, 37], [102, 37], [102, 36]]]},
+        "bbox": [102, 36, 103, 37],
+        "properties": {"datetime": f"2020-01-{day:02d}T03:51:41Z", "platform": "sentinel-2a", "proj:epsg": 32648},
+        "assets": {
+            key: {"href": f"https://files.example/{key}.tif", "type": "image/tiff; application=geotiff"}
+            for key in ("B02", "B03", "B04", "B08", "B11", "B12", "SCL")
+        },
+    }  # fmt: skip
+    return {**item, **change}
+
+
+@pytest.fixture
+def server(tmp_path):
+    with StacServer(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def api(server):
+    clock = Clock()
+    transport = Transport(Allowed.of([server.host]), sleep=clock.sleep, clock=clock)
+    return Stac(server.url, collections=["sentinel-2-l2a"], transport=transport)
+
+
+def ids(scenes):
+    return [scene.id for scene in scenes]
+
+
+@pytest.mark.parametrize("by", ["POST", "GET"])
+def test_all_pages_of_a_search_are_read_once(server, api, by):
+    server.next_by, server.page = by, 4
+    server.items = [an_item(day) for day in range(1, 31)]
+    found = api.search(AREA, *YEAR)
+    assert ids(found) == [item["id"] for item in server.items]
+    assert server.counts == {"landing": 1, "search": 8}
+    api.search(AREA, *YEAR)
+    assert server.counts == {"landing": 1, "search": 16}
+
+
+def test_a_server_without_post_is_asked_by_get(server, api):
+    url = server.url
+    server.landing = {
+        "type": "Catalog", "id": "x", "stac_version": "1.0.0", "description": "x",
+        "conformsTo": ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"],
+        "links": [{"rel": "search", "href": f"{url}/search", "type": "application/geo+json", "method": "GET"},
+                  {"rel": "root", "href": url}, {"rel": "self", "href": url}],
+    }  # fmt: skip
+    server.items, server.next_by, server.page = [an_item(day) for day in range(1, 10)], "GET", 5
+    assert len(api.search(AREA, *YEAR)) == 9
+    assert {method for method, *_ in server.requests} == {"GET"}
+
+
+def test_the_question_names_collections_box_and_both_days(server, api):
+    api.search(AREA, date(2020, 2, 1), date(2020, 2, 29))
+    asked = json.loads(server.requests[-1][3])
+    assert asked["collections"] == ["sentinel-2-l2a"]
+    assert asked["bbox"] == [102.0, 36.0, 102.2, 36.2]
+    assert asked["datetime"] == "2020-02-01T00:00:00Z/2020-02-29T23:59:59Z"
+
+
+def test_recorded_pages_of_planetary_computer_are_read_as_they_were_sent(shared_data, server):
+    file = shared_data / "stac_searches" / "TestItemSearch.test_datetime_results.yaml"
+    recorded = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)["interactions"]
+    page = recorded[0]["response"]["body"]["string"].replace(
+        "https://planetarycomputer.microsoft.com/api/stac/v1", server.url
+    )
+    count = len(json.loads(page)["features"])
+    assert count > 0
+    server.fail("search", act=lambda handler: handler.send(200, page.encode()), times=1)
+    source = Stac(server.url, collections=["sentinel-2-l2a"], allow_hosts=[server.host])
+    found = source.search(box(-180, -90, 180, 90), date(2018, 12, 31), date(2019, 1, 1))
+    assert len(found) == count
+    assert all(isinstance(scene.handle, Assets) for scene in found)
+    assert {scene.acquisition for scene in found} == {"S2A/20190101T000001"}
+
+
+def test_scenes_come_by_time_and_only_those_that_touch_the_area_on_the_days_asked_for(server, api):
+    beside = an_item(
+        5, geometry={"type": "Polygon", "coordinates": [[[102.1, 36.3], [103, 36.3], [103, 37], [102.1, 36.3]]]}
+    )
+    page = {"type": "FeatureCollection", "links": [], "features": [
+        an_item(20), an_item(3), beside,
+        an_item(7, properties={**an_item()["properties"], "datetime": "2021-01-07T03:00:00Z"},
+                id="S2A_48SUF_20210107_0_L2A")]}  # fmt: skip
+    server.fail("search", act=lambda handler: handler.json(page))  # a server that does not filter
+    assert [scene.time.day for scene in api.search(AREA, *YEAR)] == [3, 20]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_catalogue_that_refuses_access_is_a_matter_of_configuration(server, api, status):
+    server.fail("search", status=status)
+    with pytest.raises(BadConfiguration, match="credentials"):
+        api.search(AREA, *YEAR)
+    assert server.counts["search"] == 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+def test_a_catalogue_that_does_not_know_the_question_is_a_matter_of_configuration(server, api, status):
+    server.fail("search", status=status)
+    with pytest.raises(BadConfiguration, match=r"sentinel-2-l2a"):
+        api.search(AREA, *YEAR)
+
+
+def test_a_catalogue_that_is_down_can_be_asked_later(server, api):
+    server.items = [an_item()]
+    server.fail("search", status=503, times=100)
+    with pytest.raises(TryLater):
+        api.search(AREA, *YEAR)
+    server.faults.clear()
+    api._transport._clock.now += LEFT_ALONE
+    assert len(api.search(AREA, *YEAR)) == 1
+
+
+def test_429_and_500_are_waited_out_on_post_too(server):
+    waits = []
+    source = Stac(server.url, transport=Transport(Allowed.of([server.host]), sleep=waits.append))
+    server.items = [an_item()]
+    server.fail("search", status=429, headers={"Retry-After": "3"}, times=1)
+    server.fail("search", status=500, times=3)
+    assert len(source.search(AREA, *YEAR)) == 1
+    assert waits[0] == 3
+    assert source.tally.retries == 4
+
+
+def test_a_wait_beyond_the_budget_defers(server, api):
+    server.fail("search", status=429, headers={"Retry-After": "7200"})
+    with pytest.raises(TryLater, match="7200"):
+        api.search(AREA, *YEAR)
+
+
+def test_a_paging_loop_is_left(server, api):
+    def act(handler):
+        handler.json({"type": "FeatureCollection", "features": [an_item()], "links": [
+            {"rel": "next", "href": f"{server.url}/search", "method": "POST", "body": {"token": "a"}}]})  # fmt: skip
+
+    server.fail("search", act=act)
+    with pytest.raises(TryLater, match=r"over and over|read already"):
+        api.search(AREA, *YEAR)
+    assert server.counts["search"] <= 3
+
+
+def test_pages_without_end_are_left_at_a_cap(server, api, monkeypatch):
+    monkeypatch.setattr(stac, "MOST_PAGES", 20)
+
+    def act(handler):
+        n = server.counts["search"]
+        handler.json({"type": "FeatureCollection", "features": [an_item(id=f"S2A_48SUF_20200103_{n}_L2A")], "links": [
+            {"rel": "next", "href": f"{server.url}/search", "method": "POST", "body": {"token": str(n)}}]})  # fmt: skip
+
+    server.fail("search", act=act)
+    with pytest.raises(TryLater, match="20 pages"):
+        api.search(AREA, *YEAR)
+
+
+def test_an_endless_answer_is_left_at_a_cap(server, api, monkeypatch):
+    monkeypatch.setattr(stac, "MOST_BYTES", 1 << 20)
+
+    def act(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(b'{"features": [')
+        while True:
+            handler.wfile.write(b" " * 65536)
+
+    server.fail("search", act=act)
+    with pytest.raises(TryLater, match="more than"):
+        api.search(AREA, *YEAR)
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"[]", b'{"features": 7}', b"\xff\xfe", b"[" * 100_000, b'{"features": {"a": 1}}']
+)
+def test_an_answer_that_is_no_stac_is_told_without_a_traceback(server, api, body):
+    server.fail("search", act=lambda handler: handler.send(200, body))
+    if body == b'{"features": {"a": 1}}':
+        assert api.search(AREA, *YEAR) == []
+        return
+    with pytest.raises((TryLater, BadConfiguration), match=r"127\.0\.0\.1"):
+        api.search(AREA, *YEAR)
+
+
+def test_one_malformed_item_never_stops_the_others(server, api):
+    broken = [
+        7, None, {}, {"type": "Feature"}, an_item(4, properties=None), an_item(5, assets=None),
+        an_item(6, geometry={"type": "Polygon"}),
+        an_item(7, assets={"B04": {"href": 3}}), an_item(8, id=["x"]), an_item(9, properties={"datetime": "?"}),
+    ]  # fmt: skip
+    page = {"type": "FeatureCollection", "features": [*broken, an_item(3)], "links": []}
+    server.fail("search", act=lambda handler: handler.json(page))
+    found = api.search(AREA, *YEAR)
+    good = [scene for scene in found if isinstance(scene.handle, Assets)]
+    assert ids(good) == [an_item(3)["id"]]
+    refused = {scene.time.day: scene.handle.reason for scene in found if isinstance(scene.handle, SceneRejected)}
+    assert refused == {5: "BROKEN", 6: "BROKEN", 7: "BROKEN"}
+
+
+@pytest.mark.parametrize("href", [
+    "file:///etc/passwd", "http://169.254.169.254/a.tif", "http://127.0.0.1:1/a.tif", "http://10.0.0.1/a.tif",
+    "s3://bucket/a.tif", "/etc/passwd.tif", "../../../etc/passwd.tif", "/vsicurl/http://127.0.0.1/a.tif",
+])  # fmt: skip
+def test_an_asset_that_points_inside_is_refused_by_its_address(server, api, href, tmp_path):
+    item = an_item()
+    item["assets"]["B04"]["href"] = href
+    server.items = [item]
+    (scene,) = api.search(AREA, *YEAR)
+    if href.startswith(("/etc", "..", "/vsi")):  # counts from the server: refused when it is not there
+        assert isinstance(scene.handle, Assets)
+        assert not list(tmp_path.iterdir())
+        return
+    assert scene.handle.reason == "BROKEN"
+    assert scene.baseline == ""
+
+
+def test_an_asset_of_a_local_catalogue_that_points_outside_is_refused(tmp_path):
+    for href in ("file:///etc/passwd", "/etc/passwd", "../../../../../../etc/passwd", "http://169.254.169.254/a.tif"):
+        item = an_item()
+        item["assets"]["B04"]["href"] = href
+        (tmp_path / "item.json").write_text(json.dumps(item))
+        (scene,) = Stac(str(tmp_path), allow_hosts=[str(tmp_path)]).search(AREA, *YEAR)
+        assert isinstance(scene.handle, SceneRejected)
+        assert "refused" in str(scene.handle)
+
+
+def test_a_private_catalogue_is_refused_unless_it_is_named(server):
+    with pytest.raises(BadConfiguration, match=re.escape(f'allow_hosts = ["{server.host}"]')):
+        Stac(server.url).search(AREA, *YEAR)
+    assert not server.requests
+
+
+def test_a_catalogue_that_redirects_inside_is_refused(server, api):
+    server.fail("landing", status=302, headers={"Location": "http://169.254.169.254/"})
+    with pytest.raises(BadConfiguration, match="private"):
+        api.search(AREA, *YEAR)
+
+
+def test_a_next_link_to_another_host_is_held_to_the_rules(server, api):
+    page = {"type": "FeatureCollection", "features": [an_item()], "links": [
+        {"rel": "next", "href": "http://169.254.169.254/search", "method": "GET"}]}  # fmt: skip
+    server.fail("search", act=lambda handler: handler.json(page))
+    with pytest.raises(BadConfiguration, match="private"):
+        api.search(AREA, *YEAR)
+
+
+@pytest.mark.parametrize("href", ["file:///etc/passwd", "/etc/passwd"])
+def test_a_next_link_never_reads_a_local_file(server, api, href):
+    page = {"type": "FeatureCollection", "features": [an_item()], "links": [{"rel": "next", "href": href}]}
+    server.fail("search", act=lambda handler: handler.json(page))
+    with pytest.raises(BadConfiguration):
+        api.search(AREA, *YEAR)
+
+
+def static(folder):
+    """A catalogue with a collection and two items, and one item without a collection."""
+    (folder / "c" / "i").mkdir(parents=True)
+    (folder / "catalog.json").write_text(json.dumps({
+        "type": "Catalog", "id": "x", "stac_version": "1.0.0", "description": "x",
+        "links": [{"rel": "child", "href": "./c/collection.json"}, {"rel": "child", "href": "none.json"},
+                  {"rel": "self", "href": "./catalog.json"}, {"rel": "root", "href": "./catalog.json"}],
+    }))  # fmt: skip
+    (folder / "c" / "collection.json").write_text(json.dumps({
+        "type": "Collection", "id": "sentinel-2-l2a", "stac_version": "1.0.0", "description": "x", "license": "x",
+        "extent": {}, "links": [{"rel": "item", "href": "i/1.json"}, {"rel": "item", "href": "i/2.json"},
+                                {"rel": "item", "href": "i/bad.json"}, {"rel": "root", "href": "../catalog.json"},
+                                {"rel": "child", "href": "../catalog.json"}, {"rel": "item", "href": "i/1.json"}],
+    }))  # fmt: skip
+    (folder / "c" / "i" / "1.json").write_text(json.dumps(an_item(1)))
+    (folder / "c" / "i" / "2.json").write_text(json.dumps(an_item(2)))
+    (folder / "c" / "i" / "bad.json").write_text("{not json")
+
+
+@pytest.mark.parametrize("what", ["folder", "catalogue", "collection", "items", "item", "plain folder", "by http"])
+def test_static_catalogues_of_every_kind_are_read(tmp_path, server, what):
+    static(tmp_path)
+    feature_collection = tmp_path / "all.geojson"
+    feature_collection.write_text(json.dumps({"type": "FeatureCollection", "features": [an_item(1), an_item(2)]}))
+    place = {
+        "folder": tmp_path, "catalogue": tmp_path / "catalog.json", "collection": tmp_path / "c" / "collection.json",
+        "items": feature_collection, "item": tmp_path / "c" / "i" / "1.json", "plain folder": tmp_path / "c" / "i",
+        "by http": f"{server.url}/files/catalog.json",
+    }[what]  # fmt: skip
+    source = Stac(str(place), collections=["sentinel-2-l2a"], allow_hosts=[str(tmp_path), server.host])
+    found = source.search(AREA, *YEAR)
+    assert [scene.time.day for scene in found] == ([1] if what == "item" else [1, 2])
+    before = server.counts.total()
+    source.search(AREA, *YEAR)
+    assert server.counts.total() == before
+
+
+def test_another_collection_than_was_asked_for_is_left_out(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(an_item(1)))
+    (tmp_path / "b.json").write_text(json.dumps(an_item(2, collection="sentinel-2-l1c")))
+    (tmp_path / "c.json").write_text(json.dumps({**an_item(3), "collection": None}))
+    source = Stac(str(tmp_path), collections=["sentinel-2-l2a"], allow_hosts=[str(tmp_path)])
+    assert [scene.time.day for scene in source.search(AREA, *YEAR)] == [1, 3]
+
+
+@pytest.mark.parametrize("content", ["{not json", "[]", '{"type": "Other"}', "", "\0\0"])
+def test_a_local_file_that_is_no_catalogue_is_a_matter_of_configuration(tmp_path, content):
+    file = tmp_path / "catalog.json"
+    file.write_text(content)
+    with pytest.raises(BadConfiguration, match=r"catalog\.json"):
+        Stac(str(file), allow_hosts=[str(tmp_path)]).search(AREA, *YEAR)
+
+
+def test_a_local_catalogue_that_is_missing_or_not_allowed_is_told_with_its_fix(tmp_path):
+    with pytest.raises(BadConfiguration, match="no file"):
+        Stac(str(tmp_path / "none.json"), allow_hosts=[str(tmp_path)]).search(AREA, *YEAR)
+    static(tmp_path)
+    with pytest.raises(BadConfiguration, match="allow_hosts"):
+        Stac(str(tmp_path / "catalog.json")).search(AREA, *YEAR)
+
+
+def test_of_two_copies_of_a_granule_the_later_made_is_offered_and_two_pieces_are_both(server, api):
+    copy = an_item(3, id=an_item(3)["id"].replace("T064512", "T235959"))
+    west, east = (
+        [[[102, 36], [102.09, 36], [102.09, 37], [102, 36]]],
+        [[[102.1, 36], [103, 36], [103, 37], [102.1, 36]]],
+    )
+    pieces = [an_item(8, geometry={"type": "Polygon", "coordinates": part},
+                      id=an_item(8)["id"].replace("T064512", f"T06451{n}"))
+              for n, part in enumerate((west, east))]  # fmt: skip
+    server.items = [an_item(3), copy, *pieces]
+    found = api.search(AREA, *YEAR)
+    assert ids(found) == [copy["id"], pieces[0]["id"], pieces[1]["id"]]
+    assert [scene.tile for scene in found] == ["48SUF", "48SUF", "48SUF.1"]
+    assert found[1].acquisition == found[2].acquisition
+
+
+def test_a_scene_reprocessed_is_offered_under_both_baselines(server, api):
+    new = an_item(3, id=an_item(3)["id"].replace("N0213", "N0500"))
+    server.items = [an_item(3), new]
+    found = api.search(AREA, *YEAR)
+    assert {(scene.acquisition, scene.tile, scene.baseline) for scene in found} == {
+        ("S2A/20200103T035141", "48SUF", "02.13"), ("S2A/20200103T035141", "48SUF", "05.00"),
+    }  # fmt: skip
+
+
+def test_ids_are_inert_in_scenes_and_messages(server, api):
+    evil = an_item(3, id="<script>\r\nBcc: x\u202e" + "x" * 300)
+    del evil["assets"]["SCL"]
+    server.items = [evil]
+    (scene,) = api.search(AREA, *YEAR)
+    for text in (scene.id, scene.acquisition, scene.tile, str(scene.handle)):
+        assert text.isprintable()
+        assert len(text) < 300
+
+
+def test_a_collection_of_an_api_is_searched_through_its_root(server):
+    def act(handler):
+        if handler.path != "/collections/sentinel-2-l2a":
+            handler.send(404, b"")
+            return
+        handler.json({"type": "Collection", "id": "sentinel-2-l2a", "stac_version": "1.0.0", "description": "x",
+                      "license": "x", "extent": {}, "links": [
+                          {"rel": "root", "href": server.url},
+                          {"rel": "items", "href": f"{server.url}/c/items"}]})  # fmt: skip
+
+    server.fail("other", act=act)
+    server.items = [an_item(1), an_item(2, collection="other")]
+    source = Stac(f"{server.url}/collections/sentinel-2-l2a", allow_hosts=[server.host])
+    assert [scene.time.day for scene in source.search(AREA, *YEAR)] == [1]
+
+
+@pytest.mark.parametrize(("collections", "place", "expected"), [
+    (["sentinel-2-l2a"], (102.1, 36.1), ("EPSG:32648", 10.0, 0.0)),
+    (["landsat-c2-l2"], (102.1, 36.1), ("EPSG:32648", 30.0, 15.0)),
+    (["landsat-c2-l2"], (27.5, -8.0), ("EPSG:32635", 30.0, 15.0)),
+    (["sentinel-2-l2a"], (27.5, -8.0), ("EPSG:32735", 10.0, 0.0)),
+    (["hls2-s30"], (102.1, 36.1), ("EPSG:32648", 30.0, 0.0)),
+])  # fmt: skip
+def test_the_lattice_is_that_of_the_product(server, collections, place, expected):
+    source = Stac(server.url, collections=collections, allow_hosts=[server.host])
+    grid = source.grid(box(place[0], place[1], place[0] + 0.01, place[1] + 0.01))
+    assert (str(grid.crs), grid.resolution.x, grid.affine.c) == expected
+
+
+def test_the_lattice_of_a_static_catalogue_is_that_of_its_earliest_scene(tmp_path):
+    item = an_item(3, properties={**an_item()["properties"], "proj:epsg": 3035})
+    for asset in item["assets"].values():
+        asset["proj:transform"] = [10, 0, 4_321_003, 0, -10, 3_210_007]
+    later = deepcopy(an_item(9))
+    (tmp_path / "a.json").write_text(json.dumps(later))
+    (tmp_path / "b.json").write_text(json.dumps(item))
+    source = Stac(str(tmp_path), allow_hosts=[str(tmp_path)])
+    grid = source.grid(AREA)
+    assert (str(grid.crs), grid.affine.c, grid.affine.f) == ("EPSG:3035", 4_321_003, 3_210_007)
+
+
+def test_the_address_of_an_item_without_self_link_is_made_of_the_api(server, api):
+    server.items = [an_item()]
+    (scene,) = api.search(AREA, *YEAR)
+    assert scene.handle.again == f"{server.url}/collections/sentinel-2-l2a/items/{an_item()['id']}"
+    assert not parse_qs(urlsplit(scene.handle.again).query)
