@@ -194,8 +194,7 @@ def test_the_angle_is_that_of_the_library_in_every_direction():
         s, c = np.sin(angle), np.cos(angle)
         turn = _turn(s, c)
         assert 0 <= turn < 1
-        assert (
-            abs((turn - np.arctan2(s, c) / (2 * np.pi) + 0.5) % 1 - 0.5) < 4e-16
-        )  # two units in the last place of a turn
+        expected = np.arctan2(s, c) / (2 * np.pi)
+        assert abs((turn - expected + 0.5) % 1 - 0.5) < 4e-16  # two units in the last place of a turn
     assert _turn(0.0, 0.0) == 0
     assert _turn(-1e-300, 1.0) == 0

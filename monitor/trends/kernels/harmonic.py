@@ -522,7 +522,7 @@ def _turn(s: float, c: float) -> float:
     angle = math.pi - angle if c < 0 else angle
     angle = 2 * math.pi - angle if s < 0 else angle
     turn: float = angle * (1 / (2 * math.pi))
-    return turn if turn < 1 else 0.0
+    return turn if (turn < 1) & (long > 0) else 0.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
