@@ -335,6 +335,7 @@ def free(root: Path) -> None:
 def _load_parts() -> None:
     from jobs.assess import assess
     from jobs.doctor import doctor
+    from jobs.programme import programme
     from jobs.sites import app as sites_app
     from jobs.trends import trends
 
@@ -343,6 +344,7 @@ def _load_parts() -> None:
         app.command()(assess)
         app.command()(trends)
         app.command()(doctor)
+        app.command()(programme)
 
 
 def echo(value: Any) -> None:

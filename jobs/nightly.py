@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import structlog
 from sqlalchemy.engine import make_url
 
 from jobs import __version__
+from jobs.background import rain_reasons
 from jobs.engine import engine
 from jobs.exits import Exit
 from jobs.fetch import Outcome, ground_key, lattice
@@ -47,6 +49,7 @@ from monitor.publish.products import as_json
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT, assess
 from monitor.verdict.assessment import Assessment
+from monitor.verdict.reasons import Reason
 
 log = structlog.get_logger()
 
@@ -89,10 +92,13 @@ def night(
             t.begin_run(run, "night", as_of.isoformat(), now=now())
         sites = chosen_sites(settings, ledger, only, add=True)
         sources = open_sources(settings.source)
+        rain = rain_reasons(settings, ledger, sites, as_of=as_of)
         results: dict[str, dict[str, Any]] = {}
         for outcome in gather(settings, ledger, sources, sites, work, until=as_of, progress=progress):
             try:
-                results[outcome.site.id] = _settle(settings, ledger, outcome, as_of=as_of, run=run)
+                results[outcome.site.id] = _settle(
+                    settings, ledger, outcome, rain.get(outcome.site.id), as_of=as_of, run=run
+                )
             except MonitorError as error:
                 results[outcome.site.id] = _failed(outcome.site.id, error)
         sent, unsent = send(settings, ledger)
@@ -147,7 +153,9 @@ def exit_status(manifest: dict[str, Any]) -> Exit:
     return Exit.SOME_FAILED if any(state != "failed" for state in states) else Exit.ALL_FAILED
 
 
-def _settle(settings: Settings, ledger: Ledger, outcome: Outcome, *, as_of: date, run: str) -> dict[str, Any]:
+def _settle(
+    settings: Settings, ledger: Ledger, outcome: Outcome, rain: Reason | None, *, as_of: date, run: str
+) -> dict[str, Any]:
     """One site's night in the ledger: observations, assessment, alert and notice in one transaction."""
     if outcome.fetched is None:
         return result(outcome)
@@ -156,7 +164,9 @@ def _settle(settings: Settings, ledger: Ledger, outcome: Outcome, *, as_of: date
         take_over(t, outcome, outcome.fetched)
         seen = [row for row in t.observations(ground) if row["time"][:10] <= as_of.isoformat()]
         found = assess(series(seen), site, calibration=DEFAULT, alpha=settings.alerts.alpha, as_of=as_of)
-        content = [site.version, DEFAULT.hash, __version__, settings.alerts.alpha]
+        if rain is not None:
+            found = replace(found, reasons=(*found.reasons, rain.value))
+        content: list[Any] = [site.version, DEFAULT.hash, __version__, settings.alerts.alpha, rain]
         content += [[row["acquisition"], row["digest"], row["cover"], row["control_cover"]] for row in seen]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         latest = t.latest(site.id)

@@ -35,9 +35,7 @@ def programme(
         with ledger.transaction() as t:
             found = {site.id: latest[2] for site in sites if (latest := t.latest(site.id)) is not None}
     rows = [{name: getattr(site, name) for name in ("id", "hectares", *GROUPS)} for site in sites]
-    # [programme] may be missing: a pledge is one programme's own.
-    pledge = getattr(getattr(settings, "programme", None), "pledge_hectares", None)
-    told = summary(rows, found, pledge=pledge)
+    told = summary(rows, found, pledge=settings.programme.pledge_hectares)
     if as_json:
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False))
     else:

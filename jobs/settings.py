@@ -9,9 +9,9 @@ import os
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -42,6 +42,52 @@ class SourceSettings(BaseModel):
     project: str | None = None
     seed: int = Field(default=1, ge=0)
     """Deals the fates of the sample."""
+
+
+class Terrain(BaseModel):
+    """``[terrain]``: an elevation model; without one slopes are known only where the registry tells them."""
+
+    model_config = _CLOSED
+    path: Path | None = None
+    """A GeoTIFF, or a folder of them."""
+    collection: str | None = None
+    """``COPERNICUS/DEM/GLO30`` of Earth Engine, or of a STAC catalogue, for instance ``cop-dem-glo-30``."""
+    url: str | None = None
+    """Of that catalogue, if it is not the source's."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.path and self.collection) or (self.url and not self.collection):
+            msg = "give either path, or collection (and its url)"
+            raise ValueError(msg)
+        return self
+
+
+class Rain(BaseModel):
+    """``[rain]``: a rainfall product; without one drought is judged from the control ground alone."""
+
+    model_config = _CLOSED
+    path: Path | None = None
+    """A CSV (date, mm), a NetCDF, or a folder of GeoTIFFs."""
+    variable: str | None = None
+    """In a NetCDF of several."""
+    collection: Literal["UCSB-CHG/CHIRPS/DAILY"] | None = None
+    """Of Earth Engine."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.path and self.collection) or (self.variable and not self.path):
+            msg = "give either path (and variable), or collection"
+            raise ValueError(msg)
+        return self
+
+
+class Programme(BaseModel):
+    """``[programme]``."""
+
+    model_config = _CLOSED
+    pledge_hectares: float | None = Field(default=None, gt=0)
+    """What was pledged; None: not told. [ha]"""
 
 
 class Store(BaseModel):
@@ -92,6 +138,9 @@ class Settings(BaseSettings):
     )
     registry: Registry = Registry()
     source: tuple[SourceSettings, ...] = ()
+    terrain: Terrain = Terrain()
+    rain: Rain = Rain()
+    programme: Programme = Programme()
     store: Store = Store()
     ledger: LedgerSettings = LedgerSettings()
     engine: Engine = Engine()
@@ -181,13 +230,16 @@ def _known(place: list[str]) -> list[str]:
     if not place:
         return list(Settings.model_fields)
     sections: dict[str, type[BaseModel]] = {
-        "registry": Registry, "source": SourceSettings, "store": Store, "ledger": LedgerSettings, "engine": Engine,
-        "outputs": Outputs, "alerts": Alerts,
+        "registry": Registry, "source": SourceSettings, "terrain": Terrain, "rain": Rain, "programme": Programme,
+        "store": Store, "ledger": LedgerSettings, "engine": Engine, "outputs": Outputs, "alerts": Alerts,
     }  # fmt: skip
     return list(sections[place[0]].model_fields)
 
 
 def _rooted(settings: Settings, folder: Path) -> Settings:
+    def rooted(path: Path | None) -> Path | None:
+        return None if path is None else folder / path
+
     try:
         url = make_url(settings.ledger.url)
     except ArgumentError as error:
@@ -201,6 +253,8 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
         update={
             "registry": Registry(path=folder / settings.registry.path),
             "source": tuple(_placed(source, folder) for source in settings.source),
+            "terrain": settings.terrain.model_copy(update={"path": rooted(settings.terrain.path)}),
+            "rain": settings.rain.model_copy(update={"path": rooted(settings.rain.path)}),
             "store": Store(root=folder / settings.store.root),
             "outputs": Outputs(root=folder / settings.outputs.root),
             "ledger": LedgerSettings(url=url.render_as_string(hide_password=False)),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from shapely.geometry.base import BaseGeometry
@@ -12,6 +13,9 @@ from shapely.geometry.base import BaseGeometry
 from jobs.settings import SourceSettings
 from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.source import Scene, Source
+
+if TYPE_CHECKING:
+    from monitor.imagery.earthengine import EarthEngine
 
 log = structlog.get_logger()
 
@@ -90,6 +94,11 @@ def _open(chosen: SourceSettings) -> Source:
         from monitor.imagery.stac import Stac
 
         return Stac(chosen.url, collections=chosen.collections, allow_hosts=chosen.allow_hosts)
+    return earthengine(chosen)
+
+
+def earthengine(chosen: SourceSettings) -> "EarthEngine":
+    """Earth Engine, with the credentials of the environment."""
     from monitor.imagery.earthengine import EarthEngine
 
     key_file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")

@@ -17,7 +17,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.ledger.models import (
+    Background,
     AlertRow,
+    Background,
     Assessed,
     Base,
     Controls,
@@ -179,6 +181,15 @@ class Transaction:
         """Of each acquisition over a piece of ground the baseline of each granule."""
         query = select(Observation.acquisition, Observation.granules).where(Observation.ground == ground)
         return {row.acquisition: row.granules for row in self._connection.execute(query)}
+
+    def background(self, ground: str, kind: str) -> dict[str, Any] | None:
+        """What is known of a piece of ground beside its imagery, ``terrain`` or ``rain``; None: nothing yet."""
+        chosen = select(Background.payload).where(Background.ground == ground, Background.kind == kind)
+        return self._connection.execute(chosen).scalar()
+
+    def save_background(self, ground: str, kind: str, payload: dict[str, Any]) -> None:
+        """What is now known of a piece of ground."""
+        self._upsert(Background, [{"ground": ground, "kind": kind, "payload": payload}], ("ground", "kind"))
 
     # assessments
 

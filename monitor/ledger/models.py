@@ -87,10 +87,22 @@ class Observation(Base):
     control_cover: Mapped[float | None] = mapped_column(Float)
     control_ndmi: Mapped[float | None] = mapped_column(Float)
     control_nbr: Mapped[float | None] = mapped_column(Float)
+    control_cover_2: Mapped[float | None] = mapped_column(Float)
+    reference_cover: Mapped[float | None] = mapped_column(Float)
     n_units: Mapped[int | None] = mapped_column(Integer)
     accepted: Mapped[bool] = mapped_column(Boolean)
     reason: Mapped[str] = mapped_column(String(40))
     digest: Mapped[str] = mapped_column(String(64))
+
+
+class Background(Base):
+    """What is known of a piece of ground beside its imagery: ``terrain`` or ``rain``."""
+
+    __tablename__ = "background"
+
+    ground: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    payload: Mapped[dict[str, Any]]
 
 
 class Run(Base):

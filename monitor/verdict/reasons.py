@@ -26,7 +26,13 @@ class Reason(StrEnum):
     TOO_EARLY = "TOO_EARLY"
     NO_PLAN = "NO_PLAN"
     UNCERTAIN = "UNCERTAIN"
+    RAIN_LOW = "RAIN_LOW"
+    RAIN_UNKNOWN = "RAIN_UNKNOWN"
+    TERRAIN_UNKNOWN = "TERRAIN_UNKNOWN"
 
+
+BACKGROUND = (Reason.RAIN_LOW, Reason.RAIN_UNKNOWN, Reason.TERRAIN_UNKNOWN)
+"""Told of the ground beside its imagery, not of the series."""
 
 SENTENCES = {
     Reason.START_IN_FUTURE: (
@@ -108,6 +114,18 @@ SENTENCES = {
     Reason.UNCERTAIN: (
         "No answer is more likely than all others together yet.",
         "目前尚无任何一种判断的可能性过半。",
+    ),
+    Reason.RAIN_LOW: (
+        "The season's rain is more than one standard deviation below what is usual here.",
+        "本季降水比常年低一个标准差以上。",
+    ),
+    Reason.RAIN_UNKNOWN: (
+        "Rain is not known here; drought is judged from the control ground alone.",
+        "此处降水未知，干旱仅依据对照地块判断。",
+    ),
+    Reason.TERRAIN_UNKNOWN: (
+        "Terrain is not known here; it did not enter the choice of control ground or the erosion grade.",
+        "此处地形未知，未用于对照地块的选择和侵蚀分级。",
     ),
 }
 """(English, Chinese) sentence of each code."""

@@ -20,13 +20,13 @@ from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.calibration import Calibration, boundary
 from monitor.verdict.erosion import GRADE_NAMES, UNVERIFIED, grade, not_improved, soil_loss_ratio
 from monitor.verdict.kernels import Standing
-from monitor.verdict.reasons import Reason
+from monitor.verdict.reasons import BACKGROUND, Reason
 from monitor.verdict.window import Scenes, Window
 
 STATUSES = tuple(Status)
 LEVELS = tuple(AlertLevel)
 RULES = ("failure", "disturbance", "erosion")
-REASONS = tuple(Reason)
+REASONS = tuple(reason for reason in Reason if reason not in BACKGROUND)
 NOTES = ("", UNVERIFIED)
 GRADES = GRADE_NAMES
 NORMAL_95 = 1.959964

@@ -98,13 +98,22 @@ def test_a_missing_registry_leaves_with_65(installation, capsys):
     assert "sites.geojson" in out.err
 
 
-def test_a_source_that_can_not_be_read_yet_leaves_with_78(installation, capsys):
-    installation.config.write_text(
-        '[registry]\npath = "sites.geojson"\n[source]\nkind = "stac"\nurl = "https://x.example"\n'
-    )
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ('kind = "stac"', "needs url"),
+        ('kind = "stac"\nurl = "http://127.0.0.1:9/"', "allow_hosts"),
+        ('kind = "stac"\nurl = "/etc"', "allow_hosts"),
+        ('kind = "earthengine"', "project"),
+        ('kind = "earthengine"\nproject = "p"\nurl = "http://127.0.0.1:9"', "allow_hosts"),
+        ('kind = "earthengine"\nproject = "p"\ncollections = ["S2"]', "S2_SR_HARMONIZED"),
+    ],
+)
+def test_a_source_that_lacks_what_it_needs_leaves_with_78_and_says_what(source, told, installation, capsys):
+    installation.config.write_text(f'[registry]\npath = "sites.geojson"\n[source]\n{source}\n')
     status, out = run("run", "--config", installation.config, capsys=capsys)
     assert status == Exit.CONFIGURATION
-    assert "'stac'" in out.err
+    assert told in out.err
 
 
 def test_a_run_prints_the_manifest_of_the_contract_and_status_and_explain_follow(installation, capsys):

@@ -25,11 +25,24 @@ def ledger(url):
 
 def observation(day, **changed):
     row = dict.fromkeys(
-        ("ndvi", "cover", "ndmi", "nbr", "control_ndvi", "control_cover", "control_ndmi", "control_nbr", "n_units")
+        (
+            "ndvi",
+            "cover",
+            "ndmi",
+            "nbr",
+            "control_ndvi",
+            "control_cover",
+            "control_ndmi",
+            "control_nbr",
+            "n_units",
+            "control_cover_2",
+            "reference_cover",
+        )
     )
     base = {
         "acquisition": f"s2/{day}", "time": f"{day}T05:00:00+00:00", "scene": f"scene-{day}", "source": "test",
         "baseline": "05.09", "clear_fraction": 1.0, "n_pixels": 9, "accepted": True, "reason": "", "digest": "d",
+        "sensor": "sentinel-2a", "orbit": "018", "granules": {"48SUF": "05.09"},
     }  # fmt: skip
     return {**row, **base, **changed}
 
