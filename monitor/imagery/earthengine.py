@@ -33,6 +33,8 @@ from monitor.sites.projection import lonlat, projected
 
 LAYERS: Final = (*bands.OBSERVED, ee_graphs.QUALITY)
 """Read of each scene, two bytes each."""
+MOST_HELD: Final = 256_000_000
+"""Of pixels of several grids, read together. [byte]"""
 REACH: Final = 60.0
 """Round a unit, how far cloud is looked for: clouds can not be grown by the server's arithmetic. [m]"""
 CLOUDY: Final = 0.1
@@ -92,6 +94,7 @@ class EarthEngine:
     name = "earthengine"
     ring = (300.0, 10_000.0)
     reduces = True
+    together = 1
 
     def __init__(
         self,
@@ -116,7 +119,7 @@ class EarthEngine:
         if not project and key_file is None:
             msg = '[source] kind = "earthengine" needs project = "<your Cloud project>"'
             raise BadConfiguration(msg)
-        self._connection = Connection.shared(
+        self.connection = Connection.shared(
             project=project,
             url=checked(url, allow_hosts) if url else HIGH_VOLUME,
             token=token,
@@ -132,12 +135,12 @@ class EarthEngine:
     @property
     def requests(self) -> Counter[str]:
         """Requests so far by kind: ``start``, ``search``, ``pixels``, ``values``; ``retry`` counts those repeated."""
-        return Counter(self._connection.requests)
+        return Counter(self.connection.requests)
 
     @property
     def received(self) -> int:
         """Bytes received so far, unpacked. [byte]"""
-        return self._connection.received
+        return self.connection.received
 
     def grid(self, geometry: BaseGeometry) -> GeoBox:
         """UTM zone of the ground, pixels of the finest collection, on the lattice of its own tiles."""
@@ -160,8 +163,7 @@ class EarthEngine:
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | SceneRejected]:
         """Pixels of many dates a request; a scene that breaks a stack is found by halving it."""
-        largest = max((min(grid.shape[0] * grid.shape[1], MOST_BYTES // 2) for grid in grids), default=1)
-        most = min(MOST_BANDS // len(LAYERS), max(1, MOST_BYTES // (2 * len(LAYERS) * largest)))
+        most = _scenes_a_request([grid.shape[0] * grid.shape[1] for grid in grids])
 
         def ask(together: Sequence[Scene]) -> list[list[Frame]]:
             pieces = [self._pixels(together, grid) for grid in grids]
@@ -185,7 +187,7 @@ class EarthEngine:
             return
         crs = system(lattice)
         grown = [lonlat(projected(unit, crs).buffer(REACH, quad_segs=2), crs) for unit in units]
-        layers = list(self._connection.make(lambda: recipe(ee.Image(0).rename("any"))))
+        layers = list(self.connection.make(lambda: recipe(ee.Image(0).rename("any"))))
 
         def ask(together: Sequence[Scene], first: int = 0, last: int = len(units)) -> list[np.ndarray]:
             try:
@@ -212,7 +214,7 @@ class EarthEngine:
             Averaged over units.
         """
         size = grid.shape[0] * grid.shape[1]
-        most = min(MOST_BANDS // len(LAYERS), max(1, MOST_BYTES // (2 * len(LAYERS) * min(size, MOST_BYTES // 2))))
+        most = _scenes_a_request([size])
         pieces = len(tiles(grid, most=MOST_BYTES // (2 * len(LAYERS))))
         asked = -(-scenes // most) * pieces + (-(-scenes // (MOST_BANDS // (layers + 2))) if units else 0)
         megapixels = scenes * size * (len(LAYERS) + units * (len(LAYERS) + layers)) / 1e6
@@ -253,7 +255,7 @@ class EarthEngine:
             return asked[0] if len(asked) == 1 else ee.List(asked)
 
         try:
-            answer = self._connection.ask("search", lambda: compute_value(graph()))
+            answer = self.connection.ask("search", lambda: compute_value(graph()))
         except Refused as error:
             if since < until and (error.too_much or "accumulating" in str(error)):
                 middle = since + (until - since) // 2
@@ -304,7 +306,7 @@ class EarthEngine:
         wrong = ""
         for _ in range(2):
             try:
-                found = unpacked(self._connection.ask("pixels", call), names, tuple(grid.shape))
+                found = unpacked(self.connection.ask("pixels", call), names, tuple(grid.shape))
             except ValueError as error:
                 wrong = str(error)
             else:
@@ -347,7 +349,7 @@ class EarthEngine:
         wrong = ""
         for _ in range(2):
             try:
-                answers = self._connection.ask("values", call)
+                answers = self.connection.ask("values", call)
                 means, counts, around = (
                     table_of(answer, n, ee_graphs.stacked(len(scenes), names))
                     for answer, names in zip(answers, (layers, seen, seen), strict=True)
@@ -365,3 +367,10 @@ class EarthEngine:
                 return [np.column_stack([counts[:, i].round(), stacked[:, i]]) for i in range(len(scenes))]
         msg = f"Earth Engine answers twice with other means than asked for: {wrong}"
         raise TryLater(msg)
+
+
+def _scenes_a_request(sizes: Sequence[int]) -> int:
+    """How many scenes are read together on grids of so many pixels each: one request a grid, all held in memory."""
+    a_scene = 2 * len(LAYERS)
+    most = min(MOST_BYTES // (a_scene * max(sizes, default=1)), MOST_HELD // (a_scene * max(sum(sizes), 1)))
+    return max(1, min(MOST_BANDS // len(LAYERS), most))
