@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from monitor.cube import masks
+from monitor.errors import SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene
 
@@ -28,7 +29,19 @@ def pack(frame: Frame, scene: Scene) -> np.ndarray:
     -------
     (layer, y, x) uint16 array
         In the order of :data:`LAYERS`: integers as delivered, then the quality layer, then 1 where clear.
+
+    Raises
+    ------
+    SceneRejected
+        ``RADIOMETRY``: the bands were stretched or scaled already.
     """
+    if bands.stretched(frame.pixels):
+        reason = "RADIOMETRY"
+        msg = (
+            f"scene {scene.id!r}: its bands all reach {frame.pixels.max()}, each in pixels of its own: stretched for "
+            "display or scaled already, not the integers of a surface reflectance product"
+        )
+        raise SceneRejected(reason, msg)
     seen = masks.clear(
         frame.pixels,
         frame.quality,
@@ -84,8 +97,10 @@ def unpack(
             both = [
                 bands.as_msi(layer, a, b) if move else (a, b) for a, b, move in zip(scale, offset, moved, strict=True)
             ]
-            factor, shift = np.array(both, dtype=np.float32).reshape(-1, 2).T.reshape(2, -1, *(1 for _ in dims))
-            reflectance = values.astype(np.float32) * factor + shift
+            # Shifted as integers, then scaled: the same ground under another offset gives the same bits.
+            shifted = np.array([(a, b / a) for a, b in both], dtype=np.float32)
+            factor, shift = shifted.reshape(-1, 2).T.reshape(2, -1, *(1 for _ in dims))
+            reflectance = (values.astype(np.float32) + shift) * factor
             data[layer] = (
                 ("time", *dims),
                 choose(bands.valued(values), reflectance, np.float32(np.nan)),

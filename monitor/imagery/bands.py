@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+import numpy as np
+
 OBSERVED: Final = ("blue", "green", "red", "nir", "swir16", "swir22")
 """Order of the bands in a stored scene. A band that a sensor lacks is 0 (no value) throughout."""
 
@@ -15,6 +17,32 @@ SATURATED: Final = 65535
 def valued(pixels: Any) -> Any:
     """Where integers as delivered hold a value, neither :data:`NODATA` nor :data:`SATURATED`; numpy or dask."""
     return (pixels != NODATA) & (pixels != SATURATED)
+
+
+def stretched(pixels: np.ndarray) -> bool:
+    """Whether the bands of a scene were scaled for display, or scaled already, so that they are no integers as told.
+
+    Parameters
+    ----------
+    pixels : (band, y, x) array
+        As delivered, before any scaling; bands that a sensor lacks are :data:`NODATA` or NaN throughout.
+
+    Returns
+    -------
+    bool
+        True if three bands or more all reach the same highest value, and do so in no pixel together (each band was
+        stretched by itself: in a real scene a pixel that saturates one visible band saturates the others); or if
+        no integer is larger than 1 (fractions were cut off). False for a scene without values.
+    """
+    values = np.nan_to_num(pixels.reshape(pixels.shape[0], -1)).astype(pixels.dtype, copy=False)
+    values = values[(values != NODATA).any(axis=1)]
+    if not values.size:
+        return False
+    highest = values.max(axis=1, keepdims=True)
+    if np.issubdtype(values.dtype, np.integer) and highest.max() <= 1:
+        return True
+    alike = len(values) >= 3 and highest[0, 0] != SATURATED and (highest == highest[0]).all()
+    return bool(alike and not (values == highest).all(axis=0).any())
 
 
 BANDPASS: Final = {

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio import open as open_raster
 from shapely.geometry import box
 
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS, pack, unpack
+from monitor.errors import SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene
 
@@ -126,3 +128,63 @@ def test_what_sentinel_2_would_see_is_seen_by_landsat_as_it_was(band, integer, s
 )  # fmt: skip
 def test_harmonised_scenes_of_sentinel_2_have_the_bands_of_landsat(sensor, quality, family):
     assert bands.family(sensor, quality) == family
+
+
+def integers(path):
+    """A raster of six bands of reflectance as integers of 1e-4, no value where it has none."""
+    with open_raster(path) as raster:
+        return np.rint(np.nan_to_num(raster.read()) * 10_000).clip(0, 65534).astype(np.uint16)
+
+
+def cut(pixels, scene_class=4):
+    grid = site_grid(box(103.800, 36.000, 103.801, 36.001)).crop(pixels.shape[1:])
+    return Frame(grid=grid, pixels=pixels, quality=np.full(pixels.shape[1:], scene_class, dtype=np.uint16))
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_the_real_composites_stretched_for_display_are_refused_and_the_true_ones_pass(shared_data):
+    stretched = sorted((shared_data / "bc06_stretched").glob("*.tif"))
+    true = sorted((shared_data / "bc06_wildfire" / "annual_composites").glob("*.tif"))
+    assert len(stretched) == 2
+    assert len(true) == 22
+    for path in stretched:
+        with pytest.raises(SceneRejected, match="stretched") as refused:
+            pack(cut(integers(path)), scene(offset=0.0))
+        assert refused.value.reason == "RADIOMETRY"
+    for path in true:
+        assert pack(cut(integers(path)), scene(offset=0.0))[LAYERS.index("clear")].any()
+
+
+def test_fractions_cut_off_to_whole_numbers_are_refused():
+    rng = np.random.default_rng(1)
+    fractions = rng.uniform(0.01, 1.2, (len(bands.OBSERVED), *GRID.shape))
+    with pytest.raises(SceneRejected, match="scaled already"):
+        pack(cut(fractions.astype(np.uint16)), scene())
+
+
+@pytest.mark.parametrize("highest", [10_000, 65_535])
+def test_a_bright_cloud_that_saturates_every_band_is_no_stretch(highest):
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(500, 4000, (len(bands.OBSERVED), *GRID.shape)).astype(np.uint16)
+    pixels[:, 2:4, 2:4] = highest
+    assert not bands.stretched(pixels)
+
+
+def test_glints_that_saturate_each_band_elsewhere_are_no_stretch():
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(500, 4000, (len(bands.OBSERVED), *GRID.shape)).astype(np.uint16)
+    pixels[np.arange(6), np.arange(6), 3] = bands.SATURATED
+    assert not bands.stretched(pixels)
+
+
+def test_bands_stretched_to_bytes_are_told_though_a_sensor_lacks_one():
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 250, (len(bands.OBSERVED), *GRID.shape)).astype(np.uint16)
+    pixels[np.arange(6), np.arange(6), 3] = 255
+    pixels[5] = bands.NODATA
+    assert bands.stretched(pixels)
+
+
+def test_a_scene_without_any_value_is_not_called_stretched():
+    assert not bands.stretched(np.zeros((len(bands.OBSERVED), *GRID.shape), dtype=np.uint16))
+    assert not bands.stretched(np.full((len(bands.OBSERVED), *GRID.shape), np.nan))
