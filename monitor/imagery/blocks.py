@@ -2,13 +2,18 @@
 
 GDAL decodes and reads coordinate systems, but never opens an address or a file: the blocks are laid one below the
 other in a small GeoTIFF in memory, with the compression of the original, and that is what GDAL sees. So redirects,
-hosts and sizes stay under the rules of :mod:`monitor.imagery.transport`, no other driver than GTiff can be reached, and
-a block that can not be decoded is an error, never a block of zeros. (rasterio's own ``opener`` was tried: with
-rasterio 1.5.2 closing a dataset in another thread than it was opened in ends the process.)
+hosts and sizes stay under the rules of :mod:`monitor.imagery.transport`, no other driver than GTiff can be reached,
+and a block that can not be decoded is an error, never a block of zeros.
+
+Deflate, in which Sentinel-2 and Landsat are delivered, is decoded by zlib itself: GDAL does not look at its checksum
+and gave other values for a flipped bit without a word. LZW, Zstandard and uncompressed blocks carry no checksum: there
+a flipped bit may go unnoticed. (rasterio's own ``opener`` was tried instead: with rasterio 1.5.2, closing a dataset
+in another thread than it was opened in ended the process.)
 """
 
 import math
 import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -173,6 +178,11 @@ def decode(found: Layout, stored: Sequence[bytes], *, band: int, rows: int, name
         ``BROKEN``: a block can not be decoded.
     """
     height, width = rows, found.block[1]
+    if _is_deflate(found):
+        try:
+            return np.stack([_inflated(found, block, rows)[..., 0 if found.planar else band] for block in stored])
+        except (zlib.error, ValueError) as error:
+            raise _broken(name, f"holds a block that can not be decoded ({error})") from error
     with_bands = 1 if found.planar else found.samples
     small = _assemble(found, stored, height=height * len(stored), width=width, rows=rows, samples=with_bands)
     try:
@@ -181,6 +191,39 @@ def decode(found: Layout, stored: Sequence[bytes], *, band: int, rows: int, name
     except RasterioError as error:
         raise _broken(name, "holds a block that can not be decoded") from error
     return pixels.reshape(len(stored), height, width)
+
+
+def _is_deflate(found: Layout) -> bool:
+    """Whether blocks are deflated whole numbers, in the usual order of bits."""
+    return (
+        _of(found, _COMPRESSION, 1) in (8, 32946)
+        and _of(found, _PREDICTOR, 1) in (1, 2)
+        and _of(found, _FILL_ORDER, 1) == 1
+        and found.dtype in ("uint8", "uint16", "int16", "uint32", "int32")
+        and _of(found, _BITS, 1) == 8 * np.dtype(found.dtype).itemsize
+    )
+
+
+def _of(found: Layout, tag: int, default: int) -> int:
+    """First value of a tag of small numbers."""
+    entry = found.tags.get(tag)
+    return struct.unpack_from(f"{found.order}{_CODES[entry.kind]}", entry.data)[0] if entry else default
+
+
+def _inflated(found: Layout, block: bytes, rows: int) -> np.ndarray:
+    """(y, x, band) pixels of a deflated block, its checksum verified."""
+    samples = 1 if found.planar else found.samples
+    kind = np.dtype(f"{found.order}{np.dtype(found.dtype).str[1:]}")
+    due = rows * found.block[1] * samples * kind.itemsize
+    inflate = zlib.decompressobj()
+    data = inflate.decompress(block, due + 1)
+    if len(data) != due or inflate.decompress(inflate.unconsumed_tail, 1) or not inflate.eof:
+        msg = f"{len(data)} bytes where {due} are due"
+        raise ValueError(msg)
+    pixels = np.frombuffer(data, dtype=kind).reshape(rows, found.block[1], samples).astype(found.dtype)
+    if _of(found, _PREDICTOR, 1) == 2:  # differences along each row, modulo the width of the type
+        pixels = np.cumsum(pixels, axis=1, dtype=found.dtype)
+    return pixels
 
 
 class _Header:
