@@ -331,6 +331,18 @@ class TestRead:
         np.testing.assert_array_equal(pieces.quality, whole.quality)
         np.testing.assert_array_equal(whole.pixels[0], at(layers[scenes[0].id]["blue"], grid))
 
+    def test_many_grids_are_read_in_smaller_stacks_so_that_memory_holds_them(self, server, monkeypatch):
+        layers = fill(server, 6)
+        monitor = source(server)
+        scenes = monitor.search(AREA, SINCE, UNTIL)
+        grids = [window(10, 10, top=10 * i) for i in range(4)]
+        monkeypatch.setattr(earthengine, "MOST_HELD", 14 * 400 * 2)
+        found = list(monitor.read(scenes, grids))
+        assert server.counts["pixels"] == 3 * 4
+        for scene, frames in zip(scenes, found, strict=True):
+            for frame, grid in zip(frames, grids, strict=True):
+                np.testing.assert_array_equal(frame.pixels[3], at(layers[scene.id]["nir"], grid))
+
     def test_pieces_cover_a_grid_once_and_no_side_is_too_long(self):
         grid = window(7, 40_000)
         seen = np.zeros(grid.shape, int)
@@ -495,6 +507,26 @@ class TestReduce:
         assert found[:, 0].tolist() == [36, 6, 36]
         assert np.isnan(found[:2, 1:]).all()
         assert np.isfinite(found[2, 1:]).all()
+
+    @pytest.mark.parametrize(
+        ("scene_class", "score", "kept"), [(9, 0.9, True), (4, 0.5, False), (9, None, False), (4, None, True)]
+    )
+    def test_where_there_is_a_cloud_score_it_alone_says_what_cloud_nearby_is(self, server, scene_class, score, kept):
+        classes, scores, there = scl(), np.full((200, 200), 0.9), np.ones((200, 200), bool)
+        classes[10:13, 13:19] = scene_class
+        if score is None:
+            there[20:26, 26:38] = False
+        else:
+            scores[20:26, 26:38] = score
+        add_sentinel2(server, FIRST, noise(1), classes, transform=TRANSFORM)
+        server.add(SCORES, "20200103T035141_20200103T035141_T48SUF", bands={"cs_cdf": scores}, transform=TRANSFORM,
+                   crs="EPSG:32648", time=FIRST, masks={"cs_cdf": there})  # fmt: skip
+        monitor = source(server)
+        scenes = monitor.search(AREA, SINCE, UNTIL)
+        assert scenes[0].quality == "scl_cs"
+        (found,) = self.reduced(monitor, scenes, units((20, 20)))
+        assert found[0, 0] == 36
+        assert np.isfinite(found[0, 1:]).all() == kept
 
     def test_a_speck_of_cloud_nearby_does_not_cost_a_unit(self, server):
         classes = scl()
