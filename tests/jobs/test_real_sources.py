@@ -1,0 +1,228 @@
+"""A night on real protocols: the same scenes as files in a folder, from a STAC API, and from Earth Engine."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pytest
+from affine import Affine
+from odc.geo import CRS
+from shapely.geometry import box, mapping
+
+from jobs.cli import main
+from jobs.fetch import ground_key
+from jobs.gather import opened
+from jobs.records import site_from_json
+from jobs.settings import load
+from monitor.cube.packed import LAYERS
+from monitor.cube.store import SiteStore
+from monitor.sites.projection import lonlat
+from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
+from tests.loopback.stac import BANDS, StacServer, write_cog
+
+UTM = CRS("EPSG:32648")
+CORNER = (600_000.0, 4_200_000.0)
+SIDE = 400
+"""Of the land, in pixels of 10 m."""
+START = date(2020, 5, 1)
+TIMES = [datetime(2018, 5, 20, 3, 51, 41, tzinfo=UTC) + timedelta(days=d) for d in range(0, 900, 20)]
+SOIL, LEAF = np.array([900, 800, 1700, 2300, 3000, 2800]), np.array([300, 500, 400, 4200, 1900, 900])
+
+
+def painted(when, baseline):
+    """Bands at 10 m (the last two at 20 m) and scene classes at 20 m; some of the scenes have clouds."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    rough = np.modf(np.abs(np.sin(rows * 0.13 + columns * 0.07)) * 97.0)[0]
+    season = np.exp(-(((when.timetuple().tm_yday - 215) / 45.0) ** 2) / 2)
+    share = (0.2 + 0.1 * rough) * season + 0.05
+    pixels = np.rint(SOIL[:, None, None] * (1 - share) + LEAF[:, None, None] * share).astype(np.uint16)
+    if baseline >= "04.00":
+        pixels += 1000
+    classes = np.full((SIDE // 2, SIDE // 2), 4, dtype=np.uint8)
+    number = TIMES.index(when)
+    if number % 5 == 2:  # cloud over a third of the land, and of the site
+        classes[:, : SIDE // 6] = 9
+    if number % 11 == 5:
+        classes[:] = 9
+    return pixels, classes
+
+
+def item(folder, when, href):
+    """Item of a granule of Earth Search's Collection 1; offset as its processing baseline has it."""
+    baseline = "05.09" if when.year >= 2020 else "02.09"
+    pixels, classes = painted(when, baseline)
+    name = f"S2A_T48SXH_{when:%Y%m%dT%H%M%S}_L2A"
+    assets = {}
+    for number, (key, common) in enumerate(BANDS.items()):
+        step = 2 if key in ("B11", "B12") else 1
+        transform = Affine(10 * step, 0, CORNER[0], 0, -10 * step, CORNER[1])
+        path = write_cog(folder / name / f"{key}.tif", pixels[number, ::step, ::step], transform, "EPSG:32648")
+        assets[common] = {
+            "href": href(path), "type": "image/tiff; application=geotiff; profile=cloud-optimized", "roles": ["data"],
+            "eo:bands": [{"name": key, "common_name": common}],
+            "raster:bands": [{"scale": 0.0001, "offset": -0.1 if baseline >= "04.00" else 0, "nodata": 0}],
+        }  # fmt: skip
+    path = write_cog(folder / name / "SCL.tif", classes, Affine(20, 0, CORNER[0], 0, -20, CORNER[1]), "EPSG:32648")
+    assets["scl"] = {"href": href(path), "type": "image/tiff; application=geotiff", "roles": ["data"]}
+    outline = lonlat(box(CORNER[0], CORNER[1] - SIDE * 10, CORNER[0] + SIDE * 10, CORNER[1]), UTM)
+    return {
+        "type": "Feature", "stac_version": "1.0.0", "id": name, "collection": "sentinel-2-c1-l2a",
+        "geometry": mapping(outline), "bbox": list(outline.bounds), "links": [], "assets": assets,
+        "properties": {
+            "datetime": f"{when:%Y-%m-%dT%H:%M:%SZ}", "platform": "sentinel-2a", "proj:epsg": 32648,
+            "grid:code": "MGRS-48SXH", "s2:processing_baseline": baseline,
+            "s2:datatake_id": f"GS2A_{when:%Y%m%dT%H%M%S}_023671_N{baseline}", "sat:relative_orbit": 104,
+        },
+    }  # fmt: skip
+
+
+def outlined(n):
+    x, y = CORNER[0] + 1000 + 500 * n, CORNER[1] - 2000
+    return lonlat(box(x + 3, y - 117, x + 117, y - 3), UTM)
+
+
+def installed(root, source, sites=1):
+    root.mkdir(parents=True)
+    features = [
+        {
+            "type": "Feature", "geometry": mapping(outlined(n)),
+            "properties": {"id": f"s{n}", "name": f"s{n}", "start": START.isoformat(), "intervention": "planting",
+                           "biome": "loess"},
+        }
+        for n in range(sites)
+    ]  # fmt: skip
+    (root / "sites.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}), "utf-8")
+    text = f'[registry]\npath = "sites.geojson"\n[source]\nsince = "2018-01-01"\n{source}\n'
+    (root / "regrowth.toml").write_text(text, encoding="utf-8")
+    return root / "regrowth.toml"
+
+
+def run(config, capsys, *more, status=0):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main(["run", "--config", str(config), "--as-of", "2020-10-31", "--json", *more])
+    out = capsys.readouterr()
+    assert left.value.code == status, out.err
+    return json.loads(out.out)
+
+
+def stored(config, site=0):
+    settings = load(config)
+    with opened(settings) as ledger, ledger.transaction() as t:
+        (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == f"s{site}"]
+    return SiteStore(settings.store.root / chosen.id / ground_key(chosen))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Granules and items in a folder of files."""
+    made = tmp_path_factory.mktemp("scenes")
+    for when in TIMES:
+        one = item(made, when, lambda path: str(path.relative_to(made)))
+        (made / f"{one['id']}.json").write_text(json.dumps(one), encoding="utf-8")
+    return made
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """The same scenes in Earth Engine's harmonised collection."""
+    with EarthEngineServer() as server:
+        for when in TIMES:
+            pixels, classes = painted(when, "02.09")
+            layers = dict(zip(BANDS.values(), pixels, strict=True))
+            layers |= {name: layers[name][::2, ::2] for name in ("swir16", "swir22")}
+            transform = Affine(10, 0, CORNER[0], 0, -10, CORNER[1])
+            baseline = "05.09" if when.year >= 2020 else "02.09"
+            add_sentinel2(server, when, layers, classes, transform=transform, tile="48SXH", baseline=baseline)
+        yield server
+
+
+def earthengine(server):
+    return f'kind = "earthengine"\nproject = "p"\nurl = "{server.url}"\nallow_hosts = ["127.0.0.1"]'
+
+
+@pytest.fixture
+def token(monkeypatch):
+    monkeypatch.setenv("REGROWTH_EE_TOKEN", "made-up")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+
+
+def test_a_folder_of_cogs_and_earth_engine_give_the_same_cube_to_the_last_digit(
+    folder, engine, token, tmp_path, capsys
+):
+    files = installed(tmp_path / "files", f'kind = "stac"\nurl = "{folder}"\nallow_hosts = ["{folder}"]')
+    served = installed(tmp_path / "served", earthengine(engine))
+    manifests = [run(files, capsys), run(served, capsys)]
+    assert [[site["state"] for site in one["sites"]] for one in manifests] == [["done"], ["done"]]
+    assert [len(one["sites"][0]["scenes_new"]) for one in manifests] == [len(TIMES)] * 2
+    ours, theirs = (stored(config).cube() for config in (files, served))
+    assert ours.odc.geobox == theirs.odc.geobox
+    for band in (*BANDS.values(), "quality", "clear"):
+        np.testing.assert_array_equal(ours[band].values, theirs[band].values, err_msg=band)
+    assert ours.sizes["time"] == len(TIMES)
+    assert LAYERS[-1] == "clear"
+    records = [{r.acquisition: r for r in stored(config).records()} for config in (files, served)]
+    assert records[0].keys() == records[1].keys()
+    for name, one in records[0].items():
+        other = records[1][name]
+        assert (one.n_pixels, one.measures.get("cover"), one.measures.get("ndvi"), one.granules) == (
+            other.n_pixels, other.measures.get("cover"), other.measures.get("ndvi"), other.granules,
+        )  # fmt: skip
+
+
+def test_an_api_and_a_folder_give_the_same_products(folder, tmp_path, capsys):
+    files = installed(tmp_path / "files", f'kind = "stac"\nurl = "{folder}"\nallow_hosts = ["{folder}"]', sites=2)
+    with StacServer(folder) as server:
+        for path in sorted(folder.glob("*.json")):
+            one = json.loads(path.read_text(encoding="utf-8"))
+            for asset in one["assets"].values():
+                asset["href"] = server.file(folder / asset["href"])
+            server.items.append(one)
+        source = (
+            f'kind = "stac"\nurl = "{server.url}"\ncollections = ["sentinel-2-c1-l2a"]\nallow_hosts = ["127.0.0.1"]'
+        )
+        api = installed(tmp_path / "api", source, sites=2)
+        run(api, capsys)
+        searches, read = server.counts["search"], server.counts["file"]
+        again = run(api, capsys)
+        assert all(site["scenes_new"] == [] for site in again["sites"])
+        assert server.counts["file"] == read
+        assert server.counts["search"] <= 2 * searches
+    run(files, capsys)
+    for name in ("status.json", "sites/s0/observations.csv", "sites/s1/observations.csv"):
+        assert (api.parent / "outputs" / name).read_bytes() == (files.parent / "outputs" / name).read_bytes()
+
+
+def test_ten_years_of_a_site_need_few_requests_and_a_night_one_of_pixels(engine, token, tmp_path, capsys):
+    config = installed(tmp_path / "served", earthengine(engine))
+    with pytest.raises(SystemExit):
+        main(["backfill", "--config", str(config)])
+    capsys.readouterr()
+    engine.forget()
+    when = datetime(2020, 10, 28, 3, 51, 41, tzinfo=UTC)
+    TIMES.append(when)
+    try:
+        pixels, classes = painted(when, "02.09")
+        layers = dict(zip(BANDS.values(), pixels, strict=True))
+        layers |= {name: layers[name][::2, ::2] for name in ("swir16", "swir22")}
+        add_sentinel2(
+            engine, when, layers, classes, transform=Affine(10, 0, CORNER[0], 0, -10, CORNER[1]), tile="48SXH"
+        )
+    finally:
+        TIMES.pop()
+    manifest = run(config, capsys)
+    assert len(manifest["sites"][0]["scenes_new"]) == 1
+    # One of the searches asks whether there are cloud scores.
+    assert (engine.counts["search"], engine.counts["pixels"], engine.counts["values"]) == (2, 1, 1)
+
+
+def test_refused_credentials_leave_with_78_and_the_fix_and_never_the_key(engine, token, tmp_path, capsys):
+    config = installed(tmp_path / "served", earthengine(engine))
+    engine.fail("any", status=401, times=50)
+    with pytest.raises(SystemExit) as left:
+        main(["run", "--config", str(config), "--as-of", "2020-10-31"])
+    engine.reset()
+    out = capsys.readouterr()
+    assert left.value.code == 78
+    assert "REGROWTH_EE_TOKEN" in out.err
+    assert "made-up" not in out.err + out.out
