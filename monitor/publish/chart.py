@@ -149,7 +149,7 @@ def series_chart(view: SiteView) -> SeriesChart | None:
         control_line=_line(x, down(control), day, growing),
         expected_line=_line(x, down(expected), day, growing),
         rejected_dots=_dots(across(every[valued]), down(all_cover[valued])),
-        rejected_rug="".join(f"M{v:.1f},0V7" for v in across(every[~accepted])),
+        rejected_rug="M%.1f,0V7" * int((~accepted).sum()) % tuple(across(every[~accepted]).tolist()),
         difference=Panel(
             height=DIFFERENCE_HEIGHT,
             ticks=_ticks(low, high, 0.2 if high - low > 0.7 else 0.1, DIFFERENCE_HEIGHT),
@@ -240,7 +240,9 @@ def _seasons(site: Site, opening: date, last: int, span: int) -> tuple[tuple[flo
 
 
 def _dots(x: np.ndarray, y: np.ndarray) -> str:
-    return "".join(f"M{a:.1f},{b:.1f}h0" for a, b in zip(x, y, strict=True) if np.isfinite(b))
+    known = np.isfinite(y)
+    places = np.column_stack([x[known], y[known]])
+    return "M%.1f,%.1fh0" * len(places) % tuple(places.ravel().tolist())  # one formatting, for there may be many
 
 
 def _line(x: np.ndarray, y: np.ndarray, day: np.ndarray, growing: np.ndarray | None = None) -> str:
@@ -249,5 +251,6 @@ def _line(x: np.ndarray, y: np.ndarray, day: np.ndarray, growing: np.ndarray | N
     """
     keep = np.isfinite(y) if growing is None else np.isfinite(y) & growing
     lifted = np.diff(day[keep], prepend=-GAP_DAYS * 1000) > GAP_DAYS
-    points = zip(x[keep], y[keep], lifted, strict=True)
-    return "".join(f"M{a:.1f},{b:.1f}h0" if away else f"L{a:.1f},{b:.1f}" for a, b, away in points)
+    places = np.column_stack([x[keep], y[keep]])
+    form = "".join("M%.1f,%.1fh0" if away else "L%.1f,%.1f" for away in lifted.tolist())
+    return form % tuple(places.ravel().tolist())

@@ -72,11 +72,14 @@ SHADES: Final = 255
 LEVELS: Final = 4096
 """Steps in which light is told apart in a picture."""
 
-PALETTE, COLOUR = 3, 6
-"""Kinds of PNG: places in a palette; red, green, blue and opacity."""
+STRETCH: Final = 1.1
+"""From one step of brightness of a picture to the next."""
 
-PACKED: Final = 4
-"""How hard PNGs are packed, 1 to 9: beyond this the files of noisy ground hardly shrink."""
+PALETTE, COLOUR, COLOUR_AND_OPACITY = 3, 2, 6
+"""Kinds of PNG: places in a palette; red, green, blue; the same and opacity."""
+
+PACKED: Final = 1
+"""How hard PNGs are packed, 1 to 9: the files of noisy ground hardly shrink beyond this, maps are small anyway."""
 
 
 def grid_of(values: xr.DataArray | xr.Dataset) -> GeoBox:
@@ -124,17 +127,22 @@ def map_png(values: np.ndarray, layer: Layer) -> bytes:
 
 def chip_pngs(chips: list[Chip]) -> list[bytes]:
     """Natural-colour pictures under one common stretch, so that brighter ground is brighter ground; transparent
-    where not seen.
+    where not seen. The stretch has few steps, so that an old picture seldom changes for the sake of a new one.
     """
     if not chips:
         return []
     seen = np.concatenate([c.rgb[np.isfinite(c.rgb)] for c in chips])
     bright = max(float(np.percentile(seen, 99)), 0.1) if seen.size else 1.0
+    bright = STRETCH ** np.ceil(np.log(bright) / np.log(STRETCH))
     pictures = []
     for chip in chips:
         known = np.isfinite(chip.rgb).all(axis=2)
         level = np.clip(np.where(known[..., None], chip.rgb, 0.0) * ((LEVELS - 1) / bright), 0, LEVELS - 1)
-        pictures.append(_png(np.dstack([_curve()[level.astype(np.int32)], np.where(known, 255, 0)]), COLOUR))
+        colours = _curve()[level.astype(np.int32)]
+        if known.all():
+            pictures.append(_png(colours, COLOUR))
+        else:
+            pictures.append(_png(np.dstack([colours, np.where(known, np.uint8(255), np.uint8(0))]), COLOUR_AND_OPACITY))
     return pictures
 
 
@@ -188,7 +196,7 @@ def _png(pixels: np.ndarray, kind: int, more: list[tuple[bytes, bytes]] | None =
     pixels : (y, x) or (y, x, sample) array
         Whole numbers, 0 to 255.
     kind : int
-        :data:`PALETTE` or :data:`COLOUR`.
+        :data:`PALETTE`, :data:`COLOUR` or :data:`COLOUR_AND_OPACITY`.
     more : list of (name, content), optional
         Chunks that go before the pixels.
 
@@ -199,9 +207,9 @@ def _png(pixels: np.ndarray, kind: int, more: list[tuple[bytes, bytes]] | None =
     height, width = pixels.shape[:2]
     rows = pixels.astype(np.uint8, copy=False).reshape(height, -1)
     step = rows.shape[1] // width
-    if kind == COLOUR:  # each sample less that of its neighbour on the left: filter 1, "Sub"
+    if kind != PALETTE:  # each sample less that of its neighbour on the left: filter 1, "Sub"
         rows = np.concatenate([rows[:, :step], rows[:, step:] - rows[:, :-step]], axis=1)
-    lines = np.concatenate([np.full((height, 1), kind == COLOUR, np.uint8), rows], axis=1)
+    lines = np.concatenate([np.full((height, 1), kind != PALETTE, np.uint8), rows], axis=1)
     header = pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
     chunks = [(b"IHDR", header), *(more or ()), (b"IDAT", zlib.compress(lines.tobytes(), PACKED)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(

@@ -84,7 +84,7 @@ def write_site(view: SiteView, root: Path) -> bool:
         files[PAGE[language]] = pages[language].encode()
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        replace_file(folder / name, content)
+        _replace_if_changed(folder / name, content)
     return True
 
 
@@ -170,7 +170,8 @@ def observations_csv(table: pd.DataFrame) -> bytes:
     for name in ("clear_fraction", "ndvi", "cover", "control_ndvi", "control_cover"):
         columns[name] = ["" if math.isnan(value) else f"{value:.6f}" for value in table[name].to_numpy(float).tolist()]
     for name in ("site", "scene", "source", "baseline", "reason"):
-        columns[name] = ["" if pd.isna(value) else _inert(str(value)) for value in columns[name]]
+        inert = {value: "" if pd.isna(value) else _inert(str(value)) for value in set(columns[name])}
+        columns[name] = [inert[value] for value in columns[name]]
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(OBSERVATION_COLUMNS)

@@ -236,9 +236,10 @@ def reader(stored: Stored, endmembers: Endmembers) -> Read:
     index, needed = INDICES[endmembers.index]
 
     def values(cube: xr.Dataset) -> list[xr.DataArray]:
-        clear = cube["clear"]
-        green = cover(index(*(cube[band] for band in needed)).where(clear), endmembers)
-        return [green, INDICES["ndvi"][0](cube["red"], cube["nir"]).where(clear), *(cube[band] for band in VISIBLE)]
+        seen = {"ndvi": INDICES["ndvi"][0](cube["red"], cube["nir"]).where(cube["clear"])}
+        if endmembers.index not in seen:
+            seen[endmembers.index] = index(*(cube[band] for band in needed)).where(cube["clear"])
+        return [cover(seen[endmembers.index], endmembers), seen["ndvi"], *(cube[band] for band in VISIBLE)]
 
     def read(acquisitions: Sequence[str], colour: Collection[str]) -> Iterator[Look]:
         names = ("cover", "ndvi", *VISIBLE)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from itertools import count
 from typing import Any, Final
 
 import dask.array as da
@@ -15,6 +16,9 @@ from monitor.errors import StoreBroken
 
 CHUNK_BYTES: Final = 32_000_000
 """Stored pixels of a dask chunk: many scenes of a small site, one of a large one. [byte]"""
+
+
+_count = count()
 
 
 class Stored:
@@ -55,8 +59,8 @@ class Stored:
         acquisitions : sequence of str
             The scenes.
         function : callable
-            Makes values of a cube (see :mod:`monitor.cube.packed`) of some of the scenes and some of the ground,
-            each on (time, y, x) of that cube.
+            Makes values of a cube (see :mod:`monitor.cube.packed`; without its times) of some of the scenes and some
+            of the ground, each on (time, y, x) of that cube.
         names : sequence of str
             Of the values that it makes.
         layers : collection of str
@@ -104,9 +108,12 @@ class Stored:
                 bandpass=[record.bandpass for record in some],
                 layers=layers,
             )
-            return np.stack([np.asarray(values, np.float32) for values in function(cube)], axis=1)
+            made = function(cube.drop_vars("time"))  # to compare the times of every pair of layers would cost the most
+            return np.stack([np.asarray(values, np.float32) for values in made], axis=1)
 
-        lazy = da.map_blocks(block, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0, 0, 0), np.float32))
+        name = f"drawn-{next(_count)}"  # given, or dask would pickle the function to make one of it
+        meta = np.empty((0, 0, 0, 0), np.float32)
+        lazy = da.map_blocks(block, chunks=chunks, dtype=np.float32, meta=meta, name=name)
         coords = {"acquisition": list(acquisitions), "value": list(names)}
         return xr.DataArray(lazy, dims=("acquisition", "value", "y", "x"), coords=coords)
 

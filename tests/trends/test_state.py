@@ -1,0 +1,353 @@
+"""The state of a site's maps: however it came about, it is what a run from scratch would leave, to the last bit."""
+
+import json
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from dask.callbacks import Callback
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from shapely.geometry import box
+
+from monitor.cover.fraction import ENDMEMBERS, cover
+from monitor.cover.indices import ndvi
+from monitor.cube.grid import site_grid
+from monitor.cube.packed import LAYERS
+from monitor.cube.store import Entry, SiteStore, digest, record_of
+from monitor.errors import StoreBroken
+from monitor.imagery.source import Scene
+from monitor.trends import state
+from monitor.trends.state import Look, State, Used, bring_up_to_date, maps, reader, recipe
+from monitor.trends.stored import Stored
+
+GRID = site_grid(box(103.800, 36.000, 103.801, 36.001))
+SHAPE = (GRID.shape.y, GRID.shape.x)
+START = 2019
+
+
+def used(n, *, version=0):
+    """The n-th of a history of eight scenes a year from 2016 on; the work begins in the middle of 2019."""
+    year, place = 2016 + n // 8, n % 8
+    before = year < START or (year == START and place < 4)
+    return Used(f"s2/{n:03d}", f"digest-{n}-{version}", (year, before), round(0.2 + 0.01 * (n % 7), 6))
+
+
+HISTORY = [used(n) for n in range(48)]
+
+
+class Ground:
+    """Stored scenes made up on demand, and which of them were asked for."""
+
+    def __init__(self, version=None):
+        self.version = version or {}
+        self.asked = []
+
+    def __call__(self, acquisitions, colour):
+        self.asked += acquisitions
+        for name in acquisitions:
+            noise = np.random.default_rng([int(name[3:]), self.version.get(name, 0)])
+            green, index, rgb = noise.random((3, *SHAPE, 3), dtype=np.float32)
+            green = np.where(green > 0.8, np.float32(np.nan), green)
+            yield Look(green[..., 0], index[..., 0], rgb if name in colour else None)
+
+
+def kept(folder):
+    """Everything in a state but the name of the snapshot."""
+    files = {}
+    for path in sorted(folder.iterdir()):
+        head, _, body = path.read_bytes().partition(b"\n")
+        files[path.name] = {k: v for k, v in json.loads(head).items() if k != "snapshot"}, body
+    return files
+
+
+def brought(folder, scenes, read, *, snapshot="S1", made_by="recipe"):
+    before = [scene for scene in scenes if scene.season[1]]
+    pictures = {"now": scenes[-1], **({"before": before[-1]} if before else {})}
+    return bring_up_to_date(folder, scenes, pictures, read, made_by=made_by, snapshot=snapshot, shape=SHAPE)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scratch")
+    brought(folder, HISTORY, Ground())
+    return kept(folder)
+
+
+def test_seasons_are_kept_apart_and_the_one_in_which_the_work_began_is_in_two(scratch):
+    assert set(scratch) == {
+        "2016-before.sums", "2017-before.sums", "2018-before.sums", "2019-before.sums", "2019.sums", "2020.sums",
+        "2021.sums", "now.rgb", "before.rgb",
+    }  # fmt: skip
+
+
+def test_night_by_night_ends_where_a_run_from_scratch_ends_and_reads_each_scene_once(tmp_path, scratch):
+    read = Ground()
+    for n in range(1, len(HISTORY) + 1):
+        brought(tmp_path, HISTORY[:n], read, snapshot=f"S{n}")
+    assert kept(tmp_path) == scratch
+    assert read.asked == [scene.acquisition for scene in HISTORY]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_order_of_arrival_ends_where_a_run_from_scratch_ends(tmp_path_factory, scratch, data):
+    folder = tmp_path_factory.mktemp("nights")
+    arrival = data.draw(st.permutations(range(len(HISTORY))))
+    stored: set[int] = set()
+    while arrival:
+        some, arrival = arrival[: (size := data.draw(st.integers(1, 20)))], arrival[size:]
+        stored |= set(some)
+        brought(folder, [HISTORY[n] for n in sorted(stored)], Ground())
+    assert kept(folder) == scratch
+
+
+def test_a_night_without_a_new_scene_reads_and_writes_nothing(tmp_path):
+    first = brought(tmp_path, HISTORY, Ground())
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    read = Ground()
+    again = brought(tmp_path, HISTORY, read)
+    assert read.asked == []
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == stamps
+    assert all((again.sums[season] == sums).all() for season, sums in first.sums.items())
+    assert all((again.pictures[name] == rgb).all() for name, rgb in first.pictures.items())
+
+
+def test_a_late_scene_has_only_its_own_season_read_again(tmp_path, scratch):
+    brought(tmp_path, [scene for scene in HISTORY if scene != HISTORY[10]], Ground())
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    read = Ground()
+    brought(tmp_path, HISTORY, read)
+    assert read.asked == [scene.acquisition for scene in HISTORY[8:16]]
+    assert kept(tmp_path) == scratch
+    assert {p.name for p in tmp_path.iterdir() if stamps.get(p) != p.stat().st_mtime_ns} == {"2017-before.sums"}
+
+
+def test_a_newer_baseline_replaces_the_older_one_in_its_season(tmp_path, tmp_path_factory):
+    brought(tmp_path, HISTORY, Ground())
+    newer = [used(n, version=1) if n == 35 else scene for n, scene in enumerate(HISTORY)]
+    read = Ground({"s2/035": 1})
+    brought(tmp_path, newer, read)
+    assert read.asked == [scene.acquisition for scene in HISTORY[32:40]]
+    anew = tmp_path_factory.mktemp("anew")
+    brought(anew, newer, Ground({"s2/035": 1}))
+    assert kept(tmp_path) == kept(anew)
+
+
+def test_another_mean_of_the_control_changes_the_sums_though_the_pixels_are_the_same(tmp_path, tmp_path_factory):
+    brought(tmp_path, HISTORY, Ground())
+    moved = [*HISTORY[:-1], HISTORY[-1]._replace(control=0.9)]
+    brought(tmp_path, moved, Ground())
+    anew = tmp_path_factory.mktemp("anew")
+    brought(anew, moved, Ground())
+    assert kept(tmp_path) == kept(anew)
+
+
+def test_a_rejected_scene_leaves_no_trace_and_a_season_that_lost_all_of_its_own_is_gone(tmp_path, tmp_path_factory):
+    brought(tmp_path, HISTORY, Ground())
+    fewer = [scene for n, scene in enumerate(HISTORY) if n != 17 and n < 40]
+    brought(tmp_path, fewer, Ground())
+    anew = tmp_path_factory.mktemp("anew")
+    brought(anew, fewer, Ground())
+    assert kept(tmp_path) == kept(anew)
+    assert "2021.sums" not in kept(tmp_path)
+
+
+@pytest.mark.parametrize("moment", range(7))
+def test_killed_between_any_two_writes_the_next_run_ends_where_it_should(tmp_path, scratch, monkeypatch, moment):
+    brought(tmp_path, HISTORY[:20], Ground())
+    calls = iter(range(100))
+    move = os.replace
+
+    def dies(source, target):
+        if next(calls) == moment:
+            raise KeyboardInterrupt
+        move(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state.os, "replace", dies)
+        with pytest.raises(KeyboardInterrupt):
+            brought(tmp_path, HISTORY, Ground())
+    assert any(path.suffix == ".part" for path in tmp_path.iterdir())
+    brought(tmp_path, HISTORY, Ground())
+    assert kept(tmp_path) == scratch
+
+
+def test_a_reader_that_fails_midway_spoils_nothing(tmp_path, scratch):
+    brought(tmp_path, HISTORY[:20], Ground())
+
+    def breaks(acquisitions, colour):
+        yield from list(Ground()(acquisitions, colour))[:11]
+        raise StoreBroken("gone")
+
+    with pytest.raises(StoreBroken):
+        brought(tmp_path, HISTORY, breaks)
+    brought(tmp_path, HISTORY, Ground())
+    assert kept(tmp_path) == scratch
+
+
+SPOILT = {
+    "a byte of the sums": lambda raw: raw[:-100] + bytes([raw[-100] ^ 1]) + raw[-99:],
+    "a byte of the head": lambda raw: raw.replace(b"s2/", b"s3/", 1),
+    "the end": lambda raw: raw[:-1],
+    "all": lambda raw: b"",
+    "another kind of file": lambda raw: b"\x93NUMPY" + bytes(900),
+    "no object": lambda raw: b"[1]" + raw[raw.index(b"\n") :],
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+@pytest.mark.parametrize("name", ["2018-before.sums", "2021.sums", "now.rgb"])
+def test_a_spoilt_file_is_made_again(tmp_path, scratch, name, spoil):
+    brought(tmp_path, HISTORY, Ground())
+    (tmp_path / name).write_bytes(spoil((tmp_path / name).read_bytes()))
+    brought(tmp_path, HISTORY, Ground())
+    assert kept(tmp_path) == scratch
+
+
+def test_the_state_of_another_recipe_is_not_added_to(tmp_path, tmp_path_factory):
+    brought(tmp_path, HISTORY[:40], Ground(), made_by="old")
+    read = Ground()
+    brought(tmp_path, HISTORY, read, made_by="new")
+    anew = tmp_path_factory.mktemp("anew")
+    brought(anew, HISTORY, Ground(), made_by="new")
+    assert len(read.asked) == len(HISTORY)
+    assert kept(tmp_path) == kept(anew)
+
+
+def test_other_end_members_or_another_grid_are_another_recipe():
+    loess = ENDMEMBERS["loess"]
+    other = site_grid(box(103.800, 36.000, 103.801, 36.002))
+    assert len({recipe(loess, GRID), recipe(replace(loess, soil=0.1), GRID), recipe(loess, other)}) == 3
+
+
+# what the maps say
+
+
+def flat(value):
+    return np.full(SHAPE, value, np.float32)
+
+
+def test_maps_of_known_ground_say_what_is_known(tmp_path):
+    """Cover 0.1 before the start, then 0.2, 0.3, 0.4; the control stays at 0.1, but 0.15 in the last season."""
+    scenes = [
+        Used(f"s2/{2016 + year}-{n}", "", (2016 + year, year < 3), 0.15 if year == 5 else 0.1)
+        for year in range(6)
+        for n in range(2)
+    ]
+    green = [0.1, 0.1, 0.1, 0.2, 0.3, 0.4]
+
+    def read(acquisitions, _):
+        for name in acquisitions:
+            seen = flat(green[int(name[3:7]) - 2016])
+            seen[0, 0] = np.nan
+            if name.endswith("-1"):
+                seen[1, 1] = np.nan
+            yield Look(seen, seen + 0.5)
+
+    made = bring_up_to_date(tmp_path, scenes, {}, read, made_by="", snapshot="", shape=SHAPE)
+    ground = np.ones(SHAPE, bool)
+    ground[2] = False
+    found = maps(made, GRID, ground)
+    inside = (3, 3)
+    assert found.odc.geobox == GRID
+    np.testing.assert_allclose(found["cover"].values[inside], 0.4, rtol=1e-6)
+    np.testing.assert_allclose(found["ndvi"].values[inside], 0.9, rtol=1e-6)
+    np.testing.assert_allclose(found["uplift"].values[inside], (0.4 - 0.15) - (0.1 - 0.1), rtol=1e-5)
+    # of the 15 slopes between pairs of years, seven are less than 1/15 (0 0 0 1/30 .05 .05 .06), seven more
+    np.testing.assert_allclose(found["slope"].values[inside], 1 / 15, rtol=1e-5)
+    for name in found:
+        assert np.isnan(found[name].values[0, 0])
+        assert np.isnan(found[name].values[2]).all()
+        np.testing.assert_array_equal(found[name].values[1, 1], found[name].values[inside])
+
+
+def test_in_the_season_of_the_start_uplift_is_told_from_scenes_since_then():
+    sums = {
+        (2019, True): np.stack([flat(4), flat(0.8), flat(2.0), flat(0.4)]),
+        (2019, False): np.stack([flat(2), flat(0.8), flat(1.2), flat(0.5)]),
+    }
+    found = maps(State(sums=sums, pictures={}), GRID, np.ones(SHAPE, bool))
+    np.testing.assert_allclose(found["uplift"], 0.25 - 0.1, rtol=1e-6)
+    np.testing.assert_allclose(found["cover"], 1.6 / 6, rtol=1e-6)
+    assert np.isnan(found["slope"]).all()
+
+
+def test_without_a_scene_before_the_start_uplift_is_the_difference_from_the_control():
+    sums = {(2019, False): np.stack([flat(2), flat(0.8), flat(1.2), flat(0.5)])}
+    np.testing.assert_allclose(maps(State(sums=sums, pictures={}), GRID, np.ones(SHAPE, bool))["uplift"], 0.25)
+
+
+# out of a real store
+
+
+def entry(day):
+    scene = Scene(
+        id=f"scene-{day}", acquisition=f"s2/{day:03d}", time=datetime(2020, 5, 1, tzinfo=UTC) + timedelta(days=day),
+        sensor="sentinel-2a", baseline="05.09", source="test", scale=1e-4, offset=-0.1 * (day % 2), quality="scl",
+    )  # fmt: skip
+    noise = np.random.default_rng(day)
+    pixels = noise.integers(1200, 6000, (len(LAYERS), *SHAPE)).astype(np.uint16)
+    pixels[LAYERS.index("clear")] = noise.random(SHAPE) > 0.2
+    pixels[:6, 0, 0] = 0
+    units = np.ones((1, 1), np.float32)
+    record = record_of(
+        scene, accepted=True, reason="", clear_fraction=1.0, n_pixels=9, measures={}, digest=digest(pixels, units)
+    )
+    return Entry(record=record, pixels=pixels, units=units)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Ninety scenes; the last ten of them arrived first."""
+    store = SiteStore(tmp_path_factory.mktemp("store") / "site")
+    store.create(site="lowood", grid=GRID, units=["a"], measures=["n_pixels"], controls={})
+    store.put([entry(day) for day in range(80, 90)], "first")
+    store.put([entry(day) for day in range(80)], "then")
+    return store
+
+
+def test_what_is_drawn_from_a_few_scenes_is_what_the_whole_cube_holds_and_nothing_is_read_before_it_is_asked(store):
+    stored = Stored(store, store.snapshot)
+    wanted = [f"s2/{day:03d}" for day in (3, 88, 40, 41, 0)]
+
+    def fail(*_):
+        raise AssertionError("read too early")
+
+    with Callback(start=fail):
+        drawn = stored.draw(wanted, lambda cube: [cube["red"], cube["nir"]], names=("red", "nir"), layers=LAYERS)
+    cube = store.cube().isel(time=[3, 88, 40, 41, 0])
+    assert stored.grid == GRID
+    assert drawn.dtype == np.float32
+    for band in ("red", "nir"):
+        np.testing.assert_array_equal(drawn.sel(value=band).values, cube[band].values)
+
+
+@pytest.mark.parametrize("biome", ["loess", "sandy", "karst"])
+def test_the_reader_draws_cover_and_ndvi_of_clear_pixels_in_any_portion(store, biome, monkeypatch):
+    endmembers = ENDMEMBERS[biome]
+    monkeypatch.setattr(state, "AT_ONCE", 4 * 5 * SHAPE[0] * SHAPE[1] * 2)  # two scenes at once
+    wanted = [f"s2/{day:03d}" for day in (85, 20, 21, 22, 7)]
+    looks = list(reader(Stored(store, store.snapshot), endmembers)(wanted, {"s2/021"}))
+    cube = store.cube().isel(time=[85, 20, 21, 22, 7])
+    index = state.INDICES[endmembers.index][0](cube["red"], cube["nir"]).where(cube["clear"])
+    np.testing.assert_array_equal([look.cover for look in looks], cover(index, endmembers).values)
+    np.testing.assert_array_equal([look.ndvi for look in looks], ndvi(cube["red"], cube["nir"]).where(cube["clear"]))
+    assert [look.rgb is not None for look in looks] == [False, False, True, False, False]
+    np.testing.assert_array_equal(looks[2].rgb[..., 2], cube["blue"].values[2])
+
+
+def test_a_scene_that_the_store_lacks_is_named(store):
+    stored = Stored(store, store.snapshot)
+    with pytest.raises(StoreBroken, match="s2/999"):
+        stored.draw(["s2/001", "s2/999"], lambda cube: [cube["red"]], names=("red",), layers=LAYERS)
+
+
+def test_an_unknown_snapshot_or_a_spoilt_store_says_so(store, tmp_path):
+    with pytest.raises(StoreBroken):
+        Stored(store, "AAAAAAAAAAAAAAAAAAAA")
+    (tmp_path / "site").mkdir()
+    with pytest.raises(StoreBroken):
+        Stored(SiteStore(tmp_path / "site"), store.snapshot)
