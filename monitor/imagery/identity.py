@@ -46,7 +46,7 @@ _SENTINEL: Final = (_DATATAKE, _PRODUCT, _OLD_PRODUCT, _INDEX, _GRANULE, _TIMED_
 Collection 1 item of Earth Search, which is that of the datastrip."""
 
 _LANDSAT_PRODUCT: Final = re.compile(
-    r"(?P<platform>L[COTEM]0\d)_L[12][A-Z0-9]{2}_(?P<path>\d{3})(?P<row>\d{3})_(?P<day>\d{8})_(?P<processed>\d{8})"
+    r"(?P<platform>L[COTEM]0\d)_L[12][A-Z0-9]{2}_(?P<path>\d{3})(?P<row>\d{3})_(?P<day>\d{8})(?:_(?P<processed>\d{8}))?"
     r"_(?P<collection>\d\d)(?!\d)"
 )
 _LANDSAT_INDEX: Final = re.compile(

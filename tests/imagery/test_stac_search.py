@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from copy import deepcopy
 from datetime import date
 from urllib.parse import parse_qs, urlsplit
@@ -419,3 +420,31 @@ def test_the_address_of_an_item_without_self_link_is_made_of_the_api(server, api
     (scene,) = api.search(AREA, *YEAR)
     assert scene.handle.again == f"{server.url}/collections/sentinel-2-l2a/items/{an_item()['id']}"
     assert not parse_qs(urlsplit(scene.handle.again).query)
+
+
+def test_files_of_planetary_computer_are_signed_and_signed_anew_without_its_memory(monkeypatch):
+    planetary_computer = pytest.importorskip("planetary_computer")
+    signed = []
+
+    def sign_url(href):
+        signed.append((href, dict(planetary_computer.sas.TOKEN_CACHE)))
+        return f"{href}?sig=1"
+
+    monkeypatch.setattr(planetary_computer, "sign_url", sign_url)
+    monkeypatch.setitem(planetary_computer.sas.TOKEN_CACHE, "a", "old")
+    sign = Stac("https://planetarycomputer.microsoft.com/api/stac/v1")._sign
+    assert sign("https://a.blob.core.windows.net/x.tif", False) == "https://a.blob.core.windows.net/x.tif?sig=1"
+    assert signed[-1][1] == {"a": "old"}
+    sign("https://a.blob.core.windows.net/x.tif", True)
+    assert signed[-1][1] == {}
+
+
+def test_without_the_signing_package_the_command_that_installs_it_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "planetary_computer", None)
+    sign = Stac("https://planetarycomputer.microsoft.com/api/stac/v1")._sign
+    with pytest.raises(BadConfiguration, match=r"pip install 'regrowth-monitor\[planetary-computer\]'"):
+        sign("https://a.blob.core.windows.net/x.tif", False)
+
+
+def test_no_other_catalogue_is_signed_for():
+    assert Stac("https://planetarycomputer.microsoft.com.evil.example/api")._sign is None
