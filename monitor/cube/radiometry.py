@@ -1,0 +1,278 @@
+"""Whether the offset that a scene's metadata tell is the one its pixels were made with.
+
+Sentinel-2 integers carry an offset of -.1 since processing baseline 04.00; some catalogues take it off, and the flags
+that say so are wrong at times [1]_. A scene scaled wrongly is too bright or too dark by :data:`STEP` in every band, on
+the site and on its control ground alike: NDVI .30 (red .12, infrared .223) is read as .19. Nothing that happens on the
+ground does that. Logging and fire raise red and lower the infrared, drought hardly moves blue, haze and snow fade
+towards long waves, and what befalls the site alone leaves the control ground as it was.
+
+So each scene is held against the season that the other scenes of its site tell. Scenes made before baseline 04.00
+are anchors where there are enough of them, since no offset was ever added to them; else all scenes that do not
+contradict the others tell it. What is decided is a function of all stored scenes together, and does not depend on
+their order of arrival.
+
+What can not be told: a series wrong from its first scene on, without anchors, unless it makes the ground impossibly
+dark; and a wrong scene under thick haze, which may hide the step.
+
+References
+----------
+.. [1] github.com/Element84/earth-search, issues 66 and 71; github.com/microsoft/PlanetaryComputer, issues 134 and 349.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+
+from monitor.cube.granules import parsed
+from monitor.cube.store import Record
+from monitor.imagery import bands
+
+REASON: Final = "RADIOMETRY"
+"""Why a scene in conflict is not accepted."""
+
+STEP: Final = 0.1
+"""BOA_ADD_OFFSET of Sentinel-2 L2A: 1,000 integers of 1e-4. [1]"""
+OFFSET_SINCE: Final = (4,)
+"""Processing baseline from which ESA adds the offset, whatever the date of the acquisition."""
+IMPOSSIBLE: Final = -0.02
+"""Ground has no mean reflectance below this; corrections for the atmosphere go wrong by less. [1]"""
+
+NODES: Final = 24
+"""Days of the year, evenly apart, at which the season is told; between them it is a straight line."""
+NEAR: Final = (25.0, 45.0)
+"""Scenes of any year so near to a node tell its season; the wider if the narrower holds too few. [day]"""
+FEWEST: Final = 5
+"""Scenes that can tell a season; with fewer the metadata are believed."""
+NOISE: Final = 0.008
+"""Least scatter of a ground about its season in one band, so that no band decides alone. [1]"""
+
+SHORT: Final = ("blue", "green")
+"""Bands that drought, growth and wet soil hardly move; red where a sensor lacks them."""
+LONG: Final = ("nir", "swir16", "swir22")
+"""Bands that haze hardly moves."""
+SHORT_SHARE: Final = 0.75
+"""Share of :data:`STEP` by which the short bands are off at least, mean of the grounds, for a wrong offset. [1]"""
+LONG_SHARE: Final = 0.4
+"""The same of the long bands: less, since growth and wet soil move them. [1]"""
+GROUND_SHARE: Final = 0.4
+"""The same of the short bands on each ground by itself: a change of the site alone is no wrong offset. [1]"""
+KIN: Final = 6
+"""Kin of a scene are so many, the nearest in time of the same source, baseline and offset: treated alike, likely."""
+DOUBTFUL_SHARE: Final = 0.3
+"""A scene off by more is in doubt, and wrong when most of its kin are. [1]"""
+COMPANY: Final = 0.8
+"""A scene is wrong whatever it shows, such as haze over a scene too dark, when more of its kin are. [1]"""
+MOST: Final = 1 / 3
+"""Where more of the scenes that no anchor vouches for are off, the others need a reason to be the right ones. [1]"""
+WITNESSES: Final = 0.75
+"""Such a reason: scenes that could not be off the other way, so many to one that is off. [1]"""
+MINORITY: Final = 0.2
+"""Share of the scenes near a node that, being off a way that no offset explains, show the rest to be wrong. [1]"""
+
+_GROUNDS: Final = ("", "control_")
+
+
+def settle(records: Sequence[Record]) -> list[Record]:
+    """Set aside the scenes whose offset is contradicted by what was seen.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        All stored scenes of one site, in any order. Of the measures, the means of the bands on the site and on its
+        control ground are used (``blue``, ``control_blue``, ...).
+
+    Returns
+    -------
+    list of Record
+        In the same order. Sentinel-2 scenes in conflict are not accepted, with the reason :data:`REASON`; those that
+        an earlier call set aside and that are in conflict no more are accepted; all others are as they were.
+    """
+    order = sorted(range(len(records)), key=lambda i: (records[i].time, records[i].acquisition, records[i].scene))
+    chosen = [i for i in order if _judged(records[i])]
+    settled = list(records)
+    if chosen:
+        for i, wrong in zip(chosen, _wrong([records[i] for i in chosen]), strict=True):
+            if wrong == records[i].accepted:
+                settled[i] = replace(records[i], accepted=not wrong, reason=REASON if wrong else "")
+    return settled
+
+
+def _judged(record: Record) -> bool:
+    """Whether a scene has means, and an offset that may be another (harmonised scenes, ``fmask``, have none)."""
+    return (
+        record.sensor.startswith("sentinel-2")
+        and record.quality != "fmask"
+        and (record.accepted or record.reason == REASON)
+        and record.measures.get("red") is not None
+    )
+
+
+def _wrong(records: Sequence[Record]) -> np.ndarray:
+    """Which scenes are in conflict, (scene,) bool; `records` by time."""
+    offset = np.array([record.offset for record in records])
+    error = np.where(offset < -STEP / 2, -STEP, STEP)  # of the reflectances, if the other offset is the true one
+    old = np.array([() < parsed(record.baseline) < OFFSET_SINCE for record in records])
+    anchors = old & (error > 0)
+    values = [
+        [[record.measures.get(ground + band) for band in bands.OBSERVED] for record in records] for ground in _GROUNDS
+    ]
+    seen = np.array(values, dtype=np.float64)  # (ground, scene, band); None becomes NaN
+    seen = seen[np.isfinite(seen).any(axis=(1, 2))]
+    impossible = np.where(np.isnan(seen), np.inf, seen).min(axis=2) < IMPOSSIBLE
+    dark = impossible.all(axis=0)
+    days = np.array([datetime.fromisoformat(record.time).timetuple().tm_yday for record in records], dtype=np.float64)
+    names = sorted({(record.source, record.baseline, record.offset) for record in records})
+    kinds = np.array([names.index((record.source, record.baseline, record.offset)) for record in records])
+    wrong = dark
+    for _ in range(3):  # a block of wrong scenes is seen whole only when its worst no longer tell the season
+        season, anchored = _season(days, seen, error, anchors & ~wrong, ~wrong)
+        short, long = _off(seen - season, error)
+        off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)
+        before, wrong = wrong, dark | off
+        if (wrong == before).all():
+            break
+    astray = (short > DOUBTFUL_SHARE).all(axis=0) & (long > DOUBTFUL_SHARE)
+    company = _company(kinds, wrong)
+    wrong = wrong | (astray & (company > 0.5)) | (company > COMPANY)
+    return np.asarray(wrong | _undecided(error, astray | wrong, ~(anchors | anchored | dark)))
+
+
+def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.ndarray:
+    """Scenes of which no one can tell whether they or those that contradict them are right, (scene,) bool.
+
+    If those that are off told the season, the others would be off by as much the other way. For a scene of the same
+    offset that is no possible error: enough of such scenes show that the others are right.
+    """
+    off, right = off & unvouched, ~off & unvouched
+    witnesses = (right & (np.sign(error) == np.sign(error[off].sum()))).sum()
+    if off.sum() <= MOST * unvouched.sum() or witnesses >= WITNESSES * off.sum():
+        return np.zeros_like(off)
+    return unvouched
+
+
+def _season(
+    days: np.ndarray, seen: np.ndarray, error: np.ndarray, anchors: np.ndarray, usable: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the other scenes tell of each.
+
+    Parameters
+    ----------
+    days : (scene,) array
+        Day of the year.
+    seen : (ground, scene, band) array
+        Means; NaN where there is none.
+    error : (scene,) array
+        What is wrong with them if the other offset is the true one. [1]
+    anchors, usable : (scene,) bool arrays
+        Scenes that tell the season: the first where there are enough of them, else the second.
+
+    Returns
+    -------
+    season : (ground, scene, band) array
+        NaN where too few scenes tell it.
+    anchored : (scene,) bool array
+        Whether anchors told it.
+    """
+    level = _level(seen)
+    told = np.full((NODES, seen.shape[0], seen.shape[2]), np.nan)
+    firm = np.zeros(NODES, dtype=bool)
+    after = (days - np.arange(NODES)[:, None] * 365.25 / NODES + 182.625) % 365.25 - 182.625
+    for node in range(NODES):
+        for pool, near in ((pool, near) for pool in (anchors, usable) for near in NEAR):
+            some = np.flatnonzero(pool & (np.abs(after[node]) <= near))
+            if some.size >= FEWEST and after[node, some].min() <= 0 <= after[node, some].max():  # never beyond the edge
+                # The half that lies closest together, in the band that varies least, is of one mind about the offset.
+                ranked = np.sort(level[some])
+                half = some.size // 2 + 1
+                first = int(np.argmin(ranked[half - 1 :] - ranked[: some.size - half + 1]))
+                agreed = np.median(ranked[first : first + half])
+                # A scene can be off one way only: if many lie off the other way, it is the half that is wrong.
+                other = level[some][np.abs(level[some] + error[some] - agreed) < STEP / 2]
+                if other.size > MINORITY * some.size:
+                    agreed = np.median(other)
+                told[node] = _median(seen[:, some[np.abs(level[some] - agreed) < STEP / 2]])
+                firm[node] = pool is anchors
+                break
+    place = days * NODES / 365.25
+    left = np.floor(place).astype(np.intp)
+    share = (place - left)[:, None, None]
+    left, right = left % NODES, (left + 1) % NODES
+    a = np.where(np.isnan(told[left]), told[right], told[left])
+    b = np.where(np.isnan(told[right]), told[left], told[right])
+    return ((1 - share) * a + share * b).transpose(1, 0, 2), firm[left] & firm[right]
+
+
+def _off(shift: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far scenes lie off their season, as shares of the step that a wrong offset makes.
+
+    Parameters
+    ----------
+    shift : (ground, scene, band) array
+        Means less season; NaN where either is missing.
+    error : (scene,) array
+        The step.
+
+    Returns
+    -------
+    short : (ground, scene) array
+        By the short bands, each weighted by how little it scatters; 0 where it can not be told.
+    long : (scene,) array
+        By the long bands, mean of the grounds; 0 where it can not be told.
+    """
+    names = SHORT if np.isfinite(shift[..., _columns(SHORT)]).any() else ("red",)
+    few = shift[..., _columns(names)]
+    close = np.where(np.abs(few) < STEP / 2, np.abs(few), np.nan)
+    scatter = np.fmax(1.4826 * _median(close)[:, None], NOISE)
+    weight = np.where(np.isnan(few), 0.0, 1 / scatter**2)
+    total = weight.sum(axis=2)
+    short = np.divide(
+        (weight * np.nan_to_num(few)).sum(axis=2), total * error, out=np.zeros_like(total), where=total > 0
+    )
+    many = shift[..., _columns(LONG)]
+    count = np.isfinite(many).sum(axis=(0, 2))
+    summed = np.nansum(many, axis=(0, 2))
+    return short, np.divide(summed, count * error, out=np.zeros_like(summed), where=count > 0)
+
+
+def _company(kinds: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """Share of the :data:`KIN` of each scene that are wrong, itself left out; 0 with none.
+
+    Parameters
+    ----------
+    kinds : (scene,) int array
+        Equal for scenes of one source, baseline and offset; scenes by time.
+    wrong : (scene,) bool array
+    """
+    found = np.zeros(kinds.size)
+    for kind in np.unique(kinds[wrong]):
+        own = np.flatnonzero(kinds == kind)
+        size = min(KIN, own.size - 1)
+        if size:
+            first = np.clip(np.arange(own.size) - KIN // 2, 0, own.size - 1 - size)
+            place = first[:, None] + np.arange(size)
+            place += place >= np.arange(own.size)[:, None]
+            found[own] = wrong[own][place].mean(axis=1)
+    return found
+
+
+def _level(seen: np.ndarray) -> np.ndarray:
+    """Brightness by which scenes are told apart: of blue, of red where a sensor lacks blue; mean of the grounds."""
+    blue, red = (seen[..., bands.OBSERVED.index(band)].mean(axis=0) for band in ("blue", "red"))
+    return red if np.isnan(blue).any() else blue
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    """Median over the scenes of a (ground, scene, band) array that have a value, (ground, band); NaN with none."""
+    ranked = np.sort(values, axis=1)  # NaN last
+    n = np.isfinite(ranked).sum(axis=1, keepdims=True)
+    low, high = (
+        np.take_along_axis(ranked, place, axis=1) for place in (np.maximum(n - 1, 0) // 2, n // 2 % values.shape[1])
+    )
+    return np.asarray((low + high)[:, 0] / 2)
+
+
+def _columns(names: Sequence[str]) -> list[int]:
+    return [bands.OBSERVED.index(name) for name in names]

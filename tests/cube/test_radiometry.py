@@ -1,0 +1,375 @@
+"""Whether the offset of a scene is the one that its metadata tell."""
+
+import itertools
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from monitor.cube.radiometry import REASON, settle
+from monitor.cube.store import Record
+from monitor.imagery import bands
+
+SOIL = {"loess": (0.11, 0.16, 0.24, 0.32, 0.38, 0.34), "forest": (0.05, 0.07, 0.08, 0.16, 0.20, 0.15),
+        "sand": (0.16, 0.22, 0.30, 0.38, 0.45, 0.42)}  # fmt: skip
+LEAF = {"loess": (0.03, 0.06, 0.05, 0.30, 0.20, 0.11), "forest": (0.02, 0.04, 0.02, 0.35, 0.16, 0.07),
+        "sand": (0.05, 0.09, 0.10, 0.26, 0.28, 0.20)}  # fmt: skip
+GREEN = {"loess": (0.05, 0.9), "forest": (0.35, 1.0), "sand": (0.05, 0.35)}
+"""Share of leaf in winter and in summer: red of loess runs from .23 to .07."""
+HAZE = np.array([1.0, 0.75, 0.55, 0.3, 0.08, 0.05])
+SNOW = np.array([0.8, 0.8, 0.78, 0.65, 0.1, 0.08])
+ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
+NEVER = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class World:
+    """A place seen every five days, half of the time, by a simulated sensor; all that varies hits site and control."""
+
+    ground: str = "loess"
+    years: float = 5
+    first: datetime = datetime(2018, 1, 1, tzinfo=UTC)
+    clear: float = 0.5
+    drought: int = 0
+    """Year in which growth is a third."""
+    logged: datetime = NEVER
+    """Day from which the site, and it alone, has no leaf."""
+    burnt: datetime = NEVER
+    """Day from which all ground has a tenth of its leaf, and is black for half a year."""
+    thick: float = 0.0
+    """Share of scenes under haze thicker than .05 in blue, or with snow that the masks miss."""
+
+    def scenes(self, seed):
+        """Time, (ground, band) means, and whether haze or snow lies over them, of each scene."""
+        rng = np.random.default_rng(seed)
+        soil, leaf, (low, high) = np.array(SOIL[self.ground]), np.array(LEAF[self.ground]), GREEN[self.ground]
+        own_soil = soil * rng.normal(1, 0.05)
+        growth = {year: (rng.normal(1, 0.12), rng.normal(0, 8)) for year in range(2000, 2050)}
+        wet, made = 0.0, []
+        for day in range(0, int(self.years * 365.25), 5):
+            wet = 0.8 * wet + rng.normal(0, 0.6)
+            if rng.random() > self.clear:
+                continue
+            time = self.first + timedelta(days=day, hours=3)
+            amount, shift = growth[time.year]
+            date = time.timetuple().tm_yday - shift
+            season = amount * (1 / (1 + np.exp((130 - date) / 12)) - 1 / (1 + np.exp((275 - date) / 14)))
+            season *= 0.35 if time.year == self.drought else 1.0
+            bright = 1 + rng.normal(0, 0.05) - 0.06 * np.clip(wet, -1.5, 1.5)
+            thin, dirty = rng.exponential(0.01) * (rng.random() < 0.3), rng.random() < self.thick
+            means = []
+            for name, bare in (("site", own_soil), ("control", soil)):
+                share = np.clip(low + (high - low) * season, 0, 1)
+                if name == "site" and time > self.logged:
+                    share *= 0.05
+                if time > self.burnt:
+                    share *= 0.1
+                value = share * leaf + (1 - share) * bare * bright
+                if timedelta(0) < time - self.burnt < timedelta(days=183):
+                    value = value * (0.7, 0.7, 0.75, 0.5, 0.9, 1.1)
+                means.append(value + thin * HAZE + rng.normal(0, (0.003, 0.003, 0.004, 0.008, 0.008, 0.006)))
+            seen = np.array(means)
+            if dirty:
+                cover = rng.uniform(0.05, 0.4)
+                winter = time.month in (12, 1, 2)
+                seen = (1 - cover) * seen + cover * SNOW if winter else seen + rng.uniform(0.05, 0.15) * HAZE
+            made.append((time, seen, dirty))
+        return made
+
+
+def records(scenes, *, wrong=None, offset=None, baseline="05.00", **changes):
+    """What the store holds of scenes, some with an offset that is not the one they were made with."""
+    n = len(scenes)
+    wrong = np.zeros(n, dtype=bool) if wrong is None else wrong
+    offset = np.zeros(n) if offset is None else offset
+    made = []
+    for i, (time, seen, _) in enumerate(scenes):
+        shown = seen + wrong[i] * (-0.1 if offset[i] else 0.1)
+        measures = {
+            ground + band: round(float(value), 6)
+            for ground, means in zip(("", "control_"), shown, strict=True)
+            for band, value in zip(bands.OBSERVED, means, strict=True)
+        }
+        told = {
+            "scene": f"scene-{i}", "acquisition": f"S2A/{i:04d}", "time": time.isoformat(), "sensor": "sentinel-2a",
+            "baseline": baseline if isinstance(baseline, str) else baseline[i], "source": "test", "scale": 1e-4,
+            "offset": float(offset[i]), "quality": "scl", "orbit": "", "granules": {}, "bandpass": False,
+            "accepted": True, "reason": "", "clear_fraction": 1.0, "n_pixels": 100, "measures": measures, "digest": "",
+        }  # fmt: skip
+        made.append(Record(**(told | changes)))
+    return made
+
+
+def told_wrong(settled):
+    assert all(record.reason == (REASON if not record.accepted else "") for record in settled)
+    return np.array([not record.accepted for record in settled])
+
+
+def mixed(n, seed):
+    return np.random.default_rng(seed).choice([0.0, -0.1], n)
+
+
+def tally(world, sites, *, wrong=None, offset=mixed, baseline="05.00"):
+    """Of the scenes of many sites without haze: right ones told wrong, all right ones, wrong ones caught, all wrong."""
+    false = right = caught = faulty = 0
+    for seed in range(sites):
+        scenes = world.scenes(seed)
+        chosen = np.random.default_rng(seed + 999)
+        times = [time for time, _, _ in scenes]
+        bad = np.array([wrong(time, chosen) for time in times]) if wrong else np.zeros(len(scenes), dtype=bool)
+        stamp = baseline if isinstance(baseline, str) else [baseline(time) for time in times]
+        found = told_wrong(settle(records(scenes, wrong=bad, offset=offset(len(scenes), seed), baseline=stamp)))
+        plain = np.array([not dirty for _, _, dirty in scenes])
+        false += (found & ~bad & plain).sum()
+        right += (~bad & plain).sum()
+        caught += (found & bad & plain).sum()
+        faulty += (bad & plain).sum()
+    return false, right, caught, faulty
+
+
+def zero(n, _seed):
+    return np.zeros(n)
+
+
+def one_in(share):
+    return lambda _time, rng: rng.random() < share
+
+
+@pytest.mark.parametrize("ground", list(SOIL))
+def test_not_one_right_scene_in_four_thousand_is_set_aside(ground):
+    false, right, _, _ = tally(World(ground), 30)
+    assert right > 5000
+    assert false <= right / 4000
+
+
+@pytest.mark.parametrize("ground", list(SOIL))
+def test_one_wrong_flag_in_a_hundred_is_found_and_next_to_nothing_else(ground):
+    false, right, caught, faulty = tally(World(ground), 30, wrong=one_in(0.01))
+    assert faulty > 40
+    assert false <= right / 4000
+    assert caught >= 0.99 * faulty - 1
+
+
+@pytest.mark.parametrize(
+    "world",
+    [World("loess", logged=datetime(2020, 3, 1, tzinfo=UTC)), World("forest", logged=datetime(2020, 6, 1, tzinfo=UTC)),
+     World("forest", burnt=datetime(2020, 6, 1, tzinfo=UTC)), World("forest", drought=2020),
+     World("forest", drought=2022), World("sand", drought=2022)],
+    ids=["loess logged", "forest logged", "forest burnt", "forest drought", "forest drought now", "sand drought now"],
+)  # fmt: skip
+def test_what_happens_on_the_ground_is_not_called_radiometry(world):
+    false, right, _, _ = tally(world, 20)
+    assert right > 3500
+    assert false == 0
+
+
+@pytest.mark.parametrize(
+    ("world", "most"),
+    [(World("loess", drought=2020), 0.001), (World("loess", burnt=datetime(2021, 6, 1, tzinfo=UTC)), 0.01)],
+    ids=["drought", "burnt"],
+)
+def test_loess_laid_bare_comes_nearest_to_a_wrong_offset_and_is_seldom_taken_for_it(world, most):
+    # Bare loess is brighter than leaf in every band but the near infrared, on site and control ground alike.
+    false, right, _, _ = tally(world, 20)
+    assert false <= most * right
+
+
+@pytest.mark.parametrize("ground", list(SOIL))
+@pytest.mark.parametrize("offset", [0.0, -0.1])
+def test_a_block_of_wrong_flags_is_found_whole(ground, offset):
+    false, right, caught, faulty = tally(
+        World(ground), 10, wrong=lambda time, _: time.year == 2021, offset=lambda n, _: np.full(n, offset)
+    )
+    assert right > 1000
+    assert faulty > 300
+    assert caught > 0.99 * faulty
+    assert false <= 0.001 * right
+
+
+@pytest.mark.parametrize("ground", list(SOIL))
+def test_flags_wrong_ever_since_2022_are_found_though_they_are_the_most_where_older_scenes_vouch(ground):
+    def baseline(time):
+        return "04.00" if time.year >= 2022 else "03.01"
+
+    false, right, caught, faulty = tally(
+        World(ground, years=10), 6, wrong=lambda time, _: time.year >= 2022, offset=zero, baseline=baseline
+    )
+    assert faulty > right
+    assert caught > 0.99 * faulty
+    assert false <= 0.002 * right
+
+
+def test_without_older_scenes_the_most_are_believed_and_nothing_wrong_is_averaged_in_when_half_are():
+    scenes = World("loess").scenes(1)
+    rng = np.random.default_rng(5)
+    bad = rng.random(len(scenes)) < 0.5
+    found = told_wrong(settle(records(scenes, wrong=bad, offset=mixed(len(scenes), 3))))
+    assert found.all()  # offsets of both kinds, half of them wrong: nothing tells which half
+
+
+@pytest.mark.parametrize("ground", list(SOIL))
+def test_where_all_claim_the_same_offset_two_fifths_wrong_do_not_carry_the_others_away(ground):
+    # Without an offset a scene can be too bright only, so that the dark ones are right.
+    *_, caught, faulty = tally(World(ground), 5, wrong=one_in(0.4), offset=zero)
+    assert caught > 0.95 * faulty
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_dark_ground_below_zero_is_told_without_any_other_scene(seed):
+    scenes = World("forest").scenes(seed)[:1]
+    settled = settle(records(scenes, wrong=np.array([True]), offset=np.array([-0.1])))
+    assert told_wrong(settled).all()
+
+
+def test_a_site_below_zero_whose_control_ground_is_not_is_no_wrong_offset():
+    scenes = World("forest").scenes(1)[:1]
+    scenes[0][1][0] -= 0.1
+    assert not told_wrong(settle(records(scenes))).any()
+
+
+def test_with_too_few_other_scenes_the_metadata_are_believed():
+    scenes = World("loess").scenes(1)[:4]
+    assert not told_wrong(settle(records(scenes, wrong=np.array([False, False, True, False])))).any()
+
+
+def test_in_its_first_months_a_site_has_a_season_once_five_scenes_tell_it():
+    scenes = World("loess", first=datetime(2024, 7, 1, tzinfo=UTC), clear=1.0).scenes(1)[:8]
+    bad = np.arange(8) == 5
+    np.testing.assert_array_equal(told_wrong(settle(records(scenes, wrong=bad))), bad)
+
+
+def test_a_season_that_was_never_seen_is_not_judged_by_another():
+    summer = World("loess", years=3).scenes(2)
+    scenes = [scene for scene in summer if 5 <= scene[0].month <= 9]
+    lone = next(scene for scene in summer if scene[0].month == 12)
+    bad = np.append(np.zeros(len(scenes), dtype=bool), True)
+    assert not told_wrong(settle(records([*scenes, lone], wrong=bad)))[-1]
+
+
+def test_a_step_of_the_site_alone_in_every_band_is_left_to_the_verdict():
+    scenes = World("loess").scenes(4)
+    for time, seen, _ in scenes:
+        if time.year == 2022:
+            seen[0] += 0.1
+    assert not told_wrong(settle(records(scenes))).any()
+
+
+def test_a_step_in_the_visible_bands_alone_is_haze_and_no_wrong_offset():
+    scenes = World("forest").scenes(4)
+    scenes[60][1][:, :3] += 0.1
+    assert not told_wrong(settle(records(scenes))).any()
+
+
+def test_a_step_in_the_long_bands_alone_is_no_wrong_offset():
+    scenes = World("forest").scenes(4)
+    scenes[60][1][:, 3:] += 0.1
+    assert not told_wrong(settle(records(scenes))).any()
+
+
+def test_a_step_the_way_that_no_wrong_offset_can_make_is_left_alone():
+    scenes = World("sand").scenes(4)
+    scenes[60][1][:] -= 0.1
+    assert not told_wrong(settle(records(scenes, offset=zero(len(scenes), 0)))).any()
+    scenes = World("sand").scenes(4)
+    scenes[60][1][:] += 0.1
+    assert not told_wrong(settle(records(scenes, offset=zero(len(scenes), 0) - 0.1))).any()
+
+
+def test_haze_and_unseen_snow_seldom_make_a_right_scene_wrong():
+    world = World("loess", thick=0.2)
+    found, dirty = [], []
+    for seed in range(10):
+        scenes = world.scenes(seed)
+        found += list(told_wrong(settle(records(scenes, offset=mixed(len(scenes), seed)))))
+        dirty += [scene[2] for scene in scenes]
+    found, dirty = np.array(found), np.array(dirty)
+    assert dirty.sum() > 300
+    assert found[dirty].mean() < 0.08
+    assert found[~dirty].mean() < 0.003
+
+
+def test_the_answer_is_the_same_in_any_order_and_settling_twice_changes_nothing():
+    scenes = World("loess", thick=0.1).scenes(7)
+    bad = np.random.default_rng(1).random(len(scenes)) < 0.05
+    made = records(scenes, wrong=bad, offset=mixed(len(scenes), 2))
+    settled = settle(made)
+    assert not all(record.accepted for record in settled)
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(made))
+        assert settle([made[i] for i in order]) == [settled[i] for i in order]
+    assert settle(settled) == settled
+
+
+def test_a_scene_set_aside_comes_back_once_later_scenes_agree_with_it():
+    scenes = World("loess").scenes(3)
+    made = records(scenes)
+    made[5] = replace(made[5], accepted=False, reason=REASON)
+    assert settle(made) == records(scenes)
+
+
+def test_nothing_but_the_judgement_of_a_record_is_changed():
+    scenes = World("forest").scenes(3)
+    bad = np.arange(len(scenes)) == 40
+    made = records(scenes, wrong=bad)
+    for before, after in zip(made, settle(made), strict=True):
+        assert replace(after, accepted=True, reason="") == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"sensor": "landsat-8", "quality": "qa_pixel"}, {"quality": "fmask"}, {"accepted": False, "reason": "CLOUD"},
+     {"accepted": False, "reason": REASON, "measures": {}}],
+    ids=["landsat", "harmonised", "rejected already", "refused as stretched"],
+)  # fmt: skip
+def test_only_scenes_that_may_have_another_offset_are_judged_and_no_reason_is_overwritten(changes):
+    scenes = World("loess").scenes(3)
+    bad = np.arange(len(scenes)) == 40
+    made = records(scenes)
+    made[40] = replace(records(scenes, wrong=bad)[40], **changes)
+    assert settle(made) == made
+
+
+def test_landsat_scenes_do_not_tell_the_season_of_sentinel_2():
+    scenes = World("loess", years=2).scenes(3)
+    made = records(scenes)
+    landsat = [
+        replace(record, sensor="landsat-8", quality="qa_pixel", acquisition=f"L{i}")
+        for i, record in enumerate(records(scenes, wrong=np.ones(len(scenes), dtype=bool)) * 3)
+    ]
+    assert settle(made + landsat) == made + landsat
+
+
+@pytest.mark.parametrize("lacking", list(itertools.combinations(("blue", "swir16", "swir22", "green"), 2)))
+def test_a_sensor_or_service_that_lacks_bands_is_judged_by_those_it_has(lacking):
+    scenes = World("forest").scenes(5)
+    bad = np.arange(len(scenes)) == 70
+    made = records(scenes, wrong=bad)
+    for record in made:
+        for band in lacking:
+            record.measures[band] = record.measures["control_" + band] = None
+    np.testing.assert_array_equal(told_wrong(settle(made)), bad)
+
+
+def test_red_and_infrared_alone_are_enough_to_judge():
+    scenes = World("forest").scenes(5)
+    bad = np.arange(len(scenes)) == 70
+    made = records(scenes, wrong=bad)
+    for record in made:
+        for band in {*bands.OBSERVED} - {"red", "nir"}:
+            del record.measures[band], record.measures["control_" + band]
+    np.testing.assert_array_equal(told_wrong(settle(made)), bad)
+
+
+def test_a_site_without_control_ground_is_judged_by_itself():
+    scenes = World("forest").scenes(5)
+    bad = np.arange(len(scenes)) == 70
+    made = records(scenes, wrong=bad)
+    for record in made:
+        for band in bands.OBSERVED:
+            record.measures["control_" + band] = None
+    np.testing.assert_array_equal(told_wrong(settle(made)), bad)
+
+
+def test_no_records_are_no_trouble():
+    assert settle([]) == []
