@@ -34,6 +34,17 @@ PAGE: Final = {"en": "index.html", "zh": "index.zh.html"}
 """File of each language's page."""
 
 
+GRADE: Final = {
+    "slight": {"en": "slight", "zh": "微度"},
+    "light": {"en": "light", "zh": "轻度"},
+    "moderate": {"en": "moderate", "zh": "中度"},
+    "intense": {"en": "intense", "zh": "强烈"},
+    "very_intense": {"en": "very intense", "zh": "极强烈"},
+    "extreme": {"en": "extreme", "zh": "剧烈"},
+}
+"""Grades of soil erosion as SL 190-2007 names them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
     """The sites of one status."""
@@ -56,7 +67,13 @@ def _environment() -> jinja2.Environment:
         hectares=hectares, long_day=words.day,
     )  # fmt: skip
     environment.globals.update(
-        STATUS=words.STATUS, ALERT=words.ALERT, cause=words.cause, PAGE=PAGE, WIDTH=WIDTH, MAP_WIDTH=MAP_WIDTH
+        STATUS=words.STATUS,
+        ALERT=words.ALERT,
+        GRADE=GRADE,
+        cause=words.cause,
+        PAGE=PAGE,
+        WIDTH=WIDTH,
+        MAP_WIDTH=MAP_WIDTH,
     )
     return environment
 

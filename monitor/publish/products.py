@@ -208,7 +208,8 @@ def _fingerprint(view: SiteView, table: bytes, pictures: str) -> str:
     said = [explain(view.assessment, view.site, language=language) for language in LANGUAGES]
     dates = [chip.date if chip is not None else None for chip in (view.before, view.now)]
     digest = sha256(pictures.encode())
-    for part in (shown, said, view.site, view.site.geometry.wkb_hex, view.alert, view.notice, dates):
+    beside = (view.power, view.calibration, view.erosion, view.certificate, view.failing_area, view.terrain)
+    for part in (shown, said, view.site, view.site.geometry.wkb_hex, view.alert, view.notice, dates, beside):
         digest.update(repr(part).encode("utf-8", "surrogatepass") + b"\0")
     digest.update(table)
     if view.outline is not None:

@@ -23,6 +23,68 @@ class Chip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Chance:
+    """How likely a site on which nothing grows has been told by then: whether it can be seen at all."""
+
+    years: float
+    """Since the start. [year]"""
+    red: float
+    """Chance of a red alert. [1]"""
+    watch: float
+    """Chance of at least a watch. [1]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationTable:
+    """What the constants of the verdict rest on."""
+
+    source: tuple[str, str]
+    """English, Chinese."""
+    dated: date
+    hash: str
+    placebos: int
+    """Placebo series that they were set on; 0: none."""
+    rows: tuple[tuple[str, str, str], ...] = ()
+    """What, in English and in Chinese, and how much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erosion:
+    """What the cover means for the soil."""
+
+    grade: str
+    """Of :data:`monitor.verdict.erosion.GRADE_NAMES`."""
+    without: str | None = None
+    """What it would be without the work."""
+    ratio: float | None = None
+    """Soil loss over that without the work. [1]"""
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    """95 % interval. [1]"""
+    notes: tuple[tuple[str, str], ...] = ()
+    """What a reader must know, in English and in Chinese."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailingArea:
+    """Ground on which the work has not taken hold, with its 95 % interval. [ha]"""
+
+    hectares: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terrain:
+    """The lie of the land, mean over the site."""
+
+    elevation: float
+    """Above sea level. [m]"""
+    slope: float
+    """[degree]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteView:
     """One site as it stands on the day of its assessment."""
 
@@ -42,3 +104,11 @@ class SiteView:
     """The alert that is not yet resolved, if any."""
     notice: Mapping[str, str] | None = None
     """By language, what a reader must know before all else, for instance that a demonstration's fates are injected."""
+    power: tuple[Chance, ...] = ()
+    """By years since the start; empty: not told. This and what follows is shown only where it is known."""
+    calibration: CalibrationTable | None = None
+    erosion: Erosion | None = None
+    certificate: date | None = None
+    """Day on which the evidence that there is uplift was complete."""
+    failing_area: FailingArea | None = None
+    terrain: Terrain | None = None

@@ -46,9 +46,9 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def root(make_view, make_site, make_assessment, make_programme, hostile_site, tmp_path_factory) -> Path:
+def root(make_view, make_site, make_assessment, make_programme, hostile_site, beside, tmp_path_factory) -> Path:
     """A programme of every status, with the pages of a failing, a good, an unseen and a hostile site."""
-    failing = make_view()
+    failing = make_view(**beside)
     good = make_view(
         site=make_site("民勤-03", name="民勤县青土湖三号地块", at=(103.1, 39.0), province="甘肃"), share=0.95,
         alert=None, notice=None,
@@ -56,6 +56,7 @@ def root(make_view, make_site, make_assessment, make_programme, hostile_site, tm
             "民勤-03", status=Status.ON_TRACK, alert=AlertLevel.NONE, alert_rule=None, theta=0.95, theta_low=0.8,
             theta_high=1.1, uplift=0.27, uplift_low=0.23, uplift_high=0.31, reasons=(),
         ),
+        **beside,
     )  # fmt: skip
     nothing = dict.fromkeys(
         ("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "cover", "control_cover",
@@ -109,8 +110,9 @@ def opened(request, open_page) -> Iterator[Opened]:
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_page_fits_its_width_with_everything_unfolded(opened, width):
     opened.tab.set_viewport_size({"width": width, "height": 800})
-    for fold in opened.tab.locator("details:not([open]) > summary").all():
-        fold.click()
+    folded = opened.tab.locator("details:not([open]) > summary")
+    while folded.count():
+        folded.first.click()
     assert opened.tab.evaluate(OUTSIDE) == []
     assert opened.tab.evaluate("document.documentElement.scrollWidth") == width
 

@@ -208,6 +208,53 @@ def test_a_page_says_the_verdict_with_its_probability_and_the_doubt_of_absolute_
     assert "LOW_UPLIFT" in text
 
 
+BESIDE = {
+    "power": ("Can this site be seen? 2 11% 42% 3.5 63% 87%", "有效监测 2 11% 42% 3.5 63% 87%"),
+    "calibration": (
+        "placebos of the loess 1 November 2026 1,234 Noise of a scene 0.025 c0ffee",
+        "黄土丘陵安慰剂 2026年11月1日 1,234 单景噪声 0.025 c0ffee",
+    ),
+    "erosion": (
+        "moderate very intense 61% 48% to 77% The grades are unverified.",
+        "中度 极强烈 61% 48% 至 77% 分级表未经核实。",
+    ),
+    "certificate": ("is confirmed 7 September 2020", "得到证实 2020年9月7日"),
+    "failing_area": ("Failing ground 12.3 ha 9.10 to 16.6", "未见成效面积 12.3 公顷 9.10 至 16.6"),
+    "terrain": ("Elevation 1,432 m 18°", "海拔 1,432 米 18°"),
+}
+"""What is shown, in this order, of each thing that is shown only where it is known."""
+
+
+@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize(("language", "place"), [("en", 0), ("zh", 1)])
+def test_what_is_known_beside_the_verdict_is_shown_and_what_is_not_leaves_no_trace(
+    make_view, beside, name, language, place
+):
+    def shown(**known):
+        return " ".join(Page(site_pages(make_view(**known), "0" * 64, "1" * 64)[language]).text.split())
+
+    words = BESIDE[name][place].split()
+    text, without = shown(**{name: beside[name]}), shown()
+    at = [text.find(words[0])]
+    for word in words[1:]:
+        at.append(text.find(word, at[-1]))
+    assert -1 not in at, (words[at.index(-1)], text)
+    head = {"power": ("Can this", "有效监测"), "erosion": ("Soil", "水土流失")}.get(name)
+    assert len(text) > len(without)
+    assert head is None or head[place] not in without
+
+
+def test_the_source_of_a_calibration_and_a_note_are_text(make_view, beside):
+    known = {
+        "calibration": replace(beside["calibration"], source=("<script>",) * 2, rows=(("<u>", "<u>", "<u>"),)),
+        "erosion": replace(beside["erosion"], notes=(("<script>",) * 2,)),
+    }
+    for html in site_pages(make_view(**known), "0" * 64, "1" * 64).values():
+        page = Page(html)
+        assert not {"script", "u"} & {tag for tag, _ in page.elements}
+        assert page.text.count("<script>") == 2
+
+
 def test_an_index_of_ten_thousand_sites_stays_small_and_lists_the_worst_first(make_programme):
     rows = make_programme(10_000)
     html = index_page(

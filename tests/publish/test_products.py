@@ -76,6 +76,19 @@ def test_a_site_is_written_again_when_what_it_shows_changes(view, published, cha
     assert write_site(change(view), published)
 
 
+def test_a_site_is_written_again_when_something_more_is_known(view, beside, published):
+    for name, known in beside.items():
+        assert write_site(replace(view, **{name: known}), published), name
+
+
+def test_a_scene_that_leaves_maps_and_pictures_as_they_are_has_them_left_alone(view, published):
+    stamps = {path: path.stat().st_mtime_ns for path in published.rglob("*.*")}
+    assert write_site(replace(view, observations=view.observations.assign(ndvi=0.5)), published)
+    changed = {path.name for path in published.rglob("*.*") if path.stat().st_mtime_ns != stamps.get(path)}
+    assert "index.html" in changed
+    assert changed <= {"index.html", "index.zh.html", "observations.csv"}
+
+
 def test_a_file_that_went_missing_is_made_again(view, published):
     (published / "sites/ulan-03/slope.tif").unlink()
     assert write_site(view, published)
