@@ -10,6 +10,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from datetime import date
+from typing import Any
 
 import numpy as np
 
@@ -34,11 +35,15 @@ SEASONS = {
 """Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, where the
 control has not yet shown its own. Design defaults, 2026-11."""
 
-BOUNDARY = ((0.05, 6.0), (0.02, 13.0), (0.01, 25.0))
+BOUNDARY = ((0.05, 6.0), (0.02, 13.0), (0.01, 25.0), (0.005, 48.0))
 """(budget, boundary): evidence at which `failure` turns red, by the lifetime false-alarm budget of one site, calibrated
 over ten years of nightly looks at sites with exactly half their plan (simulation, 2026-11). Not Ville's 1 / alpha,
 which is slower."""
 
+SPENT = ((2.0, 0.0), (3.0, 0.2), (4.0, 0.5), (5.0, 0.65), (6.0, 0.75))
+"""(years, share of the budget that an episode of so many years has used): of all false reds that ten years of nightly
+looks bring, so many came by then, and all of them use half the budget (3,000 simulated sites with half their plan,
+growth a year late or the plan a fifth too large); a year early, and three quarters, to be safe."""
 LEAST_ALPHA = 0.0001
 """Smallest budget that a boundary is given for."""
 
@@ -75,6 +80,25 @@ def boundary(alpha: float, calibrated: tuple[tuple[float, float], ...] = BOUNDAR
         return exact
     budgets, bounds = np.log(np.array(known).T)
     return float(np.exp(np.interp(math.log(alpha), budgets, bounds)))
+
+
+def remaining(alpha: float, years: float) -> float:
+    """Budget that is left for the next episode of a site after one of so many years that did not turn red falsely.
+
+    Parameters
+    ----------
+    alpha : float
+        Budget with which the episode began. [1]
+    years : float
+        From its start until it was closed. [year]
+
+    Returns
+    -------
+    float
+        A quarter of `alpha` at least. [1]
+    """
+    at, spent = np.array(SPENT).T
+    return alpha * (1.0 - float(np.interp(years, at, spent)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +192,16 @@ class Calibration:
     """Oldest last usable scene that can carry a verdict. [day]"""
     theta_sd_most: float = 0.6
     """Widest standard deviation of theta that can carry a verdict once it is no longer too early. [1]"""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for the ledger and the pages."""
+        return {**asdict(self), "dated": self.dated.isoformat(), "boundary": [list(pair) for pair in self.boundary]}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "Calibration":
+        """The constants written by :meth:`to_json`."""
+        bounds = tuple((float(alpha), float(bound)) for alpha, bound in stored["boundary"])
+        return cls(**{**stored, "dated": date.fromisoformat(stored["dated"]), "boundary": bounds})
 
     @property
     def hash(self) -> str:

@@ -37,6 +37,11 @@ CLEARS = {
         "请实地核查火灾、砍伐、放牧或滑坡。受损一年后重新按生长情况判断。",
     ),
 }
+NOT_COVERED = (
+    "No usable scene of this place was ever found: check that the source covers it and that its outline is right.",
+    "从未找到此处的可用影像：请检查数据源是否覆盖该地，以及边界是否正确。",
+)
+"""Instead of asking for more clear scenes, where there is none at all."""
 NO_PLAN = {
     Status.ON_TRACK: ("No loss is seen.", "未见损失。"),
     Status.FAILING: ("Vegetation has been lost.", "植被已有损失。"),
@@ -45,8 +50,8 @@ ON_TRACK_SHARE = 0.7
 """Share of the plan from which a site is on track. [1]"""
 LEADING = (
     Reason.START_IN_FUTURE, Reason.NO_CONTROL, Reason.FEW_SCENES, Reason.DATA_OLD, Reason.INTERVAL_WIDE,
-    Reason.DROUGHT_DIEBACK, Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.INDEX_DISAGREE, Reason.NEG_UPLIFT,
-    Reason.DROUGHT, Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
+    Reason.DROUGHT_DIEBACK, Reason.FIRE, Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.INDEX_DISAGREE,
+    Reason.NEG_UPLIFT, Reason.DROUGHT, Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
 )  # fmt: skip
 """Reasons worth a sentence, the weightiest first; the others are in the headline."""
 
@@ -80,7 +85,9 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     weighty = next((reason for reason in LEADING if reason.value in a.reasons), None)
     if weighty is not None:
         sentences.append(sentence(weighty.value, language))
-    if a.status in CLEARS and Reason.START_IN_FUTURE.value not in a.reasons:
+    if a.n_scenes == 0 and a.status is Status.INSUFFICIENT_DATA:
+        sentences.append(NOT_COVERED[pick])
+    elif a.status in CLEARS and Reason.START_IN_FUTURE.value not in a.reasons:
         years = site.plan.too_early_years
         due = (
             f"{site.start.year + (site.start.month - 1 + round(years * 12)) // 12}-"

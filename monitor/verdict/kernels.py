@@ -919,3 +919,66 @@ def follow(
         np.full(n, before), np.full(n, poor),
         b, c,
     )  # fmt: skip
+
+
+@kernel
+def first_told(
+    day: Array, position: Array, season: Array, difference: Array, s: Array, rho: Array, amplitude: Array,
+    curves: Array, variance: Array, seasons: Array, rain_sd: Array, noise: Noise, prior: Prior, start: int,
+    judged_from: int, look_from: float, bar: float, confident: float,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Days on which each of many simulated series first turns red by failure, and first is watched or red.
+
+    Parameters
+    ----------
+    difference, rho : (m, n) arrays
+        Site less control, NaN where not seen, and rain; the season is taken as known.
+    judged_from : int
+        Day before which it is too early.
+    look_from : float
+        Position from which evidence is looked at.
+
+    Returns
+    -------
+    (m,) arrays of int
+        -1: never.
+    """
+    m = difference.shape[0]
+    red, watch = np.full(m, -1), np.full(m, -1)
+    for r in range(m):
+        seen = np.flatnonzero(~np.isnan(difference[r]))
+        if seen.size == 0:
+            continue
+        b, c, _, _, below = theta_filter(
+            day[seen], position[seen], season[seen], difference[r][seen], s[seen], rho[r][seen], amplitude[seen],
+            curves[seen], variance[seen], np.zeros(seen.size, np.bool_), np.full(seen.size, -1), seasons[seen],
+            rain_sd[seen], True, noise, prior,
+        )  # fmt: skip
+        evidence = failure_evidence(b, c)
+        latch, since, since_negative = 0.0, -1, -1
+        for k in range(seen.size):
+            today = day[seen[k]]
+            if today < start:
+                continue
+            if position[seen[k]] >= look_from:
+                latch = max(latch, evidence[k])
+            if below[k, 2] <= 1.0 - confident:
+                latch = 0.0
+            if below[k, 1] < confident:
+                since = -1
+            elif since < 0:
+                since = today
+            if below[k, 0] < confident:
+                since_negative = -1
+            elif since_negative < 0:
+                since_negative = today
+            early = today < judged_from
+            doubted = since_negative if early else since
+            told = not early and latch >= bar
+            if told and red[r] < 0:
+                red[r] = today
+            if (told or (doubted >= 0 and today - doubted >= 10)) and watch[r] < 0:
+                watch[r] = today
+            if red[r] >= 0:
+                break
+    return red, watch

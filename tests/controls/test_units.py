@@ -6,9 +6,10 @@ import xarray as xr
 from shapely.geometry import box
 from shapely.ops import unary_union
 
-from monitor.controls.units import CANDIDATES, WANTED, ControlSet, blocks, candidates, match
+from monitor.controls.units import CANDIDATES, ENOUGH, WANTED, ControlSet, blocks, candidates, match
 from monitor.cover.means import MEASURES
 from monitor.cube.grid import crs_of, site_grid
+from monitor.imagery.terrain import Terrain
 from monitor.sites.projection import projected
 
 SITE = box(103.800, 36.000, 103.8022, 36.0018)
@@ -91,6 +92,82 @@ def test_a_candidate_never_seen_is_never_chosen(units):
     ground[:, 3] = 0.3
     chosen = match(means(np.full(10, 0.3)), means(ground), units)
     assert [unit.id for unit in chosen.units] == [units[3].id]
+
+
+def two_covers(units, alike, seed=3):
+    """Five years before the start: ground that shares the site's years, and ground that is as green, in other years."""
+    rng = np.random.default_rng(seed)
+    days = np.concatenate([np.arange(f"{y}-05-01", f"{y}-10-01", 10, dtype="datetime64[D]") for y in range(2016, 2021)])
+    year = days.astype("datetime64[Y]").astype(int) - 46
+    season = 0.15 + 0.15 * np.sin(np.linspace(0, np.pi, 16))[np.tile(np.arange(16), 5)]
+    rain = np.array([0.7, 1.2, 1.0, 0.75, 1.35])[year]
+    other = rain[::-1]
+    ground = season[:, None] * np.where(alike, rain[:, None], other[:, None])
+    ground += rng.normal(0, 0.01, (days.size, len(units))) + rng.normal(0, 0.005, len(units))
+    time = {"time": days.astype("datetime64[ns]")}
+    return means(season * rain).assign_coords(time), means(ground).assign_coords(time)
+
+
+@pytest.mark.parametrize("share", [0.15, 0.5])
+def test_of_two_land_covers_the_one_that_shared_the_years_before_gets_nine_tenths_of_the_weight(units, share):
+    alike = np.random.default_rng(11).random(len(units)) < share
+    chosen = match(*two_covers(units, alike), units)
+    like = {unit.id for unit, is_like in zip(units, alike, strict=True) if is_like}
+    for ring in range(1, chosen.rings + 1):
+        names = [unit.id for unit in chosen.units if unit.ring == ring]
+        assert len(names) >= ENOUGH
+        assert np.mean([name in like for name in names]) >= 0.9
+    assert chosen.balance["rmspe"] < 0.01
+    assert not chosen.poor
+
+
+def test_two_rings_are_disjoint_and_of_thirty_each_where_there_is_ground_enough(units):
+    chosen = match(*two_covers(units, np.ones(len(units), bool)), units)
+    near, far = ([u.distance for u in chosen.units if u.ring == ring] for ring in (1, 2))
+    assert (len(near), len(far)) == (WANTED, WANTED)
+    assert max(near) <= min(far)
+    again = ControlSet.from_json(chosen.to_json())
+    assert [u.ring for u in again.units] == [u.ring for u in chosen.units]
+    assert again.hash == chosen.hash
+
+
+def test_with_few_candidates_one_ring_is_made_and_stored_as_before_there_were_two(units):
+    few = units[:60]
+    chosen = match(*two_covers(few, np.ones(60, bool)), few)
+    assert chosen.rings == 1
+    assert len(chosen.units) == WANTED
+    assert all("ring" not in unit for unit in chosen.to_json()["units"])
+
+
+def test_ground_of_another_slope_height_or_aspect_is_left_out(units):
+    def lie(elevation=1000.0, slope=20.0, facing=0.0):
+        turn = np.radians(facing)
+        return Terrain(elevation=elevation, slope=slope, northness=float(np.cos(turn)), eastness=float(np.sin(turn)),
+                       known=1.0, source="made up")  # fmt: skip
+
+    others = [lie(elevation=1200.0), lie(slope=10.0), lie(facing=60.0), None]
+    there = [lie(facing=30.0) if k % 5 == 0 else others[k % 4] for k in range(len(units))]
+    chosen = match(*two_covers(units, np.ones(len(units), bool)), units, terrain=(lie(), there))
+    assert {units.index(next(v for v in units if v.id == u.id)) % 5 for u in chosen.units} == {0}
+    assert {"elevation", "slope", "northness"} <= set(chosen.balance)
+    assert chosen.balance["elevation"] == 0
+
+
+def test_a_set_that_never_matched_is_called_poor(units):
+    season = 0.2 + 0.1 * np.sin(np.linspace(0, 12, 24))
+    ground = season[:, None] + 0.1 + np.random.default_rng(1).normal(0, 0.02, (24, len(units)))
+    assert match(means(season), means(ground), units).poor
+
+
+def test_named_ground_gives_the_units_and_smaller_ones_where_it_is_small(units):
+    named = [box(103.85, 36.02, 103.86, 36.03), OTHER]
+    found = candidates(SITE, [OTHER], LATTICE, RING, within=named)
+    assert len(found) >= ENOUGH
+    assert all(named[0].buffer(1e-9).contains(unit.geometry) for unit in found)
+    small = candidates(SITE, [OTHER], LATTICE, RING, within=[box(103.85, 36.02, 103.8545, 36.0245)])
+    assert len(small) >= ENOUGH
+    assert small[0].geometry.area < found[0].geometry.area
+    assert candidates(SITE, [OTHER], LATTICE, RING, within=[OTHER]) == []
 
 
 def test_no_candidates_give_an_empty_set():

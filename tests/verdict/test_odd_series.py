@@ -159,6 +159,7 @@ def test_boundaries_are_those_that_were_calibrated(alpha, c):
 
 def test_between_calibrated_budgets_the_boundary_lies_between_and_above_them_there_is_none():
     assert 6.0 < boundary(0.03) < 13.0
+    assert 25.0 < boundary(0.007) < 48.0
     assert boundary(0.004) == 250.0  # what is left for a later episode: Ville's 1 / alpha
     for alpha in (0.2, 0.0, float("nan")):
         with pytest.raises(BadConfiguration, match="alpha"):
