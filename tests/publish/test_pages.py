@@ -220,7 +220,7 @@ BESIDE = {
     ),
     "certificate": ("is confirmed 7 September 2020", "得到证实 2020年9月7日"),
     "failing_area": ("Failing ground 12.3 ha 9.10 to 16.6", "未见成效面积 12.3 公顷 9.10 至 16.6"),
-    "terrain": ("Elevation 1,432 m 18°", "海拔 1,432 米 18°"),
+    "terrain": ("hectares, 1,432 m above the sea, mean slope 18°", "海拔1,432 米，平均坡度 18°"),
 }
 """What is shown, in this order, of each thing that is shown only where it is known."""
 
