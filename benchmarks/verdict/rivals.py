@@ -166,8 +166,7 @@ def _annual(panel: Panel, values: np.ndarray, name: str) -> Opinions:
     before = means[years < begun]
     n_before, mean_before = np.isfinite(before).sum(axis=0), np.nanmean(before, axis=0)
     for k, y in enumerate(seasons):
-        until = annual[years <= y].T
-        for i, row in enumerate(until):
+        for i, row in enumerate(annual[years <= y].T if k else ()):  # nothing is asked of the first season
             row = row[np.isfinite(row)]
             if row.size < 4:
                 continue

@@ -18,6 +18,8 @@ from benchmarks.verdict.simulate import PLAN, Case, World, simulate
 from monitor.sites.site import Plan
 from monitor.verdict import assess as judging
 from monitor.verdict.assess import DEFAULT
+from monitor.verdict.calibrate import Placebo, calibrate
+from monitor.verdict.calibration import Calibration
 from monitor.verdict.status import STATUSES
 from monitor.verdict.window import Window, scenes
 
@@ -47,6 +49,8 @@ STRESSES = {
 }
 A4 = ("as designed", "slow drift sd .03", "heavy tails", "rain sd .3, mismatch .3", "one pre-year")
 """The stresses under which coverage is promised."""
+PLACEBOS = 600
+"""Pieces of control ground from which a calibration is made."""
 POPULATION = {"success": 50, "slow": 12, "failed": 18}
 """Mix of fates, of 80, over which probabilities are held to what came true."""
 MIXES = {
@@ -56,8 +60,8 @@ MIXES = {
         WORLD, smaller=(0.75, 1.33), later=(-1.0, 1.0), faster=1.5
     ),
 }
-BARS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5)
-"""Scores tried for an alarm of sudden loss."""
+BARS = tuple(sorted({1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, DEFAULT.disturbance_score}))
+"""Scores tried for an alarm of sudden loss, the monitor's own among them."""
 
 type Result = dict[str, np.ndarray]
 
@@ -102,12 +106,13 @@ def fates(seed: int, sites: int) -> Result:
     return found
 
 
-def stress(seed: int, sites: int, name: str) -> Result:
+def stress(seed: int, sites: int, name: str, calibration: Calibration = DEFAULT) -> Result:
     """Under one stress: false reds at half the plan (plan right, small, late), coverage and error of theta."""
     world = STRESSES[name]
     held, false = [], []
     for theta in (0.0, 0.5, 1.0):
-        outcomes = scores.run(simulate(world, {"slow": sites}, generator(seed, name, str(theta)), theta=theta))
+        cases = simulate(world, {"slow": sites}, generator(seed, name, str(theta)), theta=theta)
+        outcomes = scores.run(cases, calibration=calibration)
         held.append(scores.coverage(outcomes))
         if theta == 0.5:
             false += scores.by(scores.first(outcomes), scores.LAST_YEAR)
@@ -115,9 +120,16 @@ def stress(seed: int, sites: int, name: str) -> Result:
             found = scores.by(scores.first(outcomes), 4, 6)
     for truth in (SMALL, LATE):
         cases = simulate(replace(world, truth=truth), {"slow": sites}, generator(seed, name, str(truth)), theta=0.5)
-        false += scores.by(scores.first(scores.run(cases)), scores.LAST_YEAR)
+        false += scores.by(scores.first(scores.run(cases, calibration=calibration)), scores.LAST_YEAR)
     held_, error = np.array(held).T
     return {"coverage": held_, "error": error, "false": np.array(false), "found": np.array(found)}
+
+
+def calibrated(seed: int, count: int, name: str) -> Calibration:
+    """Constants set on placebos of one stress: ground to which nothing was done, from a training seed."""
+    ground = simulate(STRESSES[name], {"failed": count}, generator(seed, "placebos", name), theta=0.0)
+    placebos = [Placebo(site=case.site, series=case.series) for case in ground]
+    return calibrate(placebos, source=f"simulated, {name}", dated=DEFAULT.dated)
 
 
 def mixes(seed: int, sites: int) -> Result:
@@ -138,7 +150,8 @@ def below_half(case: Case) -> np.ndarray:
     """P(theta < .5), averaged over the plan's doubt as the statuses' probabilities are, at the end of years 3 to 6."""
     window = Window.of(case.site)
     seen = scenes(case.series, case.site, window, DEFAULT)
-    standing = judging._follow(seen, case.site, window, DEFAULT)
+    parts = judging._parts(case.site, ())
+    standing = judging._follow(seen, case.site, parts, window, DEFAULT)
     years = (seen.day[seen.used] - int(np.datetime64(case.site.start, "D").astype(int))) / 365.25
     at = np.searchsorted(years, [3.0, 4.0, 5.0, 6.0], side="right") - 1
     told: np.ndarray = standing.below[at[at >= 0], 2]
@@ -152,8 +165,9 @@ def plans(seed: int, sites: int) -> Result:
         world = replace(WORLD, plan=plan)
         for alpha in (0.05, 0.02):
             failed = scores.run(simulate(world, {"failed": sites}, generator(seed, name), theta=0.0), alpha)
-            false = []
-            for truth in (plan, replace(plan, A=0.8 * plan.A), replace(plan, L=plan.L + 1)):
+            false: list[float] = []
+            guarded = (plan, replace(plan, A=0.8 * plan.A), replace(plan, L=plan.L + 1))
+            for truth in guarded if alpha == 0.05 else ():
                 cases = simulate(replace(world, truth=truth), {"slow": sites}, generator(seed, str(truth)), theta=0.5)
                 false += scores.by(scores.first(scores.run(cases, alpha)), scores.LAST_YEAR)
             found[f"{name} {alpha}"] = np.array([*scores.by(scores.first(failed), 4, 5, 6), *false])
@@ -167,7 +181,7 @@ def sudden(seed: int, sites: int, bars: tuple[float, ...]) -> Result:
              *simulate(WORLD, {"slow": sites // 2}, generator(seed, "quiet half"), theta=0.5)]  # fmt: skip
     event = list(simulate(WORLD, {"disturbed": sites}, generator(seed, "event")))
     lost = list(simulate(WORLD, {"lost": sites // 2}, generator(seed, "lost")))
-    rate, found, final = [], [], []
+    rate, found = [], []
     for bar in bars:
         calibration = replace(DEFAULT, disturbance_score=bar)
         rate.append(
@@ -178,10 +192,9 @@ def sudden(seed: int, sites: int, bars: tuple[float, ...]) -> Result:
             delay = scores.loss_alarms(outcome) - scores.event_years(outcome.case)
             delays.append(delay[delay >= 0].min(initial=np.inf))
         found.append([np.mean(np.array(delays) <= m / 12) for m in rivals.MONTHS])
-    if len(bars) == 1:
-        last = np.array([o.rows.status[-1] for o in scores.run(lost)])
-        final = [float(np.mean(last == k)) for k in range(2, 6)]
-    return {"rate": np.array(rate), "found": np.array(found), "lost": np.array(final)}
+    last = np.array([o.rows.status[-1] for o in scores.run(lost)])
+    final = np.array([np.mean(last == k) for k in range(2, 6)])
+    return {"rate": np.array(rate), "found": np.array(found), "lost": final}
 
 
 LOST_STATUSES = tuple(s.value for s in STATUSES[2:6])
