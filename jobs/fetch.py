@@ -8,6 +8,7 @@ read together; each has a store of its own, and one broken site does not stop th
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from jobs.reading import Ground, Seen, bandpass, own_means, read
+from jobs.settling import rows
 from monitor.controls.units import ENOUGH, ControlSet, candidates, match
 from monitor.cover.means import MEASURES
 from monitor.cube.granules import Overpass, left_to_do, merged, overpasses
@@ -78,8 +80,8 @@ class Fetched:
 
     snapshot: str
     """Of the store; where it was lent, the one that the session started from."""
-    records: tuple[Record, ...] | None
-    """The whole scene ledger of the site; None where it is as the caller knows it."""
+    rows: tuple[dict[str, Any], ...] | None
+    """The series of the site (see :func:`jobs.settling.rows`); None where it is as the caller knows it."""
     new: tuple[Record, ...]
     """Records stored by this fetch, in order of time."""
     controls: ControlSet
@@ -144,11 +146,13 @@ def fetch(tasks: Sequence[Task], sources: Sequence[Source]) -> list[Outcome]:
     """
     parts = [_Part(task) for task in tasks]
     by_name = {source.name: source for source in sources}
+    reduced = any(source.reduces for source in sources)
     _each(parts, lambda part: part.open(sources[0]))
     try:
-        _choose([part for part in parts if part.alive and part.controls is None], sources[0], by_name)
+        new = [part for part in parts if part.alive and part.controls is None]
+        _choose(new, sources[0].ring, by_name, reduced=reduced)
         _each(parts, lambda part: part.begin())
-        _store([part for part in parts if part.alive], by_name)
+        _store([part for part in parts if part.alive], by_name, reduced=reduced)
     except TryLater as error:
         _each(parts, _Part.flush)
         for part in parts:
@@ -232,12 +236,12 @@ class _Part:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
         same = self.known and not self.new
         try:
-            records = None if same else tuple(self.store.records())
+            told = None if same else tuple(rows(self.store, self.controls, self.task.site))
         except MonitorError as error:
             return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
         fetched = Fetched(
             snapshot=self.snapshot,
-            records=records,
+            rows=told,
             new=tuple(self.new),
             controls=self.controls,
             lent=self.task.lent if self.wrote else None,
@@ -264,34 +268,32 @@ def _each(parts: Iterable[_Part], step: Callable[[_Part], None]) -> None:
             part.fail("failed", f"site {site!r}: a bug, {type(error).__name__}: {error}")
 
 
-def _choose(parts: Sequence[_Part], first: Source, sources: Mapping[str, Source]) -> None:
+def _choose(parts: Sequence[_Part], ring: tuple[float, float], sources: Mapping[str, Source], *, reduced: bool) -> None:
     """Choose the units of new sites by how they and the site behaved before the start."""
     pools = {}
 
     def look_round(part: _Part) -> None:
         site = part.task.site
         covered = unary_union([scene.footprint for scene in part.task.offered if scene.footprint is not None])
-        pools[site.id] = candidates(site.geometry, part.task.others, part.grid, first.ring, covered=covered)
-        part.ground = Ground.of(site, part.grid, pools[site.id])
+        pools[site.id] = candidates(site.geometry, part.task.others, part.grid, ring, covered=covered)
+        part.ground = Ground.of(site, part.grid, pools[site.id], reduced=reduced)
 
     _each(parts, look_round)
     alive = [part for part in parts if part.alive]
     wanted = {
         part.task.site.id: [one for one in part.left if one.main.time.date() < part.task.site.start] for part in alive
     }
-    seen: dict[str, list[xr.DataArray]] = {site: [] for site in wanted}
+    seen: dict[str, list[tuple[datetime, np.ndarray]]] = {site: [] for site in wanted}
 
     def take_down(part: _Part) -> None:
-        looks = [look for look in part.waiting if not look.reason]
+        for look in part.waiting:
+            if look.reason:
+                continue
+            own = own_means(look.scene, look.packed, part.ground)
+            if own[0] < SITE_CLEAR * part.ground.own.sum():
+                own = np.full_like(own, np.nan)
+            seen[part.task.site.id].append((look.scene.time, np.concatenate([own[None], look.units])))
         part.waiting.clear()
-        if looks:
-            own = own_means([look.scene for look in looks], [look.packed for look in looks], part.ground)
-            units = xr.DataArray(
-                np.stack([look.units for look in looks]), dims=("time", "unit", "measure"),
-                coords={"time": own["time"], "measure": own["measure"]},
-            )  # fmt: skip
-            own = own.where(own.sel(measure="n_pixels", drop=True) >= SITE_CLEAR * part.ground.own.sum())
-            seen[part.task.site.id].append(xr.concat([own.expand_dims(unit=1, axis=1), units], "unit"))
 
     for part, look in _looks(alive, sources, wanted):
         part.waiting.append(look)
@@ -304,18 +306,23 @@ def _choose(parts: Sequence[_Part], first: Source, sources: Mapping[str, Source]
         if not found:
             part.controls = ControlSet(units=(), balance={}, candidates=len(units))
             return
-        together = xr.concat(found, "time").sortby("time")
+        found.sort(key=lambda pair: pair[0])
+        times = np.array([time.astimezone(UTC).replace(tzinfo=None) for time, _ in found], dtype="datetime64[ns]")
+        together = xr.DataArray(
+            np.stack([means for _, means in found]), dims=("time", "unit", "measure"),
+            coords={"time": times, "measure": list(MEASURES)},
+        )  # fmt: skip
         part.controls = match(together.isel(unit=0), together.isel(unit=slice(1, None)), units)
 
     _each(alive, settle)
 
 
-def _store(parts: Sequence[_Part], sources: Mapping[str, Source]) -> None:
+def _store(parts: Sequence[_Part], sources: Mapping[str, Source], *, reduced: bool) -> None:
     """Read what is left to do and commit it, site by site."""
 
     def lay_out(part: _Part) -> None:
         assert part.controls is not None
-        part.ground = Ground.of(part.task.site, part.grid, part.controls.units)
+        part.ground = Ground.of(part.task.site, part.grid, part.controls.units, reduced=reduced)
 
     busy = [part for part in parts if part.left]
     _each(busy, lay_out)
@@ -413,12 +420,12 @@ def _runs(
 
 def _entries(ground: Ground, looks: Sequence[_Look]) -> list[Entry]:
     """What is stored of each overpass, judged; one that can not be read is recorded as rejected."""
-    seen = [look for look in looks if not look.reason]
-    entries = [_judged(ground, look, n=0, reason=look.reason, measures={}) for look in looks if look.reason]
-    if seen:
-        own = own_means([look.scene for look in seen], [look.packed for look in seen], ground).values
-        entries += [_entry(ground, look, values) for look, values in zip(seen, own, strict=True)]
-    return entries
+    return [
+        _judged(ground, look, n=0, reason=look.reason, measures={})
+        if look.reason
+        else _entry(ground, look, own_means(look.scene, look.packed, ground))
+        for look in looks
+    ]
 
 
 def _first_seen(units: Sequence[np.ndarray]) -> np.ndarray:

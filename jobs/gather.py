@@ -18,7 +18,7 @@ from shapely.ops import unary_union
 
 from jobs.engine import Run
 from jobs.fetch import Fetched, Known, Outcome, Task, fetch, ground_key
-from jobs.records import observation, site_from_json, site_to_json
+from jobs.records import site_from_json, site_to_json
 from jobs.settings import Settings, SourceSettings
 from jobs.sources import Sources, open_sources
 from monitor.controls.units import BLOCK, ControlSet
@@ -287,19 +287,21 @@ def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     """What a fetch found, in the ledger."""
     controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id
     t.freeze_controls(ground, site, controls.to_json(), digest=controls.hash, now=now())
-    if fetched.records is not None:
-        t.take_over(ground, site, fetched.snapshot, [observation(r) for r in fetched.records])
+    if fetched.rows is not None:
+        t.take_over(ground, site, fetched.snapshot, fetched.rows)
 
 
 def result(outcome: Outcome) -> dict[str, Any]:
     """One site's entry in the manifest of a run."""
     new = outcome.fetched.new if outcome.fetched else ()
+    rows = {row["acquisition"]: row for row in (outcome.fetched.rows if outcome.fetched else None) or ()}
+    told = [rows[record.acquisition] for record in new]
     return {
         "site": outcome.site.id,
         "state": outcome.state,
         "error": outcome.error,
-        "scenes_new": [record.scene for record in new],
-        "scenes_rejected": [{"scene": r.scene, "reason": r.reason} for r in new if not r.accepted],
+        "scenes_new": [row["scene"] for row in told],
+        "scenes_rejected": [{"scene": r["scene"], "reason": r["reason"]} for r in told if not r["accepted"]],
         "status": None,
         "alert": None,
     }

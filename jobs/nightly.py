@@ -167,7 +167,8 @@ def _settle(
         if rain is not None:
             found = replace(found, reasons=(*found.reasons, rain.value))
         content: list[Any] = [site.version, DEFAULT.hash, __version__, settings.alerts.alpha, rain]
-        content += [[row["acquisition"], row["digest"], row["cover"], row["control_cover"]] for row in seen]
+        told = ("acquisition", "digest", "cover", "control_cover", "control_cover_2", "reference_cover")
+        content += [[row[name] for name in told] for row in seen]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         latest = t.latest(site.id)
         fresh = t.add_assessment(

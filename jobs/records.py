@@ -35,15 +35,16 @@ def site_from_json(values: dict[str, Any]) -> Site:
 
 
 def observation(record: Record) -> dict[str, Any]:
-    """A stored scene as a row of the series."""
-    measures = record.measures
-    n_units = measures.get("n_units")
+    """A stored scene as a row of the series; the second ring and the reference are settled with the other scenes."""
+    n_units = record.measures.get("n_units")
+    measures = record.measures if record.accepted else {}
     return {
         "acquisition": record.acquisition, "time": record.time, "scene": record.scene, "source": record.source,
         "baseline": record.baseline, "sensor": record.sensor, "orbit": record.orbit, "granules": record.granules,
         "clear_fraction": record.clear_fraction, "n_pixels": record.n_pixels,
         **{name: measures.get(name) for name in OBSERVED},
         **{f"control_{name}": measures.get(f"control_{name}") for name in OBSERVED},
+        "control_cover_2": None, "reference_cover": None,
         "n_units": None if n_units is None else int(n_units),
         "accepted": record.accepted, "reason": record.reason, "digest": record.digest,
     }  # fmt: skip
@@ -76,6 +77,7 @@ def series(observations: Sequence[dict[str, Any]]) -> Series:
     def column(name: str) -> np.ndarray:
         return np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)
 
+    second_ring, reference = column("control_cover_2"), column("reference_cover")
     second = np.where(
         np.isfinite(column("nbr") - column("control_nbr")),
         column("nbr") - column("control_nbr"),
@@ -85,6 +87,8 @@ def series(observations: Sequence[dict[str, Any]]) -> Series:
         dates=np.array([row["time"][:10] for row in rows], dtype="datetime64[D]"),
         cover=column("cover"),
         control=column("control_cover"),
+        control_2=second_ring if np.isfinite(second_ring).any() else None,
+        reference=reference if np.isfinite(reference).any() else None,
         clear=column("clear_fraction"),
         second=second if np.isfinite(second).any() else None,
     )

@@ -74,4 +74,5 @@ def _averages(layers: np.ndarray, *, pieces: np.ndarray) -> np.ndarray:
         n[..., filled] = np.add.reduceat(seen, edges[:-1][filled], axis=-1, dtype=np.int64)
     mean = np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0)
     mean[..., 0, :] = total[..., 0, :]  # the first measure is the count
-    return np.moveaxis(mean, -1, -2).astype(np.float32)
+    averaged: np.ndarray = np.moveaxis(mean, -1, -2).astype(np.float32)
+    return averaged
