@@ -1,0 +1,108 @@
+"""A step between orbits: the same slope seen from two sides, or two registrations, looks greener in one of them.
+
+What is common to a scene cancels in the difference of site and control ground; what depends on the slope and aspect
+of each piece does not. A step can not be carried over from one piece to another, since their slopes differ; so the
+site's own is measured, by how its difference alternates between scenes a few days apart, which growth does not.
+How far it is to be believed is learnt from the control units: if the steps of each unit against the others in even
+years are those of odd years, steps are real on this ground; if not, they are noise and nothing is corrected.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from monitor.controls.units import ENOUGH
+
+APART: Final = 16.0
+"""Scenes compared lie at most so far apart: three revisits of Sentinel-2. Growth in between is small. [day]"""
+PAIRS: Final = 10
+"""Pairs of scenes that even and odd years must each have."""
+SURE: Final = 2.0
+"""Standard deviations by which the agreement of even and odd years must exceed chance."""
+
+
+def orbit_steps(times: np.ndarray, orbits: Sequence[str], difference: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """What to take off the difference of site and control ground for the orbit of each scene.
+
+    Parameters
+    ----------
+    times : (scene,) datetime64 array
+        Ascending, UTC.
+    orbits : sequence of str
+        Of each scene; empty: not known, which is left as it is.
+    difference : (scene,) array
+        Site less control ground; NaN where not seen. [1]
+    units : (scene, unit) array
+        The same measure of each control unit; NaN where not seen. [1]
+
+    Returns
+    -------
+    (scene,) array
+        In the unit of `difference`, 0 on average over the scenes in which the site was seen: orbits are evened out
+        and the level stays. All 0 with one orbit, with fewer than :data:`monitor.controls.units.ENOUGH` units or
+        :data:`PAIRS`, or where the steps of the units do not repeat.
+
+    Notes
+    -----
+    Shrunk by the share of the units' squared steps that repeats: sum(even * odd) / sum(all years ** 2), an empirical
+    Bayes estimate that needs no model of the noise. A function of all scenes together: nothing depends on their order
+    of arrival.
+    """
+    nothing = np.zeros(len(times))
+    names = sorted({name for name in orbits if name})
+    if len(names) < 2 or units.shape[1] < ENOUGH:
+        return nothing
+    known = np.flatnonzero([bool(name) for name in orbits])
+    orbit = np.array([names.index(name) for name in orbits if name])
+    seen = np.isfinite(units[known])
+    total, count = np.where(seen, units[known], 0.0).sum(axis=1, keepdims=True), seen.sum(axis=1, keepdims=True)
+    rest = (total - np.where(seen, units[known], 0.0)) / np.maximum(count - seen, 1)
+    series = np.column_stack([difference[known], np.where(count - seen > 0, units[known] - rest, np.nan)])
+    days = (times[known] - np.datetime64("1970-01-01")) / np.timedelta64(1, "D")
+    year = times[known].astype("datetime64[Y]").astype(np.int64)
+    near = (np.diff(days) <= APART) & (np.diff(orbit) != 0)
+    halves = [near & (year[1:] % 2 == parity) for parity in (0, 1)]
+    if min(half.sum() for half in halves) < PAIRS:
+        return nothing
+    even, odd = (_steps(series[:, 1:], orbit, half) for half in halves)
+    steps = _steps(series, orbit, near)
+    together = even * odd
+    if together.sum() <= SURE * np.sqrt((together**2).sum()):
+        return nothing
+    share = min(1.0, float(together.sum() / (steps[:, 1:] ** 2).sum()))
+    nothing[known] = share * steps[orbit, 0]
+    return nothing
+
+
+def _steps(series: np.ndarray, orbit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Level of each orbit against the mean over all scenes, least squares on differences of neighbours in time.
+
+    Parameters
+    ----------
+    series : (scene, column) array
+        NaN where not seen.
+    orbit : (scene,) int array
+        Number of the orbit.
+    pairs : (scene - 1,) bool array
+        Which scenes are compared with the next.
+
+    Returns
+    -------
+    (orbit, column) array
+    """
+    n = int(orbit.max()) + 1
+    first = np.flatnonzero(pairs)
+    signs = np.zeros((first.size, n))
+    signs[np.arange(first.size), orbit[first + 1]] = 1.0
+    signs[np.arange(first.size), orbit[first]] = -1.0
+    jump = series[first + 1] - series[first]
+    valid = np.isfinite(jump)
+    size = np.array(
+        [np.median(np.abs(column[ok])) if ok.any() else 0.0 for column, ok in zip(jump.T, valid.T, strict=True)]
+    )
+    jump = np.where(valid, np.clip(jump, -4.4 * size, 4.4 * size), 0.0)  # three standard deviations: 3 x 1.48
+    normal = np.einsum("po,pc,pq->coq", signs, valid.astype(np.float64), signs)
+    steps = np.einsum("coq,pq,pc->oc", np.linalg.pinv(normal, hermitian=True), signs, jump)
+    weights = np.stack([(np.isfinite(series) & (orbit == number)[:, None]).sum(axis=0) for number in range(n)])
+    return np.asarray(steps - (weights * steps).sum(axis=0) / np.maximum(weights.sum(axis=0), 1))
