@@ -337,6 +337,7 @@ class EarthEngine:
             marked = ee_graphs.stack(marks, order, seen)
             where = {"crs": f"EPSG:{system(lattice).epsg}", "crsTransform": list(lattice.affine)[:6]}
             inner, outer = (ee_graphs.features(shapes) for shapes in units)
+            # Unweighted: the pixels whose centre lies within, as here. Weighted ones count every pixel by its share.
             mean, total = ee.Reducer.mean().unweighted(), ee.Reducer.sum().unweighted()
             asked = [
                 ee_graphs.stack(values, order, layers).reduceRegions(inner, mean, **where),

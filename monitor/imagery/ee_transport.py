@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import httplib2  # type: ignore[import-untyped]
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
 from monitor.errors import BadConfiguration
@@ -78,12 +79,13 @@ class Transport:
     ) -> tuple[httplib2.Response, bytes]:
         """Send a request as ``httplib2.Http.request`` does."""
         ends = time.monotonic() + self.timeout
+        content = bytearray()
         try:
             with self._session.request(
                 method, uri, data=body, headers=headers, timeout=self.timeout, allow_redirects=False, stream=True
             ) as response:
-                content = bytearray()
-                for piece in response.iter_content(1 << 20):
+                # What has come so far, not so many bytes: a server that drips must not hold a thread.
+                while piece := response.raw.read1(1 << 20, decode_content=True):
                     content += piece
                     if len(content) > LARGEST:
                         msg = f"the answer is longer than {LARGEST >> 20} MiB"
@@ -91,10 +93,10 @@ class Transport:
                     if time.monotonic() > ends:
                         msg = f"no whole answer within {self.timeout:g} s"
                         raise TimeoutError(msg)
-        except requests.exceptions.Timeout as error:
+        except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
             msg = f"no answer within {self.timeout:g} s"
             raise TimeoutError(msg) from error
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise ConnectionError(str(error)) from error
         self._thread.size = len(content)
         found = httplib2.Response(

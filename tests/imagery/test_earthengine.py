@@ -268,6 +268,15 @@ class TestRead:
         assert frame.quality[5, 5] == 4
         assert frame.quality[5, 6] == 4 + 256 * 101
 
+    def test_a_pixel_without_a_class_keeps_its_score(self, server):
+        there = np.ones((100, 100), bool)
+        there[1, 1] = False
+        fill(server, 1, masks={"SCL": there}, score=np.full((200, 200), 0.5))
+        monitor = source(server)
+        ((frame,),) = monitor.read(monitor.search(AREA, SINCE, UNTIL), [window(4, 4)])
+        assert frame.quality[2:, 2:].tolist() == [[51 * 256] * 2] * 2
+        assert frame.quality[0, 0] == 51 * 256 + 4
+
     def test_another_system_gets_the_nearest_pixels(self, server):
         layers = noise(1)
         add_sentinel2(server, FIRST, layers, scl(), transform=TRANSFORM)
@@ -409,6 +418,23 @@ class TestRead:
         with pytest.raises(TryLater, match="other pixels"):
             list(monitor.read(scenes, [window(6, 6)]))
         assert server.counts["pixels"] == 4
+
+    @pytest.mark.parametrize(
+        ("found", "told"),
+        [
+            (np.zeros((3, 1), [("a", "u2")]), "array of"),
+            (np.zeros((1, 2), [("a", "u2")]), "array of"),
+            (np.full((3, 2), -1, [("a", "i2")]), "16 bits"),
+            (np.full((3, 2), 70_000, [("a", "i4")]), "16 bits"),
+            (np.zeros((3, 2), [("b", "u2")]), "bands"),
+            (np.zeros((3, 2), "u2"), "bands"),
+        ],
+    )
+    def test_an_array_of_another_size_type_or_name_is_told_apart(self, found, told):
+        out = io.BytesIO()
+        np.save(out, found)
+        with pytest.raises(ValueError, match=told):
+            earthengine.unpacked(out.getvalue(), ["a"], (3, 2))
 
     def test_an_answer_that_would_run_code_is_not_opened(self):
         out = io.BytesIO()

@@ -15,6 +15,7 @@ is named by its reducer, and what is not implemented here is refused with status
         server.fail("pixels", status=429, retry_after=1, times=2)
 """
 
+import gzip
 import io
 import json
 import threading
@@ -323,8 +324,8 @@ class EarthEngineServer:
         """Spoil the next answers of a kind.
 
         `how` is ``shape`` (one column less), ``type`` (floats), ``bands`` (one less), ``truncated`` (half of it, as if
-        whole), ``cut`` (the connection ends midway), ``slow`` (comes after `seconds`), ``huge``, ``nonsense`` or
-        ``redirect``.
+        whole), ``cut`` (the connection ends midway), ``slow`` (comes after `seconds`), ``drip`` (a byte every
+        `seconds`), ``huge``, ``nonsense`` or ``redirect``.
         """
         with self._lock:
             self._faults.append(_Fault(kind, times, spoil=how, seconds=seconds))
@@ -474,20 +475,23 @@ class _Handler(BaseHTTPRequestHandler):
                 server.bugs.append(bug)
                 status, content = 400, _error(400, f"a bug of the stand-in: {bug!r}")
         content = content.encode() if isinstance(content, str) else content
+        if sort.startswith("application/json") and "gzip" in self.headers.get("Accept-Encoding", ""):
+            content, headers = gzip.compress(content, 1), {**headers, "Content-Encoding": "gzip"}
         length = len(content)
         if fault is not None:
             if fault.spoil == "slow":
                 clock.sleep(fault.seconds)
             elif fault.spoil in ("truncated", "cut"):
-                content = content[: len(content) // 2]
+                content, headers = (gzip.decompress(content) if "Content-Encoding" in headers else content), {}
+                length, content = len(content), content[: len(content) // 2]
                 length = len(content) if fault.spoil == "truncated" else length
             elif fault.spoil == "nonsense":
-                content = b"<html>not what you asked for</html>"
+                content, headers = b"<html>not what you asked for</html>", {}
                 length = len(content)
             elif fault.spoil == "redirect":
                 status, headers, content, length = 302, {"Location": "http://169.254.169.254/"}, b"", 0
-            elif fault.spoil == "huge":
-                length = 1 << 40
+            elif fault.spoil in ("huge", "drip"):
+                content, length, headers = b"", 1 << 40, {}
         with server._lock:
             server.requests.append(Request(kind, functions, status, len(received), len(content), body))
         self.send_response(status)
@@ -495,6 +499,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
+        if fault is not None and fault.spoil == "drip":
+            while True:
+                self.wfile.write(b" ")
+                clock.sleep(fault.seconds)
         if fault is not None and fault.spoil == "huge":
             while True:
                 self.wfile.write(b"\0" * (1 << 20))
