@@ -5,8 +5,9 @@ the file's own system that is arithmetic on rows and columns; from another syste
 Nothing is interpolated or approximated. Centres outside the file get 0.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,7 +24,7 @@ from monitor.imagery.items import Asset
 from monitor.imagery.source import Frame
 from monitor.imagery.transport import Tally
 
-AHEAD: Final = 8 << 20
+AHEAD: Final = 32 << 20
 """Blocks of one file that are fetched and decoded at a time, if more of them are needed. [byte]"""
 WHOLE_NUMBERS: Final = ("uint16", "int16")
 FMASK_FILL: Final = 255
@@ -126,6 +127,8 @@ class Granule:
         Fetches and decodes several files at once.
     tally : Tally
         Counts what is decoded and used.
+    over : Event
+        Is set when nothing more of the scene is wanted, so that what is still under way in other threads ends soon.
 
     Raises
     ------
@@ -142,12 +145,18 @@ class Granule:
         kind: str,
         workers: Executor,
         tally: Tally,
+        over: threading.Event,
     ) -> None:
+        self._over = over
         self._workers = workers
         self._tally = tally
         self._kind = kind
         present = [one for one in readers if one is not None]
-        layouts = iter(list(workers.map(lambda one: blocks.layout(one[1]), present)))
+        try:
+            layouts = iter(_all([workers.submit(blocks.layout, reader) for _, reader in present]))
+        except BaseException:
+            over.set()
+            raise
         self._layers = [
             None if one is None else _Layer(asset=one[0], reader=one[1], found=next(layouts)) for one in readers
         ]
@@ -170,11 +179,13 @@ class Granule:
         layers = [layer for layer in self._layers if layer is not None]
         for layer in layers:
             _plan(layer, looks.of(layer.found, self.crs))
-        for number, grid in enumerate(looks.grids):
-            waiting = [layer for layer in layers if any(b not in layer.held for b in layer.looks[number].needed)]
-            for done in [self._workers.submit(self._load, layer, number) for layer in waiting]:
-                done.result()
-            yield self._frame(grid, number)
+        try:
+            for number, grid in enumerate(looks.grids):
+                waiting = [layer for layer in layers if any(b not in layer.held for b in layer.looks[number].needed)]
+                _all([self._workers.submit(self._load, layer, number) for layer in waiting])
+                yield self._frame(grid, number)
+        finally:
+            self._over.set()
 
     def _load(self, layer: _Layer, number: int) -> None:
         """Bring in the blocks up to those of a grid, and some more while at it."""
@@ -247,6 +258,15 @@ class Granule:
                 del layer.held[b]
         self._tally.add(bytes_used=seen.used * cut.itemsize)
         return cut.reshape(shape)
+
+
+def _all[T](tasks: Sequence[Future[T]]) -> list[T]:
+    """Results of all tasks; the first that fails is told at once, not when its turn comes."""
+    done, _ = wait(tasks, return_when=FIRST_EXCEPTION)
+    for task in tasks:
+        if task in done:
+            task.result()
+    return [task.result() for task in tasks]
 
 
 def _plan(layer: _Layer, looks: list[Look]) -> None:

@@ -78,6 +78,17 @@ class Identity:
     exact: bool
     """Whether the acquisition is certain; if not, a time or a day stands for the start of the datatake."""
 
+    @property
+    def start(self) -> datetime | None:
+        """Start of the datatake, the same in every catalogue; None where it is not certain or only a day is known."""
+        stamp = self.acquisition.rpartition("/")[2]
+        if not self.exact or "T" not in stamp:
+            return None
+        try:
+            return datetime.strptime(stamp, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+        except ValueError:
+            return None
+
 
 def sentinel2(
     *names: str,

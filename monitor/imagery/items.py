@@ -170,7 +170,7 @@ def scene_of(item: Mapping[str, Any], *, base: str, source: str) -> Scene | None
         id=name,
         acquisition=inert(seen.acquisition) or f"{product.sensor}/{when:%Y%m%dT%H%M%S}",
         tile=seen.tile,
-        time=_start(seen) or when,
+        time=seen.start or when,
         sensor=product.sensor,
         # What can not be read never takes the place of what can.
         baseline="" if refusal else seen.baseline,
@@ -531,17 +531,6 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry | None:
 def _on_earth(bounds: tuple[float, float, float, float]) -> bool:
     left, bottom, right, top = bounds
     return all(math.isfinite(v) for v in bounds) and -180 <= left <= right <= 180 and -90 <= bottom <= top <= 90
-
-
-def _start(seen: Identity) -> datetime | None:
-    """Start of the datatake, where it is certain and tells a time."""
-    stamp = seen.acquisition.rpartition("/")[2]
-    if not seen.exact or "T" not in stamp:
-        return None
-    try:
-        return datetime.strptime(stamp, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def _time(properties: Mapping[str, Any]) -> datetime | None:

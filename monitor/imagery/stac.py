@@ -229,13 +229,14 @@ class Stac:
 
     def _granule(self, scene: Scene, assets: Assets) -> Granule:
         addresses = _Addresses(self._transport, assets, self._sign)
+        over = threading.Event()
         readers = [
-            None if asset is None else (asset, _AssetReader(self._transport, addresses, asset))
+            None if asset is None else (asset, _AssetReader(self._transport, addresses, asset, over))
             for asset in (*assets.bands, assets.quality)
         ]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="stac")
-        return Granule(readers, epsg=assets.epsg, kind=scene.quality, workers=self._pool, tally=self.tally)
+        return Granule(readers, epsg=assets.epsg, kind=scene.quality, workers=self._pool, tally=self.tally, over=over)
 
     def _scene(self, item: Mapping[str, Any], base: str) -> Scene | None:
         try:
@@ -547,7 +548,10 @@ class _Addresses:
 class _AssetReader:
     """Bytes of one file of a scene; what goes wrong is told as of the scene."""
 
-    def __init__(self, transport: Transport, addresses: _Addresses, asset: Asset) -> None:
+    def __init__(
+        self, transport: Transport, addresses: _Addresses, asset: Asset, over: threading.Event | None = None
+    ) -> None:
+        self._over = over
         self.name = f"asset {items.inert(asset.key)!r}"
         self._transport = transport
         self._addresses = addresses
@@ -578,7 +582,7 @@ class _AssetReader:
         if not is_remote(address):
             return PlainFile(self._transport.file(address), self._transport.tally)
         renewed = (lambda: self._addresses.renewed(self._asset)) if self._addresses.renewable(self._asset) else None
-        return Ranges(self._transport, address, renewed)
+        return Ranges(self._transport, address, renewed, self._over)
 
 
 def _signer(url: str) -> Sign | None:

@@ -33,7 +33,7 @@ BUDGET: Final = 90.0
 """Longest time that one request may take in all, its retries and waits included. [s]"""
 CONNECT: Final = 10.0
 """Longest time to connect. [s]"""
-SILENCE: Final = 30.0
+SILENCE: Final = 20.0
 """Longest time without a byte. [s]"""
 FIRST_WAIT: Final = 0.5
 """Wait before the first retry, doubled each time, if the server names none. [s]"""
@@ -230,7 +230,7 @@ class Transport:
         Hosts and folders beyond public hosts.
     budget : float
         Longest time that one request may take, retries and waits included. [s]
-    sleep, clock : callable
+    sleep, clock : callable, optional
         Waiting and a monotonic clock; tests pass their own.
     """
 
@@ -239,7 +239,7 @@ class Transport:
         allowed: Allowed,
         *,
         budget: float = BUDGET,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.allowed = allowed
@@ -306,6 +306,7 @@ class Transport:
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        over: threading.Event | None = None,
     ) -> Answer:
         """One answer, after redirects and retries.
 
@@ -319,6 +320,8 @@ class Transport:
             The same where the server sends the whole (status 200) though a range was asked for; default: `cap`. [byte]
         method, headers, body
             Of the request. Only requests that change nothing are made, so all are retried.
+        over : Event, optional
+            Set when nobody waits for the answer any more: then it is not asked for again.
 
         Raises
         ------
@@ -363,8 +366,19 @@ class Transport:
                 raise TryLater(msg) from None
             log.info("asking again", url=shown(url), said=said, seconds=round(pause, 1))
             self.tally.add(retries=1)
-            self._sleep(pause)
+            self._pause(pause, over)
+            if over is not None and over.is_set():
+                msg = f"{shown(url)} is not waited for any more"
+                raise TryLater(msg)
             wait *= 2
+
+    def _pause(self, seconds: float, over: threading.Event | None) -> None:
+        if self._sleep is not None:
+            self._sleep(seconds)
+        elif over is not None:
+            over.wait(seconds)
+        else:
+            time.sleep(seconds)
 
     def _settled(self, answer: Answer) -> Answer:
         place = shown(answer.url)
@@ -517,9 +531,18 @@ class Ranges:
         Of the file.
     renewed : callable, optional
         Gives the address anew when the server refuses it, once; None: there is no other.
+    over : Event, optional
+        See :meth:`Transport.get`.
     """
 
-    def __init__(self, transport: Transport, url: str, renewed: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        url: str,
+        renewed: Callable[[], str] | None = None,
+        over: threading.Event | None = None,
+    ) -> None:
+        self._over = over
         self.name = shown(url)
         self.url = url
         self._transport = transport
@@ -547,7 +570,7 @@ class Ranges:
     def _range(self, offset: int, length: int) -> Answer | None:
         headers = {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
         try:
-            return self._transport.get(self.url, cap=length, whole=WHOLE, headers=headers)
+            return self._transport.get(self.url, cap=length, whole=WHOLE, headers=headers, over=self._over)
         except Denied:
             if self._renewed is None:
                 raise

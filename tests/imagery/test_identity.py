@@ -59,6 +59,13 @@ def test_the_time_of_a_granule_settles_on_the_start_of_its_datatake():
     assert settled(seen.acquisition, ["S2A/20200714T115221"]) == "S2A/20200714T115221"
 
 
+def test_only_a_certain_datatake_has_a_start():
+    assert sentinel2("GS2A_20200103T035141_023678_N02.13").start == datetime(2020, 1, 3, 3, 51, 41, tzinfo=UTC)
+    assert sentinel2("GS2A_20201399T035141_023678_N02.13").start is None
+    assert sentinel2("S2A_28QCH_20200714_0_L2A").start is None
+    assert landsat("LC08_129034_20200103").start is None
+
+
 def test_the_next_orbit_another_platform_and_harmonised_pixels_are_other_acquisitions():
     assert not same("S2A/20200714T115221", "S2A/20200714T133301")
     assert not same("S2A/20200714T115221", "S2B/20200714T115221")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from datetime import date
 
 import numpy as np
@@ -508,3 +509,14 @@ def test_what_is_counted_is_what_the_server_sent(item, source, server):
     before = Stac(server.url, allow_hosts=[server.host])
     scenes_of(before)
     assert tally.bytes_read == sent + before.tally.bytes_read
+
+
+def test_when_a_scene_is_given_up_no_thread_goes_on_waiting_for_it(item, server):
+    source = Stac(server.url, allow_hosts=[server.host])
+    server.fail("file", status=503, headers={"Retry-After": "60"}, match="B02")
+    server.fail("file", status=404, match="B04")
+    begun = time.monotonic()
+    (found,) = read(source, GRIDS)
+    assert found.reason == "MISSING"
+    source._pool.shutdown(wait=True)
+    assert time.monotonic() - begun < 30
