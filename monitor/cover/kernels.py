@@ -55,10 +55,20 @@ def ndvi_and_cover(
         raise ValueError(msg)
     index, cover = np.empty(red.shape, np.float32), np.empty(red.shape, np.float32)
     seen = np.empty(red.shape, np.bool_)
-    flat = (np.ascontiguousarray(part).ravel() for part in (red, nir, clear))
-    single = (np.float32(scale), np.float32(offset), np.float32(endmembers.soil))
     span = np.float32(endmembers.vegetation - endmembers.soil)
-    _scene(*flat, red.dtype.type(nodata), *single, span, index.ravel(), cover.ravel(), seen.ravel())
+    _scene(
+        np.ascontiguousarray(red).ravel(),
+        np.ascontiguousarray(nir).ravel(),
+        np.ascontiguousarray(clear).ravel(),
+        red.dtype.type(nodata),
+        np.float32(scale),
+        np.float32(offset),
+        np.float32(endmembers.soil),
+        span,
+        index.ravel(),
+        cover.ravel(),
+        seen.ravel(),
+    )
     return index, cover, seen
 
 
@@ -68,10 +78,10 @@ def _scene(
     nir: np.ndarray,
     clear: np.ndarray,
     none: int,
-    scale: float,
-    offset: float,
-    soil: float,
-    span: float,
+    scale: np.float32,
+    offset: np.float32,
+    soil: np.float32,
+    span: np.float32,
     index: np.ndarray,
     cover: np.ndarray,
     seen: np.ndarray,

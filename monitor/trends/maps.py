@@ -12,6 +12,7 @@ import xarray as xr
 
 from monitor.errors import BadData
 from monitor.trends.kernels.harmonic import harmonic
+from monitor.trends.kernels.huber import robust_harmonic
 from monitor.trends.kernels.monotonic import monotonic, slope_and_score
 from monitor.trends.kernels.seasons import season_means
 
@@ -110,6 +111,38 @@ def trend(da: xr.DataArray) -> xr.Dataset:
         "harmonics": harmonics,
     }
     return out
+
+
+def robust_season(da: xr.DataArray) -> xr.Dataset:
+    """Harmonic fit of every pixel that missed clouds do not bend.
+
+    Parameters
+    ----------
+    da : xr.DataArray
+        A map, see the module.
+
+    Returns
+    -------
+    xr.Dataset
+        On (y, x), the variables of :data:`HARMONIC` as :func:`trend` names them, but ``scale`` instead of ``rmse``:
+        the size of ordinary residuals, outliers aside. NaN where the dates of a pixel do not determine the fit.
+
+    Raises
+    ------
+    BadData
+        No dates, or dates out of order or repeated.
+
+    See Also
+    --------
+    monitor.trends.kernels.huber.robust_harmonic : method and source.
+    """
+    t = years(da)
+    harmonics = 2 if t.size >= DENSE * (t[-1] - t[0]) else 1
+    names = [*[*HARMONIC][:-1], "scale"]
+    table = _by_pixel(_robust, da, "statistic", len(names), t=t, harmonics=harmonics)
+    long_names = {**HARMONIC, "scale": "robust standard deviation of the residuals of the harmonic fit"}
+    out = {name: _described(table.isel(statistic=i), da, name, long_names[name]) for i, name in enumerate(names)}
+    return xr.Dataset(out, attrs={"Conventions": "CF-1.11", "year": f"{YEAR} days", "harmonics": harmonics})
 
 
 def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataArray:
@@ -226,6 +259,11 @@ def _slope(block: np.ndarray, *, t: np.ndarray, kind: np.dtype[Any]) -> np.ndarr
 def _trend(block: np.ndarray, *, t: np.ndarray, harmonics: int, kind: np.dtype[Any]) -> np.ndarray:
     y = _layers(block, kind)
     rows = np.concatenate([monotonic(t, y), harmonic(t, y, harmonics=harmonics)])
+    return np.moveaxis(rows.reshape(-1, *block.shape[:-1]), 0, -1)
+
+
+def _robust(block: np.ndarray, *, t: np.ndarray, harmonics: int, kind: np.dtype[Any]) -> np.ndarray:
+    rows = robust_harmonic(t, _layers(block, kind), harmonics=harmonics)
     return np.moveaxis(rows.reshape(-1, *block.shape[:-1]), 0, -1)
 
 

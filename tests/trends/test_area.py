@@ -1,0 +1,184 @@
+"""Failing area on ground whose truth is known."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from dask.callbacks import Callback
+from scipy import ndimage
+
+from monitor.trends.area import failing_area, pixel_theta, supported
+from monitor.trends.kernels import patches
+
+PIXEL = 20.0
+
+
+def ground(truth, noise=0.12, seed=5):
+    """Estimates of pixels of known theta, with noise of stated size, and the whole site inside."""
+    rng = np.random.default_rng(seed)
+    system = {"spatial_ref": xr.DataArray(0, attrs={"crs_wkt": "a system"})}
+    theta = xr.DataArray(truth + noise * rng.standard_normal(truth.shape), dims=("y", "x"), coords=system)
+    return theta, xr.full_like(theta, noise), xr.ones_like(theta, dtype=bool)
+
+
+def told(truth, *, site=None, variance=0.0025, **kept):
+    theta, error, inside = ground(truth, **kept)
+    site = truth.mean() if site is None else site
+    return failing_area(theta, error, inside, site_theta=site, site_variance=variance, pixel=PIXEL)
+
+
+def test_a_site_of_which_a_corner_failed_is_told_so_and_where():
+    truth = np.ones((40, 40))
+    truth[:20, :16] = 0
+    found = told(truth)
+    assert found.reason == ""
+    assert found.share_low <= (truth[1:-1, 1:-1] < 0.25).mean() <= found.share_high
+    assert found.share == pytest.approx((truth[1:-1, 1:-1] < 0.25).mean(), abs=0.02)
+    assert found.hectares == pytest.approx(found.share * 40 * 40 * 0.04)
+    agree = (found.failing.values == (truth < 0.25))[1:-1, 1:-1]
+    assert agree.mean() > 0.97
+    assert found.failing.coords["spatial_ref"].attrs == {"crs_wkt": "a system"}
+
+
+@pytest.mark.parametrize(("level", "share"), [(1.0, 0.0), (0.0, 1.0)])
+def test_a_site_that_stands_or_failed_as_a_whole(level, share):
+    found = told(np.full((30, 30), level))
+    assert found.share == pytest.approx(share, abs=0.01)
+    assert found.share_high - found.share_low > 0
+    assert bool(found.failing.any()) is (share == 1)
+
+
+def test_ground_at_half_the_plan_everywhere_is_not_half_failing():
+    assert told(np.full((30, 30), 0.5)).share < 0.02
+
+
+def test_patches_under_half_a_hectare_are_not_shown_but_count():
+    truth = np.ones((40, 40))
+    truth[10:13, 10:13] = 0  # 9 pixels of 400 m2: .36 ha
+    truth[20:26, 20:26] = 0  # 36 pixels: 1.44 ha
+    found = told(truth, noise=0.05)
+    _, count = ndimage.label(found.failing)
+    assert count == 1
+    assert found.failing.values[22, 22]
+    assert not found.failing.values[9:15, 9:15].any()
+    assert found.share == pytest.approx(45 / 38**2, rel=0.15)
+
+
+def test_the_level_is_that_of_the_site():
+    """Pixels say how regrowth is spread, the site's verdict how much of it there is."""
+    truth = np.ones((30, 30))
+    assert told(truth - 1.0, site=1.0).share < 0.02
+
+
+def test_doubt_of_the_site_widens_the_interval():
+    truth = np.ones((40, 40))
+    truth[:, :20] = 0.15
+    sure, unsure = told(truth, variance=1e-4), told(truth, variance=0.04)
+    assert unsure.share_high - unsure.share_low > sure.share_high - sure.share_low
+
+
+def test_the_same_pixels_give_the_same_interval():
+    truth = np.ones((30, 30))
+    truth[:12] = 0
+    assert told(truth).share_low == told(truth).share_low
+
+
+def test_edge_pixels_and_what_lies_outside_are_left_out():
+    truth = np.ones((30, 30))
+    theta, error, inside = ground(truth)
+    inside[:, 15:] = False
+    theta[:, 14] = -5.0  # the edge: half of it is a road
+    theta[:, 15:] = -5.0
+    found = failing_area(theta, error, inside, site_theta=1.0, site_variance=0.001, pixel=PIXEL)
+    assert found.share < 0.02
+    assert found.chance.isnull().values[:, 14:].all()
+    assert found.chance.isnull().values[0].all()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda theta, inside: inside.where(False, False), "EDGE_MIXED"),
+        (lambda theta, inside: inside & (xr.DataArray(np.indices((30, 30))[0] < 1, dims=("y", "x"))), "EDGE_MIXED"),
+        (lambda theta, inside: inside & (xr.DataArray(np.indices((30, 30)).max(0) < 3, dims=("y", "x"))), "EDGE_MIXED"),
+        (lambda theta, inside: theta.values.fill(np.nan) or inside, "FEW_SCENES"),
+    ],
+    ids=["nothing inside", "edge alone", "under half a hectare", "never seen"],
+)
+def test_what_can_not_be_told_is_not_told(spoil, reason):
+    theta, error, inside = ground(np.ones((30, 30)))
+    inside = spoil(theta, inside)
+    found = failing_area(theta, error, inside, site_theta=1.0, site_variance=0.01, pixel=PIXEL)
+    assert found.reason == reason
+    assert np.isnan([found.share, found.share_low, found.hectares]).all()
+    assert not found.failing.any()
+    assert found.chance.isnull().all()
+
+
+def series(theta, noise=0.0, scenes=80):
+    """Differences that hold a known theta, and the uplift expected."""
+    rng = np.random.default_rng(3)
+    time = np.datetime64("2015-01-01", "ns") + np.arange(scenes) * np.timedelta64(40, "D")
+    expected = xr.DataArray(np.clip(np.arange(scenes) - 40, 0, None) * 0.004, dims="time", coords={"time": time})
+    difference = (
+        0.03
+        + theta * expected
+        + noise
+        * xr.DataArray(rng.standard_normal((scenes, *theta.shape)), dims=("time", "y", "x"), coords={"time": time})
+    )
+    return difference.transpose("time", "y", "x").rename("difference"), expected
+
+
+def test_theta_of_pixels_comes_out_as_it_was_put_in_with_an_honest_error():
+    theta = xr.DataArray(np.tile([-0.5, 0.0, 1.0, 1.5], (300, 1)), dims=("y", "x"))
+    difference, expected = series(theta)
+    np.testing.assert_allclose(pixel_theta(difference, expected)["theta"], theta, atol=1e-9)
+    difference, expected = series(theta, noise=0.04)
+    found = pixel_theta(difference, expected)
+    standard = (found["theta"] - theta) / found["theta_se"]
+    assert 0.85 < float(standard.std()) < 1.1
+
+
+def test_theta_of_pixels_is_lazy_the_same_in_any_chunks_and_nan_where_nothing_tells():
+    theta = xr.DataArray(np.linspace(0, 1, 12).reshape(3, 4), dims=("y", "x"))
+    difference, expected = series(theta, noise=0.02)
+    difference[5:, 0, 0] = np.nan
+    difference[:, 0, 1] = np.inf
+    whole = pixel_theta(difference, expected)
+    with Callback(start=lambda *_: pytest.fail("computed early")):
+        lazy = pixel_theta(difference.chunk(time=20, y=1, x=3), expected)
+    xr.testing.assert_identical(lazy.compute(), whole)
+    assert whole["theta"].isnull().values[0].tolist() == [True, True, False, False]
+    assert pixel_theta(difference, expected * 0)["theta"].isnull().all()
+
+
+def test_small_pixels_are_brought_together_inside_the_site_alone():
+    theta = xr.DataArray(np.ones((6, 5)), dims=("y", "x"))
+    difference, _ = series(theta)
+    inside = theta > 0
+    inside[:, 0] = False
+    spoilt = difference.where(inside, -9.0)
+    coarse, within, pixel = supported(spoilt, inside, pixel=10.0)
+    assert pixel == 20.0
+    assert coarse.sizes == {"time": 80, "y": 3, "x": 3}
+    np.testing.assert_allclose(coarse, difference.isel(y=slice(3), x=slice(3)))
+    assert within.all()
+    assert supported(difference, inside, pixel=30.0)[2] == 30.0
+
+
+def test_chances_are_calibrated_over_ground_of_two_kinds():
+    rng = np.random.default_rng(8)
+    truth = np.where(rng.random(4000) < 0.3, rng.normal(0, 0.05, 4000), rng.normal(1, 0.15, 4000))
+    error = np.full(4000, 0.25)
+    chance = patches.chances(
+        truth + error * rng.standard_normal(4000), error, site=truth.mean(), variance=0.01, below=0.25
+    )
+    assert chance.mean() == pytest.approx((truth < 0.25).mean(), rel=0.12)
+    for low in (0.0, 0.3, 0.7):
+        some = (chance >= low) & (chance < low + 0.3)
+        assert (truth[some] < 0.25).mean() == pytest.approx(chance[some].mean(), abs=0.12)
+
+
+def test_fields_have_the_variance_and_the_reach_asked_for():
+    drawn = patches.fields((40, 40), 5.0, 300, np.random.default_rng(1))
+    assert drawn.std() == pytest.approx(1, abs=0.03)
+    assert (drawn[:, 20, 10] * drawn[:, 20, 15]).mean() == pytest.approx(np.exp(-1), abs=0.12)
