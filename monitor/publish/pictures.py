@@ -102,7 +102,7 @@ def cog(values: np.ndarray, layer: Layer, grid: GeoBox) -> bytes:
     """
     height, width = values.shape
     options = {
-        "driver": "COG", "compress": "DEFLATE", "predictor": "YES", "overviews": "AUTO",
+        "driver": "COG", "compress": "DEFLATE", "predictor": "YES", "level": 1, "overviews": "AUTO",
         # a small map is one block of its own size: to pack 512 x 512 pixels of nothing took most of the time
         "blocksize": min(BLOCK, -(-max(height, width) // 16) * 16),
     }  # fmt: skip
@@ -146,6 +146,7 @@ def chip_pngs(chips: list[Chip]) -> list[bytes]:
     return pictures
 
 
+@cache
 def legend_stops(layer: Layer) -> list[tuple[int, str]]:
     """Place [%] and colour of the stops of a layer's colour bar."""
     shares = np.linspace(0, 1, 9)

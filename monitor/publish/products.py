@@ -66,12 +66,12 @@ def write_site(view: SiteView, root: Path) -> bool:
     chips = {name: chip for name, chip in (("before", view.before), ("now", view.now)) if chip is not None}
     layers = [layer for layer in LAYERS if view.maps is not None and layer.name in view.maps]
     pictures = {*(f"{name}.png" for name in chips), *(f"{layer.name}.{k}" for layer in layers for k in ("png", "tif"))}
-    here = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+    here = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
     made_from, drawn_from = _made_from(folder)
-    if made_from == fingerprint and {"observations.csv", *PAGE.values(), *pictures} <= here:
+    if made_from == fingerprint and {"observations.csv", *PAGE.values(), *pictures} <= here.keys():
         return False
     files: dict[str, bytes] = {"observations.csv": table}
-    if not (drawn_from == seen and pictures <= here):
+    if not (drawn_from == seen and pictures <= here.keys()):
         files |= zip((f"{name}.png" for name in chips), chip_pngs(list(chips.values())), strict=True)
         if view.maps is not None:
             grid = grid_of(view.maps)
@@ -84,7 +84,8 @@ def write_site(view: SiteView, root: Path) -> bool:
         files[PAGE[language]] = pages[language].encode()
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        _replace_if_changed(folder / name, content)
+        if here.get(name) != len(content) or (folder / name).read_bytes() != content:
+            replace_file(folder / name, content)
     return True
 
 

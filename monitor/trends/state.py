@@ -244,11 +244,12 @@ def reader(stored: Stored, endmembers: Endmembers) -> Read:
     def read(acquisitions: Sequence[str], colour: Collection[str]) -> Iterator[Look]:
         names = ("cover", "ndvi", *VISIBLE)
         drawn = stored.draw(acquisitions, values, names=names, layers={*VISIBLE, "nir", "clear", *needed})
+        scheduler = "threads" if drawn.data.npartitions > 1 else "synchronous"
         together = max(1, AT_ONCE // (4 * len(names) * drawn.sizes["y"] * drawn.sizes["x"]))
         for first in range(0, len(acquisitions), together):
             some = slice(first, first + together)
             for acquisition, found in zip(
-                acquisitions[some], drawn.isel(acquisition=some).compute(scheduler="threads").values, strict=True
+                acquisitions[some], drawn.isel(acquisition=some).compute(scheduler=scheduler).values, strict=True
             ):
                 rgb = np.moveaxis(found[2:], 0, -1) if acquisition in colour else None
                 yield Look(cover=found[0], ndvi=found[1], rgb=rgb)

@@ -1,8 +1,9 @@
 """What is drawn from a few scenes of a store, at the cost of those scenes and not of the history."""
 
+import json
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from itertools import count
+from itertools import count, product
 from typing import Any, Final
 
 import dask.array as da
@@ -19,6 +20,10 @@ CHUNK_BYTES: Final = 32_000_000
 
 
 _count = count()
+
+
+FEW: Final = 8
+"""So many records are looked for by their text, before any is taken apart."""
 
 
 class Stored:
@@ -89,41 +94,46 @@ class Stored:
             raise StoreBroken(msg)
         slots = np.array([found[name][0] for name in acquisitions])
         records = [found[name][1] for name in acquisitions]
-        _, n_layers, height, width = pixels.shape
-        _, _, rows, columns = pixels.chunks
-        together = max(1, CHUNK_BYTES // (2 * n_layers * rows * columns))
-        chunks = (_parts(slots.size, together), (len(names),), _parts(height, rows), _parts(width, columns))
 
-        def block(block_info: Any = None) -> np.ndarray:
-            (first, last), _, (top, bottom), (left, right) = block_info[None]["array-location"]
+        def block(some: slice, *ground: slice) -> np.ndarray:
             with self.store._guarded():
-                packed = _read(pixels, slots[first:last], (slice(None), slice(top, bottom), slice(left, right)))
-            some = records[first:last]
+                packed = _read(pixels, slots[some], ground)
             cube = unpack(
                 packed,
                 ("y", "x"),
-                times=[datetime.fromisoformat(record.time) for record in some],
-                scale=[record.scale for record in some],
-                offset=[record.offset for record in some],
-                bandpass=[record.bandpass for record in some],
+                times=[datetime.fromisoformat(record.time) for record in records[some]],
+                scale=[record.scale for record in records[some]],
+                offset=[record.offset for record in records[some]],
+                bandpass=[record.bandpass for record in records[some]],
                 layers=layers,
             )
             made = function(cube.drop_vars("time"))  # to compare the times of every pair of layers would cost the most
             return np.stack([np.asarray(values, np.float32) for values in made], axis=1)
 
-        name = f"drawn-{next(_count)}"  # given, or dask would pickle the function to make one of it
-        meta = np.empty((0, 0, 0, 0), np.float32)
-        lazy = da.map_blocks(block, chunks=chunks, dtype=np.float32, meta=meta, name=name)
-        coords = {"acquisition": list(acquisitions), "value": list(names)}
-        return xr.DataArray(lazy, dims=("acquisition", "value", "y", "x"), coords=coords)
+        _, n_layers, height, width = pixels.shape
+        _, _, rows, columns = pixels.chunks
+        together = max(1, CHUNK_BYTES // (2 * n_layers * rows * columns))
+        cuts = [_cuts(slots.size, together), _cuts(height, rows), _cuts(width, columns)]
+        name = f"drawn-{next(_count)}"
+        graph = {
+            (name, i, 0, j, k): (block, some, slice(None), y, x)
+            for (i, some), (j, y), (k, x) in product(*map(enumerate, cuts))
+        }
+        times, ys, xs = (tuple(cut.stop - cut.start for cut in some) for some in cuts)
+        lazy = da.Array(graph, name, (times, (len(names),), ys, xs), dtype=np.float32)
+        return xr.DataArray(lazy, dims=("acquisition", "value", "y", "x"), coords={"value": list(names)})
 
 
 def _find(scenes: Any, wanted: set[str]) -> dict[str, tuple[int, Record]]:
     """Slot and record of acquisitions; the newest slots are looked at first, for new scenes lie there."""
     found: dict[str, tuple[int, Record]] = {}
+    texts = [json.dumps(name, ensure_ascii=False).encode() for name in wanted] if len(wanted) <= FEW else [b""]
     count, together = scenes.shape[0], scenes.chunks[0]
     for first in range((count - 1) // together * together, -1, -together):
         for slot, row in enumerate(np.asarray(scenes[first : min(first + together, count)]), start=first):
+            raw = row.tobytes()
+            if not any(text in raw for text in texts):
+                continue
             record = _decode(row)
             if record.acquisition in wanted:
                 found[record.acquisition] = slot, record
@@ -138,5 +148,5 @@ def _read(pixels: Any, slots: np.ndarray, ground: tuple[slice, ...]) -> np.ndarr
     return np.asarray(pixels.oindex[slots, *ground])
 
 
-def _parts(length: int, size: int) -> tuple[int, ...]:
-    return tuple(min(size, length - start) for start in range(0, length, size))
+def _cuts(length: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
