@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitor.trends.kernels.harmonic import harmonic
-from monitor.trends.kernels.running import Frame, add, add_packed, fit, rows
+from monitor.trends.kernels.running import Frame, add, add_all, add_packed, fit, rows
 
 FRAME = Frame(middle=22.0, half=5.0, harmonics=2)
 PIXELS = 700  # not a whole number of tiles
@@ -117,3 +117,23 @@ def test_integers_add_what_their_values_add(record, masked):
         fitted = fit(found, FRAME)[:, pixel]
         np.testing.assert_allclose(fitted[[0, 2, 4]], [beta[0], np.hypot(beta[2], beta[3]), rmse], atol=1e-5)
         assert abs(fitted[1] - beta[1]) < 1e-3 * error
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["by nodata", "by mask too"])
+def test_a_year_at_once_gives_the_bits_of_its_images_one_after_the_other(record, masked):
+    t, y = record
+    packed = np.where(np.isnan(y), 0, np.round(y * 10_000) + 1000).astype(np.uint16)
+    clear = np.random.default_rng(2).random(y.shape) > 0.2 if masked else None
+    scale, offset = np.full(t.size, 1e-4), np.where(np.arange(t.size) % 2, -0.1, 0.0)
+    one_by_one, at_once = np.zeros((2, rows(FRAME), PIXELS), np.float32)
+    for i, when in enumerate(t):
+        mask = None if clear is None else clear[i]
+        add_packed(one_by_one, when, packed[i], FRAME, scale=scale[i], offset=offset[i], nodata=0, clear=mask)
+    add_all(at_once, t, packed, FRAME, scale=scale, offset=offset, nodata=0, clear=clear)
+    np.testing.assert_array_equal(at_once, one_by_one)
+    half = np.zeros_like(at_once)
+    add_all(half, t[:50], packed[:50], FRAME, scale=scale[:50], offset=offset[:50], nodata=0,
+            clear=None if clear is None else clear[:50])  # fmt: skip
+    add_all(half, t[50:], packed[50:], FRAME, scale=scale[50:], offset=offset[50:], nodata=0,
+            clear=None if clear is None else clear[50:])  # fmt: skip
+    np.testing.assert_array_equal(half, at_once)

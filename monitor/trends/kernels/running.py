@@ -13,10 +13,16 @@ import numpy as np
 from numba import njit
 
 from monitor.trends.kernels.harmonic import LANES, PARTS, _features, _normal_terms, _solved
-from monitor.trends.kernels.vectors import aligned, fma, full_width
+from monitor.trends.kernels.vectors import aligned, fma, full_width, prefetch
 
 STRETCH: Final = 2048
 """Pixels added to one sum before the next: long enough for memory to be read ahead, short enough for the cache."""
+
+WIDTH: Final = 256
+"""Pixels whose sums of a year stay in the first-level cache while its images go by."""
+
+AHEAD: Final = 8
+"""Images by which memory is asked for ahead."""
 
 
 class Frame(NamedTuple):
@@ -88,6 +94,49 @@ def add_packed(
     )
 
 
+def add_all(
+    sums: np.ndarray,
+    t: np.ndarray,
+    packed: np.ndarray,
+    frame: Frame,
+    *,
+    scale: np.ndarray,
+    offset: np.ndarray,
+    nodata: int,
+    clear: np.ndarray | None = None,
+) -> None:
+    """Add a year's images to its sums, in place: the same bits as :func:`add_packed` one after the other.
+
+    Parameters
+    ----------
+    sums, frame
+        As for :func:`add`.
+    t, scale, offset : (n,) arrays
+        Of each image, in order of acquisition.
+    packed : (n, pixels) array
+        uint16 or int16.
+    nodata : int
+        Integer that marks no value.
+    clear : (n, pixels) bool array, optional
+        Where the ground was seen. None: wherever there is a value.
+    """
+    basis, features = _features(t, (t - frame.middle) / frame.half, frame.harmonics)
+    kind, mask = sums.dtype, np.ones((1, 1), np.uint8) if clear is None else clear.view(np.uint8)
+    work = aligned((sums.shape[0] + 2, WIDTH), kind)
+    _add_images(
+        sums,
+        features.astype(kind),
+        basis.astype(kind),
+        packed,
+        packed.dtype.type(nodata),
+        scale.astype(kind),
+        offset.astype(kind),
+        mask,
+        clear is not None,
+        work,
+    )
+
+
 def fit(years: np.ndarray, frame: Frame) -> np.ndarray:
     """Least-squares fit of all years together.
 
@@ -115,6 +164,48 @@ def fit(years: np.ndarray, frame: Frame) -> np.ndarray:
     )
     _fit_sums(years, terms, weights, frame.half, room, out)
     return out
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_images(
+    sums: np.ndarray,
+    features: np.ndarray,
+    basis: np.ndarray,
+    packed: np.ndarray,
+    none: int,
+    scale: np.ndarray,
+    offset: np.ndarray,
+    clear: np.ndarray,
+    masked: bool,
+    work: np.ndarray,
+) -> None:
+    full_width()
+    n, pixels = packed.shape
+    size = sums.shape[0]
+    kind, one, zero = sums.dtype.type, sums.dtype.type(1), sums.dtype.type(0)
+    here, values, seen = work[:size], work[size], work[size + 1]
+    for start in range(0, pixels, WIDTH):
+        width = min(WIDTH, pixels - start)
+        for k in range(size):
+            here[k, :width] = sums[k, start : start + width]
+        for i in range(n):
+            if i + AHEAD < n:
+                for pixel in range(start, start + width, 32):
+                    prefetch(packed, i + AHEAD, pixel)
+            image, factor, shift = packed[i, start : start + width], scale[i], offset[i]
+            for lane in range(width):
+                there = image[lane] != none
+                values[lane] = fma(kind(image[lane]), factor, shift) if there else zero
+                seen[lane] = one if there else zero
+            if masked:
+                mask = clear[i, start : start + width]
+                for lane in range(width):
+                    there = mask[lane] != 0
+                    values[lane] = values[lane] if there else zero
+                    seen[lane] = seen[lane] if there else zero
+            _add_stretch(here, features[i], basis[i], values, seen, 0, width)
+        for k in range(size):
+            sums[k, start : start + width] = here[k, :width]
 
 
 def _of_date(t: float, frame: Frame, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
