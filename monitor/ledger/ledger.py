@@ -17,10 +17,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.ledger.models import (
-    Background,
     AlertRow,
-    Background,
     Assessed,
+    Background,
     Base,
     Controls,
     Episode,
