@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from jobs.fetch import ground_key
-from jobs.settings import Settings, SourceSettings
+from jobs.settings import Settings, SourceSettings, Terrain
 from jobs.sources import earthengine
 from monitor.errors import BadConfiguration, MonitorError
 from monitor.imagery.rain import LocalRain, Rain, Rainfall, anomaly, joined
@@ -25,7 +25,7 @@ AGAIN: Final = timedelta(days=60)
 """Products correct their newest days: so many are asked for again."""
 
 
-def elevation_model(settings: Settings) -> Elevation | None:
+def elevation_model(chosen: Terrain, sources: Sequence[SourceSettings]) -> Elevation | None:
     """The elevation model of ``[terrain]``; None: there is none.
 
     Raises
@@ -33,7 +33,6 @@ def elevation_model(settings: Settings) -> Elevation | None:
     BadConfiguration
         It names a model that no source has.
     """
-    chosen = settings.terrain
     if chosen.path is not None:
         return LocalElevation(chosen.path)
     if chosen.collection is None:
@@ -41,12 +40,12 @@ def elevation_model(settings: Settings) -> Elevation | None:
     if chosen.collection.startswith("COPERNICUS/"):
         from monitor.imagery.ancillary_ee import EarthEngineElevation
 
-        return EarthEngineElevation(earthengine(_source(settings, "earthengine", "[terrain] collection")).connection)
+        return EarthEngineElevation(earthengine(_source(sources, "earthengine", "[terrain] collection")).connection)
     from monitor.imagery.ancillary_stac import StacElevation
 
-    source = _source(settings, "stac", "[terrain] url") if chosen.url is None else None
+    source = _source(sources, "stac", "[terrain] url") if chosen.url is None else None
     url = chosen.url or (source.url if source else None) or ""
-    hosts = [host for one in settings.source if one.kind == "stac" for host in one.allow_hosts]
+    hosts = [host for one in sources if one.kind == "stac" for host in one.allow_hosts]
     return StacElevation(url, collection=chosen.collection, allow_hosts=hosts)
 
 
@@ -112,11 +111,11 @@ def _rainfall(settings: Settings) -> Rainfall | None:
         return None
     from monitor.imagery.ancillary_ee import EarthEngineRain
 
-    return EarthEngineRain(earthengine(_source(settings, "earthengine", "[rain] collection")).connection)
+    return EarthEngineRain(earthengine(_source(settings.source, "earthengine", "[rain] collection")).connection)
 
 
-def _source(settings: Settings, kind: str, what: str) -> SourceSettings:
-    for source in settings.source:
+def _source(sources: Sequence[SourceSettings], kind: str, what: str) -> SourceSettings:
+    for source in sources:
         if source.kind == kind:
             return source
     msg = f'{what} needs a [source] of kind = "{kind}"; there is none'

@@ -32,6 +32,7 @@ from monitor.cube.store import Entry, Record, SiteStore, digest, record_of
 from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejected, TryLater
 from monitor.imagery import bands
 from monitor.imagery.source import Scene, Source
+from monitor.imagery.terrain import Elevation, Terrain, terrain
 from monitor.sites.site import Site
 
 log = structlog.get_logger()
@@ -68,6 +69,8 @@ class Task:
     known: Known | None
     others: tuple[BaseGeometry, ...]
     """Every other registered site, which control ground must avoid."""
+    terrain: Terrain | None = None
+    """Of the site, as the ledger knows it."""
     lent: Any = None
     """Session of the site's store for a worker elsewhere (:meth:`monitor.cube.store.SiteStore.lend`)."""
     missing: str = ""
@@ -85,6 +88,8 @@ class Fetched:
     new: tuple[Record, ...]
     """Records stored by this fetch, in order of time."""
     controls: ControlSet
+    terrain: Terrain | None
+    """Of the site, where it is known."""
     lent: Any = None
     """The session with what was written into it, if there was any to write."""
 
@@ -124,7 +129,7 @@ def lattice(site: Site, source: Source) -> GeoBox:
     return grid
 
 
-def fetch(tasks: Sequence[Task], sources: Sequence[Source]) -> list[Outcome]:
+def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None = None) -> list[Outcome]:
     """Store what is offered for sites near each other and not yet stored.
 
     Parameters
@@ -133,6 +138,8 @@ def fetch(tasks: Sequence[Task], sources: Sequence[Source]) -> list[Outcome]:
         Sites to be read together.
     sources : sequence of Source
         In order of preference; the first gives grid and ring.
+    elevation : Elevation, optional
+        Gives the terrain of sites and candidates.
 
     Returns
     -------
@@ -150,8 +157,8 @@ def fetch(tasks: Sequence[Task], sources: Sequence[Source]) -> list[Outcome]:
     _each(parts, lambda part: part.open(sources[0]))
     try:
         new = [part for part in parts if part.alive and part.controls is None]
-        _choose(new, sources[0].ring, by_name, reduced=reduced)
-        _each(parts, lambda part: part.begin())
+        _choose(new, sources[0].ring, by_name, elevation, reduced=reduced)
+        _each(parts, lambda part: part.begin(elevation))
         _store([part for part in parts if part.alive], by_name, reduced=reduced)
     except TryLater as error:
         _each(parts, _Part.flush)
@@ -172,6 +179,7 @@ class _Part:
     grid: GeoBox = field(init=False)
     offered: list[Overpass] = field(init=False)
     controls: ControlSet | None = None
+    terrain: Terrain | None = None
     stored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     known: bool = False
     ground: Ground = field(init=False)
@@ -188,16 +196,16 @@ class _Part:
         self.state, self.error = state, error
 
     def open(self, source: Source) -> None:
-        """Find grid, store and units, and what is left to do."""
-        self.grid = lattice(self.task.site, source)
+        """Find grid, store and units, and what is left to do. The grid of a store that exists stays what it is."""
         self.store = SiteStore(self.task.folder, self.task.lent)
-        self.controls = self.task.controls
+        self.controls, self.terrain = self.task.controls, self.task.terrain
         if not self.store.exists:
             if self.task.missing:
                 raise TryLater(self.task.missing)
+            self.grid = lattice(self.task.site, source)
             self.offered = overpasses(self.task.offered, str(crs_of(self.grid)))
             return
-        self.snapshot = self.store.snapshot
+        self.snapshot, self.grid = self.store.snapshot, self.store.grid
         self.known = self.task.known is not None and self.task.known.snapshot == self.snapshot
         if self.controls is None:
             self.controls = ControlSet.from_json(self.store.controls)
@@ -207,8 +215,10 @@ class _Part:
             self.stored = {record.acquisition: record.granules for record in self.store.records()}
         self.offered = overpasses(self.task.offered, str(crs_of(self.grid)), self.stored)
 
-    def begin(self) -> None:
-        """Lay out a new store."""
+    def begin(self, elevation: Elevation | None) -> None:
+        """Lay out a new store, and look at the lie of the ground if nobody has."""
+        if self.terrain is None:
+            (self.terrain,) = _terrain(elevation, [self.task.site.geometry])
         assert self.controls is not None
         if not self.store.exists:
             self.wrote = True
@@ -244,6 +254,7 @@ class _Part:
             rows=told,
             new=tuple(self.new),
             controls=self.controls,
+            terrain=self.terrain,
             lent=self.task.lent if self.wrote else None,
         )
         return Outcome(site=self.task.site, state="done", fetched=fetched)
@@ -268,7 +279,14 @@ def _each(parts: Iterable[_Part], step: Callable[[_Part], None]) -> None:
             part.fail("failed", f"site {site!r}: a bug, {type(error).__name__}: {error}")
 
 
-def _choose(parts: Sequence[_Part], ring: tuple[float, float], sources: Mapping[str, Source], *, reduced: bool) -> None:
+def _choose(
+    parts: Sequence[_Part],
+    ring: tuple[float, float],
+    sources: Mapping[str, Source],
+    elevation: Elevation | None,
+    *,
+    reduced: bool,
+) -> None:
     """Choose the units of new sites by how they and the site behaved before the start."""
     pools = {}
 
@@ -312,9 +330,27 @@ def _choose(parts: Sequence[_Part], ring: tuple[float, float], sources: Mapping[
             np.stack([means for _, means in found]), dims=("time", "unit", "measure"),
             coords={"time": times, "measure": list(MEASURES)},
         )  # fmt: skip
-        part.controls = match(together.isel(unit=0), together.isel(unit=slice(1, None)), units)
+        around = _terrain(elevation, [part.task.site.geometry, *(unit.geometry for unit in units)])
+        part.terrain = around[0]
+        part.controls = match(
+            together.isel(unit=0),
+            together.isel(unit=slice(1, None)),
+            units,
+            terrain=None if around[0] is None else (around[0], around[1:]),
+        )
 
     _each(alive, settle)
+
+
+def _terrain(elevation: Elevation | None, ground: Sequence[BaseGeometry]) -> list[Terrain | None]:
+    """Terrain of pieces of ground; None where it is not known, which is told in the verdict and stops nothing."""
+    if elevation is None:
+        return [None] * len(ground)
+    try:
+        return terrain(elevation, ground)
+    except MonitorError as error:
+        log.warning("terrain is not known", error=str(error))
+        return [None] * len(ground)
 
 
 def _store(parts: Sequence[_Part], sources: Mapping[str, Source], *, reduced: bool) -> None:

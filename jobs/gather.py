@@ -16,16 +16,19 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
+from jobs.background import elevation_model
 from jobs.engine import Run
 from jobs.fetch import Fetched, Known, Outcome, Task, fetch, ground_key
 from jobs.records import site_from_json, site_to_json
 from jobs.settings import Settings, SourceSettings
+from jobs.settings import Terrain as TerrainSettings
 from jobs.sources import Sources, open_sources
 from monitor.controls.units import BLOCK, ControlSet
 from monitor.cube.grid import utm
 from monitor.cube.store import SiteStore
 from monitor.errors import BadData, MonitorError, TryLater
 from monitor.imagery.source import Scene, Source
+from monitor.imagery.terrain import Terrain
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.sites.projection import projected
 from monitor.sites.registry import folder_name, read_sites
@@ -155,7 +158,7 @@ def prepare(
         near = shapely.STRtree([other.geometry for other in every])
         for site in (one for members in _squares(sites).values() for one in members if one.id in offers):
             ground = ground_key(site)
-            frozen = t.controls(ground)
+            frozen, lie = t.controls(ground), t.background(ground, "terrain")
             snapshot = t.snapshot(ground)
             around = near.query(_area(site, sources)).tolist() if frozen is None else []
             tasks.append(
@@ -165,6 +168,7 @@ def prepare(
                     folder=store_folder(settings, site),
                     offered=offers[site.id],
                     controls=None if frozen is None else ControlSet.from_json(frozen),
+                    terrain=None if lie is None else Terrain.from_json(lie),
                     known=None if snapshot is None else Known(snapshot=snapshot, baselines=t.granules(ground)),
                     others=tuple(every[i].geometry for i in sorted(around) if every[i].id != site.id),
                     missing=told[site.id],
@@ -229,8 +233,8 @@ def gather(
     if settings.engine.scheduler:
         tasks = [_lent(task, lent) for task in tasks]
     clusters = list(batched(tasks, sources.first.together))
-    elsewhere = partial(fetch_elsewhere, chosen=settings.source)
-    here = partial(fetch, sources=sources.all)
+    elsewhere = partial(fetch_elsewhere, chosen=settings.source, terrain=settings.terrain)
+    here = partial(fetch, sources=sources.all, elevation=elevation_model(settings.terrain, settings.source))
     calls = [partial(elsewhere if settings.engine.scheduler else here, cluster) for cluster in clusters]
     postponed = [Outcome(site=site, state="deferred", error=deferred[site.id]) for site in sites if site.id in deferred]
     done = 0
@@ -248,9 +252,11 @@ def gather(
             yield settled
 
 
-def fetch_elsewhere(tasks: Sequence[Task], *, chosen: tuple[SourceSettings, ...]) -> list[Outcome]:
+def fetch_elsewhere(
+    tasks: Sequence[Task], *, chosen: tuple[SourceSettings, ...], terrain: TerrainSettings
+) -> list[Outcome]:
     """Fetch in another process, with sources of its own."""
-    return fetch(tasks, _opened_here(chosen))
+    return fetch(tasks, _opened_here(chosen), elevation_model(terrain, chosen))
 
 
 @lru_cache(maxsize=1)
@@ -287,6 +293,8 @@ def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     """What a fetch found, in the ledger."""
     controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id
     t.freeze_controls(ground, site, controls.to_json(), digest=controls.hash, now=now())
+    if fetched.terrain is not None:
+        t.save_background(ground, "terrain", fetched.terrain.to_json())
     if fetched.rows is not None:
         t.take_over(ground, site, fetched.snapshot, fetched.rows)
 

@@ -162,11 +162,23 @@ def _settle(
     site, ground = outcome.site, ground_key(outcome.site)
     with ledger.transaction() as t:
         take_over(t, outcome, outcome.fetched)
+        terrain = outcome.fetched.terrain
+        if terrain is not None and site.slope_degrees is None:
+            site = replace(site, slope_degrees=round(terrain.slope, 2))
         seen = [row for row in t.observations(ground) if row["time"][:10] <= as_of.isoformat()]
         found = assess(series(seen), site, calibration=DEFAULT, alpha=settings.alerts.alpha, as_of=as_of)
-        if rain is not None:
-            found = replace(found, reasons=(*found.reasons, rain.value))
-        content: list[Any] = [site.version, DEFAULT.hash, __version__, settings.alerts.alpha, rain]
+        beside = [rain.value] if rain is not None else []
+        if site.slope_degrees is None:
+            beside.append(Reason.TERRAIN_UNKNOWN.value)
+        found = replace(found, reasons=(*found.reasons, *beside))
+        content: list[Any] = [
+            site.version,
+            DEFAULT.hash,
+            __version__,
+            settings.alerts.alpha,
+            site.slope_degrees,
+            beside,
+        ]
         told = ("acquisition", "digest", "cover", "control_cover", "control_cover_2", "reference_cover")
         content += [[row[name] for name in told] for row in seen]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
