@@ -20,7 +20,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 from shapely.prepared import prep
 
-from monitor.cube.grid import MARGIN, covering, crs_of, holds, site_grid
+from monitor.cube.grid import crs_of, site_grid
 from monitor.imagery.terrain import Terrain
 from monitor.sites.projection import lonlat, projected
 
@@ -344,30 +344,3 @@ def _mean(values: np.ndarray) -> np.ndarray:
     n = seen.sum(axis=0)
     mean: np.ndarray = np.divide(np.where(seen, values, 0.0).sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
     return mean
-
-
-def blocks(units: Sequence[Unit], lattice: GeoBox) -> list[tuple[GeoBox, np.ndarray]]:
-    """Grids that hold all units, those near each other on one grid, so that a provider's block is read once.
-
-    Returns
-    -------
-    list of (GeoBox, (y, x) int array)
-        Each grid, with the margin that masks need, and the number of the unit that each pixel belongs to; -1: none.
-    """
-    crs, pixel = crs_of(lattice), abs(lattice.resolution.x)
-    anchor = (lattice.affine.c, lattice.affine.f)
-    groups: dict[tuple[int, int], list[int]] = {}
-    shapes = [projected(unit.geometry, crs) for unit in units]
-    for index, square in enumerate(shapes):
-        point = square.centroid
-        key = (math.floor((point.x - anchor[0]) / BLOCK), math.floor((point.y - anchor[1]) / BLOCK))
-        groups.setdefault(key, []).append(index)
-    made = []
-    for members in groups.values():
-        bounds = unary_union([shapes[i] for i in members]).bounds
-        grid = covering(bounds, crs, resolution=pixel, anchor=anchor, margin=MARGIN)
-        piece = np.full(grid.shape, -1)
-        for index in members:
-            piece[holds(shapes[index], grid)] = index
-        made.append((grid, piece))
-    return made

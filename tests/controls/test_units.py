@@ -6,7 +6,7 @@ import xarray as xr
 from shapely.geometry import box
 from shapely.ops import unary_union
 
-from monitor.controls.units import CANDIDATES, ENOUGH, WANTED, ControlSet, blocks, candidates, match
+from monitor.controls.units import CANDIDATES, ENOUGH, WANTED, ControlSet, candidates, match
 from monitor.cover.means import MEASURES
 from monitor.cube.grid import crs_of, site_grid
 from monitor.imagery.terrain import Terrain
@@ -179,17 +179,3 @@ def test_a_set_comes_back_from_the_ledger_as_it_was_under_the_same_hash(units):
     again = ControlSet.from_json(chosen.to_json())
     assert again.hash == chosen.hash
     assert [u.id for u in again.units] == [u.id for u in chosen.units]
-
-
-def test_blocks_hold_every_unit_once_with_the_pixels_of_its_square(units):
-    crs = crs_of(LATTICE)
-    seen = []
-    for grid, piece in blocks(units, LATTICE):
-        assert grid.shape == piece.shape
-        assert (grid.affine.c - LATTICE.affine.c) % 10 == 0
-        numbers, counts = np.unique(piece[piece >= 0], return_counts=True)
-        for number, count in zip(numbers, counts, strict=True):
-            side = round(np.sqrt(projected(units[number].geometry, crs).area) / 10 + 2 / 3)
-            assert count == side * side
-        seen += numbers.tolist()
-    assert sorted(seen) == list(range(len(units)))
