@@ -11,8 +11,8 @@ are anchors where there are enough of them, since no offset was ever added to th
 contradict the others tell it. What is decided is a function of all stored scenes together, and does not depend on
 their order of arrival.
 
-What can not be told: a series wrong from its first scene on, without anchors, unless it makes the ground impossibly
-dark; and a wrong scene under thick haze, which may hide the step.
+What can not be told: a series of which more than half is wrong, without anchors, unless it makes the ground
+impossibly dark; and a single wrong scene under haze or the shadow of a cloud, which may hide the step.
 
 References
 ----------
@@ -64,7 +64,7 @@ KIN: Final = 6
 DOUBTFUL_SHARE: Final = 0.3
 """A scene off by more is in doubt, and wrong when most of its kin are. [1]"""
 COMPANY: Final = 0.8
-"""A scene is wrong whatever it shows, such as haze over a scene too dark, when more of its kin are. [1]"""
+"""If more of its kin are wrong, long bands in doubt are enough: haze may hide that a scene is too dark. [1]"""
 MOST: Final = 1 / 3
 """Where more of the scenes that no anchor vouches for are off, the others need a reason to be the right ones. [1]"""
 WITNESSES: Final = 0.75
@@ -126,17 +126,13 @@ def _wrong(records: Sequence[Record]) -> np.ndarray:
     days = np.array([datetime.fromisoformat(record.time).timetuple().tm_yday for record in records], dtype=np.float64)
     names = sorted({(record.source, record.baseline, record.offset) for record in records})
     kinds = np.array([names.index((record.source, record.baseline, record.offset)) for record in records])
-    wrong = dark
-    for _ in range(3):  # a block of wrong scenes is seen whole only when its worst no longer tell the season
-        season, anchored = _season(days, seen, error, anchors & ~wrong, ~wrong)
-        short, long = _off(seen - season, error)
-        off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)
-        before, wrong = wrong, dark | off
-        if (wrong == before).all():
-            break
+    season, anchored = _season(days, seen, error, anchors & ~dark, ~dark)
+    short, long = _off(seen - season, error)
+    off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)
+    wrong = dark | off
     astray = (short > DOUBTFUL_SHARE).all(axis=0) & (long > DOUBTFUL_SHARE)
     company = _company(kinds, wrong)
-    wrong = wrong | (astray & (company > 0.5)) | (company > COMPANY)
+    wrong = wrong | (astray & (company > 0.5)) | ((long > DOUBTFUL_SHARE) & (company > COMPANY))
     return np.asarray(wrong | _undecided(error, astray | wrong, ~(anchors | anchored | dark)))
 
 
