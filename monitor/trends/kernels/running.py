@@ -22,7 +22,7 @@ WIDTH: Final = 256
 """Pixels whose sums of a year stay in the first-level cache while its images go by."""
 
 AHEAD: Final = 8
-"""Images by which memory is asked for ahead."""
+"""Images that go by together, and by which memory is asked for ahead."""
 
 
 class Frame(NamedTuple):
@@ -120,9 +120,12 @@ def add_all(
     clear : (n, pixels) bool array, optional
         Where the ground was seen. None: wherever there is a value.
     """
-    basis, features = _features(t, (t - frame.middle) / frame.half, frame.harmonics)
+    whole = np.zeros(-(-t.size // AHEAD) * AHEAD)  # an image of weight 0 adds nothing
+    whole[: t.size] = t
+    basis, features = _features(whole, (whole - frame.middle) / frame.half, frame.harmonics)
+    basis[t.size :], features[t.size :] = 0, 0
     kind, mask = sums.dtype, np.ones((1, 1), np.uint8) if clear is None else clear.view(np.uint8)
-    work = aligned((sums.shape[0] + 2, WIDTH), kind)
+    work = aligned((sums.shape[0] + 2 * AHEAD, WIDTH), kind)
     _add_images(
         sums,
         features.astype(kind),
@@ -167,6 +170,30 @@ def fit(years: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _add_group(sums: np.ndarray, factors: np.ndarray, values: np.ndarray) -> None:
+    """Add eight images, one after the other, to each of some sums: (8, k) factors of (8, WIDTH) values."""
+    full_width()
+    v0, v1, v2, v3 = values[0], values[1], values[2], values[3]
+    v4, v5, v6, v7 = values[4], values[5], values[6], values[7]
+    for k in range(factors.shape[1]):
+        f0, f1, f2, f3 = factors[0, k], factors[1, k], factors[2, k], factors[3, k]
+        f4, f5, f6, f7 = factors[4, k], factors[5, k], factors[6, k], factors[7, k]
+        row = sums[k]
+        for lane in range(WIDTH):
+            a = fma(v3[lane], f3, fma(v2[lane], f2, fma(v1[lane], f1, fma(v0[lane], f0, row[lane]))))
+            row[lane] = fma(v7[lane], f7, fma(v6[lane], f6, fma(v5[lane], f5, fma(v4[lane], f4, a))))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_squares(row: np.ndarray, values: np.ndarray) -> None:
+    full_width()
+    for i in range(values.shape[0]):
+        image = values[i]
+        for lane in range(WIDTH):
+            row[lane] = fma(image[lane], image[lane], row[lane])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _add_images(
     sums: np.ndarray,
     features: np.ndarray,
@@ -181,31 +208,43 @@ def _add_images(
 ) -> None:
     full_width()
     n, pixels = packed.shape
-    size = sums.shape[0]
+    size, q, p = sums.shape[0], features.shape[1], basis.shape[1]
     kind, one, zero = sums.dtype.type, sums.dtype.type(1), sums.dtype.type(0)
-    here, values, seen = work[:size], work[size], work[size + 1]
+    here, values, seen = work[:size], work[size : size + AHEAD], work[size + AHEAD :]
     for start in range(0, pixels, WIDTH):
         width = min(WIDTH, pixels - start)
         for k in range(size):
-            here[k, :width] = sums[k, start : start + width]
-        for i in range(n):
-            if i + AHEAD < n:
-                for pixel in range(start, start + width, 32):
-                    prefetch(packed, i + AHEAD, pixel)
-            image, factor, shift = packed[i, start : start + width], scale[i], offset[i]
+            to, row = here[k], sums[k, start : start + width]
             for lane in range(width):
-                there = image[lane] != none
-                values[lane] = fma(kind(image[lane]), factor, shift) if there else zero
-                seen[lane] = one if there else zero
-            if masked:
-                mask = clear[i, start : start + width]
+                to[lane] = row[lane]
+        for first in range(0, n, AHEAD):
+            for i in range(first + AHEAD, min(first + 2 * AHEAD, n)):
+                for pixel in range(start, start + width, 32):
+                    prefetch(packed, i, pixel)
+            last = min(first + AHEAD, n)
+            if last - first < AHEAD:
+                values[:] = zero
+                seen[:] = zero
+            for i in range(first, last):
+                image, factor, shift = packed[i, start : start + width], scale[i], offset[i]
+                value, sight = values[i - first], seen[i - first]
                 for lane in range(width):
-                    there = mask[lane] != 0
-                    values[lane] = values[lane] if there else zero
-                    seen[lane] = seen[lane] if there else zero
-            _add_stretch(here, features[i], basis[i], values, seen, 0, width)
+                    there = image[lane] != none
+                    value[lane] = fma(kind(image[lane]), factor, shift) if there else zero
+                    sight[lane] = one if there else zero
+                if masked:
+                    mask = clear[i, start : start + width]
+                    for lane in range(width):
+                        there = mask[lane] != 0
+                        value[lane] = value[lane] if there else zero
+                        sight[lane] = sight[lane] if there else zero
+            _add_group(here[:q], features[first : first + AHEAD], seen)
+            _add_group(here[q : q + p], basis[first : first + AHEAD], values)
+            _add_squares(here[q + p], values)
         for k in range(size):
-            sums[k, start : start + width] = here[k, :width]
+            to, row = sums[k, start : start + width], here[k]
+            for lane in range(width):
+                to[lane] = row[lane]
 
 
 def _of_date(t: float, frame: Frame, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
