@@ -347,7 +347,8 @@ def _boundary(
     factor = 1.0
     for alpha, least in budgets:
         n = len(placebos)
-        place = math.ceil((n + 1) * (1 - alpha)) - 1
+        # One standard error beyond the quantile, so that few placebos err on the quiet side.
+        place = math.ceil((n + 1) * (1 - alpha) + math.sqrt(n * alpha * (1 - alpha))) - 1
         if place < n - 1:  # at least one placebo lies beyond
             factor = max(factor, *(float(values[place]) / least for values in worst))
         found.append((alpha, least * factor))

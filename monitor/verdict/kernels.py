@@ -611,7 +611,9 @@ def theta_filter(
         active = 0
         for j in range(losses):
             active += known[j] <= i
-        wet = rain_sd[i] ** 2 * 1.5 / max(float(seasons[i]), 0.5) if promised else 0.0
+        # How far the normal of so many seasons may be off, as a share; theta is divided by it, hence the second order.
+        off = rain_sd[i] ** 2 * 1.5 / max(float(seasons[i]), 0.5) if promised else 0.0
+        wet = off * (1.0 + 8.0 * off)
         top = -np.inf
         for lag in range(lags):
             for share in range(shares):

@@ -12,6 +12,8 @@ NOISE = Noise(0.03, 0.01, 0.018, 365.0, 0.010, 15.0, 0.010, 0.2, 0.2, 2.0)
 PRIOR = Prior(0.6, 1.0, 0.1, 0.5, (0.0, 0.25, 0.5, 0.7), 0.18)
 START = 17_897  # 2019-01-01
 R2 = 0.0245**2
+OFF = 0.18**2 * 1.5 / 2
+WET = OFF * (1 + 8 * OFF)  # variance of 1 / (1 + e) to the second order, e with variance OFF
 
 
 class Scenes:
@@ -109,7 +111,7 @@ def test_theta_and_its_variance_are_the_posterior_with_the_doubt_on_rain():
     _, _, mean, variance, _ = follow(x)
     expected = (0.6 + b[:, 0]) / (1 + c[:, 0])
     np.testing.assert_allclose(mean, expected, rtol=1e-9)
-    np.testing.assert_allclose(variance, 1 / (1 + c[:, 0]) + expected**2 * 0.18**2 * 1.5 / 2, rtol=1e-9)
+    np.testing.assert_allclose(variance, 1 / (1 + c[:, 0]) + expected**2 * WET, rtol=1e-9)
 
 
 def test_probabilities_average_over_nine_plans():
@@ -123,7 +125,7 @@ def test_probabilities_average_over_nine_plans():
             v = 1 / (1 + share**2 * c[i, lag])
             m = v * (0.6 + share * b[i, lag])
             weights.append((0.5 if (lag, share) == (0, 1.0) else 0.5 / 8) * math.sqrt(v) * math.exp(m * m / (2 * v)))
-            sd = math.sqrt(v + m * m * 0.18**2 * 1.5 / 2)
+            sd = math.sqrt(v + m * m * WET)
             chances.append([0.5 * math.erfc((m - t) / sd / math.sqrt(2)) for t in PRIOR.thresholds])
     expected = np.average(chances, axis=0, weights=weights)
     np.testing.assert_allclose(below[i], expected, rtol=1e-9)

@@ -1,0 +1,83 @@
+"""Whether a failure of this site could be seen at all, said before a single night has run."""
+
+from dataclasses import replace
+from datetime import date
+from itertools import pairwise
+
+import pytest
+from shapely.geometry import Polygon
+
+from monitor.sites.site import Plan, Site
+from monitor.verdict.assess import DEFAULT
+from monitor.verdict.power import Sight, in_words, power
+
+SITE = Site(
+    id="a", name="", geometry=Polygon(), start=date(2024, 3, 1), intervention="planting", biome="loess",
+    plan=Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0), hectares=100.0,
+)  # fmt: skip
+
+
+def sights(site: Site = SITE, before: int = 5, scenes: float = 15, **more) -> tuple[Sight, ...]:
+    return power(site, seasons_before=before, scenes_a_year=scenes, **more)
+
+
+def test_chances_grow_from_year_to_year_and_a_watch_comes_no_later_than_red():
+    found = sights()
+    assert [one.year for one in found] == list(range(1, 11))
+    assert [one.until for one in found] == list(range(2025, 2035))
+    for before, after in pairwise(found):
+        assert before.red <= after.red
+        assert before.watch <= after.watch
+    assert all(one.red <= one.watch for one in found)
+
+
+def test_it_tells_what_the_benchmark_measures():
+    found = sights()
+    # Of 1,000 simulated sites without any growth .51, .81 and .93 turned red by year 4, 5 and 6; 200 leave .035.
+    for year, measured in ((4, 0.51), (5, 0.81), (6, 0.93)):
+        assert found[year - 1].red == pytest.approx(measured, abs=0.11)
+    assert found[1].red == 0, "nothing is red while it is too early"
+
+
+@pytest.mark.parametrize(
+    "harder",
+    [
+        {"site": replace(SITE, plan=Plan(A=0.12, k=0.25, L=1.5, too_early_years=3.0))},
+        {"scenes": 3},
+        {"calibration": replace(DEFAULT, slow_sd=0.04)},
+        {"alpha": 0.01},
+        {"site": replace(SITE, hectares=0.1)},
+    ],
+    ids=["slow shrubs", "cloudy", "restless ground", "small budget", "tiny"],
+)
+def test_what_makes_a_site_harder_to_see_makes_red_later(harder):
+    assert sights(**harder)[4].red < sights()[4].red - 0.03
+
+
+def test_it_is_said_plainly_from_which_year_on():
+    chances = [(0.0, 0.1), (0.2, 0.6), (0.55, 0.7)]
+    three = tuple(
+        Sight(year=k + 1, until=2028 + k, red=red, watch=watch) for k, (red, watch) in enumerate(chances)
+    )  # fmt: skip
+    assert in_words(three) == (
+        "If nothing grows here, red is not likely before 2030 (chance 55% by its end); a watch not before 2029 (60%)."
+    )
+    assert "2030 年之前不大可能变红" in in_words(three, language="zh")
+    assert in_words(three[:1]) == (
+        "If nothing grows here, red is not likely even by 2028 (chance 0%), nor is a watch: count plants on the ground."
+    )
+
+
+def test_where_nothing_is_promised_there_is_no_failure_to_see():
+    none = sights(replace(SITE, plan=replace(SITE.plan, A=0.0)))
+    assert none == ()
+    assert "no failure to see" in in_words(none)
+
+
+def test_the_same_site_gets_the_same_chances():
+    assert sights() == sights()
+
+
+def test_a_site_without_any_year_before_or_scene_is_answered_too():
+    assert sights(before=0)[-1].red > 0
+    assert sights(scenes=0)[-1].red == 0
