@@ -64,7 +64,8 @@ KIN: Final = 6
 DOUBTFUL_SHARE: Final = 0.3
 """A scene off by more is in doubt, and wrong when most of its kin are. [1]"""
 COMPANY: Final = 0.8
-"""If more of its kin are wrong, long bands in doubt are enough: haze may hide that a scene is too dark. [1]"""
+"""If more of its kin are wrong, doubt by the short bands or the long is enough: haze over a scene too dark hides the
+step from the short, wet soil in one too bright from the long. [1]"""
 MOST: Final = 1 / 3
 """Where more of the scenes that no anchor vouches for are off, the others need a reason to be the right ones. [1]"""
 WITNESSES: Final = 0.75
@@ -130,9 +131,10 @@ def _wrong(records: Sequence[Record]) -> np.ndarray:
     short, long = _off(seen - season, error)
     off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)
     wrong = dark | off
-    astray = (short > DOUBTFUL_SHARE).all(axis=0) & (long > DOUBTFUL_SHARE)
+    doubt = (short > DOUBTFUL_SHARE).all(axis=0), long > DOUBTFUL_SHARE
+    astray, either = doubt[0] & doubt[1], doubt[0] | doubt[1]
     company = _company(kinds, wrong)
-    wrong = wrong | (astray & (company > 0.5)) | ((long > DOUBTFUL_SHARE) & (company > COMPANY))
+    wrong = wrong | (astray & (company > 0.5)) | (either & (company > COMPANY))
     return np.asarray(wrong | _undecided(error, astray | wrong, ~(anchors | anchored | dark)))
 
 
