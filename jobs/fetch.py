@@ -22,7 +22,7 @@ from shapely.ops import unary_union
 
 from jobs.reading import Ground, Seen, bandpass, own_means, read
 from jobs.settling import rows
-from monitor.controls.units import ENOUGH, ControlSet, candidates, match
+from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, candidates, match
 from monitor.cover.means import MEASURES
 from monitor.cube.granules import Overpass, left_to_do, merged, overpasses
 from monitor.cube.grid import crs_of, inside, site_grid
@@ -336,6 +336,7 @@ def _choose(
             together.isel(unit=0),
             together.isel(unit=slice(1, None)),
             units,
+            promised=part.task.site.plan.A,
             terrain=None if around[0] is None else (around[0], around[1:]),
         )
 
@@ -474,7 +475,8 @@ def _first_seen(units: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _entry(ground: Ground, look: _Look, own: np.ndarray) -> Entry:
-    n, size, units = int(own[0]), int(ground.own.sum()), look.units
+    n, size = int(own[0]), int(ground.own.sum())
+    units = look.units[[unit.ring != REFERENCE for unit in ground.units]]
     seen = int(np.isfinite(units[:, MEASURES.index("cover")]).sum())
     reason = ""
     if size < FEWEST:
@@ -482,7 +484,7 @@ def _entry(ground: Ground, look: _Look, own: np.ndarray) -> Entry:
     elif n < SITE_CLEAR * size:
         reason = why_unseen(look.packed[LAYERS.index("quality")], look.scene.quality, ground.own)
     elif seen < ENOUGH:
-        reason = "CONTROL_HIDDEN" if len(ground.units) >= ENOUGH else "CONTROL_POOR"
+        reason = "CONTROL_HIDDEN" if len(units) >= ENOUGH else "CONTROL_POOR"
     measures: dict[str, float | None] = {"n_units": float(seen)}
     if not reason:
         for index, name in enumerate(MEASURES[1:], start=1):

@@ -40,7 +40,7 @@ def rows(store: SiteStore, controls: ControlSet, site: Site) -> list[dict[str, A
         return [observation(record) for record in records]
     means = store.unit_means()
     rings = control(means, controls, since=site.start)
-    best = _plain(reference(means, since=site.start).values)
+    best = _plain(reference(means, controls, since=site.start).values)
     values = rings.transpose("time", "ring", "measure")
     names = [str(name) for name in values["measure"].values]
     told = []

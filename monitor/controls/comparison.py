@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import xarray as xr
 
-from monitor.controls.units import ENOUGH, ControlSet
+from monitor.controls.units import ENOUGH, REFERENCE, ControlSet
 
 CHANGED: Final = 0.08
 """Least change of a unit's season against the other units that may be more than noise. [cover fraction]"""
@@ -20,8 +20,6 @@ UNLIKE: Final = 4.0
 """The same in robust standard deviations of the units' changes in that year."""
 SEASON_SCENES: Final = 3
 """Scenes that show a unit in a year, at least, to judge it."""
-BEST: Final = 0.9
-"""Quantile of the units that stands for ground in good state."""
 
 
 def screened(means: xr.DataArray, *, since: date | None = None) -> xr.DataArray:
@@ -89,10 +87,10 @@ def control(means: xr.DataArray, controls: ControlSet, *, since: date | None = N
         fewer than ten. Where the first ring has fewer than ten fit units left, the second stands in for it. Ring 2 is
         NaN throughout where there is but one. ``n_pixels`` is the sum.
     """
+    ring = _rings(means, controls)
+    means, ring = means.isel(unit=ring != REFERENCE), ring[ring != REFERENCE]
     fit = screened(means, since=since)
     ordered = means.transpose("time", "unit", "measure")
-    rings = {unit.id: unit.ring for unit in controls.units}
-    ring = np.array([rings.get(str(name), 1) for name in means.unit.values], dtype=int)
     values = np.where(fit.values[:, :, None], ordered.values.astype(np.float64), np.nan)
     seen = np.isfinite(values)
     names = [str(name) for name in ordered.measure.values]
@@ -113,15 +111,27 @@ def control(means: xr.DataArray, controls: ControlSet, *, since: date | None = N
     return xr.DataArray(found, dims=("ring", "time", "measure"), coords=coords)
 
 
-def reference(means: xr.DataArray, *, since: date | None = None) -> xr.DataArray:
-    """Cover of ground in good state in each scene: the 90 % quantile of the fit units; NaN with fewer than ten."""
+def reference(means: xr.DataArray, controls: ControlSet, *, since: date | None = None) -> xr.DataArray:
+    """Cover, scene by scene, of ground that stood before the start where the plan wants the site to be.
+
+    Returns
+    -------
+    xr.DataArray
+        (time,) median of the fit reference units; NaN with fewer than ten of them. [1]
+    """
+    means = means.isel(unit=_rings(means, controls) == REFERENCE)
     cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
     cover = np.where(screened(means, since=since).values, cover, np.nan)
     enough = np.isfinite(cover).sum(axis=1) >= ENOUGH
-    best = np.full(cover.shape[0], np.nan)
+    found = np.full(cover.shape[0], np.nan)
     if enough.any():
-        best[enough] = np.nanquantile(cover[enough], BEST, axis=1)
-    return xr.DataArray(best, dims="time", coords={"time": means.time})
+        found[enough] = np.nanmedian(cover[enough], axis=1)
+    return xr.DataArray(found, dims="time", coords={"time": means.time})
+
+
+def _rings(means: xr.DataArray, controls: ControlSet) -> np.ndarray:
+    rings = {unit.id: unit.ring for unit in controls.units}
+    return np.array([rings.get(str(name), 1) for name in means.unit.values], dtype=int)
 
 
 def _median(values: np.ndarray) -> np.ndarray:

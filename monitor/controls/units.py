@@ -30,6 +30,10 @@ WANTED: Final = 30
 """Units kept in a ring: 30 to 60 in all."""
 TWO_RINGS: Final = 160
 """Candidates seen before the start from which on there are two rings; fewer give one."""
+REFERENCE: Final = 0
+"""Ring of the units that are no control ground but what the site should come to."""
+REFERENCES: Final = 15
+"""Such units kept, at most."""
 ALIKE: Final = 0.03
 """Difference from the site in its yearly means (root mean square) that is alike. [cover fraction]"""
 SMD: Final = 0.25
@@ -60,7 +64,7 @@ class Unit:
     distance: float
     """From the site, edge to edge. [m]"""
     ring: int = 1
-    """1, or 2 for the farther of two disjoint rings."""
+    """1, or 2 for the farther of two disjoint rings; :data:`REFERENCE`: never compared with, what recovery means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +79,20 @@ class ControlSet:
     """How many were looked at."""
 
     @property
+    def compared(self) -> np.ndarray:
+        """(unit,) bool: which units are control ground; the others are references."""
+        return np.array([unit.ring != REFERENCE for unit in self.units], dtype=bool)
+
+    @property
     def rings(self) -> int:
         """How many rings there are, 0 to 2."""
-        return len({unit.ring for unit in self.units})
+        return len({unit.ring for unit in self.units} - {REFERENCE})
 
     @property
     def poor(self) -> bool:
         """Whether ground and site differed before the start, or are too few units; the verdict widens its interval."""
         off = any(abs(value) >= SMD for name, value in self.balance.items() if name != "rmspe")
-        return len(self.units) < ENOUGH or off or self.balance.get("rmspe", 0.0) > ALIKE
+        return int(self.compared.sum()) < ENOUGH or off or self.balance.get("rmspe", 0.0) > ALIKE
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for the ledger."""
@@ -217,6 +226,7 @@ def match(
     ground: xr.DataArray,
     units: Sequence[Unit],
     *,
+    promised: float = 0.0,
     terrain: tuple[Terrain, Sequence[Terrain | None]] | None = None,
 ) -> ControlSet:
     """The units that behaved most like the site before the start, in two disjoint rings where there are enough.
@@ -229,6 +239,8 @@ def match(
         (time, unit, measure) means of the candidates in the same scenes.
     units : sequence of Unit
         The candidates, in the order of ``ground``.
+    promised : float
+        Uplift of the plan at maturity; 0: no references are chosen. [cover fraction]
     terrain : (Terrain, sequence of Terrain or None), optional
         Of the site and of each candidate.
 
@@ -236,7 +248,9 @@ def match(
     -------
     ControlSet
         At most :data:`WANTED` units a ring, nearest to the site in the space of the features, and none that was unlike
-        it year by year as long as ten others are left.
+        it year by year as long as ten others are left. Beside them, where there are ten or more, at most
+        :data:`REFERENCES` units that had before the start, in the growing season, what the site was promised: those
+        that are nearest to it, and half of the promise above the site at least.
 
     Notes
     -----
@@ -288,6 +302,12 @@ def match(
     years = [float(np.nanmean(values[picked])) for values in yearly if picked and np.isfinite(values[picked]).any()]
     if years:
         balance["rmspe"] = round(math.sqrt(sum(value**2 for value in years) / len(years)), 4)
+    with np.errstate(invalid="ignore"):
+        ahead = _mean(np.stack(yearly)) - promised
+        good = [int(i) for i in np.argsort(np.abs(ahead), kind="stable") if usable[i] and ahead[i] >= -promised / 2]
+    good = [i for i in good if i not in set(picked)][:REFERENCES]
+    if promised > 0 and len(good) >= ENOUGH:
+        chosen += [(i, REFERENCE) for i in good]
     return ControlSet(
         units=tuple(replace(units[i], ring=ring) for i, ring in chosen), balance=balance, candidates=len(units)
     )

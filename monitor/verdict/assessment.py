@@ -47,8 +47,8 @@ class Series:
     second: np.ndarray | None = None
     """A second, independent index of the site minus that of its control (NDMI or NBR), to confirm a disturbance. [1]"""
     reference: np.ndarray | None = None
-    """Cover of the best ground nearby in the same scene, the 90 % quantile of the control units: what a site that has
-    recovered looks like. Needed for ``recovered``. [1]"""
+    """Cover, in the same scene, of ground nearby that stood before the start where the plan wants the site to be: what
+    a site that has recovered looks like. Needed for ``recovered``. [1]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

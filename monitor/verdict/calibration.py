@@ -176,7 +176,8 @@ class Calibration:
     certain_years: float = 3.0
     """Years after the start before which no probability above `confident` is given, and `failing` not said by it."""
     recovered_share: float = 0.8
-    """Share of the reference's cover that must be reached, two seasons running, to have recovered. [1]"""
+    """Share of the way from the cover before the start to the reference's that must be gone, two seasons running, to
+    have recovered; without seasons before, of the reference's cover itself. [1]"""
     burnt: float = -0.1
     """Change of the second index, at a sudden loss, from which fire or clearing is named (dNBR of a light fire, from
     memory). [1]"""

@@ -6,8 +6,9 @@ A confirmed loss names the status for a year, but not of a site whose failure th
 has failed does not become a mere accident by losing more. While it is too early a loss is watched, never red: the
 ground is often cleared for planting.
 
-``recovered`` asks for a reference in the series, the best ground nearby, and two seasons in which the site was as green
-as four fifths of it. It goes before what the plan expected: who stands at the reference can not gain much more.
+``recovered`` asks for a reference in the series, ground nearby that stood where the plan wants the site to be, and two
+seasons in which the site had gone four fifths of the way to it. It goes before what the plan expected: who stands at
+the reference can not gain much more.
 """
 
 from typing import NamedTuple
@@ -305,10 +306,17 @@ def _recovered(day: np.ndarray, start: int, scenes: Scenes, standing: Standing, 
     """Probability at each used scene that the site stood at its reference in the last two seasons; NaN: not known.
 
     The lesser of the two seasons' probabilities. A season is asked once its peak is past, of all its scenes that show
-    the reference, three or more, and its own difference and the drift within it are allowed for.
+    the reference, three or more, and its own difference and the drift within it are allowed for. Asked is four fifths
+    of the way from where the site stood before the start: a site that had nine tenths of it already would else be
+    called recovered though nothing grew there.
     """
-    margin = scenes.cover - c.recovered_share * scenes.reference
-    shown = np.isfinite(margin) & (day >= start)
+    both = np.isfinite(scenes.cover - scenes.reference)
+    early, had = both & (day < start), 0.0
+    if early.sum() >= c.scenes:
+        had = float(scenes.cover[early].sum() / scenes.reference[early].sum())
+    asked = c.recovered_share + (1 - c.recovered_share) * min(had, 1.0)
+    margin = scenes.cover - asked * scenes.reference
+    shown = both & (day >= start)
     first = np.searchsorted(scenes.season, scenes.season)  # of its season
     total = np.concatenate([[0.0], np.cumsum(np.where(shown, margin, 0.0))])
     count = np.concatenate([[0], np.cumsum(shown)])

@@ -8,7 +8,7 @@ import xarray as xr
 from shapely.geometry import Point
 
 from monitor.controls.comparison import control, reference, screened
-from monitor.controls.units import ControlSet, Unit
+from monitor.controls.units import REFERENCE, ControlSet, Unit
 
 SINCE = date(2018, 4, 1)
 DAYS = np.concatenate([np.arange(f"{y}-05-05", f"{y}-10-01", 14, dtype="datetime64[D]") for y in range(2015, 2022)])
@@ -107,9 +107,16 @@ def test_where_the_first_ring_is_lost_the_second_stands_in_for_it():
     assert (found.sel(ring=1).values[before] != found.sel(ring=2).values[before]).all()
 
 
-def test_the_reference_is_what_the_best_tenth_of_the_ground_reaches():
+def test_the_reference_is_the_middle_of_the_reference_units_and_they_count_for_nothing_else():
     cover = np.tile(np.linspace(0.1, 0.33, UNITS), (DAYS.size, 1))
-    best = reference(means(cover), since=SINCE)
-    np.testing.assert_allclose(best, np.quantile(cover[0], 0.9), rtol=1e-6)
-    cover[0, 5:] = np.nan
-    assert np.isnan(reference(means(cover), since=SINCE)[0])
+    units = [
+        Unit(id=f"u{k}", geometry=Point(0, 0), distance=1.0, ring=REFERENCE if k >= 13 else 1) for k in range(UNITS)
+    ]
+    chosen = ControlSet(units=tuple(units), balance={}, candidates=UNITS)
+    np.testing.assert_allclose(reference(means(cover), chosen, since=SINCE), np.median(cover[0, 13:]), rtol=1e-6)
+    both = control(means(cover), chosen, since=SINCE).sel(measure="cover")
+    np.testing.assert_allclose(both.sel(ring=1), cover[0, :13].mean(), rtol=1e-6)
+    assert np.isnan(both.sel(ring=2)).all()
+    assert np.isnan(reference(means(cover), rings(), since=SINCE)).all()
+    cover[0, 15:] = np.nan
+    assert np.isnan(reference(means(cover), chosen, since=SINCE)[0])

@@ -6,7 +6,7 @@ import xarray as xr
 from shapely.geometry import box
 from shapely.ops import unary_union
 
-from monitor.controls.units import CANDIDATES, ENOUGH, WANTED, ControlSet, candidates, match
+from monitor.controls.units import CANDIDATES, ENOUGH, REFERENCE, REFERENCES, WANTED, ControlSet, candidates, match
 from monitor.cover.means import MEASURES
 from monitor.cube.grid import crs_of, site_grid
 from monitor.imagery.terrain import Terrain
@@ -151,6 +151,27 @@ def test_ground_of_another_slope_height_or_aspect_is_left_out(units):
     assert {units.index(next(v for v in units if v.id == u.id)) % 5 for u in chosen.units} == {0}
     assert {"elevation", "slope", "northness"} <= set(chosen.balance)
     assert chosen.balance["elevation"] == 0
+
+
+def test_ground_that_stood_where_the_plan_wants_the_site_is_the_reference_and_never_compared_with(units):
+    rng = np.random.default_rng(8)
+    ahead = rng.permutation(np.repeat([0.0, 0.2, 0.5], [len(units) - 60, 30, 30]))  # degraded, restored, irrigated
+    site, ground = two_covers(units, np.ones(len(units), bool))
+    ground = ground + xr.DataArray(ahead, dims="unit").astype(np.float32)
+    chosen = match(site, ground, units, promised=0.2)
+    kept = {unit.id: unit.ring for unit in chosen.units}
+    found = {unit.id: gain for unit, gain in zip(units, ahead, strict=True)}
+    assert {found[name] for name, ring in kept.items() if ring == REFERENCE} == {0.2}
+    assert sum(ring == REFERENCE for ring in kept.values()) == REFERENCES
+    assert {found[name] for name, ring in kept.items() if ring != REFERENCE} == {0.0}
+    assert chosen.compared.sum() == len(match(site, ground, units).units)
+
+
+@pytest.mark.parametrize(("promised", "better"), [(0.0, 40), (0.2, 9)], ids=["nothing promised", "too little of it"])
+def test_without_enough_better_ground_there_is_no_reference(units, promised, better):
+    site, ground = two_covers(units, np.ones(len(units), bool))
+    ground[:, :better] += 0.2
+    assert match(site, ground, units, promised=promised).compared.all()
 
 
 def test_a_set_that_never_matched_is_called_poor(units):
