@@ -3,18 +3,25 @@
 How one scene counts may depend on the others: whether its offset can be true, and which control units are still fit to
 compare with. So that is never stored with a scene. It is settled anew from all of them whenever one was added, and
 comes out the same in whatever order they arrived.
+
+The site's own values stay as measured. Those of the control ground (every ``control_*`` column and the reference) are
+brought to the orbit that the site was seen from (:mod:`monitor.controls.orbits`): they say what the control ground
+would show if it lay as the site lies, so that whoever takes the difference takes the right one.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from jobs.records import OBSERVED, observation
-from monitor.controls.comparison import control, reference
-from monitor.controls.units import ControlSet
+from monitor.controls.comparison import control, reference, screened
+from monitor.controls.orbits import orbit_steps
+from monitor.controls.units import REFERENCE, ControlSet
 from monitor.cube.radiometry import settle
-from monitor.cube.store import SiteStore
+from monitor.cube.store import Record, SiteStore
 from monitor.sites.site import Site
 
 
@@ -40,20 +47,48 @@ def rows(store: SiteStore, controls: ControlSet, site: Site) -> list[dict[str, A
         return [observation(record) for record in records]
     means = store.unit_means()
     rings = control(means, controls, since=site.start)
-    best = _plain(reference(means, controls, since=site.start).values)
-    values = rings.transpose("time", "ring", "measure")
-    names = [str(name) for name in values["measure"].values]
+    of = {name: rings.sel(measure=name).values for name in OBSERVED}
+    ground = {
+        **{f"control_{name}": of[name][0] for name in OBSERVED},
+        "control_cover_2": of["cover"][1],
+        "reference_cover": reference(means, controls, since=site.start).values,
+    }
+    units = means.isel(unit=[unit.ring != REFERENCE for unit in controls.units])
+    units = units.where(screened(units, since=site.start))
+    ground = {name: _plain(values) for name, values in _from_the_same_orbit(ground, records, units).items()}
     told = []
     for place, record in enumerate(records):
-        first, second = ({n: v for n, v in zip(names, _plain(ring), strict=True)} for ring in values.values[place])
-        if record.accepted and first["cover"] is None:
+        if record.accepted and ground["control_cover"][place] is None:
             record = replace(record, accepted=False, reason="CONTROL_HIDDEN")
         row = observation(record)
         if record.accepted:
-            row |= {f"control_{name}": first[name] for name in OBSERVED}
-            row |= {"control_cover_2": second["cover"], "reference_cover": best[place]}
+            row |= {name: values[place] for name, values in ground.items()}
         told.append(row)
     return told
+
+
+def _from_the_same_orbit(
+    ground: dict[str, np.ndarray], records: Sequence[Record], units: xr.DataArray
+) -> dict[str, np.ndarray]:
+    """Values of the control ground as they would be if it lay as the site lies, by column of the series."""
+    times = units.time.values
+    # a path of Landsat and an orbit of Sentinel-2 may have the same number
+    orbits = [f"{r.sensor.split('-')[0]} {r.orbit}" if r.accepted and r.orbit else "" for r in records]
+    corrected = dict(ground)
+    for measure in ("cover", *(name for name in OBSERVED if name != "cover")):
+        columns = [name for name in ground if name.removeprefix("control_").removesuffix("_2") == measure]
+        columns += ["reference_cover"] if measure == "cover" else []
+        own = np.array([r.measures.get(measure) if r.accepted else None for r in records], dtype=np.float64)
+        difference = own[:, None] - np.stack([ground[name] for name in columns], axis=1)
+        steps = orbit_steps(times, orbits, difference, units.sel(measure=measure).values)
+        if not steps.any():
+            if measure == "cover":
+                return ground
+            continue
+        for name, step in zip(columns, steps.T, strict=True):
+            lowest = 0.0 if "cover" in name else -1.0
+            corrected[name] = np.clip(ground[name] + step, lowest, 1.0)
+    return corrected
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

@@ -31,48 +31,51 @@ def orbit_steps(times: np.ndarray, orbits: Sequence[str], difference: np.ndarray
         Ascending, UTC.
     orbits : sequence of str
         Of each scene; empty: not known, which is left as it is.
-    difference : (scene,) array
-        Site less control ground; NaN where not seen. [1]
+    difference : (scene,) or (scene, kind) array
+        Site less control ground, of several kinds of control ground at once; NaN where not seen. [1]
     units : (scene, unit) array
         The same measure of each control unit; NaN where not seen. [1]
 
     Returns
     -------
-    (scene,) array
-        In the unit of `difference`, 0 on average over the scenes in which the site was seen: orbits are evened out
-        and the level stays. All 0 with one orbit, with fewer than :data:`monitor.controls.units.ENOUGH` units or
-        :data:`PAIRS`, or where the steps of the units do not repeat.
+    (scene,) or (scene, kind) array
+        In the unit of `difference`; 0 on average over the scenes learnt from, in which the site was seen: orbits are
+        evened out and the level stays. All 0 with one orbit, with fewer than
+        :data:`monitor.controls.units.ENOUGH` units or :data:`PAIRS`, or where the steps of the units do not repeat.
 
     Notes
     -----
     Shrunk by the share of the units' squared steps that repeats: sum(even * odd) / sum(all years ** 2), an empirical
     Bayes estimate that needs no model of the noise. A function of all scenes together: nothing depends on their order
-    of arrival.
+    of arrival. It is learnt from the years that are over, so that a new scene changes what earlier ones are taken for,
+    and all that was made of them, once a year and not every night.
     """
-    nothing = np.zeros(len(times))
-    names = sorted({name for name in orbits if name})
-    if len(names) < 2 or units.shape[1] < ENOUGH:
-        return nothing
-    known = np.flatnonzero([bool(name) for name in orbits])
-    orbit = np.array([names.index(name) for name in orbits if name])
-    seen = np.isfinite(units[known])
-    total, count = np.where(seen, units[known], 0.0).sum(axis=1, keepdims=True), seen.sum(axis=1, keepdims=True)
-    rest = (total - np.where(seen, units[known], 0.0)) / np.maximum(count - seen, 1)
-    series = np.column_stack([difference[known], np.where(count - seen > 0, units[known] - rest, np.nan)])
-    days = (times[known] - np.datetime64("1970-01-01")) / np.timedelta64(1, "D")
-    year = times[known].astype("datetime64[Y]").astype(np.int64)
+    columns = difference.reshape(len(times), -1)
+    nothing = np.zeros(columns.shape)
+    year = times.astype("datetime64[Y]").astype(np.int64)
+    named = np.array(orbits, dtype=str)
+    learnt = np.flatnonzero((named != "") & (year < year.max(initial=0)))
+    names, orbit = np.unique(named[learnt], return_inverse=True)
+    if names.size < 2 or units.shape[1] < ENOUGH:
+        return nothing.reshape(difference.shape)
+    seen = np.isfinite(units[learnt])
+    total, count = np.where(seen, units[learnt], 0.0).sum(axis=1, keepdims=True), seen.sum(axis=1, keepdims=True)
+    rest = (total - np.where(seen, units[learnt], 0.0)) / np.maximum(count - seen, 1)
+    each = np.where(count - seen > 0, units[learnt] - rest, np.nan)
+    days = (times[learnt] - np.datetime64("1970-01-01")) / np.timedelta64(1, "D")
     near = (np.diff(days) <= APART) & (np.diff(orbit) != 0)
-    halves = [near & (year[1:] % 2 == parity) for parity in (0, 1)]
+    halves = [near & (year[learnt][1:] % 2 == parity) for parity in (0, 1)]
     if min(half.sum() for half in halves) < PAIRS:
-        return nothing
-    even, odd = (_steps(series[:, 1:], orbit, half) for half in halves)
-    steps = _steps(series, orbit, near)
+        return nothing.reshape(difference.shape)
+    even, odd = (_steps(each, orbit, half) for half in halves)
     together = even * odd
     if together.sum() <= SURE * np.sqrt((together**2).sum()):
-        return nothing
-    share = min(1.0, float(together.sum() / (steps[:, 1:] ** 2).sum()))
-    nothing[known] = share * steps[orbit, 0]
-    return nothing
+        return nothing.reshape(difference.shape)
+    share = min(1.0, float(together.sum() / (_steps(each, orbit, near) ** 2).sum()))
+    steps = share * _steps(columns[learnt], orbit, near)
+    known = np.isin(named, names)
+    nothing[known] = steps[np.searchsorted(names, named[known])]
+    return nothing.reshape(difference.shape)
 
 
 def _steps(series: np.ndarray, orbit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -98,11 +101,18 @@ def _steps(series: np.ndarray, orbit: np.ndarray, pairs: np.ndarray) -> np.ndarr
     signs[np.arange(first.size), orbit[first]] = -1.0
     jump = series[first + 1] - series[first]
     valid = np.isfinite(jump)
-    size = np.array(
-        [np.median(np.abs(column[ok])) if ok.any() else 0.0 for column, ok in zip(jump.T, valid.T, strict=True)]
-    )
+    size = _middle(np.where(valid, np.abs(jump), np.inf), valid.sum(axis=0))
     jump = np.where(valid, np.clip(jump, -4.4 * size, 4.4 * size), 0.0)  # three standard deviations: 3 x 1.48
-    normal = np.einsum("po,pc,pq->coq", signs, valid.astype(np.float64), signs)
-    steps = np.einsum("coq,pq,pc->oc", np.linalg.pinv(normal, hermitian=True), signs, jump)
-    weights = np.stack([(np.isfinite(series) & (orbit == number)[:, None]).sum(axis=0) for number in range(n)])
+    both = (signs[:, :, None] * signs[:, None, :]).reshape(first.size, n * n)
+    normal = (valid.T.astype(np.float64) @ both).reshape(-1, n, n)
+    steps = (np.linalg.pinv(normal, hermitian=True) @ np.einsum("pc,po->co", jump, signs)[:, :, None])[:, :, 0].T
+    weights = np.stack([np.isfinite(series[orbit == number]).sum(axis=0) for number in range(n)])
     return np.asarray(steps - (weights * steps).sum(axis=0) / np.maximum(weights.sum(axis=0), 1))
+
+
+def _middle(sizes: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Median of the first `count` values of each column in order; 0 of none."""
+    ordered = np.sort(sizes, axis=0)
+    column = np.arange(sizes.shape[1])
+    low, high = ordered[np.maximum(count - 1, 0) // 2, column], ordered[np.minimum(count // 2, len(sizes) - 1), column]
+    return np.where(count > 0, (low + high) / 2, 0.0)

@@ -1,0 +1,109 @@
+"""The series of a site, settled from all its stored scenes."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from shapely.geometry import Point, box
+
+from jobs.records import series
+from jobs.settling import rows
+from monitor.controls.units import ControlSet, Unit
+from monitor.cover.means import MEASURES
+from monitor.cube.packed import LAYERS
+from monitor.cube.store import Entry, Record, SiteStore
+from monitor.sites.site import Plan, Site
+from monitor.verdict.assess import assess
+from monitor.verdict.assessment import AlertLevel, Status
+
+SITE = Site(
+    id="slope", name="", geometry=Point(107, 37).buffer(0.01), start=date(2020, 4, 1), intervention="planting",
+    biome="loess", plan=Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0), hectares=50.0,
+)  # fmt: skip
+GRID = GeoBox((1, 1), Affine(10.0, 0, 400_000.0, 0, -10.0, 4_100_000.0), "EPSG:32648")
+UNITS = tuple(Unit(id=f"u{k}", geometry=box(k, 0, k + 1, 1), distance=500.0, ring=1 + k % 2) for k in range(40))
+CONTROLS = ControlSet(units=UNITS, balance={}, candidates=40)
+
+
+def scenes(step, *, seed=4, orbits=("018", "061"), uplift=0.0):
+    """A slope seen from two orbits, mostly the first before the start and mostly the second after it.
+
+    `step` is how much greener the site looks from the second than from the first; units have steps of that size too,
+    of either sign.
+    """
+    rng = np.random.default_rng(seed)
+    steps = np.concatenate([[step], step * rng.standard_normal(len(UNITS))])
+    level = np.concatenate([[0.0], rng.normal(0, 0.08, len(UNITS))])
+    made = []
+    for day in range(0, 9 * 365, 4):
+        time = datetime(2017, 1, 1, 3, tzinfo=UTC) + timedelta(days=day)
+        second = rng.random() < (0.8 if time.date() >= SITE.start else 0.2)
+        green = np.exp(-(((time.timetuple().tm_yday - 215) / 45) ** 2) / 2)
+        ground = 0.1 + 0.2 * green * (1 + 0.1 * np.sin(time.year)) + level + rng.normal(0, 0.015, level.size)
+        ground[0] += uplift * green * (time.date() >= SITE.start)
+        if rng.random() > 0.5:
+            continue
+        made.append(_entry(time, orbits[second], np.clip(ground + (second - 0.5) * steps, 0, 1)))
+    return made
+
+
+def _entry(time, orbit, cover):
+    measures = dict.fromkeys(("ndvi", "ndmi", "nbr", "cover"), round(float(cover[0]), 6))
+    units = np.full((len(UNITS), len(MEASURES)), np.nan, np.float32)
+    units[:, [MEASURES.index(name) for name in measures]] = cover[1:, None]
+    record = Record(
+        scene=f"s{time:%Y%m%d}", acquisition=f"{time:%Y%m%d}", time=time.isoformat(), sensor="sentinel-2a",
+        baseline="", source="s", scale=1e-4, offset=0.0, quality="scl", orbit=orbit, granules={}, bandpass=False,
+        accepted=True, reason="", clear_fraction=1.0, n_pixels=1, measures=measures, digest=f"{time:%Y%m%d}",
+    )  # fmt: skip
+    return Entry(record=record, pixels=np.ones((len(LAYERS), 1, 1), np.uint16), units=units)
+
+
+def settled(path, entries):
+    store = SiteStore(path)
+    units = [unit.id for unit in UNITS]
+    store.create(site=SITE.id, grid=GRID, units=units, measures=MEASURES, controls=CONTROLS.to_json())
+    for first in range(0, len(entries), 100):
+        store.put(entries[first : first + 100], "scenes")
+    return rows(store, CONTROLS, SITE)
+
+
+def verdict(told):
+    return assess(series(told), SITE, as_of=date(2025, 11, 1))
+
+
+def test_a_step_between_the_orbits_of_a_slope_does_not_change_the_verdict(tmp_path, monkeypatch):
+    plain = verdict(settled(tmp_path / "plain", scenes(0.0)))
+    stepped = scenes(0.10)
+    found = verdict(settled(tmp_path / "stepped", stepped))
+    assert (found.status, found.alert) == (plain.status, plain.alert) == (Status.FAILING, AlertLevel.RED)
+    assert found.theta == pytest.approx(plain.theta, abs=0.08)
+    monkeypatch.setattr("jobs.settling.orbit_steps", lambda _times, _orbits, difference, _units: 0 * difference)
+    wrong = verdict(settled(tmp_path / "wrong", stepped))
+    assert wrong.theta > plain.theta + 0.3
+    assert wrong.status is not Status.FAILING
+
+
+def test_the_site_is_kept_as_measured_and_only_its_control_is_brought_to_its_orbit(tmp_path):
+    entries = scenes(0.10)
+    told = settled(tmp_path / "a", entries)
+    assert [row["cover"] for row in told] == [entry.record.measures["cover"] for entry in entries]
+    unknown = settled(tmp_path / "b", scenes(0.10, orbits=("", "")))
+    for column in ("control_cover", "control_cover_2", "control_nbr"):
+        moved = np.array([row[column] for row in told]) - np.array([row[column] for row in unknown])
+        second = np.array([row["orbit"] == "061" for row in told])
+        assert moved[second].mean() - moved[~second].mean() == pytest.approx(0.10, abs=0.03), column
+
+
+def test_scenes_in_any_order_of_arrival_settle_to_the_same(tmp_path):
+    entries = scenes(0.08)
+    shuffled = [entries[k] for k in np.random.default_rng(1).permutation(len(entries))]
+    assert settled(tmp_path / "a", entries) == settled(tmp_path / "b", shuffled)
+
+
+def test_a_new_scene_leaves_what_earlier_scenes_are_taken_for_until_its_year_is_over(tmp_path):
+    entries = scenes(0.08)
+    before = settled(tmp_path / "a", entries[:-1])
+    assert settled(tmp_path / "b", entries)[:-1] == before
