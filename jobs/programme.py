@@ -34,8 +34,11 @@ def programme(
         sites = chosen_sites(settings, ledger, [])
         with ledger.transaction() as t:
             found = {site.id: latest[2] for site in sites if (latest := t.latest(site.id)) is not None}
-    rows = [{name: getattr(site, name) for name in ("id", "hectares", *GROUPS)} for site in sites]
-    told = summary(rows, found, pledge=settings.programme.pledge_hectares)
+    rows = [
+        {**{name: getattr(site, name) for name in ("id", "hectares", *GROUPS)}, "promised": site.plan.A > 0}
+        for site in sites
+    ]
+    told = summary(rows, found, pledge=settings.programme.pledge_hectares, alpha=settings.alerts.alpha)
     if as_json:
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False))
     else:
@@ -43,18 +46,22 @@ def programme(
 
 
 def summary(
-    sites: Sequence[Mapping[str, Any]], latest: Mapping[str, Mapping[str, Any]], *, pledge: float | None
+    sites: Sequence[Mapping[str, Any]], latest: Mapping[str, Mapping[str, Any]], *, pledge: float | None, alpha: float
 ) -> dict[str, Any]:
     """Sums of a programme.
 
     Parameters
     ----------
     sites : sequence of mapping
-        ``id``, ``hectares`` and :data:`GROUPS` of each site that is judged now.
+        ``id``, ``hectares``, :data:`GROUPS` and ``promised`` (whether its plan promises an uplift) of each site that is
+        judged now.
     latest : mapping
         Latest assessment of a site by its id; sites may be missing.
     pledge : float or None
         Hectares pledged; None: not known, and no share is told. [ha]
+    alpha : float
+        Lifetime false-alarm budget of one site: at most so many times the sites with a promise are ever expected to
+        turn red falsely by the failure rule, however often one looks. [1]
 
     Returns
     -------
@@ -84,6 +91,7 @@ def summary(
         "as_of": max((one["as_of"] for one in judged), default=None),
         "pledge_hectares": pledge,
         **row(sites),
+        "false_reds_expected_at_most": round(alpha * sum(bool(site["promised"]) for site in sites), 2),
         "by_status": [{"status": status, **row(of("status", status))} for status in (*STATUSES, None)],
         "by_alert": [{"alert": alert, **row(of("alert", alert))} for alert in (*ALERTS, None)],
         **groups,
@@ -108,6 +116,10 @@ def _show(told: Mapping[str, Any]) -> None:
     against = f", {told['share_of_pledge']:.1%} of the {pledge:,.0f} ha pledged" if pledge else ""
     console.print(
         f"{told['sites']} sites, {told['hectares']:,.1f} ha{against}; as of {told['as_of'] or 'no night yet'}"
+    )
+    console.print(
+        f"Of all red alerts for absent regrowth, at most {told['false_reds_expected_at_most']:g} are expected to be "
+        "false in the life of these sites, however often one looks."
     )
 
     table = Table("status", box=None, pad_edge=False)

@@ -85,7 +85,7 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
     if rows:
         newest = max(found.as_of for _, found in rows)
         day = newest if as_of is None else max(as_of, newest)
-        write_index(rows, alerts, settings.outputs.root, as_of=day, notice=notice)
+        write_index(rows, alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, notice=notice)
     return outcomes
 
 

@@ -84,6 +84,7 @@ def index_page(
     alerts: dict[str, Alert],
     *,
     as_of: date,
+    alpha: float,
     notice: Mapping[str, str] | None,
     language: words.Language,
 ) -> str:
@@ -99,6 +100,8 @@ def index_page(
         The alert of each site that has one not yet resolved, by id.
     as_of : date
         Day of the assessments.
+    alpha : float
+        Lifetime false-alarm budget of one site. [1]
     notice : mapping, optional
         What a reader must know before all else.
     language : str
@@ -128,6 +131,7 @@ def index_page(
         n_sites=len(ordered),
         n_red=levels.count("red"),
         n_watch=levels.count("watch"),
+        false_reds=alpha * sum(site.plan.A > 0 for site, _ in ordered),
         hrefs={key: f"sites/{quote(folder)}/{PAGE[language]}" for key, folder in folders.items()},
         alerts=alerts,
         locator=locator([(site, str(a.status)) for site, a in ordered]),

@@ -94,6 +94,8 @@ def write_index(
     alerts: Iterable[Alert],
     root: Path,
     as_of: date,
+    *,
+    alpha: float,
     notice: Mapping[str, str] | None = None,
 ) -> None:
     """Tables and index of the whole programme; a file whose content has not changed is left alone.
@@ -108,6 +110,8 @@ def write_index(
         Output root.
     as_of : date
         Day of the assessments.
+    alpha : float
+        Lifetime false-alarm budget of one site. [1]
     notice : mapping, optional
         By language, what a reader must know before all else.
     """
@@ -118,7 +122,7 @@ def write_index(
     _replace_if_changed(root / "status.json", status_json([a for _, a in ordered]))
     _replace_if_changed(root / "sites.parquet", sites_parquet(ordered))
     for language in reversed(LANGUAGES):
-        page = index_page(ordered, folders, open_alerts, as_of=as_of, notice=notice, language=language)
+        page = index_page(ordered, folders, open_alerts, as_of=as_of, alpha=alpha, notice=notice, language=language)
         _replace_if_changed(root / PAGE[language], page.encode())
 
 

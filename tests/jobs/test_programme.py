@@ -1,7 +1,6 @@
 """Hectares of a programme add up, whatever is missing, and are held against the pledge."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
@@ -9,10 +8,38 @@ from jobs.programme import STATUSES, _show, programme, summary
 from monitor.verdict.assessment import Status
 
 SITES = [
-    {"id": "a", "hectares": 100.0, "province": "甘肃", "intervention": "planting", "programme_year": 2021},
-    {"id": "b", "hectares": 50.25, "province": "甘肃", "intervention": "planting", "programme_year": 2022},
-    {"id": "c", "hectares": 30.0, "province": None, "intervention": "erosion_control", "programme_year": None},
-    {"id": "d", "hectares": 19.75, "province": "青海", "intervention": "tending", "programme_year": 2021},
+    {
+        "id": "a",
+        "hectares": 100.0,
+        "province": "甘肃",
+        "intervention": "planting",
+        "programme_year": 2021,
+        "promised": True,
+    },
+    {
+        "id": "b",
+        "hectares": 50.25,
+        "province": "甘肃",
+        "intervention": "planting",
+        "programme_year": 2022,
+        "promised": True,
+    },
+    {
+        "id": "c",
+        "hectares": 30.0,
+        "province": None,
+        "intervention": "erosion_control",
+        "programme_year": None,
+        "promised": True,
+    },
+    {
+        "id": "d",
+        "hectares": 19.75,
+        "province": "青海",
+        "intervention": "tending",
+        "programme_year": 2021,
+        "promised": False,
+    },
 ]
 LATEST = {
     "a": {"status": "on_track", "alert": "none", "as_of": "2026-06-01"},
@@ -26,9 +53,10 @@ def test_every_status_that_a_verdict_may_have_is_shown():
 
 
 def test_sums_are_those_worked_out_by_hand():
-    told = summary(SITES, LATEST, pledge=1000.0)
+    told = summary(SITES, LATEST, pledge=1000.0, alpha=0.05)
     assert (told["sites"], told["hectares"], told["share_of_pledge"]) == (4, 200.0, 0.2)
     assert told["as_of"] == "2026-06-02"
+    assert told["false_reds_expected_at_most"] == 0.15  # three sites that promise an uplift; tending promises none
     by_status = {one["status"]: (one["sites"], one["hectares"], one["share_of_pledge"]) for one in told["by_status"]}
     assert by_status["on_track"] == (1, 100.0, 0.1)
     assert by_status["failing"] == (1, 50.25, 0.05025)
@@ -49,7 +77,7 @@ def test_sums_are_those_worked_out_by_hand():
 
 @pytest.mark.parametrize("sites", [SITES, SITES[:1], []])
 def test_every_way_of_counting_comes_to_the_same_total(sites):
-    told = summary(sites, LATEST, pledge=None)
+    told = summary(sites, LATEST, pledge=None, alpha=0.05)
     total = sum(site["hectares"] for site in sites)
     assert told["hectares"] == pytest.approx(total)
     for group in ("by_status", "by_alert", "by_province", "by_intervention", "by_programme_year"):
@@ -62,7 +90,7 @@ def test_every_way_of_counting_comes_to_the_same_total(sites):
 
 def test_names_are_shown_as_they_are_and_do_nothing(capsys):
     odd = [{**SITES[0], "province": "[red]Gansu \x1b[/]"}]
-    _show(summary(odd, LATEST, pledge=260_000.0))
+    _show(summary(odd, LATEST, pledge=260_000.0, alpha=0.05))
     out = capsys.readouterr().out
     assert "[red]Gansu ?[/]" in out
     assert "\x1b" not in out
@@ -72,7 +100,7 @@ def test_names_are_shown_as_they_are_and_do_nothing(capsys):
 def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypatch):
     from jobs import settings as module
     from jobs.gather import add_sites, opened
-    from jobs.settings import load
+    from jobs.settings import Programme, load
 
     settings = load(installation.config)
     with opened(settings) as ledger:
@@ -92,9 +120,7 @@ def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypat
     programme(config=installation.config)
     assert "not yet judged" in capsys.readouterr().out
 
-    pledged = SimpleNamespace(
-        ledger=settings.ledger, registry=settings.registry, programme=SimpleNamespace(pledge_hectares=10.0)
-    )
+    pledged = settings.model_copy(update={"programme": Programme(pledge_hectares=10.0)})
     monkeypatch.setattr(module, "load", lambda _: pledged)
     programme(config=installation.config, as_json=True)
     told = json.loads(capsys.readouterr().out)

@@ -76,7 +76,7 @@ def root(make_view, make_site, make_assessment, make_programme, hostile_site, be
     for view in views:
         write_site(view, root)
     rows = [*make_programme(15), *((view.site, view.assessment) for view in views)]
-    write_index(rows, [failing.alert], root, failing.assessment.as_of, failing.notice)
+    write_index(rows, [failing.alert], root, failing.assessment.as_of, alpha=0.05, notice=failing.notice)
     return root
 
 

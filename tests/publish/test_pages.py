@@ -130,6 +130,7 @@ def hostile_pages(make_view, make_assessment, hostile_site):
             {hostile_site.id: "x"},
             {},
             as_of=a.as_of,
+            alpha=0.05,
             notice=dict.fromkeys(("en", "zh"), hostile_site.name),
             language=language,
         )
@@ -160,7 +161,12 @@ def site_on_disk(make_view, make_site, make_assessment, tmp_path_factory):
     for view in views:
         write_site(view, root)
     write_index(
-        [(v.site, v.assessment) for v in views], [], root, views[0].assessment.as_of, {"en": "read me", "zh": "请读"}
+        [(v.site, v.assessment) for v in views],
+        [],
+        root,
+        views[0].assessment.as_of,
+        alpha=0.05,
+        notice={"en": "read me", "zh": "请读"},
     )
     return root
 
@@ -258,10 +264,12 @@ def test_the_source_of_a_calibration_and_a_note_are_text(make_view, beside):
 def test_an_index_of_ten_thousand_sites_stays_small_and_lists_the_worst_first(make_programme):
     rows = make_programme(10_000)
     html = index_page(
-        rows, {site.id: site.id for site, _ in rows}, {}, as_of=rows[0][1].as_of, notice=None, language="en"
+        rows, {site.id: site.id for site, _ in rows}, {}, as_of=rows[0][1].as_of, alpha=0.05, notice=None, language="en"
     )
     assert len(html.encode()) < 600 * len(rows)
     assert html.count("<svg") == 1
+    promised = sum(site.plan.A > 0 for site, _ in rows)
+    assert f"at most {0.05 * promised:.3g} of these sites are expected to turn red falsely" in html
     order = re.findall(r'scope="rowgroup" id="(\w+)"', html)
     assert order == [
         "failing", "disturbed", "lagging", "insufficient_data", "too_early", "on_track", "recovered"

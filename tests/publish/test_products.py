@@ -181,7 +181,7 @@ def test_status_json_has_null_where_there_is_no_number(make_assessment):
 
 def test_the_table_of_sites_opens_as_geoparquet_with_the_verdicts(make_programme, tmp_path):
     rows = make_programme(20)
-    write_index(rows, [], tmp_path, rows[0][1].as_of)
+    write_index(rows, [], tmp_path, rows[0][1].as_of, alpha=0.05)
     table = gpd.read_parquet(tmp_path / "sites.parquet")
     assert table.crs.to_epsg() == 4326
     assert table.site.is_monotonic_increasing
@@ -196,10 +196,10 @@ def test_the_table_of_sites_opens_as_geoparquet_with_the_verdicts(make_programme
 def test_an_unchanged_index_is_left_alone_and_a_dying_run_leaves_it_whole(make_programme, tmp_path, monkeypatch):
     rows = make_programme(5)
     day = rows[0][1].as_of
-    write_index(rows, [], tmp_path, day)
+    write_index(rows, [], tmp_path, day, alpha=0.05)
     old = contents(tmp_path)
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    write_index(rows[::-1], [], tmp_path, day)
+    write_index(rows[::-1], [], tmp_path, day, alpha=0.05)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == stamps
 
     def full(_source, _target):
@@ -207,7 +207,7 @@ def test_an_unchanged_index_is_left_alone_and_a_dying_run_leaves_it_whole(make_p
 
     monkeypatch.setattr(messages.os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        write_index(make_programme(6), [], tmp_path, day)
+        write_index(make_programme(6), [], tmp_path, day, alpha=0.05)
     assert contents(tmp_path) == old
 
 
@@ -233,7 +233,7 @@ def test_a_site_that_was_never_seen_still_has_its_page(make_view, make_site, mak
         notice=None,
     )
     assert write_site(empty, tmp_path)
-    write_index([(site, a)], [], tmp_path, a.as_of)
+    write_index([(site, a)], [], tmp_path, a.as_of, alpha=0.05)
     assert set(contents(tmp_path / "sites")) == {
         "unseen/index.html", "unseen/index.zh.html", "unseen/observations.csv"
     }  # fmt: skip
@@ -243,13 +243,13 @@ def test_a_hostile_id_stays_inside_the_output_root(make_view, make_assessment, h
     root = tmp_path / "deep" / "outputs"
     view = make_view(site=hostile_site, assessment=make_assessment(hostile_site.id), alert=None)
     write_site(view, root)
-    write_index([(hostile_site, view.assessment)], [], root, view.assessment.as_of)
+    write_index([(hostile_site, view.assessment)], [], root, view.assessment.as_of, alpha=0.05)
     assert all(path.is_relative_to(root) for path in tmp_path.rglob("*") if path.is_file())
     assert len(list((root / "sites").iterdir())) == 1
 
 
 def test_an_empty_programme_has_an_index(tmp_path, make_assessment):
-    write_index([], [], tmp_path, make_assessment().as_of)
+    write_index([], [], tmp_path, make_assessment().as_of, alpha=0.05)
     assert json.loads((tmp_path / "status.json").read_text()) == []
     assert gpd.read_parquet(tmp_path / "sites.parquet").empty
     assert "No site has been assessed yet" in (tmp_path / "index.html").read_text()
