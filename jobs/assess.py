@@ -330,7 +330,7 @@ def _table(rows: "list[tuple[str, int]]", parts: "list[Verdicts]") -> "pa.Table"
     }
     meanings: dict[str, list[str]] = {
         "status": [*STATUSES], "alert": [*LEVELS], "alert_rule": [*RULES], "erosion_grade": [*GRADES],
-        "notes": [*NOTES],
+        "erosion_grade_without": [*GRADES], "notes": [*NOTES],
     }  # fmt: skip
     for name in Verdicts._fields:
         values = np.concatenate([getattr(part, name) for part in parts])

@@ -94,6 +94,7 @@ def summary(
         "false_reds_expected_at_most": round(alpha * sum(bool(site["promised"]) for site in sites), 2),
         "by_status": [{"status": status, **row(of("status", status))} for status in (*STATUSES, None)],
         "by_alert": [{"alert": alert, **row(of("alert", alert))} for alert in (*ALERTS, None)],
+        "uplift_confirmed": row([site for site in sites if latest.get(site["id"], {}).get("uplift_confirmed")]),
         **groups,
     }
 
@@ -130,6 +131,10 @@ def _show(told: Mapping[str, Any]) -> None:
         table.add_row(_words(one["status"] or "not_assessed"), str(one["sites"]), f"{one['hectares']:,.1f}", share)
     console.print()
     console.print(table)
+
+    confirmed = told["uplift_confirmed"]
+    console.print()
+    console.print(f"uplift confirmed: {confirmed['sites']} sites, {confirmed['hectares']:,.1f} ha")
 
     for name in GROUPS:
         table = Table(_words(name), box=None, pad_edge=False)

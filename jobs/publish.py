@@ -26,6 +26,7 @@ from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube.grid import inside, outline
 from monitor.cube.store import SiteStore
 from monitor.errors import MonitorError
+from monitor.imagery.terrain import Terrain
 from monitor.ledger.ledger import Ledger
 from monitor.publish.pages import edition
 from monitor.publish.products import write_index, write_site
@@ -73,13 +74,16 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
             alert = None if stored is None else alert_from_json(stored)
             alert = alert if alert is not None and alert.state != "resolved" else None
             alerts += [alert] if alert else []
-            snapshot = t.snapshot(ground_key(site))
+            snapshot, lie = t.snapshot(ground_key(site)), t.background(ground_key(site), "terrain")
             content = [edition(), site.version, notice, found.status, found.alert, list(found.reasons), latest[1]]
-            content += [stored if alert else None, snapshot]
+            content += [stored if alert else None, snapshot, lie]
             key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
             mark = settings.outputs.root / "sites" / folder_name(site.id) / ".made-from"
             if not (mark.is_file() and mark.read_text(encoding="utf-8") == key):
-                page = _Page(site=site, found=found, snapshot=snapshot, alert=alert, notice=notice, mark=mark, key=key)
+                page = _Page(
+                    site=site, found=found, snapshot=snapshot, terrain=lie, alert=alert, notice=notice, mark=mark,
+                    key=key,
+                )  # fmt: skip
                 lazy.append(delayed(partial(_write, settings, ledger, page), pure=False, traverse=False)())
     outcomes: dict[str, str | None] = dict(compute(*lazy, scheduler="threads"))
     if rows:
@@ -97,6 +101,8 @@ class _Page:
     found: Assessment
     snapshot: str | None
     """Of the site's store, as the ledger knows it; None: nothing is stored."""
+    terrain: dict[str, Any] | None
+    """Of the site, as :class:`monitor.imagery.terrain.Terrain` writes it; None: not known."""
     alert: Alert | None
     notice: dict[str, str] | None
     mark: Path
@@ -112,12 +118,15 @@ def _write(settings: Settings, ledger: Ledger, page: _Page) -> tuple[str, str | 
             observed = t.observations(ground)
         until = page.found.as_of.isoformat()
         observed = [row for row in observed if row["time"][:10] <= until]
+        lie = None if page.terrain is None else Terrain.from_json(page.terrain)
         view = SiteView(
             site=site,
             assessment=page.found,
             observations=_table(site.id, observed),
             alert=page.alert,
             notice=page.notice,
+            elevation=None if lie is None else lie.elevation,
+            slope=site.slope_degrees if lie is None else lie.slope,
             **_pictures(settings.store.root / folder_name(site.id) / ground, page.snapshot, site, observed),
         )
         write_site(view, settings.outputs.root)

@@ -97,10 +97,12 @@ def series(observations: Sequence[dict[str, Any]]) -> Series:
 def assessment_from_json(values: dict[str, Any]) -> Assessment:
     """The assessment that :func:`monitor.publish.products.as_json` wrote."""
     known: dict[str, Any] = {field.name: values.get(field.name) for field in fields(Assessment)}
-    last = values["last_observed"]
     changed: dict[str, Any] = {
         "as_of": date.fromisoformat(values["as_of"]),
-        "last_observed": None if last is None else date.fromisoformat(last),
+        **{
+            name: None if known[name] is None else date.fromisoformat(known[name])
+            for name in ("last_observed", "uplift_confirmed_on")
+        },
         "status": Status(values["status"]),
         "alert": AlertLevel(values["alert"]),
         "reasons": tuple(values["reasons"]),

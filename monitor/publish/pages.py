@@ -25,6 +25,7 @@ from monitor.publish.view import SiteView
 from monitor.sites.names import visible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
+from monitor.verdict.erosion import UNVERIFIED
 from monitor.verdict.explain import explain
 from monitor.verdict.reasons import sentence
 
@@ -43,6 +44,13 @@ GRADE: Final = {
     "extreme": {"en": "extreme", "zh": "剧烈"},
 }
 """Grades of soil erosion as SL 190-2007 names them."""
+
+NOTE: Final = {
+    "en": "Unverified: the grade table of SL 190 and the coefficients of the cover factor (Cai 2000) are quoted from "
+    "memory. Check them before these figures are used in an audit.",
+    "zh": "未经核实：SL 190 分级表和覆盖因子系数（蔡崇法，2000）凭记忆引用。用于审计之前须先核对。",
+}
+"""Of a verdict whose notes say :data:`monitor.verdict.erosion.UNVERIFIED`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +78,8 @@ def _environment() -> jinja2.Environment:
         STATUS=words.STATUS,
         ALERT=words.ALERT,
         GRADE=GRADE,
+        NOTE=NOTE,
+        UNVERIFIED=UNVERIFIED,
         cause=words.cause,
         PAGE=PAGE,
         WIDTH=WIDTH,
@@ -132,6 +142,7 @@ def index_page(
         n_red=levels.count("red"),
         n_watch=levels.count("watch"),
         false_reds=alpha * sum(site.plan.A > 0 for site, _ in ordered),
+        confirmed=[site.hectares for site, a in ordered if a.uplift_confirmed],
         hrefs={key: f"sites/{quote(folder)}/{PAGE[language]}" for key, folder in folders.items()},
         alerts=alerts,
         locator=locator([(site, str(a.status)) for site, a in ordered]),

@@ -146,13 +146,15 @@ def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
         columns[f"plan_{name}"] = [getattr(site.plan, name) for site, _ in rows]
     columns["too_early_years"] = [site.plan.too_early_years for site, _ in rows]
     for field in fields(Assessment):
-        values = [getattr(a, field.name) for _, a in rows]
+        values: Any = [getattr(a, field.name) for _, a in rows]
         if field.name == "reasons":
             values = [";".join(map(str, codes)) for codes in values]
         elif field.name in ("status", "alert"):
             values = [str(value) for value in values]
         elif "float" in str(field.type):
             values = [math.nan if value is None else float(value) for value in values]
+        elif "date" in str(field.type):  # a column of no dates is one of dates all the same
+            values = pd.array(values, dtype="date32[pyarrow]")
         columns[field.name] = values
     order = ["site", *(name for name in columns if name != "site")]
     frame = gpd.GeoDataFrame(columns, geometry=[site.geometry for site, _ in rows], crs="EPSG:4326")
@@ -213,7 +215,7 @@ def _fingerprint(view: SiteView, table: bytes, pictures: str) -> str:
     said = [explain(view.assessment, view.site, language=language) for language in LANGUAGES]
     dates = [chip.date if chip is not None else None for chip in (view.before, view.now)]
     digest = sha256(pictures.encode())
-    beside = (view.power, view.calibration, view.erosion, view.certificate, view.failing_area, view.terrain)
+    beside = (view.power, view.calibration, view.elevation, view.slope)
     for part in (shown, said, view.site, view.site.geometry.wkb_hex, view.alert, view.notice, dates, beside):
         digest.update(repr(part).encode("utf-8", "surrogatepass") + b"\0")
     digest.update(table)

@@ -49,42 +49,6 @@ class CalibrationTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Erosion:
-    """What the cover means for the soil."""
-
-    grade: str
-    """Of :data:`monitor.verdict.erosion.GRADE_NAMES`."""
-    without: str | None = None
-    """What it would be without the work."""
-    ratio: float | None = None
-    """Soil loss over that without the work. [1]"""
-    ratio_low: float | None = None
-    ratio_high: float | None = None
-    """95 % interval. [1]"""
-    notes: tuple[tuple[str, str], ...] = ()
-    """What a reader must know, in English and in Chinese."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailingArea:
-    """Ground on which the work has not taken hold, with its 95 % interval. [ha]"""
-
-    hectares: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terrain:
-    """The lie of the land, mean over the site."""
-
-    elevation: float
-    """Above sea level. [m]"""
-    slope: float
-    """[degree]"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteView:
     """One site as it stands on the day of its assessment."""
 
@@ -107,8 +71,7 @@ class SiteView:
     power: tuple[Chance, ...] = ()
     """By years since the start; empty: not told. This and what follows is shown only where it is known."""
     calibration: CalibrationTable | None = None
-    erosion: Erosion | None = None
-    certificate: date | None = None
-    """Day on which the evidence that there is uplift was complete."""
-    failing_area: FailingArea | None = None
-    terrain: Terrain | None = None
+    elevation: float | None = None
+    """Above the sea, mean over the site. [m]"""
+    slope: float | None = None
+    """Of the ground, mean over the site. [degree]"""

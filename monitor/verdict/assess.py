@@ -157,14 +157,20 @@ def _records(table: Verdicts, site: Site) -> list[Assessment]:
             hectares_failing=None,
             e_uplift=row["e_uplift"],
             uplift_confirmed=row["uplift_confirmed"],
+            uplift_confirmed_on=row["uplift_confirmed_on"],
             soil_loss_ratio=row["soil_loss_ratio"],
             soil_loss_ratio_low=row["soil_loss_ratio_low"],
             soil_loss_ratio_high=row["soil_loss_ratio_high"],
-            erosion_grade=None if row["erosion_grade"] < 0 else GRADES[row["erosion_grade"]],
+            erosion_grade=_grade(row["erosion_grade"]),
+            erosion_grade_without=_grade(row["erosion_grade_without"]),
             notes=NOTES[row["notes"]],
         )
         for row in (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     ]
+
+
+def _grade(place: int) -> str | None:
+    return None if place < 0 else GRADES[place]
 
 
 def codes(bits: int) -> tuple[str, ...]:

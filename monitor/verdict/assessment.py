@@ -90,16 +90,23 @@ class Assessment:
     """Geodesic area of the site. [ha]"""
     hectares_failing: float | None
     """Area of it that is failing; None where it can not be told. [ha]"""
+    hectares_failing_low: float | None = None
+    hectares_failing_high: float | None = None
+    """95 % interval."""
     e_uplift: float | None = None
     """Highest evidence of this episode against "no uplift at all", guarded as that of failure; capped at 1e12."""
     uplift_confirmed: bool = False
     """Whether that evidence has reached the bar of the certificate: so much growth is not chance, however often one
     looks. It says nothing of whether the growth still stands."""
+    uplift_confirmed_on: date | None = None
+    """Date of the scene that completed it."""
     soil_loss_ratio: float | None = None
     """Soil loss relative to what it would be without the work, 0..1 where the work helps; erosion control only."""
     soil_loss_ratio_low: float | None = None
     soil_loss_ratio_high: float | None = None
     erosion_grade: str | None = None
     """Grade of SL 190 by the season's cover and the slope; erosion control with a known slope only."""
+    erosion_grade_without: str | None = None
+    """The same by what the cover would be without the work."""
     notes: str = ""
     """What in this verdict rests on unverified values."""

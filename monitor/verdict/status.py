@@ -31,6 +31,8 @@ REASONS = tuple(reason for reason in Reason if reason not in BACKGROUND)
 NOTES = ("", UNVERIFIED)
 GRADES = GRADE_NAMES
 NORMAL_95 = 1.959964
+NEVER = np.iinfo(np.int64).min
+"""As a day: none; as a date: NaT."""
 CAP = 1e12
 """Largest evidence reported."""
 
@@ -65,11 +67,14 @@ class Verdicts(NamedTuple):
     """Bit k: :data:`REASONS` k."""
     e_uplift: np.ndarray
     uplift_confirmed: np.ndarray
+    uplift_confirmed_on: np.ndarray
+    """datetime64[D]"""
     soil_loss_ratio: np.ndarray
     soil_loss_ratio_low: np.ndarray
     soil_loss_ratio_high: np.ndarray
     erosion_grade: np.ndarray
     """Place in :data:`GRADES`."""
+    erosion_grade_without: np.ndarray
     notes: np.ndarray
     """Place in :data:`NOTES`."""
 
@@ -235,22 +240,23 @@ def judge(
 
     scale = np.where(promised, expected, 1.0)
     spread = NORMAL_95 * sd
-    observed = np.where(
-        n_scenes > 0, scenes.day[np.maximum(n_scenes - 1, 0)] if scenes.day.size else 0, np.iinfo(np.int64).min
-    )
+    observed = np.where(n_scenes > 0, scenes.day[np.maximum(n_scenes - 1, 0)] if scenes.day.size else 0, NEVER)
     theta = mean if promised else np.full(day.size, np.nan)
     cover, uplift, width = now(standing.cover, np.nan), mean * scale, spread * scale
     nothing = np.full(day.size, np.nan)
     ratio, ratio_low, ratio_high = nothing, nothing, nothing
-    graded = np.full(day.size, -1)
+    graded = without = np.full(day.size, -1)
     if site.intervention == "erosion_control" and promised:
         mu = now(standing.mu, np.nan)  # from the peak of the season to its mean
         ratio, ratio_low, ratio_high = (
             soil_loss_ratio(cover, mu * of) for of in (uplift, uplift + width, uplift - width)
         )
         if site.slope_degrees is not None:
-            graded = grade(np.where(told, cover, np.nan), np.full(day.size, site.slope_degrees))
-    log_uplift = now(standing.uplift, 0.0)
+            slope = np.full(day.size, site.slope_degrees)
+            graded = grade(np.where(told, cover, np.nan), slope)
+            without = grade(np.where(told, cover - mu * uplift, np.nan), slope)
+    confirmed = told & promised & (now(standing.uplift, 0.0) >= np.log(c.uplift_bar))
+    certified = used_day[standing.uplift >= np.log(c.uplift_bar)][:1]  # it never falls: the first is the day
     return Verdicts(
         as_of=day.astype("datetime64[D]"),
         last_observed=observed.astype("datetime64[D]"),
@@ -271,12 +277,14 @@ def judge(
         n_scenes=n_scenes,
         n_pre=n_pre,
         reasons=np.asarray(reasons),
-        e_uplift=np.where(told & promised, np.exp(np.minimum(log_uplift, np.log(CAP))), np.nan),
-        uplift_confirmed=told & promised & (log_uplift >= np.log(c.uplift_bar)),
+        e_uplift=np.where(told & promised, np.exp(np.minimum(now(standing.uplift, 0.0), np.log(CAP))), np.nan),
+        uplift_confirmed=confirmed,
+        uplift_confirmed_on=np.where(confirmed, certified[0] if certified.size else 0, NEVER).astype("datetime64[D]"),
         soil_loss_ratio=ratio,
         soil_loss_ratio_low=ratio_low,
         soil_loss_ratio_high=ratio_high,
         erosion_grade=graded,
+        erosion_grade_without=without,
         notes=(np.isfinite(ratio) | (graded >= 0)).astype(np.int64),
     )
 

@@ -42,7 +42,7 @@ SITES = [
     },
 ]
 LATEST = {
-    "a": {"status": "on_track", "alert": "none", "as_of": "2026-06-01"},
+    "a": {"status": "on_track", "alert": "none", "as_of": "2026-06-01", "uplift_confirmed": True},
     "b": {"status": "failing", "alert": "red", "as_of": "2026-06-02"},
     "c": {"status": "insufficient_data", "alert": "none", "as_of": "2026-06-02"},
 }
@@ -57,6 +57,7 @@ def test_sums_are_those_worked_out_by_hand():
     assert (told["sites"], told["hectares"], told["share_of_pledge"]) == (4, 200.0, 0.2)
     assert told["as_of"] == "2026-06-02"
     assert told["false_reds_expected_at_most"] == 0.15  # three sites that promise an uplift; tending promises none
+    assert told["uplift_confirmed"] == {"sites": 1, "hectares": 100.0, "share_of_pledge": 0.1}
     by_status = {one["status"]: (one["sites"], one["hectares"], one["share_of_pledge"]) for one in told["by_status"]}
     assert by_status["on_track"] == (1, 100.0, 0.1)
     assert by_status["failing"] == (1, 50.25, 0.05025)

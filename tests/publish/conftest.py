@@ -13,7 +13,7 @@ from shapely.geometry import Polygon, box
 
 from monitor.alerts.alert import Alert, State
 from monitor.cube.grid import inside, outline, site_grid
-from monitor.publish.view import CalibrationTable, Chance, Chip, Erosion, FailingArea, SiteView, Terrain
+from monitor.publish.view import CalibrationTable, Chance, Chip, SiteView
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
@@ -83,13 +83,8 @@ def beside() -> dict[str, object]:
             source=("placebos of the loess", "黄土丘陵安慰剂"), dated=date(2026, 11, 1), hash="c0ffee" * 10,
             placebos=1234, rows=(("Noise of a scene", "单景噪声", "0.025"),),
         ),
-        "erosion": Erosion(
-            grade="moderate", without="very_intense", ratio=0.61, ratio_low=0.48, ratio_high=0.77,
-            notes=(("The grades are unverified.", "分级表未经核实。"),),
-        ),
-        "certificate": date(2020, 9, 7),
-        "failing_area": FailingArea(hectares=12.34, low=9.1, high=16.6),
-        "terrain": Terrain(elevation=1432.4, slope=17.6),
+        "elevation": 1432.4,
+        "slope": 17.6,
     }  # fmt: skip
 
 

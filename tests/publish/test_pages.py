@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import replace
+from datetime import date
 from html.parser import HTMLParser
 from itertools import pairwise
 from urllib.parse import unquote
@@ -16,6 +17,7 @@ from monitor.publish.chart import COVER_HEIGHT, DIFFERENCE_HEIGHT, season_table,
 from monitor.publish.locator import locator
 from monitor.publish.pages import index_page, site_pages
 from monitor.publish.products import write_index, write_site
+from monitor.verdict.erosion import UNVERIFIED
 
 LANGUAGES = ("en", "zh")
 
@@ -220,40 +222,57 @@ BESIDE = {
         "placebos of the loess 1 November 2026 1,234 Noise of a scene 0.025 c0ffee",
         "黄土丘陵安慰剂 2026年11月1日 1,234 单景噪声 0.025 c0ffee",
     ),
-    "erosion": (
-        "moderate very intense 61% 48% to 77% The grades are unverified.",
-        "中度 极强烈 61% 48% 至 77% 分级表未经核实。",
-    ),
-    "certificate": ("is confirmed 7 September 2020", "得到证实 2020年9月7日"),
-    "failing_area": ("Failing ground 12.3 ha 9.10 to 16.6", "未见成效面积 12.3 公顷 9.10 至 16.6"),
-    "terrain": ("hectares, 1,432 m above the sea, mean slope 18°", "海拔1,432 米，平均坡度 18°"),
+    "elevation": ("hectares, 1,432 m above the sea", "海拔1,432 米"),
+    "slope": (", mean slope 18°", "，平均坡度 18°"),
 }
 """What is shown, in this order, of each thing that is shown only where it is known."""
 
+OF_THE_VERDICT = {
+    "erosion": (
+        {"erosion_grade": "moderate", "erosion_grade_without": "very_intense", "soil_loss_ratio": 0.61,
+         "soil_loss_ratio_low": 0.48, "soil_loss_ratio_high": 0.77, "notes": UNVERIFIED},
+        ("Soil moderate very intense 61% 48% to 77% Unverified:", "水土流失 中度 极强烈 61% 48% 至 77% 未经核实："),
+    ),
+    "soil without a slope": (
+        {"soil_loss_ratio": 0.61}, ("Soil 61% No grade: the slope is not known", "水土流失 61% 未分级：坡度未知"),
+    ),
+    "certificate": (
+        {"uplift_confirmed": True, "uplift_confirmed_on": date(2020, 9, 7)},
+        ("was confirmed on 7 September 2020 . It says", "得到证实，日期 2020年9月7日 。它说明"),
+    ),
+    "failing ground": (
+        {"hectares_failing": 12.34, "hectares_failing_low": 9.1, "hectares_failing_high": 16.6},
+        ("Failing ground 12.3 ha 9.10 to 16.6", "未见成效面积 12.3 公顷 9.10 至 16.6"),
+    ),
+}  # fmt: skip
+"""The same of what some verdicts have."""
 
-@pytest.mark.parametrize("name", BESIDE)
+
+@pytest.mark.parametrize("name", [*BESIDE, *OF_THE_VERDICT])
 @pytest.mark.parametrize(("language", "place"), [("en", 0), ("zh", 1)])
 def test_what_is_known_beside_the_verdict_is_shown_and_what_is_not_leaves_no_trace(
-    make_view, beside, name, language, place
+    make_view, make_assessment, beside, name, language, place
 ):
     def shown(**known):
         return " ".join(Page(site_pages(make_view(**known), "0" * 64, "1" * 64)[language]).text.split())
 
-    words = BESIDE[name][place].split()
-    text, without = shown(**{name: beside[name]}), shown()
+    fields, told = OF_THE_VERDICT.get(name, ({}, None))
+    words = (told or BESIDE[name])[place].split()
+    text = shown(assessment=make_assessment(**fields)) if told else shown(**{name: beside[name]})
+    without = shown()
     at = [text.find(words[0])]
     for word in words[1:]:
         at.append(text.find(word, at[-1]))
     assert -1 not in at, (words[at.index(-1)], text)
-    head = {"power": ("Can this", "有效监测"), "erosion": ("Soil", "水土流失")}.get(name)
     assert len(text) > len(without)
+    head = {"power": ("Can this", "有效监测"), "erosion": ("Soil", "水土流失")}.get(name)
     assert head is None or head[place] not in without
 
 
-def test_the_source_of_a_calibration_and_a_note_are_text(make_view, beside):
+def test_the_source_of_a_calibration_and_a_note_are_text(make_view, make_assessment, beside):
     known = {
         "calibration": replace(beside["calibration"], source=("<script>",) * 2, rows=(("<u>", "<u>", "<u>"),)),
-        "erosion": replace(beside["erosion"], notes=(("<script>",) * 2,)),
+        "assessment": make_assessment(soil_loss_ratio=0.5, notes="<script>"),
     }
     for html in site_pages(make_view(**known), "0" * 64, "1" * 64).values():
         page = Page(html)

@@ -40,9 +40,12 @@ def story(theta: float = 0.0, *, seed: int = 0, base: float = 0.2, first: int = 
 
 
 def test_growth_is_certified_once_and_for_all_and_its_absence_hardly_ever():
-    grown = [a.uplift_confirmed for a in assess_all(story(1.0), SITE)]
+    every = assess_all(story(1.0), SITE)
+    grown = [a.uplift_confirmed for a in every]
     assert grown[-1]
     assert grown == sorted(grown), "what was certified stays so"
+    first = next(a.as_of for a in every if a.uplift_confirmed)
+    assert {a.uplift_confirmed_on for a in every} == {None, first}
     idle = [assess(story(0.0, seed=seed), SITE, as_of=END) for seed in range(60)]
     assert sum(a.uplift_confirmed for a in idle) <= 1
     assert all(a.e_uplift >= 1 for a in idle)
@@ -119,6 +122,8 @@ def test_erosion_control_tells_its_relative_soil_loss_with_an_interval_its_grade
     found = assess(story(1.0), slope, as_of=END)
     assert found.soil_loss_ratio_low < found.soil_loss_ratio < found.soil_loss_ratio_high < 1.0
     assert found.erosion_grade in erosion.GRADE_NAMES
+    greener = assess(story(1.0, base=0.3), slope, as_of=END)  # season means: 22 % of cover, and 34 % with the work
+    assert (greener.erosion_grade_without, greener.erosion_grade) == ("intense", "moderate")
     assert "unverified" in found.notes
     idle = assess(story(0.0), slope, as_of=END)
     assert idle.soil_loss_ratio_low < 1.0 < idle.soil_loss_ratio_high
