@@ -101,9 +101,6 @@ def run(
         scenes = sum(len(s["scenes"]) for s in told["sites"])
         megabytes = sum(s["megabytes"] for s in told["sites"])
         print_line(f"Would fetch {scenes} scenes of {len(told['sites'])} sites, about {megabytes:.1f} MB of pixels.")
-        requests, seconds = ([s[name] for s in told["sites"]] for name in ("requests", "eecu_seconds"))
-        if requests and None not in requests:
-            print_line(f"That is {sum(requests)} requests, and by a rough guess {sum(seconds):.0f} EECU seconds.")
         print_line(f"{told['messages']} messages are waiting to be sent; more may follow from new scenes.")
         return
     stop_on_sigterm()
@@ -174,10 +171,12 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Why a site is judged as it is, in sentences, and what would clear it."""
+    from jobs.calibrating import used_for
     from jobs.gather import chosen_sites, opened
     from jobs.records import assessment_from_json
     from jobs.settings import load
     from monitor.errors import BadData
+    from monitor.verdict.calibrate import table
     from monitor.verdict.explain import explain as told
 
     if language not in ("en", "zh"):
@@ -187,13 +186,19 @@ def explain(
     with opened(settings) as ledger:
         (chosen,) = chosen_sites(settings, ledger, [site])
         with ledger.transaction() as t:
-            latest = t.latest(site)
+            latest, records = t.latest(site), t.calibrations()
     if latest is None:
         msg = f"site {site!r} has not been assessed yet: regrowth run"
         raise BadData(msg)
-    sentences = told(assessment_from_json(latest[2]), chosen, language="zh" if language == "zh" else "en")
+    found = assessment_from_json(latest[2])
+    sentences = told(found, chosen, language="zh" if language == "zh" else "en")
     if as_json:
-        echo({"site": site, "as_of": latest[0], "sentences": sentences})
+        used = used_for(found, chosen, records)
+        calibration = {
+            "hash": found.calibration, "source": found.calibration_source, "dated": found.calibration_dated,
+            "placebos": None if used is None else used[1], "table": None if used is None else table(used[0]),
+        }  # fmt: skip
+        echo({"site": site, "as_of": latest[0], "sentences": sentences, "calibration": calibration})
         return
     for sentence in sentences:
         print_line(sentence)
@@ -337,6 +342,7 @@ def free(root: Path) -> None:
 
 def _load_parts() -> None:
     from jobs.assess import assess
+    from jobs.calibrate import calibrate
     from jobs.doctor import doctor
     from jobs.programme import programme
     from jobs.sites import app as sites_app
@@ -345,6 +351,7 @@ def _load_parts() -> None:
     if not any(group.name == "sites" for group in app.registered_groups):
         app.add_typer(sites_app, name="sites")
         app.command()(assess)
+        app.command()(calibrate)
         app.command()(trends)
         app.command()(doctor)
         app.command()(programme)

@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 
 from jobs import __version__
 from jobs.background import rain_reasons
-from jobs.costs import asked
+from jobs.calibrating import Constants, Pool, set_due
 from jobs.engine import engine
 from jobs.exits import Exit
 from jobs.fetch import Outcome, ground_key, lattice
@@ -48,8 +48,9 @@ from monitor.errors import MonitorError
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.publish.products import as_json
 from monitor.sites.site import Site
-from monitor.verdict.assess import DEFAULT, assess
+from monitor.verdict.assess import assess
 from monitor.verdict.assessment import Assessment
+from monitor.verdict.calibration import Calibration
 from monitor.verdict.reasons import Reason
 
 log = structlog.get_logger()
@@ -94,14 +95,40 @@ def night(
         sites = chosen_sites(settings, ledger, only, add=True)
         sources = open_sources(settings.source)
         rain = rain_reasons(settings, ledger, sites, as_of=as_of)
+        every = chosen_sites(settings, ledger, [])
+        with ledger.transaction() as t:
+            constants = Constants(t, every, as_of=as_of)
         results: dict[str, dict[str, Any]] = {}
+        waiting: list[Outcome] = []  # for constants that are set once all scenes are there
         for outcome in gather(settings, ledger, sources, sites, work, until=as_of, progress=progress):
+            site, fetched = outcome.site, outcome.fetched
+            results[site.id] = result(outcome)
+            if fetched is None:
+                continue
+            judged = None if (pool := Pool.of(site)) in constants.due else constants.of(pool)
             try:
-                results[outcome.site.id] = _settle(
-                    settings, ledger, outcome, rain.get(outcome.site.id), as_of=as_of, run=run
-                )
+                with ledger.transaction() as t:
+                    take_over(t, outcome, fetched)
+                    if judged is not None:
+                        results[site.id] |= _judge(
+                            settings, t, outcome, judged, rain.get(site.id), as_of=as_of, run=run
+                        )
             except MonitorError as error:
-                results[outcome.site.id] = _failed(outcome.site.id, error)
+                results[site.id] = _failed(site.id, error)
+                continue
+            if judged is None:
+                waiting.append(replace(outcome, fetched=replace(fetched, rows=None, new=())))
+        if waiting:
+            constants = set_due(settings, ledger, every, as_of=as_of)
+        for outcome in waiting:
+            site = outcome.site
+            try:
+                with ledger.transaction() as t:
+                    results[site.id] |= _judge(
+                        settings, t, outcome, constants.of(Pool.of(site)), rain.get(site.id), as_of=as_of, run=run
+                    )
+            except MonitorError as error:
+                results[site.id] = _failed(site.id, error)
         sent, unsent = send(settings, ledger)
         broken = {}
         if pages:
@@ -136,8 +163,9 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
         grid = lattice(task.site, sources.first)
         stored = task.known.baselines if task.known else {}
         left = left_to_do(overpasses(task.offered, str(grid.crs), stored), stored)
-        scenes = [scene.id for one in left for scene in one.granules]
-        told.append({"site": task.site.id, "scenes": scenes, **asked(task, left, grid, sources)})
+        scenes = [scene for one in left for scene in one.granules]
+        megabytes = len(scenes) * grid.shape[0] * grid.shape[1] * 14 / 1e6
+        told.append({"site": task.site.id, "scenes": [scene.id for scene in scenes], "megabytes": round(megabytes, 3)})
     return {"as_of": as_of.isoformat(), "sites": told, "deferred": deferred, "messages": waiting}
 
 
@@ -153,43 +181,47 @@ def exit_status(manifest: dict[str, Any]) -> Exit:
     return Exit.SOME_FAILED if any(state != "failed" for state in states) else Exit.ALL_FAILED
 
 
-def _settle(
-    settings: Settings, ledger: Ledger, outcome: Outcome, rain: Reason | None, *, as_of: date, run: str
-) -> dict[str, Any]:
-    """One site's night in the ledger: observations, assessment, alert and notice in one transaction."""
-    if outcome.fetched is None:
-        return result(outcome)
+def _judge(
+    settings: Settings,
+    t: Transaction,
+    outcome: Outcome,
+    constants: Calibration,
+    rain: Reason | None,
+    *,
+    as_of: date,
+    run: str,
+) -> dict[str, str]:
+    """One site's assessment, alert and notice, of the observations that the ledger has."""
+    assert outcome.fetched is not None
     site, ground = outcome.site, ground_key(outcome.site)
-    with ledger.transaction() as t:
-        take_over(t, outcome, outcome.fetched)
-        terrain = outcome.fetched.terrain
-        if terrain is not None and site.slope_degrees is None:
-            site = replace(site, slope_degrees=round(terrain.slope, 2))
-        seen = [row for row in t.observations(ground) if row["time"][:10] <= as_of.isoformat()]
-        found = assess(series(seen), site, calibration=DEFAULT, alpha=settings.alerts.alpha, as_of=as_of)
-        beside = [rain.value] if rain is not None else []
-        if site.slope_degrees is None:
-            beside.append(Reason.TERRAIN_UNKNOWN.value)
-        found = replace(found, reasons=(*found.reasons, *beside))
-        content: list[Any] = [
-            site.version,
-            DEFAULT.hash,
-            __version__,
-            settings.alerts.alpha,
-            site.slope_degrees,
-            beside,
-        ]
-        told = ("acquisition", "digest", "cover", "control_cover", "control_cover_2", "reference_cover")
-        content += [[row[name] for name in told] for row in seen]
-        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        latest = t.latest(site.id)
-        fresh = t.add_assessment(
-            site.id, as_of.isoformat(), digest, as_json(found), version=site.version,
-            snapshot=outcome.fetched.snapshot, run=run,
-        )  # fmt: skip
-        if fresh and (latest is None or latest[0] <= as_of.isoformat()):
-            _tell(t, site, found)
-    return {**result(outcome), "status": found.status.value, "alert": found.alert.value}
+    terrain = outcome.fetched.terrain
+    if terrain is not None and site.slope_degrees is None:
+        site = replace(site, slope_degrees=round(terrain.slope, 2))
+    seen = [row for row in t.observations(ground) if row["time"][:10] <= as_of.isoformat()]
+    found = assess(series(seen), site, calibration=constants, alpha=settings.alerts.alpha, as_of=as_of)
+    beside = [rain.value] if rain is not None else []
+    if site.slope_degrees is None:
+        beside.append(Reason.TERRAIN_UNKNOWN.value)
+    found = replace(found, reasons=(*found.reasons, *beside))
+    content: list[Any] = [
+        site.version,
+        constants.hash,
+        __version__,
+        settings.alerts.alpha,
+        site.slope_degrees,
+        beside,
+    ]
+    told = ("acquisition", "digest", "cover", "control_cover", "control_cover_2", "reference_cover")
+    content += [[row[name] for name in told] for row in seen]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    latest = t.latest(site.id)
+    fresh = t.add_assessment(
+        site.id, as_of.isoformat(), digest, as_json(found), version=site.version,
+        snapshot=outcome.fetched.snapshot, run=run,
+    )  # fmt: skip
+    if fresh and (latest is None or latest[0] <= as_of.isoformat()):
+        _tell(t, site, found)
+    return {"status": found.status.value, "alert": found.alert.value}
 
 
 def _tell(t: Transaction, site: Site, found: Assessment) -> None:

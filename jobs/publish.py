@@ -16,6 +16,7 @@ import pandas as pd
 import structlog
 from dask import compute, delayed
 
+from jobs.calibrating import used_for
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
@@ -28,14 +29,16 @@ from monitor.cube.store import SiteStore
 from monitor.errors import MonitorError
 from monitor.imagery.terrain import Terrain
 from monitor.ledger.ledger import Ledger
+from monitor.publish.calibrated import calibration_table
 from monitor.publish.pages import edition
 from monitor.publish.products import write_index, write_site
-from monitor.publish.view import Chip, SiteView
+from monitor.publish.view import CalibrationTable, Chip, SiteView
 from monitor.sites.registry import folder_name
 from monitor.sites.site import Site
 from monitor.trends.state import Used, bring_up_to_date, maps, reader, recipe
 from monitor.trends.stored import Stored
 from monitor.verdict.assessment import Assessment
+from monitor.verdict.calibration import Calibration
 from monitor.verdict.window import Window
 
 log = structlog.get_logger()
@@ -63,6 +66,7 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
     alerts = []
     lazy = []
     with ledger.transaction() as t:
+        records = t.calibrations()
         for values in t.sites():
             site = site_from_json(values)
             latest = t.latest(site.id)
@@ -82,7 +86,7 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
             if not (mark.is_file() and mark.read_text(encoding="utf-8") == key):
                 page = _Page(
                     site=site, found=found, snapshot=snapshot, terrain=lie, alert=alert, notice=notice, mark=mark,
-                    key=key,
+                    key=key, constants=used_for(found, site, records),
                 )  # fmt: skip
                 lazy.append(delayed(partial(_write, settings, ledger, page), pure=False, traverse=False)())
     outcomes: dict[str, str | None] = dict(compute(*lazy, scheduler="threads"))
@@ -103,6 +107,8 @@ class _Page:
     """Of the site's store, as the ledger knows it; None: nothing is stored."""
     terrain: dict[str, Any] | None
     """Of the site, as :class:`monitor.imagery.terrain.Terrain` writes it; None: not known."""
+    constants: tuple[Calibration, int] | None
+    """See :func:`jobs.calibrating.used_for`."""
     alert: Alert | None
     notice: dict[str, str] | None
     mark: Path
@@ -127,6 +133,7 @@ def _write(settings: Settings, ledger: Ledger, page: _Page) -> tuple[str, str | 
             notice=page.notice,
             elevation=None if lie is None else lie.elevation,
             slope=site.slope_degrees if lie is None else lie.slope,
+            calibration=_calibration(page),
             **_pictures(settings.store.root / folder_name(site.id) / ground, page.snapshot, site, observed),
         )
         write_site(view, settings.outputs.root)
@@ -138,6 +145,13 @@ def _write(settings: Settings, ledger: Ledger, page: _Page) -> tuple[str, str | 
         log.exception("a bug while writing a page", site=site.id)
         return site.id, f"a bug, {type(error).__name__}: {error}"
     return site.id, None
+
+
+def _calibration(page: _Page) -> CalibrationTable | None:
+    if page.constants is None:
+        return None
+    used, found = page.constants
+    return calibration_table(used, biome=page.site.biome, found=found)
 
 
 def _pictures(folder: Path, snapshot: str | None, site: Site, observed: list[dict[str, Any]]) -> dict[str, Any]:

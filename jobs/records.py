@@ -96,13 +96,11 @@ def series(observations: Sequence[dict[str, Any]]) -> Series:
 
 def assessment_from_json(values: dict[str, Any]) -> Assessment:
     """The assessment that :func:`monitor.publish.products.as_json` wrote."""
-    known: dict[str, Any] = {field.name: values.get(field.name) for field in fields(Assessment)}
+    known: dict[str, Any] = {field.name: values[field.name] for field in fields(Assessment) if field.name in values}
+    days = ("last_observed", "uplift_confirmed_on", "calibration_dated")
     changed: dict[str, Any] = {
         "as_of": date.fromisoformat(values["as_of"]),
-        **{
-            name: None if known[name] is None else date.fromisoformat(known[name])
-            for name in ("last_observed", "uplift_confirmed_on")
-        },
+        **{name: None if values.get(name) is None else date.fromisoformat(values[name]) for name in days},
         "status": Status(values["status"]),
         "alert": AlertLevel(values["alert"]),
         "reasons": tuple(values["reasons"]),

@@ -21,6 +21,7 @@ from monitor.ledger.models import (
     Assessed,
     Background,
     Base,
+    Calibrated,
     Controls,
     Episode,
     Observation,
@@ -30,7 +31,7 @@ from monitor.ledger.models import (
     Stored,
 )
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """Newest migration; a test keeps it in step with the folder."""
 PATIENCE: Final = 60
 """How long another writer is waited for. [s]"""
@@ -141,7 +142,7 @@ class Transaction:
         self._upsert(SiteVersion, [row], ("site", "version"))
         known = select(Episode.id).where(Episode.site == site)
         if self._connection.execute(known).first() is None:
-            episode = {"site": site, "number": 1, "start": start, "opened": now}
+            episode = {"site": site, "number": 1, "start": start, "opened": now, "budget": 1.0}
             self._connection.execute(insert(Episode), [episode])
 
     def retire_site(self, site: str) -> None:
@@ -189,6 +190,21 @@ class Transaction:
     def save_background(self, ground: str, kind: str, payload: dict[str, Any]) -> None:
         """What is now known of a piece of ground."""
         self._upsert(Background, [{"ground": ground, "kind": kind, "payload": payload}], ("ground", "kind"))
+
+    # constants of the verdict
+
+    def calibrations(self) -> list[dict[str, Any]]:
+        """Every record of constants, in the order in which they were made."""
+        table = Calibrated.__table__
+        return [dict(row._mapping) for row in self._connection.execute(select(table).order_by(table.c.id))]
+
+    def add_calibration(self, payload: dict[str, Any], **about: Any) -> None:
+        """Freeze constants; of one tile, biome, season and ground what is frozen already stays."""
+        self._upsert(Calibrated, [{**about, "payload": payload}], ("tile", "biome", "season", "grounds"), keep=True)
+
+    def snapshots(self) -> dict[str, str]:
+        """Of each piece of ground the snapshot that its observations were taken from."""
+        return {row.ground: row.snapshot for row in self._connection.execute(select(Stored.ground, Stored.snapshot))}
 
     # assessments
 

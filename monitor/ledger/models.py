@@ -39,6 +39,9 @@ class Episode(Base):
     opened: Mapped[str] = mapped_column(String(32))
     closed: Mapped[str | None] = mapped_column(String(32))
     why: Mapped[str | None] = mapped_column(Text)
+    """Why it was closed."""
+    budget: Mapped[float] = mapped_column(Float)
+    """Share of the false-alarm budget of the site that is left for it; 1 for the first. [1]"""
 
 
 class Controls(Base):
@@ -102,6 +105,27 @@ class Background(Base):
 
     ground: Mapped[str] = mapped_column(String(64), primary_key=True)
     kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    payload: Mapped[dict[str, Any]]
+
+
+class Calibrated(Base):
+    """Constants of the verdict for a tile and biome. Never edited: another season or other ground makes another row."""
+
+    __tablename__ = "calibrations"
+    __table_args__ = (UniqueConstraint("tile", "biome", "season", "grounds"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    tile: Mapped[str] = mapped_column(String(20))
+    biome: Mapped[str] = mapped_column(String(40))
+    season: Mapped[int] = mapped_column(Integer)
+    """Last growing season that was over: nothing later went in."""
+    as_of: Mapped[str] = mapped_column(String(10))
+    """Night from which on they are in force."""
+    grounds: Mapped[str] = mapped_column(String(64))
+    """Hash of the ground that there was."""
+    hash: Mapped[str] = mapped_column(String(64))
+    placebos: Mapped[int] = mapped_column(Integer)
+    """0: too few, and the defaults stay."""
     payload: Mapped[dict[str, Any]]
 
 

@@ -57,7 +57,8 @@ def assess(
         `alpha` has no calibrated boundary.
     """
     dates = np.array([as_of], "datetime64[D]")
-    return _records(verdicts(series, site, dates, calibration=calibration, alpha=alpha, cohorts=cohorts), site)[0]
+    found = verdicts(series, site, dates, calibration=calibration, alpha=alpha, cohorts=cohorts)
+    return _records(found, site, calibration)[0]
 
 
 def assess_all(
@@ -66,7 +67,8 @@ def assess_all(
     """Verdict on a site at each acquisition from the start on, seen or not; parameters as for :func:`assess`."""
     dates = series.dates.astype("datetime64[D]")
     dates = dates[dates >= np.datetime64(site.start, "D")]
-    return _records(verdicts(series, site, dates, calibration=calibration, alpha=alpha, cohorts=cohorts), site)
+    found = verdicts(series, site, dates, calibration=calibration, alpha=alpha, cohorts=cohorts)
+    return _records(found, site, calibration)
 
 
 def verdicts(
@@ -128,7 +130,7 @@ def _follow(seen: Scenes, site: Site, parts: Parts, window: Window, c: Calibrati
     )  # fmt: skip
 
 
-def _records(table: Verdicts, site: Site) -> list[Assessment]:
+def _records(table: Verdicts, site: Site, calibration: Calibration) -> list[Assessment]:
     hectares = site.hectares if site.hectares > 0 else None
     columns = {name: _plain(values) for name, values in table._asdict().items()}
     return [
@@ -164,6 +166,9 @@ def _records(table: Verdicts, site: Site) -> list[Assessment]:
             erosion_grade=_grade(row["erosion_grade"]),
             erosion_grade_without=_grade(row["erosion_grade_without"]),
             notes=NOTES[row["notes"]],
+            calibration=calibration.hash,
+            calibration_source=calibration.source,
+            calibration_dated=calibration.dated,
         )
         for row in (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     ]

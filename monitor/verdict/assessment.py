@@ -110,3 +110,11 @@ class Assessment:
     """The same by what the cover would be without the work."""
     notes: str = ""
     """What in this verdict rests on unverified values."""
+    calibration: str = ""
+    """Hash of the constants that the verdict rests on."""
+    calibration_source: str = ""
+    """Where they come from."""
+    calibration_dated: date | None = None
+    """Last day of which anything went into them."""
+    episode: int = 1
+    """2 and more: the site was begun anew, see ``regrowth sites replant``."""

@@ -33,6 +33,8 @@ FEWEST: Final = 99
 """Placebos below which the defaults stay: the rate of false reds is then known to .05 +- .02 only."""
 WANTED: Final = 1000
 """Placebos that are enough; more would change nothing."""
+NAMED: Final = 4
+"""Most tiles that are named one by one."""
 LEARN_FROM: Final = 300
 """Placebos, evenly taken, that the noise is fitted to."""
 FALSE_LOSSES: Final = 0.02
@@ -57,6 +59,8 @@ class Placebo:
     site: Site
     """Start, biome, plan, area and place count."""
     series: Series
+    unit: str = ""
+    """Id of the control unit."""
 
 
 def placebos(site: Site, means: xr.DataArray) -> list[Placebo]:
@@ -104,6 +108,7 @@ def placebos(site: Site, means: xr.DataArray) -> list[Placebo]:
                 control=np.clip(others[:, u], 0, 1),
                 second=second[:, u] - others_second[:, u],
             ),
+            unit=str(means["unit"].values[u]),
         )
         for u in np.flatnonzero(quiet.values)
     ]
@@ -136,17 +141,21 @@ def pooled(groups: Mapping[tuple[str, str], Sequence[Placebo]], tile: str, biome
     Returns
     -------
     list of Placebo, str
-        And where they come from, for the calibration's ``source``. Other biomes are never taken.
+        And where they come from, for the calibration's ``source``. Other biomes are never taken. Where all tiles of a
+        biome are needed, the same comes out for each of them.
     """
     tiles = sorted((name for name, of in groups if of == biome), key=lambda name: (name != tile, name))
-    found: list[Placebo] = []
-    used = []
+    used: list[str] = []
+    count = 0
     for name in tiles:
-        if len(found) >= WANTED:
+        if count >= WANTED:
             break
-        found += groups[name, biome]
+        count += len(groups[name, biome])
         used.append(name)
-    return found, f"placebos of {biome}, tile {', '.join(used) or 'none'}"
+    if len(used) == len(tiles):
+        used.sort()
+    named = ", ".join(used) if len(used) <= NAMED else f"{used[0]} and {len(used) - 1} others"
+    return [one for name in used for one in groups[name, biome]], f"placebos of {biome}, tile {named or 'none'}"
 
 
 class _Prepared(NamedTuple):

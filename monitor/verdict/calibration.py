@@ -10,6 +10,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -207,8 +208,13 @@ class Calibration:
     @property
     def hash(self) -> str:
         """SHA-256 over every constant, those of the arithmetic included: goes with each assessment."""
-        fixed = {name: value for name, value in vars(kernels).items() if name.isupper()}
-        content = {
-            "constants": asdict(self), "windows": WINDOWS, "seasons": SEASONS, "fixed": fixed,
-        }  # fmt: skip
-        return hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()
+        return _hash(self)
+
+
+@lru_cache(maxsize=256)
+def _hash(constants: Calibration) -> str:
+    fixed = {name: value for name, value in vars(kernels).items() if name.isupper()}
+    content = {
+        "constants": asdict(constants), "windows": WINDOWS, "seasons": SEASONS, "fixed": fixed,
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -146,6 +147,44 @@ def test_a_migration_killed_midway_is_done_again(tmp_path, url, monkeypatch):
     with opened.transaction() as t:
         assert t.sites() == []
     opened.close()
+
+
+def test_a_ledger_of_an_earlier_version_keeps_all_it_has(url):
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import create_engine
+
+    engine = create_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+    for text in (
+        "insert into sites values (1, 'a', 'v', 1, 'n', '{\"id\": \"a\"}')",
+        "insert into episodes values (1, 'a', 1, '2021-04-01', 'n', null, null)",
+        "insert into stored values ('g', 'a', 's')",
+        "insert into assessments values (1, 'a', '2021-05-01', 'd', 'v', 's', 'r', '{\"status\": \"on_track\"}')",
+    ):
+        with engine.begin() as connection:
+            connection.exec_driver_sql(text)
+    engine.dispose()
+    opened = Ledger(url)
+    with opened.transaction() as t:
+        assert t.sites() == [{"id": "a"}]
+        assert t.latest("a") == ("2021-05-01", "d", {"status": "on_track"})
+        assert t.snapshots() == {"g": "s"}
+        assert t.calibrations() == []
+    opened.close()
+
+
+def test_constants_that_are_frozen_stay_frozen(ledger):
+    about = {"tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "grounds": "g", "placebos": 120}
+    with ledger.transaction() as t:
+        t.add_calibration({"found": 120}, hash="h1", **about)
+        t.add_calibration({"found": 130}, hash="h2", **about)
+        t.add_calibration({"found": 130}, hash="h2", **{**about, "season": 2026})
+        assert [(row["season"], row["hash"]) for row in t.calibrations()] == [(2025, "h1"), (2026, "h2")]
 
 
 def test_a_damaged_ledger_is_named_with_what_to_do(tmp_path, url):

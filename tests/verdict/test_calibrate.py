@@ -137,6 +137,7 @@ def test_placebos_are_pooled_by_tile_and_biome_and_never_across_biomes():
     groups = {("48SXE", "loess"): [one] * 30, ("48SWE", "loess"): [one] * 40, ("48SXE", "sandy"): [one] * 900}
     found, source = pooled(groups, "48SXE", "loess")
     assert len(found) == 70
-    assert source == "placebos of loess, tile 48SXE, 48SWE"
+    assert source == "placebos of loess, tile 48SWE, 48SXE"
+    assert pooled(groups, "48SWE", "loess") == (found, source), "all are needed: the same for either tile"
     full = pooled({("48SXE", "loess"): [one] * 1000, ("48SWE", "loess"): [one]}, "48SXE", "loess")
     assert full == ([one] * 1000, "placebos of loess, tile 48SXE")
