@@ -101,6 +101,9 @@ def run(
         scenes = sum(len(s["scenes"]) for s in told["sites"])
         megabytes = sum(s["megabytes"] for s in told["sites"])
         print_line(f"Would fetch {scenes} scenes of {len(told['sites'])} sites, about {megabytes:.1f} MB of pixels.")
+        requests, seconds = ([s[name] for s in told["sites"]] for name in ("requests", "eecu_seconds"))
+        if requests and None not in requests:
+            print_line(f"That is {sum(requests)} requests, and by a rough guess {sum(seconds):.0f} EECU seconds.")
         print_line(f"{told['messages']} messages are waiting to be sent; more may follow from new scenes.")
         return
     stop_on_sigterm()

@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 from jobs import __version__
 from jobs.background import rain_reasons
 from jobs.calibrating import Constants, Pool, set_due
+from jobs.costs import asked
 from jobs.engine import engine
 from jobs.exits import Exit
 from jobs.fetch import Outcome, ground_key, lattice
@@ -163,9 +164,8 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
         grid = lattice(task.site, sources.first)
         stored = task.known.baselines if task.known else {}
         left = left_to_do(overpasses(task.offered, str(grid.crs), stored), stored)
-        scenes = [scene for one in left for scene in one.granules]
-        megabytes = len(scenes) * grid.shape[0] * grid.shape[1] * 14 / 1e6
-        told.append({"site": task.site.id, "scenes": [scene.id for scene in scenes], "megabytes": round(megabytes, 3)})
+        scenes = [scene.id for one in left for scene in one.granules]
+        told.append({"site": task.site.id, "scenes": scenes, **asked(task, left, grid, sources)})
     return {"as_of": as_of.isoformat(), "sites": told, "deferred": deferred, "messages": waiting}
 
 

@@ -8,7 +8,6 @@ request: 48 MB of pixels, 1,024 bands, 32,768 pixels a side; of one query: 5,000
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +27,7 @@ from monitor.imagery.ee_answers import Asset, scene_of, table_of, unpacked
 from monitor.imagery.ee_requests import Connection, Refused, compute_value
 from monitor.imagery.ee_stacks import MOST_BANDS, MOST_BYTES, in_stacks, pixel_grid, system, tiles
 from monitor.imagery.ee_transport import HIGH_VOLUME, checked
-from monitor.imagery.source import Frame, Scene
+from monitor.imagery.source import Cost, Frame, Scene
 from monitor.sites.projection import lonlat, projected
 
 LAYERS: Final = (*bands.OBSERVED, ee_graphs.QUALITY)
@@ -46,18 +45,6 @@ EECU_A_SCENE: Final = 0.05
 EECU_A_MEGAPIXEL: Final = 1.0
 """Guesses, made without an account and never measured: for planning, set against the project's own usage page before
 money depends on it. Of reading a million pixels of one band, and as much again of arithmetic on them. [EECU s]"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What a night or a backfill will ask for, before it is asked."""
-
-    requests: int
-    """Besides searches and retries."""
-    megabytes: float
-    """Of pixels. [MB]"""
-    eecu_seconds: float
-    """Of the server; rough, see :data:`EECU_A_MEGAPIXEL`. [EECU s]"""
 
 
 class EarthEngine:
@@ -202,17 +189,7 @@ class EarthEngine:
         yield from in_stacks(scenes, MOST_BANDS // (len(layers) + 2), ask)
 
     def cost(self, scenes: int, grid: GeoBox, units: int, *, layers: int = 13) -> Cost:
-        """What reading scenes of one site on a grid, and reducing units as large as it, will ask for.
-
-        Parameters
-        ----------
-        scenes, units : int
-            How many.
-        grid : GeoBox
-            Of the site.
-        layers : int
-            Averaged over units.
-        """
+        """See :class:`monitor.imagery.source.Source`; `layers` are averaged over each unit."""
         size = grid.shape[0] * grid.shape[1]
         most = _scenes_a_request([size])
         pieces = len(tiles(grid, most=MOST_BYTES // (2 * len(LAYERS))))

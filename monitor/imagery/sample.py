@@ -175,6 +175,9 @@ class Sample:
         msg = "the sample has no server that could reduce"
         raise BadConfiguration(msg)
 
+    def cost(self, scenes: int, grid: GeoBox, units: int) -> None:
+        """Nothing: it is on this machine."""
+
     def place(self, index: int) -> BaseGeometry:
         """Outline of a place that is dealt a fate, longitude and latitude.
 

@@ -66,6 +66,18 @@ class Frame:
     """(y, x) uint16, the quality layer named by ``Scene.quality``; 0 where there is no value."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a night or a backfill will ask for, before it is asked."""
+
+    requests: int
+    """Besides searches and retries."""
+    megabytes: float
+    """Of pixels. [MB]"""
+    eecu_seconds: float
+    """Of Earth Engine's servers; rough, see :data:`monitor.imagery.earthengine.EECU_A_MEGAPIXEL`. [EECU s]"""
+
+
 class Source(Protocol):
     """A provider of imagery."""
 
@@ -130,5 +142,22 @@ class Source(Protocol):
         ------
         (unit, 1 + layer) float64 array or SceneRejected
             Count of clear pixels, then means over them, NaN where there is none.
+        """
+        ...
+
+    def cost(self, scenes: int, grid: GeoBox, units: int) -> Cost | None:
+        """What reading scenes of one site, and reducing units as large as it, will ask for.
+
+        Parameters
+        ----------
+        scenes, units : int
+            How many.
+        grid : GeoBox
+            Of the site.
+
+        Returns
+        -------
+        Cost or None
+            None: what is fetched depends on how the provider's files lie, which shows only as they are opened.
         """
         ...

@@ -221,6 +221,9 @@ class Stac:
         msg = "a STAC catalogue has no server that could reduce"
         raise BadConfiguration(msg)
 
+    def cost(self, scenes: int, grid: GeoBox, units: int) -> None:
+        """Not known before files are opened."""
+
     def _frames(self, scene: Scene, granule: Granule, looks: Looks) -> Iterator[Frame]:
         try:
             yield from granule.frames(looks)

@@ -79,6 +79,9 @@ class Painted:
     def reduce(self, scenes, units, lattice, recipe):
         raise NotImplementedError
 
+    def cost(self, scenes, grid, units):
+        return None
+
     def _frame(self, scene, grid):
         rough = _rough(grid)
         years = (scene.handle - date(2018, 1, 1)).days / 365.25

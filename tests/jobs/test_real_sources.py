@@ -216,6 +216,28 @@ def test_ten_years_of_a_site_need_few_requests_and_a_night_one_of_pixels(engine,
     assert (engine.counts["search"], engine.counts["pixels"], engine.counts["values"]) == (2, 1, 1)
 
 
+def test_a_dry_run_tells_the_requests_that_the_night_then_makes_and_reads_no_pixels(
+    folder, engine, token, tmp_path, capsys
+):
+    config = installed(tmp_path / "served", earthengine(engine), sites=2)
+    engine.forget()
+    (first, second) = run(config, capsys, "--dry-run")["sites"]
+    assert engine.counts["pixels"] == engine.counts["values"] == 0
+    run(config, capsys)
+    told = first["requests"] + second["requests"]
+    assert told == engine.counts["pixels"] + engine.counts["values"] > 0
+    before = sum(when.date() < START for when in TIMES)
+    grid = stored(config).cube().odc.geobox
+    assert first["megabytes"] == pytest.approx((len(TIMES) + before) * grid.shape[0] * grid.shape[1] * 14 / 1e6, 1e-3)
+    assert first["eecu_seconds"] > 0
+    (first, second) = run(config, capsys, "--dry-run")["sites"]
+    assert (first["scenes"], first["requests"], first["megabytes"], first["eecu_seconds"]) == ([], 0, 0, 0)
+    files = installed(tmp_path / "files", f'kind = "stac"\nurl = "{folder}"\nallow_hosts = ["{folder}"]')
+    (site,) = run(files, capsys, "--dry-run")["sites"]
+    assert (site["requests"], site["eecu_seconds"]) == (None, None)
+    assert site["megabytes"] > 0
+
+
 def test_refused_credentials_leave_with_78_and_the_fix_and_never_the_key(engine, token, tmp_path, capsys):
     config = installed(tmp_path / "served", earthengine(engine))
     engine.fail("any", status=401, times=50)

@@ -1,0 +1,52 @@
+"""What the reading of a site will ask its sources for, before it is asked: for ``regrowth run --dry-run``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from odc.geo.geobox import GeoBox
+from shapely.ops import unary_union
+
+from jobs.fetch import Task
+from jobs.sources import Sources
+from monitor.controls.units import REFERENCES, WANTED, candidates
+from monitor.cube.granules import Overpass
+from monitor.imagery import bands
+from monitor.imagery.source import Cost
+
+MOST_UNITS = 2 * WANTED + REFERENCES
+"""Of a site whose units are not chosen yet."""
+LAYERS = len(bands.OBSERVED) + 1
+"""Read of each pixel, two bytes each."""
+
+
+def asked(task: Task, left: Sequence[Overpass], grid: GeoBox, sources: Sources) -> dict[str, Any]:
+    """What reading the scenes left to do of a site asks for.
+
+    Returns
+    -------
+    dict
+        ``megabytes`` of pixels [MB], ``requests`` besides searches, ``eecu_seconds`` [EECU s]; the last two None where
+        its sources can not tell beforehand.
+    """
+    if task.controls is None:
+        covered = unary_union([scene.footprint for scene in task.offered if scene.footprint is not None])
+        around = len(candidates(task.site.geometry, task.others, grid, sources.first.ring, covered=covered))
+        # Scenes before the start are read twice: to choose the control units, then to be kept.
+        looks = [(one, around) for one in left if one.main.time.date() < task.site.start]
+        looks += [(one, min(around, MOST_UNITS)) for one in left]
+    else:
+        looks = [(one, len(task.controls.units)) for one in left]
+    costs: list[Cost | None] = []
+    for source in sources.all:
+        for units in sorted({units for _, units in looks}):
+            scenes = sum(scene.source == source.name for one, n in looks if n == units for scene in one.granules)
+            if scenes:
+                costs.append(source.cost(scenes, grid, units))
+    known = [cost for cost in costs if cost is not None]
+    whole = len(known) == len(costs)
+    pixels = sum(len(one.granules) for one, _ in looks) * grid.shape[0] * grid.shape[1] * 2 * LAYERS / 1e6
+    return {
+        "megabytes": round(sum(cost.megabytes for cost in known) if whole else pixels, 3),
+        "requests": sum(cost.requests for cost in known) if whole else None,
+        "eecu_seconds": round(sum(cost.eecu_seconds for cost in known), 1) if whole else None,
+    }
