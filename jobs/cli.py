@@ -175,6 +175,7 @@ def explain(
 ) -> None:
     """Why a site is judged as it is, in sentences, and what would clear it."""
     from jobs.calibrating import used_for
+    from jobs.fetch import ground_key
     from jobs.gather import chosen_sites, opened
     from jobs.records import assessment_from_json
     from jobs.settings import load
@@ -189,7 +190,7 @@ def explain(
     with opened(settings) as ledger:
         (chosen,) = chosen_sites(settings, ledger, [site])
         with ledger.transaction() as t:
-            latest, records = t.latest(site), t.calibrations()
+            latest, records, sight = t.latest(site), t.calibrations(), t.background(ground_key(chosen), "sight")
     if latest is None:
         msg = f"site {site!r} has not been assessed yet: regrowth run"
         raise BadData(msg)
@@ -201,7 +202,8 @@ def explain(
             "hash": found.calibration, "source": found.calibration_source, "dated": found.calibration_dated,
             "placebos": None if used is None else used[1], "table": None if used is None else table(used[0]),
         }  # fmt: skip
-        echo({"site": site, "as_of": latest[0], "sentences": sentences, "calibration": calibration})
+        told_ = {"site": site, "as_of": latest[0], "sentences": sentences, "calibration": calibration, "sight": sight}
+        echo(told_)
         return
     for sentence in sentences:
         print_line(sentence)

@@ -40,6 +40,8 @@ from jobs.records import (
     site_from_json,
 )
 from jobs.settings import Settings
+from jobs.sight import Prospect
+from jobs.sight import to_json as sight
 from jobs.sources import open_sources
 from monitor.alerts.alert import Notice
 from monitor.alerts.lifecycle import step
@@ -214,6 +216,13 @@ def _judge(
     told = ("acquisition", "digest", "cover", "control_cover", "control_cover_2", "reference_cover")
     content += [[row[name] for name in told] for row in seen]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    prospect = Prospect.seen(
+        site, seen, since=min(source.since for source in settings.source), alpha=settings.alerts.alpha,
+        constants=constants,
+    )  # fmt: skip
+    known = t.background(ground, "sight")
+    if known is None or known["made_from"] != prospect.key:
+        t.save_background(ground, "sight", sight(prospect, site.start))
     latest = t.latest(site.id)
     fresh = t.add_assessment(
         site.id, as_of.isoformat(), digest, as_json(found), version=site.version,

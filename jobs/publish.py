@@ -22,6 +22,7 @@ from jobs.gather import opened
 from jobs.lock import held
 from jobs.records import COLUMNS, alert_from_json, assessment_from_json, site_from_json
 from jobs.settings import Settings
+from jobs.sight import chances
 from monitor.alerts.alert import Alert
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube.grid import inside, outline
@@ -32,7 +33,7 @@ from monitor.ledger.ledger import Ledger
 from monitor.publish.calibrated import calibration_table
 from monitor.publish.pages import edition
 from monitor.publish.products import write_index, write_site
-from monitor.publish.view import CalibrationTable, Chip, SiteView
+from monitor.publish.view import CalibrationTable, Chance, Chip, SiteView
 from monitor.sites.registry import folder_name
 from monitor.sites.site import Site
 from monitor.trends.state import Used, bring_up_to_date, maps, reader, recipe
@@ -80,13 +81,14 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
             alerts += [alert] if alert else []
             snapshot, lie = t.snapshot(ground_key(site)), t.background(ground_key(site), "terrain")
             content = [edition(), site.version, notice, found.status, found.alert, list(found.reasons), latest[1]]
-            content += [stored if alert else None, snapshot, lie]
+            sight = t.background(ground_key(site), "sight")
+            content += [stored if alert else None, snapshot, lie, sight]
             key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
             mark = settings.outputs.root / "sites" / folder_name(site.id) / ".made-from"
             if not (mark.is_file() and mark.read_text(encoding="utf-8") == key):
                 page = _Page(
                     site=site, found=found, snapshot=snapshot, terrain=lie, alert=alert, notice=notice, mark=mark,
-                    key=key, constants=used_for(found, site, records),
+                    key=key, power=chances(sight), constants=used_for(found, site, records),
                 )  # fmt: skip
                 lazy.append(delayed(partial(_write, settings, ledger, page), pure=False, traverse=False)())
     outcomes: dict[str, str | None] = dict(compute(*lazy, scheduler="threads"))
@@ -107,6 +109,7 @@ class _Page:
     """Of the site's store, as the ledger knows it; None: nothing is stored."""
     terrain: dict[str, Any] | None
     """Of the site, as :class:`monitor.imagery.terrain.Terrain` writes it; None: not known."""
+    power: tuple[Chance, ...]
     constants: tuple[Calibration, int] | None
     """See :func:`jobs.calibrating.used_for`."""
     alert: Alert | None
@@ -133,6 +136,7 @@ def _write(settings: Settings, ledger: Ledger, page: _Page) -> tuple[str, str | 
             notice=page.notice,
             elevation=None if lie is None else lie.elevation,
             slope=site.slope_degrees if lie is None else lie.slope,
+            power=page.power,
             calibration=_calibration(page),
             **_pictures(settings.store.root / folder_name(site.id) / ground, page.snapshot, site, observed),
         )

@@ -67,18 +67,40 @@ def add(
 ) -> None:
     """Put what changed in a registry into the ledger, as new versions; nothing changed: nothing is done.
 
-    A site that is no longer in the file is judged no longer; what is known of it stays.
+    A site that is no longer in the file is judged no longer; what is known of it stays. Of each site that is new or
+    changed it is told whether a failure there could be seen, and from when on; scenes are assumed until there are some.
     Exit status: 0 all sites are in, 65 some were refused (the others are in).
     """
-    from jobs.gather import add_sites, opened
-    from jobs.settings import load
+    from datetime import UTC, datetime
 
-    with opened(load(config)) as ledger:
+    from jobs.calibrating import Constants, Pool
+    from jobs.gather import add_sites, opened
+    from jobs.records import site_from_json
+    from jobs.settings import load
+    from jobs.sight import Prospect, simulate, to_json
+
+    settings = load(config)
+    since = min(source.since for source in settings.source)
+    with opened(settings) as ledger:
         happened = add_sites(ledger, file)
+        with ledger.transaction() as t:
+            sites = [site_from_json(values) for values in t.sites()]
+            constants = Constants(t, sites, as_of=datetime.now(UTC).date())
+    fresh = {*happened["added"], *happened["changed"]}
+    prospects = {
+        site: Prospect.assumed(site, since=since, alpha=settings.alerts.alpha, constants=constants.of(Pool.of(site)))
+        for site in sites
+        if site.id in fresh
+    }
+    simulate(list(prospects.values()))
+    seen = {site.id: to_json(prospect, site.start) for site, prospect in prospects.items()}
     if as_json:
-        typer.echo(json.dumps(happened, ensure_ascii=False))
+        typer.echo(json.dumps({**happened, "sight": seen}, ensure_ascii=False))
     else:
         typer.echo("; ".join(f"{len(ids)} {what}" for what, ids in happened.items()))
+        for site_id, told in seen.items():
+            assumed = f"assuming {told['scenes_a_year']:g} clear scenes a season, {told['seasons_before']} before it"
+            typer.echo(f"{_printable(site_id)}: {told['said']['en']} ({assumed})")
         for label in happened["refused"]:
             typer.echo(f"Refused: {_printable(label)}; 'regrowth sites check {file}' says why.")
     if happened["refused"]:

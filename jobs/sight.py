@@ -1,0 +1,183 @@
+"""Can a site be seen? The chances that a failure of it would be told, by its plan, its ground and its scenes.
+
+Told when a site is registered, from stated assumptions, and on its page, from the scenes that there are. Sites that are
+much alike share one simulation: two thousand of them take as long as some dozens.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from dask import compute, delayed
+from shapely.geometry import Point
+
+from monitor.publish.view import Chance
+from monitor.sites.site import Plan, Site
+from monitor.verdict.assess import DEFAULT
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.power import Sight, in_words, power
+from monitor.verdict.window import Window
+
+PASSES: Final = 5
+"""Days from one pass of Sentinel-2 to the next. [day]"""
+CLEAR: Final = {"karst": 0.25, "southwest_mountain": 0.25}
+"""Share of passes in which a site is seen, assumed where there are no scenes yet (design defaults, 2026-11). [1]"""
+CLEAR_ELSEWHERE: Final = 0.45
+COVER: Final = {
+    "desert_steppe": 0.2, "sandy": 0.2, "hexi": 0.2, "loess": 0.4, "steppe": 0.4, "north_mountain": 0.4, "alpine": 0.4,
+    "karst": 0.6, "southwest_mountain": 0.6,
+}  # fmt: skip
+"""Cover at the height of the season, assumed likewise. [1]"""
+SEASONS: Final = 4
+"""Seasons before the start, beyond which more change little."""
+SCENES: Final = (2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
+"""Clear scenes a season: the next lower of these counts."""
+FEWEST: Final = 3
+"""Scenes from which on a season counts as seen."""
+LARGE: Final = 16.0
+"""Area from which on the noise of pixels is no matter. [ha]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """What the chances of a site depend on, in steps coarse enough that sites share them."""
+
+    plan: Plan
+    biome: str
+    south: bool
+    """Of the equator."""
+    month: int
+    """Of the start: 1, 4, 7 or 10."""
+    hectares: float
+    before: int
+    """Seasons with scenes before the start."""
+    scenes: float
+    """Clear scenes a season."""
+    control: float
+    """Cover of the control ground at the height of the season. [1]"""
+    alpha: float
+    constants: Calibration
+
+    @classmethod
+    def assumed(cls, site: Site, *, since: date, alpha: float, constants: Calibration = DEFAULT) -> "Prospect":
+        """Of a site of which there are no scenes yet, with imagery from a day on."""
+        window = Window.of(site)
+        season, position = window.place(np.array([np.datetime64(since, "D").astype(np.int64)]))
+        whole = int(season[0]) + (int(position[0]) > 1)  # the first season of which all can be had
+        passes = window.length / PASSES
+        return cls._of(
+            site, before=_first_not_before(site) - whole, scenes=passes * CLEAR.get(site.biome, CLEAR_ELSEWHERE),
+            control=COVER[site.biome], alpha=alpha, constants=constants,
+        )  # fmt: skip
+
+    @classmethod
+    def seen(
+        cls, site: Site, rows: Sequence[Mapping[str, Any]], *, since: date, alpha: float, constants: Calibration
+    ) -> "Prospect":
+        """Of a site with observations; what they do not tell yet is assumed.
+
+        Parameters
+        ----------
+        site : Site
+        rows : sequence of mapping
+            Its observations, ascending by time.
+        since, alpha, constants
+            As for :meth:`assumed`.
+        """
+        window = Window.of(site)
+        used = [row for row in rows if row["accepted"] and row["control_cover"] is not None]
+        day = np.array([row["time"][:10] for row in used], "datetime64[D]").astype(np.int64)
+        season, position = window.place(day)
+        inside = position <= window.length
+        years, count = np.unique(season[inside], return_counts=True)
+        years, count = years[count >= FEWEST], count[count >= FEWEST]
+        told = cls.assumed(site, since=since, alpha=alpha, constants=constants)
+        if years.size < 2:
+            return told
+        cover = np.array([row["control_cover"] for row in used], dtype=np.float64)[inside]
+        return cls._of(
+            site, before=int((years < _first_not_before(site)).sum()),
+            scenes=float(np.median(count[:-1])),  # the last one may not be over
+            control=float(np.quantile(cover, 0.9)), alpha=alpha, constants=constants,
+        )  # fmt: skip
+
+    @classmethod
+    def _of(
+        cls, site: Site, *, before: int, scenes: float, control: float, alpha: float, constants: Calibration
+    ) -> "Prospect":
+        return cls(
+            plan=site.plan, biome=site.biome, south=site.geometry.centroid.y < 0,
+            month=(site.start.month - 1) // 3 * 3 + 1,
+            hectares=min(2.0 ** round(math.log2(max(site.hectares, 0.0625))), LARGE),
+            before=min(max(before, 0), SEASONS), scenes=max((n for n in SCENES if n <= scenes), default=SCENES[0]),
+            control=max(round(control, 1), 0.1), alpha=alpha, constants=constants,
+        )  # fmt: skip
+
+    @property
+    def key(self) -> str:
+        """Short, for the ledger."""
+        plan = self.plan
+        return "/".join(
+            map(str, (plan.A, plan.k, plan.L, plan.too_early_years, self.biome, self.south, self.month, self.hectares,
+                      self.before, self.scenes, self.control, self.alpha, self.constants.hash[:16]))
+        )  # fmt: skip
+
+
+def _first_not_before(site: Site) -> int:
+    """The first growing season that was not over at the start."""
+    window = Window.of(site)
+    season, position = window.place(np.array([np.datetime64(site.start, "D").astype(np.int64)]))
+    return int(season[0]) + (int(position[0]) > window.length)
+
+
+@lru_cache(maxsize=4096)
+def _simulated(prospect: Prospect) -> tuple[Sight, ...]:
+    site = Site(
+        id="", name="", geometry=Point(0, -1 if prospect.south else 1), start=date(2021, prospect.month + 1, 15),
+        intervention="", biome=prospect.biome, plan=prospect.plan, hectares=prospect.hectares,
+    )  # fmt: skip
+    return power(
+        site, seasons_before=prospect.before, scenes_a_year=prospect.scenes, control=prospect.control,
+        alpha=prospect.alpha, calibration=prospect.constants,
+    )  # fmt: skip
+
+
+def sights(prospect: Prospect, start: date) -> tuple[Sight, ...]:
+    """Chances by year after a start."""
+    return tuple(
+        replace(one, until=(start + timedelta(days=int(365.25 * one.year) - 1)).year) for one in _simulated(prospect)
+    )
+
+
+def simulate(prospects: Sequence[Prospect]) -> None:
+    """Have the chances of many sites ready, each kind simulated once, on all cores."""
+    compute(*(delayed(_simulated, pure=False)(one) for one in dict.fromkeys(prospects)), scheduler="threads")
+
+
+def to_json(prospect: Prospect, start: date) -> dict[str, Any]:
+    """Chances of a site as plain values: for the ledger, and for ``sites add --json``."""
+    found = sights(prospect, start)
+    return {
+        "made_from": prospect.key,
+        "seasons_before": prospect.before,
+        "scenes_a_year": prospect.scenes,
+        "years": [one.year for one in found],
+        "until": [one.until for one in found],
+        "red": [one.red for one in found],
+        "watch": [one.watch for one in found],
+        "said": {language: in_words(found, language=language) for language in ("en", "zh")},
+    }
+
+
+def chances(stored: Mapping[str, Any] | None) -> tuple[Chance, ...]:
+    """Chances that :func:`to_json` wrote, as the page shows them."""
+    if stored is None:
+        return ()
+    return tuple(
+        Chance(years=years, red=red, watch=watch)
+        for years, red, watch in zip(stored["years"], stored["red"], stored["watch"], strict=True)
+    )
