@@ -96,6 +96,15 @@ class Entry:
     """(unit, measure) float32, NaN where a unit was not seen."""
 
 
+@dataclass(slots=True, kw_only=True)
+class _Opened:
+    """What was read of a snapshot."""
+
+    group: Any
+    attributes: dict[str, Any]
+    records: list[Record] | None = None
+
+
 def record_of(scene: Scene, **judged: Any) -> Record:
     """Record of an acquisition by its preferred granule, and what was found on it (see :class:`Record`).
 
@@ -127,12 +136,17 @@ class SiteStore:
         Folder of the repository.
     lent : optional
         A session lent by :meth:`lend`, in a worker: what is written goes into it and is committed by the lender.
+
+    Notes
+    -----
+    What was opened or read once is kept: what others write is seen by a new object only.
     """
 
     def __init__(self, path: Path, lent: Any = None) -> None:
         self.path = path
         self._lent = lent
         self._repository: Any = None
+        self._shelf: dict[str | None, _Opened] = {}
 
     @property
     def exists(self) -> bool:
@@ -140,9 +154,9 @@ class SiteStore:
         if not self.path.is_dir():
             return False
         with self._guarded():
-            if self._lent is None and not icechunk.Repository.exists(self._storage()):
+            if self._lent is None and self._repository is None and not icechunk.Repository.exists(self._storage()):
                 return False
-            return any(True for _ in self._group("r").array_keys())
+            return "grid" in self._opened().attributes  # laid out in one commit with the arrays
 
     def create(
         self, *, site: str, grid: GeoBox, units: Sequence[str], measures: Sequence[str], controls: dict[str, Any]
@@ -205,7 +219,9 @@ class SiteStore:
         """Commit what a worker wrote into the copy of a session; the id of the new snapshot."""
         with self._guarded():
             session.merge(copy)
-            return str(session.commit(message))
+            snapshot = str(session.commit(message))
+            self._shelf.pop(None, None)
+            return snapshot
 
     def _begin(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -217,31 +233,35 @@ class SiteStore:
         return self._lent or self._open().writable_session("main")
 
     def _commit(self, session: Any, message: str) -> str:
-        return str(session.snapshot_id if self._lent else session.commit(message))
+        snapshot = str(session.snapshot_id if self._lent else session.commit(message))
+        self._shelf.pop(None, None)
+        return snapshot
 
     @property
     def grid(self) -> GeoBox:
         """The site's own fixed grid."""
         with self._guarded():
-            return grid_from_json(dict(self._group("r").attrs)["grid"])  # type: ignore[arg-type]
+            return grid_from_json(self._opened().attributes["grid"])
 
     @property
     def controls(self) -> dict[str, Any]:
         """The frozen control units, as given at the creation."""
         with self._guarded():
-            return dict(dict(self._group("r").attrs)["controls"])  # type: ignore[arg-type]
+            return dict(self._opened().attributes["controls"])
 
     @property
     def units(self) -> list[str]:
         """Ids of the control units, in order."""
         with self._guarded():
-            return list(dict(self._group("r").attrs)["units"])  # type: ignore[arg-type]
+            return list(self._opened().attributes["units"])
 
     def records(self, snapshot: str | None = None) -> list[Record]:
         """The scene ledger, by slot."""
         with self._guarded():
-            raw = np.asarray(self._group("r", snapshot)["scenes"][:])  # type: ignore[index]
-            return [_decode(row) for row in raw]
+            opened = self._opened(snapshot)
+            if opened.records is None:
+                opened.records = [_decode(row) for row in np.asarray(opened.group["scenes"][:])]
+            return list(opened.records)
 
     def put(self, entries: Sequence[Entry], message: str) -> str:
         """Store scenes, all or none: new acquisitions in new slots, newer baselines in the slot of the older one.
@@ -253,10 +273,11 @@ class SiteStore:
         """
         if not entries:
             return self.snapshot
-        slots = {record.acquisition: slot for slot, record in enumerate(self.records())}
+        records = self.records()
+        slots = {record.acquisition: slot for slot, record in enumerate(records)}
         with self._guarded():
             session = self._writable()
-            group: Any = zarr.open_group(session.store, mode="r+")
+            group: Any = zarr.open_group(session.store, mode="r+", zarr_format=3, use_consolidated=False)
             known = len(slots)
             replaced = [entry for entry in entries if entry.record.acquisition in slots]
             fresh = [entry for entry in entries if entry.record.acquisition not in slots]
@@ -270,8 +291,12 @@ class SiteStore:
             for place, chosen in places:
                 arrays["pixels"][place] = np.stack([entry.pixels for entry in chosen])
                 arrays["units"][place] = np.stack([entry.units for entry in chosen])
-                arrays["scenes"][place] = np.stack([_encode(entry.record) for entry in chosen])
-            return self._commit(session, message)
+                rows = np.stack([_encode(entry.record) for entry in chosen])
+                arrays["scenes"][place] = rows
+                records[place] = [_decode(row) for row in rows]
+            snapshot = self._commit(session, message)
+            self._opened().records = records
+            return snapshot
 
     def cube(self, snapshot: str | None = None, *, layers: Collection[str] = LAYERS) -> xr.Dataset:
         """The stored scenes as a lazy cube.
@@ -293,8 +318,8 @@ class SiteStore:
         order = _by_time(records)
         kept = [records[slot] for slot in order]
         with self._guarded():
-            group: Any = self._group("r", snapshot)
-            pixels = group["pixels"]
+            opened = self._opened(snapshot)
+            pixels = opened.group["pixels"]
             stored = pixels.chunks[0]
             together = max(1, CHUNK_BYTES // int(2 * stored * np.prod(pixels.shape[1:])))
             packed = da.from_zarr(pixels, chunks=(stored * together, *pixels.chunks[1:]))
@@ -307,8 +332,8 @@ class SiteStore:
                 bandpass=[r.bandpass for r in kept],
                 layers=layers,
             )
-            cube = cube.assign_coords(xr_coords(grid_from_json(group.attrs["grid"])))
-            site = str(group.attrs["site"])
+            cube = cube.assign_coords(xr_coords(grid_from_json(opened.attributes["grid"])))
+            site = str(opened.attributes["site"])
         scenes = np.array([r.scene for r in kept], dtype=object)
         accepted = np.array([r.accepted for r in kept], dtype=bool)
         cube = cube.assign_coords(scene=("time", scenes), accepted=("time", accepted))
@@ -319,9 +344,9 @@ class SiteStore:
         records = self.records(snapshot)
         order = _by_time(records)
         with self._guarded():
-            group: Any = self._group("r", snapshot)
-            values = np.asarray(group["units"][:])[order]
-            names = {"unit": group.attrs["units"], "measure": group.attrs["measures"]}
+            opened = self._opened(snapshot)
+            values = np.asarray(opened.group["units"][:])[order]
+            names = {"unit": opened.attributes["units"], "measure": opened.attributes["measures"]}
         utc = [datetime.fromisoformat(records[slot].time).astimezone(UTC).replace(tzinfo=None) for slot in order]
         coords = {"time": np.array(utc, dtype="datetime64[ns]"), **names}
         return xr.DataArray(values[:, : len(names["unit"])], dims=("time", "unit", "measure"), coords=coords)
@@ -334,15 +359,19 @@ class SiteStore:
             self._repository = icechunk.Repository.open(self._storage())
         return self._repository
 
-    def _group(self, mode: Any, snapshot: str | None = None) -> zarr.Group:
-        if self._lent is not None and snapshot is None:
-            session = self._lent
-        else:
-            session = self._open().readonly_session(**({"snapshot_id": snapshot} if snapshot else {"branch": "main"}))
-        try:
-            return zarr.open_group(session.store, mode=mode)
-        except zarr.errors.GroupNotFoundError:
-            return zarr.create_group(zarr.storage.MemoryStore())
+    def _opened(self, snapshot: str | None = None) -> "_Opened":
+        if snapshot not in self._shelf:
+            if self._lent is not None and snapshot is None:
+                session = self._lent
+            else:
+                kept = {"snapshot_id": snapshot} if snapshot else {"branch": "main"}
+                session = self._open().readonly_session(**kept)
+            try:
+                group = zarr.open_group(session.store, mode="r", zarr_format=3, use_consolidated=False)
+            except zarr.errors.GroupNotFoundError:
+                group = zarr.create_group(zarr.storage.MemoryStore())
+            self._shelf[snapshot] = _Opened(group=group, attributes=dict(group.attrs))
+        return self._shelf[snapshot]
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

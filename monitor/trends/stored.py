@@ -45,9 +45,9 @@ class Stored:
     def __init__(self, store: SiteStore, snapshot: str) -> None:
         self.store, self.snapshot = store, snapshot
         with store._guarded():
-            self._group: Any = store._group("r", snapshot)
-            attributes: dict[str, Any] = dict(self._group.attrs)
-            self.grid = grid_from_json(attributes["grid"])
+            opened = store._opened(snapshot)
+            self._group = opened.group
+            self.grid = grid_from_json(opened.attributes["grid"])
 
     def draw(
         self,
