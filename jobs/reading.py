@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from odc.geo.geobox import GeoBox
+from shapely import GeometryCollection
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
@@ -48,6 +49,8 @@ class Ground:
     """(y, x) bool, pixels of the site."""
     places: tuple[np.ndarray, ...]
     """Of each unit (n, 2) int: row and column of its pixels on the lattice of the grid, from the grid's corner."""
+    squares: tuple[BaseGeometry, ...]
+    """The units in the projected system of the grid."""
     sizes: np.ndarray
     """(unit,) pixels of each unit: those that are read, or all where the provider draws the means."""
 
@@ -69,8 +72,8 @@ class Ground:
         crs, pixel = crs_of(grid), abs(grid.resolution.x)
         anchor = (grid.affine.c, grid.affine.f)
         places = []
-        for unit in units:
-            square = projected(unit.geometry, crs)
+        squares = tuple(projected(GeometryCollection([unit.geometry for unit in units]), crs).geoms)
+        for square in squares:
             local = covering(square.bounds, crs, resolution=pixel, anchor=anchor, margin=0.0)
             corner = round((anchor[1] - local.affine.f) / pixel), round((local.affine.c - anchor[0]) / pixel)
             all_of_it = holds(square, local)
@@ -80,7 +83,9 @@ class Ground:
             places.append(np.argwhere(thinned) + corner)
         sizes = np.array([place.shape[0] for place in places], dtype=int)
         own = inside(site.geometry, grid)
-        return cls(site=site, grid=grid, units=tuple(units), own=own, places=tuple(places), sizes=sizes)
+        return cls(
+            site=site, grid=grid, units=tuple(units), own=own, places=tuple(places), squares=squares, sizes=sizes
+        )  # fmt: skip
 
     @property
     def endmembers(self) -> Endmembers:
@@ -155,8 +160,7 @@ def _blocks(grounds: Sequence[Ground]) -> list[_Block]:
     """Grids that hold all units, those near each other on one grid, so that a provider's block is read once."""
     groups: dict[tuple[str, int, int], list[tuple[int, int, BaseGeometry]]] = {}
     for number, ground in enumerate(grounds):
-        for which, unit in enumerate(ground.units):
-            square = projected(unit.geometry, crs_of(ground.grid))
+        for which, square in enumerate(ground.squares):
             point = square.centroid
             key = (str(ground.grid.crs), math.floor(point.y / BLOCK), math.floor(point.x / BLOCK))
             groups.setdefault(key, []).append((number, which, square))

@@ -19,6 +19,9 @@ than the dilation of :mod:`monitor.cube.masks` reaches. [m]"""
 RESOLUTION = 10.0
 """Pixel of the finest bands used. [m]"""
 
+EXACT = 1e-3
+"""A side of a control unit is off its axis by less, after its way through longitude and latitude. [pixel]"""
+
 
 def crs_of(grid: GeoBox) -> CRS:
     """Projected system of a grid; every grid of the monitor has one."""
@@ -107,9 +110,28 @@ def holds(shape: BaseGeometry, grid: GeoBox) -> np.ndarray:
     height, width = found[rows, columns].shape
     x = grid.affine.c + (np.arange(width) + columns.start + 0.5) * grid.affine.a
     y = grid.affine.f + (np.arange(height) + rows.start + 0.5) * grid.affine.e
+    if _is_square_to(shape, pixel) and not any(
+        _on_edge(*pair, pixel) for pair in ((x, (left, right)), (y, (bottom, top)))
+    ):
+        found[rows, columns] = ((y > bottom) & (y < top))[:, None] & ((x > left) & (x < right))
+        return found
     shapely.prepare(shape)
     found[rows, columns] = shapely.contains_xy(shape, *np.meshgrid(x, y))
     return found
+
+
+def _is_square_to(shape: BaseGeometry, pixel: float) -> bool:
+    """Whether a shape is a rectangle along the axes, but for a thousandth of a pixel."""
+    if shape.geom_type != "Polygon" or shapely.get_num_coordinates(shape) != 5:
+        return False
+    points = shapely.get_coordinates(shape)
+    steps = np.abs(np.diff(points, axis=0)) > EXACT * pixel
+    return bool((steps.sum(axis=1) == 1).all() and (steps[0] != steps[1]).all())
+
+
+def _on_edge(centres: np.ndarray, edges: tuple[float, float], pixel: float) -> bool:
+    """Whether a centre lies so near to an edge that the shape itself must tell on which side."""
+    return any(bool((np.abs(centres - edge) <= EXACT * pixel).any()) for edge in edges)
 
 
 def outline(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
