@@ -165,17 +165,21 @@ class Transaction:
         return self._connection.execute(select(Stored.snapshot).where(Stored.ground == ground)).scalar()
 
     def take_over(self, ground: str, site: str, snapshot: str, observations: Sequence[dict[str, Any]]) -> None:
-        """Observations as a snapshot has them."""
-        if observations:
-            rows = [{"ground": ground, **observation} for observation in observations]
-            self._upsert(Observation, rows, ("ground", "acquisition"))
+        """Observations as a snapshot has them; those that are so already are not written again."""
+        have = {row["acquisition"]: row for row in self.observations(ground)}
+        rows = [{"ground": ground, **observation} for observation in observations]
+        changed = [row for row in rows if row != have.get(row["acquisition"])]
+        if changed:
+            self._upsert(Observation, changed, ("ground", "acquisition"))
         self._upsert(Stored, [{"ground": ground, "site": site, "snapshot": snapshot}], ("ground",))
 
     def observations(self, ground: str) -> list[dict[str, Any]]:
         """Observations of a piece of ground, ascending by time."""
         table = Observation.__table__
         query = select(table).where(table.c.ground == ground).order_by(table.c.time, table.c.acquisition)
-        return [dict(row._mapping) for row in self._connection.execute(query)]
+        found = self._connection.execute(query)
+        names = tuple(found.keys())
+        return [dict(zip(names, row, strict=True)) for row in found]
 
     def granules(self, ground: str) -> dict[str, dict[str, str]]:
         """Of each acquisition over a piece of ground the baseline of each granule."""
