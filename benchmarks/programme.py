@@ -1,0 +1,361 @@
+"""A whole programme in one night: `regrowth run` itself, over local COGs, with products on.
+
+    python -m benchmarks.programme --sites 2000
+    python -m benchmarks.programme                  # small, as `make bench` does it
+
+A programme is made (:mod:`benchmarks.countryside`), its history is fetched by `regrowth backfill`, and a first night
+makes every page. Then a clear scene comes over every site, and the night after it is timed: a process of its own, from
+start to end. Beside it is timed what can not be left out: decoding that scene and the arithmetic of every pixel, on
+as many cores. The rest is overhead. A night without a new scene follows.
+
+Growth is measured twice. A subset of sites is given one year and ten years of scenes, one every five days, and both
+have nights in turn in one process. And programmes of small sites, one four times the other, have a night each.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import batched
+from pathlib import Path
+
+import icechunk
+import numpy as np
+import rasterio
+
+from benchmarks.countryside import Countryside
+from jobs.backfill import backfill
+from jobs.nightly import night
+from jobs.settings import load
+from monitor.cover.fraction import ENDMEMBERS
+from monitor.cover.kernels import ndvi_and_cover
+from monitor.trends.kernels.monotonic import slope_and_score
+
+RESULTS = Path(__file__).parent / "results"
+CORES = len(os.sched_getaffinity(0))
+START = date(2023, 5, 1)
+HISTORY = [date(year, month, 15) for year in range(2021, 2026) for month in (5, 6, 7, 8)]
+"""Scenes before the first night."""
+AT_ONCE = 300
+"""So many scenes of the history at most lie on the disk together."""
+FIRST, NEXT = date(2026, 6, 20), date(2026, 7, 1)
+"""Days of the nights: of the first, that makes all pages, and of the one that is timed."""
+YEARS, EVERY, NIGHTS = (1, 10), 5, 5
+"""Histories that are compared, days between their scenes, and nights of which the median counts."""
+SECONDS, AIM, MEMORY, OVERHEAD, GROWTH = 240.0, 90.0, 6.0, 80.0, 1.10
+"""Goals for 2,000 sites of 130 ha: seconds, GiB, milliseconds a site; and the tenth year over the first."""
+FULL = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a command took."""
+
+    seconds: float
+    cpu: float
+    """Seconds of all cores."""
+    memory: float
+    """Most that was resident. [GiB]"""
+    read: float
+    """Asked of the system, from its cache or the disk. [MB]"""
+    written: float
+    """[MB]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One figure of the table."""
+
+    what: str
+    value: float
+    unit: str
+    most: float = 0.0
+    """Goal, at most; 0: none."""
+    aim: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """Whether the goal was met, where there is one."""
+        return "" if not self.most else "met" if self.value <= self.most else "MISSED"
+
+
+def command(*words: str) -> Cost:
+    """Run a command of the monitor and see what it took.
+
+    Raises
+    ------
+    RuntimeError
+        It failed.
+    """
+    begun = time.perf_counter()
+    with tempfile.TemporaryFile() as told:
+        child = subprocess.Popen([sys.executable, "-m", "jobs.cli", *words], stdout=subprocess.DEVNULL, stderr=told)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        seconds = time.perf_counter() - begun
+        moved = dict(line.split(": ") for line in Path(f"/proc/{child.pid}/io").read_text().splitlines())
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            told.seek(0)
+            msg = f"regrowth {words[0]} ended with {child.returncode}: {told.read()[-2000:].decode(errors='replace')}"
+            raise RuntimeError(msg)
+    return Cost(
+        seconds=seconds, cpu=used.ru_utime + used.ru_stime, memory=used.ru_maxrss / 2**20,
+        read=int(moved["rchar"]) / 1e6, written=int(moved["wchar"]) / 1e6,
+    )  # fmt: skip
+
+
+def whole_night(made: Countryside) -> tuple[list[Line], Cost]:
+    """Figures of a night in which every site gets a clear scene, and what that night took."""
+    made.lay_out()
+    backfills = []
+    for days in batched(HISTORY, max(8, AT_ONCE // made.counties)):  # eight lie before the start
+        made.pass_over(days, clouds=True)
+        backfills.append(command("backfill", "--config", str(made.config)))
+        made.forget_files()
+    told(f"{made.sites} sites of {made.hectares:g} ha: history of {len(HISTORY)} scenes stored")
+    opening = command("run", "--as-of", str(FIRST), "--config", str(made.config))
+    made.pass_over([NEXT], clouds=False)
+    before = files(made.root)
+    took = command("run", "--as-of", str(NEXT), "--config", str(made.config))
+    changed, in_all = len(set(files(made.root).items()) - set(before.items())), len(files(made.root))
+    bare = floor(made, NEXT)
+    idle = command("run", "--as-of", str(NEXT), "--config", str(made.config))
+    accepted = statuses(made)
+    full = made.sites >= FULL
+    lines = [
+        Line(what="the night, seconds", value=took.seconds, unit="s", most=SECONDS * full, aim=AIM * full),
+        Line(what="the night, processor seconds of all cores", value=took.cpu, unit="s"),
+        Line(what="most memory", value=took.memory, unit="GiB", most=MEMORY),
+        Line(what="read", value=took.read, unit="MB"),
+        Line(what="written", value=took.written, unit="MB"),
+        Line(what="files written or replaced", value=changed, unit=f"of {in_all:,}"),
+        Line(what="decoding the scene and bare arithmetic", value=bare, unit="s"),
+        Line(
+            what="overhead a site", value=1000 * (took.seconds - bare) / made.sites, unit="ms",
+            most=OVERHEAD * full,
+        ),
+        Line(what="a night without new scenes", value=idle.seconds, unit="s"),
+        Line(what="the first night, every page new", value=opening.seconds, unit="s"),
+        Line(what="backfill of the history", value=sum(one.seconds for one in backfills), unit="s"),
+        Line(what="most memory of the backfill", value=max(one.memory for one in backfills), unit="GiB"),
+        Line(what="sites whose newest scene is that of the night", value=accepted, unit=f"of {made.sites:,}"),
+    ]  # fmt: skip
+    return lines, took
+
+
+def statuses(made: Countryside) -> int:
+    """How many sites were judged on the scene of the night."""
+    rows = json.loads((made.root / "outputs" / "status.json").read_text(encoding="utf-8"))
+    return sum(row["last_observed"] == str(NEXT) for row in rows)
+
+
+def files(root: Path) -> dict[str, tuple[int, int]]:
+    """Of each file below stores and outputs its number and when it was written."""
+    found = {}
+    for part in ("store", "outputs"):
+        for folder, _, names in os.walk(root / part):
+            for name in names:
+                told = os.stat(f"{folder}/{name}")
+                found[f"{folder}/{name}"] = (told.st_ino, told.st_mtime_ns)
+    return found
+
+
+def floor(made: Countryside, day: date) -> float:
+    """Seconds to decode the scenes of a day and to do the least arithmetic on the pixels of all sites."""
+    paths = sorted((made.root / "scenes").glob(f"*_{day:%Y%m%d}T*/*.tif"))
+    pixels, seasons = made.side**2, 6
+    rng = np.random.default_rng(2)
+    layers = rng.integers(1000, 5000, (2, pixels)).astype(np.uint16)
+    clear = np.ones(pixels, bool)
+    sums = rng.normal(0.3, 0.05, (seasons, pixels)).astype(np.float32)
+    years = np.arange(float(seasons))
+
+    def arithmetic(_: int) -> None:
+        ndvi_and_cover(*layers, clear, scale=1e-4, offset=-0.1, nodata=0, endmembers=ENDMEMBERS["loess"])
+        slope_and_score(years, sums)
+
+    def decode(path: Path) -> None:
+        with rasterio.open(path) as file:
+            file.read(1)
+
+    arithmetic(0)
+    with ThreadPoolExecutor(CORES) as pool:
+        begun = time.perf_counter()
+        list(pool.map(decode, paths))
+        list(pool.map(arithmetic, range(made.sites)))
+        return time.perf_counter() - begun
+
+
+def by_year(root: Path, *, sites: int, hectares: float) -> list[Line]:
+    """Nights of the same sites with one and with ten years of scenes, in turn in one process."""
+    made: dict[int, Countryside] = {}
+    taken: dict[int, list[float]] = {years: [] for years in YEARS}
+    for years in YEARS:
+        days = [NEXT - timedelta(days=EVERY * n) for n in range(365 * years // EVERY, 0, -1)]
+        one = Countryside(root=root / f"{years}", sites=sites, hectares=hectares, start=days[len(days) // 3])
+        one.lay_out()
+        for some in batched(days, len(days) // 2 + 1):  # the first half holds all from before the start
+            one.pass_over(some, clouds=True)
+            backfill(load(one.config))
+            one.forget_files()
+        night(load(one.config), as_of=days[-1])
+        made[years] = one
+        told(f"{sites} sites of {hectares:g} ha: history of {years} years stored")
+    for n in range(NIGHTS + 1):  # the first warms up
+        day = NEXT + timedelta(days=EVERY * n)
+        for years, one in made.items():
+            one.pass_over([day], clouds=False)
+            settings = load(one.config)
+            begun = time.perf_counter()
+            manifest = night(settings, as_of=day)
+            if n:
+                taken[years].append(1000 * (time.perf_counter() - begun) / sites)
+            if any(site["error"] or not site["scenes_new"] for site in manifest["sites"]):
+                msg = f"a night of the {years} years went wrong: {manifest['sites'][0]}"
+                raise RuntimeError(msg)
+    young, old = (statistics.median(taken[years]) for years in YEARS)
+    shutil.rmtree(root)
+    what = f"{sites} sites of {hectares:g} ha"
+    return [
+        Line(what=f"a night in year {YEARS[0]}, a site ({what})", value=young, unit="ms"),
+        Line(what=f"a night in year {YEARS[1]}, a site", value=old, unit="ms"),
+        Line(what=f"year {YEARS[1]} over year {YEARS[0]}, median of {NIGHTS}", value=old / young, unit="", most=GROWTH),
+    ]
+
+
+def by_size(root: Path, sizes: Sequence[int], hectares: float) -> list[Line]:
+    """Nights of programmes of small sites, the larger against the smaller."""
+    lines, each = [], []
+    for sites in sizes:
+        _, took = whole_night(Countryside(root=root / f"small-{sites}", sites=sites, hectares=hectares, start=START))
+        shutil.rmtree(root / f"small-{sites}")
+        each.append(1000 * took.seconds / sites)
+        what = f"a night of {sites:,} sites of {hectares:g} ha, a site"
+        lines.append(Line(what=what, value=each[-1], unit="ms"))
+    what = f"time a site, {sizes[-1]:,} sites over {sizes[0]:,}"
+    return [*lines, Line(what=what, value=each[-1] / each[0], unit="", most=1.0)]
+
+
+def table(made: Countryside, lines: Sequence[Line]) -> str:
+    with Path("/proc/cpuinfo").open() as info:
+        processor = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown")
+    found = [
+        "# A whole programme in one night",
+        "",
+        f"Made by `python -m benchmarks.programme --sites {made.sites}`: {made.sites:,} sites of {made.hectares:g} ha,",
+        f"{made.sites * made.side**2 / 1e6:.1f} Mpx, in {made.counties} counties of scenes of {made.extent} x "
+        f"{made.extent} pixels, {len(HISTORY)} scenes of history,",
+        "then one new clear scene everywhere, products on.",
+        f"{CORES} cores, {processor}, Python {platform.python_version()}. Load average {os.getloadavg()[0]:.1f} "
+        f"at the end: above {CORES + 1},",
+        "others were working too, and seconds say more about them than about the night; processor seconds do not.",
+        "",
+        "| | | | goal: at most | aim | |",
+        "|---|---:|---|---:|---:|---|",
+    ]
+    for line in lines:
+        goal, aim = (f"{x:,g}" if x else "" for x in (line.most, line.aim))
+        value = f"{line.value:,.0f}" if line.value >= 100 else f"{line.value:.2f}"
+        found.append(f"| {line.what} | {value} | {line.unit} | {goal} | {aim} | {line.verdict} |")
+    return "\n".join(found) + "\n"
+
+
+def picture(lines: Sequence[Line], path: Path) -> None:
+    """Each figure that has a goal, as a share of it."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found = [line for line in lines if line.most]
+    figure, axes = plt.subplots(figsize=(9, 0.6 * len(found) + 1.2), layout="constrained")
+    place = np.arange(len(found))[::-1]
+    colours = ["#b5482a" if line.verdict == "MISSED" else "#2f6f4f" for line in found]
+    axes.barh(place, [line.value / line.most for line in found], color=colours, height=0.6)
+    for y, line in zip(place, found, strict=True):
+        axes.annotate(f" {line.value:.3g} {line.unit}", (line.value / line.most, y), va="center", fontsize=8)
+        if line.aim:
+            axes.plot(line.aim / line.most, y, "d", color="black", markersize=4)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_yticks(place, [line.what for line in found], fontsize=8)
+    axes.set_xlabel("share of the goal  ( | goal, ◆ aim)")
+    axes.set_xlim(0, max(1.3, *(1.25 * line.value / line.most for line in found)))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def told(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def main(
+    *,
+    sites: int = 16,
+    hectares: float = 130.0,
+    subset: int = 4,
+    subset_hectares: float = 13.0,
+    small: Sequence[int] = (),
+    folder: Path | None = None,
+) -> None:
+    """Measure, print and save.
+
+    Parameters
+    ----------
+    sites, hectares
+        Of the programme.
+    subset, subset_hectares
+        Of the sites whose nights are compared by years of history; 0: no such comparison.
+    small
+        Numbers of sites of 10 ha that are compared.
+    folder
+        Where the programmes are made and removed; a full one takes 12 GB. Default: the system's for what is
+        temporary.
+    """
+    icechunk.set_logs_filter("error")
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        made = Countryside(root=Path(place) / "programme", sites=sites, hectares=hectares, start=START)
+        lines, _ = whole_night(made)
+        shutil.rmtree(made.root)
+        if subset:
+            lines += by_year(Path(place) / "years", sites=subset, hectares=subset_hectares)
+        if small:
+            lines += by_size(Path(place), small, 10.0)
+    text = table(made, lines)
+    RESULTS.mkdir(exist_ok=True)
+    name = "programme" if sites >= FULL else "programme-small"
+    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+    with (RESULTS / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["what", "value", "unit", "at_most", "aim", "verdict"])
+        writer.writerows([line.what, line.value, line.unit, line.most, line.aim, line.verdict] for line in lines)
+    picture(lines, RESULTS / f"{name}.png")
+    print(text)
+
+
+def asked() -> Callable[[], None]:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.programme")
+    parser.add_argument("--sites", type=int, default=16)
+    parser.add_argument("--hectares", type=float, default=130.0)
+    parser.add_argument("--subset", type=int, default=4, help="sites compared by years of history; 0: none")
+    parser.add_argument("--subset-hectares", type=float, default=13.0)
+    parser.add_argument("--small", type=int, nargs="*", default=[], help="numbers of sites of 10 ha to compare")
+    parser.add_argument("--folder", type=Path, help="where to work; default: the system's for what is temporary")
+    chosen = vars(parser.parse_args())
+    return lambda: main(**chosen)
+
+
+if __name__ == "__main__":
+    asked()()
