@@ -11,6 +11,7 @@ from itertools import repeat
 from typing import Any
 
 import numpy as np
+import shapely
 from odc.geo.geobox import GeoBox
 from shapely import GeometryCollection
 from shapely.geometry.base import BaseGeometry
@@ -72,7 +73,7 @@ class Ground:
         crs, pixel = crs_of(grid), abs(grid.resolution.x)
         anchor = (grid.affine.c, grid.affine.f)
         places = []
-        squares = tuple(projected(GeometryCollection([unit.geometry for unit in units]), crs).geoms)
+        squares = tuple(shapely.get_parts(projected(GeometryCollection([unit.geometry for unit in units]), crs)))
         for square in squares:
             local = covering(square.bounds, crs, resolution=pixel, anchor=anchor, margin=0.0)
             corner = round((anchor[1] - local.affine.f) / pixel), round((local.affine.c - anchor[0]) / pixel)

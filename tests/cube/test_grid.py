@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from shapely.geometry import box
+from shapely import contains_xy
+from shapely.geometry import Polygon, box
 
-from monitor.cube.grid import MARGIN, grid_from_json, grid_to_json, inside, outline, site_grid, utm
+from monitor.cube.grid import MARGIN, grid_from_json, grid_to_json, holds, inside, outline, site_grid, utm
 from monitor.sites.projection import lonlat, projected
 
 
@@ -55,3 +56,21 @@ def test_an_outline_is_given_in_pixels_with_rings_apart():
 def test_a_grid_comes_back_from_the_store_as_it_was():
     grid = site_grid(box(103.80, 36.00, 103.81, 36.01))
     assert grid_from_json(grid_to_json(grid)) == grid
+
+
+@pytest.mark.parametrize("offset", [0.0, 3.3, 5.0, 5.004, 9.996, 10.0], ids=lambda value: f"{value} m")
+@pytest.mark.parametrize("lean", [0.0, 1e-9, 1e-4, 3.0], ids=lambda value: f"{value} m askew")
+def test_a_rectangle_along_the_grid_holds_the_centres_that_geos_says_even_on_its_edges(offset, lean):
+    grid = site_grid(box(103.80, 36.00, 103.81, 36.01))
+    left, top = grid.affine.c + 100 + offset, grid.affine.f - 100 - offset
+    square = Polygon([(left, top), (left + 200, top), (left + 200 + lean, top - 150), (left, top - 150)])
+    x = grid.affine.c + 10 * (np.arange(grid.shape[1]) + 0.5)
+    y = grid.affine.f - 10 * (np.arange(grid.shape[0]) + 0.5)
+    np.testing.assert_array_equal(holds(square, grid), contains_xy(square, *np.meshgrid(x, y)))
+
+
+def test_a_square_stood_on_its_corner_is_no_rectangle_along_the_grid():
+    grid = site_grid(box(103.80, 36.00, 103.81, 36.01))
+    x, y = grid.affine.c + 300, grid.affine.f - 300
+    diamond = Polygon([(x, y + 100), (x + 100, y), (x, y - 100), (x - 100, y)])
+    assert holds(diamond, grid).sum() == pytest.approx(200, abs=20)  # half of the 400 pixels of its box
