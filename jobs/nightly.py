@@ -27,8 +27,9 @@ from jobs.costs import asked
 from jobs.engine import engine
 from jobs.exits import Exit
 from jobs.fetch import Outcome, ground_key, lattice
-from jobs.gather import Progress, chosen_sites, gather, now, opened, prepare, result, take_over
+from jobs.gather import Progress, chosen_sites, gather, now, opened, prepare, result, store_folder, take_over
 from jobs.lock import held
+from jobs.mapped import failing_of, mapped
 from jobs.publish import publish
 from jobs.records import (
     alert_from_json,
@@ -47,14 +48,15 @@ from monitor.alerts.alert import Notice
 from monitor.alerts.lifecycle import step
 from monitor.alerts.messages import write_message
 from monitor.cube.granules import left_to_do, overpasses
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, StoreBroken
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.publish.products import as_json
 from monitor.sites.site import Site
-from monitor.verdict.assess import assess
+from monitor.verdict.assess import assess, promised_by_season
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.reasons import Reason
+from monitor.verdict.spatial import FailingGround, tells_failing_ground, with_failing_ground
 
 log = structlog.get_logger()
 
@@ -224,6 +226,13 @@ def _judge(
     if known is None or known["made_from"] != prospect.key:
         t.save_background(ground, "sight", sight(prospect, site.start))
     latest = t.latest(site.id)
+    if tells_failing_ground(found, site):
+        same = latest is not None and latest[1] == digest
+        failing = FailingGround.of_assessment(assessment_from_json(latest[2])) if latest is not None and same else None
+        if failing is None:
+            failing = _failing(settings, outcome, seen, found, constants)
+        if failing is not None:
+            found = with_failing_ground(found, failing, site, constants)
     fresh = t.add_assessment(
         site.id, as_of.isoformat(), digest, as_json(found), version=site.version,
         snapshot=outcome.fetched.snapshot, run=run,
@@ -231,6 +240,24 @@ def _judge(
     if fresh and (latest is None or latest[0] <= as_of.isoformat()):
         _tell(t, site, found)
     return {"status": found.status.value, "alert": found.alert.value}
+
+
+def _failing(
+    settings: Settings, outcome: Outcome, seen: list[dict[str, Any]], found: Assessment, constants: Calibration
+) -> FailingGround | None:
+    """Failing ground of a site by its pixels; None where they do not tell."""
+    assert outcome.fetched is not None
+    site = outcome.site
+    try:
+        ground = mapped(store_folder(settings, site), outcome.fetched.snapshot, site, seen)
+    except OSError as error:
+        msg = f"its maps can not be kept: {error.strerror or error}"
+        raise StoreBroken(msg) from error
+    if ground is None or found.hectares is None:
+        return None
+    promised = promised_by_season(series(seen), site, calibration=constants, as_of=found.as_of)
+    area = failing_of(ground, found, promised)
+    return None if area is None else FailingGround.of(area, found.hectares)
 
 
 def _tell(t: Transaction, site: Site, found: Assessment) -> None:

@@ -20,13 +20,12 @@ from jobs.calibrating import used_for
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
-from jobs.records import COLUMNS, alert_from_json, assessment_from_json, site_from_json
+from jobs.mapped import failing_of, mapped, on_grid
+from jobs.records import COLUMNS, alert_from_json, assessment_from_json, series, site_from_json
 from jobs.settings import Settings
 from jobs.sight import chances
 from monitor.alerts.alert import Alert
-from monitor.cover.fraction import ENDMEMBERS
-from monitor.cube.grid import inside, outline
-from monitor.cube.store import SiteStore
+from monitor.cube.grid import outline
 from monitor.errors import MonitorError
 from monitor.imagery.terrain import Terrain
 from monitor.ledger.ledger import Ledger
@@ -36,11 +35,10 @@ from monitor.publish.products import write_index, write_site
 from monitor.publish.view import CalibrationTable, Chance, Chip, SiteView
 from monitor.sites.registry import folder_name
 from monitor.sites.site import Site
-from monitor.trends.state import Used, bring_up_to_date, maps, reader, recipe
-from monitor.trends.stored import Stored
+from monitor.trends.state import maps
+from monitor.verdict.assess import DEFAULT, promised_by_season
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.window import Window
 
 log = structlog.get_logger()
 
@@ -80,9 +78,9 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
             alert = alert if alert is not None and alert.state != "resolved" else None
             alerts += [alert] if alert else []
             snapshot, lie = t.snapshot(ground_key(site)), t.background(ground_key(site), "terrain")
-            content = [edition(), site.version, notice, found.status, found.alert, list(found.reasons), latest[1]]
             sight = t.background(ground_key(site), "sight")
-            content += [stored if alert else None, snapshot, lie, sight]
+            content: list[Any] = [edition(), site.version, notice, found.status, found.alert, list(found.reasons)]
+            content += [latest[1], stored if alert else None, snapshot, lie, sight, found.hectares_failing]
             key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
             mark = settings.outputs.root / "sites" / folder_name(site.id) / ".made-from"
             if not (mark.is_file() and mark.read_text(encoding="utf-8") == key):
@@ -127,6 +125,7 @@ def _write(settings: Settings, ledger: Ledger, page: _Page) -> tuple[str, str | 
             observed = t.observations(ground)
         until = page.found.as_of.isoformat()
         observed = [row for row in observed if row["time"][:10] <= until]
+        constants = DEFAULT if page.constants is None else page.constants[0]
         lie = None if page.terrain is None else Terrain.from_json(page.terrain)
         view = SiteView(
             site=site,
@@ -138,7 +137,7 @@ def _write(settings: Settings, ledger: Ledger, page: _Page) -> tuple[str, str | 
             slope=site.slope_degrees if lie is None else lie.slope,
             power=page.power,
             calibration=_calibration(page),
-            **_pictures(settings.store.root / folder_name(site.id) / ground, page.snapshot, site, observed),
+            **_pictures(settings.store.root / folder_name(site.id) / ground, page, observed, constants),
         )
         write_site(view, settings.outputs.root)
         page.mark.write_text(page.key, encoding="utf-8")
@@ -158,43 +157,24 @@ def _calibration(page: _Page) -> CalibrationTable | None:
     return calibration_table(used, biome=page.site.biome, found=found)
 
 
-def _pictures(folder: Path, snapshot: str | None, site: Site, observed: list[dict[str, Any]]) -> dict[str, Any]:
+def _pictures(folder: Path, page: _Page, observed: list[dict[str, Any]], constants: Calibration) -> dict[str, Any]:
     """Chips and maps of a site, from the state of its maps after adding what is new; None where nothing was seen."""
-    nothing: dict[str, Any] = {"before": None, "now": None, "maps": None, "outline": None}
-    if snapshot is None or not folder.is_dir():
-        return nothing
-    accepted = [row for row in observed if row["accepted"] and row["control_cover"] is not None]
-    days = np.array([row["time"][:10] for row in accepted], dtype="datetime64[D]")
-    window = Window.of(site)
-    season, position = window.place(days.astype(np.int64))
-    early = days < np.datetime64(site.start)
-    scenes = [
-        Used(row["acquisition"], row["digest"], (int(year), bool(before)), row["control_cover"])
-        for row, year, before, growing in zip(accepted, season, early, position <= window.length, strict=True)
-        if growing
-    ]
-    if not scenes:
-        return nothing
-    dates = {row["acquisition"]: date.fromisoformat(row["time"][:10]) for row in accepted}
-    before = [scene for scene in scenes if scene.season[1]]
-    shown = {"now": scenes[-1], **({"before": before[-1]} if before else {})}
-    stored, endmembers = Stored(SiteStore(folder), snapshot), ENDMEMBERS[site.biome]
-    grid = stored.grid
-    state = bring_up_to_date(
-        folder.with_name(f"{folder.name}.maps"),
-        scenes,
-        shown,
-        reader(stored, endmembers),
-        made_by=recipe(endmembers, grid),
-        snapshot=snapshot,
-        shape=(grid.shape.y, grid.shape.x),
-    )
-    chips = {name: Chip(date=dates[shown[name].acquisition], rgb=rgb) for name, rgb in state.pictures.items()}
+    site, verdict = page.site, page.found
+    found = mapped(folder, page.snapshot, site, observed)
+    if found is None:
+        return {"before": None, "now": None, "maps": None, "outline": None}
+    chips = {name: Chip(date=found.days[name], rgb=rgb) for name, rgb in found.state.pictures.items()}
+    layers = maps(found.state, found.grid, found.ground)
+    if verdict.hectares_failing is not None:
+        promised = promised_by_season(series(observed), site, calibration=constants, as_of=verdict.as_of)
+        area = failing_of(found, verdict, promised)
+        if area is not None:
+            layers["failing"] = (("y", "x"), np.where(found.ground, on_grid(area.smoothed, found.grid), np.nan))
     return {
         "before": chips.get("before"),
         "now": chips["now"],
-        "maps": maps(state, grid, inside(site.geometry, grid)),
-        "outline": outline(site.geometry, grid),
+        "maps": layers,
+        "outline": outline(site.geometry, found.grid),
     }
 
 

@@ -50,7 +50,7 @@ def site(seed: int, years: int) -> tuple[float, float, bool, float]:
     """True share, told share, whether the interval holds it, and the interval's width."""
     rng = np.random.default_rng([101, seed])
     share = rng.uniform() if seed % 10 else float(seed % 20 == 0)
-    field = fields((SIDE, SIDE), rng.uniform(5, 30), 1, rng)[0]
+    field = fields((SIDE, SIDE), rng.uniform(5, 30), 1, seed)[0]
     field = ndimage.gaussian_filter(field, 1)
     bad = field < np.quantile(field, share) if 0 < share < 1 else np.full(field.shape, share == 1)
     theta = np.where(bad, rng.normal(0, 0.08, field.shape), rng.normal(1, 0.2, field.shape))
@@ -58,7 +58,7 @@ def site(seed: int, years: int) -> tuple[float, float, bool, float]:
     age = np.arange(scenes) / SCENES_A_YEAR - PRE_YEARS
     season = np.tile(np.sin(np.pi * (np.arange(SCENES_A_YEAR) + 0.5) / SCENES_A_YEAR), PRE_YEARS + years)
     expected = 0.20 * (1 - np.exp(-0.45 * np.clip(age - 1, 0, None))) * season
-    together = fields((SIDE, SIDE), 6, scenes, rng) * 0.02
+    together = fields((SIDE, SIDE), 6, scenes, seed + 1) * 0.02
     difference = np.empty((scenes, SIDE, SIDE))
     memory = np.zeros((SIDE, SIDE))
     for i in range(scenes):
@@ -68,11 +68,17 @@ def site(seed: int, years: int) -> tuple[float, float, bool, float]:
     difference += np.repeat(rng.normal(0, YEAR_EFFECT, PRE_YEARS + years), SCENES_A_YEAR)[:, None, None]
     difference[rng.random(scenes) < 0.5] = np.nan
     difference[rng.random(difference.shape) < 0.1] = np.nan
-    time = np.datetime64("2016-05-01", "ns") + (np.arange(scenes) * 45).astype("timedelta64[D]")
+    seen = np.isfinite(difference)
+    used = seen.any(axis=(1, 2))
+    seasons = np.arange(scenes).reshape(-1, SCENES_A_YEAR)
+    total, count = (
+        xr.DataArray([values[season].sum(axis=0) for season in seasons], dims=("season", "y", "x"))
+        for values in (np.where(seen, difference, 0.0), seen.astype(float))
+    )
+    promised = [expected[season][used[season]].mean() if used[season].any() else 0.0 for season in seasons]
     inside = xr.DataArray(np.ones((SIDE, SIDE), bool), dims=("y", "x"))
-    cube = xr.DataArray(difference, dims=("time", "y", "x"), coords={"time": time})
-    coarse, within, pixel = supported(cube, inside, pixel=PIXEL)
-    pixels = pixel_theta(coarse, xr.DataArray(expected))
+    over, count, within, pixel = supported(total, count, inside, pixel=PIXEL)
+    pixels = pixel_theta(over, count, xr.DataArray(promised, dims="season"))
     m, v = posterior(site_means(difference), expected)
     found = failing_area(pixels["theta"], pixels["theta_se"], within, site_theta=m, site_variance=v, pixel=pixel)
     edge = round(pixel / PIXEL)

@@ -45,6 +45,10 @@ class Layer:
 
 LAYERS: Final = (
     Layer(
+        name="failing", unit="1", low=0.0, high=1.0, palette="OrRd", factor=100.0,
+        title=("Regrowth absent", "未见恢复"), legend_unit=("% probable", "概率，%"),
+    ),
+    Layer(
         name="uplift", unit="1", low=-0.3, high=0.3, palette="BrBG", factor=100.0,
         title=("Uplift over the control", "相对对照的增量"), legend_unit=("points of cover", "覆盖度百分点"),
     ),

@@ -61,7 +61,8 @@ class SiteView:
     now: Chip | None
     """Last clear scene."""
     maps: xr.Dataset | None = field(repr=False)
-    """``ndvi``, ``cover``, ``slope``, ``uplift`` on (y, x) with the site's CRS; NaN outside the site or not seen."""
+    """``ndvi``, ``cover``, ``slope``, ``uplift`` on (y, x) with the site's CRS, and, where it is told, ``failing``:
+    probability that regrowth is absent; NaN outside the site or not seen."""
     outline: np.ndarray | None = field(repr=False)
     """(n, 2) outline of the site in pixels of the chips, x right, y down; rings separated by a row of NaN. [pixel]"""
     alert: Alert | None

@@ -3,6 +3,9 @@
 The level comes from the site's own verdict, which knows rain and season; pixels say how it is spread. The area is the
 sum of the pixels' chances of failing, which is right on average where chances are calibrated, as counting pixels of a
 mask is not. Its interval is of draws in which neighbours fail together, and in which the site's own doubt shifts all.
+
+All is made from the sums of whole growing seasons that the maps are made from, so that a night costs the same however
+long the history is.
 """
 
 from dataclasses import dataclass
@@ -63,14 +66,15 @@ class FailingArea:
 
 
 def supported(
-    difference: xr.DataArray, inside: xr.DataArray, *, pixel: float
-) -> tuple[xr.DataArray, xr.DataArray, float]:
-    """Bring small pixels together to ones of :data:`SUPPORT`.
+    total: xr.DataArray, seen: xr.DataArray, inside: xr.DataArray, *, pixel: float
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray, float]:
+    """Means of seasons, of pixels of :data:`SUPPORT` or more.
 
     Parameters
     ----------
-    difference : xr.DataArray
-        As for :func:`pixel_theta`, (time, y, x), lazy or not.
+    total, seen : xr.DataArray
+        Sum over the scenes of a season of the pixel's cover over that of the control [cover fraction], and in how many
+        it was seen; (season, y, x), lazy or not.
     inside : xr.DataArray
         Pixels whose centre lies in the site, bool (y, x).
     pixel : float
@@ -78,52 +82,59 @@ def supported(
 
     Returns
     -------
-    difference, inside : xr.DataArray
-        Means of what was seen inside; a new pixel lies inside if half of its old ones do.
+    over, seen : xr.DataArray
+        Mean of what was seen inside, NaN where nothing was [cover fraction], and the mean number of scenes.
+    inside : xr.DataArray
+        A new pixel lies inside if half of its old ones do.
     pixel : float
         Side of the new pixels. [m]
     """
     times = max(round(SUPPORT / pixel), 1)
-    if times == 1:
-        return difference, inside, pixel
     block = {"y": times, "x": times}
-    coarse = difference.where(inside).coarsen(block, boundary="pad").mean(keep_attrs=True)
-    within = inside.astype(float).coarsen(block, boundary="pad").mean() >= 0.5
-    return coarse, within, pixel * times
+    total, count = (values.where(inside, 0.0).coarsen(block, boundary="pad").sum() for values in (total, seen))
+    within = inside.astype(float).coarsen(block, boundary="pad").sum() >= times * times / 2
+    return total / count.where(count > 0), count / times**2, within, pixel * times
 
 
-def pixel_theta(difference: xr.DataArray, expected: xr.DataArray) -> xr.Dataset:
-    """Theta of every pixel, without the site's help.
+def pixel_theta(over: xr.DataArray, seen: xr.DataArray, expected: xr.DataArray) -> xr.Dataset:
+    """Theta of every pixel less that of the site.
 
     Parameters
     ----------
-    difference : xr.DataArray
-        Cover of the pixel less that of the control in the same scene, (time, y, x), lazy or not, time ascending;
-        NaN where not seen. [1]
+    over : xr.DataArray
+        Cover of the pixel less that of the control in the same scenes, mean over a season, (season, y, x), lazy or
+        not; NaN where not seen. [1]
+    seen : xr.DataArray
+        How many scenes that is the mean of.
     expected : xr.DataArray
-        Uplift that the plan expects at each scene, season included, (time); 0 before the start. [1]
+        Uplift that the plan expects of the scenes of each season, (season); 0 before the start. [1]
 
     Returns
     -------
     xr.Dataset
-        ``theta`` and its standard error ``theta_se``, on (y, x), CRS kept; NaN where fewer than six scenes or no
-        expectation tell. [1]
+        ``theta`` and its standard error ``theta_se``, on (y, x), CRS kept; NaN where fewer than two seasons or no
+        expectation tell, and the error wherever no pixel has three. [1]
+
+    Notes
+    -----
+    Least squares, ``over = level + theta * expected``, seasons weighted by their scenes. What all pixels share in a
+    season is taken off first: the site's own verdict has weighed it, and it is no noise of a pixel. What is left is
+    pooled over the site: a pixel has too few seasons to tell its own noise.
     """
-    if difference.chunks is not None:
-        difference = difference.chunk(time=-1)
-    found: xr.DataArray = xr.apply_ufunc(
-        _theta,
-        difference,
-        kwargs={"expected": expected.values.astype(float)},
-        input_core_dims=[["time"]],
-        output_core_dims=[["part"]],
-        dask="parallelized",
-        output_dtypes=[np.float64],
-        dask_gufunc_kwargs={"output_sizes": {"part": 2}},
-        keep_attrs=True,
-    )
-    names = {"theta": "share of the expected uplift achieved", "theta_se": "standard error of theta"}
-    out = xr.Dataset({name: found.isel(part=i) for i, name in enumerate(names)})
+    space = [dim for dim in over.dims if dim != "season"]
+    weight = seen.where(np.isfinite(over), 0.0)
+    own = (over - over.where(weight > 0).mean(space)).where(weight > 0, 0.0)
+    total = weight.sum("season")
+    x = expected - (weight * expected).sum("season") / total.where(total > 0)
+    own = own - (weight * own).sum("season") / total.where(total > 0)
+    spread = (weight * x * x).sum("season")
+    spread = spread.where(spread > 1e-9)
+    theta = (weight * x * own).sum("season") / spread
+    left = own - theta * x
+    freedom = ((weight > 0).sum("season") - 2).where(spread.notnull(), 0).clip(min=0)
+    noise = (weight * left * left).sum("season").where(freedom > 0, 0.0).sum(space) / freedom.sum(space)
+    out = xr.Dataset({"theta": theta, "theta_se": np.sqrt(noise / spread)})
+    names = {"theta": "share of the expected uplift achieved, less that of the site", "theta_se": "its standard error"}
     for name, long_name in names.items():
         out[name].attrs = {"long_name": long_name, "units": "1"}
         if "spatial_ref" in out.coords:
@@ -146,8 +157,7 @@ def failing_area(
     Parameters
     ----------
     theta, theta_se : xr.DataArray
-        Theta of each pixel by itself and its standard error, (y, x), as :func:`pixel_theta` gives them, or uplift and
-        its standard error divided by the uplift expected. [1]
+        Theta of each pixel, its level left open, and its standard error, (y, x), as :func:`pixel_theta` gives them. [1]
     inside : xr.DataArray
         Pixels whose centre lies in the site, bool (y, x).
     site_theta, site_variance : float
@@ -174,32 +184,25 @@ def failing_area(
         return _told(inside, blank, blank, np.zeros_like(within), np.full(3, np.nan), 0.0, "FEW_SCENES")
     values, errors = theta.values[known].astype(float), theta_se.values[known].astype(float)
     values = values + site_theta - values.mean()
+    doubt = np.sqrt(site_variance)
+    # five points of the site's own doubt stand for all of it; the middle one is no doubt
+    nodes, weights = np.polynomial.hermite_e.hermegauss(5)
+    chances = patches.chances(
+        values, errors, site=site_theta, variance=site_variance, below=FAILING - np.concatenate([[0.0], nodes * doubt])
+    )
 
-    level = blank.copy()
-    level[known] = values
+    def laid(told: np.ndarray) -> np.ndarray:
+        layer = blank.copy()
+        layer[known] = told
+        return layer
 
-    def chances(shift: float) -> np.ndarray:
-        told = blank.copy()
-        told[known] = patches.chances(
-            values + shift, errors, site=site_theta + shift, variance=site_variance, below=FAILING
-        )
-        return told
-
-    def parts(told: np.ndarray) -> np.ndarray:
-        part: np.ndarray = patches.parts(told, level)[known]
-        return part
-
-    chance, doubt = chances(0.0), np.sqrt(site_variance)
+    level, chance = laid(values), laid(chances[0])
     smooth = patches.smoothed(chance)
     least = int(np.ceil(LEAST_PATCH / hectares_of_one - 1e-9))
     shown = patches.patches(np.nan_to_num(smooth) > SHOWN, least)
+    drawn = patches.shares(patches.parts(chance, level), reach / pixel, DRAWS, SEED)
+    means = np.array([patches.parts(laid(told), level)[known].mean() for told in chances[1:]])
     generator = np.random.default_rng(SEED)
-    drawn_from = blank.copy()
-    drawn_from[known] = parts(chance)
-    drawn = patches.shares(drawn_from, reach / pixel, DRAWS, generator)
-    # five points of the site's own doubt stand for all of it
-    nodes, weights = np.polynomial.hermite_e.hermegauss(5)
-    means = np.array([parts(chances(node * doubt)).mean() for node in nodes])
     shifts = np.interp(generator.standard_normal(DRAWS), nodes, means)
     share = float(np.clip(weights @ means / weights.sum(), 0, 1))
     low, high = np.percentile(np.clip(drawn - drawn.mean() + shifts, 0, 1), [2.5, 97.5])
@@ -238,8 +241,3 @@ def _told(
         hectares_high=float(area[2]),
         reason=reason,
     )
-
-
-def _theta(block: np.ndarray, *, expected: np.ndarray) -> np.ndarray:
-    layers = np.moveaxis(block, -1, 0).reshape(block.shape[-1], -1)
-    return np.moveaxis(patches.theta_of_pixels(layers, expected).reshape(2, *block.shape[:-1]), 0, -1)

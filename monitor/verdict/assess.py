@@ -88,6 +88,35 @@ def verdicts(
     return judge(day, seen, standing, site, parts, window, calibration, alpha)
 
 
+def promised_by_season(
+    series: Series, site: Site, *, calibration: Calibration = DEFAULT, cohorts: Cohorts = (), as_of: date
+) -> dict[int, float]:
+    """Uplift that the plan promised of the seasons whose peak is past: what their pixels are held against.
+
+    Parameters as for :func:`assess`.
+
+    Returns
+    -------
+    dict
+        By growing season with a scene late enough to be looked at: mean over its scenes from the start on, season and
+        rain as the control saw them; 0 before. [cover fraction]
+    """
+    window, parts = Window.of(site), _parts(site, cohorts)
+    seen = scenes(series, site, window, calibration)
+    standing = _follow(seen, site, parts, window, calibration)
+    day, begun = seen.day[seen.used], int(parts.begun[0])
+    until = int(np.searchsorted(day, np.datetime64(as_of, "D").astype(np.int64), side="right"))
+    found = {}
+    for season in np.unique(seen.season[:until]):
+        place = np.flatnonzero(seen.season[:until] == season)
+        if standing.look[place[-1]] >= place[0]:
+            since = day[place[day[place] >= begun]]
+            found[int(season)] = (
+                float(parts.promised(site, since).mean() * standing.mu[place[-1]]) if since.size else 0.0
+            )
+    return found
+
+
 def _parts(site: Site, cohorts: Cohorts) -> Parts:
     given = cohorts or ((site.start, 1.0),)
     begun = np.array([day for day, _ in given], "datetime64[D]").astype(np.int64)

@@ -46,12 +46,25 @@ NO_PLAN = {
     Status.ON_TRACK: ("No loss is seen.", "未见损失。"),
     Status.FAILING: ("Vegetation has been lost.", "植被已有损失。"),
 }
+IN_PART = (
+    ("Not taking hold on a large part of the site.", "地块有较大面积未见成效。"),
+    (
+        "Check the ground where the map shows patches: did plants survive, is there grazing or water damage? It clears "
+        "once regrowth is seen on more than about 70 % of the site, or when a replanting starts a new episode.",
+        "请实地核查地图所示斑块：苗木是否成活，有无放牧或水毁。约 70% 以上面积见到恢复，或补植并登记为新一期后，"
+        "警报解除。",
+    ),
+)
+"""Headline and what clears it, of a site that fails by the ground that lacks regrowth though its mean may be fine."""
+FAILING_SHARE = 0.25
+"""Share of the plan from which a mean is not failing. [1]"""
 ON_TRACK_SHARE = 0.7
 """Share of the plan from which a site is on track. [1]"""
 LEADING = (
     Reason.START_IN_FUTURE, Reason.NO_CONTROL, Reason.FEW_SCENES, Reason.DATA_OLD, Reason.INTERVAL_WIDE,
     Reason.DROUGHT_DIEBACK, Reason.FIRE, Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.INDEX_DISAGREE,
-    Reason.NEG_UPLIFT, Reason.DROUGHT, Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
+    Reason.SPATIAL_PATCH, Reason.NEG_UPLIFT, Reason.DROUGHT, Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS,
+    Reason.NO_PLAN, Reason.UNCERTAIN,
 )  # fmt: skip
 """Reasons worth a sentence, the weightiest first; the others are in the headline."""
 
@@ -76,14 +89,18 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     a = assessment
     promised = site.plan.A > 0
     headline = HEADLINE[a.status] if promised else NO_PLAN.get(a.status, HEADLINE[a.status])
-    sentences = [headline[pick]]
+    in_part = Reason.SPATIAL_PATCH.value in a.reasons and a.theta is not None and a.theta > FAILING_SHARE
+    in_part = in_part and a.status is Status.FAILING and a.alert is not AlertLevel.RED
+    sentences = [IN_PART[0][pick] if in_part else headline[pick]]
     if a.alert is AlertLevel.WATCH and a.alert_rule == "failure" and a.status is not Status.FAILING:
         sentences[0] += "（早期预警：可能未见效。）" if pick else " Early warning: it may not be taking hold."
     measured = _measured(a, promised=promised, chinese=bool(pick))
     if measured:
         sentences.append(measured)
     weighty = next((reason for reason in LEADING if reason.value in a.reasons), None)
-    if weighty is not None:
+    if weighty is Reason.SPATIAL_PATCH:
+        sentences.append(_patches(a, chinese=bool(pick)))
+    elif weighty is not None:
         sentences.append(sentence(weighty.value, language))
     if a.n_scenes == 0 and a.status is Status.INSUFFICIENT_DATA:
         sentences.append(NOT_COVERED[pick])
@@ -93,7 +110,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
             f"{site.start.year + (site.start.month - 1 + round(years * 12)) // 12}-"
             f"{(site.start.month - 1 + round(years * 12)) % 12 + 1:02d}"
         )
-        sentences.append(CLEARS[a.status][pick].format(years=years, due=due, share=ON_TRACK_SHARE))
+        clears = IN_PART[1] if in_part else CLEARS[a.status]
+        sentences.append(clears[pick].format(years=years, due=due, share=ON_TRACK_SHARE))
     return sentences
 
 
@@ -125,4 +143,17 @@ def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
         f"At the height of the season cover is estimated {points} {'above' if side else 'below'} its control ground; "
         f"the plan expected {due:.0f}: "
         f"{a.theta:.0%} of it (95 % interval {a.theta_low:.0%} to {a.theta_high:.0%})."
+    )
+
+
+def _patches(a: Assessment, *, chinese: bool) -> str:
+    """How much of the site lacks regrowth."""
+    told = (a.hectares_failing, a.hectares_failing_low, a.hectares_failing_high, a.hectares)
+    if any(value is None for value in told):
+        return sentence(Reason.SPATIAL_PATCH.value, "zh" if chinese else "en")
+    failing, low, high, whole = (f"{value:.1f}" for value in told)
+    if chinese:
+        return f"{whole} 公顷中约有 {failing} 公顷（{low} 至 {high}）未见恢复，成片分布，位置见地图。"
+    return (
+        f"Regrowth is absent on about {failing} of {whole} hectares ({low} to {high}), in patches: the map shows where."
     )

@@ -15,6 +15,7 @@ class Reason(StrEnum):
     DROUGHT_DIEBACK = "DROUGHT_DIEBACK"
     FIRE = "FIRE"
     INDEX_DISAGREE = "INDEX_DISAGREE"
+    SPATIAL_PATCH = "SPATIAL_PATCH"
     NEG_UPLIFT = "NEG_UPLIFT"
     LOW_UPLIFT = "LOW_UPLIFT"
     EVIDENCE_LOWER = "EVIDENCE_LOWER"
@@ -31,8 +32,8 @@ class Reason(StrEnum):
     TERRAIN_UNKNOWN = "TERRAIN_UNKNOWN"
 
 
-BACKGROUND = (Reason.RAIN_LOW, Reason.RAIN_UNKNOWN, Reason.TERRAIN_UNKNOWN)
-"""Told of the ground beside its imagery, not of the series."""
+BACKGROUND = (Reason.RAIN_LOW, Reason.RAIN_UNKNOWN, Reason.TERRAIN_UNKNOWN, Reason.SPATIAL_PATCH)
+"""Told of the ground, by its pixels or beside its imagery, not of the series."""
 
 SENTENCES = {
     Reason.START_IN_FUTURE: (
@@ -70,6 +71,10 @@ SENTENCES = {
     Reason.INDEX_DISAGREE: (
         "Cover seemed to fall suddenly, but a second index did not; no alarm was raised.",
         "覆盖度似有突降，但第二指数未下降，因此未报警。",
+    ),
+    Reason.SPATIAL_PATCH: (
+        "Regrowth is absent on part of the site, in patches of half a hectare or more; the map shows where.",
+        "地块的一部分未见恢复，成片达半公顷以上，位置见地图。",
     ),
     Reason.NEG_UPLIFT: (
         "The site stands below what it would be without the work.",

@@ -114,55 +114,69 @@ def test_what_can_not_be_told_is_not_told(spoil, reason):
     assert found.chance.isnull().all()
 
 
-def series(theta, noise=0.0, scenes=80):
-    """Differences that hold a known theta, and the uplift expected."""
+def seasons(theta, noise=0.0, scenes=10):
+    """Sums of nine seasons, four before the start, that hold a known theta; and the uplift expected."""
     rng = np.random.default_rng(3)
-    time = np.datetime64("2015-01-01", "ns") + np.arange(scenes) * np.timedelta64(40, "D")
-    expected = xr.DataArray(np.clip(np.arange(scenes) - 40, 0, None) * 0.004, dims="time", coords={"time": time})
-    difference = (
-        0.03
-        + theta * expected
-        + noise
-        * xr.DataArray(rng.standard_normal((scenes, *theta.shape)), dims=("time", "y", "x"), coords={"time": time})
-    )
-    return difference.transpose("time", "y", "x").rename("difference"), expected
+    expected = xr.DataArray([0, 0, 0, 0, 0.02, 0.06, 0.09, 0.11, 0.12], dims="season")
+    error = xr.DataArray(rng.standard_normal((9, *theta.shape)), dims=("season", "y", "x")) * noise / np.sqrt(scenes)
+    year = xr.DataArray(rng.normal(0, 0.03, 9), dims="season")  # a dry season takes from all pixels alike
+    over = (0.03 + theta * expected + year + error).transpose("season", "y", "x")
+    return over, xr.full_like(over, scenes), expected
 
 
 def test_theta_of_pixels_comes_out_as_it_was_put_in_with_an_honest_error():
     theta = xr.DataArray(np.tile([-0.5, 0.0, 1.0, 1.5], (300, 1)), dims=("y", "x"))
-    difference, expected = series(theta)
-    np.testing.assert_allclose(pixel_theta(difference, expected)["theta"], theta, atol=1e-9)
-    difference, expected = series(theta, noise=0.04)
-    found = pixel_theta(difference, expected)
-    standard = (found["theta"] - theta) / found["theta_se"]
-    assert 0.85 < float(standard.std()) < 1.1
+    np.testing.assert_allclose(pixel_theta(*seasons(theta))["theta"], theta - theta.mean(), atol=1e-9)
+    found = pixel_theta(*seasons(theta, noise=0.04))
+    standard = (found["theta"] - theta + theta.mean()) / found["theta_se"]
+    assert 0.93 < float(standard.std()) < 1.07
+
+
+def test_a_pixel_seen_seldom_has_the_greater_error():
+    theta = xr.DataArray(np.ones((40, 40)), dims=("y", "x"))
+    over, seen, expected = seasons(theta, noise=0.04)
+    seen[:, :, :20] = 2.5
+    error = pixel_theta(over, seen, expected)["theta_se"]
+    np.testing.assert_allclose(error[:, :20], 2 * error[:, 20:].values)
 
 
 def test_theta_of_pixels_is_lazy_the_same_in_any_chunks_and_nan_where_nothing_tells():
     theta = xr.DataArray(np.linspace(0, 1, 12).reshape(3, 4), dims=("y", "x"))
-    difference, expected = series(theta, noise=0.02)
-    difference[5:, 0, 0] = np.nan
-    difference[:, 0, 1] = np.inf
-    whole = pixel_theta(difference, expected)
+    over, seen, expected = seasons(theta, noise=0.02)
+    over[1:, 0, 0] = np.nan
+    over[:, 0, 1] = np.inf
+    seen[:, 0, 2] = 0
+    whole = pixel_theta(over, seen, expected)
     with Callback(start=lambda *_: pytest.fail("computed early")):
-        lazy = pixel_theta(difference.chunk(time=20, y=1, x=3), expected)
-    xr.testing.assert_identical(lazy.compute(), whole)
-    assert whole["theta"].isnull().values[0].tolist() == [True, True, False, False]
-    assert pixel_theta(difference, expected * 0)["theta"].isnull().all()
+        lazy = pixel_theta(over.chunk(y=1, x=3), seen.chunk(y=1, x=3), expected)
+    xr.testing.assert_allclose(lazy.compute(), whole, rtol=1e-12)
+    assert whole["theta"].isnull().values[0].tolist() == [True, True, True, False]
+    assert pixel_theta(over, seen, expected * 0)["theta"].isnull().all()
+
+
+def test_two_seasons_tell_no_error_and_so_no_area():
+    over, seen, expected = (
+        part.isel(season=[0, -1]) for part in seasons(xr.DataArray(np.ones((30, 30)), dims=("y", "x")))
+    )
+    pixels = pixel_theta(over, seen, expected)
+    inside = xr.DataArray(np.ones((30, 30), bool), dims=("y", "x"))
+    found = failing_area(pixels["theta"], pixels["theta_se"], inside, site_theta=1, site_variance=0.01, pixel=PIXEL)
+    assert found.reason == "FEW_SCENES"
 
 
 def test_small_pixels_are_brought_together_inside_the_site_alone():
     theta = xr.DataArray(np.ones((6, 5)), dims=("y", "x"))
-    difference, _ = series(theta)
+    over, seen, _ = seasons(theta)
     inside = theta > 0
     inside[:, 0] = False
-    spoilt = difference.where(inside, -9.0)
-    coarse, within, pixel = supported(spoilt, inside, pixel=10.0)
+    spoilt = (over * seen).where(inside, -90.0)
+    coarse, count, within, pixel = supported(spoilt, seen, inside, pixel=10.0)
     assert pixel == 20.0
-    assert coarse.sizes == {"time": 80, "y": 3, "x": 3}
-    np.testing.assert_allclose(coarse, difference.isel(y=slice(3), x=slice(3)))
+    assert coarse.sizes == {"season": 9, "y": 3, "x": 3}
+    np.testing.assert_allclose(coarse, over.isel(y=slice(3), x=slice(3)))
+    assert count[0].values.tolist() == [[5, 10, 5]] * 3
     assert within.all()
-    assert supported(difference, inside, pixel=30.0)[2] == 30.0
+    assert supported(over, seen, inside, pixel=30.0)[3] == 30.0
 
 
 def test_chances_are_calibrated_over_ground_of_two_kinds():
@@ -179,6 +193,24 @@ def test_chances_are_calibrated_over_ground_of_two_kinds():
 
 
 def test_fields_have_the_variance_and_the_reach_asked_for():
-    drawn = patches.fields((40, 40), 5.0, 300, np.random.default_rng(1))
+    drawn = patches.fields((40, 40), 5.0, 300, 1)
     assert drawn.std() == pytest.approx(1, abs=0.03)
     assert (drawn[:, 20, 10] * drawn[:, 20, 15]).mean() == pytest.approx(np.exp(-1), abs=0.12)
+
+
+def test_a_large_site_is_drawn_in_blocks_with_the_same_mean_and_spread():
+    chance = np.clip(0.5 + 0.4 * np.sin(np.arange(240) / 20)[:, None] * np.cos(np.arange(240) / 30), 0, 1)
+    chance[:40] = np.nan
+    drawn = patches.shares(chance, 10.0, 200, 3)  # in blocks of 2 x 2
+    assert drawn.mean() == pytest.approx(np.nanmean(chance), abs=0.01)
+    fine = patches.shares(chance[40:168, :128], 10.0, 200, 3).std() * np.sqrt(128 * 128 / (200 * 240))
+    assert drawn.std() == pytest.approx(fine, rel=0.25)
+
+
+def test_several_limits_give_what_each_gives_alone():
+    theta, error = np.linspace(-0.5, 1.5, 200), np.full(200, 0.2)
+    both = patches.chances(theta, error, site=0.5, variance=0.01, below=np.array([0.0, 0.25]))
+    for limit, told in zip((0.0, 0.25), both, strict=True):
+        alone = patches.chances(theta, error, site=0.5, variance=0.01, below=limit)
+        np.testing.assert_allclose(told, alone, rtol=1e-12)
+    assert (both[1] >= both[0]).all()

@@ -6,15 +6,20 @@ J. Wolfowitz, 1956, by the steps of EM). A bell round the site's theta, the plai
 matters: a site of which half has failed has pixels near 0 and near 1 and none in between.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numba import njit
 from scipy import fft, ndimage
-from scipy.special import expit, logit, ndtr
+from scipy.special import expit, logit, ndtri
 
-GRID: Final = np.linspace(-1.0, 2.0, 61)
-"""Values of theta that pixels may have; those beyond belong to the ends."""
+STEP: Final = 0.05
+GRID: Final = STEP * np.arange(-32, 33)
+"""Values that the theta of pixels may have, less that of their site; those beyond belong to the ends."""
+
+FINE: Final = (0.03, 1.1)
+"""Pixels whose thetas lie within the first, and whose errors have a lesser ratio than the second, are taken as one."""
 
 SPREAD: Final = 0.5
 """Standard deviation of the theta of pixels round that of their site before they are looked at."""
@@ -28,64 +33,19 @@ STEPS: Final = 300
 SMOOTHING: Final = 1.0
 """Standard deviation of the bell by which the logit of p is smoothed. [pixel]"""
 
+CANVAS: Final = 32
+"""Fields are drawn on whole numbers of these, so that sites share them. [pixel]"""
+
+LARGEST: Final = 128
+"""Of a site with a longer side, pixels are drawn in blocks: the draws of all fields fit into memory. [pixel]"""
+
 CERTAIN: Final = 1e-6
 """Least p, and greatest less than 1, that is smoothed: the logit of 0 has no end."""
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def theta_of_pixels(difference: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Least-squares theta of every pixel, ``difference = level + theta * expected``, and its standard error.
-
-    Parameters
-    ----------
-    difference : (n, pixels) array
-        Site less control, not finite where not seen; in order of time. [cover fraction]
-    expected : (n,) array
-        What the plan expects of each scene; 0 before the start. [cover fraction]
-
-    Returns
-    -------
-    (2, pixels) array
-        Theta, and its standard error with the autocorrelation of lag 1 of the residuals in it; NaN with fewer than six
-        values or where nothing was expected of them.
-    """
-    n, pixels = difference.shape
-    out = np.full((2, pixels), np.nan)
-    for pixel in range(pixels):
-        seen, x, y = 0, 0.0, 0.0
-        for i in range(n):
-            value = difference[i, pixel]
-            if abs(value) < np.inf:
-                seen += 1
-                x += expected[i]
-                y += value
-        if seen < 6:
-            continue
-        x, y = x / seen, y / seen
-        xx, xy = 0.0, 0.0
-        for i in range(n):
-            value = difference[i, pixel]
-            if abs(value) < np.inf:
-                xx += (expected[i] - x) ** 2
-                xy += (expected[i] - x) * (value - y)
-        if xx <= 1e-12:
-            continue
-        theta = xy / xx
-        squares, products, before = 0.0, 0.0, 0.0
-        for i in range(n):
-            value = difference[i, pixel]
-            if abs(value) < np.inf:
-                left = value - y - theta * (expected[i] - x)
-                squares += left * left
-                products += left * before
-                before = left
-        memory = min(max(products / squares, 0.0), 0.9) if squares > 0 else 0.0
-        out[0, pixel] = theta
-        out[1, pixel] = np.sqrt(squares / (seen - 2) / xx * (1 + memory) / (1 - memory))
-    return out
-
-
-def chances(theta: np.ndarray, error: np.ndarray, *, site: float, variance: float, below: float) -> np.ndarray:
+def chances(
+    theta: np.ndarray, error: np.ndarray, *, site: float, variance: float, below: float | np.ndarray
+) -> np.ndarray:
     """P(true theta < below) of each pixel, calibrated over the site.
 
     Parameters
@@ -94,26 +54,48 @@ def chances(theta: np.ndarray, error: np.ndarray, *, site: float, variance: floa
         Estimate of each pixel and its standard error, finite, errors positive.
     site, variance : float
         The site's posterior.
-    below : float
-        The limit.
+    below : float or (limit,) array
+        The limit, or several.
 
     Returns
     -------
-    (pixels,) array
+    (pixels,) or (limit, pixels) array
         0 to 1.
     """
-    bell = np.exp(-((GRID - site) ** 2) / (2 * (SPREAD**2 + variance)))
-    start = bell / bell.sum()
-    fit = -(((theta[:, None] - GRID) / error[:, None]) ** 2) / 2
+    kinds = np.stack([np.rint(theta / FINE[0]), np.rint(np.log(error) / np.log(FINE[1]))])
+    kinds, which, count = np.unique(kinds, axis=1, return_inverse=True, return_counts=True)
+    fit = -(((kinds[0, :, None] * FINE[0] - site - GRID) / FINE[1] ** kinds[1, :, None]) ** 2) / 2
     likelihood = np.exp(fit - fit.max(axis=1, keepdims=True))
-    weights = start
+    start = np.exp(-(GRID**2) / (2 * (SPREAD**2 + variance)))
+    start /= start.sum()
+    share = likelihood * _spread(likelihood, count.astype(np.float64), start)
+    share /= share.sum(axis=1, keepdims=True)
+    # a value of the grid stands for all thetas half a step around it
+    failing = np.clip((np.atleast_1d(below) - site - GRID[:, None]) / STEP + 0.5, 0, 1)
+    chance: np.ndarray = np.clip(np.einsum("kg,gl->lk", share, failing), 0, 1)[:, which.ravel()]
+    return chance[0] if np.ndim(below) == 0 else chance
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _spread(likelihood: np.ndarray, count: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Weights of the grid's values by EM, from (kind, value) likelihoods of kinds of pixels and how many each has."""
+    kinds, values = likelihood.shape
+    turned = likelihood.T.copy()
+    weights, total = start.copy(), count.sum() + FAITH
     for _ in range(STEPS):
-        share = likelihood * weights
-        share /= share.sum(axis=1, keepdims=True)
-        weights = (share.sum(axis=0) + FAITH * start) / (theta.size + FAITH)
-    share = likelihood * weights
-    chance: np.ndarray = (share @ (below > GRID)) / share.sum(axis=1)
-    return chance
+        # sums run over whole rows, not along them: they are quick, and their order is one
+        density = np.zeros(kinds)
+        for j in range(values):
+            for k in range(kinds):
+                density[k] += turned[j, k] * weights[j]
+        found = np.zeros(values)
+        for k in range(kinds):
+            part = count[k] / density[k]
+            for j in range(values):
+                found[j] += part * likelihood[k, j]
+        for j in range(values):
+            weights[j] = (weights[j] * found[j] + FAITH * start[j]) / total
+    return weights
 
 
 def smoothed(chance: np.ndarray) -> np.ndarray:
@@ -165,25 +147,49 @@ def patches(mask: np.ndarray, least: int) -> np.ndarray:
     return kept
 
 
-def fields(shape: tuple[int, int], reach: float, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Gaussian fields of variance 1 whose correlation falls off as exp(-distance / reach), reach in pixels."""
+@lru_cache(maxsize=8)
+def fields(shape: tuple[int, int], reach: float, count: int, seed: int) -> np.ndarray:
+    """Gaussian fields of variance 1 whose correlation falls off as exp(-distance / reach), reach in pixels.
+
+    Kept, and not to be written to: sites of one size share them.
+    """
+    generator = np.random.default_rng(seed)
     padded = [fft.next_fast_len(int(side + 6 * reach) + 1, real=True) for side in shape]
     lag = [np.minimum(np.arange(side), side - np.arange(side)) for side in padded]
     covariance = np.exp(-np.hypot(lag[0][:, None], lag[1][None, :]) / reach)
     power = np.sqrt(np.clip(fft.rfft2(covariance).real, 0, None))
-    out = np.empty((count, *shape))
+    out = np.empty((count, *shape), np.float32)
     for i in range(count):
         white = generator.standard_normal(padded)
         out[i] = fft.irfft2(fft.rfft2(white) * power, s=padded)[: shape[0], : shape[1]]
+    out.flags.writeable = False
     return out
 
 
-def shares(chance: np.ndarray, reach: float, count: int, generator: np.random.Generator) -> np.ndarray:
+def shares(part: np.ndarray, reach: float, count: int, seed: int) -> np.ndarray:
     """Shares of the pixels that fail in so many draws, in each of which each fails with its own chance.
 
-    Neighbours fail together: the draws are cut from fields whose correlation falls off with `reach` [pixel].
+    Neighbours fail together: the draws are cut from fields whose correlation falls off with `reach` [pixel]. Of a
+    `part` (y, x), NaN outside, values below 0 and above 1 count as 0 and 1.
     """
-    known = np.isfinite(chance)
-    limit = chance[known]
-    drawn = fields(chance.shape, reach, count, generator)
-    return np.array([(ndtr(field[known]) < limit).mean() for field in drawn])
+    rows, columns = (np.flatnonzero(np.isfinite(part).any(axis=axis)) for axis in (1, 0))
+    part = np.clip(part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 0, 1)
+    weight = np.isfinite(part).astype(float)
+    step = -(-max(part.shape) // LARGEST)
+    if step > 1:  # of a large site so many pixels fail or stand together
+        total, weight = (_summed(values, step) for values in (np.nan_to_num(part), weight))
+        part, reach = total / np.where(weight > 0, weight, np.nan), reach / step
+    size = [CANVAS * -(-side // CANVAS) for side in part.shape]
+    drawn = fields((size[0], size[1]), reach, count, seed)[:, : part.shape[0], : part.shape[1]]
+    failing = drawn < ndtri(np.nan_to_num(part)).astype(np.float32)
+    share: np.ndarray = np.einsum("iyx,yx->i", failing, weight) / weight.sum()
+    return share
+
+
+def _summed(values: np.ndarray, step: int) -> np.ndarray:
+    """Sums of blocks of step x step pixels; what is missing at the far edges counts as 0."""
+    height, width = (-(-side // step) for side in values.shape)
+    full = np.zeros((height * step, width * step))
+    full[: values.shape[0], : values.shape[1]] = values
+    sums: np.ndarray = full.reshape(height, step, width, step).sum(axis=(1, 3))
+    return sums

@@ -1,0 +1,127 @@
+"""A site of which a part has failed: told in hectares with an interval, mapped, and failing if it is a large part."""
+
+import json
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+import rasterio
+from shapely.geometry import mapping
+
+from jobs.nightly import night
+from jobs.settings import load
+from jobs.sources import Sources
+from monitor.imagery.source import Frame
+from monitor.sites.site import Plan
+from tests.jobs.painted import BOTTOM, LEAF, LEFT, SOIL, Painted, _places, ground
+
+START = date(2018, 4, 1)
+PLAN = Plan(A=0.25, k=0.9, L=0.3, too_early_years=1.5)
+NIGHT = date(2021, 9, 30)
+DAYS = [date(year, 5, 10) + timedelta(days=d) for year in range(2015, 2022) for d in range(0, 141, 14)]
+SITES = {"part": (12_000, 12_000, 12_300, 12_300), "whole": (13_500, 12_000, 13_800, 12_300)}
+FAILED = (12_000, 12_000, 12_120, 12_300)
+"""Two fifths of the first site: 3.6 of 9 hectares."""
+
+
+class Planted(Painted):
+    """Two sites that grow as promised, but for a part of one that is the worse for the work."""
+
+    def _frame(self, scene, grid):
+        x, y = _places(grid)
+        x, y = x - LEFT, y - BOTTOM
+
+        def within(left, bottom, right, top):
+            return (x > left) & (x < right) & (y > bottom) & (y < top)
+
+        day = scene.handle
+        years = (day - START).days / 365.25
+        season = np.exp(-(((day.timetuple().tm_yday - 215) / 45.0) ** 2) / 2)
+        theta = np.where(within(*SITES["part"]) | within(*SITES["whole"]), 1.0, 0.0)
+        theta[within(*FAILED)] = -0.3
+        noise = np.random.default_rng(day.toordinal()).normal(0, 0.02, x.shape)
+        rough = 0.04 * np.sin(x / 170) * np.cos(y / 230)
+        share = (0.25 + rough + 1.3 * PLAN.uplift(years) * theta) * season + 0.05 + noise
+        share = np.clip(share, 0, 1)[None]
+        pixels = np.rint(SOIL[:, None, None] * (1 - share) + LEAF[:, None, None] * share).astype(np.uint16)
+        return Frame(grid=grid, pixels=pixels, quality=np.full(x.shape, 4, np.uint16))
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    root = tmp_path_factory.mktemp("failing")
+    features = [
+        {"type": "Feature", "geometry": mapping(ground(*outline)), "properties": {
+            "id": name, "name": name, "start": START.isoformat(), "intervention": "planting", "biome": "loess",
+            "plan_A": PLAN.A, "plan_k": PLAN.k, "plan_L": PLAN.L, "too_early_years": PLAN.too_early_years,
+        }}
+        for name, outline in SITES.items()
+    ]  # fmt: skip
+    (root / "sites.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    text = '[registry]\npath = "sites.geojson"\n[source]\nkind = "sample"\nsince = "2015-01-01"\n'
+    (root / "regrowth.toml").write_text(text)
+    settings = load(root / "regrowth.toml")
+    source = Planted(DAYS, ring=(50.0, 1500.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.nightly.open_sources", lambda chosen: Sources([(source, chosen[0])]))
+        yield settings, lambda day=NIGHT: night(settings, as_of=day)
+
+
+@pytest.fixture(scope="module")
+def told(judged):
+    settings, run = judged
+    run()
+    status = json.loads((settings.outputs.root / "status.json").read_text())
+    return settings, {one["site"]: one for one in status}
+
+
+def test_the_hectares_that_failed_are_told_with_an_interval(told):
+    _, sites = told
+    part, whole = sites["part"], sites["whole"]
+    assert part["hectares"] == pytest.approx(9.0, rel=0.01)
+    assert part["hectares_failing"] == pytest.approx(3.6, rel=0.1)
+    assert part["hectares_failing_low"] < 3.6 < part["hectares_failing_high"]
+    assert whole["hectares_failing"] < 0.1
+    assert whole["hectares_failing_high"] < 0.5
+
+
+def test_a_site_of_which_a_large_part_failed_is_failing_though_its_mean_is_not(told):
+    _, sites = told
+    assert sites["part"]["theta"] > 0.4
+    assert (sites["part"]["status"], sites["whole"]["status"]) == ("failing", "on_track")
+    assert (sites["part"]["alert"], sites["part"]["alert_rule"]) == ("watch", "failure")
+    assert "SPATIAL_PATCH" in sites["part"]["reasons"]
+    assert "SPATIAL_PATCH" not in sites["whole"]["reasons"]
+
+
+def test_the_map_shows_where(told):
+    settings, _ = told
+    with rasterio.open(settings.outputs.root / "sites" / "part" / "failing.tif") as file:
+        chance = file.read(1)
+        x = file.transform.c - LEFT + (np.arange(file.width) + 0.5) * 10 + np.zeros((file.height, 1))
+    known = np.isfinite(chance)
+    assert known.sum() > 600
+    # pixels of 20 m at the border are part of both
+    assert (chance > 0.5)[known & (x < FAILED[2] - 20)].mean() > 0.95
+    assert (chance < 0.5)[known & (x > FAILED[2] + 20)].mean() > 0.95
+
+
+def test_a_night_without_a_new_scene_tells_the_same_and_looks_at_no_pixel(told, judged, monkeypatch):
+    settings, before = told
+    monkeypatch.setattr("jobs.nightly.mapped", lambda *_: pytest.fail("pixels were looked at"))
+    judged[1](NIGHT + timedelta(days=1))
+    after = json.loads((settings.outputs.root / "status.json").read_text())
+    names = ("status", "alert", "reasons", "hectares_failing", "hectares_failing_low", "hectares_failing_high")
+    assert [[one[name] for name in names] for one in after] == [
+        [before[one["site"]][name] for name in names] for one in after
+    ]
+
+
+def test_pages_say_it_in_both_languages(told):
+    settings, _ = told
+    folder = settings.outputs.root / "sites" / "part"
+    english, chinese = ((folder / name).read_text(encoding="utf-8") for name in ("index.html", "index.zh.html"))
+    assert "Not taking hold on a large part of the site." in english
+    assert "Regrowth is absent on about 3." in english
+    assert "地块有较大面积未见成效。" in chinese
+    assert "failing.png" in english
