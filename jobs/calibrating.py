@@ -19,7 +19,7 @@ import structlog
 from jobs.fetch import ground_key
 from jobs.gather import store_folder
 from jobs.settings import Settings
-from monitor.controls.units import ControlSet
+from monitor.controls.units import REFERENCE, ControlSet
 from monitor.cube.grid import utm
 from monitor.cube.store import SiteStore
 from monitor.errors import StoreBroken
@@ -153,12 +153,16 @@ class Land(Mapping[tuple[str, str], list[Placebo]]):
             (ground, unit)
             for pool in sorted(self._tiles)
             for ground in map(ground_key, self._tiles[pool]) if ground in controls
-            for unit in controls[ground].units
+            for unit in controls[ground].units if unit.ring != REFERENCE
         ]  # fmt: skip
         worked = [site.geometry for sites in constants.members.values() for site in sites]
         alone = independent([unit.geometry for _, unit in named], worked)
         self.units = {(ground, unit.id) for (ground, unit), free in zip(named, alone, strict=True) if free}
         """Ground and id of the units that count."""
+        self._compared: dict[str, list[str]] = {}
+        """Ids of all control ground of a site, which each of those is compared with."""
+        for ground, unit in named:
+            self._compared.setdefault(ground, []).append(unit.id)
         self._read = cache(self._of_tile)
 
     def __getitem__(self, key: tuple[str, str]) -> list[Placebo]:
@@ -185,7 +189,8 @@ class Land(Mapping[tuple[str, str], list[Placebo]]):
             except StoreBroken as error:
                 log.warning("placebos of a site left out", site=site.id, error=str(error))
                 continue
-            before = means.isel(time=means.time.values < end)
+            compared = np.isin(means.unit.values, self._compared[ground])
+            before = means.isel(time=means.time.values < end, unit=compared)
             found += [one for one in placebos(site, before) if (ground, one.unit) in self.units]
         return found
 

@@ -18,7 +18,7 @@ from jobs.gather import opened, store_folder
 from jobs.nightly import night
 from jobs.records import site_to_json
 from jobs.settings import load
-from monitor.controls.units import ControlSet, Unit
+from monitor.controls.units import REFERENCE, ControlSet, Unit
 from monitor.cover.means import MEASURES
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
@@ -217,6 +217,24 @@ def test_one_piece_of_ground_counts_once_however_many_sites_share_it_and_never_w
     assert land.rows()[0]["payload"]["found"] == 79
     squares = [box(0, 0, 1, 1), box(0.5, 0, 1.5, 1), box(1.2, 0, 2, 1), box(3, 0, 4, 1)]
     assert independent(squares, [box(3.5, 0.5, 6, 6)]).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("greener", [0, 12])
+def test_reference_ground_is_no_placebo_and_nothing_is_compared_with_it(land, quick, greener):
+    units = units_of(site(0), count=120 + greener)
+    days, cover = scenes(drift=0.012, seed=0, count=120)
+    cover = np.hstack([cover, np.clip(cover[:, :greener] + 0.3, 0, 1)])
+    units = tuple(replace(unit, ring=1 if k < 120 else REFERENCE) for k, unit in enumerate(units))
+    land.add(site(0), units=units, measured=(days, cover))
+    found = land.set().of(Pool.of(land.sites[0]))
+    assert found.placebos == 120
+    assert found.scene_sd == pytest.approx(spread_of_others(cover[:, :120]), abs=2e-4)
+
+
+def spread_of_others(cover):
+    """What each of 120 pieces of ground strays from the mean of the others, on average."""
+    others = (cover.sum(axis=1, keepdims=True) - cover) / 119
+    return float(np.mean(np.std(cover - others, axis=0)))
 
 
 def test_tiles_of_one_biome_share_what_there_is_and_no_other_biome_is_asked(land, quick):
