@@ -175,6 +175,7 @@ def explain(
 ) -> None:
     """Why a site is judged as it is, in sentences, and what would clear it."""
     from jobs.calibrating import used_for
+    from jobs.episodes import in_episode
     from jobs.fetch import ground_key
     from jobs.gather import chosen_sites, opened
     from jobs.records import assessment_from_json
@@ -191,10 +192,12 @@ def explain(
         (chosen,) = chosen_sites(settings, ledger, [site])
         with ledger.transaction() as t:
             latest, records, sight = t.latest(site), t.calibrations(), t.background(ground_key(chosen), "sight")
+            episodes = t.episodes(site)
     if latest is None:
         msg = f"site {site!r} has not been assessed yet: regrowth run"
         raise BadData(msg)
     found = assessment_from_json(latest[2])
+    chosen = in_episode(chosen, episodes, found.episode)
     sentences = told(found, chosen, language="zh" if language == "zh" else "en")
     if as_json:
         used = used_for(found, chosen, records)
@@ -202,8 +205,10 @@ def explain(
             "hash": found.calibration, "source": found.calibration_source, "dated": found.calibration_dated,
             "placebos": None if used is None else used[1], "table": None if used is None else table(used[0]),
         }  # fmt: skip
-        told_ = {"site": site, "as_of": latest[0], "sentences": sentences, "calibration": calibration, "sight": sight}
-        echo(told_)
+        echo(
+            {"site": site, "as_of": latest[0], "episode": found.episode, "start": chosen.start, "sentences": sentences,
+             "calibration": calibration, "sight": sight}
+        )  # fmt: skip
         return
     for sentence in sentences:
         print_line(sentence)

@@ -25,6 +25,7 @@ from jobs.background import rain_reasons
 from jobs.calibrating import Constants, Pool, set_due
 from jobs.costs import asked
 from jobs.engine import engine
+from jobs.episodes import budget, in_episode, on
 from jobs.exits import Exit
 from jobs.fetch import Outcome, ground_key, lattice
 from jobs.gather import Progress, chosen_sites, gather, now, opened, prepare, result, store_folder, take_over
@@ -197,29 +198,33 @@ def _judge(
 ) -> dict[str, str]:
     """One site's assessment, alert and notice, of the observations that the ledger has."""
     assert outcome.fetched is not None
-    site, ground = outcome.site, ground_key(outcome.site)
+    ground, episodes = ground_key(outcome.site), t.episodes(outcome.site.id)
+    episode = on(as_of, episodes)
+    number = episode["number"]
+    site, alpha = in_episode(outcome.site, episodes, number), budget(settings.alerts.alpha, episode)
     terrain = outcome.fetched.terrain
     if terrain is not None and site.slope_degrees is None:
         site = replace(site, slope_degrees=round(terrain.slope, 2))
     seen = [row for row in t.observations(ground) if row["time"][:10] <= as_of.isoformat()]
-    found = assess(series(seen), site, calibration=constants, alpha=settings.alerts.alpha, as_of=as_of)
+    found = assess(series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of)
     beside = [rain.value] if rain is not None else []
     if site.slope_degrees is None:
         beside.append(Reason.TERRAIN_UNKNOWN.value)
-    found = replace(found, reasons=(*found.reasons, *beside))
+    found = replace(found, reasons=(*found.reasons, *beside), episode=number)
     content: list[Any] = [
         site.version,
         constants.hash,
         __version__,
-        settings.alerts.alpha,
+        alpha,
         site.slope_degrees,
         beside,
+        *((number, site.start.isoformat()) if number > 1 else ()),
     ]
     told = ("acquisition", "digest", "cover", "control_cover", "control_cover_2", "reference_cover")
     content += [[row[name] for name in told] for row in seen]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     prospect = Prospect.seen(
-        site, seen, since=min(source.since for source in settings.source), alpha=settings.alerts.alpha,
+        site, seen, since=min(source.since for source in settings.source), alpha=alpha,
         constants=constants,
     )  # fmt: skip
     known = t.background(ground, "sight")
@@ -230,7 +235,7 @@ def _judge(
         same = latest is not None and latest[1] == digest
         failing = FailingGround.of_assessment(assessment_from_json(latest[2])) if latest is not None and same else None
         if failing is None:
-            failing = _failing(settings, outcome, seen, found, constants)
+            failing = _failing(settings, outcome, site, seen, found, constants)
         if failing is not None:
             found = with_failing_ground(found, failing, site, constants)
     fresh = t.add_assessment(
@@ -243,19 +248,23 @@ def _judge(
 
 
 def _failing(
-    settings: Settings, outcome: Outcome, seen: list[dict[str, Any]], found: Assessment, constants: Calibration
+    settings: Settings,
+    outcome: Outcome,
+    site: Site,
+    seen: list[dict[str, Any]],
+    found: Assessment,
+    constants: Calibration,
 ) -> FailingGround | None:
-    """Failing ground of a site by its pixels; None where they do not tell."""
+    """Failing ground of a site, as it is judged in its episode, by its pixels; None where they do not tell."""
     assert outcome.fetched is not None
-    site = outcome.site
     try:
-        ground = mapped(store_folder(settings, site), outcome.fetched.snapshot, site, seen)
+        ground = mapped(store_folder(settings, outcome.site), outcome.fetched.snapshot, site, seen)
     except OSError as error:
         msg = f"its maps can not be kept: {error.strerror or error}"
         raise StoreBroken(msg) from error
     if ground is None or found.hectares is None:
         return None
-    promised = promised_by_season(series(seen), site, calibration=constants, as_of=found.as_of)
+    promised = promised_by_season(series(seen), site, calibration=constants, cohorts=site.cohorts, as_of=found.as_of)
     area = failing_of(ground, found, promised)
     return None if area is None else FailingGround.of(area, found.hectares)
 
@@ -287,10 +296,11 @@ def send(settings: Settings, ledger: Ledger) -> tuple[int, int]:
     for notice in waiting:
         with ledger.transaction() as t:
             sites = {values["id"]: values for values in t.sites()}
-            latest = t.latest(notice.alert.site)
+            latest, episodes = t.latest(notice.alert.site), t.episodes(notice.alert.site)
         if latest is None or notice.alert.site not in sites:
             continue
-        site, found = site_from_json(sites[notice.alert.site]), assessment_from_json(latest[2])
+        found = assessment_from_json(latest[2])
+        site = in_episode(site_from_json(sites[notice.alert.site]), episodes, found.episode)
         try:
             write_message(notice, site, found, settings.outputs.root)
         except Exception as error:

@@ -17,6 +17,7 @@ import structlog
 from dask import compute, delayed
 
 from jobs.calibrating import used_for
+from jobs.episodes import in_episode
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
@@ -68,25 +69,26 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
         records = t.calibrations()
         for values in t.sites():
             site = site_from_json(values)
-            latest = t.latest(site.id)
+            latest, ground = t.latest(site.id), ground_key(site)
             if latest is None:
                 continue
             found = assessment_from_json(latest[2])
+            site = in_episode(site, t.episodes(site.id), found.episode)
             rows.append((site, found))
             stored = t.last_alert(site.id)
             alert = None if stored is None else alert_from_json(stored)
             alert = alert if alert is not None and alert.state != "resolved" else None
             alerts += [alert] if alert else []
-            snapshot, lie = t.snapshot(ground_key(site)), t.background(ground_key(site), "terrain")
-            sight = t.background(ground_key(site), "sight")
+            snapshot, lie = t.snapshot(ground), t.background(ground, "terrain")
+            sight = t.background(ground, "sight")
             content: list[Any] = [edition(), site.version, notice, found.status, found.alert, list(found.reasons)]
             content += [latest[1], stored if alert else None, snapshot, lie, sight, found.hectares_failing]
             key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
             mark = settings.outputs.root / "sites" / folder_name(site.id) / ".made-from"
             if not (mark.is_file() and mark.read_text(encoding="utf-8") == key):
                 page = _Page(
-                    site=site, found=found, snapshot=snapshot, terrain=lie, alert=alert, notice=notice, mark=mark,
-                    key=key, power=chances(sight), constants=used_for(found, site, records),
+                    site=site, ground=ground, found=found, snapshot=snapshot, terrain=lie, alert=alert, notice=notice,
+                    mark=mark, key=key, power=chances(sight), constants=used_for(found, site, records),
                 )  # fmt: skip
                 lazy.append(delayed(partial(_write, settings, ledger, page), pure=False, traverse=False)())
     outcomes: dict[str, str | None] = dict(compute(*lazy, scheduler="threads"))
@@ -102,6 +104,9 @@ class _Page:
     """A site whose page is out of date."""
 
     site: Site
+    """In the episode of its assessment."""
+    ground: str
+    """Key of its store."""
     found: Assessment
     snapshot: str | None
     """Of the site's store, as the ledger knows it; None: nothing is stored."""
@@ -119,7 +124,7 @@ class _Page:
 
 
 def _write(settings: Settings, ledger: Ledger, page: _Page) -> tuple[str, str | None]:
-    site, ground = page.site, ground_key(page.site)
+    site, ground = page.site, page.ground
     try:
         with ledger.transaction() as t:
             observed = t.observations(ground)

@@ -21,7 +21,13 @@ OBSERVED = ("ndvi", "cover", "ndmi", "nbr")
 def site_to_json(site: Site) -> dict[str, Any]:
     """A site as plain values."""
     values = {field.name: getattr(site, field.name) for field in fields(site)}
-    return {**values, "geometry": mapping(site.geometry), "plan": asdict(site.plan), "start": site.start.isoformat()}
+    changed = {
+        "geometry": mapping(site.geometry),
+        "plan": asdict(site.plan),
+        "start": site.start.isoformat(),
+        "cohorts": [[begun.isoformat(), share] for begun, share in site.cohorts],
+    }
+    return {**values, **changed}
 
 
 def site_from_json(values: dict[str, Any]) -> Site:
@@ -30,6 +36,7 @@ def site_from_json(values: dict[str, Any]) -> Site:
         "geometry": shape(values["geometry"]),
         "plan": Plan(**values["plan"]),
         "start": date.fromisoformat(values["start"]),
+        "cohorts": tuple((date.fromisoformat(begun), share) for begun, share in values.get("cohorts", ())),
     }
     return Site(**{**values, **changed})
 

@@ -1,6 +1,7 @@
 """`regrowth sites`: check the registry that people edit. Reads only, but for the file that `--repair` names."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,10 +72,8 @@ def add(
     changed it is told whether a failure there could be seen, and from when on; scenes are assumed until there are some.
     Exit status: 0 all sites are in, 65 some were refused (the others are in).
     """
-    from datetime import UTC, datetime
-
     from jobs.calibrating import Constants, Pool
-    from jobs.gather import add_sites, opened
+    from jobs.gather import add_sites, opened, today
     from jobs.records import site_from_json
     from jobs.settings import load
     from jobs.sight import Prospect, simulate, to_json
@@ -85,7 +84,7 @@ def add(
         happened = add_sites(ledger, file)
         with ledger.transaction() as t:
             sites = [site_from_json(values) for values in t.sites()]
-            constants = Constants(t, sites, as_of=datetime.now(UTC).date())
+            constants = Constants(t, sites, as_of=today())
     fresh = {*happened["added"], *happened["changed"]}
     prospects = {
         site: Prospect.assumed(site, since=since, alpha=settings.alerts.alpha, constants=constants.of(Pool.of(site)))
@@ -132,6 +131,39 @@ def list_(
         )
     if not sites:
         typer.echo("No site yet: regrowth sites add FILE")
+
+
+@app.command()
+def replant(
+    site: Annotated[str, typer.Argument(help="Id of the site.")],
+    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day of the new work.")],
+    why: Annotated[str, typer.Option(help="What was done, in words.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Default: REGROWTH_CONFIG, else ./regrowth.toml.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Begin a site anew: close its current episode and open the next, judged from its own start.
+
+    An open alert is resolved as treated; earlier assessments stay, and so does `start` in the registry. Safe to run
+    twice. Exit status: 0 done, 65 no such site, or a start that can not be.
+    """
+    from jobs.episodes import replant as begin
+    from jobs.gather import opened, today
+    from jobs.settings import load
+
+    settings = load(config)
+    with opened(settings) as ledger:
+        told = begin(settings, ledger, site, start=start.date(), why=why, today=today())
+    if as_json:
+        typer.echo(json.dumps(told, ensure_ascii=False))
+        return
+    already = "" if told["new"] else " already"
+    treated = f" Alert {told['alert']} is resolved as treated." if told["alert"] else ""
+    typer.echo(
+        f"{_printable(site)}: episode {told['episode']}, from {told['start']}{already}; "
+        f"false-alarm budget {told['alpha']:.3g}.{treated}"
+    )
 
 
 def _same_file(one: Path, other: Path) -> bool:

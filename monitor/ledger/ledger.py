@@ -149,6 +149,19 @@ class Transaction:
         """A site that is no longer in the registry is judged no longer; what is known of it stays."""
         self._connection.execute(update(SiteVersion).where(SiteVersion.site == site).values(current=False))
 
+    def episodes(self, site: str) -> list[dict[str, Any]]:
+        """Episodes of a site, the first one first."""
+        table = Episode.__table__
+        query = select(table).where(table.c.site == site).order_by(table.c.number)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    def begin_episode(self, site: str, number: int, *, start: str, budget: float, why: str, now: str) -> None:
+        """Close the episode before, and open one."""
+        before = update(Episode).where(Episode.site == site, Episode.number == number - 1)
+        self._connection.execute(before.values(closed=now, why=why))
+        row = {"site": site, "number": number, "start": start, "opened": now, "budget": budget}
+        self._connection.execute(insert(Episode), [row])
+
     # controls, observations
 
     def controls(self, ground: str) -> dict[str, Any] | None:

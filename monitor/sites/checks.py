@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -29,7 +30,7 @@ from monitor.sites.site import BIOMES, INTERVENTIONS, SUBTYPES, Plan, Site
 
 PROPERTIES = (
     "id", "name", "start", "intervention", "biome", "subtype", "province", "programme_year", "partner", "slope_degrees",
-    "manager_name", "manager_language", "manager_channel", "plan_A", "plan_k", "plan_L", "too_early_years",
+    "manager_name", "manager_language", "manager_channel", "plan_A", "plan_k", "plan_L", "too_early_years", "cohorts",
 )  # fmt: skip
 """Columns of the registry. In a shapefile, names are cut to ten characters and case is lost; both are understood."""
 TEXT_LIMIT = 300
@@ -45,6 +46,8 @@ LIMITS = {
     "programme_year": (FIRST_YEAR, LAST_YEAR, "a year, such as 2024"),
 }
 """Least and greatest value that is accepted, and what is meant. [D]"""
+COHORT_ROUNDING = 0.011
+"""[D] By how much the shares of cohorts may miss 1, having been rounded to hundredths; they are then scaled to it."""
 OVERLAP_SHARE = 0.05
 """[D] Share of the smaller site above which an overlap is no slip in drawing, and counts ground twice."""
 SAME_GROUND = 0.99
@@ -153,6 +156,9 @@ def version_of(site: Site) -> str:
     said["geometry"] = shapely.to_wkb(shapely.normalize(site.geometry), hex=True, byte_order=1, output_dimension=2)
     said["start"] = site.start.isoformat()
     said["plan"] = asdict(site.plan)
+    said["cohorts"] = [(begun.isoformat(), share) for begun, share in site.cohorts]
+    if not site.cohorts:
+        del said["cohorts"]  # sites that were added before there were cohorts keep their version
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
@@ -259,6 +265,7 @@ def _draft(feature: Feature, place: int) -> _Draft:
     year = draft.number("programme_year")
     slope = draft.number("slope_degrees")
     plan = _plan(draft, intervention, biome, subtype)
+    cohorts = _cohorts(draft, start)
 
     outline = examine(feature)
     draft.problems += outline.problems
@@ -297,6 +304,7 @@ def _draft(feature: Feature, place: int) -> _Draft:
         manager_name=values["manager_name"],
         manager_language=language or "en",
         manager_channel=values["manager_channel"],
+        cohorts=cohorts,
     )
     draft.site = replace(site, version=version_of(site))
     return draft
@@ -340,6 +348,14 @@ def _unknown_columns(draft: _Draft) -> None:
             draft.add("UNKNOWN_COLUMN", message, f"Did you mean {near[0]!r}?", refuses=False)
 
 
+def _date(text: str) -> date | None:
+    try:
+        day = date.fromisoformat(text[:10]) if _DATE.fullmatch(text) else None
+    except ValueError:
+        return None
+    return day if day is not None and FIRST_YEAR <= day.year <= LAST_YEAR else None
+
+
 def _start(draft: _Draft) -> date | None:
     text = draft.text("start")
     fix = "Write the first day of the work as YYYY-MM-DD, such as 2021-04-15."
@@ -347,11 +363,8 @@ def _start(draft: _Draft) -> date | None:
         if not any(problem.message.startswith("start ") for problem in draft.problems):
             draft.add("MISSING", "start is missing.", fix)
         return None
-    try:
-        start = date.fromisoformat(text[:10]) if _DATE.fullmatch(text) else None
-    except ValueError:
-        start = None
-    if start is None or not FIRST_YEAR <= start.year <= LAST_YEAR:
+    start = _date(text)
+    if start is None:
         draft.add("BAD_DATE", f"start is {_shown(text)}, not a date from {FIRST_YEAR} to {LAST_YEAR}.", fix)
         return None
     return start
@@ -379,6 +392,35 @@ def _plan(draft: _Draft, intervention: str | None, biome: str | None, subtype: s
             "Give too_early_years of at least plan_L.",
         )
     return plan
+
+
+def _cohorts(draft: _Draft, start: date | None) -> tuple[tuple[date, float], ...]:
+    """Read the parts of a site that was begun in several years; none where all of it was begun at its start."""
+    text = draft.text("cohorts")
+    if text is None:
+        return ()
+    example = "Write day:share of the area, such as 2021-04-01:0.6;2022-04-10:0.4, or leave it empty."
+    found = []
+    for part in text.replace("；", ";").replace("：", ":").strip("; ").split(";"):
+        day, _, share = (word.strip() for word in part.partition(":"))
+        begun = _date(day)
+        try:
+            size = float(share)
+        except ValueError:
+            size = math.nan
+        if begun is None or not 0 < size <= 1:
+            draft.add("COHORTS", f"cohorts has {_shown(part.strip())}.", example)
+            return ()
+        found.append((begun, size))
+    total = sum(size for _, size in found)
+    if any(later <= earlier for (earlier, _), (later, _) in pairwise(found)):
+        draft.add("COHORTS", f"The days of cohorts do not ascend: {_shown(text)}.", "Sort them; join those of one day.")
+    elif abs(total - 1) > COHORT_ROUNDING:
+        draft.add("COHORTS", f"The shares of cohorts add up to {total:g}, not 1: {_shown(text)}.", example)
+    elif start is not None and found[0][0] != start:
+        fix = f"Write start {found[0][0]}, or begin the cohorts on {start}."
+        draft.add("COHORTS", f"The first cohort was begun on {found[0][0]}, but start is {start}.", fix)
+    return tuple((begun, size / total) for begun, size in found)
 
 
 def _compare_ids(drafts: list[_Draft]) -> None:

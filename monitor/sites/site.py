@@ -65,5 +65,13 @@ class Site:
     """``zh`` or ``en``."""
     manager_channel: str | None = None
     """Where alerts go; None: to a file under ``messages/``."""
+    cohorts: tuple[tuple[date, float], ...] = ()
+    """Where it was begun in several years: the day of each part, ascending from the start, and its share of the area,
+    1 in all; empty: all of it at its start."""
     version: str = ""
     """Hash of everything above: an edited site is a new version."""
+
+    def promised(self, years: float) -> float:
+        """Uplift that the plan promises so many years after the start, mean over the site. [cover fraction]"""
+        parts = self.cohorts or ((self.start, 1.0),)
+        return sum(share * self.plan.uplift(years - (begun - self.start).days / 365.25) for begun, share in parts)

@@ -58,6 +58,11 @@ IN_PART = (
 """Headline and what clears it, of a site that fails by the ground that lacks regrowth though its mean may be fine."""
 FAILING_SHARE = 0.25
 """Share of the plan from which a mean is not failing. [1]"""
+ANEW = (
+    "Episode {number}: it was begun anew on {start}, and only what came since is judged.",
+    "本期为第 {number} 期：{start} 重新开工，只评价此后的生长。",
+)
+"""Of a later episode."""
 ON_TRACK_SHARE = 0.7
 """Share of the plan from which a site is on track. [1]"""
 LEADING = (
@@ -83,7 +88,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     Returns
     -------
     list of str
-        Three or four sentences: the verdict, what was measured, the weightiest reason, what would clear it.
+        Three or four sentences: the verdict, what was measured, the weightiest reason, what would clear it; one more
+        in a later episode.
     """
     pick = int(language == "zh")
     a = assessment
@@ -112,6 +118,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
         )
         clears = IN_PART[1] if in_part else CLEARS[a.status]
         sentences.append(clears[pick].format(years=years, due=due, share=ON_TRACK_SHARE))
+    if a.episode > 1:
+        sentences.append(ANEW[pick].format(number=a.episode, start=site.start))
     return sentences
 
 

@@ -39,7 +39,7 @@ def test_a_good_entry_becomes_a_typed_site(judged):
         "id": "a", "name": "定西", "start": "2021-04-20", "intervention": "erosion_control", "biome": "loess",
         "subtype": "gully", "province": "甘肃", "programme_year": 2021, "partner": "p", "slope_degrees": 22.5,
         "manager_name": "王", "manager_language": "zh", "manager_channel": "mailto:w@example.org",
-        "plan_A": 0.3, "plan_k": 0.5, "plan_L": 1, "too_early_years": 2,
+        "plan_A": 0.3, "plan_k": 0.5, "plan_L": 1, "too_early_years": 2, "cohorts": "2021-04-20:1",
     }  # fmt: skip
     assert set(said) == set(PROPERTIES)
     found = judged(**said)
@@ -279,10 +279,40 @@ def test_any_change_of_what_is_said_of_a_site_is_a_new_version(judged):
         "intervention": "tending", "biome": "karst", "plan": dataclasses.replace(site.plan, k=0.5), "subtype": None,
         "province": "x", "programme_year": 2000, "partner": "x", "slope_degrees": 1.0,
         "manager_name": "x", "manager_language": "zh", "manager_channel": "x",
+        "cohorts": ((site.start, 1.0),),
     }  # fmt: skip
     assert set(changed) == {f.name for f in dataclasses.fields(site)} - {"version", "hectares"}
     versions = [version_of(dataclasses.replace(site, **{name: value})) for name, value in changed.items()]
     assert len({site.version, *versions}) == len(changed) + 1
+
+
+def test_a_site_begun_in_several_years_is_read_with_its_shares_scaled_to_one(judged):
+    assert judged(cohorts="2021-04-20:0.6; 2022-04-10:0.4").site.cohorts == (
+        (date(2021, 4, 20), 0.6), (date(2022, 4, 10), 0.4),
+    )  # fmt: skip
+    thirds = judged(cohorts="2021-04-20：0.33；2022-04-10：0.33；2023-04-10：0.33").site.cohorts
+    assert [share for _, share in thirds] == pytest.approx([1 / 3] * 3)
+    assert judged(cohorts=" ").site.cohorts == ()
+    assert judged(cohorts="2021-04-20:1").site.version != judged().site.version
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("2021-04-20:60;2022-04-10:40", "2021-04-20:60"),
+        ("2021-04-20:0.6;2022-04-10:0.5", "add up to 1.1"),
+        ("2021-04-20:0.6;2021-04-20:0.4", "do not ascend"),
+        ("2022-04-10:0.4;2021-04-20:0.6", "do not ascend"),
+        ("2020-04-20:0.6;2022-04-10:0.4", "first cohort was begun on 2020-04-20, but start is 2021-04-20"),
+        ("2021-04-20", "2021-04-20"), ("2021-13-20:1", "2021-13-20:1"), ("2021-04-20:nan", "nan"), ("60 %", "60 %"),
+    ],
+)  # fmt: skip
+def test_cohorts_that_do_not_make_up_the_site_are_refused_with_a_fix(judged, said, found):
+    entry = judged(cohorts=said)
+    (problem,) = entry.problems
+    assert (entry.site, problem.code) == (None, "COHORTS")
+    assert found in problem.message
+    assert problem.fix
 
 
 def test_where_a_ring_starts_and_how_it_turns_is_no_change(judged):

@@ -1,0 +1,155 @@
+"""A site that is begun anew, and sites that were begun in several years."""
+
+import json
+from datetime import date
+
+import pytest
+
+from jobs.cli import main
+from jobs.episodes import budget, on, replant
+from jobs.exits import Exit
+from jobs.fetch import ground_key
+from jobs.gather import opened
+from jobs.nightly import night
+from jobs.records import alert_from_json, alert_to_json, site_from_json
+from monitor.alerts.alert import Alert, State
+from monitor.errors import BadData
+from monitor.sites.site import Plan
+from monitor.verdict.assessment import AlertLevel
+from monitor.verdict.calibration import LEAST_ALPHA
+
+AUTUMN, LATER = date(2018, 9, 10), date(2018, 9, 30)
+ANEW, TODAY = date(2018, 5, 2), date(2018, 9, 15)
+WHY = "补植：replanted after the frost"
+
+
+def status(installation):
+    return {one["site"]: one for one in json.loads(installation.status)}
+
+
+def kept(settings):
+    with opened(settings) as ledger, ledger.transaction() as t:
+        grounds = [ground_key(site_from_json(values)) for values in t.sites()]
+        return [(t.controls(ground), len(t.observations(ground))) for ground in grounds]
+
+
+def begin(settings, start=ANEW, today=TODAY, site="demo-02"):
+    with opened(settings) as ledger:
+        return replant(settings, ledger, site, start=start, why=WHY, today=today)
+
+
+def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has(installation, settings):
+    night(settings, as_of=AUTUMN)
+    before = status(installation)["demo-02"]
+    held = kept(settings)
+    alert = Alert(
+        id="demo-02/2018-09-01", site="demo-02", level=AlertLevel.RED, rule="failure", state=State.OPEN,
+        opened=date(2018, 9, 1), updated=date(2018, 9, 1),
+    )  # fmt: skip
+    with opened(settings) as ledger, ledger.transaction() as t:
+        t.save_alert(alert_to_json(alert))
+    told = begin(settings)
+    assert (told["episode"], told["alert"], told["new"]) == (2, alert.id, True)
+    with opened(settings) as ledger, ledger.transaction() as t:
+        closed = alert_from_json(t.last_alert("demo-02"))
+    assert (closed.state, closed.answer, closed.note) == (State.RESOLVED, "treated", WHY)
+
+    manifest = night(settings, as_of=LATER)
+    assert all(len(site["scenes_new"]) <= 3 for site in manifest["sites"]), "nothing is fetched again"
+    assert [controls for controls, _ in kept(settings)] == [controls for controls, _ in held]
+    after = status(installation)
+    assert (after["demo-02"]["episode"], after["demo-07"]["episode"]) == (2, 1)
+    assert after["demo-02"]["status"] == "too_early"
+    assert after["demo-02"]["n_pre"] > before["n_pre"], "what lies before the new start"
+    with opened(settings) as ledger, ledger.transaction() as t:
+        (site,) = [site_from_json(values) for values in t.sites() if values["id"] == "demo-02"]
+    due = site.plan.uplift((LATER - ANEW).days / 365.25)
+    assert after["demo-02"]["expected"] == pytest.approx(due, abs=1e-9)
+    assert due < before["expected"]
+    page = (installation.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
+    assert "Episode 2: it was begun anew on 2018-05-02" in page
+    chinese = (installation.root / "sites" / "demo-02" / "index.zh.html").read_text(encoding="utf-8")
+    assert "本期为第 2 期" in chinese
+
+    files = installation.files()
+    night(settings, as_of=LATER)
+    assert installation.files() == files
+    with opened(settings) as ledger, ledger.transaction() as t:
+        first, second = t.episodes("demo-02")
+        rows = t._connection.exec_driver_sql("select count(*) from assessments where site = 'demo-02'").scalar()
+    assert (first["why"], second["closed"]) == (WHY, None)
+    assert first["closed"] is not None
+    assert rows == 2, "the earlier assessment stays"
+
+
+def test_a_night_before_the_new_start_is_in_the_old_episode(installation, settings):
+    night(settings, as_of=date(2018, 4, 30), pages=False)
+    begin(settings)
+    with opened(settings) as ledger, ledger.transaction() as t:
+        first = t.latest("demo-02")
+    night(settings, as_of=date(2018, 4, 30), pages=False)
+    with opened(settings) as ledger, ledger.transaction() as t:
+        assert t.latest("demo-02") == first
+        assert on(date(2018, 5, 1), t.episodes("demo-02"))["number"] == 1
+        assert on(date(2018, 5, 2), t.episodes("demo-02"))["number"] == 2
+
+
+def test_the_next_episode_has_what_is_left_of_the_budget_and_never_less_than_has_a_boundary(settings):
+    with opened(settings) as ledger:
+        from jobs.gather import add_sites
+
+        add_sites(ledger, settings.registry.path)  # begun on 2017-04-01
+    assert begin(settings)["alpha"] == pytest.approx(0.05), "a year and a month have used nothing"
+    five_years = begin(settings, start=date(2023, 5, 2), today=date(2026, 1, 1))
+    assert five_years["alpha"] == pytest.approx(0.05 * 0.35, rel=1e-3)
+    for year in (2029, 2035, 2041, 2047, 2053):
+        last = begin(settings, start=date(year, 5, 2), today=date(2060, 1, 1))
+    assert last["alpha"] == LEAST_ALPHA
+    assert budget(0.05, {"number": 1, "budget": 1.0}) == 0.05
+
+
+def test_said_twice_it_is_done_once_and_a_start_that_can_not_be_is_refused(settings):
+    with opened(settings) as ledger:
+        from jobs.gather import add_sites
+
+        add_sites(ledger, settings.registry.path)
+    assert begin(settings)["new"]
+    again = begin(settings)
+    assert (again["episode"], again["new"]) == (2, False)
+    for wrong in (date(2017, 4, 1), date(2018, 5, 1), date(2018, 9, 16)):
+        with pytest.raises(BadData, match="2018-05-02"):
+            begin(settings, start=wrong)
+    with pytest.raises(BadData, match="no site 'demo-99'"):
+        begin(settings, site="demo-99")
+
+
+def test_the_command_says_what_it_did(installation, capsys):
+    config = ("--config", str(installation.config))
+    with pytest.raises(SystemExit):
+        main(["sites", "add", str(installation.root / "sites.geojson"), *config])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main(["sites", "replant", "demo-02", "--start", "2018-05-02", "--why", WHY, *config])
+    assert left.value.code == Exit.DONE
+    assert capsys.readouterr().out == "demo-02: episode 2, from 2018-05-02; false-alarm budget 0.05.\n"
+    with pytest.raises(SystemExit) as left:
+        main(["sites", "replant", "demo-02", "--start", "2999-05-02", "--why", WHY, *config])
+    assert left.value.code == Exit.BAD_DATA
+
+
+def test_a_site_begun_in_two_years_is_expected_to_grow_in_two_years(installation, settings):
+    registry = json.loads((installation.root / "sites.geojson").read_text())
+    (feature,) = [one for one in registry["features"] if one["properties"]["id"] == "demo-02"]
+    feature["properties"] |= {"start": "2017-04-01", "cohorts": "2017-04-01:0.6;2018-04-10:0.4"}
+    (installation.root / "sites.geojson").write_text(json.dumps(registry))
+    night(settings, as_of=LATER)
+    found = status(installation)
+    given = feature["properties"]
+    plan = Plan(A=given["plan_A"], k=given["plan_k"], L=given["plan_L"], too_early_years=given["too_early_years"])
+    years = [(LATER - begun).days / 365.25 for begun in (date(2017, 4, 1), date(2018, 4, 10))]
+    due = 0.6 * plan.uplift(years[0]) + 0.4 * plan.uplift(years[1])
+    assert found["demo-02"]["expected"] == pytest.approx(due, abs=1e-9)
+    with opened(settings) as ledger, ledger.transaction() as t:
+        (site,) = [site_from_json(values) for values in t.sites() if values["id"] == "demo-02"]
+    assert site.cohorts == ((date(2017, 4, 1), 0.6), (date(2018, 4, 10), 0.4))
+    assert site.promised(years[0]) == pytest.approx(due)
