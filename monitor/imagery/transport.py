@@ -89,7 +89,7 @@ class Tally:
     bytes_decoded: int = 0
     """Pixels decoded from blocks of a provider. [byte]"""
     bytes_used: int = 0
-    """Pixels of the provider that lie on the ground asked for. [byte]"""
+    """Pixels of the provider that lie on the grids asked for, as often as grids overlap. [byte]"""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, **counts: int) -> None:

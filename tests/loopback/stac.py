@@ -168,6 +168,8 @@ class StacServer:
         self.page = page
         self.items: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
+        self.sent = 0
+        """Bodies. [byte]"""
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         """Method, address, headers and body of each."""
         self.faults: list[Fault] = []
@@ -199,6 +201,13 @@ class StacServer:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    def forget(self) -> None:
+        """Empty the log."""
+        with self._lock:
+            self.counts.clear()
+            self.requests.clear()
+            self.sent = 0
 
     def file(self, path: Path) -> str:
         """Address of a file of the folder."""
@@ -305,6 +314,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+        with self.server_of._lock:
+            self.server_of.sent += len(body)
 
     def _landing(self) -> dict[str, Any]:
         url = self.server_of.url
@@ -354,13 +365,16 @@ class Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             self.send(404, b"no such file")
             return
-        data = path.read_bytes()
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")
         if not asked:
-            self.send(200, data)
+            self.send(200, path.read_bytes())
             return
-        first, last = int(asked[1]), min(int(asked[2]), len(data) - 1)
-        if first >= len(data):
-            self.send(416, b"", headers={"Content-Range": f"bytes */{len(data)}"})
+        size = path.stat().st_size
+        first, last = int(asked[1]), min(int(asked[2]), size - 1)
+        if first >= size:
+            self.send(416, b"", headers={"Content-Range": f"bytes */{size}"})
             return
-        self.send(206, data[first : last + 1], headers={"Content-Range": f"bytes {first}-{last}/{len(data)}"})
+        with path.open("rb") as file:
+            file.seek(first)
+            part = file.read(last + 1 - first)
+        self.send(206, part, headers={"Content-Range": f"bytes {first}-{last}/{size}"})

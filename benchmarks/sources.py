@@ -1,0 +1,316 @@
+"""What fetching costs: requests, megabytes and seconds of a night, and of a night without new scenes.
+
+    python -m benchmarks.sources
+
+One tile of Sentinel-2 is offered by servers on loopback, unpatched clients asking them: as cloud-optimised GeoTIFFs
+behind a STAC API, and by a stand-in for Earth Engine. Sites of 130 ha lie evenly over the tile. Their control units
+are chosen from a few scenes of the years before the start (timed as the backfill); then some new scenes come, all clear
+on purpose, and the next night there is nothing new. Verdicts and pages are not part of it. The scenes share the files
+of two dates, which changes nothing for who reads them: nothing is kept from one scene to the next.
+
+Servers and client share the machine, so seconds hold for here only. The stand-in for Earth Engine evaluates graphs in
+numpy and takes nearly all of the time there: few and small sites are asked for, and requests and megabytes are what to
+look at.
+"""
+
+import csv
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import icechunk
+import numpy as np
+from affine import Affine
+from odc.geo import CRS
+from shapely.geometry import box, mapping
+
+from jobs.engine import engine
+from jobs.fetch import ground_key
+from jobs.gather import gather, opened, take_over
+from jobs.records import site_to_json
+from jobs.settings import Settings, load
+from jobs.sources import open_sources
+from monitor.controls.units import ControlSet
+from monitor.errors import MonitorError
+from monitor.imagery.stac import Stac
+from monitor.sites.projection import lonlat, projected
+from monitor.sites.site import Plan, Site
+from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
+from tests.loopback.stac import BANDS, StacServer, write_cog
+
+RESULTS = Path(__file__).parent / "results"
+UTM = CRS("EPSG:32648")
+CORNER = (600_000.0, 4_200_000.0)
+TILE = 10_980
+"""Side of a tile of Sentinel-2. [pixel of 10 m]"""
+BLOCK = 512
+"""Side of a block, as Planetary Computer writes them; Earth Search writes 1,024. [pixel]"""
+HECTARES = 130.0
+SMALL_HECTARES = 2.0
+"""Of a site of the stand-in for Earth Engine."""
+START = date(2022, 4, 1)
+BEFORE = [datetime(year, month, 12, 3, 51, 41, tzinfo=UTC) for year, month in ((2019, 8), (2020, 6), (2021, 8))]
+NEW = [datetime(2026, 7, 1, 3, 51, 41, tzinfo=UTC) + timedelta(days=5 * n) for n in range(5)]
+SOIL, LEAF = np.array([900, 1300, 1900, 2500, 3200, 2900]), np.array([300, 600, 450, 3600, 1900, 950])
+RATIO = 1.5
+"""Goal: bytes decoded over bytes used."""
+EE_NIGHT = 1.2
+"""Goal: requests of a night to Earth Engine, a site and new scene."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One call of the fetch for all sites."""
+
+    source: str
+    sites: int
+    what: str
+    scenes: int
+    """New ones of a site."""
+    searches: int
+    requests: int
+    """For pixels, headers of files, and means."""
+    fetched: float
+    """Sent by the server. [MB]"""
+    blocks: float
+    """Bytes decoded, over those of the blocks that hold sites or units, each counted once; NaN: none here. [1]"""
+    used: float
+    """The same over those of the pixels of sites and units alone. [1]"""
+    seconds: float
+
+
+def sites(n: int, *, pixels: int, hectares: float) -> list[Site]:
+    """Squares over a tile of so many pixels a side, each somewhere in its own mesh of a net."""
+    across, side = int(np.ceil(np.sqrt(n))), np.sqrt(hectares * 1e4)
+    step, half = pixels * 10 / across, side / 2
+    within = np.random.default_rng(1).uniform(0, step - side, (n, 2))
+    made = []
+    for number in range(n):
+        x = CORNER[0] + number % across * step + half + within[number, 0]
+        y = CORNER[1] - number // across * step - half - within[number, 1]
+        made.append(
+            Site(
+                id=f"site-{number:04d}", name=f"Plot {number}", start=START, intervention="planting", biome="loess",
+                geometry=lonlat(box(x - half, y - half, x + half, y + half), UTM), hectares=hectares,
+                plan=Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5),
+            )
+        )  # fmt: skip
+    return made
+
+
+def painted(pixels: int, season: float) -> np.ndarray:
+    """(band, y, x) uint16: rough ground under some leaf, with the noise of a sensor."""
+    noise = np.random.default_rng(round(1e3 * season))
+    rough = np.kron(noise.random((-(-pixels // 30),) * 2, np.float32), np.ones((30, 30), np.float32))[:pixels, :pixels]
+    share = 0.05 + (0.2 + 0.15 * rough) * season
+    found = np.empty((len(BANDS), pixels, pixels), np.uint16)
+    for number, (soil, leaf) in enumerate(zip(SOIL, LEAF, strict=True)):
+        found[number] = soil + (leaf - soil) * share + noise.integers(0, 40, share.shape, np.uint8)
+    return found
+
+
+def write_scene(folder: Path, pixels: np.ndarray) -> None:
+    """Files of one date."""
+    for number, key in enumerate(BANDS):
+        step = 2 if key in ("B11", "B12") else 1
+        place = Affine(10 * step, 0, CORNER[0], 0, -10 * step, CORNER[1])
+        some = np.ascontiguousarray(pixels[number, ::step, ::step])
+        how = {"blocksize": BLOCK, "predictor": 2, "level": 1, "num_threads": "all_cpus", "overviews": "none"}
+        write_cog(folder / f"{key}.tif", some, place, str(UTM), **how)
+    classes = np.full((pixels.shape[1] // 2,) * 2, 4, np.uint8)
+    write_cog(folder / "SCL.tif", classes, Affine(20, 0, CORNER[0], 0, -20, CORNER[1]), str(UTM), blocksize=BLOCK)
+
+
+def item(server: StacServer, when: datetime, folder: Path, pixels: int) -> dict[str, object]:
+    """One scene as Earth Search's Collection 1 describes it."""
+    outline = lonlat(box(CORNER[0], CORNER[1] - pixels * 10, CORNER[0] + pixels * 10, CORNER[1]), UTM)
+    kind = "image/tiff; application=geotiff; profile=cloud-optimized"
+    assets: dict[str, object] = {
+        common: {
+            "href": server.file(folder / f"{key}.tif"), "type": kind, "roles": ["data"],
+            "eo:bands": [{"name": key, "common_name": common}],
+            "raster:bands": [{"scale": 0.0001, "offset": 0, "nodata": 0}],
+        }
+        for key, common in BANDS.items()
+    }  # fmt: skip
+    assets["scl"] = {"href": server.file(folder / "SCL.tif"), "type": kind, "roles": ["data"]}
+    return {
+        "type": "Feature", "stac_version": "1.0.0", "id": f"S2A_T48SXH_{when:%Y%m%dT%H%M%S}_L2A", "links": [],
+        "collection": "sentinel-2-c1-l2a", "geometry": mapping(outline), "bbox": list(outline.bounds), "assets": assets,
+        "properties": {
+            "datetime": f"{when:%Y-%m-%dT%H:%M:%SZ}", "platform": "sentinel-2a", "proj:epsg": 32648,
+            "grid:code": "MGRS-48SXH", "s2:processing_baseline": "02.13",
+            "s2:datatake_id": f"GS2A_{when:%Y%m%dT%H%M%S}_023671_N02.13",
+        },
+    }  # fmt: skip
+
+
+def season(when: datetime) -> float:
+    """Of the two dates that are painted."""
+    return 0.7 if when.month == 6 else 1.0
+
+
+@contextmanager
+def installation(source: str, some: Sequence[Site]) -> Iterator[Settings]:
+    """Sites in a ledger of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "regrowth.toml"
+        config.write_text(f'[source]\nsince = "2019-01-01"\n{source}\n', encoding="utf-8")
+        settings = load(config)
+        with opened(settings) as ledger, ledger.transaction() as t:
+            for one in some:
+                t.add_site(one.id, one.version, site_to_json(one), start=one.start.isoformat(), now="2026")
+        yield settings
+
+
+def fetched(settings: Settings, some: Sequence[Site], until: date) -> tuple[int, float, int]:
+    """Fetch as a backfill does; new scenes of a site, seconds, and bytes decoded here."""
+    sources = open_sources(settings.source)
+    began, new = time.perf_counter(), 0
+    with opened(settings) as ledger, engine("") as work:
+        for outcome in gather(settings, ledger, sources, some, work, until=until, progress=None):
+            if outcome.fetched is None:
+                raise MonitorError(outcome.error or "not fetched")
+            new = len(outcome.fetched.new)
+            with ledger.transaction() as t:
+                take_over(t, outcome, outcome.fetched)
+    seconds = time.perf_counter() - began
+    return new, seconds, sources.first.tally.bytes_decoded if isinstance(sources.first, Stac) else 0
+
+
+def needed(settings: Settings, some: Sequence[Site], pixels: int) -> tuple[int, int]:
+    """Bytes of one scene in blocks that hold sites or units, and on sites and units alone, each counted once."""
+    ground = np.zeros((pixels, pixels), bool)
+    with opened(settings) as ledger, ledger.transaction() as t:
+        for one in some:
+            units = ControlSet.from_json(t.controls(ground_key(one)) or {}).units
+            for piece in (one.geometry, *(unit.geometry for unit in units)):
+                left, bottom, right, top = projected(piece, UTM).bounds
+                down, up = (round((CORNER[1] - y) / 10) for y in (bottom, top))
+                ground[up:down, round((left - CORNER[0]) / 10) : round((right - CORNER[0]) / 10)] = True
+
+    def in_blocks(side: int) -> int:
+        edges = np.arange(0, pixels, side)
+        found = np.logical_or.reduceat(np.logical_or.reduceat(ground, edges, axis=0), edges, axis=1)
+        return int(found.sum()) * BLOCK**2
+
+    def whole(fine: int, coarse: int) -> int:  # four bands at 10 m; two and the scene classes at 20 m
+        return fine * 4 * 2 + coarse * (2 * 2 + 1)
+
+    return whole(in_blocks(BLOCK), in_blocks(2 * BLOCK)), whole(int(ground.sum()), int(ground[::2, ::2].sum()))
+
+
+STEPS = (("history, units chosen", BEFORE[-1].date()), ("new scenes", NEW[-1].date()), ("nothing new", NEW[-1].date()))
+
+
+def stac(n: int, pixels: int) -> list[Row]:
+    """Cloud-optimised GeoTIFFs behind an API."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for value in {season(when) for when in (*BEFORE, *NEW)}:
+            write_scene(Path(folder) / f"{value}", painted(pixels, value))
+        with StacServer(Path(folder)) as server:
+            source = f'kind = "stac"\nurl = "{server.url}"\ncollections = ["sentinel-2-c1-l2a"]\n'
+            server.items += [item(server, when, Path(folder) / f"{season(when)}", pixels) for when in (*BEFORE, *NEW)]
+            some = sites(n, pixels=pixels, hectares=HECTARES)
+            with installation(f'{source}allow_hosts = ["127.0.0.1"]', some) as settings:
+                for what, until in STEPS:
+                    server.forget()
+                    new, seconds, decoded = fetched(settings, some, until)
+                    counts = server.counts
+                    blocks, alone = needed(settings, some, pixels)
+                    looked = new if until > START else float("nan")  # the history is read twice, with other units
+                    found.append(
+                        Row(
+                            source="STAC, GeoTIFFs by HTTP range", sites=n, what=what, scenes=new,
+                            searches=counts["search"], requests=counts["file"], fetched=server.sent / 1e6,
+                            blocks=decoded / (looked * blocks) if decoded else float("nan"),
+                            used=decoded / (looked * alone) if decoded else float("nan"), seconds=seconds,
+                        )
+                    )  # fmt: skip
+    return found
+
+
+def earth_engine(n: int) -> list[Row]:
+    """The stand-in."""
+    found, pixels = [], 300
+    os.environ.setdefault("REGROWTH_EE_TOKEN", "of the benchmark")
+    with EarthEngineServer() as server:
+        for when in (*BEFORE, *NEW):
+            layers = dict(zip(BANDS.values(), painted(pixels, season(when)), strict=True))
+            layers |= {name: layers[name][::2, ::2] for name in ("swir16", "swir22")}
+            classes = np.full((pixels // 2,) * 2, 4, np.uint8)
+            place = Affine(10, 0, CORNER[0], 0, -10, CORNER[1])
+            score = np.full((pixels, pixels), 0.9)
+            add_sentinel2(server, when, layers, classes, transform=place, tile="48SXH", score=score)
+        source = f'kind = "earthengine"\nproject = "p"\nurl = "{server.url}"\nallow_hosts = ["127.0.0.1"]'
+        some = sites(n, pixels=pixels, hectares=SMALL_HECTARES)
+        with installation(source, some) as settings:
+            for what, until in STEPS:
+                server.forget()
+                new, seconds, _ = fetched(settings, some, until)
+                counts = server.counts
+                asked = [one for one in server.requests if one.kind in ("search", "pixels", "values")]
+                found.append(
+                    Row(
+                        source="Earth Engine, stand-in", sites=n, what=what, scenes=new, searches=counts["search"],
+                        requests=counts["pixels"] + counts["values"], fetched=sum(one.sent for one in asked) / 1e6,
+                        blocks=float("nan"), used=float("nan"), seconds=seconds,
+                    )
+                )  # fmt: skip
+    return found
+
+
+def table(rows: Sequence[Row], pixels: int) -> str:
+    """As it is printed and kept."""
+    lines = [
+        "# Fetching", "",
+        f"Sites of {HECTARES:g} ha in a tile of {pixels} x {pixels} pixels, blocks of {BLOCK} pixels; of the stand-in",
+        f"for Earth Engine sites of {SMALL_HECTARES:g} ha, and its own arithmetic is nearly all of the time.",
+        f"{len(NEW)} new scenes, all clear. `python -m benchmarks.sources` in full, `make bench` on fewer sites.", "",
+        "| source | sites | step | scenes | searches | requests | MB sent | decoded / blocks | decoded / used | s "
+        "| sites / s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for row in rows:
+        blocks, used = ("" if np.isnan(ratio) else f"{ratio:.2f}" for ratio in (row.blocks, row.used))
+        lines.append(
+            f"| {row.source} | {row.sites} | {row.what} | {row.scenes} | {row.searches} | {row.requests:,} | "
+            f"{row.fetched:,.1f} | {blocks} | {used} | {row.seconds:.1f} | {row.sites / row.seconds:.1f} |"
+        )
+    night = {row.source[:4]: row for row in rows if row.what == "new scenes"}
+    idle = [row for row in rows if row.what == "nothing new"]
+    a_scene = night["Eart"].requests / (night["Eart"].sites * night["Eart"].scenes)
+    told = (
+        (f"bytes decoded over bytes of the blocks that are needed, STAC: {night['STAC'].blocks:.2f}; goal at most "
+         f"{RATIO} (for a cluster of 64 sites)", night["STAC"].blocks <= RATIO),
+        (f"requests to Earth Engine a site and new scene: {a_scene:.2f}; goal at most {EE_NIGHT}", a_scene <= EE_NIGHT),
+        (f"requests of a night without new scenes, besides searches: {[row.requests for row in idle]}; goal none",
+         not any(row.requests for row in idle)),
+    )  # fmt: skip
+    lines += ["", *(f"- {what}: {'met' if met else '**missed**'}" for what, met in told), ""]
+    return "\n".join(lines)
+
+
+def main(*, quick: bool = False) -> None:
+    icechunk.set_logs_filter("error")
+    pixels = 2_048 if quick else TILE
+    rows = stac(64 if quick else 1_000, pixels) + earth_engine(2 if quick else 12)
+    text = table(rows, pixels)
+    RESULTS.mkdir(exist_ok=True)
+    name = "sources-quick" if quick else "sources"
+    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+    with (RESULTS / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        names = [field.name for field in fields(Row)]
+        writer.writerows([names, *([getattr(row, name) for name in names] for row in rows)])
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
