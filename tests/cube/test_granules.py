@@ -1,6 +1,7 @@
 """An overpass counts once, however many granules, catalogues and baselines offer it."""
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -29,11 +30,12 @@ def packed(red, *, quality=4, clear=1):
     return layers
 
 
-def test_two_granules_of_one_overpass_are_one_and_the_own_projection_comes_first():
-    offered = [scene("east", tile="49SCA", crs=NEIGHBOUR), scene("west")]
+@pytest.mark.parametrize("tile", ["47SRV", "49SCA"])
+def test_two_granules_of_one_overpass_are_one_and_the_own_projection_comes_first(tile):
+    offered = [scene("other", tile=tile, crs=NEIGHBOUR), scene("own")]
     (one,) = overpasses(offered, OWN)
-    assert [granule.id for granule in one.granules] == ["west", "east"]
-    assert one.baselines == {"48SUF": "02.09", "49SCA": "02.09"}
+    assert [granule.id for granule in one.granules] == ["own", "other"]
+    assert one.baselines == {"48SUF": "02.09", tile: "02.09"}
 
 
 def test_of_one_granule_in_two_catalogues_the_newest_baseline_wins_and_of_equals_the_preferred_source():
@@ -87,6 +89,21 @@ def test_a_filling_granule_of_another_offset_is_moved_to_the_offset_of_the_first
     parts = [(scene("new", offset=-0.1), first), (scene("old", tile="49SCA", offset=0.0), second)]
     # 2300 at offset 0 is reflectance .23, which is 3300 at offset -.1
     assert merged(parts)[2].tolist() == [[3300, 1200]]
+
+
+def test_a_band_without_value_stays_without_value_when_its_granule_is_moved_to_another_offset():
+    second = packed([2300])
+    second[LAYERS.index("swir22")] = 0
+    parts = [(scene("new", offset=-0.1), packed([0])), (scene("old", tile="49SCA", offset=0.0), second)]
+    together = merged(parts)
+    assert together[LAYERS.index("red")].tolist() == [[3300]]
+    assert together[LAYERS.index("swir22")].tolist() == [[0]]
+
+
+@pytest.mark.parametrize("changed", [{"scale": 2.75e-5}, {"quality": "scl_cs"}])
+def test_a_granule_of_another_scale_or_kind_of_quality_layer_fills_nothing(changed):
+    other = replace(scene("other", tile="49SCA"), **changed)
+    assert not merged([(scene("own"), packed([0, 0])), (other, packed([1000, 2000]))]).any()
 
 
 def test_a_cloudy_pixel_of_the_first_granule_is_not_filled_by_the_second():
