@@ -1,6 +1,7 @@
 """Earth Engine as a source: the unpatched client against a stand-in on loopback that evaluates its graphs."""
 
 import io
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -627,7 +628,7 @@ class TestReduce:
 
 
 def test_the_functions_in_requests_are_those_that_are_listed(server):
-    """What an independent server must know, no more and no less; the README lists them from here."""
+    """What an independent server must know, no more and no less."""
     fill(server, 1, score=np.ones((200, 200)))
     layers = {band: np.full((50, 50), 9000, "u2") for band in BANDS}
     step = TRANSFORM @ Affine.scale(3)
@@ -641,3 +642,9 @@ def test_the_functions_in_requests_are_those_that_are_listed(server):
         list(monitor.reduce(scenes, units((10, 10)), window(1, 1), recipe(ENDMEMBERS[biome])))
     assert server.functions == set(ee_graphs.FUNCTIONS)
     assert tuple(sorted(ee_graphs.FUNCTIONS)) == ee_graphs.FUNCTIONS
+
+
+def test_the_functions_are_listed_for_who_sets_up_a_server_of_their_own(root):
+    text = (root / "docs" / "sources.md").read_text(encoding="utf-8")
+    listed = text.partition("<!-- functions -->")[2].partition("<!-- end -->")[0]
+    assert tuple(re.findall(r"`([\w.]+)`", listed)) == ee_graphs.FUNCTIONS

@@ -12,22 +12,6 @@ from monitor.errors import SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.items import Assets, inert, scene_of
 
-RECORDED = """
-item                                                  | acquisition          | tile  | baseline    | sensor      | crs        | scale    | offset | quality   | assets, quality layer (k: found by key, else by common name)
-LC08_L2SP_028030_20200114_20200824_02_T1_SR           | LC08/028/20200114    | 030   | 02.20200824 | landsat-8   | EPSG:32615 | 2.75e-05 | -0.2   | qa_pixel  | blue green red nir08 swir16 swir22, qa_pixel k
-LC08_L2SR_081119_20200101_20200823_02_T2              | LC08/081/20200101    | 119   | 02.20200823 | landsat-8   | EPSG:3031  | 2.75e-05 | -0.2   | qa_pixel  | SR_B2.TIF SR_B3.TIF SR_B4.TIF SR_B5.TIF SR_B6.TIF SR_B7.TIF, QA_PIXEL.TIF k
-LE07_L2SP_044033_20210329_20210424_02_T1_SR           | LE07/044/20210329    | 033   | 02.20210424 | landsat-7   | EPSG:32610 | 2.75e-05 | -0.2   | qa_pixel  | blue green red nir08 swir16 swir22, qa_pixel k
-S2A_28QCH_20200714_0_L2A                              | S2A/20200714T115221  | 28QCH | 02.14       | sentinel-2a | EPSG:32628 | 0.0001   | 0      | scl       | B02 k B03 k B04 k B08 k B11 k B12 k, SCL k
-S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531| S2B/20190629T212529  | 06VVN | 02.12       | sentinel-2b | EPSG:32606 | 0.0001   | 0      | scl       | B02 B03 B04 B08 B11 B12, SCL k
-S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531| S2B/20190629T212529  | 06VVN | 02.12       | sentinel-2b | EPSG:32606 | 0.0001   | 0      | scl       | B02 B03 B04 B08 B11 B12, SCL k
-2aa69fcf-aa55-4747-9d95-3652f9fe79b0                  | LC08/088/20200525    | 080   |             | landsat-8   |            | 0.0001   | 0      | qa_pixel  | BROKEN: the item is of Landsat collection 1; name a Collection 2 Level 2 collection
-lidar_id                                              | aircraft/20120101T000000 |   |             | aircraft    |            | 0.0001   | 0      | scl       | BROKEN: the item has no asset for red and nir; it has dem
-3af1acae-0255-4762-b2b2-f26034cf3ce8                  | landsat-8/20190101T000000 |  |             | landsat-8   |            | 0.0001   | 0      | qa_pixel  | BROKEN: the item is of Landsat collection unknown; name a Collection 2 Level 2 collection
-S2B_MSIL2A_20200606T080609_R078_T35MNM_20200826T094900| S2B/20200606T080609  | 35MNM | 02.12       | sentinel-2b | EPSG:32735 | 0.0001   | 0      | scl       | B02 B03 B04 B08 B11 B12, SCL k
-S2A_MSIL2A_20200731T080611_R078_T35MNM_20200818T062751| S2A/20200731T080611  | 35MNM | 02.12       | sentinel-2a | EPSG:32735 | 0.0001   | 0      | scl       | B02 B03 B04 B08 B11 B12, SCL k
-"""  # noqa: E501
-"""The first item of each recorded file that holds any, by name of file: read by hand from the files."""
-
 
 def row(scene):
     """A scene as a line of the table."""
@@ -64,8 +48,10 @@ def searched(folder: Path) -> list[dict]:
     return found
 
 
-def test_each_recorded_item_resolves_as_read_by_hand(shared_data):
-    expected = [[cell.strip() for cell in line.split("|")] for line in RECORDED.strip().splitlines()[1:]]
+def test_each_recorded_item_resolves_as_read_by_hand(shared_data, root):
+    table = (root / "docs" / "sources.md").read_text(encoding="utf-8").partition("## Recorded items")[2]
+    lines = [line for line in table.splitlines() if line.startswith("|")][2:]
+    expected = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert [row(scene_of(some[0], base="https://x/", source="stac")) for some in recorded(shared_data)] == expected
 
 

@@ -1,5 +1,7 @@
 """Settings from file and environment."""
 
+import re
+
 import pytest
 
 from jobs.settings import load
@@ -69,3 +71,13 @@ def test_a_secret_in_the_ledger_url_is_not_in_the_message(tmp_path):
     with pytest.raises(BadConfiguration) as caught:
         load(write(tmp_path, GOOD + '[ledger]\nurl = "postgresql//user:hunter2@host"\n'))
     assert "hunter2" not in str(caught.value)
+
+
+def test_every_example_of_a_source_is_a_configuration(root, tmp_path):
+    text = (root / "docs" / "sources.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```toml\n(.*?)^```", text, re.M | re.S)
+    assert len(examples) >= 6
+    for example in examples:
+        source = "" if "[source]" in example else '[[source]]\nkind = "sample"\n'
+        (tmp_path / "regrowth.toml").write_text(example + source, encoding="utf-8")
+        assert load(tmp_path / "regrowth.toml").source
