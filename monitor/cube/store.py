@@ -47,6 +47,10 @@ SMALL: Final = 2**18
 a night rewrites so much, and a history is read in so many fewer pieces. [byte]"""
 MOST_TOGETHER: Final = 16
 
+_ARRAYS: Final = ("pixels", "units", "scenes")
+_PLAIN: Final[dict[str, Any]] = {"zarr_format": 3, "use_consolidated": False}
+"""How a group is opened without looking for others."""
+
 TILE: Final = 512
 """Longest side of a chunk: a provider's own block. [pixel]"""
 
@@ -98,10 +102,12 @@ class Entry:
 
 @dataclass(slots=True, kw_only=True)
 class _Opened:
-    """What was read of a snapshot."""
+    """What was read of a snapshot, or of the newest one."""
 
-    group: Any
+    session: Any
+    """That of the newest can be written into and committed, once."""
     attributes: dict[str, Any]
+    arrays: dict[str, Any]
     records: list[Record] | None = None
 
 
@@ -156,7 +162,7 @@ class SiteStore:
         with self._guarded():
             if self._lent is None and self._repository is None and not icechunk.Repository.exists(self._storage()):
                 return False
-            return "grid" in self._opened().attributes  # laid out in one commit with the arrays
+            return bool(self._opened().arrays)
 
     def create(
         self, *, site: str, grid: GeoBox, units: Sequence[str], measures: Sequence[str], controls: dict[str, Any]
@@ -183,6 +189,7 @@ class SiteStore:
             self._begin()
         with self._guarded():
             session = self._writable()
+            self._shelf.clear()
             attributes = {
                 "site": site, "grid": grid_to_json(grid), "units": list(units), "measures": list(measures),
                 "layers": list(LAYERS),
@@ -219,9 +226,8 @@ class SiteStore:
         """Commit what a worker wrote into the copy of a session; the id of the new snapshot."""
         with self._guarded():
             session.merge(copy)
-            snapshot = str(session.commit(message))
             self._shelf.pop(None, None)
-            return snapshot
+            return str(session.commit(message))
 
     def _begin(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -233,9 +239,19 @@ class SiteStore:
         return self._lent or self._open().writable_session("main")
 
     def _commit(self, session: Any, message: str) -> str:
-        snapshot = str(session.snapshot_id if self._lent else session.commit(message))
-        self._shelf.pop(None, None)
-        return snapshot
+        return str(session.snapshot_id if self._lent else session.commit(message))
+
+    @contextmanager
+    def _writing(self) -> Iterator["_Opened"]:
+        """The newest snapshot to be written into; what was not committed is forgotten."""
+        opened = self._opened()
+        if opened.session.read_only:  # of an earlier commit
+            opened = self._opened(anew=True)
+        try:
+            yield opened
+        except BaseException:
+            self._shelf.pop(None, None)
+            raise
 
     @property
     def grid(self) -> GeoBox:
@@ -260,7 +276,7 @@ class SiteStore:
         with self._guarded():
             opened = self._opened(snapshot)
             if opened.records is None:
-                opened.records = [_decode(row) for row in np.asarray(opened.group["scenes"][:])]
+                opened.records = [_decode(row) for row in np.asarray(opened.arrays["scenes"][:])]
             return list(opened.records)
 
     def put(self, entries: Sequence[Entry], message: str) -> str:
@@ -275,28 +291,24 @@ class SiteStore:
             return self.snapshot
         records = self.records()
         slots = {record.acquisition: slot for slot, record in enumerate(records)}
-        with self._guarded():
-            session = self._writable()
-            group: Any = zarr.open_group(session.store, mode="r+", zarr_format=3, use_consolidated=False)
+        with self._guarded(), self._writing() as opened:
             known = len(slots)
             replaced = [entry for entry in entries if entry.record.acquisition in slots]
             fresh = [entry for entry in entries if entry.record.acquisition not in slots]
-            arrays = {name: group[name] for name in ("pixels", "units", "scenes")}
-            for array in arrays.values():
+            for array in opened.arrays.values():
                 array.resize((known + len(fresh), *array.shape[1:]))
             places: list[tuple[slice, list[Entry]]] = [(slice(known, known + len(fresh)), fresh)] if fresh else []
             for entry in replaced:
                 slot = slots[entry.record.acquisition]
                 places.append((slice(slot, slot + 1), [entry]))
             for place, chosen in places:
-                arrays["pixels"][place] = np.stack([entry.pixels for entry in chosen])
-                arrays["units"][place] = np.stack([entry.units for entry in chosen])
+                opened.arrays["pixels"][place] = np.stack([entry.pixels for entry in chosen])
+                opened.arrays["units"][place] = np.stack([entry.units for entry in chosen])
                 rows = np.stack([_encode(entry.record) for entry in chosen])
-                arrays["scenes"][place] = rows
+                opened.arrays["scenes"][place] = rows
                 records[place] = [_decode(row) for row in rows]
-            snapshot = self._commit(session, message)
-            self._opened().records = records
-            return snapshot
+            opened.records = records
+            return self._commit(opened.session, message)
 
     def cube(self, snapshot: str | None = None, *, layers: Collection[str] = LAYERS) -> xr.Dataset:
         """The stored scenes as a lazy cube.
@@ -318,8 +330,9 @@ class SiteStore:
         order = _by_time(records)
         kept = [records[slot] for slot in order]
         with self._guarded():
-            opened = self._opened(snapshot)
-            pixels = opened.group["pixels"]
+            # What is lazy must not see what is put later.
+            opened = self._opened(snapshot if self._lent else snapshot or self.snapshot)
+            pixels = opened.arrays["pixels"]
             stored = pixels.chunks[0]
             together = max(1, CHUNK_BYTES // int(2 * stored * np.prod(pixels.shape[1:])))
             packed = da.from_zarr(pixels, chunks=(stored * together, *pixels.chunks[1:]))
@@ -345,7 +358,7 @@ class SiteStore:
         order = _by_time(records)
         with self._guarded():
             opened = self._opened(snapshot)
-            values = np.asarray(opened.group["units"][:])[order]
+            values = np.asarray(opened.arrays["units"][:])[order]
             names = {"unit": opened.attributes["units"], "measure": opened.attributes["measures"]}
         utc = [datetime.fromisoformat(records[slot].time).astimezone(UTC).replace(tzinfo=None) for slot in order]
         coords = {"time": np.array(utc, dtype="datetime64[ns]"), **names}
@@ -359,18 +372,16 @@ class SiteStore:
             self._repository = icechunk.Repository.open(self._storage())
         return self._repository
 
-    def _opened(self, snapshot: str | None = None) -> "_Opened":
-        if snapshot not in self._shelf:
-            if self._lent is not None and snapshot is None:
-                session = self._lent
-            else:
-                kept = {"snapshot_id": snapshot} if snapshot else {"branch": "main"}
-                session = self._open().readonly_session(**kept)
+    def _opened(self, snapshot: str | None = None, *, anew: bool = False) -> "_Opened":
+        if anew or snapshot not in self._shelf:
+            session = self._open().readonly_session(snapshot_id=snapshot) if snapshot else self._writable()
             try:
-                group = zarr.open_group(session.store, mode="r", zarr_format=3, use_consolidated=False)
-            except zarr.errors.GroupNotFoundError:
-                group = zarr.create_group(zarr.storage.MemoryStore())
-            self._shelf[snapshot] = _Opened(group=group, attributes=dict(group.attrs))
+                group = zarr.open_group(session.store, mode="r" if snapshot else "r+", **_PLAIN)
+            except zarr.errors.GroupNotFoundError:  # nothing was laid out yet
+                self._shelf[snapshot] = _Opened(session=session, attributes={}, arrays={})
+            else:
+                arrays = {name: group[name] for name in _ARRAYS}
+                self._shelf[snapshot] = _Opened(session=session, attributes=dict(group.attrs), arrays=arrays)
         return self._shelf[snapshot]
 
     @contextmanager

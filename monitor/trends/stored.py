@@ -46,7 +46,7 @@ class Stored:
         self.store, self.snapshot = store, snapshot
         with store._guarded():
             opened = store._opened(snapshot)
-            self._group = opened.group
+            self._arrays = opened.arrays
             self.grid = grid_from_json(opened.attributes["grid"])
 
     def draw(
@@ -83,8 +83,8 @@ class Stored:
             The store can not be read, or lacks one of the scenes.
         """
         with self.store._guarded():
-            found = _find(self._group["scenes"], set(acquisitions))
-            pixels = self._group["pixels"]
+            found = _find(self._arrays["scenes"], set(acquisitions))
+            pixels = self._arrays["pixels"]
         absent = set(acquisitions) - found.keys()
         if absent:
             msg = (
