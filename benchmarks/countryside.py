@@ -78,6 +78,11 @@ class Countryside:
         """Configuration of the monitor."""
         return self.root / "regrowth.toml"
 
+    @property
+    def newest(self) -> date:
+        """Day of the newest scenes of the catalogue."""
+        return max(date.fromisoformat(path.stem) for path in (self.root / "catalogue").iterdir())
+
     def corner(self, county: int) -> tuple[float, float]:
         """Upper left of a county's scenes. [m]"""
         return 320_000.0 + 100_000 * (county % 4), 4_290_000.0 - 100_000 * (county // 4)
@@ -118,7 +123,7 @@ class Countryside:
         with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as workers:
             items = list(workers.map(partial(_scene, self, clouds), *zip(*wanted, strict=True)))
         text = json.dumps({"type": "FeatureCollection", "features": items})
-        (self.root / "catalogue" / f"{days[0]}.json").write_text(text, encoding="utf-8")
+        (self.root / "catalogue" / f"{days[-1]}.json").write_text(text, encoding="utf-8")
 
     def forget_files(self) -> None:
         """Scenes stay in the catalogue, their files go: whatever was stored is never read again."""

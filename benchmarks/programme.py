@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import batched
 from pathlib import Path
@@ -46,7 +46,7 @@ RESULTS = Path(__file__).parent / "results"
 CORES = len(os.sched_getaffinity(0))
 START = date(2023, 5, 1)
 HISTORY = [date(year, month, 15) for year in range(2021, 2026) for month in (5, 6, 7, 8)]
-"""Scenes before the first night."""
+"""Scenes before the first night; of a full programme, only those of two months a year to 2024."""
 AT_ONCE = 300
 """So many scenes of the history at most lie on the disk together."""
 FIRST, NEXT = date(2026, 6, 20), date(2026, 7, 1)
@@ -116,49 +116,66 @@ def command(*words: str) -> Cost:
     )  # fmt: skip
 
 
-def whole_night(made: Countryside) -> tuple[list[Line], Cost]:
-    """Figures of a night in which every site gets a clear scene, and what that night took."""
+def prepared(made: Countryside) -> list[Line]:
+    """Store a history and make every page; what that took. A programme that is there already is taken as it is."""
+    kept = made.root / "prepared.json"
+    if kept.is_file():
+        return [Line(**values) for values in json.loads(kept.read_text(encoding="utf-8"))]
     made.lay_out()
-    backfills = []
-    for days in batched(HISTORY, max(8, AT_ONCE // made.counties)):  # eight lie before the start
-        made.pass_over(days, clouds=True)
+    days, backfills = history(made), []
+    for some in batched(days, max(8, AT_ONCE // made.counties)):  # at most eight lie before the start
+        made.pass_over(some, clouds=True)
         backfills.append(command("backfill", "--config", str(made.config)))
         made.forget_files()
-    told(f"{made.sites} sites of {made.hectares:g} ha: history of {len(HISTORY)} scenes stored")
+    told(f"{made.sites} sites of {made.hectares:g} ha: history of {len(days)} scenes stored")
     opening = command("run", "--as-of", str(FIRST), "--config", str(made.config))
-    made.pass_over([NEXT], clouds=False)
-    before = files(made.root)
-    took = command("run", "--as-of", str(NEXT), "--config", str(made.config))
-    changed, in_all = len(set(files(made.root).items()) - set(before.items())), len(files(made.root))
-    bare = floor(made, NEXT)
-    idle = command("run", "--as-of", str(NEXT), "--config", str(made.config))
-    accepted = statuses(made)
-    full = made.sites >= FULL
     lines = [
-        Line(what="the night, seconds", value=took.seconds, unit="s", most=SECONDS * full, aim=AIM * full),
-        Line(what="the night, processor seconds of all cores", value=took.cpu, unit="s"),
-        Line(what="most memory", value=took.memory, unit="GiB", most=MEMORY),
-        Line(what="read", value=took.read, unit="MB"),
-        Line(what="written", value=took.written, unit="MB"),
-        Line(what="files written or replaced", value=changed, unit=f"of {in_all:,}"),
-        Line(what="decoding the scene and bare arithmetic", value=bare, unit="s"),
-        Line(
-            what="overhead a site", value=1000 * (took.seconds - bare) / made.sites, unit="ms",
-            most=OVERHEAD * full,
-        ),
-        Line(what="a night without new scenes", value=idle.seconds, unit="s"),
         Line(what="the first night, every page new", value=opening.seconds, unit="s"),
         Line(what="backfill of the history", value=sum(one.seconds for one in backfills), unit="s"),
         Line(what="most memory of the backfill", value=max(one.memory for one in backfills), unit="GiB"),
-        Line(what="sites whose newest scene is that of the night", value=accepted, unit=f"of {made.sites:,}"),
+    ]
+    kept.write_text(json.dumps([asdict(line) for line in lines]), encoding="utf-8")
+    return lines
+
+
+def whole_night(made: Countryside) -> tuple[list[Line], Cost]:
+    """Figures of a night in which every site gets a clear scene, and what that night took."""
+    opening = prepared(made)
+    day = max(NEXT, made.newest + timedelta(days=EVERY))
+    made.pass_over([day], clouds=False)
+    before = files(made.root)
+    took = command("run", "--as-of", str(day), "--config", str(made.config))
+    after = files(made.root)
+    bare = floor(made, day)
+    idle = command("run", "--as-of", str(day), "--config", str(made.config))
+    full = made.sites >= FULL
+    lines = [
+        Line(what="the night", value=took.seconds, unit="s", most=SECONDS * full, aim=AIM * full),
+        Line(what="the same, processor seconds of all cores", value=took.cpu, unit="s"),
+        Line(what="most memory", value=took.memory, unit="GiB", most=MEMORY),
+        Line(what="read", value=took.read, unit="MB"),
+        Line(what="written", value=took.written, unit="MB"),
+        Line(what="files written or replaced", value=len(after.items() - before.items()), unit=f"of {len(after):,}"),
+        Line(what="decoding the scene and bare arithmetic", value=bare, unit="s"),
+        Line(
+            what="overhead a site", value=1000 * (took.seconds - bare) / made.sites, unit="ms", most=OVERHEAD * full
+        ),
+        Line(what="sites judged on the new scene", value=judged(made, day), unit=f"of {made.sites:,}"),
+        Line(what="a night without new scenes", value=idle.seconds, unit="s"),
+        *opening,
     ]  # fmt: skip
     return lines, took
 
 
-def statuses(made: Countryside) -> int:
-    """How many sites were judged on the scene of the night."""
+def history(made: Countryside) -> list[date]:
+    """Days of the scenes that a programme has before its first night."""
+    return HISTORY if made.sites < FULL else [day for day in HISTORY if day.month in (6, 8) and day.year < 2025]
+
+
+def judged(made: Countryside, day: date) -> int:
+    """How many sites were judged on the scene of a day."""
     rows = json.loads((made.root / "outputs" / "status.json").read_text(encoding="utf-8"))
-    return sum(row["last_observed"] == str(NEXT) for row in rows)
+    return sum(row["last_observed"] == str(day) for row in rows)
 
 
 def files(root: Path) -> dict[str, tuple[int, int]]:
@@ -256,7 +273,7 @@ def table(made: Countryside, lines: Sequence[Line]) -> str:
         "",
         f"Made by `python -m benchmarks.programme --sites {made.sites}`: {made.sites:,} sites of {made.hectares:g} ha,",
         f"{made.sites * made.side**2 / 1e6:.1f} Mpx, in {made.counties} counties of scenes of {made.extent} x "
-        f"{made.extent} pixels, {len(HISTORY)} scenes of history,",
+        f"{made.extent} pixels, {len(history(made))} scenes of history,",
         "then one new clear scene everywhere, products on.",
         f"{CORES} cores, {processor}, Python {platform.python_version()}. Load average {os.getloadavg()[0]:.1f} "
         f"at the end: above {CORES + 1},",
@@ -309,6 +326,7 @@ def main(
     subset_hectares: float = 13.0,
     small: Sequence[int] = (),
     folder: Path | None = None,
+    keep: Path | None = None,
 ) -> None:
     """Measure, print and save.
 
@@ -323,12 +341,16 @@ def main(
     folder
         Where the programmes are made and removed; a full one takes 12 GB. Default: the system's for what is
         temporary.
+    keep
+        Where the programme is kept instead: the next run times another night of it, with another scene.
     """
     icechunk.set_logs_filter("error")
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        made = Countryside(root=Path(place) / "programme", sites=sites, hectares=hectares, start=START)
+        home = Path(place) if keep is None else keep
+        made = Countryside(root=home / f"programme-{sites}", sites=sites, hectares=hectares, start=START)
         lines, _ = whole_night(made)
-        shutil.rmtree(made.root)
+        if keep is None:
+            shutil.rmtree(made.root)
         if subset:
             lines += by_year(Path(place) / "years", sites=subset, hectares=subset_hectares)
         if small:
@@ -353,6 +375,7 @@ def asked() -> Callable[[], None]:
     parser.add_argument("--subset-hectares", type=float, default=13.0)
     parser.add_argument("--small", type=int, nargs="*", default=[], help="numbers of sites of 10 ha to compare")
     parser.add_argument("--folder", type=Path, help="where to work; default: the system's for what is temporary")
+    parser.add_argument("--keep", type=Path, help="keep the programme here, and use the one that is here already")
     chosen = vars(parser.parse_args())
     return lambda: main(**chosen)
 

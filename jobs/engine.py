@@ -5,7 +5,9 @@ commits. A worker that is killed loses its calls to another one; a call whose wo
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import batched
@@ -13,6 +15,7 @@ from typing import Any, Final
 
 import structlog
 from dask import compute, delayed
+from dask.system import CPU_COUNT
 
 from monitor.errors import BadConfiguration, MonitorError, TryLater
 
@@ -22,8 +25,8 @@ LONGEST: Final = 3600.0
 """A call that was not answered by then, while no other was either, has hung and has failed. [s]"""
 PATIENCE: Final = "20s"
 """How long a scheduler may take to answer."""
-TOGETHER: Final = 16
-"""Calls in flight at once in threads."""
+TOGETHER: Final = 2 * CPU_COUNT
+"""Calls in flight at once in threads, and as many that are done and not yet dealt with."""
 
 Call = Callable[[], Any]
 Run = Callable[[Sequence[Call]], Iterator[tuple[int, Any]]]
@@ -72,9 +75,21 @@ def engine(scheduler: str) -> Iterator[Run]:
 
 
 def _threads(calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
-    for batch in batched(enumerate(calls), TOGETHER):
+    """Do calls in threads, some of them ahead: what was done is dealt with while the next are under way."""
+
+    def done(batch: Sequence[tuple[int, Call]]) -> list[tuple[int, Any]]:
         lazy = [delayed(call, pure=False, traverse=False)() for _, call in batch]
-        yield from zip((number for number, _ in batch), compute(*lazy, scheduler="threads"), strict=True)
+        found = compute(*lazy, scheduler="threads", num_workers=CPU_COUNT)
+        return list(zip((number for number, _ in batch), found, strict=True))
+
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
+        under_way: deque[Future[list[tuple[int, Any]]]] = deque()
+        for batch in batched(enumerate(calls), TOGETHER):
+            under_way.append(ahead.submit(done, batch))
+            if len(under_way) > 1:
+                yield from under_way.popleft().result()
+        for last in under_way:
+            yield from last.result()
 
 
 def _cluster(client: Any, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
