@@ -30,7 +30,9 @@ def asked(task: Task, left: Sequence[Overpass], grid: GeoBox, sources: Sources) 
     """
     if task.controls is None:
         covered = unary_union([scene.footprint for scene in task.offered if scene.footprint is not None])
-        around = len(candidates(task.site.geometry, task.others, grid, sources.first.ring, covered=covered))
+        around = len(
+            candidates(task.site.geometry, task.others, grid, sources.first.ring, covered=covered, within=task.within)
+        )
         # Scenes before the start are read twice: to choose the control units, then to be kept.
         looks = [(one, around) for one in left if one.main.time.date() < task.site.start]
         looks += [(one, min(around, MOST_UNITS)) for one in left]

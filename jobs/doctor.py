@@ -224,6 +224,7 @@ def _config(path: Path | None, settings: list["Settings"]) -> Iterator[Finding]:
 
 
 def _registry(settings: "Settings") -> Iterator[Finding]:
+    from monitor.sites.given import read_given_ground
     from monitor.sites.registry import read_sites
 
     path = settings.registry.path
@@ -239,6 +240,15 @@ def _registry(settings: "Settings") -> Iterator[Finding]:
         yield Finding(check="registry", state=BROKEN, told=f"{told}, {len(report.refused)} more refused", fix=fix)
     else:
         yield Finding(check="registry", state=OK, told=told)
+    if settings.registry.controls is None:
+        return
+    try:
+        ground = read_given_ground(settings.registry.controls, sites={site.id for site in report.sites})
+    except MonitorError as error:
+        fix = "mend the file that [registry] controls names; until then new sites wait"
+        yield Finding(check="registry", state=BROKEN, told=_line(error), fix=fix)
+    else:
+        yield Finding(check="registry", state=OK, told=f"{len(ground)} outlines of control ground")
 
 
 def _folder(check: str, root: Path) -> Iterator[Finding]:

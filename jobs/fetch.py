@@ -69,6 +69,8 @@ class Task:
     known: Known | None
     others: tuple[BaseGeometry, ...]
     """Every other registered site, which control ground must avoid."""
+    within: tuple[BaseGeometry, ...] | None = None
+    """Control ground that people have named; None: a ring round the site."""
     terrain: Terrain | None = None
     """Of the site, as the ledger knows it."""
     lent: Any = None
@@ -293,7 +295,9 @@ def _choose(
     def look_round(part: _Part) -> None:
         site = part.task.site
         covered = unary_union([scene.footprint for scene in part.task.offered if scene.footprint is not None])
-        pools[site.id] = candidates(site.geometry, part.task.others, part.grid, ring, covered=covered)
+        pools[site.id] = candidates(
+            site.geometry, part.task.others, part.grid, ring, covered=covered, within=part.task.within
+        )
         part.ground = Ground.of(site, part.grid, pools[site.id], reduced=reduced)
 
     _each(parts, look_round)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from itertools import batched, chain
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from monitor.errors import BadData, MonitorError, TryLater
 from monitor.imagery.source import Scene, Source
 from monitor.imagery.terrain import Terrain
 from monitor.ledger.ledger import Ledger, Transaction
+from monitor.sites.given import GivenGround, read_given_ground, within_reach
 from monitor.sites.projection import projected
 from monitor.sites.registry import folder_name, read_sites
 from monitor.sites.site import Site
@@ -136,7 +137,7 @@ def prepare(
     tasks : list of Task
         Those of one square together, neighbours next to each other.
     deferred : dict
-        By site, why no source could be asked.
+        By site, why no source could be asked, or why its named control ground can not be used.
     """
     offers: dict[str, tuple[Scene, ...]] = {}
     told: dict[str, str] = {}
@@ -156,11 +157,21 @@ def prepare(
     with ledger.transaction() as t:
         every = [site_from_json(values) for values in t.sites()] or sites
         near = shapely.STRtree([other.geometry for other in every])
+        given = cache(partial(_given_ground, settings, frozenset(site.id for site in every)))
         for site in (one for members in _squares(sites).values() for one in members if one.id in offers):
             ground = ground_key(site)
             frozen, lie = t.controls(ground), t.background(ground, "terrain")
             snapshot = t.snapshot(ground)
-            around = near.query(_area(site, sources)).tolist() if frozen is None else []
+            around: set[int] = set()
+            within = None
+            if frozen is None:
+                named = given()
+                if isinstance(named, str):
+                    deferred[site.id] = named
+                    continue
+                area = _area(site, sources)
+                within = within_reach(named, site.id, area)
+                around = {int(i) for place in (area, *(within or ())) for i in near.query(place)}
             tasks.append(
                 Task(
                     site=site,
@@ -172,9 +183,21 @@ def prepare(
                     known=None if snapshot is None else Known(snapshot=snapshot, baselines=t.granules(ground)),
                     others=tuple(every[i].geometry for i in sorted(around) if every[i].id != site.id),
                     missing=told[site.id],
+                    within=within,
                 )
             )
     return tasks, deferred
+
+
+def _given_ground(settings: Settings, known: frozenset[str]) -> list[GivenGround] | str:
+    """Control ground that people have named; or why it can not be used: no site is begun without it."""
+    path = settings.registry.controls
+    if path is None:
+        return []
+    try:
+        return read_given_ground(path, sites=known)
+    except BadData as error:
+        return f"[registry] controls: {error}"
 
 
 def _squares(sites: Sequence[Site]) -> dict[tuple[Any, ...], list[Site]]:

@@ -26,6 +26,8 @@ class Registry(BaseModel):
 
     model_config = _CLOSED
     path: Path = Path("aoi/sites.geojson")
+    controls: Path | None = None
+    """Control ground that people have named; None: a ring round each site."""
 
 
 class SourceSettings(BaseModel):
@@ -251,7 +253,7 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
         url = url.set(database=str(folder / url.database))
     return settings.model_copy(
         update={
-            "registry": Registry(path=folder / settings.registry.path),
+            "registry": Registry(path=folder / settings.registry.path, controls=rooted(settings.registry.controls)),
             "source": tuple(_placed(source, folder) for source in settings.source),
             "terrain": settings.terrain.model_copy(update={"path": rooted(settings.terrain.path)}),
             "rain": settings.rain.model_copy(update={"path": rooted(settings.rain.path)}),
