@@ -28,7 +28,7 @@ from monitor.sites.projection import projected
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Assessment
-from monitor.verdict.calibrate import FEWEST, WANTED, Placebo, calibrate, placebos, pooled, table
+from monitor.verdict.calibrate import FEWEST, WANTED, Placebo, calibrate, placebos, pooled, table, tells
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.window import Window
 
@@ -267,9 +267,15 @@ def set_due(
                 if work == most:
                     continue
                 work += 1
-            chosen, source = pooled(here, *pool)
-            made = calibrate(chosen, source=source, dated=constants.season(pool)[1])
-            found[key] = made, len(chosen)
+            try:
+                chosen, source = pooled(here, *pool)
+                made = calibrate(chosen, source=source, dated=constants.season(pool)[1])
+            except Exception:
+                log.exception(
+                    "a bug while setting constants; what was in force stays", tile=pool.tile, biome=pool.biome
+                )
+                continue
+            found[key] = made, sum(tells(one) for one in chosen)
             log.info("constants set", biome=pool.biome, placebos=made.placebos, source=made.source)
         made, count = found[key]
         with ledger.transaction() as t:

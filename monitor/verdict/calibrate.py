@@ -207,6 +207,14 @@ def _prepare(placebo: Placebo, c: Calibration) -> _Prepared:
     )  # fmt: skip
 
 
+def tells(placebo: Placebo, c: Calibration = DEFAULT) -> bool:
+    """Whether a placebo has scenes enough for a verdict, in the growing season before its start and after."""
+    x = scenes(placebo.series, placebo.site, Window.of(placebo.site), c)
+    start = int(np.datetime64(placebo.site.start, "D").astype(np.int64))
+    before = int(np.searchsorted(x.day[x.used], start))
+    return min(before, x.used.size - before) >= c.scenes
+
+
 def _noise(c: Calibration, one: _Prepared, *, stiff: bool = False) -> Noise:
     return Noise(
         one.baseline,
@@ -244,7 +252,7 @@ def calibrate(
         sites with half their plan when the plan is a fifth too large or growth a year late; the bar for sudden losses
         at .02 false a site and year; theta's interval widened where it would hold the truth less often than it says.
     """
-    usable = [p for p in placebos if p.series.dates.size]
+    usable = [p for p in placebos if tells(p, base)]
     if len(usable) < FEWEST:
         return replace(base, source=f"{base.source}; {source}: {len(usable)} of the {FEWEST} needed", dated=dated)
     usable = usable[:: max(1, len(usable) // WANTED)][:WANTED] if len(usable) > WANTED else usable
@@ -410,7 +418,7 @@ def _widening(placebos: Sequence[Placebo], prepared: Sequence[_Prepared], c: Cal
         for theta in (0.0, 1.0)
         if (errors := _errors(placebos[some], prepared[some], c, theta)).size
     ]
-    return round(max(1.0, *needed), 3)
+    return round(max([1.0, *needed]), 3)
 
 
 def table(calibration: Calibration, *, base: Calibration = DEFAULT) -> list[dict[str, Any]]:

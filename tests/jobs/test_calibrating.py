@@ -342,6 +342,20 @@ def test_the_command_sets_what_is_due_once_and_shows_what_holds(installation, se
     assert (first_row["season"], last_row["hash"]) == (2018, one["hash"])
 
 
+def test_a_bug_while_setting_constants_leaves_what_is_in_force_and_stops_nobody(
+    installation, settings, few, monkeypatch
+):
+    def broken(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(calibrating, "calibrate", broken)
+    manifest = night(settings, as_of=NIGHT, pages=False)
+    assert {site["state"] for site in manifest["sites"]} == {"done"}
+    with opened(settings) as ledger, ledger.transaction() as t:
+        assert t.calibrations() == [], "the next night asks again"
+        assert {t.latest(site["id"])[2]["calibration"] for site in t.sites()} == {DEFAULT.hash}
+
+
 def test_without_enough_ground_a_night_names_the_defaults(installation, settings):
     night(settings, as_of=NIGHT)
     found = json.loads(installation.status)

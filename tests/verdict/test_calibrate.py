@@ -1,5 +1,6 @@
 """Constants set on placebos: on ground harder than the defaults expect, false reds and intervals come right again."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -91,6 +92,17 @@ def test_too_few_placebos_change_nothing_and_the_source_says_so():
     assert (found.slow_sd, found.boundary, found.disturbance_score) == (
         DEFAULT.slow_sd, DEFAULT.boundary, DEFAULT.disturbance_score,
     )  # fmt: skip
+
+
+def test_ground_with_hardly_a_scene_is_no_placebo():
+    whole = ground(FEWEST, 6)
+    scant = [
+        replace(one, series=Series(dates=s.dates[:2], cover=s.cover[:2], control=s.control[:2]))
+        for one in whole[:5]
+        for s in [one.series]
+    ]
+    found = calibrate([*scant, *whole[5:]], source="x", dated=DAY)
+    assert "94 of the 99 needed" in found.source
 
 
 def test_the_table_names_each_constant_beside_its_default():
