@@ -1,24 +1,35 @@
 """What the pixels of a site tell, from the state of its maps (:mod:`monitor.trends.state`) after adding what is new."""
 
+import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from jobs.records import series
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube.grid import inside
 from monitor.cube.store import SiteStore
 from monitor.sites.site import Site
-from monitor.trends.area import FailingArea, failing_area, pixel_theta, supported
+from monitor.trends import area
+from monitor.trends.area import failing_area, pixel_theta, supported
+from monitor.trends.kernels import patches
 from monitor.trends.kernels.yearly import ROWS
 from monitor.trends.state import State, Used, bring_up_to_date, reader, recipe
 from monitor.trends.stored import Stored
-from monitor.verdict.assessment import Assessment
+from monitor.verdict import spatial
+from monitor.verdict.assess import LastLook, last_look
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.spatial import FailingGround, tells_failing_ground
 from monitor.verdict.status import NORMAL_95
 from monitor.verdict.window import Window
 
@@ -87,41 +98,112 @@ def mapped(folder: Path, snapshot: str | None, site: Site, observed: Sequence[Ma
     return Mapped(state=state, grid=grid, ground=inside(site.geometry, grid), days=days_shown)
 
 
-def failing_of(found: Mapped, verdict: Assessment, promised: Mapping[int, float]) -> FailingArea | None:
-    """Failing pixels and failing area of a site.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failing:
+    """Where a site fails, as it stood at the last look."""
 
-    Parameters
-    ----------
-    found : Mapped
-        Of the site.
-    verdict : Assessment
-        On the same day; gives the level.
-    promised : mapping
-        Uplift promised of each growing season that counts, see :func:`monitor.verdict.assess.promised_by_season`.
+    ground: FailingGround
+    chance: np.ndarray
+    """(y, x) float32 on the site's grid: smoothed probability of failing; NaN where it is not told. [1]"""
+
+
+def failing(
+    folder: Path,
+    snapshot: str | None,
+    site: Site,
+    observed: Sequence[dict[str, Any]],
+    *,
+    constants: Calibration,
+    as_of: date,
+) -> Failing | None:
+    """Where a site fails, from the scenes up to the last look; None where it is not told.
+
+    Parameters as for :func:`mapped`, and
+
+    constants : Calibration
+        Of the verdict.
+    as_of : date
+        Day that is asked for.
 
     Returns
     -------
-    FailingArea or None
-        None where the verdict knows no share of the plan, or no season counts.
+    Failing or None
+        A function of what was stored up to the look alone: kept beside the store under the hash of that, so that from
+        one look to the next, most of a year, no pixel is read.
     """
-    seasons = sorted(season for season in found.state.sums if season[0] in promised)
+    look = last_look(series(observed), site, calibration=constants, cohorts=site.cohorts, as_of=as_of)
+    if look is None or not tells_failing_ground(look.verdict, site):
+        return None
+    until = [row for row in observed if row["time"][:10] <= look.verdict.as_of.isoformat()]
+    scenes = [[row[name] for name in ("acquisition", "digest", "cover", "control_cover")] for row in until]
+    content = [_code(), site.version, site.start.isoformat(), constants.hash, look.promised, look.verdict.theta, scenes]
+    key = sha256(json.dumps(content).encode()).hexdigest()
+    path = folder.with_name(f"{folder.name}.failing")
+    known, kept = _load(path, key)
+    if not known:
+        found = mapped(folder, snapshot, site, until)
+        kept = None if found is None else _failing(found, site, look)
+        if folder.is_dir():
+            _save(path, key, kept)
+    return kept
+
+
+def _failing(found: Mapped, site: Site, look: LastLook) -> Failing | None:
+    verdict = look.verdict
+    seasons = sorted(season for season in found.state.sums if season[0] in look.promised)
     if not seasons or verdict.theta is None or verdict.theta_low is None or verdict.theta_high is None:
         return None
     place = [ROWS.index("over"), ROWS.index("seen")]
     sums = np.stack([found.state.sums[season][place] for season in seasons], axis=1)
     total, seen = (xr.DataArray(part, dims=("season", "y", "x")) for part in sums)
-    ground = xr.DataArray(found.ground, dims=("y", "x"))
-    over, seen, within, pixel = supported(total, seen, ground, pixel=abs(found.grid.resolution.x))
-    expected = [0.0 if before else promised[year] for year, before in seasons]
+    within = xr.DataArray(found.ground, dims=("y", "x"))
+    over, seen, within, pixel = supported(total, seen, within, pixel=abs(found.grid.resolution.x))
+    expected = [0.0 if before else look.promised[year] for year, before in seasons]
     theta = pixel_theta(over, seen, xr.DataArray(expected, dims="season"))
-    return failing_area(
+    found_area = failing_area(
         theta["theta"], theta["theta_se"], within, site_theta=verdict.theta,
         site_variance=((verdict.theta_high - verdict.theta_low) / (2 * NORMAL_95)) ** 2, pixel=pixel,
     )  # fmt: skip
+    ground = FailingGround.of(found_area, site.hectares, verdict.as_of)
+    if ground is None:
+        return None
+    height, width = found.ground.shape
+    times = round(pixel / abs(found.grid.resolution.x))
+    fine = found_area.smoothed.values.repeat(times, axis=0).repeat(times, axis=1)[:height, :width]
+    return Failing(ground=ground, chance=np.where(found.ground, fine, np.nan).astype(np.float32))
 
 
-def on_grid(layer: xr.DataArray, grid: GeoBox) -> np.ndarray:
-    """A map of pixels brought together, on the site's own (y, x) grid again, float32."""
-    times = -(-grid.shape.y // layer.sizes["y"])
-    fine = np.repeat(np.repeat(layer.values, times, axis=0), times, axis=1)
-    return fine[: grid.shape.y, : grid.shape.x].astype(np.float32)
+@cache
+def _code() -> str:
+    """Hash of the code that a site's failing ground depends on."""
+    digest = sha256()
+    for module in (area, patches, spatial):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    digest.update(Path(__file__).read_bytes())
+    return digest.hexdigest()
+
+
+def _load(path: Path, key: str) -> tuple[bool, Failing | None]:
+    """Whether a file says what is asked for, and what it says; a torn one is found out by its checksum."""
+    try:
+        head, _, body = path.read_bytes().partition(b"\n")
+        told = json.loads(head)
+        if (told["key"], told["check"]) != (key, crc32(body)):
+            return False, None
+        if told["ground"] is None:
+            return True, None
+        ground = FailingGround(**told["ground"] | {"day": date.fromisoformat(told["ground"]["day"])})
+        return True, Failing(ground=ground, chance=np.frombuffer(body, "<f4").reshape(told["shape"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False, None
+
+
+def _save(path: Path, key: str, found: Failing | None) -> None:
+    body = b"" if found is None else np.ascontiguousarray(found.chance, "<f4").tobytes()
+    told = {
+        "key": key, "check": crc32(body), "shape": None if found is None else list(found.chance.shape),
+        "ground": None if found is None else asdict(found.ground) | {"day": found.ground.day.isoformat()},
+    }  # fmt: skip
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_bytes(json.dumps(told).encode() + b"\n" + body)
+    os.replace(beside, path)

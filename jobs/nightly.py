@@ -30,7 +30,7 @@ from jobs.exits import Exit
 from jobs.fetch import Outcome, ground_key, lattice
 from jobs.gather import Progress, chosen_sites, gather, now, opened, prepare, result, store_folder, take_over
 from jobs.lock import held
-from jobs.mapped import failing_of, mapped
+from jobs.mapped import Failing, failing
 from jobs.publish import publish
 from jobs.records import (
     alert_from_json,
@@ -53,11 +53,11 @@ from monitor.errors import MonitorError, StoreBroken
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.publish.products import as_json
 from monitor.sites.site import Site
-from monitor.verdict.assess import assess, promised_by_season
+from monitor.verdict.assess import assess
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.reasons import Reason
-from monitor.verdict.spatial import FailingGround, tells_failing_ground, with_failing_ground
+from monitor.verdict.spatial import tells_failing_ground, with_failing_ground
 
 log = structlog.get_logger()
 
@@ -232,12 +232,9 @@ def _judge(
         t.save_background(ground, "sight", sight(prospect, site.start))
     latest = t.latest(site.id)
     if tells_failing_ground(found, site):
-        same = latest is not None and latest[1] == digest
-        failing = FailingGround.of_assessment(assessment_from_json(latest[2])) if latest is not None and same else None
-        if failing is None:
-            failing = _failing(settings, outcome, site, seen, found, constants)
-        if failing is not None:
-            found = with_failing_ground(found, failing, site, constants)
+        fails = _failing(settings, outcome, site, seen, constants, as_of=as_of)
+        if fails is not None:
+            found = with_failing_ground(found, fails.ground, site, constants)
     fresh = t.add_assessment(
         site.id, as_of.isoformat(), digest, as_json(found), version=site.version,
         snapshot=outcome.fetched.snapshot, run=run,
@@ -252,21 +249,18 @@ def _failing(
     outcome: Outcome,
     site: Site,
     seen: list[dict[str, Any]],
-    found: Assessment,
     constants: Calibration,
-) -> FailingGround | None:
-    """Failing ground of a site, as it is judged in its episode, by its pixels; None where they do not tell."""
+    *,
+    as_of: date,
+) -> Failing | None:
+    """Where a site fails, as it is judged in its episode; what can not be kept fails the site, not the night."""
     assert outcome.fetched is not None
+    folder = store_folder(settings, outcome.site)
     try:
-        ground = mapped(store_folder(settings, outcome.site), outcome.fetched.snapshot, site, seen)
+        return failing(folder, outcome.fetched.snapshot, site, seen, constants=constants, as_of=as_of)
     except OSError as error:
-        msg = f"its maps can not be kept: {error.strerror or error}"
+        msg = f"what its pixels tell can not be kept: {error.strerror or error}"
         raise StoreBroken(msg) from error
-    if ground is None or found.hectares is None:
-        return None
-    promised = promised_by_season(series(seen), site, calibration=constants, cohorts=site.cohorts, as_of=found.as_of)
-    area = failing_of(ground, found, promised)
-    return None if area is None else FailingGround.of(area, found.hectares)
 
 
 def _tell(t: Transaction, site: Site, found: Assessment) -> None:

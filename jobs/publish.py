@@ -21,8 +21,8 @@ from jobs.episodes import in_episode
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
-from jobs.mapped import failing_of, mapped, on_grid
-from jobs.records import COLUMNS, alert_from_json, assessment_from_json, series, site_from_json
+from jobs.mapped import failing, mapped
+from jobs.records import COLUMNS, alert_from_json, assessment_from_json, site_from_json
 from jobs.settings import Settings
 from jobs.sight import chances
 from monitor.alerts.alert import Alert
@@ -37,7 +37,7 @@ from monitor.publish.view import CalibrationTable, Chance, Chip, SiteView
 from monitor.sites.registry import folder_name
 from monitor.sites.site import Site
 from monitor.trends.state import maps
-from monitor.verdict.assess import DEFAULT, promised_by_season
+from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 
@@ -171,10 +171,9 @@ def _pictures(folder: Path, page: _Page, observed: list[dict[str, Any]], constan
     chips = {name: Chip(date=found.days[name], rgb=rgb) for name, rgb in found.state.pictures.items()}
     layers = maps(found.state, found.grid, found.ground)
     if verdict.hectares_failing is not None:
-        promised = promised_by_season(series(observed), site, calibration=constants, as_of=verdict.as_of)
-        area = failing_of(found, verdict, promised)
-        if area is not None:
-            layers["failing"] = (("y", "x"), np.where(found.ground, on_grid(area.smoothed, found.grid), np.nan))
+        fails = failing(folder, page.snapshot, site, observed, constants=constants, as_of=verdict.as_of)
+        if fails is not None:
+            layers["failing"] = (("y", "x"), fails.chance)
     return {
         "before": chips.get("before"),
         "now": chips["now"],

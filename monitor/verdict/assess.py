@@ -6,7 +6,7 @@ bit, the one that the series gave when it ended there.
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -88,33 +88,37 @@ def verdicts(
     return judge(day, seen, standing, site, parts, window, calibration, alpha)
 
 
-def promised_by_season(
+class LastLook(NamedTuple):
+    """What the pixels of a site are held against."""
+
+    verdict: Assessment
+    """As of the last scene that was late enough in its season for a failure to be looked at."""
+    promised: dict[int, float]
+    """Uplift that the plan promised, by growing season with such a scene: mean over its scenes from the start on,
+    season and rain as the control saw them; 0 before. [cover fraction]"""
+
+
+def last_look(
     series: Series, site: Site, *, calibration: Calibration = DEFAULT, cohorts: Cohorts = (), as_of: date
-) -> dict[int, float]:
-    """Uplift that the plan promised of the seasons whose peak is past: what their pixels are held against.
-
-    Parameters as for :func:`assess`.
-
-    Returns
-    -------
-    dict
-        By growing season with a scene late enough to be looked at: mean over its scenes from the start on, season and
-        rain as the control saw them; 0 before. [cover fraction]
-    """
+) -> LastLook | None:
+    """How a site stood when it was last looked at for failure; parameters as for :func:`assess`. None: never."""
     window, parts = Window.of(site), _parts(site, cohorts)
     seen = scenes(series, site, window, calibration)
     standing = _follow(seen, site, parts, window, calibration)
     day, begun = seen.day[seen.used], int(parts.begun[0])
     until = int(np.searchsorted(day, np.datetime64(as_of, "D").astype(np.int64), side="right"))
-    found = {}
-    for season in np.unique(seen.season[:until]):
-        place = np.flatnonzero(seen.season[:until] == season)
-        if standing.look[place[-1]] >= place[0]:
-            since = day[place[day[place] >= begun]]
-            found[int(season)] = (
-                float(parts.promised(site, since).mean() * standing.mu[place[-1]]) if since.size else 0.0
-            )
-    return found
+    looks = np.flatnonzero(standing.look[:until] == np.arange(until))
+    if not looks.size:
+        return None
+    promised = {}
+    for season in np.unique(seen.season[looks]):
+        place = np.flatnonzero(seen.season[: looks[-1] + 1] == season)
+        since = day[place[day[place] >= begun]]
+        uplift = parts.promised(site, since).mean() * standing.mu[place[-1]] if since.size else 0.0
+        promised[int(season)] = float(uplift)
+    # any budget will do: it moves no theta
+    last = judge(day[looks[-1:]], seen, standing, site, parts, window, calibration, 0.05)
+    return LastLook(_records(last, site, calibration)[0], promised)
 
 
 def _parts(site: Site, cohorts: Cohorts) -> Parts:

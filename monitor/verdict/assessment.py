@@ -93,6 +93,8 @@ class Assessment:
     hectares_failing_low: float | None = None
     hectares_failing_high: float | None = None
     """95 % interval."""
+    hectares_failing_on: date | None = None
+    """Day of the scene up to which pixels were looked at: the last one past the peak of its season."""
     e_uplift: float | None = None
     """Highest evidence of this episode against "no uplift at all", guarded as that of failure; capped at 1e12."""
     uplift_confirmed: bool = False

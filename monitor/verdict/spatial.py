@@ -1,6 +1,7 @@
 """What the lie of the failing ground adds to a verdict: how much there is, and that a site may fail in part."""
 
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Final
 
 from monitor.sites.site import Site
@@ -30,23 +31,17 @@ class FailingGround:
     """95 % interval. [ha]"""
     patches: bool
     """Whether it lies in patches that can be shown."""
+    day: date
+    """Of the last scene that was looked at."""
 
     @classmethod
-    def of(cls, area: FailingArea, hectares: float) -> "FailingGround | None":
+    def of(cls, area: FailingArea, hectares: float, day: date) -> "FailingGround | None":
         """From the pixels of a site of so many hectares; None where they do not tell."""
         if area.reason:
             return None
         share = (area.share, area.share_low, area.share_high)
         told, low, high = (round(part * hectares, 4) for part in share)
-        return cls(hectares=told, low=low, high=high, patches=bool(area.failing.any()))
-
-    @classmethod
-    def of_assessment(cls, earlier: Assessment) -> "FailingGround | None":
-        """As an earlier assessment from the same scenes told it; None: it did not."""
-        told, low, high = earlier.hectares_failing, earlier.hectares_failing_low, earlier.hectares_failing_high
-        if told is None or low is None or high is None:
-            return None
-        return cls(hectares=told, low=low, high=high, patches=Reason.SPATIAL_PATCH.value in earlier.reasons)
+        return cls(hectares=told, low=low, high=high, patches=bool(area.failing.any()), day=day)
 
 
 def tells_failing_ground(assessment: Assessment, site: Site) -> bool:
@@ -86,6 +81,7 @@ def with_failing_ground(
         hectares_failing=ground.hectares,
         hectares_failing_low=ground.low,
         hectares_failing_high=ground.high,
+        hectares_failing_on=ground.day,
         reasons=tuple(reason.value for reason in Reason if reason.value in codes),
     )
     years = (assessment.as_of - site.start).days / 365.25

@@ -106,15 +106,31 @@ def test_the_map_shows_where(told):
     assert (chance < 0.5)[known & (x > FAILED[2] + 20)].mean() > 0.95
 
 
-def test_a_night_without_a_new_scene_tells_the_same_and_looks_at_no_pixel(told, judged, monkeypatch):
-    settings, before = told
-    monkeypatch.setattr("jobs.nightly.mapped", lambda *_: pytest.fail("pixels were looked at"))
+TOLD = ("status", "alert", "reasons", "hectares_failing", "hectares_failing_low", "hectares_failing_high")
+
+
+def verdicts(settings):
+    found = json.loads((settings.outputs.root / "status.json").read_text())
+    return [[one[name] for name in (*TOLD, "hectares_failing_on")] for one in found]
+
+
+def test_from_one_look_to_the_next_the_same_is_told_and_no_pixel_is_looked_at(told, judged, monkeypatch):
+    settings, _ = told
+    before = verdicts(settings)
+    monkeypatch.setattr("jobs.mapped.mapped", lambda *_: pytest.fail("pixels were looked at"))
     judged[1](NIGHT + timedelta(days=1))
-    after = json.loads((settings.outputs.root / "status.json").read_text())
-    names = ("status", "alert", "reasons", "hectares_failing", "hectares_failing_low", "hectares_failing_high")
-    assert [[one[name] for name in names] for one in after] == [
-        [before[one["site"]][name] for name in names] for one in after
-    ]
+    assert verdicts(settings) == before
+    assert {one[-1] for one in before} == {DAYS[-1].isoformat()}
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])])
+def test_what_was_kept_of_the_pixels_may_be_lost_or_torn(told, judged, spoil):
+    settings, _ = told
+    before = verdicts(settings)
+    for path in settings.store.root.rglob("*.failing"):
+        spoil(path)
+    judged[1](NIGHT + timedelta(days=2))
+    assert verdicts(settings) == before
 
 
 def test_pages_say_it_in_both_languages(told):

@@ -22,7 +22,7 @@ FINE = Assessment(
     uplift_high=0.13, expected=0.14, cover=0.3, control_cover=0.2, e_failure=1.0, n_scenes=90, n_pre=30,
     reasons=("CONTROL_POOR", "RAIN_UNKNOWN"), hectares=20.0, hectares_failing=None,
 )  # fmt: skip
-LARGE = FailingGround(hectares=8.0, low=6.1, high=9.5, patches=True)
+LARGE = FailingGround(hectares=8.0, low=6.1, high=9.5, patches=True, day=date(2024, 8, 25))
 
 
 def test_a_site_with_a_large_failing_part_is_failing_and_watched_but_never_red_by_that():
@@ -30,11 +30,14 @@ def test_a_site_with_a_large_failing_part_is_failing_and_watched_but_never_red_b
     assert (found.status, found.probability) == (Status.FAILING, 0.975)
     assert (found.alert, found.alert_rule) == (AlertLevel.WATCH, "failure")
     assert (found.hectares_failing, found.hectares_failing_low, found.hectares_failing_high) == (8.0, 6.1, 9.5)
+    assert found.hectares_failing_on == date(2024, 8, 25)
     assert found.reasons == ("SPATIAL_PATCH", "CONTROL_POOR", "RAIN_UNKNOWN")
     told = explain(found, SITE)
     assert told[0] == "Not taking hold on a large part of the site."
     assert "Regrowth is absent on about 8.0 of 20.0 hectares (6.1 to 9.5), in patches: the map shows where." in told
-    assert "20.0 公顷中约有 8.0 公顷（6.1 至 9.5）未见恢复，成片分布，位置见地图。" in explain(found, SITE, language="zh")
+    assert "20.0 公顷中约有 8.0 公顷（6.1 至 9.5）未见恢复，成片分布，位置见地图。" in explain(
+        found, SITE, language="zh"
+    )
 
 
 def test_a_small_failing_part_is_told_and_leaves_the_verdict():
@@ -53,7 +56,8 @@ def test_no_failure_is_named_by_the_area_before_the_third_year():
 def test_a_red_verdict_stays_as_it_is():
     red = replace(FINE, status=Status.FAILING, probability=0.97, alert=AlertLevel.RED, alert_rule="failure", theta=0.1)
     found = with_failing_ground(red, replace(LARGE, hectares=18.0, low=14.0, high=20.0), SITE, DEFAULT)
-    assert replace(found, hectares_failing=None, hectares_failing_low=None, hectares_failing_high=None) == red
+    told = ("hectares_failing", "hectares_failing_low", "hectares_failing_high", "hectares_failing_on")
+    assert replace(found, **dict.fromkeys(told)) == red
 
 
 @pytest.mark.parametrize("status", [Status.TOO_EARLY, Status.INSUFFICIENT_DATA, Status.DISTURBED, Status.RECOVERED])
@@ -62,8 +66,3 @@ def test_sites_that_are_not_judged_by_their_share_of_the_plan_tell_no_failing_gr
     assert not tells_failing_ground(replace(FINE, status=status), SITE)
     assert not tells_failing_ground(replace(FINE, theta=None), SITE)
     assert not tells_failing_ground(FINE, replace(SITE, plan=replace(SITE.plan, A=0.0)))
-
-
-def test_an_assessment_gives_back_the_failing_ground_that_it_was_told():
-    assert FailingGround.of_assessment(with_failing_ground(FINE, LARGE, SITE, DEFAULT)) == LARGE
-    assert FailingGround.of_assessment(FINE) is None
