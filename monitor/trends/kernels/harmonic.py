@@ -58,7 +58,7 @@ CASES: Final = 1 << HALF
 
 
 FLUSH: Final = 4
-"""Groups whose sums are taken in the precision of the values."""
+"""Groups whose sums are taken in the precision of the values, and whose rows of the table are added at once."""
 
 
 def harmonic(t: np.ndarray, y: np.ndarray, *, harmonics: int) -> np.ndarray:
@@ -153,10 +153,10 @@ def _summed_and_solved(
 
 def _room(p: int, table: np.ndarray, kind: Any) -> tuple[np.ndarray, ...]:
     """What a tile is worked on in, on lines of the cache."""
-    splits = table.shape[1]
+    splits = table.shape[0]
     return (
         aligned((GROUP, TILE), kind),
-        aligned((2, TILE), np.int32),
+        aligned((2 * FLUSH, TILE), np.int32),
         aligned((splits, TILE * ROW), table.dtype),
         aligned((p + 1, TILE), kind),
         aligned((p + 1, TILE), np.float64),
@@ -183,17 +183,17 @@ def _even(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _table(features: np.ndarray, kind: type) -> np.ndarray:
     """Sums of the features (n, q), whole numbers, over every choice in each half of a group.
 
-    In the shape (groups, parts, 2 * CASES * ROW).
+    In the shape (parts, groups * 2 * CASES * ROW), with groups of no dates up to a whole number of :data:`FLUSH`.
     """
     n, q = features.shape
-    groups, parts = -(-n // GROUP), -(-q // ROW)
+    groups, parts = -(-n // (GROUP * FLUSH)) * FLUSH, -(-q // ROW)
     padded = np.zeros((groups * GROUP, parts * ROW), kind)
     padded[:n, :q] = features
-    each = padded.reshape(groups, 2, HALF, parts, ROW).transpose(2, 0, 3, 1, 4)
-    sums = aligned((groups, parts, 2, CASES, ROW), kind)
+    each = padded.reshape(groups, 2, HALF, parts, ROW).transpose(2, 3, 0, 1, 4)
+    sums = aligned((parts, groups, 2, CASES, ROW), kind)
     for bit in range(HALF):
         sums[..., 1 << bit : 2 << bit, :] = sums[..., : 1 << bit, :] + each[bit][..., None, :]
-    return sums.reshape(groups, parts, -1)
+    return sums.reshape(parts, -1)
 
 
 def _features(t: np.ndarray, u: np.ndarray, harmonics: int) -> tuple[np.ndarray, np.ndarray]:
@@ -415,11 +415,23 @@ def _add_values(values: np.ndarray, basis: np.ndarray, right: np.ndarray) -> Non
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_cases(case: np.ndarray, table: np.ndarray, sums: np.ndarray) -> None:
-    """Add to each pixel's sums (TILE * ROW) the row of the table that belongs to the dates seen."""
+def _add_cases(case: np.ndarray, table: np.ndarray, first: int, sums: np.ndarray) -> None:
+    """Add to each pixel's sums (TILE * ROW) the rows of the table that belong to the dates seen from a group on."""
     full_width()
+    half, start = CASES * ROW, first * 2 * CASES * ROW
+    c0, c1, c2, c3, c4, c5, c6, c7 = case[0], case[1], case[2], case[3], case[4], case[5], case[6], case[7]
     for lane in range(TILE):
-        add_rows(table, case[0, lane] * ROW, (CASES + case[1, lane]) * ROW, sums, lane * ROW)
+        places = (
+            start + c0[lane] * ROW,
+            start + half + c1[lane] * ROW,
+            start + 2 * half + c2[lane] * ROW,
+            start + 3 * half + c3[lane] * ROW,
+            start + 4 * half + c4[lane] * ROW,
+            start + 5 * half + c5[lane] * ROW,
+            start + 6 * half + c6[lane] * ROW,
+            start + 7 * half + c7[lane] * ROW,
+        )
+        add_rows(table, places, sums, lane * ROW)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -441,7 +453,7 @@ def _normal_matrix(terms: np.ndarray, weights: np.ndarray, sums: np.ndarray, mat
             a, b = weights[r, c]
             first, second, entry = sums[i], sums[j], matrix[r, c]
             for lane in range(LANES):
-                entry[lane] = a * first[lane] + b * second[lane]
+                entry[lane] = fma(b, second[lane], a * first[lane])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -461,7 +473,7 @@ def _factor(matrix: np.ndarray, determined: np.ndarray) -> None:
             for k in range(c):
                 lower, upper = matrix[c, k], matrix[k, r]
                 for lane in range(LANES):
-                    there[lane] -= lower[lane] * upper[lane]
+                    there[lane] = fma(-lower[lane], upper[lane], there[lane])
             pivot = matrix[c, c]
             for lane in range(LANES):
                 here[lane] = there[lane] * pivot[lane]
@@ -471,7 +483,7 @@ def _factor(matrix: np.ndarray, determined: np.ndarray) -> None:
         for k in range(r):
             lower, upper = matrix[r, k], matrix[k, r]
             for lane in range(LANES):
-                left[lane] -= lower[lane] * upper[lane]
+                left[lane] = fma(-lower[lane], upper[lane], left[lane])
         for lane in range(LANES):
             good = left[lane] > DETERMINED * own[lane]
             determined[lane] &= good
@@ -490,7 +502,7 @@ def _solve(factors: np.ndarray, right: np.ndarray, solution: np.ndarray) -> None
         for k in range(r):
             lower, known = factors[r, k], solution[k]
             for lane in range(LANES):
-                here[lane] -= lower[lane] * known[lane]
+                here[lane] = fma(-lower[lane], known[lane], here[lane])
     for r in range(p - 1, -1, -1):
         here, pivot = solution[r], factors[r, r]
         for lane in range(LANES):
@@ -498,7 +510,7 @@ def _solve(factors: np.ndarray, right: np.ndarray, solution: np.ndarray) -> None
         for k in range(r + 1, p):
             lower, known = factors[k, r], solution[k]
             for lane in range(LANES):
-                here[lane] -= lower[lane] * known[lane]
+                here[lane] = fma(-lower[lane], known[lane], here[lane])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -514,10 +526,11 @@ def _turn(s: float, c: float) -> float:
     tangent = THREE_SIXTEENTHS if wide else SIXTEENTH
     below = long + tangent * short
     z = (short - tangent * long) / (below if below > 0 else 1.0)
-    w = z * z
-    series = 1 / 15 - w * (1 / 17 - w * (1 / 19 - w * (1 / 21)))
-    series = 1 / 7 - w * (1 / 9 - w * (1 / 11 - w * (1 / 13 - w * series)))
-    angle = z * (1 - w * (1 / 3 - w * (1 / 5 - w * series))) + (3 if wide else 1) * (math.pi / 16)
+    w = -z * z
+    series = fma(w, fma(w, fma(w, 1 / 21, 1 / 19), 1 / 17), 1 / 15)
+    series = fma(w, fma(w, fma(w, fma(w, series, 1 / 13), 1 / 11), 1 / 9), 1 / 7)
+    series = fma(w, fma(w, fma(w, series, 1 / 5), 1 / 3), 1.0)
+    angle = max(fma(z, series, (3 if wide else 1) * (math.pi / 16)), 0.0)
     angle = math.pi / 2 - angle if y > x else angle
     angle = math.pi - angle if c < 0 else angle
     angle = 2 * math.pi - angle if s < 0 else angle
@@ -550,7 +563,7 @@ def _solved(
     for k in range(p):
         found, wanted = beta[k], right[k]
         for lane in range(LANES):
-            left[lane] -= found[lane] * wanted[lane]
+            left[lane] = fma(-found[lane], wanted[lane], left[lane])
     level, slope, cosine, sine, count = beta[0], beta[1], beta[2], beta[3], sums[0]
     rate = 1 / half
     for lane in range(LANES):
@@ -629,16 +642,17 @@ def _fit(
 ) -> None:
     full_width()
     n, p = basis.shape
-    groups, splits = table.shape[0], table.shape[1]
+    groups, splits = -(-n // GROUP), table.shape[0]
     q = 3 + 3 * (p - 2)
     pixels = out.shape[1]
-    values, case, sums, right, long, some, wanted, matrix, beta, parts, determined = room
+    values, cases, sums, right, long, some, wanted, matrix, beta, parts, determined = room
     for start in range(0, pixels, TILE):
         width = min(TILE, pixels - start)
         sums[:] = 0
         long[:] = 0
         for group in range(groups):
-            first = group * GROUP
+            first, turn = group * GROUP, group % FLUSH
+            case = cases[2 * turn : 2 * turn + 2]
             if packed.size:
                 _ask_for(packed, first + GROUP, start, n)
                 if clear.size:
@@ -664,15 +678,16 @@ def _fit(
             if width < TILE:
                 values[:, width:] = 0
                 case[:, width:] = 0
-            if group % FLUSH == 0:
+            if turn == 0:
                 right[:] = 0
             _add_values(values, padded[first : first + GROUP], right)
-            if group % FLUSH == FLUSH - 1 or group == groups - 1:
+            if turn == FLUSH - 1 or group == groups - 1:
+                cases[2 * turn + 2 :] = 0
                 for k in range(p + 1):
                     for lane in range(TILE):
                         long[k, lane] += right[k, lane]
-            for split in range(splits):
-                _add_cases(case, table[group, split], sums[split])
+                for split in range(splits):
+                    _add_cases(cases, table[split], group - turn, sums[split])
         for block in range(0, width, LANES):
             for split in range(splits):
                 _turned(sums[split, block * ROW : (block + LANES) * ROW], unit, some[split * ROW : (split + 1) * ROW])
@@ -680,15 +695,17 @@ def _fit(
             for k in range(p):
                 wanted[k] = 0
                 for j in range(k + 1):
+                    share, known = mixed[j, k], long[j, block : block + LANES]
                     for lane in range(LANES):
-                        wanted[k, lane] += mixed[j, k] * long[j, block + lane]
+                        wanted[k, lane] = fma(share, known[lane], wanted[k, lane])
             _solved(some[:q], wanted, terms, weights, half, matrix, beta, determined, parts)
-            for lane in range(min(LANES, width - block)):
-                pixel = start + block + lane
-                mean_square = wanted[p, lane] / max(some[0, lane], 1.0)
-                if determined[lane] and parts[4, lane] ** 2 < NEXT_TO_NOTHING * mean_square:
-                    one = beta[:, lane]
-                    parts[4, lane] = _left(y, packed, none, clear, scale, offset, basis, one, pixel)
             count = min(LANES, width - block)
+            squares, seen, rest, close = wanted[p], some[0], parts[4], 0
+            for lane in range(LANES):
+                close += rest[lane] * rest[lane] * seen[lane] < NEXT_TO_NOTHING * squares[lane]
+            for lane in range(count if close else 0):
+                if rest[lane] * rest[lane] * seen[lane] < NEXT_TO_NOTHING * squares[lane]:
+                    pixel = start + block + lane
+                    rest[lane] = _left(y, packed, none, clear, scale, offset, basis, beta[:, lane], pixel)
             for k in range(len(PARTS)):
                 out[k, start + block : start + block + count] = parts[k, :count]

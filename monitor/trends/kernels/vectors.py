@@ -40,8 +40,8 @@ def _full_width(context: Any) -> Any:
     return types.void(), generate
 
 
-def _row_addition(context: Any, table: Any, first: Any, second: Any, target: Any, start: Any) -> Any:
-    """Add :data:`ROW` integers from each of two places of a flat table to those of another array."""
+def _row_addition(context: Any, table: Any, places: Any, target: Any, start: Any) -> Any:
+    """Add :data:`ROW` integers from each of some places of a flat table to those of another array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         number = context.get_data_type(table.dtype)
@@ -51,14 +51,16 @@ def _row_addition(context: Any, table: Any, first: Any, second: Any, target: Any
             data = context.make_array(kind)(context, builder, value=array).data
             return builder.bitcast(builder.gep(data, [place]), ir.VectorType(number, ROW).as_pointer())
 
-        known, one, two, other, place = arguments
-        rows = [row(table, known, one), row(table, known, two)]
+        known, several, other, place = arguments
+        rows = [row(table, known, one) for one in cgutils.unpack_tuple(builder, several)]
+        added = [builder.load(one, align=size) for one in rows]
+        while len(added) > 1:
+            added = [builder.add(*pair) for pair in zip(added[::2], added[1::2], strict=True)]
         sums = row(target, other, place)
-        added = builder.add(*(builder.load(one, align=size) for one in rows))
-        builder.store(builder.add(builder.load(sums, align=size), added), sums, align=size)
+        builder.store(builder.add(builder.load(sums, align=size), added[0]), sums, align=size)
         return context.get_dummy_value()
 
-    return types.void(table, types.intp, types.intp, target, types.intp), generate
+    return types.void(table, places, target, types.intp), generate
 
 
 def _prefetch(context: Any, array: Any, row: Any, column: Any) -> Any:
