@@ -33,6 +33,7 @@ def trends(
     Exit status: 0 done, 64 usage, 65 bad data.
     """
     import dask
+    import netCDF4
     import structlog
 
     from jobs.cli import echo, print_line, progress, set_up_logs
@@ -42,6 +43,7 @@ def trends(
     from monitor.trends.results import FORMATS, appearing, pending
 
     set_up_logs()
+    netCDF4.set_chunk_cache(2**20)  # of its own it keeps 64 MB of each of 13 maps, of which nothing is read again
     source, out = source.resolve(), out.resolve()
     if out.suffix.lower() not in FORMATS:
         msg = f"OUT ends in {out.suffix!r}; it may end in .nc, .zarr, .tif, or be a folder"

@@ -56,7 +56,9 @@ def pending(trends: xr.Dataset, partial: Path) -> Any:
     trends = trends.drop_encoding()
     if partial.suffix.lower() == ".nc":
         for variable in trends.data_vars.values():
-            variable.encoding = {"zlib": True, "complevel": 1, **mapping}
+            # a block is written whole, as one chunk: none is read again to be filled up
+            blocks = tuple(max(sizes) for sizes in variable.chunks or ())
+            variable.encoding = {"zlib": True, "complevel": 1, "chunksizes": blocks or None, **mapping}
         return trends.to_netcdf(partial, engine="netcdf4", compute=False)
     for variable in trends.data_vars.values():
         variable.encoding = dict(mapping)

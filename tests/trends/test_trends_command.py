@@ -1,6 +1,10 @@
 """``regrowth trends``: anyone's cube in, maps out; bad input is told and leaves nothing behind."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,12 +12,14 @@ import rasterio
 import scipy.stats
 import structlog
 import xarray as xr
+import zarr
 from dask.callbacks import Callback
 from rasterio.transform import from_origin
 
 from jobs.trends import trends
 from monitor.errors import BadData
 from monitor.trends import cubes
+from monitor.trends.maps import HARMONIC, MONOTONIC
 
 # rioxarray 0.23 multiplies affine 3 transforms the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning:rioxarray")
@@ -167,6 +173,51 @@ def test_a_block_of_a_large_cube_stays_small(stored):
     assert cubes.BLOCK / 8 < 300 * 4 * block["y"] * block["x"] <= cubes.BLOCK
     if stored and stored[1] == 256:
         assert block["x"] % 256 == 0 or block["x"] < 256
+
+
+PEAK = """
+import resource, sys
+from jobs.cli import main
+try:
+    main()
+except SystemExit as ended:
+    print(ended.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(("form", "out"), [("zarr", "out.nc"), ("nc", "out.zarr")])
+def test_a_cube_larger_than_what_memory_is_given_takes_no_more_than_a_small_one(form, out, tmp_path, root):
+    """0.8 GB of which a corner was seen, in a process of its own: what it holds at most, beside a cube of 6 MB."""
+    peaks = {}
+    for side in (256, 3072):
+        cube = zarr_of_a_corner(tmp_path / f"{side}.zarr", layers=22, side=side)
+        if form == "nc":
+            path = tmp_path / f"{side}.nc"
+            xr.open_zarr(cube, consolidated=False).to_netcdf(
+                path, encoding={"ndvi": {"chunksizes": (22, 256, 256), "zlib": True, "complevel": 1}}
+            )
+            cube = path
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, "trends", str(cube), str(tmp_path / f"{side}-{out}")],
+            cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        code, peaks[side] = map(int, done.stderr.split()[-2:])
+        assert code == 0, done.stderr
+    assert peaks[3072] - peaks[256] < 350  # [MB]; the blocks of each thread, and what becomes of them
+
+
+def zarr_of_a_corner(path, *, layers, side):
+    """A store whose chunks are all missing, so never seen, but the first."""
+    group = zarr.open_group(str(path), mode="w")
+    shape, chunks = (layers, side, side), (layers, 256, 256)
+    names = ("time", "y", "x")
+    data = group.create_array("ndvi", shape=shape, chunks=chunks, dtype="f4", fill_value=np.nan, dimension_names=names)
+    data[:, :256, :256] = np.random.default_rng(1).random((layers, 256, 256), np.float32)
+    for name, length in zip(names, shape, strict=True):
+        units = {"units": "days since 2001-07-01"} if name == "time" else {}
+        one = group.create_array(name, shape=(length,), dtype="i8", dimension_names=(name,), attributes=units)
+        one[:] = np.arange(length) * {"time": 365, "y": -10, "x": 10}[name]
+    return path
 
 
 def test_dates_months_and_years_are_read_from_the_names_of_files(geotiffs, tmp_path):
@@ -366,3 +417,9 @@ def test_another_file_under_the_name_of_a_geotiff_is_not_followed(geotiffs, tmp_
     )
     with pytest.raises(BadData, match="can not be read as GeoTIFF"):
         trends(folder, tmp_path / "out.nc")
+
+
+def test_the_page_on_cubes_tells_of_every_map_and_command(root):
+    page = (root / "docs" / "trends.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| (`[^|]+)\|", page, re.M)
+    assert {name for line in told for name in re.findall(r"`(\w+)`", line)} == {*MONOTONIC, *HARMONIC}
