@@ -3,10 +3,14 @@
 import itertools
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
+from monitor.cube import masks
 from monitor.cube.radiometry import REASON, settle
 from monitor.cube.store import Record
 from monitor.imagery import bands
@@ -384,3 +388,65 @@ def test_a_site_without_control_ground_is_judged_by_itself():
 
 def test_no_records_are_no_trouble():
     assert settle([]) == []
+
+
+@pytest.fixture(scope="module")
+def real_forest():
+    """Five years of a real mountain forest, in 25 sites of 4 ha with all else as control ground: of each scene in which
+    both were seen, the time, the (ground, band) means, and that nothing is known of haze.
+    """
+    folder = Path(str(resources.files("nrt.data")))
+    fine, coarse = (
+        xr.open_dataset(folder / f"sentinel2_cube_subset_romania_{name}.nc").load() for name in ("10m", "20m")
+    )
+    pixels = np.zeros((fine.sizes["time"], len(bands.OBSERVED), 100, 100), np.uint16)
+    for number, name in enumerate(("B2", "B3", "B4", "B8")):
+        pixels[:, number] = np.nan_to_num(fine[name].values).round().clip(0, 65534)
+    pixels[:, 4] = np.nan_to_num(coarse["B11"].values).round().clip(0, 65534).repeat(2, 1).repeat(2, 2)
+    classes = np.nan_to_num(fine["SCL"].values).astype(np.uint16)
+    seen = np.stack(
+        [masks.clear(p, q, "scl", resolution=10, scale=1e-4, offset=0.0) for p, q in zip(pixels, classes, strict=True)]
+    )
+    times = [datetime.fromisoformat(str(t)[:19]).replace(tzinfo=UTC) for t in fine["time"].values]
+    made = []
+    for row, column in itertools.product(range(0, 100, 20), repeat=2):
+        own = np.zeros((100, 100), bool)
+        own[row : row + 20, column : column + 20] = True
+        both = [(clear & own, clear & ~own) for clear in seen]
+        made.append([
+            (time, np.array([1e-4 * p[:, g].mean(axis=1) for g in grounds]), False)
+            for time, p, grounds in zip(times, pixels, both, strict=True)
+            if grounds[0].sum() >= 240 and grounds[1].sum() >= 2880
+        ])  # fmt: skip
+    return made
+
+
+@pytest.mark.parametrize(("offset", "least"), [(0.0, 0.9), (-0.1, 0.98)])
+def test_on_real_ground_no_right_scene_is_set_aside_and_nearly_every_wrong_one_is(real_forest, offset, least):
+    false = right = caught = faulty = 0
+    for number, scenes in enumerate(real_forest):
+        given = np.full(len(scenes), offset)
+        assert not told_wrong(settle(lacking_swir22(records(scenes, offset=given)))).any()
+        for one in np.random.default_rng(number).choice(len(scenes), 4, replace=False):
+            found = told_wrong(
+                settle(lacking_swir22(records(scenes, offset=given, wrong=np.arange(len(scenes)) == one)))
+            )
+            caught, faulty = caught + found[one], faulty + 1
+            false, right = false + found.sum() - found[one], right + len(scenes) - 1
+    assert right > 6000
+    assert false <= right / 4000
+    assert caught >= least * faulty
+
+
+@pytest.mark.parametrize("offset", [0.0, -0.1])
+def test_on_real_ground_a_year_of_wrong_flags_is_found_whole(real_forest, offset):
+    for scenes in real_forest:
+        bad = np.array([time.year == 2018 for time, _, _ in scenes])
+        found = told_wrong(settle(lacking_swir22(records(scenes, offset=np.full(len(scenes), offset), wrong=bad))))
+        np.testing.assert_array_equal(found, bad)
+
+
+def lacking_swir22(made):
+    for record in made:
+        record.measures["swir22"] = record.measures["control_swir22"] = None
+    return made
