@@ -45,7 +45,7 @@ def rows(store: SiteStore, controls: ControlSet, site: Site) -> list[dict[str, A
     records = settle(sorted(store.records(), key=lambda record: (record.time, record.acquisition)))
     if not records or not controls.units:
         return [observation(record) for record in records]
-    means = store.unit_means()
+    means = store.unit_means().sel(measure=list(OBSERVED))
     rings = control(means, controls, since=site.start)
     of = {name: rings.sel(measure=name).values for name in OBSERVED}
     ground = {

@@ -276,7 +276,7 @@ class SiteStore:
         with self._guarded():
             opened = self._opened(snapshot)
             if opened.records is None:
-                opened.records = [_decode(row) for row in np.asarray(opened.arrays["scenes"][:])]
+                opened.records = _decode(np.asarray(opened.arrays["scenes"][:]))
             return list(opened.records)
 
     def put(self, entries: Sequence[Entry], message: str) -> str:
@@ -306,7 +306,7 @@ class SiteStore:
                 opened.arrays["units"][place] = np.stack([entry.units for entry in chosen])
                 rows = np.stack([_encode(entry.record) for entry in chosen])
                 opened.arrays["scenes"][place] = rows
-                records[place] = [_decode(row) for row in rows]
+                records[place] = _decode(rows)
             opened.records = records
             return self._commit(opened.session, message)
 
@@ -408,8 +408,18 @@ def _encode(record: Record) -> np.ndarray:
     return np.frombuffer(text.ljust(RECORD_BYTES), dtype=np.uint8)
 
 
-def _decode(row: np.ndarray) -> Record:
-    values = json.loads(row.tobytes())
+def _decode(rows: np.ndarray) -> list[Record]:
+    """Records of (record, byte) uint8 rows; read as one list, for there may be many."""
+    told = json.loads(b"[" + b",".join(row.tobytes().rstrip() for row in rows) + b"]")
+    return [_record(values) for values in told]
+
+
+def _record(values: dict[str, Any]) -> Record:
+    if values.keys() == _FIELDS:
+        return Record(**values)
     if "granules" not in values:  # written before granules were told apart
         values |= {"granules": {"": values["baseline"]}, "orbit": "", "bandpass": False}
-    return Record(**{f.name: values[f.name] for f in fields(Record)})
+    return Record(**{name: values[name] for name in _FIELDS})
+
+
+_FIELDS: Final = {field.name for field in fields(Record)}

@@ -122,6 +122,8 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._observed: dict[str, dict[str, dict[str, Any]]] = {}
+        """Observations that were read, by ground and acquisition."""
 
     # sites and episodes
 
@@ -179,20 +181,27 @@ class Transaction:
 
     def take_over(self, ground: str, site: str, snapshot: str, observations: Sequence[dict[str, Any]]) -> None:
         """Observations as a snapshot has them; those that are so already are not written again."""
-        have = {row["acquisition"]: row for row in self.observations(ground)}
+        have = self._known(ground)
         rows = [{"ground": ground, **observation} for observation in observations]
         changed = [row for row in rows if row != have.get(row["acquisition"])]
         if changed:
             self._upsert(Observation, changed, ("ground", "acquisition"))
+            have |= {row["acquisition"]: row for row in changed}
         self._upsert(Stored, [{"ground": ground, "site": site, "snapshot": snapshot}], ("ground",))
 
     def observations(self, ground: str) -> list[dict[str, Any]]:
         """Observations of a piece of ground, ascending by time."""
-        table = Observation.__table__
-        query = select(table).where(table.c.ground == ground).order_by(table.c.time, table.c.acquisition)
-        found = self._connection.execute(query)
-        names = tuple(found.keys())
-        return [dict(zip(names, row, strict=True)) for row in found]
+        return sorted(self._known(ground).values(), key=lambda row: (row["time"], row["acquisition"]))
+
+    def _known(self, ground: str) -> dict[str, dict[str, Any]]:
+        """Observations by acquisition; read once, for a night takes new ones over and then judges them all."""
+        if ground not in self._observed:
+            table = Observation.__table__
+            found = self._connection.execute(select(table).where(table.c.ground == ground))
+            names = tuple(found.keys())
+            rows = [dict(zip(names, row, strict=True)) for row in found]
+            self._observed[ground] = {row["acquisition"]: row for row in rows}
+        return self._observed[ground]
 
     def granules(self, ground: str) -> dict[str, dict[str, str]]:
         """Of each acquisition over a piece of ground the baseline of each granule."""

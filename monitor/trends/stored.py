@@ -134,7 +134,7 @@ def _find(scenes: Any, wanted: set[str]) -> dict[str, tuple[int, Record]]:
             raw = row.tobytes()
             if not any(text in raw for text in texts):
                 continue
-            record = _decode(row)
+            (record,) = _decode(row[None])
             if record.acquisition in wanted:
                 found[record.acquisition] = slot, record
         if len(found) == len(wanted):
