@@ -103,17 +103,19 @@ def sign(value: float, *, signed: bool = True) -> str:
     return "−" if value < 0 else "+" if signed and value > 0 else ""
 
 
-def probability(value: float | None) -> str:
+def probability(value: float | None, language: Language) -> str:
     """A probability in whole percent that never claims certainty.
 
-    >>> probability(0.9991), probability(0.001), probability(0.5)
-    ('over 99%', 'under 1%', '50%')
+    >>> probability(0.9991, "en"), probability(0.001, "zh"), probability(0.5, "en")
+    ('over 99%', '低于 1%', '50%')
     """
     if value is None or not math.isfinite(value):
         return "–"
     if value > 0.99:
-        return "over 99%"
-    return "under 1%" if value < 0.01 else percent(value)
+        return "超过 99%" if language == "zh" else "over 99%"
+    if value < 0.01:
+        return "低于 1%" if language == "zh" else "under 1%"
+    return percent(value)
 
 
 def coordinates(site: Site) -> tuple[float, float]:

@@ -27,8 +27,8 @@ CLEARS = {
         "相对对照地块的增量接近规划的 {share:.0%} 后，即恢复为正常。",
     ),
     Status.FAILING: (
-        "Check the ground: did plants survive, is there grazing or water damage? It clears once cover is seen to rise "
-        "to over half of what was promised, or when a replanting starts a new episode.",
+        "Check the ground: did plants survive, is there grazing or water damage? It clears once cover rises to over "
+        "half of what was promised, or a replanting starts a new episode.",
         "请实地核查：苗木是否成活，有无放牧或水毁。增量超过规划的一半后，或补植并登记为新一期后，警报解除。",
     ),
     Status.DISTURBED: (
@@ -38,21 +38,26 @@ CLEARS = {
     ),
 }
 NOT_COVERED = (
-    "No usable scene of this place was ever found: check that the source covers it and that its outline is right.",
-    "从未找到此处的可用影像：请检查数据源是否覆盖该地，以及边界是否正确。",
+    "No usable scene of this place was ever found: check that the source covers it, that its outline is right, and for "
+    "what its scenes were rejected (observations.csv).",
+    "从未找到此处的可用影像：请检查数据源是否覆盖该地、边界是否正确，以及影像未被采用的原因（observations.csv）。",
 )
 """Instead of asking for more clear scenes, where there is none at all."""
+SEEN = (
+    "Seen in {scenes} clear scenes, the last of {day}.",
+    "依据 {scenes} 景无云影像，最近一景为 {day}。",
+)
+"""What a verdict rests on, where no reason is worth a sentence."""
 NO_PLAN = {
     Status.ON_TRACK: ("No loss is seen.", "未见损失。"),
     Status.FAILING: ("Vegetation has been lost.", "植被已有损失。"),
 }
 IN_PART = (
-    ("Not taking hold on a large part of the site.", "地块有较大面积未见成效。"),
+    ("A large part is not taking hold.", "地块有较大面积未见成效。"),
     (
-        "Check the ground where the map shows patches: did plants survive, is there grazing or water damage? It clears "
-        "once regrowth is seen on more than about 70 % of the site, or when a replanting starts a new episode.",
-        "请实地核查地图所示斑块：苗木是否成活，有无放牧或水毁。约 70% 以上面积见到恢复，或补植并登记为新一期后，"
-        "警报解除。",
+        "Check the patches on the map: did plants survive, is there grazing or water damage? It clears once about 70% "
+        "of the site shows regrowth.",
+        "请实地核查地图所示斑块：苗木是否成活，有无放牧或水毁。约 70% 以上面积见到恢复后，警报解除。",
     ),
 )
 """Headline and what clears it, of a site that fails by the ground that lacks regrowth though its mean may be fine."""
@@ -68,8 +73,8 @@ ON_TRACK_SHARE = 0.7
 LEADING = (
     Reason.START_IN_FUTURE, Reason.NO_CONTROL, Reason.FEW_SCENES, Reason.DATA_OLD, Reason.INTERVAL_WIDE,
     Reason.DROUGHT_DIEBACK, Reason.FIRE, Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.INDEX_DISAGREE,
-    Reason.SPATIAL_PATCH, Reason.NEG_UPLIFT, Reason.DROUGHT, Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS,
-    Reason.NO_PLAN, Reason.UNCERTAIN,
+    Reason.SPATIAL_PATCH, Reason.NEG_UPLIFT, Reason.RAIN_LOW, Reason.DROUGHT, Reason.CONTROL_POOR,
+    Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
 )  # fmt: skip
 """Reasons worth a sentence, the weightiest first; the others are in the headline."""
 
@@ -108,6 +113,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
         sentences.append(_patches(a, chinese=bool(pick)))
     elif weighty is not None:
         sentences.append(sentence(weighty.value, language))
+    elif a.last_observed is not None:
+        sentences.append(SEEN[pick].format(scenes=a.n_scenes, day=a.last_observed))
     if a.n_scenes == 0 and a.status is Status.INSUFFICIENT_DATA:
         sentences.append(NOT_COVERED[pick])
     elif a.status in CLEARS and Reason.START_IN_FUTURE.value not in a.reasons:
@@ -150,7 +157,7 @@ def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
     return (
         f"At the height of the season cover is estimated {points} {'above' if side else 'below'} its control ground; "
         f"the plan expected {due:.0f}: "
-        f"{a.theta:.0%} of it (95 % interval {a.theta_low:.0%} to {a.theta_high:.0%})."
+        f"{a.theta:.0%} of it (95% interval {a.theta_low:.0%} to {a.theta_high:.0%})."
     )
 
 
@@ -161,7 +168,5 @@ def _patches(a: Assessment, *, chinese: bool) -> str:
         return sentence(Reason.SPATIAL_PATCH.value, "zh" if chinese else "en")
     failing, low, high, whole = (f"{value:.1f}" for value in told)
     if chinese:
-        return f"{whole} 公顷中约有 {failing} 公顷（{low} 至 {high}）未见恢复，成片分布，位置见地图。"
-    return (
-        f"Regrowth is absent on about {failing} of {whole} hectares ({low} to {high}), in patches: the map shows where."
-    )
+        return f"{whole} 公顷中约有 {failing} 公顷（{low} 至 {high}）未见恢复，位置见地图。"
+    return f"Regrowth is absent on about {failing} of {whole} hectares ({low} to {high}): the map shows where."

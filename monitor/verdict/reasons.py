@@ -61,12 +61,12 @@ SENTENCES = {
         "植被覆盖度突然下降，而对照地块没有下降。",
     ),
     Reason.DROUGHT_DIEBACK: (
-        "The loss came in a dry season that hit the control ground too.",
-        "损失发生在干旱季节，对照地块同样受旱。",
+        "The loss came in a season in which the control ground fared badly too, as in a drought.",
+        "损失发生时对照地块同样明显偏差，类似干旱。",
     ),
     Reason.FIRE: (
-        "A second index fell with it as far as after a fire or a clearing, and the control ground was not dry.",
-        "第二指数同时大幅下降，类似火烧或砍伐之后，而对照地块并未受旱。",
+        "A second index fell with it as far as after a fire or a clearing, and the control ground fared as usual.",
+        "第二指数同时大幅下降，类似火烧或砍伐之后，而对照地块生长如常。",
     ),
     Reason.INDEX_DISAGREE: (
         "Cover seemed to fall suddenly, but a second index did not; no alarm was raised.",
@@ -93,8 +93,8 @@ SENTENCES = {
         "植被覆盖未使坡面侵蚀等级改善（SL 190，等级表未经核实）。",
     ),
     Reason.DROUGHT: (
-        "The season is dry: the control ground is well below normal too.",
-        "本季干旱：对照地块也明显低于常年。",
+        "The control ground is well below its normal growth this season too, as in a drought.",
+        "本季对照地块的生长也明显低于常年，类似干旱。",
     ),
     Reason.CONTROL_POOR: (
         "The control ground did not match the site well before the start; intervals are wider.",

@@ -137,7 +137,7 @@ def test_pages_say_it_in_both_languages(told):
     settings, _ = told
     folder = settings.outputs.root / "sites" / "part"
     english, chinese = ((folder / name).read_text(encoding="utf-8") for name in ("index.html", "index.zh.html"))
-    assert "Not taking hold on a large part of the site." in english
+    assert "A large part is not taking hold." in english
     assert "Regrowth is absent on about 3." in english
     assert "地块有较大面积未见成效。" in chinese
     assert "failing.png" in english

@@ -39,21 +39,56 @@ def test_a_failing_site_is_explained_with_numbers_reason_and_remedy():
     assert explain(FAILING, SITE) == [
         "Not taking hold.",
         "At the height of the season cover is estimated 1 point below its control ground; the plan expected 20: "
-        "-4% of it (95 % interval -30% to 22%).",
-        "The season is dry: the control ground is well below normal too.",
-        "Check the ground: did plants survive, is there grazing or water damage? It clears once cover is seen to rise "
-        "to over half of what was promised, or when a replanting starts a new episode.",
+        "-4% of it (95% interval -30% to 22%).",
+        "The control ground is well below its normal growth this season too, as in a drought.",
+        "Check the ground: did plants survive, is there grazing or water damage? It clears once cover rises to over "
+        "half of what was promised, or a replanting starts a new episode.",
     ]
     assert explain(FAILING, SITE, language="zh")[0] == "恢复未见效。"
+
+
+def test_where_no_reason_is_worth_a_sentence_what_was_seen_is_told():
+    told = explain(replace(FAILING, reasons=("LOW_UPLIFT", "RAIN_UNKNOWN")), SITE)
+    assert told[2] == "Seen in 90 clear scenes, the last of 2024-08-30."
+    assert len(told) == 4
+    assert explain(replace(FAILING, status=Status.ON_TRACK, reasons=()), SITE, language="zh")[2] == (
+        "依据 90 景无云影像，最近一景为 2024-08-30。"
+    )
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_drought_is_told_only_where_rain_or_the_control_ground_shows_it(language):
+    word = "旱" if language == "zh" else "drought"
+    rain = sentence("RAIN_LOW", language)
+    for reasons in ((), ("LOW_UPLIFT", "RAIN_UNKNOWN"), ("CONTROL_POOR",), ("SUDDEN_DROP", "FIRE")):
+        assert word not in " ".join(explain(replace(FAILING, reasons=reasons), SITE, language=language))
+    assert word in " ".join(explain(replace(FAILING, reasons=("DROUGHT",)), SITE, language=language))
+    assert rain in explain(replace(FAILING, reasons=("DROUGHT", "RAIN_LOW")), SITE, language=language)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_site_without_any_imagery_is_told_what_to_look_at(language):
+    blank = dict.fromkeys(("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "last_observed"))
+    nothing = replace(
+        FAILING, status=Status.INSUFFICIENT_DATA, alert=AlertLevel.NONE, alert_rule=None, n_scenes=0, n_pre=0,
+        reasons=("NO_CONTROL", "NO_PRE_SEASONS"), **blank,
+    )  # fmt: skip
+    told = explain(nothing, SITE, language=language)
+    assert len(told) == 3
+    assert told[1] == sentence("NO_CONTROL", language)
+    assert "observations.csv" in told[2]
 
 
 @pytest.mark.parametrize("status", list(Status))
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("seen", [True, False])
 @pytest.mark.parametrize("share", [0.22, 0.0])
-def test_any_verdict_is_told_in_at_most_four_short_sentences_without_holes(status, language, seen, share):
+@pytest.mark.parametrize("reasons", [(), ("DROUGHT",), ("SPATIAL_PATCH", "CONTROL_POOR")])
+def test_any_verdict_is_told_in_at_most_four_short_sentences_without_holes(status, language, seen, share, reasons):
     blank = {} if seen else dict.fromkeys(("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high"))
-    verdict = replace(FAILING, status=status, **blank)
+    patches = {"hectares_failing": 4.21, "hectares_failing_low": 3.9, "hectares_failing_high": 5.0}
+    verdict = replace(FAILING, status=status, reasons=reasons, alert=AlertLevel.WATCH, **patches, **blank)
+    verdict = replace(verdict, theta=0.5 if reasons and seen else verdict.theta)
     told = explain(verdict, replace(SITE, plan=replace(SITE.plan, A=share)), language=language)
     assert 1 <= len(told) <= 4
     assert not any(word in " ".join(told) for word in ("None", "nan", "{", "}"))
@@ -62,7 +97,7 @@ def test_any_verdict_is_told_in_at_most_four_short_sentences_without_holes(statu
 
 def test_a_verdict_on_a_young_site_says_when_it_comes():
     told = explain(replace(FAILING, status=Status.TOO_EARLY, alert=AlertLevel.NONE, reasons=("TOO_EARLY",)), SITE)
-    assert told[1].startswith("A verdict on growth follows 1.5 years after the start (2021-05).")
+    assert told[-1].startswith("A verdict on growth follows 1.5 years after the start (2021-05).")
 
 
 def test_the_boundary_is_the_calibrated_one_and_grows_as_the_budget_shrinks():
