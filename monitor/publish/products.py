@@ -38,6 +38,11 @@ OBSERVATION_COLUMNS: Final = (
     "control_cover", "accepted", "reason",
 )  # fmt: skip
 
+PICTURES: Final = frozenset(
+    {"before.png", "now.png", *(f"{layer.name}.{kind}" for layer in LAYERS for kind in ("png", "tif"))}
+)
+"""Files of maps and pictures that a site may have."""
+
 FORMULA: Final = tuple("=+-@＝＋－＠\t\r\n")
 """What a spreadsheet takes for the beginning of a formula."""
 
@@ -67,8 +72,9 @@ def write_site(view: SiteView, root: Path) -> bool:
     layers = [layer for layer in LAYERS if view.maps is not None and layer.name in view.maps]
     pictures = {*(f"{name}.png" for name in chips), *(f"{layer.name}.{k}" for layer in layers for k in ("png", "tif"))}
     here = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
+    stale = PICTURES & here.keys() - pictures
     made_from, drawn_from = _made_from(folder)
-    if made_from == fingerprint and {"observations.csv", *PAGE.values(), *pictures} <= here.keys():
+    if made_from == fingerprint and {"observations.csv", *PAGE.values(), *pictures} <= here.keys() and not stale:
         return False
     files: dict[str, bytes] = {"observations.csv": table}
     if not (drawn_from == seen and pictures <= here.keys()):
@@ -86,6 +92,8 @@ def write_site(view: SiteView, root: Path) -> bool:
     for name, content in files.items():
         if here.get(name) != len(content) or (folder / name).read_bytes() != content:
             replace_file(folder / name, content)
+    for name in stale:  # of what is told no longer, once no page links to it
+        (folder / name).unlink()
     return True
 
 

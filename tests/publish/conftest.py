@@ -133,6 +133,7 @@ def maps(site: Site, grid: GeoBox, share: float, seed: int) -> xr.Dataset:
     layers = {
         "ndvi": 0.2 + 0.3 * texture, "cover": 0.15 + 0.3 * texture,
         "slope": 0.05 * (share - 0.3) + 0.02 * (texture - 0.5), "uplift": share * 0.3 + 0.2 * (texture - 0.5),
+        "failing": np.clip(1.2 - share - 0.4 * texture, 0, 1),
     }  # fmt: skip
     within = inside(site.geometry, grid)
     return xr.Dataset(

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from monitor.publish.products import write_index, write_site
 from monitor.verdict.assessment import AlertLevel, Status
+from monitor.verdict.erosion import UNVERIFIED
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
 
@@ -27,6 +29,15 @@ PAGES = (
     "index.html", "index.zh.html", "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.html",
     "sites/hostile/index.html",
 )  # fmt: skip
+
+WITH_ALL = {
+    "hectares_failing": 12.34, "hectares_failing_low": 9.1, "hectares_failing_high": 16.6,
+    "hectares_failing_on": date(2021, 8, 2), "uplift_confirmed": True, "uplift_confirmed_on": date(2020, 9, 7),
+    "erosion_grade": "moderate", "erosion_grade_without": "very_intense", "soil_loss_ratio": 0.61,
+    "soil_loss_ratio_low": 0.48, "soil_loss_ratio_high": 0.77, "notes": UNVERIFIED,
+    "reasons": ("SPATIAL_PATCH", "LOW_UPLIFT"),
+}  # fmt: skip
+"""All that a verdict may have beside it."""
 
 OUTSIDE = """() => [...document.querySelectorAll('body *')].filter(e => {
     const box = e.getBoundingClientRect();
@@ -48,7 +59,7 @@ class Opened:
 @pytest.fixture(scope="module")
 def root(make_view, make_site, make_assessment, make_programme, hostile_site, beside, tmp_path_factory) -> Path:
     """A programme of every status, with the pages of a failing, a good, an unseen and a hostile site."""
-    failing = make_view(**beside)
+    failing = make_view(assessment=make_assessment(**WITH_ALL), **beside)
     good = make_view(
         site=make_site("民勤-03", name="民勤县青土湖三号地块", at=(103.1, 39.0), province="甘肃"), share=0.95,
         alert=None, notice=None,
@@ -137,7 +148,7 @@ def test_the_pictures_of_a_site_load(opened):
     pictures = opened.tab.eval_on_selector_all("image", "all => all.map(e => e.href.baseVal)")
     asked = {Path(urlsplit(url).path).name for url in opened.asked}
     assert set(pictures) == asked - {Path(opened.page).name}
-    assert len(pictures) == (6 if "-03" in opened.page or "hostile" in opened.page else 0)
+    assert len(pictures) == (7 if "-03" in opened.page or "hostile" in opened.page else 0)
 
 
 def test_a_hostile_name_is_shown_as_it_is_written(open_page):

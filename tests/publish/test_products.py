@@ -39,7 +39,8 @@ def test_a_site_leaves_the_files_that_were_promised(published):
         f"sites/ulan-03/{name}"
         for name in (
             "index.html", "index.zh.html", "observations.csv", "before.png", "now.png", "ndvi.tif", "cover.tif",
-            "slope.tif", "uplift.tif", "ndvi.png", "cover.png", "slope.png", "uplift.png",
+            "slope.tif", "uplift.tif", "failing.tif", "ndvi.png", "cover.png", "slope.png", "uplift.png",
+            "failing.png",
         )
     }  # fmt: skip
 
@@ -87,6 +88,20 @@ def test_a_scene_that_leaves_maps_and_pictures_as_they_are_has_them_left_alone(v
     changed = {path.name for path in published.rglob("*.*") if path.stat().st_mtime_ns != stamps.get(path)}
     assert "index.html" in changed
     assert changed <= {"index.html", "index.zh.html", "observations.csv"}
+
+
+def test_a_map_of_what_is_told_no_longer_is_taken_away(view, tmp_path):
+    write_site(view, tmp_path)
+    folder = tmp_path / "sites" / "ulan-03"
+    old = (folder / "failing.tif").read_bytes()
+    less = replace(view, maps=view.maps.drop_vars("failing"))
+    assert write_site(less, tmp_path)
+    assert not list(folder.glob("failing.*"))
+    assert "failing.png" not in (folder / "index.html").read_text(encoding="utf-8")
+    (folder / "failing.tif").write_bytes(old)  # a run was killed before it took it away
+    assert write_site(less, tmp_path)
+    assert not list(folder.glob("failing.*"))
+    assert not write_site(less, tmp_path)
 
 
 def test_a_file_that_went_missing_is_made_again(view, published):
