@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -47,7 +47,6 @@ SMALL: Final = 2**18
 a night rewrites so much, and a history is read in so many fewer pieces. [byte]"""
 MOST_TOGETHER: Final = 16
 
-_ARRAYS: Final = ("pixels", "units", "scenes")
 _PLAIN: Final[dict[str, Any]] = {"zarr_format": 3, "use_consolidated": False}
 """How a group is opened without looking for others."""
 
@@ -106,9 +105,19 @@ class _Opened:
 
     session: Any
     """That of the newest can be written into and committed, once."""
+    group: zarr.Group | None
+    """None: nothing was laid out yet."""
     attributes: dict[str, Any]
-    arrays: dict[str, Any]
+    arrays: dict[str, Any] = field(default_factory=dict)
     records: list[Record] | None = None
+
+    def array(self, name: str) -> Any:
+        """One of the three arrays, opened when it is asked for first: most sites of a night without news need none."""
+        if name not in self.arrays:
+            if self.group is None:
+                raise KeyError(name)
+            self.arrays[name] = self.group[name]
+        return self.arrays[name]
 
 
 def record_of(scene: Scene, **judged: Any) -> Record:
@@ -162,7 +171,7 @@ class SiteStore:
         with self._guarded():
             if self._lent is None and self._repository is None and not icechunk.Repository.exists(self._storage()):
                 return False
-            return bool(self._opened().arrays)
+            return self._opened().group is not None
 
     def create(
         self, *, site: str, grid: GeoBox, units: Sequence[str], measures: Sequence[str], controls: dict[str, Any]
@@ -276,7 +285,7 @@ class SiteStore:
         with self._guarded():
             opened = self._opened(snapshot)
             if opened.records is None:
-                opened.records = _decode(np.asarray(opened.arrays["scenes"][:]))
+                opened.records = _decode(np.asarray(opened.array("scenes")[:]))
             return list(opened.records)
 
     def put(self, entries: Sequence[Entry], message: str) -> str:
@@ -295,17 +304,17 @@ class SiteStore:
             known = len(slots)
             replaced = [entry for entry in entries if entry.record.acquisition in slots]
             fresh = [entry for entry in entries if entry.record.acquisition not in slots]
-            for array in opened.arrays.values():
+            for array in map(opened.array, ("pixels", "units", "scenes")):
                 array.resize((known + len(fresh), *array.shape[1:]))
             places: list[tuple[slice, list[Entry]]] = [(slice(known, known + len(fresh)), fresh)] if fresh else []
             for entry in replaced:
                 slot = slots[entry.record.acquisition]
                 places.append((slice(slot, slot + 1), [entry]))
             for place, chosen in places:
-                opened.arrays["pixels"][place] = np.stack([entry.pixels for entry in chosen])
-                opened.arrays["units"][place] = np.stack([entry.units for entry in chosen])
+                opened.array("pixels")[place] = np.stack([entry.pixels for entry in chosen])
+                opened.array("units")[place] = np.stack([entry.units for entry in chosen])
                 rows = np.stack([_encode(entry.record) for entry in chosen])
-                opened.arrays["scenes"][place] = rows
+                opened.array("scenes")[place] = rows
                 records[place] = _decode(rows)
             opened.records = records
             return self._commit(opened.session, message)
@@ -332,7 +341,7 @@ class SiteStore:
         with self._guarded():
             # What is lazy must not see what is put later.
             opened = self._opened(snapshot if self._lent else snapshot or self.snapshot)
-            pixels = opened.arrays["pixels"]
+            pixels = opened.array("pixels")
             stored = pixels.chunks[0]
             together = max(1, CHUNK_BYTES // int(2 * stored * np.prod(pixels.shape[1:])))
             packed = da.from_zarr(pixels, chunks=(stored * together, *pixels.chunks[1:]))
@@ -358,7 +367,7 @@ class SiteStore:
         order = _by_time(records)
         with self._guarded():
             opened = self._opened(snapshot)
-            values = np.asarray(opened.arrays["units"][:])[order]
+            values = np.asarray(opened.array("units")[:])[order]
             names = {"unit": opened.attributes["units"], "measure": opened.attributes["measures"]}
         utc = [datetime.fromisoformat(records[slot].time).astimezone(UTC).replace(tzinfo=None) for slot in order]
         coords = {"time": np.array(utc, dtype="datetime64[ns]"), **names}
@@ -378,10 +387,9 @@ class SiteStore:
             try:
                 group = zarr.open_group(session.store, mode="r" if snapshot else "r+", **_PLAIN)
             except zarr.errors.GroupNotFoundError:  # nothing was laid out yet
-                self._shelf[snapshot] = _Opened(session=session, attributes={}, arrays={})
+                self._shelf[snapshot] = _Opened(session=session, group=None, attributes={})
             else:
-                arrays = {name: group[name] for name in _ARRAYS}
-                self._shelf[snapshot] = _Opened(session=session, attributes=dict(group.attrs), arrays=arrays)
+                self._shelf[snapshot] = _Opened(session=session, group=group, attributes=dict(group.attrs))
         return self._shelf[snapshot]
 
     @contextmanager

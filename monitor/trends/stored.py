@@ -46,7 +46,7 @@ class Stored:
         self.store, self.snapshot = store, snapshot
         with store._guarded():
             opened = store._opened(snapshot)
-            self._arrays = opened.arrays
+            self._opened = opened
             self.grid = grid_from_json(opened.attributes["grid"])
 
     def draw(
@@ -83,8 +83,8 @@ class Stored:
             The store can not be read, or lacks one of the scenes.
         """
         with self.store._guarded():
-            found = _find(self._arrays["scenes"], set(acquisitions))
-            pixels = self._arrays["pixels"]
+            found = _find(self._opened.array("scenes"), set(acquisitions))
+            pixels = self._opened.array("pixels")
         absent = set(acquisitions) - found.keys()
         if absent:
             msg = (
