@@ -395,6 +395,7 @@ def real_forest():
     """Five years of a real mountain forest, in 25 sites of 4 ha with all else as control ground: of each scene in which
     both were seen, the time, the (ground, band) means, and that nothing is known of haze.
     """
+    pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
     folder = Path(str(resources.files("nrt.data")))
     fine, coarse = (
         xr.open_dataset(folder / f"sentinel2_cube_subset_romania_{name}.nc").load() for name in ("10m", "20m")
