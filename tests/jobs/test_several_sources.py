@@ -1,5 +1,6 @@
 """Granules, baselines, several catalogues and outages: every acquisition once, whatever the order of events."""
 
+import csv
 import json
 from datetime import date, timedelta
 
@@ -196,3 +197,88 @@ def test_a_dry_run_tells_what_a_night_would_fetch(tmp_path, sources):
     told = plan(settings, as_of=NIGHT)
     assert [len(site["scenes"]) for site in told["sites"]] == [3]
     assert len(only.read_scenes) == before
+
+
+def status(settings):
+    (found,) = json.loads((settings.outputs.root / "status.json").read_text(encoding="utf-8"))
+    return found
+
+
+def rows(settings):
+    return list(csv.DictReader(observations(settings).decode().splitlines()))
+
+
+def test_forty_cloudy_days_change_no_verdict_and_the_last_look_grows_older(tmp_path, sources):
+    settings = installed(tmp_path)
+    last = DAYS[-3]
+    cloudy = [last + timedelta(days=d) for d in range(5, 41, 5)]
+    sources(Painted([*DAYS[:-2], *cloudy], cloudy=frozenset(cloudy)))
+    night(settings, as_of=last)
+    before = status(settings)
+    for as_of in (cloudy[3], cloudy[-1]):
+        manifest = night(settings, as_of=as_of)
+        assert exit_status(manifest) is Exit.DONE
+        assert {one["reason"] for one in manifest["sites"][0]["scenes_rejected"]} == {"CLOUD"}
+        after = status(settings)
+        same = ("status", "alert", "last_observed", "n_scenes", "theta", "e_failure")
+        assert [after[name] for name in same] == [before[name] for name in same]
+        assert after["as_of"] == as_of.isoformat()
+    assert (settings.outputs.root / "messages").exists() is False or not list(
+        (settings.outputs.root / "messages").glob("*")
+    )
+
+
+def test_a_night_without_any_scene_is_done_and_the_last_look_grows_older(tmp_path, sources):
+    settings = installed(tmp_path)
+    sources(Painted(DAYS))
+    night(settings, as_of=NIGHT)
+    manifest = night(settings, as_of=NIGHT + timedelta(days=200))
+    assert exit_status(manifest) is Exit.DONE
+    assert (manifest["sites"][0]["state"], manifest["sites"][0]["scenes_new"]) == ("done", [])
+    assert status(settings)["last_observed"] == DAYS[-1].isoformat()
+    never = installed(tmp_path / "never")
+    sources(Painted([]))
+    manifest = night(never, as_of=NIGHT)
+    assert exit_status(manifest) is Exit.DONE
+    assert (status(never)["status"], status(never)["last_observed"]) == ("insufficient_data", None)
+
+
+def test_a_scene_with_a_wrong_flag_is_set_aside_and_what_is_told_is_as_if_it_had_not_come(tmp_path, sources):
+    flawed, without = installed(tmp_path / "flawed"), installed(tmp_path / "without")
+    often = [FIRST + timedelta(days=d) for d in range(0, 880, 8)]
+    day = next(one for one in often if (one.year, one.month) == (2020, 7))
+    sources(Painted(often, flawed=frozenset({day})))
+    manifest = night(flawed, as_of=NIGHT)
+    assert [one["reason"] for one in manifest["sites"][0]["scenes_rejected"]] == ["RADIOMETRY"]
+    sources(Painted([one for one in often if one != day]))
+    night(without, as_of=NIGHT)
+    assert [row for row in rows(flawed) if row["date"] != day.isoformat()] == rows(without)
+    same = ("status", "alert", "theta", "theta_low", "theta_high", "cover", "control_cover", "n_scenes")
+    assert [status(flawed)[name] for name in same] == [status(without)[name] for name in same]
+
+
+def test_landsat_before_sentinel_2_makes_no_step_and_the_same_verdict_as_one_sensor(tmp_path, sources):
+    alone, mixed = installed(tmp_path / "alone"), installed(tmp_path / "mixed")
+    often = [FIRST + timedelta(days=d) for d in range(0, 880, 8)]
+    change = date(2019, 6, 1)  # the start of the work: the worst day for a step
+    sources(Painted(often))
+    night(alone, as_of=NIGHT)
+    sources(
+        Painted([day for day in often if day >= change], name="sentinel"),
+        Painted([day for day in often if day < change], name="landsat", landsat=True),
+    )
+    night(mixed, as_of=NIGHT)
+    ours, theirs = rows(mixed), rows(alone)
+    assert [row["source"] for row in ours] == [
+        "landsat" if row["date"] < change.isoformat() else "sentinel" for row in ours
+    ]
+    assert len(ours) == len(theirs)
+    apart = [
+        float(a["cover"]) - float(a["control_cover"]) - float(b["cover"]) + float(b["control_cover"])
+        for a, b in zip(ours, theirs, strict=True) if a["accepted"] == b["accepted"] == "true"
+    ]  # fmt: skip
+    assert len(apart) > 60
+    assert max(abs(one) for one in apart) < 0.002
+    one, other = status(mixed), status(alone)
+    assert (one["status"], one["alert"]) == (other["status"], other["alert"])
+    assert abs(one["theta"] - other["theta"]) < 0.05
