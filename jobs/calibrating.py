@@ -159,6 +159,7 @@ class Land(Mapping[tuple[str, str], list[Placebo]]):
         alone = independent([unit.geometry for _, unit in named], worked)
         self.units = {(ground, unit.id) for (ground, unit), free in zip(named, alone, strict=True) if free}
         """Ground and id of the units that count."""
+        self._with_units = {ground for ground, _ in self.units}
         self._compared: dict[str, list[str]] = {}
         """Ids of all control ground of a site, which each of those is compared with."""
         for ground, unit in named:
@@ -182,7 +183,7 @@ class Land(Mapping[tuple[str, str], list[Placebo]]):
             ground = ground_key(site)
             if len(found) >= WANTED:
                 break
-            if not any(of == ground for of, _ in self.units):
+            if ground not in self._with_units:
                 continue
             try:
                 means = SiteStore(store_folder(self._settings, site)).unit_means(self._snapshots[ground])

@@ -113,21 +113,25 @@ def list_(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Sites in the ledger, with start, intervention, plan and hectares."""
+    """Sites in the ledger, with start, episode, intervention, plan and hectares."""
     from jobs.gather import opened
     from jobs.settings import load
 
     with opened(load(config)) as ledger, ledger.transaction() as t:
         sites = t.sites()
+        episodes = {site["id"]: t.episodes(site["id"])[-1] for site in sites}
     if as_json:
         shown = [{key: value for key, value in site.items() if key != "geometry"} for site in sites]
+        for site in shown:
+            site["episode"], site["episode_start"] = (episodes[site["id"]][name] for name in ("number", "start"))
         typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))
         return
     for site in sites:
-        plan = site["plan"]
+        plan, episode = site["plan"], episodes[site["id"]]
+        anew = f", episode {episode['number']} from {episode['start']}" if episode["number"] > 1 else ""
         typer.echo(
             f"{_printable(site['id'])}: {_printable(site['name'])}, {site['intervention']} ({site['biome']}) since "
-            f"{site['start']}, {site['hectares']:.1f} ha; plan A {plan['A']:g}, k {plan['k']:g}, L {plan['L']:g}"
+            f"{site['start']}{anew}, {site['hectares']:.1f} ha; plan A {plan['A']:g}, k {plan['k']:g}, L {plan['L']:g}"
         )
     if not sites:
         typer.echo("No site yet: regrowth sites add FILE")

@@ -133,6 +133,9 @@ def test_the_command_says_what_it_did(installation, capsys):
     assert left.value.code == Exit.DONE
     assert capsys.readouterr().out == "demo-02: episode 2, from 2018-05-02; false-alarm budget 0.05.\n"
     with pytest.raises(SystemExit) as left:
+        main(["sites", "list", *config])
+    assert ", episode 2 from 2018-05-02, " in capsys.readouterr().out.splitlines()[0]
+    with pytest.raises(SystemExit) as left:
         main(["sites", "replant", "demo-02", "--start", "2999-05-02", "--why", WHY, *config])
     assert left.value.code == Exit.BAD_DATA
 

@@ -175,6 +175,7 @@ def test_a_ledger_of_an_earlier_version_keeps_all_it_has(url):
         assert t.latest("a") == ("2021-05-01", "d", {"status": "on_track"})
         assert t.snapshots() == {"g": "s"}
         assert t.calibrations() == []
+        assert [(one["number"], one["start"], one["budget"]) for one in t.episodes("a")] == [(1, "2021-04-01", 1.0)]
     opened.close()
 
 
