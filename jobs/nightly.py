@@ -224,7 +224,7 @@ def _judge(
     content += [[row[name] for name in told] for row in seen]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     prospect = Prospect.seen(
-        site, seen, since=min(source.since for source in settings.source), alpha=alpha,
+        site, seen, as_of=as_of, since=min(source.since for source in settings.source), alpha=alpha,
         constants=constants,
     )  # fmt: skip
     known = t.background(ground, "sight")

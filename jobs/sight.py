@@ -15,6 +15,7 @@ import numpy as np
 from dask import compute, delayed
 from shapely.geometry import Point
 
+from jobs.calibrating import over
 from monitor.publish.view import Chance
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
@@ -76,15 +77,19 @@ class Prospect:
 
     @classmethod
     def seen(
-        cls, site: Site, rows: Sequence[Mapping[str, Any]], *, since: date, alpha: float, constants: Calibration
-    ) -> "Prospect":
-        """Of a site with observations; what they do not tell yet is assumed.
+        cls, site: Site, rows: Sequence[Mapping[str, Any]], *, as_of: date, since: date, alpha: float,
+        constants: Calibration,
+    ) -> "Prospect":  # fmt: skip
+        """Of a site with observations; until a season of them is over all is assumed.
 
         Parameters
         ----------
         site : Site
         rows : sequence of mapping
             Its observations, ascending by time.
+        as_of : date
+            Seasons that are over by then are counted, those without a scene too; where there are any after the start,
+            they say how often the site is seen.
         since, alpha, constants
             As for :meth:`assumed`.
         """
@@ -93,15 +98,15 @@ class Prospect:
         day = np.array([row["time"][:10] for row in used], "datetime64[D]").astype(np.int64)
         season, position = window.place(day)
         inside = position <= window.length
-        years, count = np.unique(season[inside], return_counts=True)
-        years, count = years[count >= FEWEST], count[count >= FEWEST]
-        told = cls.assumed(site, since=since, alpha=alpha, constants=constants)
-        if years.size < 2:
-            return told
+        years = np.arange(season[inside].min(initial=9999), over(site, as_of)[0] + 1)
+        if not years.size:
+            return cls.assumed(site, since=since, alpha=alpha, constants=constants)
+        count = (season[inside][:, None] == years).sum(axis=0)
         cover = np.array([row["control_cover"] for row in used], dtype=np.float64)[inside]
+        early = years < _first_not_before(site)
         return cls._of(
-            site, before=int((years < _first_not_before(site)).sum()),
-            scenes=float(np.median(count[:-1])),  # the last one may not be over
+            site, before=int((count[early] >= FEWEST).sum()),
+            scenes=float(np.median(count if early.all() else count[~early])),
             control=float(np.quantile(cover, 0.9)), alpha=alpha, constants=constants,
         )  # fmt: skip
 

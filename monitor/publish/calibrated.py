@@ -39,7 +39,7 @@ def calibration_table(used: Calibration, *, biome: str, found: int) -> Calibrati
     else:
         few = (
             f"; there are {found} placebos, of the {FEWEST} needed",
-            f"；现有对照序列 {found} 条，至少需要 {FEWEST} 条",
+            f"；现有安慰剂序列 {found} 条，至少需要 {FEWEST} 条",
         )
         source = (used.source + few[0], f"默认值：由模拟地块得出，并经真实哨兵二号噪声检验{few[1]}")
     rows = []

@@ -29,6 +29,10 @@ def rows(per_season, first=2017, last=2026):
     return [{"time": f"{day}T03:00:00", "accepted": True, "control_cover": 0.2} for day in days]
 
 
+def seen(observed, as_of=date(2025, 11, 20)):
+    return Prospect.seen(SITE, observed, as_of=as_of, since=SINCE, alpha=0.05, constants=DEFAULT)
+
+
 def prospect(**more):
     return Prospect.assumed(SITE, **{"since": SINCE, "alpha": 0.05, **more})
 
@@ -42,17 +46,19 @@ def test_what_is_assumed_follows_from_the_first_day_of_imagery_and_the_biome():
 
 
 def test_once_there_are_scenes_they_are_counted_and_fewer_of_them_make_red_later():
-    dense, sparse = (
-        Prospect.seen(SITE, rows(n), since=SINCE, alpha=0.05, constants=DEFAULT) for n in (18, 4)
-    )  # fmt: skip
+    dense, sparse = (seen(rows(n)) for n in (18, 4))
     assert (dense.before, dense.scenes, dense.control) == (4, 15.0, 0.2)
     assert (sparse.before, sparse.scenes) == (4, 2.0)
     year_5 = [to_json(one, SITE.start)["red"][4] for one in (dense, sparse)]
     assert year_5[0] > year_5[1] + 0.1
-    late = Prospect.seen(SITE, rows(18, first=2021), since=SINCE, alpha=0.05, constants=DEFAULT)
-    assert late.before == 1
-    none_yet = Prospect.seen(SITE, [], since=SINCE, alpha=0.05, constants=DEFAULT)
-    assert none_yet == prospect()
+    assert seen(rows(18, first=2021)).before == 1
+    assert seen([]) == seen(rows(5, first=2025), as_of=date(2025, 8, 1)) == prospect(), "no season is over"
+
+
+def test_a_site_that_clouds_have_hidden_since_its_start_is_not_said_to_be_seen():
+    hidden = seen(rows(18, last=2022))
+    assert (hidden.before, hidden.scenes) == (4, 2.0)
+    assert seen(rows(18, last=2022), as_of=date(2022, 8, 1)).scenes == 15.0, "before a season is over since"
 
 
 def test_the_years_are_those_of_the_site_itself():
