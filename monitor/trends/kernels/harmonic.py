@@ -44,6 +44,9 @@ TILE: Final = 512
 LANES: Final = 128
 """Pixels side by side while solving."""
 
+LANE: Final = tuple(np.uint64(LANES * k) for k in range(15))
+"""Where each sum begins, where they lie end to end."""
+
 SIXTEENTH, EIGHTH, THREE_SIXTEENTHS = (math.tan(math.pi / 16 * k) for k in (1, 2, 3))
 """Tangents of these shares of a half-turn."""
 
@@ -514,6 +517,75 @@ def _solve(factors: np.ndarray, right: np.ndarray, solution: np.ndarray) -> None
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _two_harmonics(sums: np.ndarray, right: np.ndarray, determined: np.ndarray, beta: np.ndarray) -> None:
+    """What the three functions above do for two harmonics, in registers, from sums laid end to end.
+
+    Written out because they spend their time on storing and fetching again what this holds. Of the factors, l is L,
+    i is 1 / D, and v, w, x and y are columns of L D.
+    """
+    full_width()
+    least = VALUES_PER_COEFFICIENT * 6.0
+    # flat and unsigned, as in the network of slopes, so that the loop over pixels is vectorised
+    for lane in range(np.uint64(LANES)):
+        n, u, uu = sums[lane], sums[LANE[1] + lane], sums[LANE[2] + lane]
+        c1, c2, c3, c4 = sums[LANE[3] + lane], sums[LANE[4] + lane], sums[LANE[5] + lane], sums[LANE[6] + lane]
+        s1, s2, s3, s4 = sums[LANE[7] + lane], sums[LANE[8] + lane], sums[LANE[9] + lane], sums[LANE[10] + lane]
+        uc1, uc2, us1, us2 = sums[LANE[11] + lane], sums[LANE[12] + lane], sums[LANE[13] + lane], sums[LANE[14] + lane]
+        m22, m32, m33 = 0.5 * (n + c2), 0.5 * s2, 0.5 * (n - c2)
+        m42, m43, m44 = 0.5 * (c1 + c3), 0.5 * (s3 - s1), 0.5 * (n + c4)
+        m52, m53, m54, m55 = 0.5 * (s1 + s3), 0.5 * (c1 - c3), 0.5 * s4, 0.5 * (n - c4)
+
+        good = n >= least
+        i0 = 1 / (n if good else 1.0)
+        l10, l20, l30, l40, l50 = u * i0, c1 * i0, s1 * i0, c2 * i0, s2 * i0
+
+        d = fma(-l10, u, uu)
+        good &= d > DETERMINED * uu
+        i1 = 1 / (d if good else 1.0)
+        v2, v3, v4, v5 = fma(-l10, c1, uc1), fma(-l10, s1, us1), fma(-l10, c2, uc2), fma(-l10, s2, us2)
+        l21, l31, l41, l51 = v2 * i1, v3 * i1, v4 * i1, v5 * i1
+
+        d = fma(-l21, v2, fma(-l20, c1, m22))
+        good &= d > DETERMINED * m22
+        i2 = 1 / (d if good else 1.0)
+        w3, w4 = fma(-l21, v3, fma(-l20, s1, m32)), fma(-l21, v4, fma(-l20, c2, m42))
+        w5 = fma(-l21, v5, fma(-l20, s2, m52))
+        l32, l42, l52 = w3 * i2, w4 * i2, w5 * i2
+
+        d = fma(-l32, w3, fma(-l31, v3, fma(-l30, s1, m33)))
+        good &= d > DETERMINED * m33
+        i3 = 1 / (d if good else 1.0)
+        x4, x5 = fma(-l32, w4, fma(-l31, v4, fma(-l30, c2, m43))), fma(-l32, w5, fma(-l31, v5, fma(-l30, s2, m53)))
+        l43, l53 = x4 * i3, x5 * i3
+
+        d = fma(-l43, x4, fma(-l42, w4, fma(-l41, v4, fma(-l40, c2, m44))))
+        good &= d > DETERMINED * m44
+        i4 = 1 / (d if good else 1.0)
+        y5 = fma(-l43, x5, fma(-l42, w5, fma(-l41, v5, fma(-l40, s2, m54))))
+        l54 = y5 * i4
+
+        d = fma(-l54, y5, fma(-l53, x5, fma(-l52, w5, fma(-l51, v5, fma(-l50, s2, m55)))))
+        good &= d > DETERMINED * m55
+        i5 = 1 / (d if good else 1.0)
+
+        b0 = right[lane]
+        b1 = fma(-l10, b0, right[LANE[1] + lane])
+        b2 = fma(-l21, b1, fma(-l20, b0, right[LANE[2] + lane]))
+        b3 = fma(-l32, b2, fma(-l31, b1, fma(-l30, b0, right[LANE[3] + lane])))
+        b4 = fma(-l43, b3, fma(-l42, b2, fma(-l41, b1, fma(-l40, b0, right[LANE[4] + lane]))))
+        b5 = fma(-l53, b3, fma(-l52, b2, fma(-l51, b1, fma(-l50, b0, right[LANE[5] + lane]))))
+        b5 = i5 * fma(-l54, b4, b5)
+        b4 = fma(-l54, b5, i4 * b4)
+        b3 = fma(-l53, b5, fma(-l43, b4, i3 * b3))
+        b2 = fma(-l52, b5, fma(-l42, b4, fma(-l32, b3, i2 * b2)))
+        b1 = fma(-l51, b5, fma(-l41, b4, fma(-l31, b3, fma(-l21, b2, i1 * b1))))
+        b0 = fma(-l50, b5, fma(-l40, b4, fma(-l30, b3, fma(-l20, b2, fma(-l10, b1, i0 * b0)))))
+        beta[lane], beta[LANE[1] + lane], beta[LANE[2] + lane] = b0, b1, b2
+        beta[LANE[3] + lane], beta[LANE[4] + lane], beta[LANE[5] + lane] = b3, b4, b5
+        determined[lane] = good
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _turn(s: float, c: float) -> float:
     """Angle of (c, s) as a share of a turn, 0 to below 1, without a branch and without a library.
 
@@ -540,8 +612,8 @@ def _turn(s: float, c: float) -> float:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _solved(
-    sums: np.ndarray,
-    right: np.ndarray,
+    flat_sums: np.ndarray,
+    flat_right: np.ndarray,
     terms: np.ndarray,
     weights: np.ndarray,
     half: float,
@@ -550,14 +622,18 @@ def _solved(
     determined: np.ndarray,
     parts: np.ndarray,
 ) -> None:
-    """From the sums (q, LANES) and (p + 1, LANES) to the coefficients and the rows of :data:`PARTS`, (5, LANES)."""
+    """From sums laid end to end, q and p + 1 times LANES, to coefficients and the rows of :data:`PARTS`, (5, LANES)."""
     full_width()
     p = matrix.shape[0]
-    for lane in range(LANES):
-        determined[lane] = sums[0, lane] >= VALUES_PER_COEFFICIENT * p
-    _normal_matrix(terms, weights, sums, matrix)
-    _factor(matrix, determined)
-    _solve(matrix, right, beta)
+    sums, right = flat_sums.reshape(-1, LANES), flat_right.reshape(-1, LANES)
+    if p == 6:
+        _two_harmonics(flat_sums, flat_right, determined, beta.reshape(-1))
+    else:
+        for lane in range(LANES):
+            determined[lane] = sums[0, lane] >= VALUES_PER_COEFFICIENT * p
+        _normal_matrix(terms, weights, sums, matrix)
+        _factor(matrix, determined)
+        _solve(matrix, right, beta)
     left = parts[4]
     left[:] = right[p]
     for k in range(p):
@@ -698,7 +774,9 @@ def _fit(
                     share, known = mixed[j, k], long[j, block : block + LANES]
                     for lane in range(LANES):
                         wanted[k, lane] = fma(share, known[lane], wanted[k, lane])
-            _solved(some[:q], wanted, terms, weights, half, matrix, beta, determined, parts)
+            _solved(
+                some.reshape(-1)[: q * LANES], wanted.reshape(-1), terms, weights, half, matrix, beta, determined, parts
+            )
             count = min(LANES, width - block)
             squares, seen, rest, close = wanted[p], some[0], parts[4], 0
             for lane in range(LANES):

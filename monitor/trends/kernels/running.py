@@ -343,11 +343,15 @@ def _fit_sums(
         width = min(LANES, pixels - start)
         total[:] = 0
         for year in range(count):
+            sums = years[year]
             for k in range(size):
-                part, row = years[year, k, start : start + width], total[k]
+                for pixel in range(start + LANES, start + 2 * LANES, 16):
+                    prefetch(sums, k, pixel)
+                part, row = sums[k, start : start + width], total[k]
                 for lane in range(width):
                     row[lane] += part[lane]
-        _solved(total[:q], total[q:], terms, weights, half, matrix, beta, determined, parts)
+        flat = total.reshape(-1)
+        _solved(flat[: q * LANES], flat[q * LANES :], terms, weights, half, matrix, beta, determined, parts)
         for k in range(len(PARTS)):
             to, found = out[k, start : start + width], parts[k]
             for lane in range(width):
