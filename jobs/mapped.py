@@ -141,7 +141,8 @@ def failing(
     path = folder.with_name(f"{folder.name}.failing")
     known, kept = _load(path, key)
     if not known:
-        found = mapped(folder, snapshot, site, until)
+        # all of them, so that the state stays as it is: scenes since then lie in a season that does not count yet
+        found = mapped(folder, snapshot, site, observed)
         kept = None if found is None else _failing(found, site, look)
         if folder.is_dir():
             _save(path, key, kept)
