@@ -139,6 +139,7 @@ def test_earth_search_gives_the_same_acquisition_as_the_datatake_and_no_offset_w
     ("05.09", True, -0.1, 0.0),
     ("05.09", False, -0.1, -0.1),
     ("05.09", False, None, -0.1),
+    ("05.09", False, 0.0, -0.1),
     ("05.09", None, None, -0.1),
     ("04.00", None, None, -0.1),
     ("03.01", None, None, 0.0),
