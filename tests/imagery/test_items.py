@@ -166,6 +166,16 @@ def test_the_offset_follows_the_processing_never_the_day(msi, baseline, flag, de
         assert resolved(item).offset == offset
 
 
+def test_scale_one_and_no_offset_are_the_defaults_of_a_tool_and_not_meant(msi):
+    del msi["properties"]["earthsearch:boa_offset_applied"]
+    for asset in msi["assets"].values():
+        for band in asset.get("raster:bands", ()):
+            band.update(scale=1.0, offset=0.0)
+    scene = resolved(msi)
+    assert isinstance(scene.handle, Assets), scene.handle
+    assert (scene.scale, scene.offset) == (1e-4, -0.1)
+
+
 def test_a_scene_whose_bands_differ_in_offset_is_refused(msi):
     msi["assets"]["red"]["raster:bands"][0]["offset"] = 0.0
     refusal = resolved(msi).handle
