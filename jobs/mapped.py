@@ -29,8 +29,8 @@ from monitor.trends.stored import Stored
 from monitor.verdict import spatial
 from monitor.verdict.assess import LastLook, last_look
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.kernels import NORMAL_95
 from monitor.verdict.spatial import FailingGround, tells_failing_ground
-from monitor.verdict.status import NORMAL_95
 from monitor.verdict.window import Window
 
 

@@ -139,9 +139,11 @@ def _follow(seen: Scenes, site: Site, parts: Parts, window: Window, c: Calibrati
     promised = site.plan.A > 0
     noise = Noise(
         c.baseline_sd, c.harmonic_sd, c.slow_sd, c.slow_days, c.fast_sd, c.fast_days, c.year_sd, c.year_memory,
-        c.elasticity_sd, c.huber,
+        c.elasticity_sd, c.huber, c.own_wander, c.own_scene,
     )  # fmt: skip
-    stiff = noise._replace(slow=c.stiff_slow_sd, year=c.stiff_year_sd, harmonic=c.stiff_harmonic_sd)
+    stiff = noise._replace(
+        slow=c.stiff_slow_sd, slow_days=c.stiff_slow_days, year=c.stiff_year_sd, harmonic=c.stiff_harmonic_sd
+    )
     loss = -c.no_plan_loss
     prior = Prior(
         c.theta_mean if promised else 0.0,
@@ -151,6 +153,7 @@ def _follow(seen: Scenes, site: Site, parts: Parts, window: Window, c: Calibrati
         (0.0, 0.25, 0.5, 0.7) if promised else (loss, loss, 0.0, loss),
         c.rain_sd,
         c.widening,
+        c.gain_sd,
     )
     variance = np.full(seen.cover.size, c.scene_sd**2)
     if site.hectares > 0:  # else unknown

@@ -26,7 +26,17 @@ from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT, verdicts
 from monitor.verdict.assessment import Series
 from monitor.verdict.calibration import BOUNDARY, Calibration
-from monitor.verdict.kernels import Noise, balance, disturbance, fit_reference, log_likelihood, season_and_rain
+from monitor.verdict.kernels import (
+    NORMAL_95,
+    Noise,
+    balance,
+    disturbance,
+    fit_reference,
+    log_likelihood,
+    own_noise,
+    searched,
+    season_and_rain,
+)  # fmt: skip
 from monitor.verdict.window import Window, scenes
 
 FEWEST: Final = 99
@@ -172,7 +182,6 @@ class _Prepared(NamedTuple):
     pixel_variance: np.ndarray
     start: int
     baseline: float
-    ratio: float
     mu: np.ndarray
     """Season and rain as each scene's own control value has them, not smoothed: what an uplift would be seen by."""
     years_known: int
@@ -190,7 +199,7 @@ def _prepare(placebo: Placebo, c: Calibration) -> _Prepared:
         position, season, day, x.control, start, float(window.length), window.peak, window.width, c.rain_sd
     )
     difference = x.cover - x.control
-    baseline, ratio, _ = balance(season, day, difference, s, start, c.baseline_sd)
+    baseline, _, _ = balance(season, day, difference, s, start, c.baseline_sd)
     ends = np.flatnonzero(np.diff(season, append=-1) != 0)
     count = np.diff(ends, prepend=-1)
     years = whole[ends[count >= 3]]  # the last scene of a season knows all of it
@@ -202,7 +211,7 @@ def _prepare(placebo: Placebo, c: Calibration) -> _Prepared:
     above = np.maximum(x.control - shape.offset, 0.0)
     mu = np.where(amplitude > 0, above / np.where(amplitude > 0, amplitude, 1.0), s)
     return _Prepared(
-        day, position, season, difference, x.second, s, rho, amplitude, pixel, start, baseline, ratio,
+        day, position, season, difference, x.second, s, rho, amplitude, pixel, start, baseline,
         mu, int(learnt[-1]) if learnt.size else 0, (square, max(years.size - 1, 0)),
     )  # fmt: skip
 
@@ -215,19 +224,11 @@ def tells(placebo: Placebo, c: Calibration = DEFAULT) -> bool:
     return min(before, x.used.size - before) >= c.scenes
 
 
-def _noise(c: Calibration, one: _Prepared, *, stiff: bool = False) -> Noise:
+def _noise(c: Calibration, baseline: float) -> Noise:
     return Noise(
-        one.baseline,
-        c.stiff_harmonic_sd if stiff else c.harmonic_sd,
-        (c.stiff_slow_sd if stiff else c.slow_sd) * one.ratio,
-        c.slow_days,
-        c.fast_sd,
-        c.fast_days,
-        (c.stiff_year_sd if stiff else c.year_sd) * one.ratio,
-        c.year_memory,
-        c.elasticity_sd,
-        c.huber,
-    )
+        baseline, c.harmonic_sd, c.slow_sd, c.slow_days, c.fast_sd, c.fast_days, c.year_sd, c.year_memory,
+        c.elasticity_sd, c.huber, c.own_wander, c.own_scene,
+    )  # fmt: skip
 
 
 def calibrate(
@@ -286,7 +287,7 @@ def _fit(prepared: Sequence[_Prepared], base: Calibration) -> Calibration:
         total = sum(
             log_likelihood(
                 p.day, p.position, p.season, p.difference, p.s, p.rho, p.amplitude, p.pixel_variance + c.scene_sd**2,
-                _noise(c, p),
+                _noise(c, p.baseline),
             )
             for p in prepared
         )  # fmt: skip
@@ -378,11 +379,18 @@ def _losses(prepared: Sequence[_Prepared], placebos: Sequence[Placebo], c: Calib
     for k, (placebo, one) in enumerate(zip(placebos, prepared, strict=True)):
         plan = placebo.site.plan
         curve = plan.A * -np.expm1(-plan.k * np.maximum((one.day - one.start) / 365.25 - plan.L, 0.0))
-        theta = 1.0 if k % 2 else 0.5
+        theta, noise = 1.0 if k % 2 else 0.5, _noise(c, one.baseline)
+        stiff = noise._replace(
+            slow=c.stiff_slow_sd, slow_days=c.stiff_slow_days, year=c.stiff_year_sd, harmonic=c.stiff_harmonic_sd
+        )
+        variance = one.pixel_variance + c.scene_sd**2
+        of_site = (one.day, one.position, one.season, one.difference, one.s, one.rho, one.amplitude)
+        wander, scene = own_noise(*of_site, variance, one.start, noise)
+        loud = max(1.0, scene)
         _, alarm, _, _ = disturbance(
             one.day, one.position, one.season, one.difference + theta * _uplift(one, k, c, plan), one.s, one.rho,
-            one.amplitude, curve, one.pixel_variance + c.scene_sd**2, one.second, one.start,
-            _noise(c, one, stiff=True), c.loss_sd, bar,
+            one.amplitude, curve, variance * loud**2, one.second, one.start,
+            searched(stiff, noise, one.baseline, wander, loud), c.loss_sd, bar,
         )  # fmt: skip
         alarms += int(alarm.sum())
         years += max(float(one.day[-1] - one.start) / 365.25, 0.0) if one.day.size else 0.0
@@ -400,13 +408,16 @@ def _bar(placebos: Sequence[Placebo], prepared: Sequence[_Prepared], c: Calibrat
 
 
 def _errors(placebos: Sequence[Placebo], prepared: Sequence[_Prepared], c: Calibration, theta: float) -> np.ndarray:
-    """Error of theta at the end over its standard deviation, on placebos with so much of their plan added."""
+    """Error of theta at the end over half its interval on that side, on placebos with so much of their plan added.
+
+    In standard deviations: 1.96 where the truth lies on the interval's border.
+    """
     found = []
     for k, (placebo, one) in enumerate(zip(placebos, prepared, strict=True)):
         series = _grown(placebo, one, theta * _uplift(one, k, c, placebo.site.plan))
         last = verdicts(series, placebo.site, series.dates[-1:], calibration=c)
-        sd = (last.theta_high[0] - last.theta_low[0]) / 2 / 1.959964
-        found.append((last.theta[0] - theta) / sd)
+        middle = (last.theta_high[0] + last.theta_low[0]) / 2
+        found.append(NORMAL_95 * (theta - middle) / (last.theta_high[0] - middle))
     errors = np.array(found)
     return errors[np.isfinite(errors)]
 
@@ -414,7 +425,7 @@ def _errors(placebos: Sequence[Placebo], prepared: Sequence[_Prepared], c: Calib
 def _widening(placebos: Sequence[Placebo], prepared: Sequence[_Prepared], c: Calibration) -> float:
     some = slice(None, None, max(1, len(placebos) // LEARN_FROM))
     needed = [
-        float(np.quantile(np.abs(errors), COVERAGE)) / 1.959964
+        float(np.quantile(np.abs(errors), COVERAGE)) / NORMAL_95
         for theta in (0.0, 1.0)
         if (errors := _errors(placebos[some], prepared[some], c, theta)).size
     ]
@@ -450,7 +461,7 @@ def measured(calibration: Calibration, placebos: Sequence[Placebo]) -> list[dict
         for name, truth in (("plan right", lambda plan: plan), ("a fifth too large", _small), ("a year late", _late))
     ]  # fmt: skip
     for theta in (0.0, 0.5, 1.0):
-        inside = np.abs(_errors(placebos, prepared, calibration, theta)) <= 1.959964
+        inside = np.abs(_errors(placebos, prepared, calibration, theta)) <= NORMAL_95
         share = float(np.mean(inside)) if inside.size else None
         rows.append({"figure": f"interval holds theta = {theta:g}", "value": share, "goal": 0.95})
     losses = _losses(prepared, placebos, calibration, calibration.disturbance_score)

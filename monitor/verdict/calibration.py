@@ -36,7 +36,7 @@ SEASONS = {
 """Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, where the
 control has not yet shown its own. Design defaults, 2026-11."""
 
-BOUNDARY = ((0.05, 6.0), (0.02, 13.0), (0.01, 25.0), (0.005, 48.0))
+BOUNDARY = ((0.05, 6.5), (0.02, 13.0), (0.01, 25.0), (0.005, 48.0))
 """(budget, boundary): evidence at which `failure` turns red, by the lifetime false-alarm budget of one site, calibrated
 over ten years of nightly looks at sites with exactly half their plan (simulation, 2026-11). Not Ville's 1 / alpha,
 which is slower."""
@@ -107,7 +107,7 @@ class Calibration:
     """The constants of the filter, of the evidence and of the statuses. Cover is a fraction throughout."""
 
     source: str = "defaults: simulated sites, checked on real Sentinel-2 noise"
-    dated: date = date(2026, 11, 1)
+    dated: date = date(2026, 11, 25)
     placebos: int = 0
     """Placebo series that the constants were set on; 0: none."""
 
@@ -116,9 +116,10 @@ class Calibration:
     """Lasting difference in the season's amplitude. [cover fraction]"""
     harmonic_sd: float = 0.01
     """Annual cosine and sine of the difference. [cover fraction]"""
-    slow_sd: float = 0.018
+    slow_sd: float = 0.026
     """Drift with a memory of `slow_days`. [cover fraction]"""
-    slow_days: float = 365.0
+    slow_days: float = 1095.0
+    """Three years: ground that goes on drifting apart is then allowed for, at little cost where it does not. [day]"""
     fast_sd: float = 0.010
     """Drift with a memory of `fast_days`. [cover fraction]"""
     fast_days: float = 15.0
@@ -126,10 +127,11 @@ class Calibration:
     """A season's own difference. [cover fraction]"""
     year_memory: float = 0.2
     """Correlation of one season's difference with the next. [1]"""
-    elasticity_sd: float = 0.2
+    elasticity_sd: float = 0.25
     """How differently site and control answer to rain. [1]"""
     stiff_slow_sd: float = 0.012
     """In the search for sudden losses, where drift must not swallow the loss. [cover fraction]"""
+    stiff_slow_days: float = 365.0
     stiff_year_sd: float = 0.003
     """The same of a season's own difference. [cover fraction]"""
     stiff_harmonic_sd: float = 0.005
@@ -142,12 +144,20 @@ class Calibration:
     """Area over which pixel noise is one and the same (exponential, 60 m). [ha]"""
     huber: float = 2.0
     """Standardised innovation from which a scene counts for less. [1]"""
+    own_wander: float = 0.6
+    """How much sites differ in `slow_sd` and `year_sd`; a site's own is learnt from its years before the start.
+    Standard deviation of the logarithm. [1]"""
+    own_scene: float = 0.3
+    """The same of `scene_sd` and `fast_sd`. [1]"""
     rain_sd: float = 0.22
     """Year-to-year spread of the rain factor where there are too few seasons to tell. [1]"""
 
     # The question: what share of the plan was achieved.
     widening: float = 1.0
     """By how much the standard deviation of theta is widened, where placebos show that it is too small."""
+    gain_sd: float = 0.08
+    """How far an uplift may be seen too large or too small, as a share of it, beside the doubt on a normal season's
+    rain: what grows is not green when the old ground is, and cover is not quite linear in the index. [1]"""
     theta_mean: float = 0.6
     theta_sd: float = 1.0
     loss_sd: float = 0.1

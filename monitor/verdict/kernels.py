@@ -51,6 +51,8 @@ RIDGE = 0.006
 """Keeps the rain of a season's first scenes near normal. [cover fraction squared]"""
 SOIL = 0.05
 """Most of the control's cover that may be a constant offset and no vegetation. [cover fraction]"""
+WIDTHS = (20.0, 30.0, 45.0, 65.0, 95.0)
+"""Widths tried for a season. [day]"""
 REFERENCE_SCENES = 5
 """Fewest scenes from which a season's shape is learnt."""
 SEASON_SCENES = 3
@@ -59,13 +61,21 @@ RAIN_DAYS = 20.0
 """How long a scene of the control speaks for the state of the season: long enough to average the noise of a scene,
 short enough to follow an early spring or a dry July. Judged by the season to date instead, theta of a site on plan errs
 a tenth more, and false losses double."""
-LEARNT_SEASONS = 6
+RAIN_SEASONS = 1.5
+"""Seasons for which the usual spread of the rain counts, against those that the control has shown."""
+LEARNT_SEASONS = 8
 """Seasons of the control that are enough to know a normal one. With fewer before the start, the control's later ones
-are added as they end: it was not worked on, and one season alone leaves theta a fifth uncertain by its rain."""
+are added as they end: it was not worked on, and one season alone leaves theta a fifth uncertain by its rain, six still
+a tenth where rain varies as much as in the driest places."""
 SEASONS_TO_CALL_DRY = 5
 """Seasons learnt from which on a dry one can be told: a normal of two is itself uncertain by an eighth."""
 GROWN = (0.5, 0.75, 1.0, 1.25, 1.5)
 """What theta may be where the work has had an effect, equally likely."""
+OWN = (-2.4, -2.0, -1.6, -1.2, -0.8, -0.4, 0.0, 0.4, 0.8, 1.2, 1.6, 2.0, 2.4)
+"""Factors tried for a site's own noise: their logarithm's distance from 0, in standard deviations of it."""
+NORMAL_95 = 1.959964
+LEAST_FREE = 0.3
+"""Where the gain is all but unknown, the interval of theta would have no end."""
 SHARE = (1.0, 0.9, 0.8)
 """Plans as written, a tenth and a fifth smaller."""
 
@@ -83,6 +93,10 @@ class Noise(NamedTuple):
     year_memory: float
     elasticity: float
     huber: float
+    own_wander: float
+    """How much sites differ in their wandering parts; standard deviation of a logarithm. 0: not at all."""
+    own_scene: float
+    """The same of the noise of a scene."""
 
 
 class Prior(NamedTuple):
@@ -99,6 +113,8 @@ class Prior(NamedTuple):
     rain_sd: float
     widening: float = 1.0
     """By how much the standard deviation of theta is widened."""
+    gain_sd: float = 0.0
+    """How far an uplift may be seen too large or too small whatever the rain, as a share of it."""
 
 
 class Reference(NamedTuple):
@@ -123,15 +139,23 @@ def _bump(position: float, peak: float, width: float, flat: bool) -> float:
     return math.exp(-0.5 * (u * u if flat else u))
 
 
+def _bumps() -> Array:
+    """(2, widths, 731): round and flat bumps of each of WIDTHS at -365 to 365 days from their peak."""
+    away = (np.arange(-365, 366) + 182.625) % 365.25 - 182.625
+    u = (away / np.array(WIDTHS)[:, None]) ** 2
+    return np.exp(-0.5 * np.stack([u, u * u]))
+
+
+_bump_of = _bumps()
+
+
 @kernel
-def _line(
-    position: Array, cover: Array, weight: Array, peak: float, width: float, flat: bool
-) -> tuple[float, float, float]:
+def _line(bump_at: Array, cover: Array, weight: Array) -> tuple[float, float, float]:
     """Least squares of pedestal + bump, the pedestal held weakly at .04: (sum of squares, pedestal, bump)."""
     ridge = (0.03 / 0.15) ** 2
     n, x, xx, y, xy, yy = ridge, 0.0, 0.0, 0.04 * ridge, 0.0, 0.04**2 * ridge
-    for i in range(position.size):
-        w, b, c = weight[i], _bump(position[i], peak, width, flat), cover[i]
+    for i in range(cover.size):
+        w, b, c = weight[i], bump_at[i], cover[i]
         n += w
         x += w * b
         xx += w * b * b
@@ -160,14 +184,18 @@ def fit_reference(
     default = Reference(0.04, 1.0, peak0, width0, False, 0.04, 1.0, 0, rain_sd)
     if n < REFERENCE_SCENES:
         return default
-    weight = np.ones(n)
+    weight, at = np.ones(n), np.empty(n)
     best = (np.inf, 0.0, 0.0)
     peak, width, flat = peak0, width0, False
     for try_flat in (False, True):
-        for try_width in (20.0, 30.0, 45.0, 65.0, 95.0):
+        for j in range(len(WIDTHS)):
+            try_width = WIDTHS[j]
             for k in range(int(0.8 * length / 10) + 1):
-                try_peak = 0.1 * length + 10.0 * k
-                square, a, b = _line(position, cover, weight, try_peak, try_width, try_flat)
+                whole = int(0.1 * length) + 10 * k
+                try_peak = float(whole)
+                for i in range(n):
+                    at[i] = _bump_of[int(try_flat), j, position[i] - whole + 365]
+                square, a, b = _line(at, cover, weight)
                 doubt = ((try_peak - peak0) / 25) ** 2 + (math.log(try_width / width0) / 0.5) ** 2
                 cost = square / 0.03**2 + doubt
                 if cost < best[0]:
@@ -184,7 +212,9 @@ def fit_reference(
     for stretch in (0.82, 0.9, 1.0, 1.11, 1.22):
         for shift in (-6.0, -3.0, 0.0, 3.0, 6.0):
             try_peak, try_width = coarse_peak + shift, coarse_width * stretch
-            square, a, b = _line(position, cover, weight, try_peak, try_width, flat)
+            for i in range(n):
+                at[i] = _bump(position[i], try_peak, try_width, flat)
+            square, a, b = _line(at, cover, weight)
             doubt = ((try_peak - peak0) / 25) ** 2 + (math.log(try_width / width0) / 0.5) ** 2
             cost = square / 0.03**2 + doubt
             if cost < best[0]:
@@ -214,7 +244,7 @@ def fit_reference(
     if seasons == 0:
         return default
     spread = max(squares - total * total / seasons, 0.0)
-    rain = math.sqrt((3 * rain_sd**2 + spread) / (3 + seasons - 1))
+    rain = math.sqrt((RAIN_SEASONS * rain_sd**2 + spread) / (RAIN_SEASONS + seasons - 1))
     return Reference(pedestal, bump, peak, width, flat, offset, amplitude, seasons, rain)
 
 
@@ -277,10 +307,11 @@ def season_and_rain(
 def balance(
     season: Array, day: Array, difference: Array, s: Array, start: int, baseline_sd: float
 ) -> tuple[float, float, int]:
-    """How well site and control agreed before the start: prior sd of their lasting difference, widening, seasons.
+    """How well site and control agreed before the start: prior sd of their lasting difference, ratio, seasons.
 
-    The prior grows with the difference found; the wandering parts grow by the ratio of the spread of
-    the seasons' means to .03. Without a season before the start nothing vouches for the control: twice the prior.
+    The prior grows with the difference found; the ratio is that of the spread of the seasons' means to .03, 1 at
+    least: above it the control is called poor (what widens the interval is :func:`own_noise`). Without a season before
+    the start nothing vouches for the control: twice the prior.
     """
     seasons, total, squares = 0, 0.0, 0.0
     i, n = 0, day.size
@@ -520,11 +551,24 @@ def _below(threshold: float, mean: float, sd: float) -> float:
 
 
 @kernel
+def _interval(mean: float, variance: float, off: float) -> tuple[float, float]:
+    """95 % interval of theta seen as `mean` through a gain that may be off (Fieller's theorem).
+
+    All theta for which (mean - theta)^2 <= 1.96^2 (variance + theta^2 off). Where the gain is low, `mean` is low and so
+    is its own share of the doubt: an interval about the mean would hold the truth least often just there.
+    """
+    z2 = NORMAL_95**2
+    free = max(1.0 - z2 * off, LEAST_FREE)
+    half = NORMAL_95 * math.sqrt(free * variance + mean * mean * off)
+    return (mean - half) / free, (mean + half) / free
+
+
+@kernel
 def theta_filter(
     day: Array, position: Array, season: Array, difference: Array, s: Array, rho: Array, amplitude: Array,
     curves: Array, noise_variance: Array, alarm: Array, onset: Array, seasons: Array, rain_sd: Array, promised: bool,
     noise: Noise, prior: Prior,
-) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
+) -> tuple[Array, Array, Array, Array, Array, Array, Array]:  # fmt: skip
     """Follow the difference and, beside it, what each plan would have added: theta and the evidence on it.
 
     Parameters
@@ -541,11 +585,14 @@ def theta_filter(
     b, c : (n, 3) arrays
         Information on theta: the likelihood of theta is exp(theta b - theta^2 c / 2), a plan each.
     mean, variance : (n,) arrays
-        Of theta as it stands now, the plan as written, the doubt on the pre-years' rain included.
+        Of theta as it stands now, the plan as written, the doubt on the gain included.
     below : (n, 4) array
         Probability of theta below each threshold, averaged over the plan's doubt.
+    low, high : (n,) arrays
+        95 % interval of theta as it stands now, the plan as written.
     """
     n = day.size
+    gain_var = gain_variance(seasons, rain_sd, prior)
     out_b, out_c = np.zeros((n, LAGS)), np.zeros((n, LAGS))
     out_mean, out_var, below = np.zeros(n), np.zeros(n), np.zeros((n, 4))
     size = LAGS + LOSSES
@@ -561,7 +608,8 @@ def theta_filter(
     b, c, ej = np.zeros(size), np.zeros((size, size)), np.zeros(columns)
     shares = len(SHARE) if promised else 1
     lags = LAGS if promised else 1
-    means, sds, weights = np.zeros(9), np.zeros(9), np.zeros(9)
+    means, variances, weights = np.zeros(9), np.zeros(9), np.zeros(9)
+    low, high = np.zeros(n), np.zeros(n)
     theta, theta_var = prior.mean, prior.sd**2
     for i in range(n):
         if i > 0:
@@ -611,44 +659,60 @@ def theta_filter(
         active = 0
         for j in range(losses):
             active += known[j] <= i
-        # How far the normal of so many seasons may be off, as a share; theta is divided by it, hence the second order.
-        off = rain_sd[i] ** 2 * 1.5 / max(float(seasons[i]), 0.5) if promised else 0.0
-        wet = off * (1.0 + 8.0 * off)
+        off = gain_var[i] if promised else 0.0
         top = -np.inf
         for lag in range(lags):
             for share in range(shares):
                 k = lag * shares + share
                 mean, var, weight = _conclude(b, c, lag, SHARE[share], active, curves[i, lag], prior)
-                means[k], sds[k] = mean, prior.widening * math.sqrt(var + mean * mean * wet)
+                means[k], variances[k] = mean, var
                 weights[k] = weight + math.log(
                     1.0 if not promised else (prior.plan_weight if k == 0 else (1.0 - prior.plan_weight) / 8)
                 )
                 top = max(top, weights[k])
-        out_mean[i], out_var[i] = means[0], sds[0] ** 2
+        out_mean[i], out_var[i] = means[0], prior.widening**2 * (variances[0] + means[0] ** 2 * off)
+        low[i], high[i] = _interval(means[0], prior.widening**2 * variances[0], prior.widening**2 * off)
         total = 0.0
         for k in range(lags * shares):
             weights[k] = math.exp(weights[k] - top)
             total += weights[k]
         for k in range(lags * shares):
             for q in range(4):
-                below[i, q] += weights[k] / total * _below(prior.thresholds[q], means[k], sds[k])
-    return out_b, out_c, out_mean, out_var, below
+                threshold = prior.thresholds[q]
+                sd = prior.widening * math.sqrt(variances[k] + threshold * threshold * off)
+                below[i, q] += weights[k] / total * _below(threshold, means[k], sd)
+    return out_b, out_c, out_mean, out_var, below, low, high
 
 
 @kernel
-def _failed_against(b: float, c: float, null: float) -> float:
+def gain_variance(seasons: Array, rain_sd: Array, prior: Prior) -> Array:
+    """Variance, (n,), of the factor by which an uplift is seen too large or too small: the normal season may be off."""
+    out: Array = rain_sd**2 * 1.5 / np.maximum(seasons, 0.5) + prior.gain_sd**2
+    return out
+
+
+@kernel
+def _seen(theta: float, b: float, c: float, gain_var: float) -> float:
+    """Log likelihood of theta, the gain integrated out: b / c is distributed as N(theta, 1 / c + theta^2 gain_var)."""
+    square = theta * theta
+    more = 1.0 + square * gain_var * c
+    return (theta * b - 0.5 * square * c + 0.5 * square * gain_var * b * b) / more - 0.5 * math.log(more)
+
+
+@kernel
+def _failed_against(b: float, c: float, null: float, gain_var: float) -> float:
     """Log likelihood ratio of a failed site against theta = null."""
     top = -np.inf
     for theta, weight in FAILED:
-        top = max(top, math.log(weight) + theta * b - 0.5 * theta * theta * c)
+        top = max(top, math.log(weight) + _seen(theta, b, c, gain_var))
     total = 0.0
     for theta, weight in FAILED:
-        total += math.exp(math.log(weight) + theta * b - 0.5 * theta * theta * c - top)
-    return top + math.log(total) - (null * b - 0.5 * null * null * c)
+        total += math.exp(math.log(weight) + _seen(theta, b, c, gain_var) - top)
+    return top + math.log(total) - _seen(null, b, c, gain_var)
 
 
 @kernel
-def failure_evidence(b: Array, c: Array) -> Array:
+def failure_evidence(b: Array, c: Array, gain_var: Array) -> Array:
     """Log evidence against "at least half the plan" at each scene, guarded: (n,) from (n, 3) `b` and `c`.
 
     The smaller of two: against theta = .4 of the plan as written (it may be a fifth too large), and
@@ -656,7 +720,8 @@ def failure_evidence(b: Array, c: Array) -> Array:
     """
     out = np.empty(b.shape[0])
     for i in range(out.size):
-        out[i] = min(_failed_against(b[i, 0], c[i, 0], 0.4), _failed_against(b[i, 2], c[i, 2], 0.5))
+        small = _failed_against(b[i, 0], c[i, 0], 0.4, gain_var[i])
+        out[i] = min(small, _failed_against(b[i, 2], c[i, 2], 0.5, gain_var[i]))
     return out
 
 
@@ -717,12 +782,64 @@ def log_likelihood(
     return total
 
 
+@kernel
+def own_noise(
+    day: Array, position: Array, season: Array, difference: Array, s: Array, rho: Array, amplitude: Array,
+    noise_variance: Array, start: int, noise: Noise,
+) -> tuple[float, float]:  # fmt: skip
+    """How much more or less than usual a site strays from its control, by its years before the start alone.
+
+    Returns
+    -------
+    wander, scene : float
+        Factors on the standard deviations of the slow drift and of a season's own difference; on those of a scene and
+        of the fast drift. Posterior means, the scene's first; 1 with fewer than five scenes.
+
+    Notes
+    -----
+    Sites differ in this by far more than placebos of one place and biome can tell: with the usual noise for all,
+    intervals of ground that drifts twice as far hold the truth nine times in eleven, and calm ground is judged a
+    season later than it could be. The years after the start are not asked: a failing site could hide in its own noise.
+    """
+    before = 0
+    while before < day.size and day[before] < start:
+        before += 1
+    factors = np.ones(2)
+    for which, sd in ((1, noise.own_scene), (0, noise.own_wander)):
+        if before < REFERENCE_SCENES or sd == 0.0:
+            continue
+        logs, tried = np.empty(len(OWN)), np.empty(len(OWN))
+        for k in range(len(OWN)):
+            tried[k] = factors[which] = math.exp(sd * OWN[k])
+            logs[k] = log_likelihood(
+                day[:before], position[:before], season[:before], difference[:before], s[:before], rho[:before],
+                amplitude[:before], noise_variance[:before] * factors[1] ** 2,
+                _scaled(noise, noise.baseline, factors[0], factors[1]),
+            ) - 0.5 * (OWN[k] + 0.5 * sd) ** 2  # the usual noise is the mean of all sites' own  # fmt: skip
+        weight = np.exp(logs - logs.max())
+        factors[which] = np.sum(weight * tried) / np.sum(weight)
+    return factors[0], factors[1]
+
+
+@kernel
+def searched(stiff: Noise, noise: Noise, baseline: float, wander: float, scene: float) -> Noise:
+    """Noise of the search for sudden losses on a site with so much of its own.
+
+    The search is blind to drift as usual, which would swallow the loss; not to what this site drifts beyond it.
+    """
+    beyond = noise.slow**2 * max(wander**2 - 1.0, 0.0)
+    return _scaled(stiff, baseline, math.sqrt(1.0 + beyond / stiff.slow**2), scene)
+
+
 class Standing(NamedTuple):
     """What holds after each scene, (n,) arrays; what a verdict on any later day reads, until the next scene."""
 
     mean: np.ndarray
     """Theta as it stands, the plan as written; the change of cover where nothing was promised."""
     sd: np.ndarray
+    low: np.ndarray
+    """Its 95 % interval."""
+    high: np.ndarray
     below: np.ndarray
     """(n, 4) probability of theta below each threshold of ``Prior``."""
     information: np.ndarray
@@ -784,10 +901,11 @@ def _plan_curves(
 
 
 @kernel
-def _widened(noise: Noise, baseline: float, ratio: float) -> Noise:
+def _scaled(noise: Noise, baseline: float, wander: float, scene: float) -> Noise:
+    """`noise` with a site's own baseline and factors; that of a scene itself stands in `noise_variance`."""
     return Noise(
-        baseline, noise.harmonic, noise.slow * ratio, noise.slow_days, noise.fast, noise.fast_days,
-        noise.year * ratio, noise.year_memory, noise.elasticity, noise.huber,
+        baseline, noise.harmonic, noise.slow * wander, noise.slow_days, noise.fast * scene, noise.fast_days,
+        noise.year * wander, noise.year_memory, noise.elasticity, noise.huber, noise.own_wander, noise.own_scene,
     )  # fmt: skip
 
 
@@ -802,12 +920,14 @@ def _second_ring(
         position, season, day, control, start, length, peak0, width0, prior.rain_sd
     )
     difference = cover - control
-    baseline, ratio, _ = balance(season, day, difference, s, start, noise.baseline)
-    b, c, _, _, _ = theta_filter(
-        day, position, season, difference, s, rho, amplitude, curves, variance, np.zeros(n, np.bool_),
-        np.full(n, -1), seasons, rain, promised, _widened(noise, baseline, ratio), prior,
+    baseline, _, _ = balance(season, day, difference, s, start, noise.baseline)
+    usual = _scaled(noise, baseline, 1.0, 1.0)
+    wander, scene = own_noise(day, position, season, difference, s, rho, amplitude, variance, start, usual)
+    b, c, _, _, _, _, _ = theta_filter(
+        day, position, season, difference, s, rho, amplitude, curves, variance * scene**2, np.zeros(n, np.bool_),
+        np.full(n, -1), seasons, rain, promised, _scaled(noise, baseline, wander, scene), prior,
     )  # fmt: skip
-    return failure_evidence(b, c), uplift_evidence(b, c)
+    return failure_evidence(b, c, gain_variance(seasons, rain, prior)), uplift_evidence(b, c)
 
 
 @kernel
@@ -852,15 +972,19 @@ def follow(
     baseline, ratio, before = balance(season, day, difference, s, start, noise.baseline)
     curves = _plan_curves(day, begun, share, plan_a, plan_k, plan_lag, promised)
     plan = curves[:, 0].copy() if promised else np.zeros(n)
+    usual = _scaled(noise, baseline, 1.0, 1.0)
+    wander, scene = own_noise(day, position, season, difference, s, rho, amplitude, variance, start, usual)
+    loud = max(1.0, scene)  # a calm site is searched with the usual noise: its losses are no larger for that
     score, alarm, onset, denied = disturbance(
-        day, position, season, difference, s, rho, amplitude, plan, variance, second, start,
-        _widened(stiff, baseline, ratio), prior.loss, bar,
+        day, position, season, difference, s, rho, amplitude, plan, variance * loud**2, second, start,
+        searched(stiff, noise, baseline, wander, loud), prior.loss, bar,
     )  # fmt: skip
-    b, c, mean, var, below = theta_filter(
-        day, position, season, difference, s, rho, amplitude, curves, variance, alarm, onset, seasons, rain, promised,
-        _widened(noise, baseline, ratio), prior,
+    b, c, mean, var, below, low, high = theta_filter(
+        day, position, season, difference, s, rho, amplitude, curves, variance * scene**2, alarm, onset, seasons, rain,
+        promised, _scaled(noise, baseline, wander, scene), prior,
     )  # fmt: skip
-    evidence, growth = failure_evidence(b, c), uplift_evidence(b, c)
+    evidence = failure_evidence(b, c, gain_variance(seasons, rain, prior))
+    growth = uplift_evidence(b, c)
     seen_2 = np.flatnonzero(~np.isnan(control_2))
     evidence_2, growth_2 = np.empty(0), np.empty(0)
     if promised and seen_2.size > 0:
@@ -916,7 +1040,7 @@ def follow(
         alarm_second[i], alarm_whole[i] = last_second, last_whole
     poor = ratio > 1.0 or (before > 0 and baseline > 2 * noise.baseline)
     return Standing(
-        mean, np.sqrt(var), below, c[:, 0].copy(), looks, now, highest, standing, uplift, failing, negative,
+        mean, np.sqrt(var), low, high, below, c[:, 0].copy(), looks, now, highest, standing, uplift, failing, negative,
         alarm_day, alarm_score, alarm_second, alarm_whole, denied, mean_cover, mean_control, mean_mu, whole,
         np.full(n, before), np.full(n, poor),
         b, c,
@@ -951,12 +1075,12 @@ def first_told(
         seen = np.flatnonzero(~np.isnan(difference[r]))
         if seen.size == 0:
             continue
-        b, c, _, _, below = theta_filter(
+        b, c, _, _, below, _, _ = theta_filter(
             day[seen], position[seen], season[seen], difference[r][seen], s[seen], rho[r][seen], amplitude[seen],
             curves[seen], variance[seen], np.zeros(seen.size, np.bool_), np.full(seen.size, -1), seasons[seen],
             rain_sd[seen], True, noise, prior,
         )  # fmt: skip
-        evidence = failure_evidence(b, c)
+        evidence = failure_evidence(b, c, gain_variance(seasons[seen], rain_sd[seen], prior))
         latch, since, since_negative = 0.0, -1, -1
         for k in range(seen.size):
             today = day[seen[k]]

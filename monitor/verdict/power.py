@@ -109,10 +109,11 @@ def power(
     curves = plan.A * -np.expm1(-plan.k * np.maximum(tau[:, None] - plan.L - np.array([0.0, 0.5, 1.0]), 0.0))
     noise = Noise(
         c.baseline_sd if seasons_before > 0 else 2 * c.baseline_sd, c.harmonic_sd, c.slow_sd, c.slow_days, c.fast_sd,
-        c.fast_days, c.year_sd, c.year_memory, c.elasticity_sd, c.huber,
+        c.fast_days, c.year_sd, c.year_memory, c.elasticity_sd, c.huber, 0.0, 0.0,
     )  # fmt: skip
     prior = Prior(
-        c.theta_mean, c.theta_sd, c.loss_sd, c.plan_weight, (0.0, 0.25, 0.5, 0.7), c.rain_sd, c.widening
+        c.theta_mean, c.theta_sd, c.loss_sd, c.plan_weight, (0.0, 0.25, 0.5, 0.7), c.rain_sd, c.widening,
+        c.gain_sd,
     )  # fmt: skip
     red, watch = first_told(
         day, position, season, difference, s, rain, np.full(n, control), curves, scene,

@@ -30,7 +30,6 @@ RULES = ("failure", "disturbance", "erosion")
 REASONS = tuple(reason for reason in Reason if reason not in BACKGROUND)
 NOTES = ("", UNVERIFIED)
 GRADES = GRADE_NAMES
-NORMAL_95 = 1.959964
 NEVER = np.iinfo(np.int64).min
 """As a day: none; as a date: NaT."""
 CAP = 1e12
@@ -154,7 +153,9 @@ def judge(
     no_control = n_scenes == 0
     future, early = day < start, years < plan.too_early_years
     told = seen & ~future & (now(standing.information, 0.0) > 0)
-    mean, sd = (np.where(told, now(values, 0.0), np.nan) for values in (standing.mean, standing.sd))
+    mean, sd, low_end, high_end = (
+        np.where(told, now(values, 0.0), np.nan) for values in (standing.mean, standing.sd, standing.low, standing.high)
+    )
     below = np.where(told[:, None], standing.below[at], 0.0) if used_day.size else np.zeros((day.size, 4))
     age = day - now(standing.alarm_day, -(10**6))
     lost = seen & ~future & (now(standing.alarm_day, -1) >= 0) & (age <= c.disturbance_days)
@@ -239,18 +240,15 @@ def judge(
     reasons = sum(np.where(told_reasons[reason], 1 << k, 0) for k, reason in enumerate(REASONS))
 
     scale = np.where(promised, expected, 1.0)
-    spread = NORMAL_95 * sd
     observed = np.where(n_scenes > 0, scenes.day[np.maximum(n_scenes - 1, 0)] if scenes.day.size else 0, NEVER)
     theta = mean if promised else np.full(day.size, np.nan)
-    cover, uplift, width = now(standing.cover, np.nan), mean * scale, spread * scale
+    cover, uplift, lower, upper = now(standing.cover, np.nan), mean * scale, low_end * scale, high_end * scale
     nothing = np.full(day.size, np.nan)
     ratio, ratio_low, ratio_high = nothing, nothing, nothing
     graded = without = np.full(day.size, -1)
     if site.intervention == "erosion_control" and promised:
         mu = now(standing.mu, np.nan)  # from the peak of the season to its mean
-        ratio, ratio_low, ratio_high = (
-            soil_loss_ratio(cover, mu * of) for of in (uplift, uplift + width, uplift - width)
-        )
+        ratio, ratio_low, ratio_high = (soil_loss_ratio(cover, mu * of) for of in (uplift, upper, lower))
         if site.slope_degrees is not None:
             slope = np.full(day.size, site.slope_degrees)
             graded = grade(np.where(told, cover, np.nan), slope)
@@ -265,11 +263,11 @@ def judge(
         alert=alert,
         alert_rule=rule,
         theta=theta,
-        theta_low=theta - spread,
-        theta_high=theta + spread,
+        theta_low=low_end if promised else theta,
+        theta_high=high_end if promised else theta,
         uplift=uplift,
-        uplift_low=uplift - width,
-        uplift_high=uplift + width,
+        uplift_low=lower,
+        uplift_high=upper,
         expected=np.where(future, np.nan, expected),
         cover=cover,
         control_cover=now(standing.control, np.nan),

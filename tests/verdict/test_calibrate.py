@@ -107,8 +107,8 @@ def test_ground_with_hardly_a_scene_is_no_placebo():
 
 def test_the_table_names_each_constant_beside_its_default():
     rows = {row["constant"]: row for row in table(DEFAULT)}
-    assert rows["slow_sd"] == {"constant": "slow_sd", "default": 0.018, "calibrated": 0.018}
-    assert rows["boundary at 0.05"]["calibrated"] == 6.0
+    assert rows["slow_sd"] == {"constant": "slow_sd", "default": 0.026, "calibrated": 0.026}
+    assert rows["boundary at 0.05"]["calibrated"] == 6.5
 
 
 def unit_means(seed: int = 0) -> xr.DataArray:

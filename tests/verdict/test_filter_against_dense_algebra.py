@@ -8,12 +8,11 @@ import pytest
 from monitor.verdict import kernels
 from monitor.verdict.kernels import Noise, Prior
 
-NOISE = Noise(0.03, 0.01, 0.018, 365.0, 0.010, 15.0, 0.010, 0.2, 0.2, 2.0)
-PRIOR = Prior(0.6, 1.0, 0.1, 0.5, (0.0, 0.25, 0.5, 0.7), 0.18)
+NOISE = Noise(0.03, 0.01, 0.018, 365.0, 0.010, 15.0, 0.010, 0.2, 0.2, 2.0, 0.6, 0.3)
+PRIOR = Prior(0.6, 1.0, 0.1, 0.5, (0.0, 0.25, 0.5, 0.7), 0.18, 1.0, 0.08)
 START = 17_897  # 2019-01-01
 R2 = 0.0245**2
-OFF = 0.18**2 * 1.5 / 2
-WET = OFF * (1 + 8 * OFF)  # variance of 1 / (1 + e) to the second order, e with variance OFF
+GAIN = 0.18**2 * 1.5 / 2 + 0.08**2  # variance of the gain: two seasons known, and what the calibration adds
 
 
 class Scenes:
@@ -100,24 +99,28 @@ def test_information_on_theta_is_that_of_generalised_least_squares(seed):
     x = Scenes(seed)
     b, c, used = dense_theta(x)
     assert (used > x.variance).any(), "the outliers must make the robust part speak"
-    got_b, got_c, _, _, _ = follow(x)
+    got_b, got_c, *_ = follow(x)
     np.testing.assert_allclose(got_b, b, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(got_c, c, rtol=1e-9, atol=1e-9)
 
 
-def test_theta_and_its_variance_are_the_posterior_with_the_doubt_on_rain():
+def test_theta_and_its_variance_are_the_posterior_with_the_doubt_on_the_gain():
     x = Scenes(4)
     b, c, _ = dense_theta(x)
-    _, _, mean, variance, _ = follow(x)
+    _, _, mean, variance, _, low, high = follow(x)
     expected = (0.6 + b[:, 0]) / (1 + c[:, 0])
     np.testing.assert_allclose(mean, expected, rtol=1e-9)
-    np.testing.assert_allclose(variance, 1 / (1 + c[:, 0]) + expected**2 * WET, rtol=1e-9)
+    np.testing.assert_allclose(variance, 1 / (1 + c[:, 0]) + expected**2 * GAIN, rtol=1e-9)
+    for end in (low, high):  # where the truth, seen through an uncertain gain, would lie just 1.96 off
+        np.testing.assert_allclose((expected - end) ** 2, 1.959964**2 * (1 / (1 + c[:, 0]) + end**2 * GAIN), rtol=1e-9)
+    assert (low < expected).all()
+    assert (expected < high).all()
 
 
 def test_probabilities_average_over_nine_plans():
     x = Scenes(5)
     b, c, _ = dense_theta(x)
-    _, _, _, _, below = follow(x)
+    _, _, _, _, below, _, _ = follow(x)
     i = x.size - 1
     weights, chances = [], []
     for lag in range(3):
@@ -125,8 +128,9 @@ def test_probabilities_average_over_nine_plans():
             v = 1 / (1 + share**2 * c[i, lag])
             m = v * (0.6 + share * b[i, lag])
             weights.append((0.5 if (lag, share) == (0, 1.0) else 0.5 / 8) * math.sqrt(v) * math.exp(m * m / (2 * v)))
-            sd = math.sqrt(v + m * m * WET)
-            chances.append([0.5 * math.erfc((m - t) / sd / math.sqrt(2)) for t in PRIOR.thresholds])
+            chances.append(
+                [0.5 * math.erfc((m - t) / math.sqrt(v + t * t * GAIN) / math.sqrt(2)) for t in PRIOR.thresholds]
+            )
     expected = np.average(chances, axis=0, weights=weights)
     np.testing.assert_allclose(below[i], expected, rtol=1e-9)
 
@@ -143,7 +147,7 @@ def test_after_a_known_loss_theta_is_what_still_stands():
     calm = NOISE._replace(huber=1e9, elasticity=0.0)  # one Gaussian for the whole series
     got = kernels.theta_filter(
         x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.curves, x.variance, alarm, onset,
-        np.full(x.size, 2), np.zeros(x.size), True, calm, PRIOR,
+        np.full(x.size, 2), np.zeros(x.size), True, calm, PRIOR._replace(gain_sd=0.0),
     )  # fmt: skip
     step = np.where(np.arange(x.size) >= onset_at, x.mu, 0.0)
     columns = np.column_stack([x.curves[:, 0] * x.mu, step])
@@ -210,4 +214,59 @@ def test_evidence_of_failure_is_guarded_by_a_smaller_and_a_later_plan():
         )
         return math.log(mixture / math.exp(null * b[0, k] - null**2 * c[0, k] / 2))
 
-    assert kernels.failure_evidence(b, c)[0] == pytest.approx(min(against(0, 0.4), against(2, 0.5)), rel=1e-12)
+    exact = np.zeros(1)
+    assert kernels.failure_evidence(b, c, exact)[0] == pytest.approx(min(against(0, 0.4), against(2, 0.5)), rel=1e-12)
+
+
+def test_evidence_of_failure_integrates_the_gain_out():
+    b, c, gain = np.array([[4.0, 5.0, 6.0]]), np.array([[60.0, 50.0, 40.0]]), 0.03
+    errors, weights = np.polynomial.hermite_e.hermegauss(60)
+    weights = weights / weights.sum()
+
+    def likelihood(theta: float, k: int) -> float:
+        seen = theta * (1 + math.sqrt(gain) * errors)
+        return float(np.sum(weights * np.exp(seen * b[0, k] - seen**2 * c[0, k] / 2)))
+
+    def against(k: int, null: float) -> float:
+        mixture = zip((-0.4, -0.2, 0.0, 0.1, 0.2), (0.1, 0.15, 0.4, 0.2, 0.15), strict=True)
+        return math.log(sum(w * likelihood(a, k) for a, w in mixture) / likelihood(null, k))
+
+    got = kernels.failure_evidence(b, c, np.full(1, gain))[0]
+    assert got == pytest.approx(min(against(0, 0.4), against(2, 0.5)), rel=1e-9)
+    assert got < kernels.failure_evidence(b, c, np.zeros(1))[0], "an uncertain gain is doubt, and doubt spares the site"
+
+
+def test_own_noise_is_the_mean_of_what_the_years_before_the_start_leave_likely():
+    x = Scenes(9)
+    x.difference *= 2.0  # a restless site
+    calm = NOISE._replace(huber=1e9)  # one Gaussian
+    before = x.day < START
+    elastic = 0.2 * x.s * x.rho
+
+    def posterior(tried: np.ndarray, sd: float, fits: list[float]) -> float:
+        logs = np.array(fits) - 0.5 * (np.log(tried) / sd + sd / 2) ** 2
+        weights = np.exp(logs - logs.max())
+        return float(np.average(tried, weights=weights))
+
+    def fit(wander: float, scene: float) -> float:
+        noise = calm._replace(slow=calm.slow * wander, year=calm.year * wander, fast=calm.fast * scene)
+        sigma = (covariance(x, elastic, noise) + np.diag(x.variance * scene**2))[np.ix_(before, before)]
+        y = x.difference[before]
+        return float(-0.5 * np.linalg.slogdet(sigma)[1] - 0.5 * y @ np.linalg.solve(sigma, y))
+
+    steps = np.arange(-2.4, 2.41, 0.4)
+    scene = posterior(np.exp(0.3 * steps), 0.3, [fit(1.0, f) for f in np.exp(0.3 * steps)])
+    wander = posterior(np.exp(0.6 * steps), 0.6, [fit(f, scene) for f in np.exp(0.6 * steps)])
+    got = kernels.own_noise(
+        x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.variance, START, calm
+    )  # fmt: skip
+    np.testing.assert_allclose(got, (wander, scene), rtol=1e-9)
+    assert scene > 1.1
+
+    later = np.where(before, x.difference, 9.0)
+    again = kernels.own_noise(x.day, x.position, x.season, later, x.s, x.rho, x.amplitude, x.variance, START, calm)
+    assert again == got, "the years after the start are not asked"
+    none = kernels.own_noise(
+        x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.variance, int(x.day[4]), calm
+    )  # fmt: skip
+    assert none == (1.0, 1.0), "four scenes tell nothing"

@@ -103,9 +103,9 @@ def test_a_fate_is_named_in_at_least_ten_sites_of_twelve(story, status):
 
 
 def test_a_site_lost_after_a_good_start_is_judged_by_what_still_stands():
-    ends = [at_the_end(Story(theta=1.0, lost=3.2), seed) for seed in SEEDS]
+    ends = [at_the_end(Story(theta=1.0, lost=3.2), seed) for seed in range(60)]
     assert not [a for a in ends if a.status is Status.ON_TRACK]
-    assert sum(a.theta_low <= 0 <= a.theta_high for a in ends) >= 10
+    assert sum(a.theta_low <= 0 <= a.theta_high for a in ends) >= 50
 
 
 def test_failed_sites_turn_red_and_good_ones_never_do():
