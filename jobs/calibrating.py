@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 A_NIGHT: Final = 1
 """Sets of placebos that one night looks into: a thousand placebos take half a minute. Where more are due, each of the
-following nights takes one, and what was in force stays so until then."""
+following nights takes one, and what was in force stays so until then. A night that is run again takes no second."""
 
 
 class Pool(NamedTuple):
@@ -91,6 +91,8 @@ class Constants:
         self._made: dict[Pool, list[dict[str, Any]]] = {}
         for row in t.calibrations():
             self._made.setdefault(Pool(row["tile"], row["biome"]), []).append(row)
+        self.asked = any(row["as_of"] == as_of.isoformat() for rows in self._made.values() for row in rows)
+        """Whether constants were set, or found to lack ground, on this night already."""
         grounds = cache(self._grounds)
         self.grounds = {pool: grounds(pool.biome) for pool in self.members}
         """Hash of all ground of the pool's biome."""
@@ -248,6 +250,8 @@ def set_due(
     """
     with ledger.transaction() as t:
         constants = Constants(t, sites, as_of=as_of)
+        if most is not None and constants.asked:
+            return constants
         snapshots = t.snapshots()
         controls: dict[str, ControlSet] = {}
         for biome in {pool.biome for pool in constants.due}:
@@ -256,6 +260,7 @@ def set_due(
                 controls |= {} if frozen is None else {ground: ControlSet.from_json(frozen)}
     land = cache(lambda biome: Land(settings, constants, biome, controls, snapshots))
     found: dict[tuple[str, ...], tuple[Calibration, int]] = {}
+    rows: list[dict[str, Any]] = []
     work = 0
     for pool in constants.due:
         here = land(pool.biome)
@@ -279,14 +284,25 @@ def set_due(
             found[key] = made, sum(tells(one) for one in chosen)
             log.info("constants set", biome=pool.biome, placebos=made.placebos, source=made.source)
         made, count = found[key]
-        with ledger.transaction() as t:
-            t.add_calibration(
-                {"constants": made.to_json(), "found": count}, tile=pool.tile, biome=pool.biome,
-                season=constants.season(pool)[0], as_of=as_of.isoformat(), grounds=constants.grounds[pool],
-                hash=made.hash, placebos=made.placebos,
-            )  # fmt: skip
+        rows.append(
+            {
+                "tile": pool.tile, "biome": pool.biome, "season": constants.season(pool)[0],
+                "as_of": as_of.isoformat(), "grounds": constants.grounds[pool], "hash": made.hash,
+                "placebos": made.placebos, "payload": {"constants": made.to_json(), "found": count},
+            }
+        )  # fmt: skip
+        if most is None:  # a night keeps all or nothing, so that one that is killed is done again as it would have been
+            _keep(ledger, rows)
+    _keep(ledger, rows)
     with ledger.transaction() as t:
         return Constants(t, sites, as_of=as_of)
+
+
+def _keep(ledger: Ledger, rows: list[dict[str, Any]]) -> None:
+    with ledger.transaction() as t:
+        for row in rows:
+            t.add_calibration(**row)
+    rows.clear()
 
 
 def used_for(

@@ -37,12 +37,12 @@ NEXT: Final = {
         "en": (
             "Walk the site and look where growth is missing; photograph it.",
             "Count survivors, and note grazing, drought, washed-out or unplanted ground.",
-            "Answer the alert: confirmed, false alarm, or treated, with a note. If you replant, register a new start.",
+            "Answer the alert: confirmed, false alarm, or treated, with a note. If you replant, report the day.",
         ),
         "zh": (
             "请到现场查看缺苗、缺草的地方并拍照。",
             "清点成活情况，注意放牧、干旱、冲刷或漏种的地块。",
-            "请回复警报：属实、误报或已处理，并附说明。如已补植，请登记新的开工日期。",
+            "请回复警报：属实、误报或已处理，并附说明。如已补植，请上报补植日期，以登记新一期。",
         ),
     },
     "disturbance": {
