@@ -14,6 +14,7 @@ import numpy as np
 
 from monitor.publish.view import SiteView
 from monitor.sites.site import Site
+from monitor.verdict.assessment import Status
 from monitor.verdict.window import Window
 
 WIDTH: Final = 1000.0
@@ -75,7 +76,8 @@ class SeriesChart:
     """Scenes outside the growing season."""
     plan_line: str
     estimate: tuple[float, float, float, float] | None
-    """Where the verdict's uplift stands: across, and down for the low end, the value and the high end."""
+    """Where the verdict's uplift stands: across, and down for the low end, the value and the high end; None: it tells
+    none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,16 +130,18 @@ def series_chart(view: SiteView) -> SeriesChart | None:
     difference = cover - control - (np.nanmedian(base) if np.isfinite(base).any() else 0.0)
     curve_day = np.arange(max(begun, first), last + 1, 15)
     curve = promised(curve_day, site) if site.plan.A > 0 else np.zeros(curve_day.size)
-    reach = np.concatenate([difference[growing], curve, [v for v in (a.uplift_low, a.uplift_high) if v is not None]])
+    told = a.status is not Status.INSUFFICIENT_DATA
+    ends = [v for v in (a.uplift_low, a.uplift, a.uplift_high) if v is not None and told]
+    reach = np.concatenate([difference[growing], curve, ends])
     low = -_ceiling(max(-np.nanmin(reach, initial=0.0), 0.02), 0.1)
     high = _ceiling(max(np.nanmax(reach, initial=0.0), 0.02), 0.1)
     fall = _scale(low, high, DIFFERENCE_HEIGHT)
 
     estimate = None
-    if a.uplift is not None and a.uplift_low is not None and a.uplift_high is not None:
-        ends = np.clip(fall(np.array([a.uplift_low, a.uplift, a.uplift_high])), 0, DIFFERENCE_HEIGHT).round(1).tolist()
+    if len(ends) == 3:
+        low_end, value, high_end = np.clip(fall(np.array(ends)), 0, DIFFERENCE_HEIGHT).round(1).tolist()
         here = WIDTH * (_from_1970(a.last_observed or a.as_of) - first) / span
-        estimate = (round(here, 1), ends[0], ends[1], ends[2])
+        estimate = (round(here, 1), low_end, value, high_end)
     valued = ~accepted & np.isfinite(all_cover)
     return SeriesChart(
         years=_years(opening, last, span),

@@ -17,6 +17,7 @@ from monitor.publish.chart import COVER_HEIGHT, DIFFERENCE_HEIGHT, season_table,
 from monitor.publish.locator import locator
 from monitor.publish.pages import index_page, site_pages
 from monitor.publish.products import write_index, write_site
+from monitor.verdict.assessment import Status
 from monitor.verdict.erosion import UNVERIFIED
 
 LANGUAGES = ("en", "zh")
@@ -71,6 +72,16 @@ def test_the_difference_is_zero_before_the_start_and_five_points_after(three_sce
     low, high = (float(t.label.replace("−", "-")) for t in (chart.difference.ticks[0], chart.difference.ticks[-1]))
     assert before == chart.difference.zero
     assert before - after == pytest.approx(5 / (high - low) * DIFFERENCE_HEIGHT, abs=0.11)
+
+
+def test_a_site_that_can_not_be_judged_shows_no_estimate(make_view, make_assessment):
+    told = make_view(assessment=make_assessment())
+    unsure = make_assessment(status=Status.INSUFFICIENT_DATA, theta=1.26, uplift=0.36)
+    assert series_chart(told).estimate is not None
+    assert series_chart(make_view(assessment=unsure)).estimate is None
+    page = Page(site_pages(make_view(assessment=unsure), "0" * 64, "1" * 64)["en"]).text
+    assert "126%" not in page
+    assert "+36" not in page
 
 
 def test_rejected_scenes_are_marked_apart(three_scenes):
