@@ -355,6 +355,13 @@ def test_of_two_copies_of_a_granule_the_later_made_is_offered_and_two_pieces_are
     assert found[1].acquisition == found[2].acquisition
 
 
+def test_of_two_copies_without_a_baseline_the_one_that_can_be_read_is_offered(server, api):
+    whole, broken = (an_item(3, id=f"S2A_48SUF_20200103_{n}_L2A") for n in range(2))
+    del broken["assets"]["B04"]
+    server.items = [whole, broken]
+    assert ids(api.search(AREA, *YEAR)) == [whole["id"]]
+
+
 def test_a_scene_reprocessed_is_offered_under_both_baselines(server, api):
     new = an_item(3, id=an_item(3)["id"].replace("N0213", "N0500"))
     server.items = [an_item(3), new]
