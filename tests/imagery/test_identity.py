@@ -117,6 +117,12 @@ def test_harmonised_granules_carry_their_project_in_the_name():
     assert (found.acquisition, found.tile, found.baseline) == ("HLS-L30/20200103T033412", "48SUF", "2.0")
 
 
+def test_harmonised_granules_of_one_tile_are_never_taken_for_one_another():
+    one, later = (hls(f"HLS.L30.T48SUF.2020003T{clock}.v2.0").acquisition for clock in ("035141", "035205"))
+    assert not same(one, later)
+    assert settled(later, [one]) == later
+
+
 @pytest.mark.parametrize("name", ["", "scene", "S2A_<b>_\r\n", "S2A_MSIL2A_2020", "x" * 300])
 def test_a_name_that_tells_nothing_gives_no_acquisition(name):
     assert sentinel2(name).acquisition == landsat(name).acquisition == hls(name).acquisition == ""

@@ -166,6 +166,24 @@ def test_the_offset_follows_the_processing_never_the_day(msi, baseline, flag, de
         assert resolved(item).offset == offset
 
 
+def test_landsat_that_tells_no_scale_has_that_of_collection_2():
+    name = "LC09_L2SP_129034_20230530_20230601_02_T1"
+    files = {"SR_B2": "blue", "SR_B3": "green", "SR_B4": "red", "SR_B5": "nir08", "SR_B6": "swir16", "SR_B7": "swir22"}
+    kind = "image/vnd.stac.geotiff; cloud-optimized=true"
+    item = {
+        "type": "Feature", "id": f"{name}_SR",
+        "properties": {"datetime": "2023-05-30T03:41:51Z", "platform": "LANDSAT_9"},
+        "assets": {
+            **{common: {"href": f"{name}_{key}.TIF", "type": kind, "eo:bands": [{"name": key, "common_name": common}]}
+               for key, common in files.items()},
+            "qa_pixel": {"href": f"{name}_QA_PIXEL.TIF", "type": kind},
+        },
+    }  # fmt: skip
+    scene = resolved(item)
+    assert isinstance(scene.handle, Assets), scene.handle
+    assert (scene.scale, scene.offset, scene.quality, scene.sensor) == (2.75e-5, -0.2, "qa_pixel", "landsat-9")
+
+
 def test_scale_one_and_no_offset_are_the_defaults_of_a_tool_and_not_meant(msi):
     del msi["properties"]["earthsearch:boa_offset_applied"]
     for asset in msi["assets"].values():
