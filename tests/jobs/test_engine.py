@@ -7,6 +7,7 @@ import time
 from datetime import date
 from functools import partial
 
+import dask
 import pytest
 from dask.callbacks import Callback
 
@@ -127,6 +128,25 @@ def test_a_scheduler_that_does_not_answer_means_try_later(monkeypatch):
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(BadConfiguration, match="nonsense"), engine("nonsense://here"):
         pass
+
+
+def test_certificates_are_those_of_dasks_own_configuration_and_their_absence_is_told():
+    pytest.importorskip("cryptography")  # distributed makes certificates with it
+    from distributed import LocalCluster, Security
+
+    known = Security.temporary()
+    files = {"ca-file": known.tls_ca_file, "client.cert": known.tls_client_cert, "client.key": known.tls_client_key}
+    with LocalCluster(
+        n_workers=1, processes=False, security=known, protocol="tls://", host="tls://127.0.0.1",
+        dashboard_address="127.0.0.1:0", silence_logs=50,
+    ) as made:  # fmt: skip
+        address = made.scheduler_address
+        assert address.startswith("tls://127.0.0.1:")
+        kept = {f"distributed.comm.tls.{name}": text for name, text in files.items()}
+        with dask.config.set(kept), engine(address) as work:
+            assert dict(work([partial(_add, 1, 1)])) == {0: 2}
+        with pytest.raises(BadConfiguration, match="lacks certificates"), engine(address):
+            pass
 
 
 def test_nothing_listens_beyond_loopback(monkeypatch):
