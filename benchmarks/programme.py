@@ -275,12 +275,12 @@ def table(made: Countryside, lines: Sequence[Line]) -> str:
         "# A whole programme in one night",
         "",
         f"Made by `python -m benchmarks.programme --sites {made.sites}`: {made.sites:,} sites of {made.hectares:g} ha,",
-        f"{made.sites * made.side**2 / 1e6:.1f} Mpx, in {made.counties} counties of scenes of {made.extent} x "
-        f"{made.extent} pixels, {len(history(made))} scenes of history,",
-        "then one new clear scene everywhere, products on.",
+        f"{made.sites * made.side**2 / 1e6:.1f} Mpx, covered by {made.counties} scenes of "
+        f"{made.extent} x {made.extent} pixels a day; {len(history(made))} such days of history, then a clear day; "
+        "products on.",
         f"{CORES} cores, {processor}, Python {platform.python_version()}. Load average {os.getloadavg()[0]:.1f} "
         f"at the end: above {CORES + 1},",
-        "others were working too, and seconds say more about them than about the night; processor seconds do not.",
+        "others were working too: seconds then say more about them than about the night, processor seconds less so.",
         "",
         "| | | | goal: at most | aim | |",
         "|---|---:|---|---:|---:|---|",
@@ -315,6 +315,20 @@ def picture(lines: Sequence[Line], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def save(made: Countryside, lines: Sequence[Line]) -> None:
+    """Table, the same for programs, and picture."""
+    text = table(made, lines)
+    RESULTS.mkdir(exist_ok=True)
+    name = "programme" if made.sites >= LARGE else "programme-small"
+    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+    with (RESULTS / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["what", "value", "unit", "at_most", "aim", "verdict"])
+        writer.writerows([line.what, line.value, line.unit, line.most, line.aim, line.verdict] for line in lines)
+    picture(lines, RESULTS / f"{name}.png")
+    print(text)
 
 
 def told(what: str) -> None:
@@ -358,16 +372,7 @@ def main(
             lines += by_year(Path(place) / "years", sites=subset, hectares=subset_hectares)
         if small:
             lines += by_size(Path(place), small, 10.0)
-    text = table(made, lines)
-    RESULTS.mkdir(exist_ok=True)
-    name = "programme" if sites >= LARGE else "programme-small"
-    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
-    with (RESULTS / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["what", "value", "unit", "at_most", "aim", "verdict"])
-        writer.writerows([line.what, line.value, line.unit, line.most, line.aim, line.verdict] for line in lines)
-    picture(lines, RESULTS / f"{name}.png")
-    print(text)
+    save(made, lines)
 
 
 def asked() -> Callable[[], None]:
