@@ -524,9 +524,10 @@ class TestReduce:
         assert all(one.shape == (30, 14) for one in found)
         assert server.counts["values"] == 2 == monitor.cost(70, window(6, 6), 30).requests - 1
 
-    def test_a_unit_next_to_cloud_has_a_count_and_no_means(self, server):
+    @pytest.mark.parametrize("cloud", [3, 8, 9, 10])
+    def test_a_unit_next_to_cloud_has_a_count_and_no_means(self, server, cloud):
         classes = scl()
-        classes[10:13, 13:19] = 9  # 60 m high, 120 m wide: rows 20 to 25, columns 26 to 37
+        classes[10:13, 13:19] = cloud  # 60 m high, 120 m wide: rows 20 to 25, columns 26 to 37
         add_sentinel2(server, FIRST, noise(1), classes, transform=TRANSFORM)
         monitor = source(server)
         near, touching, far = units((20, 20), (20, 25), (60, 60))
