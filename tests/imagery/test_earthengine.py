@@ -536,6 +536,21 @@ class TestReduce:
         assert np.isnan(found[:2, 1:]).all()
         assert np.isfinite(found[2, 1:]).all()
 
+    @pytest.mark.parametrize("bit", [2, 3, 4])
+    def test_a_unit_next_to_cirrus_cloud_or_shadow_of_landsat_has_a_count_and_no_means(self, server, bit):
+        layers = {band: np.full((50, 50), 9000 + i, "u2") for i, band in enumerate(BANDS)}
+        qa = np.full((50, 50), 21824, "u2")
+        qa[10:16, 16:20] |= 1 << bit  # right beside the first unit
+        step = TRANSFORM @ Affine.scale(3)
+        add_landsat(server, datetime(2022, 7, 1, tzinfo=UTC), layers, qa, transform=step)
+        monitor = source(server, LANDSAT[:1])
+        where = [ground(left + 3, 303, left + 177, 477) for left in (300, 900)]
+        scenes = monitor.search(ground(100, 100, 1400, 1400), SINCE, UNTIL)
+        (found,) = monitor.reduce(scenes, where, window(1, 1, step=30.0), recipe(ENDMEMBERS["loess"]))
+        assert found[:, 0].tolist() == [36, 36]
+        assert np.isnan(found[0, 1:]).all()
+        assert np.isfinite(found[1, 1:]).all()
+
     @pytest.mark.parametrize(
         ("scene_class", "score", "kept"), [(9, 0.9, True), (4, 0.5, False), (9, None, False), (4, None, True)]
     )
