@@ -4,7 +4,9 @@ Data goes to stdout, logs to stderr. Heavy libraries are imported inside the com
 """
 
 import errno
+import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +39,7 @@ Sites = Annotated[list[str] | None, typer.Option("--site", help="Only this site;
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and leave with its exit status."""
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(compiled()))
     _load_parts()
     try:
         outcome = app(args=arguments, standalone_mode=False)
@@ -339,6 +342,20 @@ def _change(config: Path | None, alert: str, change: Any, *, as_json: bool) -> N
         echo(changed)
     else:
         print_line(f"{alert}: {changed['state']}")
+
+
+def compiled(library: Path = Path(__file__).parents[1] / "monitor") -> Path:
+    """Folder for compiled kernels, another one whenever the code of any of them is another.
+
+    numba looks at the file of a function only, not at what that calls in other files: after an update in place it would
+    go on with the old arithmetic (numba's manual, "Caching limitations").
+    """
+    code = hashlib.sha256()
+    for path in sorted(library.rglob("*.py")):
+        text = path.read_bytes()
+        if b"numba" in text:
+            code.update(text)
+    return library / "__pycache__" / f"kernels-{code.hexdigest()[:16]}"
 
 
 def free(root: Path) -> None:

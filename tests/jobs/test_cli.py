@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from jobs.cli import main
+from jobs.cli import compiled, main
 from jobs.exits import Exit
 
 
@@ -25,6 +25,16 @@ def test_help_appears_without_loading_a_heavy_library():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_compiled_kernels_are_not_used_again_once_the_code_that_they_call_is_another(tmp_path):
+    for name, text in (("a.py", "from numba import njit"), ("b.py", "from numba import njit"), ("c.py", "plain")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    before = compiled(tmp_path)
+    (tmp_path / "c.py").write_text("other", encoding="utf-8")
+    assert compiled(tmp_path) == before
+    (tmp_path / "b.py").write_text("from numba import njit  # and other arithmetic", encoding="utf-8")
+    assert compiled(tmp_path) != before
 
 
 @pytest.mark.parametrize(
