@@ -797,9 +797,9 @@ def own_noise(
 
     Notes
     -----
-    Sites differ in this by far more than placebos of one place and biome can tell: with the usual noise for all,
-    intervals of ground that drifts twice as far hold the truth nine times in eleven, and calm ground is judged a
-    season later than it could be. The years after the start are not asked: a failing site could hide in its own noise.
+    Sites differ more than the usual noise of a biome can tell. With that for all, 95 % intervals of ground that drifts
+    twice as far held the truth on 84 to 91 of 100 simulated sites; with their own noise (and a longer memory of drift)
+    on 93 to 95. The years after the start are not asked: a failing site could hide in its own noise.
     """
     before = 0
     while before < day.size and day[before] < start:
@@ -974,7 +974,7 @@ def follow(
     plan = curves[:, 0].copy() if promised else np.zeros(n)
     usual = _scaled(noise, baseline, 1.0, 1.0)
     wander, scene = own_noise(day, position, season, difference, s, rho, amplitude, variance, start, usual)
-    loud = max(1.0, scene)  # a calm site is searched with the usual noise: its losses are no larger for that
+    loud = max(1.0, scene)  # noise that was learnt too small would name false losses; real ones stand out anyway
     score, alarm, onset, denied = disturbance(
         day, position, season, difference, s, rho, amplitude, plan, variance * loud**2, second, start,
         searched(stiff, noise, baseline, wander, loud), prior.loss, bar,
