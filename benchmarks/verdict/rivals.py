@@ -281,7 +281,10 @@ def watch(panel: Panel, values: np.ndarray, tool: str, *, trend: bool) -> Watche
     kwargs = {"screen_outliers": None} if tool == "CCDC" else {}
     try:
         monitor.fit(cube[panel.days < panel.start], **kwargs)
+        fitted = tool != "MOSUM" or monitor.winsize.any()  # nrt 0.2.1 fails on a window without a scene
     except ValueError:  # no site has a history long enough
+        fitted = False
+    if not fitted:
         nothing = np.full(shape, np.nan)
         return Watched(rising=nothing, falling=nothing, residual=nothing, silent=np.ones(n, bool))
     silent = (monitor.mask != 1).ravel()
