@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cache, lru_cache, partial
-from itertools import batched, chain
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,19 @@ from jobs.records import site_from_json, site_to_json
 from jobs.settings import Settings, SourceSettings
 from jobs.settings import Terrain as TerrainSettings
 from jobs.sources import Sources, open_sources
-from monitor.controls.units import BLOCK, ControlSet
-from monitor.cube.grid import utm
+from jobs.together import compact, in_one_search, neighbourhoods
+from monitor.controls.units import ControlSet
 from monitor.cube.store import SiteStore
 from monitor.errors import BadData, MonitorError, TryLater
 from monitor.imagery.source import Scene, Source
 from monitor.imagery.terrain import Terrain
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.sites.given import GivenGround, read_given_ground, within_reach
-from monitor.sites.projection import projected
 from monitor.sites.registry import folder_name, read_sites
 from monitor.sites.site import Site
 
 log = structlog.get_logger()
 
-SQUARE = 100_000.0
-"""Side of the squares of the UTM grid that Sentinel-2 tiles are made of: sites of one square are searched together.
-[m]"""
 METRES_PER_DEGREE = 111_000
 """Of latitude, roughly; rounded down, so that boxes are rather too large."""
 
@@ -130,21 +126,22 @@ def add_sites(ledger: Ledger, path: Path) -> dict[str, list[str]]:
 def prepare(
     settings: Settings, ledger: Ledger, sources: Sources, sites: Sequence[Site], *, until: date
 ) -> tuple[list[Task], dict[str, str]]:
-    """What each site needs: one search for all sites of a square, then what the ledger knows of each.
+    """What each site needs: one search for all sites of a tile, then what the ledger knows of each.
 
     Returns
     -------
     tasks : list of Task
-        Those of one square together, neighbours next to each other.
+        Those of one neighbourhood next to each other.
     deferred : dict
         By site, why no source could be asked, or why its named control ground can not be used.
     """
     offers: dict[str, tuple[Scene, ...]] = {}
     told: dict[str, str] = {}
     deferred: dict[str, str] = {}
-    for members in _squares(sites).values():
+    together = neighbourhoods(sites, apart=2 * sources.first.ring[1])
+    for members in (some for group in together for some in in_one_search(group)):
         try:
-            found, missing = sources.search(unary_union([_area(site, sources) for site in members]).envelope, until)
+            found, missing = sources.search(unary_union([site.geometry for site in members]).envelope, until)
         except TryLater as error:
             deferred |= {site.id: str(error) for site in members}
             continue
@@ -158,7 +155,7 @@ def prepare(
         every = [site_from_json(values) for values in t.sites()] or sites
         near = shapely.STRtree([other.geometry for other in every])
         given = cache(partial(_given_ground, settings, frozenset(site.id for site in every)))
-        for site in (one for members in _squares(sites).values() for one in members if one.id in offers):
+        for site in (one for members in together for one in members if one.id in offers):
             ground = ground_key(site)
             frozen, lie = t.controls(ground), t.background(ground, "terrain")
             snapshot = t.snapshot(ground)
@@ -198,20 +195,6 @@ def _given_ground(settings: Settings, known: frozenset[str]) -> list[GivenGround
         return read_given_ground(path, sites=known)
     except BadData as error:
         return f"[registry] controls: {error}"
-
-
-def _squares(sites: Sequence[Site]) -> dict[tuple[Any, ...], list[Site]]:
-    """Sites by square of the UTM grid, from south to north and west to east within one, so that neighbours meet."""
-    squares: dict[tuple[Any, ...], list[tuple[tuple[int, float], Site]]] = {}
-    for site in sites:
-        crs = utm(site.geometry)
-        point = shapely.get_coordinates(projected(site.geometry.centroid, crs))[0]
-        square = (str(crs), math.floor(point[0] / SQUARE), math.floor(point[1] / SQUARE))
-        squares.setdefault(square, []).append(((math.floor(point[1] / BLOCK), float(point[0])), site))
-    return {
-        square: [site for _, site in sorted(members, key=lambda pair: (pair[0], pair[1].id))]
-        for square, members in squares.items()
-    }
 
 
 def _area(site: Site, sources: Sources) -> BaseGeometry:
@@ -255,7 +238,7 @@ def gather(
     lent: dict[str, Any] = {}
     if settings.engine.scheduler:
         tasks = [_lent(task, lent) for task in tasks]
-    clusters = list(batched(tasks, sources.first.together))
+    clusters = _clusters(tasks, sources.first)
     elsewhere = partial(fetch_elsewhere, chosen=settings.source, terrain=settings.terrain)
     here = partial(fetch, sources=sources.all, elevation=elevation_model(settings.terrain, settings.source))
     calls = [partial(elsewhere if settings.engine.scheduler else here, cluster) for cluster in clusters]
@@ -273,6 +256,13 @@ def gather(
             if settled.error is not None:
                 log.error("site not updated", site=settled.site.id, state=settled.state, error=settled.error)
             yield settled
+
+
+def _clusters(tasks: Sequence[Task], source: Source) -> list[list[Task]]:
+    """Tasks of sites that are read together."""
+    of = {task.site.id: task for task in tasks}
+    together = neighbourhoods([task.site for task in tasks], apart=2 * source.ring[1])
+    return [[of[site.id] for site in some] for group in together for some in compact(group, source.together)]
 
 
 def fetch_elsewhere(

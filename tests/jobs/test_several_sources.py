@@ -147,9 +147,10 @@ def test_a_provider_that_is_down_defers_its_sites_and_the_next_night_catches_up(
     assert [len(site["scenes_new"]) for site in night(settings, as_of=NIGHT)["sites"]] == [3, 3]
 
 
-def test_sites_of_one_square_are_searched_together_and_an_unchanged_night_reads_no_pixels(tmp_path, sources):
-    settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in (8_000, 10_000, 14_000, 20_000)])
-    only = Painted(DAYS, together=64)
+def test_sites_of_one_tile_are_searched_together_and_an_unchanged_night_reads_no_pixels(tmp_path, sources):
+    # On both sides of a line of hundreds of kilometres, which a tile of Sentinel-2 reaches across.
+    settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in (-9_000, 10_000, 14_000, 20_000)])
+    only = Painted(DAYS, together=64, tiles={"48SUF": (-15e3, 0, 30e3, 30e3)})
     sources(only)
     night(settings, as_of=NIGHT)
     assert only.searches == 1
