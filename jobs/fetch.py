@@ -39,6 +39,8 @@ log = structlog.get_logger()
 
 BATCH = 32
 """Overpasses committed together: bounds memory, and what a killed backfill has to do again."""
+HELD = 256 << 20
+"""Pixels of all sites of a call that wait to be committed, at most: with more sites fewer overpasses. [byte]"""
 FEWEST = 10
 """A site of fewer pixels is too small for its mean to mean anything: no scene of it counts. [pixel]"""
 SITE_CLEAR = 0.6
@@ -131,7 +133,7 @@ def lattice(site: Site, source: Source) -> GeoBox:
     return grid
 
 
-def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None = None) -> list[Outcome]:
+def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None = None) -> list["Part"]:
     """Store what is offered for sites near each other and not yet stored.
 
     Parameters
@@ -145,15 +147,16 @@ def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation
 
     Returns
     -------
-    list of Outcome
-        In the order of `tasks`.
+    list of Part
+        In the order of `tasks`. What became of each is asked of it by itself: it takes as long as reading does, and
+        what it tells is large where many sites are read together.
 
     Raises
     ------
     BadConfiguration
         A source refuses the credentials: no other site would fare better.
     """
-    parts = [_Part(task) for task in tasks]
+    parts = [Part(task) for task in tasks]
     by_name = {source.name: source for source in sources}
     reduced = any(source.reduces for source in sources)
     _each(parts, lambda part: part.open(sources[0]))
@@ -163,15 +166,17 @@ def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation
         _each(parts, lambda part: part.begin(elevation))
         _store([part for part in parts if part.alive], by_name, reduced=reduced)
     except TryLater as error:
-        _each(parts, _Part.flush)
+        _each(parts, Part.flush)
         for part in parts:
             if part.alive:
                 part.fail("deferred", str(error))
-    return [part.outcome() for part in parts]
+    for part in parts:
+        part.laid_out = None
+    return parts
 
 
 @dataclass(slots=True)
-class _Part:
+class Part:
     """One site on its way through a fetch."""
 
     task: Task
@@ -184,7 +189,7 @@ class _Part:
     terrain: Terrain | None = None
     stored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     known: bool = False
-    ground: Ground = field(init=False)
+    laid_out: Ground | None = None
     waiting: list["_Look"] = field(default_factory=list)
     new: list[Record] = field(default_factory=list)
     snapshot: str = ""
@@ -192,9 +197,17 @@ class _Part:
 
     @property
     def alive(self) -> bool:
+        """Whether nothing went wrong so far."""
         return self.error is None
 
+    @property
+    def ground(self) -> Ground:
+        """Site and units on pixels, while they are read."""
+        assert self.laid_out is not None
+        return self.laid_out
+
     def fail(self, state: str, error: str) -> None:
+        """Go no further."""
         self.state, self.error = state, error
 
     def open(self, source: Source) -> None:
@@ -231,19 +244,20 @@ class _Part:
 
     @property
     def left(self) -> list[Overpass]:
+        """Offered and not stored."""
         return left_to_do(self.offered, self.stored)
 
     def flush(self) -> None:
-        """Commit what waits."""
-        if not self.waiting:
+        """Commit what waits, but nothing that was looked at only to choose units by."""
+        if not self.waiting or self.controls is None:
             return
         entries = _entries(self.ground, self.waiting)
         self.snapshot = self.store.put(entries, f"{len(entries)} scenes of site {self.task.site.id}")
         self.wrote = True
         self.new += [entry.record for entry in entries]
-        self.waiting.clear()
 
     def outcome(self) -> Outcome:
+        """What became of it, with the series that all its scenes make."""
         if self.error is not None or self.controls is None:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
         same = self.known and not self.new
@@ -262,7 +276,7 @@ class _Part:
         return Outcome(site=self.task.site, state="done", fetched=fetched)
 
 
-def _each(parts: Iterable[_Part], step: Callable[[_Part], None]) -> None:
+def _each(parts: Iterable[Part], step: Callable[[Part], None]) -> None:
     """Do a step for every site that is still well; one that fails stops alone."""
     for part in parts:
         if not part.alive:
@@ -282,7 +296,7 @@ def _each(parts: Iterable[_Part], step: Callable[[_Part], None]) -> None:
 
 
 def _choose(
-    parts: Sequence[_Part],
+    parts: Sequence[Part],
     ring: tuple[float, float],
     sources: Mapping[str, Source],
     elevation: Elevation | None,
@@ -292,13 +306,13 @@ def _choose(
     """Choose the units of new sites by how they and the site behaved before the start."""
     pools = {}
 
-    def look_round(part: _Part) -> None:
+    def look_round(part: Part) -> None:
         site = part.task.site
         covered = unary_union([scene.footprint for scene in part.task.offered if scene.footprint is not None])
         pools[site.id] = candidates(
             site.geometry, part.task.others, part.grid, ring, covered=covered, within=part.task.within
         )
-        part.ground = Ground.of(site, part.grid, pools[site.id], reduced=reduced)
+        part.laid_out = Ground.of(site, part.grid, pools[site.id], reduced=reduced)
 
     _each(parts, look_round)
     alive = [part for part in parts if part.alive]
@@ -307,7 +321,7 @@ def _choose(
     }
     seen: dict[str, list[tuple[datetime, np.ndarray]]] = {site: [] for site in wanted}
 
-    def take_down(part: _Part) -> None:
+    def take_down(part: Part) -> None:
         for look in part.waiting:
             if look.reason:
                 continue
@@ -315,15 +329,10 @@ def _choose(
             if own[0] < SITE_CLEAR * part.ground.own.sum():
                 own = np.full_like(own, np.nan)
             seen[part.task.site.id].append((look.scene.time, np.concatenate([own[None], look.units])))
-        part.waiting.clear()
 
-    for part, look in _looks(alive, sources, wanted):
-        part.waiting.append(look)
-        if len(part.waiting) >= BATCH:
-            _each([part], take_down)
-    _each(alive, take_down)
+    _in_batches(alive, _looks(alive, sources, wanted), take_down)
 
-    def settle(part: _Part) -> None:
+    def settle(part: Part) -> None:
         units, found = pools[part.task.site.id], seen[part.task.site.id]
         if not found:
             part.controls = ControlSet(units=(), balance={}, candidates=len(units))
@@ -358,21 +367,33 @@ def _terrain(elevation: Elevation | None, ground: Sequence[BaseGeometry]) -> lis
         return [None] * len(ground)
 
 
-def _store(parts: Sequence[_Part], sources: Mapping[str, Source], *, reduced: bool) -> None:
+def _store(parts: Sequence[Part], sources: Mapping[str, Source], *, reduced: bool) -> None:
     """Read what is left to do and commit it, site by site."""
 
-    def lay_out(part: _Part) -> None:
+    def lay_out(part: Part) -> None:
         assert part.controls is not None
-        part.ground = Ground.of(part.task.site, part.grid, part.controls.units, reduced=reduced)
+        part.laid_out = Ground.of(part.task.site, part.grid, part.controls.units, reduced=reduced)
 
     busy = [part for part in parts if part.left]
     _each(busy, lay_out)
-    wanted = {part.task.site.id: part.left for part in busy if part.alive}
-    for part, look in _looks([part for part in busy if part.alive], sources, wanted):
+    alive = [part for part in busy if part.alive]
+    _in_batches(alive, _looks(alive, sources, {part.task.site.id: part.left for part in alive}), Part.flush)
+
+
+def _in_batches(parts: Sequence[Part], looks: Iterable[tuple[Part, "_Look"]], step: Callable[[Part], None]) -> None:
+    """Let looks wait, and do a step with those of a site that are :data:`BATCH`, or with all that are :data:`HELD`."""
+    held = 0
+    for part, look in looks:
         part.waiting.append(look)
-        if len(part.waiting) >= BATCH:
-            _each([part], _Part.flush)
-    _each(busy, _Part.flush)
+        held += look.packed.nbytes
+        full = parts if held >= HELD else [part] if len(part.waiting) >= BATCH else []
+        _each(full, step)
+        for one in full:
+            held -= sum(look.packed.nbytes for look in one.waiting)
+            one.waiting.clear()
+    _each(parts, step)
+    for part in parts:
+        part.waiting.clear()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -391,8 +412,8 @@ class _Look:
 
 
 def _looks(
-    parts: Sequence[_Part], sources: Mapping[str, Source], wanted: Mapping[str, Sequence[Overpass]]
-) -> Iterator[tuple[_Part, _Look]]:
+    parts: Sequence[Part], sources: Mapping[str, Source], wanted: Mapping[str, Sequence[Overpass]]
+) -> Iterator[tuple[Part, _Look]]:
     """Read what every site wants; each overpass is given as soon as the last of its granules was read."""
     left = {(site, one.acquisition): one for site, some in wanted.items() for one in some}
     names = {(site, scene.source, scene.id): key for (site, key), one in left.items() for scene in one.granules}
@@ -430,7 +451,7 @@ class _Run:
 
     source: Source
     scenes: list[Scene]
-    parts: list[_Part]
+    parts: list[Part]
 
     def read(self) -> Iterator[tuple[Scene, list[Seen] | SceneRejected]]:
         grounds = [part.ground for part in self.parts]
@@ -438,13 +459,13 @@ class _Run:
 
 
 def _runs(
-    parts: Sequence[_Part], sources: Mapping[str, Source], wanted: Mapping[str, Sequence[Overpass]]
+    parts: Sequence[Part], sources: Mapping[str, Source], wanted: Mapping[str, Sequence[Overpass]]
 ) -> Iterator[_Run]:
     """Every granule that some site wants, once, with the sites that want it: by source, by family of sensors (Landsat
     is averaged otherwise among Sentinel-2), then by time.
     """
     scenes: dict[tuple[str, str], Scene] = {}
-    users: dict[tuple[str, str], list[_Part]] = {}
+    users: dict[tuple[str, str], list[Part]] = {}
     for part in parts:
         for one in wanted[part.task.site.id]:
             for scene in one.granules:

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cache, lru_cache, partial
-from itertools import chain
+from itertools import batched, chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from shapely.ops import unary_union
 
 from jobs.background import elevation_model
 from jobs.engine import Run
-from jobs.fetch import Fetched, Known, Outcome, Task, fetch, ground_key
+from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key
 from jobs.records import site_from_json, site_to_json
 from jobs.settings import Settings, SourceSettings
 from jobs.settings import Terrain as TerrainSettings
@@ -28,7 +28,7 @@ from monitor.controls.units import ControlSet
 from monitor.cube.store import SiteStore
 from monitor.errors import BadData, MonitorError, TryLater
 from monitor.imagery.source import Scene, Source
-from monitor.imagery.terrain import Terrain
+from monitor.imagery.terrain import Elevation, Terrain
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.sites.given import GivenGround, read_given_ground, within_reach
 from monitor.sites.registry import folder_name, read_sites
@@ -36,6 +36,12 @@ from monitor.sites.site import Site
 
 log = structlog.get_logger()
 
+NEW = 128
+"""New sites read together, at most: their many candidates take the memory of four times as many sites with units."""
+ELSEWHERE = 64
+"""Sites read together in another process, at most: a worker that dies takes no more along, and all have work."""
+AT_ONCE = 64
+"""Sites whose series are settled in one call: those of all sites that are read together may be too large."""
 METRES_PER_DEGREE = 111_000
 """Of latitude, roughly; rounded down, so that boxes are rather too large."""
 
@@ -238,16 +244,10 @@ def gather(
     lent: dict[str, Any] = {}
     if settings.engine.scheduler:
         tasks = [_lent(task, lent) for task in tasks]
-    clusters = _clusters(tasks, sources.first)
-    elsewhere = partial(fetch_elsewhere, chosen=settings.source, terrain=settings.terrain)
-    here = partial(fetch, sources=sources.all, elevation=elevation_model(settings.terrain, settings.source))
-    calls = [partial(elsewhere if settings.engine.scheduler else here, cluster) for cluster in clusters]
     postponed = [Outcome(site=site, state="deferred", error=deferred[site.id]) for site in sites if site.id in deferred]
+    fetched = _elsewhere if settings.engine.scheduler else _here
     done = 0
-    for number, found in chain([(-1, postponed)], work(calls)):
-        if isinstance(found, BaseException):
-            told = f"its worker died: {type(found).__name__}: {found}"
-            found = [Outcome(site=task.site, state="failed", error=told) for task in clusters[number]]
+    for found in chain([postponed], fetched(settings, sources, tasks, work)):
         for outcome in found:
             done += 1
             if progress is not None:
@@ -258,18 +258,67 @@ def gather(
             yield settled
 
 
-def _clusters(tasks: Sequence[Task], source: Source) -> list[list[Task]]:
-    """Tasks of sites that are read together."""
+def _clusters(tasks: Sequence[Task], source: Source, most: int) -> list[list[Task]]:
+    """Tasks of sites that are read together; those of new sites by themselves, for they read their whole history."""
+    most = min(most, source.together)
     of = {task.site.id: task for task in tasks}
-    together = neighbourhoods([task.site for task in tasks], apart=2 * source.ring[1])
-    return [[of[site.id] for site in some] for group in together for some in compact(group, source.together)]
+    found = []
+    for new in (False, True):
+        some = [task.site for task in tasks if (task.controls is None) is new]
+        for group in neighbourhoods(some, apart=2 * source.ring[1]):
+            found += [[of[site.id] for site in few] for few in compact(group, min(most, NEW) if new else most)]
+    return found
+
+
+def _here(settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run) -> Iterator[list[Outcome]]:
+    """Fetch in threads of this process."""
+    elevation = elevation_model(settings.terrain, settings.source)
+    clusters = _clusters(tasks, sources.first, len(tasks))
+    for _, found in work([partial(fetch_here, cluster, sources.all, elevation) for cluster in clusters]):
+        if isinstance(found[0], Outcome):
+            yield found
+        else:
+            yield from (told for _, told in work([partial(_outcomes, some) for some in batched(found, AT_ONCE)]))
+
+
+def _elsewhere(settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run) -> Iterator[list[Outcome]]:
+    """Fetch in other processes; where a worker dies of one site the others are fetched without it."""
+    there = partial(fetch_elsewhere, chosen=settings.source, terrain=settings.terrain)
+    clusters = _clusters(tasks, sources.first, ELSEWHERE)
+    alone: list[list[Task]] = []
+    for number, found in work([partial(there, cluster) for cluster in clusters]):
+        if not isinstance(found, BaseException):
+            yield found
+        elif len(clusters[number]) > 1 and not isinstance(found, TimeoutError):
+            alone += [[task] for task in clusters[number]]
+        else:
+            yield _died(clusters[number], found)
+    for number, found in work([partial(there, one) for one in alone]):
+        yield _died(alone[number], found) if isinstance(found, BaseException) else found
+
+
+def _died(tasks: Sequence[Task], error: BaseException) -> list[Outcome]:
+    told = f"its worker died: {type(error).__name__}: {error}"
+    return [Outcome(site=task.site, state="failed", error=told) for task in tasks]
+
+
+def _outcomes(parts: Sequence[Part]) -> list[Outcome]:
+    return [part.outcome() for part in parts]
+
+
+def fetch_here(
+    tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None
+) -> list[Outcome] | list[Part]:
+    """Fetch, and tell what became of the sites at once if they are few."""
+    parts = fetch(tasks, sources, elevation)
+    return parts if len(parts) > AT_ONCE else _outcomes(parts)
 
 
 def fetch_elsewhere(
     tasks: Sequence[Task], *, chosen: tuple[SourceSettings, ...], terrain: TerrainSettings
 ) -> list[Outcome]:
     """Fetch in another process, with sources of its own."""
-    return fetch(tasks, _opened_here(chosen), elevation_model(terrain, chosen))
+    return _outcomes(fetch(tasks, _opened_here(chosen), elevation_model(terrain, chosen)))
 
 
 @lru_cache(maxsize=1)

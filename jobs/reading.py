@@ -49,7 +49,9 @@ class Ground:
     own: np.ndarray
     """(y, x) bool, pixels of the site."""
     places: tuple[np.ndarray, ...]
-    """Of each unit (n, 2) int: row and column of its pixels on the lattice of the grid, from the grid's corner."""
+    """Of each unit (n, 2) int16: row and column of its pixels, from its own corner."""
+    corners: np.ndarray
+    """(unit, 2) int: row and column of each unit's corner on the lattice of the grid, from the grid's corner."""
     squares: tuple[BaseGeometry, ...]
     """The units in the projected system of the grid."""
     sizes: np.ndarray
@@ -72,20 +74,21 @@ class Ground:
         """
         crs, pixel = crs_of(grid), abs(grid.resolution.x)
         anchor = (grid.affine.c, grid.affine.f)
-        places = []
+        places, corners = [], []
         squares = tuple(shapely.get_parts(projected(GeometryCollection([unit.geometry for unit in units]), crs)))
         for square in squares:
             local = covering(square.bounds, crs, resolution=pixel, anchor=anchor, margin=0.0)
-            corner = round((anchor[1] - local.affine.f) / pixel), round((local.affine.c - anchor[0]) / pixel)
+            corners.append((round((anchor[1] - local.affine.f) / pixel), round((local.affine.c - anchor[0]) / pixel)))
             all_of_it = holds(square, local)
             step = 1 if reduced else math.ceil(math.sqrt(all_of_it.sum() / SAMPLED))
             thinned = np.zeros_like(all_of_it)
             thinned[step // 2 :: step, step // 2 :: step] = all_of_it[step // 2 :: step, step // 2 :: step]
-            places.append(np.argwhere(thinned) + corner)
+            places.append(np.argwhere(thinned).astype(np.int16))  # short: a night lays out tens of thousands of units
         sizes = np.array([place.shape[0] for place in places], dtype=int)
         own = inside(site.geometry, grid)
         return cls(
-            site=site, grid=grid, units=tuple(units), own=own, places=tuple(places), squares=squares, sizes=sizes
+            site=site, grid=grid, units=tuple(units), own=own, places=tuple(places),
+            corners=np.array(corners, dtype=int).reshape(-1, 2), squares=squares, sizes=sizes,
         )  # fmt: skip
 
     @property
@@ -113,7 +116,9 @@ def read(source: Source, scenes: Sequence[Scene], grounds: Sequence[Ground]) -> 
         As the source raises them.
     """
     blocks = [] if source.reduces else _blocks(grounds)
-    grids = [ground.grid for ground in grounds] + [block.grid for block in blocks]
+    # In bands from north to south, those of sites among those of units: few of a provider's blocks are held at a time.
+    pieces: list[Ground | _Block] = sorted([*grounds, *blocks], key=_along)
+    grids = [piece.grid for piece in pieces]
     drawn: Iterator[list[np.ndarray] | SceneRejected | None] = (
         _served(source, scenes, grounds) if source.reduces else repeat(None)
     )
@@ -122,12 +127,11 @@ def read(source: Source, scenes: Sequence[Scene], grounds: Sequence[Ground]) -> 
         try:
             if refused is not None:
                 raise refused
-            packed = _packed(scene, frames, grids)
-            own = [next(packed) for _ in grounds]
-            means = units if isinstance(units, list) else _drawn(scene, packed, blocks, grounds)
+            own, drawn_here = _taken(scene, _packed(scene, frames, grids), pieces, grounds)
         except SceneRejected as error:
             yield error
             continue
+        means = units if isinstance(units, list) else drawn_here
         yield [
             Seen(packed=mine, units=_enough(theirs, ground.sizes))
             for mine, theirs, ground in zip(own, means, grounds, strict=True)
@@ -153,8 +157,8 @@ class _Block:
     grid: GeoBox
     members: tuple[tuple[int, int], ...]
     """Number of the ground, and of the unit of that ground."""
-    places: tuple[np.ndarray, ...]
-    """Of each unit the flat indices of its pixels; units of different sites may share pixels."""
+    corners: np.ndarray
+    """(unit, 2) int: row and column of the corner of each unit; units of different sites may share pixels."""
 
 
 def _blocks(grounds: Sequence[Ground]) -> list[_Block]:
@@ -173,14 +177,18 @@ def _blocks(grounds: Sequence[Ground]) -> list[_Block]:
             unary_union([square for *_, square in members]).bounds, crs_of(lattice), resolution=pixel,
             anchor=(lattice.affine.c, lattice.affine.f), margin=MARGIN,
         )  # fmt: skip
-        places = []
+        corners = []
         for number, which, _ in members:
             corner = grounds[number].grid.affine
-            row, column = round((grid.affine.f - corner.f) / pixel), round((corner.c - grid.affine.c) / pixel)
-            at = grounds[number].places[which] + (row, column)
-            places.append(at[:, 0] * grid.shape[1] + at[:, 1])
-        made.append(_Block(grid=grid, members=tuple((n, w) for n, w, _ in members), places=tuple(places)))
+            offset = round((grid.affine.f - corner.f) / pixel), round((corner.c - grid.affine.c) / pixel)
+            corners.append(grounds[number].corners[which] + offset)
+        made.append(_Block(grid=grid, members=tuple((n, w) for n, w, _ in members), corners=np.stack(corners)))
     return made
+
+
+def _along(piece: Ground | _Block) -> tuple[str, int, float]:
+    place = piece.grid.affine
+    return str(piece.grid.crs), -math.floor(place.f / BLOCK), place.c
 
 
 def _packed(scene: Scene, frames: Any, grids: Sequence[GeoBox]) -> Iterator[np.ndarray]:
@@ -193,20 +201,26 @@ def _packed(scene: Scene, frames: Any, grids: Sequence[GeoBox]) -> Iterator[np.n
         yield pack(frame, scene)
 
 
-def _drawn(
-    scene: Scene, packed: Iterator[np.ndarray], blocks: Sequence[_Block], grounds: Sequence[Ground]
-) -> list[np.ndarray]:
-    """Means of the units of every ground, (unit, measure) each; a block is dropped as soon as it is used."""
+def _taken(
+    scene: Scene, packed: Iterator[np.ndarray], pieces: Sequence[Ground | _Block], grounds: Sequence[Ground]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Pixels of every site, and means of its units, (unit, measure) each; a block is dropped as soon as it is used."""
+    numbers = {id(ground): number for number, ground in enumerate(grounds)}
+    own = [np.empty(0, dtype=np.uint16)] * len(grounds)
     means = [np.full((len(ground.units), len(MEASURES)), np.nan, dtype=np.float32) for ground in grounds]
-    for block, layers in zip(blocks, packed, strict=True):
-        flat = layers.reshape(len(LAYERS), -1)
+    for piece, layers in zip(pieces, packed, strict=True):
+        if isinstance(piece, Ground):
+            own[numbers[id(piece)]] = layers
+            continue
+        flat, width = layers.reshape(len(LAYERS), -1), piece.grid.shape[1]
         # Units of one ground lie next to each other, for grounds differ in their biome.
-        for number, some in _by_ground(block.members):
-            places = [block.places[k] for k in some]
-            edges = np.cumsum([0, *(place.size for place in places)])
-            found = _means(scene, flat[:, np.concatenate(places)], edges, grounds[number])
-            means[number][[block.members[k][1] for k in some]] = found
-    return means
+        for number, some in _by_ground(piece.members):
+            units = [piece.members[k][1] for k in some]
+            at = [grounds[number].places[unit] + piece.corners[k] for unit, k in zip(units, some, strict=True)]
+            edges = np.cumsum([0, *(place.shape[0] for place in at)])
+            rows, columns = np.concatenate(at).T
+            means[number][units] = _means(scene, flat[:, rows * width + columns], edges, grounds[number])
+    return own, means
 
 
 def _by_ground(members: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:

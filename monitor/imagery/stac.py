@@ -105,7 +105,7 @@ class Stac:
 
     ring = (300.0, 10_000.0)
     reduces = False
-    together = 64
+    together = 512
 
     def __init__(
         self,
