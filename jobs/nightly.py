@@ -45,8 +45,8 @@ from jobs.settings import Settings
 from jobs.sight import Prospect
 from jobs.sight import to_json as sight
 from jobs.sources import open_sources
-from monitor.alerts.alert import Notice
-from monitor.alerts.lifecycle import step
+from monitor.alerts.alert import Event, Notice
+from monitor.alerts.lifecycle import doubtful, step
 from monitor.alerts.messages import write_message
 from monitor.cube.granules import left_to_do, overpasses
 from monitor.errors import MonitorError, StoreBroken
@@ -276,8 +276,10 @@ def _tell(t: Transaction, site: Site, found: Assessment) -> None:
         t.post(notice_to_json(notice), site=site.id)
 
 
-def send(settings: Settings, ledger: Ledger) -> tuple[int, int]:
+def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[int, int]:
     """Hand over what is in the outbox; what can not be handed over is tried again by the next run.
+
+    What comes of a night in which too many sites fell at once is held until a person releases it (`release`).
 
     Returns
     -------
@@ -286,8 +288,11 @@ def send(settings: Settings, ledger: Ledger) -> tuple[int, int]:
     """
     with ledger.transaction() as t:
         waiting = [notice_from_json(values) for values in t.unsent()]
+        held = set() if release else _held(t, waiting)
     sent = 0
     for notice in waiting:
+        if notice.id in held:
+            continue
         with ledger.transaction() as t:
             sites = {values["id"]: values for values in t.sites()}
             latest, episodes = t.latest(notice.alert.site), t.episodes(notice.alert.site)
@@ -306,6 +311,25 @@ def send(settings: Settings, ledger: Ledger) -> tuple[int, int]:
             t.mark_sent(notice.id, now=now())
         sent += 1
     return sent, len(waiting) - sent
+
+
+def _held(t: Transaction, waiting: Sequence[Notice]) -> set[str]:
+    """Notices of nights in which too many sites fell at once; operators are told by the log and the exit status."""
+    bad = [notice for notice in waiting if notice.event is not Event.RESOLVED]
+    held: set[str] = set()
+    for day in sorted({notice.day for notice in bad}):
+        of_the_day = [notice for notice in bad if notice.day == day]
+        judged = t.judged_before(day.isoformat())
+        fell = judged & {notice.alert.site for notice in of_the_day}
+        if doubtful(len(fell), len(judged)):
+            why = (
+                f"{len(fell)} of {len(judged)} sites fell on {day}; look at their scenes, then: regrowth alerts release"
+            )
+            log.error("messages are held", messages=len(of_the_day), why=why)
+            for notice in of_the_day:
+                t.mark_unsent(notice.id, error=f"held: {why}")
+            held |= {notice.id for notice in of_the_day}
+    return held
 
 
 def _failed(site: str, error: MonitorError) -> dict[str, Any]:

@@ -14,6 +14,12 @@ from monitor.verdict.assessment import AlertLevel, Assessment, Status
 QUIET_DAYS: Final = 30
 """An alert resolves by itself after so many days without cause, seen in at least one scene on either side. [day]"""
 
+MANY: Final = 0.6
+"""Share of the sites from which on their falling in one night is the fault of what they are seen by, until a person
+says otherwise. [1]"""
+FEW: Final = 5
+"""Sites that may fall together in a small programme all the same."""
+
 _ORDER: Final = {AlertLevel.NONE: 0, AlertLevel.WATCH: 1, AlertLevel.RED: 2}
 
 
@@ -49,6 +55,19 @@ def step(last: Alert | None, assessment: Assessment) -> tuple[Alert | None, Even
         opened=day, updated=day,
     )  # fmt: skip
     return alert, Event.OPENED
+
+
+def doubtful(fell: int, sites: int) -> bool:
+    """Whether too many sites fell in one night to be believed: a sensor or a provider is the likelier cause.
+
+    Parameters
+    ----------
+    fell : int
+        Sites with an alert that opened or got worse in the night.
+    sites : int
+        Sites that were judged before that night, so that they could fall.
+    """
+    return fell >= FEW and fell >= MANY * sites
 
 
 def _continue(alert: Alert, assessment: Assessment) -> tuple[Alert, Event | None]:

@@ -253,6 +253,10 @@ class Transaction:
         row = self._connection.execute(query.limit(1)).first()
         return None if row is None else (row.as_of, row.digest, row.payload)
 
+    def judged_before(self, day: str) -> set[str]:
+        """Sites that have an assessment of an earlier day."""
+        return set(self._connection.execute(select(Assessed.site).where(Assessed.as_of < day).distinct()).scalars())
+
     # alerts, outbox
 
     def last_alert(self, site: str) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.alerts.alert import Event, State
-from monitor.alerts.lifecycle import QUIET_DAYS, acknowledge, resolve, snooze, step
+from monitor.alerts.lifecycle import QUIET_DAYS, acknowledge, doubtful, resolve, snooze, step
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
 FIRST = date(2026, 6, 1)
@@ -131,3 +131,11 @@ def test_the_same_night_twice_tells_nothing_twice(levels):
         again, event = step(alert, night(number, level))
         assert event is None
         assert again == alert
+
+
+@pytest.mark.parametrize(("fell", "sites", "so"), [
+    (6, 10, True), (5, 10, False), (1200, 2000, True), (1199, 2000, False), (5, 8, True), (4, 4, False), (1, 1, False),
+    (0, 0, False),
+])  # fmt: skip
+def test_that_three_sites_of_five_fall_in_one_night_is_doubted_but_not_that_a_handful_does(fell, sites, so):
+    assert doubtful(fell, sites) is so

@@ -2,15 +2,19 @@
 
 import csv
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 from shapely.geometry import mapping
 
+from jobs.cli import main
 from jobs.exits import Exit
 from jobs.nightly import exit_status, night, plan
 from jobs.settings import load
 from jobs.sources import Sources
+from monitor.verdict.assess import assess
+from monitor.verdict.assessment import AlertLevel
 from tests.jobs.painted import Painted, ground
 
 FIRST, NIGHT = date(2018, 5, 15), date(2020, 9, 30)
@@ -227,6 +231,56 @@ def test_forty_cloudy_days_change_no_verdict_and_the_last_look_grows_older(tmp_p
     assert (settings.outputs.root / "messages").exists() is False or not list(
         (settings.outputs.root / "messages").glob("*")
     )
+
+
+@pytest.fixture
+def falling(monkeypatch):
+    """Let the verdict on given sites be that they are disturbed, from a day on."""
+
+    def use(names, since):
+        def judged(series, site, *, as_of, **more):
+            found = assess(series, site, as_of=as_of, **more)
+            down = site.id in names and as_of >= since
+            return replace(found, alert=AlertLevel.WATCH, alert_rule="disturbance") if down else found
+
+        monkeypatch.setattr("jobs.nightly.assess", judged)
+
+    return use
+
+
+def messages(settings):
+    return sorted(path.name for path in (settings.outputs.root / "messages").glob("*"))
+
+
+@pytest.mark.parametrize(("fell", "held"), [(5, True), (4, False)])
+def test_when_most_sites_fall_in_one_night_what_is_sent_is_held_until_somebody_has_looked(
+    tmp_path, sources, falling, capsys, fell, held
+):
+    settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 20_000, 2_000)])
+    sources(Painted(DAYS[::2]))
+    falling({f"s{n}" for n in range(1, fell + 1)}, NIGHT)
+    night(settings, as_of=DAYS[-4])
+    assert messages(settings) == []
+    for _ in range(2):  # a night that is run again holds them as well
+        manifest = night(settings, as_of=NIGHT)
+        assert (manifest["messages_waiting"], bool(messages(settings))) == ((fell, False) if held else (0, True))
+        assert exit_status(manifest) is (Exit.SOME_FAILED if held else Exit.DONE)
+    if held:
+        assert "5 of 8 sites fell on 2020-09-30" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as left:
+        main(["alerts", "release", "--config", str(tmp_path / "regrowth.toml"), "--json"])
+    assert left.value.code == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"messages_sent": fell if held else 0, "messages_waiting": 0}
+    assert len([name for name in messages(settings) if name.endswith(".json")]) == fell
+
+
+def test_the_first_night_of_a_programme_tells_all_that_it_finds(tmp_path, sources, falling):
+    settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
+    sources(Painted(DAYS[::2]))
+    falling({f"s{n}" for n in range(1, 7)}, FIRST)
+    manifest = night(settings, as_of=NIGHT)
+    assert (manifest["messages_sent"], manifest["messages_waiting"]) == (6, 0)
 
 
 def test_a_night_without_any_scene_is_done_and_the_last_look_grows_older(tmp_path, sources):
