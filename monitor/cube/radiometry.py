@@ -181,7 +181,7 @@ def _season(
     for node in range(NODES):
         for pool, near in ((pool, near) for pool in (anchors, usable) for near in NEAR):
             some = np.flatnonzero(pool & (np.abs(after[node]) <= near))
-            if some.size >= FEWEST and after[node, some].min() <= 0 <= after[node, some].max():  # never beyond the edge
+            if some.size >= FEWEST:
                 # The half that lies closest together, in the band that varies least, is of one mind about the offset.
                 ranked = np.sort(level[some])
                 half = some.size // 2 + 1

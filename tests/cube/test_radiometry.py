@@ -219,6 +219,17 @@ def test_flags_wrong_ever_since_2022_are_found_though_they_are_the_most_where_ol
     assert false <= 0.002 * right
 
 
+@pytest.mark.parametrize("ground", list(SOIL))
+def test_an_offset_told_ever_since_2022_that_was_taken_off_already_is_found_where_older_scenes_vouch(ground):
+    scenes = World(ground, years=10).scenes(2)
+    since = np.array([time.year >= 2022 for time, _, _ in scenes])
+    assert since.sum() > (~since).sum()
+    baselines = ["04.00" if late else "03.01" for late in since]
+    found = told_wrong(settle(records(scenes, wrong=since, offset=-0.1 * since, baseline=baselines)))
+    assert found[since].mean() > 0.99
+    assert found[~since].mean() <= 0.002
+
+
 def test_without_older_scenes_the_most_are_believed_and_nothing_wrong_is_averaged_in_when_half_are():
     scenes = World("loess").scenes(1)
     rng = np.random.default_rng(5)
