@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ class Countryside:
     def pass_over(self, days: Sequence[date], *, clouds: bool) -> None:
         """Scenes of some days over every county join the catalogue."""
         wanted = [(county, day) for county in range(self.counties) for day in days]
-        with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as workers:
+        fresh = get_context("spawn")  # a fork of a process in which nights have left threads may wait for ever
+        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=fresh) as workers:
             items = list(workers.map(partial(_scene, self, clouds), *zip(*wanted, strict=True)))
         text = json.dumps({"type": "FeatureCollection", "features": items})
         (self.root / "catalogue" / f"{days[-1]}.json").write_text(text, encoding="utf-8")
