@@ -138,7 +138,7 @@ def night(
         sent, unsent = send(settings, ledger)
         broken = {}
         if pages:
-            broken = {site: error for site, error in publish(settings, ledger, as_of=as_of).items() if error}
+            broken = {site: error for site, error in publish(settings, ledger, work, as_of=as_of).items() if error}
         manifest = {
             "run": run,
             "as_of": as_of.isoformat(),

@@ -5,18 +5,20 @@ python -m jobs.publish
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from itertools import batched
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import structlog
-from dask import compute, delayed
 
 from jobs.calibrating import used_for
+from jobs.engine import Run, engine
 from jobs.episodes import in_episode
 from jobs.fetch import ground_key
 from jobs.gather import opened
@@ -43,8 +45,13 @@ from monitor.verdict.calibration import Calibration
 
 log = structlog.get_logger()
 
+TOGETHER: Final = 8
+"""Sites whose pages are written by one call."""
+AT_ONCE: Final = 256
+"""Sites whose series are in memory at once."""
 
-def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) -> dict[str, str | None]:
+
+def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None = None) -> dict[str, str | None]:
     """Write the pages of the sites that changed, then tables and the index.
 
     Parameters
@@ -53,6 +60,8 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
         Of the installation.
     ledger : Ledger
         Open.
+    work : callable
+        See :func:`jobs.engine.engine`.
     as_of : date, optional
         Day of the run; None: that of the newest assessment.
 
@@ -64,7 +73,7 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
     notice = _notice(settings)
     rows: list[tuple[Site, Assessment]] = []
     alerts = []
-    lazy = []
+    pages: list[_Page] = []
     with ledger.transaction() as t:
         records = t.calibrations()
         for values in t.sites():
@@ -86,12 +95,13 @@ def publish(settings: Settings, ledger: Ledger, *, as_of: date | None = None) ->
             key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
             mark = settings.outputs.root / "sites" / folder_name(site.id) / ".made-from"
             if not (mark.is_file() and mark.read_text(encoding="utf-8") == key):
-                page = _Page(
+                pages.append(_Page(
                     site=site, ground=ground, found=found, snapshot=snapshot, terrain=lie, alert=alert, notice=notice,
                     mark=mark, key=key, power=chances(sight), constants=used_for(found, site, records),
-                )  # fmt: skip
-                lazy.append(delayed(partial(_write, settings, ledger, page), pure=False, traverse=False)())
-    outcomes: dict[str, str | None] = dict(compute(*lazy, scheduler="threads"))
+                ))  # fmt: skip
+    outcomes: dict[str, str | None] = {}
+    for some in batched(pages, AT_ONCE):
+        outcomes |= _written(settings, ledger, work, some)
     if rows:
         newest = max(found.as_of for _, found in rows)
         day = newest if as_of is None else max(as_of, newest)
@@ -123,13 +133,38 @@ class _Page:
     """What it will say."""
 
 
-def _write(settings: Settings, ledger: Ledger, page: _Page) -> tuple[str, str | None]:
+def _written(settings: Settings, ledger: Ledger, work: Run, pages: Sequence[_Page]) -> dict[str, str | None]:
+    """Write some pages; of each site None, or what went wrong."""
+    asked = []
+    with ledger.transaction() as t:
+        for page in pages:
+            until = page.found.as_of.isoformat()
+            asked.append((page, [row for row in t.observations(page.ground) if row["time"][:10] <= until]))
+    calls = [list(some) for some in batched(asked, TOGETHER)]
+    roots = settings.store.root, settings.outputs.root
+    outcomes: dict[str, str | None] = {}
+    for number, told in work([partial(_write_some, *roots, some) for some in calls]):
+        for place, (page, _) in enumerate(calls[number]):
+            error = f"its worker died: {told}" if isinstance(told, BaseException) else told[place]
+            if error is None:
+                try:  # here, where the index is written too: a worker may have another folder of this name
+                    page.mark.write_text(page.key, encoding="utf-8")
+                except OSError as failed:
+                    error = f"its page is not where it should be, {page.mark.parent}: {failed.strerror or failed}"
+            if error is not None:
+                log.error("page not written", site=page.site.id, error=error)
+            outcomes[page.site.id] = error
+    return outcomes
+
+
+def _write_some(store: Path, outputs: Path, asked: Sequence[tuple[_Page, list[dict[str, Any]]]]) -> list[str | None]:
+    return [_write(store, outputs, page, observed) for page, observed in asked]
+
+
+def _write(store: Path, outputs: Path, page: _Page, observed: list[dict[str, Any]]) -> str | None:
+    """Write a site's page from the rows up to its day; what went wrong, or None."""
     site, ground = page.site, page.ground
     try:
-        with ledger.transaction() as t:
-            observed = t.observations(ground)
-        until = page.found.as_of.isoformat()
-        observed = [row for row in observed if row["time"][:10] <= until]
         constants = DEFAULT if page.constants is None else page.constants[0]
         lie = None if page.terrain is None else Terrain.from_json(page.terrain)
         view = SiteView(
@@ -142,17 +177,15 @@ def _write(settings: Settings, ledger: Ledger, page: _Page) -> tuple[str, str | 
             slope=site.slope_degrees if lie is None else lie.slope,
             power=page.power,
             calibration=_calibration(page),
-            **_pictures(settings.store.root / folder_name(site.id) / ground, page, observed, constants),
+            **_pictures(store / folder_name(site.id) / ground, page, observed, constants),
         )
-        write_site(view, settings.outputs.root)
-        page.mark.write_text(page.key, encoding="utf-8")
+        write_site(view, outputs)
     except (MonitorError, OSError) as error:
-        log.error("page not written", site=site.id, error=str(error))
-        return site.id, str(error)
+        return str(error)
     except Exception as error:
         log.exception("a bug while writing a page", site=site.id)
-        return site.id, f"a bug, {type(error).__name__}: {error}"
-    return site.id, None
+        return f"a bug, {type(error).__name__}: {error}"
+    return None
 
 
 def _calibration(page: _Page) -> CalibrationTable | None:
@@ -208,10 +241,14 @@ def _notice(settings: Settings) -> dict[str, str] | None:
 
 def main_publish(settings: Settings) -> tuple[dict[str, str | None], int]:
     """``regrowth publish``: what :func:`publish` returns, and how many sites there are."""
-    with held(settings.store.root, "pages"), opened(settings) as ledger:
+    with (
+        held(settings.store.root, "pages"),
+        opened(settings) as ledger,
+        engine(settings.engine.scheduler) as work,
+    ):
         with ledger.transaction() as t:
             sites = len(t.sites())
-        return publish(settings, ledger), sites
+        return publish(settings, ledger, work), sites
 
 
 if __name__ == "__main__":
