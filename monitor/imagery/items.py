@@ -347,9 +347,7 @@ def _candidates(item: Mapping[str, Any], properties: Mapping[str, Any]) -> Itera
         raster = raw.get("raster:bands") if isinstance(raw.get("raster:bands"), list) else []
         count = max(len(described), len(optical or ()), len(raster or ()), 1)
         for number in range(count):
-            own: dict[str, Any] = {
-                field: raw[field] for field in raw if isinstance(field, str) and field.startswith(("eo:", "raster:"))
-            }
+            own: dict[str, Any] = {name: said for name, said in raw.items() if name.startswith(("eo:", "raster:"))}
             for some in (described, raster or [], optical or []):
                 if number < len(some):
                     one = some[number]

@@ -162,18 +162,18 @@ class Allowed:
             It lies outside the folders that are allowed.
         """
         try:
-            real = path.resolve()
+            real = os.path.realpath(path)  # text all the way: a catalogue of ten years names thousands of files
         except (OSError, RuntimeError, ValueError) as error:
             msg = f"{shown(str(path))!r} is no path that can be followed"
             raise Refused(msg) from error
-        if not any(real.is_relative_to(folder) for folder in self.folders):
-            folder = real if real.is_dir() else real.parent
+        if not any(f"{real}/".startswith(os.path.join(folder, "")) for folder in self.folders):
+            folder = real if os.path.isdir(real) else os.path.dirname(real)
             msg = (
                 f"local file {shown(str(path))!r} is refused, since no folder that holds it is named; "
-                f'if it is meant, add allow_hosts = ["{shown(str(folder))}"] to [source]'
+                f'if it is meant, add allow_hosts = ["{shown(folder)}"] to [source]'
             )
             raise Refused(msg)
-        return real
+        return Path(real)
 
 
 def shown(address: str) -> str:
@@ -208,9 +208,8 @@ def joined(base: str, reference: str) -> str:
         return reference
     if is_remote(base):
         return urljoin(base, reference)
-    folder = Path(local_path(base))
     # Without its detours, so that a catalogue that leads back to itself is noticed.
-    return os.path.normpath((folder if base.endswith("/") else folder.parent) / reference)
+    return os.path.normpath(os.path.join(os.path.dirname(local_path(base)), reference))
 
 
 def local_path(address: str) -> str:
