@@ -1,0 +1,34 @@
+"""Pages are made where scenes are fetched; this process makes sure that they are where they should be."""
+
+from datetime import date
+
+from jobs.engine import engine
+from jobs.gather import opened
+from jobs.nightly import night
+from jobs.publish import publish
+from jobs.settings import load
+
+NIGHT = date(2018, 9, 30)
+
+
+def elsewhere(calls):
+    """Workers that write their pages to folders of their own."""
+    yield from ((number, [None] * 8) for number in range(len(calls)))
+
+
+def dying(calls):
+    yield from ((number, RuntimeError("killed")) for number in range(len(calls)))
+
+
+def test_a_page_that_a_worker_wrote_elsewhere_is_told_and_written_again(install, tmp_path):
+    made = install(tmp_path)
+    settings = load(made.config)
+    night(settings, as_of=NIGHT, pages=False)
+    with opened(settings) as ledger:
+        for work, told in ((elsewhere, "not where it should be"), (dying, "its worker died: killed")):
+            outcomes = publish(settings, ledger, work)
+            assert len(outcomes) == 3
+            assert all(told in error for error in outcomes.values())
+        with engine("") as work:
+            assert [*publish(settings, ledger, work).values()] == [None] * 3
+            assert publish(settings, ledger, work) == {}
