@@ -1,6 +1,7 @@
 """A night on real protocols: the same scenes as files in a folder, from a STAC API, and from Earth Engine."""
 
 import json
+import socket
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -170,24 +171,26 @@ def test_a_folder_of_cogs_and_earth_engine_give_the_same_cube_to_the_last_digit(
         )  # fmt: skip
 
 
+def offering(server, folder):
+    """Let an API offer the granules of a folder; the table of the configuration that names it."""
+    for path in sorted(folder.glob("*.json")):
+        one = json.loads(path.read_text(encoding="utf-8"))
+        for asset in one["assets"].values():
+            asset["href"] = server.file(folder / asset["href"])
+        server.items.append(one)
+    return f'kind = "stac"\nurl = "{server.url}"\ncollections = ["sentinel-2-c1-l2a"]\nallow_hosts = ["127.0.0.1"]'
+
+
 def test_an_api_and_a_folder_give_the_same_products(folder, tmp_path, capsys):
     files = installed(tmp_path / "files", f'kind = "stac"\nurl = "{folder}"\nallow_hosts = ["{folder}"]', sites=2)
     with StacServer(folder) as server:
-        for path in sorted(folder.glob("*.json")):
-            one = json.loads(path.read_text(encoding="utf-8"))
-            for asset in one["assets"].values():
-                asset["href"] = server.file(folder / asset["href"])
-            server.items.append(one)
-        source = (
-            f'kind = "stac"\nurl = "{server.url}"\ncollections = ["sentinel-2-c1-l2a"]\nallow_hosts = ["127.0.0.1"]'
-        )
-        api = installed(tmp_path / "api", source, sites=2)
+        api = installed(tmp_path / "api", offering(server, folder), sites=2)
         run(api, capsys)
-        searches, read = server.counts["search"], server.counts["file"]
+        read = server.counts["file"]
+        assert server.counts["search"] == 1
         again = run(api, capsys)
         assert all(site["scenes_new"] == [] for site in again["sites"])
-        assert server.counts["file"] == read
-        assert server.counts["search"] <= 2 * searches
+        assert (server.counts["search"], server.counts["file"]) == (2, read)
     run(files, capsys)
     for name in ("status.json", "sites/s0/observations.csv", "sites/s1/observations.csv"):
         assert (api.parent / "outputs" / name).read_bytes() == (files.parent / "outputs" / name).read_bytes()
@@ -245,8 +248,61 @@ def test_refused_credentials_leave_with_78_and_the_fix_and_never_the_key(engine,
     engine.fail("any", status=401, times=50)
     with pytest.raises(SystemExit) as left:
         main(["run", "--config", str(config), "--as-of", "2020-10-31"])
-    engine.reset()
+    engine.mend()
     out = capsys.readouterr()
     assert left.value.code == 78
     assert "REGROWTH_EE_TOKEN" in out.err
     assert "made-up" not in out.err + out.out
+
+
+def test_a_catalogue_that_refuses_access_leaves_with_78_and_one_that_is_down_with_75(folder, tmp_path, capsys):
+    with StacServer(folder) as server:
+        config = installed(tmp_path / "api", offering(server, folder))
+        for status, code, told in ((403, 78, "refuses"), (401, 78, "refuses"), (429, 75, "deferred")):
+            server.fail("search", status=status, times=99, headers={"Retry-After": "1000"})
+            with pytest.raises(SystemExit) as left:
+                main(["run", "--config", str(config), "--as-of", "2020-10-31"])
+            server.faults.clear()
+            out = capsys.readouterr()
+            assert left.value.code == code, out.err
+            assert told in out.err + out.out
+            assert "Traceback" not in out.err
+        assert server.counts["search"] == 3  # none was asked twice
+        assert run(config, capsys)["sites"][0]["state"] == "done"
+
+
+def test_a_catalogue_stands_in_for_earth_engine_and_no_socket_leads_elsewhere(
+    folder, engine, token, tmp_path, capsys, monkeypatch
+):
+    connect, hosts = socket.socket.connect, set()
+
+    def watched(self, address):
+        hosts.add(address[0])
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", watched)
+    alone = installed(tmp_path / "alone", earthengine(engine))
+    run(alone, capsys, "--as-of", f"{TIMES[-1]:%Y-%m-%d}")
+    with StacServer(folder) as server:
+        catalogue = offering(server, folder)
+        late = server.items.pop()
+        config = installed(tmp_path / "both", f'{earthengine(engine)}\n[[source]]\nsince = "2018-01-01"\n{catalogue}')
+        config.write_text(config.read_text("utf-8").replace("[source]", "[[source]]", 1), "utf-8")
+        day = late["properties"]["datetime"][:10]
+        before = str(date.fromisoformat(day) - timedelta(days=1))
+        run(config, capsys, "--as-of", before)
+        assert server.counts["file"] == 0
+        server.items.append(late)
+        engine.fail("any", status=503, times=99, retry_after=1000)
+        (site,) = run(config, capsys, "--as-of", day)["sites"]
+        engine.mend()
+        assert (site["state"], site["scenes_new"]) == ("done", [late["id"]])
+        assert server.counts["file"] > 0
+        (site,) = run(config, capsys, "--as-of", day)["sites"]
+        assert (site["state"], site["scenes_new"]) == ("done", [])
+    np.testing.assert_array_equal(stored(config).cube()["nir"].values, stored(alone).cube()["nir"].values)
+    ours, theirs = ({r.acquisition: r for r in stored(one).records()} for one in (config, alone))
+    assert {name: r.measures.get("ndvi") for name, r in ours.items()} == {
+        name: r.measures.get("ndvi") for name, r in theirs.items()
+    }
+    assert hosts == {"127.0.0.1"}

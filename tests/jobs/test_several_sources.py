@@ -2,17 +2,23 @@
 
 import csv
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import date, timedelta
 
+import numpy as np
 import pytest
 from shapely.geometry import mapping
 
 from jobs.cli import main
 from jobs.exits import Exit
+from jobs.gather import opened, store_folder
 from jobs.nightly import exit_status, night, plan
+from jobs.records import site_from_json
 from jobs.settings import load
 from jobs.sources import Sources
+from monitor.cube.store import SiteStore
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import AlertLevel
 from tests.jobs.painted import Painted, ground
@@ -59,6 +65,19 @@ def observations(settings, site="s1"):
     return (settings.outputs.root / "sites" / site / "observations.csv").read_bytes()
 
 
+def store(settings, site="s1"):
+    with opened(settings) as ledger, ledger.transaction() as t:
+        (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
+    return SiteStore(store_folder(settings, chosen))
+
+
+def assessments(settings, site="s1"):
+    with closing(sqlite3.connect(settings.ledger.url.removeprefix("sqlite:///"))) as ledger:
+        ledger.row_factory = sqlite3.Row
+        found = ledger.execute("select * from assessments where site = ? order by id", [site])
+        return [dict(row) for row in found]
+
+
 def test_two_granules_of_one_overpass_are_one_row_and_fill_each_other(tmp_path, sources):
     whole, halves = installed(tmp_path / "whole"), installed(tmp_path / "halves")
     sources(Painted(DAYS))
@@ -68,6 +87,84 @@ def test_two_granules_of_one_overpass_are_one_row_and_fill_each_other(tmp_path, 
     assert len(manifest["sites"][0]["scenes_new"]) == len(DAYS)
     ours, theirs = (observations(one).decode().splitlines() for one in (halves, whole))
     assert [row.split(",")[6:9] for row in ours] == [row.split(",")[6:9] for row in theirs]  # pixels, ndvi, cover
+    # Units on both sides are seen, each by the granule that it lies in; those on the line between them may be lost.
+    ours, theirs = (np.array([one.measures["n_units"] for one in store(made).records()]) for made in (halves, whole))
+    assert (ours >= 0.8 * theirs).all()
+    assert night(halves, as_of=NIGHT)["sites"][0]["scenes_new"] == []
+
+
+def test_a_unit_of_which_a_granule_shows_too_little_has_no_means(tmp_path, sources):
+    settings = installed(tmp_path)
+    sources(Painted(DAYS[:-1:2]), Painted(DAYS[-1:], name="part", tiles={"48SVF": (0, 0, 12_165, 30e3)}))
+    night(settings, as_of=NIGHT)
+    means = store(settings).unit_means()
+    seen, full = means.sel(measure="n_pixels").values, means.sel(measure="n_pixels").values.max()
+    told = np.isfinite(means.sel(measure="cover").values)
+    assert ((seen[-1] > 0) & (seen[-1] < 0.6 * full)).any()
+    assert (told == (seen >= 0.6 * full)).all()
+
+
+def test_a_scene_that_does_not_reach_a_site_is_no_row_of_it(tmp_path, sources):
+    settings = installed(tmp_path, [SITE, (20_000, 12_000, 20_120, 12_120)])
+    sources(
+        Painted(DAYS[::2], name="both"),
+        Painted(DAYS[1::2], name="west", tiles={"48SVF": (0, 0, 15_000, 30e3)}),
+    )
+    new = [len(site["scenes_new"]) for site in night(settings, as_of=NIGHT)["sites"]]
+    assert new == [len(DAYS), len(DAYS[::2])]
+
+
+class Misshapen(Painted):
+    """Gives other pixels than were asked for."""
+
+    def read(self, scenes, grids):
+        for frames in super().read(scenes, grids):
+            yield [replace(one, pixels=one.pixels[:, :, :-1], quality=one.quality[:, :-1]) for one in frames]
+
+
+def test_pixels_on_another_grid_than_was_asked_for_are_never_stored(tmp_path, sources):
+    settings = installed(tmp_path)
+    sources(Misshapen(DAYS[::4]))
+    (site,) = night(settings, as_of=NIGHT)["sites"]
+    assert {one["reason"] for one in site["scenes_rejected"]} == {"BROKEN"}
+    assert len(site["scenes_rejected"]) == len(DAYS[::4])
+    assert not store(settings).cube()["red"].notnull().any()
+
+
+def test_control_ground_is_chosen_by_what_lies_before_the_start_alone(tmp_path, sources):
+    before, after = installed(tmp_path / "before"), installed(tmp_path / "after")
+    sources(Painted(DAYS))
+    night(before, as_of=date(2019, 5, 31))
+    night(after, as_of=NIGHT)
+    assert store(before).controls == store(after).controls
+    assert store(after).controls["units"]
+
+
+def test_a_site_with_fewer_than_ten_units_is_told_so_and_gets_no_verdict(tmp_path, sources):
+    settings = installed(tmp_path)
+    sources(Painted(DAYS, ring=(50.0, 140.0)))
+    night(settings, as_of=NIGHT)
+    assert 0 < len(store(settings).units) < 10
+    assert {row["reason"] for row in rows(settings)} == {"CONTROL_POOR"}
+    assert (status(settings)["status"], status(settings)["alert"]) == ("insufficient_data", "none")
+
+
+class Tardy(Painted):
+    """A catalogue that names each acquisition by the start of its granule, some seconds after that of the datatake."""
+
+    def scene(self, day, tile, footprint):
+        found = super().scene(day, tile, footprint)
+        return replace(found, acquisition=found.acquisition.replace("T035141", "T035155"))
+
+
+def test_what_another_catalogue_names_by_another_second_is_not_fetched_again(tmp_path, sources):
+    settings = installed(tmp_path)
+    sources(Painted(DAYS[::2]))
+    night(settings, as_of=NIGHT)
+    other = Tardy(DAYS[::2], name="other")
+    sources(other)
+    assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
+    assert other.read_scenes == []
 
 
 def test_a_granule_that_arrives_late_ends_where_a_run_from_scratch_ends(tmp_path, sources):
@@ -91,6 +188,7 @@ def test_a_newer_baseline_with_another_offset_replaces_the_older_and_tells_the_s
     new = dict(baseline="05.00", offset=-0.1)
     sources(Painted(DAYS))
     night(settings, as_of=NIGHT)
+    earlier = assessments(settings)
     sources(Painted(DAYS[:20], name="old"), Painted(DAYS[:20], name="new", **new), Painted(DAYS, name="rest"))
     assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == 20
     assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
@@ -99,6 +197,11 @@ def test_a_newer_baseline_with_another_offset_replaces_the_older_and_tells_the_s
     assert len(rows[0]) == len(DAYS)
     assert [row[4] for row in rows[0]] == ["05.00"] * 20 + ["02.09"] * (len(DAYS) - 20)
     assert [[*row[4:10]] for row in rows[0]] == [[*row[4:10]] for row in rows[1]]
+    # The verdict that was given on the older ones stays as it was, and so do the pixels that it was given on.
+    assert assessments(settings)[0] == earlier[0]
+    assert len(assessments(settings)) == 2
+    assert {r.baseline for r in store(settings).records(earlier[0]["snapshot"])} == {"02.09"}
+    assert {r.baseline for r in store(settings).records()} == {"02.09", "05.00"}
 
 
 def test_the_same_acquisition_from_two_catalogues_is_counted_once(tmp_path, sources):

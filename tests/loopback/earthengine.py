@@ -244,6 +244,11 @@ class EarthEngineServer:
             self.requests.clear()
             self.most_in_flight = 0
 
+    def mend(self) -> None:
+        """Answer rightly from now on."""
+        with self._lock:
+            self._faults.clear()
+
     def reset(self) -> None:
         """As if started anew, at the same address."""
         with self._lock:
