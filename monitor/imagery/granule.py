@@ -37,9 +37,9 @@ class Look:
     """Where the pixels of a grid lie in a file."""
 
     rows: np.ndarray
-    """(y,) or (y, x) int32; -1 outside."""
+    """(y,) int32, or (y, x) int16, int32 of a file that is too large for that; -1 outside."""
     columns: np.ndarray
-    """(x,) or (y, x) int32; -1 outside."""
+    """(x,) or (y, x), the same."""
     needed: tuple[int, ...]
     """Blocks that hold any of them, ascending."""
     used: int
@@ -84,11 +84,13 @@ def look(grid: GeoBox, found: Layout, crs: CRS) -> Look:
     with np.errstate(invalid="ignore"):
         column, row = np.floor(column), np.floor(row)
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    rows = np.where(inside, row, -1).astype(np.int32)
-    columns = np.where(inside, column, -1).astype(np.int32)
-    numbers = (rows[inside] // found.block[0]) * found.grid[1] + columns[inside] // found.block[1]
-    taken = np.unique(rows[inside].astype(np.int64) * width + columns[inside])
-    return Look(rows=rows, columns=columns, needed=tuple(np.unique(numbers).tolist()), used=taken.size)
+    kind = np.int16 if max(*found.shape, *found.block) <= np.iinfo(np.int16).max else np.int32
+    there = row[inside].astype(np.int64), column[inside].astype(np.int64)
+    numbers = (there[0] // found.block[0]) * found.grid[1] + there[1] // found.block[1]
+    return Look(
+        rows=np.where(inside, row, -1).astype(kind), columns=np.where(inside, column, -1).astype(kind),
+        needed=tuple(np.unique(numbers).tolist()), used=np.unique(there[0] * width + there[1]).size,
+    )  # fmt: skip
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
