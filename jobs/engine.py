@@ -6,11 +6,11 @@ commits. A worker that is killed loses its calls to another one; a call whose wo
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from itertools import batched
+from itertools import batched, islice
 from typing import Any, Final
 
 import structlog
@@ -29,9 +29,9 @@ TOGETHER: Final = 2 * CPU_COUNT
 """Calls in flight at once in threads, and as many that are done and not yet dealt with."""
 
 Call = Callable[[], Any]
-Run = Callable[[Sequence[Call]], Iterator[tuple[int, Any]]]
-"""Does calls and yields, as they are done, the number and the result of each, or the exception that it died of.
-Of the expected errors (:class:`monitor.errors.MonitorError`) the first is raised."""
+Run = Callable[[Iterable[Call]], Iterator[tuple[int, Any]]]
+"""Does calls, taking them as their turn comes, and yields, as they are done, the number and the result of each, or
+the exception that it died of. Of the expected errors (:class:`monitor.errors.MonitorError`) the first is raised."""
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def engine(scheduler: str) -> Iterator[Run]:
         yield partial(_cluster, client)
 
 
-def _threads(calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+def _threads(calls: Iterable[Call]) -> Iterator[tuple[int, Any]]:
     """Do calls in threads, some of them ahead: what was done is dealt with while the next are under way."""
 
     def done(batch: Sequence[tuple[int, Call]]) -> list[tuple[int, Any]]:
@@ -95,37 +95,45 @@ def _threads(calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
             yield from last.result()
 
 
-def _cluster(client: Any, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+def _cluster(client: Any, calls: Iterable[Call]) -> Iterator[tuple[int, Any]]:
     """Do calls on a cluster. One whose worker died may have died of its neighbour: it is tried again, alone."""
     from distributed import KilledWorker
 
     suspects = []
-    for number, found in _answers(client, dict(enumerate(calls))):
+    for number, call, found in _answers(client, enumerate(calls)):
         if isinstance(found, KilledWorker):
-            suspects.append(number)
+            suspects.append((number, call))
         else:
             yield number, found
-    for number in suspects:
-        yield from _answers(client, {number: calls[number]})
+    for suspect in suspects:
+        for number, _, found in _answers(client, [suspect]):
+            yield number, found
 
 
-def _answers(client: Any, calls: dict[int, Call]) -> Iterator[tuple[int, Any]]:
-    from distributed import as_completed
+def _answers(client: Any, calls: Iterable[tuple[int, Call]]) -> Iterator[tuple[int, Call, Any]]:
+    """Calls and what came of them; so many are sent at a time that every worker has the next one at hand."""
+    from distributed import wait
 
-    lazy = [delayed(call, pure=False, traverse=False)() for call in calls.values()]
-    waiting = dict(zip(client.compute(lazy), calls, strict=True))
-    done = as_completed(list(waiting), timeout=LONGEST)
+    left = iter(calls)
+    waiting: dict[Any, tuple[int, Call]] = {}
     try:
-        for future in done:
-            number = waiting.pop(future)
-            error = future.exception()
-            if isinstance(error, MonitorError):
-                raise error
-            yield number, error if error is not None else future.result()
-            future.release()
+        while True:
+            most = max(TOGETHER, 2 * sum(client.nthreads().values()))
+            for number, call in islice(left, most - len(waiting)):
+                waiting[client.compute(delayed(call, pure=False, traverse=False)())] = number, call
+            if not waiting:
+                return
+            for future in wait(list(waiting), timeout=LONGEST, return_when="FIRST_COMPLETED").done:
+                number, call = waiting.pop(future)
+                error = future.exception()
+                if isinstance(error, MonitorError):
+                    raise error
+                yield number, call, error if error is not None else future.result()
+                future.release()
     except TimeoutError:
-        log.exception("calls have hung", calls=len(waiting))
+        lost = [*waiting.values(), *left]
+        log.exception("calls have hung", calls=len(lost))
         hung = TimeoutError(f"no answer within {LONGEST:.0f} s")
-        yield from ((number, hung) for number in waiting.values())
+        yield from ((number, call, hung) for number, call in lost)
     finally:
         client.cancel(list(waiting))

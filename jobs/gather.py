@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from jobs.background import elevation_model
-from jobs.engine import Run
+from jobs.engine import Call, Run
 from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key
 from jobs.records import site_from_json, site_to_json
 from jobs.settings import Settings, SourceSettings
@@ -242,10 +242,8 @@ def gather(
     """
     tasks, deferred = prepare(settings, ledger, sources, sites, until=until)
     lent: dict[str, Any] = {}
-    if settings.engine.scheduler:
-        tasks = [_lent(task, lent) for task in tasks]
     postponed = [Outcome(site=site, state="deferred", error=deferred[site.id]) for site in sites if site.id in deferred]
-    fetched = _elsewhere if settings.engine.scheduler else _here
+    fetched = partial(_elsewhere, lent=lent) if settings.engine.scheduler else _here
     done = 0
     for found in chain([postponed], fetched(settings, sources, tasks, work)):
         for outcome in found:
@@ -281,19 +279,26 @@ def _here(settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run
             yield from (told for _, told in work([partial(_outcomes, some) for some in batched(found, AT_ONCE)]))
 
 
-def _elsewhere(settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run) -> Iterator[list[Outcome]]:
+def _elsewhere(
+    settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run, *, lent: dict[str, Any]
+) -> Iterator[list[Outcome]]:
     """Fetch in other processes; where a worker dies of one site the others are fetched without it."""
-    there = partial(fetch_elsewhere, chosen=settings.source, terrain=settings.terrain)
     clusters = _clusters(tasks, sources.first, ELSEWHERE)
     alone: list[list[Task]] = []
-    for number, found in work([partial(there, cluster) for cluster in clusters]):
+
+    def there(cluster: Sequence[Task]) -> Call:
+        """A call, with the stores that it needs lent as its turn comes."""
+        mine = [_lent(task, lent) for task in cluster]
+        return partial(fetch_elsewhere, mine, chosen=settings.source, terrain=settings.terrain)
+
+    for number, found in work(map(there, clusters)):
         if not isinstance(found, BaseException):
             yield found
         elif len(clusters[number]) > 1 and not isinstance(found, TimeoutError):
             alone += [[task] for task in clusters[number]]
         else:
             yield _died(clusters[number], found)
-    for number, found in work([partial(there, one) for one in alone]):
+    for number, found in work(map(there, alone)):
         yield _died(alone[number], found) if isinstance(found, BaseException) else found
 
 
@@ -327,8 +332,11 @@ def _opened_here(chosen: tuple[SourceSettings, ...]) -> list[Source]:
 
 
 def _lent(task: Task, lent: dict[str, Any]) -> Task:
-    """Lend a worker the store of a site."""
-    lent[task.site.id], copy = SiteStore(task.folder).lend()
+    """Lend a worker the store of a site; what is wrong with a store the worker finds out and tells of that site."""
+    try:
+        lent[task.site.id], copy = SiteStore(task.folder).lend()
+    except MonitorError:
+        return task
     return replace(task, lent=copy)
 
 

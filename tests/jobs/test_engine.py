@@ -91,6 +91,18 @@ def test_a_worker_killed_midway_loses_nothing(install, in_threads, cluster, tmp_
     assert products(made) == products(in_threads)
 
 
+def test_a_store_that_can_not_be_read_stops_no_other_site(install, tmp_path):
+    made = configured(install, tmp_path, "processes")
+    night(load(made.config), as_of=date(2018, 8, 20), pages=False)
+    broken = sorted((made.root / "store").iterdir())[0]
+    for path in broken.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"torn")
+    states = {site["site"]: site["state"] for site in night(load(made.config), as_of=NIGHT, pages=False)["sites"]}
+    assert states.pop(broken.name) == "failed"
+    assert [*states.values()] == ["done"] * 2
+
+
 def _die():
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -109,6 +121,28 @@ def test_a_call_whose_workers_keep_dying_fails_alone(cluster):
     assert (found[0], found[2]) == (2, 4)
     assert isinstance(found[1], Exception)
     assert "KilledWorker" in type(found[1]).__name__
+
+
+def test_calls_may_take_longer_together_than_the_longest_of_them_may(cluster, monkeypatch):
+    monkeypatch.setattr("jobs.engine.LONGEST", 3.0)
+    with engine(cluster.scheduler_address) as work:
+        assert dict(work([partial(time.sleep, 1.0)] * 12)) == dict.fromkeys(range(12))
+
+
+def test_calls_are_taken_as_their_turn_comes(cluster):
+    taken = []
+
+    def calls():
+        for number in range(40):
+            taken.append(number)
+            yield partial(_add, number, 1)
+
+    with engine(cluster.scheduler_address) as work:
+        answers = work(calls())
+        assert next(answers)[1] is not None
+        assert len(taken) < 40
+        assert len(dict(answers)) == 39
+    assert taken == list(range(40))
 
 
 def test_an_expected_error_of_a_worker_is_raised_here(cluster):
