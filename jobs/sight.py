@@ -39,6 +39,8 @@ SCENES: Final = (2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
 """Clear scenes a season: the next lower of these counts."""
 FEWEST: Final = 3
 """Scenes from which on a season counts as seen."""
+MONTH: Final = 365.25 / 12
+"""[day]"""
 LARGE: Final = 16.0
 """Area from which on the noise of pixels is no matter. [ha]"""
 
@@ -54,6 +56,8 @@ class Prospect:
     month: int
     """Of the start: 1, 4, 7 or 10."""
     hectares: float
+    parts: tuple[tuple[int, float], ...]
+    """Cohorts: months from the start, share of the area; empty: begun at once."""
     before: int
     """Seasons with scenes before the start."""
     scenes: float
@@ -118,6 +122,7 @@ class Prospect:
             plan=site.plan, biome=site.biome, south=site.geometry.centroid.y < 0,
             month=(site.start.month - 1) // 3 * 3 + 1,
             hectares=min(2.0 ** round(math.log2(max(site.hectares, 0.0625))), LARGE),
+            parts=_by_month(site),
             before=min(max(before, 0), SEASONS), scenes=max((n for n in SCENES if n <= scenes), default=SCENES[0]),
             control=max(round(control, 1), 0.1), alpha=alpha, constants=constants,
         )  # fmt: skip
@@ -128,8 +133,16 @@ class Prospect:
         plan = self.plan
         return "/".join(
             map(str, (plan.A, plan.k, plan.L, plan.too_early_years, self.biome, self.south, self.month, self.hectares,
-                      self.before, self.scenes, self.control, self.alpha, self.constants.hash[:16]))
+                      self.parts, self.before, self.scenes, self.control, self.alpha, self.constants.hash[:16]))
         )  # fmt: skip
+
+
+def _by_month(site: Site) -> tuple[tuple[int, float], ...]:
+    shares: dict[int, float] = {}
+    for begun, share in site.cohorts:
+        months = round((begun - site.start).days / MONTH)
+        shares[months] = shares.get(months, 0.0) + share
+    return tuple(shares.items()) if len(shares) > 1 else ()
 
 
 def _first_not_before(site: Site) -> int:
@@ -141,9 +154,11 @@ def _first_not_before(site: Site) -> int:
 
 @lru_cache(maxsize=4096)
 def _simulated(prospect: Prospect) -> tuple[Sight, ...]:
+    start = date(2021, prospect.month + 1, 15)
     site = Site(
-        id="", name="", geometry=Point(0, -1 if prospect.south else 1), start=date(2021, prospect.month + 1, 15),
-        intervention="", biome=prospect.biome, plan=prospect.plan, hectares=prospect.hectares,
+        id="", name="", geometry=Point(0, -1 if prospect.south else 1), start=start, intervention="",
+        biome=prospect.biome, plan=prospect.plan, hectares=prospect.hectares,
+        cohorts=tuple((start + timedelta(days=round(MONTH * months)), share) for months, share in prospect.parts),
     )  # fmt: skip
     return power(
         site, seasons_before=prospect.before, scenes_a_year=prospect.scenes, control=prospect.control,

@@ -26,7 +26,7 @@ from monitor.sites.names import visible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.erosion import UNVERIFIED
-from monitor.verdict.explain import explain
+from monitor.verdict.explain import early_news, explain
 from monitor.verdict.reasons import sentence
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -194,6 +194,7 @@ def site_pages(view: SiteView, fingerprint: str, pictures_fingerprint: str) -> d
             "site.html",
             language,
             sentences=explain(a, site, language=language),
+            early_news=early_news(a, language=language),
             reasons=[sentence(code, language) for code in a.reasons],
             intervention=words.INTERVENTION[site.intervention][language],
             biome=words.BIOME[site.biome][language],

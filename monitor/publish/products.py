@@ -31,7 +31,7 @@ from monitor.publish.view import SiteView
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
-from monitor.verdict.explain import explain
+from monitor.verdict.explain import early_news, explain
 
 OBSERVATION_COLUMNS: Final = (
     "site", "date", "scene", "source", "baseline", "clear_fraction", "n_pixels", "ndvi", "cover", "control_ndvi",
@@ -220,7 +220,8 @@ def _fingerprint(view: SiteView, table: bytes, pictures: str) -> str:
     """Hash of all that a site's files are made from, with the assessment no finer than it is shown."""
     row = {name: value for name, value in as_json(view.assessment).items() if name != "as_of"}
     shown = {name: round(value, SHOWN) if isinstance(value, float) else value for name, value in row.items()}
-    said = [explain(view.assessment, view.site, language=language) for language in LANGUAGES]
+    told = view.assessment
+    said = [explain(told, view.site, language=one) + early_news(told, language=one) for one in LANGUAGES]
     dates = [chip.date if chip is not None else None for chip in (view.before, view.now)]
     digest = sha256(pictures.encode())
     beside = (view.power, view.calibration, view.elevation, view.slope)

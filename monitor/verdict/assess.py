@@ -81,7 +81,7 @@ def verdicts(
     cohorts: Cohorts = (),
 ) -> Verdicts:
     """Verdicts as columns: :func:`assess` for many `dates` (datetime64[D], ascending) at the cost of one."""
-    window, parts = Window.of(site), _parts(site, cohorts)
+    window, parts = Window.of(site), parts_of(site, cohorts)
     seen = scenes(series, site, window, calibration)
     standing = _follow(seen, site, parts, window, calibration)
     day = dates.astype("datetime64[D]").astype(np.int64)
@@ -102,7 +102,7 @@ def last_look(
     series: Series, site: Site, *, calibration: Calibration = DEFAULT, cohorts: Cohorts = (), as_of: date
 ) -> LastLook | None:
     """How a site stood when it was last looked at for failure; parameters as for :func:`assess`. None: never."""
-    window, parts = Window.of(site), _parts(site, cohorts)
+    window, parts = Window.of(site), parts_of(site, cohorts)
     seen = scenes(series, site, window, calibration)
     standing = _follow(seen, site, parts, window, calibration)
     day, begun = seen.day[seen.used], int(parts.begun[0])
@@ -121,7 +121,8 @@ def last_look(
     return LastLook(_records(last, site, calibration)[0], promised)
 
 
-def _parts(site: Site, cohorts: Cohorts) -> Parts:
+def parts_of(site: Site, cohorts: Cohorts) -> Parts:
+    """Parts of a site by its cohorts; all of it at its start without any. Raises ``BadData`` as :func:`assess` does."""
     given = cohorts or ((site.start, 1.0),)
     begun = np.array([day for day, _ in given], "datetime64[D]").astype(np.int64)
     share = np.array([part for _, part in given], dtype=np.float64)

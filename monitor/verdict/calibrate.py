@@ -58,7 +58,7 @@ FITTED: Final = {
 }  # fmt: skip
 """What is fitted, and within which limits. A season's own difference is never taken to be less than .010: few seasons
 can not show that there is none. Nor is elasticity less than .15: sparse ground hardly shows it, an uplift would."""
-BARS: Final = (1.5, 6.0)
+BARS: Final = (1.8, 6.0)
 """Least and greatest bar for a sudden loss."""
 
 

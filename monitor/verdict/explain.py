@@ -61,6 +61,16 @@ IN_PART = (
     ),
 )
 """Headline and what clears it, of a site that fails by the ground that lacks regrowth though its mean may be fine."""
+WATCHED_WRONGLY = 0.02
+"""Largest share of sites with just half of their plan, which is not failing, that are watched or red at some time in
+six years of nightly looks; of sites on plan fewer than one in a hundred are. Measured on simulated sites:
+benchmarks/results/verdict.md, "Watch"."""
+EARLY_NEWS = (
+    "A watch is early news without a guarantee: of simulated sites that reach half of their plan up to {rate:.0%} are "
+    "watched wrongly within six years, of those on plan hardly any.",
+    "“关注”属早期消息，不作保证：在模拟检验中，达到规划一半的地块六年内至多 {rate:.0%} 被误报关注，"
+    "按规划生长的几乎没有。",
+)
 FAILING_SHARE = 0.25
 """Share of the plan from which a mean is not failing. [1]"""
 ANEW = (
@@ -128,6 +138,13 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     if a.episode > 1:
         sentences.append(ANEW[pick].format(number=a.episode, start=site.start))
     return sentences
+
+
+def early_news(assessment: Assessment, *, language: str = "en") -> list[str]:
+    """How often a watch is wrong, in one sentence; empty where there is none for failure. Stands beside `explain`."""
+    if assessment.alert is not AlertLevel.WATCH or assessment.alert_rule != "failure":
+        return []
+    return [EARLY_NEWS[language == "zh"].format(rate=WATCHED_WRONGLY)]
 
 
 def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:

@@ -38,9 +38,12 @@ DROPS = (-0.05, -0.08, -0.11, -0.14)
 CONFIRM_DAYS = 10
 """A loss is confirmed by three consecutive scenes of one season that span so many days: haze passes sooner, and
 the first greenness of spring comes unevenly."""
-DOUBT_MOST = 4.0
+DOUBT_MOST = 9.0
 """Largest growth of a scene's variance as an outlier in the search for sudden losses: after a large loss every scene
 looks like one, and would otherwise be believed the less the larger the loss."""
+CALM = 0.8
+"""A site's own drift, as a multiple of the usual, up to which it is calm: half of simulated sites are whose drift is
+forgotten within a year. The search for sudden losses allows for what a site drifts beyond it."""
 SEARCH_MEAN, SEARCH_SD = 0.8, 0.6
 """What is believed of theta in the search for sudden losses."""
 FAILED = ((-0.4, 0.1), (-0.2, 0.15), (0.0, 0.4), (0.1, 0.2), (0.2, 0.15))
@@ -370,6 +373,9 @@ def disturbance(
 ) -> tuple[Array, Array, Array, Array]:  # fmt: skip
     """Sudden losses: a bank of steps, one for each date on which the loss may have begun.
 
+    Each date speaks for the days since the one before it: a loss may come on any day of the year, most of which lie
+    outside the season, and what then happened shows at the season's first scenes.
+
     Parameters
     ----------
     curve : (n,) array
@@ -382,7 +388,7 @@ def disturbance(
     Returns
     -------
     score : (n,) array
-        Log evidence for a loss at some recent date; 0 where no date has been tried yet.
+        Log evidence for a loss at some recent date, were one a year to be expected; 0 where no date has been tried yet.
     alarm : (n,) array of bool
         A loss was confirmed at this scene.
     onset : (n,) array of int
@@ -394,7 +400,7 @@ def disturbance(
     score, alarm, onset, denied = np.zeros(n), np.zeros(n, np.bool_), np.full(n, -1), np.zeros(n, np.bool_)
     x, cov = _start(8, noise, SEARCH_MEAN, SEARCH_SD)
     columns, gain, h, ph = np.zeros((BANK, 8)), np.zeros(8), np.zeros(8), np.zeros(8)
-    b, c, first = np.zeros(BANK), np.zeros(BANK), np.full(BANK, -1)
+    b, c, first, years = np.zeros(BANK), np.zeros(BANK), np.full(BANK, -1), np.zeros(BANK)
     used, newest, run, since = 0, -(10**9), 0, 0
     for i in range(n):
         if i > 0:
@@ -402,7 +408,7 @@ def disturbance(
         if day[i] >= start and day[i] - newest >= ONSET_DAYS:
             slot = used % BANK
             columns[slot, :] = 0.0
-            b[slot], c[slot], first[slot] = 0.0, 0.0, i
+            b[slot], c[slot], first[slot], years[slot] = 0.0, 0.0, i, min((day[i] - newest) / 365.25, 1.0)
             used, newest = used + 1, day[i]
         mu = s[i] * (1.0 + rho[i])
         angle = 2 * math.pi * position[i] / 365.25
@@ -420,7 +426,7 @@ def disturbance(
         variance = hph + noise_variance[i] * min(max(1.0, z2 / noise.huber**2), DOUBT_MOST)
         for k in range(8):
             gain[k] = ph[k] / variance
-        top, total, live, best, best_value = 0.0, 0.0, 0, -1, -np.inf
+        total, live, best, best_value = 0.0, 0, -1, -np.inf
         for j in range(BANK):
             if first[j] < 0:
                 continue
@@ -434,8 +440,9 @@ def disturbance(
             mine = 0.0
             for drop in DROPS:
                 mine += math.exp(min(drop * b[j] - 0.5 * drop * drop * c[j], 500.0))
+            mine *= years[j] / len(DROPS)
             live += 1
-            total += mine / len(DROPS)
+            total += mine
             if mine > best_value:
                 best, best_value = j, mine
         for k in range(8):
@@ -444,7 +451,7 @@ def disturbance(
                 cov[k, q] -= gain[k] * ph[q]
         if live == 0:
             continue
-        top = math.log(total / live)
+        top = math.log(total)
         score[i] = top
         if top < bar or (run > 0 and season[i] != season[i - 1]):
             run = 0
@@ -825,9 +832,9 @@ def own_noise(
 def searched(stiff: Noise, noise: Noise, baseline: float, wander: float, scene: float) -> Noise:
     """Noise of the search for sudden losses on a site with so much of its own.
 
-    The search is blind to drift as usual, which would swallow the loss; not to what this site drifts beyond it.
+    The search is blind to the drift of calm ground, which would swallow the loss; not to what this site drifts beyond.
     """
-    beyond = noise.slow**2 * max(wander**2 - 1.0, 0.0)
+    beyond = noise.slow**2 * max(wander**2 - CALM**2, 0.0)
     return _scaled(stiff, baseline, math.sqrt(1.0 + beyond / stiff.slow**2), scene)
 
 
@@ -1050,8 +1057,8 @@ def follow(
 @kernel
 def first_told(
     day: Array, position: Array, season: Array, difference: Array, s: Array, rho: Array, amplitude: Array,
-    curves: Array, variance: Array, seasons: Array, rain_sd: Array, noise: Noise, prior: Prior, start: int,
-    judged_from: int, look_from: float, bar: float, confident: float,
+    curves: Array, variance: Array, seasons: Array, rain_sd: Array, noise: Noise, wander: Array, scene: Array,
+    prior: Prior, start: int, judged_from: int, look_from: float, bar: float, confident: float,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Days on which each of many simulated series first turns red by failure, and first is watched or red.
 
@@ -1059,6 +1066,8 @@ def first_told(
     ----------
     difference, rho : (m, n) arrays
         Site less control, NaN where not seen, and rain; the season is taken as known.
+    wander, scene : (m,) arrays
+        Each site's own noise, taken as known, see :func:`own_noise`.
     judged_from : int
         Day before which it is too early.
     look_from : float
@@ -1077,8 +1086,8 @@ def first_told(
             continue
         b, c, _, _, below, _, _ = theta_filter(
             day[seen], position[seen], season[seen], difference[r][seen], s[seen], rho[r][seen], amplitude[seen],
-            curves[seen], variance[seen], np.zeros(seen.size, np.bool_), np.full(seen.size, -1), seasons[seen],
-            rain_sd[seen], True, noise, prior,
+            curves[seen], variance[seen] * scene[r] ** 2, np.zeros(seen.size, np.bool_), np.full(seen.size, -1),
+            seasons[seen], rain_sd[seen], True, _scaled(noise, noise.baseline, wander[r], scene[r]), prior,
         )  # fmt: skip
         evidence = failure_evidence(b, c, gain_variance(seasons[seen], rain_sd[seen], prior))
         latch, since, since_negative = 0.0, -1, -1

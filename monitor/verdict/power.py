@@ -4,12 +4,12 @@ A small plan, late growth, few clear scenes or few years before the start can al
 years. Whoever registers a site should know that then, and count plants on the ground meanwhile.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from monitor.sites.site import Site
-from monitor.verdict.assess import DEFAULT
+from monitor.verdict.assess import DEFAULT, parts_of
 from monitor.verdict.calibration import Calibration, boundary
 from monitor.verdict.kernels import Noise, Prior, first_told
 from monitor.verdict.window import Window
@@ -49,7 +49,7 @@ def power(
     Parameters
     ----------
     site : Site
-        Plan, start, biome, area and latitude count.
+        Plan, start, cohorts, biome, area and latitude count.
     seasons_before : int
         Growing seasons before the start of which there are scenes.
     scenes_a_year : float
@@ -68,8 +68,9 @@ def power(
 
     Notes
     -----
-    The season is taken as known and no second ring is asked, so that the chances are somewhat hopeful with fewer than
-    two seasons before the start. The same numbers come out each time.
+    Each simulated site has its own noise, as sites differ. That and the season are taken as known and no second ring is
+    asked, so that the chances are somewhat hopeful with fewer than two seasons before the start. The same numbers come
+    out each time.
     """
     plan, c = site.plan, calibration
     if not plan.A > 0:
@@ -94,19 +95,24 @@ def power(
     if site.hectares > 0:
         scene += c.pixel_sd**2 * min(c.patch_hectares / site.hectares, 1.0)
     angle = 2 * np.pi * position / 365.25
+    wander, seen = np.ones((SITES, 1)), np.ones((SITES, 1))
+    if seasons_before > 0:  # else a site is taken as the usual one
+        wander, seen = (rng.lognormal(-0.5 * sd**2, sd, (SITES, 1)) for sd in (c.own_wander, c.own_scene))
     difference = (
         rng.normal(0, c.baseline_sd, (SITES, 1)) * mu
         + rng.normal(0, c.harmonic_sd, (SITES, 1)) * np.cos(angle)
         + rng.normal(0, c.harmonic_sd, (SITES, 1)) * np.sin(angle)
-        + _wandering(rng, day, c.slow_days, c.slow_sd)
-        + _wandering(rng, day, c.fast_days, c.fast_sd)
-        + rng.normal(0, c.year_sd, (SITES, opened.size))[:, place] * s
+        + _wandering(rng, day, c.slow_days, c.slow_sd) * wander
+        + _wandering(rng, day, c.fast_days, c.fast_sd) * seen
+        + rng.normal(0, c.year_sd, (SITES, opened.size))[:, place] * s * wander
         + rng.normal(0, c.elasticity_sd, (SITES, 1)) * control * s * rain
-        + rng.normal(0, 1, (SITES, n)) * np.sqrt(scene)
+        + rng.normal(0, 1, (SITES, n)) * np.sqrt(scene) * seen
     )
     difference[rng.random((SITES, n)) >= scenes_a_year / max(per_season, 1e-9)] = np.nan
-    tau = (day - start) / 365.25
-    curves = plan.A * -np.expm1(-plan.k * np.maximum(tau[:, None] - plan.L - np.array([0.0, 0.5, 1.0]), 0.0))
+    parts = parts_of(site, site.cohorts)
+    curves = np.column_stack(
+        [parts.promised(replace(site, plan=replace(plan, L=plan.L + later)), day) for later in (0.0, 0.5, 1.0)]
+    )
     noise = Noise(
         c.baseline_sd if seasons_before > 0 else 2 * c.baseline_sd, c.harmonic_sd, c.slow_sd, c.slow_days, c.fast_sd,
         c.fast_days, c.year_sd, c.year_memory, c.elasticity_sd, c.huber, 0.0, 0.0,
@@ -117,9 +123,9 @@ def power(
     )  # fmt: skip
     red, watch = first_told(
         day, position, season, difference, s, rain, np.full(n, control), curves, scene,
-        np.full(n, max(seasons_before, 1)), np.full(n, c.rain_sd), noise, prior, start,
-        start + int(np.ceil(365.25 * plan.too_early_years)), window.peak + c.look_after_peak_days,
-        float(np.log(boundary(alpha, c.boundary))), c.confident,
+        np.full(n, max(seasons_before, 1)), np.full(n, c.rain_sd), noise, wander[:, 0], seen[:, 0],
+        prior, start, parts.most_begun + int(np.ceil(365.25 * plan.too_early_years)),
+        window.peak + c.look_after_peak_days, float(np.log(boundary(alpha, c.boundary))), c.confident,
     )  # fmt: skip
     found = []
     for year in range(1, years + 1):

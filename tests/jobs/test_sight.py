@@ -55,6 +55,16 @@ def test_once_there_are_scenes_they_are_counted_and_fewer_of_them_make_red_later
     assert seen([]) == seen(rows(5, first=2025), as_of=date(2025, 8, 1)) == prospect(), "no season is over"
 
 
+def test_a_site_planted_in_several_years_is_told_as_such_and_parts_of_one_month_count_as_one():
+    later = replace(SITE, cohorts=((SITE.start, 0.5), (date(2024, 4, 1), 0.3), (date(2024, 4, 9), 0.2)))
+    half = Prospect.assumed(later, since=SINCE, alpha=0.05)
+    assert half.parts == ((0, 0.5), (24, 0.5))
+    assert half.key != prospect().key
+    assert to_json(half, SITE.start)["red"][4] < to_json(prospect(), SITE.start)["red"][4]
+    soon = replace(SITE, cohorts=((SITE.start, 0.5), (date(2022, 4, 5), 0.5)))
+    assert Prospect.assumed(soon, since=SINCE, alpha=0.05) == prospect()
+
+
 def test_a_site_that_clouds_have_hidden_since_its_start_is_not_said_to_be_seen():
     hidden = seen(rows(18, last=2022))
     assert (hidden.before, hidden.scenes) == (4, 2.0)

@@ -152,13 +152,13 @@ def test_a_wrong_series_is_refused_by_site_and_place(wrong, said):
     assert "loess-1" in str(refusal.value)
 
 
-@pytest.mark.parametrize(("alpha", "c"), [(0.05, 6.5), (0.02, 13.0), (0.01, 25.0)])
+@pytest.mark.parametrize(("alpha", "c"), [(0.05, 6.5), (0.02, 11.5), (0.01, 25.0)])
 def test_boundaries_are_those_that_were_calibrated(alpha, c):
     assert boundary(alpha) == c
 
 
 def test_between_calibrated_budgets_the_boundary_lies_between_and_above_them_there_is_none():
-    assert 6.0 < boundary(0.03) < 13.0
+    assert 6.5 < boundary(0.03) < 11.5
     assert 25.0 < boundary(0.007) < 48.0
     assert boundary(0.004) == 250.0  # what is left for a later episode: Ville's 1 / alpha
     for alpha in (0.2, 0.0, float("nan")):

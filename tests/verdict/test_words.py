@@ -1,7 +1,9 @@
 """What a person reads, and the constants behind it."""
 
+import csv
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from monitor.sites.site import BIOMES, Plan, Site
 from monitor.verdict import erosion
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.calibration import SEASONS, WINDOWS, Calibration, boundary
-from monitor.verdict.explain import explain
+from monitor.verdict.explain import WATCHED_WRONGLY, early_news, explain
 from monitor.verdict.reasons import Reason, sentence
 from monitor.verdict.window import Window
 
@@ -45,6 +47,23 @@ def test_a_failing_site_is_explained_with_numbers_reason_and_remedy():
         "half of what was promised, or a replanting starts a new episode.",
     ]
     assert explain(FAILING, SITE, language="zh")[0] == "恢复未见效。"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_watch_for_failure_tells_how_often_one_is_wrong_and_no_other_alert_does(language):
+    watch = replace(FAILING, alert=AlertLevel.WATCH)
+    (told,) = early_news(watch, language=language)
+    assert "2%" in told
+    for other in (FAILING, replace(watch, alert_rule="disturbance"), replace(watch, alert=AlertLevel.NONE)):
+        assert early_news(other, language=language) == []
+
+
+def test_the_rate_of_wrong_watches_that_is_told_is_the_one_that_was_measured():
+    table = Path(__file__).parents[2] / "benchmarks" / "results" / "verdict.csv"
+    with table.open() as file:
+        rows = {row["entry"]: float(row["found"]) for row in csv.DictReader(file) if row["figure"] == "ever watched"}
+    assert 0 < rows["theta .5"] <= WATCHED_WRONGLY
+    assert max(rows["theta 1"], rows["theta about 1 (sd .2)"]) < 0.01
 
 
 def test_where_no_reason_is_worth_a_sentence_what_was_seen_is_told():
@@ -101,7 +120,7 @@ def test_a_verdict_on_a_young_site_says_when_it_comes():
 
 
 def test_the_boundary_is_the_calibrated_one_and_grows_as_the_budget_shrinks():
-    assert [boundary(a) for a in (0.05, 0.02, 0.01)] == [6.5, 13.0, 25.0]
+    assert [boundary(a) for a in (0.05, 0.02, 0.01)] == [6.5, 11.5, 25.0]
     between = [boundary(a) for a in np.linspace(0.001, 0.05, 60)]
     assert (np.diff(between) < 0).all()
     for alpha in (0.0, 0.06, 1.0, float("nan")):
