@@ -3,9 +3,11 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from jobs.fetch import Outcome
+from jobs.fetch import _first_seen as first_seen
 from jobs.gather import _clusters as clusters
 from jobs.gather import add_sites, chosen_sites, gather, opened, prepare
 from jobs.nightly import night
@@ -132,6 +134,14 @@ def test_a_worker_that_dies_of_one_site_fails_that_site_alone(registered):
     assert asked == [["s1", "s2", "s3"], ["s1"], ["s2"], ["s3"]]
     assert {name: one.state for name, one in found.items()} == {"s1": "done", "s2": "failed", "s3": "done"}
     assert "its worker died: MemoryError: killed" in found["s2"].error
+
+
+def test_a_unit_hidden_in_one_granule_is_taken_from_the_next_and_where_both_hide_it_the_larger_count_stays():
+    nan = np.nan
+    first = np.array([[90, 0.3], [50, nan], [50, nan], [20, nan]], dtype=np.float32)
+    second = np.array([[95, 0.4], [80, 0.5], [10, nan], [30, nan]], dtype=np.float32)
+    expected = [[90, 0.3], [80, 0.5], [50, nan], [30, nan]]
+    np.testing.assert_array_equal(first_seen([first, second]), np.array(expected, dtype=np.float32))
 
 
 class Watched(Painted):

@@ -255,6 +255,37 @@ def test_refused_credentials_leave_with_78_and_the_fix_and_never_the_key(engine,
     assert "made-up" not in out.err + out.out
 
 
+def test_harmonised_scenes_alone_keep_a_site_on_their_own_thirty_metres(tmp_path, capsys):
+    made = tmp_path / "scenes"
+    place = Affine(30, 0, CORNER[0], 0, -30, CORNER[1])
+    outline = lonlat(box(CORNER[0], CORNER[1] - SIDE * 10, CORNER[0] + SIDE * 10, CORNER[1]), UTM)
+    for when in TIMES:
+        pixels, classes = painted(when, "02.09")
+        name = f"HLS.S30.T48SXH.{when:%Y%jT%H%M%S}.v2.0"
+        keys = ("B02", "B03", "B04", "B8A", "B11", "B12")
+        files = {key: band[1::3, 1::3].astype(np.int16) for key, band in zip(keys, pixels, strict=True)}
+        files["Fmask"] = np.where(np.kron(classes, np.ones((2, 2)))[1::3, 1::3] == 9, 2, 64).astype(np.uint8)
+        for key, band in files.items():
+            write_cog(made / f"{name}.{key}.tif", band, place, "EPSG:32648", nodata=255 if key == "Fmask" else -9999)
+        one = {
+            "type": "Feature", "stac_version": "1.0.0", "id": name, "collection": "hls2-s30", "links": [],
+            "geometry": mapping(outline), "bbox": list(outline.bounds),
+            "assets": {key: {"href": f"{name}.{key}.tif"} for key in files},
+            "properties": {"datetime": f"{when:%Y-%m-%dT%H:%M:%SZ}", "platform": "sentinel-2a"},
+        }  # fmt: skip
+        (made / f"{name}.json").write_text(json.dumps(one), encoding="utf-8")
+    config = installed(tmp_path / "hls", f'kind = "stac"\nurl = "{made}"\nallow_hosts = ["{made}"]')
+    (site,) = run(config, capsys)["sites"]
+    assert (site["state"], len(site["scenes_new"])) == ("done", len(TIMES))
+    assert {one["reason"] for one in site["scenes_rejected"]} == {"CLOUD"}
+    kept = stored(config)
+    assert kept.grid.resolution.x == 30
+    records = kept.records()
+    assert {(r.quality, r.scale, r.offset, r.bandpass) for r in records} == {("fmask", 1e-4, 0.0, False)}
+    assert len({r.acquisition for r in records}) == len(TIMES)
+    assert sum(r.accepted for r in records) > 0.6 * len(TIMES)
+
+
 def test_a_catalogue_that_refuses_access_leaves_with_78_and_one_that_is_down_with_75(folder, tmp_path, capsys):
     with StacServer(folder) as server:
         config = installed(tmp_path / "api", offering(server, folder))
