@@ -4,9 +4,10 @@
     python -m benchmarks.programme                  # small, as `make bench` does it
 
 A programme is made (:mod:`benchmarks.countryside`), its history is fetched by `regrowth backfill`, and a first night
-makes every page. Then a clear scene comes over every site, and the night after it is timed: a process of its own, from
-start to end. Beside it is timed what can not be left out: decoding that scene and the arithmetic of every pixel, on
-as many cores. The rest is overhead. A night without a new scene follows.
+makes every page. Then a clear scene comes over every site, and the night after it is timed, a command of its own, from
+start to end; once with its work in processes (`[engine] scheduler`), as is advised for so many sites, and once, with
+another scene, in threads. Beside it is timed what can not be left out: decoding that scene and the arithmetic of every
+pixel, on as many cores. The rest is overhead. A night without a new scene follows.
 
 Growth is measured twice. A subset of sites is given one year and ten years of scenes, one every five days, and both
 have nights in turn in one process. And programmes of small sites, one four times the other, have a night each.
@@ -32,6 +33,7 @@ from pathlib import Path
 
 import icechunk
 import numpy as np
+import psutil
 import rasterio
 
 from benchmarks.countryside import Countryside
@@ -55,6 +57,8 @@ YEARS, EVERY, NIGHTS = (1, 10), 5, 5
 """Histories that are compared, days between their scenes, and nights of which the median counts."""
 SECONDS, AIM, MEMORY, OVERHEAD, GROWTH = 240.0, 90.0, 6.0, 80.0, 1.10
 """Goals for 2,000 sites of 130 ha: seconds, GiB, milliseconds a site; and the tenth year over the first."""
+POLLED = 0.2
+"""How often the memory of a command is looked at. [s]"""
 FULL, LARGE = 2000, 500
 """Sites for which the goals are set, and from which on they are asked for, the seconds in proportion: with fewer, to
 start a process is most of it."""
@@ -68,7 +72,7 @@ class Cost:
     cpu: float
     """Seconds of all cores."""
     memory: float
-    """Most that was resident. [GiB]"""
+    """Most that was resident in all its processes at once, what they share counted in each. [GiB]"""
     read: float
     """Asked of the system, from its cache or the disk. [MB]"""
     written: float
@@ -92,8 +96,8 @@ class Line:
         return "" if not self.most else "met" if self.value <= self.most else "MISSED"
 
 
-def command(*words: str) -> Cost:
-    """Run a command of the monitor and see what it took.
+def command(*words: str, scheduler: str = "processes") -> Cost:
+    """Run a command of the monitor and see what it and its processes took.
 
     Raises
     ------
@@ -102,8 +106,14 @@ def command(*words: str) -> Cost:
     """
     begun = time.perf_counter()
     with tempfile.TemporaryFile() as told:
-        child = subprocess.Popen([sys.executable, "-m", "jobs.cli", *words], stdout=subprocess.DEVNULL, stderr=told)
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "jobs.cli", *words],
+            stdout=subprocess.DEVNULL, stderr=told, env={**os.environ, "REGROWTH_ENGINE__SCHEDULER": scheduler},
+        )  # fmt: skip
+        watched, memory = psutil.Process(child.pid), 0
+        while os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            memory = max(memory, sum(_resident(one) for one in (watched, *watched.children(recursive=True))))
+            time.sleep(POLLED)
         seconds = time.perf_counter() - begun
         moved = dict(line.split(": ") for line in Path(f"/proc/{child.pid}/io").read_text().splitlines())
         _, status, used = os.wait4(child.pid, 0)
@@ -113,9 +123,16 @@ def command(*words: str) -> Cost:
             msg = f"regrowth {words[0]} ended with {child.returncode}: {told.read()[-2000:].decode(errors='replace')}"
             raise RuntimeError(msg)
     return Cost(
-        seconds=seconds, cpu=used.ru_utime + used.ru_stime, memory=used.ru_maxrss / 2**20,
+        seconds=seconds, cpu=used.ru_utime + used.ru_stime, memory=memory / 2**30,
         read=int(moved["rchar"]) / 1e6, written=int(moved["wchar"]) / 1e6,
     )  # fmt: skip
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def prepared(made: Countryside) -> list[Line]:
@@ -140,34 +157,35 @@ def prepared(made: Countryside) -> list[Line]:
     return lines
 
 
-def whole_night(made: Countryside) -> tuple[list[Line], Cost]:
-    """Figures of a night in which every site gets a clear scene, and what that night took."""
+def whole_night(made: Countryside) -> list[Line]:
+    """Figures of nights in which every site gets a clear scene."""
     opening = prepared(made)
-    day = max(NEXT, made.newest + timedelta(days=EVERY))
-    made.pass_over([day], clouds=False)
-    before = files(made.root)
-    took = command("run", "--as-of", str(day), "--config", str(made.config))
-    after = files(made.root)
-    bare = floor(made, day)
-    idle = command("run", "--as-of", str(day), "--config", str(made.config))
-    large = made.sites >= LARGE
-    share = large * made.sites / FULL
-    lines = [
-        Line(what="the night", value=took.seconds, unit="s", most=SECONDS * share, aim=AIM * share),
-        Line(what="the same, processor seconds of all cores", value=took.cpu, unit="s"),
-        Line(what="most memory", value=took.memory, unit="GiB", most=MEMORY),
-        Line(what="read", value=took.read, unit="MB"),
-        Line(what="written", value=took.written, unit="MB"),
-        Line(what="files written or replaced", value=len(after.items() - before.items()), unit=f"of {len(after):,}"),
-        Line(what="decoding the scene and bare arithmetic", value=bare, unit="s"),
-        Line(
-            what="overhead a site", value=1000 * (took.seconds - bare) / made.sites, unit="ms", most=OVERHEAD * large
-        ),
-        Line(what="sites judged on the new scene", value=judged(made, day), unit=f"of {made.sites:,}"),
-        Line(what="a night without new scenes", value=idle.seconds, unit="s"),
-        *opening,
-    ]  # fmt: skip
-    return lines, took
+    lines = []
+    for scheduler in ("processes", ""):
+        where = scheduler or "threads"
+        day = max(NEXT, made.newest + timedelta(days=EVERY))
+        made.pass_over([day], clouds=False)
+        before = files(made.root)
+        took = command("run", "--as-of", str(day), "--config", str(made.config), scheduler=scheduler)
+        after = files(made.root)
+        all_of = f"of {len(after):,}"
+        bare = floor(made, day)
+        large = made.sites >= LARGE
+        share = large * made.sites / FULL
+        above = 1000 * (took.seconds - bare) / made.sites
+        lines += [
+            Line(what=f"the night, in {where}", value=took.seconds, unit="s", most=SECONDS * share, aim=AIM * share),
+            Line(what="the same, processor seconds of all cores", value=took.cpu, unit="s"),
+            Line(what="most memory", value=took.memory, unit="GiB", most=MEMORY),
+            Line(what="read", value=took.read, unit="MB"),
+            Line(what="written", value=took.written, unit="MB"),
+            Line(what="files written or replaced", value=len(after.items() - before.items()), unit=all_of),
+            Line(what="decoding the scene and bare arithmetic", value=bare, unit="s"),
+            Line(what=f"overhead a site, in {where}", value=above, unit="ms", most=OVERHEAD * large),
+            Line(what="sites judged on the new scene", value=judged(made, day), unit=f"of {made.sites:,}"),
+        ]  # fmt: skip
+    idle = command("run", "--as-of", str(day), "--config", str(made.config), scheduler="")
+    return [*lines, Line(what="a night without new scenes, in threads", value=idle.seconds, unit="s"), *opening]
 
 
 def history(made: Countryside) -> list[date]:
@@ -259,9 +277,9 @@ def by_size(root: Path, sizes: Sequence[int], hectares: float) -> list[Line]:
     """Nights of programmes of small sites, the larger against the smaller."""
     lines, each = [], []
     for sites in sizes:
-        _, took = whole_night(Countryside(root=root / f"small-{sites}", sites=sites, hectares=hectares, start=START))
+        found = whole_night(Countryside(root=root / f"small-{sites}", sites=sites, hectares=hectares, start=START))
         shutil.rmtree(root / f"small-{sites}")
-        each.append(1000 * took.seconds / sites)
+        each.append(1000 * found[0].value / sites)
         what = f"a night of {sites:,} sites of {hectares:g} ha, a site"
         lines.append(Line(what=what, value=each[-1], unit="ms"))
     what = f"time a site, {sizes[-1]:,} sites over {sizes[0]:,}"
@@ -279,8 +297,8 @@ def table(made: Countryside, lines: Sequence[Line]) -> str:
         f"{made.extent} x {made.extent} pixels a day; {len(history(made))} such days of history, then a clear day; "
         "products on.",
         f"{CORES} cores, {processor}, Python {platform.python_version()}. Load average {os.getloadavg()[0]:.1f} "
-        f"at the end: above {CORES + 1},",
-        "others were working too: seconds then say more about them than about the night, processor seconds less so.",
+        f"at the end: above {CORES + 1}",
+        "others were working too, and both seconds and processor seconds are too high.",
         "",
         "| | | | goal: at most | aim | |",
         "|---|---:|---|---:|---:|---|",
@@ -365,7 +383,7 @@ def main(
     with tempfile.TemporaryDirectory(dir=folder) as place:
         home = Path(place) if keep is None else keep
         made = Countryside(root=home / f"programme-{sites}", sites=sites, hectares=hectares, start=START)
-        lines, _ = whole_night(made)
+        lines = whole_night(made)
         if keep is None:
             shutil.rmtree(made.root)
         if subset:

@@ -179,9 +179,8 @@ def _show(
     for place, fate in fates.items():
         one = found[_id(place)]
         right += one["status"] == fate.name
-        share = (
-            "-" if one["theta"] is None else f"{one['theta']:.2f} ({one['theta_low']:.2f} to {one['theta_high']:.2f})"
-        )
+        told = one["theta"] is not None and one["status"] != "insufficient_data"  # as on the pages
+        share = f"{one['theta']:.2f} ({one['theta_low']:.2f} to {one['theta_high']:.2f})" if told else "-"
         true = "-" if fate.truth is None else f"{fate.truth:.2f}"
         table.add_row(_id(place), fate.story, fate.name, str(one["status"]), share, true, str(one["alert"]))
     console = Console(width=140) if not Console().is_terminal else Console()
