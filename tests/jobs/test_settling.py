@@ -27,7 +27,7 @@ UNITS = tuple(Unit(id=f"u{k}", geometry=box(k, 0, k + 1, 1), distance=500.0, rin
 CONTROLS = ControlSet(units=UNITS, balance={}, candidates=40)
 
 
-def scenes(step, *, seed=4, orbits=("018", "061"), uplift=0.0):
+def scenes(step, *, seed=4, orbits=("018", "061"), sensors=("sentinel-2a", "sentinel-2a"), uplift=0.0):
     """A slope seen from two orbits, mostly the first before the start and mostly the second after it.
 
     `step` is how much greener the site looks from the second than from the first; units have steps of that size too,
@@ -45,16 +45,17 @@ def scenes(step, *, seed=4, orbits=("018", "061"), uplift=0.0):
         ground[0] += uplift * green * (time.date() >= SITE.start)
         if rng.random() > 0.5:
             continue
-        made.append(_entry(time, orbits[second], np.clip(ground + (second - 0.5) * steps, 0, 1)))
+        cover = np.clip(ground + (second - 0.5) * steps, 0, 1)
+        made.append(_entry(time, orbits[second], cover, sensor=sensors[second]))
     return made
 
 
-def _entry(time, orbit, cover):
+def _entry(time, orbit, cover, *, sensor):
     measures = dict.fromkeys(("ndvi", "ndmi", "nbr", "cover"), round(float(cover[0]), 6))
     units = np.full((len(UNITS), len(MEASURES)), np.nan, np.float32)
     units[:, [MEASURES.index(name) for name in measures]] = cover[1:, None]
     record = Record(
-        scene=f"s{time:%Y%m%d}", acquisition=f"{time:%Y%m%d}", time=time.isoformat(), sensor="sentinel-2a",
+        scene=f"s{time:%Y%m%d}", acquisition=f"{time:%Y%m%d}", time=time.isoformat(), sensor=sensor,
         baseline="", source="s", scale=1e-4, offset=0.0, quality="scl", orbit=orbit, granules={}, bandpass=False,
         accepted=True, reason="", clear_fraction=1.0, n_pixels=1, measures=measures, digest=f"{time:%Y%m%d}",
     )  # fmt: skip
@@ -107,3 +108,38 @@ def test_a_new_scene_leaves_what_earlier_scenes_are_taken_for_until_its_year_is_
     entries = scenes(0.08)
     before = settled(tmp_path / "a", entries[:-1])
     assert settled(tmp_path / "b", entries)[:-1] == before
+
+
+def test_an_orbit_and_a_path_of_the_same_number_are_seen_from_two_sides(tmp_path):
+    apart = settled(tmp_path / "a", scenes(0.10))
+    alike = settled(tmp_path / "b", scenes(0.10, orbits=("018", "018"), sensors=("sentinel-2a", "landsat-8")))
+    assert [row["control_cover"] for row in alike] == [row["control_cover"] for row in apart]
+
+
+def test_a_scene_that_shows_too_few_units_is_set_aside_with_its_reason(tmp_path):
+    entries = scenes(0.0)
+    hidden = entries[200]
+    hidden.units[5:] = np.nan
+    told = settled(tmp_path / "a", entries)
+    assert (told[200]["accepted"], told[200]["reason"]) == (False, "CONTROL_HIDDEN")
+    assert told[200]["control_cover"] is None
+    assert sum(row["accepted"] for row in told) == len(entries) - 1
+
+
+def test_a_unit_that_changed_for_itself_teaches_nothing_about_orbits_either(tmp_path, monkeypatch):
+    entries, taught = scenes(0.0), []
+    for entry in entries:
+        if entry.record.time >= "2021-01-01":
+            entry.units[3] += 0.4
+
+    def learnt(times, _orbits, difference, units):
+        taught.append((times, units))
+        return 0 * difference
+
+    monkeypatch.setattr("jobs.settling.orbit_steps", learnt)
+    settled(tmp_path / "a", entries)
+    times, units = taught[0]
+    later = times >= np.datetime64("2022-01-01")
+    assert np.isnan(units[later, 3]).all()
+    assert np.isfinite(units[~later, 3]).any()
+    assert np.isfinite(units[later, 4]).any()
