@@ -18,7 +18,7 @@ import pandas as pd
 import structlog
 
 from jobs.calibrating import used_for
-from jobs.engine import Run, engine
+from jobs.engine import Call, Run, engine
 from jobs.episodes import in_episode
 from jobs.fetch import ground_key
 from jobs.gather import opened
@@ -47,8 +47,6 @@ log = structlog.get_logger()
 
 TOGETHER: Final = 8
 """Sites whose pages are written by one call."""
-AT_ONCE: Final = 256
-"""Sites whose series are in memory at once."""
 
 
 def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None = None) -> dict[str, str | None]:
@@ -99,9 +97,7 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
                     site=site, ground=ground, found=found, snapshot=snapshot, terrain=lie, alert=alert, notice=notice,
                     mark=mark, key=key, power=chances(sight), constants=used_for(found, site, records),
                 ))  # fmt: skip
-    outcomes: dict[str, str | None] = {}
-    for some in batched(pages, AT_ONCE):
-        outcomes |= _written(settings, ledger, work, some)
+    outcomes = _written(settings, ledger, work, pages)
     if rows:
         newest = max(found.as_of for _, found in rows)
         day = newest if as_of is None else max(as_of, newest)
@@ -135,16 +131,10 @@ class _Page:
 
 def _written(settings: Settings, ledger: Ledger, work: Run, pages: Sequence[_Page]) -> dict[str, str | None]:
     """Write some pages; of each site None, or what went wrong."""
-    asked = []
-    with ledger.transaction() as t:
-        for page in pages:
-            until = page.found.as_of.isoformat()
-            asked.append((page, [row for row in t.observations(page.ground) if row["time"][:10] <= until]))
-    calls = [list(some) for some in batched(asked, TOGETHER)]
-    roots = settings.store.root, settings.outputs.root
+    calls = list(batched(pages, TOGETHER))
     outcomes: dict[str, str | None] = {}
-    for number, told in work([partial(_write_some, *roots, some) for some in calls]):
-        for place, (page, _) in enumerate(calls[number]):
+    for number, told in work(_call(settings, ledger, some) for some in calls):
+        for place, page in enumerate(calls[number]):
             error = f"its worker died: {told}" if isinstance(told, BaseException) else told[place]
             if error is None:
                 try:  # here, where the index is written too: a worker may have another folder of this name
@@ -155,6 +145,16 @@ def _written(settings: Settings, ledger: Ledger, work: Run, pages: Sequence[_Pag
                 log.error("page not written", site=page.site.id, error=error)
             outcomes[page.site.id] = error
     return outcomes
+
+
+def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Call:
+    """Write some pages; their series are read as the turn of the call comes, for those of all are large."""
+    asked = []
+    with ledger.transaction() as t:
+        for page in pages:
+            until = page.found.as_of.isoformat()
+            asked.append((page, [row for row in t.observations(page.ground) if row["time"][:10] <= until]))
+    return partial(_write_some, settings.store.root, settings.outputs.root, asked)
 
 
 def _write_some(store: Path, outputs: Path, asked: Sequence[tuple[_Page, list[dict[str, Any]]]]) -> list[str | None]:

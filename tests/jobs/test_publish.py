@@ -13,11 +13,11 @@ NIGHT = date(2018, 9, 30)
 
 def elsewhere(calls):
     """Workers that write their pages to folders of their own."""
-    yield from ((number, [None] * 8) for number in range(len(calls)))
+    yield from ((number, [None] * 8) for number, _ in enumerate(calls))
 
 
 def dying(calls):
-    yield from ((number, RuntimeError("killed")) for number in range(len(calls)))
+    yield from ((number, RuntimeError("killed")) for number, _ in enumerate(calls))
 
 
 def test_a_page_that_a_worker_wrote_elsewhere_is_told_and_written_again(install, tmp_path):
