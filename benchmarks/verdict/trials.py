@@ -20,6 +20,7 @@ from monitor.verdict import assess as judging
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.calibrate import Placebo, calibrate
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.kernels import NORMAL_95
 from monitor.verdict.status import STATUSES
 from monitor.verdict.window import Window, scenes
 
@@ -288,6 +289,8 @@ def on_real_noise(start: date, kind: str) -> Result:
         last = np.array([(o.rows.theta_low[-1], o.rows.theta_high[-1], o.rows.theta[-1]) for o in stable])
         found[f"held {theta}"] = ((last[:, 0] <= theta) & (theta <= last[:, 1])).astype(float)
         found[f"error {theta}"] = last[:, 2] - theta
+        off = (theta - last[:, :2].mean(axis=1)) / (last[:, 1] - last[:, 0]) * 2 * NORMAL_95
+        found[f"off {theta}"] = off**2
         found[f"theta {theta}"] = np.array([scores.theta_at(stable, y) for y in np.arange(1.0, ahead + 0.01)]).T
         found[f"losses {theta}"] = np.array([scores.loss_alarms(o).size / o.years[-1] for o in stable])
         hit = []

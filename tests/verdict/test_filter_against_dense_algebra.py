@@ -272,3 +272,12 @@ def test_own_noise_is_the_mean_of_what_the_years_before_the_start_leave_likely()
         x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.variance, int(x.day[4]), calm
     )  # fmt: skip
     assert none == (1.0, 1.0), "four scenes tell nothing"
+
+
+@pytest.mark.parametrize(("wander", "more"), [(0.3, 0.0), (0.8, 0.0), (1.0, 0.36), (2.0, 3.36)])
+def test_the_search_for_losses_allows_for_what_a_site_drifts_beyond_calm_ground(wander, more):
+    stiff = NOISE._replace(slow=0.014, year=0.003)
+    found = kernels.searched(stiff, NOISE, 0.05, wander, 1.5)
+    wider = math.sqrt(0.014**2 + more * NOISE.slow**2) / 0.014
+    assert (found.slow, found.year) == pytest.approx((0.014 * wider, 0.003 * wider))
+    assert (found.fast, found.baseline) == pytest.approx((1.5 * stiff.fast, 0.05))
