@@ -179,7 +179,7 @@ class Calibration:
     """(budget, evidence at which `failure` turns red), see :func:`boundary`."""
     uplift_bar: float = 20.0
     """Evidence at which an uplift is certified: one in twenty, by Ville's inequality, however often one looks."""
-    disturbance_score: float = 2.0
+    disturbance_score: float = 1.9
     """Log evidence for a sudden loss, were one a year to be expected, at three consecutive clear scenes: .02 false
     alarms a site and year on simulated ground that grows by half its plan or all. Real ground may need more, see
     ``calibrate``."""
