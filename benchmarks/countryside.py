@@ -135,7 +135,8 @@ class Countryside:
 def _scene(made: Countryside, clouds: bool, county: int, day: date) -> dict[str, Any]:
     """Files and item of one granule."""
     rng = np.random.default_rng([county, day.toordinal()])
-    tile = f"48S{'ABCDEFGH'[county // 8]}{'ABCDEFGH'[county % 8]}"
+    letters = "ABCDEFGHJKLMNPQRSTUV"
+    tile = f"48S{letters[county // len(letters)]}{letters[county % len(letters)]}"
     name = f"S2A_MSIL2A_{day:%Y%m%d}T034531_N0511_R104_T{tile}_{day:%Y%m%d}T072000"
     folder = made.root / "scenes" / name
     folder.mkdir(parents=True)
