@@ -5,11 +5,12 @@ commits. A worker that is killed loses its calls to another one; a call whose wo
 """
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from itertools import batched, islice
 from typing import Any, Final
 
@@ -75,6 +76,23 @@ def engine(scheduler: str) -> Iterator[Run]:
         raise BadConfiguration(msg) from error
     with client:
         yield partial(_cluster, client)
+
+
+@cache
+def processes() -> int:
+    """How many processes share the work, asked in one of them: what holds for a whole run is divided by it.
+
+    It is asked once a process: workers that join later do not count.
+    """
+    if "distributed" not in sys.modules:
+        return 1
+    from distributed import get_client, get_worker
+
+    try:
+        get_worker()
+    except ValueError:  # this is no worker
+        return 1
+    return max(1, len(get_client().nthreads()))
 
 
 def _threads(calls: Iterable[Call]) -> Iterator[tuple[int, Any]]:

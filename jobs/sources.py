@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 from shapely.geometry.base import BaseGeometry
 
+from jobs.engine import processes
 from jobs.settings import SourceSettings
 from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.source import Scene, Source
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from monitor.imagery.earthengine import EarthEngine
 
 log = structlog.get_logger()
+
+IN_FLIGHT, A_MINUTE = 20, 3000
+"""Most requests to Earth Engine at one time (it allows 40) and in a minute (6,000), for a whole run."""
 
 
 @dataclass(slots=True)
@@ -102,6 +106,7 @@ def earthengine(chosen: SourceSettings) -> "EarthEngine":
     from monitor.imagery.earthengine import EarthEngine
 
     key_file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    share = processes()
     return EarthEngine(
         project=chosen.project,
         url=chosen.url,
@@ -109,6 +114,8 @@ def earthengine(chosen: SourceSettings) -> "EarthEngine":
         allow_hosts=chosen.allow_hosts,
         token=secret("REGROWTH_EE_TOKEN"),
         key_file=Path(key_file) if key_file else None,
+        in_flight=max(1, IN_FLIGHT // share),
+        a_minute=max(1, A_MINUTE // share),
     )
 
 

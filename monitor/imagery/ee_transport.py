@@ -26,6 +26,7 @@ class Pace:
     """Holds all threads to a number of requests in flight and a minute."""
 
     def __init__(self, *, in_flight: int, a_minute: int) -> None:
+        self.in_flight, self.a_minute = in_flight, a_minute
         self._places = threading.BoundedSemaphore(in_flight)
         self._interval = 60.0 / a_minute
         self._burst = in_flight * self._interval

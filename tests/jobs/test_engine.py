@@ -36,6 +36,11 @@ def cluster():
         yield made
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    monkeypatch.setattr("jobs.engine.LONGEST", 240.0)
+
+
 @pytest.fixture(scope="module")
 def in_threads(install, tmp_path_factory):
     made = install(tmp_path_factory.mktemp("threads"))
@@ -101,6 +106,21 @@ def test_a_store_that_can_not_be_read_stops_no_other_site(install, tmp_path):
     states = {site["site"]: site["state"] for site in night(load(made.config), as_of=NIGHT, pages=False)["sites"]}
     assert states.pop(broken.name) == "failed"
     assert [*states.values()] == ["done"] * 2
+
+
+def _limits():
+    from jobs.settings import SourceSettings
+    from jobs.sources import earthengine
+
+    pace = earthengine(SourceSettings(kind="earthengine", project="p")).connection._pace
+    return pace.in_flight, pace.a_minute
+
+
+def test_requests_to_earth_engine_are_capped_for_all_workers_together(cluster):
+    cluster.wait_for_workers(2)  # one that was killed before may not be back yet
+    with engine(cluster.scheduler_address) as work:
+        assert dict(work([_limits, _limits])) == {0: (10, 1500), 1: (10, 1500)}
+    assert _limits() == (20, 3000)
 
 
 def _die():
