@@ -14,6 +14,7 @@ from functools import cache, partial
 from itertools import batched, islice
 from typing import Any, Final
 
+import dask
 import structlog
 from dask import compute, delayed
 from dask.system import CPU_COUNT
@@ -26,6 +27,8 @@ LONGEST: Final = 3600.0
 """A call that was not answered by then, while no other was either, has hung and has failed. [s]"""
 PATIENCE: Final = "20s"
 """How long a scheduler may take to answer."""
+KEPT: Final = 2**27
+"""Of the memory that a process has freed, so much at most stays its own. [byte]"""
 TOGETHER: Final = 2 * CPU_COUNT
 """Calls in flight at once in threads, and as many that are done and not yet dealt with."""
 
@@ -60,7 +63,13 @@ def engine(scheduler: str) -> Iterator[Run]:
 
     if scheduler == "processes":
         options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "threads_per_worker": 1}
-        with LocalCluster(processes=True, silence_logs=logging.ERROR, **options) as cluster, Client(cluster) as client:
+        # dask's own 64 KiB gives memory back after every scene, and the next one faults all of it in again
+        kept = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": KEPT}
+        with (
+            dask.config.set(kept),
+            LocalCluster(processes=True, silence_logs=logging.ERROR, **options) as cluster,
+            Client(cluster) as client,
+        ):
             yield partial(_cluster, client)
         return
     try:
