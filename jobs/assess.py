@@ -188,6 +188,13 @@ def read_plans(path: Path) -> "dict[str, Site]":
                 span = {"A": "a cover fraction 0..1", "k": "a rate above 0, a year"}.get(key, "years, 0..100")
                 msg = f"{where}: {key} is {value:g}; it must be {span}"
                 raise BadData(msg)
+        plan = replace(default_plan(intervention, biome, subtype), **given)
+        if plan.A == 0 and intervention != "tending":
+            msg = (
+                f"{where}: A is 0, but {intervention} promises uplift; give the promised uplift, "
+                "or call the intervention tending, which is judged by losses alone"
+            )
+            raise BadData(msg)
         sites[name] = Site(
             id=name,
             name=name,
@@ -196,7 +203,7 @@ def read_plans(path: Path) -> "dict[str, Site]":
             intervention=intervention,
             biome=biome,
             subtype=subtype,
-            plan=replace(default_plan(intervention, biome, subtype), **given),
+            plan=plan,
             hectares=float("nan"),
         )
     return sites
@@ -299,7 +306,7 @@ def _one_of(value: object, column: str, known: tuple[str, ...], where: str) -> s
     word = "" if _blank(value) else str(value).strip()
     if word in known:
         return word
-    near = get_close_matches(word.lower(), known, n=1, cutoff=0.4)
+    near = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}? " if near else ""
     msg = f"{where}: {column} is {word!r}; {hint}known are {', '.join(known)}"
     raise BadData(msg)

@@ -223,14 +223,16 @@ def _judge(
     told = ("acquisition", "digest", "cover", "control_cover", "control_cover_2", "reference_cover")
     content += [[row[name] for name in told] for row in seen]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    prospect = Prospect.seen(
-        site, seen, as_of=as_of, since=min(source.since for source in settings.source), alpha=alpha,
-        constants=constants,
-    )  # fmt: skip
-    known = t.background(ground, "sight")
-    if known is None or known["made_from"] != prospect.key:
-        t.save_background(ground, "sight", sight(prospect, site.start))
     latest = t.latest(site.id)
+    newest = latest is None or latest[0] <= as_of.isoformat()
+    if newest:  # a day before the newest is judged for the record: no page says it
+        prospect = Prospect.seen(
+            site, seen, as_of=as_of, since=min(source.since for source in settings.source), alpha=alpha,
+            constants=constants,
+        )  # fmt: skip
+        known = t.background(ground, "sight")
+        if known is None or known["made_from"] != prospect.key:
+            t.save_background(ground, "sight", sight(prospect, site.start))
     if tells_failing_ground(found, site):
         fails = _failing(settings, outcome, site, seen, constants, as_of=as_of)
         if fails is not None:
@@ -239,7 +241,7 @@ def _judge(
         site.id, as_of.isoformat(), digest, as_json(found), version=site.version,
         snapshot=outcome.fetched.snapshot, run=run,
     )  # fmt: skip
-    if fresh and (latest is None or latest[0] <= as_of.isoformat()):
+    if fresh and newest:
         _tell(t, site, found)
     return {"status": found.status.value, "alert": found.alert.value}
 

@@ -10,8 +10,11 @@ import typer
 from jobs.exits import Exit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from monitor.sites.checks import Report
     from monitor.sites.registry import Mending
+    from monitor.sites.site import Site
 
 app = typer.Typer(no_args_is_help=True, help="The registry of sites: check it, add it to the ledger, list it.")
 
@@ -54,8 +57,18 @@ def check(
         typer.echo(json.dumps(_as_json(report, mendings), ensure_ascii=True))
     else:
         typer.echo(_in_words(report, mendings, repair))
+        _tell_of_the_future(report.sites)
     if report.refused:
         raise typer.Exit(Exit.BAD_DATA)
+
+
+def _tell_of_the_future(sites: "Sequence[Site]") -> None:
+    """A mistyped year would else show on the pages only."""
+    from jobs.gather import today
+
+    for site in sites:
+        if site.start > today():
+            typer.echo(f"{_printable(site.id)}: the start, {site.start}, lies ahead; until then nothing is judged.")
 
 
 @app.command()
@@ -98,8 +111,12 @@ def add(
     else:
         typer.echo("; ".join(f"{len(ids)} {what}" for what, ids in happened.items()))
         for site_id, told in seen.items():
-            assumed = f"assuming {told['scenes_a_year']:g} clear scenes a season, {told['seasons_before']} before it"
-            typer.echo(f"{_printable(site_id)}: {told['said']['en']} ({assumed})")
+            before = "season" if told["seasons_before"] == 1 else "seasons"
+            assumed = (
+                f"{told['scenes_a_year']:g} clear scenes a season, {told['seasons_before']} {before} before the start"
+            )
+            typer.echo(f"{_printable(site_id)}: {told['said']['en']} (assuming {assumed})")
+        _tell_of_the_future([site for site in sites if site.id in fresh])
         for label in happened["refused"]:
             typer.echo(f"Refused: {_printable(label)}; 'regrowth sites check {file}' says why.")
     if happened["refused"]:

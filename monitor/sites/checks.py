@@ -227,7 +227,7 @@ class _Draft:
             return None
         if value in options:
             return value
-        near = difflib.get_close_matches(value.lower().replace(" ", "_").replace("-", "_"), options, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(value.lower().replace(" ", "_").replace("-", "_"), options, n=1, cutoff=0.6)
         fix = f"Did you mean {near[0]!r}? " if near else ""
         self.add(
             "UNKNOWN_VALUE", f"{name} is {_shown(value)}, which is unknown.", f"{fix}Give one of: {', '.join(options)}."

@@ -107,6 +107,12 @@ def test_plans_left_out_are_the_defaults_of_intervention_and_biome(tmp_path):
     assert sites["b"].plan.A == 0
 
 
+def test_a_plan_that_promises_nothing_is_refused_where_something_was_promised(tmp_path):
+    (tmp_path / "p.csv").write_text(PLANS + "a,2017-01-01,planting,loess,,0,.45,1,\n")
+    with pytest.raises(BadData, match=r"site 'a': A is 0, but planting promises uplift.*call the intervention tending"):
+        read_plans(tmp_path / "p.csv")
+
+
 def test_tending_is_judged_by_loss_alone(tmp_path):
     plan = "a,2017-01-01,tending,loess,,,,,\n"
     (tmp_path / "p.csv").write_text(PLANS + plan)
