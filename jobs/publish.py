@@ -26,7 +26,7 @@ from jobs.lock import held
 from jobs.mapped import failing, mapped
 from jobs.records import COLUMNS, alert_from_json, assessment_from_json, site_from_json
 from jobs.settings import Settings
-from jobs.sight import chances
+from jobs.sight import assumptions, chances
 from monitor.alerts.alert import Alert
 from monitor.cube.grid import outline
 from monitor.errors import MonitorError
@@ -35,7 +35,7 @@ from monitor.ledger.ledger import Ledger
 from monitor.publish.calibrated import calibration_table
 from monitor.publish.pages import edition
 from monitor.publish.products import write_index, write_site
-from monitor.publish.view import CalibrationTable, Chance, Chip, SiteView
+from monitor.publish.view import Assumed, CalibrationTable, Chance, Chip, SiteView
 from monitor.sites.registry import folder_name
 from monitor.sites.site import Site
 from monitor.trends.state import maps
@@ -68,7 +68,7 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
     dict
         Of each site whose pages were out of date: None if they were rewritten, else what went wrong.
     """
-    notice = _notice(settings)
+    demonstrated = _demonstrated(settings)
     rows: list[tuple[Site, Assessment]] = []
     alerts = []
     pages: list[_Page] = []
@@ -88,6 +88,7 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
             alerts += [alert] if alert else []
             snapshot, lie = t.snapshot(ground), t.background(ground, "terrain")
             sight = t.background(ground, "sight")
+            notice = _notice(settings, dealt=site.id in demonstrated)
             content: list[Any] = [edition(), site.version, notice, found.status, found.alert, list(found.reasons)]
             content += [latest[1], stored if alert else None, snapshot, lie, sight, found.hectares_failing]
             key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -95,12 +96,14 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
             if not (mark.is_file() and mark.read_text(encoding="utf-8") == key):
                 pages.append(_Page(
                     site=site, ground=ground, found=found, snapshot=snapshot, terrain=lie, alert=alert, notice=notice,
-                    mark=mark, key=key, power=chances(sight), constants=used_for(found, site, records),
+                    mark=mark, key=key, power=chances(sight), assumed=assumptions(sight),
+                    constants=used_for(found, site, records),
                 ))  # fmt: skip
     outcomes = _written(settings, ledger, work, pages)
     if rows:
         newest = max(found.as_of for _, found in rows)
         day = newest if as_of is None else max(as_of, newest)
+        notice = _notice(settings, dealt=all(site.id in demonstrated for site, _ in rows))
         write_index(rows, alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, notice=notice)
     return outcomes
 
@@ -119,6 +122,7 @@ class _Page:
     terrain: dict[str, Any] | None
     """Of the site, as :class:`monitor.imagery.terrain.Terrain` writes it; None: not known."""
     power: tuple[Chance, ...]
+    assumed: Assumed | None
     constants: tuple[Calibration, int] | None
     """See :func:`jobs.calibrating.used_for`."""
     alert: Alert | None
@@ -176,6 +180,7 @@ def _write(store: Path, outputs: Path, page: _Page, observed: list[dict[str, Any
             elevation=None if lie is None else lie.elevation,
             slope=site.slope_degrees if lie is None else lie.slope,
             power=page.power,
+            assumed=page.assumed,
             calibration=_calibration(page),
             **_pictures(store / folder_name(site.id) / ground, page, observed, constants),
         )
@@ -231,12 +236,21 @@ def _table(site: str, observed: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _notice(settings: Settings) -> dict[str, str] | None:
+def _demonstrated(settings: Settings) -> frozenset[str]:
+    """Ids of the sites that the demonstration dealt fates to; none where these are no outputs of a demonstration."""
+    try:
+        return frozenset(json.loads((settings.outputs.root / "truth.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return frozenset()
+
+
+def _notice(settings: Settings, *, dealt: bool) -> dict[str, str] | None:
+    """What a page says first; `dealt`: of sites whose fates are the demonstration's."""
     if all(source.kind != "sample" for source in settings.source):
         return None
-    from monitor.imagery.sample import NOTICE
+    from monitor.imagery.sample import NOTICE, SAMPLE
 
-    return NOTICE
+    return NOTICE if dealt else SAMPLE
 
 
 def main_publish(settings: Settings) -> tuple[dict[str, str | None], int]:

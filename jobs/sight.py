@@ -6,7 +6,7 @@ much alike share one simulation: two thousand of them take as long as some dozen
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -16,7 +16,7 @@ from dask import compute, delayed
 from shapely.geometry import Point
 
 from jobs.calibrating import over
-from monitor.publish.view import Chance
+from monitor.publish.view import Assumed, Chance
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.calibration import Calibration
@@ -66,6 +66,8 @@ class Prospect:
     """Cover of the control ground at the height of the season. [1]"""
     alpha: float
     constants: Calibration
+    unseen: bool = field(default=False, compare=False)
+    """Whether scenes, seasons and cover are assumed: no season of the site has been seen yet."""
 
     @classmethod
     def assumed(cls, site: Site, *, since: date, alpha: float, constants: Calibration = DEFAULT) -> "Prospect":
@@ -76,7 +78,7 @@ class Prospect:
         passes = window.length / PASSES
         return cls._of(
             site, before=_first_not_before(site) - whole, scenes=passes * CLEAR.get(site.biome, CLEAR_ELSEWHERE),
-            control=COVER[site.biome], alpha=alpha, constants=constants,
+            control=COVER[site.biome], alpha=alpha, constants=constants, unseen=True,
         )  # fmt: skip
 
     @classmethod
@@ -116,8 +118,9 @@ class Prospect:
 
     @classmethod
     def _of(
-        cls, site: Site, *, before: int, scenes: float, control: float, alpha: float, constants: Calibration
-    ) -> "Prospect":
+        cls, site: Site, *, before: int, scenes: float, control: float, alpha: float, constants: Calibration,
+        unseen: bool = False,
+    ) -> "Prospect":  # fmt: skip
         return cls(
             plan=site.plan, biome=site.biome, south=site.geometry.centroid.y < 0,
             month=(site.start.month - 1) // 3 * 3 + 1,
@@ -125,6 +128,7 @@ class Prospect:
             parts=_by_month(site),
             before=min(max(before, 0), SEASONS), scenes=max((n for n in SCENES if n <= scenes), default=SCENES[0]),
             control=max(round(control, 1), 0.1), alpha=alpha, constants=constants,
+            unseen=unseen,
         )  # fmt: skip
 
     @property
@@ -133,7 +137,8 @@ class Prospect:
         plan = self.plan
         return "/".join(
             map(str, (plan.A, plan.k, plan.L, plan.too_early_years, self.biome, self.south, self.month, self.hectares,
-                      self.parts, self.before, self.scenes, self.control, self.alpha, self.constants.hash[:16]))
+                      self.parts, self.before, self.scenes, self.control, self.alpha, self.constants.hash[:16],
+                      *(["assumed"] if self.unseen else [])))
         )  # fmt: skip
 
 
@@ -185,6 +190,7 @@ def to_json(prospect: Prospect, start: date) -> dict[str, Any]:
         "made_from": prospect.key,
         "seasons_before": prospect.before,
         "scenes_a_year": prospect.scenes,
+        "assumed": prospect.unseen,
         "years": [one.year for one in found],
         "until": [one.until for one in found],
         "red": [one.red for one in found],
@@ -201,3 +207,10 @@ def chances(stored: Mapping[str, Any] | None) -> tuple[Chance, ...]:
         Chance(years=years, red=red, watch=watch)
         for years, red, watch in zip(stored["years"], stored["red"], stored["watch"], strict=True)
     )
+
+
+def assumptions(stored: Mapping[str, Any] | None) -> Assumed | None:
+    """What the chances that :func:`to_json` wrote assume; None where they are told from scenes."""
+    if stored is None or not stored.get("assumed"):
+        return None
+    return Assumed(scenes=stored["scenes_a_year"], before=stored["seasons_before"])

@@ -49,7 +49,15 @@ NOTICE: Final = {
     "zh": "演示。影像是真实的（哨兵二号，罗马尼亚，2015—2021 年）；各地块的结局是把每个像元与裸土光谱混合后人为设定的，"
     "因此真实答案已知。这里没有真正的修复地块。",
 }
-"""What every page made from the sample says first, by language."""
+"""What the pages of the demonstration say first, by language."""
+SAMPLE: Final = {
+    "en": "Sample imagery is set as a source: one square kilometre in Romania (Sentinel-2, 2015-2020), with bare soil "
+    "mixed into every pixel, for trying the monitor out. It shows no other place, and nothing told from it is about "
+    "a real site.",
+    "zh": "影像来源含内置样例：罗马尼亚境内一平方公里（哨兵二号，2015—2020 年），每个像元都混入了裸土光谱，仅供试用。"
+    "它不覆盖其他任何地方，由它得出的结论都不针对真实地块。",
+}
+"""The same of pages made from the sample of sites that no fate was dealt to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,6 +187,7 @@ def site_pages(view: SiteView, fingerprint: str, pictures_fingerprint: str) -> d
             if maps is not None and layer.name in maps
         ],
         "map_size": (maps.sizes["x"], maps.sizes["y"]) if maps is not None else None,
+        "judged": pictures.judged(maps["failing"]) if maps is not None and "failing" in maps else None,
         "frame": pictures.frame(view.outline, (maps.sizes["x"], maps.sizes["y"])) if maps is not None else None,
     }
     return {

@@ -158,6 +158,12 @@ def legend_stops(layer: Layer) -> list[tuple[int, str]]:
     return [(round(100 * s), "#{:02x}{:02x}{:02x}".format(*c)) for s, c in zip(shares, colours, strict=True)]
 
 
+def judged(failing: xr.DataArray) -> float:
+    """How much ground the map of failing ground has a value of. [ha]"""
+    pixel = grid_of(failing).resolution
+    return float(np.isfinite(failing.to_numpy()).sum() * abs(pixel.x * pixel.y) / 10_000)
+
+
 def outline_path(outline: np.ndarray) -> str:
     """The outline of a site as an SVG path in pixels of its chips."""
     rings: list[list[str]] = [[]]

@@ -224,7 +224,7 @@ def _fingerprint(view: SiteView, table: bytes, pictures: str) -> str:
     said = [explain(told, view.site, language=one) + early_news(told, language=one) for one in LANGUAGES]
     dates = [chip.date if chip is not None else None for chip in (view.before, view.now)]
     digest = sha256(pictures.encode())
-    beside = (view.power, view.calibration, view.elevation, view.slope)
+    beside = (view.power, view.assumed, view.calibration, view.elevation, view.slope)
     for part in (shown, said, view.site, view.site.geometry.wkb_hex, view.alert, view.notice, dates, beside):
         digest.update(repr(part).encode("utf-8", "surrogatepass") + b"\0")
     digest.update(table)

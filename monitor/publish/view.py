@@ -35,6 +35,16 @@ class Chance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Assumed:
+    """What chances rest on while no season of a site has been seen."""
+
+    scenes: float
+    """Clear scenes a season."""
+    before: int
+    """Seasons with scenes before the start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationTable:
     """What the constants of the verdict rest on."""
 
@@ -71,6 +81,8 @@ class SiteView:
     """By language, what a reader must know before all else, for instance that a demonstration's fates are injected."""
     power: tuple[Chance, ...] = ()
     """By years since the start; empty: not told. This and what follows is shown only where it is known."""
+    assumed: Assumed | None = None
+    """What `power` assumes; None: it is told from the scenes of the site."""
     calibration: CalibrationTable | None = None
     elevation: float | None = None
     """Above the sea, mean over the site. [m]"""

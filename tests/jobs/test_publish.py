@@ -1,12 +1,14 @@
 """Pages are made where scenes are fetched; this process makes sure that they are where they should be."""
 
+import re
 from datetime import date
 
 from jobs.engine import engine
 from jobs.gather import opened
 from jobs.nightly import night
-from jobs.publish import publish
+from jobs.publish import main_publish, publish
 from jobs.settings import load
+from monitor.imagery.sample import NOTICE, SAMPLE
 
 NIGHT = date(2018, 9, 30)
 
@@ -32,3 +34,24 @@ def test_a_page_that_a_worker_wrote_elsewhere_is_told_and_written_again(install,
         with engine("") as work:
             assert [*publish(settings, ledger, work).values()] == [None] * 3
             assert publish(settings, ledger, work) == {}
+
+
+def test_only_sites_that_a_fate_was_dealt_to_are_said_to_have_one(install, tmp_path):
+    made = install(tmp_path)
+    settings = load(made.config)
+    night(settings, as_of=NIGHT)
+
+    def first(page):
+        found = re.search('class="notice"[^>]*>([^<]*)<', (tmp_path / page).read_text(encoding="utf-8"))
+        return found.group(1)
+
+    assert first("index.html") == first("sites/demo-02/index.html") == SAMPLE["en"]
+    assert first("sites/demo-02/index.zh.html") == SAMPLE["zh"]
+    (tmp_path / "truth.json").write_text('{"demo-02": {}, "demo-07": {}}')
+    main_publish(settings)
+    assert first("sites/demo-02/index.html") == NOTICE["en"]
+    assert first("sites/demo-02/index.zh.html") == NOTICE["zh"]
+    assert first("sites/demo-10/index.html") == first("index.html") == SAMPLE["en"]
+    (tmp_path / "truth.json").write_text('{"demo-02": {}, "demo-07": {}, "demo-10": {}}')
+    main_publish(settings)
+    assert first("sites/demo-10/index.html") == first("index.html") == NOTICE["en"]

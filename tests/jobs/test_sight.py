@@ -5,12 +5,13 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-from shapely.geometry import box
+from shapely.geometry import box, mapping
 
 from jobs import sight
 from jobs.cli import main
 from jobs.nightly import night
-from jobs.sight import Prospect, simulate, to_json
+from jobs.sight import Prospect, assumptions, simulate, to_json
+from monitor.publish.view import Assumed
 from monitor.sites.plans import default_plan
 from monitor.sites.site import BIOMES, Plan, Site
 from monitor.verdict.assess import DEFAULT
@@ -113,7 +114,9 @@ def test_a_site_that_is_new_or_changed_is_told_at_once_whether_it_can_be_seen(in
     first, *lines = said(capsys, "sites", "add", registry, *config).splitlines()
     assert first.startswith("3 added")
     assert [line.split(":")[0] for line in lines] == ["demo-02", "demo-07", "demo-10"]
-    assert all("If nothing grows here, red is not likely before" in line and "assuming 15" in line for line in lines)
+    assert all("If nothing grows here, red is not likely before" in line for line in lines)
+    told = "(assuming 15 clear scenes a season, 1 season before the start)"
+    assert all(line.endswith(told) for line in lines)
     assert len(said(capsys, "sites", "add", registry, *config).splitlines()) == 1
     changed = json.loads(registry.read_text())
     changed["features"][0]["properties"] |= {"intervention": "tending", "plan_A": None, "plan_L": None}
@@ -130,4 +133,30 @@ def test_the_page_tells_it_from_the_scenes_that_there_are(installation, settings
     assert "Can this site be seen?" in page
     told = json.loads(said(capsys, "explain", "demo-02", "--config", installation.config, "--json"))["sight"]
     assert told["seasons_before"] == 1
+    assert not told["assumed"]
+    assert "from the scenes and the control ground that this site has" in page
     assert f"{told['red'][3]:.0%}" in page.partition("Can this site be seen?")[2]
+
+
+def test_the_page_of_a_site_without_a_scene_says_that_all_is_assumed(installation, settings):
+    registry = installation.root / "sites.geojson"
+    given = json.loads(registry.read_text())
+    given["features"][0] |= {"geometry": mapping(box(106.9, 40.1, 106.902, 40.102))}
+    registry.write_text(json.dumps(given))
+    night(settings, as_of=date(2018, 9, 30))
+    unseen, other = (
+        (installation.root / "sites" / site / "index.html").read_text(encoding="utf-8")
+        for site in ("demo-02", "demo-07")
+    )
+    assert "this assumes what is usual in its region: 15 clear scenes a season" in unseen
+    assert "that this site has" not in unseen
+    assert "this assumes" not in other
+
+
+def test_what_is_assumed_and_what_is_seen_share_a_simulation_but_not_a_record():
+    assumed = prospect()
+    counted = replace(assumed, unseen=False)
+    assert assumed == counted
+    assert assumed.key != counted.key
+    assert assumptions(to_json(assumed, SITE.start)) == Assumed(scenes=15.0, before=4)
+    assert assumptions(to_json(counted, SITE.start)) is None

@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
+from scipy.ndimage import binary_erosion
 from shapely.geometry import Polygon, box
 
 from monitor.alerts.alert import Alert, State
@@ -130,12 +131,13 @@ def chip(day: date, grid: GeoBox, share: float, seed: int) -> Chip:
 
 def maps(site: Site, grid: GeoBox, share: float, seed: int) -> xr.Dataset:
     texture = ground(grid, seed)
+    within = inside(site.geometry, grid)
+    edge = within & ~binary_erosion(within, np.ones((3, 3)), iterations=2)
     layers = {
         "ndvi": 0.2 + 0.3 * texture, "cover": 0.15 + 0.3 * texture,
         "slope": 0.05 * (share - 0.3) + 0.02 * (texture - 0.5), "uplift": share * 0.3 + 0.2 * (texture - 0.5),
-        "failing": np.clip(1.2 - share - 0.4 * texture, 0, 1),
+        "failing": np.where(edge, np.nan, np.clip(1.2 - share - 0.4 * texture, 0, 1)),
     }  # fmt: skip
-    within = inside(site.geometry, grid)
     return xr.Dataset(
         {name: (("y", "x"), np.where(within, values, np.nan).astype(np.float32)) for name, values in layers.items()},
         coords=xr_coords(grid),

@@ -4,12 +4,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from monitor.publish.products import write_index, write_site
 from monitor.verdict.assessment import AlertLevel, Status
@@ -157,6 +160,35 @@ def test_a_hostile_name_is_shown_as_it_is_written(open_page):
     assert "\u202e" not in opened.tab.content()
     assert opened.tab.evaluate("document.scripts.length") == 0
     assert opened.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("index.html", ['"Share of plan: "', '"Uplift / plan: "', '"Last seen: "']),
+        ("index.zh.html", ['"完成比例："', '"增量/规划："', '"最近观测："']),
+    ],
+)
+def test_on_a_phone_where_columns_have_no_heads_each_figure_says_what_it_is(open_page, page, words):
+    said = "kinds => kinds.map(k => getComputedStyle(document.querySelector(`td.${k}`), '::before').content)"
+    kinds = ["c-theta", "c-up", "c-seen"]
+    assert open_page(page, width=390).tab.evaluate(said, kinds) == words
+    assert open_page(page, width=1280).tab.evaluate(said, kinds) == ["none"] * 3
+
+
+def test_ground_at_the_edge_is_hatched_and_ground_outside_is_not(open_page):
+    tab = open_page("sites/ulan-03/index.html").tab
+    drawing = tab.locator("svg[aria-label='Map: Regrowth absent']")
+
+    def drawn():
+        return np.asarray(Image.open(BytesIO(drawing.screenshot())).convert("RGB")).astype(int)
+
+    with_lines = drawn()
+    tab.locator("path.unjudged").evaluate("path => path.remove()")
+    lines = np.abs(with_lines - drawn()).max(axis=2) > 40
+    assert 0.005 < lines.mean() < 0.1, "lines in two pixels along the edge"
+    margin = max(lines.shape) // 20
+    assert lines[margin:-margin, margin:-margin].sum() == lines.sum()
 
 
 def test_a_chinese_page_says_nothing_in_english(open_page):

@@ -16,7 +16,9 @@ from shapely.geometry import box
 from monitor.publish.chart import COVER_HEIGHT, DIFFERENCE_HEIGHT, season_table, series_chart
 from monitor.publish.locator import locator
 from monitor.publish.pages import index_page, site_pages
+from monitor.publish.pictures import outline_path
 from monitor.publish.products import write_index, write_site
+from monitor.publish.view import Assumed
 from monitor.verdict.assessment import Status
 from monitor.verdict.erosion import UNVERIFIED
 
@@ -278,6 +280,56 @@ def test_what_is_known_beside_the_verdict_is_shown_and_what_is_not_leaves_no_tra
     assert len(text) > len(without)
     head = {"power": ("Can this", "有效监测"), "erosion": ("Soil", "水土流失")}.get(name)
     assert head is None or head[place] not in without
+
+
+def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_hectares_count_it(
+    make_view, make_assessment
+):
+    view = make_view(assessment=make_assessment(hectares_failing=40.2))
+    chance = view.maps["failing"].copy()
+    chance[:] = np.nan
+    chance[10:20, 10:50] = 0.9  # 400 pixels of 10 m
+    pages = site_pages(replace(view, maps=view.maps.assign(failing=chance)), "0" * 64, "1" * 64)
+    for language, words in {
+        "en": (
+            "edge or not seen, not judged by itself",
+            "here 4.00 of 48.3 ha are judged",
+            "failing ground, 40.2, are",
+        ),
+        "zh": (
+            "边缘或未观测到，不单独判断",
+            "48.3 公顷中，单独判断的为 4.00 公顷",
+            "未见成效面积 40.2 公顷是对整个地块而言",
+        ),
+    }.items():
+        page = Page(pages[language])
+        assert all(text in page.text for text in words)
+        hatched = [attrs["d"] for tag, attrs in page.elements if attrs.get("fill") == "url(#unjudged)"]
+        assert len(hatched) == 1
+        assert hatched[0] == outline_path(view.outline)
+    without = site_pages(replace(view, maps=view.maps.drop_vars("failing")), "0" * 64, "1" * 64)
+    assert "unjudged" not in Page(without["en"]).values("class")
+    assert "hectares of failing ground" not in without["en"]
+
+
+def test_while_no_season_was_seen_the_page_says_what_the_chances_assume(make_view, beside):
+    def shown(language, assumed):
+        view = make_view(power=beside["power"], assumed=assumed)
+        return Page(site_pages(view, "0" * 64, "1" * 64)[language]).text
+
+    for language, seen, one, none in (
+        ("en", "from the scenes and the control ground that this site has",
+         "15 clear scenes a season and the cover of such ground, and 1 season with scenes before the start.",
+         "and no seasons with scenes before the start."),
+        ("zh", "以本地块现有的影像和对照条件",
+         "每个生长季 15 景无云影像、同类地面的植被覆盖度，且开工前有 1 个可观测的生长季。",
+         "且开工前没有可观测的生长季。"),
+    ):  # fmt: skip
+        told = shown(language, Assumed(scenes=15.0, before=1))
+        assert one in told
+        assert seen not in told
+        assert none in shown(language, Assumed(scenes=15.0, before=0))
+        assert seen in shown(language, None)
 
 
 def test_the_source_of_a_calibration_and_a_note_are_text(make_view, make_assessment, beside):
