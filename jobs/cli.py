@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs.exits import Exit, status_of
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, full_disk
 
 UsageError: Any = typer.BadParameter.__base__
 """What is raised for a command line that does not hold: typer has a name of its own for one kind of it only."""
@@ -56,9 +56,11 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.exit(Exit.DONE)
     except OSError as error:
+        if full := full_disk(error, error.filename or "the roots of [store], [ledger] and [outputs]"):
+            sys.stderr.write(f"{full}\n")
+            sys.exit(status_of(full))
         sys.stderr.write(f"{error.filename or 'a file'} can not be used: {error.strerror or error}\n")
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-        sys.exit(Exit.ALL_FAILED if full else Exit.CONFIGURATION)
+        sys.exit(Exit.ALL_FAILED if error.errno == errno.EIO else Exit.CONFIGURATION)
     except Exception:  # noqa: BLE001 - the last resort: a bug is told as one, whatever it is
         import structlog
 
@@ -115,9 +117,13 @@ def run(
     if as_json:
         echo({key: manifest[key] for key in ("run", "as_of", "sites")})
     else:
+        unwritten = dict(manifest["pages_failed"])
         for one in manifest["sites"]:
             told_ = one["error"] or f"{one['status']}, alert {one['alert']}, {len(one['scenes_new'])} new scenes"
-            print_line(f"{one['site']}: {one['state']}; {told_}")
+            why = unwritten.pop(one["site"], None)
+            print_line(f"{one['site']}: {one['state']}; {told_}{f'; page not written: {why}' if why else ''}")
+        for site_id, why in unwritten.items():
+            print_line(f"{site_id}: page not written: {why}")
     raise typer.Exit(exit_status(manifest))
 
 

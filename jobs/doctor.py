@@ -288,9 +288,9 @@ def _writable(root: Path) -> str | None:
 def _ledger(settings: "Settings") -> Iterator[Finding]:
     from sqlalchemy import create_engine, inspect, text
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
-    from monitor.ledger.ledger import HEAD
+    from monitor.ledger.ledger import HEAD, no_room
 
     url = make_url(settings.ledger.url)
     shown = url.render_as_string(hide_password=True)
@@ -325,7 +325,15 @@ def _ledger(settings: "Settings") -> Iterator[Finding]:
             sites = (
                 connection.execute(text("select count(distinct site) from sites")).scalar() if "sites" in tables else 0
             )
+            if local:
+                # all pages: what was asked above lies on few of them, and a damaged one may be any
+                damage = connection.execute(text("pragma quick_check(1)")).scalar()
+                if damage != "ok":
+                    raise SQLAlchemyError(damage)
     except SQLAlchemyError as error:
+        if local and isinstance(error, DatabaseError) and (full := no_room(error, path.parent)):
+            yield Finding(check="ledger", state=BROKEN, told=f"{shown}: {full}", fix=f"make room at {path.parent}")
+            return
         why = _line(getattr(error, "orig", None) or error)
         fix = "restore it from a copy, or move it away: it is rebuilt" if local else "start the server, or mend the URL"
         yield Finding(check="ledger", state=BROKEN, told=f"{shown} can not be read: {why}", fix=fix)

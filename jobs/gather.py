@@ -350,7 +350,8 @@ def _adopted(settings: Settings, outcome: Outcome, lent: dict[str, Any]) -> Outc
     try:
         snapshot = store.adopt(lent.pop(site.id), fetched.lent, message)
     except MonitorError as error:
-        return Outcome(site=site, state="failed", error=f"site {site.id!r}: {error}")
+        state = "deferred" if isinstance(error, TryLater) else "failed"
+        return Outcome(site=site, state=state, error=f"site {site.id!r}: {error}")
     return replace(outcome, fetched=replace(fetched, snapshot=snapshot, lent=None))
 
 

@@ -49,7 +49,7 @@ from monitor.alerts.alert import Event, Notice
 from monitor.alerts.lifecycle import doubtful, step
 from monitor.alerts.messages import write_message
 from monitor.cube.granules import left_to_do, overpasses
-from monitor.errors import MonitorError, StoreBroken
+from monitor.errors import MonitorError, StoreBroken, TryLater, full_disk
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.publish.products import as_json
 from monitor.sites.site import Site
@@ -262,7 +262,7 @@ def _failing(
         return failing(folder, outcome.fetched.snapshot, site, seen, constants=constants, as_of=as_of)
     except OSError as error:
         msg = f"what its pixels tell can not be kept: {error.strerror or error}"
-        raise StoreBroken(msg) from error
+        raise full_disk(error, folder.parent) or StoreBroken(msg) from error
 
 
 def _tell(t: Transaction, site: Site, found: Assessment) -> None:
@@ -337,7 +337,8 @@ def _held(t: Transaction, waiting: Sequence[Notice]) -> set[str]:
 def _failed(site: str, error: MonitorError) -> dict[str, Any]:
     log.error("site not judged", site=site, error=str(error))
     nothing: dict[str, Any] = {"scenes_new": [], "scenes_rejected": [], "status": None, "alert": None}
-    return {"site": site, "state": "failed", "error": f"site {site!r}: {error}", **nothing}
+    state = "deferred" if isinstance(error, TryLater) else "failed"
+    return {"site": site, "state": state, "error": f"site {site!r}: {error}", **nothing}
 
 
 def stop_on_sigterm() -> None:

@@ -29,7 +29,7 @@ from jobs.settings import Settings
 from jobs.sight import assumptions, chances
 from monitor.alerts.alert import Alert
 from monitor.cube.grid import outline
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, full_disk
 from monitor.imagery.terrain import Terrain
 from monitor.ledger.ledger import Ledger
 from monitor.publish.calibrated import calibration_table
@@ -186,7 +186,7 @@ def _write(store: Path, outputs: Path, page: _Page, observed: list[dict[str, Any
         )
         write_site(view, outputs)
     except (MonitorError, OSError) as error:
-        return str(error)
+        return str(full_disk(error, f"{outputs} and {store}") or error)
     except Exception as error:
         log.exception("a bug while writing a page", site=site.id)
         return f"a bug, {type(error).__name__}: {error}"

@@ -4,6 +4,14 @@ Every message says which site or file, what was found, and what to do. The exit 
 command line is decided by the class alone (see ``jobs.exits``).
 """
 
+import errno
+import os
+from typing import Final
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_FULL_TOLD: Final = (*map(os.strerror, _FULL), "database or disk is full")
+"""How libraries tell it in words: the system's own by icechunk, the last by SQLite."""
+
 
 class MonitorError(Exception):
     """Expected trouble: told in one line, never with a traceback."""
@@ -21,6 +29,10 @@ class TryLater(MonitorError):
     """Locked by another run, or a service is down: nothing is wrong with the input. Exit status 75."""
 
 
+class DiskFull(TryLater):
+    """There is no room to write to; what is there already is sound. Exit status 75."""
+
+
 class StoreBroken(MonitorError):
     """What is stored for a site can not be read; other sites are unaffected."""
 
@@ -31,3 +43,19 @@ class SceneRejected(MonitorError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def full_disk(error: BaseException, place: object) -> DiskFull | None:
+    """What to raise in the place of an error that tells of a full disk; None where it tells of something else.
+
+    Parameters
+    ----------
+    error : BaseException
+        Of the system, or of a library that repeats its words.
+    place : object
+        File or folder that was written to.
+    """
+    told = str(error)
+    if getattr(error, "errno", None) not in _FULL and not any(words in told for words in _FULL_TOLD):
+        return None
+    return DiskFull(f"the disk is full: make room at {place}, then run again; nothing is lost")

@@ -30,7 +30,7 @@ from odc.geo.xr import xr_coords
 
 from monitor.cube.grid import grid_from_json, grid_to_json
 from monitor.cube.packed import LAYERS, unpack
-from monitor.errors import BadData, StoreBroken
+from monitor.errors import BadData, StoreBroken, full_disk
 from monitor.imagery.source import Scene
 
 CHUNK_BYTES: Final = 32_000_000
@@ -49,6 +49,9 @@ MOST_TOGETHER: Final = 16
 
 _PLAIN: Final[dict[str, Any]] = {"zarr_format": 3, "use_consolidated": False}
 """How a group is opened without looking for others."""
+
+_TROUBLE: Final = (icechunk.IcechunkError, OSError, KeyError, ValueError, RuntimeError, zarr.errors.BaseZarrError)
+"""What a store that is damaged, or can not be written to, makes libraries raise; RuntimeError: numcodecs 0.17."""
 
 TILE: Final = 512
 """Longest side of a chunk: a provider's own block. [pixel]"""
@@ -239,8 +242,8 @@ class SiteStore:
             return str(session.commit(message))
 
     def _begin(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._guarded():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             if not icechunk.Repository.exists(self._storage()):
                 icechunk.Repository.create(self._storage())
 
@@ -396,7 +399,11 @@ class SiteStore:
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except (icechunk.IcechunkError, OSError, KeyError, ValueError, zarr.errors.BaseZarrError) as error:
+        except _TROUBLE as error:
+            if isinstance(error, RuntimeError) and "compression" not in str(error):
+                raise  # no damaged chunk that its codec met, but a bug
+            if full := full_disk(error, self.path.parent):
+                raise full from error
             msg = (
                 f"the store {self.path.name} can not be read ({type(error).__name__}: {str(error).splitlines()[0]}). "
                 "Restore it from a copy, or move the folder away: the next run fetches the site's history again."

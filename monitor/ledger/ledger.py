@@ -5,6 +5,8 @@ sent) is one transaction, so that a run killed at any instant leaves each site b
 never between.
 """
 
+import errno
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from monitor.errors import BadConfiguration, BadData, TryLater
+from monitor.errors import BadConfiguration, BadData, DiskFull, MonitorError, TryLater, full_disk
 from monitor.ledger.models import (
     AlertRow,
     Assessed,
@@ -36,6 +38,10 @@ HEAD: Final = "0003"
 PATIENCE: Final = 60
 """How long another writer is waited for. [s]"""
 
+BESIDE: Final = 1 << 20
+"""With less room than this SQLite may fail to make the files that it keeps beside its own, and calls that an I/O
+error. [byte]"""
+
 
 class Ledger:
     """An open ledger. Parameters and results are plain values; the parts that own them give them meaning.
@@ -53,12 +59,15 @@ class Ledger:
         What lies there is no ledger, or is damaged.
     TryLater
         Another process holds it for longer than a minute.
+    DiskFull
+        It can not grow.
     """
 
     def __init__(self, url: str) -> None:
         self.name = "?"
         try:
             parsed = make_url(url)
+            self._place = Path(parsed.database or "").absolute().parent
             self.name = Path(parsed.database or "").name if parsed.drivername.startswith("sqlite") else str(parsed.host)
             if parsed.drivername.startswith("sqlite") and parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -110,11 +119,19 @@ class Ledger:
         except DatabaseError as error:
             raise self._broken(error) from error
 
-    def _broken(self, error: DatabaseError) -> BadData:
-        return BadData(
+    def _broken(self, error: DatabaseError) -> MonitorError:
+        return no_room(error, self._place) or BadData(
             f"the ledger {self.name} can not be used ({str(error.orig).splitlines()[0]}). Restore it from a copy, or "
             "move it away: sites are added again from the registry, and observations are taken over from the stores."
         )
+
+
+def no_room(error: DatabaseError, folder: Path) -> DiskFull | None:
+    """What to raise where SQLite found no room in the folder of its file; None where something else is wrong."""
+    told = error.orig or error  # the driver's words alone: those of SQLAlchemy repeat the values of the statement
+    if "disk I/O error" in str(told) and shutil.disk_usage(folder).free < BESIDE:
+        told = OSError(errno.ENOSPC, str(told))
+    return full_disk(told, folder)
 
 
 class Transaction:

@@ -1,10 +1,12 @@
 """Scenes of a site, stored once, pixels and ledger together."""
 
+import errno
 import pickle
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import dask
+import icechunk
 import numpy as np
 import pytest
 from dask.callbacks import Callback
@@ -13,7 +15,7 @@ from shapely.geometry import box
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, SiteStore, digest, record_of
-from monitor.errors import BadData, StoreBroken
+from monitor.errors import BadData, DiskFull, StoreBroken
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
 
@@ -106,8 +108,6 @@ def test_putting_nothing_makes_no_snapshot(store):
 
 
 def test_a_creation_cut_short_is_taken_up_again(tmp_path):
-    import icechunk
-
     icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path / "half")))
     store = SiteStore(tmp_path / "half")
     assert not store.exists
@@ -122,8 +122,6 @@ def test_an_uncommitted_night_leaves_no_trace(store, monkeypatch):
 
     def killed(*_args, **_kwargs):
         raise KeyboardInterrupt
-
-    import icechunk
 
     monkeypatch.setattr(icechunk.Session, "commit", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -143,6 +141,46 @@ def test_a_broken_store_is_named_with_what_to_do(store):
             file.write_bytes(b"garbage")
     with pytest.raises(StoreBroken, match=r"lowood.*move the folder away"):
         SiteStore(store.path).records()
+
+
+def test_a_damaged_chunk_is_a_broken_store_and_no_bug(store):
+    store.put([entry(day) for day in (1, 2)], "two")
+    rough = entry(3)
+    rough.pixels[:] = np.random.default_rng(1).integers(1, 9999, rough.pixels.shape, dtype=np.uint16)
+    store.put([rough], "large enough for a file of its own")
+    chunks = [file for file in store.path.rglob("*") if file.is_file() and "chunk" in str(file.relative_to(store.path))]
+    assert chunks
+    for file in chunks:
+        with file.open("r+b") as content:
+            content.seek(4)
+            content.write(b"\xff" * 8)
+    with pytest.raises(StoreBroken, match=r"lowood.*decompression.*move the folder away"):
+        SiteStore(store.path).put([entry(1, baseline="05.11")], "beside the others, in the same chunk")
+
+
+def test_a_bug_is_not_taken_for_a_broken_store(store):
+    with pytest.raises(RuntimeError, match="no event loop"), store._guarded():
+        raise RuntimeError("no event loop")
+
+
+FULL = "Generic LocalFileSystem error: Unable to copy data to file: No space left on device (os error 28)"
+"""What icechunk 2.3 says on a full file system."""
+
+
+@pytest.mark.parametrize("raised", [icechunk.StorageError(FULL), OSError(errno.EDQUOT, "Disk quota exceeded")])
+def test_on_a_full_disk_a_store_asks_for_room_and_goes_on_when_there_is(store, monkeypatch, raised):
+    store.put([entry(1)], "one")
+
+    def full(*_args, **_kwargs):
+        raise raised
+
+    monkeypatch.setattr(icechunk.Session, "commit", full)
+    with pytest.raises(DiskFull, match=rf"^the disk is full: make room at {store.path.parent}, then run again") as told:
+        store.put([entry(2)], "two")
+    assert "move" not in str(told.value)
+    monkeypatch.undo()
+    store.put([entry(2)], "two")
+    assert len(SiteStore(store.path).records()) == 2
 
 
 def test_an_id_too_long_to_record_is_refused_before_anything_is_written(store):

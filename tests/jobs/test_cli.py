@@ -1,6 +1,9 @@
 """The command line: quick help, one clear line for trouble, the right exit status."""
 
+import errno
 import json
+import re
+import shutil
 import subprocess
 import sys
 
@@ -60,6 +63,52 @@ def test_an_output_root_that_is_a_file_is_told_in_one_line(installation, capsys)
     assert status == Exit.CONFIGURATION
     assert "Traceback" not in out.err.splitlines()[-1]
     assert "sites.geojson" in out.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("what", ["jobs.nightly.held", "jobs.publish.write_index"])
+def test_a_full_disk_leaves_with_75_and_asks_for_room(installation, capsys, monkeypatch, what):
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(what, full)
+    status, out = run("run", "--config", installation.config, "--as-of", "2016-06-30", capsys=capsys)
+    assert status == Exit.TRY_LATER
+    assert out.err.splitlines()[-1].startswith("the disk is full: make room at ")
+
+
+def test_a_page_for_which_there_is_no_room_is_told_with_its_site(installation, capsys, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("jobs.publish.write_site", full)
+    status, out = run("run", "--config", installation.config, "--as-of", "2016-06-30", capsys=capsys)
+    assert status == Exit.SOME_FAILED
+    lines = out.out.splitlines()
+    assert len(lines) == 3
+    assert all("; page not written: the disk is full: make room at " in line for line in lines)
+
+
+def test_a_site_whose_pixels_are_damaged_says_that_its_page_was_not_written_and_why(installation, capsys):
+    night = ("run", "--config", installation.config, "--as-of", "2018-09-30")
+    assert run(*night, capsys=capsys)[0] == Exit.DONE
+    for file in (installation.root / "store" / "demo-07").rglob("*"):
+        if file.is_file() and "chunk" in str(file.relative_to(installation.root)):
+            with file.open("r+b") as content:
+                content.seek(4)
+                content.write(b"\xff" * 8)
+    for made in (installation.root / "store").rglob("*.maps"):
+        shutil.rmtree(made) if made.is_dir() else made.unlink()
+    shutil.rmtree(installation.root / "sites" / "demo-07")
+    status, out = run("publish", "--config", installation.config, capsys=capsys)
+    assert status == Exit.SOME_FAILED
+    why = "the store [^ ]+ can not be read .*decompression.* move the folder away: the next run fetches"
+    assert re.match(f"demo-07: not written; {why}", out.out)
+    status, again = run(*night, capsys=capsys)
+    assert status == Exit.SOME_FAILED
+    first, second, third = again.out.splitlines()
+    assert "not written" not in first + third
+    assert re.match(f"demo-07: done; .*; page not written: {why}", second)
+    assert "Traceback" not in out.err + again.err
 
 
 def test_a_ledger_server_that_is_down_is_a_matter_of_trying_later(installation, capsys, monkeypatch):

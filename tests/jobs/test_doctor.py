@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -11,12 +12,15 @@ import sys
 import tempfile
 import time
 from collections import namedtuple
+from contextlib import closing
 from importlib import metadata
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from jobs.cli import main
 from jobs.exits import Exit
+from monitor.ledger.ledger import Ledger
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer
 
@@ -192,6 +196,32 @@ def test_an_older_ledger_is_left_as_it_is_and_a_newer_one_asks_for_a_newer_progr
     told, _ = asked()
     assert broken(told) == {"ledger"}
     assert "newer than this program" in told["ledger"]["told"]
+
+
+def test_a_ledger_damaged_where_nothing_was_asked_for_is_found_broken(installation, asked):
+    path = installation.root / "regrowth.db"
+    with closing(Ledger(f"sqlite:///{path}")) as ledger, ledger.transaction() as t:
+        for number in range(200):
+            t.save_background(f"ground {number}", "rain", {"values": "x" * 2000})
+    assert asked()[0]["ledger"]["state"] == "ok"
+    with path.open("r+b") as content:
+        content.seek(-20 * 4096, os.SEEK_END)
+        content.write(random.Random(1).randbytes(20 * 4096))
+    told, _ = asked()
+    assert broken(told) == {"ledger"}
+    assert "restore it from a copy" in told["ledger"]["fix"]
+
+
+def test_a_ledger_without_room_to_be_opened_is_not_to_be_moved_away(installation, asked, monkeypatch):
+    _ledger(installation, "0001")
+
+    def full(*_):
+        raise OperationalError("select", None, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr("sqlalchemy.inspect", full)
+    told, _ = asked()
+    assert broken(told) == {"ledger"}
+    assert told["ledger"]["fix"] == f"make room at {installation.root}"
 
 
 def test_what_is_no_ledger_is_told(installation, asked):

@@ -1,14 +1,18 @@
 """What the monitor remembers."""
 
+import shutil
 import sqlite3
 import threading
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
-from monitor.errors import BadConfiguration, BadData, TryLater
+from monitor.errors import BadConfiguration, BadData, DiskFull, TryLater
 from monitor.ledger import ledger as module
-from monitor.ledger.ledger import HEAD, Ledger
+from monitor.ledger.ledger import HEAD, Ledger, no_room
 from monitor.ledger.models import Base
 
 
@@ -192,6 +196,30 @@ def test_a_damaged_ledger_is_named_with_what_to_do(tmp_path, url):
     (tmp_path / "regrowth.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(BadData, match=r"regrowth\.db.*move it away"):
         Ledger(url)
+
+
+def test_a_ledger_that_can_not_grow_asks_for_room_and_keeps_what_it_has(tmp_path, ledger):
+    with ledger.transaction() as t:
+        t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
+    ledger.close()
+    event.listen(ledger._engine, "connect", lambda made, _: made.execute("pragma max_page_count=1").close())
+    with (
+        pytest.raises(DiskFull, match=rf"^the disk is full: make room at {tmp_path}, then run again") as told,
+        ledger.transaction() as t,
+    ):
+        t.save_background("g", "rain", {"values": "x" * 500_000})
+    assert "move" not in str(told.value)
+    with ledger.transaction() as t:
+        assert t.versions() == {"a": "v1"}
+
+
+def test_an_error_of_reading_is_want_of_room_only_where_there_is_none(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    error = OperationalError("select 'database or disk is full'", None, sqlite3.OperationalError("disk I/O error"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 0))
+    assert isinstance(no_room(error, tmp_path), DiskFull)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 0, 10**9))
+    assert no_room(error, tmp_path) is None
 
 
 def test_a_ledger_held_by_another_process_is_waited_for_and_then_named(url, tmp_path, monkeypatch):
