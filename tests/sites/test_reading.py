@@ -426,6 +426,18 @@ def test_an_encrypted_or_damaged_archive_is_refused(tmp_path):
     assert refusal(write(tmp_path, "locked.kmz", bytes(data))).code == "ARCHIVE_UNSAFE"
 
 
+@pytest.mark.parametrize("place", [2**63 - 1, 2**63, 2**64 - 1])
+def test_a_member_said_to_lie_beyond_all_memory_is_damage(tmp_path, place):
+    data = bytearray(zipped({"doc.kml": KML}))
+    entry, end = data.find(b"PK\x01\x02"), data.rfind(b"PK\x05\x06")
+    beyond = struct.pack("<HHQ", 1, 8, place)  # ZIP64: where the member begins
+    data[entry + 30 : entry + 32] = struct.pack("<H", len(beyond))
+    data[entry + 42 : entry + 46] = b"\xff" * 4
+    data[end + 12 : end + 16] = struct.pack("<I", end - entry + len(beyond))
+    data[end:end] = beyond
+    assert refusal(write(tmp_path, "s.kmz", bytes(data))).code == "NOT_READABLE"
+
+
 def test_an_archive_with_two_layers_or_none_asks_for_one(tmp_path):
     assert refusal(write(tmp_path, "none.zip", zipped({"readme.txt": "x"}))).code == "NOT_ONE_LAYER"
     assert refusal(write(tmp_path, "two.zip", zipped({"a.shp": "x", "b.shp": "x"}))).code == "NOT_ONE_LAYER"
