@@ -205,12 +205,12 @@ def _taken(
     scene: Scene, packed: Iterator[np.ndarray], pieces: Sequence[Ground | _Block], grounds: Sequence[Ground]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Pixels of every site, and means of its units, (unit, measure) each; a block is dropped as soon as it is used."""
-    numbers = {id(ground): number for number, ground in enumerate(grounds)}
+    numbers = {ground: number for number, ground in enumerate(grounds)}
     own = [np.empty(0, dtype=np.uint16)] * len(grounds)
     means = [np.full((len(ground.units), len(MEASURES)), np.nan, dtype=np.float32) for ground in grounds]
     for piece, layers in zip(pieces, packed, strict=True):
         if isinstance(piece, Ground):
-            own[numbers[id(piece)]] = layers
+            own[numbers[piece]] = layers
             continue
         flat, width = layers.reshape(len(LAYERS), -1), piece.grid.shape[1]
         # Units of one ground lie next to each other, for grounds differ in their biome.

@@ -18,7 +18,7 @@ MANY: Final = 0.6
 """Share of the sites from which on their falling in one night is the fault of what they are seen by, until a person
 says otherwise. [1]"""
 FEW: Final = 5
-"""Sites that may fall together in a small programme all the same."""
+"""Fewer sites than that may fall together in a small programme all the same."""
 
 _ORDER: Final = {AlertLevel.NONE: 0, AlertLevel.WATCH: 1, AlertLevel.RED: 2}
 
@@ -66,6 +66,11 @@ def doubtful(fell: int, sites: int) -> bool:
         Sites with an alert that opened or got worse in the night.
     sites : int
         Sites that were judged before that night, so that they could fall.
+
+    Returns
+    -------
+    bool
+        True from :data:`FEW` sites on, if they are :data:`MANY` of those judged.
     """
     return fell >= FEW and fell >= MANY * sites
 
