@@ -146,7 +146,7 @@ def _answers(client: Any, calls: Iterable[tuple[int, Call]]) -> Iterator[tuple[i
     try:
         while True:
             most = max(TOGETHER, 2 * sum(client.nthreads().values()))
-            for number, call in islice(left, most - len(waiting)):
+            for number, call in islice(left, max(0, most - len(waiting))):
                 waiting[client.compute(delayed(call, pure=False, traverse=False)())] = number, call
             if not waiting:
                 return

@@ -11,7 +11,7 @@ import dask
 import pytest
 from dask.callbacks import Callback
 
-from jobs.engine import engine
+from jobs.engine import _cluster, engine
 from jobs.nightly import night
 from jobs.settings import load
 from monitor.errors import BadConfiguration, TryLater
@@ -147,6 +147,18 @@ def test_calls_may_take_longer_together_than_the_longest_of_them_may(cluster, mo
     monkeypatch.setattr("jobs.engine.LONGEST", 3.0)
     with engine(cluster.scheduler_address) as work:
         assert dict(work([partial(time.sleep, 1.0)] * 12)) == dict.fromkeys(range(12))
+
+
+def test_a_cluster_that_shrinks_midway_does_what_it_has_taken(cluster, monkeypatch):
+    from distributed import Client
+
+    monkeypatch.setattr("jobs.engine.TOGETHER", 1)
+    threads = iter([{"many": 10}])
+    with Client(cluster.scheduler_address) as client:
+        monkeypatch.setattr(client, "nthreads", lambda: next(threads, {"one": 1}))
+        assert dict(_cluster(client, [partial(_add, number, 1) for number in range(24)])) == {
+            number: number + 1 for number in range(24)
+        }
 
 
 def test_calls_are_taken_as_their_turn_comes(cluster):
