@@ -13,6 +13,7 @@ Readers see scenes in order of acquisition, never of arrival.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -243,9 +244,14 @@ class SiteStore:
 
     def _begin(self) -> None:
         with self._guarded():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not icechunk.Repository.exists(self._storage()):
-                icechunk.Repository.create(self._storage())
+            if icechunk.Repository.exists(self._storage()):
+                return
+            # What is killed midway in the making of a repository can neither be opened nor made again in its place.
+            fresh = self.path.with_name(f".{self.path.name}.new")
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True)
+            icechunk.Repository.create(icechunk.local_filesystem_storage(str(fresh)))
+            fresh.replace(self.path)
 
     def _writable(self) -> Any:
         return self._lent or self._open().writable_session("main")

@@ -116,6 +116,27 @@ def test_a_creation_cut_short_is_taken_up_again(tmp_path):
     assert store.records() == []
 
 
+def test_a_process_killed_while_it_makes_a_repository_stands_in_nobodys_way(tmp_path, monkeypatch):
+    def killed(storage):
+        whole(storage)
+        (remains,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+        (remains / "repo").unlink()  # what is written last, and without which it can not be opened
+        raise KeyboardInterrupt
+
+    whole = icechunk.Repository.create
+    monkeypatch.setattr(icechunk.Repository, "create", killed)
+    store = SiteStore(tmp_path / "half")
+    told = {"site": "half", "grid": GRID, "units": UNITS, "measures": MEASURES, "controls": {}}
+    with pytest.raises(KeyboardInterrupt):
+        store.create(**told)
+    monkeypatch.undo()
+    store = SiteStore(tmp_path / "half")
+    assert not store.exists
+    store.create(**told)
+    assert store.records() == []
+    assert [path.name for path in tmp_path.iterdir()] == ["half"]
+
+
 def test_an_uncommitted_night_leaves_no_trace(store, monkeypatch):
     store.put([entry(1)], "one")
     kept = store.snapshot

@@ -194,6 +194,7 @@ def test_a_scheduler_that_does_not_answer_means_try_later(monkeypatch):
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(BadConfiguration, match="nonsense"), engine("nonsense://here"):
         pass
+    assert dask.config.get("scheduler", None) is None  # what is computed next is not sent to it
 
 
 def test_certificates_are_those_of_dasks_own_configuration_and_their_absence_is_told():

@@ -192,6 +192,7 @@ def test_a_ledger_that_was_lost_takes_the_observations_over_from_the_stores(inst
 
 
 KILLS = [
+    ("icechunk:Repository:create", 2),
     ("icechunk:Session:commit", 1), ("icechunk:Session:commit", 2), ("icechunk:Session:commit", 5),
     ("sqlalchemy.engine:Connection:_commit_impl", 3), ("sqlalchemy.engine:Connection:_commit_impl", 9),
     ("os:replace", 1), ("os:replace", 12),
