@@ -264,6 +264,8 @@ def _read(patterns: Iterable[re.Pattern[str]], names: Iterable[str]) -> dict[str
     given = [name.upper() for name in names if name]
     for pattern in patterns:
         for name in given:
+            if pattern.groupindex.keys() <= found.keys():
+                break  # it has no more to tell
             if matched := pattern.search(name):
                 for key, value in matched.groupdict().items():
                     if value:

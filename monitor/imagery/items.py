@@ -82,6 +82,8 @@ NEAR_INFRARED: Final = {"msi": ("nir", "nir08"), "hls": ("nir08", "nir"), "lands
 B8A is what Landsat sees, and both have 30 m."""
 NOT_DATA: Final = frozenset({"visual", "overview", "thumbnail", "preview", "metadata", "tiles"})
 """Roles and keys of pictures of the scene."""
+_ENDING: Final = re.compile(r"(\.tiff?|_\d\dm)$")
+"""What a key may end in besides the name of its band."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,13 +289,13 @@ def _resolved(
             BROKEN, f"has no asset for {' and '.join(missing)}; it has {_listed(_mapping(item.get('assets')))}"
         )
     quality, layer = _quality(item, product)
-    used = [one for one in chosen if one is not None]
+    used = [one for one, _ in filter(None, chosen)]
     scale, offset = _radiometry(properties, product, used)
     codes = {code for one in used for code in [_epsg({**properties, **one.raw})] if code}
     if len(codes) > 1:
         raise _refused(BROKEN, f"names several coordinate systems: {sorted(codes)}")
     assets = Assets(
-        bands=tuple(one.asset if one else None for one in chosen),
+        bands=tuple(_asset(*one, properties) if one else None for one in chosen),
         quality=layer,
         epsg=next(iter(codes), None),
         base=base,
@@ -325,23 +327,30 @@ def _level(item: Mapping[str, Any], properties: Mapping[str, Any], product: _Pro
 class _Candidate:
     """One band of one asset."""
 
-    asset: Asset
+    key: str
+    """Of the asset."""
+    number: int
+    """Within the file, from 0."""
     common: str
     """Common name; empty: none."""
-    gsd: float
+    called: frozenset[str]
+    """Keys and names, without endings: ``b04`` of ``B04``, ``B04.tif`` and ``B04_10m``."""
     single: bool
     raw: Mapping[str, Any]
     """The asset as its JSON says."""
     band: Mapping[str, Any]
     """What is said of the band itself."""
 
+    @property
+    def gsd(self) -> float:
+        """Side of a pixel; infinite: not told. [m]"""
+        return _number(self.band.get("gsd")) or _number(self.raw.get("gsd")) or _pixel(self.raw) or math.inf
+
 
 def _candidates(item: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[_Candidate]:
     """Every band of every asset that may be read."""
     shared = properties.get("eo:bands")
-    for key, raw in _mapping(item.get("assets")).items():
-        if not isinstance(raw, dict) or not _is_tiff(raw) or _is_picture(key, raw):
-            continue
+    for key, raw in _layers(item):
         described = [_mapping(one) for one in raw.get("bands") or ()] if isinstance(raw.get("bands"), list) else []
         optical = raw.get("eo:bands") if isinstance(raw.get("eo:bands"), list) else []
         raster = raw.get("raster:bands") if isinstance(raw.get("raster:bands"), list) else []
@@ -357,20 +366,21 @@ def _candidates(item: Mapping[str, Any], properties: Mapping[str, Any]) -> Itera
             for field in ("nodata", "data_type"):
                 own.setdefault(field, raw.get(field))
             yield _Candidate(
-                asset=Asset(
-                    key=str(key),
-                    href=str(raw["href"]),
-                    band=number,
-                    nodata=_number(own.get("nodata")),
-                    shape=_shape(raw, properties),
-                    transform=_transform(raw, properties),
-                ),
+                key=key,
+                number=number,
                 common=str(own.get("eo:common_name") or own.get("common_name") or "").lower(),
-                gsd=_number(own.get("gsd")) or _number(raw.get("gsd")) or _pixel(raw) or math.inf,
+                called=frozenset(_ENDING.sub("", str(name).lower()) for name in (key, own.get("name") or "")),
                 single=count == 1,
                 raw=raw,
                 band=own,
             )
+
+
+def _layers(item: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Assets that may be read, by key."""
+    for key, raw in _mapping(item.get("assets")).items():
+        if isinstance(raw, dict) and _is_tiff(raw) and not _is_picture(str(key), raw):
+            yield str(key), raw
 
 
 def _is_tiff(raw: Mapping[str, Any]) -> bool:
@@ -387,44 +397,26 @@ def _is_picture(key: str, raw: Mapping[str, Any]) -> bool:
     return bool({str(key).lower(), *(str(role).lower() for role in roles or ())} & NOT_DATA)
 
 
-def _band(name: str, candidates: Sequence[_Candidate], commons: Sequence[str], product: _Product) -> _Candidate | None:
-    """The best asset for a band: by common name, else by key."""
+def _band(
+    name: str, candidates: Sequence[_Candidate], commons: Sequence[str], product: _Product
+) -> tuple[_Candidate, str] | None:
+    """The best asset for a band, and how it was found: by common name, else by key."""
     for common in commons:
         found = [one for one in candidates if one.common == common]
         if found:
             keys = product.keys.get(name, ())
-            best = min(found, key=lambda one: (not one.single, not _has_key(one, keys), one.gsd, one.asset.key))
-            return _as_found(best, "common name")
+            best = min(found, key=lambda one: (not one.single, one.called.isdisjoint(keys), one.gsd, one.key))
+            return best, "common name"
     wanted = product.keys.get(name, (name,))
-    found = [one for one in candidates if one.single and not one.common and _has_key(one, wanted)]
-    return _as_found(min(found, key=lambda one: (one.gsd, one.asset.key)), "key") if found else None
-
-
-def _has_key(one: _Candidate, keys: Sequence[str]) -> bool:
-    """Whether an asset, or its band, is called by one of the keys: ``B04``, ``SR_B4.TIF``, ``B04_10m``."""
-    called = {one.asset.key.lower(), str(one.band.get("name") or "").lower()}
-    plain = {re.sub(r"(\.tiff?|_\d\dm)$", "", name) for name in called}
-    return bool(plain & set(keys))
-
-
-def _as_found(one: _Candidate, how: str) -> _Candidate:
-    asset = one.asset
-    told = Asset(
-        key=asset.key, href=asset.href, band=asset.band, nodata=asset.nodata, shape=asset.shape,
-        transform=asset.transform, found=how,
-    )  # fmt: skip
-    return _Candidate(asset=told, common=one.common, gsd=one.gsd, single=one.single, raw=one.raw, band=one.band)
+    found = [one for one in candidates if one.single and not one.common and not one.called.isdisjoint(wanted)]
+    return (min(found, key=lambda one: (one.gsd, one.key)), "key") if found else None
 
 
 def _quality(item: Mapping[str, Any], product: _Product) -> tuple[str, Asset]:
     """The quality layer: of the kind of the product, else of any kind that is known."""
     kinds = {"msi": ("scl",), "landsat": ("qa_pixel",), "hls": ("fmask",)}.get(product.name, tuple(QUALITY_KEYS))
     properties = _mapping(item.get("properties"))
-    layers = [
-        (str(key), raw)
-        for key, raw in _mapping(item.get("assets")).items()
-        if isinstance(raw, dict) and _is_tiff(raw) and not _is_picture(str(key), raw)
-    ]
+    layers = list(_layers(item))
     for kind in kinds:
         for key, raw in layers:
             if key.lower() in QUALITY_KEYS[kind]:
@@ -438,6 +430,13 @@ def _quality(item: Mapping[str, Any], product: _Product) -> tuple[str, Asset]:
     )
 
 
+def _asset(one: _Candidate, how: str, properties: Mapping[str, Any]) -> Asset:
+    return Asset(
+        key=one.key, href=str(one.raw["href"]), band=one.number, nodata=_number(one.band.get("nodata")),
+        shape=_shape(one.raw, properties), transform=_transform(one.raw, properties), found=how,
+    )  # fmt: skip
+
+
 def _layer(key: str, raw: Mapping[str, Any], properties: Mapping[str, Any], how: str) -> Asset:
     return Asset(
         key=key, href=str(raw["href"]), shape=_shape(raw, properties), transform=_transform(raw, properties), found=how
@@ -449,7 +448,7 @@ def _radiometry(properties: Mapping[str, Any], product: _Product, used: Sequence
     for one in used:
         kind = str(one.band.get("data_type") or "").lower()
         if kind and kind not in ("uint16", "int16"):
-            what = f"says that {inert(one.asset.key)!r} holds {kind}"
+            what = f"says that {inert(one.key)!r} holds {kind}"
             raise _refused(RADIOMETRY, f"{what}: stretched or already scaled, not integers as delivered")
     scales = {value for one in used for value in [_told(one, "scale")] if value is not None}
     offsets = {value for one in used for value in [_told(one, "offset")] if value is not None}
