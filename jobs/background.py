@@ -82,7 +82,8 @@ def _rain(
         found = product.at(points, since=min(since.values()), until=as_of)
         return {site.id: rain for site, rain in zip(sites, found, strict=True)}
     with ledger.transaction() as t:
-        kept = {site.id: t.background(ground_key(site), "rain") for site in sites}
+        known = t.backgrounds("rain")
+        kept = {site.id: known.get(ground_key(site)) for site in sites}
     stored = {site: None if values is None else Rain.from_json(values) for site, values in kept.items()}
     rains: dict[str, Rain | None] = {}
     groups: dict[date, list[int]] = {}

@@ -163,7 +163,8 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
     with opened(settings) as ledger:
         sites = chosen_sites(settings, ledger, site or [])
         with ledger.transaction() as t:
-            found = [latest[2] for one in sites if (latest := t.latest(one.id)) is not None]
+            newest = t.newest()
+            found = [newest[one.id][2] for one in sites if one.id in newest]
     if as_json:
         echo(found)
         return

@@ -10,6 +10,7 @@ from itertools import batched, chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import shapely
 import structlog
 from shapely.geometry import box
@@ -151,20 +152,22 @@ def prepare(
         except TryLater as error:
             deferred |= {site.id: str(error) for site in members}
             continue
+        footprints = np.array([scene.footprint for scene in found], dtype=object)
+        everywhere = shapely.is_missing(footprints)
         for site in members:
             told[site.id] = missing
-            offers[site.id] = tuple(
-                scene for scene in found if scene.footprint is None or scene.footprint.intersects(site.geometry)
-            )
+            shapely.prepare(site.geometry)
+            over = everywhere | shapely.intersects(footprints, site.geometry)
+            offers[site.id] = tuple(found[k] for k in np.flatnonzero(over))
     tasks = []
     with ledger.transaction() as t:
         every = [site_from_json(values) for values in t.sites()] or sites
         near = shapely.STRtree([other.geometry for other in every])
         given = cache(partial(_given_ground, settings, frozenset(site.id for site in every)))
+        snapshots, terrains = t.snapshots(), t.backgrounds("terrain")
         for site in (one for members in together for one in members if one.id in offers):
             ground = ground_key(site)
-            frozen, lie = t.controls(ground), t.background(ground, "terrain")
-            snapshot = t.snapshot(ground)
+            frozen, lie, snapshot = t.controls(ground), terrains.get(ground), snapshots.get(ground)
             around: set[int] = set()
             within = None
             if frozen is None:

@@ -33,7 +33,7 @@ def programme(
     with opened(settings) as ledger:
         sites = chosen_sites(settings, ledger, [])
         with ledger.transaction() as t:
-            found = {site.id: latest[2] for site in sites if (latest := t.latest(site.id)) is not None}
+            found = {site: latest[2] for site, latest in t.newest().items()}
     rows = [
         {**{name: getattr(site, name) for name in ("id", "hectares", *GROUPS)}, "promised": site.plan.A > 0}
         for site in sites

@@ -73,21 +73,22 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
     alerts = []
     pages: list[_Page] = []
     with ledger.transaction() as t:
-        records = t.calibrations()
+        # of all sites at once: site by site it would take longer than all else here
+        records, newest, episodes, alerted = t.calibrations(), t.newest(), t.all_episodes(), t.last_alerts()
+        snapshots, terrains, sights = t.snapshots(), t.backgrounds("terrain"), t.backgrounds("sight")
         for values in t.sites():
             site = site_from_json(values)
-            latest, ground = t.latest(site.id), ground_key(site)
+            latest, ground = newest.get(site.id), ground_key(site)
             if latest is None:
                 continue
             found = assessment_from_json(latest[2])
-            site = in_episode(site, t.episodes(site.id), found.episode)
+            site = in_episode(site, episodes[site.id], found.episode)
             rows.append((site, found))
-            stored = t.last_alert(site.id)
+            stored = alerted.get(site.id)
             alert = None if stored is None else alert_from_json(stored)
             alert = alert if alert is not None and alert.state != "resolved" else None
             alerts += [alert] if alert else []
-            snapshot, lie = t.snapshot(ground), t.background(ground, "terrain")
-            sight = t.background(ground, "sight")
+            snapshot, lie, sight = snapshots.get(ground), terrains.get(ground), sights.get(ground)
             notice = _notice(settings, dealt=site.id in demonstrated)
             content: list[Any] = [edition(), site.version, notice, found.status, found.alert, list(found.reasons)]
             content += [latest[1], stored if alert else None, snapshot, lie, sight, found.hectares_failing]
@@ -101,8 +102,8 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
                 ))  # fmt: skip
     outcomes = _written(settings, ledger, work, pages)
     if rows:
-        newest = max(found.as_of for _, found in rows)
-        day = newest if as_of is None else max(as_of, newest)
+        last = max(found.as_of for _, found in rows)
+        day = last if as_of is None else max(as_of, last)
         notice = _notice(settings, dealt=all(site.id in demonstrated for site, _ in rows))
         write_index(rows, alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, notice=notice)
     return outcomes

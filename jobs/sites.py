@@ -136,7 +136,7 @@ def list_(
 
     with opened(load(config)) as ledger, ledger.transaction() as t:
         sites = t.sites()
-        episodes = {site["id"]: t.episodes(site["id"])[-1] for site in sites}
+        episodes = {site: some[-1] for site, some in t.all_episodes().items()}
     if as_json:
         shown = [{key: value for key, value in site.items() if key != "geometry"} for site in sites]
         for site in shown:

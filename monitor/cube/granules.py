@@ -6,6 +6,7 @@ system is preferred; the others only fill where it has no value.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -90,6 +91,7 @@ def _outdated(have: Mapping[str, str] | None, one: Overpass) -> bool:
     )  # fmt: skip
 
 
+@cache  # few baselines, asked for again with every scene of every site
 def parsed(baseline: str) -> tuple[int, ...]:
     """A baseline in comparable form; an unknown one is the oldest."""
     return tuple(int(part) for part in baseline.split(".") if part.isdigit())

@@ -6,13 +6,15 @@ never between.
 """
 
 import errno
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text, update
+from sqlalchemy import Connection, Engine, Text, cast, create_engine, event, insert, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
@@ -134,6 +136,11 @@ def no_room(error: DatabaseError, folder: Path) -> DiskFull | None:
     return full_disk(told, folder)
 
 
+_GRANULES: Final = cast(Observation.granules, Text).label("granules")
+"""As text: a site has thousands of rows and few different texts, and to take each apart took most of reading them."""
+_read: Final = lru_cache(maxsize=4096)(json.loads)
+
+
 class Transaction:
     """What can be asked and said within one transaction."""
 
@@ -174,6 +181,14 @@ class Transaction:
         query = select(table).where(table.c.site == site).order_by(table.c.number)
         return [dict(row._mapping) for row in self._connection.execute(query)]
 
+    def all_episodes(self) -> dict[str, list[dict[str, Any]]]:
+        """Episodes of every site, the first one first."""
+        table = Episode.__table__
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self._connection.execute(select(table).order_by(table.c.site, table.c.number)):
+            found.setdefault(row.site, []).append(dict(row._mapping))
+        return found
+
     def begin_episode(self, site: str, number: int, *, start: str, budget: float, why: str, now: str) -> None:
         """Close the episode before, and open one."""
         before = update(Episode).where(Episode.site == site, Episode.number == number - 1)
@@ -191,10 +206,6 @@ class Transaction:
         """Freeze units; what is frozen already stays."""
         row = {"ground": ground, "site": site, "hash": digest, "frozen": now, "payload": payload}
         self._upsert(Controls, [row], ("ground",), keep=True)
-
-    def snapshot(self, ground: str) -> str | None:
-        """Snapshot that the observations of a piece of ground were taken from."""
-        return self._connection.execute(select(Stored.snapshot).where(Stored.ground == ground)).scalar()
 
     def take_over(self, ground: str, site: str, snapshot: str, observations: Sequence[dict[str, Any]]) -> None:
         """Observations as a snapshot has them; those that are so already are not written again."""
@@ -214,21 +225,27 @@ class Transaction:
         """Observations by acquisition; read once, for a night takes new ones over and then judges them all."""
         if ground not in self._observed:
             table = Observation.__table__
-            found = self._connection.execute(select(table).where(table.c.ground == ground))
+            columns = [_GRANULES if column.name == "granules" else column for column in table.columns]
+            found = self._connection.execute(select(*columns).where(table.c.ground == ground))
             names = tuple(found.keys())
             rows = [dict(zip(names, row, strict=True)) for row in found]
-            self._observed[ground] = {row["acquisition"]: row for row in rows}
+            self._observed[ground] = {row["acquisition"]: {**row, "granules": _read(row["granules"])} for row in rows}
         return self._observed[ground]
 
     def granules(self, ground: str) -> dict[str, dict[str, str]]:
         """Of each acquisition over a piece of ground the baseline of each granule."""
-        query = select(Observation.acquisition, Observation.granules).where(Observation.ground == ground)
-        return {row.acquisition: row.granules for row in self._connection.execute(query)}
+        query = select(Observation.acquisition, _GRANULES).where(Observation.ground == ground)
+        return {row.acquisition: _read(row.granules) for row in self._connection.execute(query)}
 
     def background(self, ground: str, kind: str) -> dict[str, Any] | None:
         """What is known of a piece of ground beside its imagery, ``terrain`` or ``rain``; None: nothing yet."""
         chosen = select(Background.payload).where(Background.ground == ground, Background.kind == kind)
         return self._connection.execute(chosen).scalar()
+
+    def backgrounds(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The same of every piece of ground of which it is known."""
+        chosen = select(Background.ground, Background.payload).where(Background.kind == kind)
+        return {row.ground: row.payload for row in self._connection.execute(chosen)}
 
     def save_background(self, ground: str, kind: str, payload: dict[str, Any]) -> None:
         """What is now known of a piece of ground."""
@@ -270,6 +287,14 @@ class Transaction:
         row = self._connection.execute(query.limit(1)).first()
         return None if row is None else (row.as_of, row.digest, row.payload)
 
+    def newest(self) -> dict[str, tuple[str, str, dict[str, Any]]]:
+        """The same of every current site that has one."""
+        of_site = select(Assessed.id).where(Assessed.site == SiteVersion.site)
+        newest = of_site.order_by(Assessed.as_of.desc(), Assessed.id.desc()).limit(1).correlate(SiteVersion)
+        query = select(SiteVersion.site, Assessed.as_of, Assessed.digest, Assessed.payload)
+        query = query.join(Assessed, Assessed.id == newest.scalar_subquery()).where(SiteVersion.current)
+        return {row.site: (row.as_of, row.digest, row.payload) for row in self._connection.execute(query)}
+
     def judged_before(self, day: str) -> set[str]:
         """Sites that have an assessment of an earlier day."""
         return set(self._connection.execute(select(Assessed.site).where(Assessed.as_of < day).distinct()).scalars())
@@ -280,6 +305,14 @@ class Transaction:
         """The newest alert of a site, resolved or not."""
         query = select(AlertRow.payload).where(AlertRow.site == site).order_by(AlertRow.opened.desc()).limit(1)
         return self._connection.execute(query).scalar()
+
+    def last_alerts(self) -> dict[str, dict[str, Any]]:
+        """The same of every current site that had one."""
+        of_site = select(AlertRow.id).where(AlertRow.site == SiteVersion.site)
+        newest = of_site.order_by(AlertRow.opened.desc()).limit(1).correlate(SiteVersion)
+        query = select(SiteVersion.site, AlertRow.payload)
+        query = query.join(AlertRow, AlertRow.id == newest.scalar_subquery()).where(SiteVersion.current)
+        return {row.site: row.payload for row in self._connection.execute(query)}
 
     def alerts(self, states: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Alerts in the given states (all without), oldest first."""

@@ -94,7 +94,29 @@ def test_an_observation_taken_over_twice_is_there_once_in_its_newest_form(ledger
         rows = t.observations("g")
         assert [row["time"][:10] for row in rows] == ["2021-05-01", "2021-05-03"]
         assert [row["baseline"] for row in rows] == ["05.09", "05.11"]
-        assert t.snapshot("g") == "s2"
+        assert t.snapshots() == {"g": "s2"}
+
+
+def test_what_is_told_of_all_sites_at_once_is_what_is_told_of_each(ledger):
+    with ledger.transaction() as t:
+        for site in ("a", "b", "c", "gone"):
+            t.add_site(site, "v", {"id": site}, start="2021-04-01", now="2021-04-01")
+        t.begin_episode("b", 2, start="2023-04-01", budget=0.5, why="replanted", now="2023-01-01")
+        for site, day, digest in (("a", "2021-06-02", "1"), ("a", "2021-06-01", "2"), ("b", "2021-06-01", "3"),
+                                  ("b", "2021-06-01", "4"), ("gone", "2021-06-01", "5")):  # fmt: skip
+            t.add_assessment(site, day, digest, {"told": digest}, version="v", snapshot="s", run="r")
+        for site, opened in (("a", "2021-06-01"), ("a", "2022-06-01"), ("gone", "2021-06-01")):
+            t.save_alert({"id": f"{site}/{opened}", "site": site, "state": "open", "opened": opened})
+        t.save_background("g", "terrain", {"slope": 3.0})
+        t.save_background("g", "rain", {})
+        t.save_background("h", "terrain", {"slope": 4.0})
+        t.retire_site("gone")
+        assert t.newest() == {site: t.latest(site) for site in ("a", "b")}
+        assert {site: told[2]["told"] for site, told in t.newest().items()} == {"a": "1", "b": "4"}
+        assert t.last_alerts() == {"a": t.last_alert("a")}
+        assert t.last_alerts()["a"]["opened"] == "2022-06-01"
+        assert t.all_episodes() == {site: t.episodes(site) for site in ("a", "b", "c", "gone")}
+        assert t.backgrounds("terrain") == {ground: t.background(ground, "terrain") for ground in ("g", "h")}
 
 
 def test_an_assessment_is_never_edited_and_the_very_same_is_not_added_again(ledger):
