@@ -89,10 +89,15 @@ class ControlSet:
         return len({unit.ring for unit in self.units} - {REFERENCE})
 
     @property
+    def few(self) -> bool:
+        """Whether they are too few to compare with: no scene of the site counts."""
+        return int(self.compared.sum()) < ENOUGH
+
+    @property
     def poor(self) -> bool:
         """Whether ground and site differed before the start, or are too few units; the verdict widens its interval."""
         off = any(abs(value) >= SMD for name, value in self.balance.items() if name != "rmspe")
-        return int(self.compared.sum()) < ENOUGH or off or self.balance.get("rmspe", 0.0) > ALIKE
+        return self.few or off or self.balance.get("rmspe", 0.0) > ALIKE
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for the ledger."""

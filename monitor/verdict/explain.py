@@ -43,6 +43,13 @@ NOT_COVERED = (
     "从未找到此处的可用影像：请检查数据源是否覆盖该地、边界是否正确，以及影像未被采用的原因（observations.csv）。",
 )
 """Instead of asking for more clear scenes, where there is none at all."""
+NO_GROUND = (
+    "Imagery is not what is missing: see that scenes from before the start are offered ([source] since), or name "
+    "ground to compare with ([registry] controls); once the outline is edited it is chosen anew.",
+    "缺的不是影像：请确认数据源提供开工前的影像（[source] since），或指定对照地块（[registry] controls）；"
+    "修改边界后将重新选取。",
+)
+"""Instead of either, where the ground that was frozen is too little to compare with."""
 SEEN = (
     "Seen in {scenes} clear scenes, the last of {day}.",
     "依据 {scenes} 景无云影像，最近一景为 {day}。",
@@ -81,10 +88,10 @@ ANEW = (
 ON_TRACK_SHARE = 0.7
 """Share of the plan from which a site is on track. [1]"""
 LEADING = (
-    Reason.START_IN_FUTURE, Reason.NO_CONTROL, Reason.FEW_SCENES, Reason.DATA_OLD, Reason.INTERVAL_WIDE,
-    Reason.DROUGHT_DIEBACK, Reason.FIRE, Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.INDEX_DISAGREE,
-    Reason.SPATIAL_PATCH, Reason.NEG_UPLIFT, Reason.RAIN_LOW, Reason.DROUGHT, Reason.CONTROL_POOR,
-    Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
+    Reason.START_IN_FUTURE, Reason.CONTROL_FEW, Reason.NO_CONTROL, Reason.FEW_SCENES, Reason.DATA_OLD,
+    Reason.INTERVAL_WIDE, Reason.DROUGHT_DIEBACK, Reason.FIRE, Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW,
+    Reason.INDEX_DISAGREE, Reason.SPATIAL_PATCH, Reason.NEG_UPLIFT, Reason.RAIN_LOW, Reason.DROUGHT,
+    Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
 )  # fmt: skip
 """Reasons worth a sentence, the weightiest first; the others are in the headline."""
 
@@ -126,7 +133,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     elif a.last_observed is not None:
         sentences.append(SEEN[pick].format(scenes=a.n_scenes, day=a.last_observed))
     if a.n_scenes == 0 and a.status is Status.INSUFFICIENT_DATA:
-        sentences.append(NOT_COVERED[pick])
+        missing = NO_GROUND if Reason.CONTROL_FEW.value in a.reasons else NOT_COVERED
+        sentences.append(missing[pick])
     elif a.status in CLEARS and Reason.START_IN_FUTURE.value not in a.reasons:
         years = site.plan.too_early_years
         due = (

@@ -7,6 +7,7 @@ class Reason(StrEnum):
     """Codes of an assessment's ``reasons``, in the order in which they are told."""
 
     START_IN_FUTURE = "START_IN_FUTURE"
+    CONTROL_FEW = "CONTROL_FEW"
     NO_CONTROL = "NO_CONTROL"
     FEW_SCENES = "FEW_SCENES"
     DATA_OLD = "DATA_OLD"
@@ -32,13 +33,17 @@ class Reason(StrEnum):
     TERRAIN_UNKNOWN = "TERRAIN_UNKNOWN"
 
 
-BACKGROUND = (Reason.RAIN_LOW, Reason.RAIN_UNKNOWN, Reason.TERRAIN_UNKNOWN, Reason.SPATIAL_PATCH)
+BACKGROUND = (Reason.CONTROL_FEW, Reason.RAIN_LOW, Reason.RAIN_UNKNOWN, Reason.TERRAIN_UNKNOWN, Reason.SPATIAL_PATCH)
 """Told of the ground, by its pixels or beside its imagery, not of the series."""
 
 SENTENCES = {
     Reason.START_IN_FUTURE: (
         "The work had not begun on this day.",
         "该日期时工程尚未开始。",
+    ),
+    Reason.CONTROL_FEW: (
+        "Fewer than ten pieces of ground were found to compare the site with, so that no scene of it counts.",
+        "可供对比的地块不足十块，因此任何影像都不能采用。",
     ),
     Reason.NO_CONTROL: (
         "No scene shows both the site and its control ground.",

@@ -86,7 +86,7 @@ def test_a_drought_is_told_only_where_rain_or_the_control_ground_shows_it(langua
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_site_without_any_imagery_is_told_what_to_look_at(language):
+def test_a_site_without_imagery_or_without_ground_to_compare_with_is_told_what_to_look_at(language):
     blank = dict.fromkeys(("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "last_observed"))
     nothing = replace(
         FAILING, status=Status.INSUFFICIENT_DATA, alert=AlertLevel.NONE, alert_rule=None, n_scenes=0, n_pre=0,
@@ -96,6 +96,10 @@ def test_a_site_without_any_imagery_is_told_what_to_look_at(language):
     assert len(told) == 3
     assert told[1] == sentence("NO_CONTROL", language)
     assert "observations.csv" in told[2]
+    ground = explain(replace(nothing, reasons=("CONTROL_FEW", *nothing.reasons)), SITE, language=language)
+    assert ground[1] == sentence("CONTROL_FEW", language)
+    assert "[registry] controls" in ground[2]
+    assert "observations.csv" not in "".join(ground)
 
 
 @pytest.mark.parametrize("status", list(Status))
