@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
@@ -45,7 +45,7 @@ from jobs.settings import Settings
 from jobs.sight import Prospect
 from jobs.sight import to_json as sight
 from jobs.sources import open_sources
-from monitor.alerts.alert import Event, Notice
+from monitor.alerts.alert import Event, Notice, State
 from monitor.alerts.lifecycle import doubtful, step
 from monitor.alerts.messages import write_message
 from monitor.cube.granules import left_to_do, overpasses
@@ -282,7 +282,8 @@ def _tell(t: Transaction, site: Site, found: Assessment) -> None:
 def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[int, int]:
     """Hand over what is in the outbox; what can not be handed over is tried again by the next run.
 
-    What comes of a night in which too many sites fell at once is held until a person releases it (`release`).
+    What comes of a night in which too many sites fell at once is held until a person releases it (`release`). What is
+    no news any more by the time it could be sent is withdrawn (:func:`_stale`).
 
     Returns
     -------
@@ -292,15 +293,21 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
     with ledger.transaction() as t:
         waiting = [notice_from_json(values) for values in t.unsent()]
         held = set() if release else _held(t, waiting)
-    sent = 0
+    sent = withdrawn = 0
     for notice in waiting:
         if notice.id in held:
             continue
         with ledger.transaction() as t:
             sites = {values["id"]: values for values in t.sites()}
             latest, episodes = t.latest(notice.alert.site), t.episodes(notice.alert.site)
-        if latest is None or notice.alert.site not in sites:
+            why = _stale(t, notice, sites)
+            if why is not None:
+                t.withdraw(notice.id, why=why, now=now())
+        if why is not None:
+            log.info("message withdrawn", notice=notice.id, why=why)
+            withdrawn += 1
             continue
+        assert latest is not None  # that raised the alert
         found = assessment_from_json(latest[2])
         site = in_episode(site_from_json(sites[notice.alert.site]), episodes, found.episode)
         try:
@@ -313,7 +320,18 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
         with ledger.transaction() as t:
             t.mark_sent(notice.id, now=now())
         sent += 1
-    return sent, len(waiting) - sent
+    return sent, len(waiting) - withdrawn - sent
+
+
+def _stale(t: Transaction, notice: Notice, sites: Container[str]) -> str | None:
+    """Why a notice that has waited tells nobody anything; None where it does."""
+    if notice.alert.site not in sites:
+        return "its site is no longer in the registry"
+    if notice.event is Event.RESOLVED:
+        return None if t.told(notice.alert.id) else "nobody was told of its alert"
+    last = t.last_alert(notice.alert.site)
+    live = last is not None and last["id"] == notice.alert.id and last["state"] != State.RESOLVED
+    return None if live else "its alert is resolved by now"
 
 
 def _held(t: Transaction, waiting: Sequence[Notice]) -> set[str]:

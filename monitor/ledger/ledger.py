@@ -346,6 +346,15 @@ class Transaction:
         query = select(Outbox.payload).where(Outbox.sent.is_(None)).order_by(Outbox.day, Outbox.id)
         return [row.payload for row in self._connection.execute(query)]
 
+    def told(self, alert: str) -> bool:
+        """Whether any notice of an alert has been handed over."""
+        sent = select(Outbox.id).where(Outbox.alert == alert, Outbox.sent.is_not(None), Outbox.error.is_(None))
+        return self._connection.execute(sent).first() is not None
+
+    def withdraw(self, notice: str, *, why: str, now: str) -> None:
+        """A notice is no news any more and is not to be sent."""
+        self._connection.execute(update(Outbox).where(Outbox.id == notice).values(sent=now, error=f"withdrawn: {why}"))
+
     def mark_sent(self, notice: str, *, now: str) -> None:
         """A notice has been handed over."""
         self._connection.execute(update(Outbox).where(Outbox.id == notice).values(sent=now, error=None))

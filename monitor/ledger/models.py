@@ -184,4 +184,6 @@ class Outbox(Base):
     day: Mapped[str] = mapped_column(String(10))
     payload: Mapped[dict[str, Any]]
     sent: Mapped[str | None] = mapped_column(String(40), index=True)
+    """When it was handed over, or withdrawn; None: it waits."""
     error: Mapped[str | None] = mapped_column(Text)
+    """Why it waits, or was withdrawn."""

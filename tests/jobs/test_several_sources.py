@@ -15,9 +15,10 @@ from jobs.cli import main
 from jobs.exits import Exit
 from jobs.gather import opened, store_folder
 from jobs.nightly import exit_status, night, plan
-from jobs.records import site_from_json
+from jobs.records import alert_from_json, alert_to_json, notice_to_json, site_from_json
 from jobs.settings import load
 from jobs.sources import Sources
+from monitor.alerts.alert import Event, Notice, State
 from monitor.cube.store import SiteStore
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import AlertLevel
@@ -147,6 +148,7 @@ def test_a_site_with_fewer_than_ten_units_is_told_so_and_gets_no_verdict(tmp_pat
     assert 0 < len(store(settings).units) < 10
     assert {row["reason"] for row in rows(settings)} == {"CONTROL_POOR"}
     assert (status(settings)["status"], status(settings)["alert"]) == ("insufficient_data", "none")
+    assert "CONTROL_FEW" in status(settings)["reasons"]
 
 
 class Tardy(Painted):
@@ -377,6 +379,33 @@ def test_when_most_sites_fall_in_one_night_what_is_sent_is_held_until_somebody_h
     told = json.loads(capsys.readouterr().out)
     assert told == {"messages_sent": fell if held else 0, "messages_waiting": 0}
     assert len([name for name in messages(settings) if name.endswith(".json")]) == fell
+
+
+def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp_path, sources, falling, capsys):
+    outlines = [(x, 12_000, x + 120, 12_120) for x in range(4_000, 18_000, 2_000)]
+    settings = installed(tmp_path, outlines)
+    sources(Painted(DAYS[::2]))
+    falling({f"s{n}" for n in range(1, 6)}, NIGHT)
+    night(settings, as_of=DAYS[-4])
+    assert night(settings, as_of=NIGHT)["messages_waiting"] == 5
+
+    def command(*arguments):
+        with pytest.raises(SystemExit) as left:
+            main([*arguments, "--config", str(tmp_path / "regrowth.toml"), "--json"])
+        assert left.value.code == 0
+        return json.loads(capsys.readouterr().out)
+
+    command("alerts", "resolve", f"s1/{NIGHT}", "--verdict", "false-alarm")
+    with opened(settings) as ledger, ledger.transaction() as t:
+        t.retire_site("s2")
+        # That of the third went by itself, a month later: nobody is told that what he never heard of is over.
+        alert = replace(alert_from_json(t.last_alert("s3")), state=State.RESOLVED)
+        t.save_alert(alert_to_json(alert))
+        over = Notice(id=f"{alert.id}/2", alert=alert, event=Event.RESOLVED, day=NIGHT + timedelta(days=31))
+        t.post(notice_to_json(over), site="s3")
+    assert command("alerts", "release") == {"messages_sent": 2, "messages_waiting": 0}
+    assert {name.split("_")[0] for name in messages(settings)} == {"s4", "s5"}
+    assert command("alerts", "release") == {"messages_sent": 0, "messages_waiting": 0}
 
 
 def test_the_first_night_of_a_programme_tells_all_that_it_finds(tmp_path, sources, falling):

@@ -143,6 +143,20 @@ def test_a_notice_is_posted_once_and_sent_once(ledger):
         assert t.notices_of("a") == 1
 
 
+def test_a_notice_that_is_withdrawn_waits_no_more_and_told_nobody(ledger):
+    with ledger.transaction() as t:
+        for number in (1, 2):
+            t.post({"id": f"a/{number}", "alert": {"id": "a"}, "day": "2021-05-01"}, site="a")
+        t.withdraw("a/1", why="it is over", now="n")
+        assert [notice["id"] for notice in t.unsent()] == ["a/2"]
+        assert not t.told("a")
+        t.mark_unsent("a/2", error="no room")
+        assert not t.told("a")
+        t.mark_sent("a/2", now="n")
+        assert t.told("a")
+        assert not t.told("b")
+
+
 def test_what_fails_within_a_transaction_leaves_nothing(ledger):
     def broken():
         with ledger.transaction() as t:
