@@ -115,7 +115,7 @@ def run(
     with progress("sites") as tell:
         manifest = night(settings, as_of=day, only=site or [], progress=tell)
     if as_json:
-        echo({key: manifest[key] for key in ("run", "as_of", "sites")})
+        echo({key: manifest[key] for key in ("run", "as_of", "sites", "messages_waiting", "pages_failed")})
     else:
         unwritten = dict(manifest["pages_failed"])
         for one in manifest["sites"]:

@@ -24,7 +24,7 @@ from jobs.records import site_from_json, site_to_json
 from jobs.settings import Settings, SourceSettings
 from jobs.settings import Terrain as TerrainSettings
 from jobs.sources import Sources, open_sources
-from jobs.together import compact, in_one_search, neighbourhoods
+from jobs.together import METRES_PER_DEGREE, compact, in_one_search, neighbourhoods
 from monitor.controls.units import ControlSet
 from monitor.cube.store import SiteStore
 from monitor.errors import BadData, MonitorError, TryLater
@@ -43,8 +43,6 @@ ELSEWHERE = 64
 """Sites read together in another process, at most: a worker that dies takes no more along, and all have work."""
 AT_ONCE = 64
 """Sites whose series are settled in one call: those of all sites that are read together may be too large."""
-METRES_PER_DEGREE = 111_000
-"""Of latitude, roughly; rounded down, so that boxes are rather too large."""
 
 Progress = Callable[[int, int], None]
 """Told how many sites are done, of how many."""

@@ -145,7 +145,8 @@ def _written(settings: Settings, ledger: Ledger, work: Run, pages: Sequence[_Pag
                 try:  # here, where the index is written too: a worker may have another folder of this name
                     page.mark.write_text(page.key, encoding="utf-8")
                 except OSError as failed:
-                    error = f"its page is not where it should be, {page.mark.parent}: {failed.strerror or failed}"
+                    misplaced = f"its page is not where it should be, {page.mark.parent}: {failed.strerror or failed}"
+                    error = str(full_disk(failed, settings.outputs.root) or misplaced)
             if error is not None:
                 log.error("page not written", site=page.site.id, error=error)
             outcomes[page.site.id] = error

@@ -19,8 +19,8 @@ from monitor.sites.site import Site
 TILE: Final = 115_000.0
 """Most extent of what is searched at once, north to south and west to east: a tile of Sentinel-2, 109.8 km, may be
 turned against north by two degrees. [m]"""
-METRES_PER_DEGREE: Final = 111_200.0
-"""Of latitude. [m]"""
+METRES_PER_DEGREE: Final = 110_574.0
+"""Of latitude, where it is shortest, on the equator: a box of so many degrees is nowhere too small. [m]"""
 
 
 def neighbourhoods(sites: Sequence[Site], *, apart: float) -> list[list[Site]]:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -76,16 +77,30 @@ def test_a_full_disk_leaves_with_75_and_asks_for_room(installation, capsys, monk
     assert out.err.splitlines()[-1].startswith("the disk is full: make room at ")
 
 
-def test_a_page_for_which_there_is_no_room_is_told_with_its_site(installation, capsys, monkeypatch):
+@pytest.mark.parametrize("what", ["the page", "the mark of what it was made from"])
+def test_a_page_for_which_there_is_no_room_is_told_with_its_site(installation, capsys, monkeypatch, what):
+    write = Path.write_text
+
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("jobs.publish.write_site", full)
-    status, out = run("run", "--config", installation.config, "--as-of", "2016-06-30", capsys=capsys)
+    if what == "the page":
+        monkeypatch.setattr("jobs.publish.write_site", full)
+    else:
+        monkeypatch.setattr(
+            Path, "write_text", lambda path, *a, **k: full() if path.name == ".made-from" else write(path, *a, **k)
+        )
+    night = ("run", "--config", installation.config, "--as-of", "2016-06-30")
+    status, out = run(*night, capsys=capsys)
     assert status == Exit.SOME_FAILED
     lines = out.out.splitlines()
     assert len(lines) == 3
     assert all("; page not written: the disk is full: make room at " in line for line in lines)
+    status, out = run(*night, "--json", capsys=capsys)
+    assert status == Exit.SOME_FAILED
+    told = json.loads(out.out)["pages_failed"]
+    assert list(told) == ["demo-02", "demo-07", "demo-10"]
+    assert all(why.startswith("the disk is full: make room at ") for why in told.values())
 
 
 def test_a_site_whose_pixels_are_damaged_says_that_its_page_was_not_written_and_why(installation, capsys):
@@ -179,7 +194,8 @@ def test_a_run_prints_the_manifest_of_the_contract_and_status_and_explain_follow
     status, out = run("run", "--config", installation.config, "--as-of", "2018-08-01", "--json", capsys=capsys)
     assert status == Exit.DONE
     manifest = json.loads(out.out)
-    assert set(manifest) == {"run", "as_of", "sites"}
+    assert manifest.keys() == {"run", "as_of", "sites", "messages_waiting", "pages_failed"}
+    assert (manifest["messages_waiting"], manifest["pages_failed"]) == (0, {})
     assert set(manifest["sites"][0]) == {"site", "state", "error", "scenes_new", "scenes_rejected", "status", "alert"}
     status, out = run("status", "--config", installation.config, "--site", "demo-10", "--json", capsys=capsys)
     (one,) = json.loads(out.out)
