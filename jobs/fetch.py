@@ -20,6 +20,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
+from jobs.mapped import add
 from jobs.reading import Ground, Seen, bandpass, own_means, read
 from jobs.settling import rows
 from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, candidates, match
@@ -41,6 +42,8 @@ BATCH = 32
 """Overpasses committed together: bounds memory, and what a killed backfill has to do again."""
 HELD = 256 << 20
 """Pixels of all sites of a call that wait to be committed, at most: with more sites fewer overpasses. [byte]"""
+FEW, SMALL = 4, 1 << 20
+"""New scenes of a site, and bytes of their pixels, that are kept until its maps are brought up to date, at most."""
 FEWEST = 10
 """A site of fewer pixels is too small for its mean to mean anything: no scene of it counts. [pixel]"""
 SITE_CLEAR = 0.6
@@ -77,6 +80,8 @@ class Task:
     """Of the site, as the ledger knows it."""
     lent: Any = None
     """Session of the site's store for a worker elsewhere (:meth:`monitor.cube.store.SiteStore.lend`)."""
+    anew: bool = False
+    """Whether the site is in a later episode than its first: its maps then have another start."""
     missing: str = ""
     """Why some source could not be asked: a new site is not begun on half of its history."""
 
@@ -194,6 +199,8 @@ class Part:
     new: list[Record] = field(default_factory=list)
     snapshot: str = ""
     wrote: bool = False
+    recent: list[Entry] = field(default_factory=list)
+    """What is new, if it is little."""
 
     @property
     def alive(self) -> bool:
@@ -255,6 +262,8 @@ class Part:
         self.snapshot = self.store.put(entries, f"{len(entries)} scenes of site {self.task.site.id}")
         self.wrote = True
         self.new += [entry.record for entry in entries]
+        few = len(self.new) <= FEW and sum(entry.pixels.nbytes for entry in entries) <= SMALL
+        self.recent = [*self.recent, *entries] if few else []
 
     def outcome(self) -> Outcome:
         """What became of it, with the series that all its scenes make."""
@@ -265,6 +274,8 @@ class Part:
             told = None if same else tuple(rows(self.store, self.controls, self.task.site))
         except MonitorError as error:
             return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
+        if told is not None and self.recent and not self.task.anew:
+            add(self.task.folder, self.grid, self.snapshot, self.task.site, told, self.recent)
         fetched = Fetched(
             snapshot=self.snapshot,
             rows=told,

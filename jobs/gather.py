@@ -163,6 +163,7 @@ def prepare(
         near = shapely.STRtree([other.geometry for other in every])
         given = cache(partial(_given_ground, settings, frozenset(site.id for site in every)))
         snapshots, terrains = t.snapshots(), t.backgrounds("terrain")
+        anew = {site for site, episodes in t.all_episodes().items() if len(episodes) > 1}
         for site in (one for members in together for one in members if one.id in offers):
             ground = ground_key(site)
             frozen, lie, snapshot = t.controls(ground), terrains.get(ground), snapshots.get(ground)
@@ -187,6 +188,7 @@ def prepare(
                     known=None if snapshot is None else Known(snapshot=snapshot, baselines=t.granules(ground)),
                     others=tuple(every[i].geometry for i in sorted(around) if every[i].id != site.id),
                     missing=told[site.id],
+                    anew=site.id in anew,
                     within=within,
                 )
             )

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import cache
@@ -16,15 +17,15 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from jobs.records import series
-from monitor.cover.fraction import ENDMEMBERS
+from monitor.cover.fraction import ENDMEMBERS, Endmembers
 from monitor.cube.grid import inside
-from monitor.cube.store import SiteStore
+from monitor.cube.store import Entry, SiteStore
 from monitor.sites.site import Site
 from monitor.trends import area
 from monitor.trends.area import failing_area, pixel_theta, supported
 from monitor.trends.kernels import patches
 from monitor.trends.kernels.yearly import ROWS
-from monitor.trends.state import State, Used, bring_up_to_date, reader, recipe
+from monitor.trends.state import Read, State, Used, at_hand, bring_up_to_date, reader, recipe
 from monitor.trends.stored import Stored
 from monitor.verdict import spatial
 from monitor.verdict.assess import LastLook, last_look
@@ -68,34 +69,80 @@ def mapped(folder: Path, snapshot: str | None, site: Site, observed: Sequence[Ma
     """
     if snapshot is None or not folder.is_dir():
         return None
-    accepted = [row for row in observed if row["accepted"] and row["control_cover"] is not None]
-    days = np.array([row["time"][:10] for row in accepted], dtype="datetime64[D]")
-    window = Window.of(site)
-    season, position = window.place(days.astype(np.int64))
-    early = days < np.datetime64(site.start)
-    scenes = [
-        Used(row["acquisition"], row["digest"], (int(year), bool(before)), row["control_cover"])
-        for row, year, before, growing in zip(accepted, season, early, position <= window.length, strict=True)
-        if growing
-    ]
-    if not scenes:
+    wanted = _Wanted.of(site, observed)
+    if wanted is None:
         return None
-    dates = {row["acquisition"]: date.fromisoformat(row["time"][:10]) for row in accepted}
-    before = [scene for scene in scenes if scene.season[1]]
-    shown = {"now": scenes[-1], **({"before": before[-1]} if before else {})}
     stored, endmembers = Stored(SiteStore(folder), snapshot), ENDMEMBERS[site.biome]
-    grid = stored.grid
-    state = bring_up_to_date(
-        folder.with_name(f"{folder.name}.maps"),
-        scenes,
-        shown,
-        reader(stored, endmembers),
-        made_by=recipe(endmembers, grid),
-        snapshot=snapshot,
-        shape=(grid.shape.y, grid.shape.x),
-    )
-    days_shown = {name: dates[scene.acquisition] for name, scene in shown.items()}
-    return Mapped(state=state, grid=grid, ground=inside(site.geometry, grid), days=days_shown)
+    state = wanted.brought(folder, stored.grid, snapshot, endmembers, reader(stored, endmembers))
+    days = {name: wanted.dates[scene.acquisition] for name, scene in wanted.shown.items()}
+    return Mapped(state=state, grid=stored.grid, ground=inside(site.geometry, stored.grid), days=days)
+
+
+def add(
+    folder: Path,
+    grid: GeoBox,
+    snapshot: str,
+    site: Site,
+    observed: Sequence[Mapping[str, Any]],
+    entries: Sequence[Entry],
+) -> None:
+    """Add scenes to the state of a site's maps while they are at hand: to read them again costs far more.
+
+    Where other scenes are missing too, or the state can not be written, it is left to :func:`mapped`.
+
+    Parameters
+    ----------
+    folder, snapshot, site, observed
+        See :func:`mapped`; the store itself is not read.
+    grid : GeoBox
+        Of the store.
+    entries : sequence of Entry
+        The scenes.
+    """
+    wanted, endmembers = _Wanted.of(site, observed), ENDMEMBERS[site.biome]
+    if wanted is not None:
+        with suppress(KeyError, OSError):
+            wanted.brought(folder, grid, snapshot, endmembers, at_hand(entries, endmembers))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What goes into the maps of a site."""
+
+    scenes: list[Used]
+    shown: Mapping[str, Used]
+    """Those that pictures are shown of, by name."""
+    dates: Mapping[str, date]
+    """By acquisition."""
+
+    @classmethod
+    def of(cls, site: Site, observed: Sequence[Mapping[str, Any]]) -> "_Wanted | None":
+        """None where nothing was seen in a growing season."""
+        accepted = [row for row in observed if row["accepted"] and row["control_cover"] is not None]
+        days = np.array([row["time"][:10] for row in accepted], dtype="datetime64[D]")
+        window = Window.of(site)
+        season, position = window.place(days.astype(np.int64))
+        early = days < np.datetime64(site.start)
+        scenes = [
+            Used(row["acquisition"], row["digest"], (int(year), bool(before)), row["control_cover"])
+            for row, year, before, growing in zip(accepted, season, early, position <= window.length, strict=True)
+            if growing
+        ]
+        if not scenes:
+            return None
+        before = [scene for scene in scenes if scene.season[1]]
+        return cls(
+            scenes=scenes,
+            shown={"now": scenes[-1], **({"before": before[-1]} if before else {})},
+            dates={row["acquisition"]: date.fromisoformat(row["time"][:10]) for row in accepted},
+        )
+
+    def brought(self, folder: Path, grid: GeoBox, snapshot: str, endmembers: Endmembers, read: Read) -> State:
+        """The state, after adding what is new."""
+        return bring_up_to_date(
+            folder.with_name(f"{folder.name}.maps"), self.scenes, self.shown, read,
+            made_by=recipe(endmembers, grid), snapshot=snapshot, shape=(grid.shape.y, grid.shape.x),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 Of each pixel and season the sums of :data:`monitor.trends.kernels.yearly.ROWS` are kept, raw float32, one file a
 season; the season in which the work began has two, of the scenes before and after that day. A file is complete in
-itself: it names its recipe, the snapshot of the store it was brought up to, and the scenes that went in (acquisition,
-digest, cover of the control), and carries a checksum.
+itself: it names its recipe, the snapshot of the store that was committed then, and the scenes that went in
+(acquisition, digest, cover of the control), and carries a checksum.
 
 A season to which scenes were only added at the end is added to. One that changed in any other way, because a scene
 came late, was replaced or was rejected, is summed up again from the stored pixels in order of acquisition; nothing is
@@ -13,10 +13,10 @@ at any time.
 """
 
 import json
-import os
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +31,8 @@ from monitor.cover import fraction, indices
 from monitor.cover.fraction import Endmembers, cover
 from monitor.cover.indices import INDICES
 from monitor.cube import packed
+from monitor.cube.packed import unpack
+from monitor.cube.store import Entry
 from monitor.trends.kernels import yearly
 from monitor.trends.kernels.yearly import ROWS, add
 from monitor.trends.maps import mid_season, slope
@@ -43,6 +45,8 @@ MID_YEAR: Final = 182.5
 """Where in its year the mean of a season is placed: seasons lie exactly a year apart. [day]"""
 
 VISIBLE: Final = ("red", "green", "blue")
+DRAWN: Final = ("cover", "ndvi", *VISIBLE)
+"""Values drawn from each scene, pixel by pixel."""
 
 Season = tuple[int, bool]
 """Year of a growing season, and whether its scenes were taken before the work began."""
@@ -180,7 +184,7 @@ def bring_up_to_date(
     made_by : str
         See :func:`recipe`.
     snapshot : str
-        Of the store that `read` reads from.
+        Of the store that is committed by now.
     shape : tuple of int
         Of the site's grid. [pixel]
 
@@ -233,28 +237,62 @@ def bring_up_to_date(
 
 def reader(stored: Stored, endmembers: Endmembers) -> Read:
     """Reads scenes of a store by dask, so many at a time that memory stays bounded."""
-    index, needed = INDICES[endmembers.index]
-
-    def values(cube: xr.Dataset) -> list[xr.DataArray]:
-        seen = {"ndvi": INDICES["ndvi"][0](cube["red"], cube["nir"]).where(cube["clear"])}
-        if endmembers.index not in seen:
-            seen[endmembers.index] = index(*(cube[band] for band in needed)).where(cube["clear"])
-        return [cover(seen[endmembers.index], endmembers), seen["ndvi"], *(cube[band] for band in VISIBLE)]
+    needed, values = _recipe(endmembers)
 
     def read(acquisitions: Sequence[str], colour: Collection[str]) -> Iterator[Look]:
-        names = ("cover", "ndvi", *VISIBLE)
-        drawn = stored.draw(acquisitions, values, names=names, layers={*VISIBLE, "nir", "clear", *needed})
+        drawn = stored.draw(acquisitions, values, names=DRAWN, layers=needed)
         scheduler = "threads" if drawn.data.npartitions > 1 else "synchronous"
-        together = max(1, AT_ONCE // (4 * len(names) * drawn.sizes["y"] * drawn.sizes["x"]))
+        together = max(1, AT_ONCE // (4 * len(DRAWN) * drawn.sizes["y"] * drawn.sizes["x"]))
         for first in range(0, len(acquisitions), together):
             some = slice(first, first + together)
             for acquisition, found in zip(
                 acquisitions[some], drawn.isel(acquisition=some).compute(scheduler=scheduler).values, strict=True
             ):
-                rgb = np.moveaxis(found[2:], 0, -1) if acquisition in colour else None
-                yield Look(cover=found[0], ndvi=found[1], rgb=rgb)
+                yield _look(found, coloured=acquisition in colour)
 
     return read
+
+
+def at_hand(entries: Sequence[Entry], endmembers: Endmembers) -> Read:
+    """The same of scenes that are in memory.
+
+    Raises
+    ------
+    KeyError
+        As it is asked for a scene that is not, before it draws any.
+    """
+    needed, values = _recipe(endmembers)
+    scenes = {entry.record.acquisition: entry for entry in entries}
+
+    def read(acquisitions: Sequence[str], colour: Collection[str]) -> Iterator[Look]:
+        return (look(entry) for entry in [scenes[name] for name in acquisitions])
+
+    def look(entry: Entry) -> Look:
+        record = entry.record
+        cube = unpack(
+            entry.pixels[None], ("y", "x"), times=[datetime.fromisoformat(record.time)], scale=[record.scale],
+            offset=[record.offset], bandpass=[record.bandpass], layers=needed,
+        )  # fmt: skip
+        return _look(np.stack([np.asarray(made, np.float32)[0] for made in values(cube)]), coloured=True)
+
+    return read
+
+
+def _recipe(endmembers: Endmembers) -> tuple[set[str], Callable[[xr.Dataset], list[xr.DataArray]]]:
+    """Layers that are needed, and what makes the values of :data:`DRAWN` of a cube of them."""
+    index, bands = INDICES[endmembers.index]
+
+    def values(cube: xr.Dataset) -> list[xr.DataArray]:
+        seen = {"ndvi": INDICES["ndvi"][0](cube["red"], cube["nir"]).where(cube["clear"])}
+        if endmembers.index not in seen:
+            seen[endmembers.index] = index(*(cube[band] for band in bands)).where(cube["clear"])
+        return [cover(seen[endmembers.index], endmembers), seen["ndvi"], *(cube[band] for band in VISIBLE)]
+
+    return {*VISIBLE, "nir", "clear", *bands}, values
+
+
+def _look(drawn: np.ndarray, *, coloured: bool) -> Look:
+    return Look(cover=drawn[0], ndvi=drawn[1], rgb=np.moveaxis(drawn[2:], 0, -1) if coloured else None)
 
 
 def _sums(season: Season) -> str:
@@ -288,7 +326,9 @@ def _load(path: Path, made_by: str, shape: tuple[int, ...]) -> tuple[list[Any], 
 
 
 def _save(path: Path, values: np.ndarray, made_by: str, snapshot: str, scenes: Sequence[Used]) -> None:
-    """Put a file in place whole. It is not forced to the disk: a torn one is found out by its checksum."""
+    """Put a file in place whole. It is not forced to the disk, as it would be by taking the place of another: a torn
+    one is found out by its checksum, a missing one is made again.
+    """
     body = np.ascontiguousarray(values, "<f4").tobytes()
     told = {
         "recipe": made_by, "snapshot": snapshot, "shape": list(values.shape), "check": zlib.crc32(body),
@@ -296,4 +336,5 @@ def _save(path: Path, values: np.ndarray, made_by: str, snapshot: str, scenes: S
     }  # fmt: skip
     beside = path.with_name(f".{path.name}.part")
     beside.write_bytes(json.dumps(told, ensure_ascii=False).encode() + b"\n" + body)
-    os.replace(beside, path)
+    path.unlink(missing_ok=True)
+    beside.rename(path)

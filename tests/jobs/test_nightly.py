@@ -19,6 +19,7 @@ from jobs.nightly import exit_status, night, plan
 from jobs.records import site_from_json
 from jobs.settings import load
 from monitor.imagery.sample import Sample
+from monitor.trends.stored import Stored
 
 NIGHT = date(2018, 9, 30)
 CHILD = Path(__file__).with_name("killed_night.py")
@@ -124,6 +125,36 @@ def test_scenes_that_arrive_late_in_any_order_end_where_a_run_from_scratch_ends(
         ours, theirs = (folder / "sites" / site / "observations.csv" for folder in (root, made.root))
         assert ours.read_bytes() == theirs.read_bytes()
     assert (root / "status.json").read_bytes() == made.status
+
+
+@pytest.mark.parametrize("replanted", [False, True])
+def test_maps_take_a_new_scene_up_as_it_is_fetched_and_are_those_of_a_run_from_scratch(
+    installation, settings, monkeypatch, replanted
+):
+    night(settings, as_of=date(2018, 8, 24))
+    if replanted:
+        with opened(settings) as ledger, ledger.transaction() as t:
+            t.begin_episode("demo-02", 2, start="2018-03-01", budget=0.5, why="replanted", now="2018-03-01")
+        night(settings, as_of=date(2018, 8, 24))
+    manifest = night(settings, as_of=date(2018, 8, 25), pages=False)
+    assert [(site["scenes_new"], site["scenes_rejected"]) for site in manifest["sites"]] == [
+        (["romania-2018-08-25"], [])
+    ] * 3
+    asked = []
+    draw = Stored.draw
+    monkeypatch.setattr(
+        Stored, "draw", lambda self, *a, **k: (asked.append(self.store.path.parent.name), draw(self, *a, **k))[1]
+    )
+    night(settings, as_of=date(2018, 8, 25))
+    assert asked == (["demo-02"] if replanted else [])
+    made = {path: path.read_bytes() for path in (installation.root / "sites").rglob("*.tif")}
+    assert len(made) >= 12
+    for state in (installation.root / "store").rglob("*.maps"):
+        shutil.rmtree(state)
+    for mark in (installation.root / "sites").rglob(".made-from"):
+        mark.unlink()
+    night(settings, as_of=date(2018, 8, 25))
+    assert {path: path.read_bytes() for path in made} == made
 
 
 def test_a_late_scene_from_before_the_start_counts_but_leaves_the_frozen_controls(settings, monkeypatch):

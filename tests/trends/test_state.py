@@ -1,9 +1,9 @@
 """The state of a site's maps: however it came about, it is what a run from scratch would leave, to the last bit."""
 
 import json
-import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from monitor.cube.store import Entry, SiteStore, digest, record_of
 from monitor.errors import StoreBroken
 from monitor.imagery.source import Scene
 from monitor.trends import state
-from monitor.trends.state import Look, State, Used, bring_up_to_date, maps, reader, recipe
+from monitor.trends.state import Look, State, Used, at_hand, bring_up_to_date, maps, reader, recipe
 from monitor.trends.stored import Stored
 
 GRID = site_grid(box(103.800, 36.000, 103.801, 36.001))
@@ -159,15 +159,18 @@ def test_a_rejected_scene_leaves_no_trace_and_a_season_that_lost_all_of_its_own_
 def test_killed_between_any_two_writes_the_next_run_ends_where_it_should(tmp_path, scratch, monkeypatch, moment):
     brought(tmp_path, HISTORY[:20], Ground())
     calls = iter(range(100))
-    move = os.replace
 
-    def dies(source, target):
-        if next(calls) == moment:
-            raise KeyboardInterrupt
-        move(source, target)
+    def dies(call):
+        def counted(*arguments, **options):
+            if next(calls) == moment:
+                raise KeyboardInterrupt
+            return call(*arguments, **options)
+
+        return counted
 
     with monkeypatch.context() as patch:
-        patch.setattr(state.os, "replace", dies)
+        patch.setattr(Path, "unlink", dies(Path.unlink))
+        patch.setattr(Path, "rename", dies(Path.rename))
         with pytest.raises(KeyboardInterrupt):
             brought(tmp_path, HISTORY, Ground())
     assert any(path.suffix == ".part" for path in tmp_path.iterdir())
@@ -337,6 +340,18 @@ def test_the_reader_draws_cover_and_ndvi_of_clear_pixels_in_any_portion(store, b
     np.testing.assert_array_equal([look.ndvi for look in looks], ndvi(cube["red"], cube["nir"]).where(cube["clear"]))
     assert [look.rgb is not None for look in looks] == [False, False, True, False, False]
     np.testing.assert_array_equal(looks[2].rgb[..., 2], cube["blue"].values[2])
+
+
+@pytest.mark.parametrize("biome", ["loess", "sandy", "karst"])
+def test_of_scenes_at_hand_the_same_is_drawn_as_of_stored_ones(store, biome):
+    endmembers = ENDMEMBERS[biome]
+    wanted = [f"s2/{day:03d}" for day in (85, 20, 7)]
+    theirs = reader(Stored(store, store.snapshot), endmembers)(wanted, wanted)
+    for ours, stored in zip(at_hand([entry(day) for day in (7, 20, 85)], endmembers)(wanted, []), theirs, strict=True):
+        for one, other in zip(ours, stored, strict=True):
+            assert one.tobytes() == other.tobytes()
+    with pytest.raises(KeyError, match="s2/008"):
+        at_hand([entry(7)], endmembers)(["s2/007", "s2/008"], [])
 
 
 def test_a_scene_that_the_store_lacks_is_named(store):
