@@ -11,6 +11,7 @@ would show if it lay as the site lies, so that whoever takes the difference take
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -93,4 +94,4 @@ def _from_the_same_orbit(
 
 def _plain(values: np.ndarray) -> list[float | None]:
     """Six decimals: what is judged is exactly what the tables show."""
-    return [round(float(value), 6) if np.isfinite(value) else None for value in values]
+    return [round(value, 6) if isfinite(value) else None for value in values.tolist()]
