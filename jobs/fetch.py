@@ -274,8 +274,8 @@ class Part:
             told = None if same else tuple(rows(self.store, self.controls, self.task.site))
         except MonitorError as error:
             return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
-        if told is not None and self.recent and not self.task.anew:
-            add(self.task.folder, self.grid, self.snapshot, self.task.site, told, self.recent)
+        if told and not self.task.anew:
+            add(self.store, self.snapshot, self.task.site, told, self.recent)
         fetched = Fetched(
             snapshot=self.snapshot,
             rows=told,

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -20,12 +20,13 @@ from jobs.records import series
 from monitor.cover.fraction import ENDMEMBERS, Endmembers
 from monitor.cube.grid import inside
 from monitor.cube.store import Entry, SiteStore
+from monitor.errors import StoreBroken
 from monitor.sites.site import Site
 from monitor.trends import area
 from monitor.trends.area import failing_area, pixel_theta, supported
 from monitor.trends.kernels import patches
 from monitor.trends.kernels.yearly import ROWS
-from monitor.trends.state import Read, State, Used, at_hand, bring_up_to_date, reader, recipe
+from monitor.trends.state import Look, Read, State, Used, at_hand, bring_up_to_date, reader, recipe
 from monitor.trends.stored import Stored
 from monitor.verdict import spatial
 from monitor.verdict.assess import LastLook, last_look
@@ -79,30 +80,34 @@ def mapped(folder: Path, snapshot: str | None, site: Site, observed: Sequence[Ma
 
 
 def add(
-    folder: Path,
-    grid: GeoBox,
-    snapshot: str,
-    site: Site,
-    observed: Sequence[Mapping[str, Any]],
-    entries: Sequence[Entry],
+    store: SiteStore, snapshot: str, site: Site, observed: Sequence[Mapping[str, Any]], entries: Sequence[Entry]
 ) -> None:
-    """Add scenes to the state of a site's maps while they are at hand: to read them again costs far more.
+    """Bring the state of a site's maps up to date as its scenes are stored, where the work is spread over many workers.
 
-    Where other scenes are missing too, or the state can not be written, it is left to :func:`mapped`.
+    Where that fails it is left to :func:`mapped`, which tells of it.
 
     Parameters
     ----------
-    folder, snapshot, site, observed
-        See :func:`mapped`; the store itself is not read.
-    grid : GeoBox
-        Of the store.
+    store : SiteStore
+        Of the site; what is not yet committed counts.
+    snapshot : str
+        Of the store that is committed by now.
+    site, observed
+        See :func:`mapped`.
     entries : sequence of Entry
-        The scenes.
+        New scenes that are still in memory: where they are all that is missing no pixel is read.
     """
     wanted, endmembers = _Wanted.of(site, observed), ENDMEMBERS[site.biome]
+    here = {entry.record.acquisition for entry in entries}
+
+    def read(acquisitions: Sequence[str], colour: Collection[str]) -> Iterator[Look]:
+        known = here.issuperset(acquisitions)
+        drawn = at_hand(entries, endmembers) if known else reader(Stored(store), endmembers)
+        return drawn(acquisitions, colour)
+
     if wanted is not None:
-        with suppress(KeyError, OSError):
-            wanted.brought(folder, grid, snapshot, endmembers, at_hand(entries, endmembers))
+        with suppress(OSError, StoreBroken):
+            wanted.brought(store.path, store.grid, snapshot, endmembers, read)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

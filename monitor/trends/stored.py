@@ -27,14 +27,14 @@ FEW: Final = 8
 
 
 class Stored:
-    """The scenes of a site as they stood at a snapshot, opened once.
+    """The scenes of a site, opened once.
 
     Parameters
     ----------
     store : SiteStore
         Of the site.
-    snapshot : str
-        Id.
+    snapshot : str, optional
+        Id; None: as they stand, with what is not yet committed.
 
     Raises
     ------
@@ -42,8 +42,8 @@ class Stored:
         The store can not be read, or has no such snapshot.
     """
 
-    def __init__(self, store: SiteStore, snapshot: str) -> None:
-        self.store, self.snapshot = store, snapshot
+    def __init__(self, store: SiteStore, snapshot: str | None = None) -> None:
+        self.store = store
         with store._guarded():
             opened = store._opened(snapshot)
             self._opened = opened
