@@ -12,12 +12,14 @@ import pytest
 from dask.callbacks import Callback
 from shapely.geometry import box
 
+from monitor.cube import store as module
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, SiteStore, digest, record_of
 from monitor.errors import BadData, DiskFull, StoreBroken
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
+from monitor.trends.stored import Stored
 
 GRID = site_grid(box(103.800, 36.000, 103.801, 36.001))
 UNITS, MEASURES = ("a", "b"), ("n_pixels", "ndvi")
@@ -164,18 +166,86 @@ def test_a_broken_store_is_named_with_what_to_do(store):
         SiteStore(store.path).records()
 
 
-def test_a_damaged_chunk_is_a_broken_store_and_no_bug(store):
+def rough(day, **told):
+    """A scene of noise: too large to lie anywhere but in files of its own."""
+    made = entry(day, **told)
+    made.pixels[:] = np.random.default_rng(day).integers(1, 9999, made.pixels.shape, dtype=np.uint16)
+    return made
+
+
+def read(path, snapshot):
+    """All that is drawn from a store, read anew."""
+    again = SiteStore(path)
+    records, means = again.records(), again.unit_means().values
+    bands = ("red", "nir")
+    drawn = Stored(again, snapshot).draw(
+        [record.acquisition for record in records],
+        lambda cube: [cube[band] for band in bands],
+        names=bands,
+        layers=bands,
+    )
+    return repr(records), means.tobytes(), drawn.compute(scheduler="synchronous").values.tobytes()
+
+
+def test_a_byte_changed_anywhere_in_a_store_is_met_and_never_another_number(store):
+    snapshot = store.put([rough(day) for day in (1, 2, 3)], "three")
+    whole = read(store.path, snapshot)
+    met = {"chunks": set(), "manifests": set()}  # small chunks lie in the list of all
+    rng = np.random.default_rng(0)
+    for folder, found in met.items():
+        for file in sorted((store.path / folder).iterdir()):
+            sound = file.read_bytes()
+            for place in sorted({0, len(sound) - 1, *rng.integers(0, len(sound), 40)}):
+                damaged = bytearray(sound)
+                damaged[place] ^= int(rng.integers(1, 256))
+                file.write_bytes(damaged)
+                try:
+                    found.add(read(store.path, snapshot) == whole)
+                except StoreBroken as error:
+                    found.add(str(error).endswith("the next run fetches the site's history again."))
+            file.write_bytes(sound)
+    assert met == {"chunks": {True}, "manifests": {True}}
+    assert read(store.path, snapshot) == whole
+
+
+def test_a_scene_of_which_nothing_was_seen_is_kept_like_any_other(store):
+    nothing = entry(1)
+    nothing.pixels[:] = 0
+    nothing.units[:] = np.nan
+    store.put([nothing], "alone in its chunk")
+    store.put([entry(2, value=1234)], "beside it")
+    again = SiteStore(store.path)
+    np.testing.assert_allclose(again.cube().red.values[:, 2, 2], [np.nan, 0.1234], rtol=1e-6)
+    np.testing.assert_array_equal(again.unit_means().values, [nothing.units, entry(2).units])
+
+
+@pytest.fixture
+def without_sums(tmp_path, monkeypatch):
+    """A store as it was made before checksums were kept."""
+    monkeypatch.setattr(module, "PACKED", "auto")
+    old = SiteStore(tmp_path / "old" / "lowood")
+    old.create(site="lowood", grid=GRID, units=UNITS, measures=MEASURES, controls={})
+    monkeypatch.undo()
+    return old
+
+
+def test_a_store_made_before_checksums_were_kept_is_read_and_added_to(without_sums, store):
+    for one in (without_sums, store):
+        one.put([rough(1), rough(2)], "two")
+        one.put([rough(3), rough(1, baseline="05.11")], "one more, and one again")
+    assert read(without_sums.path, without_sums.snapshot) == read(store.path, store.snapshot)
+
+
+@pytest.mark.parametrize(("made", "met"), [("store", "checksum"), ("without_sums", "decompression")])
+def test_a_damaged_chunk_is_a_broken_store_and_no_bug(request, made, met):
+    store = request.getfixturevalue(made)
     store.put([entry(day) for day in (1, 2)], "two")
-    rough = entry(3)
-    rough.pixels[:] = np.random.default_rng(1).integers(1, 9999, rough.pixels.shape, dtype=np.uint16)
-    store.put([rough], "large enough for a file of its own")
-    chunks = [file for file in store.path.rglob("*") if file.is_file() and "chunk" in str(file.relative_to(store.path))]
-    assert chunks
-    for file in chunks:
+    store.put([rough(3)], "large enough for a file of its own")
+    for file in (store.path / "chunks").iterdir():
         with file.open("r+b") as content:
             content.seek(4)
             content.write(b"\xff" * 8)
-    with pytest.raises(StoreBroken, match=r"lowood.*decompression.*move the folder away"):
+    with pytest.raises(StoreBroken, match=rf"lowood.*{met}.*move the folder away"):
         SiteStore(store.path).put([entry(1, baseline="05.11")], "beside the others, in the same chunk")
 
 
