@@ -359,14 +359,19 @@ def _read_integer(
     bit: int,
 ) -> None:
     """Bring one date of a tile of integers in."""
-    kind, zero = row.dtype.type, row.dtype.type(0)
+    full_width()
+    kind, zero, mark = row.dtype.type, row.dtype.type(0), np.int32(1 << bit % HALF)
+    integers, marks = packed[layer, start : start + width], case[bit // HALF]
     for lane in range(width):
-        integer = packed[layer, start + lane]
-        seen = integer != none
-        if clear.size:
-            seen &= clear[layer, start + lane] != 0
-        row[lane] = fma(kind(integer), factor, shift) if seen else zero
-        case[bit // HALF, lane] |= seen << bit % HALF
+        seen = integers[lane] != none
+        row[lane] = fma(kind(integers[lane]), factor, shift) if seen else zero
+        marks[lane] |= mark if seen else np.int32(0)
+    if clear.size:
+        mask = clear[layer, start : start + width]
+        for lane in range(width):
+            seen = mask[lane] != 0
+            row[lane] = row[lane] if seen else zero
+            marks[lane] = marks[lane] if seen else marks[lane] & ~mark
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
