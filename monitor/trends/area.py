@@ -35,6 +35,10 @@ SUPPORT: Final = 20.0
 REACH: Final = 100.0
 """How far errors of neighbours go together: range of their exponential variogram, 60 to 150 m. [m]"""
 
+OPEN: Final = 1.0 - patches.SPREAD**2
+"""What is believed of a pixel before it is looked at is what is believed of any theta: standard deviation 1. A belief
+close round the theta of its site puts pixels between failed and sound ground, where in patches there are few."""
+
 DRAWS: Final = 200
 """Draws of the interval, and of the site's own doubt."""
 
@@ -186,9 +190,9 @@ def failing_area(
     values = values + site_theta - values.mean()
     doubt = np.sqrt(site_variance)
     # five points of the site's own doubt stand for all of it; the middle one is no doubt
-    nodes, weights = np.polynomial.hermite_e.hermegauss(5)
+    nodes, _ = np.polynomial.hermite_e.hermegauss(5)
     chances = patches.chances(
-        values, errors, site=site_theta, variance=site_variance, below=FAILING - np.concatenate([[0.0], nodes * doubt])
+        values, errors, site=site_theta, variance=OPEN, below=FAILING - np.concatenate([[0.0], nodes * doubt])
     )
 
     def laid(told: np.ndarray) -> np.ndarray:
@@ -204,7 +208,9 @@ def failing_area(
     means = np.array([patches.parts(laid(told), level)[known].mean() for told in chances[1:]])
     generator = np.random.default_rng(SEED)
     shifts = np.interp(generator.standard_normal(DRAWS), nodes, means)
-    share = float(np.clip(weights @ means / weights.sum(), 0, 1))
+    # The site's doubt is for the interval. Averaged into the share it would carry failed ground, which stands at none
+    # of the plan however the site is judged, over the limit from one side alone.
+    share = float(np.clip(means[nodes.size // 2], 0, 1))
     low, high = np.percentile(np.clip(drawn - drawn.mean() + shifts, 0, 1), [2.5, 97.5])
     # of so many pixels none was seen to fail, or none to stand: up to three in as many may yet (the rule of three)
     few = 3 / values.size

@@ -3,10 +3,13 @@
 from dataclasses import replace
 from datetime import date
 
+import numpy as np
 import pytest
+import xarray as xr
 from shapely.geometry import Polygon
 
 from monitor.sites.site import Plan, Site
+from monitor.trends.area import failing_area
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.explain import explain
@@ -64,3 +67,18 @@ def test_sites_that_are_not_judged_by_their_share_of_the_plan_tell_no_failing_gr
     assert not tells_failing_ground(replace(FINE, status=status), SITE)
     assert not tells_failing_ground(replace(FINE, theta=None), SITE)
     assert not tells_failing_ground(FINE, replace(SITE, plan=replace(SITE.plan, A=0.0)))
+
+
+def test_ground_in_two_halves_is_told_as_half_however_noisy_its_pixels_and_doubtful_its_mean():
+    """Three years in, a pixel errs by a third of the plan, and the mean of the site by an eighth."""
+    rng = np.random.default_rng(3)
+    truth = np.ones((40, 40))
+    truth[:, :20] = 0
+    theta = xr.DataArray(truth + 0.3 * rng.standard_normal(truth.shape), dims=("y", "x"))
+    inside = xr.ones_like(theta, dtype=bool)
+    sure, unsure = (
+        failing_area(theta, xr.full_like(theta, 0.3), inside, site_theta=0.5, site_variance=doubt**2, pixel=20.0)
+        for doubt in (0.01, 0.125)
+    )
+    assert unsure.share == sure.share == pytest.approx(0.5, abs=0.05)
+    assert unsure.share_high - unsure.share_low > 1.5 * (sure.share_high - sure.share_low)
