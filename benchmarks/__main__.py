@@ -6,5 +6,5 @@ from benchmarks.verdict import proof
 if __name__ == "__main__":
     trends.main()
     programme.main()
-    sources.main(quick=True)
+    sources.main()
     proof.main(quick=True)
