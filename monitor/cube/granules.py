@@ -67,12 +67,16 @@ def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -
 def _names(offered: Iterable[str], stored: Iterable[str]) -> dict[str, str]:
     """One name for each acquisition: that it is stored under, else the fullest, and of these the earliest time."""
     kept = set(stored)
-    days: dict[str, list[str]] = {}
-    for name in sorted({*offered, *kept}, key=lambda name: (name not in kept, -len(name), name)):
-        days.setdefault(name.partition("T")[0], []).append(name)
-    return {
-        name: next(other for other in near if identity.same(name, other)) for near in days.values() for name in near
-    }
+    ranked = sorted({*offered, *kept}, key=lambda name: (name not in kept, -len(name), name))
+    near: dict[str, list[str]] = {}
+    names: dict[str, str] = {}
+    for name in ranked:
+        days = identity.days(name)
+        known = (other for day in days for other in near.get(day, ()) if identity.same(name, other))
+        names[name] = next(known, name)
+        for day in days:
+            near.setdefault(day, []).append(name)
+    return names
 
 
 def left_to_do(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:

@@ -9,7 +9,7 @@ The functions take whatever names a catalogue gives, the surest first: datatake 
 ``system:index``. Several catalogues give no datatake. Then the time of the scene stands for its start, and where
 there is only a day, the day: ``S2A/20200714T115552``, ``S2A/20200714``. Such a stand-in is up to 40 minutes late, since
 a datatake is no longer than that, while the same satellite comes back over neighbouring ground only after an orbit of
-100 minutes; :func:`same` decides by that, and :func:`settled` gives a stand-in the name that is known already.
+100 minutes; :func:`same` decides by that.
 """
 
 import re
@@ -244,18 +244,21 @@ def same(one: str, other: str) -> bool:
     return abs(_moment(first) - _moment(second)) < NEAR
 
 
-def settled(acquisition: str, known: Iterable[str]) -> str:
-    """The name under which an acquisition of a tile is known already; itself where it is not.
+def days(acquisition: str) -> list[str]:
+    """Where acquisitions that are the :func:`same` are found together: platform and day, around midnight two days.
 
-    Parameters
-    ----------
-    acquisition : str
-        Of a scene.
-    known : iterable of str
-        Acquisitions of the same tile.
+    Examples
+    --------
+    >>> days("S2A/20181231T235957"), days("S2A/20200714T115552"), days("LC08/129/20200103")
+    (['S2A/20181231', 'S2A/20190101'], ['S2A/20200714'], ['LC08/129/20200103'])
     """
-    near = [other for other in known if same(acquisition, other)]
-    return acquisition if not near or acquisition in near else max(near, key=len)
+    platform, _, stamp = acquisition.rpartition("/")
+    day, _, clock = stamp.partition("T")
+    matched = None if not clock or "01" <= clock < "23" else _ACQUISITION.fullmatch(acquisition)
+    if matched is None:
+        return [f"{platform}/{day}"]
+    when = _moment(matched)
+    return sorted({f"{platform}/{moment:%Y%m%d}" for moment in (when - NEAR, when + NEAR)})
 
 
 def _read(patterns: Iterable[re.Pattern[str]], names: Iterable[str]) -> dict[str, str]:

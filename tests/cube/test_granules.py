@@ -47,6 +47,38 @@ def test_of_one_granule_in_two_catalogues_the_newest_baseline_wins_and_of_equals
     assert one.main.id == "first"
 
 
+@pytest.mark.parametrize(("older", "newer"), [("02.09", "02.14"), ("2.0", "10.0"), ("", "01.14")])
+def test_baselines_are_compared_as_numbers_and_an_unknown_one_is_the_oldest(older, newer):
+    old, new = scene("old", baseline=older), scene("new", baseline=newer)
+    for order in ([old, new], [new, old]):
+        assert overpasses(order, OWN)[0].main.id == "new"
+    stored = {old.acquisition: {old.tile: older}}
+    assert left_to_do(overpasses([new], OWN), stored)
+    assert not left_to_do(overpasses([old], OWN), {new.acquisition: {new.tile: newer}})
+
+
+def test_overpasses_come_in_order_of_time_and_of_one_moment_by_name():
+    later = replace(scene("later", acquisition="S2A/20200108T035141"), time=datetime(2020, 1, 8, 3, 51, tzinfo=UTC))
+    first, second = (
+        scene("first", acquisition="S2A/20200103T035141"),
+        scene("second", acquisition="S2B/20200103T035141"),
+    )
+    for order in itertools.permutations([first, second, later]):
+        assert [one.main.id for one in overpasses(order, OWN)] == ["first", "second", "later"]
+
+
+def test_a_datatake_over_midnight_is_one_overpass():
+    begun, seen = (
+        scene("a", acquisition="S2A/20181231T235957"),
+        scene("b", acquisition="S2A/20190101T000001", tile="01KAB"),
+    )
+    for order in ([begun, seen], [seen, begun]):
+        (one,) = overpasses(order, OWN)
+        assert one.acquisition == begun.acquisition
+        assert {granule.id for granule in one.granules} == {"a", "b"}
+    assert not left_to_do(overpasses([seen], OWN, [begun.acquisition]), {begun.acquisition: {"01KAB": "02.09"}})
+
+
 def test_catalogues_that_name_an_acquisition_by_other_times_mean_the_same_overpass():
     datatake, granule = scene("a"), scene("b", acquisition="S2A/20200103T035502", baseline="05.00")
     day = scene("c", acquisition="S2A/20200103", tile="48SUG")
@@ -74,6 +106,13 @@ def test_catalogues_that_name_an_acquisition_by_other_times_mean_the_same_overpa
 def test_an_overpass_is_left_to_do_if_a_granule_is_missing_or_older(stored, wanted):
     offered = overpasses([scene("it")], OWN)
     assert bool(left_to_do(offered, {offered[0].acquisition: stored} if stored else {})) is wanted
+
+
+def test_an_overpass_of_which_one_of_two_granules_is_missing_or_older_is_left_to_do():
+    offered = overpasses([scene("it"), scene("other", tile="48SUG")], OWN)
+    for less in ({"48SUF": "02.09"}, {"48SUF": "02.09", "48SUG": "01.14"}):
+        assert left_to_do(offered, {offered[0].acquisition: less}) == offered
+    assert left_to_do(offered, {offered[0].acquisition: {"48SUF": "02.09", "48SUG": "02.09"}}) == []
 
 
 def test_a_second_granule_only_fills_where_the_first_has_no_value():

@@ -1,10 +1,11 @@
 """One acquisition has one name, whichever catalogue offers it."""
 
-from datetime import UTC, datetime
+import itertools
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from monitor.imagery.identity import hls, landsat, normal_baseline, same, sentinel2, settled
+from monitor.imagery.identity import hls, landsat, normal_baseline, same, sentinel2
 
 SPELLINGS = {
     "datatake id": (("GS2A_20200103T035141_023678_N02.13",), {"tile": "48SUF", "orbit": 104}),
@@ -49,14 +50,15 @@ def test_a_reprocessed_granule_differs_in_its_baseline_only():
 def test_an_id_with_a_day_only_stands_for_the_datatake_and_is_not_called_certain():
     found = sentinel2("S2A_28QCH_20200714_0_L2A")
     assert (found.acquisition, found.tile, found.exact) == ("S2A/20200714", "28QCH", False)
-    assert settled(found.acquisition, ["S2A/20200711T115221", "S2A/20200714T115221"]) == "S2A/20200714T115221"
+    assert same(found.acquisition, "S2A/20200714T115221")
+    assert not same(found.acquisition, "S2A/20200711T115221")
 
 
 def test_the_time_of_a_granule_settles_on_the_start_of_its_datatake():
     seen = sentinel2("S2A_28QCH_20200714_0_L2A", time=datetime(2020, 7, 14, 11, 55, 52, tzinfo=UTC))
     assert seen.acquisition == "S2A/20200714T115552"
     assert not seen.exact
-    assert settled(seen.acquisition, ["S2A/20200714T115221"]) == "S2A/20200714T115221"
+    assert same(seen.acquisition, "S2A/20200714T115221")
 
 
 def test_only_a_certain_datatake_has_a_start():
@@ -70,17 +72,33 @@ def test_the_next_orbit_another_platform_and_harmonised_pixels_are_other_acquisi
     assert not same("S2A/20200714T115221", "S2A/20200714T133301")
     assert not same("S2A/20200714T115221", "S2B/20200714T115221")
     assert not same("HLS-S30/20200714T115221", "S2A/20200714T115221")
-    assert settled("S2A/20200714T115221", ["S2B/20200714T115221"]) == "S2A/20200714T115221"
 
 
 def test_a_datatake_over_midnight_is_one():
     assert same("S2A/20181231T235957", "S2A/20190101T000001")
 
 
+def test_a_scene_at_the_end_of_the_longest_datatake_is_of_it():
+    assert same("S2A/20200714T115221", "S2A/20200714T123221")
+
+
+def test_where_names_disagree_the_surest_is_believed():
+    names = ("S2A_MSIL2A_20200103T035155_N0500_R061_T48SUG_20230705T111111", "GS2A_20200103T035141_023678_N02.13")
+    for given in itertools.permutations(names):
+        found = sentinel2(*given)
+        assert (found.acquisition, found.baseline) == ("S2A/20200103T035141", "02.13")
+
+
+def test_a_time_of_another_zone_is_the_moment_it_is():
+    here = datetime(2020, 1, 4, 7, 51, 41, tzinfo=timezone(timedelta(hours=20)))
+    assert sentinel2(platform="S2A", time=here).acquisition == "S2A/20200103T115141"
+    assert landsat(platform="LC08", path=129, row=34, time=here).acquisition == "LC08/129/20200103"
+
+
 def test_the_time_in_a_collection_1_id_is_not_the_start_of_the_datatake():
     found = sentinel2("S2B_T22MHD_20230912T133836_L2A")
     assert not found.exact
-    assert settled(found.acquisition, ["S2B/20230912T133839"]) == "S2B/20230912T133839"
+    assert same(found.acquisition, "S2B/20230912T133839")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +138,6 @@ def test_harmonised_granules_carry_their_project_in_the_name():
 def test_harmonised_granules_of_one_tile_are_never_taken_for_one_another():
     one, later = (hls(f"HLS.L30.T48SUF.2020003T{clock}.v2.0").acquisition for clock in ("035141", "035205"))
     assert not same(one, later)
-    assert settled(later, [one]) == later
 
 
 @pytest.mark.parametrize("name", ["", "scene", "S2A_<b>_\r\n", "S2A_MSIL2A_2020", "x" * 300])
