@@ -218,7 +218,7 @@ class SiteStore:
                 "layers": list(LAYERS),
                 "controls": controls,
             }  # fmt: skip
-            group = zarr.create_group(session.store, attributes=attributes, overwrite=True)
+            group = zarr.create_group(session.store, attributes=attributes)
             height, width = grid.shape
             chunk = (len(LAYERS), min(height, TILE), min(width, TILE))
             together = max(1, min(MOST_TOGETHER, SMALL // int(2 * np.prod(chunk))))
@@ -425,8 +425,9 @@ class SiteStore:
                 raise  # no damaged chunk that its codec met, but a bug
             if full := full_disk(error, self.path.parent):
                 raise full from error
+            told = next(iter(str(error).splitlines()), "no more is told")
             msg = (
-                f"the store {self.path.name} can not be read ({type(error).__name__}: {str(error).splitlines()[0]}). "
+                f"the store {self.path.name} can not be read ({type(error).__name__}: {told}). "
                 "Restore it from a copy, or move the folder away: the next run fetches the site's history again."
             )
             raise StoreBroken(msg) from error

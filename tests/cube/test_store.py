@@ -1,8 +1,9 @@
 """Scenes of a site, stored once, pixels and ledger together."""
 
 import errno
+import json
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import dask
@@ -34,7 +35,7 @@ def entry(day, *, value=1000, baseline="05.09", name=None, offset=0.0):
     pixels = np.full((len(LAYERS), *GRID.shape), value, dtype=np.uint16)
     pixels[LAYERS.index("quality")], pixels[LAYERS.index("clear")] = 4, 1
     pixels[:, 0, 0] = 0
-    units = np.array([[9, 0.5], [8, np.nan]], dtype=np.float32)
+    units = np.array([[value, 0.5], [8, np.nan]], dtype=np.float32)
     record = record_of(
         scene, accepted=True, reason="", clear_fraction=1.0, n_pixels=9, measures={"ndvi": 0.5},
         digest=digest(pixels, units),
@@ -66,7 +67,56 @@ def test_what_is_put_comes_back_after_reopening(store):
     assert np.isnan(cube.red.values[0, 0, 0])
     assert cube.clear.dtype == bool
     assert cube.odc.crs == GRID.crs
-    np.testing.assert_array_equal(again.unit_means().values[0], entry(5).units)
+    np.testing.assert_array_equal(again.unit_means().values[0], entry(5, value=1234).units)
+
+
+def test_a_store_that_holds_scenes_is_never_laid_out_anew(store):
+    store.put([entry(1)], "one")
+    with pytest.raises(StoreBroken, match="lowood"):
+        store.create(site="lowood", grid=GRID, units=UNITS, measures=MEASURES, controls={})
+    assert [record.scene for record in SiteStore(store.path).records()] == [entry(1).record.scene]
+
+
+def test_what_is_left_of_a_store_is_never_replaced_by_a_new_one(store):
+    store.put([rough(1)], "one")
+    (store.path / "repo").unlink()  # without which it can not be opened
+    kept = sorted(store.path.rglob("*"))
+    broken = SiteStore(store.path)
+    with pytest.raises(StoreBroken, match=r"lowood.*Restore it from a copy"):
+        broken.create(site="lowood", grid=GRID, units=UNITS, measures=MEASURES, controls={})
+    assert sorted(store.path.rglob("*")) == kept
+
+
+def test_an_empty_folder_is_no_store_and_takes_one(tmp_path):
+    store = SiteStore(tmp_path / "empty")
+    store.path.mkdir()
+    assert not store.exists
+    store.create(site="empty", grid=GRID, units=UNITS, measures=MEASURES, controls={})
+    assert store.records() == []
+
+
+def test_what_a_reader_does_to_the_records_it_was_given_changes_none(store):
+    store.put([entry(1)], "one")
+    store.records().clear()
+    assert len(store.records()) == 1
+
+
+def test_a_record_of_before_granules_were_told_apart_still_tells_its_baseline(store, monkeypatch):
+    def told_less(record):
+        told = {name: value for name, value in asdict(record).items() if name not in ("granules", "orbit", "bandpass")}
+        return np.frombuffer(json.dumps(told).encode().ljust(module.RECORD_BYTES), dtype=np.uint8)
+
+    monkeypatch.setattr(module, "_encode", told_less)
+    store.put([entry(1)], "one")
+    (record,) = SiteStore(store.path).records()
+    assert record == replace(entry(1).record, granules={"": "05.09"}, orbit="", bandpass=False)
+
+
+def test_the_digest_tells_other_pixels_and_other_means_of_units_apart():
+    one = entry(1)
+    assert digest(one.pixels, one.units) == one.record.digest
+    assert digest(one.pixels + 1, one.units) != one.record.digest
+    assert digest(one.pixels, one.units + 1) != one.record.digest
 
 
 def test_reading_is_lazy_until_asked(store):
@@ -82,12 +132,32 @@ def test_reading_is_lazy_until_asked(store):
 
 
 def test_scenes_are_read_in_order_of_acquisition_whatever_their_order_of_arrival(store):
-    store.put([entry(9), entry(3)], "two")
-    store.put([entry(6)], "late")
+    store.put([entry(9, value=9000), entry(3, value=3000)], "two")
+    store.put([entry(6, value=6000)], "late")
     cube = store.cube()
     assert list(cube.scene.values) == ["scene-003-05.09", "scene-006-05.09", "scene-009-05.09"]
     assert (np.diff(cube.time.values.astype("int64")) > 0).all()
+    np.testing.assert_allclose(cube.red.values[:, 2, 2], [0.3, 0.6, 0.9], rtol=1e-6)
     assert store.unit_means().time.values.tolist() == cube.time.values.tolist()
+    assert store.unit_means().values[:, 0, 0].tolist() == [3000, 6000, 9000]
+
+
+def test_scenes_of_one_moment_are_read_in_one_order_whatever_their_order_of_arrival(tmp_path):
+    first, second = entry(1, value=1000), entry(2, value=2000)
+    second = replace(second, record=replace(second.record, time=first.record.time))
+    for name, order in (("a", [first, second]), ("b", [second, first])):
+        store = SiteStore(tmp_path / name)
+        store.create(site="lowood", grid=GRID, units=UNITS, measures=MEASURES, controls={})
+        store.put(order, "two")
+        np.testing.assert_allclose(store.cube().red.values[:, 2, 2], [0.1, 0.2], rtol=1e-6)
+
+
+def test_a_cube_stays_as_it_was_when_it_was_asked_for_whatever_is_put_later(store):
+    store.put([entry(3, value=1000)], "first")
+    before, cube = store.snapshot, store.cube()
+    store.put([entry(3, value=2000, baseline="05.11"), entry(1)], "again, and a late one")
+    np.testing.assert_allclose(cube.red.values[:, 2, 2], [0.1], rtol=1e-6)
+    assert cube.attrs["snapshot"] == store.cube(before).attrs["snapshot"] == before != store.cube().attrs["snapshot"]
 
 
 def test_a_newer_baseline_takes_the_place_of_the_older_and_the_old_snapshot_keeps_it(store):
@@ -97,6 +167,8 @@ def test_a_newer_baseline_takes_the_place_of_the_older_and_the_old_snapshot_keep
     assert [record.baseline for record in store.records()] == ["05.11", "05.09"]
     np.testing.assert_allclose(store.cube().nir.values[:, 2, 2], [0.2, 0.1], rtol=1e-6)
     np.testing.assert_allclose(store.cube(before).nir.values[:, 2, 2], [0.1, 0.1], rtol=1e-6)
+    assert store.unit_means().values[:, 0, 0].tolist() == [2000, 1000]
+    assert store.unit_means(before).values[:, 0, 0].tolist() == [1000, 1000]
     assert [record.baseline for record in store.records(before)] == ["05.09", "05.09"]
 
 
@@ -157,6 +229,21 @@ def test_an_uncommitted_night_leaves_no_trace(store, monkeypatch):
     assert len(again.records()) == 2
 
 
+def test_what_could_not_be_committed_is_not_in_the_next_commit(store, monkeypatch):
+    store.put([entry(1)], "one")
+
+    def refused(*_args, **_kwargs):
+        raise OSError
+
+    monkeypatch.setattr(icechunk.Session, "commit", refused)
+    with pytest.raises(StoreBroken):
+        store.put([entry(2)], "two")
+    monkeypatch.undo()
+    store.put([entry(3)], "three")
+    for one in (store, SiteStore(store.path)):
+        assert [record.acquisition for record in one.records()] == ["s2/001", "s2/003"]
+
+
 def test_a_broken_store_is_named_with_what_to_do(store):
     store.put([entry(1)], "one")
     for file in store.path.rglob("*"):
@@ -213,10 +300,11 @@ def test_a_scene_of_which_nothing_was_seen_is_kept_like_any_other(store):
     nothing.pixels[:] = 0
     nothing.units[:] = np.nan
     store.put([nothing], "alone in its chunk")
+    assert np.isnan(SiteStore(store.path).cube().red.values).all()
     store.put([entry(2, value=1234)], "beside it")
     again = SiteStore(store.path)
     np.testing.assert_allclose(again.cube().red.values[:, 2, 2], [np.nan, 0.1234], rtol=1e-6)
-    np.testing.assert_array_equal(again.unit_means().values, [nothing.units, entry(2).units])
+    np.testing.assert_array_equal(again.unit_means().values, [nothing.units, entry(2, value=1234).units])
 
 
 @pytest.fixture

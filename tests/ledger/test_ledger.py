@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from monitor.errors import BadConfiguration, BadData, DiskFull, TryLater
 from monitor.ledger import ledger as module
@@ -73,6 +73,45 @@ def test_a_new_version_of_a_site_replaces_the_current_one_and_keeps_the_episode(
         assert t.sites() == []
 
 
+def test_a_new_version_or_the_end_of_one_site_leaves_the_others(ledger):
+    with ledger.transaction() as t:
+        for site in ("b", "a"):
+            t.add_site(site, "v1", {"id": site}, start="2021-04-01", now="n")
+        t.add_site("a", "v2", {"id": "a"}, start="2021-04-01", now="n")
+        assert t.versions() == {"a": "v2", "b": "v1"}
+        assert [site["id"] for site in t.sites()] == ["a", "b"]
+        t.retire_site("b")
+        assert t.versions() == {"a": "v2"}
+
+
+def test_an_episode_that_begins_closes_the_one_before_and_no_other(ledger):
+    with ledger.transaction() as t:
+        for site in ("a", "b"):
+            t.add_site(site, "v1", {"id": site}, start="2021-04-01", now="n")
+        for number, year in ((2, 2023), (3, 2025)):
+            t.begin_episode("a", number, start=f"{year}-04-01", budget=0.5, why=f"frost of {year}", now=f"{year}")
+        told = [(one["number"], one["start"], one["closed"], one["why"]) for one in t.episodes("a")]
+        assert told == [
+            (1, "2021-04-01", "2023", "frost of 2023"), (2, "2023-04-01", "2025", "frost of 2025"),
+            (3, "2025-04-01", None, None),
+        ]  # fmt: skip
+        assert [(one["number"], one["closed"]) for one in t.episodes("b")] == [(1, None)]
+
+
+@pytest.mark.parametrize("table", ["episodes", "assessments", "sites", "calibrations"])
+def test_the_tables_themselves_refuse_to_keep_the_same_thing_twice(ledger, table):
+    about = {"tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "grounds": "g", "placebos": 120}
+    with ledger.transaction() as t:
+        t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
+        t.add_assessment("a", "2021-05-01", "d1", {}, version="v", snapshot="s", run="r")
+        t.add_calibration({}, hash="h1", **about)
+    with ledger._engine.connect() as connection:
+        columns = [row[1] for row in connection.exec_driver_sql(f"pragma table_info({table})")]
+        others = ", ".join(name for name in columns if name != "id")
+        with pytest.raises(IntegrityError):
+            connection.exec_driver_sql(f"insert into {table} ({others}) select {others} from {table}")
+
+
 def test_going_back_to_an_earlier_version_makes_it_current_again(ledger):
     with ledger.transaction() as t:
         for version in ("v1", "v2", "v1"):
@@ -119,6 +158,45 @@ def test_what_is_told_of_all_sites_at_once_is_what_is_told_of_each(ledger):
         assert t.backgrounds("terrain") == {ground: t.background(ground, "terrain") for ground in ("g", "h")}
 
 
+def test_what_is_known_already_is_not_written_again(ledger):
+    written = []
+
+    def watch(_connection, _cursor, statement, parameters, _context, many):
+        if statement.startswith("INSERT INTO observations"):
+            written.extend(parameters if many else [parameters])
+
+    rows = [observation("2021-05-01"), observation("2021-05-03")]
+    with ledger.transaction() as t:
+        t.take_over("g", "a", "s1", rows)
+    event.listen(ledger._engine, "before_cursor_execute", watch)
+    with ledger.transaction() as t:
+        t.take_over("g", "a", "s2", [*rows, observation("2021-05-05")])
+        assert len(t.observations("g")) == 3
+    assert len(written) == 1
+
+
+def test_each_piece_of_ground_has_its_own_observations_in_order_of_time_and_of_one_moment_by_name(ledger):
+    same = "2021-05-01T05:00:00+00:00"
+    with ledger.transaction() as t:
+        t.take_over("g", "a", "s1", [observation("2021-05-02", time=same), observation("2021-05-01")])
+        t.take_over("h", "b", "s2", [observation("2021-05-03", granules={"48SUG": "05.09"})])
+    with ledger.transaction() as t:
+        assert [row["acquisition"] for row in t.observations("g")] == ["s2/2021-05-01", "s2/2021-05-02"]
+        assert [row["acquisition"] for row in t.observations("h")] == ["s2/2021-05-03"]
+        assert t.granules("h") == {"s2/2021-05-03": {"48SUG": "05.09"}}
+        assert t.snapshots() == {"g": "s1", "h": "s2"}
+
+
+def test_what_is_known_of_ground_beside_its_imagery_is_kept_by_kind(ledger):
+    with ledger.transaction() as t:
+        for kind in ("terrain", "rain"):
+            t.save_background("g", kind, {"of": kind})
+        t.save_background("g", "rain", {"of": "newer rain"})
+        assert t.background("g", "terrain") == {"of": "terrain"}
+        assert t.background("g", "rain") == {"of": "newer rain"}
+        assert t.background("h", "rain") is None
+
+
 def test_an_assessment_is_never_edited_and_the_very_same_is_not_added_again(ledger):
     origin = {"version": "v", "snapshot": "s", "run": "r"}
     with ledger.transaction() as t:
@@ -129,6 +207,12 @@ def test_an_assessment_is_never_edited_and_the_very_same_is_not_added_again(ledg
         assert t.add_assessment("a", "2021-04-01", "d3", {"status": "too_early"}, **origin)
         assert t.latest("a") == ("2021-05-01", "d2", {"status": "failing"})
         assert t.latest("b") is None
+        assert t.add_assessment("b", "2021-05-01", "d2", {"status": "lagging"}, **origin)
+        assert t.add_assessment("a", "2021-05-02", "d2", {"status": "failing"}, **origin)
+        assert t.latest("a")[0] == "2021-05-02"
+        assert t.latest("b")[2] == {"status": "lagging"}
+        assert t.judged_before("2021-05-01") == {"a"}
+        assert t.judged_before("2021-04-01") == set()
 
 
 def test_a_notice_is_posted_once_and_sent_once(ledger):
@@ -141,6 +225,45 @@ def test_a_notice_is_posted_once_and_sent_once(ledger):
         t.post(notice, site="a")
         assert t.unsent() == []
         assert t.notices_of("a") == 1
+
+
+def test_the_last_alert_of_a_site_is_its_newest_and_each_stands_as_it_was_saved_last(ledger):
+    def alert(site, day, state):
+        return {"id": f"{site}/{day}", "site": site, "state": state, "opened": day}
+
+    with ledger.transaction() as t:
+        for one in (("a", "2021-05-01", "open"), ("a", "2021-07-01", "open"), ("b", "2021-06-01", "open")):
+            t.save_alert(alert(*one))
+        t.save_alert(alert("a", "2021-05-01", "resolved"))
+        assert t.last_alert("a") == alert("a", "2021-07-01", "open")
+        assert t.last_alert("b") == alert("b", "2021-06-01", "open")
+        assert t.last_alert("c") is None
+        assert [one["id"] for one in t.alerts()] == ["a/2021-05-01", "b/2021-06-01", "a/2021-07-01"]
+        assert [one["id"] for one in t.alerts(["resolved"])] == ["a/2021-05-01"]
+
+
+def test_notices_wait_by_themselves_the_oldest_first(ledger):
+    with ledger.transaction() as t:
+        for number, (alert, day) in enumerate([("b", "2021-05-01"), ("a", "2021-05-02"), ("a", "2021-05-03")], 1):
+            t.post({"id": f"{alert}/{number}", "alert": {"id": alert}, "day": day}, site=alert)
+        assert [notice["id"] for notice in t.unsent()] == ["b/1", "a/2", "a/3"]
+        assert (t.notices_of("a"), t.notices_of("b")) == (2, 1)
+        t.mark_unsent("a/2", error="no room")
+        t.mark_sent("b/1", now="n")
+        assert [notice["id"] for notice in t.unsent()] == ["a/2", "a/3"]
+        t.mark_sent("a/2", now="n")
+        assert [notice["id"] for notice in t.unsent()] == ["a/3"]
+
+
+def test_a_run_ends_alone_and_the_last_is_the_one_that_began_last(ledger):
+    with ledger.transaction() as t:
+        for run, started in (("second", "2021-05-02"), ("first", "2021-05-01")):
+            t.begin_run(run, "night", started, now=started)
+        assert t.last_run()["id"] == "second"
+        t.end_run("first", {"sites": 1}, now="2021-05-03")
+        assert t.last_run()["finished"] is None
+        t.end_run("second", {"sites": 2}, now="2021-05-03")
+        assert t.last_run()["manifest"] == {"sites": 2}
 
 
 def test_a_notice_that_is_withdrawn_waits_no_more_and_told_nobody(ledger):
