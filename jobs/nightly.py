@@ -293,12 +293,12 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
     with ledger.transaction() as t:
         waiting = [notice_from_json(values) for values in t.unsent()]
         held = set() if release else _held(t, waiting)
+        sites = {values["id"]: values for values in t.sites()} if waiting else {}
     sent = withdrawn = 0
     for notice in waiting:
         if notice.id in held:
             continue
         with ledger.transaction() as t:
-            sites = {values["id"]: values for values in t.sites()}
             latest, episodes = t.latest(notice.alert.site), t.episodes(notice.alert.site)
             why = _stale(t, notice, sites)
             if why is not None:
