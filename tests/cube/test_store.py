@@ -154,6 +154,7 @@ def test_scenes_of_one_moment_are_read_in_one_order_whatever_their_order_of_arri
 
 def test_a_cube_stays_as_it_was_when_it_was_asked_for_whatever_is_put_later(store):
     store.put([entry(3, value=1000)], "first")
+    store = SiteStore(store.path)
     before, cube = store.snapshot, store.cube()
     store.put([entry(3, value=2000, baseline="05.11"), entry(1)], "again, and a late one")
     np.testing.assert_allclose(cube.red.values[:, 2, 2], [0.1], rtol=1e-6)

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,15 +14,18 @@ from shapely.geometry import mapping
 
 from jobs.cli import main
 from jobs.exits import Exit
-from jobs.gather import opened, store_folder
+from jobs.fetch import ground_key
+from jobs.gather import add_sites, opened, store_folder
 from jobs.nightly import exit_status, night, plan
 from jobs.records import alert_from_json, alert_to_json, notice_to_json, site_from_json
 from jobs.settings import load
 from jobs.sources import Sources
 from monitor.alerts.alert import Event, Notice, State
 from monitor.cube.store import SiteStore
-from monitor.verdict.assess import assess
-from monitor.verdict.assessment import AlertLevel
+from monitor.imagery.terrain import Terrain
+from monitor.verdict.assess import DEFAULT, assess
+from monitor.verdict.assessment import AlertLevel, Status
+from monitor.verdict.reasons import Reason
 from tests.jobs.painted import Painted, ground
 
 FIRST, NIGHT = date(2018, 5, 15), date(2020, 9, 30)
@@ -355,6 +359,70 @@ def falling(monkeypatch):
 
 def messages(settings):
     return sorted(path.name for path in (settings.outputs.root / "messages").glob("*"))
+
+
+def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, sources, monkeypatch):
+    settings = installed(tmp_path)
+    sources(Painted(DAYS[::2]))
+    days = {DAYS[-6]: AlertLevel.WATCH, DAYS[-4]: AlertLevel.RED}
+
+    def judged(series, site, *, as_of, **more):
+        found = assess(series, site, as_of=as_of, **more)
+        return replace(found, status=Status.LAGGING, alert=days[as_of], alert_rule="disturbance")
+
+    monkeypatch.setattr("jobs.nightly.assess", judged)
+    for day in (*days, *days):
+        night(settings, as_of=day, pages=False)
+    first = next(iter(days))
+    told = [json.loads((settings.outputs.root / "messages" / name).read_text()) for name in messages(settings)[1::2]]
+    assert [(one["id"], one["event"], one["alert"]["level"]) for one in told] == [
+        (f"s1/{first}/1", "opened", "watch"), (f"s1/{first}/2", "worsened", "red"),
+    ]  # fmt: skip
+
+
+def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_never_twice(
+    tmp_path, sources, monkeypatch
+):
+    settings = installed(tmp_path)
+    sources(Painted(DAYS[::2]))
+    night(settings, as_of=NIGHT, pages=False)
+    (first,) = assessments(settings)
+
+    def in_the_ledger(change):
+        with closing(sqlite3.connect(settings.ledger.url.removeprefix("sqlite:///"))) as ledger, ledger:
+            ledger.execute(change)
+
+    def edited():
+        text = (tmp_path / "sites.geojson").read_text(encoding="utf-8")
+        (tmp_path / "sites.geojson").write_text(text.replace('"biome"', '"plan_A": 0.31, "biome"'), encoding="utf-8")
+        with opened(settings) as ledger:
+            add_sites(ledger, tmp_path / "sites.geojson")
+
+    def on_a_slope():
+        lie = Terrain(elevation=1500.0, slope=12.0, northness=0.0, eastness=1.0, known=1.0, source="a model")
+        with opened(settings) as ledger, ledger.transaction() as t:
+            t.save_background(ground_key(site_from_json(t.sites()[0])), "terrain", lie.to_json())
+
+    changes = [
+        edited,
+        on_a_slope,
+        lambda: monkeypatch.setattr("jobs.nightly.__version__", "another"),
+        lambda: monkeypatch.setattr("jobs.nightly.budget", lambda *_: 0.01),
+        lambda: monkeypatch.setattr("jobs.nightly.Constants.of", lambda *_: replace(DEFAULT, source="another")),
+        lambda: monkeypatch.setattr("jobs.nightly.rain_reasons", lambda *_, **__: {"s1": Reason.RAIN_LOW}),
+        *(
+            partial(in_the_ledger, f"update observations set {column} = '0.123' where rowid = 20")
+            for column in ("digest", "cover", "control_cover", "control_cover_2", "reference_cover")
+        ),
+    ]
+    for number, change in enumerate(changes, start=2):
+        change()
+        night(settings, as_of=NIGHT, pages=False)
+        assert len(assessments(settings)) == number
+    kept = assessments(settings)
+    night(settings, as_of=NIGHT, pages=False)
+    assert assessments(settings) == kept
+    assert kept[0] == first
 
 
 @pytest.mark.parametrize(("fell", "held"), [(5, True), (4, False)])
