@@ -258,7 +258,10 @@ def days(acquisition: str) -> list[str]:
     if matched is None:
         return [f"{platform}/{day}"]
     when = _moment(matched)
-    return sorted({f"{platform}/{moment:%Y%m%d}" for moment in (when - NEAR, when + NEAR)})
+    try:
+        return sorted({f"{platform}/{moment:%Y%m%d}" for moment in (when - NEAR, when + NEAR)})
+    except OverflowError:  # at the end of all days
+        return [f"{platform}/{day}"]
 
 
 def _read(patterns: Iterable[re.Pattern[str]], names: Iterable[str]) -> dict[str, str]:

@@ -57,6 +57,12 @@ def test_baselines_are_compared_as_numbers_and_an_unknown_one_is_the_oldest(olde
     assert not left_to_do(overpasses([old], OWN), {new.acquisition: {new.tile: newer}})
 
 
+@pytest.mark.parametrize("stamp", ["99991231T235959", "00010101T000000", "20209999T999999", "T", ""])
+def test_a_time_that_no_satellite_saw_is_a_name_like_any_other(stamp):
+    made = overpasses([scene("odd", acquisition=f"S2A/{stamp}"), scene("it")], OWN)
+    assert {one.acquisition for one in made} == {f"S2A/{stamp}", "S2A/20200103T035141"}
+
+
 def test_overpasses_come_in_order_of_time_and_of_one_moment_by_name():
     later = replace(scene("later", acquisition="S2A/20200108T035141"), time=datetime(2020, 1, 8, 3, 51, tzinfo=UTC))
     first, second = (

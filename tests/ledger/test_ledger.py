@@ -180,6 +180,7 @@ def test_each_piece_of_ground_has_its_own_observations_in_order_of_time_and_of_o
     with ledger.transaction() as t:
         t.take_over("g", "a", "s1", [observation("2021-05-02", time=same), observation("2021-05-01")])
         t.take_over("h", "b", "s2", [observation("2021-05-03", granules={"48SUG": "05.09"})])
+        assert [row["acquisition"] for row in t.observations("g")] == ["s2/2021-05-01", "s2/2021-05-02"]
     with ledger.transaction() as t:
         assert [row["acquisition"] for row in t.observations("g")] == ["s2/2021-05-01", "s2/2021-05-02"]
         assert [row["acquisition"] for row in t.observations("h")] == ["s2/2021-05-03"]
