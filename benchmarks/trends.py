@@ -561,7 +561,7 @@ def picture(found: list[Row], path: Path) -> None:
                 axes.plot(value, y, mark, color="black", markersize=9 if mark == "|" else 4)
     axes.set_yticks(place, [f"{row.work.split(':')[0]}\nbeside {row.peer}" for row in found], fontsize=7)
     axes.set_xscale("log")
-    axes.set_xlim(1, 2e5)
+    axes.set_xlim(1, 2e6)
     axes.set_xlabel("times as fast as the peer, in one process, turn by turn  ( | goal, ◆ aim)")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
