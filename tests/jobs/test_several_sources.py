@@ -374,6 +374,15 @@ def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, 
     for day in (*days, *days):
         night(settings, as_of=day, pages=False)
     first = next(iter(days))
+
+    def alert():
+        with opened(settings) as ledger, ledger.transaction() as t:
+            return t.last_alert("s1")
+
+    stands = alert()
+    days[DAYS[-5]] = AlertLevel.NONE
+    night(settings, as_of=DAYS[-5], pages=False)
+    assert alert() == stands, "a day before the newest is judged for the record"
     told = [json.loads((settings.outputs.root / "messages" / name).read_text()) for name in messages(settings)[1::2]]
     assert [(one["id"], one["event"], one["alert"]["level"]) for one in told] == [
         (f"s1/{first}/1", "opened", "watch"), (f"s1/{first}/2", "worsened", "red"),
@@ -385,8 +394,10 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
 ):
     settings = installed(tmp_path)
     sources(Painted(DAYS[::2]))
-    night(settings, as_of=NIGHT, pages=False)
-    (first,) = assessments(settings)
+    for day in (DAYS[-6], NIGHT, DAYS[-6]):  # scenes that came later are none of an earlier day's
+        night(settings, as_of=day, pages=False)
+    earlier = assessments(settings)
+    assert [one["as_of"] for one in earlier] == [DAYS[-6].isoformat(), NIGHT.isoformat()]
 
     def in_the_ledger(change):
         with closing(sqlite3.connect(settings.ledger.url.removeprefix("sqlite:///"))) as ledger, ledger:
@@ -415,14 +426,14 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
             for column in ("digest", "cover", "control_cover", "control_cover_2", "reference_cover")
         ),
     ]
-    for number, change in enumerate(changes, start=2):
+    for number, change in enumerate(changes, start=3):
         change()
         night(settings, as_of=NIGHT, pages=False)
         assert len(assessments(settings)) == number
     kept = assessments(settings)
     night(settings, as_of=NIGHT, pages=False)
     assert assessments(settings) == kept
-    assert kept[0] == first
+    assert kept[:2] == earlier
 
 
 @pytest.mark.parametrize(("fell", "held"), [(5, True), (4, False)])
