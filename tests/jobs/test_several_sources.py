@@ -409,14 +409,15 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
         with opened(settings) as ledger:
             add_sites(ledger, tmp_path / "sites.geojson")
 
-    def on_a_slope():
-        lie = Terrain(elevation=1500.0, slope=12.0, northness=0.0, eastness=1.0, known=1.0, source="a model")
+    def on_a_slope(degrees):
+        lie = Terrain(elevation=1500.0, slope=degrees, northness=0.0, eastness=1.0, known=1.0, source="a model")
         with opened(settings) as ledger, ledger.transaction() as t:
             t.save_background(ground_key(site_from_json(t.sites()[0])), "terrain", lie.to_json())
 
     changes = [
         edited,
-        on_a_slope,
+        partial(on_a_slope, 12.0),
+        partial(on_a_slope, 20.0),
         lambda: monkeypatch.setattr("jobs.nightly.__version__", "another"),
         lambda: monkeypatch.setattr("jobs.nightly.budget", lambda *_: 0.01),
         lambda: monkeypatch.setattr("jobs.nightly.Constants.of", lambda *_: replace(DEFAULT, source="another")),
