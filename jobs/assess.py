@@ -29,6 +29,7 @@ PLAN_COLUMNS = ("site", "start", "intervention", "biome")
 PLAN_NUMBERS = ("A", "k", "L", "too_early_years")
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
 """First signs of a text that a spreadsheet would run; it is made inert by an apostrophe."""
+KINDS = (".csv", ".parquet")
 UNSEEN = ["", "nan", "NaN", "NA", "null", "None"]
 """How a CSV may say that nothing was seen."""
 
@@ -65,7 +66,12 @@ def assess(
     from monitor.verdict.assess import verdicts
     from monitor.verdict.status import STATUSES
 
-    _kind(out)
+    if out.suffix.lower() not in KINDS:
+        msg = f"{out}: the name must end in .csv or .parquet"
+        raise typer.BadParameter(msg, param_hint="--out")
+    if any(out.exists() and given.exists() and out.samefile(given) for given in (series, plans)):
+        msg = f"{out} is what is read; give the assessments another name"
+        raise typer.BadParameter(msg, param_hint="--out")
     if not out.parent.is_dir():
         msg = f"{out}: the folder {out.parent} is not there; make it first"
         raise BadData(msg)
@@ -211,7 +217,7 @@ def read_plans(path: Path) -> "dict[str, Site]":
 
 def _kind(path: Path) -> str:
     kind = path.suffix.lower()
-    if kind not in (".csv", ".parquet"):
+    if kind not in KINDS:
         msg = f"{path}: the name must end in .csv or .parquet"
         raise BadData(msg)
     return kind
@@ -270,8 +276,9 @@ def _names(frame: "pd.DataFrame", path: Path) -> "pd.Series[str]":
 def _dates(frame: "pd.DataFrame", column: str, path: Path) -> "np.ndarray":
     import pandas as pd
 
-    days = pd.to_datetime(frame[column], errors="coerce", format="ISO8601", utc=True)
-    wrong = days.isna().to_numpy()
+    given = frame[column].astype(str)  # whatever a Parquet holds: dates, moments or text
+    days = pd.to_datetime(given, errors="coerce", format="ISO8601", utc=True)
+    wrong = (days.isna() | ~given.str.match(r"\s*\d{4}[-/]?\d{2}[-/]?\d{2}")).to_numpy()  # no year or month alone
     if wrong.any():
         row = int(wrong.argmax())
         msg = (

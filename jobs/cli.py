@@ -19,6 +19,8 @@ import typer
 from jobs.exits import Exit, status_of
 from monitor.errors import MonitorError, full_disk
 
+LANDSAT_1 = date(1972, 7, 23)
+"""Day of its launch: no verdict is asked for a day before."""
 UsageError: Any = typer.BadParameter.__base__
 """What is raised for a command line that does not hold: typer has a name of its own for one kind of it only."""
 
@@ -39,6 +41,9 @@ Sites = Annotated[list[str] | None, typer.Option("--site", help="Only this site;
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and leave with its exit status."""
+    if sys.getfilesystemencoding().lower() not in ("utf-8", "utf8"):
+        sys.stderr.write("names of files would not be UTF-8, as those of sites are: set LANG=C.UTF-8\n")
+        sys.exit(Exit.CONFIGURATION)
     os.environ.setdefault("NUMBA_CACHE_DIR", str(compiled()))
     _load_parts()
     try:
@@ -91,6 +96,9 @@ def run(
     day = as_of.date() if as_of else today
     if day > today:
         msg = f"{day} is in the future; a verdict can not run ahead of the scenes"
+        raise typer.BadParameter(msg, param_hint="--as-of")
+    if day < LANDSAT_1:
+        msg = f"{day} is before the first satellite that saw the land, Landsat 1 of {LANDSAT_1}"
         raise typer.BadParameter(msg, param_hint="--as-of")
     settings = load(config)
     if not dry_run:

@@ -207,7 +207,8 @@ def _judge(
         site = replace(site, slope_degrees=round(terrain.slope, 2))
     seen = [row for row in t.observations(ground) if row["time"][:10] <= as_of.isoformat()]
     found = assess(series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of)
-    beside = [Reason.CONTROL_FEW.value] if outcome.fetched.controls.few else []
+    beside = [Reason.FEW_PIXELS.value] if {row["reason"] for row in seen} == {Reason.FEW_PIXELS.value} else []
+    beside += [Reason.CONTROL_FEW.value] if outcome.fetched.controls.few else []
     beside += [rain.value] if rain is not None else []
     if site.slope_degrees is None:
         beside.append(Reason.TERRAIN_UNKNOWN.value)

@@ -41,6 +41,22 @@ FEWEST: Final = 3
 """Scenes from which on a season counts as seen."""
 MONTH: Final = 365.25 / 12
 """[day]"""
+TEN_PIXELS: Final = 0.1
+"""With less a site holds fewer than ten pixels of 10 m, and no scene of it counts. [ha]"""
+BLIND: Final = {
+    "small": (
+        "It will get no verdict: it holds fewer than ten pixels of 10 m. Join it with neighbours of the same start and "
+        "kind.",
+        "不会作出判断：地块不足十个 10 米像元。请与开工时间和措施相同的相邻地块合并。",
+    ),
+    "ground": (
+        "It will get no verdict: no imagery from before its start is asked for, so no ground can be found to compare "
+        "it with. Set [source] since to some years before the start, or name ground ([registry] controls).",
+        "不会作出判断：未取用开工前的影像，无法选取对照地块。"
+        "请将 [source] since 设为开工前数年，或指定对照地块（[registry] controls）。",
+    ),
+}  # fmt: skip
+"""What is said in place of chances where there can be no verdict."""
 LARGE: Final = 16.0
 """Area from which on the noise of pixels is no matter. [ha]"""
 
@@ -68,6 +84,8 @@ class Prospect:
     constants: Calibration
     unseen: bool = field(default=False, compare=False)
     """Whether scenes, seasons and cover are assumed: no season of the site has been seen yet."""
+    blind: str = field(default="", compare=False)
+    """Why there can be no verdict, of :data:`BLIND`; empty: there can."""
 
     @classmethod
     def assumed(cls, site: Site, *, since: date, alpha: float, constants: Calibration = DEFAULT) -> "Prospect":
@@ -79,6 +97,7 @@ class Prospect:
         return cls._of(
             site, before=_first_not_before(site) - whole, scenes=passes * CLEAR.get(site.biome, CLEAR_ELSEWHERE),
             control=COVER[site.biome], alpha=alpha, constants=constants, unseen=True,
+            blind="small" if site.hectares < TEN_PIXELS else "ground" if since >= site.start else "",
         )  # fmt: skip
 
     @classmethod
@@ -106,7 +125,10 @@ class Prospect:
         inside = position <= window.length
         years = np.arange(season[inside].min(initial=9999), over(site, as_of)[0] + 1)
         if not years.size:
-            return cls.assumed(site, since=since, alpha=alpha, constants=constants)
+            found = cls.assumed(site, since=since, alpha=alpha, constants=constants)
+            why = {row.get("reason") for row in rows}
+            blind = "small" if why == {"FEW_PIXELS"} else "ground" if why == {"CONTROL_POOR"} else found.blind
+            return replace(found, blind=blind)
         count = (season[inside][:, None] == years).sum(axis=0)
         cover = np.array([row["control_cover"] for row in used], dtype=np.float64)[inside]
         early = years < _first_not_before(site)
@@ -119,7 +141,7 @@ class Prospect:
     @classmethod
     def _of(
         cls, site: Site, *, before: int, scenes: float, control: float, alpha: float, constants: Calibration,
-        unseen: bool = False,
+        unseen: bool = False, blind: str = "",
     ) -> "Prospect":  # fmt: skip
         return cls(
             plan=site.plan, biome=site.biome, south=site.geometry.centroid.y < 0,
@@ -128,7 +150,7 @@ class Prospect:
             parts=_by_month(site),
             before=min(max(before, 0), SEASONS), scenes=max((n for n in SCENES if n <= scenes), default=SCENES[0]),
             control=max(round(control, 1), 0.1), alpha=alpha, constants=constants,
-            unseen=unseen,
+            unseen=unseen, blind=blind,
         )  # fmt: skip
 
     @property
@@ -138,7 +160,7 @@ class Prospect:
         return "/".join(
             map(str, (plan.A, plan.k, plan.L, plan.too_early_years, self.biome, self.south, self.month, self.hectares,
                       self.parts, self.before, self.scenes, self.control, self.alpha, self.constants.hash[:16],
-                      *(["assumed"] if self.unseen else [])))
+                      *(["assumed"] if self.unseen else []), *([self.blind] if self.blind else [])))
         )  # fmt: skip
 
 
@@ -180,12 +202,14 @@ def sights(prospect: Prospect, start: date) -> tuple[Sight, ...]:
 
 def simulate(prospects: Sequence[Prospect]) -> None:
     """Have the chances of many sites ready, each kind simulated once, on all cores."""
-    compute(*(delayed(_simulated, pure=False)(one) for one in dict.fromkeys(prospects)), scheduler="threads")
+    some = dict.fromkeys(one for one in prospects if not one.blind)
+    compute(*(delayed(_simulated, pure=False)(one) for one in some), scheduler="threads")
 
 
 def to_json(prospect: Prospect, start: date) -> dict[str, Any]:
     """Chances of a site as plain values: for the ledger, and for ``sites add --json``."""
-    found = sights(prospect, start)
+    found = () if prospect.blind else sights(prospect, start)
+    said = BLIND.get(prospect.blind) or [in_words(found, language=language) for language in ("en", "zh")]
     return {
         "made_from": prospect.key,
         "seasons_before": prospect.before,
@@ -195,7 +219,7 @@ def to_json(prospect: Prospect, start: date) -> dict[str, Any]:
         "until": [one.until for one in found],
         "red": [one.red for one in found],
         "watch": [one.watch for one in found],
-        "said": {language: in_words(found, language=language) for language in ("en", "zh")},
+        "said": dict(zip(("en", "zh"), said, strict=True)),
     }
 
 

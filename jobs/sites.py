@@ -115,7 +115,9 @@ def add(
             assumed = (
                 f"{told['scenes_a_year']:g} clear scenes a season, {told['seasons_before']} {before} before the start"
             )
-            typer.echo(f"{_printable(site_id)}: {told['said']['en']} (assuming {assumed})")
+            typer.echo(
+                f"{_printable(site_id)}: {told['said']['en']}" + (f" (assuming {assumed})" if told["red"] else "")
+            )
         _tell_of_the_future([site for site in sites if site.id in fresh])
         for label in happened["refused"]:
             typer.echo(f"Refused: {_printable(label)}; 'regrowth sites check {file}' says why.")

@@ -40,6 +40,8 @@ HEAD: Final = "0003"
 PATIENCE: Final = 60
 """How long another writer is waited for. [s]"""
 
+READ_ONLY: Final = ("unable to open database file", "attempt to write a readonly database")
+"""What SQLite says of a file, or of a folder, that can not be written."""
 BESIDE: Final = 1 << 20
 """With less room than this SQLite may fail to make the files that it keeps beside its own, and calls that an I/O
 error. [byte]"""
@@ -114,6 +116,12 @@ class Ledger:
         try:
             yield
         except OperationalError as error:
+            if any(said in str(error.orig) for said in READ_ONLY):
+                msg = (
+                    f"the ledger {self.name} can not be opened for writing in {self._place}, which even reading needs: "
+                    "allow that, or work on a copy in a folder that can be written"
+                )
+                raise BadConfiguration(msg) from error
             if "locked" in str(error.orig) or self._engine.dialect.name != "sqlite":
                 msg = f"the ledger {self.name} is held by another process or out of reach; try again later"
                 raise TryLater(msg) from error

@@ -17,6 +17,7 @@ from monitor.sites.feature import Feature, Polygons
 
 PIXEL_HECTARES = 0.01
 """One pixel of 10 m: less can not be seen at all. [ha]"""
+TEN_PIXELS_HECTARES = 0.1
 FEW_PIXELS_HECTARES = 0.25
 """[D] Below 25 pixels of 10 m most are mixed with what lies around. [ha]"""
 NARROW_METRES = 10.0
@@ -262,6 +263,16 @@ def _size(drawn: BaseGeometry, hectares: float) -> list[Problem]:
                 code="ZERO_AREA",
                 message=f"The outline encloses next to nothing: it is {width:.2g} m wide on average.",
                 fix="Draw it again.",
+            )
+        ]
+    if hectares < TEN_PIXELS_HECTARES:
+        return [
+            Problem(
+                code="FEW_PIXELS",
+                message=f"The site is too small to be judged ({hectares:.3f} ha): it holds fewer than ten pixels of "
+                "10 m, and no scene of it will count.",
+                fix="Join it with neighbours of the same start and kind.",
+                refuses=False,
             )
         ]
     if hectares < FEW_PIXELS_HECTARES or width < NARROW_METRES:

@@ -36,6 +36,15 @@ SEASONS = {
 """Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, where the
 control has not yet shown its own. Design defaults, 2026-11."""
 
+OUTSIDE = 20
+"""The control may be greenest so many days before the window opens or after it closes: theta errs by less than .2 then,
+by 1 where the season is another (simulated sites on plan, peaks moved through the year). [day]"""
+SURE, HEIGHT = 4.0, 0.02
+"""Standard errors, and cover, that the control's yearly wave must exceed before its season is believed: where little
+grows one good or bad year makes a wave of its own."""
+LEARNT = (12, 650)
+"""Scenes that tell a season, and days between the first and the last of them, at least: of nearly two years."""
+
 BOUNDARY = ((0.05, 6.5), (0.02, 11.5), (0.01, 25.0), (0.005, 48.0))
 """(budget, boundary): evidence at which `failure` turns red, by the lifetime false-alarm budget of one site, calibrated
 over ten years of nightly looks at sites with exactly half their plan (simulation, 2026-11). When sites got their own
@@ -229,5 +238,6 @@ def _hash(constants: Calibration) -> str:
     fixed = {name: value for name, value in vars(kernels).items() if name.isupper()}
     content = {
         "constants": asdict(constants), "windows": WINDOWS, "seasons": SEASONS, "fixed": fixed,
+        "elsewhere": (OUTSIDE, SURE, HEIGHT, LEARNT),
     }  # fmt: skip
     return hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()

@@ -50,6 +50,18 @@ NO_GROUND = (
     "修改边界后将重新选取。",
 )
 """Instead of either, where the ground that was frozen is too little to compare with."""
+TOO_SMALL = (
+    "Imagery is not what is missing: join it with neighbours of the same start and kind to a site of ten pixels or "
+    "more.",
+    "缺的不是影像：请与开工时间和措施相同的相邻地块合并，使其达到十个像元以上。",
+)
+"""Instead of either, where the site is too small."""
+OTHER_SEASON = (
+    "Clear scenes are not what is missing: name the biome whose growing season fits; karst and southwest_mountain are "
+    "judged all year round.",
+    "缺的不是无云影像：请改填生长季相符的生物群系（karst 与 southwest_mountain 全年评价）。",
+)
+"""Instead of asking for more clear scenes, where the season of the biome is not that of the ground."""
 SEEN = (
     "Seen in {scenes} clear scenes, the last of {day}.",
     "依据 {scenes} 景无云影像，最近一景为 {day}。",
@@ -88,10 +100,10 @@ ANEW = (
 ON_TRACK_SHARE = 0.7
 """Share of the plan from which a site is on track. [1]"""
 LEADING = (
-    Reason.START_IN_FUTURE, Reason.CONTROL_FEW, Reason.NO_CONTROL, Reason.FEW_SCENES, Reason.DATA_OLD,
-    Reason.INTERVAL_WIDE, Reason.DROUGHT_DIEBACK, Reason.FIRE, Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW,
-    Reason.INDEX_DISAGREE, Reason.SPATIAL_PATCH, Reason.NEG_UPLIFT, Reason.RAIN_LOW, Reason.DROUGHT,
-    Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
+    Reason.START_IN_FUTURE, Reason.FEW_PIXELS, Reason.CONTROL_FEW, Reason.NO_CONTROL, Reason.SEASON_ELSEWHERE,
+    Reason.FEW_SCENES, Reason.DATA_OLD, Reason.INTERVAL_WIDE, Reason.DROUGHT_DIEBACK, Reason.FIRE,
+    Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.INDEX_DISAGREE, Reason.SPATIAL_PATCH, Reason.NEG_UPLIFT,
+    Reason.RAIN_LOW, Reason.DROUGHT, Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
 )  # fmt: skip
 """Reasons worth a sentence, the weightiest first; the others are in the headline."""
 
@@ -133,8 +145,11 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     elif a.last_observed is not None:
         sentences.append(SEEN[pick].format(scenes=a.n_scenes, day=a.last_observed))
     if a.n_scenes == 0 and a.status is Status.INSUFFICIENT_DATA:
-        missing = NO_GROUND if Reason.CONTROL_FEW.value in a.reasons else NOT_COVERED
-        sentences.append(missing[pick])
+        missing = {Reason.FEW_PIXELS: TOO_SMALL, Reason.CONTROL_FEW: NO_GROUND}
+        why = next((advice for reason, advice in missing.items() if reason.value in a.reasons), NOT_COVERED)
+        sentences.append(why[pick])
+    elif Reason.SEASON_ELSEWHERE.value in a.reasons:
+        sentences.append(OTHER_SEASON[pick])
     elif a.status in CLEARS and Reason.START_IN_FUTURE.value not in a.reasons:
         years = site.plan.too_early_years
         due = (

@@ -7,8 +7,10 @@ class Reason(StrEnum):
     """Codes of an assessment's ``reasons``, in the order in which they are told."""
 
     START_IN_FUTURE = "START_IN_FUTURE"
+    FEW_PIXELS = "FEW_PIXELS"
     CONTROL_FEW = "CONTROL_FEW"
     NO_CONTROL = "NO_CONTROL"
+    SEASON_ELSEWHERE = "SEASON_ELSEWHERE"
     FEW_SCENES = "FEW_SCENES"
     DATA_OLD = "DATA_OLD"
     INTERVAL_WIDE = "INTERVAL_WIDE"
@@ -33,13 +35,20 @@ class Reason(StrEnum):
     TERRAIN_UNKNOWN = "TERRAIN_UNKNOWN"
 
 
-BACKGROUND = (Reason.CONTROL_FEW, Reason.RAIN_LOW, Reason.RAIN_UNKNOWN, Reason.TERRAIN_UNKNOWN, Reason.SPATIAL_PATCH)
+BACKGROUND = (
+    Reason.FEW_PIXELS, Reason.CONTROL_FEW, Reason.RAIN_LOW, Reason.RAIN_UNKNOWN, Reason.TERRAIN_UNKNOWN,
+    Reason.SPATIAL_PATCH,
+)  # fmt: skip
 """Told of the ground, by its pixels or beside its imagery, not of the series."""
 
 SENTENCES = {
     Reason.START_IN_FUTURE: (
         "The work had not begun on this day.",
         "该日期时工程尚未开始。",
+    ),
+    Reason.FEW_PIXELS: (
+        "The site holds fewer than ten pixels, so that no scene of it counts.",
+        "地块不足十个像元，因此任何影像都不能采用。",
     ),
     Reason.CONTROL_FEW: (
         "Fewer than ten pieces of ground were found to compare the site with, so that no scene of it counts.",
@@ -48,6 +57,11 @@ SENTENCES = {
     Reason.NO_CONTROL: (
         "No scene shows both the site and its control ground.",
         "没有任何影像同时看到本地块和对照地块。",
+    ),
+    Reason.SEASON_ELSEWHERE: (
+        "The control ground is greenest outside the growing season that goes with the biome, so that growth would be "
+        "looked for at the wrong time of the year.",
+        "对照地块最绿的时段不在所选生物群系的生长季之内，若据此判断，会在错误的季节寻找生长。",
     ),
     Reason.FEW_SCENES: (
         "Fewer than three usable scenes in this growing season and the last.",

@@ -160,7 +160,8 @@ def judge(
     age = day - now(standing.alarm_day, -(10**6))
     lost = seen & ~future & (now(standing.alarm_day, -1) >= 0) & (age <= c.disturbance_days)
     wide = promised & ~early & ~lost & ~(sd <= c.theta_sd_most)
-    insufficient = future | few | old | wide
+    elsewhere = (n_scenes > 0) & scenes.elsewhere[np.maximum(n_scenes - 1, 0)] if scenes.day.size else n_scenes > 0
+    insufficient = future | few | old | wide | elsewhere
 
     # What it looks like.
     failing = told & now(standing.surely_failing, 0).astype(bool)
@@ -218,9 +219,10 @@ def judge(
     told_reasons = {
         Reason.START_IN_FUTURE: future,
         Reason.NO_CONTROL: no_control,
+        Reason.SEASON_ELSEWHERE: elsewhere & ~future,
         Reason.FEW_SCENES: few & ~no_control,
         Reason.DATA_OLD: old,
-        Reason.INTERVAL_WIDE: wide & ~future & ~few,
+        Reason.INTERVAL_WIDE: wide & ~future & ~few & ~elsewhere,
         Reason.SUDDEN_DROP: lost,
         Reason.DROUGHT_DIEBACK: died_dry,
         Reason.FIRE: lost & ~died_dry & (now(standing.alarm_second, np.nan) <= c.burnt),

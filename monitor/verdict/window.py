@@ -8,8 +8,10 @@ import numpy as np
 from monitor.errors import BadData
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Series
-from monitor.verdict.calibration import SEASONS, WINDOWS, Calibration
+from monitor.verdict.calibration import HEIGHT, LEARNT, OUTSIDE, SEASONS, SURE, WINDOWS, Calibration
 
+YEAR = 365.25
+"""[day]"""
 HALF_YEAR = 182
 """By how much the seasons of the southern hemisphere lag behind. [day]"""
 
@@ -66,6 +68,8 @@ class Scenes(NamedTuple):
     second: np.ndarray
     clear: np.ndarray
     reference: np.ndarray
+    elsewhere: np.ndarray
+    """bool, of each in `day`: whether the control, as seen until then, is greenest outside the window."""
 
 
 def scenes(series: Series, site: Site, window: Window, calibration: Calibration) -> Scenes:
@@ -88,9 +92,54 @@ def scenes(series: Series, site: Site, window: Window, calibration: Calibration)
     reference = empty if series.reference is None else series.reference
     return Scenes(
         day[accepted], np.flatnonzero(inside[accepted]), season[inside], position[inside], series.cover[inside],
-        series.control[inside], control_2[inside], second[inside], clear[inside],
-        reference[inside],
+        series.control[inside], control_2[inside], second[inside], clear[inside], reference[inside],
+        elsewhere(day[accepted], series.control[accepted], window),
     )  # fmt: skip
+
+
+def elsewhere(day: np.ndarray, control: np.ndarray, window: Window) -> np.ndarray:
+    """Whether the control is greenest outside the window, as far as scenes tell it one after the other.
+
+    A yearly wave is fitted by least squares to all scenes so far. It is believed when it stands out of its noise, its
+    peak when two standard errors do not reach back to :data:`OUTSIDE`, and both only when the scenes outside the window
+    are greener in the mean: where winter is never seen a wave alone can be led astray.
+
+    Parameters
+    ----------
+    day : (n,) array of int
+        Days from 1970, ascending.
+    control : (n,) array
+        Cover of the control ground. [1]
+    window : Window
+
+    Returns
+    -------
+    (n,) bool array
+    """
+    found = np.zeros(day.size, bool)
+    farthest = window.length / 2 + OUTSIDE  # from the middle of the window
+    told = np.flatnonzero((np.arange(day.size) >= LEARNT[0] - 1) & (day - day[:1] >= LEARNT[1]))
+    if farthest >= YEAR / 2 or not told.size:
+        return found
+    angle = 2 * np.pi * (day - window.opens - window.length / 2) / YEAR
+    wave = np.stack([np.ones(day.size), np.cos(angle), np.sin(angle)], axis=1)
+    normal = np.cumsum(wave[:, :, None] * wave[:, None, :], axis=0)[told]
+    right = np.cumsum(wave * control[:, None], axis=0)[told]
+    inverse = np.linalg.pinv(normal, hermitian=True)
+    fit = (inverse @ right[:, :, None])[:, :, 0]
+    rest = np.maximum(np.cumsum(control**2)[told] - (fit * right).sum(axis=1), 0.0) / (told + 1 - wave.shape[1])
+    height = np.maximum(np.hypot(fit[:, 1], fit[:, 2]), np.finfo(float).tiny)
+    along = fit[:, 1:] / height[:, None]
+    across = along[:, ::-1] * [-1.0, 1.0]
+    error, aside = (
+        np.sqrt(rest * np.einsum("ni,nij,nj->n", way, inverse[:, 1:, 1:], way).clip(0)) for way in (along, across)
+    )
+    away = (np.abs(np.arctan2(fit[:, 2], fit[:, 1])) - 2 * aside / height) * YEAR / (2 * np.pi)
+    inside = window.place(day)[1] <= window.length
+    count = np.stack([np.cumsum(inside), np.cumsum(~inside)]).clip(1)[:, told]
+    green = np.stack([np.cumsum(control * inside), np.cumsum(control * ~inside)])[:, told] / count
+    found[told] = (height > np.maximum(SURE * error, HEIGHT)) & (away > farthest) & (green[1] > green[0])
+    return found
 
 
 def _check(series: Series, site: Site, day: np.ndarray) -> None:
@@ -110,6 +159,6 @@ def _check(series: Series, site: Site, day: np.ndarray) -> None:
             wrong = np.flatnonzero((values < 0) | (values > 1))
         if wrong.size:
             at = date.fromordinal(int(day[wrong[0]]) + date(1970, 1, 1).toordinal())
-            hint = "; it seems to be in percent: divide by 100" if values[wrong[0]] > 1.5 else ""
+            hint = "; it seems to be in percent: divide by 100" if 1.5 < values[wrong[0]] <= 100 else ""
             msg = f"series of site {site.id!r}, {at}: {name} is {values[wrong[0]]:g}, not a fraction 0..1{hint}"
             raise BadData(msg)

@@ -55,6 +55,9 @@ def test_a_night_in_the_future_is_refused_so_that_no_later_one_is_shadowed(insta
     status, out = run("run", "--config", installation.config, "--as-of", "2999-01-01", capsys=capsys)
     assert status == Exit.USAGE
     assert "future" in out.err
+    status, out = run("run", "--config", installation.config, "--as-of", "0001-01-01", capsys=capsys)
+    assert status == Exit.USAGE
+    assert "Landsat 1" in out.err
 
 
 def test_an_output_root_that_is_a_file_is_told_in_one_line(installation, capsys):

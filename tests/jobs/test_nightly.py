@@ -16,10 +16,14 @@ from jobs.exits import Exit
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.nightly import exit_status, night, plan
-from jobs.records import site_from_json
+from jobs.records import assessment_from_json, site_from_json
 from jobs.settings import load
+from jobs.sight import BLIND
 from monitor.imagery.sample import Sample
+from monitor.sites.registry import read_sites
 from monitor.trends.stored import Stored
+from monitor.verdict.explain import TOO_SMALL, explain
+from monitor.verdict.reasons import sentence
 
 NIGHT = date(2018, 9, 30)
 CHILD = Path(__file__).with_name("killed_night.py")
@@ -188,6 +192,14 @@ def test_a_site_of_nine_pixels_is_never_judged(installation, settings):
     assert {rejected["reason"] for rejected in site["scenes_rejected"]} == {"FEW_PIXELS"}
     assert len(site["scenes_rejected"]) == len(site["scenes_new"]) == 68
     assert (site["status"], site["alert"]) == ("insufficient_data", "none")
+    _, _, told = latest(settings)["demo-02"]
+    assert told["reasons"][0] == "NO_CONTROL"
+    assert "FEW_PIXELS" in told["reasons"]
+    said = explain(assessment_from_json(told), read_sites(settings.registry.path).sites[0])
+    assert said[1:] == [sentence("FEW_PIXELS", "en"), TOO_SMALL[0]]
+    with opened(settings) as ledger, ledger.transaction() as t:
+        (sight,) = t.backgrounds("sight").values()
+    assert (sight["red"], sight["said"]["en"]) == ([], BLIND["small"][0])
 
 
 def test_a_broken_store_fails_its_site_and_no_other(installation, settings):

@@ -10,7 +10,7 @@ from shapely.geometry import box, mapping
 from jobs import sight
 from jobs.cli import main
 from jobs.nightly import night
-from jobs.sight import Prospect, assumptions, simulate, to_json
+from jobs.sight import BLIND, Prospect, assumptions, chances, simulate, to_json
 from monitor.publish.view import Assumed
 from monitor.sites.plans import default_plan
 from monitor.sites.site import BIOMES, Plan, Site
@@ -160,3 +160,15 @@ def test_what_is_assumed_and_what_is_seen_share_a_simulation_but_not_a_record():
     assert assumed.key != counted.key
     assert assumptions(to_json(assumed, SITE.start)) == Assumed(scenes=15.0, before=4)
     assert assumptions(to_json(counted, SITE.start)) is None
+
+
+def test_where_there_can_be_no_verdict_no_chance_is_told():
+    small = Prospect.assumed(replace(SITE, hectares=0.09), since=SINCE, alpha=0.05)
+    blind = Prospect.assumed(SITE, since=SITE.start, alpha=0.05)
+    for found, why in ((small, "small"), (blind, "ground")):
+        told = to_json(found, SITE.start)
+        assert (told["years"], told["red"], told["watch"]) == ([], [], [])
+        assert (told["said"]["en"], told["said"]["zh"]) == BLIND[why]
+        assert chances(told) == ()
+        assert found.key != prospect().key
+    assert to_json(prospect(), SITE.start)["red"]

@@ -413,3 +413,8 @@ def test_a_ledger_held_for_a_moment_is_simply_waited_for(url, tmp_path):
 def test_a_url_that_does_not_hold_is_a_matter_of_configuration(bad):
     with pytest.raises(BadConfiguration, match="url"):
         Ledger(bad)
+
+
+def test_a_ledger_that_can_not_be_written_is_not_called_damaged(tmp_path):
+    with pytest.raises(BadConfiguration, match=r"opened for writing in .*copy"):
+        Ledger(f"sqlite:///{tmp_path}")  # a folder: what root can not write either

@@ -81,6 +81,7 @@ def test_what_is_no_area_is_refused(judged, geometry):
     [
         (SQUARE[::-1], "WINDING"),
         ([[X, Y], [X + 4e-4, Y], [X + 4e-4, Y + 4e-4], [X, Y + 4e-4], [X, Y]], "FEW_PIXELS"),
+        ([[X, Y], [X + 2e-4, Y], [X + 2e-4, Y + 2e-4], [X, Y + 2e-4], [X, Y]], "FEW_PIXELS"),
         ([[X, Y], [X + 0.1, Y], [X + 0.1, Y + 8e-5], [X, Y + 8e-5], [X, Y]], "FEW_PIXELS"),
         ([[X, Y], [X + 0.2, Y], [X + 0.2, Y + 0.2], [X, Y + 0.2], [X, Y]], "VERY_LARGE"),
     ],

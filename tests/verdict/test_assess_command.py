@@ -185,6 +185,41 @@ def test_files_that_are_not_what_their_name_says_are_refused(tmp_path):
         read_series(tmp_path / "s.xlsx")
 
 
+def test_a_year_or_a_month_is_no_date(tmp_path):
+    for given in ("2017", "2017-05", "201705"):
+        (tmp_path / "p.csv").write_text(PLANS + f"a,{given},planting,loess,,,,,\n")
+        with pytest.raises(BadData, match=f"start is '{given}'; a date such as"):
+            read_plans(tmp_path / "p.csv")
+        pd.DataFrame({"site": ["a"], "date": [given], "cover": [0.1], "control": [0.1]}).to_csv(tmp_path / "s.csv")
+        with pytest.raises(BadData, match=f"date is '{given}'"):
+            read_series(tmp_path / "s.csv")
+    for given in ("2017-05-01", "2017/05/01", "20170501", "2017-05-01T03:51:41Z"):
+        (tmp_path / "p.csv").write_text(PLANS + f"a,{given},planting,loess,,,,,\n")
+        assert read_plans(tmp_path / "p.csv")["a"].start == date(2017, 5, 1)
+
+
+def test_dates_of_a_parquet_may_be_dates_or_text_and_no_numbers(tmp_path):
+    rest = {"site": ["a"], "cover": [0.1], "control": [0.1]}
+    for day in (date(2021, 7, 15), pd.Timestamp("2021-07-15 04:00"), "2021-07-15"):
+        pd.DataFrame({**rest, "date": [day]}).to_parquet(tmp_path / "s.parquet")
+        assert read_series(tmp_path / "s.parquet")["a"].dates.astype(str).tolist() == ["2021-07-15"]
+    pd.DataFrame({**rest, "date": [18_823]}).to_parquet(tmp_path / "s.parquet")
+    with pytest.raises(BadData, match="18823"):
+        read_series(tmp_path / "s.parquet")
+
+
+def test_assessments_never_take_the_place_of_what_they_were_made_from(tables, tmp_path, capsys):
+    from jobs.cli import main
+
+    before = [path.read_bytes() for path in tables]
+    for out in (*tables, tmp_path / "v.json"):
+        with pytest.raises(SystemExit) as left:
+            main(["assess", str(tables[0]), "--plans", str(tables[1]), "--out", str(out)])
+        assert left.value.code == 64
+        assert out.name in capsys.readouterr().err
+    assert [path.read_bytes() for path in tables] == before
+
+
 def test_a_plan_that_starts_after_all_scenes_gets_one_row_that_says_so(tmp_path):
     table(0.0).to_csv(tmp_path / "s.csv", index=False)
     (tmp_path / "p.csv").write_text(PLANS + "a,2030-01-01,planting,loess,,,,,\n")

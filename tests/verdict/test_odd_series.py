@@ -116,6 +116,40 @@ def test_scenes_outside_the_growing_season_count_as_observed_and_move_nothing():
     assert one.n_scenes == seen.dates.size
 
 
+def moved(seen: Series, days: int) -> Series:
+    """The same cover and control so many days later in the year: the site still begins in April."""
+    dates = seen.dates + np.timedelta64(days, "D")
+    return replace(seen, dates=dates)
+
+
+@pytest.mark.parametrize("days", [130, 182, 230])
+@pytest.mark.parametrize("theta", [0.0, 1.0])
+def test_where_the_control_is_green_at_another_time_than_its_biome_nothing_is_judged(theta, days):
+    found = assess_all(moved(series(theta=theta), days), SITE)
+    late = [one for one in found if one.as_of > date(2020, 12, 31)]
+    assert all(quiet(one) and "SEASON_ELSEWHERE" in one.reasons for one in late)
+    assert not any(one.alert is AlertLevel.RED for one in found)
+    all_year = assess(moved(series(theta=theta), days), replace(SITE, biome="karst"), as_of=END)
+    assert "SEASON_ELSEWHERE" not in all_year.reasons
+    assert all_year.theta == pytest.approx(theta, abs=0.25)
+
+
+@pytest.mark.parametrize("days", [-80, -40, 0, 40, 60])
+def test_a_season_that_is_early_or_late_is_judged_all_the_same(days):
+    found = assess(moved(series(theta=1.0), days), SITE, as_of=END)
+    assert "SEASON_ELSEWHERE" not in found.reasons
+    assert found.theta_low <= 1.0 <= found.theta_high
+
+
+@pytest.mark.parametrize("ground", [lambda s: 0.08, lambda s: 0.08 + 0.03 * s, lambda s: 0.3 - 0.015 * s])
+def test_ground_that_hardly_greens_has_no_season_to_be_elsewhere(ground):
+    seen = series(theta=1.0)
+    s = season((seen.dates - seen.dates.astype("datetime64[Y]")).astype(int) + 1)
+    rest = seen.control - 0.04 - 0.2 * s
+    flat = replace(seen, control=ground(s) + rest, cover=np.clip(seen.cover - seen.control + ground(s) + rest, 0, 1))
+    assert "SEASON_ELSEWHERE" not in assess(flat, SITE, as_of=END).reasons
+
+
 def test_south_of_the_equator_the_season_is_half_a_year_away():
     north = series(theta=1.0)
     south = replace(north, dates=north.dates + np.timedelta64(182, "D"))
