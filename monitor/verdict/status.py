@@ -202,7 +202,7 @@ def judge(
         (Status.LAGGING, below[:, 3]),
         (Status.ON_TRACK, np.where(told, 1.0 - below[:, 3], np.nan)),
     ):
-        probability = np.where(says(name), value, probability)
+        probability = np.where(says(name), np.clip(value, 0.0, 1.0), probability)  # sums of shares may end above 1
     probability = np.where(doubtful & ~says(Status.DISTURBED), np.minimum(probability, c.confident), probability)
 
     # What a person is told.
