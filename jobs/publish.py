@@ -28,6 +28,7 @@ from jobs.records import COLUMNS, alert_from_json, assessment_from_json, site_fr
 from jobs.settings import Settings
 from jobs.sight import assumptions, chances
 from monitor.alerts.alert import Alert
+from monitor.alerts.lifecycle import answered
 from monitor.cube.grid import outline
 from monitor.errors import MonitorError, full_disk
 from monitor.imagery.terrain import Terrain
@@ -86,7 +87,9 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
             rows.append((site, found))
             stored = alerted.get(site.id)
             alert = None if stored is None else alert_from_json(stored)
-            alert = alert if alert is not None and alert.state != "resolved" else None
+            if alert is not None and alert.state == "resolved":  # shown as long as it answers what is still seen
+                seen = found.alert_rule is not None and answered(alert, found.alert, found.alert_rule)
+                alert = alert if seen else None
             alerts += [alert] if alert else []
             snapshot, lie, sight = snapshots.get(ground), terrains.get(ground), sights.get(ground)
             notice = _notice(settings, dealt=site.id in demonstrated)

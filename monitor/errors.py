@@ -29,8 +29,8 @@ class TryLater(MonitorError):
     """Locked by another run, or a service is down: nothing is wrong with the input. Exit status 75."""
 
 
-class DiskFull(TryLater):
-    """There is no room to write to; what is there already is sound. Exit status 75."""
+class DiskFull(MonitorError):
+    """There is no room to write to, which waiting does not mend; what is there already is sound."""
 
 
 class StoreBroken(MonitorError):

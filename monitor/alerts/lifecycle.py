@@ -48,7 +48,7 @@ def step(last: Alert | None, assessment: Assessment) -> tuple[Alert | None, Even
             return replace(last, clear_since=day), None
         return last, None
     rule = assessment.alert_rule or "failure"
-    if last is not None and _answered(last, level, rule):
+    if last is not None and answered(last, level, rule):
         return last, None
     alert = Alert(
         id=f"{assessment.site}/{day.isoformat()}", site=assessment.site, level=level, rule=rule, state=State.OPEN,
@@ -93,7 +93,7 @@ def _continue(alert: Alert, assessment: Assessment) -> tuple[Alert, Event | None
     return alert, None
 
 
-def _answered(last: Alert, level: AlertLevel, rule: str) -> bool:
+def answered(last: Alert, level: AlertLevel, rule: str) -> bool:
     """Whether a person has already answered for this: the same cause, no worse, never gone in between."""
     same = last.answer is not None and last.rule == rule and last.clear_since is None
     return same and _ORDER[level] <= _ORDER[last.level]

@@ -27,6 +27,12 @@ ALERT: Final = {
     "none": {"en": "None", "zh": "无"},
 }
 
+ANSWERS: Final = {
+    "confirmed": {"en": "confirmed in the field", "zh": "经实地核查属实"},
+    "false-alarm": {"en": "false alarm", "zh": "误报"},
+    "treated": {"en": "treated", "zh": "已处理"},
+}
+"""What was found in the field, by language."""
 RULE: Final = {
     "failure": {"en": "regrowth absent", "zh": "植被未恢复"},
     "disturbance": {"en": "sudden loss", "zh": "植被突然减少"},

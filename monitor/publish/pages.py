@@ -17,7 +17,7 @@ from urllib.parse import quote
 import jinja2
 
 from monitor.alerts import words
-from monitor.alerts.alert import Alert
+from monitor.alerts.alert import Alert, State
 from monitor.publish import pictures
 from monitor.publish.chart import WIDTH, season_table, series_chart
 from monitor.publish.locator import MAP_WIDTH, locator
@@ -77,6 +77,7 @@ def _environment() -> jinja2.Environment:
     environment.globals.update(
         STATUS=words.STATUS,
         ALERT=words.ALERT,
+        ANSWERS=words.ANSWERS,
         GRADE=GRADE,
         NOTE=NOTE,
         UNVERIFIED=UNVERIFIED,
@@ -107,7 +108,8 @@ def index_page(
     folders : dict
         Folder of each site's page under ``sites/``, by id.
     alerts : dict
-        The alert of each site that has one not yet resolved, by id.
+        The alert of each site that has one not yet resolved, or resolved by a person while its cause is still seen, by
+        id.
     as_of : date
         Day of the assessments.
     alpha : float
@@ -141,6 +143,10 @@ def index_page(
         n_sites=len(ordered),
         n_red=levels.count("red"),
         n_watch=levels.count("watch"),
+        n_answered=sum(
+            level == "red" and site.id in alerts and alerts[site.id].state == State.RESOLVED
+            for (site, _), level in zip(ordered, levels, strict=True)
+        ),
         false_reds=alpha * sum(site.plan.A > 0 for site, _ in ordered),
         confirmed=[site.hectares for site, a in ordered if a.uplift_confirmed],
         hrefs={key: f"sites/{quote(folder)}/{PAGE[language]}" for key, folder in folders.items()},

@@ -113,7 +113,7 @@ def write_index(
     rows : sequence of (Site, Assessment)
         Every assessed site, in any order.
     alerts : iterable of Alert
-        Those not yet resolved.
+        Those not yet resolved, and those that a person has resolved while their cause is still seen.
     root : Path
         Output root.
     as_of : date

@@ -76,7 +76,7 @@ class SiteView:
     outline: np.ndarray | None = field(repr=False)
     """(n, 2) outline of the site in pixels of the chips, x right, y down; rings separated by a row of NaN. [pixel]"""
     alert: Alert | None
-    """The alert that is not yet resolved, if any."""
+    """The alert that is not yet resolved, or that a person has resolved while its cause is still seen, if any."""
     notice: Mapping[str, str] | None = None
     """By language, what a reader must know before all else, for instance that a demonstration's fates are injected."""
     power: tuple[Chance, ...] = ()

@@ -70,13 +70,13 @@ def test_an_output_root_that_is_a_file_is_told_in_one_line(installation, capsys)
 
 
 @pytest.mark.parametrize("what", ["jobs.nightly.held", "jobs.publish.write_index"])
-def test_a_full_disk_leaves_with_75_and_asks_for_room(installation, capsys, monkeypatch, what):
+def test_a_full_disk_leaves_with_20_and_asks_for_room(installation, capsys, monkeypatch, what):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(what, full)
     status, out = run("run", "--config", installation.config, "--as-of", "2016-06-30", capsys=capsys)
-    assert status == Exit.TRY_LATER
+    assert status == Exit.ALL_FAILED
     assert out.err.splitlines()[-1].startswith("the disk is full: make room at ")
 
 

@@ -437,6 +437,46 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
     assert kept[:2] == earlier
 
 
+def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_is_seen(
+    tmp_path, sources, monkeypatch, capsys
+):
+    settings = installed(tmp_path)
+    sources(Painted(DAYS[::2]))
+    seen = {"alert": AlertLevel.RED, "alert_rule": "disturbance"}
+
+    def judged(series, site, *, as_of, **more):
+        return replace(assess(series, site, as_of=as_of, **more), status=Status.LAGGING, **seen)
+
+    def said():
+        pages = {"en": "index.html", "zh": "index.zh.html"}
+        root = settings.outputs.root
+        return {
+            language: ((root / "sites" / "s1" / name).read_text(encoding="utf-8"), (root / name).read_text("utf-8"))
+            for language, name in pages.items()
+        }
+
+    monkeypatch.setattr("jobs.nightly.assess", judged)
+    night(settings, as_of=DAYS[-4])
+    assert "Alert open since" in said()["en"][0]
+    words = ("resolve", f"s1/{DAYS[-4]}", "--verdict", "false-alarm", "--note", "trees stand")
+    for command in (("alerts", *words), ("publish",)):
+        with pytest.raises(SystemExit) as left:
+            main([*command, "--config", str(tmp_path / "regrowth.toml")])
+        assert left.value.code == 0
+    for language, answer, counted in (("en", "false alarm", "answered: 1"), ("zh", "误报", "其中已答复：1")):
+        page, index = said()[language]
+        assert answer in page
+        assert "trees stand" in page
+        assert counted in index
+        assert answer in index
+    assert "Alert open since" not in said()["en"][0]
+    seen.update(alert=AlertLevel.NONE, alert_rule=None)
+    night(settings, as_of=DAYS[-2])
+    assert "false alarm" not in said()["en"][0]
+    assert "answered" not in said()["en"][1]
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize(("fell", "held"), [(5, True), (4, False)])
 def test_when_most_sites_fall_in_one_night_what_is_sent_is_held_until_somebody_has_looked(
     tmp_path, sources, falling, capsys, fell, held
