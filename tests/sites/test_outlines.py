@@ -85,7 +85,7 @@ def test_what_is_no_area_is_refused(judged, geometry):
         ([[X, Y], [X + 0.1, Y], [X + 0.1, Y + 8e-5], [X, Y + 8e-5], [X, Y]], "FEW_PIXELS"),
         ([[X, Y], [X + 0.2, Y], [X + 0.2, Y + 0.2], [X, Y + 0.2], [X, Y]], "VERY_LARGE"),
     ],
-    ids=["clockwise", "forty metres wide", "nine metres wide", "40,000 ha"],
+    ids=["clockwise", "forty metres wide", "twenty metres wide", "nine metres wide and long", "40,000 ha"],
 )
 def test_what_a_person_should_only_know_is_a_note(judged, ring, code):
     found = judged(ring)
