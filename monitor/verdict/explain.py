@@ -44,10 +44,11 @@ NOT_COVERED = (
 )
 """Instead of asking for more clear scenes, where there is none at all."""
 NO_GROUND = (
-    "Imagery is not what is missing: see that scenes from before the start are offered ([source] since), or name "
-    "ground to compare with ([registry] controls); once the outline is edited it is chosen anew.",
-    "缺的不是影像：请确认数据源提供开工前的影像（[source] since），或指定对照地块（[registry] controls）；"
-    "修改边界后将重新选取。",
+    "Imagery of the site is not what is missing: see that scenes from before the start are offered ([source] since) "
+    "and reach some kilometres beyond it, or name ground to compare with ([registry] controls); once the outline is "
+    "edited it is chosen anew.",
+    "缺的不是地块本身的影像：请确认数据源提供开工前的影像（[source] since），且覆盖地块周围数公里，"
+    "或指定对照地块（[registry] controls）；修改边界后将重新选取。",
 )
 """Instead of either, where the ground that was frozen is too little to compare with."""
 TOO_SMALL = (
