@@ -29,7 +29,6 @@ PLAN_COLUMNS = ("site", "start", "intervention", "biome")
 PLAN_NUMBERS = ("A", "k", "L", "too_early_years")
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
 """First signs of a text that a spreadsheet would run; it is made inert by an apostrophe."""
-KINDS = (".csv", ".parquet")
 UNSEEN = ["", "nan", "NaN", "NA", "null", "None"]
 """How a CSV may say that nothing was seen."""
 
@@ -66,9 +65,10 @@ def assess(
     from monitor.verdict.assess import verdicts
     from monitor.verdict.status import STATUSES
 
-    if out.suffix.lower() not in KINDS:
-        msg = f"{out}: the name must end in .csv or .parquet"
-        raise typer.BadParameter(msg, param_hint="--out")
+    try:
+        _kind(out)
+    except BadData as error:
+        raise typer.BadParameter(str(error), param_hint="--out") from error
     if any(out.exists() and given.exists() and out.samefile(given) for given in (series, plans)):
         msg = f"{out} is what is read; give the assessments another name"
         raise typer.BadParameter(msg, param_hint="--out")
@@ -217,7 +217,7 @@ def read_plans(path: Path) -> "dict[str, Site]":
 
 def _kind(path: Path) -> str:
     kind = path.suffix.lower()
-    if kind not in KINDS:
+    if kind not in (".csv", ".parquet"):
         msg = f"{path}: the name must end in .csv or .parquet"
         raise BadData(msg)
     return kind

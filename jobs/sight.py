@@ -17,6 +17,7 @@ from shapely.geometry import Point
 
 from jobs.calibrating import over
 from monitor.publish.view import Assumed, Chance
+from monitor.sites.outlines import TEN_PIXELS_HECTARES
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.calibration import Calibration
@@ -41,8 +42,6 @@ FEWEST: Final = 3
 """Scenes from which on a season counts as seen."""
 MONTH: Final = 365.25 / 12
 """[day]"""
-TEN_PIXELS: Final = 0.1
-"""With less a site holds fewer than ten pixels of 10 m, and no scene of it counts. [ha]"""
 BLIND: Final = {
     "small": (
         "It will get no verdict: it holds fewer than ten pixels of 10 m. Join it with neighbours of the same start and "
@@ -97,7 +96,7 @@ class Prospect:
         return cls._of(
             site, before=_first_not_before(site) - whole, scenes=passes * CLEAR.get(site.biome, CLEAR_ELSEWHERE),
             control=COVER[site.biome], alpha=alpha, constants=constants, unseen=True,
-            blind="small" if site.hectares < TEN_PIXELS else "ground" if since >= site.start else "",
+            blind="small" if site.hectares < TEN_PIXELS_HECTARES else "ground" if since >= site.start else "",
         )  # fmt: skip
 
     @classmethod
