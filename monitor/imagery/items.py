@@ -18,7 +18,7 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -206,7 +206,9 @@ def inert(value: object) -> str:
     """
     if not isinstance(value, str | int | float):
         return ""
-    text = "".join(letter for letter in str(value) if unicodedata.category(letter)[0] not in "CZ" or letter == " ")
+    text = str(value)
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(letter for letter in text if unicodedata.category(letter)[0] not in "CZ" or letter == " ")
     text = text.strip()
     if len(text) <= LONGEST_ID:
         return text
@@ -280,7 +282,8 @@ def _resolved(
 ) -> tuple[Assets, str, float, float]:
     """Assets, kind of quality layer, scale and offset."""
     _level(item, properties, product)
-    candidates = list(_candidates(item, properties))
+    layers = list(_layers(item))
+    candidates = list(_candidates(layers, properties))
     names = NEAR_INFRARED.get(product.name, ("nir", "nir08"))
     chosen = [_band(name, candidates, names if name == "nir" else (name,), product) for name in bands.OBSERVED]
     missing = [name for name, one in zip(bands.OBSERVED, chosen, strict=True) if one is None and name in ("red", "nir")]
@@ -288,7 +291,7 @@ def _resolved(
         raise _refused(
             BROKEN, f"has no asset for {' and '.join(missing)}; it has {_listed(_mapping(item.get('assets')))}"
         )
-    quality, layer = _quality(item, product)
+    quality, layer = _quality(item, layers, product)
     used = [one for one, _ in filter(None, chosen)]
     scale, offset = _radiometry(properties, product, used)
     codes = {code for one in used for code in [_epsg({**properties, **one.raw})] if code}
@@ -347,10 +350,12 @@ class _Candidate:
         return _number(self.band.get("gsd")) or _number(self.raw.get("gsd")) or _pixel(self.raw) or math.inf
 
 
-def _candidates(item: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[_Candidate]:
+def _candidates(
+    layers: Iterable[tuple[str, Mapping[str, Any]]], properties: Mapping[str, Any]
+) -> Iterator[_Candidate]:
     """Every band of every asset that may be read."""
     shared = properties.get("eo:bands")
-    for key, raw in _layers(item):
+    for key, raw in layers:
         described = [_mapping(one) for one in raw.get("bands") or ()] if isinstance(raw.get("bands"), list) else []
         optical = raw.get("eo:bands") if isinstance(raw.get("eo:bands"), list) else []
         raster = raw.get("raster:bands") if isinstance(raw.get("raster:bands"), list) else []
@@ -403,6 +408,8 @@ def _band(
     """The best asset for a band, and how it was found: by common name, else by key."""
     for common in commons:
         found = [one for one in candidates if one.common == common]
+        if len(found) == 1:
+            return found[0], "common name"
         if found:
             keys = product.keys.get(name, ())
             best = min(found, key=lambda one: (not one.single, one.called.isdisjoint(keys), one.gsd, one.key))
@@ -412,11 +419,12 @@ def _band(
     return (min(found, key=lambda one: (one.gsd, one.key)), "key") if found else None
 
 
-def _quality(item: Mapping[str, Any], product: _Product) -> tuple[str, Asset]:
+def _quality(
+    item: Mapping[str, Any], layers: Sequence[tuple[str, Mapping[str, Any]]], product: _Product
+) -> tuple[str, Asset]:
     """The quality layer: of the kind of the product, else of any kind that is known."""
     kinds = {"msi": ("scl",), "landsat": ("qa_pixel",), "hls": ("fmask",)}.get(product.name, tuple(QUALITY_KEYS))
     properties = _mapping(item.get("properties"))
-    layers = list(_layers(item))
     for kind in kinds:
         for key, raw in layers:
             if key.lower() in QUALITY_KEYS[kind]:

@@ -253,6 +253,8 @@ class Transport:
         self._answered: set[str] = set()
         self._down: dict[str, float] = {}
         """Until when each host is left alone."""
+        self._folders: dict[str, bool] = {}
+        """Whether files of a folder may be read, for folders that were asked for: catalogues name them over and over."""
 
     def answered(self, url: str) -> bool:
         """Whether the host of an address has given anything yet."""
@@ -286,7 +288,10 @@ class Transport:
             It may not.
         """
         if not is_remote(address):
-            self.allowed.file(Path(local_path(address)))
+            path = local_path(address)
+            folder, name = os.path.split(path)
+            if name in ("", "..") or os.path.islink(path) or not self._within(folder):
+                self.allowed.file(Path(path))
             return
         parts = self._checked(address)
         host = parts.hostname or ""
@@ -295,6 +300,15 @@ class Transport:
         except ValueError:
             return
         self._addresses(host, _place(parts)[2])
+
+    def _within(self, folder: str) -> bool:
+        if folder not in self._folders:
+            try:
+                self.allowed.file(Path(folder))
+                self._folders[folder] = True
+            except Refused:
+                self._folders[folder] = False
+        return self._folders[folder]
 
     def get(
         self,
