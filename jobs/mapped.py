@@ -16,7 +16,6 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from jobs.records import series
 from monitor.cover.fraction import ENDMEMBERS, Endmembers
 from monitor.cube.grid import inside
 from monitor.cube.store import Entry, SiteStore
@@ -29,7 +28,8 @@ from monitor.trends.kernels.yearly import ROWS
 from monitor.trends.state import Look, Read, State, Used, at_hand, bring_up_to_date, reader, recipe
 from monitor.trends.stored import Stored
 from monitor.verdict import spatial
-from monitor.verdict.assess import LastLook, last_look
+from monitor.verdict.assess import LastLook
+from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.kernels import NORMAL_95
 from monitor.verdict.spatial import FailingGround, tells_failing_ground
@@ -164,18 +164,18 @@ def failing(
     snapshot: str | None,
     site: Site,
     observed: Sequence[dict[str, Any]],
+    look: LastLook | None,
     *,
     constants: Calibration,
-    as_of: date,
 ) -> Failing | None:
     """Where a site fails, from the scenes up to the last look; None where it is not told.
 
     Parameters as for :func:`mapped`, and
 
+    look : LastLook or None
+        The last one, of these scenes.
     constants : Calibration
         Of the verdict.
-    as_of : date
-        Day that is asked for.
 
     Returns
     -------
@@ -183,22 +183,34 @@ def failing(
         A function of what was stored up to the look alone: kept beside the store under the hash of that, so that from
         one look to the next, most of a year, no pixel is read.
     """
-    look = last_look(series(observed), site, calibration=constants, cohorts=site.cohorts, as_of=as_of)
     if look is None or not tells_failing_ground(look.verdict, site):
         return None
     until = [row for row in observed if row["time"][:10] <= look.verdict.as_of.isoformat()]
     scenes = [[row[name] for name in ("acquisition", "digest", "cover", "control_cover")] for row in until]
     content = [_code(), site.version, site.start.isoformat(), constants.hash, look.promised, look.verdict.theta, scenes]
     key = sha256(json.dumps(content).encode()).hexdigest()
-    path = folder.with_name(f"{folder.name}.failing")
-    known, kept = _load(path, key)
-    if not known:
+    path = _place(folder)
+    kept = _load(path)
+    if kept is None or kept[0] != key:
         # all of them, so that the state stays as it is: scenes since then lie in a season that does not count yet
         found = mapped(folder, snapshot, site, observed)
-        kept = None if found is None else _failing(found, site, look)
+        kept = key, None if found is None else _failing(found, site, look)
         if folder.is_dir():
-            _save(path, key, kept)
-    return kept
+            _save(path, *kept)
+    return kept[1]
+
+
+def as_told(folder: Path, verdict: Assessment) -> Failing | None:
+    """Where a site fails, as :func:`failing` kept it; None if that is not what the verdict tells."""
+    kept = _load(_place(folder))
+    found = None if kept is None else kept[1]
+    told = (
+        verdict.hectares_failing, verdict.hectares_failing_low, verdict.hectares_failing_high,
+        verdict.hectares_failing_on,
+    )  # fmt: skip
+    if found is None or (found.ground.hectares, found.ground.low, found.ground.high, found.ground.day) != told:
+        return None
+    return found
 
 
 def _failing(found: Mapped, site: Site, look: LastLook) -> Failing | None:
@@ -236,19 +248,23 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _load(path: Path, key: str) -> tuple[bool, Failing | None]:
-    """Whether a file says what is asked for, and what it says; a torn one is found out by its checksum."""
+def _place(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.failing")
+
+
+def _load(path: Path) -> tuple[str, Failing | None] | None:
+    """What a file was made from, and what it says; a torn one is found out by its checksum, and says nothing."""
     try:
         head, _, body = path.read_bytes().partition(b"\n")
         told = json.loads(head)
-        if (told["key"], told["check"]) != (key, crc32(body)):
-            return False, None
+        if told["check"] != crc32(body):
+            return None
         if told["ground"] is None:
-            return True, None
+            return told["key"], None
         ground = FailingGround(**told["ground"] | {"day": date.fromisoformat(told["ground"]["day"])})
-        return True, Failing(ground=ground, chance=np.frombuffer(body, "<f4").reshape(told["shape"]))
+        return told["key"], Failing(ground=ground, chance=np.frombuffer(body, "<f4").reshape(told["shape"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return False, None
+        return None
 
 
 def _save(path: Path, key: str, found: Failing | None) -> None:

@@ -53,7 +53,7 @@ from monitor.errors import MonitorError, StoreBroken, TryLater, full_disk
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.publish.products import as_json
 from monitor.sites.site import Site
-from monitor.verdict.assess import assess
+from monitor.verdict.assess import LastLook, assess_and_look_back
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.reasons import Reason
@@ -206,7 +206,9 @@ def _judge(
     if terrain is not None and site.slope_degrees is None:
         site = replace(site, slope_degrees=round(terrain.slope, 2))
     seen = [row for row in t.observations(ground) if row["time"][:10] <= as_of.isoformat()]
-    found = assess(series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of)
+    found, look = assess_and_look_back(
+        series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
+    )
     beside = [Reason.FEW_PIXELS.value] if {row["reason"] for row in seen} == {Reason.FEW_PIXELS.value} else []
     beside += [Reason.CONTROL_FEW.value] if outcome.fetched.controls.few else []
     beside += [rain.value] if rain is not None else []
@@ -236,7 +238,7 @@ def _judge(
         if known is None or known["made_from"] != prospect.key:
             t.save_background(ground, "sight", sight(prospect, site.start))
     if tells_failing_ground(found, site):
-        fails = _failing(settings, outcome, site, seen, constants, as_of=as_of)
+        fails = _failing(settings, outcome, site, seen, look, constants)
         if fails is not None:
             found = with_failing_ground(found, fails.ground, site, constants)
     fresh = t.add_assessment(
@@ -253,15 +255,14 @@ def _failing(
     outcome: Outcome,
     site: Site,
     seen: list[dict[str, Any]],
+    look: LastLook | None,
     constants: Calibration,
-    *,
-    as_of: date,
 ) -> Failing | None:
     """Where a site fails, as it is judged in its episode; what can not be kept fails the site, not the night."""
     assert outcome.fetched is not None
     folder = store_folder(settings, outcome.site)
     try:
-        return failing(folder, outcome.fetched.snapshot, site, seen, constants=constants, as_of=as_of)
+        return failing(folder, outcome.fetched.snapshot, site, seen, look, constants=constants)
     except OSError as error:
         msg = f"what its pixels tell can not be kept: {error.strerror or error}"
         raise full_disk(error, folder.parent) or StoreBroken(msg) from error

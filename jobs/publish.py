@@ -23,8 +23,8 @@ from jobs.episodes import in_episode
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
-from jobs.mapped import failing, mapped
-from jobs.records import COLUMNS, alert_from_json, assessment_from_json, site_from_json
+from jobs.mapped import as_told, failing, mapped
+from jobs.records import COLUMNS, alert_from_json, assessment_from_json, series, site_from_json
 from jobs.settings import Settings
 from jobs.sight import assumptions, chances
 from monitor.alerts.alert import Alert
@@ -40,7 +40,7 @@ from monitor.publish.view import Assumed, CalibrationTable, Chance, Chip, SiteVi
 from monitor.sites.registry import folder_name
 from monitor.sites.site import Site
 from monitor.trends.state import maps
-from monitor.verdict.assess import DEFAULT
+from monitor.verdict.assess import DEFAULT, assess_and_look_back
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 
@@ -214,7 +214,12 @@ def _pictures(folder: Path, page: _Page, observed: list[dict[str, Any]], constan
     chips = {name: Chip(date=found.days[name], rgb=rgb) for name, rgb in found.state.pictures.items()}
     layers = maps(found.state, found.grid, found.ground)
     if verdict.hectares_failing is not None:
-        fails = failing(folder, page.snapshot, site, observed, constants=constants, as_of=verdict.as_of)
+        fails = as_told(folder, verdict)
+        if fails is None:  # it was removed, as what is derived may be
+            _, look = assess_and_look_back(
+                series(observed), site, calibration=constants, cohorts=site.cohorts, as_of=verdict.as_of
+            )
+            fails = failing(folder, page.snapshot, site, observed, look, constants=constants)
         if fails is not None:
             layers["failing"] = (("y", "x"), fails.chance)
     return {

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import dask.array as da
 import icechunk
+import msgspec
 import numpy as np
 import xarray as xr
 import zarr
@@ -447,8 +448,12 @@ def _encode(record: Record) -> np.ndarray:
 
 def _decode(rows: np.ndarray) -> list[Record]:
     """Records of (record, byte) uint8 rows; read as one list, for there may be many."""
-    told = json.loads(b"[" + b",".join(row.tobytes().rstrip() for row in rows) + b"]")
-    return [_record(values) for values in told]
+    text, size = rows.tobytes(), rows.shape[1]
+    told = b"[" + b",".join(text[start : start + size].rstrip() for start in range(0, len(text), size)) + b"]"
+    try:
+        return _RECORDS.decode(told)
+    except msgspec.DecodeError:  # of an older version, or damaged
+        return [_record(values) for values in json.loads(told)]
 
 
 def _record(values: dict[str, Any]) -> Record:
@@ -459,4 +464,5 @@ def _record(values: dict[str, Any]) -> Record:
     return Record(**{name: values[name] for name in _FIELDS})
 
 
+_RECORDS: Final = msgspec.json.Decoder(list[Record])
 _FIELDS: Final = {field.name for field in fields(Record)}

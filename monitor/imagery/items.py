@@ -350,9 +350,7 @@ class _Candidate:
         return _number(self.band.get("gsd")) or _number(self.raw.get("gsd")) or _pixel(self.raw) or math.inf
 
 
-def _candidates(
-    layers: Iterable[tuple[str, Mapping[str, Any]]], properties: Mapping[str, Any]
-) -> Iterator[_Candidate]:
+def _candidates(layers: Iterable[tuple[str, Mapping[str, Any]]], properties: Mapping[str, Any]) -> Iterator[_Candidate]:
     """Every band of every asset that may be read."""
     shared = properties.get("eo:bands")
     for key, raw in layers:

@@ -254,7 +254,7 @@ class Transport:
         self._down: dict[str, float] = {}
         """Until when each host is left alone."""
         self._folders: dict[str, bool] = {}
-        """Whether files of a folder may be read, for folders that were asked for: catalogues name them over and over."""
+        """Whether files of a folder may be read, by folder: catalogues name them over and over."""
 
     def answered(self, url: str) -> bool:
         """Whether the host of an address has given anything yet."""

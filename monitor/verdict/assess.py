@@ -98,18 +98,26 @@ class LastLook(NamedTuple):
     season and rain as the control saw them; 0 before. [cover fraction]"""
 
 
-def last_look(
-    series: Series, site: Site, *, calibration: Calibration = DEFAULT, cohorts: Cohorts = (), as_of: date
-) -> LastLook | None:
-    """How a site stood when it was last looked at for failure; parameters as for :func:`assess`. None: never."""
+def assess_and_look_back(
+    series: Series,
+    site: Site,
+    *,
+    calibration: Calibration = DEFAULT,
+    alpha: float = 0.05,
+    cohorts: Cohorts = (),
+    as_of: date,
+) -> tuple[Assessment, LastLook | None]:
+    """:func:`assess`, and in the same pass how the site stood when it was last looked at for failure; None: never."""
     window, parts = Window.of(site), parts_of(site, cohorts)
     seen = scenes(series, site, window, calibration)
     standing = _follow(seen, site, parts, window, calibration)
+    today = np.array([as_of], "datetime64[D]").astype(np.int64)
+    found = _records(judge(today, seen, standing, site, parts, window, calibration, alpha), site, calibration)[0]
     day, begun = seen.day[seen.used], int(parts.begun[0])
-    until = int(np.searchsorted(day, np.datetime64(as_of, "D").astype(np.int64), side="right"))
+    until = int(np.searchsorted(day, today[0], side="right"))
     looks = np.flatnonzero(standing.look[:until] == np.arange(until))
     if not looks.size:
-        return None
+        return found, None
     promised = {}
     for season in np.unique(seen.season[looks]):
         place = np.flatnonzero(seen.season[: looks[-1] + 1] == season)
@@ -118,7 +126,7 @@ def last_look(
         promised[int(season)] = float(uplift)
     # any budget will do: it moves no theta
     last = judge(day[looks[-1:]], seen, standing, site, parts, window, calibration, 0.05)
-    return LastLook(_records(last, site, calibration)[0], promised)
+    return found, LastLook(_records(last, site, calibration)[0], promised)
 
 
 def parts_of(site: Site, cohorts: Cohorts) -> Parts:
