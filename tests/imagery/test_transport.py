@@ -336,6 +336,15 @@ def test_local_files_are_read_below_named_folders_only(tmp_path):
     for path in (outside / "b.json", inside / ".." / "out" / "b.json", inside / "link.json", Path("/etc/passwd")):
         with pytest.raises(Refused, match="allow_hosts"):
             web.file(str(path))
+        for _ in range(2):
+            with pytest.raises(Refused, match="allow_hosts"):
+                web.check(str(path))
+    web.check(str(inside / "a.json"))
+    (outside / "back.json").symlink_to(inside / "a.json")
+    web.check(str(outside / "back.json"))
+    for path in (outside / "b.json", inside / "link.json", f"file://{inside}/..", f"file://{inside}/%2e%2e"):
+        with pytest.raises(Refused, match="allow_hosts"):
+            web.check(str(path))
     with pytest.raises(Refused, match="plain file"):
         web.file(str(inside))
     with pytest.raises(Gone):

@@ -2,6 +2,7 @@
 
 import json
 from datetime import date, timedelta
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import rasterio
 from shapely.geometry import mapping
 
 from jobs.nightly import night
+from jobs.publish import main_publish
 from jobs.settings import load
 from jobs.sources import Sources
 from monitor.imagery.source import Frame
@@ -131,6 +133,27 @@ def test_what_was_kept_of_the_pixels_may_be_lost_or_torn(told, judged, spoil):
         spoil(path)
     judged[1](NIGHT + timedelta(days=2))
     assert verdicts(settings) == before
+
+
+def fails_nowhere(path):
+    """What is kept says that all of the site is well, as another version may have made it."""
+    head, _, body = path.read_bytes().partition(b"\n")
+    known, well = json.loads(head), np.zeros(len(body) // 4, "<f4").tobytes()
+    known |= {"key": "another", "check": crc32(well), "ground": known["ground"] | {"hectares": 0.0}}
+    path.write_bytes(json.dumps(known).encode() + b"\n" + well)
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), fails_nowhere])
+def test_a_page_made_again_shows_what_its_verdict_tells_whatever_was_kept(told, spoil):
+    settings, _ = told
+    folder = settings.outputs.root / "sites" / "part"
+    before = (folder / "failing.tif").read_bytes()
+    for path in settings.store.root.rglob("*.failing"):
+        spoil(path)
+    (folder / "failing.tif").unlink()
+    (folder / ".made-from").unlink()
+    assert main_publish(settings)[0]["part"] is None
+    assert (folder / "failing.tif").read_bytes() == before
 
 
 def test_pages_say_it_in_both_languages(told):

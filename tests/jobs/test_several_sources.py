@@ -23,7 +23,7 @@ from jobs.sources import Sources
 from monitor.alerts.alert import Event, Notice, State
 from monitor.cube.store import SiteStore
 from monitor.imagery.terrain import Terrain
-from monitor.verdict.assess import DEFAULT, assess
+from monitor.verdict.assess import DEFAULT, assess_and_look_back
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.reasons import Reason
 from tests.jobs.painted import Painted, ground
@@ -348,11 +348,11 @@ def falling(monkeypatch):
 
     def use(names, since):
         def judged(series, site, *, as_of, **more):
-            found = assess(series, site, as_of=as_of, **more)
+            found, look = assess_and_look_back(series, site, as_of=as_of, **more)
             down = site.id in names and as_of >= since
-            return replace(found, alert=AlertLevel.WATCH, alert_rule="disturbance") if down else found
+            return replace(found, alert=AlertLevel.WATCH, alert_rule="disturbance") if down else found, look
 
-        monkeypatch.setattr("jobs.nightly.assess", judged)
+        monkeypatch.setattr("jobs.nightly.assess_and_look_back", judged)
 
     return use
 
@@ -367,10 +367,10 @@ def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, 
     days = {DAYS[-6]: AlertLevel.WATCH, DAYS[-4]: AlertLevel.RED}
 
     def judged(series, site, *, as_of, **more):
-        found = assess(series, site, as_of=as_of, **more)
-        return replace(found, status=Status.LAGGING, alert=days[as_of], alert_rule="disturbance")
+        found, look = assess_and_look_back(series, site, as_of=as_of, **more)
+        return replace(found, status=Status.LAGGING, alert=days[as_of], alert_rule="disturbance"), look
 
-    monkeypatch.setattr("jobs.nightly.assess", judged)
+    monkeypatch.setattr("jobs.nightly.assess_and_look_back", judged)
     for day in (*days, *days):
         night(settings, as_of=day, pages=False)
     first = next(iter(days))
@@ -445,7 +445,8 @@ def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_i
     seen = {"alert": AlertLevel.RED, "alert_rule": "disturbance"}
 
     def judged(series, site, *, as_of, **more):
-        return replace(assess(series, site, as_of=as_of, **more), status=Status.LAGGING, **seen)
+        found, look = assess_and_look_back(series, site, as_of=as_of, **more)
+        return replace(found, status=Status.LAGGING, **seen), look
 
     def said():
         pages = {"en": "index.html", "zh": "index.zh.html"}
@@ -455,7 +456,7 @@ def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_i
             for language, name in pages.items()
         }
 
-    monkeypatch.setattr("jobs.nightly.assess", judged)
+    monkeypatch.setattr("jobs.nightly.assess_and_look_back", judged)
     night(settings, as_of=DAYS[-4])
     assert "Alert open since" in said()["en"][0]
     words = ("resolve", f"s1/{DAYS[-4]}", "--verdict", "false-alarm", "--note", "trees stand")
@@ -510,6 +511,7 @@ def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp
     assert night(settings, as_of=NIGHT)["messages_waiting"] == 5
 
     def command(*arguments):
+        capsys.readouterr()
         with pytest.raises(SystemExit) as left:
             main([*arguments, "--config", str(tmp_path / "regrowth.toml"), "--json"])
         assert left.value.code == 0
