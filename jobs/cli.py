@@ -178,7 +178,7 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
         return
     for one in found:
         told = one["theta"] is not None and one["status"] not in ("insufficient_data", "too_early")
-        share = f", {one['theta']:.0%} of the expected uplift" if told else ""
+        share = f", {one['theta']:z.0%} of the expected uplift" if told else ""
         print_line(f"{one['site']}: {one['status']}, alert {one['alert']}{share} (as of {one['as_of']})")
     if not found:
         print_line("No site has been assessed yet: regrowth run")

@@ -180,7 +180,7 @@ def _show(
         one = found[_id(place)]
         right += one["status"] == fate.name
         told = one["theta"] is not None and one["status"] != "insufficient_data"  # as on the pages
-        share = f"{one['theta']:.2f} ({one['theta_low']:.2f} to {one['theta_high']:.2f})" if told else "-"
+        share = f"{one['theta']:z.2f} ({one['theta_low']:z.2f} to {one['theta_high']:z.2f})" if told else "-"
         true = "-" if fate.truth is None else f"{fate.truth:.2f}"
         table.add_row(_id(place), fate.story, fate.name, str(one["status"]), share, true, str(one["alert"]))
     console = Console(width=140) if not Console().is_terminal else Console()

@@ -36,8 +36,6 @@ REFERENCES: Final = 15
 """Such units kept, at most."""
 ALIKE: Final = 0.03
 """Difference from the site in its yearly means (root mean square) that is alike. [cover fraction]"""
-SMD: Final = 0.25
-"""Standardised mean difference from which a set is out of balance. [standard deviation]"""
 ELEVATION: Final = 150.0
 """Most difference in height. [m]"""
 SLOPES: Final = (5.0, 8.0, 15.0, 25.0, 35.0)
@@ -92,12 +90,6 @@ class ControlSet:
     def few(self) -> bool:
         """Whether they are too few to compare with: no scene of the site counts."""
         return int(self.compared.sum()) < ENOUGH
-
-    @property
-    def poor(self) -> bool:
-        """Whether ground and site differed before the start, or are too few units; the verdict widens its interval."""
-        off = any(abs(value) >= SMD for name, value in self.balance.items() if name != "rmspe")
-        return self.few or off or self.balance.get("rmspe", 0.0) > ALIKE
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for the ledger."""

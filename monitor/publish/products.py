@@ -183,7 +183,7 @@ def observations_csv(table: pd.DataFrame) -> bytes:
     columns["date"] = np.datetime_as_string(table["date"].to_numpy().astype("datetime64[D]"))
     columns["accepted"] = np.where(table["accepted"].to_numpy(bool), "true", "false")
     for name in ("clear_fraction", "ndvi", "cover", "control_ndvi", "control_cover"):
-        columns[name] = ["" if math.isnan(value) else f"{value:.6f}" for value in table[name].to_numpy(float).tolist()]
+        columns[name] = ["" if math.isnan(value) else f"{value:z.6f}" for value in table[name].to_numpy(float).tolist()]
     for name in ("site", "scene", "source", "baseline", "reason"):
         inert = {value: "" if pd.isna(value) else _inert(str(value)) for value in set(columns[name])}
         columns[name] = [inert[value] for value in columns[name]]

@@ -40,6 +40,8 @@ _HEADS: Final = {
     b"<": "KML",
 }
 """First bytes of each kind, white space and byte order mark aside for the two that are text."""
+_COMMENT: Final = re.compile(rb"<!--.*?(-->|$)", re.DOTALL)
+_ELEMENT: Final = re.compile(rb"<(?:[A-Za-z_][A-Za-z0-9_.-]*:)?([A-Za-z_][A-Za-z0-9_.-]*)")
 _KINDS: Final = "a GeoJSON, GeoPackage, KML, KMZ, shapefile or zipped shapefile"
 
 
@@ -104,6 +106,9 @@ def _kind(data: bytes, path: Path) -> str:
     kind = next((kind for head, kind in _HEADS.items() if data.startswith(head) or start.startswith(head)), None)
     if kind is None:
         msg = f"{path.name} is not of a kind that is read"
+        raise FileRefused(code="NOT_A_REGISTRY", message=msg, fix=f"Give {_KINDS}.")
+    if kind == "KML" and (first := _ELEMENT.search(_COMMENT.sub(b"", start))) and first[1] != b"kml":
+        msg = f"{path.name} is XML, but not KML: its first element is {first[1][:40].decode()!r}"
         raise FileRefused(code="NOT_A_REGISTRY", message=msg, fix=f"Give {_KINDS}.")
     if path.suffix.lower() not in SUFFIXES[kind]:
         msg = f"{path.name} is named {path.suffix or 'without a suffix'}, but holds what looks like {kind}"

@@ -180,26 +180,36 @@ def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
         or a.uplift_high is None
     ):
         return None
-    rise, low, high = (100 * v for v in (a.uplift, a.uplift_low, a.uplift_high))
+    rise, low, high = (round(100 * v) for v in (a.uplift, a.uplift_low, a.uplift_high))
     if not promised:
+        span = f"{_signed(low)} {'至' if chinese else 'to'} {_signed(high)}"
         if chinese:
-            return f"植被覆盖度相对对照地块变化 {rise:+.0f} 个百分点（{low:+.0f} 至 {high:+.0f}）。"
-        return f"Cover changed by {rise:+.0f} points against the control ground ({low:+.0f} to {high:+.0f})."
+            changed = f"变化 {_signed(rise)} 个百分点" if rise else "没有变化"
+            return f"植被覆盖度相对对照地块{changed}（{span}）。"
+        changed = f"Cover changed by {_signed(rise)} points" if rise else "Cover did not change"
+        return f"{changed} against the control ground ({span})."
     if a.theta is None or a.theta_low is None or a.theta_high is None or not a.expected:
         return None
-    due, side = 100 * a.expected, round(rise) >= 0
+    due = round(100 * a.expected)
     if chinese:
+        lies = f"比对照地块{'高' if rise > 0 else '低'} {abs(rise)} 个百分点" if rise else "与对照地块持平"
+        more = "" if rise else " 个百分点"
         return (
-            f"按生长季高峰估计，植被覆盖度比对照地块{'高' if side else '低'} {abs(rise):.0f} 个百分点，"
-            f"规划为高 {due:.0f}："
-            f"完成 {a.theta:.0%}（95% 区间 {a.theta_low:.0%} 至 {a.theta_high:.0%}）。"
+            f"按生长季高峰估计，植被覆盖度{lies}，规划为高{f' {due}' if due else '不足 1'}{more}："
+            f"完成 {a.theta:z.0%}（95% 区间 {a.theta_low:z.0%} 至 {a.theta_high:z.0%}）。"
         )
-    points = "1 point" if abs(round(rise)) == 1 else f"{abs(rise):.0f} points"
+    points = "1 point" if abs(rise) == 1 else f"{abs(rise)} points"
+    lies = f"{points} {'above' if rise > 0 else 'below'}" if rise else "level with"
+    more = "" if rise else " point more" if due <= 1 else " points more"
     return (
-        f"At the height of the season cover is estimated {points} {'above' if side else 'below'} its control ground; "
-        f"the plan expected {due:.0f}: "
-        f"{a.theta:.0%} of it (95% interval {a.theta_low:.0%} to {a.theta_high:.0%})."
+        f"At the height of the season cover is estimated {lies} its control ground; "
+        f"the plan expected {due or 'under 1'}{more}: "
+        f"{a.theta:z.0%} of it (95% interval {a.theta_low:z.0%} to {a.theta_high:z.0%})."
     )
+
+
+def _signed(points: int) -> str:
+    return f"{points:+d}" if points else "0"
 
 
 def _patches(a: Assessment, *, chinese: bool) -> str:

@@ -304,6 +304,20 @@ def test_what_gdal_would_open_by_content_never_reaches_it(tmp_path, monkeypatch,
     assert [p.name for p in tmp_path.iterdir()] == [f"s{suffix}"]
 
 
+@pytest.mark.parametrize("suffix", [".geojson", ".kml", ".vrt", ".tif"])
+@pytest.mark.parametrize(
+    ("content", "first"),
+    [
+        (HOSTILE["vrt"], "OGRVRTDataSource"), (HOSTILE["gml"], "FeatureCollection"),
+        ("<?xml version='1.0'?><!-- <kml> it is not --><VRTDataset rasterXSize='1'/>", "VRTDataset"),
+    ],
+)  # fmt: skip
+def test_xml_that_is_no_kml_is_told_by_its_first_element_whatever_its_name(tmp_path, content, first, suffix):
+    error = refusal(write(tmp_path, f"s{suffix}", content))
+    assert error.code == "NOT_A_REGISTRY"
+    assert f"is XML, but not KML: its first element is '{first}'" in str(error)
+
+
 def test_a_geojson_under_another_name_is_told_what_it_is(tmp_path):
     error = refusal(write(tmp_path, "s.shp", collection()))
     assert error.code == "NOT_WHAT_IT_SAYS"

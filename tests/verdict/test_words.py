@@ -49,6 +49,25 @@ def test_a_failing_site_is_explained_with_numbers_reason_and_remedy():
     assert explain(FAILING, SITE, language="zh")[0] == "恢复未见效。"
 
 
+def test_what_rounds_to_nothing_is_told_as_nothing_in_either_language():
+    level = dict(uplift=-0.0049, uplift_low=-0.004, uplift_high=0.004, theta=-0.004, theta_low=-0.0049, theta_high=0.0)
+    english, chinese = (explain(replace(FAILING, **level), SITE, language=language)[1] for language in ("en", "zh"))
+    assert english == (
+        "At the height of the season cover is estimated level with its control ground; "
+        "the plan expected 20 points more: 0% of it (95% interval 0% to 0%)."
+    )
+    assert chinese == (
+        "按生长季高峰估计，植被覆盖度与对照地块持平，规划为高 20 个百分点：完成 0%（95% 区间 0% 至 0%）。"
+    )
+    early = replace(FAILING, **level | dict(expected=0.004))
+    assert "the plan expected under 1 point more: 0% of it" in explain(early, SITE)[1]
+    assert "规划为高不足 1 个百分点" in explain(early, SITE, language="zh")[1]
+    tended = replace(SITE, intervention="tending", plan=replace(SITE.plan, A=0.0))
+    assert explain(replace(FAILING, **level), tended)[1] == "Cover did not change against the control ground (0 to 0)."
+    assert explain(replace(FAILING, **level), tended, language="zh")[1] == "植被覆盖度相对对照地块没有变化（0 至 0）。"
+    assert explain(FAILING, tended)[1] == "Cover changed by -1 points against the control ground (-6 to +4)."
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_watch_for_failure_tells_how_often_one_is_wrong_and_no_other_alert_does(language):
     watch = replace(FAILING, alert=AlertLevel.WATCH)
