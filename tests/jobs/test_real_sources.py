@@ -1,5 +1,6 @@
 """A night on real protocols: the same scenes as files in a folder, from a STAC API, and from Earth Engine."""
 
+import csv
 import json
 import socket
 from datetime import UTC, date, datetime, timedelta
@@ -194,6 +195,35 @@ def test_an_api_and_a_folder_give_the_same_products(folder, tmp_path, capsys):
     run(files, capsys)
     for name in ("status.json", "sites/s0/observations.csv", "sites/s1/observations.csv"):
         assert (api.parent / "outputs" / name).read_bytes() == (files.parent / "outputs" / name).read_bytes()
+
+
+def test_ids_of_items_that_mean_harm_are_inert_in_all_that_a_night_makes(folder, tmp_path, capsys):
+    evil = ["=cmd|'/C calc'!A0", "<script>alert(1)</script>\r\nBcc: x@y", "../../../../outside", "\u202egpj\x00", "@SUM(1)"]
+    items = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))[:30]]
+    for number, one in enumerate(items):
+        one["id"] = f"{evil[number % len(evil)]} {number}"
+        if number == 4:
+            del one["assets"]["scl"]  # a refusal names it
+        for asset in one["assets"].values():
+            asset["href"] = str(folder / asset["href"])
+    (tmp_path / "offered").mkdir()
+    offered = tmp_path / "offered" / "items.json"
+    offered.write_text(json.dumps({"type": "FeatureCollection", "features": items}), encoding="utf-8")
+    hosts = f'allow_hosts = ["{folder}", "{offered.parent}"]'
+    config = installed(tmp_path / "in" / "stall" / "ed", f'kind = "stac"\nurl = "{offered}"\n{hosts}')
+    (site,) = run(config, capsys)["sites"]
+    assert len(site["scenes_new"]) == len(items)
+    assert "BROKEN" in {one["reason"] for one in site["scenes_rejected"]}
+    assert all(name.isprintable() for name in site["scenes_new"])
+    table = config.parent / "outputs" / "sites" / "s0" / "observations.csv"
+    cells = [row["scene"] for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines())]
+    assert len(cells) == len(items)
+    assert all(cell[0] not in "=+-@" and cell.isprintable() for cell in cells)
+    pages = list((config.parent / "outputs").rglob("*.html"))
+    assert len(pages) >= 4
+    assert not any("<script>alert" in page.read_text(encoding="utf-8") for page in pages)
+    assert {path.name for path in tmp_path.rglob("*outside*")} == set()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "offered"]
 
 
 def test_ten_years_of_a_site_need_few_requests_and_a_night_one_of_pixels(engine, token, tmp_path, capsys):
