@@ -1,5 +1,6 @@
 """Scenes of a site, stored once, pixels and ledger together."""
 
+import asyncio
 import errno
 import json
 import pickle
@@ -26,19 +27,19 @@ GRID = site_grid(box(103.800, 36.000, 103.801, 36.001))
 UNITS, MEASURES = ("a", "b"), ("n_pixels", "ndvi")
 
 
-def entry(day, *, value=1000, baseline="05.09", name=None, offset=0.0):
+def entry(day, *, value=1000, baseline="05.09", name=None, scale=1e-4, offset=0.0, accepted=True, **judged):
     scene = Scene(
         id=name or f"scene-{day:03d}-{baseline}", acquisition=f"s2/{day:03d}",
         time=datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=day), sensor="sentinel-2a", baseline=baseline,
-        source="test", scale=1e-4, offset=offset, quality="scl",
+        source="test", scale=scale, offset=offset, quality="scl",
     )  # fmt: skip
     pixels = np.full((len(LAYERS), *GRID.shape), value, dtype=np.uint16)
     pixels[LAYERS.index("quality")], pixels[LAYERS.index("clear")] = 4, 1
     pixels[:, 0, 0] = 0
     units = np.array([[value, 0.5], [8, np.nan]], dtype=np.float32)
     record = record_of(
-        scene, accepted=True, reason="", clear_fraction=1.0, n_pixels=9, measures={"ndvi": 0.5},
-        digest=digest(pixels, units),
+        scene, accepted=accepted, reason="" if accepted else "CLOUD", clear_fraction=1.0, n_pixels=9,
+        digest=digest(pixels, units), **{"measures": {"ndvi": 0.5}, **judged},
     )  # fmt: skip
     return Entry(record=record, pixels=pixels, units=units)
 
@@ -174,8 +175,36 @@ def test_a_newer_baseline_takes_the_place_of_the_older_and_the_old_snapshot_keep
 
 
 def test_each_scene_is_scaled_by_its_own_scale_and_offset(store):
-    store.put([entry(1, value=2000, offset=0.0), entry(2, value=3000, offset=-0.1)], "two")
-    np.testing.assert_allclose(store.cube().red.values[:, 2, 2], [0.2, 0.2], rtol=1e-6)
+    landsat = entry(3, value=14546, scale=2.75e-5, offset=-0.2)
+    store.put([landsat, entry(1, value=2000, offset=0.0), entry(2, value=3000, offset=-0.1)], "three")
+    np.testing.assert_allclose(store.cube().red.values[:, 2, 2], [0.2, 0.2, 14546 * 2.75e-5 - 0.2], rtol=1e-5)
+
+
+def test_landsat_that_is_brought_to_sentinel_2_is_so_in_the_cube_and_no_other_scene(store):
+    store.put([entry(1, value=2000), entry(2, value=2000, bandpass=True)], "two")
+    slope, intercept = bands.BANDPASS["red"]
+    np.testing.assert_allclose(store.cube().red.values[:, 2, 2], [0.2, (0.2 - intercept) / slope], rtol=1e-5)
+
+
+def test_a_site_without_control_units_has_means_of_none(tmp_path):
+    store = SiteStore(tmp_path / "alone")
+    store.create(site="alone", grid=GRID, units=(), measures=MEASURES, controls={})
+    one = entry(1)
+    store.put([replace(one, units=np.full((1, len(MEASURES)), np.nan, np.float32))], "one")
+    assert SiteStore(store.path).unit_means().shape == (1, 0, len(MEASURES))
+
+
+def test_a_measure_that_is_no_number_is_never_written(store):
+    with pytest.raises(StoreBroken, match="JSON"):
+        store.put([entry(1, measures={"ndvi": float("nan")})], "a bug")
+    assert SiteStore(store.path).records() == []
+
+
+def test_a_cube_tells_of_each_scene_its_name_and_whether_it_was_accepted(store):
+    store.put([entry(2, accepted=False), entry(1, name="first")], "two, the later first")
+    cube = store.cube()
+    assert list(cube.scene.values) == ["first", "scene-002-05.09"]
+    assert list(cube.accepted.values) == [True, False]
 
 
 def test_putting_nothing_makes_no_snapshot(store):
@@ -306,6 +335,21 @@ def test_a_scene_of_which_nothing_was_seen_is_kept_like_any_other(store):
     again = SiteStore(store.path)
     np.testing.assert_allclose(again.cube().red.values[:, 2, 2], [np.nan, 0.1234], rtol=1e-6)
     np.testing.assert_array_equal(again.unit_means().values, [nothing.units, entry(2, value=1234).units])
+
+
+@pytest.mark.parametrize("array", ["pixels", "units", "scenes"])
+def test_a_chunk_that_the_list_has_lost_never_passes_for_ground_that_was_not_seen(store, array):
+    nothing = entry(1)
+    nothing.pixels[:] = 0
+    nothing.units[:] = np.nan
+    store.put([nothing], "of which nothing was seen")
+    session = icechunk.Repository.open(icechunk.local_filesystem_storage(str(store.path))).writable_session("main")
+    key = f"{array}/c/" + "/".join("0" * {"pixels": 4, "units": 3, "scenes": 2}[array])
+    assert asyncio.run(session.store.exists(key))
+    asyncio.run(session.store.delete(key))
+    snapshot = session.commit("a chunk is lost")
+    with pytest.raises(StoreBroken, match="lowood"):
+        read(store.path, snapshot)
 
 
 @pytest.fixture

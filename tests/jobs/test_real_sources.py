@@ -198,7 +198,13 @@ def test_an_api_and_a_folder_give_the_same_products(folder, tmp_path, capsys):
 
 
 def test_ids_of_items_that_mean_harm_are_inert_in_all_that_a_night_makes(folder, tmp_path, capsys):
-    evil = ["=cmd|'/C calc'!A0", "<script>alert(1)</script>\r\nBcc: x@y", "../../../../outside", "\u202egpj\x00", "@SUM(1)"]
+    evil = [
+        "=cmd|'/C calc'!A0",
+        "<script>alert(1)</script>\r\nBcc: x@y",
+        "../../../../outside",
+        "\u202egpj\x00",
+        "@SUM(1)",
+    ]
     items = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))[:30]]
     for number, one in enumerate(items):
         one["id"] = f"{evil[number % len(evil)]} {number}"

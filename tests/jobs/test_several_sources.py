@@ -389,6 +389,24 @@ def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, 
     ]  # fmt: skip
 
 
+def test_what_a_scene_shows_that_comes_later_on_the_same_day_is_told_that_day(tmp_path, sources, monkeypatch):
+    settings = installed(tmp_path)
+    days = DAYS[::2]
+
+    def judged(series, site, *, as_of, **more):
+        found = assess(series, site, as_of=as_of, **more)
+        return (
+            replace(found, alert=AlertLevel.WATCH, alert_rule="disturbance") if found.n_scenes == len(days) else found
+        )
+
+    monkeypatch.setattr("jobs.nightly.assess", judged)
+    sources(Painted(days[:-1]))
+    assert night(settings, as_of=NIGHT, pages=False)["messages_sent"] == 0
+    sources(Painted(days))
+    assert night(settings, as_of=NIGHT, pages=False)["messages_sent"] == 1
+    assert night(settings, as_of=NIGHT, pages=False)["messages_sent"] == 0
+
+
 def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_never_twice(
     tmp_path, sources, monkeypatch
 ):
@@ -409,6 +427,10 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
         with opened(settings) as ledger:
             add_sites(ledger, tmp_path / "sites.geojson")
 
+    def replanted():
+        with opened(settings) as ledger, ledger.transaction() as t:
+            t.begin_episode("s1", 2, start="2020-05-01", budget=0.5, why="replanted", now="2020-05-01")
+
     def on_a_slope(degrees):
         lie = Terrain(elevation=1500.0, slope=degrees, northness=0.0, eastness=1.0, known=1.0, source="a model")
         with opened(settings) as ledger, ledger.transaction() as t:
@@ -420,6 +442,7 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
         partial(on_a_slope, 20.0),
         lambda: monkeypatch.setattr("jobs.nightly.__version__", "another"),
         lambda: monkeypatch.setattr("jobs.nightly.budget", lambda *_: 0.01),
+        replanted,  # with as much of the budget
         lambda: monkeypatch.setattr("jobs.nightly.Constants.of", lambda *_: replace(DEFAULT, source="another")),
         lambda: monkeypatch.setattr("jobs.nightly.rain_reasons", lambda *_, **__: {"s1": Reason.RAIN_LOW}),
         *(
