@@ -132,10 +132,11 @@ def test_bits_of_harmonised_scenes_hide_the_ground_as_nasa_defines_them(bit, hid
     assert seen_as("fmask", (1 << bit) | (3 << 6), resolution=30.0) == (not hides)
 
 
-def test_harmonised_fill_is_no_value_and_hides_nothing_around_it():
-    pixels, quality = scene(scene_class=0)
-    quality[10, 10] = 255
-    seen = clear(pixels, quality, "fmask", resolution=30.0, **SENTINEL)
+@pytest.mark.parametrize(("kind", "fill"), [("fmask", 255), ("qa_pixel", 1), ("qa_pixel", 0xFFFF)])
+def test_fill_is_no_value_and_hides_nothing_around_it_whatever_its_other_bits(kind, fill):
+    pixels, quality = scene(value=10_000 if kind == "qa_pixel" else 1000, scene_class=ALL_CLEAR[kind])
+    quality[10, 10] = fill
+    seen = clear(pixels, quality, kind, resolution=30.0, **(LANDSAT if kind == "qa_pixel" else SENTINEL))
     assert not seen[10, 10]
     assert seen.sum() == seen.size - 1
 
