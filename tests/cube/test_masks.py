@@ -38,8 +38,9 @@ def test_only_vegetation_and_bare_soil_are_ground(scene_class):
     assert seen_as("scl", scene_class) == (scene_class in (4, 5))
 
 
-def test_a_value_that_is_no_scene_class_is_no_ground():
+def test_a_value_that_is_no_class_is_no_ground():
     assert not seen_as("scl", 4 + 256)
+    assert not seen_as("fmask", 256, resolution=30.0)
 
 
 @pytest.mark.parametrize("cloud", [3, 8, 9, 10])

@@ -553,6 +553,20 @@ def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp
     assert command("alerts", "release") == {"messages_sent": 0, "messages_waiting": 0}
 
 
+def test_that_most_sites_recover_in_one_night_is_told_at_once(tmp_path, sources, monkeypatch):
+    settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
+    sources(Painted(DAYS[::2]))
+
+    def judged(series, site, *, as_of, **more):
+        found = assess(series, site, as_of=as_of, **more)
+        down = AlertLevel.WATCH if as_of <= DAYS[-7] else AlertLevel.NONE
+        return replace(found, status=Status.LAGGING, alert=down, alert_rule="disturbance")
+
+    monkeypatch.setattr("jobs.nightly.assess", judged)
+    nights = [night(settings, as_of=day, pages=False) for day in (DAYS[-7], DAYS[-5], DAYS[-1])]
+    assert [(one["messages_sent"], one["messages_waiting"]) for one in nights] == [(6, 0), (0, 0), (6, 0)]
+
+
 def test_the_first_night_of_a_programme_tells_all_that_it_finds(tmp_path, sources, falling):
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
     sources(Painted(DAYS[::2]))
