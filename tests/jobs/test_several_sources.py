@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -343,34 +344,50 @@ def test_forty_cloudy_days_change_no_verdict_and_the_last_look_grows_older(tmp_p
 
 
 @pytest.fixture
-def falling(monkeypatch):
-    """Let the verdict on given sites be that they are disturbed, from a day on."""
+def judging(monkeypatch):
+    """Let verdicts be other than what the scenes tell: of the one that was found, the fields that are other."""
 
-    def use(names, since):
-        def judged(series, site, *, as_of, **more):
-            found, look = assess_and_look_back(series, site, as_of=as_of, **more)
-            down = site.id in names and as_of >= since
-            return replace(found, alert=AlertLevel.WATCH, alert_rule="disturbance") if down else found, look
+    def use(change):
+        def judged(*given, **more):
+            found, look = assess_and_look_back(*given, **more)
+            return replace(found, **change(found)), look
 
         monkeypatch.setattr("jobs.nightly.assess_and_look_back", judged)
 
     return use
 
 
+FELL = {"alert": AlertLevel.WATCH, "alert_rule": "disturbance"}
+LAGS = {**FELL, "status": Status.LAGGING}
+NO_ALERT = {"alert": AlertLevel.NONE, "alert_rule": None}
+
+
+@pytest.fixture
+def falling(judging):
+    """Let the verdict on given sites be that they are disturbed, from a day on."""
+
+    def use(names, since):
+        judging(lambda found: FELL if found.site in names and found.as_of >= since else {})
+
+    return use
+
+
+def why_waiting(settings):
+    """What the outbox says of the notices that wait."""
+    with closing(sqlite3.connect(settings.ledger.url.removeprefix("sqlite:///"))) as ledger:
+        return {why for (why,) in ledger.execute("select error from outbox where sent is null")}
+
+
 def messages(settings):
     return sorted(path.name for path in (settings.outputs.root / "messages").glob("*"))
 
 
-def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, sources, monkeypatch):
+def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, sources, judging):
     settings = installed(tmp_path)
     sources(Painted(DAYS[::2]))
     days = {DAYS[-6]: AlertLevel.WATCH, DAYS[-4]: AlertLevel.RED}
 
-    def judged(series, site, *, as_of, **more):
-        found, look = assess_and_look_back(series, site, as_of=as_of, **more)
-        return replace(found, status=Status.LAGGING, alert=days[as_of], alert_rule="disturbance"), look
-
-    monkeypatch.setattr("jobs.nightly.assess_and_look_back", judged)
+    judging(lambda found: LAGS | {"alert": days[found.as_of]})
     for day in (*days, *days):
         night(settings, as_of=day, pages=False)
     first = next(iter(days))
@@ -389,17 +406,10 @@ def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, 
     ]  # fmt: skip
 
 
-def test_what_a_scene_shows_that_comes_later_on_the_same_day_is_told_that_day(tmp_path, sources, monkeypatch):
+def test_what_a_scene_shows_that_comes_later_on_the_same_day_is_told_that_day(tmp_path, sources, judging):
     settings = installed(tmp_path)
     days = DAYS[::2]
-
-    def judged(series, site, *, as_of, **more):
-        found = assess(series, site, as_of=as_of, **more)
-        return (
-            replace(found, alert=AlertLevel.WATCH, alert_rule="disturbance") if found.n_scenes == len(days) else found
-        )
-
-    monkeypatch.setattr("jobs.nightly.assess", judged)
+    judging(lambda found: FELL if found.n_scenes == len(days) else {})
     sources(Painted(days[:-1]))
     assert night(settings, as_of=NIGHT, pages=False)["messages_sent"] == 0
     sources(Painted(days))
@@ -461,15 +471,12 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
 
 
 def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_is_seen(
-    tmp_path, sources, monkeypatch, capsys
+    tmp_path, sources, judging, capsys
 ):
     settings = installed(tmp_path)
     sources(Painted(DAYS[::2]))
-    seen = {"alert": AlertLevel.RED, "alert_rule": "disturbance"}
-
-    def judged(series, site, *, as_of, **more):
-        found, look = assess_and_look_back(series, site, as_of=as_of, **more)
-        return replace(found, status=Status.LAGGING, **seen), look
+    seen = LAGS | {"alert": AlertLevel.RED}
+    judging(lambda _: seen)
 
     def said():
         pages = {"en": "index.html", "zh": "index.zh.html"}
@@ -479,7 +486,6 @@ def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_i
             for language, name in pages.items()
         }
 
-    monkeypatch.setattr("jobs.nightly.assess_and_look_back", judged)
     night(settings, as_of=DAYS[-4])
     assert "Alert open since" in said()["en"][0]
     words = ("resolve", f"s1/{DAYS[-4]}", "--verdict", "false-alarm", "--note", "trees stand")
@@ -494,7 +500,7 @@ def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_i
         assert counted in index
         assert answer in index
     assert "Alert open since" not in said()["en"][0]
-    seen.update(alert=AlertLevel.NONE, alert_rule=None)
+    seen.update(NO_ALERT)
     night(settings, as_of=DAYS[-2])
     assert "false alarm" not in said()["en"][0]
     assert "answered" not in said()["en"][1]
@@ -514,6 +520,8 @@ def test_when_most_sites_fall_in_one_night_what_is_sent_is_held_until_somebody_h
         manifest = night(settings, as_of=NIGHT, pages=False)
         assert (manifest["messages_waiting"], bool(messages(settings))) == ((fell, False) if held else (0, True))
         assert exit_status(manifest) is (Exit.SOME_FAILED if held else Exit.DONE)
+    fix = "look at their scenes, then: regrowth alerts release"
+    assert why_waiting(settings) == ({f"held: 5 of 8 sites fell on {NIGHT}; {fix}"} if held else set())
     log = capsys.readouterr()  # on stderr once a command was run in this process, before that on stdout
     assert ("5 of 8 sites fell on 2020-09-30" in log.out + log.err) == held
     with pytest.raises(SystemExit) as left:
@@ -553,16 +561,28 @@ def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp
     assert command("alerts", "release") == {"messages_sent": 0, "messages_waiting": 0}
 
 
-def test_that_most_sites_recover_in_one_night_is_told_at_once(tmp_path, sources, monkeypatch):
+def test_what_could_not_be_written_one_night_waits_and_counts_among_those_that_fell_that_night(
+    tmp_path, sources, judging, monkeypatch
+):
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
     sources(Painted(DAYS[::2]))
+    down = {"s1": DAYS[-4], "s2": DAYS[-4], "s3": DAYS[-4], "s4": NIGHT, "s5": NIGHT}
+    judging(lambda found: LAGS if found.as_of >= down.get(found.site, date.max) else LAGS | NO_ALERT)
+    night(settings, as_of=DAYS[-6], pages=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.nightly.write_message", Mock(side_effect=PermissionError("read only")))
+        manifest = night(settings, as_of=DAYS[-4], pages=False)
+    assert (manifest["messages_sent"], manifest["messages_waiting"]) == (0, 3)
+    assert why_waiting(settings) == {"PermissionError: read only"}
+    assert exit_status(manifest) is Exit.SOME_FAILED
+    manifest = night(settings, as_of=NIGHT, pages=False)  # five wait, of six sites, but three and two fell at a time
+    assert (manifest["messages_sent"], manifest["messages_waiting"]) == (5, 0)
 
-    def judged(series, site, *, as_of, **more):
-        found = assess(series, site, as_of=as_of, **more)
-        down = AlertLevel.WATCH if as_of <= DAYS[-7] else AlertLevel.NONE
-        return replace(found, status=Status.LAGGING, alert=down, alert_rule="disturbance")
 
-    monkeypatch.setattr("jobs.nightly.assess", judged)
+def test_that_most_sites_recover_in_one_night_is_told_at_once(tmp_path, sources, judging):
+    settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
+    sources(Painted(DAYS[::2]))
+    judging(lambda found: LAGS if found.as_of <= DAYS[-7] else LAGS | NO_ALERT)
     nights = [night(settings, as_of=day, pages=False) for day in (DAYS[-7], DAYS[-5], DAYS[-1])]
     assert [(one["messages_sent"], one["messages_waiting"]) for one in nights] == [(6, 0), (0, 0), (6, 0)]
 
