@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +30,23 @@ import rasterio
 import scipy.stats
 import xarray as xr
 import zarr
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cover.kernels import ndvi_and_cover
+from monitor.cube.packed import LAYERS
+from monitor.cube.store import Entry, record_of
+from monitor.imagery.source import Scene
 from monitor.trends.kernels.harmonic import harmonic, harmonic_packed
 from monitor.trends.kernels.huber import robust_harmonic
 from monitor.trends.kernels.monotonic import monotonic, slope_and_score
 from monitor.trends.kernels.running import Frame, add, add_history, add_packed, fit, octets, rows, total
 from monitor.trends.places import commit, load
+from monitor.trends.state import Used, at_hand, bring_up_to_date, maps
 
 RESULTS = Path(__file__).parent / "results"
 REPEATS = 5
@@ -48,6 +54,11 @@ CORES = len(os.sched_getaffinity(0))
 PACKAGES = ("numba", "numpy", "scipy", "xarray", "zarr", "rasterio", "pymannkendall", "nrt", "pyxccd")
 NODATA = -32768
 FRAME = Frame(middle=20.0, half=5.0, harmonics=2)
+
+MAPS = (
+    "a night's maps of 1 Mpx as the monitor makes them: COG of 8 layers decoded, sums of a season and picture brought "
+    "up to date and saved, NDVI, cover, slope and uplift made"
+)
 
 Side = tuple[Callable[[], object], int]
 
@@ -403,6 +414,15 @@ def night_rows(folder: Path) -> list[Row]:
         raw[top].tofile(folder / f"raw{top}.new")
         (folder / f"raw{top}.new").replace(folder / f"raw{top}")
 
+    maps_of, written = own_maps(folder, path, tops, side)
+
+    def map_floor(top: int) -> None:
+        with rasterio.open(folder / "layers.tif") as file:
+            file.read(window=rasterio.windows.Window(0, top, side, min(block, side - top)))
+        for number, content in enumerate(written(top)):
+            (folder / f"raw{top}.{number}").unlink(missing_ok=True)
+            (folder / f"raw{top}.{number}").write_bytes(content)
+
     ours = (lambda: list(pool.map(night, tops)), pixels)
     work = "a night of 1 Mpx: COG decoded, NDVI, cover, state loaded, updated, committed, fit made again"
     sides = {
@@ -412,6 +432,13 @@ def night_rows(folder: Path) -> list[Row]:
             pixels,
         ),
         "floor: the same decoded, the same bytes written to new files": (lambda: list(pool.map(anew, tops)), pixels),
+    }
+    mapped = {
+        MAPS: (lambda: list(pool.map(maps_of, tops)), pixels),
+        "limit: the same decoded, the same bytes written to new files": (
+            lambda: list(pool.map(map_floor, tops)),
+            pixels,
+        ),
     }
     found = []
     try:
@@ -434,12 +461,75 @@ def night_rows(folder: Path) -> list[Row]:
         sides["nrt: load, monitor (no refit), save"] = (nrt_night, pixels)
     except ImportError:
         found.append(absent(work, "nrt"))
-    rate = in_turn(sides)
+    rate = in_turn(sides | mapped)
     for name in [*sides][1:]:
         under = name.startswith("floor")
         least, aim = (1.6, 1.25) if under else (3.0, 5.0)
         found.append(Row(work=work, peer=name, ours=rate[""], theirs=rate[name], least=least, aim=aim, floor=under))
+    for name in [*mapped][1:] + [name for name in sides if name.startswith("nrt")]:
+        under = name.startswith("limit")
+        goals = (0.0, 0.0) if under else (3.0, 5.0)
+        found.append(
+            Row(work=MAPS, peer=name, ours=rate[MAPS], theirs=rate[name], least=goals[0], aim=goals[1], floor=under)
+        )
     return found
+
+
+def own_maps(
+    folder: Path, scene: Path, tops: range, side: int
+) -> tuple[Callable[[int], None], Callable[[int], list[bytes]]]:
+    """What a night of the monitor does for the maps of strips of ground, and what it writes for one of them.
+
+    The strips have six seasons of three scenes. Every run has a new scene of the last season, with the same pixels.
+    """
+    with rasterio.open(scene) as file:
+        red, nir, clear = file.read()
+        profile = file.profile | {"count": len(LAYERS), "dtype": "uint16"}
+    known = {"red": red, "nir": nir, "quality": np.full_like(red, 4), "clear": clear}
+    with rasterio.open(folder / "layers.tif", "w", **profile) as out:
+        out.write(np.stack([known.get(name, (red + nir) // 3) for name in LAYERS]).astype(np.uint16))
+    steppe, block = ENDMEMBERS["steppe"], tops.step
+    scenes: dict[int, list[Used]] = {top: [] for top in tops}
+
+    def grid(top: int) -> GeoBox:
+        return GeoBox((min(block, side - top), side), Affine(10, 0, 0, 0, -10, -10 * top), "EPSG:32648")
+
+    def look(top: int, day: datetime) -> Entry:
+        with rasterio.open(folder / "layers.tif") as file:
+            pixels = file.read(window=rasterio.windows.Window(0, top, side, min(block, side - top)))
+        told = Scene(
+            id=f"{day:%Y%m%d}", acquisition=f"S2A/{day:%Y%m%d}", time=day, sensor="sentinel-2a", baseline="05.09",
+            source="files", scale=1e-4, offset=0.0, quality="scl",
+        )  # fmt: skip
+        record = record_of(
+            told, acquisition=told.acquisition, granules={}, accepted=True, reason="", clear_fraction=1.0,
+            n_pixels=pixels[0].size, measures={}, digest=told.id,
+        )  # fmt: skip
+        return Entry(record=record, pixels=pixels, units=np.zeros((1, 1), np.float32))
+
+    def brought(top: int, entries: list[Entry]) -> None:
+        for entry in entries:
+            day = datetime.fromisoformat(entry.record.time)
+            season = (day.year, day.year < 2021)
+            scenes[top].append(Used(entry.record.acquisition, entry.record.digest, season, 0.3))
+        before = [one for one in scenes[top] if one.season[1]]
+        here = grid(top)
+        state = bring_up_to_date(
+            folder / f"maps{top}", scenes[top], {"now": scenes[top][-1], "before": before[-1]},
+            at_hand(entries, steppe), made_by="benchmark", snapshot="", shape=(here.shape.y, here.shape.x),
+        )  # fmt: skip
+        maps(state, here, np.ones(here.shape, dtype=bool))
+
+    for top in tops:
+        brought(top, [look(top, datetime(y, 7, day, tzinfo=UTC)) for y in range(2019, 2025) for day in (1, 11, 21)])
+
+    def night(top: int) -> None:
+        brought(top, [look(top, datetime(2024, 8, 1, tzinfo=UTC) + timedelta(days=len(scenes[top]) - 18))])
+
+    def written(top: int) -> list[bytes]:
+        return [(folder / f"maps{top}" / name).read_bytes() for name in ("2024.sums", "now.rgb")]
+
+    return night, written
 
 
 def history_rows(folder: Path) -> list[Row]:

@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
+import google_crc32c
 import numpy as np
-from numba import njit
-
-from monitor.trends.kernels.vectors import aligned, full_width
 
 HEAD: Final = 4096
 """Room for the head of a place; content begins on a page. [byte]"""
@@ -29,12 +27,6 @@ VERSION: Final = 1
 
 GROWTH: Final = 1.25
 """Room is made for so many times the first content, or the first that is larger than the room."""
-
-SIDE_BY_SIDE: Final = 256
-"""Words that are mixed side by side."""
-
-ODD: Final = np.uint32(2654435761)
-"""Nearest prime to 2**32 over the golden ratio: multiplication by it spreads a bit over those above."""
 
 
 def load(path: Path) -> tuple[dict[str, Any], list[np.ndarray]] | None:
@@ -160,18 +152,4 @@ def _write(file: int, place: int, room: int, head: Mapping[str, Any], arrays: Se
 
 
 def _check(array: np.ndarray) -> int:
-    """Checksum at the speed of memory."""
-    raw = array.reshape(-1).view(np.uint8)
-    whole = raw.size // (4 * SIDE_BY_SIDE) * (4 * SIDE_BY_SIDE)
-    mixed = aligned((SIDE_BY_SIDE,), np.uint32)
-    _mix(raw[:whole].view("<u4"), mixed)
-    return crc32(raw[whole:].tobytes(), crc32(mixed.astype("<u4").tobytes()))
-
-
-@njit(nogil=True, cache=True)
-def _mix(words: np.ndarray, mixed: np.ndarray) -> None:
-    full_width()
-    for start in range(0, words.size, SIDE_BY_SIDE):
-        some = words[start : start + SIDE_BY_SIDE]
-        for lane in range(SIDE_BY_SIDE):
-            mixed[lane] = np.uint32((mixed[lane] ^ some[lane]) * ODD)
+    return int(google_crc32c.value(array.reshape(-1).view(np.uint8)))

@@ -13,7 +13,6 @@ at any time.
 """
 
 import json
-import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import google_crc32c
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
@@ -316,10 +316,11 @@ def _code() -> bytes:
 def _load(path: Path, made_by: str, shape: tuple[int, ...]) -> tuple[list[Any], np.ndarray]:
     """Names of the scenes that went into a file, and its values; no scene and zeros where it is not to be trusted."""
     try:
-        head, _, body = path.read_bytes().partition(b"\n")
-        told = json.loads(head)
-        if (told["recipe"], told["shape"], told["check"]) == (made_by, list(shape), zlib.crc32(body)):
-            return told["scenes"], np.frombuffer(bytearray(body), "<f4").reshape(shape)
+        with path.open("rb") as file:
+            told = json.loads(file.readline())
+            values = np.fromfile(file, "<f4").reshape(shape)
+        if (told["recipe"], told["check"]) == (made_by, _checksum(values)):
+            return told["scenes"], values
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return [], np.zeros(shape, np.float32)
@@ -329,12 +330,18 @@ def _save(path: Path, values: np.ndarray, made_by: str, snapshot: str, scenes: S
     """Put a file in place whole. It is not forced to the disk, as it would be by taking the place of another: a torn
     one is found out by its checksum, a missing one is made again.
     """
-    body = np.ascontiguousarray(values, "<f4").tobytes()
+    body = np.ascontiguousarray(values, "<f4")
     told = {
-        "recipe": made_by, "snapshot": snapshot, "shape": list(values.shape), "check": zlib.crc32(body),
+        "recipe": made_by, "snapshot": snapshot, "check": _checksum(body),
         "scenes": [scene.name for scene in scenes],
     }  # fmt: skip
     beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(json.dumps(told, ensure_ascii=False).encode() + b"\n" + body)
+    with beside.open("wb") as file:
+        file.write(json.dumps(told, ensure_ascii=False).encode() + b"\n")
+        file.write(body)
     path.unlink(missing_ok=True)
     beside.rename(path)
+
+
+def _checksum(values: np.ndarray) -> int:
+    return int(google_crc32c.value(values.reshape(-1).view(np.uint8)))
