@@ -25,7 +25,7 @@ from jobs.reading import Ground, Seen, bandpass, own_means, read
 from jobs.settling import rows
 from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, candidates, match
 from monitor.cover.means import MEASURES
-from monitor.cube.granules import Overpass, left_to_do, merged, overpasses
+from monitor.cube.granules import Overpass, left_to_do, merged, open_questions, overpasses
 from monitor.cube.grid import crs_of, inside, site_grid
 from monitor.cube.masks import why_unseen
 from monitor.cube.packed import LAYERS
@@ -189,10 +189,10 @@ class Part:
     state: str = "done"
     store: SiteStore = field(init=False)
     grid: GeoBox = field(init=False)
-    offered: list[Overpass] = field(init=False)
+    left: list[Overpass] = field(init=False)
+    """Offered and not stored."""
     controls: ControlSet | None = None
     terrain: Terrain | None = None
-    stored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     known: bool = False
     laid_out: Ground | None = None
     waiting: list["_Look"] = field(default_factory=list)
@@ -225,17 +225,18 @@ class Part:
             if self.task.missing:
                 raise TryLater(self.task.missing)
             self.grid = lattice(self.task.site, source)
-            self.offered = overpasses(self.task.offered, str(crs_of(self.grid)))
+            self.left = overpasses(self.task.offered, str(crs_of(self.grid)))
             return
         self.snapshot, self.grid = self.store.snapshot, self.store.grid
         self.known = self.task.known is not None and self.task.known.snapshot == self.snapshot
         if self.controls is None:
             self.controls = ControlSet.from_json(self.store.controls)
         if self.known and self.task.known is not None:
-            self.stored = self.task.known.baselines
+            stored = self.task.known.baselines
         else:
-            self.stored = {record.acquisition: record.granules for record in self.store.records()}
-        self.offered = overpasses(self.task.offered, str(crs_of(self.grid)), self.stored)
+            stored = {record.acquisition: record.granules for record in self.store.records()}
+        asked = open_questions(self.task.offered, stored)
+        self.left = left_to_do(overpasses(asked, str(crs_of(self.grid)), stored), stored)
 
     def begin(self, elevation: Elevation | None) -> None:
         """Lay out a new store, and look at the lie of the ground if nobody has."""
@@ -248,11 +249,6 @@ class Part:
             self.snapshot = self.store.create(
                 site=self.task.site.id, grid=self.grid, units=units, measures=MEASURES, controls=self.controls.to_json()
             )
-
-    @property
-    def left(self) -> list[Overpass]:
-        """Offered and not stored."""
-        return left_to_do(self.offered, self.stored)
 
     def flush(self) -> None:
         """Commit what waits, but nothing that was looked at only to choose units by."""

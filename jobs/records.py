@@ -16,6 +16,7 @@ from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 
 OBSERVED = ("ndvi", "cover", "ndmi", "nbr")
 """Means that are kept of a site and, as ``control_*``, of its control."""
+_MEANS = (*OBSERVED, *(f"control_{name}" for name in OBSERVED))
 
 
 def site_to_json(site: Site) -> dict[str, Any]:
@@ -49,8 +50,7 @@ def observation(record: Record) -> dict[str, Any]:
         "acquisition": record.acquisition, "time": record.time, "scene": record.scene, "source": record.source,
         "baseline": record.baseline, "sensor": record.sensor, "orbit": record.orbit, "granules": record.granules,
         "clear_fraction": record.clear_fraction, "n_pixels": record.n_pixels,
-        **{name: measures.get(name) for name in OBSERVED},
-        **{f"control_{name}": measures.get(f"control_{name}") for name in OBSERVED},
+        **{name: measures.get(name) for name in _MEANS},
         "control_cover_2": None, "reference_cover": None,
         "n_units": None if n_units is None else int(n_units),
         "accepted": record.accepted, "reason": record.reason, "digest": record.digest,

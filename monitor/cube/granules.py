@@ -64,9 +64,24 @@ def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -
     return sorted(made, key=lambda one: (one.main.time, one.acquisition))
 
 
-def _names(offered: Iterable[str], stored: Iterable[str]) -> dict[str, str]:
+def open_questions(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str]]) -> list[Scene]:
+    """Scenes of the days of which any is not stored under just its name and baseline: the others leave nothing to do.
+
+    Of a site that is seen for ten years that is one in a thousand. `stored` as for :func:`left_to_do`.
+    """
+    new = {
+        day
+        for scene in offered
+        if stored.get(scene.acquisition, {}).get(scene.tile) != scene.baseline
+        for day in identity.days(scene.acquisition)
+    }
+    return [scene for scene in offered if not new.isdisjoint(identity.days(scene.acquisition))] if new else []
+
+
+def _names(offered: Sequence[str], stored: Iterable[str]) -> dict[str, str]:
     """One name for each acquisition: that it is stored under, else the fullest, and of these the earliest time."""
-    kept = set(stored)
+    told = {day for name in offered for day in identity.days(name)}
+    kept = {name for name in stored if not told.isdisjoint(identity.days(name))}
     ranked = sorted({*offered, *kept}, key=lambda name: (name not in kept, -len(name), name))
     near: dict[str, list[str]] = {}
     names: dict[str, str] = {}

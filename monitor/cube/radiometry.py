@@ -21,7 +21,6 @@ References
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -74,6 +73,7 @@ MINORITY: Final = 0.2
 """Share of the scenes near a node that, being off a way that no offset explains, show the rest to be wrong. [1]"""
 
 _GROUNDS: Final = ("", "control_")
+_MEANS: Final = tuple(ground + band for ground in _GROUNDS for band in bands.OBSERVED)
 
 
 def settle(records: Sequence[Record]) -> list[Record]:
@@ -117,16 +117,17 @@ def _wrong(records: Sequence[Record]) -> np.ndarray:
     error = np.where(offset < -STEP / 2, -STEP, STEP)  # of the reflectances, if the other offset is the true one
     old = np.array([() < parsed(record.baseline) < OFFSET_SINCE for record in records])
     anchors = old & (error > 0)
-    values = [
-        [[record.measures.get(ground + band) for band in bands.OBSERVED] for record in records] for ground in _GROUNDS
-    ]
-    seen = np.array(values, dtype=np.float64)  # (ground, scene, band); None becomes NaN
+    values = [[record.measures.get(name) for name in _MEANS] for record in records]
+    told = np.array(values, dtype=np.float64)  # None becomes NaN
+    seen = np.stack(np.split(told, len(_GROUNDS), axis=1))  # (ground, scene, band)
     seen = seen[np.isfinite(seen).any(axis=(1, 2))]
     impossible = np.where(np.isnan(seen), np.inf, seen).min(axis=2) < IMPOSSIBLE
     dark = impossible.all(axis=0)
-    days = np.array([datetime.fromisoformat(record.time).timetuple().tm_yday for record in records], dtype=np.float64)
-    names = sorted({(record.source, record.baseline, record.offset) for record in records})
-    kinds = np.array([names.index((record.source, record.baseline, record.offset)) for record in records])
+    dates = np.array([record.time[:10] for record in records], dtype="datetime64[D]")
+    days = (dates - dates.astype("datetime64[Y]")).astype(np.float64) + 1
+    kin = [(record.source, record.baseline, record.offset) for record in records]
+    names = {name: number for number, name in enumerate(sorted(set(kin)))}
+    kinds = np.array([names[name] for name in kin])
     season, anchored = _season(days, seen, error, anchors & ~dark, ~dark)
     short, long = _off(seen - season, error)
     off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)

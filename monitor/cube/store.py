@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -394,7 +394,7 @@ class SiteStore:
             opened = self._opened(snapshot)
             values = np.asarray(opened.array("units")[:])[order]
             names = {"unit": opened.attributes["units"], "measure": opened.attributes["measures"]}
-        utc = [datetime.fromisoformat(records[slot].time).astimezone(UTC).replace(tzinfo=None) for slot in order]
+        utc = [records[slot].time.removesuffix("+00:00") for slot in order]
         coords = {"time": np.array(utc, dtype="datetime64[ns]"), **names}
         return xr.DataArray(values[:, : len(names["unit"])], dims=("time", "unit", "measure"), coords=coords)
 

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 NEAR: Final = timedelta(minutes=50)
@@ -244,24 +245,25 @@ def same(one: str, other: str) -> bool:
     return abs(_moment(first) - _moment(second)) < NEAR
 
 
-def days(acquisition: str) -> list[str]:
+@lru_cache(maxsize=65536)  # the same ones of all sites of a tile
+def days(acquisition: str) -> tuple[str, ...]:
     """Where acquisitions that are the :func:`same` are found together: platform and day, around midnight two days.
 
     Examples
     --------
     >>> days("S2A/20181231T235957"), days("S2A/20200714T115552"), days("LC08/129/20200103")
-    (['S2A/20181231', 'S2A/20190101'], ['S2A/20200714'], ['LC08/129/20200103'])
+    (('S2A/20181231', 'S2A/20190101'), ('S2A/20200714',), ('LC08/129/20200103',))
     """
     platform, _, stamp = acquisition.rpartition("/")
     day, _, clock = stamp.partition("T")
     matched = None if not clock or "01" <= clock < "23" else _ACQUISITION.fullmatch(acquisition)
     if matched is None:
-        return [f"{platform}/{day}"]
+        return (f"{platform}/{day}",)
     when = _moment(matched)
     try:
-        return sorted({f"{platform}/{moment:%Y%m%d}" for moment in (when - NEAR, when + NEAR)})
+        return tuple(sorted({f"{platform}/{moment:%Y%m%d}" for moment in (when - NEAR, when + NEAR)}))
     except OverflowError:  # at the end of all days
-        return [f"{platform}/{day}"]
+        return (f"{platform}/{day}",)
 
 
 def _read(patterns: Iterable[re.Pattern[str]], names: Iterable[str]) -> dict[str, str]:

@@ -237,7 +237,9 @@ class Transaction:
             found = self._connection.execute(select(*columns).where(table.c.ground == ground))
             names = tuple(found.keys())
             rows = [dict(zip(names, row, strict=True)) for row in found]
-            self._observed[ground] = {row["acquisition"]: {**row, "granules": _read(row["granules"])} for row in rows}
+            for row in rows:
+                row["granules"] = _read(row["granules"])
+            self._observed[ground] = {row["acquisition"]: row for row in rows}
         return self._observed[ground]
 
     def granules(self, ground: str) -> dict[str, dict[str, str]]:

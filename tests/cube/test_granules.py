@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from monitor.cube.granules import left_to_do, merged, overpasses
+from monitor.cube.granules import left_to_do, merged, open_questions, overpasses
 from monitor.cube.packed import LAYERS
 from monitor.imagery.source import Scene
 
@@ -154,3 +154,23 @@ def test_a_granule_of_another_scale_or_kind_of_quality_layer_fills_nothing(chang
 def test_a_cloudy_pixel_of_the_first_granule_is_not_filled_by_the_second():
     first, second = packed([900], quality=9, clear=0), packed([1000])
     assert merged([(scene("west"), first), (scene("east", tile="x"), second)])[LAYERS.index("clear")].tolist() == [[0]]
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_what_is_left_to_do_is_the_same_whether_all_that_is_offered_is_looked_at_or_the_days_with_news(seed):
+    rng = np.random.default_rng(seed)
+    stamps = [
+        *("20200103T035141", "20200103T035502", "20200103", "20200103T051141"),
+        *("20200103T233000", "20200103T235957", "20200104T000512", "20200104T002000", "20200104"),
+    ]  # one datatake under several names, another, two that are near midnight
+    known = [
+        scene(f"{n}", acquisition=f"S2{craft}/{stamp}", tile=tile, baseline=baseline, source=source)
+        for n, (craft, stamp, tile, baseline, source) in enumerate(
+            itertools.product("AB", stamps, ("48SUF", "48SUG"), ("", "02.09", "05.00"), "ab")
+        )
+    ]
+    offered = [known[n] for n in rng.permutation(len(known))[: rng.integers(1, 25)]]
+    before = [one for one in offered if rng.random() < 0.7]
+    stored = {one.acquisition: one.baselines for one in overpasses(before, OWN)}
+    everything = left_to_do(overpasses(offered, OWN, stored), stored)
+    assert left_to_do(overpasses(open_questions(offered, stored), OWN, stored), stored) == everything
