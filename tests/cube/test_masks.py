@@ -270,11 +270,31 @@ def test_the_reason_is_that_of_the_site_and_not_of_its_surroundings():
     assert why_unseen(quality, "scl", inside) == "SNOW"
 
 
-def test_ground_without_values_is_told_as_such_whatever_its_class():
-    pixels, quality = scene(scene_class=0)
+@pytest.mark.parametrize("fmask", [0, 1 << 1, 1 << 4], ids=["clear", "cloud", "snow"])
+def test_ground_without_values_is_told_as_such_whatever_its_class(fmask):
+    pixels, quality = scene(scene_class=fmask)
     pixels[RED] = 0
     everywhere = np.ones(quality.shape, dtype=bool)
     assert why_unseen(quality, "fmask", everywhere, pixels=pixels, **SENTINEL) == "NODATA"
+
+
+@pytest.mark.parametrize(("bits", "red", "reason"), [(1 << 3, 1, "CLOUD"), (1 << 5, 1, "SNOW"), (1 << 6, 0, "NODATA")])
+def test_impossible_reflectance_is_the_reason_only_where_nothing_else_is(bits, red, reason):
+    pixels, quality = scene(value=1, scene_class=1 << 6)
+    most = np.arange(quality.size).reshape(quality.shape) < 0.6 * quality.size
+    quality[most], pixels[RED, most] = bits, red
+    everywhere = np.ones(quality.shape, dtype=bool)
+    assert why_unseen(quality, "qa_pixel", everywhere, pixels=pixels, **LANDSAT) == reason
+
+
+def test_a_cloud_that_is_as_white_as_snow_is_a_cloud():
+    pixels, quality = scene(value=4000)
+    pixels[bands.OBSERVED.index("swir16")] = 500
+    quality[np.arange(quality.size).reshape(quality.shape) < 0.6 * quality.size] = 9
+    everywhere = np.ones(quality.shape, dtype=bool)
+    assert why_unseen(quality, "scl", everywhere, pixels=pixels, **SENTINEL) == "CLOUD"
+    quality[:] = 5
+    assert why_unseen(quality, "scl", everywhere, pixels=pixels, **SENTINEL) == "SNOW"
 
 
 def test_impossible_landsat_reflectance_is_told_as_radiometry_and_not_as_cloud():

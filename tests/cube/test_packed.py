@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 import dask.array as da
 import numpy as np
 import pytest
+from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 from rasterio import open as open_raster
 from shapely.geometry import box
 
@@ -50,6 +52,16 @@ def test_what_is_packed_is_what_was_delivered_and_where_it_is_clear():
     assert seen.max() == 1
     assert seen[-1, -1] == 1
     assert seen[0, :7].max() == 0
+
+
+@pytest.mark.parametrize(("pixel", "hidden"), [(10.0, 7), (30.0, 3)])
+def test_a_cloud_is_grown_by_metres_of_the_grid_that_it_lies_on(pixel, hidden):
+    grid = GeoBox((12, 12), Affine(pixel, 0, 400_000, 0, -pixel, 4_000_000), "EPSG:32648")
+    pixels = np.full((len(bands.OBSERVED), *grid.shape), 2000, dtype=np.uint16)
+    quality = np.zeros(grid.shape, dtype=np.uint16)
+    quality[0, 0] = 1 << 3  # of cells of 30 m, or of a lattice of 10 m that holds none of them whole
+    seen = pack(Frame(grid=grid, pixels=pixels, quality=quality), scene(quality="fmask", offset=0.0))
+    assert (seen[LAYERS.index("clear")][0] == 0).sum() == hidden
 
 
 @pytest.mark.parametrize(("offset", "clear"), [(-0.2, 1), (-0.3, 0)])

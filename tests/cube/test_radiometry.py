@@ -230,6 +230,25 @@ def test_an_offset_told_ever_since_2022_that_was_taken_off_already_is_found_wher
     assert found[~since].mean() <= 0.002
 
 
+@pytest.mark.parametrize(("baseline", "told"), [("", 0.0), ("03.01", -0.1)], ids=["unknown", "with an offset"])
+def test_older_scenes_vouch_only_where_they_are_known_to_be_and_told_no_offset(baseline, told):
+    scenes = World("loess", years=10).scenes(2)
+    late = np.array([time.year >= 2022 for time, _, _ in scenes])
+    assert late.sum() > (~late).sum()
+    baselines = ["04.00" if one else baseline for one in late]
+    found = told_wrong(settle(records(scenes, wrong=~late, offset=told * ~late, baseline=baselines)))
+    assert found[~late].mean() > 0.98
+    assert found[late].mean() <= 0.002
+
+
+def test_scenes_below_zero_tell_no_season_though_they_are_the_most():
+    scenes = World("forest").scenes(1)
+    bad = np.random.default_rng(3).random(len(scenes)) < 0.65
+    found = told_wrong(settle(records(scenes, wrong=bad, offset=-0.1 * bad)))
+    assert found[bad].mean() > 0.95
+    assert found[~bad].mean() <= 0.02
+
+
 def test_without_older_scenes_the_most_are_believed_and_nothing_wrong_is_averaged_in_when_half_are():
     scenes = World("loess").scenes(1)
     rng = np.random.default_rng(5)
