@@ -241,6 +241,28 @@ def test_older_scenes_vouch_only_where_they_are_known_to_be_and_told_no_offset(b
     assert found[late].mean() <= 0.002
 
 
+def test_what_older_scenes_vouch_for_is_told_apart_though_most_of_the_later_ones_are_wrong():
+    scenes = World("loess", years=10).scenes(2)
+    late = np.array([time.year >= 2022 for time, _, _ in scenes])
+    bad = late & (np.random.default_rng(4).random(len(scenes)) < 0.75)
+    baselines = ["04.00" if one else "03.01" for one in late]
+    found = told_wrong(settle(records(scenes, wrong=bad, baseline=baselines)))
+    assert found[bad].mean() > 0.95
+    assert found[late & ~bad].mean() < 0.05
+    assert not found[~late].any()
+
+
+def test_an_older_scene_is_kept_where_nothing_tells_which_half_of_the_others_is_right():
+    scenes = World("loess").scenes(1)
+    n = len(scenes)
+    old = np.arange(n) % 25 == 0  # too few to tell a season
+    bad = ~old & (np.random.default_rng(5).random(n) < 0.5)
+    baselines = ["03.01" if one else "05.00" for one in old]
+    found = told_wrong(settle(records(scenes, wrong=bad, offset=np.where(old, 0, mixed(n, 3)), baseline=baselines)))
+    assert found[~old].all()
+    assert not found[old].any()
+
+
 def test_scenes_below_zero_tell_no_season_though_they_are_the_most():
     scenes = World("forest").scenes(1)
     bad = np.random.default_rng(3).random(len(scenes)) < 0.65

@@ -562,6 +562,7 @@ def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp
         t.save_alert(alert_to_json(replace(first, id="s4/again", opened=NIGHT + timedelta(days=40))))
     assert command("alerts", "release") == {"messages_sent": 1, "messages_waiting": 0}
     assert {name.split("_")[0] for name in messages(settings)} == {"s5"}
+    assert why_waiting(settings) == set()
     assert command("alerts", "release") == {"messages_sent": 0, "messages_waiting": 0}
 
 
