@@ -209,7 +209,7 @@ def _judge(
     found, look = assess_and_look_back(
         series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
     )
-    beside = [Reason.FEW_PIXELS.value] if {row["reason"] for row in seen} == {Reason.FEW_PIXELS.value} else []
+    beside = [Reason.FEW_PIXELS.value] if Reason.FEW_PIXELS.value in {row["reason"] for row in seen} else []
     beside += [Reason.CONTROL_FEW.value] if outcome.fetched.controls.few else []
     beside += [rain.value] if rain is not None else []
     if site.slope_degrees is None:

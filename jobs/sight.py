@@ -126,7 +126,7 @@ class Prospect:
         if not years.size:
             found = cls.assumed(site, since=since, alpha=alpha, constants=constants)
             why = {row.get("reason") for row in rows}
-            blind = "small" if why == {"FEW_PIXELS"} else "ground" if why == {"CONTROL_POOR"} else found.blind
+            blind = "small" if "FEW_PIXELS" in why else "ground" if "CONTROL_POOR" in why else found.blind
             return replace(found, blind=blind)
         count = (season[inside][:, None] == years).sum(axis=0)
         cover = np.array([row["control_cover"] for row in used], dtype=np.float64)[inside]

@@ -20,6 +20,7 @@ from jobs.gather import add_sites, opened, store_folder
 from jobs.nightly import exit_status, night, plan
 from jobs.records import alert_from_json, alert_to_json, notice_to_json, site_from_json
 from jobs.settings import load
+from jobs.sight import BLIND
 from jobs.sources import Sources
 from monitor.alerts.alert import Event, Notice, State
 from monitor.cube.store import SiteStore
@@ -146,14 +147,28 @@ def test_control_ground_is_chosen_by_what_lies_before_the_start_alone(tmp_path, 
     assert store(after).controls["units"]
 
 
-def test_a_site_with_fewer_than_ten_units_is_told_so_and_gets_no_verdict(tmp_path, sources):
-    settings = installed(tmp_path)
-    sources(Painted(DAYS, ring=(50.0, 140.0)))
+@pytest.mark.parametrize(
+    ("site", "ring", "reason", "told", "blind"),
+    [
+        (SITE, (50.0, 140.0), "CONTROL_POOR", "CONTROL_FEW", "ground"),
+        ((12_000, 12_000, 12_030, 12_030), (50.0, 1000.0), "FEW_PIXELS", "FEW_PIXELS", "small"),
+    ],
+    ids=["fewer than ten units", "nine pixels"],
+)
+def test_what_can_never_be_judged_is_told_so_though_some_scenes_are_torn_or_cloudy(
+    tmp_path, sources, site, ring, reason, told, blind
+):
+    settings = installed(tmp_path, [site])
+    torn = frozenset({f"painted-48SUF-{DAYS[7]}-02.09"})
+    sources(Painted(DAYS, ring=ring, broken=torn, cloudy=frozenset(DAYS[20:23])))
     night(settings, as_of=NIGHT)
-    assert 0 < len(store(settings).units) < 10
-    assert {row["reason"] for row in rows(settings)} == {"CONTROL_POOR"}
+    assert (len(store(settings).units) < 10) == (blind == "ground")
+    assert {"BROKEN", reason} <= {row["reason"] for row in rows(settings)} <= {"BROKEN", "CLOUD", reason}
     assert (status(settings)["status"], status(settings)["alert"]) == ("insufficient_data", "none")
-    assert "CONTROL_FEW" in status(settings)["reasons"]
+    assert told in status(settings)["reasons"]
+    with opened(settings) as ledger, ledger.transaction() as t:
+        (sight,) = t.backgrounds("sight").values()
+    assert (sight["red"], sight["said"]["en"]) == ([], BLIND[blind][0])
 
 
 class Tardy(Painted):
