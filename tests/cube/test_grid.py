@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from shapely import contains_xy
-from shapely.geometry import Polygon, box
+from shapely.geometry import Point, Polygon, box
 
 from monitor.cube.grid import MARGIN, grid_from_json, grid_to_json, holds, inside, outline, site_grid, utm
 from monitor.sites.projection import lonlat, projected
@@ -30,6 +32,14 @@ def test_a_grid_is_snapped_to_whole_pixels_and_holds_the_margin_on_all_sides():
     assert bottom - held.bottom >= MARGIN
 
 
+def test_a_grid_lies_on_the_lattice_that_it_is_given():
+    grid = site_grid(box(103.80, 36.00, 103.81, 36.01), resolution=30.0, anchor=(15.0, 5.0))
+    left, _, _, top = projected(box(103.80, 36.00, 103.81, 36.01), grid.crs).bounds
+    assert (grid.affine.c % 30, grid.affine.f % 30) == (15, 5)
+    assert 0 <= left - grid.affine.c - MARGIN < 30
+    assert 0 <= grid.affine.f - top - MARGIN < 30
+
+
 def test_pixels_are_inside_when_their_centre_is():
     lattice = site_grid(box(103.80, 36.00, 103.801, 36.001))
     left, top = lattice.affine @ (8, 8)
@@ -53,12 +63,13 @@ def test_an_outline_is_given_in_pixels_with_rings_apart():
     np.testing.assert_allclose(np.nanmax(points, axis=0), [12, 12], atol=1e-3)
 
 
-def test_a_grid_comes_back_from_the_store_as_it_was():
-    grid = site_grid(box(103.80, 36.00, 103.81, 36.01))
+@pytest.mark.parametrize("place", [(103.80, 36.00), (-60.30, -10.00)], ids=["China", "Brazil"])
+def test_a_grid_comes_back_from_the_store_as_it_was(place):
+    grid = site_grid(Point(place).buffer(0.005))
     assert grid_from_json(grid_to_json(grid)) == grid
 
 
-@pytest.mark.parametrize("offset", [0.0, 3.3, 5.0, 5.004, 9.996, 10.0], ids=lambda value: f"{value} m")
+@pytest.mark.parametrize("offset", [0.0, 3.3, 4.99995, 5.0, 5.004, 9.996, 10.0], ids=lambda value: f"{value} m")
 @pytest.mark.parametrize("lean", [0.0, 1e-9, 1e-4, 3.0], ids=lambda value: f"{value} m askew")
 def test_a_rectangle_along_the_grid_holds_the_centres_that_geos_says_even_on_its_edges(offset, lean):
     grid = site_grid(box(103.80, 36.00, 103.81, 36.01))
@@ -67,6 +78,17 @@ def test_a_rectangle_along_the_grid_holds_the_centres_that_geos_says_even_on_its
     x = grid.affine.c + 10 * (np.arange(grid.shape[1]) + 0.5)
     y = grid.affine.f - 10 * (np.arange(grid.shape[0]) + 0.5)
     np.testing.assert_array_equal(holds(square, grid), contains_xy(square, *np.meshgrid(x, y)))
+
+
+@pytest.mark.parametrize("x", [-60.0, 10.0])
+@pytest.mark.parametrize("y", [60.0, -10.0])
+def test_of_a_shape_that_reaches_beyond_the_grid_what_lies_within_is_held(x, y):
+    grid = GeoBox((20, 20), Affine(10, 0, 400_000, 0, -10, 4_000_000), "EPSG:32648")
+    left, top = 400_000 + x, 4_000_000 + y
+    expected = np.zeros(grid.shape, dtype=bool)
+    rows, columns = slice(int(max(-y, 0)) // 10, int(100 - y) // 10), slice(int(max(x, 0)) // 10, int(100 + x) // 10)
+    expected[rows, columns] = True
+    np.testing.assert_array_equal(holds(box(left, top - 100, left + 100, top), grid), expected)
 
 
 def test_a_square_stood_on_its_corner_is_no_rectangle_along_the_grid():
