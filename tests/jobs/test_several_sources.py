@@ -432,6 +432,40 @@ def test_what_a_scene_shows_that_comes_later_on_the_same_day_is_told_that_day(tm
     assert night(settings, as_of=NIGHT, pages=False)["messages_sent"] == 0
 
 
+def registered_with(settings, more):
+    """Tell more of the sites in the registry."""
+    path = settings.registry.path
+    path.write_text(path.read_text(encoding="utf-8").replace('"biome"', f'{more}, "biome"'), encoding="utf-8")
+    with opened(settings) as ledger:
+        add_sites(ledger, path)
+
+
+def on_a_slope(settings, degrees):
+    """Let a model of elevation say how the first site lies."""
+    lie = Terrain(elevation=1500.0, slope=degrees, northness=0.0, eastness=1.0, known=1.0, source="a model")
+    with opened(settings) as ledger, ledger.transaction() as t:
+        t.save_background(ground_key(site_from_json(t.sites()[0])), "terrain", lie.to_json())
+
+
+def test_the_slope_is_that_of_the_registry_else_that_of_the_model_else_told_as_unknown(tmp_path, sources, monkeypatch):
+    settings = installed(tmp_path)
+    sources(Painted(DAYS[::2]))
+    judged = Mock(side_effect=assess_and_look_back)
+    monkeypatch.setattr("jobs.nightly.assess_and_look_back", judged)
+    told = []
+    for change in (
+        lambda: None,
+        partial(on_a_slope, settings, 12.346),
+        partial(registered_with, settings, '"slope_degrees": 31.0'),
+    ):
+        change()
+        night(settings, as_of=NIGHT)
+        slope = judged.call_args.args[1].slope_degrees
+        told.append((slope, {"TERRAIN_UNKNOWN", "RAIN_UNKNOWN"} & set(status(settings)["reasons"])))
+    unknown = {"TERRAIN_UNKNOWN", "RAIN_UNKNOWN"}
+    assert told == [(None, unknown), (12.35, {"RAIN_UNKNOWN"}), (31.0, {"RAIN_UNKNOWN"})]
+
+
 def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_never_twice(
     tmp_path, sources, monkeypatch
 ):
@@ -446,25 +480,14 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
         with closing(sqlite3.connect(settings.ledger.url.removeprefix("sqlite:///"))) as ledger, ledger:
             ledger.execute(change)
 
-    def edited():
-        text = (tmp_path / "sites.geojson").read_text(encoding="utf-8")
-        (tmp_path / "sites.geojson").write_text(text.replace('"biome"', '"plan_A": 0.31, "biome"'), encoding="utf-8")
-        with opened(settings) as ledger:
-            add_sites(ledger, tmp_path / "sites.geojson")
-
     def replanted():
         with opened(settings) as ledger, ledger.transaction() as t:
             t.begin_episode("s1", 2, start="2020-05-01", budget=0.5, why="replanted", now="2020-05-01")
 
-    def on_a_slope(degrees):
-        lie = Terrain(elevation=1500.0, slope=degrees, northness=0.0, eastness=1.0, known=1.0, source="a model")
-        with opened(settings) as ledger, ledger.transaction() as t:
-            t.save_background(ground_key(site_from_json(t.sites()[0])), "terrain", lie.to_json())
-
     changes = [
-        edited,
-        partial(on_a_slope, 12.0),
-        partial(on_a_slope, 20.0),
+        partial(registered_with, settings, '"plan_A": 0.31'),
+        partial(on_a_slope, settings, 12.0),
+        partial(on_a_slope, settings, 20.0),
         lambda: monkeypatch.setattr("jobs.nightly.__version__", "another"),
         lambda: monkeypatch.setattr("jobs.nightly.budget", lambda *_: 0.01),
         replanted,  # with as much of the budget
