@@ -27,6 +27,7 @@ SERIES_COLUMNS = ("site", "date", "cover", "control")
 OPTIONAL_SERIES = ("control_2", "clear")
 PLAN_COLUMNS = ("site", "start", "intervention", "biome")
 PLAN_NUMBERS = ("A", "k", "L", "too_early_years")
+LATITUDE = "latitude"
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
 """First signs of a text that a spreadsheet would run; it is made inert by an apostrophe."""
 UNSEEN = ["", "nan", "NaN", "NA", "null", "None"]
@@ -40,7 +41,8 @@ def assess(
     plans: Annotated[
         Path,
         typer.Option(
-            help="CSV or Parquet: site, start, intervention, biome; optionally subtype, A, k, L, too_early_years."
+            help="CSV or Parquet: site, start, intervention, biome; optionally subtype, A, k, L, too_early_years, "
+            "and latitude (below 0 the season is half a year later)."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Where the assessments go, .csv or .parquet; replaced if it is there.")],
@@ -165,12 +167,12 @@ def read_plans(path: Path) -> "dict[str, Site]":
     from dataclasses import replace
 
     import numpy as np
-    from shapely.geometry import Polygon
+    from shapely.geometry import Point, Polygon
 
     from monitor.sites.plans import default_plan
     from monitor.sites.site import BIOMES, INTERVENTIONS, SUBTYPES, Site
 
-    frame = _read(path, PLAN_COLUMNS, PLAN_NUMBERS)
+    frame = _read(path, PLAN_COLUMNS, (*PLAN_NUMBERS, LATITUDE))
     names = _names(frame, path)
     twice = names[names.duplicated()]
     if len(twice):
@@ -178,6 +180,7 @@ def read_plans(path: Path) -> "dict[str, Site]":
         raise BadData(msg)
     starts = _dates(frame, "start", path)
     numbers = {name: _numbers(frame, name, path) for name in PLAN_NUMBERS if name in frame.columns}
+    latitudes = _numbers(frame, LATITUDE, path) if LATITUDE in frame.columns else np.full(len(frame), np.nan)
     words = {name: frame[name].tolist() for name in ("intervention", "biome", "subtype") if name in frame.columns}
     sites = {}
     for i, name in enumerate(names.tolist()):
@@ -201,10 +204,13 @@ def read_plans(path: Path) -> "dict[str, Site]":
                 "or call the intervention tending, which is judged by losses alone"
             )
             raise BadData(msg)
+        if abs(latitudes[i]) > 90:
+            msg = f"{where}: latitude is {latitudes[i]:g}; it must be degrees from -90 to 90, below 0 in the south"
+            raise BadData(msg)
         sites[name] = Site(
             id=name,
             name=name,
-            geometry=Polygon(),
+            geometry=Polygon() if np.isnan(latitudes[i]) else Point(0.0, latitudes[i]).buffer(1e-6),
             start=starts[i].astype(object),
             intervention=intervention,
             biome=biome,

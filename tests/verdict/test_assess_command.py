@@ -107,6 +107,27 @@ def test_plans_left_out_are_the_defaults_of_intervention_and_biome(tmp_path):
     assert sites["b"].plan.A == 0
 
 
+def test_south_of_the_equator_the_season_is_half_a_year_later_if_the_latitude_is_told(tmp_path):
+    north = pd.concat([table(1.0, 1, "well"), table(0.0, 3, "lost")])
+    south = north.assign(date=(pd.to_datetime(north.date) + pd.Timedelta(days=183)).dt.strftime("%Y-%m-%d"))
+    south.to_csv(tmp_path / "series.csv", index=False)
+    rows = [f"{site},2017-07-03,planting,loess,.25,.6,.3,2" for site in ("well", "lost")]
+
+    def judged(latitude):
+        header = "site,start,intervention,biome,A,k,L,too_early_years,latitude\n"
+        (tmp_path / "plans.csv").write_text(header + "".join(f"{row},{latitude}\n" for row in rows))
+        command(tmp_path / "series.csv", plans=tmp_path / "plans.csv", out=tmp_path / "out.csv")
+        return pd.read_csv(tmp_path / "out.csv").groupby("site").last()
+
+    with pytest.raises(BadData, match=r"site 'well': latitude is -352; it must be degrees"):
+        judged(-352)
+    assert judged(-35.2).status.to_dict() == {"lost": "failing", "well": "on_track"}
+    for untold in ("", 35.2):
+        found = judged(untold)
+        assert set(found.status) == {"insufficient_data"}
+        assert found.reasons.str.contains("SEASON_ELSEWHERE").all()
+
+
 def test_a_plan_that_promises_nothing_is_refused_where_something_was_promised(tmp_path):
     (tmp_path / "p.csv").write_text(PLANS + "a,2017-01-01,planting,loess,,0,.45,1,\n")
     with pytest.raises(BadData, match=r"site 'a': A is 0, but planting promises uplift.*call the intervention tending"):
