@@ -41,6 +41,10 @@ POSSIBLE: Final = (-0.2, 2.0)
 """Surface reflectances outside are none: 0 to 1 with room for noise over dark and for tilted bright ground. [1]"""
 
 
+UNSCALED: Final = "integers"
+"""Attribute of a band of GeoTIFFs that hold integers and tell no scale: their kind."""
+
+
 class Opened(NamedTuple):
     """A series, and what is known of it only once it has been read."""
 
@@ -85,6 +89,8 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
         series = ndvi(red, nir)
         units = "1"
     else:
+        if name.lower() == "ndvi":
+            _told_scale(path, cube[name])
         series = _reflectance(path, cube[name]) if name.lower() in REFLECTANCES else cube[name]
         units = str(cube[name].attrs.get("units") or "1")
     if name.lower() == "ndvi":
@@ -124,13 +130,19 @@ def _choose(path: Path, cube: xr.Dataset, variable: str | None) -> tuple[str, tu
     raise BadData(f"{msg}. Name one of them by --variable." if names else msg)
 
 
-def _reflectance(path: Path, band: xr.DataArray) -> xr.DataArray:
-    if band.dtype.kind in "iu":
+def _told_scale(path: Path, band: xr.DataArray) -> None:
+    kind = band.dtype if band.dtype.kind in "iu" else band.attrs.get(UNSCALED)
+    if kind is not None:
         msg = (
-            f"{path}: {band.name!r} holds integers ({band.dtype}) without a scale; say what they mean by the "
-            "attributes scale_factor and add_offset (Sentinel-2: 0.0001, and -0.1 from baseline 04.00 on)"
+            f"{path}: {band.name!r} holds integers ({kind}) without a scale; say what they mean by the "
+            "attributes scale_factor and add_offset (of a GeoTIFF scale and offset; Sentinel-2: 0.0001, and -0.1 from "
+            "baseline 04.00 on)"
         )
         raise BadData(msg)
+
+
+def _reflectance(path: Path, band: xr.DataArray) -> xr.DataArray:
+    _told_scale(path, band)
     low, high = POSSIBLE
     return band.where((band != NODATA) & (band >= low) & (band <= high))
 
@@ -248,7 +260,7 @@ def _geotiffs(folder: Path) -> xr.Dataset:
     cube = xr.Dataset(
         {
             name: (like.dims, da.map_blocks(_read, chunks=chunks, dtype=kind, meta=np.empty((0, 0, 0), kind),
-                                            paths=paths, band=band))
+                                            paths=paths, band=band), first.unscaled)
             for band, name in enumerate(first.names, start=1)
         },
         coords={
@@ -266,6 +278,8 @@ class _Header(NamedTuple):
     crs: Any
     names: tuple[str, ...]
     type: str
+    unscaled: dict[str, str]
+    """Kind of the integers, where no scale is told."""
 
 
 def _header(path: Path) -> _Header:
@@ -274,7 +288,10 @@ def _header(path: Path) -> _Header:
             names = tuple(name or f"{UNNAMED}{i}" for i, name in enumerate(file.descriptions, start=1))
             if file.count == 1 and not file.descriptions[0]:
                 names = ("value",)
-            return _Header(file.shape, file.transform, file.crs, names, str(np.result_type(*file.dtypes)))
+            kind = np.result_type(*file.dtypes)
+            plain = kind.kind in "iu" and set(file.scales) == {1.0}
+            unscaled = {UNSCALED: str(kind)} if plain else {}
+            return _Header(file.shape, file.transform, file.crs, names, str(kind), unscaled)
     except rasterio.errors.RasterioIOError as error:
         msg = f"{path} can not be read as GeoTIFF: {error}"
         raise BadData(msg) from error

@@ -249,6 +249,21 @@ def test_scale_and_nodata_of_a_geotiff_are_heeded(geotiffs, tmp_path):
         np.testing.assert_array_equal(out["n"], [[4, 0]])
 
 
+@pytest.mark.parametrize("kind", ["tif", "nc"])
+def test_ndvi_in_integers_that_tell_no_scale_is_refused_though_its_zeros_could_be_ndvi(geotiffs, tmp_path, kind):
+    layers = {f"{2001 + i}.tif": np.array([[[1000 + 100 * i, 0]]], np.int16) for i in range(4)}
+    given = geotiffs(layers, names=("ndvi",))
+    if kind == "nc":
+        time = np.array([f"{2001 + i}-07-01" for i in range(4)], "datetime64[ns]")
+        values = np.stack([layer[0] for layer in layers.values()])
+        given = tmp_path / "in.nc"
+        coords = {"time": time, "y": [0.0], "x": [0.0, 1.0]}
+        xr.DataArray(values, dims=("time", "y", "x"), coords=coords, name="ndvi").to_netcdf(given)
+    with pytest.raises(BadData, match=r"'ndvi' holds integers \(int16\) without a scale"):
+        trends(given, tmp_path / "out.nc")
+    assert not (tmp_path / "out.nc").exists()
+
+
 def test_composites_of_a_burnt_valley_agree_with_scipy_pixel_by_pixel(shared_data, tmp_path):
     folder = shared_data / "bc06_wildfire" / "annual_composites"
     trends(folder, tmp_path / "out.nc", variable="ndvi")
