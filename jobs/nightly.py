@@ -169,7 +169,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
         grid = lattice(task.site, sources.first)
         stored = task.known.baselines if task.known else {}
         left = left_to_do(overpasses(task.offered, str(grid.crs), stored), stored)
-        scenes = [scene.id for one in left for scene in one.granules]
+        scenes = [one.main.id for one in left]  # an overpass counts once, as in the manifest of a night
         told.append({"site": task.site.id, "scenes": scenes, **asked(task, left, grid, sources)})
     return {"as_of": as_of.isoformat(), "sites": told, "deferred": deferred, "messages": waiting}
 
