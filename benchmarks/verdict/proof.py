@@ -94,7 +94,7 @@ def gather(pool: ProcessPoolExecutor, sites: int, seeds: Sequence[int], *, quick
 
     ask("compared", trials.compared, seeds[:1] if quick else seeds, sites)
     ask("training", trials.compared, training, max(sites // 2, 50))
-    ask("sudden training", trials.sudden, training, sites // 2, trials.BARS)
+    ask("sudden training", trials.sudden, training, sites, trials.BARS)
     ask("plans", trials.plans, seeds, sites)
     ask("half", trials.half_plan, seeds, sites)
     for name in trials.OTHERWORLDS:

@@ -61,7 +61,7 @@ MIXES = {
         WORLD, smaller=(0.75, 1.33), later=(-1.0, 1.0), faster=1.5
     ),
 }
-BARS = tuple(sorted({1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, DEFAULT.disturbance_score}))
+BARS = tuple(sorted({1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.1, 2.2, 2.5, 3.0, DEFAULT.disturbance_score}))
 """Scores tried for an alarm of sudden loss, the monitor's own among them."""
 
 type Result = dict[str, np.ndarray]

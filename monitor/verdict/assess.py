@@ -14,7 +14,7 @@ from monitor.errors import BadData
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.kernels import Noise, Prior, Standing, follow
+from monitor.verdict.kernels import Prior, Standing, follow
 from monitor.verdict.status import GRADES, LEVELS, NOTES, REASONS, RULES, STATUSES, Parts, Verdicts, judge
 from monitor.verdict.window import Scenes, Window, scenes
 
@@ -146,13 +146,6 @@ def parts_of(site: Site, cohorts: Cohorts) -> Parts:
 
 def _follow(seen: Scenes, site: Site, parts: Parts, window: Window, c: Calibration) -> Standing:
     promised = site.plan.A > 0
-    noise = Noise(
-        c.baseline_sd, c.harmonic_sd, c.slow_sd, c.slow_days, c.fast_sd, c.fast_days, c.year_sd, c.year_memory,
-        c.elasticity_sd, c.huber, c.own_wander, c.own_scene,
-    )  # fmt: skip
-    stiff = noise._replace(
-        slow=c.stiff_slow_sd, slow_days=c.stiff_slow_days, year=c.stiff_year_sd, harmonic=c.stiff_harmonic_sd
-    )
     loss = -c.no_plan_loss
     prior = Prior(
         c.theta_mean if promised else 0.0,
@@ -170,8 +163,8 @@ def _follow(seen: Scenes, site: Site, parts: Parts, window: Window, c: Calibrati
     return follow(
         seen.day[seen.used], seen.position.astype(np.int64), seen.season.astype(np.int64), seen.cover, seen.control,
         seen.control_2, seen.second, variance, parts.begun, parts.share,
-        float(window.length), window.peak, window.width, site.plan.A, site.plan.k, site.plan.L, promised, noise,
-        stiff, prior, c.look_after_peak_days, c.confident, c.disturbance_score,
+        float(window.length), window.peak, window.width, site.plan.A, site.plan.k, site.plan.L, promised, c.noise,
+        c.stiff, prior, c.look_after_peak_days, c.confident, c.disturbance_score,
     )  # fmt: skip
 
 

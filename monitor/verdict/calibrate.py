@@ -28,7 +28,6 @@ from monitor.verdict.assessment import Series
 from monitor.verdict.calibration import BOUNDARY, Calibration
 from monitor.verdict.kernels import (
     NORMAL_95,
-    Noise,
     balance,
     disturbance,
     fit_reference,
@@ -224,13 +223,6 @@ def tells(placebo: Placebo, c: Calibration = DEFAULT) -> bool:
     return min(before, x.used.size - before) >= c.scenes
 
 
-def _noise(c: Calibration, baseline: float) -> Noise:
-    return Noise(
-        baseline, c.harmonic_sd, c.slow_sd, c.slow_days, c.fast_sd, c.fast_days, c.year_sd, c.year_memory,
-        c.elasticity_sd, c.huber, c.own_wander, c.own_scene,
-    )  # fmt: skip
-
-
 def calibrate(
     placebos: Sequence[Placebo], *, source: str, dated: date, base: Calibration = DEFAULT
 ) -> Calibration:  # fmt: skip
@@ -287,7 +279,7 @@ def _fit(prepared: Sequence[_Prepared], base: Calibration) -> Calibration:
         total = sum(
             log_likelihood(
                 p.day, p.position, p.season, p.difference, p.s, p.rho, p.amplitude, p.pixel_variance + c.scene_sd**2,
-                _noise(c, p.baseline),
+                c.noise._replace(baseline=p.baseline),
             )
             for p in prepared
         )  # fmt: skip
@@ -379,10 +371,7 @@ def _losses(prepared: Sequence[_Prepared], placebos: Sequence[Placebo], c: Calib
     for k, (placebo, one) in enumerate(zip(placebos, prepared, strict=True)):
         plan = placebo.site.plan
         curve = plan.A * -np.expm1(-plan.k * np.maximum((one.day - one.start) / 365.25 - plan.L, 0.0))
-        theta, noise = 1.0 if k % 2 else 0.5, _noise(c, one.baseline)
-        stiff = noise._replace(
-            slow=c.stiff_slow_sd, slow_days=c.stiff_slow_days, year=c.stiff_year_sd, harmonic=c.stiff_harmonic_sd
-        )
+        theta, noise = 1.0 if k % 2 else 0.5, c.noise._replace(baseline=one.baseline)
         variance = one.pixel_variance + c.scene_sd**2
         of_site = (one.day, one.position, one.season, one.difference, one.s, one.rho, one.amplitude)
         wander, scene = own_noise(*of_site, variance, one.start, noise)
@@ -390,7 +379,7 @@ def _losses(prepared: Sequence[_Prepared], placebos: Sequence[Placebo], c: Calib
         _, alarm, _, _ = disturbance(
             one.day, one.position, one.season, one.difference + theta * _uplift(one, k, c, plan), one.s, one.rho,
             one.amplitude, curve, variance * loud**2, one.second, one.start,
-            searched(stiff, noise, one.baseline, wander, loud), c.loss_sd, bar,
+            searched(c.stiff, noise, one.baseline, wander, loud), c.loss_sd, bar,
         )  # fmt: skip
         alarms += int(alarm.sum())
         years += max(float(one.day[-1] - one.start) / 365.25, 0.0) if one.day.size else 0.0

@@ -139,14 +139,16 @@ class Calibration:
     """Correlation of one season's difference with the next. [1]"""
     elasticity_sd: float = 0.25
     """How differently site and control answer to rain. [1]"""
-    stiff_slow_sd: float = 0.014
+    stiff_slow_sd: float = 0.018
     """In the search for sudden losses, where drift must not swallow the loss. [cover fraction]"""
-    stiff_slow_days: float = 730.0
+    stiff_slow_days: float = 1095.0
     """Of that drift. [day]"""
     stiff_year_sd: float = 0.003
     """The same of a season's own difference. [cover fraction]"""
     stiff_harmonic_sd: float = 0.005
     """The same of the annual cosine and sine. [cover fraction]"""
+    stiff_huber: float = 1.7
+    """The same of `huber`: haze darkens as a loss does, and the search must doubt it sooner. [1]"""
     scene_sd: float = 0.0245
     """Noise of one scene's difference. [cover fraction]"""
     pixel_sd: float = 0.04
@@ -216,6 +218,22 @@ class Calibration:
     """Oldest last usable scene that can carry a verdict. [day]"""
     theta_sd_most: float = 0.6
     """Widest standard deviation of theta that can carry a verdict once it is no longer too early. [1]"""
+
+    @property
+    def noise(self) -> kernels.Noise:
+        """Of the difference between site and control, as theta is followed."""
+        return kernels.Noise(
+            self.baseline_sd, self.harmonic_sd, self.slow_sd, self.slow_days, self.fast_sd, self.fast_days,
+            self.year_sd, self.year_memory, self.elasticity_sd, self.huber, self.own_wander, self.own_scene,
+        )  # fmt: skip
+
+    @property
+    def stiff(self) -> kernels.Noise:
+        """The same in the search for sudden losses."""
+        return self.noise._replace(
+            harmonic=self.stiff_harmonic_sd, slow=self.stiff_slow_sd, slow_days=self.stiff_slow_days,
+            year=self.stiff_year_sd, huber=self.stiff_huber,
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for the ledger and the pages."""

@@ -31,11 +31,13 @@ LAGS = 3
 LOSSES = 3
 """Sudden losses whose size is followed to the end."""
 BANK = 8
-"""Dates of onset tried at any time, a new one every twenty days: 160 days, a growing season."""
-ONSET_DAYS = 20
-DROPS = (-0.05, -0.08, -0.11, -0.14)
-"""Sizes of loss tried. [cover fraction]"""
-CONFIRM_DAYS = 10
+"""Dates of onset tried at any time, a new one every fifteen days: 120 days, most of a growing season. What has not
+shown by then is mostly drift."""
+ONSET_DAYS = 15
+DROP = -0.08
+"""Size of loss tried. Smaller ones drown, larger ones are found by it too; to try several beside it lets drift pass for
+one of them, and at the same rate of false alarms finds less. [cover fraction]"""
+CONFIRM_DAYS = 15
 """A loss is confirmed by three consecutive scenes of one season that span so many days: haze passes sooner, and
 the first greenness of spring comes unevenly."""
 DOUBT_MOST = 9.0
@@ -44,7 +46,7 @@ looks like one, and would otherwise be believed the less the larger the loss."""
 CALM = 0.8
 """A site's own drift, as a multiple of the usual, up to which it is calm: half of simulated sites are whose drift is
 forgotten within a year. The search for sudden losses allows for what a site drifts beyond it."""
-SEARCH_MEAN, SEARCH_SD = 0.8, 0.6
+SEARCH_MEAN, SEARCH_SD = 0.9, 0.6
 """What is believed of theta in the search for sudden losses."""
 FAILED = ((-0.4, 0.1), (-0.2, 0.15), (0.0, 0.4), (0.1, 0.2), (0.2, 0.15))
 """What a failed site's theta may be, and its weight."""
@@ -383,7 +385,7 @@ def disturbance(
     second : (n,) array
         A second index, site minus control; NaN where there is none. It must have fallen too.
     bar : float
-        Score that three consecutive scenes of a season must reach, over ten days or more.
+        Score that three consecutive scenes of a season must reach, over :data:`CONFIRM_DAYS` or more.
 
     Returns
     -------
@@ -437,10 +439,7 @@ def disturbance(
             c[j] += ej * ej / variance
             for k in range(8):
                 columns[j, k] += gain[k] * ej
-            mine = 0.0
-            for drop in DROPS:
-                mine += math.exp(min(drop * b[j] - 0.5 * drop * drop * c[j], 500.0))
-            mine *= years[j] / len(DROPS)
+            mine = years[j] * math.exp(min(DROP * b[j] - 0.5 * DROP * DROP * c[j], 500.0))
             live += 1
             total += mine
             if mine > best_value:

@@ -11,7 +11,7 @@ import numpy as np
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT, parts_of
 from monitor.verdict.calibration import Calibration, boundary
-from monitor.verdict.kernels import Noise, Prior, first_told
+from monitor.verdict.kernels import Prior, first_told
 from monitor.verdict.window import Window
 
 SITES = 200
@@ -113,10 +113,8 @@ def power(
     curves = np.column_stack(
         [parts.promised(replace(site, plan=replace(plan, L=plan.L + later)), day) for later in (0.0, 0.5, 1.0)]
     )
-    noise = Noise(
-        c.baseline_sd if seasons_before > 0 else 2 * c.baseline_sd, c.harmonic_sd, c.slow_sd, c.slow_days, c.fast_sd,
-        c.fast_days, c.year_sd, c.year_memory, c.elasticity_sd, c.huber, 0.0, 0.0,
-    )  # fmt: skip
+    baseline = c.baseline_sd if seasons_before > 0 else 2 * c.baseline_sd
+    noise = c.noise._replace(baseline=baseline, own_wander=0.0, own_scene=0.0)
     prior = Prior(
         c.theta_mean, c.theta_sd, c.loss_sd, c.plan_weight, (0.0, 0.25, 0.5, 0.7), c.rain_sd, c.widening,
         c.gain_sd,
