@@ -11,7 +11,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from shapely.geometry import mapping
+from shapely.geometry import Polygon, mapping, shape
 
 from jobs.cli import main
 from jobs.exits import Exit
@@ -145,6 +145,57 @@ def test_control_ground_is_chosen_by_what_lies_before_the_start_alone(tmp_path, 
     night(after, as_of=NIGHT)
     assert store(before).controls == store(after).controls
     assert store(after).controls["units"]
+
+
+def test_a_scene_that_shows_too_little_of_the_site_tells_nothing_of_which_ground_is_like_it(tmp_path, sources):
+    without, beside = installed(tmp_path / "without"), installed(tmp_path / "beside")
+    sources(Painted(DAYS[::2]))
+    night(without, as_of=NIGHT, pages=False)
+    sources(Painted(DAYS[::2]), Painted(DAYS[1::2], name="part", tiles={"48SVF": (12_070, 0, 30e3, 30e3)}))
+    night(beside, as_of=NIGHT, pages=False)
+    assert len(store(beside).records()) == 2 * len(store(without).records())
+    assert store(beside).controls["units"] == store(without).controls["units"]
+
+
+def test_no_control_ground_lies_on_another_site(tmp_path, sources):
+    settings = installed(tmp_path, [SITE, (12_500, 12_000, 12_900, 12_400)])
+    sources(Painted(DAYS[::4]))
+    night(settings, as_of=NIGHT, pages=False)
+    with opened(settings) as ledger, ledger.transaction() as t:
+        sites = [site_from_json(one).geometry for one in t.sites()]
+    for name in ("s1", "s2"):
+        units = [shape(unit["geometry"]) for unit in store(settings, name).controls["units"]]
+        assert len(units) >= 10
+        assert not any(unit.intersects(site) for unit in units for site in sites)
+
+
+def test_ground_is_new_with_its_outline_start_or_biome_and_with_nothing_else(tmp_path):
+    settings = installed(tmp_path)
+    with opened(settings) as ledger:
+        add_sites(ledger, settings.registry.path)
+        with ledger.transaction() as t:
+            site = site_from_json(t.sites()[0])
+    begun_elsewhere = Polygon([*site.geometry.exterior.coords[2:], *site.geometry.exterior.coords[1:3]])
+    for change in ({"start": FIRST}, {"biome": "sandy"}, {"geometry": site.geometry.buffer(1e-5)}):
+        assert ground_key(replace(site, **change)) != ground_key(site)
+    for change in ({"manager_name": "x"}, {"plan": replace(site.plan, A=0.3)}, {"geometry": begun_elsewhere}):
+        assert ground_key(replace(site, **change)) == ground_key(site)
+
+
+def test_a_ledger_older_than_its_stores_learns_from_them_and_nothing_is_read_again(tmp_path, sources):
+    settings = installed(tmp_path)
+    only = Painted(DAYS)
+    sources(only)
+    night(settings, as_of=DAYS[-4])
+    ledger = tmp_path / "regrowth.db"
+    older = ledger.read_bytes()
+    night(settings, as_of=NIGHT)
+    kept, read, snapshot = status(settings), len(only.read_scenes), store(settings).snapshot
+    ledger.write_bytes(older)
+    assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
+    assert (len(only.read_scenes), store(settings).snapshot) == (read, snapshot)
+    assert status(settings) == kept
+    assert len(rows(settings)) == len(DAYS)
 
 
 @pytest.mark.parametrize(
@@ -419,6 +470,21 @@ def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, 
     assert [(one["id"], one["event"], one["alert"]["level"]) for one in told] == [
         (f"s1/{first}/1", "opened", "watch"), (f"s1/{first}/2", "worsened", "red"),
     ]  # fmt: skip
+
+
+def test_the_chance_to_be_seen_is_told_anew_as_seasons_pass_and_a_day_before_the_newest_leaves_it(tmp_path, sources):
+    settings = installed(tmp_path)
+    sources(Painted(DAYS))
+
+    def sight(day):
+        night(settings, as_of=day, pages=False)
+        with opened(settings) as ledger, ledger.transaction() as t:
+            (told,) = t.backgrounds("sight").values()
+        return told
+
+    first, later = sight(date(2018, 6, 30)), sight(date(2020, 12, 31))
+    assert first["made_from"] != later["made_from"]
+    assert sight(date(2018, 7, 31)) == later
 
 
 def test_what_a_scene_shows_that_comes_later_on_the_same_day_is_told_that_day(tmp_path, sources, judging):
