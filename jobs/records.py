@@ -104,7 +104,10 @@ def series(observations: Sequence[dict[str, Any]]) -> Series:
 def assessment_from_json(values: dict[str, Any]) -> Assessment:
     """The assessment that :func:`monitor.publish.products.as_json` wrote."""
     known: dict[str, Any] = {field.name: values[field.name] for field in fields(Assessment) if field.name in values}
-    days = ("last_observed", "uplift_confirmed_on", "calibration_dated", "hectares_failing_on")
+    days = (
+        "last_observed", "uplift_confirmed_on", "loss_on", "loss_confirmed_on", "calibration_dated",
+        "hectares_failing_on",
+    )  # fmt: skip
     changed: dict[str, Any] = {
         "as_of": date.fromisoformat(values["as_of"]),
         **{name: None if values.get(name) is None else date.fromisoformat(values[name]) for name in days},

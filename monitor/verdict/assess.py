@@ -198,6 +198,8 @@ def _records(table: Verdicts, site: Site, calibration: Calibration) -> list[Asse
             e_uplift=row["e_uplift"],
             uplift_confirmed=row["uplift_confirmed"],
             uplift_confirmed_on=row["uplift_confirmed_on"],
+            loss_on=row["loss_on"],
+            loss_confirmed_on=row["loss_confirmed_on"],
             soil_loss_ratio=row["soil_loss_ratio"],
             soil_loss_ratio_low=row["soil_loss_ratio_low"],
             soil_loss_ratio_high=row["soil_loss_ratio_high"],

@@ -102,6 +102,11 @@ class Assessment:
     looks. It says nothing of whether the growth still stands."""
     uplift_confirmed_on: date | None = None
     """Date of the scene that completed it."""
+    loss_on: date | None = None
+    """Date of the scene from which on a sudden loss is taken to show, none of a month or two before or after being
+    excluded; None where none was called within the last year."""
+    loss_confirmed_on: date | None = None
+    """Date of the scene that confirmed it."""
     soil_loss_ratio: float | None = None
     """Soil loss relative to what it would be without the work, 0..1 where the work helps; erosion control only."""
     soil_loss_ratio_low: float | None = None

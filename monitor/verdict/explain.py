@@ -37,6 +37,12 @@ CLEARS = {
         "请实地核查火灾、砍伐、放牧或滑坡。受损一年后重新按生长情况判断。",
     ),
 }
+LOSS_DATED = (
+    "Vegetation was lost suddenly: it has shown since about {shows}, confirmed on {confirmed}.",
+    "植被突然受损：约自 {shows} 起可见，{confirmed} 确认。",
+)
+"""Headline of a loss, with its dates. Of simulated losses five in six came before the first date, most of them in the
+winter before it or within ten weeks; the others after it, by less than two months."""
 NOT_COVERED = (
     "No usable scene of this place was ever found: check that the source covers it, that its outline is right, and for "
     "what its scenes were rejected (observations.csv).",
@@ -141,6 +147,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     in_part = Reason.SPATIAL_PATCH.value in a.reasons and a.theta is not None and a.theta > FAILING_SHARE
     in_part = in_part and a.status is Status.FAILING and a.alert is not AlertLevel.RED
     sentences = [IN_PART[0][pick] if in_part else headline[pick]]
+    if a.status is Status.DISTURBED and a.loss_on is not None:
+        sentences = [LOSS_DATED[pick].format(shows=a.loss_on, confirmed=a.loss_confirmed_on)]
     if a.alert is AlertLevel.WATCH and a.alert_rule == "failure" and a.status is not Status.FAILING:
         sentences[0] += "（早期预警：可能未见效。）" if pick else " Early warning: it may not be taking hold."
     measured = _measured(a, promised=promised, chinese=bool(pick))

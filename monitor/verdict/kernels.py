@@ -865,7 +865,9 @@ class Standing(NamedTuple):
     surely_negative: np.ndarray
     """The same for the first threshold."""
     alarm_day: np.ndarray
-    """Day of the last confirmed sudden loss; -1: none."""
+    """Day on which the last sudden loss was confirmed; -1: none."""
+    alarm_onset: np.ndarray
+    """Day from which on it is taken to show; -1: none."""
     alarm_score: np.ndarray
     alarm_second: np.ndarray
     """By how much the second index had changed at that alarm; NaN where it was not seen."""
@@ -1001,11 +1003,11 @@ def follow(
 
     now, highest, standing, uplift = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
     failing, negative = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-    alarm_day, alarm_score, looks = np.full(n, -1), np.zeros(n), np.empty(n, np.int64)
+    alarm_day, alarm_onset, alarm_score, looks = np.full(n, -1), np.full(n, -1), np.zeros(n), np.empty(n, np.int64)
     alarm_second, alarm_whole = np.full(n, np.nan), np.full(n, np.nan)
     mean_cover, mean_control, mean_mu = np.empty(n), np.empty(n), np.empty(n)
     failing_since, negative_since, ring_2 = -1, -1, -1
-    last, top, latch, grown, last_alarm, last_score = 0.0, 0.0, 0.0, 0.0, -1, 0.0
+    last, top, latch, grown, last_alarm, last_onset, last_score = 0.0, 0.0, 0.0, 0.0, -1, -1, 0.0
     last_second, last_whole = math.nan, math.nan
     first, look = 0, -1
     for i in range(n):
@@ -1039,17 +1041,16 @@ def follow(
             failing[i] = failing_since >= 0 and day[i] - failing_since >= 10
             negative[i] = negative_since >= 0 and day[i] - negative_since >= 10
             if alarm[i]:
-                last_alarm, last_score, last_whole = day[i], score[i], whole[i]
+                last_alarm, last_onset, last_score, last_whole = day[i], day[onset[i]], score[i], whole[i]
                 last_second, _ = _change_of_second(second, day, onset[i], i)
         now[i], highest[i], standing[i], uplift[i] = last, top, latch, grown
-        alarm_day[i], alarm_score[i], looks[i] = last_alarm, last_score, look
+        alarm_day[i], alarm_onset[i], alarm_score[i], looks[i] = last_alarm, last_onset, last_score, look
         alarm_second[i], alarm_whole[i] = last_second, last_whole
     poor = ratio > 1.0 or (before > 0 and baseline > 2 * noise.baseline)
     return Standing(
         mean, np.sqrt(var), low, high, below, c[:, 0].copy(), looks, now, highest, standing, uplift, failing, negative,
-        alarm_day, alarm_score, alarm_second, alarm_whole, denied, mean_cover, mean_control, mean_mu, whole,
-        np.full(n, before), np.full(n, poor),
-        b, c,
+        alarm_day, alarm_onset, alarm_score, alarm_second, alarm_whole, denied, mean_cover, mean_control, mean_mu,
+        whole, np.full(n, before), np.full(n, poor), b, c,
     )  # fmt: skip
 
 

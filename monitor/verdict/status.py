@@ -68,6 +68,10 @@ class Verdicts(NamedTuple):
     uplift_confirmed: np.ndarray
     uplift_confirmed_on: np.ndarray
     """datetime64[D]"""
+    loss_on: np.ndarray
+    """datetime64[D]"""
+    loss_confirmed_on: np.ndarray
+    """datetime64[D]"""
     soil_loss_ratio: np.ndarray
     soil_loss_ratio_low: np.ndarray
     soil_loss_ratio_high: np.ndarray
@@ -280,6 +284,8 @@ def judge(
         e_uplift=np.where(told & promised, np.exp(np.minimum(now(standing.uplift, 0.0), np.log(CAP))), np.nan),
         uplift_confirmed=confirmed,
         uplift_confirmed_on=np.where(confirmed, certified[0] if certified.size else 0, NEVER).astype("datetime64[D]"),
+        loss_on=np.where(lost, now(standing.alarm_onset, 0), NEVER).astype("datetime64[D]"),
+        loss_confirmed_on=np.where(lost, now(standing.alarm_day, 0), NEVER).astype("datetime64[D]"),
         soil_loss_ratio=ratio,
         soil_loss_ratio_low=ratio_low,
         soil_loss_ratio_high=ratio_high,

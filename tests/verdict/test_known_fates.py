@@ -102,6 +102,24 @@ def test_a_fate_is_named_in_at_least_ten_sites_of_twelve(story, status):
     assert share(story, status) >= 10 / 12
 
 
+def test_the_day_from_which_a_sudden_loss_shows_lies_near_it_and_it_is_confirmed_later():
+    lost = START + timedelta(days=round(5.5 * 365.25))  # in the midst of the season
+    off = []
+    for seed in range(40):
+        history = assess_all(told(Story(theta=1.0, dropped=5.5), seed), SITE)
+        dates = [(a.loss_on, a.loss_confirmed_on) for a in history]
+        assert all((one is None) == (other is None) for one, other in dates)
+        named = [(a, on, by) for a, (on, by) in zip(history, dates, strict=True) if by is not None and by > lost]
+        if named:
+            a, on, by = named[0]
+            assert on < by == a.as_of
+            assert "SUDDEN_DROP" in a.reasons
+            off.append((on - lost).days)
+    assert len(off) > 25
+    assert np.median(np.abs(off)) <= 21
+    assert np.max(np.abs(off)) <= 70, "ten weeks: half of a season of scenes five days apart"
+
+
 def test_a_site_lost_after_a_good_start_is_judged_by_what_still_stands():
     ends = [at_the_end(Story(theta=1.0, lost=3.2), seed) for seed in range(60)]
     assert not [a for a in ends if a.status is Status.ON_TRACK]

@@ -49,6 +49,15 @@ def test_a_failing_site_is_explained_with_numbers_reason_and_remedy():
     assert explain(FAILING, SITE, language="zh")[0] == "恢复未见效。"
 
 
+def test_a_sudden_loss_is_told_with_its_dates():
+    dates = {"loss_on": date(2024, 6, 12), "loss_confirmed_on": date(2024, 7, 3)}
+    lost = replace(FAILING, status=Status.DISTURBED, alert_rule="disturbance", **dates)
+    assert explain(lost, SITE)[0] == (
+        "Vegetation was lost suddenly: it has shown since about 2024-06-12, confirmed on 2024-07-03."
+    )
+    assert explain(lost, SITE, language="zh")[0] == "植被突然受损：约自 2024-06-12 起可见，2024-07-03 确认。"
+
+
 def test_what_rounds_to_nothing_is_told_as_nothing_in_either_language():
     level = dict(uplift=-0.0049, uplift_low=-0.004, uplift_high=0.004, theta=-0.004, theta_low=-0.0049, theta_high=0.0)
     english, chinese = (explain(replace(FAILING, **level), SITE, language=language)[1] for language in ("en", "zh"))
