@@ -24,12 +24,15 @@ from benchmarks.verdict.simulate import PLAN, simulate
 from benchmarks.verdict.table import Row, Section, markdown, several, shown, write_csv
 from benchmarks.verdict.trials import Result
 from monitor.verdict.assess import DEFAULT, verdicts
+from monitor.verdict.calibration import Calibration
 
 RESULTS = Path(__file__).parent.parent / "results"
 CORES = len(os.sched_getaffinity(0))
 QUICK_SITES, QUICK_SEEDS = 100, (1, 2)
 CALIBRATED = trials.A4
 """Stresses that are run again with constants set on placebos of their own ground."""
+OTHER_CALIBRATED = next(iter(trials.OTHERWORLDS))
+"""The other world that is: an installation has placebos of its own too."""
 CONSTANTS = ("slow_sd", "scene_sd", "year_sd", "elasticity_sd", "rain_sd", "widening", "disturbance_score")
 ELSEWHERE = Path(os.environ.get("REGROWTH_TEST_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 """Folder of real series that are not part of the project."""
@@ -111,9 +114,15 @@ def gather(pool: ProcessPoolExecutor, sites: int, seeds: Sequence[int], *, quick
             asked[f"real rivals {start}"] = [pool.submit(trials.rivals_on_real_noise, start)]
         for kind in ("10m",) if quick else ("10m", "20m"):
             asked[f"real {kind} {start}"] = [pool.submit(trials.on_real_noise, start, kind)]
+    if not quick:
+        name, seed = OTHER_CALIBRATED, trials.TRAINING[0]
+        asked[f"calibration: {name}"] = [pool.submit(trials.calibrated, seed, trials.PLACEBOS, name)]
     for name in CALIBRATED if not quick else ():
         constants = asked[f"calibration: {name}"][0].result()
         ask(f"calibrated: {name}", trials.stress, seeds, sites, name, constants)
+    if not quick:
+        constants = asked[f"calibration: {OTHER_CALIBRATED}"][0].result()
+        ask(f"other calibrated: {OTHER_CALIBRATED}", trials.otherwise, seeds, sites, OTHER_CALIBRATED, constants)
     tuned = contest.bar([future.result() for future in asked["sudden training"]])
     ask("sudden", trials.sudden, seeds, sites, (tuned, DEFAULT.disturbance_score))
     total = sum(map(len, asked.values()))
@@ -276,15 +285,7 @@ def stresses(gathered: dict[str, Any], *, quick: bool) -> list[Section]:
         return sections
     rows = []
     for name in CALIBRATED:
-        constants = gathered[f"calibration: {name}"][0]
-        rows.append(
-            Row(
-                name=f"{name}: constants set (default)",
-                entries=(*(f"{c} ({getattr(DEFAULT, c):g})" for c in CONSTANTS), "boundary at .05"),
-                values=np.array([*(getattr(constants, c) for c in CONSTANTS), dict(constants.boundary)[0.05]]),
-                spread=np.full(len(CONSTANTS) + 1, np.nan),
-            )
-        )
+        rows.append(_constants(name, gathered[f"calibration: {name}"][0]))
         rows += _stress(name, gathered[f"calibrated: {name}"])
     sections.append(
         Section(
@@ -295,6 +296,15 @@ def stresses(gathered: dict[str, Any], *, quick: bool) -> list[Section]:
         )
     )
     return sections
+
+
+def _constants(name: str, constants: Calibration) -> Row:
+    return Row(
+        name=f"{name}: constants set (default)",
+        entries=(*(f"{c} ({getattr(DEFAULT, c):g})" for c in CONSTANTS), "boundary at .05"),
+        values=np.array([*(getattr(constants, c) for c in CONSTANTS), dict(constants.boundary)[0.05]]),
+        spread=np.full(len(CONSTANTS) + 1, np.nan),
+    )
 
 
 def _stress(name: str, results: Sequence[Result]) -> list[Row]:
@@ -348,8 +358,13 @@ def plans(gathered: dict[str, Any]) -> Section:
 def otherwise(gathered: dict[str, Any]) -> Section:
     """The figures on the simulator that does not think as the filter does."""
     rows = []
-    for name in trials.OTHERWORLDS:
-        results = gathered[f"other: {name}"]
+    told = {name: gathered[f"other: {name}"] for name in trials.OTHERWORLDS}
+    calibrated = f"{OTHER_CALIBRATED}, constants set on {trials.PLACEBOS} placebos of it"
+    if f"other calibrated: {OTHER_CALIBRATED}" in gathered:
+        told[calibrated] = gathered[f"other calibrated: {OTHER_CALIBRATED}"]
+    for name, results in told.items():
+        if name == calibrated:
+            rows.append(_constants(name, gathered[f"calibration: {OTHER_CALIBRATED}"][0]))
         rows += [
             Row(
                 name=f"{name}: AUC of theta, years after the lag", entries=("1", "2", "3"),

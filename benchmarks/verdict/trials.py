@@ -61,7 +61,7 @@ MIXES = {
         WORLD, smaller=(0.75, 1.33), later=(-1.0, 1.0), faster=1.5
     ),
 }
-BARS = tuple(sorted({1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.1, 2.2, 2.5, 3.0, DEFAULT.disturbance_score}))
+BARS = tuple(sorted({1.5, 1.7, 1.8, 1.9, 2.0, 2.2, 2.6, DEFAULT.disturbance_score}))
 """Scores tried for an alarm of sudden loss, the monitor's own among them."""
 
 type Result = dict[str, np.ndarray]
@@ -127,8 +127,12 @@ def stress(seed: int, sites: int, name: str, calibration: Calibration = DEFAULT)
 
 
 def calibrated(seed: int, count: int, name: str) -> Calibration:
-    """Constants set on placebos of one stress: ground to which nothing was done, from a training seed."""
-    ground = simulate(STRESSES[name], {"failed": count}, generator(seed, "placebos", name), theta=0.0)
+    """Constants set on placebos of a stress or other world: ground to which nothing was done, from a training seed."""
+    drawn = generator(seed, "placebos", name)
+    if name in STRESSES:
+        ground = simulate(STRESSES[name], {"failed": count}, drawn, theta=0.0)
+    else:
+        ground = other.simulate(OTHERWORLDS[name], {"failed": count}, drawn, theta=0.0)
     placebos = [Placebo(site=case.site, series=case.series) for case in ground]
     return calibrate(placebos, source=f"simulated, {name}", dated=DEFAULT.dated)
 
@@ -242,13 +246,14 @@ OTHERWORLDS = {
 }
 
 
-def otherwise(seed: int, sites: int, name: str) -> Result:
+def otherwise(seed: int, sites: int, name: str, calibration: Calibration = DEFAULT) -> Result:
     """The main figures from the simulator that does not think as the filter does."""
     world = OTHERWORLDS[name]
     held, false = [], []
     result: Result = {}
     for theta in (0.0, 0.5, 1.0):
-        outcomes = scores.run(other.simulate(world, {"slow": sites}, generator(seed, name, str(theta)), theta=theta))
+        cases = other.simulate(world, {"slow": sites}, generator(seed, name, str(theta)), theta=theta)
+        outcomes = scores.run(cases, calibration=calibration)
         held.append(scores.coverage(outcomes))
         when = scores.first(outcomes)
         if theta == 0.0:
@@ -265,9 +270,10 @@ def otherwise(seed: int, sites: int, name: str) -> Result:
         cases = other.simulate(
             replace(world, truth=truth), {"slow": sites}, generator(seed, name, str(truth)), theta=0.5
         )
-        false += scores.by(scores.first(scores.run(cases)), scores.LAST_YEAR)
+        false += scores.by(scores.first(scores.run(cases, calibration=calibration)), scores.LAST_YEAR)
     pair = [
-        scores.run(other.simulate(world, {fate: sites}, generator(seed, name, fate))) for fate in ("success", "failed")
+        scores.run(other.simulate(world, {fate: sites}, generator(seed, name, fate)), calibration=calibration)
+        for fate in ("success", "failed")
     ]
     result["auc"] = np.array([scores.auc(*(scores.theta_at(o, PLAN.L + y) for o in pair)) for y in (1.0, 2.0, 3.0)])
     result["coverage"], result["error"] = np.array(held).T
