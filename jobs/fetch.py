@@ -8,7 +8,7 @@ read together; each has a store of its own, and one broken site does not stop th
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,11 @@ HELD = 256 << 20
 """Pixels of all sites of a call that wait to be committed, at most: with more sites fewer overpasses. [byte]"""
 FEW, SMALL = 4, 1 << 20
 """New scenes of a site, and bytes of their pixels, that are kept until its maps are brought up to date, at most."""
+AGAIN = timedelta(days=30)
+"""A scene that can not be read is tried again by every night until so much later ones are offered: items are known to
+come before their files, and a server to be out of order for a night."""
+UNREAD = ("MISSING", "BROKEN")
+"""Why a scene can not be read that may be readable another day."""
 FEWEST = 10
 """A site of fewer pixels is too small for its mean to mean anything: no scene of it counts. [pixel]"""
 SITE_CLEAR = 0.6
@@ -254,7 +259,8 @@ class Part:
         """Commit what waits, but nothing that was looked at only to choose units by."""
         if not self.waiting or self.controls is None:
             return
-        entries = _entries(self.ground, self.waiting)
+        newest = max(scene.time for scene in self.task.offered)
+        entries = _entries(self.ground, self.waiting, since=newest - AGAIN)
         self.snapshot = self.store.put(entries, f"{len(entries)} scenes of site {self.task.site.id}")
         self.wrote = True
         self.new += [entry.record for entry in entries]
@@ -327,10 +333,13 @@ def _choose(
         part.task.site.id: [one for one in part.left if one.main.time.date() < part.task.site.start] for part in alive
     }
     seen: dict[str, list[tuple[datetime, np.ndarray]]] = {site: [] for site in wanted}
+    unread: dict[str, list[SceneRejected]] = {site: [] for site in wanted}
 
     def take_down(part: Part) -> None:
         for look in part.waiting:
-            if look.reason:
+            if look.error is not None:
+                if look.reason in UNREAD:
+                    unread[part.task.site.id].append(look.error)
                 continue
             own = own_means(look.scene, look.packed, part.ground)
             if own[0] < SITE_CLEAR * part.ground.own.sum():
@@ -340,7 +349,14 @@ def _choose(
     _in_batches(alive, _looks(alive, sources, wanted), take_down)
 
     def settle(part: Part) -> None:
-        units, found = pools[part.task.site.id], seen[part.task.site.id]
+        site = part.task.site.id
+        units, found, bad = pools[site], seen[site], unread[site]
+        if len(bad) > len(found):  # what is chosen to compare with is never chosen anew
+            msg = (
+                f"site {site!r} is not begun: of {len(wanted[site])} scenes from before its start {len(bad)} can not "
+                f"be read; the first: {bad[0]}"
+            )
+            raise TryLater(msg)
         if not found:
             part.controls = ControlSet(units=(), balance={}, candidates=len(units))
             return
@@ -414,8 +430,15 @@ class _Look:
     """(layer, y, x) uint16; of a rejected one nothing but zeros."""
     units: np.ndarray
     """(unit, measure) float32; of a rejected one nothing but NaN."""
-    reason: str = ""
+    unread: frozenset[str] = frozenset()
+    """Tiles of granules that can not be read today."""
+    error: SceneRejected | None = None
     """Why none of its granules can be read."""
+
+    @property
+    def reason(self) -> str:
+        """The same, by code; empty: some can."""
+        return "" if self.error is None else self.error.reason
 
 
 def _looks(
@@ -427,6 +450,8 @@ def _looks(
     opened: dict[tuple[str, str], dict[str, Seen | SceneRejected]] = {}
     for run in _runs(parts, sources, wanted):
         for scene, found in run.read():
+            if isinstance(found, SceneRejected):
+                log.warning("a scene can not be used", scene=scene.id, reason=found.reason, why=str(found))
             for place, part in enumerate(run.parts):
                 site = part.task.site.id
                 key = (site, names[site, scene.source, scene.id])
@@ -440,11 +465,14 @@ def _looks(
 
 def _merged(ground: Ground, one: Overpass, granules: Sequence[tuple[Scene, Seen | SceneRejected]]) -> _Look:
     good = [(scene, seen) for scene, seen in granules if not isinstance(seen, SceneRejected)]
+    bad = [(scene, error) for scene, error in granules if isinstance(error, SceneRejected)]
+    unread = frozenset(scene.tile for scene, error in bad if error.reason in UNREAD)
     if not good:
-        (reason,) = [error.reason for _, error in granules[:1] if isinstance(error, SceneRejected)]
         nothing = np.zeros((len(LAYERS), *ground.grid.shape), dtype=np.uint16)
-        return _Look(overpass=one, scene=one.main, packed=nothing, units=_nothing(ground), reason=reason)
+        error = bad[0][1]
+        return _Look(overpass=one, scene=one.main, packed=nothing, units=_nothing(ground), unread=unread, error=error)
     return _Look(
+        unread=unread,
         overpass=one,
         scene=good[0][0],
         packed=merged([(scene, seen.packed) for scene, seen in good]),
@@ -487,14 +515,20 @@ def _runs(
         yield _Run(source=sources[source], scenes=[scenes[key] for key in some], parts=users[some[0]])
 
 
-def _entries(ground: Ground, looks: Sequence[_Look]) -> list[Entry]:
-    """What is stored of each overpass, judged; one that can not be read is recorded as rejected."""
-    return [
-        _judged(ground, look, n=0, reason=look.reason, measures={})
-        if look.reason
-        else _entry(ground, look, own_means(look.scene, look.packed, ground))
-        for look in looks
-    ]
+def _entries(ground: Ground, looks: Sequence[_Look], *, since: datetime) -> list[Entry]:
+    """What is stored of each overpass, judged; one that can not be read is recorded as rejected.
+
+    A granule that can not be read of an overpass after `since` is recorded without its baseline: so it is tried again.
+    """
+    found = []
+    for look in looks:
+        again = look.unread if look.overpass.main.time > since else frozenset()
+        granules = {tile: "" if tile in again else told for tile, told in look.overpass.baselines.items()}
+        if look.error is not None:
+            found.append(_judged(ground, look, granules, n=0, reason=look.reason, measures={}))
+        else:
+            found.append(_entry(ground, look, granules, own_means(look.scene, look.packed, ground)))
+    return found
 
 
 def _first_seen(units: Sequence[np.ndarray]) -> np.ndarray:
@@ -506,7 +540,7 @@ def _first_seen(units: Sequence[np.ndarray]) -> np.ndarray:
     return chosen
 
 
-def _entry(ground: Ground, look: _Look, own: np.ndarray) -> Entry:
+def _entry(ground: Ground, look: _Look, granules: dict[str, str], own: np.ndarray) -> Entry:
     n, size = int(own[0]), int(ground.own.sum())
     units = look.units[[unit.ring != REFERENCE for unit in ground.units]]
     seen = int(np.isfinite(units[:, MEASURES.index("cover")]).sum())
@@ -523,15 +557,17 @@ def _entry(ground: Ground, look: _Look, own: np.ndarray) -> Entry:
             measures[name] = _rounded(own[index])
             known = units[:, index][np.isfinite(units[:, index])].astype(np.float64)
             measures[f"control_{name}"] = _rounded(known.mean()) if known.size else None
-    return _judged(ground, look, n=n, reason=reason, measures=measures)
+    return _judged(ground, look, granules, n=n, reason=reason, measures=measures)
 
 
-def _judged(ground: Ground, look: _Look, *, n: int, reason: str, measures: dict[str, float | None]) -> Entry:
+def _judged(
+    ground: Ground, look: _Look, granules: dict[str, str], *, n: int, reason: str, measures: dict[str, float | None]
+) -> Entry:
     units = look.units if len(ground.units) else _nothing(ground)
     record = record_of(
         look.scene,
         acquisition=look.overpass.acquisition,
-        granules=look.overpass.baselines,
+        granules=granules,
         bandpass=bandpass(look.scene, ground.grid),
         accepted=not reason,
         reason=reason,

@@ -316,15 +316,22 @@ class SiteStore:
     def put(self, entries: Sequence[Entry], message: str) -> str:
         """Store scenes, all or none: new acquisitions in new slots, newer baselines in the slot of the older one.
 
+        What is there already, down to its digest, is not stored again.
+
         Returns
         -------
         str
             Id of the new snapshot; of the present one if there was nothing to store.
         """
+        records = self.records() if entries else []
+        slots = {record.acquisition: slot for slot, record in enumerate(records)}
+        entries = [
+            entry
+            for entry in entries
+            if entry.record.acquisition not in slots or records[slots[entry.record.acquisition]] != entry.record
+        ]
         if not entries:
             return self.snapshot
-        records = self.records()
-        slots = {record.acquisition: slot for slot, record in enumerate(records)}
         with self._guarded(), self._writing() as opened:
             known = len(slots)
             replaced = [entry for entry in entries if entry.record.acquisition in slots]

@@ -131,11 +131,11 @@ class Misshapen(Painted):
 
 def test_pixels_on_another_grid_than_was_asked_for_are_never_stored(tmp_path, sources):
     settings = installed(tmp_path)
-    sources(Misshapen(DAYS[::4]))
+    sources(Painted(DAYS[:-10]), Misshapen(DAYS[-10:], name="other"))
     (site,) = night(settings, as_of=NIGHT)["sites"]
     assert {one["reason"] for one in site["scenes_rejected"]} == {"BROKEN"}
-    assert len(site["scenes_rejected"]) == len(DAYS[::4])
-    assert not store(settings).cube()["red"].notnull().any()
+    assert len(site["scenes_rejected"]) == 10
+    assert not store(settings).cube()["red"][-10:].notnull().any()
 
 
 def test_control_ground_is_chosen_by_what_lies_before_the_start_alone(tmp_path, sources):
@@ -350,6 +350,64 @@ def test_sites_read_together_say_the_same_as_sites_read_alone(tmp_path, sources)
     for site in ("s1", "s2", "s3"):
         assert observations(together, site) == observations(alone, site)
     assert (together.outputs.root / "status.json").read_bytes() == (alone.outputs.root / "status.json").read_bytes()
+
+
+def test_a_scene_that_can_not_be_read_yet_is_tried_again_for_a_month(tmp_path, sources):
+    settings, undisturbed = installed(tmp_path / "a"), installed(tmp_path / "b")
+    old, new = (f"painted-48SUF-{day}-02.09" for day in (DAYS[7], DAYS[-2]))
+    for torn in (frozenset({old, new}), frozenset({old, new}), frozenset({old})):
+        last = Painted(DAYS, broken=torn)
+        sources(last)
+        (site,) = night(settings, as_of=NIGHT, pages=False)["sites"]
+        if torn == {old, new}:
+            assert {"scene": new, "reason": "BROKEN"} in site["scenes_rejected"]
+            kept = store(settings).snapshot
+    assert last.read_scenes == [new], "the old one is given up"
+    assert site["scenes_rejected"] == []
+    assert site["scenes_new"] == [new]
+    assert store(settings).snapshot != kept
+    sources(last)
+    night(undisturbed, as_of=NIGHT)
+    night(settings, as_of=NIGHT)
+    assert observations(settings) == observations(undisturbed)
+
+
+def test_a_scene_that_still_can_not_be_read_changes_nothing(tmp_path, sources):
+    settings = installed(tmp_path)
+    sources(Painted(DAYS, broken=frozenset({f"painted-48SUF-{DAYS[-1]}-02.09"})))
+    night(settings, as_of=NIGHT)
+    kept, said, judged = store(settings).snapshot, observations(settings), len(assessments(settings))
+    night(settings, as_of=NIGHT)
+    assert (store(settings).snapshot, observations(settings), len(assessments(settings))) == (kept, said, judged)
+
+
+def test_a_granule_that_can_not_be_read_yet_fills_its_overpass_as_soon_as_it_can(tmp_path, sources):
+    settings, undisturbed = installed(tmp_path / "a"), installed(tmp_path / "b")
+    halves = {"48SUF": (0, 0, 12_060, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}
+    sources(Painted(DAYS, tiles=halves, broken=frozenset({f"painted-48SVF-{DAYS[-1]}-02.09"})))
+    (site,) = night(settings, as_of=NIGHT)["sites"]
+    assert site["scenes_rejected"] != []  # half of the site was not seen
+    sources(Painted(DAYS, tiles=halves))
+    (site,) = night(settings, as_of=NIGHT)["sites"]
+    assert (len(site["scenes_new"]), site["scenes_rejected"]) == (1, [])
+    night(undisturbed, as_of=NIGHT)
+    assert observations(settings) == observations(undisturbed)
+
+
+def test_ground_to_compare_with_is_not_chosen_on_a_night_on_which_most_files_can_not_be_had(tmp_path, sources):
+    settings, undisturbed = installed(tmp_path / "a"), installed(tmp_path / "b")
+    before = [day for day in DAYS if day < date(2019, 6, 1)]
+    torn = frozenset(f"painted-48SUF-{day}-02.09" for day in before[: len(before) // 2 + 1])
+    sources(Painted(DAYS, broken=torn))
+    manifest = night(settings, as_of=NIGHT)
+    (site,) = manifest["sites"]
+    assert (site["state"], exit_status(manifest)) == ("deferred", Exit.TRY_LATER)
+    assert f"of {len(before)} scenes from before its start {len(torn)} can not be read; the first: " in site["error"]
+    sources(Painted(DAYS))
+    for one in (settings, undisturbed):
+        assert night(one, as_of=NIGHT)["sites"][0]["state"] == "done"
+    assert observations(settings) == observations(undisturbed)
+    assert store(settings).controls == store(undisturbed).controls
 
 
 def test_a_torn_scene_is_recorded_with_its_reason_and_the_others_are_taken(tmp_path, sources):
