@@ -50,8 +50,11 @@ def step(last: Alert | None, assessment: Assessment) -> tuple[Alert | None, Even
     rule = assessment.alert_rule or "failure"
     if last is not None and answered(last, level, rule):
         return last, None
+    name = f"{assessment.site}/{day.isoformat()}"
+    if last is not None and last.opened == day:  # answered, and there is another cause on the very day
+        name = f"{name}-{int(last.id.removeprefix(name).removeprefix('-') or 1) + 1}"
     alert = Alert(
-        id=f"{assessment.site}/{day.isoformat()}", site=assessment.site, level=level, rule=rule, state=State.OPEN,
+        id=name, site=assessment.site, level=level, rule=rule, state=State.OPEN,
         opened=day, updated=day,
     )  # fmt: skip
     return alert, Event.OPENED

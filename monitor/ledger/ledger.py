@@ -313,13 +313,14 @@ class Transaction:
 
     def last_alert(self, site: str) -> dict[str, Any] | None:
         """The newest alert of a site, resolved or not."""
-        query = select(AlertRow.payload).where(AlertRow.site == site).order_by(AlertRow.opened.desc()).limit(1)
+        newest = (AlertRow.opened.desc(), AlertRow.id.desc())
+        query = select(AlertRow.payload).where(AlertRow.site == site).order_by(*newest).limit(1)
         return self._connection.execute(query).scalar()
 
     def last_alerts(self) -> dict[str, dict[str, Any]]:
         """The same of every current site that had one."""
         of_site = select(AlertRow.id).where(AlertRow.site == SiteVersion.site)
-        newest = of_site.order_by(AlertRow.opened.desc()).limit(1).correlate(SiteVersion)
+        newest = of_site.order_by(AlertRow.opened.desc(), AlertRow.id.desc()).limit(1).correlate(SiteVersion)
         query = select(SiteVersion.site, AlertRow.payload)
         query = query.join(AlertRow, AlertRow.id == newest.scalar_subquery()).where(SiteVersion.current)
         return {row.site: row.payload for row in self._connection.execute(query)}

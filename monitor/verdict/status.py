@@ -162,7 +162,9 @@ def judge(
     )
     below = np.where(told[:, None], standing.below[at], 0.0) if used_day.size else np.zeros((day.size, 4))
     age = day - now(standing.alarm_day, -(10**6))
-    lost = seen & ~future & (now(standing.alarm_day, -1) >= 0) & (age <= c.disturbance_days)
+    # What shows from the first scene since the start on came before the work, or with it: ground made ready.
+    since = used_day[min(int(np.searchsorted(used_day, start)), used_day.size - 1)] if used_day.size else start
+    lost = seen & ~future & (now(standing.alarm_onset, -1) > since) & (age <= c.disturbance_days)
     wide = promised & ~early & ~lost & ~(sd <= c.theta_sd_most)
     elsewhere = (n_scenes > 0) & scenes.elsewhere[np.maximum(n_scenes - 1, 0)] if scenes.day.size else n_scenes > 0
     insufficient = future | few | old | wide | elsewhere

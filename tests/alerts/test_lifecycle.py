@@ -110,6 +110,17 @@ def test_what_a_person_has_answered_is_not_asked_again_until_it_was_gone_or_got_
     assert told == [Event.OPENED]
 
 
+def test_another_cause_on_the_day_of_an_alert_that_was_answered_is_an_alert_of_its_own():
+    names = set()
+    alert = None
+    for rule in ("failure", "disturbance", "erosion"):
+        alert, event = step(alert, night(0, RED, rule=rule))
+        assert event is Event.OPENED
+        names.add(alert.id)
+        alert = resolve(alert, answer="treated", note=None, day=FIRST)
+    assert names == {f"lowood/{FIRST}", f"lowood/{FIRST}-2", f"lowood/{FIRST}-3"}
+
+
 @given(levels=st.lists(st.sampled_from([NONE, WATCH, RED]), max_size=120))
 def test_whatever_happens_openings_and_resolutions_alternate_and_levels_never_fall_while_it_lives(levels):
     alert, told, before = None, [], None

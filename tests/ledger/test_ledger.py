@@ -239,8 +239,14 @@ def test_the_last_alert_of_a_site_is_its_newest_and_each_stands_as_it_was_saved_
         assert t.last_alert("a") == alert("a", "2021-07-01", "open")
         assert t.last_alert("b") == alert("b", "2021-06-01", "open")
         assert t.last_alert("c") is None
-        assert [one["id"] for one in t.alerts()] == ["a/2021-05-01", "b/2021-06-01", "a/2021-07-01"]
-        assert [one["id"] for one in t.alerts(["resolved"])] == ["a/2021-05-01"]
+        again = alert("a", "2021-07-01", "open") | {"id": "a/2021-07-01-2"}
+        t.add_site("a", "v", {}, start="2020-01-01", now="n")
+        t.save_alert(again)
+        assert t.last_alert("a") == t.last_alerts()["a"] == again
+        t.save_alert(alert("a", "2021-07-01", "resolved"))
+        assert t.last_alert("a") == again
+        assert [one["id"] for one in t.alerts()] == ["a/2021-05-01", "b/2021-06-01", "a/2021-07-01", "a/2021-07-01-2"]
+        assert [one["id"] for one in t.alerts(["resolved"])] == ["a/2021-05-01", "a/2021-07-01"]
 
 
 def test_notices_wait_by_themselves_the_oldest_first(ledger):

@@ -120,6 +120,14 @@ def test_the_day_from_which_a_sudden_loss_shows_lies_near_it_and_it_is_confirmed
     assert np.max(np.abs(off)) <= 70, "ten weeks: half of a season of scenes five days apart"
 
 
+def test_what_was_lost_just_before_the_start_or_with_the_making_ready_of_the_ground_is_no_loss_since():
+    called = [
+        any(a.loss_on is not None for a in assess_all(told(Story(theta=1.0, dropped=-0.4, post=2), seed), SITE))
+        for seed in range(30)
+    ]
+    assert sum(called) <= 2  # the rate of false ones is .02 a site and year
+
+
 def test_a_site_lost_after_a_good_start_is_judged_by_what_still_stands():
     ends = [at_the_end(Story(theta=1.0, lost=3.2), seed) for seed in range(60)]
     assert not [a for a in ends if a.status is Status.ON_TRACK]
