@@ -73,6 +73,19 @@ def test_a_source_that_goes_down_midway_defers_new_sites_and_the_next_night_ends
     assert same(settings, scratch)
 
 
+def test_what_a_known_site_was_shown_before_its_source_went_down_is_kept(tmp_path, from_source):
+    settings = installed(tmp_path, ROW[:1])
+    only = from_source(Failing(DAYS))
+    night(settings, as_of=DAYS[-7], pages=False)
+    only.left = 3
+    (site,) = night(settings, as_of=NIGHT, pages=False)["sites"]
+    assert site["state"] == "deferred"
+    only.left, before = 10**9, len(only.read_scenes)
+    (site,) = night(settings, as_of=NIGHT, pages=False)["sites"]
+    assert site["state"] == "done"
+    assert len(only.read_scenes) - before == 3
+
+
 def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_path, from_source, scratch, monkeypatch):
     settings = installed(tmp_path / "bounded", ROW)
     put, commits = SiteStore.put, []

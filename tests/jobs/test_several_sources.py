@@ -121,6 +121,40 @@ def test_a_scene_that_does_not_reach_a_site_is_no_row_of_it(tmp_path, sources):
     assert new == [len(DAYS), len(DAYS[::2])]
 
 
+WHOLE = (0, 0, 30e3, 30e3)
+
+
+def test_where_the_preferred_granule_is_torn_the_other_is_read_by_its_own_offset(tmp_path, sources):
+    alone, beside = installed(tmp_path / "alone"), installed(tmp_path / "beside")
+    second = partial(Painted, DAYS[::2], name="second", tiles={"48SVF": WHOLE}, baseline="05.00", offset=-0.1)
+    sources(second())
+    night(alone, as_of=NIGHT)
+    torn = frozenset(f"painted-48SUF-{day}-02.09" for day in DAYS[::2])
+    sources(Painted(DAYS[::2], tiles={"48SUF": WHOLE}, broken=torn), second())
+    night(beside, as_of=NIGHT)
+    ours, theirs = ([(row["date"], row["ndvi"], row["cover"]) for row in rows(one)] for one in (beside, alone))
+    assert ours == theirs
+
+
+class Boundless(Painted):
+    """Does not tell where its scenes lie."""
+
+    def scene(self, day, tile, footprint):
+        return replace(super().scene(day, tile, footprint), footprint=None)
+
+    def _frame(self, scene, grid):
+        return super()._frame(replace(scene, footprint=ground(*WHOLE)), grid)
+
+
+def test_a_scene_that_does_not_tell_where_it_lies_is_looked_at_for_every_site(tmp_path, sources):
+    told, untold = installed(tmp_path / "told"), installed(tmp_path / "untold")
+    sources(Painted(DAYS[::2]))
+    night(told, as_of=NIGHT)
+    sources(Boundless(DAYS[::2]))
+    night(untold, as_of=NIGHT)
+    assert observations(untold) == observations(told)
+
+
 class Misshapen(Painted):
     """Gives other pixels than were asked for."""
 
@@ -157,8 +191,18 @@ def test_a_scene_that_shows_too_little_of_the_site_tells_nothing_of_which_ground
     assert store(beside).controls["units"] == store(without).controls["units"]
 
 
-def test_no_control_ground_lies_on_another_site(tmp_path, sources):
-    settings = installed(tmp_path, [SITE, (12_500, 12_000, 12_900, 12_400)])
+def test_a_scene_that_hides_the_ground_around_is_set_aside_as_such(tmp_path, sources):
+    settings = installed(tmp_path)
+    near = Painted(DAYS[1:2], name="near", tiles={"48SVF": (11_900, 11_900, 12_220, 12_220)})
+    sources(Painted(DAYS[::2]), near)
+    night(settings, as_of=NIGHT)
+    assert {row["reason"] for row in rows(settings) if row["source"] == "near"} == {"CONTROL_HIDDEN"}
+    assert {row["reason"] for row in rows(settings) if row["source"] != "near"} == {""}
+
+
+@pytest.mark.parametrize("other", [(12_500, 12_000, 12_900, 12_400), (12_940, 11_000, 13_340, 13_000)])
+def test_no_control_ground_lies_on_another_site(tmp_path, sources, other):
+    settings = installed(tmp_path, [SITE, other])
     sources(Painted(DAYS[::4]))
     night(settings, as_of=NIGHT, pages=False)
     with opened(settings) as ledger, ledger.transaction() as t:
@@ -180,6 +224,23 @@ def test_ground_is_new_with_its_outline_start_or_biome_and_with_nothing_else(tmp
         assert ground_key(replace(site, **change)) != ground_key(site)
     for change in ({"manager_name": "x"}, {"plan": replace(site.plan, A=0.3)}, {"geometry": begun_elsewhere}):
         assert ground_key(replace(site, **change)) == ground_key(site)
+
+
+def test_a_site_whose_edited_outline_is_refused_stays_as_it_was_and_one_taken_out_is_retired(tmp_path):
+    settings = installed(tmp_path, [SITE, (20_000, 12_000, 20_120, 12_120), (24_000, 12_000, 24_120, 12_120)])
+    path = settings.registry.path
+    with opened(settings) as ledger:
+        add_sites(ledger, path)
+        with ledger.transaction() as t:
+            before = t.versions()
+        registry = json.loads(path.read_text(encoding="utf-8"))
+        registry["features"][0]["geometry"] = {"type": "Point", "coordinates": [103.9, 36.1]}
+        del registry["features"][2]
+        path.write_text(json.dumps(registry), encoding="utf-8")
+        told = add_sites(ledger, path)
+        assert (told["refused"], told["unchanged"], told["retired"]) == (["s1"], ["s2"], ["s3"])
+        with ledger.transaction() as t:
+            assert t.versions() == {name: before[name] for name in ("s1", "s2")}
 
 
 def test_a_ledger_older_than_its_stores_learns_from_them_and_nothing_is_read_again(tmp_path, sources):
@@ -238,6 +299,16 @@ def test_what_another_catalogue_names_by_another_second_is_not_fetched_again(tmp
     sources(other)
     assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
     assert other.read_scenes == []
+
+
+def test_what_another_catalogue_names_by_another_second_replaces_it_under_the_name_that_it_has(tmp_path, sources):
+    settings = installed(tmp_path)
+    sources(Painted(DAYS[::2]))
+    night(settings, as_of=NIGHT)
+    sources(Tardy(DAYS[::2], name="other", baseline="05.00", offset=-0.1))
+    assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == len(DAYS[::2])
+    assert [(row["date"], row["baseline"]) for row in rows(settings)] == [(str(day), "05.00") for day in DAYS[::2]]
+    assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
 
 
 def test_a_granule_that_arrives_late_ends_where_a_run_from_scratch_ends(tmp_path, sources):
