@@ -191,6 +191,15 @@ def test_a_scene_that_shows_too_little_of_the_site_tells_nothing_of_which_ground
     assert store(beside).controls["units"] == store(without).controls["units"]
 
 
+def test_a_scene_that_shows_three_quarters_of_a_site_counts_and_is_told_as_such(tmp_path, sources):
+    settings = installed(tmp_path)
+    gap = {"48SUF": (0, 0, 12_030, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}  # a strip that neither granule shows
+    sources(Painted(DAYS[::2]), Painted(DAYS[1:2], name="part", tiles=gap))
+    night(settings, as_of=NIGHT)
+    told = {(row["source"], row["n_pixels"], float(row["clear_fraction"]), row["reason"]) for row in rows(settings)}
+    assert told == {("painted", "144", 1.0, ""), ("part", "108", 0.75, "")}
+
+
 def test_a_scene_that_hides_the_ground_around_is_set_aside_as_such(tmp_path, sources):
     settings = installed(tmp_path)
     near = Painted(DAYS[1:2], name="near", tiles={"48SVF": (11_900, 11_900, 12_220, 12_220)})
@@ -207,10 +216,9 @@ def test_no_control_ground_lies_on_another_site(tmp_path, sources, other):
     night(settings, as_of=NIGHT, pages=False)
     with opened(settings) as ledger, ledger.transaction() as t:
         sites = [site_from_json(one).geometry for one in t.sites()]
-    for name in ("s1", "s2"):
-        units = [shape(unit["geometry"]) for unit in store(settings, name).controls["units"]]
-        assert len(units) >= 10
-        assert not any(unit.intersects(site) for unit in units for site in sites)
+    units = [shape(unit["geometry"]) for unit in store(settings).controls["units"]]
+    assert len(units) >= 10
+    assert not any(unit.intersects(site) for unit in units for site in sites)
 
 
 def test_ground_is_new_with_its_outline_start_or_biome_and_with_nothing_else(tmp_path):
@@ -873,6 +881,7 @@ def test_landsat_before_sentinel_2_makes_no_step_and_the_same_verdict_as_one_sen
         Painted([day for day in often if day < change], name="landsat", landsat=True),
     )
     night(mixed, as_of=NIGHT)
+    assert {(r.sensor, r.bandpass) for r in store(mixed).records()} == {("landsat-8", True), ("sentinel-2a", False)}
     ours, theirs = rows(mixed), rows(alone)
     assert [row["source"] for row in ours] == [
         "landsat" if row["date"] < change.isoformat() else "sentinel" for row in ours
