@@ -82,6 +82,7 @@ NEAR_INFRARED: Final = {"msi": ("nir", "nir08"), "hls": ("nir08", "nir"), "lands
 B8A is what Landsat sees, and both have 30 m."""
 NOT_DATA: Final = frozenset({"visual", "overview", "thumbnail", "preview", "metadata", "tiles"})
 """Roles and keys of pictures of the scene."""
+_DECIMAL: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,2})?", re.ASCII)
 _ENDING: Final = re.compile(r"(\.tiff?|_\d\dm)$")
 """What a key may end in besides the name of its band."""
 
@@ -500,7 +501,10 @@ def _msi(properties: Mapping[str, Any], baseline: str, declared: float | None) -
 def _told(one: _Candidate, name: str) -> float | None:
     """Scale or offset of a band, as STAC 1.0 (``scale``) or 1.1 (``raster:scale``) spells it."""
     for key in (f"raster:{name}", name):
-        value = _number(one.band.get(key))
+        given = one.band.get(key)
+        value = _number(float(given) if isinstance(given, str) and _DECIMAL.fullmatch(given.strip()) else given)
+        if value is None and given is not None:
+            raise _refused(RADIOMETRY, f"says {name} {inert(str(given))!r} of {inert(one.key)!r}, which is no number")
         if value is not None:
             return value
     return None

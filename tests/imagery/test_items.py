@@ -201,7 +201,13 @@ def test_a_scene_whose_bands_differ_in_offset_is_refused(msi):
     assert refusal.reason == "RADIOMETRY"
 
 
-@pytest.mark.parametrize("said", [{"data_type": "float32"}, {"data_type": "uint8"}, {"scale": 0.5}, {"offset": -1000}])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"data_type": "float32"}, {"data_type": "uint8"}, {"scale": 0.5}, {"offset": -1000}, {"scale": "abc"},
+        {"offset": [0]}, {"scale": float("nan")}, {"scale": True},
+    ],
+)  # fmt: skip
 def test_what_is_said_to_be_scaled_already_is_refused(msi, said):
     for name in ("blue", "green", "red", "nir", "swir16", "swir22"):
         msi["assets"][name]["raster:bands"] = [{"scale": 0.0001, "offset": 0, **said}]
@@ -209,6 +215,15 @@ def test_what_is_said_to_be_scaled_already_is_refused(msi, said):
     refusal = resolved(msi).handle
     assert isinstance(refusal, SceneRejected)
     assert refusal.reason == "RADIOMETRY"
+
+
+def test_numbers_written_as_text_are_numbers(msi):
+    msi["properties"].pop("earthsearch:boa_offset_applied")
+    for name in ("blue", "green", "red", "nir", "swir16", "swir22"):
+        msi["assets"][name]["raster:bands"] = [{"scale": "1e-4", "offset": "-0.1"}]
+    found = resolved(msi)
+    assert isinstance(found.handle, Assets)
+    assert found.scale == 1e-4
 
 
 def test_stac_1_1_names_bands_and_projection_its_own_way(msi):
