@@ -435,7 +435,7 @@ class SiteStore:
                 raise full from error
             told = next(iter(str(error).splitlines()), "no more is told")
             msg = (
-                f"the store {self.path.name} can not be read ({type(error).__name__}: {told}). "
+                f"the store {self.path.parent.name}/{self.path.name} can not be read ({type(error).__name__}: {told}). "
                 "Restore it from a copy, or move the folder away: the next run fetches the site's history again."
             )
             raise StoreBroken(msg) from error

@@ -36,6 +36,7 @@ from monitor.imagery.items import Asset, Assets
 from monitor.imagery.source import Frame, Scene
 from monitor.imagery.transport import (
     Allowed,
+    Cut,
     Denied,
     Endless,
     Gone,
@@ -425,7 +426,7 @@ class _Told:
                 "name an open catalogue, or a proxy that adds them, as [source] url"
             )
             raise BadConfiguration(msg) from None
-        if isinstance(error, Endless):
+        if isinstance(error, Endless | Cut):
             msg = f"{error}; try again later"
             raise TryLater(msg) from None
         if isinstance(error, Gone | Rejected):

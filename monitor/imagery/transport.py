@@ -78,6 +78,10 @@ class Endless(Refused):
     """A body, or a number of pages, beyond all measure."""
 
 
+class Cut(Refused):
+    """A body that ends before its announced length, time and again."""
+
+
 @dataclass(slots=True)
 class Tally:
     """What was fetched and decoded so far."""
@@ -362,7 +366,7 @@ class Transport:
                 cuts += _is_cut(error)
                 if cuts == CUTS:
                     msg = f"{shown(url)} ends before its announced length, {CUTS} times"
-                    raise Refused(msg) from None
+                    raise Cut(msg) from None
                 if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
                     msg = f"{shown(url)}: {said}; try again later"
                     raise TryLater(msg) from None

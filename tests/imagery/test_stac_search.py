@@ -157,6 +157,19 @@ def test_a_wait_beyond_the_budget_defers(server, api):
         api.search(AREA, *YEAR)
 
 
+def test_an_answer_that_is_cut_short_time_and_again_can_be_asked_for_later(server, api):
+    def act(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100000")
+        handler.end_headers()
+        handler.wfile.write(b'{"type": "FeatureCollection", "features": [')
+        handler.close_connection = True
+
+    server.fail("search", act=act, times=100)
+    with pytest.raises(TryLater, match="before its announced length"):
+        api.search(AREA, *YEAR)
+
+
 def test_a_paging_loop_is_left(server, api):
     def act(handler):
         handler.json({"type": "FeatureCollection", "features": [an_item()], "links": [
