@@ -29,6 +29,8 @@ from monitor.verdict.calibration import Calibration
 RESULTS = Path(__file__).parent.parent / "results"
 CORES = len(os.sched_getaffinity(0))
 QUICK_SITES, QUICK_SEEDS = 100, (1, 2)
+FEWER = 2
+"""Seeds of the lines that are of least account, for the whole must not take long."""
 CALIBRATED = trials.A4
 """Stresses that are run again with constants set on placebos of their own ground."""
 OTHER_CALIBRATED = next(iter(trials.OTHERWORLDS))
@@ -91,6 +93,7 @@ def gather(pool: ProcessPoolExecutor, sites: int, seeds: Sequence[int], *, quick
     """Results of every trial, a list over seeds each; longest trials first."""
     training = trials.TRAINING[:1] if quick else trials.TRAINING
     asked: dict[str, list[Future[Any]]] = {}
+    first = seeds[:FEWER]
 
     def ask(name: str, function: Callable[..., Result], each: Sequence[int], *args: object) -> None:
         asked[name] = [pool.submit(function, seed, *args) for seed in each]
@@ -104,7 +107,7 @@ def gather(pool: ProcessPoolExecutor, sites: int, seeds: Sequence[int], *, quick
         ask(f"other: {name}", trials.otherwise, seeds, sites, name)
     ask("fates", trials.fates, seeds, sites)
     for name in trials.STRESSES:
-        ask(f"stress: {name}", trials.stress, seeds, sites, name)
+        ask(f"stress: {name}", trials.stress, first if "greening" in name else seeds, sites, name)
         if name in CALIBRATED and not quick:
             seed = trials.TRAINING[0]
             asked[f"calibration: {name}"] = [pool.submit(trials.calibrated, seed, trials.PLACEBOS, name)]
@@ -119,10 +122,10 @@ def gather(pool: ProcessPoolExecutor, sites: int, seeds: Sequence[int], *, quick
         asked[f"calibration: {name}"] = [pool.submit(trials.calibrated, seed, trials.PLACEBOS, name)]
     for name in CALIBRATED if not quick else ():
         constants = asked[f"calibration: {name}"][0].result()
-        ask(f"calibrated: {name}", trials.stress, seeds, sites, name, constants)
+        ask(f"calibrated: {name}", trials.stress, first, sites, name, constants)
     if not quick:
         constants = asked[f"calibration: {OTHER_CALIBRATED}"][0].result()
-        ask(f"other calibrated: {OTHER_CALIBRATED}", trials.otherwise, seeds, sites, OTHER_CALIBRATED, constants)
+        ask(f"other calibrated: {OTHER_CALIBRATED}", trials.otherwise, first, sites, OTHER_CALIBRATED, constants)
     tuned = contest.bar([future.result() for future in asked["sudden training"]])
     ask("sudden", trials.sudden, seeds, sites, (tuned, DEFAULT.disturbance_score))
     total = sum(map(len, asked.values()))
@@ -147,7 +150,8 @@ def head(sites: int, seeds: Sequence[int], seconds: float, processor: float, loa
             f"{seconds:,.0f} s on {CORES} cores, of which {processor / CORES:,.0f} s of work on each (load average when"
             f" it began: {load:.1f}: above {CORES} others were working too; Python {platform.python_version()}, "
             f"{versions}).",
-            f"Simulated: {sites:,} sites a line and seed, seeds {', '.join(map(str, seeds))}; thresholds of rivals "
+            f"Simulated: {sites:,} sites a line and seed, seeds {', '.join(map(str, seeds))} (lines on greening "
+            f"controls, and those with constants set on placebos: the first {FEWER}); thresholds of rivals "
             f"come from seeds {', '.join(map(str, trials.TRAINING[:1] if quick else trials.TRAINING))}. ± is the "
             "standard deviation between seeds, on real noise the bootstrap's over hectares.",
             f"Plan, unless a line says otherwise: A {PLAN.A}, k {PLAN.k}, L {PLAN.L}; five pre-years, six years of "

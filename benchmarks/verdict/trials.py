@@ -61,7 +61,7 @@ MIXES = {
         WORLD, smaller=(0.75, 1.33), later=(-1.0, 1.0), faster=1.5
     ),
 }
-BARS = tuple(sorted({1.5, 1.7, 1.8, 1.9, 2.0, 2.2, 2.6, DEFAULT.disturbance_score}))
+BARS = (1.7, 1.8, 1.9, 2.0, 2.2)
 """Scores tried for an alarm of sudden loss, the monitor's own among them."""
 
 type Result = dict[str, np.ndarray]
