@@ -252,6 +252,22 @@ def test_what_older_scenes_vouch_for_is_told_apart_though_most_of_the_later_ones
     assert not found[~late].any()
 
 
+def test_older_scenes_of_one_side_of_a_day_do_not_vouch_for_it():
+    # They tell the season at day 183 but not at day 198, and the later ones all lie between.
+    everything = World("loess", years=30).scenes(1)
+    days = np.array([(time.year, time.timetuple().tm_yday) for time, _, _ in everything])
+    old = (days[:, 0] < 2036) & (days[:, 1] >= 138) & (days[:, 1] <= 152)
+    new = (days[:, 0] >= 2036) & (days[:, 1] >= 184) & (days[:, 1] <= 196)
+    scenes = [one for one, kept in zip(everything, old | new, strict=True) if kept]
+    old, n = old[old | new], int((old | new).sum())
+    assert min(old.sum(), n - old.sum()) >= 10
+    bad = ~old & (np.random.default_rng(5).random(n) < 0.5)
+    baselines = ["03.01" if one else "05.00" for one in old]
+    found = told_wrong(settle(records(scenes, wrong=bad, offset=np.where(old, 0, mixed(n, 3)), baseline=baselines)))
+    assert found[~old].all()  # half of them are wrong, and nothing tells which half
+    assert not found[old].any()
+
+
 def test_an_older_scene_is_kept_where_nothing_tells_which_half_of_the_others_is_right():
     scenes = World("loess").scenes(1)
     n = len(scenes)
