@@ -49,7 +49,7 @@ def test_references_are_no_control_ground_and_never_make_up_for_it(control, refe
     packed[LAYERS.index("quality")], packed[LAYERS.index("clear")] = 4, 1
     means = np.full((control + references, len(MEASURES)), 0.3, dtype=np.float32)
     look = Look(overpass=overpasses([one], CRS)[0], scene=one, packed=packed, units=means)
-    (entry,) = entries(around, [look])
+    (entry,) = entries(around, [look], since=one.time)
     assert (entry.record.reason, entry.record.measures["n_units"]) == (reason, control)
 
 
