@@ -342,6 +342,19 @@ def test_a_season_that_was_never_seen_is_not_judged_by_another():
     assert not told_wrong(settle(records([*scenes, lone], wrong=bad)))[-1]
 
 
+@pytest.mark.parametrize("ground", list(SOIL))
+def test_at_the_edge_of_what_was_seen_a_season_is_told_by_the_side_that_is_known(ground):
+    everything = World(ground, years=12).scenes(1)
+    days = np.array([time.timetuple().tm_yday for time, _, _ in everything])
+    many, late = (days >= 158) & (days <= 168), (days >= 206) & (days <= 212)
+    late &= np.cumsum(late) <= 4  # too few to tell a season by themselves
+    scenes = [one for one, kept in zip(everything, many | late, strict=True) if kept]
+    late = late[many | late]
+    bad = late & (np.arange(late.size) % 2 == 0)
+    assert bad.any()
+    assert told_wrong(settle(records(scenes, wrong=bad, offset=np.zeros(late.size)))).tolist() == bad.tolist()
+
+
 def test_a_step_of_the_site_alone_in_every_band_is_left_to_the_verdict():
     scenes = World("loess").scenes(4)
     for time, seen, _ in scenes:

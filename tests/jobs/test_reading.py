@@ -1,5 +1,6 @@
 """What is kept of one scene of one site."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -51,6 +52,8 @@ def test_references_are_no_control_ground_and_never_make_up_for_it(control, refe
     look = Look(overpass=overpasses([one], CRS)[0], scene=one, packed=packed, units=means)
     (entry,) = entries(around, [look], since=one.time)
     assert (entry.record.reason, entry.record.measures["n_units"]) == (reason, control)
+    (other,) = entries(around, [replace(look, units=means + np.float32(0.01))], since=one.time)
+    assert other.record.digest != entry.record.digest, "what the units show is part of what a scene is"
 
 
 def test_landsat_is_brought_to_other_bands_only_on_pixels_of_sentinel_2():
