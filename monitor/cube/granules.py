@@ -67,7 +67,19 @@ def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -
 def open_questions(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str]]) -> list[Scene]:
     """Scenes of the days of which any is not stored under just its name and baseline: the others leave nothing to do.
 
-    Of a site that is seen for ten years that is one in a thousand. `stored` as for :func:`left_to_do`.
+    Of a site that is seen for ten years that is one in a thousand.
+
+    Parameters
+    ----------
+    offered : sequence of Scene
+        Over one site.
+    stored : mapping
+        As for :func:`left_to_do`.
+
+    Returns
+    -------
+    list of Scene
+        In the order of `offered`; what is left to do of them is what is left to do of all.
     """
     new = {
         day

@@ -107,7 +107,15 @@ def assess_and_look_back(
     cohorts: Cohorts = (),
     as_of: date,
 ) -> tuple[Assessment, LastLook | None]:
-    """:func:`assess`, and in the same pass how the site stood when it was last looked at for failure; None: never."""
+    """Verdict on a site on one day, and how it stood when it was last looked at for failure, in one pass.
+
+    Parameters and errors as for :func:`assess`.
+
+    Returns
+    -------
+    (Assessment, LastLook or None)
+        The first is what :func:`assess` gives; the second is None where no scene was late enough in its season yet.
+    """
     window, parts = Window.of(site), parts_of(site, cohorts)
     seen = scenes(series, site, window, calibration)
     standing = _follow(seen, site, parts, window, calibration)
