@@ -1,15 +1,16 @@
 """What is counted of verdicts on sites with a known truth."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from benchmarks.verdict.simulate import Case
-from monitor.verdict.assess import DEFAULT, verdicts
+from monitor.verdict.assess import DEFAULT, _follow, parts_of
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.status import LEVELS, RULES, STATUSES, Verdicts
+from monitor.verdict.status import LEVELS, RULES, STATUSES, Verdicts, judge
+from monitor.verdict.window import Window, scenes
 
 RED, WATCH = LEVELS.index(AlertLevel.RED), LEVELS.index(AlertLevel.WATCH)
 FAILURE = RULES.index("failure")
@@ -33,12 +34,24 @@ class Outcome:
 
 def run(cases: Iterable[Case], alpha: float = 0.05, *, calibration: Calibration = DEFAULT) -> list[Outcome]:
     """Judge every acquisition of every site, seen or not: the monitor's nightly looks."""
-    found = []
+    return run_at(cases, (alpha,), calibration=calibration)[0]
+
+
+def run_at(
+    cases: Iterable[Case], alphas: Sequence[float], *, calibration: Calibration = DEFAULT
+) -> list[list[Outcome]]:
+    """The same under several budgets, a list each, which differ in the last step alone."""
+    found: list[list[Outcome]] = [[] for _ in alphas]
     for case in cases:
         start = np.datetime64(case.site.start, "D")
         dates = case.series.dates[case.series.dates >= start]
-        rows = verdicts(case.series, case.site, dates, calibration=calibration, alpha=alpha)
-        found.append(Outcome(case=case, years=(dates - start).astype(int) / 365.25, rows=rows))
+        window, parts = Window.of(case.site), parts_of(case.site, ())
+        seen = scenes(case.series, case.site, window, calibration)
+        standing = _follow(seen, case.site, parts, window, calibration)
+        day = dates.astype("datetime64[D]").astype(np.int64)
+        for alpha, told in zip(alphas, found, strict=True):
+            rows = judge(day, seen, standing, case.site, parts, window, calibration, alpha)
+            told.append(Outcome(case=case, years=(dates - start).astype(int) / 365.25, rows=rows))
     return found
 
 

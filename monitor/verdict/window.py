@@ -14,6 +14,9 @@ YEAR = 365.25
 """[day]"""
 HALF_YEAR = 182
 """By how much the seasons of the southern hemisphere lag behind. [day]"""
+SPREAD = 1e-9
+"""A wave can be told where the days of the year spread more than this: determinant of the scatter of its cosine and
+sine, a quarter where they are even; less is rounding. [1]"""
 
 
 class Window(NamedTuple):
@@ -93,11 +96,11 @@ def scenes(series: Series, site: Site, window: Window, calibration: Calibration)
     return Scenes(
         day[accepted], np.flatnonzero(inside[accepted]), season[inside], position[inside], series.cover[inside],
         series.control[inside], control_2[inside], second[inside], clear[inside], reference[inside],
-        elsewhere(day[accepted], series.control[accepted], window),
+        elsewhere(day[accepted], series.control[accepted], inside[accepted], window),
     )  # fmt: skip
 
 
-def elsewhere(day: np.ndarray, control: np.ndarray, window: Window) -> np.ndarray:
+def elsewhere(day: np.ndarray, control: np.ndarray, inside: np.ndarray, window: Window) -> np.ndarray:
     """Whether the control is greenest outside the window, as far as scenes tell it one after the other.
 
     A yearly wave is fitted by least squares to all scenes so far. It is believed when it stands out of its noise, its
@@ -110,6 +113,8 @@ def elsewhere(day: np.ndarray, control: np.ndarray, window: Window) -> np.ndarra
         Days from 1970, ascending.
     control : (n,) array
         Cover of the control ground. [1]
+    inside : (n,) bool array
+        Whether the day lies in the window.
     window : Window
 
     Returns
@@ -122,23 +127,25 @@ def elsewhere(day: np.ndarray, control: np.ndarray, window: Window) -> np.ndarra
     if farthest >= YEAR / 2 or not told.size:
         return found
     angle = 2 * np.pi * (day - window.opens - window.length / 2) / YEAR
-    wave = np.stack([np.ones(day.size), np.cos(angle), np.sin(angle)], axis=1)
-    normal = np.cumsum(wave[:, :, None] * wave[:, None, :], axis=0)[told]
-    right = np.cumsum(wave * control[:, None], axis=0)[told]
-    inverse = np.linalg.pinv(normal, hermitian=True)
-    fit = (inverse @ right[:, :, None])[:, :, 0]
-    rest = np.maximum(np.cumsum(control**2)[told] - (fit * right).sum(axis=1), 0.0) / (told + 1 - wave.shape[1])
-    height = np.maximum(np.hypot(fit[:, 1], fit[:, 2]), np.finfo(float).tiny)
-    along = fit[:, 1:] / height[:, None]
-    across = along[:, ::-1] * [-1.0, 1.0]
-    error, aside = (
-        np.sqrt(rest * np.einsum("ni,nij,nj->n", way, inverse[:, 1:, 1:], way).clip(0)) for way in (along, across)
+    wave = np.stack([np.cos(angle), np.sin(angle), control])
+    place, count = np.tril_indices(3), told + 1.0
+    total = np.cumsum(wave, axis=1)[:, told]
+    cc, cs, ss, cy, sy, yy = (
+        np.cumsum((wave[:, None] * wave)[place], axis=1)[:, told] - (total[:, None] * total)[place] / count
     )
-    away = (np.abs(np.arctan2(fit[:, 2], fit[:, 1])) - 2 * aside / height) * YEAR / (2 * np.pi)
-    inside = window.place(day)[1] <= window.length
-    count = np.stack([np.cumsum(inside), np.cumsum(~inside)]).clip(1)[:, told]
-    green = np.stack([np.cumsum(control * inside), np.cumsum(control * ~inside)])[:, told] / count
-    found[told] = (height > np.maximum(SURE * error, HEIGHT)) & (away > farthest) & (green[1] > green[0])
+    spread = cc * ss - cs**2 > SPREAD * count**2
+    solved = np.where(spread, cc * ss - cs**2, np.inf)
+    a, b = (ss * cy - cs * sy) / solved, (cc * sy - cs * cy) / solved
+    noise = np.maximum(yy - a * cy - b * sy, 0.0) / (count - 3)
+    height = np.maximum(np.hypot(a, b), np.finfo(float).tiny)
+    error, aside = (
+        np.sqrt(noise * np.maximum(u**2 * ss - 2 * u * v * cs + v**2 * cc, 0.0) / solved) / height
+        for u, v in ((a, b), (-b, a))
+    )
+    away = (np.abs(np.arctan2(b, a)) - 2 * aside / height) * YEAR / (2 * np.pi)
+    within = np.cumsum([inside, control * inside], axis=1)[:, told]
+    greener = (total[2] - within[1]) / np.maximum(count - within[0], 1) > within[1] / np.maximum(within[0], 1)
+    found[told] = spread & (height > np.maximum(SURE * error, HEIGHT)) & (away > farthest) & greener
     return found
 
 
