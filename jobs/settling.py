@@ -15,12 +15,11 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from jobs.records import OBSERVED, observation
-from monitor.controls.comparison import control, reference, screened
+from monitor.controls.comparison import compare
 from monitor.controls.orbits import orbit_steps
-from monitor.controls.units import REFERENCE, ControlSet
+from monitor.controls.units import ControlSet
 from monitor.cube.radiometry import settle
 from monitor.cube.store import Record, SiteStore
 from monitor.sites.site import Site
@@ -47,32 +46,27 @@ def rows(store: SiteStore, controls: ControlSet, site: Site) -> list[dict[str, A
     if not records or not controls.units:
         return [observation(record) for record in records]
     means = store.unit_means().sel(measure=list(OBSERVED))
-    rings = control(means, controls, since=site.start)
-    of = {name: rings.sel(measure=name).values for name in OBSERVED}
-    ground = {
-        **{f"control_{name}": of[name][0] for name in OBSERVED},
-        "control_cover_2": of["cover"][1],
-        "reference_cover": reference(means, controls, since=site.start).values,
-    }
-    units = means.isel(unit=[unit.ring != REFERENCE for unit in controls.units])
-    units = units.where(screened(units, since=site.start))
-    ground = {name: _plain(values) for name, values in _from_the_same_orbit(ground, records, units).items()}
+    found = compare(means, controls, since=site.start)
+    ground = {f"control_{name}": found.rings[0, :, k] for k, name in enumerate(OBSERVED)}
+    ground["control_cover_2"] = found.rings[1, :, OBSERVED.index("cover")]
+    ground["reference_cover"] = found.reference
+    ground = _from_the_same_orbit(ground, records, means.time.values, found.units)
+    plain = {name: _plain(values) for name, values in ground.items()}
     told = []
     for place, record in enumerate(records):
-        if record.accepted and ground["control_cover"][place] is None:
+        if record.accepted and plain["control_cover"][place] is None:
             record = replace(record, accepted=False, reason="CONTROL_HIDDEN")
         row = observation(record)
         if record.accepted:
-            row |= {name: values[place] for name, values in ground.items()}
+            row |= {name: values[place] for name, values in plain.items()}
         told.append(row)
     return told
 
 
 def _from_the_same_orbit(
-    ground: dict[str, np.ndarray], records: Sequence[Record], units: xr.DataArray
+    ground: dict[str, np.ndarray], records: Sequence[Record], times: np.ndarray, units: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Values of the control ground as they would be if it lay as the site lies, by column of the series."""
-    times = units.time.values
     # a path of Landsat and an orbit of Sentinel-2 may have the same number
     orbits = [f"{r.sensor.split('-')[0]} {r.orbit}" if r.accepted and r.orbit else "" for r in records]
     corrected = dict(ground)
@@ -81,7 +75,7 @@ def _from_the_same_orbit(
         columns += ["reference_cover"] if measure == "cover" else []
         own = np.array([r.measures.get(measure) if r.accepted else None for r in records], dtype=np.float64)
         difference = own[:, None] - np.stack([ground[name] for name in columns], axis=1)
-        steps = orbit_steps(times, orbits, difference, units.sel(measure=measure).values)
+        steps = orbit_steps(times, orbits, difference, units[:, :, OBSERVED.index(measure)])
         if not steps.any():
             if measure == "cover":
                 return ground

@@ -7,7 +7,7 @@ a day is not changed by a later year.
 """
 
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -46,12 +46,18 @@ def screened(means: xr.DataArray, *, since: date | None = None) -> xr.DataArray:
     unit that moves with the others is not seen: against that there is the second ring.
     """
     cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
-    days = means.time.values.astype("datetime64[D]")
-    year = days.astype("datetime64[Y]").astype(int) + 1970
+    return xr.DataArray(
+        _fit(cover, means.time.values, since), dims=("time", "unit"), coords={"time": means.time, "unit": means.unit}
+    )
+
+
+def _fit(cover: np.ndarray, times: np.ndarray, since: date | None) -> np.ndarray:
+    """:func:`screened` on a (time, unit) array of cover."""
+    year = times.astype("datetime64[Y]").astype(int) + 1970
     fit = np.ones(cover.shape, dtype=bool)
     if not cover.size:
-        return xr.DataArray(fit, dims=("time", "unit"), coords={"time": means.time, "unit": means.unit})
-    difference = cover - _median(cover)
+        return fit
+    difference = cover - _median(cover, max(cover.shape[1] / 2, 1))[:, None]
     begun = since.year if since is not None else 0
     years = np.unique(year)
     before = years[years < begun] if (years < begun).any() else years[:1]
@@ -65,11 +71,25 @@ def screened(means: xr.DataArray, *, since: date | None = None) -> xr.DataArray:
         spread = 1.4826 * np.median(np.abs(change[known] - middle))
         gone = known & (np.abs(change - middle) > max(CHANGED, UNLIKE * spread))
         fit[np.ix_(year > one, gone)] = False
-    return xr.DataArray(fit, dims=("time", "unit"), coords={"time": means.time, "unit": means.unit})
+    return fit
 
 
-def control(means: xr.DataArray, controls: ControlSet, *, since: date | None = None) -> xr.DataArray:
-    """Means of the control ground in each scene, ring by ring.
+class Comparison(NamedTuple):
+    """What the control ground shows in each scene."""
+
+    rings: np.ndarray
+    """(ring, time, measure), ring 1 and 2, each the plain mean over its fit units that were seen; NaN where they were
+    fewer than ten. Where the first ring has fewer than ten fit units left, the second stands in for it. Ring 2 is NaN
+    throughout where there is but one. ``n_pixels`` is the sum."""
+    reference: np.ndarray
+    """(time,) cover of ground that stood before the start where the plan wants the site to be: median of the fit
+    reference units; NaN with fewer than ten of them. [1]"""
+    units: np.ndarray
+    """(time, unit, measure) means of the units of both rings; NaN where they are not fit or were not seen."""
+
+
+def compare(means: xr.DataArray, controls: ControlSet, *, since: date | None = None) -> Comparison:
+    """What the control ground shows in each scene, without the units that changed for themselves alone.
 
     Parameters
     ----------
@@ -79,23 +99,21 @@ def control(means: xr.DataArray, controls: ControlSet, *, since: date | None = N
         Frozen; gives the ring of each unit.
     since : date, optional
         First day of the intervention, see :func:`screened`.
-
-    Returns
-    -------
-    xr.DataArray
-        (ring, time, measure), ring 1 and 2, each the plain mean over its fit units that were seen; NaN where they were
-        fewer than ten. Where the first ring has fewer than ten fit units left, the second stands in for it. Ring 2 is
-        NaN throughout where there is but one. ``n_pixels`` is the sum.
     """
-    ring = _rings(means, controls)
-    means, ring = means.isel(unit=ring != REFERENCE), ring[ring != REFERENCE]
-    fit = screened(means, since=since)
-    ordered = means.transpose("time", "unit", "measure")
-    values = np.where(fit.values[:, :, None], ordered.values.astype(np.float64), np.nan)
+    ring_of = {unit.id: unit.ring for unit in controls.units}
+    ring = np.array([ring_of.get(str(name), 1) for name in means.unit.values], dtype=int)
+    names = [str(name) for name in means.measure.values]
+    every = means.transpose("time", "unit", "measure").values.astype(np.float64)
+    times, cover = means.time.values, names.index("cover")
+
+    standing = every[:, ring == REFERENCE, cover]
+    standing = np.where(_fit(standing, times, since), standing, np.nan)
+    values, ring = every[:, ring != REFERENCE], ring[ring != REFERENCE]
+    fit = _fit(values[:, :, cover], times, since)
+    values = np.where(fit[:, :, None], values, np.nan)
     seen = np.isfinite(values)
-    names = [str(name) for name in ordered.measure.values]
-    found = np.full((2, ordered.sizes["time"], len(names)), np.nan)
-    enough = np.zeros((2, ordered.sizes["time"]), dtype=bool)
+    found = np.full((2, times.size, len(names)), np.nan)
+    enough = np.zeros((2, times.size), dtype=bool)
     for k in (0, 1):
         mine = ring == k + 1
         count = seen[:, mine].sum(axis=1)
@@ -104,43 +122,20 @@ def control(means: xr.DataArray, controls: ControlSet, *, since: date | None = N
         if "n_pixels" in names:
             mean[:, names.index("n_pixels")] = total[:, names.index("n_pixels")]
         found[k] = mean
-        enough[k] = fit.values[:, mine].sum(axis=1) >= ENOUGH
+        enough[k] = fit[:, mine].sum(axis=1) >= ENOUGH
     lost = ~enough[0] & enough[1]
     found[0, lost] = found[1, lost]
-    coords = {"ring": [1, 2], "time": ordered.time, "measure": ordered.measure}
-    return xr.DataArray(found, dims=("ring", "time", "measure"), coords=coords)
+    return Comparison(found, _median(standing, ENOUGH), values)
 
 
-def reference(means: xr.DataArray, controls: ControlSet, *, since: date | None = None) -> xr.DataArray:
-    """Cover, scene by scene, of ground that stood before the start where the plan wants the site to be.
-
-    Returns
-    -------
-    xr.DataArray
-        (time,) median of the fit reference units; NaN with fewer than ten of them. [1]
-    """
-    means = means.isel(unit=_rings(means, controls) == REFERENCE)
-    cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
-    cover = np.where(screened(means, since=since).values, cover, np.nan)
-    enough = np.isfinite(cover).sum(axis=1) >= ENOUGH
-    found = np.full(cover.shape[0], np.nan)
-    if enough.any():
-        found[enough] = np.nanmedian(cover[enough], axis=1)
-    return xr.DataArray(found, dims="time", coords={"time": means.time})
-
-
-def _rings(means: xr.DataArray, controls: ControlSet) -> np.ndarray:
-    rings = {unit.id: unit.ring for unit in controls.units}
-    return np.array([rings.get(str(name), 1) for name in means.unit.values], dtype=int)
-
-
-def _median(values: np.ndarray) -> np.ndarray:
-    """Median of the units in each scene, (n, 1); NaN with fewer than half of them."""
-    seen = np.isfinite(values).sum(axis=1)
-    found = np.full((values.shape[0], 1), np.nan)
-    enough = seen >= max(values.shape[1] / 2, 1)
-    if enough.any():
-        found[enough, 0] = np.nanmedian(values[enough], axis=1)
+def _median(values: np.ndarray, fewest: float) -> np.ndarray:
+    """Median of the units in each scene, (n,); NaN with fewer than so many of them."""
+    found = np.full(values.shape[0], np.nan)
+    if values.shape[1]:
+        ranked, n = np.sort(values, axis=1), np.isfinite(values).sum(axis=1)  # NaN last
+        scene = np.arange(n.size)
+        middle = (ranked[scene, np.maximum(n - 1, 0) // 2] + ranked[scene, np.minimum(n // 2, values.shape[1] - 1)]) / 2
+        found = np.where(n >= fewest, middle, found)
     return found
 
 

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from shapely.geometry import Point
 
-from monitor.controls.comparison import control, reference, screened
+from monitor.controls.comparison import compare, screened
 from monitor.controls.units import REFERENCE, ControlSet, Unit
 
 SINCE = date(2018, 4, 1)
@@ -27,8 +27,16 @@ def ground(seed: int = 0) -> np.ndarray:
 def means(cover: np.ndarray) -> xr.DataArray:
     values = np.stack([np.where(np.isfinite(cover), 64.0, np.nan), cover], axis=2).astype(np.float32)
     coords = {"time": DAYS.astype("datetime64[ns]"), "unit": [f"u{k}" for k in range(UNITS)],
-              "measure": ["n_pixels", "cover"]}  # fmt: skip
+              "measure": NAMES}  # fmt: skip
     return xr.DataArray(values, dims=("time", "unit", "measure"), coords=coords)
+
+
+NAMES = ["n_pixels", "cover"]
+
+
+def cover_of(cover: np.ndarray, chosen: ControlSet, ring: int = 1) -> np.ndarray:
+    """(time,) cover of a ring."""
+    return compare(means(cover), chosen, since=SINCE).rings[ring - 1, :, NAMES.index("cover")]
 
 
 def rings(second: int = 0) -> ControlSet:
@@ -78,33 +86,32 @@ def test_a_unit_hidden_all_spring_is_not_taken_for_one_that_stayed_green():
 def test_each_ring_is_the_plain_mean_of_its_fit_units():
     cover = ground()
     cover[YEAR >= 2019, 5] -= 0.2
-    found = control(means(cover), rings(second=11), since=SINCE).sel(measure="cover")
-    last = YEAR == 2021
+    chosen, last = rings(second=11), YEAR == 2021
     near = [k for k in range(13) if k != 5]
-    np.testing.assert_allclose(found.sel(ring=1).values[last], cover[last][:, near].mean(axis=1), rtol=1e-6)
-    np.testing.assert_allclose(found.sel(ring=2).values[last], cover[last][:, 13:].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(cover_of(cover, chosen)[last], cover[last][:, near].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(cover_of(cover, chosen, 2)[last], cover[last][:, 13:].mean(axis=1), rtol=1e-6)
 
 
 def test_with_one_ring_the_second_says_nothing():
-    assert np.isnan(control(means(ground()), rings(), since=SINCE).sel(ring=2, measure="cover")).all()
+    assert np.isnan(cover_of(ground(), rings(), 2)).all()
 
 
 def test_a_scene_that_shows_fewer_than_ten_units_gives_no_control():
     cover = ground()
     cover[4, 9:] = np.nan
-    found = control(means(cover), rings(), since=SINCE).sel(ring=1)
-    assert np.isnan(found.sel(measure="cover").values[4])
-    assert np.isfinite(found.sel(measure="cover").values[3])
-    assert found.sel(measure="n_pixels").values[3] == 64 * UNITS
+    found = compare(means(cover), rings(), since=SINCE).rings[0]
+    assert np.isnan(found[4, NAMES.index("cover")])
+    assert np.isfinite(found[3, NAMES.index("cover")])
+    assert found[3, NAMES.index("n_pixels")] == 64 * UNITS
 
 
 def test_where_the_first_ring_is_lost_the_second_stands_in_for_it():
     cover = ground()
     cover[np.ix_(YEAR >= 2019, range(4))] -= 0.25  # 4 of 13: nine are left
-    found = control(means(cover), rings(second=11), since=SINCE).sel(measure="cover")
+    first, second = (cover_of(cover, rings(second=11), ring) for ring in (1, 2))
     after, before = YEAR >= 2020, YEAR <= 2019
-    np.testing.assert_array_equal(found.sel(ring=1).values[after], found.sel(ring=2).values[after])
-    assert (found.sel(ring=1).values[before] != found.sel(ring=2).values[before]).all()
+    np.testing.assert_array_equal(first[after], second[after])
+    assert (first[before] != second[before]).all()
 
 
 def test_the_reference_is_the_middle_of_the_reference_units_and_they_count_for_nothing_else():
@@ -113,10 +120,22 @@ def test_the_reference_is_the_middle_of_the_reference_units_and_they_count_for_n
         Unit(id=f"u{k}", geometry=Point(0, 0), distance=1.0, ring=REFERENCE if k >= 13 else 1) for k in range(UNITS)
     ]
     chosen = ControlSet(units=tuple(units), balance={}, candidates=UNITS)
-    np.testing.assert_allclose(reference(means(cover), chosen, since=SINCE), np.median(cover[0, 13:]), rtol=1e-6)
-    both = control(means(cover), chosen, since=SINCE).sel(measure="cover")
-    np.testing.assert_allclose(both.sel(ring=1), cover[0, :13].mean(), rtol=1e-6)
-    assert np.isnan(both.sel(ring=2)).all()
-    assert np.isnan(reference(means(cover), rings(), since=SINCE)).all()
-    cover[0, 15:] = np.nan
-    assert np.isnan(reference(means(cover), chosen, since=SINCE)[0])
+    found = compare(means(cover), chosen, since=SINCE)
+    np.testing.assert_allclose(found.reference, np.median(cover[0, 13:]), rtol=1e-6)
+    np.testing.assert_allclose(found.rings[0, :, NAMES.index("cover")], cover[0, :13].mean(), rtol=1e-6)
+    assert np.isnan(found.rings[1, :, NAMES.index("cover")]).all()
+    assert found.units.shape == (DAYS.size, 13, len(NAMES))
+    assert np.isnan(compare(means(cover), rings(), since=SINCE).reference).all()
+    cover[0, 15:], cover[1, 13] = np.nan, np.nan
+    found = compare(means(cover), chosen, since=SINCE)
+    assert np.isnan(found.reference[0])
+    np.testing.assert_allclose(found.reference[1], np.median(cover[1, 14:]), rtol=1e-6)
+
+
+def test_units_that_are_not_fit_are_shown_to_nobody():
+    cover = ground()
+    cover[YEAR >= 2019, 5] -= 0.2
+    found = compare(means(cover), rings(), since=SINCE).units[:, :, NAMES.index("cover")]
+    fit = screened(means(cover), since=SINCE).values
+    np.testing.assert_array_equal(np.isnan(found), ~fit)
+    np.testing.assert_array_equal(found[fit], cover.astype(np.float32)[fit])
