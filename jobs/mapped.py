@@ -9,7 +9,7 @@ from datetime import date
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from zlib import crc32
 
 import numpy as np
@@ -48,7 +48,14 @@ class Mapped:
     """Of the scenes that pictures are shown of, by name."""
 
 
-def mapped(folder: Path, snapshot: str | None, site: Site, observed: Sequence[Mapping[str, Any]]) -> Mapped | None:
+NEEDED: Final = ("acquisition", "time", "digest", "control_cover", "accepted")
+"""Columns of the ledger that tell which scenes go into the maps."""
+
+Columns = Mapping[str, Sequence[Any]]
+"""Observations of the ledger column by column, ascending by time."""
+
+
+def mapped(folder: Path, snapshot: str | None, site: Site, observed: Columns) -> Mapped | None:
     """Bring the state of a site's maps up to date; None where nothing was seen in a growing season.
 
     Parameters
@@ -58,8 +65,8 @@ def mapped(folder: Path, snapshot: str | None, site: Site, observed: Sequence[Ma
     snapshot : str or None
         Of the store; None: nothing is stored.
     site : Site
-    observed : sequence of mapping
-        Rows of the ledger up to the day that is asked for.
+    observed : mapping
+        :data:`NEEDED` columns up to the day that is asked for.
 
     Raises
     ------
@@ -75,8 +82,7 @@ def mapped(folder: Path, snapshot: str | None, site: Site, observed: Sequence[Ma
         return None
     stored, endmembers = Stored(SiteStore(folder), snapshot), ENDMEMBERS[site.biome]
     state = wanted.brought(folder, stored.grid, snapshot, endmembers, reader(stored, endmembers))
-    days = {name: wanted.dates[scene.acquisition] for name, scene in wanted.shown.items()}
-    return Mapped(state=state, grid=stored.grid, ground=inside(site.geometry, stored.grid), days=days)
+    return Mapped(state=state, grid=stored.grid, ground=inside(site.geometry, stored.grid), days=wanted.days)
 
 
 def add(
@@ -92,12 +98,13 @@ def add(
         Of the site; what is not yet committed counts.
     snapshot : str
         Of the store that is committed by now.
-    site, observed
-        See :func:`mapped`.
+    site : Site
+    observed : sequence of mapping
+        Rows of the ledger.
     entries : sequence of Entry
         New scenes that are still in memory: where they are all that is missing no pixel is read.
     """
-    wanted, endmembers = _Wanted.of(site, observed), ENDMEMBERS[site.biome]
+    wanted, endmembers = _Wanted.of(site, _columns(observed)), ENDMEMBERS[site.biome]
     here = {entry.record.acquisition for entry in entries}
 
     def read(acquisitions: Sequence[str], colour: Collection[str]) -> Iterator[Look]:
@@ -117,30 +124,30 @@ class _Wanted:
     scenes: list[Used]
     shown: Mapping[str, Used]
     """Those that pictures are shown of, by name."""
-    dates: Mapping[str, date]
-    """By acquisition."""
+    days: Mapping[str, date]
+    """The same of their days."""
 
     @classmethod
-    def of(cls, site: Site, observed: Sequence[Mapping[str, Any]]) -> "_Wanted | None":
+    def of(cls, site: Site, observed: Columns) -> "_Wanted | None":
         """None where nothing was seen in a growing season."""
-        accepted = [row for row in observed if row["accepted"] and row["control_cover"] is not None]
-        days = np.array([row["time"][:10] for row in accepted], dtype="datetime64[D]")
+        days = np.array([time[:10] for time in observed["time"]], dtype="datetime64[D]")
         window = Window.of(site)
         season, position = window.place(days.astype(np.int64))
         early = days < np.datetime64(site.start)
+        told = (observed[name] for name in ("acquisition", "digest", "control_cover", "accepted"))
+        placed = (values.tolist() for values in (season, early, position <= window.length))
         scenes = [
-            Used(row["acquisition"], row["digest"], (int(year), bool(before)), row["control_cover"])
-            for row, year, before, growing in zip(accepted, season, early, position <= window.length, strict=True)
-            if growing
+            Used(acquisition, digest, (year, before), control)
+            for acquisition, digest, control, accepted, year, before, growing in zip(*told, *placed, strict=True)
+            if accepted and control is not None and growing
         ]
         if not scenes:
             return None
         before = [scene for scene in scenes if scene.season[1]]
-        return cls(
-            scenes=scenes,
-            shown={"now": scenes[-1], **({"before": before[-1]} if before else {})},
-            dates={row["acquisition"]: date.fromisoformat(row["time"][:10]) for row in accepted},
-        )
+        shown = {"now": scenes[-1], **({"before": before[-1]} if before else {})}
+        times = dict(zip(observed["acquisition"], observed["time"], strict=True))
+        days_of = {name: date.fromisoformat(times[scene.acquisition][:10]) for name, scene in shown.items()}
+        return cls(scenes=scenes, shown=shown, days=days_of)
 
     def brought(self, folder: Path, grid: GeoBox, snapshot: str, endmembers: Endmembers, read: Read) -> State:
         """The state, after adding what is new."""
@@ -170,7 +177,7 @@ def failing(
 ) -> Failing | None:
     """Where a site fails, from the scenes up to the last look; None where it is not told.
 
-    Parameters as for :func:`mapped`, and
+    Parameters as for :func:`mapped`, but the rows of the ledger, and
 
     look : LastLook or None
         The last one, of these scenes.
@@ -193,7 +200,7 @@ def failing(
     kept = _load(path)
     if kept is None or kept[0] != key:
         # all of them, so that the state stays as it is: scenes since then lie in a season that does not count yet
-        found = mapped(folder, snapshot, site, observed)
+        found = mapped(folder, snapshot, site, _columns(observed))
         kept = key, None if found is None else _failing(found, site, look)
         if folder.is_dir():
             _save(path, *kept)
@@ -246,6 +253,10 @@ def _code() -> str:
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()
+
+
+def _columns(observed: Sequence[Mapping[str, Any]]) -> Columns:
+    return {name: [row[name] for row in observed] for name in NEEDED}
 
 
 def _place(folder: Path) -> Path:

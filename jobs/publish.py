@@ -5,6 +5,7 @@ python -m jobs.publish
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 import structlog
 
 from jobs.calibrating import used_for
@@ -23,8 +23,8 @@ from jobs.episodes import in_episode
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
-from jobs.mapped import as_told, failing, mapped
-from jobs.records import COLUMNS, alert_from_json, assessment_from_json, series, site_from_json
+from jobs.mapped import NEEDED, Columns, as_told, failing, mapped
+from jobs.records import JUDGED, alert_from_json, assessment_from_json, series, site_from_json
 from jobs.settings import Settings
 from jobs.sight import assumptions, chances
 from monitor.alerts.alert import Alert
@@ -35,7 +35,7 @@ from monitor.imagery.terrain import Terrain
 from monitor.ledger.ledger import Ledger
 from monitor.publish.calibrated import calibration_table
 from monitor.publish.pages import edition
-from monitor.publish.products import write_index, write_site
+from monitor.publish.products import OBSERVATION_COLUMNS, write_index, write_site
 from monitor.publish.view import Assumed, CalibrationTable, Chance, Chip, SiteView
 from monitor.sites.registry import folder_name
 from monitor.sites.site import Site
@@ -161,17 +161,19 @@ def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Call:
     asked = []
     with ledger.transaction() as t:
         for page in pages:
-            until = page.found.as_of.isoformat()
-            asked.append((page, [row for row in t.observations(page.ground) if row["time"][:10] <= until]))
+            judged = () if page.found.hectares_failing is None else JUDGED  # for the map of failing ground
+            known = t.columns(page.ground, [*{*NEEDED, *OBSERVATION_COLUMNS[2:], *judged}])
+            until = bisect_right(known["time"], page.found.as_of.isoformat(), key=lambda time: time[:10])
+            asked.append((page, {name: values[:until] for name, values in known.items()}))
     return partial(_write_some, settings.store.root, settings.outputs.root, asked)
 
 
-def _write_some(store: Path, outputs: Path, asked: Sequence[tuple[_Page, list[dict[str, Any]]]]) -> list[str | None]:
+def _write_some(store: Path, outputs: Path, asked: Sequence[tuple[_Page, Columns]]) -> list[str | None]:
     return [_write(store, outputs, page, observed) for page, observed in asked]
 
 
-def _write(store: Path, outputs: Path, page: _Page, observed: list[dict[str, Any]]) -> str | None:
-    """Write a site's page from the rows up to its day; what went wrong, or None."""
+def _write(store: Path, outputs: Path, page: _Page, observed: Columns) -> str | None:
+    """Write a site's page from what was observed up to its day; what went wrong, or None."""
     site, ground = page.site, page.ground
     try:
         constants = DEFAULT if page.constants is None else page.constants[0]
@@ -205,7 +207,7 @@ def _calibration(page: _Page) -> CalibrationTable | None:
     return calibration_table(used, biome=page.site.biome, found=found)
 
 
-def _pictures(folder: Path, page: _Page, observed: list[dict[str, Any]], constants: Calibration) -> dict[str, Any]:
+def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibration) -> dict[str, Any]:
     """Chips and maps of a site, from the state of its maps after adding what is new; None where nothing was seen."""
     site, verdict = page.site, page.found
     found = mapped(folder, page.snapshot, site, observed)
@@ -216,10 +218,11 @@ def _pictures(folder: Path, page: _Page, observed: list[dict[str, Any]], constan
     if verdict.hectares_failing is not None:
         fails = as_told(folder, verdict)
         if fails is None:  # it was removed, as what is derived may be
+            rows = [dict(zip(observed, row, strict=True)) for row in zip(*observed.values(), strict=True)]
             _, look = assess_and_look_back(
-                series(observed), site, calibration=constants, cohorts=site.cohorts, as_of=verdict.as_of
+                series(rows), site, calibration=constants, cohorts=site.cohorts, as_of=verdict.as_of
             )
-            fails = failing(folder, page.snapshot, site, observed, look, constants=constants)
+            fails = failing(folder, page.snapshot, site, rows, look, constants=constants)
         if fails is not None:
             layers["failing"] = (("y", "x"), fails.chance)
     return {
@@ -230,20 +233,15 @@ def _pictures(folder: Path, page: _Page, observed: list[dict[str, Any]], constan
     }
 
 
-def _table(site: str, observed: list[dict[str, Any]]) -> pd.DataFrame:
-    """The series as people read it, one row an acquisition; made column by column, for there may be many rows."""
-    kinds = {
-        "n_pixels": np.int64,
-        "accepted": np.bool_,
-        **dict.fromkeys(("scene", "source", "baseline", "reason"), str),
+def _table(site: str, observed: Columns) -> dict[str, Any]:
+    """The series as people read it."""
+    measured = ("clear_fraction", "ndvi", "cover", "control_ndvi", "control_cover")
+    return {
+        **{name: observed[name] for name in OBSERVATION_COLUMNS[2:]},
+        **{name: np.array(observed[name], np.float64) for name in measured},
+        "site": [site] * len(observed["time"]),
+        "date": np.array([time[:10] for time in observed["time"]], dtype="datetime64[D]"),
     }
-    columns = {
-        "site": np.full(len(observed), site, dtype=object),
-        "date": np.array([row["time"][:10] for row in observed], dtype="datetime64[s]"),
-    }
-    for name in COLUMNS[len(columns) :]:
-        columns[name] = np.array([row[name] for row in observed], dtype=kinds.get(name, np.float64))
-    return pd.DataFrame(columns)
 
 
 def _demonstrated(settings: Settings) -> frozenset[str]:

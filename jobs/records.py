@@ -6,7 +6,6 @@ from datetime import date
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from shapely.geometry import mapping, shape
 
 from monitor.alerts.alert import Alert, Event, Notice, State
@@ -17,6 +16,8 @@ from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 OBSERVED = ("ndvi", "cover", "ndmi", "nbr")
 """Means that are kept of a site and, as ``control_*``, of its control."""
 _MEANS = (*OBSERVED, *(f"control_{name}" for name in OBSERVED))
+JUDGED = ("time", "accepted", "clear_fraction", "control_cover_2", "reference_cover", *_MEANS)
+"""Columns of the ledger that :func:`series` reads."""
 
 
 def site_to_json(site: Site) -> dict[str, Any]:
@@ -55,21 +56,6 @@ def observation(record: Record) -> dict[str, Any]:
         "n_units": None if n_units is None else int(n_units),
         "accepted": record.accepted, "reason": record.reason, "digest": record.digest,
     }  # fmt: skip
-
-
-COLUMNS = (
-    "site", "date", "scene", "source", "baseline", "clear_fraction", "n_pixels", "ndvi", "cover", "control_ndvi",
-    "control_cover", "accepted", "reason",
-)  # fmt: skip
-"""Of ``observations.csv``."""
-
-
-def table(site: str, observations: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The series as people read it, one row an acquisition."""
-    frame = pd.DataFrame(list(observations), columns=["time", *COLUMNS[2:]])
-    frame["site"] = site
-    frame["date"] = pd.to_datetime([row["time"][:10] for row in observations])
-    return frame[list(COLUMNS)]
 
 
 def series(observations: Sequence[dict[str, Any]]) -> Series:

@@ -191,10 +191,10 @@ def _columns(view: SiteView) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
     """Days from 1970, cover of the site and of its control, and which scenes were accepted."""
     table = view.observations
     return (
-        table["date"].to_numpy().astype("datetime64[D]").astype(np.int64),
-        table["cover"].to_numpy(np.float64),
-        table["control_cover"].to_numpy(np.float64),
-        table["accepted"].to_numpy(bool),
+        np.asarray(table["date"], "datetime64[D]").astype(np.int64),
+        np.asarray(table["cover"], np.float64),
+        np.asarray(table["control_cover"], np.float64),
+        np.asarray(table["accepted"], bool),
     )
 
 

@@ -170,11 +170,8 @@ def site_pages(view: SiteView, fingerprint: str, pictures_fingerprint: str) -> d
         Of what the maps and pictures alone are made from; kept there too.
     """
     site, a, maps = view.site, view.assessment, view.maps
-    rejected = Counter(
-        str(reason or "–")
-        for reason, accepted in zip(view.observations["reason"], view.observations["accepted"], strict=True)
-        if not accepted
-    )
+    fates = zip(view.observations["reason"], view.observations["accepted"], strict=True)
+    rejected = Counter(reason or "–" for reason, accepted in fates if not accepted)
     context: dict[str, Any] = {
         "view": view,
         "site": site,

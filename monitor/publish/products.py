@@ -171,7 +171,7 @@ def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
     return buffer.getvalue()
 
 
-def observations_csv(table: pd.DataFrame) -> bytes:
+def observations_csv(table: Mapping[str, Any]) -> bytes:
     """A site's series as ``observations.csv``: empty where not seen, text that a spreadsheet would run made inert.
 
     Raises
@@ -179,14 +179,13 @@ def observations_csv(table: pd.DataFrame) -> bytes:
     KeyError
         A column of the public contract is missing.
     """
-    columns: dict[str, Iterable[Any]] = {name: table[name].to_numpy() for name in OBSERVATION_COLUMNS}
-    columns["date"] = np.datetime_as_string(table["date"].to_numpy().astype("datetime64[D]"))
-    columns["accepted"] = np.where(table["accepted"].to_numpy(bool), "true", "false")
+    columns: dict[str, Iterable[Any]] = {name: table[name] for name in OBSERVATION_COLUMNS}
+    columns["date"] = np.datetime_as_string(np.asarray(table["date"], "datetime64[D]")).tolist()
+    columns["accepted"] = ["true" if accepted else "false" for accepted in table["accepted"]]
     for name in ("clear_fraction", "ndvi", "cover", "control_ndvi", "control_cover"):
-        columns[name] = ["" if math.isnan(value) else f"{value:z.6f}" for value in table[name].to_numpy(float).tolist()]
+        columns[name] = _six_decimals(np.asarray(table[name], np.float64))
     for name in ("site", "scene", "source", "baseline", "reason"):
-        inert = {value: "" if pd.isna(value) else _inert(str(value)) for value in set(columns[name])}
-        columns[name] = [inert[value] for value in columns[name]]
+        columns[name] = [f"'{value}" if value.startswith(FORMULA) else value for value in table[name]]
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(OBSERVATION_COLUMNS)
@@ -194,8 +193,10 @@ def observations_csv(table: pd.DataFrame) -> bytes:
     return text.getvalue().encode()
 
 
-def _inert(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text
+def _six_decimals(values: np.ndarray) -> list[str]:
+    """Numbers as text, formatted at once, for there may be many: empty where there is none, and no zero below zero."""
+    text = "%.6f\n" * values.size % tuple(values.tolist())
+    return text.replace("nan", "").replace("-0.000000", "0.000000").split("\n")[:-1]
 
 
 def _pictures_fingerprint(view: SiteView) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from monitor.alerts.alert import Alert
@@ -64,8 +64,9 @@ class SiteView:
 
     site: Site
     assessment: Assessment
-    observations: pd.DataFrame = field(repr=False)
-    """The columns of ``observations.csv``, ascending by date; `date` is datetime64."""
+    observations: Mapping[str, Any] = field(repr=False)
+    """The columns of ``observations.csv``, n values each, ascending by date: `date` is datetime64, a mean is NaN where
+    nothing was seen. A table of pandas serves as well."""
     before: Chip | None
     """Last clear growing-season scene before the start."""
     now: Chip | None

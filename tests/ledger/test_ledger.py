@@ -175,6 +175,16 @@ def test_what_is_known_already_is_not_written_again(ledger):
     assert len(written) == 1
 
 
+def test_columns_of_observations_are_those_of_its_rows_in_the_same_order(ledger):
+    names = ("cover", "acquisition", "accepted")
+    with ledger.transaction() as t:
+        t.take_over("g", "a", "s1", [observation(f"2021-05-{day}") for day in ("03", "01", "02")])
+    with ledger.transaction() as t:
+        rows = t.observations("g")
+        assert t.columns("g", names) == {name: tuple(row[name] for row in rows) for name in names}
+        assert t.columns("unknown", names) == dict.fromkeys(names, ())
+
+
 def test_each_piece_of_ground_has_its_own_observations_in_order_of_time_and_of_one_moment_by_name(ledger):
     same = "2021-05-01T05:00:00+00:00"
     with ledger.transaction() as t:
