@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -38,6 +38,8 @@ ROOM: Final = 1 << 30
 """Least free space that a night should begin with. [byte]"""
 LONG: Final = timedelta(hours=24)
 """A run that holds the lock for longer hangs: the next night is due."""
+OVERDUE: Final = timedelta(hours=36)
+"""After this without a night the schedule is off."""
 SKEW: Final = timedelta(minutes=5)
 """By how much a file may be newer than now."""
 BUILT: Final = datetime(2026, 11, 1, tzinfo=UTC)
@@ -286,11 +288,12 @@ def _writable(root: Path) -> str | None:
 
 
 def _ledger(settings: "Settings") -> Iterator[Finding]:
-    from sqlalchemy import create_engine, inspect, text
+    from sqlalchemy import create_engine, inspect, select, text
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
     from monitor.ledger.ledger import HEAD, no_room
+    from monitor.ledger.models import Run
 
     url = make_url(settings.ledger.url)
     shown = url.render_as_string(hide_password=True)
@@ -330,6 +333,8 @@ def _ledger(settings: "Settings") -> Iterator[Finding]:
                 damage = connection.execute(text("pragma quick_check(1)")).scalar()
                 if damage != "ok":
                     raise SQLAlchemyError(damage)
+            nights = select(Run.__table__).where(Run.kind == "night").order_by(Run.started.desc()).limit(1)
+            last = connection.execute(nights).first() if found == HEAD else None
     except SQLAlchemyError as error:
         if local and isinstance(error, DatabaseError) and (full := no_room(error, path.parent)):
             yield Finding(check="ledger", state=BROKEN, told=f"{shown}: {full}", fix=f"make room at {path.parent}")
@@ -342,6 +347,8 @@ def _ledger(settings: "Settings") -> Iterator[Finding]:
         engine.dispose()
     if found == HEAD:
         yield Finding(check="ledger", state=OK, told=f"{shown}, version {found}, {sites} sites")
+        if last is not None:
+            yield _night(last.as_of, last.started, last.finished, last.manifest or {})
     elif found is None and tables:
         told = f"{shown} holds tables of something else: {', '.join(sorted(tables)[:3])}"
         yield Finding(check="ledger", state=BROKEN, told=told, fix="name a database of its own by [ledger] url")
@@ -351,6 +358,39 @@ def _ledger(settings: "Settings") -> Iterator[Finding]:
     else:
         told = f"{shown} is of version {found}, newer than this program ({HEAD})"
         yield Finding(check="ledger", state=BROKEN, told=told, fix="bring the program up to date: make setup")
+
+
+def _night(as_of: str, started: str, finished: str | None, manifest: Mapping[str, Any]) -> Finding:
+    """How the last night went; that no night comes any more is seen nowhere else."""
+    begun = datetime.fromisoformat(started)
+    if finished is None:
+        told = f"that of {as_of} began {begun:%Y-%m-%d %H:%M} UTC and has not ended: it is at work, or it was stopped"
+        return Finding(check="night", state=NOTE, told=told, fix="regrowth run    (goes on from there)")
+    by_state: dict[str, list[dict[str, Any]]] = {"done": [], "failed": [], "deferred": []}
+    for site in manifest["sites"]:
+        by_state[site["state"]].append(site)
+    told = f"that of {as_of}: {len(by_state['done'])} of {len(manifest['sites'])} sites judged"
+    if failed := by_state["failed"]:
+        told = f"{told}, {len(failed)} failed; {_line(failed[0]['error'])}"
+        fix = f"mend that, then: regrowth run --site {failed[0]['site']}"
+        return Finding(check="night", state=BROKEN, told=told, fix=fix)
+    if pages := manifest["pages_failed"]:
+        site, error = next(iter(pages.items()))
+        told = f"{told}; {len(pages)} pages could not be written, that of {site}: {_line(error)}"
+        return Finding(check="night", state=BROKEN, told=told, fix="mend that, then: regrowth publish")
+    if datetime.now(UTC) - begun > OVERDUE:
+        told = f"{told}; no night since {begun:%Y-%m-%d %H:%M} UTC"
+        fix = "see that the timer or the crontab line is on, as the README says; then: regrowth run"
+        return Finding(check="night", state=BROKEN, told=told, fix=fix)
+    if waiting := manifest["messages_waiting"]:
+        told = f"{told}; {waiting} messages wait"
+        return Finding(
+            check="night", state=NOTE, told=told, fix="look at the log; if they are held: regrowth alerts release"
+        )
+    if late := by_state["deferred"]:
+        told = f"{told}, {len(late)} put off to the next night; {_line(late[0]['error'])}"
+        return Finding(check="night", state=NOTE, told=told)
+    return Finding(check="night", state=OK, told=told)
 
 
 def _lock(root: Path) -> Iterator[Finding]:
@@ -508,6 +548,6 @@ def _asked(name: str, source: "SourceSettings", settings: "Settings") -> Iterato
     yield Finding(check=name, state=OK, told=told)
 
 
-def _line(error: BaseException) -> str:
+def _line(error: BaseException | str) -> str:
     """What an error says, in one line."""
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import namedtuple
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 
 import pytest
@@ -222,6 +223,62 @@ def test_a_ledger_without_room_to_be_opened_is_not_to_be_moved_away(installation
     told, _ = asked()
     assert broken(told) == {"ledger"}
     assert told["ledger"]["fix"] == f"make room at {installation.root}"
+
+
+@pytest.fixture
+def slept(installation, asked):
+    """What the doctor says of a last night of which so much is known."""
+
+    def told(*, ago=timedelta(hours=5), finished=True, pages=None, waiting=0, **states):
+        for file in installation.root.glob("regrowth.db*"):
+            file.unlink()
+        begun = datetime.now(UTC) - ago
+        sites = [{"site": name, "state": state, "error": f"{name}: it is so"} for name, state in states.items()]
+        manifest = {"sites": sites, "pages_failed": pages or {}, "messages_waiting": waiting}
+        with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
+            t.begin_run("night-before", "night", "2020-01-01", now="2020-01-01T02:00:00+00:00")
+            t.begin_run(f"night-{begun}", "night", "2026-06-30", now=begun.isoformat(timespec="seconds"))
+            t.begin_run("later", "backfill", "2026-07-01", now=datetime.now(UTC).isoformat(timespec="seconds"))
+            if finished:
+                t.end_run(f"night-{begun}", manifest, now=begun.isoformat(timespec="seconds"))
+        return asked()[0]["night"]
+
+    return told
+
+
+def test_a_good_night_is_well_and_one_that_waits_for_a_service_needs_nothing_either(slept):
+    good = slept(a="done", b="done")
+    assert (good["state"], good["told"]) == ("ok", "that of 2026-06-30: 2 of 2 sites judged")
+    late = slept(a="done", b="deferred")
+    assert (late["state"], late["told"]) == (
+        "note", "that of 2026-06-30: 1 of 2 sites judged, 1 put off to the next night; b: it is so",
+    )  # fmt: skip
+
+
+def test_a_site_that_failed_last_night_is_named_with_its_error_and_the_command(slept):
+    told = slept(a="done", b="failed", c="failed", d="deferred")
+    assert told["state"] == "broken"
+    assert told["told"] == "that of 2026-06-30: 1 of 4 sites judged, 2 failed; b: it is so"
+    assert told["fix"] == "mend that, then: regrowth run --site b"
+
+
+def test_pages_that_could_not_be_written_and_messages_that_wait_are_told(slept):
+    pages = slept(a="done", pages={"a": "no room"})
+    assert (pages["state"], pages["fix"]) == ("broken", "mend that, then: regrowth publish")
+    assert "1 pages could not be written, that of a: no room" in pages["told"]
+    waiting = slept(a="done", waiting=7)
+    assert (waiting["state"], waiting["told"]) == ("note", "that of 2026-06-30: 1 of 1 sites judged; 7 messages wait")
+
+
+def test_no_night_for_two_days_is_a_fault_and_one_that_has_not_ended_is_told(slept):
+    told = slept(a="done", ago=timedelta(hours=40))
+    assert told["state"] == "broken"
+    assert "no night since" in told["told"]
+    assert "crontab" in told["fix"]
+    assert slept(a="done", ago=timedelta(hours=30))["state"] == "ok"
+    told = slept(finished=False, ago=timedelta(hours=1))
+    assert told["state"] == "note"
+    assert "has not ended" in told["told"]
 
 
 def test_what_is_no_ledger_is_told(installation, asked):
