@@ -516,7 +516,7 @@ def own_maps(
         here = grid(top)
         state = bring_up_to_date(
             folder / f"maps{top}", scenes[top], {"now": scenes[top][-1], "before": before[-1]},
-            at_hand(entries, steppe), made_by="benchmark", snapshot="", shape=(here.shape.y, here.shape.x),
+            at_hand(entries, steppe), made_by="benchmark", snapshot="", grid=here,
         )  # fmt: skip
         maps(state, here, np.ones(here.shape, dtype=bool))
 

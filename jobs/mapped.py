@@ -25,7 +25,7 @@ from monitor.trends import area
 from monitor.trends.area import failing_area, pixel_theta, supported
 from monitor.trends.kernels import patches
 from monitor.trends.kernels.yearly import ROWS
-from monitor.trends.state import Look, Read, State, Used, at_hand, bring_up_to_date, reader, recipe
+from monitor.trends.state import Look, Read, State, Used, at_hand, bring_up_to_date, kept_grid, reader, recipe
 from monitor.trends.stored import Stored
 from monitor.verdict import spatial
 from monitor.verdict.assess import LastLook
@@ -80,9 +80,15 @@ def mapped(folder: Path, snapshot: str | None, site: Site, observed: Columns) ->
     wanted = _Wanted.of(site, observed)
     if wanted is None:
         return None
-    stored, endmembers = Stored(SiteStore(folder), snapshot), ENDMEMBERS[site.biome]
-    state = wanted.brought(folder, stored.grid, snapshot, endmembers, reader(stored, endmembers))
-    return Mapped(state=state, grid=stored.grid, ground=inside(site.geometry, stored.grid), days=wanted.days)
+    endmembers, state, grid = ENDMEMBERS[site.biome], None, kept_grid(_state(folder))
+    if grid is not None:
+        with suppress(KeyError):  # a scene is missing: the store, which takes long to open, is needed
+            state = wanted.brought(folder, grid, snapshot, endmembers, at_hand([], endmembers))
+    if grid is None or state is None:
+        stored = Stored(SiteStore(folder), snapshot)
+        grid = stored.grid
+        state = wanted.brought(folder, grid, snapshot, endmembers, reader(stored, endmembers))
+    return Mapped(state=state, grid=grid, ground=inside(site.geometry, grid), days=wanted.days)
 
 
 def add(
@@ -152,8 +158,8 @@ class _Wanted:
     def brought(self, folder: Path, grid: GeoBox, snapshot: str, endmembers: Endmembers, read: Read) -> State:
         """The state, after adding what is new."""
         return bring_up_to_date(
-            folder.with_name(f"{folder.name}.maps"), self.scenes, self.shown, read,
-            made_by=recipe(endmembers, grid), snapshot=snapshot, shape=(grid.shape.y, grid.shape.x),
+            _state(folder), self.scenes, self.shown, read,
+            made_by=recipe(endmembers, grid), snapshot=snapshot, grid=grid,
         )  # fmt: skip
 
 
@@ -257,6 +263,10 @@ def _code() -> str:
 
 def _columns(observed: Sequence[Mapping[str, Any]]) -> Columns:
     return {name: [row[name] for row in observed] for name in NEEDED}
+
+
+def _state(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.maps")
 
 
 def _place(folder: Path) -> Path:

@@ -2,8 +2,8 @@
 
 Of each pixel and season the sums of :data:`monitor.trends.kernels.yearly.ROWS` are kept, raw float32, one file a
 season; the season in which the work began has two, of the scenes before and after that day. A file is complete in
-itself: it names its recipe, the snapshot of the store that was committed then, and the scenes that went in
-(acquisition, digest, cover of the control), and carries a checksum.
+itself: it names its recipe and its grid, the snapshot of the store that was committed then, and the scenes that went
+in (acquisition, digest, cover of the control), and carries a checksum.
 
 A season to which scenes were only added at the end is added to. One that changed in any other way, because a scene
 came late, was replaced or was rejected, is summed up again from the stored pixels in order of acquisition; nothing is
@@ -31,6 +31,7 @@ from monitor.cover import fraction, indices
 from monitor.cover.fraction import Endmembers, cover
 from monitor.cover.indices import INDICES
 from monitor.cube import packed
+from monitor.cube.grid import grid_from_json, grid_to_json
 from monitor.cube.packed import unpack
 from monitor.cube.store import Entry
 from monitor.trends.kernels import yearly
@@ -167,7 +168,7 @@ def bring_up_to_date(
     *,
     made_by: str,
     snapshot: str,
-    shape: tuple[int, int],
+    grid: GeoBox,
 ) -> State:
     """State of a site's maps, after adding what is new.
 
@@ -185,14 +186,15 @@ def bring_up_to_date(
         See :func:`recipe`.
     snapshot : str
         Of the store that is committed by now.
-    shape : tuple of int
-        Of the site's grid. [pixel]
+    grid : GeoBox
+        Of the site.
 
     Raises
     ------
     OSError
         The folder can not be written.
     """
+    shape = (grid.shape.y, grid.shape.x)
     seasons: dict[Season, list[Used]] = {}
     for scene in scenes:
         seasons.setdefault(scene.season, []).append(scene)
@@ -214,6 +216,7 @@ def bring_up_to_date(
     missing += sorted({scene.acquisition for scene in dark.values()} - {*missing})
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
+        made = {"recipe": made_by, "grid": grid_to_json(grid), "snapshot": snapshot}
         looks = zip(missing, read(missing, {scene.acquisition for scene in dark.values()}), strict=True)
         rgb: dict[str, np.ndarray] = {}
         for season, rest in left.items():
@@ -222,17 +225,26 @@ def bring_up_to_date(
                 add(sums[season].reshape(len(ROWS), -1), look.cover.ravel(), look.ndvi.ravel(), scene.control)
                 if look.rgb is not None:
                     rgb[acquisition] = look.rgb
-            _save(folder / _sums(season), sums[season], made_by, snapshot, seasons[season])
+            _save(folder / _sums(season), sums[season], seasons[season], **made)
         rgb |= {acquisition: look.rgb for acquisition, look in looks if look.rgb is not None}
         for name, scene in dark.items():
             shown[name] = rgb[scene.acquisition]
-            _save(folder / _colours(name), shown[name], made_by, snapshot, [scene])
+            _save(folder / _colours(name), shown[name], [scene], **made)
     if folder.is_dir():
         known = {*map(_sums, seasons), *map(_colours, pictures)}
         for path in folder.iterdir():
             if path.name not in known:  # of a season that lost all its scenes, or left by a run that was killed
                 path.unlink()
     return State(sums=sums, pictures=shown)
+
+
+def kept_grid(folder: Path) -> GeoBox | None:
+    """Grid of the state that a folder keeps, without opening the store; None where it keeps none."""
+    try:
+        with next(folder.glob("*.sums")).open("rb") as file:
+            return grid_from_json(json.loads(file.readline())["grid"])
+    except (StopIteration, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def reader(stored: Stored, endmembers: Endmembers) -> Read:
@@ -326,15 +338,12 @@ def _load(path: Path, made_by: str, shape: tuple[int, ...]) -> tuple[list[Any], 
     return [], np.zeros(shape, np.float32)
 
 
-def _save(path: Path, values: np.ndarray, made_by: str, snapshot: str, scenes: Sequence[Used]) -> None:
+def _save(path: Path, values: np.ndarray, scenes: Sequence[Used], **made: Any) -> None:
     """Put a file in place whole. It is not forced to the disk, as it would be by taking the place of another: a torn
     one is found out by its checksum, a missing one is made again.
     """
     body = np.ascontiguousarray(values, "<f4")
-    told = {
-        "recipe": made_by, "snapshot": snapshot, "check": _checksum(body),
-        "scenes": [scene.name for scene in scenes],
-    }  # fmt: skip
+    told = made | {"check": _checksum(body), "scenes": [scene.name for scene in scenes]}
     beside = path.with_name(f".{path.name}.part")
     with beside.open("wb") as file:
         file.write(json.dumps(told, ensure_ascii=False).encode() + b"\n")

@@ -1,7 +1,10 @@
 """Pages are made where scenes are fetched; this process makes sure that they are where they should be."""
 
 import re
+import shutil
 from datetime import date
+
+import pytest
 
 from jobs.engine import engine
 from jobs.gather import opened
@@ -34,6 +37,24 @@ def test_a_page_that_a_worker_wrote_elsewhere_is_told_and_written_again(install,
         with engine("") as work:
             assert [*publish(settings, ledger, work).values()] == [None] * 3
             assert publish(settings, ledger, work) == {}
+
+
+def test_a_store_is_opened_only_where_its_pixels_are_needed(install, tmp_path, monkeypatch):
+    made = install(tmp_path)
+    settings = load(made.config)
+    night(settings, as_of=NIGHT)
+    before = {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")}
+    assert before
+    monkeypatch.setattr("jobs.mapped.Stored", lambda *_: pytest.fail("a store was opened"))
+    shutil.rmtree(tmp_path / "sites")
+    main_publish(settings)
+    assert {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")} == before
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "sites")
+    for state in tmp_path.rglob("*.maps"):
+        shutil.rmtree(state)
+    main_publish(settings)
+    assert {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")} == before
 
 
 def test_only_sites_that_a_fate_was_dealt_to_are_said_to_have_one(install, tmp_path):

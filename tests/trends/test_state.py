@@ -20,7 +20,7 @@ from monitor.cube.store import Entry, SiteStore, digest, record_of
 from monitor.errors import StoreBroken
 from monitor.imagery.source import Scene
 from monitor.trends import state
-from monitor.trends.state import Look, State, Used, at_hand, bring_up_to_date, maps, reader, recipe
+from monitor.trends.state import Look, State, Used, at_hand, bring_up_to_date, kept_grid, maps, reader, recipe
 from monitor.trends.stored import Stored
 
 GRID = site_grid(box(103.800, 36.000, 103.801, 36.001))
@@ -66,7 +66,7 @@ def kept(folder):
 def brought(folder, scenes, read, *, snapshot="S1", made_by="recipe"):
     before = [scene for scene in scenes if scene.season[1]]
     pictures = {"now": scenes[-1], **({"before": before[-1]} if before else {})}
-    return bring_up_to_date(folder, scenes, pictures, read, made_by=made_by, snapshot=snapshot, shape=SHAPE)
+    return bring_up_to_date(folder, scenes, pictures, read, made_by=made_by, snapshot=snapshot, grid=GRID)
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +220,15 @@ def test_the_state_of_another_recipe_is_not_added_to(tmp_path, tmp_path_factory)
     assert kept(tmp_path) == kept(anew)
 
 
+def test_the_grid_of_a_state_is_told_without_its_store(tmp_path):
+    assert kept_grid(tmp_path / "nothing") is None
+    brought(tmp_path, HISTORY[:3], Ground())
+    assert kept_grid(tmp_path) == GRID
+    for path in tmp_path.glob("*.sums"):
+        path.write_bytes(b"torn")
+    assert kept_grid(tmp_path) is None
+
+
 def test_other_end_members_or_another_grid_are_another_recipe():
     loess = ENDMEMBERS["loess"]
     other = site_grid(box(103.800, 36.000, 103.801, 36.002))
@@ -250,7 +259,7 @@ def test_maps_of_known_ground_say_what_is_known(tmp_path):
                 seen[1, 1] = np.nan
             yield Look(seen, seen + 0.5)
 
-    made = bring_up_to_date(tmp_path, scenes, {}, read, made_by="", snapshot="", shape=SHAPE)
+    made = bring_up_to_date(tmp_path, scenes, {}, read, made_by="", snapshot="", grid=GRID)
     ground = np.ones(SHAPE, bool)
     ground[2] = False
     found = maps(made, GRID, ground)
