@@ -121,7 +121,8 @@ def series_chart(view: SiteView) -> SeriesChart | None:
     day, cover, control = every[seen], all_cover[seen], all_control[seen]
     x, growing = across(day), in_season(day, site)
     due = growing & (day >= begun) & (site.plan.A > 0)
-    expected = np.where(due, control + promised(day, site), np.nan)
+    expected = np.where(due, control, np.nan)
+    expected[due] += promised(day[due], site)
     top = _ceiling(max(np.nanmax(values, initial=0.0) for values in (cover, control, expected)), 0.2)
     down = _scale(0.0, top, COVER_HEIGHT)
 
@@ -172,8 +173,9 @@ def season_table(view: SiteView) -> list[Season]:
     keep = accepted & np.isfinite(cover) & np.isfinite(control) & in_season(day, view.site)
     day, cover, control = day[keep], cover[keep], control[keep]
     season, _ = Window.of(view.site).place(day)
-    expected = control + promised(day, view.site)
     begun = day >= _from_1970(view.site.start)
+    expected = control.copy()
+    expected[begun] += promised(day[begun], view.site)
     return [
         Season(
             year=int(year),

@@ -172,6 +172,7 @@ def site_pages(view: SiteView, fingerprint: str, pictures_fingerprint: str) -> d
     site, a, maps = view.site, view.assessment, view.maps
     fates = zip(view.observations["reason"], view.observations["accepted"], strict=True)
     rejected = Counter(reason or "–" for reason, accepted in fates if not accepted)
+    drawing = {"chart": series_chart(view), "seasons": season_table(view)}
     context: dict[str, Any] = {
         "view": view,
         "site": site,
@@ -179,15 +180,13 @@ def site_pages(view: SiteView, fingerprint: str, pictures_fingerprint: str) -> d
         "fingerprint": fingerprint,
         "pictures_fingerprint": pictures_fingerprint,
         "position": words.coordinates(site),
-        "chart": series_chart(view),
-        "seasons": season_table(view),
+        **drawing,
+        "drawn": _environment().get_template("drawing.html").make_module(drawing),
         "rejected": sorted(rejected.items(), key=lambda item: (-item[1], item[0])),
         "chips": [(name, chip) for name, chip in (("before", view.before), ("now", view.now)) if chip is not None],
         "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
         "layers": [
-            (layer, pictures.legend_stops(layer))
-            for layer in pictures.LAYERS
-            if maps is not None and layer.name in maps
+            (layer, pictures.ramp(layer)) for layer in pictures.LAYERS if maps is not None and layer.name in maps
         ],
         "map_size": (maps.sizes["x"], maps.sizes["y"]) if maps is not None else None,
         "judged": pictures.judged(maps["failing"]) if maps is not None and "failing" in maps else None,

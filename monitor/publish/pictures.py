@@ -151,11 +151,12 @@ def chip_pngs(chips: list[Chip]) -> list[bytes]:
 
 
 @cache
-def legend_stops(layer: Layer) -> list[tuple[int, str]]:
-    """Place [%] and colour of the stops of a layer's colour bar."""
+def ramp(layer: Layer) -> str:
+    """Colour and place of the stops of a layer's colour bar, as CSS has them."""
     shares = np.linspace(0, 1, 9)
     colours = (255 * mpl.colormaps[layer.palette](shares)[:, :3]).round().astype(int)
-    return [(round(100 * s), "#{:02x}{:02x}{:02x}".format(*c)) for s, c in zip(shares, colours, strict=True)]
+    stops = zip(colours.tolist(), shares.tolist(), strict=True)
+    return ",".join("#{:02x}{:02x}{:02x} {}%".format(*colour, round(100 * share)) for colour, share in stops)
 
 
 def judged(failing: xr.DataArray) -> float:

@@ -5,7 +5,6 @@ Each file is made whole beside its place and then moved into it, so that a run t
 page either old or new. The same input gives the same bytes, and what has not changed is not written.
 """
 
-import csv
 import io
 import json
 import math
@@ -37,6 +36,9 @@ OBSERVATION_COLUMNS: Final = (
     "site", "date", "scene", "source", "baseline", "clear_fraction", "n_pixels", "ndvi", "cover", "control_ndvi",
     "control_cover", "accepted", "reason",
 )  # fmt: skip
+
+SPECIAL: Final = re.compile('[,"\r\n]')
+"""What puts a cell of CSV into quotation marks."""
 
 PICTURES: Final = frozenset(
     {"before.png", "now.png", *(f"{layer.name}.{kind}" for layer in LAYERS for kind in ("png", "tif"))}
@@ -184,13 +186,17 @@ def observations_csv(table: Mapping[str, Any]) -> bytes:
     columns["accepted"] = ["true" if accepted else "false" for accepted in table["accepted"]]
     for name in ("clear_fraction", "ndvi", "cover", "control_ndvi", "control_cover"):
         columns[name] = _six_decimals(np.asarray(table[name], np.float64))
+    columns["n_pixels"] = map(str, table["n_pixels"])
     for name in ("site", "scene", "source", "baseline", "reason"):
-        columns[name] = [f"'{value}" if value.startswith(FORMULA) else value for value in table[name]]
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(OBSERVATION_COLUMNS)
-    rows.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue().encode()
+        cells = {text: _cell(text) for text in {*table[name]}}
+        columns[name] = [cells[text] for text in table[name]]
+    return "\n".join([",".join(OBSERVATION_COLUMNS), *map(",".join, zip(*columns.values(), strict=True)), ""]).encode()
+
+
+def _cell(text: str) -> str:
+    """Text as a cell of CSV, inert in a spreadsheet."""
+    inert = f"'{text}" if text.startswith(FORMULA) else text
+    return '"' + inert.replace('"', '""') + '"' if SPECIAL.search(inert) else inert
 
 
 def _six_decimals(values: np.ndarray) -> list[str]:

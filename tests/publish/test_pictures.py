@@ -1,6 +1,7 @@
 """Maps and chips as pictures: colours that can be read back, nothing shown where nothing was seen."""
 
 import io
+import re
 from datetime import date
 
 import matplotlib as mpl
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monitor.publish.pictures import LAYERS, chip_pngs, frame, legend_stops, map_png
+from monitor.publish.pictures import LAYERS, chip_pngs, frame, map_png, ramp
 from monitor.publish.view import Chip
 
 
@@ -22,7 +23,7 @@ def hexadecimal(rgb: np.ndarray) -> str:
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
 def test_a_map_has_the_colours_of_its_legend_and_those_of_the_ends_beyond_them(layer):
-    stops = dict(legend_stops(layer))
+    stops = {int(place): colour for colour, place in re.findall(r"(#\w{6}) (\d+)%", ramp(layer))}
     middle = (layer.low + layer.high) / 2
     values = np.array([[layer.low - 9, layer.low, middle, layer.high, layer.high + 9, np.nan]], dtype=np.float32)
     shown = pixels(map_png(values, layer))
