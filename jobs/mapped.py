@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from jobs.records import Columns, columns, until
 from monitor.cover.fraction import ENDMEMBERS, Endmembers
 from monitor.cube.grid import inside
 from monitor.cube.store import Entry, SiteStore
@@ -49,10 +50,7 @@ class Mapped:
 
 
 NEEDED: Final = ("acquisition", "time", "digest", "control_cover", "accepted")
-"""Columns of the ledger that tell which scenes go into the maps."""
-
-Columns = Mapping[str, Sequence[Any]]
-"""Observations of the ledger column by column, ascending by time."""
+"""Columns of the ledger that tell which scenes go into the maps; with ``cover``, also where a site fails."""
 
 
 def mapped(folder: Path, snapshot: str | None, site: Site, observed: Columns) -> Mapped | None:
@@ -110,7 +108,7 @@ def add(
     entries : sequence of Entry
         New scenes that are still in memory: where they are all that is missing no pixel is read.
     """
-    wanted, endmembers = _Wanted.of(site, _columns(observed)), ENDMEMBERS[site.biome]
+    wanted, endmembers = _Wanted.of(site, columns(observed, NEEDED)), ENDMEMBERS[site.biome]
     here = {entry.record.acquisition for entry in entries}
 
     def read(acquisitions: Sequence[str], colour: Collection[str]) -> Iterator[Look]:
@@ -176,14 +174,14 @@ def failing(
     folder: Path,
     snapshot: str | None,
     site: Site,
-    observed: Sequence[dict[str, Any]],
+    observed: Columns,
     look: LastLook | None,
     *,
     constants: Calibration,
 ) -> Failing | None:
     """Where a site fails, from the scenes up to the last look; None where it is not told.
 
-    Parameters as for :func:`mapped`, but the rows of the ledger, and
+    Parameters as for :func:`mapped`, with the column ``cover``, and
 
     look : LastLook or None
         The last one, of these scenes.
@@ -198,15 +196,15 @@ def failing(
     """
     if look is None or not tells_failing_ground(look.verdict, site):
         return None
-    until = [row for row in observed if row["time"][:10] <= look.verdict.as_of.isoformat()]
-    scenes = [[row[name] for name in ("acquisition", "digest", "cover", "control_cover")] for row in until]
+    seen = until(observed, look.verdict.as_of)
+    scenes = list(zip(*(seen[name] for name in ("acquisition", "digest", "cover", "control_cover")), strict=True))
     content = [_code(), site.version, site.start.isoformat(), constants.hash, look.promised, look.verdict.theta, scenes]
     key = sha256(json.dumps(content).encode()).hexdigest()
     path = _place(folder)
     kept = _load(path)
     if kept is None or kept[0] != key:
         # all of them, so that the state stays as it is: scenes since then lie in a season that does not count yet
-        found = mapped(folder, snapshot, site, _columns(observed))
+        found = mapped(folder, snapshot, site, observed)
         kept = key, None if found is None else _failing(found, site, look)
         if folder.is_dir():
             _save(path, *kept)
@@ -259,10 +257,6 @@ def _code() -> str:
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()
-
-
-def _columns(observed: Sequence[Mapping[str, Any]]) -> Columns:
-    return {name: [row[name] for row in observed] for name in NEEDED}
 
 
 def _state(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from sqlalchemy.engine import make_url
@@ -30,9 +30,11 @@ from jobs.exits import Exit
 from jobs.fetch import Outcome, ground_key, lattice
 from jobs.gather import Progress, chosen_sites, gather, now, opened, prepare, result, store_folder, take_over
 from jobs.lock import held
-from jobs.mapped import Failing, failing
+from jobs.mapped import NEEDED, Failing, failing
 from jobs.publish import publish
 from jobs.records import (
+    JUDGED,
+    Columns,
     alert_from_json,
     alert_to_json,
     assessment_from_json,
@@ -40,6 +42,7 @@ from jobs.records import (
     notice_to_json,
     series,
     site_from_json,
+    until,
 )
 from jobs.settings import Settings
 from jobs.sight import Prospect
@@ -60,6 +63,9 @@ from monitor.verdict.reasons import Reason
 from monitor.verdict.spatial import tells_failing_ground, with_failing_ground
 
 log = structlog.get_logger()
+
+TOLD: Final = (*dict.fromkeys((*NEEDED, *JUDGED, "reason")),)
+"""Columns of the ledger that a verdict is drawn from."""
 
 
 def night(
@@ -205,11 +211,11 @@ def _judge(
     terrain = outcome.fetched.terrain
     if terrain is not None and site.slope_degrees is None:
         site = replace(site, slope_degrees=round(terrain.slope, 2))
-    seen = [row for row in t.observations(ground) if row["time"][:10] <= as_of.isoformat()]
+    seen = until(t.columns(ground, TOLD), as_of)
     found, look = assess_and_look_back(
         series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
     )
-    beside = [Reason.FEW_PIXELS.value] if Reason.FEW_PIXELS.value in {row["reason"] for row in seen} else []
+    beside = [Reason.FEW_PIXELS.value] if Reason.FEW_PIXELS.value in set(seen["reason"]) else []
     beside += [Reason.CONTROL_FEW.value] if outcome.fetched.controls.few else []
     beside += [rain.value] if rain is not None else []
     if site.slope_degrees is None:
@@ -225,7 +231,7 @@ def _judge(
         *((number, site.start.isoformat()) if number > 1 else ()),
     ]
     told = ("acquisition", "digest", "cover", "control_cover", "control_cover_2", "reference_cover")
-    content += [[row[name] for name in told] for row in seen]
+    content += zip(*(seen[name] for name in told), strict=True)
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     latest = t.latest(site.id)
     newest = latest is None or latest[0] <= as_of.isoformat()
@@ -254,7 +260,7 @@ def _failing(
     settings: Settings,
     outcome: Outcome,
     site: Site,
-    seen: list[dict[str, Any]],
+    seen: Columns,
     look: LastLook | None,
     constants: Calibration,
 ) -> Failing | None:

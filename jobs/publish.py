@@ -5,7 +5,6 @@ python -m jobs.publish
 
 import hashlib
 import json
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -23,8 +22,8 @@ from jobs.episodes import in_episode
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
-from jobs.mapped import NEEDED, Columns, as_told, failing, mapped
-from jobs.records import JUDGED, alert_from_json, assessment_from_json, series, site_from_json
+from jobs.mapped import NEEDED, as_told, failing, mapped
+from jobs.records import JUDGED, Columns, alert_from_json, assessment_from_json, series, site_from_json, until
 from jobs.settings import Settings
 from jobs.sight import assumptions, chances
 from monitor.alerts.alert import Alert
@@ -163,8 +162,7 @@ def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Call:
         for page in pages:
             judged = () if page.found.hectares_failing is None else JUDGED  # for the map of failing ground
             known = t.columns(page.ground, [*{*NEEDED, *OBSERVATION_COLUMNS[2:], *judged}])
-            until = bisect_right(known["time"], page.found.as_of.isoformat(), key=lambda time: time[:10])
-            asked.append((page, {name: values[:until] for name, values in known.items()}))
+            asked.append((page, until(known, page.found.as_of)))
     return partial(_write_some, settings.store.root, settings.outputs.root, asked)
 
 
@@ -218,11 +216,10 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
     if verdict.hectares_failing is not None:
         fails = as_told(folder, verdict)
         if fails is None:  # it was removed, as what is derived may be
-            rows = [dict(zip(observed, row, strict=True)) for row in zip(*observed.values(), strict=True)]
             _, look = assess_and_look_back(
-                series(rows), site, calibration=constants, cohorts=site.cohorts, as_of=verdict.as_of
+                series(observed), site, calibration=constants, cohorts=site.cohorts, as_of=verdict.as_of
             )
-            fails = failing(folder, page.snapshot, site, rows, look, constants=constants)
+            fails = failing(folder, page.snapshot, site, observed, look, constants=constants)
         if fails is not None:
             layers["failing"] = (("y", "x"), fails.chance)
     return {

@@ -1,6 +1,7 @@
 """Records of the library as plain values for the ledger, and back."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import date
 from typing import Any
@@ -16,6 +17,8 @@ from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 OBSERVED = ("ndvi", "cover", "ndmi", "nbr")
 """Means that are kept of a site and, as ``control_*``, of its control."""
 _MEANS = (*OBSERVED, *(f"control_{name}" for name in OBSERVED))
+Columns = Mapping[str, Sequence[Any]]
+"""Observations of the ledger column by column, ascending by time."""
 JUDGED = ("time", "accepted", "clear_fraction", "control_cover_2", "reference_cover", *_MEANS)
 """Columns of the ledger that :func:`series` reads."""
 
@@ -58,17 +61,30 @@ def observation(record: Record) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def series(observations: Sequence[dict[str, Any]]) -> Series:
-    """The series as it is judged: accepted scenes only, one a day (the clearest)."""
-    days: dict[str, dict[str, Any]] = {}
-    for row in observations:
-        rival = days.get(row["time"][:10])
-        if row["accepted"] and (rival is None or row["clear_fraction"] > rival["clear_fraction"]):
-            days[row["time"][:10]] = row
-    rows = [days[day] for day in sorted(days)]
+def columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Columns:
+    """Some columns of rows."""
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def until(observed: Columns, day: date) -> Columns:
+    """Observations up to the end of a day."""
+    count = bisect_right(observed["time"], day.isoformat(), key=lambda time: time[:10])
+    return {name: values[:count] for name, values in observed.items()}
+
+
+def series(observed: Columns) -> Series:
+    """The series as it is judged, of :data:`JUDGED` columns: accepted scenes only, one a day (the clearest)."""
+    clear = observed["clear_fraction"]
+    days: dict[str, int] = {}
+    for place, (time, accepted) in enumerate(zip(observed["time"], observed["accepted"], strict=True)):
+        rival = days.get(time[:10])
+        if accepted and (rival is None or clear[place] > clear[rival]):
+            days[time[:10]] = place
+    chosen = [days[day] for day in sorted(days)]
 
     def column(name: str) -> np.ndarray:
-        return np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)
+        values = observed[name]
+        return np.array([values[place] for place in chosen], dtype=np.float64)  # None becomes NaN
 
     second_ring, reference = column("control_cover_2"), column("reference_cover")
     second = np.where(
@@ -77,7 +93,7 @@ def series(observations: Sequence[dict[str, Any]]) -> Series:
         column("ndmi") - column("control_ndmi"),
     )
     return Series(
-        dates=np.array([row["time"][:10] for row in rows], dtype="datetime64[D]"),
+        dates=np.array(sorted(days), dtype="datetime64[D]"),
         cover=column("cover"),
         control=column("control_cover"),
         control_2=second_ring if np.isfinite(second_ring).any() else None,

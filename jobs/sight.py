@@ -16,6 +16,7 @@ from dask import compute, delayed
 from shapely.geometry import Point
 
 from jobs.calibrating import over
+from jobs.records import Columns
 from monitor.publish.view import Assumed, Chance
 from monitor.sites.outlines import TEN_PIXELS_HECTARES
 from monitor.sites.site import Plan, Site
@@ -101,16 +102,15 @@ class Prospect:
 
     @classmethod
     def seen(
-        cls, site: Site, rows: Sequence[Mapping[str, Any]], *, as_of: date, since: date, alpha: float,
-        constants: Calibration,
+        cls, site: Site, observed: Columns, *, as_of: date, since: date, alpha: float, constants: Calibration,
     ) -> "Prospect":  # fmt: skip
         """Of a site with observations; until a season of them is over all is assumed.
 
         Parameters
         ----------
         site : Site
-        rows : sequence of mapping
-            Its observations, ascending by time.
+        observed : mapping
+            ``time``, ``accepted``, ``control_cover`` and ``reason`` of its observations.
         as_of : date
             Seasons that are over by then are counted, those without a scene too; where there are any after the start,
             they say how often the site is seen.
@@ -118,18 +118,18 @@ class Prospect:
             As for :meth:`assumed`.
         """
         window = Window.of(site)
-        used = [row for row in rows if row["accepted"] and row["control_cover"] is not None]
-        day = np.array([row["time"][:10] for row in used], "datetime64[D]").astype(np.int64)
+        used = np.array(observed["accepted"], bool) & np.isfinite(np.array(observed["control_cover"], np.float64))
+        day = np.array([time[:10] for time in observed["time"]], "datetime64[D]").astype(np.int64)[used]
         season, position = window.place(day)
         inside = position <= window.length
         years = np.arange(season[inside].min(initial=9999), over(site, as_of)[0] + 1)
         if not years.size:
             found = cls.assumed(site, since=since, alpha=alpha, constants=constants)
-            why = {row.get("reason") for row in rows}
+            why = set(observed["reason"])
             blind = "small" if "FEW_PIXELS" in why else "ground" if "CONTROL_POOR" in why else found.blind
             return replace(found, blind=blind)
         count = (season[inside][:, None] == years).sum(axis=0)
-        cover = np.array([row["control_cover"] for row in used], dtype=np.float64)[inside]
+        cover = np.array(observed["control_cover"], np.float64)[used][inside]
         early = years < _first_not_before(site)
         return cls._of(
             site, before=int((count[early] >= FEWEST).sum()),

@@ -13,7 +13,7 @@ from jobs.exits import Exit
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.nightly import night
-from jobs.records import series, site_from_json
+from jobs.records import JUDGED, series, site_from_json
 from jobs.settings import load
 from monitor.errors import BadConfiguration
 from monitor.verdict.assess import assess
@@ -70,12 +70,12 @@ def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
     theirs = pd.read_csv(tmp_path / "out.csv").set_index("site")
     with opened(load(shown / "regrowth.toml")) as ledger, ledger.transaction() as t:
         stored = [site_from_json(values) for values in t.sites()]
-        rows = {site.id: t.observations(ground_key(site)) for site in stored}
+        seen = {site.id: t.columns(ground_key(site), JUDGED) for site in stored}
     found = {one["site"]: one["status"] for one in read(shown / "status.json")}
     for site in stored:
         assert theirs.status[site.id] == found[site.id]
         # A table knows neither the area, which counts for the noise, nor a second index: without them the same number.
-        known = replace(series(rows[site.id]), second=None)
+        known = replace(series(seen[site.id]), second=None)
         bare = assess(known, replace(site, hectares=float("nan")), as_of=module.LAST_NIGHT)
         assert theirs.theta[site.id] == pytest.approx(bare.theta, abs=1e-9)
 

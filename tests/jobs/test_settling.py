@@ -8,7 +8,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely.geometry import Point, box
 
-from jobs.records import series
+from jobs.records import JUDGED, columns, series
 from jobs.settling import rows
 from monitor.controls.units import ControlSet, Unit
 from monitor.cover.means import MEASURES
@@ -72,7 +72,7 @@ def settled(path, entries):
 
 
 def verdict(told):
-    return assess(series(told), SITE, as_of=date(2025, 11, 1))
+    return assess(series(columns(told, JUDGED)), SITE, as_of=date(2025, 11, 1))
 
 
 def test_a_step_between_the_orbits_of_a_slope_does_not_change_the_verdict(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from shapely.geometry import box, mapping
 from jobs import sight
 from jobs.cli import main
 from jobs.nightly import night
+from jobs.records import columns
 from jobs.sight import BLIND, Prospect, assumptions, chances, simulate, to_json
 from monitor.publish.view import Assumed
 from monitor.sites.plans import default_plan
@@ -27,11 +28,12 @@ def rows(per_season, first=2017, last=2026):
     days = [
         f"{y}-{5 + k * 5 // per_season:02d}-{1 + k % 28:02d}" for y in range(first, last) for k in range(per_season)
     ]
-    return [{"time": f"{day}T03:00:00", "accepted": True, "control_cover": 0.2} for day in days]
+    return [{"time": f"{day}T03:00:00", "accepted": True, "control_cover": 0.2, "reason": ""} for day in days]
 
 
 def seen(observed, as_of=date(2025, 11, 20)):
-    return Prospect.seen(SITE, observed, as_of=as_of, since=SINCE, alpha=0.05, constants=DEFAULT)
+    told = columns(observed, ("time", "accepted", "control_cover", "reason"))
+    return Prospect.seen(SITE, told, as_of=as_of, since=SINCE, alpha=0.05, constants=DEFAULT)
 
 
 def prospect(**more):
