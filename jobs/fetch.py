@@ -7,8 +7,8 @@ read together; each has a store of its own, and one broken site does not stop th
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from monitor.cube.masks import why_unseen
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, Record, SiteStore, digest, record_of
 from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejected, TryLater
-from monitor.imagery import bands
+from monitor.imagery import bands, identity
 from monitor.imagery.source import Scene, Source
 from monitor.imagery.terrain import Elevation, Terrain, terrain
 from monitor.sites.site import Site
@@ -74,6 +74,8 @@ class Task:
     """Of the site's store."""
     offered: tuple[Scene, ...]
     """Over the site, in order of preference of their sources."""
+    searched: BaseGeometry
+    """The area in which they were found."""
     controls: ControlSet | None
     """The frozen units; None: those the store was made with, else chosen from what lies before the start."""
     known: Known | None
@@ -171,6 +173,7 @@ def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation
     reduced = any(source.reduces for source in sources)
     _each(parts, lambda part: part.open(sources[0]))
     try:
+        _look_again([part for part in parts if part.alive], sources)
         new = [part for part in parts if part.alive and part.controls is None]
         _choose(new, sources[0].ring, by_name, elevation, reduced=reduced)
         _each(parts, lambda part: part.begin(elevation))
@@ -194,6 +197,8 @@ class Part:
     state: str = "done"
     store: SiteStore = field(init=False)
     grid: GeoBox = field(init=False)
+    stored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of each stored acquisition the baseline of each granule."""
     left: list[Overpass] = field(init=False)
     """Offered and not stored."""
     controls: ControlSet | None = None
@@ -230,18 +235,17 @@ class Part:
             if self.task.missing:
                 raise TryLater(self.task.missing)
             self.grid = lattice(self.task.site, source)
-            self.left = overpasses(self.task.offered, str(crs_of(self.grid)))
+            self.left = left_of(self.task, self.grid, self.stored)
             return
         self.snapshot, self.grid = self.store.snapshot, self.store.grid
         self.known = self.task.known is not None and self.task.known.snapshot == self.snapshot
         if self.controls is None:
             self.controls = ControlSet.from_json(self.store.controls)
         if self.known and self.task.known is not None:
-            stored = self.task.known.baselines
+            self.stored = self.task.known.baselines
         else:
-            stored = {record.acquisition: record.granules for record in self.store.records()}
-        asked = open_questions(self.task.offered, stored)
-        self.left = left_to_do(overpasses(asked, str(crs_of(self.grid)), stored), stored)
+            self.stored = {record.acquisition: record.granules for record in self.store.records()}
+        self.left = left_of(self.task, self.grid, self.stored)
 
     def begin(self, elevation: Elevation | None) -> None:
         """Lay out a new store, and look at the lie of the ground if nobody has."""
@@ -287,6 +291,78 @@ class Part:
             lent=self.task.lent if self.wrote else None,
         )
         return Outcome(site=self.task.site, state="done", fetched=fetched)
+
+
+def left_of(task: Task, grid: GeoBox, stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
+    """What is left to do of what is offered over a site, ascending by time."""
+    asked = open_questions(task.offered, stored)
+    return left_to_do(overpasses(asked, str(crs_of(grid)), stored), stored)
+
+
+def looked_at(wanted: Iterable[tuple[Task, Sequence[Overpass]]], sources: Sequence[Source]) -> dict[str, Task]:
+    """Tasks of which something is left to do that no search has looked at, with all of those days looked at.
+
+    A scene that is stored is wanted once more where another granule of its overpass is new, perhaps of another source,
+    and where a store has not what the ledger says.
+
+    Parameters
+    ----------
+    wanted : iterable of (Task, sequence of Overpass)
+        Each with what is left to do of it.
+    sources : sequence of Source
+        In order of preference.
+
+    Returns
+    -------
+    dict
+        By site, with all that is offered; what is left to do of them is to be asked anew.
+    """
+    tasks: dict[str, Task] = {}
+    spans: dict[tuple[BaseGeometry, str], tuple[date, date]] = {}
+    for task, left in wanted:
+        again = {
+            day
+            for one in left
+            if any(scene.handle is None for scene in one.granules)
+            for scene in one.granules
+            for day in identity.days(scene.acquisition)
+        }
+        for scene in task.offered if again else ():
+            if scene.handle is None and not again.isdisjoint(identity.days(scene.acquisition)):
+                tasks[task.site.id] = task
+                key, day = (task.searched, scene.source), scene.time.date()
+                first, last = spans.get(key, (day, day))
+                spans[key] = min(first, day), max(last, day)
+    by_name = {source.name: source for source in sources}
+    # A datatake is of the day on which it begins, a catalogue may name a granule by the next.
+    found = {
+        (area, name): by_name[name].search(area, first - timedelta(days=1), last + timedelta(days=1))
+        for (area, name), (first, last) in spans.items()
+    }
+    for site, task in tasks.items():
+        offered: list[Scene] = []
+        for name in by_name:
+            mine = [scene for scene in task.offered if scene.source == name]
+            if (key := (task.searched, name)) in spans:
+                first, last = spans[key]
+                mine = [scene for scene in mine if not first <= scene.time.date() <= last]
+                mine += [s for s in found[key] if first <= s.time.date() <= last and _over(s, task.site)]
+            offered += mine
+        tasks[site] = replace(task, offered=tuple(offered))
+    return tasks
+
+
+def _over(scene: Scene, site: Site) -> bool:
+    return scene.footprint is None or bool(scene.footprint.intersects(site.geometry))
+
+
+def _look_again(parts: Sequence[Part], sources: Sequence[Source]) -> None:
+    """Look at what is left to do and was not looked at, since it was thought to be stored."""
+    tasks = looked_at([(part.task, part.left) for part in parts], sources)
+    for part in parts:
+        if part.task.site.id in tasks:
+            part.task = tasks[part.task.site.id]
+            part.left = left_of(part.task, part.grid, part.stored)
 
 
 def _each(parts: Iterable[Part], step: Callable[[Part], None]) -> None:

@@ -1,7 +1,7 @@
 """The sites of a run: which they are, what each needs, and fetching for all of them in parallel."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -15,7 +15,6 @@ import shapely
 import structlog
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import unary_union
 
 from jobs.background import elevation_model
 from jobs.engine import Call, Run
@@ -26,9 +25,10 @@ from jobs.settings import Terrain as TerrainSettings
 from jobs.sources import Sources, open_sources
 from jobs.together import METRES_PER_DEGREE, compact, in_one_search, neighbourhoods
 from monitor.controls.units import ControlSet
+from monitor.cube.granules import has
 from monitor.cube.store import SiteStore
 from monitor.errors import BadData, MonitorError, TryLater
-from monitor.imagery.source import Scene, Source
+from monitor.imagery.source import Scene, Source, Stored
 from monitor.imagery.terrain import Elevation, Terrain
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.sites.given import GivenGround, read_given_ground, within_reach
@@ -142,31 +142,39 @@ def prepare(
     """
     offers: dict[str, tuple[Scene, ...]] = {}
     told: dict[str, str] = {}
+    areas: dict[str, BaseGeometry] = {}
+    known: dict[str, Known] = {}
+    with ledger.transaction() as t:
+        snapshots = t.snapshots()
+        for site in sites:
+            ground = ground_key(site)
+            if ground in snapshots:
+                known[site.id] = Known(snapshot=snapshots[ground], baselines=t.granules(ground))
     deferred: dict[str, str] = {}
     together = neighbourhoods(sites, apart=2 * sources.first.ring[1])
     for members in (some for group in together for some in in_one_search(group)):
         try:
-            found, missing = sources.search(unary_union([site.geometry for site in members]).envelope, until)
+            searched = box(*shapely.total_bounds([site.geometry for site in members]))
+            found, missing = sources.search(searched, until, _stored(members, known))
         except TryLater as error:
             deferred |= {site.id: str(error) for site in members}
             continue
         footprints = np.array([scene.footprint for scene in found], dtype=object)
-        everywhere = shapely.is_missing(footprints)
+        everywhere, whole = shapely.is_missing(footprints), tuple(found)
         for site in members:
-            told[site.id] = missing
-            shapely.prepare(site.geometry)
+            told[site.id], areas[site.id] = missing, searched
             over = everywhere | shapely.intersects(footprints, site.geometry)
-            offers[site.id] = tuple(found[k] for k in np.flatnonzero(over))
+            offers[site.id] = whole if over.all() else tuple(found[k] for k in np.flatnonzero(over))
     tasks = []
     with ledger.transaction() as t:
         every = [site_from_json(values) for values in t.sites()] or sites
         near = shapely.STRtree([other.geometry for other in every])
         given = cache(partial(_given_ground, settings, frozenset(site.id for site in every)))
-        snapshots, terrains = t.snapshots(), t.backgrounds("terrain")
+        terrains = t.backgrounds("terrain")
         anew = {site for site, episodes in t.all_episodes().items() if len(episodes) > 1}
         for site in (one for members in together for one in members if one.id in offers):
             ground = ground_key(site)
-            frozen, lie, snapshot = t.controls(ground), terrains.get(ground), snapshots.get(ground)
+            frozen, lie = t.controls(ground), terrains.get(ground)
             around: set[int] = set()
             within = None
             if frozen is None:
@@ -183,9 +191,10 @@ def prepare(
                     ground=ground,
                     folder=store_folder(settings, site),
                     offered=offers[site.id],
+                    searched=areas[site.id],
                     controls=None if frozen is None else ControlSet.from_json(frozen),
                     terrain=None if lie is None else Terrain.from_json(lie),
-                    known=None if snapshot is None else Known(snapshot=snapshot, baselines=t.granules(ground)),
+                    known=known.get(site.id),
                     others=tuple(every[i].geometry for i in sorted(around) if every[i].id != site.id),
                     missing=told[site.id],
                     anew=site.id in anew,
@@ -193,6 +202,19 @@ def prepare(
                 )
             )
     return tasks, deferred
+
+
+def _stored(sites: Sequence[Site], known: Mapping[str, Known]) -> Stored:
+    """Tells what need not be looked at, since each of some sites that it touches has it; a new site has nothing."""
+    for site in sites:
+        shapely.prepare(site.geometry)
+    has_what = [(site.geometry, known[site.id].baselines if site.id in known else {}) for site in sites]
+
+    def stored(scene: Scene) -> bool:
+        without = [outline for outline, baselines in has_what if not has(baselines, scene)]
+        return not without or (scene.footprint is not None and not shapely.intersects(without, scene.footprint).any())
+
+    return stored
 
 
 def _given_ground(settings: Settings, known: frozenset[str]) -> list[GivenGround] | str:

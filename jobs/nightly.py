@@ -27,7 +27,7 @@ from jobs.costs import asked
 from jobs.engine import engine
 from jobs.episodes import budget, in_episode, on
 from jobs.exits import Exit
-from jobs.fetch import Outcome, ground_key, lattice
+from jobs.fetch import Outcome, ground_key, lattice, left_of, looked_at
 from jobs.gather import Progress, chosen_sites, gather, now, opened, prepare, result, store_folder, take_over
 from jobs.lock import held
 from jobs.mapped import NEEDED, Failing, failing
@@ -51,7 +51,6 @@ from jobs.sources import open_sources
 from monitor.alerts.alert import Event, Notice, State
 from monitor.alerts.lifecycle import doubtful, step
 from monitor.alerts.messages import write_message
-from monitor.cube.granules import left_to_do, overpasses
 from monitor.errors import MonitorError, StoreBroken, TryLater, full_disk
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.publish.products import as_json
@@ -171,10 +170,13 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
         with ledger.transaction() as t:
             waiting = len(t.unsent())
     told: list[dict[str, Any]] = []
-    for task in tasks:
-        grid = lattice(task.site, sources.first)
-        stored = task.known.baselines if task.known else {}
-        left = left_to_do(overpasses(task.offered, str(grid.crs), stored), stored)
+    grids = [lattice(task.site, sources.first) for task in tasks]
+    known = [task.known.baselines if task.known else {} for task in tasks]
+    lefts = [left_of(*one) for one in zip(tasks, grids, known, strict=True)]
+    again = looked_at(zip(tasks, lefts, strict=True), sources.all)
+    for task, grid, stored, left in zip(tasks, grids, known, lefts, strict=True):
+        if task.site.id in again:
+            left = left_of(again[task.site.id], grid, stored)
         scenes = [one.main.id for one in left]  # an overpass counts once, as in the manifest of a night
         told.append({"site": task.site.id, "scenes": scenes, **asked(task, left, grid, sources)})
     return {"as_of": as_of.isoformat(), "sites": told, "deferred": deferred, "messages": waiting}

@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from jobs.engine import processes
 from jobs.settings import SourceSettings
 from monitor.errors import BadConfiguration, TryLater
-from monitor.imagery.source import Scene, Source
+from monitor.imagery.source import Scene, Source, Stored
 
 if TYPE_CHECKING:
     from monitor.imagery.earthengine import EarthEngine
@@ -42,8 +42,10 @@ class Sources:
         """In order of preference."""
         return [source for source, _ in self.opened]
 
-    def search(self, area: BaseGeometry, until: date) -> tuple[list[Scene], str]:
+    def search(self, area: BaseGeometry, until: date, stored: Stored | None = None) -> tuple[list[Scene], str]:
         """What all sources offer over an area, in order of preference, and why some could not be asked.
+
+        What is `stored` need not be looked at, see :meth:`monitor.imagery.source.Source.search`.
 
         Raises
         ------
@@ -58,7 +60,7 @@ class Sources:
                 continue
             if source.name not in self.down:
                 try:
-                    found += source.search(area, settings.since, last)
+                    found += source.search(area, settings.since, last, stored)
                     asked = True
                 except TryLater as error:
                     log.warning("source is down", source=source.name, error=str(error))

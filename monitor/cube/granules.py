@@ -65,7 +65,7 @@ def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -
 
 
 def open_questions(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str]]) -> list[Scene]:
-    """Scenes of the days of which any is not stored under just its name and baseline: the others leave nothing to do.
+    """Scenes of the days of which any is not stored under just its name: the others leave nothing to do.
 
     Of a site that is seen for ten years that is one in a thousand.
 
@@ -81,12 +81,7 @@ def open_questions(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, s
     list of Scene
         In the order of `offered`; what is left to do of them is what is left to do of all.
     """
-    new = {
-        day
-        for scene in offered
-        if stored.get(scene.acquisition, {}).get(scene.tile) != scene.baseline
-        for day in identity.days(scene.acquisition)
-    }
+    new = {day for scene in offered if not has(stored, scene) for day in identity.days(scene.acquisition)}
     return [scene for scene in offered if not new.isdisjoint(identity.days(scene.acquisition))] if new else []
 
 
@@ -111,15 +106,20 @@ def left_to_do(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str, st
 
     `stored` gives, of each stored acquisition, the baseline of each of its granules.
     """
-    return [one for one in offered if _outdated(stored.get(one.acquisition), one)]
+    return [
+        one for one in offered if not all(_has(stored.get(one.acquisition), *told) for told in one.baselines.items())
+    ]
 
 
-def _outdated(have: Mapping[str, str] | None, one: Overpass) -> bool:
-    if have is None:
-        return True
-    return any(
-        tile not in have or parsed(have[tile]) < parsed(baseline) for tile, baseline in one.baselines.items()
-    )  # fmt: skip
+def has(stored: Mapping[str, Mapping[str, str]], scene: Scene) -> bool:
+    """Whether a scene is stored under just its name, of its baseline or a newer one; `stored` as above."""
+    return _has(stored.get(scene.acquisition), scene.tile, scene.baseline)
+
+
+def _has(granules: Mapping[str, str] | None, tile: str, baseline: str) -> bool:
+    if granules is None or (have := granules.get(tile)) is None:
+        return False
+    return have == baseline or parsed(have) >= parsed(baseline)
 
 
 @cache  # few baselines, asked for again with every scene of every site

@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from monitor.errors import BadData, SceneRejected
 from monitor.imagery import blocks, items
 from monitor.imagery.items import Asset, Assets
-from monitor.imagery.source import Scene
+from monitor.imagery.source import Scene, Stored
 from monitor.imagery.stac import Stac, _Addresses, _AssetReader
 from monitor.imagery.terrain import PIXEL, Tile, mosaic
 from monitor.sites.projection import lonlat
@@ -77,7 +77,7 @@ class _Catalogue(Stac):
                 self._transport, _Addresses(self._transport, scene.handle, self._sign), scene.handle.quality
             )
 
-    def _scene(self, item: Mapping[str, Any], base: str) -> Scene | None:
+    def _scene(self, item: Mapping[str, Any], base: str, stored: Stored | None = None) -> Scene | None:
         name = items.inert(item.get("id"))
         asset = _elevation(item)
         handle = asset and Assets(bands=(asset,), quality=asset, epsg=None, base=base, again=items.address(item))

@@ -27,7 +27,7 @@ from monitor.imagery.ee_answers import Asset, scene_of, table_of, unpacked
 from monitor.imagery.ee_requests import Connection, Refused, compute_value
 from monitor.imagery.ee_stacks import MOST_BANDS, MOST_BYTES, in_stacks, pixel_grid, system, tiles
 from monitor.imagery.ee_transport import HIGH_VOLUME, checked
-from monitor.imagery.source import Cost, Frame, Scene
+from monitor.imagery.source import Cost, Frame, Scene, Stored
 from monitor.sites.projection import lonlat, projected
 
 LAYERS: Final = (*bands.OBSERVED, ee_graphs.QUALITY)
@@ -136,8 +136,11 @@ class EarthEngine:
         side, corner = product.pixel, product.corner
         return GeoBox((1, 1), Affine(side, 0.0, corner, 0.0, -side, corner), CRS.utm(point.x, point.y))
 
-    def search(self, area: BaseGeometry, since: date, until: date) -> list[Scene]:
-        """Scenes over an area, in one request; in more only where they are too many for one."""
+    def search(self, area: BaseGeometry, since: date, until: date, stored: Stored | None = None) -> list[Scene]:
+        """Scenes over an area, in one request; in more only where they are too many for one.
+
+        What is stored is looked at like the rest: it is no work beyond the request.
+        """
         if until < since:
             return []
         sent = area if shapely.get_num_coordinates(area) <= CORNERS else area.convex_hull

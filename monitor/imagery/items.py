@@ -19,7 +19,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ from shapely.geometry.base import BaseGeometry
 from monitor.errors import SceneRejected
 from monitor.imagery import bands, identity
 from monitor.imagery.identity import Identity
-from monitor.imagery.source import Scene
+from monitor.imagery.source import Scene, Stored
 from monitor.imagery.transport import is_remote
 
 BROKEN: Final = "BROKEN"
@@ -130,7 +130,7 @@ class _Product:
     keys: Mapping[str, Sequence[str]]
 
 
-def scene_of(item: Mapping[str, Any], *, base: str, source: str) -> Scene | None:
+def scene_of(item: Mapping[str, Any], *, base: str, source: str, stored: Stored | None = None) -> Scene | None:
     """The scene of an item.
 
     Parameters
@@ -141,12 +141,14 @@ def scene_of(item: Mapping[str, Any], *, base: str, source: str) -> Scene | None
         Address of the item or of what it came in.
     source : str
         Name of the source that offers it.
+    stored : callable, optional
+        Tells of which scenes the assets are not looked for, which is three quarters of the work. Default: of none.
 
     Returns
     -------
     Scene or None
         Its handle is :class:`Assets`; where the item can not be read, the :class:`monitor.errors.SceneRejected` that
-        says why. None: it is no item of any day, so there is nothing to record.
+        says why; None where it is stored. None: it is no item of any day, so there is nothing to record.
     """
     properties = _mapping(item.get("properties"))
     name = inert(item.get("id"))
@@ -158,34 +160,40 @@ def scene_of(item: Mapping[str, Any], *, base: str, source: str) -> Scene | None
     refusal: SceneRejected | None = None
     if is_remote(base) and is_remote(address(item)):
         base = address(item)  # an answer of an API: relative addresses count from the item itself
-    assets: Assets | None = None
-    scale, offset = PLAIN_SCALE, 0.0
-    quality = {"landsat": "qa_pixel", "hls": "fmask"}.get(product.name, "scl")
     try:
         footprint = _footprint(item)
     except SceneRejected as error:
         footprint, refusal = None, error
-    try:
-        assets, quality, scale, offset = _resolved(item, properties, product, base)
-    except SceneRejected as error:
-        refusal = refusal or error
-    return Scene(
+    scene = Scene(
         id=name,
         acquisition=inert(seen.acquisition) or f"{product.sensor}/{when:%Y%m%dT%H%M%S}",
         tile=seen.tile,
         time=seen.start or when,
         sensor=product.sensor,
-        # What can not be read never takes the place of what can.
-        baseline="" if refusal else seen.baseline,
+        baseline=seen.baseline,
         source=source,
-        scale=scale,
-        offset=offset,
-        quality=quality,
-        crs=f"EPSG:{assets.epsg}" if assets and assets.epsg else "",
+        scale=PLAIN_SCALE,
+        offset=0.0,
+        quality={"landsat": "qa_pixel", "hls": "fmask"}.get(product.name, "scl"),
         orbit=seen.orbit,
         footprint=footprint,
-        handle=refusal or assets,
     )
+    if refusal is None and stored is not None and stored(scene):
+        return scene
+    try:
+        assets, quality, scale, offset = _resolved(item, properties, product, base)
+    except SceneRejected as error:
+        return refused(scene, refusal or error)
+    scene = replace(
+        scene, scale=scale, offset=offset, quality=quality, crs=f"EPSG:{assets.epsg}" if assets.epsg else "",
+        handle=assets,
+    )  # fmt: skip
+    return scene if refusal is None else refused(scene, refusal)
+
+
+def refused(scene: Scene, why: SceneRejected) -> Scene:
+    """A scene that can not be read, under no baseline: it never takes the place of what can, and gives way to it."""
+    return replace(scene, baseline="", handle=why)
 
 
 def address(item: Mapping[str, Any]) -> str:

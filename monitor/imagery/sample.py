@@ -29,7 +29,7 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadConfiguration, SceneRejected
 from monitor.imagery import bands
-from monitor.imagery.source import Frame, Scene
+from monitor.imagery.source import Frame, Scene, Stored
 from monitor.sites.projection import lonlat
 from monitor.sites.site import Plan
 
@@ -142,8 +142,8 @@ class Sample:
         """The native lattice (EPSG:3035, 10 m), so that nothing is resampled."""
         return self._series[1]
 
-    def search(self, area: BaseGeometry, since: date, until: date) -> list[Scene]:
-        """Scenes of the series, if the area touches the square kilometre."""
+    def search(self, area: BaseGeometry, since: date, until: date, stored: Stored | None = None) -> list[Scene]:
+        """Scenes of the series, stored or not, if the area touches the square kilometre."""
         footprint = self._footprint
         if not footprint.intersects(area):
             return []

@@ -52,7 +52,11 @@ class Scene:
     footprint: BaseGeometry | None = field(default=None, repr=False)
     """Where the scene has pixels, longitude and latitude; None: everywhere that was asked for."""
     handle: Any = field(default=None, repr=False, compare=False)
-    """What the source itself needs in order to read the scene."""
+    """What the source itself needs in order to read the scene; None: it was not looked at, since it is stored."""
+
+
+type Stored = Callable[[Scene], bool]
+"""Whether every site of a search that a scene touches has it, of its baseline or a newer one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +101,19 @@ class Source(Protocol):
         """
         ...
 
-    def search(self, area: BaseGeometry, since: date, until: date) -> list[Scene]:
+    def search(self, area: BaseGeometry, since: date, until: date, stored: Stored | None = None) -> list[Scene]:
         """Scenes that touch an area (longitude, latitude), both days included, ascending by time.
+
+        Parameters
+        ----------
+        area : shapely geometry
+            Longitude and latitude. [degree]
+        since, until : date
+            Both included.
+        stored : callable, optional
+            Tells which scenes need not be looked at: of ten years all but the newest. Such a one may come back without
+            a handle, its scale, offset, quality and crs unknown; all else of it is right. It is looked at by another
+            search after all where it is read again together with what is new of its overpass. Default: none.
 
         Raises
         ------

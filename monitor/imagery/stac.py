@@ -11,7 +11,9 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import quote, urlencode, urljoin, urlsplit
@@ -33,7 +35,7 @@ from monitor.imagery import items
 from monitor.imagery.blocks import layout
 from monitor.imagery.granule import Granule, Looks
 from monitor.imagery.items import Asset, Assets
-from monitor.imagery.source import Frame, Scene
+from monitor.imagery.source import Frame, Scene, Stored
 from monitor.imagery.transport import (
     Allowed,
     Cut,
@@ -125,7 +127,8 @@ class Stac:
         self._sign = sign or _signer(url)
         self._io = _SafeIO(self._transport)
         self._static: list[tuple[Mapping[str, Any], str]] | None = None
-        self._scenes: list[Scene] | None = None
+        self._names: list[_Named] | None = None
+        self._scenes: dict[_Named, Scene | None] = {}
         self._client: Client | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._opened = False
@@ -158,9 +161,11 @@ class Stac:
 
     def _native(self, geometry: BaseGeometry) -> GeoBox | None:
         """The lattice of the earliest scene of a static catalogue over some ground; None: there is none."""
-        over = [scene for scene in self._offered_static() if isinstance(scene.handle, Assets)]
-        over = [scene for scene in over if scene.footprint is None or scene.footprint.intersects(geometry.centroid)]
-        for scene in sorted(over, key=lambda scene: (scene.time, scene.id))[:TRIES]:
+        centre = geometry.centroid
+        over = [one for one in self._named() if _touches(one.name, centre)]
+        over.sort(key=lambda one: (one.name.time, one.name.id))
+        looked_at = (scene for one in over if (scene := self._looked_at(one)) and isinstance(scene.handle, Assets))
+        for scene in islice(looked_at, TRIES):
             assets: Assets = scene.handle
             red = next(asset for asset in assets.bands[2:3] if asset is not None)
             said = Affine(*red.transform) if red.transform else None
@@ -176,7 +181,7 @@ class Stac:
                 return GeoBox((1, 1), said, system)
         return None
 
-    def search(self, area: BaseGeometry, since: date, until: date) -> list[Scene]:
+    def search(self, area: BaseGeometry, since: date, until: date, stored: Stored | None = None) -> list[Scene]:
         """Scenes that touch an area, ascending by time; see :class:`monitor.imagery.source.Source`.
 
         An item that can not be read is a scene whose reading tells why; what is no item at all is left out, with a
@@ -190,12 +195,16 @@ class Stac:
             The catalogue refuses access, or there is none.
         """
         self._open()
-        found: list[Scene] = []
-        for scene in self._offered_static() if self._client is None else self._searched(area, since, until):
-            if not since <= scene.time.date() <= until:
-                continue
-            if scene.footprint is None or scene.footprint.intersects(area):
-                found.append(scene)
+        if self._client is None:
+            there = [one for one in self._named() if since <= one.name.time.date() <= until]
+            looked_at = (self._looked_at(one, stored) for one in there if _touches(one.name, area))
+            found = [scene for scene in looked_at if scene is not None]
+        else:
+            found = [
+                scene
+                for scene in self._searched(area, since, until, stored)
+                if since <= scene.time.date() <= until and _touches(scene, area)
+            ]
         return sorted(_distinct(found), key=lambda scene: (scene.time, scene.acquisition, scene.tile, scene.id))
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[Iterable[Frame] | SceneRejected]:
@@ -242,9 +251,9 @@ class Stac:
             self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="stac")
         return Granule(readers, epsg=assets.epsg, kind=scene.quality, workers=self._pool, tally=self.tally, over=over)
 
-    def _scene(self, item: Mapping[str, Any], base: str) -> Scene | None:
+    def _scene(self, item: Mapping[str, Any], base: str, stored: Stored | None = None) -> Scene | None:
         try:
-            scene = items.scene_of(item, base=base, source=self.name)
+            scene = items.scene_of(item, base=base, source=self.name, stored=stored)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
             log.warning("an item makes no sense and is left out", item=_id(item), error=type(error).__name__)
             return None
@@ -257,20 +266,31 @@ class Stac:
                     if asset is not None:
                         self._transport.check(joined(scene.handle.base, asset.href))
             except Refused as error:
-                refusal = SceneRejected(items.BROKEN, f"scene {scene.id!r}: {error}")
                 # Without a baseline it gives way once the host or folder is allowed.
-                return dataclasses.replace(scene, handle=refusal, baseline="")
+                return items.refused(scene, SceneRejected(items.BROKEN, f"scene {scene.id!r}: {error}"))
         return scene
 
-    def _offered_static(self) -> list[Scene]:
-        """All scenes of a static catalogue; its items are resolved once."""
-        if self._scenes is None:
+    def _named(self) -> list["_Named"]:
+        """All items of a static catalogue, each looked at for its name alone, and once."""
+        if self._names is None:
             wanted = (None, *self.collections) if self.collections else None
             chosen = [(i, base) for i, base in self._static or () if wanted is None or i.get("collection") in wanted]
-            self._scenes = [scene for i, base in chosen if (scene := self._scene(i, base)) is not None]
-        return self._scenes
+            self._names = [
+                _Named(name=name, item=item, base=base)
+                for item, base in chosen
+                if (name := self._scene(item, base, lambda _: True)) is not None
+            ]
+        return self._names
 
-    def _searched(self, area: BaseGeometry, since: date, until: date) -> Iterator[Scene]:
+    def _looked_at(self, one: "_Named", stored: Stored | None = None) -> Scene | None:
+        """A scene of a static catalogue, looked at unless it is stored, and once; None: its item makes no sense."""
+        if one not in self._scenes:
+            if one.name.handle is None and stored is not None and stored(one.name):
+                return one.name
+            self._scenes[one] = self._scene(one.item, one.base)
+        return self._scenes[one]
+
+    def _searched(self, area: BaseGeometry, since: date, until: date, stored: Stored | None) -> Iterator[Scene]:
         """Scenes of an API."""
         client = self._client
         assert client is not None
@@ -294,7 +314,7 @@ class Stac:
                 _circles(f"{shown(self.url)} sends the same items over and over")
             known.update(ids)
             for item in found:
-                scene = self._scene(self._with_address(item), self.url.rstrip("/") + "/search")
+                scene = self._scene(self._with_address(item), self.url.rstrip("/") + "/search", stored)
                 if scene is not None:
                     yield scene
 
@@ -407,6 +427,17 @@ class Stac:
 
     def _told(self) -> "_Told":
         return _Told(self.url, self.collections)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Named:
+    """An item of a static catalogue."""
+
+    name: Scene
+    """Without a handle, unless it can not be read."""
+    item: Mapping[str, Any]
+    base: str
+    """Address of what it came in."""
 
 
 class _Told:
@@ -636,6 +667,10 @@ def _distinct(scenes: Iterable[Scene]) -> list[Scene]:
             for n, piece in enumerate(pieces[1:], start=1)
         ]
     return kept
+
+
+def _touches(scene: Scene, area: BaseGeometry) -> bool:
+    return scene.footprint is None or bool(scene.footprint.intersects(area))
 
 
 def _overlap(one: Scene, other: Scene) -> bool:

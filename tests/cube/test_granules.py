@@ -121,6 +121,14 @@ def test_an_overpass_of_which_one_of_two_granules_is_missing_or_older_is_left_to
     assert left_to_do(offered, {offered[0].acquisition: {"48SUF": "02.09", "48SUG": "02.09"}}) == []
 
 
+def test_an_older_baseline_that_is_offered_beside_the_stored_one_is_no_news():
+    offered = [scene("old", baseline="02.09"), scene("new", baseline="05.00"), scene("other", tile="48SUG")]
+    stored = {offered[0].acquisition: {"48SUF": "05.00", "48SUG": "02.09"}}
+    assert open_questions(offered, stored) == []
+    assert open_questions(offered, {offered[0].acquisition: {"48SUF": "02.09", "48SUG": "02.09"}}) == offered
+    assert open_questions(offered, {offered[0].acquisition: {"48SUF": "05.00"}}) == offered
+
+
 def test_a_second_granule_only_fills_where_the_first_has_no_value():
     first, second = packed([1000, 0, 3000]), packed([7, 2000, 9])
     together = merged([(scene("west"), first), (scene("east", tile="49SCA", crs=NEIGHBOUR), second)])

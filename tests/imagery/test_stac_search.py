@@ -5,6 +5,8 @@ import re
 import sys
 from copy import deepcopy
 from datetime import date
+from operator import attrgetter
+from unittest.mock import Mock
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -12,7 +14,7 @@ import yaml
 from shapely.geometry import box
 
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
-from monitor.imagery import stac
+from monitor.imagery import items, stac
 from monitor.imagery.items import Assets
 from monitor.imagery.stac import Stac
 from monitor.imagery.transport import LEFT_ALONE, Allowed, Transport
@@ -382,6 +384,60 @@ def test_a_scene_reprocessed_is_offered_under_both_baselines(server, api):
     assert {(scene.acquisition, scene.tile, scene.baseline) for scene in found} == {
         ("S2A/20200103T035141", "48SUF", "02.13"), ("S2A/20200103T035141", "48SUF", "05.00"),
     }  # fmt: skip
+
+
+@pytest.fixture(params=["an API", "a static catalogue"])
+def catalogue(request, server, tmp_path):
+    """A catalogue of items, of each kind."""
+
+    def of(some):
+        if request.param == "an API":
+            server.items = some
+            return Stac(server.url, collections=["sentinel-2-l2a"], allow_hosts=[server.host])
+        (tmp_path / "all.json").write_text(json.dumps({"type": "FeatureCollection", "features": some}))
+        return Stac(str(tmp_path), collections=["sentinel-2-l2a"], allow_hosts=[str(tmp_path)])
+
+    return of
+
+
+def test_what_is_stored_is_told_by_its_name_without_a_look_at_its_files(catalogue, monkeypatch):
+    some = [an_item(day) for day in range(1, 31)]
+    whole = catalogue(some).search(AREA, *YEAR)
+    source = catalogue(some)
+    monkeypatch.setattr(items, "_resolved", Mock(side_effect=AssertionError("looked at")))
+    monkeypatch.setattr(Transport, "check", Mock(side_effect=AssertionError("checked")))
+    found = source.search(AREA, *YEAR, lambda scene: True)
+    told = attrgetter("id", "acquisition", "tile", "time", "sensor", "baseline", "source", "orbit", "footprint")
+    assert list(map(told, found)) == list(map(told, whole))
+    assert {scene.handle for scene in found} == {None}
+
+
+def test_what_is_not_stored_comes_as_if_nothing_were_and_what_is_comes_whole_to_who_asks_again(catalogue):
+    some = [an_item(day) for day in range(1, 11)]
+    whole = catalogue(some).search(AREA, *YEAR)
+    source = catalogue(some)
+    found = source.search(AREA, *YEAR, lambda scene: scene.time.day != 3)
+    assert [scene.time.day for scene in found if scene.handle is not None] == [3]
+    assert (found[2], found[2].handle) == (whole[2], whole[2].handle)
+    again = source.search(AREA, *YEAR)
+    assert [(scene, scene.handle) for scene in again] == [(scene, scene.handle) for scene in whole]
+
+
+def test_an_item_whose_ground_makes_no_sense_is_refused_though_its_name_is_stored(catalogue):
+    (scene,) = catalogue([an_item(3, geometry={"type": "Polygon"})]).search(AREA, *YEAR, lambda scene: True)
+    assert (scene.handle.reason, scene.baseline) == ("BROKEN", "")
+
+
+def test_the_lattice_of_a_static_catalogue_is_that_of_its_earliest_scene_that_can_be_read_stored_or_not(tmp_path):
+    some = [an_item(day, properties={**an_item(day)["properties"], "proj:epsg": 3035 + day}) for day in (4, 5, 3)]
+    for n, one in enumerate(some):
+        for asset in one["assets"].values():
+            asset["proj:transform"] = [10, 0, 4_321_000 + n, 0, -10, 3_210_007]
+    del some[2]["assets"]["B04"]  # the earliest
+    (tmp_path / "all.json").write_text(json.dumps({"type": "FeatureCollection", "features": some}))
+    source = Stac(str(tmp_path), allow_hosts=[str(tmp_path)])
+    assert len(source.search(AREA, *YEAR, lambda scene: True)) == 3
+    assert source.grid(AREA).affine.c == 4_321_000
 
 
 def test_ids_are_inert_in_scenes_and_messages(server, api):

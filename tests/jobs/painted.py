@@ -1,7 +1,7 @@
 """A source that paints its scenes: what several sources, granules, baselines and outages need to be told apart."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
 
@@ -55,7 +55,7 @@ class Painted:
     def grid(self, geometry):
         return GeoBox((1, 1), Affine(10.0, 0, LEFT, 0, -10.0, BOTTOM), CRS)
 
-    def search(self, area, since, until):
+    def search(self, area, since, until, stored=None):
         self.searches += 1
         if self.down:
             raise TryLater(f"{self.name} does not answer")
@@ -64,7 +64,10 @@ class Painted:
             for tile, extent in self.tiles.items():
                 footprint = ground(*extent)
                 if since <= day <= until and footprint.intersects(area):
-                    found.append(self.scene(day, tile, footprint))
+                    scene = self.scene(day, tile, footprint)
+                    if stored is not None and stored(scene):
+                        scene = replace(scene, handle=None, scale=np.nan, offset=np.nan, quality="", crs="")
+                    found.append(scene)
         return found
 
     def scene(self, day, tile, footprint):

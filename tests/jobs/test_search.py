@@ -1,0 +1,253 @@
+"""A night's search looks at what is new alone, and finds all that a search of everything would find."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from odc.geo import CRS
+from shapely.geometry import box, mapping
+
+from jobs.gather import add_sites, opened, store_folder
+from jobs.nightly import night, plan
+from jobs.records import site_from_json
+from jobs.settings import load
+from jobs.sources import Sources, open_sources
+from monitor.cube.store import SiteStore
+from monitor.imagery import items
+from monitor.imagery.stac import Stac
+from monitor.imagery.transport import Transport
+from monitor.sites.projection import lonlat
+from tests.loopback.stac import StacServer, sentinel_item
+
+NIGHT = date(2020, 12, 31)
+WEST, EAST = 600_000.0, 601_000.0
+"""Left edges of two granules of 1.2 km that overlap by 200 m."""
+TOP = 4_200_000.0
+
+
+def granule(folder, day, *, tile="48SUF", left=WEST, baseline="0213", shift=0, at="035141", made="064512", **said):
+    name = f"S2A_MSIL2A_2020{day}T{at}_N{baseline}_R104_T{tile}_2020{day}T{made}"
+    return sentinel_item(
+        folder, name, href=lambda path: f"file://{path}", corner=(left, TOP), size=120, shift=shift,
+        properties={"s2:processing_baseline": f"{baseline[:2]}.{baseline[2:]}", **said},
+    )  # fmt: skip
+
+
+@dataclass
+class Installation:
+    """Sites, and a catalogue that grows."""
+
+    root: Path
+    server: StacServer | None
+    """Of an API; None: the catalogue is a file."""
+    allowed: list[str]
+    offered: list[dict] = field(default_factory=list)
+    sites: dict[str, float] = field(default_factory=lambda: {"a": WEST + 300, "both": EAST + 50})
+    """Left edge of each."""
+    looked_at: list[str] = field(default_factory=list)
+    """Days of the items that were looked at for more than their name."""
+
+    def night(self, job: Callable = night) -> dict:
+        """A night's manifest."""
+        self.root.mkdir(exist_ok=True)
+        features = []
+        for name, left in self.sites.items():
+            outline = lonlat(box(left, TOP - 420, left + 100, TOP - 300), CRS("EPSG:32648"))
+            told = {"id": name, "name": name, "start": "2019-01-01", "intervention": "planting", "biome": "loess"}
+            features.append({"type": "Feature", "geometry": mapping(outline), "properties": told})
+        collection = {"type": "FeatureCollection", "features": features}
+        (self.root / "sites.geojson").write_text(json.dumps(collection), encoding="utf-8")
+        catalogue = self.root / "catalogue.json"
+        if self.server is None:
+            catalogue.write_text(json.dumps({"type": "FeatureCollection", "features": self.offered}), encoding="utf-8")
+        else:
+            self.server.items = self.offered
+        url = self.server.url if self.server else str(catalogue)
+        hosts = [*self.allowed, str(self.root), *([self.server.host] if self.server else [])]
+        (self.root / "regrowth.toml").write_text(
+            f'[registry]\npath = "sites.geojson"\n[source]\nkind = "stac"\nsince = "2017-01-01"\nurl = "{url}"\n'
+            f'collections = ["sentinel-2-l2a"]\nallow_hosts = {json.dumps(hosts)}\n',
+            encoding="utf-8",
+        )
+        with opened(self.settings) as ledger:
+            add_sites(ledger, self.settings.registry.path)
+        return job(self.settings, as_of=NIGHT, **({"pages": False} if job is night else {}))
+
+    def new(self) -> dict[str, list[str]]:
+        """By site, what a night read; a dry run says it beforehand."""
+        planned = {site["site"]: site["scenes"] for site in self.night(plan)["sites"]}
+        self.looked_at.clear()
+        sites = self.night()["sites"]
+        assert [site["error"] for site in sites] == [None] * len(sites)
+        found = {site["site"]: site["scenes_new"] for site in sites}
+        assert planned == found
+        return found
+
+    @property
+    def settings(self):
+        return load(self.root / "regrowth.toml")
+
+    def store(self, name: str) -> Path:
+        with opened(self.settings) as ledger, ledger.transaction() as t:
+            (site,) = [one for one in map(site_from_json, t.sites()) if one.id == name]
+        return store_folder(self.settings, site)
+
+    def records(self) -> dict[str, list[tuple]]:
+        """By site, what is stored of each overpass, its pixels by their digest."""
+        return {
+            name: sorted((one.acquisition, sorted(one.granules.items()), one.reason, one.digest)
+                         for one in SiteStore(self.store(name)).records())
+            for name in self.sites
+        }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Granules by name, and the folder of their files."""
+    folder = tmp_path_factory.mktemp("scenes")
+    made = {day: granule(folder, day) for day in ("0103", "0108", "0113", "0118")}
+    made["0108 east"] = granule(folder, "0108", tile="48SVF", left=EAST, shift=50)
+    made["0108 piece"] = granule(folder, "0108", left=EAST, shift=50, made="070000")
+    made["0108 copy"] = granule(folder, "0108", shift=70, made="080000")
+    for tile, left in (("48SUF", WEST), ("48SVF", EAST)):
+        said = {"datetime": "2020-01-08T00:03:10Z"}
+        made[f"0107 {tile}"] = granule(folder, "0107", at="235958", tile=tile, left=left, **said)
+    made["0108 anew"] = granule(folder, "0108", baseline="0500", shift=1000)
+    made["0113 elsewhere"] = granule(tmp_path_factory.mktemp("elsewhere"), "0113")
+    return folder, made
+
+
+@pytest.fixture(params=["an API", "a static catalogue"])
+def stored(request, tmp_path, scenes, monkeypatch):
+    """An installation that has stored all that its catalogue offers."""
+    folder, made = scenes
+    resolved = items._resolved
+
+    def look(item, *rest):
+        one.looked_at.append(item["properties"]["datetime"][5:10])
+        return resolved(item, *rest)
+
+    monkeypatch.setattr(items, "_resolved", look)
+    with StacServer(tmp_path) as server:
+        one = Installation(tmp_path / "old", server if request.param == "an API" else None, [str(folder)])
+        one.offered = [made["0103"], made["0108"], made["0108 east"]]
+        one.night()
+        yield one
+
+
+def ends_as_from_scratch(one):
+    scratch = Installation(one.root.parent / "scratch", one.server, one.allowed, one.offered, one.sites)
+    scratch.night()
+    return one.records() == scratch.records()
+
+
+def test_of_a_catalogue_of_which_all_is_stored_no_item_is_looked_at_and_no_file_is_checked(stored, monkeypatch):
+    assert stored.new() == {"a": [], "both": []}
+    assert stored.looked_at == []
+    monkeypatch.setattr(Transport, "check", Mock(side_effect=AssertionError("checked")))
+    assert [site["error"] for site in stored.night()["sites"]] == [None, None]
+
+
+@pytest.mark.parametrize("day", ["0118", "0113"], ids=["new", "late"])
+def test_a_scene_that_is_new_is_read_and_nothing_else_is_looked_at(stored, scenes, day):
+    if day == "0113":
+        stored.offered = [*stored.offered, scenes[1]["0118"]]
+        stored.night()
+    fresh = scenes[1][day]
+    stored.offered = [*stored.offered, fresh]
+    assert stored.new() == {"a": [fresh["id"]], "both": [fresh["id"]]}
+    assert set(stored.looked_at) == {f"{day[:2]}-{day[2:]}"}
+    assert ends_as_from_scratch(stored)
+
+
+@pytest.mark.parametrize(("second", "tile"), [("0108 east", "48SVF"), ("0108 piece", "48SUF.1")])
+def test_an_overpass_of_which_a_granule_or_a_piece_of_one_is_new_is_read_whole(stored, scenes, second, tile):
+    made = scenes[1]
+    late = Installation(stored.root.parent / "late", stored.server, stored.allowed, [made["0103"], made["0108"]])
+    late.night()
+    late.looked_at = stored.looked_at
+    late.offered = [*late.offered, made[second]]
+    assert late.new() == {"a": [], "both": [made["0108"]["id"]]}
+    assert set(late.looked_at) == {"01-08"}
+    assert ends_as_from_scratch(late)
+    assert [tile for tile, _ in late.records()["both"][1][1]] == ["48SUF", tile]
+    assert late.new() == {"a": [], "both": []}
+
+
+def test_an_overpass_that_a_catalogue_has_of_the_next_day_is_read_whole(stored, scenes):
+    made = scenes[1]
+    stored.offered = [*stored.offered, made["0107 48SUF"]]
+    stored.night()
+    stored.offered = [*stored.offered, made["0107 48SVF"]]
+    assert stored.new() == {"a": [], "both": [made["0107 48SUF"]["id"]]}
+    assert ends_as_from_scratch(stored)
+
+
+def test_a_piece_of_a_granule_that_is_read_again_keeps_its_name(stored, scenes):
+    made = scenes[1]
+    stored.sites = {"a": WEST + 300, "east": EAST + 600}
+    stored.offered = [made["0103"], made["0108"], made["0108 piece"]]
+    stored.night()
+    stored.offered = [*stored.offered, made["0108 east"]]
+    stored.night()
+    assert [tile for tile, _ in stored.records()["east"][0][1]] == ["48SUF.1", "48SVF"]
+    assert stored.new() == {"a": [], "east": []}
+
+
+def test_an_overpass_of_which_a_granule_has_a_newer_baseline_is_read_whole(stored, scenes):
+    stored.offered = [*stored.offered, scenes[1]["0108 anew"]]
+    assert stored.new() == {"a": [scenes[1]["0108 anew"]["id"]], "both": [scenes[1]["0108 anew"]["id"]]}
+    assert set(stored.looked_at) == {"01-08"}
+    assert ends_as_from_scratch(stored)
+    assert stored.new() == {"a": [], "both": []}
+    assert stored.looked_at == []  # the older one is offered still
+
+
+def test_a_scene_that_was_refused_is_read_once_its_folder_is_allowed(stored, scenes):
+    fresh = scenes[1]["0113 elsewhere"]
+    stored.offered = [*stored.offered, fresh]
+    assert stored.new()["a"] == [fresh["id"]]
+    assert stored.records()["a"][-1][1:3] == ([("48SUF", "")], "BROKEN")
+    assert stored.new()["a"] == []
+    stored.allowed = [*stored.allowed, str(scenes[0].parent)]
+    assert stored.new() == {"a": [fresh["id"]], "both": [fresh["id"]]}
+    assert ends_as_from_scratch(stored)
+
+
+def test_a_site_that_is_added_among_others_gets_its_history_and_they_are_let_alone(stored, scenes):
+    stored.sites = {**stored.sites, "east": EAST + 600}
+    assert stored.new() == {"a": [], "both": [], "east": [scenes[1]["0108 east"]["id"]]}
+    assert set(stored.looked_at) == {"01-08"}
+    assert ends_as_from_scratch(stored)
+
+
+def test_a_store_that_has_less_than_the_ledger_says_gets_what_it_lacks(stored):
+    before = stored.records()
+    folder = stored.store("both")
+    folder.rename(folder.with_name("lost"))
+    sites = {site["site"]: site["scenes_new"] for site in stored.night()["sites"]}
+    assert [len(sites[name]) for name in ("a", "both")] == [0, 2]
+    assert stored.records() == before
+
+
+def test_of_two_catalogues_that_have_a_granule_each_both_are_read_when_one_is_late(
+    stored, scenes, tmp_path, monkeypatch
+):
+    made = scenes[1]
+    one = Installation(tmp_path / "two", None, stored.allowed, [made["0103"], made["0108"]])
+    one.night()
+    more = {"type": "FeatureCollection", "features": [made["0108 copy"], made["0108 east"]]}
+    (tmp_path / "more.json").write_text(json.dumps(more), encoding="utf-8")
+    second = Stac(str(tmp_path / "more.json"), allow_hosts=[str(tmp_path), *stored.allowed], name="more")
+
+    def both(settings):
+        sources = open_sources(settings)
+        return Sources([*sources.opened, (second, settings[0])])
+
+    monkeypatch.setattr("jobs.nightly.open_sources", both)
+    assert one.new() == {"a": [], "both": [made["0108"]["id"]]}  # of the copies that of the preferred catalogue
+    assert one.records()["both"] == stored.records()["both"]
