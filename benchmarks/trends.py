@@ -518,7 +518,7 @@ def own_maps(
             folder / f"maps{top}", scenes[top], {"now": scenes[top][-1], "before": before[-1]},
             at_hand(entries, steppe), made_by="benchmark", snapshot="", grid=here,
         )  # fmt: skip
-        maps(state, here, np.ones(here.shape, dtype=bool))
+        maps(state, np.ones(here.shape, dtype=bool))
 
     for top in tops:
         brought(top, [look(top, datetime(y, 7, day, tzinfo=UTC)) for y in range(2019, 2025) for day in (1, 11, 21)])

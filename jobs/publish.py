@@ -210,9 +210,9 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
     site, verdict = page.site, page.found
     found = mapped(folder, page.snapshot, site, observed)
     if found is None:
-        return {"before": None, "now": None, "maps": None, "outline": None}
+        return {"before": None, "now": None, "maps": {}, "grid": None, "outline": None}
     chips = {name: Chip(date=found.days[name], rgb=rgb) for name, rgb in found.state.pictures.items()}
-    layers = maps(found.state, found.grid, found.ground)
+    layers = maps(found.state, found.ground)
     if verdict.hectares_failing is not None:
         fails = as_told(folder, verdict)
         if fails is None:  # it was removed, as what is derived may be
@@ -221,11 +221,12 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
             )
             fails = failing(folder, page.snapshot, site, observed, look, constants=constants)
         if fails is not None:
-            layers["failing"] = (("y", "x"), fails.chance)
+            layers["failing"] = fails.chance
     return {
         "before": chips.get("before"),
         "now": chips["now"],
         "maps": layers,
+        "grid": found.grid,
         "outline": outline(site.geometry, found.grid),
     }
 

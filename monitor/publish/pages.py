@@ -169,7 +169,8 @@ def site_pages(view: SiteView, fingerprint: str, pictures_fingerprint: str) -> d
     pictures_fingerprint : str
         Of what the maps and pictures alone are made from; kept there too.
     """
-    site, a, maps = view.site, view.assessment, view.maps
+    site, a, grid = view.site, view.assessment, view.grid
+    map_size = None if grid is None else (grid.shape.x, grid.shape.y)
     fates = zip(view.observations["reason"], view.observations["accepted"], strict=True)
     rejected = Counter(reason or "–" for reason, accepted in fates if not accepted)
     drawing = {"chart": series_chart(view), "seasons": season_table(view)}
@@ -185,12 +186,10 @@ def site_pages(view: SiteView, fingerprint: str, pictures_fingerprint: str) -> d
         "rejected": sorted(rejected.items(), key=lambda item: (-item[1], item[0])),
         "chips": [(name, chip) for name, chip in (("before", view.before), ("now", view.now)) if chip is not None],
         "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
-        "layers": [
-            (layer, pictures.ramp(layer)) for layer in pictures.LAYERS if maps is not None and layer.name in maps
-        ],
-        "map_size": (maps.sizes["x"], maps.sizes["y"]) if maps is not None else None,
-        "judged": pictures.judged(maps["failing"]) if maps is not None and "failing" in maps else None,
-        "frame": pictures.frame(view.outline, (maps.sizes["x"], maps.sizes["y"])) if maps is not None else None,
+        "layers": [(layer, pictures.ramp(layer)) for layer in pictures.LAYERS if layer.name in view.maps],
+        "map_size": map_size,
+        "judged": pictures.judged(view.maps["failing"], grid) if grid is not None and "failing" in view.maps else None,
+        "frame": None if map_size is None else pictures.frame(view.outline, map_size),
     }
     return {
         language: _render(

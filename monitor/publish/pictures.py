@@ -8,8 +8,6 @@ from typing import Final
 
 import matplotlib as mpl
 import numpy as np
-import odc.geo.xr  # noqa: F401  (gives arrays their grid)
-import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
 from rasterio.io import MemoryFile
@@ -86,12 +84,6 @@ PACKED: Final = 1
 """How hard PNGs are packed, 1 to 9: the files of noisy ground hardly shrink beyond this, maps are small anyway."""
 
 
-def grid_of(values: xr.DataArray | xr.Dataset) -> GeoBox:
-    """The grid that a map lies on, from its coordinates and CRS."""
-    grid: GeoBox = values.odc.geobox
-    return grid
-
-
 def cog(values: np.ndarray, layer: Layer, grid: GeoBox) -> bytes:
     """A map as a cloud-optimised GeoTIFF: float32, nodata NaN, the same bytes for the same map.
 
@@ -159,10 +151,10 @@ def ramp(layer: Layer) -> str:
     return ",".join("#{:02x}{:02x}{:02x} {}%".format(*colour, round(100 * share)) for colour, share in stops)
 
 
-def judged(failing: xr.DataArray) -> float:
+def judged(failing: np.ndarray, grid: GeoBox) -> float:
     """How much ground the map of failing ground has a value of. [ha]"""
-    pixel = grid_of(failing).resolution
-    return float(np.isfinite(failing.to_numpy()).sum() * abs(pixel.x * pixel.y) / 10_000)
+    pixel = grid.resolution
+    return float(np.isfinite(failing).sum() * abs(pixel.x * pixel.y) / 10_000)
 
 
 def outline_path(outline: np.ndarray) -> str:

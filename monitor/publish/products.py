@@ -25,7 +25,7 @@ from monitor.alerts.alert import Alert
 from monitor.alerts.messages import assessment_values, replace_file
 from monitor.alerts.words import LANGUAGES
 from monitor.publish.pages import PAGE, edition, index_page, site_pages
-from monitor.publish.pictures import LAYERS, chip_pngs, cog, grid_of, map_png
+from monitor.publish.pictures import LAYERS, chip_pngs, cog, map_png
 from monitor.publish.view import SiteView
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site
@@ -71,7 +71,7 @@ def write_site(view: SiteView, root: Path) -> bool:
     seen = _pictures_fingerprint(view)
     fingerprint = _fingerprint(view, table, seen)
     chips = {name: chip for name, chip in (("before", view.before), ("now", view.now)) if chip is not None}
-    layers = [layer for layer in LAYERS if view.maps is not None and layer.name in view.maps]
+    layers = [layer for layer in LAYERS if layer.name in view.maps]
     pictures = {*(f"{name}.png" for name in chips), *(f"{layer.name}.{k}" for layer in layers for k in ("png", "tif"))}
     here = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
     stale = PICTURES & here.keys() - pictures
@@ -81,12 +81,10 @@ def write_site(view: SiteView, root: Path) -> bool:
     files: dict[str, bytes] = {"observations.csv": table}
     if not (drawn_from == seen and pictures <= here.keys()):
         files |= zip((f"{name}.png" for name in chips), chip_pngs(list(chips.values())), strict=True)
-        if view.maps is not None:
-            grid = grid_of(view.maps)
+        if view.grid is not None:
             for layer in layers:
-                values = view.maps[layer.name].transpose("y", "x").to_numpy()
-                files[f"{layer.name}.tif"] = cog(values, layer, grid)
-                files[f"{layer.name}.png"] = map_png(values, layer)
+                files[f"{layer.name}.tif"] = cog(view.maps[layer.name], layer, view.grid)
+                files[f"{layer.name}.png"] = map_png(view.maps[layer.name], layer)
     pages = site_pages(view, fingerprint, seen)
     for language in reversed(LANGUAGES):  # the English page holds the fingerprints that are read back: it comes last
         files[PAGE[language]] = pages[language].encode()
@@ -213,11 +211,10 @@ def _pictures_fingerprint(view: SiteView) -> str:
         if chip is not None:
             digest.update(name.encode())
             arrays.append(chip.rgb)
-    if view.maps is not None:
-        grid = grid_of(view.maps)
+    if view.grid is not None:
         names = [layer.name for layer in LAYERS if layer.name in view.maps]
-        digest.update(repr((names, tuple(grid.affine)[:6], str(grid.crs))).encode())
-        arrays += [view.maps[name].to_numpy() for name in names]
+        digest.update(repr((names, tuple(view.grid.affine)[:6], str(view.grid.crs))).encode())
+        arrays += [view.maps[name] for name in names]
     for array in arrays:
         digest.update(repr((array.dtype, array.shape)).encode() + np.ascontiguousarray(array).data)
     return digest.hexdigest()

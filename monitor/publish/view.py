@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 import numpy as np
-import xarray as xr
+from odc.geo.geobox import GeoBox
 
 from monitor.alerts.alert import Alert
 from monitor.sites.site import Site
@@ -71,9 +71,11 @@ class SiteView:
     """Last clear growing-season scene before the start."""
     now: Chip | None
     """Last clear scene."""
-    maps: xr.Dataset | None = field(repr=False)
-    """``ndvi``, ``cover``, ``slope``, ``uplift`` on (y, x) with the site's CRS, and, where it is told, ``failing``:
-    probability that regrowth is absent; NaN outside the site or not seen."""
+    maps: Mapping[str, np.ndarray] = field(repr=False)
+    """``ndvi``, ``cover``, ``slope``, ``uplift``, (y, x) float32 on `grid`, and, where it is told, ``failing``:
+    probability that regrowth is absent; NaN outside the site or not seen. Empty where nothing was seen."""
+    grid: GeoBox | None
+    """Of the maps; None where there are none."""
     outline: np.ndarray | None = field(repr=False)
     """(n, 2) outline of the site in pixels of the chips, x right, y down; rings separated by a row of NaN. [pixel]"""
     alert: Alert | None

@@ -25,7 +25,6 @@ import google_crc32c
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
-from odc.geo.xr import xr_coords
 
 from monitor.cover import fraction, indices
 from monitor.cover.fraction import Endmembers, cover
@@ -35,15 +34,12 @@ from monitor.cube.grid import grid_from_json, grid_to_json
 from monitor.cube.packed import unpack
 from monitor.cube.store import Entry
 from monitor.trends.kernels import yearly
+from monitor.trends.kernels.monotonic import slope_and_score
 from monitor.trends.kernels.yearly import ROWS, add
-from monitor.trends.maps import mid_season, slope
 from monitor.trends.stored import Stored
 
 AT_ONCE: Final = 128_000_000
 """Values of scenes that are computed together. [byte]"""
-
-MID_YEAR: Final = 182.5
-"""Where in its year the mean of a season is placed: seasons lie exactly a year apart. [day]"""
 
 VISIBLE: Final = ("red", "green", "blue")
 DRAWN: Final = ("cover", "ndvi", *VISIBLE)
@@ -115,29 +111,27 @@ class State:
         return np.divide(total, seen, out=np.full(shape, np.nan, np.float32), where=seen > 0)
 
 
-def maps(state: State, grid: GeoBox, ground: np.ndarray) -> xr.Dataset:
+def maps(state: State, ground: np.ndarray) -> dict[str, np.ndarray]:
     """NDVI and cover of the last growing season, trend of cover over the seasons, uplift over the control.
 
     Parameters
     ----------
     state : State
         Of at least one scene.
-    grid : GeoBox
-        Of the site.
     ground : (y, x) bool array
         Pixels of the site; the others are left empty.
 
     Returns
     -------
-    xr.Dataset
-        ``ndvi`` [1], ``cover`` [1], ``slope`` (Theil-Sen, of the seasons' means) [1/year] and ``uplift`` [1] on
-        (y, x), float32 with the CRS; NaN outside the site, where not seen, and without two seasons for ``slope``.
+    dict of (y, x) float32 array
+        ``ndvi`` [1], ``cover`` [1], ``slope`` (Theil-Sen, of the seasons' means, a year apart) [1/year] and ``uplift``
+        [1]; NaN outside the site, where not seen, and without two seasons for ``slope``.
         Uplift is the mean difference from the control in the last season, less that of all scenes before the start;
         scenes of a season that began before the start count for it only if there is none since.
     """
     last = state.years[-1]
     means = np.stack([state.mean("cover", year=year) for year in state.years])
-    by_year = xr.DataArray(means, dims=("time", "y", "x"), coords={"time": mid_season(np.array(state.years), MID_YEAR)})
+    slope, _ = slope_and_score(np.array(state.years, np.float64), means.reshape(len(means), -1))
     begun = (last, False) in state.sums
     uplift = state.mean("over", year=last, before=False if begun else None)
     if any(before for _, before in state.sums):
@@ -145,13 +139,10 @@ def maps(state: State, grid: GeoBox, ground: np.ndarray) -> xr.Dataset:
     layers = {
         "ndvi": state.mean("ndvi", year=last),
         "cover": means[-1],
-        "slope": slope(by_year).values,
+        "slope": slope.reshape(ground.shape),
         "uplift": uplift,
     }
-    return xr.Dataset(
-        {name: (("y", "x"), np.where(ground, values, np.float32(np.nan))) for name, values in layers.items()},
-        coords=xr_coords(grid),
-    )
+    return {name: np.where(ground, values, np.float32(np.nan)) for name, values in layers.items()}
 
 
 def recipe(endmembers: Endmembers, grid: GeoBox) -> str:

@@ -6,9 +6,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 from odc.geo.geobox import GeoBox
-from odc.geo.xr import xr_coords
 from scipy.ndimage import binary_erosion
 from shapely.geometry import Polygon, box
 
@@ -63,7 +61,7 @@ def make_view(make_site, make_assessment) -> Callable[..., SiteView]:
         given = {
             "site": site, "assessment": assessment or make_assessment(site.id), "observations": table,
             "before": chip(date(2016, 9, 3), grid, 0.0, seed), "now": chip(date(2021, 8, 12), grid, share, seed + 1),
-            "maps": maps(site, grid, share, seed), "outline": outline(site.geometry, grid),
+            "maps": maps(site, grid, share, seed), "grid": grid, "outline": outline(site.geometry, grid),
             "alert": Alert(
                 id="ulan-03/2020-07-30", site=site.id, level=AlertLevel.RED, rule="failure", state=State.ACKNOWLEDGED,
                 opened=date(2020, 7, 30), updated=date(2020, 7, 30),
@@ -129,7 +127,7 @@ def chip(day: date, grid: GeoBox, share: float, seed: int) -> Chip:
     return Chip(date=day, rgb=rgb.astype(np.float32))
 
 
-def maps(site: Site, grid: GeoBox, share: float, seed: int) -> xr.Dataset:
+def maps(site: Site, grid: GeoBox, share: float, seed: int) -> dict[str, np.ndarray]:
     texture = ground(grid, seed)
     within = inside(site.geometry, grid)
     edge = within & ~binary_erosion(within, np.ones((3, 3)), iterations=2)
@@ -138,10 +136,7 @@ def maps(site: Site, grid: GeoBox, share: float, seed: int) -> xr.Dataset:
         "slope": 0.05 * (share - 0.3) + 0.02 * (texture - 0.5), "uplift": share * 0.3 + 0.2 * (texture - 0.5),
         "failing": np.where(edge, np.nan, np.clip(1.2 - share - 0.4 * texture, 0, 1)),
     }  # fmt: skip
-    return xr.Dataset(
-        {name: (("y", "x"), np.where(within, values, np.nan).astype(np.float32)) for name, values in layers.items()},
-        coords=xr_coords(grid),
-    )
+    return {name: np.where(within, values, np.nan).astype(np.float32) for name, values in layers.items()}
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,8 @@ def root(make_view, make_site, make_assessment, make_programme, hostile_site, be
     )  # fmt: skip
     new = replace(
         make_view(site=make_site("new", name="Not seen yet", at=(105.0, 37.0)), assessment=unseen),
-        observations=failing.observations[:0], before=None, now=None, maps=None, outline=None, alert=None, notice=None,
+        observations=failing.observations[:0], before=None, now=None, maps={}, grid=None, outline=None, alert=None,
+        notice=None,
     )  # fmt: skip
     hostile = make_view(site=replace(hostile_site, id="hostile"), assessment=make_assessment("hostile"), alert=None)
     views = (failing, good, new, hostile)

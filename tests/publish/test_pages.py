@@ -289,7 +289,7 @@ def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_
     chance = view.maps["failing"].copy()
     chance[:] = np.nan
     chance[10:20, 10:50] = 0.9  # 400 pixels of 10 m
-    pages = site_pages(replace(view, maps=view.maps.assign(failing=chance)), "0" * 64, "1" * 64)
+    pages = site_pages(replace(view, maps=view.maps | {"failing": chance}), "0" * 64, "1" * 64)
     for language, words in {
         "en": (
             "edge or not seen, not judged by itself",
@@ -307,7 +307,7 @@ def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_
         hatched = [attrs["d"] for tag, attrs in page.elements if attrs.get("fill") == "url(#unjudged)"]
         assert len(hatched) == 1
         assert hatched[0] == outline_path(view.outline)
-    without = site_pages(replace(view, maps=view.maps.drop_vars("failing")), "0" * 64, "1" * 64)
+    without = site_pages(replace(view, maps={k: v for k, v in view.maps.items() if k != "failing"}), "0" * 64, "1" * 64)
     assert "unjudged" not in Page(without["en"]).values("class")
     assert "hectares of failing ground" not in without["en"]
 

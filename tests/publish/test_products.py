@@ -31,6 +31,10 @@ def published(view, tmp_path):
     return tmp_path
 
 
+def brighter(maps):
+    return {name: values + np.float32(0.01) for name, values in maps.items()}
+
+
 def contents(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
@@ -67,7 +71,7 @@ def test_an_unchanged_site_is_not_written_again(view, published):
         lambda v: replace(v, assessment=replace(v.assessment, status=Status.LAGGING)),
         lambda v: replace(v, site=replace(v.site, name="another name")),
         lambda v: replace(v, observations=v.observations.assign(ndvi=0.5)),
-        lambda v: replace(v, maps=v.maps + 0.01),
+        lambda v: replace(v, maps=brighter(v.maps)),
         lambda v: replace(v, now=replace(v.now, rgb=v.now.rgb * 1.1)),
         lambda v: replace(v, alert=None),
         lambda v: replace(v, notice={"en": "read this first", "zh": "请先阅读"}),
@@ -95,7 +99,7 @@ def test_a_map_of_what_is_told_no_longer_is_taken_away(view, tmp_path):
     write_site(view, tmp_path)
     folder = tmp_path / "sites" / "ulan-03"
     old = (folder / "failing.tif").read_bytes()
-    less = replace(view, maps=view.maps.drop_vars("failing"))
+    less = replace(view, maps={k: v for k, v in view.maps.items() if k != "failing"})
     assert write_site(less, tmp_path)
     assert not list(folder.glob("failing.*"))
     assert "failing.png" not in (folder / "index.html").read_text(encoding="utf-8")
@@ -117,7 +121,7 @@ def test_a_run_that_dies_leaves_every_file_old_or_new_and_the_next_one_finishes(
 ):
     old = contents(published)
     newer = replace(
-        view, assessment=replace(view.assessment, theta=0.5), maps=view.maps + 0.01,
+        view, assessment=replace(view.assessment, theta=0.5), maps=brighter(view.maps),
         observations=view.observations[:-1], now=replace(view.now, rgb=view.now.rgb[::-1].copy()),
     )  # fmt: skip
     write_site(newer, reference := tmp_path_factory.mktemp("reference"))
@@ -151,7 +155,7 @@ def test_maps_are_cloud_optimised_and_lie_where_the_site_lies(view, published):
             assert file.dtypes == ("float32",)
             assert math.isnan(file.nodata)
             assert file.descriptions == (name,)
-            np.testing.assert_array_equal(file.read(1), view.maps[name].values)
+            np.testing.assert_array_equal(file.read(1), view.maps[name])
 
 
 def test_the_series_keeps_every_scene_and_the_true_reason_of_the_rejected(view, published):
@@ -256,7 +260,8 @@ def test_a_site_that_was_never_seen_still_has_its_page(make_view, make_site, mak
         observations=view.observations[:0],
         before=None,
         now=None,
-        maps=None,
+        maps={},
+        grid=None,
         outline=None,
         alert=None,
         notice=None,

@@ -262,18 +262,17 @@ def test_maps_of_known_ground_say_what_is_known(tmp_path):
     made = bring_up_to_date(tmp_path, scenes, {}, read, made_by="", snapshot="", grid=GRID)
     ground = np.ones(SHAPE, bool)
     ground[2] = False
-    found = maps(made, GRID, ground)
+    found = maps(made, ground)
     inside = (3, 3)
-    assert found.odc.geobox == GRID
-    np.testing.assert_allclose(found["cover"].values[inside], 0.4, rtol=1e-6)
-    np.testing.assert_allclose(found["ndvi"].values[inside], 0.9, rtol=1e-6)
-    np.testing.assert_allclose(found["uplift"].values[inside], (0.4 - 0.15) - (0.1 - 0.1), rtol=1e-5)
+    np.testing.assert_allclose(found["cover"][inside], 0.4, rtol=1e-6)
+    np.testing.assert_allclose(found["ndvi"][inside], 0.9, rtol=1e-6)
+    np.testing.assert_allclose(found["uplift"][inside], (0.4 - 0.15) - (0.1 - 0.1), rtol=1e-5)
     # of the 15 slopes between pairs of years, seven are less than 1/15 (0 0 0 1/30 .05 .05 .06), seven more
-    np.testing.assert_allclose(found["slope"].values[inside], 1 / 15, rtol=1e-5)
+    np.testing.assert_allclose(found["slope"][inside], 1 / 15, rtol=1e-5)
     for name in found:
-        assert np.isnan(found[name].values[0, 0])
-        assert np.isnan(found[name].values[2]).all()
-        np.testing.assert_array_equal(found[name].values[1, 1], found[name].values[inside])
+        assert np.isnan(found[name][0, 0])
+        assert np.isnan(found[name][2]).all()
+        np.testing.assert_array_equal(found[name][1, 1], found[name][inside])
 
 
 def test_in_the_season_of_the_start_uplift_is_told_from_scenes_since_then():
@@ -281,7 +280,7 @@ def test_in_the_season_of_the_start_uplift_is_told_from_scenes_since_then():
         (2019, True): np.stack([flat(4), flat(0.8), flat(2.0), flat(0.4)]),
         (2019, False): np.stack([flat(2), flat(0.8), flat(1.2), flat(0.5)]),
     }
-    found = maps(State(sums=sums, pictures={}), GRID, np.ones(SHAPE, bool))
+    found = maps(State(sums=sums, pictures={}), np.ones(SHAPE, bool))
     np.testing.assert_allclose(found["uplift"], 0.25 - 0.1, rtol=1e-6)
     np.testing.assert_allclose(found["cover"], 1.6 / 6, rtol=1e-6)
     assert np.isnan(found["slope"]).all()
@@ -289,7 +288,7 @@ def test_in_the_season_of_the_start_uplift_is_told_from_scenes_since_then():
 
 def test_without_a_scene_before_the_start_uplift_is_the_difference_from_the_control():
     sums = {(2019, False): np.stack([flat(2), flat(0.8), flat(1.2), flat(0.5)])}
-    np.testing.assert_allclose(maps(State(sums=sums, pictures={}), GRID, np.ones(SHAPE, bool))["uplift"], 0.25)
+    np.testing.assert_allclose(maps(State(sums=sums, pictures={}), np.ones(SHAPE, bool))["uplift"], 0.25)
 
 
 # out of a real store
