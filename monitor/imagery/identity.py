@@ -46,6 +46,9 @@ _SENTINEL: Final = (_DATATAKE, _PRODUCT, _OLD_PRODUCT, _INDEX, _GRANULE, _TIMED_
 """Surest first for the start of the datatake: a granule's own times are not it, nor is the time in the id of a
 Collection 1 item of Earth Search, which is that of the datastrip."""
 
+_STAND_INS: Final = frozenset({"seen", "day"})
+"""Of no use where a name tells the start."""
+
 _LANDSAT_PRODUCT: Final = re.compile(
     r"(?P<platform>L[COTEM]0\d)_L[12][A-Z0-9]{2}_(?P<path>\d{3})(?P<row>\d{3})_(?P<day>\d{8})(?:_(?P<processed>\d{8}))?"
     r"_(?P<collection>\d\d)(?!\d)"
@@ -86,7 +89,7 @@ class Identity:
         if not self.exact or "T" not in stamp:
             return None
         try:
-            return datetime.strptime(stamp, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+            return datetime.fromisoformat(stamp).replace(tzinfo=UTC)
         except ValueError:
             return None
 
@@ -272,7 +275,7 @@ def _read(patterns: Iterable[re.Pattern[str]], names: Iterable[str]) -> dict[str
     given = [name.upper() for name in names if name]
     for pattern in patterns:
         for name in given:
-            if pattern.groupindex.keys() <= found.keys():
+            if pattern.groupindex.keys() <= found.keys() | (_STAND_INS if "start" in found else set()):
                 break  # it has no more to tell
             if matched := pattern.search(name):
                 for key, value in matched.groupdict().items():

@@ -132,6 +132,7 @@ class Stac:
         self._client: Client | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._opened = False
+        self._searching = threading.Lock()  # sites that are read at once may each look at something again
 
     @property
     def tally(self) -> Tally:
@@ -200,11 +201,12 @@ class Stac:
             looked_at = (self._looked_at(one, stored) for one in there if _touches(one.name, area))
             found = [scene for scene in looked_at if scene is not None]
         else:
-            found = [
-                scene
-                for scene in self._searched(area, since, until, stored)
-                if since <= scene.time.date() <= until and _touches(scene, area)
-            ]
+            with self._searching:
+                found = [
+                    scene
+                    for scene in self._searched(area, since, until, stored)
+                    if since <= scene.time.date() <= until and _touches(scene, area)
+                ]
         return sorted(_distinct(found), key=lambda scene: (scene.time, scene.acquisition, scene.tile, scene.id))
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[Iterable[Frame] | SceneRejected]:

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from datetime import date
 from operator import attrgetter
@@ -66,6 +67,14 @@ def test_all_pages_of_a_search_are_read_once(server, api, by):
     assert server.counts == {"landing": 1, "search": 8}
     api.search(AREA, *YEAR)
     assert server.counts == {"landing": 1, "search": 16}
+
+
+def test_searches_made_at_once_each_find_all(server, api):
+    server.page, server.items = 4, [an_item(day) for day in range(1, 31)]
+    assert len(api.search(AREA, *YEAR)) == 30
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: api.search(AREA, *YEAR), range(8)))
+    assert [ids(scenes) for scenes in found] == [[item["id"] for item in server.items]] * 8
 
 
 def test_a_server_without_post_is_asked_by_get(server, api):

@@ -6,9 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from jobs.fetch import Outcome
+from jobs.fetch import Known, Outcome
 from jobs.fetch import _first_seen as first_seen
 from jobs.gather import _clusters as clusters
+from jobs.gather import _stored as stored_by
 from jobs.gather import add_sites, chosen_sites, gather, opened, prepare
 from jobs.nightly import night
 from jobs.sources import Sources
@@ -129,6 +130,21 @@ def test_new_sites_are_read_by_themselves_and_all_that_are_known_together(regist
     tasks = [task if task.site.id == "s2" else replace(task, controls=frozen) for task in tasks]
     found = clusters(tasks, sources.first, 64)
     assert [[task.site.id for task in cluster] for cluster in found] == [["s1", "s3"], ["s2"]]
+
+
+def test_what_need_not_be_looked_at_is_what_every_site_that_it_touches_has(registered):
+    settings, ledger, _ = registered
+    s1, s2, s3 = chosen_sites(settings, ledger, [])
+    (scene,) = Painted(DAYS[:1]).search(s1.geometry, DAYS[0], DAYS[0])
+    nowhere = replace(scene, footprint=None)
+    has, lacks = (
+        Known(snapshot="", baselines=some) for some in ({scene.acquisition: {scene.tile: scene.baseline}}, {})
+    )
+    stored = stored_by([s1, s2, s3], {"s1": has, "s2": lacks})  # the third is new
+    assert [stored(replace(scene, footprint=site.geometry)) for site in (s1, s2, s3)] == [True, False, False]
+    assert not stored(scene)
+    assert not stored(nowhere)
+    assert stored_by([s1, s2], {"s1": has, "s2": has})(nowhere)
 
 
 def test_a_worker_that_dies_of_one_site_fails_that_site_alone(registered):

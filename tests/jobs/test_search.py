@@ -81,11 +81,18 @@ class Installation:
         """By site, what a night read; a dry run says it beforehand."""
         planned = {site["site"]: site["scenes"] for site in self.night(plan)["sites"]}
         self.looked_at.clear()
+        if self.server is not None:
+            self.server.forget()
         sites = self.night()["sites"]
         assert [site["error"] for site in sites] == [None] * len(sites)
         found = {site["site"]: site["scenes_new"] for site in sites}
         assert planned == found
         return found
+
+    @property
+    def searches(self) -> int:
+        """How often the last night asked an API; a file is read once whatever is asked of it."""
+        return 1 if self.server is None else self.server.counts["search"]
 
     @property
     def settings(self):
@@ -161,6 +168,7 @@ def test_a_scene_that_is_new_is_read_and_nothing_else_is_looked_at(stored, scene
     stored.offered = [*stored.offered, fresh]
     assert stored.new() == {"a": [fresh["id"]], "both": [fresh["id"]]}
     assert set(stored.looked_at) == {f"{day[:2]}-{day[2:]}"}
+    assert stored.searches == 1
     assert ends_as_from_scratch(stored)
 
 
@@ -222,6 +230,7 @@ def test_a_site_that_is_added_among_others_gets_its_history_and_they_are_let_alo
     stored.sites = {**stored.sites, "east": EAST + 600}
     assert stored.new() == {"a": [], "both": [], "east": [scenes[1]["0108 east"]["id"]]}
     assert set(stored.looked_at) == {"01-08"}
+    assert stored.searches == 1
     assert ends_as_from_scratch(stored)
 
 
