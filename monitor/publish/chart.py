@@ -100,7 +100,7 @@ def in_season(day: np.ndarray, site: Site) -> np.ndarray:
 
 def promised(day: np.ndarray, site: Site) -> np.ndarray:
     """Uplift the plan promises on each day (from 1970), (n,) array, 0 before the start. [cover fraction]"""
-    return np.array([site.promised(years) for years in (day - _from_1970(site.start)) / 365.25])
+    return np.array([site.promised(years) for years in ((day - _from_1970(site.start)) / 365.25).tolist()], np.float64)
 
 
 def series_chart(view: SiteView) -> SeriesChart | None:

@@ -9,6 +9,7 @@ from typing import Final
 import matplotlib as mpl
 import numpy as np
 from odc.geo.geobox import GeoBox
+from rasterio import Env
 from rasterio.crs import CRS
 from rasterio.io import MemoryFile
 
@@ -102,7 +103,8 @@ def cog(values: np.ndarray, layer: Layer, grid: GeoBox) -> bytes:
         # a small map is one block of its own size: to pack 512 x 512 pixels of nothing took most of the time
         "blocksize": min(BLOCK, -(-max(height, width) // 16) * 16),
     }  # fmt: skip
-    with MemoryFile() as memory:
+    # GDAL reads the long list of what this driver takes anew for each file, only to check these options against it
+    with Env(GDAL_VALIDATE_CREATION_OPTIONS=False), MemoryFile() as memory:
         with memory.open(
             height=height, width=width, count=1, dtype="float32", nodata=np.nan, crs=_crs(str(grid.crs)),
             transform=grid.affine, **options,
