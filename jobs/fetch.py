@@ -20,9 +20,10 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
-from jobs.mapped import add
+from jobs.mapped import NEEDED, add
 from jobs.reading import Ground, Seen, bandpass, own_means, read
-from jobs.settling import rows
+from jobs.records import Columns, columns
+from jobs.settling import settled
 from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, candidates, match
 from monitor.cover.means import MEASURES
 from monitor.cube.granules import Overpass, left_to_do, merged, open_questions, overpasses
@@ -100,7 +101,11 @@ class Fetched:
     snapshot: str
     """Of the store; where it was lent, the one that the session started from."""
     rows: tuple[dict[str, Any], ...] | None
-    """The series of the site (see :func:`jobs.settling.rows`); None where it is as the caller knows it."""
+    """The series of the site (see :func:`jobs.settling.settled`), or what is new of it; None where it is as the caller
+    knows it."""
+    series: Columns | None
+    """The whole of it, :data:`jobs.settling.SERIES`, where `rows` are new ones and the others as the caller knows
+    them."""
     new: tuple[Record, ...]
     """Records stored by this fetch, in order of time."""
     controls: ControlSet
@@ -207,6 +212,8 @@ class Part:
     laid_out: Ground | None = None
     waiting: list["_Look"] = field(default_factory=list)
     new: list[Record] = field(default_factory=list)
+    means: list[tuple[Record, np.ndarray]] = field(default_factory=list)
+    """The same, with the means of the units in each, where the ledger knows the scenes that were stored before."""
     snapshot: str = ""
     wrote: bool = False
     recent: list[Entry] = field(default_factory=list)
@@ -265,8 +272,13 @@ class Part:
             return
         newest = max(scene.time for scene in self.task.offered)
         entries = _entries(self.ground, self.waiting, since=newest - AGAIN)
-        self.snapshot = self.store.put(entries, f"{len(entries)} scenes of site {self.task.site.id}")
+        known = self.task.known.baselines if self.known and self.task.known is not None else None
+        unseen = known is not None and not any(entry.record.acquisition in known for entry in entries)
+        write = self.store.append if unseen else self.store.put
+        self.snapshot = write(entries, f"{len(entries)} scenes of site {self.task.site.id}")
         self.wrote = True
+        if known is not None:
+            self.means += [(entry.record, entry.units) for entry in entries]
         self.new += [entry.record for entry in entries]
         few = len(self.new) <= FEW and sum(entry.pixels.nbytes for entry in entries) <= SMALL
         self.recent = [*self.recent, *entries] if few else []
@@ -275,16 +287,20 @@ class Part:
         """What became of it, with the series that all its scenes make."""
         if self.error is not None or self.controls is None:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
-        same = self.known and not self.new
-        try:
-            told = None if same else tuple(rows(self.store, self.controls, self.task.site))
-        except MonitorError as error:
-            return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
-        if told and not self.task.anew:
-            add(self.store, self.snapshot, self.task.site, told, self.recent)
+        told = None
+        if self.new or not self.known:
+            known = self.task.known.baselines if self.known and self.task.known is not None else None
+            try:
+                told = settled(self.store, self.controls, self.task.site, known=known, added=self.means)
+            except MonitorError as error:
+                return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
+            if told.rows and not self.task.anew:
+                series = columns(told.rows, NEEDED) if told.series is None else told.series
+                add(self.store, self.snapshot, self.task.site, series, self.recent)
         fetched = Fetched(
             snapshot=self.snapshot,
-            rows=told,
+            rows=None if told is None else tuple(told.rows),
+            series=None if told is None else told.series,
             new=tuple(self.new),
             controls=self.controls,
             terrain=self.terrain,

@@ -9,14 +9,14 @@ from datetime import date
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from jobs.records import Columns, columns, until
+from jobs.records import Columns, until
 from monitor.cover.fraction import ENDMEMBERS, Endmembers
 from monitor.cube.grid import inside
 from monitor.cube.store import Entry, SiteStore
@@ -89,9 +89,7 @@ def mapped(folder: Path, snapshot: str | None, site: Site, observed: Columns) ->
     return Mapped(state=state, grid=grid, ground=inside(site.geometry, grid), days=wanted.days)
 
 
-def add(
-    store: SiteStore, snapshot: str, site: Site, observed: Sequence[Mapping[str, Any]], entries: Sequence[Entry]
-) -> None:
+def add(store: SiteStore, snapshot: str, site: Site, observed: Columns, entries: Sequence[Entry]) -> None:
     """Bring the state of a site's maps up to date as its scenes are stored, where the work is spread over many workers.
 
     Where that fails it is left to :func:`mapped`, which tells of it.
@@ -102,13 +100,12 @@ def add(
         Of the site; what is not yet committed counts.
     snapshot : str
         Of the store that is committed by now.
-    site : Site
-    observed : sequence of mapping
-        Rows of the ledger.
+    site, observed
+        See :func:`mapped`.
     entries : sequence of Entry
         New scenes that are still in memory: where they are all that is missing no pixel is read.
     """
-    wanted, endmembers = _Wanted.of(site, columns(observed, NEEDED)), ENDMEMBERS[site.biome]
+    wanted, endmembers = _Wanted.of(site, observed), ENDMEMBERS[site.biome]
     here = {entry.record.acquisition for entry in entries}
 
     def read(acquisitions: Sequence[str], colour: Collection[str]) -> Iterator[Look]:

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from sqlalchemy.engine import make_url
@@ -30,10 +30,9 @@ from jobs.exits import Exit
 from jobs.fetch import Outcome, ground_key, lattice, left_of, looked_at
 from jobs.gather import Progress, chosen_sites, gather, now, opened, prepare, result, store_folder, take_over
 from jobs.lock import held
-from jobs.mapped import NEEDED, Failing, failing
+from jobs.mapped import Failing, failing
 from jobs.publish import publish
 from jobs.records import (
-    JUDGED,
     Columns,
     alert_from_json,
     alert_to_json,
@@ -45,6 +44,7 @@ from jobs.records import (
     until,
 )
 from jobs.settings import Settings
+from jobs.settling import SERIES
 from jobs.sight import Prospect
 from jobs.sight import to_json as sight
 from jobs.sources import open_sources
@@ -62,9 +62,6 @@ from monitor.verdict.reasons import Reason
 from monitor.verdict.spatial import tells_failing_ground, with_failing_ground
 
 log = structlog.get_logger()
-
-TOLD: Final = (*dict.fromkeys((*NEEDED, *JUDGED, "reason")),)
-"""Columns of the ledger that a verdict is drawn from."""
 
 
 def night(
@@ -128,7 +125,7 @@ def night(
                 results[site.id] = _failed(site.id, error)
                 continue
             if judged is None:
-                waiting.append(replace(outcome, fetched=replace(fetched, rows=None, new=())))
+                waiting.append(replace(outcome, fetched=replace(fetched, rows=None, series=None, new=())))
         if waiting:
             constants = set_due(settings, ledger, every, as_of=as_of)
         for outcome in waiting:
@@ -213,7 +210,7 @@ def _judge(
     terrain = outcome.fetched.terrain
     if terrain is not None and site.slope_degrees is None:
         site = replace(site, slope_degrees=round(terrain.slope, 2))
-    seen = until(t.columns(ground, TOLD), as_of)
+    seen = until(outcome.fetched.series or t.columns(ground, SERIES), as_of)
     found, look = assess_and_look_back(
         series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
     )

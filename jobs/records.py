@@ -61,7 +61,7 @@ def observation(record: Record) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Columns:
+def columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:
     """Some columns of rows."""
     return {name: [row[name] for row in rows] for name in names}
 

@@ -7,53 +7,195 @@ comes out the same in whatever order they arrived.
 The site's own values stay as measured. Those of the control ground (every ``control_*`` column and the reference) are
 brought to the orbit that the site was seen from (:mod:`monitor.controls.orbits`): they say what the control ground
 would show if it lay as the site lies, so that whoever takes the difference takes the right one.
+
+Most nights bring the newest scene of a year that has begun, and then nothing that was settled before changes: which
+units are fit, and what the orbits differ by, follows from the years before. What is needed to settle such a scene is
+kept beside the store, so that the night does not read ten years of scenes to add one. Whatever is not that case is
+settled from all scenes; what is kept is derived, and may be deleted at any time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
+from hashlib import sha256
 from math import isfinite
-from typing import Any
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
+import google_crc32c
+import msgspec
 import numpy as np
 
-from jobs.records import OBSERVED, observation
-from monitor.controls.comparison import compare
+from jobs import records
+from jobs.records import JUDGED, OBSERVED, Columns, columns, observation
+from monitor.controls import comparison, orbits
+from monitor.controls.comparison import compare, shown
 from monitor.controls.orbits import orbit_steps
 from monitor.controls.units import ControlSet
-from monitor.cube.radiometry import settle
+from monitor.cover.means import MEASURES
+from monitor.cube import radiometry
+from monitor.cube.radiometry import EVIDENCE, evidence, judged, settle, tells, wrong
 from monitor.cube.store import Record, SiteStore
 from monitor.sites.site import Site
 
+SERIES: Final = (*dict.fromkeys(("acquisition", "digest", "reason", *JUDGED)),)
+"""Columns of a site's series that its verdict and maps are drawn from."""
 
-def rows(store: SiteStore, controls: ControlSet, site: Site) -> list[dict[str, Any]]:
-    """The series of a site, one row an acquisition, as :func:`jobs.records.observation` names them.
+Granules = Mapping[str, Mapping[str, str]]
+"""Of acquisitions the baseline of each granule."""
+
+
+class Settled(NamedTuple):
+    """What the stored scenes of a site tell."""
+
+    rows: list[dict[str, Any]]
+    """The series, one row an acquisition, as :func:`jobs.records.observation` names them; if `series` is given, only
+    those of the new scenes."""
+    series: Columns | None
+    """:data:`SERIES` columns of the whole series, where the other rows are as the ledger has them."""
+
+
+class _Kept(msgspec.Struct, kw_only=True):
+    """What a site's newest scene is settled by."""
+
+    key: str
+    """Hash of the code, the control units and the start of the work."""
+    granules: dict[str, dict[str, str]]
+    """Of all scenes."""
+    units: list[str]
+    """Ids of the control units in the order in which their means are stored."""
+    fit: list[bool]
+    """Which of them are fit in the year of the newest scene."""
+    steps: dict[str, dict[str, float]]
+    """By orbit and column of the control ground what is added to it; of the orbits and columns that are corrected."""
+    kin: dict[str, int]
+    evidence: bytes
+    """Of the scenes that tell their offset, by time; see :mod:`monitor.cube.radiometry`."""
+    wrong: bytes
+    """Which of them are set aside."""
+    series: dict[str, list[Any]]
+    """:data:`SERIES` columns."""
+
+
+def settled(
+    store: SiteStore,
+    controls: ControlSet,
+    site: Site,
+    *,
+    known: Granules | None = None,
+    added: Sequence[tuple[Record, np.ndarray]] = (),
+) -> Settled:
+    """The series of a site, after scenes were stored.
 
     Parameters
     ----------
     store : SiteStore
-        Of the site.
+        Of the site, with the new scenes.
     controls : ControlSet
         Its frozen units.
     site : Site
         Gives the start of the work.
+    known : mapping, optional
+        Scenes that the ledger has, if the store held just these before; None: it may be out of step.
+    added : sequence of (Record, (unit, measure) float32 array)
+        New scenes, and the means of the control units in them.
 
     Raises
     ------
     StoreBroken
         What is stored can not be read.
     """
-    records = settle(sorted(store.records(), key=lambda record: (record.time, record.acquisition)))
-    if not records or not controls.units:
-        return [observation(record) for record in records]
+    path, key = store.path.with_name(f"{store.path.name}.settled"), _key(controls, site)
+    kept = None if known is None or not added else _load(path)
+    found = None
+    if kept is not None and kept.key == key and kept.granules == known:
+        found = _with_newest(kept, controls, sorted(added, key=lambda one: (one[0].time, one[0].acquisition)))
+    told, kept = found or _from_all(store, controls, site, key)
+    if kept is not None:
+        with suppress(OSError):  # without it the next night settles from all scenes
+            _save(path, kept)
+    return Settled(told, kept.series if kept is not None and found is not None else None)
+
+
+def rows(store: SiteStore, controls: ControlSet, site: Site) -> list[dict[str, Any]]:
+    """The series of a site from all stored scenes; parameters and errors as for :func:`settled`."""
+    return _from_all(store, controls, site, "")[0]
+
+
+def _from_all(
+    store: SiteStore, controls: ControlSet, site: Site, key: str
+) -> tuple[list[dict[str, Any]], _Kept | None]:
+    """Rows of all scenes, and what the next one is settled by."""
+    stored = sorted(store.records(), key=_moment)
+    chosen = settle(stored)
+    if not stored or not controls.units:
+        return [observation(record) for record in chosen], None
     means = store.unit_means().sel(measure=list(OBSERVED))
     found = compare(means, controls, since=site.start)
-    ground = {f"control_{name}": found.rings[0, :, k] for k, name in enumerate(OBSERVED)}
-    ground["control_cover_2"] = found.rings[1, :, OBSERVED.index("cover")]
-    ground["reference_cover"] = found.reference
-    ground = _from_the_same_orbit(ground, records, means.time.values, found.units)
+    steps = _orbit_steps(_ground(found), chosen, means.time.values, found.units)
+    told = _rows(chosen, _corrected(_ground(found), chosen, steps))
+    kin: dict[str, int] = {}
+    telling = [(before, after) for before, after in zip(stored, chosen, strict=True) if tells(before)]
+    kept = _Kept(
+        key=key,
+        granules={record.acquisition: record.granules for record in stored},
+        units=means.unit.values.tolist(),
+        fit=found.fit[-1].tolist(),
+        steps=steps,
+        kin=kin,
+        evidence=evidence([record for record, _ in telling], kin).tobytes(),
+        wrong=np.array([not record.accepted for _, record in telling], bool).tobytes(),
+        series=columns(told, SERIES),
+    )
+    return told, kept
+
+
+def _with_newest(
+    kept: _Kept, controls: ControlSet, added: Sequence[tuple[Record, np.ndarray]]
+) -> tuple[list[dict[str, Any]], _Kept] | None:
+    """Rows of new scenes, and what the next one is settled by; None where the rows of others may change by them."""
+    last = kept.series["time"][-1], kept.series["acquisition"][-1]
+    new = [record for record, _ in added]
+    replaced = any(record.acquisition in kept.granules for record in new)
+    if replaced or _moment(new[0]) <= last or {record.time[:4] for record in new} != {last[0][:4]}:
+        return None
+    telling = [record for record in new if tells(record)]
+    told = np.concatenate([np.frombuffer(kept.evidence, EVIDENCE), evidence(telling, kept.kin)])
+    flags, before = wrong(told), np.frombuffer(kept.wrong, bool)
+    if (flags[: before.size] != before).any():
+        return None
+    flagged = dict(zip((record.acquisition for record in telling), flags[before.size :].tolist(), strict=True))
+    new = [judged(record, wrong=flagged[record.acquisition]) if tells(record) else record for record in new]
+    means = np.stack([units[:, [MEASURES.index(name) for name in OBSERVED]] for _, units in added])
+    fit = np.tile(np.array(kept.fit), (len(new), 1))
+    ground = _ground(shown(means[:, : len(kept.units)].astype(np.float64), kept.units, controls, fit, OBSERVED))
+    rows_of_new = _rows(new, _corrected(ground, new, kept.steps))
+    kept.granules |= {record.acquisition: record.granules for record in new}
+    kept.evidence, kept.wrong = told.tobytes(), flags.tobytes()
+    for name, values in kept.series.items():
+        values += [row[name] for row in rows_of_new]
+    return rows_of_new, kept
+
+
+def _moment(record: Record) -> tuple[str, str]:
+    return record.time, record.acquisition
+
+
+def _ground(found: comparison.Comparison) -> dict[str, np.ndarray]:
+    """(time,) values of the control ground, by column of the series."""
+    cover = OBSERVED.index("cover")
+    return {
+        **{f"control_{name}": found.rings[0, :, k] for k, name in enumerate(OBSERVED)},
+        "control_cover_2": found.rings[1, :, cover],
+        "reference_cover": found.reference,
+    }
+
+
+def _rows(chosen: Iterable[Record], ground: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     plain = {name: _plain(values) for name, values in ground.items()}
     told = []
-    for place, record in enumerate(records):
+    for place, record in enumerate(chosen):
         if record.accepted and plain["control_cover"][place] is None:
             record = replace(record, accepted=False, reason="CONTROL_HIDDEN")
         row = observation(record)
@@ -63,29 +205,78 @@ def rows(store: SiteStore, controls: ControlSet, site: Site) -> list[dict[str, A
     return told
 
 
-def _from_the_same_orbit(
-    ground: dict[str, np.ndarray], records: Sequence[Record], times: np.ndarray, units: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Values of the control ground as they would be if it lay as the site lies, by column of the series."""
+def _orbit(record: Record) -> str:
+    """Name of the orbit that a scene was seen from; empty: it tells nothing."""
     # a path of Landsat and an orbit of Sentinel-2 may have the same number
-    orbits = [f"{r.sensor.split('-')[0]} {r.orbit}" if r.accepted and r.orbit else "" for r in records]
-    corrected = dict(ground)
+    return f"{record.sensor.split('-')[0]} {record.orbit}" if record.accepted and record.orbit else ""
+
+
+def _orbit_steps(
+    ground: dict[str, np.ndarray], chosen: Sequence[Record], times: np.ndarray, units: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """What is added to the control ground so that it lies as the site lies, by orbit and column of the series."""
+    names = [_orbit(record) for record in chosen]
+    first = {name: place for place, name in reversed([*enumerate(names)])}
+    found: dict[str, dict[str, float]] = {}
     for measure in ("cover", *(name for name in OBSERVED if name != "cover")):
-        columns = [name for name in ground if name.removeprefix("control_").removesuffix("_2") == measure]
-        columns += ["reference_cover"] if measure == "cover" else []
-        own = np.array([r.measures.get(measure) if r.accepted else None for r in records], dtype=np.float64)
-        difference = own[:, None] - np.stack([ground[name] for name in columns], axis=1)
-        steps = orbit_steps(times, orbits, difference, units[:, :, OBSERVED.index(measure)])
+        told = [name for name in ground if name.removeprefix("control_").removesuffix("_2") == measure]
+        told += ["reference_cover"] if measure == "cover" else []
+        own = np.array([r.measures.get(measure) if r.accepted else None for r in chosen], dtype=np.float64)
+        difference = own[:, None] - np.stack([ground[name] for name in told], axis=1)
+        steps = orbit_steps(times, names, difference, units[:, :, OBSERVED.index(measure)])
         if not steps.any():
             if measure == "cover":
-                return ground
+                return found
             continue
-        for name, step in zip(columns, steps.T, strict=True):
-            lowest = 0.0 if "cover" in name else -1.0
-            corrected[name] = np.clip(ground[name] + step, lowest, 1.0)
+        for name, place in first.items():
+            found.setdefault(name, {}).update(zip(told, steps[place].tolist(), strict=True))
+    return found
+
+
+def _corrected(
+    ground: dict[str, np.ndarray], chosen: Sequence[Record], steps: dict[str, dict[str, float]]
+) -> dict[str, np.ndarray]:
+    """Values of the control ground as they would be if it lay as the site lies, by column of the series."""
+    corrected = dict(ground)
+    for name in {name: None for of in steps.values() for name in of}:
+        step = np.array([steps.get(_orbit(record), {}).get(name, 0.0) for record in chosen])
+        corrected[name] = np.clip(ground[name] + step, 0.0 if "cover" in name else -1.0, 1.0)
     return corrected
 
 
 def _plain(values: np.ndarray) -> list[float | None]:
     """Six decimals: what is judged is exactly what the tables show."""
     return [round(value, 6) if isfinite(value) else None for value in values.tolist()]
+
+
+def _key(controls: ControlSet, site: Site) -> str:
+    return sha256(f"{_code()} {controls.hash} {site.start}".encode()).hexdigest()
+
+
+@cache
+def _code() -> str:
+    """Hash of the code that a row depends on."""
+    digest = sha256(Path(__file__).read_bytes())
+    for module in (records, comparison, orbits, radiometry):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()
+
+
+def _load(path: Path) -> _Kept | None:
+    """What is kept; None where there is nothing, or nothing to be trusted."""
+    try:
+        content = path.read_bytes()
+        if google_crc32c.value(content[4:]) == int.from_bytes(content[:4], "big"):
+            return msgspec.msgpack.decode(content[4:], type=_Kept)
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _save(path: Path, kept: _Kept) -> None:
+    """Put the file in place whole; a torn one is found out by its checksum."""
+    content = msgspec.msgpack.encode(kept)
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_bytes(int(google_crc32c.value(content)).to_bytes(4, "big") + content)
+    path.unlink(missing_ok=True)
+    beside.rename(path)

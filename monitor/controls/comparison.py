@@ -6,6 +6,7 @@ is a function of the stored means, so that it comes out the same in whatever ord
 a day is not changed by a later year.
 """
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Final, NamedTuple
 
@@ -86,6 +87,9 @@ class Comparison(NamedTuple):
     reference units; NaN with fewer than ten of them. [1]"""
     units: np.ndarray
     """(time, unit, measure) means of the units of both rings; NaN where they are not fit or were not seen."""
+    fit: np.ndarray
+    """(time, unit) bool: which of all units are still fit to compare with, see :func:`screened`; the reference units
+    are held against each other. Those of a year follow from the years before it."""
 
 
 def compare(means: xr.DataArray, controls: ControlSet, *, since: date | None = None) -> Comparison:
@@ -100,20 +104,38 @@ def compare(means: xr.DataArray, controls: ControlSet, *, since: date | None = N
     since : date, optional
         First day of the intervention, see :func:`screened`.
     """
-    ring_of = {unit.id: unit.ring for unit in controls.units}
-    ring = np.array([ring_of.get(str(name), 1) for name in means.unit.values], dtype=int)
     names = [str(name) for name in means.measure.values]
     every = means.transpose("time", "unit", "measure").values.astype(np.float64)
-    times, cover = means.time.values, names.index("cover")
+    ring, times, cover = _rings(means.unit.values, controls), means.time.values, names.index("cover")
+    fit = np.ones(every.shape[:2], dtype=bool)
+    for some in (ring == REFERENCE, ring != REFERENCE):
+        fit[:, some] = _fit(every[:, some, cover], times, since)
+    return shown(every, means.unit.values, controls, fit, names)
 
-    standing = every[:, ring == REFERENCE, cover]
-    standing = np.where(_fit(standing, times, since), standing, np.nan)
-    values, ring = every[:, ring != REFERENCE], ring[ring != REFERENCE]
-    fit = _fit(values[:, :, cover], times, since)
-    values = np.where(fit[:, :, None], values, np.nan)
+
+def shown(
+    every: np.ndarray, units: Sequence[str], controls: ControlSet, fit: np.ndarray, names: Sequence[str]
+) -> Comparison:
+    """:func:`compare` where it is known which units are fit: a scene then depends on no other.
+
+    Parameters
+    ----------
+    every : (time, unit, measure) float64 array
+        Means; NaN where a unit was not seen.
+    units, names : sequence of str
+        Ids of the units, and names of the measures, ``cover`` among them.
+    controls : ControlSet
+        Frozen; gives the ring of each unit.
+    fit : (time, unit) bool array
+        See :class:`Comparison`.
+    """
+    ring, cover = _rings(units, controls), names.index("cover")
+    every = np.where(fit[:, :, None], every, np.nan)
+    standing, values = every[:, ring == REFERENCE, cover], every[:, ring != REFERENCE]
+    near, ring = fit[:, ring != REFERENCE], ring[ring != REFERENCE]
     seen = np.isfinite(values)
-    found = np.full((2, times.size, len(names)), np.nan)
-    enough = np.zeros((2, times.size), dtype=bool)
+    found = np.full((2, len(every), len(names)), np.nan)
+    enough = np.zeros((2, len(every)), dtype=bool)
     for k in (0, 1):
         mine = ring == k + 1
         count = seen[:, mine].sum(axis=1)
@@ -122,10 +144,15 @@ def compare(means: xr.DataArray, controls: ControlSet, *, since: date | None = N
         if "n_pixels" in names:
             mean[:, names.index("n_pixels")] = total[:, names.index("n_pixels")]
         found[k] = mean
-        enough[k] = fit[:, mine].sum(axis=1) >= ENOUGH
+        enough[k] = near[:, mine].sum(axis=1) >= ENOUGH
     lost = ~enough[0] & enough[1]
     found[0, lost] = found[1, lost]
-    return Comparison(found, _median(standing, ENOUGH), values)
+    return Comparison(found, _median(standing, ENOUGH), values, fit)
+
+
+def _rings(units: Sequence[str], controls: ControlSet) -> np.ndarray:
+    of = {unit.id: unit.ring for unit in controls.units}
+    return np.array([of.get(str(name), 1) for name in units], dtype=int)
 
 
 def _median(values: np.ndarray, fewest: float) -> np.ndarray:

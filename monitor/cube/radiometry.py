@@ -75,6 +75,12 @@ MINORITY: Final = 0.2
 _GROUNDS: Final = ("", "control_")
 _MEANS: Final = tuple(ground + band for ground in _GROUNDS for band in bands.OBSERVED)
 
+EVIDENCE: Final = np.dtype(
+    [("day", "<f8"), ("offset", "<f8"), ("old", "?"), ("kin", "<i4"), ("means", "<f8", (len(_MEANS),))]
+)
+"""What a scene tells of its offset: day of the year, offset, whether it was made before baseline 04.00, which scenes
+were made alike, and the means of its bands on the site and on the control ground."""
+
 
 def settle(records: Sequence[Record]) -> list[Record]:
     """Set aside the scenes whose offset is contradicted by what was seen.
@@ -92,16 +98,21 @@ def settle(records: Sequence[Record]) -> list[Record]:
         an earlier call set aside and that are in conflict no more are accepted; all others are as they were.
     """
     order = sorted(range(len(records)), key=lambda i: (records[i].time, records[i].acquisition, records[i].scene))
-    chosen = [i for i in order if _judged(records[i])]
+    chosen = [i for i in order if tells(records[i])]
     settled = list(records)
-    if chosen:
-        for i, wrong in zip(chosen, _wrong([records[i] for i in chosen]), strict=True):
-            if wrong == records[i].accepted:
-                settled[i] = replace(records[i], accepted=not wrong, reason=REASON if wrong else "")
+    for i, found in zip(chosen, wrong(evidence([records[i] for i in chosen], {})), strict=True):
+        settled[i] = judged(records[i], wrong=bool(found))
     return settled
 
 
-def _judged(record: Record) -> bool:
+def judged(record: Record, *, wrong: bool) -> Record:
+    """The record of a scene that tells its offset, accepted or set aside."""
+    if wrong != record.accepted:
+        return record
+    return replace(record, accepted=not wrong, reason=REASON if wrong else "")
+
+
+def tells(record: Record) -> bool:
     """Whether a scene has means, and an offset that may be another (harmonised scenes, ``fmask``, have none)."""
     return (
         record.sensor.startswith("sentinel-2")
@@ -111,32 +122,48 @@ def _judged(record: Record) -> bool:
     )
 
 
-def _wrong(records: Sequence[Record]) -> np.ndarray:
-    """Which scenes are in conflict, (scene,) bool; `records` by time."""
-    offset = np.array([record.offset for record in records])
-    error = np.where(offset < -STEP / 2, -STEP, STEP)  # of the reflectances, if the other offset is the true one
-    old = np.array([() < parsed(record.baseline) < OFFSET_SINCE for record in records])
-    anchors = old & (error > 0)
+def evidence(records: Sequence[Record], kin: dict[str, int]) -> np.ndarray:
+    """What scenes tell of their offset, (scene,) array of :data:`EVIDENCE`.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Scenes that tell it, by time.
+    kin : dict
+        Number of each source, baseline and offset; those that are new are added.
+    """
+    found = np.zeros(len(records), EVIDENCE)
+    dates = np.array([record.time[:10] for record in records], dtype="datetime64[D]")
+    found["day"] = (dates - dates.astype("datetime64[Y]")).astype(np.float64) + 1
+    found["offset"] = [record.offset for record in records]
+    found["old"] = [() < parsed(record.baseline) < OFFSET_SINCE for record in records]
+    names = [f"{record.source}|{record.baseline}|{record.offset}" for record in records]
+    found["kin"] = [kin.setdefault(name, len(kin)) for name in names]
     values = [[record.measures.get(name) for name in _MEANS] for record in records]
-    told = np.array(values, dtype=np.float64)  # None becomes NaN
-    seen = np.stack(np.split(told, len(_GROUNDS), axis=1))  # (ground, scene, band)
+    found["means"] = np.array(values, dtype=np.float64).reshape(-1, len(_MEANS))  # None becomes NaN
+    return found
+
+
+def wrong(told: np.ndarray) -> np.ndarray:
+    """Which scenes are in conflict, (scene,) bool, by the :func:`evidence` of all that tell it."""
+    if not told.size:
+        return np.zeros(0, bool)
+    # Of the reflectances, if the other offset is the true one.
+    error = np.where(told["offset"] < -STEP / 2, -STEP, STEP)
+    anchors = told["old"] & (error > 0)
+    seen = np.stack(np.split(told["means"], len(_GROUNDS), axis=1))  # (ground, scene, band)
     seen = seen[np.isfinite(seen).any(axis=(1, 2))]
     impossible = np.where(np.isnan(seen), np.inf, seen).min(axis=2) < IMPOSSIBLE
     dark = impossible.all(axis=0)
-    dates = np.array([record.time[:10] for record in records], dtype="datetime64[D]")
-    days = (dates - dates.astype("datetime64[Y]")).astype(np.float64) + 1
-    kin = [(record.source, record.baseline, record.offset) for record in records]
-    names = {name: number for number, name in enumerate(sorted(set(kin)))}
-    kinds = np.array([names[name] for name in kin])
-    season, anchored = _season(days, seen, error, anchors & ~dark, ~dark)
+    season, anchored = _season(told["day"], seen, error, anchors & ~dark, ~dark)
     short, long = _off(seen - season, error)
     off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)
-    wrong = dark | off
+    bad = dark | off
     doubt = (short > DOUBTFUL_SHARE).all(axis=0), long > DOUBTFUL_SHARE
     astray, either = doubt[0] & doubt[1], doubt[0] | doubt[1]
-    company = _company(kinds, wrong)
-    wrong = wrong | (astray & (company > 0.5)) | (either & (company > COMPANY))
-    return np.asarray(wrong | _undecided(error, astray | wrong, ~(anchors | anchored | dark)))
+    company = _company(told["kin"], bad)
+    bad = bad | (astray & (company > 0.5)) | (either & (company > COMPANY))
+    return np.asarray(bad | _undecided(error, astray | bad, ~(anchors | anchored | dark)))
 
 
 def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.ndarray:

@@ -332,24 +332,43 @@ class SiteStore:
         ]
         if not entries:
             return self.snapshot
-        with self._guarded(), self._writing() as opened:
-            known = len(slots)
-            replaced = [entry for entry in entries if entry.record.acquisition in slots]
-            fresh = [entry for entry in entries if entry.record.acquisition not in slots]
-            for array in map(opened.array, ("pixels", "units", "scenes")):
-                array.resize((known + len(fresh), *array.shape[1:]))
-            places: list[tuple[slice, list[Entry]]] = [(slice(known, known + len(fresh)), fresh)] if fresh else []
-            for entry in replaced:
-                slot = slots[entry.record.acquisition]
+        fresh = [entry for entry in entries if entry.record.acquisition not in slots]
+        places: list[tuple[slice, list[Entry]]] = []
+        if fresh:
+            places.append((slice(len(slots), len(slots) + len(fresh)), fresh))
+        for entry in entries:
+            slot = slots.get(entry.record.acquisition)
+            if slot is not None:
                 places.append((slice(slot, slot + 1), [entry]))
-            for place, chosen in places:
-                opened.array("pixels")[place] = np.stack([entry.pixels for entry in chosen])
-                opened.array("units")[place] = np.stack([entry.units for entry in chosen])
-                rows = np.stack([_encode(entry.record) for entry in chosen])
-                opened.array("scenes")[place] = rows
-                records[place] = _decode(rows)
+        with self._guarded(), self._writing() as opened:
             opened.records = records
+            self._write(opened, places, len(slots) + len(fresh))
             return self._commit(opened.session, message)
+
+    def append(self, entries: Sequence[Entry], message: str) -> str:
+        """Store acquisitions of which the caller knows that none is stored; the ledger of the scenes is not read.
+
+        Returns
+        -------
+        str
+            Id of the new snapshot.
+        """
+        with self._guarded(), self._writing() as opened:
+            known = opened.array("scenes").shape[0]
+            total = known + len(entries)
+            self._write(opened, [(slice(known, total), entries)], total)
+            return self._commit(opened.session, message)
+
+    def _write(self, opened: "_Opened", places: Sequence[tuple[slice, Sequence[Entry]]], total: int) -> None:
+        for array in map(opened.array, ("pixels", "units", "scenes")):
+            array.resize((total, *array.shape[1:]))
+        for place, chosen in places:
+            opened.array("pixels")[place] = np.stack([entry.pixels for entry in chosen])
+            opened.array("units")[place] = np.stack([entry.units for entry in chosen])
+            rows = np.stack([_encode(entry.record) for entry in chosen])
+            opened.array("scenes")[place] = rows
+            if opened.records is not None:
+                opened.records[place] = _decode(rows)
 
     def cube(self, snapshot: str | None = None, *, layers: Collection[str] = LAYERS) -> xr.Dataset:
         """The stored scenes as a lazy cube.

@@ -216,9 +216,16 @@ class Transaction:
         row = {"ground": ground, "site": site, "hash": digest, "frozen": now, "payload": payload}
         self._upsert(Controls, [row], ("ground",), keep=True)
 
-    def take_over(self, ground: str, site: str, snapshot: str, observations: Sequence[dict[str, Any]]) -> None:
-        """Observations as a snapshot has them; those that are so already are not written again."""
-        have = self._known(ground)
+    def take_over(
+        self, ground: str, site: str, snapshot: str, observations: Sequence[dict[str, Any]], *, new: bool = False
+    ) -> None:
+        """Observations as a snapshot has them; those that are so already are not written again.
+
+        Those that are known to be `new` are not compared with what is there.
+        """
+        if new:
+            self._observed.pop(ground, None)
+        have = {} if new else self._known(ground)
         rows = [{"ground": ground, **observation} for observation in observations]
         changed = [row for row in rows if row != have.get(row["acquisition"])]
         if changed:

@@ -1,5 +1,6 @@
 """The series of a site, settled from all its stored scenes."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -9,11 +10,12 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import Point, box
 
 from jobs.records import JUDGED, columns, series
-from jobs.settling import rows
-from monitor.controls.units import ControlSet, Unit
+from jobs.settling import SERIES, rows, settled
+from monitor.controls.units import REFERENCE, ControlSet, Unit
 from monitor.cover.means import MEASURES
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, Record, SiteStore
+from monitor.imagery import bands
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import AlertLevel, Status
@@ -62,7 +64,7 @@ def _entry(time, orbit, cover, *, sensor):
     return Entry(record=record, pixels=np.ones((len(LAYERS), 1, 1), np.uint16), units=units)
 
 
-def settled(path, entries):
+def from_scratch(path, entries):
     store = SiteStore(path)
     units = [unit.id for unit in UNITS]
     store.create(site=SITE.id, grid=GRID, units=units, measures=MEASURES, controls=CONTROLS.to_json())
@@ -76,22 +78,22 @@ def verdict(told):
 
 
 def test_a_step_between_the_orbits_of_a_slope_does_not_change_the_verdict(tmp_path, monkeypatch):
-    plain = verdict(settled(tmp_path / "plain", scenes(0.0)))
+    plain = verdict(from_scratch(tmp_path / "plain", scenes(0.0)))
     stepped = scenes(0.10)
-    found = verdict(settled(tmp_path / "stepped", stepped))
+    found = verdict(from_scratch(tmp_path / "stepped", stepped))
     assert (found.status, found.alert) == (plain.status, plain.alert) == (Status.FAILING, AlertLevel.RED)
     assert found.theta == pytest.approx(plain.theta, abs=0.08)
     monkeypatch.setattr("jobs.settling.orbit_steps", lambda _times, _orbits, difference, _units: 0 * difference)
-    wrong = verdict(settled(tmp_path / "wrong", stepped))
+    wrong = verdict(from_scratch(tmp_path / "wrong", stepped))
     assert wrong.theta > plain.theta + 0.3
     assert wrong.status is not Status.FAILING
 
 
 def test_the_site_is_kept_as_measured_and_only_its_control_is_brought_to_its_orbit(tmp_path):
     entries = scenes(0.10)
-    told = settled(tmp_path / "a", entries)
+    told = from_scratch(tmp_path / "a", entries)
     assert [row["cover"] for row in told] == [entry.record.measures["cover"] for entry in entries]
-    unknown = settled(tmp_path / "b", scenes(0.10, orbits=("", "")))
+    unknown = from_scratch(tmp_path / "b", scenes(0.10, orbits=("", "")))
     for column in ("control_cover", "control_cover_2", "control_nbr"):
         moved = np.array([row[column] for row in told]) - np.array([row[column] for row in unknown])
         second = np.array([row["orbit"] == "061" for row in told])
@@ -101,18 +103,18 @@ def test_the_site_is_kept_as_measured_and_only_its_control_is_brought_to_its_orb
 def test_scenes_in_any_order_of_arrival_settle_to_the_same(tmp_path):
     entries = scenes(0.08)
     shuffled = [entries[k] for k in np.random.default_rng(1).permutation(len(entries))]
-    assert settled(tmp_path / "a", entries) == settled(tmp_path / "b", shuffled)
+    assert from_scratch(tmp_path / "a", entries) == from_scratch(tmp_path / "b", shuffled)
 
 
 def test_a_new_scene_leaves_what_earlier_scenes_are_taken_for_until_its_year_is_over(tmp_path):
     entries = scenes(0.08)
-    before = settled(tmp_path / "a", entries[:-1])
-    assert settled(tmp_path / "b", entries)[:-1] == before
+    before = from_scratch(tmp_path / "a", entries[:-1])
+    assert from_scratch(tmp_path / "b", entries)[:-1] == before
 
 
 def test_an_orbit_and_a_path_of_the_same_number_are_seen_from_two_sides(tmp_path):
-    apart = settled(tmp_path / "a", scenes(0.10))
-    alike = settled(tmp_path / "b", scenes(0.10, orbits=("018", "018"), sensors=("sentinel-2a", "landsat-8")))
+    apart = from_scratch(tmp_path / "a", scenes(0.10))
+    alike = from_scratch(tmp_path / "b", scenes(0.10, orbits=("018", "018"), sensors=("sentinel-2a", "landsat-8")))
     assert [row["control_cover"] for row in alike] == [row["control_cover"] for row in apart]
 
 
@@ -120,7 +122,7 @@ def test_a_scene_that_shows_too_few_units_is_set_aside_with_its_reason(tmp_path)
     entries = scenes(0.0)
     hidden = entries[200]
     hidden.units[5:] = np.nan
-    told = settled(tmp_path / "a", entries)
+    told = from_scratch(tmp_path / "a", entries)
     assert (told[200]["accepted"], told[200]["reason"]) == (False, "CONTROL_HIDDEN")
     assert told[200]["control_cover"] is None
     assert sum(row["accepted"] for row in told) == len(entries) - 1
@@ -137,9 +139,141 @@ def test_a_unit_that_changed_for_itself_teaches_nothing_about_orbits_either(tmp_
         return 0 * difference
 
     monkeypatch.setattr("jobs.settling.orbit_steps", learnt)
-    settled(tmp_path / "a", entries)
+    from_scratch(tmp_path / "a", entries)
     times, units = taught[0]
     later = times >= np.datetime64("2022-01-01")
     assert np.isnan(units[later, 3]).all()
     assert np.isfinite(units[~later, 3]).any()
     assert np.isfinite(units[later, 4]).any()
+
+
+STANDING = tuple(
+    Unit(id=f"r{k}", geometry=box(k, 2, k + 1, 3), distance=500.0, ring=REFERENCE if k < 12 else 1 + k % 2)
+    for k in range(40)
+)
+
+
+def varied(seed):
+    """Scenes of every kind: two orbits, clouds, hidden units, a unit that burns, offsets told wrongly, two makers."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for entry in scenes(0.10, seed=seed):
+        record, units = entry.record, entry.units
+        if record.time >= "2021-07-01":
+            units[15] -= 0.3
+        units[rng.random(len(UNITS)) < 0.1] = np.nan
+        units[5:] = np.nan if rng.random() < 0.04 else units[5:]
+        off, away = (0.1 if rng.random() < 0.06 else 0.0), 0.1 * (rng.random() < 0.5)
+        told = {
+            f"{ground}{band}": round(level + off + rng.normal(0, 0.006), 6)
+            for band, level in zip(bands.OBSERVED, (0.05, 0.08, 0.12, 0.25, 0.3, 0.2), strict=False)
+            for ground in ("", "control_")
+        }
+        record = replace(
+            record, measures={**record.measures, **told}, granules={"48SUG": "05.09"}, offset=-away,
+            baseline=rng.choice(["05.09", "05.10"]).item(),
+        )  # fmt: skip
+        if rng.random() < 0.1:
+            record = replace(record, accepted=False, reason="CLOUD", measures={})
+        made.append(replace(entry, record=record))
+    return made
+
+
+def night(path, controls, entries, *, replaced=()):
+    """What settles after a night that stored scenes, and what all scenes settle to."""
+    store = SiteStore(path)
+    known = {record.acquisition: record.granules for record in store.records()}
+    store.put([*entries, *replaced], "a night")
+    told = settled(store, controls, SITE, known=known, added=[(one.record, one.units) for one in (*entries, *replaced)])
+    return told, rows(SiteStore(path), controls, SITE)
+
+
+@pytest.mark.parametrize(("seed", "units"), [(1, UNITS), (2, STANDING)], ids=["two rings", "and reference units"])
+def test_the_newest_scene_of_a_year_is_settled_by_itself_as_with_all_scenes_together(tmp_path, seed, units):
+    controls, entries, rng = ControlSet(units=units, balance={}, candidates=40), varied(seed), np.random.default_rng(9)
+    path = tmp_path / "ground"
+    SiteStore(path).create(
+        site=SITE.id, grid=GRID, units=[u.id for u in units], measures=MEASURES, controls=controls.to_json()
+    )
+    late = [entries.pop(k) for k in (297, 200, 120)]  # the last to come is of the same year
+    told, whole = night(path, controls, entries[:190])
+    assert told.series is None
+    assert told.rows == whole
+    place, quick, nights, years = 190, 0, 0, set()
+    while place < len(entries):
+        new = entries[place : place + int(rng.integers(1, 6))]
+        place, nights = place + len(new), nights + 1
+        told, whole = night(path, controls, new)
+        if told.series is None:
+            assert told.rows == whole
+            years.add(new[-1].record.time[:4])
+            continue
+        quick += 1
+        assert told.rows == [row for row in whole if row["acquisition"] in {one.record.acquisition for one in new}]
+        assert told.series == columns(whole, SERIES)
+        if place > 300 and late:
+            told, whole = night(path, controls, [late.pop()])
+            assert (told.series, told.rows) == (None, whole), "it may be compared otherwise from its year on"
+    assert quick > 0.85 * nights
+    assert len(years) >= 4, "the first scene of a year is settled with all"
+    assert {row["reason"] for row in whole} == {"", "CLOUD", "RADIOMETRY", "CONTROL_HIDDEN"}
+    assert len({row["control_cover_2"] for row in whole}) > 100
+
+    for again, time in ((entries[300], entries[300].record.time), (entries[-1], "2025-12-31T03:00:00+00:00")):
+        newer = replace(again.record, granules={"48SUG": "05.11"}, digest="another", time=time)
+        told, whole = night(path, controls, [], replaced=[replace(again, record=newer)])
+        assert (told.series, told.rows) == (None, whole)
+
+
+def test_a_scene_that_shows_an_earlier_one_to_be_scaled_wrongly_has_all_settled(tmp_path):
+    entries, path, changed = varied(7)[:30], tmp_path / "ground", 0
+    bright = {
+        name: value + 0.1 if name.removeprefix("control_") in bands.OBSERVED else value
+        for name, value in entries[2].record.measures.items()
+    }
+    entries[2] = replace(entries[2], record=replace(entries[2].record, measures=bright))
+    units = [unit.id for unit in UNITS]
+    SiteStore(path).create(site=SITE.id, grid=GRID, units=units, measures=MEASURES, controls=CONTROLS.to_json())
+    _, before = night(path, CONTROLS, entries[:4])
+    assert before[2]["accepted"]
+    for entry in entries[4:]:
+        told, whole = night(path, CONTROLS, [entry])
+        if told.series is None:
+            assert told.rows == whole
+            changed += whole[: len(before)] != before
+        else:
+            assert told.series == columns(whole, SERIES)
+            assert whole[: len(before)] == before
+        before = whole
+    assert changed >= 1
+    assert before[2]["reason"] == "RADIOMETRY"
+
+
+@pytest.mark.parametrize("harm", ["gone", "torn", "of another night", "of other code", "out of step"])
+def test_without_what_was_kept_all_scenes_are_settled(tmp_path, harm, monkeypatch):
+    entries, path = varied(3)[:160], tmp_path / "ground"
+    kept = tmp_path / "ground.settled"
+    units = [unit.id for unit in UNITS]
+    SiteStore(path).create(site=SITE.id, grid=GRID, units=units, measures=MEASURES, controls=CONTROLS.to_json())
+    night(path, CONTROLS, entries[:120])
+    assert night(path, CONTROLS, entries[120:121])[0].series is not None
+    before = kept.read_bytes()
+    night(path, CONTROLS, entries[121:122])
+    if harm == "gone":
+        kept.unlink()
+    elif harm == "torn":
+        kept.write_bytes(kept.read_bytes()[:-1] + b"?")
+    elif harm == "of another night":
+        kept.write_bytes(before)
+    elif harm == "of other code":
+        monkeypatch.setattr("jobs.settling._code", lambda: "other")
+    else:
+        store = SiteStore(path)
+        store.put(entries[122:123], "a night that the ledger did not take over")
+        told = settled(store, CONTROLS, SITE, known=None, added=[(entries[122].record, entries[122].units)])
+        assert (told.series, told.rows) == (None, rows(SiteStore(path), CONTROLS, SITE))
+        return
+    told, whole = night(path, CONTROLS, entries[122:123])
+    assert (told.series, told.rows) == (None, whole)
+    told, whole = night(path, CONTROLS, entries[123:124])
+    assert told.series == columns(whole, SERIES)
