@@ -340,8 +340,7 @@ def looked_at(wanted: Iterable[tuple[Task, Sequence[Overpass]]], sources: Sequen
             day
             for one in left
             if any(scene.handle is None for scene in one.granules)
-            for scene in one.granules
-            for day in identity.days(scene.acquisition)
+            for day in identity.days(one.acquisition)
         }
         for scene in task.offered if again else ():
             if scene.handle is None and not again.isdisjoint(identity.days(scene.acquisition)):

@@ -20,7 +20,7 @@ from monitor.cube.store import SiteStore
 from monitor.imagery import items
 from monitor.imagery.stac import Stac
 from monitor.imagery.transport import Transport
-from monitor.sites.projection import lonlat
+from monitor.sites.projection import lonlat, projected
 from tests.loopback.stac import StacServer, sentinel_item
 
 NIGHT = date(2020, 12, 31)
@@ -29,10 +29,13 @@ WEST, EAST = 600_000.0, 601_000.0
 TOP = 4_200_000.0
 
 
-def granule(folder, day, *, tile="48SUF", left=WEST, baseline="0213", shift=0, at="035141", made="064512", **said):
+def granule(
+    folder, day, *, tile="48SUF", left=WEST, top=TOP, epsg=32648, baseline="0213", shift=0, at="035141", made="064512",
+    **said,
+):  # fmt: skip
     name = f"S2A_MSIL2A_2020{day}T{at}_N{baseline}_R104_T{tile}_2020{day}T{made}"
     return sentinel_item(
-        folder, name, href=lambda path: f"file://{path}", corner=(left, TOP), size=120, shift=shift,
+        folder, name, href=lambda path: f"file://{path}", corner=(left, top), size=120, epsg=epsg, shift=shift,
         properties={"s2:processing_baseline": f"{baseline[:2]}.{baseline[2:]}", **said},
     )  # fmt: skip
 
@@ -121,8 +124,11 @@ def scenes(tmp_path_factory):
     made["0108 piece"] = granule(folder, "0108", left=EAST, shift=50, made="070000")
     made["0108 copy"] = granule(folder, "0108", shift=70, made="080000")
     for tile, left in (("48SUF", WEST), ("48SVF", EAST)):
-        said = {"datetime": "2020-01-08T00:03:10Z"}
-        made[f"0107 {tile}"] = granule(folder, "0107", at="235958", tile=tile, left=left, **said)
+        said = {"datetime": "2020-01-23T00:03:10Z"}
+        made[f"0122 {tile}"] = granule(folder, "0122", at="235958", tile=tile, left=left, **said)
+    zone_47 = projected(lonlat(box(WEST, TOP - 1200, WEST + 1200, TOP), CRS("EPSG:32648")), CRS("EPSG:32647"))
+    left, top = round(zone_47.bounds[0], -1), round(zone_47.bounds[3], -1)
+    made["0113 west"] = granule(folder, "0113", tile="47SVV", left=left, top=top, epsg=32647)
     made["0108 anew"] = granule(folder, "0108", baseline="0500", shift=1000)
     made["0113 elsewhere"] = granule(tmp_path_factory.mktemp("elsewhere"), "0113")
     return folder, made
@@ -188,22 +194,33 @@ def test_an_overpass_of_which_a_granule_or_a_piece_of_one_is_new_is_read_whole(s
 
 def test_an_overpass_that_a_catalogue_has_of_the_next_day_is_read_whole(stored, scenes):
     made = scenes[1]
-    stored.offered = [*stored.offered, made["0107 48SUF"]]
+    stored.offered = [*stored.offered, made["0122 48SUF"]]
     stored.night()
-    stored.offered = [*stored.offered, made["0107 48SVF"]]
-    assert stored.new() == {"a": [], "both": [made["0107 48SUF"]["id"]]}
+    stored.offered = [*stored.offered, made["0122 48SVF"]]
+    assert stored.new() == {"a": [], "both": [made["0122 48SUF"]["id"]]}
     assert ends_as_from_scratch(stored)
 
 
-def test_a_piece_of_a_granule_that_is_read_again_keeps_its_name(stored, scenes):
+def test_a_granule_of_which_another_piece_is_found_is_read_again_under_the_name_that_the_search_gives_it(
+    stored, scenes
+):
     made = scenes[1]
-    stored.sites = {"a": WEST + 300, "east": EAST + 600}
-    stored.offered = [made["0103"], made["0108"], made["0108 piece"]]
+    one = Installation(stored.root.parent / "pieces", stored.server, stored.allowed, [made["0108 piece"]])
+    one.sites = {"east": EAST + 600}
+    one.night()
+    one.sites, one.offered = {**one.sites, "a": WEST + 300}, [made["0108"], made["0108 piece"]]
+    assert one.new() == {"east": [made["0108 piece"]["id"]], "a": [made["0108"]["id"]]}
+    assert [granules for _, granules, *_ in one.records()["east"]] == [[("48SUF.1", "02.13")]]
+    assert one.new() == {"east": [], "a": []}
+
+
+def test_the_granule_of_the_own_projection_comes_first_though_the_other_is_stored_already(stored, scenes):
+    made = scenes[1]
+    stored.offered = [*stored.offered, made["0113 west"]]
     stored.night()
-    stored.offered = [*stored.offered, made["0108 east"]]
-    stored.night()
-    assert [tile for tile, _ in stored.records()["east"][0][1]] == ["48SUF.1", "48SVF"]
-    assert stored.new() == {"a": [], "east": []}
+    stored.offered = [*stored.offered, made["0113"]]
+    assert stored.new() == {"a": [made["0113"]["id"]], "both": [made["0113"]["id"]]}
+    assert ends_as_from_scratch(stored)
 
 
 def test_an_overpass_of_which_a_granule_has_a_newer_baseline_is_read_whole(stored, scenes):
