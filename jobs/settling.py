@@ -29,14 +29,15 @@ import numpy as np
 
 from jobs import records
 from jobs.records import JUDGED, OBSERVED, Columns, columns, observation
-from monitor.controls import comparison, orbits
+from monitor.controls import comparison, orbits, units
 from monitor.controls.comparison import compare, shown
 from monitor.controls.orbits import orbit_steps
 from monitor.controls.units import ControlSet
 from monitor.cover.means import MEASURES
-from monitor.cube import radiometry
+from monitor.cube import granules, radiometry
 from monitor.cube.radiometry import EVIDENCE, evidence, judged, settle, tells, wrong
 from monitor.cube.store import Record, SiteStore
+from monitor.imagery import bands
 from monitor.sites.site import Site
 
 SERIES: Final = (*dict.fromkeys(("acquisition", "digest", "reason", *JUDGED)),)
@@ -257,7 +258,7 @@ def _key(controls: ControlSet, site: Site) -> str:
 def _code() -> str:
     """Hash of the code that a row depends on."""
     digest = sha256(Path(__file__).read_bytes())
-    for module in (records, comparison, orbits, radiometry):
+    for module in (records, comparison, orbits, units, granules, radiometry, bands):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
 
