@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -38,6 +38,8 @@ ROOM: Final = 1 << 30
 """Least free space that a night should begin with. [byte]"""
 LONG: Final = timedelta(hours=24)
 """A run that holds the lock for longer hangs: the next night is due."""
+LOOKED_BACK: Final = 30
+"""Nights that are asked how sites fared."""
 OVERDUE: Final = timedelta(hours=36)
 """After this without a night the schedule is off."""
 SKEW: Final = timedelta(minutes=5)
@@ -293,7 +295,7 @@ def _ledger(settings: "Settings") -> Iterator[Finding]:
     from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
     from monitor.ledger.ledger import HEAD, no_room
-    from monitor.ledger.models import Run
+    from monitor.ledger.models import Run, SiteVersion
 
     url = make_url(settings.ledger.url)
     shown = url.render_as_string(hide_password=True)
@@ -333,8 +335,10 @@ def _ledger(settings: "Settings") -> Iterator[Finding]:
                 damage = connection.execute(text("pragma quick_check(1)")).scalar()
                 if damage != "ok":
                     raise SQLAlchemyError(damage)
-            nights = select(Run.__table__).where(Run.kind == "night").order_by(Run.started.desc()).limit(1)
-            last = connection.execute(nights).first() if found == HEAD else None
+            nights = select(Run.__table__).where(Run.kind == "night").order_by(Run.started.desc()).limit(LOOKED_BACK)
+            runs = connection.execute(nights).all() if found == HEAD else []
+            current = select(SiteVersion.site).where(SiteVersion.current)
+            now = set(connection.execute(current).scalars()) if runs else set()
     except SQLAlchemyError as error:
         if local and isinstance(error, DatabaseError) and (full := no_room(error, path.parent)):
             yield Finding(check="ledger", state=BROKEN, told=f"{shown}: {full}", fix=f"make room at {path.parent}")
@@ -347,8 +351,8 @@ def _ledger(settings: "Settings") -> Iterator[Finding]:
         engine.dispose()
     if found == HEAD:
         yield Finding(check="ledger", state=OK, told=f"{shown}, version {found}, {sites} sites")
-        if last is not None:
-            yield _night(last.as_of, last.started, last.finished, last.manifest or {})
+        if runs:
+            yield _night(runs, now, at_work=_holder(settings.store.root) is not None)
     elif found is None and tables:
         told = f"{shown} holds tables of something else: {', '.join(sorted(tables)[:3])}"
         yield Finding(check="ledger", state=BROKEN, told=told, fix="name a database of its own by [ledger] url")
@@ -360,16 +364,36 @@ def _ledger(settings: "Settings") -> Iterator[Finding]:
         yield Finding(check="ledger", state=BROKEN, told=told, fix="bring the program up to date: make setup")
 
 
-def _night(as_of: str, started: str, finished: str | None, manifest: Mapping[str, Any]) -> Finding:
-    """How the last night went; that no night comes any more is seen nowhere else."""
-    begun = datetime.fromisoformat(started)
-    if finished is None:
-        told = f"that of {as_of} began {begun:%Y-%m-%d %H:%M} UTC and has not ended: it is at work, or it was stopped"
-        return Finding(check="night", state=NOTE, told=told, fix="regrowth run    (goes on from there)")
+def _night(nights: Sequence[Any], current: Collection[str], *, at_work: bool) -> Finding:
+    """How the last night went; that no night comes any more is seen nowhere else.
+
+    Parameters
+    ----------
+    nights : sequence
+        Rows of the ledger, the newest first: what a night of some sites does not tell of the others, earlier ones do.
+    current : collection of str
+        Sites that there are.
+    at_work : bool
+        Whether a run is under way.
+    """
+    last = nights[0]
+    begun = datetime.fromisoformat(last.started)
+    if last.finished is None:
+        told = f"that of {last.as_of} began {begun:%Y-%m-%d %H:%M} UTC and has not ended"
+        if at_work:
+            return Finding(check="night", state=NOTE, told=f"{told}: it is at work")
+        told, fix = f"{told}: it was stopped, or left with an error", "regrowth run    (goes on from there)"
+        return Finding(check="night", state=BROKEN, told=told, fix=fix)
+    manifest: dict[str, Any] = last.manifest
+    results: dict[str, dict[str, Any]] = {}
+    for one in nights:
+        for site in one.manifest["sites"] if one.manifest else ():
+            if site["site"] in current:
+                results.setdefault(site["site"], site)
     by_state: dict[str, list[dict[str, Any]]] = {"done": [], "failed": [], "deferred": []}
-    for site in manifest["sites"]:
+    for _, site in sorted(results.items()):
         by_state[site["state"]].append(site)
-    told = f"that of {as_of}: {len(by_state['done'])} of {len(manifest['sites'])} sites judged"
+    told = f"that of {last.as_of}: {len(by_state['done'])} of {len(results)} sites judged"
     if failed := by_state["failed"]:
         told = f"{told}, {len(failed)} failed; {_line(failed[0]['error'])}"
         fix = f"mend that, then: regrowth run --site {failed[0]['site']}"
@@ -393,21 +417,27 @@ def _night(as_of: str, started: str, finished: str | None, manifest: Mapping[str
     return Finding(check="night", state=OK, told=told)
 
 
-def _lock(root: Path) -> Iterator[Finding]:
+def _holder(root: Path) -> str | None:
+    """Who is at work on a store; None: nobody."""
     path = root / "lock"
     if not path.is_file():
-        yield Finding(check="lock", state=OK, told="free; no run has been here yet")
-        return
+        return None
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
-        else:
-            yield Finding(check="lock", state=OK, told="free")
-            return
-        holder = file.read(300).decode(errors="replace").strip() or "another process"
+            return file.read(300).decode(errors="replace").strip() or "another process"
+    return None
+
+
+def _lock(root: Path) -> Iterator[Finding]:
+    path, holder = root / "lock", _holder(root)
+    if holder is None:
+        told = "free" if path.is_file() else "free; no run has been here yet"
+        yield Finding(check="lock", state=OK, told=told)
+        return
     age = timedelta(seconds=max(time.time() - path.stat().st_mtime, 0))
     named = re.search(r"process (\d+) on (\S+)$", holder)
     here = named is not None and named[2] == os.uname().nodename

@@ -609,12 +609,12 @@ def _runs(
 def _entries(ground: Ground, looks: Sequence[_Look], *, since: datetime) -> list[Entry]:
     """What is stored of each overpass, judged; one that can not be read is recorded as rejected.
 
-    A granule that can not be read of an overpass after `since` is recorded without its baseline: so it is tried again.
+    A granule that can not be read of an overpass after `since` is not named among those stored: so it is tried again.
     """
     found = []
     for look in looks:
         again = look.unread if look.overpass.main.time > since else frozenset()
-        granules = {tile: "" if tile in again else told for tile, told in look.overpass.baselines.items()}
+        granules = {tile: told for tile, told in look.overpass.baselines.items() if tile not in again}
         if look.error is not None:
             found.append(_judged(ground, look, granules, n=0, reason=look.reason, measures={}))
         else:

@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 
 from jobs.cli import main
 from jobs.exits import Exit
+from jobs.lock import held
 from monitor.ledger.ledger import Ledger
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer
@@ -229,18 +230,23 @@ def test_a_ledger_without_room_to_be_opened_is_not_to_be_moved_away(installation
 def slept(installation, asked):
     """What the doctor says of a last night of which so much is known."""
 
-    def told(*, ago=timedelta(hours=5), finished=True, pages=None, waiting=0, **states):
+    def manifest(pages=None, waiting=0, **states):
+        sites = [{"site": name, "state": state, "error": f"{name}: it is so"} for name, state in states.items()]
+        return {"sites": sites, "pages_failed": pages or {}, "messages_waiting": waiting}
+
+    def told(*, ago=timedelta(hours=5), finished=True, before=None, **last):
         for file in installation.root.glob("regrowth.db*"):
             file.unlink()
         begun = datetime.now(UTC) - ago
-        sites = [{"site": name, "state": state, "error": f"{name}: it is so"} for name, state in states.items()]
-        manifest = {"sites": sites, "pages_failed": pages or {}, "messages_waiting": waiting}
         with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
-            t.begin_run("night-before", "night", "2020-01-01", now="2020-01-01T02:00:00+00:00")
+            for name in "abcd":
+                t.add_site(name, "1", {"id": name}, start="2020-01-01", now="2026-01-01T00:00:00+00:00")
+            t.begin_run("older", "night", "2026-06-01", now="2026-06-01T02:00:00+00:00")
+            t.end_run("older", manifest(**(before or {}), gone="failed"), now="2026-06-01T02:00:00+00:00")
             t.begin_run(f"night-{begun}", "night", "2026-06-30", now=begun.isoformat(timespec="seconds"))
             t.begin_run("later", "backfill", "2026-07-01", now=datetime.now(UTC).isoformat(timespec="seconds"))
             if finished:
-                t.end_run(f"night-{begun}", manifest, now=begun.isoformat(timespec="seconds"))
+                t.end_run(f"night-{begun}", manifest(**last), now=begun.isoformat(timespec="seconds"))
         return asked()[0]["night"]
 
     return told
@@ -270,15 +276,28 @@ def test_pages_that_could_not_be_written_and_messages_that_wait_are_told(slept):
     assert (waiting["state"], waiting["told"]) == ("note", "that of 2026-06-30: 1 of 1 sites judged; 7 messages wait")
 
 
-def test_no_night_for_two_days_is_a_fault_and_one_that_has_not_ended_is_told(slept):
+def test_what_a_night_of_some_sites_does_not_tell_of_the_others_earlier_nights_do(slept):
+    told = slept(before={"a": "failed", "b": "failed", "c": "done"}, a="done")
+    assert told["state"] == "broken"
+    assert told["told"] == "that of 2026-06-30: 2 of 3 sites judged, 1 failed; b: it is so"
+
+
+def test_a_night_that_did_not_end_is_a_fault_unless_it_is_at_work(slept, installation):
+    told = slept(finished=False)
+    assert told["state"] == "broken"
+    assert "stopped, or left with an error" in told["told"]
+    assert told["fix"].startswith("regrowth run")
+    with held(installation.root / "store", "a night"):
+        told = slept(finished=False)
+    assert (told["state"], told["told"][-12:]) == ("note", "t is at work")
+
+
+def test_no_night_for_two_days_is_a_fault(slept):
     told = slept(a="done", ago=timedelta(hours=40))
     assert told["state"] == "broken"
     assert "no night since" in told["told"]
     assert "crontab" in told["fix"]
     assert slept(a="done", ago=timedelta(hours=30))["state"] == "ok"
-    told = slept(finished=False, ago=timedelta(hours=1))
-    assert told["state"] == "note"
-    assert "has not ended" in told["told"]
 
 
 def test_what_is_no_ledger_is_told(installation, asked):

@@ -431,11 +431,12 @@ def test_sites_read_together_say_the_same_as_sites_read_alone(tmp_path, sources)
     assert (together.outputs.root / "status.json").read_bytes() == (alone.outputs.root / "status.json").read_bytes()
 
 
-def test_a_scene_that_can_not_be_read_yet_is_tried_again_for_a_month(tmp_path, sources):
+@pytest.mark.parametrize("baseline", ["02.09", ""], ids=["told", "not told"])
+def test_a_scene_that_can_not_be_read_yet_is_tried_again_for_a_month(tmp_path, sources, baseline):
     settings, undisturbed = installed(tmp_path / "a"), installed(tmp_path / "b")
-    old, new = (f"painted-48SUF-{day}-02.09" for day in (DAYS[7], DAYS[-2]))
+    old, new = (f"painted-48SUF-{day}-{baseline}" for day in (DAYS[7], DAYS[-2]))
     for torn in (frozenset({old, new}), frozenset({old, new}), frozenset({old})):
-        last = Painted(DAYS, broken=torn)
+        last = Painted(DAYS, broken=torn, baseline=baseline)
         sources(last)
         (site,) = night(settings, as_of=NIGHT, pages=False)["sites"]
         if torn == {old, new}:
