@@ -415,8 +415,10 @@ def disturbance(
         mu = s[i] * (1.0 + rho[i])
         angle = 2 * math.pi * position[i] / 365.25
         rain = min(max(x[7], 0.0), ELASTICITY_THETA) * curve[i]
+        # Of the scene before: with the control's own noise in both, the answer to rain would be learnt from noise.
+        before = rho[i - 1] if i > 0 and season[i] == season[i - 1] else 0.0
         h[0], h[1], h[2], h[3], h[4], h[5] = mu, math.cos(angle), math.sin(angle), 1.0, 1.0, s[i]
-        h[6], h[7] = (amplitude[i] + rain) * s[i] * rho[i], curve[i] * mu
+        h[6], h[7] = (amplitude[i] + rain) * s[i] * before, curve[i] * mu
         hph, e = 0.0, difference[i]
         for k in range(8):
             ph[k] = 0.0

@@ -190,3 +190,20 @@ def test_what_is_said_of_a_day_does_not_change_when_later_scenes_come():
             short = Series(dates=whole.dates[:cut], cover=whole.cover[:cut], control=whole.control[:cut])
             if short.dates[-1].item() >= START:
                 assert assess_all(short, SITE)[-1] == later[short.dates[-1].item()]
+
+
+def test_a_drought_that_hits_a_site_and_its_noisy_control_alike_is_no_loss():
+    """Where the control is noisy and years were alike, its noise must not pass for an answer to rain."""
+    found = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        days = np.cumsum(rng.integers(6, 11, 500)) + np.datetime64("2016-01-01")
+        days = days[days < np.datetime64("2025-12-20")]
+        doy = (days - days.astype("datetime64[Y]")).astype(int) + 1
+        dry = days >= np.datetime64("2025-01-01")
+        ground = 0.05 + (0.15 - 0.067 * dry) * np.exp(-0.5 * ((doy - 210) / 55) ** 2)
+        cover, control = (np.clip(ground + rng.normal(0, 0.03, days.size), 0, 1) for _ in range(2))
+        site = replace(SITE, start=date(2019, 4, 10), plan=Plan(A=0.2, k=0.45, L=1.0, too_early_years=2.0))
+        told = assess(Series(dates=days, cover=cover, control=control), site, as_of=date(2025, 12, 1))
+        found.append(told.loss_on is not None)
+    assert sum(found) <= 3, "of thirty"
