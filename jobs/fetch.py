@@ -272,12 +272,11 @@ class Part:
             return
         newest = max(scene.time for scene in self.task.offered)
         entries = _entries(self.ground, self.waiting, since=newest - AGAIN)
-        known = self.task.known.baselines if self.known and self.task.known is not None else None
-        unseen = known is not None and not any(entry.record.acquisition in known for entry in entries)
+        unseen = self.known and not any(entry.record.acquisition in self.stored for entry in entries)
         write = self.store.append if unseen else self.store.put
         self.snapshot = write(entries, f"{len(entries)} scenes of site {self.task.site.id}")
         self.wrote = True
-        if known is not None:
+        if self.known:
             self.means += [(entry.record, entry.units) for entry in entries]
         self.new += [entry.record for entry in entries]
         few = len(self.new) <= FEW and sum(entry.pixels.nbytes for entry in entries) <= SMALL
@@ -289,7 +288,7 @@ class Part:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
         told = None
         if self.new or not self.known:
-            known = self.task.known.baselines if self.known and self.task.known is not None else None
+            known = self.stored if self.known else None
             try:
                 told = settled(self.store, self.controls, self.task.site, known=known, added=self.means)
             except MonitorError as error:
@@ -361,14 +360,10 @@ def looked_at(wanted: Iterable[tuple[Task, Sequence[Overpass]]], sources: Sequen
             if (key := (task.searched, name)) in spans:
                 first, last = spans[key]
                 mine = [scene for scene in mine if not first <= scene.time.date() <= last]
-                mine += [s for s in found[key] if first <= s.time.date() <= last and _over(s, task.site)]
+                mine += [s for s in found[key] if first <= s.time.date() <= last and s.touches(task.site.geometry)]
             offered += mine
         tasks[site] = replace(task, offered=tuple(offered))
     return tasks
-
-
-def _over(scene: Scene, site: Site) -> bool:
-    return scene.footprint is None or bool(scene.footprint.intersects(site.geometry))
 
 
 def _look_again(parts: Sequence[Part], sources: Sequence[Source]) -> None:

@@ -54,6 +54,10 @@ class Scene:
     handle: Any = field(default=None, repr=False, compare=False)
     """What the source itself needs in order to read the scene; None: it was not looked at, since it is stored."""
 
+    def touches(self, area: BaseGeometry) -> bool:
+        """Whether it may have pixels in an area (longitude and latitude, degree)."""
+        return self.footprint is None or bool(self.footprint.intersects(area))
+
 
 type Stored = Callable[[Scene], bool]
 """Whether every site of a search that a scene touches has it, of its baseline or a newer one."""

@@ -163,7 +163,7 @@ class Stac:
     def _native(self, geometry: BaseGeometry) -> GeoBox | None:
         """The lattice of the earliest scene of a static catalogue over some ground; None: there is none."""
         centre = geometry.centroid
-        over = [one for one in self._named() if _touches(one.name, centre)]
+        over = [one for one in self._named() if one.name.touches(centre)]
         over.sort(key=lambda one: (one.name.time, one.name.id))
         looked_at = (scene for one in over if (scene := self._looked_at(one)) and isinstance(scene.handle, Assets))
         for scene in islice(looked_at, TRIES):
@@ -198,14 +198,14 @@ class Stac:
         self._open()
         if self._client is None:
             there = [one for one in self._named() if since <= one.name.time.date() <= until]
-            looked_at = (self._looked_at(one, stored) for one in there if _touches(one.name, area))
+            looked_at = (self._looked_at(one, stored) for one in there if one.name.touches(area))
             found = [scene for scene in looked_at if scene is not None]
         else:
             with self._searching:
                 found = [
                     scene
                     for scene in self._searched(area, since, until, stored)
-                    if since <= scene.time.date() <= until and _touches(scene, area)
+                    if since <= scene.time.date() <= until and scene.touches(area)
                 ]
         return sorted(_distinct(found), key=lambda scene: (scene.time, scene.acquisition, scene.tile, scene.id))
 
@@ -669,10 +669,6 @@ def _distinct(scenes: Iterable[Scene]) -> list[Scene]:
             for n, piece in enumerate(pieces[1:], start=1)
         ]
     return kept
-
-
-def _touches(scene: Scene, area: BaseGeometry) -> bool:
-    return scene.footprint is None or bool(scene.footprint.intersects(area))
 
 
 def _overlap(one: Scene, other: Scene) -> bool:
