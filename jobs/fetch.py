@@ -111,6 +111,8 @@ class Fetched:
     controls: ControlSet
     terrain: Terrain | None
     """Of the site, where it is known."""
+    kept: str = ""
+    """See :class:`jobs.settling.Settled`."""
     lent: Any = None
     """The session with what was written into it, if there was any to write."""
 
@@ -300,6 +302,7 @@ class Part:
             snapshot=self.snapshot,
             rows=None if told is None else tuple(told.rows),
             series=None if told is None else told.series,
+            kept="" if told is None else told.kept,
             new=tuple(self.new),
             controls=self.controls,
             terrain=self.terrain,

@@ -392,7 +392,8 @@ def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     if fetched.terrain is not None:
         t.save_background(ground, "terrain", fetched.terrain.to_json())
     if fetched.rows is not None:
-        t.take_over(ground, site, fetched.snapshot, fetched.rows, new=fetched.series is not None)
+        new = fetched.series is not None
+        t.take_over(ground, site, fetched.snapshot, fetched.rows, new=new, kept=fetched.kept or None)
 
 
 def result(outcome: Outcome) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from jobs.records import (
     until,
 )
 from jobs.settings import Settings
-from jobs.settling import SERIES
+from jobs.settling import known_series
 from jobs.sight import Prospect
 from jobs.sight import to_json as sight
 from jobs.sources import open_sources
@@ -210,7 +210,8 @@ def _judge(
     terrain = outcome.fetched.terrain
     if terrain is not None and site.slope_degrees is None:
         site = replace(site, slope_degrees=round(terrain.slope, 2))
-    seen = until(outcome.fetched.series or t.columns(ground, SERIES), as_of)
+    known = outcome.fetched.series or known_series(t, store_folder(settings, outcome.site), ground)
+    seen = until(known, as_of)
     found, look = assess_and_look_back(
         series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
     )
@@ -229,9 +230,10 @@ def _judge(
         beside,
         *((number, site.start.isoformat()) if number > 1 else ()),
     ]
-    told = ("acquisition", "digest", "cover", "control_cover", "control_cover_2", "reference_cover")
-    content += zip(*(seen[name] for name in told), strict=True)
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    content += [seen[name] for name in ("acquisition", "digest")]
+    digest = hashlib.sha256(json.dumps(content).encode())
+    for name in ("cover", "control_cover", "control_cover_2", "reference_cover"):
+        digest.update(seen[name] + 0.0)  # there is no zero below zero in the ledger
     latest = t.latest(site.id)
     newest = latest is None or latest[0] <= as_of.isoformat()
     if newest:  # a day before the newest is judged for the record: no page says it
@@ -239,15 +241,15 @@ def _judge(
             site, seen, as_of=as_of, since=min(source.since for source in settings.source), alpha=alpha,
             constants=constants,
         )  # fmt: skip
-        known = t.background(ground, "sight")
-        if known is None or known["made_from"] != prospect.key:
+        before = t.background(ground, "sight")
+        if before is None or before["made_from"] != prospect.key:
             t.save_background(ground, "sight", sight(prospect, site.start))
     if tells_failing_ground(found, site):
         fails = _failing(settings, outcome, site, seen, look, constants)
         if fails is not None:
             found = with_failing_ground(found, fails.ground, site, constants)
     fresh = t.add_assessment(
-        site.id, as_of.isoformat(), digest, as_json(found), version=site.version,
+        site.id, as_of.isoformat(), digest.hexdigest(), as_json(found), version=site.version,
         snapshot=outcome.fetched.snapshot, run=run,
     )  # fmt: skip
     if fresh and newest:

@@ -13,7 +13,6 @@ from itertools import batched
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import structlog
 
 from jobs.calibrating import used_for
@@ -22,9 +21,10 @@ from jobs.episodes import in_episode
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
-from jobs.mapped import NEEDED, as_told, failing, mapped
-from jobs.records import JUDGED, Columns, alert_from_json, assessment_from_json, series, site_from_json, until
+from jobs.mapped import as_told, failing, mapped
+from jobs.records import Columns, alert_from_json, assessment_from_json, days, series, site_from_json, until
 from jobs.settings import Settings
+from jobs.settling import known_series
 from jobs.sight import assumptions, chances
 from monitor.alerts.alert import Alert
 from monitor.alerts.lifecycle import answered
@@ -160,8 +160,7 @@ def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Call:
     asked = []
     with ledger.transaction() as t:
         for page in pages:
-            judged = () if page.found.hectares_failing is None else JUDGED  # for the map of failing ground
-            known = t.columns(page.ground, [*{*NEEDED, *OBSERVATION_COLUMNS[2:], *judged}])
+            known = known_series(t, settings.store.root / folder_name(page.site.id) / page.ground, page.ground)
             asked.append((page, until(known, page.found.as_of)))
     return partial(_write_some, settings.store.root, settings.outputs.root, asked)
 
@@ -233,12 +232,10 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
 
 def _table(site: str, observed: Columns) -> dict[str, Any]:
     """The series as people read it."""
-    measured = ("clear_fraction", "ndvi", "cover", "control_ndvi", "control_cover")
     return {
         **{name: observed[name] for name in OBSERVATION_COLUMNS[2:]},
-        **{name: np.array(observed[name], np.float64) for name in measured},
         "site": [site] * len(observed["time"]),
-        "date": np.array([time[:10] for time in observed["time"]], dtype="datetime64[D]"),
+        "date": days(observed),
     }
 
 

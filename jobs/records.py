@@ -1,7 +1,7 @@
 """Records of the library as plain values for the ledger, and back."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import date
 from typing import Any
@@ -17,8 +17,10 @@ from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 OBSERVED = ("ndvi", "cover", "ndmi", "nbr")
 """Means that are kept of a site and, as ``control_*``, of its control."""
 _MEANS = (*OBSERVED, *(f"control_{name}" for name in OBSERVED))
-Columns = Mapping[str, Sequence[Any]]
-"""Observations of the ledger column by column, ascending by time."""
+Columns = Mapping[str, Any]
+"""Observations column by column, ascending by time: :data:`TEXTS` as lists, the others as arrays, NaN where a row has
+nothing."""
+TEXTS = frozenset({"acquisition", "time", "scene", "source", "baseline", "reason", "digest"})
 JUDGED = ("time", "accepted", "clear_fraction", "control_cover_2", "reference_cover", *_MEANS)
 """Columns of the ledger that :func:`series` reads."""
 
@@ -61,9 +63,22 @@ def observation(record: Record) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:
+def columns(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Columns:
     """Some columns of rows."""
-    return {name: [row[name] for row in rows] for name in names}
+    return typed({name: [row[name] for row in rows] for name in names})
+
+
+def typed(plain: Mapping[str, Sequence[Any]]) -> Columns:
+    """Columns of the ledger, plain values there, as they are used."""
+    return {
+        name: [*values] if name in TEXTS else np.array(values, kind(name))  # None becomes NaN
+        for name, values in plain.items()
+    }
+
+
+def kind(name: str) -> type:
+    """What the array of a column holds."""
+    return {"accepted": np.bool, "n_pixels": np.int64}.get(name, np.float64)
 
 
 def until(observed: Columns, day: date) -> Columns:
@@ -74,33 +89,35 @@ def until(observed: Columns, day: date) -> Columns:
 
 def series(observed: Columns) -> Series:
     """The series as it is judged, of :data:`JUDGED` columns: accepted scenes only, one a day (the clearest)."""
-    clear = observed["clear_fraction"]
-    days: dict[str, int] = {}
-    for place, (time, accepted) in enumerate(zip(observed["time"], observed["accepted"], strict=True)):
-        rival = days.get(time[:10])
-        if accepted and (rival is None or clear[place] > clear[rival]):
-            days[time[:10]] = place
-    chosen = [days[day] for day in sorted(days)]
-
-    def column(name: str) -> np.ndarray:
-        values = observed[name]
-        return np.array([values[place] for place in chosen], dtype=np.float64)  # None becomes NaN
-
-    second_ring, reference = column("control_cover_2"), column("reference_cover")
+    accepted, clear = np.flatnonzero(observed["accepted"]), observed["clear_fraction"]
+    day = days(observed)[accepted]
+    order = np.lexsort((-clear[accepted], day))  # equally clear ones stay in the order of time
+    dates, first = np.unique(day[order], return_index=True)
+    chosen = accepted[order[first]]
+    column = {name: observed[name][chosen] for name in JUDGED if name not in ("time", "accepted")}
     second = np.where(
-        np.isfinite(column("nbr") - column("control_nbr")),
-        column("nbr") - column("control_nbr"),
-        column("ndmi") - column("control_ndmi"),
+        np.isfinite(column["nbr"] - column["control_nbr"]),
+        column["nbr"] - column["control_nbr"],
+        column["ndmi"] - column["control_ndmi"],
     )
     return Series(
-        dates=np.array(sorted(days), dtype="datetime64[D]"),
-        cover=column("cover"),
-        control=column("control_cover"),
-        control_2=second_ring if np.isfinite(second_ring).any() else None,
-        reference=reference if np.isfinite(reference).any() else None,
-        clear=column("clear_fraction"),
-        second=second if np.isfinite(second).any() else None,
+        dates=dates,
+        cover=column["cover"],
+        control=column["control_cover"],
+        control_2=_if_any(column["control_cover_2"]),
+        reference=_if_any(column["reference_cover"]),
+        clear=column["clear_fraction"],
+        second=_if_any(second),
     )
+
+
+def _if_any(values: np.ndarray) -> np.ndarray | None:
+    return values if np.isfinite(values).any() else None
+
+
+def days(observed: Columns) -> np.ndarray:
+    """Day of each observation (UTC), (n,) datetime64[D]."""
+    return np.array([time[:10] for time in observed["time"]], "datetime64[D]")
 
 
 def assessment_from_json(values: dict[str, Any]) -> Assessment:

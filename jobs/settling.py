@@ -14,6 +14,7 @@ kept beside the store, so that the night does not read ten years of scenes to ad
 settled from all scenes; what is kept is derived, and may be deleted at any time.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -28,7 +29,7 @@ import msgspec
 import numpy as np
 
 from jobs import records
-from jobs.records import JUDGED, OBSERVED, Columns, columns, observation
+from jobs.records import JUDGED, OBSERVED, TEXTS, Columns, columns, kind, observation, typed
 from monitor.controls import comparison, orbits, units
 from monitor.controls.comparison import compare, shown
 from monitor.controls.orbits import orbit_steps
@@ -38,10 +39,11 @@ from monitor.cube import granules, radiometry
 from monitor.cube.radiometry import EVIDENCE, evidence, judged, settle, tells, wrong
 from monitor.cube.store import Record, SiteStore
 from monitor.imagery import bands
+from monitor.ledger.ledger import Transaction
 from monitor.sites.site import Site
 
-SERIES: Final = (*dict.fromkeys(("acquisition", "digest", "reason", *JUDGED)),)
-"""Columns of a site's series that its verdict and maps are drawn from."""
+SERIES: Final = (*JUDGED, "acquisition", "digest", "reason", "scene", "source", "baseline", "n_pixels")
+"""Columns of a site's series that its verdict, maps and page are drawn from."""
 
 Granules = Mapping[str, Mapping[str, str]]
 """Of acquisitions the baseline of each granule."""
@@ -55,11 +57,15 @@ class Settled(NamedTuple):
     those of the new scenes."""
     series: Columns | None
     """:data:`SERIES` columns of the whole series, where the other rows are as the ledger has them."""
+    kept: str = ""
+    """Mark of the file that these columns are kept in, for the ledger; empty: they are not kept."""
 
 
 class _Kept(msgspec.Struct, kw_only=True):
     """What a site's newest scene is settled by."""
 
+    mark: str
+    """Of this file and of no other."""
     key: str
     """Hash of the code, the control units and the start of the work."""
     granules: dict[str, dict[str, str]]
@@ -75,8 +81,15 @@ class _Kept(msgspec.Struct, kw_only=True):
     """Of the scenes that tell their offset, by time; see :mod:`monitor.cube.radiometry`."""
     wrong: bytes
     """Which of them are set aside."""
-    series: dict[str, list[Any]]
-    """:data:`SERIES` columns."""
+    texts: dict[str, list[str]]
+    """:data:`SERIES` columns that are texts."""
+    values: dict[str, bytes]
+    """The others."""
+
+    @property
+    def series(self) -> Columns:
+        """:data:`SERIES` columns."""
+        return {**self.texts, **{name: np.frombuffer(self.values[name], kind(name)) for name in self.values}}
 
 
 def settled(
@@ -107,16 +120,36 @@ def settled(
     StoreBroken
         What is stored can not be read.
     """
-    path, key = store.path.with_name(f"{store.path.name}.settled"), _key(controls, site)
+    path, key = _place(store.path), _key(controls, site)
     kept = None if known is None or not added else _load(path)
     found = None
     if kept is not None and kept.key == key and kept.granules == known:
         found = _with_newest(kept, controls, sorted(added, key=lambda one: (one[0].time, one[0].acquisition)))
     told, kept = found or _from_all(store, controls, site, key)
+    mark = ""
     if kept is not None:
+        kept.mark = os.urandom(16).hex()
         with suppress(OSError):  # without it the next night settles from all scenes
             _save(path, kept)
-    return Settled(told, kept.series if kept is not None and found is not None else None)
+            mark = kept.mark
+    return Settled(told, kept.series if kept is not None and found is not None else None, mark)
+
+
+def known_series(t: Transaction, folder: Path, ground: str) -> Columns:
+    """:data:`SERIES` columns of a piece of ground as the ledger has them, read from beside its store if kept there.
+
+    Parameters
+    ----------
+    t : Transaction
+        Of the ledger.
+    folder : Path
+        Of the store.
+    ground : str
+        Key of the ground.
+    """
+    mark = t.kept(ground)
+    kept = _load(_place(folder)) if mark else None
+    return kept.series if kept is not None and kept.mark == mark else typed(t.columns(ground, SERIES))
 
 
 def rows(store: SiteStore, controls: ControlSet, site: Site) -> list[dict[str, Any]]:
@@ -138,7 +171,9 @@ def _from_all(
     told = _rows(chosen, _corrected(_ground(found), chosen, steps))
     kin: dict[str, int] = {}
     telling = [(before, after) for before, after in zip(stored, chosen, strict=True) if tells(before)]
+    texts, values = _packed(columns(told, SERIES))
     kept = _Kept(
+        mark="",
         key=key,
         granules={record.acquisition: record.granules for record in stored},
         units=means.unit.values.tolist(),
@@ -147,7 +182,8 @@ def _from_all(
         kin=kin,
         evidence=evidence([record for record, _ in telling], kin).tobytes(),
         wrong=np.array([not record.accepted for _, record in telling], bool).tobytes(),
-        series=columns(told, SERIES),
+        texts=texts,
+        values=values,
     )
     return told, kept
 
@@ -156,7 +192,7 @@ def _with_newest(
     kept: _Kept, controls: ControlSet, added: Sequence[tuple[Record, np.ndarray]]
 ) -> tuple[list[dict[str, Any]], _Kept] | None:
     """Rows of new scenes, and what the next one is settled by; None where the rows of others may change by them."""
-    last = kept.series["time"][-1], kept.series["acquisition"][-1]
+    last = kept.texts["time"][-1], kept.texts["acquisition"][-1]
     new = [record for record, _ in added]
     replaced = any(record.acquisition in kept.granules for record in new)
     if replaced or _moment(new[0]) <= last or {record.time[:4] for record in new} != {last[0][:4]}:
@@ -174,9 +210,16 @@ def _with_newest(
     rows_of_new = _rows(new, _corrected(ground, new, kept.steps))
     kept.granules |= {record.acquisition: record.granules for record in new}
     kept.evidence, kept.wrong = told.tobytes(), flags.tobytes()
-    for name, values in kept.series.items():
-        values += [row[name] for row in rows_of_new]
+    texts, values = _packed(columns(rows_of_new, SERIES))
+    for name, more in texts.items():
+        kept.texts[name] += more
+    kept.values = {name: before + values[name] for name, before in kept.values.items()}
     return rows_of_new, kept
+
+
+def _packed(series: Columns) -> tuple[dict[str, list[str]], dict[str, bytes]]:
+    texts = {name: values for name, values in series.items() if name in TEXTS}
+    return texts, {name: values.tobytes() for name, values in series.items() if name not in TEXTS}
 
 
 def _moment(record: Record) -> tuple[str, str]:
@@ -261,6 +304,10 @@ def _code() -> str:
     for module in (records, comparison, orbits, units, granules, radiometry, bands):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
+
+
+def _place(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.settled")
 
 
 def _load(path: Path) -> _Kept | None:

@@ -36,7 +36,7 @@ from monitor.ledger.models import (
     Stored,
 )
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """Newest migration; a test keeps it in step with the folder."""
 PATIENCE: Final = 60
 """How long another writer is waited for. [s]"""
@@ -217,11 +217,19 @@ class Transaction:
         self._upsert(Controls, [row], ("ground",), keep=True)
 
     def take_over(
-        self, ground: str, site: str, snapshot: str, observations: Sequence[dict[str, Any]], *, new: bool = False
+        self,
+        ground: str,
+        site: str,
+        snapshot: str,
+        observations: Sequence[dict[str, Any]],
+        *,
+        new: bool = False,
+        kept: str | None = None,
     ) -> None:
         """Observations as a snapshot has them; those that are so already are not written again.
 
-        Those that are known to be `new` are not compared with what is there.
+        Those that are known to be `new` are not compared with what is there. The file of the mark `kept` has what there
+        is then; given without `new`, it has `observations` alone.
         """
         if new:
             self._observed.pop(ground, None)
@@ -231,7 +239,12 @@ class Transaction:
         if changed:
             self._upsert(Observation, changed, ("ground", "acquisition"))
             have |= {row["acquisition"]: row for row in changed}
-        self._upsert(Stored, [{"ground": ground, "site": site, "snapshot": snapshot}], ("ground",))
+        kept = kept if new or len(have) == len(rows) else None  # more was there: of scenes that the store has lost
+        self._upsert(Stored, [{"ground": ground, "site": site, "snapshot": snapshot, "kept": kept}], ("ground",))
+
+    def kept(self, ground: str) -> str | None:
+        """Mark of the file that has the observations of a piece of ground too; None: none has just these."""
+        return self._connection.execute(select(Stored.kept).where(Stored.ground == ground)).scalar()
 
     def observations(self, ground: str) -> list[dict[str, Any]]:
         """Observations of a piece of ground, ascending by time."""

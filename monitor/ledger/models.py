@@ -64,6 +64,8 @@ class Stored(Base):
     ground: Mapped[str] = mapped_column(String(64), primary_key=True)
     site: Mapped[str] = mapped_column(String(400), index=True)
     snapshot: Mapped[str] = mapped_column(String(64))
+    kept: Mapped[str | None] = mapped_column(String(32))
+    """Mark of the file beside the store that has the observations too; None: none has just these."""
 
 
 class Observation(Base):

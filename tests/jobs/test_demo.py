@@ -13,7 +13,7 @@ from jobs.exits import Exit
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.nightly import night
-from jobs.records import JUDGED, series, site_from_json
+from jobs.records import JUDGED, series, site_from_json, typed
 from jobs.settings import load
 from monitor.errors import BadConfiguration
 from monitor.verdict.assess import assess
@@ -70,7 +70,7 @@ def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
     theirs = pd.read_csv(tmp_path / "out.csv").set_index("site")
     with opened(load(shown / "regrowth.toml")) as ledger, ledger.transaction() as t:
         stored = [site_from_json(values) for values in t.sites()]
-        seen = {site.id: t.columns(ground_key(site), JUDGED) for site in stored}
+        seen = {site.id: typed(t.columns(ground_key(site), JUDGED)) for site in stored}
     found = {one["site"]: one["status"] for one in read(shown / "status.json")}
     same = [site.id for site in stored if theirs.status[site.id] == found[site.id]]
     assert len(same) >= 9, "a sudden loss may be denied by the second index alone, which a table does not have"
