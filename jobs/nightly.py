@@ -230,8 +230,9 @@ def _judge(
         beside,
         *((number, site.start.isoformat()) if number > 1 else ()),
     ]
-    content += [seen[name] for name in ("acquisition", "digest")]
-    digest = hashlib.sha256(json.dumps(content).encode())
+    digest = hashlib.sha256(json.dumps([*content, len(seen["time"])]).encode())
+    for name in ("acquisition", "digest"):
+        digest.update("\n".join(seen[name]).encode())
     for name in ("cover", "control_cover", "control_cover_2", "reference_cover"):
         digest.update(seen[name] + 0.0)  # there is no zero below zero in the ledger
     latest = t.latest(site.id)

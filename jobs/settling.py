@@ -61,11 +61,25 @@ class Settled(NamedTuple):
     """Mark of the file that these columns are kept in, for the ledger; empty: they are not kept."""
 
 
-class _Kept(msgspec.Struct, kw_only=True):
-    """What a site's newest scene is settled by."""
+class _Series(msgspec.Struct, kw_only=True):
+    """The series of a site."""
 
     mark: str
     """Of this file and of no other."""
+    texts: dict[str, list[str]]
+    """:data:`SERIES` columns that are texts."""
+    values: dict[str, bytes]
+    """The others."""
+
+    @property
+    def columns(self) -> Columns:
+        """All of them."""
+        return {**self.texts, **{name: np.frombuffer(self.values[name], kind(name)) for name in self.values}}
+
+
+class _Kept(_Series, kw_only=True):
+    """The same, with what a site's newest scene is settled by."""
+
     key: str
     """Hash of the code, the control units and the start of the work."""
     granules: dict[str, dict[str, str]]
@@ -81,15 +95,6 @@ class _Kept(msgspec.Struct, kw_only=True):
     """Of the scenes that tell their offset, by time; see :mod:`monitor.cube.radiometry`."""
     wrong: bytes
     """Which of them are set aside."""
-    texts: dict[str, list[str]]
-    """:data:`SERIES` columns that are texts."""
-    values: dict[str, bytes]
-    """The others."""
-
-    @property
-    def series(self) -> Columns:
-        """:data:`SERIES` columns."""
-        return {**self.texts, **{name: np.frombuffer(self.values[name], kind(name)) for name in self.values}}
 
 
 def settled(
@@ -121,7 +126,7 @@ def settled(
         What is stored can not be read.
     """
     path, key = _place(store.path), _key(controls, site)
-    kept = None if known is None or not added else _load(path)
+    kept = None if known is None or not added else _load(path, _Kept)
     found = None
     if kept is not None and kept.key == key and kept.granules == known:
         found = _with_newest(kept, controls, sorted(added, key=lambda one: (one[0].time, one[0].acquisition)))
@@ -132,7 +137,7 @@ def settled(
         with suppress(OSError):  # without it the next night settles from all scenes
             _save(path, kept)
             mark = kept.mark
-    return Settled(told, kept.series if kept is not None and found is not None else None, mark)
+    return Settled(told, kept.columns if kept is not None and found is not None else None, mark)
 
 
 def known_series(t: Transaction, folder: Path, ground: str) -> Columns:
@@ -148,8 +153,8 @@ def known_series(t: Transaction, folder: Path, ground: str) -> Columns:
         Key of the ground.
     """
     mark = t.kept(ground)
-    kept = _load(_place(folder)) if mark else None
-    return kept.series if kept is not None and kept.mark == mark else typed(t.columns(ground, SERIES))
+    kept = _load(_place(folder), _Series) if mark else None
+    return kept.columns if kept is not None and kept.mark == mark else typed(t.columns(ground, SERIES))
 
 
 def rows(store: SiteStore, controls: ControlSet, site: Site) -> list[dict[str, Any]]:
@@ -310,12 +315,12 @@ def _place(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.settled")
 
 
-def _load(path: Path) -> _Kept | None:
+def _load[S: _Series](path: Path, form: type[S]) -> S | None:
     """What is kept; None where there is nothing, or nothing to be trusted."""
     try:
         content = path.read_bytes()
         if google_crc32c.value(content[4:]) == int.from_bytes(content[:4], "big"):
-            return msgspec.msgpack.decode(content[4:], type=_Kept)
+            return msgspec.msgpack.decode(content[4:], type=form)
     except (OSError, ValueError):
         pass
     return None

@@ -126,12 +126,13 @@ def assess_and_look_back(
     looks = np.flatnonzero(standing.look[:until] == np.arange(until))
     if not looks.size:
         return found, None
+    season = seen.season[: looks[-1] + 1]  # ascending
+    whole = np.where(day[: season.size] >= begun, parts.promised(site, day[: season.size]), np.nan)
     promised = {}
-    for season in np.unique(seen.season[looks]):
-        place = np.flatnonzero(seen.season[: looks[-1] + 1] == season)
-        since = day[place[day[place] >= begun]]
-        uplift = parts.promised(site, since).mean() * standing.mu[place[-1]] if since.size else 0.0
-        promised[int(season)] = float(uplift)
+    for year in np.unique(season[looks]).tolist():
+        first, end = np.searchsorted(season, (year, year + 1))
+        since = whole[first:end][~np.isnan(whole[first:end])]
+        promised[year] = float(since.mean() * standing.mu[end - 1]) if since.size else 0.0
     # any budget will do: it moves no theta
     last = judge(day[looks[-1:]], seen, standing, site, parts, window, calibration, 0.05)
     return found, LastLook(_records(last, site, calibration)[0], promised)
