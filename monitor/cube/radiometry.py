@@ -24,6 +24,7 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from numba import njit
 
 from monitor.cube.granules import parsed
 from monitor.cube.store import Record
@@ -202,26 +203,7 @@ def _season(
     anchored : (scene,) bool array
         Whether anchors told it.
     """
-    level = _level(seen)
-    told = np.full((NODES, seen.shape[0], seen.shape[2]), np.nan)
-    firm = np.zeros(NODES, dtype=bool)
-    after = (days - np.arange(NODES)[:, None] * 365.25 / NODES + 182.625) % 365.25 - 182.625
-    for node in range(NODES):
-        for pool, near in ((pool, near) for pool in (anchors, usable) for near in NEAR):
-            some = np.flatnonzero(pool & (np.abs(after[node]) <= near))
-            if some.size >= FEWEST:
-                # The half that lies closest together, in the band that varies least, is of one mind about the offset.
-                ranked = np.sort(level[some])
-                half = some.size // 2 + 1
-                first = int(np.argmin(ranked[half - 1 :] - ranked[: some.size - half + 1]))
-                agreed = np.median(ranked[first : first + half])
-                # A scene can be off one way only: if many lie off the other way, it is the half that is wrong.
-                other = level[some][np.abs(level[some] + error[some] - agreed) < STEP / 2]
-                if other.size > MINORITY * some.size:
-                    agreed = np.median(other)
-                told[node] = _median(seen[:, some[np.abs(level[some] - agreed) < STEP / 2]])
-                firm[node] = pool is anchors
-                break
+    told, firm = _nodes(days, _level(seen), error, seen, anchors, usable)
     place = days * NODES / 365.25
     left = np.floor(place).astype(np.intp)
     share = (place - left)[:, None, None]
@@ -229,6 +211,42 @@ def _season(
     a = np.where(np.isnan(told[left]), told[right], told[left])
     b = np.where(np.isnan(told[right]), told[left], told[right])
     return ((1 - share) * a + share * b).transpose(1, 0, 2), firm[left] & firm[right]
+
+
+@njit(nogil=True, cache=True)
+def _nodes(
+    days: np.ndarray, level: np.ndarray, error: np.ndarray, seen: np.ndarray, anchors: np.ndarray, usable: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the scenes near each node tell, (node, ground, band), and whether anchors told it, (node,)."""
+    told = np.full((NODES, seen.shape[0], seen.shape[2]), np.nan)
+    firm = np.zeros(NODES, np.bool_)
+    for node in range(NODES):
+        away = np.abs(days - node * 365.25 / NODES)
+        away = np.minimum(away, np.abs(365.25 - away))
+        for trial in range(2 * len(NEAR)):
+            pool = anchors if trial < len(NEAR) else usable
+            some = np.flatnonzero(pool & (away <= NEAR[trial % len(NEAR)]))
+            if some.size < FEWEST:
+                continue
+            # The half that lies closest together, in the band that varies least, is of one mind about the offset.
+            ranked = np.sort(level[some])
+            half = some.size // 2 + 1
+            first = np.argmin(ranked[half - 1 :] - ranked[: some.size - half + 1])
+            agreed = np.median(ranked[first : first + half])
+            # A scene can be off one way only: if many lie off the other way, it is the half that is wrong.
+            other = level[some][np.abs(level[some] + error[some] - agreed) < STEP / 2]
+            if other.size > MINORITY * some.size:
+                agreed = np.median(other)
+            alike = some[np.abs(level[some] - agreed) < STEP / 2]
+            for ground in range(seen.shape[0]):
+                for band in range(seen.shape[2]):
+                    values = seen[ground, :, band][alike]
+                    known = values[np.isfinite(values)]
+                    if known.size:
+                        told[node, ground, band] = np.median(known)
+            firm[node] = trial < len(NEAR)
+            break
+    return told, firm
 
 
 def _off(shift: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
