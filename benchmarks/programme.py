@@ -9,8 +9,8 @@ start to end; once with its work in processes (`[engine] scheduler`), as is advi
 another scene, in threads. Beside it is timed what can not be left out: decoding that scene and the arithmetic of every
 pixel, on as many cores. The rest is overhead. A night without a new scene follows.
 
-Growth is measured twice. A subset of sites is given one year and ten years of scenes, one every five days, and both
-have nights in turn in one process. And programmes of small sites, one four times the other, have a night each.
+Growth is measured twice. A subset of sites, as large as those of the programme and a tenth of that, is given one year
+and ten years of scenes, one every five days, and both have nights in turn in one process. And programmes of small sites, one four times the other, have a night each.
 """
 
 import argparse
@@ -273,8 +273,13 @@ def by_year(root: Path, *, sites: int, hectares: float) -> list[Line]:
     what = f"{sites} sites of {hectares:g} ha"
     return [
         Line(what=f"a night in year {YEARS[0]}, a site ({what})", value=young, unit="ms"),
-        Line(what=f"a night in year {YEARS[1]}, a site", value=old, unit="ms"),
-        Line(what=f"year {YEARS[1]} over year {YEARS[0]}, median of {NIGHTS}", value=old / young, unit="", most=GROWTH),
+        Line(what=f"a night in year {YEARS[1]}, a site ({what})", value=old, unit="ms"),
+        Line(
+            what=f"year {YEARS[1]} over year {YEARS[0]}, median of {NIGHTS} ({what})",
+            value=old / young,
+            unit="",
+            most=GROWTH,
+        ),
     ]
 
 
@@ -370,7 +375,7 @@ def main(
     sites: int = 16,
     hectares: float = 130.0,
     subset: int = 16,
-    subset_hectares: float = 13.0,
+    subset_hectares: Sequence[float] = (130.0, 13.0),
     small: Sequence[int] = (),
     folder: Path | None = None,
     keep: Path | None = None,
@@ -382,7 +387,7 @@ def main(
     sites, hectares
         Of the programme.
     subset, subset_hectares
-        Of the sites whose nights are compared by years of history; 0: no such comparison.
+        Of the sites whose nights are compared by years of history, for each size of site; 0: no such comparison.
     small
         Numbers of sites of 10 ha that are compared.
     folder
@@ -398,8 +403,8 @@ def main(
         lines = whole_night(made)
         if keep is None:
             shutil.rmtree(made.root)
-        if subset:
-            lines += by_year(Path(place) / "years", sites=subset, hectares=subset_hectares)
+        for size in subset_hectares if subset else ():
+            lines += by_year(Path(place) / "years", sites=subset, hectares=size)
         if small:
             lines += by_size(home, small, 10.0, keep=keep is not None)
     save(made, lines)
@@ -410,7 +415,7 @@ def asked() -> Callable[[], None]:
     parser.add_argument("--sites", type=int, default=16)
     parser.add_argument("--hectares", type=float, default=130.0)
     parser.add_argument("--subset", type=int, default=16, help="sites compared by years of history; 0: none")
-    parser.add_argument("--subset-hectares", type=float, default=13.0)
+    parser.add_argument("--subset-hectares", type=float, nargs="*", default=[130.0, 13.0])
     parser.add_argument("--small", type=int, nargs="*", default=[], help="numbers of sites of 10 ha to compare")
     parser.add_argument("--folder", type=Path, help="where to work; default: the system's for what is temporary")
     parser.add_argument("--keep", type=Path, help="keep the programme here, and use the one that is here already")
