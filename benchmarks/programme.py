@@ -10,7 +10,8 @@ another scene, in threads. Beside it is timed what can not be left out: decoding
 pixel, on as many cores. The rest is overhead. A night without a new scene follows.
 
 Growth is measured twice. A subset of sites, as large as those of the programme and a tenth of that, is given one year
-and ten years of scenes, one every five days, and both have nights in turn in one process. And programmes of small sites, one four times the other, have a night each.
+and ten years of scenes, one every five days, and both have nights in turn in one process. And programmes of small
+sites, one sixteen times the other, have a night each.
 """
 
 import argparse
