@@ -46,7 +46,7 @@ from monitor.trends.kernels.huber import robust_harmonic
 from monitor.trends.kernels.monotonic import monotonic, slope_and_score
 from monitor.trends.kernels.running import Frame, add, add_history, add_packed, fit, octets, rows, total
 from monitor.trends.places import commit, load
-from monitor.trends.state import Used, at_hand, bring_up_to_date, maps
+from monitor.trends.state import Scenes, Season, Used, at_hand, bring_up_to_date, maps
 
 RESULTS = Path(__file__).parent / "results"
 REPEATS = 5
@@ -489,7 +489,7 @@ def own_maps(
     with rasterio.open(folder / "layers.tif", "w", **profile) as out:
         out.write(np.stack([known.get(name, (red + nir) // 3) for name in LAYERS]).astype(np.uint16))
     steppe, block = ENDMEMBERS["steppe"], tops.step
-    scenes: dict[int, list[Used]] = {top: [] for top in tops}
+    scenes: dict[int, dict[Season, list[Used]]] = {top: {} for top in tops}
 
     def grid(top: int) -> GeoBox:
         return GeoBox((min(block, side - top), side), Affine(10, 0, 0, 0, -10, -10 * top), "EPSG:32648")
@@ -510,12 +510,11 @@ def own_maps(
     def brought(top: int, entries: list[Entry]) -> None:
         for entry in entries:
             day = datetime.fromisoformat(entry.record.time)
-            season = (day.year, day.year < 2021)
-            scenes[top].append(Used(entry.record.acquisition, entry.record.digest, season, 0.3))
-        before = [one for one in scenes[top] if one.season[1]]
-        here = grid(top)
+            used = Used(entry.record.acquisition, entry.record.digest, 0.3)
+            scenes[top].setdefault((day.year, day.year < 2021), []).append(used)
+        here, shown = grid(top), {"now": scenes[top][2024, False][-1], "before": scenes[top][2020, True][-1]}
         state = bring_up_to_date(
-            folder / f"maps{top}", scenes[top], {"now": scenes[top][-1], "before": before[-1]},
+            folder / f"maps{top}", {season: Scenes.of(some) for season, some in scenes[top].items()}, shown,
             at_hand(entries, steppe), made_by="benchmark", snapshot="", grid=here,
         )  # fmt: skip
         maps(state, np.ones(here.shape, dtype=bool))
@@ -524,7 +523,7 @@ def own_maps(
         brought(top, [look(top, datetime(y, 7, day, tzinfo=UTC)) for y in range(2019, 2025) for day in (1, 11, 21)])
 
     def night(top: int) -> None:
-        brought(top, [look(top, datetime(2024, 8, 1, tzinfo=UTC) + timedelta(days=len(scenes[top]) - 18))])
+        brought(top, [look(top, datetime(2024, 8, 1, tzinfo=UTC) + timedelta(days=len(scenes[top][2024, False]) - 3))])
 
     def written(top: int) -> list[bytes]:
         return [(folder / f"maps{top}" / name).read_bytes() for name in ("2024.sums", "now.rgb")]

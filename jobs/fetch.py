@@ -297,7 +297,8 @@ class Part:
                 return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
             if told.rows and not self.task.anew:
                 series = columns(told.rows, NEEDED) if told.series is None else told.series
-                add(self.store, self.snapshot, self.task.site, series, self.recent)
+                new = [record.acquisition for record in self.new]
+                add(self.store, self.snapshot, self.task.site, series, new, self.recent)
         fetched = Fetched(
             snapshot=self.snapshot,
             rows=None if told is None else tuple(told.rows),

@@ -2,12 +2,14 @@
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import date
-from functools import cache
+from datetime import date, timedelta
+from functools import cache, partial
 from hashlib import sha256
+from itertools import compress
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -17,7 +19,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from jobs.records import Columns, until
-from monitor.cover.fraction import ENDMEMBERS, Endmembers
+from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube.grid import inside
 from monitor.cube.store import Entry, SiteStore
 from monitor.errors import StoreBroken
@@ -26,7 +28,19 @@ from monitor.trends import area
 from monitor.trends.area import failing_area, pixel_theta, supported
 from monitor.trends.kernels import patches
 from monitor.trends.kernels.yearly import ROWS
-from monitor.trends.state import Look, Read, State, Used, at_hand, bring_up_to_date, kept_grid, reader, recipe
+from monitor.trends.state import (
+    Look,
+    Scenes,
+    Season,
+    State,
+    Used,
+    at_hand,
+    bring_up_to_date,
+    kept_grid,
+    reader,
+    recipe,
+    sums_of,
+)
 from monitor.trends.stored import Stored
 from monitor.verdict import spatial
 from monitor.verdict.assess import LastLook
@@ -78,21 +92,29 @@ def mapped(folder: Path, snapshot: str | None, site: Site, observed: Columns) ->
     wanted = _Wanted.of(site, observed)
     if wanted is None:
         return None
-    endmembers, state, grid = ENDMEMBERS[site.biome], None, kept_grid(_state(folder))
-    if grid is not None:
-        with suppress(KeyError):  # a scene is missing: the store, which takes long to open, is needed
-            state = wanted.brought(folder, grid, snapshot, endmembers, at_hand([], endmembers))
-    if grid is None or state is None:
-        stored = Stored(SiteStore(folder), snapshot)
-        grid = stored.grid
-        state = wanted.brought(folder, grid, snapshot, endmembers, reader(stored, endmembers))
+    bring = partial(bring_up_to_date, _state(folder), wanted.seasons, wanted.shown)
+    grid, state = _up_to_date(folder, snapshot, site, bring)
     return Mapped(state=state, grid=grid, ground=inside(site.geometry, grid), days=wanted.days)
 
 
-def add(store: SiteStore, snapshot: str, site: Site, observed: Columns, entries: Sequence[Entry]) -> None:
-    """Bring the state of a site's maps up to date as its scenes are stored, where the work is spread over many workers.
+def _up_to_date[T](folder: Path, snapshot: str, site: Site, bring: Callable[..., T]) -> tuple[GeoBox, T]:
+    """Grid of a site, and what is wanted of its state; the store, which takes long to open, is read where need be."""
+    endmembers, grid = ENDMEMBERS[site.biome], kept_grid(_state(folder))
+    if grid is not None:
+        with suppress(KeyError):  # a scene is missing
+            made_by = recipe(endmembers, grid)
+            return grid, bring(at_hand([], endmembers), made_by=made_by, snapshot=snapshot, grid=grid)
+    stored = Stored(SiteStore(folder), snapshot)
+    made_by = recipe(endmembers, stored.grid)
+    return stored.grid, bring(reader(stored, endmembers), made_by=made_by, snapshot=snapshot, grid=stored.grid)
 
-    Where that fails it is left to :func:`mapped`, which tells of it.
+
+def add(
+    store: SiteStore, snapshot: str, site: Site, observed: Columns, new: Collection[str], entries: Sequence[Entry]
+) -> None:
+    """Bring the seasons of new scenes up to date as these are stored, where the work is spread over many workers.
+
+    Where that fails it is left to :func:`mapped`, which tells of it, as is every other season.
 
     Parameters
     ----------
@@ -102,8 +124,10 @@ def add(store: SiteStore, snapshot: str, site: Site, observed: Columns, entries:
         Of the store that is committed by now.
     site, observed
         See :func:`mapped`.
+    new : collection of str
+        Acquisitions that were stored.
     entries : sequence of Entry
-        New scenes that are still in memory: where they are all that is missing no pixel is read.
+        Those of them that are still in memory: where they are all that is missing no pixel is read.
     """
     wanted, endmembers = _Wanted.of(site, observed), ENDMEMBERS[site.biome]
     here = {entry.record.acquisition for entry in entries}
@@ -114,48 +138,57 @@ def add(store: SiteStore, snapshot: str, site: Site, observed: Columns, entries:
         return drawn(acquisitions, colour)
 
     if wanted is not None:
+        added = frozenset(new)
+        seasons = {
+            season: scenes for season, scenes in wanted.seasons.items() if not added.isdisjoint(scenes.acquisitions)
+        }
+        shown = {name: scene for name, scene in wanted.shown.items() if scene.acquisition in added}
         with suppress(OSError, StoreBroken):
-            wanted.brought(store.path, store.grid, snapshot, endmembers, read)
+            sums_of(
+                _state(store.path), seasons, shown, read,
+                made_by=recipe(endmembers, store.grid), snapshot=snapshot, grid=store.grid,
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
     """What goes into the maps of a site."""
 
-    scenes: list[Used]
+    seasons: Mapping[Season, Scenes]
     shown: Mapping[str, Used]
-    """Those that pictures are shown of, by name."""
+    """Scenes that pictures are shown of, by name."""
     days: Mapping[str, date]
     """The same of their days."""
 
     @classmethod
     def of(cls, site: Site, observed: Columns) -> "_Wanted | None":
         """None where nothing was seen in a growing season."""
-        days = np.array([time[:10] for time in observed["time"]], dtype="datetime64[D]")
-        window = Window.of(site)
-        season, position = window.place(days.astype(np.int64))
-        early = days < np.datetime64(site.start)
-        told = (observed[name] for name in ("acquisition", "digest", "control_cover", "accepted"))
-        placed = (values.tolist() for values in (season, early, position <= window.length))
-        scenes = [
-            Used(acquisition, digest, (year, before), control)
-            for acquisition, digest, control, accepted, year, before, growing in zip(*told, *placed, strict=True)
-            if accepted and control is not None and growing
-        ]
-        if not scenes:
+        controls = np.asarray(observed["control_cover"], np.float64)
+        counts = np.asarray(observed["accepted"], bool) & ~np.isnan(controls)
+        chosen, controls = counts.tolist(), controls[counts]
+        names, digests, times = (list(compress(observed[name], chosen)) for name in ("acquisition", "digest", "time"))
+        if not times:
             return None
-        before = [scene for scene in scenes if scene.season[1]]
-        shown = {"now": scenes[-1], **({"before": before[-1]} if before else {})}
-        times = dict(zip(observed["acquisition"], observed["time"], strict=True))
-        days_of = {name: date.fromisoformat(times[scene.acquisition][:10]) for name, scene in shown.items()}
-        return cls(scenes=scenes, shown=shown, days=days_of)
-
-    def brought(self, folder: Path, grid: GeoBox, snapshot: str, endmembers: Endmembers, read: Read) -> State:
-        """The state, after adding what is new."""
-        return bring_up_to_date(
-            _state(folder), self.scenes, self.shown, read,
-            made_by=recipe(endmembers, grid), snapshot=snapshot, grid=grid,
-        )  # fmt: skip
+        window, started = Window.of(site), bisect_left(times, site.start.isoformat())
+        seasons: dict[Season, Scenes] = {}
+        newest: dict[str, int] = {}
+        for year in range(int(times[0][:4]) - 1, int(times[-1][:4]) + 1):
+            opened = date(year, 1, 1) + timedelta(days=window.opens)
+            closed = opened + timedelta(days=window.length)
+            first, end = (bisect_left(times, day.isoformat()) for day in (opened, closed))
+            for before, some in ((True, slice(first, min(end, started))), (False, slice(max(first, started), end))):
+                if some.start < some.stop:
+                    seasons[year, before] = Scenes(
+                        acquisitions=names[some], digests=digests[some], controls=controls[some]
+                    )
+                    newest["now"] = some.stop - 1
+                    if before:
+                        newest["before"] = some.stop - 1
+        if not seasons:
+            return None
+        shown = {name: Used(names[at], digests[at], float(controls[at])) for name, at in newest.items()}
+        days = {name: date.fromisoformat(times[at][:10]) for name, at in newest.items()}
+        return cls(seasons=seasons, shown=shown, days=days)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,15 +227,14 @@ def failing(
     if look is None or not tells_failing_ground(look.verdict, site):
         return None
     seen = until(observed, look.verdict.as_of)
-    scenes = list(zip(*(seen[name] for name in ("acquisition", "digest", "cover", "control_cover")), strict=True))
-    content = [_code(), site.version, site.start.isoformat(), constants.hash, look.promised, look.verdict.theta, scenes]
-    key = sha256(json.dumps(content).encode()).hexdigest()
+    content = [_code(), site.version, site.start.isoformat(), constants.hash, look.promised, look.verdict.theta]
+    told = "\n".join([json.dumps(content), *seen["acquisition"], *seen["digest"]])
+    values = np.array([seen["cover"], seen["control_cover"]], np.float64)
+    key = sha256(told.encode() + values.tobytes()).hexdigest()
     path = _place(folder)
     kept = _load(path)
     if kept is None or kept[0] != key:
-        # all of them, so that the state stays as it is: scenes since then lie in a season that does not count yet
-        found = mapped(folder, snapshot, site, observed)
-        kept = key, None if found is None else _failing(found, site, look)
+        kept = key, _failing(folder, snapshot, site, observed, look)
         if folder.is_dir():
             _save(path, *kept)
     return kept[1]
@@ -221,29 +253,34 @@ def as_told(folder: Path, verdict: Assessment) -> Failing | None:
     return found
 
 
-def _failing(found: Mapped, site: Site, look: LastLook) -> Failing | None:
-    verdict = look.verdict
-    seasons = sorted(season for season in found.state.sums if season[0] in look.promised)
+def _failing(folder: Path, snapshot: str | None, site: Site, observed: Columns, look: LastLook) -> Failing | None:
+    verdict, wanted = look.verdict, _Wanted.of(site, observed)
+    if snapshot is None or not folder.is_dir() or wanted is None:
+        return None
+    # all scenes of them, so that the state stays as it is: those since the look lie in a season that does not count yet
+    seasons = {season: wanted.seasons[season] for season in sorted(wanted.seasons) if season[0] in look.promised}
     if not seasons or verdict.theta is None or verdict.theta_low is None or verdict.theta_high is None:
         return None
+    grid, (summed, _) = _up_to_date(folder, snapshot, site, partial(sums_of, _state(folder), seasons, {}))
     place = [ROWS.index("over"), ROWS.index("seen")]
-    sums = np.stack([found.state.sums[season][place] for season in seasons], axis=1)
+    sums = np.stack([summed[season][place] for season in seasons], axis=1)
     total, seen = (xr.DataArray(part, dims=("season", "y", "x")) for part in sums)
-    within = xr.DataArray(found.ground, dims=("y", "x"))
-    over, seen, within, pixel = supported(total, seen, within, pixel=abs(found.grid.resolution.x))
+    ground = inside(site.geometry, grid)
+    within = xr.DataArray(ground, dims=("y", "x"))
+    over, seen, within, pixel = supported(total, seen, within, pixel=abs(grid.resolution.x))
     expected = [0.0 if before else look.promised[year] for year, before in seasons]
     theta = pixel_theta(over, seen, xr.DataArray(expected, dims="season"))
-    found_area = failing_area(
+    found = failing_area(
         theta["theta"], theta["theta_se"], within, site_theta=verdict.theta,
         site_variance=((verdict.theta_high - verdict.theta_low) / (2 * NORMAL_95)) ** 2, pixel=pixel,
     )  # fmt: skip
-    ground = FailingGround.of(found_area, site.hectares, verdict.as_of)
-    if ground is None:
+    told = FailingGround.of(found, site.hectares, verdict.as_of)
+    if told is None:
         return None
-    height, width = found.ground.shape
-    times = round(pixel / abs(found.grid.resolution.x))
-    fine = found_area.smoothed.values.repeat(times, axis=0).repeat(times, axis=1)[:height, :width]
-    return Failing(ground=ground, chance=np.where(found.ground, fine, np.nan).astype(np.float32))
+    height, width = ground.shape
+    times = round(pixel / abs(grid.resolution.x))
+    fine = found.smoothed.values.repeat(times, axis=0).repeat(times, axis=1)[:height, :width]
+    return Failing(ground=told, chance=np.where(ground, fine, np.nan).astype(np.float32))
 
 
 @cache

@@ -5,6 +5,10 @@ season; the season in which the work began has two, of the scenes before and aft
 itself: it names its recipe and its grid, the snapshot of the store that was committed then, and the scenes that went
 in (acquisition, digest, cover of the control), and carries a checksum.
 
+The maps need little of the seasons that are past: the mean cover of each, and the sums of what was seen before the
+work began. That stands in one more file, which names the scenes of all those seasons by their digest. As long as it
+fits, a night reads no season but the last.
+
 A season to which scenes were only added at the end is added to. One that changed in any other way, because a scene
 came late, was replaced or was rejected, is summed up again from the stored pixels in order of acquisition; nothing is
 ever subtracted. Sums brought up to date night by night and sums from scratch are therefore the same to the bit.
@@ -13,10 +17,12 @@ at any time.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import operator
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, reduce
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -45,24 +51,41 @@ VISIBLE: Final = ("red", "green", "blue")
 DRAWN: Final = ("cover", "ndvi", *VISIBLE)
 """Values drawn from each scene, pixel by pixel."""
 
+PAST: Final = "past.means"
+"""File of what the maps need of the seasons that are past."""
+
 Season = tuple[int, bool]
 """Year of a growing season, and whether its scenes were taken before the work began."""
 
 
 class Used(NamedTuple):
-    """A scene that goes into the maps."""
+    """A scene that goes into the maps: all that decides what it adds to the sums."""
 
     acquisition: str
     digest: str
     """Of its stored pixels: another one for a newer processing baseline."""
-    season: Season
     control: float
     """Mean cover of the control ground. [1]"""
 
-    @property
-    def name(self) -> list[Any]:
-        """All that decides what the scene adds to the sums."""
-        return [self.acquisition, self.digest, self.control]
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scenes:
+    """Those of a season that go into the maps, in order of acquisition; column by column, as :class:`Used`."""
+
+    acquisitions: Sequence[str]
+    digests: Sequence[str]
+    controls: np.ndarray
+    """(scene,) float64. [1]"""
+
+    @classmethod
+    def of(cls, used: Sequence[Used]) -> "Scenes":
+        """Of scenes one by one."""
+        acquisitions, digests, controls = zip(*used, strict=True)
+        return cls(acquisitions=acquisitions, digests=digests, controls=np.array(controls, np.float64))
+
+    def used(self) -> list[Used]:
+        """One by one."""
+        return [Used(*one) for one in zip(self.acquisitions, self.digests, self.controls.tolist(), strict=True)]
 
 
 class Look(NamedTuple):
@@ -84,31 +107,28 @@ Read = Callable[[Sequence[str], Collection[str]], Iterator[Look]]
 class State:
     """What the maps of a site are made from."""
 
+    seasons: Sequence[Season]
+    """With a scene, ascending."""
     sums: Mapping[Season, np.ndarray] = field(repr=False)
-    """(row, y, x) float32; see :data:`ROWS`."""
+    """Of the seasons of the last year: (row, y, x) float32; see :data:`ROWS`."""
+    past: np.ndarray = field(repr=False)
+    """(years before the last and rows, y, x) float32: mean cover of each of those years, NaN where not seen, and the
+    sums of their scenes from before the start."""
     pictures: Mapping[str, np.ndarray] = field(repr=False)
     """(y, x, 3) float32 reflectance of :data:`VISIBLE`, by name; NaN where there is no value. [1]"""
 
-    @property
-    def years(self) -> list[int]:
-        """Growing seasons with a scene."""
-        return sorted({year for year, _ in self.sums})
-
-    def mean(self, row: str, *, year: int | None = None, before: bool | None = None) -> np.ndarray:
-        """Mean over the scenes of one season, or of all; before the start, or since then, or both.
-
-        Returns
-        -------
-        (y, x) float32 array
-            NaN where the pixel was not seen.
-        """
-        place, shape = ROWS.index(row), next(iter(self.sums.values())).shape[1:]
-        total, seen = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        for season in sorted(self.sums):
-            if year in (None, season[0]) and before in (None, season[1]):
-                total += self.sums[season][place]
-                seen += self.sums[season][0]
-        return np.divide(total, seen, out=np.full(shape, np.nan, np.float32), where=seen > 0)
+    @classmethod
+    def of(cls, sums: Mapping[Season, np.ndarray], pictures: Mapping[str, np.ndarray]) -> "State":
+        """From the sums of all seasons."""
+        seasons = sorted(sums)
+        *years, last = sorted({year for year, _ in seasons})
+        covers = [_mean(_total(sums[season] for season in seasons if season[0] == year), "cover") for year in years]
+        before = np.zeros_like(sums[seasons[0]])
+        for season in seasons:
+            if season[1] and season[0] < last:
+                before += sums[season]
+        now = {season: sums[season] for season in seasons if season[0] == last}
+        return cls(seasons=seasons, sums=now, past=np.stack([*covers, *before]), pictures=pictures)
 
 
 def maps(state: State, ground: np.ndarray) -> dict[str, np.ndarray]:
@@ -129,20 +149,32 @@ def maps(state: State, ground: np.ndarray) -> dict[str, np.ndarray]:
         Uplift is the mean difference from the control in the last season, less that of all scenes before the start;
         scenes of a season that began before the start count for it only if there is none since.
     """
-    last = state.years[-1]
-    means = np.stack([state.mean("cover", year=year) for year in state.years])
-    slope, _ = slope_and_score(np.array(state.years, np.float64), means.reshape(len(means), -1))
-    begun = (last, False) in state.sums
-    uplift = state.mean("over", year=last, before=False if begun else None)
-    if any(before for _, before in state.sums):
-        uplift = uplift - state.mean("over", before=True)
-    layers = {
-        "ndvi": state.mean("ndvi", year=last),
-        "cover": means[-1],
-        "slope": slope.reshape(ground.shape),
-        "uplift": uplift,
-    }
+    years = np.array(sorted({year for year, _ in state.seasons}), np.float64)
+    last = state.seasons[-1][0]
+    now = _total(state.sums[season] for season in sorted(state.sums))
+    cover = _mean(now, "cover")
+    covers = np.stack([year[ground] for year in (*state.past[: -len(ROWS)], cover)])
+    slope = np.full(ground.shape, np.nan, np.float32)
+    slope[ground], _ = slope_and_score(years, covers)
+    uplift = _mean(state.sums.get((last, False), now), "over")
+    if any(before for _, before in state.seasons):
+        begun = [state.sums[season] for season in state.sums if season[1]]
+        uplift = uplift - _mean(_total([state.past[-len(ROWS) :], *begun]), "over")
+    layers = {"ndvi": _mean(now, "ndvi"), "cover": cover, "slope": slope, "uplift": uplift}
     return {name: np.where(ground, values, np.float32(np.nan)) for name, values in layers.items()}
+
+
+def _total(sums: Iterable[np.ndarray]) -> np.ndarray:
+    total: np.ndarray = reduce(operator.add, sums)
+    return total
+
+
+def _mean(sums: np.ndarray, row: str) -> np.ndarray:
+    """(y, x) float32 mean of a row over scenes, NaN where the pixel was not seen."""
+    seen = sums[0]
+    mean: np.ndarray = np.full_like(seen, np.nan)
+    np.divide(sums[ROWS.index(row)], seen, out=mean, where=seen > 0)
+    return mean
 
 
 def recipe(endmembers: Endmembers, grid: GeoBox) -> str:
@@ -153,7 +185,7 @@ def recipe(endmembers: Endmembers, grid: GeoBox) -> str:
 
 def bring_up_to_date(
     folder: Path,
-    scenes: Sequence[Used],
+    seasons: Mapping[Season, Scenes],
     pictures: Mapping[str, Used],
     read: Read,
     *,
@@ -167,8 +199,8 @@ def bring_up_to_date(
     ----------
     folder : Path
         Where the state is kept; made if need be.
-    scenes : sequence of Used
-        All that go into the maps, in order of acquisition.
+    seasons : mapping
+        All scenes that go into the maps.
     pictures : mapping
         Scenes of which the colours are wanted, by name.
     read : callable
@@ -185,15 +217,54 @@ def bring_up_to_date(
     OSError
         The folder can not be written.
     """
+    *years, last = sorted({year for year, _ in seasons})
+    before = {season: scenes for season, scenes in seasons.items() if season[0] < last}
+    names = [_digest(before)] if before else []
+    have, past = _load(folder / PAST, made_by, (len(years) + len(ROWS), grid.shape.y, grid.shape.x))
+    fits = have == names
+    needed = {season: scenes for season, scenes in seasons.items() if season[0] == last} if fits else seasons
+    sums, shown = sums_of(folder, needed, pictures, read, made_by=made_by, snapshot=snapshot, grid=grid)
+    if fits:
+        state = State(seasons=sorted(seasons), sums=sums, past=past, pictures=shown)
+    else:
+        state = State.of(sums, shown)
+        _save(folder / PAST, state.past, names, recipe=made_by, grid=grid_to_json(grid), snapshot=snapshot)
+    known = {*map(_sums, seasons), *map(_colours, pictures), *([PAST] if before else [])}
+    if folder.is_dir():
+        for name in os.listdir(folder):
+            if name not in known:  # of a season that lost all its scenes, or left by a run that was killed
+                (folder / name).unlink()
+    return state
+
+
+def sums_of(
+    folder: Path,
+    seasons: Mapping[Season, Scenes],
+    pictures: Mapping[str, Used],
+    read: Read,
+    *,
+    made_by: str,
+    snapshot: str,
+    grid: GeoBox,
+) -> tuple[dict[Season, np.ndarray], dict[str, np.ndarray]]:
+    """Sums of some seasons, and some pictures, after adding what is new; no other is looked at.
+
+    Parameters and errors as for :func:`bring_up_to_date`.
+
+    Returns
+    -------
+    sums : dict
+        By season, (row, y, x) float32; see :data:`ROWS`.
+    pictures : dict
+        See :class:`State`.
+    """
     shape = (grid.shape.y, grid.shape.x)
-    seasons: dict[Season, list[Used]] = {}
-    for scene in scenes:
-        seasons.setdefault(scene.season, []).append(scene)
     sums: dict[Season, np.ndarray] = {}
+    used = {season: scenes.used() for season, scenes in seasons.items()}
     left: dict[Season, list[Used]] = {}
-    for season, wanted in seasons.items():
+    for season, wanted in used.items():
         have, sums[season] = _load(folder / _sums(season), made_by, (len(ROWS), *shape))
-        if have != [scene.name for scene in wanted[: len(have)]]:
+        if have != [list(scene) for scene in wanted[: len(have)]]:
             have, sums[season] = [], np.zeros_like(sums[season])
         if len(have) < len(wanted):
             left[season] = wanted[len(have) :]
@@ -201,7 +272,7 @@ def bring_up_to_date(
     dark: dict[str, Used] = {}
     for name, scene in pictures.items():
         have, shown[name] = _load(folder / _colours(name), made_by, (*shape, len(VISIBLE)))
-        if have != [scene.name]:
+        if have != [list(scene)]:
             dark[name] = scene
     missing = [scene.acquisition for rest in left.values() for scene in rest]
     missing += sorted({scene.acquisition for scene in dark.values()} - {*missing})
@@ -216,17 +287,12 @@ def bring_up_to_date(
                 add(sums[season].reshape(len(ROWS), -1), look.cover.ravel(), look.ndvi.ravel(), scene.control)
                 if look.rgb is not None:
                     rgb[acquisition] = look.rgb
-            _save(folder / _sums(season), sums[season], seasons[season], **made)
+            _save(folder / _sums(season), sums[season], used[season], **made)
         rgb |= {acquisition: look.rgb for acquisition, look in looks if look.rgb is not None}
         for name, scene in dark.items():
             shown[name] = rgb[scene.acquisition]
             _save(folder / _colours(name), shown[name], [scene], **made)
-    if folder.is_dir():
-        known = {*map(_sums, seasons), *map(_colours, pictures)}
-        for path in folder.iterdir():
-            if path.name not in known:  # of a season that lost all its scenes, or left by a run that was killed
-                path.unlink()
-    return State(sums=sums, pictures=shown)
+    return sums, shown
 
 
 def kept_grid(folder: Path) -> GeoBox | None:
@@ -298,6 +364,16 @@ def _look(drawn: np.ndarray, *, coloured: bool) -> Look:
     return Look(cover=drawn[0], ndvi=drawn[1], rgb=np.moveaxis(drawn[2:], 0, -1) if coloured else None)
 
 
+def _digest(seasons: Mapping[Season, Scenes]) -> str:
+    """Of all that decides what some seasons add up to."""
+    digest = sha256()
+    for season in sorted(seasons):
+        scenes = seasons[season]
+        told = "\n".join([f"{season}", *scenes.acquisitions, *scenes.digests])
+        digest.update(told.encode() + scenes.controls.tobytes())
+    return digest.hexdigest()
+
+
 def _sums(season: Season) -> str:
     return f"{season[0]}{'-before' if season[1] else ''}.sums"
 
@@ -317,7 +393,7 @@ def _code() -> bytes:
 
 
 def _load(path: Path, made_by: str, shape: tuple[int, ...]) -> tuple[list[Any], np.ndarray]:
-    """Names of the scenes that went into a file, and its values; no scene and zeros where it is not to be trusted."""
+    """What names the scenes that went into a file, and its values; nothing and zeros where it is not to be trusted."""
     try:
         with path.open("rb") as file:
             told = json.loads(file.readline())
@@ -329,12 +405,12 @@ def _load(path: Path, made_by: str, shape: tuple[int, ...]) -> tuple[list[Any], 
     return [], np.zeros(shape, np.float32)
 
 
-def _save(path: Path, values: np.ndarray, scenes: Sequence[Used], **made: Any) -> None:
+def _save(path: Path, values: np.ndarray, scenes: Sequence[Used | str], **made: Any) -> None:
     """Put a file in place whole. It is not forced to the disk, as it would be by taking the place of another: a torn
     one is found out by its checksum, a missing one is made again.
     """
     body = np.ascontiguousarray(values, "<f4")
-    told = made | {"check": _checksum(body), "scenes": [scene.name for scene in scenes]}
+    told = made | {"check": _checksum(body), "scenes": scenes}
     beside = path.with_name(f".{path.name}.part")
     with beside.open("wb") as file:
         file.write(json.dumps(told, ensure_ascii=False).encode() + b"\n")

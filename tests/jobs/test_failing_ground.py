@@ -119,7 +119,7 @@ def verdicts(settings):
 def test_from_one_look_to_the_next_the_same_is_told_and_no_pixel_is_looked_at(told, judged, monkeypatch):
     settings, _ = told
     before = verdicts(settings)
-    monkeypatch.setattr("jobs.mapped.mapped", lambda *_: pytest.fail("pixels were looked at"))
+    monkeypatch.setattr("jobs.mapped.sums_of", lambda *_, **__: pytest.fail("pixels were looked at"))
     judged[1](NIGHT + timedelta(days=1))
     assert verdicts(settings) == before
     assert {one[-1] for one in before} == {DAYS[-1].isoformat()}
@@ -131,6 +131,15 @@ def test_what_was_kept_of_the_pixels_may_be_lost_or_torn(told, judged, spoil):
     before = verdicts(settings)
     for path in settings.store.root.rglob("*.failing"):
         spoil(path)
+    judged[1](NIGHT + timedelta(days=2))
+    assert verdicts(settings) == before
+
+
+def test_torn_sums_of_the_years_that_count_are_made_again(told, judged):
+    settings, _ = told
+    before = verdicts(settings)
+    for path in [*settings.store.root.rglob("*.sums"), *settings.store.root.rglob("*.failing")]:
+        path.write_bytes(b"torn")
     judged[1](NIGHT + timedelta(days=2))
     assert verdicts(settings) == before
 

@@ -3,7 +3,9 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -20,19 +22,41 @@ from monitor.cube.store import Entry, SiteStore, digest, record_of
 from monitor.errors import StoreBroken
 from monitor.imagery.source import Scene
 from monitor.trends import state
-from monitor.trends.state import Look, State, Used, at_hand, bring_up_to_date, kept_grid, maps, reader, recipe
+from monitor.trends.kernels.monotonic import slope_and_score
+from monitor.trends.kernels.yearly import ROWS
+from monitor.trends.state import (
+    Look,
+    Scenes,
+    State,
+    Used,
+    at_hand,
+    bring_up_to_date,
+    kept_grid,
+    maps,
+    reader,
+    recipe,
+    sums_of,
+)
 from monitor.trends.stored import Stored
 
 GRID = site_grid(box(103.800, 36.000, 103.801, 36.001))
 SHAPE = (GRID.shape.y, GRID.shape.x)
+GROUND = np.random.default_rng(0).random(SHAPE) < 0.7
 START = 2019
 
 
 def used(n, *, version=0):
     """The n-th of a history of eight scenes a year from 2016 on; the work begins in the middle of 2019."""
-    year, place = 2016 + n // 8, n % 8
-    before = year < START or (year == START and place < 4)
-    return Used(f"s2/{n:03d}", f"digest-{n}-{version}", (year, before), round(0.2 + 0.01 * (n % 7), 6))
+    return Used(f"s2/{n:03d}", f"digest-{n}-{version}", round(0.2 + 0.01 * (n % 7), 6))
+
+
+def season_of(scene):
+    year, place = divmod(int(scene.acquisition[3:6]), 8)
+    return 2016 + year, 2016 + year < START or (2016 + year == START and place < 4)
+
+
+def by_season(scenes):
+    return {season: Scenes.of(list(some)) for season, some in groupby(scenes, season_of)}
 
 
 HISTORY = [used(n) for n in range(48)]
@@ -48,7 +72,7 @@ class Ground:
     def __call__(self, acquisitions, colour):
         self.asked += acquisitions
         for name in acquisitions:
-            noise = np.random.default_rng([int(name[3:]), self.version.get(name, 0)])
+            noise = np.random.default_rng([int(name[3:6]), self.version.get(name, 0)])
             green, index, rgb = noise.random((3, *SHAPE, 3), dtype=np.float32)
             green = np.where(green > 0.8, np.float32(np.nan), green)
             yield Look(green[..., 0], index[..., 0], rgb if name in colour else None)
@@ -64,9 +88,24 @@ def kept(folder):
 
 
 def brought(folder, scenes, read, *, snapshot="S1", made_by="recipe"):
-    before = [scene for scene in scenes if scene.season[1]]
-    pictures = {"now": scenes[-1], **({"before": before[-1]} if before else {})}
-    return bring_up_to_date(folder, scenes, pictures, read, made_by=made_by, snapshot=snapshot, grid=GRID)
+    made = {"made_by": made_by, "snapshot": snapshot, "grid": GRID}
+    return bring_up_to_date(folder, by_season(scenes), pictures(scenes), read, **made)
+
+
+def whole(folder, scenes, read):
+    """Everything in a state after every season was looked at, whether or not the maps need it."""
+    sums_of(folder, by_season(scenes), pictures(scenes), read, made_by="recipe", snapshot="S1", grid=GRID)
+    return kept(folder)
+
+
+def pictures(scenes):
+    before = [scene for scene in scenes if season_of(scene)[1]]
+    return {"now": scenes[-1], **({"before": before[-1]} if before else {})}
+
+
+def drawn(state):
+    """The maps to the last bit."""
+    return {name: values.tobytes() for name, values in maps(state, GROUND).items()}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +118,7 @@ def scratch(tmp_path_factory):
 def test_seasons_are_kept_apart_and_the_one_in_which_the_work_began_is_in_two(scratch):
     assert set(scratch) == {
         "2016-before.sums", "2017-before.sums", "2018-before.sums", "2019-before.sums", "2019.sums", "2020.sums",
-        "2021.sums", "now.rgb", "before.rgb",
+        "2021.sums", "past.means", "now.rgb", "before.rgb",
     }  # fmt: skip
 
 
@@ -89,6 +128,109 @@ def test_night_by_night_ends_where_a_run_from_scratch_ends_and_reads_each_scene_
         brought(tmp_path, HISTORY[:n], read, snapshot=f"S{n}")
     assert kept(tmp_path) == scratch
     assert read.asked == [scene.acquisition for scene in HISTORY]
+
+
+def plainly(scenes, read):
+    """The maps from the sums of all seasons, put down as they are defined."""
+    with TemporaryDirectory() as folder:
+        made = {"made_by": "", "snapshot": "", "grid": GRID}
+        sums, _ = sums_of(Path(folder), by_season(scenes), {}, read, **made)
+
+    def mean(row, chosen):
+        total, seen = np.zeros((2, *SHAPE), np.float32)
+        for season in sorted(filter(chosen, sums)):
+            total += sums[season][ROWS.index(row)]
+            seen += sums[season][0]
+        return np.divide(total, seen, out=np.full(SHAPE, np.nan, np.float32), where=seen > 0)
+
+    years = sorted({year for year, _ in sums})
+    last = years[-1]
+    covers = np.stack([mean("cover", lambda season, year=year: season[0] == year) for year in years])
+    slope, _ = slope_and_score(np.array(years, float), covers.reshape(len(years), -1))
+    since = {(last, False)} & set(sums) or {(last, True)}
+    uplift = mean("over", since.__contains__)
+    if any(before for _, before in sums):
+        uplift = uplift - mean("over", lambda season: season[1])
+    ndvi = mean("ndvi", lambda season: season[0] == last)
+    found = {"ndvi": ndvi, "cover": covers[-1], "slope": slope.reshape(SHAPE), "uplift": uplift}
+    return {name: np.where(GROUND, values, np.float32(np.nan)).tobytes() for name, values in found.items()}
+
+
+def test_every_night_the_maps_are_those_of_the_sums_of_all_seasons(tmp_path):
+    for n in range(1, len(HISTORY) + 1):
+        assert drawn(brought(tmp_path, HISTORY[:n], Ground())) == plainly(HISTORY[:n], Ground())
+
+
+def test_a_night_reads_no_season_that_is_past(tmp_path):
+    """Whatever stands in the files of the years before: they are not looked at until something there has changed."""
+    brought(tmp_path, HISTORY[:-1], Ground())
+    before = [path for path in tmp_path.glob("*.sums") if path.name != "2021.sums"]
+    for path in before:
+        path.write_bytes(b"torn")
+    read = Ground()
+    assert drawn(brought(tmp_path, HISTORY, read)) == plainly(HISTORY, Ground())
+    assert read.asked == [HISTORY[-1].acquisition]
+    assert len(before) == 6
+    assert {path.read_bytes() for path in before} == {b"torn"}
+
+
+def test_as_a_season_begins_the_one_before_is_past_and_no_pixel_of_it_is_read_again(tmp_path):
+    brought(tmp_path, HISTORY[:40], Ground())
+    read = Ground()
+    assert drawn(brought(tmp_path, HISTORY[:41], read)) == plainly(HISTORY[:41], Ground())
+    assert read.asked == [HISTORY[40].acquisition]
+
+
+def test_of_the_seasons_that_are_asked_for_no_other_is_touched(tmp_path, scratch):
+    brought(tmp_path, HISTORY[:32], Ground())
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    some = {season: scenes for season, scenes in by_season(HISTORY).items() if season[0] == 2020}
+    read = Ground()
+    sums_of(tmp_path, some, {}, read, made_by="recipe", snapshot="S1", grid=GRID)
+    assert read.asked == [scene.acquisition for scene in HISTORY[32:40]]
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert {path.name for path in tmp_path.iterdir()} - {path.name for path in stamps} == {"2020.sums"}
+    brought(tmp_path, HISTORY, Ground())
+    assert kept(tmp_path) == scratch
+
+
+def without(*gone):
+    return [scene for n, scene in enumerate(HISTORY) if n not in gone]
+
+
+WAS = {
+    "a late scene of a year that is past": without(10),
+    "a late scene that is the first of all": without(0),
+    "a late year": without(*range(16, 24)),
+    "a late scene from before the start in its year": without(25),
+    "all that was seen in the year of the start before it was late": without(*range(24, 28)),
+    "an older baseline": [used(n, version=1) if n == 12 else scene for n, scene in enumerate(HISTORY)],
+    "another mean of the control": [*HISTORY[:9], HISTORY[9]._replace(control=0.9), *HISTORY[10:]],
+    "a year that begins": HISTORY[:40],
+    "two years at once": HISTORY[:30],
+    "a scene that is rejected now": sorted([*HISTORY, Used("s2/003x", "", 0.3)]),
+    "a year that is rejected now": sorted([*HISTORY, *(Used(f"s2/{n:03d}", "", 0.3) for n in range(48, 52))]),
+}
+
+
+@pytest.mark.parametrize("was", WAS.values(), ids=WAS)
+def test_whatever_was_kept_of_the_years_before_the_maps_are_those_from_scratch(tmp_path, scratch, was):
+    older = {scene.acquisition: 1 for scene in was if scene.digest.endswith("-1")}
+    brought(tmp_path, was, Ground(older))
+    assert drawn(brought(tmp_path, HISTORY, Ground())) == plainly(HISTORY, Ground())
+    assert whole(tmp_path, HISTORY, Ground()) == scratch
+
+
+def test_scenes_that_another_start_puts_into_another_season_are_counted_there(tmp_path, monkeypatch):
+    brought(tmp_path, HISTORY, Ground())
+    monkeypatch.setattr(f"{__name__}.START", 2018)
+    assert drawn(brought(tmp_path, HISTORY, Ground())) == plainly(HISTORY, Ground())
+
+
+@pytest.mark.parametrize("scenes", [HISTORY[:20], HISTORY[28:], HISTORY[:28]], ids=["before", "since", "until"])
+def test_sites_seen_only_before_the_start_or_only_since_have_maps_too(tmp_path, scenes):
+    for n in (len(scenes) - 1, len(scenes)):
+        assert drawn(brought(tmp_path, scenes[:n], Ground())) == plainly(scenes[:n], Ground())
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -111,7 +253,7 @@ def test_a_night_without_a_new_scene_reads_and_writes_nothing(tmp_path):
     again = brought(tmp_path, HISTORY, read)
     assert read.asked == []
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == stamps
-    assert all((again.sums[season] == sums).all() for season, sums in first.sums.items())
+    assert drawn(again) == drawn(first)
     assert all((again.pictures[name] == rgb).all() for name, rgb in first.pictures.items())
 
 
@@ -122,7 +264,8 @@ def test_a_late_scene_has_only_its_own_season_read_again(tmp_path, scratch):
     brought(tmp_path, HISTORY, read)
     assert read.asked == [scene.acquisition for scene in HISTORY[8:16]]
     assert kept(tmp_path) == scratch
-    assert {p.name for p in tmp_path.iterdir() if stamps.get(p) != p.stat().st_mtime_ns} == {"2017-before.sums"}
+    changed = {path.name for path in tmp_path.iterdir() if stamps.get(path) != path.stat().st_mtime_ns}
+    assert changed == {"2017-before.sums", "past.means"}
 
 
 def test_a_newer_baseline_replaces_the_older_one_in_its_season(tmp_path, tmp_path_factory):
@@ -155,7 +298,7 @@ def test_a_rejected_scene_leaves_no_trace_and_a_season_that_lost_all_of_its_own_
     assert "2021.sums" not in kept(tmp_path)
 
 
-@pytest.mark.parametrize("moment", range(7))
+@pytest.mark.parametrize("moment", range(16))
 def test_killed_between_any_two_writes_the_next_run_ends_where_it_should(tmp_path, scratch, monkeypatch, moment):
     brought(tmp_path, HISTORY[:20], Ground())
     calls = iter(range(100))
@@ -193,7 +336,7 @@ def test_a_reader_that_fails_midway_spoils_nothing(tmp_path, scratch):
 
 SPOILT = {
     "a byte of the sums": lambda raw: raw[:-100] + bytes([raw[-100] ^ 1]) + raw[-99:],
-    "a byte of the head": lambda raw: raw.replace(b"s2/", b"s3/", 1),
+    "a byte of the head": lambda raw: raw[: (at := raw.index(b"\n") - 5)] + bytes([raw[at] ^ 1]) + raw[at + 1 :],
     "the end": lambda raw: raw[:-1],
     "all": lambda raw: b"",
     "another kind of file": lambda raw: b"\x93NUMPY" + bytes(900),
@@ -202,12 +345,12 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-@pytest.mark.parametrize("name", ["2018-before.sums", "2021.sums", "now.rgb"])
-def test_a_spoilt_file_is_made_again(tmp_path, scratch, name, spoil):
-    brought(tmp_path, HISTORY, Ground())
+@pytest.mark.parametrize("name", ["2018-before.sums", "2021.sums", "past.means", "now.rgb"])
+def test_a_spoilt_file_is_made_again_and_no_map_shows_it(tmp_path, scratch, name, spoil):
+    first = brought(tmp_path, HISTORY, Ground())
     (tmp_path / name).write_bytes(spoil((tmp_path / name).read_bytes()))
-    brought(tmp_path, HISTORY, Ground())
-    assert kept(tmp_path) == scratch
+    assert drawn(brought(tmp_path, HISTORY, Ground())) == drawn(first)
+    assert whole(tmp_path, HISTORY, Ground()) == scratch
 
 
 def test_the_state_of_another_recipe_is_not_added_to(tmp_path, tmp_path_factory):
@@ -244,11 +387,10 @@ def flat(value):
 
 def test_maps_of_known_ground_say_what_is_known(tmp_path):
     """Cover 0.1 before the start, then 0.2, 0.3, 0.4; the control stays at 0.1, but 0.15 in the last season."""
-    scenes = [
-        Used(f"s2/{2016 + year}-{n}", "", (2016 + year, year < 3), 0.15 if year == 5 else 0.1)
-        for year in range(6)
-        for n in range(2)
-    ]
+    seasons = {
+        (year, year < 2019): Scenes.of([Used(f"s2/{year}-{n}", "", 0.15 if year == 2021 else 0.1) for n in range(2)])
+        for year in range(2016, 2022)
+    }
     green = [0.1, 0.1, 0.1, 0.2, 0.3, 0.4]
 
     def read(acquisitions, _):
@@ -259,7 +401,7 @@ def test_maps_of_known_ground_say_what_is_known(tmp_path):
                 seen[1, 1] = np.nan
             yield Look(seen, seen + 0.5)
 
-    made = bring_up_to_date(tmp_path, scenes, {}, read, made_by="", snapshot="", grid=GRID)
+    made = bring_up_to_date(tmp_path, seasons, {}, read, made_by="", snapshot="", grid=GRID)
     ground = np.ones(SHAPE, bool)
     ground[2] = False
     found = maps(made, ground)
@@ -280,7 +422,7 @@ def test_in_the_season_of_the_start_uplift_is_told_from_scenes_since_then():
         (2019, True): np.stack([flat(4), flat(0.8), flat(2.0), flat(0.4)]),
         (2019, False): np.stack([flat(2), flat(0.8), flat(1.2), flat(0.5)]),
     }
-    found = maps(State(sums=sums, pictures={}), np.ones(SHAPE, bool))
+    found = maps(State.of(sums, {}), np.ones(SHAPE, bool))
     np.testing.assert_allclose(found["uplift"], 0.25 - 0.1, rtol=1e-6)
     np.testing.assert_allclose(found["cover"], 1.6 / 6, rtol=1e-6)
     assert np.isnan(found["slope"]).all()
@@ -288,7 +430,7 @@ def test_in_the_season_of_the_start_uplift_is_told_from_scenes_since_then():
 
 def test_without_a_scene_before_the_start_uplift_is_the_difference_from_the_control():
     sums = {(2019, False): np.stack([flat(2), flat(0.8), flat(1.2), flat(0.5)])}
-    np.testing.assert_allclose(maps(State(sums=sums, pictures={}), np.ones(SHAPE, bool))["uplift"], 0.25)
+    np.testing.assert_allclose(maps(State.of(sums, {}), np.ones(SHAPE, bool))["uplift"], 0.25)
 
 
 # out of a real store
