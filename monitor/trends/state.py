@@ -298,7 +298,7 @@ def sums_of(
 def kept_grid(folder: Path) -> GeoBox | None:
     """Grid of the state that a folder keeps, without opening the store; None where it keeps none."""
     try:
-        with next(folder.glob("*.sums")).open("rb") as file:
+        with next(folder.glob("*.rgb")).open("rb") as file:  # a torn one is made again by the same night, a season not
             return grid_from_json(json.loads(file.readline())["grid"])
     except (StopIteration, OSError, ValueError, KeyError, TypeError):
         return None

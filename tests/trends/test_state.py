@@ -369,6 +369,9 @@ def test_the_grid_of_a_state_is_told_without_its_store(tmp_path):
     assert kept_grid(tmp_path) == GRID
     for path in tmp_path.glob("*.sums"):
         path.write_bytes(b"torn")
+    assert kept_grid(tmp_path) == GRID
+    for path in tmp_path.glob("*.rgb"):
+        path.write_bytes(b"torn")
     assert kept_grid(tmp_path) is None
 
 
