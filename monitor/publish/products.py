@@ -25,7 +25,7 @@ from monitor.alerts.alert import Alert
 from monitor.alerts.messages import assessment_values, replace_file
 from monitor.alerts.words import LANGUAGES
 from monitor.publish.pages import PAGE, edition, index_page, site_pages
-from monitor.publish.pictures import LAYERS, chip_pngs, cog, map_png
+from monitor.publish.pictures import LAYERS, chip_pngs, cogs, map_png
 from monitor.publish.view import SiteView
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site
@@ -82,9 +82,8 @@ def write_site(view: SiteView, root: Path) -> bool:
     if not (drawn_from == seen and pictures <= here.keys()):
         files |= zip((f"{name}.png" for name in chips), chip_pngs(list(chips.values())), strict=True)
         if view.grid is not None:
-            for layer in layers:
-                files[f"{layer.name}.tif"] = cog(view.maps[layer.name], layer, view.grid)
-                files[f"{layer.name}.png"] = map_png(view.maps[layer.name], layer)
+            files |= {f"{name}.tif": file for name, file in cogs(view.maps, view.grid).items()}
+            files |= {f"{layer.name}.png": map_png(view.maps[layer.name], layer) for layer in layers}
     pages = site_pages(view, fingerprint, seen)
     for language in reversed(LANGUAGES):  # the English page holds the fingerprints that are read back: it comes last
         files[PAGE[language]] = pages[language].encode()
