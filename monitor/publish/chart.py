@@ -8,12 +8,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
+from monitor.publish.typeset import rows, tenths
 from monitor.publish.view import SiteView
 from monitor.sites.site import Site
+from monitor.verdict.assess import parts_of
 from monitor.verdict.assessment import Status
 from monitor.verdict.window import Window
 
@@ -100,7 +103,7 @@ def in_season(day: np.ndarray, site: Site) -> np.ndarray:
 
 def promised(day: np.ndarray, site: Site) -> np.ndarray:
     """Uplift the plan promises on each day (from 1970), (n,) array, 0 before the start. [cover fraction]"""
-    return np.array([site.promised(years) for years in ((day - _from_1970(site.start)) / 365.25).tolist()], np.float64)
+    return parts_of(site, site.cohorts).promised(site, day)
 
 
 def series_chart(view: SiteView) -> SeriesChart | None:
@@ -116,7 +119,7 @@ def series_chart(view: SiteView) -> SeriesChart | None:
     span = max(last - first + 15, 365)
 
     def across(day: np.ndarray) -> np.ndarray:
-        return WIDTH * (day - first) / span
+        return tenths(WIDTH * (day - first) / span)
 
     day, cover, control = every[seen], all_cover[seen], all_control[seen]
     x, growing = across(day), in_season(day, site)
@@ -154,7 +157,7 @@ def series_chart(view: SiteView) -> SeriesChart | None:
         control_line=_line(x, down(control), day, growing),
         expected_line=_line(x, down(expected), day, growing),
         rejected_dots=_dots(across(every[valued]), down(all_cover[valued])),
-        rejected_rug="M%.1f,0V7" * int((~accepted).sum()) % tuple(across(every[~accepted]).tolist()),
+        rejected_rug=rows(b"M", across(every[~accepted]), b",0V7").decode(),
         difference=Panel(
             height=DIFFERENCE_HEIGHT,
             ticks=_ticks(low, high, 0.2 if high - low > 0.7 else 0.1, DIFFERENCE_HEIGHT),
@@ -169,23 +172,24 @@ def series_chart(view: SiteView) -> SeriesChart | None:
 
 def season_table(view: SiteView) -> list[Season]:
     """Means over each growing season that was seen."""
+    site, window = view.site, Window.of(view.site)
     day, cover, control, accepted = _columns(view)
-    keep = accepted & np.isfinite(cover) & np.isfinite(control) & in_season(day, view.site)
-    day, cover, control = day[keep], cover[keep], control[keep]
-    season, _ = Window.of(view.site).place(day)
-    begun = day >= _from_1970(view.site.start)
-    expected = control.copy()
-    expected[begun] += promised(day[begun], view.site)
+    season, position = window.place(day)
+    kept = np.flatnonzero(accepted & np.isfinite(cover) & np.isfinite(control) & (position <= window.length))
+    day, season = day[kept], season[kept]
+    planned = (day >= _from_1970(site.start)) & (site.plan.A > 0)
+    values = np.stack([cover[kept], control[kept], control[kept] + promised(day, site)])
+    first = np.flatnonzero(np.diff(season, prepend=-1)).tolist()  # days ascend, and seasons with them
+    means = [values[:, a:b].mean(axis=1).tolist() for a, b in pairwise([*first, day.size])]
     return [
         Season(
-            year=int(year),
-            scenes=int(here.sum()),
-            cover=float(cover[here].mean()),
-            control=float(control[here].mean()),
-            expected=float(expected[here].mean()) if view.site.plan.A > 0 and begun[here].all() else None,
+            year=int(season[a]),
+            scenes=b - a,
+            cover=cover_mean,
+            control=control_mean,
+            expected=expected_mean if planned[a] else None,
         )
-        for year in np.unique(season)
-        for here in [season == year]
+        for (a, b), (cover_mean, control_mean, expected_mean) in zip(pairwise([*first, day.size]), means, strict=True)
     ]
 
 
@@ -220,7 +224,7 @@ def _ticks(low: float, high: float, step: float, height: float) -> tuple[Tick, .
             at=round(height * (1 - (v - low) / (high - low)), 1),
             label=f"{'−' if v < -1e-9 else sign if v > 1e-9 else ''}{abs(round(100 * v))}",
         )
-        for v in values
+        for v in values.tolist()
     )
 
 
@@ -246,9 +250,9 @@ def _seasons(site: Site, opening: date, last: int, span: int) -> tuple[tuple[flo
 
 
 def _dots(x: np.ndarray, y: np.ndarray) -> str:
+    """Dots at the finite of (n,) places `y`; `x` as :func:`monitor.publish.typeset.tenths` sets them."""
     known = np.isfinite(y)
-    places = np.column_stack([x[known], y[known]])
-    return "M%.1f,%.1fh0" * len(places) % tuple(places.ravel().tolist())  # one formatting, for there may be many
+    return rows(b"M", x[known], b",", tenths(y[known]), b"h0").decode()
 
 
 def _line(x: np.ndarray, y: np.ndarray, day: np.ndarray, growing: np.ndarray | None = None) -> str:
@@ -257,6 +261,5 @@ def _line(x: np.ndarray, y: np.ndarray, day: np.ndarray, growing: np.ndarray | N
     """
     keep = np.isfinite(y) if growing is None else np.isfinite(y) & growing
     lifted = np.diff(day[keep], prepend=-GAP_DAYS * 1000) > GAP_DAYS
-    places = np.column_stack([x[keep], y[keep]])
-    form = "".join("M%.1f,%.1fh0" if away else "L%.1f,%.1f" for away in lifted.tolist())
-    return form % tuple(places.ravel().tolist())
+    move, dot = np.where(lifted, b"M", b"L"), np.where(lifted, b"h0", b"")
+    return rows(move, x[keep], b",", tenths(y[keep]), dot).decode()

@@ -26,6 +26,7 @@ from monitor.alerts.messages import assessment_values, replace_file
 from monitor.alerts.words import LANGUAGES
 from monitor.publish.pages import PAGE, edition, index_page, site_pages
 from monitor.publish.pictures import LAYERS, chip_pngs, cogs, map_png
+from monitor.publish.typeset import millionths, rows
 from monitor.publish.view import SiteView
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site
@@ -37,7 +38,10 @@ OBSERVATION_COLUMNS: Final = (
     "control_cover", "accepted", "reason",
 )  # fmt: skip
 
-SPECIAL: Final = re.compile('[,"\r\n]')
+FRACTIONS: Final = ("clear_fraction", "ndvi", "cover", "control_ndvi", "control_cover")
+"""Those of them that are told with six decimals."""
+
+SPECIAL: Final = ',"\r\n'
 """What puts a cell of CSV into quotation marks."""
 
 PICTURES: Final = frozenset(
@@ -45,7 +49,7 @@ PICTURES: Final = frozenset(
 )
 """Files of maps and pictures that a site may have."""
 
-FORMULA: Final = tuple("=+-@＝＋－＠\t\r\n")
+FORMULA: Final = frozenset("=+-@＝＋－＠\t\r\n")
 """What a spreadsheet takes for the beginning of a formula."""
 
 SHOWN: Final = 2
@@ -178,28 +182,29 @@ def observations_csv(table: Mapping[str, Any]) -> bytes:
     KeyError
         A column of the public contract is missing.
     """
-    columns: dict[str, Iterable[Any]] = {name: table[name] for name in OBSERVATION_COLUMNS}
-    columns["date"] = np.datetime_as_string(np.asarray(table["date"], "datetime64[D]")).tolist()
-    columns["accepted"] = ["true" if accepted else "false" for accepted in table["accepted"]]
-    for name in ("clear_fraction", "ndvi", "cover", "control_ndvi", "control_cover"):
-        columns[name] = _six_decimals(np.asarray(table[name], np.float64))
-    columns["n_pixels"] = map(str, table["n_pixels"])
-    for name in ("site", "scene", "source", "baseline", "reason"):
-        cells = {text: _cell(text) for text in {*table[name]}}
-        columns[name] = [cells[text] for text in table[name]]
-    return "\n".join([",".join(OBSERVATION_COLUMNS), *map(",".join, zip(*columns.values(), strict=True)), ""]).encode()
+    columns = {name: _cells(table[name]) for name in ("site", "scene", "source", "baseline", "reason")}
+    columns["n_pixels"] = _cells([str(count) for count in table["n_pixels"]])
+    columns["date"] = np.asarray(table["date"], "datetime64[D]").astype("S10")
+    columns["accepted"] = np.where(table["accepted"], b"true", b"false")
+    columns |= zip(FRACTIONS, millionths(np.array([table[name] for name in FRACTIONS], np.float64)), strict=True)
+    separated = [part for name in OBSERVATION_COLUMNS for part in (b",", columns[name])]
+    return ",".join(OBSERVATION_COLUMNS).encode() + rows(b"\n", *separated[1:]) + b"\n"
+
+
+def _cells(texts: Sequence[str]) -> np.ndarray | bytes:
+    """Texts as cells of CSV, inert in a spreadsheet; one cell where all are the same."""
+    once = {*texts}
+    together = "".join(once)
+    if any(mark in together for mark in SPECIAL) or not FORMULA.isdisjoint([text[:1] for text in once]):
+        cells = {text: _cell(text) for text in once}
+        texts = [cells[text] for text in texts]
+    return next(iter(texts)).encode() if len(once) == 1 else np.array([text.encode() for text in texts], np.bytes_)
 
 
 def _cell(text: str) -> str:
     """Text as a cell of CSV, inert in a spreadsheet."""
-    inert = f"'{text}" if text.startswith(FORMULA) else text
-    return '"' + inert.replace('"', '""') + '"' if SPECIAL.search(inert) else inert
-
-
-def _six_decimals(values: np.ndarray) -> list[str]:
-    """Numbers as text, formatted at once, for there may be many: empty where there is none, and no zero below zero."""
-    text = "%.6f\n" * values.size % tuple(values.tolist())
-    return text.replace("nan", "").replace("-0.000000", "0.000000").split("\n")[:-1]
+    inert = f"'{text}" if text[:1] in FORMULA else text
+    return '"' + inert.replace('"', '""') + '"' if any(mark in inert for mark in SPECIAL) else inert
 
 
 def _pictures_fingerprint(view: SiteView) -> str:

@@ -70,8 +70,3 @@ class Site:
     1 in all; empty: all of it at its start."""
     version: str = ""
     """Hash of everything above: an edited site is a new version."""
-
-    def promised(self, years: float) -> float:
-        """Uplift that the plan promises so many years after the start, mean over the site. [cover fraction]"""
-        parts = self.cohorts or ((self.start, 1.0),)
-        return sum(share * self.plan.uplift(years - (begun - self.start).days / 365.25) for begun, share in parts)
