@@ -46,7 +46,7 @@ _SENTINEL: Final = (_DATATAKE, _PRODUCT, _OLD_PRODUCT, _INDEX, _GRANULE, _TIMED_
 """Surest first for the start of the datatake: a granule's own times are not it, nor is the time in the id of a
 Collection 1 item of Earth Search, which is that of the datastrip."""
 
-_STAND_INS: Final = frozenset({"seen", "day"})
+_STAND_INS: Final = {"seen", "day"}
 """Of no use where a name tells the start."""
 
 _LANDSAT_PRODUCT: Final = re.compile(
@@ -63,6 +63,8 @@ _HLS: Final = re.compile(
     r"HLS\.(?P<product>[LS]30)\.T(?P<tile>\d\d[A-Z]{3})\.(?P<ordinal>\d{7})T(?P<clock>\d{6})(?:\.V(?P<version>\d+\.\d+))?"
 )
 _LANDSAT_LETTERS: Final = {"4": "LT", "5": "LT", "7": "LE", "8": "LC", "9": "LC"}
+_BASELINE: Final = re.compile(r"(\d{1,2})\.(\d{1,2})")
+_SQUARE: Final = re.compile(r"(?:^|[^0-9A-Z]|T)(\d{1,2})([A-Z]{3})$")
 _ACQUISITION: Final = re.compile(r"(?P<platform>[^/]+)/(?P<day>\d{8})(?:T(?P<clock>\d{6}))?")
 
 
@@ -126,9 +128,9 @@ def sentinel2(
     """
     found = _read(_SENTINEL, names)
     craft = found.get("platform") or _sentinel_platform(platform)
-    start, day = found.get("start", ""), found.get("day", "")
-    seen = time.astimezone(UTC).strftime("%Y%m%dT%H%M%S") if time else found.get("seen", "")
-    when = start or seen or day
+    start = found.get("start", "")
+    seen = time.astimezone(UTC).strftime("%Y%m%dT%H%M%S") if time and not start else found.get("seen", "")
+    when = start or seen or found.get("day", "")
     return Identity(
         acquisition=f"{craft}/{when}" if craft and when else "",
         tile=_mgrs(tile) or _mgrs(found.get("tile", "")),
@@ -218,7 +220,7 @@ def normal_baseline(value: object) -> str:
     ['05.09', '05.09', '05.09', '05.09', '05.10', '', '']
     """
     text = str(value).strip().upper().removeprefix("N") if isinstance(value, str | int | float) else ""
-    if matched := re.fullmatch(r"(\d{1,2})\.(\d{1,2})", text):
+    if matched := _BASELINE.fullmatch(text):
         # A number has lost its last zero: 5.1 is 05.10.
         return f"{matched[1].zfill(2)}.{matched[2].ljust(2, '0')}"
     if re.fullmatch(r"\d{3,4}", text):
@@ -272,15 +274,15 @@ def days(acquisition: str) -> tuple[str, ...]:
 def _read(patterns: Iterable[re.Pattern[str]], names: Iterable[str]) -> dict[str, str]:
     """What the names tell; the surest pattern first, then the first name."""
     found: dict[str, str] = {}
+    known: set[str] = set()
     given = [name.upper() for name in names if name]
     for pattern in patterns:
         for name in given:
-            if pattern.groupindex.keys() <= found.keys() | (_STAND_INS if "start" in found else set()):
+            if known.issuperset(pattern.groupindex):
                 break  # it has no more to tell
             if matched := pattern.search(name):
-                for key, value in matched.groupdict().items():
-                    if value:
-                        found.setdefault(key, value)
+                found = {key: value for key, value in matched.groupdict().items() if value} | found
+                known = found.keys() | (_STAND_INS if "start" in found else set())
     return found
 
 
@@ -299,7 +301,7 @@ def _landsat_platform(text: str) -> str:
 
 def _mgrs(text: str) -> str:
     """Grid square with two digits of zone: ``MGRS-4QFJ`` is ``04QFJ``."""
-    matched = re.search(r"(?:^|[^0-9A-Z]|T)(\d{1,2})([A-Z]{3})$", text.strip().upper())
+    matched = _SQUARE.search(text.strip().upper())
     return f"{matched[1].zfill(2)}{matched[2]}" if matched else ""
 
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import shapely
 from shapely.errors import ShapelyError
-from shapely.geometry import box, shape
+from shapely.geometry import Polygon, box, shape
 from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import SceneRejected
@@ -82,6 +82,8 @@ NEAR_INFRARED: Final = {"msi": ("nir", "nir08"), "hls": ("nir08", "nir"), "lands
 B8A is what Landsat sees, and both have 30 m."""
 NOT_DATA: Final = frozenset({"visual", "overview", "thumbnail", "preview", "metadata", "tiles"})
 """Roles and keys of pictures of the scene."""
+_HLS: Final = re.compile(r"HLS\.([LS]30)\.")
+_SENTINEL: Final = re.compile(r"sentinel[-_ ]?2|^s2[a-d]$")
 _DECIMAL: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,2})?", re.ASCII)
 _ENDING: Final = re.compile(r"(\.tiff?|_\d\dm)$")
 """What a key may end in besides the name of its band."""
@@ -230,7 +232,7 @@ def _product(item: Mapping[str, Any], properties: Mapping[str, Any], when: datet
     hrefs = [str(_mapping(asset).get("href", "")) for asset in _mapping(item.get("assets")).values()][:40]
     platform = _text(properties, "platform", "eo:platform", "constellation")
     collection = str(item.get("collection") or properties.get("collection") or "").lower()
-    harmonised = re.search(r"HLS\.([LS]30)\.", " ".join((title, *hrefs)))
+    harmonised = _HLS.search(" ".join((title, *hrefs)))
     if harmonised:
         kind = harmonised[1]
         seen = identity.hls(title, *hrefs)
@@ -239,7 +241,7 @@ def _product(item: Mapping[str, Any], properties: Mapping[str, Any], when: datet
         _text(properties, key)
         for key in ("s2:datatake_id", "s2:product_uri", "sentinel:product_id", "s2:granule_id", "s2:tile_id")
     ]
-    if re.search(r"sentinel[-_ ]?2|^s2[a-d]$", platform.lower()) or re.match(r"S2[A-D]_", title) or any(told):
+    if _SENTINEL.search(platform.lower()) or re.match(r"S2[A-D]_", title) or any(told):
         square = _text(properties, "s2:mgrs_tile", "grid:code") or _square(properties)
         seen = identity.sentinel2(
             *told, title, *hrefs, platform=platform, tile=square, time=when,
@@ -247,7 +249,7 @@ def _product(item: Mapping[str, Any], properties: Mapping[str, Any], when: datet
             orbit=_first(properties, "sat:relative_orbit", "s2:relative_orbit"),
         )  # fmt: skip
         craft = seen.acquisition[:3].lower()
-        sensor = f"sentinel-2{craft[2]}" if re.fullmatch(r"s2[a-d]", craft) else "sentinel-2"
+        sensor = f"sentinel-2{craft[2]}" if craft in ("s2a", "s2b", "s2c", "s2d") else "sentinel-2"
         return _Product(name="msi", sensor=sensor, identity=seen, keys=MSI_KEYS)
     if "landsat" in platform.lower() or re.match(r"L[COTE]0\d_", title) or "landsat:wrs_path" in properties:
         seen = identity.landsat(
@@ -523,7 +525,7 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry | None:
     given = item.get("geometry")
     if isinstance(given, dict):
         try:
-            found = shape(given)
+            found = _polygon(given) or shape(given)
             if shapely.get_num_coordinates(found) > MOST_VERTICES:
                 found = box(*found.bounds)
             if not found.is_valid:
@@ -543,9 +545,19 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry | None:
     return None
 
 
+def _polygon(given: Mapping[str, Any]) -> Polygon | None:
+    """What nearly all are, a polygon without holes; None: something else, or it takes a closer look."""
+    try:
+        (ring,) = given["coordinates"]
+        found = shapely.polygons(ring) if given["type"] == "Polygon" else None
+    except (ShapelyError, ValueError, TypeError, KeyError):
+        return None
+    return found if isinstance(found, Polygon) else None
+
+
 def _on_earth(bounds: tuple[float, float, float, float]) -> bool:
-    left, bottom, right, top = bounds
-    return all(math.isfinite(v) for v in bounds) and -180 <= left <= right <= 180 and -90 <= bottom <= top <= 90
+    left, bottom, right, top = bounds  # what is no number is in no order
+    return -180 <= left <= right <= 180 and -90 <= bottom <= top <= 90
 
 
 def _time(properties: Mapping[str, Any]) -> datetime | None:
@@ -599,7 +611,10 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def _first(properties: Mapping[str, Any], *keys: str) -> Any:
-    return next((properties[key] for key in keys if properties.get(key) is not None), None)
+    for key in keys:
+        if (value := properties.get(key)) is not None:
+            return value
+    return None
 
 
 def _text(properties: Mapping[str, Any], *keys: str) -> str:
