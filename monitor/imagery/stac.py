@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
+import msgspec
 import numpy as np
 import pystac
 import structlog
@@ -508,6 +509,10 @@ class _SafeIO(StacApiIO):
             return self.request(str(source), *args, **kwargs)
         return str(super().read_text(source, *args, **kwargs))
 
+    def json_loads(self, txt: str, *_: Any, **__: Any) -> Any:
+        """What a text says."""
+        return _json(txt)
+
     def request(
         self,
         href: str,
@@ -696,9 +701,17 @@ def _id(item: object) -> str:
     return items.inert(item.get("id")) if isinstance(item, dict) else ""
 
 
+def _json(text: str) -> Any:
+    """What a JSON text says; what goes beyond the standard (``NaN``) in the way of Python's own parser."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return json.loads(text)
+
+
 def _parsed(text: str, place: str) -> Mapping[str, Any]:
     try:
-        document = json.loads(text)
+        document = _json(text)
     except (ValueError, RecursionError) as error:
         msg = f"{shown(place)} is no JSON"
         raise BadConfiguration(msg) from error

@@ -432,6 +432,12 @@ def test_what_is_not_stored_comes_as_if_nothing_were_and_what_is_comes_whole_to_
     assert [(scene, scene.handle) for scene in again] == [(scene, scene.handle) for scene in whole]
 
 
+def test_an_item_with_numbers_that_are_none_of_json_is_found_like_any_other(catalogue):
+    some = [an_item(3), an_item(4)]
+    some[0]["properties"] |= {"eo:cloud_cover": float("nan"), "view:off_nadir": float("-inf"), "title": "\ud800"}
+    assert ids(catalogue(some).search(AREA, *YEAR)) == [item["id"] for item in some]
+
+
 def test_an_item_whose_ground_makes_no_sense_is_refused_though_its_name_is_stored(catalogue):
     (scene,) = catalogue([an_item(3, geometry={"type": "Polygon"})]).search(AREA, *YEAR, lambda scene: True)
     assert (scene.handle.reason, scene.baseline) == ("BROKEN", "")
