@@ -75,6 +75,9 @@ class Task:
     """Of the site's store."""
     offered: tuple[Scene, ...]
     """Over the site, in order of preference of their sources."""
+    asked: tuple[Scene, ...] | None = None
+    """Of them those that :func:`monitor.cube.granules.open_questions` leaves where the store is as `known`; None: to be
+    asked."""
     searched: BaseGeometry
     """The area in which they were found."""
     controls: ControlSet | None
@@ -314,7 +317,8 @@ class Part:
 
 def left_of(task: Task, grid: GeoBox, stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
     """What is left to do of what is offered over a site, ascending by time."""
-    asked = open_questions(task.offered, stored)
+    known = task.known is not None and stored is task.known.baselines
+    asked = task.asked if known and task.asked is not None else open_questions(task.offered, stored)
     return left_to_do(overpasses(asked, str(crs_of(grid)), stored), stored)
 
 
@@ -366,7 +370,7 @@ def looked_at(wanted: Iterable[tuple[Task, Sequence[Overpass]]], sources: Sequen
                 mine = [scene for scene in mine if not first <= scene.time.date() <= last]
                 mine += [s for s in found[key] if first <= s.time.date() <= last and s.touches(task.site.geometry)]
             offered += mine
-        tasks[site] = replace(task, offered=tuple(offered))
+        tasks[site] = replace(task, offered=tuple(offered), asked=None)
     return tasks
 
 

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cache, lru_cache, partial
-from itertools import batched, chain
+from itertools import batched, chain, compress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import shapely
@@ -25,7 +25,7 @@ from jobs.settings import Terrain as TerrainSettings
 from jobs.sources import Sources, open_sources
 from jobs.together import METRES_PER_DEGREE, compact, in_one_search, neighbourhoods
 from monitor.controls.units import ControlSet
-from monitor.cube.granules import has
+from monitor.cube.granules import has, open_questions
 from monitor.cube.store import SiteStore
 from monitor.errors import BadData, MonitorError, TryLater
 from monitor.imagery.source import Scene, Source, Stored
@@ -43,6 +43,8 @@ ELSEWHERE = 64
 """Sites read together in another process, at most: a worker that dies takes no more along, and all have work."""
 AT_ONCE = 64
 """Sites whose series are settled in one call: those of all sites that are read together may be too large."""
+
+_NOTHING: Final[Mapping[str, Mapping[str, str]]] = {}
 
 Progress = Callable[[int, int], None]
 """Told how many sites are done, of how many."""
@@ -140,16 +142,19 @@ def prepare(
     deferred : dict
         By site, why no source could be asked, or why its named control ground can not be used.
     """
-    offers: dict[str, tuple[Scene, ...]] = {}
+    offers: dict[str, _Offer] = {}
     told: dict[str, str] = {}
     areas: dict[str, BaseGeometry] = {}
     known: dict[str, Known] = {}
+    histories: dict[int, dict[str, dict[str, str]]] = {}
     with ledger.transaction() as t:
         snapshots = t.snapshots()
         for site in sites:
             ground = ground_key(site)
             if ground in snapshots:
-                known[site.id] = Known(snapshot=snapshots[ground], baselines=t.granules(ground))
+                own = t.granules(ground)
+                other = histories.setdefault(hash(tuple(own)), own)
+                known[site.id] = Known(snapshot=snapshots[ground], baselines=other if other == own else own)
     deferred: dict[str, str] = {}
     together = neighbourhoods(sites, apart=2 * sources.first.ring[1])
     for members in (some for group in together for some in in_one_search(group)):
@@ -159,12 +164,8 @@ def prepare(
         except TryLater as error:
             deferred |= {site.id: str(error) for site in members}
             continue
-        footprints = np.array([scene.footprint for scene in found], dtype=object)
-        everywhere, whole = shapely.is_missing(footprints), tuple(found)
-        for site in members:
-            told[site.id], areas[site.id] = missing, searched
-            over = everywhere | shapely.intersects(footprints, site.geometry)
-            offers[site.id] = whole if over.all() else tuple(found[k] for k in np.flatnonzero(over))
+        for site, offer in zip(members, _offers(members, known, found, searched), strict=True):
+            told[site.id], areas[site.id], offers[site.id] = missing, searched, offer
     tasks = []
     with ledger.transaction() as t:
         every = [site_from_json(values) for values in t.sites()] or sites
@@ -190,7 +191,8 @@ def prepare(
                     site=site,
                     ground=ground,
                     folder=store_folder(settings, site),
-                    offered=offers[site.id],
+                    offered=offers[site.id].scenes,
+                    asked=offers[site.id].asked,
                     searched=areas[site.id],
                     controls=None if frozen is None else ControlSet.from_json(frozen),
                     terrain=None if lie is None else Terrain.from_json(lie),
@@ -204,17 +206,52 @@ def prepare(
     return tasks, deferred
 
 
+def _baselines(site: Site, known: Mapping[str, Known]) -> Mapping[str, Mapping[str, str]]:
+    """What is stored of a site: one object of sites that are alike; a new one has nothing."""
+    return known[site.id].baselines if site.id in known else _NOTHING
+
+
 def _stored(sites: Sequence[Site], known: Mapping[str, Known]) -> Stored:
-    """Tells what need not be looked at, since each of some sites that it touches has it; a new site has nothing."""
+    """Tells what need not be looked at, since each of some sites that it touches has it."""
+    alike: dict[int, tuple[Mapping[str, Mapping[str, str]], list[BaseGeometry]]] = {}
     for site in sites:
         shapely.prepare(site.geometry)
-    has_what = [(site.geometry, known[site.id].baselines if site.id in known else {}) for site in sites]
+        baselines = _baselines(site, known)
+        alike.setdefault(id(baselines), (baselines, []))[1].append(site.geometry)
+    has_what = list(alike.values())
 
     def stored(scene: Scene) -> bool:
-        without = [outline for outline, baselines in has_what if not has(baselines, scene)]
+        without = [outline for baselines, outlines in has_what if not has(baselines, scene) for outline in outlines]
         return not without or (scene.footprint is not None and not shapely.intersects(without, scene.footprint).any())
 
     return stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Offer:
+    """What is offered over a site."""
+
+    scenes: tuple[Scene, ...]
+    asked: tuple[Scene, ...]
+    """Of them the open questions, see :func:`monitor.cube.granules.open_questions`."""
+
+
+def _offers(
+    sites: Sequence[Site], known: Mapping[str, Known], found: Sequence[Scene], searched: BaseGeometry
+) -> Iterator[_Offer]:
+    """Of each site what is offered over it, made once for all that are alike: in a programme nearly all of a tile."""
+    footprints = np.array([scene.footprint for scene in found], dtype=object)
+    everywhere = shapely.is_missing(footprints) | shapely.covers(footprints, searched)
+    edge = np.flatnonzero(~everywhere)
+    made: dict[tuple[bytes, int], _Offer] = {}
+    for site in sites:
+        over, baselines = everywhere.copy(), _baselines(site, known)
+        over[edge] = shapely.intersects(site.geometry, footprints[edge])
+        key = over.tobytes(), id(baselines)
+        if key not in made:
+            scenes = tuple(compress(found, over))
+            made[key] = _Offer(scenes=scenes, asked=tuple(open_questions(scenes, baselines)))
+        yield made[key]
 
 
 def _given_ground(settings: Settings, known: frozenset[str]) -> list[GivenGround] | str:

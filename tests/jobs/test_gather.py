@@ -147,6 +147,18 @@ def test_what_need_not_be_looked_at_is_what_every_site_that_it_touches_has(regis
     assert stored_by([s1, s2], {"s1": has, "s2": has})(nowhere)
 
 
+def test_what_sites_have_and_lack_is_kept_once_where_it_is_the_same(tmp_path, from_source):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS[:-1], together=64))
+    night(settings, as_of=NIGHT)
+    sources = Sources([(Painted(DAYS, together=64), settings.source[0])])
+    with opened(settings) as ledger:
+        tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
+    assert [[scene.time.date() for scene in task.asked] for task in tasks] == [DAYS[-1:]] * 3
+    for one in (lambda task: task.known.baselines, lambda task: task.offered, lambda task: task.asked):
+        assert len({id(one(task)) for task in tasks}) == 1
+
+
 def test_a_worker_that_dies_of_one_site_fails_that_site_alone(registered):
     settings, ledger, sources = registered
     asked = []
