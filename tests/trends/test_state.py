@@ -221,10 +221,12 @@ def test_whatever_was_kept_of_the_years_before_the_maps_are_those_from_scratch(t
     assert whole(tmp_path, HISTORY, Ground()) == scratch
 
 
-def test_scenes_that_another_start_puts_into_another_season_are_counted_there(tmp_path, monkeypatch):
-    brought(tmp_path, HISTORY, Ground())
+@pytest.mark.parametrize("since", [0, 4], ids=["a year is divided", "a whole year is of the other side"])
+def test_scenes_that_another_start_puts_into_another_season_are_counted_there(tmp_path, monkeypatch, since):
+    scenes = [scene for n, scene in enumerate(HISTORY) if n % 8 >= since]
+    brought(tmp_path, scenes, Ground())
     monkeypatch.setattr(f"{__name__}.START", 2018)
-    assert drawn(brought(tmp_path, HISTORY, Ground())) == plainly(HISTORY, Ground())
+    assert drawn(brought(tmp_path, scenes, Ground())) == plainly(scenes, Ground())
 
 
 @pytest.mark.parametrize("scenes", [HISTORY[:20], HISTORY[28:], HISTORY[:28]], ids=["before", "since", "until"])
