@@ -72,7 +72,7 @@ def _environment() -> jinja2.Environment:
     )  # fmt: skip
     environment.filters.update(
         inert=visible, percent=words.percent, points=words.points, probability=words.probability,
-        hectares=hectares, long_day=words.day,
+        hectares=hectares, long_day=words.day, on_scale=on_scale,
     )  # fmt: skip
     environment.globals.update(
         STATUS=words.STATUS,
@@ -216,6 +216,15 @@ def hectares(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+
+
+def on_scale(share: float) -> str:
+    """Where a share of the plan lies on a scale from -50 % to 150 %, in percent of its length.
+
+    >>> on_scale(0.25), on_scale(-9), on_scale(9)
+    ('37.5', '0.0', '100.0')
+    """
+    return f"{min(max((share + 0.5) * 50, 0), 100):.1f}"
 
 
 @cache
