@@ -21,6 +21,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import shapely
@@ -41,6 +42,8 @@ LONGEST_ID: Final = 128
 """Longest id that is kept. [character]"""
 MOST_VERTICES: Final = 20_000
 """A footprint of more is taken by its box."""
+FEW_VERTICES: Final = 32
+"""Of what is kept to be told again."""
 
 LANDSAT_SCALE: Final = (2.75e-5, -0.2)
 """Landsat Collection 2 Level 2 surface reflectance (USGS LSDS-1619)."""
@@ -524,8 +527,10 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry | None:
     """Where the scene has pixels."""
     given = item.get("geometry")
     if isinstance(given, dict):
+        if (plain := _plain(given)) is not None:
+            return plain
         try:
-            found = _polygon(given) or shape(given)
+            found = shape(given)
             if shapely.get_num_coordinates(found) > MOST_VERTICES:
                 found = box(*found.bounds)
             if not found.is_valid:
@@ -545,14 +550,20 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry | None:
     return None
 
 
-def _polygon(given: Mapping[str, Any]) -> Polygon | None:
-    """What nearly all are, a polygon without holes; None: something else, or it takes a closer look."""
+def _plain(given: Mapping[str, Any]) -> Polygon | None:
+    """A sound polygon of few corners without holes, as nearly all are; None: it takes a closer look."""
     try:
-        (ring,) = given["coordinates"]
-        found = shapely.polygons(ring) if given["type"] == "Polygon" else None
+        (ring,) = given["coordinates"] if given["type"] == "Polygon" else ()
+        return _outlined(tuple(map(tuple, ring))) if len(ring) <= FEW_VERTICES else None
     except (ShapelyError, ValueError, TypeError, KeyError):
         return None
-    return found if isinstance(found, Polygon) else None
+
+
+@lru_cache(maxsize=1024)
+def _outlined(ring: tuple[tuple[Any, ...], ...]) -> Polygon | None:
+    """The same of a ring: a tile that an orbit sees whole has one outline in the items of all years."""
+    found = shapely.polygons(ring)
+    return found if isinstance(found, Polygon) and found.is_valid and _on_earth(found.bounds) else None
 
 
 def _on_earth(bounds: tuple[float, float, float, float]) -> bool:

@@ -307,6 +307,20 @@ def test_a_geometry_that_makes_no_sense_breaks_its_own_scene_only(msi, geometry)
     assert scene.footprint is None
 
 
+SQUARE = [[100, 36], [101, 36], [101, 37], [100, 37], [100, 36]]
+BOW_TIE = [[100, 36], [101, 37], [101, 36], [100, 37], [100, 36]]
+
+
+@pytest.mark.parametrize(("coordinates", "area"), [
+    ([SQUARE], 1), ([[[float(x), y, 0] for x, y in SQUARE]], 1), ([[[str(x), str(y)] for x, y in SQUARE]], 1),
+    ([SQUARE[:-1]], 1), ([SQUARE, [[100.25, 36.25], [100.75, 36.25], [100.5, 36.75], [100.25, 36.25]]], 0.875),
+    ([BOW_TIE], 0.5), ([[*SQUARE[:-1], *([100, 36 + n / 100] for n in range(99, -1, -1))]], 1),
+])  # fmt: skip
+def test_a_footprint_is_as_large_as_its_outline_says_however_often_it_is_told(msi, coordinates, area):
+    msi["geometry"] = {"type": "Polygon", "coordinates": coordinates}
+    assert [resolved(msi).footprint.area for _ in range(2)] == pytest.approx([area, area])
+
+
 @pytest.mark.parametrize("change", [
     {"properties": None}, {"properties": []}, {"properties": {"datetime": None}}, {"properties": {"datetime": 3}},
     {"id": None}, {"id": ""}, {"id": []}, {"properties": {"datetime": "yesterday"}},
