@@ -51,7 +51,11 @@ def millionths(values: np.ndarray) -> np.ndarray:
 
 @cache
 def _tenths() -> np.ndarray:
-    return np.array([b"%.1f" % (tenth / 10) for tenth in range(-10 * FAR, 10 * FAR + 1)])
+    tenth = np.arange(-10 * FAR, 10 * FAR + 1)
+    whole = np.array([b"%d." % number for number in range(FAR + 1)])[abs(tenth) // 10]
+    digit = np.array([b"%d" % number for number in range(10)])[abs(tenth) % 10]
+    table: np.ndarray = np.strings.add(np.where(tenth < 0, b"-", b""), np.strings.add(whole, digit))
+    return table
 
 
 @cache
