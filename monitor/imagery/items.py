@@ -552,8 +552,10 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry | None:
 
 def _plain(given: Mapping[str, Any]) -> Polygon | None:
     """A sound polygon of few corners without holes, as nearly all are; None: it takes a closer look."""
+    if given.get("type") != "Polygon":
+        return None
     try:
-        (ring,) = given["coordinates"] if given["type"] == "Polygon" else ()
+        (ring,) = given["coordinates"]
         return _outlined(tuple(map(tuple, ring))) if len(ring) <= FEW_VERTICES else None
     except (ShapelyError, ValueError, TypeError, KeyError):
         return None
