@@ -34,7 +34,7 @@ from monitor.imagery.terrain import Terrain
 from monitor.ledger.ledger import Ledger
 from monitor.publish.calibrated import calibration_table
 from monitor.publish.pages import edition
-from monitor.publish.products import OBSERVATION_COLUMNS, write_index, write_site
+from monitor.publish.products import write_index, write_site
 from monitor.publish.view import Assumed, CalibrationTable, Chance, Chip, SiteView
 from monitor.sites.registry import folder_name
 from monitor.sites.site import Site
@@ -178,7 +178,8 @@ def _write(store: Path, outputs: Path, page: _Page, observed: Columns) -> str | 
         view = SiteView(
             site=site,
             assessment=page.found,
-            observations=_table(site.id, observed),
+            observations=_shown(observed),
+            lines=observed["line"],
             alert=page.alert,
             notice=page.notice,
             elevation=None if lie is None else lie.elevation,
@@ -230,12 +231,10 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
     }
 
 
-def _table(site: str, observed: Columns) -> dict[str, Any]:
-    """The series as people read it."""
-    return {
-        **{name: observed[name] for name in OBSERVATION_COLUMNS[2:]},
-        "site": [site] * len(observed["time"]),
-        "date": days(observed),
+def _shown(observed: Columns) -> dict[str, Any]:
+    """What a page draws of the series."""
+    return {name: observed[name] for name in ("cover", "control_cover", "accepted", "reason")} | {
+        "date": days(observed)
     }
 
 

@@ -20,7 +20,7 @@ _MEANS = (*OBSERVED, *(f"control_{name}" for name in OBSERVED))
 Columns = Mapping[str, Any]
 """Observations column by column, ascending by time: :data:`TEXTS` as lists, the others as arrays, NaN where a row has
 nothing."""
-TEXTS = frozenset({"acquisition", "time", "scene", "source", "baseline", "reason", "digest"})
+TEXTS = frozenset({"acquisition", "time", "scene", "source", "baseline", "reason", "digest", "line"})
 JUDGED = ("time", "accepted", "clear_fraction", "control_cover_2", "reference_cover", *_MEANS)
 """Columns of the ledger that :func:`series` reads."""
 

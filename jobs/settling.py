@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 
 from jobs import records
-from jobs.records import JUDGED, OBSERVED, TEXTS, Columns, columns, kind, observation, typed
+from jobs.records import JUDGED, OBSERVED, TEXTS, Columns, days, kind, observation, typed
 from monitor.controls import comparison, orbits, units
 from monitor.controls.comparison import compare, shown
 from monitor.controls.orbits import orbit_steps
@@ -40,10 +40,15 @@ from monitor.cube.radiometry import EVIDENCE, evidence, judged, settle, tells, w
 from monitor.cube.store import Record, SiteStore
 from monitor.imagery import bands
 from monitor.ledger.ledger import Transaction
+from monitor.publish import observations
+from monitor.publish.observations import observation_lines
 from monitor.sites.site import Site
 
-SERIES: Final = (*JUDGED, "acquisition", "digest", "reason", "scene", "source", "baseline", "n_pixels")
-"""Columns of a site's series that its verdict, maps and page are drawn from."""
+SERIES: Final = (*JUDGED, "acquisition", "digest", "reason")
+"""Columns of a site's series that its verdict, maps and page are drawn from; beside them `line`, that of
+``observations.csv``."""
+_LINE: Final = ("scene", "source", "baseline", "n_pixels")
+"""What a line says beside these."""
 
 Granules = Mapping[str, Mapping[str, str]]
 """Of acquisitions the baseline of each granule."""
@@ -66,6 +71,8 @@ class _Series(msgspec.Struct, kw_only=True):
 
     mark: str
     """Of this file and of no other."""
+    code: str
+    """Hash of the code that made it."""
     texts: dict[str, list[str]]
     """:data:`SERIES` columns that are texts."""
     values: dict[str, bytes]
@@ -81,7 +88,7 @@ class _Kept(_Series, kw_only=True):
     """The same, with what a site's newest scene is settled by."""
 
     key: str
-    """Hash of the code, the control units and the start of the work."""
+    """Hash of the control units and the start of the work."""
     granules: dict[str, dict[str, str]]
     """Of all scenes."""
     units: list[str]
@@ -154,7 +161,7 @@ def known_series(t: Transaction, folder: Path, ground: str) -> Columns:
     """
     mark = t.kept(ground)
     kept = _load(_place(folder), _Series) if mark else None
-    return kept.columns if kept is not None and kept.mark == mark else typed(t.columns(ground, SERIES))
+    return kept.columns if kept is not None and kept.mark == mark else _with_lines(t.columns(ground, [*SERIES, *_LINE]))
 
 
 def rows(store: SiteStore, controls: ControlSet, site: Site) -> list[dict[str, Any]]:
@@ -176,9 +183,10 @@ def _from_all(
     told = _rows(chosen, _corrected(_ground(found), chosen, steps))
     kin: dict[str, int] = {}
     telling = [(before, after) for before, after in zip(stored, chosen, strict=True) if tells(before)]
-    texts, values = _packed(columns(told, SERIES))
+    texts, values = _packed(told)
     kept = _Kept(
         mark="",
+        code=_code(),
         key=key,
         granules={record.acquisition: record.granules for record in stored},
         units=means.unit.values.tolist(),
@@ -215,16 +223,24 @@ def _with_newest(
     rows_of_new = _rows(new, _corrected(ground, new, kept.steps))
     kept.granules |= {record.acquisition: record.granules for record in new}
     kept.evidence, kept.wrong = told.tobytes(), flags.tobytes()
-    texts, values = _packed(columns(rows_of_new, SERIES))
+    texts, values = _packed(rows_of_new)
     for name, more in texts.items():
         kept.texts[name] += more
     kept.values = {name: before + values[name] for name, before in kept.values.items()}
     return rows_of_new, kept
 
 
-def _packed(series: Columns) -> tuple[dict[str, list[str]], dict[str, bytes]]:
+def _packed(told: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list[str]], dict[str, bytes]]:
+    series = _with_lines({name: [row[name] for row in told] for name in (*SERIES, *_LINE)})
     texts = {name: values for name, values in series.items() if name in TEXTS}
     return texts, {name: values.tobytes() for name, values in series.items() if name not in TEXTS}
+
+
+def _with_lines(plain: Mapping[str, Sequence[Any]]) -> Columns:
+    """:data:`SERIES` columns and lines, of plain values."""
+    known = typed(plain)
+    lines = observation_lines({**known, "date": days(known)})
+    return {name: known[name] for name in SERIES} | {"line": lines}
 
 
 def _moment(record: Record) -> tuple[str, str]:
@@ -299,14 +315,14 @@ def _plain(values: np.ndarray) -> list[float | None]:
 
 
 def _key(controls: ControlSet, site: Site) -> str:
-    return sha256(f"{_code()} {controls.hash} {site.start}".encode()).hexdigest()
+    return sha256(f"{controls.hash} {site.start}".encode()).hexdigest()
 
 
 @cache
 def _code() -> str:
     """Hash of the code that a row depends on."""
     digest = sha256(Path(__file__).read_bytes())
-    for module in (records, comparison, orbits, units, granules, radiometry, bands):
+    for module in (records, comparison, orbits, units, granules, radiometry, bands, observations):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
 
@@ -316,11 +332,12 @@ def _place(folder: Path) -> Path:
 
 
 def _load[S: _Series](path: Path, form: type[S]) -> S | None:
-    """What is kept; None where there is nothing, or nothing to be trusted."""
+    """What is kept; None where there is nothing, nothing to be trusted, or what other code made."""
     try:
         content = path.read_bytes()
         if google_crc32c.value(content[4:]) == int.from_bytes(content[:4], "big"):
-            return msgspec.msgpack.decode(content[4:], type=form)
+            kept = msgspec.msgpack.decode(content[4:], type=form)
+            return kept if kept.code == _code() else None
     except (OSError, ValueError):
         pass
     return None

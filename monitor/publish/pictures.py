@@ -1,15 +1,13 @@
 """Maps and chips of a site as files: cloud-optimised GeoTIFFs for a GIS, small PNGs for its page."""
 
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from struct import calcsize, pack, pack_into, unpack_from
+from struct import pack
 from typing import Final
 
 import matplotlib as mpl
 import numpy as np
-from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio import Env
 from rasterio.crs import CRS
@@ -71,11 +69,6 @@ LAYERS: Final = (
 BLOCK: Final = 512
 """Largest side of a block of a map. [pixel]"""
 
-TIFF_WIDTH, TIFF_HEIGHT, TIFF_OFFSETS, TIFF_COUNTS, TIFF_PIXEL, TIFF_CORNER = 256, 257, 324, 325, 33550, 33922
-"""Tags of a TIFF: size of the image, where its blocks are and how long, size of a pixel and where the corner lies."""
-TIFF_NUMBERS: Final = {3: "H", 4: "I", 12: "d"}
-"""Kinds of numbers in a TIFF, as :mod:`struct` names them."""
-
 SHADES: Final = 255
 """Colours of a map, besides none."""
 
@@ -107,7 +100,8 @@ def cog(values: np.ndarray, layer: Layer, grid: GeoBox) -> bytes:
     height, width = values.shape
     options = {
         "driver": "COG", "compress": "DEFLATE", "predictor": "YES", "level": 1, "overviews": "AUTO",
-        "blocksize": _side(height, width),
+        # a small map is one block of its own size: to pack 512 x 512 pixels of nothing took most of the time
+        "blocksize": min(BLOCK, -(-max(height, width) // 16) * 16),
     }  # fmt: skip
     # GDAL reads the long list of what this driver takes anew for each file, only to check these options against it
     with Env(GDAL_VALIDATE_CREATION_OPTIONS=False), MemoryFile() as memory:
@@ -119,39 +113,6 @@ def cog(values: np.ndarray, layer: Layer, grid: GeoBox) -> bytes:
             file.set_band_description(1, layer.name)
             file.set_band_unit(1, layer.unit)
         return bytes(memory.getbuffer())
-
-
-def cogs(maps: Mapping[str, np.ndarray], grid: GeoBox) -> dict[str, bytes]:
-    """The maps of a site, byte for byte as :func:`cog` makes them, by name.
-
-    To tell GDAL the coordinate system of a map takes it longer than all else about so small a file. So it packs the
-    blocks of all maps in one call, without; what stands before a block it has written once, and only size and place
-    differ from site to site. A large map, which has several blocks and overviews, is left to :func:`cog`.
-
-    Parameters
-    ----------
-    maps : mapping
-        Of the names in :data:`LAYERS`, (y, x) arrays; NaN where there is no value.
-    grid : GeoBox
-        That all of them lie on; with a CRS.
-    """
-    layers = [layer for layer in LAYERS if layer.name in maps]
-    height, width, lie = grid.shape.y, grid.shape.x, grid.affine
-    if max(height, width) > BLOCK or lie.b or lie.d or lie.a <= 0 or lie.e >= 0:
-        return {layer.name: cog(maps[layer.name], layer, grid) for layer in layers}
-    side = _side(height, width)
-    files = {}
-    for layer, block in zip(layers, _blocks([maps[layer.name] for layer in layers], grid, side), strict=True):
-        start, tags = _before_block(layer, str(grid.crs), side)
-        head = bytearray(start)
-        for tag, values in (
-            (TIFF_WIDTH, (width,)), (TIFF_HEIGHT, (height,)), (TIFF_COUNTS, (len(block),)),
-            (TIFF_PIXEL, (lie.a, -lie.e, 0.0)), (TIFF_CORNER, (0.0, 0.0, 0.0, lie.c, lie.f, 0.0)),
-        ):  # fmt: skip
-            form, place = tags[tag]
-            pack_into(form, head, place, *values)
-        files[layer.name] = bytes(head) + pack("<I", len(block)) + block + block[-4:]
-    return files
 
 
 def map_png(values: np.ndarray, layer: Layer) -> bytes:
@@ -260,52 +221,6 @@ def _png(pixels: np.ndarray, kind: int, more: list[tuple[bytes, bytes]] | None =
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         pack(">I", len(content)) + name + content + pack(">I", zlib.crc32(name + content)) for name, content in chunks
     )
-
-
-def _side(height: int, width: int) -> int:
-    """Of the blocks of a map: a small map is one block of its own size, for nothing takes long to pack as well."""
-    return min(BLOCK, -(-max(height, width) // 16) * 16)
-
-
-def _blocks(maps: list[np.ndarray], grid: GeoBox, side: int) -> list[bytes]:
-    """Maps of one block each as a TIFF holds them."""
-    with Env(GDAL_VALIDATE_CREATION_OPTIONS=False), MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff", height=grid.shape.y, width=grid.shape.x, count=len(maps), dtype="float32",
-            transform=grid.affine, compress="DEFLATE", predictor=3, zlevel=1, interleave="band", tiled=True,
-            blockxsize=side, blockysize=side,
-        ) as file:  # fmt: skip
-            file.write(np.stack(maps).astype(np.float32, copy=False))
-        packed = bytes(memory.getbuffer())
-    tags = _tags(packed)
-    offsets, counts = (unpack_from(tags[tag][0], packed, tags[tag][1]) for tag in (TIFF_OFFSETS, TIFF_COUNTS))
-    return [packed[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
-
-
-@cache
-def _before_block(layer: Layer, crs: str, side: int) -> tuple[bytes, dict[int, tuple[str, int]]]:
-    """What stands before the block of a map of one block and how long it is, and :func:`_tags` of it."""
-    file = cog(np.full((side, side), np.nan), layer, GeoBox((side, side), Affine(1, 0, 1, 0, -1, 1), crs))
-    tags = _tags(file)
-    form, place = tags[TIFF_OFFSETS]
-    return file[: unpack_from(form, file, place)[0] - 4], tags
-
-
-def _tags(file: bytes) -> dict[int, tuple[str, int]]:
-    """Of the numeric tags of a TIFF's first directory [1]_, how the values are packed and where they lie.
-
-    References
-    ----------
-    .. [1] TIFF Revision 6.0, Adobe, 1992, section 2.
-    """
-    directory = unpack_from("<I", file, 4)[0]
-    found = {}
-    for at in range(directory + 2, directory + 2 + 12 * unpack_from("<H", file, directory)[0], 12):
-        tag, kind, count = unpack_from("<HHI", file, at)
-        if kind in TIFF_NUMBERS:
-            form = f"<{count}{TIFF_NUMBERS[kind]}"
-            found[tag] = form, at + 8 if calcsize(form) <= 4 else unpack_from("<I", file, at + 8)[0]
-    return found
 
 
 @cache

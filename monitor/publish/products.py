@@ -24,33 +24,19 @@ import pandas as pd
 from monitor.alerts.alert import Alert
 from monitor.alerts.messages import assessment_values, replace_file
 from monitor.alerts.words import LANGUAGES
+from monitor.publish.observations import observation_lines, observations_csv
 from monitor.publish.pages import PAGE, edition, index_page, site_pages
-from monitor.publish.pictures import LAYERS, chip_pngs, cogs, map_png
-from monitor.publish.typeset import millionths, rows
+from monitor.publish.pictures import LAYERS, chip_pngs, cog, map_png
 from monitor.publish.view import SiteView
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.explain import early_news, explain
 
-OBSERVATION_COLUMNS: Final = (
-    "site", "date", "scene", "source", "baseline", "clear_fraction", "n_pixels", "ndvi", "cover", "control_ndvi",
-    "control_cover", "accepted", "reason",
-)  # fmt: skip
-
-FRACTIONS: Final = ("clear_fraction", "ndvi", "cover", "control_ndvi", "control_cover")
-"""Those of them that are told with six decimals."""
-
-SPECIAL: Final = ',"\r\n'
-"""What puts a cell of CSV into quotation marks."""
-
 PICTURES: Final = frozenset(
     {"before.png", "now.png", *(f"{layer.name}.{kind}" for layer in LAYERS for kind in ("png", "tif"))}
 )
 """Files of maps and pictures that a site may have."""
-
-FORMULA: Final = frozenset("=+-@＝＋－＠\t\r\n")
-"""What a spreadsheet takes for the beginning of a formula."""
 
 SHOWN: Final = 2
 """Decimals of a fraction that the pages show: less than that is no change worth rewriting a page for."""
@@ -71,7 +57,8 @@ def write_site(view: SiteView, root: Path) -> bool:
         Output root.
     """
     folder = root / "sites" / folder_name(view.site.id)
-    table = observations_csv(view.observations)
+    lines = observation_lines(view.observations) if view.lines is None else view.lines
+    table = observations_csv(view.site.id, lines)
     seen = _pictures_fingerprint(view)
     fingerprint = _fingerprint(view, table, seen)
     chips = {name: chip for name, chip in (("before", view.before), ("now", view.now)) if chip is not None}
@@ -86,8 +73,9 @@ def write_site(view: SiteView, root: Path) -> bool:
     if not (drawn_from == seen and pictures <= here.keys()):
         files |= zip((f"{name}.png" for name in chips), chip_pngs(list(chips.values())), strict=True)
         if view.grid is not None:
-            files |= {f"{name}.tif": file for name, file in cogs(view.maps, view.grid).items()}
-            files |= {f"{layer.name}.png": map_png(view.maps[layer.name], layer) for layer in layers}
+            for layer in layers:
+                files[f"{layer.name}.tif"] = cog(view.maps[layer.name], layer, view.grid)
+                files[f"{layer.name}.png"] = map_png(view.maps[layer.name], layer)
     pages = site_pages(view, fingerprint, seen)
     for language in reversed(LANGUAGES):  # the English page holds the fingerprints that are read back: it comes last
         files[PAGE[language]] = pages[language].encode()
@@ -172,39 +160,6 @@ def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
     buffer = io.BytesIO()
     frame[[*order, "geometry"]].to_parquet(buffer, index=False)
     return buffer.getvalue()
-
-
-def observations_csv(table: Mapping[str, Any]) -> bytes:
-    """A site's series as ``observations.csv``: empty where not seen, text that a spreadsheet would run made inert.
-
-    Raises
-    ------
-    KeyError
-        A column of the public contract is missing.
-    """
-    columns = {name: _cells(table[name]) for name in ("site", "scene", "source", "baseline", "reason")}
-    columns["n_pixels"] = _cells([str(count) for count in table["n_pixels"]])
-    columns["date"] = np.asarray(table["date"], "datetime64[D]").astype("S10")
-    columns["accepted"] = np.where(table["accepted"], b"true", b"false")
-    columns |= zip(FRACTIONS, millionths(np.array([table[name] for name in FRACTIONS], np.float64)), strict=True)
-    separated = [part for name in OBSERVATION_COLUMNS for part in (b",", columns[name])]
-    return ",".join(OBSERVATION_COLUMNS).encode() + rows(b"\n", *separated[1:]) + b"\n"
-
-
-def _cells(texts: Sequence[str]) -> np.ndarray | bytes:
-    """Texts as cells of CSV, inert in a spreadsheet; one cell where all are the same."""
-    once = {*texts}
-    together = "".join(once)
-    if any(mark in together for mark in SPECIAL) or not FORMULA.isdisjoint([text[:1] for text in once]):
-        cells = {text: _cell(text) for text in once}
-        texts = [cells[text] for text in texts]
-    return next(iter(texts)).encode() if len(once) == 1 else np.array([text.encode() for text in texts], np.bytes_)
-
-
-def _cell(text: str) -> str:
-    """Text as a cell of CSV, inert in a spreadsheet."""
-    inert = f"'{text}" if text[:1] in FORMULA else text
-    return '"' + inert.replace('"', '""') + '"' if any(mark in inert for mark in SPECIAL) else inert
 
 
 def _pictures_fingerprint(view: SiteView) -> str:

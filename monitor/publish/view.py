@@ -1,6 +1,6 @@
 """What a page about a site is made from. Everything is read from what is stored; no network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -66,7 +66,8 @@ class SiteView:
     assessment: Assessment
     observations: Mapping[str, Any] = field(repr=False)
     """The columns of ``observations.csv``, n values each, ascending by date: `date` is datetime64, a mean is NaN where
-    nothing was seen. A table of pandas serves as well."""
+    nothing was seen. A table of pandas serves as well. With `lines`, only `date`, `cover`, `control_cover`, `accepted`
+    and `reason`."""
     before: Chip | None
     """Last clear growing-season scene before the start."""
     now: Chip | None
@@ -80,6 +81,8 @@ class SiteView:
     """(n, 2) outline of the site in pixels of the chips, x right, y down; rings separated by a row of NaN. [pixel]"""
     alert: Alert | None
     """The alert that is not yet resolved, or that a person has resolved while its cause is still seen, if any."""
+    lines: Sequence[str] | None = field(default=None, repr=False)
+    """Those of ``observations.csv`` (:func:`monitor.publish.observations.observation_lines`); None: yet to be made."""
     notice: Mapping[str, str] | None = None
     """By language, what a reader must know before all else, for instance that a demonstration's fates are injected."""
     power: tuple[Chance, ...] = ()

@@ -7,11 +7,9 @@ from datetime import date
 import matplotlib as mpl
 import numpy as np
 import pytest
-from affine import Affine
-from odc.geo.geobox import GeoBox
 from PIL import Image
 
-from monitor.publish.pictures import BLOCK, LAYERS, chip_pngs, cog, cogs, frame, map_png, ramp
+from monitor.publish.pictures import LAYERS, chip_pngs, frame, map_png, ramp
 from monitor.publish.view import Chip
 
 
@@ -54,25 +52,3 @@ def test_a_map_is_cut_to_the_site_and_a_tenth_around_it():
 def test_a_map_is_never_cut_beyond_its_edge_nor_without_an_outline():
     assert frame(np.array([[0, 0], [100, 0], [100, 120], [0, 120]]), (100, 120)) == (0, 0, 100, 120)
     assert frame(None, (100, 120)) == (0, 0, 100, 120)
-
-
-@pytest.mark.parametrize(
-    ("shape", "place"),
-    [
-        ((52, 54), Affine(10, 0, 320810, 0, -10, 4289180)),
-        ((160, 7), Affine(30, 0, 0, 0, -30, 0)),
-        ((3, BLOCK), Affine(10, 0, 320810, 0, -10, 4289180)),
-        ((2, BLOCK + 1), Affine(10, 0, 320810, 0, -10, 4289180)),
-        ((20, 20), Affine(10, 2, 320810, 2, -10, 4289180)),
-    ],
-    ids=["of a small site", "long and thin", "of a block", "of two blocks", "turned"],
-)
-@pytest.mark.parametrize("names", [["cover"], [layer.name for layer in LAYERS]], ids=["one", "all"])
-def test_maps_made_together_are_byte_for_byte_those_that_gdal_makes_one_by_one(shape, place, names):
-    random = np.random.default_rng(1)
-    maps = {name: random.uniform(-1, 1, shape).astype(np.float32) for name in names}
-    maps["cover"][0] = np.nan
-    grid = GeoBox(shape, place, "EPSG:32648")
-    assert cogs(maps, grid) == {
-        layer.name: cog(maps[layer.name], layer, grid) for layer in LAYERS if layer.name in maps
-    }

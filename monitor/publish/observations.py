@@ -1,0 +1,59 @@
+"""``observations.csv``: the series of a site as a table, one line an acquisition.
+
+Lines are made once, as scenes come: the table of ten years is then put together of lines that are there.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+OBSERVATION_COLUMNS: Final = (
+    "site", "date", "scene", "source", "baseline", "clear_fraction", "n_pixels", "ndvi", "cover", "control_ndvi",
+    "control_cover", "accepted", "reason",
+)  # fmt: skip
+
+SPECIAL: Final = ',"\r\n'
+"""What puts a cell of CSV into quotation marks."""
+
+FORMULA: Final = frozenset("=+-@＝＋－＠\t\r\n")
+"""What a spreadsheet takes for the beginning of a formula."""
+
+
+def observation_lines(table: Mapping[str, Any]) -> list[str]:
+    """Lines of ``observations.csv`` but for the site, of the other columns of :data:`OBSERVATION_COLUMNS`.
+
+    Values are empty where not seen (NaN); text that a spreadsheet would run is made inert.
+
+    Raises
+    ------
+    KeyError
+        A column of the public contract is missing.
+    """
+    cells: dict[str, Iterable[str]] = {
+        "date": np.datetime_as_string(np.asarray(table["date"], "datetime64[D]")).tolist(),
+        "n_pixels": map(str, table["n_pixels"]),
+        "accepted": ["true" if accepted else "false" for accepted in table["accepted"]],
+    }
+    for name in ("clear_fraction", "ndvi", "cover", "control_ndvi", "control_cover"):
+        cells[name] = map(_six_decimals, np.asarray(table[name], np.float64).tolist())
+    for name in ("scene", "source", "baseline", "reason"):
+        cells[name] = map(_cell, table[name])
+    return [",".join(row) for row in zip(*(cells[name] for name in OBSERVATION_COLUMNS[1:]), strict=True)]
+
+
+def observations_csv(site: str, lines: Iterable[str]) -> bytes:
+    """``observations.csv`` of the lines of a site."""
+    start = _cell(site)
+    return "\n".join([",".join(OBSERVATION_COLUMNS), *(f"{start},{line}" for line in lines), ""]).encode()
+
+
+def _six_decimals(value: float) -> str:
+    """A number as text: empty where there is none, and no zero below zero."""
+    return "" if value != value else f"{value:z.6f}"
+
+
+def _cell(text: str) -> str:
+    """Text as a cell of CSV, inert in a spreadsheet."""
+    inert = f"'{text}" if text[:1] in FORMULA else text
+    return '"' + inert.replace('"', '""') + '"' if any(mark in inert for mark in SPECIAL) else inert
