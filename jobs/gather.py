@@ -146,15 +146,12 @@ def prepare(
     told: dict[str, str] = {}
     areas: dict[str, BaseGeometry] = {}
     known: dict[str, Known] = {}
-    histories: dict[int, dict[str, dict[str, str]]] = {}
     with ledger.transaction() as t:
         snapshots = t.snapshots()
         for site in sites:
             ground = ground_key(site)
             if ground in snapshots:
-                own = t.granules(ground)
-                other = histories.setdefault(hash(tuple(own)), own)
-                known[site.id] = Known(snapshot=snapshots[ground], baselines=other if other == own else own)
+                known[site.id] = Known(snapshot=snapshots[ground], baselines=t.granules(ground))
     deferred: dict[str, str] = {}
     together = neighbourhoods(sites, apart=2 * sources.first.ring[1])
     for members in (some for group in together for some in in_one_search(group)):

@@ -195,6 +195,8 @@ def test_each_piece_of_ground_has_its_own_observations_in_order_of_time_and_of_o
         assert [row["acquisition"] for row in t.observations("g")] == ["s2/2021-05-01", "s2/2021-05-02"]
         assert [row["acquisition"] for row in t.observations("h")] == ["s2/2021-05-03"]
         assert t.granules("h") == {"s2/2021-05-03": {"48SUG": "05.09"}}
+        assert t.granules("g") == {f"s2/2021-05-0{day}": {"48SUF": "05.09"} for day in (1, 2)}
+        assert t.granules("unknown") == {}
         assert t.snapshots() == {"g": "s1", "h": "s2"}
 
 
