@@ -683,6 +683,7 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
     def in_the_ledger(change):
         with closing(sqlite3.connect(settings.ledger.url.removeprefix("sqlite:///"))) as ledger, ledger:
             ledger.execute(change)
+            ledger.execute("update stored set kept = null")  # as is said whenever observations are others
 
     def replanted():
         with opened(settings) as ledger, ledger.transaction() as t:
