@@ -72,20 +72,19 @@ def engine(scheduler: str) -> Iterator[Run]:
         ):
             yield partial(_cluster, client)
         return
-    with dask.config.set(scheduler=None):  # a client that is refused would stay where dask sends its work
-        try:
-            client = Client(scheduler, timeout=PATIENCE)
-        except (OSError, TimeoutError) as error:
-            msg = f"no dask scheduler answers at {scheduler}: start it, or leave [engine] scheduler empty"
-            raise TryLater(msg) from error
-        except TypeError as error:  # what distributed 2026.8 makes of tls:// without certificates
-            msg = f"[engine] scheduler = {scheduler!r}: dask's own configuration lacks certificates for it: {error}"
-            raise BadConfiguration(msg) from error
-        except ValueError as error:
-            msg = f"[engine] scheduler = {scheduler!r} is no address of a dask scheduler: {error}"
-            raise BadConfiguration(msg) from error
-        with client:
-            yield partial(_cluster, client)
+    try:  # not dask's default: that is where dask sends its work, though it was refused
+        client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
+    except (OSError, TimeoutError) as error:
+        msg = f"no dask scheduler answers at {scheduler}: start it, or leave [engine] scheduler empty"
+        raise TryLater(msg) from error
+    except TypeError as error:  # what distributed 2026.8 makes of tls:// without certificates
+        msg = f"[engine] scheduler = {scheduler!r}: dask's own configuration lacks certificates for it: {error}"
+        raise BadConfiguration(msg) from error
+    except ValueError as error:
+        msg = f"[engine] scheduler = {scheduler!r} is no address of a dask scheduler: {error}"
+        raise BadConfiguration(msg) from error
+    with client, client.as_current():
+        yield partial(_cluster, client)
 
 
 @cache

@@ -9,6 +9,7 @@ from functools import partial
 
 import dask
 import pytest
+from dask.base import get_scheduler
 from dask.callbacks import Callback
 
 from jobs.engine import _cluster, engine
@@ -194,7 +195,7 @@ def test_a_scheduler_that_does_not_answer_means_try_later(monkeypatch):
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(BadConfiguration, match="nonsense"), engine("nonsense://here"):
         pass
-    assert dask.config.get("scheduler", None) is None  # what is computed next is not sent to it
+    assert get_scheduler() is None, "what is computed next would be sent to it"
 
 
 def test_certificates_are_those_of_dasks_own_configuration_and_their_absence_is_told():
@@ -214,6 +215,7 @@ def test_certificates_are_those_of_dasks_own_configuration_and_their_absence_is_
             assert dict(work([partial(_add, 1, 1)])) == {0: 2}
         with pytest.raises(BadConfiguration, match="lacks certificates"), engine(address):
             pass
+    assert get_scheduler() is None
 
 
 def test_nothing_listens_beyond_loopback(monkeypatch):
