@@ -9,9 +9,9 @@ start to end; once with its work in processes (`[engine] scheduler`), as is advi
 another scene, in threads. Beside it is timed what can not be left out: decoding that scene and the arithmetic of every
 pixel, on as many cores. The rest is overhead. A night without a new scene follows.
 
-Growth is measured twice. A subset of sites, as large as those of the programme and a tenth of that, is given one year
-and ten years of scenes, one every five days, and both have nights in turn in one process. And programmes of small
-sites, one sixteen times the other, have a night each.
+Growth is measured twice. Sites are given one year and ten years of scenes, one every five days, and both have nights in
+turn in one process: some that are as large as those of the programme, and a whole county, which shares its searches as
+in a programme, of a tenth of the size. And programmes of small sites, one sixteen times the other, have a night each.
 """
 
 import argparse
@@ -376,7 +376,6 @@ def main(
     sites: int = 16,
     hectares: float = 130.0,
     subset: int = 16,
-    subset_hectares: Sequence[float] = (130.0, 13.0),
     small: Sequence[int] = (),
     folder: Path | None = None,
     keep: Path | None = None,
@@ -388,7 +387,8 @@ def main(
     sites, hectares
         Of the programme.
     subset, subset_hectares
-        Of the sites whose nights are compared by years of history, for each size of site; 0: no such comparison.
+        Of the sites whose nights are compared by years of history; 0: no such comparison. They are as large as those of
+        the programme; four times so many are compared that have a tenth of the size.
     small
         Numbers of sites of 10 ha that are compared.
     folder
@@ -404,8 +404,10 @@ def main(
         lines = whole_night(made)
         if keep is None:
             shutil.rmtree(made.root)
-        for size in subset_hectares if subset else ():
-            lines += by_year(Path(place) / "years", sites=subset, hectares=size)
+        if subset and sites >= LARGE:
+            lines += by_year(Path(place) / "years", sites=subset, hectares=hectares)
+        if subset:
+            lines += by_year(Path(place) / "years", sites=4 * subset, hectares=hectares / 10)
         if small:
             lines += by_size(home, small, 10.0, keep=keep is not None)
     save(made, lines)
@@ -416,7 +418,6 @@ def asked() -> Callable[[], None]:
     parser.add_argument("--sites", type=int, default=16)
     parser.add_argument("--hectares", type=float, default=130.0)
     parser.add_argument("--subset", type=int, default=16, help="sites compared by years of history; 0: none")
-    parser.add_argument("--subset-hectares", type=float, nargs="*", default=[130.0, 13.0])
     parser.add_argument("--small", type=int, nargs="*", default=[], help="numbers of sites of 10 ha to compare")
     parser.add_argument("--folder", type=Path, help="where to work; default: the system's for what is temporary")
     parser.add_argument("--keep", type=Path, help="keep the programme here, and use the one that is here already")
