@@ -63,6 +63,8 @@ class Known:
     snapshot: str
     baselines: dict[str, dict[str, str]]
     """Of each stored acquisition the baseline of each granule."""
+    kept: str | None
+    """Mark of the file beside the store that has its series as the ledger has it; None: none has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,9 +295,10 @@ class Part:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
         told = None
         if self.new or not self.known:
-            known = self.stored if self.known else None
+            known = self.task.known if self.known else None
+            baselines, mark = (None, None) if known is None else (known.baselines, known.kept)
             try:
-                told = settled(self.store, self.controls, self.task.site, known=known, added=self.means)
+                told = settled(self.store, self.controls, self.task.site, known=baselines, mark=mark, added=self.means)
             except MonitorError as error:
                 return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
             if told.rows and not self.task.anew:

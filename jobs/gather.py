@@ -147,11 +147,11 @@ def prepare(
     areas: dict[str, BaseGeometry] = {}
     known: dict[str, Known] = {}
     with ledger.transaction() as t:
-        snapshots = t.snapshots()
+        snapshots, kept = t.snapshots(), t.kept()
         for site in sites:
             ground = ground_key(site)
             if ground in snapshots:
-                known[site.id] = Known(snapshot=snapshots[ground], baselines=t.granules(ground))
+                known[site.id] = Known(snapshot=snapshots[ground], baselines=t.granules(ground), kept=kept.get(ground))
     deferred: dict[str, str] = {}
     together = neighbourhoods(sites, apart=2 * sources.first.ring[1])
     for members in (some for group in together for some in in_one_search(group)):

@@ -110,6 +110,7 @@ def settled(
     site: Site,
     *,
     known: Granules | None = None,
+    mark: str | None = None,
     added: Sequence[tuple[Record, np.ndarray]] = (),
 ) -> Settled:
     """The series of a site, after scenes were stored.
@@ -124,6 +125,8 @@ def settled(
         Gives the start of the work.
     known : mapping, optional
         Scenes that the ledger has, if the store held just these before; None: it may be out of step.
+    mark : str, optional
+        Of the file beside the store that has the series as the ledger has it; None: none has.
     added : sequence of (Record, (unit, measure) float32 array)
         New scenes, and the means of the control units in them.
 
@@ -133,18 +136,19 @@ def settled(
         What is stored can not be read.
     """
     path, key = _place(store.path), _key(controls, site)
-    kept = None if known is None or not added else _load(path, _Kept)
+    kept = None if known is None or not mark or not added else _load(path, _Kept)
     found = None
-    if kept is not None and kept.key == key and kept.granules == known:
+    # scenes of the same names may have been settled otherwise by a night that could not keep it
+    if kept is not None and (kept.key, kept.mark, kept.granules) == (key, mark, known):
         found = _with_newest(kept, controls, sorted(added, key=lambda one: (one[0].time, one[0].acquisition)))
     told, kept = found or _from_all(store, controls, site, key)
-    mark = ""
+    new_mark = ""
     if kept is not None:
         kept.mark = os.urandom(16).hex()
         with suppress(OSError):  # without it the next night settles from all scenes
             _save(path, kept)
-            mark = kept.mark
-    return Settled(told, kept.columns if kept is not None and found is not None else None, mark)
+            new_mark = kept.mark
+    return Settled(told, kept.columns if kept is not None and found is not None else None, new_mark)
 
 
 def known_series(t: Transaction, folder: Path, ground: str) -> Columns:
@@ -159,7 +163,7 @@ def known_series(t: Transaction, folder: Path, ground: str) -> Columns:
     ground : str
         Key of the ground.
     """
-    mark = t.kept(ground)
+    mark = t.kept_of(ground)
     kept = _load(_place(folder), _Series) if mark else None
     return kept.columns if kept is not None and kept.mark == mark else _with_lines(t.columns(ground, [*SERIES, *_LINE]))
 

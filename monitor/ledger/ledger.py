@@ -244,8 +244,13 @@ class Transaction:
         kept = kept if new or len(have) == len(rows) else None  # more was there: of scenes that the store has lost
         self._upsert(Stored, [{"ground": ground, "site": site, "snapshot": snapshot, "kept": kept}], ("ground",))
 
-    def kept(self, ground: str) -> str | None:
-        """Mark of the file that has the observations of a piece of ground too; None: none has just these."""
+    def kept(self) -> dict[str, str]:
+        """By piece of ground the mark of the file that has its observations too, where one has just these."""
+        query = select(Stored.ground, Stored.kept).where(Stored.kept.is_not(None))
+        return {row.ground: row.kept for row in self._connection.execute(query)}
+
+    def kept_of(self, ground: str) -> str | None:
+        """The same of one; None: no file has just these."""
         return self._connection.execute(select(Stored.kept).where(Stored.ground == ground)).scalar()
 
     def observations(self, ground: str) -> list[dict[str, Any]]:
@@ -279,7 +284,8 @@ class Transaction:
     def granules(self, ground: str) -> dict[str, dict[str, str]]:
         """Of each acquisition over a piece of ground the baseline of each granule; one object where all is the same.
 
-        Asked for as one text of all rows: to make them one by one took most of the time.
+        Asked for as one text of all rows: to make them one by one took most of the time. The name of an acquisition
+        holds no tab and no end of a line.
         """
         rows = Observation.acquisition + "\t" + cast(Observation.granules, Text)
         told = self._connection.execute(select(func.aggregate_strings(rows, "\n")).where(Observation.ground == ground))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,12 +182,18 @@ def varied(seed):
     return made
 
 
+MARKS: dict[Path, str] = {}
+"""What the ledger says is kept, by store."""
+
+
 def night(path, controls, entries, *, replaced=()):
     """What settles after a night that stored scenes, and what all scenes settle to."""
     store = SiteStore(path)
     known = {record.acquisition: record.granules for record in store.records()}
     store.put([*entries, *replaced], "a night")
-    told = settled(store, controls, SITE, known=known, added=[(one.record, one.units) for one in (*entries, *replaced)])
+    added = [(one.record, one.units) for one in (*entries, *replaced)]
+    told = settled(store, controls, SITE, known=known, mark=MARKS.get(path), added=added)
+    MARKS[path] = told.kept
     return told, rows(SiteStore(path), controls, SITE)
 
 
@@ -307,9 +314,26 @@ def test_a_series_is_read_from_beside_the_store_only_while_the_ledger_has_just_t
     assert "lost" in read_again()["acquisition"]
     store, more = SiteStore(path), entries[54]
     store.put([more], "a night")
-    take_over(settled(store, CONTROLS, SITE, known=known, added=[(more.record, more.units)]))
+    take_over(settled(store, CONTROLS, SITE, known=known, mark=MARKS[path], added=[(more.record, more.units)]))
     assert "lost" in read_again()["acquisition"], "the ledger has more than the store"
     ledger.close()
+
+
+def test_what_a_night_could_not_keep_is_not_gone_on_without(tmp_path, monkeypatch):
+    entries, path = varied(3)[:60], tmp_path / "ground"
+    units = [unit.id for unit in UNITS]
+    SiteStore(path).create(site=SITE.id, grid=GRID, units=units, measures=MEASURES, controls=CONTROLS.to_json())
+    night(path, CONTROLS, entries[:50])
+    again = entries[49]  # stored anew under its name, as is one of which a granule could not be read
+    record = replace(again.record, accepted=False, reason="CLOUD", measures={}, digest="another")
+    with monkeypatch.context() as full:
+        full.setattr("jobs.settling._save", lambda *_: (_ for _ in ()).throw(OSError("no room")))
+        told, whole = night(path, CONTROLS, [], replaced=[replace(again, record=record)])
+        assert (told.kept, told.rows) == ("", whole)
+    told, whole = night(path, CONTROLS, entries[50:51])
+    assert (told.series, told.rows) == (None, whole)
+    told, whole = night(path, CONTROLS, entries[51:52])
+    assert same(told.series, series_of(whole))
 
 
 @pytest.mark.parametrize("harm", ["gone", "torn", "of another night", "of other code", "out of step"])

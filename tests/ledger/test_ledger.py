@@ -200,6 +200,17 @@ def test_each_piece_of_ground_has_its_own_observations_in_order_of_time_and_of_o
         assert t.snapshots() == {"g": "s1", "h": "s2"}
 
 
+def test_the_file_that_has_the_observations_too_is_the_one_of_the_last_night(ledger):
+    with ledger.transaction() as t:
+        t.take_over("g", "a", "s1", [observation("2021-05-01")], kept="m1")
+        t.take_over("h", "b", "s2", [observation("2021-05-01")])
+        assert t.kept() == {"g": "m1"}
+        t.take_over("g", "a", "s3", [observation("2021-05-02")], new=True, kept="m2")
+        assert (t.kept(), t.kept_of("g"), t.kept_of("h")) == ({"g": "m2"}, "m2", None)
+        t.take_over("g", "a", "s4", [observation("2021-05-02")], kept="m3")
+        assert t.kept() == {}, "there is more than the file has"
+
+
 def test_what_is_known_of_ground_beside_its_imagery_is_kept_by_kind(ledger):
     with ledger.transaction() as t:
         for kind in ("terrain", "rain"):
