@@ -162,6 +162,12 @@ def known_series(t: Transaction, folder: Path, ground: str) -> Columns:
         Of the store.
     ground : str
         Key of the ground.
+
+    Returns
+    -------
+    mapping
+        One value an acquisition, ascending by time; `line` beside :data:`SERIES`. A file that is missing, torn or of
+        another mark is no error: the table of the ledger is read.
     """
     mark = t.kept_of(ground)
     kept = _load(_place(folder), _Series) if mark else None

@@ -25,6 +25,16 @@ def observation_lines(table: Mapping[str, Any]) -> list[str]:
 
     Values are empty where not seen (NaN); text that a spreadsheet would run is made inert.
 
+    Parameters
+    ----------
+    table : mapping
+        Columns of n values each.
+
+    Returns
+    -------
+    list of str
+        n lines.
+
     Raises
     ------
     KeyError

@@ -18,7 +18,12 @@ def rows(*cells: np.ndarray | bytes) -> bytes:
     Parameters
     ----------
     cells : (n,) array of bytes, or bytes
-        One cell a row, or the same in each row.
+        One cell a row, or the same in each row; at least one is an array.
+
+    Returns
+    -------
+    bytes
+        Without anything between cells or rows; empty where n is 0.
     """
     columns = {str(place): np.asarray(cell) for place, cell in enumerate(cells)}
     length = max(column.shape for column in columns.values())
