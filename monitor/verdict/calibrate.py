@@ -35,6 +35,7 @@ from monitor.verdict.kernels import (
     own_noise,
     searched,
     season_and_rain,
+    without_uplift,
 )  # fmt: skip
 from monitor.verdict.window import Window, scenes
 
@@ -274,15 +275,16 @@ def _fit(prepared: Sequence[_Prepared], base: Calibration) -> Calibration:
         slow, scene, year, elasticity = np.exp(np.clip(at, low, high)).tolist()
         return replace(base, slow_sd=slow, scene_sd=scene, year_sd=year, elasticity_sd=elasticity)
 
+    known = [without_uplift(p.day, p.position, p.season, p.s, p.rho, p.amplitude, base.noise) for p in prepared]
+
     def cost(at: np.ndarray) -> float:
         c = constants(at)
         total = sum(
             log_likelihood(
-                p.day, p.position, p.season, p.difference, p.s, p.rho, p.amplitude, p.pixel_variance + c.scene_sd**2,
-                c.noise._replace(baseline=p.baseline),
+                kept, seen, p.difference, p.pixel_variance + c.scene_sd**2, c.noise._replace(baseline=p.baseline)
             )
-            for p in prepared
-        )  # fmt: skip
+            for p, (kept, seen) in zip(prepared, known, strict=True)
+        )
         strayed = np.sum((at - np.clip(at, low, high)) ** 2) * 1e4
         return -total + float(0.5 * np.sum(((at - origin) / TRUST) ** 2) + strayed)
 

@@ -26,6 +26,9 @@ def kernel[F: Callable[..., object]](function: F) -> F:
     return cast(F, njit(nogil=True, cache=True)(function))
 
 
+STATES = 8
+"""What the difference is made of: baseline, two halves of a harmonic, slow and fast drift, the season's own difference,
+answer to rain; and theta, where that is no more than one of them."""
 LAGS = 3
 """Plans followed side by side: as written, half a year later, a year later."""
 LOSSES = 3
@@ -58,6 +61,10 @@ SOIL = 0.05
 """Most of the control's cover that may be a constant offset and no vegetation. [cover fraction]"""
 WIDTHS = (20.0, 30.0, 45.0, 65.0, 95.0)
 """Widths tried for a season. [day]"""
+PEDESTAL, RIDGE_OF_LINE = 0.04, (0.03 / 0.15) ** 2
+"""Pedestal that a fitted season is drawn to [cover fraction], and for how many scenes that counts."""
+PEAKS_APART = 10
+"""Between the peaks tried first. [day]"""
 REFERENCE_SCENES = 5
 """Fewest scenes from which a season's shape is learnt."""
 SEASON_SCENES = 3
@@ -139,34 +146,30 @@ class Reference(NamedTuple):
 
 @kernel
 def _bump(position: float, peak: float, width: float, flat: bool) -> float:
-    days = (position - peak + 182.625) % 365.25 - 182.625
-    u = (days / width) ** 2
+    days = position - peak + 182.625  # and so on, by whole years: much quicker than %
+    while days < 0.0:
+        days += 365.25
+    while days >= 365.25:
+        days -= 365.25
+    u = ((days - 182.625) / width) ** 2
     return math.exp(-0.5 * (u * u if flat else u))
 
 
 def _bumps() -> Array:
-    """(2, widths, 731): round and flat bumps of each of WIDTHS at -365 to 365 days from their peak."""
-    away = (np.arange(-365, 366) + 182.625) % 365.25 - 182.625
-    u = (away / np.array(WIDTHS)[:, None]) ** 2
-    return np.exp(-0.5 * np.stack([u, u * u]))
+    """Round and flat bumps of each of WIDTHS, (2, widths, 10, 74): [..., r, q] is 365 - 10 q - r days after the peak,
+    so that the values for peaks ten days apart lie side by side.
+    """
+    away = (365 - np.arange(740).reshape(74, PEAKS_APART).T + 182.625) % 365.25 - 182.625
+    u = (away / np.array(WIDTHS)[:, None, None]) ** 2
+    return np.ascontiguousarray(np.exp(-0.5 * np.stack([u, u * u])))
 
 
 _bump_of = _bumps()
 
 
 @kernel
-def _line(bump_at: Array, cover: Array, weight: Array) -> tuple[float, float, float]:
-    """Least squares of pedestal + bump, the pedestal held weakly at .04: (sum of squares, pedestal, bump)."""
-    ridge = (0.03 / 0.15) ** 2
-    n, x, xx, y, xy, yy = ridge, 0.0, 0.0, 0.04 * ridge, 0.0, 0.04**2 * ridge
-    for i in range(cover.size):
-        w, b, c = weight[i], bump_at[i], cover[i]
-        n += w
-        x += w * b
-        xx += w * b * b
-        y += w * c
-        xy += w * b * c
-        yy += w * c * c
+def _line(n: float, x: float, xx: float, y: float, xy: float, yy: float) -> tuple[float, float, float]:
+    """Least squares of pedestal + bump by weighted sums of bump `x` and cover `y`: (sum of squares, pedestal, bump)."""
     det = n * xx - x * x
     bump = (n * xy - x * y) / det if det > 1e-12 else 0.0
     if bump < 0.0:
@@ -189,18 +192,28 @@ def fit_reference(
     default = Reference(0.04, 1.0, peak0, width0, False, 0.04, 1.0, 0, rain_sd)
     if n < REFERENCE_SCENES:
         return default
-    weight, at = np.ones(n), np.empty(n)
     best = (np.inf, 0.0, 0.0)
     peak, width, flat = peak0, width0, False
+    first, peaks = int(0.1 * length), int(0.8 * length / PEAKS_APART) + 1
+    place = 365 + first - position
+    known, y, yy = RIDGE_OF_LINE, PEDESTAL * RIDGE_OF_LINE, PEDESTAL**2 * RIDGE_OF_LINE
+    for i in range(n):
+        known, y, yy = known + 1.0, y + cover[i], yy + cover[i] * cover[i]
+    x, xx, xy = np.empty(peaks), np.empty(peaks), np.empty(peaks)
     for try_flat in (False, True):
         for j in range(len(WIDTHS)):
             try_width = WIDTHS[j]
-            for k in range(int(0.8 * length / 10) + 1):
-                whole = int(0.1 * length) + 10 * k
-                try_peak = float(whole)
-                for i in range(n):
-                    at[i] = _bump_of[int(try_flat), j, position[i] - whole + 365]
-                square, a, b = _line(at, cover, weight)
+            x[:], xx[:], xy[:] = 0.0, 0.0, 0.0
+            for i in range(n):  # all peaks side by side
+                bumps, at = _bump_of[int(try_flat), j, place[i] % PEAKS_APART], place[i] // PEAKS_APART
+                for k in range(peaks):
+                    bump = bumps[at + k]
+                    x[k] += bump
+                    xx[k] += bump * bump
+                    xy[k] += bump * cover[i]
+            for k in range(peaks):
+                try_peak = float(first + PEAKS_APART * k)
+                square, a, b = _line(known, x[k], xx[k], y, xy[k], yy)
                 doubt = ((try_peak - peak0) / 25) ** 2 + (math.log(try_width / width0) / 0.5) ** 2
                 cost = square / 0.03**2 + doubt
                 if cost < best[0]:
@@ -210,6 +223,7 @@ def fit_reference(
     for i in range(n):
         miss[i] = abs(cover[i] - best[1] - best[2] * _bump(position[i], peak, width, flat))
     scale = max(1.4826 * np.median(miss), 0.01)
+    weight = np.empty(n)
     for i in range(n):
         weight[i] = min(1.0, 2.0 * scale / miss[i]) if miss[i] > 0 else 1.0
     best = (np.inf, 0.0, 0.0)
@@ -217,9 +231,17 @@ def fit_reference(
     for stretch in (0.82, 0.9, 1.0, 1.11, 1.22):
         for shift in (-6.0, -3.0, 0.0, 3.0, 6.0):
             try_peak, try_width = coarse_peak + shift, coarse_width * stretch
+            known, y, yy = RIDGE_OF_LINE, PEDESTAL * RIDGE_OF_LINE, PEDESTAL**2 * RIDGE_OF_LINE
+            sx, sxx, sxy = 0.0, 0.0, 0.0
             for i in range(n):
-                at[i] = _bump(position[i], try_peak, try_width, flat)
-            square, a, b = _line(at, cover, weight)
+                w, bump, c = weight[i], _bump(position[i], try_peak, try_width, flat), cover[i]
+                known += w
+                sx += w * bump
+                sxx += w * bump * bump
+                y += w * c
+                sxy += w * bump * c
+                yy += w * c * c
+            square, a, b = _line(known, sx, sxx, y, sxy, yy)
             doubt = ((try_peak - peak0) / 25) ** 2 + (math.log(try_width / width0) / 0.5) ** 2
             cost = square / 0.03**2 + doubt
             if cost < best[0]:
@@ -309,6 +331,55 @@ def season_and_rain(
 
 
 @kernel
+def peaks_outside(
+    cosine: Array, sine: Array, control: Array, inside: Array, told: Array, farthest: float, spread: float,
+    sure: float, least: float,
+) -> Array:  # fmt: skip
+    """Whether a yearly wave through the scenes so far peaks outside the window for sure, at the scenes that are asked.
+
+    Parameters
+    ----------
+    cosine, sine : (n,) arrays
+        Of the days, as angles from the middle of the window.
+    control : (n,) array
+        Cover of the control ground. [1]
+    inside, told : (n,) arrays of bool
+        Whether a scene lies in the window, and whether it is asked: False where not.
+    farthest : float
+        Angle that a peak must be beyond, by two standard errors.
+    spread : float
+        Least determinant of the scatter of cosine and sine, a scene squared.
+    sure, least : float
+        Height that a wave must have: in standard errors, and in cover.
+    """
+    out = np.zeros(control.size, np.bool_)
+    c, s, y, cc, cs, ss, cy, sy, yy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    n, n_within, within = 0.0, 0.0, 0.0
+    for i in range(control.size):
+        u, v, w = cosine[i], sine[i], control[i]
+        n, c, s, y = n + 1.0, c + u, s + v, y + w
+        cc, cs, ss, cy, sy, yy = cc + u * u, cs + v * u, ss + v * v, cy + w * u, sy + w * v, yy + w * w
+        if inside[i]:
+            n_within, within = n_within + 1.0, within + w
+        if not told[i]:
+            continue
+        a11, a12, a22 = cc - c * c / n, cs - s * c / n, ss - s * s / n
+        b1, b2, rest = cy - y * c / n, sy - y * s / n, yy - y * y / n
+        det = a11 * a22 - a12**2
+        if not det > spread * n**2:
+            continue
+        a, b = (a22 * b1 - a12 * b2) / det, (a11 * b2 - a12 * b1) / det
+        noise = max(rest - a * b1 - b * b2, 0.0) / (n - 3)
+        height = max(math.hypot(a, b), 1e-300)
+        error = math.sqrt(noise * max(a**2 * a22 - 2 * a * b * a12 + b**2 * a11, 0.0) / det) / height
+        aside = math.sqrt(noise * max(b**2 * a22 + 2 * a * b * a12 + a**2 * a11, 0.0) / det) / height
+        greener = (y - within) / max(n - n_within, 1.0) > within / max(n_within, 1.0)
+        away = abs(math.atan2(b, a)) - 2 * aside / height
+        out[i] = greener and height > max(sure * error, least) and away > farthest
+    return out
+
+
+@kernel
 def balance(
     season: Array, day: Array, difference: Array, s: Array, start: int, baseline_sd: float
 ) -> tuple[float, float, int]:
@@ -339,33 +410,56 @@ def balance(
 
 
 @kernel
-def _forward(x: Array, covariance: Array, columns: Array, days: int, seasons: int, noise: Noise) -> None:
-    """Carry state, covariance and the columns (M_j) over so many days and season borders."""
-    for k, keep, sd in (
-        (3, math.exp(-days / noise.slow_days), noise.slow),
-        (4, math.exp(-days / noise.fast_days), noise.fast),
-        (5, noise.year_memory**seasons, noise.year),
-    ):
+def _kept(days: int, seasons: int, noise: Noise) -> tuple[float, float, float]:
+    """What is left of slow drift, fast drift and a season's own difference after so many days and season borders."""
+    return math.exp(-days / noise.slow_days), math.exp(-days / noise.fast_days), noise.year_memory**seasons
+
+
+@kernel
+def _forward(x: Array, covariance: Array, columns: Array, kept: tuple[float, float, float], noise: Noise) -> None:
+    """Carry state, covariance and the columns (M_j) on, of which so much is left (:func:`_kept`)."""
+    for k, keep, sd in ((3, kept[0], noise.slow), (4, kept[1], noise.fast), (5, kept[2], noise.year)):
         if keep == 1.0:
             continue
         x[k] *= keep
         for j in range(columns.shape[0]):
             columns[j, k] *= keep
-        for i in range(x.size):
+        for i in range(STATES):
             covariance[i, k] *= keep
             covariance[k, i] *= keep
         covariance[k, k] += (1.0 - keep * keep) * sd * sd
 
 
 @kernel
-def _start(size: int, noise: Noise, theta_mean: float, theta_sd: float) -> tuple[Array, Array]:
-    x, covariance = np.zeros(size), np.zeros((size, size))
-    sds = (noise.baseline, noise.harmonic, noise.harmonic, noise.slow, noise.fast, noise.year, noise.elasticity)
-    for k in range(7):
+def _start(noise: Noise, theta_mean: float, theta_sd: float) -> tuple[Array, Array]:
+    x, covariance = np.zeros(STATES), np.zeros((STATES, STATES))
+    sds = (
+        noise.baseline, noise.harmonic, noise.harmonic, noise.slow, noise.fast, noise.year, noise.elasticity, theta_sd,
+    )  # fmt: skip
+    for k in range(STATES):
         covariance[k, k] = sds[k] ** 2
-    if size == 8:
-        x[7], covariance[7, 7] = theta_mean, theta_sd**2
+    x[7] = theta_mean
     return x, covariance
+
+
+@kernel
+def _project(covariance: Array, h: Array, out: Array) -> None:
+    """`out` = P h. Rows of `covariance` are columns of P, here and below: so the inner loops run side by side."""
+    for k in range(STATES):
+        out[k] = 0.0
+    for q in range(STATES):
+        for k in range(STATES):
+            out[k] += covariance[q, k] * h[q]
+
+
+@kernel
+def _learn(x: Array, covariance: Array, gain: Array, ph: Array, innovation: float) -> None:
+    """Add K e to `x` and take K (P h)' from P."""
+    for k in range(STATES):
+        x[k] += gain[k] * innovation
+    for q in range(STATES):
+        for k in range(STATES):
+            covariance[q, k] -= gain[k] * ph[q]
 
 
 @kernel
@@ -400,13 +494,13 @@ def disturbance(
     """
     n = day.size
     score, alarm, onset, denied = np.zeros(n), np.zeros(n, np.bool_), np.full(n, -1), np.zeros(n, np.bool_)
-    x, cov = _start(8, noise, SEARCH_MEAN, SEARCH_SD)
-    columns, gain, h, ph = np.zeros((BANK, 8)), np.zeros(8), np.zeros(8), np.zeros(8)
+    x, cov = _start(noise, SEARCH_MEAN, SEARCH_SD)
+    columns, gain, h, ph = np.zeros((BANK, STATES)), np.zeros(STATES), np.zeros(STATES), np.zeros(STATES)
     b, c, first, years = np.zeros(BANK), np.zeros(BANK), np.full(BANK, -1), np.zeros(BANK)
     used, newest, run, since = 0, -(10**9), 0, 0
     for i in range(n):
         if i > 0:
-            _forward(x, cov, columns, day[i] - day[i - 1], season[i] - season[i - 1], noise)
+            _forward(x, cov, columns, _kept(day[i] - day[i - 1], season[i] - season[i - 1], noise), noise)
         if day[i] >= start and day[i] - newest >= ONSET_DAYS:
             slot = used % BANK
             columns[slot, :] = 0.0
@@ -420,36 +514,31 @@ def disturbance(
         h[0], h[1], h[2], h[3], h[4], h[5] = mu, math.cos(angle), math.sin(angle), 1.0, 1.0, s[i]
         h[6], h[7] = (amplitude[i] + rain) * s[i] * before, curve[i] * mu
         hph, e = 0.0, difference[i]
-        for k in range(8):
-            ph[k] = 0.0
-            for q in range(8):
-                ph[k] += cov[k, q] * h[q]
+        _project(cov, h, ph)
+        for k in range(STATES):
             hph += h[k] * ph[k]
             e -= h[k] * x[k]
         z2 = e * e / (hph + noise_variance[i])
         variance = hph + noise_variance[i] * min(max(1.0, z2 / noise.huber**2), DOUBT_MOST)
-        for k in range(8):
+        for k in range(STATES):
             gain[k] = ph[k] / variance
         total, live, best, best_value = 0.0, 0, -1, -np.inf
         for j in range(BANK):
             if first[j] < 0:
                 continue
             ej = mu
-            for k in range(8):
+            for k in range(STATES):
                 ej -= h[k] * columns[j, k]
             b[j] += e * ej / variance
             c[j] += ej * ej / variance
-            for k in range(8):
+            for k in range(STATES):
                 columns[j, k] += gain[k] * ej
             mine = years[j] * math.exp(min(DROP * b[j] - 0.5 * DROP * DROP * c[j], 500.0))
             live += 1
             total += mine
             if mine > best_value:
                 best, best_value = j, mine
-        for k in range(8):
-            x[k] += gain[k] * e
-            for q in range(8):
-                cov[k, q] -= gain[k] * ph[q]
+        _learn(x, cov, gain, ph, e)
         if live == 0:
             continue
         top = math.log(total)
@@ -470,13 +559,13 @@ def disturbance(
         alarm[i], onset[i] = True, first[best]
         spread = 1.0 / (c[best] + 1.0 / loss_sd**2)
         size = spread * b[best]
-        shift = np.zeros(8)
-        for k in range(8):
+        shift = np.zeros(STATES)
+        for k in range(STATES):
             shift[k] = (1.0 if k == 0 else 0.0) - columns[best, k]
-        for k in range(8):
+        for k in range(STATES):
             x[k] += size * shift[k]
-            for q in range(8):
-                cov[k, q] += spread * shift[k] * shift[q]
+            for q in range(STATES):
+                cov[q, k] += spread * shift[k] * shift[q]
         # Whether what is left goes on growing as before is open again: else a stand that was lost whole, and no
         # longer grows with the plan, would look as if it were lost anew each season.
         cov[7, 7] += SEARCH_SD**2
@@ -511,14 +600,15 @@ def _change_of_second(second: Array, day: Array, onset: int, now: int) -> tuple[
 
 @kernel
 def _conclude(
-    b: Array, c: Array, lag: int, share: float, losses: int, curve: float, prior: Prior
+    b: Array, c: Array, lag: int, share: float, losses: int, curve: float, prior: Prior, room: Array
 ) -> tuple[float, float, float]:
     """Posterior of what stands now under one plan: mean, variance, log weight of the plan.
 
-    With confirmed losses the share that stands is theta + sum(loss) / curve, from their joint posterior.
+    With confirmed losses the share that stands is theta + sum(loss) / curve, from their joint posterior. `room` is a
+    (4 + LOSSES, 1 + LOSSES) array to reckon in.
     """
     size = 1 + losses
-    lam, eta = np.zeros((size, size)), np.zeros(size)
+    lam, eta, half, want = room[3:], room[0], room[1], room[2]
     prior_eta = prior.mean / prior.sd**2
     for i in range(size):
         p, scale_p = (lag, share) if i == 0 else (LAGS + i - 1, 1.0)
@@ -535,7 +625,6 @@ def _conclude(
                 t -= lam[i, k] * lam[j, k]
             lam[i, j] = math.sqrt(t) if i == j else t / lam[j, j]
     log_det, fit = 0.0, 0.0
-    half, want = np.zeros(size), np.zeros(size)
     for i in range(size):
         half[i] = eta[i]
         want[i] = 1.0 if i == 0 else 1.0 / max(share * curve, 0.01)
@@ -611,32 +700,33 @@ def theta_filter(
             begun[losses], known[losses] = onset[i], i
             losses += 1
     columns = LAGS + losses
-    x, cov = _start(7, noise, 0.0, 0.0)
-    m, gain, h, ph = np.zeros((columns, 7)), np.zeros(7), np.zeros(7), np.zeros(7)
+    x, cov = _start(noise, 0.0, 0.0)
+    m, gain, h, ph = np.zeros((columns, STATES)), np.zeros(STATES), np.zeros(STATES), np.zeros(STATES)
     b, c, ej = np.zeros(size), np.zeros((size, size)), np.zeros(columns)
     shares = len(SHARE) if promised else 1
     lags = LAGS if promised else 1
-    means, variances, weights = np.zeros(9), np.zeros(9), np.zeros(9)
+    means, variances, weights, believed = np.zeros(9), np.zeros(9), np.zeros(9), np.zeros(9)
+    if promised:
+        believed[0], believed[1:] = math.log(prior.plan_weight), math.log((1.0 - prior.plan_weight) / 8)
+    room = np.empty((4 + LOSSES, 1 + LOSSES))
     low, high = np.zeros(n), np.zeros(n)
     theta, theta_var = prior.mean, prior.sd**2
     for i in range(n):
         if i > 0:
-            _forward(x, cov, m, day[i] - day[i - 1], season[i] - season[i - 1], noise)
+            _forward(x, cov, m, _kept(day[i] - day[i - 1], season[i] - season[i - 1], noise), noise)
         mu = s[i] * (1.0 + rho[i])
         angle = 2 * math.pi * position[i] / 365.25
         rain = min(max(theta, 0.0), ELASTICITY_THETA) * curves[i, 0]
         h[0], h[1], h[2], h[3], h[4], h[5] = mu, math.cos(angle), math.sin(angle), 1.0, 1.0, s[i]
         h[6] = (amplitude[i] + rain) * s[i] * rho[i]
         hph, e = 0.0, difference[i]
-        for k in range(7):
-            ph[k] = 0.0
-            for q in range(7):
-                ph[k] += cov[k, q] * h[q]
+        _project(cov, h, ph)
+        for k in range(STATES):
             hph += h[k] * ph[k]
             e -= h[k] * x[k]
         for j in range(columns):
             ej[j] = curves[i, j] * mu if j < LAGS else (mu if i >= begun[j - LAGS] else 0.0)
-            for k in range(7):
+            for k in range(STATES):
                 ej[j] -= h[k] * m[j, k]
         # Whether a scene is an outlier is asked of what is believed of theta and of the losses known by then.
         surprise, spread = e - theta * ej[0], hph + noise_variance[i] + theta_var * ej[0] ** 2
@@ -647,18 +737,15 @@ def theta_filter(
                 surprise -= loss * ej[LAGS + j]
                 spread += loss_var * ej[LAGS + j] ** 2
         variance = hph + noise_variance[i] * max(1.0, surprise**2 / spread / noise.huber**2)
-        for k in range(7):
+        for k in range(STATES):
             gain[k] = ph[k] / variance
         for j in range(columns):
             b[j] += e * ej[j] / variance
             for q in range(columns):
                 c[j, q] += ej[j] * ej[q] / variance
-            for k in range(7):
+            for k in range(STATES):
                 m[j, k] += gain[k] * ej[j]
-        for k in range(7):
-            x[k] += gain[k] * e
-            for q in range(7):
-                cov[k, q] -= gain[k] * ph[q]
+        _learn(x, cov, gain, ph, e)
         theta_var = 1.0 / (1.0 / prior.sd**2 + c[0, 0])
         theta = theta_var * (prior.mean / prior.sd**2 + b[0])
         for j in range(LAGS):
@@ -672,11 +759,8 @@ def theta_filter(
         for lag in range(lags):
             for share in range(shares):
                 k = lag * shares + share
-                mean, var, weight = _conclude(b, c, lag, SHARE[share], active, curves[i, lag], prior)
-                means[k], variances[k] = mean, var
-                weights[k] = weight + math.log(
-                    1.0 if not promised else (prior.plan_weight if k == 0 else (1.0 - prior.plan_weight) / 8)
-                )
+                mean, var, weight = _conclude(b, c, lag, SHARE[share], active, curves[i, lag], prior, room)
+                means[k], variances[k], weights[k] = mean, var, weight + believed[k]
                 top = max(top, weights[k])
         out_mean[i], out_var[i] = means[0], prior.widening**2 * (variances[0] + means[0] ** 2 * off)
         low[i], high[i] = _interval(means[0], prior.widening**2 * variances[0], prior.widening**2 * off)
@@ -754,26 +838,40 @@ def uplift_evidence(b: Array, c: Array) -> Array:
 
 
 @kernel
-def log_likelihood(
-    day: Array, position: Array, season: Array, difference: Array, s: Array, rho: Array, amplitude: Array,
-    noise_variance: Array, noise: Noise,
-) -> float:  # fmt: skip
-    """Log likelihood of a difference without any uplift, robust: innovations beyond `huber` count linearly."""
-    x, cov = _start(7, noise, 0.0, 0.0)
-    gain, h, ph, none = np.zeros(7), np.zeros(7), np.zeros(7), np.zeros((0, 7))
-    total = 0.0
+def without_uplift(
+    day: Array, position: Array, season: Array, s: Array, rho: Array, amplitude: Array, noise: Noise
+) -> tuple[Array, Array]:
+    """What :func:`log_likelihood` knows of each scene, however large the noise is: `kept` and `seen` as there."""
+    kept, seen = np.zeros((day.size, 3)), np.zeros((day.size, STATES))
     for i in range(day.size):
         if i > 0:
-            _forward(x, cov, none, day[i] - day[i - 1], season[i] - season[i - 1], noise)
-        mu = s[i] * (1.0 + rho[i])
+            kept[i, 0], kept[i, 1], kept[i, 2] = _kept(day[i] - day[i - 1], season[i] - season[i - 1], noise)
         angle = 2 * math.pi * position[i] / 365.25
-        h[0], h[1], h[2], h[3], h[4], h[5] = mu, math.cos(angle), math.sin(angle), 1.0, 1.0, s[i]
-        h[6] = amplitude[i] * s[i] * rho[i]
-        hph, e = 0.0, difference[i]
-        for k in range(7):
-            ph[k] = 0.0
-            for q in range(7):
-                ph[k] += cov[k, q] * h[q]
+        seen[i, 0], seen[i, 1], seen[i, 2] = s[i] * (1.0 + rho[i]), math.cos(angle), math.sin(angle)
+        seen[i, 3], seen[i, 4], seen[i, 5], seen[i, 6] = 1.0, 1.0, s[i], amplitude[i] * s[i] * rho[i]
+    return kept, seen
+
+
+@kernel
+def log_likelihood(kept: Array, seen: Array, difference: Array, noise_variance: Array, noise: Noise) -> float:
+    """Log likelihood of a difference without any uplift, robust: innovations beyond `huber` count linearly.
+
+    Parameters
+    ----------
+    kept : (n, 3) array
+        Of each scene, what :func:`_kept` tells of the time since the one before.
+    seen : (n, STATES) array
+        What each scene shows of each state.
+    """
+    x, cov = _start(noise, 0.0, 0.0)
+    gain, ph, none = np.zeros(STATES), np.zeros(STATES), np.zeros((0, STATES))
+    total = 0.0
+    for i in range(difference.size):
+        if i > 0:
+            _forward(x, cov, none, (kept[i, 0], kept[i, 1], kept[i, 2]), noise)
+        h, hph, e = seen[i], 0.0, difference[i]
+        _project(cov, h, ph)
+        for k in range(STATES):
             hph += h[k] * ph[k]
             e -= h[k] * x[k]
         spread = hph + noise_variance[i]
@@ -781,12 +879,9 @@ def log_likelihood(
         loss = 0.5 * z * z if z <= noise.huber else noise.huber * (z - 0.5 * noise.huber)
         total -= 0.5 * math.log(spread) + loss
         variance = hph + noise_variance[i] * max(1.0, z * z / noise.huber**2)
-        for k in range(7):
+        for k in range(STATES):
             gain[k] = ph[k] / variance
-        for k in range(7):
-            x[k] += gain[k] * e
-            for q in range(7):
-                cov[k, q] -= gain[k] * ph[q]
+        _learn(x, cov, gain, ph, e)
     return total
 
 
@@ -812,6 +907,9 @@ def own_noise(
     before = 0
     while before < day.size and day[before] < start:
         before += 1
+    kept, seen = without_uplift(
+        day[:before], position[:before], season[:before], s[:before], rho[:before], amplitude[:before], noise
+    )
     factors = np.ones(2)
     for which, sd in ((1, noise.own_scene), (0, noise.own_wander)):
         if before < REFERENCE_SCENES or sd == 0.0:
@@ -820,8 +918,7 @@ def own_noise(
         for k in range(len(OWN)):
             tried[k] = factors[which] = math.exp(sd * OWN[k])
             logs[k] = log_likelihood(
-                day[:before], position[:before], season[:before], difference[:before], s[:before], rho[:before],
-                amplitude[:before], noise_variance[:before] * factors[1] ** 2,
+                kept, seen, difference[:before], noise_variance[:before] * factors[1] ** 2,
                 _scaled(noise, noise.baseline, factors[0], factors[1]),
             ) - 0.5 * (OWN[k] + 0.5 * sd) ** 2  # the usual noise is the mean of all sites' own  # fmt: skip
         weight = np.exp(logs - logs.max())

@@ -9,6 +9,7 @@ from monitor.errors import BadData
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Series
 from monitor.verdict.calibration import HEIGHT, LEARNT, OUTSIDE, SEASONS, SURE, WINDOWS, Calibration
+from monitor.verdict.kernels import peaks_outside
 
 YEAR = 365.25
 """[day]"""
@@ -121,32 +122,14 @@ def elsewhere(day: np.ndarray, control: np.ndarray, inside: np.ndarray, window: 
     -------
     (n,) bool array
     """
-    found = np.zeros(day.size, bool)
     farthest = window.length / 2 + OUTSIDE  # from the middle of the window
-    told = np.flatnonzero((np.arange(day.size) >= LEARNT[0] - 1) & (day - day[:1] >= LEARNT[1]))
-    if farthest >= YEAR / 2 or not told.size:
-        return found
+    told = (np.arange(day.size) >= LEARNT[0] - 1) & (day - day[:1] >= LEARNT[1])
+    if farthest >= YEAR / 2 or not told.any():
+        return np.zeros(day.size, bool)
     angle = 2 * np.pi * (day - window.opens - window.length / 2) / YEAR
-    wave = np.stack([np.cos(angle), np.sin(angle), control])
-    place, count = np.tril_indices(3), told + 1.0
-    total = np.cumsum(wave, axis=1)[:, told]
-    cc, cs, ss, cy, sy, yy = (
-        np.cumsum((wave[:, None] * wave)[place], axis=1)[:, told] - (total[:, None] * total)[place] / count
+    return peaks_outside(
+        np.cos(angle), np.sin(angle), control, inside, told, 2 * np.pi * farthest / YEAR, SPREAD, SURE, HEIGHT
     )
-    spread = cc * ss - cs**2 > SPREAD * count**2
-    solved = np.where(spread, cc * ss - cs**2, np.inf)
-    a, b = (ss * cy - cs * sy) / solved, (cc * sy - cs * cy) / solved
-    noise = np.maximum(yy - a * cy - b * sy, 0.0) / (count - 3)
-    height = np.maximum(np.hypot(a, b), np.finfo(float).tiny)
-    error, aside = (
-        np.sqrt(noise * np.maximum(u**2 * ss - 2 * u * v * cs + v**2 * cc, 0.0) / solved) / height
-        for u, v in ((a, b), (-b, a))
-    )
-    away = (np.abs(np.arctan2(b, a)) - 2 * aside / height) * YEAR / (2 * np.pi)
-    within = np.cumsum([inside, control * inside], axis=1)[:, told]
-    greener = (total[2] - within[1]) / np.maximum(count - within[0], 1) > within[1] / np.maximum(within[0], 1)
-    found[told] = spread & (height > np.maximum(SURE * error, HEIGHT)) & (away > farthest) & greener
-    return found
 
 
 def _check(series: Series, site: Site, day: np.ndarray) -> None:
