@@ -157,7 +157,7 @@ def index_page(
     )
 
 
-def site_pages(view: SiteView, fingerprint: str, pictures_fingerprint: str) -> dict[words.Language, str]:
+def site_pages(view: SiteView, fingerprint: str, drawn: Mapping[str, str]) -> dict[words.Language, str]:
     """Everything about one site, in each language.
 
     Parameters
@@ -166,8 +166,8 @@ def site_pages(view: SiteView, fingerprint: str, pictures_fingerprint: str) -> d
         The site as it stands.
     fingerprint : str
         Of all that the page and the files beside it are made from; kept in its head.
-    pictures_fingerprint : str
-        Of what the maps and pictures alone are made from; kept there too.
+    drawn : mapping
+        Of what each of its maps and pictures is made from; kept there too.
     """
     site, a, grid = view.site, view.assessment, view.grid
     map_size = None if grid is None else (grid.shape.x, grid.shape.y)
@@ -179,7 +179,7 @@ def site_pages(view: SiteView, fingerprint: str, pictures_fingerprint: str) -> d
         "site": site,
         "a": a,
         "fingerprint": fingerprint,
-        "pictures_fingerprint": pictures_fingerprint,
+        "made_from": " ".join(f"{name}={digest}" for name, digest in drawn.items()),
         "position": words.coordinates(site),
         **drawing,
         "drawn": _environment().get_template("drawing.html").make_module(drawing),

@@ -123,25 +123,24 @@ def map_png(values: np.ndarray, layer: Layer) -> bytes:
     return _png(step, PALETTE, [(b"PLTE", b"\0\0\0" + _shades(layer.palette)), (b"tRNS", b"\0")])
 
 
-def chip_pngs(chips: list[Chip]) -> list[bytes]:
-    """Natural-colour pictures under one common stretch, so that brighter ground is brighter ground; transparent
-    where not seen. The stretch has few steps, so that an old picture seldom changes for the sake of a new one.
+def brightness(chips: list[Chip]) -> float:
+    """Reflectance that is white in the pictures of a site: under one stretch brighter ground is brighter ground.
+
+    It goes in few steps, so that an old picture seldom changes for the sake of a new one.
     """
-    if not chips:
-        return []
-    seen = np.concatenate([c.rgb[np.isfinite(c.rgb)] for c in chips])
+    seen = np.concatenate([c.rgb[np.isfinite(c.rgb)] for c in chips]) if chips else np.empty(0)
     bright = max(float(np.percentile(seen, 99)), 0.1) if seen.size else 1.0
-    bright = STRETCH ** np.ceil(np.log(bright) / np.log(STRETCH))
-    pictures = []
-    for chip in chips:
-        known = np.isfinite(chip.rgb).all(axis=2)
-        level = np.clip(np.where(known[..., None], chip.rgb, 0.0) * ((LEVELS - 1) / bright), 0, LEVELS - 1)
-        colours = _curve()[level.astype(np.int32)]
-        if known.all():
-            pictures.append(_png(colours, COLOUR))
-        else:
-            pictures.append(_png(np.dstack([colours, np.where(known, np.uint8(255), np.uint8(0))]), COLOUR_AND_OPACITY))
-    return pictures
+    return float(STRETCH ** np.ceil(np.log(bright) / np.log(STRETCH)))
+
+
+def chip_png(chip: Chip, bright: float) -> bytes:
+    """A natural-colour picture, white from a reflectance on; transparent where not seen."""
+    known = np.isfinite(chip.rgb).all(axis=2)
+    level = np.clip(np.where(known[..., None], chip.rgb, 0.0) * ((LEVELS - 1) / bright), 0, LEVELS - 1)
+    colours = _curve()[level.astype(np.int32)]
+    if known.all():
+        return _png(colours, COLOUR)
+    return _png(np.dstack([colours, np.where(known, np.uint8(255), np.uint8(0))]), COLOUR_AND_OPACITY)
 
 
 @cache

@@ -26,8 +26,8 @@ from monitor.alerts.messages import assessment_values, replace_file
 from monitor.alerts.words import LANGUAGES
 from monitor.publish.observations import observation_lines, observations_csv
 from monitor.publish.pages import PAGE, edition, index_page, site_pages
-from monitor.publish.pictures import LAYERS, chip_pngs, cog, map_png
-from monitor.publish.view import SiteView
+from monitor.publish.pictures import LAYERS, Layer, brightness, chip_png, cog, map_png
+from monitor.publish.view import Chip, SiteView
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
@@ -59,24 +59,28 @@ def write_site(view: SiteView, root: Path) -> bool:
     folder = root / "sites" / folder_name(view.site.id)
     lines = observation_lines(view.observations) if view.lines is None else view.lines
     table = observations_csv(view.site.id, lines)
-    seen = _pictures_fingerprint(view)
-    fingerprint = _fingerprint(view, table, seen)
     chips = {name: chip for name, chip in (("before", view.before), ("now", view.now)) if chip is not None}
-    layers = [layer for layer in LAYERS if layer.name in view.maps]
-    pictures = {*(f"{name}.png" for name in chips), *(f"{layer.name}.{k}" for layer in layers for k in ("png", "tif"))}
+    layers = [layer for layer in LAYERS if layer.name in view.maps] if view.grid is not None else []
+    bright = brightness(list(chips.values()))
+    drawn = _drawn(view, chips, bright, layers)
+    fingerprint = _fingerprint(view, table, drawn)
+    needed = {name: {f"{name}.png"} for name in chips}
+    needed |= {layer.name: {f"{layer.name}.tif", f"{layer.name}.png"} for layer in layers}
     here = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
-    stale = PICTURES & here.keys() - pictures
+    stale = PICTURES & here.keys() - set().union(*needed.values())
     made_from, drawn_from = _made_from(folder)
-    if made_from == fingerprint and {"observations.csv", *PAGE.values(), *pictures} <= here.keys() and not stale:
+    same = {name for name in needed if drawn_from.get(name) == drawn[name] and needed[name] <= here.keys()}
+    complete = {"observations.csv", *PAGE.values()} <= here.keys() and same == needed.keys()
+    if made_from == fingerprint and complete and not stale:
         return False
     files: dict[str, bytes] = {"observations.csv": table}
-    if not (drawn_from == seen and pictures <= here.keys()):
-        files |= zip((f"{name}.png" for name in chips), chip_pngs(list(chips.values())), strict=True)
-        if view.grid is not None:
-            for layer in layers:
-                files[f"{layer.name}.tif"] = cog(view.maps[layer.name], layer, view.grid)
-                files[f"{layer.name}.png"] = map_png(view.maps[layer.name], layer)
-    pages = site_pages(view, fingerprint, seen)
+    for name in chips.keys() - same:
+        files[f"{name}.png"] = chip_png(chips[name], bright)
+    for layer in layers:
+        if layer.name not in same and view.grid is not None:
+            files[f"{layer.name}.tif"] = cog(view.maps[layer.name], layer, view.grid)
+            files[f"{layer.name}.png"] = map_png(view.maps[layer.name], layer)
+    pages = site_pages(view, fingerprint, drawn)
     for language in reversed(LANGUAGES):  # the English page holds the fingerprints that are read back: it comes last
         files[PAGE[language]] = pages[language].encode()
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,31 +166,28 @@ def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
     return buffer.getvalue()
 
 
-def _pictures_fingerprint(view: SiteView) -> str:
-    """Hash of all that a site's maps and pictures are made from."""
-    digest = sha256(edition().encode())
-    arrays = []
-    for name, chip in (("before", view.before), ("now", view.now)):
-        if chip is not None:
-            digest.update(name.encode())
-            arrays.append(chip.rgb)
+def _drawn(view: SiteView, chips: Mapping[str, Chip], bright: float, layers: Iterable[Layer]) -> dict[str, str]:
+    """Of each picture and map of a site, a hash of all that it is made from."""
+    made_from: dict[str, tuple[np.ndarray, object]] = {name: (chip.rgb, bright) for name, chip in chips.items()}
     if view.grid is not None:
-        names = [layer.name for layer in LAYERS if layer.name in view.maps]
-        digest.update(repr((names, tuple(view.grid.affine)[:6], str(view.grid.crs))).encode())
-        arrays += [view.maps[name] for name in names]
-    for array in arrays:
-        digest.update(repr((array.dtype, array.shape)).encode() + np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+        lies = tuple(view.grid.affine)[:6], str(view.grid.crs)
+        made_from |= {layer.name: (view.maps[layer.name], lies) for layer in layers}
+    hashes = {}
+    for name, (values, more) in made_from.items():
+        digest = sha256(repr((edition(), name, more, values.dtype, values.shape)).encode())
+        digest.update(np.ascontiguousarray(values).data)
+        hashes[name] = digest.hexdigest()
+    return hashes
 
 
-def _fingerprint(view: SiteView, table: bytes, pictures: str) -> str:
+def _fingerprint(view: SiteView, table: bytes, drawn: Mapping[str, str]) -> str:
     """Hash of all that a site's files are made from, with the assessment no finer than it is shown."""
     row = {name: value for name, value in as_json(view.assessment).items() if name != "as_of"}
     shown = {name: round(value, SHOWN) if isinstance(value, float) else value for name, value in row.items()}
     told = view.assessment
     said = [explain(told, view.site, language=one) + early_news(told, language=one) for one in LANGUAGES]
     dates = [chip.date if chip is not None else None for chip in (view.before, view.now)]
-    digest = sha256(pictures.encode())
+    digest = sha256(repr(drawn).encode())
     beside = (view.power, view.assumed, view.calibration, view.elevation, view.slope)
     for part in (shown, said, view.site, view.site.geometry.wkb_hex, view.alert, view.notice, dates, beside):
         digest.update(repr(part).encode("utf-8", "surrogatepass") + b"\0")
@@ -196,14 +197,14 @@ def _fingerprint(view: SiteView, table: bytes, pictures: str) -> str:
     return digest.hexdigest()
 
 
-def _made_from(folder: Path) -> tuple[str, str]:
-    """Fingerprints that the page in place carries: of all, and of maps and pictures; empty where it has none."""
+def _made_from(folder: Path) -> tuple[str, dict[str, str]]:
+    """Fingerprints that the page in place carries: of all, and of each map and picture; empty where it has none."""
     try:
         with (folder / PAGE["en"]).open(encoding="utf-8") as file:
-            found = dict(re.findall(r'<meta name="(fingerprint|pictures)" content="([0-9a-f]{64})">', file.read(2000)))
+            found = dict(re.findall(r'<meta name="(fingerprint|pictures)" content="([0-9a-z= ]*)">', file.read(2000)))
     except (OSError, UnicodeDecodeError):
-        return "", ""
-    return found.get("fingerprint", ""), found.get("pictures", "")
+        return "", {}
+    return found.get("fingerprint", ""), dict(re.findall("([a-z]+)=([0-9a-f]{64})", found.get("pictures", "")))
 
 
 def _replace_if_changed(path: Path, content: bytes) -> None:

@@ -81,7 +81,7 @@ def test_a_site_that_can_not_be_judged_shows_no_estimate(make_view, make_assessm
     unsure = make_assessment(status=Status.INSUFFICIENT_DATA, theta=1.26, uplift=0.36)
     assert series_chart(told).estimate is not None
     assert series_chart(make_view(assessment=unsure)).estimate is None
-    page = Page(site_pages(make_view(assessment=unsure), "0" * 64, "1" * 64)["en"]).text
+    page = Page(site_pages(make_view(assessment=unsure), "0" * 64, {})["en"]).text
     assert "126%" not in page
     assert "+36" not in page
 
@@ -151,7 +151,7 @@ def hostile_pages(make_view, make_assessment, hostile_site):
         )
         for language in LANGUAGES
     ]
-    return [*site_pages(view, "0" * 64, "1" * 64).values(), *index]
+    return [*site_pages(view, "0" * 64, {}).values(), *index]
 
 
 def test_hostile_names_are_shown_and_do_nothing(hostile_pages):
@@ -267,7 +267,7 @@ def test_what_is_known_beside_the_verdict_is_shown_and_what_is_not_leaves_no_tra
     make_view, make_assessment, beside, name, language, place
 ):
     def shown(**known):
-        return " ".join(Page(site_pages(make_view(**known), "0" * 64, "1" * 64)[language]).text.split())
+        return " ".join(Page(site_pages(make_view(**known), "0" * 64, {})[language]).text.split())
 
     fields, told = OF_THE_VERDICT.get(name, ({}, None))
     words = (told or BESIDE[name])[place].split()
@@ -289,7 +289,7 @@ def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_
     chance = view.maps["failing"].copy()
     chance[:] = np.nan
     chance[10:20, 10:50] = 0.9  # 400 pixels of 10 m
-    pages = site_pages(replace(view, maps=view.maps | {"failing": chance}), "0" * 64, "1" * 64)
+    pages = site_pages(replace(view, maps=view.maps | {"failing": chance}), "0" * 64, {})
     for language, words in {
         "en": (
             "edge or not seen, not judged by itself",
@@ -307,7 +307,7 @@ def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_
         hatched = [attrs["d"] for tag, attrs in page.elements if attrs.get("fill") == "url(#unjudged)"]
         assert len(hatched) == 1
         assert hatched[0] == outline_path(view.outline)
-    without = site_pages(replace(view, maps={k: v for k, v in view.maps.items() if k != "failing"}), "0" * 64, "1" * 64)
+    without = site_pages(replace(view, maps={k: v for k, v in view.maps.items() if k != "failing"}), "0" * 64, {})
     assert "unjudged" not in Page(without["en"]).values("class")
     assert "hectares of failing ground" not in without["en"]
 
@@ -315,7 +315,7 @@ def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_
 def test_while_no_season_was_seen_the_page_says_what_the_chances_assume(make_view, beside):
     def shown(language, assumed):
         view = make_view(power=beside["power"], assumed=assumed)
-        return Page(site_pages(view, "0" * 64, "1" * 64)[language]).text
+        return Page(site_pages(view, "0" * 64, {})[language]).text
 
     for language, seen, one, none in (
         ("en", "from the scenes and the control ground that this site has",
@@ -337,7 +337,7 @@ def test_the_source_of_a_calibration_and_a_note_are_text(make_view, make_assessm
         "calibration": replace(beside["calibration"], source=("<script>",) * 2, rows=(("<u>", "<u>", "<u>"),)),
         "assessment": make_assessment(soil_loss_ratio=0.5, notes="<script>"),
     }
-    for html in site_pages(make_view(**known), "0" * 64, "1" * 64).values():
+    for html in site_pages(make_view(**known), "0" * 64, {}).values():
         page = Page(html)
         assert not {"script", "u"} & {tag for tag, _ in page.elements}
         assert page.text.count("<script>") == 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monitor.publish.pictures import LAYERS, chip_pngs, frame, map_png, ramp
+from monitor.publish.pictures import LAYERS, brightness, chip_png, frame, map_png, ramp
 from monitor.publish.view import Chip
 
 
@@ -38,7 +38,8 @@ def test_brighter_ground_is_brighter_on_both_chips_and_unseen_ground_is_left_ope
     noise = np.random.default_rng(1).uniform(0, 0.02, (20, 20, 3)).astype(np.float32)
     dark, bright = 0.05 + noise, 0.15 + noise
     bright[0, 0] = np.nan
-    before, now = chip_pngs([Chip(date=date(2016, 8, 1), rgb=dark), Chip(date=date(2021, 8, 1), rgb=bright)])
+    chips = [Chip(date=date(2016, 8, 1), rgb=dark), Chip(date=date(2021, 8, 1), rgb=bright)]
+    before, now = (chip_png(chip, brightness(chips)) for chip in chips)
     assert pixels(before)[..., :3].max() < pixels(now)[1:, 1:, :3].min()
     assert pixels(now)[0, 0, 3] == 0
     assert (pixels(now)[1:, 1:, 3] == 255).all()

@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 from datetime import timedelta
+from unittest.mock import Mock
 
 import geopandas as gpd
 import numpy as np
@@ -16,6 +17,7 @@ import rasterio
 
 from monitor.alerts import messages
 from monitor.cube.grid import site_grid
+from monitor.publish import products
 from monitor.publish.observations import observation_lines, observations_csv
 from monitor.publish.products import status_json, write_index, write_site
 from monitor.verdict.assessment import AlertLevel, Status
@@ -94,6 +96,19 @@ def test_a_scene_that_leaves_maps_and_pictures_as_they_are_has_them_left_alone(v
     changed = {path.name for path in published.rglob("*.*") if path.stat().st_mtime_ns != stamps.get(path)}
     assert "index.html" in changed
     assert changed <= {"index.html", "index.zh.html", "observations.csv"}
+
+
+def test_of_maps_and_pictures_only_those_that_changed_are_drawn_anew(view, published, monkeypatch):
+    drawn = [Mock(side_effect=getattr(products, name)) for name in ("chip_png", "cog", "map_png")]
+    for name, draw in zip(("chip_png", "cog", "map_png"), drawn, strict=True):
+        monkeypatch.setattr(products, name, draw)
+    now = replace(view.now, rgb=view.now.rgb[::-1].copy())
+    newer = replace(view, maps={**view.maps, "slope": view.maps["slope"] / 2}, now=now)
+    assert write_site(newer, published)
+    assert [call.args[0] for call in drawn[0].mock_calls] == [now]
+    assert [[call.args[1].name for call in draw.mock_calls] for draw in drawn[1:]] == [["slope"], ["slope"]]
+    write_site(newer, reference := published.parent / "reference")
+    assert contents(published) == contents(reference)
 
 
 def test_a_map_of_what_is_told_no_longer_is_taken_away(view, tmp_path):
