@@ -4,6 +4,7 @@ The numbers are the same everywhere. Workers compute and write chunks; only this
 commits. A worker that is killed loses its calls to another one; a call whose workers keep dying fails alone.
 """
 
+import gc
 import logging
 import sys
 from collections import deque
@@ -29,6 +30,8 @@ PATIENCE: Final = "20s"
 """How long a scheduler may take to answer."""
 KEPT: Final = 2**27
 """Of the memory that a process has freed, so much at most stays its own. [byte]"""
+GARBAGE: Final = 20_000
+"""Objects that may come to be before garbage is looked for among them: what holds itself in a circle is rare here."""
 TOGETHER: Final = 2 * CPU_COUNT
 """Calls in flight at once in threads, and as many that are done and not yet dealt with."""
 
@@ -56,6 +59,25 @@ def engine(scheduler: str) -> Iterator[Run]:
     BadConfiguration
         It answers in a way that more waiting does not mend.
     """
+    with _little_garbage(), _opened(scheduler) as work:
+        yield work
+
+
+@contextmanager
+def _little_garbage() -> Iterator[None]:
+    """Look for garbage seldom, and not among what is there already: code, which never becomes any."""
+    often = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(GARBAGE, *often[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*often)
+        gc.unfreeze()
+
+
+@contextmanager
+def _opened(scheduler: str) -> Iterator[Run]:
     if not scheduler:
         yield _threads
         return

@@ -295,10 +295,9 @@ class Part:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
         told = None
         if self.new or not self.known:
-            known = self.task.known if self.known else None
-            baselines, mark = (None, None) if known is None else (known.baselines, known.kept)
+            mark = self.task.known.kept if self.known and self.task.known is not None else None
             try:
-                told = settled(self.store, self.controls, self.task.site, known=baselines, mark=mark, added=self.means)
+                told = settled(self.store, self.controls, self.task.site, mark=mark, added=self.means)
             except MonitorError as error:
                 return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
             if told.rows and not self.task.anew:

@@ -22,7 +22,7 @@ from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
 from jobs.mapped import as_told, failing, mapped
-from jobs.records import Columns, alert_from_json, assessment_from_json, days, series, site_from_json, until
+from jobs.records import Columns, alert_from_json, assessment_from_json, series, site_from_json, until
 from jobs.settings import Settings
 from jobs.settling import known_series
 from jobs.sight import assumptions, chances
@@ -233,9 +233,7 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
 
 def _shown(observed: Columns) -> dict[str, Any]:
     """What a page draws of the series."""
-    return {name: observed[name] for name in ("cover", "control_cover", "accepted", "reason")} | {
-        "date": days(observed)
-    }
+    return {name: observed[name] for name in ("date", "cover", "control_cover", "accepted", "reason")}
 
 
 def _demonstrated(settings: Settings) -> frozenset[str]:

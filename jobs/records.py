@@ -22,7 +22,7 @@ Columns = Mapping[str, Any]
 nothing."""
 TEXTS = frozenset({"acquisition", "time", "scene", "source", "baseline", "reason", "digest", "line"})
 JUDGED = ("time", "accepted", "clear_fraction", "control_cover_2", "reference_cover", *_MEANS)
-"""Columns of the ledger that :func:`series` reads."""
+"""Columns of the ledger that :func:`series` reads; and ``date``, see :func:`typed`."""
 
 
 def site_to_json(site: Site) -> dict[str, Any]:
@@ -69,16 +69,19 @@ def columns(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Columns:
 
 
 def typed(plain: Mapping[str, Sequence[Any]]) -> Columns:
-    """Columns of the ledger, plain values there, as they are used."""
-    return {
+    """Columns of the ledger, plain values there, as they are used; where there is a time, with ``date``: its day, UTC."""
+    told: dict[str, Any] = {
         name: [*values] if name in TEXTS else np.array(values, kind(name))  # None becomes NaN
         for name, values in plain.items()
     }
+    if "time" in plain:
+        told["date"] = np.array([time[:10] for time in plain["time"]], kind("date"))
+    return told
 
 
-def kind(name: str) -> type:
+def kind(name: str) -> np.dtype[Any]:
     """What the array of a column holds."""
-    return {"accepted": np.bool, "n_pixels": np.int64}.get(name, np.float64)
+    return np.dtype({"accepted": "bool", "n_pixels": "int64", "date": "datetime64[D]"}.get(name, "float64"))
 
 
 def until(observed: Columns, day: date) -> Columns:
@@ -90,7 +93,7 @@ def until(observed: Columns, day: date) -> Columns:
 def series(observed: Columns) -> Series:
     """The series as it is judged, of :data:`JUDGED` columns: accepted scenes only, one a day (the clearest)."""
     accepted, clear = np.flatnonzero(observed["accepted"]), observed["clear_fraction"]
-    day = days(observed)[accepted]
+    day = observed["date"][accepted]
     order = np.lexsort((-clear[accepted], day))  # equally clear ones stay in the order of time
     dates, first = np.unique(day[order], return_index=True)
     chosen = accepted[order[first]]
@@ -113,11 +116,6 @@ def series(observed: Columns) -> Series:
 
 def _if_any(values: np.ndarray) -> np.ndarray | None:
     return values if np.isfinite(values).any() else None
-
-
-def days(observed: Columns) -> np.ndarray:
-    """Day of each observation (UTC), (n,) datetime64[D]."""
-    return np.array([time[:10] for time in observed["time"]], "datetime64[D]")
 
 
 def assessment_from_json(values: dict[str, Any]) -> Assessment:

@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 
 from jobs import records
-from jobs.records import JUDGED, OBSERVED, TEXTS, Columns, days, kind, observation, typed
+from jobs.records import JUDGED, OBSERVED, TEXTS, Columns, kind, observation, typed
 from monitor.controls import comparison, orbits, units
 from monitor.controls.comparison import compare, shown
 from monitor.controls.orbits import orbit_steps
@@ -49,9 +49,6 @@ SERIES: Final = (*JUDGED, "acquisition", "digest", "reason")
 ``observations.csv``."""
 _LINE: Final = ("scene", "source", "baseline", "n_pixels")
 """What a line says beside these."""
-
-Granules = Mapping[str, Mapping[str, str]]
-"""Of acquisitions the baseline of each granule."""
 
 
 class Settled(NamedTuple):
@@ -89,8 +86,6 @@ class _Kept(_Series, kw_only=True):
 
     key: str
     """Hash of the control units and the start of the work."""
-    granules: dict[str, dict[str, str]]
-    """Of all scenes."""
     units: list[str]
     """Ids of the control units in the order in which their means are stored."""
     fit: list[bool]
@@ -109,7 +104,6 @@ def settled(
     controls: ControlSet,
     site: Site,
     *,
-    known: Granules | None = None,
     mark: str | None = None,
     added: Sequence[tuple[Record, np.ndarray]] = (),
 ) -> Settled:
@@ -123,10 +117,9 @@ def settled(
         Its frozen units.
     site : Site
         Gives the start of the work.
-    known : mapping, optional
-        Scenes that the ledger has, if the store held just these before; None: it may be out of step.
     mark : str, optional
-        Of the file beside the store that has the series as the ledger has it; None: none has.
+        Of the file beside the store that has the series as the ledger has it, if the store held just these scenes
+        before; None: there is none, or it may be out of step.
     added : sequence of (Record, (unit, measure) float32 array)
         New scenes, and the means of the control units in them.
 
@@ -136,10 +129,9 @@ def settled(
         What is stored can not be read.
     """
     path, key = _place(store.path), _key(controls, site)
-    kept = None if known is None or not mark or not added else _load(path, _Kept)
+    kept = _load(path, _Kept) if mark and added else None
     found = None
-    # scenes of the same names may have been settled otherwise by a night that could not keep it
-    if kept is not None and (kept.key, kept.mark, kept.granules) == (key, mark, known):
+    if kept is not None and (kept.key, kept.mark) == (key, mark):
         found = _with_newest(kept, controls, sorted(added, key=lambda one: (one[0].time, one[0].acquisition)))
     told, kept = found or _from_all(store, controls, site, key)
     new_mark = ""
@@ -198,7 +190,6 @@ def _from_all(
         mark="",
         code=_code(),
         key=key,
-        granules={record.acquisition: record.granules for record in stored},
         units=means.unit.values.tolist(),
         fit=found.fit[-1].tolist(),
         steps=steps,
@@ -217,7 +208,7 @@ def _with_newest(
     """Rows of new scenes, and what the next one is settled by; None where the rows of others may change by them."""
     last = kept.texts["time"][-1], kept.texts["acquisition"][-1]
     new = [record for record, _ in added]
-    replaced = any(record.acquisition in kept.granules for record in new)
+    replaced = not set(kept.texts["acquisition"]).isdisjoint(record.acquisition for record in new)
     if replaced or _moment(new[0]) <= last or {record.time[:4] for record in new} != {last[0][:4]}:
         return None
     telling = [record for record in new if tells(record)]
@@ -231,7 +222,6 @@ def _with_newest(
     fit = np.tile(np.array(kept.fit), (len(new), 1))
     ground = _ground(shown(means[:, : len(kept.units)].astype(np.float64), kept.units, controls, fit, OBSERVED))
     rows_of_new = _rows(new, _corrected(ground, new, kept.steps))
-    kept.granules |= {record.acquisition: record.granules for record in new}
     kept.evidence, kept.wrong = told.tobytes(), flags.tobytes()
     texts, values = _packed(rows_of_new)
     for name, more in texts.items():
@@ -249,8 +239,7 @@ def _packed(told: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list[str]], di
 def _with_lines(plain: Mapping[str, Sequence[Any]]) -> Columns:
     """:data:`SERIES` columns and lines, of plain values."""
     known = typed(plain)
-    lines = observation_lines({**known, "date": days(known)})
-    return {name: known[name] for name in SERIES} | {"line": lines}
+    return {name: known[name] for name in (*SERIES, "date")} | {"line": observation_lines(known)}
 
 
 def _moment(record: Record) -> tuple[str, str]:

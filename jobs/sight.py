@@ -110,7 +110,7 @@ class Prospect:
         ----------
         site : Site
         observed : mapping
-            ``time``, ``accepted``, ``control_cover`` and ``reason`` of its observations.
+            ``date``, ``accepted``, ``control_cover`` and ``reason`` of its observations.
         as_of : date
             Seasons that are over by then are counted, those without a scene too; where there are any after the start,
             they say how often the site is seen.
@@ -119,7 +119,7 @@ class Prospect:
         """
         window = Window.of(site)
         used = np.array(observed["accepted"], bool) & np.isfinite(np.array(observed["control_cover"], np.float64))
-        day = np.array([time[:10] for time in observed["time"]], "datetime64[D]").astype(np.int64)[used]
+        day = observed["date"][used].astype(np.int64)
         season, position = window.place(day)
         inside = position <= window.length
         years = np.arange(season[inside].min(initial=9999), over(site, as_of)[0] + 1)

@@ -189,10 +189,9 @@ MARKS: dict[Path, str] = {}
 def night(path, controls, entries, *, replaced=()):
     """What settles after a night that stored scenes, and what all scenes settle to."""
     store = SiteStore(path)
-    known = {record.acquisition: record.granules for record in store.records()}
     store.put([*entries, *replaced], "a night")
     added = [(one.record, one.units) for one in (*entries, *replaced)]
-    told = settled(store, controls, SITE, known=known, mark=MARKS.get(path), added=added)
+    told = settled(store, controls, SITE, mark=MARKS.get(path), added=added)
     MARKS[path] = told.kept
     return told, rows(SiteStore(path), controls, SITE)
 
@@ -309,12 +308,12 @@ def test_a_series_is_read_from_beside_the_store_only_while_the_ledger_has_just_t
         assert (read_again()["cover"] == 0.5).all()
     with ledger.transaction() as t:
         t.take_over("g", "slope", "s", [{**told.rows[0], "acquisition": "lost"}])
-        known = t.granules("g")
+        mark = t.kept_of("g")
     beside.write_bytes(mine)
     assert "lost" in read_again()["acquisition"]
     store, more = SiteStore(path), entries[54]
     store.put([more], "a night")
-    take_over(settled(store, CONTROLS, SITE, known=known, mark=MARKS[path], added=[(more.record, more.units)]))
+    take_over(settled(store, CONTROLS, SITE, mark=mark, added=[(more.record, more.units)]))
     assert "lost" in read_again()["acquisition"], "the ledger has more than the store"
     ledger.close()
 
@@ -357,7 +356,7 @@ def test_without_what_was_kept_all_scenes_are_settled(tmp_path, harm, monkeypatc
     else:
         store = SiteStore(path)
         store.put(entries[122:123], "a night that the ledger did not take over")
-        told = settled(store, CONTROLS, SITE, known=None, added=[(entries[122].record, entries[122].units)])
+        told = settled(store, CONTROLS, SITE, added=[(entries[122].record, entries[122].units)])
         assert (told.series, told.rows) == (None, rows(SiteStore(path), CONTROLS, SITE))
         return
     told, whole = night(path, CONTROLS, entries[122:123])
