@@ -69,7 +69,7 @@ def columns(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Columns:
 
 
 def typed(plain: Mapping[str, Sequence[Any]]) -> Columns:
-    """Columns of the ledger, plain values there, as they are used; where there is a time, with ``date``: its day, UTC."""
+    """Columns of the ledger, plain values there, as they are used; beside ``time`` there is ``date``, its day (UTC)."""
     told: dict[str, Any] = {
         name: [*values] if name in TEXTS else np.array(values, kind(name))  # None becomes NaN
         for name, values in plain.items()

@@ -36,7 +36,7 @@ from monitor.controls.orbits import orbit_steps
 from monitor.controls.units import ControlSet
 from monitor.cover.means import MEASURES
 from monitor.cube import granules, radiometry
-from monitor.cube.radiometry import EVIDENCE, evidence, judged, settle, tells, wrong
+from monitor.cube.radiometry import EVIDENCE, SEASON, evidence, judged, settle, tells, wrong
 from monitor.cube.store import Record, SiteStore
 from monitor.imagery import bands
 from monitor.ledger.ledger import Transaction
@@ -97,6 +97,8 @@ class _Kept(_Series, kw_only=True):
     """Of the scenes that tell their offset, by time; see :mod:`monitor.cube.radiometry`."""
     wrong: bytes
     """Which of them are set aside."""
+    season: bytes
+    """What they tell of the season, likewise; empty: not reckoned yet."""
 
 
 def settled(
@@ -196,6 +198,7 @@ def _from_all(
         kin=kin,
         evidence=evidence([record for record, _ in telling], kin).tobytes(),
         wrong=np.array([not record.accepted for _, record in telling], bool).tobytes(),
+        season=b"",
         texts=texts,
         values=values,
     )
@@ -213,7 +216,8 @@ def _with_newest(
         return None
     telling = [record for record in new if tells(record)]
     told = np.concatenate([np.frombuffer(kept.evidence, EVIDENCE), evidence(telling, kept.kin)])
-    flags, before = wrong(told), np.frombuffer(kept.wrong, bool)
+    before = np.frombuffer(kept.wrong, bool)
+    flags, season = wrong(told, np.frombuffer(kept.season, SEASON) if kept.season else None, before.size)
     if (flags[: before.size] != before).any():
         return None
     flagged = dict(zip((record.acquisition for record in telling), flags[before.size :].tolist(), strict=True))
@@ -222,7 +226,7 @@ def _with_newest(
     fit = np.tile(np.array(kept.fit), (len(new), 1))
     ground = _ground(shown(means[:, : len(kept.units)].astype(np.float64), kept.units, controls, fit, OBSERVED))
     rows_of_new = _rows(new, _corrected(ground, new, kept.steps))
-    kept.evidence, kept.wrong = told.tobytes(), flags.tobytes()
+    kept.evidence, kept.wrong, kept.season = told.tobytes(), flags.tobytes(), season.tobytes()
     texts, values = _packed(rows_of_new)
     for name, more in texts.items():
         kept.texts[name] += more

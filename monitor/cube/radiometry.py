@@ -82,6 +82,10 @@ EVIDENCE: Final = np.dtype(
 """What a scene tells of its offset: day of the year, offset, whether it was made before baseline 04.00, which scenes
 were made alike, and the means of its bands on the site and on the control ground."""
 
+SEASON: Final = np.dtype([("means", "<f8", (len(_MEANS),)), ("anchored", "?")], align=True)
+"""What scenes tell of the season at a node: the means of the bands on the grounds that were seen, NaN where too few
+tell it, and whether anchors do."""
+
 
 def settle(records: Sequence[Record]) -> list[Record]:
     """Set aside the scenes whose offset is contradicted by what was seen.
@@ -101,7 +105,7 @@ def settle(records: Sequence[Record]) -> list[Record]:
     order = sorted(range(len(records)), key=lambda i: (records[i].time, records[i].acquisition, records[i].scene))
     chosen = [i for i in order if tells(records[i])]
     settled = list(records)
-    for i, found in zip(chosen, wrong(evidence([records[i] for i in chosen], {})), strict=True):
+    for i, found in zip(chosen, wrong(evidence([records[i] for i in chosen], {}))[0], strict=True):
         settled[i] = judged(records[i], wrong=bool(found))
     return settled
 
@@ -145,18 +149,40 @@ def evidence(records: Sequence[Record], kin: dict[str, int]) -> np.ndarray:
     return found
 
 
-def wrong(told: np.ndarray) -> np.ndarray:
-    """Which scenes are in conflict, (scene,) bool, by the :func:`evidence` of all that tell it."""
+def wrong(told: np.ndarray, before: np.ndarray | None = None, known: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Which scenes are in conflict.
+
+    Parameters
+    ----------
+    told : (scene,) array of :data:`EVIDENCE`
+        The :func:`evidence` of all that tell it.
+    before : (node,) array of :data:`SEASON`, optional
+        What was returned for the first `known` of them: far from the days of the others it is taken as it is.
+
+    Returns
+    -------
+    wrong : (scene,) bool array
+    season : (node,) array of :data:`SEASON`
+        What they tell of the season.
+    """
+    nodes = np.zeros(NODES, SEASON)
     if not told.size:
-        return np.zeros(0, bool)
+        return np.zeros(0, bool), nodes
     # Of the reflectances, if the other offset is the true one.
     error = np.where(told["offset"] < -STEP / 2, -STEP, STEP)
     anchors = told["old"] & (error > 0)
     seen = np.stack(np.split(told["means"], len(_GROUNDS), axis=1))  # (ground, scene, band)
+    alike = before is not None and _alike(seen[:, :known], seen)
     seen = seen[np.isfinite(seen).any(axis=(1, 2))]
     impossible = np.where(np.isnan(seen), np.inf, seen).min(axis=2) < IMPOSSIBLE
     dark = impossible.all(axis=0)
-    season, anchored = _season(told["day"], seen, error, anchors & ~dark, ~dark)
+    stale = np.ones(NODES, bool)
+    if before is not None and alike:
+        nodes = before.copy()
+        stale = (_apart(told["day"][known:], np.arange(NODES)[:, None] * 365.25 / NODES) <= NEAR[-1]).any(axis=1)
+    means = nodes["means"].reshape(NODES, len(_GROUNDS), -1)[:, : len(seen)]
+    _nodes(told["day"], _level(seen), error, seen, anchors & ~dark, ~dark, stale, means, nodes["anchored"])
+    season, anchored = _season(told["day"], means, nodes["anchored"])
     short, long = _off(seen - season, error)
     off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)
     bad = dark | off
@@ -164,7 +190,22 @@ def wrong(told: np.ndarray) -> np.ndarray:
     astray, either = doubt[0] & doubt[1], doubt[0] | doubt[1]
     company = _company(told["kin"], bad)
     bad = bad | (astray & (company > 0.5)) | (either & (company > COMPANY))
-    return np.asarray(bad | _undecided(error, astray | bad, ~(anchors | anchored | dark)))
+    return np.asarray(bad | _undecided(error, astray | bad, ~(anchors | anchored | dark))), nodes
+
+
+def _alike(some: np.ndarray, more: np.ndarray) -> bool:
+    """Whether means of more scenes, (ground, scene, band), are of the same grounds and told apart by the same band."""
+    grounds = np.isfinite(more).any(axis=(1, 2))
+    missing = np.isnan(some[grounds]), np.isnan(more[grounds])
+    blue = bands.OBSERVED.index("blue")
+    seen = np.isfinite(some).any(axis=(1, 2))
+    return bool((seen == grounds).all() and missing[0][..., blue].any() == missing[1][..., blue].any())
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Days of the year between days of the year, at most half a year."""
+    away = np.abs(one - other)
+    return np.asarray(np.minimum(away, np.abs(365.25 - away)))
 
 
 def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.ndarray:
@@ -180,21 +221,15 @@ def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.
     return unvouched
 
 
-def _season(
-    days: np.ndarray, seen: np.ndarray, error: np.ndarray, anchors: np.ndarray, usable: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _season(days: np.ndarray, told: np.ndarray, firm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the other scenes tell of each.
 
     Parameters
     ----------
     days : (scene,) array
         Day of the year.
-    seen : (ground, scene, band) array
-        Means; NaN where there is none.
-    error : (scene,) array
-        What is wrong with them if the other offset is the true one. [1]
-    anchors, usable : (scene,) bool arrays
-        Scenes that tell the season: the first where there are enough of them, else the second.
+    told, firm : (node, ground, band) array, (node,) bool array
+        See :func:`_nodes`.
 
     Returns
     -------
@@ -203,7 +238,6 @@ def _season(
     anchored : (scene,) bool array
         Whether anchors told it.
     """
-    told, firm = _nodes(days, _level(seen), error, seen, anchors, usable)
     place = days * NODES / 365.25
     left = np.floor(place).astype(np.intp)
     share = (place - left)[:, None, None]
@@ -215,12 +249,30 @@ def _season(
 
 @njit(nogil=True, cache=True)
 def _nodes(
-    days: np.ndarray, level: np.ndarray, error: np.ndarray, seen: np.ndarray, anchors: np.ndarray, usable: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the scenes near each node tell, (node, ground, band), and whether anchors told it, (node,)."""
-    told = np.full((NODES, seen.shape[0], seen.shape[2]), np.nan)
-    firm = np.zeros(NODES, np.bool_)
-    for node in range(NODES):
+    days: np.ndarray, level: np.ndarray, error: np.ndarray, seen: np.ndarray, anchors: np.ndarray, usable: np.ndarray,
+    stale: np.ndarray, told: np.ndarray, firm: np.ndarray,
+) -> None:  # fmt: skip
+    """What the scenes near each node tell.
+
+    Parameters
+    ----------
+    days : (scene,) array
+        Day of the year.
+    level : (scene,) array
+        Brightness.
+    error : (scene,) array
+        What is wrong with them if the other offset is the true one. [1]
+    seen : (ground, scene, band) array
+        Means; NaN where there is none.
+    anchors, usable : (scene,) bool arrays
+        Scenes that tell the season: the first where there are enough of them, else the second.
+    stale : (node,) bool array
+        Which nodes are asked.
+    told, firm : (node, ground, band) array, (node,) bool array
+        Where that is put, NaN where too few tell it, and whether anchors told it.
+    """
+    for node in np.flatnonzero(stale):
+        told[node], firm[node] = np.nan, False
         away = np.abs(days - node * 365.25 / NODES)
         away = np.minimum(away, np.abs(365.25 - away))
         for trial in range(2 * len(NEAR)):
@@ -246,7 +298,6 @@ def _nodes(
                         told[node, ground, band] = np.median(known)
             firm[node] = trial < len(NEAR)
             break
-    return told, firm
 
 
 def _off(shift: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from monitor.cube import masks
-from monitor.cube.radiometry import REASON, settle
+from monitor.cube.radiometry import REASON, evidence, settle, wrong
 from monitor.cube.store import Record
 from monitor.imagery import bands
 
@@ -250,6 +250,29 @@ def test_what_older_scenes_vouch_for_is_told_apart_though_most_of_the_later_ones
     assert found[bad].mean() > 0.95
     assert found[late & ~bad].mean() < 0.05
     assert not found[~late].any()
+
+
+@pytest.mark.parametrize("without", [None, "control ground at first", "blue at last"])
+def test_a_season_that_is_taken_as_known_far_from_the_new_scenes_is_that_of_all_scenes(without):
+    scenes = World("loess", years=8).scenes(3)
+    late = np.array([time.year >= 2022 for time, _, _ in scenes])
+    bad = late & (np.random.default_rng(5).random(len(scenes)) < 0.2)
+    told = evidence(records(scenes, wrong=bad, baseline=["04.00" if one else "03.01" for one in late]), {})
+    blue = bands.OBSERVED.index("blue")
+    if without == "control ground at first":
+        told["means"][:100, len(bands.OBSERVED) :] = np.nan
+    elif without == "blue at last":
+        told["means"][-20:, blue] = np.nan
+    known, (_, season) = 40, wrong(told[:40])
+    for end in (41, 43, 60, 99, 101, 102, 180, *range(told.size - 25, told.size + 1)):
+        found, season = wrong(told[:end], season, known)
+        whole, of_all = wrong(told[:end])
+        assert (found == whole).all()
+        known, grounds = end, 1 if without == "control ground at first" and end <= 100 else 2
+        means = [values["means"].reshape(-1, 2, len(bands.OBSERVED))[:, :grounds] for values in (season, of_all)]
+        assert np.array_equal(*means, equal_nan=True)
+        assert (season["anchored"] == of_all["anchored"]).all()
+    assert found[bad].any()
 
 
 def test_older_scenes_of_one_side_of_a_day_do_not_vouch_for_it():
