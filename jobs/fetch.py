@@ -63,6 +63,8 @@ class Known:
     snapshot: str
     baselines: dict[str, dict[str, str]]
     """Of each stored acquisition the baseline of each granule."""
+    history: str | None
+    """The same for sites of which the same is stored; None: not told."""
     kept: str | None
     """Mark of the file beside the store that has its series as the ledger has it; None: none has."""
 
@@ -116,6 +118,8 @@ class Fetched:
     controls: ControlSet
     terrain: Terrain | None
     """Of the site, where it is known."""
+    history: str | None = None
+    """Of what was stored before, see :class:`Known`."""
     kept: str = ""
     """See :class:`jobs.settling.Settled`."""
     lent: Any = None
@@ -293,9 +297,9 @@ class Part:
         """What became of it, with the series that all its scenes make."""
         if self.error is not None or self.controls is None:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
-        told = None
+        told, known = None, self.task.known if self.known else None
         if self.new or not self.known:
-            mark = self.task.known.kept if self.known and self.task.known is not None else None
+            mark = None if known is None else known.kept
             try:
                 told = settled(self.store, self.controls, self.task.site, mark=mark, added=self.means)
             except MonitorError as error:
@@ -308,6 +312,7 @@ class Part:
             snapshot=self.snapshot,
             rows=None if told is None else tuple(told.rows),
             series=None if told is None else told.series,
+            history=None if known is None else known.history,
             kept="" if told is None else told.kept,
             new=tuple(self.new),
             controls=self.controls,

@@ -147,11 +147,13 @@ def prepare(
     areas: dict[str, BaseGeometry] = {}
     known: dict[str, Known] = {}
     with ledger.transaction() as t:
-        snapshots, kept = t.snapshots(), t.kept()
+        stored = t.stored()
         for site in sites:
             ground = ground_key(site)
-            if ground in snapshots:
-                known[site.id] = Known(snapshot=snapshots[ground], baselines=t.granules(ground), kept=kept.get(ground))
+            if ground in stored:
+                snapshot, kept, history = stored[ground]
+                baselines = t.granules(ground, history)
+                known[site.id] = Known(snapshot=snapshot, baselines=baselines, history=history, kept=kept)
     deferred: dict[str, str] = {}
     together = neighbourhoods(sites, apart=2 * sources.first.ring[1])
     for members in (some for group in together for some in in_one_search(group)):
@@ -427,7 +429,8 @@ def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
         t.save_background(ground, "terrain", fetched.terrain.to_json())
     if fetched.rows is not None:
         new = fetched.series is not None
-        t.take_over(ground, site, fetched.snapshot, fetched.rows, new=new, kept=fetched.kept or None)
+        told = {"history": fetched.history, "kept": fetched.kept or None}
+        t.take_over(ground, site, fetched.snapshot, fetched.rows, new=new, **told)
 
 
 def result(outcome: Outcome) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from hashlib import sha256
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +37,7 @@ from monitor.ledger.models import (
     Stored,
 )
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """Newest migration; a test keeps it in step with the folder."""
 PATIENCE: Final = 60
 """How long another writer is waited for. [s]"""
@@ -150,6 +151,12 @@ _GRANULES: Final = cast(Observation.granules, Text).label("granules")
 _read: Final = lru_cache(maxsize=4096)(json.loads)
 
 
+def _history(before: str, rows: Iterable[dict[str, Any]]) -> str:
+    """History of what is stored with some observations more."""
+    told = sorted((row["acquisition"], sorted(row["granules"].items())) for row in rows)
+    return sha256(f"{before}{told}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
 class Transaction:
     """What can be asked and said within one transaction."""
 
@@ -158,7 +165,7 @@ class Transaction:
         self._observed: dict[str, dict[str, dict[str, Any]]] = {}
         """Observations that were read, by ground and acquisition."""
         self._histories: dict[str, dict[str, dict[str, str]]] = {}
-        """What was told of granules, by the text of it."""
+        """What was told of granules, by their history and by the text of it."""
 
     # sites and episodes
 
@@ -226,12 +233,13 @@ class Transaction:
         observations: Sequence[dict[str, Any]],
         *,
         new: bool = False,
+        history: str | None = None,
         kept: str | None = None,
     ) -> None:
         """Observations as a snapshot has them; those that are so already are not written again.
 
-        Those that are known to be `new` are not compared with what is there. The file of the mark `kept` has what there
-        is then; given without `new`, it has `observations` alone.
+        Those that are known to be `new` are not compared with what is there, whose `history` :meth:`stored` has told.
+        The file of the mark `kept` has what there is then; given without `new`, it has `observations` alone.
         """
         if new:
             self._observed.pop(ground, None)
@@ -242,15 +250,22 @@ class Transaction:
             self._upsert(Observation, changed, ("ground", "acquisition"))
             have |= {row["acquisition"]: row for row in changed}
         kept = kept if new or len(have) == len(rows) else None  # more was there: of scenes that the store has lost
-        self._upsert(Stored, [{"ground": ground, "site": site, "snapshot": snapshot, "kept": kept}], ("ground",))
+        if not new:
+            history = _history("", have.values())
+        elif history is not None:
+            history = _history(history, rows)
+        told = {"ground": ground, "site": site, "snapshot": snapshot, "kept": kept, "history": history}
+        self._upsert(Stored, [told], ("ground",))
 
-    def kept(self) -> dict[str, str]:
-        """By piece of ground the mark of the file that has its observations too, where one has just these."""
-        query = select(Stored.ground, Stored.kept).where(Stored.kept.is_not(None))
-        return {row.ground: row.kept for row in self._connection.execute(query)}
+    def stored(self) -> dict[str, tuple[str, str | None, str | None]]:
+        """Of each piece of ground the snapshot that its observations were taken from, the mark of the file that has
+        just these too, and the history of what is stored; None: there is none.
+        """
+        found = self._connection.execute(select(Stored.ground, Stored.snapshot, Stored.kept, Stored.history))
+        return {row.ground: (row.snapshot, row.kept, row.history) for row in found}
 
     def kept_of(self, ground: str) -> str | None:
-        """The same of one; None: no file has just these."""
+        """Mark of the file that has the observations of a piece of ground too; None: no file has just these."""
         return self._connection.execute(select(Stored.kept).where(Stored.ground == ground)).scalar()
 
     def observations(self, ground: str) -> list[dict[str, Any]]:
@@ -281,19 +296,23 @@ class Transaction:
             self._observed[ground] = {row["acquisition"]: row for row in rows}
         return self._observed[ground]
 
-    def granules(self, ground: str) -> dict[str, dict[str, str]]:
+    def granules(self, ground: str, history: str | None = None) -> dict[str, dict[str, str]]:
         """Of each acquisition over a piece of ground the baseline of each granule; one object where all is the same.
 
-        Asked for as one text of all rows: to make them one by one took most of the time. The name of an acquisition
-        holds no tab and no end of a line.
+        Read once where :meth:`stored` tells the same `history`. Asked for as one text of all rows: to make them one by
+        one took most of the time. The name of an acquisition holds no tab and no end of a line.
         """
+        if history is not None:
+            if history not in self._histories:
+                self._histories[history] = self.granules(ground)
+            return self._histories[history]
         rows = Observation.acquisition + "\t" + cast(Observation.granules, Text)
         told = self._connection.execute(select(func.aggregate_strings(rows, "\n")).where(Observation.ground == ground))
-        history: str = told.scalar() or ""
-        if history not in self._histories:
-            pairs = (row.split("\t") for row in sorted(history.split("\n")) if row)
-            self._histories[history] = {acquisition: _read(granules) for acquisition, granules in pairs}
-        return self._histories[history]
+        text: str = told.scalar() or ""
+        if text not in self._histories:
+            pairs = (row.split("\t") for row in sorted(text.split("\n")) if row)
+            self._histories[text] = {acquisition: _read(granules) for acquisition, granules in pairs}
+        return self._histories[text]
 
     def background(self, ground: str, kind: str) -> dict[str, Any] | None:
         """What is known of a piece of ground beside its imagery, ``terrain`` or ``rain``; None: nothing yet."""

@@ -66,6 +66,8 @@ class Stored(Base):
     snapshot: Mapped[str] = mapped_column(String(64))
     kept: Mapped[str | None] = mapped_column(String(32))
     """Mark of the file beside the store that has the observations too; None: none has just these."""
+    history: Mapped[str | None] = mapped_column(String(64))
+    """Where it is the same, the same granules of the same acquisitions are stored; None: not told."""
 
 
 class Observation(Base):

@@ -137,7 +137,7 @@ def chip_png(chip: Chip, bright: float) -> bytes:
     """A natural-colour picture, white from a reflectance on; transparent where not seen."""
     known = np.isfinite(chip.rgb).all(axis=2)
     level = np.clip(np.where(known[..., None], chip.rgb, 0.0) * ((LEVELS - 1) / bright), 0, LEVELS - 1)
-    colours = _curve()[level.astype(np.int32)]
+    colours = _curve().take(level.astype(np.intp))
     if known.all():
         return _png(colours, COLOUR)
     return _png(np.dstack([colours, np.where(known, np.uint8(255), np.uint8(0))]), COLOUR_AND_OPACITY)

@@ -6,6 +6,7 @@ import threading
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -204,11 +205,41 @@ def test_the_file_that_has_the_observations_too_is_the_one_of_the_last_night(led
     with ledger.transaction() as t:
         t.take_over("g", "a", "s1", [observation("2021-05-01")], kept="m1")
         t.take_over("h", "b", "s2", [observation("2021-05-01")])
-        assert t.kept() == {"g": "m1"}
+        assert (t.kept_of("g"), t.kept_of("h")) == ("m1", None)
         t.take_over("g", "a", "s3", [observation("2021-05-02")], new=True, kept="m2")
-        assert (t.kept(), t.kept_of("g"), t.kept_of("h")) == ({"g": "m2"}, "m2", None)
+        assert [t.stored()[ground][:2] for ground in ("g", "h")] == [("s3", "m2"), ("s2", None)]
         t.take_over("g", "a", "s4", [observation("2021-05-02")], kept="m3")
-        assert t.kept() == {}, "there is more than the file has"
+        assert t.kept_of("g") is None, "there is more than the file has"
+
+
+def test_where_the_history_is_the_same_so_is_all_that_is_stored_and_it_is_read_once(ledger):
+    rng = np.random.default_rng(6)
+    days, baselines = [f"2021-05-{day:02}" for day in range(1, 29)], ("05.09", "05.11")
+    grounds = {f"g{n}": f"site {n}" for n in range(6)}
+    shared = 0
+    for night, day in enumerate(days):
+        with ledger.transaction() as t:
+            known = t.stored()
+            alike = {"48SUF": baselines[0]}
+            for ground, site in grounds.items():
+                kind = rng.choice(["as all", "more", "anew", "nothing"], p=[0.9, 0.04, 0.03, 0.03])
+                rows = [observation(day, granules=alike if kind == "as all" else {"48SUF": baselines[1], "48SUG": ""})]
+                if kind == "anew":
+                    rows.append(observation(str(rng.choice(days[: night + 1])), granules={"48SUF": "06.00"}))
+                history = known[ground][2] if ground in known else None
+                if kind != "nothing":
+                    new = {"new": True, "history": history} if kind == "as all" and night % 9 else {}
+                    t.take_over(ground, site, f"s{night}", rows, **new)
+        with ledger.transaction() as t:
+            told = {ground: history for ground, (_, _, history) in t.stored().items()}
+            by_history = {ground: t.granules(ground, told[ground]) for ground in told}
+        with ledger.transaction() as t:
+            assert by_history == {ground: t.granules(ground) for ground in told}
+            shared += len({*told.values()}) < len(told)
+    assert shared > 10
+    with ledger.transaction() as t:
+        t.take_over("g0", "site 0", "s", [observation("2021-06-01")], new=True)
+        assert t.stored()["g0"] == ("s", None, None), "what there was is not told"
 
 
 def test_what_is_known_of_ground_beside_its_imagery_is_kept_by_kind(ledger):
