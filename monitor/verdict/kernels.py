@@ -146,7 +146,7 @@ class Reference(NamedTuple):
 
 @kernel
 def _bump(position: float, peak: float, width: float, flat: bool) -> float:
-    days = position - peak + 182.625  # and so on, by whole years: much quicker than %
+    days = position - peak + 182.625  # brought into one year by steps, for % takes longer than all the rest
     while days < 0.0:
         days += 365.25
     while days >= 365.25:
