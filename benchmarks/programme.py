@@ -9,13 +9,15 @@ start to end; once with its work in processes (`[engine] scheduler`), as is advi
 another scene, in threads. Beside it is timed what can not be left out: decoding that scene and the arithmetic of every
 pixel, on as many cores. The rest is overhead. A night without a new scene follows.
 
-Growth is measured twice. Sites are given one year and ten years of scenes, one every five days, and both have nights in
-turn in one process: some that are as large as those of the programme, and a whole county, which shares its searches as
-in a programme, of a tenth of the size. And programmes of small sites, one sixteen times the other, have a night each.
+Growth is measured twice. The sites of a county, which share a search as in a programme, are given one year and ten
+years of scenes, one every five days, and both have nights in turn in one process: sites as large as those of the
+programme, if that is large, and sites of a tenth of the size. And programmes of small sites, one sixteen times the
+other, have a night each.
 """
 
 import argparse
 import csv
+import gc
 import json
 import os
 import platform
@@ -37,7 +39,7 @@ import numpy as np
 import psutil
 import rasterio
 
-from benchmarks.countryside import Countryside
+from benchmarks.countryside import SIDE, Countryside
 from jobs.backfill import backfill
 from jobs.nightly import night
 from jobs.settings import load
@@ -242,26 +244,36 @@ def floor(made: Countryside, day: date) -> float:
         return time.perf_counter() - begun
 
 
-def by_year(root: Path, *, sites: int, hectares: float) -> list[Line]:
-    """Nights of the same sites with one and with ten years of scenes, in turn in one process."""
+def aged(root: Path, *, sites: int, hectares: float) -> dict[int, Countryside]:
+    """The same sites with one and with ten years of scenes; those that are there already are taken as they are."""
     made: dict[int, Countryside] = {}
-    taken: dict[int, list[float]] = {years: [] for years in YEARS}
     for years in YEARS:
         days = [NEXT - timedelta(days=EVERY * n) for n in range(365 * years // EVERY, 0, -1)]
         one = Countryside(root=root / f"{years}", sites=sites, hectares=hectares, start=days[len(days) // 3])
+        made[years] = one
+        if (one.root / "outputs").is_dir():
+            continue
         one.lay_out()
         for some in batched(days, len(days) // 2 + 1):  # the first half holds all from before the start
             one.pass_over(some, clouds=True)
             backfill(load(one.config))
             one.forget_files()
         night(load(one.config), as_of=days[-1])
-        made[years] = one
         told(f"{sites} sites of {hectares:g} ha: history of {years} years stored")
+    return made
+
+
+def by_year(root: Path, *, sites: int, hectares: float, keep: bool) -> list[Line]:
+    """Nights of the same sites with one and with ten years of scenes, in turn in one process."""
+    made = aged(root, sites=sites, hectares=hectares)
+    taken: dict[int, list[float]] = {years: [] for years in YEARS}
+    first = max(NEXT, *(one.newest + timedelta(days=EVERY) for one in made.values()))
     for n in range(NIGHTS + 1):  # the first warms up
-        day = NEXT + timedelta(days=EVERY * n)
+        day = first + timedelta(days=EVERY * n)
         for years, one in made.items():
             one.pass_over([day], clouds=False)
             settings = load(one.config)
+            gc.collect()  # what the night before left: in a programme each has a process of its own
             begun = time.perf_counter()
             manifest = night(settings, as_of=day)
             if n:
@@ -270,7 +282,8 @@ def by_year(root: Path, *, sites: int, hectares: float) -> list[Line]:
                 msg = f"a night of the {years} years went wrong: {manifest['sites'][0]}"
                 raise RuntimeError(msg)
     young, old = (statistics.median(taken[years]) for years in YEARS)
-    shutil.rmtree(root)
+    if not keep:
+        shutil.rmtree(root)
     what = f"{sites} sites of {hectares:g} ha"
     return [
         Line(what=f"a night in year {YEARS[0]}, a site ({what})", value=young, unit="ms"),
@@ -375,7 +388,7 @@ def main(
     *,
     sites: int = 16,
     hectares: float = 130.0,
-    subset: int = 16,
+    subset: int = SIDE**2,
     small: Sequence[int] = (),
     folder: Path | None = None,
     keep: Path | None = None,
@@ -386,9 +399,8 @@ def main(
     ----------
     sites, hectares
         Of the programme.
-    subset, subset_hectares
-        Of the sites whose nights are compared by years of history; 0: no such comparison. They are as large as those of
-        the programme; four times so many are compared that have a tenth of the size.
+    subset
+        Sites of which nights are compared by years of history; 0: no such comparison.
     small
         Numbers of sites of 10 ha that are compared.
     folder
@@ -404,10 +416,9 @@ def main(
         lines = whole_night(made)
         if keep is None:
             shutil.rmtree(made.root)
-        if subset and sites >= LARGE:
-            lines += by_year(Path(place) / "years", sites=subset, hectares=hectares)
-        if subset:
-            lines += by_year(Path(place) / "years", sites=4 * subset, hectares=hectares / 10)
+        for size in (hectares, hectares / 10) if sites >= LARGE else (hectares / 10,):
+            if subset:
+                lines += by_year(home / f"years-{size:g}", sites=subset, hectares=size, keep=keep is not None)
         if small:
             lines += by_size(home, small, 10.0, keep=keep is not None)
     save(made, lines)
@@ -417,7 +428,7 @@ def asked() -> Callable[[], None]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.programme")
     parser.add_argument("--sites", type=int, default=16)
     parser.add_argument("--hectares", type=float, default=130.0)
-    parser.add_argument("--subset", type=int, default=16, help="sites compared by years of history; 0: none")
+    parser.add_argument("--subset", type=int, default=SIDE**2, help="sites compared by years of history; 0: none")
     parser.add_argument("--small", type=int, nargs="*", default=[], help="numbers of sites of 10 ha to compare")
     parser.add_argument("--folder", type=Path, help="where to work; default: the system's for what is temporary")
     parser.add_argument("--keep", type=Path, help="keep the programme here, and use the one that is here already")
