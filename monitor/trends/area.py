@@ -8,7 +8,9 @@ All is made from the sums of whole growing seasons that the maps are made from, 
 long the history is.
 """
 
+import operator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Final
 
 import numpy as np
@@ -94,10 +96,28 @@ def supported(
         Side of the new pixels. [m]
     """
     times = max(round(SUPPORT / pixel), 1)
-    block = {"y": times, "x": times}
-    total, count = (values.where(inside, 0.0).coarsen(block, boundary="pad").sum() for values in (total, seen))
-    within = inside.astype(float).coarsen(block, boundary="pad").sum() >= times * times / 2
-    return total / count.where(count > 0), count / times**2, within, pixel * times
+    middles = {
+        dim: inside[dim].coarsen({dim: times}, boundary="pad").mean() for dim in ("y", "x") if dim in inside.coords
+    }
+
+    def summed(values: xr.DataArray) -> xr.DataArray:
+        found: xr.DataArray = xr.apply_ufunc(
+            _summed, values, inside, kwargs={"times": times}, input_core_dims=[["y", "x"]] * 2,
+            output_core_dims=[["y", "x"]], exclude_dims={"y", "x"}, dask="allowed",
+        )  # fmt: skip
+        return found.assign_coords(middles)
+
+    count = summed(seen)
+    return summed(total) / count.where(count > 0), count / times**2, summed(inside) >= times * times / 2, pixel * times
+
+
+def _summed(values: np.ndarray, inside: np.ndarray, *, times: int) -> np.ndarray:
+    """Sums inside of blocks of so many pixels, (..., y, x); the last ones may be cut. Arrays of numpy or dask."""
+    rows, columns = (-side % times for side in inside.shape)
+    full = np.pad(np.where(inside, values, 0), [(0, 0)] * (values.ndim - 2) + [(0, rows), (0, columns)])
+    parts = (full[..., down::times, across::times] for down in range(times) for across in range(times))
+    total: np.ndarray = reduce(operator.add, parts)
+    return total
 
 
 def pixel_theta(over: xr.DataArray, seen: xr.DataArray, expected: xr.DataArray) -> xr.Dataset:
@@ -126,24 +146,39 @@ def pixel_theta(over: xr.DataArray, seen: xr.DataArray, expected: xr.DataArray) 
     pooled over the site: a pixel has too few seasons to tell its own noise.
     """
     space = [dim for dim in over.dims if dim != "season"]
-    weight = seen.where(np.isfinite(over), 0.0)
-    own = (over - over.where(weight > 0).mean(space)).where(weight > 0, 0.0)
-    total = weight.sum("season")
-    x = expected - (weight * expected).sum("season") / total.where(total > 0)
-    own = own - (weight * own).sum("season") / total.where(total > 0)
-    spread = (weight * x * x).sum("season")
-    spread = spread.where(spread > 1e-9)
-    theta = (weight * x * own).sum("season") / spread
-    left = own - theta * x
-    freedom = ((weight > 0).sum("season") - 2).where(spread.notnull(), 0).clip(min=0)
-    noise = (weight * left * left).sum("season").where(freedom > 0, 0.0).sum(space) / freedom.sum(space)
-    out = xr.Dataset({"theta": theta, "theta_se": np.sqrt(noise / spread)})
+    theta, error = xr.apply_ufunc(
+        _pixel_theta, over, seen, expected, input_core_dims=[["season", *space]] * 2 + [["season"]],
+        output_core_dims=[space] * 2, dask="allowed",
+    )  # fmt: skip
+    out = xr.Dataset({"theta": theta, "theta_se": error})
     names = {"theta": "share of the expected uplift achieved, less that of the site", "theta_se": "its standard error"}
     for name, long_name in names.items():
         out[name].attrs = {"long_name": long_name, "units": "1"}
         if "spatial_ref" in out.coords:
             out[name].encoding["grid_mapping"] = "spatial_ref"
     return out
+
+
+def _pixel_theta(over: np.ndarray, seen: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """See :func:`pixel_theta`; arrays of numpy or dask."""
+    space = tuple(range(1, over.ndim))
+    expected = expected.reshape(-1, *(1 for _ in space))
+    weight = np.where(np.isfinite(over), seen, 0.0)
+    used = weight > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        common = np.where(used, over, 0.0).sum(axis=space, keepdims=True) / used.sum(axis=space, keepdims=True)
+        own = np.where(used, over - common, 0.0)
+        total = weight.sum(axis=0)
+        total = np.where(total > 0, total, np.nan)
+        x = expected - (weight * expected).sum(axis=0) / total
+        own = own - (weight * own).sum(axis=0) / total
+        spread = (weight * x * x).sum(axis=0)
+        spread = np.where(spread > 1e-9, spread, np.nan)
+        theta = (weight * x * own).sum(axis=0) / spread
+        left = own - theta * x
+        freedom = np.where(np.isfinite(spread), used.sum(axis=0) - 2, 0).clip(min=0)
+        noise = np.where(freedom > 0, (weight * left * left).sum(axis=0), 0.0).sum() / freedom.sum()
+        return theta, np.sqrt(noise / spread)
 
 
 def failing_area(

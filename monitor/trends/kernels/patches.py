@@ -63,7 +63,10 @@ def chances(
         0 to 1.
     """
     kinds = np.stack([np.rint(theta / FINE[0]), np.rint(np.log(error) / np.log(FINE[1]))])
-    kinds, which, count = np.unique(kinds, axis=1, return_inverse=True, return_counts=True)
+    # as one number each, which is sorted ten times as fast as two
+    codes = (kinds[0].clip(-(2**40), 2**40) * 2**20 + kinds[1]).astype(np.int64)
+    _, first, which, count = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
+    kinds = kinds[:, first]
     fit = -(((kinds[0, :, None] * FINE[0] - site - GRID) / FINE[1] ** kinds[1, :, None]) ** 2) / 2
     likelihood = np.exp(fit - fit.max(axis=1, keepdims=True))
     start = np.exp(-(GRID**2) / (2 * (SPREAD**2 + variance)))
