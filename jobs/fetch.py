@@ -63,8 +63,8 @@ class Known:
     snapshot: str
     baselines: dict[str, dict[str, str]]
     """Of each stored acquisition the baseline of each granule."""
-    history: str | None
-    """The same for sites of which the same is stored; None: not told."""
+    history: str
+    """The same for sites of which the same is stored, see :func:`monitor.ledger.ledger.history_of`."""
     kept: str | None
     """Mark of the file beside the store that has its series as the ledger has it; None: none has."""
 

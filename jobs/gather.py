@@ -30,7 +30,7 @@ from monitor.cube.store import SiteStore
 from monitor.errors import BadData, MonitorError, TryLater
 from monitor.imagery.source import Scene, Source, Stored
 from monitor.imagery.terrain import Elevation, Terrain
-from monitor.ledger.ledger import Ledger, Transaction
+from monitor.ledger.ledger import Ledger, Transaction, history_of
 from monitor.sites.given import GivenGround, read_given_ground, within_reach
 from monitor.sites.registry import folder_name, read_sites
 from monitor.sites.site import Site
@@ -153,6 +153,7 @@ def prepare(
             if ground in stored:
                 snapshot, kept, history = stored[ground]
                 baselines = t.granules(ground, history)
+                history = history or history_of(baselines)
                 known[site.id] = Known(snapshot=snapshot, baselines=baselines, history=history, kept=kept)
     deferred: dict[str, str] = {}
     together = neighbourhoods(sites, apart=2 * sources.first.ring[1])

@@ -8,7 +8,7 @@ never between.
 import errno
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import sha256
@@ -151,9 +151,11 @@ _GRANULES: Final = cast(Observation.granules, Text).label("granules")
 _read: Final = lru_cache(maxsize=4096)(json.loads)
 
 
-def _history(before: str, rows: Iterable[dict[str, Any]]) -> str:
-    """History of what is stored with some observations more."""
-    told = sorted((row["acquisition"], sorted(row["granules"].items())) for row in rows)
+def history_of(granules: Mapping[str, Mapping[str, str]], before: str = "") -> str:
+    """History of what is stored, by the baseline of each granule of each acquisition, and the history of what was there
+    before.
+    """
+    told = sorted((acquisition, sorted(baselines.items())) for acquisition, baselines in granules.items())
     return sha256(f"{before}{told}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -251,9 +253,9 @@ class Transaction:
             have |= {row["acquisition"]: row for row in changed}
         kept = kept if new or len(have) == len(rows) else None  # more was there: of scenes that the store has lost
         if not new:
-            history = _history("", have.values())
+            history = history_of({row["acquisition"]: row["granules"] for row in have.values()})
         elif history is not None:
-            history = _history(history, rows)
+            history = history_of({row["acquisition"]: row["granules"] for row in rows}, history)
         told = {"ground": ground, "site": site, "snapshot": snapshot, "kept": kept, "history": history}
         self._upsert(Stored, [told], ("ground",))
 

@@ -1,6 +1,6 @@
 """What is stored of each piece of ground as one hash: of sites that were always seen together it is the same
 
-Without it, as before the first new scene, what is stored is read from the table of observations.
+Without it, as until the first new scene from then on, it is reckoned from the table of observations.
 """
 
 import sqlalchemy as sa
