@@ -65,8 +65,14 @@ def engine(scheduler: str) -> Iterator[Run]:
 
 @contextmanager
 def _little_garbage() -> Iterator[None]:
-    """Look for garbage seldom, and not among what is there already: code, which never becomes any."""
+    """Look for garbage seldom, and not among what is there already: code, which never becomes any.
+
+    A process that has it otherwise, or is in another run, is let alone.
+    """
     often = gc.get_threshold()
+    if not often[0] or gc.get_freeze_count():
+        yield
+        return
     gc.freeze()
     gc.set_threshold(GARBAGE, *often[1:])
     try:

@@ -38,6 +38,9 @@ PICTURES: Final = frozenset(
 )
 """Files of maps and pictures that a site may have."""
 
+DRAWING: Final = ".drawing"
+"""File that is there while maps and pictures are put in place."""
+
 SHOWN: Final = 2
 """Decimals of a fraction that the pages show: less than that is no change worth rewriting a page for."""
 
@@ -68,7 +71,8 @@ def write_site(view: SiteView, root: Path) -> bool:
     needed |= {layer.name: {f"{layer.name}.tif", f"{layer.name}.png"} for layer in layers}
     here = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
     stale = PICTURES & here.keys() - set().union(*needed.values())
-    made_from, drawn_from = _made_from(folder)
+    # of a run that died: its pictures may be newer than what the page says that they were made from
+    made_from, drawn_from = _made_from(folder) if DRAWING not in here else ("", {})
     same = {name for name in needed if drawn_from.get(name) == drawn[name] and needed[name] <= here.keys()}
     complete = {"observations.csv", *PAGE.values()} <= here.keys() and same == needed.keys()
     if made_from == fingerprint and complete and not stale:
@@ -84,11 +88,14 @@ def write_site(view: SiteView, root: Path) -> bool:
     for language in reversed(LANGUAGES):  # the English page holds the fingerprints that are read back: it comes last
         files[PAGE[language]] = pages[language].encode()
     folder.mkdir(parents=True, exist_ok=True)
+    if not files.keys() <= {"observations.csv", *PAGE.values()}:
+        (folder / DRAWING).touch()
     for name, content in files.items():
         if here.get(name) != len(content) or (folder / name).read_bytes() != content:
             replace_file(folder / name, content)
     for name in stale:  # of what is told no longer, once no page links to it
         (folder / name).unlink()
+    (folder / DRAWING).unlink(missing_ok=True)
     return True
 
 

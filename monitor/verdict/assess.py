@@ -120,12 +120,11 @@ def assess_and_look_back(
     seen = scenes(series, site, window, calibration)
     standing = _follow(seen, site, parts, window, calibration)
     today = np.array([as_of], "datetime64[D]").astype(np.int64)
+    found = _records(judge(today, seen, standing, site, parts, window, calibration, alpha), site, calibration)[0]
     day, begun = seen.day[seen.used], int(parts.begun[0])
     until = int(np.searchsorted(day, today[0], side="right"))
     looks = np.flatnonzero(standing.look[:until] == np.arange(until))
-    asked = np.concatenate([day[looks[-1:]], today])
-    *last, found = _records(judge(asked, seen, standing, site, parts, window, calibration, alpha), site, calibration)
-    if not last:
+    if not looks.size:
         return found, None
     season = seen.season[: looks[-1] + 1]  # ascending
     whole = np.where(day[: season.size] >= begun, parts.promised(site, day[: season.size]), np.nan)
@@ -134,7 +133,9 @@ def assess_and_look_back(
         first, end = np.searchsorted(season, (year, year + 1))
         since = whole[first:end][~np.isnan(whole[first:end])]
         promised[year] = float(since.mean() * standing.mu[end - 1]) if since.size else 0.0
-    return found, LastLook(last[0], promised)
+    # any budget will do: it moves no theta
+    last = judge(day[looks[-1:]], seen, standing, site, parts, window, calibration, 0.05)
+    return found, LastLook(_records(last, site, calibration)[0], promised)
 
 
 def parts_of(site: Site, cohorts: Cohorts) -> Parts:

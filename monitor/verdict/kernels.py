@@ -26,9 +26,6 @@ def kernel[F: Callable[..., object]](function: F) -> F:
     return cast(F, njit(nogil=True, cache=True)(function))
 
 
-STATES = 8
-"""What the difference is made of: baseline, two halves of a harmonic, slow and fast drift, the season's own difference,
-answer to rain; and theta, where that is no more than one of them."""
 LAGS = 3
 """Plans followed side by side: as written, half a year later, a year later."""
 LOSSES = 3
@@ -61,10 +58,6 @@ SOIL = 0.05
 """Most of the control's cover that may be a constant offset and no vegetation. [cover fraction]"""
 WIDTHS = (20.0, 30.0, 45.0, 65.0, 95.0)
 """Widths tried for a season. [day]"""
-PEDESTAL, RIDGE_OF_LINE = 0.04, (0.03 / 0.15) ** 2
-"""Pedestal that a fitted season is drawn to [cover fraction], and for how many scenes that counts."""
-PEAKS_APART = 10
-"""Between the peaks tried first. [day]"""
 REFERENCE_SCENES = 5
 """Fewest scenes from which a season's shape is learnt."""
 SEASON_SCENES = 3
@@ -159,7 +152,7 @@ def _bumps() -> Array:
     """Round and flat bumps of each of WIDTHS, (2, widths, 10, 74): [..., r, q] is 365 - 10 q - r days after the peak,
     so that the values for peaks ten days apart lie side by side.
     """
-    away = (365 - np.arange(740).reshape(74, PEAKS_APART).T + 182.625) % 365.25 - 182.625
+    away = (365 - np.arange(740).reshape(74, 10).T + 182.625) % 365.25 - 182.625
     u = (away / np.array(WIDTHS)[:, None, None]) ** 2
     return np.ascontiguousarray(np.exp(-0.5 * np.stack([u, u * u])))
 
@@ -194,9 +187,10 @@ def fit_reference(
         return default
     best = (np.inf, 0.0, 0.0)
     peak, width, flat = peak0, width0, False
-    first, peaks = int(0.1 * length), int(0.8 * length / PEAKS_APART) + 1
+    first, peaks = int(0.1 * length), int(0.8 * length / 10) + 1
     place = 365 + first - position
-    known, y, yy = RIDGE_OF_LINE, PEDESTAL * RIDGE_OF_LINE, PEDESTAL**2 * RIDGE_OF_LINE
+    ridge = (0.03 / 0.15) ** 2  # the pedestal is held weakly at .04
+    known, y, yy = ridge, 0.04 * ridge, 0.04**2 * ridge
     for i in range(n):
         known, y, yy = known + 1.0, y + cover[i], yy + cover[i] * cover[i]
     x, xx, xy = np.empty(peaks), np.empty(peaks), np.empty(peaks)
@@ -205,14 +199,14 @@ def fit_reference(
             try_width = WIDTHS[j]
             x[:], xx[:], xy[:] = 0.0, 0.0, 0.0
             for i in range(n):  # all peaks side by side
-                bumps, at = _bump_of[int(try_flat), j, place[i] % PEAKS_APART], place[i] // PEAKS_APART
+                bumps, at = _bump_of[int(try_flat), j, place[i] % 10], place[i] // 10
                 for k in range(peaks):
                     bump = bumps[at + k]
                     x[k] += bump
                     xx[k] += bump * bump
                     xy[k] += bump * cover[i]
             for k in range(peaks):
-                try_peak = float(first + PEAKS_APART * k)
+                try_peak = float(first + 10 * k)
                 square, a, b = _line(known, x[k], xx[k], y, xy[k], yy)
                 doubt = ((try_peak - peak0) / 25) ** 2 + (math.log(try_width / width0) / 0.5) ** 2
                 cost = square / 0.03**2 + doubt
@@ -231,7 +225,7 @@ def fit_reference(
     for stretch in (0.82, 0.9, 1.0, 1.11, 1.22):
         for shift in (-6.0, -3.0, 0.0, 3.0, 6.0):
             try_peak, try_width = coarse_peak + shift, coarse_width * stretch
-            known, y, yy = RIDGE_OF_LINE, PEDESTAL * RIDGE_OF_LINE, PEDESTAL**2 * RIDGE_OF_LINE
+            known, y, yy = ridge, 0.04 * ridge, 0.04**2 * ridge
             sx, sxx, sxy = 0.0, 0.0, 0.0
             for i in range(n):
                 w, bump, c = weight[i], _bump(position[i], try_peak, try_width, flat), cover[i]
@@ -424,7 +418,7 @@ def _forward(x: Array, covariance: Array, columns: Array, kept: tuple[float, flo
         x[k] *= keep
         for j in range(columns.shape[0]):
             columns[j, k] *= keep
-        for i in range(STATES):
+        for i in range(8):
             covariance[i, k] *= keep
             covariance[k, i] *= keep
         covariance[k, k] += (1.0 - keep * keep) * sd * sd
@@ -432,11 +426,14 @@ def _forward(x: Array, covariance: Array, columns: Array, kept: tuple[float, flo
 
 @kernel
 def _start(noise: Noise, theta_mean: float, theta_sd: float) -> tuple[Array, Array]:
-    x, covariance = np.zeros(STATES), np.zeros((STATES, STATES))
+    """State and covariance before the first scene: baseline, two halves of a harmonic, slow and fast drift, a season's
+    own difference, answer to rain; and theta, where it is one of them.
+    """
+    x, covariance = np.zeros(8), np.zeros((8, 8))
     sds = (
         noise.baseline, noise.harmonic, noise.harmonic, noise.slow, noise.fast, noise.year, noise.elasticity, theta_sd,
     )  # fmt: skip
-    for k in range(STATES):
+    for k in range(8):
         covariance[k, k] = sds[k] ** 2
     x[7] = theta_mean
     return x, covariance
@@ -445,20 +442,20 @@ def _start(noise: Noise, theta_mean: float, theta_sd: float) -> tuple[Array, Arr
 @kernel
 def _project(covariance: Array, h: Array, out: Array) -> None:
     """`out` = P h. Rows of `covariance` are columns of P, here and below: so the inner loops run side by side."""
-    for k in range(STATES):
+    for k in range(8):
         out[k] = 0.0
-    for q in range(STATES):
-        for k in range(STATES):
+    for q in range(8):
+        for k in range(8):
             out[k] += covariance[q, k] * h[q]
 
 
 @kernel
 def _learn(x: Array, covariance: Array, gain: Array, ph: Array, innovation: float) -> None:
     """Add K e to `x` and take K (P h)' from P."""
-    for k in range(STATES):
+    for k in range(8):
         x[k] += gain[k] * innovation
-    for q in range(STATES):
-        for k in range(STATES):
+    for q in range(8):
+        for k in range(8):
             covariance[q, k] -= gain[k] * ph[q]
 
 
@@ -495,7 +492,7 @@ def disturbance(
     n = day.size
     score, alarm, onset, denied = np.zeros(n), np.zeros(n, np.bool_), np.full(n, -1), np.zeros(n, np.bool_)
     x, cov = _start(noise, SEARCH_MEAN, SEARCH_SD)
-    columns, gain, h, ph = np.zeros((BANK, STATES)), np.zeros(STATES), np.zeros(STATES), np.zeros(STATES)
+    columns, gain, h, ph = np.zeros((BANK, 8)), np.zeros(8), np.zeros(8), np.zeros(8)
     b, c, first, years = np.zeros(BANK), np.zeros(BANK), np.full(BANK, -1), np.zeros(BANK)
     used, newest, run, since = 0, -(10**9), 0, 0
     for i in range(n):
@@ -515,23 +512,23 @@ def disturbance(
         h[6], h[7] = (amplitude[i] + rain) * s[i] * before, curve[i] * mu
         hph, e = 0.0, difference[i]
         _project(cov, h, ph)
-        for k in range(STATES):
+        for k in range(8):
             hph += h[k] * ph[k]
             e -= h[k] * x[k]
         z2 = e * e / (hph + noise_variance[i])
         variance = hph + noise_variance[i] * min(max(1.0, z2 / noise.huber**2), DOUBT_MOST)
-        for k in range(STATES):
+        for k in range(8):
             gain[k] = ph[k] / variance
         total, live, best, best_value = 0.0, 0, -1, -np.inf
         for j in range(BANK):
             if first[j] < 0:
                 continue
             ej = mu
-            for k in range(STATES):
+            for k in range(8):
                 ej -= h[k] * columns[j, k]
             b[j] += e * ej / variance
             c[j] += ej * ej / variance
-            for k in range(STATES):
+            for k in range(8):
                 columns[j, k] += gain[k] * ej
             mine = years[j] * math.exp(min(DROP * b[j] - 0.5 * DROP * DROP * c[j], 500.0))
             live += 1
@@ -559,12 +556,12 @@ def disturbance(
         alarm[i], onset[i] = True, first[best]
         spread = 1.0 / (c[best] + 1.0 / loss_sd**2)
         size = spread * b[best]
-        shift = np.zeros(STATES)
-        for k in range(STATES):
+        shift = np.zeros(8)
+        for k in range(8):
             shift[k] = (1.0 if k == 0 else 0.0) - columns[best, k]
-        for k in range(STATES):
+        for k in range(8):
             x[k] += size * shift[k]
-            for q in range(STATES):
+            for q in range(8):
                 cov[q, k] += spread * shift[k] * shift[q]
         # Whether what is left goes on growing as before is open again: else a stand that was lost whole, and no
         # longer grows with the plan, would look as if it were lost anew each season.
@@ -701,7 +698,7 @@ def theta_filter(
             losses += 1
     columns = LAGS + losses
     x, cov = _start(noise, 0.0, 0.0)
-    m, gain, h, ph = np.zeros((columns, STATES)), np.zeros(STATES), np.zeros(STATES), np.zeros(STATES)
+    m, gain, h, ph = np.zeros((columns, 8)), np.zeros(8), np.zeros(8), np.zeros(8)
     b, c, ej = np.zeros(size), np.zeros((size, size)), np.zeros(columns)
     shares = len(SHARE) if promised else 1
     lags = LAGS if promised else 1
@@ -721,12 +718,12 @@ def theta_filter(
         h[6] = (amplitude[i] + rain) * s[i] * rho[i]
         hph, e = 0.0, difference[i]
         _project(cov, h, ph)
-        for k in range(STATES):
+        for k in range(8):
             hph += h[k] * ph[k]
             e -= h[k] * x[k]
         for j in range(columns):
             ej[j] = curves[i, j] * mu if j < LAGS else (mu if i >= begun[j - LAGS] else 0.0)
-            for k in range(STATES):
+            for k in range(8):
                 ej[j] -= h[k] * m[j, k]
         # Whether a scene is an outlier is asked of what is believed of theta and of the losses known by then.
         surprise, spread = e - theta * ej[0], hph + noise_variance[i] + theta_var * ej[0] ** 2
@@ -737,13 +734,13 @@ def theta_filter(
                 surprise -= loss * ej[LAGS + j]
                 spread += loss_var * ej[LAGS + j] ** 2
         variance = hph + noise_variance[i] * max(1.0, surprise**2 / spread / noise.huber**2)
-        for k in range(STATES):
+        for k in range(8):
             gain[k] = ph[k] / variance
         for j in range(columns):
             b[j] += e * ej[j] / variance
             for q in range(columns):
                 c[j, q] += ej[j] * ej[q] / variance
-            for k in range(STATES):
+            for k in range(8):
                 m[j, k] += gain[k] * ej[j]
         _learn(x, cov, gain, ph, e)
         theta_var = 1.0 / (1.0 / prior.sd**2 + c[0, 0])
@@ -842,7 +839,7 @@ def without_uplift(
     day: Array, position: Array, season: Array, s: Array, rho: Array, amplitude: Array, noise: Noise
 ) -> tuple[Array, Array]:
     """What :func:`log_likelihood` knows of each scene, however large the noise is: `kept` and `seen` as there."""
-    kept, seen = np.zeros((day.size, 3)), np.zeros((day.size, STATES))
+    kept, seen = np.zeros((day.size, 3)), np.zeros((day.size, 8))
     for i in range(day.size):
         if i > 0:
             kept[i, 0], kept[i, 1], kept[i, 2] = _kept(day[i] - day[i - 1], season[i] - season[i - 1], noise)
@@ -860,18 +857,18 @@ def log_likelihood(kept: Array, seen: Array, difference: Array, noise_variance: 
     ----------
     kept : (n, 3) array
         Of each scene, what :func:`_kept` tells of the time since the one before.
-    seen : (n, STATES) array
+    seen : (n, 8) array
         What each scene shows of each state.
     """
     x, cov = _start(noise, 0.0, 0.0)
-    gain, ph, none = np.zeros(STATES), np.zeros(STATES), np.zeros((0, STATES))
+    gain, ph, none = np.zeros(8), np.zeros(8), np.zeros((0, 8))
     total = 0.0
     for i in range(difference.size):
         if i > 0:
             _forward(x, cov, none, (kept[i, 0], kept[i, 1], kept[i, 2]), noise)
         h, hph, e = seen[i], 0.0, difference[i]
         _project(cov, h, ph)
-        for k in range(STATES):
+        for k in range(8):
             hph += h[k] * ph[k]
             e -= h[k] * x[k]
         spread = hph + noise_variance[i]
@@ -879,7 +876,7 @@ def log_likelihood(kept: Array, seen: Array, difference: Array, noise_variance: 
         loss = 0.5 * z * z if z <= noise.huber else noise.huber * (z - 0.5 * noise.huber)
         total -= 0.5 * math.log(spread) + loss
         variance = hph + noise_variance[i] * max(1.0, z * z / noise.huber**2)
-        for k in range(STATES):
+        for k in range(8):
             gain[k] = ph[k] / variance
         _learn(x, cov, gain, ph, e)
     return total

@@ -111,6 +111,36 @@ def test_of_maps_and_pictures_only_those_that_changed_are_drawn_anew(view, publi
     assert contents(published) == contents(reference)
 
 
+def test_what_a_run_that_died_has_drawn_is_drawn_anew_though_the_page_in_place_says_it_is_that(
+    view, published, monkeypatch
+):
+    old = contents(published)
+    brighter = replace(view, now=replace(view.now, rgb=view.now.rgb * 3))
+    replace_file = products.replace_file
+
+    def dies(path, content):
+        if path.suffix == ".html":
+            msg = "killed"
+            raise KeyboardInterrupt(msg)
+        replace_file(path, content)
+
+    monkeypatch.setattr(products, "replace_file", dies)
+    with pytest.raises(KeyboardInterrupt):
+        write_site(brighter, published)
+    monkeypatch.setattr(products, "replace_file", replace_file)
+    assert contents(published) != old
+    again = replace(view, observations=view.observations[:-1])
+    assert write_site(again, published)
+    write_site(again, reference := published.parent / "reference")
+    assert contents(published) == contents(reference)
+
+
+def test_a_name_of_any_length_leaves_an_unchanged_site_alone(view, tmp_path):
+    named = replace(view, site=replace(view.site, name="绿" * 3000))
+    assert write_site(named, tmp_path)
+    assert not write_site(named, tmp_path)
+
+
 def test_a_map_of_what_is_told_no_longer_is_taken_away(view, tmp_path):
     write_site(view, tmp_path)
     folder = tmp_path / "sites" / "ulan-03"
@@ -155,6 +185,7 @@ def test_a_run_that_dies_leaves_every_file_old_or_new_and_the_next_one_finishes(
         with pytest.raises(OSError, match="No space left"):
             write_site(newer, published)
     left = contents(published)
+    assert left.pop("sites/ulan-03/.drawing") == b"", "it is told that pictures may be newer than the page"
     assert set(left) == set(old)
     assert all(left[name] in (old[name], new[name]) for name in left)
     assert left["sites/ulan-03/index.html"] == old["sites/ulan-03/index.html"]
