@@ -28,10 +28,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import batched
+from multiprocessing import get_context
 from pathlib import Path
 
 import icechunk
@@ -265,7 +266,11 @@ def aged(root: Path, *, sites: int, hectares: float) -> dict[int, Countryside]:
 
 def by_year(root: Path, *, sites: int, hectares: float, keep: bool) -> list[Line]:
     """Nights of the same sites with one and with ten years of scenes, in turn in one process."""
-    made = aged(root, sites=sites, hectares=hectares)
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn")
+    ) as apart:  # with what it leaves in memory no night begins
+        made = apart.submit(aged, root, sites=sites, hectares=hectares).result()
+    os.sync()
     taken: dict[int, list[float]] = {years: [] for years in YEARS}
     first = max(NEXT, *(one.newest + timedelta(days=EVERY) for one in made.values()))
     for n in range(NIGHTS + 1):  # the first warms up
