@@ -266,9 +266,8 @@ def aged(root: Path, *, sites: int, hectares: float) -> dict[int, Countryside]:
 
 def by_year(root: Path, *, sites: int, hectares: float, keep: bool) -> list[Line]:
     """Nights of the same sites with one and with ten years of scenes, in turn in one process."""
-    with ProcessPoolExecutor(
-        1, mp_context=get_context("spawn")
-    ) as apart:  # with what it leaves in memory no night begins
+    # with what this leaves in memory no night begins
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
         made = apart.submit(aged, root, sites=sites, hectares=hectares).result()
     os.sync()
     taken: dict[int, list[float]] = {years: [] for years in YEARS}

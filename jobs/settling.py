@@ -45,7 +45,7 @@ from monitor.publish.observations import observation_lines
 from monitor.sites.site import Site
 
 SERIES: Final = (*JUDGED, "acquisition", "digest", "reason")
-"""Columns of a site's series that its verdict, maps and page are drawn from; beside them `line`, that of
+"""Columns of a site's series that its verdict, maps and page are drawn from; beside them `date`, and `line`, that of
 ``observations.csv``."""
 _LINE: Final = ("scene", "source", "baseline", "n_pixels")
 """What a line says beside these."""
@@ -160,8 +160,8 @@ def known_series(t: Transaction, folder: Path, ground: str) -> Columns:
     Returns
     -------
     mapping
-        One value an acquisition, ascending by time; `line` beside :data:`SERIES`. A file that is missing, torn or of
-        another mark is no error: the table of the ledger is read.
+        One value an acquisition, ascending by time; `date` and `line` beside :data:`SERIES`. A file that is missing,
+        torn or of another mark is no error: the table of the ledger is read.
     """
     mark = t.kept_of(ground)
     kept = _load(_place(folder), _Series) if mark else None

@@ -157,7 +157,9 @@ def wrong(told: np.ndarray, before: np.ndarray | None = None, known: int = 0) ->
     told : (scene,) array of :data:`EVIDENCE`
         The :func:`evidence` of all that tell it.
     before : (node,) array of :data:`SEASON`, optional
-        What was returned for the first `known` of them: far from the days of the others it is taken as it is.
+        What was returned for the first scenes of them: far from the days of the others it is taken as it is.
+    known : int
+        How many those are.
 
     Returns
     -------
@@ -202,10 +204,11 @@ def _alike(some: np.ndarray, more: np.ndarray) -> bool:
     return bool((seen == grounds).all() and missing[0][..., blue].any() == missing[1][..., blue].any())
 
 
-def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Days of the year between days of the year, at most half a year."""
+@njit(nogil=True, cache=True)
+def _apart(one: np.ndarray, other: np.ndarray | float) -> np.ndarray:
+    """How far days of the year lie from others, at most half a year. [day]"""
     away = np.abs(one - other)
-    return np.asarray(np.minimum(away, np.abs(365.25 - away)))
+    return np.minimum(away, np.abs(365.25 - away))
 
 
 def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.ndarray:
@@ -273,8 +276,7 @@ def _nodes(
     """
     for node in np.flatnonzero(stale):
         told[node], firm[node] = np.nan, False
-        away = np.abs(days - node * 365.25 / NODES)
-        away = np.minimum(away, np.abs(365.25 - away))
+        away = _apart(days, node * 365.25 / NODES)
         for trial in range(2 * len(NEAR)):
             pool = anchors if trial < len(NEAR) else usable
             some = np.flatnonzero(pool & (away <= NEAR[trial % len(NEAR)]))

@@ -124,9 +124,10 @@ def map_png(values: np.ndarray, layer: Layer) -> bytes:
 
 
 def brightness(chips: list[Chip]) -> float:
-    """Reflectance that is white in the pictures of a site: under one stretch brighter ground is brighter ground.
+    """Reflectance that is white in the pictures of a site: under one stretch brighter ground is brighter ground. [1]
 
-    It goes in few steps, so that an old picture seldom changes for the sake of a new one.
+    It goes in few steps, so that an old picture seldom changes for the sake of a new one; without a picture, or where
+    nothing was seen, it is 1.
     """
     seen = np.concatenate([c.rgb[np.isfinite(c.rgb)] for c in chips]) if chips else np.empty(0)
     bright = max(float(np.percentile(seen, 99)), 0.1) if seen.size else 1.0
@@ -134,7 +135,7 @@ def brightness(chips: list[Chip]) -> float:
 
 
 def chip_png(chip: Chip, bright: float) -> bytes:
-    """A natural-colour picture, white from a reflectance on; transparent where not seen."""
+    """A natural-colour picture as a PNG, transparent where not seen; `bright` is the reflectance that is white. [1]"""
     known = np.isfinite(chip.rgb).all(axis=2)
     level = np.clip(np.where(known[..., None], chip.rgb, 0.0) * ((LEVELS - 1) / bright), 0, LEVELS - 1)
     colours = _curve().take(level.astype(np.intp))

@@ -139,7 +139,7 @@ class Reference(NamedTuple):
 
 @kernel
 def _bump(position: float, peak: float, width: float, flat: bool) -> float:
-    days = position - peak + 182.625  # brought into one year by steps, for % takes longer than all the rest
+    days = position - peak + 182.625  # into one year by steps, since % is slow
     while days < 0.0:
         days += 365.25
     while days >= 365.25:
@@ -345,6 +345,10 @@ def peaks_outside(
         Least determinant of the scatter of cosine and sine, a scene squared.
     sure, least : float
         Height that a wave must have: in standard errors, and in cover.
+
+    Returns
+    -------
+    (n,) array of bool
     """
     out = np.zeros(control.size, np.bool_)
     c, s, y, cc, cs, ss, cy, sy, yy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -859,6 +863,10 @@ def log_likelihood(kept: Array, seen: Array, difference: Array, noise_variance: 
         Of each scene, what :func:`_kept` tells of the time since the one before.
     seen : (n, 8) array
         What each scene shows of each state.
+    difference : (n,) array
+        Site less control. [cover fraction]
+    noise_variance : (n,) array
+        Of one scene's difference. [cover fraction squared]
     """
     x, cov = _start(noise, 0.0, 0.0)
     gain, ph, none = np.zeros(8), np.zeros(8), np.zeros((0, 8))

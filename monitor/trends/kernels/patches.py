@@ -63,7 +63,7 @@ def chances(
         0 to 1.
     """
     kinds = np.stack([np.rint(theta / FINE[0]), np.rint(np.log(error) / np.log(FINE[1]))])
-    # as one number each, which is sorted ten times as fast as two
+    # as one number each: to sort pairs took more time than all else here
     codes = (kinds[0].clip(-(2**40), 2**40) * 2**20 + kinds[1]).astype(np.int64)
     _, first, which, count = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
     kinds = kinds[:, first]
