@@ -42,7 +42,7 @@ from monitor.trends.state import (
     sums_of,
 )
 from monitor.trends.stored import Stored
-from monitor.verdict import spatial
+from monitor.verdict import assess, kernels, spatial, status, window
 from monitor.verdict.assess import LastLook
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
@@ -211,7 +211,7 @@ def failing(
 ) -> Failing | None:
     """Where a site fails, from the scenes up to the last look; None where it is not told.
 
-    Parameters as for :func:`mapped`, with the column ``cover``, and
+    Parameters as for :func:`mapped`, with the columns ``cover`` and ``chain``, and
 
     look : LastLook or None
         The last one, of these scenes.
@@ -224,13 +224,11 @@ def failing(
         A function of what was stored up to the look alone: kept beside the store under the hash of that, so that from
         one look to the next, most of a year, no pixel is read.
     """
-    if look is None or not tells_failing_ground(look.verdict, site):
+    if look is None:
         return None
-    seen = until(observed, look.verdict.as_of)
-    content = [_code(), site.version, site.start.isoformat(), constants.hash, look.promised, look.verdict.theta]
-    told = "\n".join([json.dumps(content), *seen["acquisition"], *seen["digest"]])
-    values = np.array([seen["cover"], seen["control_cover"]], np.float64)
-    key = sha256(told.encode() + values.tobytes()).hexdigest()
+    seen = until(observed, look.day)
+    content = [_code(), site.version, site.start.isoformat(), site.slope_degrees, constants.hash]
+    key = sha256(json.dumps(content).encode() + seen["chain"][-1:].tobytes()).hexdigest()
     path = _place(folder)
     kept = _load(path)
     if kept is None or kept[0] != key:
@@ -254,11 +252,11 @@ def as_told(folder: Path, verdict: Assessment) -> Failing | None:
 
 
 def _failing(folder: Path, snapshot: str | None, site: Site, observed: Columns, look: LastLook) -> Failing | None:
-    verdict, wanted = look.verdict, _Wanted.of(site, observed)
-    if snapshot is None or not folder.is_dir() or wanted is None:
+    verdict, promised, wanted = look.verdict(), look.promised(), _Wanted.of(site, observed)
+    if snapshot is None or not folder.is_dir() or wanted is None or not tells_failing_ground(verdict, site):
         return None
     # all scenes of them, so that the state stays as it is: those since the look lie in a season that does not count yet
-    seasons = {season: wanted.seasons[season] for season in sorted(wanted.seasons) if season[0] in look.promised}
+    seasons = {season: wanted.seasons[season] for season in sorted(wanted.seasons) if season[0] in promised}
     if not seasons or verdict.theta is None or verdict.theta_low is None or verdict.theta_high is None:
         return None
     grid, (summed, _) = _up_to_date(folder, snapshot, site, partial(sums_of, _state(folder), seasons, {}))
@@ -268,7 +266,7 @@ def _failing(folder: Path, snapshot: str | None, site: Site, observed: Columns, 
     ground = inside(site.geometry, grid)
     within = xr.DataArray(ground, dims=("y", "x"))
     over, seen, within, pixel = supported(total, seen, within, pixel=abs(grid.resolution.x))
-    expected = [0.0 if before else look.promised[year] for year, before in seasons]
+    expected = [0.0 if before else promised[year] for year, before in seasons]
     theta = pixel_theta(over, seen, xr.DataArray(expected, dims="season"))
     found = failing_area(
         theta["theta"], theta["theta_se"], within, site_theta=verdict.theta,
@@ -287,7 +285,7 @@ def _failing(folder: Path, snapshot: str | None, site: Site, observed: Columns, 
 def _code() -> str:
     """Hash of the code that a site's failing ground depends on."""
     digest = sha256()
-    for module in (area, patches, spatial):
+    for module in (area, patches, spatial, assess, kernels, status, window):
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()

@@ -52,6 +52,7 @@ from monitor.alerts.alert import Event, Notice, State
 from monitor.alerts.lifecycle import doubtful, step
 from monitor.alerts.messages import write_message
 from monitor.errors import MonitorError, StoreBroken, TryLater, full_disk
+from monitor.imagery.terrain import with_slope
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.publish.products import as_json
 from monitor.sites.site import Site
@@ -206,10 +207,8 @@ def _judge(
     ground, episodes = ground_key(outcome.site), t.episodes(outcome.site.id)
     episode = on(as_of, episodes)
     number = episode["number"]
-    site, alpha = in_episode(outcome.site, episodes, number), budget(settings.alerts.alpha, episode)
-    terrain = outcome.fetched.terrain
-    if terrain is not None and site.slope_degrees is None:
-        site = replace(site, slope_degrees=round(terrain.slope, 2))
+    site = with_slope(in_episode(outcome.site, episodes, number), outcome.fetched.terrain)
+    alpha = budget(settings.alerts.alpha, episode)
     known = outcome.fetched.series or known_series(t, store_folder(settings, outcome.site), ground)
     seen = until(known, as_of)
     found, look = assess_and_look_back(
@@ -230,11 +229,7 @@ def _judge(
         beside,
         *((number, site.start.isoformat()) if number > 1 else ()),
     ]
-    digest = hashlib.sha256(json.dumps([*content, len(seen["time"])]).encode())
-    for name in ("acquisition", "digest"):
-        digest.update("\n".join(seen[name]).encode())
-    for name in ("cover", "control_cover", "control_cover_2", "reference_cover"):
-        digest.update(seen[name] + 0.0)  # there is no zero below zero in the ledger
+    digest = hashlib.sha256(json.dumps(content).encode() + seen["chain"][-1:].tobytes())
     latest = t.latest(site.id)
     newest = latest is None or latest[0] <= as_of.isoformat()
     if newest:  # a day before the newest is judged for the record: no page says it

@@ -30,7 +30,7 @@ from monitor.alerts.alert import Alert
 from monitor.alerts.lifecycle import answered
 from monitor.cube.grid import outline
 from monitor.errors import MonitorError, full_disk
-from monitor.imagery.terrain import Terrain
+from monitor.imagery.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
 from monitor.publish.calibrated import calibration_table
 from monitor.publish.pages import edition
@@ -216,10 +216,11 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
     if verdict.hectares_failing is not None:
         fails = as_told(folder, verdict)
         if fails is None:  # it was removed, as what is derived may be
+            judged = with_slope(site, None if page.terrain is None else Terrain.from_json(page.terrain))
             _, look = assess_and_look_back(
-                series(observed), site, calibration=constants, cohorts=site.cohorts, as_of=verdict.as_of
+                series(observed), judged, calibration=constants, cohorts=site.cohorts, as_of=verdict.as_of
             )
-            fails = failing(folder, page.snapshot, site, observed, look, constants=constants)
+            fails = failing(folder, page.snapshot, judged, observed, look, constants=constants)
         if fails is not None:
             layers["failing"] = fails.chance
     return {

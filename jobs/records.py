@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import date
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,33 @@ def typed(plain: Mapping[str, Sequence[Any]]) -> Columns:
 
 def kind(name: str) -> np.dtype[Any]:
     """What the array of a column holds."""
-    return np.dtype({"accepted": "bool", "n_pixels": "int64", "date": "datetime64[D]"}.get(name, "float64"))
+    special = {"accepted": "bool", "n_pixels": "int64", "date": "datetime64[D]", "chain": "V16"}
+    return np.dtype(special.get(name, "float64"))
+
+
+def chained(observed: Columns, before: bytes = b"") -> np.ndarray:
+    """Of each observation a hash of what is judged of it and of all that came before it.
+
+    Parameters
+    ----------
+    observed : mapping
+        ``acquisition``, ``digest``, ``reason`` and :data:`JUDGED` columns.
+    before : bytes
+        The same of the observation before the first; empty: there is none.
+
+    Returns
+    -------
+    (n,) array of 16 bytes
+        Of equal columns equal ones.
+    """
+    texts = zip(*(observed[name] for name in ("time", "acquisition", "digest", "reason")), strict=True)
+    numbers = [np.asarray(observed[name], np.float64) for name in JUDGED if name != "time"]
+    values = np.ascontiguousarray(np.stack(numbers, axis=1) + 0.0)  # no zero below zero
+    found = []
+    for text, row in zip(texts, values, strict=True):
+        before = sha256(before + "\n".join(text).encode() + row.tobytes()).digest()[:16]
+        found.append(before)
+    return np.frombuffer(b"".join(found), kind("chain"))
 
 
 def until(observed: Columns, day: date) -> Columns:

@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 
 from jobs import records
-from jobs.records import JUDGED, OBSERVED, TEXTS, Columns, kind, observation, typed
+from jobs.records import JUDGED, OBSERVED, TEXTS, Columns, chained, kind, observation, typed
 from monitor.controls import comparison, orbits, units
 from monitor.controls.comparison import compare, shown
 from monitor.controls.orbits import orbit_steps
@@ -45,8 +45,8 @@ from monitor.publish.observations import observation_lines
 from monitor.sites.site import Site
 
 SERIES: Final = (*JUDGED, "acquisition", "digest", "reason")
-"""Columns of a site's series that its verdict, maps and page are drawn from; beside them `date`, and `line`, that of
-``observations.csv``."""
+"""Columns of a site's series that its verdict, maps and page are drawn from; beside them `date`, `chain`
+(:func:`jobs.records.chained`) and `line`, that of ``observations.csv``."""
 _LINE: Final = ("scene", "source", "baseline", "n_pixels")
 """What a line says beside these."""
 
@@ -160,12 +160,12 @@ def known_series(t: Transaction, folder: Path, ground: str) -> Columns:
     Returns
     -------
     mapping
-        One value an acquisition, ascending by time; `date` and `line` beside :data:`SERIES`. A file that is missing,
-        torn or of another mark is no error: the table of the ledger is read.
+        One value an acquisition, ascending by time; `date`, `chain` and `line` beside :data:`SERIES`. A file that is
+        missing, torn or of another mark is no error: the table of the ledger is read.
     """
     mark = t.kept_of(ground)
     kept = _load(_place(folder), _Series) if mark else None
-    return kept.columns if kept is not None and kept.mark == mark else _with_lines(t.columns(ground, [*SERIES, *_LINE]))
+    return kept.columns if kept is not None and kept.mark == mark else _complete(t.columns(ground, [*SERIES, *_LINE]))
 
 
 def rows(store: SiteStore, controls: ControlSet, site: Site) -> list[dict[str, Any]]:
@@ -227,23 +227,24 @@ def _with_newest(
     ground = _ground(shown(means[:, : len(kept.units)].astype(np.float64), kept.units, controls, fit, OBSERVED))
     rows_of_new = _rows(new, _corrected(ground, new, kept.steps))
     kept.evidence, kept.wrong, kept.season = told.tobytes(), flags.tobytes(), season.tobytes()
-    texts, values = _packed(rows_of_new)
+    texts, values = _packed(rows_of_new, kept.values["chain"][-kind("chain").itemsize :])
     for name, more in texts.items():
         kept.texts[name] += more
     kept.values = {name: before + values[name] for name, before in kept.values.items()}
     return rows_of_new, kept
 
 
-def _packed(told: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list[str]], dict[str, bytes]]:
-    series = _with_lines({name: [row[name] for row in told] for name in (*SERIES, *_LINE)})
+def _packed(told: Sequence[Mapping[str, Any]], before: bytes = b"") -> tuple[dict[str, list[str]], dict[str, bytes]]:
+    series = _complete({name: [row[name] for row in told] for name in (*SERIES, *_LINE)}, before)
     texts = {name: values for name, values in series.items() if name in TEXTS}
     return texts, {name: values.tobytes() for name, values in series.items() if name not in TEXTS}
 
 
-def _with_lines(plain: Mapping[str, Sequence[Any]]) -> Columns:
-    """:data:`SERIES` columns and lines, of plain values."""
+def _complete(plain: Mapping[str, Sequence[Any]], before: bytes = b"") -> Columns:
+    """:data:`SERIES` columns and those beside them, of plain values; `before` as of :func:`jobs.records.chained`."""
     known = typed(plain)
-    return {name: known[name] for name in (*SERIES, "date")} | {"line": observation_lines(known)}
+    beside = {"chain": chained(known, before), "line": observation_lines(known)}
+    return {name: known[name] for name in (*SERIES, "date")} | beside
 
 
 def _moment(record: Record) -> tuple[str, str]:

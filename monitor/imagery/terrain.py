@@ -7,7 +7,7 @@ and never becomes a slope.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -25,6 +25,7 @@ from shapely.ops import unary_union
 from monitor.errors import BadData
 from monitor.imagery.ancillary import opened_tiff, tiffs
 from monitor.sites.projection import projected
+from monitor.sites.site import Site
 
 PIXEL: Final = 30.0
 """Pixel that slope is told of: that of Copernicus GLO-30. [m]"""
@@ -137,6 +138,13 @@ def terrain(model: Elevation, geometries: Sequence[BaseGeometry]) -> list[Terrai
     elevation = model.read(grid)
     east, north = gradient(elevation, model.pixel)
     return [_mean(shape, grid, elevation, east, north, source=model.name) for shape in shapes]
+
+
+def with_slope(site: Site, lie: Terrain | None) -> Site:
+    """The site, where the registry does not tell its slope with that of its terrain."""
+    if lie is None or site.slope_degrees is not None:
+        return site
+    return replace(site, slope_degrees=round(lie.slope, 2))
 
 
 def gradient(elevation: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -179,17 +178,15 @@ def season_table(view: SiteView) -> list[Season]:
     day, season = day[kept], season[kept]
     planned = (day >= _from_1970(site.start)) & (site.plan.A > 0)
     values = np.stack([cover[kept], control[kept], control[kept] + promised(day, site)])
-    first = np.flatnonzero(np.diff(season, prepend=-1)).tolist()  # days ascend, and seasons with them
-    means = [values[:, a:b].mean(axis=1).tolist() for a, b in pairwise([*first, day.size])]
+    first = np.flatnonzero(np.diff(season, prepend=-1))  # days ascend, and seasons with them
+    if not first.size:
+        return []
+    count = np.diff(first, append=day.size)
+    means = np.add.reduceat(values, first, axis=1) / count
+    rows = zip(season[first].tolist(), count.tolist(), planned[first].tolist(), *means.tolist(), strict=True)
     return [
-        Season(
-            year=int(season[a]),
-            scenes=b - a,
-            cover=cover_mean,
-            control=control_mean,
-            expected=expected_mean if planned[a] else None,
-        )
-        for (a, b), (cover_mean, control_mean, expected_mean) in zip(pairwise([*first, day.size]), means, strict=True)
+        Season(year=year, scenes=n, cover=cover_mean, control=control_mean, expected=expected if due else None)
+        for year, n, due, cover_mean, control_mean, expected in rows
     ]
 
 

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import jinja2
+import numpy as np
 
 from monitor.alerts import words
 from monitor.alerts.alert import Alert, State
@@ -171,8 +173,8 @@ def site_pages(view: SiteView, fingerprint: str, drawn: Mapping[str, str]) -> di
     """
     site, a, grid = view.site, view.assessment, view.grid
     map_size = None if grid is None else (grid.shape.x, grid.shape.y)
-    fates = zip(view.observations["reason"], view.observations["accepted"], strict=True)
-    rejected = Counter(reason or "–" for reason, accepted in fates if not accepted)
+    reasons = compress(view.observations["reason"], ~np.asarray(view.observations["accepted"], bool))
+    rejected = Counter(reason or "–" for reason in reasons)
     drawing = {"chart": series_chart(view), "seasons": season_table(view)}
     context: dict[str, Any] = {
         "view": view,

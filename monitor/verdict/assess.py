@@ -5,8 +5,9 @@ bit, the one that the series gave when it ended there.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -88,14 +89,47 @@ def verdicts(
     return judge(day, seen, standing, site, parts, window, calibration, alpha)
 
 
-class LastLook(NamedTuple):
-    """What the pixels of a site are held against."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LastLook:
+    """What the pixels of a site are held against: how it stood at the last scene that was late enough in its season
+    for a failure to be looked at. Reckoned when it is asked for.
+    """
 
-    verdict: Assessment
-    """As of the last scene that was late enough in its season for a failure to be looked at."""
-    promised: dict[int, float]
-    """Uplift that the plan promised, by growing season with such a scene: mean over its scenes from the start on,
-    season and rain as the control saw them; 0 before. [cover fraction]"""
+    site: Site
+    parts: Parts
+    window: Window
+    calibration: Calibration
+    scenes: Scenes
+    standing: Standing
+    looks: np.ndarray
+    """Places of such scenes among the used ones, ascending; one at least."""
+
+    @property
+    def day(self) -> date:
+        """Of that scene."""
+        day: date = self.scenes.day[self.scenes.used[self.looks[-1]]].astype("datetime64[D]").item()
+        return day
+
+    def verdict(self) -> Assessment:
+        """As of that day."""
+        day = self.scenes.day[self.scenes.used[self.looks[-1:]]]
+        # any budget will do: it moves no theta
+        table = judge(day, self.scenes, self.standing, self.site, self.parts, self.window, self.calibration, 0.05)
+        return _records(table, self.site, self.calibration)[0]
+
+    def promised(self) -> dict[int, float]:
+        """Uplift that the plan promised, by growing season with such a scene: mean over its scenes from the start on,
+        season and rain as the control saw them; 0 before. [cover fraction]
+        """
+        season = self.scenes.season[: self.looks[-1] + 1]  # ascending
+        day = self.scenes.day[self.scenes.used[: season.size]]
+        whole = np.where(day >= self.parts.begun[0], self.parts.promised(self.site, day), np.nan)
+        found = {}
+        for year in np.unique(season[self.looks]).tolist():
+            first, end = np.searchsorted(season, (year, year + 1))
+            since = whole[first:end][~np.isnan(whole[first:end])]
+            found[year] = float(since.mean() * self.standing.mu[end - 1]) if since.size else 0.0
+        return found
 
 
 def assess_and_look_back(
@@ -121,21 +155,13 @@ def assess_and_look_back(
     standing = _follow(seen, site, parts, window, calibration)
     today = np.array([as_of], "datetime64[D]").astype(np.int64)
     found = _records(judge(today, seen, standing, site, parts, window, calibration, alpha), site, calibration)[0]
-    day, begun = seen.day[seen.used], int(parts.begun[0])
-    until = int(np.searchsorted(day, today[0], side="right"))
+    until = int(np.searchsorted(seen.day[seen.used], today[0], side="right"))
     looks = np.flatnonzero(standing.look[:until] == np.arange(until))
     if not looks.size:
         return found, None
-    season = seen.season[: looks[-1] + 1]  # ascending
-    whole = np.where(day[: season.size] >= begun, parts.promised(site, day[: season.size]), np.nan)
-    promised = {}
-    for year in np.unique(season[looks]).tolist():
-        first, end = np.searchsorted(season, (year, year + 1))
-        since = whole[first:end][~np.isnan(whole[first:end])]
-        promised[year] = float(since.mean() * standing.mu[end - 1]) if since.size else 0.0
-    # any budget will do: it moves no theta
-    last = judge(day[looks[-1:]], seen, standing, site, parts, window, calibration, 0.05)
-    return found, LastLook(_records(last, site, calibration)[0], promised)
+    return found, LastLook(
+        site=site, parts=parts, window=window, calibration=calibration, scenes=seen, standing=standing, looks=looks
+    )
 
 
 def parts_of(site: Site, cohorts: Cohorts) -> Parts:

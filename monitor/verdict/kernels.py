@@ -751,6 +751,10 @@ def theta_filter(
         theta = theta_var * (prior.mean / prior.sd**2 + b[0])
         for j in range(LAGS):
             out_b[i, j], out_c[i, j] = b[j], c[j, j]
+        if i > 0 and c[0, 0] == 0.0 and gain_var[i] == gain_var[i - 1]:  # nothing has been learnt yet
+            out_mean[i], out_var[i], low[i], high[i] = out_mean[i - 1], out_var[i - 1], low[i - 1], high[i - 1]
+            below[i] = below[i - 1]
+            continue
 
         active = 0
         for j in range(losses):
@@ -1114,14 +1118,16 @@ def follow(
     last, top, latch, grown, last_alarm, last_onset, last_score = 0.0, 0.0, 0.0, 0.0, -1, -1, 0.0
     last_second, last_whole = math.nan, math.nan
     first, look = 0, -1
+    sum_cover, sum_control, sum_mu = 0.0, 0.0, 0.0
     for i in range(n):
         if seasons[i] < SEASONS_TO_CALL_DRY:
             whole[i] = math.nan
         if season[i] != season[first]:
-            first = i
-        mean_cover[i] = np.sum(cover[first : i + 1]) / (i + 1 - first)
-        mean_control[i] = np.sum(control[first : i + 1]) / (i + 1 - first)
-        mean_mu[i] = np.sum(s[first : i + 1] * (1.0 + rho[first : i + 1])) / (i + 1 - first)
+            first, sum_cover, sum_control, sum_mu = i, 0.0, 0.0, 0.0
+        sum_cover, sum_control = sum_cover + cover[i], sum_control + control[i]
+        sum_mu += s[i] * (1.0 + rho[i])
+        mean_cover[i], mean_control[i] = sum_cover / (i + 1 - first), sum_control / (i + 1 - first)
+        mean_mu[i] = sum_mu / (i + 1 - first)
         while ring_2 + 1 < seen_2.size and seen_2[ring_2 + 1] <= i:
             ring_2 += 1
         if day[i] >= start:

@@ -22,7 +22,7 @@ from monitor.verdict.calibration import Calibration, boundary
 from monitor.verdict.erosion import GRADE_NAMES, UNVERIFIED, grade, not_improved, soil_loss_ratio
 from monitor.verdict.kernels import Standing
 from monitor.verdict.reasons import BACKGROUND, Reason
-from monitor.verdict.window import Scenes, Window
+from monitor.verdict.window import Scenes, Window, elsewhere
 
 STATUSES = tuple(Status)
 LEVELS = tuple(AlertLevel)
@@ -166,8 +166,12 @@ def judge(
     since = used_day[min(int(np.searchsorted(used_day, start)), used_day.size - 1)] if used_day.size else start
     lost = seen & ~future & (now(standing.alarm_onset, -1) > since) & (age <= c.disturbance_days)
     wide = promised & ~early & ~lost & ~(sd <= c.theta_sd_most)
-    elsewhere = (n_scenes > 0) & scenes.elsewhere[np.maximum(n_scenes - 1, 0)] if scenes.day.size else n_scenes > 0
-    insufficient = future | few | old | wide | elsewhere
+    away = n_scenes > 0
+    if away.any():
+        asked = np.zeros(scenes.day.size, bool)
+        asked[n_scenes[away] - 1] = True
+        away[away] = elsewhere(scenes.day, scenes.every, scenes.used, window, asked)[n_scenes[away] - 1]
+    insufficient = future | few | old | wide | away
 
     # What it looks like.
     failing = told & now(standing.surely_failing, 0).astype(bool)
@@ -225,10 +229,10 @@ def judge(
     told_reasons = {
         Reason.START_IN_FUTURE: future,
         Reason.NO_CONTROL: no_control,
-        Reason.SEASON_ELSEWHERE: elsewhere & ~future,
+        Reason.SEASON_ELSEWHERE: away & ~future,
         Reason.FEW_SCENES: few & ~no_control,
         Reason.DATA_OLD: old,
-        Reason.INTERVAL_WIDE: wide & ~future & ~few & ~elsewhere,
+        Reason.INTERVAL_WIDE: wide & ~future & ~few & ~away,
         Reason.SUDDEN_DROP: lost,
         Reason.DROUGHT_DIEBACK: died_dry,
         Reason.FIRE: lost & ~died_dry & (now(standing.alarm_second, np.nan) <= c.burnt),

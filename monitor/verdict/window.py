@@ -61,6 +61,8 @@ class Scenes(NamedTuple):
 
     day: np.ndarray
     """Of accepted acquisitions: site and control seen, the site clear enough. Days from 1970."""
+    every: np.ndarray
+    """Cover of the control in each of them. [1]"""
     used: np.ndarray
     """Places in `day` of those inside the window."""
     season: np.ndarray
@@ -72,8 +74,6 @@ class Scenes(NamedTuple):
     second: np.ndarray
     clear: np.ndarray
     reference: np.ndarray
-    elsewhere: np.ndarray
-    """bool, of each in `day`: whether the control, as seen until then, is greenest outside the window."""
 
 
 def scenes(series: Series, site: Site, window: Window, calibration: Calibration) -> Scenes:
@@ -95,13 +95,15 @@ def scenes(series: Series, site: Site, window: Window, calibration: Calibration)
     second = empty if series.second is None else series.second
     reference = empty if series.reference is None else series.reference
     return Scenes(
-        day[accepted], np.flatnonzero(inside[accepted]), season[inside], position[inside], series.cover[inside],
-        series.control[inside], control_2[inside], second[inside], clear[inside], reference[inside],
-        elsewhere(day[accepted], series.control[accepted], inside[accepted], window),
+        day[accepted], series.control[accepted], np.flatnonzero(inside[accepted]), season[inside], position[inside],
+        series.cover[inside], series.control[inside], control_2[inside], second[inside], clear[inside],
+        reference[inside],
     )  # fmt: skip
 
 
-def elsewhere(day: np.ndarray, control: np.ndarray, inside: np.ndarray, window: Window) -> np.ndarray:
+def elsewhere(
+    day: np.ndarray, control: np.ndarray, used: np.ndarray, window: Window, asked: np.ndarray | None = None
+) -> np.ndarray:
     """Whether the control is greenest outside the window, as far as scenes tell it one after the other.
 
     A yearly wave is fitted by least squares to all scenes so far. It is believed when it stands out of its noise, its
@@ -114,18 +116,25 @@ def elsewhere(day: np.ndarray, control: np.ndarray, inside: np.ndarray, window: 
         Days from 1970, ascending.
     control : (n,) array
         Cover of the control ground. [1]
-    inside : (n,) bool array
-        Whether the day lies in the window.
+    used : array of int
+        Places of the days that lie in the window.
     window : Window
+    asked : (n,) bool array, optional
+        After which scenes it is asked. Default: after each.
 
     Returns
     -------
     (n,) bool array
+        False where it is not asked.
     """
     farthest = window.length / 2 + OUTSIDE  # from the middle of the window
     told = (np.arange(day.size) >= LEARNT[0] - 1) & (day - day[:1] >= LEARNT[1])
+    if asked is not None:
+        told &= asked
     if farthest >= YEAR / 2 or not told.any():
         return np.zeros(day.size, bool)
+    inside = np.zeros(day.size, bool)
+    inside[used] = True
     angle = 2 * np.pi * (day - window.opens - window.length / 2) / YEAR
     return peaks_outside(
         np.cos(angle), np.sin(angle), control, inside, told, 2 * np.pi * farthest / YEAR, SPREAD, SURE, HEIGHT

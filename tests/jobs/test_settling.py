@@ -10,7 +10,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely.geometry import Point, box
 
-from jobs.records import JUDGED, columns, series
+from jobs.records import JUDGED, TEXTS, chained, columns, series
 from jobs.settling import SERIES, known_series, rows, settled
 from monitor.controls.units import REFERENCE, ControlSet, Unit
 from monitor.cover.means import MEASURES
@@ -260,7 +260,8 @@ def test_a_scene_that_shows_an_earlier_one_to_be_scaled_wrongly_has_all_settled(
 def series_of(told):
     """Columns and lines of rows."""
     line = observation_lines(columns(told, OBSERVATION_COLUMNS[2:]) | {"date": [row["time"][:10] for row in told]})
-    return {**columns(told, SERIES), "line": line}
+    known = columns(told, SERIES)
+    return {**known, "chain": chained(known), "line": line}
 
 
 def same(one, other):
@@ -363,3 +364,17 @@ def test_without_what_was_kept_all_scenes_are_settled(tmp_path, harm, monkeypatc
     assert (told.series, told.rows) == (None, whole)
     told, whole = night(path, CONTROLS, entries[123:124])
     assert same(told.series, series_of(whole))
+
+
+@pytest.mark.parametrize("name", [*SERIES])
+def test_the_chain_tells_what_is_judged_of_each_observation_and_of_all_before_it(name):
+    rng = np.random.default_rng(3)
+    told = {one: rng.random(6) for one in SERIES if one not in TEXTS}
+    told |= {one: [f"{one} {k}" for k in range(6)] for one in SERIES if one in TEXTS}
+    told["accepted"] = np.array([True, False] * 3)
+    changed = {one: values.copy() for one, values in told.items()}
+    changed[name][2] = "other" if name in TEXTS else not changed[name][2] if name == "accepted" else np.nan
+    assert (chained(told) == chained(changed)).tolist() == [True, True, False, False, False, False]
+
+    head, rest = ({one: values[part] for one, values in told.items()} for part in (slice(4), slice(4, None)))
+    assert chained(told).tobytes() == chained(head).tobytes() + chained(rest, chained(head)[-1:].tobytes()).tobytes()

@@ -280,7 +280,10 @@ def test_the_wave_that_tells_a_season_is_that_of_least_squares_scene_by_scene(se
         away = (abs(at) - 2 * of_at) * 365.25 / (2 * np.pi) > window.length / 2 + OUTSIDE
         greener = not inside[:n].any() or y[~inside[:n]].mean() > y[inside[:n]].mean()
         expected[n - 1] = sure and away and greener
-    np.testing.assert_array_equal(elsewhere(day, cover, inside, window), expected)
+    used = np.flatnonzero(inside)
+    np.testing.assert_array_equal(elsewhere(day, cover, used, window), expected)
+    asked = rng.random(day.size) < 0.2
+    np.testing.assert_array_equal(elsewhere(day, cover, used, window, asked), expected & asked)
 
 
 def test_scenes_of_two_days_of_the_year_alone_tell_no_season():
@@ -288,4 +291,4 @@ def test_scenes_of_two_days_of_the_year_alone_tell_no_season():
     day = np.concatenate([day, day + 1461 * 3, day + 1461 * 6])
     window = Window(opens=120, length=168, peak=80.0, width=35.0)
     assert day.size >= LEARNT[0]
-    assert not elsewhere(day, np.where(np.arange(day.size) % 2, 0.6, 0.1), np.zeros(day.size, bool), window).any()
+    assert not elsewhere(day, np.where(np.arange(day.size) % 2, 0.6, 0.1), np.arange(0), window).any()
