@@ -26,7 +26,7 @@ from jobs.records import Columns, columns
 from jobs.settling import settled
 from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, candidates, match
 from monitor.cover.means import MEASURES
-from monitor.cube.granules import Overpass, left_to_do, merged, open_questions, overpasses
+from monitor.cube.granules import Open, Overpass, left_to_do, merged, open_questions, overpasses
 from monitor.cube.grid import crs_of, inside, site_grid
 from monitor.cube.masks import why_unseen
 from monitor.cube.packed import LAYERS
@@ -79,8 +79,8 @@ class Task:
     """Of the site's store."""
     offered: tuple[Scene, ...]
     """Over the site, in order of preference of their sources."""
-    asked: tuple[Scene, ...] | None = None
-    """Of them those that :func:`monitor.cube.granules.open_questions` leaves where the store is as `known`; None: to be
+    asked: Open | None = None
+    """What :func:`monitor.cube.granules.open_questions` leaves of them where the store is as `known`; None: to be
     asked."""
     searched: BaseGeometry
     """The area in which they were found."""
@@ -326,7 +326,7 @@ def left_of(task: Task, grid: GeoBox, stored: Mapping[str, Mapping[str, str]]) -
     """What is left to do of what is offered over a site, ascending by time."""
     known = task.known is not None and stored is task.known.baselines
     asked = task.asked if known and task.asked is not None else open_questions(task.offered, stored)
-    return left_to_do(overpasses(asked, str(crs_of(grid)), stored), stored)
+    return left_to_do(overpasses(asked.scenes, str(crs_of(grid)), asked.stored), stored)
 
 
 def looked_at(wanted: Iterable[tuple[Task, Sequence[Overpass]]], sources: Sequence[Source]) -> dict[str, Task]:

@@ -25,7 +25,7 @@ from jobs.settings import Terrain as TerrainSettings
 from jobs.sources import Sources, open_sources
 from jobs.together import METRES_PER_DEGREE, compact, in_one_search, neighbourhoods
 from monitor.controls.units import ControlSet
-from monitor.cube.granules import has, open_questions
+from monitor.cube.granules import Open, has, open_questions
 from monitor.cube.store import SiteStore
 from monitor.errors import BadData, MonitorError, TryLater
 from monitor.imagery.source import Scene, Source, Stored
@@ -232,8 +232,8 @@ class _Offer:
     """What is offered over a site."""
 
     scenes: tuple[Scene, ...]
-    asked: tuple[Scene, ...]
-    """Of them the open questions, see :func:`monitor.cube.granules.open_questions`."""
+    asked: Open
+    """See :func:`monitor.cube.granules.open_questions`."""
 
 
 def _offers(
@@ -250,7 +250,7 @@ def _offers(
         key = over.tobytes(), id(baselines)
         if key not in made:
             scenes = tuple(compress(found, over))
-            made[key] = _Offer(scenes=scenes, asked=tuple(open_questions(scenes, baselines)))
+            made[key] = _Offer(scenes=scenes, asked=open_questions(scenes, baselines))
         yield made[key]
 
 

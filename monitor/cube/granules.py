@@ -7,6 +7,7 @@ system is preferred; the others only fill where it has no value.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,8 +65,17 @@ def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -
     return sorted(made, key=lambda one: (one.main.time, one.acquisition))
 
 
-def open_questions(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str]]) -> list[Scene]:
-    """Scenes of the days of which any is not stored under just its name: the others leave nothing to do.
+class Open(NamedTuple):
+    """What may be left to do of what is offered."""
+
+    scenes: tuple[Scene, ...]
+    """Those of the days of which any is not stored under just its name, in the order in which they are offered."""
+    stored: frozenset[str]
+    """Acquisitions stored of those days."""
+
+
+def open_questions(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str]]) -> Open:
+    """The days of which any scene is not stored under just its name: the others leave nothing to do.
 
     Of a site that is seen for ten years that is one in a thousand.
 
@@ -78,17 +88,25 @@ def open_questions(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, s
 
     Returns
     -------
-    list of Scene
-        In the order of `offered`; what is left to do of them is what is left to do of all.
+    Open
+        What is left to do of its scenes is what is left to do of all.
     """
     new = {day for scene in offered if not has(stored, scene) for day in identity.days(scene.acquisition)}
-    return [scene for scene in offered if not new.isdisjoint(identity.days(scene.acquisition))] if new else []
+    if not new:
+        return Open((), frozenset())
+    scenes = tuple(scene for scene in offered if not new.isdisjoint(identity.days(scene.acquisition)))
+    return Open(scenes, _of_their_days([scene.acquisition for scene in scenes], stored))
+
+
+def _of_their_days(offered: Iterable[str], stored: Iterable[str]) -> frozenset[str]:
+    """Acquisitions stored that may be one of those offered."""
+    told = {day for name in offered for day in identity.days(name)}
+    return frozenset(name for name in stored if not told.isdisjoint(identity.days(name)))
 
 
 def _names(offered: Sequence[str], stored: Iterable[str]) -> dict[str, str]:
     """One name for each acquisition: that it is stored under, else the fullest, and of these the earliest time."""
-    told = {day for name in offered for day in identity.days(name)}
-    kept = {name for name in stored if not told.isdisjoint(identity.days(name))}
+    kept = _of_their_days(offered, stored)
     ranked = sorted({*offered, *kept}, key=lambda name: (name not in kept, -len(name), name))
     near: dict[str, list[str]] = {}
     names: dict[str, str] = {}

@@ -155,7 +155,7 @@ def test_what_sites_have_and_lack_is_kept_once_where_it_is_the_same(tmp_path, fr
     sources = Sources([(Painted(DAYS, together=64), settings.source[0])])
     with opened(settings) as ledger:
         tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
-    assert [[scene.time.date() for scene in task.asked] for task in tasks] == [DAYS[-1:]] * 3
+    assert [[scene.time.date() for scene in task.asked.scenes] for task in tasks] == [DAYS[-1:]] * 3
     for one in (lambda task: task.known.baselines, lambda task: task.offered, lambda task: task.asked):
         assert len({id(one(task)) for task in tasks}) == 1
 
