@@ -211,8 +211,10 @@ def _judge(
     alpha = budget(settings.alerts.alpha, episode)
     known = outcome.fetched.series or known_series(t, store_folder(settings, outcome.site), ground)
     seen = until(known, as_of)
+    before = t.backgrounds_of(ground, ("sight", "learnt"))
+    memory = dict(before.get("learnt", {}))
     found, look = assess_and_look_back(
-        series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
+        series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of, memory=memory
     )
     beside = [Reason.FEW_PIXELS.value] if Reason.FEW_PIXELS.value in set(seen["reason"]) else []
     beside += [Reason.CONTROL_FEW.value] if outcome.fetched.controls.few else []
@@ -237,9 +239,10 @@ def _judge(
             site, seen, as_of=as_of, since=min(source.since for source in settings.source), alpha=alpha,
             constants=constants,
         )  # fmt: skip
-        before = t.background(ground, "sight")
-        if before is None or before["made_from"] != prospect.key:
+        if before.get("sight", {}).get("made_from") != prospect.key:
             t.save_background(ground, "sight", sight(prospect, site.start))
+        if memory != before.get("learnt"):
+            t.save_background(ground, "learnt", memory)
     if tells_failing_ground(found, site):
         fails = _failing(settings, outcome, site, seen, look, constants)
         if fails is not None:

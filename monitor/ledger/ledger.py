@@ -317,9 +317,15 @@ class Transaction:
         return self._histories[text]
 
     def background(self, ground: str, kind: str) -> dict[str, Any] | None:
-        """What is known of a piece of ground beside its imagery, ``terrain`` or ``rain``; None: nothing yet."""
+        """What is known of a piece of ground beside its imagery, of a kind of :class:`Background`; None: nothing."""
         chosen = select(Background.payload).where(Background.ground == ground, Background.kind == kind)
         return self._connection.execute(chosen).scalar()
+
+    def backgrounds_of(self, ground: str, kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What is known of a piece of ground, of some kinds; by kind."""
+        chosen = select(Background.kind, Background.payload)
+        found = chosen.where(Background.ground == ground, Background.kind.in_(kinds))
+        return {row.kind: row.payload for row in self._connection.execute(found)}
 
     def backgrounds(self, kind: str) -> dict[str, dict[str, Any]]:
         """The same of every piece of ground of which it is known."""

@@ -103,7 +103,9 @@ class Observation(Base):
 
 
 class Background(Base):
-    """What is known of a piece of ground beside its imagery: ``terrain`` or ``rain``."""
+    """What is known of a piece of ground beside its imagery: ``terrain``, ``rain``, how well it is seen (``sight``),
+    and what its verdict has ``learnt`` of it.
+    """
 
     __tablename__ = "background"
 

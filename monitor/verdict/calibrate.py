@@ -33,6 +33,7 @@ from monitor.verdict.kernels import (
     fit_reference,
     log_likelihood,
     own_noise,
+    references,
     searched,
     season_and_rain,
     without_uplift,
@@ -195,9 +196,9 @@ def _prepare(placebo: Placebo, c: Calibration) -> _Prepared:
     x = scenes(placebo.series, site, window, c)
     day, position, season = x.day[x.used], x.position.astype(np.int64), x.season.astype(np.int64)
     start = int(np.datetime64(site.start, "D").astype(np.int64))
-    s, rho, amplitude, _, learnt, _, whole = season_and_rain(
-        position, season, day, x.control, start, float(window.length), window.peak, window.width, c.rain_sd
-    )
+    usual = float(window.length), window.peak, window.width, c.rain_sd
+    normal = references(position, season, day, x.control, start, *usual)
+    s, rho, amplitude, _, learnt, _, whole = season_and_rain(position, season, day, x.control, normal)
     difference = x.cover - x.control
     baseline, _, _ = balance(season, day, difference, s, start, c.baseline_sd)
     ends = np.flatnonzero(np.diff(season, append=-1) != 0)
@@ -207,7 +208,7 @@ def _prepare(placebo: Placebo, c: Calibration) -> _Prepared:
     pixel = np.zeros(day.size)
     if site.hectares > 0:
         pixel = c.pixel_sd**2 * np.minimum(c.patch_hectares / (site.hectares * x.clear), 1.0)
-    shape = fit_reference(position, season, x.control, float(window.length), window.peak, window.width, c.rain_sd)
+    shape = fit_reference(position, season, x.control, *usual)
     above = np.maximum(x.control - shape.offset, 0.0)
     mu = np.where(amplitude > 0, above / np.where(amplitude > 0, amplitude, 1.0), s)
     return _Prepared(

@@ -270,11 +270,51 @@ def fit_reference(
 
 
 @kernel
-def season_and_rain(
+def references(
     position: Array, season: Array, day: Array, control: Array, start: int, length: float, peak0: float, width0: float,
     rain_sd: float,
-) -> tuple[Array, Array, Array, Array, Array, Array, Array]:  # fmt: skip
+) -> Array:  # fmt: skip
+    """What a normal year was taken for, as it was learnt from (n,) scenes of the control: (m, 10), a row each time.
+
+    A row holds the scene from which on it was, and the values of :class:`Reference`.
+
+    Notes
+    -----
+    Learnt once, from the scenes before the start, if they hold :data:`LEARNT_SEASONS`; else anew at the beginning of
+    each season from all finished ones, until there are so many.
+    """
+    n = day.size
+    before = 0
+    while before < n and day[before] < start:
+        before += 1
+    found, m = np.empty((n + 1, 10)), 0
+    for i in range(max(n, 1)):
+        begins = i > before and season[i] != season[i - 1]
+        if i > 0 and not begins:
+            continue
+        end = i if begins else before
+        ref = fit_reference(position[:end], season[:end], control[:end], length, peak0, width0, rain_sd)
+        found[m, 0], found[m, 1], found[m, 2], found[m, 3], found[m, 4] = i, ref.pedestal, ref.bump, ref.peak, ref.width
+        found[m, 5], found[m, 6], found[m, 7] = 1.0 if ref.flat else 0.0, ref.offset, ref.amplitude
+        found[m, 8], found[m, 9] = ref.seasons, ref.rain_sd
+        m += 1
+        if ref.seasons >= LEARNT_SEASONS:
+            break
+    return found[:m].copy()
+
+
+@kernel
+def season_and_rain(
+    position: Array, season: Array, day: Array, control: Array, normal: Array
+) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
     """Shape of the season and rain of the season so far, as the control shows them.
+
+    Parameters
+    ----------
+    position, season, day, control : (n,) arrays
+        Of its scenes.
+    normal : (m, 10) array
+        Of :func:`references`.
 
     Returns
     -------
@@ -291,18 +331,14 @@ def season_and_rain(
     n = day.size
     s, rho, amplitude, whole = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     peak, seasons, spread = np.empty(n), np.empty(n, np.int64), np.empty(n)
-    before = 0
-    while before < n and day[before] < start:
-        before += 1
-    ref = fit_reference(position[:before], season[:before], control[:before], length, peak0, width0, rain_sd)
-    learning = ref.seasons < LEARNT_SEASONS
+    m, ref = 0, _reference(normal[0])
     num, den, num_all, den_all = 0.0, 0.0, 0.0, 0.0
     for i in range(n):
         if i > 0 and season[i] != season[i - 1]:
             num, den, num_all, den_all = 0.0, 0.0, 0.0, 0.0
-            if learning and i > before:
-                ref = fit_reference(position[:i], season[:i], control[:i], length, peak0, width0, rain_sd)
-                learning = ref.seasons < LEARNT_SEASONS
+        if m + 1 < normal.shape[0] and normal[m + 1, 0] == i:
+            m += 1
+            ref = _reference(normal[m])
         part = ref.pedestal + ref.bump * _bump(position[i], ref.peak, ref.width, ref.flat)
         if ref.seasons == 0:
             s[i], rho[i] = _bump(position[i], ref.peak, ref.width, ref.flat), 0.0
@@ -322,6 +358,11 @@ def season_and_rain(
             whole[i] = min(max(num_all / (den_all + RIDGE), -0.7), 1.0)
         peak[i], seasons[i], spread[i] = ref.peak, ref.seasons, ref.rain_sd
     return s, rho, amplitude, peak, seasons, spread, whole
+
+
+@kernel
+def _reference(row: Array) -> Reference:
+    return Reference(row[1], row[2], row[3], row[4], row[5] != 0.0, row[6], row[7], int(row[8]), row[9])
 
 
 @kernel
@@ -935,6 +976,33 @@ def own_noise(
     return factors[0], factors[1]
 
 
+class Learnt(NamedTuple):
+    """What is learnt of a site from the seasons before the last and the years before the start, and then stays."""
+
+    normal: np.ndarray
+    """Of :func:`references`."""
+    wander: float
+    """Of :func:`own_noise`."""
+    scene: float
+
+
+@kernel
+def learn(
+    day: Array, position: Array, season: Array, cover: Array, control: Array, variance: Array, start: int,
+    length: float, peak0: float, width0: float, noise: Noise, rain_sd: float,
+) -> Learnt:  # fmt: skip
+    """What :func:`follow` needs to know first; parameters as there. No scene counts but those before the start and
+    those before the last season.
+    """
+    normal = references(position, season, day, control, start, length, peak0, width0, rain_sd)
+    s, rho, amplitude, _, _, _, _ = season_and_rain(position, season, day, control, normal)
+    difference = cover - control
+    baseline, _, _ = balance(season, day, difference, s, start, noise.baseline)
+    usual = _scaled(noise, baseline, 1.0, 1.0)
+    wander, scene = own_noise(day, position, season, difference, s, rho, amplitude, variance, start, usual)
+    return Learnt(normal, wander, scene)
+
+
 @kernel
 def searched(stiff: Noise, noise: Noise, baseline: float, wander: float, scene: float) -> Noise:
     """Noise of the search for sudden losses on a site with so much of its own.
@@ -1028,17 +1096,14 @@ def _scaled(noise: Noise, baseline: float, wander: float, scene: float) -> Noise
 @kernel
 def _second_ring(
     day: Array, position: Array, season: Array, cover: Array, control: Array, variance: Array, start: int,
-    length: float, peak0: float, width0: float, curves: Array, promised: bool, noise: Noise, prior: Prior,
+    curves: Array, promised: bool, noise: Noise, prior: Prior, learnt: Learnt,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Log evidence of failure and of uplift against the second ring alone, at each of its scenes."""
     n = day.size
-    s, rho, amplitude, _, seasons, rain, _ = season_and_rain(
-        position, season, day, control, start, length, peak0, width0, prior.rain_sd
-    )
+    s, rho, amplitude, _, seasons, rain, _ = season_and_rain(position, season, day, control, learnt.normal)
     difference = cover - control
     baseline, _, _ = balance(season, day, difference, s, start, noise.baseline)
-    usual = _scaled(noise, baseline, 1.0, 1.0)
-    wander, scene = own_noise(day, position, season, difference, s, rho, amplitude, variance, start, usual)
+    wander, scene = learnt.wander, learnt.scene
     b, c, _, _, _, _, _ = theta_filter(
         day, position, season, difference, s, rho, amplitude, curves, variance * scene**2, np.zeros(n, np.bool_),
         np.full(n, -1), seasons, rain, promised, _scaled(noise, baseline, wander, scene), prior,
@@ -1049,9 +1114,9 @@ def _second_ring(
 @kernel
 def follow(
     day: Array, position: Array, season: Array, cover: Array, control: Array, control_2: Array, second: Array,
-    variance: Array, begun: Array, share: Array, length: float, peak0: float, width0: float, plan_a: float,
-    plan_k: float, plan_lag: float, promised: bool, noise: Noise, stiff: Noise, prior: Prior, look_after_peak: float,
-    confident: float, bar: float,
+    variance: Array, begun: Array, share: Array, plan_a: float, plan_k: float, plan_lag: float, promised: bool,
+    noise: Noise, stiff: Noise, prior: Prior, look_after_peak: float, confident: float, bar: float, learnt: Learnt,
+    learnt_2: Learnt,
 ) -> Standing:  # fmt: skip
     """One causal pass over the usable scenes of a site.
 
@@ -1065,10 +1130,6 @@ def follow(
         Of one scene's difference. [cover fraction squared]
     begun, share : (m,) arrays
         Days on which the parts of the site were begun, ascending, and each one's share of the area.
-    length : float
-        Days in the season's window.
-    peak0, width0 : float
-        The biome's usual peak (a position) and width of the season. [day]
     promised : bool
         Whether the plan promises any uplift.
     noise, stiff : Noise
@@ -1079,17 +1140,16 @@ def follow(
         Probability that `surely_failing` asks for.
     bar : float
         See :func:`disturbance`.
+    learnt, learnt_2 : Learnt
+        Of `control`, and of the scenes that show `control_2`; any where none does.
     """
     n, start = day.size, begun[0]
-    s, rho, amplitude, peak, seasons, rain, whole = season_and_rain(
-        position, season, day, control, start, length, peak0, width0, prior.rain_sd
-    )
+    s, rho, amplitude, peak, seasons, rain, whole = season_and_rain(position, season, day, control, learnt.normal)
     difference = cover - control
     baseline, ratio, before = balance(season, day, difference, s, start, noise.baseline)
     curves = _plan_curves(day, begun, share, plan_a, plan_k, plan_lag, promised)
     plan = curves[:, 0].copy() if promised else np.zeros(n)
-    usual = _scaled(noise, baseline, 1.0, 1.0)
-    wander, scene = own_noise(day, position, season, difference, s, rho, amplitude, variance, start, usual)
+    wander, scene = learnt.wander, learnt.scene
     loud = max(1.0, scene)  # noise that was learnt too small would name false losses; real ones stand out anyway
     score, alarm, onset, denied = disturbance(
         day, position, season, difference, s, rho, amplitude, plan, variance * loud**2, second, start,
@@ -1106,7 +1166,7 @@ def follow(
     if promised and seen_2.size > 0:
         evidence_2, growth_2 = _second_ring(
             day[seen_2], position[seen_2], season[seen_2], cover[seen_2], control_2[seen_2], variance[seen_2], start,
-            length, peak0, width0, curves[seen_2], promised, noise, prior,
+            curves[seen_2], promised, noise, prior, learnt_2,
         )  # fmt: skip
 
     now, highest, standing, uplift = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)

@@ -250,6 +250,8 @@ def test_what_is_known_of_ground_beside_its_imagery_is_kept_by_kind(ledger):
         assert t.background("g", "terrain") == {"of": "terrain"}
         assert t.background("g", "rain") == {"of": "newer rain"}
         assert t.background("h", "rain") is None
+        assert t.backgrounds_of("g", ("terrain", "sight")) == {"terrain": {"of": "terrain"}}
+        assert t.backgrounds_of("h", ("terrain", "rain")) == {}
 
 
 def test_an_assessment_is_never_edited_and_the_very_same_is_not_added_again(ledger):
