@@ -30,7 +30,7 @@ PATIENCE: Final = "20s"
 """How long a scheduler may take to answer."""
 KEPT: Final = 2**27
 """Of the memory that a process has freed, so much at most stays its own. [byte]"""
-GARBAGE: Final = 20_000
+GARBAGE: Final = 100_000
 """Objects that may come to be before garbage is looked for among them: what holds itself in a circle is rare here."""
 TOGETHER: Final = 2 * CPU_COUNT
 """Calls in flight at once in threads, and as many that are done and not yet dealt with."""
@@ -80,6 +80,12 @@ def _little_garbage() -> Iterator[None]:
     finally:
         gc.set_threshold(*often)
         gc.unfreeze()
+
+
+def spare() -> None:
+    """Look for no garbage among what has come to be by now either: what a search has found stays as long as the run."""
+    if gc.get_threshold()[0] == GARBAGE:  # else others have their own way with it
+        gc.freeze()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from jobs.background import elevation_model
-from jobs.engine import Call, Run
+from jobs.engine import Call, Run, spare
 from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key
 from jobs.records import site_from_json, site_to_json
 from jobs.settings import Settings, SourceSettings
@@ -303,6 +303,7 @@ def gather(
         Told how many sites are done.
     """
     tasks, deferred = prepare(settings, ledger, sources, sites, until=until)
+    spare()
     lent: dict[str, Any] = {}
     postponed = [Outcome(site=site, state="deferred", error=deferred[site.id]) for site in sites if site.id in deferred]
     fetched = partial(_elsewhere, lent=lent) if settings.engine.scheduler else _here

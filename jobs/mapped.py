@@ -1,12 +1,10 @@
 """What the pixels of a site tell, from the state of its maps (:mod:`monitor.trends.state`) after adding what is new."""
 
 import json
-import os
-from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import cache, partial
 from hashlib import sha256
 from itertools import compress
@@ -37,6 +35,7 @@ from monitor.trends.state import (
     at_hand,
     bring_up_to_date,
     kept_grid,
+    overwrite,
     reader,
     recipe,
     sums_of,
@@ -64,7 +63,8 @@ class Mapped:
 
 
 NEEDED: Final = ("acquisition", "time", "digest", "control_cover", "accepted")
-"""Columns of the ledger that tell which scenes go into the maps; with ``cover``, also where a site fails."""
+"""Columns of the ledger, and ``date`` beside them, that tell which scenes go into the maps; with ``cover``, also where
+a site fails."""
 
 
 def mapped(folder: Path, snapshot: str | None, site: Site, observed: Columns) -> Mapped | None:
@@ -169,13 +169,15 @@ class _Wanted:
         names, digests, times = (list(compress(observed[name], chosen)) for name in ("acquisition", "digest", "time"))
         if not times:
             return None
-        window, started = Window.of(site), bisect_left(times, site.start.isoformat())
+        window, day = Window.of(site), observed["date"][counts]
+        years = np.arange(int(times[0][:4]) - 1, int(times[-1][:4]) + 1)
+        opened = (years - 1970).astype("datetime64[Y]").astype("datetime64[D]") + np.timedelta64(window.opens, "D")
+        started = int(np.searchsorted(day, np.datetime64(site.start, "D")))
+        closed = opened + np.timedelta64(window.length, "D")
+        bounds = (np.searchsorted(day, days).tolist() for days in (opened, closed))
         seasons: dict[Season, Scenes] = {}
         newest: dict[str, int] = {}
-        for year in range(int(times[0][:4]) - 1, int(times[-1][:4]) + 1):
-            opened = date(year, 1, 1) + timedelta(days=window.opens)
-            closed = opened + timedelta(days=window.length)
-            first, end = (bisect_left(times, day.isoformat()) for day in (opened, closed))
+        for year, first, end in zip(years.tolist(), *bounds, strict=True):
             for before, some in ((True, slice(first, min(end, started))), (False, slice(max(first, started), end))):
                 if some.start < some.stop:
                     seasons[year, before] = Scenes(
@@ -320,6 +322,4 @@ def _save(path: Path, key: str, found: Failing | None) -> None:
         "key": key, "check": crc32(body), "shape": None if found is None else list(found.chance.shape),
         "ground": None if found is None else asdict(found.ground) | {"day": found.ground.day.isoformat()},
     }  # fmt: skip
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(json.dumps(told).encode() + b"\n" + body)
-    os.replace(beside, path)
+    overwrite(path, json.dumps(told).encode() + b"\n", body)

@@ -43,6 +43,7 @@ from monitor.ledger.ledger import Transaction
 from monitor.publish import observations
 from monitor.publish.observations import observation_lines
 from monitor.sites.site import Site
+from monitor.trends.state import overwrite
 
 SERIES: Final = (*JUDGED, "acquisition", "digest", "reason")
 """Columns of a site's series that its verdict, maps and page are drawn from; beside them `date`, `chain`
@@ -348,9 +349,5 @@ def _load[S: _Series](path: Path, form: type[S]) -> S | None:
 
 
 def _save(path: Path, kept: _Kept) -> None:
-    """Put the file in place whole; a torn one is found out by its checksum."""
     content = msgspec.msgpack.encode(kept)
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(int(google_crc32c.value(content)).to_bytes(4, "big") + content)
-    path.unlink(missing_ok=True)
-    beside.rename(path)
+    overwrite(path, int(google_crc32c.value(content)).to_bytes(4, "big"), content)

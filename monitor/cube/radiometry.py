@@ -244,10 +244,10 @@ def _season(days: np.ndarray, told: np.ndarray, firm: np.ndarray) -> tuple[np.nd
     place = days * NODES / 365.25
     left = np.floor(place).astype(np.intp)
     share = (place - left)[:, None, None]
-    left, right = left % NODES, (left + 1) % NODES
-    a = np.where(np.isnan(told[left]), told[right], told[left])
-    b = np.where(np.isnan(told[right]), told[left], told[right])
-    return ((1 - share) * a + share * b).transpose(1, 0, 2), firm[left] & firm[right]
+    left %= NODES
+    after = np.roll(told, -1, axis=0)  # of each node, what the next tells; where one tells nothing the other does
+    a, b = np.where(np.isnan(told), after, told), np.where(np.isnan(after), told, after)
+    return ((1 - share) * a[left] + share * b[left]).transpose(1, 0, 2), (firm & np.roll(firm, -1))[left]
 
 
 @njit(nogil=True, cache=True)

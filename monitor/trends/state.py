@@ -19,7 +19,7 @@ at any time.
 import json
 import operator
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Buffer, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, reduce
@@ -406,17 +406,21 @@ def _load(path: Path, made_by: str, shape: tuple[int, ...]) -> tuple[list[Any], 
 
 
 def _save(path: Path, values: np.ndarray, scenes: Sequence[Used | str], **made: Any) -> None:
-    """Put a file in place whole. It is not forced to the disk, as it would be by taking the place of another: a torn
-    one is found out by its checksum, a missing one is made again.
-    """
     body = np.ascontiguousarray(values, "<f4")
     told = made | {"check": _checksum(body), "scenes": scenes}
-    beside = path.with_name(f".{path.name}.part")
-    with beside.open("wb") as file:
-        file.write(json.dumps(told, ensure_ascii=False).encode() + b"\n")
-        file.write(body)
-    path.unlink(missing_ok=True)
-    beside.rename(path)
+    overwrite(path, json.dumps(told, ensure_ascii=False).encode() + b"\n", body)
+
+
+def overwrite(path: Path, *parts: Buffer) -> None:
+    """Write a derived file that carries a checksum, over what was there.
+
+    A run that dies here leaves a torn one, which its checksum finds out. Any other file is to be replaced whole; but to
+    make a new one and remove the old takes the file system several times as long, the more the more of them there are.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as file:
+        for part in parts:
+            file.write(part)
+        file.truncate()
 
 
 def _checksum(values: np.ndarray) -> int:

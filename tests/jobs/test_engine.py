@@ -1,5 +1,6 @@
 """Threads, processes and a cluster: the same numbers, and no worker's death loses a site."""
 
+import gc
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ import pytest
 from dask.base import get_scheduler
 from dask.callbacks import Callback
 
-from jobs.engine import _cluster, engine
+from jobs.engine import _cluster, engine, spare
 from jobs.nightly import night
 from jobs.settings import load
 from monitor.errors import BadConfiguration, TryLater
@@ -235,3 +236,13 @@ def test_a_real_night_is_made_of_dask_tasks(installation):
         night(load(installation.config), as_of=date(2017, 6, 30), pages=True)
     assert sum(key.startswith("fetch") for key in seen) == 3
     assert len(seen) > 3
+
+
+def test_garbage_is_not_looked_for_among_what_is_to_stay_as_long_as_a_run_lasts_and_only_that_long():
+    spare()
+    assert not gc.get_freeze_count()
+    with engine(""):
+        known, stays = gc.get_freeze_count(), [[] for _ in range(1000)]
+        spare()
+        assert gc.get_freeze_count() >= known + len(stays)
+    assert not gc.get_freeze_count()

@@ -33,6 +33,7 @@ from monitor.trends.state import (
     bring_up_to_date,
     kept_grid,
     maps,
+    overwrite,
     reader,
     recipe,
     sums_of,
@@ -300,27 +301,37 @@ def test_a_rejected_scene_leaves_no_trace_and_a_season_that_lost_all_of_its_own_
     assert "2021.sums" not in kept(tmp_path)
 
 
-@pytest.mark.parametrize("moment", range(16))
-def test_killed_between_any_two_writes_the_next_run_ends_where_it_should(tmp_path, scratch, monkeypatch, moment):
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.6, 0.999])
+@pytest.mark.parametrize("moment", range(8))
+def test_killed_in_the_midst_of_any_write_the_next_run_ends_where_it_should(
+    tmp_path, scratch, monkeypatch, moment, share
+):
     brought(tmp_path, HISTORY[:20], Ground())
-    calls = iter(range(100))
+    written = []
 
-    def dies(call):
-        def counted(*arguments, **options):
-            if next(calls) == moment:
-                raise KeyboardInterrupt
-            return call(*arguments, **options)
-
-        return counted
+    def dies(path, *parts):
+        written.append(path)
+        if len(written) <= moment:
+            return overwrite(path, *parts)
+        new, old = b"".join(map(bytes, parts)), path.read_bytes() if path.exists() else b""
+        torn = int(share * len(new))
+        path.write_bytes(new[:torn] + old[torn:])
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", dies(Path.unlink))
-        patch.setattr(Path, "rename", dies(Path.rename))
+        patch.setattr("monitor.trends.state.overwrite", dies)
         with pytest.raises(KeyboardInterrupt):
             brought(tmp_path, HISTORY, Ground())
-    assert any(path.suffix == ".part" for path in tmp_path.iterdir())
     brought(tmp_path, HISTORY, Ground())
     assert kept(tmp_path) == scratch
+
+
+def test_what_is_written_anew_lies_in_the_same_file_and_is_no_longer_than_it_should_be(tmp_path):
+    path = tmp_path / "a"
+    overwrite(path, b"a long", b" content")
+    before = path.stat().st_ino
+    overwrite(path, b"short")
+    assert (path.read_bytes(), path.stat().st_ino) == (b"short", before)
 
 
 def test_a_reader_that_fails_midway_spoils_nothing(tmp_path, scratch):
