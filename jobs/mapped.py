@@ -9,7 +9,7 @@ from functools import cache, partial
 from hashlib import sha256
 from itertools import compress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 import numpy as np
@@ -306,7 +306,7 @@ def _load(path: Path) -> tuple[str, Failing | None] | None:
     try:
         head, _, body = path.read_bytes().partition(b"\n")
         told = json.loads(head)
-        if told["check"] != crc32(body):
+        if told.pop("check") != _check(told, body):
             return None
         if told["ground"] is None:
             return told["key"], None
@@ -318,8 +318,13 @@ def _load(path: Path) -> tuple[str, Failing | None] | None:
 
 def _save(path: Path, key: str, found: Failing | None) -> None:
     body = b"" if found is None else np.ascontiguousarray(found.chance, "<f4").tobytes()
-    told = {
-        "key": key, "check": crc32(body), "shape": None if found is None else list(found.chance.shape),
+    told: dict[str, Any] = {
+        "key": key, "shape": None if found is None else list(found.chance.shape),
         "ground": None if found is None else asdict(found.ground) | {"day": found.ground.day.isoformat()},
     }  # fmt: skip
+    told["check"] = _check(told, body)
     overwrite(path, json.dumps(told).encode() + b"\n", body)
+
+
+def _check(told: Mapping[str, object], body: bytes) -> int:
+    return crc32(body, crc32(json.dumps(told).encode()))

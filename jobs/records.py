@@ -106,7 +106,7 @@ def chained(observed: Columns, before: bytes = b"") -> np.ndarray:
     values = np.ascontiguousarray(np.stack(numbers, axis=1) + 0.0)  # no zero below zero
     found = []
     for text, row in zip(texts, values, strict=True):
-        before = sha256(before + "\n".join(text).encode() + row.tobytes()).digest()[:16]
+        before = sha256(before + repr(text).encode("utf-8", "surrogatepass") + row.tobytes()).digest()[:16]
         found.append(before)
     return np.frombuffer(b"".join(found), kind("chain"))
 

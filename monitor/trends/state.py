@@ -20,6 +20,7 @@ import json
 import operator
 import os
 from collections.abc import Buffer, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, reduce
@@ -398,7 +399,8 @@ def _load(path: Path, made_by: str, shape: tuple[int, ...]) -> tuple[list[Any], 
         with path.open("rb") as file:
             told = json.loads(file.readline())
             values = np.fromfile(file, "<f4").reshape(shape)
-        if (told["recipe"], told["check"]) == (made_by, _checksum(values)):
+        check = told.pop("check")
+        if (told["recipe"], check) == (made_by, _checksum(told, values)):
             return told["scenes"], values
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -407,7 +409,8 @@ def _load(path: Path, made_by: str, shape: tuple[int, ...]) -> tuple[list[Any], 
 
 def _save(path: Path, values: np.ndarray, scenes: Sequence[Used | str], **made: Any) -> None:
     body = np.ascontiguousarray(values, "<f4")
-    told = made | {"check": _checksum(body), "scenes": scenes}
+    told = made | {"scenes": scenes}
+    told["check"] = _checksum(told, body)
     overwrite(path, json.dumps(told, ensure_ascii=False).encode() + b"\n", body)
 
 
@@ -416,12 +419,17 @@ def overwrite(path: Path, *parts: Buffer) -> None:
 
     A run that dies here leaves a torn one, which its checksum finds out. Any other file is to be replaced whole; but to
     make a new one and remove the old takes the file system several times as long, the more the more of them there are.
+    A file that a copy shares, or that another user wrote, is left to them.
     """
+    with suppress(FileNotFoundError):
+        if path.stat().st_nlink > 1 or not os.access(path, os.W_OK):
+            path.unlink()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as file:
         for part in parts:
             file.write(part)
         file.truncate()
 
 
-def _checksum(values: np.ndarray) -> int:
-    return int(google_crc32c.value(values.reshape(-1).view(np.uint8)))
+def _checksum(told: Mapping[str, Any], values: np.ndarray) -> int:
+    head = google_crc32c.value(json.dumps(told, ensure_ascii=False).encode())
+    return int(google_crc32c.extend(head, values.reshape(-1).view(np.uint8)))

@@ -1,6 +1,7 @@
 """The state of a site's maps: however it came about, it is what a run from scratch would leave, to the last bit."""
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -80,11 +81,11 @@ class Ground:
 
 
 def kept(folder):
-    """Everything in a state but the name of the snapshot."""
+    """Everything in a state but the name of the snapshot, and the checksum, which holds it too."""
     files = {}
     for path in sorted(folder.iterdir()):
         head, _, body = path.read_bytes().partition(b"\n")
-        files[path.name] = {k: v for k, v in json.loads(head).items() if k != "snapshot"}, body
+        files[path.name] = {k: v for k, v in json.loads(head).items() if k not in ("snapshot", "check")}, body
     return files
 
 
@@ -334,6 +335,17 @@ def test_what_is_written_anew_lies_in_the_same_file_and_is_no_longer_than_it_sho
     assert (path.read_bytes(), path.stat().st_ino) == (b"short", before)
 
 
+@pytest.mark.parametrize("shared", [lambda path: path.with_name("b").hardlink_to(path), lambda path: path.chmod(0o444)])
+def test_a_file_that_a_copy_shares_or_that_may_not_be_written_gives_way_to_a_new_one(tmp_path, monkeypatch, shared):
+    path = tmp_path / "a"
+    overwrite(path, b"before")
+    shared(path)
+    monkeypatch.setattr(os, "access", lambda where, _: bool(Path(where).stat().st_mode & 0o200))  # root may write all
+    with path.open("rb") as held:
+        overwrite(path, b"after")
+        assert (path.read_bytes(), held.read()) == (b"after", b"before")
+
+
 def test_a_reader_that_fails_midway_spoils_nothing(tmp_path, scratch):
     brought(tmp_path, HISTORY[:20], Ground())
 
@@ -532,3 +544,15 @@ def test_an_unknown_snapshot_or_a_spoilt_store_says_so(store, tmp_path):
     (tmp_path / "site").mkdir()
     with pytest.raises(StoreBroken):
         Stored(SiteStore(tmp_path / "site"), store.snapshot)
+
+
+def test_a_torn_head_is_found_out_though_the_values_are_the_same(tmp_path):
+    brought(tmp_path, HISTORY, Ground())
+    path = tmp_path / "2020.sums"
+    head, _, body = path.read_bytes().partition(b"\n")
+    told = json.loads(head)
+    told["scenes"][0], told["scenes"][1] = told["scenes"][1], told["scenes"][0]
+    path.write_bytes(json.dumps(told, ensure_ascii=False).encode() + b"\n" + body)
+    read = Ground()
+    whole(tmp_path, HISTORY, read)
+    assert len(read.asked) == len(told["scenes"])
