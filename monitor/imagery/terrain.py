@@ -141,7 +141,7 @@ def terrain(model: Elevation, geometries: Sequence[BaseGeometry]) -> list[Terrai
 
 
 def with_slope(site: Site, lie: Terrain | None) -> Site:
-    """The site, where the registry does not tell its slope with that of its terrain."""
+    """The site with the slope of its terrain, to .01 degrees, where that is known and the registry tells none."""
     if lie is None or site.slope_degrees is not None:
         return site
     return replace(site, slope_degrees=round(lie.slope, 2))

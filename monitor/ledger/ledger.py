@@ -322,7 +322,7 @@ class Transaction:
         return self._connection.execute(chosen).scalar()
 
     def backgrounds_of(self, ground: str, kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What is known of a piece of ground, of some kinds; by kind."""
+        """What is known of a piece of ground, by kind; without those of the `kinds` of which nothing is known."""
         chosen = select(Background.kind, Background.payload)
         found = chosen.where(Background.ground == ground, Background.kind.in_(kinds))
         return {row.kind: row.payload for row in self._connection.execute(found)}

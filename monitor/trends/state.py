@@ -419,7 +419,19 @@ def overwrite(path: Path, *parts: Buffer) -> None:
 
     A run that dies here leaves a torn one, which its checksum finds out. Any other file is to be replaced whole; but to
     make a new one and remove the old takes the file system several times as long, the more the more of them there are.
-    A file that a copy shares, or that another user wrote, is left to them.
+    A file that a copy shares, or that may not be written, gives way to a new one.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is there.
+    *parts : bytes or contiguous array
+        All of the content, one after the other.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder can not be written; what was there may be lost.
     """
     with suppress(FileNotFoundError):
         if path.stat().st_nlink > 1 or not os.access(path, os.W_OK):

@@ -274,9 +274,15 @@ def references(
     position: Array, season: Array, day: Array, control: Array, start: int, length: float, peak0: float, width0: float,
     rain_sd: float,
 ) -> Array:  # fmt: skip
-    """What a normal year was taken for, as it was learnt from (n,) scenes of the control: (m, 10), a row each time.
+    """What a normal year was taken for, as it was learnt from (n,) scenes of the control.
 
-    A row holds the scene from which on it was, and the values of :class:`Reference`.
+    Parameters as for :func:`fit_reference`, and `day` and `start` in days from 1970.
+
+    Returns
+    -------
+    (m, 10) array
+        A row each time that it was learnt, one at least: the place of the scene from which on it was held, and the
+        values of :class:`Reference` in their order.
 
     Notes
     -----
@@ -982,7 +988,7 @@ class Learnt(NamedTuple):
     normal: np.ndarray
     """Of :func:`references`."""
     wander: float
-    """Of :func:`own_noise`."""
+    """Of :func:`own_noise`, as the next."""
     scene: float
 
 
