@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from functools import cache, partial
 from hashlib import sha256
-from itertools import compress
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -16,7 +15,7 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from jobs.records import Columns, until
+from jobs.records import Columns, texts, until
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube.grid import inside
 from monitor.cube.store import Entry, SiteStore
@@ -138,11 +137,11 @@ def add(
         return drawn(acquisitions, colour)
 
     if wanted is not None:
-        added = frozenset(new)
+        added = texts(new)
         seasons = {
-            season: scenes for season, scenes in wanted.seasons.items() if not added.isdisjoint(scenes.acquisitions)
+            season: scenes for season, scenes in wanted.seasons.items() if np.isin(scenes.acquisitions, added).any()
         }
-        shown = {name: scene for name, scene in wanted.shown.items() if scene.acquisition in added}
+        shown = {name: scene for name, scene in wanted.shown.items() if scene.acquisition in new}
         with suppress(OSError, StoreBroken):
             sums_of(
                 _state(store.path), seasons, shown, read,
@@ -165,12 +164,12 @@ class _Wanted:
         """None where nothing was seen in a growing season."""
         controls = np.asarray(observed["control_cover"], np.float64)
         counts = np.asarray(observed["accepted"], bool) & ~np.isnan(controls)
-        chosen, controls = counts.tolist(), controls[counts]
-        names, digests, times = (list(compress(observed[name], chosen)) for name in ("acquisition", "digest", "time"))
-        if not times:
+        names, digests, day = (observed[name][counts] for name in ("acquisition", "digest", "date"))
+        if not day.size:
             return None
-        window, day = Window.of(site), observed["date"][counts]
-        years = np.arange(int(times[0][:4]) - 1, int(times[-1][:4]) + 1)
+        window, controls = Window.of(site), controls[counts]
+        first_year, last_year = (day[[0, -1]].astype("datetime64[Y]").astype(np.int64) + 1970).tolist()
+        years = np.arange(first_year - 1, last_year + 1)
         opened = (years - 1970).astype("datetime64[Y]").astype("datetime64[D]") + np.timedelta64(window.opens, "D")
         started = int(np.searchsorted(day, np.datetime64(site.start, "D")))
         closed = opened + np.timedelta64(window.length, "D")
@@ -188,8 +187,10 @@ class _Wanted:
                         newest["before"] = some.stop - 1
         if not seasons:
             return None
-        shown = {name: Used(names[at], digests[at], float(controls[at])) for name, at in newest.items()}
-        days = {name: date.fromisoformat(times[at][:10]) for name, at in newest.items()}
+        shown = {
+            name: Used(names[at].decode(), digests[at].decode(), controls[at].item()) for name, at in newest.items()
+        }
+        days = {name: day[at].item() for name, at in newest.items()}
         return cls(seasons=seasons, shown=shown, days=days)
 
 

@@ -216,7 +216,7 @@ def _judge(
     found, look = assess_and_look_back(
         series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of, memory=memory
     )
-    beside = [Reason.FEW_PIXELS.value] if Reason.FEW_PIXELS.value in set(seen["reason"]) else []
+    beside = [Reason.FEW_PIXELS.value] if (seen["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
     beside += [Reason.CONTROL_FEW.value] if outcome.fetched.controls.few else []
     beside += [rain.value] if rain is not None else []
     if site.slope_degrees is None:

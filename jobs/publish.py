@@ -22,7 +22,15 @@ from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
 from jobs.mapped import as_told, failing, mapped
-from jobs.records import Columns, alert_from_json, assessment_from_json, series, site_from_json, until
+from jobs.records import (
+    Columns,
+    alert_from_json,
+    assessment_from_json,
+    plain_texts,
+    series,
+    site_from_json,
+    until,
+)
 from jobs.settings import Settings
 from jobs.settling import known_series
 from jobs.sight import assumptions, chances
@@ -179,7 +187,7 @@ def _write(store: Path, outputs: Path, page: _Page, observed: Columns) -> str | 
             site=site,
             assessment=page.found,
             observations=_shown(observed),
-            lines=observed["line"],
+            lines=observed["line"].tolist(),
             alert=page.alert,
             notice=page.notice,
             elevation=None if lie is None else lie.elevation,
@@ -234,7 +242,8 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
 
 def _shown(observed: Columns) -> dict[str, Any]:
     """What a page draws of the series."""
-    return {name: observed[name] for name in ("date", "cover", "control_cover", "accepted", "reason")}
+    numbers = {name: observed[name] for name in ("date", "cover", "control_cover", "accepted")}
+    return {**numbers, "reason": plain_texts(observed["reason"])}
 
 
 def _demonstrated(settings: Settings) -> frozenset[str]:

@@ -1,6 +1,5 @@
 """Records of the library as plain values for the ledger, and back."""
 
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import date
@@ -19,8 +18,8 @@ OBSERVED = ("ndvi", "cover", "ndmi", "nbr")
 """Means that are kept of a site and, as ``control_*``, of its control."""
 _MEANS = (*OBSERVED, *(f"control_{name}" for name in OBSERVED))
 Columns = Mapping[str, Any]
-"""Observations column by column, ascending by time: :data:`TEXTS` as lists, the others as arrays, NaN where a row has
-nothing."""
+"""Observations column by column, (n,) arrays ascending by time: :data:`TEXTS` as :func:`texts` has them, of the others
+NaN where a row has nothing."""
 TEXTS = frozenset({"acquisition", "time", "scene", "source", "baseline", "reason", "digest", "line"})
 JUDGED = ("time", "accepted", "clear_fraction", "control_cover_2", "reference_cover", *_MEANS)
 """Columns of the ledger that :func:`series` reads; and ``date``, see :func:`typed`."""
@@ -72,7 +71,7 @@ def columns(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Columns:
 def typed(plain: Mapping[str, Sequence[Any]]) -> Columns:
     """Columns of the ledger, plain values there, as they are used; beside ``time`` there is ``date``, its day (UTC)."""
     told: dict[str, Any] = {
-        name: [*values] if name in TEXTS else np.array(values, kind(name))  # None becomes NaN
+        name: texts(values) if name in TEXTS else np.array(values, kind(name))  # None becomes NaN
         for name, values in plain.items()
     }
     if "time" in plain:
@@ -80,8 +79,20 @@ def typed(plain: Mapping[str, Sequence[Any]]) -> Columns:
     return told
 
 
+def texts(values: Iterable[str]) -> np.ndarray:
+    """Texts, none of which ends in NUL, as an (n,) array of bytes in UTF-8: ten years of them are read at once, and
+    only those become texts again that are looked at.
+    """
+    return np.array([text.encode("utf-8", "surrogatepass") for text in values], np.bytes_)
+
+
+def plain_texts(column: np.ndarray) -> list[str]:
+    """The texts that such an array was made of."""
+    return [text.decode("utf-8", "surrogatepass") for text in column.tolist()]
+
+
 def kind(name: str) -> np.dtype[Any]:
-    """What the array of a column holds."""
+    """What the array of a column other than :data:`TEXTS` holds."""
     special = {"accepted": "bool", "n_pixels": "int64", "date": "datetime64[D]", "chain": "V16"}
     return np.dtype(special.get(name, "float64"))
 
@@ -101,11 +112,12 @@ def chained(observed: Columns, before: bytes = b"") -> np.ndarray:
     (n,) array of 16 bytes
         Of equal columns equal ones.
     """
-    texts = zip(*(observed[name] for name in ("time", "acquisition", "digest", "reason")), strict=True)
+    names = ("time", "acquisition", "digest", "reason")
+    told = zip(*(plain_texts(observed[name]) for name in names), strict=True)
     numbers = [np.asarray(observed[name], np.float64) for name in JUDGED if name != "time"]
     values = np.ascontiguousarray(np.stack(numbers, axis=1) + 0.0)  # no zero below zero
     found = []
-    for text, row in zip(texts, values, strict=True):
+    for text, row in zip(told, values, strict=True):
         before = sha256(before + repr(text).encode("utf-8", "surrogatepass") + row.tobytes()).digest()[:16]
         found.append(before)
     return np.frombuffer(b"".join(found), kind("chain"))
@@ -113,8 +125,8 @@ def chained(observed: Columns, before: bytes = b"") -> np.ndarray:
 
 def until(observed: Columns, day: date) -> Columns:
     """Observations up to the end of a day."""
-    count = bisect_right(observed["time"], day.isoformat(), key=lambda time: time[:10])
-    return {name: values[:count] for name, values in observed.items()}
+    count = int(np.searchsorted(observed["date"], np.datetime64(day, "D"), side="right"))
+    return observed if count == observed["date"].size else {name: values[:count] for name, values in observed.items()}
 
 
 def series(observed: Columns) -> Series:

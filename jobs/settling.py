@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 
 from jobs import records
-from jobs.records import JUDGED, OBSERVED, TEXTS, Columns, chained, kind, observation, typed
+from jobs.records import JUDGED, OBSERVED, Columns, chained, observation, texts, typed
 from monitor.controls import comparison, orbits, units
 from monitor.controls.comparison import compare, shown
 from monitor.controls.orbits import orbit_steps
@@ -71,15 +71,17 @@ class _Series(msgspec.Struct, kw_only=True):
     """Of this file and of no other."""
     code: str
     """Hash of the code that made it."""
-    texts: dict[str, list[str]]
-    """:data:`SERIES` columns that are texts."""
-    values: dict[str, bytes]
-    """The others."""
+    values: dict[str, tuple[str, bytes]]
+    """What its columns hold (:data:`SERIES` and those beside them), and their content."""
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> dict[str, Any]:
         """All of them."""
-        return {**self.texts, **{name: np.frombuffer(self.values[name], kind(name)) for name in self.values}}
+        return {name: np.frombuffer(content, kind) for name, (kind, content) in self.values.items()}
+
+    @columns.setter
+    def columns(self, told: Columns) -> None:
+        self.values = {name: (column.dtype.str, column.tobytes()) for name, column in told.items()}
 
 
 class _Kept(_Series, kw_only=True):
@@ -188,7 +190,6 @@ def _from_all(
     told = _rows(chosen, _corrected(_ground(found), chosen, steps))
     kin: dict[str, int] = {}
     telling = [(before, after) for before, after in zip(stored, chosen, strict=True) if tells(before)]
-    texts, values = _packed(told)
     kept = _Kept(
         mark="",
         code=_code(),
@@ -200,9 +201,9 @@ def _from_all(
         evidence=evidence([record for record, _ in telling], kin).tobytes(),
         wrong=np.array([not record.accepted for _, record in telling], bool).tobytes(),
         season=b"",
-        texts=texts,
-        values=values,
+        values={},
     )
+    kept.columns = _of_rows(told)
     return told, kept
 
 
@@ -210,42 +211,39 @@ def _with_newest(
     kept: _Kept, controls: ControlSet, added: Sequence[tuple[Record, np.ndarray]]
 ) -> tuple[list[dict[str, Any]], _Kept] | None:
     """Rows of new scenes, and what the next one is settled by; None where the rows of others may change by them."""
-    last = kept.texts["time"][-1], kept.texts["acquisition"][-1]
+    before = kept.columns
+    last = before["time"][-1].decode(), before["acquisition"][-1].decode()
     new = [record for record, _ in added]
-    replaced = not set(kept.texts["acquisition"]).isdisjoint(record.acquisition for record in new)
+    replaced = np.isin(before["acquisition"], texts(record.acquisition for record in new)).any()
     if replaced or _moment(new[0]) <= last or {record.time[:4] for record in new} != {last[0][:4]}:
         return None
     telling = [record for record in new if tells(record)]
     told = np.concatenate([np.frombuffer(kept.evidence, EVIDENCE), evidence(telling, kept.kin)])
-    before = np.frombuffer(kept.wrong, bool)
-    flags, season = wrong(told, np.frombuffer(kept.season, SEASON) if kept.season else None, before.size)
-    if (flags[: before.size] != before).any():
+    known = np.frombuffer(kept.wrong, bool)
+    flags, season = wrong(told, np.frombuffer(kept.season, SEASON) if kept.season else None, known.size)
+    if (flags[: known.size] != known).any():
         return None
-    flagged = dict(zip((record.acquisition for record in telling), flags[before.size :].tolist(), strict=True))
+    flagged = dict(zip((record.acquisition for record in telling), flags[known.size :].tolist(), strict=True))
     new = [judged(record, wrong=flagged[record.acquisition]) if tells(record) else record for record in new]
     means = np.stack([units[:, [MEASURES.index(name) for name in OBSERVED]] for _, units in added])
     fit = np.tile(np.array(kept.fit), (len(new), 1))
     ground = _ground(shown(means[:, : len(kept.units)].astype(np.float64), kept.units, controls, fit, OBSERVED))
     rows_of_new = _rows(new, _corrected(ground, new, kept.steps))
     kept.evidence, kept.wrong, kept.season = told.tobytes(), flags.tobytes(), season.tobytes()
-    texts, values = _packed(rows_of_new, kept.values["chain"][-kind("chain").itemsize :])
-    for name, more in texts.items():
-        kept.texts[name] += more
-    kept.values = {name: before + values[name] for name, before in kept.values.items()}
+    more = _of_rows(rows_of_new, before["chain"][-1].tobytes())
+    kept.columns = {name: np.concatenate([column, more[name]]) for name, column in before.items()}
     return rows_of_new, kept
 
 
-def _packed(told: Sequence[Mapping[str, Any]], before: bytes = b"") -> tuple[dict[str, list[str]], dict[str, bytes]]:
-    series = _complete({name: [row[name] for row in told] for name in (*SERIES, *_LINE)}, before)
-    texts = {name: values for name, values in series.items() if name in TEXTS}
-    return texts, {name: values.tobytes() for name, values in series.items() if name not in TEXTS}
+def _of_rows(told: Sequence[Mapping[str, Any]], before: bytes = b"") -> Columns:
+    return _complete({name: [row[name] for row in told] for name in (*SERIES, *_LINE)}, before)
 
 
 def _complete(plain: Mapping[str, Sequence[Any]], before: bytes = b"") -> Columns:
     """:data:`SERIES` columns and those beside them, of plain values; `before` as of :func:`jobs.records.chained`."""
-    known = typed(plain)
-    beside = {"chain": chained(known, before), "line": observation_lines(known)}
-    return {name: known[name] for name in (*SERIES, "date")} | beside
+    known = typed({name: plain[name] for name in SERIES})
+    lines = observation_lines({**plain, "date": known["date"]})
+    return {**known, "chain": chained(known, before), "line": texts(lines)}
 
 
 def _moment(record: Record) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from dask import compute, delayed
 from shapely.geometry import Point
 
 from jobs.calibrating import over
-from jobs.records import Columns
+from jobs.records import Columns, plain_texts
 from monitor.publish.view import Assumed, Chance
 from monitor.sites.outlines import TEN_PIXELS_HECTARES
 from monitor.sites.site import Plan, Site
@@ -125,7 +125,7 @@ class Prospect:
         years = np.arange(season[inside].min(initial=9999), over(site, as_of)[0] + 1)
         if not years.size:
             found = cls.assumed(site, since=since, alpha=alpha, constants=constants)
-            why = set(observed["reason"])
+            why = set(plain_texts(observed["reason"]))
             blind = "small" if "FEW_PIXELS" in why else "ground" if "CONTROL_POOR" in why else found.blind
             return replace(found, blind=blind)
         count = (season[inside][:, None] == years).sum(axis=0)

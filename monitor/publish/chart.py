@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from monitor.publish.typeset import rows, tenths
+from monitor.publish.typeset import dots, line
 from monitor.publish.view import SiteView
 from monitor.sites.site import Site
 from monitor.verdict.assess import parts_of
@@ -118,7 +118,7 @@ def series_chart(view: SiteView) -> SeriesChart | None:
     span = max(last - first + 15, 365)
 
     def across(day: np.ndarray) -> np.ndarray:
-        return tenths(WIDTH * (day - first) / span)
+        return WIDTH * (day - first) / span
 
     day, cover, control = every[seen], all_cover[seen], all_control[seen]
     x, growing = across(day), in_season(day, site)
@@ -151,20 +151,20 @@ def series_chart(view: SiteView) -> SeriesChart | None:
         seasons=_seasons(site, opening, last, span),
         start=round(WIDTH * (begun - first) / span, 1) if first <= begun <= first + span else None,
         cover=Panel(height=COVER_HEIGHT, ticks=_ticks(0.0, top, 0.2 if top > 0.4 else 0.1, COVER_HEIGHT)),
-        site_line=_line(x, down(cover), day, growing),
-        site_dots=_dots(x, down(cover)),
-        control_line=_line(x, down(control), day, growing),
-        expected_line=_line(x, down(expected), day, growing),
-        rejected_dots=_dots(across(every[valued]), down(all_cover[valued])),
-        rejected_rug=rows(b"M", across(every[~accepted]), b",0V7").decode(),
+        site_line=line(x, np.where(growing, down(cover), np.nan), day, GAP_DAYS),
+        site_dots=dots(x, down(cover)),
+        control_line=line(x, np.where(growing, down(control), np.nan), day, GAP_DAYS),
+        expected_line=line(x, down(expected), day, GAP_DAYS),
+        rejected_dots=dots(across(every[valued]), down(all_cover[valued])),
+        rejected_rug=dots(across(every[~accepted]), np.zeros(np.count_nonzero(~accepted)), b"V7"),
         difference=Panel(
             height=DIFFERENCE_HEIGHT,
             ticks=_ticks(low, high, 0.2 if high - low > 0.7 else 0.1, DIFFERENCE_HEIGHT),
             zero=round(float(fall(np.zeros(1))[0]), 1),
         ),
-        difference_dots=_dots(x[growing], fall(difference[growing])),
-        difference_faint=_dots(x[~growing], fall(difference[~growing])),
-        plan_line=_line(across(curve_day), fall(curve), curve_day) if site.plan.A > 0 else "",
+        difference_dots=dots(x, np.where(growing, fall(difference), np.nan)),
+        difference_faint=dots(x, np.where(growing, np.nan, fall(difference))),
+        plan_line=line(across(curve_day), fall(curve), curve_day, GAP_DAYS) if site.plan.A > 0 else "",
         estimate=estimate,
     )
 
@@ -244,19 +244,3 @@ def _seasons(site: Site, opening: date, last: int, span: int) -> tuple[tuple[flo
     opens = [(date(year, 1, 1) - opening).days + window.opens for year in range(opening.year - 1, final + 1)]
     bands = [(max(day, 0), min(day + window.length, span)) for day in opens]
     return tuple((round(WIDTH * a / span, 1), round(WIDTH * (b - a) / span, 1)) for a, b in bands if b > a)
-
-
-def _dots(x: np.ndarray, y: np.ndarray) -> str:
-    """Dots at the finite of (n,) places `y`; `x` as :func:`monitor.publish.typeset.tenths` sets them."""
-    known = np.isfinite(y)
-    return rows(b"M", x[known], b",", tenths(y[known]), b"h0").decode()
-
-
-def _line(x: np.ndarray, y: np.ndarray, day: np.ndarray, growing: np.ndarray | None = None) -> str:
-    """A line through the finite points, lifted over long gaps and, where given, outside the growing season; a point
-    that stands alone is a dot.
-    """
-    keep = np.isfinite(y) if growing is None else np.isfinite(y) & growing
-    lifted = np.diff(day[keep], prepend=-GAP_DAYS * 1000) > GAP_DAYS
-    move, dot = np.where(lifted, b"M", b"L"), np.where(lifted, b"h0", b"")
-    return rows(move, x[keep], b",", tenths(y[keep]), dot).decode()

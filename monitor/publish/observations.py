@@ -52,10 +52,10 @@ def observation_lines(table: Mapping[str, Any]) -> list[str]:
     return [",".join(row) for row in zip(*(cells[name] for name in OBSERVATION_COLUMNS[1:]), strict=True)]
 
 
-def observations_csv(site: str, lines: Iterable[str]) -> bytes:
-    """``observations.csv`` of the lines of a site."""
-    start = _cell(site)
-    return "\n".join([",".join(OBSERVATION_COLUMNS), *(f"{start},{line}" for line in lines), ""]).encode()
+def observations_csv(site: str, lines: Iterable[bytes]) -> bytes:
+    """``observations.csv`` of the lines of a site, in UTF-8."""
+    start = f"\n{_cell(site)},".encode()  # in one join: a line at a time takes several times as long
+    return start.join([",".join(OBSERVATION_COLUMNS).encode(), *lines]) + b"\n"
 
 
 def _six_decimals(value: float) -> str:

@@ -60,7 +60,7 @@ def write_site(view: SiteView, root: Path) -> bool:
         Output root.
     """
     folder = root / "sites" / folder_name(view.site.id)
-    lines = observation_lines(view.observations) if view.lines is None else view.lines
+    lines = [line.encode() for line in observation_lines(view.observations)] if view.lines is None else view.lines
     table = observations_csv(view.site.id, lines)
     chips = {name: chip for name, chip in (("before", view.before), ("now", view.now)) if chip is not None}
     layers = [layer for layer in LAYERS if layer.name in view.maps] if view.grid is not None else []

@@ -1,47 +1,93 @@
-"""Numbers as text, a column at once: to format ten years of scenes one by one takes longer than all else on a page.
+"""Paths of drawings as text: to format ten years of scenes number by number takes longer than all else on a page."""
 
-A column is an (n,) array of bytes; what pads its cells to one width, NUL, is left out where they are joined.
-"""
-
-from functools import cache
 from typing import Final
 
 import numpy as np
+from numba import njit
 
 FAR: Final = 2000
 """Beyond this a place on a drawing is not told apart: its canvas is half as large. [pixel]"""
 
+_LONGEST: Final = len(f"M{-FAR:.1f},{-FAR:.1f}")
 
-def rows(*cells: np.ndarray | bytes) -> bytes:
-    """Cells side by side, row after row.
+
+def dots(x: np.ndarray, y: np.ndarray, mark: bytes = b"h0") -> str:
+    """A mark at each place.
 
     Parameters
     ----------
-    cells : (n,) array of bytes, or bytes
-        One cell a row, or the same in each row; at least one is an array.
+    x, y : (n,) float64 arrays
+        Places, set with one decimal; where `y` is NaN there is none. [pixel]
+    mark : bytes
+        What is drawn from each; by default a stroke of no length, which round ends make a dot.
 
     Returns
     -------
-    bytes
-        Without anything between cells or rows; empty where n is 0.
+    str
+        Commands of an SVG path.
     """
-    columns = {str(place): np.asarray(cell) for place, cell in enumerate(cells)}
-    length = max(column.shape for column in columns.values())
-    table = np.empty(length, [(name, column.dtype) for name, column in columns.items()])
-    for name, column in columns.items():
-        table[name] = column
-    return table.tobytes().translate(None, b"\0")
+    return _path(x, y, np.zeros(x.size, np.int64), -1, mark)
 
 
-def tenths(places: np.ndarray) -> np.ndarray:
-    """Places on a drawing with one decimal, (n,) from finite (n,) `places`. [pixel]"""
-    return _tenths().take(np.rint(10 * places).astype(np.int64) + 10 * FAR, mode="clip")
+def line(x: np.ndarray, y: np.ndarray, day: np.ndarray, gap: int) -> str:
+    """A line through the places, lifted where the next is farther away in time; where one begins there is a dot.
+
+    Parameters
+    ----------
+    x, y : (n,) float64 arrays
+        Places, as for :func:`dots`.
+    day : (n,) int array
+        Days of them, ascending.
+    gap : int
+        Longest time that is drawn across. [day]
+
+    Returns
+    -------
+    str
+        Commands of an SVG path.
+    """
+    return _path(x, y, day, gap, b"h0")
 
 
-@cache
-def _tenths() -> np.ndarray:
-    tenth = np.arange(-10 * FAR, 10 * FAR + 1)
-    whole = np.array([b"%d." % number for number in range(FAR + 1)])[abs(tenth) // 10]
-    digit = np.array([b"%d" % number for number in range(10)])[abs(tenth) % 10]
-    table: np.ndarray = np.strings.add(np.where(tenth < 0, b"-", b""), np.strings.add(whole, digit))
-    return table
+def _path(x: np.ndarray, y: np.ndarray, day: np.ndarray, gap: int, mark: bytes) -> str:
+    out = np.empty(x.size * (_LONGEST + len(mark)), np.uint8)
+    size = _set(x, y, day, gap, np.frombuffer(mark, np.uint8), out)
+    return out[:size].tobytes().decode("ascii")
+
+
+@njit(nogil=True, cache=True)
+def _set(x: np.ndarray, y: np.ndarray, day: np.ndarray, gap: int, mark: np.ndarray, out: np.ndarray) -> int:
+    """Set a path into `out`; how many bytes it takes."""
+    size, last, begun = 0, 0, False
+    for i in range(x.size):
+        if np.isnan(y[i]):
+            continue
+        lifted = not begun or day[i] - last > gap
+        begun, last = True, day[i]
+        out[size] = ord("M") if lifted else ord("L")
+        size = _set_number(x[i], out, size + 1)
+        out[size] = ord(",")
+        size = _set_number(y[i], out, size + 1)
+        if lifted:
+            out[size : size + mark.size] = mark
+            size += mark.size
+    return size
+
+
+@njit(nogil=True, cache=True)
+def _set_number(value: float, out: np.ndarray, at: int) -> int:
+    """Set a number with one decimal into `out` from a place on; the place after it."""
+    tenths = np.int64(np.rint(10 * min(max(value, -FAR), FAR)))
+    if tenths < 0:
+        out[at] = ord("-")
+        at, tenths = at + 1, -tenths
+    power = 10
+    while power * 10 <= tenths:
+        power *= 10
+    while power:
+        if power == 1:
+            out[at] = ord(".")
+            at += 1
+        out[at] = ord("0") + tenths // power % 10
+        at, power = at + 1, power // 10
+    return at

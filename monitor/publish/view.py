@@ -81,8 +81,9 @@ class SiteView:
     """(n, 2) outline of the site in pixels of the chips, x right, y down; rings separated by a row of NaN. [pixel]"""
     alert: Alert | None
     """The alert that is not yet resolved, or that a person has resolved while its cause is still seen, if any."""
-    lines: Sequence[str] | None = field(default=None, repr=False)
-    """Those of ``observations.csv`` (:func:`monitor.publish.observations.observation_lines`); None: yet to be made."""
+    lines: Sequence[bytes] | None = field(default=None, repr=False)
+    """Those of ``observations.csv`` (:func:`monitor.publish.observations.observation_lines`) in UTF-8; None: yet to be
+    made."""
     notice: Mapping[str, str] | None = None
     """By language, what a reader must know before all else, for instance that a demonstration's fates are injected."""
     power: tuple[Chance, ...] = ()

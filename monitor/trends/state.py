@@ -73,20 +73,24 @@ class Used(NamedTuple):
 class Scenes:
     """Those of a season that go into the maps, in order of acquisition; column by column, as :class:`Used`."""
 
-    acquisitions: Sequence[str]
-    digests: Sequence[str]
+    acquisitions: np.ndarray
+    """(scene,) bytes, UTF-8."""
+    digests: np.ndarray
+    """Likewise."""
     controls: np.ndarray
     """(scene,) float64. [1]"""
 
     @classmethod
     def of(cls, used: Sequence[Used]) -> "Scenes":
         """Of scenes one by one."""
-        acquisitions, digests, controls = zip(*used, strict=True)
-        return cls(acquisitions=acquisitions, digests=digests, controls=np.array(controls, np.float64))
+        names = np.array([[scene.acquisition.encode(), scene.digest.encode()] for scene in used], np.bytes_)
+        controls = np.array([scene.control for scene in used], np.float64)
+        return cls(acquisitions=names[:, 0], digests=names[:, 1], controls=controls)
 
     def used(self) -> list[Used]:
         """One by one."""
-        return [Used(*one) for one in zip(self.acquisitions, self.digests, self.controls.tolist(), strict=True)]
+        told = zip(self.acquisitions.tolist(), self.digests.tolist(), self.controls.tolist(), strict=True)
+        return [Used(name.decode(), digest.decode(), control) for name, digest, control in told]
 
 
 class Look(NamedTuple):
@@ -370,8 +374,8 @@ def _digest(seasons: Mapping[Season, Scenes]) -> str:
     digest = sha256()
     for season in sorted(seasons):
         scenes = seasons[season]
-        told = "\n".join([f"{season}", *scenes.acquisitions, *scenes.digests])
-        digest.update(told.encode() + scenes.controls.tobytes())
+        told = b"\n".join([f"{season}".encode(), *scenes.acquisitions.tolist(), *scenes.digests.tolist()])
+        digest.update(told + scenes.controls.tobytes())
     return digest.hexdigest()
 
 

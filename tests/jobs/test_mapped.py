@@ -87,7 +87,7 @@ def test_a_scene_counts_in_its_growing_season_if_it_and_its_control_were_seen(da
 def test_the_first_and_the_last_day_of_a_season_and_the_day_of_the_start_belong_to_it():
     days = ["2019-04-30", "2019-05-01", "2019-06-30", "2019-07-01", "2019-10-15", "2019-10-16"]
     wanted = _Wanted.of(planted(), plain([row(day) for day in days]))
-    counted = {season: list(scenes.acquisitions) for season, scenes in wanted.seasons.items()}
+    counted = {season: [scene.acquisition for scene in scenes.used()] for season, scenes in wanted.seasons.items()}
     assert counted == {
         (2019, True): ["s2/2019-05-01", "s2/2019-06-30"],
         (2019, False): ["s2/2019-07-01", "s2/2019-10-15"],

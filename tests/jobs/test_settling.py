@@ -10,7 +10,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely.geometry import Point, box
 
-from jobs.records import JUDGED, TEXTS, chained, columns, series
+from jobs.records import JUDGED, TEXTS, chained, columns, series, texts
 from jobs.settling import SERIES, known_series, rows, settled
 from monitor.controls.units import REFERENCE, ControlSet, Unit
 from monitor.cover.means import MEASURES
@@ -259,18 +259,16 @@ def test_a_scene_that_shows_an_earlier_one_to_be_scaled_wrongly_has_all_settled(
 
 def series_of(told):
     """Columns and lines of rows."""
-    line = observation_lines(columns(told, OBSERVATION_COLUMNS[2:]) | {"date": [row["time"][:10] for row in told]})
+    plain = {name: [row[name] for row in told] for name in OBSERVATION_COLUMNS[2:]}
+    lines = observation_lines(plain | {"date": [row["time"][:10] for row in told]})
     known = columns(told, SERIES)
-    return {**known, "chain": chained(known), "line": line}
+    return {**known, "chain": chained(known), "line": texts(lines)}
 
 
 def same(one, other):
     """Whether columns are the same, what is missing included."""
     return one.keys() == other.keys() and all(
-        values == other[name]
-        if isinstance(values, list)
-        else np.array_equal(values, other[name], equal_nan=values.dtype.kind == "f")
-        and values.dtype == other[name].dtype
+        np.array_equal(values, other[name], equal_nan=values.dtype.kind == "f") and values.dtype == other[name].dtype
         for name, values in one.items()
     )
 
@@ -294,7 +292,7 @@ def test_a_series_is_read_from_beside_the_store_only_while_the_ledger_has_just_t
     for first in (0, 50, 51, 52):
         told, _ = night(path, CONTROLS, entries[first : 50 if first == 0 else first + 1])
         take_over(told)
-        assert read_again()["time"][-1] == told.rows[-1]["time"]
+        assert read_again()["time"][-1].decode() == told.rows[-1]["time"]
     assert told.series is not None
     told, _ = night(path, CONTROLS, entries[53:54])  # that the ledger did not take over
     assert len(read_again()["time"]) == 53
@@ -311,11 +309,11 @@ def test_a_series_is_read_from_beside_the_store_only_while_the_ledger_has_just_t
         t.take_over("g", "slope", "s", [{**told.rows[0], "acquisition": "lost"}])
         mark = t.kept_of("g")
     beside.write_bytes(mine)
-    assert "lost" in read_again()["acquisition"]
+    assert b"lost" in read_again()["acquisition"]
     store, more = SiteStore(path), entries[54]
     store.put([more], "a night")
     take_over(settled(store, CONTROLS, SITE, mark=mark, added=[(more.record, more.units)]))
-    assert "lost" in read_again()["acquisition"], "the ledger has more than the store"
+    assert b"lost" in read_again()["acquisition"], "the ledger has more than the store"
     ledger.close()
 
 
@@ -370,10 +368,10 @@ def test_without_what_was_kept_all_scenes_are_settled(tmp_path, harm, monkeypatc
 def test_the_chain_tells_what_is_judged_of_each_observation_and_of_all_before_it(name):
     rng = np.random.default_rng(3)
     told = {one: rng.random(6) for one in SERIES if one not in TEXTS}
-    told |= {one: [f"{one} {k}" for k in range(6)] for one in SERIES if one in TEXTS}
+    told |= {one: texts(f"{one} {k}" for k in range(6)) for one in SERIES if one in TEXTS}
     told["accepted"] = np.array([True, False] * 3)
     changed = {one: values.copy() for one, values in told.items()}
-    changed[name][2] = "other" if name in TEXTS else not changed[name][2] if name == "accepted" else np.nan
+    changed[name][2] = b"other" if name in TEXTS else not changed[name][2] if name == "accepted" else np.nan
     assert (chained(told) == chained(changed)).tolist() == [True, True, False, False, False, False]
 
     head, rest = ({one: values[part] for one, values in told.items()} for part in (slice(4), slice(4, None)))

@@ -1,27 +1,53 @@
-"""Columns of numbers set at once read as numbers formatted one by one do."""
+"""Paths set at once read as numbers formatted one by one do."""
+
+import re
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.publish.typeset import FAR, rows, tenths
+from monitor.publish.typeset import FAR, dots, line
+
+PLACES = st.lists(st.tuples(st.floats(-FAR, FAR), st.floats(-FAR, FAR) | st.just(np.nan)))
 
 
-def text(cells: np.ndarray) -> list[str]:
-    return rows(cells, b"\n").decode().splitlines()
+def columns(places: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
+    table = np.array(places, np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
 
 
-@given(st.lists(st.floats(-FAR, FAR), min_size=1))
-def test_a_place_on_a_drawing_has_one_decimal(places):
-    for one, place in zip(text(tenths(np.array(places))), places, strict=True):
-        assert one == f"{float(one):.1f}"
-        assert abs(float(one) - place) <= 0.05 + 1e-9
+@settings(deadline=None)  # the first example waits for the compiler
+@given(PLACES)
+def test_a_place_on_a_drawing_has_one_decimal_and_what_was_not_seen_has_no_mark(places):
+    drawn = re.findall(r"M(-?\d+\.\d),(-?\d+\.\d)h0", path := dots(*columns(places)))
+    seen = [(x, y) for x, y in places if not np.isnan(y)]
+    assert path == "".join(f"M{x},{y}h0" for x, y in drawn)
+    assert len(drawn) == len(seen)
+    for told, place in zip(drawn, seen, strict=True):
+        for one, value in zip(told, place, strict=True):
+            assert one == f"{float(one):.1f}".replace("-0.0", "0.0")
+            assert abs(float(one) - value) <= 0.05 + 1e-9
 
 
 def test_what_lies_far_beyond_the_drawing_is_as_far_as_can_be_told():
-    assert text(tenths(np.array([-1e6, 1e6]))) == [f"{-FAR:.1f}", f"{FAR:.1f}"]
+    assert dots(np.array([-1e6, 1e6]), np.array([np.inf, 5.0])) == f"M{-FAR}.0,{FAR}.0h0M{FAR}.0,5.0h0"
 
 
-def test_no_rows_are_no_text():
+def test_a_line_is_lifted_over_a_gap_and_begins_with_a_dot_that_shows_where_it_stands_alone():
+    x, y = np.arange(5.0), np.array([1.0, 2.0, np.nan, 3.25, -0.04])
+    assert line(x, y, np.array([0, 10, 20, 30, 90]), 25) == "M0.0,1.0h0L1.0,2.0L3.0,3.2M4.0,0.0h0"
+
+
+def test_a_line_goes_on_over_what_was_not_seen_as_long_as_the_gap_is_short():
+    x, y = np.arange(3.0), np.array([1.0, np.nan, 1.0])
+    assert line(x, y, np.array([0, 10, 20]), 20) == "M0.0,1.0h0L2.0,1.0"
+    assert line(x, y, np.array([0, 10, 21]), 20) == "M0.0,1.0h0M2.0,1.0h0"
+
+
+def test_another_mark_may_be_drawn():
+    assert dots(np.array([1.0, 2.0]), np.zeros(2), b"V7") == "M1.0,0.0V7M2.0,0.0V7"
+
+
+def test_no_places_are_no_path():
     nothing = np.array([])
-    assert rows(b"M", tenths(nothing), b"h0") == b""
+    assert dots(nothing, nothing) == line(nothing, nothing, nothing.astype(np.int64), 1) == ""
