@@ -3,18 +3,19 @@
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
-from zlib import crc32
+from typing import Final
 
+import msgspec
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from jobs import derived
 from jobs.records import Columns, texts, until
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube.grid import inside
@@ -34,7 +35,6 @@ from monitor.trends.state import (
     at_hand,
     bring_up_to_date,
     kept_grid,
-    overwrite,
     reader,
     recipe,
     sums_of,
@@ -203,6 +203,32 @@ class Failing:
     """(y, x) float32 on the site's grid: smoothed probability of failing; NaN where it is not told. [1]"""
 
 
+class _Kept(msgspec.Struct, kw_only=True):
+    """What is kept beside a store of where its site fails."""
+
+    key: str
+    """Hash of all that it was made from."""
+    ground: FailingGround | None
+    shape: tuple[int, ...]
+    """Of `chance`; empty without `ground`."""
+    chance: bytes
+
+    @classmethod
+    def of(cls, key: str, found: Failing | None) -> "_Kept":
+        """Of what was found."""
+        if found is None:
+            return cls(key=key, ground=None, shape=(), chance=b"")
+        chance = found.chance.astype("<f4")
+        return cls(key=key, ground=found.ground, shape=chance.shape, chance=chance.tobytes())
+
+    @property
+    def failing(self) -> Failing | None:
+        """The same again."""
+        if self.ground is None:
+            return None
+        return Failing(ground=self.ground, chance=np.frombuffer(self.chance, "<f4").reshape(self.shape))
+
+
 def failing(
     folder: Path,
     snapshot: str | None,
@@ -233,18 +259,19 @@ def failing(
     content = [_code(), site.version, site.start.isoformat(), site.slope_degrees, constants.hash]
     key = sha256(json.dumps(content).encode() + seen["chain"][-1:].tobytes()).hexdigest()
     path = _place(folder)
-    kept = _load(path)
-    if kept is None or kept[0] != key:
-        kept = key, _failing(folder, snapshot, site, observed, look)
-        if folder.is_dir():
-            _save(path, *kept)
-    return kept[1]
+    kept = derived.kept(path, _Kept)
+    if kept is not None and kept.key == key:
+        return kept.failing
+    found = _failing(folder, snapshot, site, observed, look)
+    if folder.is_dir():
+        derived.keep(path, _Kept.of(key, found))
+    return found
 
 
 def as_told(folder: Path, verdict: Assessment) -> Failing | None:
     """Where a site fails, as :func:`failing` kept it; None if that is not what the verdict tells."""
-    kept = _load(_place(folder))
-    found = None if kept is None else kept[1]
+    kept = derived.kept(_place(folder), _Kept)
+    found = None if kept is None else kept.failing
     told = (
         verdict.hectares_failing, verdict.hectares_failing_low, verdict.hectares_failing_high,
         verdict.hectares_failing_on,
@@ -300,32 +327,3 @@ def _state(folder: Path) -> Path:
 
 def _place(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.failing")
-
-
-def _load(path: Path) -> tuple[str, Failing | None] | None:
-    """What a file was made from, and what it says; a torn one is found out by its checksum, and says nothing."""
-    try:
-        head, _, body = path.read_bytes().partition(b"\n")
-        told = json.loads(head)
-        if told.pop("check") != _check(told, body):
-            return None
-        if told["ground"] is None:
-            return told["key"], None
-        ground = FailingGround(**told["ground"] | {"day": date.fromisoformat(told["ground"]["day"])})
-        return told["key"], Failing(ground=ground, chance=np.frombuffer(body, "<f4").reshape(told["shape"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _save(path: Path, key: str, found: Failing | None) -> None:
-    body = b"" if found is None else np.ascontiguousarray(found.chance, "<f4").tobytes()
-    told: dict[str, Any] = {
-        "key": key, "shape": None if found is None else list(found.chance.shape),
-        "ground": None if found is None else asdict(found.ground) | {"day": found.ground.day.isoformat()},
-    }  # fmt: skip
-    told["check"] = _check(told, body)
-    overwrite(path, json.dumps(told).encode() + b"\n", body)
-
-
-def _check(told: Mapping[str, object], body: bytes) -> int:
-    return crc32(body, crc32(json.dumps(told).encode()))

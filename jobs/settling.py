@@ -24,11 +24,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import google_crc32c
 import msgspec
 import numpy as np
 
-from jobs import records
+from jobs import derived, records
 from jobs.records import JUDGED, OBSERVED, Columns, chained, observation, texts, typed
 from monitor.controls import comparison, orbits, units
 from monitor.controls.comparison import compare, shown
@@ -43,7 +42,6 @@ from monitor.ledger.ledger import Transaction
 from monitor.publish import observations
 from monitor.publish.observations import observation_lines
 from monitor.sites.site import Site
-from monitor.trends.state import overwrite
 
 SERIES: Final = (*JUDGED, "acquisition", "digest", "reason")
 """Columns of a site's series that its verdict, maps and page are drawn from; beside them `date`, `chain`
@@ -143,7 +141,7 @@ def settled(
     if kept is not None:
         kept.mark = os.urandom(16).hex()
         with suppress(OSError):  # without it the next night settles from all scenes
-            _save(path, kept)
+            derived.keep(path, kept)
             new_mark = kept.mark
     return Settled(told, kept.columns if kept is not None and found is not None else None, new_mark)
 
@@ -336,16 +334,5 @@ def _place(folder: Path) -> Path:
 
 def _load[S: _Series](path: Path, form: type[S]) -> S | None:
     """What is kept; None where there is nothing, nothing to be trusted, or what other code made."""
-    try:
-        content = path.read_bytes()
-        if google_crc32c.value(content[4:]) == int.from_bytes(content[:4], "big"):
-            kept = msgspec.msgpack.decode(content[4:], type=form)
-            return kept if kept.code == _code() else None
-    except (OSError, ValueError):
-        pass
-    return None
-
-
-def _save(path: Path, kept: _Kept) -> None:
-    content = msgspec.msgpack.encode(kept)
-    overwrite(path, int(google_crc32c.value(content)).to_bytes(4, "big"), content)
+    found = derived.kept(path, form)
+    return found if found is not None and found.code == _code() else None

@@ -19,6 +19,7 @@ References
 .. [1] github.com/Element84/earth-search, issues 66 and 71; github.com/microsoft/PlanetaryComputer, issues 134 and 349.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -176,16 +177,15 @@ def wrong(told: np.ndarray, before: np.ndarray | None = None, known: int = 0) ->
     seen = np.stack(np.split(told["means"], len(_GROUNDS), axis=1))  # (ground, scene, band)
     alike = before is not None and _alike(seen[:, :known], seen)
     seen = seen[np.isfinite(seen).any(axis=(1, 2))]
-    impossible = np.where(np.isnan(seen), np.inf, seen).min(axis=2) < IMPOSSIBLE
-    dark = impossible.all(axis=0)
+    dark = (seen < IMPOSSIBLE).any(axis=2).all(axis=0)
     stale = np.ones(NODES, bool)
     if before is not None and alike:
         nodes = before.copy()
         stale = (_apart(told["day"][known:], np.arange(NODES)[:, None] * 365.25 / NODES) <= NEAR[-1]).any(axis=1)
     means = nodes["means"].reshape(NODES, len(_GROUNDS), -1)[:, : len(seen)]
     _nodes(told["day"], _level(seen), error, seen, anchors & ~dark, ~dark, stale, means, nodes["anchored"])
-    season, anchored = _season(told["day"], means, nodes["anchored"])
-    short, long = _off(seen - season, error)
+    shift, anchored = _shift(told["day"], seen, means, nodes["anchored"])
+    short, long = _off(shift, error, _columns(SHORT if _known(shift, SHORT) else ("red",)), _columns(LONG))
     off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)
     bad = dark | off
     doubt = (short > DOUBTFUL_SHARE).all(axis=0), long > DOUBTFUL_SHARE
@@ -224,30 +224,38 @@ def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.
     return unvouched
 
 
-def _season(days: np.ndarray, told: np.ndarray, firm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the other scenes tell of each.
+@njit(nogil=True, cache=True)
+def _shift(days: np.ndarray, seen: np.ndarray, told: np.ndarray, firm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far scenes lie off what the others tell of their season.
 
     Parameters
     ----------
     days : (scene,) array
         Day of the year.
+    seen : (ground, scene, band) array
+        Means; NaN where there is none.
     told, firm : (node, ground, band) array, (node,) bool array
-        See :func:`_nodes`.
+        See :func:`_nodes`; between two nodes it is a straight line, and where one tells nothing what the other does.
 
     Returns
     -------
-    season : (ground, scene, band) array
-        NaN where too few scenes tell it.
+    shift : (ground, scene, band) array
+        Means less season; NaN where either is missing.
     anchored : (scene,) bool array
         Whether anchors told it.
     """
-    place = days * NODES / 365.25
-    left = np.floor(place).astype(np.intp)
-    share = (place - left)[:, None, None]
-    left %= NODES
-    after = np.roll(told, -1, axis=0)  # of each node, what the next tells; where one tells nothing the other does
-    a, b = np.where(np.isnan(told), after, told), np.where(np.isnan(after), told, after)
-    return ((1 - share) * a[left] + share * b[left]).transpose(1, 0, 2), (firm & np.roll(firm, -1))[left]
+    shift, anchored = np.empty_like(seen), np.empty(days.size, np.bool_)
+    for scene in range(days.size):
+        place = days[scene] * NODES / 365.25
+        share, left = place - math.floor(place), math.floor(place) % NODES
+        right = (left + 1) % NODES
+        anchored[scene] = firm[left] and firm[right]
+        for ground in range(seen.shape[0]):
+            for band in range(seen.shape[2]):
+                a, b = told[left, ground, band], told[right, ground, band]
+                before, after = b if np.isnan(a) else a, a if np.isnan(b) else b
+                shift[ground, scene, band] = seen[ground, scene, band] - ((1 - share) * before + share * after)
+    return shift, anchored
 
 
 @njit(nogil=True, cache=True)
@@ -302,7 +310,10 @@ def _nodes(
             break
 
 
-def _off(shift: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@njit(nogil=True, cache=True)
+def _off(
+    shift: np.ndarray, error: np.ndarray, short_bands: np.ndarray, long_bands: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """How far scenes lie off their season, as shares of the step that a wrong offset makes.
 
     Parameters
@@ -311,6 +322,8 @@ def _off(shift: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Means less season; NaN where either is missing.
     error : (scene,) array
         The step.
+    short_bands, long_bands : (n,) int arrays
+        Places of the bands.
 
     Returns
     -------
@@ -319,19 +332,32 @@ def _off(shift: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     long : (scene,) array
         By the long bands, mean of the grounds; 0 where it can not be told.
     """
-    names = SHORT if np.isfinite(shift[..., _columns(SHORT)]).any() else ("red",)
-    few = shift[..., _columns(names)]
-    close = np.where(np.abs(few) < STEP / 2, np.abs(few), np.nan)
-    scatter = np.fmax(1.4826 * _median(close)[:, None], NOISE)
-    weight = np.where(np.isnan(few), 0.0, 1 / scatter**2)
-    total = weight.sum(axis=2)
-    short = np.divide(
-        (weight * np.nan_to_num(few)).sum(axis=2), total * error, out=np.zeros_like(total), where=total > 0
-    )
-    many = shift[..., _columns(LONG)]
-    count = np.isfinite(many).sum(axis=(0, 2))
-    summed = np.nansum(many, axis=(0, 2))
-    return short, np.divide(summed, count * error, out=np.zeros_like(summed), where=count > 0)
+    grounds, scenes, _ = shift.shape
+    short, long = np.zeros((grounds, scenes)), np.zeros(scenes)
+    weight = np.empty((grounds, short_bands.size))
+    for ground in range(grounds):
+        for k, band in enumerate(short_bands):
+            away = np.abs(shift[ground, :, band])
+            close = away[away < STEP / 2]
+            scatter = max(1.4826 * np.median(close), NOISE) if close.size else NOISE
+            weight[ground, k] = 1 / scatter**2
+    for scene in range(scenes):
+        found, count = 0.0, 0
+        for ground in range(grounds):
+            summed, total = 0.0, 0.0
+            for k, band in enumerate(short_bands):
+                if not np.isnan(shift[ground, scene, band]):
+                    summed += weight[ground, k] * shift[ground, scene, band]
+                    total += weight[ground, k]
+            if total > 0:
+                short[ground, scene] = summed / (total * error[scene])
+            for band in long_bands:
+                if not np.isnan(shift[ground, scene, band]):
+                    found += shift[ground, scene, band]
+                    count += 1
+        if count:
+            long[scene] = found / (count * error[scene])
+    return short, long
 
 
 def _company(kinds: np.ndarray, wrong: np.ndarray) -> np.ndarray:
@@ -361,15 +387,10 @@ def _level(seen: np.ndarray) -> np.ndarray:
     return red if np.isnan(blue).any() else blue
 
 
-def _median(values: np.ndarray) -> np.ndarray:
-    """Median over the scenes of a (ground, scene, band) array that have a value, (ground, band); NaN with none."""
-    ranked = np.sort(values, axis=1)  # NaN last
-    n = np.isfinite(ranked).sum(axis=1, keepdims=True)
-    low, high = (
-        np.take_along_axis(ranked, place, axis=1) for place in (np.maximum(n - 1, 0) // 2, n // 2 % values.shape[1])
-    )
-    return np.asarray((low + high)[:, 0] / 2)
+def _known(shift: np.ndarray, names: Sequence[str]) -> bool:
+    """Whether any scene is seen in some bands; (ground, scene, band) array."""
+    return not np.isnan(shift[..., _columns(names)]).all()
 
 
-def _columns(names: Sequence[str]) -> list[int]:
-    return [bands.OBSERVED.index(name) for name in names]
+def _columns(names: Sequence[str]) -> np.ndarray:
+    return np.array([bands.OBSERVED.index(name) for name in names])

@@ -325,7 +325,7 @@ def test_what_a_night_could_not_keep_is_not_gone_on_without(tmp_path, monkeypatc
     again = entries[49]  # stored anew under its name, as is one of which a granule could not be read
     record = replace(again.record, accepted=False, reason="CLOUD", measures={}, digest="another")
     with monkeypatch.context() as full:
-        full.setattr("jobs.settling._save", lambda *_: (_ for _ in ()).throw(OSError("no room")))
+        full.setattr("jobs.derived.keep", lambda *_: (_ for _ in ()).throw(OSError("no room")))
         told, whole = night(path, CONTROLS, [], replaced=[replace(again, record=record)])
         assert (told.kept, told.rows) == ("", whole)
     told, whole = night(path, CONTROLS, entries[50:51])

@@ -1,0 +1,42 @@
+"""Files of what is derived: kept so that it need not be reckoned again, and lost without harm."""
+
+from pathlib import Path
+
+import google_crc32c
+import msgspec
+
+from monitor.trends.state import overwrite
+
+_CHECK = 4
+"""Bytes of the checksum that a file begins with."""
+
+
+def kept[S: msgspec.Struct](path: Path, form: type[S]) -> S | None:
+    """What :func:`keep` put into a file; None where there is nothing, or nothing to be trusted.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file; one that is torn is found out by its checksum.
+    form : type
+        Of what is read; fields of the file that it lacks are passed over.
+    """
+    try:
+        content = path.read_bytes()
+        if google_crc32c.value(content[_CHECK:]) == int.from_bytes(content[:_CHECK], "big"):
+            return msgspec.msgpack.decode(memoryview(content)[_CHECK:], type=form)
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def keep(path: Path, told: msgspec.Struct) -> None:
+    """Write a file over what was there.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder can not be written.
+    """
+    content = msgspec.msgpack.encode(told)
+    overwrite(path, int(google_crc32c.value(content)).to_bytes(_CHECK, "big"), content)
