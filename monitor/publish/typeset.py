@@ -55,7 +55,7 @@ def _path(x: np.ndarray, y: np.ndarray, day: np.ndarray, gap: int, mark: bytes) 
     return out[:size].tobytes().decode("ascii")
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def _set(x: np.ndarray, y: np.ndarray, day: np.ndarray, gap: int, mark: np.ndarray, out: np.ndarray) -> int:
     """Set a path into `out`; how many bytes it takes."""
     size, last, begun = 0, 0, False
@@ -74,7 +74,7 @@ def _set(x: np.ndarray, y: np.ndarray, day: np.ndarray, gap: int, mark: np.ndarr
     return size
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def _set_number(value: float, out: np.ndarray, at: int) -> int:
     """Set a number with one decimal into `out` from a place on; the place after it."""
     tenths = np.int64(np.rint(10 * min(max(value, -FAR), FAR)))

@@ -48,12 +48,13 @@ class Window(NamedTuple):
         day : (n,) array of int
             Days from 1970.
         """
-        year = day.astype("datetime64[D]").astype("datetime64[Y]")
-        season = year.astype(np.int64) + 1970
-        opened = year.astype("datetime64[D]").astype(np.int64) + self.opens
-        before = day < opened
-        last_year = (year - np.timedelta64(1, "Y")).astype("datetime64[D]").astype(np.int64) + self.opens
-        return season - before, day - np.where(before, last_year, opened) + 1
+        if not day.size:
+            return day, day
+        first, last = np.array([day.min(), day.max()]).astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64)
+        years = np.arange(first - 1, last + 1)
+        opened = years.astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64) + self.opens
+        at = np.searchsorted(opened, day, side="right") - 1
+        return years[at] + 1970, day - opened[at] + 1
 
 
 class Scenes(NamedTuple):
