@@ -20,6 +20,11 @@ def kept[S: msgspec.Struct](path: Path, form: type[S]) -> S | None:
         Of the file; one that is torn is found out by its checksum.
     form : type
         Of what is read; fields of the file that it lacks are passed over.
+
+    Returns
+    -------
+    msgspec.Struct or None
+        Of that type.
     """
     try:
         content = path.read_bytes()
@@ -32,6 +37,13 @@ def kept[S: msgspec.Struct](path: Path, form: type[S]) -> S | None:
 
 def keep(path: Path, told: msgspec.Struct) -> None:
     """Write a file over what was there.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is there.
+    told : msgspec.Struct
+        All of the content.
 
     Raises
     ------

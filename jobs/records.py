@@ -80,14 +80,23 @@ def typed(plain: Mapping[str, Sequence[Any]]) -> Columns:
 
 
 def texts(values: Iterable[str]) -> np.ndarray:
-    """Texts, none of which ends in NUL, as an (n,) array of bytes in UTF-8: ten years of them are read at once, and
-    only those become texts again that are looked at.
+    """Texts as they are kept: ten years of them are read at once, and only those become texts again that are looked at.
+
+    Parameters
+    ----------
+    values : iterable of str
+        None of which ends in NUL: it would be lost.
+
+    Returns
+    -------
+    (n,) array of bytes
+        In UTF-8, as wide as the longest.
     """
     return np.array([text.encode("utf-8", "surrogatepass") for text in values], np.bytes_)
 
 
 def plain_texts(column: np.ndarray) -> list[str]:
-    """The texts that such an array was made of."""
+    """The n texts that an (n,) array of :func:`texts` was made of."""
     return [text.decode("utf-8", "surrogatepass") for text in column.tolist()]
 
 
