@@ -50,6 +50,8 @@ from monitor.trends.state import Scenes, Season, Used, at_hand, bring_up_to_date
 
 RESULTS = Path(__file__).parent / "results"
 REPEATS = 5
+LEAST = 6.0
+"""So long at least the sides of a comparison take turns: short ones scatter. [s]"""
 CORES = len(os.sched_getaffinity(0))
 PACKAGES = ("numba", "numpy", "scipy", "xarray", "zarr", "rasterio", "pymannkendall", "nrt", "pyxccd")
 NODATA = -32768
@@ -124,7 +126,9 @@ def in_turn(sides: dict[str, Side], clock: Callable[[], float] = time.perf_count
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for run, _ in sides.values():
         run()  # compiled and warm
-    for _ in range(REPEATS):
+    begun, turns = time.perf_counter(), 0
+    while turns < REPEATS or time.perf_counter() - begun < LEAST:
+        turns += 1
         for name, (run, _) in sides.items():
             start = clock()
             run()
@@ -607,7 +611,7 @@ def table(found: list[Row]) -> str:
     lines = [
         "# Trends beside their peers and their limits",
         "",
-        f"Made by `python -m benchmarks.trends`: medians of {REPEATS} runs in turn, pixels per second.",
+        f"Made by `python -m benchmarks.trends`: medians of {REPEATS} runs or more in turn, pixels per second.",
         f"{CORES} cores, {processor}, Python {platform.python_version()}, {versions()}.",
         f"Load average {os.getloadavg()[0]:.1f}: above {CORES + 1}, others were working too. Rows of one core are",
         "timed by what the processor spent on them, the others by the clock on the wall.",
