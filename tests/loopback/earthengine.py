@@ -110,6 +110,12 @@ class Points:
             self.found[footprint.wkb] = shapely.intersects_xy(footprint, *self.to("EPSG:4326"))
         return self.found[footprint.wkb]
 
+    def forget(self, known: int = 0) -> None:
+        """Lose the values of all images but the first, not where their pixels lie."""
+        for image in self.kept[known:]:
+            del self.memo[id(image)]
+        del self.kept[known:]
+
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 
@@ -880,9 +886,16 @@ def _to_bands(_: Server, collection: Collection) -> Image:
     if len(names) > 5000:
         msg = "ImageCollection.toBands: more than 5000 bands"
         raise Wrong(msg)
-    return Image(
-        names, types, lambda points: [layer for image in collection.images for layer in image.values(points)]
-    )  # fmt: skip
+
+    def at(points: Points) -> Layers:
+        layers = []
+        for image in collection.images:
+            known = len(points.kept)
+            layers += image.values(points)
+            points.forget(known)  # what one image was made from takes a gigabyte in a hundred of them
+        return layers
+
+    return Image(names, types, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -924,7 +937,9 @@ def _reduce_regions(
     n = len(collection.geometries)
     found = [dict(properties) for properties in collection.properties]
     single = len(image.names) == 1
-    for name, (values, mask) in zip(image.names, image.values(points), strict=True):
+    layers = image.values(points)
+    points.forget()  # of a collection this is one image, and the values of all of them take gigabytes
+    for name, (values, mask) in zip(image.names, layers, strict=True):
         weight = np.where(mask, weights, 0.0)
         total = np.bincount(labels, weight * np.where(mask, values, 0.0), minlength=n)
         whole = np.bincount(labels, weight, minlength=n)
