@@ -181,7 +181,7 @@ def whole_night(made: Countryside) -> list[Line]:
         lines += [
             Line(what=f"the night, in {where}", value=took.seconds, unit="s", most=SECONDS * share, aim=AIM * share),
             Line(what="the same, processor seconds of all cores", value=took.cpu, unit="s"),
-            Line(what="most memory", value=took.memory, unit="GiB", most=MEMORY),
+            Line(what=f"most memory, in {where}", value=took.memory, unit="GiB", most=MEMORY),
             Line(what="read", value=took.read, unit="MB"),
             Line(what="written", value=took.written, unit="MB"),
             Line(what="files written or replaced", value=len(after.items() - before.items()), unit=all_of),
@@ -319,7 +319,7 @@ def by_size(root: Path, sizes: Sequence[int], hectares: float, *, keep: bool) ->
         lines += [
             Line(what=what, value=each[-1], unit="ms"),
             Line(what="the same, processor time of all cores", value=1000 * took.cpu / sites, unit="ms"),
-            Line(what="most memory", value=took.memory, unit="GiB", most=MEMORY),
+            Line(what=f"most memory, {sites:,} sites of {hectares:g} ha", value=took.memory, unit="GiB", most=MEMORY),
         ]
     what = f"time a site, {sizes[-1]:,} sites over {sizes[0]:,}"
     return [*lines, Line(what=what, value=each[-1] / each[0], unit="", most=1.0)]
