@@ -84,16 +84,18 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
         msg = f"{path} is empty: it has {dict(cube.sizes)} places along its dimensions"
         raise BadData(msg)
     name, bands = _choose(path, cube, variable)
+    kind = name.lower()
     if bands:
         red, nir = (_reflectance(path, cube[band]) for band in bands)
         series = ndvi(red, nir)
         units = "1"
     else:
-        if name.lower() == "ndvi":
+        kind = variable.lower() if variable and name == "value" else kind  # a band without a name of its own
+        if kind == "ndvi":
             _told_scale(path, cube[name])
-        series = _reflectance(path, cube[name]) if name.lower() in REFLECTANCES else cube[name]
+        series = _reflectance(path, cube[name]) if kind in REFLECTANCES else cube[name]
         units = str(cube[name].attrs.get("units") or "1")
-    if name.lower() == "ndvi":
+    if kind == "ndvi":
         series = series.where(abs(series) <= 1)
     series = series.rename(name)
     series.attrs = {"units": units}
@@ -131,7 +133,9 @@ def _choose(path: Path, cube: xr.Dataset, variable: str | None) -> tuple[str, tu
 
 
 def _told_scale(path: Path, band: xr.DataArray) -> None:
-    kind = band.dtype if band.dtype.kind in "iu" else band.attrs.get(UNSCALED)
+    stored = np.dtype(band.encoding.get("dtype", band.dtype))  # beside a mark of no value integers are read as floats
+    scaled = {"scale_factor", "add_offset"} & band.encoding.keys()
+    kind = stored if stored.kind in "iu" and not scaled else band.attrs.get(UNSCALED)
     if kind is not None:
         msg = (
             f"{path}: {band.name!r} holds integers ({kind}) without a scale; say what they mean by the "

@@ -29,8 +29,8 @@ MONOTONIC: Final = {
 HARMONIC: Final = {
     "harmonic_mean": "level at the middle of the period, season taken out",
     "harmonic_slope": "least-squares slope, season taken out",
-    "harmonic_amplitude": "amplitude of the yearly cycle, half of peak to trough",
-    "harmonic_phase": "day of the year of the peak of the yearly cycle, 1 being the start of 1 January",
+    "harmonic_amplitude": "amplitude of the annual harmonic, half of its peak to trough",
+    "harmonic_phase": "day of the year of the peak of the annual harmonic, 1 being the start of 1 January",
     "rmse": "root mean square residual of the harmonic fit",
 }
 RATES: Final = ("slope", "slope_low", "slope_high", "harmonic_slope")

@@ -249,16 +249,24 @@ def test_scale_and_nodata_of_a_geotiff_are_heeded(geotiffs, tmp_path):
         np.testing.assert_array_equal(out["n"], [[4, 0]])
 
 
-@pytest.mark.parametrize("kind", ["tif", "nc"])
+def test_a_band_without_a_name_that_is_said_to_be_ndvi_is_taken_for_it(geotiffs, tmp_path):
+    layers = {f"ndvi_{2001 + i}.tif": np.array([[[1000 + 100 * i, 0]]], np.int16) for i in range(4)}
+    folder = geotiffs(layers, names=())
+    with pytest.raises(BadData, match=r"'value' holds integers \(int16\) without a scale"):
+        trends(folder, tmp_path / "out.nc", variable="ndvi")
+
+
+@pytest.mark.parametrize("kind", ["tif", "nc", "nc with a fill"])
 def test_ndvi_in_integers_that_tell_no_scale_is_refused_though_its_zeros_could_be_ndvi(geotiffs, tmp_path, kind):
     layers = {f"{2001 + i}.tif": np.array([[[1000 + 100 * i, 0]]], np.int16) for i in range(4)}
     given = geotiffs(layers, names=("ndvi",))
-    if kind == "nc":
+    if kind != "tif":
         time = np.array([f"{2001 + i}-07-01" for i in range(4)], "datetime64[ns]")
         values = np.stack([layer[0] for layer in layers.values()])
         given = tmp_path / "in.nc"
         coords = {"time": time, "y": [0.0], "x": [0.0, 1.0]}
-        xr.DataArray(values, dims=("time", "y", "x"), coords=coords, name="ndvi").to_netcdf(given)
+        made = xr.DataArray(values, dims=("time", "y", "x"), coords=coords, name="ndvi")
+        made.to_netcdf(given, encoding={"ndvi": {"_FillValue": -9999}} if kind == "nc with a fill" else None)
     with pytest.raises(BadData, match=r"'ndvi' holds integers \(int16\) without a scale"):
         trends(given, tmp_path / "out.nc")
     assert not (tmp_path / "out.nc").exists()
@@ -306,6 +314,14 @@ def integers(cube):
     return (cube * 10_000).fillna(0).astype("uint16").map(lambda band: band.drop_encoding())
 
 
+def marked_integers(cube):
+    """Beside a mark of no value integers are read as floats; some of them could be NDVI."""
+    made = (cube * 10_000).fillna(0).map(lambda band: band.drop_encoding())
+    for name in made.data_vars:
+        made[name].encoding = {"dtype": "int16", "_FillValue": -9999}
+    return made
+
+
 def floats_of_integers(cube):
     return (cube * 10_000).map(lambda band: band.drop_encoding())
 
@@ -319,6 +335,7 @@ BAD_CUBES = {
     "repeated": (lambda cube: cube.isel(time=[0, 1, 1, 2]), "more than once"),
     "unsorted": (lambda cube: cube.isel(time=[0, 2, 1]), "sort the layers"),
     "integers": (integers, "integers .uint16. without a scale"),
+    "integers beside a fill": (marked_integers, "integers .int16. without a scale"),
     "scaled floats": (floats_of_integers, "scaled integers need the attributes"),
     "no dates": (lambda cube: cube.drop_vars("time"), "without a date"),
     "other bands": (lambda cube: cube.drop_vars("red"), "has no 'ndvi'; it has nir"),
