@@ -173,7 +173,8 @@ def _cluster(client: Any, calls: Iterable[Call]) -> Iterator[tuple[int, Any]]:
 
 def _answers(client: Any, calls: Iterable[tuple[int, Call]]) -> Iterator[tuple[int, Call, Any]]:
     """Calls and what came of them; so many are sent at a time that every worker has the next one at hand."""
-    from distributed import wait
+    from distributed import CancelledError, wait
+    from distributed.comm import CommClosedError
 
     left = iter(calls)
     waiting: dict[Any, tuple[int, Call]] = {}
@@ -196,5 +197,9 @@ def _answers(client: Any, calls: Iterable[tuple[int, Call]]) -> Iterator[tuple[i
         log.exception("calls have hung", calls=len(lost))
         hung = TimeoutError(f"no answer within {LONGEST:.0f} s")
         yield from ((number, call, hung) for number, call in lost)
+    except (CancelledError, CommClosedError) as error:
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # else the client tells how it tries in vain
+        msg = "the dask scheduler was lost during the run; what was stored stays: start it, and run again"
+        raise TryLater(msg) from error
     finally:
         client.cancel(list(waiting))

@@ -3,6 +3,8 @@
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from datetime import date
@@ -202,6 +204,26 @@ def test_a_scheduler_that_does_not_answer_means_try_later(monkeypatch):
         engine("tcp://127.0.0.1:9"),
     ):
         pass
+
+
+SCHEDULER = """
+import time
+from distributed import LocalCluster
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50) as made:
+        print(made.scheduler_address, flush=True)
+        time.sleep(300)
+"""
+
+
+def test_a_scheduler_that_is_lost_midway_means_try_later(tmp_path):
+    (tmp_path / "scheduler.py").write_text(SCHEDULER, encoding="utf-8")
+    with subprocess.Popen([sys.executable, tmp_path / "scheduler.py"], stdout=subprocess.PIPE, text=True) as one:
+        address = one.stdout.readline().strip()
+        calls = (partial(time.sleep, 0.2) for _ in range(200))
+        with engine(address) as work, pytest.raises(TryLater, match="scheduler was lost"):
+            [one.kill() for number, _ in work(calls) if number == 2]
 
 
 def test_an_address_that_is_none_is_refused():
