@@ -84,6 +84,10 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
         msg = f"{path} is empty: it has {dict(cube.sizes)} places along its dimensions"
         raise BadData(msg)
     name, bands = _choose(path, cube, variable)
+    for one in bands or (name,):
+        if cube[one].dtype.kind not in "biuf":
+            msg = f"{path}: {one!r} holds no real numbers ({cube[one].dtype}), and only those have a trend"
+            raise BadData(msg)
     kind = name.lower()
     if bands:
         red, nir = (_reflectance(path, cube[band]) for band in bands)

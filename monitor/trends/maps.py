@@ -208,6 +208,9 @@ def years(da: xr.DataArray) -> np.ndarray:
         msg = f"{_name(da)} is empty: its dimensions are {dict(da.sizes)}; a trend needs layers along 'time'"
         raise BadData(msg)
     time: np.ndarray = da["time"].values if "time" in da.coords else np.empty(0)
+    if time.dtype.kind == "O":  # as xarray reads a calendar of its own, of 360 days for instance
+        msg = f"{_name(da)} has dates that are none of the common calendar ({time[0]!r}, ...); convert them to it"
+        raise BadData(msg)
     if time.dtype.kind != "M" or np.isnat(time).any():
         msg = f"{_name(da)} has a layer without a date; give each layer its time in UTC (datetime64)"
         raise BadData(msg)
@@ -223,7 +226,7 @@ def years(da: xr.DataArray) -> np.ndarray:
             "a day counts once: keep one layer of it or average them"
         )
         raise BadData(msg)
-    since: np.ndarray = (time.astype("datetime64[ns]") - EPOCH) / np.timedelta64(1, "D") / YEAR
+    since: np.ndarray = (time.astype("datetime64[us]") - EPOCH.astype("datetime64[us]")) / np.timedelta64(1, "D") / YEAR
     return since
 
 

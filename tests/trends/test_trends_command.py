@@ -337,6 +337,8 @@ BAD_CUBES = {
     "integers": (integers, "integers .uint16. without a scale"),
     "integers beside a fill": (marked_integers, "integers .int16. without a scale"),
     "scaled floats": (floats_of_integers, "scaled integers need the attributes"),
+    "words": (lambda cube: cube.map(lambda band: band.astype(str).drop_encoding()), "holds no real numbers"),
+    "another calendar": (lambda cube: cube.convert_calendar("360_day", align_on="date"), "none of the common calendar"),
     "no dates": (lambda cube: cube.drop_vars("time"), "without a date"),
     "other bands": (lambda cube: cube.drop_vars("red"), "has no 'ndvi'; it has nir"),
     "no map": (lambda cube: cube.isel(time=0, drop=True), "has no 'ndvi'; it has nothing on .time, y, x."),
@@ -402,6 +404,16 @@ def test_a_file_that_is_no_cube_is_told(tmp_path, make, message):
     with pytest.raises(BadData, match=message):
         trends(tmp_path / "in.nc", tmp_path / "out.nc")
     assert not (tmp_path / "out.nc").exists()
+
+
+def test_records_of_centuries_have_a_slope(tmp_path):
+    time = np.arange("1701", "2021", dtype="datetime64[Y]").astype("datetime64[s]")
+    values = np.linspace(0.1, 0.1 + 0.001 * 319, 320, dtype=np.float32)[:, None, None]
+    coords = {"time": time, "y": [0.0], "x": [0.0]}
+    xr.DataArray(values, dims=("time", "y", "x"), coords=coords, name="index").to_netcdf(tmp_path / "in.nc")
+    trends(tmp_path / "in.nc", tmp_path / "out.nc")
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        np.testing.assert_allclose(out["slope"], 0.001, rtol=1e-4)
 
 
 def test_a_zarr_that_asks_for_pickle_is_refused(cube, tmp_path):
