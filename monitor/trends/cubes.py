@@ -74,7 +74,8 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
     Raises
     ------
     BadData
-        The cube can not be read, or has no such variable.
+        The cube can not be read, or has no such variable; it holds no real numbers, or NDVI or reflectance in integers
+        without a scale.
     """
     if not path.exists():
         msg = f"{path}: there is no such file or folder"

@@ -64,7 +64,7 @@ def slope(da: xr.DataArray) -> xr.DataArray:
     Raises
     ------
     BadData
-        No dates, or dates out of order or repeated.
+        No dates, dates of another calendar, out of order or repeated.
     """
     found = _by_pixel(_slope, da, "statistic", 1, t=years(da)).isel(statistic=0)
     return _described(found, da, "slope", MONOTONIC["slope"])
@@ -209,7 +209,7 @@ def years(da: xr.DataArray) -> np.ndarray:
         raise BadData(msg)
     time: np.ndarray = da["time"].values if "time" in da.coords else np.empty(0)
     if time.dtype.kind == "O":  # as xarray reads a calendar of its own, of 360 days for instance
-        msg = f"{_name(da)} has dates that are none of the common calendar ({time[0]!r}, ...); convert them to it"
+        msg = f"{_name(da)} has times that are none of the common calendar ({time[0]!r}, ...); give them as datetime64"
         raise BadData(msg)
     if time.dtype.kind != "M" or np.isnat(time).any():
         msg = f"{_name(da)} has a layer without a date; give each layer its time in UTC (datetime64)"
