@@ -106,19 +106,49 @@ def _opened(scheduler: str) -> Iterator[Run]:
         ):
             yield partial(_cluster, client)
         return
+    _refuse_none(scheduler)
     try:  # not dask's default: that is where dask sends its work, though it was refused
         client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
     except (OSError, TimeoutError) as error:
         msg = f"no dask scheduler answers at {scheduler}: start it, or leave [engine] scheduler empty"
         raise TryLater(msg) from error
-    except TypeError as error:  # what distributed 2026.8 makes of tls:// without certificates
-        msg = f"[engine] scheduler = {scheduler!r}: dask's own configuration lacks certificates for it: {error}"
-        raise BadConfiguration(msg) from error
-    except ValueError as error:
-        msg = f"[engine] scheduler = {scheduler!r} is no address of a dask scheduler: {error}"
-        raise BadConfiguration(msg) from error
     with client, client.as_current():
         yield partial(_cluster, client)
+
+
+def _refuse_none(address: str) -> None:
+    """Refuse what no scheduler can be reached by, before dask makes half a client of it, which hangs when it is closed.
+
+    Raises
+    ------
+    BadConfiguration
+        It is no address, or dask's own configuration lacks what is needed for it, or forbids it.
+    """
+    from distributed import Security
+    from distributed.comm import get_address_host_port, parse_address
+
+    told = f"[engine] scheduler = {address!r}"
+    try:
+        scheme, _ = parse_address(address)
+        _, port = get_address_host_port(address)
+    except ValueError as error:
+        msg = f"{told} is no address of a dask scheduler: {error}"
+        raise BadConfiguration(msg) from error
+    if not 0 < port < 2**16:
+        msg = f"{told} is no address of a dask scheduler: {port} is no port"
+        raise BadConfiguration(msg)
+    try:
+        known = Security().get_connection_args("client")
+    except (OSError, TypeError) as error:
+        msg = f"{told}: dask's own configuration (distributed.comm.tls) names certificates that can not be read: {error}"
+        raise BadConfiguration(msg) from error
+    encrypted = scheme in ("tls", "wss")
+    if encrypted and known["ssl_context"] is None:
+        msg = f"{told}: dask's own configuration (distributed.comm.tls) lacks certificates for it"
+        raise BadConfiguration(msg)
+    if known["require_encryption"] and not encrypted:
+        msg = f"{told}: dask's own configuration (distributed.comm.require-encryption) asks for tls://"
+        raise BadConfiguration(msg)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -226,10 +227,34 @@ def test_a_scheduler_that_is_lost_midway_means_try_later(tmp_path):
             [one.kill() for number, _ in work(calls) if number == 2]
 
 
-def test_an_address_that_is_none_is_refused():
-    with pytest.raises(BadConfiguration, match="nonsense"), engine("nonsense://here"):
+CERTIFICATES = [f"distributed.comm.tls.{name}" for name in ("ca-file", "client.cert", "client.key")]
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense", "nonsense://here", "http://127.0.0.1:1", "tcp://127.0.0.1:here", "tcp://127.0.0.1:99999"]
+)
+def test_an_address_that_is_none_is_refused(address):
+    with pytest.raises(BadConfiguration, match=re.escape(f"'{address}' is no address")), engine(address):
         pass
     assert get_scheduler() is None, "what is computed next would be sent to it"
+
+
+@pytest.mark.parametrize(
+    ("address", "kept", "message"),
+    [
+        ("tls://127.0.0.1:1", {}, "lacks certificates"),
+        ("tls://127.0.0.1:1", dict.fromkeys(CERTIFICATES, "/none.pem"), "can not be read"),
+        ("tcp://127.0.0.1:1", {"distributed.comm.require-encryption": True}, "asks for tls://"),
+    ],
+)
+def test_what_dasks_own_configuration_has_no_way_to_is_refused_and_leaves_no_client_behind(address, kept, message):
+    from distributed import Client
+
+    before = {id(one) for one in gc.get_objects() if isinstance(one, Client)}
+    with dask.config.set(kept), pytest.raises(BadConfiguration, match=message), engine(address):
+        pass
+    left = [one for one in gc.get_objects() if isinstance(one, Client) and id(one) not in before]
+    assert not left, "half made, it hangs for 40 s when it is closed"
 
 
 def test_certificates_are_those_of_dasks_own_configuration_and_their_absence_is_told():
@@ -237,14 +262,13 @@ def test_certificates_are_those_of_dasks_own_configuration_and_their_absence_is_
     from distributed import LocalCluster, Security
 
     known = Security.temporary()
-    files = {"ca-file": known.tls_ca_file, "client.cert": known.tls_client_cert, "client.key": known.tls_client_key}
+    kept = dict(zip(CERTIFICATES, (known.tls_ca_file, known.tls_client_cert, known.tls_client_key), strict=True))
     with LocalCluster(
         n_workers=1, processes=False, security=known, protocol="tls://", host="tls://127.0.0.1",
         dashboard_address="127.0.0.1:0", silence_logs=50,
     ) as made:  # fmt: skip
         address = made.scheduler_address
         assert address.startswith("tls://127.0.0.1:")
-        kept = {f"distributed.comm.tls.{name}": text for name, text in files.items()}
         with dask.config.set(kept), engine(address) as work:
             assert dict(work([partial(_add, 1, 1)])) == {0: 2}
         with pytest.raises(BadConfiguration, match="lacks certificates"), engine(address):
