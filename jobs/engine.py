@@ -140,7 +140,9 @@ def _refuse_none(address: str) -> None:
     try:
         known = Security().get_connection_args("client")
     except (OSError, TypeError) as error:
-        msg = f"{told}: dask's own configuration (distributed.comm.tls) names certificates that can not be read: {error}"
+        msg = (
+            f"{told}: dask's own configuration (distributed.comm.tls) names certificates that can not be read: {error}"
+        )
         raise BadConfiguration(msg) from error
     encrypted = scheme in ("tls", "wss")
     if encrypted and known["ssl_context"] is None:

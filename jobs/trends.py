@@ -1,11 +1,14 @@
 """Trends of anyone's cube. Safe to run again: the result is replaced as a whole, or not at all."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
+
+LEAST_POSSIBLE: Final = 0.5
+"""Share of the numbers that must be possible; were it less, they would not be what they are taken for. [1]"""
 
 
 def trends(
@@ -51,18 +54,24 @@ def trends(
     if out == source or source in out.parents:
         msg = f"OUT {out} lies in IN; write elsewhere"
         raise typer.BadParameter(msg)
-    series, stretched = open_series(source, variable)
-    used = growing_season_means(series, season) if yearly else series
+    if not all(1 <= day <= 366 for day in season):
+        msg = f"--season {season[0]} {season[1]}: days of the year lie between 1 and 366"
+        raise typer.BadParameter(msg)
+    series, stretched, numbers = open_series(source, variable)
+    with _naming(source):
+        used = growing_season_means(series, season) if yearly else series
+        maps = trend(used)
     if used.sizes["time"] == 1:
         msg = f"{source}: {series.name!r} has one {'season' if yearly else 'date'}; a trend needs two"
         raise BadData(msg)
-    maps = trend(used)
     if "spatial_ref" not in maps.coords:
         structlog.get_logger().warning("no CRS in IN, so none in OUT", source=str(source))
     with appearing(out) as partial, progress("blocks") as tell:
+        with _naming(source):
+            todo = pending(maps, partial)
         try:
             with _counting(tell):
-                _, most, judged = dask.compute(pending(maps, partial), maps["n"].max(), stretched)
+                _, most, judged, counted = dask.compute(todo, maps["n"].max(), stretched, numbers)
         except (OSError, RuntimeError) as error:
             msg = f"{source} could not be read, or {out} not written: {error}"
             raise BadData(msg) from error
@@ -77,6 +86,15 @@ def trends(
                 f"{source}: no pixel of {series.name!r} has two values. If there are any, they were not possible: "
                 f"reflectance lies within {POSSIBLE[0]} to {POSSIBLE[1]} and not at 0, NDVI within -1 to 1; "
                 "scaled integers need the attributes scale_factor and add_offset"
+            )
+            raise BadData(msg)
+        given, possible = counted.values
+        if possible < LEAST_POSSIBLE * given:
+            msg = (
+                f"{source}: of {given} numbers {given - possible} can not be what {series.name!r} is taken for, so the "
+                f"others tell nothing: reflectance lies within {POSSIBLE[0]} to {POSSIBLE[1]}, NDVI within -1 to 1. "
+                "Say what they mean by scale_factor and add_offset, and what marks no value by _FillValue (of a "
+                "GeoTIFF scale, offset, nodata)"
             )
             raise BadData(msg)
     told = {
@@ -98,6 +116,18 @@ def trends(
             f"{out}: trends of {told['variable']}, {told['layers']} {'seasons' if yearly else 'layers'} from "
             f"{told['first']} to {told['last']}, {told['height']} x {told['width']} pixels"
         )
+
+
+@contextmanager
+def _naming(source: Path) -> Iterator[None]:
+    """Say of which file it is that a series is no good."""
+    from monitor.errors import BadData
+
+    try:
+        yield
+    except BadData as error:
+        msg = f"{source}: {error}"
+        raise BadData(msg) from error
 
 
 def _counting(tell: Callable[[int, int], Any] | None) -> AbstractContextManager[Any]:

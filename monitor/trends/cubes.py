@@ -6,17 +6,20 @@ takes the same memory.
 
 import json
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import dask.array as da
+import netCDF4
 import numpy as np
 import rasterio
 import rasterio.windows
 import rioxarray  # noqa: F401 - gives DataArrays their .rio
 import xarray as xr
+from affine import Affine
 
 from monitor.cover.indices import ndvi
 from monitor.errors import BadData
@@ -34,6 +37,11 @@ BANDS: Final = {"red": ("red", "b04", "b4"), "nir": ("nir", "b08", "b8")}
 
 REFLECTANCES: Final = frozenset((*OBSERVED, "swir1", "swir2", *BANDS["red"], *BANDS["nir"]))
 
+INDICES: Final = frozenset(
+    ("ndvi", "evi", "evi2", "savi", "osavi", "msavi", "gndvi", "ndre", "nbr", "nbr2", "ndmi", "ndwi", "mndwi")
+)
+"""Indices that lie about -1 to 1, so that their integers mean nothing without a scale."""
+
 UNNAMED: Final = "band_"
 """What a band is called, with its number, where its file does not say."""
 
@@ -44,6 +52,9 @@ POSSIBLE: Final = (-0.2, 2.0)
 UNSCALED: Final = "integers"
 """Attribute of a band of GeoTIFFs that hold integers and tell no scale: their kind."""
 
+SAID: Final = "said"
+"""Attribute of a band of GeoTIFFs that has no name of its own: the index of which their names speak."""
+
 
 class Opened(NamedTuple):
     """A series, and what is known of it only once it has been read."""
@@ -52,6 +63,8 @@ class Opened(NamedTuple):
     """(time, y, x), lazy, time first in memory, CRS in ``spatial_ref`` where there is one."""
     stretched: xr.DataArray
     """(time,) bool, lazy: the bands run from exactly 0 to exactly 1, so they were stretched for display."""
+    numbers: xr.DataArray
+    """(2,), lazy: how many numbers the bands hold, 0 aside, and how many of them can be what they are taken for."""
 
 
 def open_series(path: Path, variable: str | None = None) -> Opened:
@@ -68,14 +81,14 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
     Returns
     -------
     Opened
-        NaN where nothing was seen: by the file's own marks, where NDVI is outside -1 to 1, and where reflectance is 0
-        or impossible (:data:`POSSIBLE`).
+        NaN where nothing was seen: by the file's own marks and limits, where NDVI is outside -1 to 1, and where
+        reflectance is 0 or impossible (:data:`POSSIBLE`).
 
     Raises
     ------
     BadData
-        The cube can not be read, or has no such variable; it holds no real numbers, or NDVI or reflectance in integers
-        without a scale.
+        The cube can not be read, or has no such variable; it holds no real numbers, or an index (:data:`INDICES`) or
+        reflectance in integers without a scale.
     """
     if not path.exists():
         msg = f"{path}: there is no such file or folder"
@@ -90,23 +103,25 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
             msg = f"{path}: {one!r} holds no real numbers ({cube[one].dtype}), and only those have a trend"
             raise BadData(msg)
     kind = name.lower()
+    if not bands and name == "value":  # a band without a name of its own
+        said = cube[name].attrs.get(SAID, name)
+        kind = str(said if variable in (None, name) else variable).lower()
+    given = [cube[one] for one in bands or (name,)]
+    kept = [_possible(path, one, "red" if bands else kind) for one in given]
+    series = ndvi(*kept) if bands else kept[0]
+    units = "1" if bands else str(cube[name].attrs.get("units") or "1")
     if bands:
-        red, nir = (_reflectance(path, cube[band]) for band in bands)
-        series = ndvi(red, nir)
-        units = "1"
-    else:
-        kind = variable.lower() if variable and name == "value" else kind  # a band without a name of its own
-        if kind == "ndvi":
-            _told_scale(path, cube[name])
-        series = _reflectance(path, cube[name]) if kind in REFLECTANCES else cube[name]
-        units = str(cube[name].attrs.get("units") or "1")
-    if kind == "ndvi":
         series = series.where(abs(series) <= 1)
     series = series.rename(name)
     series.attrs = {"units": units}
     if name.startswith(UNNAMED):
         bands = tuple(map(str, cube.data_vars))
-    return Opened(series, _stretched([cube[band] for band in bands]))
+    numbers = xr.concat([sum(map(_numbers, some), xr.DataArray(0)) for some in (given, kept)], "of")
+    return Opened(series, _stretched([cube[band] for band in bands]), numbers)
+
+
+def _numbers(band: xr.DataArray) -> xr.DataArray:
+    return ((abs(band) < np.inf) & (band != NODATA)).sum()
 
 
 def _stretched(bands: Sequence[xr.DataArray]) -> xr.DataArray:
@@ -133,8 +148,12 @@ def _choose(path: Path, cube: xr.Dataset, variable: str | None) -> tuple[str, tu
             return "ndvi", tuple(str(band) for band in found)
     if variable is not None and list(names) == ["value"]:
         return "value", ()
-    msg = f"{path} has no {wanted!r}; it has {', '.join(sorted(names.values())) or 'nothing on (time, y, x)'}"
-    raise BadData(f"{msg}. Name one of them by --variable." if names else msg)
+    if names:
+        msg = f"{path} has no {wanted!r}; it has {', '.join(sorted(names.values()))}. Name one of them by --variable."
+    else:
+        others = ", ".join(f"{name} on ({', '.join(dims)})" for name, dims in cube.attrs.items())
+        msg = f"{path} has no {wanted!r}; it has nothing on (time, y, x){others and ', but '}{others}"
+    raise BadData(msg)
 
 
 def _told_scale(path: Path, band: xr.DataArray) -> None:
@@ -150,10 +169,14 @@ def _told_scale(path: Path, band: xr.DataArray) -> None:
         raise BadData(msg)
 
 
-def _reflectance(path: Path, band: xr.DataArray) -> xr.DataArray:
-    _told_scale(path, band)
-    low, high = POSSIBLE
-    return band.where((band != NODATA) & (band >= low) & (band <= high))
+def _possible(path: Path, band: xr.DataArray, kind: str) -> xr.DataArray:
+    """The same with NaN where that kind of band can not have the value."""
+    if kind in INDICES or kind in REFLECTANCES:
+        _told_scale(path, band)
+    if kind in REFLECTANCES:
+        low, high = POSSIBLE
+        return band.where((band != NODATA) & (band >= low) & (band <= high))
+    return band.where(abs(band) <= 1) if kind == "ndvi" else band
 
 
 def _dataset(path: Path) -> xr.Dataset:
@@ -166,18 +189,69 @@ def _dataset(path: Path) -> xr.Dataset:
         raise BadData(msg)
     options: dict[str, Any] = {"consolidated": False} if engine == "zarr" else {}
     try:
-        cube = xr.open_dataset(path, engine=engine, decode_coords="all", chunks=None, **options)
+        with warnings.catch_warnings():  # of a grid mapping that is not there: then there is no CRS, which is told
+            warnings.filterwarnings("ignore", "Variable.s. referenced in grid_mapping", UserWarning)
+            cube = xr.open_dataset(path, engine=engine, decode_cf=False, chunks=None, **options)
+            if engine == "netcdf4":
+                _mark_default_fill(cube)
+            cube = xr.decode_cf(cube, decode_coords="all")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"{path} can not be opened as {'Zarr' if engine == 'zarr' else 'NetCDF'}: {error}"
+        why = str(error).split(". Try opening")[0]  # what follows is for those who write programs
+        msg = f"{path} can not be opened as {'Zarr' if engine == 'zarr' else 'NetCDF'}: {why}"
         raise BadData(msg) from error
     cube = cube.rename({old: new for old, new in DIMENSIONS.items() if old in cube.dims and new not in cube.dims})
     maps = [name for name, one in cube.data_vars.items() if set(one.dims) == {"time", "y", "x"}]
+    dimensions = {str(name): tuple(map(str, one.dims)) for name, one in cube.data_vars.items()}
     cube = cube[maps].transpose("time", "y", "x", missing_dims="ignore")
     if "time" in cube.coords and cube["time"].dtype.kind in "iu":
         cube = cube.assign_coords(time=_years(path, cube["time"].values))
-    crs = cube.rio.crs
-    cube = xr.Dataset({name: one.chunk(_blocks(one)) for name, one in cube.data_vars.items()})
-    return _with_crs(cube, crs)
+    crs, transform = cube.rio.crs, None
+    if crs is not None and 1 in cube.sizes.values():
+        transform = _written_transform(cube[cube.rio.grid_mapping].attrs.get("GeoTransform"))
+    lazy = {name: _valid(path, one.chunk(_blocks(one))) for name, one in cube.data_vars.items()}
+    return _with_crs(xr.Dataset(lazy, attrs=dimensions), crs, transform)
+
+
+def _mark_default_fill(cube: xr.Dataset) -> None:
+    """Say of variables that name no fill that NetCDF's own marks what was never written (bytes have none)."""
+    for one in cube.data_vars.values():
+        fill = netCDF4.default_fillvals.get(one.dtype.str[1:])
+        if (
+            one.dtype.kind in "iuf"
+            and one.dtype.itemsize > 1
+            and not {"_FillValue", "missing_value"} & one.attrs.keys()
+        ):
+            one.attrs["_FillValue"] = one.dtype.type(fill)
+
+
+def _valid(path: Path, one: xr.DataArray) -> xr.DataArray:
+    """The same with NaN outside the limits that its file sets (CF 1.11, 2.5.1)."""
+    told = {name: one.attrs[name] for name in ("valid_range", "valid_min", "valid_max") if name in one.attrs}
+    if not told:
+        return one
+    asked = told.get("valid_range", (told.get("valid_min", -np.inf), told.get("valid_max", np.inf)))
+    try:
+        low, high = np.asarray(asked, float).ravel()
+    except (ValueError, TypeError) as error:
+        msg = f"{path}: {one.name!r} sets limits that are no two numbers ({told}); mend them or take them out"
+        raise BadData(msg) from error
+    scale = float(one.encoding.get("scale_factor", 1))
+    offset = float(one.encoding.get("add_offset", 0))
+    if all(np.asarray(limit).dtype.kind in "iu" for limit in told.values()):  # then they are of the packed numbers
+        room = abs(scale) / 2 * ((scale, offset) != (1, 0))  # half a step: no rounding moves a number over them
+        low, high = sorted((low * scale + offset, high * scale + offset))
+        low, high = low - room, high + room
+    valid = one.where((one >= low) & (one <= high))
+    valid.encoding = one.encoding
+    return valid
+
+
+def _written_transform(text: Any) -> Affine | None:
+    """What the ``GeoTransform`` of a grid mapping says, if it can be read."""
+    try:
+        return Affine.from_gdal(*map(float, str(text).split()))
+    except (ValueError, TypeError):
+        return None
 
 
 def _years(path: Path, numbers: np.ndarray) -> np.ndarray:
@@ -203,10 +277,13 @@ def _blocks(one: xr.DataArray) -> dict[str, int]:
     return {"time": -1, "y": y, "x": x}
 
 
-def _with_crs(cube: xr.Dataset, crs: Any) -> xr.Dataset:
-    """The same with its CRS in ``spatial_ref`` and in no other coordinate."""
+def _with_crs(cube: xr.Dataset, crs: Any, transform: Affine | None) -> xr.Dataset:
+    """The same with its CRS, and its place where that is told, in ``spatial_ref`` and in no other coordinate."""
     cube = cube.drop_vars([c for c in cube.coords if c not in cube.dims])
-    return cube if crs is None else cube.rio.write_crs(crs, grid_mapping_name="spatial_ref")
+    if crs is None:
+        return cube
+    cube = cube.rio.write_crs(crs, grid_mapping_name="spatial_ref")
+    return cube if transform is None else cube.rio.write_transform(transform, grid_mapping_name="spatial_ref")
 
 
 def _is_zarr(folder: Path) -> bool:
@@ -255,7 +332,8 @@ def _geotiffs(folder: Path) -> xr.Dataset:
         other = _header(path)
         for field, here, there in zip(first._fields, first, other, strict=True):
             if here != there:
-                msg = f"{path}: {field} is {there}, in {paths[0].name} it is {here}; bring all files onto one grid"
+                mend = ALIKE.get(field, "bring all files onto one grid")
+                msg = f"{path}: {field} is {there}, in {paths[0].name} it is {here}; {mend}"
                 raise BadData(msg)
     height, width = first.shape
     transform = first.transform
@@ -278,7 +356,18 @@ def _geotiffs(folder: Path) -> xr.Dataset:
             "x": transform.c + transform.a * (np.arange(width) + 0.5),
         },
     )  # fmt: skip
-    return _with_crs(cube, first.crs)
+    if first.names == ("value",):
+        said = INDICES.intersection(re.split(r"[^a-z0-9]+", paths[0].stem.lower()))
+        cube["value"].attrs |= {SAID: min(said)} if said else {}
+    return _with_crs(cube, first.crs, transform)
+
+
+ALIKE: Final = {
+    "names": "give all files the same bands in the same order",
+    "type": "store the numbers of all files in the same way",
+    "unscaled": "give all files the scale and offset that their integers have",
+}
+"""What mends a difference between files that is not one of grids."""
 
 
 class _Header(NamedTuple):

@@ -34,7 +34,8 @@ HARMONIC: Final = {
     "rmse": "root mean square residual of the harmonic fit",
 }
 RATES: Final = ("slope", "slope_low", "slope_high", "harmonic_slope")
-LEVELS: Final = ("harmonic_mean", "harmonic_amplitude", "rmse")
+UNITS: Final = {"harmonic_phase": "day", "r80p": "1", "y2r": "year"}
+"""Units of results that are neither of the values nor of their change."""
 
 TITLE: Final = "Trends of "
 
@@ -67,7 +68,7 @@ def slope(da: xr.DataArray) -> xr.DataArray:
         No dates, dates of another calendar, out of order or repeated.
     """
     found = _by_pixel(_slope, da, "statistic", 1, t=years(da)).isel(statistic=0)
-    return _described(found, da, "slope", MONOTONIC["slope"])
+    return described(found, da, "slope", MONOTONIC["slope"])
 
 
 def trend(da: xr.DataArray) -> xr.Dataset:
@@ -102,7 +103,7 @@ def trend(da: xr.DataArray) -> xr.Dataset:
     layers = {name: table.isel(statistic=i) for i, name in enumerate(names)}
     layers["n"] = layers["n"].astype(np.int32)
     long_names = {**MONOTONIC, **HARMONIC}
-    out = xr.Dataset({name: _described(layer, da, name, long_names[name]) for name, layer in layers.items()})
+    out = xr.Dataset({name: described(layer, da, name, long_names[name]) for name, layer in layers.items()})
     out.attrs = {
         "Conventions": "CF-1.11",
         "title": f"{TITLE}{da.name or 'a series'}, {_day(da, 0)} to {_day(da, -1)}",
@@ -141,7 +142,7 @@ def robust_season(da: xr.DataArray) -> xr.Dataset:
     names = [*[*HARMONIC][:-1], "scale"]
     table = _by_pixel(_robust, da, "statistic", len(names), t=t, harmonics=harmonics)
     long_names = {**HARMONIC, "scale": "robust standard deviation of the residuals of the harmonic fit"}
-    out = {name: _described(table.isel(statistic=i), da, name, long_names[name]) for i, name in enumerate(names)}
+    out = {name: described(table.isel(statistic=i), da, name, long_names[name]) for i, name in enumerate(names)}
     return xr.Dataset(out, attrs={"Conventions": "CF-1.11", "year": f"{YEAR} days", "harmonics": harmonics})
 
 
@@ -186,7 +187,7 @@ def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataAr
     length = (last - first + 1) + YEAR * over_new_year
     out = _by_pixel(_seasons, da, "season", found.size, seasons=[np.flatnonzero(inside & (season == s)) for s in found])
     out = out.rename(season="time").transpose("time", ...).assign_coords(time=mid_season(found, first - 1 + length / 2))
-    out = _described(out, da, str(da.name or "value"), f"mean of days {first} to {last} of the year")
+    out = described(out, da, str(da.name or "value"), f"mean of days {first} to {last} of the year")
     return out.assign_attrs({**da.attrs, "cell_methods": "time: mean"})
 
 
@@ -274,15 +275,29 @@ def _seasons(block: np.ndarray, *, seasons: list[np.ndarray], kind: np.dtype[Any
     return np.moveaxis(season_means(np.moveaxis(block, -1, 0).astype(kind, copy=False), seasons), 0, -1)
 
 
-def _described(found: xr.DataArray, da: xr.DataArray, name: str, long_name: str) -> xr.DataArray:
-    """Name, units and grid mapping of a result."""
+def described(found: xr.DataArray, da: xr.DataArray, name: str, long_name: str) -> xr.DataArray:
+    """Name a result, and give it its units and the grid mapping of what it was made from.
+
+    Parameters
+    ----------
+    found : xr.DataArray
+        The result, on (y, x) or more.
+    da : xr.DataArray
+        The map that it was made from, see the module.
+    name, long_name : str
+        Of the result.
+
+    Returns
+    -------
+    xr.DataArray
+        `found`, its attributes replaced. Units: of a rate those of `da` per year, else what :data:`UNITS` says, 1 for
+        :data:`MONOTONIC`, or those of `da`.
+    """
     units = str(da.attrs.get("units") or "1")
     if name in RATES:
         units = "year-1" if units == "1" else f"{units} year-1"
-    elif name == "harmonic_phase":
-        units = "day"
-    elif name in MONOTONIC:
-        units = "1"
+    else:
+        units = UNITS.get(name, "1" if name in MONOTONIC else units)
     found = found.rename(name)
     found.attrs = {"long_name": long_name, "units": units}
     mapping = da.encoding.get("grid_mapping", da.attrs.get("grid_mapping", "spatial_ref"))

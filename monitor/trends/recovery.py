@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from monitor.errors import BadData
-from monitor.trends.maps import YEAR, years
+from monitor.trends.maps import YEAR, described, years
 
 ENOUGH: Final = 0.8
 """Share of the target at which ground counts as recovered (J. C. White et al., Remote Sens. Environ., 2017,
@@ -21,8 +21,8 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
     yearly : xr.DataArray
         One value a season (time, y, x), as :func:`monitor.trends.maps.growing_season_means` gives it, lazy or not.
     target : xr.DataArray or float
-        Level to come back to, on (y, x) or one for all; best that of undisturbed ground nearby, since degraded ground
-        was below it before it was disturbed. [units of `yearly`]
+        Level to come back to, on the same (y, x) or one for all; best that of undisturbed ground nearby, since degraded
+        ground was below it before it was disturbed. [units of `yearly`]
     since : np.datetime64
         When the restoration began.
 
@@ -36,7 +36,7 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
     Raises
     ------
     BadData
-        No dates, dates out of order or repeated, or none from `since` on.
+        No dates, dates out of order or repeated, or none from `since` on; a target on other coordinates.
 
     References
     ----------
@@ -49,15 +49,20 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
         msg = f"no season from {since} on; the last is of {str(yearly['time'].values[-1])[:10]}"
         raise BadData(msg)
     wanted = xr.DataArray(target)
+    try:
+        xr.align(after, wanted, join="exact")
+    except ValueError as error:
+        msg = (
+            f"the target does not lie on the coordinates of the seasons; bring it there (rio.reproject_match): {error}"
+        )
+        raise BadData(msg) from error
     enough = ENOUGH * wanted.where(wanted > 0)
     waited = (after["time"] - since) / np.timedelta64(1, "D") / YEAR
     reached = waited.where(after >= enough, np.inf).min("time")
-    out = xr.Dataset(
-        {
-            "r80p": (after.isel(time=-1, drop=True) / enough).astype(yearly.dtype),
-            "y2r": reached.where(np.isfinite(reached)).astype(yearly.dtype),
-        }
-    )
-    out["r80p"].attrs = {"long_name": "last season as a multiple of 80 % of the target", "units": "1"}
-    out["y2r"].attrs = {"long_name": "time until 80 % of the target was first reached", "units": "year"}
-    return out
+    r80p = (after.isel(time=-1, drop=True) / enough).astype(yearly.dtype)
+    y2r = reached.where(np.isfinite(reached)).astype(yearly.dtype)
+    out = {
+        "r80p": described(r80p, yearly, "r80p", "last season as a multiple of 80 % of the target"),
+        "y2r": described(y2r, yearly, "y2r", "time until 80 % of the target was first reached"),
+    }
+    return xr.Dataset(out, attrs={"Conventions": "CF-1.11"})

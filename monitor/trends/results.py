@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import rioxarray  # noqa: F401 - gives Datasets their .rio
 import xarray as xr
+from affine import Affine
 
 from monitor.errors import BadData
 from monitor.trends.maps import HARMONIC, MONOTONIC, TITLE
@@ -22,6 +23,10 @@ FORMATS: Final = (".nc", ".zarr", ".tif", ".tiff", "")
 """Endings that :func:`pending` can write; none: a folder of GeoTIFFs."""
 
 GEOTIFF: Final = {"driver": "GTiff", "tiled": True, "compress": "deflate", "bigtiff": "IF_SAFER", "windowed": True}
+
+
+ASTRAY: Final = 0.25
+"""Most by which a coordinate may lie off an even grid: those of 10 m in float32 degrees do by a tenth. [pixel]"""
 
 
 @contextmanager
@@ -64,7 +69,7 @@ def pending(trends: xr.Dataset, partial: Path) -> Any:
         variable.encoding = dict(mapping)
     if partial.suffix.lower() == ".zarr":
         return trends.to_zarr(partial, mode="w", consolidated=False, compute=False)
-    trends = _north_up(trends)
+    trends = _placed(_north_up(trends))
     if partial.suffix:
         names = tuple(map(str, trends.data_vars))
         stack = trends.astype(trends["slope"].dtype).to_dataarray("band").assign_attrs(long_name=names)
@@ -76,7 +81,7 @@ def pending(trends: xr.Dataset, partial: Path) -> Any:
 def _geotiff(layer: xr.DataArray, path: Path) -> Any:
     if layer.dtype.kind == "f":
         layer = layer.rio.write_nodata(np.nan)
-    return layer.rio.to_raster(path, lock=threading.Lock(), compute=False, **GEOTIFF)
+    return layer.rio.to_raster(path, lock=threading.Lock(), compute=False, recalc_transform=False, **GEOTIFF)
 
 
 def _north_up(trends: xr.Dataset) -> xr.Dataset:
@@ -84,6 +89,36 @@ def _north_up(trends: xr.Dataset) -> xr.Dataset:
     if "y" in trends.coords and trends["y"][0] < trends["y"][-1]:
         return trends.isel(y=slice(None, None, -1))
     return trends
+
+
+def _placed(trends: xr.Dataset) -> xr.Dataset:
+    """The same with its place written as a GeoTIFF has it: a corner, and one size of all pixels.
+
+    Raises
+    ------
+    BadData
+        The coordinates are not evenly spaced, or there is one alone and nothing tells how large its pixel is.
+    """
+    if not {"x", "y"} <= trends.coords.keys():
+        return trends
+    known = trends["spatial_ref"].attrs.get("GeoTransform", "") if "spatial_ref" in trends.coords else ""
+    sizes = dict(zip("xy", map(float, known.split()[1::4]), strict=False))
+    corner = {}
+    for along in ("x", "y"):
+        at = trends[along].values.astype(float)
+        if at.size > 1:
+            sizes[along] = step = (at[-1] - at[0]) / (at.size - 1)
+            if not (np.abs(at - (at[0] + step * np.arange(at.size))) <= ASTRAY * abs(step)).all() or not step:
+                msg = (
+                    f"the coordinates along {along} are not evenly spaced, as a GeoTIFF needs them; write .nc or .zarr"
+                )
+                raise BadData(msg)
+        elif along not in sizes:
+            msg = f"one place along {along} does not tell the size of a pixel, which a GeoTIFF needs: write .nc"
+            raise BadData(msg)
+        corner[along] = at[0] - sizes[along] / 2
+    placed: xr.Dataset = trends.rio.write_transform(Affine(sizes["x"], 0, corner["x"], 0, sizes["y"], corner["y"]))
+    return placed
 
 
 def _is_ours(folder: Path) -> bool:

@@ -35,6 +35,26 @@ def test_a_target_may_differ_from_pixel_to_pixel_and_may_be_missing():
     np.testing.assert_allclose(found["y2r"], [[1.0, np.nan, np.nan]])
 
 
+def test_a_target_that_lies_elsewhere_is_refused_and_not_made_to_fit():
+    yearly = seasons(2015, [0.4, 0.4], [0.4, 0.4]).assign_coords(y=[50.0], x=[10.0, 20.0])
+    target = xr.DataArray([[0.5, 0.5]], dims=("y", "x"), coords={"y": [50.0], "x": [10.0, 20.0]})
+    since = mid_season(np.array([2014]), 182.625)[0]
+    np.testing.assert_allclose(recovery(yearly, target, since)["r80p"], [[1.0, 1.0]])
+    for elsewhere in (target.assign_coords(x=[10.001, 20.001]), target.isel(x=[0]), target.assign_coords(y=[60.0])):
+        with pytest.raises(BadData, match="does not lie on the coordinates"):
+            recovery(yearly, elsewhere, since)
+
+
+def test_units_and_the_system_of_the_seasons_are_kept():
+    yearly = seasons(2015, [0.4, 0.4]).rename("ndvi").assign_coords(spatial_ref=0)
+    found = recovery(yearly, 0.5, np.datetime64("2015-01-01"))
+    assert {name: (one.attrs["units"], one.encoding) for name, one in found.items()} == {
+        "r80p": ("1", {"grid_mapping": "spatial_ref"}),
+        "y2r": ("year", {"grid_mapping": "spatial_ref"}),
+    }
+    assert "spatial_ref" in found.coords
+
+
 def test_nothing_is_computed_early():
     yearly = seasons(2015, [0.1, 0.5]).chunk(time=1)
     with Callback(start=lambda *_: pytest.fail("computed early")):

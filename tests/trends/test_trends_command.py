@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 
+import netCDF4
 import numpy as np
 import pytest
 import rasterio
 import scipy.stats
 import structlog
+import typer
 import xarray as xr
 import zarr
 from dask.callbacks import Callback
@@ -272,6 +274,130 @@ def test_ndvi_in_integers_that_tell_no_scale_is_refused_though_its_zeros_could_b
     assert not (tmp_path / "out.nc").exists()
 
 
+def test_integers_of_an_index_are_refused_by_name_of_variable_or_file_and_others_are_not(geotiffs, tmp_path):
+    layers = [np.array([[[10 + i, 20]]], np.int16) for i in range(4)]
+    for name in ("evi", "NDMI"):
+        given = geotiffs({f"{2001 + i}.tif": layer for i, layer in enumerate(layers)}, names=(name,), folder=name)
+        with pytest.raises(BadData, match=rf"'{name}' holds integers \(int16\) without a scale"):
+            trends(given, tmp_path / "out.nc")
+    for name, index in (("ndvi_{}", True), ("S2-EVI-{}-07", True), ("cover_{}", False)):
+        files = {f"{name.format(2001 + i)}.tif": layer for i, layer in enumerate(layers)}
+        given = geotiffs(files, names=None, folder=name[:2])
+        if index:
+            for variable in (None, "value"):
+                with pytest.raises(BadData, match=r"'value' holds integers \(int16\) without a scale"):
+                    trends(given, tmp_path / "out.nc", variable=variable)
+        else:
+            trends(given, tmp_path / "out.nc")
+            with xr.open_dataset(tmp_path / "out.nc") as out:
+                np.testing.assert_allclose(out["slope"], [[1.0, 0.0]], rtol=1e-2)
+
+
+def yearly(values, **attrs):
+    """Four years of two pixels."""
+    time = np.array([f"{2001 + i}-07-01" for i in range(4)], "datetime64[ns]")
+    coords = {"time": time, "y": [0.0], "x": [0.0, 1.0]}
+    return xr.DataArray(values, dims=("time", "y", "x"), coords=coords, name="ndvi", attrs=attrs)
+
+
+LIMITS = {
+    "packed range": {"valid_range": np.array([-10000, 10000], np.int16), "scale_factor": 1e-5},
+    "packed least": {"valid_min": np.int16(-10000), "scale_factor": 1e-5, "add_offset": 0.01},
+    "real range": {"valid_range": np.array([-0.1, 0.1]), "scale_factor": 1e-5},
+    "turned": {"valid_max": np.int16(10000), "scale_factor": -1e-5},
+}
+
+
+@pytest.mark.parametrize("form", ["nc", "zarr"])
+@pytest.mark.parametrize("attrs", LIMITS.values(), ids=LIMITS)
+def test_limits_that_the_file_sets_are_heeded_and_lie_inside(tmp_path, attrs, form):
+    outside = 12000 if "valid_max" in attrs else -12000
+    packed = yearly(np.array([[[10000, 1000 * i]] for i in range(4)], np.int16))
+    packed[1, 0, 1] = outside
+    if "valid_min" in attrs:
+        packed[:, 0, 0] = -10000
+    packed.attrs = attrs
+    path = tmp_path / f"in.{form}"
+    packed.to_netcdf(path) if form == "nc" else packed.to_dataset().to_zarr(path, consolidated=False)
+    trends(path, tmp_path / "out.nc")
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        assert out["n"].values.tolist() == [[4, 3]]
+        np.testing.assert_allclose(out["slope"], [[0.0, 0.01 * np.sign(attrs["scale_factor"])]], rtol=1e-2)
+
+
+def test_what_netcdf_marks_as_never_written_was_not_seen(tmp_path):
+    with netCDF4.Dataset(tmp_path / "in.nc", "w") as file:
+        for name, size in (("time", 4), ("y", 1), ("x", 2)):
+            file.createDimension(name, size)
+        file.createVariable("time", "i4", ("time",))[:] = [2001, 2002, 2003, 2004]
+        file.createVariable("cover", "f4", ("time", "y", "x"))[:, 0, 0] = [0.1, 0.2, 0.3, 0.4]
+    trends(tmp_path / "in.nc", tmp_path / "out.nc")
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        assert out["n"].values.tolist() == [[4, 0]]
+        assert np.isnan(out["slope"].values[0, 1])
+
+
+def test_numbers_most_of_which_can_be_no_ndvi_are_refused_and_a_few_are_left_out(tmp_path):
+    scaled = yearly(np.array([[[0.0, 3000.0]], [[0.0, 0.0]], [[0.0, 4000.0]], [[0.0, 5000.0]]]))
+    scaled.to_netcdf(tmp_path / "in.nc")
+    with pytest.raises(BadData, match="of 3 numbers 3 can not be what 'ndvi' is taken for"):
+        trends(tmp_path / "in.nc", tmp_path / "out.nc")
+    assert not (tmp_path / "out.nc").exists()
+    unmarked = yearly(np.array([[[0.0, 0.3]], [[0.1, -9999.0]], [[0.2, 0.4]], [[0.3, 0.5]]]))
+    unmarked.to_netcdf(tmp_path / "in.nc")
+    trends(tmp_path / "in.nc", tmp_path / "out.nc")
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        assert out["n"].values.tolist() == [[4, 3]]
+
+
+@pytest.mark.parametrize("rows", [slice(0, 1), slice(0, 2)], ids=["one pixel", "one column"])
+@pytest.mark.parametrize("upwards", [False, True], ids=["downwards", "upwards"])
+def test_one_pixel_or_column_keeps_its_place_where_it_is_told_and_is_refused_where_not(cube, tmp_path, rows, upwards):
+    place = from_origin(3e5, 5_000_060, 10, 10)
+    told = cube.rio.write_transform(place).isel(x=slice(0, 1), y=rows)
+    untold = cube.isel(x=slice(0, 1), y=rows)
+    for name, one in (("told", told), ("untold", untold)):
+        (one.isel(y=slice(None, None, -1)) if upwards else one).to_netcdf(tmp_path / f"{name}.nc")
+    trends(tmp_path / "told.nc", tmp_path / "out.tif", variable="nir")
+    with rasterio.open(tmp_path / "out.tif") as out:
+        assert out.transform == place
+        assert out.crs.to_epsg() == 32648
+    with pytest.raises(BadData, match="does not tell the size of a pixel"):
+        trends(tmp_path / "untold.nc", tmp_path / "other.tif", variable="nir")
+    trends(tmp_path / "untold.nc", tmp_path / "other.nc", variable="nir")
+
+
+def test_one_column_of_geotiffs_comes_out_where_it_was(geotiffs, tmp_path):
+    folder = geotiffs({f"{2001 + i}.tif": np.full((1, 3, 1), 0.1 * i) for i in range(4)}, names=("cover",))
+    trends(folder, tmp_path / "out")
+    with rasterio.open(tmp_path / "out" / "slope.tif") as out:
+        assert out.transform == from_origin(3e5, 5e6, 10, 10)
+
+
+@pytest.mark.parametrize("x", [[0, 10, 20, 40], [0, 10, np.nan, 30], [0, 0, 0, 0]], ids=["gap", "none", "one place"])
+def test_ground_that_lies_on_no_even_grid_is_no_geotiff(cube, tmp_path, x):
+    cube.isel(x=slice(4)).assign_coords(x=np.array(x, float)).to_netcdf(tmp_path / "in.nc")
+    with pytest.raises(BadData, match=r"in.nc: the coordinates along x are not evenly spaced"):
+        trends(tmp_path / "in.nc", tmp_path / "out.tif", variable="nir")
+    trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir")
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        np.testing.assert_array_equal(out["x"], x)
+
+
+def test_degrees_in_single_precision_lie_evenly_enough(cube, tmp_path):
+    lon = (105.12345 + 1e-4 * np.arange(8)).astype(np.float32)
+    cube.assign_coords(x=lon).to_netcdf(tmp_path / "in.nc")
+    trends(tmp_path / "in.nc", tmp_path / "out.tif", variable="nir")
+    with rasterio.open(tmp_path / "out.tif") as out:
+        assert out.transform.a == pytest.approx(1e-4, rel=0.02)
+
+
+def test_a_season_that_no_year_has_is_a_mistake_of_the_command(cube, tmp_path):
+    cube.to_netcdf(tmp_path / "in.nc")
+    with pytest.raises(typer.BadParameter, match="between 1 and 366"):
+        trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir", yearly=True, season=(0, 400))
+
+
 def test_composites_of_a_burnt_valley_agree_with_scipy_pixel_by_pixel(shared_data, tmp_path):
     folder = shared_data / "bc06_wildfire" / "annual_composites"
     trends(folder, tmp_path / "out.nc", variable="ndvi")
@@ -334,6 +460,7 @@ BAD_CUBES = {
     "infinite": (lambda cube: (cube * np.inf).map(lambda band: band.drop_encoding()), "no pixel of 'ndvi' has two"),
     "repeated": (lambda cube: cube.isel(time=[0, 1, 1, 2]), "more than once"),
     "unsorted": (lambda cube: cube.isel(time=[0, 2, 1]), "sort the layers"),
+    "unsorted, by its file": (lambda cube: cube.isel(time=[0, 2, 1]), "in.nc: series 'ndvi'"),
     "integers": (integers, "integers .uint16. without a scale"),
     "integers beside a fill": (marked_integers, "integers .int16. without a scale"),
     "scaled floats": (floats_of_integers, "scaled integers need the attributes"),
@@ -342,6 +469,15 @@ BAD_CUBES = {
     "no dates": (lambda cube: cube.drop_vars("time"), "without a date"),
     "other bands": (lambda cube: cube.drop_vars("red"), "has no 'ndvi'; it has nir"),
     "no map": (lambda cube: cube.isel(time=0, drop=True), "has no 'ndvi'; it has nothing on .time, y, x."),
+    "other dimensions": (lambda cube: cube.rename(time="date"), "y, x., but red on .date, y, x., nir on .date, y, x."),
+    "no limits": (
+        lambda cube: cube.assign(red=cube["red"].assign_attrs(valid_range="0 to 1")),
+        "'red' sets limits that are no two numbers",
+    ),
+    "months": (
+        lambda cube: cube.assign_coords(time=("time", np.arange(90), {"units": "months since 2019-01-01"})),
+        "in.nc can not be opened as NetCDF: unable to decode time units 'months since 2019-01-01'[^.]*$",
+    ),
 }
 
 
@@ -431,6 +567,7 @@ BAD_FOLDERS = {
     "other grid": ({"2001.tif": {}, "2002.tif": {"transform": from_origin(0, 0, 10, 10)}}, "2002.tif: transform is"),
     "other system": ({"2001.tif": {}, "2002.tif": {"crs": "EPSG:4326"}}, "2002.tif: crs is EPSG:4326"),
     "other bands": ({"2001.tif": {}, "2002.tif": {"names": ("nir", "red")}}, "2002.tif: names is"),
+    "bands in another order": ({"2001.tif": {}, "2002.tif": {"names": ("nir", "red")}}, "same bands in the same order"),
 }
 
 

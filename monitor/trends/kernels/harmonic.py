@@ -38,6 +38,10 @@ seen: one date a year, or all within a month. Two harmonics over a short growing
 NEXT_TO_NOTHING: Final = 1e-4
 """Share of the squares of the values below which what the fit leaves is added up again from the residuals."""
 
+FLAT: Final = 2e-6
+"""An amplitude of this share of the root mean square of the values or less is the rounding of single precision (of a
+constant, up to a tenth of this): it has no peak."""
+
 TILE: Final = 512
 """Pixels side by side while summing: the sums of a tile stay in the first-level cache."""
 
@@ -81,8 +85,9 @@ def harmonic(t: np.ndarray, y: np.ndarray, *, harmonics: int) -> np.ndarray:
     (5, pixels) array
         The rows of :data:`PARTS`: level in the middle of the record; slope in units of `y` per year; amplitude
         of the annual harmonic (half of trough to peak); day of the year of its peak, 1 = the start of
-        1 January, 1 to 366.25; root of the mean square of the residuals. NaN where the values seen do not
-        determine the fit: too few (:data:`VALUES_PER_COEFFICIENT`) or too alike in date (:data:`DETERMINED`).
+        1 January, 1 to 366.25, NaN where there is none (:data:`FLAT`); root of the mean square of the residuals. NaN
+        where the values seen do not determine the fit: too few (:data:`VALUES_PER_COEFFICIENT`) or too alike in date
+        (:data:`DETERMINED`).
     """
     one = np.ones(t.size, y.dtype)
     return _summed_and_solved(t, y, np.empty((0, 0), np.uint16), 0, np.empty((0, 0), np.uint8), one, one, harmonics)
@@ -645,7 +650,7 @@ def _solved(
         found, wanted = beta[k], right[k]
         for lane in range(LANES):
             left[lane] = fma(-found[lane], wanted[lane], left[lane])
-    level, slope, cosine, sine, count = beta[0], beta[1], beta[2], beta[3], sums[0]
+    level, slope, cosine, sine, count, squares = beta[0], beta[1], beta[2], beta[3], sums[0], right[p]
     rate = 1 / half
     for lane in range(LANES):
         good = determined[lane]
@@ -653,7 +658,8 @@ def _solved(
         parts[0, lane] = level[lane] if good else np.nan
         parts[1, lane] = slope[lane] * rate if good else np.nan
         parts[2, lane] = math.sqrt(c * c + s * s) if good else np.nan
-        parts[3, lane] = 1 + 365.25 * _turn(s, c) if good else np.nan
+        peaked = (c * c + s * s) * count[lane] > FLAT * FLAT * squares[lane]
+        parts[3, lane] = 1 + 365.25 * _turn(s, c) if good & peaked else np.nan
         parts[4, lane] = math.sqrt(rest if rest > 0 else 0.0) if good else np.nan
 
 

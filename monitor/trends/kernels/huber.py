@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from monitor.trends.kernels.harmonic import _features, harmonic
+from monitor.trends.kernels.harmonic import FLAT, _features, harmonic
 
 TUNING: Final = 1.345
 """Scales from the curve beyond which a value counts less: 95 % of the efficiency of least squares on normal noise."""
@@ -80,7 +80,8 @@ def _reweighted(basis: np.ndarray, y: np.ndarray, half: float, out: np.ndarray) 
         out[0, pixel] = beta[0]
         out[1, pixel] = beta[1] / half
         out[2, pixel] = math.sqrt(beta[2] ** 2 + beta[3] ** 2)
-        out[3, pixel] = 1 + 365.25 * (math.atan2(beta[3], beta[2]) / (2 * math.pi) % 1.0)
+        peaked = math.hypot(beta[2], beta[3]) > FLAT * math.sqrt(np.square(values[:seen]).mean())
+        out[3, pixel] = 1 + 365.25 * (math.atan2(beta[3], beta[2]) / (2 * math.pi) % 1.0) if peaked else np.nan
         out[4, pixel] = scale
 
 
