@@ -278,7 +278,7 @@ def by_year(root: Path, *, sites: int, hectares: float, keep: bool) -> list[Line
     first = max(NEXT, *(one.newest + timedelta(days=APART) for one in made.values()))
     for n in range(NIGHTS + 1):  # the first warms up
         day = first + timedelta(days=APART * n)
-        for years, one in made.items():
+        for years, one in sorted(made.items(), reverse=n % 2 == 0):  # neither always comes after the other
             one.pass_over([day], clouds=False)
             settings = load(one.config)
             gc.collect()  # what the night before left: in a programme each has a process of its own
