@@ -4,6 +4,7 @@ The numbers are the same everywhere. Workers compute and write chunks; only this
 commits. A worker that is killed loses its calls to another one; a call whose workers keep dying fails alone.
 """
 
+import asyncio
 import gc
 import logging
 import sys
@@ -26,8 +27,8 @@ log = structlog.get_logger()
 
 LONGEST: Final = 3600.0
 """A call that was not answered by then, while no other was either, has hung and has failed. [s]"""
-PATIENCE: Final = "20s"
-"""How long a scheduler may take to answer."""
+PATIENCE: Final = 20.0
+"""How long a scheduler may take to answer. [s]"""
 KEPT: Final = 2**27
 """Of the memory that a process has freed, so much at most stays its own. [byte]"""
 GARBAGE: Final = 100_000
@@ -106,18 +107,33 @@ def _opened(scheduler: str) -> Iterator[Run]:
         ):
             yield partial(_cluster, client)
         return
-    _refuse_none(scheduler)
+    known = _way_to(scheduler)
     try:  # not dask's default: that is where dask sends its work, though it was refused
+        asyncio.run(_greet(scheduler, known))
         client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
     except (OSError, TimeoutError) as error:
         msg = f"no dask scheduler answers at {scheduler}: start it, or leave [engine] scheduler empty"
         raise TryLater(msg) from error
+    except (MemoryError, ValueError) as error:  # words of another protocol, read as if of dask's
+        msg = f"[engine] scheduler = {scheduler!r}: what answers there is no dask scheduler"
+        raise BadConfiguration(msg) from error
     with client, client.as_current():
         yield partial(_cluster, client)
 
 
-def _refuse_none(address: str) -> None:
-    """Refuse what no scheduler can be reached by, before dask makes half a client of it, which hangs when it is closed.
+async def _greet(address: str, known: dict[str, Any]) -> None:
+    """Have an answer from a scheduler, since a client waits for ever for one from what does not speak as dask does."""
+    from distributed.comm import connect
+
+    async with asyncio.timeout(PATIENCE):
+        comm = await connect(address, timeout=PATIENCE, **known)
+    await comm.close()
+
+
+def _way_to(address: str) -> dict[str, Any]:
+    """How dask's own configuration connects to an address.
+
+    What no scheduler can be reached by is refused before dask makes half a client of it, which hangs when it is closed.
 
     Raises
     ------
@@ -130,19 +146,17 @@ def _refuse_none(address: str) -> None:
     told = f"[engine] scheduler = {address!r}"
     try:
         scheme, _ = parse_address(address)
-        _, port = get_address_host_port(address)
+        host, port = get_address_host_port(address)
     except ValueError as error:
         msg = f"{told} is no address of a dask scheduler: {error}"
         raise BadConfiguration(msg) from error
-    if not 0 < port < 2**16:
-        msg = f"{told} is no address of a dask scheduler: {port} is no port"
+    if not host or not 0 < port < 2**16 or address != address.strip():
+        msg = f"{told} is no address of a dask scheduler: that is like tcp://host:8786"
         raise BadConfiguration(msg)
     try:
-        known = Security().get_connection_args("client")
-    except (OSError, TypeError) as error:
-        msg = (
-            f"{told}: dask's own configuration (distributed.comm.tls) names certificates that can not be read: {error}"
-        )
+        known: dict[str, Any] = Security().get_connection_args("client")
+    except (OSError, TypeError, ValueError) as error:
+        msg = f"{told}: dask's own configuration (distributed.comm.tls) can not be followed: {error}"
         raise BadConfiguration(msg) from error
     encrypted = scheme in ("tls", "wss")
     if encrypted and known["ssl_context"] is None:
@@ -151,6 +165,7 @@ def _refuse_none(address: str) -> None:
     if known["require_encryption"] and not encrypted:
         msg = f"{told}: dask's own configuration (distributed.comm.require-encryption) asks for tls://"
         raise BadConfiguration(msg)
+    return known
 
 
 @cache

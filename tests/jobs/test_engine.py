@@ -4,10 +4,12 @@ import gc
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from datetime import date
 from functools import partial
 
@@ -199,7 +201,7 @@ def test_an_expected_error_of_a_worker_is_raised_here(cluster):
 
 
 def test_a_scheduler_that_does_not_answer_means_try_later(monkeypatch):
-    monkeypatch.setattr("jobs.engine.PATIENCE", "300ms")
+    monkeypatch.setattr("jobs.engine.PATIENCE", 0.3)
     with (
         pytest.raises(TryLater, match=r"tcp://127\.0\.0\.1:9.*leave \[engine\] scheduler empty"),
         engine("tcp://127.0.0.1:9"),
@@ -227,11 +229,36 @@ def test_a_scheduler_that_is_lost_midway_means_try_later(tmp_path):
             [one.kill() for number, _ in work(calls) if number == 2]
 
 
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [(b"", TryLater, "no dask scheduler answers"), (b"SSH-2.0-OpenSSH\r\n", BadConfiguration, "is no dask scheduler")],
+    ids=["says nothing", "another protocol"],
+)
+def test_a_server_that_is_no_scheduler_is_not_waited_for_without_end(monkeypatch, words, error, message):
+    monkeypatch.setattr("jobs.engine.PATIENCE", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
+
+        def answer():
+            stack.enter_context(server.accept()[0]).sendall(words)
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(error, match=message), engine(f"tcp://127.0.0.1:{server.getsockname()[1]}"):
+            pass
+
+
 CERTIFICATES = [f"distributed.comm.tls.{name}" for name in ("ca-file", "client.cert", "client.key")]
 
 
 @pytest.mark.parametrize(
-    "address", ["nonsense", "nonsense://here", "http://127.0.0.1:1", "tcp://127.0.0.1:here", "tcp://127.0.0.1:99999"]
+    "address",
+    [
+        "nonsense",
+        "nonsense://here",
+        "http://127.0.0.1:1",
+        "tcp://127.0.0.1:here",
+        "tcp://127.0.0.1:99999",
+        "tcp://:8786",
+    ],
 )
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(BadConfiguration, match=re.escape(f"'{address}' is no address")), engine(address):
@@ -243,7 +270,7 @@ def test_an_address_that_is_none_is_refused(address):
     ("address", "kept", "message"),
     [
         ("tls://127.0.0.1:1", {}, "lacks certificates"),
-        ("tls://127.0.0.1:1", dict.fromkeys(CERTIFICATES, "/none.pem"), "can not be read"),
+        ("tls://127.0.0.1:1", dict.fromkeys(CERTIFICATES, "/none.pem"), "can not be followed"),
         ("tcp://127.0.0.1:1", {"distributed.comm.require-encryption": True}, "asks for tls://"),
     ],
 )
