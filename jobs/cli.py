@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.write("names of files would not be UTF-8, as those of sites are: set LANG=C.UTF-8\n")
         sys.exit(Exit.CONFIGURATION)
     os.environ.setdefault("NUMBA_CACHE_DIR", str(compiled()))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.STOPPED))  # what is half written is taken away first
     _load_parts()
     try:
         outcome = app(args=arguments, standalone_mode=False)

@@ -67,28 +67,34 @@ def trends(
     if "spatial_ref" not in maps.coords:
         structlog.get_logger().warning("no CRS in IN, so none in OUT", source=str(source))
     with appearing(out) as partial, progress("blocks") as tell:
+        # put in order as one: dask would leave what is written to NetCDF or Zarr as it is, but not the checks, and so
+        # read and fit each block once for these and once for those
+        (whole,) = dask.optimize(maps.assign(most=maps["n"].max(), stretched=stretched, numbers=numbers))
+        maps, checks = whole[[*maps.data_vars]], whole[["most", "stretched", "numbers"]]
         with _naming(source):
             todo = pending(maps, partial)
         try:
             with _counting(tell):
-                _, most, judged, counted = dask.compute(todo, maps["n"].max(), stretched, numbers)
+                _, found = dask.compute(todo, checks, optimize_graph=False)
         except (OSError, RuntimeError) as error:
             msg = f"{source} could not be read, or {out} not written: {error}"
             raise BadData(msg) from error
-        if judged.any():
+        layers = int(found["stretched"].sum())
+        if layers:
             msg = (
-                f"{source}: {int(judged.sum())} layers run from exactly 0 to exactly 1 in every band, so they were "
+                f"{source}: {layers} layers run from exactly 0 to exactly 1 in every band, so they were "
                 "stretched for display and are no reflectance; get the unstretched ones"
             )
             raise BadData(msg)
-        if most < 2:
+        if found["most"] < 2:
             msg = (
                 f"{source}: no pixel of {series.name!r} has two values. If there are any, they were not possible: "
                 f"reflectance lies within {POSSIBLE[0]} to {POSSIBLE[1]} and not at 0, NDVI within -1 to 1; "
-                "scaled integers need the attributes scale_factor and add_offset"
+                "scaled integers need the attributes scale_factor and add_offset; and what is outside valid_min, "
+                "valid_max or valid_range does not count: see whether those of the file are right"
             )
             raise BadData(msg)
-        given, possible = counted.values
+        given, possible = found["numbers"].values
         if possible < LEAST_POSSIBLE * given:
             msg = (
                 f"{source}: of {given} numbers {given - possible} can not be what {series.name!r} is taken for, so the "
@@ -107,7 +113,7 @@ def trends(
         "height": maps.sizes["y"],
         "width": maps.sizes["x"],
         "harmonics": maps.attrs["harmonics"],
-        "most_values": int(most),
+        "most_values": int(found["most"]),
     }
     if as_json:
         echo(told)

@@ -4,33 +4,29 @@ Nothing is read until it is needed, and then in blocks of all dates that fit in 
 takes the same memory.
 """
 
-import json
 import re
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import dask.array as da
-import netCDF4
 import numpy as np
+import pyproj.exceptions
 import rasterio
 import rasterio.windows
-import rioxarray  # noqa: F401 - gives DataArrays their .rio
 import xarray as xr
 from affine import Affine
+from rioxarray.exceptions import RioXarrayError
 
 from monitor.cover.indices import ndvi
 from monitor.errors import BadData
 from monitor.imagery.bands import NODATA, OBSERVED
+from monitor.trends.cf import is_zarr, open_dataset, within_limits, written_transform
 from monitor.trends.maps import YEAR, mid_season
 
 BLOCK: Final = 32 * 2**20
 """Most of one variable that is held at once, by each thread. [byte]"""
-
-DIMENSIONS: Final = {"t": "time", "year": "time", "lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
-"""Other names of the dimensions."""
 
 BANDS: Final = {"red": ("red", "b04", "b4"), "nir": ("nir", "b08", "b8")}
 """Names of the two bands of NDVI, in any case: common names, then those of Sentinel-2."""
@@ -48,6 +44,9 @@ UNNAMED: Final = "band_"
 POSSIBLE: Final = (-0.2, 2.0)
 """Surface reflectances outside are none: 0 to 1 with room for noise over dark and for tilted bright ground. [1]"""
 
+
+OFFSETS: Final = "offsets"
+"""Attribute of a band of GeoTIFFs: what was added to the numbers of each file."""
 
 UNSCALED: Final = "integers"
 """Attribute of a band of GeoTIFFs that hold integers and tell no scale: their kind."""
@@ -82,7 +81,7 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
     -------
     Opened
         NaN where nothing was seen: by the file's own marks and limits, where NDVI is outside -1 to 1, and where
-        reflectance is 0 or impossible (:data:`POSSIBLE`).
+        reflectance is 0, with or without its offset, or impossible (:data:`POSSIBLE`).
 
     Raises
     ------
@@ -93,31 +92,56 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
     if not path.exists():
         msg = f"{path}: there is no such file or folder"
         raise BadData(msg)
-    cube = _geotiffs(path) if path.is_dir() and not _is_zarr(path) else _dataset(path)
+    images = path.is_dir() and not is_zarr(path)
+    cube = _geotiffs(path) if images else open_dataset(path)
     if 0 in cube.sizes.values():
         msg = f"{path} is empty: it has {dict(cube.sizes)} places along its dimensions"
         raise BadData(msg)
     name, bands = _choose(path, cube, variable)
-    for one in bands or (name,):
+    wanted = bands or (name,)
+    for one in wanted:
         if cube[one].dtype.kind not in "biuf":
             msg = f"{path}: {one!r} holds no real numbers ({cube[one].dtype}), and only those have a trend"
             raise BadData(msg)
-    kind = name.lower()
-    if not bands and name == "value":  # a band without a name of its own
-        said = cube[name].attrs.get(SAID, name)
-        kind = str(said if variable in (None, name) else variable).lower()
-    given = [cube[one] for one in bands or (name,)]
-    kept = [_possible(path, one, "red" if bands else kind) for one in given]
-    series = ndvi(*kept) if bands else kept[0]
-    units = "1" if bands else str(cube[name].attrs.get("units") or "1")
-    if bands:
-        series = series.where(abs(series) <= 1)
+    kinds = ("red", "nir") if bands else (_kind(cube[name], variable),)
+    for one, kind in zip(wanted, kinds, strict=True):
+        if kind in INDICES or kind in REFLECTANCES:
+            _told_scale(path, cube[one])
+    drawn = tuple(map(str, cube.data_vars)) if name.startswith(UNNAMED) else bands
+    cube = cube if images else _lazy(path, cube[[*(drawn or wanted)]])
+    given = [_seen(cube[one], kind) for one, kind in zip(wanted, kinds, strict=True)]
+    kept = [_possible(one, kind) for one, kind in zip(given, kinds, strict=True)]
+    series = _possible(ndvi(*kept), "ndvi") if bands else kept[0]
+    units = str(cube[name].attrs.get("units") or "1") if name in cube else "1"
     series = series.rename(name)
     series.attrs = {"units": units}
-    if name.startswith(UNNAMED):
-        bands = tuple(map(str, cube.data_vars))
     numbers = xr.concat([sum(map(_numbers, some), xr.DataArray(0)) for some in (given, kept)], "of")
-    return Opened(series, _stretched([cube[band] for band in bands]), numbers)
+    return Opened(series, _stretched([cube[band] for band in drawn]), numbers)
+
+
+def _kind(band: xr.DataArray, variable: str | None) -> str:
+    """What a band is taken for: what its name says, or ends in; of a band without a name, what it is said to be."""
+    name = str(band.name)
+    if name == "value":
+        name = str(band.attrs.get(SAID, name) if variable in (None, name) else variable)
+    last = re.split(r"[^a-z0-9]+", name.lower())[-1]
+    return last if last in INDICES else name.lower()
+
+
+def _seen(band: xr.DataArray, kind: str) -> xr.DataArray:
+    """The same with NaN where a reflectance is 0, or was 0 before an offset came to it: so what is unseen is stored."""
+    if kind not in REFLECTANCES:
+        return band
+    offset = np.asarray(band.attrs.get(OFFSETS, band.encoding.get("add_offset", 0)), band.dtype)
+    return band.where((band != NODATA) & (band != xr.DataArray(offset, dims=("time",)[: offset.ndim])))
+
+
+def _possible(band: xr.DataArray, kind: str) -> xr.DataArray:
+    """The same with NaN where that kind of band can not have the value."""
+    if kind in REFLECTANCES:
+        low, high = POSSIBLE
+        return band.where((band >= low) & (band <= high))
+    return band.where(abs(band) <= 1) if kind == "ndvi" else band
 
 
 def _numbers(band: xr.DataArray) -> xr.DataArray:
@@ -169,97 +193,17 @@ def _told_scale(path: Path, band: xr.DataArray) -> None:
         raise BadData(msg)
 
 
-def _possible(path: Path, band: xr.DataArray, kind: str) -> xr.DataArray:
-    """The same with NaN where that kind of band can not have the value."""
-    if kind in INDICES or kind in REFLECTANCES:
-        _told_scale(path, band)
-    if kind in REFLECTANCES:
-        low, high = POSSIBLE
-        return band.where((band != NODATA) & (band >= low) & (band <= high))
-    return band.where(abs(band) <= 1) if kind == "ndvi" else band
-
-
-def _dataset(path: Path) -> xr.Dataset:
-    """A NetCDF or Zarr cube, all dates of a block together."""
-    engine = "zarr" if path.is_dir() else "netcdf4"
-    if engine == "zarr":
-        _refuse_pickles(path)
-    elif not path.is_file():
-        msg = f"{path} is neither a file nor a folder"
-        raise BadData(msg)
-    options: dict[str, Any] = {"consolidated": False} if engine == "zarr" else {}
+def _lazy(path: Path, cube: xr.Dataset) -> xr.Dataset:
+    """The same in blocks, within the limits that the file sets, with its CRS."""
     try:
-        with warnings.catch_warnings():  # of a grid mapping that is not there: then there is no CRS, which is told
-            warnings.filterwarnings("ignore", "Variable.s. referenced in grid_mapping", UserWarning)
-            cube = xr.open_dataset(path, engine=engine, decode_cf=False, chunks=None, **options)
-            if engine == "netcdf4":
-                _mark_default_fill(cube)
-            cube = xr.decode_cf(cube, decode_coords="all")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        why = str(error).split(". Try opening")[0]  # what follows is for those who write programs
-        msg = f"{path} can not be opened as {'Zarr' if engine == 'zarr' else 'NetCDF'}: {why}"
+        crs = cube.rio.crs
+        mapping = cube[cube.rio.grid_mapping].attrs if crs is not None else {}
+    except (RioXarrayError, rasterio.errors.CRSError, pyproj.exceptions.CRSError) as error:
+        msg = f"{path}: its CRS can not be read ({error}); write it anew, for instance by rio.write_crs"
         raise BadData(msg) from error
-    cube = cube.rename({old: new for old, new in DIMENSIONS.items() if old in cube.dims and new not in cube.dims})
-    maps = [name for name, one in cube.data_vars.items() if set(one.dims) == {"time", "y", "x"}]
-    dimensions = {str(name): tuple(map(str, one.dims)) for name, one in cube.data_vars.items()}
-    cube = cube[maps].transpose("time", "y", "x", missing_dims="ignore")
-    if "time" in cube.coords and cube["time"].dtype.kind in "iu":
-        cube = cube.assign_coords(time=_years(path, cube["time"].values))
-    crs, transform = cube.rio.crs, None
-    if crs is not None and 1 in cube.sizes.values():
-        transform = _written_transform(cube[cube.rio.grid_mapping].attrs.get("GeoTransform"))
-    lazy = {name: _valid(path, one.chunk(_blocks(one))) for name, one in cube.data_vars.items()}
-    return _with_crs(xr.Dataset(lazy, attrs=dimensions), crs, transform)
-
-
-def _mark_default_fill(cube: xr.Dataset) -> None:
-    """Say of variables that name no fill that NetCDF's own marks what was never written (bytes have none)."""
-    for one in cube.data_vars.values():
-        fill = netCDF4.default_fillvals.get(one.dtype.str[1:])
-        if (
-            one.dtype.kind in "iuf"
-            and one.dtype.itemsize > 1
-            and not {"_FillValue", "missing_value"} & one.attrs.keys()
-        ):
-            one.attrs["_FillValue"] = one.dtype.type(fill)
-
-
-def _valid(path: Path, one: xr.DataArray) -> xr.DataArray:
-    """The same with NaN outside the limits that its file sets (CF 1.11, 2.5.1)."""
-    told = {name: one.attrs[name] for name in ("valid_range", "valid_min", "valid_max") if name in one.attrs}
-    if not told:
-        return one
-    asked = told.get("valid_range", (told.get("valid_min", -np.inf), told.get("valid_max", np.inf)))
-    try:
-        low, high = np.asarray(asked, float).ravel()
-    except (ValueError, TypeError) as error:
-        msg = f"{path}: {one.name!r} sets limits that are no two numbers ({told}); mend them or take them out"
-        raise BadData(msg) from error
-    scale = float(one.encoding.get("scale_factor", 1))
-    offset = float(one.encoding.get("add_offset", 0))
-    if all(np.asarray(limit).dtype.kind in "iu" for limit in told.values()):  # then they are of the packed numbers
-        room = abs(scale) / 2 * ((scale, offset) != (1, 0))  # half a step: no rounding moves a number over them
-        low, high = sorted((low * scale + offset, high * scale + offset))
-        low, high = low - room, high + room
-    valid = one.where((one >= low) & (one <= high))
-    valid.encoding = one.encoding
-    return valid
-
-
-def _written_transform(text: Any) -> Affine | None:
-    """What the ``GeoTransform`` of a grid mapping says, if it can be read."""
-    try:
-        return Affine.from_gdal(*map(float, str(text).split()))
-    except (ValueError, TypeError):
-        return None
-
-
-def _years(path: Path, numbers: np.ndarray) -> np.ndarray:
-    """Bare numbers for times: taken for years if they can be nothing else."""
-    if numbers.size and (numbers.min() < 1900 or numbers.max() > 2100):
-        msg = f"{path}: 'time' holds bare numbers ({numbers[0]}, ...); give it CF units such as 'days since 1970-01-01'"
-        raise BadData(msg)
-    return mid_season(numbers, YEAR / 2)
+    transform = written_transform(mapping.get("GeoTransform")) if 1 in cube.sizes.values() else None
+    lazy = {name: within_limits(path, one.chunk(_blocks(one))) for name, one in cube.data_vars.items()}
+    return _with_crs(xr.Dataset(lazy), crs, transform)
 
 
 def _blocks(one: xr.DataArray) -> dict[str, int]:
@@ -286,34 +230,6 @@ def _with_crs(cube: xr.Dataset, crs: Any, transform: Affine | None) -> xr.Datase
     return cube if transform is None else cube.rio.write_transform(transform, grid_mapping_name="spatial_ref")
 
 
-def _is_zarr(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata"))
-
-
-def _refuse_pickles(store: Path) -> None:
-    """Refuse a store whose metadata ask for a codec that runs code."""
-    for pattern in ("zarr.json", ".zarray", ".zmetadata"):
-        for path in store.rglob(pattern):
-            try:
-                asked = _codecs(json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, RecursionError) as error:
-                msg = f"{path} is not JSON: {error}"
-                raise BadData(msg) from error
-            if any("pickle" in name for name in asked):
-                msg = f"{path} asks for pickle, which can run any program; store the cube as numbers"
-                raise BadData(msg)
-
-
-def _codecs(metadata: Any) -> list[str]:
-    """Everything that is called ``id`` or ``name`` anywhere in the metadata."""
-    if isinstance(metadata, Mapping):
-        own = [v for k, v in metadata.items() if k in ("id", "name") and isinstance(v, str)]
-        return own + [name for value in metadata.values() for name in _codecs(value)]
-    if isinstance(metadata, list):
-        return [name for value in metadata for name in _codecs(value)]
-    return []
-
-
 def _geotiffs(folder: Path) -> xr.Dataset:
     """A folder of GeoTIFFs, one a date, on one grid."""
     paths = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in (".tif", ".tiff"))
@@ -328,10 +244,12 @@ def _geotiffs(folder: Path) -> xr.Dataset:
             msg = f"{earlier.name} and {later.name} in {folder} are of the same date; keep one of them"
             raise BadData(msg)
     first = _header(paths[0])
+    headers = [first]
     for path in paths[1:]:
         other = _header(path)
+        headers.append(other)
         for field, here, there in zip(first._fields, first, other, strict=True):
-            if here != there:
+            if here != there and field != "offsets":
                 mend = ALIKE.get(field, "bring all files onto one grid")
                 msg = f"{path}: {field} is {there}, in {paths[0].name} it is {here}; {mend}"
                 raise BadData(msg)
@@ -347,7 +265,8 @@ def _geotiffs(folder: Path) -> xr.Dataset:
     cube = xr.Dataset(
         {
             name: (like.dims, da.map_blocks(_read, chunks=chunks, dtype=kind, meta=np.empty((0, 0, 0), kind),
-                                            paths=paths, band=band), first.unscaled)
+                                            paths=paths, band=band),
+                   first.unscaled | {OFFSETS: [one.offsets[band - 1] for one in headers]})
             for band, name in enumerate(first.names, start=1)
         },
         coords={
@@ -378,6 +297,7 @@ class _Header(NamedTuple):
     type: str
     unscaled: dict[str, str]
     """Kind of the integers, where no scale is told."""
+    offsets: tuple[float, ...]
 
 
 def _header(path: Path) -> _Header:
@@ -389,7 +309,10 @@ def _header(path: Path) -> _Header:
             kind = np.result_type(*file.dtypes)
             plain = kind.kind in "iu" and set(file.scales) == {1.0}
             unscaled = {UNSCALED: str(kind)} if plain else {}
-            return _Header(file.shape, file.transform, file.crs, names, str(kind), unscaled)
+            if not (np.isfinite((*file.scales, *file.offsets)).all() and all(file.scales)):
+                msg = f"{path}: scale {file.scales} and offset {file.offsets} make no numbers; mend them"
+                raise BadData(msg)
+            return _Header(file.shape, file.transform, file.crs, names, str(kind), unscaled, file.offsets)
     except rasterio.errors.RasterioIOError as error:
         msg = f"{path} can not be read as GeoTIFF: {error}"
         raise BadData(msg) from error
@@ -416,17 +339,23 @@ def _read(*, paths: Sequence[Path], band: int, block_info: Any) -> np.ndarray:
     return out
 
 
+_DAY_OF_YEAR: Final = re.compile(r"doy((?:19|20)\d\d)(\d{3})(?!\d)", re.IGNORECASE)
+"""A day, as AppEEARS names it."""
+
 _NAMED: Final = (
     re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)"),
     re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.])(0[1-9]|1[0-2])(?!\d)"),
     re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)"),
+    re.compile(r"(?<!\d)((?:19|20)\d\d)(0[1-9]|1[0-2])(?!\d)"),
 )
-"""A day, a month, a year, in the names of files."""
+"""A day, a month, a year, and a month run together with its year, in the names of files."""
 
 
 def _date_in(path: Path) -> np.datetime64:
     """The date in the name of a file; the middle of the month or year where there is no more."""
-    whole, month, year = (pattern.search(path.stem) for pattern in _NAMED)
+    whole, month, year, together = (pattern.search(path.stem) for pattern in _NAMED)
+    if counted := _DAY_OF_YEAR.search(path.stem):
+        return np.datetime64(f"{counted[1]}-01-01", "ns") + np.timedelta64(int(counted[2]) - 1, "D")
     if whole:
         try:
             return np.datetime64(date(int(whole[1]), int(whole[3]), int(whole[4])), "ns")
@@ -438,5 +367,7 @@ def _date_in(path: Path) -> np.datetime64:
     if year:
         middle: np.datetime64 = mid_season(np.array([int(year[1])]), YEAR / 2)[0]
         return middle
+    if together:
+        return np.datetime64(f"{together[1]}-{together[2]}-15", "ns")
     msg = f"{path}: no date in its name; rename it like ndvi_2021-07-15.tif or ndvi_2021.tif"
     raise BadData(msg)

@@ -49,6 +49,9 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
         msg = f"no season from {since} on; the last is of {str(yearly['time'].values[-1])[:10]}"
         raise BadData(msg)
     wanted = xr.DataArray(target)
+    if not set(wanted.dims) <= set(after.dims) - {"time"} or wanted.dtype.kind not in "biuf":
+        msg = f"the target is to be numbers on (y, x) as the seasons are; it is {wanted.dtype} on {wanted.dims}"
+        raise BadData(msg)
     try:
         xr.align(after, wanted, join="exact")
     except ValueError as error:

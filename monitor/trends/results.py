@@ -22,7 +22,13 @@ from monitor.trends.maps import HARMONIC, MONOTONIC, TITLE
 FORMATS: Final = (".nc", ".zarr", ".tif", ".tiff", "")
 """Endings that :func:`pending` can write; none: a folder of GeoTIFFs."""
 
-GEOTIFF: Final = {"driver": "GTiff", "tiled": True, "compress": "deflate", "bigtiff": "IF_SAFER", "windowed": True}
+GEOTIFF: Final = {
+    "driver": "GTiff", "interleave": "band", "compress": "deflate", "zlevel": 1, "bigtiff": "IF_SAFER",
+    "windowed": True,
+}  # fmt: skip
+
+TILE: Final = 256
+"""Side of the tiles of a GeoTIFF, where blocks are as large. [pixel]"""
 
 
 ASTRAY: Final = 0.25
@@ -81,7 +87,15 @@ def pending(trends: xr.Dataset, partial: Path) -> Any:
 def _geotiff(layer: xr.DataArray, path: Path) -> Any:
     if layer.dtype.kind == "f":
         layer = layer.rio.write_nodata(np.nan)
-    return layer.rio.to_raster(path, lock=threading.Lock(), compute=False, recalc_transform=False, **GEOTIFF)
+    # what is written in parts is packed anew for each part, and the old packing stays in the file: so a block is made
+    # of whole tiles, or, where it is lower than they are, of whole rows or long pieces of them
+    rows, columns = (max(layer.chunksizes.get(along, (1,))) for along in ("y", "x"))
+    tiled = min(rows, columns) >= TILE
+    if tiled:
+        layer = layer.chunk(y=round(rows / TILE) * TILE, x=round(columns / TILE) * TILE)
+    return layer.rio.to_raster(
+        path, lock=threading.Lock(), compute=False, recalc_transform=False, tiled=tiled, **GEOTIFF
+    )
 
 
 def _north_up(trends: xr.Dataset) -> xr.Dataset:
@@ -105,8 +119,9 @@ def _placed(trends: xr.Dataset) -> xr.Dataset:
     sizes = dict(zip("xy", map(float, known.split()[1::4]), strict=False))
     corner = {}
     for along in ("x", "y"):
-        at = trends[along].values.astype(float)
+        at = trends[along].values
         if at.size > 1:
+            at = at.astype(float) if at.dtype.kind in "iuf" else np.full(at.size, np.nan)
             sizes[along] = step = (at[-1] - at[0]) / (at.size - 1)
             if not (np.abs(at - (at[0] + step * np.arange(at.size))) <= ASTRAY * abs(step)).all() or not step:
                 msg = (

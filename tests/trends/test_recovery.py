@@ -40,6 +40,9 @@ def test_a_target_that_lies_elsewhere_is_refused_and_not_made_to_fit():
     target = xr.DataArray([[0.5, 0.5]], dims=("y", "x"), coords={"y": [50.0], "x": [10.0, 20.0]})
     since = mid_season(np.array([2014]), 182.625)[0]
     np.testing.assert_allclose(recovery(yearly, target, since)["r80p"], [[1.0, 1.0]])
+    for odd in (target.rename(y="lat", x="lon"), target.expand_dims("band"), target.astype(str)):
+        with pytest.raises(BadData, match=r"numbers on \(y, x\)"):
+            recovery(yearly, odd, since)
     for elsewhere in (target.assign_coords(x=[10.001, 20.001]), target.isel(x=[0]), target.assign_coords(y=[60.0])):
         with pytest.raises(BadData, match="does not lie on the coordinates"):
             recovery(yearly, elsewhere, since)

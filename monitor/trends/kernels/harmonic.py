@@ -38,9 +38,9 @@ seen: one date a year, or all within a month. Two harmonics over a short growing
 NEXT_TO_NOTHING: Final = 1e-4
 """Share of the squares of the values below which what the fit leaves is added up again from the residuals."""
 
-FLAT: Final = 2e-6
+FLAT: Final = 5e-7
 """An amplitude of this share of the root mean square of the values or less is the rounding of single precision (of a
-constant, up to a tenth of this): it has no peak."""
+constant, up to a fifth of this): it has no peak."""
 
 TILE: Final = 512
 """Pixels side by side while summing: the sums of a tile stay in the first-level cache."""
