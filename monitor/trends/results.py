@@ -62,7 +62,13 @@ def appearing(out: Path) -> Iterator[Path]:
 
 
 def pending(trends: xr.Dataset, partial: Path) -> Any:
-    """What dask must compute for the trends to be written; a :class:`dask.delayed.Delayed` or a list of them."""
+    """What dask must compute for the trends to be written: what is delayed, or a list of it.
+
+    Raises
+    ------
+    BadData
+        The trends lie on no even grid, as those in GeoTIFFs must.
+    """
     mapping = {"grid_mapping": "spatial_ref"} if "spatial_ref" in trends.coords else {}
     trends = trends.drop_encoding()
     if partial.suffix.lower() == ".nc":
