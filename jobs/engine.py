@@ -109,7 +109,8 @@ def _opened(scheduler: str) -> Iterator[Run]:
         return
     known = _way_to(scheduler)
     try:  # not dask's default: that is where dask sends its work, though it was refused
-        asyncio.run(_greet(scheduler, known))
+        with ThreadPoolExecutor(1) as apart:  # in a notebook this thread has a loop of its own under way
+            apart.submit(asyncio.run, _greet(scheduler, known)).result()
         client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
     except (OSError, TimeoutError) as error:
         msg = f"no dask scheduler answers at {scheduler}: start it, or leave [engine] scheduler empty"
@@ -134,6 +135,11 @@ def _way_to(address: str) -> dict[str, Any]:
     """How dask's own configuration connects to an address.
 
     What no scheduler can be reached by is refused before dask makes half a client of it, which hangs when it is closed.
+
+    Returns
+    -------
+    dict
+        Arguments of :func:`distributed.comm.connect`.
 
     Raises
     ------

@@ -90,7 +90,7 @@ def trend(da: xr.DataArray) -> xr.Dataset:
     Raises
     ------
     BadData
-        No dates, or dates out of order or repeated.
+        No dates, dates of another calendar, out of order or repeated.
 
     See Also
     --------
@@ -131,7 +131,7 @@ def robust_season(da: xr.DataArray) -> xr.Dataset:
     Raises
     ------
     BadData
-        No dates, or dates out of order or repeated.
+        No dates, dates of another calendar, out of order or repeated.
 
     See Also
     --------
@@ -166,7 +166,7 @@ def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataAr
     Raises
     ------
     BadData
-        No dates, dates out of order or repeated, or none inside the window.
+        No dates, dates of another calendar, out of order or repeated, or none inside the window.
     """
     years(da)
     first, last = window
@@ -203,7 +203,7 @@ def years(da: xr.DataArray) -> np.ndarray:
     Raises
     ------
     BadData
-        No dates, or dates out of order or repeated.
+        No dates, dates of another calendar, out of order or repeated.
     """
     if "time" not in da.dims or da.sizes["time"] == 0 or da.size == 0:
         msg = f"{_name(da)} is empty: its dimensions are {dict(da.sizes)}; a trend needs layers along 'time'"

@@ -36,7 +36,8 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
     Raises
     ------
     BadData
-        No dates, dates out of order or repeated, or none from `since` on; a target on other coordinates.
+        No dates, dates out of order or repeated, or none from `since` on; a target of no numbers, or on other
+        coordinates.
 
     References
     ----------

@@ -30,9 +30,8 @@ GEOTIFF: Final = {
 TILE: Final = 256
 """Side of the tiles of a GeoTIFF, where blocks are as large. [pixel]"""
 
-
 ASTRAY: Final = 0.25
-"""Most by which a coordinate may lie off an even grid: those of 10 m in float32 degrees do by a tenth. [pixel]"""
+"""Farthest a coordinate may lie from an even grid: degrees in float32, of pixels of 10 m, do by a tenth. [pixel]"""
 
 
 @contextmanager
