@@ -12,7 +12,6 @@ from typing import Final
 
 import msgspec
 import numpy as np
-import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from jobs import derived
@@ -22,17 +21,19 @@ from monitor.cube.grid import inside
 from monitor.cube.store import Entry, SiteStore
 from monitor.errors import StoreBroken
 from monitor.sites.site import Site
-from monitor.trends import area
-from monitor.trends.area import failing_area, pixel_theta, supported
+from monitor.trends.kernels import failing as failing_ground
 from monitor.trends.kernels import patches
-from monitor.trends.kernels.yearly import ROWS
+from monitor.trends.kernels.failing import find, means, pixel_theta, times_of
+from monitor.trends.kernels.yearly import inner_sums
 from monitor.trends.state import (
     Look,
+    Read,
     Scenes,
     Season,
     State,
     Used,
     at_hand,
+    blocks_of,
     bring_up_to_date,
     kept_grid,
     reader,
@@ -289,33 +290,35 @@ def _failing(folder: Path, snapshot: str | None, site: Site, observed: Columns, 
     seasons = {season: wanted.seasons[season] for season in sorted(wanted.seasons) if season[0] in promised}
     if not seasons or verdict.theta is None or verdict.theta_low is None or verdict.theta_high is None:
         return None
-    grid, (summed, _) = _up_to_date(folder, snapshot, site, partial(sums_of, _state(folder), seasons, {}))
-    place = [ROWS.index("over"), ROWS.index("seen")]
-    sums = np.stack([summed[season][place] for season in seasons], axis=1)
-    total, seen = (xr.DataArray(part, dims=("season", "y", "x")) for part in sums)
-    ground = inside(site.geometry, grid)
-    within = xr.DataArray(ground, dims=("y", "x"))
-    over, seen, within, pixel = supported(total, seen, within, pixel=abs(grid.resolution.x))
-    expected = [0.0 if before else promised[year] for year, before in seasons]
-    theta = pixel_theta(over, seen, xr.DataArray(expected, dims="season"))
-    found = failing_area(
-        theta["theta"], theta["theta_se"], within, site_theta=verdict.theta,
-        site_variance=((verdict.theta_high - verdict.theta_low) / (2 * NORMAL_95)) ** 2, pixel=pixel,
+    ground, pixel, (total, count) = _up_to_date(folder, snapshot, site, partial(_blocks, folder, site, seasons))[1]
+    times = times_of(pixel)
+    within = inner_sums(ground.astype(np.float32), ground, times) >= times * times / 2
+    expected = np.array([0.0 if before else promised[year] for year, before in seasons])
+    found = find(
+        *pixel_theta(*means(total, count, times), expected), within, site_theta=verdict.theta,
+        site_variance=((verdict.theta_high - verdict.theta_low) / (2 * NORMAL_95)) ** 2, pixel=pixel * times,
     )  # fmt: skip
     told = FailingGround.of(found, site.hectares, verdict.as_of)
     if told is None:
         return None
     height, width = ground.shape
-    times = round(pixel / abs(grid.resolution.x))
-    fine = found.smoothed.values.repeat(times, axis=0).repeat(times, axis=1)[:height, :width]
+    fine = found.smoothed.repeat(times, axis=0).repeat(times, axis=1)[:height, :width]
     return Failing(ground=told, chance=np.where(ground, fine, np.nan).astype(np.float32))
+
+
+def _blocks(
+    folder: Path, site: Site, seasons: Mapping[Season, Scenes], read: Read, *, grid: GeoBox, **made: str
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Pixels of a site, their side [m], and their sums in blocks as large as are judged."""
+    ground, pixel = inside(site.geometry, grid), abs(grid.resolution.x)
+    return ground, pixel, blocks_of(_state(folder), seasons, ground, times_of(pixel), read, grid=grid, **made)
 
 
 @cache
 def _code() -> str:
     """Hash of the code that a site's failing ground depends on."""
     digest = sha256()
-    for module in (area, patches, spatial, assess, kernels, status, window):
+    for module in (failing_ground, patches, spatial, assess, kernels, status, window):
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()

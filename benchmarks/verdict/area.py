@@ -15,7 +15,8 @@ import numpy as np
 import xarray as xr
 from scipy import ndimage
 
-from monitor.trends.area import FAILING, failing_area, pixel_theta, supported
+from monitor.trends.area import failing_area, pixel_theta, supported
+from monitor.trends.kernels.failing import FAILING
 from monitor.trends.kernels.patches import fields
 
 SIDE = 60

@@ -7,7 +7,7 @@ in (acquisition, digest, cover of the control), and carries a checksum.
 
 The maps need little of the seasons that are past: the mean cover of each, and the sums of what was seen before the
 work began. That stands in one more file, which names the scenes of all those seasons by their digest. As long as it
-fits, a night reads no season but the last.
+fits, a night reads no season but the last. So it is with what tells where a site fails: sums of blocks of pixels.
 
 A season to which scenes were only added at the end is added to. One that changed in any other way, because a scene
 came late, was replaced or was rejected, is summed up again from the stored pixels in order of acquisition; nothing is
@@ -42,7 +42,7 @@ from monitor.cube.packed import unpack
 from monitor.cube.store import Entry
 from monitor.trends.kernels import yearly
 from monitor.trends.kernels.monotonic import slope_and_score
-from monitor.trends.kernels.yearly import ROWS, add
+from monitor.trends.kernels.yearly import ROWS, add, inner_sums
 from monitor.trends.stored import Stored
 
 AT_ONCE: Final = 128_000_000
@@ -54,6 +54,9 @@ DRAWN: Final = ("cover", "ndvi", *VISIBLE)
 
 PAST: Final = "past.means"
 """File of what the maps need of the seasons that are past."""
+
+BLOCKS: Final = "past.blocks"
+"""File of what tells where a site fails, of the seasons that are past."""
 
 Season = tuple[int, bool]
 """Year of a growing season, and whether its scenes were taken before the work began."""
@@ -158,9 +161,12 @@ def maps(state: State, ground: np.ndarray) -> dict[str, np.ndarray]:
     last = state.seasons[-1][0]
     now = _total(state.sums[season] for season in sorted(state.sums))
     cover = _mean(now, "cover")
-    covers = np.stack([year[ground] for year in (*state.past[: -len(ROWS)], cover)])
+    here = np.flatnonzero(ground)
+    covers = np.empty((years.size, here.size), np.float32)
+    state.past.reshape(len(state.past), -1)[: -len(ROWS)].take(here, axis=1, out=covers[:-1])
+    cover.take(here, out=covers[-1])
     slope = np.full(ground.shape, np.nan, np.float32)
-    slope[ground], _ = slope_and_score(years, covers)
+    slope.reshape(-1)[here], _ = slope_and_score(years, covers)
     uplift = _mean(state.sums.get((last, False), now), "over")
     if any(before for _, before in state.seasons):
         begun = [state.sums[season] for season in state.sums if season[1]]
@@ -234,7 +240,7 @@ def bring_up_to_date(
     else:
         state = State.of(sums, shown)
         _save(folder / PAST, state.past, names, recipe=made_by, grid=grid_to_json(grid), snapshot=snapshot)
-    known = {*map(_sums, seasons), *map(_colours, pictures), *([PAST] if before else [])}
+    known = {*map(_sums, seasons), *map(_colours, pictures), *([PAST] if before else []), BLOCKS}
     if folder.is_dir():
         for name in os.listdir(folder):
             if name not in known:  # of a season that lost all its scenes, or left by a run that was killed
@@ -298,6 +304,51 @@ def sums_of(
             shown[name] = rgb[scene.acquisition]
             _save(folder / _colours(name), shown[name], [scene], **made)
     return sums, shown
+
+
+def blocks_of(
+    folder: Path,
+    seasons: Mapping[Season, Scenes],
+    ground: np.ndarray,
+    times: int,
+    read: Read,
+    *,
+    made_by: str,
+    snapshot: str,
+    grid: GeoBox,
+) -> np.ndarray:
+    """How far the ground of a site stood over its control, and in how many scenes it was seen, by blocks of pixels.
+
+    Parameters and errors as for :func:`bring_up_to_date`, and
+
+    seasons : mapping
+        Of at least one season.
+    ground : (y, x) bool array
+        Pixels of the site.
+    times : int
+        Pixels along each side of a block.
+
+    Returns
+    -------
+    (2, season, block, block) float32 array
+        The rows ``over`` and ``seen`` of :data:`ROWS` summed up inside the site, seasons ascending.
+    """
+    last = max(year for year, _ in seasons)
+    before = {season: scenes for season, scenes in seasons.items() if season[0] < last}
+    height, width = (-(-side // times) for side in ground.shape)
+    names = [_digest(before), sha256(ground).hexdigest(), str(times)]
+    have, past = _load(folder / BLOCKS, made_by, (2, len(before), height, width))
+    fits = have == names
+    needed = {season: seasons[season] for season in sorted(seasons) if not (fits and season in before)}
+    sums, _ = sums_of(folder, needed, {}, read, made_by=made_by, snapshot=snapshot, grid=grid)
+    rows = [ROWS.index("over"), ROWS.index("seen")]
+    found = np.stack([inner_sums(sums[season][rows], ground, times) for season in needed], axis=1)
+    if fits:
+        return np.concatenate([past, found], axis=1)
+    if before:
+        made = {"recipe": made_by, "grid": grid_to_json(grid), "snapshot": snapshot}
+        _save(folder / BLOCKS, found[:, : len(before)], names, **made)
+    return found
 
 
 def kept_grid(folder: Path) -> GeoBox | None:

@@ -102,12 +102,13 @@ class LastLook:
 
     site: Site
     parts: Parts
-    window: Window
     calibration: Calibration
     scenes: Scenes
     standing: Standing
     looks: np.ndarray
     """Places of such scenes among the used ones, ascending; one at least."""
+    judged: Verdicts
+    """As of the day of the last one."""
 
     @property
     def day(self) -> date:
@@ -117,10 +118,7 @@ class LastLook:
 
     def verdict(self) -> Assessment:
         """As of that day."""
-        day = self.scenes.day[self.scenes.used[self.looks[-1:]]]
-        # any budget will do: it moves no theta
-        table = judge(day, self.scenes, self.standing, self.site, self.parts, self.window, self.calibration, 0.05)
-        return _records(table, self.site, self.calibration)[0]
+        return _records(self.judged, self.site, self.calibration)[0]
 
     def promised(self) -> dict[int, float]:
         """Uplift that the plan promised, by growing season with such a scene: mean over its scenes from the start on,
@@ -164,13 +162,18 @@ def assess_and_look_back(
     seen = scenes(series, site, window, calibration)
     standing = _follow(seen, site, parts, window, calibration, memory)
     today = np.array([as_of], "datetime64[D]").astype(np.int64)
-    found = _records(judge(today, seen, standing, site, parts, window, calibration, alpha), site, calibration)[0]
     until = int(np.searchsorted(seen.day[seen.used], today[0], side="right"))
     looks = np.flatnonzero(standing.look[:until] == np.arange(until))
+    # both days at once, for to judge two costs little more than to judge one; any budget will do for the first: it
+    # moves no theta
+    days, budgets = np.concatenate([seen.day[seen.used[looks[-1:]]], today]), [0.05] * looks[-1:].size + [alpha]
+    table = judge(days, seen, standing, site, parts, window, calibration, budgets)
+    judged, now = (Verdicts(*(column[part] for column in table)) for part in (slice(1), slice(-1, None)))
+    found = _records(now, site, calibration)[0]
     if not looks.size:
         return found, None
     return found, LastLook(
-        site=site, parts=parts, window=window, calibration=calibration, scenes=seen, standing=standing, looks=looks
+        site=site, parts=parts, calibration=calibration, scenes=seen, standing=standing, looks=looks, judged=judged
     )
 
 

@@ -11,6 +11,7 @@ seasons in which the site had gone four fifths of the way to it. It goes before 
 the reference can not gain much more.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -111,7 +112,7 @@ def judge(
     parts: Parts,
     window: Window,
     calibration: Calibration,
-    alpha: float,
+    alpha: float | Sequence[float],
 ) -> Verdicts:
     """Verdicts on a site as of days.
 
@@ -121,8 +122,8 @@ def judge(
         Days from 1970, ascending.
     scenes, standing
         Of :func:`monitor.verdict.window.scenes` and :func:`monitor.verdict.kernels.follow`.
-    alpha : float
-        Lifetime false-alarm budget of the failure rule. [1]
+    alpha : float or sequence of float
+        Lifetime false-alarm budget of the failure rule; of each day, where there are several. [1]
 
     Raises
     ------
@@ -176,7 +177,7 @@ def judge(
     # What it looks like.
     failing = told & now(standing.surely_failing, 0).astype(bool)
     negative = told & now(standing.surely_negative, 0).astype(bool)
-    bar = np.log(boundary(alpha, c.boundary))
+    bar = np.log([boundary(budget, c.boundary) for budget in np.atleast_1d(alpha)])
     evidence = now(standing.evidence, 0.0)
     guarded = told & (now(standing.standing, 0.0) >= bar) & ~early & promised
     chance, erosion = np.full(day.size, np.nan), np.zeros(day.size, bool)

@@ -5,9 +5,11 @@ import pytest
 import xarray as xr
 from dask.callbacks import Callback
 from scipy import ndimage
+from scipy.special import ndtri
 
 from monitor.trends.area import failing_area, pixel_theta, supported
-from monitor.trends.kernels import patches
+from monitor.trends.kernels import failing, patches
+from monitor.trends.kernels.yearly import inner_sums
 
 PIXEL = 20.0
 
@@ -132,6 +134,71 @@ def test_theta_of_pixels_comes_out_as_it_was_put_in_with_an_honest_error():
     assert 0.93 < float(standard.std()) < 1.07
 
 
+def by_regression(over, seen, expected):
+    """Theta of pixels and their errors by weighted regression, one pixel after the other."""
+    weight = np.where(np.isfinite(over), seen, 0.0)
+    used = weight > 0
+    shared = np.where(used, over, 0).sum(axis=1) / np.maximum(used.sum(axis=1), 1)
+    own = over - shared[:, None]
+    told, left, freedom = np.full((2, over.shape[1]), np.nan), 0.0, 0
+    for pixel in range(over.shape[1]):
+        use = used[:, pixel]
+        if len(set(expected[use])) < 2:
+            continue
+        design = np.stack([np.ones(use.sum()), expected[use]], axis=1) * np.sqrt(weight[use, pixel])[:, None]
+        best = np.linalg.lstsq(design, own[use, pixel] * np.sqrt(weight[use, pixel]))[0]
+        told[:, pixel] = best[1], np.linalg.inv(design.T @ design)[1, 1]
+        if use.sum() > 2:
+            left += ((own[use, pixel] * np.sqrt(weight[use, pixel]) - design @ best) ** 2).sum()
+            freedom += use.sum() - 2
+    return told[0], np.sqrt(told[1] * left / freedom)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_theta_and_its_error_are_those_of_a_regression_of_each_pixel(dtype):
+    rng = np.random.default_rng(11)
+    over, seen = rng.normal(0, 0.1, (6, 40)).astype(dtype), rng.integers(0, 5, (6, 40)).astype(dtype)
+    expected = np.array([0, 0, 0.02, 0.05, 0.05, 0.08])
+    over[rng.random(over.shape) < 0.2] = np.nan
+    over[3, :4] = np.inf
+    seen[4] = 0
+    seen[1:, 5] = 0
+    theta, error = failing.pixel_theta(over, seen, expected)
+    for told, known in zip((theta, error), by_regression(over.astype(float), seen, expected), strict=True):
+        np.testing.assert_allclose(told, known, rtol=1e-9 if dtype is np.float64 else 1e-5)
+    assert np.isnan(theta[5])
+
+
+def test_a_site_without_a_single_degree_of_freedom_tells_thetas_but_no_error():
+    theta, error = failing.pixel_theta(np.ones((2, 3)), np.ones((2, 3)), np.array([0.0, 0.1]))
+    assert np.isfinite(theta).all()
+    assert np.isnan(error).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_sums_of_blocks_count_what_lies_inside_alone(dtype, times):
+    rng = np.random.default_rng(2)
+    values, inside = rng.random((2, 3, 7, 5)).astype(dtype), rng.random((7, 5)) < 0.6
+    values[..., ~inside] = np.nan
+    found = inner_sums(values, inside, times)
+    assert found.dtype == dtype
+    for y, x in np.ndindex(found.shape[-2:]):
+        block = np.s_[y * times : (y + 1) * times, x * times : (x + 1) * times]
+        np.testing.assert_allclose(found[..., y, x], values[(..., *block)][..., inside[block]].sum(axis=-1), rtol=1e-6)
+
+
+def test_means_over_seasons_are_lazy_and_the_same_in_any_chunks():
+    over, seen, _ = seasons(xr.DataArray(np.linspace(0, 1, 42).reshape(6, 7), dims=("y", "x")))
+    inside = xr.DataArray(np.indices((6, 7)).sum(0) > 3, dims=("y", "x"), coords={"y": np.arange(6.0)})
+    whole = supported(over * seen, seen, inside, pixel=10.0)
+    with Callback(start=lambda *_: pytest.fail("computed early")):
+        lazy = supported((over * seen).chunk(season=2, y=3), seen.chunk(x=4), inside.chunk(y=2), pixel=10.0)
+    for one, other in zip(lazy[:3], whole[:3], strict=True):
+        xr.testing.assert_identical(one.compute(), other)
+    assert whole[0]["y"].values.tolist() == [0.5, 2.5, 4.5]
+
+
 def test_a_pixel_seen_seldom_has_the_greater_error():
     theta = xr.DataArray(np.ones((40, 40)), dims=("y", "x"))
     over, seen, expected = seasons(theta, noise=0.04)
@@ -196,6 +263,27 @@ def test_fields_have_the_variance_and_the_reach_asked_for():
     drawn = patches.fields((40, 40), 5.0, 300, 1)
     assert drawn.std() == pytest.approx(1, abs=0.03)
     assert (drawn[:, 20, 10] * drawn[:, 20, 15]).mean() == pytest.approx(np.exp(-1), abs=0.12)
+
+
+@pytest.mark.parametrize("shape", [(30, 44), (140, 90)], ids=["pixel by pixel", "in blocks"])
+def test_shares_are_those_counted_draw_by_draw(shape):
+    rng = np.random.default_rng(4)
+    chance = np.where(rng.random(shape) < 0.8, rng.random(shape), np.nan)
+    step = 2 if max(shape) > patches.LARGEST else 1
+    known = np.isfinite(chance)
+    count, total = (
+        np.array(
+            [
+                [part[y : y + step, x : x + step].sum() for x in range(0, shape[1], step)]
+                for y in range(0, shape[0], step)
+            ]
+        )
+        for part in (known, np.where(known, chance, 0))
+    )
+    size = [-(-side // patches.CANVAS) * patches.CANVAS for side in count.shape]
+    drawn = patches.fields((size[0], size[1]), 5.0 / step, 20, 7)[:, : count.shape[0], : count.shape[1]]
+    fails = drawn < ndtri(np.divide(total, count, out=np.zeros_like(total), where=count > 0)).astype(np.float32)
+    np.testing.assert_allclose(patches.shares(chance, 5.0, 20, 7), [(one * count).sum() / count.sum() for one in fails])
 
 
 def test_a_large_site_is_drawn_in_blocks_with_the_same_mean_and_spread():

@@ -31,6 +31,7 @@ from monitor.trends.state import (
     State,
     Used,
     at_hand,
+    blocks_of,
     bring_up_to_date,
     kept_grid,
     maps,
@@ -221,6 +222,59 @@ def test_whatever_was_kept_of_the_years_before_the_maps_are_those_from_scratch(t
     brought(tmp_path, was, Ground(older))
     assert drawn(brought(tmp_path, HISTORY, Ground())) == plainly(HISTORY, Ground())
     assert whole(tmp_path, HISTORY, Ground()) == scratch
+
+
+def blocks(folder, scenes, read, *, ground=GROUND, times=2):
+    made = {"made_by": "recipe", "snapshot": "S1", "grid": GRID}
+    return blocks_of(folder, dict(sorted(by_season(scenes).items())), ground, times, read, **made)
+
+
+def added(scenes, read, *, ground=GROUND, times=2):
+    """Sums of blocks pixel by pixel, as they are defined."""
+    with TemporaryDirectory() as folder:
+        made = {"made_by": "", "snapshot": "", "grid": GRID}
+        sums, _ = sums_of(Path(folder), by_season(scenes), {}, read, **made)
+    sides = [-(-side // times) for side in SHAPE]
+    total = np.zeros((2, len(sums), *sides), np.float32)
+    for i, season in enumerate(sorted(sums)):
+        for y, x in zip(*np.nonzero(ground), strict=True):
+            total[:, i, y // times, x // times] += sums[season][[ROWS.index("over"), ROWS.index("seen")], y, x]
+    return total
+
+
+@pytest.mark.parametrize("was", WAS.values(), ids=WAS)
+def test_whatever_was_kept_of_the_years_before_blocks_are_those_from_scratch(tmp_path, was):
+    older = {scene.acquisition: 1 for scene in was if scene.digest.endswith("-1")}
+    for scenes, read in ((was, Ground(older)), (HISTORY, Ground()), (HISTORY, Ground())):
+        np.testing.assert_array_equal(blocks(tmp_path, scenes, read), added(scenes, Ground(read.version)))
+
+
+def test_blocks_of_a_new_scene_read_no_season_that_is_past_and_maps_leave_their_file_alone(tmp_path):
+    blocks(tmp_path, HISTORY[:-1], Ground())
+    brought(tmp_path, HISTORY[:-1], Ground())
+    before = [path for path in tmp_path.glob("*.sums") if path.name != "2021.sums"]
+    for path in before:
+        path.write_bytes(b"torn")
+    read = Ground()
+    np.testing.assert_array_equal(blocks(tmp_path, HISTORY, read), added(HISTORY, Ground()))
+    assert read.asked == [HISTORY[-1].acquisition]
+    assert {path.read_bytes() for path in before} == {b"torn"}
+    torn = tmp_path / "past.blocks"
+    torn.write_bytes(torn.read_bytes()[:-1])
+    np.testing.assert_array_equal(blocks(tmp_path, HISTORY, read), added(HISTORY, Ground()))
+
+
+@pytest.mark.parametrize(("ground", "times"), [(~GROUND, 2), (GROUND, 3)], ids=["another ground", "other blocks"])
+def test_blocks_of_another_kind_are_not_taken_for_these(tmp_path, ground, times):
+    blocks(tmp_path, HISTORY, Ground())
+    found = blocks(tmp_path, HISTORY, Ground(), ground=ground, times=times)
+    np.testing.assert_array_equal(found, added(HISTORY, Ground(), ground=ground, times=times))
+
+
+def test_blocks_of_a_single_year_need_no_file_of_the_past(tmp_path):
+    scenes = HISTORY[40:]
+    np.testing.assert_array_equal(blocks(tmp_path, scenes, Ground()), added(scenes, Ground()))
+    assert {path.name for path in tmp_path.iterdir()} == {"2021.sums"}
 
 
 @pytest.mark.parametrize("since", [0, 4], ids=["a year is divided", "a whole year is of the other side"])

@@ -183,10 +183,28 @@ def shares(part: np.ndarray, reach: float, count: int, seed: int) -> np.ndarray:
         total, weight = (_summed(values, step) for values in (np.nan_to_num(part), weight))
         part, reach = total / np.where(weight > 0, weight, np.nan), reach / step
     size = [CANVAS * -(-side // CANVAS) for side in part.shape]
-    drawn = fields((size[0], size[1]), reach, count, seed)[:, : part.shape[0], : part.shape[1]]
-    failing = drawn < ndtri(np.nan_to_num(part)).astype(np.float32)
-    share: np.ndarray = np.einsum("iyx,yx->i", failing, weight) / weight.sum()
+    drawn = fields((size[0], size[1]), reach, count, seed)
+    limit = ndtri(np.nan_to_num(part)).astype(np.float32)
+    share: np.ndarray = _failing(drawn, limit, weight.astype(np.float32)) / weight.sum()
     return share
+
+
+@njit(nogil=True, cache=True)
+def _failing(drawn: np.ndarray, limit: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weights of what lies below its limit (y, x), summed up for each of the draws (draw, y, x), which may be larger.
+
+    Weights are whole numbers, so that no sum is rounded.
+    """
+    height, width = limit.shape
+    out = np.zeros(drawn.shape[0])
+    for i in range(out.size):
+        below = np.zeros(width, np.float32)  # sums run over whole rows, not along them: they are quick
+        for y in range(height):
+            for x in range(width):
+                below[x] += weight[y, x] if drawn[i, y, x] < limit[y, x] else np.float32(0)
+        for x in range(width):
+            out[i] += below[x]
+    return out
 
 
 def _summed(values: np.ndarray, step: int) -> np.ndarray:

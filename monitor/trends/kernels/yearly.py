@@ -1,4 +1,4 @@
-"""Sums over the scenes of a season, pixel by pixel, in one pass over memory."""
+"""Sums over the scenes of a season, pixel by pixel, and over the pixels of blocks, in one pass over memory."""
 
 from typing import Final
 
@@ -36,3 +36,36 @@ def add(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, control: float) -
             sums[1, pixel] += value
             sums[2, pixel] += index
             sums[3, pixel] += value - reference
+
+
+def inner_sums(values: np.ndarray, inside: np.ndarray, times: int) -> np.ndarray:
+    """Sums of what lies inside, of blocks of pixels.
+
+    Parameters
+    ----------
+    values : (..., y, x) array of float
+        Finite inside.
+    inside : (y, x) bool array
+    times : int
+        Pixels along each side of a block; the last ones may be cut.
+
+    Returns
+    -------
+    (..., block, block) array
+        In the type of `values`; 0 where nothing lies inside.
+    """
+    height, width = (-(-side // times) for side in inside.shape)
+    out = np.zeros((*values.shape[:-2], height, width), values.dtype)
+    layers = np.ascontiguousarray(values).reshape(-1, *inside.shape)
+    _add_inner(layers, np.ascontiguousarray(inside, bool), times, out.reshape(-1, height, width))
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _add_inner(values: np.ndarray, inside: np.ndarray, times: int, out: np.ndarray) -> None:
+    layers, height, width = values.shape
+    for i in range(layers):
+        for down in range(height):
+            for across in range(width):
+                if inside[down, across]:
+                    out[i, down // times, across // times] += values[i, down, across]
