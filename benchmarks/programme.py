@@ -61,7 +61,7 @@ YEARS, EVERY = (1, 10), 5
 """Histories that are compared, and days between their scenes."""
 COMPARED = {NEXT: "", date(2026, 8, 20): ", when it is asked where the older ones fail"}
 """Days on which their nights begin, and what is told of them."""
-NIGHTS, APART = 11, 2
+NIGHTS, APART = 11, 1
 """Nights of which the median counts, and days from one to the next: one night differs from another by a tenth, and the
 median of five still by a twentieth."""
 SECONDS, AIM, MEMORY, OVERHEAD, GROWTH = 240.0, 90.0, 6.0, 80.0, 1.10
