@@ -123,12 +123,22 @@ def _opened(scheduler: str) -> Iterator[Run]:
 
 
 async def _greet(address: str, known: dict[str, Any]) -> None:
-    """Have an answer from a scheduler, since a client waits for ever for one from what does not speak as dask does."""
+    """Have an answer from a scheduler, since a client waits for ever for one from what does not speak as dask does.
+
+    Raises
+    ------
+    ValueError
+        It speaks so, but is a worker, or a nanny.
+    """
     from distributed.comm import connect
+    from distributed.core import send_recv
 
     async with asyncio.timeout(PATIENCE):
         comm = await connect(address, timeout=PATIENCE, **known)
+        told = await send_recv(comm, op="identity")
     await comm.close()
+    if told.get("type") != "Scheduler":
+        raise ValueError(told)
 
 
 def _way_to(address: str) -> dict[str, Any]:

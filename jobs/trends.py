@@ -41,7 +41,7 @@ def trends(
 
     from jobs.cli import echo, print_line, progress, set_up_logs
     from monitor.errors import BadData
-    from monitor.trends.cubes import POSSIBLE, open_series
+    from monitor.trends.cubes import LARGEST, POSSIBLE, open_series
     from monitor.trends.maps import growing_season_means, trend
     from monitor.trends.results import FORMATS, appearing, pending
 
@@ -89,18 +89,19 @@ def trends(
         if found["most"] < 2:
             msg = (
                 f"{source}: no pixel of {series.name!r} has two values. If there are any, they were not possible: "
-                f"reflectance lies within {POSSIBLE[0]} to {POSSIBLE[1]} and not at 0, NDVI within -1 to 1; "
-                "scaled integers need the attributes scale_factor and add_offset; and what is outside valid_min, "
-                "valid_max or valid_range does not count: see whether those of the file are right"
+                f"reflectance lies within {POSSIBLE[0]} to {POSSIBLE[1]} and not at 0, NDVI within -1 to 1, other "
+                f"indices within -{LARGEST:g} to {LARGEST:g}; scaled integers need the attributes scale_factor and "
+                "add_offset; and what is outside valid_min, valid_max or valid_range does not count: see whether those "
+                "of the file are right"
             )
             raise BadData(msg)
         given, possible = found["numbers"].values
         if possible < LEAST_POSSIBLE * given:
             msg = (
                 f"{source}: of {given} numbers {given - possible} can not be what {series.name!r} is taken for, so the "
-                f"others tell nothing: reflectance lies within {POSSIBLE[0]} to {POSSIBLE[1]}, NDVI within -1 to 1. "
-                "Say what they mean by scale_factor and add_offset, and what marks no value by _FillValue (of a "
-                "GeoTIFF scale, offset, nodata)"
+                f"others tell nothing: reflectance lies within {POSSIBLE[0]} to {POSSIBLE[1]}, NDVI within -1 to 1, "
+                f"other indices within -{LARGEST:g} to {LARGEST:g}. Say what they mean by scale_factor and add_offset, "
+                "and what marks no value by _FillValue (of a GeoTIFF scale, offset, nodata)"
             )
             raise BadData(msg)
     told = {

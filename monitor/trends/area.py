@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from monitor.errors import BadData
 from monitor.trends.kernels import failing
 from monitor.trends.kernels.failing import FAILING, REACH
 from monitor.trends.kernels.yearly import inner_sums
@@ -49,8 +50,8 @@ def supported(
     Parameters
     ----------
     total, seen : xr.DataArray
-        Sum over the scenes of a season of the pixel's cover over that of the control [cover fraction], and in how many
-        it was seen; (season, y, x), lazy or not.
+        Sum over the scenes of a season of the pixel's cover over that of the control [cover fraction], which counts
+        where it was seen, and in how many it was; (season, y, x), lazy or not.
     inside : xr.DataArray
         Pixels whose centre lies in the site, bool (y, x).
     pixel : float
@@ -81,8 +82,8 @@ def supported(
 
     within = summed(inside.astype(np.float32)) >= times * times / 2
     over, count = xr.apply_ufunc(
-        failing.means, summed(total), summed(seen), kwargs={"times": times}, output_core_dims=[[], []],
-        dask="parallelized", output_dtypes=[total.dtype, seen.dtype],
+        failing.means, summed(total.where(seen > 0, 0)), summed(seen), kwargs={"times": times},
+        output_core_dims=[[], []], dask="parallelized", output_dtypes=[total.dtype, seen.dtype],
     )  # fmt: skip
     return over, count, within, pixel * times
 
@@ -155,10 +156,24 @@ def failing_area(
     Returns
     -------
     FailingArea
-        Numbers are NaN and maps empty where `reason` says why.
+        On the (y, x) of `theta`. Numbers are NaN and maps empty where `reason` says why.
+
+    Raises
+    ------
+    BadData
+        The three do not lie on the same (y, x), `inside` is no mask, or the variance is negative.
     """
+    if inside.dtype.kind != "b" or site_variance < 0:
+        msg = f"inside is {inside.dtype}, and is to be bool; the site's variance is {site_variance}, and no less than 0"
+        raise BadData(msg)
+    try:
+        theta, theta_se, inside = xr.align(theta, theta_se, inside, join="exact")
+        theta_se, inside = theta_se.transpose(*theta.dims), inside.transpose(*theta.dims)
+    except ValueError as error:
+        msg = f"theta, its error and the pixels inside do not lie on the same coordinates: {error}"
+        raise BadData(msg) from error
     found = failing.find(
-        theta.values, theta_se.values, inside.values.astype(bool), site_theta=site_theta,
+        theta.values, theta_se.values, inside.values, site_theta=site_theta,
         site_variance=site_variance, pixel=pixel, reach=reach,
     )  # fmt: skip
 

@@ -2,13 +2,14 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import netCDF4
 import numpy as np
 import xarray as xr
+import zarr
 from affine import Affine
 
 from monitor.errors import BadData
@@ -53,6 +54,9 @@ def open_dataset(path: Path) -> xr.Dataset:
                 if one.dtype.kind in "iuf":
                     _mend_attributes(path, one, netcdf=engine == "netcdf4")
             cube = xr.decode_cf(cube, decode_coords="all")
+    except OverflowError as error:
+        msg = f"{path}: a time lies beyond any calendar ({error}); mark what is no date by _FillValue, or leave it out"
+        raise BadData(msg) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         why = str(error).split(". Try opening")[0]  # what follows is for those who write programs
         mend = ". Give it times as 'days since 1970-01-01'" if "decode time" in why else ""
@@ -173,7 +177,39 @@ def _years(path: Path, numbers: np.ndarray) -> np.ndarray:
     if numbers.size and not ((numbers >= 1900) & (numbers <= 2100) & (numbers % 1 == 0)).all():
         msg = f"{path}: 'time' holds bare numbers ({numbers[0]}, ...); give it CF units such as 'days since 1970-01-01'"
         raise BadData(msg)
-    return mid_season(numbers, YEAR / 2)
+    return mid_season(numbers.astype(np.int64), YEAR / 2)
+
+
+def refuse_unwritten(path: Path, variables: Iterable[xr.DataArray]) -> None:
+    """Refuse a Zarr store that lacks chunks of variables, unless what is read in their stead is marked as no value.
+
+    Parameters
+    ----------
+    path : Path
+        NetCDF, which has a mark for what was never written, or Zarr.
+    variables : iterable of xr.DataArray
+        Of the file, as it was opened.
+
+    Raises
+    ------
+    BadData
+        Chunks are missing.
+    """
+    if not path.is_dir():
+        return
+    store = zarr.open_group(path, mode="r")
+    for one in variables:
+        stored = store[str(one.name)]
+        if not isinstance(stored, zarr.Array) or stored.nchunks_initialized == stored.nchunks:
+            continue
+        marks = [one.encoding[name] for name in ("_FillValue", "missing_value") if name in one.encoding]
+        if not (stored.fill_value != stored.fill_value or any(np.isin(stored.fill_value, mark) for mark in marks)):
+            left = stored.nchunks - stored.nchunks_initialized
+            msg = (
+                f"{path}: {left} of {stored.nchunks} chunks of {one.name!r} are missing, and would be read as "
+                f"{stored.fill_value}, which no _FillValue says is not seen; write all chunks, or mark what is none"
+            )
+            raise BadData(msg)
 
 
 def is_zarr(folder: Path) -> bool:

@@ -22,16 +22,22 @@ from rioxarray.exceptions import RioXarrayError
 from monitor.cover.indices import ndvi
 from monitor.errors import BadData
 from monitor.imagery.bands import NODATA, OBSERVED
-from monitor.trends.cf import is_zarr, open_dataset, within_limits, written_transform
+from monitor.trends.cf import is_zarr, open_dataset, refuse_unwritten, within_limits, written_transform
 from monitor.trends.maps import YEAR, mid_season
 
 BLOCK: Final = 32 * 2**20
 """Most of one variable that is held at once, by each thread. [byte]"""
 
-BANDS: Final = {"red": ("red", "b04", "b4"), "nir": ("nir", "b08", "b8")}
+BANDS: Final = {"red": ("red", "b04"), "nir": ("nir", "b08")}
 """Names of the two bands of NDVI, in any case: common names, then those of Sentinel-2."""
 
-REFLECTANCES: Final = frozenset((*OBSERVED, "swir1", "swir2", *BANDS["red"], *BANDS["nir"]))
+SHORT: Final = {"red": "b4", "nir": "b8"}
+"""The same without the zero; of Landsat these are other bands, so that one of :data:`ITS_OWN` must be there too."""
+
+ITS_OWN: Final = frozenset(("b8a", "b12"))
+"""Bands that Sentinel-2 has and Landsat has not."""
+
+REFLECTANCES: Final = frozenset((*OBSERVED, "swir1", "swir2", *BANDS["red"], *BANDS["nir"], *SHORT.values()))
 
 INDICES: Final = frozenset(
     ("ndvi", "evi", "evi2", "savi", "osavi", "msavi", "gndvi", "ndre", "nbr", "nbr2", "ndmi", "ndwi", "mndwi")
@@ -44,6 +50,8 @@ UNNAMED: Final = "band_"
 POSSIBLE: Final = (-0.2, 2.0)
 """Surface reflectances outside are none: 0 to 1 with room for noise over dark and for tilted bright ground. [1]"""
 
+LARGEST: Final = 10.0
+"""No index is farther from 0: beyond 1 they are only where they divide by next to nothing, or were scaled. [1]"""
 
 OFFSETS: Final = "offsets"
 """Attribute of a band of GeoTIFFs: what was added to the numbers of each file."""
@@ -80,14 +88,15 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
     Returns
     -------
     Opened
-        NaN where nothing was seen: by the file's own marks and limits, where NDVI is outside -1 to 1, and where
-        reflectance is 0, with or without its offset, or impossible (:data:`POSSIBLE`).
+        NaN where nothing was seen: by the file's own marks and limits, where NDVI is outside -1 to 1 or another
+        index beyond :data:`LARGEST`, and where reflectance is 0, with or without its offset, or impossible
+        (:data:`POSSIBLE`).
 
     Raises
     ------
     BadData
         The cube can not be read, or has no such variable; it holds no real numbers, or an index (:data:`INDICES`) or
-        reflectance in integers without a scale.
+        reflectance in integers without a scale; parts of it were never written.
     """
     if not path.exists():
         msg = f"{path}: there is no such file or folder"
@@ -108,6 +117,8 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
         if kind in INDICES or kind in REFLECTANCES:
             _told_scale(path, cube[one])
     drawn = tuple(map(str, cube.data_vars)) if name.startswith(UNNAMED) else bands
+    if not images:
+        refuse_unwritten(path, [cube[one] for one in wanted])
     cube = cube if images else _lazy(path, cube[[*(drawn or wanted)]])
     given = [_seen(cube[one], kind) for one, kind in zip(wanted, kinds, strict=True)]
     kept = [_possible(one, kind) for one, kind in zip(given, kinds, strict=True)]
@@ -141,7 +152,8 @@ def _possible(band: xr.DataArray, kind: str) -> xr.DataArray:
     if kind in REFLECTANCES:
         low, high = POSSIBLE
         return band.where((band >= low) & (band <= high))
-    return band.where(abs(band) <= 1) if kind == "ndvi" else band
+    most = 1 if kind == "ndvi" else LARGEST
+    return band.where(abs(band) <= most) if kind in INDICES else band
 
 
 def _numbers(band: xr.DataArray) -> xr.DataArray:
@@ -167,13 +179,20 @@ def _choose(path: Path, cube: xr.Dataset, variable: str | None) -> tuple[str, tu
     if wanted.lower() in names:
         return names[wanted.lower()], ()
     if wanted.lower() == "ndvi":
-        found = [next((names[alias] for alias in aliases if alias in names), None) for aliases in BANDS.values()]
+        short = {band: (name,) if ITS_OWN & names.keys() else () for band, name in SHORT.items()}
+        found = [
+            next((names[alias] for alias in (*aliases, *short[band]) if alias in names), None)
+            for band, aliases in BANDS.items()
+        ]
         if all(found):
             return "ndvi", tuple(str(band) for band in found)
     if variable is not None and list(names) == ["value"]:
         return "value", ()
     if names:
         msg = f"{path} has no {wanted!r}; it has {', '.join(sorted(names.values()))}. Name one of them by --variable."
+        if wanted.lower() == "ndvi":
+            msg += " To compute NDVI, call its two bands red and nir"
+            msg += ": B4 and B8 are those of Sentinel-2, and others of Landsat." if "b4" in names else "."
     else:
         others = ", ".join(f"{name} on ({', '.join(dims)})" for name, dims in cube.attrs.items())
         msg = f"{path} has no {wanted!r}; it has nothing on (time, y, x){others and ', but '}{others}"
@@ -232,7 +251,10 @@ def _with_crs(cube: xr.Dataset, crs: Any, transform: Affine | None) -> xr.Datase
 
 def _geotiffs(folder: Path) -> xr.Dataset:
     """A folder of GeoTIFFs, one a date, on one grid."""
-    paths = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in (".tif", ".tiff"))
+    paths = sorted(
+        p for p in folder.iterdir()
+        if p.is_file() and p.suffix.lower() in (".tif", ".tiff") and not p.name.startswith(".")
+    )  # fmt: skip
     if not paths:
         msg = f"{folder} is no Zarr store and holds no GeoTIFF (.tif)"
         raise BadData(msg)
@@ -306,6 +328,12 @@ def _header(path: Path) -> _Header:
             names = tuple(name or f"{UNNAMED}{i}" for i, name in enumerate(file.descriptions, start=1))
             if file.count == 1 and not file.descriptions[0]:
                 names = ("value",)
+            taken = [name for name in names if names.count(name) > 1 or name in ("time", "y", "x", "spatial_ref")]
+            if taken:
+                msg = (
+                    f"{path}: bands are called {', '.join(taken)}: give each a name of its own that is no coordinate's"
+                )
+                raise BadData(msg)
             kind = np.result_type(*file.dtypes)
             plain = kind.kind in "iu" and set(file.scales) == {1.0}
             unscaled = {UNSCALED: str(kind)} if plain else {}

@@ -203,8 +203,11 @@ def years(da: xr.DataArray) -> np.ndarray:
     Raises
     ------
     BadData
-        No dates, dates of another calendar, out of order or repeated.
+        No numbers, no dates, dates of another calendar, out of order or repeated.
     """
+    if da.dtype.kind not in "biuf":
+        msg = f"{_name(da)} holds no real numbers ({da.dtype}), and only those have a trend"
+        raise BadData(msg)
     if "time" not in da.dims or da.sizes["time"] == 0 or da.size == 0:
         msg = f"{_name(da)} is empty: its dimensions are {dict(da.sizes)}; a trend needs layers along 'time'"
         raise BadData(msg)

@@ -119,6 +119,9 @@ def _placed(trends: xr.Dataset) -> xr.Dataset:
         The coordinates are not evenly spaced, or there is one alone and nothing tells how large its pixel is.
     """
     if not {"x", "y"} <= trends.coords.keys():
+        if "spatial_ref" in trends.coords:
+            msg = "a CRS without coordinates along x and y does not place a GeoTIFF; write .nc, or give IN coordinates"
+            raise BadData(msg)
         return trends
     known = trends["spatial_ref"].attrs.get("GeoTransform", "") if "spatial_ref" in trends.coords else ""
     sizes = dict(zip("xy", map(float, known.split()[1::4]), strict=False))
@@ -147,7 +150,8 @@ def _is_ours(folder: Path) -> bool:
         store = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         names = {f"{name}.tif" for name in (*MONOTONIC, *HARMONIC)}
-        return all(path.name in names for path in folder.iterdir())
+        # beside what a viewer leaves with an image that it has shown
+        return all(path.name.removesuffix(".aux.xml") in names for path in folder.iterdir())
     except ValueError:
         return False
     return str(store.get("attributes", {}).get("title", "")).startswith(TITLE)

@@ -246,6 +246,14 @@ def test_a_server_that_is_no_scheduler_is_not_waited_for_without_end(monkeypatch
             pass
 
 
+def test_a_worker_is_no_scheduler_though_it_speaks_as_one_does(two_processes):
+    workers = [worker for one in two_processes.workers.values() for worker in (one.address, one.worker_address)]
+    for address in workers:
+        with pytest.raises(BadConfiguration, match="what answers there is no dask scheduler"), engine(address):
+            pass
+    assert len(workers) == 4
+
+
 CERTIFICATES = [f"distributed.comm.tls.{name}" for name in ("ca-file", "client.cert", "client.key")]
 
 

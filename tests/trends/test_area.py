@@ -7,6 +7,7 @@ from dask.callbacks import Callback
 from scipy import ndimage
 from scipy.special import ndtri
 
+from monitor.errors import BadData
 from monitor.trends.area import failing_area, pixel_theta, supported
 from monitor.trends.kernels import failing, patches
 from monitor.trends.kernels.yearly import inner_sums
@@ -82,6 +83,31 @@ def test_the_same_pixels_give_the_same_interval():
     truth = np.ones((30, 30))
     truth[:12] = 0
     assert told(truth).share_low == told(truth).share_low
+
+
+def test_pixels_are_taken_by_their_coordinates_and_dimensions_or_not_at_all():
+    truth = np.ones((30, 24))
+    truth[:12, :9] = 0
+    on = {"y": -np.arange(30.0), "x": np.arange(24.0)}
+    theta, error, inside = (part.assign_coords(on) for part in ground(truth))
+    inside[:, 20:] = False
+    known = {"site_theta": 0.9, "site_variance": 0.001, "pixel": PIXEL}
+    found = failing_area(theta, error, inside, **known)
+    turned = failing_area(theta, error.transpose("x", "y"), inside.transpose("x", "y"), **known)
+    assert (found.share, found.share_low) == (turned.share, turned.share_low)
+    xr.testing.assert_identical(found.chance, turned.chance)
+    others = {
+        "upside down": inside.isel(y=slice(None, None, -1)),
+        "elsewhere": inside.assign_coords(x=on["x"] + 1e5),
+        "of other dimensions": inside.rename(x="column"),
+    }
+    for other in others.values():
+        with pytest.raises(BadData, match="do not lie on the same coordinates"):
+            failing_area(theta, error, other, **known)
+    with pytest.raises(BadData, match="inside is float64, and is to be bool"):
+        failing_area(theta, error, inside.where(inside), **known)
+    with pytest.raises(BadData, match="variance is -1, and no less than 0"):
+        failing_area(theta, error, inside, **known | {"site_variance": -1})
 
 
 def test_edge_pixels_and_what_lies_outside_are_left_out():
@@ -243,6 +269,11 @@ def test_small_pixels_are_brought_together_inside_the_site_alone():
     np.testing.assert_allclose(coarse, over.isel(y=slice(3), x=slice(3)))
     assert count[0].values.tolist() == [[5, 10, 5]] * 3
     assert within.all()
+    unseen = xr.zeros_like(seen).where(np.indices((6, 5)).sum(0) % 2 == 0, seen)
+    told = (
+        supported(total, unseen, inside, pixel=10.0)[0] for total in (over * unseen, (over * unseen).where(unseen > 0))
+    )
+    np.testing.assert_array_equal(*told)
     assert supported(over, seen, inside, pixel=30.0)[3] == 30.0
 
 

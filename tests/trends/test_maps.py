@@ -185,6 +185,8 @@ BROKEN = {
         lambda da: xr.concat([da[:1], da[:1].assign_coords(time=da["time"][:1] + np.timedelta64(30, "s"))], "time"),
         "2 layers of 1 days",
     ),
+    "words": (lambda da: da.astype(str), "holds no real numbers"),
+    "complex": (lambda da: da.astype(complex), "holds no real numbers"),
     "empty": (lambda da: da.isel(time=slice(0)), "is empty"),
     "no pixels": (lambda da: da.isel(x=slice(0)), "is empty"),
     "no time": (lambda da: da.isel(time=0), "is empty"),

@@ -102,6 +102,19 @@ def test_ndvi_is_computed_where_only_red_and_near_infrared_are_there(cube, kind,
         assert out.rio.crs.to_epsg() == 32648
 
 
+def test_short_names_of_bands_are_those_of_sentinel_2_only_where_one_of_its_own_stands_beside_them(cube, tmp_path):
+    cube.to_netcdf(tmp_path / "in.nc")
+    trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="ndvi")
+    short = cube.rename(red="B4", nir="B8")
+    short.assign(B8A=short["B8"], B11=short["B8"]).to_netcdf(tmp_path / "sentinel.nc")
+    trends(tmp_path / "sentinel.nc", tmp_path / "sentinel-out.nc")
+    with xr.open_dataset(tmp_path / "out.nc") as out, xr.open_dataset(tmp_path / "sentinel-out.nc") as same:
+        xr.testing.assert_equal(out, same)
+    short.assign(B5=short["B8"], B10=short["B8"], B11=short["B8"]).to_netcdf(tmp_path / "landsat.nc")
+    with pytest.raises(BadData, match="call its two bands red and nir: B4 and B8 are those of Sentinel-2"):
+        trends(tmp_path / "landsat.nc", tmp_path / "landsat-out.nc")
+
+
 def test_every_format_holds_the_same_maps(cube, tmp_path):
     cube.to_netcdf(tmp_path / "in.nc")
     for name in ("out.nc", "out.zarr", "out.tif", "folder"):
@@ -387,7 +400,8 @@ def test_the_calendar_of_appeears_and_years_in_any_number_are_understood(cube, t
         trends(tmp_path / f"{name}.nc", tmp_path / f"{name}-out.nc", variable="ndvi")
     with xr.open_dataset(tmp_path / "in-out.nc") as out, xr.open_dataset(tmp_path / "julian-out.nc") as same:
         xr.testing.assert_equal(out, same)
-    for name, years in (("whole", np.arange(2001, 2005)), ("float", np.arange(2001.0, 2005.0))):
+    kinds = {"whole": int, "float": float, "unsigned": np.uint16}
+    for name, years in ((name, np.arange(1998, 2002).astype(kind)) for name, kind in kinds.items()):
         values = 0.1 * np.arange(4.0)[:, None, None] + np.zeros((1, 2))
         yearly(values).assign_coords(time=years).to_netcdf(tmp_path / f"{name}.nc")
         trends(tmp_path / f"{name}.nc", tmp_path / "out.nc")
@@ -460,6 +474,71 @@ def test_what_netcdf_marks_as_never_written_was_not_seen(tmp_path):
     with xr.open_dataset(tmp_path / "out.nc") as out:
         assert out["n"].values.tolist() == [[4, 0]]
         assert np.isnan(out["slope"].values[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("form", "read", "mark", "seen"),
+    [(2, None, {}, False), (2, -9999, {}, True), (3, 0, {}, False), (3, 0, {"_FillValue": -9999}, False),
+     (3, -9999, {"_FillValue": -9999}, True)],
+)  # fmt: skip
+def test_missing_chunks_of_a_zarr_are_refused_unless_what_is_read_for_them_is_marked(tmp_path, form, read, mark, seen):
+    path = tmp_path / "in.zarr"
+    whole = yearly(np.array([[[1000 * i, 2000]] for i in range(1, 5)], np.int16), scale_factor=1e-4).to_dataset()
+    packed = {"ndvi": {"chunks": (1, 1, 2)} | mark}
+    whole.to_zarr(path, encoding=packed, zarr_format=form, consolidated=False)
+    head = path / "ndvi" / ("zarr.json" if form == 3 else ".zarray")
+    head.write_text(json.dumps(json.loads(head.read_text()) | {"fill_value": read}))
+    trends(path, tmp_path / "out.nc")
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        assert (out["n"] == 4).all()
+    (chunk,) = [one for one in (path / "ndvi").rglob("*") if str(one).endswith(("/2/0/0", "/2.0.0"))]
+    chunk.unlink()
+    if seen:
+        trends(path, tmp_path / "out.nc")
+        with xr.open_dataset(tmp_path / "out.nc") as out:
+            assert (out["n"] == 3).all()
+    else:
+        with pytest.raises(BadData, match="1 of 4 chunks of 'ndvi' are missing, and would be read as"):
+            trends(path, tmp_path / "other.nc")
+        assert not (tmp_path / "other.nc").exists()
+
+
+@pytest.mark.parametrize("name", ["evi", "nbr", "mean_savi"])
+def test_an_index_in_scaled_floats_is_refused_and_what_divides_by_nothing_is_left_out(geotiffs, tmp_path, name):
+    scaled = [np.array([[[1000.0 + 300 * i, -200.0]]]) for i in range(4)]
+    yearly(np.concatenate(scaled)).rename(name).to_netcdf(tmp_path / "in.nc")
+    folder = geotiffs({f"{2001 + i}.tif": layer for i, layer in enumerate(scaled)}, names=(name,))
+    for given in (tmp_path / "in.nc", folder):
+        with pytest.raises(BadData, match="other indices within -10 to 10"):
+            trends(given, tmp_path / "out.nc")
+    wild = yearly(np.array([[[0.1, 1.2]], [[0.2, 1.2]], [[0.3, 4000.0]], [[0.4, 1.2]]])).rename(name)
+    wild.to_netcdf(tmp_path / "in.nc")
+    trends(tmp_path / "in.nc", tmp_path / "out.nc")
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        assert out["n"].values.tolist() == [[4, 3]]
+
+
+@pytest.mark.parametrize("names", [("ndvi", "ndvi"), ("ndvi", "x"), ("time", "ndvi"), ("spatial_ref", "ndvi")])
+def test_bands_that_can_not_be_told_apart_or_from_coordinates_are_refused(geotiffs, tmp_path, names):
+    folder = geotiffs({f"{year}.tif": np.full((2, 3, 3), 0.2) for year in (2001, 2002)}, names=names)
+    with pytest.raises(BadData, match="give each a name of its own"):
+        trends(folder, tmp_path / "out.nc", variable="ndvi")
+
+
+def test_what_systems_and_viewers_leave_beside_images_is_in_nobodys_way(geotiffs, tmp_path):
+    folder = geotiffs({f"{year}.tif": np.full((1, 3, 3), 0.01 * (year - 2000)) for year in (2001, 2002)}, names=None)
+    (folder / "._2001.tif").write_bytes(b"what a disk of another system knows of the file")
+    trends(folder, tmp_path / "out")
+    (tmp_path / "out" / "slope.tif.aux.xml").write_text("<PAMDataset/>")
+    trends(folder, tmp_path / "out")
+    assert not (tmp_path / "out" / "slope.tif.aux.xml").exists()
+
+
+def test_ground_without_coordinates_is_placed_nowhere(cube, tmp_path):
+    cube.drop_vars(["x", "y"]).to_netcdf(tmp_path / "in.nc")
+    with pytest.raises(BadData, match="without coordinates along x and y does not place a GeoTIFF"):
+        trends(tmp_path / "in.nc", tmp_path / "out.tif", variable="nir")
+    trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir")
 
 
 def test_numbers_most_of_which_can_be_no_ndvi_are_refused_and_a_few_are_left_out(tmp_path):
@@ -592,6 +671,12 @@ BAD_CUBES = {
     "words": (lambda cube: cube.map(lambda band: band.astype(str).drop_encoding()), "holds no real numbers"),
     "another calendar": (lambda cube: cube.convert_calendar("360_day", align_on="date"), "none of the common calendar"),
     "no dates": (lambda cube: cube.drop_vars("time"), "without a date"),
+    "no time in one layer": (
+        lambda cube: cube.assign_coords(
+            time=("time", [0, -(2**31), *range(2, 90)], {"units": "days since 2019-01-01"})
+        ),
+        "a time lies beyond any calendar",
+    ),
     "other bands": (lambda cube: cube.drop_vars("red"), "has no 'ndvi'; it has nir"),
     "no map": (lambda cube: cube.isel(time=0, drop=True), "has no 'ndvi'; it has nothing on .time, y, x."),
     "other dimensions": (lambda cube: cube.rename(time="date"), "y, x., but red on .date, y, x., nir on .date, y, x."),
