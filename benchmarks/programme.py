@@ -271,16 +271,14 @@ def aged(root: Path, *, sites: int, hectares: float) -> dict[int, Countryside]:
 
 
 def by_year(root: Path, *, sites: int, hectares: float, keep: bool) -> list[Line]:
-    """Nights of the same sites with one and with ten years of scenes, in turn in one process."""
-    # with what this leaves in memory no night begins
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
+    """Nights of the same sites with one and with ten years of scenes, in turn."""
+    # each in a process of its own: with what the ones before leave in memory no night begins
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as apart:
         made = apart.submit(aged, root, sites=sites, hectares=hectares).result()
-    os.sync()
-    lines = [
-        line
-        for first, when in COMPARED.items()
-        for line in in_turn(made, first, f"{sites} sites of {hectares:g} ha", when)
-    ]
+        os.sync()
+        what = f"{sites} sites of {hectares:g} ha"
+        found = [apart.submit(in_turn, made, first, what, when) for first, when in COMPARED.items()]
+        lines = [line for one in found for line in one.result()]
     if not keep:
         shutil.rmtree(root)
     return lines
@@ -288,6 +286,7 @@ def by_year(root: Path, *, sites: int, hectares: float, keep: bool) -> list[Line
 
 def in_turn(made: dict[int, Countryside], first: date, what: str, when: str) -> list[Line]:
     """Nights of two histories in turn, from a day on or from the day that the last ones have left off."""
+    icechunk.set_logs_filter("error")  # this is a process of its own
     taken: dict[int, list[float]] = {years: [] for years in YEARS}
     first = max(first, *(one.newest + timedelta(days=APART) for one in made.values()))
     for n in range(NIGHTS + 1):  # the first warms up

@@ -22,7 +22,7 @@ from monitor.cube.store import Entry, SiteStore
 from monitor.errors import StoreBroken
 from monitor.sites.site import Site
 from monitor.trends.kernels import failing as failing_ground
-from monitor.trends.kernels import patches
+from monitor.trends.kernels import patches, yearly
 from monitor.trends.kernels.failing import find, means, pixel_theta, times_of
 from monitor.trends.kernels.yearly import inner_sums
 from monitor.trends.state import (
@@ -290,7 +290,8 @@ def _failing(folder: Path, snapshot: str | None, site: Site, observed: Columns, 
     seasons = {season: wanted.seasons[season] for season in sorted(wanted.seasons) if season[0] in promised}
     if not seasons or verdict.theta is None or verdict.theta_low is None or verdict.theta_high is None:
         return None
-    ground, pixel, (total, count) = _up_to_date(folder, snapshot, site, partial(_blocks, folder, site, seasons))[1]
+    grid, (ground, (total, count)) = _up_to_date(folder, snapshot, site, partial(_blocks, folder, site, seasons))
+    pixel = abs(grid.resolution.x)
     times = times_of(pixel)
     within = inner_sums(ground.astype(np.float32), ground, times) >= times * times / 2
     expected = np.array([0.0 if before else promised[year] for year, before in seasons])
@@ -308,17 +309,17 @@ def _failing(folder: Path, snapshot: str | None, site: Site, observed: Columns, 
 
 def _blocks(
     folder: Path, site: Site, seasons: Mapping[Season, Scenes], read: Read, *, grid: GeoBox, **made: str
-) -> tuple[np.ndarray, float, np.ndarray]:
-    """Pixels of a site, their side [m], and their sums in blocks as large as are judged."""
-    ground, pixel = inside(site.geometry, grid), abs(grid.resolution.x)
-    return ground, pixel, blocks_of(_state(folder), seasons, ground, times_of(pixel), read, grid=grid, **made)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of a site, and their sums in blocks as large as are judged."""
+    ground, times = inside(site.geometry, grid), times_of(abs(grid.resolution.x))
+    return ground, blocks_of(_state(folder), seasons, ground, times, read, grid=grid, **made)
 
 
 @cache
 def _code() -> str:
     """Hash of the code that a site's failing ground depends on."""
     digest = sha256()
-    for module in (failing_ground, patches, spatial, assess, kernels, status, window):
+    for module in (failing_ground, patches, yearly, spatial, assess, kernels, status, window):
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()

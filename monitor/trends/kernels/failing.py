@@ -170,12 +170,12 @@ def find(
     least = int(np.ceil(LEAST_PATCH / hectares_of_one - 1e-9))
     shown = patches.patches(np.nan_to_num(smooth) > SHOWN, least)
     drawn = patches.shares(patches.parts(chance, level), reach / pixel, DRAWS, SEED)
-    means = np.array([patches.parts(laid(told), level)[known].mean() for told in chances[1:]])
+    doubted = np.array([patches.parts(laid(told), level)[known].mean() for told in chances[1:]])
     generator = np.random.default_rng(SEED)
-    doubts = np.interp(generator.standard_normal(DRAWS), NODES, means)
+    doubts = np.interp(generator.standard_normal(DRAWS), NODES, doubted)
     # The site's doubt is for the interval. Averaged into the share it would carry failed ground, which stands at none
     # of the plan however the site is judged, over the limit from one side alone.
-    share = float(np.clip(means[NODES.size // 2], 0, 1))
+    share = float(np.clip(doubted[NODES.size // 2], 0, 1))
     low, high = np.percentile(np.clip(drawn - drawn.mean() + doubts, 0, 1), [2.5, 97.5])
     # of so many pixels none was seen to fail, or none to stand: up to three in as many may yet (the rule of three)
     few = 3 / values.size
