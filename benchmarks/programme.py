@@ -31,6 +31,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from functools import partial
 from itertools import batched
 from multiprocessing import get_context
 from pathlib import Path
@@ -272,16 +273,20 @@ def aged(root: Path, *, sites: int, hectares: float) -> dict[int, Countryside]:
 
 def by_year(root: Path, *, sites: int, hectares: float, keep: bool) -> list[Line]:
     """Nights of the same sites with one and with ten years of scenes, in turn."""
-    # each in a process of its own: with what the ones before leave in memory no night begins
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as apart:
-        made = apart.submit(aged, root, sites=sites, hectares=hectares).result()
-        os.sync()
-        what = f"{sites} sites of {hectares:g} ha"
-        found = [apart.submit(in_turn, made, first, what, when) for first, when in COMPARED.items()]
-        lines = [line for one in found for line in one.result()]
+    made = apart(partial(aged, root, sites=sites, hectares=hectares))
+    os.sync()
+    lines = []
+    for first, when in COMPARED.items():
+        lines += apart(partial(in_turn, made, first, f"{sites} sites of {hectares:g} ha", when))
     if not keep:
         shutil.rmtree(root)
     return lines
+
+
+def apart[T](call: Callable[[], T]) -> T:
+    """Do a call in a process of its own: with what the ones before leave in memory no night begins."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as one:
+        return one.submit(call).result()
 
 
 def in_turn(made: dict[int, Countryside], first: date, what: str, when: str) -> list[Line]:
