@@ -66,7 +66,9 @@ def times_of(pixel: float) -> int:
 
 
 def means(total: np.ndarray, seen: np.ndarray, times: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of what was seen, NaN where nothing was, and the mean number of scenes a pixel, from sums of blocks."""
+    """From (season, y, x) sums of blocks of `times` pixels along each side the mean of what was seen, NaN where nothing
+    was, in the unit of `total`, and the mean number of scenes a pixel.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         return total / np.where(seen > 0, seen, np.nan), seen / times**2
 
@@ -76,9 +78,17 @@ def pixel_theta(over: np.ndarray, seen: np.ndarray, expected: np.ndarray) -> tup
 
     Parameters
     ----------
-    over, seen : (season, ...) arrays
-        See :func:`monitor.trends.area.pixel_theta`.
+    over : (season, ...) array
+        Cover of the pixel less that of the control, mean over a season; NaN where not seen. [1]
+    seen : (season, ...) array
+        How many scenes that is the mean of.
     expected : (season,) array
+        Uplift that the plan expects of the scenes of each season. [1]
+
+    Returns
+    -------
+    theta, error : (...) float64 arrays
+        Method and NaN as :func:`monitor.trends.area.pixel_theta` tells them. [1]
     """
     seasons, space = over.shape[0], over.shape[1:]
     over, seen = (np.ascontiguousarray(values).reshape(seasons, -1) for values in (over, seen))
@@ -138,9 +148,10 @@ def find(
     pixel: float,
     reach: float = REACH,
 ) -> Found:
-    """Failing pixels and failing share of one site, from (y, x) arrays.
+    """Failing pixels and failing share of one site.
 
-    Parameters as for :func:`monitor.trends.area.failing_area`.
+    Parameters as for :func:`monitor.trends.area.failing_area`, of (y, x) arrays, `within` bool; NaN in `theta` or
+    `error` where a pixel tells nothing.
     """
     hectares_of_one = pixel * pixel / 10_000
     hectares = float(within.sum() * hectares_of_one)
