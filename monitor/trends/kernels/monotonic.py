@@ -157,29 +157,32 @@ def _load_tile(y: np.ndarray, start: int, tile: np.ndarray) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _rises(earlier: np.ndarray, later: np.ndarray, rate: float, slopes: np.ndarray, s: np.ndarray) -> None:
-    """Slopes between two dates of a tile without gaps; scores are counted up."""
+def _rises(
+    values: np.ndarray, a: np.uint64, b: np.uint64, rate: float, slopes: np.ndarray, row: np.uint64, s: np.ndarray
+) -> None:
+    """Slopes between the dates that begin at a and b in a tile without gaps; scores are counted up."""
     one, zero = s.dtype.type(1), s.dtype.type(0)
-    for lane in range(TILE):
-        rise = later[lane] - earlier[lane]
-        slopes[lane] = rise * rate
+    for lane in range(np.uint64(TILE)):
+        rise = values[b + lane] - values[a + lane]
+        slopes[row + lane] = rise * rate
         s[lane] += (one if rise > zero else zero) - (one if rise < zero else zero)
 
 
 @njit(nogil=True, cache=True)
 def _rises_with_gaps(
-    earlier: np.ndarray, later: np.ndarray, rate: float, slopes: np.ndarray, s: np.ndarray, fill: np.ndarray
-) -> None:
-    """Slopes between two dates of a tile.
+    values: np.ndarray, a: np.uint64, b: np.uint64, rate: float, slopes: np.ndarray, row: np.uint64, s: np.ndarray,
+    fill: np.ndarray,
+) -> None:  # fmt: skip
+    """The same of a tile with gaps.
 
-    A missing one is taken as plus and minus infinity in turn, so that the median of what remains stays in the
+    A missing slope is taken as plus and minus infinity in turn, so that the median of what remains stays in the
     middle rows: with k missing, k // 2 lie below.
     """
     one, zero = s.dtype.type(1), s.dtype.type(0)
-    for lane in range(TILE):
-        rise = later[lane] - earlier[lane]
+    for lane in range(np.uint64(TILE)):
+        rise = values[b + lane] - values[a + lane]
         seen = rise == rise
-        slopes[lane] = rise * rate if seen else fill[lane]
+        slopes[row + lane] = rise * rate if seen else fill[lane]
         fill[lane] = fill[lane] if seen else -fill[lane]
         s[lane] += (one if rise > zero else zero) - (one if rise < zero else zero)
 
@@ -187,31 +190,32 @@ def _rises_with_gaps(
 @njit(nogil=True, cache=True)
 def _sorted_slopes(
     t: np.ndarray, tile: np.ndarray, network: np.ndarray, slopes: np.ndarray, fill: np.ndarray, s: np.ndarray
-) -> None:
-    """Slopes between all pairs, sorted by the network as far as it goes, and the scores."""
+) -> bool:
+    """Slopes between all pairs, sorted by the network as far as it goes, and the scores; whether there are gaps."""
     fill[:] = np.inf
     s[:] = 0
+    # flat and unsigned: otherwise each index is tested for being negative, and the loops are not vectorised
+    values, flat = tile.ravel(), slopes.ravel()
     gaps = False
-    for i in range(t.size):
-        for lane in range(TILE):
-            gaps |= tile[i, lane] != tile[i, lane]
-    row = 0
+    for place in range(np.uint64(values.size)):
+        gaps |= values[place] != values[place]
+    row = np.uint64(0)
     for i in range(t.size):
         for j in range(i + 1, t.size):
             rate = tile.dtype.type(1 / (t[j] - t[i]))
+            a, b = np.uint64(i * TILE), np.uint64(j * TILE)
             if gaps:
-                _rises_with_gaps(tile[i], tile[j], rate, slopes[row], s, fill)
+                _rises_with_gaps(values, a, b, rate, flat, row, s, fill)
             else:
-                _rises(tile[i], tile[j], rate, slopes[row], s)
-            row += 1
-    # flat and unsigned: otherwise each index is tested for being negative, and the loop is not vectorised
-    flat = slopes.ravel()
+                _rises(values, a, b, rate, flat, row, s)
+            row += np.uint64(TILE)
     for c in range(network.shape[0]):
         a, b = np.uint64(network[c, 0] * TILE), np.uint64(network[c, 1] * TILE)
         for lane in range(np.uint64(TILE)):
             first, second = flat[a + lane], flat[b + lane]
             flat[a + lane] = first if first < second else second
             flat[b + lane] = second if first < second else first
+    return gaps
 
 
 @njit(nogil=True, cache=True)
@@ -225,11 +229,11 @@ def _slope_few(t: np.ndarray, y: np.ndarray, network: np.ndarray, slope: np.ndar
     half = y.dtype.type(0.5)
     for start in range(0, pixels, TILE):
         width = _load_tile(y, start, tile)
-        _sorted_slopes(t, tile, network, slopes, fill, score)
+        gaps = _sorted_slopes(t, tile, network, slopes, fill, score)
         for lane in range(width):
-            seen = 0
-            for i in range(n):
-                seen += tile[i, lane] == tile[i, lane]
+            seen = n
+            for i in range(n if gaps else 0):
+                seen -= tile[i, lane] != tile[i, lane]
             if seen >= 2:
                 found = seen * (seen - 1) // 2
                 below = (pairs - found) // 2
