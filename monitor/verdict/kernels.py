@@ -712,7 +712,7 @@ def _interval(mean: float, variance: float, off: float) -> tuple[float, float]:
 def theta_filter(
     day: Array, position: Array, season: Array, difference: Array, s: Array, rho: Array, amplitude: Array,
     curves: Array, noise_variance: Array, alarm: Array, onset: Array, seasons: Array, rain_sd: Array, promised: bool,
-    noise: Noise, prior: Prior,
+    noise: Noise, prior: Prior, evidence_alone: bool = False,
 ) -> tuple[Array, Array, Array, Array, Array, Array, Array]:  # fmt: skip
     """Follow the difference and, beside it, what each plan would have added: theta and the evidence on it.
 
@@ -724,6 +724,8 @@ def theta_filter(
         Confirmed sudden losses, of :func:`disturbance`.
     promised : bool
         Whether there is a plan to doubt; if not, `curves` is 1 since the start and theta is the change itself.
+    evidence_alone : bool
+        Whether `b` and `c` are all that is asked for: of the rest, which takes most of the time, there are zeros.
 
     Returns
     -------
@@ -798,6 +800,8 @@ def theta_filter(
         theta = theta_var * (prior.mean / prior.sd**2 + b[0])
         for j in range(LAGS):
             out_b[i, j], out_c[i, j] = b[j], c[j, j]
+        if evidence_alone:
+            continue
         if i > 0 and c[0, 0] == 0.0 and gain_var[i] == gain_var[i - 1]:  # nothing has been learnt yet
             out_mean[i], out_var[i], low[i], high[i] = out_mean[i - 1], out_var[i - 1], low[i - 1], high[i - 1]
             below[i] = below[i - 1]
@@ -1112,7 +1116,7 @@ def _second_ring(
     wander, scene = learnt.wander, learnt.scene
     b, c, _, _, _, _, _ = theta_filter(
         day, position, season, difference, s, rho, amplitude, curves, variance * scene**2, np.zeros(n, np.bool_),
-        np.full(n, -1), seasons, rain, promised, _scaled(noise, baseline, wander, scene), prior,
+        np.full(n, -1), seasons, rain, promised, _scaled(noise, baseline, wander, scene), prior, True,
     )  # fmt: skip
     return failure_evidence(b, c, gain_variance(seasons, rain, prior)), uplift_evidence(b, c)
 
