@@ -201,7 +201,15 @@ class Failing:
 
     ground: FailingGround
     chance: np.ndarray
-    """(y, x) float32 on the site's grid: smoothed probability of failing; NaN where it is not told. [1]"""
+    """(block, block) float32: smoothed probability of failing of blocks of pixels; NaN where it is not told. [1]"""
+    times: int
+    """Pixels along each side of a block."""
+
+    def on(self, ground: np.ndarray) -> np.ndarray:
+        """The chance of each pixel of the site, of (y, x) bool `ground`; (y, x) float32, NaN elsewhere. [1]"""
+        height, width = ground.shape
+        fine = self.chance.repeat(self.times, axis=0).repeat(self.times, axis=1)[:height, :width]
+        return np.where(ground, fine, np.float32(np.nan))
 
 
 class _Kept(msgspec.Struct, kw_only=True):
@@ -213,21 +221,23 @@ class _Kept(msgspec.Struct, kw_only=True):
     shape: tuple[int, ...]
     """Of `chance`; empty without `ground`."""
     chance: bytes
+    times: int
 
     @classmethod
     def of(cls, key: str, found: Failing | None) -> "_Kept":
         """Of what was found."""
         if found is None:
-            return cls(key=key, ground=None, shape=(), chance=b"")
+            return cls(key=key, ground=None, shape=(), chance=b"", times=1)
         chance = found.chance.astype("<f4")
-        return cls(key=key, ground=found.ground, shape=chance.shape, chance=chance.tobytes())
+        return cls(key=key, ground=found.ground, shape=chance.shape, chance=chance.tobytes(), times=found.times)
 
     @property
     def failing(self) -> Failing | None:
         """The same again."""
         if self.ground is None:
             return None
-        return Failing(ground=self.ground, chance=np.frombuffer(self.chance, "<f4").reshape(self.shape))
+        chance = np.frombuffer(self.chance, "<f4").reshape(self.shape)
+        return Failing(ground=self.ground, chance=chance, times=self.times)
 
 
 def failing(
@@ -302,9 +312,7 @@ def _failing(folder: Path, snapshot: str | None, site: Site, observed: Columns, 
     told = FailingGround.of(found, site.hectares, verdict.as_of)
     if told is None:
         return None
-    height, width = ground.shape
-    fine = found.smoothed.repeat(times, axis=0).repeat(times, axis=1)[:height, :width]
-    return Failing(ground=told, chance=np.where(ground, fine, np.nan).astype(np.float32))
+    return Failing(ground=told, chance=found.smoothed.astype(np.float32), times=times)
 
 
 def _blocks(

@@ -230,7 +230,7 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
             )
             fails = failing(folder, page.snapshot, judged, observed, look, constants=constants)
         if fails is not None:
-            layers["failing"] = fails.chance
+            layers["failing"] = fails.on(found.ground)
     return {
         "before": chips.get("before"),
         "now": chips["now"],

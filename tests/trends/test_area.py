@@ -333,3 +333,14 @@ def test_several_limits_give_what_each_gives_alone():
         alone = patches.chances(theta, error, site=0.5, variance=0.01, below=limit)
         np.testing.assert_allclose(told, alone, rtol=1e-12)
     assert (both[1] >= both[0]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 1), (23, 17)])
+def test_pixels_at_an_edge_are_those_that_touch_both_failing_and_sound_ground(shape):
+    rng = np.random.default_rng(sum(shape))
+    chance = rng.integers(0, 5, shape) / 4  # some of just a half, which is neither
+    chance[rng.random(shape) < 0.3] = np.nan
+    around = np.ones((3, 3))
+    both = ndimage.binary_dilation(chance > 0.5, around) & ndimage.binary_dilation(chance < 0.5, around)
+    np.testing.assert_array_equal(patches._edge(chance), both)
+    assert both.any() or min(shape) == 1

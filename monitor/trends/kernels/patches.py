@@ -133,13 +133,28 @@ def parts(chance: np.ndarray, theta: np.ndarray) -> np.ndarray:
     surely, sound = chance > 0.9, chance < 0.1
     if not (surely.any() and sound.any()):
         return chance
-    around = np.ones((3, 3))
-    edge = ndimage.binary_dilation(chance > 0.5, around) & ndimage.binary_dilation(chance < 0.5, around)
+    edge = _edge(chance)
     # pixels at the edge are mixed themselves: those inside tell what either is like
     inner, outer = surely & ~edge, sound & ~edge
     low = theta[inner if inner.any() else surely].mean()
     high = theta[outer if outer.any() else sound].mean()
     return np.where(edge & np.isfinite(chance), (high - theta) / (high - low), chance)
+
+
+@njit(nogil=True, cache=True)
+def _edge(chance: np.ndarray) -> np.ndarray:
+    """Pixels of a (y, x) map that have one above .5 and one below among themselves and their eight neighbours."""
+    height, width = chance.shape
+    out = np.zeros(chance.shape, np.bool_)
+    for y in range(height):
+        for x in range(width):
+            above, below = False, False
+            for j in range(max(y - 1, 0), min(y + 2, height)):
+                for i in range(max(x - 1, 0), min(x + 2, width)):
+                    above |= chance[j, i] > 0.5
+                    below |= chance[j, i] < 0.5
+            out[y, x] = above and below
+    return out
 
 
 def patches(mask: np.ndarray, least: int) -> np.ndarray:
