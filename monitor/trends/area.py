@@ -178,9 +178,8 @@ def failing_area(
     )  # fmt: skip
 
     def layer(values: np.ndarray, long_name: str) -> xr.DataArray:
-        made = xr.DataArray(
-            values, dims=inside.dims, coords=inside.coords, attrs={"long_name": long_name, "units": "1"}
-        )
+        made = xr.DataArray(values, dims=theta.dims, coords={**inside.coords, **theta.coords})
+        made.attrs = {"long_name": long_name, "units": "1"}
         if "spatial_ref" in made.coords:
             made.encoding["grid_mapping"] = "spatial_ref"
         return made

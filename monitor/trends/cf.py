@@ -18,6 +18,12 @@ from monitor.trends.maps import YEAR, mid_season
 DIMENSIONS: Final = {"t": "time", "year": "time", "lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
 """Other names of the dimensions."""
 
+CRS_TOLD: Final = frozenset(("crs_wkt", "spatial_ref", "grid_mapping_name"))
+"""Attributes of which a variable that tells a CRS has one."""
+
+MARKS_BESIDE: Final = ("nodata", "nodatavals")
+"""Attributes by which odc-stac, Open Data Cube and rasterio name what is no value, outside the conventions."""
+
 
 def open_dataset(path: Path) -> xr.Dataset:
     """Open the maps of a NetCDF file or Zarr store; nothing of them is read.
@@ -31,7 +37,8 @@ def open_dataset(path: Path) -> xr.Dataset:
     -------
     xr.Dataset
         What lies on time, y and x under any of their names (:data:`DIMENSIONS`), in this order, with all coordinates;
-        NaN where the file marks no value. Attributes: the dimensions of every variable of the file.
+        NaN where the file marks no value. Attributes: ``dimensions`` of every variable of the file, and ``crs`` where
+        the file tells its CRS by that.
 
     Raises
     ------
@@ -63,9 +70,11 @@ def open_dataset(path: Path) -> xr.Dataset:
         msg = f"{path} can not be opened as {'Zarr' if engine == 'zarr' else 'NetCDF'}: {why}{mend}"
         raise BadData(msg) from error
     cube = _named(cube)
-    maps = [name for name, one in cube.data_vars.items() if set(one.dims) == {"time", "y", "x"}]
-    dimensions = {str(name): tuple(map(str, one.dims)) for name, one in cube.data_vars.items()}
-    cube = cube[maps].transpose("time", "y", "x", missing_dims="ignore").assign_attrs(dimensions)
+    maps = [str(name) for name, one in cube.data_vars.items() if set(one.dims) == {"time", "y", "x"}]
+    told = {"dimensions": {str(name): tuple(map(str, one.dims)) for name, one in cube.data_vars.items()}}
+    told |= {"crs": cube.attrs["crs"]} if cube.attrs.get("crs") else {}
+    cube = _linked(cube, maps)[maps].transpose("time", "y", "x", missing_dims="ignore")
+    cube.attrs = told
     if "time" in cube.coords:
         time = cube["time"].values
         if time.dtype.kind in "iuf":
@@ -91,11 +100,33 @@ def _named(cube: xr.Dataset) -> xr.Dataset:
     return cube.isel(dict.fromkeys(single, 0), drop=True)
 
 
+def _linked(cube: xr.Dataset, maps: Iterable[str]) -> xr.Dataset:
+    """The same with each map linked to its CRS: that which it names (CF 1.11, 5.6), else the only one of the file."""
+    lone = [str(name) for name, one in cube.variables.items() if not one.dims and CRS_TOLD & one.attrs.keys()]
+    for name in maps:
+        one = cube[name]
+        named = str(one.encoding.get("grid_mapping", one.attrs.get("grid_mapping", ""))).split(":")[0].split()
+        here = [found for found in named[:1] if found in cube.variables] or lone
+        if len(here) == 1:
+            cube = cube.set_coords(here)
+            cube[name].encoding["grid_mapping"] = here[0]
+            cube[name].attrs.pop("grid_mapping", None)
+    return cube
+
+
 def _mend_attributes(path: Path, one: xr.DataArray, *, netcdf: bool) -> None:
     """Make numbers of scale, offset and marks of no value, of the kind that they are compared with.
 
-    What names no mark has NetCDF's own, which is what was never written (bytes have none).
+    What names no mark has NetCDF's own, which is what was never written (bytes have none). The attributes of
+    :data:`MARKS_BESIDE` count as marks, too.
     """
+    for beside in MARKS_BESIDE:
+        value = np.ravel(one.attrs.get(beside, ()))
+        known = [name for name in ("_FillValue", "missing_value") if name in one.attrs]
+        if value.size == 1 and value.dtype.kind in "iuf" and len(known) < 2:
+            cast = value[0].astype(one.dtype)
+            if cast == value[0]:  # NaN needs no mark, and what the kind can not hold is no value of it
+                one.attrs["missing_value" if "_FillValue" in known else "_FillValue"] = cast
     for name in ("scale_factor", "add_offset", "_FillValue", "missing_value"):
         if name not in one.attrs:
             continue
@@ -164,12 +195,13 @@ def within_limits(path: Path, one: xr.DataArray) -> xr.DataArray:
 
 
 def written_transform(text: Any) -> Affine | None:
-    """Read the ``GeoTransform`` of a grid mapping; None if nothing can be made of it."""
+    """Read the ``GeoTransform`` of a grid mapping; None if nothing can be made of it, or it is rotated."""
     try:
         found = Affine.from_gdal(*map(float, str(text).split()))
     except (ValueError, TypeError):
         return None
-    return found if np.isfinite(tuple(found)).all() and found.a and found.e else None
+    sound = np.isfinite(tuple(found)).all() and found.a and found.e and not (found.b or found.d)
+    return found if sound else None
 
 
 def _years(path: Path, numbers: np.ndarray) -> np.ndarray:

@@ -194,7 +194,7 @@ def _choose(path: Path, cube: xr.Dataset, variable: str | None) -> tuple[str, tu
             msg += " To compute NDVI, call its two bands red and nir"
             msg += ": B4 and B8 are those of Sentinel-2, and others of Landsat." if "b4" in names else "."
     else:
-        others = ", ".join(f"{name} on ({', '.join(dims)})" for name, dims in cube.attrs.items())
+        others = ", ".join(f"{name} on ({', '.join(dims)})" for name, dims in cube.attrs["dimensions"].items())
         msg = f"{path} has no {wanted!r}; it has nothing on (time, y, x){others and ', but '}{others}"
     raise BadData(msg)
 
@@ -215,12 +215,18 @@ def _told_scale(path: Path, band: xr.DataArray) -> None:
 def _lazy(path: Path, cube: xr.Dataset) -> xr.Dataset:
     """The same in blocks, within the limits that the file sets, with its CRS."""
     try:
-        crs = cube.rio.crs
-        mapping = cube[cube.rio.grid_mapping].attrs if crs is not None else {}
+        crs, mapping = cube.rio.crs, cube.coords.get(cube.rio.grid_mapping)
     except (RioXarrayError, rasterio.errors.CRSError, pyproj.exceptions.CRSError) as error:
         msg = f"{path}: its CRS can not be read ({error}); write it anew, for instance by rio.write_crs"
         raise BadData(msg) from error
-    transform = written_transform(mapping.get("GeoTransform")) if 1 in cube.sizes.values() else None
+    told = None if mapping is None or 1 not in cube.sizes.values() else mapping.attrs.get("GeoTransform")
+    transform = written_transform(told)
+    if transform is not None and all(side in cube.coords and cube[side].dtype.kind in "iuf" for side in ("y", "x")):
+        # what it tells of one row is the size; its place may be that of a larger cube, from which the row was cut
+        x = cube["x"].min() if transform.a > 0 else cube["x"].max()
+        y = cube["y"].min() if transform.e > 0 else cube["y"].max()
+        left, top = float(x) - transform.a / 2, float(y) - transform.e / 2
+        transform = Affine(transform.a, 0, left, 0, transform.e, top)
     lazy = {name: within_limits(path, one.chunk(_blocks(one))) for name, one in cube.data_vars.items()}
     return _with_crs(xr.Dataset(lazy), crs, transform)
 
@@ -363,27 +369,36 @@ def _read(*, paths: Sequence[Path], band: int, block_info: Any) -> np.ndarray:
         except rasterio.errors.RasterioError as error:
             msg = f"{path} can not be read: {error}"
             raise BadData(msg) from error
-        out[layer] = np.ma.filled(values.astype(out.dtype), np.nan) * out.dtype.type(scale) + out.dtype.type(offset)
+        # in double precision: what is equal under two offsets is to be a tie
+        out[layer] = np.ma.filled(values.astype(np.float64), np.nan) * scale + offset
     return out
 
 
-_DAY_OF_YEAR: Final = re.compile(r"doy((?:19|20)\d\d)(\d{3})(?!\d)", re.IGNORECASE)
-"""A day, as AppEEARS names it."""
+_DAY_OF_YEAR: Final = re.compile(
+    r"(?:doy|(?<![a-z0-9])a)((?:19|20)\d\d)(\d{3})(?:\d{6})?(?!\d)|(?<!\d)((?:19|20)\d\d)(\d{3})(?=t\d{6})",
+    re.IGNORECASE,
+)
+"""A day counted from New Year, as AppEEARS (``doy2018018000000``), MODIS (``A2018018``) and HLS (``2018018T100559``)
+name it."""
 
 _NAMED: Final = (
-    re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)"),
+    re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?:\d{4}|\d{6})?(?!\d)"),
     re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.])(0[1-9]|1[0-2])(?!\d)"),
     re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)"),
     re.compile(r"(?<!\d)((?:19|20)\d\d)(0[1-9]|1[0-2])(?!\d)"),
 )
-"""A day, a month, a year, and a month run together with its year, in the names of files."""
+"""A day (with or without hours), a month, a year, and a month run together with its year, in the names of files."""
 
 
 def _date_in(path: Path) -> np.datetime64:
     """The date in the name of a file; the middle of the month or year where there is no more."""
     whole, month, year, together = (pattern.search(path.stem) for pattern in _NAMED)
     if counted := _DAY_OF_YEAR.search(path.stem):
-        return np.datetime64(f"{counted[1]}-01-01", "ns") + np.timedelta64(int(counted[2]) - 1, "D")
+        new_year, day = counted[1] or counted[3], int(counted[2] or counted[4])
+        if not 1 <= day <= 366:
+            msg = f"{path}: {counted[0]} in its name is no date"
+            raise BadData(msg)
+        return np.datetime64(f"{new_year}-01-01", "ns") + np.timedelta64(day - 1, "D")
     if whole:
         try:
             return np.datetime64(date(int(whole[1]), int(whole[3]), int(whole[4])), "ns")

@@ -19,7 +19,8 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
     Parameters
     ----------
     yearly : xr.DataArray
-        One value a season (time, y, x), as :func:`monitor.trends.maps.growing_season_means` gives it, lazy or not.
+        One value a season (time, y, x), as :func:`monitor.trends.maps.growing_season_means` gives it, lazy or not; what
+        is not finite was not seen.
     target : xr.DataArray or float
         Level to come back to, on the same (y, x) or one for all; best that of undisturbed ground nearby, since degraded
         ground was below it before it was disturbed. [units of `yearly`]
@@ -60,11 +61,13 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
             f"the target does not lie on the coordinates of the seasons; bring it there (rio.reproject_match): {error}"
         )
         raise BadData(msg) from error
-    enough = ENOUGH * wanted.where(wanted > 0)
+    kind = np.result_type(yearly.dtype, np.float32)
+    # in the type of the result, so that what has reached it by one measure has by the other
+    ratio = (after.where(abs(after) < np.inf) / (ENOUGH * wanted.where(wanted > 0))).astype(kind)
     waited = (after["time"] - since) / np.timedelta64(1, "D") / YEAR
-    reached = waited.where(after >= enough, np.inf).min("time")
-    r80p = (after.isel(time=-1, drop=True) / enough).astype(yearly.dtype)
-    y2r = reached.where(np.isfinite(reached)).astype(yearly.dtype)
+    reached = waited.where(ratio >= 1, np.inf).min("time")
+    r80p = ratio.isel(time=-1, drop=True)
+    y2r = reached.where(np.isfinite(reached)).astype(kind)
     out = {
         "r80p": described(r80p, yearly, "r80p", "last season as a multiple of 80 % of the target"),
         "y2r": described(y2r, yearly, "y2r", "time until 80 % of the target was first reached"),

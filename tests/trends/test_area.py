@@ -344,3 +344,12 @@ def test_pixels_at_an_edge_are_those_that_touch_both_failing_and_sound_ground(sh
     both = ndimage.binary_dilation(chance > 0.5, around) & ndimage.binary_dilation(chance < 0.5, around)
     np.testing.assert_array_equal(patches._edge(chance), both)
     assert both.any() or min(shape) == 1
+
+
+@pytest.mark.parametrize("without", ["theta", "inside"])
+def test_the_crs_is_kept_where_only_one_of_them_tells_it(without):
+    theta, error, inside = ground(np.ones((20, 20)))
+    bare = {"theta": theta, "theta_se": error, "inside": inside}
+    bare[without] = bare[without].drop_vars("spatial_ref")
+    found = failing_area(**bare, site_theta=1.0, site_variance=0.01, pixel=PIXEL)
+    assert found.chance["spatial_ref"].attrs == found.failing["spatial_ref"].attrs == {"crs_wkt": "a system"}

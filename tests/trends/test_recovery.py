@@ -85,3 +85,28 @@ def test_a_burnt_forest_reached_80_percent_three_years_after_its_restoration(sha
     assert found["y2r"].item() == pytest.approx(2009 - 2006, abs=0.01)
     assert 1.0 < found["r80p"].item() < 1.25  # past 80 %, short of 100 %
     assert max(value for year, value in nbr.items() if year >= 2006) < target
+
+
+@pytest.mark.parametrize("type", ["int8", "uint8", "int16", "int32", "float32"])
+def test_percent_in_whole_numbers_recover_as_they_would_in_floats(type):
+    yearly = seasons(2015, [80, 20, 30, 40, 70, 71], [80, 20, 30, 40, 45, 46])
+    since = mid_season(np.array([2016]), 182.625)[0]
+    wanted, found = recovery(yearly, 90.0, since), recovery(yearly.astype(type), 90.0, since)
+    assert found["r80p"].dtype.kind == found["y2r"].dtype.kind == "f"
+    np.testing.assert_allclose(found["r80p"], [[71 / 72, 46 / 72]], rtol=1e-6)
+    xr.testing.assert_allclose(found, wanted)
+    np.testing.assert_allclose(recovery(yearly.astype(type), 85.0, since)["y2r"], [[3.0, np.nan]], rtol=1e-6)
+
+
+def test_what_is_infinite_was_not_seen():
+    yearly = seasons(2015, [0.8, 0.1, np.inf, 0.2, np.inf])
+    found = recovery(yearly, 0.5, mid_season(np.array([2016]), 182.625)[0])
+    assert np.isnan(found["r80p"]).all()
+    assert np.isnan(found["y2r"]).all()
+
+
+def test_both_measures_say_the_same_of_ground_that_just_reached_its_target():
+    yearly = seasons(2015, [0.1, 0.48, 0.48]).astype(np.float32)  # a little less than .48, and .8 of .6 a little more
+    found = recovery(yearly, 0.6, mid_season(np.array([2015]), 182.625)[0])
+    assert found["r80p"].item() == 1
+    assert found["y2r"].item() == pytest.approx(1, abs=0.01)

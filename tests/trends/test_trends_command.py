@@ -245,6 +245,95 @@ def test_dates_months_and_years_are_read_from_the_names_of_files(geotiffs, tmp_p
     assert time.astype("datetime64[D]").astype(str).tolist() == ["2019-06-29", "2020-03-15", "2021-07-01", "2022-11-05"]
 
 
+@pytest.mark.parametrize(
+    ("file", "day"),
+    [
+        ("MOD13Q1.061__250m_16_days_NDVI_doy2018018000000_aid0001.tif", "2018-01-18"),
+        ("MOD13Q1.A2020366.h27v05.061.2021012000000.tif", "2020-12-31"),
+        ("HLS.S30.T48SUF.2018018T034051.v2.0.B04.tif", "2018-01-18"),
+        ("c_gls_NDVI300_201801180000_GLOBE_OLCI_V2.0.1.tif", "2018-01-18"),
+        ("LC08_L2SP_129034_20200103_20200824_02_T1_SR_B4.tif", "2020-01-03"),
+    ],
+)
+def test_files_of_well_known_products_are_dated_as_their_makers_do(geotiffs, tmp_path, file, day):
+    folder = geotiffs({file: np.full((1, 2, 2), 0.5, np.float32)}, names=None)
+    time = cubes.open_series(folder, "value").series["time"].values
+    assert time.astype("datetime64[D]").astype(str).tolist() == [day]
+
+
+def test_a_day_that_no_year_has_is_no_date(geotiffs, tmp_path):
+    folder = geotiffs({"MOD13Q1.A2018400.tif": np.full((1, 2, 2), 0.5, np.float32)}, names=None)
+    with pytest.raises(BadData, match="A2018400 in its name is no date"):
+        cubes.open_series(folder, "value")
+
+
+def test_equal_reflectances_of_files_with_other_offsets_are_ties(geotiffs, tmp_path):
+    rng = np.random.default_rng(3)
+    levels = rng.integers(2000, 2030, (30, 1, 4, 5)).astype(np.int16)
+    for at, level in enumerate(levels):  # the same in each file, half of them stored with 1000 more
+        moved = 1000 * (at % 2)
+        name = f"{1990 + at}.tif"
+        folder = geotiffs({name: level + np.int16(moved)}, names=("index",))
+        with rasterio.open(folder / name, "r+") as file:
+            file.scales, file.offsets = (1e-4,), (-1e-4 * moved,)
+    trends(folder, tmp_path / "out.nc")
+    signs = np.sign(np.int64(levels[None, :, 0]) - np.int64(levels[:, None, 0]))
+    score = (signs * np.triu(np.ones((30, 30), int), 1)[:, :, None, None]).sum((0, 1))
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        np.testing.assert_array_equal(out["s"], score)
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+@pytest.mark.parametrize("told", ["of the band", "of the file", "unlinked", "with its axes", "by the other band"])
+def test_a_crs_is_kept_however_the_file_tells_it(cube, kind, told, tmp_path):
+    plain = cube.drop_vars("spatial_ref")
+    for band in plain.data_vars.values():
+        band.encoding.pop("grid_mapping", None)
+    if told == "of the band":
+        plain["red"].attrs["crs"] = plain["nir"].attrs["crs"] = "EPSG:32648"
+    elif told == "of the file":
+        plain.attrs["crs"] = "EPSG:32648"
+    else:
+        plain["crs"] = xr.DataArray(0, attrs=cube["spatial_ref"].attrs)
+        if told == "with its axes":
+            plain["red"].attrs["grid_mapping"] = plain["nir"].attrs["grid_mapping"] = "crs: x y"
+        if told == "by the other band":
+            plain["red"].attrs["grid_mapping"] = "crs"
+    path = tmp_path / f"in.{kind}"
+    plain.to_netcdf(path) if kind == "nc" else plain.to_zarr(path, consolidated=False)
+    trends(path, tmp_path / "out.nc", variable="nir")
+    with xr.open_dataset(tmp_path / "out.nc", decode_coords="all") as out:
+        assert out.rio.crs.to_epsg() == 32648
+        assert "crs" not in out.variables
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+@pytest.mark.parametrize(
+    ("type", "attrs", "unseen"),
+    [
+        ("u1", {"nodata": 255}, [255]),
+        ("i2", {"nodatavals": (-999.0,)}, [-999]),
+        ("i2", {"nodata": -999, "_FillValue": np.int16(-1)}, [-999, -1]),
+        ("f4", {"nodata": -9999.0}, [-9999.0]),
+        ("f4", {"nodata": np.nan}, [np.nan]),
+        ("u1", {"nodata": 999}, []),
+        ("u1", {"nodata": "none"}, []),
+    ],
+)
+def test_what_a_file_calls_nodata_was_not_seen(kind, type, attrs, unseen, tmp_path):
+    time = np.datetime64("2001-07-01", "ns") + np.arange(12) * 366 * DAY
+    values = np.tile(np.arange(10, 22), (2, 2, 1)).T.astype(type)
+    for at, mark in enumerate(unseen):
+        values[3 + at, 0, 0] = mark
+    path = tmp_path / f"in.{kind}"
+    made = xr.Dataset({"greenness": (("time", "y", "x"), values, attrs)}, coords={"time": time})
+    made.to_netcdf(path) if kind == "nc" else made.to_zarr(path, consolidated=False)
+    trends(path, tmp_path / "out.nc")
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        assert out["n"].values.ravel().tolist() == [12 - len(unseen), 12, 12, 12]
+        np.testing.assert_allclose(out["slope"], 365.25 / 366, rtol=1e-5)
+
+
 def test_yearly_files_rise_by_what_they_rise_a_year(geotiffs, tmp_path):
     folder = geotiffs({f"{2001 + i}.tif": np.full((1, 3, 4), 0.1 * i) for i in range(8)}, names=None)
     trends(folder, tmp_path / "out.nc")
@@ -569,6 +658,22 @@ def test_one_pixel_or_column_keeps_its_place_where_it_is_told_and_is_refused_whe
     with pytest.raises(BadData, match="does not tell the size of a pixel"):
         trends(tmp_path / "untold.nc", tmp_path / "other.tif", variable="nir")
     trends(tmp_path / "untold.nc", tmp_path / "other.nc", variable="nir")
+
+
+@pytest.mark.parametrize("out", ["out.tif", "out.nc"])
+@pytest.mark.parametrize("upwards", [False, True], ids=["downwards", "upwards"])
+@pytest.mark.parametrize(
+    ("rows", "columns"), [(slice(2, 3), slice(3, 4)), (slice(2, 3), slice(3, 8)), (slice(2, 6), slice(3, 4))]
+)
+def test_what_was_cut_from_a_larger_cube_lies_where_its_coordinates_say(cube, tmp_path, rows, columns, upwards, out):
+    whole = cube.rio.write_transform(from_origin(3e5, 5_000_060, 10, 10))
+    cut = whole.isel(y=rows, x=columns)
+    (cut.isel(y=slice(None, None, -1)) if upwards else cut).to_netcdf(tmp_path / "in.nc")
+    trends(tmp_path / "in.nc", tmp_path / out, variable="nir")
+    with rasterio.open(tmp_path / out if out.endswith("tif") else f"netcdf:{tmp_path / out}:slope") as file:
+        left, bottom, right, top = file.bounds
+    assert (left, right) == (3e5 + 30, 3e5 + 10 * min(columns.stop, 8))
+    assert (top, bottom) == (5_000_040, 5_000_060 - 10 * rows.stop)
 
 
 def test_one_column_of_geotiffs_comes_out_where_it_was(geotiffs, tmp_path):
