@@ -281,8 +281,7 @@ class Part:
         """Commit what waits, but nothing that was looked at only to choose units by."""
         if not self.waiting or self.controls is None:
             return
-        newest = max(scene.time for scene in self.task.offered)
-        entries = _entries(self.ground, self.waiting, since=newest - AGAIN)
+        entries = _entries(self.ground, self.waiting, self.task.offered)
         unseen = self.known and not any(entry.record.acquisition in self.stored for entry in entries)
         write = self.store.append if unseen else self.store.put
         self.snapshot = write(entries, f"{len(entries)} scenes of site {self.task.site.id}")
@@ -616,14 +615,16 @@ def _runs(
         yield _Run(source=sources[source], scenes=[scenes[key] for key in some], parts=users[some[0]])
 
 
-def _entries(ground: Ground, looks: Sequence[_Look], *, since: datetime) -> list[Entry]:
+def _entries(ground: Ground, looks: Sequence[_Look], offered: Sequence[Scene]) -> list[Entry]:
     """What is stored of each overpass, judged; one that can not be read is recorded as rejected.
 
-    A granule that can not be read of an overpass after `since` is not named among those stored: so it is tried again.
+    A granule that can not be read, of an overpass of the last :data:`AGAIN` of what is `offered`, is not named among
+    those stored: so it is tried again.
     """
     found = []
+    since = max(scene.time for scene in offered) - AGAIN if any(look.unread for look in looks) else None
     for look in looks:
-        again = look.unread if look.overpass.main.time > since else frozenset()
+        again = look.unread if since is not None and look.overpass.main.time > since else frozenset()
         granules = {tile: told for tile, told in look.overpass.baselines.items() if tile not in again}
         if look.error is not None:
             found.append(_judged(ground, look, granules, n=0, reason=look.reason, measures={}))

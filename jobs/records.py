@@ -97,7 +97,9 @@ def texts(values: Iterable[str]) -> np.ndarray:
 
 def plain_texts(column: np.ndarray) -> list[str]:
     """The n texts that an (n,) array of :func:`texts` was made of."""
-    return [text.decode("utf-8", "surrogatepass") for text in column.tolist()]
+    told = column.tolist()
+    known = {text: text.decode("utf-8", "surrogatepass") for text in set(told)}  # of a thousand reasons a few differ
+    return [known[text] for text in told]
 
 
 def kind(name: str) -> np.dtype[Any]:

@@ -50,9 +50,9 @@ def test_references_are_no_control_ground_and_never_make_up_for_it(control, refe
     packed[LAYERS.index("quality")], packed[LAYERS.index("clear")] = 4, 1
     means = np.full((control + references, len(MEASURES)), 0.3, dtype=np.float32)
     look = Look(overpass=overpasses([one], CRS)[0], scene=one, packed=packed, units=means)
-    (entry,) = entries(around, [look], since=one.time)
+    (entry,) = entries(around, [look], [one])
     assert (entry.record.reason, entry.record.measures["n_units"]) == (reason, control)
-    (other,) = entries(around, [replace(look, units=means + np.float32(0.01))], since=one.time)
+    (other,) = entries(around, [replace(look, units=means + np.float32(0.01))], [one])
     assert other.record.digest != entry.record.digest, "what the units show is part of what a scene is"
 
 
