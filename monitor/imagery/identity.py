@@ -275,12 +275,12 @@ def _read(patterns: Iterable[re.Pattern[str]], names: Iterable[str]) -> dict[str
     """What the names tell; the surest pattern first, then the first name."""
     found: dict[str, str] = {}
     known: set[str] = set()
-    given = [name.upper() for name in names if name]
+    given = [name for name in names if name]
     for pattern in patterns:
         for name in given:
             if known.issuperset(pattern.groupindex):
                 break  # it has no more to tell
-            if matched := pattern.search(name):
+            if matched := pattern.search(name.upper()):
                 found = {key: value for key, value in matched.groupdict().items() if value} | found
                 known = found.keys() | (_STAND_INS if "start" in found else set())
     return found

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 import shapely
@@ -232,7 +233,8 @@ def inert(value: object) -> str:
 def _product(item: Mapping[str, Any], properties: Mapping[str, Any], when: datetime) -> _Product:
     """Which kind of item it is, and which acquisition."""
     title = str(item.get("id", ""))
-    hrefs = [str(_mapping(asset).get("href", "")) for asset in _mapping(item.get("assets")).values()][:40]
+    assets = islice(_mapping(item.get("assets")).values(), 40)
+    hrefs = [str(asset.get("href", "")) for asset in assets if isinstance(asset, dict)]
     platform = _text(properties, "platform", "eo:platform", "constellation")
     collection = str(item.get("collection") or properties.get("collection") or "").lower()
     harmonised = _HLS.search(" ".join((title, *hrefs)))

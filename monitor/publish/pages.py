@@ -66,11 +66,15 @@ class Tally:
     """Of the programme's area. [%]"""
 
 
+DRAWING: Final = "drawing.html"
+"""Template of numbers alone, none of which is escaped: that would take most of the time of a page."""
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=lambda name: name != DRAWING,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(
         inert=visible, percent=words.percent, points=words.points, probability=words.probability,
@@ -175,7 +179,8 @@ def site_pages(view: SiteView, fingerprint: str, drawn: Mapping[str, str]) -> di
     map_size = None if grid is None else (grid.shape.x, grid.shape.y)
     reasons = compress(view.observations["reason"], ~np.asarray(view.observations["accepted"], bool))
     rejected = Counter(reason or "–" for reason in reasons)
-    drawing = {"chart": series_chart(view), "seasons": season_table(view)}
+    shares = None if a.theta is None else (a.theta, a.theta_low, a.theta_high)
+    drawing = {"chart": series_chart(view), "seasons": season_table(view), "shares": shares}
     context: dict[str, Any] = {
         "view": view,
         "site": site,
@@ -184,7 +189,7 @@ def site_pages(view: SiteView, fingerprint: str, drawn: Mapping[str, str]) -> di
         "made_from": " ".join(f"{name}={digest}" for name, digest in drawn.items()),
         "position": words.coordinates(site),
         **drawing,
-        "drawn": _environment().get_template("drawing.html").make_module(drawing),
+        "drawn": _environment().get_template(DRAWING).make_module(drawing),
         "rejected": sorted(rejected.items(), key=lambda item: (-item[1], item[0])),
         "chips": [(name, chip) for name, chip in (("before", view.before), ("now", view.now)) if chip is not None],
         "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
