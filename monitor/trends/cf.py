@@ -124,7 +124,8 @@ def _mend_attributes(path: Path, one: xr.DataArray, *, netcdf: bool) -> None:
         value = np.ravel(one.attrs.get(beside, ()))
         known = [name for name in ("_FillValue", "missing_value") if name in one.attrs]
         if value.size == 1 and value.dtype.kind in "iuf" and len(known) < 2:
-            cast = value[0].astype(one.dtype)
+            with np.errstate(invalid="ignore"):
+                cast = value[0].astype(one.dtype)
             if cast == value[0]:  # NaN needs no mark, and what the kind can not hold is no value of it
                 one.attrs["missing_value" if "_FillValue" in known else "_FillValue"] = cast
     for name in ("scale_factor", "add_offset", "_FillValue", "missing_value"):

@@ -317,6 +317,7 @@ def test_a_crs_is_kept_however_the_file_tells_it(cube, kind, told, tmp_path):
         ("f4", {"nodata": -9999.0}, [-9999.0]),
         ("f4", {"nodata": np.nan}, [np.nan]),
         ("u1", {"nodata": 999}, []),
+        ("i2", {"nodata": np.nan}, []),
         ("u1", {"nodata": "none"}, []),
     ],
 )
