@@ -213,7 +213,13 @@ def _told_scale(path: Path, band: xr.DataArray) -> None:
 
 
 def _lazy(path: Path, cube: xr.Dataset) -> xr.Dataset:
-    """The same in blocks, within the limits that the file sets, with its CRS."""
+    """The same in blocks, within the limits that the file sets, with its CRS, and its place where one row has no other.
+
+    Raises
+    ------
+    BadData
+        The CRS or the limits can not be read.
+    """
     try:
         crs, mapping = cube.rio.crs, cube.coords.get(cube.rio.grid_mapping)
     except (RioXarrayError, rasterio.errors.CRSError, pyproj.exceptions.CRSError) as error:
