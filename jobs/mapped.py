@@ -26,6 +26,7 @@ from monitor.trends.kernels import patches, yearly
 from monitor.trends.kernels.failing import find, means, pixel_theta, times_of
 from monitor.trends.kernels.yearly import inner_sums
 from monitor.trends.state import (
+    NOW,
     Look,
     Read,
     Scenes,
@@ -183,7 +184,7 @@ class _Wanted:
                     seasons[year, before] = Scenes(
                         acquisitions=names[some], digests=digests[some], controls=controls[some]
                     )
-                    newest["now"] = some.stop - 1
+                    newest[NOW] = some.stop - 1
                     if before:
                         newest["before"] = some.stop - 1
         if not seasons:

@@ -1,6 +1,7 @@
 """The fixed grid of a site: one GeoBox, decided once, that every scene is kept on."""
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,16 @@ def inside(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
     -------
     (y, x) bool array
     """
-    return holds(projected(geometry, crs_of(grid)), grid)
+    # no grid as a key: to hash one, its system is written out as text
+    bits = np.frombuffer(_inside(geometry, str(crs_of(grid)), grid.affine, grid.shape.yx), np.uint8)
+    return np.unpackbits(bits, count=grid.shape.y * grid.shape.x).reshape(grid.shape).view(bool)
+
+
+@lru_cache(maxsize=4096)
+def _inside(geometry: BaseGeometry, crs: str, affine: Affine, shape: tuple[int, int]) -> bytes:
+    """The same as bits: a night asks it of a site as it is read, as its pixels are judged, and for its page."""
+    grid = GeoBox(shape, affine, crs)
+    return np.packbits(holds(projected(geometry, crs_of(grid)), grid)).tobytes()
 
 
 def holds(shape: BaseGeometry, grid: GeoBox) -> np.ndarray:

@@ -52,11 +52,17 @@ VISIBLE: Final = ("red", "green", "blue")
 DRAWN: Final = ("cover", "ndvi", *VISIBLE)
 """Values drawn from each scene, pixel by pixel."""
 
+NOW: Final = "now"
+"""Name of the picture of the newest scene: the one that every state has."""
+
 PAST: Final = "past.means"
 """File of what the maps need of the seasons that are past."""
 
 BLOCKS: Final = "past.blocks"
 """File of what tells where a site fails, of the seasons that are past."""
+
+_CHECK: Final = b', "check": '
+"""What the last value of a file's first line is named: the checksum of what comes before it, and of the values."""
 
 Season = tuple[int, bool]
 """Year of a growing season, and whether its scenes were taken before the work began."""
@@ -354,9 +360,9 @@ def blocks_of(
 def kept_grid(folder: Path) -> GeoBox | None:
     """Grid of the state that a folder keeps, without opening the store; None where it keeps none."""
     try:
-        with next(folder.glob("*.rgb")).open("rb") as file:  # a torn one is made again by the same night, a season not
+        with (folder / _colours(NOW)).open("rb") as file:  # a torn one is made again by the same night, a season not
             return grid_from_json(json.loads(file.readline())["grid"])
-    except (StopIteration, OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -451,12 +457,11 @@ def _code() -> bytes:
 def _load(path: Path, made_by: str, shape: tuple[int, ...]) -> tuple[list[Any], np.ndarray]:
     """What names the scenes that went into a file, and its values; nothing and zeros where it is not to be trusted."""
     try:
-        with path.open("rb") as file:
-            told = json.loads(file.readline())
-            values = np.fromfile(file, "<f4").reshape(shape)
-        check = told.pop("check")
-        if (told["recipe"], check) == (made_by, _checksum(told, values)):
-            return told["scenes"], values
+        content = path.read_bytes()
+        line = content[: content.index(b"\n") + 1]
+        told, values = json.loads(line), np.frombuffer(content, "<f4", offset=len(line)).reshape(shape)
+        if (told["recipe"], told["check"]) == (made_by, _checksum(line.rpartition(_CHECK)[0], values)):
+            return told["scenes"], values.copy()  # to be added to
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return [], np.zeros(shape, np.float32)
@@ -464,9 +469,8 @@ def _load(path: Path, made_by: str, shape: tuple[int, ...]) -> tuple[list[Any], 
 
 def _save(path: Path, values: np.ndarray, scenes: Sequence[Used | str], **made: Any) -> None:
     body = np.ascontiguousarray(values, "<f4")
-    told = made | {"scenes": scenes}
-    told["check"] = _checksum(told, body)
-    overwrite(path, json.dumps(told, ensure_ascii=False).encode() + b"\n", body)
+    head = json.dumps(made | {"scenes": scenes}, ensure_ascii=False).encode().removesuffix(b"}")
+    overwrite(path, b"%s%s%d}\n" % (head, _CHECK, _checksum(head, body)), body)
 
 
 def overwrite(path: Path, *parts: Buffer) -> None:
@@ -497,6 +501,5 @@ def overwrite(path: Path, *parts: Buffer) -> None:
         file.truncate()
 
 
-def _checksum(told: Mapping[str, Any], values: np.ndarray) -> int:
-    head = google_crc32c.value(json.dumps(told, ensure_ascii=False).encode())
-    return int(google_crc32c.extend(head, values.reshape(-1).view(np.uint8)))
+def _checksum(head: bytes, values: np.ndarray) -> int:
+    return int(google_crc32c.extend(google_crc32c.value(head), values.reshape(-1).view(np.uint8)))

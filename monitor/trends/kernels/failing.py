@@ -169,19 +169,14 @@ def find(
     values, errors = theta[known].astype(float), error[known].astype(float)
     values = values + site_theta - values.mean()
     shifts = np.concatenate([[0.0], NODES * np.sqrt(site_variance)])
-    chances = patches.chances(values, errors, site=site_theta, variance=OPEN, below=FAILING - shifts)
-
-    def laid(told: np.ndarray) -> np.ndarray:
-        layer = blank.copy()
-        layer[known] = told
-        return layer
-
-    level, chance = laid(values), laid(chances[0])
-    smooth = patches.smoothed(chance)
+    level, chances = blank.copy(), np.full((shifts.size, *within.shape), np.nan)
+    level[known] = values
+    chances[:, known] = patches.chances(values, errors, site=site_theta, variance=OPEN, below=FAILING - shifts)
+    smooth = patches.smoothed(chances[0])
     least = int(np.ceil(LEAST_PATCH / hectares_of_one - 1e-9))
     shown = patches.patches(np.nan_to_num(smooth) > SHOWN, least)
-    drawn = patches.shares(patches.parts(chance, level), reach / pixel, DRAWS, SEED)
-    doubted = np.array([patches.parts(laid(told), level)[known].mean() for told in chances[1:]])
+    drawn = patches.shares(patches.parts(chances[0], level), reach / pixel, DRAWS, SEED)
+    doubted = np.array([patches.parts(chance, level)[known].mean() for chance in chances[1:]])
     generator = np.random.default_rng(SEED)
     doubts = np.interp(generator.standard_normal(DRAWS), NODES, doubted)
     # The site's doubt is for the interval. Averaged into the share it would carry failed ground, which stands at none
@@ -191,4 +186,4 @@ def find(
     # of so many pixels none was seen to fail, or none to stand: up to three in as many may yet (the rule of three)
     few = 3 / values.size
     low, high = min(low, share, 1 - few), max(high, share, few)
-    return Found(chance, smooth, shown, share, float(low), float(high), hectares, "")
+    return Found(chances[0], smooth, shown, share, float(low), float(high), hectares, "")
