@@ -77,9 +77,16 @@ class _Series(msgspec.Struct, kw_only=True):
         """All of them."""
         return {name: np.frombuffer(content, kind) for name, (kind, content) in self.values.items()}
 
-    @columns.setter
-    def columns(self, told: Columns) -> None:
-        self.values = {name: (column.dtype.str, column.tobytes()) for name, column in told.items()}
+    def add(self, told: Columns) -> None:
+        """Add observations at the end."""
+        for name, more in told.items():
+            kind, content = self.values.get(name, (more.dtype.str, b""))
+            if more.dtype.itemsize <= np.dtype(kind).itemsize:  # most texts are no longer than the longest so far
+                added = more.astype(kind)
+            else:
+                kind, added = more.dtype.str, np.concatenate([np.frombuffer(content, kind), more])
+                content = b""
+            self.values[name] = kind, content + added.tobytes()
 
 
 class _Kept(_Series, kw_only=True):
@@ -201,7 +208,7 @@ def _from_all(
         season=b"",
         values={},
     )
-    kept.columns = _of_rows(told)
+    kept.add(_of_rows(told))
     return told, kept
 
 
@@ -228,8 +235,7 @@ def _with_newest(
     ground = _ground(shown(means[:, : len(kept.units)].astype(np.float64), kept.units, controls, fit, OBSERVED))
     rows_of_new = _rows(new, _corrected(ground, new, kept.steps))
     kept.evidence, kept.wrong, kept.season = told.tobytes(), flags.tobytes(), season.tobytes()
-    more = _of_rows(rows_of_new, before["chain"][-1].tobytes())
-    kept.columns = {name: np.concatenate([column, more[name]]) for name, column in before.items()}
+    kept.add(_of_rows(rows_of_new, before["chain"][-1].tobytes()))
     return rows_of_new, kept
 
 

@@ -32,6 +32,7 @@ import google_crc32c
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
 
 from monitor.cover import fraction, indices
 from monitor.cover.fraction import Endmembers, cover
@@ -299,6 +300,7 @@ def sums_of(
         looks = zip(missing, read(missing, {scene.acquisition for scene in dark.values()}), strict=True)
         rgb: dict[str, np.ndarray] = {}
         for season, rest in left.items():
+            sums[season] = sums[season].copy()
             for scene in rest:
                 acquisition, look = next(looks)
                 add(sums[season].reshape(len(ROWS), -1), look.cover.ravel(), look.ndvi.ravel(), scene.control)
@@ -362,7 +364,7 @@ def kept_grid(folder: Path) -> GeoBox | None:
     try:
         with (folder / _colours(NOW)).open("rb") as file:  # a torn one is made again by the same night, a season not
             return grid_from_json(json.loads(file.readline())["grid"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, CRSError):
         return None
 
 
@@ -455,13 +457,15 @@ def _code() -> bytes:
 
 
 def _load(path: Path, made_by: str, shape: tuple[int, ...]) -> tuple[list[Any], np.ndarray]:
-    """What names the scenes that went into a file, and its values; nothing and zeros where it is not to be trusted."""
+    """What names the scenes that went into a file, and its values, which are not to be written to; nothing and zeros
+    where it is not to be trusted.
+    """
     try:
         content = path.read_bytes()
         line = content[: content.index(b"\n") + 1]
         told, values = json.loads(line), np.frombuffer(content, "<f4", offset=len(line)).reshape(shape)
         if (told["recipe"], told["check"]) == (made_by, _checksum(line.rpartition(_CHECK)[0], values)):
-            return told["scenes"], values.copy()  # to be added to
+            return told["scenes"], values
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return [], np.zeros(shape, np.float32)
@@ -470,7 +474,9 @@ def _load(path: Path, made_by: str, shape: tuple[int, ...]) -> tuple[list[Any], 
 def _save(path: Path, values: np.ndarray, scenes: Sequence[Used | str], **made: Any) -> None:
     body = np.ascontiguousarray(values, "<f4")
     head = json.dumps(made | {"scenes": scenes}, ensure_ascii=False).encode().removesuffix(b"}")
-    overwrite(path, b"%s%s%d}\n" % (head, _CHECK, _checksum(head, body)), body)
+    line = b"%s%s%d}" % (head, _CHECK, _checksum(head, body))
+    # spaces at its end, so that the values lie where they can be used as they are read
+    overwrite(path, line.ljust(len(line) + -(len(line) + 1) % 16) + b"\n", body)
 
 
 def overwrite(path: Path, *parts: Buffer) -> None:

@@ -353,3 +353,19 @@ def test_the_crs_is_kept_where_only_one_of_them_tells_it(without):
     bare[without] = bare[without].drop_vars("spatial_ref")
     found = failing_area(**bare, site_theta=1.0, site_variance=0.01, pixel=PIXEL)
     assert found.chance["spatial_ref"].attrs == found.failing["spatial_ref"].attrs == {"crs_wkt": "a system"}
+
+
+@pytest.mark.parametrize("level", [0.0, 0.9])
+def test_a_share_and_its_interval_lie_between_none_and_all_however_few_pixels_are_told_of(level):
+    within = np.zeros((7, 9), bool)
+    within[1:4, 1:4] = within[1, 4:9] = within[4:6, 1] = True  # of 16 pixels, .64 ha, one is no edge
+    found = failing.find(
+        np.full(within.shape, level),
+        np.full(within.shape, 0.2),
+        within,
+        site_theta=level,
+        site_variance=0.04,
+        pixel=20.0,
+    )
+    assert found.reason == ""
+    assert 0 <= found.share_low <= found.share <= found.share_high <= 1

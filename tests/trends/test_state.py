@@ -450,6 +450,9 @@ def test_the_grid_of_a_state_is_told_without_its_store(tmp_path):
         path.write_bytes(b"torn")
     assert kept_grid(tmp_path) == GRID
     for path in tmp_path.glob("*.rgb"):
+        path.write_bytes(path.read_bytes().replace(b'"EPSG:', b'"DPSG:'))
+    assert kept_grid(tmp_path) is None
+    for path in tmp_path.glob("*.rgb"):
         path.write_bytes(b"torn")
     assert kept_grid(tmp_path) is None
 

@@ -184,6 +184,6 @@ def find(
     share = float(np.clip(doubted[NODES.size // 2], 0, 1))
     low, high = np.percentile(np.clip(drawn - drawn.mean() + doubts, 0, 1), [2.5, 97.5])
     # of so many pixels none was seen to fail, or none to stand: up to three in as many may yet (the rule of three)
-    few = 3 / values.size
+    few = min(3 / values.size, 1.0)
     low, high = min(low, share, 1 - few), max(high, share, few)
     return Found(chances[0], smooth, shown, share, float(low), float(high), hectares, "")

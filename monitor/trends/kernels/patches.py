@@ -143,7 +143,7 @@ def parts(chance: np.ndarray, theta: np.ndarray) -> np.ndarray:
     return _parts(chance, theta)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _parts(chance: np.ndarray, theta: np.ndarray) -> np.ndarray:
     edge, out = _edge(chance), chance.copy()
     total, count = np.zeros((2, 2)), np.zeros((2, 2), np.int64)  # of failing and of sound ones; of all, of those inside
