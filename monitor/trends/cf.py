@@ -72,7 +72,10 @@ def open_dataset(path: Path) -> xr.Dataset:
     cube = _named(cube)
     maps = [str(name) for name, one in cube.data_vars.items() if set(one.dims) == {"time", "y", "x"}]
     told = {"dimensions": {str(name): tuple(map(str, one.dims)) for name, one in cube.data_vars.items()}}
-    told |= {"crs": cube.attrs["crs"]} if cube.attrs.get("crs") else {}
+    for attrs in (cube.attrs, *(cube[name].attrs for name in maps)):
+        if np.ndim(attrs.get("crs", "")) == 0 and not attrs.get("crs"):
+            attrs.pop("crs", None)
+    told |= {"crs": cube.attrs["crs"]} if "crs" in cube.attrs else {}
     cube = _linked(cube, maps)[maps].transpose("time", "y", "x", missing_dims="ignore")
     cube.attrs = told
     if "time" in cube.coords:
@@ -97,7 +100,8 @@ def _named(cube: xr.Dataset) -> xr.Dataset:
             else:
                 cube = cube.drop_vars(new, errors="ignore").rename({old: new})
     single = [d for d, size in cube.sizes.items() if size == 1 and d not in ("time", "y", "x")]
-    return cube.isel(dict.fromkeys(single, 0), drop=True)
+    # what tells a CRS may lie there, too
+    return cube.isel(dict.fromkeys(single, 0)).drop_vars(single, errors="ignore")
 
 
 def _linked(cube: xr.Dataset, maps: Iterable[str]) -> xr.Dataset:
@@ -120,14 +124,6 @@ def _mend_attributes(path: Path, one: xr.DataArray, *, netcdf: bool) -> None:
     What names no mark has NetCDF's own, which is what was never written (bytes have none). The attributes of
     :data:`MARKS_BESIDE` count as marks, too.
     """
-    for beside in MARKS_BESIDE:
-        value = np.ravel(one.attrs.get(beside, ()))
-        known = [name for name in ("_FillValue", "missing_value") if name in one.attrs]
-        if value.size == 1 and value.dtype.kind in "iuf" and len(known) < 2:
-            with np.errstate(invalid="ignore"):
-                cast = value[0].astype(one.dtype)
-            if cast == value[0]:  # NaN needs no mark, and what the kind can not hold is no value of it
-                one.attrs["missing_value" if "_FillValue" in known else "_FillValue"] = cast
     for name in ("scale_factor", "add_offset", "_FillValue", "missing_value"):
         if name not in one.attrs:
             continue
@@ -146,8 +142,33 @@ def _mend_attributes(path: Path, one: xr.DataArray, *, netcdf: bool) -> None:
             msg = f"{path}: {one.name!r} has {name} = {one.attrs[name]}, of which nothing can be made; mend it"
             raise BadData(msg)
         one.attrs[name] = numbers.ravel()[0] if numbers.size == 1 else numbers
+    for beside in MARKS_BESIDE:
+        mark = _mark(one, one.attrs.get(beside))
+        if mark is not None and "_FillValue" in one.attrs:
+            marks = np.append(one.attrs.get("missing_value", mark), mark).astype(one.dtype)
+            one.attrs["missing_value"] = marks if marks[0] != mark else mark
+        elif mark is not None:
+            one.attrs["_FillValue"] = mark
     if netcdf and one.dtype.itemsize > 1 and not {"_FillValue", "missing_value"} & one.attrs.keys():
         one.attrs["_FillValue"] = one.dtype.type(netCDF4.default_fillvals[one.dtype.str[1:]])
+
+
+def _mark(one: xr.DataArray, told: Any) -> Any:
+    """A mark of no value in the kind of the numbers of a variable; None where it is none, or none that they can have.
+
+    Of several, one for each band, that are all alike it is that one.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        try:
+            (value,) = set(np.ravel(told).astype(float).tolist())
+        except (ValueError, TypeError):
+            return None
+        if one.dtype.kind == "f":
+            return None if np.isnan(value) else one.dtype.type(value)  # NaN needs no mark
+        unsigned = str(one.attrs.get("_Unsigned")).lower() == "true"
+        kind = np.dtype(f"u{one.dtype.itemsize}") if unsigned else one.dtype
+        cast = np.array(value).astype(kind)
+    return cast.view(one.dtype)[()] if cast == value else None
 
 
 def within_limits(path: Path, one: xr.DataArray) -> xr.DataArray:

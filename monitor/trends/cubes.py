@@ -5,6 +5,7 @@ takes the same memory.
 """
 
 import re
+from calendar import isleap
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -123,9 +124,9 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
     given = [_seen(cube[one], kind) for one, kind in zip(wanted, kinds, strict=True)]
     kept = [_possible(one, kind) for one, kind in zip(given, kinds, strict=True)]
     series = _possible(ndvi(*kept), "ndvi") if bands else kept[0]
-    units = str(cube[name].attrs.get("units") or "1") if name in cube else "1"
+    units = cube[name].attrs.get("units", "") if name in cube else ""
     series = series.rename(name)
-    series.attrs = {"units": units}
+    series.attrs = {"units": str(units) if np.ndim(units) == 0 and units else "1"}
     numbers = xr.concat([sum(map(_numbers, some), xr.DataArray(0)) for some in (given, kept)], "of")
     return Opened(series, _stretched([cube[band] for band in drawn]), numbers)
 
@@ -222,7 +223,7 @@ def _lazy(path: Path, cube: xr.Dataset) -> xr.Dataset:
     """
     try:
         crs, mapping = cube.rio.crs, cube.coords.get(cube.rio.grid_mapping)
-    except (RioXarrayError, rasterio.errors.CRSError, pyproj.exceptions.CRSError) as error:
+    except (RioXarrayError, rasterio.errors.CRSError, pyproj.exceptions.CRSError, ValueError, TypeError) as error:
         msg = f"{path}: its CRS can not be read ({error}); write it anew, for instance by rio.write_crs"
         raise BadData(msg) from error
     told = None if mapping is None or 1 not in cube.sizes.values() else mapping.attrs.get("GeoTransform")
@@ -395,13 +396,19 @@ _NAMED: Final = (
 )
 """A day (with or without hours), a month, a year, and a month run together with its year, in the names of files."""
 
+_OTHERWISE: Final = re.compile(
+    r"(?<!\d)(?:\d{1,2}([-_.])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d([-_.])\d{1,2}\2\d{1,2})(?!\d)"
+)
+"""A day that comes before its year, or whose month or day has one digit: not to be taken for its year alone."""
+
 
 def _date_in(path: Path) -> np.datetime64:
     """The date in the name of a file; the middle of the month or year where there is no more."""
     whole, month, year, together = (pattern.search(path.stem) for pattern in _NAMED)
-    if counted := _DAY_OF_YEAR.search(path.stem):
-        new_year, day = counted[1] or counted[3], int(counted[2] or counted[4])
-        if not 1 <= day <= 366:
+    counted = _DAY_OF_YEAR.search(path.stem)
+    if counted and not (whole and whole.start() < counted.start()):
+        new_year, day = int(counted[1] or counted[3]), int(counted[2] or counted[4])
+        if not 1 <= day <= 365 + isleap(new_year):
             msg = f"{path}: {counted[0]} in its name is no date"
             raise BadData(msg)
         return np.datetime64(f"{new_year}-01-01", "ns") + np.timedelta64(day - 1, "D")
@@ -411,6 +418,9 @@ def _date_in(path: Path) -> np.datetime64:
         except ValueError as error:
             msg = f"{path}: {whole[0]} in its name is no date"
             raise BadData(msg) from error
+    if other := _OTHERWISE.search(path.stem):
+        msg = f"{path}: {other[0]} in its name is a date in a form that is not read; write it as 2021-07-15"
+        raise BadData(msg)
     if month:
         return np.datetime64(f"{month[1]}-{month[3]}-15", "ns")
     if year:

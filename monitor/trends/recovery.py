@@ -64,6 +64,8 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
     kind = np.result_type(yearly.dtype, np.float32)
     # in the type of the result, so that what has reached it by one measure has by the other
     ratio = (after.where(abs(after) < np.inf) / (ENOUGH * wanted.where(wanted > 0))).astype(kind)
+    # 80 % of a target is rounded: what differs from it by no more is as much
+    ratio = ratio.where(~(abs(ratio - 1) <= 4 * np.finfo(kind).eps), kind.type(1))
     waited = (after["time"] - since) / np.timedelta64(1, "D") / YEAR
     reached = waited.where(ratio >= 1, np.inf).min("time")
     r80p = ratio.isel(time=-1, drop=True)

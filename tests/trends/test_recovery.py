@@ -110,3 +110,15 @@ def test_both_measures_say_the_same_of_ground_that_just_reached_its_target():
     found = recovery(yearly, 0.6, mid_season(np.array([2015]), 182.625)[0])
     assert found["r80p"].item() == 1
     assert found["y2r"].item() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("type", [np.float32, np.float64])
+def test_four_fifths_of_any_target_in_decimals_are_enough(type):
+    start, targets = mid_season(np.array([2015]), 182.625)[0], np.arange(1, 1000) / 1000
+    yearly = seasons(2015, *([0.0, round(0.8 * target, 6)] for target in targets)).astype(type)
+    found = recovery(yearly, xr.DataArray(targets[None], dims=("y", "x")), start)
+    np.testing.assert_array_equal(found["r80p"], 1)
+    np.testing.assert_allclose(found["y2r"], 1, atol=0.01)
+    short = recovery(seasons(2015, [0.0, 0.3999]).astype(type), 0.5, start)
+    assert short["r80p"].item() < 1
+    assert np.isnan(short["y2r"]).all()

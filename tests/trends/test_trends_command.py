@@ -253,6 +253,7 @@ def test_dates_months_and_years_are_read_from_the_names_of_files(geotiffs, tmp_p
         ("HLS.S30.T48SUF.2018018T034051.v2.0.B04.tif", "2018-01-18"),
         ("c_gls_NDVI300_201801180000_GLOBE_OLCI_V2.0.1.tif", "2018-01-18"),
         ("LC08_L2SP_129034_20200103_20200824_02_T1_SR_B4.tif", "2020-01-03"),
+        ("20190629_A2018001.tif", "2019-06-29"),
     ],
 )
 def test_files_of_well_known_products_are_dated_as_their_makers_do(geotiffs, tmp_path, file, day):
@@ -261,9 +262,17 @@ def test_files_of_well_known_products_are_dated_as_their_makers_do(geotiffs, tmp
     assert time.astype("datetime64[D]").astype(str).tolist() == [day]
 
 
-def test_a_day_that_no_year_has_is_no_date(geotiffs, tmp_path):
-    folder = geotiffs({"MOD13Q1.A2018400.tif": np.full((1, 2, 2), 0.5, np.float32)}, names=None)
-    with pytest.raises(BadData, match="A2018400 in its name is no date"):
+@pytest.mark.parametrize("day", ["A2018400", "A2019366", "A2018000"])
+def test_a_day_that_no_year_has_is_no_date(geotiffs, tmp_path, day):
+    folder = geotiffs({f"MOD13Q1.{day}.tif": np.full((1, 2, 2), 0.5, np.float32)}, names=None)
+    with pytest.raises(BadData, match=f"{day} in its name is no date"):
+        cubes.open_series(folder, "value")
+
+
+@pytest.mark.parametrize("day", ["29-06-2019", "29.6.2019", "2019-6-29", "2019_06_9"])
+def test_a_day_in_a_form_that_is_not_read_is_not_taken_for_its_year_or_month(geotiffs, tmp_path, day):
+    folder = geotiffs({f"ndvi_{day}.tif": np.full((1, 2, 2), 0.5, np.float32)}, names=None)
+    with pytest.raises(BadData, match=f"{day} in its name is a date in a form that is not read"):
         cubes.open_series(folder, "value")
 
 
@@ -284,7 +293,9 @@ def test_equal_reflectances_of_files_with_other_offsets_are_ties(geotiffs, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["nc", "zarr"])
-@pytest.mark.parametrize("told", ["of the band", "of the file", "unlinked", "with its axes", "by the other band"])
+@pytest.mark.parametrize(
+    "told", ["of the band", "of the file", "unlinked", "with its axes", "by the other band", "on a side of its own"]
+)
 def test_a_crs_is_kept_however_the_file_tells_it(cube, kind, told, tmp_path):
     plain = cube.drop_vars("spatial_ref")
     for band in plain.data_vars.values():
@@ -294,7 +305,10 @@ def test_a_crs_is_kept_however_the_file_tells_it(cube, kind, told, tmp_path):
     elif told == "of the file":
         plain.attrs["crs"] = "EPSG:32648"
     else:
-        plain["crs"] = xr.DataArray(0, attrs=cube["spatial_ref"].attrs)
+        own = ("one",) if told == "on a side of its own" else ()
+        plain["crs"] = xr.DataArray(np.zeros((1,) * len(own), int), dims=own, attrs=cube["spatial_ref"].attrs)
+        if own:
+            plain["red"].attrs["grid_mapping"] = plain["nir"].attrs["grid_mapping"] = "crs"
         if told == "with its axes":
             plain["red"].attrs["grid_mapping"] = plain["nir"].attrs["grid_mapping"] = "crs: x y"
         if told == "by the other band":
@@ -307,6 +321,36 @@ def test_a_crs_is_kept_however_the_file_tells_it(cube, kind, told, tmp_path):
         assert "crs" not in out.variables
 
 
+@pytest.mark.parametrize("value", ["", 0])
+@pytest.mark.parametrize("where", ["band", "file"])
+def test_a_crs_that_is_left_empty_is_none(cube, where, value, tmp_path):
+    plain = cube.drop_vars("spatial_ref")[["nir"]]
+    plain["nir"].encoding.pop("grid_mapping", None)
+    (plain["nir"] if where == "band" else plain).attrs["crs"] = value
+    plain.to_netcdf(tmp_path / "in.nc")
+    trends(tmp_path / "in.nc", tmp_path / "out.nc")
+    with xr.open_dataset(tmp_path / "out.nc", decode_coords="all") as out:
+        assert out.rio.crs is None
+
+
+@pytest.mark.parametrize("where", ["band", "file"])
+def test_a_crs_of_two_numbers_is_none_that_can_be_read(cube, where, tmp_path):
+    plain = cube.drop_vars("spatial_ref")[["nir"]]
+    plain["nir"].encoding.pop("grid_mapping", None)
+    (plain["nir"] if where == "band" else plain).attrs["crs"] = [1, 2]
+    plain.to_netcdf(tmp_path / "in.nc")
+    with pytest.raises(BadData, match="its CRS can not be read"):
+        trends(tmp_path / "in.nc", tmp_path / "out.nc")
+
+
+def test_units_that_are_two_numbers_are_no_units(cube, tmp_path):
+    cube["nir"].attrs["units"] = [1, 2]
+    cube[["nir"]].to_netcdf(tmp_path / "in.nc")
+    trends(tmp_path / "in.nc", tmp_path / "out.nc")
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        assert out["slope"].attrs["units"] == "year-1"
+
+
 @pytest.mark.parametrize("kind", ["nc", "zarr"])
 @pytest.mark.parametrize(
     ("type", "attrs", "unseen"),
@@ -314,6 +358,12 @@ def test_a_crs_is_kept_however_the_file_tells_it(cube, kind, told, tmp_path):
         ("u1", {"nodata": 255}, [255]),
         ("i2", {"nodatavals": (-999.0,)}, [-999]),
         ("i2", {"nodata": -999, "_FillValue": np.int16(-1)}, [-999, -1]),
+        ("i2", {"nodata": -999, "_FillValue": np.int16(-1), "missing_value": np.int16(-2)}, [-999, -1, -2]),
+        ("i1", {"nodata": 255, "_Unsigned": "true"}, [-1]),
+        ("f4", {"nodatavals": [-9999.0, -9999.0]}, [-9999.0]),
+        ("f4", {"nodata": "-9999"}, [-9999.0]),
+        ("f4", {"nodata": -3.4028235e38}, [-3.4028235e38]),
+        ("f4", {"nodata": 1e20, "_FillValue": np.float32(np.nan)}, [1e20, np.nan]),
         ("f4", {"nodata": -9999.0}, [-9999.0]),
         ("f4", {"nodata": np.nan}, [np.nan]),
         ("u1", {"nodata": 999}, []),
