@@ -369,3 +369,32 @@ def test_a_share_and_its_interval_lie_between_none_and_all_however_few_pixels_ar
     )
     assert found.reason == ""
     assert 0 <= found.share_low <= found.share <= found.share_high <= 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (2, 2), (17, 23)])
+def test_pixels_at_an_edge_count_by_how_far_they_lie_between_what_is_inside(shape):
+    rng = np.random.default_rng(5)
+    for of in range(40):
+        chance = rng.choice([0.0, 0.05, 0.3, 0.5, 0.95, 1.0, np.nan], shape, p=rng.dirichlet(np.full(7, 0.4)))
+        theta = rng.normal(0.5, 0.4, shape)
+        surely, sound, edge = chance > 0.9, chance < 0.1, patches._edge(chance)
+        expected = chance.copy()
+        if surely.any() and sound.any():
+            failed, stood = (theta[some & ~edge if (some & ~edge).any() else some].mean() for some in (surely, sound))
+            mixed = edge & np.isfinite(chance)
+            expected[mixed] = (stood - theta[mixed]) / (stood - failed)
+        np.testing.assert_allclose(patches.parts(chance, theta), expected, rtol=1e-9, atol=1e-12, err_msg=str(of))
+
+
+@pytest.mark.parametrize("kinds", [1, 3, 4, 117])
+def test_the_spread_of_thetas_is_that_of_so_many_steps_of_em(kinds):
+    rng = np.random.default_rng(kinds)
+    likelihood = np.exp(-(((rng.normal(0, 0.6, (kinds, 1)) - patches.GRID) / 0.25) ** 2) / 2)
+    count, start = rng.integers(1, 5, kinds).astype(float), np.exp(-(patches.GRID**2) / 2)
+    start /= start.sum()
+    weights = start
+    for _ in range(patches.STEPS):
+        share = likelihood * weights
+        share *= (count / share.sum(axis=1))[:, None]
+        weights = (share.sum(axis=0) + patches.FAITH * start) / (count.sum() + patches.FAITH)
+    np.testing.assert_allclose(patches._spread(likelihood, count, start), weights, rtol=1e-9, atol=1e-14)

@@ -120,6 +120,7 @@ def smoothed(chance: np.ndarray) -> np.ndarray:
     return np.where(known, expit(total / np.where(known, weight, 1.0)), np.nan)
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
 def parts(chance: np.ndarray, theta: np.ndarray) -> np.ndarray:
     """Failing part of each pixel: its chance of failing, and at the edges of patches by how far theta lies between.
 
@@ -140,11 +141,6 @@ def parts(chance: np.ndarray, theta: np.ndarray) -> np.ndarray:
     (y, x) array
         NaN where `chance` is.
     """
-    return _parts(chance, theta)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _parts(chance: np.ndarray, theta: np.ndarray) -> np.ndarray:
     edge, out = _edge(chance), chance.copy()
     total, count = np.zeros((2, 2)), np.zeros((2, 2), np.int64)  # of failing and of sound ones; of all, of those inside
     for y, x in np.ndindex(chance.shape):
