@@ -73,7 +73,7 @@ def open_dataset(path: Path) -> xr.Dataset:
     maps = [str(name) for name, one in cube.data_vars.items() if set(one.dims) == {"time", "y", "x"}]
     told = {"dimensions": {str(name): tuple(map(str, one.dims)) for name, one in cube.data_vars.items()}}
     for attrs in (cube.attrs, *(cube[name].attrs for name in maps)):
-        if np.ndim(attrs.get("crs", "")) == 0 and not attrs.get("crs"):
+        if np.ndim(attrs.get("crs", "")) == 0 and not attrs.get("crs"):  # left empty: none is told
             attrs.pop("crs", None)
     told |= {"crs": cube.attrs["crs"]} if "crs" in cube.attrs else {}
     cube = _linked(cube, maps)[maps].transpose("time", "y", "x", missing_dims="ignore")

@@ -30,9 +30,9 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
     Returns
     -------
     xr.Dataset
-        ``r80p``, the last season's value as a multiple of 80 % of the target [1], NaN where that season was not seen or
-        the target is not positive; ``y2r``, time from `since` to the first season at 80 % of the target [year], NaN
-        where that has not been seen yet.
+        ``r80p``, the last season's value as a multiple of 80 % of the target [1], just 1 within rounding of it, NaN
+        where that season was not seen or the target is not positive; ``y2r``, time from `since` to the first season at
+        80 % of the target [year], NaN where that has not been seen yet.
 
     Raises
     ------

@@ -272,9 +272,9 @@ def sums_of(
     Returns
     -------
     sums : dict
-        By season, (row, y, x) float32; see :data:`ROWS`.
+        By season, (row, y, x) float32; see :data:`ROWS`. Not to be written to.
     pictures : dict
-        See :class:`State`.
+        See :class:`State`; likewise.
     """
     shape = (grid.shape.y, grid.shape.x)
     sums: dict[Season, np.ndarray] = {}
