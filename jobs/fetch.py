@@ -116,8 +116,12 @@ class Fetched:
     new: tuple[Record, ...]
     """Records stored by this fetch, in order of time."""
     controls: ControlSet
+    new_controls: bool
+    """Whether they were not in the ledger."""
     terrain: Terrain | None
     """Of the site, where it is known."""
+    new_terrain: bool
+    """Whether it was not in the ledger."""
     history: str | None = None
     """Of what was stored before, see :class:`Known`."""
     kept: str = ""
@@ -315,7 +319,9 @@ class Part:
             kept="" if told is None else told.kept,
             new=tuple(self.new),
             controls=self.controls,
+            new_controls=self.task.controls is None,
             terrain=self.terrain,
+            new_terrain=self.task.terrain is None,
             lent=self.task.lent if self.wrote else None,
         )
         return Outcome(site=self.task.site, state="done", fetched=fetched)

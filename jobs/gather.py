@@ -426,8 +426,9 @@ def store_folder(settings: Settings, site: Site) -> Path:
 def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     """What a fetch found, in the ledger."""
     controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id
-    t.freeze_controls(ground, site, controls.to_json(), digest=controls.hash, now=now())
-    if fetched.terrain is not None:
+    if fetched.new_controls:
+        t.freeze_controls(ground, site, controls.to_json(), digest=controls.hash, now=now())
+    if fetched.terrain is not None and fetched.new_terrain:
         t.save_background(ground, "terrain", fetched.terrain.to_json())
     if fetched.rows is not None:
         new = fetched.series is not None

@@ -21,7 +21,7 @@ from monitor.controls.units import BLOCK, Unit
 from monitor.cover.fraction import ENDMEMBERS, Endmembers
 from monitor.cover.means import MEASURES
 from monitor.cover.pieces import piece_means
-from monitor.cube.grid import MARGIN, covering, crs_of, holds, inside
+from monitor.cube.grid import MARGIN, covering, crs_of, holds, inside, rectangles
 from monitor.cube.packed import LAYERS, pack
 from monitor.errors import SceneRejected
 from monitor.imagery import bands
@@ -74,21 +74,27 @@ class Ground:
         """
         crs, pixel = crs_of(grid), abs(grid.resolution.x)
         anchor = (grid.affine.c, grid.affine.f)
-        places, corners = [], []
-        squares = tuple(shapely.get_parts(projected(GeometryCollection([unit.geometry for unit in units]), crs)))
-        for square in squares:
-            local = covering(square.bounds, crs, resolution=pixel, anchor=anchor, margin=0.0)
-            corners.append((round((anchor[1] - local.affine.f) / pixel), round((local.affine.c - anchor[0]) / pixel)))
-            all_of_it = holds(square, local)
-            step = 1 if reduced else math.ceil(math.sqrt(all_of_it.sum() / SAMPLED))
-            thinned = np.zeros_like(all_of_it)
-            thinned[step // 2 :: step, step // 2 :: step] = all_of_it[step // 2 :: step, step // 2 :: step]
-            places.append(np.argwhere(thinned).astype(np.int16))  # short: a night lays out tens of thousands of units
+        squares = shapely.get_parts(projected(GeometryCollection([unit.geometry for unit in units]), crs))
+        left, _, _, top = shapely.bounds(squares).reshape(-1, 4).T
+        corners = np.floor(np.column_stack([anchor[1] - top, left - anchor[0]]) / pixel).astype(int)
+        places = []
+        for square, corner, spans in zip(squares, corners, rectangles(squares, grid), strict=True):
+            if spans is None:
+                local = covering(square.bounds, crs, resolution=pixel, anchor=anchor, margin=0.0)
+                place = np.argwhere(holds(square, local))
+                step = _step(len(place), reduced=reduced)
+                place = place[(place % step == step // 2).all(axis=1)]
+            else:
+                lines = [np.arange(*span) - first for span, first in zip(spans, corner, strict=True)]
+                step = _step(lines[0].size * lines[1].size, reduced=reduced)
+                rows, columns = (line[line % step == step // 2] for line in lines)
+                place = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
+            places.append(place.astype(np.int16))  # short: a night lays out tens of thousands of units
         sizes = np.array([place.shape[0] for place in places], dtype=int)
         own = inside(site.geometry, grid)
         return cls(
             site=site, grid=grid, units=tuple(units), own=own, places=tuple(places),
-            corners=np.array(corners, dtype=int).reshape(-1, 2), squares=squares, sizes=sizes,
+            corners=corners, squares=tuple(squares), sizes=sizes,
         )  # fmt: skip
 
     @property
@@ -141,6 +147,11 @@ def read(source: Source, scenes: Sequence[Scene], grounds: Sequence[Ground]) -> 
 def bandpass(scene: Scene, grid: GeoBox) -> bool:
     """Whether a scene is brought to the bands of Sentinel-2: a Landsat scene of a site kept on Sentinel-2's pixels."""
     return bands.family(scene.sensor, scene.quality) == "oli" and abs(grid.resolution.x) < LANDSAT_PIXEL
+
+
+def _step(pixels: int, *, reduced: bool) -> int:
+    """Of so many pixels of a unit each how-manieth row and column is read."""
+    return 1 if reduced else max(1, math.ceil(math.sqrt(pixels / SAMPLED)))
 
 
 def own_means(scene: Scene, packed: np.ndarray, ground: Ground) -> np.ndarray:

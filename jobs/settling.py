@@ -93,7 +93,7 @@ class _Kept(_Series, kw_only=True):
     """The same, with what a site's newest scene is settled by."""
 
     key: str
-    """Hash of the control units and the start of the work."""
+    """See :func:`_key`."""
     units: list[str]
     """Ids of the control units in the order in which their means are stored."""
     fit: list[bool]
@@ -322,7 +322,8 @@ def _plain(values: np.ndarray) -> list[float | None]:
 
 
 def _key(controls: ControlSet, site: Site) -> str:
-    return sha256(f"{controls.hash} {site.start}".encode()).hexdigest()
+    """Hash of all that rows depend on besides scenes and code: of the units their rings, and the start of the work."""
+    return sha256(repr(([(unit.id, unit.ring) for unit in controls.units], site.start)).encode()).hexdigest()
 
 
 @cache

@@ -120,28 +120,42 @@ def holds(shape: BaseGeometry, grid: GeoBox) -> np.ndarray:
     height, width = found[rows, columns].shape
     x = grid.affine.c + (np.arange(width) + columns.start + 0.5) * grid.affine.a
     y = grid.affine.f + (np.arange(height) + rows.start + 0.5) * grid.affine.e
-    if _is_square_to(shape, pixel) and not any(
-        _on_edge(*pair, pixel) for pair in ((x, (left, right)), (y, (bottom, top)))
-    ):
-        found[rows, columns] = ((y > bottom) & (y < top))[:, None] & ((x > left) & (x < right))
-        return found
     shapely.prepare(shape)
     found[rows, columns] = shapely.contains_xy(shape, *np.meshgrid(x, y))
     return found
 
 
-def _is_square_to(shape: BaseGeometry, pixel: float) -> bool:
-    """Whether a shape is a rectangle along the axes, but for a thousandth of a pixel."""
-    if shape.geom_type != "Polygon" or shapely.get_num_coordinates(shape) != 5:
-        return False
-    points = shapely.get_coordinates(shape)
-    steps = np.abs(np.diff(points, axis=0)) > EXACT * pixel
-    return bool((steps.sum(axis=1) == 1).all() and (steps[0] != steps[1]).all())
+def rectangles(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, int], tuple[int, int]] | None]:
+    """The same of rectangles along the axes, of many at once, wherever they lie on the lattice of a grid.
 
+    Parameters
+    ----------
+    shapes : (n,) array of shapely geometries
+        In the grid's own projected system.
+    grid : GeoBox
+        North up, of square pixels.
 
-def _on_edge(centres: np.ndarray, edges: tuple[float, float], pixel: float) -> bool:
-    """Whether a centre lies so near to an edge that the shape itself must tell on which side."""
-    return any(bool((np.abs(centres - edge) <= EXACT * pixel).any()) for edge in edges)
+    Returns
+    -------
+    list
+        Of each the first row and the one after the last, then the columns, counted from the corner of the grid; None of
+        a shape that is no such rectangle, but for a thousandth of a pixel, or that has an edge so near to a centre that
+        the shape itself must tell on which side it lies.
+    """
+    pixel = abs(grid.resolution.x)
+    plain = (shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON) & (shapely.get_num_coordinates(shapes) == 5)
+    sides = np.abs(np.diff(shapely.get_coordinates(shapes[plain]).reshape(-1, 5, 2), axis=1)) > EXACT * pixel
+    plain[plain] = (sides.sum(axis=2) == 1).all(axis=1) & (sides[:, 0] != sides[:, 1]).all(axis=1)
+    left, bottom, right, top = shapely.bounds(shapes).reshape(-1, 4).T
+    north, west = grid.affine.f, grid.affine.c
+    # centres lie on whole numbers
+    edges = np.column_stack([north - top, north - bottom, left - west, right - west]) / pixel - 0.5
+    plain &= (np.abs(edges - np.rint(edges)) > EXACT).all(axis=1)
+    spans = np.ceil(edges).reshape(-1, 2, 2).tolist()
+    return [
+        ((int(a), int(b)), (int(c), int(d))) if told else None
+        for told, ((a, b), (c, d)) in zip(plain.tolist(), spans, strict=True)
+    ]
 
 
 def outline(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:

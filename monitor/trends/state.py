@@ -406,7 +406,8 @@ def at_hand(entries: Sequence[Entry], endmembers: Endmembers) -> Read:
             entry.pixels[None], ("y", "x"), times=[datetime.fromisoformat(record.time)], scale=[record.scale],
             offset=[record.offset], bandpass=[record.bandpass], layers=needed,
         )  # fmt: skip
-        return _look(np.stack([np.asarray(made, np.float32)[0] for made in values(cube)]), coloured=True)
+        made = values(cube.drop_vars("time"))  # to compare the times of every pair of layers would cost the most
+        return _look(np.stack([np.asarray(one, np.float32)[0] for one in made]), coloured=True)
 
     return read
 

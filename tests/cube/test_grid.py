@@ -5,9 +5,19 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely import contains_xy
-from shapely.geometry import Point, Polygon, box
+from shapely.geometry import MultiPolygon, Point, Polygon, box
 
-from monitor.cube.grid import MARGIN, grid_from_json, grid_to_json, holds, inside, outline, site_grid, utm
+from monitor.cube.grid import (
+    MARGIN,
+    grid_from_json,
+    grid_to_json,
+    holds,
+    inside,
+    outline,
+    rectangles,
+    site_grid,
+    utm,
+)
 from monitor.sites.projection import lonlat, projected
 
 
@@ -77,7 +87,16 @@ def test_a_rectangle_along_the_grid_holds_the_centres_that_geos_says_even_on_its
     square = Polygon([(left, top), (left + 200, top), (left + 200 + lean, top - 150), (left, top - 150)])
     x = grid.affine.c + 10 * (np.arange(grid.shape[1]) + 0.5)
     y = grid.affine.f - 10 * (np.arange(grid.shape[0]) + 0.5)
-    np.testing.assert_array_equal(holds(square, grid), contains_xy(square, *np.meshgrid(x, y)))
+    held = contains_xy(square, *np.meshgrid(x, y))
+    np.testing.assert_array_equal(holds(square, grid), held)
+    (spans,) = rectangles(np.array([square]), grid)
+    near = lean > 0.01 or offset in (4.99995, 5.0, 5.004)
+    assert (spans is None) == near, "askew, or too near to a centre for a rule: the shape itself has to tell"
+    if spans is not None:
+        rows, columns = spans
+        expected = np.zeros(grid.shape, dtype=bool)
+        expected[slice(*rows), slice(*columns)] = True
+        np.testing.assert_array_equal(expected, held)
 
 
 @pytest.mark.parametrize("x", [-60.0, 10.0])
@@ -88,7 +107,10 @@ def test_of_a_shape_that_reaches_beyond_the_grid_what_lies_within_is_held(x, y):
     expected = np.zeros(grid.shape, dtype=bool)
     rows, columns = slice(int(max(-y, 0)) // 10, int(100 - y) // 10), slice(int(max(x, 0)) // 10, int(100 + x) // 10)
     expected[rows, columns] = True
-    np.testing.assert_array_equal(holds(box(left, top - 100, left + 100, top), grid), expected)
+    square = box(left, top - 100, left + 100, top)
+    np.testing.assert_array_equal(holds(square, grid), expected)
+    row, column = round(-y) // 10, round(x) // 10
+    assert rectangles(np.array([square]), grid) == [((row, row + 10), (column, column + 10))], "wherever it lies"
 
 
 def test_a_square_stood_on_its_corner_is_no_rectangle_along_the_grid():
@@ -96,3 +118,6 @@ def test_a_square_stood_on_its_corner_is_no_rectangle_along_the_grid():
     x, y = grid.affine.c + 300, grid.affine.f - 300
     diamond = Polygon([(x, y + 100), (x + 100, y), (x, y - 100), (x - 100, y)])
     assert holds(diamond, grid).sum() == pytest.approx(200, abs=20)  # half of the 400 pixels of its box
+    several = [diamond, box(x, y - 100, x + 100, y), diamond.buffer(10), MultiPolygon([box(x, y, x + 100, y + 100)])]
+    assert [spans is None for spans in rectangles(np.array(several), grid)] == [True, False, True, True]
+    assert rectangles(np.array([], dtype=object), grid) == []

@@ -14,6 +14,7 @@ from datetime import date
 from functools import partial
 
 import dask
+import icechunk
 import pytest
 from dask.base import get_scheduler
 from dask.callbacks import Callback
@@ -320,6 +321,17 @@ def test_nothing_listens_beyond_loopback(monkeypatch):
         listening = [c for p in (me, *me.children(recursive=True)) for c in p.net_connections() if c.status == "LISTEN"]
         assert listening
         assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
+
+
+def _opened(folder):
+    return icechunk.Repository.open(icechunk.local_filesystem_storage(str(folder))).lookup_branch("main")
+
+
+def test_workers_that_open_stores_do_not_warn_of_what_the_lock_rules_out(tmp_path, capfd):
+    icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path)))
+    with engine("processes") as work:
+        assert dict(work([partial(_opened, tmp_path)])) == {0: _opened(tmp_path)}
+    assert "concurrent commits" not in capfd.readouterr().err
 
 
 def test_a_real_night_is_made_of_dask_tasks(installation):

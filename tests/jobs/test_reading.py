@@ -8,6 +8,9 @@ import pytest
 from affine import Affine
 from odc.geo import CRS as System
 from odc.geo.geobox import GeoBox
+from shapely import contains_xy
+from shapely.affinity import translate
+from shapely.geometry import Polygon
 
 from jobs.fetch import _entries as entries
 from jobs.fetch import _Look as Look
@@ -17,6 +20,7 @@ from monitor.cover.means import MEASURES
 from monitor.cube.granules import overpasses
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS, pack
+from monitor.sites.projection import lonlat
 from monitor.sites.site import Plan, Site
 from tests.jobs.painted import BOTTOM, CRS, LEFT, Painted, ground
 
@@ -54,6 +58,29 @@ def test_references_are_no_control_ground_and_never_make_up_for_it(control, refe
     assert (entry.record.reason, entry.record.measures["n_units"]) == (reason, control)
     (other,) = entries(around, [replace(look, units=means + np.float32(0.01))], [one])
     assert other.record.digest != entry.record.digest, "what the units show is part of what a scene is"
+
+
+@pytest.mark.parametrize("side", [120, 500, 510, 1200])
+@pytest.mark.parametrize("lean", [0, 90], ids=["square", "askew"])
+@pytest.mark.parametrize("reduced", [False, True])
+def test_of_a_unit_so_many_rows_and_columns_are_read_that_few_pixels_remain_however_it_lies(side, lean, reduced):
+    flat = Polygon([(0, 0), (side, 0), (side + lean, side), (lean, side)])
+    placed = translate(flat, LEFT + 14_003, BOTTOM + 9_001)
+    unit = Unit(id="u", geometry=lonlat(placed, System(CRS)), distance=900.0)
+    found = Ground.of(SITE, GRID, [unit], reduced=reduced)
+    left, _, right, top = placed.bounds
+    first = [int((GRID.affine.f - top) // 10), int((left - GRID.affine.c) // 10)]
+    assert found.corners.tolist() == [first]
+    x = GRID.affine.c + 10 * (first[1] + np.arange(-2, (right - left) // 10 + 3) + 0.5)
+    y = GRID.affine.f - 10 * (first[0] + np.arange(-2, side // 10 + 3) + 0.5)
+    inside = np.argwhere(contains_xy(placed, *np.meshgrid(x, y))) - 2
+    step = 1
+    while not reduced and len(inside) > 2500 * step**2:
+        step += 1
+    expected = [place for place in inside.tolist() if place[0] % step == place[1] % step == step // 2]
+    assert found.places[0].tolist() == expected
+    assert found.sizes.tolist() == [len(expected)]
+    assert reduced or len(expected) <= 2600
 
 
 def test_landsat_is_brought_to_other_bands_only_on_pixels_of_sentinel_2():
