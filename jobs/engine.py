@@ -98,10 +98,13 @@ def _opened(scheduler: str) -> Iterator[Run]:
 
     if scheduler == "processes":
         options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "threads_per_worker": 1}
-        # dask's own 64 KiB gives memory back after every scene, and the next one faults all of it in again
-        kept = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": KEPT}
-        # it warns of concurrent commits at every opening; only this process commits
-        kept["distributed.nanny.pre-spawn-environ.ICECHUNK_LOG"] = "error"
+        environment = "distributed.nanny.pre-spawn-environ"
+        kept = {
+            # dask's own 64 KiB gives memory back after every scene, and the next one faults all of it in again
+            f"{environment}.MALLOC_TRIM_THRESHOLD_": KEPT,
+            # it warns of concurrent commits at every opening; only this process commits
+            f"{environment}.ICECHUNK_LOG": "error",
+        }
         with (
             dask.config.set(kept),
             LocalCluster(processes=True, silence_logs=logging.ERROR, **options) as cluster,
