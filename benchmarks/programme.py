@@ -45,6 +45,7 @@ from benchmarks.countryside import SIDE, Countryside
 from jobs.backfill import backfill
 from jobs.nightly import night
 from jobs.settings import load
+from monitor.alerts.messages import replace_file
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cover.kernels import ndvi_and_cover
 from monitor.trends.kernels.monotonic import slope_and_score
@@ -68,6 +69,8 @@ NIGHTS, APART = 11, 1
 median counts, so that a machine whose speed drifts does not: one ratio differs from another by a tenth."""
 SECONDS, AIM, MEMORY, OVERHEAD, GROWTH = 240.0, 90.0, 6.0, 80.0, 1.10
 """Goals for 2,000 sites of 130 ha: seconds, GiB, milliseconds a site; and the tenth year over the first."""
+FILES, SIZE, TURNS = 256, 40_000, 1_000_000
+"""Files put in the place of others, their size [byte], and turns of a loop, by which the machine is known."""
 POLLED = 0.2
 """How often the memory of a command is looked at. [s]"""
 FULL, LARGE = 2000, 500
@@ -194,7 +197,38 @@ def whole_night(made: Countryside) -> list[Line]:
             Line(what="sites judged on the new scene", value=judged(made, day), unit=f"of {made.sites:,}"),
         ]  # fmt: skip
     idle = command("run", "--as-of", str(day), "--config", str(made.config), scheduler="")
-    return [*lines, Line(what="a night without new scenes, in threads", value=idle.seconds, unit="s"), *opening]
+    lines += [
+        Line(what="a night without new scenes, in threads", value=idle.seconds, unit="s"),
+        Line(what="the machine: a file put in the place of another, among the pages", value=filing(made), unit="ms"),
+        Line(what="the machine: a loop of a million turns in Python", value=looping(), unit="ms"),
+    ]
+    return [*lines, *opening]
+
+
+def filing(made: Countryside) -> float:
+    """Milliseconds for which a file is put in the place of another, in the folders of pages."""
+    folders = sorted((made.root / "outputs" / "sites").iterdir())
+    paths = [folders[n % len(folders)] / f".tried-{n}" for n in range(FILES)]
+    for path in paths:
+        path.write_bytes(bytes(SIZE))
+    begun = time.perf_counter()
+    for path in paths:
+        replace_file(path, bytes(SIZE))
+    taken = 1000 * (time.perf_counter() - begun) / FILES
+    for path in paths:
+        path.unlink()
+    return taken
+
+
+def looping() -> float:
+    """Milliseconds of the quickest of five loops of plain Python."""
+    taken = []
+    for _ in range(5):
+        begun, total = time.perf_counter(), 0
+        for turn in range(TURNS):
+            total += turn & 7
+        taken.append(1000 * (time.perf_counter() - begun))
+    return min(taken)
 
 
 def timed(made: Countryside, scheduler: str) -> tuple[date, Cost]:
@@ -311,10 +345,12 @@ def in_turn(made: dict[int, Countryside], first: date, what: str) -> list[Line]:
     young, old = (statistics.median(taken[years]) for years in YEARS)
     grown = statistics.median(later / early for early, later in zip(*(taken[years] for years in YEARS), strict=True))
     told = f"from {first:%-d %B} on ({what})"
+    filed = [Line(what=f"a file among the pages of year {y}, {told}", value=filing(made[y]), unit="ms") for y in YEARS]
     return [
         Line(what=f"a night in year {YEARS[0]}, a site, {told}", value=young, unit="ms"),
         Line(what=f"a night in year {YEARS[1]}, a site, {told}", value=old, unit="ms"),
         Line(what=f"year {YEARS[1]} over year {YEARS[0]}, {told}", value=grown, unit="", most=GROWTH),
+        *filed,
     ]
 
 

@@ -6,7 +6,7 @@ import pytest
 import rasterio
 
 from benchmarks.countryside import Countryside
-from benchmarks.programme import Line, floor, table
+from benchmarks.programme import Line, filing, floor, table
 from jobs.settings import load
 from jobs.sources import open_sources
 from monitor.sites.registry import read_sites
@@ -57,6 +57,15 @@ def test_the_floor_reads_every_file_of_the_day(made):
         path.write_bytes(b"no tiff")
     with pytest.raises(rasterio.errors.RasterioIOError):
         floor(made, DAY)
+
+
+def test_trying_the_disk_leaves_no_file_behind(made):
+    folders = [made.root / "outputs" / "sites" / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "index.html").write_text("a page")
+    assert 0 < filing(made) < 1000
+    assert [path.name for folder in folders for path in folder.iterdir()] == ["index.html"] * 2
 
 
 def test_a_goal_that_was_missed_is_printed_as_missed(made):
