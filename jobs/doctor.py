@@ -36,6 +36,8 @@ LOADED: Final = ("numpy", "numba", "xarray", "rasterio", "pyogrio", "pyproj", "i
 """Libraries that bring compiled code or carry the store: installed is not enough, they must load."""
 ROOM: Final = 1 << 30
 """Least free space that a night should begin with. [byte]"""
+FILES: Final = 100_000
+"""Least number of files that may still be made: a night adds about ten small ones to the store of a site."""
 LONG: Final = timedelta(hours=24)
 """A run that holds the lock for longer hangs: the next night is due."""
 LOOKED_BACK: Final = 30
@@ -262,11 +264,16 @@ def _folder(check: str, root: Path) -> Iterator[Finding]:
         fix = f"chown the folder to the user of the job, or name another one by [{check}] root"
         yield Finding(check=check, state=BROKEN, told=f"{root} can not be written to: {why}", fix=fix)
         return
-    free = shutil.disk_usage(_nearest(root)).free
-    told = f"{root}, {free / 1e9:.1f} GB free" + ("" if root.exists() else ", made by the first run")
+    free, disk = shutil.disk_usage(_nearest(root)).free, os.statvfs(_nearest(root))
+    told = f"{root}, {free / 1e9:.1f} GB free"
+    told += f" for {disk.f_favail:,} files" if disk.f_files else ""  # some file systems have no such limit
+    told += "" if root.exists() else ", made by the first run"
     if free < ROOM:
         fix = f"make room, or name a larger disk by [{check}] root"
         yield Finding(check=check, state=BROKEN, told=f"{told}; {ROOM / 1e9:.1f} GB should be", fix=fix)
+    elif disk.f_files and disk.f_favail < FILES:
+        fix = f"name a disk made for more files by [{check}] root (XFS, or ext4 made with 'mkfs.ext4 -i 4096')"
+        yield Finding(check=check, state=BROKEN, told=f"{told}; room for {FILES:,} should be", fix=fix)
     else:
         yield Finding(check=check, state=OK, told=told)
 

@@ -178,6 +178,17 @@ def test_a_disk_that_is_nearly_full_is_told_before_the_night_meets_it(asked, mon
     assert "0.1 GB free" in told["store"]["told"]
 
 
+def test_so_is_a_disk_that_can_hardly_make_another_file_though_it_has_room(asked, monkeypatch):
+    disk = namedtuple("disk", "f_files f_favail f_frsize f_blocks f_bfree f_bavail")
+    monkeypatch.setattr(os, "statvfs", lambda _: disk(16_000_000, 9_000, 4096, 10**8, 10**7, 10**7))
+    told, _ = asked()
+    assert broken(told) == {"store", "outputs"}
+    assert "for 9,000 files, made by the first run; room for 100,000 should be" in told["store"]["told"]
+    monkeypatch.setattr(os, "statvfs", lambda _: disk(0, 0, 4096, 10**8, 10**7, 10**7))
+    told, _ = asked()
+    assert not broken(told), "a file system that sets no number has room"
+
+
 def _ledger(installation, version):
     path = installation.root / "regrowth.db"
     with sqlite3.connect(path) as connection:
