@@ -15,7 +15,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
@@ -184,9 +184,10 @@ class SiteStore:
         if not self.path.is_dir():
             return False
         with self._guarded():
-            if self._lent is None and self._repository is None and not icechunk.Repository.exists(self._storage()):
+            try:
+                return self._opened().group is not None
+            except icechunk.RepositoryNotFoundError:
                 return False
-            return self._opened().group is not None
 
     def create(
         self, *, site: str, grid: GeoBox, units: Sequence[str], measures: Sequence[str], controls: dict[str, Any]
@@ -260,7 +261,8 @@ class SiteStore:
 
     def _begin(self) -> None:
         with self._guarded():
-            if icechunk.Repository.exists(self._storage()):
+            with suppress(icechunk.RepositoryNotFoundError):
+                self._open()
                 return
             # What is killed midway in the making of a repository can neither be opened nor made again in its place.
             fresh = self.path.with_name(f".{self.path.name}.new")
