@@ -266,14 +266,14 @@ def _folder(check: str, root: Path) -> Iterator[Finding]:
         return
     free, disk = shutil.disk_usage(_nearest(root)).free, os.statvfs(_nearest(root))
     told = f"{root}, {free / 1e9:.1f} GB free"
-    told += f" for {disk.f_favail:,} files" if disk.f_files else ""  # some file systems have no such limit
+    told += f", room for {disk.f_favail:,} files" if disk.f_files else ""  # some file systems have no such limit
     told += "" if root.exists() else ", made by the first run"
     if free < ROOM:
         fix = f"make room, or name a larger disk by [{check}] root"
         yield Finding(check=check, state=BROKEN, told=f"{told}; {ROOM / 1e9:.1f} GB should be", fix=fix)
     elif disk.f_files and disk.f_favail < FILES:
         fix = f"name a disk made for more files by [{check}] root (XFS, or ext4 made with 'mkfs.ext4 -i 4096')"
-        yield Finding(check=check, state=BROKEN, told=f"{told}; room for {FILES:,} should be", fix=fix)
+        yield Finding(check=check, state=BROKEN, told=f"{told}; for {FILES:,} there should be", fix=fix)
     else:
         yield Finding(check=check, state=OK, told=told)
 

@@ -183,7 +183,7 @@ def test_so_is_a_disk_that_can_hardly_make_another_file_though_it_has_room(asked
     monkeypatch.setattr(os, "statvfs", lambda _: disk(16_000_000, 9_000, 4096, 10**8, 10**7, 10**7))
     told, _ = asked()
     assert broken(told) == {"store", "outputs"}
-    assert "for 9,000 files, made by the first run; room for 100,000 should be" in told["store"]["told"]
+    assert "room for 9,000 files, made by the first run; for 100,000 there should be" in told["store"]["told"]
     monkeypatch.setattr(os, "statvfs", lambda _: disk(0, 0, 4096, 10**8, 10**7, 10**7))
     told, _ = asked()
     assert not broken(told), "a file system that sets no number has room"
