@@ -37,7 +37,7 @@ LOADED: Final = ("numpy", "numba", "xarray", "rasterio", "pyogrio", "pyproj", "i
 ROOM: Final = 1 << 30
 """Least free space that a night should begin with. [byte]"""
 FILES: Final = 100_000
-"""Least number of files that may still be made: a night adds about ten small ones to the store of a site."""
+"""Least number of files that may still be made: a night adds nine small ones to the store of a site."""
 LONG: Final = timedelta(hours=24)
 """A run that holds the lock for longer hangs: the next night is due."""
 LOOKED_BACK: Final = 30
