@@ -264,7 +264,8 @@ def _folder(check: str, root: Path) -> Iterator[Finding]:
         fix = f"chown the folder to the user of the job, or name another one by [{check}] root"
         yield Finding(check=check, state=BROKEN, told=f"{root} can not be written to: {why}", fix=fix)
         return
-    free, disk = shutil.disk_usage(_nearest(root)).free, os.statvfs(_nearest(root))
+    place = _nearest(root)
+    free, disk = shutil.disk_usage(place).free, os.statvfs(place)
     told = f"{root}, {free / 1e9:.1f} GB free"
     told += f", room for {disk.f_favail:,} files" if disk.f_files else ""  # some file systems have no such limit
     told += "" if root.exists() else ", made by the first run"

@@ -150,7 +150,7 @@ def bandpass(scene: Scene, grid: GeoBox) -> bool:
 
 
 def _step(pixels: int, *, reduced: bool) -> int:
-    """Of so many pixels of a unit each how-manieth row and column is read."""
+    """Every how-manieth row and column is read of a unit of so many pixels; 1: all."""
     return 1 if reduced else max(1, math.ceil(math.sqrt(pixels / SAMPLED)))
 
 

@@ -126,7 +126,7 @@ def holds(shape: BaseGeometry, grid: GeoBox) -> np.ndarray:
 
 
 def rectangles(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, int], tuple[int, int]] | None]:
-    """The same of rectangles along the axes, of many at once, wherever they lie on the lattice of a grid.
+    """Rows and columns of the pixels whose centres lie inside rectangles along the axes, of many rectangles at once.
 
     Parameters
     ----------
@@ -138,9 +138,9 @@ def rectangles(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, int], 
     Returns
     -------
     list
-        Of each the first row and the one after the last, then the columns, counted from the corner of the grid; None of
-        a shape that is no such rectangle, but for a thousandth of a pixel, or that has an edge so near to a centre that
-        the shape itself must tell on which side it lies.
+        Of each the first row and the one after the last, then the columns, counted from the corner of the grid, whose
+        lattice goes on beyond its edges. None: it is no such rectangle (but for :data:`EXACT`), or an edge lies so
+        near to a centre that the shape itself must tell on which side; see :func:`holds`.
     """
     pixel = abs(grid.resolution.x)
     plain = (shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON) & (shapely.get_num_coordinates(shapes) == 5)
