@@ -27,6 +27,7 @@ from jobs.costs import asked
 from jobs.engine import engine
 from jobs.episodes import budget, in_episode, on
 from jobs.exits import Exit
+from jobs.expiring import expire
 from jobs.fetch import Outcome, ground_key, lattice, left_of, looked_at
 from jobs.gather import Progress, chosen_sites, gather, now, opened, prepare, result, store_folder, take_over
 from jobs.lock import held
@@ -142,6 +143,7 @@ def night(
         broken = {}
         if pages:
             broken = {site: error for site, error in publish(settings, ledger, work, as_of=as_of).items() if error}
+        expire(settings, ledger, sites, as_of=as_of)
         manifest = {
             "run": run,
             "as_of": as_of.isoformat(),

@@ -372,6 +372,37 @@ class SiteStore:
             if opened.records is not None:
                 opened.records[place] = _decode(rows)
 
+    def expire(self, named: Collection[str], before: datetime) -> int:
+        """Let go of what was committed before a moment and is neither named nor the newest, and of what it alone holds.
+
+        Parameters
+        ----------
+        named : collection of str
+            Ids of snapshots that are kept, in the repository too, by a tag each; one that is not there is passed over.
+        before : datetime
+            Aware.
+
+        Returns
+        -------
+        int
+            How many snapshots went. What a run that was killed here has left, the next one takes along.
+        """
+        with self._guarded():
+            repository = self._open()
+            older = list(repository.ancestry(branch="main"))[1:]
+            old = {one.id for one in older if one.written_at < before and one.parent_id is not None}
+            going = old.difference(named)
+            if not going:
+                return 0
+            tagged = repository.list_tags()
+            for snapshot in sorted(old - going):
+                if f"kept-{snapshot}" not in tagged:
+                    repository.create_tag(f"kept-{snapshot}", snapshot)
+            repository.expire_snapshots(before)
+            repository.garbage_collect(before)
+            self._shelf.clear()
+            return len(going)
+
     def cube(self, snapshot: str | None = None, *, layers: Collection[str] = LAYERS) -> xr.Dataset:
         """The stored scenes as a lazy cube.
 
@@ -459,6 +490,12 @@ class SiteStore:
                 f"the store {self.path.parent.name}/{self.path.name} can not be read ({type(error).__name__}: {told}). "
                 "Restore it from a copy, or move the folder away: the next run fetches the site's history again."
             )
+            if isinstance(error, icechunk.SnapshotNotFoundError):
+                msg = (
+                    f"the store {self.path.parent.name}/{self.path.name} does not have the snapshot that is asked for "
+                    f"({told}). Nights let go of old ones that no message and no end of a season names. If an older "
+                    "copy of the store was put back, move the folder away: the next run fetches the history again."
+                )
             raise StoreBroken(msg) from error
 
 

@@ -384,6 +384,14 @@ class Transaction:
         """Sites that have an assessment of an earlier day."""
         return set(self._connection.execute(select(Assessed.site).where(Assessed.as_of < day).distinct()).scalars())
 
+    def evidence(self, site: str) -> list[tuple[str, str, bool]]:
+        """Day and snapshot of each assessment of a site, oldest first, and whether anything was told that day."""
+        notices = select(Outbox.day).join(AlertRow, AlertRow.id == Outbox.alert).where(AlertRow.site == site)
+        told = set(self._connection.execute(notices).scalars())
+        query = select(Assessed.as_of, Assessed.snapshot).where(Assessed.site == site)
+        found = self._connection.execute(query.order_by(Assessed.as_of, Assessed.id))
+        return [(day, snapshot, day in told) for day, snapshot in found]
+
     # alerts, outbox
 
     def last_alert(self, site: str) -> dict[str, Any] | None:

@@ -3,7 +3,9 @@
 import asyncio
 import errno
 import json
+import os
 import pickle
+import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
@@ -450,3 +452,81 @@ def test_a_new_site_can_be_laid_out_by_a_worker(tmp_path):
     assert not owner.exists
     owner.adopt(session, worker._lent, "laid out")
     assert len(owner.records()) == 1
+
+
+def read_by(store, snapshot):
+    return SiteStore(store.path).cube(snapshot).red.values[:, 1, 1].tolist()
+
+
+def moment():
+    time.sleep(0.01)  # longer than the clock of a file system takes from one tick to the next
+    return datetime.now(UTC)
+
+
+def test_old_snapshots_go_and_what_is_named_and_the_newest_are_read_as_before(store):
+    first = store.put([entry(1, value=1000)], "one")
+    named = store.put([entry(1, value=2000, baseline="05.10")], "again")
+    third = store.put([entry(1, value=3000, baseline="05.11")], "and again")
+    before = moment()
+    young = store.put([entry(2, value=1500)], "another")
+    newest = store.put([entry(1, value=4000, baseline="05.12")], "and again")
+    had = sum(len(files) for _, _, files in os.walk(store.path))
+    assert SiteStore(store.path).expire({named, "no snapshot of this store"}, before) == 3  # to lay out is the third
+    assert sum(len(files) for _, _, files in os.walk(store.path)) < had
+    told = [read_by(store, snapshot) for snapshot in (named, young, newest)]
+    for values, wanted in zip(told, ([0.2], [0.3, 0.15], [0.4, 0.15]), strict=True):
+        np.testing.assert_allclose(values, wanted, rtol=1e-6)
+    for gone in (first, third):
+        with pytest.raises(StoreBroken, match="does not have the snapshot"):
+            read_by(store, gone)
+    after = SiteStore(store.path).put([entry(3, value=500)], "life goes on")
+    np.testing.assert_allclose(read_by(store, after), [0.4, 0.15, 0.05], rtol=1e-6)
+    # a later round takes what was young then, and nothing that was named once, though nobody names it again
+    assert SiteStore(store.path).expire((), moment()) == 2
+    assert read_by(store, named) == told[0]
+    np.testing.assert_allclose(read_by(store, None), [0.4, 0.15, 0.05], rtol=1e-6)
+
+
+def test_where_nothing_is_old_or_all_that_is_old_is_named_no_file_is_touched(store):
+    before = moment()
+    named = store.put([entry(1)], "one")
+    store.put([entry(2)], "two")
+    (first,) = (one.id for one in store._open().ancestry(branch="main") if one.message.startswith("lay out"))
+    had = {path: path.stat().st_mtime_ns for path in store.path.rglob("*")}
+    assert store.expire({first}, before) == 0
+    assert store.expire({first, named}, moment()) == 0
+    assert {path: path.stat().st_mtime_ns for path in store.path.rglob("*")} == had
+
+
+def test_the_only_snapshot_of_a_store_stays_however_old(store):
+    only = store.snapshot
+    assert store.expire((), moment()) == 0
+    assert SiteStore(store.path).snapshot == only
+
+
+def test_a_tidying_that_was_killed_midway_is_ended_by_the_next_one(store, monkeypatch):
+    for day in range(4):
+        store.put([entry(day)], "one more")
+    repository = store._open()
+    monkeypatch.setattr(store, "_repository", Killed(repository))
+    with pytest.raises(KeyboardInterrupt):
+        store.expire((), moment())
+    again = SiteStore(store.path)
+    assert len(again.records()) == 4
+    again.put([entry(9)], "one more")
+    left = len(list((store.path / "snapshots").iterdir()))
+    assert again.expire((), moment()) == 1
+    assert len(list((store.path / "snapshots").iterdir())) < left - 1  # those that were left behind, too
+    assert len(SiteStore(store.path).records()) == 5
+
+
+class Killed:
+    """A repository whose process dies as it begins to remove files."""
+
+    def __init__(self, repository):
+        self.repository = repository
+
+    def __getattr__(self, name):
+        if name == "garbage_collect":
+            raise KeyboardInterrupt
+        return getattr(self.repository, name)

@@ -272,6 +272,26 @@ def test_an_assessment_is_never_edited_and_the_very_same_is_not_added_again(ledg
         assert t.judged_before("2021-04-01") == set()
 
 
+def test_evidence_is_every_assessment_of_a_site_by_day_and_whether_there_was_something_to_tell(ledger):
+    origin = {"version": "v1", "run": "r"}
+    with ledger.transaction() as t:
+        for site, day, digest in (
+            ("a", "2020-06-02", "x"), ("a", "2020-06-01", "x"), ("b", "2020-06-01", "x"), ("a", "2020-06-02", "y"),
+        ):  # fmt: skip
+            t.add_assessment(site, day, digest, {}, snapshot=f"{site}-{day}-{digest}", **origin)
+        for site, day in (("a", "2020-06-02"), ("b", "2020-06-01")):
+            alert = {"id": f"{site}/1", "site": site, "state": "open", "opened": day}
+            t.save_alert(alert)
+            t.post({"id": f"{site}/1/1", "alert": alert, "day": day}, site=site)
+    with ledger.transaction() as t:
+        assert t.evidence("a") == [
+            ("2020-06-01", "a-2020-06-01-x", False),
+            ("2020-06-02", "a-2020-06-02-x", True),
+            ("2020-06-02", "a-2020-06-02-y", True),
+        ]
+        assert t.evidence("c") == []
+
+
 def test_a_notice_is_posted_once_and_sent_once(ledger):
     notice = {"id": "a/1", "alert": {"id": "a"}, "day": "2021-05-01"}
     with ledger.transaction() as t:
