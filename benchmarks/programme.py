@@ -64,7 +64,7 @@ YEARS, EVERY = (1, 10), 5
 COMPARED = (NEXT, date(2026, 8, 20))
 """Days on which their nights begin. By the second the season has peaked: each scene of a site in its tenth year is a
 look for failure, after which it is told anew where it fails; of a site in its first year that is not asked."""
-NIGHTS, APART = 11, 1
+NIGHTS, APART = 21, 1
 """Nights of each history, and days from one to the next. Of the ratios of two nights, one right after the other, the
 median counts, so that a machine whose speed drifts does not: one ratio differs from another by a tenth."""
 SECONDS, AIM, MEMORY, OVERHEAD, GROWTH = 240.0, 90.0, 6.0, 80.0, 1.10
