@@ -1,13 +1,14 @@
 """Old snapshots of the stores go, but for those that evidence rests on.
 
 Every night leaves a snapshot of the store of each site that got a scene, in some nine files. What people were told, and
-what came of each growing season, stays open to an audit for good: the snapshots of those days are kept, and so is all
-of the last :data:`KEPT` days. Each night looks at one site in :data:`ROUND`.
+what came of each growing season and of each episode, stays open to an audit for good: the snapshots of those days are
+kept, and so is all of the last :data:`KEPT` days. What the ledger does not know is kept as well: it may have been lost,
+and what it told with it.
 """
 
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any, Final
 from zlib import crc32
 
 import numpy as np
@@ -25,9 +26,9 @@ from monitor.verdict.window import Window
 log = structlog.get_logger()
 
 KEPT: Final = timedelta(days=90)
-"""So long every snapshot is kept."""
-ROUND: Final = 30
-"""In so many nights each site has its turn."""
+"""So far back from the newest one every snapshot is kept."""
+ROUND: Final = 90
+"""A site has its turn in one night of so many: to tidy a store leaves files, too."""
 
 
 def expire(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: date) -> None:
@@ -40,37 +41,43 @@ def expire(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: 
     ledger : Ledger
         Open.
     sites : sequence of Site
-        Of which some have their turn.
+        Of which some have their turn: drawn by lot, so that it does not matter how often nights are run.
     as_of : date
         Of the night.
     """
-    due = [site for site in sites if crc32(site.id.encode()) % ROUND == as_of.toordinal() % ROUND]
+    due = [site for site in sites if crc32(f"{site.id} {as_of}".encode()) % ROUND == 0]
     with ledger.transaction() as t:
         taken = t.snapshots()
-        evidence = {site.id: t.evidence(site.id) for site in due}
-    before, gone = datetime.now(UTC) - KEPT, 0
+        told = {site.id: (t.evidence(site.id), t.episodes(site.id)) for site in due}
+    gone = 0
     for site in due:
-        store = SiteStore(store_folder(settings, site))
-        ground = ground_key(site)
-        if ground in taken and store.path.is_dir():
-            try:
-                gone += store.expire({taken[ground], *named_snapshots(site, evidence[site.id])}, before)
-            except MonitorError as error:
-                log.warning("old snapshots were not let go", site=site.id, error=str(error))
+        evidence, episodes = told[site.id]
+        needed = {taken.get(ground_key(site)), *named_snapshots(site, evidence, episodes)}
+        spent = {snapshot for _, snapshot, _ in evidence if snapshot not in needed}
+        try:
+            gone += SiteStore(store_folder(settings, site)).expire(spent, KEPT)
+        except MonitorError as error:
+            log.warning("old snapshots were not let go", site=site.id, error=str(error))
     if gone:
         log.info("old snapshots were let go", snapshots=gone)
 
 
-def named_snapshots(site: Site, evidence: Sequence[tuple[str, str, bool]]) -> set[str]:
-    """Snapshots of days on which there was something to tell, and of the last assessment before each growing season
-    opens anew.
+def named_snapshots(
+    site: Site, evidence: Sequence[tuple[str, str, bool]], episodes: Sequence[Mapping[str, Any]]
+) -> set[str]:
+    """Snapshots of days on which people were told, and of the last day on which a site was assessed before a growing
+    season opens anew or an episode begins.
 
     Parameters
     ----------
     site : Site
     evidence : sequence of tuple
         See :meth:`monitor.ledger.ledger.Transaction.evidence`.
+    episodes : sequence of mapping
+        Of the site, with their ``start``.
     """
-    days = np.array([day for day, _, _ in evidence], "datetime64[D]").astype(np.int64)
-    ends = dict(zip(Window.of(site).place(days)[0].tolist(), (snapshot for _, snapshot, _ in evidence), strict=True))
-    return {*ends.values()} | {snapshot for _, snapshot, told in evidence if told}
+    days = [day for day, _, _ in evidence]
+    season, _ = Window.of(site).place(np.array(days, "datetime64[D]").astype(np.int64))
+    episode = np.searchsorted(sorted(one["start"] for one in episodes), days, side="right")
+    ends = {*dict(zip(zip(season.tolist(), episode.tolist(), strict=True), days, strict=True)).values()}
+    return {snapshot for day, snapshot, told in evidence if told or day in ends}

@@ -143,7 +143,7 @@ def night(
         broken = {}
         if pages:
             broken = {site: error for site, error in publish(settings, ledger, work, as_of=as_of).items() if error}
-        expire(settings, ledger, sites, as_of=as_of)
+        expire(settings, ledger, [site for site in sites if results[site.id]["state"] == "done"], as_of=as_of)
         manifest = {
             "run": run,
             "as_of": as_of.isoformat(),
@@ -328,7 +328,7 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
             log.exception("message not written", notice=notice.id)
             continue
         with ledger.transaction() as t:
-            t.mark_sent(notice.id, now=now())
+            t.mark_sent(notice.id, now=now(), told=latest[0])
         sent += 1
     return sent, len(waiting) - withdrawn - sent
 

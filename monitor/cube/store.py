@@ -7,7 +7,8 @@ A scene fills one slot along the first dimension of three arrays, in order of ar
 - ``scenes`` (slot, byte) uint8: the ledger, one JSON record a scene.
 
 A night therefore writes one small chunk to each, whatever the length of the history. A newer
-processing baseline takes the slot of the older one, in a new snapshot; the older snapshot keeps it.
+processing baseline takes the slot of the older one, in a new snapshot; the older snapshot keeps it, as long as it is
+kept itself.
 Readers see scenes in order of acquisition, never of arrival.
 """
 
@@ -17,7 +18,7 @@ import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +50,10 @@ SMALL: Final = 2**18
 """Scenes of a small site lie together in a stored chunk of at most this size, at most :data:`MOST_TOGETHER` of them:
 a night rewrites so much, and a history is read in so many fewer pieces. [byte]"""
 MOST_TOGETHER: Final = 16
+
+_CONFIG: Final = icechunk.RepositoryConfig(num_updates_per_repo_info_file=10)
+"""Each commit leaves a copy of the file that lists the snapshots; with no more updates told in it than so many, such a
+file stays small: 700 nights of a site left 25 MB of them, and so 6."""
 
 _PLAIN: Final[dict[str, Any]] = {"zarr_format": 3, "use_consolidated": False}
 """How a group is opened without looking for others."""
@@ -372,34 +377,39 @@ class SiteStore:
             if opened.records is not None:
                 opened.records[place] = _decode(rows)
 
-    def expire(self, named: Collection[str], before: datetime) -> int:
-        """Let go of what was committed before a moment and is neither named nor the newest, and of what it alone holds.
+    def expire(self, spent: Collection[str], kept: timedelta) -> int:
+        """Let go of snapshots that nobody needs, and of what they alone hold.
 
         Parameters
         ----------
-        named : collection of str
-            Ids of snapshots that are kept, in the repository too, by a tag each; one that is not there is passed over.
-        before : datetime
-            Aware.
+        spent : collection of str
+            Ids of those that may go. All others are kept, in the repository too, by a tag each.
+        kept : timedelta
+            So far back from the newest snapshot all is kept, what was in force by then included.
 
         Returns
         -------
         int
-            How many snapshots went. What a run that was killed here has left, the next one takes along.
+            How many snapshots went. What a run that is killed here leaves behind goes as the next ones do.
+
+        Raises
+        ------
+        StoreBroken, DiskFull
+            What is stored is well all the same.
         """
-        with self._guarded():
+        with self._guarded("can not be rid of its old snapshots", "What it stores is not touched by that."):
             repository = self._open()
-            older = list(repository.ancestry(branch="main"))[1:]
-            old = {one.id for one in older if one.written_at < before and one.parent_id is not None}
-            going = old.difference(named)
+            history = [one for one in repository.ancestry(branch="main") if one.parent_id is not None]
+            old = [one for one in history if one.written_at < history[0].written_at - kept]
+            going = {one.id for one in old[1:]}.intersection(spent)  # the first was in force at that time
             if not going:
                 return 0
             tagged = repository.list_tags()
-            for snapshot in sorted(old - going):
-                if f"kept-{snapshot}" not in tagged:
-                    repository.create_tag(f"kept-{snapshot}", snapshot)
-            repository.expire_snapshots(before)
-            repository.garbage_collect(before)
+            for one in old[1:]:
+                if one.id not in going and f"kept-{one.id}" not in tagged:
+                    repository.create_tag(f"kept-{one.id}", one.id)
+            repository.expire_snapshots(old[0].written_at)
+            repository.garbage_collect(old[0].written_at)
             self._shelf.clear()
             return len(going)
 
@@ -462,7 +472,7 @@ class SiteStore:
 
     def _open(self) -> Any:
         if self._repository is None:
-            self._repository = icechunk.Repository.open(self._storage())
+            self._repository = icechunk.Repository.open(self._storage(), config=_CONFIG)
         return self._repository
 
     def _opened(self, snapshot: str | None = None, *, anew: bool = False) -> "_Opened":
@@ -477,7 +487,11 @@ class SiteStore:
         return self._shelf[snapshot]
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _guarded(
+        self,
+        trouble: str = "can not be read",
+        advice: str = "Restore it from a copy, or move the folder away: the next run fetches the site's history again.",
+    ) -> Iterator[None]:
         try:
             yield
         except _TROUBLE as error:
@@ -486,16 +500,14 @@ class SiteStore:
             if full := full_disk(error, self.path.parent):
                 raise full from error
             told = next(iter(str(error).splitlines()), "no more is told")
-            msg = (
-                f"the store {self.path.parent.name}/{self.path.name} can not be read ({type(error).__name__}: {told}). "
-                "Restore it from a copy, or move the folder away: the next run fetches the site's history again."
-            )
             if isinstance(error, icechunk.SnapshotNotFoundError):
-                msg = (
-                    f"the store {self.path.parent.name}/{self.path.name} does not have the snapshot that is asked for "
-                    f"({told}). Nights let go of old ones that no message and no end of a season names. If an older "
-                    "copy of the store was put back, move the folder away: the next run fetches the history again."
+                trouble = "does not have the snapshot that is asked for"
+                advice = (
+                    "Nights let go of old ones on which no message and no end of a season rests. If an older copy of "
+                    "the store was put back, move the folder away: the next run fetches the site's history again."
                 )
+            store = f"{self.path.parent.name}/{self.path.name}"
+            msg = f"the store {store} {trouble} ({type(error).__name__}: {told}). {advice}"
             raise StoreBroken(msg) from error
 
 

@@ -37,7 +37,7 @@ from monitor.ledger.models import (
     Stored,
 )
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """Newest migration; a test keeps it in step with the folder."""
 PATIENCE: Final = 60
 """How long another writer is waited for. [s]"""
@@ -385,9 +385,11 @@ class Transaction:
         return set(self._connection.execute(select(Assessed.site).where(Assessed.as_of < day).distinct()).scalars())
 
     def evidence(self, site: str) -> list[tuple[str, str, bool]]:
-        """Day and snapshot of each assessment of a site, oldest first, and whether anything was told that day."""
-        notices = select(Outbox.day).join(AlertRow, AlertRow.id == Outbox.alert).where(AlertRow.site == site)
-        told = set(self._connection.execute(notices).scalars())
+        """Day and snapshot of each assessment of a site, oldest first, and whether people were told of it, or were to
+        be: on that day there was something to tell, or it is what a message that was held up told instead.
+        """
+        notices = select(Outbox.day, Outbox.told).where(Outbox.site == site)
+        told = {day for row in self._connection.execute(notices) for day in row}
         query = select(Assessed.as_of, Assessed.snapshot).where(Assessed.site == site)
         found = self._connection.execute(query.order_by(Assessed.as_of, Assessed.id))
         return [(day, snapshot, day in told) for day, snapshot in found]
@@ -449,9 +451,9 @@ class Transaction:
         """A notice is no news any more and is not to be sent."""
         self._connection.execute(update(Outbox).where(Outbox.id == notice).values(sent=now, error=f"withdrawn: {why}"))
 
-    def mark_sent(self, notice: str, *, now: str) -> None:
-        """A notice has been handed over."""
-        self._connection.execute(update(Outbox).where(Outbox.id == notice).values(sent=now, error=None))
+    def mark_sent(self, notice: str, *, now: str, told: str | None = None) -> None:
+        """A notice has been handed over, and told how its site stood on a day."""
+        self._connection.execute(update(Outbox).where(Outbox.id == notice).values(sent=now, told=told, error=None))
 
     def mark_unsent(self, notice: str, *, error: str) -> None:
         """A notice could not be handed over; it is tried again by the next run."""

@@ -191,5 +191,7 @@ class Outbox(Base):
     payload: Mapped[dict[str, Any]]
     sent: Mapped[str | None] = mapped_column(String(40), index=True)
     """When it was handed over, or withdrawn; None: it waits."""
+    told: Mapped[str | None] = mapped_column(String(10))
+    """Day of the assessment that its message told: that of the notice, or of a later one if it had to wait."""
     error: Mapped[str | None] = mapped_column(Text)
     """Why it waits, or was withdrawn."""

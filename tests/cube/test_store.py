@@ -3,9 +3,7 @@
 import asyncio
 import errno
 import json
-import os
 import pickle
-import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
@@ -458,66 +456,57 @@ def read_by(store, snapshot):
     return SiteStore(store.path).cube(snapshot).red.values[:, 1, 1].tolist()
 
 
-def moment():
-    time.sleep(0.01)  # longer than the clock of a file system takes from one tick to the next
-    return datetime.now(UTC)
+def back_to(store, snapshot):
+    """So far back from the newest snapshot that this one is the oldest that is not old."""
+    written = {one.id: one.written_at for one in SiteStore(store.path)._open().ancestry(branch="main")}
+    return max(written.values()) - written[snapshot]
 
 
-def test_old_snapshots_go_and_what_is_named_and_the_newest_are_read_as_before(store):
+def laid_out(store):
+    return next(one.id for one in store._open().ancestry(branch="main") if one.message.startswith("lay out"))
+
+
+def files(store):
+    return {path: path.stat().st_mtime_ns for path in store.path.rglob("*") if path.is_file()}
+
+
+def test_old_snapshots_that_are_spent_go_and_all_others_are_read_as_before(store):
+    made = laid_out(store)
     first = store.put([entry(1, value=1000)], "one")
-    named = store.put([entry(1, value=2000, baseline="05.10")], "again")
+    needed = store.put([entry(1, value=2000, baseline="05.10")], "again")
     third = store.put([entry(1, value=3000, baseline="05.11")], "and again")
-    before = moment()
-    young = store.put([entry(2, value=1500)], "another")
-    newest = store.put([entry(1, value=4000, baseline="05.12")], "and again")
-    had = sum(len(files) for _, _, files in os.walk(store.path))
-    assert SiteStore(store.path).expire({named, "no snapshot of this store"}, before) == 3  # to lay out is the third
-    assert sum(len(files) for _, _, files in os.walk(store.path)) < had
-    told = [read_by(store, snapshot) for snapshot in (named, young, newest)]
-    for values, wanted in zip(told, ([0.2], [0.3, 0.15], [0.4, 0.15]), strict=True):
-        np.testing.assert_allclose(values, wanted, rtol=1e-6)
-    for gone in (first, third):
+    in_force = store.put([entry(2, value=1500)], "another")
+    young = store.put([entry(1, value=4000, baseline="05.12")], "and again")
+    newest = store.put([entry(3, value=500)], "another")
+    had, spent = len(files(store)), [made, first, third, in_force, young, newest, "no snapshot of this store"]
+    assert store.records(first)  # it has been looked at, and goes all the same
+    assert store.expire(spent, back_to(store, young)) == 3
+    assert len(files(store)) < had
+    wanted = {needed: [0.2], in_force: [0.3, 0.15], young: [0.4, 0.15], newest: [0.4, 0.15, 0.05]}
+    for snapshot, values in wanted.items():
+        np.testing.assert_allclose(read_by(store, snapshot), values, rtol=1e-6)
+    for gone in (made, first, third):
         with pytest.raises(StoreBroken, match="does not have the snapshot"):
-            read_by(store, gone)
-    after = SiteStore(store.path).put([entry(3, value=500)], "life goes on")
-    np.testing.assert_allclose(read_by(store, after), [0.4, 0.15, 0.05], rtol=1e-6)
-    # a later round takes what was young then, and nothing that was named once, though nobody names it again
-    assert SiteStore(store.path).expire((), moment()) == 2
-    assert read_by(store, named) == told[0]
-    np.testing.assert_allclose(read_by(store, None), [0.4, 0.15, 0.05], rtol=1e-6)
+            store.records(gone)
+    after = SiteStore(store.path).put([entry(4, value=600)], "life goes on")
+    np.testing.assert_allclose(read_by(store, after), [0.4, 0.15, 0.05, 0.06], rtol=1e-6)
+    # a later round takes what was young then, and nothing that was needed once, though it is called spent now
+    assert SiteStore(store.path).expire([*spent, needed], timedelta(0)) == 2
+    np.testing.assert_allclose(read_by(store, needed), [0.2], rtol=1e-6)
+    np.testing.assert_allclose(read_by(store, newest), [0.4, 0.15, 0.05], rtol=1e-6)
 
 
-def test_where_nothing_is_old_or_all_that_is_old_is_named_no_file_is_touched(store):
-    before = moment()
-    named = store.put([entry(1)], "one")
-    store.put([entry(2)], "two")
-    (first,) = (one.id for one in store._open().ancestry(branch="main") if one.message.startswith("lay out"))
-    had = {path: path.stat().st_mtime_ns for path in store.path.rglob("*")}
-    assert store.expire({first}, before) == 0
-    assert store.expire({first, named}, moment()) == 0
-    assert {path: path.stat().st_mtime_ns for path in store.path.rglob("*")} == had
+def test_where_nothing_is_old_or_nothing_old_is_spent_no_file_is_touched(store):
+    made, first, second = laid_out(store), store.put([entry(1)], "one"), store.put([entry(2)], "two")
+    had = files(store)
+    assert store.expire({made, first, second}, back_to(store, made)) == 0
+    assert store.expire({first, second}, timedelta(0)) == 0  # the first is what was in force
+    assert files(store) == had
 
 
 def test_the_only_snapshot_of_a_store_stays_however_old(store):
-    only = store.snapshot
-    assert store.expire((), moment()) == 0
-    assert SiteStore(store.path).snapshot == only
-
-
-def test_a_tidying_that_was_killed_midway_is_ended_by_the_next_one(store, monkeypatch):
-    for day in range(4):
-        store.put([entry(day)], "one more")
-    repository = store._open()
-    monkeypatch.setattr(store, "_repository", Killed(repository))
-    with pytest.raises(KeyboardInterrupt):
-        store.expire((), moment())
-    again = SiteStore(store.path)
-    assert len(again.records()) == 4
-    again.put([entry(9)], "one more")
-    left = len(list((store.path / "snapshots").iterdir()))
-    assert again.expire((), moment()) == 1
-    assert len(list((store.path / "snapshots").iterdir())) < left - 1  # those that were left behind, too
-    assert len(SiteStore(store.path).records()) == 5
+    assert store.expire({store.snapshot}, timedelta(0)) == 0
+    assert SiteStore(store.path).records() == []
 
 
 class Killed:
@@ -530,3 +519,38 @@ class Killed:
         if name == "garbage_collect":
             raise KeyboardInterrupt
         return getattr(self.repository, name)
+
+
+def test_a_tidying_that_was_killed_midway_is_ended_by_the_next_one(store, monkeypatch):
+    spent = [store.put([entry(day)], "one more") for day in range(6)]
+    monkeypatch.setattr(store, "_repository", Killed(store._open()))
+    with pytest.raises(KeyboardInterrupt):
+        store.expire(spent, timedelta(0))
+    again = SiteStore(store.path)
+    assert len(again.records()) == 6
+    assert len(list((store.path / "snapshots").iterdir())) == 8
+    again.put([entry(6)], "one more")
+    assert again.expire(spent, timedelta(0)) == 1
+    kept = [path.name for path in (store.path / "snapshots").iterdir()]
+    assert len(kept) == 4  # of the repository, laid out, in force, newest
+    assert len(SiteStore(store.path).records()) == 7
+
+
+def test_a_damaged_snapshot_that_is_kept_hinders_tidying_and_nothing_else(store):
+    needed, *spent = [store.put([entry(day)], "one more") for day in range(6)]
+    assert store.expire(spent[:2], timedelta(0)) == 2
+    (store.path / "snapshots" / needed).write_bytes(b"")
+    spent += [SiteStore(store.path).put([entry(day)], "one more") for day in range(6, 9)]
+    with pytest.raises(StoreBroken, match=r"can not be rid of its old snapshots .* not touched"):
+        SiteStore(store.path).expire(spent, timedelta(0))
+    assert len(SiteStore(store.path).records()) == 9
+
+
+def test_what_a_commit_leaves_of_the_list_of_snapshots_stays_small(store):
+    for day in range(60):
+        SiteStore(store.path).put([entry(day % 4, baseline=f"05.{day:02d}")], "again")
+    listed = [path.stat().st_size for path in (store.path / "overwritten").iterdir()]
+    assert len(listed) == 61
+    assert (
+        max(listed) < 60 * 110
+    )  # some 66 bytes for an update and as many for a snapshot, by the length of its message

@@ -1,5 +1,6 @@
 """What is let go of a history, and what never is."""
 
+from contextlib import closing
 from datetime import date, timedelta
 
 import pytest
@@ -8,11 +9,13 @@ from structlog.testing import capture_logs
 
 from jobs import expiring
 from jobs.expiring import ROUND, expire, named_snapshots
+from jobs.fetch import ground_key
 from jobs.gather import chosen_sites, opened, store_folder
 from jobs.nightly import night
 from jobs.settings import load
 from monitor.cube.store import SiteStore
 from monitor.errors import StoreBroken
+from monitor.ledger.ledger import Ledger
 from monitor.sites.plans import default_plan
 from monitor.sites.site import Site
 
@@ -26,30 +29,53 @@ def plot(name="lowood", north=36.0):
     )  # fmt: skip
 
 
+def named(days, site, told=(), starts=("2020-05-01",)):
+    return named_snapshots(site, [(day[:10], day, day in told) for day in days], [{"start": day} for day in starts])
+
+
 def test_the_last_word_of_each_season_and_what_people_were_told_are_named():
-    days = ("2020-06-01", "2020-09-20", "2020-10-05", "2021-04-30", "2021-06-01", "2021-07-01", "2021-08-01")
-    evidence = [(day, day, day == "2021-06-01") for day in days]
+    days = ["2020-06-01", "2020-09-20", "2020-10-05", "2021-04-30", "2021-06-01", "2021-07-01", "2021-08-01"]
     # the window of loess opens on 1 May; what is seen after its end still belongs to it
-    assert named_snapshots(plot(), evidence) == {"2021-04-30", "2021-06-01", "2021-08-01"}
+    assert named(days, plot(), told=["2021-06-01"]) == {"2021-04-30", "2021-06-01", "2021-08-01"}
+
+
+def test_a_last_word_that_was_judged_again_is_named_as_it_stood_and_as_it_stands():
+    days = ["2020-06-01", "2021-04-30 at first", "2021-04-30 again", "2021-06-01"]
+    assert named(days, plot()) == {*days[1:]}
+
+
+def test_the_last_word_of_an_episode_is_named():
+    days = ["2020-06-01", "2020-06-20", "2020-07-01", "2020-08-01"]
+    assert named(days, plot(), starts=["2020-05-01", "2020-07-01"]) == {"2020-06-20", "2020-08-01"}
 
 
 def test_south_of_the_equator_the_season_ends_half_a_year_later():
-    evidence = [(day, day, False) for day in ("2020-12-31", "2021-01-01", "2021-05-01", "2021-12-01")]
-    assert named_snapshots(plot(north=-36.0), evidence) == {"2021-05-01", "2021-12-01"}
+    days = ["2020-12-31", "2021-01-01", "2021-05-01", "2021-12-01"]
+    assert named(days, plot(north=-36.0)) == {"2021-05-01", "2021-12-01"}
 
 
 def test_of_a_site_that_was_never_judged_nothing_is_named():
-    assert named_snapshots(plot(), []) == set()
+    assert named([], plot()) == set()
 
 
-def test_each_site_has_its_turn_once_in_a_round(settings, monkeypatch):
-    sites = [plot(f"plot-{n}") for n in range(100)]
-    turns = []
+@pytest.mark.parametrize("every", [1, 2, 5, 10, 30])
+def test_however_often_nights_are_run_each_site_has_its_turn(settings, monkeypatch, every):
+    sites, turns = [plot(f"plot-{n}") for n in range(50)], []
+    monkeypatch.setattr(SiteStore, "expire", lambda store, *_: turns.append(store.path) or 0)
     with opened(settings) as ledger:
-        monkeypatch.setattr("monitor.ledger.ledger.Transaction.evidence", lambda _, site: turns.append(site) or [])
-        for n in range(ROUND):
-            expire(settings, ledger, sites, as_of=date(2026, 12, 20) + timedelta(days=n))
-    assert sorted(turns) == sorted(site.id for site in sites)
+        for n in range(8 * ROUND):
+            expire(settings, ledger, sites, as_of=date(2026, 12, 20) + timedelta(days=every * n))
+    assert len(set(turns)) == len(sites)
+    assert len(turns) < 2 * 8 * len(sites)
+
+
+def test_what_is_not_old_yet_is_ninety_days_of_a_store(settings, monkeypatch):
+    asked = []
+    monkeypatch.setattr(SiteStore, "expire", lambda *given: asked.append(given[2]) or 0)
+    monkeypatch.setattr(expiring, "ROUND", 1)
+    with opened(settings) as ledger:
+        expire(settings, ledger, [plot()], as_of=date(2026, 12, 20))
+    assert asked == [timedelta(days=90)]  # as README says
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +118,7 @@ def test_every_snapshot_that_evidence_names_can_be_read_and_tells_what_was_store
     whole, thin = stores(histories["all"]), stores(histories["few"])
     compared = 0
     for name, (store, site, evidence) in thin.items():
-        kept, every = named_snapshots(site, evidence), {day: snapshot for day, snapshot, _ in whole[name][2]}
+        kept, every = named_snapshots(site, evidence, []), {day: snapshot for day, snapshot, _ in whole[name][2]}
         for day, snapshot, _ in evidence:
             if snapshot in kept:
                 assert store.records(snapshot) == whole[name][0].records(every[day])
@@ -113,17 +139,64 @@ def test_a_store_that_can_not_be_read_stops_no_other(histories, monkeypatch):
     monkeypatch.setattr(expiring, "KEPT", timedelta(0))
     monkeypatch.setattr(expiring, "ROUND", 1)
 
-    def damaged(store, named, before):
+    def damaged(store, spent, kept):
         if not tidied:
             tidied.append(0)
             raise StoreBroken(store.path.name)
-        tidied.append(real(store, named, before))
+        tidied.append(real(store, spent, kept))
         return tidied[-1]
 
     monkeypatch.setattr(SiteStore, "expire", damaged)
     with opened(settings) as ledger, capture_logs() as told:
         expire(settings, ledger, chosen_sites(settings, ledger, []), as_of=NIGHTS[-1])
     assert tidied[0] == 0
+    assert len(tidied) == 3
     assert all(tidied[1:])
     assert [line["log_level"] for line in told] == ["warning", "info"]
     assert told[1]["snapshots"] == sum(tidied)
+
+
+@pytest.fixture
+def spent_of(histories, monkeypatch):
+    """What may go of each store, by the ledger of an installation."""
+
+    def asked(ledger, sites):
+        found = {}
+        with monkeypatch.context() as patch:
+            patch.setattr(expiring, "ROUND", 1)
+            patch.setattr(SiteStore, "expire", lambda store, spent, _: found.update({store.path: spent}) or 0)
+            expire(load(histories["few"].config), ledger, sites, as_of=NIGHTS[-1])
+        return [found[store_folder(load(histories["few"].config), site)] for site in sites]
+
+    return asked
+
+
+def test_what_a_ledger_that_lags_behind_its_stores_goes_by_may_not_go(histories, spent_of, monkeypatch):
+    settings = load(histories["few"].config)
+    with opened(settings) as ledger:
+        sites = chosen_sites(settings, ledger, [])
+        midsummer = [evidence[1][1] for _, _, evidence in stores(histories["few"]).values()]
+        assert spent_of(ledger, sites) == [{snapshot} for snapshot in midsummer]
+        lagging = {ground_key(site): snapshot for site, snapshot in zip(sites, midsummer, strict=True)}
+        monkeypatch.setattr("monitor.ledger.ledger.Transaction.snapshots", lambda _: lagging)
+        assert spent_of(ledger, sites) == [set()] * 3
+
+
+def test_a_ledger_that_was_lost_lets_nothing_go(histories, spent_of, tmp_path):
+    settings = load(histories["few"].config)
+    with opened(settings) as ledger:
+        sites = chosen_sites(settings, ledger, [])
+    with closing(Ledger(f"sqlite:///{tmp_path / 'new.db'}")) as fresh:
+        assert spent_of(fresh, sites) == [set()] * 3
+
+
+def test_a_message_that_had_to_wait_keeps_what_it_tells(installation, settings, monkeypatch):
+    begun, told = date(2018, 9, 30), date(2018, 10, 20)
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.nightly.write_message", lambda *_: 1 / 0)
+        assert night(settings, as_of=begun)["messages_waiting"] == 1
+    assert night(settings, as_of=told)["messages_sent"] == 1
+    with opened(settings) as ledger, ledger.transaction() as t:
+        (alert,) = t.alerts()
+        evidence = {day: news for day, _, news in t.evidence(alert["site"])}
+    assert evidence == {begun.isoformat(): True, told.isoformat(): True}

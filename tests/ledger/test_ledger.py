@@ -272,7 +272,7 @@ def test_an_assessment_is_never_edited_and_the_very_same_is_not_added_again(ledg
         assert t.judged_before("2021-04-01") == set()
 
 
-def test_evidence_is_every_assessment_of_a_site_by_day_and_whether_there_was_something_to_tell(ledger):
+def test_evidence_is_every_assessment_of_a_site_by_day_and_whether_people_were_told_of_it(ledger):
     origin = {"version": "v1", "run": "r"}
     with ledger.transaction() as t:
         for site, day, digest in (
@@ -290,6 +290,11 @@ def test_evidence_is_every_assessment_of_a_site_by_day_and_whether_there_was_som
             ("2020-06-02", "a-2020-06-02-y", True),
         ]
         assert t.evidence("c") == []
+        t.add_assessment("a", "2020-06-09", "x", {}, snapshot="late", **origin)
+        t.mark_sent("a/1/1", now="n", told="2020-06-09")  # it had to wait
+        assert t.evidence("a")[1:] == [
+            ("2020-06-02", "a-2020-06-02-x", True), ("2020-06-02", "a-2020-06-02-y", True), ("2020-06-09", "late", True)
+        ]  # fmt: skip
 
 
 def test_a_notice_is_posted_once_and_sent_once(ledger):
