@@ -52,8 +52,8 @@ a night rewrites so much, and a history is read in so many fewer pieces. [byte]"
 MOST_TOGETHER: Final = 16
 
 _CONFIG: Final = icechunk.RepositoryConfig(num_updates_per_repo_info_file=10)
-"""Each commit leaves a copy of the file that lists the snapshots; with no more updates told in it than so many, such a
-file stays small: 700 nights of a site left 25 MB of them, and so 6."""
+"""Each commit leaves a copy of the file that lists the snapshots. With no more updates told in it than so many it stays
+small: 200 commits left 1.3 MB of copies by icechunk's own setting, and leave .7."""
 
 _PLAIN: Final[dict[str, Any]] = {"zarr_format": 3, "use_consolidated": False}
 """How a group is opened without looking for others."""
