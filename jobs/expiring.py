@@ -2,12 +2,13 @@
 
 Every night leaves a snapshot of the store of each site that got a scene, in some nine files. What people were told, and
 what came of each growing season and of each episode, stays open to an audit for good: the snapshots of those days are
-kept, and so is all of the last :data:`KEPT` days. What the ledger does not know is kept as well: it may have been lost,
-and what it told with it.
+kept, and so is all of the last :data:`KEPT` days before the newest one. So is what the ledger does not know: it may
+have been lost, and what it told with it. Of an episode that is entered later than so long after its start, the last
+verdict before it may be gone.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any, Final
 from zlib import crc32
 
@@ -28,10 +29,10 @@ log = structlog.get_logger()
 KEPT: Final = timedelta(days=90)
 """So far back from the newest one every snapshot is kept."""
 ROUND: Final = 90
-"""A site has its turn in one night of so many: to tidy a store leaves files, too."""
+"""A site has its turn in one night of so many, however seldom they are: to tidy a store leaves files, too."""
 
 
-def expire(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: date) -> None:
+def expire(settings: Settings, ledger: Ledger, sites: Sequence[Site]) -> None:
     """Let go of the old snapshots of those sites whose turn it is; what is wrong with one store stops no other.
 
     Parameters
@@ -41,13 +42,11 @@ def expire(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: 
     ledger : Ledger
         Open.
     sites : sequence of Site
-        Of which some have their turn: drawn by lot, so that it does not matter how often nights are run.
-    as_of : date
-        Of the night.
+        Of which some have their turn.
     """
-    due = [site for site in sites if crc32(f"{site.id} {as_of}".encode()) % ROUND == 0]
     with ledger.transaction() as t:
-        taken = t.snapshots()
+        turn, taken = t.nights() % ROUND, t.snapshots()
+        due = [site for site in sites if crc32(site.id.encode()) % ROUND == turn]
         told = {site.id: (t.evidence(site.id), t.episodes(site.id)) for site in due}
     gone = 0
     for site in due:

@@ -51,9 +51,12 @@ SMALL: Final = 2**18
 a night rewrites so much, and a history is read in so many fewer pieces. [byte]"""
 MOST_TOGETHER: Final = 16
 
+TAGS: Final = 3
+"""A snapshot that goes takes some seven files along, a tag leaves one more, as large as the list of snapshots."""
+
 _CONFIG: Final = icechunk.RepositoryConfig(num_updates_per_repo_info_file=10)
-"""Each commit leaves a copy of the file that lists the snapshots. With no more updates told in it than so many it stays
-small: 200 commits left 1.3 MB of copies by icechunk's own setting, and leave .7."""
+"""Each commit leaves a copy of the file that lists the snapshots. With no more updates told in it than so many it is
+half as large: 200 commits left 1.3 MB of copies by icechunk's own setting, and leave .7."""
 
 _PLAIN: Final[dict[str, Any]] = {"zarr_format": 3, "use_consolidated": False}
 """How a group is opened without looking for others."""
@@ -383,9 +386,10 @@ class SiteStore:
         Parameters
         ----------
         spent : collection of str
-            Ids of those that may go. All others are kept, in the repository too, by a tag each.
+            Ids of those that may go, if they are old enough. What is as old and may not go is marked in the repository
+            by a tag, once; while that would take more than :data:`TAGS` for each that goes, nothing is done.
         kept : timedelta
-            So far back from the newest snapshot all is kept, what was in force by then included.
+            So far back from the newest snapshot nothing goes, nor what was the newest at that time.
 
         Returns
         -------
@@ -395,19 +399,19 @@ class SiteStore:
         Raises
         ------
         StoreBroken, DiskFull
-            What is stored is well all the same.
+            It could not be done, or not to its end; what is to be kept is as it was.
         """
-        with self._guarded("can not be rid of its old snapshots", "What it stores is not touched by that."):
+        with self._guarded("could not be rid of old snapshots", "What is to be kept is as it was."):
             repository = self._open()
             history = [one for one in repository.ancestry(branch="main") if one.parent_id is not None]
             old = [one for one in history if one.written_at < history[0].written_at - kept]
-            going = {one.id for one in old[1:]}.intersection(spent)  # the first was in force at that time
-            if not going:
+            going = {one.id for one in old[1:]}.intersection(spent)
+            tagged = repository.list_tags() if going else set()
+            staying = [one.id for one in old[1:] if one.id not in going and f"kept-{one.id}" not in tagged]
+            if not going or len(staying) > TAGS * len(going):
                 return 0
-            tagged = repository.list_tags()
-            for one in old[1:]:
-                if one.id not in going and f"kept-{one.id}" not in tagged:
-                    repository.create_tag(f"kept-{one.id}", one.id)
+            for snapshot in staying:
+                repository.create_tag(f"kept-{snapshot}", snapshot)
             repository.expire_snapshots(old[0].written_at)
             repository.garbage_collect(old[0].written_at)
             self._shelf.clear()

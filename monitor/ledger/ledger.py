@@ -385,8 +385,8 @@ class Transaction:
         return set(self._connection.execute(select(Assessed.site).where(Assessed.as_of < day).distinct()).scalars())
 
     def evidence(self, site: str) -> list[tuple[str, str, bool]]:
-        """Day and snapshot of each assessment of a site, oldest first, and whether people were told of it, or were to
-        be: on that day there was something to tell, or it is what a message that was held up told instead.
+        """Day and snapshot of each assessment of a site, oldest first, and whether it counts as told: there was a
+        notice on that day, or one of an earlier day that had to wait told how the site stood on it.
         """
         notices = select(Outbox.day, Outbox.told).where(Outbox.site == site)
         told = {day for row in self._connection.execute(notices) for day in row}
@@ -451,8 +451,8 @@ class Transaction:
         """A notice is no news any more and is not to be sent."""
         self._connection.execute(update(Outbox).where(Outbox.id == notice).values(sent=now, error=f"withdrawn: {why}"))
 
-    def mark_sent(self, notice: str, *, now: str, told: str | None = None) -> None:
-        """A notice has been handed over, and told how its site stood on a day."""
+    def mark_sent(self, notice: str, *, now: str, told: str) -> None:
+        """A notice has been handed over; its message told how the site stood on the day `told`."""
         self._connection.execute(update(Outbox).where(Outbox.id == notice).values(sent=now, told=told, error=None))
 
     def mark_unsent(self, notice: str, *, error: str) -> None:
@@ -468,6 +468,10 @@ class Transaction:
     def end_run(self, run: str, manifest: dict[str, Any], *, now: str) -> None:
         """A run is done."""
         self._connection.execute(update(Run).where(Run.id == run).values(finished=now, manifest=manifest))
+
+    def nights(self) -> int:
+        """How many nights have begun."""
+        return self._connection.execute(select(func.count()).where(Run.kind == "night")).scalar_one()
 
     def last_run(self) -> dict[str, Any] | None:
         """The newest run."""

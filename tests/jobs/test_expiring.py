@@ -58,15 +58,29 @@ def test_of_a_site_that_was_never_judged_nothing_is_named():
     assert named([], plot()) == set()
 
 
-@pytest.mark.parametrize("every", [1, 2, 5, 10, 30])
-def test_however_often_nights_are_run_each_site_has_its_turn(settings, monkeypatch, every):
+def test_in_a_round_of_nights_each_site_has_its_turn_once(settings, monkeypatch):
     sites, turns = [plot(f"plot-{n}") for n in range(50)], []
-    monkeypatch.setattr(SiteStore, "expire", lambda store, *_: turns.append(store.path) or 0)
+    monkeypatch.setattr(SiteStore, "expire", lambda store, *_: turns.append(store.path.parent.name) or 0)
     with opened(settings) as ledger:
-        for n in range(8 * ROUND):
-            expire(settings, ledger, sites, as_of=date(2026, 12, 20) + timedelta(days=every * n))
-    assert len(set(turns)) == len(sites)
-    assert len(turns) < 2 * 8 * len(sites)
+        for n in range(ROUND):
+            with ledger.transaction() as t:
+                t.begin_run(f"backfill-{n}", "backfill", "2026-12-20", now="n")
+                t.begin_run(f"night-{n}", "night", "2026-12-20", now="n")
+            expire(settings, ledger, sites)
+    assert len(turns) == len(set(turns)) == len(sites)
+
+
+def test_a_site_that_could_not_be_updated_is_not_tidied(settings, monkeypatch):
+    tidied = []
+    monkeypatch.setattr("jobs.nightly.expire", lambda _settings, _ledger, sites: tidied.extend(s.id for s in sites))
+    night(settings, as_of=NIGHTS[0])
+    assert tidied == ["demo-02", "demo-07", "demo-10"]
+    with opened(settings) as ledger:
+        broken = store_folder(settings, chosen_sites(settings, ledger, ["demo-07"])[0])
+    (broken / "repo").write_bytes(b"")
+    tidied.clear()
+    night(settings, as_of=NIGHTS[1])
+    assert tidied == ["demo-02", "demo-10"]
 
 
 def test_what_is_not_old_yet_is_ninety_days_of_a_store(settings, monkeypatch):
@@ -74,7 +88,7 @@ def test_what_is_not_old_yet_is_ninety_days_of_a_store(settings, monkeypatch):
     monkeypatch.setattr(SiteStore, "expire", lambda *given: asked.append(given[2]) or 0)
     monkeypatch.setattr(expiring, "ROUND", 1)
     with opened(settings) as ledger:
-        expire(settings, ledger, [plot()], as_of=date(2026, 12, 20))
+        expire(settings, ledger, [plot()])
     assert asked == [timedelta(days=90)]  # as README says
 
 
@@ -148,7 +162,7 @@ def test_a_store_that_can_not_be_read_stops_no_other(histories, monkeypatch):
 
     monkeypatch.setattr(SiteStore, "expire", damaged)
     with opened(settings) as ledger, capture_logs() as told:
-        expire(settings, ledger, chosen_sites(settings, ledger, []), as_of=NIGHTS[-1])
+        expire(settings, ledger, chosen_sites(settings, ledger, []))
     assert tidied[0] == 0
     assert len(tidied) == 3
     assert all(tidied[1:])
@@ -165,7 +179,7 @@ def spent_of(histories, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(expiring, "ROUND", 1)
             patch.setattr(SiteStore, "expire", lambda store, spent, _: found.update({store.path: spent}) or 0)
-            expire(load(histories["few"].config), ledger, sites, as_of=NIGHTS[-1])
+            expire(load(histories["few"].config), ledger, sites)
         return [found[store_folder(load(histories["few"].config), site)] for site in sites]
 
     return asked

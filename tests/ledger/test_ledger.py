@@ -303,7 +303,7 @@ def test_a_notice_is_posted_once_and_sent_once(ledger):
         t.post(notice, site="a")
         t.post({**notice, "day": "2021-05-02"}, site="a")
         assert t.unsent() == [notice]
-        t.mark_sent("a/1", now="n")
+        t.mark_sent("a/1", now="n", told="2020-06-01")
         t.post(notice, site="a")
         assert t.unsent() == []
         assert t.notices_of("a") == 1
@@ -337,9 +337,9 @@ def test_notices_wait_by_themselves_the_oldest_first(ledger):
         assert [notice["id"] for notice in t.unsent()] == ["b/1", "a/2", "a/3"]
         assert (t.notices_of("a"), t.notices_of("b")) == (2, 1)
         t.mark_unsent("a/2", error="no room")
-        t.mark_sent("b/1", now="n")
+        t.mark_sent("b/1", now="n", told="2020-06-01")
         assert [notice["id"] for notice in t.unsent()] == ["a/2", "a/3"]
-        t.mark_sent("a/2", now="n")
+        t.mark_sent("a/2", now="n", told="2020-06-01")
         assert [notice["id"] for notice in t.unsent()] == ["a/3"]
 
 
@@ -363,7 +363,7 @@ def test_a_notice_that_is_withdrawn_waits_no_more_and_told_nobody(ledger):
         assert not t.told("a")
         t.mark_unsent("a/2", error="no room")
         assert not t.told("a")
-        t.mark_sent("a/2", now="n")
+        t.mark_sent("a/2", now="n", told="2020-06-01")
         assert t.told("a")
         assert not t.told("b")
 

@@ -1,6 +1,6 @@
 """Which assessment a message told: of one that had to wait it is not that of its own day
 
-Of messages sent before it is not known.
+Of messages that were sent before this migration it is not known.
 """
 
 import sqlalchemy as sa
