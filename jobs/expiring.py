@@ -47,10 +47,10 @@ def expire(settings: Settings, ledger: Ledger, sites: Sequence[Site]) -> None:
     with ledger.transaction() as t:
         turn, taken = t.nights() % ROUND, t.snapshots()
         due = [site for site in sites if crc32(site.id.encode()) % ROUND == turn]
-        told = {site.id: (t.evidence(site.id), t.episodes(site.id)) for site in due}
+        known = {site.id: (t.evidence(site.id), t.episodes(site.id)) for site in due}
     gone = 0
     for site in due:
-        evidence, episodes = told[site.id]
+        evidence, episodes = known[site.id]
         needed = {taken.get(ground_key(site)), *named_snapshots(site, evidence, episodes)}
         spent = {snapshot for _, snapshot, _ in evidence if snapshot not in needed}
         try:
@@ -74,6 +74,11 @@ def named_snapshots(
         See :meth:`monitor.ledger.ledger.Transaction.evidence`.
     episodes : sequence of mapping
         Of the site, with their ``start``.
+
+    Returns
+    -------
+    set of str
+        Their ids; empty of a site that was never assessed.
     """
     days = [day for day, _, _ in evidence]
     season, _ = Window.of(site).place(np.array(days, "datetime64[D]").astype(np.int64))

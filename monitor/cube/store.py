@@ -6,10 +6,9 @@ A scene fills one slot along the first dimension of three arrays, in order of ar
 - ``units`` (slot, unit, measure) float32: means over the clear pixels of each control unit;
 - ``scenes`` (slot, byte) uint8: the ledger, one JSON record a scene.
 
-A night therefore writes one small chunk to each, whatever the length of the history. A newer
-processing baseline takes the slot of the older one, in a new snapshot; the older snapshot keeps it, as long as it is
-kept itself.
-Readers see scenes in order of acquisition, never of arrival.
+A night therefore writes one small chunk to each, whatever the length of the history. A newer processing baseline takes
+the slot of the older one, in a new snapshot; the older snapshot keeps it until that expires. Readers see scenes in
+order of acquisition, never of arrival.
 """
 
 import hashlib
@@ -406,9 +405,11 @@ class SiteStore:
             history = [one for one in repository.ancestry(branch="main") if one.parent_id is not None]
             old = [one for one in history if one.written_at < history[0].written_at - kept]
             going = {one.id for one in old[1:]}.intersection(spent)
-            tagged = repository.list_tags() if going else set()
+            if not going:
+                return 0
+            tagged = repository.list_tags()
             staying = [one.id for one in old[1:] if one.id not in going and f"kept-{one.id}" not in tagged]
-            if not going or len(staying) > TAGS * len(going):
+            if len(staying) > TAGS * len(going):
                 return 0
             for snapshot in staying:
                 repository.create_tag(f"kept-{snapshot}", snapshot)
