@@ -202,7 +202,7 @@ def explain(
     from jobs.settings import load
     from monitor.errors import BadData
     from monitor.verdict.calibrate import table
-    from monitor.verdict.explain import early_news
+    from monitor.verdict.explain import chances, early_news
     from monitor.verdict.explain import explain as told
 
     if language not in ("en", "zh"):
@@ -219,7 +219,8 @@ def explain(
         raise BadData(msg)
     found = assessment_from_json(latest[2])
     chosen = in_episode(chosen, episodes, found.episode)
-    sentences = told(found, chosen, language=language) + early_news(found, language=language)
+    sentences = told(found, chosen, language=language)
+    sentences += chances(found, language=language) + early_news(found, language=language)
     if as_json:
         used = used_for(found, chosen, records)
         calibration = {

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 STATUSES: Final = (
-    "on_track", "recovered", "lagging", "failing", "disturbed", "too_early", "insufficient_data",
+    "on_track", "recovered", "undecided", "lagging", "failing", "disturbed", "too_early", "insufficient_data",
 )  # fmt: skip
 """In the order in which they are shown; a site without an assessment follows."""
 GROUPS: Final = ("province", "intervention", "programme_year")

@@ -356,6 +356,14 @@ def plans(gathered: dict[str, Any]) -> Section:
                 values=stack(gathered["plans"], f"{name} watched"),
             )
         )  # fmt: skip
+        for fate in ("failed", "success"):
+            rows.append(
+                Row(
+                    name=f"{name}: {fate}, share called",
+                    entries=tuple(f"{label}, year {y}" for label in trials.LABELS for y in (3, 4, 6)),
+                    values=stack(gathered["plans"], f"{name} {fate} called"),
+                )
+            )  # fmt: skip
     return Section(title="Other plans", rows=rows)
 
 

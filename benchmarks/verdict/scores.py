@@ -82,6 +82,12 @@ def by(when: np.ndarray, *years: float) -> list[float]:
     return [float(np.mean(when <= y)) for y in years]
 
 
+def share_called(outcomes: list[Outcome], status: Status, years: float) -> float:
+    """Share of sites that have a status so many years after the start."""
+    last = [o.rows.status[np.searchsorted(o.years, years, side="right") - 1] for o in outcomes]
+    return float(np.mean(np.array(last) == STATUSES.index(status)))
+
+
 def coverage(outcomes: list[Outcome]) -> tuple[float, float]:
     """Share of sites whose last 95 % interval holds the truth, and the mean error of theta.
 

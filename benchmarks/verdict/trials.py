@@ -18,6 +18,7 @@ from benchmarks.verdict.simulate import PLAN, Case, World, simulate
 from monitor.sites.site import Plan
 from monitor.verdict import assess as judging
 from monitor.verdict.assess import DEFAULT
+from monitor.verdict.assessment import Status
 from monitor.verdict.calibrate import Placebo, calibrate
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.kernels import NORMAL_95
@@ -179,6 +180,10 @@ def plans(seed: int, sites: int) -> Result:
             also = false if alpha == ALPHAS[0] else []
             found[f"{name} {alpha}"] = np.array([*scores.by(scores.first(failed), 4, 5, 6), *also])
         found[f"{name} watched"] = np.array(scores.by(scores.first(failed, scores.watched), 3, 4, 5, 6))
+        good = scores.run(simulate(world, {"success": sites}, generator(seed, name, "success")))
+        for fate, outcomes in (("failed", failed), ("success", good)):
+            called = [[scores.share_called(outcomes, status, year) for year in (3, 4, 6)] for status in LABELS]
+            found[f"{name} {fate} called"] = np.concatenate(called)
     return found
 
 
@@ -200,11 +205,13 @@ def sudden(seed: int, sites: int, bars: tuple[float, ...]) -> Result:
             delays.append(delay[delay >= 0].min(initial=np.inf))
         found.append([np.mean(np.array(delays) <= m / 12) for m in rivals.MONTHS])
     last = np.array([o.rows.status[-1] for o in scores.run(lost)])
-    final = np.array([np.mean(last == k) for k in range(2, 6)])
+    final = np.array([np.mean(last == STATUSES.index(status)) for status in LOST_STATUSES])
     return {"rate": np.array(rate), "found": np.array(found), "lost": final}
 
 
-LOST_STATUSES = tuple(s.value for s in STATUSES[2:6])
+LOST_STATUSES = (Status.UNDECIDED, Status.ON_TRACK, Status.LAGGING, Status.FAILING, Status.DISTURBED)
+LABELS = (Status.ON_TRACK, Status.UNDECIDED)
+"""Statuses that a benchmark counts at the ends of years."""
 SETS = ("success", "failed", *GUARDED, "disturbed")
 
 

@@ -25,7 +25,7 @@ from monitor.alerts.alert import Alert, Event, Notice
 from monitor.sites.names import folder_name, visible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
-from monitor.verdict.explain import early_news, explain
+from monitor.verdict.explain import chances, early_news, explain
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -199,6 +199,7 @@ def _context(notice: Notice, site: Site, assessment: Assessment, language: words
             visible(sentence)
             for sentence in explain(assessment, site, language=language) + early_news(assessment, language=language)
         ],
+        "chances": chances(assessment, language=language),
         "steps": () if notice.event is Event.RESOLVED else NEXT[notice.alert.rule][language],
         "latitude": f"{latitude:.5f}",
         "longitude": f"{longitude:.5f}",

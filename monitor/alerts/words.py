@@ -14,6 +14,7 @@ STATUS: Final = {
     "failing": {"en": "Not taking hold", "zh": "未见成效"},
     "disturbed": {"en": "Disturbed", "zh": "受到扰动"},
     "lagging": {"en": "Lagging", "zh": "进展滞后"},
+    "undecided": {"en": "Undecided", "zh": "尚无定论"},
     "insufficient_data": {"en": "Cannot tell", "zh": "无法判断"},
     "too_early": {"en": "Too early to say", "zh": "为时尚早"},
     "on_track": {"en": "On track", "zh": "符合预期"},

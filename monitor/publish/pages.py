@@ -28,7 +28,7 @@ from monitor.sites.names import visible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.erosion import UNVERIFIED
-from monitor.verdict.explain import early_news, explain
+from monitor.verdict.explain import chances, early_news, explain
 from monitor.verdict.reasons import sentence
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -204,6 +204,7 @@ def site_pages(view: SiteView, fingerprint: str, drawn: Mapping[str, str]) -> di
             language,
             sentences=explain(a, site, language=language),
             early_news=early_news(a, language=language),
+            chances=chances(a, language=language),
             reasons=[sentence(code, language) for code in a.reasons],
             intervention=words.INTERVENTION[site.intervention][language],
             biome=words.BIOME[site.biome][language],

@@ -31,7 +31,7 @@ from monitor.publish.view import Chip, SiteView
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
-from monitor.verdict.explain import early_news, explain
+from monitor.verdict.explain import chances, early_news, explain
 
 PICTURES: Final = frozenset(
     {"before.png", "now.png", *(f"{layer.name}.{kind}" for layer in LAYERS for kind in ("png", "tif"))}
@@ -192,7 +192,10 @@ def _fingerprint(view: SiteView, table: bytes, drawn: Mapping[str, str]) -> str:
     row = {name: value for name, value in as_json(view.assessment).items() if name != "as_of"}
     shown = {name: round(value, SHOWN) if isinstance(value, float) else value for name, value in row.items()}
     told = view.assessment
-    said = [explain(told, view.site, language=one) + early_news(told, language=one) for one in LANGUAGES]
+    said = [
+        explain(told, view.site, language=one) + chances(told, language=one) + early_news(told, language=one)
+        for one in LANGUAGES
+    ]
     dates = [chip.date if chip is not None else None for chip in (view.before, view.now)]
     digest = sha256(repr(drawn).encode())
     beside = (view.power, view.assumed, view.calibration, view.elevation, view.slope)

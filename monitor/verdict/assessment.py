@@ -12,6 +12,7 @@ class Status(StrEnum):
 
     INSUFFICIENT_DATA = "insufficient_data"
     TOO_EARLY = "too_early"
+    UNDECIDED = "undecided"
     ON_TRACK = "on_track"
     LAGGING = "lagging"
     FAILING = "failing"
@@ -61,7 +62,14 @@ class Assessment:
     """Date of the last accepted scene."""
     status: Status
     probability: float | None
-    """Of the band that `status` names. [1]"""
+    """Probability of what `status` says; None where it says that nothing is clear. [1]"""
+    p_failing: float | None = None
+    """P(theta < .25). [1]"""
+    p_lagging: float | None = None
+    """P(.25 <= theta < .7). [1]"""
+    p_on_track: float | None = None
+    """P(theta >= .7). The three sum to 1; they allow for a plan up to a fifth too large or a year late, which the
+    interval of theta does not. None where there is no theta. [1]"""
     alert: AlertLevel
     alert_rule: str | None
     """``failure``, ``disturbance`` or ``erosion``; None without an alert."""

@@ -185,6 +185,9 @@ class Calibration:
     """Probability that two looks ten days apart must give before `failing` is said, and `watch`. [1]"""
     lagging: float = 0.8
     """Probability of theta < .7 from which `lagging` is said. [1]"""
+    on_track: float = 0.5
+    """Probability of theta >= .7 from which `on_track` is said; below it, where nothing else is likely enough either, a
+    site is `undecided`. [1]"""
     look_after_peak_days: float = 15.0
     boundary: tuple[tuple[float, float], ...] = BOUNDARY
     """(budget, evidence at which `failure` turns red), see :func:`boundary`."""

@@ -7,6 +7,10 @@ from monitor.verdict.reasons import Reason, sentence
 HEADLINE = {
     Status.INSUFFICIENT_DATA: ("Can not tell whether the work is taking hold.", "目前无法判断恢复是否见效。"),
     Status.TOO_EARLY: ("Too early to judge.", "现在判断为时过早。"),
+    Status.UNDECIDED: (
+        "Undecided: not yet clear whether the work is taking hold.",
+        "尚无定论：目前还不能说恢复是否见效。",
+    ),
     Status.ON_TRACK: ("On track.", "进展正常。"),
     Status.LAGGING: ("Lagging behind the plan.", "恢复进度落后于规划。"),
     Status.FAILING: ("Not taking hold.", "恢复未见效。"),
@@ -21,6 +25,10 @@ CLEARS = {
     Status.TOO_EARLY: (
         "A verdict on growth follows {years:g} years after the start ({due}). Until then, count plants on the ground.",
         "开工满 {years:g} 年（{due}）后给出判断；在此之前请以实地调查为准。",
+    ),
+    Status.UNDECIDED: (
+        "More clear scenes will decide, often those of another growing season; a visit decides sooner.",
+        "需要更多无云影像，往往还需要再过一个生长季才能定论；实地调查可以更早得出结论。",
     ),
     Status.LAGGING: (
         "It would be on track again once the rise over the control ground is seen to near {share:.0%} of the plan.",
@@ -37,6 +45,13 @@ CLEARS = {
         "请实地核查火灾、砍伐、放牧或滑坡。受损一年后重新按生长情况判断。",
     ),
 }
+CHANCES = (
+    "Probabilities: not taking hold {failing}, lagging {lagging}, on track {on_track}. They allow for a plan up to a "
+    "fifth too large or growth up to a year late; the interval takes the plan as written.",
+    "概率：未见成效 {failing}，进展滞后 {lagging}，符合预期 {on_track}。这些概率已考虑规划可能偏高至多五分之一"
+    "或生长可能推迟至多一年；区间则按规划原值计算。",
+)
+"""The three probabilities, and why they need not agree with the interval."""
 LOSS_DATED = (
     "Vegetation was lost suddenly: it has shown since about {shows}, confirmed on {confirmed}.",
     "植被突然受损：约自 {shows} 起可见，{confirmed} 确认。",
@@ -178,6 +193,30 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     if a.episode > 1:
         sentences.append(ANEW[pick].format(number=a.episode, start=site.start))
     return sentences
+
+
+def chances(assessment: Assessment, *, language: str = "en") -> list[str]:
+    """How likely each answer is, in one sentence; empty where growth is not judged. Stands beside `explain`."""
+    a = assessment
+    if a.status in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY):
+        return []
+    if a.p_failing is None or a.p_lagging is None or a.p_on_track is None:
+        return []
+    return [CHANCES[language == "zh"].format(**_whole_percents(a.p_failing, a.p_lagging, a.p_on_track))]
+
+
+def _whole_percents(failing: float, lagging: float, on_track: float) -> dict[str, str]:
+    """Three probabilities in whole percent that sum to 100, by largest remainder.
+
+    >>> _whole_percents(0.335, 0.335, 0.33)
+    {'failing': '34%', 'lagging': '33%', 'on_track': '33%'}
+    """
+    exact = {"failing": 100 * failing, "lagging": 100 * lagging, "on_track": 100 * on_track}
+    whole = {name: int(value) for name, value in exact.items()}
+    short = 100 - sum(whole.values())
+    for name in sorted(exact, key=lambda name: whole[name] - exact[name])[:short]:
+        whole[name] += 1
+    return {name: f"{value}%" for name, value in whole.items()}
 
 
 def early_news(assessment: Assessment, *, language: str = "en") -> list[str]:

@@ -136,8 +136,8 @@ SENTENCES = {
         "此处未承诺增量，只判断是否有损失。",
     ),
     Reason.UNCERTAIN: (
-        "No answer is more likely than all others together yet.",
-        "目前尚无任何一种判断的可能性过半。",
+        "What was seen so far fits growth on plan as well as growth below it.",
+        "目前的观测既可能是按规划生长，也可能低于规划。",
     ),
     Reason.RAIN_LOW: (
         "The season's rain is more than one standard deviation below what is usual here.",

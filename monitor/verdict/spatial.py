@@ -11,7 +11,7 @@ from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.reasons import Reason
 
-TOLD: Final = (Status.ON_TRACK, Status.LAGGING, Status.FAILING)
+TOLD: Final = (Status.ON_TRACK, Status.UNDECIDED, Status.LAGGING, Status.FAILING)
 """Statuses of sites whose failing ground is told: the others are judged by something else than their share of the
 plan, or not at all."""
 PART: Final = 0.30

@@ -1,5 +1,8 @@
 """From what the filter holds to what is said: status, probability, alert and reasons, for many dates at once.
 
+A site is ``undecided`` where none of the other labels is likely enough: neither surely low nor more likely than not on
+track.
+
 A verdict on a day reads what stood after the last scene up to that day, and the calendar; nothing later.
 
 A confirmed loss names the status for a year, but not of a site whose failure the guarded evidence has shown: what
@@ -35,6 +38,8 @@ NEVER = np.iinfo(np.int64).min
 """As a day: none; as a date: NaT."""
 CAP = 1e12
 """Largest evidence reported."""
+FAILING_BELOW = 0.25
+"""Share of the expected uplift below which a site is failing, see ``Prior.thresholds``. [1]"""
 
 
 class Verdicts(NamedTuple):
@@ -47,6 +52,13 @@ class Verdicts(NamedTuple):
     status: np.ndarray
     """Place in :data:`STATUSES`."""
     probability: np.ndarray
+    """Probability of what `status` says; NaN where it says that nothing is clear. [1]"""
+    p_failing: np.ndarray
+    """P(theta < .25). [1]"""
+    p_lagging: np.ndarray
+    """P(.25 <= theta < .7). [1]"""
+    p_on_track: np.ndarray
+    """P(theta >= .7). The three allow for a plan up to a fifth too large or a year late, and sum to 1. [1]"""
     alert: np.ndarray
     """Place in :data:`LEVELS`."""
     alert_rule: np.ndarray
@@ -166,13 +178,11 @@ def judge(
     # What shows from the first scene since the start on came before the work, or with it: ground made ready.
     since = used_day[min(int(np.searchsorted(used_day, start)), used_day.size - 1)] if used_day.size else start
     lost = seen & ~future & (now(standing.alarm_onset, -1) > since) & (age <= c.disturbance_days)
-    wide = promised & ~early & ~lost & ~(sd <= c.theta_sd_most)
     away = n_scenes > 0
     if away.any():
         asked = np.zeros(scenes.day.size, bool)
         asked[n_scenes[away] - 1] = True
         away[away] = elsewhere(scenes.day, scenes.every, scenes.used, window, asked)[n_scenes[away] - 1]
-    insufficient = future | few | old | wide | away
 
     # What it looks like.
     failing = told & now(standing.surely_failing, 0).astype(bool)
@@ -186,6 +196,9 @@ def judge(
         not_better, surely = _erosion(used_day, start, standing, site, parts, site.slope_degrees, c.confident)
         chance = np.where(late >= 0, not_better[late], np.nan)
         erosion = told & ~early & (late >= 0) & surely[late]
+    # A wide interval hides neither a red that stands nor what lies low as a whole.
+    wide = promised & ~early & ~lost & ~guarded & ~erosion & ~(high_end < FAILING_BELOW) & ~(sd <= c.theta_sd_most)
+    insufficient = future | few | old | wide | away
     doubtful = promised & (years < c.certain_years)
     judged_failing = guarded | erosion | (failing & ~doubtful)
     as_reference = np.full(day.size, np.nan)
@@ -193,12 +206,18 @@ def judge(
         as_reference = now(_recovered(used_day, start, scenes, standing, c), np.nan)
     recovered = told & ~early & ~(lost & ~guarded) & ~insufficient & (as_reference >= c.confident)
 
+    known = told & promised
+    p_failing = np.where(known, np.clip(below[:, 1], 0.0, 1.0), np.nan)
+    p_on_track = np.where(known, np.clip(1.0 - below[:, 3], 0.0, 1.0), np.nan)
+    p_lagging = np.maximum(1.0 - p_failing - p_on_track, 0.0)
+
     status = np.select(
-        [insufficient, lost & ~guarded, early, recovered, judged_failing, promised & (below[:, 3] >= c.lagging)],
+        [insufficient, lost & ~guarded, early, recovered, judged_failing, p_failing + p_lagging >= c.lagging,
+         ~known | (p_on_track >= c.on_track)],
         [STATUSES.index(s) for s in
          (Status.INSUFFICIENT_DATA, Status.DISTURBED, Status.TOO_EARLY, Status.RECOVERED, Status.FAILING,
-          Status.LAGGING)],
-        STATUSES.index(Status.ON_TRACK),
+          Status.LAGGING, Status.ON_TRACK)],
+        STATUSES.index(Status.UNDECIDED),
     )  # fmt: skip
 
     def says(name: Status) -> np.ndarray:
@@ -210,8 +229,8 @@ def judge(
         (Status.DISTURBED, expit(now(standing.alarm_score, 0.0) + logit(c.disturbance_prior))),
         (Status.RECOVERED, as_reference),
         (Status.FAILING, np.where(erosion & ~failing & ~guarded, chance, below[:, 1])),
-        (Status.LAGGING, below[:, 3]),
-        (Status.ON_TRACK, np.where(told, 1.0 - below[:, 3], np.nan)),
+        (Status.LAGGING, p_failing + p_lagging),
+        (Status.ON_TRACK, p_on_track),
     ):
         probability = np.where(says(name), np.clip(value, 0.0, 1.0), probability)  # sums of shares may end above 1
     probability = np.where(doubtful & ~says(Status.DISTURBED), np.minimum(probability, c.confident), probability)
@@ -248,7 +267,7 @@ def judge(
         Reason.FEW_PRE_SEASONS: ~future & (before == 1),
         Reason.TOO_EARLY: says(Status.TOO_EARLY),
         Reason.NO_PLAN: np.full(day.size, not promised),
-        Reason.UNCERTAIN: says(Status.ON_TRACK) & told & ~(probability >= 0.5),
+        Reason.UNCERTAIN: says(Status.UNDECIDED),
     }
     reasons = sum(np.where(told_reasons[reason], 1 << k, 0) for k, reason in enumerate(REASONS))
 
@@ -273,6 +292,9 @@ def judge(
         last_observed=observed.astype("datetime64[D]"),
         status=status,
         probability=probability,
+        p_failing=p_failing,
+        p_lagging=p_lagging,
+        p_on_track=p_on_track,
         alert=alert,
         alert_rule=rule,
         theta=theta,

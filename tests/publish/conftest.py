@@ -40,12 +40,27 @@ def make_assessment() -> Callable[..., Assessment]:
     def make(site: str = "ulan-03", **more) -> Assessment:
         given = {
             "site": site, "as_of": AS_OF, "last_observed": date(2021, 8, 12), "status": Status.FAILING,
-            "probability": 0.97, "alert": AlertLevel.RED, "alert_rule": "failure", "theta": 0.08, "theta_low": -0.07,
+            "probability": 0.97, "p_failing": 0.97, "p_lagging": 0.024, "p_on_track": 0.006,
+            "alert": AlertLevel.RED, "alert_rule": "failure", "theta": 0.08, "theta_low": -0.07,
             "theta_high": 0.23, "uplift": 0.023, "uplift_low": -0.02, "uplift_high": 0.066, "expected": 0.289,
             "cover": 0.21, "control_cover": 0.19, "e_failure": 412.7, "n_scenes": 78, "n_pre": 24,
             "reasons": ("LOW_UPLIFT",), "hectares": 48.26, "hectares_failing": None,
         }  # fmt: skip
         return Assessment(**(given | more))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_undecided(make_assessment) -> Callable[[str], Assessment]:
+    """A site of which nothing is likely enough; its interval ends below what its probabilities allow for."""
+
+    def make(site: str) -> Assessment:
+        return make_assessment(
+            site, status=Status.UNDECIDED, probability=None, p_failing=0.272, p_lagging=0.366, p_on_track=0.362,
+            alert=AlertLevel.NONE, alert_rule=None, theta=0.2, theta_low=-0.22, theta_high=0.63, uplift=0.02,
+            uplift_low=-0.024, uplift_high=0.07, expected=0.11, e_failure=1.4, reasons=("UNCERTAIN",),
+        )  # fmt: skip
 
     return make
 
@@ -147,7 +162,8 @@ def make_programme(make_site, make_assessment):
         noise = np.random.default_rng(7)
         known = {
             Status.FAILING: (0.05, AlertLevel.RED), Status.DISTURBED: (0.4, AlertLevel.RED),
-            Status.LAGGING: (0.45, AlertLevel.WATCH), Status.INSUFFICIENT_DATA: (None, AlertLevel.NONE),
+            Status.LAGGING: (0.45, AlertLevel.WATCH),
+            Status.UNDECIDED: (0.55, AlertLevel.NONE), Status.INSUFFICIENT_DATA: (None, AlertLevel.NONE),
             Status.TOO_EARLY: (0.6, AlertLevel.NONE), Status.ON_TRACK: (0.95, AlertLevel.NONE),
             Status.RECOVERED: (1.2, AlertLevel.NONE),
         }  # fmt: skip
@@ -166,7 +182,7 @@ def make_programme(make_site, make_assessment):
                 site.id, status=status, theta=theta, theta_low=None if theta is None else theta - 0.2,
                 theta_high=None if theta is None else theta + 0.2, alert=level, alert_rule=rule,
                 uplift=None if theta is None else theta * 0.289, reasons=(),
-                probability=None if theta is None else 0.9,
+                probability=None if theta is None or status is Status.UNDECIDED else 0.9,
             )))  # fmt: skip
         return rows
 

@@ -86,6 +86,18 @@ def test_a_site_that_can_not_be_judged_shows_no_estimate(make_view, make_assessm
     assert "+36" not in page
 
 
+def test_an_undecided_site_says_so_and_why_its_probabilities_differ_from_its_interval(make_view, make_undecided):
+    pages = site_pages(make_view(assessment=make_undecided("ulan-03"), alert=None), "0" * 64, {})
+    english, chinese = (Page(pages[language]).text for language in ("en", "zh"))
+    assert "Undecided: not yet clear whether the work is taking hold." in english
+    assert "not taking hold 27%, lagging 37%, on track 36%" in english
+    assert "They allow for a plan up to a fifth too large or growth up to a year late" in english
+    assert "尚无定论" in chinese
+    assert "未见成效 27%，进展滞后 37%，符合预期 36%" in chinese
+    assert 's-undecided"' in pages["en"]
+    assert 's-on_track"' not in pages["en"]
+
+
 def test_rejected_scenes_are_marked_apart(three_scenes):
     chart = series_chart(three_scenes)
     assert chart.rejected_rug.count("M") == 1
@@ -354,6 +366,6 @@ def test_an_index_of_ten_thousand_sites_stays_small_and_lists_the_worst_first(ma
     assert f"at most {0.05 * promised:.3g} of these sites are expected to turn red falsely" in html
     order = re.findall(r'scope="rowgroup" id="(\w+)"', html)
     assert order == [
-        "failing", "disturbed", "lagging", "insufficient_data", "too_early", "on_track", "recovered"
+        "failing", "disturbed", "lagging", "undecided", "insufficient_data", "too_early", "on_track", "recovered"
     ]  # fmt: skip
     assert html.count('href="sites/site-00000/index.html"') == 1
