@@ -30,7 +30,7 @@ from monitor.cube.granules import Open, Overpass, left_to_do, merged, open_quest
 from monitor.cube.grid import crs_of, inside, site_grid
 from monitor.cube.masks import why_unseen
 from monitor.cube.packed import LAYERS
-from monitor.cube.store import Entry, Record, SiteStore, digest, record_of
+from monitor.cube.store import Entry, LandscapeStore, Member, Record, StoredSite, digest, record_of
 from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejected, TryLater
 from monitor.imagery import bands, identity
 from monitor.imagery.source import Scene, Source
@@ -76,7 +76,7 @@ class Task:
     site: Site
     ground: str
     folder: Path
-    """Of the site's store."""
+    """Of the store of its landscape; of a site that has none yet, of the landscape that it is to begin."""
     offered: tuple[Scene, ...]
     """Over the site, in order of preference of their sources."""
     asked: Open | None = None
@@ -94,7 +94,7 @@ class Task:
     terrain: Terrain | None = None
     """Of the site, as the ledger knows it."""
     lent: Any = None
-    """Session of the site's store for a worker elsewhere (:meth:`monitor.cube.store.SiteStore.lend`)."""
+    """Session of the landscape's store for a worker elsewhere (:meth:`monitor.cube.store.LandscapeStore.lend`)."""
     anew: bool = False
     """Whether the site is in a later episode than its first: its maps then have another start."""
     missing: str = ""
@@ -166,12 +166,12 @@ def lattice(site: Site, source: Source) -> GeoBox:
 
 
 def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None = None) -> list["Part"]:
-    """Store what is offered for sites near each other and not yet stored.
+    """Store what is offered for the sites of a landscape and not yet stored.
 
     Parameters
     ----------
     tasks : sequence of Task
-        Sites to be read together.
+        Sites of one landscape, or new ones that are to be one.
     sources : sequence of Source
         In order of preference; the first gives grid and ring.
     elevation : Elevation, optional
@@ -188,7 +188,8 @@ def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation
     BadConfiguration
         A source refuses the credentials: no other site would fare better.
     """
-    parts = [Part(task) for task in tasks]
+    store = LandscapeStore(tasks[0].folder, tasks[0].lent)
+    parts = [Part(task, store) for task in tasks]
     by_name = {source.name: source for source in sources}
     reduced = any(source.reduces for source in sources)
     _each(parts, lambda part: part.open(sources[0]))
@@ -196,10 +197,11 @@ def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation
         _look_again([part for part in parts if part.alive], sources)
         new = [part for part in parts if part.alive and part.controls is None]
         _choose(new, sources[0].ring, by_name, elevation, reduced=reduced)
-        _each(parts, lambda part: part.begin(elevation))
-        _store([part for part in parts if part.alive], by_name, reduced=reduced)
+        _each(parts, lambda part: part.survey(elevation))
+        _begin(store, [part for part in new if part.alive])
+        _store(store, [part for part in parts if part.alive], by_name, reduced=reduced)
     except TryLater as error:
-        _each(parts, Part.flush)
+        _flush(store, parts)
         for part in parts:
             if part.alive:
                 part.fail("deferred", str(error))
@@ -213,9 +215,10 @@ class Part:
     """One site on its way through a fetch."""
 
     task: Task
+    landscape: LandscapeStore
     error: str | None = None
     state: str = "done"
-    store: SiteStore = field(init=False)
+    store: StoredSite = field(init=False)
     grid: GeoBox = field(init=False)
     stored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Of each stored acquisition the baseline of each granule."""
@@ -250,17 +253,17 @@ class Part:
         self.state, self.error = state, error
 
     def open(self, source: Source) -> None:
-        """Find grid, store and units, and what is left to do. The grid of a store that exists stays what it is."""
-        self.store = SiteStore(self.task.folder, self.task.lent)
+        """Find grid, store and units, and what is left to do. The grid of a site that is stored stays what it is."""
         self.controls, self.terrain = self.task.controls, self.task.terrain
-        if not self.store.exists:
+        if not self.landscape.exists:
             if self.task.missing:
                 raise TryLater(self.task.missing)
             self.grid = lattice(self.task.site, source)
             self.left = left_of(self.task, self.grid, self.stored)
             return
+        self.store = self.landscape.site(self.task.ground)
         self.snapshot, self.grid = self.store.snapshot, self.store.grid
-        self.known = self.task.known is not None and self.task.known.snapshot == self.snapshot
+        self.known = self.task.known is not None and self.store.unchanged_since(self.task.known.snapshot)
         if self.controls is None:
             self.controls = ControlSet.from_json(self.store.controls)
         if self.known and self.task.known is not None:
@@ -269,27 +272,21 @@ class Part:
             self.stored = {record.acquisition: record.granules for record in self.store.records()}
         self.left = left_of(self.task, self.grid, self.stored)
 
-    def begin(self, elevation: Elevation | None) -> None:
-        """Lay out a new store, and look at the lie of the ground if nobody has."""
+    def survey(self, elevation: Elevation | None) -> None:
+        """Compute the terrain if it is not known."""
         if self.terrain is None:
             (self.terrain,) = _terrain(elevation, [self.task.site.geometry])
-        assert self.controls is not None
-        if not self.store.exists:
-            self.wrote = True
-            units = [unit.id for unit in self.controls.units]
-            self.snapshot = self.store.create(
-                site=self.task.site.id, grid=self.grid, units=units, measures=MEASURES, controls=self.controls.to_json()
-            )
 
-    def flush(self) -> None:
-        """Commit what waits, but nothing that was looked at only to choose units by."""
-        if not self.waiting or self.controls is None:
-            return
-        entries = _entries(self.ground, self.waiting, self.task.offered)
-        unseen = self.known and not any(entry.record.acquisition in self.stored for entry in entries)
-        write = self.store.append if unseen else self.store.put
-        self.snapshot = write(entries, f"{len(entries)} scenes of site {self.task.site.id}")
-        self.wrote = True
+    def entries(self) -> list[Entry]:
+        """What is to be stored of the scenes that wait; what is stored already, to the last digit, is not."""
+        found = _entries(self.ground, self.waiting, self.task.offered)
+        again = {entry.record.acquisition for entry in found}.intersection(self.stored)
+        have = {record.acquisition: _known(record) for record in self.store.records()} if again else {}
+        return [entry for entry in found if have.get(entry.record.acquisition) != _known(entry.record)]
+
+    def stored_now(self, entries: Sequence[Entry]) -> None:
+        """Take note of what was committed."""
+        self.snapshot, self.wrote = self.store.snapshot, True
         if self.known:
             self.means += [(entry.record, entry.units) for entry in entries]
         self.new += [entry.record for entry in entries]
@@ -452,7 +449,7 @@ def _choose(
                 own = np.full_like(own, np.nan)
             seen[part.task.site.id].append((look.scene.time, np.concatenate([own[None], look.units])))
 
-    _in_batches(alive, _looks(alive, sources, wanted), take_down)
+    _in_batches(alive, _looks(alive, sources, wanted), lambda some: _each(some, take_down))
 
     def settle(part: Part) -> None:
         site = part.task.site.id
@@ -496,8 +493,63 @@ def _terrain(elevation: Elevation | None, ground: Sequence[BaseGeometry]) -> lis
         return [None] * len(ground)
 
 
-def _store(parts: Sequence[Part], sources: Mapping[str, Source], *, reduced: bool) -> None:
-    """Read what is left to do and commit it, site by site."""
+def _begin(store: LandscapeStore, parts: Sequence[Part]) -> None:
+    """Lay out a new landscape of the sites that can start; the others are left out and join a later one."""
+    if not parts or store.exists:
+        return
+    members = []
+    for part in parts:
+        assert part.controls is not None
+        members.append(
+            Member(
+                ground=part.task.ground,
+                site=part.task.site.id,
+                grid=part.grid,
+                inside=inside(part.task.site.geometry, part.grid),
+                units=tuple(unit.id for unit in part.controls.units),
+                controls=part.controls.to_json(),
+            )
+        )
+    store.create(members, biome=parts[0].task.site.biome)
+    for part in parts:
+        part.store = store.site(part.task.ground)
+        part.snapshot, part.wrote = part.store.snapshot, True
+
+
+def _flush(store: LandscapeStore, parts: Sequence[Part]) -> None:
+    """Commit what waits of all sites in one commit, but nothing that was looked at only to choose units by."""
+    waiting: dict[str, list[Entry]] = {}
+
+    def judge(part: Part) -> None:
+        if part.waiting and part.controls is not None and store.exists:
+            waiting[part.task.ground] = part.entries()
+
+    _each(parts, judge)
+    rows: dict[str, dict[str, Entry]] = {}
+    for ground, entries in waiting.items():
+        for entry in entries:
+            rows.setdefault(entry.record.acquisition, {})[ground] = entry
+    if not rows:
+        return
+    ordered = sorted(rows.values(), key=lambda row: min(entry.record.time for entry in row.values()))
+    message = f"{len(rows)} scenes of {len(waiting)} sites of {store.name}"
+
+    def commit(part: Part) -> None:
+        if part.task.ground in waiting:
+            part.stored_now(waiting[part.task.ground])
+
+    try:
+        store.append(ordered, message)
+    except MonitorError as error:
+        for part in parts:
+            if part.alive:
+                part.fail("failed", f"site {part.task.site.id!r}: {error}")
+        return
+    _each(parts, commit)
+
+
+def _store(store: LandscapeStore, parts: Sequence[Part], sources: Mapping[str, Source], *, reduced: bool) -> None:
+    """Read what is left to do and commit it, so many scenes at a time."""
 
     def lay_out(part: Part) -> None:
         assert part.controls is not None
@@ -506,21 +558,27 @@ def _store(parts: Sequence[Part], sources: Mapping[str, Source], *, reduced: boo
     busy = [part for part in parts if part.left]
     _each(busy, lay_out)
     alive = [part for part in busy if part.alive]
-    _in_batches(alive, _looks(alive, sources, {part.task.site.id: part.left for part in alive}), Part.flush)
+    looks = _looks(alive, sources, {part.task.site.id: part.left for part in alive})
+    _in_batches(alive, looks, lambda some: _flush(store, some))
 
 
-def _in_batches(parts: Sequence[Part], looks: Iterable[tuple[Part, "_Look"]], step: Callable[[Part], None]) -> None:
-    """Let looks wait, and do a step with those of a site that are :data:`BATCH`, or with all that are :data:`HELD`."""
+def _in_batches(
+    parts: Sequence[Part], looks: Iterable[tuple[Part, "_Look"]], step: Callable[[Sequence[Part]], None]
+) -> None:
+    """Let looks wait, and do a step with all sites once :data:`BATCH` overpasses or :data:`HELD` bytes wait."""
     held = 0
+    waiting: set[str] = set()
     for part, look in looks:
+        # before the first look of the next overpass: so one overpass is one row
+        if look.overpass.acquisition not in waiting and (len(waiting) >= BATCH or held >= HELD):
+            step(parts)
+            for one in parts:
+                one.waiting.clear()
+            held, waiting = 0, set()
         part.waiting.append(look)
+        waiting.add(look.overpass.acquisition)
         held += look.packed.nbytes
-        full = parts if held >= HELD else [part] if len(part.waiting) >= BATCH else []
-        _each(full, step)
-        for one in full:
-            held -= sum(look.packed.nbytes for look in one.waiting)
-            one.waiting.clear()
-    _each(parts, step)
+    step(parts)
     for part in parts:
         part.waiting.clear()
 
@@ -639,6 +697,11 @@ def _entries(ground: Ground, looks: Sequence[_Look], offered: Sequence[Scene]) -
     return found
 
 
+def _known(record: Record) -> Record:
+    """A record without the measures that it has no value of, to be compared."""
+    return replace(record, measures={name: value for name, value in record.measures.items() if value})
+
+
 def _first_seen(units: Sequence[np.ndarray]) -> np.ndarray:
     """Means of each unit from the first granule that saw enough of it."""
     chosen = units[0]
@@ -682,9 +745,9 @@ def _judged(
         clear_fraction=round(n / int(ground.own.sum()), 4),
         n_pixels=n,
         measures=measures,
-        digest=digest(look.packed, units),
+        digest=digest(look.packed[:, ground.own], units),
     )
-    return Entry(record=record, pixels=look.packed, units=units)
+    return Entry(record=record, pixels=look.packed, units=units, granules=look.overpass.granules)
 
 
 def _nothing(ground: Ground) -> np.ndarray:

@@ -18,7 +18,7 @@ from jobs import derived
 from jobs.records import Columns, texts, until
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube.grid import inside
-from monitor.cube.store import Entry, SiteStore
+from monitor.cube.store import Entry, StoredSite, stored_site
 from monitor.errors import StoreBroken
 from monitor.sites.site import Site
 from monitor.trends.kernels import failing as failing_ground
@@ -88,7 +88,7 @@ def mapped(folder: Path, snapshot: str | None, site: Site, observed: Columns) ->
     OSError
         The state can not be written.
     """
-    if snapshot is None or not folder.is_dir():
+    if snapshot is None:
         return None
     wanted = _Wanted.of(site, observed)
     if wanted is None:
@@ -105,13 +105,13 @@ def _up_to_date[T](folder: Path, snapshot: str, site: Site, bring: Callable[...,
         with suppress(KeyError):  # a scene is missing
             made_by = recipe(endmembers, grid)
             return grid, bring(at_hand([], endmembers), made_by=made_by, snapshot=snapshot, grid=grid)
-    stored = Stored(SiteStore(folder), snapshot)
+    stored = Stored(stored_site(folder, snapshot), snapshot)
     made_by = recipe(endmembers, stored.grid)
     return stored.grid, bring(reader(stored, endmembers), made_by=made_by, snapshot=snapshot, grid=stored.grid)
 
 
 def add(
-    store: SiteStore, snapshot: str, site: Site, observed: Columns, new: Collection[str], entries: Sequence[Entry]
+    store: StoredSite, snapshot: str, site: Site, observed: Columns, new: Collection[str], entries: Sequence[Entry]
 ) -> None:
     """Bring the seasons of new scenes up to date as these are stored, where the work is spread over many workers.
 
@@ -119,7 +119,7 @@ def add(
 
     Parameters
     ----------
-    store : SiteStore
+    store : StoredSite
         Of the site; what is not yet committed counts.
     snapshot : str
         Of the store that is committed by now.
@@ -146,7 +146,7 @@ def add(
         shown = {name: scene for name, scene in wanted.shown.items() if scene.acquisition in new}
         with suppress(OSError, StoreBroken):
             sums_of(
-                _state(store.path), seasons, shown, read,
+                _state(store.derived), seasons, shown, read,
                 made_by=recipe(endmembers, store.grid), snapshot=snapshot, grid=store.grid,
             )  # fmt: skip
 
@@ -275,7 +275,7 @@ def failing(
     if kept is not None and kept.key == key:
         return kept.failing
     found = _failing(folder, snapshot, site, observed, look)
-    if folder.is_dir():
+    if folder.parent.is_dir():
         derived.keep(path, _Kept.of(key, found))
     return found
 
@@ -295,7 +295,7 @@ def as_told(folder: Path, verdict: Assessment) -> Failing | None:
 
 def _failing(folder: Path, snapshot: str | None, site: Site, observed: Columns, look: LastLook) -> Failing | None:
     verdict, promised, wanted = look.verdict(), look.promised(), _Wanted.of(site, observed)
-    if snapshot is None or not folder.is_dir() or wanted is None or not tells_failing_ground(verdict, site):
+    if snapshot is None or wanted is None or not tells_failing_ground(verdict, site):
         return None
     # all scenes of them, so that the state stays as it is: those since the look lie in a season that does not count yet
     seasons = {season: wanted.seasons[season] for season in sorted(wanted.seasons) if season[0] in promised}

@@ -37,6 +37,7 @@ from jobs.sight import assumptions, chances
 from monitor.alerts.alert import Alert
 from monitor.alerts.lifecycle import answered
 from monitor.cube.grid import outline
+from monitor.cube.store import DERIVED
 from monitor.errors import MonitorError, full_disk
 from monitor.imagery.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
@@ -168,7 +169,7 @@ def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Call:
     asked = []
     with ledger.transaction() as t:
         for page in pages:
-            known = known_series(t, settings.store.root / folder_name(page.site.id) / page.ground, page.ground)
+            known = known_series(t, settings.store.root / DERIVED / page.ground, page.ground)
             asked.append((page, until(known, page.found.as_of)))
     return partial(_write_some, settings.store.root, settings.outputs.root, asked)
 
@@ -195,7 +196,7 @@ def _write(store: Path, outputs: Path, page: _Page, observed: Columns) -> str | 
             power=page.power,
             assumed=page.assumed,
             calibration=_calibration(page),
-            **_pictures(store / folder_name(site.id) / ground, page, observed, constants),
+            **_pictures(store / DERIVED / ground, page, observed, constants),
         )
         write_site(view, outputs)
     except (MonitorError, OSError) as error:

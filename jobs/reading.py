@@ -29,8 +29,6 @@ from monitor.imagery.source import Frame, Scene, Source
 from monitor.sites.projection import projected
 from monitor.sites.site import Site
 
-LANDSAT_PIXEL = 30.0
-"""Side of a pixel. [m]"""
 SAMPLED = 2500
 """Of a larger unit every second (third, ...) pixel of every second (third, ...) row is taken, so that no more remain:
 its mean is as good with them, and a night draws those of a whole programme in a fraction of the time. [pixel]"""
@@ -146,7 +144,7 @@ def read(source: Source, scenes: Sequence[Scene], grounds: Sequence[Ground]) -> 
 
 def bandpass(scene: Scene, grid: GeoBox) -> bool:
     """Whether a scene is brought to the bands of Sentinel-2: a Landsat scene of a site kept on Sentinel-2's pixels."""
-    return bands.family(scene.sensor, scene.quality) == "oli" and abs(grid.resolution.x) < LANDSAT_PIXEL
+    return bands.resampled(scene.sensor, scene.quality, abs(grid.resolution.x))
 
 
 def _step(pixels: int, *, reduced: bool) -> int:

@@ -36,7 +36,7 @@ from monitor.controls.units import ControlSet
 from monitor.cover.means import MEASURES
 from monitor.cube import granules, radiometry
 from monitor.cube.radiometry import EVIDENCE, SEASON, evidence, judged, settle, tells, wrong
-from monitor.cube.store import Record, SiteStore
+from monitor.cube.store import Record, StoredSite
 from monitor.imagery import bands
 from monitor.ledger.ledger import Transaction
 from monitor.publish import observations
@@ -110,7 +110,7 @@ class _Kept(_Series, kw_only=True):
 
 
 def settled(
-    store: SiteStore,
+    store: StoredSite,
     controls: ControlSet,
     site: Site,
     *,
@@ -121,7 +121,7 @@ def settled(
 
     Parameters
     ----------
-    store : SiteStore
+    store : StoredSite
         Of the site, with the new scenes.
     controls : ControlSet
         Its frozen units.
@@ -138,7 +138,7 @@ def settled(
     StoreBroken
         What is stored can not be read.
     """
-    path, key = _place(store.path), _key(controls, site)
+    path, key = _place(store.derived), _key(controls, site)
     kept = _load(path, _Kept) if mark and added else None
     found = None
     if kept is not None and (kept.key, kept.mark) == (key, mark):
@@ -176,13 +176,13 @@ def known_series(t: Transaction, folder: Path, ground: str) -> Columns:
     return kept.columns if kept is not None and kept.mark == mark else _complete(t.columns(ground, [*SERIES, *_LINE]))
 
 
-def rows(store: SiteStore, controls: ControlSet, site: Site) -> list[dict[str, Any]]:
+def rows(store: StoredSite, controls: ControlSet, site: Site) -> list[dict[str, Any]]:
     """The series of a site from all stored scenes; parameters and errors as for :func:`settled`."""
     return _from_all(store, controls, site, "")[0]
 
 
 def _from_all(
-    store: SiteStore, controls: ControlSet, site: Site, key: str
+    store: StoredSite, controls: ControlSet, site: Site, key: str
 ) -> tuple[list[dict[str, Any]], _Kept | None]:
     """Rows of all scenes, and what the next one is settled by."""
     stored = sorted(store.records(), key=_moment)
