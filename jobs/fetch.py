@@ -26,16 +26,18 @@ from jobs.records import Columns, columns
 from jobs.settling import settled
 from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, candidates, match
 from monitor.cover.means import MEASURES
+from monitor.cube.context import context_grid, natural_colour, wanted_pictures, worth_keeping
 from monitor.cube.granules import Open, Overpass, left_to_do, merged, open_questions, overpasses
 from monitor.cube.grid import crs_of, inside, site_grid
 from monitor.cube.masks import why_unseen
-from monitor.cube.packed import LAYERS
-from monitor.cube.store import Entry, LandscapeStore, Member, Record, StoredSite, digest, record_of
+from monitor.cube.packed import LAYERS, pack
+from monitor.cube.store import Entry, LandscapeStore, Member, Picture, Record, StoredSite, digest, record_of
 from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejected, TryLater
 from monitor.imagery import bands, identity
 from monitor.imagery.source import Scene, Source
 from monitor.imagery.terrain import Elevation, Terrain, terrain
 from monitor.sites.site import Site
+from monitor.verdict.window import Window
 
 log = structlog.get_logger()
 
@@ -201,7 +203,7 @@ def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation
         _begin(store, [part for part in new if part.alive])
         _store(store, [part for part in parts if part.alive], by_name, reduced=reduced)
     except TryLater as error:
-        _flush(store, parts)
+        _flush(store, parts, {})
         for part in parts:
             if part.alive:
                 part.fail("deferred", str(error))
@@ -506,6 +508,7 @@ def _begin(store: LandscapeStore, parts: Sequence[Part]) -> None:
                 site=part.task.site.id,
                 grid=part.grid,
                 inside=inside(part.task.site.geometry, part.grid),
+                context=context_grid(part.task.site, part.grid),
                 units=tuple(unit.id for unit in part.controls.units),
                 controls=part.controls.to_json(),
             )
@@ -516,8 +519,11 @@ def _begin(store: LandscapeStore, parts: Sequence[Part]) -> None:
         part.snapshot, part.wrote = part.store.snapshot, True
 
 
-def _flush(store: LandscapeStore, parts: Sequence[Part]) -> None:
-    """Commit what waits of all sites in one commit, but nothing that was looked at only to choose units by."""
+def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Mapping[str, Source]) -> None:
+    """Commit what waits of all sites in one commit, but nothing that was looked at only to choose units by.
+
+    Without `sources` no pictures are taken.
+    """
     waiting: dict[str, list[Entry]] = {}
 
     def judge(part: Part) -> None:
@@ -539,13 +545,57 @@ def _flush(store: LandscapeStore, parts: Sequence[Part]) -> None:
             part.stored_now(waiting[part.task.ground])
 
     try:
-        store.append(ordered, message)
+        store.append(ordered, message, _pictures(parts, waiting, sources))
     except MonitorError as error:
         for part in parts:
             if part.alive:
                 part.fail("failed", f"site {part.task.site.id!r}: {error}")
         return
     _each(parts, commit)
+
+
+def _pictures(
+    parts: Sequence[Part], entries: Mapping[str, Sequence[Entry]], sources: Mapping[str, Source]
+) -> dict[str, list[Picture]]:
+    """Context pictures of the scenes that wait, by the key of the ground; what cannot be read now is left out."""
+    asked: dict[tuple[str, str], tuple[Scene, list[tuple[Part, str, str]]]] = {}
+    have: dict[str, dict[str, Picture]] = {}
+    for part in parts:
+        ground = part.task.ground
+        if not part.alive or not sources or not entries.get(ground):
+            continue
+        have[ground] = part.store.pictures(pixels=False)
+        records = [entry.record for entry in entries[ground]]
+        scenes = {scene.id: scene for entry in entries[ground] for scene in entry.granules}
+        wanted = wanted_pictures(records, have[ground], start=part.task.site.start, seasons=_seasons(part, records))
+        for name, record in wanted.items():
+            scene = scenes[record.scene]
+            asked.setdefault((scene.source, scene.id), (scene, []))[1].append((part, name, record.time))
+    found: dict[str, list[Picture]] = {}
+    for scene, wants in asked.values():
+        grids = {part.task.ground: part.store.context for part, _, _ in wants}
+        try:
+            (frames,) = sources[scene.source].read([scene], list(grids.values()))
+            if isinstance(frames, SceneRejected):
+                continue
+            drawn = {ground: natural_colour(pack(one, scene), scene) for ground, one in zip(grids, frames, strict=True)}
+        except (SceneRejected, TryLater) as error:
+            log.warning("no context picture of a scene", scene=scene.id, why=str(error))
+            continue
+        for part, name, moment in wants:
+            rgb, clear = drawn[part.task.ground]
+            if worth_keeping(name, clear, have[part.task.ground].get(name)):
+                picture = Picture(name=name, time=moment, clear=clear, rgb=rgb)
+                found.setdefault(part.task.ground, []).append(picture)
+    return found
+
+
+def _seasons(part: Part, records: Sequence[Record]) -> list[int | None]:
+    """Year of the growing season that each scene lies in; None: in none."""
+    window = Window.of(part.task.site)
+    days = np.array([record.time[:10] for record in records], "datetime64[D]").astype(np.int64)
+    season, position = window.place(days)
+    return [int(year) if 0 < at <= window.length else None for year, at in zip(season, position, strict=True)]
 
 
 def _store(store: LandscapeStore, parts: Sequence[Part], sources: Mapping[str, Source], *, reduced: bool) -> None:
@@ -559,7 +609,7 @@ def _store(store: LandscapeStore, parts: Sequence[Part], sources: Mapping[str, S
     _each(busy, lay_out)
     alive = [part for part in busy if part.alive]
     looks = _looks(alive, sources, {part.task.site.id: part.left for part in alive})
-    _in_batches(alive, looks, lambda some: _flush(store, some))
+    _in_batches(alive, looks, lambda some: _flush(store, some, sources))
 
 
 def _in_batches(

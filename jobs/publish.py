@@ -37,7 +37,7 @@ from jobs.sight import assumptions, chances
 from monitor.alerts.alert import Alert
 from monitor.alerts.lifecycle import answered
 from monitor.cube.grid import outline
-from monitor.cube.store import DERIVED
+from monitor.cube.store import DERIVED, stored_site
 from monitor.errors import MonitorError, full_disk
 from monitor.imagery.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
@@ -220,7 +220,12 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
     found = mapped(folder, page.snapshot, site, observed)
     if found is None:
         return {"before": None, "now": None, "maps": {}, "grid": None, "outline": None}
-    chips = {name: Chip(date=found.days[name], rgb=rgb) for name, rgb in found.state.pictures.items()}
+    stored = stored_site(folder, str(page.snapshot))
+    drawn = outline(site.geometry, stored.context)
+    chips = {
+        name: Chip(date=date.fromisoformat(one.time[:10]), rgb=one.rgb, outline=drawn)
+        for name, one in stored.pictures().items()
+    }
     layers = maps(found.state, found.ground)
     if verdict.hectares_failing is not None:
         fails = as_told(folder, verdict)
@@ -234,7 +239,7 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
             layers["failing"] = fails.on(found.ground)
     return {
         "before": chips.get("before"),
-        "now": chips["now"],
+        "now": chips.get("now"),
         "maps": layers,
         "grid": found.grid,
         "outline": outline(site.geometry, found.grid),

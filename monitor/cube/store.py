@@ -12,6 +12,9 @@ whatever was stored since. Along ``time`` (one row an overpass):
 - ``state`` (time, site): whether the scene counts for a site, or why not; 0 where the row says nothing of the site;
 - ``granules`` (time) and ``granule_bits`` (time, site): what the row was made from.
 
+Beside the rows, for people only: ``pictures`` (picture, context_pixel, colour) uint8, natural colour of each site and
+its surroundings in a few clear scenes (:mod:`monitor.cube.context`), 0 where nothing was seen.
+
 A committed row is complete: pixels, means and metadata are in one commit. The store can be opened by
 ``xarray.open_zarr(session.store)`` without this package.
 """
@@ -47,6 +50,8 @@ from monitor.imagery.source import Scene
 
 CHUNK_PIXELS: Final = 100_000
 """Pixels in a stored chunk, of one scene. [pixel]"""
+CHUNK_CONTEXT: Final = 400_000
+"""Pixels of pictures in a stored chunk. [pixel]"""
 CHUNK_ROWS: Final = 64
 """Rows of the small arrays in a stored chunk: a night rewrites them, a history is read in one piece."""
 CHUNK_BYTES: Final = 32_000_000
@@ -128,6 +133,20 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Picture:
+    """A site and its surroundings from above in one scene."""
+
+    name: str
+    """``now``, ``before`` (the start) or the year of a growing season."""
+    time: str
+    """Of the scene, ISO 8601, UTC."""
+    clear: float
+    """Share of the picture that shows the ground. [1]"""
+    rgb: np.ndarray
+    """(y, x, 3) uint8 natural colour on the site's context grid; 0 where nothing was seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Member:
     """A site of a landscape, as it was when the landscape was laid out."""
 
@@ -137,6 +156,8 @@ class Member:
     grid: GeoBox
     inside: np.ndarray
     """(y, x) bool: pixels of the grid that are stored."""
+    context: GeoBox
+    """Grid of its pictures."""
     units: tuple[str, ...]
     """Ids of its control units."""
     controls: dict[str, Any]
@@ -231,7 +252,10 @@ class LandscapeStore:
             self._fixed("ground", ("site",), [member.ground for member in members])
             self._fixed("grid", ("site",), [json.dumps(grid_to_json(member.grid)) for member in members])
             self._fixed("controls", ("site",), [json.dumps(member.controls) for member in members])
+            self._fixed("context", ("site",), [json.dumps(grid_to_json(member.context)) for member in members])
             self._fixed("first_pixel", ("edge",), np.cumsum([0, *sizes]))
+            contexts = [int(np.prod(member.context.shape)) for member in members]
+            self._fixed("first_context", ("edge",), np.cumsum([0, *contexts]))
             self._fixed("first_unit", ("edge",), np.cumsum([0, *(len(member.units) for member in members)]))
             self._fixed("unit", ("unit",), [unit for member in members for unit in member.units] or [""])
             self._fixed("row", ("pixel",), np.concatenate([place[:, 0] for place in places]).astype(np.int32))
@@ -268,6 +292,17 @@ class LandscapeStore:
             self._rows("time", (), (), "int64", attributes={"units": "microseconds since 1970-01-01"})
             self._rows("acquisition", (), (), "string", fill="")
             self._rows("granules", (), (), "string", fill="")
+            self._rows("picture", (), (), "string", fill="", along="picture")
+            self._rows("picture_time", ("site",), (many,), "string", fill="", along="picture")
+            self._rows("picture_clear", ("site",), (many,), "float32", fill=np.nan, along="picture")
+            self._rows(
+                "pictures",
+                ("context_pixel", "colour"),
+                (sum(contexts), 3),
+                "uint8",
+                chunks=(1, min(sum(contexts), CHUNK_CONTEXT), 3),
+                along="picture",
+            )
             self._commit(f"lay out {self.name}: {', '.join(member.site for member in members)[:400]}")
 
     def _fixed(self, name: str, dims: tuple[str, ...], values: Any, attributes: dict[str, Any] | None = None) -> None:
@@ -295,6 +330,7 @@ class LandscapeStore:
         fill: Any = 0,
         chunks: tuple[int, ...] | None = None,
         attributes: dict[str, Any] | None = None,
+        along: str = "time",
     ) -> None:
         group: Any = self._group
         group.create_array(
@@ -303,7 +339,7 @@ class LandscapeStore:
             chunks=chunks or (CHUNK_ROWS, *shape),
             dtype=dtype,
             fill_value=fill,
-            dimension_names=("time", *dims),
+            dimension_names=(along, *dims),
             attributes=attributes or {},
             **({} if dtype == "string" else {"compressors": PACKED}),
         )
@@ -334,7 +370,9 @@ class LandscapeStore:
         msg = f"the store {self.name} has no site of the ground {ground}; the next run fetches its history anew"
         raise StoreBroken(msg)
 
-    def append(self, rows: Sequence[Mapping[str, Entry]], message: str) -> int:
+    def append(
+        self, rows: Sequence[Mapping[str, Entry]], message: str, pictures: Mapping[str, Sequence[Picture]] | None = None
+    ) -> int:
         """Store overpasses, all or none, each as one new row.
 
         Parameters
@@ -342,6 +380,10 @@ class LandscapeStore:
         rows : sequence of mapping
             Of each overpass, by the key of its ground, what each site saw. A site that is missing has nothing in the
             row: it was not covered, or has the scene already.
+        message : str
+            Of the commit.
+        pictures : mapping, optional
+            By the key of the ground, pictures that take the place of those of the same name.
 
         Returns
         -------
@@ -360,11 +402,38 @@ class LandscapeStore:
                     array: Any = group[name]
                     array.resize((before + len(rows), *array.shape[1:]))
                     array.with_config({"write_empty_chunks": True})[before:] = values
+                self._put_pictures(group, pictures or {})
                 self._commit(message)
             except BaseException:
                 self._forget()
                 raise
             return before + len(rows)
+
+    def _put_pictures(self, group: zarr.Group, pictures: Mapping[str, Sequence[Picture]]) -> None:
+        if not pictures:
+            return
+        names = [str(name) for name in _array(group, "picture")[:]]
+        names += sorted({one.name for some in pictures.values() for one in some} - {*names})
+        arrays = {name: _array(group, name) for name in ("picture", "picture_time", "picture_clear", "pictures")}
+        for array in arrays.values():
+            array.resize((len(names), *array.shape[1:]))
+        arrays["picture"][:] = np.array(names, dtype=object)
+        edges = self._layout["first_context"]
+        for slot, name in enumerate(names):
+            chosen = {
+                self.grounds.index(ground): one for ground, some in pictures.items() for one in some if one.name == name
+            }
+            if not chosen:
+                continue
+            # one piece from the first site to the last: chunk by chunk for each site would rewrite them many times
+            first, last = int(edges[min(chosen)]), int(edges[max(chosen) + 1])
+            piece = np.asarray(arrays["pictures"][slot, first:last])
+            times, clear = (np.asarray(arrays[of][slot]) for of in ("picture_time", "picture_clear"))
+            for site, one in chosen.items():
+                piece[int(edges[site]) - first : int(edges[site + 1]) - first] = one.rgb.reshape(-1, 3)
+                times[site], clear[site] = one.time, one.clear
+            arrays["pictures"][slot, first:last] = piece
+            arrays["picture_time"][slot], arrays["picture_clear"][slot] = times, clear
 
     def _new_rows(self, rows: Sequence[Mapping[str, Entry]]) -> dict[str, np.ndarray]:
         """Arrays of new rows, by name."""
@@ -499,7 +568,18 @@ class LandscapeStore:
     def _layout(self) -> dict[str, np.ndarray]:
         """What is fixed for good: sites, their pixels and units."""
         group = self._opened()
-        names = ("site", "ground", "grid", "first_pixel", "first_unit", "unit", "row", "column")
+        names = (
+            "site",
+            "ground",
+            "grid",
+            "context",
+            "first_pixel",
+            "first_unit",
+            "first_context",
+            "unit",
+            "row",
+            "column",
+        )
         return {name: np.asarray(_array(group, name)[:]) for name in names}
 
     def _read(self, name: str, place: Any) -> np.ndarray:
@@ -644,6 +724,30 @@ class StoredSite:
                 stored = np.asarray(array.oindex[np.asarray(rows), :, place])
             found = np.zeros((len(rows), len(LAYERS), *self.grid.shape), np.uint16)
             found[:, :, land._layout["row"][place], land._layout["column"][place]] = stored
+            return found
+
+    @cached_property
+    def context(self) -> GeoBox:
+        """Grid of the pictures: the site and its surroundings."""
+        with self.landscape._guarded():
+            return grid_from_json(json.loads(self.landscape._layout["context"][self._number]))
+
+    def pictures(self, *, pixels: bool = True) -> dict[str, Picture]:
+        """Pictures by name; with `pixels` false, what is known of them without their colours."""
+        land, k = self.landscape, self._number
+        with land._guarded():
+            group = land._opened()
+            names = [str(name) for name in _array(group, "picture")[:]]
+            times, clear = (_array(group, name)[:, k] for name in ("picture_time", "picture_clear"))
+            place = slice(*map(int, land._layout["first_context"][k : k + 2]))
+            found = {}
+            for slot, name in enumerate(names):
+                if not times[slot]:
+                    continue
+                rgb = np.zeros((0, 0, 3), np.uint8)
+                if pixels:
+                    rgb = np.asarray(_array(group, "pictures")[slot, place]).reshape(*self.context.shape, 3)
+                found[name] = Picture(name=name, time=str(times[slot]), clear=float(clear[slot]), rgb=rgb)
             return found
 
     def cube(self, snapshot: str | None = None, *, layers: Collection[str] = LAYERS) -> xr.Dataset:
