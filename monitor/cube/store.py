@@ -316,8 +316,9 @@ class LandscapeStore:
             dtype="string" if text else values.dtype,
             dimension_names=dims,
             attributes=attributes or {},
-            **({} if text else {"compressors": PACKED}),
+            compressors=PACKED,
         )
+        array = array.with_config({"write_empty_chunks": True})
         array[...] = np.array(values, dtype=object) if text else values
 
     def _rows(
@@ -341,7 +342,7 @@ class LandscapeStore:
             fill_value=fill,
             dimension_names=(along, *dims),
             attributes=attributes or {},
-            **({} if dtype == "string" else {"compressors": PACKED}),
+            compressors=PACKED,
         )
 
     @property
@@ -392,13 +393,14 @@ class LandscapeStore:
         """
         if not rows:
             return self.rows
+        made = self._new_rows(rows)  # outside the guard: what goes wrong here is a bug and no broken store
         with self._guarded():
             try:
                 if self._session is None or self._session.read_only:
                     self._forget()
                 group = self._opened()
                 before = int(_array(group, "time").shape[0])
-                for name, values in self._new_rows(rows).items():
+                for name, values in made.items():
                     array: Any = group[name]
                     array.resize((before + len(rows), *array.shape[1:]))
                     array.with_config({"write_empty_chunks": True})[before:] = values
@@ -452,17 +454,20 @@ class LandscapeStore:
         texts: dict[str, list[Any]] = {"time": [], "acquisition": [], "granules": []}
         columns = [MEASURES.index(name) for name in UNIT_MEASURES]
         for at, row in enumerate(rows):
-            scenes = list({scene.id: scene for entry in row.values() for scene in entry.granules}.values())
+            by_name = {(scene.source, scene.id): scene for entry in row.values() for scene in entry.granules}
+            names, scenes = list(by_name), list(by_name.values())
             if len(scenes) > GRANULES:
                 msg = f"overpass {scenes[0].acquisition!r} has {len(scenes)} granules; {GRANULES} can be stored"
                 raise BadData(msg)
-            names = [scene.id for scene in scenes]
             records = [entry.record for entry in row.values()]
             texts["time"].append(min(_microseconds(record.time) for record in records))
             texts["acquisition"].append(records[0].acquisition)
             texts["granules"].append(json.dumps([_granule(scene) for scene in scenes], ensure_ascii=False))
             for ground, entry in row.items():
                 site, record = self.grounds.index(ground), entry.record
+                if entry.pixels.dtype != np.uint16:
+                    msg = f"scene {record.scene!r}: pixels are {entry.pixels.dtype}, not the integers as delivered"
+                    raise TypeError(msg)
                 pixels = slice(*layout["first_pixel"][site : site + 2])
                 place = layout["row"][pixels], layout["column"][pixels]
                 some = slice(*layout["first_unit"][site : site + 2])
@@ -478,7 +483,7 @@ class LandscapeStore:
                     for k, one in enumerate(scenes)
                     if one in entry.granules and record.granules.get(one.tile) == one.baseline
                 )
-                made["granule_bits"][at, site] = bits | names.index(record.scene) << GRANULES
+                made["granule_bits"][at, site] = bits | names.index((record.source, record.scene)) << GRANULES
                 made["digest"][at, site] = int(record.digest, 16)
         made["time"] = np.array(texts["time"], np.int64)
         for name in ("acquisition", "granules"):
@@ -567,7 +572,6 @@ class LandscapeStore:
     @cached_property
     def _layout(self) -> dict[str, np.ndarray]:
         """What is fixed for good: sites, their pixels and units."""
-        group = self._opened()
         names = (
             "site",
             "ground",
@@ -580,10 +584,11 @@ class LandscapeStore:
             "row",
             "column",
         )
-        return {name: np.asarray(_array(group, name)[:]) for name in names}
+        with self._guarded():
+            return {name: self._read(name, slice(None)) for name in names}
 
     def _read(self, name: str, place: Any) -> np.ndarray:
-        """Values of an array over rows; a missing chunk is damage, for every chunk is written."""
+        """Values of an array; a missing chunk is damage, for every chunk is written."""
         array = _array(self._opened(), name).with_config({"read_missing_chunks": False})
         return np.asarray(array[place])
 
@@ -598,6 +603,7 @@ class LandscapeStore:
         try:
             yield
         except _TROUBLE as error:
+            self._forget()  # what was written and could not be committed is not in the next commit
             if isinstance(error, RuntimeError) and "compression" not in str(error):
                 raise  # no damaged chunk that its codec met, but a bug
             if full := full_disk(error, self.path.parent):
@@ -640,7 +646,7 @@ class StoredSite:
     def controls(self) -> dict[str, Any]:
         """The frozen control units, as given when the landscape was laid out."""
         with self.landscape._guarded():
-            stored: dict[str, Any] = json.loads(_array(self.landscape._opened(), "controls")[self._number].item())
+            stored: dict[str, Any] = json.loads(self.landscape._read("controls", self._number).item())
             return stored
 
     @property
