@@ -64,6 +64,7 @@ UNIT_MEASURES: Final = ("n_pixels", "red", "ndvi", "ndmi", "nbr", "cover")
 DERIVED: Final = "derived"
 """Folder beside the landscapes for what can be made again from them."""
 COUNTS: Final = ("n_pixels", "n_units")
+"""Clear pixels of the site and units that were seen; -1 units: not known, the scene could not be read."""
 
 STATES: Final = (
     "NOT_COVERED", "ACCEPTED", "CLOUD", "SNOW", "NODATA", "RADIOMETRY", "MISSING", "BROKEN", "CONTROL_HIDDEN",
@@ -476,7 +477,8 @@ class LandscapeStore:
                 for name, prefix in (("site_means", ""), ("control_means", "control_")):
                     told = [record.measures.get(prefix + measure) for measure in MEANS]
                     made[name][at, site] = np.array(told, np.float64)
-                made["counts"][at, site] = record.n_pixels, record.measures.get("n_units") or 0
+                n_units = record.measures.get("n_units")
+                made["counts"][at, site] = record.n_pixels, -1 if n_units is None else n_units
                 made["state"][at, site] = STATES.index("ACCEPTED" if record.accepted else record.reason)
                 bits = sum(
                     1 << k
@@ -703,7 +705,8 @@ class StoredSite:
             some, mask = granules[row], int(bits[row])
             main = some[mask >> GRANULES]
             n_pixels, n_units = map(int, counts[row])
-            values = {**_named("", site[row]), **_named("control_", control[row])}
+            seen = {} if n_units < 0 else {"n_units": float(n_units)}
+            values = {**seen, **_named("", site[row]), **_named("control_", control[row])}
             accepted = int(state[row]) == STATES.index("ACCEPTED")
             found[row] = Record(
                 scene=main["id"], acquisition=str(acquisitions[row]), time=main["time"], sensor=main["sensor"],
@@ -713,7 +716,7 @@ class StoredSite:
                 bandpass=bands.resampled(main["sensor"], main["quality"], abs(self.grid.resolution.x)),
                 accepted=accepted, reason="" if accepted else STATES[int(state[row])],
                 clear_fraction=round(n_pixels / size, 4), n_pixels=n_pixels,
-                measures={"n_units": float(n_units), **values}, digest=f"{int(digest[row]):016x}",
+                measures=values, digest=f"{int(digest[row]):016x}",
             )  # fmt: skip
         return found
 
