@@ -76,8 +76,8 @@ SENTENCES = {
         "现有观测不足以判断完成比例，不确定性过大。",
     ),
     Reason.SUDDEN_DROP: (
-        "Vegetation cover fell suddenly while the control ground did not.",
-        "植被覆盖度突然下降，而对照地块没有下降。",
+        "Vegetation cover seems to have fallen suddenly, and that of the control ground did not.",
+        "植被覆盖度似突然下降，而对照地块没有下降。",
     ),
     Reason.DROUGHT_DIEBACK: (
         "The loss came in a season in which the control ground fared badly too, as in a drought.",
