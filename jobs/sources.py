@@ -71,6 +71,19 @@ class Sources:
         return found, told
 
 
+def described(settings: Sequence[SourceSettings]) -> str:
+    """Sources in words: kind, collections and days that are asked for."""
+    return "; ".join(
+        " ".join([
+            chosen.kind,
+            *([f"({', '.join(chosen.collections)})"] if chosen.collections else ()),
+            f"since {chosen.since}",
+            *([f"until {chosen.until}"] if chosen.until else ()),
+        ])
+        for chosen in settings
+    )  # fmt: skip
+
+
 def open_sources(settings: Sequence[SourceSettings]) -> Sources:
     """The sources that scenes are taken from.
 

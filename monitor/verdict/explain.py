@@ -1,5 +1,7 @@
 """The verdict in about three plain sentences, and what would change it: short enough for a phone."""
 
+from datetime import date
+
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.reasons import Reason, sentence
@@ -49,6 +51,14 @@ NOT_COVERED = (
     "从未找到此处的可用影像：请检查数据源是否覆盖该地、边界是否正确，以及影像未被采用的原因（observations.csv）。",
 )
 """Instead of asking for more clear scenes, where there is none at all."""
+NEVER_OFFERED = (
+    "No scene of this place (longitude {x:.4f}, latitude {y:.4f}) has ever been offered up to {until} by [source] "
+    "{sources}. Check that the site lies there (an outline has the longitude first), that the source covers that place "
+    "in these collections, and that its since is not later than its imagery.",
+    "截至 {until}，数据源 {sources} 从未提供过此处（经度 {x:.4f}，纬度 {y:.4f}）的影像。请检查边界位置是否正确"
+    "（坐标应先经度后纬度）、该数据源的这些影像集是否覆盖此处，以及 since 是否晚于其影像。",
+)
+"""Of a site that cannot be judged because no source has a scene of it."""
 NO_GROUND = (
     "Imagery of the site is not what is missing: see that scenes from before the start are offered ([source] since) "
     "and reach some kilometres beyond it, or name ground to compare with ([registry] controls); once the outline is "
@@ -178,6 +188,23 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     if a.episode > 1:
         sentences.append(ANEW[pick].format(number=a.episode, start=site.start))
     return sentences
+
+
+def never_offered(site: Site, *, sources: str, until: date, language: str = "en") -> str:
+    """Say that no source has ever had a scene of a site, and the likely causes.
+
+    Parameters
+    ----------
+    site : Site
+    sources : str
+        Which sources were asked: kind, collections and since when.
+    until : date
+        Day up to which they were asked.
+    language : str
+        ``zh`` for Chinese; anything else is English.
+    """
+    place = site.geometry.centroid
+    return NEVER_OFFERED[int(language == "zh")].format(x=place.x, y=place.y, sources=sources, until=until)
 
 
 def early_news(assessment: Assessment, *, language: str = "en") -> list[str]:
