@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -202,8 +203,8 @@ def explain(
 ) -> None:
     """Why a site is judged as it is, in sentences, and what would clear it.
 
-    Exit status: 0 done, 65 it has not been assessed yet; where no scene of it was ever offered 78 if that holds for all
-    sites, else 10.
+    Exit status: 0 done, 65 it has not been assessed yet; where no scene of it has ever been offered 10, or 78 if that
+    holds for all sites.
     """
     from jobs.calibrating import used_for
     from jobs.episodes import in_episode
@@ -228,11 +229,15 @@ def explain(
             episodes, night = t.episodes(site), t.last_night(site)
     if night is not None and site in night.get("never_offered", ()):
         until = date.fromisoformat(night["as_of"])
-        why = never_offered(chosen, sources=described(settings.source), until=until, language=language)
+        why = partial(never_offered, chosen, sources=described(settings.source), until=until)
+        sentences = [why(language=language)]
+        error = next(one["error"] for one in night["sites"] if one["site"] == site).removeprefix(f"site {site!r}: ")
+        if error != why():  # a source has said why
+            sentences.append(error)
         if as_json:
-            echo({"site": site, "as_of": night["as_of"], "sentences": [why]})
+            echo({"site": site, "as_of": night["as_of"], "sentences": sentences})
         else:
-            print_line(why)
+            print_line("\n".join(sentences))
         everywhere = len(night["never_offered"]) == len(night["sites"])
         raise typer.Exit(Exit.CONFIGURATION if everywhere else Exit.SOME_FAILED)
     if latest is None:

@@ -639,7 +639,6 @@ def _no_file(path: Path) -> str | None:
 def _asked(name: str, source: "SourceSettings", settings: "Settings") -> Iterator[Finding]:
     """Ask a source for the scenes of the last twenty days over the first site."""
     from jobs.sources import open_sources
-    from monitor.imagery.stac import Stac
     from monitor.sites.registry import read_sites
 
     sites = read_sites(settings.registry.path).sites
@@ -651,8 +650,7 @@ def _asked(name: str, source: "SourceSettings", settings: "Settings") -> Iterato
     today = datetime.now(UTC).date()
     began = time.monotonic()
     (opened,) = open_sources([source]).all
-    if isinstance(opened, Stac):
-        opened.check_collections()
+    opened.check_collections()
     scenes = opened.search(sites[0].geometry, today - timedelta(days=20), today)
     took = time.monotonic() - began
     told = f"answers in {took:.1f} s: {len(scenes)} scenes of the last 20 days over {sites[0].id}"

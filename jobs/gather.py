@@ -28,7 +28,7 @@ from jobs.together import METRES_PER_DEGREE, compact, in_one_search, neighbourho
 from monitor.controls.units import ControlSet
 from monitor.cube.granules import Open, has, open_questions
 from monitor.cube.store import SiteStore
-from monitor.errors import BadData, MonitorError, NeverOffered, TryLater
+from monitor.errors import BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
 from monitor.imagery.source import Scene, Source, Stored
 from monitor.imagery.terrain import Elevation, Terrain
 from monitor.ledger.ledger import Ledger, Transaction, history_of
@@ -129,7 +129,8 @@ def prepare(
         Those of one neighbourhood next to each other.
     left_out : dict
         By site, why nothing can be fetched: ``TryLater`` where no source could be asked or the named control ground
-        cannot be used, ``NeverOffered`` where nothing is stored and no source has ever had a scene.
+        cannot be used, ``NeverOffered`` where nothing is stored and no source has ever had a scene, or a source does
+        not have a collection.
     """
     offers: dict[str, _Offer] = {}
     told: dict[str, str] = {}
@@ -152,6 +153,9 @@ def prepare(
             found, missing = sources.search(searched, until, _stored(members, known))
         except TryLater as error:
             left_out |= {site.id: error for site in members}
+            continue
+        except UnknownCollection as error:
+            left_out |= {site.id: NeverOffered(f"site {site.id!r}: {error}") for site in members}
             continue
         for site, offer in zip(members, _offers(members, known, found, searched), strict=True):
             told[site.id], areas[site.id] = missing, searched

@@ -51,6 +51,8 @@ class Sources:
         ------
         TryLater
             None could be asked.
+        UnknownCollection
+            Nothing at all was found, and a source does not have a collection that is asked for.
         """
         found: list[Scene] = []
         asked = False
@@ -68,6 +70,9 @@ class Sources:
         told = "; ".join(f"{name}: {why}" for name, why in self.down.items())
         if told and not asked:
             raise TryLater(told)
+        if not found and not told:
+            for source in self.all:
+                source.check_collections()
         return found, told
 
 

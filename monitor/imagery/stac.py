@@ -32,7 +32,7 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
 
-from monitor.errors import BadConfiguration, MonitorError, SceneRejected, TryLater
+from monitor.errors import BadConfiguration, MonitorError, SceneRejected, TryLater, UnknownCollection
 from monitor.imagery import items
 from monitor.imagery.blocks import layout
 from monitor.imagery.granule import Granule, Looks
@@ -190,14 +190,14 @@ class Stac:
         """Scenes that touch an area, ascending by time; see :class:`monitor.imagery.source.Source`.
 
         An item that can not be read is a scene whose reading tells why; what is no item at all is left out, with a
-        line in the log. Where nothing is found, the catalogue is asked once whether it has the collections.
+        line in the log.
 
         Raises
         ------
         TryLater
             The catalogue is down, asks to wait too long, goes in circles or never ends.
         BadConfiguration
-            The catalogue refuses access, or there is none, or it does not have a collection.
+            The catalogue refuses access, or there is none.
         """
         self._open()
         if self._client is None:
@@ -211,21 +211,12 @@ class Stac:
                     for scene in self._searched(area, since, until, stored)
                     if since <= scene.time.date() <= until and scene.touches(area)
                 ]
-        if not found:
-            self.check_collections()
         return sorted(_distinct(found), key=lambda scene: (scene.time, scene.acquisition, scene.tile, scene.id))
 
     def check_collections(self) -> None:
-        """See that the catalogue has every collection that is asked for; asked once, one request a collection.
+        """See :class:`monitor.imagery.source.Source`; one request a collection, once.
 
         An API that lists no collections says nothing about them, and is believed.
-
-        Raises
-        ------
-        BadConfiguration
-            It does not have one.
-        TryLater
-            The catalogue is down.
         """
         self._open()
         with self._searching:
@@ -260,10 +251,10 @@ class Stac:
         named = [one.get("id") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
         return [items.inert(one) for one in named if isinstance(one, str)]
 
-    def _unknown(self, collection: str, there: Sequence[str]) -> BadConfiguration:
+    def _unknown(self, collection: str, there: Sequence[str]) -> UnknownCollection:
         near = difflib.get_close_matches(collection, there, n=3, cutoff=0.5)
         told = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {', '.join(there[:20])}"
-        return BadConfiguration(f"[source] collections: {shown(self.url)} has no collection {collection!r}; {told}")
+        return UnknownCollection(f"[source] collections: {shown(self.url)} has no collection {collection!r}; {told}")
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[Iterable[Frame] | SceneRejected]:
         """Each scene on all grids; see :class:`monitor.imagery.source.Source`."""

@@ -52,11 +52,12 @@ NOT_COVERED = (
 )
 """Instead of asking for more clear scenes, where there is none at all."""
 NEVER_OFFERED = (
-    "No scene of this place (longitude {x:.4f}, latitude {y:.4f}) has ever been offered up to {until} by [source] "
-    "{sources}. Check that the site lies there (an outline has the longitude first), that the source covers that place "
-    "in these collections, and that its since is not later than its imagery.",
-    "截至 {until}，数据源 {sources} 从未提供过此处（经度 {x:.4f}，纬度 {y:.4f}）的影像。请检查边界位置是否正确"
-    "（坐标应先经度后纬度）、该数据源的这些影像集是否覆盖此处，以及 since 是否晚于其影像。",
+    "No scene of this place (longitude {x:.4f}, latitude {y:.4f}) has ever been offered up to {until}, by: {sources}. "
+    "Check that the site lies there (outlines have the longitude first), that the source covers that place in these "
+    "collections, and that [source] since is not later than its imagery.",
+    "截至 {until}，从未有数据源提供过此处（经度 {x:.4f}，纬度 {y:.4f}）的影像；已查询：{sources}。"
+    "请检查边界位置是否正确（坐标应先经度后纬度）、数据源的这些影像集是否覆盖此处，"
+    "以及 [source] since 是否晚于其影像。",
 )
 """Of a site that cannot be judged because no source has a scene of it."""
 NO_GROUND = (

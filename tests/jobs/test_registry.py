@@ -266,7 +266,7 @@ def test_a_site_of_which_no_scene_was_ever_offered_fails_with_its_place_and_the_
     status, said = run("explain", "s1")
     assert (status, place in said, "since 2018-01-01" in said) == (Exit.SOME_FAILED, True, True)
     status, said = run("explain", "s1", "--language", "zh")
-    assert (status, "从未提供过此处" in said) == (Exit.SOME_FAILED, True)
+    assert (status, "从未有数据源提供过此处" in said) == (Exit.SOME_FAILED, True)
     assert run("explain", "s2")[0] == Exit.DONE
 
     status, broken = doctor(run, "--online")
@@ -354,6 +354,10 @@ def test_a_collection_that_an_api_does_not_have_is_named_with_the_nearest_and_st
         status, said = shell(*command)
         assert status == Exit.CONFIGURATION
         assert "has no collection 'sentinel2-l2a'; did you mean 'sentinel-2-l2a'" in said
+    assert shell("run", "--as-of", "2020-12-31")[0] == Exit.CONFIGURATION
+    for language in ("en", "zh"):
+        status, said = shell("explain", "s1", "--language", language)
+        assert (status, "has no collection 'sentinel2-l2a'" in said) == (Exit.CONFIGURATION, True)
     install(f'{source}collections = ["sentinel-2-l2a"]')
     server.forget()
     assert shell("run", "--as-of", "2020-12-31")[0] == Exit.DONE

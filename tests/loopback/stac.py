@@ -281,7 +281,8 @@ class Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         kind = (
             "landing" if path == "/" else "search" if path == "/search" else "file" if path.startswith("/files/")
-            else "item" if "/items/" in path else "collections" if path.startswith("/collections") else "other"
+            else "item" if "/items/" in path
+            else "collections" if path.startswith("/collections") and owner.collections is not None else "other"
         )  # fmt: skip
         owner.count(kind, (self.command, self.path, dict(self.headers), body))
         fault = owner.fault(kind, self.path)
@@ -297,7 +298,7 @@ class Handler(BaseHTTPRequestHandler):
             elif kind == "item":
                 name = path.rpartition("/")[2]
                 self.json(next(item for item in owner.items if item["id"] == name))
-            elif kind == "collections" and owner.collections is not None:
+            elif kind == "collections":
                 self._collections(path.removeprefix("/collections").strip("/"))
             elif kind == "file":
                 self._file(path.removeprefix("/files/"))
