@@ -8,8 +8,9 @@ from datetime import date
 from typing import Any
 
 from jobs.engine import engine
-from jobs.gather import Progress, chosen_sites, gather, opened, result, take_over, today
+from jobs.gather import Progress, chosen_sites, gather, now, opened, result, take_over, today
 from jobs.lock import held
+from jobs.registry import take_in
 from jobs.settings import Settings
 from jobs.sources import open_sources
 
@@ -24,16 +25,25 @@ def backfill(
         opened(settings) as ledger,
         engine(settings.engine.scheduler) as work,
     ):
-        sites = chosen_sites(settings, ledger, only, add=True)
+        registry = take_in(ledger, settings.registry.path, now=now())
+        sites = chosen_sites(settings, ledger, only)
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
+        never_offered: list[str] = []
         for outcome in gather(settings, ledger, sources, sites, work, until=until, progress=progress):
             site = outcome.site.id
             if outcome.fetched is not None:
                 with ledger.transaction() as t:
                     take_over(t, outcome, outcome.fetched)
             results[site] = result(outcome)
-        return {"as_of": until.isoformat(), "sites": [results[site.id] for site in sites]}
+            if outcome.never_offered:
+                never_offered.append(site)
+        return {
+            "as_of": until.isoformat(),
+            "sites": [results[site.id] for site in sites],
+            "registry": registry.to_json(),
+            "never_offered": never_offered,
+        }
 
 
 if __name__ == "__main__":

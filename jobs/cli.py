@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,9 +111,14 @@ def run(
     set_up_logs()
     if dry_run:
         told = plan(settings, as_of=day, only=site or [])
+        failed = Exit.SOME_FAILED if told["sites"] or told["deferred"] else Exit.CONFIGURATION
+        left = failed if told["failed"] else Exit.DONE
         if as_json:
             echo(told)
-            return
+            raise typer.Exit(left)
+        print_registry(told)
+        for error in (*told["failed"].values(), *(f"{one}: deferred; {why}" for one, why in told["deferred"].items())):
+            print_line(error)
         scenes = sum(len(s["scenes"]) for s in told["sites"])
         megabytes = sum(s["megabytes"] for s in told["sites"])
         print_line(f"Would fetch {scenes} scenes of {len(told['sites'])} sites, about {megabytes:.1f} MB of pixels.")
@@ -120,13 +126,14 @@ def run(
         if requests and None not in requests:
             print_line(f"That is {sum(requests)} requests, and by a rough guess {sum(seconds):.0f} EECU seconds.")
         print_line(f"{told['messages']} messages are waiting to be sent; more may follow from new scenes.")
-        return
+        raise typer.Exit(left)
     stop_on_sigterm()
     with progress("sites") as tell:
         manifest = night(settings, as_of=day, only=site or [], progress=tell)
     if as_json:
-        echo({key: manifest[key] for key in ("run", "as_of", "sites", "messages_waiting", "pages_failed")})
+        echo({key: manifest[key] for key in ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed")})
     else:
+        print_registry(manifest)
         unwritten = dict(manifest["pages_failed"])
         for one in manifest["sites"]:
             told_ = one["error"] or f"{one['status']}, alert {one['alert']}, {len(one['scenes_new'])} new scenes"
@@ -158,6 +165,7 @@ def backfill(
     if as_json:
         echo(manifest)
     else:
+        print_registry(manifest)
         for one in manifest["sites"]:
             print_line(f"{one['site']}: {one['state']}; {one['error'] or len(one['scenes_new'])} new scenes")
     raise typer.Exit(exit_status(manifest))
@@ -193,16 +201,21 @@ def explain(
     language: Annotated[str, typer.Option(help="en or zh.")] = "en",
     as_json: AsJson = False,
 ) -> None:
-    """Why a site is judged as it is, in sentences, and what would clear it."""
+    """Why a site is judged as it is, in sentences, and what would clear it.
+
+    Exit status: 0 done, 65 it has not been assessed yet; where no scene of it has ever been offered 10, or 78 if that
+    holds for all sites.
+    """
     from jobs.calibrating import used_for
     from jobs.episodes import in_episode
     from jobs.fetch import ground_key
     from jobs.gather import chosen_sites, opened
     from jobs.records import assessment_from_json
     from jobs.settings import load
+    from jobs.sources import described
     from monitor.errors import BadData
     from monitor.verdict.calibrate import table
-    from monitor.verdict.explain import chances, early_news
+    from monitor.verdict.explain import chances, early_news, never_offered
     from monitor.verdict.explain import explain as told
 
     if language not in ("en", "zh"):
@@ -213,7 +226,20 @@ def explain(
         (chosen,) = chosen_sites(settings, ledger, [site])
         with ledger.transaction() as t:
             latest, records, sight = t.latest(site), t.calibrations(), t.background(ground_key(chosen), "sight")
-            episodes = t.episodes(site)
+            episodes, night = t.episodes(site), t.last_night(site)
+    if night is not None and site in night.get("never_offered", ()):
+        until = date.fromisoformat(night["as_of"])
+        why = partial(never_offered, chosen, sources=described(settings.source), until=until)
+        sentences = [why(language=language)]
+        error = next(one["error"] for one in night["sites"] if one["site"] == site).removeprefix(f"site {site!r}: ")
+        if error != why():  # a source has said why
+            sentences.append(error)
+        if as_json:
+            echo({"site": site, "as_of": night["as_of"], "sentences": sentences})
+        else:
+            print_line("\n".join(sentences))
+        everywhere = len(night["never_offered"]) == len(night["sites"])
+        raise typer.Exit(Exit.CONFIGURATION if everywhere else Exit.SOME_FAILED)
     if latest is None:
         msg = f"site {site!r} has not been assessed yet: regrowth run"
         raise BadData(msg)
@@ -440,6 +466,12 @@ def _plain(value: Any) -> str:
 def print_line(text: str) -> None:
     """One line of data on stdout."""
     typer.echo(text)
+
+
+def print_registry(manifest: dict[str, Any]) -> None:
+    """How the registry differed from the ledger."""
+    for sentence in manifest["registry"]["said"]:
+        print_line(f"registry: {sentence}")
 
 
 def set_up_logs(*, quiet: bool = False) -> None:

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -117,14 +118,20 @@ def findings(config: Path | None, *, online: bool = False) -> Iterator[Finding]:
     yield from _looked("registry", lambda: _registry(chosen))
     yield from _looked("store", lambda: _folder("store", chosen.store.root))
     yield from _looked("ledger", lambda: _ledger(chosen))
+    yield from _looked("registry", lambda: _drift(chosen))
     yield from _looked("outputs", lambda: _folder("outputs", chosen.outputs.root))
     yield from _looked("lock", lambda: _lock(chosen.store.root))
     yield from _looked("clock", lambda: _clock(chosen))
+    silent: list[Finding] = []
     for number, source in enumerate(chosen.source, start=1):
         name = "source" if len(chosen.source) == 1 else f"source {number}"
         yield from _looked(name, partial(_source, name, source))
         if online:
-            yield from _looked(name, partial(_asked, name, source, chosen))
+            answers = list(_looked(name, partial(_asked, name, source, chosen)))
+            silent += [one for one in answers if one.state != OK]
+            yield from answers
+    if online and not silent:
+        yield from _looked("imagery", lambda: _imagery(chosen))
 
 
 def _looked(check: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -255,6 +262,69 @@ def _registry(settings: "Settings") -> Iterator[Finding]:
         yield Finding(check="registry", state=BROKEN, told=_line(error), fix=fix)
     else:
         yield Finding(check="registry", state=OK, told=f"{len(ground)} outlines of control ground")
+
+
+def _drift(settings: "Settings") -> Iterator[Finding]:
+    """How the registry differs from the ledger, and the command that settles each thing."""
+    from sqlalchemy import create_engine, inspect, text
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from jobs.registry import columns_in_words, compare, start_edited
+    from monitor.ledger.ledger import HEAD, Transaction
+    from monitor.sites.registry import read_sites
+
+    path, url = settings.registry.path, make_url(settings.ledger.url)
+    file = shlex.quote(str(path))
+    try:
+        report = read_sites(path)
+    except MonitorError:
+        return  # said above
+    if report.columns:
+        told = f"columns that are not read: {columns_in_words(report.columns)}"
+        yield Finding(check="registry", state=NOTE, told=told)
+    if url.drivername.startswith("sqlite") and not Path(url.database or "").is_file():
+        return
+    engine = create_engine(settings.ledger.url)
+    try:
+        with engine.connect() as connection:
+            if "alembic_version" not in inspect(connection).get_table_names():
+                return
+            if connection.execute(text("select version_num from alembic_version")).scalar() != HEAD:
+                return
+            found = compare(path, report, Transaction(connection))
+    except SQLAlchemyError:
+        return  # said by the ledger
+    finally:
+        engine.dispose()
+    if not (found.unchanged or found.changed or found.missing or found.start_edited):
+        if found.added:
+            told = f"{len(found.added)} sites are not in the ledger yet; the first night takes them in"
+            yield Finding(check="registry", state=NOTE, told=told)
+        return
+    fix = f"regrowth sites add {file}    (or the next night does it)"
+    if found.added:
+        told = f"in {path.name} and not in the ledger: {_few([site.id for site in found.added])}"
+        yield Finding(check="registry", state=BROKEN, told=told, fix=fix)
+    if found.changed:
+        told = f"changed in {path.name}: {_few([site.id for site in found.changed])}"
+        yield Finding(check="registry", state=BROKEN, told=told, fix=fix)
+    if found.missing:
+        told = f"missing from {path.name} and still judged: {_few(found.missing)}"
+        fix = f"put them back, or: {shlex.join(['regrowth', 'sites', 'retire', *found.missing])}"
+        yield Finding(check="registry", state=BROKEN, told=told, fix=fix)
+    for site, (before, after) in found.start_edited.items():
+        told, _, fix = start_edited(site, before, after).partition("; ")
+        yield Finding(check="registry", state=BROKEN, told=told, fix=fix)
+    if found.retired:
+        told = f"retired, and still in {path.name}: {_few(found.retired)}"
+        fix = f"take them out of the file, or back in: regrowth sites add {file}"
+        yield Finding(check="registry", state=NOTE, told=told, fix=fix)
+
+
+def _few(sites: Sequence[str]) -> str:
+    """The first ids of many."""
+    return ", ".join(sites[:20]) + (f" and {len(sites) - 20} more" if len(sites) > 20 else "")
 
 
 def _folder(check: str, root: Path) -> Iterator[Finding]:
@@ -580,10 +650,43 @@ def _asked(name: str, source: "SourceSettings", settings: "Settings") -> Iterato
     today = datetime.now(UTC).date()
     began = time.monotonic()
     (opened,) = open_sources([source]).all
+    opened.check_collections()
     scenes = opened.search(sites[0].geometry, today - timedelta(days=20), today)
     took = time.monotonic() - began
     told = f"answers in {took:.1f} s: {len(scenes)} scenes of the last 20 days over {sites[0].id}"
     yield Finding(check=name, state=OK, told=told)
+
+
+def _imagery(settings: "Settings") -> Iterator[Finding]:
+    """Whether every site was ever offered a scene: of the last 20 days, else of all that a night would ask for."""
+    import shapely
+
+    from jobs.sources import described, open_sources
+    from jobs.together import in_one_search, neighbourhoods
+    from monitor.sites.registry import read_sites
+    from monitor.verdict.explain import never_offered
+
+    sites = read_sites(settings.registry.path).sites
+    today = datetime.now(UTC).date()
+    sources = open_sources(settings.source)
+    unseen = []
+    for members in (some for group in neighbourhoods(sites, apart=0.0) for some in in_one_search(group)):
+        left = members
+        for source, asked in sources.opened:
+            last = min(today, asked.until or today)
+            for first in (max(asked.since, last - timedelta(days=20)), asked.since):
+                if left and first <= last:
+                    area = shapely.box(*shapely.total_bounds([site.geometry for site in left]))
+                    scenes = source.search(area, first, last)
+                    left = [site for site in left if not any(scene.touches(site.geometry) for scene in scenes)]
+        unseen += left
+    if not unseen:
+        yield Finding(check="imagery", state=OK, told=f"scenes are offered of all {len(sites)} sites")
+        return
+    why = never_offered(unseen[0], sources=described(settings.source), until=today)
+    told = f"{len(unseen)} of {len(sites)} sites were never offered a scene: {_few([site.id for site in unseen])}"
+    fix = f"correct the outline, or [source] url, collections or since; {unseen[0].id}: {why}"
+    yield Finding(check="imagery", state=BROKEN, told=told, fix=fix)
 
 
 def _line(error: BaseException | str) -> str:

@@ -139,6 +139,8 @@ class Outcome:
     """``done``, ``failed`` or ``deferred``."""
     error: str | None = None
     fetched: Fetched | None = None
+    never_offered: bool = False
+    """Whether it failed because no source has ever offered a scene of it."""
 
 
 def ground_key(site: Site) -> str:

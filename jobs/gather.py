@@ -19,21 +19,23 @@ from shapely.geometry.base import BaseGeometry
 from jobs.background import elevation_model
 from jobs.engine import Call, Run, spare
 from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key
-from jobs.records import site_from_json, site_to_json
+from jobs.records import site_from_json
+from jobs.registry import add
 from jobs.settings import Settings, SourceSettings
 from jobs.settings import Terrain as TerrainSettings
-from jobs.sources import Sources, open_sources
+from jobs.sources import Sources, described, open_sources
 from jobs.together import METRES_PER_DEGREE, compact, in_one_search, neighbourhoods
 from monitor.controls.units import ControlSet
 from monitor.cube.granules import Open, has, open_questions
 from monitor.cube.store import SiteStore
-from monitor.errors import BadData, MonitorError, TryLater
+from monitor.errors import BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
 from monitor.imagery.source import Scene, Source, Stored
 from monitor.imagery.terrain import Elevation, Terrain
 from monitor.ledger.ledger import Ledger, Transaction, history_of
 from monitor.sites.given import GivenGround, read_given_ground, within_reach
-from monitor.sites.registry import folder_name, read_sites
+from monitor.sites.registry import folder_name
 from monitor.sites.site import Site
+from monitor.verdict.explain import never_offered
 
 log = structlog.get_logger()
 
@@ -65,9 +67,7 @@ def opened(settings: Settings) -> closing[Ledger]:
     return closing(Ledger(settings.ledger.url))
 
 
-def chosen_sites(
-    settings: Settings, ledger: Ledger, only: Sequence[str], *, add: bool = False, peek: bool = False
-) -> list[Site]:
+def chosen_sites(settings: Settings, ledger: Ledger, only: Sequence[str], *, ahead: Sequence[Site] = ()) -> list[Site]:
     """Sites of the ledger.
 
     Parameters
@@ -78,10 +78,8 @@ def chosen_sites(
         Open.
     only : sequence of str
         Ids; empty: all.
-    add : bool
-        Whether a ledger that has no site yet takes them from the registry file: so does the first night.
-    peek : bool
-        Whether they are then read from that file without being added: so does a dry run.
+    ahead : sequence of Site
+        Sites as they will be once they are taken in: what a dry run looks at.
 
     Raises
     ------
@@ -89,58 +87,50 @@ def chosen_sites(
         There is no site, or none of the given id.
     """
     with ledger.transaction() as t:
-        stored = t.sites()
-    if not stored and add:
-        add_sites(ledger, settings.registry.path)
-        with ledger.transaction() as t:
-            stored = t.sites()
-    sites = [site_from_json(values) for values in stored] or (read_sites(settings.registry.path).sites if peek else [])
+        known = {values["id"]: site_from_json(values) for values in t.sites()}
+        retired = not known and bool(t.registered())
+    sites = known | {site.id: site for site in ahead}
     if not sites:
-        msg = f"there is no site to judge: add one to {settings.registry.path.name}, then: regrowth sites add FILE"
+        why = "all are retired; to take them back" if retired else f"add one to {settings.registry.path.name}, then"
+        msg = f"there is no site to judge: {why}: regrowth sites add FILE"
         raise BadData(msg)
-    unknown = sorted(set(only) - {site.id for site in sites})
+    unknown = sorted(set(only) - sites.keys())
     if unknown:
         msg = f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' names those there are"
         raise BadData(msg)
-    return [site for site in sites if not only or site.id in only]
+    return [site for site in sites.values() if not only or site.id in only]
 
 
-def add_sites(ledger: Ledger, path: Path) -> dict[str, list[str]]:
-    """Put what changed in a registry file into the ledger, as new versions.
+def add_sites(ledger: Ledger, path: Path) -> dict[str, Any]:
+    """Put what is new or changed in a registry file into the ledger, retired sites too.
 
     Returns
     -------
     dict
-        Ids by what happened: ``added``, ``changed``, ``retired``, ``unchanged``, ``refused``.
+        Ids by what happened, as :meth:`jobs.registry.Drift.to_json` has them, and ``unchanged``.
+
+    Raises
+    ------
+    BadData
+        The file cannot be read.
     """
-    report = read_sites(path)
-    refused = [entry.label for entry in report.refused]
-    happened: dict[str, list[str]] = {"added": [], "changed": [], "retired": [], "unchanged": [], "refused": refused}
-    with ledger.transaction() as t:
-        have = t.versions()
-        for site in report.sites:
-            if have.get(site.id) == site.version:
-                happened["unchanged"].append(site.id)
-                continue
-            happened["changed" if site.id in have else "added"].append(site.id)
-            t.add_site(site.id, site.version, site_to_json(site), start=site.start.isoformat(), now=now())
-        for gone in sorted(set(have) - {site.id for site in report.sites} - set(refused)):
-            t.retire_site(gone)
-            happened["retired"].append(gone)
-    return happened
+    found = add(ledger, path, now=now())
+    return {**found.to_json(), "unchanged": list(found.unchanged)}
 
 
 def prepare(
     settings: Settings, ledger: Ledger, sources: Sources, sites: Sequence[Site], *, until: date
-) -> tuple[list[Task], dict[str, str]]:
+) -> tuple[list[Task], dict[str, MonitorError]]:
     """What each site needs: one search for all sites of a tile, then what the ledger knows of each.
 
     Returns
     -------
     tasks : list of Task
         Those of one neighbourhood next to each other.
-    deferred : dict
-        By site, why no source could be asked, or why its named control ground can not be used.
+    left_out : dict
+        By site, why nothing can be fetched: ``TryLater`` where no source could be asked or the named control ground
+        cannot be used, ``NeverOffered`` where nothing is stored and no source has ever had a scene, or a source does
+        not have a collection.
     """
     offers: dict[str, _Offer] = {}
     told: dict[str, str] = {}
@@ -155,20 +145,29 @@ def prepare(
                 baselines = t.granules(ground, history)
                 history = history or history_of(baselines)
                 known[site.id] = Known(snapshot=snapshot, baselines=baselines, history=history, kept=kept)
-    deferred: dict[str, str] = {}
+    left_out: dict[str, MonitorError] = {}
     together = neighbourhoods(sites, apart=2 * sources.first.ring[1])
     for members in (some for group in together for some in in_one_search(group)):
         try:
             searched = box(*shapely.total_bounds([site.geometry for site in members]))
             found, missing = sources.search(searched, until, _stored(members, known))
         except TryLater as error:
-            deferred |= {site.id: str(error) for site in members}
+            left_out |= {site.id: error for site in members}
+            continue
+        except UnknownCollection as error:
+            left_out |= {site.id: NeverOffered(f"site {site.id!r}: {error}") for site in members}
             continue
         for site, offer in zip(members, _offers(members, known, found, searched), strict=True):
-            told[site.id], areas[site.id], offers[site.id] = missing, searched, offer
+            told[site.id], areas[site.id] = missing, searched
+            if offer.scenes or missing or _has_scenes(settings, site, known.get(site.id)):
+                offers[site.id] = offer
+            else:
+                why = never_offered(site, sources=described(settings.source), until=until)
+                left_out[site.id] = NeverOffered(f"site {site.id!r}: {why}")
     tasks = []
     with ledger.transaction() as t:
-        every = [site_from_json(values) for values in t.sites()] or sites
+        registered = {values["id"]: site_from_json(values) for values in t.sites()}
+        every = list((registered | {site.id: site for site in sites}).values())  # a dry run: those of the file too
         near = shapely.STRtree([other.geometry for other in every])
         given = cache(partial(_given_ground, settings, frozenset(site.id for site in every)))
         terrains = t.backgrounds("terrain")
@@ -181,7 +180,7 @@ def prepare(
             if frozen is None:
                 named = given()
                 if isinstance(named, str):
-                    deferred[site.id] = named
+                    left_out[site.id] = TryLater(named)
                     continue
                 area = _area(site, sources)
                 within = within_reach(named, site.id, area)
@@ -203,7 +202,12 @@ def prepare(
                     within=within,
                 )
             )
-    return tasks, deferred
+    return tasks, left_out
+
+
+def _has_scenes(settings: Settings, site: Site, known: Known | None) -> bool:
+    """Whether any scene of a site is stored; a store of which the ledger does not know counts."""
+    return bool(known.baselines) if known is not None else store_folder(settings, site).is_dir()
 
 
 def _baselines(site: Site, known: Mapping[str, Known]) -> Mapping[str, Mapping[str, str]]:
@@ -302,10 +306,19 @@ def gather(
     progress : callable, optional
         Told how many sites are done.
     """
-    tasks, deferred = prepare(settings, ledger, sources, sites, until=until)
+    tasks, left_out = prepare(settings, ledger, sources, sites, until=until)
     spare()
     lent: dict[str, Any] = {}
-    postponed = [Outcome(site=site, state="deferred", error=deferred[site.id]) for site in sites if site.id in deferred]
+    postponed = [
+        Outcome(
+            site=site,
+            state="deferred" if isinstance(error, TryLater) else "failed",
+            error=str(error),
+            never_offered=isinstance(error, NeverOffered),
+        )
+        for site in sites
+        if (error := left_out.get(site.id)) is not None
+    ]
     fetched = partial(_elsewhere, lent=lent) if settings.engine.scheduler else _here
     done = 0
     for found in chain([postponed], fetched(settings, sources, tasks, work)):

@@ -44,6 +44,7 @@ from jobs.records import (
     site_from_json,
     until,
 )
+from jobs.registry import drift, take_in
 from jobs.settings import Settings
 from jobs.settling import known_series
 from jobs.sight import Prospect
@@ -102,17 +103,21 @@ def night(
         run = f"night-{as_of}-{os.urandom(4).hex()}"
         with ledger.transaction() as t:
             t.begin_run(run, "night", as_of.isoformat(), now=now())
-        sites = chosen_sites(settings, ledger, only, add=True)
+        registry = take_in(ledger, settings.registry.path, now=now())
+        sites = chosen_sites(settings, ledger, only)
         sources = open_sources(settings.source)
         rain = rain_reasons(settings, ledger, sites, as_of=as_of)
         every = chosen_sites(settings, ledger, [])
         with ledger.transaction() as t:
             constants = Constants(t, every, as_of=as_of)
         results: dict[str, dict[str, Any]] = {}
+        never_offered: list[str] = []
         waiting: list[Outcome] = []  # for constants that are set once all scenes are there
         for outcome in gather(settings, ledger, sources, sites, work, until=as_of, progress=progress):
             site, fetched = outcome.site, outcome.fetched
             results[site.id] = result(outcome)
+            if outcome.never_offered:
+                never_offered.append(site.id)
             if fetched is None:
                 continue
             judged = None if (pool := Pool.of(site)) in constants.due else constants.of(pool)
@@ -149,6 +154,8 @@ def night(
             "as_of": as_of.isoformat(),
             "version": __version__,
             "sites": [results[site.id] for site in sites],
+            "registry": registry.to_json(),
+            "never_offered": never_offered,
             "messages_sent": sent,
             "messages_waiting": unsent,
             "pages_failed": broken,
@@ -164,9 +171,10 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
     url = make_url(settings.ledger.url)
     new = url.drivername.startswith("sqlite") and not Path(url.database or "").exists()
     with closing(Ledger("sqlite://" if new else settings.ledger.url)) as ledger:
-        sites = chosen_sites(settings, ledger, only, peek=True)
+        registry = drift(ledger, settings.registry.path)
+        sites = chosen_sites(settings, ledger, only, ahead=registry.fresh)
         sources = open_sources(settings.source)
-        tasks, deferred = prepare(settings, ledger, sources, sites, until=as_of)
+        tasks, left_out = prepare(settings, ledger, sources, sites, until=as_of)
         with ledger.transaction() as t:
             waiting = len(t.unsent())
     told: list[dict[str, Any]] = []
@@ -179,13 +187,27 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
             left = left_of(again[task.site.id], grid, stored)
         scenes = [one.main.id for one in left]  # an overpass counts once, as in the manifest of a night
         told.append({"site": task.site.id, "scenes": scenes, **asked(task, left, grid, sources)})
-    return {"as_of": as_of.isoformat(), "sites": told, "deferred": deferred, "messages": waiting}
+    by_state: dict[str, dict[str, str]] = {"deferred": {}, "failed": {}}
+    for site, error in left_out.items():
+        by_state["deferred" if isinstance(error, TryLater) else "failed"][site] = str(error)
+    return {
+        "as_of": as_of.isoformat(),
+        "sites": told,
+        **by_state,
+        "registry": registry.to_json(),
+        "messages": waiting,
+    }
 
 
 def exit_status(manifest: dict[str, Any]) -> Exit:
     """Exit status of a night or a backfill."""
     states = [site["state"] for site in manifest["sites"]]
-    if (manifest.get("pages_failed") or manifest.get("messages_waiting")) and all(state == "done" for state in states):
+    if states and len(manifest.get("never_offered", ())) == len(states):
+        return Exit.CONFIGURATION
+    registry = manifest.get("registry", {})
+    to_correct = any(registry.get(name) for name in ("error", "refused", "start_edited"))
+    unfinished = to_correct or manifest.get("pages_failed") or manifest.get("messages_waiting")
+    if unfinished and all(state == "done" for state in states):
         return Exit.SOME_FAILED
     if not states or all(state == "done" for state in states):
         return Exit.DONE
@@ -336,7 +358,7 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
 def _stale(t: Transaction, notice: Notice, sites: Container[str]) -> str | None:
     """Why a notice that has waited tells nobody anything; None where it does."""
     if notice.alert.site not in sites:
-        return "its site is no longer in the registry"
+        return "its site is retired"
     if notice.event is Event.RESOLVED:
         return None if t.told(notice.alert.id) else "nobody was told of its alert"
     last = t.last_alert(notice.alert.site)

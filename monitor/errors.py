@@ -25,6 +25,14 @@ class BadConfiguration(MonitorError):
     """The configuration or the credentials do not hold. Exit status 78."""
 
 
+class UnknownCollection(BadConfiguration):
+    """A source does not have a collection that is asked for."""
+
+
+class NeverOffered(BadConfiguration):
+    """No source has ever offered a scene of a site: its outline or the configuration of the sources is wrong."""
+
+
 class TryLater(MonitorError):
     """Locked by another run, or a service is down: nothing is wrong with the input. Exit status 75."""
 

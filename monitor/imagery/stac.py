@@ -6,6 +6,7 @@ of a scene. Items become scenes in :mod:`monitor.imagery.items`, pixels are take
 
 import contextlib
 import dataclasses
+import difflib
 import json
 import threading
 import warnings
@@ -31,7 +32,7 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
 
-from monitor.errors import BadConfiguration, MonitorError, SceneRejected, TryLater
+from monitor.errors import BadConfiguration, MonitorError, SceneRejected, TryLater, UnknownCollection
 from monitor.imagery import items
 from monitor.imagery.blocks import layout
 from monitor.imagery.granule import Granule, Looks
@@ -133,6 +134,8 @@ class Stac:
         self._client: Client | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._opened = False
+        self._checked = False
+        """Whether the catalogue has the collections."""
         self._searching = threading.Lock()  # sites that are read at once may each look at something again
 
     @property
@@ -209,6 +212,49 @@ class Stac:
                     if since <= scene.time.date() <= until and scene.touches(area)
                 ]
         return sorted(_distinct(found), key=lambda scene: (scene.time, scene.acquisition, scene.tile, scene.id))
+
+    def check_collections(self) -> None:
+        """See :class:`monitor.imagery.source.Source`; one request a collection, once.
+
+        An API that lists no collections says nothing about them, and is believed.
+        """
+        self._open()
+        with self._searching:
+            for collection in () if self._checked else self.collections:
+                there: list[str] = []
+                if self._client is None:
+                    named = {item.get("collection") for item, _ in self._static or ()}
+                    there = [] if None in named else [items.inert(one) for one in named]
+                elif not self._has(collection):
+                    there = self._listed()
+                if there and collection not in there:
+                    raise self._unknown(collection, sorted({*there}))
+            self._checked = True
+
+    def _has(self, collection: str) -> bool:
+        """Whether an API knows a collection by its own address; whatever else goes wrong there proves nothing."""
+        address = f"{self.url.rstrip('/')}/collections/{quote(collection, safe='')}"
+        try:
+            self._transport.get(address, cap=MOST_BYTES, headers=_JSON)
+        except Gone:
+            return False
+        except (Denied, Refused, Rejected):
+            return True
+        return True
+
+    def _listed(self) -> list[str]:
+        """Ids of the collections that an API lists, on its first page; empty where it lists none."""
+        try:
+            listed = _parsed(self._text(f"{self.url.rstrip('/')}/collections"), self.url).get("collections")
+        except (Gone, Denied, Refused, Rejected, BadConfiguration):
+            return []
+        named = [one.get("id") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+        return [items.inert(one) for one in named if isinstance(one, str)]
+
+    def _unknown(self, collection: str, there: Sequence[str]) -> UnknownCollection:
+        near = difflib.get_close_matches(collection, there, n=3, cutoff=0.5)
+        told = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {', '.join(there[:20])}"
+        return UnknownCollection(f"[source] collections: {shown(self.url)} has no collection {collection!r}; {told}")
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[Iterable[Frame] | SceneRejected]:
         """Each scene on all grids; see :class:`monitor.imagery.source.Source`."""

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from operator import itemgetter
@@ -159,6 +160,17 @@ def history_of(granules: Mapping[str, Mapping[str, str]], before: str = "") -> s
     return sha256(f"{before}{told}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What the ledger has of a site in the registry."""
+
+    version: str
+    start: str
+    """First day of the intervention, ISO 8601."""
+    current: bool
+    """False: it was retired."""
+
+
 class Transaction:
     """What can be asked and said within one transaction."""
 
@@ -181,18 +193,25 @@ class Transaction:
         query = select(SiteVersion.site, SiteVersion.version).where(SiteVersion.current)
         return {row.site: row.version for row in self._connection.execute(query)}
 
+    def registered(self) -> dict[str, "Registered"]:
+        """Every site that was ever added, by its current version, else by the last one before it was retired."""
+        start = SiteVersion.payload["start"].as_string().label("start")
+        query = select(SiteVersion.site, SiteVersion.version, SiteVersion.current, start)
+        query = query.order_by(SiteVersion.current, SiteVersion.added, SiteVersion.id)
+        return {row.site: Registered(row.version, row.start, row.current) for row in self._connection.execute(query)}
+
     def add_site(self, site: str, version: str, payload: dict[str, Any], *, start: str, now: str) -> None:
-        """A new version of a site becomes the current one; its first opens its first episode."""
+        """A new version of a site becomes the current one; the first episode begins at its start."""
         self.retire_site(site)
         row = {"site": site, "version": version, "current": True, "added": now, "payload": payload}
         self._upsert(SiteVersion, [row], ("site", "version"))
-        known = select(Episode.id).where(Episode.site == site)
-        if self._connection.execute(known).first() is None:
+        first = update(Episode).where(Episode.site == site, Episode.number == 1).values(start=start)
+        if self._connection.execute(first).rowcount == 0:
             episode = {"site": site, "number": 1, "start": start, "opened": now, "budget": 1.0}
             self._connection.execute(insert(Episode), [episode])
 
     def retire_site(self, site: str) -> None:
-        """A site that is no longer in the registry is judged no longer; what is known of it stays."""
+        """A site is judged no longer; what is known of it stays."""
         self._connection.execute(update(SiteVersion).where(SiteVersion.site == site).values(current=False))
 
     def episodes(self, site: str) -> list[dict[str, Any]]:
@@ -472,6 +491,14 @@ class Transaction:
     def nights(self) -> int:
         """How many nights have begun."""
         return self._connection.execute(select(func.count()).where(Run.kind == "night")).scalar_one()
+
+    def last_night(self, site: str) -> dict[str, Any] | None:
+        """Manifest of the newest finished night that a site was part of."""
+        query = select(Run.manifest).where(Run.kind == "night", Run.manifest.is_not(None)).order_by(Run.started.desc())
+        for manifest in self._connection.execute(query).scalars():
+            if manifest is not None and any(one["site"] == site for one in manifest["sites"]):
+                return dict(manifest)
+        return None
 
     def last_run(self) -> dict[str, Any] | None:
         """The newest run."""

@@ -1,5 +1,7 @@
 """The verdict in about three plain sentences, and what would change it: short enough for a phone."""
 
+from datetime import date
+
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.reasons import Reason, sentence
@@ -74,6 +76,15 @@ NOT_COVERED = (
     "从未找到此处的可用影像：请检查数据源是否覆盖该地、边界是否正确，以及影像未被采用的原因（observations.csv）。",
 )
 """Instead of asking for more clear scenes, where there is none at all."""
+NEVER_OFFERED = (
+    "No scene of this place (longitude {x:.4f}, latitude {y:.4f}) has ever been offered up to {until}, by: {sources}. "
+    "Check that the site lies there (outlines have the longitude first), that the source covers that place in these "
+    "collections, and that [source] since is not later than its imagery.",
+    "截至 {until}，从未有数据源提供过此处（经度 {x:.4f}，纬度 {y:.4f}）的影像；已查询：{sources}。"
+    "请检查边界位置是否正确（坐标应先经度后纬度）、数据源的这些影像集是否覆盖此处，"
+    "以及 [source] since 是否晚于其影像。",
+)
+"""Of a site that cannot be judged because no source has a scene of it."""
 NO_GROUND = (
     "Imagery of the site is not what is missing: see that scenes from before the start are offered ([source] since) "
     "and reach some kilometres beyond it, or name ground to compare with ([registry] controls); once the outline is "
@@ -241,6 +252,23 @@ def _whole_percents(failing: float, lagging: float, on_track: float) -> dict[str
     for name in sorted(exact, key=lambda name: whole[name] - exact[name])[:short]:
         whole[name] += 1
     return {name: f"{value}%" for name, value in whole.items()}
+
+
+def never_offered(site: Site, *, sources: str, until: date, language: str = "en") -> str:
+    """Say that no source has ever had a scene of a site, and the likely causes.
+
+    Parameters
+    ----------
+    site : Site
+    sources : str
+        Which sources were asked: kind, collections and since when.
+    until : date
+        Day up to which they were asked.
+    language : str
+        ``zh`` for Chinese; anything else is English.
+    """
+    place = site.geometry.centroid
+    return NEVER_OFFERED[int(language == "zh")].format(x=place.x, y=place.y, sources=sources, until=until)
 
 
 def early_news(assessment: Assessment, *, language: str = "en") -> list[str]:

@@ -96,7 +96,8 @@ def test_a_page_for_which_there_is_no_room_is_told_with_its_site(installation, c
     night = ("run", "--config", installation.config, "--as-of", "2016-06-30")
     status, out = run(*night, capsys=capsys)
     assert status == Exit.SOME_FAILED
-    lines = out.out.splitlines()
+    registered, *lines = out.out.splitlines()
+    assert registered == "registry: added: demo-02, demo-07, demo-10"
     assert len(lines) == 3
     assert all("; page not written: the disk is full: make room at " in line for line in lines)
     status, out = run(*night, "--json", capsys=capsys)
@@ -197,7 +198,7 @@ def test_a_run_prints_the_manifest_of_the_contract_and_status_and_explain_follow
     status, out = run("run", "--config", installation.config, "--as-of", "2018-08-01", "--json", capsys=capsys)
     assert status == Exit.DONE
     manifest = json.loads(out.out)
-    assert manifest.keys() == {"run", "as_of", "sites", "messages_waiting", "pages_failed"}
+    assert manifest.keys() == {"run", "as_of", "sites", "registry", "messages_waiting", "pages_failed"}
     assert (manifest["messages_waiting"], manifest["pages_failed"]) == (0, {})
     assert set(manifest["sites"][0]) == {"site", "state", "error", "scenes_new", "scenes_rejected", "status", "alert"}
     status, out = run("status", "--config", installation.config, "--site", "demo-10", "--json", capsys=capsys)
@@ -239,7 +240,7 @@ def test_an_alert_can_be_listed_taken_on_snoozed_and_answered(installation, caps
     assert run("alerts", "resolve", row["id"], "--verdict", "maybe", *config, capsys=capsys)[0] == Exit.USAGE
 
 
-def test_adding_a_registry_twice_changes_nothing_and_a_site_taken_out_is_retired(installation, capsys):
+def test_adding_a_registry_twice_changes_nothing_and_a_site_taken_out_is_named_and_kept(installation, capsys):
     config = ("--config", installation.config, "--json")
     file = installation.root / "sites.geojson"
     _, out = run("sites", "add", file, *config, capsys=capsys)
@@ -252,6 +253,8 @@ def test_adding_a_registry_twice_changes_nothing_and_a_site_taken_out_is_retired
     file.write_text(json.dumps(registry))
     _, out = run("sites", "add", file, *config, capsys=capsys)
     told = json.loads(out.out)
-    assert (told["changed"], told["retired"], told["unchanged"]) == (["demo-02"], ["demo-10"], ["demo-07"])
+    assert (told["changed"], told["missing"], told["unchanged"]) == (["demo-02"], ["demo-10"], ["demo-07"])
     _, out = run("sites", "list", *config, capsys=capsys)
-    assert [site["id"] for site in json.loads(out.out)] == ["demo-02", "demo-07"]
+    assert [site["id"] for site in json.loads(out.out)] == ["demo-02", "demo-07", "demo-10"]
+    _, out = run("sites", "add", file, "--config", installation.config, capsys=capsys)
+    assert "missing from sites.geojson, kept: demo-10; to judge no longer: regrowth sites retire demo-10" in out.out

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from importlib import metadata
 
 import pytest
+from shapely.geometry import box, mapping
 from sqlalchemy.exc import OperationalError
 
 from jobs.cli import main
@@ -24,7 +25,7 @@ from jobs.exits import Exit
 from jobs.lock import held
 from monitor.ledger.ledger import Ledger
 from tests.loopback.earthengine import EarthEngineServer
-from tests.loopback.stac import StacServer
+from tests.loopback.stac import StacServer, sentinel_item
 
 
 @pytest.fixture(autouse=True)
@@ -456,8 +457,12 @@ def _source(installation, text):
 def test_asked_online_a_catalogue_and_earth_engine_answer_or_say_why_not(installation, asked, monkeypatch, tmp_path):
     with StacServer(tmp_path) as server:
         _source(installation, f'kind = "stac"\nurl = "{server.url}"\nallow_hosts = ["{server.host}"]')
+        told, _ = asked("--online")
+        assert (broken(told), "0 scenes of the last 20 days" in told["source"]["told"]) == ({"imagery"}, True)
+        item = sentinel_item(tmp_path, "S2A_MSIL2A_20200103T035141_N0213_R104_T48SUF_20200103T064512", size=20)
+        server.items = [{**item, "geometry": mapping(box(22, 45, 22.3, 45.4)), "bbox": [22, 45, 22.3, 45.4]}]
         told, status = asked("--online")
-        assert (status, "0 scenes of the last 20 days" in told["source"]["told"]) == (Exit.DONE, True)
+        assert (status, told["imagery"]["told"]) == (Exit.DONE, "scenes are offered of all 3 sites")
         server.fail("search", status=401)
         told, _ = asked("--online")
         assert broken(told) == {"source"}
@@ -470,8 +475,8 @@ def test_asked_online_a_catalogue_and_earth_engine_answer_or_say_why_not(install
         server.create("COPERNICUS/S2_SR_HARMONIZED")
         there = f'kind = "earthengine"\nproject = "p"\nurl = "{server.url}"\nallow_hosts = ["127.0.0.1"]'
         _source(installation, there)
-        told, status = asked("--online")
-        assert (status, "0 scenes" in told["source"]["told"]) == (Exit.DONE, True)
+        told, _ = asked("--online")
+        assert (broken(told), "0 scenes" in told["source"]["told"]) == ({"imagery"}, True)
         monkeypatch.setenv("REGROWTH_EE_TOKEN", "0therwise")
         told, _ = asked("--online")
         assert broken(told) == {"source"}

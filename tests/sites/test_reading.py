@@ -139,7 +139,18 @@ def test_points_and_lines_are_named_for_what_they_are(tmp_path):
 
 @pytest.mark.parametrize(
     "ring",
-    [[["a", "b"]] * 4, [[1]] * 4, [1, 2, 3, 4], "text", [None] * 4, [{"x": 1}] * 4, [[10**400, 1]] * 4, 7, [[[1, 2]]]],
+    [
+        [["a", "b"]] * 4,
+        [[1]] * 4,
+        [1, 2, 3, 4],
+        "text",
+        [None] * 4,
+        [{"x": 1}] * 4,
+        [[10**400, 1]] * 4,
+        7,
+        [[[1, 2]]],
+        [["104.6", "35.5"]] * 4,
+    ],
 )
 def test_coordinates_that_are_none_break_one_feature_and_not_the_file(tmp_path, ring):
     (feature,) = read_features(write(tmp_path, "s.geojson", collection(ring=ring)))
@@ -380,6 +391,7 @@ def test_a_kml_with_a_document_type_is_refused(tmp_path, doctype, packed):
     text = KML.replace("<kml ", doctype + "<kml ", 1).replace("定西 1 号", "&x;&b;")
     path = write(tmp_path, "s.kmz", zipped({"doc.kml": text})) if packed else write(tmp_path, "s.kml", text)
     assert refusal(path).code == "XML_DOCTYPE"
+    assert path.name in refusal(path).message
 
 
 def test_a_document_type_can_not_hide_in_another_encoding(tmp_path):
