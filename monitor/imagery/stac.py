@@ -43,6 +43,7 @@ from monitor.imagery.transport import (
     Denied,
     Endless,
     Gone,
+    NoAnswer,
     PlainFile,
     Ranges,
     Refused,
@@ -59,6 +60,8 @@ log = structlog.get_logger()
 
 MISSING: Final = "MISSING"
 """Why a scene is rejected of which a file can not be had."""
+NO_ANSWER: Final = "NO_ANSWER"
+"""Why a scene is rejected for now: the server, which gives other files, gives no answer for one of it."""
 
 PAGE: Final = 100
 """Items asked for at a time. An item of Sentinel-2 takes about 15 kB; some services fail beyond 6 MB a page."""
@@ -415,7 +418,7 @@ class Stac:
         """A file of a static catalogue; None, with a line in the log, where it can not be had."""
         try:
             return _parsed(self._text(place), place)
-        except (Refused, Gone, Denied, Rejected, BadConfiguration) as error:
+        except (Refused, Gone, Denied, Rejected, NoAnswer, BadConfiguration) as error:
             log.warning("a file of the catalogue is left out", file=shown(place), error=str(error))
             return None
 
@@ -606,6 +609,8 @@ class _AssetReader:
             if self._inner is None:
                 self._inner = self._opened()
             return self._inner.read(offset, length)
+        except NoAnswer as error:
+            raise SceneRejected(NO_ANSWER, str(error)) from None
         except Gone as error:
             raise SceneRejected(MISSING, str(error)) from None
         except Denied as error:
