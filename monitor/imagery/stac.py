@@ -10,7 +10,7 @@ import json
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -38,6 +38,7 @@ from monitor.imagery.granule import Granule, Looks
 from monitor.imagery.items import Asset, Assets
 from monitor.imagery.source import Frame, Scene, Stored
 from monitor.imagery.transport import (
+    BUDGET,
     Allowed,
     Cut,
     Denied,
@@ -650,12 +651,32 @@ def _signer(url: str) -> Sign | None:
         if again:
             sas.TOKEN_CACHE.clear()
         try:
-            return str(planetary_computer.sign_url(href))
-        except OSError as error:  # all errors of requests are
+            return _in_time(lambda: str(planetary_computer.sign_url(href)))
+        except OSError as error:  # all errors of requests are, and TimeoutError
             msg = f"Planetary Computer gives no signature ({type(error).__name__}); try again later"
             raise TryLater(msg) from None
 
     return sign
+
+
+def _in_time(call: Callable[[], str]) -> str:
+    """What a call of another package gives, which knows no deadline: after it the call is left to itself.
+
+    Raises
+    ------
+    TimeoutError
+        It takes longer than a request may.
+    """
+    found: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            found.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="signature").start()
+    return found.result(BUDGET)
 
 
 def _distinct(scenes: Iterable[Scene]) -> list[Scene]:
