@@ -48,7 +48,9 @@ FEW, SMALL = 4, 1 << 20
 AGAIN = timedelta(days=30)
 """A scene that can not be read is tried again by every night until so much later ones are offered: items are known to
 come before their files, and a server to be out of order for a night."""
-UNREAD = ("MISSING", "BROKEN")
+NO_ANSWER = "NO_ANSWER"
+"""Why a scene can not be read that is tried again by every night, however old: nothing is known against its files."""
+UNREAD = ("MISSING", "BROKEN", NO_ANSWER)
 """Why a scene can not be read that may be readable another day."""
 FEWEST = 10
 """A site of fewer pixels is too small for its mean to mean anything: no scene of it counts. [pixel]"""
@@ -540,6 +542,8 @@ class _Look:
     """(unit, measure) float32; of a rejected one nothing but NaN."""
     unread: frozenset[str] = frozenset()
     """Tiles of granules that can not be read today."""
+    unanswered: frozenset[str] = frozenset()
+    """Of these the ones for which the server gives no answer."""
     error: SceneRejected | None = None
     """Why none of its granules can be read."""
 
@@ -575,12 +579,17 @@ def _merged(ground: Ground, one: Overpass, granules: Sequence[tuple[Scene, Seen 
     good = [(scene, seen) for scene, seen in granules if not isinstance(seen, SceneRejected)]
     bad = [(scene, error) for scene, error in granules if isinstance(error, SceneRejected)]
     unread = frozenset(scene.tile for scene, error in bad if error.reason in UNREAD)
+    unanswered = frozenset(scene.tile for scene, error in bad if error.reason == NO_ANSWER)
     if not good:
         nothing = np.zeros((len(LAYERS), *ground.grid.shape), dtype=np.uint16)
         error = bad[0][1]
-        return _Look(overpass=one, scene=one.main, packed=nothing, units=_nothing(ground), unread=unread, error=error)
+        return _Look(
+            overpass=one, scene=one.main, packed=nothing, units=_nothing(ground), unread=unread,
+            unanswered=unanswered, error=error,
+        )  # fmt: skip
     return _Look(
         unread=unread,
+        unanswered=unanswered,
         overpass=one,
         scene=good[0][0],
         packed=merged([(scene, seen.packed) for scene, seen in good]),
@@ -626,13 +635,13 @@ def _runs(
 def _entries(ground: Ground, looks: Sequence[_Look], offered: Sequence[Scene]) -> list[Entry]:
     """What is stored of each overpass, judged; one that can not be read is recorded as rejected.
 
-    A granule that can not be read, of an overpass of the last :data:`AGAIN` of what is `offered`, is not named among
-    those stored: so it is tried again.
+    A granule that can not be read, of an overpass of the last :data:`AGAIN` of what is `offered`, and one for which the
+    server gives no answer, is not named among those stored: so it is tried again.
     """
     found = []
     since = max(scene.time for scene in offered) - AGAIN if any(look.unread for look in looks) else None
     for look in looks:
-        again = look.unread if since is not None and look.overpass.main.time > since else frozenset()
+        again = look.unread if since is not None and look.overpass.main.time > since else look.unanswered
         granules = {tile: told for tile, told in look.overpass.baselines.items() if tile not in again}
         if look.error is not None:
             found.append(_judged(ground, look, granules, n=0, reason=look.reason, measures={}))

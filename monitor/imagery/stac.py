@@ -11,7 +11,7 @@ import json
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -39,11 +39,13 @@ from monitor.imagery.granule import Granule, Looks
 from monitor.imagery.items import Asset, Assets
 from monitor.imagery.source import Frame, Scene, Stored
 from monitor.imagery.transport import (
+    BUDGET,
     Allowed,
     Cut,
     Denied,
     Endless,
     Gone,
+    NoAnswer,
     PlainFile,
     Ranges,
     Refused,
@@ -60,6 +62,8 @@ log = structlog.get_logger()
 
 MISSING: Final = "MISSING"
 """Why a scene is rejected of which a file can not be had."""
+NO_ANSWER: Final = "NO_ANSWER"
+"""Why a scene is rejected for now: the server, which gives other files, gives no answer for one of it."""
 
 PAGE: Final = 100
 """Items asked for at a time. An item of Sentinel-2 takes about 15 kB; some services fail beyond 6 MB a page."""
@@ -461,7 +465,7 @@ class Stac:
         """A file of a static catalogue; None, with a line in the log, where it can not be had."""
         try:
             return _parsed(self._text(place), place)
-        except (Refused, Gone, Denied, Rejected, BadConfiguration) as error:
+        except (Refused, Gone, Denied, Rejected, NoAnswer, BadConfiguration) as error:
             log.warning("a file of the catalogue is left out", file=shown(place), error=str(error))
             return None
 
@@ -652,6 +656,8 @@ class _AssetReader:
             if self._inner is None:
                 self._inner = self._opened()
             return self._inner.read(offset, length)
+        except NoAnswer as error:
+            raise SceneRejected(NO_ANSWER, str(error)) from None
         except Gone as error:
             raise SceneRejected(MISSING, str(error)) from None
         except Denied as error:
@@ -691,12 +697,32 @@ def _signer(url: str) -> Sign | None:
         if again:
             sas.TOKEN_CACHE.clear()
         try:
-            return str(planetary_computer.sign_url(href))
-        except OSError as error:  # all errors of requests are
+            return _in_time(lambda: str(planetary_computer.sign_url(href)))
+        except OSError as error:  # all errors of requests are, and TimeoutError
             msg = f"Planetary Computer gives no signature ({type(error).__name__}); try again later"
             raise TryLater(msg) from None
 
     return sign
+
+
+def _in_time(call: Callable[[], str]) -> str:
+    """What a call of another package gives, which knows no deadline: after it the call is left to itself.
+
+    Raises
+    ------
+    TimeoutError
+        It takes longer than a request may.
+    """
+    found: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            found.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="signature").start()
+    return found.result(BUDGET)
 
 
 def _distinct(scenes: Iterable[Scene]) -> list[Scene]:
