@@ -24,6 +24,7 @@ from jobs.mapped import NEEDED, add
 from jobs.reading import Ground, Seen, bandpass, own_means, read
 from jobs.records import Columns, columns
 from jobs.settling import settled
+from monitor.controls.neighbours import LeftOut, left_out
 from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, candidates, match
 from monitor.cover.means import MEASURES
 from monitor.cube.granules import Open, Overpass, left_to_do, merged, open_questions, overpasses
@@ -36,6 +37,7 @@ from monitor.imagery import bands, identity
 from monitor.imagery.source import Scene, Source
 from monitor.imagery.terrain import Elevation, Terrain, terrain
 from monitor.sites.site import Site
+from monitor.verdict.window import Window
 
 log = structlog.get_logger()
 
@@ -54,6 +56,9 @@ FEWEST = 10
 """A site of fewer pixels is too small for its mean to mean anything: no scene of it counts. [pixel]"""
 SITE_CLEAR = 0.6
 """A scene counts when this share of the site was seen. [1]"""
+SEASON_SEEN = 3
+"""Clear scenes that make a growing season seen: on fewer no control ground is chosen for a site that was begun before
+all imagery, as fewer do not count as a season before the start either (:func:`monitor.verdict.kernels.balance`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +90,17 @@ class Task:
     searched: BaseGeometry
     """The area in which they were found."""
     controls: ControlSet | None
-    """The frozen units; None: those the store was made with, else chosen from what lies before the start."""
+    """The frozen units; None: those the store was made with, else chosen, see :func:`choosing_scenes`."""
     known: Known | None
-    others: tuple[BaseGeometry, ...]
-    """Every other registered site, which control ground must avoid."""
+    others: tuple[tuple[BaseGeometry, date], ...]
+    """Outline and start of every other site near the units or where they are sought, retired ones too: control ground
+    is chosen outside them, and left out where one was registered later."""
+    until: date
+    """Last day of the scenes that are offered."""
+    left_out: LeftOut = field(default_factory=dict)
+    """Units left out, as the series in the ledger was settled; see :func:`monitor.controls.neighbours.left_out`."""
+    tried: str = ""
+    """Digest of the scenes on which no control ground could be chosen, see :func:`choosing_scenes`."""
     within: tuple[BaseGeometry, ...] | None = None
     """Control ground that people have named; None: a ring round the site."""
     terrain: Terrain | None = None
@@ -115,13 +127,20 @@ class Fetched:
     them."""
     new: tuple[Record, ...]
     """Records stored by this fetch, in order of time."""
-    controls: ControlSet
+    controls: ControlSet | None
+    """None: no growing season has been seen yet to choose them on; nothing is stored."""
     new_controls: bool
     """Whether they were not in the ledger."""
+    left_out: LeftOut
+    """Units that do not count from a day on, as the series is settled."""
+    new_left_out: bool
+    """Whether the series in the ledger was settled with others."""
     terrain: Terrain | None
     """Of the site, where it is known."""
     new_terrain: bool
     """Whether it was not in the ledger."""
+    tried: str = ""
+    """See :class:`Task`; empty: as it was."""
     history: str | None = None
     """Of what was stored before, see :class:`Known`."""
     kept: str = ""
@@ -222,6 +241,9 @@ class Part:
     left: list[Overpass] = field(init=False)
     """Offered and not stored."""
     controls: ControlSet | None = None
+    """None: not chosen yet; where they can not be chosen yet nothing is stored."""
+    tried: str = ""
+    """Digest of the scenes on which they could not be chosen."""
     terrain: Terrain | None = None
     known: bool = False
     laid_out: Ground | None = None
@@ -271,9 +293,10 @@ class Part:
 
     def begin(self, elevation: Elevation | None) -> None:
         """Lay out a new store, and look at the lie of the ground if nobody has."""
+        if self.controls is None:
+            return
         if self.terrain is None:
             (self.terrain,) = _terrain(elevation, [self.task.site.geometry])
-        assert self.controls is not None
         if not self.store.exists:
             self.wrote = True
             units = [unit.id for unit in self.controls.units]
@@ -298,13 +321,19 @@ class Part:
 
     def outcome(self) -> Outcome:
         """What became of it, with the series that all its scenes make."""
-        if self.error is not None or self.controls is None:
+        if self.error is not None:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
+        if self.controls is None:
+            return Outcome(site=self.task.site, state="done", fetched=self._not_begun())
         told, known = None, self.task.known if self.known else None
-        if self.new or not self.known:
-            mark = None if known is None else known.kept
+        gone = left_out(self.controls.units, self.task.others)
+        moved = gone != self.task.left_out
+        if self.new or not self.known or moved:
+            mark = None if known is None or moved else known.kept
             try:
-                told = settled(self.store, self.controls, self.task.site, mark=mark, added=self.means)
+                told = settled(
+                    self.store, self.controls, self.task.site, left_out=gone, mark=mark, added=self.means
+                )  # fmt: skip
             except MonitorError as error:
                 return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
             if told.rows and not self.task.anew:
@@ -320,11 +349,49 @@ class Part:
             new=tuple(self.new),
             controls=self.controls,
             new_controls=self.task.controls is None,
+            left_out=gone,
+            new_left_out=moved,
             terrain=self.terrain,
             new_terrain=self.task.terrain is None,
             lent=self.task.lent if self.wrote else None,
         )
         return Outcome(site=self.task.site, state="done", fetched=fetched)
+
+    def _not_begun(self) -> Fetched:
+        """Of a site for which control ground cannot be chosen yet: nothing is stored."""
+        return Fetched(
+            snapshot="", rows=None, series=None, new=(), controls=None, new_controls=False, left_out={},
+            new_left_out=False, terrain=self.terrain, new_terrain=False, tried=self.tried,
+        )  # fmt: skip
+
+
+def choosing_scenes(task: Task, left: Sequence[Overpass]) -> list[list[Overpass]]:
+    """Scenes on which the control ground of a new site is chosen, in the order in which they are tried.
+
+    Parameters
+    ----------
+    task : Task
+        Gives start, biome and the day up to which scenes are offered.
+    left : sequence of Overpass
+        All that is offered, ascending by time.
+
+    Returns
+    -------
+    list of list of Overpass
+        First those from before the start: one that shows the site is enough. Where none does, as where the work was
+        begun before all imagery, each growing season since the start that is over, ascending: they are taken together
+        until :data:`SEASON_SEEN` scenes show the site. Where even all of them are fewer the choice waits for the next
+        season: what is chosen is frozen, and one scene in spring is too little to choose on for good.
+    """
+    start, window = task.site.start, Window.of(task.site)
+    days = np.array([*(one.main.time.date() for one in left), task.until], "datetime64[D]").astype(np.int64)
+    season, position = window.place(days)
+    last = season[-1] - (position[-1] <= window.length)
+    lots: dict[int, list[Overpass]] = {}
+    for one, year, inside_it in zip(left, season.tolist(), (position <= window.length).tolist(), strict=False):
+        if inside_it and year <= last and one.main.time.date() >= start:
+            lots.setdefault(year, []).append(one)
+    return [[one for one in left if one.main.time.date() < start], *(lots[year] for year in sorted(lots))]
 
 
 def left_of(task: Task, grid: GeoBox, stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
@@ -422,24 +489,29 @@ def _choose(
     *,
     reduced: bool,
 ) -> None:
-    """Choose the units of new sites by how they and the site behaved before the start."""
+    """Choose the units of new sites by how they and the site behaved before the start; where the site was not seen
+    then, in the first growing season that was seen. Those that cannot be chosen yet stay None.
+    """
     pools = {}
 
     def look_round(part: Part) -> None:
         site = part.task.site
         covered = unary_union([scene.footprint for scene in part.task.offered if scene.footprint is not None])
         pools[site.id] = candidates(
-            site.geometry, part.task.others, part.grid, ring, covered=covered, within=part.task.within
-        )
+            site.geometry, [outline for outline, _ in part.task.others], part.grid, ring, covered=covered,
+            within=part.task.within,
+        )  # fmt: skip
         part.laid_out = Ground.of(site, part.grid, pools[site.id], reduced=reduced)
 
     _each(parts, look_round)
     alive = [part for part in parts if part.alive]
-    wanted = {
-        part.task.site.id: [one for one in part.left if one.main.time.date() < part.task.site.start] for part in alive
-    }
-    seen: dict[str, list[tuple[datetime, np.ndarray]]] = {site: [] for site in wanted}
-    unread: dict[str, list[SceneRejected]] = {site: [] for site in wanted}
+    lots = {part.task.site.id: choosing_scenes(part.task, part.left) for part in alive}
+    names = {site: [one.acquisition for lot in some for one in lot] for site, some in lots.items()}
+    tried = {site: hashlib.sha256(repr(some).encode()).hexdigest() for site, some in names.items()}
+    wanted: dict[str, list[Overpass]] = {}
+    asked = dict.fromkeys(lots, 0)
+    seen: dict[str, list[tuple[datetime, np.ndarray]]] = {site: [] for site in lots}
+    unread: dict[str, list[SceneRejected]] = {site: [] for site in lots}
 
     def take_down(part: Part) -> None:
         for look in part.waiting:
@@ -452,19 +524,20 @@ def _choose(
                 own = np.full_like(own, np.nan)
             seen[part.task.site.id].append((look.scene.time, np.concatenate([own[None], look.units])))
 
-    _in_batches(alive, _looks(alive, sources, wanted), take_down)
-
     def settle(part: Part) -> None:
         site = part.task.site.id
         units, found, bad = pools[site], seen[site], unread[site]
+        since = any(one.main.time.date() >= part.task.site.start for one in wanted[site])
         if len(bad) > len(found):  # what is chosen to compare with is never chosen anew
             msg = (
-                f"site {site!r} is not begun: of {len(wanted[site])} scenes from before its start {len(bad)} can not "
-                f"be read; the first: {bad[0]}"
+                f"site {site!r} is not begun: of {asked[site]} scenes from "
+                f"{'its first growing seasons' if since else 'before its start'} {len(bad)} can not be read; "
+                f"the first: {bad[0]}"
             )
             raise TryLater(msg)
-        if not found:
-            part.controls = ControlSet(units=(), balance={}, candidates=len(units))
+        clear = sum(bool(np.isfinite(means[0, MEASURES.index("cover")])) for _, means in found)
+        if clear < (SEASON_SEEN if since else 1):
+            part.tried = "" if bad else tried[site]
             return
         found.sort(key=lambda pair: pair[0])
         times = np.array([time.astimezone(UTC).replace(tzinfo=None) for time, _ in found], dtype="datetime64[ns]")
@@ -478,11 +551,19 @@ def _choose(
             together.isel(unit=0),
             together.isel(unit=slice(1, None)),
             units,
-            promised=part.task.site.plan.A,
+            promised=0.0 if since else part.task.site.plan.A,  # references tell how things stood before the start
             terrain=None if around[0] is None else (around[0], around[1:]),
         )
 
-    _each(alive, settle)
+    trying = [part for part in alive if tried[part.task.site.id] != part.task.tried]
+    while trying:
+        for part in trying:
+            site = part.task.site.id
+            wanted[site] = lots[site].pop(0)
+            asked[site] += len(wanted[site])
+        _in_batches(trying, _looks(trying, sources, wanted), take_down)
+        _each(trying, settle)
+        trying = [p for p in trying if p.alive and p.controls is None and lots[p.task.site.id]]
 
 
 def _terrain(elevation: Elevation | None, ground: Sequence[BaseGeometry]) -> list[Terrain | None]:
@@ -503,7 +584,7 @@ def _store(parts: Sequence[Part], sources: Mapping[str, Source], *, reduced: boo
         assert part.controls is not None
         part.laid_out = Ground.of(part.task.site, part.grid, part.controls.units, reduced=reduced)
 
-    busy = [part for part in parts if part.left]
+    busy = [part for part in parts if part.left and part.controls is not None]
     _each(busy, lay_out)
     alive = [part for part in busy if part.alive]
     _in_batches(alive, _looks(alive, sources, {part.task.site.id: part.left for part in alive}), Part.flush)

@@ -168,17 +168,17 @@ def prepare(
             told[site.id], areas[site.id], offers[site.id] = missing, searched, offer
     tasks = []
     with ledger.transaction() as t:
-        every = [site_from_json(values) for values in t.sites()] or sites
+        every = [site_from_json(values) for values in t.all_sites()] or sites  # restored ground, retired or not
         near = shapely.STRtree([other.geometry for other in every])
-        given = cache(partial(_given_ground, settings, frozenset(site.id for site in every)))
-        terrains = t.backgrounds("terrain")
+        given = cache(partial(_given_ground, settings, frozenset(t.versions() or (site.id for site in sites))))
+        terrains, gone, tried = t.backgrounds("terrain"), t.backgrounds("left_out"), t.backgrounds("tried")
         anew = {site for site, episodes in t.all_episodes().items() if len(episodes) > 1}
         for site in (one for members in together for one in members if one.id in offers):
             ground = ground_key(site)
             frozen, lie = t.controls(ground), terrains.get(ground)
-            around: set[int] = set()
+            controls = None if frozen is None else ControlSet.from_json(frozen)
             within = None
-            if frozen is None:
+            if controls is None:
                 named = given()
                 if isinstance(named, str):
                     deferred[site.id] = named
@@ -186,6 +186,10 @@ def prepare(
                 area = _area(site, sources)
                 within = within_reach(named, site.id, area)
                 around = {int(i) for place in (area, *(within or ())) for i in near.query(place)}
+            else:
+                units = np.array([unit.geometry for unit in controls.units], dtype=object)
+                around = set(near.query(units, predicate="intersects")[1].tolist())
+            others = [every[i] for i in sorted(around) if every[i].id != site.id]
             tasks.append(
                 Task(
                     site=site,
@@ -194,10 +198,13 @@ def prepare(
                     offered=offers[site.id].scenes,
                     asked=offers[site.id].asked,
                     searched=areas[site.id],
-                    controls=None if frozen is None else ControlSet.from_json(frozen),
+                    controls=controls,
                     terrain=None if lie is None else Terrain.from_json(lie),
                     known=known.get(site.id),
-                    others=tuple(every[i].geometry for i in sorted(around) if every[i].id != site.id),
+                    others=tuple((other.geometry, other.start) for other in others),
+                    until=until,
+                    left_out={unit: date.fromisoformat(day) for unit, day in gone.get(ground, {}).items()},
+                    tried=tried.get(ground, {}).get("scenes", ""),
                     missing=told[site.id],
                     anew=site.id in anew,
                     within=within,
@@ -426,12 +433,18 @@ def store_folder(settings: Settings, site: Site) -> Path:
 def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     """What a fetch found, in the ledger."""
     controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id
+    if controls is None:
+        if fetched.tried:
+            t.save_background(ground, "tried", {"scenes": fetched.tried})
+        return
     if fetched.new_controls:
         t.freeze_controls(ground, site, controls.to_json(), digest=controls.hash, now=now())
     if fetched.terrain is not None and fetched.new_terrain:
         t.save_background(ground, "terrain", fetched.terrain.to_json())
     if fetched.rows is not None:
         new = fetched.series is not None
+        if fetched.new_left_out:
+            t.save_background(ground, "left_out", {unit: str(day) for unit, day in fetched.left_out.items()})
         told = {"history": fetched.history, "kept": fetched.kept or None}
         t.take_over(ground, site, fetched.snapshot, fetched.rows, new=new, **told)
 
