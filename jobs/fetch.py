@@ -59,6 +59,9 @@ SITE_CLEAR = 0.6
 SEASON_SEEN = 3
 """Clear scenes that make a growing season seen: on fewer no control ground is chosen for a site that was begun before
 all imagery, as fewer do not count as a season before the start either (:func:`monitor.verdict.kernels.balance`)."""
+NEVER_SEEN = 20
+"""Scenes of which none shows the site: it is not clouds then that hide it, and its scenes are stored without control
+ground, so that the reason why each was rejected is on record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +244,7 @@ class Part:
     left: list[Overpass] = field(init=False)
     """Offered and not stored."""
     controls: ControlSet | None = None
-    """None: not chosen yet; where they can not be chosen yet nothing is stored."""
+    """None: not chosen yet; while they cannot be chosen nothing is stored."""
     tried: str = ""
     """Digest of the scenes on which they could not be chosen."""
     terrain: Terrain | None = None
@@ -327,9 +330,9 @@ class Part:
             return Outcome(site=self.task.site, state="done", fetched=self._not_begun())
         told, known = None, self.task.known if self.known else None
         gone = left_out(self.controls.units, self.task.others)
-        moved = gone != self.task.left_out
-        if self.new or not self.known or moved:
-            mark = None if known is None or moved else known.kept
+        other_units = gone != self.task.left_out
+        if self.new or not self.known or other_units:
+            mark = None if known is None or other_units else known.kept
             try:
                 told = settled(
                     self.store, self.controls, self.task.site, left_out=gone, mark=mark, added=self.means
@@ -350,7 +353,7 @@ class Part:
             controls=self.controls,
             new_controls=self.task.controls is None,
             left_out=gone,
-            new_left_out=moved,
+            new_left_out=other_units,
             terrain=self.terrain,
             new_terrain=self.task.terrain is None,
             lent=self.task.lent if self.wrote else None,
@@ -381,7 +384,8 @@ def choosing_scenes(task: Task, left: Sequence[Overpass]) -> list[list[Overpass]
         First those from before the start: one that shows the site is enough. Where none does, as where the work was
         begun before all imagery, each growing season since the start that is over, ascending: they are taken together
         until :data:`SEASON_SEEN` scenes show the site. Where even all of them are fewer the choice waits for the next
-        season: what is chosen is frozen, and one scene in spring is too little to choose on for good.
+        season: what is chosen is frozen, and one scene in spring is too little to choose on for good. Until then
+        nothing is stored, and the site is assessed as one without scenes.
     """
     start, window = task.site.start, Window.of(task.site)
     days = np.array([*(one.main.time.date() for one in left), task.until], "datetime64[D]").astype(np.int64)
@@ -492,6 +496,10 @@ def _choose(
     """Choose the units of new sites by how they and the site behaved before the start; where the site was not seen
     then, in the first growing season that was seen. Those that cannot be chosen yet stay None.
     """
+    lots = {part.task.site.id: choosing_scenes(part.task, part.left) for part in parts}
+    names = {site: [one.acquisition for lot in some for one in lot] for site, some in lots.items()}
+    tried = {site: hashlib.sha256(repr(some).encode()).hexdigest() for site, some in names.items()}
+    parts = [part for part in parts if tried[part.task.site.id] != part.task.tried]
     pools = {}
 
     def look_round(part: Part) -> None:
@@ -504,10 +512,6 @@ def _choose(
         part.laid_out = Ground.of(site, part.grid, pools[site.id], reduced=reduced)
 
     _each(parts, look_round)
-    alive = [part for part in parts if part.alive]
-    lots = {part.task.site.id: choosing_scenes(part.task, part.left) for part in alive}
-    names = {site: [one.acquisition for lot in some for one in lot] for site, some in lots.items()}
-    tried = {site: hashlib.sha256(repr(some).encode()).hexdigest() for site, some in names.items()}
     wanted: dict[str, list[Overpass]] = {}
     asked = dict.fromkeys(lots, 0)
     seen: dict[str, list[tuple[datetime, np.ndarray]]] = {site: [] for site in lots}
@@ -537,6 +541,8 @@ def _choose(
             raise TryLater(msg)
         clear = sum(bool(np.isfinite(means[0, MEASURES.index("cover")])) for _, means in found)
         if clear < (SEASON_SEEN if since else 1):
+            if not lots[site] and not clear and len(found) >= NEVER_SEEN:
+                part.controls = ControlSet(units=(), balance={}, candidates=len(units))
             part.tried = "" if bad else tried[site]
             return
         found.sort(key=lambda pair: pair[0])
@@ -555,7 +561,7 @@ def _choose(
             terrain=None if around[0] is None else (around[0], around[1:]),
         )
 
-    trying = [part for part in alive if tried[part.task.site.id] != part.task.tried]
+    trying = [part for part in parts if part.alive]
     while trying:
         for part in trying:
             site = part.task.site.id

@@ -191,3 +191,11 @@ def test_without_a_season_seen_the_choice_waits_and_nothing_is_read_twice_for_it
     assert controls(settings)[0].compared.sum() >= 10
     assert {row["reason"] for row in series(settings).values()} == {"", "CLOUD"}
     assert "NO_PRE_SEASONS" in status(settings)["reasons"]
+
+
+def test_of_a_site_that_no_scene_shows_it_is_on_record_why(settings, source):
+    source.cloudy = frozenset(DAYS)
+    register(settings, s1=(SITE, "2019-06-01"))
+    night(settings, as_of=NIGHT)
+    assert {row["reason"] for row in series(settings).values()} == {"CLOUD"}
+    assert status(settings)["status"] == "insufficient_data"
