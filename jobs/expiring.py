@@ -51,8 +51,6 @@ def expire(settings: Settings, ledger: Ledger, sites: Sequence[Site]) -> None:
     gone = 0
     for site in due:
         evidence, episodes = known[site.id]
-        if {snapshot for _, snapshot, _ in evidence} == {""}:  # nothing of it is stored yet
-            continue
         needed = {taken.get(ground_key(site)), *named_snapshots(site, evidence, episodes)}
         spent = {snapshot for _, snapshot, _ in evidence if snapshot not in needed}
         try:

@@ -59,9 +59,6 @@ SITE_CLEAR = 0.6
 SEASON_SEEN = 3
 """Clear scenes that make a growing season seen: on fewer no control ground is chosen for a site that was begun before
 all imagery, as fewer do not count as a season before the start either (:func:`monitor.verdict.kernels.balance`)."""
-NEVER_SEEN = 20
-"""Scenes of which none shows the site: it is not clouds then that hide it, and its scenes are stored without control
-ground, so that the reason why each was rejected is on record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +99,8 @@ class Task:
     """Last day of the scenes that are offered."""
     left_out: LeftOut = field(default_factory=dict)
     """Units left out, as the series in the ledger was settled; see :func:`monitor.controls.neighbours.left_out`."""
-    tried: str = ""
-    """Digest of the scenes on which no control ground could be chosen, see :func:`choosing_scenes`."""
+    choose: bool = True
+    """Whether control ground is chosen where there is none; False: no season is over since that was tried in vain."""
     within: tuple[BaseGeometry, ...] | None = None
     """Control ground that people have named; None: a ring round the site."""
     terrain: Terrain | None = None
@@ -130,10 +127,12 @@ class Fetched:
     them."""
     new: tuple[Record, ...]
     """Records stored by this fetch, in order of time."""
-    controls: ControlSet | None
-    """None: no growing season has been seen yet to choose them on; nothing is stored."""
+    controls: ControlSet
+    """Empty while they cannot be chosen yet."""
     new_controls: bool
     """Whether they were not in the ledger."""
+    waits: bool
+    """Whether no growing season has been seen yet to choose them on."""
     left_out: LeftOut
     """Units that do not count from a day on, as the series is settled."""
     new_left_out: bool
@@ -142,8 +141,8 @@ class Fetched:
     """Of the site, where it is known."""
     new_terrain: bool
     """Whether it was not in the ledger."""
-    tried: str = ""
-    """See :class:`Task`; empty: as it was."""
+    tried: int | None = None
+    """The last growing season that was over when they were sought in vain; None: they were not."""
     history: str | None = None
     """Of what was stored before, see :class:`Known`."""
     kept: str = ""
@@ -244,9 +243,12 @@ class Part:
     left: list[Overpass] = field(init=False)
     """Offered and not stored."""
     controls: ControlSet | None = None
-    """None: not chosen yet; while they cannot be chosen nothing is stored."""
-    tried: str = ""
-    """Digest of the scenes on which they could not be chosen."""
+    waits: bool = False
+    """Whether they cannot be chosen yet: scenes are stored without."""
+    tried: int | None = None
+    """See :class:`Fetched`."""
+    anew: bool = False
+    """Whether a store that was made without them is begun again with them."""
     terrain: Terrain | None = None
     known: bool = False
     laid_out: Ground | None = None
@@ -288,19 +290,24 @@ class Part:
         self.known = self.task.known is not None and self.task.known.snapshot == self.snapshot
         if self.controls is None:
             self.controls = ControlSet.from_json(self.store.controls)
+            self.waits = not self.controls.units
+            if self.waits and self.task.choose:
+                self.controls, self.anew = None, True
         if self.known and self.task.known is not None:
             self.stored = self.task.known.baselines
         else:
             self.stored = {record.acquisition: record.granules for record in self.store.records()}
-        self.left = left_of(self.task, self.grid, self.stored)
+        self.left = left_of(self.task, self.grid, {} if self.anew else self.stored)
 
     def begin(self, elevation: Elevation | None) -> None:
         """Lay out a new store, and look at the lie of the ground if nobody has."""
         if self.controls is None:
-            return
+            self.controls, self.waits = ControlSet(units=(), balance={}, candidates=0), True
+            if self.anew:
+                self.anew, self.left = False, left_of(self.task, self.grid, self.stored)
         if self.terrain is None:
             (self.terrain,) = _terrain(elevation, [self.task.site.geometry])
-        if not self.store.exists:
+        if self.anew or not self.store.exists:
             self.wrote = True
             units = [unit.id for unit in self.controls.units]
             self.snapshot = self.store.create(
@@ -324,10 +331,8 @@ class Part:
 
     def outcome(self) -> Outcome:
         """What became of it, with the series that all its scenes make."""
-        if self.error is not None:
+        if self.error is not None or self.controls is None:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
-        if self.controls is None:
-            return Outcome(site=self.task.site, state="done", fetched=self._not_begun())
         told, known = None, self.task.known if self.known else None
         gone = left_out(self.controls.units, self.task.others)
         other_units = gone != self.task.left_out
@@ -351,7 +356,9 @@ class Part:
             kept="" if told is None else told.kept,
             new=tuple(self.new),
             controls=self.controls,
-            new_controls=self.task.controls is None,
+            new_controls=self.task.controls is None and not self.waits,
+            waits=self.waits,
+            tried=self.tried,
             left_out=gone,
             new_left_out=other_units,
             terrain=self.terrain,
@@ -360,12 +367,12 @@ class Part:
         )
         return Outcome(site=self.task.site, state="done", fetched=fetched)
 
-    def _not_begun(self) -> Fetched:
-        """Of a site for which control ground cannot be chosen yet: nothing is stored."""
-        return Fetched(
-            snapshot="", rows=None, series=None, new=(), controls=None, new_controls=False, left_out={},
-            new_left_out=False, terrain=self.terrain, new_terrain=False, tried=self.tried,
-        )  # fmt: skip
+
+def last_season(site: Site, day: date) -> int:
+    """The last growing season of a site that was over by a day."""
+    window = Window.of(site)
+    season, position = window.place(np.array([day], "datetime64[D]").astype(np.int64))
+    return int(season[0]) - (int(position[0]) <= window.length)
 
 
 def choosing_scenes(task: Task, left: Sequence[Overpass]) -> list[list[Overpass]]:
@@ -384,15 +391,15 @@ def choosing_scenes(task: Task, left: Sequence[Overpass]) -> list[list[Overpass]
         First those from before the start: one that shows the site is enough. Where none does, as where the work was
         begun before all imagery, each growing season since the start that is over, ascending: they are taken together
         until :data:`SEASON_SEEN` scenes show the site. Where even all of them are fewer the choice waits for the next
-        season: what is chosen is frozen, and one scene in spring is too little to choose on for good. Until then
-        nothing is stored, and the site is assessed as one without scenes.
+        season: what is chosen is frozen, and one scene in spring is too little to choose on for good. Until then scenes
+        are stored without control ground, and none counts; they are fetched again with it.
     """
     start, window = task.site.start, Window.of(task.site)
-    days = np.array([*(one.main.time.date() for one in left), task.until], "datetime64[D]").astype(np.int64)
+    days = np.array([one.main.time.date() for one in left], "datetime64[D]").astype(np.int64)
     season, position = window.place(days)
-    last = season[-1] - (position[-1] <= window.length)
+    last = last_season(task.site, task.until)
     lots: dict[int, list[Overpass]] = {}
-    for one, year, inside_it in zip(left, season.tolist(), (position <= window.length).tolist(), strict=False):
+    for one, year, inside_it in zip(left, season.tolist(), (position <= window.length).tolist(), strict=True):
         if inside_it and year <= last and one.main.time.date() >= start:
             lots.setdefault(year, []).append(one)
     return [[one for one in left if one.main.time.date() < start], *(lots[year] for year in sorted(lots))]
@@ -497,9 +504,6 @@ def _choose(
     then, in the first growing season that was seen. Those that cannot be chosen yet stay None.
     """
     lots = {part.task.site.id: choosing_scenes(part.task, part.left) for part in parts}
-    names = {site: [one.acquisition for lot in some for one in lot] for site, some in lots.items()}
-    tried = {site: hashlib.sha256(repr(some).encode()).hexdigest() for site, some in names.items()}
-    parts = [part for part in parts if tried[part.task.site.id] != part.task.tried]
     pools = {}
 
     def look_round(part: Part) -> None:
@@ -541,10 +545,9 @@ def _choose(
             raise TryLater(msg)
         clear = sum(bool(np.isfinite(means[0, MEASURES.index("cover")])) for _, means in found)
         if clear < (SEASON_SEEN if since else 1):
-            if not lots[site] and not clear and len(found) >= NEVER_SEEN:
-                part.controls = ControlSet(units=(), balance={}, candidates=len(units))
-            part.tried = "" if bad else tried[site]
+            part.tried = None if bad else last_season(part.task.site, part.task.until)
             return
+        part.waits, part.tried = False, None
         found.sort(key=lambda pair: pair[0])
         times = np.array([time.astimezone(UTC).replace(tzinfo=None) for time, _ in found], dtype="datetime64[ns]")
         together = xr.DataArray(
@@ -590,7 +593,7 @@ def _store(parts: Sequence[Part], sources: Mapping[str, Source], *, reduced: boo
         assert part.controls is not None
         part.laid_out = Ground.of(part.task.site, part.grid, part.controls.units, reduced=reduced)
 
-    busy = [part for part in parts if part.left and part.controls is not None]
+    busy = [part for part in parts if part.left]
     _each(busy, lay_out)
     alive = [part for part in busy if part.alive]
     _in_batches(alive, _looks(alive, sources, {part.task.site.id: part.left for part in alive}), Part.flush)

@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from jobs.background import elevation_model
 from jobs.engine import Call, Run, spare
-from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key
+from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key, last_season
 from jobs.records import site_from_json, site_to_json
 from jobs.settings import Settings, SourceSettings
 from jobs.settings import Terrain as TerrainSettings
@@ -146,11 +146,14 @@ def prepare(
     told: dict[str, str] = {}
     areas: dict[str, BaseGeometry] = {}
     known: dict[str, Known] = {}
+    choose: dict[str, bool] = {}
     with ledger.transaction() as t:
-        stored = t.stored()
+        stored, tried = t.stored(), t.backgrounds("tried")
         for site in sites:
             ground = ground_key(site)
-            if ground in stored:
+            if ground in tried and t.controls(ground) is None:
+                choose[site.id] = tried[ground]["season"] < last_season(site, until)
+            if ground in stored and not choose.get(site.id, False):  # else all is fetched again
                 snapshot, kept, history = stored[ground]
                 baselines = t.granules(ground, history)
                 history = history or history_of(baselines)
@@ -171,7 +174,7 @@ def prepare(
         every = [site_from_json(values) for values in t.all_sites()] or sites  # restored ground, retired or not
         near = shapely.STRtree([other.geometry for other in every])
         given = cache(partial(_given_ground, settings, frozenset(t.versions() or (site.id for site in sites))))
-        terrains, gone, tried = t.backgrounds("terrain"), t.backgrounds("left_out"), t.backgrounds("tried")
+        terrains, gone = t.backgrounds("terrain"), t.backgrounds("left_out")
         anew = {site for site, episodes in t.all_episodes().items() if len(episodes) > 1}
         for site in (one for members in together for one in members if one.id in offers):
             ground = ground_key(site)
@@ -204,7 +207,7 @@ def prepare(
                     others=tuple((other.geometry, other.start) for other in others),
                     until=until,
                     left_out={unit: date.fromisoformat(day) for unit, day in gone.get(ground, {}).items()},
-                    tried=tried.get(ground, {}).get("scenes", ""),
+                    choose=choose.get(site.id, True),
                     missing=told[site.id],
                     anew=site.id in anew,
                     within=within,
@@ -433,10 +436,8 @@ def store_folder(settings: Settings, site: Site) -> Path:
 def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     """What a fetch found, in the ledger."""
     controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id
-    if controls is None:
-        if fetched.tried:
-            t.save_background(ground, "tried", {"scenes": fetched.tried})
-        return
+    if fetched.tried is not None:
+        t.save_background(ground, "tried", {"season": fetched.tried})
     if fetched.new_controls:
         t.freeze_controls(ground, site, controls.to_json(), digest=controls.hash, now=now())
     if fetched.terrain is not None and fetched.new_terrain:

@@ -220,8 +220,8 @@ def _judge(
         series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of, memory=memory
     )
     beside = [Reason.FEW_PIXELS.value] if (seen["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
-    controls = outcome.fetched.controls
-    few = controls is not None and too_few(controls, outcome.fetched.left_out, as_of)
+    fetched = outcome.fetched
+    few = not fetched.waits and too_few(fetched.controls, fetched.left_out, as_of)
     if few or (seen["reason"] == Reason.CONTROL_FEW.value.encode()).any():  # units never come back
         beside.append(Reason.CONTROL_FEW.value)
     beside += [rain.value] if rain is not None else []
