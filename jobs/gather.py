@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from jobs.background import elevation_model
 from jobs.engine import Call, Run, spare
-from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key
+from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key, last_season
 from jobs.records import site_from_json
 from jobs.registry import add
 from jobs.settings import Settings, SourceSettings
@@ -136,11 +136,14 @@ def prepare(
     told: dict[str, str] = {}
     areas: dict[str, BaseGeometry] = {}
     known: dict[str, Known] = {}
+    choose: dict[str, bool] = {}
     with ledger.transaction() as t:
-        stored = t.stored()
+        stored, tried = t.stored(), t.backgrounds("tried")
         for site in sites:
             ground = ground_key(site)
-            if ground in stored:
+            if ground in tried and t.controls(ground) is None:
+                choose[site.id] = tried[ground]["season"] < last_season(site, until)
+            if ground in stored and not choose.get(site.id, False):  # else all is fetched again
                 snapshot, kept, history = stored[ground]
                 baselines = t.granules(ground, history)
                 history = history or history_of(baselines)
@@ -166,18 +169,19 @@ def prepare(
                 left_out[site.id] = NeverOffered(f"site {site.id!r}: {why}")
     tasks = []
     with ledger.transaction() as t:
-        registered = {values["id"]: site_from_json(values) for values in t.sites()}
-        every = list((registered | {site.id: site for site in sites}).values())  # a dry run: those of the file too
+        # restored ground, whether retired or not; in a dry run also that of sites yet to be added
+        registered = {values["id"]: site_from_json(values) for values in t.all_sites()}
+        every = list((registered | {site.id: site for site in sites}).values())
         near = shapely.STRtree([other.geometry for other in every])
-        given = cache(partial(_given_ground, settings, frozenset(site.id for site in every)))
-        terrains = t.backgrounds("terrain")
+        given = cache(partial(_given_ground, settings, frozenset(t.versions() or (site.id for site in sites))))
+        terrains, gone = t.backgrounds("terrain"), t.backgrounds("left_out")
         anew = {site for site, episodes in t.all_episodes().items() if len(episodes) > 1}
         for site in (one for members in together for one in members if one.id in offers):
             ground = ground_key(site)
             frozen, lie = t.controls(ground), terrains.get(ground)
-            around: set[int] = set()
+            controls = None if frozen is None else ControlSet.from_json(frozen)
             within = None
-            if frozen is None:
+            if controls is None:
                 named = given()
                 if isinstance(named, str):
                     left_out[site.id] = TryLater(named)
@@ -185,6 +189,10 @@ def prepare(
                 area = _area(site, sources)
                 within = within_reach(named, site.id, area)
                 around = {int(i) for place in (area, *(within or ())) for i in near.query(place)}
+            else:
+                units = np.array([unit.geometry for unit in controls.units], dtype=object)
+                around = set(near.query(units, predicate="intersects")[1].tolist())
+            others = [every[i] for i in sorted(around) if every[i].id != site.id]
             tasks.append(
                 Task(
                     site=site,
@@ -193,10 +201,13 @@ def prepare(
                     offered=offers[site.id].scenes,
                     asked=offers[site.id].asked,
                     searched=areas[site.id],
-                    controls=None if frozen is None else ControlSet.from_json(frozen),
+                    controls=controls,
                     terrain=None if lie is None else Terrain.from_json(lie),
                     known=known.get(site.id),
-                    others=tuple(every[i].geometry for i in sorted(around) if every[i].id != site.id),
+                    others=tuple((other.geometry, other.start) for other in others),
+                    until=until,
+                    left_out={unit: date.fromisoformat(day) for unit, day in gone.get(ground, {}).items()},
+                    choose=choose.get(site.id, True),
                     missing=told[site.id],
                     anew=site.id in anew,
                     within=within,
@@ -439,12 +450,16 @@ def store_folder(settings: Settings, site: Site) -> Path:
 def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     """What a fetch found, in the ledger."""
     controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id
+    if fetched.tried is not None:
+        t.save_background(ground, "tried", {"season": fetched.tried})
     if fetched.new_controls:
         t.freeze_controls(ground, site, controls.to_json(), digest=controls.hash, now=now())
     if fetched.terrain is not None and fetched.new_terrain:
         t.save_background(ground, "terrain", fetched.terrain.to_json())
     if fetched.rows is not None:
         new = fetched.series is not None
+        if fetched.new_left_out:
+            t.save_background(ground, "left_out", {unit: str(day) for unit, day in fetched.left_out.items()})
         told = {"history": fetched.history, "kept": fetched.kept or None}
         t.take_over(ground, site, fetched.snapshot, fetched.rows, new=new, **told)
 

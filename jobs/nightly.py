@@ -53,6 +53,7 @@ from jobs.sources import open_sources
 from monitor.alerts.alert import Event, Notice, State
 from monitor.alerts.lifecycle import doubtful, step
 from monitor.alerts.messages import write_message
+from monitor.controls.neighbours import too_few
 from monitor.errors import MonitorError, StoreBroken, TryLater, full_disk
 from monitor.imagery.terrain import with_slope
 from monitor.ledger.ledger import Ledger, Transaction
@@ -241,7 +242,10 @@ def _judge(
         series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of, memory=memory
     )
     beside = [Reason.FEW_PIXELS.value] if (seen["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
-    beside += [Reason.CONTROL_FEW.value] if outcome.fetched.controls.few else []
+    fetched = outcome.fetched
+    few = not fetched.waits and too_few(fetched.controls, fetched.left_out, as_of)
+    if few or (seen["reason"] == Reason.CONTROL_FEW.value.encode()).any():  # units never come back
+        beside.append(Reason.CONTROL_FEW.value)
     beside += [rain.value] if rain is not None else []
     if site.slope_degrees is None:
         beside.append(Reason.TERRAIN_UNKNOWN.value)

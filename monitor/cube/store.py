@@ -199,7 +199,8 @@ class SiteStore:
     def create(
         self, *, site: str, grid: GeoBox, units: Sequence[str], measures: Sequence[str], controls: dict[str, Any]
     ) -> str:
-        """Lay out the arrays of a new site; a creation that was cut short is taken up again.
+        """Lay out the arrays of a new site; a creation that was cut short is taken up again, and scenes that were
+        stored before there were control units are in older snapshots alone.
 
         Parameters
         ----------
@@ -227,7 +228,7 @@ class SiteStore:
                 "layers": list(LAYERS),
                 "controls": controls,
             }  # fmt: skip
-            group = zarr.create_group(session.store, attributes=attributes)
+            group = zarr.create_group(session.store, overwrite=True, attributes=attributes)
             height, width = grid.shape
             chunk = (len(LAYERS), min(height, TILE), min(width, TILE))
             together = max(1, min(MOST_TOGETHER, SMALL // int(2 * np.prod(chunk))))

@@ -188,6 +188,12 @@ class Transaction:
         query = select(SiteVersion.payload).where(SiteVersion.current).order_by(SiteVersion.site)
         return [row.payload for row in self._connection.execute(query)]
 
+    def all_sites(self) -> list[dict[str, Any]]:
+        """Newest version of each site there ever was, retired ones too, by id."""
+        newest_last = (SiteVersion.site, SiteVersion.current, SiteVersion.added, SiteVersion.id)
+        query = select(SiteVersion.site, SiteVersion.payload).order_by(*newest_last)
+        return list({row.site: row.payload for row in self._connection.execute(query)}.values())
+
     def versions(self) -> dict[str, str]:
         """Current version of each site."""
         query = select(SiteVersion.site, SiteVersion.version).where(SiteVersion.current)

@@ -71,9 +71,11 @@ MAYBE_LOST_DATED = (
 )
 """Headline of a loss that is not sure yet, with its dates."""
 NOT_COVERED = (
-    "No usable scene of this place was ever found: check that the source covers it, that its outline is right, and for "
-    "what its scenes were rejected (observations.csv).",
-    "从未找到此处的可用影像：请检查数据源是否覆盖该地、边界是否正确，以及影像未被采用的原因（observations.csv）。",
+    "No usable scene of this place was found yet: check that the source covers it, that its outline is right, and for "
+    "what its scenes were rejected (observations.csv). A site begun before all imagery waits for the end of its first "
+    "season with three clear scenes.",
+    "尚未找到此处的可用影像：请检查数据源是否覆盖该地、边界是否正确，以及影像未被采用的原因（observations.csv）。"
+    "开工早于全部影像的地块，须等首个有三景无云影像的生长季结束。",
 )
 """Instead of asking for more clear scenes, where there is none at all."""
 NEVER_OFFERED = (
@@ -86,13 +88,12 @@ NEVER_OFFERED = (
 )
 """Of a site that cannot be judged because no source has a scene of it."""
 NO_GROUND = (
-    "Imagery of the site is not what is missing: see that scenes from before the start are offered ([source] since) "
-    "and reach some kilometres beyond it, or name ground to compare with ([registry] controls); once the outline is "
-    "edited it is chosen anew.",
-    "缺的不是地块本身的影像：请确认数据源提供开工前的影像（[source] since），且覆盖地块周围数公里，"
-    "或指定对照地块（[registry] controls）；修改边界后将重新选取。",
+    "Imagery of the site is not what is missing: see that scenes reach some kilometres beyond it, or name ground on "
+    "which nothing is restored ([registry] controls); once the outline is edited it is chosen again.",
+    "缺的不是地块本身的影像：请确认影像覆盖地块周围数公里，或指定未实施修复的对照地块（[registry] controls）；"
+    "修改边界后将重新选取。",
 )
-"""Instead of either, where the ground that was frozen is too little to compare with."""
+"""Instead of either, where the ground that was frozen is too little to compare with, or has become too little."""
 TOO_SMALL = (
     "Imagery is not what is missing: join it with neighbours of the same start and kind to a site of ten pixels or "
     "more.",
@@ -215,6 +216,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
         missing = {Reason.FEW_PIXELS: TOO_SMALL, Reason.CONTROL_FEW: NO_GROUND}
         why = next((advice for reason, advice in missing.items() if reason.value in a.reasons), NOT_COVERED)
         sentences.append(why[pick])
+    elif Reason.CONTROL_FEW.value in a.reasons and a.alert is AlertLevel.NONE:
+        sentences.append(NO_GROUND[pick])
     elif Reason.SEASON_ELSEWHERE.value in a.reasons:
         sentences.append(OTHER_SEASON[pick])
     elif a.status in CLEARS and Reason.START_IN_FUTURE.value not in a.reasons:

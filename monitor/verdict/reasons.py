@@ -51,8 +51,9 @@ SENTENCES = {
         "地块不足十个像元，因此任何影像都不能采用。",
     ),
     Reason.CONTROL_FEW: (
-        "Fewer than ten pieces of ground were found to compare the site with, so that no scene of it counts.",
-        "可供对比的地块不足十块，因此任何影像都不能采用。",
+        "Fewer than ten pieces of ground can be compared with the site: they were not found, or other sites have begun "
+        "on them since. No new scene counts.",
+        "可供对比的地块不足十块（未能选出，或已有其他地块在其上开工），新的影像均不能采用。",
     ),
     Reason.NO_CONTROL: (
         "No scene shows both the site and its control ground.",

@@ -169,6 +169,24 @@ def test_what_is_set_stays_until_the_next_season_is_over_whatever_arrives(land, 
     assert [row["hash"] for row in land.rows()] == [first.hash, later.hash], "the older record stays"
 
 
+def test_ground_on_which_another_site_was_begun_is_no_placebo_nor_compared_with(land, quick, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
+    never_there = Land(load(tmp_path / "other" / "regrowth.toml"))
+    for number in range(4):
+        one = site(number)
+        days, cover = scenes(drift=0.012, seed=number)
+        cover[days >= np.datetime64("2024-01-01"), :10] += 0.06  # planted there, by too little to be noticed
+        land.add(one, measured=(days, cover))
+        never_there.add(one, units=units_of(one)[10:], measured=(days, cover[:, 10:]))
+    with opened(land.settings) as ledger, ledger.transaction() as t:
+        for one in land.sites:
+            t.save_background(ground_key(one), "left_out", {f"u{k}": "2024-01-01" for k in range(10)})
+    pool = Pool("48SXF", "loess")
+    assert land.set().of(pool) == never_there.set().of(pool)
+    assert land.rows()[0]["payload"]["found"] == never_there.rows()[0]["payload"]["found"] > 100
+
+
 def test_a_night_before_the_record_was_made_is_judged_by_what_it_had(land, quick):
     for number in range(3):
         land.add(site(number))
