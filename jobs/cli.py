@@ -10,13 +10,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from jobs import __version__
 from jobs.exits import Exit, status_of
 from monitor.errors import MonitorError, full_disk
 
@@ -26,7 +27,6 @@ UsageError: Any = typer.BadParameter.__base__
 """What is raised for a command line that does not hold: typer has a name of its own for one kind of it only."""
 
 app = typer.Typer(
-    help="Is the restoration work taking hold? Every night, for every site.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -74,6 +74,21 @@ def main(arguments: list[str] | None = None) -> None:
         structlog.get_logger().exception("this is a bug; please report it with the lines above")
         sys.exit(Exit.BUG)
     sys.exit(outcome if isinstance(outcome, int) else Exit.DONE)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print_line(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _regrowth(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Is the restoration work taking hold? Every night, for every site."""
 
 
 @app.command()
@@ -166,15 +181,20 @@ def backfill(
 @app.command()
 def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -> None:
     """Latest assessment of each site."""
-    from jobs.gather import chosen_sites, opened
     from jobs.settings import load
+    from monitor.errors import BadData
+    from monitor.ledger.ledger import Ledger
 
     settings = load(config)
-    with opened(settings) as ledger:
-        sites = chosen_sites(settings, ledger, site or [])
-        with ledger.transaction() as t:
-            newest = t.newest()
-            found = [newest[one.id][2] for one in sites if one.id in newest]
+    with closing(Ledger(settings.ledger.url)) as ledger, ledger.transaction() as t:
+        sites, newest = t.versions().keys(), t.newest()
+    if not sites:
+        msg = f"there is no site to judge: add one to {settings.registry.path.name}, then: regrowth sites add FILE"
+        raise BadData(msg)
+    if unknown := sorted(set(site or ()) - sites):
+        msg = f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' names those there are"
+        raise BadData(msg)
+    found = [latest for one, (_, _, latest) in sorted(newest.items()) if not site or one in site]
     if as_json:
         echo(found)
         return

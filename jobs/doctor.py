@@ -170,7 +170,7 @@ def _packages() -> Iterator[Finding]:
             except Exception as error:  # noqa: BLE001 - a library that does not load may raise anything
                 wrong.append(f"{name} is installed but does not load ({_line(error)})")
     if wrong:
-        fix = "make clean setup    (or: pip install --require-hashes -r requirements.lock)"
+        fix = "make clean setup    (or: pip install --no-deps --require-hashes -r requirements.lock)"
         yield Finding(check="packages", state=BROKEN, told="; ".join(wrong), fix=fix)
     else:
         told = f"{len([line for line in asked if 'extra ==' not in line])} libraries installed, all load"
