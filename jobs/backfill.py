@@ -3,6 +3,14 @@
 python -m jobs.backfill --site lowood
 """
 
+if __name__ == "__main__":  # first of all: logs and the folder of compiled kernels are set before libraries are loaded
+    import sys
+
+    from jobs.cli import main
+
+    main(["backfill", *sys.argv[1:]])
+
+
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -34,11 +42,3 @@ def backfill(
                     take_over(t, outcome, outcome.fetched)
             results[site] = result(outcome)
         return {"as_of": until.isoformat(), "sites": [results[site.id] for site in sites]}
-
-
-if __name__ == "__main__":
-    import sys
-
-    from jobs.cli import main
-
-    main(["backfill", *sys.argv[1:]])

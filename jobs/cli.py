@@ -4,9 +4,7 @@ Data goes to stdout, logs to stderr. Heavy libraries are imported inside the com
 """
 
 import errno
-import hashlib
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,6 +17,8 @@ import typer
 
 from jobs import __version__
 from jobs.exits import Exit, status_of
+from jobs.kernels import choose_cache
+from jobs.logs import redacted, set_up_logs
 from monitor.errors import MonitorError, full_disk
 
 LANDSAT_1 = date(1972, 7, 23)
@@ -45,35 +45,40 @@ def main(arguments: list[str] | None = None) -> None:
     if sys.getfilesystemencoding().lower() not in ("utf-8", "utf8"):
         sys.stderr.write("names of files would not be UTF-8, as those of sites are: set LANG=C.UTF-8\n")
         sys.exit(Exit.CONFIGURATION)
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(compiled()))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.STOPPED))  # what is half written is taken away first
-    _load_parts()
     try:
+        _load_parts()
         outcome = app(args=arguments, standalone_mode=False)
     except UsageError as error:
-        sys.stderr.write(f"{error.format_message()}\n")
+        _say(error.format_message())
         sys.exit(Exit.USAGE)
     except typer.Exit as error:
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(Exit.STOPPED)
     except MonitorError as error:
-        sys.stderr.write(f"{error}\n")
+        _say(str(error))
         sys.exit(status_of(error))
     except BrokenPipeError:
         sys.exit(Exit.DONE)
     except OSError as error:
         if full := full_disk(error, error.filename or "the roots of [store], [ledger] and [outputs]"):
-            sys.stderr.write(f"{full}\n")
+            _say(str(full))
             sys.exit(status_of(full))
-        sys.stderr.write(f"{error.filename or 'a file'} can not be used: {error.strerror or error}\n")
+        _say(f"{error.filename or 'a file'} can not be used: {error.strerror or error}")
         sys.exit(Exit.ALL_FAILED if error.errno == errno.EIO else Exit.CONFIGURATION)
     except Exception:  # noqa: BLE001 - the last resort: a bug is told as one, whatever it is
         import structlog
 
+        set_up_logs()
         structlog.get_logger().exception("this is a bug; please report it with the lines above")
         sys.exit(Exit.BUG)
     sys.exit(outcome if isinstance(outcome, int) else Exit.DONE)
+
+
+def _say(line: str) -> None:
+    """One line for a person, on stderr."""
+    sys.stderr.write(f"{redacted(line)}\n")
 
 
 def _version(asked: bool) -> None:
@@ -84,11 +89,15 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _regrowth(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
     """Is the restoration work taking hold? Every night, for every site."""
+    if context.invoked_subcommand != "status":  # which loads nothing that logs or computes, and is to be quick
+        set_up_logs()
+        choose_cache()
 
 
 @app.command()
@@ -120,9 +129,9 @@ def run(
     settings = load(config)
     if not dry_run:
         free(settings.store.root)
+        choose_cache(settings.store.root)
     from jobs.nightly import exit_status, night, plan, stop_on_sigterm
 
-    set_up_logs()
     if dry_run:
         told = plan(settings, as_of=day, only=site or [])
         if as_json:
@@ -163,10 +172,10 @@ def backfill(
 
     settings = load(config)
     free(settings.store.root)
+    choose_cache(settings.store.root)
     from jobs.backfill import backfill as fill
     from jobs.nightly import exit_status, stop_on_sigterm
 
-    set_up_logs()
     stop_on_sigterm()
     with progress("sites") as tell:
         manifest = fill(settings, only=site or [], progress=tell)
@@ -258,11 +267,12 @@ def explain(
 @app.command()
 def publish(config: Config = None, as_json: AsJson = False) -> None:
     """Pages, maps and tables from what is stored; no network."""
-    from jobs.publish import main_publish
     from jobs.settings import load
 
     settings = load(config)
-    set_up_logs()
+    choose_cache(settings.store.root)
+    from jobs.publish import main_publish
+
     outcomes, sites = main_publish(settings)
     broken = {site: error for site, error in outcomes.items() if error}
     written = sorted(set(outcomes) - set(broken))
@@ -372,7 +382,6 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
     from jobs.settings import load
 
     settings = load(config)
-    set_up_logs()
     with held(settings.store.root, "the sending of messages"), opened(settings) as ledger:
         sent, waiting = send(settings, ledger, release=True)
     if as_json:
@@ -402,20 +411,6 @@ def _change(config: Path | None, alert: str, change: Any, *, as_json: bool) -> N
         echo(changed)
     else:
         print_line(f"{alert}: {changed['state']}")
-
-
-def compiled(library: Path = Path(__file__).parents[1] / "monitor") -> Path:
-    """Folder for compiled kernels, another one whenever the code of any of them is another.
-
-    numba looks at the file of a function only, not at what that calls in other files: after an update in place it would
-    go on with the old arithmetic (numba's manual, "Caching limitations").
-    """
-    code = hashlib.sha256()
-    for path in sorted(library.rglob("*.py")):
-        text = path.read_bytes()
-        if b"numba" in text:
-            code.update(text)
-    return library / "__pycache__" / f"kernels-{code.hexdigest()[:16]}"
 
 
 def free(root: Path) -> None:
@@ -459,29 +454,6 @@ def _plain(value: Any) -> str:
 def print_line(text: str) -> None:
     """One line of data on stdout."""
     typer.echo(text)
-
-
-def set_up_logs(*, quiet: bool = False) -> None:
-    """Structured logs on stderr: for people on a terminal, JSON lines elsewhere."""
-    import logging
-
-    import structlog
-
-    terminal = sys.stderr.isatty()
-    level = logging.ERROR if quiet else logging.INFO
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if terminal else [structlog.processors.format_exc_info]),
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-    )
-    import icechunk
-
-    icechunk.set_logs_filter("error")
 
 
 @contextmanager

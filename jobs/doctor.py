@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from jobs.exits import Exit
+from jobs.logs import redacted
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
@@ -588,4 +589,4 @@ def _asked(name: str, source: "SourceSettings", settings: "Settings") -> Iterato
 
 def _line(error: BaseException | str) -> str:
     """What an error says, in one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return " ".join(redacted(str(error)).split())[:300] or type(error).__name__

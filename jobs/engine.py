@@ -21,6 +21,7 @@ import structlog
 from dask import compute, delayed
 from dask.system import CPU_COUNT
 
+from jobs.logs import with_logs
 from monitor.errors import BadConfiguration, MonitorError, TryLater
 
 log = structlog.get_logger()
@@ -169,7 +170,7 @@ def _way_to(address: str) -> dict[str, Any]:
         scheme, _ = parse_address(address)
         host, port = get_address_host_port(address)
     except ValueError as error:
-        msg = f"{told} is no address of a dask scheduler: {error}"
+        msg = f"{told} is no address of a dask scheduler: that is like tcp://host:8786"  # the error quotes passwords
         raise BadConfiguration(msg) from error
     if not host or not 0 < port < 2**16 or address != address.strip():
         msg = f"{told} is no address of a dask scheduler: that is like tcp://host:8786"
@@ -250,7 +251,7 @@ def _answers(client: Any, calls: Iterable[tuple[int, Call]]) -> Iterator[tuple[i
         while True:
             most = max(TOGETHER, 2 * sum(client.nthreads().values()))
             for number, call in islice(left, max(0, most - len(waiting))):
-                waiting[client.compute(delayed(call, pure=False, traverse=False)())] = number, call
+                waiting[client.compute(delayed(partial(with_logs, call), pure=False, traverse=False)())] = number, call
             if not waiting:
                 return
             for future in wait(list(waiting), timeout=LONGEST, return_when="FIRST_COMPLETED").done:

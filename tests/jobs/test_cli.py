@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import compiled, main
+from jobs.cli import main
 from jobs.exits import Exit
+from jobs.kernels import name_of_cache
 
 
 def run(*arguments, capsys=None):
@@ -75,11 +76,11 @@ def test_status_of_a_site_that_nobody_knows_leaves_with_65(installation, capsys)
 def test_compiled_kernels_are_not_used_again_once_the_code_that_they_call_is_another(tmp_path):
     for name, text in (("a.py", "from numba import njit"), ("b.py", "from numba import njit"), ("c.py", "plain")):
         (tmp_path / name).write_text(text, encoding="utf-8")
-    before = compiled(tmp_path)
+    before = name_of_cache(tmp_path)
     (tmp_path / "c.py").write_text("other", encoding="utf-8")
-    assert compiled(tmp_path) == before
+    assert name_of_cache(tmp_path) == before
     (tmp_path / "b.py").write_text("from numba import njit  # and other arithmetic", encoding="utf-8")
-    assert compiled(tmp_path) != before
+    assert name_of_cache(tmp_path) != before
 
 
 @pytest.mark.parametrize(
