@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from jobs import kernels
 from jobs.exits import Exit
 from jobs.logs import redacted
 from monitor.errors import MonitorError
@@ -109,9 +110,10 @@ def findings(config: Path | None, *, online: bool = False) -> Iterator[Finding]:
     """
     yield from _looked("python", _python)
     yield from _looked("packages", _packages)
-    yield from _looked("kernels", _kernels)
     settings: list[Settings] = []
-    yield from _looked("config", lambda: _config(config, settings))
+    read = list(_looked("config", lambda: _config(config, settings)))
+    yield from _looked("kernels", lambda: _kernels(settings[0].store.root if settings else None))
+    yield from read
     if not settings:
         return
     chosen = settings[0]
@@ -194,14 +196,10 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.match(r"[\d.]*", version)[0].split(".") if part]  # type: ignore[index]
 
 
-def _kernels() -> Iterator[Finding]:
+def _kernels(store: Path | None) -> Iterator[Finding]:
     """Whether compiled kernels can be kept: without, each process compiles for half a minute."""
-    import monitor
-
-    named = os.environ.get("NUMBA_CACHE_DIR")
-    beside = Path(str(monitor.__file__)).parent / "verdict" / "__pycache__"
-    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
-    for place in [Path(named)] if named else [beside, own]:
+    named = os.environ.get(kernels.VARIABLE) if kernels.temporary is None else None
+    for place in [Path(named)] if named else kernels.candidates(store):
         if _writable(place) is None:
             yield Finding(check="kernels", state=OK, told=f"compiled code is kept under {place}")
             return

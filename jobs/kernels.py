@@ -17,7 +17,7 @@ LIBRARY: Final = Path(__file__).parents[1] / "monitor"
 VARIABLE: Final = "NUMBA_CACHE_DIR"
 """Where numba looks for the folder, when it is loaded."""
 
-_temporary: Path | None = None
+temporary: Path | None = None
 """The folder of this process alone, where nothing better was found."""
 
 
@@ -41,13 +41,13 @@ def choose_cache(store: Path | None = None) -> None:
     The first of these that only this user can write to: beside the code, in the user's cache, in the root of the
     stores (`store`), else a temporary folder of this process: then every process compiles for half a minute.
     """
-    global _temporary
-    if VARIABLE in os.environ and (_temporary is None or store is None):
+    global temporary
+    if VARIABLE in os.environ and (temporary is None or store is None):
         return
     chosen = next((folder for folder in candidates(store) if _usable(folder)), None)
-    if chosen is None and _temporary is None:
-        chosen = _temporary = Path(tempfile.mkdtemp(prefix="regrowth-kernels-"))
-        atexit.register(shutil.rmtree, _temporary, ignore_errors=True)
+    if chosen is None and temporary is None:
+        chosen = temporary = Path(tempfile.mkdtemp(prefix="regrowth-kernels-"))
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     if chosen is not None:
         os.environ[VARIABLE] = str(chosen)
 
@@ -80,6 +80,8 @@ def _closed(root: Path) -> bool:
     """Whether no other user can put a folder of their own into a root in the place of one that is there."""
     try:
         found = root.stat()
+    except FileNotFoundError:  # it will be made, by this user
+        return True
     except OSError:
         return False
     return found.st_uid in (0, os.geteuid()) and not found.st_mode & 0o022
