@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import metadata
@@ -133,7 +133,8 @@ def findings(config: Path | None, *, online: bool = False) -> Iterator[Finding]:
 def _looked(check: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     """What a look shows; trouble on the way is a finding too."""
     try:
-        yield from look()
+        for one in look():
+            yield replace(one, told=redacted(one.told))
     except MonitorError as error:
         yield Finding(check=check, state=BROKEN, told=_line(error))
     except Exception as error:  # noqa: BLE001 - the doctor must outlive whatever is broken, and says what it met

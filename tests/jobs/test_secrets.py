@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 import structlog
 
+from jobs.doctor import findings
 from jobs.exits import Exit
 from jobs.logs import redacted, set_up_logs
 from monitor.errors import BadData
@@ -114,6 +115,34 @@ def test_a_bug_is_reported_with_a_traceback_that_shows_no_values_and_no_secrets(
     assert CANARY not in told
     assert "password = " not in told
     assert "╭" not in told
+
+
+def test_a_bug_in_a_worker_process_is_logged_without_values_and_secrets(terminal):
+    code = textwrap.dedent(f"""
+        import structlog
+        from jobs.logs import with_logs
+        def call():
+            password = "{CANARY}"
+            try:
+                raise ValueError("https://me:" + password + "@host")
+            except ValueError:
+                structlog.get_logger().exception("a bug while fetching")
+        with_logs(call)
+        raise SystemExit
+    """)
+    left, told = spoken([], terminal=terminal, before=code)
+    assert left == 0
+    assert "ValueError: https://***@host" in told
+    assert CANARY not in told
+
+
+@pytest.mark.parametrize("url", ["https://me:{}@stac.example/v1?key={}", "ftp://me:{}@stac.example"])
+def test_doctor_shows_no_password_of_a_source(url, tmp_path):
+    config = tmp_path / "regrowth.toml"
+    config.write_text(f'[source]\nkind = "stac"\nurl = "{url.format(CANARY, CANARY)}"\n', encoding="utf-8")
+    told = "\n".join(f"{one.check} {one.told} {one.fix}" for one in findings(config))
+    assert "source STAC, " in told
+    assert CANARY not in told
 
 
 @pytest.mark.parametrize("name", ["REGROWTH_EE_TOKEN", "REGROWTH_CHANNEL_MAIL_PASSWORD", "REGROWTH_ANSWER_KEY"])
