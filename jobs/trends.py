@@ -40,11 +40,13 @@ def trends(
     import structlog
 
     from jobs.cli import echo, print_line, progress
+    from jobs.logs import set_up_logs
     from monitor.errors import BadData
     from monitor.trends.cubes import LARGEST, POSSIBLE, open_series
     from monitor.trends.maps import growing_season_means, trend
     from monitor.trends.results import FORMATS, appearing, pending
 
+    set_up_logs()
     netCDF4.set_chunk_cache(2**20)  # of its own it keeps 64 MB of each of 13 maps, of which nothing is read again
     source, out = source.resolve(), out.resolve()
     if out.suffix.lower() not in FORMATS:
