@@ -258,7 +258,7 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
     except (ArgumentError, ValueError) as error:  # a port that is no number is a ValueError that quotes it
         msg = (
             "[ledger] url is no database URL; write for instance sqlite:///regrowth.db or "
-            "postgresql+psycopg://user:password@host:5432/name, where @, : and / in a password are %40, %3A and %2F"
+            "postgresql+psycopg://host:5432/name; @, : and / in a password are written %40, %3A and %2F"
         )
         raise BadConfiguration(msg) from error
     if url.drivername.startswith("sqlite") and url.database and url.database != ":memory:":
