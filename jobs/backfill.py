@@ -3,6 +3,14 @@
 python -m jobs.backfill --site lowood
 """
 
+if __name__ == "__main__":  # first of all: logs and the folder of compiled kernels are set before libraries are loaded
+    import sys
+
+    from jobs.cli import main
+
+    main(["backfill", *sys.argv[1:]])
+
+
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -44,11 +52,3 @@ def backfill(
             "registry": registry.to_json(),
             "never_offered": never_offered,
         }
-
-
-if __name__ == "__main__":
-    import sys
-
-    from jobs.cli import main
-
-    main(["backfill", *sys.argv[1:]])

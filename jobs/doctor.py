@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import metadata
@@ -26,7 +26,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from jobs import kernels
 from jobs.exits import Exit
+from jobs.logs import redacted
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
@@ -109,9 +111,10 @@ def findings(config: Path | None, *, online: bool = False) -> Iterator[Finding]:
     """
     yield from _looked("python", _python)
     yield from _looked("packages", _packages)
-    yield from _looked("kernels", _kernels)
     settings: list[Settings] = []
-    yield from _looked("config", lambda: _config(config, settings))
+    read = list(_looked("config", lambda: _config(config, settings)))
+    yield from _looked("kernels", lambda: _kernels(settings[0].store.root if settings else None))
+    yield from read
     if not settings:
         return
     chosen = settings[0]
@@ -137,7 +140,8 @@ def findings(config: Path | None, *, online: bool = False) -> Iterator[Finding]:
 def _looked(check: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     """What a look shows; trouble on the way is a finding too."""
     try:
-        yield from look()
+        for one in look():
+            yield replace(one, told=redacted(one.told))
     except MonitorError as error:
         yield Finding(check=check, state=BROKEN, told=_line(error))
     except Exception as error:  # noqa: BLE001 - the doctor must outlive whatever is broken, and says what it met
@@ -177,7 +181,7 @@ def _packages() -> Iterator[Finding]:
             except Exception as error:  # noqa: BLE001 - a library that does not load may raise anything
                 wrong.append(f"{name} is installed but does not load ({_line(error)})")
     if wrong:
-        fix = "make clean setup    (or: pip install --require-hashes -r requirements.lock)"
+        fix = "make clean setup    (or: pip install --no-deps --require-hashes -r requirements.lock)"
         yield Finding(check="packages", state=BROKEN, told="; ".join(wrong), fix=fix)
     else:
         told = f"{len([line for line in asked if 'extra ==' not in line])} libraries installed, all load"
@@ -200,14 +204,10 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.match(r"[\d.]*", version)[0].split(".") if part]  # type: ignore[index]
 
 
-def _kernels() -> Iterator[Finding]:
+def _kernels(store: Path | None) -> Iterator[Finding]:
     """Whether compiled kernels can be kept: without, each process compiles for half a minute."""
-    import monitor
-
-    named = os.environ.get("NUMBA_CACHE_DIR")
-    beside = Path(str(monitor.__file__)).parent / "verdict" / "__pycache__"
-    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
-    for place in [Path(named)] if named else [beside, own]:
+    named = os.environ.get(kernels.VARIABLE) if kernels.temporary is None else None
+    for place in [Path(named)] if named else kernels.candidates(store):
         if _writable(place) is None:
             yield Finding(check="kernels", state=OK, told=f"compiled code is kept under {place}")
             return
@@ -691,4 +691,4 @@ def _imagery(settings: "Settings") -> Iterator[Finding]:
 
 def _line(error: BaseException | str) -> str:
     """What an error says, in one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return " ".join(redacted(str(error)).split())[:300] or type(error).__name__

@@ -33,6 +33,7 @@ import structlog
 from dask import compute, delayed
 from dask.system import CPU_COUNT
 
+from jobs.logs import with_logs
 from monitor.errors import BadConfiguration, MonitorError, TryLater
 
 log = structlog.get_logger()
@@ -177,7 +178,7 @@ def _way_to(address: str) -> dict[str, Any]:
         scheme, _ = parse_address(address)
         host, port = get_address_host_port(address)
     except ValueError as error:
-        msg = f"{told} is no address of a dask scheduler: {error}"
+        msg = f"{told} is no address of a dask scheduler: that is like tcp://host:8786"  # the error quotes passwords
         raise BadConfiguration(msg) from error
     if not host or not 0 < port < 2**16 or address != address.strip():
         msg = f"{told} is no address of a dask scheduler: that is like tcp://host:8786"
@@ -358,7 +359,7 @@ def _serve(pipe: Connection, beside: int) -> None:
         except EOFError:
             return
         try:
-            found = ForkingPickler.dumps(call())
+            found = ForkingPickler.dumps(with_logs(call))
         except Exception as error:  # noqa: BLE001 - told to the parent
             found = _as_bytes(error)
         pipe.send_bytes(found)
@@ -407,7 +408,7 @@ def _answers(client: Any, calls: Iterable[tuple[int, Call]]) -> Iterator[tuple[i
         while True:
             most = max(TOGETHER, 2 * sum(client.nthreads().values()))
             for number, call in islice(left, max(0, most - len(waiting))):
-                waiting[client.compute(delayed(call, pure=False, traverse=False)())] = number, call
+                waiting[client.compute(delayed(partial(with_logs, call), pure=False, traverse=False)())] = number, call
             if not waiting:
                 return
             for future in wait(list(waiting), timeout=LONGEST, return_when="FIRST_COMPLETED").done:

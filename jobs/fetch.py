@@ -20,6 +20,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
+from jobs.logs import redacted
 from jobs.mapped import NEEDED, add
 from jobs.reading import Ground, Seen, bandpass, own_means, read
 from jobs.records import Columns, columns
@@ -493,7 +494,7 @@ def _each(parts: Iterable[Part], step: Callable[[Part], None]) -> None:
             part.fail("failed", f"site {site!r}: {error}")
         except Exception as error:
             log.exception("a bug while fetching", site=site)
-            part.fail("failed", f"site {site!r}: a bug, {type(error).__name__}: {error}")
+            part.fail("failed", redacted(f"site {site!r}: a bug, {type(error).__name__}: {error}"))
 
 
 def _choose(

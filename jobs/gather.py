@@ -19,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from jobs.background import elevation_model
 from jobs.engine import Call, Run, spare
 from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key, last_season
+from jobs.logs import redacted
 from jobs.records import site_from_json
 from jobs.registry import add
 from jobs.settings import Settings, SourceSettings
@@ -390,7 +391,7 @@ def _elsewhere(
 
 
 def _died(tasks: Sequence[Task], error: BaseException) -> list[Outcome]:
-    told = f"its worker died: {type(error).__name__}: {error}"
+    told = redacted(f"its worker died: {type(error).__name__}: {error}")
     return [Outcome(site=task.site, state="failed", error=told) for task in tasks]
 
 

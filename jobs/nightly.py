@@ -6,6 +6,14 @@ What is left to do is what the source offers minus what is stored, so a missed n
 new site's history is fetched like any other scene.
 """
 
+if __name__ == "__main__":  # first of all: logs and the folder of compiled kernels are set before libraries are loaded
+    import sys
+
+    from jobs.cli import main
+
+    main(["run", *sys.argv[1:]])
+
+
 import hashlib
 import json
 import os
@@ -31,6 +39,7 @@ from jobs.expiring import expire
 from jobs.fetch import Outcome, ground_key, lattice, left_of, looked_at
 from jobs.gather import Progress, chosen_sites, gather, now, opened, prepare, result, store_folder, take_over
 from jobs.lock import held
+from jobs.logs import redacted
 from jobs.mapped import Failing, failing
 from jobs.publish import publish
 from jobs.records import (
@@ -350,7 +359,7 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
             write_message(notice, site, found, settings.outputs.root)
         except Exception as error:
             with ledger.transaction() as t:
-                t.mark_unsent(notice.id, error=f"{type(error).__name__}: {error}")
+                t.mark_unsent(notice.id, error=redacted(f"{type(error).__name__}: {error}"))
             log.exception("message not written", notice=notice.id)
             continue
         with ledger.transaction() as t:
@@ -404,11 +413,3 @@ def stop_on_sigterm() -> None:
         os._exit(Exit.STOPPED)
 
     signal.signal(signal.SIGTERM, stop)
-
-
-if __name__ == "__main__":
-    import sys
-
-    from jobs.cli import main
-
-    main(["run", *sys.argv[1:]])

@@ -3,6 +3,14 @@
 python -m jobs.publish
 """
 
+if __name__ == "__main__":  # first of all: logs and the folder of compiled kernels are set before libraries are loaded
+    import sys
+
+    from jobs.cli import main
+
+    main(["publish", *sys.argv[1:]])
+
+
 import hashlib
 import json
 from collections.abc import Sequence
@@ -21,6 +29,7 @@ from jobs.episodes import in_episode
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
+from jobs.logs import redacted
 from jobs.mapped import as_told, failing, mapped
 from jobs.records import (
     Columns,
@@ -150,7 +159,7 @@ def _written(settings: Settings, ledger: Ledger, work: Run, pages: Sequence[_Pag
     outcomes: dict[str, str | None] = {}
     for number, told in work(_call(settings, ledger, some) for some in calls):
         for place, page in enumerate(calls[number]):
-            error = f"its worker died: {told}" if isinstance(told, BaseException) else told[place]
+            error = redacted(f"its worker died: {told}") if isinstance(told, BaseException) else told[place]
             if error is None:
                 try:  # here, where the index is written too: a worker may have another folder of this name
                     page.mark.write_text(page.key, encoding="utf-8")
@@ -202,7 +211,7 @@ def _write(store: Path, outputs: Path, page: _Page, observed: Columns) -> str | 
         return str(full_disk(error, f"{outputs} and {store}") or error)
     except Exception as error:
         log.exception("a bug while writing a page", site=site.id)
-        return f"a bug, {type(error).__name__}: {error}"
+        return redacted(f"a bug, {type(error).__name__}: {error}")
     return None
 
 
@@ -273,11 +282,3 @@ def main_publish(settings: Settings) -> tuple[dict[str, str | None], int]:
         with ledger.transaction() as t:
             sites = len(t.sites())
         return publish(settings, ledger, work), sites
-
-
-if __name__ == "__main__":
-    import sys
-
-    from jobs.cli import main
-
-    main(["publish", *sys.argv[1:]])

@@ -15,6 +15,7 @@ import urllib3
 
 from monitor.errors import BadConfiguration
 from monitor.imagery.deadline import Adapter, finished_by
+from monitor.imagery.transport import shown
 
 HIGH_VOLUME: Final = "https://earthengine-highvolume.googleapis.com"
 """Endpoint made for many small requests at once."""
@@ -122,13 +123,13 @@ def checked(url: str, allow_hosts: Sequence[str]) -> str:
     parts = urlsplit(url)
     host = parts.hostname
     if parts.scheme not in ("http", "https") or not host or parts.username or parts.query:
-        msg = f"[source] url = {url!r} is no endpoint; write for instance {HIGH_VOLUME!r}, or leave it out"
+        msg = f"[source] url = {shown(url)!r} is no endpoint; write for instance {HIGH_VOLUME!r}, or leave it out"
         raise BadConfiguration(msg)
     named = host in allow_hosts or parts.netloc in allow_hosts
     if not named and (parts.scheme != "https" or _inward(host)):
         msg = (
-            f"[source] url = {url!r} leads to a private or loopback host, or is not encrypted; if that is meant, "
-            f'add allow_hosts = ["{host}"] to [source]'
+            f"[source] url = {shown(url)!r} leads to a private or loopback host, or is not encrypted; if that is "
+            f'meant, add allow_hosts = ["{host}"] to [source]'
         )
         raise BadConfiguration(msg)
     return url.rstrip("/")
