@@ -172,7 +172,7 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
     settings = load(config)
     with opened(settings) as ledger:
         sites = chosen_sites(settings, ledger, site or [])
-        with ledger.transaction() as t:
+        with ledger.reading() as t:
             newest = t.newest()
             found = [newest[one.id][2] for one in sites if one.id in newest]
     if as_json:
@@ -211,7 +211,7 @@ def explain(
     settings = load(config)
     with opened(settings) as ledger:
         (chosen,) = chosen_sites(settings, ledger, [site])
-        with ledger.transaction() as t:
+        with ledger.reading() as t:
             latest, records, sight = t.latest(site), t.calibrations(), t.background(ground_key(chosen), "sight")
             episodes = t.episodes(site)
     if latest is None:
@@ -282,7 +282,7 @@ def alerts_list(
     from jobs.gather import opened
     from jobs.settings import load
 
-    with opened(load(config)) as ledger, ledger.transaction() as t:
+    with opened(load(config)) as ledger, ledger.reading() as t:
         found = t.alerts(None if every else ["open", "acknowledged", "snoozed"])
     if as_json:
         echo(found)

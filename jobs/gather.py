@@ -88,7 +88,7 @@ def chosen_sites(
     BadData
         There is no site, or none of the given id.
     """
-    with ledger.transaction() as t:
+    with ledger.reading() as t:
         stored = t.sites()
     if not stored and add:
         add_sites(ledger, settings.registry.path)
@@ -146,7 +146,7 @@ def prepare(
     told: dict[str, str] = {}
     areas: dict[str, BaseGeometry] = {}
     known: dict[str, Known] = {}
-    with ledger.transaction() as t:
+    with ledger.reading() as t:
         stored = t.stored()
         for site in sites:
             ground = ground_key(site)
@@ -167,7 +167,7 @@ def prepare(
         for site, offer in zip(members, _offers(members, known, found, searched), strict=True):
             told[site.id], areas[site.id], offers[site.id] = missing, searched, offer
     tasks = []
-    with ledger.transaction() as t:
+    with ledger.reading() as t:
         every = [site_from_json(values) for values in t.sites()] or sites
         near = shapely.STRtree([other.geometry for other in every])
         given = cache(partial(_given_ground, settings, frozenset(site.id for site in every)))
