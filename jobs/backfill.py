@@ -3,13 +3,15 @@
 python -m jobs.backfill --site lowood
 """
 
+import os
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
 from jobs.engine import engine
-from jobs.gather import Progress, chosen_sites, gather, opened, result, take_over, today
+from jobs.gather import Progress, chosen_sites, gather, now, opened, result, take_over, today
 from jobs.lock import held
+from jobs.precheck import check_clock
 from jobs.settings import Settings
 from jobs.sources import open_sources
 
@@ -20,10 +22,14 @@ def backfill(
     """Fetch ahead of the night, without verdicts, alerts or pages; the manifest is like a night's."""
     until = until or today()
     with (
-        held(settings.store.root, "a backfill"),
-        opened(settings) as ledger,
+        held(settings.store.root, "a backfill") as lock,
+        opened(settings, lock.check) as ledger,
         engine(settings.engine.scheduler) as work,
     ):
+        check_clock(ledger)
+        run = f"backfill-{until}-{os.urandom(4).hex()}"
+        with ledger.transaction() as t:
+            t.begin_run(run, "backfill", until.isoformat(), now=now())
         sites = chosen_sites(settings, ledger, only, add=True)
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
@@ -33,7 +39,10 @@ def backfill(
                 with ledger.transaction() as t:
                     take_over(t, outcome, outcome.fetched)
             results[site] = result(outcome)
-        return {"as_of": until.isoformat(), "sites": [results[site.id] for site in sites]}
+        manifest = {"as_of": until.isoformat(), "sites": [results[site.id] for site in sites]}
+        with ledger.transaction() as t:
+            t.end_run(run, manifest, now=now())
+        return manifest
 
 
 if __name__ == "__main__":

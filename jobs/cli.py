@@ -353,7 +353,7 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
 
     settings = load(config)
     set_up_logs()
-    with held(settings.store.root, "the sending of messages"), opened(settings) as ledger:
+    with held(settings.store.root, "the sending of messages") as lock, opened(settings, lock.check) as ledger:
         sent, waiting = send(settings, ledger, release=True)
     if as_json:
         echo({"messages_sent": sent, "messages_waiting": waiting})

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cache, lru_cache, partial
@@ -15,10 +15,12 @@ import shapely
 import structlog
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
+from sqlalchemy.engine import make_url
 
 from jobs.background import elevation_model
 from jobs.engine import Call, Run, spare
 from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key
+from jobs.precheck import check_history, without_history
 from jobs.records import site_from_json, site_to_json
 from jobs.settings import Settings, SourceSettings
 from jobs.settings import Terrain as TerrainSettings
@@ -27,7 +29,7 @@ from jobs.together import METRES_PER_DEGREE, compact, in_one_search, neighbourho
 from monitor.controls.units import ControlSet
 from monitor.cube.granules import Open, has, open_questions
 from monitor.cube.store import SiteStore
-from monitor.errors import BadData, MonitorError, TryLater
+from monitor.errors import BadConfiguration, BadData, MonitorError, TryLater
 from monitor.imagery.source import Scene, Source, Stored
 from monitor.imagery.terrain import Elevation, Terrain
 from monitor.ledger.ledger import Ledger, Transaction, history_of
@@ -60,9 +62,41 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def opened(settings: Settings) -> closing[Ledger]:
-    """The ledger, closed at the end of a ``with`` block."""
-    return closing(Ledger(settings.ledger.url))
+def is_new(settings: Settings) -> bool:
+    """Whether the ledger is a file that is not there yet.
+
+    Raises
+    ------
+    BadConfiguration
+        It is, but there are stores.
+    """
+    url = make_url(settings.ledger.url)
+    new = url.drivername.startswith("sqlite") and not Path(url.database or "").exists()
+    if new and (found := without_history(Path(url.database or "").name, settings.store.root)):
+        raise BadConfiguration(found)
+    return new
+
+
+@contextmanager
+def opened(settings: Settings, guard: Callable[[], None] = lambda: None) -> Iterator[Ledger]:
+    """The ledger, closed at the end of a ``with`` block.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    guard : callable
+        As for :class:`monitor.ledger.ledger.Ledger`.
+
+    Raises
+    ------
+    BadConfiguration
+        It has no history, but there are stores.
+    """
+    is_new(settings)  # before an empty one is made in the place of one that was lost
+    with closing(Ledger(settings.ledger.url, guard)) as ledger:
+        check_history(ledger, settings.store.root)
+        yield ledger
 
 
 def chosen_sites(
@@ -306,13 +340,14 @@ def gather(
     spare()
     lent: dict[str, Any] = {}
     postponed = [Outcome(site=site, state="deferred", error=deferred[site.id]) for site in sites if site.id in deferred]
-    fetched = partial(_elsewhere, lent=lent) if settings.engine.scheduler else _here
+    fetched = partial(_elsewhere, lent=lent) if settings.engine.scheduler else partial(_here, guard=ledger.guard)
     done = 0
     for found in chain([postponed], fetched(settings, sources, tasks, work)):
         for outcome in found:
             done += 1
             if progress is not None:
                 progress(done, len(sites))
+            ledger.guard()
             settled = _adopted(settings, outcome, lent)
             if settled.error is not None:
                 log.error("site not updated", site=settled.site.id, state=settled.state, error=settled.error)
@@ -331,11 +366,13 @@ def _clusters(tasks: Sequence[Task], source: Source, most: int) -> list[list[Tas
     return found
 
 
-def _here(settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run) -> Iterator[list[Outcome]]:
+def _here(
+    settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run, *, guard: Callable[[], None]
+) -> Iterator[list[Outcome]]:
     """Fetch in threads of this process."""
     elevation = elevation_model(settings.terrain, settings.source)
     clusters = _clusters(tasks, sources.first, len(tasks))
-    for _, found in work([partial(fetch_here, cluster, sources.all, elevation) for cluster in clusters]):
+    for _, found in work([partial(fetch_here, cluster, sources.all, elevation, guard) for cluster in clusters]):
         if isinstance(found[0], Outcome):
             yield found
         else:
@@ -375,10 +412,10 @@ def _outcomes(parts: Sequence[Part]) -> list[Outcome]:
 
 
 def fetch_here(
-    tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None
+    tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None, guard: Callable[[], None]
 ) -> list[Outcome] | list[Part]:
     """Fetch, and tell what became of the sites at once if they are few."""
-    parts = fetch(tasks, sources, elevation)
+    parts = fetch(tasks, sources, elevation, guard)
     return parts if len(parts) > AT_ONCE else _outcomes(parts)
 
 

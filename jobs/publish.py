@@ -266,8 +266,8 @@ def _notice(settings: Settings, *, dealt: bool) -> dict[str, str] | None:
 def main_publish(settings: Settings) -> tuple[dict[str, str | None], int]:
     """``regrowth publish``: what :func:`publish` returns, and how many sites there are."""
     with (
-        held(settings.store.root, "pages"),
-        opened(settings) as ledger,
+        held(settings.store.root, "the writing of pages") as lock,
+        opened(settings, lock.check) as ledger,
         engine(settings.engine.scheduler) as work,
     ):
         with ledger.reading() as t:

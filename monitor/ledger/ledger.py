@@ -586,6 +586,15 @@ class Transaction:
         row = self._connection.execute(select(table).order_by(table.c.started.desc()).limit(1)).first()
         return None if row is None else dict(row._mapping)
 
+    def newest_moment(self) -> str | None:
+        """When a run last began or ended; None: there was none."""
+        moments = self._connection.execute(select(func.max(Run.started), func.max(Run.finished))).one()
+        return max(filter(None, moments), default=None)
+
+    def has_history(self) -> bool:
+        """Whether any run has begun, or anything stored was taken over."""
+        return any(self._connection.execute(select(key).limit(1)).first() for key in (Run.id, Stored.ground))
+
     def _upsert(
         self, model: type[Base], rows: list[dict[str, Any]], keys: tuple[str, ...], *, keep: bool = False
     ) -> None:
