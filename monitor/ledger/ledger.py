@@ -150,12 +150,17 @@ class Ledger:
                     return
         from alembic import command
         from alembic.config import Config
+        from alembic.util import CommandError
 
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self._engine.begin() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:  # of a newer program, or damaged
+                found = f"its version is unknown to this program, whose own is {HEAD}: {error}"
+                raise self._broken(found) from error
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -634,6 +634,15 @@ def test_a_database_that_is_not_there_is_a_matter_of_configuration_and_not_of_wa
         Ledger("postgresql+psycopg://regrowth:secret@127.0.0.1:1/regrowth")
 
 
+def test_a_ledger_of_an_unknown_version_is_named_and_left_as_it_is(url, in_sqlite):
+    with in_sqlite._engine.begin() as connection:
+        connection.exec_driver_sql("update alembic_version set version_num = '9999'")
+    with pytest.raises(
+        BadData, match=r"regrowth\.db cannot be used \(its version is unknown.*Nothing in it was changed"
+    ):
+        Ledger(url)
+
+
 @pytest.mark.parametrize("table", ["alerts", "sites"])
 def test_content_that_is_damaged_is_named_by_table_and_row(in_sqlite, table):
     with in_sqlite.transaction() as t:
