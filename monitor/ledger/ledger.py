@@ -186,8 +186,8 @@ class Ledger:
                 )
             if not self._local and (refused := REFUSED.search(said)):
                 return BadConfiguration(
-                    f"[ledger] url: {refused[0]}, says the server {self.name}; correct the url, or create what is "
-                    "missing on the server (createdb, createuser)"
+                    f"[ledger] url: {refused[0]}, says its server; correct the url, or create what is missing there "
+                    "(createdb, createuser)"
                 )
             if "locked" in said or not self._local:
                 return TryLater(

@@ -626,7 +626,7 @@ def test_what_a_guard_forbids_is_not_committed(either):
 
 def test_a_database_that_is_not_there_is_a_matter_of_configuration_and_not_of_waiting(postgresql):
     url = make_url(postgresql()).set(database="elsewhere").render_as_string(hide_password=False)
-    with pytest.raises(BadConfiguration, match='database "elsewhere" does not exist, says the server elsewhere on'):
+    with pytest.raises(BadConfiguration, match='database "elsewhere" does not exist, says its server; correct'):
         Ledger(url)
     with pytest.raises(BadConfiguration, match='role "nobody" does not exist'):
         Ledger(make_url(postgresql()).set(username="nobody").render_as_string(hide_password=False))
