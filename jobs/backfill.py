@@ -11,6 +11,7 @@ if __name__ == "__main__":  # first of all: logs and the folder of compiled kern
     main(["backfill", *sys.argv[1:]])
 
 
+import os
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from jobs.engine import engine
 from jobs.gather import Progress, chosen_sites, gather, now, opened, result, take_over, today
 from jobs.lock import held
+from jobs.precheck import check_clock
 from jobs.registry import take_in
 from jobs.settings import Settings
 from jobs.sources import open_sources
@@ -29,10 +31,14 @@ def backfill(
     """Fetch ahead of the night, without verdicts, alerts or pages; the manifest is like a night's."""
     until = until or today()
     with (
-        held(settings.store.root, "a backfill"),
-        opened(settings) as ledger,
+        held(settings.store.root, "a backfill") as lock,
+        opened(settings, lock.check) as ledger,
         engine(settings.engine.scheduler) as work,
     ):
+        check_clock(ledger)
+        run = f"backfill-{until}-{os.urandom(4).hex()}"
+        with ledger.transaction() as t:
+            t.begin_run(run, "backfill", until.isoformat(), now=now())
         registry = take_in(ledger, settings.registry.path, now=now())
         sites = chosen_sites(settings, ledger, only)
         sources = open_sources(settings.source)
@@ -46,9 +52,12 @@ def backfill(
             results[site] = result(outcome)
             if outcome.never_offered:
                 never_offered.append(site)
-        return {
+        manifest = {
             "as_of": until.isoformat(),
             "sites": [results[site.id] for site in sites],
             "registry": registry.to_json(),
             "never_offered": never_offered,
         }
+        with ledger.transaction() as t:
+            t.end_run(run, manifest, now=now())
+        return manifest

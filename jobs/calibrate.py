@@ -29,7 +29,7 @@ def calibrate(
     from jobs.lock import held
 
     today = datetime.now(UTC).date()
-    with held(settings.store.root, "a calibration"), opened(settings) as ledger:
+    with held(settings.store.root, "a calibration") as lock, opened(settings, lock.check) as ledger:
         constants = set_due(settings, ledger, chosen_sites(settings, ledger, []), as_of=today, most=None)
     told = [as_plain(pool, constants) for pool in sorted(constants.members)]
     if as_json:

@@ -203,7 +203,7 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
     from monitor.ledger.ledger import Ledger
 
     settings = load(config)
-    with closing(Ledger(settings.ledger.url)) as ledger, ledger.transaction() as t:
+    with closing(Ledger(settings.ledger.url)) as ledger, ledger.reading() as t:
         sites, newest = t.versions().keys(), t.newest()
     if not sites:
         msg = f"there is no site to judge: add one to {settings.registry.path.name}, then: regrowth sites add FILE"
@@ -253,7 +253,7 @@ def explain(
     settings = load(config)
     with opened(settings) as ledger:
         (chosen,) = chosen_sites(settings, ledger, [site])
-        with ledger.transaction() as t:
+        with ledger.reading() as t:
             latest, records, sight = t.latest(site), t.calibrations(), t.background(ground_key(chosen), "sight")
             episodes, night = t.episodes(site), t.last_night(site)
     if night is not None and site in night.get("never_offered", ()):
@@ -339,7 +339,7 @@ def alerts_list(
     from jobs.gather import opened
     from jobs.settings import load
 
-    with opened(load(config)) as ledger, ledger.transaction() as t:
+    with opened(load(config)) as ledger, ledger.reading() as t:
         found = t.alerts(None if every else ["open", "acknowledged", "snoozed"])
     if as_json:
         echo(found)
@@ -409,7 +409,7 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
     from jobs.settings import load
 
     settings = load(config)
-    with held(settings.store.root, "the sending of messages"), opened(settings) as ledger:
+    with held(settings.store.root, "the sending of messages") as lock, opened(settings, lock.check) as ledger:
         sent, waiting = send(settings, ledger, release=True)
     if as_json:
         echo({"messages_sent": sent, "messages_waiting": waiting})

@@ -53,6 +53,7 @@ def expire(settings: Settings, ledger: Ledger, sites: Sequence[Site]) -> None:
         evidence, episodes = known[site.id]
         needed = {taken.get(ground_key(site)), *named_snapshots(site, evidence, episodes)}
         spent = {snapshot for _, snapshot, _ in evidence if snapshot not in needed}
+        ledger.guard()
         try:
             gone += SiteStore(store_folder(settings, site)).expire(spent, KEPT)
         except MonitorError as error:

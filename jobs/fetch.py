@@ -22,6 +22,7 @@ from shapely.ops import unary_union
 
 from jobs.logs import redacted
 from jobs.mapped import NEEDED, add
+from jobs.precheck import CLOCK, behind
 from jobs.reading import Ground, Seen, bandpass, own_means, read
 from jobs.records import Columns, columns
 from jobs.settling import settled
@@ -191,7 +192,12 @@ def lattice(site: Site, source: Source) -> GeoBox:
     return grid
 
 
-def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None = None) -> list["Part"]:
+def fetch(
+    tasks: Sequence[Task],
+    sources: Sequence[Source],
+    elevation: Elevation | None = None,
+    guard: Callable[[], None] = lambda: None,
+) -> list["Part"]:
     """Store what is offered for sites near each other and not yet stored.
 
     Parameters
@@ -202,6 +208,8 @@ def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation
         In order of preference; the first gives grid and ring.
     elevation : Elevation, optional
         Gives the terrain of sites and candidates.
+    guard : callable
+        Called before each commit: what it raises prevents the commit. Stores that were lent are not committed here.
 
     Returns
     -------
@@ -214,7 +222,7 @@ def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation
     BadConfiguration
         A source refuses the credentials: no other site would fare better.
     """
-    parts = [Part(task) for task in tasks]
+    parts = [Part(task, guard) for task in tasks]
     by_name = {source.name: source for source in sources}
     reduced = any(source.reduces for source in sources)
     _each(parts, lambda part: part.open(sources[0]))
@@ -239,6 +247,8 @@ class Part:
     """One site on its way through a fetch."""
 
     task: Task
+    guard: Callable[[], None] = lambda: None
+    """Called before anything is written; raises where it must not be."""
     error: str | None = None
     state: str = "done"
     store: SiteStore = field(init=False)
@@ -303,6 +313,9 @@ class Part:
         else:
             self.stored = {record.acquisition: record.granules for record in self.store.records()}
         self.left = left_of(self.task, self.grid, {} if self.anew else self.stored)
+        if self.left and (found := behind(self.store.written, "the newest snapshot of its store")):
+            msg = f"{found}, and no scene can be stored until then. {CLOCK}"
+            raise TryLater(msg)
 
     def begin(self, elevation: Elevation | None) -> None:
         """Lay out a new store, and look at the lie of the ground if nobody has."""
@@ -315,6 +328,7 @@ class Part:
         if self.anew or not self.store.exists:
             self.wrote = True
             units = [unit.id for unit in self.controls.units]
+            self.guard()
             self.snapshot = self.store.create(
                 site=self.task.site.id, grid=self.grid, units=units, measures=MEASURES, controls=self.controls.to_json()
             )
@@ -326,6 +340,7 @@ class Part:
         entries = _entries(self.ground, self.waiting, self.task.offered)
         unseen = self.known and not any(entry.record.acquisition in self.stored for entry in entries)
         write = self.store.append if unseen else self.store.put
+        self.guard()
         self.snapshot = write(entries, f"{len(entries)} scenes of site {self.task.site.id}")
         self.wrote = True
         if self.known:
@@ -336,6 +351,7 @@ class Part:
 
     def outcome(self) -> Outcome:
         """What became of it, with the series that all its scenes make."""
+        self.guard()
         if self.error is not None or self.controls is None:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
         told, known = None, self.task.known if self.known else None

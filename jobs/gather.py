@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cache, lru_cache, partial
@@ -15,11 +15,13 @@ import shapely
 import structlog
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
+from sqlalchemy.engine import make_url
 
 from jobs.background import elevation_model
 from jobs.engine import Call, Run, spare
 from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key, last_season
 from jobs.logs import redacted
+from jobs.precheck import check_history, without_history
 from jobs.records import site_from_json
 from jobs.registry import add
 from jobs.settings import Settings, SourceSettings
@@ -29,7 +31,7 @@ from jobs.together import METRES_PER_DEGREE, compact, in_one_search, neighbourho
 from monitor.controls.units import ControlSet
 from monitor.cube.granules import Open, has, open_questions
 from monitor.cube.store import SiteStore
-from monitor.errors import BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
+from monitor.errors import BadConfiguration, BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
 from monitor.imagery.source import Scene, Source, Stored
 from monitor.imagery.terrain import Elevation, Terrain
 from monitor.ledger.ledger import Ledger, Transaction, history_of
@@ -63,9 +65,41 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def opened(settings: Settings) -> closing[Ledger]:
-    """The ledger, closed at the end of a ``with`` block."""
-    return closing(Ledger(settings.ledger.url))
+def is_new(settings: Settings) -> bool:
+    """Whether the ledger is a file that is not there yet.
+
+    Raises
+    ------
+    BadConfiguration
+        It is, but there are stores.
+    """
+    url = make_url(settings.ledger.url)
+    new = url.drivername.startswith("sqlite") and not Path(url.database or "").exists()
+    if new and (found := without_history(Path(url.database or "").name, settings.store.root)):
+        raise BadConfiguration(found)
+    return new
+
+
+@contextmanager
+def opened(settings: Settings, guard: Callable[[], None] = lambda: None) -> Iterator[Ledger]:
+    """The ledger, closed at the end of a ``with`` block.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    guard : callable
+        As for :class:`monitor.ledger.ledger.Ledger`.
+
+    Raises
+    ------
+    BadConfiguration
+        It has no history, but there are stores.
+    """
+    is_new(settings)  # before an empty one is made in the place of one that was lost
+    with closing(Ledger(settings.ledger.url, guard)) as ledger:
+        check_history(ledger, settings.store.root)
+        yield ledger
 
 
 def chosen_sites(settings: Settings, ledger: Ledger, only: Sequence[str], *, ahead: Sequence[Site] = ()) -> list[Site]:
@@ -87,7 +121,7 @@ def chosen_sites(settings: Settings, ledger: Ledger, only: Sequence[str], *, ahe
     BadData
         There is no site, or none of the given id.
     """
-    with ledger.transaction() as t:
+    with ledger.reading() as t:
         known = {values["id"]: site_from_json(values) for values in t.sites()}
         retired = not known and bool(t.registered())
     sites = known | {site.id: site for site in ahead}
@@ -138,7 +172,7 @@ def prepare(
     areas: dict[str, BaseGeometry] = {}
     known: dict[str, Known] = {}
     choose: dict[str, bool] = {}
-    with ledger.transaction() as t:
+    with ledger.reading() as t:
         stored, tried = t.stored(), t.backgrounds("tried")
         for site in sites:
             ground = ground_key(site)
@@ -169,7 +203,7 @@ def prepare(
                 why = never_offered(site, sources=described(settings.source), until=until)
                 left_out[site.id] = NeverOffered(f"site {site.id!r}: {why}")
     tasks = []
-    with ledger.transaction() as t:
+    with ledger.reading() as t:
         # restored ground, whether retired or not; in a dry run also that of sites yet to be added
         registered = {values["id"]: site_from_json(values) for values in t.all_sites()}
         every = list((registered | {site.id: site for site in sites}).values())
@@ -331,13 +365,14 @@ def gather(
         for site in sites
         if (error := left_out.get(site.id)) is not None
     ]
-    fetched = partial(_elsewhere, lent=lent) if settings.engine.scheduler else _here
+    fetched = partial(_elsewhere, lent=lent) if settings.engine.scheduler else partial(_here, guard=ledger.guard)
     done = 0
     for found in chain([postponed], fetched(settings, sources, tasks, work)):
         for outcome in found:
             done += 1
             if progress is not None:
                 progress(done, len(sites))
+            ledger.guard()
             settled = _adopted(settings, outcome, lent)
             if settled.error is not None:
                 log.error("site not updated", site=settled.site.id, state=settled.state, error=settled.error)
@@ -356,11 +391,13 @@ def _clusters(tasks: Sequence[Task], source: Source, most: int) -> list[list[Tas
     return found
 
 
-def _here(settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run) -> Iterator[list[Outcome]]:
+def _here(
+    settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run, *, guard: Callable[[], None]
+) -> Iterator[list[Outcome]]:
     """Fetch in threads of this process."""
     elevation = elevation_model(settings.terrain, settings.source)
     clusters = _clusters(tasks, sources.first, len(tasks))
-    for _, found in work([partial(fetch_here, cluster, sources.all, elevation) for cluster in clusters]):
+    for _, found in work([partial(fetch_here, cluster, sources.all, elevation, guard) for cluster in clusters]):
         if isinstance(found[0], Outcome):
             yield found
         else:
@@ -400,10 +437,10 @@ def _outcomes(parts: Sequence[Part]) -> list[Outcome]:
 
 
 def fetch_here(
-    tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None
+    tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None, guard: Callable[[], None]
 ) -> list[Outcome] | list[Part]:
     """Fetch, and tell what became of the sites at once if they are few."""
-    parts = fetch(tasks, sources, elevation)
+    parts = fetch(tasks, sources, elevation, guard)
     return parts if len(parts) > AT_ONCE else _outcomes(parts)
 
 

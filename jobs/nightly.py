@@ -22,11 +22,9 @@ from collections.abc import Container, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy.engine import make_url
 
 from jobs import __version__
 from jobs.background import rain_reasons
@@ -37,10 +35,11 @@ from jobs.episodes import budget, in_episode, on
 from jobs.exits import Exit
 from jobs.expiring import expire
 from jobs.fetch import Outcome, ground_key, lattice, left_of, looked_at
-from jobs.gather import Progress, chosen_sites, gather, now, opened, prepare, result, store_folder, take_over
+from jobs.gather import Progress, chosen_sites, gather, is_new, now, opened, prepare, result, store_folder, take_over
 from jobs.lock import held
 from jobs.logs import redacted
 from jobs.mapped import Failing, failing
+from jobs.precheck import check_clock, check_history
 from jobs.publish import publish
 from jobs.records import (
     Columns,
@@ -106,10 +105,11 @@ def night(
         The manifest: what ``regrowth run --json`` prints.
     """
     with (
-        held(settings.store.root, "a night"),
-        opened(settings) as ledger,
+        held(settings.store.root, "a night") as lock,
+        opened(settings, lock.check) as ledger,
         engine(settings.engine.scheduler) as work,
     ):
+        check_clock(ledger)
         run = f"night-{as_of}-{os.urandom(4).hex()}"
         with ledger.transaction() as t:
             t.begin_run(run, "night", as_of.isoformat(), now=now())
@@ -146,6 +146,7 @@ def night(
         if waiting:
             constants = set_due(settings, ledger, every, as_of=as_of)
         for outcome in waiting:
+            lock.check()
             site = outcome.site
             try:
                 with ledger.transaction() as t:
@@ -156,6 +157,7 @@ def night(
                 results[site.id] = _failed(site.id, error)
         sent, unsent = send(settings, ledger)
         broken = {}
+        lock.check()
         if pages:
             broken = {site: error for site, error in publish(settings, ledger, work, as_of=as_of).items() if error}
         expire(settings, ledger, [site for site in sites if results[site.id]["state"] == "done"])
@@ -178,9 +180,8 @@ def night(
 
 def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[str, Any]:
     """What a night would fetch and send; nothing is fetched and nothing is written."""
-    url = make_url(settings.ledger.url)
-    new = url.drivername.startswith("sqlite") and not Path(url.database or "").exists()
-    with closing(Ledger("sqlite://" if new else settings.ledger.url)) as ledger:
+    with closing(Ledger("sqlite://" if is_new(settings) else settings.ledger.url)) as ledger:
+        check_history(ledger, settings.store.root)
         registry = drift(ledger, settings.registry.path)
         sites = chosen_sites(settings, ledger, only, ahead=registry.fresh)
         sources = open_sources(settings.source)
@@ -343,6 +344,7 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
     for notice in waiting:
         if notice.id in held:
             continue
+        ledger.guard()
         with ledger.transaction() as t:
             latest, episodes = t.latest(notice.alert.site), t.episodes(notice.alert.site)
             why = _stale(t, notice, sites)

@@ -89,7 +89,7 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
     rows: list[tuple[Site, Assessment]] = []
     alerts = []
     pages: list[_Page] = []
-    with ledger.transaction() as t:
+    with ledger.reading() as t:
         # of all sites at once: site by site it would take longer than all else here
         records, newest, episodes, alerted = t.calibrations(), t.newest(), t.all_episodes(), t.last_alerts()
         snapshots, terrains, sights = t.snapshots(), t.backgrounds("terrain"), t.backgrounds("sight")
@@ -175,7 +175,7 @@ def _written(settings: Settings, ledger: Ledger, work: Run, pages: Sequence[_Pag
 def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Call:
     """Write some pages; their series are read as the turn of the call comes, for those of all are large."""
     asked = []
-    with ledger.transaction() as t:
+    with ledger.reading() as t:
         for page in pages:
             known = known_series(t, settings.store.root / folder_name(page.site.id) / page.ground, page.ground)
             asked.append((page, until(known, page.found.as_of)))
@@ -275,10 +275,10 @@ def _notice(settings: Settings, *, dealt: bool) -> dict[str, str] | None:
 def main_publish(settings: Settings) -> tuple[dict[str, str | None], int]:
     """``regrowth publish``: what :func:`publish` returns, and how many sites there are."""
     with (
-        held(settings.store.root, "pages"),
-        opened(settings) as ledger,
+        held(settings.store.root, "the writing of pages") as lock,
+        opened(settings, lock.check) as ledger,
         engine(settings.engine.scheduler) as work,
     ):
-        with ledger.transaction() as t:
+        with ledger.reading() as t:
             sites = len(t.sites())
         return publish(settings, ledger, work), sites

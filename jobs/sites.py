@@ -169,7 +169,7 @@ def list_(
     from jobs.gather import opened
     from jobs.settings import load
 
-    with opened(load(config)) as ledger, ledger.transaction() as t:
+    with opened(load(config)) as ledger, ledger.reading() as t:
         sites = t.sites()
         episodes = {site: some[-1] for site, some in t.all_episodes().items()}
     if as_json:

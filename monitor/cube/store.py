@@ -33,7 +33,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from monitor.cube.grid import grid_from_json, grid_to_json
 from monitor.cube.packed import LAYERS, unpack
-from monitor.errors import BadData, StoreBroken, full_disk
+from monitor.errors import BadData, StoreBroken, TryLater, full_disk
 from monitor.imagery.source import Scene
 
 CHUNK_BYTES: Final = 32_000_000
@@ -252,6 +252,13 @@ class SiteStore:
         """Id of the newest snapshot; in a lent session, of the one it started from."""
         with self._guarded():
             return str(self._lent.snapshot_id if self._lent else self._open().lookup_branch("main"))
+
+    @property
+    def written(self) -> datetime:
+        """When the newest snapshot was written, UTC; in a lent session, the one it started from."""
+        with self._guarded():
+            found: datetime = self._open().lookup_snapshot(self.snapshot).written_at
+            return found
 
     def lend(self) -> tuple[Any, Any]:
         """A session, and its copy for a worker that writes chunks elsewhere: small, and safe to pickle."""
@@ -496,7 +503,10 @@ class SiteStore:
     def _guarded(
         self,
         trouble: str = "can not be read",
-        advice: str = "Restore it from a copy, or move the folder away: the next run fetches the site's history again.",
+        advice: str = (
+            "Nothing in it was changed. Check the disk, then try again: regrowth run; if it stays so, name another "
+            "folder by [store] root: scenes are then fetched again, and this one stays as it is."
+        ),
     ) -> Iterator[None]:
         try:
             yield
@@ -510,9 +520,15 @@ class SiteStore:
                 trouble = "does not have the snapshot that is asked for"
                 advice = (
                     "Nights let go of old ones on which no message and no end of a season rests. If an older copy of "
-                    "the store was put back, move the folder away: the next run fetches the site's history again."
+                    "the store was put back, take over what it has: regrowth run."
                 )
             store = f"{self.path.parent.name}/{self.path.name}"
+            if "timestamp ordering" in told:  # icechunk 2.3
+                msg = (
+                    f"the store {store} has a snapshot newer than the clock shows ({told.partition('. ')[2]}): check "
+                    "the clock (timedatectl). The store is sound, and takes new scenes from that time on"
+                )
+                raise TryLater(msg) from error
             msg = f"the store {store} {trouble} ({type(error).__name__}: {told}). {advice}"
             raise StoreBroken(msg) from error
 

@@ -18,7 +18,7 @@ from monitor.cube import store as module
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, SiteStore, digest, record_of
-from monitor.errors import BadData, DiskFull, StoreBroken
+from monitor.errors import BadData, DiskFull, StoreBroken, TryLater
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
 from monitor.trends.stored import Stored
@@ -83,9 +83,25 @@ def test_what_is_left_of_a_store_is_never_replaced_by_a_new_one(store):
     (store.path / "repo").unlink()  # without which it can not be opened
     kept = sorted(store.path.rglob("*"))
     broken = SiteStore(store.path)
-    with pytest.raises(StoreBroken, match=r"lowood.*Restore it from a copy"):
+    with pytest.raises(StoreBroken, match=r"lowood.*Nothing in it was changed"):
         broken.create(site="lowood", grid=GRID, units=UNITS, measures=MEASURES, controls={})
     assert sorted(store.path.rglob("*")) == kept
+
+
+def test_a_store_that_is_newer_than_the_clock_is_sound_and_the_clock_is_named(store, monkeypatch):
+    made = laid_out(store)
+    told = "session error: invalid snapshot timestamp ordering. parent: `2026-11-28`, child: `2026-11-27`"
+
+    def refuse(*_):
+        raise icechunk.FormatError(told)
+
+    monkeypatch.setattr(icechunk.Session, "commit", refuse)
+    with pytest.raises(TryLater, match=r"parent: `2026-11-28`, child: `2026-11-27`.*check the clock.*store is sound"):
+        store.put([entry(1)], "one")
+    monkeypatch.undo()
+    assert store.snapshot == made
+    assert store.put([entry(1)], "one") == store.snapshot != made
+    assert abs(store.written - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 def test_an_empty_folder_is_no_store_and_takes_one(tmp_path):
@@ -279,7 +295,7 @@ def test_a_broken_store_is_named_with_what_to_do(store):
     for file in store.path.rglob("*"):
         if file.is_file():
             file.write_bytes(b"garbage")
-    with pytest.raises(StoreBroken, match=r"lowood.*move the folder away"):
+    with pytest.raises(StoreBroken, match=r"lowood.*take over what it has: regrowth run"):
         SiteStore(store.path).records()
 
 
@@ -319,7 +335,7 @@ def test_a_byte_changed_anywhere_in_a_store_is_met_and_never_another_number(stor
                 try:
                     found.add(read(store.path, snapshot) == whole)
                 except StoreBroken as error:
-                    found.add(str(error).endswith("the next run fetches the site's history again."))
+                    found.add(str(error).endswith("and this one stays as it is."))
             file.write_bytes(sound)
     assert met == {"chunks": {True}, "manifests": {True}}
     assert read(store.path, snapshot) == whole
@@ -378,7 +394,7 @@ def test_a_damaged_chunk_is_a_broken_store_and_no_bug(request, made, met):
         with file.open("r+b") as content:
             content.seek(4)
             content.write(b"\xff" * 8)
-    with pytest.raises(StoreBroken, match=rf"lowood.*{met}.*move the folder away"):
+    with pytest.raises(StoreBroken, match=rf"lowood.*{met}.*Nothing in it was changed"):
         SiteStore(store.path).put([entry(1, baseline="05.11")], "beside the others, in the same chunk")
 
 

@@ -1,6 +1,7 @@
 """Constants set on the control ground of the stores, once a season, and the nights that are judged by them."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -24,6 +25,7 @@ from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, SiteStore, record_of
 from monitor.imagery.source import Scene
+from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 
@@ -90,7 +92,7 @@ class Land:
             entries.append(Entry(record=record, pixels=np.zeros((len(LAYERS), *grid.shape), np.uint16), units=means))
         snapshot = store.put(entries, "scenes")
         self.sites.append(one)
-        with opened(self.settings) as ledger, ledger.transaction() as t:
+        with closing(Ledger(self.settings.ledger.url)) as ledger, ledger.transaction() as t:
             t.add_site(one.id, one.version, site_to_json(one), start=one.start.isoformat(), now="n")
             t.freeze_controls(ground_key(one), one.id, controls.to_json(), digest="h", now="n")
             t.take_over(ground_key(one), one.id, snapshot, [])

@@ -21,6 +21,7 @@ from shapely.geometry import box, mapping
 from sqlalchemy.exc import OperationalError
 
 from jobs.cli import main
+from jobs.doctor import BUILT
 from jobs.exits import Exit
 from jobs.lock import held
 from monitor.ledger.ledger import Ledger
@@ -223,7 +224,7 @@ def test_a_ledger_damaged_where_nothing_was_asked_for_is_found_broken(installati
         content.write(random.Random(1).randbytes(20 * 4096))
     told, _ = asked()
     assert broken(told) == {"ledger"}
-    assert "restore it from a copy" in told["ledger"]["fix"]
+    assert told["ledger"]["fix"] == "check its disk; name a sound copy by [ledger] url"
 
 
 def test_a_ledger_without_room_to_be_opened_is_not_to_be_moved_away(installation, asked, monkeypatch):
@@ -386,6 +387,44 @@ def test_a_clock_that_was_set_back_shows_by_files_of_the_future(installation, as
     told, _ = asked()
     assert broken(told) == {"clock"}
     assert "ntp" in told["clock"]["fix"]
+
+
+@pytest.mark.parametrize("what", ["a run", "a store"])
+def test_a_clock_behind_a_run_or_a_store_of_a_night_that_was_fast_is_named_and_stores_are_called_sound(
+    installation, asked, what
+):
+    ahead = datetime.now(UTC) + timedelta(days=1)
+    with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
+        t.begin_run("fast", "backfill", "2026-06-30", now=(ahead if what == "a run" else BUILT).isoformat())
+    if what == "a store":
+        repository = _repository(installation)
+        os.utime(repository, (ahead.timestamp(), ahead.timestamp()))
+    told, _ = asked()
+    assert broken(told) == {"clock"}
+    assert f"{ahead:%Y-%m-%d %H:%M} UTC; stores and ledger are sound" in told["clock"]["told"]
+    assert "ntp" in told["clock"]["fix"]
+
+
+def _repository(installation):
+    path = installation.root / "store" / "demo-02" / "ground" / "repo"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize("left", ["no file", "tables"])
+def test_an_emptied_ledger_beside_filled_stores_is_found_broken(installation, asked, left):
+    _repository(installation)
+    if left == "tables":
+        Ledger(f"sqlite:///{installation.root / 'regrowth.db'}").close()
+    told, _ = asked()
+    assert broken(told) == {"ledger"}
+    assert "has no history, but" in told["ledger"]["told"]
+    assert "stores of 1 sites" in told["ledger"]["told"]
+    assert told["ledger"]["fix"] == "name the right one by [ledger] url"
+    with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
+        t.begin_run("night", "night", "2026-06-30", now="2026-06-30T02:00:00+00:00")
+    assert "ledger" not in broken(asked()[0])
 
 
 def _earth_engine(installation):
