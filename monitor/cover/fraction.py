@@ -62,7 +62,7 @@ def cover(index: xr.DataArray, endmembers: Endmembers) -> xr.DataArray:
     """
     scaled: xr.DataArray = xr.apply_ufunc(
         evaluate, index, kwargs={"formula": "cover", "constants": (endmembers.soil, endmembers.vegetation)},
-        keep_attrs=False, dask="parallelized", output_dtypes=[np.result_type(np.float32, index.dtype)],
+        keep_attrs="drop_conflicts", dask="parallelized", output_dtypes=[np.result_type(np.float32, index.dtype)],
     )  # fmt: skip
     return scaled.rename("cover").assign_attrs(units="1", long_name="fractional vegetation cover")
 

@@ -143,7 +143,7 @@ def nbr(nir: xr.DataArray, swir22: xr.DataArray) -> xr.DataArray:
 
 def _evaluated(formula: str, *layers: xr.DataArray) -> xr.DataArray:
     evaluated: xr.DataArray = xr.apply_ufunc(
-        evaluate, *layers, kwargs={"formula": formula}, keep_attrs=False, dask="parallelized",
+        evaluate, *layers, kwargs={"formula": formula}, keep_attrs="drop_conflicts", dask="parallelized",
         output_dtypes=[np.result_type(np.float32, *(layer.dtype for layer in layers))],
     )  # fmt: skip
     return evaluated

@@ -62,6 +62,18 @@ def test_bands_of_other_coordinates_are_refused_not_cut_to_what_they_share():
         ix.ndvi(red, nir)
 
 
+def test_the_crs_is_kept_and_what_one_band_says_of_itself_is_not():
+    system = xr.DataArray(0, attrs={"crs_wkt": "a system"})
+    red, nir = (
+        band(0.1, 0.2).assign_coords(spatial_ref=system).assign_attrs(grid_mapping="spatial_ref", long_name=name)
+        for name in ("red", "nir")
+    )
+    for found in (ix.ndvi(red, nir), cover(ix.ndvi(red, nir), ENDMEMBERS["steppe"])):
+        assert found["spatial_ref"].attrs == {"crs_wkt": "a system"}
+        assert found.attrs["grid_mapping"] == "spatial_ref"
+        assert found.attrs.get("long_name") not in ("red", "nir")
+
+
 def cube(chunks):
     rng = np.random.default_rng(1)
     data = {b: (("time", "y", "x"), rng.uniform(0.02, 0.5, (4, 5, 6)).astype("float32"))
