@@ -128,8 +128,8 @@ def test_the_server_counts_and_averages_what_would_be_counted_and_averaged_here(
     packed = pack(frame, scene)
     order = np.argsort(labels, axis=None, kind="stable")
     edges = np.searchsorted(labels.ravel()[order], np.arange(len(shapes) + 1))
-    told = scene.scale, scene.offset
-    scale, offset = np.array([bands.as_msi(band, *told) if bandpass else told for band in bands.OBSERVED]).T
+    delivered = scene.scale, scene.offset
+    scale, offset = np.array([bands.as_msi(band, *delivered) if bandpass else delivered for band in bands.OBSERVED]).T
     pixels = packed.reshape(len(packed), -1)[:, order]
     here = zonal_means(pixels, edges, scale=scale, offset=offset, endmembers=ends)
     assert served.shape == here.shape == (len(shapes), len(MEASURES))
