@@ -28,7 +28,7 @@ from jobs.records import Columns, columns
 from jobs.settling import settled
 from monitor.controls.neighbours import LeftOut, left_out
 from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, candidates, match
-from monitor.cover.means import MEASURES
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube.granules import Open, Overpass, left_to_do, merged, open_questions, overpasses
 from monitor.cube.grid import crs_of, inside, site_grid
 from monitor.cube.masks import why_unseen

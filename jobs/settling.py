@@ -34,7 +34,7 @@ from monitor.controls.comparison import compare, shown
 from monitor.controls.neighbours import LeftOut, absent
 from monitor.controls.orbits import orbit_steps
 from monitor.controls.units import ControlSet
-from monitor.cover.means import MEASURES
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube import granules, radiometry
 from monitor.cube.radiometry import EVIDENCE, SEASON, evidence, judged, settle, tells, wrong
 from monitor.cube.store import Record, SiteStore

@@ -34,13 +34,14 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from pyproj.exceptions import CRSError
 
-from monitor.cover import fraction, indices
+from monitor.cover import fraction, indices, kernels
 from monitor.cover.fraction import Endmembers, cover
 from monitor.cover.indices import INDICES
 from monitor.cube import packed
 from monitor.cube.grid import grid_from_json, grid_to_json
 from monitor.cube.packed import unpack
 from monitor.cube.store import Entry
+from monitor.imagery import bands
 from monitor.trends.kernels import yearly
 from monitor.trends.kernels.monotonic import slope_and_score
 from monitor.trends.kernels.yearly import ROWS, add, inner_sums
@@ -414,15 +415,15 @@ def at_hand(entries: Sequence[Entry], endmembers: Endmembers) -> Read:
 
 def _recipe(endmembers: Endmembers) -> tuple[set[str], Callable[[xr.Dataset], list[xr.DataArray]]]:
     """Layers that are needed, and what makes the values of :data:`DRAWN` of a cube of them."""
-    index, bands = INDICES[endmembers.index]
+    index, needed = INDICES[endmembers.index]
 
     def values(cube: xr.Dataset) -> list[xr.DataArray]:
         seen = {"ndvi": INDICES["ndvi"][0](cube["red"], cube["nir"]).where(cube["clear"])}
         if endmembers.index not in seen:
-            seen[endmembers.index] = index(*(cube[band] for band in bands)).where(cube["clear"])
+            seen[endmembers.index] = index(*(cube[band] for band in needed)).where(cube["clear"])
         return [cover(seen[endmembers.index], endmembers), seen["ndvi"], *(cube[band] for band in VISIBLE)]
 
-    return {*VISIBLE, "nir", "clear", *bands}, values
+    return {*VISIBLE, "nir", "clear", *needed}, values
 
 
 def _look(drawn: np.ndarray, *, coloured: bool) -> Look:
@@ -451,7 +452,7 @@ def _colours(name: str) -> str:
 def _code() -> bytes:
     """Hash of the code that the values in the state depend on."""
     digest = sha256()
-    for module in (indices, fraction, packed, yearly):
+    for module in (bands, fraction, indices, kernels, packed, yearly):
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.digest()

@@ -20,7 +20,7 @@ from jobs.nightly import night
 from jobs.records import site_to_json
 from jobs.settings import load
 from monitor.controls.units import REFERENCE, ControlSet, Unit
-from monitor.cover.means import MEASURES
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, SiteStore, record_of

@@ -13,7 +13,7 @@ from shapely.geometry import Point, box
 from jobs.records import JUDGED, TEXTS, chained, columns, series, texts
 from jobs.settling import SERIES, known_series, rows, settled
 from monitor.controls.units import REFERENCE, ControlSet, Unit
-from monitor.cover.means import MEASURES
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, Record, SiteStore
 from monitor.imagery import bands
