@@ -175,7 +175,7 @@ class Ledger:
             raise self._broken(damage) from error
 
     def _named(self, error: DatabaseError) -> MonitorError:
-        """What a caller is to be told of an error of the database."""
+        """The error to raise for one of the database."""
         if full := no_room(error, self._place if self._local else self.name):
             return full
         said = str(error.orig).strip()
@@ -239,12 +239,12 @@ def no_room(error: DatabaseError, place: object) -> DiskFull | None:
     DiskFull or None
         None where something else is wrong.
     """
-    told = error.orig or error  # the driver's words alone: those of SQLAlchemy repeat the values of the statement
-    beside = getattr(told, "sqlite_errorname", "") in ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN")
-    unclear = any(words in str(told) for words in ("disk I/O error", "unable to open database file"))
+    cause = error.orig or error  # the driver's words alone: those of SQLAlchemy repeat the values of the statement
+    beside = getattr(cause, "sqlite_errorname", "") in ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN")
+    unclear = any(words in str(cause) for words in ("disk I/O error", "unable to open database file"))
     if beside or (unclear and isinstance(place, Path) and _no_room_in(place)):
-        told = OSError(errno.ENOSPC, str(told))
-    return full_disk(told, place)
+        cause = OSError(errno.ENOSPC, str(cause))
+    return full_disk(cause, place)
 
 
 def _no_room_in(folder: Path) -> bool:

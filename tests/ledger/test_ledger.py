@@ -598,7 +598,7 @@ def test_who_only_reads_waits_for_nobody_and_sees_one_state(ledgers):
         assert seen.last_alert("a")["state"] == "open"
 
 
-def test_a_writer_waits_its_time_for_another_and_is_then_told_to_come_later(either, monkeypatch):
+def test_a_writer_waits_its_time_for_another_and_then_gives_up_for_now(either, monkeypatch):
     monkeypatch.setattr(module, "PATIENCE", 1)
     night, person = Ledger(either), Ledger(either)
     try:
