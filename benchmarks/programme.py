@@ -47,7 +47,9 @@ from jobs.nightly import night
 from jobs.settings import load
 from monitor.alerts.messages import replace_file
 from monitor.cover.fraction import ENDMEMBERS
-from monitor.cover.kernels import ndvi_and_cover
+from monitor.cover.zonal_means import zonal_means
+from monitor.cube.packed import LAYERS
+from monitor.imagery.bands import OBSERVED
 from monitor.trends.kernels.monotonic import slope_and_score
 
 RESULTS = Path(__file__).parent / "results"
@@ -261,17 +263,17 @@ def files(root: Path) -> dict[str, tuple[int, int]]:
 
 
 def floor(made: Countryside, day: date) -> float:
-    """Seconds to decode the scenes of a day and to do the least arithmetic on the pixels of all sites."""
+    """Seconds to decode the scenes of a day and to do the arithmetic of a night on the pixels of all sites."""
     paths = sorted((made.root / "scenes").glob(f"*_{day:%Y%m%d}T*/*.tif"))
     pixels, seasons = made.side**2, 6
     rng = np.random.default_rng(2)
-    layers = rng.integers(1000, 5000, (2, pixels)).astype(np.uint16)
-    clear = np.ones(pixels, bool)
+    packed = rng.integers(1000, 5000, (len(LAYERS), pixels)).astype(np.uint16)  # all of them clear
+    scale, offset = np.full(len(OBSERVED), 1e-4), np.full(len(OBSERVED), -0.1)
     sums = rng.normal(0.3, 0.05, (seasons, pixels)).astype(np.float32)
     years = np.arange(float(seasons))
 
     def arithmetic(_: int) -> None:
-        ndvi_and_cover(*layers, clear, scale=1e-4, offset=-0.1, nodata=0, endmembers=ENDMEMBERS["loess"])
+        zonal_means(packed, np.array([0, pixels]), scale=scale, offset=offset, endmembers=ENDMEMBERS["loess"])
         slope_and_score(years, sums)
 
     def decode(path: Path) -> None:

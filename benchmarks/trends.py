@@ -16,7 +16,6 @@ import os
 import platform
 import statistics
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -29,7 +28,6 @@ import numpy as np
 import rasterio
 import scipy.stats
 import xarray as xr
-import zarr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
@@ -37,15 +35,12 @@ from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
 from monitor.cover.fraction import ENDMEMBERS
-from monitor.cover.kernels import ndvi_and_cover
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, record_of
 from monitor.imagery.source import Scene
 from monitor.trends.kernels.harmonic import harmonic, harmonic_packed
 from monitor.trends.kernels.huber import robust_harmonic
 from monitor.trends.kernels.monotonic import monotonic, slope_and_score
-from monitor.trends.kernels.running import Frame, add, add_history, add_packed, fit, octets, rows, total
-from monitor.trends.places import commit, load
 from monitor.trends.state import Scenes, Season, Used, at_hand, bring_up_to_date, maps
 
 RESULTS = Path(__file__).parent / "results"
@@ -53,9 +48,8 @@ REPEATS = 5
 LEAST = 6.0
 """So long at least the sides of a comparison take turns: short ones scatter. [s]"""
 CORES = len(os.sched_getaffinity(0))
-PACKAGES = ("numba", "numpy", "scipy", "xarray", "zarr", "rasterio", "pymannkendall", "nrt", "pyxccd")
+PACKAGES = ("numba", "numpy", "scipy", "xarray", "rasterio", "pymannkendall", "nrt", "pyxccd")
 NODATA = -32768
-FRAME = Frame(middle=20.0, half=5.0, harmonics=2)
 
 MAPS = (
     "a night's maps of 1 Mpx as the monitor makes them: COG of 8 layers decoded, sums of a season and picture brought "
@@ -267,71 +261,6 @@ def harmonic_rows() -> list[Row]:
     return found
 
 
-def image_rows() -> list[Row]:
-    """One image: indices, and into a running fit."""
-    side = 512
-    pixels = side * side
-    rng = np.random.default_rng(3)
-    red, nir = rng.integers(200, 4000, pixels).astype(np.int16), rng.integers(1000, 6000, pixels).astype(np.int16)
-    clear = rng.random(pixels) < 0.65
-    steppe = ENDMEMBERS["steppe"]
-
-    def plain() -> tuple[np.ndarray, ...]:
-        r, n = (band.astype(np.float32) * np.float32(1e-4) + np.float32(-0.1) for band in (red, nir))
-        total = n + r
-        seen = clear & (red != 0) & (nir != 0) & (total > 0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            index = np.where(seen, (n - r) / total, np.float32(np.nan))
-        share = (index - np.float32(steppe.soil)) / np.float32(steppe.vegetation - steppe.soil)
-        return index, np.clip(share, 0, 1), seen
-
-    ours = (lambda: ndvi_and_cover(red, nir, clear, scale=1e-4, offset=-0.1, nodata=0, endmembers=steppe), pixels)
-    found = compare(
-        "NDVI, cover and mask of an int16 image of 512 x 512, one core",
-        ours,
-        {"numpy": (plain, pixels)},
-        {"numpy": (6, 20)},
-    )
-    pixels = 1 << 20
-    image = cube(1, pixels)[0]
-    packed = integers(image)
-    sums, seen = np.zeros((rows(FRAME), pixels), np.float32), np.zeros((1, pixels), np.uint8)
-    work = "one int16 image into the running fit, 1 Mpx, one core"
-    ours = (lambda: add_packed(sums, seen, 3, 20.3, packed, FRAME, scale=1e-4, offset=0.0, nodata=NODATA), pixels)
-    peers: dict[str, Side] = {"limit: the same 7 numbers read and written": (lambda: np.add(sums, 1, out=sums), pixels)}
-    try:
-        monitor = ewma(1024)
-        when = datetime(2024, 6, 1)  # noqa: DTZ001 - nrt wants it without a zone
-        peers["nrt EWMA.monitor (no refit)"] = (lambda: monitor.monitor(image.reshape(1024, 1024), when), pixels)
-    except ImportError:
-        found.append(absent(work, "nrt"))
-    try:
-        peers["pyxccd S-CCD update, two bands"] = (sccd(20), 20)
-    except ImportError:
-        found.append(absent(work, "pyxccd"))
-    return found + compare(work, ours, peers)
-
-
-def sccd(pixels: int) -> Callable[[], None]:
-    """An online update of so many pixels by S-CCD, from five years of history."""
-    from pyxccd import sccd_detect_flex, sccd_update_flex
-
-    day = np.arange(737_000, 737_000 + 5 * 365, 10, dtype=np.int64)
-    rng = np.random.default_rng(5)
-    wave = 4000 + 1500 * np.sin(2 * np.pi * day / 365.25)
-    stack = np.ascontiguousarray((wave[:, None] + rng.normal(0, 100, (day.size, 2))).astype(np.int64))
-    quality = np.zeros(day.size, np.int64)
-    kept = {"lam": 20.0, "tmask_b1_index": 1, "tmask_b2_index": 2}
-    known = sccd_detect_flex(day, stack, quality, **kept)
-    new = np.array([day[-1] + 10], np.int64)
-
-    def run() -> None:
-        for _ in range(pixels):
-            sccd_update_flex(known, new, stack[-1:], quality[-1:], **kept)
-
-    return run
-
-
 def ewma(side: int) -> object:
     """A monitor of nrt as it is after a fit of two harmonics to 60 images, 35 % missing, of ground that changes gently.
 
@@ -362,7 +291,7 @@ def ewma(side: int) -> object:
 
 
 def night_rows(folder: Path) -> list[Row]:
-    """A night's pixels: image decoded, state brought up to date and committed, fit made again."""
+    """A night's maps: image decoded, sums brought up to date and saved, maps made."""
     side, block = 1000, 128  # no power of two: sites are none, and memory is three times slower at such strides
     pixels, tops = side * side, range(0, side, block)
     rng = np.random.default_rng(4)
@@ -375,74 +304,19 @@ def night_rows(folder: Path) -> list[Row]:
     profile |= {"tiled": True, "blockxsize": 512, "blockysize": block}
     with rasterio.open(path, "w", **profile) as out:
         out.write(np.stack(bands).astype(np.int16))
-    past, steppe, raw = dates(300), ENDMEMBERS["steppe"], {}
-    years = [past[np.floor(past) == year] for year in np.unique(np.floor(past))]
-    for top in tops:
-        here = side * min(block, side - top)
-        sums = np.zeros((len(years), rows(FRAME), here), np.float32)
-        seen = np.zeros((len(years), octets(max(year.size for year in years)), here), np.uint8)
-        scaled = {"scale": np.full(past.size, 1e-4), "offset": np.zeros(past.size), "nodata": NODATA}
-        add_history(sums, seen, years, integers(cube(past.size, here)), FRAME, **scaled)
-        commit(folder / f"closed{top}", {}, [total(sums[:-1], seen[:-1], years[:-1], FRAME)])
-        kept = [sums[-1], seen[-1, : octets(years[-1].size)], years[-1], np.zeros((5, here), np.float32)]
-        raw[top] = np.concatenate([array.reshape(-1).view(np.uint8) for array in kept])
-        for _ in range(2):  # both places of the file
-            commit(folder / f"current{top}", {}, kept)
-        raw[top].tofile(folder / f"raw{top}")
     pool = ThreadPoolExecutor(CORES)
-
-    def decode(top: int) -> np.ndarray:
-        with rasterio.open(path) as file:
-            return file.read(window=rasterio.windows.Window(0, top, side, min(block, side - top)))
-
-    def night(top: int) -> None:
-        red, nir, clear = (band.ravel() for band in decode(top))
-        kept = {"scale": 1e-4, "offset": 0.0, "nodata": 0, "endmembers": steppe}
-        index, _, _ = ndvi_and_cover(red, nir, clear.astype(bool), **kept)
-        _, (closed,) = load(folder / f"closed{top}")
-        _, (sums, seen, times, _) = load(folder / f"current{top}")
-        sums, seen, times = sums.copy(), seen.copy(), times.copy()
-        # the last image of the year again, so that every night is the same
-        times[-1] = 25.1
-        add(sums, seen, times.size - 1, times[-1], index, FRAME)
-        fitted = fit(sums[None], seen[None], [times], FRAME, closed)
-        commit(folder / f"current{top}", {}, [sums, seen, times, fitted])
-
-    def in_place(top: int) -> None:
-        decode(top)
-        with (folder / f"raw{top}").open("r+b", buffering=0) as file:
-            file.write(raw[top])
-
-    def anew(top: int) -> None:
-        decode(top)
-        raw[top].tofile(folder / f"raw{top}.new")
-        (folder / f"raw{top}.new").replace(folder / f"raw{top}")
-
     maps_of, written = own_maps(folder, path, tops, side)
 
-    def map_floor(top: int) -> None:
+    def floor(top: int) -> None:
         with rasterio.open(folder / "layers.tif") as file:
             file.read(window=rasterio.windows.Window(0, top, side, min(block, side - top)))
         for number, content in enumerate(written(top)):
             (folder / f"raw{top}.{number}").unlink(missing_ok=True)
             (folder / f"raw{top}.{number}").write_bytes(content)
 
-    ours = (lambda: list(pool.map(night, tops)), pixels)
-    work = "a night of 1 Mpx: COG decoded, NDVI, cover, state loaded, updated, committed, fit made again"
-    sides = {
-        "": ours,
-        "floor: the same decoded, the same bytes written over old ones": (
-            lambda: list(pool.map(in_place, tops)),
-            pixels,
-        ),
-        "floor: the same decoded, the same bytes written to new files": (lambda: list(pool.map(anew, tops)), pixels),
-    }
-    mapped = {
-        MAPS: (lambda: list(pool.map(maps_of, tops)), pixels),
-        "limit: the same decoded, the same bytes written to new files": (
-            lambda: list(pool.map(map_floor, tops)),
-            pixels,
-        ),
+    sides: dict[str, Side] = {
+        "": (lambda: list(pool.map(maps_of, tops)), pixels),
+        "limit: the same decoded, the same bytes written to new files": (lambda: list(pool.map(floor, tops)), pixels),
     }
     found = []
     try:
@@ -464,18 +338,12 @@ def night_rows(folder: Path) -> list[Row]:
 
         sides["nrt: load, monitor (no refit), save"] = (nrt_night, pixels)
     except ImportError:
-        found.append(absent(work, "nrt"))
-    rate = in_turn(sides | mapped)
+        found.append(absent(MAPS, "nrt"))
+    rate = in_turn(sides)
     for name in [*sides][1:]:
-        under = name.startswith("floor")
-        least, aim = (1.6, 1.25) if under else (3.0, 5.0)
-        found.append(Row(work=work, peer=name, ours=rate[""], theirs=rate[name], least=least, aim=aim, floor=under))
-    for name in [*mapped][1:] + [name for name in sides if name.startswith("nrt")]:
         under = name.startswith("limit")
-        goals = (0.0, 0.0) if under else (3.0, 5.0)
-        found.append(
-            Row(work=MAPS, peer=name, ours=rate[MAPS], theirs=rate[name], least=goals[0], aim=goals[1], floor=under)
-        )
+        least, aim = (0.0, 0.0) if under else (3.0, 5.0)
+        found.append(Row(work=MAPS, peer=name, ours=rate[""], theirs=rate[name], least=least, aim=aim, floor=under))
     return found
 
 
@@ -533,62 +401,6 @@ def own_maps(
         return [(folder / f"maps{top}" / name).read_bytes() for name in ("2024.sums", "now.rgb")]
 
     return night, written
-
-
-def history_rows(folder: Path) -> list[Row]:
-    """Everything again from the stored history: sums by year and fit, beside decoding alone."""
-    n, side = 300, 512
-    t, packed = dates(n), integers(cube(n, side * side)).reshape(n, side, side)
-    packed = np.where(packed == NODATA, NODATA, (packed // 40) * 40).astype(np.int16)  # compresses like real ground
-    store = zarr.create_array(
-        str(folder / "history.zarr"), shape=packed.shape, chunks=(32, 256, 256), dtype="int16",
-        compressors=zarr.codecs.ZstdCodec(level=1),
-    )  # fmt: skip
-    store[:] = packed
-    years = [t[np.floor(t) == year] for year in np.unique(np.floor(t))]
-    most, scale, offset = octets(max(year.size for year in years)), np.full(n, 1e-4), np.zeros(n)
-    corners = [(y, x) for y in range(0, side, 256) for x in range(0, side, 256)]
-    pool, room = ThreadPoolExecutor(CORES), threading.local()
-
-    def decode(corner: tuple[int, int]) -> np.ndarray:
-        """Chunk by chunk into memory that is used again: a third faster than all dates at once into new memory."""
-        y, x = corner
-        if not hasattr(room, "layers"):
-            room.layers = np.empty((n, 256, 256), np.int16)
-        for first in range(0, n, store.chunks[0]):
-            some = slice(first, first + store.chunks[0])
-            room.layers[some] = store[some, y : y + 256, x : x + 256]
-        return room.layers.reshape(n, -1)
-
-    def again(corner: tuple[int, int]) -> np.ndarray:
-        layers = decode(corner)
-        if not hasattr(room, "sums"):
-            room.sums = np.empty((len(years), rows(FRAME), layers.shape[1]), np.float32)
-            room.seen = np.empty((len(years), most, layers.shape[1]), np.uint8)
-        kept = {"scale": scale, "offset": offset, "nodata": NODATA}
-        return add_history(room.sums, room.seen, years, layers, FRAME, **kept)
-
-    ours = (lambda: list(pool.map(again, corners)), side * side)
-    limit = (lambda: list(pool.map(decode, corners)), side * side)
-    rate = in_turn({"": ours, "limit": limit})
-    kept = {"work": "all of 300 dates again from zarr (zstd): sums by year and fit", "ours": rate[""]}
-    found = [Row(peer="limit: decoding alone", theirs=rate["limit"], least=1.35, aim=1.1, floor=True, **kept)]
-    try:
-        import numba
-        from nrt.monitor.ewma import EWMA
-
-        def nrt_again() -> None:
-            numba.set_num_threads(CORES)
-            values = store[:, :64, :64]
-            grid = np.where(values == NODATA, np.nan, values * 1e-4)
-            maps = xr.DataArray(grid, dims=("time", "y", "x"), coords={"time": as_dates(t)})
-            EWMA(trend=True, harmonic_order=2).fit(dataarray=maps, method="OLS", screen_outliers=None, n_threads=CORES)
-
-        rate = in_turn({"": ours, "nrt": (nrt_again, 64 * 64)})
-        found.append(Row(work=kept["work"], peer="nrt fit(method='OLS')", ours=rate[""], theirs=rate["nrt"]))
-    except ImportError:
-        found.append(absent(kept["work"], "nrt"))
-    return found
 
 
 def versions() -> str:
@@ -664,9 +476,7 @@ def picture(found: list[Row], path: Path) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the peers' own
-        found = (
-            monotonic_rows() + harmonic_rows() + image_rows() + night_rows(Path(folder)) + history_rows(Path(folder))
-        )
+        found = monotonic_rows() + harmonic_rows() + night_rows(Path(folder))
     text = table(found)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "trends.md").write_text(text, encoding="utf-8")

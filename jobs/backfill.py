@@ -3,13 +3,24 @@
 python -m jobs.backfill --site lowood
 """
 
+if __name__ == "__main__":  # first of all: logs and the folder of compiled kernels are set before libraries are loaded
+    import sys
+
+    from jobs.cli import main
+
+    main(["backfill", *sys.argv[1:]])
+
+
+import os
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
 from jobs.engine import engine
-from jobs.gather import Progress, chosen_sites, gather, opened, result, take_over, today
+from jobs.gather import Progress, chosen_sites, gather, now, opened, result, take_over, today
 from jobs.lock import held
+from jobs.precheck import check_clock
+from jobs.registry import take_in
 from jobs.settings import Settings
 from jobs.sources import open_sources
 
@@ -20,25 +31,33 @@ def backfill(
     """Fetch ahead of the night, without verdicts, alerts or pages; the manifest is like a night's."""
     until = until or today()
     with (
-        held(settings.store.root, "a backfill"),
-        opened(settings) as ledger,
+        held(settings.store.root, "a backfill") as lock,
+        opened(settings, lock.check) as ledger,
         engine(settings.engine.scheduler) as work,
     ):
-        sites = chosen_sites(settings, ledger, only, add=True)
+        check_clock(ledger)
+        run = f"backfill-{until}-{os.urandom(4).hex()}"
+        with ledger.transaction() as t:
+            t.begin_run(run, "backfill", until.isoformat(), now=now())
+        registry = take_in(ledger, settings.registry.path, now=now())
+        sites = chosen_sites(settings, ledger, only)
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
+        never_offered: list[str] = []
         for outcome in gather(settings, ledger, sources, sites, work, until=until, progress=progress):
             site = outcome.site.id
             if outcome.fetched is not None:
                 with ledger.transaction() as t:
                     take_over(t, outcome, outcome.fetched)
             results[site] = result(outcome)
-        return {"as_of": until.isoformat(), "sites": [results[site.id] for site in sites]}
-
-
-if __name__ == "__main__":
-    import sys
-
-    from jobs.cli import main
-
-    main(["backfill", *sys.argv[1:]])
+            if outcome.never_offered:
+                never_offered.append(site)
+        manifest = {
+            "as_of": until.isoformat(),
+            "sites": [results[site.id] for site in sites],
+            "registry": registry.to_json(),
+            "never_offered": never_offered,
+        }
+        with ledger.transaction() as t:
+            t.end_run(run, manifest, now=now())
+        return manifest

@@ -81,7 +81,7 @@ def _rain(
     if settings.rain.path is not None:
         found = product.at(points, since=min(since.values()), until=as_of)
         return {site.id: rain for site, rain in zip(sites, found, strict=True)}
-    with ledger.transaction() as t:
+    with ledger.reading() as t:
         known = t.backgrounds("rain")
         kept = {site.id: known.get(ground_key(site)) for site in sites}
     stored = {site: None if values is None else Rain.from_json(values) for site, values in kept.items()}

@@ -19,16 +19,17 @@ def calibrate(
     Safe to run twice: what is set holds until the next growing season is over. A night does the same, one set at a
     time. Exit status: 0 done, 65 there is no site, 75 another run is at work.
     """
-    from jobs.calibrating import as_plain, set_due
-    from jobs.cli import set_up_logs
-    from jobs.gather import chosen_sites, opened
-    from jobs.lock import held
+    from jobs.kernels import choose_cache
     from jobs.settings import load
 
     settings = load(config)
-    set_up_logs()
+    choose_cache(settings.store.root)
+    from jobs.calibrating import as_plain, set_due
+    from jobs.gather import chosen_sites, opened
+    from jobs.lock import held
+
     today = datetime.now(UTC).date()
-    with held(settings.store.root, "a calibration"), opened(settings) as ledger:
+    with held(settings.store.root, "a calibration") as lock, opened(settings, lock.check) as ledger:
         constants = set_due(settings, ledger, chosen_sites(settings, ledger, []), as_of=today, most=None)
     told = [as_plain(pool, constants) for pool in sorted(constants.members)]
     if as_json:

@@ -7,7 +7,7 @@ whatever night that is. They are frozen: scenes and sites that come later count 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -142,11 +142,13 @@ class Land(Mapping[tuple[str, str], list[Placebo]]):
         Frozen units of each piece of ground that has a store.
     snapshots : mapping
         Of each piece of ground.
+    left_out : mapping
+        By piece of ground the units on which another site was begun: they are no placebos, nor compared with.
     """
 
     def __init__(
         self, settings: Settings, constants: Constants, biome: str, controls: Mapping[str, ControlSet],
-        snapshots: Mapping[str, str],
+        snapshots: Mapping[str, str], left_out: Mapping[str, Collection[str]],
     ) -> None:  # fmt: skip
         self._settings, self._constants, self._snapshots = settings, constants, snapshots
         self._tiles = {pool: sites for pool, sites in constants.members.items() if pool.biome == biome}
@@ -154,7 +156,8 @@ class Land(Mapping[tuple[str, str], list[Placebo]]):
             (ground, unit)
             for pool in sorted(self._tiles)
             for ground in map(ground_key, self._tiles[pool]) if ground in controls
-            for unit in controls[ground].units if unit.ring != REFERENCE
+            for unit in controls[ground].units
+            if unit.ring != REFERENCE and unit.id not in left_out.get(ground, ())
         ]  # fmt: skip
         worked = [site.geometry for sites in constants.members.values() for site in sites]
         alone = independent([unit.geometry for _, unit in named], worked)
@@ -252,13 +255,13 @@ def set_due(
         constants = Constants(t, sites, as_of=as_of)
         if most is not None and constants.asked:
             return constants
-        snapshots = t.snapshots()
+        snapshots, left_out = t.snapshots(), t.backgrounds("left_out")
         controls: dict[str, ControlSet] = {}
         for biome in {pool.biome for pool in constants.due}:
             for ground in (ground_key(site) for site in sites if site.biome == biome):
                 frozen = t.controls(ground) if ground in snapshots else None
                 controls |= {} if frozen is None else {ground: ControlSet.from_json(frozen)}
-    land = cache(lambda biome: Land(settings, constants, biome, controls, snapshots))
+    land = cache(lambda biome: Land(settings, constants, biome, controls, snapshots, left_out))
     found: dict[tuple[str, ...], tuple[Calibration, int]] = {}
     rows: list[dict[str, Any]] = []
     work = 0

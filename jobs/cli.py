@@ -4,20 +4,22 @@ Data goes to stdout, logs to stderr. Heavy libraries are imported inside the com
 """
 
 import errno
-import hashlib
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from jobs import __version__
 from jobs.exits import Exit, status_of
+from jobs.kernels import choose_cache
+from jobs.logs import redacted, set_up_logs
 from monitor.errors import MonitorError, full_disk
 
 LANDSAT_1 = date(1972, 7, 23)
@@ -26,7 +28,6 @@ UsageError: Any = typer.BadParameter.__base__
 """What is raised for a command line that does not hold: typer has a name of its own for one kind of it only."""
 
 app = typer.Typer(
-    help="Is the restoration work taking hold? Every night, for every site.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,35 +46,59 @@ def main(arguments: list[str] | None = None) -> None:
     if sys.getfilesystemencoding().lower() not in ("utf-8", "utf8"):
         sys.stderr.write("names of files would not be UTF-8, as those of sites are: set LANG=C.UTF-8\n")
         sys.exit(Exit.CONFIGURATION)
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(compiled()))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.STOPPED))  # what is half written is taken away first
-    _load_parts()
     try:
+        _load_parts()
         outcome = app(args=arguments, standalone_mode=False)
     except UsageError as error:
-        sys.stderr.write(f"{error.format_message()}\n")
+        _say(error.format_message())
         sys.exit(Exit.USAGE)
     except typer.Exit as error:
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(Exit.STOPPED)
     except MonitorError as error:
-        sys.stderr.write(f"{error}\n")
+        _say(str(error))
         sys.exit(status_of(error))
     except BrokenPipeError:
         sys.exit(Exit.DONE)
     except OSError as error:
         if full := full_disk(error, error.filename or "the roots of [store], [ledger] and [outputs]"):
-            sys.stderr.write(f"{full}\n")
+            _say(str(full))
             sys.exit(status_of(full))
-        sys.stderr.write(f"{error.filename or 'a file'} can not be used: {error.strerror or error}\n")
+        _say(f"{error.filename or 'a file'} can not be used: {error.strerror or error}")
         sys.exit(Exit.ALL_FAILED if error.errno == errno.EIO else Exit.CONFIGURATION)
     except Exception:  # noqa: BLE001 - the last resort: a bug is told as one, whatever it is
         import structlog
 
+        set_up_logs()
         structlog.get_logger().exception("this is a bug; please report it with the lines above")
         sys.exit(Exit.BUG)
     sys.exit(outcome if isinstance(outcome, int) else Exit.DONE)
+
+
+def _say(line: str) -> None:
+    """One line for a person, on stderr."""
+    sys.stderr.write(f"{redacted(line)}\n")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print_line(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _regrowth(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Is the restoration work taking hold? Every night, for every site."""
+    if context.invoked_subcommand != "status":  # which loads nothing that logs or computes, and is to be quick
+        set_up_logs()
+        choose_cache()
 
 
 @app.command()
@@ -105,14 +130,19 @@ def run(
     settings = load(config)
     if not dry_run:
         free(settings.store.root)
+        choose_cache(settings.store.root)
     from jobs.nightly import exit_status, night, plan, stop_on_sigterm
 
-    set_up_logs()
     if dry_run:
         told = plan(settings, as_of=day, only=site or [])
+        failed = Exit.SOME_FAILED if told["sites"] or told["deferred"] else Exit.CONFIGURATION
+        left = failed if told["failed"] else Exit.DONE
         if as_json:
             echo(told)
-            return
+            raise typer.Exit(left)
+        print_registry(told)
+        for error in (*told["failed"].values(), *(f"{one}: deferred; {why}" for one, why in told["deferred"].items())):
+            print_line(error)
         scenes = sum(len(s["scenes"]) for s in told["sites"])
         megabytes = sum(s["megabytes"] for s in told["sites"])
         print_line(f"Would fetch {scenes} scenes of {len(told['sites'])} sites, about {megabytes:.1f} MB of pixels.")
@@ -120,13 +150,14 @@ def run(
         if requests and None not in requests:
             print_line(f"That is {sum(requests)} requests, and by a rough guess {sum(seconds):.0f} EECU seconds.")
         print_line(f"{told['messages']} messages are waiting to be sent; more may follow from new scenes.")
-        return
+        raise typer.Exit(left)
     stop_on_sigterm()
     with progress("sites") as tell:
         manifest = night(settings, as_of=day, only=site or [], progress=tell)
     if as_json:
-        echo({key: manifest[key] for key in ("run", "as_of", "sites", "messages_waiting", "pages_failed")})
+        echo({key: manifest[key] for key in ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed")})
     else:
+        print_registry(manifest)
         unwritten = dict(manifest["pages_failed"])
         for one in manifest["sites"]:
             told_ = one["error"] or f"{one['status']}, alert {one['alert']}, {len(one['scenes_new'])} new scenes"
@@ -148,16 +179,17 @@ def backfill(
 
     settings = load(config)
     free(settings.store.root)
+    choose_cache(settings.store.root)
     from jobs.backfill import backfill as fill
     from jobs.nightly import exit_status, stop_on_sigterm
 
-    set_up_logs()
     stop_on_sigterm()
     with progress("sites") as tell:
         manifest = fill(settings, only=site or [], progress=tell)
     if as_json:
         echo(manifest)
     else:
+        print_registry(manifest)
         for one in manifest["sites"]:
             print_line(f"{one['site']}: {one['state']}; {one['error'] or len(one['scenes_new'])} new scenes")
     raise typer.Exit(exit_status(manifest))
@@ -166,15 +198,20 @@ def backfill(
 @app.command()
 def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -> None:
     """Latest assessment of each site."""
-    from jobs.gather import chosen_sites, opened
     from jobs.settings import load
+    from monitor.errors import BadData
+    from monitor.ledger.ledger import Ledger
 
     settings = load(config)
-    with opened(settings) as ledger:
-        sites = chosen_sites(settings, ledger, site or [])
-        with ledger.transaction() as t:
-            newest = t.newest()
-            found = [newest[one.id][2] for one in sites if one.id in newest]
+    with closing(Ledger(settings.ledger.url)) as ledger, ledger.reading() as t:
+        sites, newest = t.versions().keys(), t.newest()
+    if not sites:
+        msg = f"there is no site to judge: add one to {settings.registry.path.name}, then: regrowth sites add FILE"
+        raise BadData(msg)
+    if unknown := sorted(set(site or ()) - sites):
+        msg = f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' names those there are"
+        raise BadData(msg)
+    found = [latest for one, (_, _, latest) in sorted(newest.items()) if not site or one in site]
     if as_json:
         echo(found)
         return
@@ -193,16 +230,21 @@ def explain(
     language: Annotated[str, typer.Option(help="en or zh.")] = "en",
     as_json: AsJson = False,
 ) -> None:
-    """Why a site is judged as it is, in sentences, and what would clear it."""
+    """Why a site is judged as it is, in sentences, and what would clear it.
+
+    Exit status: 0 done, 65 it has not been assessed yet; where no scene of it has ever been offered 10, or 78 if that
+    holds for all sites.
+    """
     from jobs.calibrating import used_for
     from jobs.episodes import in_episode
     from jobs.fetch import ground_key
     from jobs.gather import chosen_sites, opened
     from jobs.records import assessment_from_json
     from jobs.settings import load
+    from jobs.sources import described
     from monitor.errors import BadData
     from monitor.verdict.calibrate import table
-    from monitor.verdict.explain import chances, early_news
+    from monitor.verdict.explain import chances, early_news, never_offered
     from monitor.verdict.explain import explain as told
 
     if language not in ("en", "zh"):
@@ -211,9 +253,22 @@ def explain(
     settings = load(config)
     with opened(settings) as ledger:
         (chosen,) = chosen_sites(settings, ledger, [site])
-        with ledger.transaction() as t:
+        with ledger.reading() as t:
             latest, records, sight = t.latest(site), t.calibrations(), t.background(ground_key(chosen), "sight")
-            episodes = t.episodes(site)
+            episodes, night = t.episodes(site), t.last_night(site)
+    if night is not None and site in night.get("never_offered", ()):
+        until = date.fromisoformat(night["as_of"])
+        why = partial(never_offered, chosen, sources=described(settings.source), until=until)
+        sentences = [why(language=language)]
+        error = next(one["error"] for one in night["sites"] if one["site"] == site).removeprefix(f"site {site!r}: ")
+        if error != why():  # a source has said why
+            sentences.append(error)
+        if as_json:
+            echo({"site": site, "as_of": night["as_of"], "sentences": sentences})
+        else:
+            print_line("\n".join(sentences))
+        everywhere = len(night["never_offered"]) == len(night["sites"])
+        raise typer.Exit(Exit.CONFIGURATION if everywhere else Exit.SOME_FAILED)
     if latest is None:
         msg = f"site {site!r} has not been assessed yet: regrowth run"
         raise BadData(msg)
@@ -239,11 +294,12 @@ def explain(
 @app.command()
 def publish(config: Config = None, as_json: AsJson = False) -> None:
     """Pages, maps and tables from what is stored; no network."""
-    from jobs.publish import main_publish
     from jobs.settings import load
 
     settings = load(config)
-    set_up_logs()
+    choose_cache(settings.store.root)
+    from jobs.publish import main_publish
+
     outcomes, sites = main_publish(settings)
     broken = {site: error for site, error in outcomes.items() if error}
     written = sorted(set(outcomes) - set(broken))
@@ -283,7 +339,7 @@ def alerts_list(
     from jobs.gather import opened
     from jobs.settings import load
 
-    with opened(load(config)) as ledger, ledger.transaction() as t:
+    with opened(load(config)) as ledger, ledger.reading() as t:
         found = t.alerts(None if every else ["open", "acknowledged", "snoozed"])
     if as_json:
         echo(found)
@@ -353,8 +409,7 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
     from jobs.settings import load
 
     settings = load(config)
-    set_up_logs()
-    with held(settings.store.root, "the sending of messages"), opened(settings) as ledger:
+    with held(settings.store.root, "the sending of messages") as lock, opened(settings, lock.check) as ledger:
         sent, waiting = send(settings, ledger, release=True)
     if as_json:
         echo({"messages_sent": sent, "messages_waiting": waiting})
@@ -383,20 +438,6 @@ def _change(config: Path | None, alert: str, change: Any, *, as_json: bool) -> N
         echo(changed)
     else:
         print_line(f"{alert}: {changed['state']}")
-
-
-def compiled(library: Path = Path(__file__).parents[1] / "monitor") -> Path:
-    """Folder for compiled kernels, another one whenever the code of any of them is another.
-
-    numba looks at the file of a function only, not at what that calls in other files: after an update in place it would
-    go on with the old arithmetic (numba's manual, "Caching limitations").
-    """
-    code = hashlib.sha256()
-    for path in sorted(library.rglob("*.py")):
-        text = path.read_bytes()
-        if b"numba" in text:
-            code.update(text)
-    return library / "__pycache__" / f"kernels-{code.hexdigest()[:16]}"
 
 
 def free(root: Path) -> None:
@@ -442,27 +483,10 @@ def print_line(text: str) -> None:
     typer.echo(text)
 
 
-def set_up_logs(*, quiet: bool = False) -> None:
-    """Structured logs on stderr: for people on a terminal, JSON lines elsewhere."""
-    import logging
-
-    import structlog
-
-    terminal = sys.stderr.isatty()
-    level = logging.ERROR if quiet else logging.INFO
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if terminal else [structlog.processors.format_exc_info]),
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-    )
-    import icechunk
-
-    icechunk.set_logs_filter("error")
+def print_registry(manifest: dict[str, Any]) -> None:
+    """How the registry differed from the ledger."""
+    for sentence in manifest["registry"]["said"]:
+        print_line(f"registry: {sentence}")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 from odc.geo.geobox import GeoBox
 from shapely.ops import unary_union
 
-from jobs.fetch import Task
+from jobs.fetch import Task, choosing_scenes
 from jobs.sources import Sources
 from monitor.controls.units import REFERENCES, WANTED, candidates
 from monitor.cube.granules import Overpass
@@ -30,11 +30,12 @@ def asked(task: Task, left: Sequence[Overpass], grid: GeoBox, sources: Sources) 
     """
     if task.controls is None:
         covered = unary_union([scene.footprint for scene in task.offered if scene.footprint is not None])
+        others = [outline for outline, _ in task.others]
         around = len(
-            candidates(task.site.geometry, task.others, grid, sources.first.ring, covered=covered, within=task.within)
+            candidates(task.site.geometry, others, grid, sources.first.ring, covered=covered, within=task.within)
         )
-        # Scenes before the start are read twice: to choose the control units, then to be kept.
-        looks = [(one, around) for one in left if one.main.time.date() < task.site.start]
+        # Scenes that the control units are chosen on are read twice: for that, then to be kept.
+        looks = [(one, around) for one in next(filter(None, choosing_scenes(task, left)), [])]
         looks += [(one, min(around, MOST_UNITS)) for one in left]
     else:
         looks = [(one, len(task.controls.units)) for one in left]

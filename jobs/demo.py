@@ -75,9 +75,8 @@ def demo(out: Path, *, seed: int, as_json: bool) -> Exit:
     text = CONFIGURATION.format(seed=seed)
     _make_room(out, config, text)
     truth: dict[str, dict[str, Any]] = {_id(place): {"fate": fate.name, "theta": fate.truth} for place, fate in dealt}
-    _write(out / "sites.geojson", _registry(source, dealt))
     _write(out / "truth.json", json.dumps(truth, indent=2) + "\n")
-    _write(config, text)
+    write_inputs(out, seed=seed)
     settings = load(config)
     with opened(settings) as ledger:
         add_sites(ledger, settings.registry.path)
@@ -98,6 +97,12 @@ def demo(out: Path, *, seed: int, as_json: bool) -> Exit:
     else:
         _show(out, dict(dealt), truth, found, nights=len(nights), sent=sent)
     return worst
+
+
+def write_inputs(out: Path, *, seed: int) -> None:
+    """Write the registry and the configuration of a demonstration into a folder."""
+    _write(out / "sites.geojson", _registry(Sample(seed), deal(seed)))
+    _write(out / "regrowth.toml", CONFIGURATION.format(seed=seed))
 
 
 def _make_room(out: Path, config: Path, text: str) -> None:

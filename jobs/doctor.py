@@ -11,12 +11,13 @@ import importlib
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import metadata
@@ -25,7 +26,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from jobs import kernels
 from jobs.exits import Exit
+from jobs.logs import redacted
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
@@ -44,8 +47,6 @@ LOOKED_BACK: Final = 30
 """Nights that are asked how sites fared."""
 OVERDUE: Final = timedelta(hours=36)
 """After this without a night the schedule is off."""
-SKEW: Final = timedelta(minutes=5)
-"""By how much a file may be newer than now."""
 BUILT: Final = datetime(2026, 11, 1, tzinfo=UTC)
 """A clock that shows an earlier moment is wrong: this program is younger."""
 
@@ -108,29 +109,38 @@ def findings(config: Path | None, *, online: bool = False) -> Iterator[Finding]:
     """
     yield from _looked("python", _python)
     yield from _looked("packages", _packages)
-    yield from _looked("kernels", _kernels)
     settings: list[Settings] = []
-    yield from _looked("config", lambda: _config(config, settings))
+    read = list(_looked("config", lambda: _config(config, settings)))
+    yield from _looked("kernels", lambda: _kernels(settings[0].store.root if settings else None))
+    yield from read
     if not settings:
         return
     chosen = settings[0]
     yield from _looked("registry", lambda: _registry(chosen))
     yield from _looked("store", lambda: _folder("store", chosen.store.root))
-    yield from _looked("ledger", lambda: _ledger(chosen))
+    runs: list[datetime] = []
+    yield from _looked("ledger", lambda: _ledger(chosen, runs))
+    yield from _looked("registry", lambda: _drift(chosen))
     yield from _looked("outputs", lambda: _folder("outputs", chosen.outputs.root))
     yield from _looked("lock", lambda: _lock(chosen.store.root))
-    yield from _looked("clock", lambda: _clock(chosen))
+    yield from _looked("clock", lambda: _clock(chosen, runs))
+    silent: list[Finding] = []
     for number, source in enumerate(chosen.source, start=1):
         name = "source" if len(chosen.source) == 1 else f"source {number}"
         yield from _looked(name, partial(_source, name, source))
         if online:
-            yield from _looked(name, partial(_asked, name, source, chosen))
+            answers = list(_looked(name, partial(_asked, name, source, chosen)))
+            silent += [one for one in answers if one.state != OK]
+            yield from answers
+    if online and not silent:
+        yield from _looked("imagery", lambda: _imagery(chosen))
 
 
 def _looked(check: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     """What a look shows; trouble on the way is a finding too."""
     try:
-        yield from look()
+        for one in look():
+            yield replace(one, told=redacted(one.told))
     except MonitorError as error:
         yield Finding(check=check, state=BROKEN, told=_line(error))
     except Exception as error:  # noqa: BLE001 - the doctor must outlive whatever is broken, and says what it met
@@ -170,7 +180,7 @@ def _packages() -> Iterator[Finding]:
             except Exception as error:  # noqa: BLE001 - a library that does not load may raise anything
                 wrong.append(f"{name} is installed but does not load ({_line(error)})")
     if wrong:
-        fix = "make clean setup    (or: pip install --require-hashes -r requirements.lock)"
+        fix = "make clean setup    (or: pip install --no-deps --require-hashes -r requirements.lock)"
         yield Finding(check="packages", state=BROKEN, told="; ".join(wrong), fix=fix)
     else:
         told = f"{len([line for line in asked if 'extra ==' not in line])} libraries installed, all load"
@@ -193,14 +203,10 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.match(r"[\d.]*", version)[0].split(".") if part]  # type: ignore[index]
 
 
-def _kernels() -> Iterator[Finding]:
+def _kernels(store: Path | None) -> Iterator[Finding]:
     """Whether compiled kernels can be kept: without, each process compiles for half a minute."""
-    import monitor
-
-    named = os.environ.get("NUMBA_CACHE_DIR")
-    beside = Path(str(monitor.__file__)).parent / "verdict" / "__pycache__"
-    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
-    for place in [Path(named)] if named else [beside, own]:
+    named = os.environ.get(kernels.VARIABLE) if kernels.temporary is None else None
+    for place in [Path(named)] if named else kernels.candidates(store):
         if _writable(place) is None:
             yield Finding(check="kernels", state=OK, told=f"compiled code is kept under {place}")
             return
@@ -257,6 +263,69 @@ def _registry(settings: "Settings") -> Iterator[Finding]:
         yield Finding(check="registry", state=OK, told=f"{len(ground)} outlines of control ground")
 
 
+def _drift(settings: "Settings") -> Iterator[Finding]:
+    """How the registry differs from the ledger, and the command that settles each thing."""
+    from sqlalchemy import create_engine, inspect, text
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from jobs.registry import columns_in_words, compare, start_edited
+    from monitor.ledger.ledger import HEAD, Transaction
+    from monitor.sites.registry import read_sites
+
+    path, url = settings.registry.path, make_url(settings.ledger.url)
+    file = shlex.quote(str(path))
+    try:
+        report = read_sites(path)
+    except MonitorError:
+        return  # said above
+    if report.columns:
+        told = f"columns that are not read: {columns_in_words(report.columns)}"
+        yield Finding(check="registry", state=NOTE, told=told)
+    if url.drivername.startswith("sqlite") and not Path(url.database or "").is_file():
+        return
+    engine = create_engine(settings.ledger.url)
+    try:
+        with engine.connect() as connection:
+            if "alembic_version" not in inspect(connection).get_table_names():
+                return
+            if connection.execute(text("select version_num from alembic_version")).scalar() != HEAD:
+                return
+            found = compare(path, report, Transaction(connection))
+    except SQLAlchemyError:
+        return  # said by the ledger
+    finally:
+        engine.dispose()
+    if not (found.unchanged or found.changed or found.missing or found.start_edited):
+        if found.added:
+            told = f"{len(found.added)} sites are not in the ledger yet; the first night takes them in"
+            yield Finding(check="registry", state=NOTE, told=told)
+        return
+    fix = f"regrowth sites add {file}    (or the next night does it)"
+    if found.added:
+        told = f"in {path.name} and not in the ledger: {_few([site.id for site in found.added])}"
+        yield Finding(check="registry", state=BROKEN, told=told, fix=fix)
+    if found.changed:
+        told = f"changed in {path.name}: {_few([site.id for site in found.changed])}"
+        yield Finding(check="registry", state=BROKEN, told=told, fix=fix)
+    if found.missing:
+        told = f"missing from {path.name} and still judged: {_few(found.missing)}"
+        fix = f"put them back, or: {shlex.join(['regrowth', 'sites', 'retire', *found.missing])}"
+        yield Finding(check="registry", state=BROKEN, told=told, fix=fix)
+    for site, (before, after) in found.start_edited.items():
+        told, _, fix = start_edited(site, before, after).partition("; ")
+        yield Finding(check="registry", state=BROKEN, told=told, fix=fix)
+    if found.retired:
+        told = f"retired, and still in {path.name}: {_few(found.retired)}"
+        fix = f"take them out of the file, or back in: regrowth sites add {file}"
+        yield Finding(check="registry", state=NOTE, told=told, fix=fix)
+
+
+def _few(sites: Sequence[str]) -> str:
+    """The first ids of many."""
+    return ", ".join(sites[:20]) + (f" and {len(sites) - 20} more" if len(sites) > 20 else "")
+
+
 def _folder(check: str, root: Path) -> Iterator[Finding]:
     """Whether a root can be written to and has room; one that is not there yet is made by the first run."""
     why = _writable(root)
@@ -297,12 +366,14 @@ def _writable(root: Path) -> str | None:
     return None
 
 
-def _ledger(settings: "Settings") -> Iterator[Finding]:
+def _ledger(settings: "Settings", moments: list[datetime]) -> Iterator[Finding]:
+    """Look at the ledger; the moment at which a run last began or ended is added to `moments`."""
     from sqlalchemy import create_engine, inspect, select, text
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
-    from monitor.ledger.ledger import HEAD, no_room
+    from jobs.precheck import without_history
+    from monitor.ledger.ledger import HEAD, Transaction, no_room
     from monitor.ledger.models import Run, SiteVersion
 
     url = make_url(settings.ledger.url)
@@ -312,6 +383,9 @@ def _ledger(settings: "Settings") -> Iterator[Finding]:
         path = Path(url.database or "")
         if not path.is_file():
             why = f"{path} is no file" if path.exists() else _writable(path.parent)
+            if why is None and (lost := without_history(path.name, settings.store.root)):
+                yield Finding(check="ledger", state=BROKEN, told=lost, fix="name the right one by [ledger] url")
+                return
             state = BROKEN if why else OK
             fix = f"name another place by [ledger] url, or mend {path.parent}" if why else None
             yield Finding(check="ledger", state=state, told=why or f"{path}, made by the first command", fix=fix)
@@ -345,6 +419,12 @@ def _ledger(settings: "Settings") -> Iterator[Finding]:
                     raise SQLAlchemyError(damage)
             nights = select(Run.__table__).where(Run.kind == "night").order_by(Run.started.desc()).limit(LOOKED_BACK)
             runs = connection.execute(nights).all() if found == HEAD else []
+            lost = None
+            if found == HEAD:
+                t = Transaction(connection)
+                newest = t.newest_moment()
+                moments += [] if newest is None else [datetime.fromisoformat(newest)]
+                lost = None if t.has_history() else without_history(shown, settings.store.root)
             current = select(SiteVersion.site).where(SiteVersion.current)
             now = set(connection.execute(current).scalars()) if runs else set()
     except SQLAlchemyError as error:
@@ -352,12 +432,18 @@ def _ledger(settings: "Settings") -> Iterator[Finding]:
             yield Finding(check="ledger", state=BROKEN, told=f"{shown}: {full}", fix=f"make room at {path.parent}")
             return
         why = _line(getattr(error, "orig", None) or error)
-        fix = "restore it from a copy, or move it away: it is rebuilt" if local else "start the server, or mend the URL"
+        fix = (
+            "check its disk; name a sound copy by [ledger] url"
+            if local
+            else "start the server, or correct [ledger] url"
+        )
         yield Finding(check="ledger", state=BROKEN, told=f"{shown} can not be read: {why}", fix=fix)
         return
     finally:
         engine.dispose()
-    if found == HEAD:
+    if lost:
+        yield Finding(check="ledger", state=BROKEN, told=lost, fix="name the right one by [ledger] url")
+    elif found == HEAD:
         yield Finding(check="ledger", state=OK, told=f"{shown}, version {found}, {sites} sites")
         if runs:
             yield _night(runs, now, at_work=_holder(settings.store.root) is not None)
@@ -468,22 +554,25 @@ def _paused(process: int) -> bool:
     return after_name[:1] in (["T"], ["t"])
 
 
-def _clock(settings: "Settings") -> Iterator[Finding]:
+def _clock(settings: "Settings", runs: Sequence[datetime]) -> Iterator[Finding]:
     from sqlalchemy.engine import make_url
 
+    from jobs.precheck import behind
+
     now = datetime.now(UTC)
-    fix = "timedatectl set-ntp true"
     ledger = Path(make_url(settings.ledger.url).database or "")
-    looked = (ledger, settings.store.root / "lock", settings.outputs.root / "status.json", settings.registry.path)
-    newest, path = max(
-        ((datetime.fromtimestamp(one.stat().st_mtime, UTC), one) for one in looked if one.is_file()),
-        default=(BUILT, None),
-    )
+    files = [ledger, settings.store.root / "lock", settings.outputs.root / "status.json", settings.registry.path]
+    seen = [(moment, "the newest run in the ledger") for moment in runs]
+    for path in (*files, *settings.store.root.glob("*/*/repo")):
+        if path.is_file():
+            seen.append((datetime.fromtimestamp(path.stat().st_mtime, UTC), str(path)))
+    ahead = behind(*max(seen)) if seen else None
     if now < BUILT:
         told = f"shows {now:%Y-%m-%d %H:%M} UTC, before this program was made"
-        yield Finding(check="clock", state=BROKEN, told=told, fix=fix)
-    elif newest > now + SKEW:
-        told = f"shows {now:%Y-%m-%d %H:%M} UTC, but {path} is of {newest:%Y-%m-%d %H:%M}: it was set back"
+        yield Finding(check="clock", state=BROKEN, told=told, fix="timedatectl set-ntp true")
+    elif ahead:
+        fix = "timedatectl set-ntp true    (if it was fast then and is right now: runs go on after that time)"
+        told = f"{ahead}; stores and ledger are sound"
         yield Finding(check="clock", state=BROKEN, told=told, fix=fix)
     else:
         yield Finding(check="clock", state=OK, told=f"{now:%Y-%m-%d %H:%M} UTC")
@@ -580,12 +669,45 @@ def _asked(name: str, source: "SourceSettings", settings: "Settings") -> Iterato
     today = datetime.now(UTC).date()
     began = time.monotonic()
     (opened,) = open_sources([source]).all
+    opened.check_collections()
     scenes = opened.search(sites[0].geometry, today - timedelta(days=20), today)
     took = time.monotonic() - began
     told = f"answers in {took:.1f} s: {len(scenes)} scenes of the last 20 days over {sites[0].id}"
     yield Finding(check=name, state=OK, told=told)
 
 
+def _imagery(settings: "Settings") -> Iterator[Finding]:
+    """Whether every site was ever offered a scene: of the last 20 days, else of all that a night would ask for."""
+    import shapely
+
+    from jobs.sources import described, open_sources
+    from jobs.together import in_one_search, neighbourhoods
+    from monitor.sites.registry import read_sites
+    from monitor.verdict.explain import never_offered
+
+    sites = read_sites(settings.registry.path).sites
+    today = datetime.now(UTC).date()
+    sources = open_sources(settings.source)
+    unseen = []
+    for members in (some for group in neighbourhoods(sites, apart=0.0) for some in in_one_search(group)):
+        left = members
+        for source, asked in sources.opened:
+            last = min(today, asked.until or today)
+            for first in (max(asked.since, last - timedelta(days=20)), asked.since):
+                if left and first <= last:
+                    area = shapely.box(*shapely.total_bounds([site.geometry for site in left]))
+                    scenes = source.search(area, first, last)
+                    left = [site for site in left if not any(scene.touches(site.geometry) for scene in scenes)]
+        unseen += left
+    if not unseen:
+        yield Finding(check="imagery", state=OK, told=f"scenes are offered of all {len(sites)} sites")
+        return
+    why = never_offered(unseen[0], sources=described(settings.source), until=today)
+    told = f"{len(unseen)} of {len(sites)} sites were never offered a scene: {_few([site.id for site in unseen])}"
+    fix = f"correct the outline, or [source] url, collections or since; {unseen[0].id}: {why}"
+    yield Finding(check="imagery", state=BROKEN, told=told, fix=fix)
+
+
 def _line(error: BaseException | str) -> str:
     """What an error says, in one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return " ".join(redacted(str(error)).split())[:300] or type(error).__name__

@@ -2,41 +2,59 @@
 
 The numbers are the same everywhere. Workers compute and write chunks; only this process, which holds the lock,
 commits. A worker that is killed loses its calls to another one; a call whose workers keep dying fails alone.
+
+Processes of this machine are spoken to through pipes: a local dask cluster would listen on loopback, where every user
+of the machine could have it run code.
 """
 
 import asyncio
 import gc
 import logging
+import multiprocessing
+import os
+import pickle
+import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import batched, islice
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any, Final
 
-import dask
 import structlog
 from dask import compute, delayed
 from dask.system import CPU_COUNT
 
+from jobs.logs import with_logs
 from monitor.errors import BadConfiguration, MonitorError, TryLater
 
 log = structlog.get_logger()
 
 LONGEST: Final = 3600.0
 """A call that was not answered by then, while no other was either, has hung and has failed. [s]"""
+WORKER: Final = {
+    "MALLOC_TRIM_THRESHOLD_": str(2**27),  # memory given back after every scene would have to be faulted in again
+    "ICECHUNK_LOG": "error",  # it warns of concurrent commits at every opening; only this process commits
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+}
+"""Environment of worker processes on this machine, where it does not say otherwise."""
 PATIENCE: Final = 20.0
 """How long a scheduler may take to answer. [s]"""
-KEPT: Final = 2**27
-"""Of the memory that a process has freed, so much at most stays its own. [byte]"""
 GARBAGE: Final = 100_000
 """Objects that may come to be before garbage is looked for among them: what holds itself in a circle is rare here."""
 TOGETHER: Final = 2 * CPU_COUNT
 """Calls in flight at once in threads, and as many that are done and not yet dealt with."""
 
 Call = Callable[[], Any]
+Job = tuple[int, Call]
 Run = Callable[[Iterable[Call]], Iterator[tuple[int, Any]]]
 """Does calls, taking them as their turn comes, and yields, as they are done, the number and the result of each, or
 the exception that it died of. Of the expected errors (:class:`monitor.errors.MonitorError`) the first is raised."""
@@ -49,9 +67,8 @@ def engine(scheduler: str) -> Iterator[Run]:
     Parameters
     ----------
     scheduler : str
-        Empty: threads of this process. ``processes``: processes of this machine, that listen on loopback only. Else
-        the address of a dask scheduler whose workers see the same files; TLS and all else is taken from dask's own
-        configuration.
+        Empty: threads of this process. ``processes``: processes of this machine, that listen nowhere. Else the address
+        of a dask scheduler whose workers see the same files; TLS and all else is taken from dask's own configuration.
 
     Raises
     ------
@@ -94,24 +111,16 @@ def _opened(scheduler: str) -> Iterator[Run]:
     if not scheduler:
         yield _threads
         return
-    from distributed import Client, LocalCluster
-
     if scheduler == "processes":
-        options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "threads_per_worker": 1}
-        environment = "distributed.nanny.pre-spawn-environ"
-        kept = {
-            # dask's own 64 KiB gives memory back after every scene, and the next one faults all of it in again
-            f"{environment}.MALLOC_TRIM_THRESHOLD_": KEPT,
-            # it warns of concurrent commits at every opening; only this process commits
-            f"{environment}.ICECHUNK_LOG": "error",
-        }
-        with (
-            dask.config.set(kept),
-            LocalCluster(processes=True, silence_logs=logging.ERROR, **options) as cluster,
-            Client(cluster) as client,
-        ):
-            yield partial(_cluster, client)
+        workers: list[_Worker] = []
+        try:
+            yield partial(_processes, workers)
+        finally:
+            for worker in workers:
+                worker.stop()
         return
+    from distributed import Client
+
     known = _way_to(scheduler)
     try:  # not dask's default: that is where dask sends its work, though it was refused
         with ThreadPoolExecutor(1) as apart:  # in a notebook this thread has a loop of its own under way
@@ -169,7 +178,7 @@ def _way_to(address: str) -> dict[str, Any]:
         scheme, _ = parse_address(address)
         host, port = get_address_host_port(address)
     except ValueError as error:
-        msg = f"{told} is no address of a dask scheduler: {error}"
+        msg = f"{told} is no address of a dask scheduler: that is like tcp://host:8786"  # the error quotes passwords
         raise BadConfiguration(msg) from error
     if not host or not 0 < port < 2**16 or address != address.strip():
         msg = f"{told} is no address of a dask scheduler: that is like tcp://host:8786"
@@ -189,12 +198,18 @@ def _way_to(address: str) -> dict[str, Any]:
     return known
 
 
+_beside = 0
+"""In a worker process of this machine, how many there may be."""
+
+
 @cache
 def processes() -> int:
     """How many processes share the work, asked in one of them: what holds for a whole run is divided by it.
 
     It is asked once a process: workers that join later do not count.
     """
+    if _beside:
+        return _beside
     if "distributed" not in sys.modules:
         return 1
     from distributed import get_client, get_worker
@@ -224,6 +239,149 @@ def _threads(calls: Iterable[Call]) -> Iterator[tuple[int, Any]]:
             yield from last.result()
 
 
+class WorkerDied(Exception):
+    """A process ended before it answered: killed, out of memory, or by a fault in native code."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A process of this machine, which does one call at a time."""
+
+    process: BaseProcess
+    pipe: Connection
+    job: Job | None = None
+    """What it is doing."""
+
+    @classmethod
+    def start(cls) -> "_Worker":
+        """A new process, which waits for a call."""
+        ours, theirs = multiprocessing.Pipe()
+        # Spawned, not forked: this process has threads. Not by a fork server: that listens.
+        process = multiprocessing.get_context("spawn").Process(
+            target=_serve, args=(theirs, CPU_COUNT), name="regrowth-worker", daemon=True
+        )
+        missing = {name: value for name, value in WORKER.items() if name not in os.environ}
+        os.environ.update(missing)
+        try:
+            process.start()
+        finally:
+            for name in missing:
+                del os.environ[name]
+        theirs.close()
+        return cls(process, ours)
+
+    def take(self, job: Job) -> None:
+        """Begin with a call."""
+        self.job = job
+        with suppress(BrokenPipeError, ConnectionResetError):  # it is dead, which is seen where its answer is read
+            self.pipe.send(job[1])
+
+    def answer(self) -> Any:
+        """What came of the call, once there is something to read."""
+        self.job = None
+        try:
+            return self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self.stop()
+            return WorkerDied(f"exit status {self.process.exitcode}")
+
+    def give_up(self) -> TimeoutError:
+        """Stop, since the call has hung."""
+        log.error("a call has hung", process=self.process.pid)
+        self.stop()
+        return TimeoutError(f"no answer within {LONGEST:.0f} s")
+
+    def stop(self) -> None:
+        """End, whatever is under way."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _processes(workers: list[_Worker], calls: Iterable[Call]) -> Iterator[tuple[int, Any]]:
+    """Do calls in processes of this machine. One whose process died may have died of too little memory for several:
+    it is tried again, alone.
+    """
+    suspects = []
+    for job, found in _answered(workers, enumerate(calls), most=CPU_COUNT):
+        if isinstance(found, WorkerDied):
+            suspects.append(job)
+        else:
+            yield job[0], found
+    for job, found in _answered(workers, iter(suspects), most=1):
+        yield job[0], found
+
+
+def _answered(workers: list[_Worker], jobs: Iterator[Job], *, most: int) -> Iterator[tuple[Job, Any]]:
+    """Calls and what came of them; processes are started as they are needed, and kept for later calls."""
+    done: list[tuple[Job, Any]] = []
+    try:
+        while True:
+            free = [worker for worker in workers if worker.job is None]
+            for job in islice(jobs, most - len(workers) + len(free)):
+                if not free:
+                    free.append(_Worker.start())
+                    workers.append(free[0])
+                free.pop().take(job)
+            yield from done  # they are dealt with while the next are under way
+            done.clear()
+            busy = {worker.pipe: worker for worker in workers if worker.job is not None}
+            if not busy:
+                return
+            ready = wait([*busy], timeout=LONGEST)
+            for worker in [busy[pipe] for pipe in ready] or [*busy.values()]:  # type: ignore[index]
+                assert worker.job is not None
+                job = worker.job
+                found = worker.answer() if ready else worker.give_up()
+                if isinstance(found, MonitorError):
+                    raise found
+                done.append((job, found))
+            workers[:] = [worker for worker in workers if not worker.pipe.closed]
+    finally:
+        for worker in workers:
+            if worker.job is not None:  # nobody waits for it any more
+                worker.stop()
+        workers[:] = [worker for worker in workers if not worker.pipe.closed]
+
+
+def _serve(pipe: Connection, beside: int) -> None:
+    """Do calls that come through a pipe until nobody is at its other end."""
+    global _beside
+    _beside = beside
+    os.dup2(2, 1)  # standard output is for data
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the parent ends this process
+    with suppress(OSError):  # where memory runs out, this process is to go and not its parent
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            call = pipe.recv()
+        except EOFError:
+            return
+        try:
+            found = ForkingPickler.dumps(with_logs(call))
+        except Exception as error:  # noqa: BLE001 - told to the parent
+            found = _as_bytes(error)
+        pipe.send_bytes(found)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _as_bytes(error: Exception) -> Any:
+    """An error as it can be sent: some can not be made again from their parts."""
+    try:
+        found = ForkingPickler.dumps(error)
+        pickle.loads(found)
+    except Exception:  # noqa: BLE001 - whatever goes wrong, the error must be told
+        return ForkingPickler.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+    return found
+
+
 def _cluster(client: Any, calls: Iterable[Call]) -> Iterator[tuple[int, Any]]:
     """Do calls on a cluster. One whose worker died may have died of its neighbour: it is tried again, alone."""
     from distributed import KilledWorker
@@ -250,7 +408,7 @@ def _answers(client: Any, calls: Iterable[tuple[int, Call]]) -> Iterator[tuple[i
         while True:
             most = max(TOGETHER, 2 * sum(client.nthreads().values()))
             for number, call in islice(left, max(0, most - len(waiting))):
-                waiting[client.compute(delayed(call, pure=False, traverse=False)())] = number, call
+                waiting[client.compute(delayed(partial(with_logs, call), pure=False, traverse=False)())] = number, call
             if not waiting:
                 return
             for future in wait(list(waiting), timeout=LONGEST, return_when="FIRST_COMPLETED").done:

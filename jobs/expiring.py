@@ -28,6 +28,7 @@ def expire(settings: Settings, ledger: Ledger) -> None:
     for folder in _landscapes(settings.store.root):
         if crc32(folder.name.encode()) % ROUND != turn:
             continue
+        ledger.guard()
         try:
             gone += LandscapeStore(folder).expire(KEPT)
         except MonitorError as error:

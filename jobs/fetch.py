@@ -20,12 +20,15 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
+from jobs.logs import redacted
 from jobs.mapped import NEEDED, add
+from jobs.precheck import CLOCK, behind
 from jobs.reading import Ground, Seen, bandpass, own_means, read
 from jobs.records import Columns, columns
 from jobs.settling import settled
+from monitor.controls.neighbours import LeftOut, left_out
 from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, candidates, match
-from monitor.cover.means import MEASURES
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube.context import context_grid, natural_colour, wanted_pictures, worth_keeping
 from monitor.cube.granules import Open, Overpass, left_to_do, merged, open_questions, overpasses
 from monitor.cube.grid import crs_of, inside, site_grid
@@ -50,12 +53,17 @@ FEW, SMALL = 4, 1 << 20
 AGAIN = timedelta(days=30)
 """A scene that can not be read is tried again by every night until so much later ones are offered: items are known to
 come before their files, and a server to be out of order for a night."""
-UNREAD = ("MISSING", "BROKEN")
+NO_ANSWER = "NO_ANSWER"
+"""Why a scene can not be read that is tried again by every night, however old: nothing is known against its files."""
+UNREAD = ("MISSING", "BROKEN", NO_ANSWER)
 """Why a scene can not be read that may be readable another day."""
 FEWEST = 10
 """A site of fewer pixels is too small for its mean to mean anything: no scene of it counts. [pixel]"""
 SITE_CLEAR = 0.6
 """A scene counts when this share of the site was seen. [1]"""
+SEASON_SEEN = 3
+"""Clear scenes that make a growing season seen: on fewer no control ground is chosen for a site that was begun before
+all imagery, as fewer do not count as a season before the start either (:func:`monitor.verdict.kernels.balance`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +95,15 @@ class Task:
     searched: BaseGeometry
     """The area in which they were found."""
     controls: ControlSet | None
-    """The frozen units; None: those the store was made with, else chosen from what lies before the start."""
+    """The frozen units; None: those the store was made with, else chosen, see :func:`choosing_scenes`."""
     known: Known | None
-    others: tuple[BaseGeometry, ...]
-    """Every other registered site, which control ground must avoid."""
+    others: tuple[tuple[BaseGeometry, date], ...]
+    """Outline and start of every other site near the units or where they are sought, retired ones too: control ground
+    is chosen outside them, and left out where one was registered later."""
+    until: date
+    """Last day of the scenes that are offered."""
+    left_out: LeftOut = field(default_factory=dict)
+    """Units left out, as the series in the ledger was settled; see :func:`monitor.controls.neighbours.left_out`."""
     within: tuple[BaseGeometry, ...] | None = None
     """Control ground that people have named; None: a ring round the site."""
     terrain: Terrain | None = None
@@ -118,12 +131,21 @@ class Fetched:
     new: tuple[Record, ...]
     """Records stored by this fetch, in order of time."""
     controls: ControlSet
+    """Empty while they cannot be chosen yet."""
     new_controls: bool
     """Whether they were not in the ledger."""
+    waits: bool
+    """Whether no growing season has been seen yet to choose them on."""
+    left_out: LeftOut
+    """Units that do not count from a day on, as the series is settled."""
+    new_left_out: bool
+    """Whether the series in the ledger was settled with others."""
     terrain: Terrain | None
     """Of the site, where it is known."""
     new_terrain: bool
     """Whether it was not in the ledger."""
+    tried: int | None = None
+    """The last growing season that was over when they were sought in vain; None: they were not."""
     history: str | None = None
     """Of what was stored before, see :class:`Known`."""
     kept: str = ""
@@ -141,6 +163,8 @@ class Outcome:
     """``done``, ``failed`` or ``deferred``."""
     error: str | None = None
     fetched: Fetched | None = None
+    never_offered: bool = False
+    """Whether it failed because no source has ever offered a scene of it."""
 
 
 def ground_key(site: Site) -> str:
@@ -167,7 +191,12 @@ def lattice(site: Site, source: Source) -> GeoBox:
     return grid
 
 
-def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None = None) -> list["Part"]:
+def fetch(
+    tasks: Sequence[Task],
+    sources: Sequence[Source],
+    elevation: Elevation | None = None,
+    guard: Callable[[], None] = lambda: None,
+) -> list["Part"]:
     """Store what is offered for the sites of a landscape and not yet stored.
 
     Parameters
@@ -178,6 +207,8 @@ def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation
         In order of preference; the first gives grid and ring.
     elevation : Elevation, optional
         Gives the terrain of sites and candidates.
+    guard : callable
+        Called before each commit: what it raises prevents the commit. Stores that were lent are not committed here.
 
     Returns
     -------
@@ -191,7 +222,7 @@ def fetch(tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation
         A source refuses the credentials: no other site would fare better.
     """
     store = LandscapeStore(tasks[0].folder, tasks[0].lent)
-    parts = [Part(task, store) for task in tasks]
+    parts = [Part(task, store, guard) for task in tasks]
     by_name = {source.name: source for source in sources}
     reduced = any(source.reduces for source in sources)
     _each(parts, lambda part: part.open(sources[0]))
@@ -218,6 +249,8 @@ class Part:
 
     task: Task
     landscape: LandscapeStore
+    guard: Callable[[], None] = lambda: None
+    """Called before anything is written; raises where it must not be."""
     error: str | None = None
     state: str = "done"
     store: StoredSite = field(init=False)
@@ -227,6 +260,10 @@ class Part:
     left: list[Overpass] = field(init=False)
     """Offered and not stored."""
     controls: ControlSet | None = None
+    waits: bool = False
+    """Whether they cannot be chosen yet: scenes are stored without."""
+    tried: int | None = None
+    """See :class:`Fetched`."""
     terrain: Terrain | None = None
     known: bool = False
     laid_out: Ground | None = None
@@ -268,14 +305,20 @@ class Part:
         self.known = self.task.known is not None and self.store.unchanged_since(self.task.known.snapshot)
         if self.controls is None:
             self.controls = ControlSet.from_json(self.store.controls)
+            self.waits = not self.controls.units
         if self.known and self.task.known is not None:
             self.stored = self.task.known.baselines
         else:
             self.stored = {record.acquisition: record.granules for record in self.store.records()}
         self.left = left_of(self.task, self.grid, self.stored)
+        if self.left and (found := behind(self.landscape.written, "the newest snapshot of its store")):
+            msg = f"{found}, and no scene can be stored until then. {CLOCK}"
+            raise TryLater(msg)
 
     def survey(self, elevation: Elevation | None) -> None:
-        """Compute the terrain if it is not known."""
+        """Compute the terrain if it is not known; without control ground the site waits for a growing season."""
+        if self.controls is None:
+            self.controls, self.waits = ControlSet(units=(), balance={}, candidates=0), True
         if self.terrain is None:
             (self.terrain,) = _terrain(elevation, [self.task.site.geometry])
 
@@ -297,13 +340,18 @@ class Part:
 
     def outcome(self) -> Outcome:
         """What became of it, with the series that all its scenes make."""
+        self.guard()
         if self.error is not None or self.controls is None:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
         told, known = None, self.task.known if self.known else None
-        if self.new or not self.known:
-            mark = None if known is None else known.kept
+        gone = left_out(self.controls.units, self.task.others)
+        other_units = gone != self.task.left_out
+        if self.new or not self.known or other_units:
+            mark = None if known is None or other_units else known.kept
             try:
-                told = settled(self.store, self.controls, self.task.site, mark=mark, added=self.means)
+                told = settled(
+                    self.store, self.controls, self.task.site, left_out=gone, mark=mark, added=self.means
+                )  # fmt: skip
             except MonitorError as error:
                 return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
             if told.rows and not self.task.anew:
@@ -318,12 +366,53 @@ class Part:
             kept="" if told is None else told.kept,
             new=tuple(self.new),
             controls=self.controls,
-            new_controls=self.task.controls is None,
+            new_controls=self.task.controls is None and not self.waits,
+            waits=self.waits,
+            tried=self.tried,
+            left_out=gone,
+            new_left_out=other_units,
             terrain=self.terrain,
             new_terrain=self.task.terrain is None,
             lent=self.task.lent if self.wrote else None,
         )
         return Outcome(site=self.task.site, state="done", fetched=fetched)
+
+
+def last_season(site: Site, day: date) -> int:
+    """The last growing season of a site that was over by a day."""
+    window = Window.of(site)
+    season, position = window.place(np.array([day], "datetime64[D]").astype(np.int64))
+    return int(season[0]) - (int(position[0]) <= window.length)
+
+
+def choosing_scenes(task: Task, left: Sequence[Overpass]) -> list[list[Overpass]]:
+    """Scenes on which the control ground of a new site is chosen, in the order in which they are tried.
+
+    Parameters
+    ----------
+    task : Task
+        Gives start, biome and the day up to which scenes are offered.
+    left : sequence of Overpass
+        All that is offered, ascending by time.
+
+    Returns
+    -------
+    list of list of Overpass
+        First those from before the start: one that shows the site is enough. Where none does, as where the work was
+        begun before all imagery, each growing season since the start that is over, ascending: they are taken together
+        until :data:`SEASON_SEEN` scenes show the site. Where even all of them are fewer the choice waits for the next
+        season: what is chosen is frozen, and one scene in spring is too little to choose on for good. Until then scenes
+        are stored without control ground, and none counts; they are fetched again with it.
+    """
+    start, window = task.site.start, Window.of(task.site)
+    days = np.array([one.main.time.date() for one in left], "datetime64[D]").astype(np.int64)
+    season, position = window.place(days)
+    last = last_season(task.site, task.until)
+    lots: dict[int, list[Overpass]] = {}
+    for one, year, inside_it in zip(left, season.tolist(), (position <= window.length).tolist(), strict=True):
+        if inside_it and year <= last and one.main.time.date() >= start:
+            lots.setdefault(year, []).append(one)
+    return [[one for one in left if one.main.time.date() < start], *(lots[year] for year in sorted(lots))]
 
 
 def left_of(task: Task, grid: GeoBox, stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
@@ -410,7 +499,7 @@ def _each(parts: Iterable[Part], step: Callable[[Part], None]) -> None:
             part.fail("failed", f"site {site!r}: {error}")
         except Exception as error:
             log.exception("a bug while fetching", site=site)
-            part.fail("failed", f"site {site!r}: a bug, {type(error).__name__}: {error}")
+            part.fail("failed", redacted(f"site {site!r}: a bug, {type(error).__name__}: {error}"))
 
 
 def _choose(
@@ -421,24 +510,26 @@ def _choose(
     *,
     reduced: bool,
 ) -> None:
-    """Choose the units of new sites by how they and the site behaved before the start."""
+    """Choose the units of new sites by how they and the site behaved before the start; where the site was not seen
+    then, in the first growing season that was seen. Those that cannot be chosen yet stay None.
+    """
+    lots = {part.task.site.id: choosing_scenes(part.task, part.left) for part in parts}
     pools = {}
 
     def look_round(part: Part) -> None:
         site = part.task.site
         covered = unary_union([scene.footprint for scene in part.task.offered if scene.footprint is not None])
         pools[site.id] = candidates(
-            site.geometry, part.task.others, part.grid, ring, covered=covered, within=part.task.within
-        )
+            site.geometry, [outline for outline, _ in part.task.others], part.grid, ring, covered=covered,
+            within=part.task.within,
+        )  # fmt: skip
         part.laid_out = Ground.of(site, part.grid, pools[site.id], reduced=reduced)
 
     _each(parts, look_round)
-    alive = [part for part in parts if part.alive]
-    wanted = {
-        part.task.site.id: [one for one in part.left if one.main.time.date() < part.task.site.start] for part in alive
-    }
-    seen: dict[str, list[tuple[datetime, np.ndarray]]] = {site: [] for site in wanted}
-    unread: dict[str, list[SceneRejected]] = {site: [] for site in wanted}
+    wanted: dict[str, list[Overpass]] = {}
+    asked = dict.fromkeys(lots, 0)
+    seen: dict[str, list[tuple[datetime, np.ndarray]]] = {site: [] for site in lots}
+    unread: dict[str, list[SceneRejected]] = {site: [] for site in lots}
 
     def take_down(part: Part) -> None:
         for look in part.waiting:
@@ -451,20 +542,22 @@ def _choose(
                 own = np.full_like(own, np.nan)
             seen[part.task.site.id].append((look.scene.time, np.concatenate([own[None], look.units])))
 
-    _in_batches(alive, _looks(alive, sources, wanted), lambda some: _each(some, take_down))
-
     def settle(part: Part) -> None:
         site = part.task.site.id
         units, found, bad = pools[site], seen[site], unread[site]
+        since = any(one.main.time.date() >= part.task.site.start for one in wanted[site])
         if len(bad) > len(found):  # what is chosen to compare with is never chosen anew
             msg = (
-                f"site {site!r} is not begun: of {len(wanted[site])} scenes from before its start {len(bad)} can not "
-                f"be read; the first: {bad[0]}"
+                f"site {site!r} is not begun: of {asked[site]} scenes from "
+                f"{'its first growing seasons' if since else 'before its start'} {len(bad)} can not be read; "
+                f"the first: {bad[0]}"
             )
             raise TryLater(msg)
-        if not found:
-            part.controls = ControlSet(units=(), balance={}, candidates=len(units))
+        clear = sum(bool(np.isfinite(means[0, MEASURES.index("cover")])) for _, means in found)
+        if clear < (SEASON_SEEN if since else 1):
+            part.tried = None if bad else last_season(part.task.site, part.task.until)
             return
+        part.waits, part.tried = False, None
         found.sort(key=lambda pair: pair[0])
         times = np.array([time.astimezone(UTC).replace(tzinfo=None) for time, _ in found], dtype="datetime64[ns]")
         together = xr.DataArray(
@@ -477,11 +570,19 @@ def _choose(
             together.isel(unit=0),
             together.isel(unit=slice(1, None)),
             units,
-            promised=part.task.site.plan.A,
+            promised=0.0 if since else part.task.site.plan.A,  # references tell how things stood before the start
             terrain=None if around[0] is None else (around[0], around[1:]),
         )
 
-    _each(alive, settle)
+    trying = [part for part in parts if part.alive]
+    while trying:
+        for part in trying:
+            site = part.task.site.id
+            wanted[site] = lots[site].pop(0)
+            asked[site] += len(wanted[site])
+        _in_batches(trying, _looks(trying, sources, wanted), lambda some: _each(some, take_down))
+        _each(trying, settle)
+        trying = [p for p in trying if p.alive and p.controls is None and lots[p.task.site.id]]
 
 
 def _terrain(elevation: Elevation | None, ground: Sequence[BaseGeometry]) -> list[Terrain | None]:
@@ -499,6 +600,7 @@ def _begin(store: LandscapeStore, parts: Sequence[Part]) -> None:
     """Lay out a new landscape of the sites that can start; the others are left out and join a later one."""
     if not parts or store.exists:
         return
+    parts[0].guard()
     members = []
     for part in parts:
         assert part.controls is not None
@@ -544,6 +646,7 @@ def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Mapping[str, S
         if part.task.ground in waiting:
             part.stored_now(waiting[part.task.ground])
 
+    parts[0].guard()
     try:
         store.append(ordered, message, _pictures(parts, waiting, sources))
     except MonitorError as error:
@@ -646,6 +749,8 @@ class _Look:
     """(unit, measure) float32; of a rejected one nothing but NaN."""
     unread: frozenset[str] = frozenset()
     """Tiles of granules that can not be read today."""
+    unanswered: frozenset[str] = frozenset()
+    """Of these the ones for which the server gives no answer."""
     error: SceneRejected | None = None
     """Why none of its granules can be read."""
 
@@ -681,12 +786,17 @@ def _merged(ground: Ground, one: Overpass, granules: Sequence[tuple[Scene, Seen 
     good = [(scene, seen) for scene, seen in granules if not isinstance(seen, SceneRejected)]
     bad = [(scene, error) for scene, error in granules if isinstance(error, SceneRejected)]
     unread = frozenset(scene.tile for scene, error in bad if error.reason in UNREAD)
+    unanswered = frozenset(scene.tile for scene, error in bad if error.reason == NO_ANSWER)
     if not good:
         nothing = np.zeros((len(LAYERS), *ground.grid.shape), dtype=np.uint16)
         error = bad[0][1]
-        return _Look(overpass=one, scene=one.main, packed=nothing, units=_nothing(ground), unread=unread, error=error)
+        return _Look(
+            overpass=one, scene=one.main, packed=nothing, units=_nothing(ground), unread=unread,
+            unanswered=unanswered, error=error,
+        )  # fmt: skip
     return _Look(
         unread=unread,
+        unanswered=unanswered,
         overpass=one,
         scene=good[0][0],
         packed=merged([(scene, seen.packed) for scene, seen in good]),
@@ -732,13 +842,13 @@ def _runs(
 def _entries(ground: Ground, looks: Sequence[_Look], offered: Sequence[Scene]) -> list[Entry]:
     """What is stored of each overpass, judged; one that can not be read is recorded as rejected.
 
-    A granule that can not be read, of an overpass of the last :data:`AGAIN` of what is `offered`, is not named among
-    those stored: so it is tried again.
+    A granule that can not be read, of an overpass of the last :data:`AGAIN` of what is `offered`, and one for which the
+    server gives no answer, is not named among those stored: so it is tried again.
     """
     found = []
     since = max(scene.time for scene in offered) - AGAIN if any(look.unread for look in looks) else None
     for look in looks:
-        again = look.unread if since is not None and look.overpass.main.time > since else frozenset()
+        again = look.unread if since is not None and look.overpass.main.time > since else look.unanswered
         granules = {tile: told for tile, told in look.overpass.baselines.items() if tile not in again}
         if look.error is not None:
             found.append(_judged(ground, look, granules, n=0, reason=look.reason, measures={}))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cache, lru_cache, partial
@@ -15,26 +15,30 @@ import shapely
 import structlog
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
+from sqlalchemy.engine import make_url
 
 from jobs.background import elevation_model
 from jobs.engine import Call, Run, spare
-from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key
-from jobs.records import site_from_json, site_to_json
+from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key, last_season
+from jobs.logs import redacted
+from jobs.precheck import check_history, without_history
+from jobs.records import site_from_json
+from jobs.registry import add
 from jobs.settings import Settings, SourceSettings
 from jobs.settings import Terrain as TerrainSettings
-from jobs.sources import Sources, open_sources
+from jobs.sources import Sources, described, open_sources
 from jobs.together import METRES_PER_DEGREE, in_one_search, neighbourhoods
 from monitor.controls.units import ControlSet
 from monitor.cube.granules import Open, has, open_questions
 from monitor.cube.store import DERIVED, LandscapeStore
-from monitor.errors import BadData, MonitorError, TryLater
+from monitor.errors import BadConfiguration, BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
 from monitor.imagery.source import Scene, Source, Stored
 from monitor.imagery.terrain import Elevation, Terrain
 from monitor.ledger.ledger import Ledger, Transaction, history_of
 from monitor.sites.given import GivenGround, read_given_ground, within_reach
 from monitor.sites.landscapes import landscape_name, landscapes
-from monitor.sites.registry import read_sites
 from monitor.sites.site import Site
+from monitor.verdict.explain import never_offered
 
 log = structlog.get_logger()
 
@@ -57,14 +61,44 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def opened(settings: Settings) -> closing[Ledger]:
-    """The ledger, closed at the end of a ``with`` block."""
-    return closing(Ledger(settings.ledger.url))
+def is_new(settings: Settings) -> bool:
+    """Whether the ledger is a file that is not there yet.
+
+    Raises
+    ------
+    BadConfiguration
+        It is, but there are stores.
+    """
+    url = make_url(settings.ledger.url)
+    new = url.drivername.startswith("sqlite") and not Path(url.database or "").exists()
+    if new and (found := without_history(Path(url.database or "").name, settings.store.root)):
+        raise BadConfiguration(found)
+    return new
 
 
-def chosen_sites(
-    settings: Settings, ledger: Ledger, only: Sequence[str], *, add: bool = False, peek: bool = False
-) -> list[Site]:
+@contextmanager
+def opened(settings: Settings, guard: Callable[[], None] = lambda: None) -> Iterator[Ledger]:
+    """The ledger, closed at the end of a ``with`` block.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    guard : callable
+        As for :class:`monitor.ledger.ledger.Ledger`.
+
+    Raises
+    ------
+    BadConfiguration
+        It has no history, but there are stores.
+    """
+    is_new(settings)  # before an empty one is made in the place of one that was lost
+    with closing(Ledger(settings.ledger.url, guard)) as ledger:
+        check_history(ledger, settings.store.root)
+        yield ledger
+
+
+def chosen_sites(settings: Settings, ledger: Ledger, only: Sequence[str], *, ahead: Sequence[Site] = ()) -> list[Site]:
     """Sites of the ledger.
 
     Parameters
@@ -75,76 +109,67 @@ def chosen_sites(
         Open.
     only : sequence of str
         Ids; empty: all.
-    add : bool
-        Whether a ledger that has no site yet takes them from the registry file: so does the first night.
-    peek : bool
-        Whether they are then read from that file without being added: so does a dry run.
+    ahead : sequence of Site
+        Sites as they will be once they are taken in: what a dry run looks at.
 
     Raises
     ------
     BadData
         There is no site, or none of the given id.
     """
-    with ledger.transaction() as t:
-        stored = t.sites()
-    if not stored and add:
-        add_sites(ledger, settings.registry.path)
-        with ledger.transaction() as t:
-            stored = t.sites()
-    sites = [site_from_json(values) for values in stored] or (read_sites(settings.registry.path).sites if peek else [])
+    with ledger.reading() as t:
+        known = {values["id"]: site_from_json(values) for values in t.sites()}
+        retired = not known and bool(t.registered())
+    sites = known | {site.id: site for site in ahead}
     if not sites:
-        msg = f"there is no site to judge: add one to {settings.registry.path.name}, then: regrowth sites add FILE"
+        why = "all are retired; to take them back" if retired else f"add one to {settings.registry.path.name}, then"
+        msg = f"there is no site to judge: {why}: regrowth sites add FILE"
         raise BadData(msg)
-    unknown = sorted(set(only) - {site.id for site in sites})
+    unknown = sorted(set(only) - sites.keys())
     if unknown:
         msg = f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' names those there are"
         raise BadData(msg)
-    return [site for site in sites if not only or site.id in only]
+    return [site for site in sites.values() if not only or site.id in only]
 
 
-def add_sites(ledger: Ledger, path: Path) -> dict[str, list[str]]:
-    """Put what changed in a registry file into the ledger, as new versions.
+def add_sites(ledger: Ledger, path: Path) -> dict[str, Any]:
+    """Put what is new or changed in a registry file into the ledger, retired sites too.
 
     Returns
     -------
     dict
-        Ids by what happened: ``added``, ``changed``, ``retired``, ``unchanged``, ``refused``.
+        Ids by what happened, as :meth:`jobs.registry.Drift.to_json` has them, and ``unchanged``.
+
+    Raises
+    ------
+    BadData
+        The file cannot be read.
     """
-    report = read_sites(path)
-    refused = [entry.label for entry in report.refused]
-    happened: dict[str, list[str]] = {"added": [], "changed": [], "retired": [], "unchanged": [], "refused": refused}
-    with ledger.transaction() as t:
-        have = t.versions()
-        for site in report.sites:
-            if have.get(site.id) == site.version:
-                happened["unchanged"].append(site.id)
-                continue
-            happened["changed" if site.id in have else "added"].append(site.id)
-            t.add_site(site.id, site.version, site_to_json(site), start=site.start.isoformat(), now=now())
-        for gone in sorted(set(have) - {site.id for site in report.sites} - set(refused)):
-            t.retire_site(gone)
-            happened["retired"].append(gone)
-    return happened
+    found = add(ledger, path, now=now())
+    return {**found.to_json(), "unchanged": list(found.unchanged)}
 
 
 def prepare(
     settings: Settings, ledger: Ledger, sources: Sources, sites: Sequence[Site], *, until: date
-) -> tuple[list[Task], dict[str, str]]:
+) -> tuple[list[Task], dict[str, MonitorError]]:
     """What each site needs: one search for all sites of a tile, then what the ledger knows of each.
 
     Returns
     -------
     tasks : list of Task
         Of each site, with the landscape that it belongs to, or that it is to begin with other new sites.
-    deferred : dict
-        By site, why no source could be asked, or why its named control ground can not be used.
+    left_out : dict
+        By site, why nothing can be fetched: ``TryLater`` where no source could be asked or the named control ground
+        cannot be used, ``NeverOffered`` where nothing is stored and no source has ever had a scene, or a source does
+        not have a collection.
     """
     offers: dict[str, _Offer] = {}
     told: dict[str, str] = {}
     areas: dict[str, BaseGeometry] = {}
     known: dict[str, Known] = {}
-    with ledger.transaction() as t:
-        stored = t.stored()
+    choose: dict[str, int] = {}
+    with ledger.reading() as t:
+        stored, tried = t.stored(), t.backgrounds("tried")
         homes = _homes(
             settings.store.root,
             {ground: row[0] for ground, row in stored.items()},
@@ -152,60 +177,80 @@ def prepare(
         )
         for site in sites:
             ground = ground_key(site)
+            last = last_season(site, until)
+            if ground in tried and tried[ground]["season"] < last and t.controls(ground) is None:
+                choose[site.id] = last  # it begins again, in another landscape, and all is fetched again
+                continue
             if ground in stored:
                 snapshot, kept, history = stored[ground]
                 baselines = t.granules(ground, history)
                 history = history or history_of(baselines)
                 known[site.id] = Known(snapshot=snapshot, baselines=baselines, history=history, kept=kept)
-    deferred: dict[str, str] = {}
+    left_out: dict[str, MonitorError] = {}
     together = neighbourhoods(sites, apart=2 * sources.first.ring[1])
     for members in (some for group in together for some in in_one_search(group)):
         try:
             searched = box(*shapely.total_bounds([site.geometry for site in members]))
             found, missing = sources.search(searched, until, _stored(members, known))
         except TryLater as error:
-            deferred |= {site.id: str(error) for site in members}
+            left_out |= {site.id: error for site in members}
+            continue
+        except UnknownCollection as error:
+            left_out |= {site.id: NeverOffered(f"site {site.id!r}: {error}") for site in members}
             continue
         for site, offer in zip(members, _offers(members, known, found, searched), strict=True):
-            told[site.id], areas[site.id], offers[site.id] = missing, searched, offer
+            told[site.id], areas[site.id] = missing, searched
+            if offer.scenes or missing or ground_key(site) in homes:
+                offers[site.id] = offer
+            else:
+                why = never_offered(site, sources=described(settings.source), until=until)
+                left_out[site.id] = NeverOffered(f"site {site.id!r}: {why}")
     tasks = []
-    with ledger.transaction() as t:
-        every = [site_from_json(values) for values in t.sites()] or sites
+    with ledger.reading() as t:
+        # restored ground, whether retired or not; in a dry run also that of sites yet to be added
+        registered = {values["id"]: site_from_json(values) for values in t.all_sites()}
+        every = list((registered | {site.id: site for site in sites}).values())
         near = shapely.STRtree([other.geometry for other in every])
-        given = cache(partial(_given_ground, settings, frozenset(site.id for site in every)))
-        terrains = t.backgrounds("terrain")
+        given = cache(partial(_given_ground, settings, frozenset(t.versions() or (site.id for site in sites))))
+        terrains, gone = t.backgrounds("terrain"), t.backgrounds("left_out")
         anew = {site for site, episodes in t.all_episodes().items() if len(episodes) > 1}
         for site in (one for members in together for one in members if one.id in offers):
             ground = ground_key(site)
             frozen, lie = t.controls(ground), terrains.get(ground)
-            around: set[int] = set()
+            controls = None if frozen is None else ControlSet.from_json(frozen)
             within = None
-            if frozen is None:
+            if controls is None:
                 named = given()
                 if isinstance(named, str):
-                    deferred[site.id] = named
+                    left_out[site.id] = TryLater(named)
                     continue
                 area = _area(site, sources)
                 within = within_reach(named, site.id, area)
                 around = {int(i) for place in (area, *(within or ())) for i in near.query(place)}
+            else:
+                units = np.array([unit.geometry for unit in controls.units], dtype=object)
+                around = set(near.query(units, predicate="intersects")[1].tolist())
+            others = [every[i] for i in sorted(around) if every[i].id != site.id]
             tasks.append(
                 Task(
                     site=site,
                     ground=ground,
-                    folder=settings.store.root / (homes.get(ground) or ""),
+                    folder=settings.store.root / ("" if site.id in choose else homes.get(ground, "")),
                     offered=offers[site.id].scenes,
                     asked=offers[site.id].asked,
                     searched=areas[site.id],
-                    controls=None if frozen is None else ControlSet.from_json(frozen),
+                    controls=controls,
                     terrain=None if lie is None else Terrain.from_json(lie),
                     known=known.get(site.id),
-                    others=tuple(every[i].geometry for i in sorted(around) if every[i].id != site.id),
+                    others=tuple((other.geometry, other.start) for other in others),
+                    until=until,
+                    left_out={unit: date.fromisoformat(day) for unit, day in gone.get(ground, {}).items()},
                     missing=told[site.id],
                     anew=site.id in anew,
                     within=within,
                 )
             )
-    return _with_landscapes(tasks, settings.store.root), deferred
+    return _with_landscapes(tasks, settings.store.root, choose), left_out
 
 
 def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -> dict[str, str]:
@@ -225,12 +270,15 @@ def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -
     return homes
 
 
-def _with_landscapes(tasks: Sequence[Task], root: Path) -> list[Task]:
-    """Tasks of new sites with the landscapes that they are to begin."""
+def _with_landscapes(tasks: Sequence[Task], root: Path, again: Mapping[str, int]) -> list[Task]:
+    """Tasks of new sites with the landscapes that they are to begin; `again`: the season after which some begin again,
+    since no control ground could be chosen before.
+    """
     new = {task.site.id: task for task in tasks if task.folder == root}
     named: dict[str, Path] = {}
     for group in landscapes([task.site for task in new.values()]):
-        name = landscape_name([new[site.id].ground for site in group], group[0].geometry, group[0].biome)
+        keys = [f"{new[site.id].ground}{again.get(site.id, '')}" for site in group]
+        name = landscape_name(keys, group[0].geometry, group[0].biome)
         named |= {site.id: root / name for site in group}
     return [replace(task, folder=named.get(task.site.id, task.folder)) for task in tasks]
 
@@ -331,17 +379,27 @@ def gather(
     progress : callable, optional
         Told how many sites are done.
     """
-    tasks, deferred = prepare(settings, ledger, sources, sites, until=until)
+    tasks, left_out = prepare(settings, ledger, sources, sites, until=until)
     spare()
     lent: dict[str, Any] = {}
-    postponed = [Outcome(site=site, state="deferred", error=deferred[site.id]) for site in sites if site.id in deferred]
-    fetched = partial(_elsewhere, lent=lent) if settings.engine.scheduler else _here
+    postponed = [
+        Outcome(
+            site=site,
+            state="deferred" if isinstance(error, TryLater) else "failed",
+            error=str(error),
+            never_offered=isinstance(error, NeverOffered),
+        )
+        for site in sites
+        if (error := left_out.get(site.id)) is not None
+    ]
+    fetched = partial(_elsewhere, lent=lent) if settings.engine.scheduler else partial(_here, guard=ledger.guard)
     done = 0
     for found in chain([postponed], fetched(settings, sources, tasks, work)):
         for outcome in _adopted(settings, found, lent):
             done += 1
             if progress is not None:
                 progress(done, len(sites))
+            ledger.guard()
             if outcome.error is not None:
                 log.error("site not updated", site=outcome.site.id, state=outcome.state, error=outcome.error)
             yield outcome
@@ -355,11 +413,13 @@ def _clusters(tasks: Sequence[Task]) -> list[list[Task]]:
     return list(found.values())
 
 
-def _here(settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run) -> Iterator[list[Outcome]]:
+def _here(
+    settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run, *, guard: Callable[[], None]
+) -> Iterator[list[Outcome]]:
     """Fetch in threads of this process."""
     elevation = elevation_model(settings.terrain, settings.source)
     clusters = _clusters(tasks)
-    for _, found in work([partial(fetch_here, cluster, sources.all, elevation) for cluster in clusters]):
+    for _, found in work([partial(fetch_here, cluster, sources.all, elevation, guard) for cluster in clusters]):
         if isinstance(found[0], Outcome):
             yield found
         else:
@@ -402,7 +462,7 @@ def _apart(task: Task) -> Task:
 
 
 def _died(tasks: Sequence[Task], error: BaseException) -> list[Outcome]:
-    told = f"its worker died: {type(error).__name__}: {error}"
+    told = redacted(f"its worker died: {type(error).__name__}: {error}")
     return [Outcome(site=task.site, state="failed", error=told) for task in tasks]
 
 
@@ -411,10 +471,10 @@ def _outcomes(parts: Sequence[Part]) -> list[Outcome]:
 
 
 def fetch_here(
-    tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None
+    tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None, guard: Callable[[], None]
 ) -> list[Outcome] | list[Part]:
     """Fetch, and tell what became of the sites at once if they are few."""
-    parts = fetch(tasks, sources, elevation)
+    parts = fetch(tasks, sources, elevation, guard)
     return parts if len(parts) > AT_ONCE else _outcomes(parts)
 
 
@@ -468,12 +528,16 @@ def store_folder(settings: Settings, site: Site) -> Path:
 def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     """What a fetch found, in the ledger."""
     controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id
+    if fetched.tried is not None:
+        t.save_background(ground, "tried", {"season": fetched.tried})
     if fetched.new_controls:
         t.freeze_controls(ground, site, controls.to_json(), digest=controls.hash, now=now())
     if fetched.terrain is not None and fetched.new_terrain:
         t.save_background(ground, "terrain", fetched.terrain.to_json())
     if fetched.rows is not None:
         new = fetched.series is not None
+        if fetched.new_left_out:
+            t.save_background(ground, "left_out", {unit: str(day) for unit, day in fetched.left_out.items()})
         told = {"history": fetched.history, "kept": fetched.kept or None}
         t.take_over(ground, site, fetched.snapshot, fetched.rows, new=new, **told)
 

@@ -4,13 +4,45 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.errors import TryLater
 
 
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock that is held. A file that was deleted and made again is another lock, which another run may hold."""
+
+    path: Path
+    what: str
+    """What the holder does."""
+    file: tuple[int, int]
+    """Device and inode of the locked file."""
+
+    def check(self) -> None:
+        """Make sure that the lock still excludes others; called before each commit and before each message.
+
+        Raises
+        ------
+        TryLater
+            Its file was deleted or replaced.
+        """
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self.file:
+            msg = (
+                f"{self.what} stops: its lock {self.path} was {'deleted' if found is None else 'replaced'} while it "
+                "was held, so another run may be at work. Nothing was committed since; run again when no other run is "
+                "at work"
+            )
+            raise TryLater(msg)
+
+
 @contextmanager
-def held(root: Path, what: str) -> Iterator[None]:
+def held(root: Path, what: str) -> Iterator[Lock]:
     """Hold the lock of a store's root.
 
     Raises
@@ -27,7 +59,10 @@ def held(root: Path, what: str) -> Iterator[None]:
             file.seek(0)
             msg = f"{path} is held by {file.read().strip() or 'another process'}; try again when it is done"
             raise TryLater(msg) from error
+        own = os.fstat(file.fileno())
+        lock = Lock(path, what, (own.st_dev, own.st_ino))
+        lock.check()  # it may have been replaced between the opening and the locking
         file.truncate(0)
         file.write(f"{what}, process {os.getpid()} on {os.uname().nodename}")
         file.flush()
-        yield
+        yield lock

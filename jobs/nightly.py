@@ -6,6 +6,14 @@ What is left to do is what the source offers minus what is stored, so a missed n
 new site's history is fetched like any other scene.
 """
 
+if __name__ == "__main__":  # first of all: logs and the folder of compiled kernels are set before libraries are loaded
+    import sys
+
+    from jobs.cli import main
+
+    main(["run", *sys.argv[1:]])
+
+
 import hashlib
 import json
 import os
@@ -14,11 +22,9 @@ from collections.abc import Container, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy.engine import make_url
 
 from jobs import __version__
 from jobs.background import rain_reasons
@@ -29,9 +35,11 @@ from jobs.episodes import budget, in_episode, on
 from jobs.exits import Exit
 from jobs.expiring import expire
 from jobs.fetch import Outcome, ground_key, lattice, left_of, looked_at
-from jobs.gather import Progress, chosen_sites, gather, now, opened, prepare, result, store_folder, take_over
+from jobs.gather import Progress, chosen_sites, gather, is_new, now, opened, prepare, result, store_folder, take_over
 from jobs.lock import held
+from jobs.logs import redacted
 from jobs.mapped import Failing, failing
+from jobs.precheck import check_clock, check_history
 from jobs.publish import publish
 from jobs.records import (
     Columns,
@@ -44,6 +52,7 @@ from jobs.records import (
     site_from_json,
     until,
 )
+from jobs.registry import drift, take_in
 from jobs.settings import Settings
 from jobs.settling import known_series
 from jobs.sight import Prospect
@@ -52,6 +61,7 @@ from jobs.sources import open_sources
 from monitor.alerts.alert import Event, Notice, State
 from monitor.alerts.lifecycle import doubtful, step
 from monitor.alerts.messages import write_message
+from monitor.controls.neighbours import too_few
 from monitor.errors import MonitorError, StoreBroken, TryLater, full_disk
 from monitor.imagery.terrain import with_slope
 from monitor.ledger.ledger import Ledger, Transaction
@@ -95,24 +105,29 @@ def night(
         The manifest: what ``regrowth run --json`` prints.
     """
     with (
-        held(settings.store.root, "a night"),
-        opened(settings) as ledger,
+        held(settings.store.root, "a night") as lock,
+        opened(settings, lock.check) as ledger,
         engine(settings.engine.scheduler) as work,
     ):
+        check_clock(ledger)
         run = f"night-{as_of}-{os.urandom(4).hex()}"
         with ledger.transaction() as t:
             t.begin_run(run, "night", as_of.isoformat(), now=now())
-        sites = chosen_sites(settings, ledger, only, add=True)
+        registry = take_in(ledger, settings.registry.path, now=now())
+        sites = chosen_sites(settings, ledger, only)
         sources = open_sources(settings.source)
         rain = rain_reasons(settings, ledger, sites, as_of=as_of)
         every = chosen_sites(settings, ledger, [])
         with ledger.transaction() as t:
             constants = Constants(t, every, as_of=as_of)
         results: dict[str, dict[str, Any]] = {}
+        never_offered: list[str] = []
         waiting: list[Outcome] = []  # for constants that are set once all scenes are there
         for outcome in gather(settings, ledger, sources, sites, work, until=as_of, progress=progress):
             site, fetched = outcome.site, outcome.fetched
             results[site.id] = result(outcome)
+            if outcome.never_offered:
+                never_offered.append(site.id)
             if fetched is None:
                 continue
             judged = None if (pool := Pool.of(site)) in constants.due else constants.of(pool)
@@ -131,6 +146,7 @@ def night(
         if waiting:
             constants = set_due(settings, ledger, every, as_of=as_of)
         for outcome in waiting:
+            lock.check()
             site = outcome.site
             try:
                 with ledger.transaction() as t:
@@ -141,6 +157,7 @@ def night(
                 results[site.id] = _failed(site.id, error)
         sent, unsent = send(settings, ledger)
         broken = {}
+        lock.check()
         if pages:
             broken = {site: error for site, error in publish(settings, ledger, work, as_of=as_of).items() if error}
         expire(settings, ledger)
@@ -149,6 +166,8 @@ def night(
             "as_of": as_of.isoformat(),
             "version": __version__,
             "sites": [results[site.id] for site in sites],
+            "registry": registry.to_json(),
+            "never_offered": never_offered,
             "messages_sent": sent,
             "messages_waiting": unsent,
             "pages_failed": broken,
@@ -161,12 +180,12 @@ def night(
 
 def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[str, Any]:
     """What a night would fetch and send; nothing is fetched and nothing is written."""
-    url = make_url(settings.ledger.url)
-    new = url.drivername.startswith("sqlite") and not Path(url.database or "").exists()
-    with closing(Ledger("sqlite://" if new else settings.ledger.url)) as ledger:
-        sites = chosen_sites(settings, ledger, only, peek=True)
+    with closing(Ledger("sqlite://" if is_new(settings) else settings.ledger.url)) as ledger:
+        check_history(ledger, settings.store.root)
+        registry = drift(ledger, settings.registry.path)
+        sites = chosen_sites(settings, ledger, only, ahead=registry.fresh)
         sources = open_sources(settings.source)
-        tasks, deferred = prepare(settings, ledger, sources, sites, until=as_of)
+        tasks, left_out = prepare(settings, ledger, sources, sites, until=as_of)
         with ledger.transaction() as t:
             waiting = len(t.unsent())
     told: list[dict[str, Any]] = []
@@ -179,13 +198,27 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
             left = left_of(again[task.site.id], grid, stored)
         scenes = [one.main.id for one in left]  # an overpass counts once, as in the manifest of a night
         told.append({"site": task.site.id, "scenes": scenes, **asked(task, left, grid, sources)})
-    return {"as_of": as_of.isoformat(), "sites": told, "deferred": deferred, "messages": waiting}
+    by_state: dict[str, dict[str, str]] = {"deferred": {}, "failed": {}}
+    for site, error in left_out.items():
+        by_state["deferred" if isinstance(error, TryLater) else "failed"][site] = str(error)
+    return {
+        "as_of": as_of.isoformat(),
+        "sites": told,
+        **by_state,
+        "registry": registry.to_json(),
+        "messages": waiting,
+    }
 
 
 def exit_status(manifest: dict[str, Any]) -> Exit:
     """Exit status of a night or a backfill."""
     states = [site["state"] for site in manifest["sites"]]
-    if (manifest.get("pages_failed") or manifest.get("messages_waiting")) and all(state == "done" for state in states):
+    if states and len(manifest.get("never_offered", ())) == len(states):
+        return Exit.CONFIGURATION
+    registry = manifest.get("registry", {})
+    to_correct = any(registry.get(name) for name in ("error", "refused", "start_edited"))
+    unfinished = to_correct or manifest.get("pages_failed") or manifest.get("messages_waiting")
+    if unfinished and all(state == "done" for state in states):
         return Exit.SOME_FAILED
     if not states or all(state == "done" for state in states):
         return Exit.DONE
@@ -219,7 +252,10 @@ def _judge(
         series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of, memory=memory
     )
     beside = [Reason.FEW_PIXELS.value] if (seen["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
-    beside += [Reason.CONTROL_FEW.value] if outcome.fetched.controls.few else []
+    fetched = outcome.fetched
+    few = not fetched.waits and too_few(fetched.controls, fetched.left_out, as_of)
+    if few or (seen["reason"] == Reason.CONTROL_FEW.value.encode()).any():  # units never come back
+        beside.append(Reason.CONTROL_FEW.value)
     beside += [rain.value] if rain is not None else []
     if site.slope_degrees is None:
         beside.append(Reason.TERRAIN_UNKNOWN.value)
@@ -308,6 +344,7 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
     for notice in waiting:
         if notice.id in held:
             continue
+        ledger.guard()
         with ledger.transaction() as t:
             latest, episodes = t.latest(notice.alert.site), t.episodes(notice.alert.site)
             why = _stale(t, notice, sites)
@@ -324,7 +361,7 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
             write_message(notice, site, found, settings.outputs.root)
         except Exception as error:
             with ledger.transaction() as t:
-                t.mark_unsent(notice.id, error=f"{type(error).__name__}: {error}")
+                t.mark_unsent(notice.id, error=redacted(f"{type(error).__name__}: {error}"))
             log.exception("message not written", notice=notice.id)
             continue
         with ledger.transaction() as t:
@@ -336,7 +373,7 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
 def _stale(t: Transaction, notice: Notice, sites: Container[str]) -> str | None:
     """Why a notice that has waited tells nobody anything; None where it does."""
     if notice.alert.site not in sites:
-        return "its site is no longer in the registry"
+        return "its site is retired"
     if notice.event is Event.RESOLVED:
         return None if t.told(notice.alert.id) else "nobody was told of its alert"
     last = t.last_alert(notice.alert.site)
@@ -378,11 +415,3 @@ def stop_on_sigterm() -> None:
         os._exit(Exit.STOPPED)
 
     signal.signal(signal.SIGTERM, stop)
-
-
-if __name__ == "__main__":
-    import sys
-
-    from jobs.cli import main
-
-    main(["run", *sys.argv[1:]])

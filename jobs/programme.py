@@ -32,7 +32,7 @@ def programme(
     settings = load(config)
     with opened(settings) as ledger:
         sites = chosen_sites(settings, ledger, [])
-        with ledger.transaction() as t:
+        with ledger.reading() as t:
             found = {site: latest[2] for site, latest in t.newest().items()}
     rows = [
         {**{name: getattr(site, name) for name in ("id", "hectares", *GROUPS)}, "promised": site.plan.A > 0}

@@ -3,6 +3,14 @@
 python -m jobs.publish
 """
 
+if __name__ == "__main__":  # first of all: logs and the folder of compiled kernels are set before libraries are loaded
+    import sys
+
+    from jobs.cli import main
+
+    main(["publish", *sys.argv[1:]])
+
+
 import hashlib
 import json
 from collections.abc import Sequence
@@ -21,6 +29,7 @@ from jobs.episodes import in_episode
 from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
+from jobs.logs import redacted
 from jobs.mapped import as_told, failing, mapped
 from jobs.records import (
     Columns,
@@ -81,7 +90,7 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
     rows: list[tuple[Site, Assessment]] = []
     alerts = []
     pages: list[_Page] = []
-    with ledger.transaction() as t:
+    with ledger.reading() as t:
         # of all sites at once: site by site it would take longer than all else here
         records, newest, episodes, alerted = t.calibrations(), t.newest(), t.all_episodes(), t.last_alerts()
         snapshots, terrains, sights = t.snapshots(), t.backgrounds("terrain"), t.backgrounds("sight")
@@ -151,7 +160,7 @@ def _written(settings: Settings, ledger: Ledger, work: Run, pages: Sequence[_Pag
     outcomes: dict[str, str | None] = {}
     for number, told in work(_call(settings, ledger, some) for some in calls):
         for place, page in enumerate(calls[number]):
-            error = f"its worker died: {told}" if isinstance(told, BaseException) else told[place]
+            error = redacted(f"its worker died: {told}") if isinstance(told, BaseException) else told[place]
             if error is None:
                 try:  # here, where the index is written too: a worker may have another folder of this name
                     page.mark.write_text(page.key, encoding="utf-8")
@@ -167,7 +176,7 @@ def _written(settings: Settings, ledger: Ledger, work: Run, pages: Sequence[_Pag
 def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Call:
     """Write some pages; their series are read as the turn of the call comes, for those of all are large."""
     asked = []
-    with ledger.transaction() as t:
+    with ledger.reading() as t:
         for page in pages:
             known = known_series(t, settings.store.root / DERIVED / page.ground, page.ground)
             asked.append((page, until(known, page.found.as_of)))
@@ -203,7 +212,7 @@ def _write(store: Path, outputs: Path, page: _Page, observed: Columns) -> str | 
         return str(full_disk(error, f"{outputs} and {store}") or error)
     except Exception as error:
         log.exception("a bug while writing a page", site=site.id)
-        return f"a bug, {type(error).__name__}: {error}"
+        return redacted(f"a bug, {type(error).__name__}: {error}")
     return None
 
 
@@ -272,18 +281,10 @@ def _notice(settings: Settings, *, dealt: bool) -> dict[str, str] | None:
 def main_publish(settings: Settings) -> tuple[dict[str, str | None], int]:
     """``regrowth publish``: what :func:`publish` returns, and how many sites there are."""
     with (
-        held(settings.store.root, "pages"),
-        opened(settings) as ledger,
+        held(settings.store.root, "the writing of pages") as lock,
+        opened(settings, lock.check) as ledger,
         engine(settings.engine.scheduler) as work,
     ):
-        with ledger.transaction() as t:
+        with ledger.reading() as t:
             sites = len(t.sites())
         return publish(settings, ledger, work), sites
-
-
-if __name__ == "__main__":
-    import sys
-
-    from jobs.cli import main
-
-    main(["publish", *sys.argv[1:]])

@@ -19,8 +19,7 @@ from shapely.ops import unary_union
 
 from monitor.controls.units import BLOCK, Unit
 from monitor.cover.fraction import ENDMEMBERS, Endmembers
-from monitor.cover.means import MEASURES
-from monitor.cover.pieces import piece_means
+from monitor.cover.zonal_means import MEASURES, zonal_means
 from monitor.cube.grid import MARGIN, covering, crs_of, holds, inside, rectangles
 from monitor.cube.packed import LAYERS, pack
 from monitor.errors import SceneRejected
@@ -262,7 +261,7 @@ def _means(scene: Scene, pixels: np.ndarray, edges: np.ndarray, ground: Ground) 
         for band in bands.OBSERVED
     ]
     scale, offset = np.array(both).T
-    return piece_means(pixels, edges, scale=scale, offset=offset, endmembers=ground.endmembers)
+    return zonal_means(pixels, edges, scale=scale, offset=offset, endmembers=ground.endmembers)
 
 
 def _enough(found: np.ndarray, sizes: np.ndarray) -> np.ndarray:

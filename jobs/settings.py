@@ -6,19 +6,21 @@ folder of the file. Unknown keys are errors that name the nearest known one.
 
 import difflib
 import os
+import re
 import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from jobs.logs import hide_passwords
 from monitor.errors import BadConfiguration
 
-_CLOSED = ConfigDict(extra="forbid", frozen=True)
+_CLOSED = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Registry(BaseModel):
@@ -134,6 +136,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
         env_prefix="REGROWTH_",
         env_nested_delimiter="__",
         nested_model_default_partial_update=True,
@@ -196,6 +199,14 @@ def load(path: Path | None) -> Settings:
     except ValidationError as error:
         msg = f"{chosen}: {_told(error)}"
         raise BadConfiguration(msg) from error
+    except SettingsError as error:  # names the field; the content may be secret
+        field = re.search(r'field "(\w+)"', str(error))
+        name = f"REGROWTH_{field[1].upper()}" if field else "a variable REGROWTH_..."
+        msg = f"{name} in the environment is not JSON; write it as JSON, or a section's keys as REGROWTH_SECTION__KEY"
+        raise BadConfiguration(msg) from error
+    hide_passwords(
+        [settings.ledger.url, settings.engine.scheduler, settings.terrain.url, *(one.url for one in settings.source)]
+    )
     if not settings.source:
         msg = f'{chosen}: there is no [source]; add one with kind = "stac", "earthengine" or "sample"'
         raise BadConfiguration(msg)
@@ -244,9 +255,10 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
 
     try:
         url = make_url(settings.ledger.url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # a port that is no number is a ValueError that quotes it
         msg = (
-            f"[ledger] url {settings.ledger.url[:12]!r}... is no database URL; write for instance sqlite:///regrowth.db"
+            "[ledger] url is no database URL; write for instance sqlite:///regrowth.db or "
+            "postgresql+psycopg://host:5432/name; @, : and / in a password are written %40, %3A and %2F"
         )
         raise BadConfiguration(msg) from error
     if url.drivername.startswith("sqlite") and url.database and url.database != ":memory:":

@@ -29,11 +29,12 @@ import numpy as np
 
 from jobs import derived, records
 from jobs.records import JUDGED, OBSERVED, Columns, chained, observation, texts, typed
-from monitor.controls import comparison, orbits, units
+from monitor.controls import comparison, neighbours, orbits, units
 from monitor.controls.comparison import compare, shown
+from monitor.controls.neighbours import LeftOut, absent
 from monitor.controls.orbits import orbit_steps
 from monitor.controls.units import ControlSet
-from monitor.cover.means import MEASURES
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube import granules, radiometry
 from monitor.cube.radiometry import EVIDENCE, SEASON, evidence, judged, settle, tells, wrong
 from monitor.cube.store import Record, StoredSite
@@ -114,6 +115,7 @@ def settled(
     controls: ControlSet,
     site: Site,
     *,
+    left_out: LeftOut | None = None,
     mark: str | None = None,
     added: Sequence[tuple[Record, np.ndarray]] = (),
 ) -> Settled:
@@ -127,6 +129,8 @@ def settled(
         Its frozen units.
     site : Site
         Gives the start of the work.
+    left_out : mapping, optional
+        From which day on units do not count, see :func:`monitor.controls.neighbours.left_out`.
     mark : str, optional
         Of the file beside the store that has the series as the ledger has it, if the store held just these scenes
         before; None: there is none, or it may be out of step.
@@ -138,12 +142,14 @@ def settled(
     StoreBroken
         What is stored can not be read.
     """
-    path, key = _place(store.derived), _key(controls, site)
+    left_out = left_out or {}
+    path, key = _place(store.derived), _key(controls, site, left_out)
     kept = _load(path, _Kept) if mark and added else None
     found = None
     if kept is not None and (kept.key, kept.mark) == (key, mark):
-        found = _with_newest(kept, controls, sorted(added, key=lambda one: (one[0].time, one[0].acquisition)))
-    told, kept = found or _from_all(store, controls, site, key)
+        new = sorted(added, key=lambda one: (one[0].time, one[0].acquisition))
+        found = _with_newest(kept, controls, left_out, new)
+    told, kept = found or _from_all(store, controls, site, left_out, key)
     new_mark = ""
     if kept is not None:
         kept.mark = os.urandom(16).hex()
@@ -176,13 +182,15 @@ def known_series(t: Transaction, folder: Path, ground: str) -> Columns:
     return kept.columns if kept is not None and kept.mark == mark else _complete(t.columns(ground, [*SERIES, *_LINE]))
 
 
-def rows(store: StoredSite, controls: ControlSet, site: Site) -> list[dict[str, Any]]:
+def rows(
+    store: StoredSite, controls: ControlSet, site: Site, *, left_out: LeftOut | None = None
+) -> list[dict[str, Any]]:
     """The series of a site from all stored scenes; parameters and errors as for :func:`settled`."""
-    return _from_all(store, controls, site, "")[0]
+    return _from_all(store, controls, site, left_out or {}, "")[0]
 
 
 def _from_all(
-    store: StoredSite, controls: ControlSet, site: Site, key: str
+    store: StoredSite, controls: ControlSet, site: Site, left_out: LeftOut, key: str
 ) -> tuple[list[dict[str, Any]], _Kept | None]:
     """Rows of all scenes, and what the next one is settled by."""
     stored = sorted(store.records(), key=_moment)
@@ -190,9 +198,12 @@ def _from_all(
     if not stored or not controls.units:
         return [observation(record) for record in chosen], None
     means = store.unit_means().sel(measure=list(OBSERVED))
-    found = compare(means, controls, since=site.start)
-    steps = _orbit_steps(_ground(found), chosen, means.time.values, found.units)
-    told = _rows(chosen, _corrected(_ground(found), chosen, steps))
+    whole = compare(means, controls, since=site.start)
+    # From all units, left out or not: steps between orbits are of slopes, which no planting changes, and earlier scenes
+    # are taken for what they were.
+    steps = _orbit_steps(_ground(whole), chosen, means.time.values, whole.units)
+    found = compare(means, controls, since=site.start, left_out=left_out) if left_out else whole
+    told = _rows(chosen, _corrected(_ground(found), chosen, steps), found.few)
     kin: dict[str, int] = {}
     telling = [(before, after) for before, after in zip(stored, chosen, strict=True) if tells(before)]
     kept = _Kept(
@@ -213,7 +224,7 @@ def _from_all(
 
 
 def _with_newest(
-    kept: _Kept, controls: ControlSet, added: Sequence[tuple[Record, np.ndarray]]
+    kept: _Kept, controls: ControlSet, left_out: LeftOut, added: Sequence[tuple[Record, np.ndarray]]
 ) -> tuple[list[dict[str, Any]], _Kept] | None:
     """Rows of new scenes, and what the next one is settled by; None where the rows of others may change by them."""
     before = kept.columns
@@ -231,9 +242,10 @@ def _with_newest(
     flagged = dict(zip((record.acquisition for record in telling), flags[known.size :].tolist(), strict=True))
     new = [judged(record, wrong=flagged[record.acquisition]) if tells(record) else record for record in new]
     means = np.stack([units[:, [MEASURES.index(name) for name in OBSERVED]] for _, units in added])
-    fit = np.tile(np.array(kept.fit), (len(new), 1))
-    ground = _ground(shown(means[:, : len(kept.units)].astype(np.float64), kept.units, controls, fit, OBSERVED))
-    rows_of_new = _rows(new, _corrected(ground, new, kept.steps))
+    days = np.array([record.time[:10] for record in new], "datetime64[D]")
+    fit = np.array(kept.fit) & ~absent(kept.units, days, left_out)
+    shows = shown(means[:, : len(kept.units)].astype(np.float64), kept.units, controls, fit, OBSERVED)
+    rows_of_new = _rows(new, _corrected(_ground(shows), new, kept.steps), shows.few)
     kept.evidence, kept.wrong, kept.season = told.tobytes(), flags.tobytes(), season.tobytes()
     kept.add(_of_rows(rows_of_new, before["chain"][-1].tobytes()))
     return rows_of_new, kept
@@ -264,12 +276,13 @@ def _ground(found: comparison.Comparison) -> dict[str, np.ndarray]:
     }
 
 
-def _rows(chosen: Iterable[Record], ground: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def _rows(chosen: Iterable[Record], ground: dict[str, np.ndarray], few: np.ndarray) -> list[dict[str, Any]]:
+    """Rows of scenes; `few`: whether fewer than ten units are fit to compare each with."""
     plain = {name: _plain(values) for name, values in ground.items()}
     told = []
     for place, record in enumerate(chosen):
         if record.accepted and plain["control_cover"][place] is None:
-            record = replace(record, accepted=False, reason="CONTROL_HIDDEN")
+            record = replace(record, accepted=False, reason="CONTROL_FEW" if few[place] else "CONTROL_HIDDEN")
         row = observation(record)
         if record.accepted:
             row |= {name: values[place] for name, values in plain.items()}
@@ -321,16 +334,19 @@ def _plain(values: np.ndarray) -> list[float | None]:
     return [round(value, 6) if isfinite(value) else None for value in values.tolist()]
 
 
-def _key(controls: ControlSet, site: Site) -> str:
-    """Hash of all that rows depend on besides scenes and code: of the units their rings, and the start of the work."""
-    return sha256(repr(([(unit.id, unit.ring) for unit in controls.units], site.start)).encode()).hexdigest()
+def _key(controls: ControlSet, site: Site, left_out: LeftOut) -> str:
+    """Hash of all that rows depend on besides scenes and code: of the units their rings and from which day on they are
+    left out, and the start of the work.
+    """
+    units = [(unit.id, unit.ring, left_out.get(unit.id)) for unit in controls.units]
+    return sha256(repr((units, site.start)).encode()).hexdigest()
 
 
 @cache
 def _code() -> str:
     """Hash of the code that a row depends on."""
     digest = sha256(Path(__file__).read_bytes())
-    for module in (records, comparison, orbits, units, granules, radiometry, bands, observations):
+    for module in (records, comparison, neighbours, orbits, units, granules, radiometry, bands, observations):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
 

@@ -50,10 +50,10 @@ BLIND: Final = {
         "不会作出判断：地块不足十个 10 米像元。请与开工时间和措施相同的相邻地块合并。",
     ),
     "ground": (
-        "It will get no verdict: no imagery from before its start is asked for, so no ground can be found to compare "
-        "it with. Set [source] since to some years before the start, or name ground ([registry] controls).",
-        "不会作出判断：未取用开工前的影像，无法选取对照地块。"
-        "请将 [source] since 设为开工前数年，或指定对照地块（[registry] controls）。",
+        "New scenes bring no verdict: fewer than ten pieces of ground can be compared with it. Name ground on which "
+        "nothing is restored ([registry] controls); once the outline is edited it is chosen again.",
+        "新的影像不会带来判断：可供对比的地块不足十块。"
+        "请指定未实施修复的对照地块（[registry] controls）；修改边界后将重新选取。",
     ),
 }  # fmt: skip
 """What is said in place of chances where there can be no verdict."""
@@ -97,7 +97,7 @@ class Prospect:
         return cls._of(
             site, before=_first_not_before(site) - whole, scenes=passes * CLEAR.get(site.biome, CLEAR_ELSEWHERE),
             control=COVER[site.biome], alpha=alpha, constants=constants, unseen=True,
-            blind="small" if site.hectares < TEN_PIXELS_HECTARES else "ground" if since >= site.start else "",
+            blind="small" if site.hectares < TEN_PIXELS_HECTARES else "",
         )  # fmt: skip
 
     @classmethod
@@ -123,18 +123,18 @@ class Prospect:
         season, position = window.place(day)
         inside = position <= window.length
         years = np.arange(season[inside].min(initial=9999), over(site, as_of)[0] + 1)
+        why = set(plain_texts(observed["reason"]))
+        blind = "small" if "FEW_PIXELS" in why else "ground" if why & {"CONTROL_POOR", "CONTROL_FEW"} else ""
         if not years.size:
             found = cls.assumed(site, since=since, alpha=alpha, constants=constants)
-            why = set(plain_texts(observed["reason"]))
-            blind = "small" if "FEW_PIXELS" in why else "ground" if "CONTROL_POOR" in why else found.blind
-            return replace(found, blind=blind)
+            return replace(found, blind=blind or found.blind)
         count = (season[inside][:, None] == years).sum(axis=0)
         cover = np.array(observed["control_cover"], np.float64)[used][inside]
         early = years < _first_not_before(site)
         return cls._of(
             site, before=int((count[early] >= FEWEST).sum()),
             scenes=float(np.median(count if early.all() else count[~early])),
-            control=float(np.quantile(cover, 0.9)), alpha=alpha, constants=constants,
+            control=float(np.quantile(cover, 0.9)), alpha=alpha, constants=constants, blind=blind,
         )  # fmt: skip
 
     @classmethod

@@ -1,4 +1,4 @@
-"""`regrowth sites`: check the registry that people edit. Reads only, but for the file that `--repair` names."""
+"""``regrowth sites``: check the registry that people edit, put it into the ledger, list, retire and replant sites."""
 
 import json
 from datetime import datetime
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from monitor.sites.registry import Mending
     from monitor.sites.site import Site
 
-app = typer.Typer(no_args_is_help=True, help="The registry of sites: check it, add it to the ledger, list it.")
+app = typer.Typer(
+    no_args_is_help=True, help="The registry of sites: check it, add it to the ledger, list, retire, replant."
+)
 
 
 @app.command()
@@ -79,11 +81,11 @@ def add(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Put what changed in a registry into the ledger, as new versions; nothing changed: nothing is done.
+    """Put what is new or changed in a registry into the ledger, as new versions; nothing changed: nothing is done.
 
-    A site that is no longer in the file is judged no longer; what is known of it stays. Of each site that is new or
-    changed it is told whether a failure there could be seen, and from when on; scenes are assumed until there are some.
-    Exit status: 0 all sites are in, 65 some were refused (the others are in).
+    A site that is not in the file is named and kept: `sites retire` is for that; one that was retired is taken back. Of
+    each site that is new or changed it says whether a failure there could be seen, and from when on; scenes are assumed
+    until there are some. Exit status: 0 all sites are in, 65 some could not be taken (the others are in).
     """
     from jobs.calibrating import Constants, Pool
     from jobs.gather import add_sites, opened, today
@@ -109,7 +111,9 @@ def add(
     if as_json:
         typer.echo(json.dumps({**happened, "sight": seen}, ensure_ascii=False))
     else:
-        typer.echo("; ".join(f"{len(ids)} {what}" for what, ids in happened.items()))
+        for sentence in happened["said"]:
+            typer.echo(_printable(sentence))
+        typer.echo(f"{len(happened['unchanged'])} unchanged")
         for site_id, told in seen.items():
             before = "season" if told["seasons_before"] == 1 else "seasons"
             assumed = (
@@ -119,10 +123,39 @@ def add(
                 f"{_printable(site_id)}: {told['said']['en']}" + (f" (assuming {assumed})" if told["red"] else "")
             )
         _tell_of_the_future([site for site in sites if site.id in fresh])
-        for label in happened["refused"]:
-            typer.echo(f"Refused: {_printable(label)}; 'regrowth sites check {file}' says why.")
-    if happened["refused"]:
+    if happened["refused"] or happened["start_edited"]:
         raise typer.Exit(Exit.BAD_DATA)
+
+
+@app.command()
+def retire(
+    sites: Annotated[list[str], typer.Argument(metavar="SITE...", help="Ids of sites.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Default: REGROWTH_CONFIG, else ./regrowth.toml.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Judge sites no longer; what is known of them stays, and `sites add` takes them back. Safe to run twice.
+
+    An open alert of such a site is resolved with the note that it was retired; nobody is told. Index and tables leave
+    the site out from the next night on, or at once by `regrowth publish`. Exit status: 0 done, 65 the ledger does not
+    know one of them, and none was retired.
+    """
+    from jobs.gather import opened, today
+    from jobs.registry import retire as retired
+    from jobs.settings import load
+
+    with opened(load(config)) as ledger:
+        told = retired(ledger, sites, today=today())
+    if as_json:
+        typer.echo(json.dumps(told, ensure_ascii=False))
+        return
+    for site in told["retired"]:
+        typer.echo(f"{_printable(site)}: retired")
+    for site in told["already"]:
+        typer.echo(f"{_printable(site)}: was retired already")
+    for alert in told["alerts"]:
+        typer.echo(f"{_printable(alert)}: resolved, since the site was retired")
 
 
 @app.command("list")
@@ -136,7 +169,7 @@ def list_(
     from jobs.gather import opened
     from jobs.settings import load
 
-    with opened(load(config)) as ledger, ledger.transaction() as t:
+    with opened(load(config)) as ledger, ledger.reading() as t:
         sites = t.sites()
         episodes = {site: some[-1] for site, some in t.all_episodes().items()}
     if as_json:
@@ -213,10 +246,13 @@ def _as_json(report: "Report", mendings: "list[Mending]") -> dict[str, object]:
                 "hectares_after": entry.hectares,
             }
         sites.append(site)
-    return {"sites": sites}
+    return {"sites": sites, "unknown_columns": report.columns}
 
 
 def _in_words(report: "Report", mendings: "list[Mending]", repaired: Path | None) -> str:
+    from jobs.registry import columns_in_words
+    from monitor.sites.registry import MENDED
+
     mended = {id(mending.entry): mending for mending in mendings}
     lines = []
     for entry in report.entries:
@@ -225,13 +261,17 @@ def _in_words(report: "Report", mendings: "list[Mending]", repaired: Path | None
             change = f"{_area(mending.hectares_before)} before, {_area(entry.hectares)} after"
             lines.append(f"         mended: {', '.join(mending.codes)} ({change})")
         for p in entry.problems:
+            if p.code == "UNKNOWN_COLUMN":
+                continue  # named once, below
             lines.append(f"         {'problem' if p.refuses else 'note'}: {p.message} {p.fix} [{p.code}]")
+    if report.columns:
+        lines.append(f"Columns that are not read: {_printable(columns_in_words(report.columns))}.")
     taken = len(report.sites)
     lines.append(f"{taken} of {len(report.entries)} sites taken, {_area(sum(s.hectares for s in report.sites))}.")
     if repaired is not None:
         written = f"Written to {repaired}: {taken} sites" if taken else f"Nothing to write to {repaired}"
         lines.append(f"{written}, {len(report.refused)} left out.")
-    elif any(p.refuses for _, p in report.problems):
+    elif any(p.refuses and p.code in MENDED for _, p in report.problems):
         lines.append("--repair OUT.geojson mends rings that are open, turn the wrong way or cross themselves.")
     return "\n".join(lines)
 

@@ -51,6 +51,8 @@ class Sources:
         ------
         TryLater
             None could be asked.
+        UnknownCollection
+            Nothing at all was found, and a source does not have a collection that is asked for.
         """
         found: list[Scene] = []
         asked = False
@@ -68,7 +70,23 @@ class Sources:
         told = "; ".join(f"{name}: {why}" for name, why in self.down.items())
         if told and not asked:
             raise TryLater(told)
+        if not found and not told:
+            for source in self.all:
+                source.check_collections()
         return found, told
+
+
+def described(settings: Sequence[SourceSettings]) -> str:
+    """Sources in words: kind, collections and days that are asked for."""
+    return "; ".join(
+        " ".join([
+            chosen.kind,
+            *([f"({', '.join(chosen.collections)})"] if chosen.collections else ()),
+            f"since {chosen.since}",
+            *([f"until {chosen.until}"] if chosen.until else ()),
+        ])
+        for chosen in settings
+    )  # fmt: skip
 
 
 def open_sources(settings: Sequence[SourceSettings]) -> Sources:

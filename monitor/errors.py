@@ -6,7 +6,22 @@ command line is decided by the class alone (see ``jobs.exits``).
 
 import errno
 import os
+import re
 from typing import Final
+
+HIDDEN: Final = "***"
+"""Stands in the place of a secret."""
+_SECRETS: Final = tuple(
+    (re.compile(pattern, re.IGNORECASE), rf"\1{HIDDEN}\2")
+    for pattern in (
+        r"((?<!/)//)[^\s/?#\"<>]*(@)",  # user and password of an address
+        r"([?&;](?:key|token|sig|signature|x-amz-[\w-]+|x-goog-[\w-]+|awsaccesskeyid)=)[^\s&;#\"'<>\x1b]+()",
+        r"(\b[\w-]*(?:password|passwd|secret|access_?token|refresh_?token|id_token|api_?key|private_?key)[\"']?"
+        r"\s*[=:]\s*[\"']?)[^\s\"',&;}\x1b]+()",
+        r"(authorization[\"']?\s*[=:]\s*[\"']?)(?:\w+ +)?[^\s\"',}\x1b]+()",
+        r"(\b(?:bearer|basic) +)[\w.~+/=-]{8,}()",
+    )
+)
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TOLD: Final = (*map(os.strerror, _FULL), "database or disk is full")
@@ -14,7 +29,10 @@ _FULL_TOLD: Final = (*map(os.strerror, _FULL), "database or disk is full")
 
 
 class MonitorError(Exception):
-    """Expected trouble: told in one line, never with a traceback."""
+    """Expected trouble: told in one line, never with a traceback, and without the secrets of an address in it."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(redacted(str(message)))
 
 
 class BadData(MonitorError):
@@ -23,6 +41,14 @@ class BadData(MonitorError):
 
 class BadConfiguration(MonitorError):
     """The configuration or the credentials do not hold. Exit status 78."""
+
+
+class UnknownCollection(BadConfiguration):
+    """A source does not have a collection that is asked for."""
+
+
+class NeverOffered(BadConfiguration):
+    """No source has ever offered a scene of a site: its outline or the configuration of the sources is wrong."""
 
 
 class TryLater(MonitorError):
@@ -43,6 +69,19 @@ class SceneRejected(MonitorError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def redacted(text: str) -> str:
+    """A text without what is secret by its form: passwords in addresses, keys in queries, tokens in headers.
+
+    Examples
+    --------
+    >>> redacted("postgresql://me:hunter2@host/x; https://host/a.tif?sig=abc&v=1; Authorization: Bearer abc")
+    'postgresql://***@host/x; https://host/a.tif?sig=***&v=1; Authorization: ***'
+    """
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def full_disk(error: BaseException, place: object) -> DiskFull | None:

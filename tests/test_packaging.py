@@ -49,9 +49,23 @@ def test_a_lock_has_a_hash_for_everything_and_names_no_address(root, lock):
 
 def test_conda_users_get_the_same_through_the_same_lock(root):
     text = (root / "environment.yml").read_text(encoding="utf-8")
-    assert "--require-hashes -r requirements.lock" in text
+    assert "      - -r requirements.lock\n" in text
     dependencies = re.findall(r"^  - ([^:\n]+)$", text, re.M)
     assert [one.split("=")[0] for one in dependencies if one != "pip"] == ["conda-forge", "nodefaults", "python"]
+
+
+def test_pip_options_stand_each_on_a_line_of_its_own_since_pip_ignores_those_after_the_first(root):
+    text = (root / "environment.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"^      - (.*)$", text, re.M)
+    assert listed == ["--require-hashes", "-r requirements.lock"]
+
+
+def test_setup_installs_the_complete_lock_without_resolving_so_that_the_first_pip_of_python_3_12_can(root):
+    # pip 23.2.1 takes the extra that pytest-cov asks of coverage for one more requirement that has no hash.
+    text = (root / "Makefile").read_text(encoding="utf-8")
+    installs = re.findall(r"pip install .*requirements\.lock", text)
+    assert len(installs) == len(LOCKS)
+    assert all("--no-deps --require-hashes" in line for line in installs)
 
 
 def test_what_the_user_fixed_is_used_and_not_only_listed(root):

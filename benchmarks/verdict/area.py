@@ -12,12 +12,11 @@ looked at while the method was made (0 to 40) are not used.
 import sys
 
 import numpy as np
-import xarray as xr
 from scipy import ndimage
 
-from monitor.trends.area import failing_area, pixel_theta, supported
-from monitor.trends.kernels.failing import FAILING
+from monitor.trends.kernels.failing import FAILING, find, means, pixel_theta, times_of
 from monitor.trends.kernels.patches import fields
+from monitor.trends.kernels.yearly import inner_sums
 
 SIDE = 60
 PIXEL = 10.0
@@ -73,15 +72,18 @@ def site(seed: int, years: int) -> tuple[float, float, bool, float]:
     used = seen.any(axis=(1, 2))
     seasons = np.arange(scenes).reshape(-1, SCENES_A_YEAR)
     total, count = (
-        xr.DataArray([values[season].sum(axis=0) for season in seasons], dims=("season", "y", "x"))
+        np.array([values[season].sum(axis=0) for season in seasons])
         for values in (np.where(seen, difference, 0.0), seen.astype(float))
     )
     promised = [expected[season][used[season]].mean() if used[season].any() else 0.0 for season in seasons]
-    inside = xr.DataArray(np.ones((SIDE, SIDE), bool), dims=("y", "x"))
-    over, count, within, pixel = supported(total, count, inside, pixel=PIXEL)
-    pixels = pixel_theta(over, count, xr.DataArray(promised, dims="season"))
+    inside, times = np.ones((SIDE, SIDE), bool), times_of(PIXEL)
+    sums = (inner_sums(values, inside, times) for values in (total, count))
+    within = inner_sums(inside.astype(np.float32), inside, times) >= times * times / 2
+    pixel = PIXEL * times
     m, v = posterior(site_means(difference), expected)
-    found = failing_area(pixels["theta"], pixels["theta_se"], within, site_theta=m, site_variance=v, pixel=pixel)
+    found = find(
+        *pixel_theta(*means(*sums, times), np.array(promised)), within, site_theta=m, site_variance=v, pixel=pixel
+    )  # fmt: skip
     edge = round(pixel / PIXEL)
     truth = float((theta < FAILING)[edge:-edge, edge:-edge].mean())
     return truth, found.share, found.share_low <= truth <= found.share_high, found.share_high - found.share_low

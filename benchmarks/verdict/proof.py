@@ -238,6 +238,14 @@ def goals(gathered: dict[str, Any], search: contest.Search, speed: dict[str, flo
             ),
         ),
         Row(
+            name=f"the same: red (probability {DEFAULT.disturbance_red:g} or more) within a year, and sites without a "
+            "loss ever red by one in six years",
+            entries=("red", "ever red"),
+            values=np.hstack(
+                [stack(gathered["sudden"], "red")[:, 1, 11:12], stack(gathered["sudden"], "ever red")[:, 1:]]
+            ),
+        ),
+        Row(
             name="sites that lost everything, at the end", entries=trials.LOST_STATUSES,
             values=stack(gathered["sudden"], "lost"),
         ),

@@ -13,7 +13,7 @@ from monitor.verdict.status import LEVELS, RULES, STATUSES, Verdicts, judge
 from monitor.verdict.window import Window, scenes
 
 RED, WATCH = LEVELS.index(AlertLevel.RED), LEVELS.index(AlertLevel.WATCH)
-FAILURE = RULES.index("failure")
+FAILURE, DISTURBANCE = RULES.index("failure"), RULES.index("disturbance")
 DISTURBED = STATUSES.index(Status.DISTURBED)
 LAST_YEAR = 6.0
 GRID = np.arange(0.0, LAST_YEAR + 0.01, 0.125)
@@ -64,6 +64,12 @@ def red(rows: Verdicts) -> np.ndarray:
 def watched(rows: Verdicts) -> np.ndarray:
     """Watch or red, by the failure rule."""
     said: np.ndarray = (rows.alert >= WATCH) & (rows.alert_rule == FAILURE)
+    return said
+
+
+def red_by_loss(rows: Verdicts) -> np.ndarray:
+    """Red by the rule of sudden losses."""
+    said: np.ndarray = (rows.alert == RED) & (rows.alert_rule == DISTURBANCE)
     return said
 
 
@@ -141,6 +147,13 @@ def loss_alarms(outcome: Outcome) -> np.ndarray:
         if e < named.size - 1 and outcome.years[e] - outcome.years[b] > 1.02:
             found.append(outcome.years[e] - 1.0)
     return np.array(found)
+
+
+def red_loss_delay(outcome: Outcome) -> float:
+    """Years from the loss that was put in until a loss confirmed after it is red; infinite: never. [year]"""
+    rows = outcome.rows
+    at = np.flatnonzero(red_by_loss(rows) & (rows.loss_confirmed_on >= outcome.case.event))
+    return float(outcome.years[at[0]] - event_years(outcome.case)) if at.size else np.inf
 
 
 def event_years(case: Case) -> float:

@@ -188,25 +188,32 @@ def plans(seed: int, sites: int) -> Result:
 
 
 def sudden(seed: int, sites: int, bars: tuple[float, ...]) -> Result:
-    """Sudden losses: (bars,) false alarms a site and year on sites without, (bars, months) share found so soon."""
+    """Sudden losses: (bars,) named falsely a site and year, and ever red, on sites without; (bars, months) share named
+    so soon, and red so soon.
+    """
     quiet = [*simulate(WORLD, {"success": sites // 2}, generator(seed, "quiet"), theta=1.0),
              *simulate(WORLD, {"slow": sites // 2}, generator(seed, "quiet half"), theta=0.5)]  # fmt: skip
     event = list(simulate(WORLD, {"disturbed": sites}, generator(seed, "event")))
     lost = list(simulate(WORLD, {"lost": sites // 2}, generator(seed, "lost")))
-    rate, found = [], []
+    rate, ever_red, found, red = [], [], [], []
     for bar in bars:
         calibration = replace(DEFAULT, disturbance_score=bar)
-        rate.append(
-            np.mean([scores.loss_alarms(o).size / o.years[-1] for o in scores.run(quiet, calibration=calibration)])
-        )
-        delays = []
+        spared = scores.run(quiet, calibration=calibration)
+        rate.append(np.mean([scores.loss_alarms(o).size / o.years[-1] for o in spared]))
+        ever_red += scores.by(scores.first(spared, scores.red_by_loss), scores.LAST_YEAR)
+        named_after, red_after = [], []
         for outcome in scores.run(event, calibration=calibration):
             delay = scores.loss_alarms(outcome) - scores.event_years(outcome.case)
-            delays.append(delay[delay >= 0].min(initial=np.inf))
-        found.append([np.mean(np.array(delays) <= m / 12) for m in rivals.MONTHS])
+            named_after.append(delay[delay >= 0].min(initial=np.inf))
+            red_after.append(scores.red_loss_delay(outcome))
+        found.append([np.mean(np.array(named_after) <= m / 12) for m in rivals.MONTHS])
+        red.append([np.mean(np.array(red_after) <= m / 12) for m in rivals.MONTHS])
     last = np.array([o.rows.status[-1] for o in scores.run(lost)])
     final = np.array([np.mean(last == STATUSES.index(status)) for status in LOST_STATUSES])
-    return {"rate": np.array(rate), "found": np.array(found), "lost": final}
+    return {
+        "rate": np.array(rate), "ever red": np.array(ever_red), "found": np.array(found), "red": np.array(red),
+        "lost": final,
+    }  # fmt: skip
 
 
 LOST_STATUSES = (Status.UNDECIDED, Status.ON_TRACK, Status.LAGGING, Status.FAILING, Status.DISTURBED)

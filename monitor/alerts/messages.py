@@ -47,12 +47,12 @@ NEXT: Final = {
     },
     "disturbance": {
         "en": (
-            "Go and look soon: vegetation was lost within weeks. Watch for fire, clearing, digging, flood or grazing.",
+            "Go and look soon. Watch for fire, clearing, digging, flood or grazing.",
             "Photograph what you find and mark its edge.",
             "Answer the alert: confirmed, false alarm, or treated, with a note.",
         ),
         "zh": (
-            "请尽快到现场查看：植被在数周内减少。留意火烧、砍伐、开挖、洪水或放牧。",
+            "请尽快到现场查看，留意火烧、砍伐、开挖、洪水或放牧。",
             "请拍照并标出受损范围。",
             "请回复警报：属实、误报或已处理，并附说明。",
         ),

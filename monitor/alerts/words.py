@@ -40,6 +40,12 @@ RULE: Final = {
     "erosion": {"en": "ground not protected", "zh": "地表未得到保护"},
 }
 
+POSSIBLE: Final = {
+    "failure": {"en": "regrowth may be absent", "zh": "植被可能未恢复"},
+    "disturbance": {"en": "possible sudden loss, not sure yet", "zh": "植被可能突然减少，尚不能确定"},
+}
+"""Cause of a watch that is not sure yet."""
+
 INTERVENTION: Final = {
     "assisted_regeneration": {"en": "assisted regeneration", "zh": "封育"},
     "planting": {"en": "planting", "zh": "造林种草"},
@@ -66,10 +72,8 @@ _MONTHS: Final = (
 
 
 def cause(rule: str, level: str, language: Language) -> str:
-    """Why there is an alert; a `watch` for failure is early news, and says so."""
-    if rule == "failure" and level == "watch":
-        return "植被可能未恢复" if language == "zh" else "regrowth may be absent"
-    return RULE[rule][language]
+    """Why there is an alert; a `watch` for failure or for a sudden loss is not sure yet, and says so."""
+    return (POSSIBLE if level == "watch" and rule in POSSIBLE else RULE)[rule][language]
 
 
 def language_of(site: Site) -> Language:

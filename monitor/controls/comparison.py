@@ -3,7 +3,8 @@
 Units are frozen, but ground does not keep still: one burns, one is cleared, one is planted by somebody else. Once a
 year each is looked at, and what changed for itself alone is left out of all later scenes, never to come back. All of it
 is a function of the stored means, so that it comes out the same in whatever order scenes arrived, and what was said of
-a day is not changed by a later year.
+a day is not changed by a later year. Units on which another site was registered are left out from that site's start on
+(:mod:`monitor.controls.neighbours`).
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import xarray as xr
 
+from monitor.controls.neighbours import LeftOut, absent
 from monitor.controls.units import ENOUGH, REFERENCE, ControlSet
 
 CHANGED: Final = 0.08
@@ -48,17 +50,19 @@ def screened(means: xr.DataArray, *, since: date | None = None) -> xr.DataArray:
     """
     cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
     return xr.DataArray(
-        _fit(cover, means.time.values, since), dims=("time", "unit"), coords={"time": means.time, "unit": means.unit}
-    )
+        _fit(cover, np.ones(cover.shape, dtype=bool), means.time.values, since),
+        dims=("time", "unit"), coords={"time": means.time, "unit": means.unit},
+    )  # fmt: skip
 
 
-def _fit(cover: np.ndarray, times: np.ndarray, since: date | None) -> np.ndarray:
-    """:func:`screened` on a (time, unit) array of cover."""
+def _fit(cover: np.ndarray, present: np.ndarray, times: np.ndarray, since: date | None) -> np.ndarray:
+    """:func:`screened` on a (time, unit) array of cover, of the units that are `present` in each scene."""
     year = times.astype("datetime64[Y]").astype(int) + 1970
     fit = np.ones(cover.shape, dtype=bool)
     if not cover.size:
         return fit
-    difference = cover - _median(cover, max(cover.shape[1] / 2, 1))[:, None]
+    cover = np.where(present, cover, np.nan)
+    difference = cover - _median(cover, np.maximum(present.sum(axis=1) / 2, 1))[:, None]
     begun = since.year if since is not None else 0
     years = np.unique(year)
     before = years[years < begun] if (years < begun).any() else years[:1]
@@ -80,19 +84,24 @@ class Comparison(NamedTuple):
 
     rings: np.ndarray
     """(ring, time, measure), ring 1 and 2, each the plain mean over its fit units that were seen; NaN where they were
-    fewer than ten. Where the first ring has fewer than ten fit units left, the second stands in for it. Ring 2 is NaN
-    throughout where there is but one. ``n_pixels`` is the sum."""
+    fewer than ten. Where the first ring has fewer than ten fit units left, the second stands in for it; where neither
+    has, both together stand in for the first. Ring 2 is NaN throughout where there is but one. ``n_pixels`` is the
+    sum."""
     reference: np.ndarray
     """(time,) cover of ground that stood before the start where the plan wants the site to be: median of the fit
     reference units; NaN with fewer than ten of them. [1]"""
     units: np.ndarray
     """(time, unit, measure) means of the units of both rings; NaN where they are not fit or were not seen."""
     fit: np.ndarray
-    """(time, unit) bool: which of all units are still fit to compare with, see :func:`screened`; the reference units
-    are held against each other. Those of a year follow from the years before it."""
+    """(time, unit) bool: which of all units are still fit to compare with, see :func:`screened`, and not left out; the
+    reference units are held against each other. Those of a year follow from the years before it."""
+    few: np.ndarray
+    """(time,) bool: fewer than ten units of both rings are fit, seen or not."""
 
 
-def compare(means: xr.DataArray, controls: ControlSet, *, since: date | None = None) -> Comparison:
+def compare(
+    means: xr.DataArray, controls: ControlSet, *, since: date | None = None, left_out: LeftOut | None = None
+) -> Comparison:
     """What the control ground shows in each scene, without the units that changed for themselves alone.
 
     Parameters
@@ -103,13 +112,16 @@ def compare(means: xr.DataArray, controls: ControlSet, *, since: date | None = N
         Frozen; gives the ring of each unit.
     since : date, optional
         First day of the intervention, see :func:`screened`.
+    left_out : mapping, optional
+        From which day on units do not count, see :func:`monitor.controls.neighbours.left_out`. What is found of
+        earlier scenes does not depend on it.
     """
     names = [str(name) for name in means.measure.values]
     every = means.transpose("time", "unit", "measure").values.astype(np.float64)
     ring, times, cover = _rings(means.unit.values, controls), means.time.values, names.index("cover")
-    fit = np.ones(every.shape[:2], dtype=bool)
+    fit = ~absent(means.unit.values, times, left_out or {})
     for some in (ring == REFERENCE, ring != REFERENCE):
-        fit[:, some] = _fit(every[:, some, cover], times, since)
+        fit[:, some] &= _fit(every[:, some, cover], fit[:, some], times, since)
     return shown(every, means.unit.values, controls, fit, names)
 
 
@@ -136,18 +148,25 @@ def shown(
     seen = np.isfinite(values)
     found = np.full((2, len(every), len(names)), np.nan)
     enough = np.zeros((2, len(every)), dtype=bool)
-    for k in (0, 1):
-        mine = ring == k + 1
+
+    def mean_of(mine: np.ndarray) -> np.ndarray:
+        """(time, measure) means over some units."""
         count = seen[:, mine].sum(axis=1)
         total = np.where(seen[:, mine], values[:, mine], 0.0).sum(axis=1)
-        mean = np.where(count >= ENOUGH, total / np.maximum(count, 1), np.nan)
+        mean: np.ndarray = np.where(count >= ENOUGH, total / np.maximum(count, 1), np.nan)
         if "n_pixels" in names:
             mean[:, names.index("n_pixels")] = total[:, names.index("n_pixels")]
-        found[k] = mean
+        return mean
+
+    for k in (0, 1):
+        mine = ring == k + 1
+        found[k] = mean_of(mine)
         enough[k] = near[:, mine].sum(axis=1) >= ENOUGH
     lost = ~enough[0] & enough[1]
     found[0, lost] = found[1, lost]
-    return Comparison(found, _median(standing, ENOUGH), values, fit)
+    scattered = ~enough.any(axis=0)
+    found[0, scattered] = mean_of(np.ones(ring.size, dtype=bool))[scattered]
+    return Comparison(found, _median(standing, ENOUGH), values, fit, near.sum(axis=1) < ENOUGH)
 
 
 def _rings(units: Sequence[str], controls: ControlSet) -> np.ndarray:
@@ -155,8 +174,8 @@ def _rings(units: Sequence[str], controls: ControlSet) -> np.ndarray:
     return np.array([of.get(str(name), 1) for name in units], dtype=int)
 
 
-def _median(values: np.ndarray, fewest: float) -> np.ndarray:
-    """Median of the units in each scene, (n,); NaN with fewer than so many of them."""
+def _median(values: np.ndarray, fewest: float | np.ndarray) -> np.ndarray:
+    """Median of the units in each scene, (n,); NaN with fewer than so many of them, in all or by scene."""
     found = np.full(values.shape[0], np.nan)
     if values.shape[1]:
         ranked, n = np.sort(values, axis=1), np.isfinite(values).sum(axis=1)  # NaN last

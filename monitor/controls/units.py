@@ -2,7 +2,8 @@
 
 Candidates lie on a lattice in a ring round the site, outside every registered site. Those that behaved
 most like the site before the start are kept, and frozen for good: what grows there later is what
-would have grown on the site. Their list is part of the evidence.
+would have grown on the site. Their list is part of the evidence. A site that was begun before all imagery gets those
+that were most like it in the first growing season seen; what it had gained by then is not known.
 """
 
 import hashlib
@@ -85,11 +86,6 @@ class ControlSet:
     def rings(self) -> int:
         """How many rings there are, 0 to 2."""
         return len({unit.ring for unit in self.units} - {REFERENCE})
-
-    @property
-    def few(self) -> bool:
-        """Whether they are too few to compare with: no scene of the site counts."""
-        return int(self.compared.sum()) < ENOUGH
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for the ledger."""
@@ -231,7 +227,8 @@ def match(
     Parameters
     ----------
     site : xr.DataArray
-        (time, measure) means of the site, of scenes before the start; NaN where not seen.
+        (time, measure) means of the site, of scenes before the start; NaN where not seen. Where there are none, of the
+        first growing season that was seen, without `promised`: "before the start" is then that season in all below.
     ground : xr.DataArray
         (time, unit, measure) means of the candidates in the same scenes.
     units : sequence of Unit

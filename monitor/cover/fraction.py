@@ -2,9 +2,10 @@
 
 The cover of a pixel is where its index lies between bare soil and full vegetation:
 ``f = (VI - VI_soil) / (VI_vegetation - VI_soil)``, cut to 0..1 (Gutman and Ignatov 1998,
-doi:10.1080/014311698215333). The end members belong to the biome and are never fitted to a scene:
-taken from each scene's own percentiles, trends would mean nothing. The absolute value carries
-0.10 to 0.15 of doubt; differences in time on fixed end members are far more precise.
+doi:10.1080/014311698215333); the formula itself is :func:`monitor.cover.kernels.cover`. The end
+members belong to the biome and are never fitted to a scene: taken from each scene's own
+percentiles, trends would mean nothing. The absolute value carries 0.10 to 0.15 of doubt;
+differences in time on fixed end members are far more precise.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Final
 
 import numpy as np
 import xarray as xr
+
+from monitor.cover.kernels import evaluate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +60,11 @@ def cover(index: xr.DataArray, endmembers: Endmembers) -> xr.DataArray:
     xr.DataArray
         Same dimensions, 0..1; NaN where the index is NaN. [1]
     """
-    span = endmembers.vegetation - endmembers.soil
-    scaled = (index - np.float32(endmembers.soil)) / np.float32(span)
-    return scaled.clip(0, 1).rename("cover").assign_attrs(units="1", long_name="fractional vegetation cover")
+    scaled: xr.DataArray = xr.apply_ufunc(
+        evaluate, index, kwargs={"formula": "cover", "constants": (endmembers.soil, endmembers.vegetation)},
+        keep_attrs="drop_conflicts", dask="parallelized", output_dtypes=[np.result_type(np.float32, index.dtype)],
+    )  # fmt: skip
+    return scaled.rename("cover").assign_attrs(units="1", long_name="fractional vegetation cover")
 
 
 def cover_sd(

@@ -1,7 +1,8 @@
 """Vegetation and moisture indices, pixel by pixel.
 
 Reflectances are surface reflectance [1] on one grid, any dimensions, numpy or dask; NaN where an
-input is NaN or a denominator is not positive. Results are unitless.
+input is NaN or a denominator is not positive. Results are unitless, float32 of float32 and float64
+of float64. The formulas themselves are in :mod:`monitor.cover.kernels`.
 """
 
 from collections.abc import Callable
@@ -10,77 +11,142 @@ from typing import Final
 import numpy as np
 import xarray as xr
 
+from monitor.cover.kernels import evaluate
+
 
 def normalized_difference(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
     """(a - b) / (a + b); NaN where an input is NaN or a + b is not positive. [1]"""
-    total = a + b
-    return ((a - b) / total).where(total > 0)
+    return _evaluated("normalized_difference", a, b)
 
 
 def ndvi(red: xr.DataArray, nir: xr.DataArray) -> xr.DataArray:
-    """Normalised difference vegetation index [1]_.
+    """Normalised difference vegetation index, (nir - red) / (nir + red) [1]_.
+
+    Parameters
+    ----------
+    red, nir : xr.DataArray
+        Surface reflectance on one grid, any dimensions, numpy or dask. [1]
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions, lazy where the bands are; NaN where an input is NaN or red + nir is not positive. [1]
 
     References
     ----------
     .. [1] C. J. Tucker, Remote Sens. Environ., 1979, doi:10.1016/0034-4257(79)90013-0.
     """
-    return normalized_difference(nir, red).rename("ndvi")
+    return _evaluated("ndvi", red, nir).rename("ndvi")
 
 
 def evi2(red: xr.DataArray, nir: xr.DataArray) -> xr.DataArray:
-    """Two-band enhanced vegetation index [1]_: does not saturate as early as NDVI.
+    """Two-band enhanced vegetation index, 2.5 (nir - red) / (nir + 2.4 red + 1) [1]_: saturates later than NDVI.
+
+    Parameters
+    ----------
+    red, nir : xr.DataArray
+        As for :func:`ndvi`. [1]
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions; NaN where an input is NaN or the denominator is not positive. [1]
 
     References
     ----------
     .. [1] Z. Jiang et al., Remote Sens. Environ., 2008, doi:10.1016/j.rse.2008.06.006.
     """
-    denominator = nir + np.float32(2.4) * red + np.float32(1)
-    return (np.float32(2.5) * (nir - red) / denominator).where(denominator > 0).rename("evi2")
+    return _evaluated("evi2", red, nir).rename("evi2")
 
 
 def msavi2(red: xr.DataArray, nir: xr.DataArray) -> xr.DataArray:
     """Modified soil-adjusted vegetation index, closed form [1]_: for sparse cover on bright soil.
 
+    (2 nir + 1 - sqrt((2 nir + 1)^2 - 8 (nir - red))) / 2.
+
+    Parameters
+    ----------
+    red, nir : xr.DataArray
+        As for :func:`ndvi`. [1]
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions; NaN where an input is NaN or the root is of a negative number. [1]
+
     References
     ----------
     .. [1] J. Qi et al., Remote Sens. Environ., 1994, doi:10.1016/0034-4257(94)90134-1.
     """
-    b = np.float32(2) * nir + np.float32(1)
-    inner = b * b - np.float32(8) * (nir - red)
-    root = np.sqrt(inner.where(inner >= 0))
-    return ((b - root) / np.float32(2)).rename("msavi2")
+    return _evaluated("msavi2", red, nir).rename("msavi2")
 
 
 def kndvi(red: xr.DataArray, nir: xr.DataArray) -> xr.DataArray:
     """Kernel NDVI with sigma = (nir + red) / 2, that is tanh(NDVI squared) [1]_: for dense cover.
 
+    Parameters
+    ----------
+    red, nir : xr.DataArray
+        As for :func:`ndvi`. [1]
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions; NaN where NDVI is. [1]
+
     References
     ----------
     .. [1] G. Camps-Valls et al., Sci. Adv., 2021, doi:10.1126/sciadv.abc7447.
     """
-    square: xr.DataArray = ndvi(red, nir) ** 2
-    curved: xr.DataArray = xr.apply_ufunc(np.tanh, square, dask="allowed")
-    return curved.rename("kndvi")
+    return _evaluated("kndvi", red, nir).rename("kndvi")
 
 
 def ndmi(nir: xr.DataArray, swir16: xr.DataArray) -> xr.DataArray:
     """Normalised difference moisture index, near against short-wave infrared at 1.6 um [1]_.
 
+    Parameters
+    ----------
+    nir, swir16 : xr.DataArray
+        As for :func:`ndvi`. [1]
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions; NaN where an input is NaN or their sum is not positive. [1]
+
     References
     ----------
     .. [1] B. C. Gao, Remote Sens. Environ., 1996, doi:10.1016/S0034-4257(96)00067-3.
     """
-    return normalized_difference(nir, swir16).rename("ndmi")
+    return _evaluated("ndmi", nir, swir16).rename("ndmi")
 
 
 def nbr(nir: xr.DataArray, swir22: xr.DataArray) -> xr.DataArray:
     """Normalised burn ratio, near against short-wave infrared at 2.2 um [1]_.
 
+    Parameters
+    ----------
+    nir, swir22 : xr.DataArray
+        As for :func:`ndvi`. [1]
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions; NaN where an input is NaN or their sum is not positive. [1]
+
     References
     ----------
     .. [1] C. H. Key and N. C. Benson, "Landscape assessment," USDA RMRS-GTR-164-CD, 2006.
     """
-    return normalized_difference(nir, swir22).rename("nbr")
+    return _evaluated("nbr", nir, swir22).rename("nbr")
+
+
+def _evaluated(formula: str, *layers: xr.DataArray) -> xr.DataArray:
+    evaluated: xr.DataArray = xr.apply_ufunc(
+        evaluate, *layers, kwargs={"formula": formula}, keep_attrs="drop_conflicts", dask="parallelized",
+        output_dtypes=[np.result_type(np.float32, *(layer.dtype for layer in layers))],
+    )  # fmt: skip
+    return evaluated
 
 
 INDICES: Final[dict[str, tuple[Callable[..., xr.DataArray], tuple[str, ...]]]] = {

@@ -1,100 +1,231 @@
-"""NDVI, cover and mask of pixels in one pass from the integers of a scene, as stored.
+"""The formulas of vegetation indices and cover, each written once, for one pixel; and the loops over pixels.
 
-Bit for bit what :mod:`monitor.cover.indices` and :mod:`monitor.cover.fraction` make of the decoded bands, without the
-nine arrays they make on the way: the pass is as fast as memory.
+Numbers in, one number out: float32 stays float32 and float64 stays float64. The result is NaN where an input is NaN, a
+denominator is not positive or a root is of a negative number. The functions on DataArrays
+(:mod:`monitor.cover.indices`, :mod:`monitor.cover.fraction`) and the zonal means of a night
+(:mod:`monitor.cover.zonal_means`) all come here. The one exception is :mod:`monitor.cover.served`, which states the
+formulas again for Earth Engine.
+
+All compiled code of this folder is in this one file: numba compiles a cached function again when its own file has
+changed, not when a function that it calls in another file has (numba 0.68).
 """
+
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 from numba import njit
 
-from monitor.cover.fraction import Endmembers
+from monitor.imagery import bands
+
+_N_BANDS: Final = len(bands.OBSERVED)
+_RED, _NIR, _SWIR16, _SWIR22 = (1 + bands.OBSERVED.index(name) for name in ("red", "nir", "swir16", "swir22"))
+_FIRST_INDEX: Final = 1 + _N_BANDS
+_COVER: Final = _FIRST_INDEX + 6
+
+_compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
-def ndvi_and_cover(
-    red: np.ndarray,
-    nir: np.ndarray,
-    clear: np.ndarray,
-    *,
-    scale: float,
-    offset: float,
-    nodata: int,
-    endmembers: Endmembers,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """NDVI and vegetation cover of the clear pixels of one scene.
+@_compiled
+def normalized_difference(a: np.floating, b: np.floating) -> np.floating:
+    """(a - b) / (a + b)."""
+    total = a + b
+    return (a - b) / total if total > 0 else np.float32(np.nan)
+
+
+@_compiled
+def ndvi(red: np.floating, nir: np.floating) -> np.floating:
+    """Normalised difference vegetation index (Tucker 1979, doi:10.1016/0034-4257(79)90013-0)."""
+    return normalized_difference(nir, red)
+
+
+@_compiled
+def evi2(red: np.floating, nir: np.floating) -> np.floating:
+    """Two-band enhanced vegetation index (Jiang et al. 2008, doi:10.1016/j.rse.2008.06.006)."""
+    denominator = nir + np.float32(2.4) * red + np.float32(1)
+    return np.float32(2.5) * (nir - red) / denominator if denominator > 0 else np.float32(np.nan)
+
+
+@_compiled
+def msavi2(red: np.floating, nir: np.floating) -> np.floating:
+    """Modified soil-adjusted vegetation index (Qi et al. 1994, doi:10.1016/0034-4257(94)90134-1)."""
+    b = np.float32(2) * nir + np.float32(1)
+    inner = b * b - np.float32(8) * (nir - red)
+    return (b - np.sqrt(inner)) / np.float32(2) if inner >= 0 else np.float32(np.nan)
+
+
+@_compiled
+def kndvi(red: np.floating, nir: np.floating) -> np.floating:
+    """Kernel NDVI, tanh(NDVI squared) (Camps-Valls et al. 2021, doi:10.1126/sciadv.abc7447)."""
+    index = ndvi(red, nir)
+    curved: np.floating = np.tanh(index * index)
+    return curved
+
+
+@_compiled
+def ndmi(nir: np.floating, swir16: np.floating) -> np.floating:
+    """Normalised difference moisture index (Gao 1996, doi:10.1016/S0034-4257(96)00067-3)."""
+    return normalized_difference(nir, swir16)
+
+
+@_compiled
+def nbr(nir: np.floating, swir22: np.floating) -> np.floating:
+    """Normalised burn ratio (Key and Benson 2006, USDA RMRS-GTR-164-CD)."""
+    return normalized_difference(nir, swir22)
+
+
+@_compiled
+def cover(index: np.floating, soil: float, vegetation: float) -> np.floating:
+    """Vegetation cover by the dimidiate model, cut to 0..1 (Gutman and Ignatov 1998, doi:10.1080/014311698215333)."""
+    share = (index - np.float32(soil)) / np.float32(vegetation - soil)
+    if share < 0:
+        return np.float32(0)
+    return np.float32(1) if share > 1 else share
+
+
+@_compiled
+def _normalized_differences(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    for i in range(out.size):
+        out[i] = normalized_difference(a[i], b[i])
+
+
+@_compiled
+def _ndvis(red: np.ndarray, nir: np.ndarray, out: np.ndarray) -> None:
+    for i in range(out.size):
+        out[i] = ndvi(red[i], nir[i])
+
+
+@_compiled
+def _evi2s(red: np.ndarray, nir: np.ndarray, out: np.ndarray) -> None:
+    for i in range(out.size):
+        out[i] = evi2(red[i], nir[i])
+
+
+@_compiled
+def _msavi2s(red: np.ndarray, nir: np.ndarray, out: np.ndarray) -> None:
+    for i in range(out.size):
+        out[i] = msavi2(red[i], nir[i])
+
+
+@_compiled
+def _kndvis(red: np.ndarray, nir: np.ndarray, out: np.ndarray) -> None:
+    for i in range(out.size):
+        out[i] = kndvi(red[i], nir[i])
+
+
+@_compiled
+def _ndmis(nir: np.ndarray, swir16: np.ndarray, out: np.ndarray) -> None:
+    for i in range(out.size):
+        out[i] = ndmi(nir[i], swir16[i])
+
+
+@_compiled
+def _nbrs(nir: np.ndarray, swir22: np.ndarray, out: np.ndarray) -> None:
+    for i in range(out.size):
+        out[i] = nbr(nir[i], swir22[i])
+
+
+@_compiled
+def _covers(index: np.ndarray, soil: float, vegetation: float, out: np.ndarray) -> None:
+    for i in range(out.size):
+        out[i] = cover(index[i], soil, vegetation)
+
+
+_LOOPS: Final[dict[str, Callable[..., None]]] = {
+    "normalized_difference": _normalized_differences,
+    "ndvi": _ndvis,
+    "evi2": _evi2s,
+    "msavi2": _msavi2s,
+    "kndvi": _kndvis,
+    "ndmi": _ndmis,
+    "nbr": _nbrs,
+    "cover": _covers,
+}
+
+
+def evaluate(*layers: np.ndarray, formula: str, constants: tuple[float, ...] = ()) -> np.ndarray:
+    """A formula of this module on arrays, pixel by pixel.
+
+    A plain function, named by the formula, so that a dask graph of it can be pickled.
 
     Parameters
     ----------
-    red, nir : arrays of uint16 or int16, of one shape
-        As stored.
-    clear : bool array of that shape
-        Where the ground was seen.
-    scale, offset : float
-        Reflectance = scale * integer + offset. [1]
-    nodata : int
-        Integer that marks no value.
-    endmembers : Endmembers
-        Of the biome; its index must be ``ndvi``.
+    *layers : arrays
+        Arguments of the formula, of shapes that broadcast. [1]
+    formula : str
+        Name of a function above.
+    constants : tuple of float
+        Its arguments that are the same for all pixels, after the layers. [1]
 
     Returns
     -------
-    ndvi, cover : float32 arrays of the shape of `red`
-        NaN where not seen or red + nir is not positive. [1]
-    seen : bool array of that shape
-        Where there is a number.
-
-    Raises
-    ------
-    ValueError
-        `endmembers` are of another index, or the shapes differ.
+    array
+        float32, or float64 where a layer does not fit in float32; NaN as the formula says. [1]
     """
-    if endmembers.index != "ndvi":
-        msg = f"cover of this biome is made of {endmembers.index!r}, not of 'ndvi'; use monitor.cover.fraction.cover"
-        raise ValueError(msg)
-    if not red.shape == nir.shape == clear.shape:
-        msg = f"red, nir and clear differ in shape: {red.shape}, {nir.shape}, {clear.shape}"
-        raise ValueError(msg)
-    index, cover = np.empty(red.shape, np.float32), np.empty(red.shape, np.float32)
-    seen = np.empty(red.shape, np.bool_)
-    span = np.float32(endmembers.vegetation - endmembers.soil)
-    _scene(
-        np.ascontiguousarray(red).ravel(),
-        np.ascontiguousarray(nir).ravel(),
-        np.ascontiguousarray(clear).ravel(),
-        red.dtype.type(nodata),
-        np.float32(scale),
-        np.float32(offset),
-        np.float32(endmembers.soil),
-        span,
-        index.ravel(),
-        cover.ravel(),
-        seen.ravel(),
-    )
-    return index, cover, seen
+    kind = np.result_type(np.float32, *layers)
+    same = np.broadcast_arrays(*layers)
+    out = np.empty(same[0].shape, kind)
+    _LOOPS[formula](*(np.ascontiguousarray(layer, kind).ravel() for layer in same), *constants, out.reshape(-1))
+    return out
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _scene(
-    red: np.ndarray,
-    nir: np.ndarray,
+@_compiled
+def zonal_means(
+    pixels: np.ndarray,
     clear: np.ndarray,
-    none: int,
-    scale: np.float32,
-    offset: np.float32,
-    soil: np.float32,
-    span: np.float32,
-    index: np.ndarray,
-    cover: np.ndarray,
-    seen: np.ndarray,
+    edges: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    soil: float,
+    vegetation: float,
+    cover_of: int,
+    out: np.ndarray,
 ) -> None:
-    zero, one, nan = np.float32(0), np.float32(1), np.float32(np.nan)
-    for i in range(red.size):
-        r, n = np.float32(red[i]) * scale + offset, np.float32(nir[i]) * scale + offset
-        total = n + r
-        there = clear[i] & (red[i] != none) & (nir[i] != none) & (total > zero)
-        value = (n - r) / total
-        share = (value - soil) / span
-        share = share if share > zero else zero
-        share = share if share < one else one
-        index[i] = value if there else nan
-        cover[i] = share if there else nan
-        seen[i] = there
+    """Clear counts and means of runs of pixels; see :func:`monitor.cover.zonal_means.zonal_means`.
+
+    Parameters
+    ----------
+    pixels : (band, pixel) uint16 array
+    clear : (pixel,) array
+        Not 0 where the ground was seen.
+    edges : (zone + 1,) int64 array
+        Zone k is made of the pixels from ``edges[k]`` up to ``edges[k + 1]``.
+    scale, shift : (band,) float32 arrays
+        Reflectance = (integer + shift) * scale. [1]
+    soil, vegetation : float
+        End members of the cover. [1]
+    cover_of : int
+        Column of `out` that holds the index of the cover.
+    out : (zone, measure) float32 array
+        Filled: the count, then means of bands, indices and cover.
+    """
+    nan = np.float32(np.nan)
+    value = np.empty(out.shape[1], np.float32)
+    total, count = np.empty(out.shape[1], np.float64), np.empty(out.shape[1], np.int64)
+    for zone in range(edges.size - 1):
+        total[:] = 0.0
+        count[:] = 0
+        seen = 0
+        for i in range(edges[zone], edges[zone + 1]):
+            if clear[i] == 0:
+                continue
+            seen += 1
+            for band in range(_N_BANDS):
+                raw = pixels[band, i]
+                valued = (raw != bands.NODATA) & (raw != bands.SATURATED)
+                value[1 + band] = (np.float32(raw) + shift[band]) * scale[band] if valued else nan
+            red, nir = value[_RED], value[_NIR]
+            value[_FIRST_INDEX] = ndvi(red, nir)
+            value[_FIRST_INDEX + 1] = evi2(red, nir)
+            value[_FIRST_INDEX + 2] = msavi2(red, nir)
+            value[_FIRST_INDEX + 3] = kndvi(red, nir)
+            value[_FIRST_INDEX + 4] = ndmi(nir, value[_SWIR16])
+            value[_FIRST_INDEX + 5] = nbr(nir, value[_SWIR22])
+            value[_COVER] = cover(value[cover_of], soil, vegetation)
+            for m in range(1, out.shape[1]):
+                if not np.isnan(value[m]):
+                    total[m] += np.float64(value[m])
+                    count[m] += 1
+        out[zone, 0] = seen
+        for m in range(1, out.shape[1]):
+            out[zone, m] = np.float32(total[m] / count[m]) if count[m] else nan

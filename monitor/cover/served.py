@@ -1,8 +1,9 @@
-"""The measures of :mod:`monitor.cover.means`, in a provider's own arithmetic.
+"""The measures of :mod:`monitor.cover.zonal_means` as an expression that Earth Engine evaluates.
 
-Where a provider draws the means of control units itself, no pixel of them is read: it is told the indices and the
-cover of this package in its own terms (those of ``ee.Image``). A pixel whose index is not defined is masked there, as
-it is NaN here. Nothing of the client is imported: an image is anything with its methods.
+Where Earth Engine averages control units itself, none of their pixels is read here, so the formulas of
+:mod:`monitor.cover.kernels` are stated a second time, in terms of ``ee.Image``. This is the only place that does so; a
+test compares the two on the same pixels. A pixel whose index is not defined is masked there, as it is NaN here. The
+client is not imported: an image is anything with its methods.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,8 @@ def recipe(endmembers: Endmembers, *, bandpass: bool = False) -> Callable[[Any],
     -------
     callable
         Of an image of reflectances with the bands of :data:`monitor.imagery.bands.OBSERVED` it makes the layers of
-        :data:`monitor.cover.means.MEASURES` after the first (the count), by name and in that order; one band each.
+        :data:`monitor.cover.zonal_means.MEASURES` after the first (the count), by name and in that order; one band
+        each.
     """
 
     def layers(reflectance: Any) -> dict[str, Any]:

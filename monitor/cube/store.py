@@ -41,10 +41,10 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from monitor.cover.means import MEASURES
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import crs_of, grid_from_json, grid_to_json
 from monitor.cube.packed import LAYERS, unpack
-from monitor.errors import BadData, StoreBroken, full_disk
+from monitor.errors import BadData, StoreBroken, TryLater, full_disk
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
 
@@ -68,7 +68,7 @@ COUNTS: Final = ("n_pixels", "n_units")
 
 STATES: Final = (
     "NOT_COVERED", "ACCEPTED", "CLOUD", "SNOW", "NODATA", "RADIOMETRY", "MISSING", "BROKEN", "CONTROL_HIDDEN",
-    "CONTROL_POOR", "FEW_PIXELS",
+    "CONTROL_POOR", "FEW_PIXELS", "NO_ANSWER",
 )  # fmt: skip
 """Meaning of the flags of ``state``: whether a scene counts for a site, or why not. Only ever added to at the end."""
 
@@ -353,6 +353,14 @@ class LandscapeStore:
             return int(_array(self._opened(), "time").shape[0])
 
     @property
+    def written(self) -> datetime:
+        """When the newest snapshot was written, UTC; in a lent session, the one it started from."""
+        with self._guarded():
+            newest = self._lent.snapshot_id if self._lent else self._open().lookup_branch("main")
+            found: datetime = self._open().lookup_snapshot(str(newest)).written_at
+            return found
+
+    @property
     def grounds(self) -> tuple[str, ...]:
         """Keys of the ground of its sites, in order."""
         with self._guarded():
@@ -611,9 +619,16 @@ class LandscapeStore:
             if full := full_disk(error, self.path.parent):
                 raise full from error
             told = next(iter(str(error).splitlines()), "no more is known")
+            if "timestamp ordering" in told:  # icechunk 2.3
+                msg = (
+                    f"the store {self.name} has a snapshot newer than the clock shows ({told.partition('. ')[2]}): "
+                    "check the clock (timedatectl). The store is sound, and takes new scenes from that time on"
+                )
+                raise TryLater(msg) from error
             msg = (
-                f"the store {self.name} cannot be read ({type(error).__name__}: {told}); its sites are left as they "
-                "are, and nothing of it was changed"
+                f"the store {self.name} cannot be read ({type(error).__name__}: {told}). Nothing in it was changed. "
+                "Check the disk, then try again: regrowth run; if it stays so, name another folder by [store] root: "
+                "scenes are then fetched again, and this one stays as it is."
             )
             raise StoreBroken(msg) from error
 

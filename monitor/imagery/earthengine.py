@@ -21,7 +21,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from monitor.errors import BadConfiguration, SceneRejected, TryLater
+from monitor.errors import BadConfiguration, SceneRejected, TryLater, UnknownCollection
 from monitor.imagery import bands, ee_graphs
 from monitor.imagery.ee_answers import Asset, scene_of, table_of, unpacked
 from monitor.imagery.ee_requests import Connection, Refused, compute_value
@@ -151,6 +151,9 @@ class EarthEngine:
         over = [scene for scene in found if scene.footprint is None or scene.footprint.intersects(area)]
         return sorted(over, key=lambda scene: (scene.time, scene.id))
 
+    def check_collections(self) -> None:
+        """A search says by itself where a collection is not there."""
+
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | SceneRejected]:
         """Pixels of many dates a request; a scene that breaks a stack is found by halving it."""
         most = _scenes_a_request([grid.shape[0] * grid.shape[1] for grid in grids])
@@ -242,8 +245,9 @@ class EarthEngine:
                 first = self._listed(area, since, middle, scored=scored)
                 second = self._listed(area, middle + timedelta(days=1), until, scored=scored)
                 return {name: first[name] + second[name] for name in self.collections}
-            msg = f"Earth Engine can not list [source] collections {', '.join(self.collections)}: {error}"
-            raise (TryLater if error.too_much else BadConfiguration)(msg) from error
+            msg = f"Earth Engine cannot list [source] collections {', '.join(self.collections)}: {error}"
+            absent = UnknownCollection if "not found" in str(error) else BadConfiguration
+            raise (TryLater if error.too_much else absent)(msg) from error
         answers = [answer] if len(self.collections) == 1 else answer
         try:
             return {name: list(one["features"]) for name, one in zip(self.collections, answers, strict=True)}

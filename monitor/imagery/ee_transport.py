@@ -12,12 +12,15 @@ from urllib.parse import urlsplit
 import httplib2  # type: ignore[import-untyped]
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
 from monitor.errors import BadConfiguration
+from monitor.imagery.deadline import Adapter, finished_by
+from monitor.imagery.transport import shown
 
 HIGH_VOLUME: Final = "https://earthengine-highvolume.googleapis.com"
 """Endpoint made for many small requests at once."""
+CONNECT: Final = 20.0
+"""Longest time to connect to one address of the host. [s]"""
 LARGEST: Final = 64 << 20
 """Most that an answer may hold, packed or unpacked: a third above the 48 MB of pixels that may be asked for. [byte]"""
 
@@ -54,14 +57,14 @@ class Pace:
 class Transport:
     """What the client sends requests through, in the form of an ``httplib2.Http``.
 
-    Whole answers only: the time limit is for all of it, not for each packet, and the size is capped.
+    Whole answers only: the time limit is for connection, headers and body together, and the size is capped.
     """
 
     def __init__(self, *, in_flight: int, deadline: float) -> None:
         self.timeout = deadline
         self._session = requests.Session()
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=in_flight))
+            self._session.mount(scheme, Adapter(pool_maxsize=in_flight))
         self._thread = threading.local()
 
     @property
@@ -79,23 +82,22 @@ class Transport:
         connection_type: Any = None,
     ) -> tuple[httplib2.Response, bytes]:
         """Send a request as ``httplib2.Http.request`` does."""
-        ends = time.monotonic() + self.timeout
         content = bytearray()
         try:
-            with self._session.request(
-                method, uri, data=body, headers=headers, timeout=self.timeout, allow_redirects=False, stream=True
-            ) as response:
-                # What has come so far, not so many bytes: a server that drips must not hold a thread.
+            with (
+                finished_by(time.monotonic() + self.timeout),
+                self._session.request(
+                    method, uri, data=body, headers=headers, timeout=(CONNECT, self.timeout), allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):  # fmt: skip
                 while piece := response.raw.read1(1 << 20, decode_content=True):
                     content += piece
                     if len(content) > LARGEST:
                         msg = f"the answer is longer than {LARGEST >> 20} MiB"
                         raise ConnectionError(msg)
-                    if time.monotonic() > ends:
-                        msg = f"no whole answer within {self.timeout:g} s"
-                        raise TimeoutError(msg)
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
-            msg = f"no answer within {self.timeout:g} s"
+            msg = f"no whole answer within {self.timeout:g} s"
             raise TimeoutError(msg) from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise ConnectionError(str(error)) from error
@@ -121,13 +123,13 @@ def checked(url: str, allow_hosts: Sequence[str]) -> str:
     parts = urlsplit(url)
     host = parts.hostname
     if parts.scheme not in ("http", "https") or not host or parts.username or parts.query:
-        msg = f"[source] url = {url!r} is no endpoint; write for instance {HIGH_VOLUME!r}, or leave it out"
+        msg = f"[source] url = {shown(url)!r} is no endpoint; write for instance {HIGH_VOLUME!r}, or leave it out"
         raise BadConfiguration(msg)
     named = host in allow_hosts or parts.netloc in allow_hosts
     if not named and (parts.scheme != "https" or _inward(host)):
         msg = (
-            f"[source] url = {url!r} leads to a private or loopback host, or is not encrypted; if that is meant, "
-            f'add allow_hosts = ["{host}"] to [source]'
+            f"[source] url = {shown(url)!r} leads to a private or loopback host, or is not encrypted; if that is "
+            f'meant, add allow_hosts = ["{host}"] to [source]'
         )
         raise BadConfiguration(msg)
     return url.rstrip("/")

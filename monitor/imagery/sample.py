@@ -166,6 +166,9 @@ class Sample:
             if since <= day <= until
         ]
 
+    def check_collections(self) -> None:
+        """There are none to choose from."""
+
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | SceneRejected]:
         """Cut the mixed scenes to grids on the native lattice; nothing outside the square kilometre."""
         native = self._series[1]

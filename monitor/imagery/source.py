@@ -124,7 +124,19 @@ class Source(Protocol):
         TryLater
             The provider is down or asks to wait longer than the budget.
         BadConfiguration
-            The provider refuses the credentials.
+            The provider refuses the credentials, or does not have a collection.
+        """
+        ...
+
+    def check_collections(self) -> None:
+        """See that the provider has every collection that is asked for: asked where a search has found nothing at all.
+
+        Raises
+        ------
+        UnknownCollection
+            It does not have one. A source whose search says so by itself has nothing to do here.
+        TryLater
+            The provider is down.
         """
         ...
 

@@ -6,11 +6,12 @@ of a scene. Items become scenes in :mod:`monitor.imagery.items`, pixels are take
 
 import contextlib
 import dataclasses
+import difflib
 import json
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -31,18 +32,20 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
 
-from monitor.errors import BadConfiguration, MonitorError, SceneRejected, TryLater
+from monitor.errors import BadConfiguration, MonitorError, SceneRejected, TryLater, UnknownCollection
 from monitor.imagery import items
 from monitor.imagery.blocks import layout
 from monitor.imagery.granule import Granule, Looks
 from monitor.imagery.items import Asset, Assets
 from monitor.imagery.source import Frame, Scene, Stored
 from monitor.imagery.transport import (
+    BUDGET,
     Allowed,
     Cut,
     Denied,
     Endless,
     Gone,
+    NoAnswer,
     PlainFile,
     Ranges,
     Refused,
@@ -59,6 +62,8 @@ log = structlog.get_logger()
 
 MISSING: Final = "MISSING"
 """Why a scene is rejected of which a file can not be had."""
+NO_ANSWER: Final = "NO_ANSWER"
+"""Why a scene is rejected for now: the server, which gives other files, gives no answer for one of it."""
 
 PAGE: Final = 100
 """Items asked for at a time. An item of Sentinel-2 takes about 15 kB; some services fail beyond 6 MB a page."""
@@ -133,6 +138,8 @@ class Stac:
         self._client: Client | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._opened = False
+        self._checked = False
+        """Whether the catalogue has the collections."""
         self._searching = threading.Lock()  # sites that are read at once may each look at something again
 
     @property
@@ -209,6 +216,49 @@ class Stac:
                     if since <= scene.time.date() <= until and scene.touches(area)
                 ]
         return sorted(_distinct(found), key=lambda scene: (scene.time, scene.acquisition, scene.tile, scene.id))
+
+    def check_collections(self) -> None:
+        """See :class:`monitor.imagery.source.Source`; one request a collection, once.
+
+        An API that lists no collections says nothing about them, and is believed.
+        """
+        self._open()
+        with self._searching:
+            for collection in () if self._checked else self.collections:
+                there: list[str] = []
+                if self._client is None:
+                    named = {item.get("collection") for item, _ in self._static or ()}
+                    there = [] if None in named else [items.inert(one) for one in named]
+                elif not self._has(collection):
+                    there = self._listed()
+                if there and collection not in there:
+                    raise self._unknown(collection, sorted({*there}))
+            self._checked = True
+
+    def _has(self, collection: str) -> bool:
+        """Whether an API knows a collection by its own address; whatever else goes wrong there proves nothing."""
+        address = f"{self.url.rstrip('/')}/collections/{quote(collection, safe='')}"
+        try:
+            self._transport.get(address, cap=MOST_BYTES, headers=_JSON)
+        except Gone:
+            return False
+        except (Denied, Refused, Rejected):
+            return True
+        return True
+
+    def _listed(self) -> list[str]:
+        """Ids of the collections that an API lists, on its first page; empty where it lists none."""
+        try:
+            listed = _parsed(self._text(f"{self.url.rstrip('/')}/collections"), self.url).get("collections")
+        except (Gone, Denied, Refused, Rejected, BadConfiguration):
+            return []
+        named = [one.get("id") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+        return [items.inert(one) for one in named if isinstance(one, str)]
+
+    def _unknown(self, collection: str, there: Sequence[str]) -> UnknownCollection:
+        near = difflib.get_close_matches(collection, there, n=3, cutoff=0.5)
+        told = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {', '.join(there[:20])}"
+        return UnknownCollection(f"[source] collections: {shown(self.url)} has no collection {collection!r}; {told}")
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[Iterable[Frame] | SceneRejected]:
         """Each scene on all grids; see :class:`monitor.imagery.source.Source`."""
@@ -415,7 +465,7 @@ class Stac:
         """A file of a static catalogue; None, with a line in the log, where it can not be had."""
         try:
             return _parsed(self._text(place), place)
-        except (Refused, Gone, Denied, Rejected, BadConfiguration) as error:
+        except (Refused, Gone, Denied, Rejected, NoAnswer, BadConfiguration) as error:
             log.warning("a file of the catalogue is left out", file=shown(place), error=str(error))
             return None
 
@@ -606,6 +656,8 @@ class _AssetReader:
             if self._inner is None:
                 self._inner = self._opened()
             return self._inner.read(offset, length)
+        except NoAnswer as error:
+            raise SceneRejected(NO_ANSWER, str(error)) from None
         except Gone as error:
             raise SceneRejected(MISSING, str(error)) from None
         except Denied as error:
@@ -645,12 +697,32 @@ def _signer(url: str) -> Sign | None:
         if again:
             sas.TOKEN_CACHE.clear()
         try:
-            return str(planetary_computer.sign_url(href))
-        except OSError as error:  # all errors of requests are
+            return _in_time(lambda: str(planetary_computer.sign_url(href)))
+        except OSError as error:  # all errors of requests are, and TimeoutError
             msg = f"Planetary Computer gives no signature ({type(error).__name__}); try again later"
             raise TryLater(msg) from None
 
     return sign
+
+
+def _in_time(call: Callable[[], str]) -> str:
+    """What a call of another package gives, which knows no deadline: after it the call is left to itself.
+
+    Raises
+    ------
+    TimeoutError
+        It takes longer than a request may.
+    """
+    found: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            found.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="signature").start()
+    return found.result(BUDGET)
 
 
 def _distinct(scenes: Iterable[Scene]) -> list[Scene]:

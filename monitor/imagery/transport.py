@@ -2,7 +2,8 @@
 
 An address in a catalogue is data from others. It is fetched only by https or http, only from hosts whose every
 address is public, also after each redirect, and a connection goes to the very address that was checked. Local files
-are read only below folders that the configuration names. Whatever comes is read up to a cap and a deadline. Addresses
+are read only below folders that the configuration names. Whatever comes is read up to a cap and a deadline, which
+holds for connection, headers, body and redirects together. Addresses
 are shown without their query, where signatures stand.
 """
 
@@ -26,6 +27,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import HTTPError, IncompleteRead, NewConnectionError
 
 from monitor.errors import BadConfiguration, MonitorError, TryLater
+from monitor.imagery.deadline import HTTPPool, HTTPSPool, finished_by
 
 log = structlog.get_logger()
 
@@ -39,7 +41,11 @@ FIRST_WAIT: Final = 0.5
 """Wait before the first retry, doubled each time, if the server names none. [s]"""
 LONGEST_WAIT: Final = 16.0
 LEFT_ALONE: Final = 600.0
-"""A host that gave no answer within a budget is not asked for so long, so that each site does not wait anew. [s]"""
+"""What gave no answer within a budget, an address or a host, is not asked for so long: not each site is to wait. [s]"""
+BRIEF: Final = 10.0
+"""The budget for asking again at a host of which an address gave no answer: of the next ones not each may. [s]"""
+SEVERAL: Final = 3
+"""A host is down if so many scenes, or other addresses, in a row got no answer; fewer are files that are broken."""
 CUTS: Final = 3
 """Times that a body may end early before it is taken for broken."""
 REDIRECTS: Final = 5
@@ -48,6 +54,8 @@ WHOLE: Final = 512 << 20
 """Longest file that is taken whole from a server that knows no ranges. [byte]"""
 AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may succeed."""
+_UNREACHED: Final = (NewConnectionError, urllib3.exceptions.ConnectTimeoutError, socket.gaierror)
+"""Errors before a host was reached."""
 
 
 class Refused(MonitorError):
@@ -72,6 +80,10 @@ class Rejected(MonitorError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class NoAnswer(TryLater):
+    """An address gives no answer, and nothing is known against its host."""
 
 
 class Endless(Refused):
@@ -256,7 +268,11 @@ class Transport:
         self._turn: dict[tuple[str, str, int], int] = {}
         self._answered: set[str] = set()
         self._down: dict[str, float] = {}
-        """Until when each host is left alone."""
+        """Until when each host or address is left alone."""
+        self._silent: dict[str, set[object]] = {}
+        """Scenes and other addresses of each host that got no answer since it gave one."""
+        self._unsure: set[str] = set()
+        """Hosts of which some address gave no answer."""
         self._folders: dict[str, bool] = {}
         """Whether files of a folder may be read, by folder: catalogues name them over and over."""
 
@@ -338,7 +354,8 @@ class Transport:
         method, headers, body
             Of the request. Only requests that change nothing are made, so all are retried.
         over : Event, optional
-            Set when nobody waits for the answer any more: then it is not asked for again.
+            Of the scene that the address belongs to; set when nobody waits for the answer any more: then it is not
+            asked for again.
 
         Raises
         ------
@@ -346,23 +363,27 @@ class Transport:
             An address that is not allowed, or a body beyond the cap.
         Gone, Denied, Rejected
             404 or 410; 401 or 403; other 4xx.
-        TryLater
+        NoAnswer
             No answer within the budget.
+        TryLater
+            The same, and the host is down: it takes no connection, asks to be left alone, or gave nothing else either.
         """
         begun = self._clock()
-        host = urlsplit(url).netloc
-        if begun < self._down.get(host, 0.0):
-            msg = f"{shown(url)} gave no answer a short while ago; try again later"
-            raise TryLater(msg)
+        host, address = urlsplit(url).netloc, url.partition("?")[0]
+        for place, kind in ((host, TryLater), (address, NoAnswer)):
+            if begun < self._down.get(place, 0.0):
+                msg = f"{shown(url)} gave no answer a short while ago; try again later"
+                raise kind(msg)
         wait, cuts = FIRST_WAIT, 0
         while True:
-            asked, said = None, ""
+            asked, said, down = None, "", False
             try:
                 answer = self._once(
                     url, caps=(cap, whole or cap), method=method, headers=headers or {}, body=body, begun=begun
                 )
             except (HTTPError, OSError) as error:
                 said = _reason(error)  # an error of the client repeats the address, with its signature
+                down = isinstance(error, _UNREACHED)
                 cuts += _is_cut(error)
                 if cuts == CUTS:
                     msg = f"{shown(url)} ends before its announced length, {CUTS} times"
@@ -372,15 +393,23 @@ class Transport:
                     raise TryLater(msg) from None
             else:
                 if answer.status not in AGAIN:
+                    self._silent.pop(host, None)
                     return self._settled(answer)
+                down = answer.status == 429
                 asked, said = _asked(_header(answer, "Retry-After")), f"status {answer.status}"
             pause = min(wait, LONGEST_WAIT) if asked is None else asked
             left = self.budget - (self._clock() - begun)
-            if pause >= left:
-                self._down[host] = self._clock() + LEFT_ALONE
+            brief = BRIEF - (self.budget - left) if host in self._unsure else left
+            if pause >= min(left, brief):
+                self._unsure.add(host)
+                silent = self._silent.setdefault(host, set())
+                silent.add(over or address)
+                down = down or len(silent) >= SEVERAL
+                self._down[host if down else address] = self._clock() + LEFT_ALONE
                 told = f", and asks to wait {asked:.0f} s" if asked is not None else ""
-                msg = f"{shown(url)} gives no answer ({said}{told}) within {self.budget:.0f} s; try again later"
-                raise TryLater(msg) from None
+                spent = self._clock() - begun
+                msg = f"{shown(url)} gives no answer ({said}{told}) within {spent:.0f} s; try again later"
+                raise (TryLater if down else NoAnswer)(msg) from None
             log.info("asking again", url=shown(url), said=said, seconds=round(pause, 1))
             self.tally.add(retries=1)
             self._pause(pause, over)
@@ -426,34 +455,35 @@ class Transport:
             left = self.budget - (self._clock() - begun)
             pool = self._pool(parts)
             self.tally.add(requests=1)
-            try:
-                response = pool.urlopen(
-                    method,
-                    urlunsplit(("", "", parts.path or "/", parts.query, "")),
-                    body=body,
-                    headers={"Host": parts.netloc, "User-Agent": "regrowth-monitor", **headers},
-                    redirect=False,
-                    retries=False,
-                    preload_content=False,
-                    decode_content=False,
-                    assert_same_host=False,
-                    timeout=urllib3.Timeout(connect=CONNECT, read=max(min(SILENCE, left), 0.1)),
-                )
-            except (NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
-                self._elsewhere(parts)
-                raise
-            try:
-                target = response.headers.get("Location")
-                if response.status in (301, 302, 303, 307, 308) and target:
-                    url = self._redirected(url, target)
-                    if response.status == 303:
-                        method, body = "GET", None
-                    continue
-                cap = caps[response.status == 200]
-                taken = b"" if response.status >= 400 else self._body(response, cap, url, begun)
-                return Answer(status=response.status, headers=dict(response.headers), body=taken, url=url)
-            finally:
-                response.close()  # what was read to its end has given its connection back already
+            with finished_by(time.monotonic() + left):
+                try:
+                    response = pool.urlopen(
+                        method,
+                        urlunsplit(("", "", parts.path or "/", parts.query, "")),
+                        body=body,
+                        headers={"Host": parts.netloc, "User-Agent": "regrowth-monitor", **headers},
+                        redirect=False,
+                        retries=False,
+                        preload_content=False,
+                        decode_content=False,
+                        assert_same_host=False,
+                        timeout=urllib3.Timeout(connect=CONNECT, read=SILENCE),
+                    )
+                except _UNREACHED:
+                    self._elsewhere(parts)
+                    raise
+                try:
+                    target = response.headers.get("Location")
+                    if response.status in (301, 302, 303, 307, 308) and target:
+                        url = self._redirected(url, target)
+                        if response.status == 303:
+                            method, body = "GET", None
+                        continue
+                    cap = caps[response.status == 200]
+                    taken = b"" if response.status >= 400 else self._body(response, cap, url)
+                    return Answer(status=response.status, headers=dict(response.headers), body=taken, url=url)
+                finally:
+                    response.close()  # what was read to its end has given its connection back already
         msg = f"{shown(url)} redirects more than {REDIRECTS} times"
         raise Refused(msg)
 
@@ -464,16 +494,13 @@ class Transport:
             raise Refused(msg)
         return target
 
-    def _body(self, response: urllib3.BaseHTTPResponse, cap: int, url: str, begun: float) -> bytes:
+    def _body(self, response: urllib3.BaseHTTPResponse, cap: int, url: str) -> bytes:
         taken = bytearray()
-        while chunk := response.read1(CHUNK, decode_content=True):  # whatever has come, so that a drip is noticed
+        while chunk := response.read1(CHUNK, decode_content=True):
             taken += chunk
             if len(taken) > cap:
                 msg = f"{shown(url)} sends more than {cap:,} bytes"
                 raise Endless(msg)
-            if self._clock() - begun > self.budget:
-                msg = f"{shown(url)} sends too slowly: not done within {self.budget:.0f} s; try again later"
-                raise TryLater(msg)
         self.tally.add(bytes_read=len(taken))
         return bytes(taken)
 
@@ -509,11 +536,11 @@ class Transport:
                 found = self._addresses(host, port)
                 place = found[self._turn.get(key, 0) % len(found)]
                 self._pools[key] = (
-                    urllib3.HTTPSConnectionPool(
+                    HTTPSPool(
                         place, port, maxsize=8, ssl_context=self._trust(), server_hostname=host, assert_hostname=host
                     )
                     if parts.scheme == "https"
-                    else urllib3.HTTPConnectionPool(place, port, maxsize=8)
+                    else HTTPPool(place, port, maxsize=8)
                 )
             return self._pools[key]
 
@@ -670,7 +697,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, socket.gaierror):
         return "the host has no address"
     if isinstance(error, urllib3.exceptions.TimeoutError):
-        return "no byte in time"
+        return "nothing, or too slowly"
     if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
         return "its certificate does not hold"
     return type(error).__name__

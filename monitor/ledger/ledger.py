@@ -7,17 +7,35 @@ never between.
 
 import errno
 import json
+import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from importlib import import_module
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Text, cast, create_engine, event, func, insert, inspect, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Engine,
+    Text,
+    cast,
+    create_engine,
+    event,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
@@ -47,6 +65,12 @@ READ_ONLY: Final = ("unable to open database file", "attempt to write a readonly
 BESIDE: Final = 1 << 20
 """With less room than this SQLite may fail to make the files that it keeps beside its own, and calls that an I/O
 error. [byte]"""
+REFUSED: Final = re.compile(
+    r'(?:database|role) ".*" does not exist|password authentication failed for user ".*"|no password supplied'
+)
+"""What PostgreSQL says of a database, a user or a password that a person must correct: waiting does not help."""
+WRITER: Final = 0x7265677277746800
+"""Number of the advisory lock that a writing transaction holds in PostgreSQL."""
 
 
 class Ledger:
@@ -56,6 +80,8 @@ class Ledger:
     ----------
     url : str
         SQLAlchemy URL, for instance ``sqlite:////srv/regrowth.db``.
+    guard : callable, optional
+        Called before each commit: what it raises prevents the commit. A night checks here that it still holds its lock.
 
     Raises
     ------
@@ -69,13 +95,17 @@ class Ledger:
         It can not grow.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, guard: Callable[[], None] = lambda: None) -> None:
         self.name = "?"
+        self.guard = guard
         try:
             parsed = make_url(url)
             self._place = Path(parsed.database or "").absolute().parent
-            self.name = Path(parsed.database or "").name if parsed.drivername.startswith("sqlite") else str(parsed.host)
-            if parsed.drivername.startswith("sqlite") and parsed.database:
+            self._local = parsed.drivername.startswith("sqlite")
+            self.name = Path(parsed.database or "").name
+            if not self._local:
+                self.name = f"{parsed.database} on {parsed.host or 'this machine'}"
+            if self._local and parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             self._engine = _engine(url)
         except (ArgumentError, ModuleNotFoundError) as error:
@@ -94,56 +124,139 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
-        """All or nothing."""
+        """All or nothing. One transaction writes at a time, and others wait for it for :data:`PATIENCE`: what is read
+        within it, such as the state of an alert, cannot be changed by anybody else before it is written.
+        """
         with self._told(), self._engine.begin() as connection:
             yield Transaction(connection)
+            self.guard()
+
+    @contextmanager
+    def reading(self) -> Iterator["Transaction"]:
+        """A transaction that only reads: it waits for no writer, and no writer waits for it."""
+        with self._told(), self._connected() as connection, connection.begin():
+            yield Transaction(connection)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection whose transactions only read."""
+        with self._engine.connect() as connection:
+            yield connection.execution_options(reads=True)
 
     def _migrate(self) -> None:
-        with self._engine.connect() as connection:
+        with self._connected() as connection:
             if "alembic_version" in inspect(connection).get_table_names():
                 found = connection.execute(text("select version_num from alembic_version")).scalar()
                 if found == HEAD:
                     return
         from alembic import command
         from alembic.config import Config
+        from alembic.util import CommandError
 
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self._engine.begin() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:  # of a newer program, or damaged
+                found = f"its version is unknown to this program, whose own is {HEAD}: {error}"
+                raise self._broken(found) from error
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
-            if any(said in str(error.orig) for said in READ_ONLY):
-                msg = (
+        except DatabaseError as error:
+            raise self._named(error) from error
+        except ValueError as error:
+            if (damage := self._damaged_row()) is None:
+                raise
+            raise self._broken(damage) from error
+
+    def _named(self, error: DatabaseError) -> MonitorError:
+        """The error to raise for one of the database."""
+        if full := no_room(error, self._place if self._local else self.name):
+            return full
+        said = str(error.orig).strip()
+        if isinstance(error, OperationalError):
+            if self._local and any(words in said for words in READ_ONLY):
+                return BadConfiguration(
                     f"the ledger {self.name} can not be opened for writing in {self._place}, which even reading needs: "
                     "allow that, or work on a copy in a folder that can be written"
                 )
-                raise BadConfiguration(msg) from error
-            if "locked" in str(error.orig) or self._engine.dialect.name != "sqlite":
-                msg = f"the ledger {self.name} is held by another process or out of reach; try again later"
-                raise TryLater(msg) from error
-            raise self._broken(error) from error
-        except DatabaseError as error:
-            raise self._broken(error) from error
+            if not self._local and (refused := REFUSED.search(said)):
+                return BadConfiguration(
+                    f"[ledger] url: {refused[0]}, says its server; correct the url, or create what is missing there "
+                    "(createdb, createuser)"
+                )
+            if "locked" in said or not self._local:
+                return TryLater(
+                    f"the ledger {self.name} is held by another process or out of reach ({_first_line(said)}); try "
+                    "again later"
+                )
+        return self._broken(_first_line(said))
 
-    def _broken(self, error: DatabaseError) -> MonitorError:
-        return no_room(error, self._place) or BadData(
-            f"the ledger {self.name} can not be used ({str(error.orig).splitlines()[0]}). Restore it from a copy, or "
-            "move it away: sites are added again from the registry, and observations are taken over from the stores."
+    def _broken(self, found: str) -> BadData:
+        return BadData(
+            f"the ledger {self.name} cannot be used ({found}). Nothing in it was changed. Check its disk, and "
+            "'regrowth doctor'; to go on with a backup of it, name that copy by [ledger] url."
         )
 
+    def _damaged_row(self) -> str | None:
+        """Table and key of the first row whose content is no JSON; None where there is none."""
+        with self._connected() as connection:
+            for table in Base.metadata.sorted_tables:
+                for column in table.columns:
+                    if not isinstance(column.type, JSON):
+                        continue
+                    keys = list(table.primary_key.columns)
+                    for *key, content in connection.execute(select(*keys, cast(column, Text))):
+                        try:
+                            json.loads(content or "null")
+                        except ValueError as error:
+                            named = ", ".join(f"{k.name} {value!r}" for k, value in zip(keys, key, strict=True))
+                            return f"table {table.name}, {named}: {column.name} is damaged, {error}"
+        return None
 
-def no_room(error: DatabaseError, folder: Path) -> DiskFull | None:
-    """What to raise where SQLite found no room in the folder of its file; None where something else is wrong."""
-    told = error.orig or error  # the driver's words alone: those of SQLAlchemy repeat the values of the statement
-    if "disk I/O error" in str(told) and shutil.disk_usage(folder).free < BESIDE:
-        told = OSError(errno.ENOSPC, str(told))
-    return full_disk(told, folder)
+
+def _first_line(said: str) -> str:
+    return next(iter(said.splitlines()), "no more is known")
+
+
+def no_room(error: DatabaseError, place: object) -> DiskFull | None:
+    """What to raise where a database found no room for its file, or for those that it keeps beside it.
+
+    Parameters
+    ----------
+    error : DatabaseError
+        As SQLAlchemy raises it.
+    place : Path or str
+        Folder of the file; the name of a server.
+
+    Returns
+    -------
+    DiskFull or None
+        None where something else is wrong.
+    """
+    cause = error.orig or error  # the driver's words alone: those of SQLAlchemy repeat the values of the statement
+    beside = getattr(cause, "sqlite_errorname", "") in ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN")
+    unclear = any(words in str(cause) for words in ("disk I/O error", "unable to open database file"))
+    if beside or (unclear and isinstance(place, Path) and _no_room_in(place)):
+        cause = OSError(errno.ENOSPC, str(cause))
+    return full_disk(cause, place)
+
+
+def _no_room_in(folder: Path) -> bool:
+    """Whether no file of :data:`BESIDE` can be made there; tried, for a quota or the number of files may end first."""
+    if shutil.disk_usage(folder).free < BESIDE:
+        return True
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".room-") as file:
+            os.posix_fallocate(file.fileno(), 0, BESIDE)
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return False
 
 
 _GRANULES: Final = cast(Observation.granules, Text).label("granules")
@@ -157,6 +270,17 @@ def history_of(granules: Mapping[str, Mapping[str, str]], before: str = "") -> s
     """
     told = sorted((acquisition, sorted(baselines.items())) for acquisition, baselines in granules.items())
     return sha256(f"{before}{told}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What the ledger has of a site in the registry."""
+
+    version: str
+    start: str
+    """First day of the intervention, ISO 8601."""
+    current: bool
+    """False: it was retired."""
 
 
 class Transaction:
@@ -176,23 +300,36 @@ class Transaction:
         query = select(SiteVersion.payload).where(SiteVersion.current).order_by(SiteVersion.site)
         return [row.payload for row in self._connection.execute(query)]
 
+    def all_sites(self) -> list[dict[str, Any]]:
+        """Newest version of each site there ever was, retired ones too, by id."""
+        newest_last = (SiteVersion.site, SiteVersion.current, SiteVersion.added, SiteVersion.id)
+        query = select(SiteVersion.site, SiteVersion.payload).order_by(*newest_last)
+        return list({row.site: row.payload for row in self._connection.execute(query)}.values())
+
     def versions(self) -> dict[str, str]:
         """Current version of each site."""
         query = select(SiteVersion.site, SiteVersion.version).where(SiteVersion.current)
         return {row.site: row.version for row in self._connection.execute(query)}
 
+    def registered(self) -> dict[str, "Registered"]:
+        """Every site that was ever added, by its current version, else by the last one before it was retired."""
+        start = SiteVersion.payload["start"].as_string().label("start")
+        query = select(SiteVersion.site, SiteVersion.version, SiteVersion.current, start)
+        query = query.order_by(SiteVersion.current, SiteVersion.added, SiteVersion.id)
+        return {row.site: Registered(row.version, row.start, row.current) for row in self._connection.execute(query)}
+
     def add_site(self, site: str, version: str, payload: dict[str, Any], *, start: str, now: str) -> None:
-        """A new version of a site becomes the current one; its first opens its first episode."""
+        """A new version of a site becomes the current one; the first episode begins at its start."""
         self.retire_site(site)
         row = {"site": site, "version": version, "current": True, "added": now, "payload": payload}
         self._upsert(SiteVersion, [row], ("site", "version"))
-        known = select(Episode.id).where(Episode.site == site)
-        if self._connection.execute(known).first() is None:
+        first = update(Episode).where(Episode.site == site, Episode.number == 1).values(start=start)
+        if self._connection.execute(first).rowcount == 0:
             episode = {"site": site, "number": 1, "start": start, "opened": now, "budget": 1.0}
             self._connection.execute(insert(Episode), [episode])
 
     def retire_site(self, site: str) -> None:
-        """A site that is no longer in the registry is judged no longer; what is known of it stays."""
+        """A site is judged no longer; what is known of it stays."""
         self._connection.execute(update(SiteVersion).where(SiteVersion.site == site).values(current=False))
 
     def episodes(self, site: str) -> list[dict[str, Any]]:
@@ -473,16 +610,33 @@ class Transaction:
         """How many nights have begun."""
         return self._connection.execute(select(func.count()).where(Run.kind == "night")).scalar_one()
 
+    def last_night(self, site: str) -> dict[str, Any] | None:
+        """Manifest of the newest finished night that a site was part of."""
+        query = select(Run.manifest).where(Run.kind == "night", Run.manifest.is_not(None)).order_by(Run.started.desc())
+        for manifest in self._connection.execute(query).scalars():
+            if manifest is not None and any(one["site"] == site for one in manifest["sites"]):
+                return dict(manifest)
+        return None
+
     def last_run(self) -> dict[str, Any] | None:
         """The newest run."""
         table = Run.__table__
         row = self._connection.execute(select(table).order_by(table.c.started.desc()).limit(1)).first()
         return None if row is None else dict(row._mapping)
 
+    def newest_moment(self) -> str | None:
+        """When a run last began or ended; None: there was none."""
+        moments = self._connection.execute(select(func.max(Run.started), func.max(Run.finished))).one()
+        return max(filter(None, moments), default=None)
+
+    def has_history(self) -> bool:
+        """Whether any run has begun, or anything stored was taken over."""
+        return any(self._connection.execute(select(key).limit(1)).first() for key in (Run.id, Stored.ground))
+
     def _upsert(
         self, model: type[Base], rows: list[dict[str, Any]], keys: tuple[str, ...], *, keep: bool = False
     ) -> None:
-        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        dialect = import_module(f"sqlalchemy.dialects.{self._connection.dialect.name}")  # both would take 40 ms
         table: Any = model.__table__
         statement: Any = dialect.insert(table)
         changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
@@ -494,12 +648,13 @@ class Transaction:
 
 
 def _engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": PATIENCE})
+    local = url.startswith("sqlite")
+    engine = create_engine(url, connect_args={"timeout": PATIENCE}) if local else create_engine(url, pool_pre_ping=True)
 
     @event.listens_for(engine, "connect")
     def _settle(connection: Any, _: Any) -> None:
+        if not local:
+            return
         connection.isolation_level = None  # the driver would commit before every DDL statement: a migration is one step
         cursor = connection.cursor()
         cursor.execute("pragma journal_mode=wal")
@@ -508,6 +663,16 @@ def _engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("begin")
+        reads = connection.get_execution_options().get("reads", False)
+        if local:
+            # A transaction that has read and then writes fails at once where another has written: SQLite waits for
+            # its turn only at the beginning.
+            connection.exec_driver_sql("begin" if reads else "begin immediate")
+        elif reads:
+            connection.exec_driver_sql("set transaction isolation level repeatable read, read only")
+        else:
+            # as in SQLite one writer at a time: what was read is still so when it is written
+            wait = f"select set_config('lock_timeout', '{PATIENCE}s', true), pg_advisory_xact_lock({WRITER})"
+            connection.exec_driver_sql(wait)
 
     return engine

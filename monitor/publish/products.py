@@ -7,7 +7,6 @@ page either old or new. The same input gives the same bytes, and what has not ch
 
 import io
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,8 @@ from dataclasses import fields
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from types import UnionType
+from typing import Any, Final, get_args
 
 import geopandas as gpd
 import numpy as np
@@ -29,7 +29,7 @@ from monitor.publish.pages import PAGE, edition, index_page, site_pages
 from monitor.publish.pictures import LAYERS, Layer, chip_png, cog, map_png
 from monitor.publish.view import Chip, SiteView
 from monitor.sites.names import folder_name
-from monitor.sites.site import Site
+from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.explain import chances, early_news, explain
 
@@ -147,29 +147,32 @@ def status_json(assessments: Iterable[Assessment]) -> bytes:
 
 
 def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
-    """Sites and their assessments as GeoParquet (EPSG:4326), one row a site; reasons joined by ``;``."""
+    """Sites and their assessments as GeoParquet (EPSG:4326), one row a site; reasons joined by ``;``.
+
+    Every column has the type that its field is declared with, also where no site has a value: the tables of several
+    programmes or nights can be concatenated.
+    """
+    declared = {field.name: field.type for kind in (Site, Plan, Assessment) for field in fields(kind)}
     plain = ("name", "start", "intervention", "biome", "subtype", "province", "programme_year", "partner", "version")
-    columns: dict[str, Any] = {name: [getattr(site, name) for site, _ in rows] for name in plain}
-    columns["programme_year"] = pd.array(columns["programme_year"], dtype="Int64")
-    for name in ("A", "k", "L"):
-        columns[f"plan_{name}"] = [getattr(site.plan, name) for site, _ in rows]
-    columns["too_early_years"] = [site.plan.too_early_years for site, _ in rows]
-    for field in fields(Assessment):
-        values: Any = [getattr(a, field.name) for _, a in rows]
-        if field.name == "reasons":
-            values = [";".join(map(str, codes)) for codes in values]
-        elif field.name in ("status", "alert"):
-            values = [str(value) for value in values]
-        elif "float" in str(field.type):
-            values = [math.nan if value is None else float(value) for value in values]
-        elif "date" in str(field.type):  # a column of no dates is one of dates all the same
-            values = pd.array(values, dtype="date32[pyarrow]")
-        columns[field.name] = values
-    order = ["site", *(name for name in columns if name != "site")]
+    values: dict[str, list[Any]] = {"site": [site.id for site, _ in rows]}
+    values |= {name: [getattr(site, name) for site, _ in rows] for name in plain}
+    values |= {f"plan_{name}": [getattr(site.plan, name) for site, _ in rows] for name in ("A", "k", "L")}
+    values["too_early_years"] = [site.plan.too_early_years for site, _ in rows]
+    values |= {field.name: [getattr(a, field.name) for _, a in rows] for field in fields(Assessment)}
+    values["reasons"] = [";".join(codes) for codes in values["reasons"]]
+    columns = {
+        name: pd.array(column, dtype=_dtype(declared[name.removeprefix("plan_")])) for name, column in values.items()
+    }
     frame = gpd.GeoDataFrame(columns, geometry=[site.geometry for site, _ in rows], crs="EPSG:4326")
     buffer = io.BytesIO()
-    frame[[*order, "geometry"]].to_parquet(buffer, index=False)
+    frame.to_parquet(buffer, index=False)
     return buffer.getvalue()
+
+
+def _dtype(declared: Any) -> Any:
+    """Type of the column of a field; texts, codes and lists of codes are texts."""
+    plain = get_args(declared)[0] if isinstance(declared, UnionType) else declared
+    return {float: "float64", int: "Int64", bool: "bool", date: "date32[pyarrow]"}.get(plain, "string")
 
 
 def _drawn(view: SiteView, chips: Mapping[str, Chip], layers: Iterable[Layer]) -> dict[str, str]:

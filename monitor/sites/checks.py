@@ -33,6 +33,8 @@ PROPERTIES = (
     "manager_name", "manager_language", "manager_channel", "plan_A", "plan_k", "plan_L", "too_early_years", "cohorts",
 )  # fmt: skip
 """Columns of the registry. In a shapefile, names are cut to ten characters and case is lost; both are understood."""
+_SPELT = {name[:10].casefold(): name for name in PROPERTIES} | {name.casefold(): name for name in PROPERTIES}
+"""Each by what is left of it in a shapefile and in whole."""
 TEXT_LIMIT = 300
 """Longest text that is kept; more is no name. [characters]"""
 FIRST_YEAR, LAST_YEAR = 1980, 2100
@@ -56,9 +58,18 @@ _PAIR_LIMIT = 100_000
 """Pairs of near sites that are laid over each other, twenty a site; beyond, one more pair a site."""
 _NAMED_OVERLAPS = 5
 """Overlaps of a site that are told; the rest will show when those are gone."""
+COLUMN_LIKE = 0.65
+"""[D] From this similarity on (``difflib``: twice the shared letters over all) a column is taken for a slip of a known
+one: ``Start Date`` is .67 to ``start``."""
+LONGEST_COLUMN = 40
+"""As much of the name of an unknown column is compared with the known ones. [characters]"""
+MOST_COLUMNS = 100
+"""Unknown columns that are named; a sane table has fewer."""
 _WEB_MAP = re.compile(r"gcj|bd-?09|火星|高德|amap|腾讯|百度", re.IGNORECASE)
 _DATUM_COLUMNS = ("datum", "crs", "coordinate_system", "coordsys", "坐标系")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ][\d:.]+(Z|[+-]\d{2}:?\d{2})?)?")
+_DATE = re.compile(r"(\d{4})([-/])(\d{1,2})\2(\d{1,2})([T ][\d:.]+(Z|[+-]\d{2}(:?\d{2})?)?)?", re.ASCII)
+"""Year first, since of 04/05/2021 it cannot be told which is the month; the time of day that GIS programs add is left
+out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +96,8 @@ class Report:
     """Every entry of a registry, in the order of the file."""
 
     entries: list[Entry]
+    columns: dict[str, str | None] = field(default_factory=dict)
+    """Columns of the file that are not read, each with the nearest of :data:`PROPERTIES`, None where none is near."""
 
     @property
     def sites(self) -> list[Site]:
@@ -115,18 +128,19 @@ def check(features: Iterable[Feature]) -> Report:
     Report
         A typed site for each entry that no problem refuses.
     """
-    drafts = [_draft(feature, place) for place, feature in enumerate(features, start=1)]
+    features = list(features)
+    columns = _unknown_columns(features)
+    drafts = [_draft(feature, place, columns) for place, feature in enumerate(features, start=1)]
     _compare_ids(drafts)
     _compare_outlines([draft for draft in drafts if draft.outline is not None])
-    return Report(entries=[draft.entry() for draft in drafts])
+    return Report(entries=[draft.entry() for draft in drafts], columns=columns)
 
 
 def named(properties: Mapping[str, object]) -> dict[str, object]:
     """Properties under the names of :data:`PROPERTIES`, whatever their case or if cut to ten characters."""
-    short = {name[:10].casefold(): name for name in PROPERTIES} | {name.casefold(): name for name in PROPERTIES}
     found: dict[str, object] = {}
     for key, value in properties.items():
-        name = key if key in PROPERTIES else short.get(str(key).casefold(), str(key))
+        name = key if key in PROPERTIES else _SPELT.get(str(key).casefold(), str(key))
         if name == key or name not in properties:
             found[name] = value
     return found
@@ -251,11 +265,14 @@ class _Draft:
         return number
 
 
-def _draft(feature: Feature, place: int) -> _Draft:
+def _draft(feature: Feature, place: int, columns: Mapping[str, str | None]) -> _Draft:
     draft = _Draft(feature=feature, place=place, properties=named(feature.properties), problems=[])
     draft.site_id = _site_id(draft)
     draft.label = draft.site_id or f"feature {place}"
-    _unknown_columns(draft)
+    for column, near in columns.items():
+        if near and column in feature.properties:
+            message = f"The column {_shown(column)} is unknown and not read."
+            draft.add("UNKNOWN_COLUMN", message, f"Did you mean {near!r}?", refuses=False)
     values = {name: draft.text(name) for name in ("name", "province", "partner", "manager_name", "manager_channel")}
     start = _start(draft)
     intervention = draft.choice("intervention", INTERVENTIONS, required=True)
@@ -337,20 +354,23 @@ def _site_id(draft: _Draft) -> str | None:
     return site_id
 
 
-def _unknown_columns(draft: _Draft) -> None:
-    """Name a column that looks like a slip of one that is absent."""
-    absent = [name for name in PROPERTIES if draft.properties.get(name) is None]
-    for key in draft.properties:
-        if key in PROPERTIES or len(key) > 40:
-            continue
-        if near := difflib.get_close_matches(key.casefold(), absent, n=1, cutoff=0.85):
-            message = f"The column {_shown(key)} is unknown and not read."
-            draft.add("UNKNOWN_COLUMN", message, f"Did you mean {near[0]!r}?", refuses=False)
+def _unknown_columns(features: Iterable[Feature]) -> dict[str, str | None]:
+    """Columns that are not read, in the order of the file, each with the nearest known one."""
+    known = {name.casefold(): name for name in PROPERTIES}
+    names = dict.fromkeys(str(key) for feature in features for key in feature.properties)
+    unknown = [name for name in names if name.casefold() not in _SPELT and name not in _DATUM_COLUMNS]
+    found: dict[str, str | None] = {}
+    for name in unknown[:MOST_COLUMNS]:
+        words = re.sub(r"\W+", "_", name[:LONGEST_COLUMN].casefold()).strip("_")
+        near = difflib.get_close_matches(words, known, n=1, cutoff=COLUMN_LIKE)
+        found[name] = known[near[0]] if near else None
+    return found
 
 
 def _date(text: str) -> date | None:
+    written = _DATE.fullmatch(text)
     try:
-        day = date.fromisoformat(text[:10]) if _DATE.fullmatch(text) else None
+        day = date(*map(int, written.group(1, 3, 4))) if written else None
     except ValueError:
         return None
     return day if day is not None and FIRST_YEAR <= day.year <= LAST_YEAR else None

@@ -102,8 +102,8 @@ def _feature(member: Any) -> Feature:
 def _ring(points: list[Any]) -> np.ndarray:
     if not points:
         return np.empty((0, 2))
-    ring = np.array([point[:2] for point in points], dtype=np.float64)
-    if ring.ndim != 2 or ring.shape[1] != 2:
-        msg = "not pairs"
+    ring = np.array([point[:2] for point in points])
+    if ring.ndim != 2 or ring.shape[1] != 2 or ring.dtype.kind not in "iuf":  # numbers written as text are none
+        msg = "not pairs of numbers"
         raise ValueError(msg)
-    return ring
+    return ring.astype(np.float64)

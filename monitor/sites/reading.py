@@ -55,18 +55,12 @@ def read_features(path: Path) -> list[Feature]:
     """
     data = _content(path)
     kind = _kind(data, path)
-    match kind:
-        case "GeoJSON":
-            features = read_geojson(data, name=path.name)
-        case "KML":
-            features = read_kml(data, name=path.name)
-        case "GeoPackage":
-            _refuse_open(path)
-            features = read_geopackage(data, name=path.name)
-        case "shapefile":
-            features = read_shapefile(_parts_beside(path) | {".shp": data}, name=path.name)
-        case _:
-            features = _read_archive(data, path)
+    try:
+        features = _read(data, kind, path)
+    except FileRefused as error:
+        if path.name in error.message:
+            raise
+        raise FileRefused(code=error.code, message=f"{path.name}: {error.message}", fix=error.fix) from None
     if not features:
         fix = "Add at least one; aoi/README.md shows how."
         raise FileRefused(code="EMPTY", message=f"{path.name} holds no sites", fix=fix)
@@ -74,6 +68,21 @@ def read_features(path: Path) -> list[Feature]:
     if vertices > MAX_VERTICES:
         raise too_many_vertices(path.name, vertices)
     return features
+
+
+def _read(data: bytes, kind: str, path: Path) -> list[Feature]:
+    match kind:
+        case "GeoJSON":
+            return read_geojson(data, name=path.name)
+        case "KML":
+            return read_kml(data, name=path.name)
+        case "GeoPackage":
+            _refuse_open(path)
+            return read_geopackage(data, name=path.name)
+        case "shapefile":
+            return read_shapefile(_parts_beside(path) | {".shp": data}, name=path.name)
+        case _:
+            return _read_archive(data, path)
 
 
 def _content(path: Path) -> bytes:

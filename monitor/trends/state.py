@@ -33,13 +33,14 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from monitor.cover import fraction, indices
+from monitor.cover import fraction, indices, kernels
 from monitor.cover.fraction import Endmembers, cover
 from monitor.cover.indices import INDICES
 from monitor.cube import packed
 from monitor.cube.grid import grid_to_json
 from monitor.cube.packed import unpack
 from monitor.cube.store import Entry
+from monitor.imagery import bands
 from monitor.trends.kernels import yearly
 from monitor.trends.kernels.monotonic import slope_and_score
 from monitor.trends.kernels.yearly import ROWS, add, inner_sums
@@ -374,15 +375,15 @@ def at_hand(entries: Sequence[Entry], endmembers: Endmembers) -> Read:
 
 def _recipe(endmembers: Endmembers) -> tuple[set[str], Callable[[xr.Dataset], list[xr.DataArray]]]:
     """Layers that are needed, and what makes the values of :data:`DRAWN` of a cube of them."""
-    index, bands = INDICES[endmembers.index]
+    index, needed = INDICES[endmembers.index]
 
     def values(cube: xr.Dataset) -> list[xr.DataArray]:
         seen = {"ndvi": INDICES["ndvi"][0](cube["red"], cube["nir"]).where(cube["clear"])}
         if endmembers.index not in seen:
-            seen[endmembers.index] = index(*(cube[band] for band in bands)).where(cube["clear"])
+            seen[endmembers.index] = index(*(cube[band] for band in needed)).where(cube["clear"])
         return [cover(seen[endmembers.index], endmembers), seen["ndvi"]]
 
-    return {"red", "nir", "clear", *bands}, values
+    return {"red", "nir", "clear", *needed}, values
 
 
 def _digest(seasons: Mapping[Season, Scenes]) -> str:
@@ -403,7 +404,7 @@ def _sums(season: Season) -> str:
 def _code() -> bytes:
     """Hash of the code that the values in the state depend on."""
     digest = sha256()
-    for module in (indices, fraction, packed, yearly):
+    for module in (bands, fraction, indices, kernels, packed, yearly):
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.digest()

@@ -117,7 +117,7 @@ class Calibration:
     """The constants of the filter, of the evidence and of the statuses. Cover is a fraction throughout."""
 
     source: str = "defaults: simulated sites, checked on real Sentinel-2 noise"
-    dated: date = date(2026, 11, 25)
+    dated: date = date(2026, 11, 27)
     placebos: int = 0
     """Placebo series that the constants were set on; 0: none."""
 
@@ -193,12 +193,15 @@ class Calibration:
     """(budget, evidence at which `failure` turns red), see :func:`boundary`."""
     uplift_bar: float = 20.0
     """Evidence at which an uplift is certified: one in twenty, by Ville's inequality, however often one looks."""
-    disturbance_score: float = 1.9
+    disturbance_score: float = 1.8
     """Log evidence for a sudden loss, were one a year to be expected, at three consecutive clear scenes: .02 false
     alarms a site and year on simulated ground that grows by half its plan or all. Real ground may need more, see
     ``calibrate``."""
     disturbance_prior: float = 0.1
     """Chance of a disturbance in a year before any evidence; turns the score into a probability. [1]"""
+    disturbance_red: float = 0.8
+    """Probability of a sudden loss from which it is red; it is watched before. Of simulated sites that lost nothing
+    .02 to .03 are ever red by a loss in six years, .05 to .09 if every loss were red at once (2026-11). [1]"""
     disturbance_days: float = 365.0
     """How long a confirmed disturbance names the status. [day]"""
     certain_years: float = 3.0

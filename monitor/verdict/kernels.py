@@ -40,6 +40,14 @@ one of them, and at the same rate of false alarms finds less. [cover fraction]""
 CONFIRM_DAYS = 15
 """A loss is confirmed by three consecutive scenes of one season that span so many days: haze passes sooner, and
 the first greenness of spring comes unevenly."""
+WEIGHED_DAYS = 365
+"""A confirmed loss is weighed for so long at most, from its onset; where scenes are many, until the bank is full."""
+LOWER = 0.01
+"""A loss is confirmed only where the site stands so much lower over its control than a year before at the same time of
+the season: what greens later than its control lacks something every spring, without any loss. More would hide losses
+from stands that grow fast. [cover fraction]"""
+SAME_TIME = 15
+"""Scenes of the year before that are at most so far from the same day count as seen at the same time. [day]"""
 DOUBT_MOST = 9.0
 """Largest growth of a scene's variance as an outlier in the search for sudden losses: after a large loss every scene
 looks like one, and would otherwise be believed the less the larger the loss."""
@@ -520,6 +528,9 @@ def disturbance(
     Each date speaks for the days since the one before it: a loss may come on any day of the year, most of which lie
     outside the season, and what then happened shows at the season's first scenes.
 
+    A confirmed loss goes on being weighed until the bank needs its place, so that it becomes surer as it goes on
+    showing; until then no other is confirmed. Then it joins the baseline, and the search begins afresh.
+
     Parameters
     ----------
     curve : (n,) array
@@ -527,7 +538,8 @@ def disturbance(
     second : (n,) array
         A second index, site minus control; NaN where there is none. It must have fallen too.
     bar : float
-        Score that three consecutive scenes of a season must reach, over :data:`CONFIRM_DAYS` or more.
+        Score that three consecutive scenes of a season must reach, over :data:`CONFIRM_DAYS` or more; and the site
+        must stand lower than a year before, see :func:`_lower_than_a_year_before`.
 
     Returns
     -------
@@ -536,20 +548,35 @@ def disturbance(
     alarm : (n,) array of bool
         A loss was confirmed at this scene.
     onset : (n,) array of int
-        Where `alarm`: scene at which the loss began; else -1.
+        Scene at which the loss that is being weighed began, from its `alarm` on; -1 where there is none.
     denied : (n,) array of bool
         The score would have made an alarm; the second index did not fall.
+
+    Notes
+    -----
+    The filter of no loss and, beside it, what a step would have changed: the generalised likelihood ratio [1]_, here
+    with a fixed size of step.
+
+    References
+    ----------
+    .. [1] A. S. Willsky and H. L. Jones, "A generalized likelihood ratio approach to the detection and estimation of
+       jumps in linear systems," IEEE Trans. Autom. Control, 1976, doi:10.1109/TAC.1976.1101146.
     """
     n = day.size
     score, alarm, onset, denied = np.zeros(n), np.zeros(n, np.bool_), np.full(n, -1), np.zeros(n, np.bool_)
     x, cov = _start(noise, SEARCH_MEAN, SEARCH_SD)
     columns, gain, h, ph = np.zeros((BANK, 8)), np.zeros(8), np.zeros(8), np.zeros(8)
     b, c, first, years = np.zeros(BANK), np.zeros(BANK), np.full(BANK, -1), np.zeros(BANK)
-    used, newest, run, since = 0, -(10**9), 0, 0
+    used, newest, run, since, weighed = 0, -(10**9), 0, 0, -1
     for i in range(n):
         if i > 0:
             _forward(x, cov, columns, _kept(day[i] - day[i - 1], season[i] - season[i - 1], noise), noise)
-        if day[i] >= start and day[i] - newest >= ONSET_DAYS:
+        due = day[i] >= start and day[i] - newest >= ONSET_DAYS
+        if weighed >= 0 and ((due and used % BANK == weighed) or day[i] - day[first[weighed]] > WEIGHED_DAYS):
+            _absorb(x, cov, columns[weighed], b[weighed], c[weighed], loss_sd)
+            first[:] = -1  # and the search begins afresh
+            used, newest, run, weighed, due = 0, -(10**9), 0, -1, True
+        if due:
             slot = used % BANK
             columns[slot, :] = 0.0
             b[slot], c[slot], first[slot], years[slot] = 0.0, 0.0, i, min((day[i] - newest) / 365.25, 1.0)
@@ -597,29 +624,54 @@ def disturbance(
             run += 1
             if run == 1:
                 since = day[i]
-        if run < 3 or day[i] - since < CONFIRM_DAYS:
+        if weighed >= 0:
+            onset[i] = first[weighed]
+            continue
+        if run < 3 or day[i] - since < CONFIRM_DAYS or not _lower_than_a_year_before(day, difference, first[best], i):
             continue
         change, doubt = _change_of_second(second, day, first[best], i)
         if change >= -doubt:  # False where the second index was not seen
             denied[i] = True
             continue
-        # The loss becomes part of the baseline (exactly, as if its date had been known), and the search begins afresh.
-        alarm[i], onset[i] = True, first[best]
-        spread = 1.0 / (c[best] + 1.0 / loss_sd**2)
-        size = spread * b[best]
-        shift = np.zeros(8)
-        for k in range(8):
-            shift[k] = (1.0 if k == 0 else 0.0) - columns[best, k]
-        for k in range(8):
-            x[k] += size * shift[k]
-            for q in range(8):
-                cov[q, k] += spread * shift[k] * shift[q]
-        # Whether what is left goes on growing as before is open again: else a stand that was lost whole, and no
-        # longer grows with the plan, would look as if it were lost anew each season.
-        cov[7, 7] += SEARCH_SD**2
-        first[:] = -1
-        used, newest, run = 0, -(10**9), 0
+        alarm[i], onset[i], weighed = True, first[best], best
     return score, alarm, onset, denied
+
+
+@kernel
+def _absorb(x: Array, cov: Array, column: Array, b: float, c: float, loss_sd: float) -> None:
+    """Make a loss part of the baseline, exactly as if its date had been known."""
+    spread = 1.0 / (c + 1.0 / loss_sd**2)
+    size = spread * b
+    shift = np.zeros(8)
+    for k in range(8):
+        shift[k] = (1.0 if k == 0 else 0.0) - column[k]
+    for k in range(8):
+        x[k] += size * shift[k]
+        for q in range(8):
+            cov[q, k] += spread * shift[k] * shift[q]
+    # Whether what is left goes on growing as before is open again: else a stand that was lost whole, and no
+    # longer grows with the plan, would look as if it were lost anew each season.
+    cov[7, 7] += SEARCH_SD**2
+
+
+@kernel
+def _lower_than_a_year_before(day: Array, difference: Array, onset: int, now: int) -> bool:
+    """Whether the site stands lower over its control since `onset` than a year before at the same time of the season.
+
+    Each scene is compared with the mean of those a year before it, :data:`SAME_TIME` earlier or later at most; the mean
+    of the changes must be a fall of :data:`LOWER`. True where nothing was seen at that time.
+    """
+    change, compared = 0.0, 0
+    for i in range(onset, now + 1):
+        total, seen = 0.0, 0
+        for j in range(onset):
+            if abs(day[i] - day[j] - 365) <= SAME_TIME:
+                total += difference[j]
+                seen += 1
+        if seen > 0:
+            change += difference[i] - total / seen
+            compared += 1
+    return compared == 0 or change / compared <= -LOWER
 
 
 @kernel
@@ -1055,6 +1107,7 @@ class Standing(NamedTuple):
     alarm_onset: np.ndarray
     """Day from which on it is taken to show; -1: none."""
     alarm_score: np.ndarray
+    """Highest log evidence for that loss since it was confirmed; 0: none."""
     alarm_second: np.ndarray
     """By how much the second index had changed at that alarm; NaN where it was not seen."""
     alarm_whole: np.ndarray
@@ -1223,6 +1276,8 @@ def follow(
             if alarm[i]:
                 last_alarm, last_onset, last_score, last_whole = day[i], day[onset[i]], score[i], whole[i]
                 last_second, _ = _change_of_second(second, day, onset[i], i)
+            elif onset[i] >= 0:  # a loss does not become less certain again
+                last_score = max(last_score, score[i])
         now[i], highest[i], standing[i], uplift[i] = last, top, latch, grown
         alarm_day[i], alarm_onset[i], alarm_score[i], looks[i] = last_alarm, last_onset, last_score, look
         alarm_second[i], alarm_whole[i] = last_second, last_whole

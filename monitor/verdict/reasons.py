@@ -51,8 +51,9 @@ SENTENCES = {
         "地块不足十个像元，因此任何影像都不能采用。",
     ),
     Reason.CONTROL_FEW: (
-        "Fewer than ten pieces of ground were found to compare the site with, so that no scene of it counts.",
-        "可供对比的地块不足十块，因此任何影像都不能采用。",
+        "Fewer than ten pieces of ground can be compared with the site: they were not found, or other sites have begun "
+        "on them since. No new scene counts.",
+        "可供对比的地块不足十块（未能选出，或已有其他地块在其上开工），新的影像均不能采用。",
     ),
     Reason.NO_CONTROL: (
         "No scene shows both the site and its control ground.",
@@ -76,8 +77,8 @@ SENTENCES = {
         "现有观测不足以判断完成比例，不确定性过大。",
     ),
     Reason.SUDDEN_DROP: (
-        "Vegetation cover fell suddenly while the control ground did not.",
-        "植被覆盖度突然下降，而对照地块没有下降。",
+        "Vegetation cover seems to have fallen suddenly, and that of the control ground did not.",
+        "植被覆盖度似突然下降，而对照地块没有下降。",
     ),
     Reason.DROUGHT_DIEBACK: (
         "The loss came in a season in which the control ground fared badly too, as in a drought.",

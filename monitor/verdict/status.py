@@ -6,8 +6,9 @@ track.
 A verdict on a day reads what stood after the last scene up to that day, and the calendar; nothing later.
 
 A confirmed loss names the status for a year, but not of a site whose failure the guarded evidence has shown: what
-has failed does not become a mere accident by losing more. While it is too early a loss is watched, never red: the
-ground is often cleared for planting.
+has failed does not become a mere accident by losing more. A loss is watched, and red only once its probability is high
+enough to be sure of it; that never falls again while the same loss stands. While it is too early a loss is never red:
+the ground is often cleared for planting.
 
 ``recovered`` asks for a reference in the series, ground nearby that stood where the plan wants the site to be, and two
 seasons in which the site had gone four fifths of the way to it. It goes before what the plan expected: who stands at
@@ -178,6 +179,7 @@ def judge(
     # What shows from the first scene since the start on came before the work, or with it: ground made ready.
     since = used_day[min(int(np.searchsorted(used_day, start)), used_day.size - 1)] if used_day.size else start
     lost = seen & ~future & (now(standing.alarm_onset, -1) > since) & (age <= c.disturbance_days)
+    loss = expit(now(standing.alarm_score, 0.0) + logit(c.disturbance_prior))  # its probability
     away = n_scenes > 0
     if away.any():
         asked = np.zeros(scenes.day.size, bool)
@@ -226,7 +228,7 @@ def judge(
 
     probability = np.full(day.size, np.nan)
     for name, value in (
-        (Status.DISTURBED, expit(now(standing.alarm_score, 0.0) + logit(c.disturbance_prior))),
+        (Status.DISTURBED, loss),
         (Status.RECOVERED, as_reference),
         (Status.FAILING, np.where(erosion & ~failing & ~guarded, chance, below[:, 1])),
         (Status.LAGGING, p_failing + p_lagging),
@@ -238,8 +240,9 @@ def judge(
     # What a person is told.
     can_tell = ~insufficient & ~recovered
     watched = np.where(early, negative, failing)
-    rule = np.select([~can_tell, guarded, lost, erosion, watched], [-1, 0, 1, 2, 0], -1)
-    red = can_tell & (guarded | erosion | (lost & ~early))
+    sure = lost & ~early & (loss >= c.disturbance_red)
+    rule = np.select([~can_tell, guarded, sure, erosion, lost, watched], [-1, 0, 1, 2, 1, 0], -1)
+    red = can_tell & (guarded | erosion | sure)
     alert = np.where(red, LEVELS.index(AlertLevel.RED), np.where(rule >= 0, LEVELS.index(AlertLevel.WATCH), 0))
 
     dry = seen & (now(standing.whole, np.nan) <= c.dry) & (season == now(scenes.season, -1))

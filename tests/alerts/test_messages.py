@@ -95,6 +95,36 @@ def test_a_watch_is_early_news_and_does_not_claim_a_failure():
     assert "regrowth absent" not in plain
 
 
+@pytest.mark.parametrize(
+    ("language", "watched", "sure", "claim"),
+    [
+        (
+            "en", "[Watch] Ulan Buh, plot 3: possible sudden loss, not sure yet",
+            "[Red alert, worse] Ulan Buh, plot 3: sudden loss", "lost suddenly",
+        ),
+        (
+            "zh", "[关注] Ulan Buh, plot 3：植被可能突然减少，尚不能确定",
+            "[红色警报（升级）] Ulan Buh, plot 3：植被突然减少", "突然受损",
+        ),
+    ],
+)  # fmt: skip
+def test_a_loss_is_possible_while_it_is_watched_and_said_outright_once_it_is_red(language, watched, sure, claim):
+    lost = assessment(
+        status=Status.DISTURBED, alert_rule="disturbance", alert=AlertLevel.WATCH, loss_on=date(2025, 6, 12),
+        loss_confirmed_on=date(2025, 7, 3),
+    )  # fmt: skip
+    first, later = notice(rule="disturbance"), notice(Event.WORSENED, 2, rule="disturbance")
+    first = replace(first, alert=replace(first.alert, level=AlertLevel.WATCH))
+    place, may = site(manager_language=language), {"en": "may have been lost suddenly", "zh": "可能突然受损"}[language]
+    got, plain, _ = read(compose(first, place, lost))
+    assert got["Subject"] == watched
+    assert may in plain
+    got, plain, _ = read(compose(later, place, replace(lost, alert=AlertLevel.RED)))
+    assert got["Subject"] == sure
+    assert claim in plain
+    assert may not in plain
+
+
 @pytest.mark.parametrize("rule", ["failure", "disturbance", "erosion"])
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_each_rule_says_what_to_do_in_each_language(rule, language):

@@ -139,3 +139,42 @@ def test_units_that_are_not_fit_are_shown_to_nobody():
     fit = screened(means(cover), since=SINCE).values
     np.testing.assert_array_equal(np.isnan(found), ~fit)
     np.testing.assert_array_equal(found[fit], cover.astype(np.float32)[fit])
+
+
+COVER = NAMES.index("cover")
+BEGUN = date(2019, 7, 1)
+LATER = np.datetime64(BEGUN) <= DAYS
+
+
+def test_a_unit_that_is_left_out_counts_until_that_day_and_not_from_it_on():
+    cover = ground()
+    cover[np.ix_(LATER, [2, 3])] += 0.02  # planted there, too little to be noticed
+    whole = compare(means(cover), rings(second=11), since=SINCE)
+    found = compare(means(cover), rings(second=11), since=SINCE, left_out={"u2": BEGUN, "u3": BEGUN})
+    for ours, theirs in ((found.rings[:, ~LATER], whole.rings[:, ~LATER]), (found.rings[1], whole.rings[1])):
+        np.testing.assert_array_equal(ours, theirs)
+    near = [k for k in range(13) if k not in (2, 3)]
+    np.testing.assert_allclose(found.rings[0, LATER, COVER], cover[LATER][:, near].mean(axis=1), rtol=1e-6)
+    assert np.isnan(found.units[LATER][:, [2, 3]]).all()
+    assert not found.few.any()
+
+
+def test_ground_that_greens_because_sites_were_begun_there_puts_no_other_ground_in_doubt():
+    cover, sites = ground(), {f"u{k}": BEGUN for k in range(13)}
+    cover[np.ix_(YEAR >= 2020, range(13))] += 0.3  # more than half of all
+    found = compare(means(cover), rings(), since=SINCE, left_out=sites)
+    np.testing.assert_array_equal(found.fit, np.array([[k > 12 or not late for k in range(UNITS)] for late in LATER]))
+    np.testing.assert_allclose(found.rings[0, LATER, COVER], cover[LATER, 13:].mean(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("left", "few"), [(9, True), (10, False), (18, False)])
+def test_with_fewer_than_ten_units_left_nothing_is_compared_and_two_thin_rings_stand_together(left, few):
+    staying = [*range(left // 2), *range(UNITS - left + left // 2, UNITS)]
+    gone = {f"u{k}": BEGUN for k in range(UNITS) if k not in staying}
+    cover = ground()
+    found = compare(means(cover), rings(second=12), since=SINCE, left_out=gone)
+    np.testing.assert_array_equal(found.few, LATER & few)
+    assert np.isfinite(found.rings[:, ~LATER, COVER]).all()
+    assert np.isnan(found.rings[1, LATER, COVER]).all()
+    expected = np.full(LATER.sum(), np.nan) if few else cover[LATER][:, staying].mean(axis=1)
+    np.testing.assert_allclose(found.rings[0, LATER, COVER], expected, rtol=1e-6)

@@ -7,7 +7,7 @@ from shapely.geometry import box
 from shapely.ops import unary_union
 
 from monitor.controls.units import CANDIDATES, ENOUGH, REFERENCE, REFERENCES, WANTED, ControlSet, candidates, match
-from monitor.cover.means import MEASURES
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import crs_of, site_grid
 from monitor.imagery.terrain import Terrain
 from monitor.sites.projection import projected

@@ -1,14 +1,16 @@
-"""Indices against values worked out by hand, on numpy and dask alike."""
+"""Indices against values worked out by hand and in double precision, on numpy and dask alike."""
 
 import dask
 import numpy as np
 import pytest
 import xarray as xr
 from dask.callbacks import Callback
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.cover import indices as ix
+from monitor.cover.fraction import ENDMEMBERS, cover
+from tests.cover import reference
 
 
 def band(*values):
@@ -28,20 +30,48 @@ def test_without_a_positive_denominator_or_an_input_there_is_no_index(red, nir):
 reflectance = st.floats(0.0078125, 1.0, width=32)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(red=reflectance, nir=reflectance, swir=reflectance)
 def test_indices_agree_with_their_published_formulas_in_double_precision(red, nir, swir):
-    expected = {
-        "ndvi": (nir - red) / (nir + red),
-        "evi2": 2.5 * (nir - red) / (nir + 2.4 * red + 1),
-        "msavi2": 0.5 * (2 * nir + 1 - np.sqrt((2 * nir + 1) ** 2 - 8 * (nir - red))),
-        "kndvi": np.tanh(((nir - red) / (nir + red)) ** 2),
-        "ndmi": (nir - swir) / (nir + swir),
-        "nbr": (nir - swir) / (nir + swir),
-    }
+    pixel = {"red": red, "nir": nir, "swir16": swir, "swir22": swir}
     for name, (function, needed) in ix.INDICES.items():
-        given_ = {"red": band(red), "nir": band(nir), "swir16": band(swir), "swir22": band(swir)}
-        found = function(*(given_[one] for one in needed))
-        np.testing.assert_allclose(found, expected[name], rtol=2e-5, atol=2e-6, err_msg=name)
+        found = function(*(band(pixel[one]) for one in needed))
+        expected = reference.FORMULAS[name](*(pixel[one] for one in needed))
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6, err_msg=name)
+
+
+CORNERS = [np.nan, np.inf, -0.5, -0.125, 0.0, 0.0625, 0.125, 0.5, 1.0, 1.5]
+"""Missing, negative, nothing, dark, bright: all exact in single precision, and so are their sums."""
+
+
+@pytest.mark.parametrize(("kind", "rtol"), [(np.float32, 2e-6), (np.float64, 2e-7)])  # the 2.4 of EVI2 is float32
+@pytest.mark.parametrize("name", ix.INDICES)
+def test_missing_inputs_and_denominators_that_are_not_positive_give_nan_and_all_else_a_number(name, kind, rtol):
+    a, b = (values.ravel() for values in np.meshgrid(np.array(CORNERS, kind), np.array(CORNERS, kind)))
+    found = ix.INDICES[name][0](xr.DataArray(a, dims="x"), xr.DataArray(b, dims="x"))
+    expected = [reference.FORMULAS[name](float(x), float(y)) for x, y in zip(a, b, strict=True)]
+    assert found.dtype == kind
+    assert found.name == name
+    assert 0 < np.isnan(expected).sum() < len(expected)
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol)
+
+
+def test_bands_of_other_coordinates_are_refused_not_cut_to_what_they_share():
+    red, nir = band(0.1, 0.2).assign_coords(x=[0, 1]), band(0.3, 0.4).assign_coords(x=[1, 2])
+    with pytest.raises(ValueError, match="cannot align"):
+        ix.ndvi(red, nir)
+
+
+def test_the_crs_is_kept_and_what_one_band_says_of_itself_is_not():
+    system = xr.DataArray(0, attrs={"crs_wkt": "a system"})
+    red, nir = (
+        band(0.1, 0.2).assign_coords(spatial_ref=system).assign_attrs(grid_mapping="spatial_ref", long_name=name)
+        for name in ("red", "nir")
+    )
+    for found in (ix.ndvi(red, nir), cover(ix.ndvi(red, nir), ENDMEMBERS["steppe"])):
+        assert found["spatial_ref"].attrs == {"crs_wkt": "a system"}
+        assert found.attrs["grid_mapping"] == "spatial_ref"
+        assert found.attrs.get("long_name") not in ("red", "nir")
 
 
 def cube(chunks):
@@ -53,8 +83,18 @@ def cube(chunks):
     return made.chunk(chunks) if chunks else made
 
 
-def test_dask_and_numpy_give_the_same_bits():
-    xr.testing.assert_identical(ix.indices(cube(None)), ix.indices(cube({"time": 1})).compute())
+def measured(made):
+    """Indices and cover."""
+    found = ix.indices(made)
+    return found.assign(cover=cover(found["msavi2"], ENDMEMBERS["sandy"]))
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
+def test_dask_and_numpy_give_the_same_bits(scheduler):
+    lazy = measured(cube({"time": 1, "x": 4}))
+    found = lazy.compute(scheduler=scheduler, num_workers=1)
+    xr.testing.assert_identical(found, measured(cube(None)))
+    assert {layer.dtype for layer in lazy.data_vars.values()} == {np.dtype(np.float32)}
 
 
 def test_nothing_is_computed_before_it_is_asked_for():
@@ -64,7 +104,7 @@ def test_nothing_is_computed_before_it_is_asked_for():
 
     lazy = cube({"time": 1})
     with Callback(start=start):
-        assert dask.is_dask_collection(ix.indices(lazy))
+        assert all(dask.is_dask_collection(layer) for layer in measured(lazy).data_vars.values())
 
 
 def test_ground_that_was_not_seen_has_no_index():

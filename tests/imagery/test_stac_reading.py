@@ -294,10 +294,31 @@ def test_500_three_times_then_200_is_read(item, source, server):
 
 @pytest.mark.parametrize("after", [0, 5, 8, 20])
 def test_a_provider_that_goes_down_midway_can_be_asked_later(three, server, source, after):
+    latest = json.dumps(server.items[-1])
+    server.items += [json.loads(latest.replace("20200123", day)) for day in ("20200202", "20200212")]
     scenes = scenes_of(source)
     server.fail("file", status=503, after=after)
     with pytest.raises(TryLater):
         read(source, GRIDS, scenes)
+
+
+def test_one_file_at_500_for_ever_rejects_its_scene_for_now_and_nothing_else(three, server, source):
+    server.fail("file", status=500, match=f"{LATER}/B04")
+    first, second, third = read(source, GRIDS)
+    assert second.reason == "NO_ANSWER"
+    assert f"{LATER}/B04" in str(second)
+    assert len(first) == len(third) == 2
+    server.faults.clear()
+    again = Stac(server.url, allow_hosts=[server.host])
+    assert all(len(one) == 2 for one in read(again, GRIDS))
+
+
+def test_two_scenes_of_which_no_file_is_answered_do_not_stop_the_third(three, server, source):
+    server.fail("file", status=500, match=NAME)
+    server.fail("file", status=500, match=LATER)
+    first, second, third = read(source, GRIDS)
+    assert first.reason == second.reason == "NO_ANSWER"
+    assert len(third) == 2
 
 
 def test_files_that_need_credentials_are_a_matter_of_configuration(item, source, server):

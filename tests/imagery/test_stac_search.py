@@ -3,6 +3,8 @@
 import json
 import re
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from datetime import date
@@ -511,6 +513,20 @@ def test_the_address_of_an_item_without_self_link_is_made_of_the_api(server, api
     (scene,) = api.search(AREA, *YEAR)
     assert scene.handle.again == f"{server.url}/collections/sentinel-2-l2a/items/{an_item()['id']}"
     assert not parse_qs(urlsplit(scene.handle.again).query)
+
+
+def test_a_signature_that_never_comes_is_not_waited_for_without_end(monkeypatch):
+    planetary_computer = pytest.importorskip("planetary_computer")
+
+    over = threading.Event()
+    monkeypatch.setattr(planetary_computer, "sign_url", lambda _: over.wait(10))
+    monkeypatch.setattr(stac, "BUDGET", 0.3)
+    sign = stac._signer("https://planetarycomputer.microsoft.com/api/stac/v1")
+    begun = time.monotonic()
+    with pytest.raises(TryLater, match="gives no signature"):
+        sign("https://a.blob.core.windows.net/b/c.tif", False)
+    over.set()
+    assert time.monotonic() - begun < 5
 
 
 def test_files_of_planetary_computer_are_signed_and_signed_anew_without_its_memory(monkeypatch):

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -11,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from monitor.errors import BadConfiguration, TryLater
-from monitor.imagery import transport
+from monitor.imagery import ee_transport, transport
 from monitor.imagery.transport import (
     Allowed,
     Denied,
     Endless,
     Gone,
+    NoAnswer,
     Ranges,
     Refused,
     Rejected,
@@ -219,6 +221,131 @@ def test_a_small_body_that_unpacks_to_a_huge_one_is_left(web, server):
     server.fail("file", act=act)
     with pytest.raises(Endless):
         get(web, server)
+
+
+SLOWLY = {
+    "the status line": (b"HTTP/1.", b"1"),
+    "a header": (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"a"),
+    "interim answers without end": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "the body": (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"x"),
+    "the length of a chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+    "a redirect to itself": (b"HTTP/1.1 302 Found\r\nLocation: /\r\nX-Slow: ", b"a"),
+}
+
+
+@contextmanager
+def dripping(first, then, *, seconds=0.05, longest=8.0):
+    """Address of a server that sends some bytes at once, and then others again and again."""
+    over = threading.Event()
+
+    def answer(connection):
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(first)
+            ends = time.monotonic() + longest
+            while not over.is_set() and time.monotonic() < ends:
+                connection.sendall(then)
+                time.sleep(seconds)
+
+    def serve(listening):
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(listening.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        try:
+            yield f"127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            over.set()
+
+
+@pytest.mark.parametrize("how", SLOWLY)
+def test_a_server_that_sends_a_byte_at_a_time_is_left_at_the_deadline_whatever_it_is_sending(how):
+    with dripping(*SLOWLY[how]) as host:
+        begun = time.monotonic()
+        with pytest.raises(TryLater, match="too slowly"):
+            Transport(Allowed.of([host]), budget=0.6).get(f"http://{host}/", cap=1 << 30)
+        assert time.monotonic() - begun < 4
+
+
+@pytest.mark.parametrize("how", SLOWLY)
+def test_earth_engine_is_left_at_the_deadline_too(how):
+    with dripping(*SLOWLY[how]) as host:
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError, match=r"no whole answer within 0\.6 s"):
+            ee_transport.Transport(in_flight=1, deadline=0.6).request(f"http://{host}/")
+        assert time.monotonic() - begun < 4
+
+
+def test_a_server_that_does_not_finish_to_encrypt_is_left_at_the_deadline():
+    with dripping(b"\x16\x03\x03\x40\x00", b"\x02") as host:
+        begun = time.monotonic()
+        with pytest.raises(TryLater):
+            Transport(Allowed.of([host]), budget=0.6).get(f"https://{host}/", cap=1 << 30)
+        with pytest.raises(TimeoutError):
+            ee_transport.Transport(in_flight=1, deadline=0.6).request(f"https://{host}/")
+        assert time.monotonic() - begun < 6
+
+
+def test_redirects_share_one_deadline(server):
+    def act(handler):
+        time.sleep(0.5)
+        handler.send(302, b"", headers={"Location": "/files/data"})
+
+    server.fail("file", act=act)
+    begun = time.monotonic()
+    with pytest.raises(TryLater):
+        Transport(Allowed.of([server.host]), budget=1.2).get(f"{server.url}/files/data", cap=10)
+    assert time.monotonic() - begun < 2.5
+
+
+def test_a_connection_that_was_slow_once_serves_the_next_request_of_another_deadline(server):
+    web = Transport(Allowed.of([server.host]), budget=60.0)
+    for _ in range(3):
+        assert len(web.get(f"{server.url}/files/data", cap=1 << 20).body) == 10_240
+    (pool,) = web._pools.values()
+    assert pool.num_connections == 1
+
+
+def test_a_host_that_gives_no_answer_for_three_addresses_in_a_row_is_down_and_for_two_it_is_not(web, server, clock):
+    server.fail("file", status=500)
+    for name in ("a", "b"):
+        with pytest.raises(NoAnswer):
+            get(web, server, f"/files/{name}")
+    assert clock.now <= transport.BUDGET + transport.BRIEF
+    with pytest.raises(NoAnswer, match="a short while ago"):
+        get(web, server, "/files/a")
+    with pytest.raises(TryLater) as down:
+        get(web, server, "/files/c")
+    assert not isinstance(down.value, NoAnswer)
+    server.faults.clear()
+    asked = server.counts["file"]
+    with pytest.raises(TryLater, match="a short while ago"):
+        get(web, server)
+    assert server.counts["file"] == asked
+
+
+def test_what_a_host_gives_in_between_shows_that_it_is_not_down(web, server):
+    for name in "abcdef":
+        server.fail("file", status=500, match=f"/files/{name}.tif")
+        with pytest.raises(NoAnswer):
+            get(web, server, f"/files/{name}.tif")
+        assert get(web, server).status == 200
+
+
+def test_files_of_one_scene_count_once_and_a_host_that_takes_no_connection_is_down_at_once(web, server, clock):
+    server.fail("file", status=500)
+    scene = threading.Event()
+    for name in "abcdef":
+        with pytest.raises(NoAnswer):
+            get(web, server, f"/files/{name}", over=scene)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(TryLater) as down:
+        Transport(Allowed.of(["127.0.0.1"]), sleep=clock.sleep, clock=clock).get(f"http://127.0.0.1:{port}/", cap=10)
+    assert not isinstance(down.value, NoAnswer)
 
 
 def test_a_body_that_drips_is_left_at_the_deadline(server):

@@ -70,6 +70,9 @@ class Painted:
                     found.append(scene)
         return found
 
+    def check_collections(self):
+        pass
+
     def scene(self, day, tile, footprint):
         when = datetime.combine(day, time(3, 51, 41), UTC)
         if self.landsat:

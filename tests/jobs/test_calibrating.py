@@ -1,6 +1,7 @@
 """Constants set on the control ground of the stores, once a season, and the nights that are judged by them."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -19,11 +20,12 @@ from jobs.nightly import night
 from jobs.records import site_to_json
 from jobs.settings import load
 from monitor.controls.units import REFERENCE, ControlSet, Unit
-from monitor.cover.means import MEASURES
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, SiteStore, record_of
 from monitor.imagery.source import Scene
+from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 
@@ -90,7 +92,7 @@ class Land:
             entries.append(Entry(record=record, pixels=np.zeros((len(LAYERS), *grid.shape), np.uint16), units=means))
         snapshot = store.put(entries, "scenes")
         self.sites.append(one)
-        with opened(self.settings) as ledger, ledger.transaction() as t:
+        with closing(Ledger(self.settings.ledger.url)) as ledger, ledger.transaction() as t:
             t.add_site(one.id, one.version, site_to_json(one), start=one.start.isoformat(), now="n")
             t.freeze_controls(ground_key(one), one.id, controls.to_json(), digest="h", now="n")
             t.take_over(ground_key(one), one.id, snapshot, [])
@@ -167,6 +169,24 @@ def test_what_is_set_stays_until_the_next_season_is_over_whatever_arrives(land, 
     assert later.dated == date(2026, 10, 15)
     assert later.scene_sd > first.scene_sd
     assert [row["hash"] for row in land.rows()] == [first.hash, later.hash], "the older record stays"
+
+
+def test_ground_on_which_another_site_was_begun_is_no_placebo_nor_compared_with(land, quick, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
+    never_there = Land(load(tmp_path / "other" / "regrowth.toml"))
+    for number in range(4):
+        one = site(number)
+        days, cover = scenes(drift=0.012, seed=number)
+        cover[days >= np.datetime64("2024-01-01"), :10] += 0.06  # planted there, by too little to be noticed
+        land.add(one, measured=(days, cover))
+        never_there.add(one, units=units_of(one)[10:], measured=(days, cover[:, 10:]))
+    with opened(land.settings) as ledger, ledger.transaction() as t:
+        for one in land.sites:
+            t.save_background(ground_key(one), "left_out", {f"u{k}": "2024-01-01" for k in range(10)})
+    pool = Pool("48SXF", "loess")
+    assert land.set().of(pool) == never_there.set().of(pool)
+    assert land.rows()[0]["payload"]["found"] == never_there.rows()[0]["payload"]["found"] > 100
 
 
 def test_a_night_before_the_record_was_made_is_judged_by_what_it_had(land, quick):

@@ -6,12 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from jobs.cli import compiled, main
+from jobs.cli import main
 from jobs.exits import Exit
+from jobs.kernels import name_of_cache
 
 
 def run(*arguments, capsys=None):
@@ -31,14 +33,54 @@ def test_help_appears_without_loading_a_heavy_library():
     assert found.stdout.splitlines()[-1] == "[]"
 
 
+def test_the_version_is_printed_without_loading_a_library(root):
+    code = (
+        "import sys\nfrom jobs.cli import main\n"
+        "try:\n    main(['--version'])\nexcept SystemExit as left: print(left.code)\n"
+        "print(sorted({'numpy', 'pydantic', 'sqlalchemy', 'structlog'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert found.stdout.splitlines() == [project["version"], "0", "[]"]
+
+
+def test_status_reads_the_ledger_without_loading_an_array_library(installation):
+    from jobs.gather import opened
+    from jobs.settings import load
+
+    row = {"site": "demo-02", "status": "failing", "alert": "red", "theta": 0.1, "as_of": "2018-08-01"}
+    assert run("sites", "add", installation.root / "sites.geojson", "--config", installation.config)[0] == Exit.DONE
+    with opened(load(installation.config)) as ledger, ledger.transaction() as t:
+        t.add_assessment("demo-02", "2018-08-01", "d", row, version="v", snapshot="s", run="r")
+    code = (
+        "import sys\nfrom jobs.cli import main\n"
+        f"try:\n    main(['status', '--config', {str(installation.config)!r}])\nexcept SystemExit as left: pass\n"
+        "print(sorted({'numpy', 'xarray', 'numba', 'shapely', 'geopandas', 'pandas', 'dask'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    line = "demo-02: failing, alert red, 10% of the expected uplift (as of 2018-08-01)"
+    assert found.stdout.splitlines() == [line, "[]"]
+
+
+def test_status_of_a_site_that_nobody_knows_leaves_with_65(installation, capsys):
+    config = ("--config", installation.config)
+    status, out = run("status", *config, capsys=capsys)
+    assert (status, "there is no site to judge" in out.err) == (Exit.BAD_DATA, True)
+    run("sites", "add", installation.root / "sites.geojson", *config, capsys=capsys)
+    status, out = run("status", *config, "--site", "nobody", capsys=capsys)
+    assert (status, "no site 'nobody' in the ledger" in out.err) == (Exit.BAD_DATA, True)
+    status, out = run("status", *config, capsys=capsys)
+    assert (status, out.out) == (Exit.DONE, "No site has been assessed yet: regrowth run\n")
+
+
 def test_compiled_kernels_are_not_used_again_once_the_code_that_they_call_is_another(tmp_path):
     for name, text in (("a.py", "from numba import njit"), ("b.py", "from numba import njit"), ("c.py", "plain")):
         (tmp_path / name).write_text(text, encoding="utf-8")
-    before = compiled(tmp_path)
+    before = name_of_cache(tmp_path)
     (tmp_path / "c.py").write_text("other", encoding="utf-8")
-    assert compiled(tmp_path) == before
+    assert name_of_cache(tmp_path) == before
     (tmp_path / "b.py").write_text("from numba import njit  # and other arithmetic", encoding="utf-8")
-    assert compiled(tmp_path) != before
+    assert name_of_cache(tmp_path) != before
 
 
 @pytest.mark.parametrize(
@@ -96,7 +138,8 @@ def test_a_page_for_which_there_is_no_room_is_told_with_its_site(installation, c
     night = ("run", "--config", installation.config, "--as-of", "2016-06-30")
     status, out = run(*night, capsys=capsys)
     assert status == Exit.SOME_FAILED
-    lines = out.out.splitlines()
+    registered, *lines = out.out.splitlines()
+    assert registered == "registry: added: demo-02, demo-07, demo-10"
     assert len(lines) == 3
     assert all("; page not written: the disk is full: make room at " in line for line in lines)
     status, out = run(*night, "--json", capsys=capsys)
@@ -197,7 +240,7 @@ def test_a_run_prints_the_manifest_of_the_contract_and_status_and_explain_follow
     status, out = run("run", "--config", installation.config, "--as-of", "2018-08-01", "--json", capsys=capsys)
     assert status == Exit.DONE
     manifest = json.loads(out.out)
-    assert manifest.keys() == {"run", "as_of", "sites", "messages_waiting", "pages_failed"}
+    assert manifest.keys() == {"run", "as_of", "sites", "registry", "messages_waiting", "pages_failed"}
     assert (manifest["messages_waiting"], manifest["pages_failed"]) == (0, {})
     assert set(manifest["sites"][0]) == {"site", "state", "error", "scenes_new", "scenes_rejected", "status", "alert"}
     status, out = run("status", "--config", installation.config, "--site", "demo-10", "--json", capsys=capsys)
@@ -239,7 +282,7 @@ def test_an_alert_can_be_listed_taken_on_snoozed_and_answered(installation, caps
     assert run("alerts", "resolve", row["id"], "--verdict", "maybe", *config, capsys=capsys)[0] == Exit.USAGE
 
 
-def test_adding_a_registry_twice_changes_nothing_and_a_site_taken_out_is_retired(installation, capsys):
+def test_adding_a_registry_twice_changes_nothing_and_a_site_taken_out_is_named_and_kept(installation, capsys):
     config = ("--config", installation.config, "--json")
     file = installation.root / "sites.geojson"
     _, out = run("sites", "add", file, *config, capsys=capsys)
@@ -252,6 +295,8 @@ def test_adding_a_registry_twice_changes_nothing_and_a_site_taken_out_is_retired
     file.write_text(json.dumps(registry))
     _, out = run("sites", "add", file, *config, capsys=capsys)
     told = json.loads(out.out)
-    assert (told["changed"], told["retired"], told["unchanged"]) == (["demo-02"], ["demo-10"], ["demo-07"])
+    assert (told["changed"], told["missing"], told["unchanged"]) == (["demo-02"], ["demo-10"], ["demo-07"])
     _, out = run("sites", "list", *config, capsys=capsys)
-    assert [site["id"] for site in json.loads(out.out)] == ["demo-02", "demo-07"]
+    assert [site["id"] for site in json.loads(out.out)] == ["demo-02", "demo-07", "demo-10"]
+    _, out = run("sites", "add", file, "--config", installation.config, capsys=capsys)
+    assert "missing from sites.geojson, kept: demo-10; to judge no longer: regrowth sites retire demo-10" in out.out

@@ -17,14 +17,16 @@ from datetime import UTC, datetime, timedelta
 from importlib import metadata
 
 import pytest
+from shapely.geometry import box, mapping
 from sqlalchemy.exc import OperationalError
 
 from jobs.cli import main
+from jobs.doctor import BUILT
 from jobs.exits import Exit
 from jobs.lock import held
 from monitor.ledger.ledger import Ledger
 from tests.loopback.earthengine import EarthEngineServer
-from tests.loopback.stac import StacServer
+from tests.loopback.stac import StacServer, sentinel_item
 
 
 @pytest.fixture(autouse=True)
@@ -222,7 +224,7 @@ def test_a_ledger_damaged_where_nothing_was_asked_for_is_found_broken(installati
         content.write(random.Random(1).randbytes(20 * 4096))
     told, _ = asked()
     assert broken(told) == {"ledger"}
-    assert "restore it from a copy" in told["ledger"]["fix"]
+    assert told["ledger"]["fix"] == "check its disk; name a sound copy by [ledger] url"
 
 
 def test_a_ledger_without_room_to_be_opened_is_not_to_be_moved_away(installation, asked, monkeypatch):
@@ -387,6 +389,44 @@ def test_a_clock_that_was_set_back_shows_by_files_of_the_future(installation, as
     assert "ntp" in told["clock"]["fix"]
 
 
+@pytest.mark.parametrize("what", ["a run", "a store"])
+def test_a_clock_behind_a_run_or_a_store_of_a_night_that_was_fast_is_named_and_stores_are_called_sound(
+    installation, asked, what
+):
+    ahead = datetime.now(UTC) + timedelta(days=1)
+    with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
+        t.begin_run("fast", "backfill", "2026-06-30", now=(ahead if what == "a run" else BUILT).isoformat())
+    if what == "a store":
+        repository = _repository(installation)
+        os.utime(repository, (ahead.timestamp(), ahead.timestamp()))
+    told, _ = asked()
+    assert broken(told) == {"clock"}
+    assert f"{ahead:%Y-%m-%d %H:%M} UTC; stores and ledger are sound" in told["clock"]["told"]
+    assert "ntp" in told["clock"]["fix"]
+
+
+def _repository(installation):
+    path = installation.root / "store" / "demo-02" / "ground" / "repo"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize("left", ["no file", "tables"])
+def test_an_emptied_ledger_beside_filled_stores_is_found_broken(installation, asked, left):
+    _repository(installation)
+    if left == "tables":
+        Ledger(f"sqlite:///{installation.root / 'regrowth.db'}").close()
+    told, _ = asked()
+    assert broken(told) == {"ledger"}
+    assert "has no history, but" in told["ledger"]["told"]
+    assert "stores of 1 sites" in told["ledger"]["told"]
+    assert told["ledger"]["fix"] == "name the right one by [ledger] url"
+    with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
+        t.begin_run("night", "night", "2026-06-30", now="2026-06-30T02:00:00+00:00")
+    assert "ledger" not in broken(asked()[0])
+
+
 def _earth_engine(installation):
     _source(installation, 'kind = "earthengine"\nproject = "some-project"')
 
@@ -456,8 +496,12 @@ def _source(installation, text):
 def test_asked_online_a_catalogue_and_earth_engine_answer_or_say_why_not(installation, asked, monkeypatch, tmp_path):
     with StacServer(tmp_path) as server:
         _source(installation, f'kind = "stac"\nurl = "{server.url}"\nallow_hosts = ["{server.host}"]')
+        told, _ = asked("--online")
+        assert (broken(told), "0 scenes of the last 20 days" in told["source"]["told"]) == ({"imagery"}, True)
+        item = sentinel_item(tmp_path, "S2A_MSIL2A_20200103T035141_N0213_R104_T48SUF_20200103T064512", size=20)
+        server.items = [{**item, "geometry": mapping(box(22, 45, 22.3, 45.4)), "bbox": [22, 45, 22.3, 45.4]}]
         told, status = asked("--online")
-        assert (status, "0 scenes of the last 20 days" in told["source"]["told"]) == (Exit.DONE, True)
+        assert (status, told["imagery"]["told"]) == (Exit.DONE, "scenes are offered of all 3 sites")
         server.fail("search", status=401)
         told, _ = asked("--online")
         assert broken(told) == {"source"}
@@ -470,8 +514,8 @@ def test_asked_online_a_catalogue_and_earth_engine_answer_or_say_why_not(install
         server.create("COPERNICUS/S2_SR_HARMONIZED")
         there = f'kind = "earthengine"\nproject = "p"\nurl = "{server.url}"\nallow_hosts = ["127.0.0.1"]'
         _source(installation, there)
-        told, status = asked("--online")
-        assert (status, "0 scenes" in told["source"]["told"]) == (Exit.DONE, True)
+        told, _ = asked("--online")
+        assert (broken(told), "0 scenes" in told["source"]["told"]) == ({"imagery"}, True)
         monkeypatch.setenv("REGROWTH_EE_TOKEN", "0therwise")
         told, _ = asked("--online")
         assert broken(told) == {"source"}

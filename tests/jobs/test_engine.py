@@ -12,14 +12,16 @@ import time
 from contextlib import ExitStack
 from datetime import date
 from functools import partial
+from operator import add
 
 import dask
 import icechunk
 import pytest
 from dask.base import get_scheduler
 from dask.callbacks import Callback
+from dask.system import CPU_COUNT
 
-from jobs.engine import _cluster, engine, spare
+from jobs.engine import WorkerDied, _cluster, engine, spare
 from jobs.nightly import night
 from jobs.settings import load
 from monitor.errors import BadConfiguration, TryLater
@@ -312,15 +314,101 @@ def test_certificates_are_those_of_dasks_own_configuration_and_their_absence_is_
     assert get_scheduler() is None
 
 
-def test_nothing_listens_beyond_loopback(monkeypatch):
+def test_no_process_of_a_run_listens_where_another_user_of_the_machine_could_have_it_run_code():
     import psutil
 
-    with engine("processes") as work:
-        assert dict(work([partial(_add, 1, 1)])) == {0: 2}
+    def sockets():
         me = psutil.Process()
-        listening = [c for p in (me, *me.children(recursive=True)) for c in p.net_connections() if c.status == "LISTEN"]
-        assert listening
-        assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
+        every = [c for p in (me, *me.children(recursive=True)) for c in p.net_connections("all")]
+        return {c.laddr for c in every if c.status == "LISTEN" or (c.family == socket.AF_UNIX and c.laddr)}
+
+    before = sockets()
+    with engine("processes") as work:
+        pids = {pid for _, pid in work([os.getpid] * 2)}
+        assert pids
+        assert os.getpid() not in pids
+        assert pids <= {one.pid for one in psutil.Process().children(recursive=True)}
+        assert sockets() == before
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_a_process_that_dies_of_a_call_fails_that_call_alone():
+    with engine("processes") as work:
+        found = dict(work([partial(add, 1, 1), partial(os._exit, 9), partial(add, 2, 2)]))
+        assert (found[0], found[2]) == (2, 4)
+        assert isinstance(found[1], WorkerDied)
+        assert dict(work([partial(add, 3, 3)])) == {0: 6}
+
+
+def _die_once(mark):
+    if not mark.exists():
+        mark.touch()
+        _die()
+    return "done"
+
+
+def test_a_call_whose_process_was_killed_is_done_by_another(tmp_path):
+    with engine("processes") as work:
+        assert dict(work([partial(_die_once, tmp_path / "mark"), partial(add, 1, 1)])) == {0: "done", 1: 2}
+
+
+def test_a_call_that_hangs_is_stopped_and_the_others_are_done(monkeypatch):
+    monkeypatch.setattr("jobs.engine.LONGEST", 10.0)  # a process starts in a second, on a busy machine in some
+    with engine("processes") as work:
+        found = dict(work([partial(time.sleep, 300), *[partial(add, n, 1) for n in range(4)]]))
+    assert isinstance(found.pop(0), TimeoutError)
+    assert found == {n + 1: n + 1 for n in range(4)}
+
+
+class _Odd(Exception):
+    def __init__(self, status, message):
+        super().__init__(message)
+
+
+def _odd():
+    raise _Odd(3, "what it says")
+
+
+@pytest.mark.parametrize("error", [_odd, _refuse], ids=["cannot be sent", "expected"])
+def test_an_error_in_a_process_is_told_here_whatever_its_kind(error):
+    with engine("processes") as work:
+        if error is _refuse:
+            with pytest.raises(BadConfiguration, match="no key"):
+                list(work([error]))
+        else:
+            assert "what it says" in str(dict(work([error]))[0])
+
+
+def test_requests_to_earth_engine_are_capped_for_all_processes_together(monkeypatch):
+    with engine("processes") as work:
+        ((_, caps),) = work([_limits])
+    assert caps == (max(1, 20 // CPU_COUNT), 3000 // CPU_COUNT)
+
+
+BUSY = """
+import os, time
+from functools import partial
+from jobs.engine import engine
+
+if __name__ == "__main__":
+    with engine("processes") as work:
+        print(dict(work([os.getpid]))[0], flush=True)
+        list(work([partial(time.sleep, 300)]))
+"""
+
+
+def test_a_run_that_is_killed_leaves_no_process_behind(tmp_path, root):
+    import psutil
+
+    (tmp_path / "busy.py").write_text(BUSY, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "busy.py"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as one:
+        worker = psutil.Process(int(one.stdout.readline()))
+        one.kill()
+    worker.wait(timeout=30)
+    assert not worker.is_running()
 
 
 def _opened(folder):

@@ -40,3 +40,15 @@ def test_a_dead_process_holds_nothing(tmp_path):
         except TryLater:
             time.sleep(0.05)
     pytest.fail("the lock of a dead process was not taken over")
+
+
+def test_a_lock_whose_file_is_deleted_while_it_is_held_is_lost(tmp_path):
+    with held(tmp_path, "a night") as lock:
+        lock.check()
+        (tmp_path / "lock").unlink()
+        with pytest.raises(TryLater, match=r"a night stops: its lock .* was deleted while it was held"):
+            lock.check()
+        with held(tmp_path, "another") as other:
+            other.check()
+            with pytest.raises(TryLater, match=r"was replaced while it was held.*Nothing was committed"):
+                lock.check()

@@ -2,24 +2,35 @@
 
 import json
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from datetime import date
+from collections import namedtuple
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import jobs.nightly
+from jobs import precheck
+from jobs.backfill import backfill
 from jobs.exits import Exit
 from jobs.fetch import ground_key
-from jobs.gather import opened
+from jobs.gather import add_sites, opened
 from jobs.nightly import exit_status, night, plan
 from jobs.records import assessment_from_json, site_from_json
 from jobs.settings import load
 from jobs.sight import BLIND
+from monitor.cube.store import SiteStore
+from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.sample import Sample
+from monitor.ledger.ledger import Ledger
 from monitor.sites.registry import read_sites
 from monitor.trends.stored import Stored
 from monitor.verdict.explain import TOO_SMALL, explain
@@ -32,6 +43,15 @@ CHILD = Path(__file__).with_name("killed_night.py")
 def latest(settings):
     with opened(settings) as ledger, ledger.transaction() as t:
         return {site["id"]: t.latest(site["id"]) for site in t.sites()}
+
+
+def contents(root):
+    """Every file of an installation, but for the ledger and the lock."""
+    return {
+        path: path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and not path.name.startswith(("regrowth.db", "lock"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -223,11 +243,40 @@ def test_a_store_that_was_lost_is_fetched_again_and_says_the_same(installation, 
     assert installation.status == before
 
 
-def test_a_ledger_that_was_lost_takes_the_observations_over_from_the_stores(installation, settings, monkeypatch):
+def test_a_ledger_emptied_beside_filled_stores_is_refused_and_nothing_is_sent_or_changed(
+    installation, settings, monkeypatch
+):
+    night(settings, as_of=NIGHT)
+    ledger = installation.root / "regrowth.db"
+    before, sound = contents(installation.root), ledger.read_bytes()
+    for left in ("tables and sites", "tables", "an empty file", "no file"):
+        ledger.unlink()
+        if left == "an empty file":
+            ledger.touch()
+        elif left != "no file":
+            with closing(Ledger(settings.ledger.url)) as empty:
+                if left == "tables and sites":
+                    add_sites(empty, settings.registry.path)
+        for job in (partial(night, as_of=NIGHT), partial(plan, as_of=NIGHT), partial(backfill, until=NIGHT)):
+            with pytest.raises(
+                BadConfiguration, match=r"regrowth.db has no history, but .* stores of 3 sites: .*empty"
+            ):
+                job(settings)
+        assert contents(installation.root) == before
+        assert ledger.exists() == (left != "no file")
+    monkeypatch.setenv("REGROWTH_STORE__ROOT", "another")
+    assert exit_status(night(load(installation.config), as_of=NIGHT, pages=False)) is Exit.DONE
+    monkeypatch.undo()
+    ledger.write_bytes(sound)
+    assert night(settings, as_of=NIGHT)["messages_sent"] == 0
+
+
+def test_an_older_ledger_takes_the_observations_over_from_the_stores(installation, settings, monkeypatch):
+    night(settings, as_of=date(2018, 6, 1))
+    older = (installation.root / "regrowth.db").read_bytes()
     night(settings, as_of=NIGHT)
     before = installation.status
-    for file in installation.root.glob("regrowth.db*"):
-        file.unlink()
+    (installation.root / "regrowth.db").write_bytes(older)
 
     def unread(*_):
         msg = "pixels were read again"
@@ -237,6 +286,39 @@ def test_a_ledger_that_was_lost_takes_the_observations_over_from_the_stores(inst
     manifest = night(settings, as_of=NIGHT)
     assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
     assert installation.status == before
+
+
+def test_a_clock_behind_the_newest_run_is_named_before_anything_is_written(installation, settings, monkeypatch):
+    night(settings, as_of=date(2018, 6, 1))
+    before = contents(installation.root)
+    slow = datetime.now(UTC) - timedelta(days=1)
+    monkeypatch.setattr(
+        precheck, "datetime", namedtuple("clock", "now fromisoformat")(lambda _: slow, datetime.fromisoformat)
+    )
+    for job in (partial(night, as_of=NIGHT), partial(backfill, until=NIGHT)):
+        with pytest.raises(TryLater, match=rf"the clock shows {slow:%Y-%m-%d %H:%M}.*newest run.*timedatectl") as told:
+            job(settings)
+        assert not re.search("delete|move|restore", str(told.value))
+    assert contents(installation.root) == before
+    monkeypatch.undo()
+    assert exit_status(night(settings, as_of=NIGHT)) is Exit.DONE
+
+
+def test_a_store_newer_than_the_clock_defers_its_site_alone_and_only_if_it_has_new_scenes(settings, monkeypatch):
+    night(settings, as_of=date(2018, 6, 1))
+    ahead = datetime.now(UTC) + timedelta(days=1)
+    written = SiteStore.written
+    monkeypatch.setattr(
+        SiteStore, "written", property(lambda self: ahead if "demo-07" in str(self.path) else written.fget(self))
+    )
+    assert exit_status(night(settings, as_of=date(2018, 6, 1), pages=False)) is Exit.DONE
+    manifest = night(settings, as_of=NIGHT, pages=False)
+    sites = {site["site"]: site for site in manifest["sites"]}
+    assert {site: one["state"] for site, one in sites.items()} == {
+        "demo-02": "done", "demo-07": "deferred", "demo-10": "done"
+    }  # fmt: skip
+    assert f"its store is of {ahead:%Y-%m-%d %H:%M} UTC, and no scene" in sites["demo-07"]["error"]
+    assert "timedatectl" in sites["demo-07"]["error"]
 
 
 KILLS = [
@@ -262,6 +344,32 @@ def test_killed_at_any_instant_the_rerun_ends_where_an_unkilled_night_ends(
     assert installation.told() == made.told()
     assert latest(settings).keys() == {"demo-02", "demo-07", "demo-10"}
     assert not [path for path in installation.root.rglob("*") if path.name.endswith((".new", ".tmp"))]
+
+
+@pytest.mark.parametrize("where", ["before it fetches", "before it sends"])
+def test_a_stopped_night_that_wakes_after_its_lock_was_deleted_and_another_ran_commits_and_sends_nothing(
+    installation, settings, monkeypatch, where
+):
+    module, name = (Sample, "search") if where == "before it fetches" else (jobs.nightly, "send")
+    whole = getattr(module, name)
+    left = {}
+
+    def stopped(*arguments, **options):
+        monkeypatch.setattr(module, name, whole)
+        (installation.root / "store" / "lock").unlink()
+        night(settings, as_of=NIGHT)
+        left["files"] = contents(installation.root)
+        with sqlite3.connect(installation.root / "regrowth.db") as other:
+            assert other.execute("update outbox set sent = null").rowcount  # all of them wait again
+        other.close()
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(module, name, stopped)
+    with pytest.raises(TryLater, match=r"a night stops: its lock .* was replaced"):
+        night(settings, as_of=NIGHT)
+    assert contents(installation.root) == left["files"]
+    with opened(settings) as ledger, ledger.transaction() as t:
+        assert t.unsent(), "what the woken night took up was not sent by it"
 
 
 def test_a_polite_stop_leaves_with_143_and_the_next_run_goes_on(installation, settings, unkilled):

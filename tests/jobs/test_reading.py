@@ -16,7 +16,7 @@ from jobs.fetch import _entries as entries
 from jobs.fetch import _Look as Look
 from jobs.reading import Ground, bandpass, own_means
 from monitor.controls.units import REFERENCE, Unit
-from monitor.cover.means import MEASURES
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube.granules import overpasses
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS, pack

@@ -3,6 +3,7 @@
 import csv
 import json
 import socket
+import time
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -14,10 +15,12 @@ from shapely.geometry import box, mapping
 from jobs.cli import main
 from jobs.fetch import ground_key
 from jobs.gather import opened
+from jobs.lock import held
 from jobs.records import site_from_json
 from jobs.settings import load
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import SiteStore
+from monitor.imagery.transport import Transport
 from monitor.sites.projection import lonlat
 from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
 from tests.loopback.stac import BANDS, StacServer, write_cog
@@ -336,6 +339,64 @@ def test_a_catalogue_that_refuses_access_leaves_with_78_and_one_that_is_down_wit
             assert "Traceback" not in out.err
         assert server.counts["search"] == 3  # none was asked twice
         assert run(config, capsys)["sites"][0]["state"] == "done"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A request may take 3 s, not 90."""
+    monkeypatch.setitem(Transport.__init__.__kwdefaults__, "budget", 3.0)
+
+
+def drip(first, then):
+    """An answer that goes on and on, a little at a time."""
+
+    def act(handler):
+        handler.close_connection = True
+        handler.wfile.write(first)
+        ends = time.monotonic() + 20
+        while time.monotonic() < ends:
+            handler.wfile.write(then)
+            time.sleep(0.2)
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [(7, {"status": 500}), (-1, {"act": drip(b"HTTP/1.1 206 Partial Content\r\nX-Slow: ", b"a")})],
+    ids=["of the history, at 500 for ever", "new, its headers drip"],
+)
+def test_one_file_that_is_never_answered_leaves_its_scene_for_later_and_all_else_is_stored(
+    folder, tmp_path, capsys, impatient, how, number
+):
+    with StacServer(folder) as server:
+        config = installed(tmp_path / "api", offering(server, folder), sites=2)
+        bad = server.items[number]["id"]
+        server.fail("file", match=f"{bad}/B04", **how)
+        for site in run(config, capsys)["sites"]:
+            assert (site["state"], len(site["scenes_new"])) == ("done", len(TIMES))
+            assert [one["scene"] for one in site["scenes_rejected"] if one["reason"] == "NO_ANSWER"] == [bad]
+        server.faults.clear()
+        well = run(config, capsys)
+        assert [site["scenes_new"] for site in well["sites"]] == [[bad], [bad]]
+        assert not any(one["reason"] == "NO_ANSWER" for site in well["sites"] for one in site["scenes_rejected"])
+        assert {record.reason for record in stored(config).records()} <= {"", "CLOUD"}
+
+
+def test_a_catalogue_that_says_continue_without_end_is_left_in_time_and_the_lock_is_free_for_the_next_night(
+    folder, tmp_path, capsys, impatient
+):
+    with StacServer(folder) as server:
+        config = installed(tmp_path / "api", offering(server, folder))
+        server.fail("search", act=drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"))
+        begun = time.monotonic()
+        with pytest.raises(SystemExit) as left:
+            main(["run", "--config", str(config), "--as-of", "2020-10-31"])
+        assert time.monotonic() - begun < 15
+        assert left.value.code == 75
+        assert "too slowly" in capsys.readouterr().err
+        with held(load(config).store.root, "the next night"):
+            pass
 
 
 def test_a_catalogue_stands_in_for_earth_engine_and_no_socket_leads_elsewhere(

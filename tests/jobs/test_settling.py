@@ -13,7 +13,7 @@ from shapely.geometry import Point, box
 from jobs.records import JUDGED, TEXTS, chained, columns, series, texts
 from jobs.settling import SERIES, known_series, rows, settled
 from monitor.controls.units import REFERENCE, ControlSet, Unit
-from monitor.cover.means import MEASURES
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, Record, SiteStore
 from monitor.imagery import bands
@@ -186,14 +186,14 @@ MARKS: dict[Path, str] = {}
 """What the ledger says is kept, by store."""
 
 
-def night(path, controls, entries, *, replaced=()):
+def night(path, controls, entries, *, replaced=(), left_out=None):
     """What settles after a night that stored scenes, and what all scenes settle to."""
     store = SiteStore(path)
     store.put([*entries, *replaced], "a night")
     added = [(one.record, one.units) for one in (*entries, *replaced)]
-    told = settled(store, controls, SITE, mark=MARKS.get(path), added=added)
+    told = settled(store, controls, SITE, left_out=left_out, mark=MARKS.get(path), added=added)
     MARKS[path] = told.kept
-    return told, rows(SiteStore(path), controls, SITE)
+    return told, rows(SiteStore(path), controls, SITE, left_out=left_out)
 
 
 @pytest.mark.parametrize(("seed", "units"), [(1, UNITS), (2, STANDING)], ids=["two rings", "and reference units"])
@@ -231,6 +231,39 @@ def test_the_newest_scene_of_a_year_is_settled_by_itself_as_with_all_scenes_toge
         newer = replace(again.record, granules={"48SUG": "05.11"}, digest="another", time=time)
         told, whole = night(path, controls, [], replaced=[replace(again, record=newer)])
         assert (told.series, told.rows) == (None, whole)
+
+
+def test_scenes_before_the_start_of_a_site_on_control_ground_stay_as_they_were_to_the_last_digit(tmp_path):
+    """Though orbits are learnt from all years that are over."""
+    path = tmp_path / "ground"
+    whole = from_scratch(path, varied(1))
+    left = {f"u{k}": date(2022, 7, 1) for k in range(15)}
+    found = rows(SiteStore(path), CONTROLS, SITE, left_out=left)
+    changed = [one["time"][:10] for one, other in zip(found, whole, strict=True) if one != other]
+    assert min(changed) >= "2022-07-01"
+    assert len(changed) == sum(row["accepted"] and row["time"] >= "2022-07-01" for row in whole)
+
+
+def test_a_new_scene_on_either_side_of_such_a_start_is_settled_as_with_all_scenes_together(tmp_path):
+    entries, path = varied(1), tmp_path / "ground"
+    units = [unit.id for unit in UNITS]
+    SiteStore(path).create(site=SITE.id, grid=GRID, units=units, measures=MEASURES, controls=CONTROLS.to_json())
+    places = [k for k, one in enumerate(entries) if "2021-06-01" < one.record.time < "2021-10-01"]
+    left = {f"u{k}": date(2021, 7, 15) for k in range(28)}
+    night(path, CONTROLS, entries[: places[0]], left_out=left)
+    quick, reasons = 0, set()
+    for k in places:
+        told, whole = night(path, CONTROLS, entries[k : k + 1], left_out=left)
+        quick += told.series is not None
+        assert told.rows[-1] == whole[-1]
+        reasons.add(whole[-1]["reason"])
+    assert quick >= len(places) - 2
+    assert "CONTROL_FEW" not in reasons
+    left |= {f"u{k}": date(2021, 9, 1) for k in range(28, 32)}
+    told, whole = night(path, CONTROLS, entries[places[-1] + 1 : places[-1] + 2], left_out=left)
+    assert (told.series, told.rows) == (None, whole), "other units are left out than before"
+    late = {row["reason"] for row in whole if row["time"] >= "2021-09-01"}
+    assert {"CONTROL_FEW"} <= late <= {"CLOUD", "RADIOMETRY", "CONTROL_FEW"}
 
 
 def test_a_scene_that_shows_an_earlier_one_to_be_scaled_wrongly_has_all_settled(tmp_path):

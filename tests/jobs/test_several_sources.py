@@ -234,7 +234,7 @@ def test_ground_is_new_with_its_outline_start_or_biome_and_with_nothing_else(tmp
         assert ground_key(replace(site, **change)) == ground_key(site)
 
 
-def test_a_site_whose_edited_outline_is_refused_stays_as_it_was_and_one_taken_out_is_retired(tmp_path):
+def test_a_site_whose_edited_outline_is_refused_stays_as_it_was_and_so_does_one_taken_out(tmp_path):
     settings = installed(tmp_path, [SITE, (20_000, 12_000, 20_120, 12_120), (24_000, 12_000, 24_120, 12_120)])
     path = settings.registry.path
     with opened(settings) as ledger:
@@ -246,9 +246,9 @@ def test_a_site_whose_edited_outline_is_refused_stays_as_it_was_and_one_taken_ou
         del registry["features"][2]
         path.write_text(json.dumps(registry), encoding="utf-8")
         told = add_sites(ledger, path)
-        assert (told["refused"], told["unchanged"], told["retired"]) == (["s1"], ["s2"], ["s3"])
+        assert (told["refused"], told["unchanged"], told["missing"]) == (["s1"], ["s2"], ["s3"])
         with ledger.transaction() as t:
-            assert t.versions() == {name: before[name] for name in ("s1", "s2")}
+            assert t.versions() == before
 
 
 def test_a_ledger_older_than_its_stores_learns_from_them_and_nothing_is_read_again(tmp_path, sources):
@@ -854,8 +854,7 @@ def test_a_night_without_any_scene_is_done_and_the_last_look_grows_older(tmp_pat
     never = installed(tmp_path / "never")
     sources(Painted([]))
     manifest = night(never, as_of=NIGHT)
-    assert exit_status(manifest) is Exit.DONE
-    assert (status(never)["status"], status(never)["last_observed"]) == ("insufficient_data", None)
+    assert (manifest["sites"][0]["state"], exit_status(manifest)) == ("failed", Exit.CONFIGURATION)
 
 
 def test_a_scene_with_a_wrong_flag_is_set_aside_and_what_is_told_is_as_if_it_had_not_come(tmp_path, sources):

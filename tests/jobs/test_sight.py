@@ -166,7 +166,8 @@ def test_what_is_assumed_and_what_is_seen_share_a_simulation_but_not_a_record():
 
 def test_where_there_can_be_no_verdict_no_chance_is_told():
     small = Prospect.assumed(replace(SITE, hectares=0.09), since=SINCE, alpha=0.05)
-    blind = Prospect.assumed(SITE, since=SITE.start, alpha=0.05)
+    alone = [{**row, "accepted": False, "reason": "CONTROL_FEW"} for row in rows(18, first=2025)]
+    blind = seen(rows(18, last=2025) + alone)
     for found, why in ((small, "small"), (blind, "ground")):
         told = to_json(found, SITE.start)
         assert (told["years"], told["red"], told["watch"]) == ([], [], [])
@@ -174,3 +175,9 @@ def test_where_there_can_be_no_verdict_no_chance_is_told():
         assert chances(told) == ()
         assert found.key != prospect().key
     assert to_json(prospect(), SITE.start)["red"]
+
+
+def test_a_site_begun_before_all_imagery_is_told_its_chances_without_seasons_before():
+    late = to_json(prospect(since=date(2023, 1, 1)), SITE.start)
+    assert late["seasons_before"] == 0
+    assert late["red"][-1] > 0

@@ -1,14 +1,18 @@
 """What the monitor remembers."""
 
+import os
 import shutil
 import sqlite3
+import subprocess
 import threading
 from collections import namedtuple
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sqlalchemy import event
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from monitor.errors import BadConfiguration, BadData, DiskFull, TryLater
@@ -22,8 +26,32 @@ def url(tmp_path):
     return f"sqlite:///{tmp_path / 'regrowth.db'}"
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either(request, url):
+    """URL of a ledger of each kind."""
+    if request.param == "sqlite":
+        return url
+    return request.getfixturevalue("postgresql")(template=request.getfixturevalue("migrated"))
+
+
 @pytest.fixture
-def ledger(url):
+def ledger(either):
+    opened = Ledger(either)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def ledgers(either):
+    """The same ledger, opened by a night and by a person."""
+    night, person = Ledger(either), Ledger(either)
+    yield night, person
+    night.close()
+    person.close()
+
+
+@pytest.fixture
+def in_sqlite(url):
     opened = Ledger(url)
     yield opened
     opened.close()
@@ -53,7 +81,7 @@ def observation(day, **changed):
     return {**row, **base, **changed}
 
 
-def test_the_migrations_make_exactly_the_tables_of_the_models(url, ledger):
+def test_the_migrations_make_exactly_the_tables_of_the_models(ledger):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
@@ -100,13 +128,13 @@ def test_an_episode_that_begins_closes_the_one_before_and_no_other(ledger):
 
 
 @pytest.mark.parametrize("table", ["episodes", "assessments", "sites", "calibrations"])
-def test_the_tables_themselves_refuse_to_keep_the_same_thing_twice(ledger, table):
+def test_the_tables_themselves_refuse_to_keep_the_same_thing_twice(in_sqlite, table):
     about = {"tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "grounds": "g", "placebos": 120}
-    with ledger.transaction() as t:
+    with in_sqlite.transaction() as t:
         t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
         t.add_assessment("a", "2021-05-01", "d1", {}, version="v", snapshot="s", run="r")
         t.add_calibration({}, hash="h1", **about)
-    with ledger._engine.connect() as connection:
+    with in_sqlite._engine.connect() as connection:
         columns = [row[1] for row in connection.exec_driver_sql(f"pragma table_info({table})")]
         others = ", ".join(name for name in columns if name != "id")
         with pytest.raises(IntegrityError):
@@ -441,22 +469,24 @@ def test_constants_that_are_frozen_stay_frozen(ledger):
 
 def test_a_damaged_ledger_is_named_with_what_to_do(tmp_path, url):
     (tmp_path / "regrowth.db").write_bytes(b"this is no database" * 100)
-    with pytest.raises(BadData, match=r"regrowth\.db.*move it away"):
+    with pytest.raises(
+        BadData, match=r"regrowth\.db cannot be used \(file is not a database\)\. Nothing in it was changed.*doctor"
+    ):
         Ledger(url)
 
 
-def test_a_ledger_that_can_not_grow_asks_for_room_and_keeps_what_it_has(tmp_path, ledger):
-    with ledger.transaction() as t:
+def test_a_ledger_that_can_not_grow_asks_for_room_and_keeps_what_it_has(tmp_path, in_sqlite):
+    with in_sqlite.transaction() as t:
         t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
-    ledger.close()
-    event.listen(ledger._engine, "connect", lambda made, _: made.execute("pragma max_page_count=1").close())
+    in_sqlite.close()
+    event.listen(in_sqlite._engine, "connect", lambda made, _: made.execute("pragma max_page_count=1").close())
     with (
         pytest.raises(DiskFull, match=rf"^the disk is full: make room at {tmp_path}, then run again") as told,
-        ledger.transaction() as t,
+        in_sqlite.transaction() as t,
     ):
         t.save_background("g", "rain", {"values": "x" * 500_000})
     assert "move" not in str(told.value)
-    with ledger.transaction() as t:
+    with in_sqlite.transaction() as t:
         assert t.versions() == {"a": "v1"}
 
 
@@ -467,6 +497,33 @@ def test_an_error_of_reading_is_want_of_room_only_where_there_is_none(tmp_path, 
     assert isinstance(no_room(error, tmp_path), DiskFull)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 0, 10**9))
     assert no_room(error, tmp_path) is None
+    error.orig.sqlite_errorname = "SQLITE_IOERR_SHMSIZE"  # a file of shared memory that cannot grow has no other reason
+    assert isinstance(no_room(error, tmp_path), DiskFull)
+
+
+@pytest.mark.parametrize("spent", ["bytes", "files"])
+def test_a_disk_too_full_for_the_files_beside_the_ledger_is_named_as_full_and_not_as_damage(tmp_path, spent):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=30", "tmpfs", str(disk)]
+    if os.getuid() != 0 or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("only root may make a disk that is small enough to fill")
+    try:
+        url = f"sqlite:///{disk / 'regrowth.db'}"
+        Ledger(url).close()
+        with suppress(OSError):
+            if spent == "bytes":
+                (disk / "else").write_bytes(bytes(3 << 20))
+            else:
+                for number in range(40):
+                    (disk / f"else-{number}").touch()
+        with pytest.raises(DiskFull, match=f"the disk is full: make room at {disk}, then run again; nothing is lost"):
+            Ledger(url)
+        for file in disk.glob("else*"):
+            file.unlink()
+        Ledger(url).close()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_ledger_held_by_another_process_is_waited_for_and_then_named(url, tmp_path, monkeypatch):
@@ -479,6 +536,123 @@ def test_a_ledger_held_by_another_process_is_waited_for_and_then_named(url, tmp_
         t.retire_site("a")
     opened.close()
     other.close()
+
+
+ANSWERED = {"id": "a/2021-05-01", "site": "a", "opened": "2021-05-01"}
+
+
+def test_an_answer_given_between_the_reading_and_the_writing_of_an_alert_by_a_night_is_kept(ledgers):
+    night, person = ledgers
+    with night.transaction() as t:
+        t.save_alert({**ANSWERED, "state": "open", "level": "watch", "note": None})
+    read = threading.Event()
+
+    def answer():
+        read.wait(10)
+        with person.transaction() as t:
+            (alert,) = t.alerts()
+            t.save_alert({**alert, "state": "acknowledged", "note": "fenced"})
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    with night.transaction() as t:
+        alert = t.last_alert("a")
+        read.set()
+        answering.join(1)  # as long as the night goes on, the answer waits
+        t.save_alert({**alert, "level": "red"})
+    answering.join(20)
+    with night.transaction() as t:
+        assert t.last_alert("a") == {**ANSWERED, "state": "acknowledged", "level": "red", "note": "fenced"}
+
+
+def test_a_night_that_has_read_what_a_person_then_changes_still_writes(ledgers):
+    night, person = ledgers
+    with night.transaction() as t:
+        t.save_alert({**ANSWERED, "state": "open"})
+    answering = threading.Thread(target=lambda: _answer(person))
+    with night.transaction() as t:
+        t.sites()
+        answering.start()
+        answering.join(1)
+        t.post({"id": "a/1", "alert": {"id": "a"}, "day": "2021-05-01"}, site="a")
+    answering.join(20)
+    with night.transaction() as t:
+        assert (len(t.unsent()), t.last_alert("a")["state"]) == (1, "resolved")
+
+
+def _answer(person):
+    with person.transaction() as t:
+        t.save_alert({**ANSWERED, "state": "resolved"})
+
+
+def test_who_only_reads_waits_for_nobody_and_sees_one_state(ledgers):
+    night, person = ledgers
+    with night.transaction() as t:
+        t.save_alert({**ANSWERED, "state": "open"})
+        with person.reading() as seen:
+            assert seen.alerts() == []
+    with person.reading() as seen:
+        assert len(seen.alerts()) == 1
+        with night.transaction() as t:
+            t.save_alert({**ANSWERED, "state": "resolved"})
+        assert seen.last_alert("a")["state"] == "open"
+
+
+def test_a_writer_waits_its_time_for_another_and_then_gives_up_for_now(either, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 1)
+    night, person = Ledger(either), Ledger(either)
+    try:
+        with night.transaction(), pytest.raises(TryLater, match="held by another process"), person.transaction():
+            pass
+    finally:
+        night.close()
+        person.close()
+
+
+def test_what_a_guard_forbids_is_not_committed(either):
+    def lost():
+        msg = "the lock is lost"
+        raise TryLater(msg)
+
+    opened = Ledger(either, lost)
+    try:
+        with pytest.raises(TryLater, match="the lock is lost"), opened.transaction() as t:
+            t.save_alert({**ANSWERED, "state": "open"})
+        with opened.reading() as t:
+            assert t.alerts() == []
+    finally:
+        opened.close()
+
+
+def test_a_database_that_is_not_there_is_a_matter_of_configuration_and_not_of_waiting(postgresql):
+    url = make_url(postgresql()).set(database="elsewhere").render_as_string(hide_password=False)
+    with pytest.raises(BadConfiguration, match='database "elsewhere" does not exist, says its server; correct'):
+        Ledger(url)
+    with pytest.raises(BadConfiguration, match='role "nobody" does not exist'):
+        Ledger(make_url(postgresql()).set(username="nobody").render_as_string(hide_password=False))
+    with pytest.raises(TryLater, match=r"out of reach \(.*Connection refused.*try again later"):
+        Ledger("postgresql+psycopg://regrowth:secret@127.0.0.1:1/regrowth")
+
+
+def test_a_ledger_of_an_unknown_version_is_named_and_left_as_it_is(url, in_sqlite):
+    with in_sqlite._engine.begin() as connection:
+        connection.exec_driver_sql("update alembic_version set version_num = '9999'")
+    with pytest.raises(
+        BadData, match=r"regrowth\.db cannot be used \(its version is unknown.*Nothing in it was changed"
+    ):
+        Ledger(url)
+
+
+@pytest.mark.parametrize("table", ["alerts", "sites"])
+def test_content_that_is_damaged_is_named_by_table_and_row(in_sqlite, table):
+    with in_sqlite.transaction() as t:
+        t.save_alert({**ANSWERED, "state": "open"})
+        t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
+    with in_sqlite._engine.begin() as connection:
+        connection.exec_driver_sql(f"update {table} set payload = substr(payload, 2)")
+    key = "id 'a/2021-05-01'" if table == "alerts" else "id 1"
+    with pytest.raises(BadData, match=rf"table {table}, {key}: payload is damaged"), in_sqlite.transaction() as t:
+        (t.alerts if table == "alerts" else t.sites)()
 
 
 def test_a_ledger_held_for_a_moment_is_simply_waited_for(url, tmp_path):

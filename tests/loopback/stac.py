@@ -5,7 +5,7 @@
         server.items.append(item)
         Stac(server.url, collections=["sentinel-2-l2a"], allow_hosts=[server.host])
         server.fail("search", status=429, headers={"Retry-After": "1"}, times=2)
-        server.counts               # Counter of requests by kind: landing, search, item, file, other
+        server.counts               # Counter of requests by kind: landing, search, item, file, collections, other
 
 Pixels of :func:`sentinel_item` follow :func:`value`, so that every expected frame is known beforehand.
 """
@@ -176,6 +176,8 @@ class StacServer:
         self.next_by = "POST"
         """How the next page is asked for."""
         self.landing: dict[str, Any] | None = None
+        self.collections: list[str] | None = None
+        """Ids that it lists; None: it lists none and has no such addresses."""
         self.token = ""
         """If set, files are given only to addresses that carry it."""
         self._lock = threading.Lock()
@@ -279,7 +281,8 @@ class Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         kind = (
             "landing" if path == "/" else "search" if path == "/search" else "file" if path.startswith("/files/")
-            else "item" if "/items/" in path else "other"
+            else "item" if "/items/" in path
+            else "collections" if path.startswith("/collections") and owner.collections is not None else "other"
         )  # fmt: skip
         owner.count(kind, (self.command, self.path, dict(self.headers), body))
         fault = owner.fault(kind, self.path)
@@ -295,6 +298,8 @@ class Handler(BaseHTTPRequestHandler):
             elif kind == "item":
                 name = path.rpartition("/")[2]
                 self.json(next(item for item in owner.items if item["id"] == name))
+            elif kind == "collections":
+                self._collections(path.removeprefix("/collections").strip("/"))
             elif kind == "file":
                 self._file(path.removeprefix("/files/"))
             else:
@@ -316,6 +321,15 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         with self.server_of._lock:
             self.server_of.sent += len(body)
+
+    def _collections(self, asked: str) -> None:
+        there = [{"type": "Collection", "id": name} for name in self.server_of.collections or ()]
+        if not asked:
+            self.json({"collections": there, "links": []})
+        elif asked in (self.server_of.collections or ()):
+            self.json({"type": "Collection", "id": asked})
+        else:
+            self.send(404, b"no such collection")
 
     def _landing(self) -> dict[str, Any]:
         url = self.server_of.url

@@ -12,6 +12,8 @@ from unittest.mock import Mock
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import rasterio
 
@@ -19,7 +21,7 @@ from monitor.alerts import messages
 from monitor.cube.grid import site_grid
 from monitor.publish import products
 from monitor.publish.observations import observation_lines, observations_csv
-from monitor.publish.products import status_json, write_index, write_site
+from monitor.publish.products import sites_parquet, status_json, write_index, write_site
 from monitor.verdict.assessment import AlertLevel, Status
 
 
@@ -275,6 +277,32 @@ def test_the_table_of_sites_opens_as_geoparquet_with_the_verdicts(make_programme
     np.testing.assert_array_equal(table.theta.isna(), [a.theta is None for _, a in rows])
     assert table.status.tolist() == [a.status.value for _, a in rows]
     assert {"plan_A", "reasons", "hectares_failing", "as_of", "last_observed"} <= set(table)
+
+
+def test_tables_of_programmes_with_and_without_a_value_in_a_column_can_be_put_together(make_programme):
+    def table(rows):
+        return pq.read_table(io.BytesIO(sites_parquet(rows)))
+
+    rows = make_programme(20)
+    texts = {"subtype": "shrub", "partner": "a", "province": "Gansu", "programme_year": 2024}
+    grades = {"erosion_grade": "slight", "alert_rule": "erosion", "hectares_failing": 1.5}
+    filled = [(replace(site, **texts), replace(found, **grades)) for site, found in rows]
+    empty = [
+        (
+            replace(site, **dict.fromkeys(texts)),
+            replace(found, **dict.fromkeys((*grades, "theta", "last_observed", "loss_on"))),
+        )
+        for site, found in rows
+    ]
+    tables = [table(one) for one in (filled, empty, [])]
+    assert tables[0].schema.remove_metadata() == tables[1].schema.remove_metadata()
+    assert tables[0].schema.remove_metadata() == tables[2].schema.remove_metadata()
+    together = pa.concat_tables([one.replace_schema_metadata(None) for one in tables])
+    assert together["erosion_grade"].to_pylist() == ["slight"] * 20 + [None] * 20
+    assert together["theta"].to_pylist()[20:] == [None] * 20
+    types = {name: str(together.schema.field(name).type) for name in together.column_names}
+    assert "null" not in types.values()
+    assert (types["theta"], types["n_scenes"], types["loss_on"]) == ("double", "int64", "date32[day]")
 
 
 def test_an_unchanged_index_is_left_alone_and_a_dying_run_leaves_it_whole(make_programme, tmp_path, monkeypatch):

@@ -160,10 +160,50 @@ def test_a_date_with_a_time_is_that_day(judged):
     assert judged(start="2021-04-20T00:00:00Z").site.start == date(2021, 4, 20)
 
 
-def test_a_column_misspelt_is_named(judged):
-    (problem,) = judged(plan_a_typo=1, slope_degree=7).problems
-    assert problem.code == "UNKNOWN_COLUMN"
-    assert "'slope_degrees'" in problem.fix
+@pytest.mark.parametrize(
+    ("column", "near"),
+    [
+        ("slope_degree", "slope_degrees"), ("Start Date", "start"), ("manager_Email", "manager_name"),
+        ("manager-language", "manager_language"), ("plan A", "plan_A"), ("plan_a_typo", "plan_A"),
+    ],
+)  # fmt: skip
+def test_a_column_that_is_not_read_is_named_with_the_nearest_known_one(judged, column, near):
+    entry = judged(**{column: "7"})
+    (problem,) = entry.problems
+    assert (problem.code, problem.refuses, entry.ok) == ("UNKNOWN_COLUMN", False, True)
+    assert repr(column) in problem.message
+    assert problem.fix == f"Did you mean {near!r}?"
+
+
+def test_columns_that_are_like_none_are_named_once_for_the_file_and_refuse_nothing(entry, registry):
+    report = read_sites(
+        registry(entry(id="a", OBJECTID=1), entry(id="b", ring=square(X + 1), OBJECTID=2, datum="WGS84"))
+    )
+    assert report.columns == {"OBJECTID": None}
+    assert report.problems == []
+
+
+def test_a_hundred_thousand_unknown_columns_cost_no_time(entry, registry):
+    many = {f"manager_{n:06}": 1 for n in range(100_000)}
+    path = registry(entry(**many))
+    before = time.perf_counter()
+    assert 0 < len(read_sites(path).columns) <= 100
+    assert time.perf_counter() - before < 3
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["2021/4/1", "2021-4-1", "2021/04/01 00:00:00", "2021/04/01 10:30:00+08", "2021-04-01T00:00:00.000",
+     "2021-04-01T00:00:00+08:00"],
+)  # fmt: skip
+def test_a_day_written_year_first_or_as_gis_programs_write_it_is_that_day(judged, written):
+    assert judged(start=written).site.start == date(2021, 4, 1)
+
+
+@pytest.mark.parametrize("written", ["1/4/2021", "04-01-2021", "2021/13/1", "2021/4-1", "21/4/1", "2021/4/1 noon"])
+def test_a_day_that_can_be_read_in_two_ways_or_in_none_is_refused_with_an_example(judged, written):
+    (problem,) = judged(start=written).problems
+    assert (problem.code, "2021-04-15" in problem.fix) == ("BAD_DATE", True)
 
 
 def test_names_cut_by_a_shapefile_are_understood_in_any_case(registry, entry):

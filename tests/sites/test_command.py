@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from jobs.sites import app
 
 X, Y, D = 104.6, 35.5, 0.01
+SQUARE = [[X, Y], [X + D, Y], [X + D, Y + D], [X, Y + D], [X, Y]]
 BOW_TIE = [[X, Y], [X + D, Y + D], [X + D, Y], [X, Y + D], [X, Y]]
 
 
@@ -64,6 +65,23 @@ def test_in_words_each_problem_has_its_fix(run, registry, entry):
     assert "REFUSED  b" in out
     assert "use --repair and look at the result. [SELF_CROSSING]" in out
     assert "1 of 2 sites taken, 100.66 ha." in out
+
+
+def test_repair_is_advised_only_where_it_would_help(run, registry, entry):
+    _, out = run(registry(entry(id="a", start="no")))
+    assert "--repair" not in out
+    _, out = run(registry(entry(id="a", ring=BOW_TIE)))
+    assert "--repair OUT.geojson mends" in out
+
+
+def test_in_words_a_column_that_is_not_read_is_named_once_however_many_sites_have_it(run, registry, entry):
+    path = registry(*(entry(id=f"s{n}", ring=[[x + n, y] for x, y in SQUARE], **{"Start Date": 1}) for n in range(3)))
+    status, out = run(path)
+    assert status == 0
+    assert out.count("Start Date") == 1
+    assert "Columns that are not read: 'Start Date' (did you mean 'start'?)." in out
+    _, out = run(path, "--json")
+    assert json.loads(out)["unknown_columns"] == {"Start Date": "start"}
 
 
 def test_a_file_refused_whole_says_why_in_both_forms(run, tmp_path):

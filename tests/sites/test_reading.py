@@ -3,8 +3,11 @@
 import io
 import json
 import os
+import re
 import sqlite3
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -15,11 +18,13 @@ import geopandas
 import numpy as np
 import pyogrio
 import pytest
-from shapely.geometry import Point, Polygon
+import shapely
+from shapely.geometry import MultiPolygon, Point, Polygon
 
 from monitor.sites import shapefile
 from monitor.sites.feature import FileRefused
 from monitor.sites.reading import read_features
+from monitor.sites.wkb import polygons_of
 
 RING = [[104.60, 35.50], [104.61, 35.50], [104.61, 35.51], [104.60, 35.51], [104.60, 35.50]]
 COORDINATES = " ".join(f"{x},{y},0" for x, y in RING)
@@ -139,7 +144,18 @@ def test_points_and_lines_are_named_for_what_they_are(tmp_path):
 
 @pytest.mark.parametrize(
     "ring",
-    [[["a", "b"]] * 4, [[1]] * 4, [1, 2, 3, 4], "text", [None] * 4, [{"x": 1}] * 4, [[10**400, 1]] * 4, 7, [[[1, 2]]]],
+    [
+        [["a", "b"]] * 4,
+        [[1]] * 4,
+        [1, 2, 3, 4],
+        "text",
+        [None] * 4,
+        [{"x": 1}] * 4,
+        [[10**400, 1]] * 4,
+        7,
+        [[[1, 2]]],
+        [["104.6", "35.5"]] * 4,
+    ],
 )
 def test_coordinates_that_are_none_break_one_feature_and_not_the_file(tmp_path, ring):
     (feature,) = read_features(write(tmp_path, "s.geojson", collection(ring=ring)))
@@ -380,6 +396,7 @@ def test_a_kml_with_a_document_type_is_refused(tmp_path, doctype, packed):
     text = KML.replace("<kml ", doctype + "<kml ", 1).replace("定西 1 号", "&x;&b;")
     path = write(tmp_path, "s.kmz", zipped({"doc.kml": text})) if packed else write(tmp_path, "s.kml", text)
     assert refusal(path).code == "XML_DOCTYPE"
+    assert path.name in refusal(path).message
 
 
 def test_a_document_type_can_not_hide_in_another_encoding(tmp_path):
@@ -577,6 +594,54 @@ def test_an_unclosed_ring_in_a_geopackage_is_seen(tmp_path):
         connection.execute("UPDATE sites SET geom = ?", (b"GP\x00\x01" + struct.pack("<i", 4326) + wkb,))
     connection.close()
     assert read_features(path)[0].unclosed
+
+
+NESTED = {
+    "multipolygon": struct.pack("<BII", 1, 6, 1) * 200_000,
+    "collection": struct.pack(">BII", 0, 7, 1) * 200_000,
+    "multisurface": struct.pack("<BII", 1, 12, 1) * 200_000,
+    "with heights": struct.pack("<BII", 1, 1006, 1) * 200_000,
+    "below a polygon": struct.pack("<BII", 1, 6, 2)
+    + Polygon(RING).wkb
+    + struct.pack("<BIII", 1, 0x20000006, 4326, 1) * 200_000,
+    "no byte order": struct.pack("<BII", 1, 6, 1) + struct.pack("<BII", 9, 7, 1) * 200_000,
+}
+
+
+def test_outlines_nested_in_one_another_a_hundred_thousand_deep_are_refused_and_end_no_process(tmp_path):
+    path = tmp_path / "s.gpkg"
+    names = [*NESTED, "sound"]
+    table = geopandas.GeoDataFrame({"id": names}, geometry=[Polygon(RING)] * len(names), crs="EPSG:4326")
+    table.to_file(path, layer="sites", engine="pyogrio", SPATIAL_INDEX="NO")
+    with sqlite3.connect(path) as connection:
+        for name, wkb in NESTED.items():
+            blob = b"GP\x00\x01" + struct.pack("<i", 4326) + wkb
+            connection.execute("UPDATE sites SET geom = ? WHERE id = ?", (blob, name))
+    connection.close()
+    # Apart, since a process that reads them without care is ended by the system.
+    command = [sys.executable, "-m", "jobs.cli", "sites", "check", str(path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 65, done.stderr
+    told = {
+        site["site"]: " ".join(one["message"] for one in site["problems"]) for site in json.loads(done.stdout)["sites"]
+    }
+    assert set(told) == set(names)
+    for name in NESTED:
+        assert re.search("nested in it|not a polygon|can not be read", told[name]), name
+    assert not re.search("nested in it|not a polygon|can not be read", told["sound"])
+
+
+@pytest.mark.parametrize("flavor", ["iso", "extended"])
+@pytest.mark.parametrize("order", [0, 1])
+def test_polygons_with_height_in_either_byte_order_and_form_are_read_as_they_are(flavor, order):
+    hole = [(104.2, 35.2), (104.3, 35.2), (104.3, 35.3), (104.2, 35.2)]
+    flat = MultiPolygon([Polygon(RING, [hole]), Polygon([(x + 2, y) for x, y in RING])])
+    for outline in (flat, shapely.force_3d(flat, 1500.0), flat.geoms[0]):
+        sent = shapely.to_wkb(outline, flavor=flavor, byte_order=order)
+        polygons, broken, unclosed = polygons_of(sent)
+        assert (broken, unclosed) == ("", False)
+        again = MultiPolygon([Polygon(shell, holes) for shell, *holes in polygons])
+        assert again.equals_exact(flat if outline.geom_type == "MultiPolygon" else MultiPolygon([outline]), 0.0)
 
 
 # Shapefiles that are damaged.

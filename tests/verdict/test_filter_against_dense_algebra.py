@@ -183,21 +183,22 @@ def test_score_of_a_loss_is_the_bayes_factor_over_onsets_by_the_days_each_speaks
         assert score[i] == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_a_confirmed_loss_joins_the_baseline_as_if_its_date_had_been_known():
+def test_a_loss_that_was_weighed_joins_the_baseline_as_if_its_date_had_been_known():
     x = Scenes(8, theta=0.8)
-    x.difference[34:] -= 0.12 * x.mu[34:]
+    x.difference[28:] -= 0.15 * x.mu[28:]
     calm = NOISE._replace(huber=1e9, elasticity=0.0)
     score, alarm, onset, _ = kernels.disturbance(
         x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.curves[:, 0].copy(), x.variance,
         np.full(x.size, np.nan), START, calm, 0.1, 2.25,
     )  # fmt: skip
     at = int(np.flatnonzero(alarm)[0])
+    i = int(np.flatnonzero(onset >= 0)[-1]) + 1  # one new onset is being tried
+    assert (onset[at:i] == onset[at]).all()
     uplift = x.curves[:, 0] * x.mu
     old = np.where(np.arange(x.size) >= onset[at], x.mu, 0.0)
     sigma = covariance(x, np.zeros(x.size), calm) + np.diag(x.variance)
-    anew = np.where(np.arange(x.size) > at, uplift, 0.0)  # whether growth goes on is open again
+    anew = np.where(np.arange(x.size) >= i, uplift, 0.0)  # whether growth goes on is open again
     sigma += 0.36 * np.outer(uplift, uplift) + 0.01 * np.outer(old, old) + 0.36 * np.outer(anew, anew)
-    i = at + 1  # one new onset is being tried
     step = np.zeros(i + 1)
     step[i] = x.mu[i]
     b, c = information(sigma[: i + 1, : i + 1], step[:, None], (x.difference - 0.9 * uplift)[: i + 1])

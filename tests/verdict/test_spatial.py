@@ -5,11 +5,10 @@ from datetime import date
 
 import numpy as np
 import pytest
-import xarray as xr
 from shapely.geometry import Polygon
 
 from monitor.sites.site import Plan, Site
-from monitor.trends.area import failing_area
+from monitor.trends.kernels.failing import find
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.explain import explain
@@ -74,10 +73,10 @@ def test_ground_in_two_halves_is_told_as_half_however_noisy_its_pixels_and_doubt
     rng = np.random.default_rng(3)
     truth = np.ones((40, 40))
     truth[:, :20] = 0
-    theta = xr.DataArray(truth + 0.3 * rng.standard_normal(truth.shape), dims=("y", "x"))
-    inside = xr.ones_like(theta, dtype=bool)
+    theta = truth + 0.3 * rng.standard_normal(truth.shape)
+    within = np.ones(theta.shape, bool)
     sure, unsure = (
-        failing_area(theta, xr.full_like(theta, 0.3), inside, site_theta=0.5, site_variance=doubt**2, pixel=20.0)
+        find(theta, np.full(theta.shape, 0.3), within, site_theta=0.5, site_variance=doubt**2, pixel=20.0)
         for doubt in (0.01, 0.125)
     )
     assert unsure.share == sure.share == pytest.approx(0.5, abs=0.05)

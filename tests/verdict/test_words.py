@@ -77,15 +77,32 @@ def test_what_rounds_to_nothing_is_told_as_nothing_in_either_language():
     assert explain(FAILING, tended)[1] == "Cover changed by -1 points against the control ground (-6 to +4)."
 
 
+def test_a_loss_that_is_only_watched_is_said_to_be_possible():
+    dates = {"loss_on": date(2024, 6, 12), "loss_confirmed_on": date(2024, 7, 3)}
+    watched = replace(FAILING, status=Status.DISTURBED, alert=AlertLevel.WATCH, alert_rule="disturbance", **dates)
+    assert explain(watched, SITE)[0] == (
+        "Vegetation may have been lost suddenly: since about 2024-06-12, first noticed on 2024-07-03."
+    )
+    assert explain(watched, SITE, language="zh")[0] == "植被可能突然受损：约自 2024-06-12 起，2024-07-03 首次发现。"
+    # Red by another rule does not make the loss sure; and without dates it is as uncertain.
+    for other in (replace(watched, alert=AlertLevel.RED, alert_rule="erosion"), replace(watched, loss_on=None)):
+        assert explain(other, SITE)[0].startswith("Vegetation may have been lost suddenly")
+        assert explain(other, SITE, language="zh")[0].startswith("植被可能突然受损")
+    (english,), (chinese,) = (early_news(watched, language=language) for language in ("en", "zh"))
+    assert english.startswith("A sudden loss is not sure yet while it is watched, and turns red once it is")
+    assert chinese.startswith("“关注”表示突然受损尚不能确定，确定后转为红色警报")
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_an_alert_without_a_guarantee_tells_how_often_one_is_wrong_and_a_guarded_one_needs_not(language):
     watch = replace(FAILING, alert=AlertLevel.WATCH)
     lost = replace(FAILING, alert_rule="disturbance")
-    (news,), (loss,) = (early_news(one, language=language) for one in (watch, lost))
+    possible = replace(lost, alert=AlertLevel.WATCH)
+    (news,), (loss,), (maybe,) = (early_news(one, language=language) for one in (watch, lost, possible))
     assert "2%" in news
-    assert "2%" in loss
-    assert news != loss
-    assert early_news(replace(lost, alert=AlertLevel.WATCH), language=language) == [loss]
+    assert "3%" in loss
+    assert "2%" in maybe
+    assert len({news, loss, maybe}) == 3
     for other in (FAILING, replace(watch, alert=AlertLevel.NONE), replace(FAILING, alert_rule="erosion")):
         assert early_news(other, language=language) == []
 

@@ -1,4 +1,12 @@
-"""The failing ground of a site, from arrays: what :mod:`monitor.trends.area` tells of it on DataArrays."""
+"""The failing area of a site: which pixels lack regrowth, and what share of the site they are, with its interval.
+
+The level comes from the site's own verdict, which knows rain and season; pixels say how it is spread. The area is the
+sum of the pixels' chances of failing, which is right on average where chances are calibrated, as counting pixels of a
+mask is not. Its interval is of draws in which neighbours fail together, and in which the site's own doubt shifts all.
+
+All is made from the sums of whole growing seasons that the maps are made from, so that a night costs the same however
+long the history is.
+"""
 
 from typing import Final, NamedTuple
 
@@ -88,7 +96,13 @@ def pixel_theta(over: np.ndarray, seen: np.ndarray, expected: np.ndarray) -> tup
     Returns
     -------
     theta, error : (...) float64 arrays
-        Method and NaN as :func:`monitor.trends.area.pixel_theta` tells them. [1]
+        NaN where fewer than two seasons or no expectation tell, and the error wherever no pixel has three. [1]
+
+    Notes
+    -----
+    Least squares, ``over = level + theta * expected``, seasons weighted by their scenes. What all pixels share in a
+    season is taken off first: the site's own verdict has weighed it, and it is no noise of a pixel. What is left is
+    pooled over the site: a pixel has too few seasons to tell its own noise.
     """
     seasons, space = over.shape[0], over.shape[1:]
     over, seen = (np.ascontiguousarray(values).reshape(seasons, -1) for values in (over, seen))
@@ -150,8 +164,24 @@ def find(
 ) -> Found:
     """Failing pixels and failing share of one site.
 
-    Parameters as for :func:`monitor.trends.area.failing_area`, of (y, x) arrays, `within` bool; NaN in `theta` or
-    `error` where a pixel tells nothing.
+    Parameters
+    ----------
+    theta, error : (y, x) arrays
+        Theta of each pixel, its level left open, and its standard error, as :func:`pixel_theta` gives them; NaN where
+        a pixel tells nothing. [1]
+    within : (y, x) bool array
+        Pixels whose centre lies in the site.
+    site_theta, site_variance : float
+        The site's posterior of theta. [1]
+    pixel : float
+        Side of a pixel. [m]
+    reach : float
+        How far errors of neighbours go together: range of their exponential variogram. [m]
+
+    Returns
+    -------
+    Found
+        Numbers are NaN and maps empty where its `reason` says why.
     """
     hectares_of_one = pixel * pixel / 10_000
     hectares = float(within.sum() * hectares_of_one)

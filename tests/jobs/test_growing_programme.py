@@ -1,0 +1,208 @@
+"""A programme that grows into its own control ground, and sites that were begun before there was imagery."""
+
+import json
+import sqlite3
+from contextlib import closing
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from shapely.geometry import mapping
+
+from jobs.fetch import ground_key
+from jobs.gather import add_sites, opened, store_folder
+from jobs.nightly import night
+from jobs.records import site_from_json
+from jobs.settings import load
+from jobs.sources import Sources
+from monitor.controls.units import ControlSet
+from monitor.cube.store import SiteStore
+from tests.jobs.painted import Painted, ground
+
+DAYS = [date(2018, 5, 15) + timedelta(days=d) for d in range(0, 880, 22)]
+NIGHT, BEGUN = date(2020, 9, 30), "2020-05-01"
+SITE = ground(12_000, 12_000, 12_120, 12_120)
+EAST = ground(12_160, 11_000, 12_700, 13_000)
+AROUND = ground(10_800, 10_800, 13_300, 13_300).difference(ground(11_985, 11_985, 12_135, 12_135))
+
+
+def register(settings, **sites):
+    """Write the registry, and put it into the ledger: outline and start of each site."""
+    features = [
+        {
+            "type": "Feature",
+            "geometry": mapping(outline),
+            "properties": {
+                "id": name, "name": name, "start": start, "intervention": "assisted_regeneration", "biome": "loess",
+            },
+        }
+        for name, (outline, start) in sites.items()
+    ]  # fmt: skip
+    registry = {"type": "FeatureCollection", "features": features}
+    settings.registry.path.write_text(json.dumps(registry), encoding="utf-8")
+    with opened(settings) as ledger:
+        assert add_sites(ledger, settings.registry.path)["refused"] == []
+
+
+@pytest.fixture
+def settings(tmp_path):
+    text = '[registry]\npath = "sites.geojson"\n[source]\nkind = "sample"\nsince = "2018-01-01"\n'
+    (tmp_path / "regrowth.toml").write_text(text, encoding="utf-8")
+    return load(tmp_path / "regrowth.toml")
+
+
+@pytest.fixture
+def source(monkeypatch):
+    painted = Painted(DAYS)
+    monkeypatch.setattr("jobs.nightly.open_sources", lambda settings: Sources([(painted, settings[0])]))
+    return painted
+
+
+def series(settings, site="s1"):
+    """Rows of the ledger, by day."""
+    with opened(settings) as ledger, ledger.transaction() as t:
+        (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
+        return {row["time"][:10]: row for row in t.observations(ground_key(chosen))}
+
+
+def own(row):
+    """What a row says of the site itself."""
+    return {name: value for name, value in row.items() if not name.startswith("control_")}
+
+
+def controls(settings, site="s1"):
+    """Frozen units, and the means that are stored of them."""
+    with opened(settings) as ledger, ledger.transaction() as t:
+        (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
+        frozen = t.controls(ground_key(chosen))
+    store = SiteStore(store_folder(settings, chosen))
+    return (None, None) if frozen is None else (ControlSet.from_json(frozen), store.unit_means())
+
+
+def assessments(settings, site="s1"):
+    with closing(sqlite3.connect(settings.ledger.url.removeprefix("sqlite:///"))) as ledger:
+        return ledger.execute("select * from assessments where site = ? order by id", [site]).fetchall()
+
+
+def status(settings, site="s1"):
+    found = json.loads((settings.outputs.root / "status.json").read_text(encoding="utf-8"))
+    return next(one for one in found if one["site"] == site)
+
+
+def test_units_on_which_a_later_site_lies_count_until_its_start_and_no_verdict_that_was_given_changes(settings, source):
+    register(settings, s1=(SITE, "2019-06-01"))
+    night(settings, as_of=NIGHT)
+    before, given = series(settings), assessments(settings)
+    register(settings, s1=(SITE, "2019-06-01"), s2=(EAST, BEGUN))
+    manifest = night(settings, as_of=NIGHT)
+    assert [len(site["scenes_new"]) for site in manifest["sites"]] == [0, len(DAYS)]
+    after = series(settings)
+    assert {day: row for day, row in after.items() if day < BEGUN} == {
+        day: row for day, row in before.items() if day < BEGUN
+    }
+    frozen, means = controls(settings)
+    staying = [unit.id for unit in frozen.units if unit.ring == 1 and not unit.geometry.intersects(EAST)]
+    assert 10 <= len(staying) < sum(unit.ring == 1 for unit in frozen.units)
+    expected = means.sel(unit=staying, measure="cover").astype(np.float64).mean("unit")
+    for day, value in zip(means.time.values.astype("datetime64[D]").astype(str), expected.values, strict=True):
+        if day >= BEGUN:
+            assert after[day]["control_cover"] == pytest.approx(value, abs=1e-6)
+            assert after[day]["control_cover"] != before[day]["control_cover"]
+            assert own(after[day]) == own(before[day])
+    now = assessments(settings)
+    assert now[: len(given)] == given
+    assert len(now) == len(given) + 1
+    assert "CONTROL_FEW" not in status(settings)["reasons"]
+    night(settings, as_of=NIGHT)
+    assert (series(settings), assessments(settings)) == (after, now)
+    register(settings, s1=(SITE, "2019-06-01"))  # s2 is retired: its ground stays restored
+    night(settings, as_of=NIGHT)
+    assert (series(settings), assessments(settings)) == (after, now)
+
+
+def test_where_later_sites_leave_fewer_than_ten_units_no_new_scene_counts_and_it_is_said_so(settings, source):
+    register(settings, s1=(SITE, "2019-06-01"))
+    night(settings, as_of=NIGHT)
+    before, given = series(settings), assessments(settings)
+    register(settings, s1=(SITE, "2019-06-01"), s2=(AROUND, BEGUN))
+    night(settings, as_of=NIGHT)
+    after = series(settings)
+    assert {day: row for day, row in after.items() if day < BEGUN} == {
+        day: row for day, row in before.items() if day < BEGUN
+    }
+    assert {(row["accepted"], row["reason"]) for day, row in after.items() if day >= BEGUN} == {(False, "CONTROL_FEW")}
+    assert "CONTROL_FEW" in status(settings)["reasons"]
+    assert assessments(settings)[: len(given)] == given
+    page = (settings.outputs.root / "sites" / "s1" / "index.html").read_text(encoding="utf-8")
+    assert "[registry] controls" in page
+
+
+def test_a_unit_that_is_left_out_for_a_later_site_counts_again_once_the_outline_of_that_site_is_corrected(
+    settings, source
+):
+    register(settings, s1=(SITE, "2019-06-01"))
+    night(settings, as_of=NIGHT, pages=False)
+    before = series(settings)
+    register(settings, s1=(SITE, "2019-06-01"), s2=(EAST, BEGUN))
+    night(settings, as_of=NIGHT, only=["s1"], pages=False)
+    assert series(settings) != before
+    register(settings, s1=(SITE, "2019-06-01"), s2=(ground(20_000, 12_000, 20_120, 12_120), BEGUN))
+    night(settings, as_of=NIGHT, only=["s1"], pages=False)
+    assert series(settings) == before
+
+
+def test_new_control_ground_does_not_lie_where_a_retired_site_was(settings, source):
+    register(settings, s2=(EAST, "2019-06-01"))
+    register(settings, s1=(SITE, "2019-06-01"))
+    night(settings, as_of=NIGHT, pages=False)
+    frozen, _ = controls(settings)
+    assert len(frozen.units) >= 10
+    assert not any(unit.geometry.intersects(EAST) for unit in frozen.units)
+
+
+def test_a_site_begun_before_all_imagery_is_compared_with_ground_chosen_on_the_first_season_seen(settings, source):
+    register(settings, s1=(SITE, "2017-06-01"))
+    night(settings, as_of=NIGHT)
+    frozen, _ = controls(settings)
+    assert frozen.compared.sum() >= 10
+    assert frozen.compared.all(), "what the site should come to is not known"
+    assert {row["reason"] for row in series(settings).values()} == {""}
+    found = status(settings)
+    assert found["status"] != "insufficient_data"
+    assert found["theta_low"] < found["theta"] < found["theta_high"]
+    assert "NO_PRE_SEASONS" in found["reasons"]
+    assert not {"CONTROL_FEW", "CONTROL_POOR"} & {*found["reasons"]}
+    last = assessments(settings)
+    night(settings, as_of=NIGHT)
+    assert assessments(settings) == last
+
+
+def test_without_a_season_seen_the_choice_waits_and_is_tried_once_a_season(settings, source):
+    source.cloudy = frozenset(DAYS[2:10])  # of the first season two clear scenes are left
+    register(settings, s1=(SITE, "2017-06-01"))
+    for as_of in (date(2018, 8, 1), date(2018, 12, 1), date(2018, 12, 2), date(2019, 8, 1)):
+        (site,) = night(settings, as_of=as_of)["sites"]
+        assert (site["state"], site["status"]) == ("done", "insufficient_data")
+        assert controls(settings) == (None, None)
+        assert {row["reason"] for row in series(settings).values()} <= {"CLOUD", "CONTROL_POOR"}
+        assert not {"CONTROL_FEW", "CONTROL_POOR"} & {*status(settings)["reasons"]}
+    first = f"painted-48SUF-{DAYS[0]}-02.09"
+    assert source.read_scenes.count(first) == 2, "stored, and looked at once its season was over; then not again"
+    given = assessments(settings)
+    night(settings, as_of=NIGHT)
+    frozen, means = controls(settings)
+    assert frozen.compared.sum() >= 10
+    assert means.sizes["time"] == len(DAYS)
+    assert {row["reason"] for row in series(settings).values()} == {"", "CLOUD"}
+    assert "NO_PRE_SEASONS" in status(settings)["reasons"]
+    assert assessments(settings)[: len(given)] == given
+    (site,) = night(settings, as_of=NIGHT)["sites"]
+    assert site["scenes_new"] == []
+
+
+def test_of_a_site_that_no_scene_shows_it_is_on_record_why(settings, source):
+    source.cloudy = frozenset(DAYS)
+    register(settings, s1=(SITE, "2019-06-01"))
+    night(settings, as_of=NIGHT)
+    assert {row["reason"] for row in series(settings).values()} == {"CLOUD"}
+    assert status(settings)["status"] == "insufficient_data"

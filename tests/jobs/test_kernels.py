@@ -1,0 +1,128 @@
+"""Compiled kernels are kept where this user alone can write, whatever the installation allows."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from jobs import kernels
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """A process that has not chosen yet, with a package and a home of its own."""
+    for folder in ("library", "home", "store"):
+        (tmp_path / folder).mkdir(mode=0o755)
+    monkeypatch.setattr(kernels, "LIBRARY", tmp_path / "library")
+    monkeypatch.setattr(kernels, "temporary", None)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")  # so that what is set here is taken back
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+
+    def choose():
+        kernels.choose_cache()
+        kernels.choose_cache(tmp_path / "store")
+        return Path(os.environ["NUMBA_CACHE_DIR"])
+
+    return choose
+
+
+def beside(root):
+    return root / "library" / "__pycache__" / kernels.name_of_cache()
+
+
+def test_kernels_are_kept_beside_the_code_for_this_user_alone(fresh, tmp_path):
+    assert fresh() == beside(tmp_path)
+    assert beside(tmp_path).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_the_environment_names_is_used_as_it_is(fresh, tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "named"))
+    assert fresh() == tmp_path / "named"
+
+
+@pytest.mark.parametrize("trap", ["another owner", "writable by all", "link"])
+def test_a_folder_that_another_user_could_write_to_is_not_used(fresh, tmp_path, trap):
+    there = beside(tmp_path)
+    there.parent.mkdir()
+    if trap == "link":
+        (tmp_path / "elsewhere").mkdir()
+        there.symlink_to(tmp_path / "elsewhere")
+    else:
+        there.mkdir()
+        if trap == "writable by all":
+            there.chmod(0o777)
+        elif os.geteuid() == 0:
+            os.chown(there, NOBODY, NOBODY)
+        else:
+            pytest.skip("only root can give a folder to another user")
+    assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / kernels.name_of_cache()
+
+
+@pytest.mark.parametrize(("mode", "used"), [(0o755, True), (0o775, False), (0o1777, False)])
+def test_the_root_of_the_stores_is_used_only_where_nobody_else_can_put_a_folder(fresh, tmp_path, mode, used):
+    (tmp_path / "library" / "__pycache__").write_text("no folder can be made here")
+    (tmp_path / "home" / ".cache").write_text("nor here")
+    (tmp_path / "store").chmod(mode)
+    chosen = fresh()
+    assert (chosen == tmp_path / "store" / ".kernels" / kernels.name_of_cache()) is used
+    assert used or (chosen == kernels.temporary and chosen.stat().st_mode & 0o777 == 0o700)
+
+
+@pytest.fixture
+def installed(root):
+    """A copy of the package that only root can write to, and an open folder for what a user may write."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can start a process as another user")
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        place.chmod(0o755)
+        for part in ("jobs", "monitor"):
+            shutil.copytree(root / part, place / part, ignore=shutil.ignore_patterns("kernels-*", "*.nb?"))
+        (place / "mine").mkdir()
+        os.chown(place / "mine", NOBODY, NOBODY)
+        found = as_nobody(place, "import numba, jobs.kernels; print(jobs.kernels.__file__)")
+        if found.returncode or not found.stdout.startswith(folder):
+            pytest.skip(f"another user cannot load the libraries: {found.stderr[-200:]}")
+        yield place
+
+
+def as_nobody(place, code, **environment):
+    path = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TMPDIR": str(place / "mine"), **environment}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, cwd=place, env=path, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True,
+        check=False, timeout=300,
+    )  # fmt: skip
+
+
+def test_an_install_that_cannot_be_written_works_for_another_user_without_a_home(installed):
+    mine = installed / "mine"
+    (installed / "regrowth.toml").write_text(
+        f'[source]\nkind = "sample"\n[ledger]\nurl = "sqlite:///{mine}/regrowth.db"\n'
+        f'[store]\nroot = "{mine}/store"\n[outputs]\nroot = "{mine}/outputs"\n',
+        encoding="utf-8",
+    )
+    code = (
+        "import json, os, sys\nfrom jobs.cli import main\n"
+        "try:\n    main(['publish'])\nexcept SystemExit as left: status = left.code\n"
+        "print(json.dumps([status, os.environ['NUMBA_CACHE_DIR']]))"
+    )
+    done = as_nobody(installed, code, HOME="/nonexistent")
+    assert "cannot cache function" not in done.stdout + done.stderr
+    status, folder = json.loads(done.stdout.splitlines()[-1])
+    assert (status, Path(folder).parent) == (0, mine / "store" / ".kernels")
+    assert Path(folder).stat().st_uid == NOBODY
+
+
+def test_kernels_are_kept_in_the_home_of_a_user_who_cannot_write_to_the_package(fresh, tmp_path):
+    (tmp_path / "library" / "__pycache__").write_text("no folder can be made here")
+    assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / kernels.name_of_cache()

@@ -1,0 +1,398 @@
+"""The registry file and the ledger: no site is lost, forgotten or taken in without being named."""
+
+import json
+
+import pytest
+from shapely.geometry import mapping
+
+from jobs.cli import main
+from jobs.exits import Exit
+from jobs.gather import opened
+from jobs.sources import Sources
+from monitor.alerts.alert import Alert, State
+from monitor.verdict.assessment import AlertLevel
+from tests.jobs.painted import Painted, ground
+from tests.jobs.test_several_sources import DAYS, installed
+from tests.loopback.earthengine import EarthEngineServer
+from tests.loopback.stac import StacServer, sentinel_item
+
+FEW = DAYS[:3]
+LAST = FEW[-1]
+ROW = [(x, 12_000, x + 120, 12_120) for x in (8_000, 9_000, 10_000)]
+ELSEWHERE = (50_000, 12_000, 50_120, 12_120)
+"""A site that no scene reaches."""
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return installed(tmp_path, ROW)
+
+
+@pytest.fixture
+def painted(monkeypatch):
+    """Let runs take their scenes from a painted source."""
+
+    def use(source):
+        def opened(chosen):
+            return Sources([(source, chosen[0])])
+
+        monkeypatch.setattr("jobs.nightly.open_sources", opened)
+        monkeypatch.setattr("jobs.backfill.open_sources", opened)
+        monkeypatch.setattr("jobs.sources.open_sources", opened)
+        return source
+
+    return use
+
+
+@pytest.fixture
+def run(settings, painted, capsys, monkeypatch):
+    """A command: its exit status and what it printed, the JSON of it where that is asked for."""
+    painted(Painted(FEW))
+    monkeypatch.setattr("jobs.nightly.publish", lambda *_, **__: {})  # pages take most of a night of three scenes
+
+    def command(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main([*map(str, arguments), "--config", str(settings.registry.path.with_name("regrowth.toml"))])
+        out = capsys.readouterr()
+        assert "Traceback" not in out.err
+        said = json.loads(out.out) if "--json" in arguments and out.out else out.out + out.err
+        return left.value.code, said
+
+    return command
+
+
+NIGHT = ("run", "--as-of", str(LAST))
+
+
+def edit(settings, change):
+    """Change the features of the registry file, by id."""
+    path = settings.registry.path
+    registry = json.loads(path.read_text(encoding="utf-8"))
+    features = {one["properties"]["id"]: one for one in registry["features"]}
+    change(features)
+    path.write_text(json.dumps({**registry, "features": list(features.values())}), encoding="utf-8")
+
+
+def drift(features):
+    """One new, one changed, one missing."""
+    features["s4"] = json.loads(json.dumps(features["s3"]).replace('"s3"', '"s4"'))
+    features["s4"]["geometry"] = mapping(ground(11_000, 12_000, 11_120, 12_120))
+    features["s2"]["properties"]["manager_name"] = "somebody else"
+    del features["s1"]
+
+
+def versions(settings):
+    with opened(settings) as ledger, ledger.transaction() as t:
+        return t.versions()
+
+
+def doctor(run, *options):
+    status, said = run("doctor", "--json", *options)
+    return status, [one for one in said["checks"] if one["state"] != "ok"]
+
+
+def test_a_night_takes_in_what_is_new_or_changed_in_the_registry_and_keeps_what_is_missing_and_names_each(
+    settings, run
+):
+    assert run(*NIGHT, "--json")[1]["registry"]["added"] == ["s1", "s2", "s3"]
+    before = versions(settings)
+    edit(settings, drift)
+
+    status, planned = run(*NIGHT, "--dry-run", "--json")
+    assert (status, versions(settings)) == (Exit.DONE, before)
+    assert [site["site"] for site in planned["sites"]] == ["s1", "s2", "s3", "s4"]
+    _, said = run(*NIGHT, "--dry-run")
+    assert all(
+        f"registry: {what}" in said for what in ("added: s4", "changed: s2", "missing from sites.geojson, kept: s1")
+    )
+
+    status, broken = doctor(run)
+    assert status == Exit.CONFIGURATION
+    assert {one["check"] for one in broken} >= {"registry"}
+    said = " ".join(f"{one['told']} {one['fix']}" for one in broken if one["check"] == "registry")
+    for what in ("not in the ledger: s4", "changed in sites.geojson: s2", "regrowth sites add ",
+                 "missing from sites.geojson and still judged: s1", "regrowth sites retire s1"):  # fmt: skip
+        assert what in said
+    assert versions(settings) == before
+
+    status, manifest = run(*NIGHT, "--json")
+    assert (status, [site["site"] for site in manifest["sites"]]) == (Exit.DONE, ["s1", "s2", "s3", "s4"])
+    names = ("added", "changed", "missing", "refused", "retired", "start_edited")
+    assert [manifest["registry"][name] for name in names] == [["s4"], ["s2"], ["s1"], [], [], []]
+    assert planned["registry"] == manifest["registry"]
+    after = versions(settings)
+    assert (after.keys(), after["s1"], after["s3"]) == ({"s1", "s2", "s3", "s4"}, before["s1"], before["s3"])
+    assert after["s2"] != before["s2"]
+
+    status, said = run(*NIGHT)
+    assert status == Exit.DONE
+    assert said.count("registry: ") == 1
+    assert "registry: missing from sites.geojson, kept: s1; to judge no longer: regrowth sites retire s1" in said
+
+
+def test_a_backfill_takes_them_in_as_well(settings, run):
+    run("backfill", "--json")
+    edit(settings, drift)
+    status, manifest = run("backfill", "--json")
+    assert (status, [site["site"] for site in manifest["sites"]]) == (Exit.DONE, ["s1", "s2", "s3", "s4"])
+    assert (manifest["registry"]["added"], manifest["registry"]["missing"]) == (["s4"], ["s1"])
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"type": "FeatureCollection", "features": []}'])
+def test_a_registry_that_cannot_be_read_is_named_and_the_sites_of_the_ledger_are_judged(settings, run, text):
+    run(*NIGHT)
+    if text is None:
+        settings.registry.path.unlink()
+    else:
+        settings.registry.path.write_text(text)
+    status, manifest = run(*NIGHT, "--json")
+    assert (status, [site["state"] for site in manifest["sites"]]) == (Exit.SOME_FAILED, ["done"] * 3)
+    assert "sites.geojson" in manifest["registry"]["error"]
+    assert "the registry cannot be read, the sites of the ledger go on" in run(*NIGHT)[1]
+    assert set(versions(settings)) == {"s1", "s2", "s3"}
+
+
+def test_a_refused_entry_is_named_by_every_night_and_a_known_site_stays_as_it_was(settings, run):
+    run(*NIGHT)
+    before = versions(settings)
+
+    def spoil(features):
+        features["s1"]["properties"]["start"] = "some day"
+        features["new"] = json.loads(json.dumps(features["s1"]).replace('"s1"', '"new"'))
+        features["new"]["geometry"] = mapping(ground(12_000, 12_000, 12_120, 12_120))
+
+    edit(settings, spoil)
+    status, manifest = run(*NIGHT, "--json")
+    assert (status, manifest["registry"]["refused"]) == (Exit.SOME_FAILED, ["s1", "new"])
+    assert manifest["registry"]["missing"] == []
+    assert versions(settings)["s1"] == before["s1"]
+
+
+def test_a_wrong_start_can_be_corrected_until_the_site_has_been_judged(settings, run):
+    run("sites", "add", settings.registry.path)
+    edit(settings, lambda features: features["s1"]["properties"].update(start="2019-07-01"))
+    status, told = run("sites", "add", settings.registry.path, "--json")
+    assert (status, told["changed"], told["start_edited"]) == (Exit.DONE, ["s1"], [])
+    _, sites = run("sites", "list", "--json")
+    assert (sites[0]["start"], sites[0]["episode_start"]) == ("2019-07-01", "2019-07-01")
+
+
+def test_an_edited_start_of_a_judged_site_is_not_taken_in_and_points_to_replant(settings, run):
+    run(*NIGHT)
+    before = versions(settings)
+    edit(settings, lambda features: features["s1"]["properties"].update(start="2020-05-01", manager_name="new"))
+    for command in (("sites", "add", settings.registry.path), NIGHT, (*NIGHT, "--dry-run")):
+        status, said = run(*command)
+        assert "start of s1 is 2020-05-01 in the file and stays 2019-06-01" in said
+        assert "regrowth sites replant s1 --start 2020-05-01 --why TEXT" in said
+        assert "regrowth sites retire s1, and give the corrected site a new id" in said
+        if command is NIGHT:
+            assert (status, "s1: done" in said) == (Exit.SOME_FAILED, True)
+    assert run("sites", "add", settings.registry.path)[0] == Exit.BAD_DATA
+    assert versions(settings) == before
+    status, broken = doctor(run)
+    assert any("regrowth sites replant s1" in (one["fix"] or "") for one in broken)
+    edit(settings, lambda features: features["s1"]["properties"].update(start="2018-05-01"))
+    _, said = run("sites", "add", settings.registry.path)
+    assert "replant" not in said  # no new work begins before the old
+    assert "regrowth sites retire s1" in said
+
+
+def test_a_retired_site_is_judged_no_more_its_alert_is_closed_and_no_night_takes_it_back(settings, run):
+    run(*NIGHT)
+    with opened(settings) as ledger, ledger.transaction() as t:
+        from jobs.records import alert_to_json
+
+        alert = Alert(id="s1/2018-06-01", site="s1", level=AlertLevel.RED, rule="failure", state=State.OPEN,
+                      opened=LAST, updated=LAST)  # fmt: skip
+        t.save_alert(alert_to_json(alert))
+    status, said = run("sites", "retire", "s1", "nobody")
+    assert (status, "nobody" in said, set(versions(settings))) == (Exit.BAD_DATA, True, {"s1", "s2", "s3"})
+
+    status, told = run("sites", "retire", "s1", "s2", "--json")
+    assert (status, told) == (Exit.DONE, {"retired": ["s1", "s2"], "already": [], "alerts": ["s1/2018-06-01"]})
+    status, said = run("sites", "retire", "s1")
+    assert (status, "s1: was retired already" in said) == (Exit.DONE, True)
+    assert run("alerts", "list", "--json")[1] == []
+    (resolved,) = run("alerts", "list", "--all", "--json")[1]
+    assert (resolved["state"], resolved["answer"], resolved["note"]) == ("resolved", None, "the site was retired")
+
+    status, manifest = run(*NIGHT, "--json")
+    assert (status, [site["site"] for site in manifest["sites"]]) == (Exit.DONE, ["s3"])
+    assert manifest["registry"]["retired"] == ["s1", "s2"]
+    assert "retired, still in sites.geojson: s1, s2" in run(*NIGHT)[1]
+    assert [one["site"] for one in run("status", "--json")[1]] == ["s3"]
+
+    status, told = run("sites", "add", settings.registry.path, "--json")
+    assert (status, told["added"], told["unchanged"]) == (Exit.DONE, ["s1", "s2"], ["s3"])
+    assert set(versions(settings)) == {"s1", "s2", "s3"}
+
+
+def test_where_all_sites_are_retired_a_night_says_so_and_takes_none_back(settings, run):
+    run(*NIGHT)
+    run("sites", "retire", "s1", "s2", "s3")
+    status, said = run(*NIGHT)
+    assert (status, versions(settings)) == (Exit.BAD_DATA, {})
+    assert "all are retired; to take them back: regrowth sites add FILE" in said
+
+
+def test_columns_that_are_not_read_are_named_by_check_add_night_and_doctor(settings, run):
+    edit(settings, lambda features: features["s2"]["properties"].update({"Start Date": "x", "OBJECTID": 1}))
+    named = "'Start Date' (did you mean 'start'?), 'OBJECTID'"
+    for command in (("sites", "add", settings.registry.path), NIGHT, (*NIGHT, "--dry-run")):
+        status, said = run(*command)
+        assert (status, f"columns of sites.geojson that are not read: {named}" in said) == (Exit.DONE, True)
+    _, manifest = run(*NIGHT, "--json")
+    assert manifest["registry"]["unknown_columns"] == {"Start Date": "start", "OBJECTID": None}
+    assert any(named in one["told"] and one["state"] == "note" for one in doctor(run)[1])
+
+
+def test_a_site_of_which_no_scene_was_ever_offered_fails_with_its_place_and_the_others_are_judged(
+    settings, run, painted
+):
+    run(*NIGHT)
+    edit(settings, lambda features: features["s1"].update(geometry=mapping(ground(*ELSEWHERE))))
+    x, y = ground(*ELSEWHERE).centroid.coords[0]
+    place = f"longitude {x:.4f}, latitude {y:.4f}"
+    status, planned = run(*NIGHT, "--dry-run", "--json")
+    assert (status, list(planned["failed"]), place in planned["failed"]["s1"]) == (Exit.SOME_FAILED, ["s1"], True)
+    status, manifest = run(*NIGHT, "--json")
+    assert (status, [site["state"] for site in manifest["sites"]]) == (Exit.SOME_FAILED, ["failed", "done", "done"])
+    assert place in manifest["sites"][0]["error"]
+    assert "since 2018-01-01" in manifest["sites"][0]["error"]
+
+    status, said = run("explain", "s1")
+    assert (status, place in said, "since 2018-01-01" in said) == (Exit.SOME_FAILED, True, True)
+    status, said = run("explain", "s1", "--language", "zh")
+    assert (status, "从未有数据源提供过此处" in said) == (Exit.SOME_FAILED, True)
+    assert run("explain", "s2")[0] == Exit.DONE
+
+    status, broken = doctor(run, "--online")
+    (imagery,) = [one for one in broken if one["check"] == "imagery"]
+    assert imagery["told"] == "1 of 3 sites were never offered a scene: s1"
+    assert place in imagery["fix"]
+
+    painted(Painted(FEW, tiles={"48SUF": (0, 0, 60e3, 30e3)}))
+    status, _ = run(*NIGHT)
+    assert status == Exit.DONE
+    assert run("explain", "s1")[0] == Exit.DONE
+
+
+def test_where_no_scene_of_any_site_was_ever_offered_the_configuration_is_wrong(settings, run, painted):
+    painted(Painted([]))
+    for command in (NIGHT, (*NIGHT, "--dry-run"), ("backfill",)):
+        status, said = run(*command)
+        assert (status, said.count("has ever been offered") >= 3) == (Exit.CONFIGURATION, True)
+    assert run("explain", "s1")[0] == Exit.CONFIGURATION
+    assert any(one["check"] == "imagery" for one in doctor(run, "--online")[1])
+    status, said = run("run", "--as-of", "2017-06-01")
+    assert (status, "since 2018-01-01" in said) == (Exit.CONFIGURATION, True)
+
+
+def test_scenes_that_are_all_rejected_or_a_source_that_is_down_are_no_fault_of_the_configuration(
+    settings, run, painted
+):
+    painted(Painted(FEW, down=True))
+    status, manifest = run(*NIGHT, "--json")
+    assert (status, {site["state"] for site in manifest["sites"]}) == (Exit.TRY_LATER, {"deferred"})
+    painted(Painted(FEW, cloudy=frozenset(FEW)))
+    status, manifest = run(*NIGHT, "--json")
+    assert (status, {site["state"] for site in manifest["sites"]}) == (Exit.DONE, {"done"})
+
+
+def test_known_sites_of_which_nothing_is_offered_any_more_go_on(settings, run, painted):
+    run(*NIGHT)
+    painted(Painted([]))
+    status, manifest = run(*NIGHT, "--json")
+    assert (status, {site["state"] for site in manifest["sites"]}) == (Exit.DONE, {"done"})
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    """An installation on a STAC API with one granule, in which the site lies."""
+    item = sentinel_item(
+        tmp_path / "files", "S2A_MSIL2A_20200103T035141_N0213_R104_T48SUF_20200103T064512",
+        href=lambda path: f"file://{path}", size=120,
+    )  # fmt: skip
+    root = tmp_path / "run"
+
+    def install(source):
+        settings = installed(root)
+        left, bottom, right, top = item["bbox"]
+        x, y = (left + right) / 2, (bottom + top) / 2
+        ring = [[x, y], [x + 1e-3, y], [x + 1e-3, y + 1e-3], [x, y + 1e-3], [x, y]]
+        edit(settings, lambda f: f["s1"].update(geometry={"type": "Polygon", "coordinates": [ring]}))
+        text = f'[registry]\npath = "sites.geojson"\n[source]\nsince = "2018-01-01"\n{source}\n'
+        (root / "regrowth.toml").write_text(text, encoding="utf-8")
+        return settings
+
+    with StacServer(tmp_path / "files") as server:
+        server.items = [item]
+        server.collections = ["sentinel-2-l2a", "landsat-c2-l2"]
+        yield install, server, tmp_path / "files"
+
+
+@pytest.fixture
+def shell(tmp_path, capsys):
+    def command(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main([*arguments, "--config", str(tmp_path / "run" / "regrowth.toml")])
+        out = capsys.readouterr()
+        return left.value.code, out.out + out.err
+
+    return command
+
+
+def test_a_collection_that_an_api_does_not_have_is_named_with_the_nearest_and_stops_with_78(catalogue, shell):
+    install, server, files = catalogue
+    source = f'kind = "stac"\nurl = "{server.url}"\nallow_hosts = ["{server.host}", "{files}"]\n'
+    install(f'{source}collections = ["sentinel2-l2a"]')
+    for command in (("run",), ("run", "--dry-run"), ("backfill",), ("doctor", "--online")):
+        status, said = shell(*command)
+        assert status == Exit.CONFIGURATION
+        assert "has no collection 'sentinel2-l2a'; did you mean 'sentinel-2-l2a'" in said
+    assert shell("run", "--as-of", "2020-12-31")[0] == Exit.CONFIGURATION
+    for language in ("en", "zh"):
+        status, said = shell("explain", "s1", "--language", language)
+        assert (status, "has no collection 'sentinel2-l2a'" in said) == (Exit.CONFIGURATION, True)
+    install(f'{source}collections = ["sentinel-2-l2a"]')
+    server.forget()
+    assert shell("run", "--as-of", "2020-12-31")[0] == Exit.DONE
+    assert server.counts["collections"] == 0  # a night that finds something does not ask
+    shell("doctor", "--online")
+    assert server.counts["collections"] > 0
+
+
+def test_an_api_that_lists_no_collections_is_believed(catalogue, shell):
+    install, server, files = catalogue
+    server.collections = None
+    install(
+        f'kind = "stac"\nurl = "{server.url}"\nallow_hosts = ["{server.host}", "{files}"]\ncollections = ["nothing"]'
+    )
+    status, said = shell("run")
+    assert (status, "has no collection" in said) == (Exit.CONFIGURATION, False)
+    assert "stac (nothing) since 2018-01-01" in said
+
+
+def test_a_collection_that_no_item_of_a_folder_is_of_is_named_with_those_there_are(catalogue, shell):
+    install, server, files = catalogue
+    (files / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": server.items}))
+    install(f'kind = "stac"\nurl = "{files}/items.json"\nallow_hosts = ["{files}"]\ncollections = ["hls2-s30"]')
+    status, said = shell("run")
+    assert status == Exit.CONFIGURATION
+    assert "has no collection 'hls2-s30'; it has sentinel-2-l2a" in said
+
+
+def test_a_collection_that_earth_engine_does_not_have_is_named_and_stops_with_78(catalogue, shell, monkeypatch):
+    install, _, _ = catalogue
+    monkeypatch.setenv("REGROWTH_EE_TOKEN", "token")
+    with EarthEngineServer(token="token") as server:
+        install(
+            f'kind = "earthengine"\nproject = "p"\nurl = "{server.url}"\nallow_hosts = ["127.0.0.1"]\n'
+            'collections = ["LANDSAT/LC08/C02/T1_L2"]'
+        )
+        for command in (("run",), ("doctor", "--online")):
+            status, said = shell(*command)
+            assert (status, "LANDSAT/LC08/C02/T1_L2" in said, "not found" in said) == (Exit.CONFIGURATION, True, True)

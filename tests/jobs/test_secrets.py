@@ -1,0 +1,216 @@
+"""Secrets stay out of every line: messages, logs and tracebacks, on a terminal and piped."""
+
+import logging
+import os
+import pty
+import subprocess
+import sys
+import textwrap
+from urllib.parse import quote
+
+import pytest
+import structlog
+
+from jobs.doctor import findings
+from jobs.exits import Exit
+from jobs.logs import redacted, set_up_logs
+from monitor.errors import BadData
+
+CANARY = "hunter2-Canary"
+GOOD = '[source]\nkind = "sample"\n'
+
+
+def spoken(arguments, *, terminal, environment=None, before=""):
+    """Exit status and all that a command writes, run in a process of its own, after some lines of Python."""
+    code = f"{before}\nimport sys\nfrom jobs.cli import main\nmain(sys.argv[1:])"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    env = {**os.environ, **(environment or {})}
+    if not terminal:
+        done = subprocess.run(command, env=env, capture_output=True, check=False, timeout=120)
+        return done.returncode, (done.stdout + done.stderr).decode()
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        told = b""
+        try:
+            while part := os.read(ours, 4096):
+                told += part
+        except OSError:  # how Linux says that the other end is closed
+            pass
+        os.close(ours)
+    return process.returncode, told.decode()
+
+
+@pytest.fixture(params=[False, True], ids=["piped", "terminal"])
+def terminal(request):
+    return request.param
+
+
+@pytest.mark.parametrize(
+    ("command", "setting", "environment", "said"),
+    [
+        (
+            "status", f'[ledger]\nurl = "postgresql+psycopg://me:{CANARY}@127.0.0.1:port/x"', {},
+            "[ledger] url is no database URL",
+        ),
+        ("status", f'[ledger]\nurl = "{CANARY}//x"', {}, "[ledger] url is no database URL"),
+        (
+            "status", "", {"REGROWTH_SOURCE": f'{{"kind": "stac", "url": "https://me:{CANARY}@host/'},
+            "REGROWTH_SOURCE in the environment is not JSON",
+        ),
+        ("status", f'[engine]\nscheduler = "{CANARY}"', {}, "engine.scheduler"),
+        ("run", f'[engine]\nscheduler = "tcp://me:{CANARY}@127.0.0.1"', {}, "is no address of a dask scheduler"),
+    ],
+    ids=["ledger port", "ledger", "malformed REGROWTH_SOURCE", "scheduler", "scheduler address"],
+)  # fmt: skip
+def test_a_setting_that_is_wrong_leaves_with_78_and_a_line_without_what_is_secret_in_it(
+    command, setting, environment, said, terminal, tmp_path
+):
+    (tmp_path / "regrowth.toml").write_text(GOOD + setting, encoding="utf-8")
+    left, told = spoken([command, "--config", tmp_path / "regrowth.toml"], terminal=terminal, environment=environment)
+    assert CANARY not in told
+    assert left == Exit.CONFIGURATION
+    assert said in told
+    assert "Traceback" not in told
+    assert terminal or len(told.splitlines()) == 1  # on a terminal there is a progress bar too
+
+
+def test_an_earth_engine_address_with_a_password_is_refused_without_it(terminal, installation):
+    source = f'kind = "earthengine"\nproject = "p"\nurl = "https://me:{CANARY}@earthengine.example/?key={CANARY}"'
+    installation.config.write_text(f'[registry]\npath = "sites.geojson"\n[source]\n{source}\n', encoding="utf-8")
+    left, told = spoken(["run", "--config", installation.config], terminal=terminal)
+    assert CANARY not in told
+    assert left == Exit.CONFIGURATION
+    assert "'https://earthengine.example/' is no endpoint" in told
+
+
+BUG = textwrap.dedent("""
+    import jobs.{module}
+    def broken(*_args, **_more):
+        password = "{canary}"
+        raise RuntimeError("asked https://me:{canary}@host/a?access_token={canary} with Authorization: Bearer {canary}")
+    jobs.{module}.{name} = broken
+""")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "name"),
+    [(["run"], "nightly", "night"), (["status"], "settings", "load")],
+)
+def test_a_bug_is_reported_with_a_traceback_that_shows_no_values_and_no_secrets(
+    arguments, module, name, terminal, tmp_path
+):
+    (tmp_path / "regrowth.toml").write_text(GOOD, encoding="utf-8")
+    before = BUG.format(module=module, name=name, canary=CANARY)
+    environment = {"REGROWTH_LEDGER__URL": f"sqlite:///x.db?{quote(CANARY)}", "REGROWTH_EE_TOKEN": CANARY}
+    left, told = spoken(
+        [*arguments, "--config", tmp_path / "regrowth.toml"],
+        terminal=terminal,
+        environment=environment,
+        before=before,
+    )
+    assert left == Exit.BUG
+    assert "Traceback (most recent call last)" in told
+    assert "RuntimeError" in told
+    assert CANARY not in told
+    assert "password = " not in told
+    assert "╭" not in told
+
+
+def test_a_bug_in_a_worker_process_is_logged_without_values_and_secrets(terminal):
+    code = textwrap.dedent(f"""
+        import structlog
+        from jobs.logs import with_logs
+        def call():
+            password = "{CANARY}"
+            try:
+                raise ValueError("https://me:" + password + "@host")
+            except ValueError:
+                structlog.get_logger().exception("a bug while fetching")
+        with_logs(call)
+        raise SystemExit
+    """)
+    left, told = spoken([], terminal=terminal, before=code)
+    assert left == 0
+    assert "ValueError: https://***@host" in told
+    assert CANARY not in told
+
+
+@pytest.mark.parametrize("url", ["https://me:{}@stac.example/v1?key={}", "ftp://me:{}@stac.example"])
+def test_doctor_shows_no_password_of_a_source(url, tmp_path):
+    config = tmp_path / "regrowth.toml"
+    config.write_text(f'[source]\nkind = "stac"\nurl = "{url.format(CANARY, CANARY)}"\n', encoding="utf-8")
+    told = "\n".join(f"{one.check} {one.told} {one.fix}" for one in findings(config))
+    assert "source STAC, " in told
+    assert CANARY not in told
+
+
+@pytest.mark.parametrize("name", ["REGROWTH_EE_TOKEN", "REGROWTH_CHANNEL_MAIL_PASSWORD", "REGROWTH_ANSWER_KEY"])
+@pytest.mark.parametrize("secret", ["plain-Canary", 'quo"ted\\Canary', "päss wörd-Canary"])
+def test_what_the_environment_names_as_a_secret_is_replaced_in_every_event_and_every_record_of_a_library(
+    name, secret, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "secret").write_text(f"{secret}\n", encoding="utf-8")
+    for variable, value in ((name, secret), (f"{name}_FILE", str(tmp_path / "secret"))):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, value)
+            set_up_logs()
+            log = structlog.get_logger()
+            log.warning(secret, told=secret, inside=[{"it": secret}])
+            try:
+                raise ValueError(secret)
+            except ValueError:
+                log.exception("a bug")
+            handler = logging.StreamHandler(sys.stderr)
+            library = logging.getLogger("urllib3.connectionpool")
+            library.addHandler(handler)
+            library.setLevel(logging.DEBUG)
+            try:
+                library.debug("GET %s", secret)
+                try:
+                    raise ValueError(secret)
+                except ValueError:
+                    library.exception("%s failed %r", "it", secret)
+            finally:
+                library.removeHandler(handler)
+                library.setLevel(logging.NOTSET)
+    told = capsys.readouterr()
+    assert told.err.count("***") >= 12
+    assert "Canary" not in told.out + told.err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql+psycopg://me:{}@host:5432/x",
+        "postgresql//me:{}@host",
+        "https://host/a.tif?se=1&sig={}&x=1",
+        "https://host/a.tif?X-Amz-Credential=a&X-Amz-Signature={}",
+        "https://qyapi.example/cgi-bin/webhook/send?key={}",
+        "https://oapi.example/robot/send?access_token={}",
+        "{{'Authorization': 'Bearer {}'}}",
+        'Authorization: Basic {}"',
+        "send: b'GET / HTTP/1.1\\r\\nauthorization: {}'",
+        '{{"refresh_token": "{}", "client_secret": "{}"}}',
+        "input_value={{'password': '{}'}}",
+    ],
+)
+def test_a_secret_that_shows_by_its_form_is_replaced_though_nobody_named_it(text):
+    told = text.format(*[CANARY] * text.count("{}"))
+    assert CANARY in told
+    assert CANARY not in redacted(told)
+    assert CANARY not in str(BadData(told))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sqlite:////srv/regrowth@home/regrowth.db can not be used",
+        "https://host/collections/a/items/b@2?limit=10&datetime=2020 gave no answer",
+        "unknown key 'ledger.urll'; the nearest known one is 'url'",
+        "put a fresh one into REGROWTH_EE_TOKEN, for instance: gcloud auth print-access-token",
+        "site 'lowood': manager_email nobody@example.org",
+    ],
+)
+def test_a_message_without_a_secret_stays_as_it_is(text):
+    assert redacted(text) == text
