@@ -330,8 +330,9 @@ class Part:
             units = [unit.id for unit in self.controls.units]
             self.guard()
             self.snapshot = self.store.create(
-                site=self.task.site.id, grid=self.grid, units=units, measures=MEASURES, controls=self.controls.to_json()
-            )
+                site=self.task.site.id, grid=self.grid, units=units, measures=MEASURES,
+                controls=self.controls.to_json(), again=self.anew,
+            )  # fmt: skip
 
     def flush(self) -> None:
         """Commit what waits, but nothing that was looked at only to choose units by."""

@@ -197,10 +197,10 @@ class SiteStore:
                 return False
 
     def create(
-        self, *, site: str, grid: GeoBox, units: Sequence[str], measures: Sequence[str], controls: dict[str, Any]
-    ) -> str:
-        """Lay out the arrays of a new site; a creation that was cut short is taken up again, and scenes that were
-        stored before there were control units are in older snapshots alone.
+        self, *, site: str, grid: GeoBox, units: Sequence[str], measures: Sequence[str], controls: dict[str, Any],
+        again: bool = False,
+    ) -> str:  # fmt: skip
+        """Lay out the arrays of a new site; a creation that was cut short is taken up again.
 
         Parameters
         ----------
@@ -212,6 +212,8 @@ class SiteStore:
             Names along the dimensions of ``units``.
         controls : dict
             The frozen control units as plain values, so that the store can be understood by itself.
+        again : bool
+            Whether scenes were stored before there were control units: they stay in older snapshots alone.
 
         Returns
         -------
@@ -228,7 +230,7 @@ class SiteStore:
                 "layers": list(LAYERS),
                 "controls": controls,
             }  # fmt: skip
-            group = zarr.create_group(session.store, overwrite=True, attributes=attributes)
+            group = zarr.create_group(session.store, overwrite=again, attributes=attributes)
             height, width = grid.shape
             chunk = (len(LAYERS), min(height, TILE), min(width, TILE))
             together = max(1, min(MOST_TOGETHER, SMALL // int(2 * np.prod(chunk))))
