@@ -102,6 +102,8 @@ class Task:
     is chosen outside them, and left out where one was registered later."""
     until: date
     """Last day of the scenes that are offered."""
+    waiting_in: Path | None = None
+    """Store of the landscape in which the site waits without control ground, where that is to be chosen tonight."""
     left_out: LeftOut = field(default_factory=dict)
     """Units left out, as the series in the ledger was settled; see :func:`monitor.controls.neighbours.left_out`."""
     within: tuple[BaseGeometry, ...] | None = None
@@ -230,8 +232,10 @@ def fetch(
         _look_again([part for part in parts if part.alive], sources)
         new = [part for part in parts if part.alive and part.controls is None]
         _choose(new, sources[0].ring, by_name, elevation, reduced=reduced)
+        waiting = [part for part in new if part.controls is None and part.task.waiting_in is not None]
+        _each(waiting, Part.wait_on)
         _each(parts, lambda part: part.survey(elevation))
-        _begin(store, [part for part in new if part.alive])
+        _begin(store, [part for part in new if part.alive and part not in waiting])
         _store(store, [part for part in parts if part.alive], by_name, reduced=reduced)
     except TryLater as error:
         _flush(store, parts, {})
@@ -314,6 +318,13 @@ class Part:
         if self.left and (found := behind(self.landscape.written, "the newest snapshot of its store")):
             msg = f"{found}, and no scene can be stored until then. {CLOCK}"
             raise TryLater(msg)
+
+    def wait_on(self) -> None:
+        """Go on waiting where the site is stored without control ground, since none could be chosen."""
+        assert self.task.waiting_in is not None
+        self.landscape = LandscapeStore(self.task.waiting_in)
+        self.store = self.landscape.site(self.task.ground)
+        self.snapshot, self.grid, self.left = self.store.snapshot, self.store.grid, []
 
     def survey(self, elevation: Elevation | None) -> None:
         """Compute the terrain if it is not known; without control ground the site waits for a growing season."""

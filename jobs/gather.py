@@ -248,6 +248,7 @@ def prepare(
                     missing=told[site.id],
                     anew=site.id in anew,
                     within=within,
+                    waiting_in=settings.store.root / homes[ground] if site.id in choose else None,
                 )
             )
     return _with_landscapes(tasks, settings.store.root, choose), left_out
