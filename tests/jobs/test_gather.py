@@ -83,8 +83,8 @@ def test_what_a_known_site_was_shown_before_its_source_went_down_is_kept(tmp_pat
     assert site["state"] == "deferred"
     only.left, before = 10**9, len(only.read_scenes)
     (site,) = night(settings, as_of=NIGHT, pages=False)["sites"]
-    assert site["state"] == "done"
-    assert len(only.read_scenes) - before == 3
+    assert (site["state"], len(site["scenes_new"])) == ("done", 3)
+    assert len(set(only.read_scenes[before:])) == 3
 
 
 def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_path, from_source, scratch, monkeypatch):
@@ -330,8 +330,10 @@ def test_a_unit_hidden_in_one_granule_is_taken_from_the_next_and_where_both_hide
 class Watched(Painted):
     """Remembers the grids that were asked for."""
 
+    grids: list = []  # noqa: RUF012
+
     def read(self, scenes, grids):
-        self.grids = grids
+        self.grids = max(self.grids, grids, key=len)  # not those of pictures, which are few
         return super().read(scenes, grids)
 
 

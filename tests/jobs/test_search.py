@@ -254,7 +254,8 @@ def test_a_scene_that_was_refused_is_read_once_its_folder_is_allowed(stored, sce
     assert stored.new()["a"] == [fresh["id"]]
     assert stored.records()["a"][-1][1:3] == ([], "BROKEN")
     before = stored.records()
-    assert stored.new()["a"] == [fresh["id"]]  # tried again, for a month
+    assert stored.night(plan)["sites"][0]["scenes"] == [fresh["id"]]  # tried again, for a month
+    assert [site["scenes_new"] for site in stored.night()["sites"]] == [[], []]  # in vain, so nothing is new
     assert stored.records() == before
     stored.allowed = [*stored.allowed, str(scenes[0].parent)]
     assert stored.new() == {"a": [fresh["id"]], "both": [fresh["id"]]}
