@@ -226,7 +226,7 @@ def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -
             continue
         try:
             if (store := LandscapeStore(folder)).exists:
-                homes |= dict.fromkeys(store.grounds, folder.name)
+                homes = dict.fromkeys(store.grounds, folder.name) | homes
         except MonitorError as error:
             log.warning("a landscape that the ledger does not know was left out", error=str(error))
     return homes
