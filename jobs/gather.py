@@ -257,17 +257,24 @@ def prepare(
 def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -> dict[str, str]:
     """Name of the landscape of each piece of ground that is stored.
 
-    The ledger's snapshots name it; of ground that the ledger does not know, the landscapes that it does not name are
-    asked: a night was killed between its two commits, or the ledger was lost.
+    The ledger's snapshots name it; one that was lost is begun again. Of ground that the ledger does not know, the
+    landscapes that it does not name are asked: a night was killed between its two commits, or the ledger was lost.
     """
     homes = {ground: snapshot.rpartition(":")[0] for ground, snapshot in snapshots.items()}
+    there = {name for name in {*homes.values()} if (root / name).is_dir()}
+    homes = {ground: name for ground, name in homes.items() if name in there}
     if all(ground in homes for ground in grounds) or not root.is_dir():
         return homes
     for folder in sorted(root.iterdir()):
         if not folder.is_dir() or folder.name == DERIVED or folder.name.startswith("."):
             continue
-        if folder.name not in homes.values() and (store := LandscapeStore(folder)).exists:
-            homes |= dict.fromkeys(store.grounds, folder.name)
+        if folder.name in homes.values():
+            continue
+        try:
+            if (store := LandscapeStore(folder)).exists:
+                homes = dict.fromkeys(store.grounds, folder.name) | homes
+        except MonitorError as error:
+            log.warning("a landscape that the ledger does not know was left out", error=str(error))
     return homes
 
 
@@ -447,7 +454,7 @@ def _elsewhere(
             yield _died(clusters[number], found)
     while suspects:
         # One site of each landscape at a time, for a store is lent once; a site without one begins its own.
-        turn = {task.folder if task.controls is not None else task.ground: task for task in reversed(suspects)}
+        turn = {_apart(task).folder: task for task in reversed(suspects)}
         alone = [[_apart(task)] for task in turn.values()]
         suspects = [task for task in suspects if task not in turn.values()]
         for number, found in work(map(there, alone)):
@@ -456,7 +463,10 @@ def _elsewhere(
 
 def _apart(task: Task) -> Task:
     """A site to be fetched by itself; a new one begins a landscape of its own."""
-    if task.controls is not None or LandscapeStore(task.folder).exists:
+    try:
+        if LandscapeStore(task.folder).exists:
+            return task
+    except MonitorError:
         return task
     name = landscape_name([task.ground], task.site.geometry, task.site.biome)
     return replace(task, folder=task.folder.with_name(name))

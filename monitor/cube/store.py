@@ -128,7 +128,7 @@ class Entry:
     pixels: np.ndarray
     """(layer, y, x) uint16 on the site's grid."""
     units: np.ndarray
-    """(unit, measure) float32 of :data:`monitor.cover.means.MEASURES`, NaN where a unit was not seen."""
+    """(unit, measure) float32 of :data:`monitor.cover.zonal_means.MEASURES`, NaN where a unit was not seen."""
     granules: tuple[Scene, ...] = ()
     """Of the overpass over this site, the preferred one first."""
 

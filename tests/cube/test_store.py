@@ -17,7 +17,7 @@ import xarray as xr
 from dask.callbacks import Callback
 from shapely.geometry import box
 
-from monitor.cover.means import MEASURES
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import (
@@ -174,6 +174,16 @@ def test_means_come_back_to_the_last_digit_and_those_not_known_are_left_out(stor
     (record,) = again(store).records()
     del means["blue"]
     assert record.measures == {"n_units": 1.0, **means}
+
+
+def test_how_many_units_were_seen_is_not_known_of_a_scene_that_could_not_be_read(store):
+    unread, hidden = (entry(day, reason=reason, n_pixels=0) for day, reason in ((1, "BROKEN"), (2, "CONTROL_HIDDEN")))
+    unread, hidden = (
+        replace(one, record=replace(one.record, measures=means))
+        for one, means in ((unread, {}), (hidden, {"n_units": 0.0}))
+    )
+    put(store, unread, hidden)
+    assert [record.measures for record in again(store).records()] == [{}, {"n_units": 0.0}]
 
 
 def test_a_place_of_what_is_derived_and_a_snapshot_lead_to_the_site(store):

@@ -13,15 +13,12 @@ from odc.geo import CRS
 from shapely.geometry import box, mapping
 
 from jobs.cli import main
-from jobs.fetch import ground_key
-from jobs.gather import opened
 from jobs.lock import held
-from jobs.records import site_from_json
 from jobs.settings import load
 from monitor.cube.packed import LAYERS
-from monitor.cube.store import SiteStore
 from monitor.imagery.transport import Transport
 from monitor.sites.projection import lonlat
+from tests.landscape import stored_of
 from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
 from tests.loopback.stac import BANDS, StacServer, write_cog
 
@@ -112,10 +109,7 @@ def run(config, capsys, *more, status=0):
 
 
 def stored(config, site=0):
-    settings = load(config)
-    with opened(settings) as ledger, ledger.transaction() as t:
-        (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == f"s{site}"]
-    return SiteStore(settings.store.root / chosen.id / ground_key(chosen))
+    return stored_of(load(config), f"s{site}")
 
 
 @pytest.fixture(scope="module")
