@@ -29,6 +29,7 @@ from monitor.cube.store import (
     Entry,
     LandscapeStore,
     Member,
+    Picture,
     digest,
     record_of,
     stored_site,
@@ -525,6 +526,43 @@ class TestOpenedWithoutThisPackage:
             y, x = np.nonzero(inside(ground))
             np.testing.assert_array_equal(found.x.values[pixels], cube.x.values[x])
             np.testing.assert_array_equal(found.y.values[pixels], cube.y.values[y])
+
+
+class TestPictures:
+    """Natural colour of a site and its surroundings, beside the rows and in the same commit."""
+
+    @staticmethod
+    def picture(name, shade, *, ground="low", time="2020-01-02T00:00:00+00:00"):
+        return Picture(name=name, time=time, clear=0.75, rgb=np.full((*GRIDS[ground].shape, 3), shade, np.uint8))
+
+    def shades(self, store, ground):
+        found = LandscapeStore(store.path).site(ground).pictures()
+        return {name: set(one.rgb.ravel().tolist()) for name, one in found.items()}
+
+    def test_each_site_gets_back_its_own_and_the_newest_of_each_name(self, store):
+        low, high = [self.picture("now", 10), self.picture("2019", 11)], [self.picture("now", 20, ground="high")]
+        store.append([{"low": entry(1)}], "first", {"low": low, "high": high})
+        later = self.picture("now", 30, ground="high", time="2020-02-02T00:00:00+00:00")
+        store.append([{"high": entry(2, ground="high")}], "then", {"high": [later]})
+        assert self.shades(store, "low") == {"now": {10}, "2019": {11}}
+        assert self.shades(store, "high") == {"now": {30}}
+        found = again(store, "high").pictures()["now"]
+        assert (found.time, found.clear, found.rgb.shape) == (later.time, 0.75, (*GRIDS["high"].shape, 3))
+
+    def test_what_is_known_of_them_is_read_without_their_colours(self, store):
+        store.append([{"low": entry(1)}], "first", {"low": [self.picture("now", 10)]})
+        (found,) = again(store).pictures(pixels=False).values()
+        assert (found.name, found.clear, found.rgb.size) == ("now", 0.75, 0)
+
+    def test_without_their_commit_there_is_no_picture(self, store, monkeypatch):
+        def refused(*_args, **_kwargs):
+            raise OSError
+
+        monkeypatch.setattr(icechunk.Session, "commit", refused)
+        with pytest.raises(StoreBroken):
+            store.append([{"low": entry(1)}], "first", {"low": [self.picture("now", 10)]})
+        monkeypatch.undo()
+        assert store.site("low").pictures() == again(store).pictures() == {}
 
 
 def test_every_array_has_the_type_it_was_laid_out_with_whatever_was_put(store):
