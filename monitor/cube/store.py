@@ -41,7 +41,6 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import crs_of, grid_from_json, grid_to_json
 from monitor.cube.packed import LAYERS, unpack
 from monitor.errors import BadData, StoreBroken, TryLater, full_disk
@@ -57,6 +56,10 @@ CHUNK_ROWS: Final = 64
 CHUNK_BYTES: Final = 32_000_000
 """Size of the dask chunks of a cube as read. [byte]"""
 
+MEASURES: Final = (
+    "n_pixels", *bands.OBSERVED, "ndvi", "evi2", "msavi2", "kndvi", "ndmi", "nbr", "cover",
+)  # fmt: skip
+"""What is given of a site or unit in a scene, as :data:`monitor.cover.zonal_means.MEASURES` computes it."""
 MEANS: Final = MEASURES[1:]
 """Measures of ``site_means`` and ``control_means``; how many pixels and units there were stands in ``counts``."""
 UNIT_MEASURES: Final = ("n_pixels", "red", "ndvi", "ndmi", "nbr", "cover")

@@ -17,13 +17,14 @@ import xarray as xr
 from dask.callbacks import Callback
 from shapely.geometry import box
 
-from monitor.cover.zonal_means import MEASURES
+from monitor.cover import zonal_means
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import (
     COUNTS,
     GRANULES,
     MEANS,
+    MEASURES,
     STATES,
     UNIT_MEASURES,
     Entry,
@@ -957,3 +958,7 @@ def test_what_a_commit_leaves_of_the_list_of_snapshots_is_half_as_large(store):
     assert (
         max(listed) < 60 * 110
     )  # some 66 bytes for an update and as many for a snapshot, by the length of its message
+
+
+def test_what_is_stored_of_a_scene_is_what_is_computed_of_it():
+    assert zonal_means.MEASURES == MEASURES

@@ -248,7 +248,6 @@ def test_scenes_before_the_start_of_a_site_on_control_ground_stay_as_they_were_t
 
 def test_a_new_scene_on_either_side_of_such_a_start_is_settled_as_with_all_scenes_together(tmp_path):
     entries, path = varied(1), tmp_path / "ground"
-    units = [unit.id for unit in UNITS]
     laid_out(path)
     places = [k for k, one in enumerate(entries) if "2021-06-01" < one.record.time < "2021-10-01"]
     left = {f"u{k}": date(2021, 7, 15) for k in range(28)}
