@@ -341,7 +341,7 @@ def test_a_real_night_is_made_of_dask_tasks(installation):
     with Callback(pretask=lambda key, _graph, _state: seen.append(str(key))):
         night(load(installation.config), as_of=date(2017, 6, 30), pages=True)
     assert sum(key.startswith("fetch") for key in seen) == 1  # of the landscape of three sites
-    assert len(seen) > 3
+    assert len(seen) > 1, "and so are its pages"
 
 
 def test_garbage_is_not_looked_for_among_what_is_to_stay_as_long_as_a_run_lasts_and_only_that_long():
