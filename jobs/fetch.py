@@ -235,7 +235,7 @@ def fetch(
         waiting = [part for part in new if part.controls is None and part.task.waiting_in is not None]
         _each(waiting, Part.wait_on)
         _each(parts, lambda part: part.survey(elevation))
-        _begin(store, [part for part in new if part.alive and part not in waiting])
+        _begin(store, [part for part in parts if part.alive and part not in waiting])
         _store(store, [part for part in parts if part.alive], by_name, reduced=reduced)
     except TryLater as error:
         _flush(store, parts, {})
@@ -608,7 +608,10 @@ def _terrain(elevation: Elevation | None, ground: Sequence[BaseGeometry]) -> lis
 
 
 def _begin(store: LandscapeStore, parts: Sequence[Part]) -> None:
-    """Lay out a new landscape of the sites that can start; the others are left out and join a later one."""
+    """Lay out a new landscape of the sites that can start; the others are left out and join a later one.
+
+    So is one that was lost: its sites keep their units, and get their history again.
+    """
     if not parts or store.exists:
         return
     parts[0].guard()
@@ -626,10 +629,32 @@ def _begin(store: LandscapeStore, parts: Sequence[Part]) -> None:
                 controls=part.controls.to_json(),
             )
         )
-    store.create(members, biome=parts[0].task.site.biome)
-    for part in parts:
+
+    def begun(part: Part) -> None:
         part.store = store.site(part.task.ground)
         part.snapshot, part.wrote = part.store.snapshot, True
+
+    if _together(parts, lambda: store.create(members, biome=parts[0].task.site.biome)):
+        _each(parts, begun)
+
+
+def _together(parts: Sequence[Part], write: Callable[[], Any]) -> bool:
+    """Write for all sites at once; where it fails each of them fails, and no other landscape does."""
+    try:
+        write()
+    except BadConfiguration:
+        raise
+    except MonitorError as error:
+        told = str(error)
+    except Exception as error:
+        log.exception("a bug while storing", sites=len(parts))
+        told = redacted(f"a bug, {type(error).__name__}: {error}")
+    else:
+        return True
+    for part in parts:
+        if part.alive:
+            part.fail("failed", f"site {part.task.site.id!r}: {told}")
+    return False
 
 
 def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Mapping[str, Source]) -> None:
@@ -658,14 +683,8 @@ def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Mapping[str, S
             part.stored_now(waiting[part.task.ground])
 
     parts[0].guard()
-    try:
-        store.append(ordered, message, _pictures(parts, waiting, sources))
-    except MonitorError as error:
-        for part in parts:
-            if part.alive:
-                part.fail("failed", f"site {part.task.site.id!r}: {error}")
-        return
-    _each(parts, commit)
+    if _together(parts, lambda: store.append(ordered, message, _pictures(parts, waiting, sources))):
+        _each(parts, commit)
 
 
 def _pictures(
