@@ -62,7 +62,7 @@ def today() -> date:
 
 def now() -> str:
     """Moment of now, UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")  # two runs of one second keep their order
 
 
 def is_new(settings: Settings) -> bool:
