@@ -17,7 +17,7 @@ def calibrate(
     """Set the constants of the verdict on control ground where that is due, and show those that hold.
 
     Safe to run twice: what is set holds until the next growing season is over. A night does the same, one set at a
-    time. Exit status: 0 done, 65 there is no site, 75 another run is at work.
+    time. Exit status: 0 done, 65 there is no site, 75 another run is at work, or the clock is behind the newest run.
     """
     from jobs.kernels import choose_cache
     from jobs.settings import load
@@ -27,9 +27,11 @@ def calibrate(
     from jobs.calibrating import as_plain, set_due
     from jobs.gather import chosen_sites, opened
     from jobs.lock import held
+    from jobs.precheck import check_clock
 
     today = datetime.now(UTC).date()
     with held(settings.store.root, "a calibration") as lock, opened(settings, lock.check) as ledger:
+        check_clock(ledger)
         constants = set_due(settings, ledger, chosen_sites(settings, ledger, []), as_of=today, most=None)
     told = [as_plain(pool, constants) for pool in sorted(constants.members)]
     if as_json:

@@ -191,7 +191,8 @@ def backfill(
     else:
         print_registry(manifest)
         for one in manifest["sites"]:
-            print_line(f"{one['site']}: {one['state']}; {one['error'] or len(one['scenes_new'])} new scenes")
+            new = f"{len(one['scenes_new'])} new scenes"
+            print_line(f"{one['site']}: {one['state']}; {one['error'] or new}")
     raise typer.Exit(exit_status(manifest))
 
 

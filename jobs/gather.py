@@ -58,7 +58,7 @@ def today() -> date:
 
 def now() -> str:
     """Moment of now, UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")  # two runs of one second keep their order
 
 
 def is_new(settings: Settings) -> bool:
@@ -119,7 +119,8 @@ def chosen_sites(settings: Settings, ledger: Ledger, only: Sequence[str], *, ahe
     """
     with ledger.reading() as t:
         known = {values["id"]: site_from_json(values) for values in t.sites()}
-        retired = not known and bool(t.registered())
+        registered = t.registered()
+    retired = not known and bool(registered)
     sites = known | {site.id: site for site in ahead}
     if not sites:
         why = "all are retired; to take them back" if retired else f"add one to {settings.registry.path.name}, then"
@@ -127,7 +128,9 @@ def chosen_sites(settings: Settings, ledger: Ledger, only: Sequence[str], *, ahe
         raise BadData(msg)
     unknown = sorted(set(only) - sites.keys())
     if unknown:
-        msg = f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' names those there are"
+        there = "is retired; 'regrowth sites add FILE' takes it back"
+        nowhere = "is not in the ledger; 'regrowth sites list' names those there are"
+        msg = f"site {unknown[0]!r} {there if unknown[0] in registered else nowhere}"
         raise BadData(msg)
     return [site for site in sites.values() if not only or site.id in only]
 

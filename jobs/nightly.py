@@ -134,7 +134,7 @@ def night(
             try:
                 with ledger.transaction() as t:
                     take_over(t, outcome, fetched)
-                    if judged is not None:
+                    if judged is not None and t.is_current(site.id):  # it may have been retired meanwhile
                         results[site.id] |= _judge(
                             settings, t, outcome, judged, rain.get(site.id), as_of=as_of, run=run
                         )
@@ -150,9 +150,10 @@ def night(
             site = outcome.site
             try:
                 with ledger.transaction() as t:
-                    results[site.id] |= _judge(
-                        settings, t, outcome, constants.of(Pool.of(site)), rain.get(site.id), as_of=as_of, run=run
-                    )
+                    if t.is_current(site.id):
+                        results[site.id] |= _judge(
+                            settings, t, outcome, constants.of(Pool.of(site)), rain.get(site.id), as_of=as_of, run=run
+                        )
             except MonitorError as error:
                 results[site.id] = _failed(site.id, error)
         sent, unsent = send(settings, ledger)
@@ -182,6 +183,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
     """What a night would fetch and send; nothing is fetched and nothing is written."""
     with closing(Ledger("sqlite://" if is_new(settings) else settings.ledger.url)) as ledger:
         check_history(ledger, settings.store.root)
+        check_clock(ledger)
         registry = drift(ledger, settings.registry.path)
         sites = chosen_sites(settings, ledger, only, ahead=registry.fresh)
         sources = open_sources(settings.source)

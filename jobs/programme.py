@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final
 import typer
 
 STATUSES: Final = (
-    "on_track", "recovered", "undecided", "lagging", "failing", "disturbed", "too_early", "insufficient_data",
+    "on_track", "recovered", "no_loss_seen", "undecided", "lagging", "failing", "disturbed", "too_early",
+    "insufficient_data",
 )  # fmt: skip
 """In the order in which they are shown; a site without an assessment follows."""
 GROUPS: Final = ("province", "intervention", "programme_year")
@@ -79,6 +80,9 @@ def summary(
     def of(field: str, value: str | None) -> list[Mapping[str, Any]]:
         return [site for site in sites if latest.get(site["id"], {}).get(field) == value]
 
+    def of_status(status: str | None) -> list[Mapping[str, Any]]:
+        return [site for site in sites if _status(site, latest) == status]
+
     groups = {}
     for name in GROUPS:
         values = sorted({site[name] for site in sites}, key=lambda value: (value is None, value))
@@ -92,7 +96,7 @@ def summary(
         "pledge_hectares": pledge,
         **row(sites),
         "false_reds_expected_at_most": round(alpha * sum(bool(site["promised"]) for site in sites), 2),
-        "by_status": [{"status": status, **row(of("status", status))} for status in (*STATUSES, None)],
+        "by_status": [{"status": status, **row(of_status(status))} for status in (*STATUSES, None)],
         "by_alert": [{"alert": alert, **row(of("alert", alert))} for alert in (*ALERTS, None)],
         "uplift_confirmed": row([site for site in sites if latest.get(site["id"], {}).get("uplift_confirmed")]),
         **groups,
@@ -102,8 +106,14 @@ def summary(
 def _by_status(members: Sequence[Mapping[str, Any]], latest: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     sums = dict.fromkeys((*STATUSES, "not_assessed"), 0.0)
     for site in members:
-        sums[latest[site["id"]]["status"] if site["id"] in latest else "not_assessed"] += site["hectares"]
+        sums[_status(site, latest) or "not_assessed"] += site["hectares"]
     return {status: round(value, 2) for status, value in sums.items()}
+
+
+def _status(site: Mapping[str, Any], latest: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Status under which a site counts: where no uplift was promised, on track means only that no loss is seen."""
+    status: str | None = latest.get(site["id"], {}).get("status")
+    return "no_loss_seen" if status == "on_track" and not site["promised"] else status
 
 
 def _show(told: Mapping[str, Any]) -> None:
@@ -112,7 +122,7 @@ def _show(told: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(width=max(130, Console().width), markup=False, highlight=False)
+    console = Console(width=max(150, Console().width), markup=False, highlight=False)
     pledge = told["pledge_hectares"]
     against = f", {told['share_of_pledge']:.1%} of the {pledge:,.0f} ha pledged" if pledge else ""
     console.print(

@@ -254,6 +254,8 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
         return None if path is None else folder / path
 
     try:
+        if settings.ledger.url.count("@") > 1:  # what stands before the first and after it would pass for other parts
+            raise ArgumentError
         url = make_url(settings.ledger.url)
     except (ArgumentError, ValueError) as error:  # a port that is no number is a ValueError that quotes it
         msg = (

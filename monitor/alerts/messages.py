@@ -174,7 +174,7 @@ def _subject(notice: Notice, site: Site, assessment: Assessment, language: words
     name = visible(site.name)
     name = name if len(name) <= SUBJECT_CHARACTERS else name[: SUBJECT_CHARACTERS - 1] + "…"
     level = words.ALERT[notice.alert.level][language]
-    status = words.STATUS[assessment.status][language]
+    status = words.STATUS[words.shown_status(site, assessment.status)][language]
     if notice.event is Event.RESOLVED:
         return f"[已解除] {name}：{status}" if language == "zh" else f"[Resolved] {name}: {status.lower()}"
     again = {"zh": "（升级）", "en": ", worse"}[language] if notice.event is Event.WORSENED else ""
@@ -194,7 +194,7 @@ def _context(notice: Notice, site: Site, assessment: Assessment, language: words
         "manager": visible(site.manager_name) if site.manager_name else None,
         "level": words.ALERT[notice.alert.level][language],
         "rule": words.cause(notice.alert.rule, notice.alert.level, language),
-        "status": words.STATUS[assessment.status][language],
+        "status": words.STATUS[words.shown_status(site, assessment.status)][language],
         "sentences": [
             visible(sentence)
             for sentence in explain(assessment, site, language=language) + early_news(assessment, language=language)

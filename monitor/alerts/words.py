@@ -18,6 +18,7 @@ STATUS: Final = {
     "insufficient_data": {"en": "Cannot tell", "zh": "无法判断"},
     "too_early": {"en": "Too early to say", "zh": "为时尚早"},
     "on_track": {"en": "On track", "zh": "符合预期"},
+    "no_loss": {"en": "No loss seen", "zh": "未见损失"},
     "recovered": {"en": "Recovered", "zh": "已经恢复"},
 }
 """Worst first: the order in which sites are listed."""
@@ -42,9 +43,9 @@ RULE: Final = {
 
 POSSIBLE: Final = {
     "failure": {"en": "regrowth may be absent", "zh": "植被可能未恢复"},
-    "disturbance": {"en": "possible sudden loss, not sure yet", "zh": "植被可能突然减少，尚不能确定"},
+    "disturbance": {"en": "possible sudden loss", "zh": "植被可能突然减少"},
 }
-"""Cause of a watch that is not sure yet."""
+"""Cause of a watch."""
 
 INTERVENTION: Final = {
     "assisted_regeneration": {"en": "assisted regeneration", "zh": "封育"},
@@ -72,8 +73,15 @@ _MONTHS: Final = (
 
 
 def cause(rule: str, level: str, language: Language) -> str:
-    """Why there is an alert; a `watch` for failure or for a sudden loss is not sure yet, and says so."""
+    """Why there is an alert; a `watch` for failure or for a sudden loss says that it is possible."""
     return (POSSIBLE if level == "watch" and rule in POSSIBLE else RULE)[rule][language]
+
+
+def shown_status(site: Site, status: str) -> str:
+    """Key of :data:`STATUS` that a reader is shown: of a site that promises no uplift `on_track` says only that no loss
+    is seen.
+    """
+    return "no_loss" if status == "on_track" and site.plan.A == 0 else str(status)
 
 
 def language_of(site: Site) -> Language:

@@ -311,6 +311,11 @@ class Transaction:
         query = select(SiteVersion.site, SiteVersion.version).where(SiteVersion.current)
         return {row.site: row.version for row in self._connection.execute(query)}
 
+    def is_current(self, site: str) -> bool:
+        """Whether a site is judged: it was added, and not retired since."""
+        query = select(SiteVersion.id).where(SiteVersion.current, SiteVersion.site == site)
+        return self._connection.execute(query).first() is not None
+
     def registered(self) -> dict[str, "Registered"]:
         """Every site that was ever added, by its current version, else by the last one before it was retired."""
         start = SiteVersion.payload["start"].as_string().label("start")

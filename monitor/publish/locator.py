@@ -26,6 +26,7 @@ MARK: Final = {
     "disturbed": "m0-6l6 6-6 6-6-6z",
     "too_early": "m0-6l6 6-6 6-6-6z",
     "undecided": "m-4.5-4.5h9v9h-9z",
+    "no_loss": "m-5 4h10l-5-9z",
     "recovered": "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0z",
     "insufficient_data": "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0z",
 }

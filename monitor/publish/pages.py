@@ -127,7 +127,10 @@ def index_page(
     """
     ordered = sorted(rows, key=_worst_first)
     total = sum(site.hectares for site, _ in ordered)
-    groups = [(status, [row for row in ordered if row[1].status == status]) for status in words.STATUS]
+    groups = [
+        (status, [row for row in ordered if words.shown_status(row[0], row[1].status) == status])
+        for status in words.STATUS
+    ]
     tallies = [
         Tally(
             status=status,
@@ -157,7 +160,7 @@ def index_page(
         confirmed=[site.hectares for site, a in ordered if a.uplift_confirmed],
         hrefs={key: f"sites/{quote(folder)}/{PAGE[language]}" for key, folder in folders.items()},
         alerts=alerts,
-        locator=locator([(site, str(a.status)) for site, a in ordered]),
+        locator=locator([(site, words.shown_status(site, a.status)) for site, a in ordered]),
         as_of=as_of,
         notice=notice,
     )
@@ -185,6 +188,7 @@ def site_pages(view: SiteView, fingerprint: str, drawn: Mapping[str, str]) -> di
         "view": view,
         "site": site,
         "a": a,
+        "status": words.shown_status(site, a.status),
         "fingerprint": fingerprint,
         "made_from": " ".join(f"{name}={digest}" for name, digest in drawn.items()),
         "position": words.coordinates(site),
@@ -251,7 +255,12 @@ def edition() -> str:
 def _worst_first(row: tuple[Site, Assessment]) -> tuple[int, int, float, str]:
     site, a = row
     alert = list(words.ALERT).index(a.alert)
-    return list(words.STATUS).index(a.status), alert, a.theta if a.theta is not None else 9.0, site.id
+    return (
+        list(words.STATUS).index(words.shown_status(site, a.status)),
+        alert,
+        a.theta if a.theta is not None else 9.0,
+        site.id,
+    )
 
 
 def _render(template: str, language: words.Language, **context: Any) -> str:

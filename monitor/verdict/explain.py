@@ -141,11 +141,14 @@ drifts by itself."""
 RED_BY_LOSS_WRONGLY = 0.03
 """Largest share of sites that lost nothing and are red by a sudden loss at some time in six years, on the same sites:
 .02 of those on plan, .02 to .03 of those at half of it."""
+LOSS_SURE = 0.8
+"""Probability from which a loss is stated outright: that from which it is red, ``Calibration.disturbance_red``. [1]"""
 LOSS_WATCHED = (
-    "A sudden loss is not sure yet while it is watched, and turns red once it is: of simulated sites that lost nothing "
-    "about {rate:.0%} a year are watched wrongly, and more where the ground is restless.",
-    "“关注”表示突然受损尚不能确定，确定后转为红色警报：在模拟检验中，未受损的地块每年约有 {rate:.0%} "
-    "被误报关注，本身波动大的地块更多。",
+    "A sudden loss is watched, not red, while its probability is under {red:.0%}, or while it is too early to judge "
+    "the site, as ground is often cleared for planting. Of simulated sites that lost nothing about {rate:.0%} a year "
+    "are watched wrongly, and more where the ground is restless.",
+    "植被突然减少的概率低于 {red:.0%}，或地块尚早、常为整地造林时，只列为“关注”而不发红色警报："
+    "在模拟检验中，未受损的地块每年约有 {rate:.0%} 被误报关注，本身波动大的地块更多。",
 )
 LOSS_NEWS = (
     "A sudden loss turns red without a guarantee: of simulated sites that lost nothing up to {rate:.0%} do so wrongly "
@@ -195,7 +198,7 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     in_part = in_part and a.status is Status.FAILING and a.alert is not AlertLevel.RED
     sentences = [IN_PART[0][pick] if in_part else headline[pick]]
     if a.status is Status.DISTURBED:
-        sure = a.alert is AlertLevel.RED and a.alert_rule == "disturbance"
+        sure = a.probability is not None and a.probability >= LOSS_SURE
         plain, dated = (HEADLINE[a.status], LOSS_DATED) if sure else (MAYBE_LOST, MAYBE_LOST_DATED)
         sentences = [plain[pick]]
         if a.loss_on is not None:
@@ -280,7 +283,7 @@ def early_news(assessment: Assessment, *, language: str = "en") -> list[str]:
     if assessment.alert is AlertLevel.WATCH and assessment.alert_rule == "failure":
         return [EARLY_NEWS[pick].format(rate=WATCHED_WRONGLY)]
     if assessment.alert is AlertLevel.WATCH and assessment.alert_rule == "disturbance":
-        return [LOSS_WATCHED[pick].format(rate=LOST_WRONGLY)]
+        return [LOSS_WATCHED[pick].format(rate=LOST_WRONGLY, red=LOSS_SURE)]
     if assessment.alert is AlertLevel.RED and assessment.alert_rule == "disturbance":
         return [LOSS_NEWS[pick].format(rate=RED_BY_LOSS_WRONGLY)]
     return []

@@ -99,11 +99,11 @@ def test_a_watch_is_early_news_and_does_not_claim_a_failure():
     ("language", "watched", "sure", "claim"),
     [
         (
-            "en", "[Watch] Ulan Buh, plot 3: possible sudden loss, not sure yet",
+            "en", "[Watch] Ulan Buh, plot 3: possible sudden loss",
             "[Red alert, worse] Ulan Buh, plot 3: sudden loss", "lost suddenly",
         ),
         (
-            "zh", "[关注] Ulan Buh, plot 3：植被可能突然减少，尚不能确定",
+            "zh", "[关注] Ulan Buh, plot 3：植被可能突然减少",
             "[红色警报（升级）] Ulan Buh, plot 3：植被突然减少", "突然受损",
         ),
     ],
@@ -111,7 +111,7 @@ def test_a_watch_is_early_news_and_does_not_claim_a_failure():
 def test_a_loss_is_possible_while_it_is_watched_and_said_outright_once_it_is_red(language, watched, sure, claim):
     lost = assessment(
         status=Status.DISTURBED, alert_rule="disturbance", alert=AlertLevel.WATCH, loss_on=date(2025, 6, 12),
-        loss_confirmed_on=date(2025, 7, 3),
+        loss_confirmed_on=date(2025, 7, 3), probability=0.7,
     )  # fmt: skip
     first, later = notice(rule="disturbance"), notice(Event.WORSENED, 2, rule="disturbance")
     first = replace(first, alert=replace(first.alert, level=AlertLevel.WATCH))
@@ -119,7 +119,7 @@ def test_a_loss_is_possible_while_it_is_watched_and_said_outright_once_it_is_red
     got, plain, _ = read(compose(first, place, lost))
     assert got["Subject"] == watched
     assert may in plain
-    got, plain, _ = read(compose(later, place, replace(lost, alert=AlertLevel.RED)))
+    got, plain, _ = read(compose(later, place, replace(lost, alert=AlertLevel.RED, probability=0.9)))
     assert got["Subject"] == sure
     assert claim in plain
     assert may not in plain

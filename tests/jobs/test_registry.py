@@ -396,3 +396,24 @@ def test_a_collection_that_earth_engine_does_not_have_is_named_and_stops_with_78
         for command in (("run",), ("doctor", "--online")):
             status, said = shell(*command)
             assert (status, "LANDSAT/LC08/C02/T1_L2" in said, "not found" in said) == (Exit.CONFIGURATION, True, True)
+
+
+def test_a_site_that_is_retired_while_a_night_is_under_way_is_not_judged_and_opens_no_alert(settings, run, monkeypatch):
+    whole = Painted.search
+
+    def retiring(*arguments):
+        with opened(settings) as ledger, ledger.transaction() as t:
+            t.retire_site("s2")
+        return whole(*arguments)
+
+    monkeypatch.setattr(Painted, "search", retiring)
+    status, manifest = run("run", "--as-of", LAST, "--json")
+    assert status == Exit.DONE
+    assert {site["site"]: site["status"] is None for site in manifest["sites"]} == {
+        "s1": False,
+        "s2": True,
+        "s3": False,
+    }
+    with opened(settings) as ledger, ledger.reading() as t:
+        assert t.latest("s2") is None
+        assert t.latest("s1") is not None

@@ -81,3 +81,14 @@ def test_every_example_of_a_source_is_a_configuration(root, tmp_path):
         source = "" if "[source]" in example else '[[source]]\nkind = "sample"\n'
         (tmp_path / "regrowth.toml").write_text(example + source, encoding="utf-8")
         assert load(tmp_path / "regrowth.toml").source
+
+
+def test_a_ledger_address_with_an_at_sign_in_its_password_is_refused_without_showing_any_of_it(tmp_path):
+    config = tmp_path / "regrowth.toml"
+    config.write_text(
+        '[source]\nkind = "sample"\n[ledger]\nurl = "postgresql+psycopg://u:p@CANARYx9Zq7/@127.0.0.1:9/db"\n',
+        encoding="utf-8",
+    )
+    with pytest.raises(BadConfiguration, match="%40") as refused:
+        load(config)
+    assert "CANARY" not in str(refused.value)

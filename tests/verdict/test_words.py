@@ -14,7 +14,7 @@ from monitor.sites.site import BIOMES, Plan, Site
 from monitor.verdict import erosion
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.calibration import SEASONS, WINDOWS, Calibration, boundary
-from monitor.verdict.explain import LOST_WRONGLY, WATCHED_WRONGLY, early_news, explain
+from monitor.verdict.explain import LOSS_SURE, LOST_WRONGLY, WATCHED_WRONGLY, early_news, explain
 from monitor.verdict.reasons import Reason, sentence
 from monitor.verdict.window import Window
 
@@ -79,7 +79,9 @@ def test_what_rounds_to_nothing_is_told_as_nothing_in_either_language():
 
 def test_a_loss_that_is_only_watched_is_said_to_be_possible():
     dates = {"loss_on": date(2024, 6, 12), "loss_confirmed_on": date(2024, 7, 3)}
-    watched = replace(FAILING, status=Status.DISTURBED, alert=AlertLevel.WATCH, alert_rule="disturbance", **dates)
+    watched = replace(
+        FAILING, status=Status.DISTURBED, alert=AlertLevel.WATCH, alert_rule="disturbance", probability=0.7, **dates
+    )
     assert explain(watched, SITE)[0] == (
         "Vegetation may have been lost suddenly: since about 2024-06-12, first noticed on 2024-07-03."
     )
@@ -89,8 +91,18 @@ def test_a_loss_that_is_only_watched_is_said_to_be_possible():
         assert explain(other, SITE)[0].startswith("Vegetation may have been lost suddenly")
         assert explain(other, SITE, language="zh")[0].startswith("植被可能突然受损")
     (english,), (chinese,) = (early_news(watched, language=language) for language in ("en", "zh"))
-    assert english.startswith("A sudden loss is not sure yet while it is watched, and turns red once it is")
-    assert chinese.startswith("“关注”表示突然受损尚不能确定，确定后转为红色警报")
+    assert english.startswith("A sudden loss is watched, not red, while its probability is under 80%")
+    assert chinese.startswith("植被突然减少的概率低于 80%")
+
+
+def test_a_loss_that_is_sure_is_said_outright_though_it_is_too_early_for_red():
+    assert Calibration().disturbance_red == LOSS_SURE
+    early = replace(
+        FAILING, status=Status.DISTURBED, alert=AlertLevel.WATCH, alert_rule="disturbance", probability=0.97,
+        loss_on=None,
+    )  # fmt: skip
+    assert explain(early, SITE)[0] == "Vegetation was lost suddenly."
+    assert "while it is too early to judge the site" in early_news(early)[0]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
