@@ -283,7 +283,7 @@ def test_a_ledger_emptied_beside_filled_stores_is_refused_and_nothing_is_sent_or
                     add_sites(empty, settings.registry.path)
         for job in (partial(night, as_of=NIGHT), partial(plan, as_of=NIGHT), partial(backfill, until=NIGHT)):
             with pytest.raises(
-                BadConfiguration, match=r"regrowth.db has no history, but .* stores of 3 sites: .*empty"
+                BadConfiguration, match=r"regrowth.db has no history, but .* stores of 1 landscapes: .*empty"
             ):
                 job(settings)
         assert contents(installation.root) == before
