@@ -272,6 +272,8 @@ class Part:
     known: bool = False
     laid_out: Ground | None = None
     waiting: list["_Look"] = field(default_factory=list)
+    read_before: dict[str, "_Look"] = field(default_factory=dict)
+    """By acquisition what was read to choose control ground, and is stored without being read again."""
     new: list[Record] = field(default_factory=list)
     means: list[tuple[Record, np.ndarray]] = field(default_factory=list)
     """The same, with the means of the units in each, where the ledger knows the scenes that were stored before."""
@@ -541,9 +543,15 @@ def _choose(
     asked = dict.fromkeys(lots, 0)
     seen: dict[str, list[tuple[datetime, np.ndarray]]] = {site: [] for site in lots}
     unread: dict[str, list[SceneRejected]] = {site: [] for site in lots}
+    room = HELD
 
     def take_down(part: Part) -> None:
+        nonlocal room
         for look in part.waiting:
+            size = look.packed.nbytes + look.units.nbytes
+            if look.error is None and not look.unread and size <= room:
+                room -= size
+                part.read_before[look.overpass.acquisition] = look
             if look.error is not None:
                 if look.reason in UNREAD:
                     unread[part.task.site.id].append(look.error)
@@ -594,6 +602,10 @@ def _choose(
         _in_batches(trying, _looks(trying, sources, wanted), lambda some: _each(some, take_down))
         _each(trying, settle)
         trying = [p for p in trying if p.alive and p.controls is None and lots[p.task.site.id]]
+    for part in parts:
+        places = {unit.id: place for place, unit in enumerate(pools.get(part.task.site.id, ()))}
+        chosen = [places[unit.id] for unit in (part.controls.units if part.controls is not None else ())]
+        part.read_before = {name: replace(look, units=look.units[chosen]) for name, look in part.read_before.items()}
 
 
 def _terrain(elevation: Elevation | None, ground: Sequence[BaseGeometry]) -> list[Terrain | None]:
@@ -793,7 +805,15 @@ class _Look:
 def _looks(
     parts: Sequence[Part], sources: Mapping[str, Source], wanted: Mapping[str, Sequence[Overpass]]
 ) -> Iterator[tuple[Part, _Look]]:
-    """Read what every site wants; each overpass is given as soon as the last of its granules was read."""
+    """Read what every site wants; each overpass is given as soon as the last of its granules was read. What was read
+    before is given with what other sites see of the same overpass, or first.
+    """
+    known = _read_before(parts, wanted)
+    had = {(part.task.site.id, acquisition) for acquisition, looks in known.items() for part, _ in looks}
+    wanted = {site: [one for one in some if (site, one.acquisition) not in had] for site, some in wanted.items()}
+    to_read = {one.acquisition for some in wanted.values() for one in some}
+    for acquisition in [acquisition for acquisition in known if acquisition not in to_read]:
+        yield from known.pop(acquisition)
     left = {(site, one.acquisition): one for site, some in wanted.items() for one in some}
     names = {(site, scene.source, scene.id): key for (site, key), one in left.items() for scene in one.granules}
     opened: dict[tuple[str, str], dict[str, Seen | SceneRejected]] = {}
@@ -808,8 +828,22 @@ def _looks(
                 granules[scene.id] = found if isinstance(found, SceneRejected) else found[place]
                 if len(granules) == len(left[key].granules):
                     one, seen = left[key], opened.pop(key)
+                    yield from known.pop(one.acquisition, ())
                     if part.alive:
                         yield part, _merged(part.ground, one, [(s, seen[s.id]) for s in one.granules])
+
+
+def _read_before(
+    parts: Sequence[Part], wanted: Mapping[str, Sequence[Overpass]]
+) -> dict[str, list[tuple[Part, _Look]]]:
+    """What was read before of the overpasses that are wanted, by acquisition, ascending by time."""
+    found: dict[str, list[tuple[Part, _Look]]] = {}
+    for part in parts:
+        for one in wanted[part.task.site.id]:
+            look = part.read_before.pop(one.acquisition, None)
+            if look is not None and [s.id for s in look.overpass.granules] == [s.id for s in one.granules]:
+                found.setdefault(one.acquisition, []).append((part, replace(look, overpass=one)))
+    return dict(sorted(found.items(), key=lambda item: item[1][0][1].scene.time))
 
 
 def _merged(ground: Ground, one: Overpass, granules: Sequence[tuple[Scene, Seen | SceneRejected]]) -> _Look:

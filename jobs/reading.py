@@ -241,7 +241,7 @@ def _by_ground(members: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[i
 def _served(
     source: Source, scenes: Sequence[Scene], grounds: Sequence[Ground]
 ) -> Iterator[list[np.ndarray] | SceneRejected]:
-    """Means of units as the provider draws them."""
+    """Means of units as the provider draws them; the first requests are under way when this returns."""
     from monitor.cover.served import recipe  # brings the provider's client with it
 
     streams: list[Iterator[np.ndarray | SceneRejected]] = []
@@ -250,9 +250,13 @@ def _served(
         layers = recipe(ground.endmembers, bandpass=any(bandpass(scene, ground.grid) for scene in scenes))
         nothing = np.empty((0, len(MEASURES)))
         streams.append(source.reduce(scenes, wanted, ground.grid, layers) if wanted else repeat(nothing, len(scenes)))
-    for together in zip(*streams, strict=True):
-        refused = next((one for one in together if isinstance(one, SceneRejected)), None)
-        yield refused or [np.asarray(found, dtype=np.float32) for found in together]
+    return map(_all_or_none, zip(*streams, strict=True))
+
+
+def _all_or_none(together: Sequence[np.ndarray | SceneRejected]) -> list[np.ndarray] | SceneRejected:
+    """Means of one scene for all sites, or why it cannot be read."""
+    refused = next((one for one in together if isinstance(one, SceneRejected)), None)
+    return refused or [np.asarray(found, dtype=np.float32) for found in together]
 
 
 def _means(scene: Scene, pixels: np.ndarray, edges: np.ndarray, ground: Ground) -> np.ndarray:

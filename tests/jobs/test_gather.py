@@ -1,5 +1,7 @@
 """Sites read together: bounded in memory, and none of them harmed by another."""
 
+import json
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -63,7 +65,7 @@ def same(one, other):
     )
 
 
-@pytest.mark.parametrize("after", [5, 40], ids=["while units are chosen", "while scenes are kept"])
+@pytest.mark.parametrize("after", [5, 30], ids=["while units are chosen", "while scenes are kept"])
 def test_a_source_that_goes_down_midway_defers_new_sites_and_the_next_night_ends_the_same(
     tmp_path, from_source, scratch, after
 ):
@@ -105,6 +107,30 @@ def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_p
     assert max(map(sum, commits)) <= 300_000 + max(map(max, commits))
     assert sum(map(len, commits)) == len(DAYS), "one row an overpass, with all sites"
     assert same(settings, scratch)
+
+
+def test_scenes_from_before_the_start_are_read_once_and_what_is_stored_is_as_if_they_were_read_twice(
+    tmp_path, from_source, monkeypatch
+):
+    monkeypatch.setattr("jobs.fetch.wanted_pictures", lambda *_, **__: {})  # a picture reads its own window
+    read, made = {}, {}
+    for held in (256 << 20, 0):
+        made[held] = installed(tmp_path / str(held), ROW)
+        registry = tmp_path / str(held) / "sites.geojson"
+        features = json.loads(registry.read_text())
+        features["features"][1]["properties"]["start"] = "2019-10-15"  # neighbours that start on other days
+        registry.write_text(json.dumps(features))
+        monkeypatch.setattr("jobs.fetch.HELD", held)
+        only = from_source(Painted(DAYS, together=64))
+        night(made[held], as_of=NIGHT)
+        read[held] = Counter(only.read_scenes)
+    once, twice = read.values()
+    assert len(once) == len(twice) == len(DAYS)
+    # Of the scenes between the two starts the neighbours see more than was looked at to choose.
+    assert sum(n == 1 for n in once.values()) > sum(n == 1 for n in twice.values())
+    assert max(once[name] for name in sorted(once)[:15]) == 1
+    assert min(twice[name] for name in sorted(once)[:15]) == 2
+    assert same(*made.values())
 
 
 def test_what_many_sites_that_are_read_together_tell_is_what_few_tell(tmp_path, from_source, scratch, monkeypatch):

@@ -14,7 +14,7 @@ from shapely.geometry import box, mapping
 
 from jobs.gather import add_sites, opened
 from jobs.nightly import night, plan
-from jobs.settings import load
+from jobs.settings import SourceSettings, load
 from jobs.sources import Sources, open_sources
 from monitor.cube.store import StoredSite
 from monitor.imagery import items
@@ -307,3 +307,10 @@ def test_of_two_catalogues_that_have_a_granule_each_both_are_read_when_one_is_la
     monkeypatch.setattr("jobs.nightly.open_sources", both)
     assert one.new() == {"a": [], "both": [made["0108"]["id"]]}  # of the copies that of the preferred catalogue
     assert one.records()["both"] == stored.records()["both"]
+
+
+def test_processes_of_one_machine_share_the_requests_in_flight(monkeypatch):
+    chosen = SourceSettings(kind="stac", url="https://example.org")
+    for share, most in ((1, 32), (2, 16), (100, 1)):
+        monkeypatch.setattr("jobs.sources.processes", lambda share=share: share)
+        assert open_sources([chosen]).first._pool._max_workers == most
