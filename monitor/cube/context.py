@@ -86,10 +86,11 @@ def wanted_pictures(
 
 
 def worth_keeping(name: str, clear: float, old: Picture | None) -> bool:
-    """Whether a picture of which this share is clear takes the place of the old one of its name."""
-    if name == "now":
-        return clear >= WORTH or old is None
-    return old is None or clear >= old.clear + BETTER
+    """Whether a picture of which this share is clear takes the place of the old one of its name.
+
+    The newest one does, for the site was seen; its surroundings may lie under cloud or beyond the swath.
+    """
+    return name == "now" or old is None or clear >= old.clear + BETTER
 
 
 def natural_colour(packed: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
