@@ -52,7 +52,7 @@ PACKAGES = ("numba", "numpy", "scipy", "xarray", "rasterio", "pymannkendall", "n
 NODATA = -32768
 
 MAPS = (
-    "a night's maps of 1 Mpx as the monitor makes them: COG of 8 layers decoded, sums of a season and picture brought "
+    "a night's maps of 1 Mpx as the monitor makes them: COG of 8 layers decoded, sums of a season brought "
     "up to date and saved, NDVI, cover, slope and uplift made"
 )
 
@@ -384,9 +384,9 @@ def own_maps(
             day = datetime.fromisoformat(entry.record.time)
             used = Used(entry.record.acquisition, entry.record.digest, 0.3)
             scenes[top].setdefault((day.year, day.year < 2021), []).append(used)
-        here, shown = grid(top), {"now": scenes[top][2024, False][-1], "before": scenes[top][2020, True][-1]}
+        here = grid(top)
         state = bring_up_to_date(
-            folder / f"maps{top}", {season: Scenes.of(some) for season, some in scenes[top].items()}, shown,
+            folder / f"maps{top}", {season: Scenes.of(some) for season, some in scenes[top].items()},
             at_hand(entries, steppe), made_by="benchmark", snapshot="", grid=here,
         )  # fmt: skip
         maps(state, np.ones(here.shape, dtype=bool))
@@ -398,7 +398,7 @@ def own_maps(
         brought(top, [look(top, datetime(2024, 8, 1, tzinfo=UTC) + timedelta(days=len(scenes[top][2024, False]) - 3))])
 
     def written(top: int) -> list[bytes]:
-        return [(folder / f"maps{top}" / name).read_bytes() for name in ("2024.sums", "now.rgb")]
+        return [(folder / f"maps{top}" / "2024.sums").read_bytes()]
 
     return night, written
 

@@ -20,11 +20,10 @@ from jobs.fetch import ground_key
 from jobs.gather import store_folder
 from jobs.settings import Settings
 from monitor.controls.units import REFERENCE, ControlSet
-from monitor.cube.grid import utm
-from monitor.cube.store import SiteStore
+from monitor.cube.store import stored_site
 from monitor.errors import StoreBroken
 from monitor.ledger.ledger import Ledger, Transaction
-from monitor.sites.projection import projected
+from monitor.sites.projection import projected, utm
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Assessment
@@ -191,7 +190,8 @@ class Land(Mapping[tuple[str, str], list[Placebo]]):
             if ground not in self._with_units:
                 continue
             try:
-                means = SiteStore(store_folder(self._settings, site)).unit_means(self._snapshots[ground])
+                snapshot = self._snapshots[ground]
+                means = stored_site(store_folder(self._settings, site), snapshot).unit_means(snapshot)
             except StoreBroken as error:
                 log.warning("placebos of a site left out", site=site.id, error=str(error))
                 continue

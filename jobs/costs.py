@@ -1,18 +1,22 @@
 """What the reading of a site will ask its sources for, before it is asked: for ``regrowth run --dry-run``."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from odc.geo.geobox import GeoBox
 from shapely.ops import unary_union
 
-from jobs.fetch import Task, choosing_scenes
+from jobs.fetch import BATCH, Task, choosing_scenes
 from jobs.sources import Sources
 from monitor.controls.units import REFERENCES, WANTED, candidates
+from monitor.cube.context import context_grid
 from monitor.cube.granules import Overpass
 from monitor.imagery import bands
 from monitor.imagery.source import Cost
 
+PICTURES = 3
+"""Context pictures of a site in a batch of scenes, at most: the newest, that of the season, that before the start."""
 MOST_UNITS = 2 * WANTED + REFERENCES
 """Of a site whose units are not chosen yet."""
 LAYERS = len(bands.OBSERVED) + 1
@@ -20,7 +24,7 @@ LAYERS = len(bands.OBSERVED) + 1
 
 
 def asked(task: Task, left: Sequence[Overpass], grid: GeoBox, sources: Sources) -> dict[str, Any]:
-    """What reading the scenes left to do of a site asks for.
+    """What reading the scenes left to do of a site asks for, at most: of few scenes a context picture is taken too.
 
     Returns
     -------
@@ -45,6 +49,8 @@ def asked(task: Task, left: Sequence[Overpass], grid: GeoBox, sources: Sources) 
             scenes = sum(scene.source == source.name for one, n in looks if n == units for scene in one.granules)
             if scenes:
                 costs.append(source.cost(scenes, grid, units))
+    pictures = min(len(left), PICTURES * math.ceil(len(left) / BATCH))
+    costs += [sources.first.cost(1, context_grid(task.site, grid), 0)] * pictures
     known = [cost for cost in costs if cost is not None]
     whole = len(known) == len(costs)
     pixels = sum(len(one.granules) for one, _ in looks) * grid.shape[0] * grid.shape[1] * 2 * LAYERS / 1e6

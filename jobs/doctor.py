@@ -563,7 +563,7 @@ def _clock(settings: "Settings", runs: Sequence[datetime]) -> Iterator[Finding]:
     ledger = Path(make_url(settings.ledger.url).database or "")
     files = [ledger, settings.store.root / "lock", settings.outputs.root / "status.json", settings.registry.path]
     seen = [(moment, "the newest run in the ledger") for moment in runs]
-    for path in (*files, *settings.store.root.glob("*/*/repo")):
+    for path in (*files, *settings.store.root.glob("*/repo")):
         if path.is_file():
             seen.append((datetime.fromtimestamp(path.stat().st_mtime, UTC), str(path)))
     ahead = behind(*max(seen)) if seen else None

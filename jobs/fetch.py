@@ -29,11 +29,12 @@ from jobs.settling import settled
 from monitor.controls.neighbours import LeftOut, left_out
 from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, candidates, match
 from monitor.cover.zonal_means import MEASURES
+from monitor.cube.context import context_grid, natural_colour, wanted_pictures, worth_keeping
 from monitor.cube.granules import Open, Overpass, left_to_do, merged, open_questions, overpasses
 from monitor.cube.grid import crs_of, inside, site_grid
 from monitor.cube.masks import why_unseen
-from monitor.cube.packed import LAYERS
-from monitor.cube.store import Entry, Record, SiteStore, digest, record_of
+from monitor.cube.packed import LAYERS, pack
+from monitor.cube.store import Entry, LandscapeStore, Member, Picture, Record, StoredSite, digest, record_of
 from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejected, TryLater
 from monitor.imagery import bands, identity
 from monitor.imagery.source import Scene, Source
@@ -85,7 +86,7 @@ class Task:
     site: Site
     ground: str
     folder: Path
-    """Of the site's store."""
+    """Of the store of its landscape; of a site that has none yet, of the landscape that it is to begin."""
     offered: tuple[Scene, ...]
     """Over the site, in order of preference of their sources."""
     asked: Open | None = None
@@ -101,16 +102,16 @@ class Task:
     is chosen outside them, and left out where one was registered later."""
     until: date
     """Last day of the scenes that are offered."""
+    waiting_in: Path | None = None
+    """Store of the landscape in which the site waits without control ground, where that is to be chosen tonight."""
     left_out: LeftOut = field(default_factory=dict)
     """Units left out, as the series in the ledger was settled; see :func:`monitor.controls.neighbours.left_out`."""
-    choose: bool = True
-    """Whether control ground is chosen where there is none; False: no season is over since that was tried in vain."""
     within: tuple[BaseGeometry, ...] | None = None
     """Control ground that people have named; None: a ring round the site."""
     terrain: Terrain | None = None
     """Of the site, as the ledger knows it."""
     lent: Any = None
-    """Session of the site's store for a worker elsewhere (:meth:`monitor.cube.store.SiteStore.lend`)."""
+    """Session of the landscape's store for a worker elsewhere (:meth:`monitor.cube.store.LandscapeStore.lend`)."""
     anew: bool = False
     """Whether the site is in a later episode than its first: its maps then have another start."""
     missing: str = ""
@@ -198,12 +199,12 @@ def fetch(
     elevation: Elevation | None = None,
     guard: Callable[[], None] = lambda: None,
 ) -> list["Part"]:
-    """Store what is offered for sites near each other and not yet stored.
+    """Store what is offered for the sites of a landscape and not yet stored.
 
     Parameters
     ----------
     tasks : sequence of Task
-        Sites to be read together.
+        Sites of one landscape, or new ones that are to be one.
     sources : sequence of Source
         In order of preference; the first gives grid and ring.
     elevation : Elevation, optional
@@ -222,7 +223,8 @@ def fetch(
     BadConfiguration
         A source refuses the credentials: no other site would fare better.
     """
-    parts = [Part(task, guard) for task in tasks]
+    store = LandscapeStore(tasks[0].folder, tasks[0].lent)
+    parts = [Part(task, store, guard) for task in tasks]
     by_name = {source.name: source for source in sources}
     reduced = any(source.reduces for source in sources)
     _each(parts, lambda part: part.open(sources[0]))
@@ -230,10 +232,13 @@ def fetch(
         _look_again([part for part in parts if part.alive], sources)
         new = [part for part in parts if part.alive and part.controls is None]
         _choose(new, sources[0].ring, by_name, elevation, reduced=reduced)
-        _each(parts, lambda part: part.begin(elevation))
-        _store([part for part in parts if part.alive], by_name, reduced=reduced)
+        waiting = [part for part in new if part.controls is None and part.task.waiting_in is not None]
+        _each(waiting, Part.wait_on)
+        _each(parts, lambda part: part.survey(elevation))
+        _begin(store, [part for part in parts if part.alive and part not in waiting])
+        _store(store, [part for part in parts if part.alive], by_name, reduced=reduced)
     except TryLater as error:
-        _each(parts, Part.flush)
+        _flush(store, parts, {})
         for part in parts:
             if part.alive:
                 part.fail("deferred", str(error))
@@ -247,11 +252,12 @@ class Part:
     """One site on its way through a fetch."""
 
     task: Task
+    landscape: LandscapeStore
     guard: Callable[[], None] = lambda: None
     """Called before anything is written; raises where it must not be."""
     error: str | None = None
     state: str = "done"
-    store: SiteStore = field(init=False)
+    store: StoredSite = field(init=False)
     grid: GeoBox = field(init=False)
     stored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Of each stored acquisition the baseline of each granule."""
@@ -262,12 +268,12 @@ class Part:
     """Whether they cannot be chosen yet: scenes are stored without."""
     tried: int | None = None
     """See :class:`Fetched`."""
-    anew: bool = False
-    """Whether a store that was made without them is begun again with them."""
     terrain: Terrain | None = None
     known: bool = False
     laid_out: Ground | None = None
     waiting: list["_Look"] = field(default_factory=list)
+    read_before: dict[str, "_Look"] = field(default_factory=dict)
+    """By acquisition what was read to choose control ground, and is stored without being read again."""
     new: list[Record] = field(default_factory=list)
     means: list[tuple[Record, np.ndarray]] = field(default_factory=list)
     """The same, with the means of the units in each, where the ledger knows the scenes that were stored before."""
@@ -292,58 +298,53 @@ class Part:
         self.state, self.error = state, error
 
     def open(self, source: Source) -> None:
-        """Find grid, store and units, and what is left to do. The grid of a store that exists stays what it is."""
-        self.store = SiteStore(self.task.folder, self.task.lent)
+        """Find grid, store and units, and what is left to do. The grid of a site that is stored stays what it is."""
         self.controls, self.terrain = self.task.controls, self.task.terrain
-        if not self.store.exists:
+        if not self.landscape.exists:
             if self.task.missing:
                 raise TryLater(self.task.missing)
             self.grid = lattice(self.task.site, source)
             self.left = left_of(self.task, self.grid, self.stored)
             return
+        self.store = self.landscape.site(self.task.ground)
         self.snapshot, self.grid = self.store.snapshot, self.store.grid
-        self.known = self.task.known is not None and self.task.known.snapshot == self.snapshot
+        self.known = self.task.known is not None and self.store.unchanged_since(self.task.known.snapshot)
         if self.controls is None:
             self.controls = ControlSet.from_json(self.store.controls)
             self.waits = not self.controls.units
-            if self.waits and self.task.choose:
-                self.controls, self.anew = None, True
         if self.known and self.task.known is not None:
             self.stored = self.task.known.baselines
         else:
             self.stored = {record.acquisition: record.granules for record in self.store.records()}
-        self.left = left_of(self.task, self.grid, {} if self.anew else self.stored)
-        if self.left and (found := behind(self.store.written, "the newest snapshot of its store")):
+        self.left = left_of(self.task, self.grid, self.stored)
+        if self.left and (found := behind(self.landscape.written, "the newest snapshot of its store")):
             msg = f"{found}, and no scene can be stored until then. {CLOCK}"
             raise TryLater(msg)
 
-    def begin(self, elevation: Elevation | None) -> None:
-        """Lay out a new store, and look at the lie of the ground if nobody has."""
+    def wait_on(self) -> None:
+        """Go on waiting where the site is stored without control ground, since none could be chosen."""
+        assert self.task.waiting_in is not None
+        self.landscape = LandscapeStore(self.task.waiting_in)
+        self.store = self.landscape.site(self.task.ground)
+        self.snapshot, self.grid, self.left = self.store.snapshot, self.store.grid, []
+
+    def survey(self, elevation: Elevation | None) -> None:
+        """Compute the terrain if it is not known; without control ground the site waits for a growing season."""
         if self.controls is None:
             self.controls, self.waits = ControlSet(units=(), balance={}, candidates=0), True
-            if self.anew:
-                self.anew, self.left = False, left_of(self.task, self.grid, self.stored)
         if self.terrain is None:
             (self.terrain,) = _terrain(elevation, [self.task.site.geometry])
-        if self.anew or not self.store.exists:
-            self.wrote = True
-            units = [unit.id for unit in self.controls.units]
-            self.guard()
-            self.snapshot = self.store.create(
-                site=self.task.site.id, grid=self.grid, units=units, measures=MEASURES,
-                controls=self.controls.to_json(), again=self.anew,
-            )  # fmt: skip
 
-    def flush(self) -> None:
-        """Commit what waits, but nothing that was looked at only to choose units by."""
-        if not self.waiting or self.controls is None:
-            return
-        entries = _entries(self.ground, self.waiting, self.task.offered)
-        unseen = self.known and not any(entry.record.acquisition in self.stored for entry in entries)
-        write = self.store.append if unseen else self.store.put
-        self.guard()
-        self.snapshot = write(entries, f"{len(entries)} scenes of site {self.task.site.id}")
-        self.wrote = True
+    def entries(self) -> list[Entry]:
+        """What is to be stored of the scenes that wait; what is stored already, to the last digit, is not."""
+        found = _entries(self.ground, self.waiting, self.task.offered)
+        again = {entry.record.acquisition for entry in found}.intersection(self.stored)
+        have = {record.acquisition: _known(record) for record in self.store.records()} if again else {}
+        return [entry for entry in found if have.get(entry.record.acquisition) != _known(entry.record)]
+
+    def stored_now(self, entries: Sequence[Entry]) -> None:
+        """Take note of what was committed."""
+        self.snapshot, self.wrote = self.store.snapshot, True
         if self.known:
             self.means += [(entry.record, entry.units) for entry in entries]
         self.new += [entry.record for entry in entries]
@@ -542,9 +543,15 @@ def _choose(
     asked = dict.fromkeys(lots, 0)
     seen: dict[str, list[tuple[datetime, np.ndarray]]] = {site: [] for site in lots}
     unread: dict[str, list[SceneRejected]] = {site: [] for site in lots}
+    room = HELD
 
     def take_down(part: Part) -> None:
+        nonlocal room
         for look in part.waiting:
+            size = look.packed.nbytes + look.units.nbytes
+            if look.error is None and not look.unread and size <= room:
+                room -= size
+                part.read_before[look.overpass.acquisition] = look
             if look.error is not None:
                 if look.reason in UNREAD:
                     unread[part.task.site.id].append(look.error)
@@ -592,9 +599,13 @@ def _choose(
             site = part.task.site.id
             wanted[site] = lots[site].pop(0)
             asked[site] += len(wanted[site])
-        _in_batches(trying, _looks(trying, sources, wanted), take_down)
+        _in_batches(trying, _looks(trying, sources, wanted), lambda some: _each(some, take_down))
         _each(trying, settle)
         trying = [p for p in trying if p.alive and p.controls is None and lots[p.task.site.id]]
+    for part in parts:
+        places = {unit.id: place for place, unit in enumerate(pools.get(part.task.site.id, ()))}
+        chosen = [places[unit.id] for unit in (part.controls.units if part.controls is not None else ())]
+        part.read_before = {name: replace(look, units=look.units[chosen]) for name, look in part.read_before.items()}
 
 
 def _terrain(elevation: Elevation | None, ground: Sequence[BaseGeometry]) -> list[Terrain | None]:
@@ -608,8 +619,132 @@ def _terrain(elevation: Elevation | None, ground: Sequence[BaseGeometry]) -> lis
         return [None] * len(ground)
 
 
-def _store(parts: Sequence[Part], sources: Mapping[str, Source], *, reduced: bool) -> None:
-    """Read what is left to do and commit it, site by site."""
+def _begin(store: LandscapeStore, parts: Sequence[Part]) -> None:
+    """Lay out a new landscape of the sites that can start; the others are left out and join a later one.
+
+    So is one that was lost: its sites keep their units, and get their history again.
+    """
+    if not parts or store.exists:
+        return
+    parts[0].guard()
+    members = []
+    for part in parts:
+        assert part.controls is not None
+        members.append(
+            Member(
+                ground=part.task.ground,
+                site=part.task.site.id,
+                grid=part.grid,
+                inside=inside(part.task.site.geometry, part.grid),
+                context=context_grid(part.task.site, part.grid),
+                units=tuple(unit.id for unit in part.controls.units),
+                controls=part.controls.to_json(),
+            )
+        )
+
+    def begun(part: Part) -> None:
+        part.store = store.site(part.task.ground)
+        part.snapshot, part.wrote = part.store.snapshot, True
+
+    if _together(parts, lambda: store.create(members, biome=parts[0].task.site.biome)):
+        _each(parts, begun)
+
+
+def _together(parts: Sequence[Part], write: Callable[[], Any]) -> bool:
+    """Write for all sites at once; where it fails each of them fails, and no other landscape does."""
+    try:
+        write()
+    except BadConfiguration:
+        raise
+    except MonitorError as error:
+        told = str(error)
+    except Exception as error:
+        log.exception("a bug while storing", sites=len(parts))
+        told = redacted(f"a bug, {type(error).__name__}: {error}")
+    else:
+        return True
+    for part in parts:
+        if part.alive:
+            part.fail("failed", f"site {part.task.site.id!r}: {told}")
+    return False
+
+
+def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Mapping[str, Source]) -> None:
+    """Commit what waits of all sites in one commit, but nothing that was looked at only to choose units by.
+
+    Without `sources` no pictures are taken.
+    """
+    waiting: dict[str, list[Entry]] = {}
+
+    def judge(part: Part) -> None:
+        if part.waiting and part.controls is not None and store.exists:
+            waiting[part.task.ground] = part.entries()
+
+    _each(parts, judge)
+    rows: dict[str, dict[str, Entry]] = {}
+    for ground, entries in waiting.items():
+        for entry in entries:
+            rows.setdefault(entry.record.acquisition, {})[ground] = entry
+    if not rows:
+        return
+    ordered = sorted(rows.values(), key=lambda row: min(entry.record.time for entry in row.values()))
+    message = f"{len(rows)} scenes of {len(waiting)} sites of {store.name}"
+
+    def commit(part: Part) -> None:
+        if part.task.ground in waiting:
+            part.stored_now(waiting[part.task.ground])
+
+    parts[0].guard()
+    if _together(parts, lambda: store.append(ordered, message, _pictures(parts, waiting, sources))):
+        _each(parts, commit)
+
+
+def _pictures(
+    parts: Sequence[Part], entries: Mapping[str, Sequence[Entry]], sources: Mapping[str, Source]
+) -> dict[str, list[Picture]]:
+    """Context pictures of the scenes that wait, by the key of the ground; what cannot be read now is left out."""
+    asked: dict[tuple[str, str], tuple[Scene, list[tuple[Part, str, str]]]] = {}
+    have: dict[str, dict[str, Picture]] = {}
+    for part in parts:
+        ground = part.task.ground
+        if not part.alive or not sources or not entries.get(ground):
+            continue
+        have[ground] = part.store.pictures(pixels=False)
+        records = [entry.record for entry in entries[ground]]
+        scenes = {scene.id: scene for entry in entries[ground] for scene in entry.granules}
+        wanted = wanted_pictures(records, have[ground], start=part.task.site.start, seasons=_seasons(part, records))
+        for name, record in wanted.items():
+            scene = scenes[record.scene]
+            asked.setdefault((scene.source, scene.id), (scene, []))[1].append((part, name, record.time))
+    found: dict[str, list[Picture]] = {}
+    for scene, wants in asked.values():
+        grids = {part.task.ground: part.store.context for part, _, _ in wants}
+        try:
+            (frames,) = sources[scene.source].read([scene], list(grids.values()))
+            if isinstance(frames, SceneRejected):
+                continue
+            drawn = {ground: natural_colour(pack(one, scene), scene) for ground, one in zip(grids, frames, strict=True)}
+        except (SceneRejected, TryLater) as error:
+            log.warning("no context picture of a scene", scene=scene.id, why=str(error))
+            continue
+        for part, name, moment in wants:
+            rgb, clear = drawn[part.task.ground]
+            if worth_keeping(name, clear, have[part.task.ground].get(name)):
+                picture = Picture(name=name, time=moment, clear=clear, rgb=rgb)
+                found.setdefault(part.task.ground, []).append(picture)
+    return found
+
+
+def _seasons(part: Part, records: Sequence[Record]) -> list[int | None]:
+    """Year of the growing season that each scene lies in; None: in none."""
+    window = Window.of(part.task.site)
+    days = np.array([record.time[:10] for record in records], "datetime64[D]").astype(np.int64)
+    season, position = window.place(days)
+    return [int(year) if 0 < at <= window.length else None for year, at in zip(season, position, strict=True)]
+
+
+def _store(store: LandscapeStore, parts: Sequence[Part], sources: Mapping[str, Source], *, reduced: bool) -> None:
+    """Read what is left to do and commit it, so many scenes at a time."""
 
     def lay_out(part: Part) -> None:
         assert part.controls is not None
@@ -618,21 +753,27 @@ def _store(parts: Sequence[Part], sources: Mapping[str, Source], *, reduced: boo
     busy = [part for part in parts if part.left]
     _each(busy, lay_out)
     alive = [part for part in busy if part.alive]
-    _in_batches(alive, _looks(alive, sources, {part.task.site.id: part.left for part in alive}), Part.flush)
+    looks = _looks(alive, sources, {part.task.site.id: part.left for part in alive})
+    _in_batches(alive, looks, lambda some: _flush(store, some, sources))
 
 
-def _in_batches(parts: Sequence[Part], looks: Iterable[tuple[Part, "_Look"]], step: Callable[[Part], None]) -> None:
-    """Let looks wait, and do a step with those of a site that are :data:`BATCH`, or with all that are :data:`HELD`."""
+def _in_batches(
+    parts: Sequence[Part], looks: Iterable[tuple[Part, "_Look"]], step: Callable[[Sequence[Part]], None]
+) -> None:
+    """Let looks wait, and do a step with all sites once :data:`BATCH` overpasses or :data:`HELD` bytes wait."""
     held = 0
+    waiting: set[str] = set()
     for part, look in looks:
+        # before the first look of the next overpass: so one overpass is one row
+        if look.overpass.acquisition not in waiting and (len(waiting) >= BATCH or held >= HELD):
+            step(parts)
+            for one in parts:
+                one.waiting.clear()
+            held, waiting = 0, set()
         part.waiting.append(look)
+        waiting.add(look.overpass.acquisition)
         held += look.packed.nbytes
-        full = parts if held >= HELD else [part] if len(part.waiting) >= BATCH else []
-        _each(full, step)
-        for one in full:
-            held -= sum(look.packed.nbytes for look in one.waiting)
-            one.waiting.clear()
-    _each(parts, step)
+    step(parts)
     for part in parts:
         part.waiting.clear()
 
@@ -664,7 +805,15 @@ class _Look:
 def _looks(
     parts: Sequence[Part], sources: Mapping[str, Source], wanted: Mapping[str, Sequence[Overpass]]
 ) -> Iterator[tuple[Part, _Look]]:
-    """Read what every site wants; each overpass is given as soon as the last of its granules was read."""
+    """Read what every site wants; each overpass is given as soon as the last of its granules was read. What was read
+    before is given with what other sites see of the same overpass, or first.
+    """
+    known = _read_before(parts, wanted)
+    had = {(part.task.site.id, acquisition) for acquisition, looks in known.items() for part, _ in looks}
+    wanted = {site: [one for one in some if (site, one.acquisition) not in had] for site, some in wanted.items()}
+    to_read = {one.acquisition for some in wanted.values() for one in some}
+    for acquisition in [acquisition for acquisition in known if acquisition not in to_read]:
+        yield from known.pop(acquisition)
     left = {(site, one.acquisition): one for site, some in wanted.items() for one in some}
     names = {(site, scene.source, scene.id): key for (site, key), one in left.items() for scene in one.granules}
     opened: dict[tuple[str, str], dict[str, Seen | SceneRejected]] = {}
@@ -679,8 +828,22 @@ def _looks(
                 granules[scene.id] = found if isinstance(found, SceneRejected) else found[place]
                 if len(granules) == len(left[key].granules):
                     one, seen = left[key], opened.pop(key)
+                    yield from known.pop(one.acquisition, ())
                     if part.alive:
                         yield part, _merged(part.ground, one, [(s, seen[s.id]) for s in one.granules])
+
+
+def _read_before(
+    parts: Sequence[Part], wanted: Mapping[str, Sequence[Overpass]]
+) -> dict[str, list[tuple[Part, _Look]]]:
+    """What was read before of the overpasses that are wanted, by acquisition, ascending by time."""
+    found: dict[str, list[tuple[Part, _Look]]] = {}
+    for part in parts:
+        for one in wanted[part.task.site.id]:
+            look = part.read_before.pop(one.acquisition, None)
+            if look is not None and [s.id for s in look.overpass.granules] == [s.id for s in one.granules]:
+                found.setdefault(one.acquisition, []).append((part, replace(look, overpass=one)))
+    return dict(sorted(found.items(), key=lambda item: item[1][0][1].scene.time))
 
 
 def _merged(ground: Ground, one: Overpass, granules: Sequence[tuple[Scene, Seen | SceneRejected]]) -> _Look:
@@ -758,6 +921,11 @@ def _entries(ground: Ground, looks: Sequence[_Look], offered: Sequence[Scene]) -
     return found
 
 
+def _known(record: Record) -> Record:
+    """A record without the measures that it has no value of, to be compared."""
+    return replace(record, measures={name: value for name, value in record.measures.items() if value})
+
+
 def _first_seen(units: Sequence[np.ndarray]) -> np.ndarray:
     """Means of each unit from the first granule that saw enough of it."""
     chosen = units[0]
@@ -801,9 +969,9 @@ def _judged(
         clear_fraction=round(n / int(ground.own.sum()), 4),
         n_pixels=n,
         measures=measures,
-        digest=digest(look.packed, units),
+        digest=digest(look.packed[:, ground.own], units),
     )
-    return Entry(record=record, pixels=look.packed, units=units)
+    return Entry(record=record, pixels=look.packed, units=units, granules=look.overpass.granules)
 
 
 def _nothing(ground: Ground) -> np.ndarray:

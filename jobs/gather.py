@@ -1,7 +1,7 @@
 """The sites of a run: which they are, what each needs, and fetching for all of them in parallel."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -27,25 +27,21 @@ from jobs.registry import add
 from jobs.settings import Settings, SourceSettings
 from jobs.settings import Terrain as TerrainSettings
 from jobs.sources import Sources, described, open_sources
-from jobs.together import METRES_PER_DEGREE, compact, in_one_search, neighbourhoods
+from jobs.together import METRES_PER_DEGREE, in_one_search, neighbourhoods
 from monitor.controls.units import ControlSet
 from monitor.cube.granules import Open, has, open_questions
-from monitor.cube.store import SiteStore
+from monitor.cube.store import DERIVED, LandscapeStore
 from monitor.errors import BadConfiguration, BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
 from monitor.imagery.source import Scene, Source, Stored
 from monitor.imagery.terrain import Elevation, Terrain
 from monitor.ledger.ledger import Ledger, Transaction, history_of
 from monitor.sites.given import GivenGround, read_given_ground, within_reach
-from monitor.sites.registry import folder_name
+from monitor.sites.landscapes import landscape_name, landscapes
 from monitor.sites.site import Site
 from monitor.verdict.explain import never_offered
 
 log = structlog.get_logger()
 
-NEW = 128
-"""New sites read together, at most: their many candidates take the memory of four times as many sites with units."""
-ELSEWHERE = 64
-"""Sites read together in another process, at most: a worker that dies takes no more along, and all have work."""
 AT_ONCE = 64
 """Sites whose series are settled in one call: those of all sites that are read together may be too large."""
 
@@ -164,7 +160,7 @@ def prepare(
     Returns
     -------
     tasks : list of Task
-        Those of one neighbourhood next to each other.
+        Of each site, with the landscape that it belongs to, or that it is to begin with other new sites.
     left_out : dict
         By site, why nothing can be fetched: ``TryLater`` where no source could be asked or the named control ground
         cannot be used, ``NeverOffered`` where nothing is stored and no source has ever had a scene, or a source does
@@ -174,14 +170,21 @@ def prepare(
     told: dict[str, str] = {}
     areas: dict[str, BaseGeometry] = {}
     known: dict[str, Known] = {}
-    choose: dict[str, bool] = {}
+    choose: dict[str, int] = {}
     with ledger.reading() as t:
         stored, tried = t.stored(), t.backgrounds("tried")
+        homes = _homes(
+            settings.store.root,
+            {ground: row[0] for ground, row in stored.items()},
+            [ground_key(site) for site in sites],
+        )
         for site in sites:
             ground = ground_key(site)
-            if ground in tried and t.controls(ground) is None:
-                choose[site.id] = tried[ground]["season"] < last_season(site, until)
-            if ground in stored and not choose.get(site.id, False):  # else all is fetched again
+            last = last_season(site, until)
+            if ground in tried and tried[ground]["season"] < last and t.controls(ground) is None:
+                choose[site.id] = last  # it begins again, in another landscape, and all is fetched again
+                continue
+            if ground in stored:
                 snapshot, kept, history = stored[ground]
                 baselines = t.granules(ground, history)
                 history = history or history_of(baselines)
@@ -200,7 +203,7 @@ def prepare(
             continue
         for site, offer in zip(members, _offers(members, known, found, searched), strict=True):
             told[site.id], areas[site.id] = missing, searched
-            if offer.scenes or missing or _has_scenes(settings, site, known.get(site.id)):
+            if offer.scenes or missing or ground_key(site) in homes:
                 offers[site.id] = offer
             else:
                 why = never_offered(site, sources=described(settings.source), until=until)
@@ -235,7 +238,7 @@ def prepare(
                 Task(
                     site=site,
                     ground=ground,
-                    folder=store_folder(settings, site),
+                    folder=settings.store.root / ("" if site.id in choose else homes.get(ground, "")),
                     offered=offers[site.id].scenes,
                     asked=offers[site.id].asked,
                     searched=areas[site.id],
@@ -245,18 +248,50 @@ def prepare(
                     others=tuple((other.geometry, other.start) for other in others),
                     until=until,
                     left_out={unit: date.fromisoformat(day) for unit, day in gone.get(ground, {}).items()},
-                    choose=choose.get(site.id, True),
                     missing=told[site.id],
                     anew=site.id in anew,
                     within=within,
+                    waiting_in=settings.store.root / homes[ground] if site.id in choose else None,
                 )
             )
-    return tasks, left_out
+    return _with_landscapes(tasks, settings.store.root, choose), left_out
 
 
-def _has_scenes(settings: Settings, site: Site, known: Known | None) -> bool:
-    """Whether any scene of a site is stored; a store of which the ledger does not know counts."""
-    return bool(known.baselines) if known is not None else store_folder(settings, site).is_dir()
+def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -> dict[str, str]:
+    """Name of the landscape of each piece of ground that is stored.
+
+    The ledger's snapshots name it; one that was lost is begun again. Of ground that the ledger does not know, the
+    landscapes that it does not name are asked: a night was killed between its two commits, or the ledger was lost.
+    """
+    homes = {ground: snapshot.rpartition(":")[0] for ground, snapshot in snapshots.items()}
+    there = {name for name in {*homes.values()} if (root / name).is_dir()}
+    homes = {ground: name for ground, name in homes.items() if name in there}
+    if all(ground in homes for ground in grounds) or not root.is_dir():
+        return homes
+    for folder in sorted(root.iterdir()):
+        if not folder.is_dir() or folder.name == DERIVED or folder.name.startswith("."):
+            continue
+        if folder.name in homes.values():
+            continue
+        try:
+            if (store := LandscapeStore(folder)).exists:
+                homes = dict.fromkeys(store.grounds, folder.name) | homes
+        except MonitorError as error:
+            log.warning("a landscape that the ledger does not know was left out", error=str(error))
+    return homes
+
+
+def _with_landscapes(tasks: Sequence[Task], root: Path, again: Mapping[str, int]) -> list[Task]:
+    """Tasks of new sites with the landscapes that they are to begin; `again`: the season after which some begin again,
+    since no control ground could be chosen before.
+    """
+    new = {task.site.id: task for task in tasks if task.folder == root}
+    named: dict[str, Path] = {}
+    for group in landscapes([task.site for task in new.values()]):
+        keys = [f"{new[site.id].ground}{again.get(site.id, '')}" for site in group]
+        name = landscape_name(keys, group[0].geometry, group[0].biome)
+        named |= {site.id: root / name for site in group}
+    return [replace(task, folder=named.get(task.site.id, task.folder)) for task in tasks]
 
 
 def _baselines(site: Site, known: Mapping[str, Known]) -> Mapping[str, Mapping[str, str]]:
@@ -371,27 +406,22 @@ def gather(
     fetched = partial(_elsewhere, lent=lent) if settings.engine.scheduler else partial(_here, guard=ledger.guard)
     done = 0
     for found in chain([postponed], fetched(settings, sources, tasks, work)):
-        for outcome in found:
+        for outcome in _adopted(settings, found, lent):
             done += 1
             if progress is not None:
                 progress(done, len(sites))
             ledger.guard()
-            settled = _adopted(settings, outcome, lent)
-            if settled.error is not None:
-                log.error("site not updated", site=settled.site.id, state=settled.state, error=settled.error)
-            yield settled
+            if outcome.error is not None:
+                log.error("site not updated", site=outcome.site.id, state=outcome.state, error=outcome.error)
+            yield outcome
 
 
-def _clusters(tasks: Sequence[Task], source: Source, most: int) -> list[list[Task]]:
-    """Tasks of sites that are read together; those of new sites by themselves, for they read their whole history."""
-    most = min(most, source.together)
-    of = {task.site.id: task for task in tasks}
-    found = []
-    for new in (False, True):
-        some = [task.site for task in tasks if (task.controls is None) is new]
-        for group in neighbourhoods(some, apart=2 * source.ring[1]):
-            found += [[of[site.id] for site in few] for few in compact(group, min(most, NEW) if new else most)]
-    return found
+def _clusters(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Tasks by landscape."""
+    found: dict[Path, list[Task]] = {}
+    for task in tasks:
+        found.setdefault(task.folder, []).append(task)
+    return list(found.values())
 
 
 def _here(
@@ -399,7 +429,7 @@ def _here(
 ) -> Iterator[list[Outcome]]:
     """Fetch in threads of this process."""
     elevation = elevation_model(settings.terrain, settings.source)
-    clusters = _clusters(tasks, sources.first, len(tasks))
+    clusters = _clusters(tasks)
     for _, found in work([partial(fetch_here, cluster, sources.all, elevation, guard) for cluster in clusters]):
         if isinstance(found[0], Outcome):
             yield found
@@ -411,23 +441,38 @@ def _elsewhere(
     settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run, *, lent: dict[str, Any]
 ) -> Iterator[list[Outcome]]:
     """Fetch in other processes; where a worker dies of one site the others are fetched without it."""
-    clusters = _clusters(tasks, sources.first, ELSEWHERE)
-    alone: list[list[Task]] = []
+    clusters = _clusters(tasks)
+    suspects: list[Task] = []
 
     def there(cluster: Sequence[Task]) -> Call:
-        """A call, with the stores that it needs lent as its turn comes."""
-        mine = [_lent(task, lent) for task in cluster]
-        return partial(fetch_elsewhere, mine, chosen=settings.source, terrain=settings.terrain)
+        """A call, with the store that it needs lent as its turn comes."""
+        return partial(fetch_elsewhere, _lent(cluster, lent), chosen=settings.source, terrain=settings.terrain)
 
     for number, found in work(map(there, clusters)):
         if not isinstance(found, BaseException):
             yield found
         elif len(clusters[number]) > 1 and not isinstance(found, TimeoutError):
-            alone += [[task] for task in clusters[number]]
+            suspects += clusters[number]
         else:
             yield _died(clusters[number], found)
-    for number, found in work(map(there, alone)):
-        yield _died(alone[number], found) if isinstance(found, BaseException) else found
+    while suspects:
+        # One site of each landscape at a time, for a store is lent once; a site without one begins its own.
+        turn = {_apart(task).folder: task for task in reversed(suspects)}
+        alone = [[_apart(task)] for task in turn.values()]
+        suspects = [task for task in suspects if task not in turn.values()]
+        for number, found in work(map(there, alone)):
+            yield _died(alone[number], found) if isinstance(found, BaseException) else found
+
+
+def _apart(task: Task) -> Task:
+    """A site to be fetched by itself; a new one begins a landscape of its own."""
+    try:
+        if LandscapeStore(task.folder).exists:
+            return task
+    except MonitorError:
+        return task
+    name = landscape_name([task.ground], task.site.geometry, task.site.biome)
+    return replace(task, folder=task.folder.with_name(name))
 
 
 def _died(tasks: Sequence[Task], error: BaseException) -> list[Outcome]:
@@ -459,33 +504,39 @@ def _opened_here(chosen: tuple[SourceSettings, ...]) -> list[Source]:
     return open_sources(chosen).all
 
 
-def _lent(task: Task, lent: dict[str, Any]) -> Task:
-    """Lend a worker the store of a site; what is wrong with a store the worker finds out and tells of that site."""
+def _lent(tasks: Sequence[Task], lent: dict[str, Any]) -> list[Task]:
+    """Lend a worker the store of a landscape; what is wrong with a store the worker finds out and reports."""
     try:
-        lent[task.site.id], copy = SiteStore(task.folder).lend()
+        lent[tasks[0].folder.name], copy = LandscapeStore(tasks[0].folder).lend()
     except MonitorError:
-        return task
-    return replace(task, lent=copy)
+        return list(tasks)
+    return [replace(task, lent=copy) for task in tasks]
 
 
-def _adopted(settings: Settings, outcome: Outcome, lent: dict[str, Any]) -> Outcome:
-    """Commit what a worker wrote elsewhere; here, where the lock is held, and one site at a time."""
-    fetched, site = outcome.fetched, outcome.site
-    if fetched is None or fetched.lent is None:
-        return outcome
-    store = SiteStore(store_folder(settings, site))
-    message = f"{len(fetched.new)} scenes of site {site.id}"
+def _adopted(settings: Settings, found: Sequence[Outcome], lent: dict[str, Any]) -> list[Outcome]:
+    """Commit what a worker wrote elsewhere; here, where the lock is held, and one landscape at a time."""
+    written = [outcome for outcome in found if outcome.fetched is not None and outcome.fetched.lent is not None]
+    if not written:
+        return list(found)
+    fetched = written[0].fetched
+    assert fetched is not None
+    name = fetched.snapshot.rpartition(":")[0]
     try:
-        snapshot = store.adopt(lent.pop(site.id), fetched.lent, message)
+        LandscapeStore(settings.store.root / name).adopt(
+            lent.pop(name), fetched.lent, f"scenes of {len(written)} sites"
+        )
     except MonitorError as error:
         state = "deferred" if isinstance(error, TryLater) else "failed"
-        return Outcome(site=site, state=state, error=f"site {site.id!r}: {error}")
-    return replace(outcome, fetched=replace(fetched, snapshot=snapshot, lent=None))
+        return [
+            Outcome(site=one.site, state=state, error=f"site {one.site.id!r}: {error}") if one in written else one
+            for one in found
+        ]
+    return [replace(one, fetched=replace(one.fetched, lent=None)) if one.fetched is not None else one for one in found]
 
 
 def store_folder(settings: Settings, site: Site) -> Path:
-    """Of a site's store."""
-    return settings.store.root / folder_name(site.id) / ground_key(site)
+    """Where what is derived of a site is put."""
+    return settings.store.root / DERIVED / ground_key(site)
 
 
 def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:

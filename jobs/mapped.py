@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +17,7 @@ from jobs import derived
 from jobs.records import Columns, texts, until
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube.grid import inside
-from monitor.cube.store import Entry, SiteStore
+from monitor.cube.store import Entry, StoredSite, stored_site
 from monitor.errors import StoreBroken
 from monitor.sites.site import Site
 from monitor.trends.kernels import failing as failing_ground
@@ -26,17 +25,14 @@ from monitor.trends.kernels import patches, yearly
 from monitor.trends.kernels.failing import find, means, pixel_theta, times_of
 from monitor.trends.kernels.yearly import inner_sums
 from monitor.trends.state import (
-    NOW,
     Look,
     Read,
     Scenes,
     Season,
     State,
-    Used,
     at_hand,
     blocks_of,
     bring_up_to_date,
-    kept_grid,
     reader,
     recipe,
     sums_of,
@@ -59,8 +55,6 @@ class Mapped:
     grid: GeoBox
     ground: np.ndarray
     """(y, x) bool: pixels of the site."""
-    days: Mapping[str, date]
-    """Of the scenes that pictures are shown of, by name."""
 
 
 NEEDED: Final = ("acquisition", "time", "digest", "control_cover", "accepted")
@@ -88,30 +82,26 @@ def mapped(folder: Path, snapshot: str | None, site: Site, observed: Columns) ->
     OSError
         The state can not be written.
     """
-    if snapshot is None or not folder.is_dir():
+    if snapshot is None:
         return None
     wanted = _Wanted.of(site, observed)
     if wanted is None:
         return None
-    bring = partial(bring_up_to_date, _state(folder), wanted.seasons, wanted.shown)
+    bring = partial(bring_up_to_date, _state(folder), wanted.seasons)
     grid, state = _up_to_date(folder, snapshot, site, bring)
-    return Mapped(state=state, grid=grid, ground=inside(site.geometry, grid), days=wanted.days)
+    return Mapped(state=state, grid=grid, ground=inside(site.geometry, grid))
 
 
 def _up_to_date[T](folder: Path, snapshot: str, site: Site, bring: Callable[..., T]) -> tuple[GeoBox, T]:
-    """Grid of a site, and what is wanted of its state; the store, which takes long to open, is read where need be."""
-    endmembers, grid = ENDMEMBERS[site.biome], kept_grid(_state(folder))
-    if grid is not None:
-        with suppress(KeyError):  # a scene is missing
-            made_by = recipe(endmembers, grid)
-            return grid, bring(at_hand([], endmembers), made_by=made_by, snapshot=snapshot, grid=grid)
-    stored = Stored(SiteStore(folder), snapshot)
+    """Grid of a site, and what is wanted of its state; pixels are read where need be."""
+    stored = Stored(stored_site(folder, snapshot), snapshot)
+    endmembers = ENDMEMBERS[site.biome]
     made_by = recipe(endmembers, stored.grid)
     return stored.grid, bring(reader(stored, endmembers), made_by=made_by, snapshot=snapshot, grid=stored.grid)
 
 
 def add(
-    store: SiteStore, snapshot: str, site: Site, observed: Columns, new: Collection[str], entries: Sequence[Entry]
+    store: StoredSite, snapshot: str, site: Site, observed: Columns, new: Collection[str], entries: Sequence[Entry]
 ) -> None:
     """Bring the seasons of new scenes up to date as these are stored, where the work is spread over many workers.
 
@@ -119,7 +109,7 @@ def add(
 
     Parameters
     ----------
-    store : SiteStore
+    store : StoredSite
         Of the site; what is not yet committed counts.
     snapshot : str
         Of the store that is committed by now.
@@ -133,20 +123,19 @@ def add(
     wanted, endmembers = _Wanted.of(site, observed), ENDMEMBERS[site.biome]
     here = {entry.record.acquisition for entry in entries}
 
-    def read(acquisitions: Sequence[str], colour: Collection[str]) -> Iterator[Look]:
+    def read(acquisitions: Sequence[str]) -> Iterator[Look]:
         known = here.issuperset(acquisitions)
         drawn = at_hand(entries, endmembers) if known else reader(Stored(store), endmembers)
-        return drawn(acquisitions, colour)
+        return drawn(acquisitions)
 
     if wanted is not None:
         added = texts(new)
         seasons = {
             season: scenes for season, scenes in wanted.seasons.items() if np.isin(scenes.acquisitions, added).any()
         }
-        shown = {name: scene for name, scene in wanted.shown.items() if scene.acquisition in new}
         with suppress(OSError, StoreBroken):
             sums_of(
-                _state(store.path), seasons, shown, read,
+                _state(store.derived), seasons, read,
                 made_by=recipe(endmembers, store.grid), snapshot=snapshot, grid=store.grid,
             )  # fmt: skip
 
@@ -156,10 +145,6 @@ class _Wanted:
     """What goes into the maps of a site."""
 
     seasons: Mapping[Season, Scenes]
-    shown: Mapping[str, Used]
-    """Scenes that pictures are shown of, by name."""
-    days: Mapping[str, date]
-    """The same of their days."""
 
     @classmethod
     def of(cls, site: Site, observed: Columns) -> "_Wanted | None":
@@ -177,23 +162,15 @@ class _Wanted:
         closed = opened + np.timedelta64(window.length, "D")
         bounds = (np.searchsorted(day, days).tolist() for days in (opened, closed))
         seasons: dict[Season, Scenes] = {}
-        newest: dict[str, int] = {}
         for year, first, end in zip(years.tolist(), *bounds, strict=True):
             for before, some in ((True, slice(first, min(end, started))), (False, slice(max(first, started), end))):
                 if some.start < some.stop:
                     seasons[year, before] = Scenes(
                         acquisitions=names[some], digests=digests[some], controls=controls[some]
                     )
-                    newest[NOW] = some.stop - 1
-                    if before:
-                        newest["before"] = some.stop - 1
         if not seasons:
             return None
-        shown = {
-            name: Used(names[at].decode(), digests[at].decode(), controls[at].item()) for name, at in newest.items()
-        }
-        days = {name: day[at].item() for name, at in newest.items()}
-        return cls(seasons=seasons, shown=shown, days=days)
+        return cls(seasons=seasons)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +252,7 @@ def failing(
     if kept is not None and kept.key == key:
         return kept.failing
     found = _failing(folder, snapshot, site, observed, look)
-    if folder.is_dir():
+    if folder.parent.is_dir():
         derived.keep(path, _Kept.of(key, found))
     return found
 
@@ -295,7 +272,7 @@ def as_told(folder: Path, verdict: Assessment) -> Failing | None:
 
 def _failing(folder: Path, snapshot: str | None, site: Site, observed: Columns, look: LastLook) -> Failing | None:
     verdict, promised, wanted = look.verdict(), look.promised(), _Wanted.of(site, observed)
-    if snapshot is None or not folder.is_dir() or wanted is None or not tells_failing_ground(verdict, site):
+    if snapshot is None or wanted is None or not tells_failing_ground(verdict, site):
         return None
     # all scenes of them, so that the state stays as it is: those since the look lie in a season that does not count yet
     seasons = {season: wanted.seasons[season] for season in sorted(wanted.seasons) if season[0] in promised}

@@ -161,7 +161,7 @@ def night(
         lock.check()
         if pages:
             broken = {site: error for site, error in publish(settings, ledger, work, as_of=as_of).items() if error}
-        expire(settings, ledger, [site for site in sites if results[site.id]["state"] == "done"])
+        expire(settings, ledger)
         manifest = {
             "run": run,
             "as_of": as_of.isoformat(),

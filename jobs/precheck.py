@@ -70,12 +70,12 @@ def check_history(ledger: "Ledger", root: Path) -> None:
 
 def without_history(ledger: str, root: Path) -> str | None:
     """What to say of a ledger that knows of no run and of no store; None where there are no stores either."""
-    sites = {path.parent.parent for path in root.glob("*/*/repo")}
-    if not sites:
+    stores = list(root.glob("*/repo"))
+    if not stores:
         return None
     return (
-        f"the ledger {ledger} has no history, but {root} holds stores of {len(sites)} sites: it is not the ledger that "
-        "they were made with. Nothing was sent or published. Name the right ledger, or a copy from a backup, by "
-        "[ledger] url. If there is none any more, name another, empty folder by [store] root: all scenes are then "
-        f"fetched again, and alerts begin without their past; {root} stays as it is"
+        f"the ledger {ledger} has no history, but {root} holds the stores of {len(stores)} landscapes: it is not the "
+        "ledger that they were made with. Nothing was sent or published. Name the right ledger, or a copy from a "
+        "backup, by [ledger] url. If there is none any more, name another, empty folder by [store] root: all scenes "
+        f"are then fetched again, and alerts begin without their past; {root} stays as it is"
     )

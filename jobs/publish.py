@@ -46,6 +46,7 @@ from jobs.sight import assumptions, chances
 from monitor.alerts.alert import Alert
 from monitor.alerts.lifecycle import answered
 from monitor.cube.grid import outline
+from monitor.cube.store import DERIVED, stored_site
 from monitor.errors import MonitorError, full_disk
 from monitor.imagery.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
@@ -177,7 +178,7 @@ def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Call:
     asked = []
     with ledger.reading() as t:
         for page in pages:
-            known = known_series(t, settings.store.root / folder_name(page.site.id) / page.ground, page.ground)
+            known = known_series(t, settings.store.root / DERIVED / page.ground, page.ground)
             asked.append((page, until(known, page.found.as_of)))
     return partial(_write_some, settings.store.root, settings.outputs.root, asked)
 
@@ -204,7 +205,7 @@ def _write(store: Path, outputs: Path, page: _Page, observed: Columns) -> str | 
             power=page.power,
             assumed=page.assumed,
             calibration=_calibration(page),
-            **_pictures(store / folder_name(site.id) / ground, page, observed, constants),
+            **_pictures(store / DERIVED / ground, page, observed, constants),
         )
         write_site(view, outputs)
     except (MonitorError, OSError) as error:
@@ -228,7 +229,12 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
     found = mapped(folder, page.snapshot, site, observed)
     if found is None:
         return {"before": None, "now": None, "maps": {}, "grid": None, "outline": None}
-    chips = {name: Chip(date=found.days[name], rgb=rgb) for name, rgb in found.state.pictures.items()}
+    stored = stored_site(folder, str(page.snapshot))
+    drawn = outline(site.geometry, stored.context)
+    chips = {
+        name: Chip(date=date.fromisoformat(one.time[:10]), rgb=one.rgb, outline=drawn)
+        for name, one in stored.pictures().items()
+    }
     layers = maps(found.state, found.ground)
     if verdict.hectares_failing is not None:
         fails = as_told(folder, verdict)
@@ -242,7 +248,7 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
             layers["failing"] = fails.on(found.ground)
     return {
         "before": chips.get("before"),
-        "now": chips["now"],
+        "now": chips.get("now"),
         "maps": layers,
         "grid": found.grid,
         "outline": outline(site.geometry, found.grid),

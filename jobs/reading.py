@@ -28,8 +28,6 @@ from monitor.imagery.source import Frame, Scene, Source
 from monitor.sites.projection import projected
 from monitor.sites.site import Site
 
-LANDSAT_PIXEL = 30.0
-"""Side of a pixel. [m]"""
 SAMPLED = 2500
 """Of a larger unit every second (third, ...) pixel of every second (third, ...) row is taken, so that no more remain:
 its mean is as good with them, and a night draws those of a whole programme in a fraction of the time. [pixel]"""
@@ -145,7 +143,7 @@ def read(source: Source, scenes: Sequence[Scene], grounds: Sequence[Ground]) -> 
 
 def bandpass(scene: Scene, grid: GeoBox) -> bool:
     """Whether a scene is brought to the bands of Sentinel-2: a Landsat scene of a site kept on Sentinel-2's pixels."""
-    return bands.family(scene.sensor, scene.quality) == "oli" and abs(grid.resolution.x) < LANDSAT_PIXEL
+    return bands.resampled(scene.sensor, scene.quality, abs(grid.resolution.x))
 
 
 def _step(pixels: int, *, reduced: bool) -> int:
@@ -243,7 +241,7 @@ def _by_ground(members: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[i
 def _served(
     source: Source, scenes: Sequence[Scene], grounds: Sequence[Ground]
 ) -> Iterator[list[np.ndarray] | SceneRejected]:
-    """Means of units as the provider draws them."""
+    """Means of units as the provider draws them; the first requests are under way when this returns."""
     from monitor.cover.served import recipe  # brings the provider's client with it
 
     streams: list[Iterator[np.ndarray | SceneRejected]] = []
@@ -252,9 +250,13 @@ def _served(
         layers = recipe(ground.endmembers, bandpass=any(bandpass(scene, ground.grid) for scene in scenes))
         nothing = np.empty((0, len(MEASURES)))
         streams.append(source.reduce(scenes, wanted, ground.grid, layers) if wanted else repeat(nothing, len(scenes)))
-    for together in zip(*streams, strict=True):
-        refused = next((one for one in together if isinstance(one, SceneRejected)), None)
-        yield refused or [np.asarray(found, dtype=np.float32) for found in together]
+    return map(_all_or_none, zip(*streams, strict=True))
+
+
+def _all_or_none(together: Sequence[np.ndarray | SceneRejected]) -> list[np.ndarray] | SceneRejected:
+    """Means of one scene for all sites, or why it cannot be read."""
+    refused = next((one for one in together if isinstance(one, SceneRejected)), None)
+    return refused or [np.asarray(found, dtype=np.float32) for found in together]
 
 
 def _means(scene: Scene, pixels: np.ndarray, edges: np.ndarray, ground: Ground) -> np.ndarray:

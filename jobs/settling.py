@@ -37,7 +37,7 @@ from monitor.controls.units import ControlSet
 from monitor.cover.zonal_means import MEASURES
 from monitor.cube import granules, radiometry
 from monitor.cube.radiometry import EVIDENCE, SEASON, evidence, judged, settle, tells, wrong
-from monitor.cube.store import Record, SiteStore
+from monitor.cube.store import Record, StoredSite
 from monitor.imagery import bands
 from monitor.ledger.ledger import Transaction
 from monitor.publish import observations
@@ -111,7 +111,7 @@ class _Kept(_Series, kw_only=True):
 
 
 def settled(
-    store: SiteStore,
+    store: StoredSite,
     controls: ControlSet,
     site: Site,
     *,
@@ -123,7 +123,7 @@ def settled(
 
     Parameters
     ----------
-    store : SiteStore
+    store : StoredSite
         Of the site, with the new scenes.
     controls : ControlSet
         Its frozen units.
@@ -143,7 +143,7 @@ def settled(
         What is stored can not be read.
     """
     left_out = left_out or {}
-    path, key = _place(store.path), _key(controls, site, left_out)
+    path, key = _place(store.derived), _key(controls, site, left_out)
     kept = _load(path, _Kept) if mark and added else None
     found = None
     if kept is not None and (kept.key, kept.mark) == (key, mark):
@@ -183,14 +183,14 @@ def known_series(t: Transaction, folder: Path, ground: str) -> Columns:
 
 
 def rows(
-    store: SiteStore, controls: ControlSet, site: Site, *, left_out: LeftOut | None = None
+    store: StoredSite, controls: ControlSet, site: Site, *, left_out: LeftOut | None = None
 ) -> list[dict[str, Any]]:
     """The series of a site from all stored scenes; parameters and errors as for :func:`settled`."""
     return _from_all(store, controls, site, left_out or {}, "")[0]
 
 
 def _from_all(
-    store: SiteStore, controls: ControlSet, site: Site, left_out: LeftOut, key: str
+    store: StoredSite, controls: ControlSet, site: Site, left_out: LeftOut, key: str
 ) -> tuple[list[dict[str, Any]], _Kept | None]:
     """Rows of all scenes, and what the next one is settled by."""
     stored = sorted(store.records(), key=_moment)

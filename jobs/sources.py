@@ -115,9 +115,13 @@ def _open(chosen: SourceSettings) -> Source:
         if not chosen.url:
             msg = '[source] kind = "stac" needs url = "<an API, a catalogue, or a folder of items>"'
             raise BadConfiguration(msg)
+        from monitor.imagery.stac import IN_FLIGHT as RANGES
         from monitor.imagery.stac import Stac
 
-        return Stac(chosen.url, collections=chosen.collections, allow_hosts=chosen.allow_hosts)
+        return Stac(
+            chosen.url, collections=chosen.collections, allow_hosts=chosen.allow_hosts,
+            in_flight=max(1, RANGES // processes()),
+        )  # fmt: skip
     return earthengine(chosen)
 
 

@@ -31,7 +31,7 @@ def screened(means: xr.DataArray, *, since: date | None = None) -> xr.DataArray:
     Parameters
     ----------
     means : xr.DataArray
-        (time, unit, measure) with ``cover``, as ``SiteStore.unit_means`` gives them; in any order.
+        (time, unit, measure) with ``cover``, as ``StoredSite.unit_means`` gives them; in any order.
     since : date, optional
         First day of the intervention: units are compared with the years before it. None, or no year before it:
         with the first year.
@@ -107,7 +107,7 @@ def compare(
     Parameters
     ----------
     means : xr.DataArray
-        (time, unit, measure) of the units of `controls`, as ``SiteStore.unit_means`` gives them.
+        (time, unit, measure) of the units of `controls`, as ``StoredSite.unit_means`` gives them.
     controls : ControlSet
         Frozen; gives the ring of each unit.
     since : date, optional

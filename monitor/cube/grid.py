@@ -11,7 +11,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-from monitor.sites.projection import projected
+from monitor.sites.projection import projected, utm
 
 MARGIN = 80.0
 """Ground kept around a site, so that a cloud just outside can be dilated into it. Eight Sentinel-2 pixels, two more
@@ -30,13 +30,6 @@ def crs_of(grid: GeoBox) -> CRS:
         msg = f"the grid {grid} has no coordinate reference system"
         raise ValueError(msg)
     return grid.crs
-
-
-def utm(geometry: BaseGeometry) -> CRS:
-    """UTM zone (WGS 84) of the centroid of a geometry given in longitude and latitude."""
-    point = geometry.centroid
-    zone = min(60, int((point.x + 180.0) // 6.0) + 1)
-    return CRS(f"EPSG:{(32600 if point.y >= 0 else 32700) + zone}")
 
 
 def site_grid(

@@ -1,23 +1,32 @@
-"""What is kept of a site's scenes: one icechunk repository a site, pixels and scene ledger in one commit.
+"""The stored scenes of a landscape: one icechunk repository, arrays over the pixels of its sites, one row a scene.
 
-A scene fills one slot along the first dimension of three arrays, in order of arrival:
+Rows are only appended, in order of arrival: a late, reprocessed or repeated scene is a new row, and for each
+acquisition and site the newest row counts. What was known on a past night is therefore the first rows of the arrays,
+whatever was stored since. Along ``time`` (one row an overpass):
 
-- ``pixels`` (slot, layer, y, x) uint16: the layers of :data:`monitor.cube.packed.LAYERS`;
-- ``units`` (slot, unit, measure) float32: means over the clear pixels of each control unit;
-- ``scenes`` (slot, byte) uint8: the ledger, one JSON record a scene.
+- ``pixels`` (time, band, pixel) uint16: integers as delivered, the quality layer, and 1 where the ground was seen
+  (:data:`monitor.cube.packed.LAYERS`), of the pixels inside each site;
+- ``site_means`` and ``control_means`` (time, site, measure) float64: means over clear pixels, and their mean over the
+  control units that were seen, to six decimals; NaN where nothing was seen;
+- ``unit_means`` (time, unit, unit_measure) float32: means of each control unit;
+- ``state`` (time, site): whether the scene counts for a site, or why not; 0 where the row says nothing of the site;
+- ``granules`` (time) and ``granule_bits`` (time, site): what the row was made from.
 
-A night therefore writes one small chunk to each, whatever the length of the history. A newer processing baseline takes
-the slot of the older one, in a new snapshot; the older snapshot keeps it until that expires. Readers see scenes in
-order of acquisition, never of arrival.
+Beside the rows, for people only: ``pictures`` (picture, context_pixel, colour) uint8, natural colour of each site and
+its surroundings in a few clear scenes (:mod:`monitor.cube.context`), 0 where nothing was seen.
+
+A committed row is complete: pixels, means and metadata are in one commit. The store can be opened by
+``xarray.open_zarr(session.store)`` without this package.
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,55 +36,62 @@ import msgspec
 import numpy as np
 import xarray as xr
 import zarr
+from dask import delayed
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from monitor.cube.grid import grid_from_json, grid_to_json
+from monitor.cube.grid import crs_of, grid_from_json, grid_to_json
 from monitor.cube.packed import LAYERS, unpack
 from monitor.errors import BadData, StoreBroken, TryLater, full_disk
+from monitor.imagery import bands
 from monitor.imagery.source import Scene
 
+CHUNK_PIXELS: Final = 100_000
+"""Pixels in a stored chunk, of one scene. [pixel]"""
+CHUNK_CONTEXT: Final = 400_000
+"""Pixels of pictures in a stored chunk. [pixel]"""
+CHUNK_ROWS: Final = 64
+"""Rows of the small arrays in a stored chunk: a night rewrites them, a history is read in one piece."""
 CHUNK_BYTES: Final = 32_000_000
-"""Size of the dask chunks of a cube as read: many scenes of a small site, one of a large one."""
+"""Size of the dask chunks of a cube as read. [byte]"""
 
-RECORD_BYTES: Final = 4096
-"""Room for the record of a scene, filled up with blanks: fixed, so that a record is written in place."""
+MEASURES: Final = (
+    "n_pixels", *bands.OBSERVED, "ndvi", "evi2", "msavi2", "kndvi", "ndmi", "nbr", "cover",
+)  # fmt: skip
+"""What is given of a site or unit in a scene, as :data:`monitor.cover.zonal_means.MEASURES` computes it."""
+MEANS: Final = MEASURES[1:]
+"""Measures of ``site_means`` and ``control_means``; how many pixels and units there were stands in ``counts``."""
+UNIT_MEASURES: Final = ("n_pixels", "red", "ndvi", "ndmi", "nbr", "cover")
+"""Measures of ``unit_means``: those that units are chosen, screened and compared by."""
+DERIVED: Final = "derived"
+"""Folder beside the landscapes for what can be made again from them."""
+COUNTS: Final = ("n_pixels", "n_units")
+"""Clear pixels of the site and units that were seen; -1 units: not known, the scene could not be read."""
 
-LEDGER_TOGETHER: Final = 64
-"""Records, and means of units, of so many scenes lie in one chunk: the whole ledger is read at once, every night."""
+STATES: Final = (
+    "NOT_COVERED", "ACCEPTED", "CLOUD", "SNOW", "NODATA", "RADIOMETRY", "MISSING", "BROKEN", "CONTROL_HIDDEN",
+    "CONTROL_POOR", "FEW_PIXELS", "NO_ANSWER",
+)  # fmt: skip
+"""Meaning of the flags of ``state``: whether a scene counts for a site, or why not. Only ever added to at the end."""
 
-SMALL: Final = 2**18
-"""Scenes of a small site lie together in a stored chunk of at most this size, at most :data:`MOST_TOGETHER` of them:
-a night rewrites so much, and a history is read in so many fewer pieces. [byte]"""
-MOST_TOGETHER: Final = 16
-
-TAGS: Final = 3
-"""A snapshot that goes takes some seven files along, a tag leaves one more, as large as the list of snapshots."""
-
-_CONFIG: Final = icechunk.RepositoryConfig(num_updates_per_repo_info_file=10)
-"""Each commit leaves a copy of the file that lists the snapshots. With no more updates told in it than so many it is
-half as large: 200 commits left 1.3 MB of copies by icechunk's own setting, and leave .7."""
-
-_PLAIN: Final[dict[str, Any]] = {"zarr_format": 3, "use_consolidated": False}
-"""How a group is opened without looking for others."""
-
-_TROUBLE: Final = (icechunk.IcechunkError, OSError, KeyError, ValueError, RuntimeError, zarr.errors.BaseZarrError)
-"""What a store that is damaged, or can not be written to, makes libraries raise; RuntimeError: numcodecs 0.17."""
+GRANULES: Final = 24
+"""Granules of one overpass at most; ``granule_bits`` has the preferred one in its highest byte. A landscape of 100 km
+and its surroundings touch at most nine tiles of Sentinel-2, in two zones."""
 
 PACKED: Final = (ZstdCodec(), Crc32cCodec())
-"""How chunks are packed: a checksum lies behind each and is compared whenever it is read, which takes a twentieth of
-the time of unpacking. Most bits of reflectances do not pack: a damaged byte of them would pass for another value. And
-every chunk is kept, an empty one too, so that none that the list of them has lost passes for ground that was not seen.
-"""
+"""How chunks are packed: a checksum behind each is compared whenever it is read. Most bits of reflectances do not pack:
+a damaged byte of them would pass for another value."""
 
-TILE: Final = 512
-"""Longest side of a chunk: a provider's own block. [pixel]"""
+_CONFIG: Final = icechunk.RepositoryConfig(num_updates_per_repo_info_file=10)
+_OPEN: Final[dict[str, Any]] = {"zarr_format": 3, "use_consolidated": False}
+_TROUBLE: Final = (icechunk.IcechunkError, OSError, KeyError, ValueError, RuntimeError, zarr.errors.BaseZarrError)
+"""What a damaged store, or one that cannot be written to, makes libraries raise; RuntimeError: numcodecs 0.17."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What the ledger knows of one stored scene: the scene, how it was judged, and the means drawn from it."""
+    """One stored scene as one site saw it: the scene, how it was judged, and the means drawn from it."""
 
     scene: str
     acquisition: str
@@ -102,48 +118,58 @@ class Record:
     n_pixels: int
     """Pixels of the site that were seen."""
     measures: dict[str, float | None]
-    """Means over the clear pixels of the site, by name; None: not told."""
+    """Means over the clear pixels of the site, by name; None: not known."""
     digest: str
-    """SHA-256 of the pixels and unit means."""
+    """Hash of the pixels and unit means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One scene on its way into the store."""
+    """One scene of one site on its way into the store."""
 
     record: Record
     pixels: np.ndarray
-    """(layer, y, x) uint16."""
+    """(layer, y, x) uint16 on the site's grid."""
     units: np.ndarray
-    """(unit, measure) float32, NaN where a unit was not seen."""
+    """(unit, measure) float32 of :data:`monitor.cover.zonal_means.MEASURES`, NaN where a unit was not seen."""
+    granules: tuple[Scene, ...] = ()
+    """Of the overpass over this site, the preferred one first."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Opened:
-    """What was read of a snapshot, or of the newest one."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Picture:
+    """A site and its surroundings from above in one scene."""
 
-    session: Any
-    """That of the newest can be written into and committed, once."""
-    group: zarr.Group | None
-    """None: nothing was laid out yet."""
-    attributes: dict[str, Any]
-    arrays: dict[str, Any] = field(default_factory=dict)
-    records: list[Record] | None = None
+    name: str
+    """``now``, ``before`` (the start) or the year of a growing season."""
+    time: str
+    """Of the scene, ISO 8601, UTC."""
+    clear: float
+    """Share of the picture that shows the ground. [1]"""
+    rgb: np.ndarray
+    """(y, x, 3) uint8 natural colour on the site's context grid; 0 where nothing was seen."""
 
-    def array(self, name: str) -> Any:
-        """One of the three arrays, opened when it is asked for first: most sites of a night without news need none."""
-        if name not in self.arrays:
-            if self.group is None:
-                raise KeyError(name)
-            array: Any = self.group[name]
-            if Crc32cCodec() in array.metadata.codecs:  # an older store left empty chunks out
-                array = array.with_config({"write_empty_chunks": True, "read_missing_chunks": False})
-            self.arrays[name] = array
-        return self.arrays[name]
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Member:
+    """A site of a landscape, as it was when the landscape was laid out."""
+
+    ground: str
+    """Key of its outline, start and biome, see :func:`jobs.fetch.ground_key`."""
+    site: str
+    grid: GeoBox
+    inside: np.ndarray
+    """(y, x) bool: pixels of the grid that are stored."""
+    context: GeoBox
+    """Grid of its pictures."""
+    units: tuple[str, ...]
+    """Ids of its control units."""
+    controls: dict[str, Any]
+    """The frozen units as plain values, so that the store can be understood by itself."""
 
 
 def record_of(scene: Scene, **judged: Any) -> Record:
-    """Record of an acquisition by its preferred granule, and what was found on it (see :class:`Record`).
+    """Record of an acquisition by its preferred granule, and how it was judged (see :class:`Record`).
 
     Without `acquisition` and `granules` it is that of the one granule.
     """
@@ -157,110 +183,332 @@ def record_of(scene: Scene, **judged: Any) -> Record:
 
 
 def digest(pixels: np.ndarray, units: np.ndarray) -> str:
-    """SHA-256 of what is stored of a scene."""
-    return hashlib.sha256(pixels.tobytes() + units.tobytes()).hexdigest()
+    """Hash of what is stored of a scene for a site: (layer, pixel) uint16 of its pixels, and its unit means."""
+    columns = [MEASURES.index(name) for name in UNIT_MEASURES]
+    content = np.ascontiguousarray(pixels).tobytes() + np.ascontiguousarray(units[:, columns]).tobytes()
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
-class SiteStore:
-    """The stored scenes of one site.
+def stored_site(derived: Path, snapshot: str) -> "StoredSite":
+    """The site that `derived` is the place of (:attr:`StoredSite.derived`), in the landscape that a snapshot names."""
+    return LandscapeStore(derived.parent.parent / snapshot.rpartition(":")[0]).site(derived.name)
 
-    One process writes at a time: the caller holds the lock of the store's root, since commits on
-    a local file system do not exclude each other (icechunk 2.3 warns of it).
+
+class LandscapeStore:
+    """The stored scenes of one landscape.
+
+    One process writes at a time: the caller holds the lock of the store's root, since commits on a local file system do
+    not exclude each other (icechunk 2.3 warns of it).
 
     Parameters
     ----------
     path : Path
-        Folder of the repository.
+        Folder of the repository; its name is that of the landscape.
     lent : optional
         A session lent by :meth:`lend`, in a worker: what is written goes into it and is committed by the lender.
 
     Notes
     -----
-    What was opened or read once is kept: what others write is seen by a new object only.
+    What was read once is remembered: what others write is seen by a new object only.
     """
 
     def __init__(self, path: Path, lent: Any = None) -> None:
         self.path = path
+        self.name = path.name
         self._lent = lent
         self._repository: Any = None
-        self._shelf: dict[str | None, _Opened] = {}
+        self._group: zarr.Group | None = None
+        self._session: Any = None
+        self._granules: list[list[dict[str, Any]]] = []
 
     @property
     def exists(self) -> bool:
-        """Whether anything was ever committed for the site."""
+        """Whether the landscape was laid out and committed."""
         if not self.path.is_dir():
             return False
         with self._guarded():
             try:
-                return self._opened().group is not None
-            except icechunk.RepositoryNotFoundError:
+                return bool(self._opened().attrs)
+            except (icechunk.RepositoryNotFoundError, zarr.errors.GroupNotFoundError):
                 return False
 
-    def create(
-        self, *, site: str, grid: GeoBox, units: Sequence[str], measures: Sequence[str], controls: dict[str, Any],
-        again: bool = False,
-    ) -> str:  # fmt: skip
-        """Lay out the arrays of a new site; a creation that was cut short is taken up again.
+    def create(self, members: Sequence[Member], *, biome: str) -> None:
+        """Lay out the arrays of a new landscape; a creation that was cut short is taken up again.
 
         Parameters
         ----------
-        site : str
-            Id of the site, for messages.
-        grid : GeoBox
-            The site's own fixed grid.
-        units, measures : sequence of str
-            Names along the dimensions of ``units``.
-        controls : dict
-            The frozen control units as plain values, so that the store can be understood by itself.
-        again : bool
-            Whether scenes were stored before there were control units: they stay in older snapshots alone.
-
-        Returns
-        -------
-        str
-            Id of the snapshot.
+        members : sequence of Member
+            Its sites, for good; their grids share one projected system.
+        biome : str
+            Of all of them.
         """
         if self._lent is None:
             self._begin()
+        crs = crs_of(members[0].grid)
+        sizes = [int(member.inside.sum()) for member in members]
+        n_units = sum(len(member.units) for member in members)
+        places = [np.argwhere(member.inside) for member in members]
         with self._guarded():
-            session = self._writable()
-            self._shelf.clear()
-            attributes = {
-                "site": site, "grid": grid_to_json(grid), "units": list(units), "measures": list(measures),
-                "layers": list(LAYERS),
-                "controls": controls,
-            }  # fmt: skip
-            group = zarr.create_group(session.store, overwrite=again, attributes=attributes)
-            height, width = grid.shape
-            chunk = (len(LAYERS), min(height, TILE), min(width, TILE))
-            together = max(1, min(MOST_TOGETHER, SMALL // int(2 * np.prod(chunk))))
-            group.create_array(
-                "pixels", shape=(0, len(LAYERS), height, width), chunks=(together, *chunk), dtype="uint16",
-                compressors=PACKED,
-            )  # fmt: skip
-            means = (max(len(units), 1), len(measures))
-            group.create_array(
-                "units", shape=(0, *means), chunks=(LEDGER_TOGETHER, *means), dtype="float32", fill_value=np.nan,
-                compressors=PACKED,
-            )  # fmt: skip
-            group.create_array(
-                "scenes", shape=(0, RECORD_BYTES), chunks=(LEDGER_TOGETHER, RECORD_BYTES), dtype="uint8",
-                compressors=PACKED,
-            )  # fmt: skip
-            return self._commit(session, f"lay out site {site}")
+            self._session = self._writable()
+            attributes = {"landscape": self.name, "biome": biome, "proj:code": str(crs), "Conventions": "CF-1.11"}
+            self._group = zarr.create_group(self._session.store, attributes=attributes)
+            self._fixed("site", ("site",), [member.site for member in members])
+            self._fixed("ground", ("site",), [member.ground for member in members])
+            self._fixed("grid", ("site",), [json.dumps(grid_to_json(member.grid)) for member in members])
+            self._fixed("controls", ("site",), [json.dumps(member.controls) for member in members])
+            self._fixed("context", ("site",), [json.dumps(grid_to_json(member.context)) for member in members])
+            self._fixed("first_pixel", ("edge",), np.cumsum([0, *sizes]))
+            contexts = [int(np.prod(member.context.shape)) for member in members]
+            self._fixed("first_context", ("edge",), np.cumsum([0, *contexts]))
+            self._fixed("first_unit", ("edge",), np.cumsum([0, *(len(member.units) for member in members)]))
+            self._fixed("unit", ("unit",), [unit for member in members for unit in member.units] or [""])
+            self._fixed("row", ("pixel",), np.concatenate([place[:, 0] for place in places]).astype(np.int32))
+            self._fixed("column", ("pixel",), np.concatenate([place[:, 1] for place in places]).astype(np.int32))
+            for name, centres in zip(("x", "y"), _centres(members, places), strict=True):
+                self._fixed(name, ("pixel",), centres, {"units": "m", "standard_name": f"projection_{name}_coordinate"})
+            self._fixed("spatial_ref", (), np.int64(0), {"crs_wkt": crs.to_wkt(), "grid_mapping_name": "crs"})
+            for name, labels in (
+                ("band", LAYERS),
+                ("measure", MEANS),
+                ("unit_measure", UNIT_MEASURES),
+                ("count", COUNTS),
+            ):
+                self._fixed(name, (name,), list(labels))
+            chunk = -(-sum(sizes) // max(1, round(sum(sizes) / CHUNK_PIXELS)))
+            self._rows("pixels", ("band", "pixel"), (len(LAYERS), sum(sizes)), "uint16", chunks=(1, len(LAYERS), chunk))
+            units = max(n_units, 1)
+            self._rows(
+                "unit_means",
+                ("unit", "unit_measure"),
+                (units, len(UNIT_MEASURES)),
+                "float32",
+                fill=np.nan,
+                chunks=(1, units, len(UNIT_MEASURES)),
+            )
+            many = len(members)
+            for name in ("site_means", "control_means"):
+                self._rows(name, ("site", "measure"), (many, len(MEANS)), "float64", fill=np.nan)
+            self._rows("counts", ("site", "count"), (many, len(COUNTS)), "int32")
+            flags = {"flag_values": list(range(len(STATES))), "flag_meanings": " ".join(STATES)}
+            self._rows("state", ("site",), (many,), "uint8", attributes=flags)
+            self._rows("granule_bits", ("site",), (many,), "uint32")
+            self._rows("digest", ("site",), (many,), "uint64")
+            self._rows("time", (), (), "int64", attributes={"units": "microseconds since 1970-01-01"})
+            self._rows("acquisition", (), (), "string", fill="")
+            self._rows("granules", (), (), "string", fill="")
+            self._rows("picture", (), (), "string", fill="", along="picture")
+            self._rows("picture_time", ("site",), (many,), "string", fill="", along="picture")
+            self._rows("picture_clear", ("site",), (many,), "float32", fill=np.nan, along="picture")
+            self._rows(
+                "pictures",
+                ("context_pixel", "colour"),
+                (sum(contexts), 3),
+                "uint8",
+                chunks=(1, min(sum(contexts), CHUNK_CONTEXT), 3),
+                along="picture",
+            )
+            self._commit(f"lay out {self.name}: {', '.join(member.site for member in members)[:400]}")
+
+    def _fixed(self, name: str, dims: tuple[str, ...], values: Any, attributes: dict[str, Any] | None = None) -> None:
+        group: Any = self._group
+        text = isinstance(values, list)
+        shape = (len(values),) if text else np.shape(values)
+        array = group.create_array(
+            name,
+            shape=shape,
+            chunks=shape,
+            dtype="string" if text else values.dtype,
+            dimension_names=dims,
+            attributes=attributes or {},
+            compressors=PACKED,
+        )
+        array = array.with_config({"write_empty_chunks": True})
+        array[...] = np.array(values, dtype=object) if text else values
+
+    def _rows(
+        self,
+        name: str,
+        dims: tuple[str, ...],
+        shape: tuple[int, ...],
+        dtype: str,
+        *,
+        fill: Any = 0,
+        chunks: tuple[int, ...] | None = None,
+        attributes: dict[str, Any] | None = None,
+        along: str = "time",
+    ) -> None:
+        group: Any = self._group
+        group.create_array(
+            name,
+            shape=(0, *shape),
+            chunks=chunks or (CHUNK_ROWS, *shape),
+            dtype=dtype,
+            fill_value=fill,
+            dimension_names=(along, *dims),
+            attributes=attributes or {},
+            compressors=PACKED,
+        )
 
     @property
-    def snapshot(self) -> str:
-        """Id of the newest snapshot; in a lent session, of the one it started from."""
+    def rows(self) -> int:
+        """How many rows are stored."""
         with self._guarded():
-            return str(self._lent.snapshot_id if self._lent else self._open().lookup_branch("main"))
+            return int(_array(self._opened(), "time").shape[0])
 
     @property
     def written(self) -> datetime:
         """When the newest snapshot was written, UTC; in a lent session, the one it started from."""
         with self._guarded():
-            found: datetime = self._open().lookup_snapshot(self.snapshot).written_at
+            newest = self._lent.snapshot_id if self._lent else self._open().lookup_branch("main")
+            found: datetime = self._open().lookup_snapshot(str(newest)).written_at
             return found
+
+    @property
+    def grounds(self) -> tuple[str, ...]:
+        """Keys of the ground of its sites, in order."""
+        with self._guarded():
+            return tuple(map(str, self._layout["ground"]))
+
+    def site(self, ground: str) -> "StoredSite":
+        """What is stored of one of its sites.
+
+        Raises
+        ------
+        StoreBroken
+            The landscape has no such site.
+        """
+        return StoredSite(self, self.grounds.index(ground) if ground in self.grounds else self._no(ground))
+
+    def _no(self, ground: str) -> int:
+        msg = f"the store {self.name} has no site of the ground {ground}; the next run fetches its history anew"
+        raise StoreBroken(msg)
+
+    def append(
+        self, rows: Sequence[Mapping[str, Entry]], message: str, pictures: Mapping[str, Sequence[Picture]] | None = None
+    ) -> int:
+        """Store overpasses, all or none, each as one new row.
+
+        Parameters
+        ----------
+        rows : sequence of mapping
+            Of each overpass, by the key of its ground, what each site saw. A site that is missing has nothing in the
+            row: it was not covered, or has the scene already.
+        message : str
+            Of the commit.
+        pictures : mapping, optional
+            By the key of the ground, pictures that take the place of those of the same name.
+
+        Returns
+        -------
+        int
+            How many rows are stored now.
+        """
+        if not rows:
+            return self.rows
+        made = self._new_rows(rows)  # outside the guard: what goes wrong here is a bug and no broken store
+        with self._guarded():
+            try:
+                if self._session is None or self._session.read_only:
+                    self._forget()
+                group = self._opened()
+                before = int(_array(group, "time").shape[0])
+                for name, values in made.items():
+                    array: Any = group[name]
+                    array.resize((before + len(rows), *array.shape[1:]))
+                    array.with_config({"write_empty_chunks": True})[before:] = values
+                self._put_pictures(group, pictures or {})
+                self._commit(message)
+            except BaseException:
+                self._forget()
+                raise
+            return before + len(rows)
+
+    def _put_pictures(self, group: zarr.Group, pictures: Mapping[str, Sequence[Picture]]) -> None:
+        if not pictures:
+            return
+        names = [str(name) for name in _array(group, "picture")[:]]
+        names += sorted({one.name for some in pictures.values() for one in some} - {*names})
+        arrays = {name: _array(group, name) for name in ("picture", "picture_time", "picture_clear", "pictures")}
+        for array in arrays.values():
+            array.resize((len(names), *array.shape[1:]))
+        arrays["picture"][:] = np.array(names, dtype=object)
+        edges = self._layout["first_context"]
+        for slot, name in enumerate(names):
+            chosen = {
+                self.grounds.index(ground): one for ground, some in pictures.items() for one in some if one.name == name
+            }
+            if not chosen:
+                continue
+            # one piece from the first site to the last: chunk by chunk for each site would rewrite them many times
+            first, last = int(edges[min(chosen)]), int(edges[max(chosen) + 1])
+            piece = np.asarray(arrays["pictures"][slot, first:last])
+            times, clear = (np.asarray(arrays[of][slot]) for of in ("picture_time", "picture_clear"))
+            for site, one in chosen.items():
+                piece[int(edges[site]) - first : int(edges[site + 1]) - first] = one.rgb.reshape(-1, 3)
+                times[site], clear[site] = one.time, one.clear
+            arrays["pictures"][slot, first:last] = piece
+            arrays["picture_time"][slot], arrays["picture_clear"][slot] = times, clear
+
+    def _new_rows(self, rows: Sequence[Mapping[str, Entry]]) -> dict[str, np.ndarray]:
+        """Arrays of new rows, by name."""
+        layout, n = self._layout, len(rows)
+        sites, units = len(layout["ground"]), max(int(layout["first_unit"][-1]), 1)
+        made: dict[str, np.ndarray] = {
+            "pixels": np.zeros((n, len(LAYERS), int(layout["first_pixel"][-1])), np.uint16),
+            "unit_means": np.full((n, units, len(UNIT_MEASURES)), np.nan, np.float32),
+            "site_means": np.full((n, sites, len(MEANS)), np.nan),
+            "control_means": np.full((n, sites, len(MEANS)), np.nan),
+            "counts": np.zeros((n, sites, len(COUNTS)), np.int32),
+            "state": np.zeros((n, sites), np.uint8),
+            "granule_bits": np.zeros((n, sites), np.uint32),
+            "digest": np.zeros((n, sites), np.uint64),
+        }
+        texts: dict[str, list[Any]] = {"time": [], "acquisition": [], "granules": []}
+        columns = [MEASURES.index(name) for name in UNIT_MEASURES]
+        for at, row in enumerate(rows):
+            by_name = {(scene.source, scene.id): scene for entry in row.values() for scene in entry.granules}
+            names, scenes = list(by_name), list(by_name.values())
+            if len(scenes) > GRANULES:
+                msg = f"overpass {scenes[0].acquisition!r} has {len(scenes)} granules; {GRANULES} can be stored"
+                raise BadData(msg)
+            records = [entry.record for entry in row.values()]
+            texts["time"].append(min(_microseconds(record.time) for record in records))
+            texts["acquisition"].append(records[0].acquisition)
+            texts["granules"].append(json.dumps([_granule(scene) for scene in scenes], ensure_ascii=False))
+            for ground, entry in row.items():
+                site, record = self.grounds.index(ground), entry.record
+                if entry.pixels.dtype != np.uint16:
+                    msg = f"scene {record.scene!r}: pixels are {entry.pixels.dtype}, not the integers as delivered"
+                    raise TypeError(msg)
+                pixels = slice(*layout["first_pixel"][site : site + 2])
+                place = layout["row"][pixels], layout["column"][pixels]
+                some = slice(*layout["first_unit"][site : site + 2])
+                made["pixels"][at, :, pixels] = entry.pixels[:, *place]
+                made["unit_means"][at, some] = entry.units[: some.stop - some.start, columns]
+                for name, prefix in (("site_means", ""), ("control_means", "control_")):
+                    told = [record.measures.get(prefix + measure) for measure in MEANS]
+                    made[name][at, site] = np.array(told, np.float64)
+                n_units = record.measures.get("n_units")
+                made["counts"][at, site] = record.n_pixels, -1 if n_units is None else n_units
+                made["state"][at, site] = STATES.index("ACCEPTED" if record.accepted else record.reason)
+                bits = sum(
+                    1 << k
+                    for k, one in enumerate(scenes)
+                    if one in entry.granules and record.granules.get(one.tile) == one.baseline
+                )
+                made["granule_bits"][at, site] = bits | names.index((record.source, record.scene)) << GRANULES
+                made["digest"][at, site] = int(record.digest, 16)
+        made["time"] = np.array(texts["time"], np.int64)
+        for name in ("acquisition", "granules"):
+            made[name] = np.array(texts[name], dtype=object)
+        return made
+
+    def dataset(self, rows: int | None = None) -> xr.Dataset:
+        """The first rows, or all, as ``xarray.open_zarr`` opens them: lazy, one dask chunk a stored chunk."""
+        with self._guarded():
+            self._opened()
+            found: xr.Dataset = xr.open_zarr(self._session.store, consolidated=False, chunks={})
+        return found if rows is None else found.isel(time=slice(rows))
 
     def lend(self) -> tuple[Any, Any]:
         """A session, and its copy for a worker that writes chunks elsewhere: small, and safe to pickle."""
@@ -269,12 +517,32 @@ class SiteStore:
             session = self._open().writable_session("main")
             return session, session.fork()
 
-    def adopt(self, session: Any, copy: Any, message: str) -> str:
-        """Commit what a worker wrote into the copy of a session; the id of the new snapshot."""
+    def adopt(self, session: Any, copy: Any, message: str) -> None:
+        """Commit what a worker wrote into the copy of a session."""
         with self._guarded():
             session.merge(copy)
-            self._shelf.pop(None, None)
-            return str(session.commit(message))
+            session.commit(message)
+            self._forget()
+
+    def expire(self, kept: timedelta) -> int:
+        """Let go of snapshots older than the newest by more than `kept`; all rows stay.
+
+        Returns
+        -------
+        int
+            How many snapshots went. What a run that is killed here leaves behind goes as the next ones do.
+        """
+        with self._guarded():
+            repository = self._open()
+            history = list(repository.ancestry(branch="main"))
+            until = history[0].written_at - kept
+            going = [one for one in history[1:] if one.written_at < until and one.parent_id is not None]
+            if not going:
+                return 0
+            repository.expire_snapshots(until)
+            repository.garbage_collect(until)
+            self._forget()
+            return len(going)
 
     def _begin(self) -> None:
         with self._guarded():
@@ -285,148 +553,229 @@ class SiteStore:
             fresh = self.path.with_name(f".{self.path.name}.new")
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
+            (self.path.parent / DERIVED).mkdir(exist_ok=True)
             icechunk.Repository.create(icechunk.local_filesystem_storage(str(fresh)))
             fresh.replace(self.path)
+
+    def _open(self) -> Any:
+        if self._repository is None:
+            self._repository = icechunk.Repository.open(
+                icechunk.local_filesystem_storage(str(self.path)), config=_CONFIG
+            )
+        return self._repository
 
     def _writable(self) -> Any:
         return self._lent or self._open().writable_session("main")
 
-    def _commit(self, session: Any, message: str) -> str:
-        return str(session.snapshot_id if self._lent else session.commit(message))
+    def _commit(self, message: str) -> None:
+        if self._lent is None:
+            self._session.commit(message)
+        self._granules = []
+
+    def _forget(self) -> None:
+        self._group = self._session = None
+        self._granules = []
+
+    def _opened(self) -> zarr.Group:
+        if self._group is None:
+            self._session = self._writable()
+            self._group = zarr.open_group(self._session.store, mode="r+", **_OPEN)
+        return self._group
+
+    @cached_property
+    def _layout(self) -> dict[str, np.ndarray]:
+        """What is fixed for good: sites, their pixels and units."""
+        names = (
+            "site",
+            "ground",
+            "grid",
+            "context",
+            "first_pixel",
+            "first_unit",
+            "first_context",
+            "unit",
+            "row",
+            "column",
+        )
+        with self._guarded():
+            return {name: self._read(name, slice(None)) for name in names}
+
+    def _read(self, name: str, place: Any) -> np.ndarray:
+        """Values of an array; a missing chunk is damage, for every chunk is written."""
+        array = _array(self._opened(), name).with_config({"read_missing_chunks": False})
+        return np.asarray(array[place])
+
+    def _granules_of(self, rows: int) -> list[list[dict[str, Any]]]:
+        """Granules of the first rows; read once for all sites."""
+        if len(self._granules) < rows:
+            self._granules = [_GRANULES.decode(text) for text in self._read("granules", slice(None))]
+        return self._granules[:rows]
 
     @contextmanager
-    def _writing(self) -> Iterator["_Opened"]:
-        """The newest snapshot to be written into; what was not committed is forgotten."""
-        opened = self._opened()
-        if opened.session.read_only:  # of an earlier commit
-            opened = self._opened(anew=True)
+    def _guarded(self) -> Iterator[None]:
         try:
-            yield opened
-        except BaseException:
-            self._shelf.pop(None, None)
-            raise
+            yield
+        except _TROUBLE as error:
+            self._forget()  # what was written and could not be committed is not in the next commit
+            if isinstance(error, RuntimeError) and "compression" not in str(error):
+                raise  # no damaged chunk that its codec met, but a bug
+            if full := full_disk(error, self.path.parent):
+                raise full from error
+            told = next(iter(str(error).splitlines()), "no more is known")
+            if "timestamp ordering" in told:  # icechunk 2.3
+                msg = (
+                    f"the store {self.name} has a snapshot newer than the clock shows ({told.partition('. ')[2]}): "
+                    "check the clock (timedatectl). The store is sound, and takes new scenes from that time on"
+                )
+                raise TryLater(msg) from error
+            msg = (
+                f"the store {self.name} cannot be read ({type(error).__name__}: {told}). Nothing in it was changed. "
+                "Check the disk, then try again: regrowth run; if it stays so, name another folder by [store] root: "
+                "scenes are then fetched again, and this one stays as it is."
+            )
+            raise StoreBroken(msg) from error
+
+
+class StoredSite:
+    """The stored scenes of one site of a landscape: of each acquisition the newest row that has the site.
+
+    A `snapshot` is the name of the landscape and a number of rows, as text: what a past night knew.
+    """
+
+    def __init__(self, landscape: LandscapeStore, number: int) -> None:
+        self.landscape = landscape
+        self._number = number
 
     @property
+    def derived(self) -> Path:
+        """Where what is derived of the site is put: beside the landscapes, by the key of the ground."""
+        return self.landscape.path.parent / DERIVED / self.landscape.grounds[self._number]
+
+    @property
+    def snapshot(self) -> str:
+        """What is stored now."""
+        return f"{self.landscape.name}:{self.landscape.rows}"
+
+    @cached_property
     def grid(self) -> GeoBox:
         """The site's own fixed grid."""
-        with self._guarded():
-            return grid_from_json(self._opened().attributes["grid"])
+        with self.landscape._guarded():
+            return grid_from_json(json.loads(self.landscape._layout["grid"][self._number]))
 
     @property
     def controls(self) -> dict[str, Any]:
-        """The frozen control units, as given at the creation."""
-        with self._guarded():
-            return dict(self._opened().attributes["controls"])
+        """The frozen control units, as given when the landscape was laid out."""
+        with self.landscape._guarded():
+            stored: dict[str, Any] = json.loads(self.landscape._read("controls", self._number).item())
+            return stored
 
     @property
     def units(self) -> list[str]:
         """Ids of the control units, in order."""
-        with self._guarded():
-            return list(self._opened().attributes["units"])
+        with self.landscape._guarded():
+            return [str(name) for name in self.landscape._layout["unit"][self._of_units]]
+
+    @property
+    def _of_units(self) -> slice:
+        return slice(*map(int, self.landscape._layout["first_unit"][self._number : self._number + 2]))
+
+    @property
+    def _of_pixels(self) -> slice:
+        return slice(*map(int, self.landscape._layout["first_pixel"][self._number : self._number + 2]))
+
+    def unchanged_since(self, snapshot: str) -> bool:
+        """Whether no row that has the site was stored after a snapshot of this landscape."""
+        name, _, rows = snapshot.rpartition(":")
+        if name != self.landscape.name or not rows.isdigit() or int(rows) > self.landscape.rows:
+            return False
+        with self.landscape._guarded():
+            return not self.landscape._read("state", (slice(int(rows), None), self._number)).any()
+
+    def _until(self, snapshot: str | None) -> int:
+        """How many rows a snapshot has."""
+        name, _, rows = (snapshot or self.snapshot).rpartition(":")
+        if name != self.landscape.name or not rows.isdigit() or int(rows) > self.landscape.rows:
+            msg = (
+                f"the store {self.landscape.name} does not have what is asked for ({snapshot}): it has "
+                f"{self.landscape.rows} rows. It may be an older copy"
+            )
+            raise StoreBroken(msg)
+        return int(rows)
 
     def records(self, snapshot: str | None = None) -> list[Record]:
-        """The scene ledger, by slot."""
-        with self._guarded():
-            opened = self._opened(snapshot)
-            if opened.records is None:
-                opened.records = _decode(np.asarray(opened.array("scenes")[:]))
-            return list(opened.records)
+        """What is known of each acquisition, by order of arrival."""
+        return list(self.by_row(snapshot).values())
 
-    def put(self, entries: Sequence[Entry], message: str) -> str:
-        """Store scenes, all or none: new acquisitions in new slots, newer baselines in the slot of the older one.
+    def by_row(self, snapshot: str | None = None) -> dict[int, Record]:
+        """The same, by the number of the row that counts."""
+        until = self._until(snapshot)
+        with self.landscape._guarded():
+            land, k = self.landscape, self._number
+            state, bits, digest = (land._read(name, (slice(until), k)) for name in ("state", "granule_bits", "digest"))
+            counts = land._read("counts", (slice(until), k))
+            site, control = (land._read(name, (slice(until), k)) for name in ("site_means", "control_means"))
+            granules = land._granules_of(until)
+            acquisitions = land._read("acquisition", slice(until))
+            size = self._of_pixels.stop - self._of_pixels.start
+        newest = {acquisitions[row]: row for row in range(until) if state[row]}
+        found = {}
+        for row in sorted(newest.values()):
+            some, mask = granules[row], int(bits[row])
+            main = some[mask >> GRANULES]
+            n_pixels, n_units = map(int, counts[row])
+            seen = {} if n_units < 0 else {"n_units": float(n_units)}
+            values = {**seen, **_named("", site[row]), **_named("control_", control[row])}
+            accepted = int(state[row]) == STATES.index("ACCEPTED")
+            found[row] = Record(
+                scene=main["id"], acquisition=str(acquisitions[row]), time=main["time"], sensor=main["sensor"],
+                baseline=main["baseline"], source=main["source"], scale=main["scale"], offset=main["offset"],
+                quality=main["quality"], orbit=main["orbit"],
+                granules={one["tile"]: one["baseline"] for at, one in enumerate(some) if mask >> at & 1},
+                bandpass=bands.resampled(main["sensor"], main["quality"], abs(self.grid.resolution.x)),
+                accepted=accepted, reason="" if accepted else STATES[int(state[row])],
+                clear_fraction=round(n_pixels / size, 4), n_pixels=n_pixels,
+                measures=values, digest=f"{int(digest[row]):016x}",
+            )  # fmt: skip
+        return found
 
-        What is there already, down to its digest, is not stored again.
+    def pixels(self, rows: Sequence[int]) -> np.ndarray:
+        """(row, layer, y, x) uint16 of some rows; 0 outside the site."""
+        land = self.landscape
+        with land._guarded():
+            place = self._of_pixels
+            array = _array(land._opened(), "pixels").with_config({"read_missing_chunks": False})
+            first, last = min(rows), max(rows) + 1
+            if last - first == len(rows):
+                stored = np.asarray(array[first:last, :, place])[np.asarray(rows) - first]
+            else:
+                stored = np.asarray(array.oindex[np.asarray(rows), :, place])
+            found = np.zeros((len(rows), len(LAYERS), *self.grid.shape), np.uint16)
+            found[:, :, land._layout["row"][place], land._layout["column"][place]] = stored
+            return found
 
-        Returns
-        -------
-        str
-            Id of the new snapshot; of the present one if there was nothing to store.
-        """
-        records = self.records() if entries else []
-        slots = {record.acquisition: slot for slot, record in enumerate(records)}
-        entries = [
-            entry
-            for entry in entries
-            if entry.record.acquisition not in slots or records[slots[entry.record.acquisition]] != entry.record
-        ]
-        if not entries:
-            return self.snapshot
-        fresh = [entry for entry in entries if entry.record.acquisition not in slots]
-        places: list[tuple[slice, list[Entry]]] = []
-        if fresh:
-            places.append((slice(len(slots), len(slots) + len(fresh)), fresh))
-        for entry in entries:
-            slot = slots.get(entry.record.acquisition)
-            if slot is not None:
-                places.append((slice(slot, slot + 1), [entry]))
-        with self._guarded(), self._writing() as opened:
-            opened.records = records
-            self._write(opened, places, len(slots) + len(fresh))
-            return self._commit(opened.session, message)
+    @cached_property
+    def context(self) -> GeoBox:
+        """Grid of the pictures: the site and its surroundings."""
+        with self.landscape._guarded():
+            return grid_from_json(json.loads(self.landscape._layout["context"][self._number]))
 
-    def append(self, entries: Sequence[Entry], message: str) -> str:
-        """Store acquisitions of which the caller knows that none is stored; the ledger of the scenes is not read.
-
-        Returns
-        -------
-        str
-            Id of the new snapshot.
-        """
-        with self._guarded(), self._writing() as opened:
-            known = opened.array("scenes").shape[0]
-            total = known + len(entries)
-            self._write(opened, [(slice(known, total), entries)], total)
-            return self._commit(opened.session, message)
-
-    def _write(self, opened: "_Opened", places: Sequence[tuple[slice, Sequence[Entry]]], total: int) -> None:
-        for array in map(opened.array, ("pixels", "units", "scenes")):
-            array.resize((total, *array.shape[1:]))
-        for place, chosen in places:
-            opened.array("pixels")[place] = np.stack([entry.pixels for entry in chosen])
-            opened.array("units")[place] = np.stack([entry.units for entry in chosen])
-            rows = np.stack([_encode(entry.record) for entry in chosen])
-            opened.array("scenes")[place] = rows
-            if opened.records is not None:
-                opened.records[place] = _decode(rows)
-
-    def expire(self, spent: Collection[str], kept: timedelta) -> int:
-        """Let go of snapshots that nobody needs, and of what they alone hold.
-
-        Parameters
-        ----------
-        spent : collection of str
-            Ids of those that may go, if they are old enough. What is as old and may not go is marked in the repository
-            by a tag, once; while that would take more than :data:`TAGS` for each that goes, nothing is done.
-        kept : timedelta
-            So far back from the newest snapshot nothing goes, nor what was the newest at that time.
-
-        Returns
-        -------
-        int
-            How many snapshots went. What a run that is killed here leaves behind goes as the next ones do.
-
-        Raises
-        ------
-        StoreBroken, DiskFull
-            It could not be done, or not to its end; what is to be kept is as it was.
-        """
-        with self._guarded("could not be rid of old snapshots", "What is to be kept is as it was."):
-            repository = self._open()
-            history = [one for one in repository.ancestry(branch="main") if one.parent_id is not None]
-            old = [one for one in history if one.written_at < history[0].written_at - kept]
-            going = {one.id for one in old[1:]}.intersection(spent)
-            if not going:
-                return 0
-            tagged = repository.list_tags()
-            staying = [one.id for one in old[1:] if one.id not in going and f"kept-{one.id}" not in tagged]
-            if len(staying) > TAGS * len(going):
-                return 0
-            for snapshot in staying:
-                repository.create_tag(f"kept-{snapshot}", snapshot)
-            repository.expire_snapshots(old[0].written_at)
-            repository.garbage_collect(old[0].written_at)
-            self._shelf.clear()
-            return len(going)
+    def pictures(self, *, pixels: bool = True) -> dict[str, Picture]:
+        """Pictures by name; with `pixels` false, what is known of them without their colours."""
+        land, k = self.landscape, self._number
+        with land._guarded():
+            group = land._opened()
+            names = [str(name) for name in _array(group, "picture")[:]]
+            times, clear = (_array(group, name)[:, k] for name in ("picture_time", "picture_clear"))
+            place = slice(*map(int, land._layout["first_context"][k : k + 2]))
+            found = {}
+            for slot, name in enumerate(names):
+                if not times[slot]:
+                    continue
+                rgb = np.zeros((0, 0, 3), np.uint8)
+                if pixels:
+                    rgb = np.asarray(_array(group, "pictures")[slot, place]).reshape(*self.context.shape, 3)
+                found[name] = Picture(name=name, time=str(times[slot]), clear=float(clear[slot]), rgb=rgb)
+            return found
 
     def cube(self, snapshot: str | None = None, *, layers: Collection[str] = LAYERS) -> xr.Dataset:
         """The stored scenes as a lazy cube.
@@ -444,126 +793,66 @@ class SiteStore:
             As :mod:`monitor.cube.packed` says, in dask chunks of :data:`CHUNK_BYTES`, with ``scene`` and ``accepted``
             along time.
         """
-        records = self.records(snapshot)
-        order = _by_time(records)
-        kept = [records[slot] for slot in order]
-        with self._guarded():
-            # What is lazy must not see what is put later.
-            opened = self._opened(snapshot if self._lent else snapshot or self.snapshot)
-            pixels = opened.array("pixels")
-            stored = pixels.chunks[0]
-            together = max(1, CHUNK_BYTES // int(2 * stored * np.prod(pixels.shape[1:])))
-            packed = da.from_zarr(pixels, chunks=(stored * together, *pixels.chunks[1:]))
-            cube = unpack(
-                packed if order == list(range(len(order))) else packed[order],
-                ("y", "x"),
-                times=[datetime.fromisoformat(r.time) for r in kept],
-                scale=[r.scale for r in kept],
-                offset=[r.offset for r in kept],
-                bandpass=[r.bandpass for r in kept],
-                layers=layers,
-            )
-            cube = cube.assign_coords(xr_coords(grid_from_json(opened.attributes["grid"])))
-            site = str(opened.attributes["site"])
+        rows = self.by_row(snapshot)
+        order = sorted(rows, key=lambda row: (rows[row].time, rows[row].acquisition))
+        kept = [rows[row] for row in order]
+        shape = (len(LAYERS), *self.grid.shape)
+        together = max(1, CHUNK_BYTES // int(2 * np.prod(shape)))
+        cuts = [order[start : start + together] for start in range(0, len(order), together)]
+        blocks = [
+            da.from_delayed(delayed(self.pixels, pure=False)(some), (len(some), *shape), np.uint16) for some in cuts
+        ]
+        packed = da.concatenate(blocks) if blocks else da.zeros((0, *shape), np.uint16)
+        cube = unpack(
+            packed, ("y", "x"), times=[datetime.fromisoformat(r.time) for r in kept], scale=[r.scale for r in kept],
+            offset=[r.offset for r in kept], bandpass=[r.bandpass for r in kept], layers=layers,
+        )  # fmt: skip
+        cube = cube.assign_coords(xr_coords(self.grid))
         scenes = np.array([r.scene for r in kept], dtype=object)
         accepted = np.array([r.accepted for r in kept], dtype=bool)
         cube = cube.assign_coords(scene=("time", scenes), accepted=("time", accepted))
+        with self.landscape._guarded():
+            site = str(self.landscape._layout["site"][self._number])
         return cube.assign_attrs(site=site, snapshot=snapshot or self.snapshot)
 
     def unit_means(self, snapshot: str | None = None) -> xr.DataArray:
         """Means of the control units, (time, unit, measure) float32, time ascending; NaN where not seen."""
-        records = self.records(snapshot)
-        order = _by_time(records)
-        with self._guarded():
-            opened = self._opened(snapshot)
-            values = np.asarray(opened.array("units")[:])[order]
-            names = {"unit": opened.attributes["units"], "measure": opened.attributes["measures"]}
-        utc = [records[slot].time.removesuffix("+00:00") for slot in order]
-        coords = {"time": np.array(utc, dtype="datetime64[ns]"), **names}
-        return xr.DataArray(values[:, : len(names["unit"])], dims=("time", "unit", "measure"), coords=coords)
-
-    def _storage(self) -> Any:
-        return icechunk.local_filesystem_storage(str(self.path))
-
-    def _open(self) -> Any:
-        if self._repository is None:
-            self._repository = icechunk.Repository.open(self._storage(), config=_CONFIG)
-        return self._repository
-
-    def _opened(self, snapshot: str | None = None, *, anew: bool = False) -> "_Opened":
-        if anew or snapshot not in self._shelf:
-            session = self._open().readonly_session(snapshot_id=snapshot) if snapshot else self._writable()
-            try:
-                group = zarr.open_group(session.store, mode="r" if snapshot else "r+", **_PLAIN)
-            except zarr.errors.GroupNotFoundError:  # nothing was laid out yet
-                self._shelf[snapshot] = _Opened(session=session, group=None, attributes={})
-            else:
-                self._shelf[snapshot] = _Opened(session=session, group=group, attributes=dict(group.attrs))
-        return self._shelf[snapshot]
-
-    @contextmanager
-    def _guarded(
-        self,
-        trouble: str = "can not be read",
-        advice: str = (
-            "Nothing in it was changed. Check the disk, then try again: regrowth run; if it stays so, name another "
-            "folder by [store] root: scenes are then fetched again, and this one stays as it is."
-        ),
-    ) -> Iterator[None]:
-        try:
-            yield
-        except _TROUBLE as error:
-            if isinstance(error, RuntimeError) and "compression" not in str(error):
-                raise  # no damaged chunk that its codec met, but a bug
-            if full := full_disk(error, self.path.parent):
-                raise full from error
-            told = next(iter(str(error).splitlines()), "no more is told")
-            if isinstance(error, icechunk.SnapshotNotFoundError):
-                trouble = "does not have the snapshot that is asked for"
-                advice = (
-                    "Nights let go of old ones on which no message and no end of a season rests. If an older copy of "
-                    "the store was put back, take over what it has: regrowth run."
-                )
-            store = f"{self.path.parent.name}/{self.path.name}"
-            if "timestamp ordering" in told:  # icechunk 2.3
-                msg = (
-                    f"the store {store} has a snapshot newer than the clock shows ({told.partition('. ')[2]}): check "
-                    "the clock (timedatectl). The store is sound, and takes new scenes from that time on"
-                )
-                raise TryLater(msg) from error
-            msg = f"the store {store} {trouble} ({type(error).__name__}: {told}). {advice}"
-            raise StoreBroken(msg) from error
+        rows = self.by_row(snapshot)
+        order = sorted(rows, key=lambda row: (rows[row].time, rows[row].acquisition))
+        with self.landscape._guarded():
+            every = self.landscape._read("unit_means", (slice(max(order, default=-1) + 1), self._of_units))
+            units = self.units
+        utc = [rows[row].time.removesuffix("+00:00") for row in order]
+        coords = {"time": np.array(utc, dtype="datetime64[ns]"), "unit": units, "measure": list(UNIT_MEASURES)}
+        return xr.DataArray(every[order], dims=("time", "unit", "measure"), coords=coords)
 
 
-def _by_time(records: Sequence[Record]) -> list[int]:
-    return sorted(range(len(records)), key=lambda slot: (records[slot].time, records[slot].acquisition))
+def _centres(members: Sequence[Member], places: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """X and y of the centres of the stored pixels, in the projected system of the grids. [m]"""
+    x, y = [], []
+    for member, place in zip(members, places, strict=True):
+        affine = member.grid.affine
+        x.append(affine.c + affine.a * (place[:, 1] + 0.5))
+        y.append(affine.f + affine.e * (place[:, 0] + 0.5))
+    return np.concatenate(x), np.concatenate(y)
 
 
-def _encode(record: Record) -> np.ndarray:
-    text = json.dumps(asdict(record), ensure_ascii=False, allow_nan=False, sort_keys=True).encode()
-    if len(text) > RECORD_BYTES:
-        msg = f"scene {record.scene[:80]!r}: its record needs {len(text)} bytes, {RECORD_BYTES} are kept; ids too long?"
-        raise BadData(msg)
-    return np.frombuffer(text.ljust(RECORD_BYTES), dtype=np.uint8)
+def _array(group: zarr.Group, name: str) -> Any:
+    return group[name]
 
 
-def _decode(rows: np.ndarray) -> list[Record]:
-    """Records of (record, byte) uint8 rows; read as one list, for there may be many."""
-    text, size = rows.tobytes(), rows.shape[1]
-    told = b"[" + b",".join(text[start : start + size].rstrip() for start in range(0, len(text), size)) + b"]"
-    try:
-        return _RECORDS.decode(told)
-    except msgspec.DecodeError:  # of an older version, or damaged
-        return [_record(values) for values in json.loads(told)]
+def _microseconds(time: str) -> int:
+    return int(np.datetime64(datetime.fromisoformat(time).astimezone(UTC).replace(tzinfo=None), "us").astype(np.int64))
 
 
-def _record(values: dict[str, Any]) -> Record:
-    if values.keys() == _FIELDS:
-        return Record(**values)
-    if "granules" not in values:  # written before granules were told apart
-        values |= {"granules": {"": values["baseline"]}, "orbit": "", "bandpass": False}
-    return Record(**{name: values[name] for name in _FIELDS})
+def _granule(scene: Scene) -> dict[str, Any]:
+    names = ("id", "tile", "baseline", "source", "sensor", "scale", "offset", "quality", "orbit")
+    return {"time": scene.time.isoformat(), **{name: getattr(scene, name) for name in names}}
 
 
-_RECORDS: Final = msgspec.json.Decoder(list[Record])
-_FIELDS: Final = {field.name for field in fields(Record)}
+def _named(prefix: str, values: np.ndarray) -> dict[str, float | None]:
+    """Means by name; those that were not seen are left out."""
+    return {prefix + name: value for name, value in zip(MEANS, values.tolist(), strict=True) if value == value}
+
+
+_GRANULES: Final = msgspec.json.Decoder(list[dict[str, Any]])

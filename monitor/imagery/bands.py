@@ -73,3 +73,12 @@ def as_msi(band: str, scale: float, offset: float) -> tuple[float, float]:
     """
     slope, intercept = BANDPASS[band]
     return scale / slope, (offset - intercept) / slope
+
+
+LANDSAT_PIXEL: Final = 30.0
+"""Side of a pixel. [m]"""
+
+
+def resampled(sensor: str, quality: str, pixel: float) -> bool:
+    """Whether a scene is brought to the bands of Sentinel-2: a Landsat scene on smaller pixels. [m]"""
+    return family(sensor, quality) == "oli" and pixel < LANDSAT_PIXEL

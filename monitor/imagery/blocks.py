@@ -16,6 +16,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -49,6 +50,10 @@ _CODEC: Final = (
     _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _PREDICTOR, _EXTRA, _FORMAT, _JPEG_TABLES, _LERC,
 )  # fmt: skip
 _GEO: Final = (_SCALE, _TIE, _MATRIX, _KEYS, _DOUBLES, _TEXTS, _NODATA)
+
+
+type Span = list[tuple[int, int, int]]
+"""Offset, size and number of blocks that are fetched by one request, ascending by offset. [byte]"""
 
 
 class Reader(Protocol):
@@ -130,27 +135,46 @@ def fetch(reader: Reader, found: Layout, blocks: Sequence[int]) -> dict[int, byt
     SceneRejected
         ``BROKEN``: the file ends before a block does.
     """
-    spans = sorted((int(found.offsets[b]), int(found.sizes[b]), b) for b in blocks if found.sizes[b] > 0)
-    joined: list[list[tuple[int, int, int]]] = []
+    taken: dict[int, bytes] = {}
+    for span in spans(found, blocks):
+        taken |= fetch_span(reader, span)
+    return taken
+
+
+def spans(found: Layout, blocks: Sequence[int]) -> list[Span]:
+    """Blocks in the requests in which they are fetched; those that were not written are left out."""
+    places = sorted((int(found.offsets[b]), int(found.sizes[b]), b) for b in blocks if found.sizes[b] > 0)
+    joined: list[Span] = []
     end = 0
-    for offset, size, number in spans:
-        if size > LARGEST_BLOCK:
-            raise _broken(reader.name, f"names a block of {size:,} bytes")
+    for offset, size, number in places:
         near = joined and offset - end <= GAP and offset + size - joined[-1][0][0] <= LONGEST
         if near:
             joined[-1].append((offset, size, number))
         else:
             joined.append([(offset, size, number)])
         end = max(end, offset + size) if near else offset + size
+    return joined
+
+
+def fetch_span(reader: Reader, span: Span) -> dict[int, bytes]:
+    """The blocks of one request, as stored.
+
+    Raises
+    ------
+    SceneRejected
+        ``BROKEN``: the file ends before a block does, or a block is larger than any should be.
+    """
+    for _, size, _ in span:
+        if size > LARGEST_BLOCK:
+            raise _broken(reader.name, f"names a block of {size:,} bytes")
+    first = span[0][0]
+    data = reader.read(first, max(offset + size for offset, size, _ in span) - first)
     taken: dict[int, bytes] = {}
-    for some in joined:
-        first = some[0][0]
-        data = reader.read(first, max(offset + size for offset, size, _ in some) - first)
-        for offset, size, number in some:
-            block = data[offset - first : offset - first + size]
-            if len(block) < size:
-                raise _broken(reader.name, f"is cut short: it ends within block {number}")
-            taken[number] = block
+    for offset, size, number in span:
+        block = data[offset - first : offset - first + size]
+        if len(block) < size:
+            raise _broken(reader.name, f"is cut short: it ends within block {number}")
+        taken[number] = block
     return taken
 
 
@@ -285,18 +309,22 @@ def _layout(file: _Header, name: str) -> Layout:
 
 def _described(found: Layout) -> Layout:
     """The layout with what GDAL makes of its tags."""
-    small = _assemble(found, [b""], height=16, width=16, rows=16, samples=found.samples, geo=True)
+    values = _read_by_gdal(_assemble(found, [b""], height=16, width=16, rows=16, samples=found.samples, geo=True))
+    kept = {key: found.tags[key] for key in _CODEC if key in found.tags}
+    plain = {name: getattr(found, name) for name in found.__dataclass_fields__}
+    return Layout(**{**plain, **values, "tags": kept})
+
+
+@lru_cache(maxsize=256)  # the same for all files of a band and tile
+def _read_by_gdal(small: bytes) -> dict[str, Any]:
     with MemoryFile(small, ext=".tif") as memory, memory.open(driver="GTiff") as opened:
-        values: dict[str, Any] = {
+        return {
             "dtype": opened.dtypes[0],
             "nodata": opened.nodata,
             "transform": opened.transform,
             "epsg": opened.crs.to_epsg() if opened.crs else None,
             "wkt": opened.crs.to_wkt() if opened.crs else "",
         }
-    kept = {key: found.tags[key] for key in _CODEC if key in found.tags}
-    plain = {name: getattr(found, name) for name in found.__dataclass_fields__}
-    return Layout(**{**plain, **values, "tags": kept})
 
 
 def _tags(file: _Header, name: str) -> tuple[str, dict[int, Tag]]:

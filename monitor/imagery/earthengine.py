@@ -8,7 +8,9 @@ request: 48 MB of pixels, 1,024 bands, 32,768 pixels a side; of one query: 5,000
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, timedelta
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +36,8 @@ LAYERS: Final = (*bands.OBSERVED, ee_graphs.QUALITY)
 """Read of each scene, two bytes each."""
 MOST_HELD: Final = 256_000_000
 """Of pixels of several grids, read together. [byte]"""
+STACKS_AHEAD: Final = 4
+"""Stacks of scenes that are asked for before the one before them was used, if that is not too many pixels."""
 REACH: Final = 60.0
 """Round a unit, how far cloud is looked for: clouds can not be grown by the server's arithmetic. [m]"""
 CLOUDY: Final = 0.1
@@ -116,6 +120,7 @@ class EarthEngine:
             deadline=deadline,
             patience=patience,
         )
+        self._workers = ThreadPoolExecutor(in_flight, thread_name_prefix="earthengine")
         self._scored: bool | None = None
         self._probing = threading.Lock()
 
@@ -155,17 +160,31 @@ class EarthEngine:
         """A search says by itself where a collection is not there."""
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | SceneRejected]:
-        """Pixels of many dates a request; a scene that breaks a stack is found by halving it."""
-        most = _scenes_a_request([grid.shape[0] * grid.shape[1] for grid in grids])
+        """Pixels of many dates a request, several requests at one time; a scene that breaks a stack is found by halving
+        it. The first requests are under way when this returns.
+        """
+        sizes = [grid.shape[0] * grid.shape[1] for grid in grids]
+        most = _scenes_a_request(sizes)
+        held = min(most, len(scenes)) * sum(sizes) * 2 * len(LAYERS)
+        ahead = max(0, min(STACKS_AHEAD, MOST_HELD // max(held, 1) - 1))
 
-        def ask(together: Sequence[Scene]) -> list[list[Frame]]:
-            pieces = [self._pixels(together, grid) for grid in grids]
-            return [
-                [Frame(grid=g, pixels=p[i, :-1], quality=p[i, -1]) for g, p in zip(grids, pieces, strict=True)]
-                for i in range(len(together))
-            ]
+        def pixels(grid: GeoBox) -> Callable[[Sequence[Scene], threading.Event], list[Frame]]:
+            def ask(together: Sequence[Scene], over: threading.Event) -> list[Frame]:
+                found = self._pixels(together, grid, over)
+                return [Frame(grid=grid, pixels=one[:-1], quality=one[-1]) for one in found]
 
-        return in_stacks(scenes, most, ask)
+            return ask
+
+        streams = [in_stacks(scenes, most, pixels(grid), workers=self._workers, ahead=ahead) for grid in grids]
+        return self._together(streams, len(scenes))
+
+    def _together(
+        self, streams: Sequence[Iterator[Frame | SceneRejected]], scenes: int
+    ) -> Iterator[list[Frame] | SceneRejected]:
+        """Of each scene the frames on all grids; one that cannot be read on one of them cannot be read."""
+        for together in zip(*streams, strict=True) if streams else repeat((), scenes):
+            refused = next((one for one in together if isinstance(one, SceneRejected)), None)
+            yield refused or [one for one in together if isinstance(one, Frame)]
 
     def reduce(
         self, scenes: Sequence[Scene], units: Sequence[BaseGeometry], lattice: GeoBox, recipe: Callable[[Any], Any]
@@ -176,23 +195,25 @@ class EarthEngine:
         means, since its clouds are not grown.
         """
         if not units:
-            yield from (np.empty((0, 0)) for _ in scenes)
-            return
+            return iter([np.empty((0, 0))] * len(scenes))
         crs = system(lattice)
         grown = [lonlat(projected(unit, crs).buffer(REACH, quad_segs=2), crs) for unit in units]
         layers = list(self.connection.make(lambda: recipe(ee.Image(0).rename("any"))))
 
-        def ask(together: Sequence[Scene], first: int = 0, last: int = len(units)) -> list[np.ndarray]:
+        def ask(
+            together: Sequence[Scene], over: threading.Event, first: int = 0, last: int = len(units)
+        ) -> list[np.ndarray]:
             try:
-                return self._means(together, (units[first:last], grown[first:last]), lattice, recipe, layers)
+                return self._means(together, (units[first:last], grown[first:last]), lattice, recipe, layers, over)
             except Refused as error:
                 if len(together) > 1 or last - first == 1 or not error.too_much:
                     raise
                 middle = (first + last) // 2
-                ((one,), (other,)) = ask(together, first, middle), ask(together, middle, last)
+                ((one,), (other,)) = ask(together, over, first, middle), ask(together, over, middle, last)
                 return [np.concatenate([one, other])]
 
-        yield from in_stacks(scenes, MOST_BANDS // (len(layers) + 2), ask)
+        most = MOST_BANDS // (len(layers) + 2)
+        return in_stacks(scenes, most, ask, workers=self._workers, ahead=STACKS_AHEAD)
 
     def cost(self, scenes: int, grid: GeoBox, units: int, *, layers: int = 13) -> Cost:
         """See :class:`monitor.imagery.source.Source`; `layers` are averaged over each unit."""
@@ -264,7 +285,7 @@ class EarthEngine:
         found = ee_graphs.named(asset.collection, asset.area, min(days), max(days), names, scored=scored)
         return found, names
 
-    def _pixels(self, scenes: Sequence[Scene], grid: GeoBox) -> np.ndarray:
+    def _pixels(self, scenes: Sequence[Scene], grid: GeoBox, over: threading.Event) -> np.ndarray:
         """(scene, layer, y, x) uint16 of a grid; 0 without asking where a scene does not reach."""
         found = np.zeros((len(scenes), len(LAYERS), *grid.shape), dtype=np.uint16)
         extent = lonlat(box(*grid.boundingbox.bbox), system(grid))
@@ -272,10 +293,10 @@ class EarthEngine:
         if not touching:
             return found
         for rows, columns, window in tiles(grid, most=MOST_BYTES // (2 * len(LAYERS) * len(touching))):
-            found[touching, :, rows, columns] = self._asked([scenes[i] for i in touching], window)
+            found[touching, :, rows, columns] = self._asked([scenes[i] for i in touching], window, over)
         return found
 
-    def _asked(self, scenes: Sequence[Scene], grid: GeoBox) -> np.ndarray:
+    def _asked(self, scenes: Sequence[Scene], grid: GeoBox, over: threading.Event) -> np.ndarray:
         names = ee_graphs.stacked(len(scenes), LAYERS)
 
         def call() -> bytes:
@@ -290,7 +311,7 @@ class EarthEngine:
         wrong = ""
         for _ in range(2):
             try:
-                found = unpacked(self.connection.ask("pixels", call), names, tuple(grid.shape))
+                found = unpacked(self.connection.ask("pixels", call, over), names, tuple(grid.shape))
             except ValueError as error:
                 wrong = str(error)
             else:
@@ -305,6 +326,7 @@ class EarthEngine:
         lattice: GeoBox,
         recipe: Callable[[Any], Any],
         layers: Sequence[str],
+        over: threading.Event,
     ) -> list[np.ndarray]:
         """(unit, 1 + layer) of each scene of one group."""
         seen = (ee_graphs.CLEAR, ee_graphs.CLOUD)
@@ -334,7 +356,7 @@ class EarthEngine:
         wrong = ""
         for _ in range(2):
             try:
-                answers = self.connection.ask("values", call)
+                answers = self.connection.ask("values", call, over)
                 means, counts, around = (
                     table_of(answer, n, ee_graphs.stacked(len(scenes), names))
                     for answer, names in zip(answers, (layers, seen, seen), strict=True)

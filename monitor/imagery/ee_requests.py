@@ -106,7 +106,7 @@ class Connection:
                 found = _MADE[key] = cls(**how)
         return found
 
-    def ask(self, kind: str, call: Callable[[], Any]) -> Any:
+    def ask(self, kind: str, call: Callable[[], Any], over: threading.Event | None = None) -> Any:
         """The answer of a call of ``ee.data``.
 
         Parameters
@@ -115,6 +115,8 @@ class Connection:
             Under which the request is counted.
         call : callable
             Makes exactly one request.
+        over : Event, optional
+            Is set when nobody waits for the answer any more: then it is not asked for again.
 
         Raises
         ------
@@ -122,14 +124,14 @@ class Connection:
             See the module.
         """
         with _CLIENT.held_for(self):
-            return self._ask(kind, call)
+            return self._ask(kind, call, over)
 
     def make[T](self, graph: Callable[[], T]) -> T:
         """What a function makes of the client, which is started for it if need be."""
         with _CLIENT.held_for(self):
             return graph()
 
-    def _ask(self, kind: str, call: Callable[[], Any]) -> Any:
+    def _ask(self, kind: str, call: Callable[[], Any], over: threading.Event | None = None) -> Any:
         failed_first: float | None = None
         wait = FIRST_WAIT
         while True:
@@ -154,7 +156,11 @@ class Connection:
                 raise TryLater(msg)
             if asked_to_wait:
                 self._pace.hold(pause)
-            time.sleep(pause)
+            if over is None:
+                time.sleep(pause)
+            elif over.wait(pause):
+                msg = "the answer is not waited for any more"
+                raise TryLater(msg)
             wait = min(wait * 2, LONGEST_WAIT)
             self._count("retry")
 

@@ -1,7 +1,11 @@
 """Many scenes in one request, and what a request may hold."""
 
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from concurrent.futures import Executor, Future
+from itertools import islice
+from typing import Any, Final, cast
 
 from affine import Affine
 from odc.geo import CRS
@@ -23,21 +27,82 @@ STRIKES: Final = 4
 
 
 def in_stacks[T](
-    scenes: Sequence[Scene], most: int, ask: Callable[[Sequence[Scene]], list[T]]
+    scenes: Sequence[Scene],
+    most: int,
+    ask: Callable[[Sequence[Scene], threading.Event], Sequence[T]],
+    *,
+    workers: Executor,
+    ahead: int,
 ) -> Iterator[T | SceneRejected]:
-    """Answers for scenes in their order, asked for in stacks of one kind, as late as possible."""
+    """Answers for scenes in their order, asked for in stacks of one kind.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        Any number.
+    most : int
+        Scenes of a stack.
+    ask : callable
+        Gives the answers for a stack; the event is set when nobody waits for them any more.
+    workers : Executor
+        Does the requests. The first ones are under way when this returns; closing the iterator ends them.
+    ahead : int
+        Stacks that are asked for before the answers of the one before are used.
+    """
+    answers = _answers(scenes, most, ask, workers, ahead)
+    next(answers)
+    return cast("Iterator[T | SceneRejected]", answers)
+
+
+def _answers[T](
+    scenes: Sequence[Scene],
+    most: int,
+    ask: Callable[[Sequence[Scene], threading.Event], Sequence[T]],
+    workers: Executor,
+    ahead: int,
+) -> Iterator[T | SceneRejected | None]:
+    over = threading.Event()
+    left = iter(_stacks(scenes, most))
+    asked: deque[tuple[list[int], Future[list[T | SceneRejected]]]] = deque()
+
+    def ask_for(number: int) -> None:
+        for stack in islice(left, number):
+            some = [scenes[k] for k in stack]
+            asked.append((stack, workers.submit(_halved, some, lambda part: ask(part, over))))
+
     ready: dict[int, T | SceneRejected] = {}
+    try:
+        ask_for(1 + ahead)
+        yield None
+        for i, scene in enumerate(scenes):
+            if not isinstance(scene.handle, Asset):
+                yield SceneRejected("BROKEN", f"scene {scene.id!r} is not one of Earth Engine's")
+                continue
+            if i not in ready:
+                ask_for(0 if asked else 1)
+                stack, answer = asked.popleft()
+                ask_for(ahead - len(asked))
+                ready.update(zip(stack, answer.result(), strict=True))
+            yield ready.pop(i)
+    finally:
+        over.set()
+        for _, answer in asked:
+            answer.cancel()
+
+
+def _stacks(scenes: Sequence[Scene], most: int) -> list[list[int]]:
+    """Places of scenes that are asked for together, those of one kind, in the order in which they are needed."""
+    stacks: list[list[int]] = []
+    newest: dict[tuple[Any, ...], list[int]] = {}
     for i, scene in enumerate(scenes):
-        if i not in ready:
-            kind = _kind(scene)
-            if kind is None:
-                ready[i] = SceneRejected("BROKEN", f"scene {scene.id!r} is not one of Earth Engine's")
-            else:
-                same = (j for j in range(i, len(scenes)) if j not in ready and _kind(scenes[j]) == kind)
-                together = [j for j, _ in zip(same, range(most), strict=False)]
-                found: list[T | SceneRejected] = _halved([scenes[j] for j in together], ask)
-                ready.update(zip(together, found, strict=True))
-        yield ready.pop(i)
+        kind = _kind(scene)
+        if kind is None:
+            continue
+        if kind not in newest or len(newest[kind]) == most:
+            newest[kind] = []
+            stacks.append(newest[kind])
+        newest[kind].append(i)
+    return stacks
 
 
 def _kind(scene: Scene) -> tuple[Any, ...] | None:
@@ -47,7 +112,7 @@ def _kind(scene: Scene) -> tuple[Any, ...] | None:
     return scene.handle.collection, scene.handle.area.wkb, scene.quality, scene.scale, scene.offset
 
 
-def _halved[T](scenes: Sequence[Scene], ask: Callable[[Sequence[Scene]], list[T]]) -> list[T | SceneRejected]:
+def _halved[T](scenes: Sequence[Scene], ask: Callable[[Sequence[Scene]], Sequence[T]]) -> list[T | SceneRejected]:
     """Answers for a stack; one that is refused is halved until the scene that breaks it stands alone.
 
     Raises

@@ -6,10 +6,10 @@ Nothing is interpolated or approximated. Centres outside the file get 0.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 from affine import Affine
@@ -19,13 +19,15 @@ from pyproj import Transformer
 
 from monitor.errors import SceneRejected
 from monitor.imagery import bands, blocks
-from monitor.imagery.blocks import Layout, Reader
+from monitor.imagery.blocks import Layout, Reader, Span
 from monitor.imagery.items import Asset
 from monitor.imagery.source import Frame
 from monitor.imagery.transport import Tally
 
 AHEAD: Final = 32 << 20
-"""Blocks of one file that are fetched and decoded at a time, if more of them are needed. [byte]"""
+"""Decoded blocks of one file that are requested before a grid needs them, at most. [byte]"""
+HELD: Final = 256 << 20
+"""The same of all scenes of a call together. [byte]"""
 WHOLE_NUMBERS: Final = ("uint16", "int16")
 FMASK_FILL: Final = 255
 NEAR: Final = 1e-6
@@ -52,13 +54,39 @@ class Looks:
     def __init__(self, grids: Sequence[GeoBox]) -> None:
         self.grids = grids
         self._known: dict[tuple[object, ...], list[Look]] = {}
+        self._lock = threading.Lock()
 
-    def of(self, found: Layout, crs: CRS) -> list[Look]:
+    def of(self, found: Layout) -> list[Look]:
         """One look a grid."""
-        key = (str(crs), found.transform, found.shape, found.block)
-        if key not in self._known:
-            self._known[key] = [look(grid, found, crs) for grid in self.grids]
-        return self._known[key]
+        key = (_named(found), found.transform, found.shape, found.block)
+        with self._lock:
+            if key not in self._known:
+                crs = CRS(_named(found))
+                self._known[key] = [look(grid, found, crs) for grid in self.grids]
+            return self._known[key]
+
+
+class Room:
+    """Bytes of blocks that the scenes of a call may hold before a grid needs them: so memory is bounded, however many
+    scenes are read ahead.
+    """
+
+    def __init__(self) -> None:
+        self._free = HELD
+        self._lock = threading.Lock()
+
+    def take(self, size: int, *, needed: bool) -> bool:
+        """Whether there is room; what is needed at once is given it in any case."""
+        with self._lock:
+            if not needed and size > self._free:
+                return False
+            self._free -= size
+            return True
+
+    def give(self, size: int) -> None:
+        """Make room again."""
+        with self._lock:
+            self._free += size
 
 
 def look(grid: GeoBox, found: Layout, crs: CRS) -> Look:
@@ -99,15 +127,21 @@ class _Layer:
 
     asset: Asset
     reader: Reader
-    found: Layout
+    found: Layout = field(init=False)
     looks: list[Look] = field(default_factory=list)
     order: list[int] = field(default_factory=list)
     """Blocks by their first use."""
     uses: dict[int, int] = field(default_factory=dict)
     """Grids that still need each block."""
+    coming: dict[int, Future[dict[int, np.ndarray]]] = field(default_factory=dict)
+    """Requested blocks that were not taken over yet, each with the request that brings it."""
     held: dict[int, np.ndarray] = field(default_factory=dict)
+    unused: set[int] = field(default_factory=set)
+    """Requested blocks that no grid has needed yet."""
     next: int = 0
-    """Place in `order` of the first block that was not loaded yet."""
+    """Place in `order` of the first block that was not requested yet."""
+    wrong: SceneRejected | None = None
+    """What is wrong with the file, by its header."""
 
     @property
     def block_bytes(self) -> int:
@@ -115,111 +149,196 @@ class _Layer:
 
 
 class Granule:
-    """A scene whose files are open.
+    """A scene that is being read: its headers and first blocks are requested when it is made.
 
     Parameters
     ----------
     readers : sequence of (Asset, Reader) or None
         In the order of :data:`monitor.imagery.bands.OBSERVED`, then the quality layer; None: the scene lacks the band.
+    looks : Looks
+        The grids that it is cut to.
     epsg : int or None
         System that the item names.
     kind : str
         What the quality layer holds, see :class:`monitor.imagery.source.Scene`.
+    layout : callable
+        Reads the header of a file, or knows it: :func:`monitor.imagery.blocks.layout`.
     workers : Executor
-        Fetches and decodes several files at once.
+        Fetches and decodes: a header or a range of blocks at a time.
+    room : Room
+        Shared by the scenes of a call.
     tally : Tally
         Counts what is decoded and used.
     over : Event
         Is set when nothing more of the scene is wanted, so that what is still under way in other threads ends soon.
-
-    Raises
-    ------
-    SceneRejected
-        ``BROKEN``: a file is no GeoTIFF, or not the one that the item describes. ``RADIOMETRY``: its values are not
-        integers as delivered.
     """
 
     def __init__(
         self,
         readers: Sequence[tuple[Asset, Reader] | None],
         *,
+        looks: Looks,
         epsg: int | None,
         kind: str,
+        layout: Callable[[Any], Layout],
         workers: Executor,
+        room: Room,
         tally: Tally,
         over: threading.Event,
     ) -> None:
-        self._over = over
-        self._workers = workers
-        self._tally = tally
+        self._looks = looks
+        self._epsg = epsg
         self._kind = kind
-        present = [one for one in readers if one is not None]
-        try:
-            layouts = iter(_all([workers.submit(blocks.layout, reader) for _, reader in present]))
-        except BaseException:
-            over.set()
-            raise
-        self._layers = [
-            None if one is None else _Layer(asset=one[0], reader=one[1], found=next(layouts)) for one in readers
-        ]
-        for number, layer in enumerate(self._layers):
-            if layer is not None:
-                _checked(layer, epsg, quality=number == len(self._layers) - 1)
-        systems = {_named(layer.found) for layer in self._layers if layer is not None}
-        if len(systems) > 1:
-            raise SceneRejected(_BROKEN, "its files are in different coordinate systems")
-        self.crs = CRS(next(iter(systems)))
+        self._layout = layout
+        self._workers = workers
+        self._room = room
+        self._tally = tally
+        self._over = over
+        self._filling = threading.RLock()  # a collected generator may close the scene within
+        self._layers = [None if one is None else _Layer(asset=one[0], reader=one[1]) for one in readers]
+        self._present = [layer for layer in self._layers if layer is not None]
+        self._opening = [workers.submit(self._open, layer) for layer in self._present]
 
-    def frames(self, looks: Looks) -> Iterator[Frame]:
-        """The scene on each grid in turn, made as it is asked for.
+    def opened(self) -> None:
+        """Wait for the headers.
+
+        Raises
+        ------
+        SceneRejected
+            ``BROKEN``: a file is no GeoTIFF, or not the one that the item describes. ``RADIOMETRY``: its values are
+            not integers as delivered.
+        """
+        try:
+            _all(self._opening)
+            for layer in self._present:
+                if layer.wrong is not None:
+                    raise layer.wrong
+            if len({_named(layer.found) for layer in self._present}) > 1:
+                raise SceneRejected(_BROKEN, "its files are in different coordinate systems")
+        except BaseException:
+            self.close()
+            raise
+
+    def frames(self) -> Iterator[Frame]:
+        """The scene on each grid in turn, made as it is asked for, once :meth:`opened`.
 
         Raises
         ------
         SceneRejected
             ``BROKEN``: a block can not be read or decoded.
         """
-        layers = [layer for layer in self._layers if layer is not None]
-        for layer in layers:
-            _plan(layer, looks.of(layer.found, self.crs))
+        frames = self._frames()
+        next(frames)  # under way: whoever drops it closes the scene
+        return cast("Iterator[Frame]", frames)
+
+    def read_ahead(self) -> None:
+        """Request more blocks if there is room."""
+        for layer, opening in zip(self._present, self._opening, strict=True):
+            if opening.done() and not opening.cancelled() and opening.exception() is None and layer.wrong is None:
+                self._fill(layer, set())
+
+    def close(self) -> None:
+        """Request nothing more, and let go what was requested."""
+        with self._filling:
+            self._over.set()
+            for layer in self._present:
+                for coming in layer.coming.values():
+                    coming.cancel()
+                self._let_go(layer, layer.unused)
+        for opening in self._opening:
+            opening.cancel()
+
+    def _frames(self) -> Iterator[Frame | None]:
         try:
-            for number, grid in enumerate(looks.grids):
-                waiting = [layer for layer in layers if any(b not in layer.held for b in layer.looks[number].needed)]
-                _all([self._workers.submit(self._load, layer, number) for layer in waiting])
+            yield None
+            for number, grid in enumerate(self._looks.grids):
+                missing = [
+                    (layer, {b for b in layer.looks[number].needed if b not in layer.held}) for layer in self._present
+                ]
+                for layer, some in missing:
+                    self._fill(layer, {b for b in some if b not in layer.coming})
+                _all(list(dict.fromkeys(layer.coming[b] for layer, some in missing for b in some if b in layer.coming)))
+                for layer, some in missing:
+                    for b in some.intersection(layer.coming):
+                        layer.held[b] = layer.coming.pop(b).result()[b]
+                    self._let_go(layer, layer.unused.intersection(layer.looks[number].needed))
                 yield self._frame(grid, number)
         finally:
-            self._over.set()
+            self.close()
 
-    def _load(self, layer: _Layer, number: int) -> None:
-        """Bring in the blocks up to those of a grid, and some more while at it."""
-        missing = {b for b in layer.looks[number].needed if b not in layer.held}
-        wanted: list[int] = []
-        while layer.next < len(layer.order) and (missing or len(wanted) * layer.block_bytes < AHEAD):
-            wanted.append(layer.order[layer.next])
-            missing.discard(layer.order[layer.next])
-            layer.next += 1
-        down, across = layer.found.grid
-        first = layer.asset.band * down * across if layer.found.planar else 0
-        stored = blocks.fetch(layer.reader, layer.found, [first + b for b in wanted])
+    def _open(self, layer: _Layer) -> None:
+        """Read the header of a file, and request its first blocks."""
+        layer.found = self._layout(layer.reader)
+        try:
+            _checked(layer, self._epsg, quality=layer is self._layers[-1])
+        except SceneRejected as error:
+            layer.wrong = error
+            return
+        layer.looks = self._looks.of(layer.found)
+        for seen in layer.looks:
+            for b in seen.needed:
+                layer.uses[b] = layer.uses.get(b, 0) + 1
+        layer.order = list(layer.uses)
+        self._fill(layer, set())
+
+    def _fill(self, layer: _Layer, needed: set[int]) -> None:
+        """Request blocks in the order of their use: up to those that are needed now, and as many more as may be held.
+
+        While half of what may be held waits for its use no more are requested, so that neighbours come together.
+        """
+        size = layer.block_bytes
+        with self._filling:
+            if self._over.is_set() or (not needed and len(layer.unused) * size > AHEAD // 2):
+                return
+            wanted: list[int] = []
+            while layer.next < len(layer.order):
+                if not needed and (len(layer.unused) + 1) * size > AHEAD:
+                    break
+                if not self._room.take(size, needed=bool(needed)):
+                    break
+                block = layer.order[layer.next]
+                layer.next += 1
+                wanted.append(block)
+                layer.unused.add(block)
+                needed.discard(block)
+            down, across = layer.found.grid
+            first = layer.asset.band * down * across if layer.found.planar else 0
+            for b in wanted:
+                if layer.found.sizes[first + b] <= 0:  # never written: no value
+                    nothing = np.zeros((1, 1), dtype=layer.found.dtype)
+                    layer.held[b] = np.broadcast_to(nothing, layer.found.block)
+            for span in blocks.spans(layer.found, [first + b for b in wanted]):
+                coming = self._workers.submit(self._load, layer, span, first)
+                layer.coming.update((number - first, coming) for *_, number in span)
+
+    def _load(self, layer: _Layer, span: Span, first: int) -> dict[int, np.ndarray]:
+        """Pixels of blocks that are fetched by one request; `first` is the number of the first block of the band."""
+        stored = blocks.fetch_span(layer.reader, span)
+        across = layer.found.grid[1]
         by_height: dict[int, list[int]] = {}
-        for b in wanted:
-            if first + b not in stored:  # never written: no value
-                nothing = np.zeros((1, 1), dtype=layer.found.dtype)
-                layer.held[b] = np.broadcast_to(nothing, layer.found.block)
-                continue
+        for number in stored:
             rows = layer.found.block[0]
             if not layer.found.tiled:
-                rows = min(rows, layer.found.shape[0] - b // across * rows)
-            by_height.setdefault(rows, []).append(b)
+                rows = min(rows, layer.found.shape[0] - (number - first) // across * rows)
+            by_height.setdefault(rows, []).append(number)
+        loaded: dict[int, np.ndarray] = {}
+        step = max(1, AHEAD // layer.block_bytes)
         for rows, some in by_height.items():
-            step = max(1, AHEAD // layer.block_bytes)
             for start in range(0, len(some), step):
                 part = some[start : start + step]
                 pixels = blocks.decode(
-                    layer.found, [stored.pop(first + b) for b in part], band=layer.asset.band, rows=rows,
+                    layer.found, [stored.pop(number) for number in part], band=layer.asset.band, rows=rows,
                     name=layer.reader.name,
                 )  # fmt: skip
                 self._tally.add(bytes_decoded=pixels.nbytes * (1 if layer.found.planar else layer.found.samples))
-                layer.held.update(zip(part, pixels, strict=True))
+                loaded.update(zip((number - first for number in part), pixels, strict=True))
+        return loaded
+
+    def _let_go(self, layer: _Layer, used: set[int]) -> None:
+        """Make room: blocks are needed now, or not any more."""
+        if used:
+            self._room.give(len(used) * layer.block_bytes)
+            layer.unused = layer.unused - used
 
     def _frame(self, grid: GeoBox, number: int) -> Frame:
         pixels = np.zeros((len(bands.OBSERVED), *grid.shape), dtype=np.uint16)
@@ -269,17 +388,6 @@ def _all[T](tasks: Sequence[Future[T]]) -> list[T]:
         if task in done:
             task.result()
     return [task.result() for task in tasks]
-
-
-def _plan(layer: _Layer, looks: list[Look]) -> None:
-    layer.looks = looks
-    layer.next = 0
-    layer.held.clear()
-    layer.uses.clear()
-    for seen in looks:
-        for b in seen.needed:
-            layer.uses[b] = layer.uses.get(b, 0) + 1
-    layer.order = list(layer.uses)
 
 
 def _values(cut: np.ndarray, *nodata: float | None) -> np.ndarray:

@@ -10,6 +10,7 @@ import difflib
 import json
 import threading
 import warnings
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,8 +35,8 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadConfiguration, MonitorError, SceneRejected, TryLater, UnknownCollection
 from monitor.imagery import items
-from monitor.imagery.blocks import layout
-from monitor.imagery.granule import Granule, Looks
+from monitor.imagery.blocks import Layout, layout
+from monitor.imagery.granule import Granule, Looks, Room
 from monitor.imagery.items import Asset, Assets
 from monitor.imagery.source import Frame, Scene, Stored
 from monitor.imagery.transport import (
@@ -74,8 +75,12 @@ MOST_IN_ALL: Final = 2 << 30
 """Of all pages of one search. [byte]"""
 MOST_FILES: Final = 50_000
 """Files of a static catalogue."""
-WORKERS: Final = 8
-"""Files read at once."""
+IN_FLIGHT: Final = 32
+"""Requests for parts of files at one time, for all threads of a process together."""
+SCENES_AHEAD: Final = 4
+"""Scenes that are fetched while one is being used."""
+HEADERS: Final = 1024
+"""Files whose headers are remembered. A header takes about 10 kB."""
 TRIES: Final = 8
 """Scenes whose files are looked at in order to learn the lattice of a static catalogue."""
 SEPARATE: Final = 0.5
@@ -105,6 +110,8 @@ class Stac:
         else nothing.
     transport : Transport, optional
         Fetches; default: one that allows `allow_hosts`.
+    in_flight : int
+        Most requests for parts of files at one time.
 
     Raises
     ------
@@ -125,6 +132,7 @@ class Stac:
         name: str = "stac",
         sign: Sign | None = None,
         transport: Transport | None = None,
+        in_flight: int = IN_FLIGHT,
     ) -> None:
         self.name = name
         self.url = url
@@ -136,7 +144,9 @@ class Stac:
         self._names: list[_Named] | None = None
         self._scenes: dict[_Named, Scene | None] = {}
         self._client: Client | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="stac")
+        self._headers: OrderedDict[str, tuple[Layout, int | None]] = OrderedDict()
+        self._remembering = threading.Lock()
         self._opened = False
         self._checked = False
         """Whether the catalogue has the collections."""
@@ -262,20 +272,32 @@ class Stac:
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[Iterable[Frame] | SceneRejected]:
         """Each scene on all grids; see :class:`monitor.imagery.source.Source`."""
-        looks = Looks(grids)
-        for scene in scenes:
-            if isinstance(scene.handle, SceneRejected):
-                yield scene.handle
-                continue
-            if not isinstance(scene.handle, Assets):
-                yield SceneRejected(items.BROKEN, f"scene {scene.id!r} is not of this source")
-                continue
-            try:
-                granule = self._granule(scene, scene.handle)
-            except SceneRejected as error:
-                yield _of(scene, error)
-                continue
-            yield self._frames(scene, granule, looks)
+        looks, room = Looks(grids), Room()
+        upcoming = iter(scenes)
+        begun: deque[Granule | SceneRejected] = deque()
+        try:
+            for scene in scenes:
+                if not begun:
+                    begun.append(self._begun(next(upcoming), looks, room))
+                granule = begun.popleft()
+                try:
+                    if isinstance(granule, SceneRejected):
+                        raise granule
+                    granule.opened()
+                    found: Iterable[Frame] | SceneRejected = self._frames(scene, granule.frames())
+                except SceneRejected as error:
+                    found = error if error is granule else _of(scene, error)
+                # Once the first files are open: of a server that sends only whole files several scenes fill the memory.
+                ahead = 0 if self._transport.sends_whole else SCENES_AHEAD
+                begun.extend(self._begun(one, looks, room) for one in islice(upcoming, max(0, ahead - len(begun))))
+                for one in begun:
+                    if isinstance(one, Granule):
+                        one.read_ahead()
+                yield found
+        finally:
+            for one in begun:
+                if isinstance(one, Granule):
+                    one.close()
 
     def reduce(
         self, scenes: Sequence[Scene], units: Sequence[BaseGeometry], lattice: GeoBox, recipe: Callable[[Any], Any]
@@ -287,22 +309,43 @@ class Stac:
     def cost(self, scenes: int, grid: GeoBox, units: int) -> None:
         """Not known before files are opened."""
 
-    def _frames(self, scene: Scene, granule: Granule, looks: Looks) -> Iterator[Frame]:
+    def _frames(self, scene: Scene, frames: Iterator[Frame]) -> Iterator[Frame]:
         try:
-            yield from granule.frames(looks)
+            yield from frames
         except SceneRejected as error:
             raise _of(scene, error) from error
 
-    def _granule(self, scene: Scene, assets: Assets) -> Granule:
+    def _begun(self, scene: Scene, looks: Looks, room: Room) -> Granule | SceneRejected:
+        """A scene whose files are being fetched, or why it cannot be read."""
+        if isinstance(scene.handle, SceneRejected):
+            return scene.handle
+        if not isinstance(scene.handle, Assets):
+            return SceneRejected(items.BROKEN, f"scene {scene.id!r} is not of this source")
+        assets = scene.handle
         addresses = _Addresses(self._transport, assets, self._sign)
         over = threading.Event()
         readers = [
             None if asset is None else (asset, _AssetReader(self._transport, addresses, asset, over))
             for asset in (*assets.bands, assets.quality)
         ]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="stac")
-        return Granule(readers, epsg=assets.epsg, kind=scene.quality, workers=self._pool, tally=self.tally, over=over)
+        return Granule(
+            readers, looks=looks, epsg=assets.epsg, kind=scene.quality, layout=self._layout, workers=self._pool,
+            room=room, tally=self.tally, over=over,
+        )  # fmt: skip
+
+    def _layout(self, reader: "_AssetReader") -> Layout:
+        """The header of a file, which is fetched once."""
+        with self._remembering:
+            known = self._headers.get(reader.place)
+        if known is not None:
+            found, reader.size = known
+            return found
+        found = layout(reader)
+        with self._remembering:
+            self._headers[reader.place] = found, reader.size
+            while len(self._headers) > HEADERS:
+                self._headers.popitem(last=False)
+        return found
 
     def _scene(self, item: Mapping[str, Any], base: str, stored: Stored | None = None) -> Scene | None:
         try:
@@ -610,9 +653,13 @@ class _Addresses:
         self._fresh: dict[str, str] | None = None
         self._lock = threading.Lock()
 
+    def unsigned(self, asset: Asset) -> str:
+        """The address of a file as the item names it."""
+        return joined(self._assets.base, asset.href)
+
     def of(self, asset: Asset) -> str:
         """The address of a file."""
-        href = joined(self._assets.base, asset.href)
+        href = self.unsigned(asset)
         return self._sign(href, False) if self._sign and is_remote(href) else href
 
     def renewable(self, asset: Asset) -> bool:
@@ -621,7 +668,7 @@ class _Addresses:
 
     def renewed(self, asset: Asset) -> str:
         """The address with a new signature: signed again, or as the item says it now."""
-        href = joined(self._assets.base, asset.href)
+        href = self.unsigned(asset)
         if self._sign is not None:
             return self._sign(href, True)
         with self._lock:
@@ -649,13 +696,21 @@ class _AssetReader:
         self._addresses = addresses
         self._asset = asset
         self._inner: Ranges | PlainFile | None = None
+        self._opening = threading.Lock()
+        self.place = addresses.unsigned(asset)
+        """Address as the item names it."""
+        self.size: int | None = None
+        """Of the file, once it is known. [byte]"""
 
     def read(self, offset: int, length: int) -> bytes:
-        """See :class:`monitor.imagery.blocks.Reader`."""
+        """See :class:`monitor.imagery.blocks.Reader`; ranges of a file may be read at the same time."""
         try:
-            if self._inner is None:
-                self._inner = self._opened()
-            return self._inner.read(offset, length)
+            with self._opening:
+                if self._inner is None:
+                    self._inner = self._opened()
+            data = self._inner.read(offset, length)
+            self.size = self._inner.size
+            return data
         except NoAnswer as error:
             raise SceneRejected(NO_ANSWER, str(error)) from None
         except Gone as error:
@@ -676,7 +731,7 @@ class _AssetReader:
         if not is_remote(address):
             return PlainFile(self._transport.file(address), self._transport.tally)
         renewed = (lambda: self._addresses.renewed(self._asset)) if self._addresses.renewable(self._asset) else None
-        return Ranges(self._transport, address, renewed, self._over)
+        return Ranges(self._transport, address, renewed, self._over, size=self.size)
 
 
 def _signer(url: str) -> Sign | None:

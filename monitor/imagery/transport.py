@@ -49,6 +49,8 @@ SEVERAL: Final = 3
 CUTS: Final = 3
 """Times that a body may end early before it is taken for broken."""
 REDIRECTS: Final = 5
+CONNECTIONS: Final = 64
+"""Connections to a host that are kept open, at most."""
 CHUNK: Final = 1 << 16
 WHOLE: Final = 512 << 20
 """Longest file that is taken whole from a server that knows no ranges. [byte]"""
@@ -271,6 +273,10 @@ class Transport:
         """Until when each host or address is left alone."""
         self._silent: dict[str, set[object]] = {}
         """Scenes and other addresses of each host that got no answer since it gave one."""
+        self._heard: dict[str, tuple[float, str]] = {}
+        """When each host gave its last answer, and of which address."""
+        self.sends_whole = False
+        """Whether some server sends the whole of a file where a part is asked for."""
         self._unsure: set[str] = set()
         """Hosts of which some address gave no answer."""
         self._folders: dict[str, bool] = {}
@@ -394,6 +400,7 @@ class Transport:
             else:
                 if answer.status not in AGAIN:
                     self._silent.pop(host, None)
+                    self._heard[host] = self._clock(), url
                     return self._settled(answer)
                 down = answer.status == 429
                 asked, said = _asked(_header(answer, "Retry-After")), f"status {answer.status}"
@@ -404,7 +411,8 @@ class Transport:
                 self._unsure.add(host)
                 silent = self._silent.setdefault(host, set())
                 silent.add(over or address)
-                down = down or len(silent) >= SEVERAL
+                if not down and len(silent) >= SEVERAL:
+                    down = not self._answers(host, since=begun)
                 self._down[host if down else address] = self._clock() + LEFT_ALONE
                 told = f", and asks to wait {asked:.0f} s" if asked is not None else ""
                 spent = self._clock() - begun
@@ -417,6 +425,29 @@ class Transport:
                 msg = f"{shown(url)} is not waited for any more"
                 raise TryLater(msg)
             wait *= 2
+
+    def _answers(self, host: str, *, since: float) -> bool:
+        """Whether a host that answered other requests since a moment still gives what it gave last.
+
+        Files of several scenes are asked for at the same time: that each has one without an answer does not mean that
+        the host is down.
+        """
+        when, url = self._heard.get(host, (since, ""))
+        if when <= since:
+            return False
+        try:
+            begun = self._clock() - self.budget + min(self.budget, BRIEF)
+            answer = self._once(
+                url, caps=(CHUNK, CHUNK), method="GET", headers={"Range": "bytes=0-0"}, body=None, begun=begun
+            )
+            answers = answer.status not in AGAIN
+        except Endless:  # the whole of it
+            answers = True
+        except (HTTPError, OSError, MonitorError):
+            answers = False
+        if answers:
+            self._silent.pop(host, None)
+        return answers
 
     def _pause(self, seconds: float, over: threading.Event | None) -> None:
         if self._sleep is not None:
@@ -537,10 +568,15 @@ class Transport:
                 place = found[self._turn.get(key, 0) % len(found)]
                 self._pools[key] = (
                     HTTPSPool(
-                        place, port, maxsize=8, ssl_context=self._trust(), server_hostname=host, assert_hostname=host
+                        place,
+                        port,
+                        maxsize=CONNECTIONS,
+                        ssl_context=self._trust(),
+                        server_hostname=host,
+                        assert_hostname=host,
                     )
                     if parts.scheme == "https"
-                    else HTTPPool(place, port, maxsize=8)
+                    else HTTPPool(place, port, maxsize=CONNECTIONS)
                 )
             return self._pools[key]
 
@@ -577,6 +613,8 @@ class Ranges:
         Gives the address anew when the server refuses it, once; None: there is no other.
     over : Event, optional
         See :meth:`Transport.get`.
+    size : int, optional
+        Of the file, if it is known already: a file of another size has changed. [byte]
     """
 
     def __init__(
@@ -585,14 +623,18 @@ class Ranges:
         url: str,
         renewed: Callable[[], str] | None = None,
         over: threading.Event | None = None,
+        *,
+        size: int | None = None,
     ) -> None:
         self._over = over
         self.name = shown(url)
         self.url = url
         self._transport = transport
         self._renewed = renewed
+        self._renewing = threading.Lock()
         self._whole: bytes | None = None
-        self._size: int | None = None
+        self.size = size
+        """Of the file, once a server has named it. [byte]"""
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes from an offset on, fewer than asked for where the file ends.
@@ -608,17 +650,22 @@ class Ranges:
                 return b""
             if answer.status != 200:
                 return self._part(answer, offset, length)
-            self._whole = answer.body  # the server knows no ranges
+            self._whole, self._transport.sends_whole = answer.body, True  # the server knows no ranges
         return self._whole[offset : offset + length]
 
     def _range(self, offset: int, length: int) -> Answer | None:
         headers = {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
+        # A server that has sent a range must not send the whole for each of the others, asked for at the same time.
+        whole = WHOLE if self.size is None else None
+        url = self.url
         try:
-            return self._transport.get(self.url, cap=length, whole=WHOLE, headers=headers, over=self._over)
+            return self._transport.get(url, cap=length, whole=whole, headers=headers, over=self._over)
         except Denied:
-            if self._renewed is None:
-                raise
-            self.url, self._renewed = self._renewed(), None
+            with self._renewing:
+                if url == self.url:  # no other thread has renewed it
+                    if self._renewed is None:
+                        raise
+                    self.url, self._renewed = self._renewed(), None
             return self._range(offset, length)
         except Rejected as error:
             if error.status == 416:  # the range begins beyond the end
@@ -631,10 +678,10 @@ class Ranges:
             msg = f"{self.name} answers with another range than was asked for"
             raise Refused(msg)
         size = int(told[3]) if told[3] != "*" else None
-        if size is not None and self._size not in (None, size):
+        if size is not None and self.size not in (None, size):
             msg = f"{self.name} changed while it was read"
             raise Refused(msg)
-        self._size = size if size is not None else self._size
+        self.size = size if size is not None else self.size
         if len(answer.body) < length and size is not None and offset + len(answer.body) < size:
             msg = f"{self.name} answers with a shorter range than was asked for"
             raise Refused(msg)
@@ -646,6 +693,7 @@ class PlainFile:
 
     def __init__(self, path: Path, tally: Tally) -> None:
         self.name = shown(str(path))
+        self.size: int | None = None
         self._path = path
         self._tally = tally
 

@@ -195,7 +195,11 @@ def site_pages(view: SiteView, fingerprint: str, drawn: Mapping[str, str]) -> di
         **drawing,
         "drawn": _environment().get_template(NUMBERS).make_module(drawing),
         "rejected": sorted(rejected.items(), key=lambda item: (-item[1], item[0])),
-        "chips": [(name, chip) for name, chip in (("before", view.before), ("now", view.now)) if chip is not None],
+        "chips": [
+            (name, chip, pictures.outline_path(chip.outline))
+            for name, chip in (("before", view.before), ("now", view.now))
+            if chip is not None
+        ],
         "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
         "layers": [(layer, pictures.ramp(layer)) for layer in pictures.LAYERS if layer.name in view.maps],
         "map_size": map_size,

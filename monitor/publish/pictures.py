@@ -72,12 +72,6 @@ BLOCK: Final = 512
 SHADES: Final = 255
 """Colours of a map, besides none."""
 
-LEVELS: Final = 4096
-"""Steps in which light is told apart in a picture."""
-
-STRETCH: Final = 1.1
-"""From one step of brightness of a picture to the next."""
-
 PALETTE, COLOUR, COLOUR_AND_OPACITY = 3, 2, 6
 """Kinds of PNG: places in a palette; red, green, blue; the same and opacity."""
 
@@ -123,25 +117,12 @@ def map_png(values: np.ndarray, layer: Layer) -> bytes:
     return _png(step, PALETTE, [(b"PLTE", b"\0\0\0" + _shades(layer.palette)), (b"tRNS", b"\0")])
 
 
-def brightness(chips: list[Chip]) -> float:
-    """Reflectance that is white in the pictures of a site: under one stretch brighter ground is brighter ground. [1]
-
-    It goes in few steps, so that an old picture seldom changes for the sake of a new one; without a picture, or where
-    nothing was seen, it is 1.
-    """
-    seen = np.concatenate([c.rgb[np.isfinite(c.rgb)] for c in chips]) if chips else np.empty(0)
-    bright = max(float(np.percentile(seen, 99)), 0.1) if seen.size else 1.0
-    return float(STRETCH ** np.ceil(np.log(bright) / np.log(STRETCH)))
-
-
-def chip_png(chip: Chip, bright: float) -> bytes:
-    """A natural-colour picture as a PNG, transparent where not seen; `bright` is the reflectance that is white. [1]"""
-    known = np.isfinite(chip.rgb).all(axis=2)
-    level = np.clip(np.where(known[..., None], chip.rgb, 0.0) * ((LEVELS - 1) / bright), 0, LEVELS - 1)
-    colours = _curve().take(level.astype(np.intp))
+def chip_png(chip: Chip) -> bytes:
+    """A natural-colour picture as a PNG, transparent where not seen."""
+    known = chip.rgb.any(axis=2)
     if known.all():
-        return _png(colours, COLOUR)
-    return _png(np.dstack([colours, np.where(known, np.uint8(255), np.uint8(0))]), COLOUR_AND_OPACITY)
+        return _png(chip.rgb, COLOUR)
+    return _png(np.dstack([chip.rgb, np.where(known, np.uint8(255), np.uint8(0))]), COLOUR_AND_OPACITY)
 
 
 @cache
@@ -160,7 +141,7 @@ def judged(failing: np.ndarray, grid: GeoBox) -> float:
 
 
 def outline_path(outline: np.ndarray) -> str:
-    """The outline of a site as an SVG path in pixels of its chips."""
+    """The outline of a site as an SVG path."""
     rings: list[list[str]] = [[]]
     for x, y in outline:
         if np.isfinite(x):
@@ -228,12 +209,6 @@ def _shades(palette: str) -> bytes:
     """Red, green, blue of each of :data:`SHADES` from one end of a palette to the other."""
     colours: np.ndarray = mpl.colormaps[palette](np.linspace(0, 1, SHADES))[:, :3]
     return (255 * colours).round().astype(np.uint8).tobytes()
-
-
-@cache
-def _curve() -> np.ndarray:
-    """Lightness on the screen, 0 to 255, by light, in :data:`LEVELS` steps."""
-    return (255 * (np.arange(LEVELS) / (LEVELS - 1)) ** (1 / 1.4)).round().astype(np.uint8)
 
 
 @cache

@@ -26,7 +26,7 @@ from monitor.alerts.messages import assessment_values, replace_file
 from monitor.alerts.words import LANGUAGES
 from monitor.publish.observations import observation_lines, observations_csv
 from monitor.publish.pages import PAGE, edition, index_page, site_pages
-from monitor.publish.pictures import LAYERS, Layer, brightness, chip_png, cog, map_png
+from monitor.publish.pictures import LAYERS, Layer, chip_png, cog, map_png
 from monitor.publish.view import Chip, SiteView
 from monitor.sites.names import folder_name
 from monitor.sites.site import Plan, Site
@@ -64,8 +64,7 @@ def write_site(view: SiteView, root: Path) -> bool:
     table = observations_csv(view.site.id, lines)
     chips = {name: chip for name, chip in (("before", view.before), ("now", view.now)) if chip is not None}
     layers = [layer for layer in LAYERS if layer.name in view.maps] if view.grid is not None else []
-    bright = brightness(list(chips.values()))
-    drawn = _drawn(view, chips, bright, layers)
+    drawn = _drawn(view, chips, layers)
     fingerprint = _fingerprint(view, table, drawn)
     needed = {name: {f"{name}.png"} for name in chips}
     needed |= {layer.name: {f"{layer.name}.tif", f"{layer.name}.png"} for layer in layers}
@@ -79,7 +78,7 @@ def write_site(view: SiteView, root: Path) -> bool:
         return False
     files: dict[str, bytes] = {"observations.csv": table}
     for name in chips.keys() - same:
-        files[f"{name}.png"] = chip_png(chips[name], bright)
+        files[f"{name}.png"] = chip_png(chips[name])
     for layer in layers:
         if layer.name not in same and view.grid is not None:
             files[f"{layer.name}.tif"] = cog(view.maps[layer.name], layer, view.grid)
@@ -176,9 +175,9 @@ def _dtype(declared: Any) -> Any:
     return {float: "float64", int: "Int64", bool: "bool", date: "date32[pyarrow]"}.get(plain, "string")
 
 
-def _drawn(view: SiteView, chips: Mapping[str, Chip], bright: float, layers: Iterable[Layer]) -> dict[str, str]:
+def _drawn(view: SiteView, chips: Mapping[str, Chip], layers: Iterable[Layer]) -> dict[str, str]:
     """Of each picture and map of a site, a hash of all that it is made from."""
-    made_from: dict[str, tuple[np.ndarray, object]] = {name: (chip.rgb, bright) for name, chip in chips.items()}
+    made_from: dict[str, tuple[np.ndarray, object]] = {name: (chip.rgb, None) for name, chip in chips.items()}
     if view.grid is not None:
         lies = tuple(view.grid.affine)[:6], str(view.grid.crs)
         made_from |= {layer.name: (view.maps[layer.name], lies) for layer in layers}

@@ -15,11 +15,13 @@ from monitor.verdict.assessment import Assessment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chip:
-    """A natural-colour picture of the site from one clear scene."""
+    """A natural-colour picture of the site and its surroundings from one clear scene."""
 
     date: date
     rgb: np.ndarray
-    """(y, x, 3) float32, surface reflectance of red, green, blue; NaN where not seen. [1]"""
+    """(y, x, 3) uint8, all under one stretch; 0 where not seen."""
+    outline: np.ndarray = field(repr=False)
+    """(n, 2) outline of the site in pixels of the picture, x right, y down; rings separated by a row of NaN. [pixel]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +71,16 @@ class SiteView:
     nothing was seen. A table of pandas serves as well. With `lines`, only `date`, `cover`, `control_cover`, `accepted`
     and `reason`."""
     before: Chip | None
-    """Last clear growing-season scene before the start."""
+    """Clearest scene before the start."""
     now: Chip | None
-    """Last clear scene."""
+    """Newest clear scene."""
     maps: Mapping[str, np.ndarray] = field(repr=False)
     """``ndvi``, ``cover``, ``slope``, ``uplift``, (y, x) float32 on `grid`, and, where it is told, ``failing``:
     probability that regrowth is absent; NaN outside the site or not seen. Empty where nothing was seen."""
     grid: GeoBox | None
     """Of the maps; None where there are none."""
     outline: np.ndarray | None = field(repr=False)
-    """(n, 2) outline of the site in pixels of the chips, x right, y down; rings separated by a row of NaN. [pixel]"""
+    """(n, 2) outline of the site in pixels of the maps, x right, y down; rings separated by a row of NaN. [pixel]"""
     alert: Alert | None
     """The alert that is not yet resolved, or that a person has resolved while its cause is still seen, if any."""
     lines: Sequence[bytes] | None = field(default=None, repr=False)

@@ -158,10 +158,11 @@ def mend(feature: Feature, *, from_gcj02: bool) -> Polygons | None:
     if drawn is None or _tangled(polygons):
         return None
     if not shapely.is_valid(drawn):
+        mended = shapely.make_valid(drawn, method="structure", keep_collapsed=False)
+        if mended.is_empty:  # a line drawn there, back and there again is lost by that method
+            mended = shapely.make_valid(drawn, method="linework")
         # GEOS 3.14 leaves parts that share an edge apart, which is not valid: the union joins them.
-        drawn = shapely.union_all(
-            shapely.get_parts(shapely.make_valid(drawn, method="structure", keep_collapsed=False))
-        )
+        drawn = shapely.union_all([part for part in shapely.get_parts(mended) if part.area > 0])
     parts = [part for part in shapely.get_parts(drawn) if part.geom_type == "Polygon" and part.area > 0]
     if not parts:
         return None

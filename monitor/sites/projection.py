@@ -11,6 +11,13 @@ from shapely.geometry.base import BaseGeometry
 LONLAT = "EPSG:4326"
 
 
+def utm(geometry: BaseGeometry) -> CRS:
+    """UTM zone (WGS 84) of the centroid of a geometry given in longitude and latitude."""
+    point = geometry.centroid
+    zone = min(60, int((point.x + 180.0) // 6.0) + 1)
+    return CRS(f"EPSG:{(32600 if point.y >= 0 else 32700) + zone}")
+
+
 def projected(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     """The same geometry, from longitude and latitude to a projected system."""
     return _moved(geometry, LONLAT, str(crs))

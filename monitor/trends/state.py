@@ -19,7 +19,7 @@ at any time.
 import json
 import operator
 import os
-from collections.abc import Buffer, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,13 +32,12 @@ import google_crc32c
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
-from pyproj.exceptions import CRSError
 
 from monitor.cover import fraction, indices, kernels
 from monitor.cover.fraction import Endmembers, cover
 from monitor.cover.indices import INDICES
 from monitor.cube import packed
-from monitor.cube.grid import grid_from_json, grid_to_json
+from monitor.cube.grid import grid_to_json
 from monitor.cube.packed import unpack
 from monitor.cube.store import Entry
 from monitor.imagery import bands
@@ -50,12 +49,8 @@ from monitor.trends.stored import Stored
 AT_ONCE: Final = 128_000_000
 """Values of scenes that are computed together. [byte]"""
 
-VISIBLE: Final = ("red", "green", "blue")
-DRAWN: Final = ("cover", "ndvi", *VISIBLE)
+DRAWN: Final = ("cover", "ndvi")
 """Values drawn from each scene, pixel by pixel."""
-
-NOW: Final = "now"
-"""Name of the picture of the newest scene: the one that every state has."""
 
 PAST: Final = "past.means"
 """File of what the maps need of the seasons that are past."""
@@ -111,12 +106,10 @@ class Look(NamedTuple):
     """(y, x) float32, NaN where not seen. [1]"""
     ndvi: np.ndarray
     """As `cover`."""
-    rgb: np.ndarray | None = None
-    """(y, x, 3) float32 reflectance of :data:`VISIBLE`, NaN where there is no value; None if not asked for. [1]"""
 
 
-Read = Callable[[Sequence[str], Collection[str]], Iterator[Look]]
-"""Reads scenes, given by acquisition, in the order given; those of the second list in colour too."""
+Read = Callable[[Sequence[str]], Iterator[Look]]
+"""Reads scenes, given by acquisition, in the order given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +123,9 @@ class State:
     past: np.ndarray = field(repr=False)
     """(years before the last and rows, y, x) float32: mean cover of each of those years, NaN where not seen, and the
     sums of their scenes from before the start."""
-    pictures: Mapping[str, np.ndarray] = field(repr=False)
-    """(y, x, 3) float32 reflectance of :data:`VISIBLE`, by name; NaN where there is no value. [1]"""
 
     @classmethod
-    def of(cls, sums: Mapping[Season, np.ndarray], pictures: Mapping[str, np.ndarray]) -> "State":
+    def of(cls, sums: Mapping[Season, np.ndarray]) -> "State":
         """From the sums of all seasons."""
         seasons = sorted(sums)
         *years, last = sorted({year for year, _ in seasons})
@@ -144,7 +135,7 @@ class State:
             if season[1] and season[0] < last:
                 before += sums[season]
         now = {season: sums[season] for season in seasons if season[0] == last}
-        return cls(seasons=seasons, sums=now, past=np.stack([*covers, *before]), pictures=pictures)
+        return cls(seasons=seasons, sums=now, past=np.stack([*covers, *before]))
 
 
 def maps(state: State, ground: np.ndarray) -> dict[str, np.ndarray]:
@@ -205,7 +196,6 @@ def recipe(endmembers: Endmembers, grid: GeoBox) -> str:
 def bring_up_to_date(
     folder: Path,
     seasons: Mapping[Season, Scenes],
-    pictures: Mapping[str, Used],
     read: Read,
     *,
     made_by: str,
@@ -220,8 +210,6 @@ def bring_up_to_date(
         Where the state is kept; made if need be.
     seasons : mapping
         All scenes that go into the maps.
-    pictures : mapping
-        Scenes of which the colours are wanted, by name.
     read : callable
         Asked once, for the scenes that are missing; not at all if none is.
     made_by : str
@@ -242,13 +230,13 @@ def bring_up_to_date(
     have, past = _load(folder / PAST, made_by, (len(years) + len(ROWS), grid.shape.y, grid.shape.x))
     fits = have == names
     needed = {season: scenes for season, scenes in seasons.items() if season[0] == last} if fits else seasons
-    sums, shown = sums_of(folder, needed, pictures, read, made_by=made_by, snapshot=snapshot, grid=grid)
+    sums = sums_of(folder, needed, read, made_by=made_by, snapshot=snapshot, grid=grid)
     if fits:
-        state = State(seasons=sorted(seasons), sums=sums, past=past, pictures=shown)
+        state = State(seasons=sorted(seasons), sums=sums, past=past)
     else:
-        state = State.of(sums, shown)
+        state = State.of(sums)
         _save(folder / PAST, state.past, names, recipe=made_by, grid=grid_to_json(grid), snapshot=snapshot)
-    known = {*map(_sums, seasons), *map(_colours, pictures), *([PAST] if before else []), BLOCKS}
+    known = {*map(_sums, seasons), *([PAST] if before else []), BLOCKS}
     if folder.is_dir():
         for name in os.listdir(folder):
             if name not in known:  # of a season that lost all its scenes, or left by a run that was killed
@@ -259,23 +247,20 @@ def bring_up_to_date(
 def sums_of(
     folder: Path,
     seasons: Mapping[Season, Scenes],
-    pictures: Mapping[str, Used],
     read: Read,
     *,
     made_by: str,
     snapshot: str,
     grid: GeoBox,
-) -> tuple[dict[Season, np.ndarray], dict[str, np.ndarray]]:
-    """Sums of some seasons, and some pictures, after adding what is new; no other is looked at.
+) -> dict[Season, np.ndarray]:
+    """Sums of some seasons, after adding what is new; no other is looked at.
 
     Parameters and errors as for :func:`bring_up_to_date`.
 
     Returns
     -------
-    sums : dict
+    dict
         By season, (row, y, x) float32; see :data:`ROWS`. Not to be written to.
-    pictures : dict
-        See :class:`State`; likewise.
     """
     shape = (grid.shape.y, grid.shape.x)
     sums: dict[Season, np.ndarray] = {}
@@ -287,32 +272,18 @@ def sums_of(
             have, sums[season] = [], np.zeros_like(sums[season])
         if len(have) < len(wanted):
             left[season] = wanted[len(have) :]
-    shown: dict[str, np.ndarray] = {}
-    dark: dict[str, Used] = {}
-    for name, scene in pictures.items():
-        have, shown[name] = _load(folder / _colours(name), made_by, (*shape, len(VISIBLE)))
-        if have != [list(scene)]:
-            dark[name] = scene
     missing = [scene.acquisition for rest in left.values() for scene in rest]
-    missing += sorted({scene.acquisition for scene in dark.values()} - {*missing})
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
         made = {"recipe": made_by, "grid": grid_to_json(grid), "snapshot": snapshot}
-        looks = zip(missing, read(missing, {scene.acquisition for scene in dark.values()}), strict=True)
-        rgb: dict[str, np.ndarray] = {}
+        looks = read(missing)
         for season, rest in left.items():
             sums[season] = sums[season].copy()
             for scene in rest:
-                acquisition, look = next(looks)
+                look = next(looks)
                 add(sums[season].reshape(len(ROWS), -1), look.cover.ravel(), look.ndvi.ravel(), scene.control)
-                if look.rgb is not None:
-                    rgb[acquisition] = look.rgb
             _save(folder / _sums(season), sums[season], used[season], **made)
-        rgb |= {acquisition: look.rgb for acquisition, look in looks if look.rgb is not None}
-        for name, scene in dark.items():
-            shown[name] = rgb[scene.acquisition]
-            _save(folder / _colours(name), shown[name], [scene], **made)
-    return sums, shown
+    return sums
 
 
 def blocks_of(
@@ -349,7 +320,7 @@ def blocks_of(
     have, past = _load(folder / BLOCKS, made_by, (2, len(before), height, width))
     fits = have == names
     needed = {season: seasons[season] for season in sorted(seasons) if not (fits and season in before)}
-    sums, _ = sums_of(folder, needed, {}, read, made_by=made_by, snapshot=snapshot, grid=grid)
+    sums = sums_of(folder, needed, read, made_by=made_by, snapshot=snapshot, grid=grid)
     rows = [ROWS.index("over"), ROWS.index("seen")]
     found = np.stack([inner_sums(sums[season][rows], ground, times) for season in needed], axis=1)
     if fits:
@@ -360,29 +331,18 @@ def blocks_of(
     return found
 
 
-def kept_grid(folder: Path) -> GeoBox | None:
-    """Grid of the state that a folder keeps, without opening the store; None where it keeps none."""
-    try:
-        with (folder / _colours(NOW)).open("rb") as file:  # a torn one is made again by the same night, a season not
-            return grid_from_json(json.loads(file.readline())["grid"])
-    except (OSError, ValueError, KeyError, TypeError, CRSError):
-        return None
-
-
 def reader(stored: Stored, endmembers: Endmembers) -> Read:
     """Reads scenes of a store by dask, so many at a time that memory stays bounded."""
     needed, values = _recipe(endmembers)
 
-    def read(acquisitions: Sequence[str], colour: Collection[str]) -> Iterator[Look]:
+    def read(acquisitions: Sequence[str]) -> Iterator[Look]:
         drawn = stored.draw(acquisitions, values, names=DRAWN, layers=needed)
         scheduler = "threads" if drawn.data.npartitions > 1 else "synchronous"
         together = max(1, AT_ONCE // (4 * len(DRAWN) * drawn.sizes["y"] * drawn.sizes["x"]))
         for first in range(0, len(acquisitions), together):
             some = slice(first, first + together)
-            for acquisition, found in zip(
-                acquisitions[some], drawn.isel(acquisition=some).compute(scheduler=scheduler).values, strict=True
-            ):
-                yield _look(found, coloured=acquisition in colour)
+            for found in drawn.isel(acquisition=some).compute(scheduler=scheduler).values:
+                yield Look(*found)
 
     return read
 
@@ -398,7 +358,7 @@ def at_hand(entries: Sequence[Entry], endmembers: Endmembers) -> Read:
     needed, values = _recipe(endmembers)
     scenes = {entry.record.acquisition: entry for entry in entries}
 
-    def read(acquisitions: Sequence[str], colour: Collection[str]) -> Iterator[Look]:
+    def read(acquisitions: Sequence[str]) -> Iterator[Look]:
         return (look(entry) for entry in [scenes[name] for name in acquisitions])
 
     def look(entry: Entry) -> Look:
@@ -408,7 +368,7 @@ def at_hand(entries: Sequence[Entry], endmembers: Endmembers) -> Read:
             offset=[record.offset], bandpass=[record.bandpass], layers=needed,
         )  # fmt: skip
         made = values(cube.drop_vars("time"))  # to compare the times of every pair of layers would cost the most
-        return _look(np.stack([np.asarray(one, np.float32)[0] for one in made]), coloured=True)
+        return Look(*(np.asarray(one, np.float32)[0] for one in made))
 
     return read
 
@@ -421,13 +381,9 @@ def _recipe(endmembers: Endmembers) -> tuple[set[str], Callable[[xr.Dataset], li
         seen = {"ndvi": INDICES["ndvi"][0](cube["red"], cube["nir"]).where(cube["clear"])}
         if endmembers.index not in seen:
             seen[endmembers.index] = index(*(cube[band] for band in needed)).where(cube["clear"])
-        return [cover(seen[endmembers.index], endmembers), seen["ndvi"], *(cube[band] for band in VISIBLE)]
+        return [cover(seen[endmembers.index], endmembers), seen["ndvi"]]
 
-    return {*VISIBLE, "nir", "clear", *needed}, values
-
-
-def _look(drawn: np.ndarray, *, coloured: bool) -> Look:
-    return Look(cover=drawn[0], ndvi=drawn[1], rgb=np.moveaxis(drawn[2:], 0, -1) if coloured else None)
+    return {"red", "nir", "clear", *needed}, values
 
 
 def _digest(seasons: Mapping[Season, Scenes]) -> str:
@@ -442,10 +398,6 @@ def _digest(seasons: Mapping[Season, Scenes]) -> str:
 
 def _sums(season: Season) -> str:
     return f"{season[0]}{'-before' if season[1] else ''}.sums"
-
-
-def _colours(name: str) -> str:
-    return f"{name}.rgb"
 
 
 @cache

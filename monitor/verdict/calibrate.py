@@ -82,7 +82,7 @@ def placebos(site: Site, means: xr.DataArray) -> list[Placebo]:
     site : Site
         Whose control ground it is: the placebos take over its biome, plan and area.
     means : xr.DataArray
-        (time, unit, measure) as ``SiteStore.unit_means`` gives them.
+        (time, unit, measure) as ``StoredSite.unit_means`` gives them.
 
     Returns
     -------

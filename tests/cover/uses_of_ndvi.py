@@ -61,7 +61,7 @@ def site_map(packed: np.ndarray, folder: Path) -> np.ndarray:
         entries.append(Entry(record=record, pixels=pixels, units=np.ones((1, 1), np.float32)))
     seasons = {(year, False): Scenes.of([Used(f"s2/{year}", f"{year}0701", 0.3)]) for year in YEARS}
     state = bring_up_to_date(
-        folder / "maps", seasons, {}, at_hand(entries, STEPPE), made_by="test", snapshot="",
+        folder / "maps", seasons, at_hand(entries, STEPPE), made_by="test", snapshot="",
         grid=GeoBox((SIDE, SIDE), Affine(10, 0, 0, 0, -10, 0), "EPSG:32648"),
     )  # fmt: skip
     return site_maps(state, np.ones((SIDE, SIDE), bool))["ndvi"]

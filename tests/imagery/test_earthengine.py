@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -294,7 +295,7 @@ class TestRead:
         there = (np.floor((CORNER[1] - north) / 10).astype(int), np.floor((east - CORNER[0]) / 10).astype(int))
         np.testing.assert_array_equal(frame.pixels[BANDS.index("nir")], layers["nir"][there])
 
-    def test_ten_years_of_a_site_of_130_ha_are_few_requests_made_as_late_as_possible(self, server):
+    def test_ten_years_of_a_site_of_130_ha_are_few_requests(self, server):
         layers = noise(1)
         for i in range(730):
             add_sentinel2(server, FIRST + timedelta(days=5 * i), layers, scl(), transform=TRANSFORM)
@@ -306,14 +307,61 @@ class TestRead:
         assert 146 * 130 * 130 * 14 < 48e6
         grid = window(30, 30, top=10, left=10)  # as many a request: the number of bands is what limits it
         frames = monitor.read(scenes, [grid])
-        for _ in range(32):
-            next(frames)
-        assert server.counts["pixels"] == 1
         *_, (last,) = frames
         assert server.counts["pixels"] == planned.requests == 5
         assert server.counts["pixels"] <= 12
         np.testing.assert_array_equal(last.pixels[0], at(layers["blue"], grid))
         assert max(r.sent for r in server.requests if r.kind == "pixels") < 48e6
+
+    def test_several_requests_are_under_way_at_one_time_within_the_limit_and_the_bits_are_the_same(
+        self, server, monkeypatch
+    ):
+        monkeypatch.setattr(earthengine, "MOST_BANDS", 2 * 7)  # two scenes a request
+        layers = fill(server, 6)
+        grids = [window(30, 30, top=10, left=10), window(20, 25, top=60, left=90), window(9, 9, top=150, left=3)]
+        scenes = source(server).search(AREA, SINCE, UNTIL)
+        found, most = {}, {}
+        for in_flight in (1, 20):
+            server.spoil("pixels", "slow", times=9, seconds=0.1)
+            server.most_in_flight = 0
+            found[in_flight] = list(source(server, in_flight=in_flight).read(scenes, grids))
+            most[in_flight] = server.most_in_flight
+        assert most[1] == 1
+        assert most[20] == 9
+        for scene, one, other in zip(scenes, found[1], found[20], strict=True):
+            for grid, few, many in zip(grids, one, other, strict=True):
+                np.testing.assert_array_equal(few.pixels, many.pixels)
+                np.testing.assert_array_equal(few.quality, many.quality)
+                np.testing.assert_array_equal(many.pixels[BANDS.index("red")], at(layers[scene.id]["red"], grid))
+
+    def test_no_more_pixels_are_asked_for_ahead_than_may_be_held(self, server, monkeypatch):
+        fill(server, 8)
+        grid = window(30, 30, top=10, left=10)
+        monkeypatch.setattr(earthengine, "MOST_BANDS", 7)
+        monkeypatch.setattr(earthengine, "MOST_HELD", 2 * 30 * 30 * 14)
+        monitor = source(server)
+        frames = monitor.read(monitor.search(AREA, SINCE, UNTIL), [grid])
+        for number in range(1, 9):
+            next(frames)
+            time.sleep(0.05)
+            assert server.counts["pixels"] <= number + 1
+        assert server.counts["pixels"] == 8
+
+    def test_who_stops_reading_leaves_no_thread_that_asks_again(self, server, monkeypatch):
+        monkeypatch.setattr(ee_requests, "FIRST_WAIT", 30.0)
+        fill(server, 2)
+        monitor = source(server, patience=100.0)
+        scenes = monitor.search(AREA, SINCE, UNTIL)
+        server.fail("pixels", status=503, times=9)
+        frames = monitor.read(scenes, [window(3, 3)])
+        begun = time.monotonic()
+        while server.counts["pixels"] < 1 and time.monotonic() - begun < 5:
+            time.sleep(0.01)
+        begun = time.monotonic()
+        del frames
+        monitor._workers.shutdown(wait=True)
+        assert time.monotonic() - begun < 10
+        assert server.counts["pixels"] == 1
 
     def test_scenes_that_miss_the_grid_are_empty_and_cost_nothing(self, server):
         fill(server, 2)

@@ -13,10 +13,10 @@ from pyproj import Transformer
 from shapely.geometry import box
 
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
-from monitor.imagery import bands, granule
+from monitor.imagery import bands, granule, stac
 from monitor.imagery.stac import Stac
 from monitor.imagery.transport import Allowed, Transport
-from tests.loopback.stac import Clock, StacServer, sentinel_item, value, write_cog
+from tests.loopback.stac import Clock, Fault, StacServer, sentinel_item, value, write_cog
 
 NAME = "S2A_MSIL2A_20200103T035141_N0213_R104_T48SUF_20200103T064512"
 LATER = "S2A_MSIL2A_20200113T035141_N0213_R104_T48SUF_20200113T064512"
@@ -541,3 +541,133 @@ def test_when_a_scene_is_given_up_no_thread_goes_on_waiting_for_it(item, server)
     assert found.reason == "MISSING"
     source._pool.shutdown(wait=True)
     assert time.monotonic() - begun < 30
+
+
+def several(server, n):
+    """Scenes of the files of one, each by addresses of its own, a day apart."""
+    made = json.dumps(server.items[0])
+    for day in range(4, 3 + n):
+        name = NAME.replace("20200103", f"202001{day:02d}")
+        (server.folder / name).symlink_to(server.folder / NAME, target_is_directory=True)
+        again = made.replace("20200103", f"202001{day:02d}").replace("2020-01-03", f"2020-01-{day:02d}")
+        server.items.append(json.loads(again))
+
+
+def test_files_of_several_scenes_are_fetched_at_once_and_scenes_come_in_their_order(three, server):
+    server.delay = 0.05
+    found = read(Stac(server.url, allow_hosts=[server.host]), GRIDS)
+    assert server.peak > 7
+    for shift, frames in enumerate(found):
+        np.testing.assert_array_equal(frames[1].pixels, shifted(expected(250, 250, 40, 30, 300)[0], shift))
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_no_more_requests_are_in_flight_than_allowed_and_the_bits_are_the_same(item, server, in_flight):
+    several(server, 4)
+    grids = [grid_at(column, row, 170, 120) for column, row in [(430, 470), (0, 0), (240, 250), (5_000, 0)]]
+    many = read(Stac(server.url, allow_hosts=[server.host]), grids)
+    server.forget()
+    server.delay = 0.002
+    few = read(Stac(server.url, allow_hosts=[server.host], in_flight=in_flight), grids)
+    assert server.peak == in_flight
+    assert len(few) == len(many) == 4
+    for one, other in zip(few, many, strict=True):
+        for frame, same in zip(one, other, strict=True):
+            assert frame.pixels.tobytes() == same.pixels.tobytes()
+            assert frame.quality.tobytes() == same.quality.tobytes()
+
+
+def test_a_slow_file_does_not_hold_up_the_scene_after_it(three, server):
+    fetched_meanwhile = []
+
+    def act(handler):
+        until = time.monotonic() + 5
+        while time.monotonic() < until and not fetched_meanwhile:
+            if sum(LATEST in path for _, path, _, _ in list(server.requests)) >= 14:  # seven headers, seven blocks
+                fetched_meanwhile.append(True)
+            time.sleep(0.01)
+        handler._file(handler.path.removeprefix("/files/"))
+
+    server.fail("file", match=f"{LATER}/B04", act=act, times=1)
+    assert all(len(frames) == 2 for frames in read(Stac(server.url, allow_hosts=[server.host]), GRIDS))
+    assert fetched_meanwhile
+
+
+def test_who_stops_reading_leaves_no_request_and_no_waiting_thread_behind(item, server):
+    several(server, 12)
+    server.fail("file", status=503, headers={"Retry-After": "60"}, match="20200105T035141_N0213_R104_T48SUF")
+    source = Stac(server.url, allow_hosts=[server.host])
+    reading = source.read(scenes_of(source), GRIDS)
+    frames = iter(next(reading))
+    next(frames)
+    begun = time.monotonic()
+    del frames
+    reading.close()
+    source._pool.shutdown(wait=True)
+    assert time.monotonic() - begun < 30
+    asked = server.counts["file"]
+    time.sleep(0.3)
+    assert server.counts["file"] == asked
+    scenes = {path.split("/")[2] for _, path, _, _ in server.requests if path.startswith("/files/")}
+    assert len(scenes) <= 1 + stac.SCENES_AHEAD
+
+
+def test_what_is_fetched_ahead_is_bounded_and_all_is_read_all_the_same(item, server, monkeypatch):
+    monkeypatch.setattr(granule, "HELD", 3_000_000)
+    several(server, 6)
+    source = Stac(server.url, allow_hosts=[server.host])
+    reading = source.read(scenes_of(source), [grid_at(0, 0, 600, 600)])
+    whole = 9 * 256 * 256 * 2 * 4 + 4 * 256 * 256 * (2 + 2 + 1)
+    for number, frames in enumerate(reading):
+        deadline, before = time.monotonic() + 5, -1
+        while source.tally.bytes_decoded != before and time.monotonic() < deadline:  # until nothing more comes
+            before = source.tally.bytes_decoded
+            time.sleep(0.1)
+        assert before - number * whole <= 3_000_000
+        (frame,) = frames
+        np.testing.assert_array_equal(frame.pixels, expected(0, 0, 600, 600)[0])
+    assert source.tally.bytes_decoded == 6 * whole
+
+
+def test_a_header_is_fetched_once_a_run_and_a_file_of_another_size_has_changed(three, server):
+    source = Stac(server.url, allow_hosts=[server.host])
+    scenes = scenes_of(source)
+    read(source, GRIDS, scenes)
+    read(source, GRIDS, scenes)
+    assert sum(headers.get("Range") == "bytes=0-32767" for *_, headers, _ in server.requests) == 21
+    with file_of(server).open("ab") as file:
+        file.write(b"more")
+    _, second, _ = read(source, GRIDS, scenes)
+    assert second.reason == "BROKEN"
+    assert "changed" in str(second)
+
+
+def test_a_file_without_an_answer_in_each_of_four_scenes_does_not_mean_that_the_host_is_down(item, server):
+    several(server, 6)
+    server.fail("file", status=500, match="B04")
+    for day in ("03", "08"):  # the first and the last are whole
+        server.faults.insert(0, Fault("file", match=f"R104_T48SUF_202001{day}T064512/B04", act=plain))
+    source = Stac(server.url, transport=Transport(Allowed.of([server.host]), budget=1.0))
+    found = read(source, GRIDS)
+    assert [len(found[0]), len(found[5])] == [2, 2]
+    assert [one.reason for one in found[1:5]] == ["NO_ANSWER"] * 4
+
+
+def plain(handler):
+    """The file after all."""
+    handler._file(handler.path.removeprefix("/files/"))
+
+
+def test_a_server_that_sends_only_whole_files_is_not_asked_for_several_scenes_at_once(item, server):
+    several(server, 4)
+    server.fail("file", act=lambda handler: handler.send(200, whole_of(server, handler)))
+    source = Stac(server.url, allow_hosts=[server.host])
+    reading = source.read(scenes_of(source), GRIDS)
+    next(reading)
+    time.sleep(0.2)
+    assert server.counts["file"] == 7
+    assert [len(list(frames)) for frames in reading] == [2] * 3
+
+
+def whole_of(server, handler):
+    return (server.folder / handler.path.removeprefix("/files/")).read_bytes()

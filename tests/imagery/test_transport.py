@@ -427,6 +427,30 @@ def test_a_refused_signature_is_renewed_once(web, server):
     assert len(renewals) == 1
 
 
+def test_a_signature_that_expires_while_many_ranges_are_asked_for_is_renewed_once(web, server):
+    server.token = "new"
+    asked, together = [], threading.Barrier(8)
+
+    def renewed():
+        asked.append(1)
+        return f"{server.url}/files/data?sig=new"
+
+    ranges = Ranges(web, f"{server.url}/files/data?sig=old", renewed)
+    got = {}
+
+    def read(n):
+        together.wait()
+        got[n] = ranges.read(256 * n, 256)
+
+    threads = [threading.Thread(target=read, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert asked == [1]
+    assert all(got[n] == bytes(range(256)) for n in range(8))
+
+
 def test_no_message_or_log_shows_a_signature(web, server, clock, capsys):
     import structlog
 

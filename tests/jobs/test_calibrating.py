@@ -15,7 +15,7 @@ import monitor.verdict.calibrate as library
 from jobs.calibrating import Pool, independent, over, set_due, tile
 from jobs.cli import main
 from jobs.fetch import ground_key
-from jobs.gather import opened, store_folder
+from jobs.gather import opened
 from jobs.nightly import night
 from jobs.records import site_to_json
 from jobs.settings import load
@@ -23,11 +23,12 @@ from monitor.controls.units import REFERENCE, ControlSet, Unit
 from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
-from monitor.cube.store import Entry, SiteStore, record_of
+from monitor.cube.store import Entry, record_of
 from monitor.imagery.source import Scene
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
+from tests.landscape import lone_site, put
 
 AUTUMN = date(2025, 11, 20)
 UNITS = 40
@@ -73,10 +74,10 @@ class Land:
         days, cover = measured or scenes(last, drift=drift, seed=len(self.sites), count=len(units))
         controls = ControlSet(units=units, balance={}, candidates=len(units))
         grid = site_grid(one.geometry)
-        store = SiteStore(store_folder(self.settings, one))
-        snapshot = store.create(
-            site=one.id, grid=grid, units=[u.id for u in units], measures=MEASURES, controls=controls.to_json()
-        )
+        store = lone_site(
+            self.folder(one), site=one.id, grid=grid, units=[u.id for u in units], controls=controls.to_json(),
+            biome=one.biome, ground=ground_key(one),
+        )  # fmt: skip
         entries = []
         for day, values in zip(days, cover, strict=True):
             when = datetime.combine(day.astype(object), datetime.min.time(), UTC)
@@ -90,12 +91,16 @@ class Land:
             means = np.full((len(units), len(MEASURES)), np.nan, np.float32)
             means[:, MEASURES.index("cover")] = values
             entries.append(Entry(record=record, pixels=np.zeros((len(LAYERS), *grid.shape), np.uint16), units=means))
-        snapshot = store.put(entries, "scenes")
+        snapshot = put(store, entries)
         self.sites.append(one)
         with closing(Ledger(self.settings.ledger.url)) as ledger, ledger.transaction() as t:
             t.add_site(one.id, one.version, site_to_json(one), start=one.start.isoformat(), now="n")
             t.freeze_controls(ground_key(one), one.id, controls.to_json(), digest="h", now="n")
             t.take_over(ground_key(one), one.id, snapshot, [])
+
+    def folder(self, one):
+        """Of the site's landscape."""
+        return self.settings.store.root / f"landscape-{one.id}"
 
     def set(self, as_of=AUTUMN, most=1):
         with opened(self.settings) as ledger:
@@ -287,7 +292,7 @@ def test_a_night_looks_into_one_set_of_placebos_and_the_next_night_into_the_next
 def test_a_store_that_can_not_be_read_is_left_out(land, quick):
     for number in range(4):
         land.add(site(number))
-    for file in store_folder(land.settings, land.sites[1]).rglob("*"):
+    for file in land.folder(land.sites[1]).rglob("*"):
         if file.is_file():
             file.write_bytes(b"garbage")
     assert land.set().of(Pool("48SXF", "loess")).placebos == 120

@@ -406,7 +406,7 @@ def test_a_clock_behind_a_run_or_a_store_of_a_night_that_was_fast_is_named_and_s
 
 
 def _repository(installation):
-    path = installation.root / "store" / "demo-02" / "ground" / "repo"
+    path = installation.root / "store" / "landscape" / "repo"
     path.parent.mkdir(parents=True)
     path.touch()
     return path
@@ -420,7 +420,7 @@ def test_an_emptied_ledger_beside_filled_stores_is_found_broken(installation, as
     told, _ = asked()
     assert broken(told) == {"ledger"}
     assert "has no history, but" in told["ledger"]["told"]
-    assert "stores of 1 sites" in told["ledger"]["told"]
+    assert "stores of 1 landscapes" in told["ledger"]["told"]
     assert told["ledger"]["fix"] == "name the right one by [ledger] url"
     with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
         t.begin_run("night", "night", "2026-06-30", now="2026-06-30T02:00:00+00:00")

@@ -25,6 +25,7 @@ from jobs.engine import WorkerDied, _cluster, engine, spare
 from jobs.nightly import night
 from jobs.settings import load
 from monitor.errors import BadConfiguration, TryLater
+from tests.landscape import stored_of
 
 NIGHT = date(2018, 9, 30)
 
@@ -119,13 +120,14 @@ def test_a_worker_killed_midway_loses_nothing(install, in_threads, cluster, tmp_
 
 def test_a_store_that_can_not_be_read_stops_no_other_site(install, tmp_path):
     made = configured(install, tmp_path, "processes")
+    night(load(made.config), as_of=date(2018, 8, 20), only=["demo-07"], pages=False)
     night(load(made.config), as_of=date(2018, 8, 20), pages=False)
-    broken = sorted((made.root / "store").iterdir())[0]
+    broken = stored_of(load(made.config), "demo-07").landscape.path
     for path in broken.rglob("*"):
         if path.is_file():
             path.write_bytes(b"torn")
     states = {site["site"]: site["state"] for site in night(load(made.config), as_of=NIGHT, pages=False)["sites"]}
-    assert states.pop(broken.name) == "failed"
+    assert states.pop("demo-07") == "failed"
     assert [*states.values()] == ["done"] * 2
 
 
@@ -426,8 +428,8 @@ def test_a_real_night_is_made_of_dask_tasks(installation):
     seen = []
     with Callback(pretask=lambda key, _graph, _state: seen.append(str(key))):
         night(load(installation.config), as_of=date(2017, 6, 30), pages=True)
-    assert sum(key.startswith("fetch") for key in seen) == 3
-    assert len(seen) > 3
+    assert sum(key.startswith("fetch") for key in seen) == 1  # of the landscape of three sites
+    assert len(seen) > 1, "and so are its pages"
 
 
 def test_garbage_is_not_looked_for_among_what_is_to_stay_as_long_as_a_run_lasts_and_only_that_long():

@@ -121,7 +121,7 @@ def test_said_twice_it_is_done_once_and_a_start_that_can_not_be_is_refused(setti
     for wrong in (date(2017, 4, 1), date(2018, 5, 1), date(2018, 9, 16)):
         with pytest.raises(BadData, match="2018-05-02"):
             begin(settings, start=wrong)
-    with pytest.raises(BadData, match="no site 'demo-99'"):
+    with pytest.raises(BadData, match="site 'demo-99' is not in the ledger"):
         begin(settings, site="demo-99")
 
 

@@ -1,23 +1,27 @@
 """Sites read together: bounded in memory, and none of them harmed by another."""
 
+import json
+from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from jobs.fetch import Known, Outcome
+from jobs.fetch import Known, Outcome, fetch, lattice
 from jobs.fetch import _first_seen as first_seen
 from jobs.gather import _clusters as clusters
+from jobs.gather import _outcomes, add_sites, chosen_sites, gather, opened, prepare
 from jobs.gather import _stored as stored_by
-from jobs.gather import add_sites, chosen_sites, gather, opened, prepare
 from jobs.nightly import night
 from jobs.sources import Sources
-from monitor.controls.units import ControlSet
-from monitor.cube.store import SiteStore
-from monitor.errors import TryLater
+from monitor.cube.store import DERIVED, LandscapeStore
+from monitor.errors import BadData, DiskFull, TryLater
+from monitor.ledger.ledger import Ledger
 from tests.jobs.painted import Painted
 from tests.jobs.test_several_sources import DAYS, NIGHT, installed, observations
+from tests.landscape import stored_of
 
 ROW = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700, 9_400)]
 
@@ -61,7 +65,7 @@ def same(one, other):
     )
 
 
-@pytest.mark.parametrize("after", [5, 40], ids=["while units are chosen", "while scenes are kept"])
+@pytest.mark.parametrize("after", [5, 30], ids=["while units are chosen", "while scenes are kept"])
 def test_a_source_that_goes_down_midway_defers_new_sites_and_the_next_night_ends_the_same(
     tmp_path, from_source, scratch, after
 ):
@@ -83,25 +87,50 @@ def test_what_a_known_site_was_shown_before_its_source_went_down_is_kept(tmp_pat
     assert site["state"] == "deferred"
     only.left, before = 10**9, len(only.read_scenes)
     (site,) = night(settings, as_of=NIGHT, pages=False)["sites"]
-    assert site["state"] == "done"
-    assert len(only.read_scenes) - before == 3
+    assert (site["state"], len(site["scenes_new"])) == ("done", 3)
+    assert len(set(only.read_scenes[before:])) == 3
 
 
 def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_path, from_source, scratch, monkeypatch):
     settings = installed(tmp_path / "bounded", ROW)
-    put, commits = SiteStore.put, []
+    append, commits = LandscapeStore.append, []
 
-    def counted(store, entries, told):
-        commits.append([entry.pixels.nbytes for entry in entries])
-        return put(store, entries, told)
+    def counted(store, rows, *more):
+        commits.append([sum(entry.pixels.nbytes for entry in row.values()) for row in rows])
+        return append(store, rows, *more)
 
-    monkeypatch.setattr(SiteStore, "put", counted)
+    monkeypatch.setattr(LandscapeStore, "append", counted)
     monkeypatch.setattr("jobs.fetch.HELD", 300_000)
     from_source(Painted(DAYS, together=64))
     night(settings, as_of=NIGHT)
-    assert max(map(sum, commits)) <= 300_000 / len(ROW) + max(map(max, commits))
-    assert sum(map(len, commits)) == len(ROW) * len(DAYS)
+    assert len(commits) > 2
+    assert max(map(sum, commits)) <= 300_000 + max(map(max, commits))
+    assert sum(map(len, commits)) == len(DAYS), "one row an overpass, with all sites"
     assert same(settings, scratch)
+
+
+def test_scenes_from_before_the_start_are_read_once_and_what_is_stored_is_as_if_they_were_read_twice(
+    tmp_path, from_source, monkeypatch
+):
+    monkeypatch.setattr("jobs.fetch.wanted_pictures", lambda *_, **__: {})  # a picture reads its own window
+    read, made = {}, {}
+    for held in (256 << 20, 0):
+        made[held] = installed(tmp_path / str(held), ROW)
+        registry = tmp_path / str(held) / "sites.geojson"
+        features = json.loads(registry.read_text())
+        features["features"][1]["properties"]["start"] = "2019-10-15"  # neighbours that start on other days
+        registry.write_text(json.dumps(features))
+        monkeypatch.setattr("jobs.fetch.HELD", held)
+        only = from_source(Painted(DAYS, together=64))
+        night(made[held], as_of=NIGHT)
+        read[held] = Counter(only.read_scenes)
+    once, twice = read.values()
+    assert len(once) == len(twice) == len(DAYS)
+    # Of the scenes between the two starts the neighbours see more than was looked at to choose.
+    assert sum(n == 1 for n in once.values()) > sum(n == 1 for n in twice.values())
+    assert max(once[name] for name in sorted(once)[:15]) == 1
+    assert min(twice[name] for name in sorted(once)[:15]) == 2
+    assert same(*made.values())
 
 
 def test_what_many_sites_that_are_read_together_tell_is_what_few_tell(tmp_path, from_source, scratch, monkeypatch):
@@ -123,13 +152,22 @@ def registered(tmp_path):
         yield settings, ledger, Sources([(only, settings.source[0])])
 
 
-def test_new_sites_are_read_by_themselves_and_all_that_are_known_together(registered):
+def test_neighbours_that_are_new_begin_one_landscape_and_are_fetched_together(registered):
     settings, ledger, sources = registered
     tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
-    frozen = ControlSet(units=(), balance={}, candidates=0)
-    tasks = [task if task.site.id == "s2" else replace(task, controls=frozen) for task in tasks]
-    found = clusters(tasks, sources.first, 64)
-    assert [[task.site.id for task in cluster] for cluster in found] == [["s1", "s3"], ["s2"]]
+    assert [[task.site.id for task in cluster] for cluster in clusters(tasks)] == [["s1", "s2", "s3"]]
+    assert {task.folder.parent for task in tasks} == {settings.store.root}
+
+
+def test_sites_added_later_form_a_landscape_of_their_own_and_each_is_fetched_by_itself(tmp_path, from_source):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS, together=64))
+    night(settings, as_of=NIGHT, only=["s1", "s3"])
+    sources = Sources([(Painted(DAYS, together=64), settings.source[0])])
+    with opened(settings) as ledger:
+        tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
+    assert [[task.site.id for task in cluster] for cluster in clusters(tasks)] == [["s1", "s3"], ["s2"]]
+    assert [task.folder.is_dir() for task in tasks] == [True, False, True]
 
 
 def test_what_need_not_be_looked_at_is_what_every_site_that_it_touches_has(registered):
@@ -162,20 +200,153 @@ def test_what_sites_have_and_lack_is_kept_once_where_it_is_the_same(tmp_path, fr
 
 def test_a_worker_that_dies_of_one_site_fails_that_site_alone(registered):
     settings, ledger, sources = registered
-    asked = []
+    asked, folders = [], set()
 
     def work(calls):
         for number, call in enumerate(calls):
             (tasks,) = call.args
             asked.append([task.site.id for task in tasks])
+            folders.update(task.folder for task in tasks)
             dead = "s2" in asked[-1]
             yield number, MemoryError("killed") if dead else [Outcome(site=t.site, state="done") for t in tasks]
 
     sites = chosen_sites(settings, ledger, [])
     found = {one.site.id: one for one in gather(settings, ledger, sources, sites, work, until=NIGHT, progress=None)}
-    assert asked == [["s1", "s2", "s3"], ["s1"], ["s2"], ["s3"]]
+    assert asked[0] == ["s1", "s2", "s3"]
+    assert sorted(asked[1:]) == [["s1"], ["s2"], ["s3"]]
+    assert len(folders) == 1 + 3, "each begins a landscape of its own"
     assert {name: one.state for name, one in found.items()} == {"s1": "done", "s2": "failed", "s3": "done"}
     assert "its worker died: MemoryError: killed" in found["s2"].error
+
+
+def test_the_store_of_a_landscape_of_which_a_worker_died_is_lent_once_at_a_time(tmp_path, from_source, monkeypatch):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS[:-1], together=64))
+    night(settings, as_of=NIGHT)
+    settings = settings.model_copy(update={"engine": settings.engine.model_copy(update={"scheduler": "processes"})})
+    sources = Sources([(Painted(DAYS, together=64), settings.source[0])])
+    rounds = []
+
+    def work(calls):
+        rounds.append([])
+        for number, call in enumerate(calls):
+            (tasks,) = call.args
+            rounds[-1].append([task.site.id for task in tasks])
+            dead = len(tasks) > 1 or tasks[0].site.id == "s2"
+            yield number, MemoryError("killed") if dead else _outcomes(fetch(tasks, sources.all))
+
+    with opened(settings) as ledger:
+        sites = chosen_sites(settings, ledger, [])
+        found = {one.site.id: one for one in gather(settings, ledger, sources, sites, work, until=NIGHT, progress=None)}
+    assert rounds == [[["s1", "s2", "s3"]], [["s1"]], [["s2"]], [["s3"]]]
+    assert {name: one.state for name, one in found.items()} == {"s1": "done", "s2": "failed", "s3": "done"}
+    assert {name: len(stored_of(settings, name).records()) for name in found} == {
+        "s1": len(DAYS), "s2": len(DAYS) - 1, "s3": len(DAYS),
+    }  # fmt: skip
+
+
+def landscapes_of(settings):
+    return sorted(path.name for path in settings.store.root.iterdir() if path.is_dir() and path.name != DERIVED)
+
+
+def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_path, from_source, scratch, monkeypatch):
+    settings = installed(tmp_path / "left out", ROW)
+    from_source(Painted(DAYS, together=64))
+
+    def refused(site, source):
+        if site.id == "s2":
+            raise BadData("too small")
+        return lattice(site, source)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.fetch.lattice", refused)
+        states = {site["site"]: site["state"] for site in night(settings, as_of=NIGHT)["sites"]}
+    assert states == {"s1": "done", "s2": "failed", "s3": "done"}
+    (first,) = landscapes_of(settings)
+    assert len(LandscapeStore(settings.store.root / first).grounds) == 2
+    assert [site["state"] for site in night(settings, as_of=NIGHT)["sites"]] == ["done"] * 3
+    assert len(landscapes_of(settings)) == 2
+    assert same(settings, scratch)
+
+
+def test_a_landscape_that_cannot_be_read_fails_its_own_sites_and_no_other_landscape(tmp_path, from_source):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS[:-1], together=64))
+    night(settings, as_of=NIGHT, only=["s1", "s2"])
+    (broken,) = landscapes_of(settings)
+    night(settings, as_of=NIGHT)
+    for file in (settings.store.root / broken).rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"garbage")
+    from_source(Painted(DAYS, together=64))
+    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert {name: site["state"] for name, site in sites.items()} == {"s1": "failed", "s2": "failed", "s3": "done"}
+    assert all(broken in sites[name]["error"] for name in ("s1", "s2"))
+    assert len(stored_of(settings, "s3").records()) == len(DAYS)
+
+
+@pytest.mark.parametrize("sound", [True, False], ids=["sound", "damaged"])
+def test_a_ledger_older_than_its_landscapes_finds_its_sites_in_them_and_a_damaged_one_stops_no_other(
+    tmp_path, from_source, sound
+):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS, together=64))
+    night(settings, as_of=NIGHT, only=["s1", "s2"])
+    (first,) = landscapes_of(settings)
+    night(settings, as_of=NIGHT)
+    before, names = stored_of(settings, "s3").records(), landscapes_of(settings)
+    for file in tmp_path.rglob("*.db*"):
+        file.unlink()
+    with closing(Ledger(settings.ledger.url)) as older, older.transaction() as t:
+        t.begin_run("older", "night", "2018-01-01", now="2018-01-01T02:00:00+00:00")
+    if not sound:
+        (settings.store.root / first / "repo").write_bytes(b"garbage")
+    only = from_source(Painted(DAYS, together=64))
+    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert sites["s3"]["state"] == "done"
+    assert stored_of(settings, "s3").records() == before
+    if sound:
+        assert {site["state"] for site in sites.values()} == {"done"}
+        assert only.read_scenes == []
+        assert landscapes_of(settings) == names
+
+
+def test_on_a_disk_without_room_for_a_new_landscape_its_sites_fail_and_the_others_go_on(
+    tmp_path, from_source, monkeypatch
+):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS[:-1], together=64))
+    night(settings, as_of=NIGHT, only=["s1"])
+    from_source(Painted(DAYS, together=64))
+
+    def full(*_args, **_kwargs):
+        raise DiskFull("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LandscapeStore, "create", full)
+        sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert {name: site["state"] for name, site in sites.items()} == {"s1": "done", "s2": "failed", "s3": "failed"}
+    assert "the disk is full" in sites["s2"]["error"]
+    assert [site["state"] for site in night(settings, as_of=NIGHT)["sites"]] == ["done"] * 3
+
+
+def test_a_bug_while_rows_are_made_fails_the_sites_of_that_landscape_and_no_other(tmp_path, from_source, monkeypatch):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS[:-1], together=64))
+    night(settings, as_of=NIGHT, only=["s1"])
+    (first,) = landscapes_of(settings)
+    night(settings, as_of=NIGHT)
+    from_source(Painted(DAYS, together=64))
+    append = LandscapeStore.append
+
+    def bug(store, *given):
+        if store.name == first:
+            raise TypeError("a bug")
+        return append(store, *given)
+
+    monkeypatch.setattr(LandscapeStore, "append", bug)
+    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert {name: site["state"] for name, site in sites.items()} == {"s1": "failed", "s2": "done", "s3": "done"}
 
 
 def test_a_unit_hidden_in_one_granule_is_taken_from_the_next_and_where_both_hide_it_the_larger_count_stays():
@@ -189,8 +360,10 @@ def test_a_unit_hidden_in_one_granule_is_taken_from_the_next_and_where_both_hide
 class Watched(Painted):
     """Remembers the grids that were asked for."""
 
+    grids: list = []  # noqa: RUF012
+
     def read(self, scenes, grids):
-        self.grids = grids
+        self.grids = max(self.grids, grids, key=len)  # not those of pictures, which are few
         return super().read(scenes, grids)
 
 

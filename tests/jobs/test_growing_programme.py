@@ -16,7 +16,7 @@ from jobs.records import site_from_json
 from jobs.settings import load
 from jobs.sources import Sources
 from monitor.controls.units import ControlSet
-from monitor.cube.store import SiteStore
+from monitor.cube.store import stored_site
 from tests.jobs.painted import Painted, ground
 
 DAYS = [date(2018, 5, 15) + timedelta(days=d) for d in range(0, 880, 22)]
@@ -75,7 +75,7 @@ def controls(settings, site="s1"):
     with opened(settings) as ledger, ledger.transaction() as t:
         (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
         frozen = t.controls(ground_key(chosen))
-    store = SiteStore(store_folder(settings, chosen))
+        store = stored_site(store_folder(settings, chosen), t.snapshots()[ground_key(chosen)])
     return (None, None) if frozen is None else (ControlSet.from_json(frozen), store.unit_means())
 
 

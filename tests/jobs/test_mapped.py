@@ -10,13 +10,15 @@ from shapely.geometry import box
 
 from jobs.mapped import NEEDED, _Wanted, add, mapped
 from jobs.records import columns
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
-from monitor.cube.store import Entry, SiteStore, digest, record_of
+from monitor.cube.store import Entry, digest, record_of
 from monitor.imagery.source import Scene
 from monitor.sites.site import BIOMES, Plan, Site
 from monitor.trends.state import maps
 from monitor.verdict.window import Window
+from tests.landscape import lone_site, put
 
 OUTLINE = (103.800, 36.000, 103.801, 36.001)
 GRID = site_grid(box(*OUTLINE))
@@ -44,13 +46,12 @@ def plain(rows):
 def told(wanted):
     if wanted is None:
         return None
-    seasons = {season: [list(one) for one in scenes.used()] for season, scenes in wanted.seasons.items()}
-    return seasons, {name: list(one) for name, one in wanted.shown.items()}, wanted.days
+    return {season: [list(one) for one in scenes.used()] for season, scenes in wanted.seasons.items()}
 
 
 def one_by_one(site, rows):
     """The same from one row after the other."""
-    seasons, last = {}, {}
+    seasons = {}
     for one in rows:
         day = date.fromisoformat(one["time"][:10])
         days = np.array([day], "datetime64[D]").astype(np.int64)
@@ -58,10 +59,7 @@ def one_by_one(site, rows):
         if one["accepted"] and one["control_cover"] is not None and position <= Window.of(site).length:
             scene = [one["acquisition"], one["digest"], one["control_cover"]]
             seasons.setdefault((int(year), day < site.start), []).append(scene)
-            last |= {"now": (scene, day), **({"before": (scene, day)} if day < site.start else {})}
-    if not seasons:
-        return None
-    return seasons, {name: scene for name, (scene, _) in last.items()}, {name: day for name, (_, day) in last.items()}
+    return seasons or None
 
 
 DAYS = st.sets(st.dates(date(2015, 1, 1), date(2021, 12, 31)), max_size=40)
@@ -92,7 +90,6 @@ def test_the_first_and_the_last_day_of_a_season_and_the_day_of_the_start_belong_
         (2019, True): ["s2/2019-05-01", "s2/2019-06-30"],
         (2019, False): ["s2/2019-07-01", "s2/2019-10-15"],
     }
-    assert wanted.days == {"before": date(2019, 6, 30), "now": date(2019, 10, 15)}
 
 
 # out of a real store
@@ -109,9 +106,15 @@ def entry(day):
     noise = np.random.default_rng(day.toordinal())
     pixels = noise.integers(1200, 6000, (len(LAYERS), *GRID.shape)).astype(np.uint16)
     pixels[LAYERS.index("clear")] = noise.random(GRID.shape) > 0.2
-    units = np.ones((1, 1), np.float32)
+    units = np.ones((1, len(MEASURES)), np.float32)
     record = record_of(
-        scene, accepted=True, reason="", clear_fraction=1.0, n_pixels=9, measures={}, digest=digest(pixels, units)
+        scene,
+        accepted=True,
+        reason="",
+        clear_fraction=1.0,
+        n_pixels=9,
+        measures={},
+        digest=digest(pixels.reshape(len(LAYERS), -1), units),
     )
     return Entry(record=record, pixels=pixels, units=units)
 
@@ -119,11 +122,10 @@ def entry(day):
 @pytest.fixture
 def stored(tmp_path):
     """A site's store, its columns, and what stands beside it; all scenes but the last are in its maps."""
-    store = SiteStore(tmp_path / "ground")
-    store.create(site="lowood", grid=GRID, units=["a"], measures=["n_pixels"], controls={})
-    snapshot = store.put([entry(day) for day in SEEN], "all")
-    mapped(store.path, snapshot, planted(), plain([row(day) for day in SEEN[:-1]]))
-    return store, snapshot, tmp_path / "ground.maps"
+    store = lone_site(tmp_path / "valley", grid=GRID, units=["a"])
+    snapshot = put(store, [entry(day) for day in SEEN])
+    mapped(store.derived, snapshot, planted(), plain([row(day) for day in SEEN[:-1]]))
+    return store, snapshot, store.derived.with_suffix(".maps")
 
 
 def changed(folder, stamps):
@@ -145,7 +147,7 @@ def test_as_a_scene_is_stored_its_own_season_is_added_to_and_no_other_is_looked_
         path.write_bytes(b"torn")
     stamps = stamps_of(folder)
     add(store, snapshot, planted(), rows, [f"s2/{SEEN[-1]}"], [entry(SEEN[-1])])
-    assert changed(folder, stamps) == {"2020.sums", "now.rgb"}
+    assert changed(folder, stamps) == {"2020.sums"}
 
 
 @pytest.mark.parametrize("new", [[], [SEEN[4]], [SEEN[-1]], SEEN], ids=["none", "late", "last", "all"])
@@ -153,6 +155,6 @@ def test_whatever_was_added_as_scenes_were_stored_the_maps_are_those_from_scratc
     store, snapshot, folder = stored
     rows = [row(day, control=0.2 if day == SEEN[1] else 0.3) for day in SEEN]
     add(store, snapshot, planted(), plain(rows), [f"s2/{day}" for day in new], [entry(day) for day in new[:1]])
-    found = mapped(store.path, snapshot, planted(), plain(rows))
+    found = mapped(store.derived, snapshot, planted(), plain(rows))
     folder.rename(tmp_path / "aside")
-    assert layers(found) == layers(mapped(store.path, snapshot, planted(), plain(rows)))
+    assert layers(found) == layers(mapped(store.derived, snapshot, planted(), plain(rows)))

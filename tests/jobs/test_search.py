@@ -1,6 +1,7 @@
 """A night's search looks at what is new alone, and finds all that a search of everything would find."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
@@ -11,16 +12,16 @@ import pytest
 from odc.geo import CRS
 from shapely.geometry import box, mapping
 
-from jobs.gather import add_sites, opened, store_folder
+from jobs.gather import add_sites, opened
 from jobs.nightly import night, plan
-from jobs.records import site_from_json
-from jobs.settings import load
+from jobs.settings import SourceSettings, load
 from jobs.sources import Sources, open_sources
-from monitor.cube.store import SiteStore
+from monitor.cube.store import StoredSite
 from monitor.imagery import items
 from monitor.imagery.stac import Stac
 from monitor.imagery.transport import Transport
 from monitor.sites.projection import lonlat, projected
+from tests.landscape import stored_of
 from tests.loopback.stac import StacServer, sentinel_item
 
 NIGHT = date(2020, 12, 31)
@@ -101,16 +102,14 @@ class Installation:
     def settings(self):
         return load(self.root / "regrowth.toml")
 
-    def store(self, name: str) -> Path:
-        with opened(self.settings) as ledger, ledger.transaction() as t:
-            (site,) = [one for one in map(site_from_json, t.sites()) if one.id == name]
-        return store_folder(self.settings, site)
+    def store(self, name: str) -> StoredSite:
+        return stored_of(self.settings, name)
 
     def records(self) -> dict[str, list[tuple]]:
         """By site, what is stored of each overpass, its pixels by their digest."""
         return {
             name: sorted((one.acquisition, sorted(one.granules.items()), one.reason, one.digest)
-                         for one in SiteStore(self.store(name)).records())
+                         for one in self.store(name).records())
             for name in self.sites
         }  # fmt: skip
 
@@ -255,7 +254,8 @@ def test_a_scene_that_was_refused_is_read_once_its_folder_is_allowed(stored, sce
     assert stored.new()["a"] == [fresh["id"]]
     assert stored.records()["a"][-1][1:3] == ([], "BROKEN")
     before = stored.records()
-    assert stored.new()["a"] == [fresh["id"]]  # tried again, for a month
+    assert stored.night(plan)["sites"][0]["scenes"] == [fresh["id"]]  # tried again, for a month
+    assert [site["scenes_new"] for site in stored.night()["sites"]] == [[], []]  # in vain, so nothing is new
     assert stored.records() == before
     stored.allowed = [*stored.allowed, str(scenes[0].parent)]
     assert stored.new() == {"a": [fresh["id"]], "both": [fresh["id"]]}
@@ -270,12 +270,23 @@ def test_a_site_that_is_added_among_others_gets_its_history_and_they_are_let_alo
     assert ends_as_from_scratch(stored)
 
 
-def test_a_store_that_has_less_than_the_ledger_says_gets_what_it_lacks(stored):
+def test_a_landscape_that_was_lost_gets_the_history_of_its_sites_again(stored, tmp_path):
     before = stored.records()
-    folder = stored.store("both")
-    folder.rename(folder.with_name("lost"))
-    sites = {site["site"]: site["scenes_new"] for site in stored.night()["sites"]}
-    assert [len(sites[name]) for name in ("a", "both")] == [0, 2]
+    stored.store("both").landscape.path.rename(tmp_path / "lost")
+    sites = {site["site"]: (site["error"], len(site["scenes_new"])) for site in stored.night()["sites"]}
+    assert sites == {name: (None, len(records)) for name, records in before.items()}
+    assert stored.records() == before
+
+
+def test_a_landscape_of_which_an_older_copy_was_put_back_gets_what_that_lacks(stored, scenes, tmp_path):
+    folder = stored.store("both").landscape.path
+    shutil.copytree(folder, tmp_path / "copy")
+    stored.offered.append(scenes[1]["0118"])
+    assert [len(new) for new in stored.new().values()] == [1, 1]
+    before = stored.records()
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "copy", folder)
+    assert [len(site["scenes_new"]) for site in stored.night()["sites"]] == [1, 1]
     assert stored.records() == before
 
 
@@ -296,3 +307,10 @@ def test_of_two_catalogues_that_have_a_granule_each_both_are_read_when_one_is_la
     monkeypatch.setattr("jobs.nightly.open_sources", both)
     assert one.new() == {"a": [], "both": [made["0108"]["id"]]}  # of the copies that of the preferred catalogue
     assert one.records()["both"] == stored.records()["both"]
+
+
+def test_processes_of_one_machine_share_the_requests_in_flight(monkeypatch):
+    chosen = SourceSettings(kind="stac", url="https://example.org")
+    for share, most in ((1, 32), (2, 16), (100, 1)):
+        monkeypatch.setattr("jobs.sources.processes", lambda share=share: share)
+        assert open_sources([chosen]).first._pool._max_workers == most

@@ -15,13 +15,14 @@ from jobs.settling import SERIES, known_series, rows, settled
 from monitor.controls.units import REFERENCE, ControlSet, Unit
 from monitor.cover.zonal_means import MEASURES
 from monitor.cube.packed import LAYERS
-from monitor.cube.store import Entry, Record, SiteStore
+from monitor.cube.store import Entry, Record
 from monitor.imagery import bands
 from monitor.ledger.ledger import Ledger
 from monitor.publish.observations import OBSERVATION_COLUMNS, observation_lines
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import AlertLevel, Status
+from tests.landscape import lone_site, opened, put
 
 SITE = Site(
     id="slope", name="", geometry=Point(107, 37).buffer(0.01), start=date(2020, 4, 1), intervention="planting",
@@ -62,17 +63,20 @@ def _entry(time, orbit, cover, *, sensor):
     record = Record(
         scene=f"s{time:%Y%m%d}", acquisition=f"{time:%Y%m%d}", time=time.isoformat(), sensor=sensor,
         baseline="", source="s", scale=1e-4, offset=0.0, quality="scl", orbit=orbit, granules={}, bandpass=False,
-        accepted=True, reason="", clear_fraction=1.0, n_pixels=1, measures=measures, digest=f"{time:%Y%m%d}",
+        accepted=True, reason="", clear_fraction=1.0, n_pixels=1, measures=measures, digest=f"{time:%Y%m%d}".zfill(16),
     )  # fmt: skip
     return Entry(record=record, pixels=np.ones((len(LAYERS), 1, 1), np.uint16), units=units)
 
 
+def laid_out(path, controls=CONTROLS):
+    """A landscape of the site."""
+    return lone_site(path, site=SITE.id, grid=GRID, units=[u.id for u in controls.units], controls=controls.to_json())
+
+
 def from_scratch(path, entries):
-    store = SiteStore(path)
-    units = [unit.id for unit in UNITS]
-    store.create(site=SITE.id, grid=GRID, units=units, measures=MEASURES, controls=CONTROLS.to_json())
+    store = laid_out(path)
     for first in range(0, len(entries), 100):
-        store.put(entries[first : first + 100], "scenes")
+        put(store, entries[first : first + 100])
     return rows(store, CONTROLS, SITE)
 
 
@@ -172,10 +176,10 @@ def varied(seed):
             for band, level in zip(bands.OBSERVED, (0.05, 0.08, 0.12, 0.25, 0.3, 0.2), strict=False)
             for ground in ("", "control_")
         }
+        baseline = rng.choice(["05.09", "05.10"]).item()
         record = replace(
-            record, measures={**record.measures, **told}, granules={"48SUG": "05.09"}, offset=-away,
-            baseline=rng.choice(["05.09", "05.10"]).item(),
-        )  # fmt: skip
+            record, measures={**record.measures, **told}, granules={"48SUG": baseline}, offset=-away, baseline=baseline
+        )
         if rng.random() < 0.1:
             record = replace(record, accepted=False, reason="CLOUD", measures={})
         made.append(replace(entry, record=record))
@@ -188,21 +192,19 @@ MARKS: dict[Path, str] = {}
 
 def night(path, controls, entries, *, replaced=(), left_out=None):
     """What settles after a night that stored scenes, and what all scenes settle to."""
-    store = SiteStore(path)
-    store.put([*entries, *replaced], "a night")
+    store = opened(path)
+    put(store, [*entries, *replaced])
     added = [(one.record, one.units) for one in (*entries, *replaced)]
     told = settled(store, controls, SITE, left_out=left_out, mark=MARKS.get(path), added=added)
     MARKS[path] = told.kept
-    return told, rows(SiteStore(path), controls, SITE, left_out=left_out)
+    return told, rows(opened(path), controls, SITE, left_out=left_out)
 
 
 @pytest.mark.parametrize(("seed", "units"), [(1, UNITS), (2, STANDING)], ids=["two rings", "and reference units"])
 def test_the_newest_scene_of_a_year_is_settled_by_itself_as_with_all_scenes_together(tmp_path, seed, units):
     controls, entries, rng = ControlSet(units=units, balance={}, candidates=40), varied(seed), np.random.default_rng(9)
     path = tmp_path / "ground"
-    SiteStore(path).create(
-        site=SITE.id, grid=GRID, units=[u.id for u in units], measures=MEASURES, controls=controls.to_json()
-    )
+    laid_out(path, controls)
     late = [entries.pop(k) for k in (297, 200, 120)]  # the last to come is of the same year
     told, whole = night(path, controls, entries[:190])
     assert told.series is None
@@ -228,7 +230,7 @@ def test_the_newest_scene_of_a_year_is_settled_by_itself_as_with_all_scenes_toge
     assert len({row["control_cover_2"] for row in whole}) > 100
 
     for again, time in ((entries[300], entries[300].record.time), (entries[-1], "2025-12-31T03:00:00+00:00")):
-        newer = replace(again.record, granules={"48SUG": "05.11"}, digest="another", time=time)
+        newer = replace(again.record, granules={"48SUG": "05.11"}, baseline="05.11", digest="a".zfill(16), time=time)
         told, whole = night(path, controls, [], replaced=[replace(again, record=newer)])
         assert (told.series, told.rows) == (None, whole)
 
@@ -238,7 +240,7 @@ def test_scenes_before_the_start_of_a_site_on_control_ground_stay_as_they_were_t
     path = tmp_path / "ground"
     whole = from_scratch(path, varied(1))
     left = {f"u{k}": date(2022, 7, 1) for k in range(15)}
-    found = rows(SiteStore(path), CONTROLS, SITE, left_out=left)
+    found = rows(opened(path), CONTROLS, SITE, left_out=left)
     changed = [one["time"][:10] for one, other in zip(found, whole, strict=True) if one != other]
     assert min(changed) >= "2022-07-01"
     assert len(changed) == sum(row["accepted"] and row["time"] >= "2022-07-01" for row in whole)
@@ -246,8 +248,7 @@ def test_scenes_before_the_start_of_a_site_on_control_ground_stay_as_they_were_t
 
 def test_a_new_scene_on_either_side_of_such_a_start_is_settled_as_with_all_scenes_together(tmp_path):
     entries, path = varied(1), tmp_path / "ground"
-    units = [unit.id for unit in UNITS]
-    SiteStore(path).create(site=SITE.id, grid=GRID, units=units, measures=MEASURES, controls=CONTROLS.to_json())
+    laid_out(path)
     places = [k for k, one in enumerate(entries) if "2021-06-01" < one.record.time < "2021-10-01"]
     left = {f"u{k}": date(2021, 7, 15) for k in range(28)}
     night(path, CONTROLS, entries[: places[0]], left_out=left)
@@ -273,8 +274,7 @@ def test_a_scene_that_shows_an_earlier_one_to_be_scaled_wrongly_has_all_settled(
         for name, value in entries[2].record.measures.items()
     }
     entries[2] = replace(entries[2], record=replace(entries[2].record, measures=bright))
-    units = [unit.id for unit in UNITS]
-    SiteStore(path).create(site=SITE.id, grid=GRID, units=units, measures=MEASURES, controls=CONTROLS.to_json())
+    laid_out(path)
     _, before = night(path, CONTROLS, entries[:4])
     assert before[2]["accepted"]
     for entry in entries[4:]:
@@ -307,14 +307,13 @@ def same(one, other):
 
 
 def test_a_series_is_read_from_beside_the_store_only_while_the_ledger_has_just_that(tmp_path):
-    entries, path, beside = varied(5)[:60], tmp_path / "ground", tmp_path / "ground.settled"
-    units = [unit.id for unit in UNITS]
-    SiteStore(path).create(site=SITE.id, grid=GRID, units=units, measures=MEASURES, controls=CONTROLS.to_json())
+    entries, path, beside = varied(5)[:60], tmp_path / "ground", tmp_path / "derived" / "ground.settled"
+    laid_out(path)
     ledger, read = Ledger(f"sqlite:///{tmp_path}/ledger.db"), []
 
     def read_again():
         with ledger.transaction() as t:
-            told, wanted = known_series(t, path, "g"), series_of(t.observations("g"))
+            told, wanted = known_series(t, beside.with_suffix(""), "g"), series_of(t.observations("g"))
         read.append(same(told, wanted))
         return told
 
@@ -343,8 +342,8 @@ def test_a_series_is_read_from_beside_the_store_only_while_the_ledger_has_just_t
         mark = t.kept_of("g")
     beside.write_bytes(mine)
     assert b"lost" in read_again()["acquisition"]
-    store, more = SiteStore(path), entries[54]
-    store.put([more], "a night")
+    store, more = opened(path), entries[54]
+    put(store, [more])
     take_over(settled(store, CONTROLS, SITE, mark=mark, added=[(more.record, more.units)]))
     assert b"lost" in read_again()["acquisition"], "the ledger has more than the store"
     ledger.close()
@@ -352,11 +351,10 @@ def test_a_series_is_read_from_beside_the_store_only_while_the_ledger_has_just_t
 
 def test_what_a_night_could_not_keep_is_not_gone_on_without(tmp_path, monkeypatch):
     entries, path = varied(3)[:60], tmp_path / "ground"
-    units = [unit.id for unit in UNITS]
-    SiteStore(path).create(site=SITE.id, grid=GRID, units=units, measures=MEASURES, controls=CONTROLS.to_json())
+    laid_out(path)
     night(path, CONTROLS, entries[:50])
     again = entries[49]  # stored anew under its name, as is one of which a granule could not be read
-    record = replace(again.record, accepted=False, reason="CLOUD", measures={}, digest="another")
+    record = replace(again.record, accepted=False, reason="CLOUD", measures={}, digest="a".zfill(16))
     with monkeypatch.context() as full:
         full.setattr("jobs.derived.keep", lambda *_: (_ for _ in ()).throw(OSError("no room")))
         told, whole = night(path, CONTROLS, [], replaced=[replace(again, record=record)])
@@ -370,9 +368,8 @@ def test_what_a_night_could_not_keep_is_not_gone_on_without(tmp_path, monkeypatc
 @pytest.mark.parametrize("harm", ["gone", "torn", "of another night", "of other code", "out of step"])
 def test_without_what_was_kept_all_scenes_are_settled(tmp_path, harm, monkeypatch):
     entries, path = varied(3)[:160], tmp_path / "ground"
-    kept = tmp_path / "ground.settled"
-    units = [unit.id for unit in UNITS]
-    SiteStore(path).create(site=SITE.id, grid=GRID, units=units, measures=MEASURES, controls=CONTROLS.to_json())
+    kept = tmp_path / "derived" / "ground.settled"
+    laid_out(path)
     night(path, CONTROLS, entries[:120])
     assert night(path, CONTROLS, entries[120:121])[0].series is not None
     before = kept.read_bytes()
@@ -386,10 +383,10 @@ def test_without_what_was_kept_all_scenes_are_settled(tmp_path, harm, monkeypatc
     elif harm == "of other code":
         monkeypatch.setattr("jobs.settling._code", lambda: "other")
     else:
-        store = SiteStore(path)
-        store.put(entries[122:123], "a night that the ledger did not take over")
+        store = opened(path)
+        put(store, entries[122:123])  # a night that the ledger did not take over
         told = settled(store, CONTROLS, SITE, added=[(entries[122].record, entries[122].units)])
-        assert (told.series, told.rows) == (None, rows(SiteStore(path), CONTROLS, SITE))
+        assert (told.series, told.rows) == (None, rows(opened(path), CONTROLS, SITE))
         return
     told, whole = night(path, CONTROLS, entries[122:123])
     assert (told.series, told.rows) == (None, whole)

@@ -14,8 +14,10 @@ import json
 import re
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -180,6 +182,11 @@ class StacServer:
         """Ids that it lists; None: it lists none and has no such addresses."""
         self.token = ""
         """If set, files are given only to addresses that carry it."""
+        self.delay = 0.0
+        """Before each answer. [s]"""
+        self.peak = 0
+        """Most requests for files that were under way at one time."""
+        self._under_way = 0
         self._lock = threading.Lock()
 
     def __enter__(self) -> "StacServer":
@@ -189,6 +196,8 @@ class StacServer:
             server_of = owner
 
         class Patient(ThreadingHTTPServer):
+            request_queue_size = 128
+
             def handle_error(self, request: object, client_address: object) -> None:
                 if not isinstance(sys.exception(), ConnectionError):  # clients may leave when they like
                     super().handle_error(request, client_address)  # type: ignore[arg-type]
@@ -209,7 +218,7 @@ class StacServer:
         with self._lock:
             self.counts.clear()
             self.requests.clear()
-            self.sent = 0
+            self.sent = self.peak = 0
 
     def file(self, path: Path) -> str:
         """Address of a file of the folder."""
@@ -238,6 +247,20 @@ class StacServer:
         with self._lock:
             self.counts[kind] += 1
             self.requests.append(entry)
+
+    @contextmanager
+    def under_way(self, kind: str) -> Iterator[None]:
+        """While a request is answered."""
+        here = int(kind == "file")
+        with self._lock:
+            self._under_way += here
+            self.peak = max(self.peak, self._under_way)
+        try:
+            time.sleep(self.delay)
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= here
 
     def found(self, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Items that a search asks for."""
@@ -285,6 +308,11 @@ class Handler(BaseHTTPRequestHandler):
             else "collections" if path.startswith("/collections") and owner.collections is not None else "other"
         )  # fmt: skip
         owner.count(kind, (self.command, self.path, dict(self.headers), body))
+        with owner.under_way(kind):
+            self._give(kind, path, body)
+
+    def _give(self, kind: str, path: str, body: bytes) -> None:
+        owner = self.server_of
         fault = owner.fault(kind, self.path)
         try:
             if fault is not None and fault.act is not None:

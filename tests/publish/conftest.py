@@ -73,10 +73,12 @@ def make_view(make_site, make_assessment) -> Callable[..., SiteView]:
         site = site or make_site()
         table = series(site, share, np.random.default_rng(seed))
         grid = site_grid(site.geometry)
+        drawn = outline(site.geometry, grid)
         given = {
             "site": site, "assessment": assessment or make_assessment(site.id), "observations": table,
-            "before": chip(date(2016, 9, 3), grid, 0.0, seed), "now": chip(date(2021, 8, 12), grid, share, seed + 1),
-            "maps": maps(site, grid, share, seed), "grid": grid, "outline": outline(site.geometry, grid),
+            "before": chip(date(2016, 9, 3), grid, 0.0, seed, drawn),
+            "now": chip(date(2021, 8, 12), grid, share, seed + 1, drawn),
+            "maps": maps(site, grid, share, seed), "grid": grid, "outline": drawn,
             "alert": Alert(
                 id="ulan-03/2020-07-30", site=site.id, level=AlertLevel.RED, rule="failure", state=State.ACKNOWLEDGED,
                 opened=date(2020, 7, 30), updated=date(2020, 7, 30),
@@ -133,13 +135,14 @@ def ground(grid: GeoBox, seed: int) -> np.ndarray:
     return 0.5 + 0.12 * waves + noise.normal(0, 0.03, grid.shape)
 
 
-def chip(day: date, grid: GeoBox, share: float, seed: int) -> Chip:
+def chip(day: date, grid: GeoBox, share: float, seed: int, drawn: np.ndarray) -> Chip:
     green = share * ground(grid, seed)
     rgb = np.stack([0.24 - 0.12 * green, 0.19 - 0.05 * green, 0.13 - 0.06 * green], axis=-1) * (
         0.8 + 0.4 * ground(grid, 1)[..., None]
     )
-    rgb[:6, :20] = np.nan
-    return Chip(date=day, rgb=rgb.astype(np.float32))
+    picture = (1 + 254 * np.sqrt(np.clip(rgb, 0, 0.35) / 0.35)).astype(np.uint8)
+    picture[:6, :20] = 0
+    return Chip(date=day, rgb=picture, outline=drawn)
 
 
 def maps(site: Site, grid: GeoBox, share: float, seed: int) -> dict[str, np.ndarray]:

@@ -77,7 +77,7 @@ def test_an_unchanged_site_is_not_written_again(view, published):
         lambda v: replace(v, site=replace(v.site, name="another name")),
         lambda v: replace(v, observations=v.observations.assign(ndvi=0.5)),
         lambda v: replace(v, maps=brighter(v.maps)),
-        lambda v: replace(v, now=replace(v.now, rgb=v.now.rgb * 1.1)),
+        lambda v: replace(v, now=replace(v.now, rgb=v.now.rgb // 2)),
         lambda v: replace(v, alert=None),
         lambda v: replace(v, notice={"en": "read this first", "zh": "请先阅读"}),
     ],
@@ -117,7 +117,7 @@ def test_what_a_run_that_died_has_drawn_is_drawn_anew_though_the_page_in_place_s
     view, published, monkeypatch
 ):
     old = contents(published)
-    brighter = replace(view, now=replace(view.now, rgb=view.now.rgb * 3))
+    brighter = replace(view, now=replace(view.now, rgb=view.now.rgb // 3))
     replace_file = products.replace_file
 
     def dies(path, content):

@@ -149,6 +149,7 @@ def test_what_would_need_guessing_is_not_mended(entry, registry, code):
 
 
 @example([(0, 1), (1, 0), (0, 0), (1, 0), (0, 1), (0, 0)])
+@example([(0, 1), (1, 1), (0, 1), (0, 0), (1, 1)])
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=3, max_size=12))
 def test_a_mended_outline_has_nothing_left_to_mend(points):
     ring = np.array(points, dtype=float) * 1e-3 + [X, Y]

@@ -17,9 +17,10 @@ from shapely.geometry import box
 
 from monitor.cover.fraction import ENDMEMBERS, cover
 from monitor.cover.indices import ndvi
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
-from monitor.cube.store import Entry, SiteStore, digest, record_of
+from monitor.cube.store import Entry, digest, record_of
 from monitor.errors import StoreBroken
 from monitor.imagery.source import Scene
 from monitor.trends import state
@@ -33,7 +34,6 @@ from monitor.trends.state import (
     at_hand,
     blocks_of,
     bring_up_to_date,
-    kept_grid,
     maps,
     overwrite,
     reader,
@@ -41,6 +41,7 @@ from monitor.trends.state import (
     sums_of,
 )
 from monitor.trends.stored import Stored
+from tests.landscape import lone_site, opened, put
 
 GRID = site_grid(box(103.800, 36.000, 103.801, 36.001))
 SHAPE = (GRID.shape.y, GRID.shape.x)
@@ -72,13 +73,12 @@ class Ground:
         self.version = version or {}
         self.asked = []
 
-    def __call__(self, acquisitions, colour):
+    def __call__(self, acquisitions):
         self.asked += acquisitions
         for name in acquisitions:
             noise = np.random.default_rng([int(name[3:6]), self.version.get(name, 0)])
-            green, index, rgb = noise.random((3, *SHAPE, 3), dtype=np.float32)
-            green = np.where(green > 0.8, np.float32(np.nan), green)
-            yield Look(green[..., 0], index[..., 0], rgb if name in colour else None)
+            green, index = noise.random((2, *SHAPE), dtype=np.float32)
+            yield Look(np.where(green > 0.8, np.float32(np.nan), green), index)
 
 
 def kept(folder):
@@ -92,18 +92,13 @@ def kept(folder):
 
 def brought(folder, scenes, read, *, snapshot="S1", made_by="recipe"):
     made = {"made_by": made_by, "snapshot": snapshot, "grid": GRID}
-    return bring_up_to_date(folder, by_season(scenes), pictures(scenes), read, **made)
+    return bring_up_to_date(folder, by_season(scenes), read, **made)
 
 
 def whole(folder, scenes, read):
     """Everything in a state after every season was looked at, whether or not the maps need it."""
-    sums_of(folder, by_season(scenes), pictures(scenes), read, made_by="recipe", snapshot="S1", grid=GRID)
+    sums_of(folder, by_season(scenes), read, made_by="recipe", snapshot="S1", grid=GRID)
     return kept(folder)
-
-
-def pictures(scenes):
-    before = [scene for scene in scenes if season_of(scene)[1]]
-    return {"now": scenes[-1], **({"before": before[-1]} if before else {})}
 
 
 def drawn(state):
@@ -121,7 +116,7 @@ def scratch(tmp_path_factory):
 def test_seasons_are_kept_apart_and_the_one_in_which_the_work_began_is_in_two(scratch):
     assert set(scratch) == {
         "2016-before.sums", "2017-before.sums", "2018-before.sums", "2019-before.sums", "2019.sums", "2020.sums",
-        "2021.sums", "past.means", "now.rgb", "before.rgb",
+        "2021.sums", "past.means",
     }  # fmt: skip
 
 
@@ -137,7 +132,7 @@ def plainly(scenes, read):
     """The maps from the sums of all seasons, put down as they are defined."""
     with TemporaryDirectory() as folder:
         made = {"made_by": "", "snapshot": "", "grid": GRID}
-        sums, _ = sums_of(Path(folder), by_season(scenes), {}, read, **made)
+        sums = sums_of(Path(folder), by_season(scenes), read, **made)
 
     def mean(row, chosen):
         total, seen = np.zeros((2, *SHAPE), np.float32)
@@ -189,7 +184,7 @@ def test_of_the_seasons_that_are_asked_for_no_other_is_touched(tmp_path, scratch
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     some = {season: scenes for season, scenes in by_season(HISTORY).items() if season[0] == 2020}
     read = Ground()
-    sums_of(tmp_path, some, {}, read, made_by="recipe", snapshot="S1", grid=GRID)
+    sums_of(tmp_path, some, read, made_by="recipe", snapshot="S1", grid=GRID)
     assert read.asked == [scene.acquisition for scene in HISTORY[32:40]]
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert {path.name for path in tmp_path.iterdir()} - {path.name for path in stamps} == {"2020.sums"}
@@ -233,7 +228,7 @@ def added(scenes, read, *, ground=GROUND, times=2):
     """Sums of blocks pixel by pixel, as they are defined."""
     with TemporaryDirectory() as folder:
         made = {"made_by": "", "snapshot": "", "grid": GRID}
-        sums, _ = sums_of(Path(folder), by_season(scenes), {}, read, **made)
+        sums = sums_of(Path(folder), by_season(scenes), read, **made)
     sides = [-(-side // times) for side in SHAPE]
     total = np.zeros((2, len(sums), *sides), np.float32)
     for i, season in enumerate(sorted(sums)):
@@ -312,7 +307,6 @@ def test_a_night_without_a_new_scene_reads_and_writes_nothing(tmp_path):
     assert read.asked == []
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == stamps
     assert drawn(again) == drawn(first)
-    assert all((again.pictures[name] == rgb).all() for name, rgb in first.pictures.items())
 
 
 def test_a_late_scene_has_only_its_own_season_read_again(tmp_path, scratch):
@@ -357,7 +351,7 @@ def test_a_rejected_scene_leaves_no_trace_and_a_season_that_lost_all_of_its_own_
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.6, 0.999])
-@pytest.mark.parametrize("moment", range(8))
+@pytest.mark.parametrize("moment", range(6))
 def test_killed_in_the_midst_of_any_write_the_next_run_ends_where_it_should(
     tmp_path, scratch, monkeypatch, moment, share
 ):
@@ -403,8 +397,8 @@ def test_a_file_that_a_copy_shares_or_that_may_not_be_written_gives_way_to_a_new
 def test_a_reader_that_fails_midway_spoils_nothing(tmp_path, scratch):
     brought(tmp_path, HISTORY[:20], Ground())
 
-    def breaks(acquisitions, colour):
-        yield from list(Ground()(acquisitions, colour))[:11]
+    def breaks(acquisitions):
+        yield from list(Ground()(acquisitions))[:11]
         raise StoreBroken("gone")
 
     with pytest.raises(StoreBroken):
@@ -424,7 +418,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-@pytest.mark.parametrize("name", ["2018-before.sums", "2021.sums", "past.means", "now.rgb"])
+@pytest.mark.parametrize("name", ["2018-before.sums", "2021.sums", "past.means"])
 def test_a_spoilt_file_is_made_again_and_no_map_shows_it(tmp_path, scratch, name, spoil):
     first = brought(tmp_path, HISTORY, Ground())
     (tmp_path / name).write_bytes(spoil((tmp_path / name).read_bytes()))
@@ -440,21 +434,6 @@ def test_the_state_of_another_recipe_is_not_added_to(tmp_path, tmp_path_factory)
     brought(anew, HISTORY, Ground(), made_by="new")
     assert len(read.asked) == len(HISTORY)
     assert kept(tmp_path) == kept(anew)
-
-
-def test_the_grid_of_a_state_is_told_without_its_store(tmp_path):
-    assert kept_grid(tmp_path / "nothing") is None
-    brought(tmp_path, HISTORY[:3], Ground())
-    assert kept_grid(tmp_path) == GRID
-    for path in tmp_path.glob("*.sums"):
-        path.write_bytes(b"torn")
-    assert kept_grid(tmp_path) == GRID
-    for path in tmp_path.glob("*.rgb"):
-        path.write_bytes(path.read_bytes().replace(b'"EPSG:', b'"DPSG:'))
-    assert kept_grid(tmp_path) is None
-    for path in tmp_path.glob("*.rgb"):
-        path.write_bytes(b"torn")
-    assert kept_grid(tmp_path) is None
 
 
 def test_other_end_members_or_another_grid_are_another_recipe():
@@ -478,7 +457,7 @@ def test_maps_of_known_ground_say_what_is_known(tmp_path):
     }
     green = [0.1, 0.1, 0.1, 0.2, 0.3, 0.4]
 
-    def read(acquisitions, _):
+    def read(acquisitions):
         for name in acquisitions:
             seen = flat(green[int(name[3:7]) - 2016])
             seen[0, 0] = np.nan
@@ -486,7 +465,7 @@ def test_maps_of_known_ground_say_what_is_known(tmp_path):
                 seen[1, 1] = np.nan
             yield Look(seen, seen + 0.5)
 
-    made = bring_up_to_date(tmp_path, seasons, {}, read, made_by="", snapshot="", grid=GRID)
+    made = bring_up_to_date(tmp_path, seasons, read, made_by="", snapshot="", grid=GRID)
     ground = np.ones(SHAPE, bool)
     ground[2] = False
     found = maps(made, ground)
@@ -507,7 +486,7 @@ def test_in_the_season_of_the_start_uplift_is_told_from_scenes_since_then():
         (2019, True): np.stack([flat(4), flat(0.8), flat(2.0), flat(0.4)]),
         (2019, False): np.stack([flat(2), flat(0.8), flat(1.2), flat(0.5)]),
     }
-    found = maps(State.of(sums, {}), np.ones(SHAPE, bool))
+    found = maps(State.of(sums), np.ones(SHAPE, bool))
     np.testing.assert_allclose(found["uplift"], 0.25 - 0.1, rtol=1e-6)
     np.testing.assert_allclose(found["cover"], 1.6 / 6, rtol=1e-6)
     assert np.isnan(found["slope"]).all()
@@ -515,7 +494,7 @@ def test_in_the_season_of_the_start_uplift_is_told_from_scenes_since_then():
 
 def test_without_a_scene_before_the_start_uplift_is_the_difference_from_the_control():
     sums = {(2019, False): np.stack([flat(2), flat(0.8), flat(1.2), flat(0.5)])}
-    np.testing.assert_allclose(maps(State.of(sums, {}), np.ones(SHAPE, bool))["uplift"], 0.25)
+    np.testing.assert_allclose(maps(State.of(sums), np.ones(SHAPE, bool))["uplift"], 0.25)
 
 
 # out of a real store
@@ -530,9 +509,15 @@ def entry(day):
     pixels = noise.integers(1200, 6000, (len(LAYERS), *SHAPE)).astype(np.uint16)
     pixels[LAYERS.index("clear")] = noise.random(SHAPE) > 0.2
     pixels[:6, 0, 0] = 0
-    units = np.ones((1, 1), np.float32)
+    units = np.ones((1, len(MEASURES)), np.float32)
     record = record_of(
-        scene, accepted=True, reason="", clear_fraction=1.0, n_pixels=9, measures={}, digest=digest(pixels, units)
+        scene,
+        accepted=True,
+        reason="",
+        clear_fraction=1.0,
+        n_pixels=9,
+        measures={},
+        digest=digest(pixels.reshape(len(LAYERS), -1), units),
     )
     return Entry(record=record, pixels=pixels, units=units)
 
@@ -540,10 +525,9 @@ def entry(day):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """Ninety scenes; the last ten of them arrived first."""
-    store = SiteStore(tmp_path_factory.mktemp("store") / "site")
-    store.create(site="lowood", grid=GRID, units=["a"], measures=["n_pixels"], controls={})
-    store.put([entry(day) for day in range(80, 90)], "first")
-    store.put([entry(day) for day in range(80)], "then")
+    store = lone_site(tmp_path_factory.mktemp("store") / "valley", grid=GRID, units=["a"])
+    put(store, [entry(day) for day in range(80, 90)])
+    put(store, [entry(day) for day in range(80)])
     return store
 
 
@@ -568,25 +552,23 @@ def test_the_reader_draws_cover_and_ndvi_of_clear_pixels_in_any_portion(store, b
     endmembers = ENDMEMBERS[biome]
     monkeypatch.setattr(state, "AT_ONCE", 4 * 5 * SHAPE[0] * SHAPE[1] * 2)  # two scenes at once
     wanted = [f"s2/{day:03d}" for day in (85, 20, 21, 22, 7)]
-    looks = list(reader(Stored(store, store.snapshot), endmembers)(wanted, {"s2/021"}))
+    looks = list(reader(Stored(store, store.snapshot), endmembers)(wanted))
     cube = store.cube().isel(time=[85, 20, 21, 22, 7])
     index = state.INDICES[endmembers.index][0](cube["red"], cube["nir"]).where(cube["clear"])
     np.testing.assert_array_equal([look.cover for look in looks], cover(index, endmembers).values)
     np.testing.assert_array_equal([look.ndvi for look in looks], ndvi(cube["red"], cube["nir"]).where(cube["clear"]))
-    assert [look.rgb is not None for look in looks] == [False, False, True, False, False]
-    np.testing.assert_array_equal(looks[2].rgb[..., 2], cube["blue"].values[2])
 
 
 @pytest.mark.parametrize("biome", ["loess", "sandy", "karst"])
 def test_of_scenes_at_hand_the_same_is_drawn_as_of_stored_ones(store, biome):
     endmembers = ENDMEMBERS[biome]
     wanted = [f"s2/{day:03d}" for day in (85, 20, 7)]
-    theirs = reader(Stored(store, store.snapshot), endmembers)(wanted, wanted)
-    for ours, stored in zip(at_hand([entry(day) for day in (7, 20, 85)], endmembers)(wanted, []), theirs, strict=True):
+    theirs = reader(Stored(store, store.snapshot), endmembers)(wanted)
+    for ours, stored in zip(at_hand([entry(day) for day in (7, 20, 85)], endmembers)(wanted), theirs, strict=True):
         for one, other in zip(ours, stored, strict=True):
             assert one.tobytes() == other.tobytes()
     with pytest.raises(KeyError, match="s2/008"):
-        at_hand([entry(7)], endmembers)(["s2/007", "s2/008"], [])
+        at_hand([entry(7)], endmembers)(["s2/007", "s2/008"])
 
 
 def test_a_scene_that_the_store_lacks_is_named(store):
@@ -598,9 +580,11 @@ def test_a_scene_that_the_store_lacks_is_named(store):
 def test_an_unknown_snapshot_or_a_spoilt_store_says_so(store, tmp_path):
     with pytest.raises(StoreBroken):
         Stored(store, "AAAAAAAAAAAAAAAAAAAA")
-    (tmp_path / "site").mkdir()
     with pytest.raises(StoreBroken):
-        Stored(SiteStore(tmp_path / "site"), store.snapshot)
+        Stored(store, "valley:91")
+    (tmp_path / "valley").mkdir()
+    with pytest.raises(StoreBroken, match="valley"):
+        Stored(opened(tmp_path / "valley"), store.snapshot)
 
 
 def test_a_torn_head_is_found_out_though_the_values_are_the_same(tmp_path):
