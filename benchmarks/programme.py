@@ -6,7 +6,7 @@
 A programme is made (:mod:`benchmarks.countryside`), its history is fetched by `regrowth backfill`, and a first night
 makes every page. Then a clear scene comes over every site, and the night after it is timed, a command of its own, from
 start to end; once with its work in processes (`[engine] scheduler`), as is advised for so many sites, and once, with
-another scene, in threads. Beside it is timed what can not be left out: decoding that scene and the arithmetic of every
+another scene, in threads. Beside it is timed what cannot be left out: decoding that scene and the arithmetic of every
 pixel, on as many cores. The rest is overhead. A night without a new scene follows.
 
 Growth is measured twice. The sites of a county, which share a search as in a programme, are given one year and ten

@@ -253,7 +253,7 @@ def _read(path: Path, needed: tuple[str, ...], numbers: tuple[str, ...]) -> "pd.
         msg = f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
         raise BadData(msg) from error
     except (ValueError, pa.ArrowException, OSError) as error:  # the parser's errors are ValueErrors
-        msg = f"{path}: can not be read as {kind[1:]}: {str(error).splitlines()[0]}"
+        msg = f"{path}: cannot be read as {kind[1:]}: {str(error).splitlines()[0]}"
         raise BadData(msg) from error
     frame.columns = frame.columns.astype(str).str.strip()
     absent = [name for name in needed if name not in frame.columns]

@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
         if full := full_disk(error, error.filename or "the roots of [store], [ledger] and [outputs]"):
             _say(str(full))
             sys.exit(status_of(full))
-        _say(f"{error.filename or 'a file'} can not be used: {error.strerror or error}")
+        _say(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
         sys.exit(Exit.ALL_FAILED if error.errno == errno.EIO else Exit.CONFIGURATION)
     except Exception:  # noqa: BLE001 - the last resort: a bug is told as one, whatever it is
         import structlog
@@ -122,7 +122,7 @@ def run(
     today = datetime.now(UTC).date()
     day = as_of.date() if as_of else today
     if day > today:
-        msg = f"{day} is in the future; a verdict can not run ahead of the scenes"
+        msg = f"{day} is in the future; a verdict cannot run ahead of the scenes"
         raise typer.BadParameter(msg, param_hint="--as-of")
     if day < LANDSAT_1:
         msg = f"{day} is before the first satellite that saw the land, Landsat 1 of {LANDSAT_1}"
@@ -134,23 +134,24 @@ def run(
     from jobs.nightly import exit_status, night, plan, stop_on_sigterm
 
     if dry_run:
-        told = plan(settings, as_of=day, only=site or [])
-        failed = Exit.SOME_FAILED if told["sites"] or told["deferred"] else Exit.CONFIGURATION
-        left = failed if told["failed"] else Exit.DONE
+        planned = plan(settings, as_of=day, only=site or [])
+        failed = Exit.SOME_FAILED if planned["sites"] or planned["deferred"] else Exit.CONFIGURATION
+        status = failed if planned["failed"] else Exit.DONE
         if as_json:
-            echo(told)
-            raise typer.Exit(left)
-        print_registry(told)
-        for error in (*told["failed"].values(), *(f"{one}: deferred; {why}" for one, why in told["deferred"].items())):
+            echo(planned)
+            raise typer.Exit(status)
+        print_registry(planned)
+        deferred = (f"{one}: deferred; {why}" for one, why in planned["deferred"].items())
+        for error in (*planned["failed"].values(), *deferred):
             print_line(error)
-        scenes = sum(len(s["scenes"]) for s in told["sites"])
-        megabytes = sum(s["megabytes"] for s in told["sites"])
-        print_line(f"Would fetch {scenes} scenes of {len(told['sites'])} sites, about {megabytes:.1f} MB of pixels.")
-        requests, seconds = ([s[name] for s in told["sites"]] for name in ("requests", "eecu_seconds"))
+        scenes = sum(len(s["scenes"]) for s in planned["sites"])
+        megabytes = sum(s["megabytes"] for s in planned["sites"])
+        print_line(f"Would fetch {scenes} scenes of {len(planned['sites'])} sites, about {megabytes:.1f} MB of pixels.")
+        requests, seconds = ([s[name] for s in planned["sites"]] for name in ("requests", "eecu_seconds"))
         if requests and None not in requests:
             print_line(f"That is {sum(requests)} requests, and by a rough guess {sum(seconds):.0f} EECU seconds.")
-        print_line(f"{told['messages']} messages are waiting to be sent; more may follow from new scenes.")
-        raise typer.Exit(left)
+        print_line(f"{planned['messages']} messages are waiting to be sent; more may follow from new scenes.")
+        raise typer.Exit(status)
     stop_on_sigterm()
     with progress("sites") as tell:
         manifest = night(settings, as_of=day, only=site or [], progress=tell)
@@ -246,7 +247,7 @@ def explain(
     from monitor.errors import BadData
     from monitor.verdict.calibrate import table
     from monitor.verdict.explain import chances, early_news, never_offered
-    from monitor.verdict.explain import explain as told
+    from monitor.verdict.explain import explain as explanation
 
     if language not in ("en", "zh"):
         msg = f"{language!r} is neither en nor zh"
@@ -275,7 +276,7 @@ def explain(
         raise BadData(msg)
     found = assessment_from_json(latest[2])
     chosen = in_episode(chosen, episodes, found.episode)
-    sentences = told(found, chosen, language=language)
+    sentences = explanation(found, chosen, language=language)
     sentences += chances(found, language=language) + early_news(found, language=language)
     if as_json:
         used = used_for(found, chosen, records)

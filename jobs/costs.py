@@ -30,7 +30,7 @@ def asked(task: Task, left: Sequence[Overpass], grid: GeoBox, sources: Sources) 
     -------
     dict
         ``megabytes`` of pixels [MB], ``requests`` besides searches, ``eecu_seconds`` [EECU s]; the last two None where
-        its sources can not tell beforehand.
+        its sources cannot tell beforehand.
     """
     if task.controls is None:
         covered = unary_union([scene.footprint for scene in task.offered if scene.footprint is not None])

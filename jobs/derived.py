@@ -50,7 +50,7 @@ def keep(path: Path, told: msgspec.Struct) -> None:
     Raises
     ------
     OSError
-        The disk is full or the folder can not be written.
+        The disk is full or the folder cannot be written.
     """
     content = msgspec.msgpack.encode(told)
     overwrite(path, int(google_crc32c.value(content)).to_bytes(_CHECK, "big"), content)

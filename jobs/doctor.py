@@ -61,7 +61,7 @@ class Finding:
     """Part that was looked at."""
     state: str
     """``ok``; ``note``, which needs nothing now; ``broken``, which does."""
-    told: str
+    message: str
     """What was found."""
     fix: str | None = None
     """Command or setting that mends it."""
@@ -81,11 +81,11 @@ def doctor(
     found = list(findings(config, online=online))
     broken = [one for one in found if one.state == BROKEN]
     if as_json:
-        told = {"ok": not broken, "checks": [asdict(one) for one in found]}
-        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        report = {"ok": not broken, "checks": [asdict(one) for one in found]}
+        typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
     else:
         for one in found:
-            typer.echo(f"{one.state.upper() if one.state == BROKEN else one.state:<7} {one.check:<10} {one.told}")
+            typer.echo(f"{one.state.upper() if one.state == BROKEN else one.state:<7} {one.check:<10} {one.message}")
             if one.fix:
                 typer.echo(f"{'':<18} -> {one.fix}")
         typer.echo("All is well." if not broken else f"{len(broken)} of {len(found)} need mending.")
@@ -105,7 +105,7 @@ def findings(config: Path | None, *, online: bool = False) -> Iterator[Finding]:
     Yields
     ------
     Finding
-        One or more of each part; parts that need the configuration are left out where it can not be read.
+        One or more of each part; parts that need the configuration are left out where it cannot be read.
     """
     yield from _looked("python", _python)
     yield from _looked("packages", _packages)
@@ -140,11 +140,11 @@ def _looked(check: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findi
     """What a look shows; trouble on the way is a finding too."""
     try:
         for one in look():
-            yield replace(one, told=redacted(one.told))
+            yield replace(one, message=redacted(one.message))
     except MonitorError as error:
-        yield Finding(check=check, state=BROKEN, told=_line(error))
+        yield Finding(check=check, state=BROKEN, message=_line(error))
     except Exception as error:  # noqa: BLE001 - the doctor must outlive whatever is broken, and says what it met
-        yield Finding(check=check, state=BROKEN, told=f"can not be looked at: {type(error).__name__}: {_line(error)}")
+        yield Finding(check=check, state=BROKEN, message=f"cannot be looked at: {type(error).__name__}: {_line(error)}")
 
 
 def _python() -> Iterator[Finding]:
@@ -152,9 +152,9 @@ def _python() -> Iterator[Finding]:
     least = (metadata.metadata(DISTRIBUTION)["Requires-Python"] if _installed(DISTRIBUTION) else None) or ">=3.12"
     if _numbers(version) < _numbers(least.lstrip(">= ")):
         fix = "install a newer Python, then: make clean setup"
-        yield Finding(check="python", state=BROKEN, told=f"{version}, {least} is needed", fix=fix)
+        yield Finding(check="python", state=BROKEN, message=f"{version}, {least} is needed", fix=fix)
     else:
-        yield Finding(check="python", state=OK, told=f"{version}, {sys.executable}")
+        yield Finding(check="python", state=OK, message=f"{version}, {sys.executable}")
 
 
 def _installed(name: str) -> str | None:
@@ -170,9 +170,9 @@ def _packages() -> Iterator[Finding]:
         asked = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
         fix = "pip install --no-deps --editable .    (or: make setup)"
-        yield Finding(check="packages", state=BROKEN, told=f"{DISTRIBUTION} itself is not installed", fix=fix)
+        yield Finding(check="packages", state=BROKEN, message=f"{DISTRIBUTION} itself is not installed", fix=fix)
         return
-    wrong = [told for line in asked if "extra ==" not in line and (told := _unmet(line))]
+    wrong = [message for line in asked if "extra ==" not in line and (message := _unmet(line))]
     if not wrong:
         for name in LOADED:
             try:
@@ -181,10 +181,10 @@ def _packages() -> Iterator[Finding]:
                 wrong.append(f"{name} is installed but does not load ({_line(error)})")
     if wrong:
         fix = "make clean setup    (or: pip install --no-deps --require-hashes -r requirements.lock)"
-        yield Finding(check="packages", state=BROKEN, told="; ".join(wrong), fix=fix)
+        yield Finding(check="packages", state=BROKEN, message="; ".join(wrong), fix=fix)
     else:
-        told = f"{len([line for line in asked if 'extra ==' not in line])} libraries installed, all load"
-        yield Finding(check="packages", state=OK, told=told)
+        message = f"{len([line for line in asked if 'extra ==' not in line])} libraries installed, all load"
+        yield Finding(check="packages", state=OK, message=message)
 
 
 def _unmet(line: str) -> str | None:
@@ -208,12 +208,12 @@ def _kernels(store: Path | None) -> Iterator[Finding]:
     named = os.environ.get(kernels.VARIABLE) if kernels.temporary is None else None
     for place in [Path(named)] if named else kernels.candidates(store):
         if _writable(place) is None:
-            yield Finding(check="kernels", state=OK, told=f"compiled code is kept under {place}")
+            yield Finding(check="kernels", state=OK, message=f"compiled code is kept under {place}")
             return
     yield Finding(
         check="kernels",
         state=BROKEN,
-        told="compiled code can not be kept, so every process compiles for half a minute",
+        message="compiled code cannot be kept, so every process compiles for half a minute",
         fix="set NUMBA_CACHE_DIR to a folder that this user may write to",
     )
 
@@ -230,9 +230,9 @@ def _config(path: Path | None, settings: list["Settings"]) -> Iterator[Finding]:
             if chosen.exists()
             else "write a regrowth.toml as the README shows, or: regrowth doctor --config FILE"
         )
-        yield Finding(check="config", state=BROKEN, told=_line(error), fix=fix)
+        yield Finding(check="config", state=BROKEN, message=_line(error), fix=fix)
         return
-    yield Finding(check="config", state=OK, told=f"{chosen}, {len(settings[0].source)} sources")
+    yield Finding(check="config", state=OK, message=f"{chosen}, {len(settings[0].source)} sources")
 
 
 def _registry(settings: "Settings") -> Iterator[Finding]:
@@ -244,23 +244,23 @@ def _registry(settings: "Settings") -> Iterator[Finding]:
         report = read_sites(path)
     except MonitorError as error:
         fix = f"regrowth sites check {path}"
-        yield Finding(check="registry", state=BROKEN, told=_line(error), fix=fix)
+        yield Finding(check="registry", state=BROKEN, message=_line(error), fix=fix)
         return
-    told = f"{len(report.sites)} sites in {path}"
+    message = f"{len(report.sites)} sites in {path}"
     if report.refused:
         fix = f"regrowth sites check {path}"
-        yield Finding(check="registry", state=BROKEN, told=f"{told}, {len(report.refused)} more refused", fix=fix)
+        yield Finding(check="registry", state=BROKEN, message=f"{message}, {len(report.refused)} more refused", fix=fix)
     else:
-        yield Finding(check="registry", state=OK, told=told)
+        yield Finding(check="registry", state=OK, message=message)
     if settings.registry.controls is None:
         return
     try:
         ground = read_given_ground(settings.registry.controls, sites={site.id for site in report.sites})
     except MonitorError as error:
         fix = "mend the file that [registry] controls names; until then new sites wait"
-        yield Finding(check="registry", state=BROKEN, told=_line(error), fix=fix)
+        yield Finding(check="registry", state=BROKEN, message=_line(error), fix=fix)
     else:
-        yield Finding(check="registry", state=OK, told=f"{len(ground)} outlines of control ground")
+        yield Finding(check="registry", state=OK, message=f"{len(ground)} outlines of control ground")
 
 
 def _drift(settings: "Settings") -> Iterator[Finding]:
@@ -280,8 +280,8 @@ def _drift(settings: "Settings") -> Iterator[Finding]:
     except MonitorError:
         return  # said above
     if report.columns:
-        told = f"columns that are not read: {columns_in_words(report.columns)}"
-        yield Finding(check="registry", state=NOTE, told=told)
+        message = f"columns that are not read: {columns_in_words(report.columns)}"
+        yield Finding(check="registry", state=NOTE, message=message)
     if url.drivername.startswith("sqlite") and not Path(url.database or "").is_file():
         return
     engine = create_engine(settings.ledger.url)
@@ -298,27 +298,27 @@ def _drift(settings: "Settings") -> Iterator[Finding]:
         engine.dispose()
     if not (found.unchanged or found.changed or found.missing or found.start_edited):
         if found.added:
-            told = f"{len(found.added)} sites are not in the ledger yet; the first night takes them in"
-            yield Finding(check="registry", state=NOTE, told=told)
+            message = f"{len(found.added)} sites are not in the ledger yet; the first night takes them in"
+            yield Finding(check="registry", state=NOTE, message=message)
         return
     fix = f"regrowth sites add {file}    (or the next night does it)"
     if found.added:
-        told = f"in {path.name} and not in the ledger: {_few([site.id for site in found.added])}"
-        yield Finding(check="registry", state=BROKEN, told=told, fix=fix)
+        message = f"in {path.name} and not in the ledger: {_few([site.id for site in found.added])}"
+        yield Finding(check="registry", state=BROKEN, message=message, fix=fix)
     if found.changed:
-        told = f"changed in {path.name}: {_few([site.id for site in found.changed])}"
-        yield Finding(check="registry", state=BROKEN, told=told, fix=fix)
+        message = f"changed in {path.name}: {_few([site.id for site in found.changed])}"
+        yield Finding(check="registry", state=BROKEN, message=message, fix=fix)
     if found.missing:
-        told = f"missing from {path.name} and still judged: {_few(found.missing)}"
+        message = f"missing from {path.name} and still judged: {_few(found.missing)}"
         fix = f"put them back, or: {shlex.join(['regrowth', 'sites', 'retire', *found.missing])}"
-        yield Finding(check="registry", state=BROKEN, told=told, fix=fix)
+        yield Finding(check="registry", state=BROKEN, message=message, fix=fix)
     for site, (before, after) in found.start_edited.items():
-        told, _, fix = start_edited(site, before, after).partition("; ")
-        yield Finding(check="registry", state=BROKEN, told=told, fix=fix)
+        message, _, fix = start_edited(site, before, after).partition("; ")
+        yield Finding(check="registry", state=BROKEN, message=message, fix=fix)
     if found.retired:
-        told = f"retired, and still in {path.name}: {_few(found.retired)}"
+        message = f"retired, and still in {path.name}: {_few(found.retired)}"
         fix = f"take them out of the file, or back in: regrowth sites add {file}"
-        yield Finding(check="registry", state=NOTE, told=told, fix=fix)
+        yield Finding(check="registry", state=NOTE, message=message, fix=fix)
 
 
 def _few(sites: Sequence[str]) -> str:
@@ -331,21 +331,21 @@ def _folder(check: str, root: Path) -> Iterator[Finding]:
     why = _writable(root)
     if why:
         fix = f"chown the folder to the user of the job, or name another one by [{check}] root"
-        yield Finding(check=check, state=BROKEN, told=f"{root} can not be written to: {why}", fix=fix)
+        yield Finding(check=check, state=BROKEN, message=f"{root} cannot be written to: {why}", fix=fix)
         return
     place = _nearest(root)
     free, disk = shutil.disk_usage(place).free, os.statvfs(place)
-    told = f"{root}, {free / 1e9:.1f} GB free"
-    told += f", room for {disk.f_favail:,} files" if disk.f_files else ""  # some file systems have no such limit
-    told += "" if root.exists() else ", made by the first run"
+    message = f"{root}, {free / 1e9:.1f} GB free"
+    message += f", room for {disk.f_favail:,} files" if disk.f_files else ""  # some file systems have no such limit
+    message += "" if root.exists() else ", made by the first run"
     if free < ROOM:
         fix = f"make room, or name a larger disk by [{check}] root"
-        yield Finding(check=check, state=BROKEN, told=f"{told}; {ROOM / 1e9:.1f} GB should be", fix=fix)
+        yield Finding(check=check, state=BROKEN, message=f"{message}; {ROOM / 1e9:.1f} GB should be", fix=fix)
     elif disk.f_files and disk.f_favail < FILES:
         fix = f"name a disk made for more files by [{check}] root (XFS, or ext4 made with 'mkfs.ext4 -i 4096')"
-        yield Finding(check=check, state=BROKEN, told=f"{told}; for {FILES:,} there should be", fix=fix)
+        yield Finding(check=check, state=BROKEN, message=f"{message}; for {FILES:,} there should be", fix=fix)
     else:
-        yield Finding(check=check, state=OK, told=told)
+        yield Finding(check=check, state=OK, message=message)
 
 
 def _nearest(path: Path) -> Path:
@@ -354,7 +354,7 @@ def _nearest(path: Path) -> Path:
 
 
 def _writable(root: Path) -> str | None:
-    """Why a folder can not be written to, or None. A file is made and taken away: permissions alone do not tell."""
+    """Why a folder cannot be written to, or None. A file is made and taken away: permissions alone do not tell."""
     place = _nearest(root)
     if not place.is_dir():
         return f"{place} is a file"
@@ -384,22 +384,22 @@ def _ledger(settings: "Settings", moments: list[datetime]) -> Iterator[Finding]:
         if not path.is_file():
             why = f"{path} is no file" if path.exists() else _writable(path.parent)
             if why is None and (lost := without_history(path.name, settings.store.root)):
-                yield Finding(check="ledger", state=BROKEN, told=lost, fix="name the right one by [ledger] url")
+                yield Finding(check="ledger", state=BROKEN, message=lost, fix="name the right one by [ledger] url")
                 return
             state = BROKEN if why else OK
             fix = f"name another place by [ledger] url, or mend {path.parent}" if why else None
-            yield Finding(check="ledger", state=state, told=why or f"{path}, made by the first command", fix=fix)
+            yield Finding(check="ledger", state=state, message=why or f"{path}, made by the first command", fix=fix)
             return
         if why := _writable(path.parent) or (None if os.access(path, os.W_OK) else "permission denied"):
             fix = f"chown {path} and its folder to the user of the job"
-            yield Finding(check="ledger", state=BROKEN, told=f"{path} can not be written to: {why}", fix=fix)
+            yield Finding(check="ledger", state=BROKEN, message=f"{path} cannot be written to: {why}", fix=fix)
             return
     options: dict[str, Any] = {"timeout": 5} if local else {"connect_timeout": 5}
     try:
         engine = create_engine(settings.ledger.url, connect_args=options)
     except ModuleNotFoundError as error:
         fix = "pip install 'regrowth-monitor[postgresql]'"
-        yield Finding(check="ledger", state=BROKEN, told=f"{shown} needs a driver: {error.name}", fix=fix)
+        yield Finding(check="ledger", state=BROKEN, message=f"{shown} needs a driver: {error.name}", fix=fix)
         return
     try:
         with engine.connect() as connection:
@@ -429,7 +429,7 @@ def _ledger(settings: "Settings", moments: list[datetime]) -> Iterator[Finding]:
             now = set(connection.execute(current).scalars()) if runs else set()
     except SQLAlchemyError as error:
         if local and isinstance(error, DatabaseError) and (full := no_room(error, path.parent)):
-            yield Finding(check="ledger", state=BROKEN, told=f"{shown}: {full}", fix=f"make room at {path.parent}")
+            yield Finding(check="ledger", state=BROKEN, message=f"{shown}: {full}", fix=f"make room at {path.parent}")
             return
         why = _line(getattr(error, "orig", None) or error)
         fix = (
@@ -437,25 +437,25 @@ def _ledger(settings: "Settings", moments: list[datetime]) -> Iterator[Finding]:
             if local
             else "start the server, or correct [ledger] url"
         )
-        yield Finding(check="ledger", state=BROKEN, told=f"{shown} can not be read: {why}", fix=fix)
+        yield Finding(check="ledger", state=BROKEN, message=f"{shown} cannot be read: {why}", fix=fix)
         return
     finally:
         engine.dispose()
     if lost:
-        yield Finding(check="ledger", state=BROKEN, told=lost, fix="name the right one by [ledger] url")
+        yield Finding(check="ledger", state=BROKEN, message=lost, fix="name the right one by [ledger] url")
     elif found == HEAD:
-        yield Finding(check="ledger", state=OK, told=f"{shown}, version {found}, {sites} sites")
+        yield Finding(check="ledger", state=OK, message=f"{shown}, version {found}, {sites} sites")
         if runs:
             yield _night(runs, now, at_work=_holder(settings.store.root) is not None)
     elif found is None and tables:
-        told = f"{shown} holds tables of something else: {', '.join(sorted(tables)[:3])}"
-        yield Finding(check="ledger", state=BROKEN, told=told, fix="name a database of its own by [ledger] url")
+        message = f"{shown} holds tables of something else: {', '.join(sorted(tables)[:3])}"
+        yield Finding(check="ledger", state=BROKEN, message=message, fix="name a database of its own by [ledger] url")
     elif found is None or found < HEAD:
-        told = f"{shown} is of version {found or 'none'}; the next command brings it to {HEAD}"
-        yield Finding(check="ledger", state=NOTE, told=told, fix="regrowth sites list")
+        message = f"{shown} is of version {found or 'none'}; the next command brings it to {HEAD}"
+        yield Finding(check="ledger", state=NOTE, message=message, fix="regrowth sites list")
     else:
-        told = f"{shown} is of version {found}, newer than this program ({HEAD})"
-        yield Finding(check="ledger", state=BROKEN, told=told, fix="bring the program up to date: make setup")
+        message = f"{shown} is of version {found}, newer than this program ({HEAD})"
+        yield Finding(check="ledger", state=BROKEN, message=message, fix="bring the program up to date: make setup")
 
 
 def _night(nights: Sequence[Any], current: Collection[str], *, at_work: bool) -> Finding:
@@ -473,11 +473,11 @@ def _night(nights: Sequence[Any], current: Collection[str], *, at_work: bool) ->
     last = nights[0]
     begun = datetime.fromisoformat(last.started)
     if last.finished is None:
-        told = f"that of {last.as_of} began {begun:%Y-%m-%d %H:%M} UTC and has not ended"
+        message = f"that of {last.as_of} began {begun:%Y-%m-%d %H:%M} UTC and has not ended"
         if at_work:
-            return Finding(check="night", state=NOTE, told=f"{told}: it is at work")
-        told, fix = f"{told}: it was stopped, or left with an error", "regrowth run    (goes on from there)"
-        return Finding(check="night", state=BROKEN, told=told, fix=fix)
+            return Finding(check="night", state=NOTE, message=f"{message}: it is at work")
+        message, fix = f"{message}: it was stopped, or left with an error", "regrowth run    (goes on from there)"
+        return Finding(check="night", state=BROKEN, message=message, fix=fix)
     manifest: dict[str, Any] = last.manifest
     results: dict[str, dict[str, Any]] = {}
     for one in nights:
@@ -487,28 +487,28 @@ def _night(nights: Sequence[Any], current: Collection[str], *, at_work: bool) ->
     by_state: dict[str, list[dict[str, Any]]] = {"done": [], "failed": [], "deferred": []}
     for _, site in sorted(results.items()):
         by_state[site["state"]].append(site)
-    told = f"that of {last.as_of}: {len(by_state['done'])} of {len(results)} sites judged"
+    message = f"that of {last.as_of}: {len(by_state['done'])} of {len(results)} sites judged"
     if failed := by_state["failed"]:
-        told = f"{told}, {len(failed)} failed; {_line(failed[0]['error'])}"
+        message = f"{message}, {len(failed)} failed; {_line(failed[0]['error'])}"
         fix = f"mend that, then: regrowth run --site {failed[0]['site']}"
-        return Finding(check="night", state=BROKEN, told=told, fix=fix)
+        return Finding(check="night", state=BROKEN, message=message, fix=fix)
     if pages := manifest["pages_failed"]:
         site, error = next(iter(pages.items()))
-        told = f"{told}; {len(pages)} pages could not be written, that of {site}: {_line(error)}"
-        return Finding(check="night", state=BROKEN, told=told, fix="mend that, then: regrowth publish")
+        message = f"{message}; {len(pages)} pages could not be written, that of {site}: {_line(error)}"
+        return Finding(check="night", state=BROKEN, message=message, fix="mend that, then: regrowth publish")
     if datetime.now(UTC) - begun > OVERDUE:
-        told = f"{told}; no night since {begun:%Y-%m-%d %H:%M} UTC"
+        message = f"{message}; no night since {begun:%Y-%m-%d %H:%M} UTC"
         fix = "see that the timer or the crontab line is on, as the README says; then: regrowth run"
-        return Finding(check="night", state=BROKEN, told=told, fix=fix)
+        return Finding(check="night", state=BROKEN, message=message, fix=fix)
     if waiting := manifest["messages_waiting"]:
-        told = f"{told}; {waiting} messages wait"
+        message = f"{message}; {waiting} messages wait"
         return Finding(
-            check="night", state=NOTE, told=told, fix="look at the log; if they are held: regrowth alerts release"
+            check="night", state=NOTE, message=message, fix="look at the log; if they are held: regrowth alerts release"
         )
     if late := by_state["deferred"]:
-        told = f"{told}, {len(late)} put off to the next night; {_line(late[0]['error'])}"
-        return Finding(check="night", state=NOTE, told=told)
-    return Finding(check="night", state=OK, told=told)
+        message = f"{message}, {len(late)} put off to the next night; {_line(late[0]['error'])}"
+        return Finding(check="night", state=NOTE, message=message)
+    return Finding(check="night", state=OK, message=message)
 
 
 def _holder(root: Path) -> str | None:
@@ -529,21 +529,23 @@ def _holder(root: Path) -> str | None:
 def _lock(root: Path) -> Iterator[Finding]:
     path, holder = root / "lock", _holder(root)
     if holder is None:
-        told = "free" if path.is_file() else "free; no run has been here yet"
-        yield Finding(check="lock", state=OK, told=told)
+        message = "free" if path.is_file() else "free; no run has been here yet"
+        yield Finding(check="lock", state=OK, message=message)
         return
     age = timedelta(seconds=max(time.time() - path.stat().st_mtime, 0))
     named = re.search(r"process (\d+) on (\S+)$", holder)
     here = named is not None and named[2] == os.uname().nodename
     if here and named is not None and _paused(int(named[1])):
-        told = f"held by {holder}, which is paused"
-        yield Finding(check="lock", state=BROKEN, told=told, fix=f"kill -CONT {named[1]}    (or: kill {named[1]})")
+        message = f"held by {holder}, which is paused"
+        yield Finding(
+            check="lock", state=BROKEN, message=message, fix=f"kill -CONT {named[1]}    (or: kill {named[1]})"
+        )
     elif age > LONG:
-        told = f"held by {holder} for {age.total_seconds() / 3600:.0f} hours: it hangs"
+        message = f"held by {holder} for {age.total_seconds() / 3600:.0f} hours: it hangs"
         fix = f"kill {named[1]}" if here and named is not None else "end that process; the lock is free when it is gone"
-        yield Finding(check="lock", state=BROKEN, told=told, fix=fix)
+        yield Finding(check="lock", state=BROKEN, message=message, fix=fix)
     else:
-        yield Finding(check="lock", state=NOTE, told=f"held by {holder}: a run is at work")
+        yield Finding(check="lock", state=NOTE, message=f"held by {holder}: a run is at work")
 
 
 def _paused(process: int) -> bool:
@@ -568,14 +570,14 @@ def _clock(settings: "Settings", runs: Sequence[datetime]) -> Iterator[Finding]:
             seen.append((datetime.fromtimestamp(path.stat().st_mtime, UTC), str(path)))
     ahead = behind(*max(seen)) if seen else None
     if now < BUILT:
-        told = f"shows {now:%Y-%m-%d %H:%M} UTC, before this program was made"
-        yield Finding(check="clock", state=BROKEN, told=told, fix="timedatectl set-ntp true")
+        message = f"shows {now:%Y-%m-%d %H:%M} UTC, before this program was made"
+        yield Finding(check="clock", state=BROKEN, message=message, fix="timedatectl set-ntp true")
     elif ahead:
         fix = "timedatectl set-ntp true    (if it was fast then and is right now: runs go on after that time)"
-        told = f"{ahead}; stores and ledger are sound"
-        yield Finding(check="clock", state=BROKEN, told=told, fix=fix)
+        message = f"{ahead}; stores and ledger are sound"
+        yield Finding(check="clock", state=BROKEN, message=message, fix=fix)
     else:
-        yield Finding(check="clock", state=OK, told=f"{now:%Y-%m-%d %H:%M} UTC")
+        yield Finding(check="clock", state=OK, message=f"{now:%Y-%m-%d %H:%M} UTC")
 
 
 def _source(name: str, source: "SourceSettings") -> Iterator[Finding]:
@@ -583,10 +585,10 @@ def _source(name: str, source: "SourceSettings") -> Iterator[Finding]:
     if source.kind == "sample":
         have = _installed("nrt") or "missing"
         if have == "0.2.1":
-            yield Finding(check=name, state=OK, told="the embedded sample, nrt 0.2.1")
+            yield Finding(check=name, state=OK, message="the embedded sample, nrt 0.2.1")
         else:
-            told = f"the embedded sample needs nrt 0.2.1; it is {have}"
-            yield Finding(check=name, state=BROKEN, told=told, fix="pip install 'regrowth-monitor[demo]'")
+            message = f"the embedded sample needs nrt 0.2.1; it is {have}"
+            yield Finding(check=name, state=BROKEN, message=message, fix="pip install 'regrowth-monitor[demo]'")
         return
     if source.kind == "stac":
         yield from _stac(name, source)
@@ -594,28 +596,28 @@ def _source(name: str, source: "SourceSettings") -> Iterator[Finding]:
     where, why = _credentials()
     if why:
         fix = "earthengine authenticate    (or set GOOGLE_APPLICATION_CREDENTIALS, or REGROWTH_EE_TOKEN)"
-        yield Finding(check=name, state=BROKEN, told=f"Earth Engine: {why}", fix=fix)
+        yield Finding(check=name, state=BROKEN, message=f"Earth Engine: {why}", fix=fix)
     elif not source.project and not os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
         fix = '[source] project = "<your Cloud project>"'
-        yield Finding(check=name, state=BROKEN, told="Earth Engine: no Cloud project is named", fix=fix)
+        yield Finding(check=name, state=BROKEN, message="Earth Engine: no Cloud project is named", fix=fix)
     else:
-        told = f"Earth Engine, credentials: {where}; --online tries them"
-        yield Finding(check=name, state=OK, told=told)
+        message = f"Earth Engine, credentials: {where}; --online tries them"
+        yield Finding(check=name, state=OK, message=message)
 
 
 def _stac(name: str, source: "SourceSettings") -> Iterator[Finding]:
     url = source.url or ""
     if not url:
         fix = '[source] url = "https://earth-search.aws.element84.com/v1"'
-        yield Finding(check=name, state=BROKEN, told="STAC: no url is given", fix=fix)
+        yield Finding(check=name, state=BROKEN, message="STAC: no url is given", fix=fix)
     elif re.match(r"https?://", url):
-        yield Finding(check=name, state=OK, told=f"STAC, {_bare(url)}; --online asks it")
+        yield Finding(check=name, state=OK, message=f"STAC, {_bare(url)}; --online asks it")
     else:
         path = Path(url.removeprefix("file://"))
         if path.exists():
-            yield Finding(check=name, state=OK, told=f"STAC, {path}")
+            yield Finding(check=name, state=OK, message=f"STAC, {path}")
         else:
-            yield Finding(check=name, state=BROKEN, told=f"STAC, {path} is not there", fix="mend [source] url")
+            yield Finding(check=name, state=BROKEN, message=f"STAC, {path} is not there", fix="mend [source] url")
 
 
 def _bare(url: str) -> str:
@@ -652,7 +654,7 @@ def _no_file(path: Path) -> str | None:
         with path.open("rb") as file:
             return None if file.read(1) else f"{path} is empty"
     except OSError as error:
-        return f"{path} can not be read: {error.strerror}"
+        return f"{path} cannot be read: {error.strerror}"
 
 
 def _asked(name: str, source: "SourceSettings", settings: "Settings") -> Iterator[Finding]:
@@ -663,7 +665,7 @@ def _asked(name: str, source: "SourceSettings", settings: "Settings") -> Iterato
     sites = read_sites(settings.registry.path).sites
     if not sites:
         yield Finding(
-            check=name, state=NOTE, told="there is no site yet to ask it about", fix="regrowth sites add FILE"
+            check=name, state=NOTE, message="there is no site yet to ask it about", fix="regrowth sites add FILE"
         )
         return
     today = datetime.now(UTC).date()
@@ -672,8 +674,8 @@ def _asked(name: str, source: "SourceSettings", settings: "Settings") -> Iterato
     opened.check_collections()
     scenes = opened.search(sites[0].geometry, today - timedelta(days=20), today)
     took = time.monotonic() - began
-    told = f"answers in {took:.1f} s: {len(scenes)} scenes of the last 20 days over {sites[0].id}"
-    yield Finding(check=name, state=OK, told=told)
+    message = f"answers in {took:.1f} s: {len(scenes)} scenes of the last 20 days over {sites[0].id}"
+    yield Finding(check=name, state=OK, message=message)
 
 
 def _imagery(settings: "Settings") -> Iterator[Finding]:
@@ -700,12 +702,12 @@ def _imagery(settings: "Settings") -> Iterator[Finding]:
                     left = [site for site in left if not any(scene.touches(site.geometry) for scene in scenes)]
         unseen += left
     if not unseen:
-        yield Finding(check="imagery", state=OK, told=f"scenes are offered of all {len(sites)} sites")
+        yield Finding(check="imagery", state=OK, message=f"scenes are offered of all {len(sites)} sites")
         return
     why = never_offered(unseen[0], sources=described(settings.source), until=today)
-    told = f"{len(unseen)} of {len(sites)} sites were never offered a scene: {_few([site.id for site in unseen])}"
+    message = f"{len(unseen)} of {len(sites)} sites were never offered a scene: {_few([site.id for site in unseen])}"
     fix = f"correct the outline, or [source] url, collections or since; {unseen[0].id}: {why}"
-    yield Finding(check="imagery", state=BROKEN, told=told, fix=fix)
+    yield Finding(check="imagery", state=BROKEN, message=message, fix=fix)
 
 
 def _line(error: BaseException | str) -> str:

@@ -186,7 +186,7 @@ def _way_to(address: str) -> dict[str, Any]:
     try:
         known: dict[str, Any] = Security().get_connection_args("client")
     except (OSError, TypeError, ValueError) as error:
-        msg = f"{told}: dask's own configuration (distributed.comm.tls) can not be followed: {error}"
+        msg = f"{told}: dask's own configuration (distributed.comm.tls) cannot be followed: {error}"
         raise BadConfiguration(msg) from error
     encrypted = scheme in ("tls", "wss")
     if encrypted and known["ssl_context"] is None:
@@ -373,7 +373,7 @@ def _end_with_parent() -> None:
 
 
 def _as_bytes(error: Exception) -> Any:
-    """An error as it can be sent: some can not be made again from their parts."""
+    """An error as it can be sent: some cannot be made again from their parts."""
     try:
         found = ForkingPickler.dumps(error)
         pickle.loads(found)

@@ -51,12 +51,12 @@ HELD = 256 << 20
 FEW, SMALL = 4, 1 << 20
 """New scenes of a site, and bytes of their pixels, that are kept until its maps are brought up to date, at most."""
 AGAIN = timedelta(days=30)
-"""A scene that can not be read is tried again by every night until so much later ones are offered: items are known to
+"""A scene that cannot be read is tried again by every night until so much later ones are offered: items are known to
 come before their files, and a server to be out of order for a night."""
 NO_ANSWER = "NO_ANSWER"
-"""Why a scene can not be read that is tried again by every night, however old: nothing is known against its files."""
+"""Why a scene cannot be read that is tried again by every night, however old: nothing is known against its files."""
 UNREAD = ("MISSING", "BROKEN", NO_ANSWER)
-"""Why a scene can not be read that may be readable another day."""
+"""Why a scene cannot be read that may be readable another day."""
 FEWEST = 10
 """A site of fewer pixels is too small for its mean to mean anything: no scene of it counts. [pixel]"""
 SITE_CLEAR = 0.6
@@ -568,7 +568,7 @@ def _choose(
         if len(bad) > len(found):  # what is chosen to compare with is never chosen anew
             msg = (
                 f"site {site!r} is not begun: of {asked[site]} scenes from "
-                f"{'its first growing seasons' if since else 'before its start'} {len(bad)} can not be read; "
+                f"{'its first growing seasons' if since else 'before its start'} {len(bad)} cannot be read; "
                 f"the first: {bad[0]}"
             )
             raise TryLater(msg)
@@ -790,7 +790,7 @@ class _Look:
     units: np.ndarray
     """(unit, measure) float32; of a rejected one nothing but NaN."""
     unread: frozenset[str] = frozenset()
-    """Tiles of granules that can not be read today."""
+    """Tiles of granules that cannot be read today."""
     unanswered: frozenset[str] = frozenset()
     """Of these the ones for which the server gives no answer."""
     error: SceneRejected | None = None
@@ -820,7 +820,7 @@ def _looks(
     for run in _runs(parts, sources, wanted):
         for scene, found in run.read():
             if isinstance(found, SceneRejected):
-                log.warning("a scene can not be used", scene=scene.id, reason=found.reason, why=str(found))
+                log.warning("a scene cannot be used", scene=scene.id, reason=found.reason, why=str(found))
             for place, part in enumerate(run.parts):
                 site = part.task.site.id
                 key = (site, names[site, scene.source, scene.id])
@@ -904,9 +904,9 @@ def _runs(
 
 
 def _entries(ground: Ground, looks: Sequence[_Look], offered: Sequence[Scene]) -> list[Entry]:
-    """What is stored of each overpass, judged; one that can not be read is recorded as rejected.
+    """What is stored of each overpass, judged; one that cannot be read is recorded as rejected.
 
-    A granule that can not be read, of an overpass of the last :data:`AGAIN` of what is `offered`, and one for which the
+    A granule that cannot be read, of an overpass of the last :data:`AGAIN` of what is `offered`, and one for which the
     server gives no answer, is not named among those stored: so it is tried again.
     """
     found = []

@@ -343,7 +343,7 @@ def _offers(
 
 
 def _given_ground(settings: Settings, known: frozenset[str]) -> list[GivenGround] | str:
-    """Control ground that people have named; or why it can not be used: no site is begun without it."""
+    """Control ground that people have named; or why it cannot be used: no site is begun without it."""
     path = settings.registry.controls
     if path is None:
         return []

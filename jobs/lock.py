@@ -1,4 +1,4 @@
-"""One run at a time: a kernel lock, which a dead process can not hold."""
+"""One run at a time: a kernel lock, which a dead process cannot hold."""
 
 import fcntl
 import os

@@ -78,9 +78,9 @@ def mapped(folder: Path, snapshot: str | None, site: Site, observed: Columns) ->
     Raises
     ------
     StoreBroken
-        The store can not be read.
+        The store cannot be read.
     OSError
-        The state can not be written.
+        The state cannot be written.
     """
     if snapshot is None:
         return None

@@ -304,13 +304,13 @@ def _failing(
     look: LastLook | None,
     constants: Calibration,
 ) -> Failing | None:
-    """Where a site fails, as it is judged in its episode; what can not be kept fails the site, not the night."""
+    """Where a site fails, as it is judged in its episode; what cannot be kept fails the site, not the night."""
     assert outcome.fetched is not None
     folder = store_folder(settings, outcome.site)
     try:
         return failing(folder, outcome.fetched.snapshot, site, seen, look, constants=constants)
     except OSError as error:
-        msg = f"what its pixels tell can not be kept: {error.strerror or error}"
+        msg = f"what its pixels tell cannot be kept: {error.strerror or error}"
         raise full_disk(error, folder.parent) or StoreBroken(msg) from error
 
 
@@ -328,7 +328,7 @@ def _tell(t: Transaction, site: Site, found: Assessment) -> None:
 
 
 def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[int, int]:
-    """Hand over what is in the outbox; what can not be handed over is tried again by the next run.
+    """Hand over what is in the outbox; what cannot be handed over is tried again by the next run.
 
     What comes of a night in which too many sites fell at once is held until a person releases it (`release`). What is
     no news any more by the time it could be sent is withdrawn (:func:`_stale`).

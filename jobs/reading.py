@@ -111,7 +111,7 @@ class Seen:
 
 
 def read(source: Source, scenes: Sequence[Scene], grounds: Sequence[Ground]) -> Iterator[list[Seen] | SceneRejected]:
-    """For each scene in turn what every ground saw of it, or why the scene can not be read.
+    """For each scene in turn what every ground saw of it, or why the scene cannot be read.
 
     Raises
     ------

@@ -192,7 +192,7 @@ def load(path: Path | None) -> Settings:
         )
         raise BadConfiguration(msg) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        msg = f"{chosen} can not be read: {error}"
+        msg = f"{chosen} cannot be read: {error}"
         raise BadConfiguration(msg) from error
     try:
         settings = Settings(**values)

@@ -140,7 +140,7 @@ def settled(
     Raises
     ------
     StoreBroken
-        What is stored can not be read.
+        What is stored cannot be read.
     """
     left_out = left_out or {}
     path, key = _place(store.derived), _key(controls, site, left_out)

@@ -202,7 +202,7 @@ def replant(
     """Begin a site anew: close its current episode and open the next, judged from its own start.
 
     An open alert is resolved as treated; earlier assessments stay, and so does `start` in the registry. Safe to run
-    twice. Exit status: 0 done, 65 no such site, or a start that can not be.
+    twice. Exit status: 0 done, 65 no such site, or a start that cannot be.
     """
     from jobs.episodes import replant as begin
     from jobs.gather import opened, today

@@ -149,7 +149,7 @@ def secret(name: str) -> str | None:
     Raises
     ------
     BadConfiguration
-        The file can not be read.
+        The file cannot be read.
     """
     value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
     if value or not file:
@@ -157,5 +157,5 @@ def secret(name: str) -> str | None:
     try:
         return Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{name}_FILE names a file that can not be read ({type(error).__name__}); put the secret there"
+        msg = f"{name}_FILE names a file that cannot be read ({type(error).__name__}); put the secret there"
         raise BadConfiguration(msg) from error

@@ -99,7 +99,7 @@ def trends(
         given, possible = found["numbers"].values
         if possible < LEAST_POSSIBLE * given:
             msg = (
-                f"{source}: of {given} numbers {given - possible} can not be what {series.name!r} is taken for, so the "
+                f"{source}: of {given} numbers {given - possible} cannot be what {series.name!r} is taken for, so the "
                 f"others tell nothing: reflectance lies within {POSSIBLE[0]} to {POSSIBLE[1]}, NDVI within -1 to 1, "
                 f"other indices within -{LARGEST:g} to {LARGEST:g}. Say what they mean by scale_factor and add_offset, "
                 "and what marks no value by _FillValue (of a GeoTIFF scale, offset, nodata)"

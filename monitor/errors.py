@@ -60,11 +60,11 @@ class DiskFull(MonitorError):
 
 
 class StoreBroken(MonitorError):
-    """What is stored for a site can not be read; other sites are unaffected."""
+    """What is stored for a site cannot be read; other sites are unaffected."""
 
 
 class SceneRejected(MonitorError):
-    """A scene can not be used; the code in ``reason`` is what is recorded for it."""
+    """A scene cannot be used; the code in ``reason`` is what is recorded for it."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

@@ -150,12 +150,12 @@ def replace_file(path: Path, content: bytes, *, lasting: bool = False) -> None:
     content : bytes
         All of it.
     lasting : bool
-        Wait until it would survive a loss of power: for what can not be made again.
+        Wait until it would survive a loss of power: for what cannot be made again.
 
     Raises
     ------
     OSError
-        The disk is full or the folder can not be written; the old file is untouched.
+        The disk is full or the folder cannot be written; the old file is untouched.
     """
     beside = path.with_name(f".{path.name}.part")  # what a killed run left is overwritten by the next
     try:

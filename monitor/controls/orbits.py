@@ -1,7 +1,7 @@
 """A step between orbits: the same slope seen from two sides, or two registrations, looks greener in one of them.
 
 What is common to a scene cancels in the difference of site and control ground; what depends on the slope and aspect
-of each piece does not. A step can not be carried over from one piece to another, since their slopes differ; so the
+of each piece does not. A step cannot be carried over from one piece to another, since their slopes differ; so the
 site's own is measured, by how its difference alternates between scenes a few days apart, which growth does not.
 How far it is to be believed is learnt from the control units: if the steps of each unit against the others in even
 years are those of odd years, steps are real on this ground; if not, they are noise and nothing is corrected.

@@ -158,7 +158,7 @@ def merged(parts: Sequence[tuple[Scene, np.ndarray]]) -> np.ndarray:
     -------
     (layer, y, x) uint16 array
         Where the first has no value, that of the next, its integers moved to the first's offset. A granule of
-        another scale or kind of quality layer can not fill.
+        another scale or kind of quality layer cannot fill.
     """
     main, packed = parts[0]
     n = len(bands.OBSERVED)

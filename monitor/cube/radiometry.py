@@ -11,7 +11,7 @@ are anchors where there are enough of them, since no offset was ever added to th
 contradict the others tell it. What is decided is a function of all stored scenes together, and does not depend on
 their order of arrival.
 
-What can not be told: a series of which more than half is wrong, without anchors, unless it makes the ground
+What cannot be told: a series of which more than half is wrong, without anchors, unless it makes the ground
 impossibly dark; and a single wrong scene under haze or the shadow of a cloud, which may hide the step.
 
 References
@@ -328,9 +328,9 @@ def _off(
     Returns
     -------
     short : (ground, scene) array
-        By the short bands, each weighted by how little it scatters; 0 where it can not be told.
+        By the short bands, each weighted by how little it scatters; 0 where it cannot be told.
     long : (scene,) array
-        By the long bands, mean of the grounds; 0 where it can not be told.
+        By the long bands, mean of the grounds; 0 where it cannot be told.
     """
     grounds, scenes, _ = shift.shape
     short, long = np.zeros((grounds, scenes)), np.zeros(scenes)

@@ -59,7 +59,7 @@ def plain_file(path: Path, heads: tuple[bytes, ...], kind: str) -> Path:
             start = file.read(16)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         why = getattr(error, "strerror", None) or error
-        msg = f"{name[:120]!r} can not be read ({why}); check the path and who may read it"
+        msg = f"{name[:120]!r} cannot be read ({why}); check the path and who may read it"
         raise BadData(msg) from error
     if heads and not start.startswith(heads):
         msg = f"{path} is no {kind}: it starts with {start[:8]!r}"
@@ -91,11 +91,11 @@ def opened_tiff(path: Path) -> Iterator[Any]:
     Raises
     ------
     BadData
-        It can not be opened, or what is read of it in the ``with`` block is damaged.
+        It cannot be opened, or what is read of it in the ``with`` block is damaged.
     """
     try:
         with rasterio.Env(**_ALONE), rasterio.open(path, driver="GTiff") as file:
             yield file
     except rasterio.errors.RasterioError as error:
-        msg = f"{path} can not be read as GeoTIFF ({error}); it may be cut short: fetch it again"
+        msg = f"{path} cannot be read as GeoTIFF ({error}); it may be cut short: fetch it again"
         raise BadData(msg) from error

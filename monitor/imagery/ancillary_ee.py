@@ -66,7 +66,7 @@ class EarthEngineElevation:
         Raises
         ------
         BadData
-            The collection can not be read, or the ground is too large for one request.
+            The collection cannot be read, or the ground is too large for one request.
         TryLater, BadConfiguration
             See :meth:`monitor.imagery.ee_requests.Connection.ask`.
         """
@@ -117,7 +117,7 @@ class EarthEngineRain:
         Raises
         ------
         BadData
-            The collection can not be read.
+            The collection cannot be read.
         TryLater, BadConfiguration
             See :meth:`monitor.imagery.ee_requests.Connection.ask`.
         """
@@ -216,11 +216,11 @@ def _pixels(
             answer = connection.ask("pixels", call)
         except Refused as error:
             if error.too_much:
-                msg = f"{collection} of Earth Engine can not be read now: {error}"
+                msg = f"{collection} of Earth Engine cannot be read now: {error}"
                 raise TryLater(msg) from error
             if "no bands" in str(error).lower():
                 return {}  # no image over the area
-            msg = f"{collection} of Earth Engine can not be read: {error}"
+            msg = f"{collection} of Earth Engine cannot be read: {error}"
             raise BadData(msg) from error
         try:
             found = np.load(io.BytesIO(answer), allow_pickle=False)

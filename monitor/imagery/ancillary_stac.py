@@ -50,7 +50,7 @@ class StacElevation:
         Raises
         ------
         BadData
-            An item or a file of it can not be read.
+            An item or a file of it cannot be read.
         TryLater, BadConfiguration
             See :meth:`monitor.imagery.stac.Stac.search`.
         """

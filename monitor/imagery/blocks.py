@@ -3,7 +3,7 @@
 GDAL decodes and reads coordinate systems, but never opens an address or a file: the blocks are laid one below the
 other in a small GeoTIFF in memory, with the compression of the original, and that is what GDAL sees. So redirects,
 hosts and sizes stay under the rules of :mod:`monitor.imagery.transport`, no other driver than GTiff can be reached,
-and a block that can not be decoded is an error, never a block of zeros.
+and a block that cannot be decoded is an error, never a block of zeros.
 
 Deflate, in which Sentinel-2 and Landsat are delivered, is decoded by zlib itself: GDAL does not look at its checksum
 and gave other values for a flipped bit without a word. LZW, Zstandard and uncompressed blocks carry no checksum: there
@@ -113,7 +113,7 @@ def layout(reader: Reader) -> Layout:
     Raises
     ------
     SceneRejected
-        ``BROKEN``: it is no GeoTIFF, or one that can not be read in blocks.
+        ``BROKEN``: it is no GeoTIFF, or one that cannot be read in blocks.
     """
     file = _Header(reader)
     try:
@@ -199,21 +199,21 @@ def decode(found: Layout, stored: Sequence[bytes], *, band: int, rows: int, name
     Raises
     ------
     SceneRejected
-        ``BROKEN``: a block can not be decoded.
+        ``BROKEN``: a block cannot be decoded.
     """
     height, width = rows, found.block[1]
     if _is_deflate(found):
         try:
             return np.stack([_inflated(found, block, rows)[..., 0 if found.planar else band] for block in stored])
         except (zlib.error, ValueError) as error:
-            raise _broken(name, f"holds a block that can not be decoded ({error})") from error
+            raise _broken(name, f"holds a block that cannot be decoded ({error})") from error
     with_bands = 1 if found.planar else found.samples
     small = _assemble(found, stored, height=height * len(stored), width=width, rows=rows, samples=with_bands)
     try:
         with MemoryFile(small, ext=".tif") as memory, memory.open(driver="GTiff") as opened:
             pixels: np.ndarray = opened.read(1 if found.planar else band + 1)
     except RasterioError as error:
-        raise _broken(name, "holds a block that can not be decoded") from error
+        raise _broken(name, "holds a block that cannot be decoded") from error
     return pixels.reshape(len(stored), height, width)
 
 

@@ -39,7 +39,7 @@ MOST_HELD: Final = 256_000_000
 STACKS_AHEAD: Final = 4
 """Stacks of scenes that are asked for before the one before them was used, if that is not too many pixels."""
 REACH: Final = 60.0
-"""Round a unit, how far cloud is looked for: clouds can not be grown by the server's arithmetic. [m]"""
+"""Round a unit, how far cloud is looked for: clouds cannot be grown by the server's arithmetic. [m]"""
 CLOUDY: Final = 0.1
 """A unit is not used when more than this share of it and what lies within :data:`REACH` is cloud. [1]"""
 CORNERS: Final = 200

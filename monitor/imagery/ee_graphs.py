@@ -133,7 +133,7 @@ def delivered(image: Any, product: Product, *, scored: bool) -> Any:
 def flags(image: Any, kind: str, *, scale: float, offset: float) -> tuple[Any, Any]:
     """Whether pixels of a :func:`delivered` image show the ground, and whether they are cloud: images of 0 and 1.
 
-    The rules of :mod:`monitor.cube.masks`, but for the growing of clouds, which a server can not do by arithmetic.
+    The rules of :mod:`monitor.cube.masks`, but for the growing of clouds, which a server cannot do by arithmetic.
     Cloud is what would be grown.
     """
     quality = image.select(QUALITY)

@@ -3,7 +3,7 @@
 The client ``ee`` keeps one session a process, without limits: it waits for ever, retries by its own clock and opens
 an address of another host as it starts. Here every request goes through :class:`Connection`, which starts the client
 once, holds all threads together to a number of requests in flight and a minute, cuts what takes too long or grows too
-big, and retries by one clock. What comes out is an answer, :class:`Refused` (this request can not be answered),
+big, and retries by one clock. What comes out is an answer, :class:`Refused` (this request cannot be answered),
 ``TryLater`` or ``BadConfiguration``. Redirects are not followed, and tokens stand in no message.
 """
 
@@ -39,7 +39,7 @@ BUSY: Final = ("rate limit", "ratelimit", "quota", "too many", "capacity", "time
 
 
 class Refused(Exception):
-    """The server has understood the request and can not answer it; asking again would change nothing."""
+    """The server has understood the request and cannot answer it; asking again would change nothing."""
 
     @property
     def too_much(self) -> bool:
@@ -206,7 +206,7 @@ class Connection:
             return f"there is no Earth Engine at {self.url}; mend [source] url, or leave it out"
         if "project" in lower and ("not registered" in lower or "not been used" in lower or "no project" in lower):
             return (
-                f"the project {self.project!r} can not be used with Earth Engine: {told}. Name another by [source] "
+                f"the project {self.project!r} cannot be used with Earth Engine: {told}. Name another by [source] "
                 "project, or register it: https://code.earthengine.google.com/register"
             )
         if self.token:
@@ -265,7 +265,7 @@ class Connection:
         except (OSError, ValueError, AttributeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no service account key"
             msg = (
-                f"the credentials file {self.key_file} can not be used: {why}. Set GOOGLE_APPLICATION_CREDENTIALS to "
+                f"the credentials file {self.key_file} cannot be used: {why}. Set GOOGLE_APPLICATION_CREDENTIALS to "
                 "the JSON key of a service account, or unset it and run: earthengine authenticate"
             )
             raise BadConfiguration(msg) from None

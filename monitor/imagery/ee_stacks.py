@@ -23,7 +23,7 @@ MOST_BYTES: Final = 48_000_000
 LONGEST_SIDE: Final = 32_768
 """Of the grid of one request. [pixel]"""
 STRIKES: Final = 4
-"""Scenes that can not be read one after the other, and none that can: then it is not the scenes."""
+"""Scenes that cannot be read one after the other, and none that can: then it is not the scenes."""
 
 
 def in_stacks[T](
@@ -135,7 +135,7 @@ def _halved[T](scenes: Sequence[Scene], ask: Callable[[Sequence[Scene]], Sequenc
             if error.too_much or (not answered and len(refused) >= min(STRIKES, max(2, len(scenes)))):
                 msg = f"Earth Engine can read none of {len(scenes)} scenes, among them {part[0].id}: {error}"
                 raise TryLater(msg) from None
-            return [SceneRejected("BROKEN", f"Earth Engine can not read scene {part[0].id!r}: {error}")]
+            return [SceneRejected("BROKEN", f"Earth Engine cannot read scene {part[0].id!r}: {error}")]
         answered = True
         return list(found)
 

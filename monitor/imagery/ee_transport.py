@@ -136,7 +136,7 @@ def checked(url: str, allow_hosts: Sequence[str]) -> str:
 
 
 def _inward(host: str) -> bool:
-    """Whether a host is not on the public internet; one that can not be found is left to the connection to tell."""
+    """Whether a host is not on the public internet; one that cannot be found is left to the connection to tell."""
     if host == urlsplit(HIGH_VOLUME).hostname:
         return False
     try:

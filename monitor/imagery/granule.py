@@ -225,7 +225,7 @@ class Granule:
         Raises
         ------
         SceneRejected
-            ``BROKEN``: a block can not be read or decoded.
+            ``BROKEN``: a block cannot be read or decoded.
         """
         frames = self._frames()
         next(frames)  # under way: whoever drops it closes the scene

@@ -153,7 +153,7 @@ def scene_of(item: Mapping[str, Any], *, base: str, source: str, stored: Stored 
     Returns
     -------
     Scene or None
-        Its handle is :class:`Assets`; where the item can not be read, the :class:`monitor.errors.SceneRejected` that
+        Its handle is :class:`Assets`; where the item cannot be read, the :class:`monitor.errors.SceneRejected` that
         says why; None where it is stored. None: it is no item of any day, so there is nothing to record.
     """
     properties = _mapping(item.get("properties"))
@@ -198,7 +198,7 @@ def scene_of(item: Mapping[str, Any], *, base: str, source: str, stored: Stored 
 
 
 def refused(scene: Scene, why: SceneRejected) -> Scene:
-    """A scene that can not be read, under no baseline: it never takes the place of what can, and gives way to it."""
+    """A scene that cannot be read, under no baseline: it never takes the place of what can, and gives way to it."""
     return replace(scene, baseline="", handle=why)
 
 
@@ -478,7 +478,7 @@ def _radiometry(properties: Mapping[str, Any], product: _Product, used: Sequence
         raise _refused(RADIOMETRY, f"has bands of different scale {sorted(scales)} or offset {sorted(offsets)}")
     scale, offset = next(iter(scales), None), next(iter(offsets), None)
     if scale == 1 and not offset and product.name != "cog":
-        scale = offset = None  # defaults of a tool that wrote the item: of these products it can not be meant
+        scale = offset = None  # defaults of a tool that wrote the item: of these products it cannot be meant
     if product.name == "msi":
         scale, offset = scale or PLAIN_SCALE, _msi(properties, product.identity.baseline, offset)
     elif product.name == "landsat":

@@ -121,7 +121,7 @@ class Rainfall(Protocol):
         Raises
         ------
         BadData, TryLater, BadConfiguration
-            The product can not be read.
+            The product cannot be read.
         """
         ...
 
@@ -362,7 +362,7 @@ class LocalRain:
                     for cell in sorted({cell for cell in cells if cell is not None})
                 }
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError) as error:
-            msg = f"{self.name} can not be read as NetCDF: {error}"
+            msg = f"{self.name} cannot be read as NetCDF: {error}"
             raise BadData(msg) from error
         rains = {cell: daily(days, values, rate=rate, source=self.name) for cell, values in series.items()}
         return [None if cell is None else rains[cell] for cell in cells]

@@ -141,7 +141,7 @@ class Source(Protocol):
         ...
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[Iterable[Frame] | SceneRejected]:
-        """For each scene in turn its frames on all grids, in their order, or the reason why it can not be read.
+        """For each scene in turn its frames on all grids, in their order, or the reason why it cannot be read.
 
         Nearest pixels are taken, never interpolated ones. Frames may be made one by one as they are asked for; a
         source reads a block of its own once for all grids that touch it. Many scenes are given at once so that a

@@ -62,7 +62,7 @@ from monitor.imagery.transport import (
 log = structlog.get_logger()
 
 MISSING: Final = "MISSING"
-"""Why a scene is rejected of which a file can not be had."""
+"""Why a scene is rejected of which a file cannot be had."""
 NO_ANSWER: Final = "NO_ANSWER"
 """Why a scene is rejected for now: the server, which gives other files, gives no answer for one of it."""
 
@@ -203,7 +203,7 @@ class Stac:
     def search(self, area: BaseGeometry, since: date, until: date, stored: Stored | None = None) -> list[Scene]:
         """Scenes that touch an area, ascending by time; see :class:`monitor.imagery.source.Source`.
 
-        An item that can not be read is a scene whose reading tells why; what is no item at all is left out, with a
+        An item that cannot be read is a scene whose reading tells why; what is no item at all is left out, with a
         line in the log.
 
         Raises
@@ -505,7 +505,7 @@ class Stac:
             level = [(leaf, where) for where in ahead if (leaf := self._leaf(where)) is not None]
 
     def _leaf(self, place: str) -> Mapping[str, Any] | None:
-        """A file of a static catalogue; None, with a line in the log, where it can not be had."""
+        """A file of a static catalogue; None, with a line in the log, where it cannot be had."""
         try:
             return _parsed(self._text(place), place)
         except (Refused, Gone, Denied, Rejected, NoAnswer, BadConfiguration) as error:
@@ -530,7 +530,7 @@ class _Named:
     """An item of a static catalogue."""
 
     name: Scene
-    """Without a handle, unless it can not be read."""
+    """Without a handle, unless it cannot be read."""
     item: Mapping[str, Any]
     base: str
     """Address of what it came in."""

@@ -104,7 +104,7 @@ class Elevation(Protocol):
         Raises
         ------
         BadData, TryLater, BadConfiguration
-            The model can not be read.
+            The model cannot be read.
         """
         ...
 
@@ -278,7 +278,7 @@ class LocalElevation:
     Raises
     ------
     BadData
-        What lies there can not be taken for an elevation model.
+        What lies there cannot be taken for an elevation model.
     """
 
     def __init__(self, path: Path) -> None:

@@ -61,7 +61,7 @@ PATIENCE: Final = 60
 """How long another writer is waited for. [s]"""
 
 READ_ONLY: Final = ("unable to open database file", "attempt to write a readonly database")
-"""What SQLite says of a file, or of a folder, that can not be written."""
+"""What SQLite says of a file, or of a folder, that cannot be written."""
 BESIDE: Final = 1 << 20
 """With less room than this SQLite may fail to make the files that it keeps beside its own, and calls that an I/O
 error. [byte]"""
@@ -92,7 +92,7 @@ class Ledger:
     TryLater
         Another process holds it for longer than a minute.
     DiskFull
-        It can not grow.
+        It cannot grow.
     """
 
     def __init__(self, url: str, guard: Callable[[], None] = lambda: None) -> None:
@@ -182,7 +182,7 @@ class Ledger:
         if isinstance(error, OperationalError):
             if self._local and any(words in said for words in READ_ONLY):
                 return BadConfiguration(
-                    f"the ledger {self.name} can not be opened for writing in {self._place}, which even reading needs: "
+                    f"the ledger {self.name} cannot be opened for writing in {self._place}, which even reading needs: "
                     "allow that, or work on a copy in a folder that can be written"
                 )
             if not self._local and (refused := REFUSED.search(said)):

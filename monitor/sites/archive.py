@@ -41,6 +41,7 @@ def members(data: bytes, *, name: str) -> dict[PurePosixPath, bytes]:
                 left -= len(found[path])
                 if left < 0:
                     raise too_big(name, "it unpacks to more")
+    # NotImplementedError: of zipfile, for a version, patch or encryption that it does not read.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, OverflowError, ValueError) as error:
         raise FileRefused(
             code="NOT_READABLE", message=f"{name} is a damaged archive: {error}", fix="Pack the files again."

@@ -1,7 +1,7 @@
 """Judge every entry of a registry: its values, its outline, and how it lies to the others.
 
 A problem that would make a verdict wrong or impossible refuses the site; one that a person should only know
-of is a warning. Two entries that contradict each other are both refused: which is right can not be told from here.
+of is a warning. Two entries that contradict each other are both refused: which is right cannot be told from here.
 """
 
 import difflib
@@ -347,7 +347,7 @@ def _site_id(draft: _Draft) -> str | None:
     if (folder := folder_name(site_id)) != site_id:
         draft.add(
             "ID_FOLDER",
-            f"The id {_shown(site_id)} can not name a folder everywhere; its folder is {folder!r}.",
+            f"The id {_shown(site_id)} cannot name a folder everywhere; its folder is {folder!r}.",
             "Nothing need be done; an id of letters, digits, - and _ is easier to find.",
             refuses=False,
         )
@@ -527,7 +527,7 @@ def _name_overlap(one: _Draft, other: _Draft, of_one: float, of_other: float) ->
 def _name_shifts(drafts: list[_Draft]) -> None:
     """Name pairs of which one is the other moved by the GCJ-02 offset.
 
-    A single outline can not betray its datum; the same outline in both can: no chance makes two outlines
+    A single outline cannot betray its datum; the same outline in both can: no chance makes two outlines
     one after a move by just the hundreds of metres that hold at that place.
     """
     drafts = [draft for draft in drafts if all(gcj02.in_china(rings[0]) for rings in draft.feature.polygons)]
@@ -559,6 +559,6 @@ def _plain(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    """Value for a message: escaped, so that it can not change how the message reads, and short."""
+    """Value for a message: escaped, so that it cannot change how the message reads, and short."""
     text = ascii(value) if has_invisible(str(value)) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

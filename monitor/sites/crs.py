@@ -47,13 +47,13 @@ def crs_from_wkt(wkt: str, *, file: str) -> CRS | None:
     Raises
     ------
     FileRefused
-        It can not be read, or it refers to other files (shift grids), which are never opened.
+        It cannot be read, or it refers to other files (shift grids), which are never opened.
     """
     try:
         crs = CRS.from_wkt(wkt)
         code = crs.to_epsg()
     except CRSError:
-        raise unknown_crs(file, "a coordinate system that can not be read") from None
+        raise unknown_crs(file, "a coordinate system that cannot be read") from None
     if code in _LONGITUDE_LATITUDE:
         return None
     if code:
@@ -64,7 +64,7 @@ def crs_from_wkt(wkt: str, *, file: str) -> CRS | None:
 
 
 def unknown_crs(file: str, found: str) -> FileRefused:
-    """Build the refusal of a file whose coordinate system can not be used."""
+    """Build the refusal of a file whose coordinate system cannot be used."""
     return FileRefused(
         code="CRS_UNKNOWN",
         message=f"{file} names {found}",
@@ -87,7 +87,7 @@ def to_longitude_latitude(outlines: list[Polygons], crs: CRS | None, *, file: st
     if _OLD_DATUM.search(datum):
         raise FileRefused(
             code="CRS_OLD_DATUM",
-            message=f"{file} is on the datum {datum}, which can not be converted without the parameters of the place",
+            message=f"{file} is on the datum {datum}, which cannot be converted without the parameters of the place",
             fix="Ask the survey office for the layer in CGCS2000 or WGS 84.",
         )
     try:

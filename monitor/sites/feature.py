@@ -22,7 +22,7 @@ type Polygons = list[list[np.ndarray]]
 
 
 class FileRefused(BadData):
-    """The file can not be used as a registry at all; no site of it is read."""
+    """The file cannot be used as a registry at all; no site of it is read."""
 
     def __init__(self, *, code: str, message: str, fix: str) -> None:
         super().__init__(f"{message}. {fix}")

@@ -75,7 +75,7 @@ def _crs(document: dict[str, Any], name: str) -> CRS | None:
         )
     if kind == "name" and isinstance(properties, dict):
         return systems.crs_from_name(str(properties.get("name")), file=name)
-    raise systems.unknown_crs(name, "a coordinate system that can not be read")
+    raise systems.unknown_crs(name, "a coordinate system that cannot be read")
 
 
 def _feature(member: Any) -> Feature:

@@ -27,7 +27,7 @@ def read_geopackage(data: bytes, *, name: str) -> list[Feature]:
     FileRefused
         Not a GeoPackage, damaged, with no layer or several, or with a view in place of a table.
     """
-    # In write-ahead mode a database can not be opened from memory; bytes 18 and 19 switch it back (SQLite's advice).
+    # In write-ahead mode a database cannot be opened from memory; bytes 18 and 19 switch it back (SQLite's advice).
     data = data[:18] + b"\x01\x01" + data[20:]
     connection = sqlite3.connect(":memory:")
     try:
@@ -39,7 +39,7 @@ def read_geopackage(data: bytes, *, name: str) -> list[Feature]:
         return _features(connection, name)
     except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
         raise FileRefused(
-            code="NOT_READABLE", message=f"{name} can not be read as a GeoPackage: {error}", fix=_FIX
+            code="NOT_READABLE", message=f"{name} cannot be read as a GeoPackage: {error}", fix=_FIX
         ) from None
     finally:
         connection.close()

@@ -36,9 +36,9 @@ def read_given_ground(path: Path, *, sites: Collection[str]) -> list[GivenGround
     Raises
     ------
     FileRefused
-        The file can not be read.
+        The file cannot be read.
     BadData
-        An outline can not be used, or names a site that there is not; the first one is told, with its fix.
+        An outline cannot be used, or names a site that there is not; the first one is told, with its fix.
     """
     found = []
     for place, feature in enumerate(read_features(path), start=1):

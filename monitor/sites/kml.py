@@ -22,7 +22,7 @@ _ENCODING: Final = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-
 
 
 class _Plain(ET.TreeBuilder):
-    """A shallow tree of a document without declarations: entities, and files they name, can not come in."""
+    """A shallow tree of a document without declarations: entities, and files they name, cannot come in."""
 
     depth = 0
 

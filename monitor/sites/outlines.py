@@ -16,7 +16,7 @@ from monitor.sites import gcj02
 from monitor.sites.feature import Feature, Polygons
 
 PIXEL_HECTARES = 0.01
-"""One pixel of 10 m: less can not be seen at all. [ha]"""
+"""One pixel of 10 m: less cannot be seen at all. [ha]"""
 TEN_PIXELS_HECTARES = 0.1
 """With less a site holds fewer than ten pixels of 10 m, and no scene of it counts. [ha]"""
 FEW_PIXELS_HECTARES = 0.25

@@ -103,7 +103,7 @@ def _content(path: Path) -> bytes:
     except FileNotFoundError:
         raise FileRefused(code="FILE_MISSING", message=f"there is no file {path}", fix="Check the path.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        msg = f"{text[:120]!r} can not be read: {error}"
+        msg = f"{text[:120]!r} cannot be read: {error}"
         raise FileRefused(code="FILE_UNREADABLE", message=msg, fix="Check the path and who may read it.") from None
 
 

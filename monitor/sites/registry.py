@@ -115,7 +115,7 @@ def write_geojson(entries: Iterable[Entry], path: Path) -> None:
     Raises
     ------
     BadData
-        If it can not be written there.
+        If it cannot be written there.
     """
     features = [
         {
@@ -142,7 +142,7 @@ def write_geojson(entries: Iterable[Entry], path: Path) -> None:
                 whole.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        msg = f"{str(path)!r} can not be written ({error.strerror}). Name a file in a folder that exists and has space."
+        msg = f"{str(path)!r} cannot be written ({error.strerror}). Name a file in a folder that exists and has space."
         raise BadData(msg) from None
 
 

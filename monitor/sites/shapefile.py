@@ -106,7 +106,7 @@ def _read(parts: Mapping[str, bytes], name: str) -> tuple[dict[str, Any], Any, l
             pyogrio.errors.GeometryError, pyogrio.errors.FieldError, UnicodeDecodeError, ValueError,
         ) as error:  # fmt: skip
             text = str(error).replace(folder, "").splitlines()[0][:200] if str(error) else type(error).__name__
-            msg = f"{name} can not be read: {text}"
+            msg = f"{name} cannot be read: {text}"
             raise FileRefused(code="NOT_READABLE", message=msg, fix="Export it again.") from None
     return meta, geometries, columns, any("winding order" in str(warning.message) for warning in said)
 

@@ -12,7 +12,7 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from monitor.sites.feature import Polygons
 
-_UNREADABLE: Final = "has an outline that can not be read"
+_UNREADABLE: Final = "has an outline that cannot be read"
 _KINDS: Final = (
     "Geometry", "Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection",
     "CircularString", "CompoundCurve", "CurvePolygon", "MultiCurve", "MultiSurface",

@@ -43,7 +43,7 @@ def open_dataset(path: Path) -> xr.Dataset:
     Raises
     ------
     BadData
-        The file can not be opened, asks for code to be run, or says of its numbers what nothing can be made of.
+        The file cannot be opened, asks for code to be run, or says of its numbers what nothing can be made of.
     """
     engine = "zarr" if path.is_dir() else "netcdf4"
     if engine == "zarr":
@@ -67,7 +67,7 @@ def open_dataset(path: Path) -> xr.Dataset:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         why = str(error).split(". Try opening")[0]  # what follows is for those who write programs
         mend = ". Give it times as 'days since 1970-01-01'" if "decode time" in why else ""
-        msg = f"{path} can not be opened as {'Zarr' if engine == 'zarr' else 'NetCDF'}: {why}{mend}"
+        msg = f"{path} cannot be opened as {'Zarr' if engine == 'zarr' else 'NetCDF'}: {why}{mend}"
         raise BadData(msg) from error
     cube = _named(cube)
     maps = [str(name) for name, one in cube.data_vars.items() if set(one.dims) == {"time", "y", "x"}]

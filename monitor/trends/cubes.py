@@ -96,7 +96,7 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
     Raises
     ------
     BadData
-        The cube can not be read, or has no such variable; it holds no real numbers, or an index (:data:`INDICES`) or
+        The cube cannot be read, or has no such variable; it holds no real numbers, or an index (:data:`INDICES`) or
         reflectance in integers without a scale; parts of it were never written.
     """
     if not path.exists():
@@ -149,7 +149,7 @@ def _seen(band: xr.DataArray, kind: str) -> xr.DataArray:
 
 
 def _possible(band: xr.DataArray, kind: str) -> xr.DataArray:
-    """The same with NaN where that kind of band can not have the value."""
+    """The same with NaN where that kind of band cannot have the value."""
     if kind in REFLECTANCES:
         low, high = POSSIBLE
         return band.where((band >= low) & (band <= high))
@@ -219,12 +219,12 @@ def _lazy(path: Path, cube: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     BadData
-        The CRS or the limits can not be read.
+        The CRS or the limits cannot be read.
     """
     try:
         crs, mapping = cube.rio.crs, cube.coords.get(cube.rio.grid_mapping)
     except (RioXarrayError, rasterio.errors.CRSError, pyproj.exceptions.CRSError, ValueError, TypeError) as error:
-        msg = f"{path}: its CRS can not be read ({error}); write it anew, for instance by rio.write_crs"
+        msg = f"{path}: its CRS cannot be read ({error}); write it anew, for instance by rio.write_crs"
         raise BadData(msg) from error
     told = None if mapping is None or 1 not in cube.sizes.values() else mapping.attrs.get("GeoTransform")
     transform = written_transform(told)
@@ -355,7 +355,7 @@ def _header(path: Path) -> _Header:
                 raise BadData(msg)
             return _Header(file.shape, file.transform, file.crs, names, str(kind), unscaled, file.offsets)
     except rasterio.errors.RasterioIOError as error:
-        msg = f"{path} can not be read as GeoTIFF: {error}"
+        msg = f"{path} cannot be read as GeoTIFF: {error}"
         raise BadData(msg) from error
 
 
@@ -374,7 +374,7 @@ def _read(*, paths: Sequence[Path], band: int, block_info: Any) -> np.ndarray:
                 values = file.read(band, window=window, masked=True)
                 scale, offset = file.scales[band - 1], file.offsets[band - 1]
         except rasterio.errors.RasterioError as error:
-            msg = f"{path} can not be read: {error}"
+            msg = f"{path} cannot be read: {error}"
             raise BadData(msg) from error
         # in double precision: what is equal under two offsets is to be a tie
         out[layer] = np.ma.filled(values.astype(np.float64), np.nan) * scale + offset

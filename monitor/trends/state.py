@@ -222,7 +222,7 @@ def bring_up_to_date(
     Raises
     ------
     OSError
-        The folder can not be written.
+        The folder cannot be written.
     """
     *years, last = sorted({year for year, _ in seasons})
     before = {season: scenes for season, scenes in seasons.items() if season[0] < last}
@@ -450,7 +450,7 @@ def overwrite(path: Path, *parts: Buffer) -> None:
     Raises
     ------
     OSError
-        The disk is full or the folder can not be written; what was there may be lost.
+        The disk is full or the folder cannot be written; what was there may be lost.
     """
     with suppress(FileNotFoundError):
         if path.stat().st_nlink > 1 or not os.access(path, os.W_OK):

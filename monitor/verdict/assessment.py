@@ -97,7 +97,7 @@ class Assessment:
     hectares: float | None
     """Geodesic area of the site. [ha]"""
     hectares_failing: float | None
-    """Area of it that is failing; None where it can not be told. [ha]"""
+    """Area of it that is failing; None where it cannot be told. [ha]"""
     hectares_failing_low: float | None = None
     hectares_failing_high: float | None = None
     """95 % interval."""

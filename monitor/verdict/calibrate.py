@@ -5,7 +5,7 @@ of it is false. What such ground does from scene to scene and from year to year 
 of a plan's uplift added, under the two ways in which a plan is most often wrong, it sets the boundary of red; with
 the whole uplift added, the bar for a sudden loss and the width of the interval.
 
-What placebos can not show: control ground that greens all together. Against that only the second ring and the
+What placebos cannot show: control ground that greens all together. Against that only the second ring and the
 yearly screening help.
 """
 
@@ -58,7 +58,7 @@ FITTED: Final = {
     "slow_sd": (0.006, 0.08), "scene_sd": (0.008, 0.08), "year_sd": (0.010, 0.06), "elasticity_sd": (0.15, 0.6),
 }  # fmt: skip
 """What is fitted, and within which limits. A season's own difference is never taken to be less than .010: few seasons
-can not show that there is none. Nor is elasticity less than .15: sparse ground hardly shows it, an uplift would."""
+cannot show that there is none. Nor is elasticity less than .15: sparse ground hardly shows it, an uplift would."""
 BARS: Final = (1.8, 6.0)
 """Least and greatest bar for a sudden loss."""
 
@@ -300,7 +300,7 @@ def _fit(prepared: Sequence[_Prepared], base: Calibration) -> Calibration:
 def _uplift(one: _Prepared, k: int, c: Calibration, truth: Plan) -> np.ndarray:
     """What the k-th placebo would have gained at each scene, had `truth` come true on it. [cover fraction]
 
-    Ground without an uplift can not show how an uplift answers to rain, nor how far the years before the start were
+    Ground without an uplift cannot show how an uplift answers to rain, nor how far the years before the start were
     from normal; both are drawn from the law that was fitted, evenly over the placebos.
     """
     years = (one.day - one.start) / 365.25

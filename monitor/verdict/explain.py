@@ -7,7 +7,7 @@ from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.reasons import Reason, sentence
 
 HEADLINE = {
-    Status.INSUFFICIENT_DATA: ("Can not tell whether the work is taking hold.", "目前无法判断恢复是否见效。"),
+    Status.INSUFFICIENT_DATA: ("Cannot tell whether the work is taking hold.", "目前无法判断恢复是否见效。"),
     Status.TOO_EARLY: ("Too early to judge.", "现在判断为时过早。"),
     Status.UNDECIDED: (
         "Undecided: not yet clear whether the work is taking hold.",

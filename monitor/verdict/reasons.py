@@ -121,7 +121,7 @@ SENTENCES = {
         "开工前对照地块与本地块吻合较差，区间已放宽。",
     ),
     Reason.NO_PRE_SEASONS: (
-        "No growing season before the start was seen, so the control can not be checked; intervals are wider.",
+        "No growing season before the start was seen, so the control cannot be checked; intervals are wider.",
         "没有开工前的生长季观测，无法检验对照地块，区间已放宽。",
     ),
     Reason.FEW_PRE_SEASONS: (
@@ -129,7 +129,7 @@ SENTENCES = {
         "开工前只有一个生长季的观测。",
     ),
     Reason.TOO_EARLY: (
-        "Growth of this kind can not be judged from above yet.",
+        "Growth of this kind cannot be judged from above yet.",
         "此类恢复目前尚不能从遥感判断。",
     ),
     Reason.NO_PLAN: (

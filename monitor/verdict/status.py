@@ -12,7 +12,7 @@ the ground is often cleared for planting.
 
 ``recovered`` asks for a reference in the series, ground nearby that stood where the plan wants the site to be, and two
 seasons in which the site had gone four fifths of the way to it. It goes before what the plan expected: who stands at
-the reference can not gain much more.
+the reference cannot gain much more.
 """
 
 from collections.abc import Sequence

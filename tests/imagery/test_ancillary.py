@@ -35,7 +35,7 @@ def tif(tmp_path):
 )  # fmt: skip
 @pytest.mark.parametrize("reader", [LocalElevation, LocalRain])
 def test_what_is_no_path_of_a_file_here_is_refused_in_words(reader, name):
-    with pytest.raises(BadData, match=r"address|can not be read"):
+    with pytest.raises(BadData, match=r"address|cannot be read"):
         reader(Path(name))
 
 

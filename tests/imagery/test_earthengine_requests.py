@@ -172,7 +172,7 @@ def test_no_log_shows_the_token(server, caplog):
 
 def test_a_project_that_is_not_registered_is_named(server):
     server.fail("algorithms", status=403, message="Project 'a-project' is not registered to use Earth Engine.")
-    with pytest.raises(BadConfiguration, match=r"'a-project' can not be used.*register"):
+    with pytest.raises(BadConfiguration, match=r"'a-project' cannot be used.*register"):
         source(server).search(AREA, *DAYS)
 
 

@@ -286,7 +286,7 @@ def test_level_1_is_refused(msi):
     assert "Level 1C" in str(resolved(msi).handle)
 
 
-def test_an_item_that_can_not_be_read_keeps_its_name_but_never_takes_the_place_of_one_that_can(msi):
+def test_an_item_that_cannot_be_read_keeps_its_name_but_never_takes_the_place_of_one_that_can(msi):
     del msi["assets"]["scl"]
     scene = resolved(msi)
     assert isinstance(scene.handle, SceneRejected)

@@ -88,7 +88,7 @@ def scenes_of(source):
 
 
 def read(source, grids, scenes=None):
-    """Frames of each scene, or why it can not be read."""
+    """Frames of each scene, or why it cannot be read."""
     found = []
     for frames in source.read(scenes if scenes is not None else scenes_of(source), grids):
         if isinstance(frames, SceneRejected):
@@ -240,7 +240,7 @@ def flipped(server):
     (cut(0.9), "BROKEN", "cut short"),
     (cut(0.5), "BROKEN", "cut short"),
     (cut(0.005), "BROKEN", ""),
-    (flipped, "BROKEN", "can not be decoded"),
+    (flipped, "BROKEN", "cannot be decoded"),
     (lambda server: file_of(server).write_bytes(b""), "BROKEN", ""),
     (lambda server: file_of(server).write_text("<html>log in</html>"), "BROKEN", "no GeoTIFF"),
     (vrt, "BROKEN", "no GeoTIFF"),

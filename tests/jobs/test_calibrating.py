@@ -289,7 +289,7 @@ def test_a_night_looks_into_one_set_of_placebos_and_the_next_night_into_the_next
     assert {row["biome"] for row in land.rows()} == {"loess", "sandy"}
 
 
-def test_a_store_that_can_not_be_read_is_left_out(land, quick):
+def test_a_store_that_cannot_be_read_is_left_out(land, quick):
     for number in range(4):
         land.add(site(number))
     for file in land.folder(land.sites[1]).rglob("*"):

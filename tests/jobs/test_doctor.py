@@ -77,7 +77,7 @@ def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothi
     before = files(installation.root)
     told, status = asked()
     assert (status, told["ledger"]["state"]) == (Exit.DONE, "ok")
-    assert "3 sites" in told["ledger"]["told"]
+    assert "3 sites" in told["ledger"]["message"]
     assert files(installation.root) == before
 
 
@@ -103,12 +103,12 @@ def test_without_a_configuration_the_machine_is_still_looked_at(tmp_path, asked)
 def test_an_unknown_key_is_told_with_the_nearest(installation, asked):
     installation.config.write_text(installation.config.read_text() + "[stroe]\n")
     told, _ = asked()
-    assert "'store'" in told["config"]["told"]
+    assert "'store'" in told["config"]["message"]
     assert told["config"]["fix"] == f"mend {installation.config}"
 
 
 @pytest.mark.parametrize("content", ["{", '{"type": "FeatureCollection", "features": []}', None])
-def test_a_registry_that_can_not_be_read_is_named_with_the_command_that_says_more(installation, asked, content):
+def test_a_registry_that_cannot_be_read_is_named_with_the_command_that_says_more(installation, asked, content):
     path = installation.root / "sites.geojson"
     path.unlink()
     if content:
@@ -125,19 +125,19 @@ def test_a_registry_of_which_some_sites_are_refused_needs_mending(installation, 
     path.write_text(json.dumps(registry))
     told, _ = asked()
     assert broken(told) == {"registry"}
-    assert "1 more refused" in told["registry"]["told"]
+    assert "1 more refused" in told["registry"]["message"]
 
 
 def test_a_library_that_is_missing_old_or_does_not_load_is_named(asked, monkeypatch):
     monkeypatch.setattr(metadata, "requires", lambda _: ["nosuch>=1", "numpy>=999", "scipy>=1", 'gone; extra == "x"'])
     told, _ = asked()
-    assert "nosuch is not installed; numpy is" in told["packages"]["told"]
-    assert "gone" not in told["packages"]["told"]
+    assert "nosuch is not installed; numpy is" in told["packages"]["message"]
+    assert "gone" not in told["packages"]["message"]
     assert "make" in told["packages"]["fix"]
     monkeypatch.setattr(metadata, "requires", lambda _: ["numpy>=2"])
     monkeypatch.setitem(sys.modules, "pyogrio", None)
     told, _ = asked()
-    assert "pyogrio is installed but does not load" in told["packages"]["told"]
+    assert "pyogrio is installed but does not load" in told["packages"]["message"]
 
 
 def test_the_sample_that_is_not_installed_is_named_with_its_extra(asked, monkeypatch):
@@ -169,7 +169,7 @@ def test_a_disk_that_may_not_be_written_to_is_broken_everywhere(asked, monkeypat
     told, _ = asked()
     assert broken(told) == {"kernels", "store", "ledger", "outputs"}
     assert "NUMBA_CACHE_DIR" in told["kernels"]["fix"]
-    assert "Read-only" in told["store"]["told"]
+    assert "Read-only" in told["store"]["message"]
 
 
 def test_a_disk_that_is_nearly_full_is_told_before_the_night_meets_it(asked, monkeypatch):
@@ -177,7 +177,7 @@ def test_a_disk_that_is_nearly_full_is_told_before_the_night_meets_it(asked, mon
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12 - 10**8, 10**8))
     told, _ = asked()
     assert broken(told) == {"store", "outputs"}
-    assert "0.1 GB free" in told["store"]["told"]
+    assert "0.1 GB free" in told["store"]["message"]
 
 
 def test_so_is_a_disk_that_can_hardly_make_another_file_though_it_has_room(asked, monkeypatch):
@@ -185,7 +185,7 @@ def test_so_is_a_disk_that_can_hardly_make_another_file_though_it_has_room(asked
     monkeypatch.setattr(os, "statvfs", lambda _: disk(16_000_000, 9_000, 4096, 10**8, 10**7, 10**7))
     told, _ = asked()
     assert broken(told) == {"store", "outputs"}
-    assert "room for 9,000 files, made by the first run; for 100,000 there should be" in told["store"]["told"]
+    assert "room for 9,000 files, made by the first run; for 100,000 there should be" in told["store"]["message"]
     monkeypatch.setattr(os, "statvfs", lambda _: disk(0, 0, 4096, 10**8, 10**7, 10**7))
     told, _ = asked()
     assert not broken(told), "a file system that sets no number has room"
@@ -210,7 +210,7 @@ def test_an_older_ledger_is_left_as_it_is_and_a_newer_one_asks_for_a_newer_progr
     _ledger(installation, "9999")
     told, _ = asked()
     assert broken(told) == {"ledger"}
-    assert "newer than this program" in told["ledger"]["told"]
+    assert "newer than this program" in told["ledger"]["message"]
 
 
 def test_a_ledger_damaged_where_nothing_was_asked_for_is_found_broken(installation, asked):
@@ -267,9 +267,9 @@ def slept(installation, asked):
 
 def test_a_good_night_is_well_and_one_that_waits_for_a_service_needs_nothing_either(slept):
     good = slept(a="done", b="done")
-    assert (good["state"], good["told"]) == ("ok", "that of 2026-06-30: 2 of 2 sites judged")
+    assert (good["state"], good["message"]) == ("ok", "that of 2026-06-30: 2 of 2 sites judged")
     late = slept(a="done", b="deferred")
-    assert (late["state"], late["told"]) == (
+    assert (late["state"], late["message"]) == (
         "note", "that of 2026-06-30: 1 of 2 sites judged, 1 put off to the next night; b: it is so",
     )  # fmt: skip
 
@@ -277,38 +277,41 @@ def test_a_good_night_is_well_and_one_that_waits_for_a_service_needs_nothing_eit
 def test_a_site_that_failed_last_night_is_named_with_its_error_and_the_command(slept):
     told = slept(a="done", b="failed", c="failed", d="deferred")
     assert told["state"] == "broken"
-    assert told["told"] == "that of 2026-06-30: 1 of 4 sites judged, 2 failed; b: it is so"
+    assert told["message"] == "that of 2026-06-30: 1 of 4 sites judged, 2 failed; b: it is so"
     assert told["fix"] == "mend that, then: regrowth run --site b"
 
 
 def test_pages_that_could_not_be_written_and_messages_that_wait_are_told(slept):
     pages = slept(a="done", pages={"a": "no room"})
     assert (pages["state"], pages["fix"]) == ("broken", "mend that, then: regrowth publish")
-    assert "1 pages could not be written, that of a: no room" in pages["told"]
+    assert "1 pages could not be written, that of a: no room" in pages["message"]
     waiting = slept(a="done", waiting=7)
-    assert (waiting["state"], waiting["told"]) == ("note", "that of 2026-06-30: 1 of 1 sites judged; 7 messages wait")
+    assert (waiting["state"], waiting["message"]) == (
+        "note",
+        "that of 2026-06-30: 1 of 1 sites judged; 7 messages wait",
+    )
 
 
 def test_what_a_night_of_some_sites_does_not_tell_of_the_others_earlier_nights_do(slept):
     told = slept(before={"a": "failed", "b": "failed", "c": "done"}, a="done")
     assert told["state"] == "broken"
-    assert told["told"] == "that of 2026-06-30: 2 of 3 sites judged, 1 failed; b: it is so"
+    assert told["message"] == "that of 2026-06-30: 2 of 3 sites judged, 1 failed; b: it is so"
 
 
 def test_a_night_that_did_not_end_is_a_fault_unless_it_is_at_work(slept, installation):
     told = slept(finished=False)
     assert told["state"] == "broken"
-    assert "stopped, or left with an error" in told["told"]
+    assert "stopped, or left with an error" in told["message"]
     assert told["fix"].startswith("regrowth run")
     with held(installation.root / "store", "a night"):
         told = slept(finished=False)
-    assert (told["state"], told["told"][-12:]) == ("note", "t is at work")
+    assert (told["state"], told["message"][-12:]) == ("note", "t is at work")
 
 
 def test_no_night_for_two_days_is_a_fault(slept):
     told = slept(a="done", ago=timedelta(hours=40))
     assert told["state"] == "broken"
-    assert "no night since" in told["told"]
+    assert "no night since" in told["message"]
     assert "crontab" in told["fix"]
     assert slept(a="done", ago=timedelta(hours=30))["state"] == "ok"
 
@@ -323,7 +326,7 @@ def test_what_is_no_ledger_is_told(installation, asked):
         connection.execute("create table recipes (id integer)")
     connection.close()
     told, _ = asked()
-    assert "something else: recipes" in told["ledger"]["told"]
+    assert "something else: recipes" in told["ledger"]["message"]
 
 
 def test_a_ledger_server_that_is_down_is_told_without_its_password(asked, monkeypatch):
@@ -353,7 +356,7 @@ def holder(installation):
 def test_a_run_at_work_is_no_fault_a_paused_or_hanging_one_is_and_a_dead_one_holds_nothing(installation, asked, holder):
     told, status = asked()
     assert (status, told["lock"]["state"]) == (Exit.DONE, "note")
-    assert f"a night, process {holder.pid}" in told["lock"]["told"]
+    assert f"a night, process {holder.pid}" in told["lock"]["message"]
 
     holder.send_signal(signal.SIGSTOP)
     for _ in range(100):
@@ -369,16 +372,16 @@ def test_a_run_at_work_is_no_fault_a_paused_or_hanging_one_is_and_a_dead_one_hol
     os.utime(lock, (long_ago, long_ago))
     for _ in range(100):
         told, _ = asked()
-        if "hangs" in told["lock"]["told"]:
+        if "hangs" in told["lock"]["message"]:
             break
         time.sleep(0.02)
-    assert "for 30 hours" in told["lock"]["told"]
+    assert "for 30 hours" in told["lock"]["message"]
     assert told["lock"]["fix"] == f"kill {holder.pid}"
 
     holder.kill()
     holder.wait()
     told, status = asked()
-    assert (status, told["lock"]["told"]) == (Exit.DONE, "free")
+    assert (status, told["lock"]["message"]) == (Exit.DONE, "free")
 
 
 def test_a_clock_that_was_set_back_shows_by_files_of_the_future(installation, asked):
@@ -401,7 +404,7 @@ def test_a_clock_behind_a_run_or_a_store_of_a_night_that_was_fast_is_named_and_s
         os.utime(repository, (ahead.timestamp(), ahead.timestamp()))
     told, _ = asked()
     assert broken(told) == {"clock"}
-    assert f"{ahead:%Y-%m-%d %H:%M} UTC; stores and ledger are sound" in told["clock"]["told"]
+    assert f"{ahead:%Y-%m-%d %H:%M} UTC; stores and ledger are sound" in told["clock"]["message"]
     assert "ntp" in told["clock"]["fix"]
 
 
@@ -419,8 +422,8 @@ def test_an_emptied_ledger_beside_filled_stores_is_found_broken(installation, as
         Ledger(f"sqlite:///{installation.root / 'regrowth.db'}").close()
     told, _ = asked()
     assert broken(told) == {"ledger"}
-    assert "has no history, but" in told["ledger"]["told"]
-    assert "stores of 1 landscapes" in told["ledger"]["told"]
+    assert "has no history, but" in told["ledger"]["message"]
+    assert "stores of 1 landscapes" in told["ledger"]["message"]
     assert told["ledger"]["fix"] == "name the right one by [ledger] url"
     with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
         t.begin_run("night", "night", "2026-06-30", now="2026-06-30T02:00:00+00:00")
@@ -441,9 +444,9 @@ def test_missing_credentials_are_told_with_the_command_and_present_ones_never_pr
 
     key = tmp_path / "key.json"
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
-    assert "can not be read" in asked()[0]["source"]["told"]
+    assert "cannot be read" in asked()[0]["source"]["message"]
     key.write_text('{"type": "something", "private_key": "tops3cret"}')
-    assert "no key of a service account" in asked()[0]["source"]["told"]
+    assert "no key of a service account" in asked()[0]["source"]["message"]
     key.write_text('{"type": "service_account", "private_key": "tops3cret"}')
     told, status = asked()
     assert (status, "tops3cret" in json.dumps(told)) == (Exit.DONE, False)
@@ -451,7 +454,7 @@ def test_missing_credentials_are_told_with_the_command_and_present_ones_never_pr
     monkeypatch.setenv("REGROWTH_EE_TOKEN", "ya29.tops3cret")
     told, status = asked()
     assert status == Exit.DONE
-    assert "REGROWTH_EE_TOKEN" in told["source"]["told"]
+    assert "REGROWTH_EE_TOKEN" in told["source"]["message"]
     assert "tops3cret" not in json.dumps(told)
 
 
@@ -464,7 +467,7 @@ def test_the_credentials_of_the_earth_engine_client_are_found_where_it_keeps_the
     place.write_text('{"refresh_token": "x"}')
     told, status = asked()
     assert status == Exit.DONE
-    assert str(place) in told["source"]["told"]
+    assert str(place) in told["source"]["message"]
 
 
 def test_addresses_of_catalogues_are_shown_without_what_may_be_secret(installation, asked):
@@ -475,14 +478,14 @@ def test_addresses_of_catalogues_are_shown_without_what_may_be_secret(installati
     ):
         installation.config.write_text(text.replace('kind = "sample"', f'kind = "stac"\nurl = "{url}"', 1))
         told, _ = asked()
-        assert (told["source"]["state"], shown in told["source"]["told"]) == (state, True)
+        assert (told["source"]["state"], shown in told["source"]["message"]) == (state, True)
         assert "tops3cret" not in json.dumps(told)
 
 
 def test_asked_online_a_source_says_what_it_offers(asked):
     told, status = asked("--online")
     assert status == Exit.DONE
-    assert "scenes of the last 20 days over demo-02" in told["source"]["told"]
+    assert "scenes of the last 20 days over demo-02" in told["source"]["message"]
 
 
 def _source(installation, text):
@@ -497,11 +500,11 @@ def test_asked_online_a_catalogue_and_earth_engine_answer_or_say_why_not(install
     with StacServer(tmp_path) as server:
         _source(installation, f'kind = "stac"\nurl = "{server.url}"\nallow_hosts = ["{server.host}"]')
         told, _ = asked("--online")
-        assert (broken(told), "0 scenes of the last 20 days" in told["source"]["told"]) == ({"imagery"}, True)
+        assert (broken(told), "0 scenes of the last 20 days" in told["source"]["message"]) == ({"imagery"}, True)
         item = sentinel_item(tmp_path, "S2A_MSIL2A_20200103T035141_N0213_R104_T48SUF_20200103T064512", size=20)
         server.items = [{**item, "geometry": mapping(box(22, 45, 22.3, 45.4)), "bbox": [22, 45, 22.3, 45.4]}]
         told, status = asked("--online")
-        assert (status, told["imagery"]["told"]) == (Exit.DONE, "scenes are offered of all 3 sites")
+        assert (status, told["imagery"]["message"]) == (Exit.DONE, "scenes are offered of all 3 sites")
         server.fail("search", status=401)
         told, _ = asked("--online")
         assert broken(told) == {"source"}
@@ -515,11 +518,11 @@ def test_asked_online_a_catalogue_and_earth_engine_answer_or_say_why_not(install
         there = f'kind = "earthengine"\nproject = "p"\nurl = "{server.url}"\nallow_hosts = ["127.0.0.1"]'
         _source(installation, there)
         told, _ = asked("--online")
-        assert (broken(told), "0 scenes" in told["source"]["told"]) == ({"imagery"}, True)
+        assert (broken(told), "0 scenes" in told["source"]["message"]) == ({"imagery"}, True)
         monkeypatch.setenv("REGROWTH_EE_TOKEN", "0therwise")
         told, _ = asked("--online")
         assert broken(told) == {"source"}
-        assert "REGROWTH_EE_TOKEN" in told["source"]["told"]
+        assert "REGROWTH_EE_TOKEN" in told["source"]["message"]
         assert "0therwise" not in json.dumps(told)
 
 
@@ -530,6 +533,6 @@ def test_a_part_that_breaks_in_a_way_nobody_thought_of_does_not_hide_the_others(
 
     monkeypatch.setattr("monitor.sites.registry.read_sites", burst)
     told, _ = asked()
-    assert "never seen before" in told["registry"]["told"]
+    assert "never seen before" in told["registry"]["message"]
     assert broken(told) == {"registry"}
     assert told["clock"]["state"] == "ok"

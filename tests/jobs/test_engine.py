@@ -118,7 +118,7 @@ def test_a_worker_killed_midway_loses_nothing(install, in_threads, cluster, tmp_
     assert products(made) == products(in_threads)
 
 
-def test_a_store_that_can_not_be_read_stops_no_other_site(install, tmp_path):
+def test_a_store_that_cannot_be_read_stops_no_other_site(install, tmp_path):
     made = configured(install, tmp_path, "processes")
     night(load(made.config), as_of=date(2018, 8, 20), only=["demo-07"], pages=False)
     night(load(made.config), as_of=date(2018, 8, 20), pages=False)
@@ -283,7 +283,7 @@ def test_an_address_that_is_none_is_refused(address):
     ("address", "kept", "message"),
     [
         ("tls://127.0.0.1:1", {}, "lacks certificates"),
-        ("tls://127.0.0.1:1", dict.fromkeys(CERTIFICATES, "/none.pem"), "can not be followed"),
+        ("tls://127.0.0.1:1", dict.fromkeys(CERTIFICATES, "/none.pem"), "cannot be followed"),
         ("tcp://127.0.0.1:1", {"distributed.comm.require-encryption": True}, "asks for tls://"),
     ],
 )

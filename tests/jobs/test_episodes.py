@@ -110,7 +110,7 @@ def test_the_next_episode_has_what_is_left_of_the_budget_and_never_less_than_has
     assert budget(0.05, {"number": 1, "budget": 1.0}) == 0.05
 
 
-def test_said_twice_it_is_done_once_and_a_start_that_can_not_be_is_refused(settings):
+def test_said_twice_it_is_done_once_and_a_start_that_cannot_be_is_refused(settings):
     with opened(settings) as ledger:
         from jobs.gather import add_sites
 

@@ -64,7 +64,7 @@ def test_units_are_cut_from_named_ground_alone_and_stay_when_the_file_changes(in
     assert frozen(settings) == units
 
 
-def test_a_file_that_can_not_be_used_keeps_new_sites_waiting_and_no_other(installation):
+def test_a_file_that_cannot_be_used_keeps_new_sites_waiting_and_no_other(installation):
     settings = name_ground(installation, (strip(0.6, 1.0), {}))
     night(settings, as_of=NIGHT, only=["demo-02"], pages=False)
     name_ground(installation, (strip(0.6, 1.0), {"site": "demo-7"}))
@@ -89,7 +89,7 @@ def test_a_file_that_can_not_be_used_keeps_new_sites_waiting_and_no_other(instal
     ],
     ids=["crosses itself", "a point", "metres"],
 )
-def test_an_outline_that_can_not_be_used_is_named_with_its_fix(tmp_path, geometry, told):
+def test_an_outline_that_cannot_be_used_is_named_with_its_fix(tmp_path, geometry, told):
     path = tmp_path / "controls.geojson"
     feature = {"type": "Feature", "properties": {}, "geometry": geometry}
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))

@@ -63,7 +63,7 @@ def test_a_folder_that_another_user_could_write_to_is_not_used(fresh, tmp_path, 
         elif os.geteuid() == 0:
             os.chown(there, NOBODY, NOBODY)
         else:
-            pytest.skip("only root can give a folder to another user")
+            pytest.skip("a folder of another user is needed, and only root can change the owner")
     assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / kernels.name_of_cache()
 
 
@@ -81,7 +81,7 @@ def test_the_root_of_the_stores_is_used_only_where_nobody_else_can_put_a_folder(
 def installed(root):
     """A copy of the package that only root can write to, and an open folder for what a user may write."""
     if os.geteuid() != 0:
-        pytest.skip("only root can start a process as another user")
+        pytest.skip("the test runs a process as another user, which only root can start")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         place.chmod(0o755)
@@ -91,7 +91,7 @@ def installed(root):
         os.chown(place / "mine", NOBODY, NOBODY)
         found = as_nobody(place, "import numba, jobs.kernels; print(jobs.kernels.__file__)")
         if found.returncode or not found.stdout.startswith(folder):
-            pytest.skip(f"another user cannot load the libraries: {found.stderr[-200:]}")
+            pytest.skip(f"Python or its packages are in a folder that other users cannot read: {found.stderr[-200:]}")
         yield place
 
 

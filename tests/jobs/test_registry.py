@@ -110,7 +110,7 @@ def test_a_night_takes_in_what_is_new_or_changed_in_the_registry_and_keeps_what_
     status, broken = doctor(run)
     assert status == Exit.CONFIGURATION
     assert {one["check"] for one in broken} >= {"registry"}
-    said = " ".join(f"{one['told']} {one['fix']}" for one in broken if one["check"] == "registry")
+    said = " ".join(f"{one['message']} {one['fix']}" for one in broken if one["check"] == "registry")
     for what in ("not in the ledger: s4", "changed in sites.geojson: s2", "regrowth sites add ",
                  "missing from sites.geojson and still judged: s1", "regrowth sites retire s1"):  # fmt: skip
         assert what in said
@@ -245,7 +245,7 @@ def test_columns_that_are_not_read_are_named_by_check_add_night_and_doctor(setti
         assert (status, f"columns of sites.geojson that are not read: {named}" in said) == (Exit.DONE, True)
     _, manifest = run(*NIGHT, "--json")
     assert manifest["registry"]["unknown_columns"] == {"Start Date": "start", "OBJECTID": None}
-    assert any(named in one["told"] and one["state"] == "note" for one in doctor(run)[1])
+    assert any(named in one["message"] and one["state"] == "note" for one in doctor(run)[1])
 
 
 def test_a_site_of_which_no_scene_was_ever_offered_fails_with_its_place_and_the_others_are_judged(
@@ -270,7 +270,7 @@ def test_a_site_of_which_no_scene_was_ever_offered_fails_with_its_place_and_the_
 
     status, broken = doctor(run, "--online")
     (imagery,) = [one for one in broken if one["check"] == "imagery"]
-    assert imagery["told"] == "1 of 3 sites were never offered a scene: s1"
+    assert imagery["message"] == "1 of 3 sites were never offered a scene: s1"
     assert place in imagery["fix"]
 
     painted(Painted(FEW, tiles={"48SUF": (0, 0, 60e3, 30e3)}))

@@ -140,7 +140,7 @@ def test_a_bug_in_a_worker_process_is_logged_without_values_and_secrets(terminal
 def test_doctor_shows_no_password_of_a_source(url, tmp_path):
     config = tmp_path / "regrowth.toml"
     config.write_text(f'[source]\nkind = "stac"\nurl = "{url.format(CANARY, CANARY)}"\n', encoding="utf-8")
-    told = "\n".join(f"{one.check} {one.told} {one.fix}" for one in findings(config))
+    told = "\n".join(f"{one.check} {one.message} {one.fix}" for one in findings(config))
     assert "source STAC, " in told
     assert CANARY not in told
 
@@ -205,7 +205,7 @@ def test_a_secret_that_shows_by_its_form_is_replaced_though_nobody_named_it(text
 @pytest.mark.parametrize(
     "text",
     [
-        "sqlite:////srv/regrowth@home/regrowth.db can not be used",
+        "sqlite:////srv/regrowth@home/regrowth.db cannot be used",
         "https://host/collections/a/items/b@2?limit=10&datetime=2020 gave no answer",
         "unknown key 'ledger.urll'; the nearest known one is 'url'",
         "put a fresh one into REGROWTH_EE_TOKEN, for instance: gcloud auth print-access-token",

@@ -52,7 +52,7 @@ def test_the_file_may_be_named_by_the_environment_and_is_else_in_the_working_fol
         (GOOD + "[alerts]\nalpha = 1.5\n", "alerts.alpha"),
         (GOOD + '[ledger]\nurl = "no url"\n', "database URL"),
         ("[registry]\n", "there is no [source]"),
-        ("[source", "can not be read"),
+        ("[source", "cannot be read"),
     ],
 )
 def test_what_does_not_hold_is_told_with_its_place_and_a_way_out(tmp_path, text, told):

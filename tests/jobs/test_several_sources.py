@@ -430,7 +430,7 @@ def test_sites_read_together_say_the_same_as_sites_read_alone(tmp_path, sources)
 
 
 @pytest.mark.parametrize("baseline", ["02.09", ""], ids=["told", "not told"])
-def test_a_scene_that_can_not_be_read_yet_is_tried_again_for_a_month(tmp_path, sources, baseline):
+def test_a_scene_that_cannot_be_read_yet_is_tried_again_for_a_month(tmp_path, sources, baseline):
     settings, undisturbed = installed(tmp_path / "a"), installed(tmp_path / "b")
     old, new = (f"painted-48SUF-{day}-{baseline}" for day in (DAYS[7], DAYS[-2]))
     rejected, kept = [], []
@@ -450,7 +450,7 @@ def test_a_scene_that_can_not_be_read_yet_is_tried_again_for_a_month(tmp_path, s
     assert observations(settings) == observations(undisturbed)
 
 
-def test_a_scene_that_still_can_not_be_read_changes_nothing(tmp_path, sources):
+def test_a_scene_that_still_cannot_be_read_changes_nothing(tmp_path, sources):
     settings = installed(tmp_path)
     sources(Painted(DAYS, broken=frozenset({f"painted-48SUF-{DAYS[-1]}-02.09"})))
     night(settings, as_of=NIGHT)
@@ -459,7 +459,7 @@ def test_a_scene_that_still_can_not_be_read_changes_nothing(tmp_path, sources):
     assert (store(settings).snapshot, observations(settings), len(assessments(settings))) == (kept, said, judged)
 
 
-def test_a_granule_that_can_not_be_read_yet_fills_its_overpass_as_soon_as_it_can(tmp_path, sources):
+def test_a_granule_that_cannot_be_read_yet_fills_its_overpass_as_soon_as_it_can(tmp_path, sources):
     settings, undisturbed = installed(tmp_path / "a"), installed(tmp_path / "b")
     halves = {"48SUF": (0, 0, 12_060, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}
     sources(Painted(DAYS, tiles=halves, broken=frozenset({f"painted-48SVF-{DAYS[-1]}-02.09"})))
@@ -472,7 +472,7 @@ def test_a_granule_that_can_not_be_read_yet_fills_its_overpass_as_soon_as_it_can
     assert observations(settings) == observations(undisturbed)
 
 
-def test_ground_to_compare_with_is_not_chosen_on_a_night_on_which_most_files_can_not_be_had(tmp_path, sources):
+def test_ground_to_compare_with_is_not_chosen_on_a_night_on_which_most_files_cannot_be_had(tmp_path, sources):
     settings, undisturbed = installed(tmp_path / "a"), installed(tmp_path / "b")
     before = [day for day in DAYS if day < date(2019, 6, 1)]
     torn = frozenset(f"painted-48SUF-{day}-02.09" for day in before[: len(before) // 2 + 1])
@@ -480,7 +480,7 @@ def test_ground_to_compare_with_is_not_chosen_on_a_night_on_which_most_files_can
     manifest = night(settings, as_of=NIGHT)
     (site,) = manifest["sites"]
     assert (site["state"], exit_status(manifest)) == ("deferred", Exit.TRY_LATER)
-    assert f"of {len(before)} scenes from before its start {len(torn)} can not be read; the first: " in site["error"]
+    assert f"of {len(before)} scenes from before its start {len(torn)} cannot be read; the first: " in site["error"]
     sources(Painted(DAYS))
     for one in (settings, undisturbed):
         assert night(one, as_of=NIGHT)["sites"][0]["state"] == "done"

@@ -25,14 +25,14 @@ def postgresql() -> Iterator[Callable[..., str]]:
     """Makes URLs of fresh databases; the server refuses to run as root and then runs as the user ``postgres``."""
     programs = _programs()
     if programs is None:
-        pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
+        pytest.skip("needs a PostgreSQL server, and none is installed (apt-get install postgresql)")
     pytest.importorskip("psycopg", reason="the driver of PostgreSQL is in the extra 'postgresql'")
     user = {}
     if os.getuid() == 0:
         try:
             account = pwd.getpwnam("postgres")
         except KeyError:
-            pytest.skip("PostgreSQL does not run as root, and there is no user 'postgres'")
+            pytest.skip("PostgreSQL refuses to run as root, and this machine has no user 'postgres' to run it")
         user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
     root = Path(tempfile.mkdtemp(prefix="pg"))  # short: the name of a socket has at most 107 bytes
     if user:

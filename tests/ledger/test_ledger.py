@@ -475,7 +475,7 @@ def test_a_damaged_ledger_is_named_with_what_to_do(tmp_path, url):
         Ledger(url)
 
 
-def test_a_ledger_that_can_not_grow_asks_for_room_and_keeps_what_it_has(tmp_path, in_sqlite):
+def test_a_ledger_that_cannot_grow_asks_for_room_and_keeps_what_it_has(tmp_path, in_sqlite):
     with in_sqlite.transaction() as t:
         t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
     in_sqlite.close()
@@ -507,7 +507,7 @@ def test_a_disk_too_full_for_the_files_beside_the_ledger_is_named_as_full_and_no
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=30", "tmpfs", str(disk)]
     if os.getuid() != 0 or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("only root may make a disk that is small enough to fill")
+        pytest.skip("filling a disk needs a small tmpfs, which only root can mount")
     try:
         url = f"sqlite:///{disk / 'regrowth.db'}"
         Ledger(url).close()
@@ -676,6 +676,6 @@ def test_a_url_that_does_not_hold_is_a_matter_of_configuration(bad):
         Ledger(bad)
 
 
-def test_a_ledger_that_can_not_be_written_is_not_called_damaged(tmp_path):
+def test_a_ledger_that_cannot_be_written_is_not_called_damaged(tmp_path):
     with pytest.raises(BadConfiguration, match=r"opened for writing in .*copy"):
-        Ledger(f"sqlite:///{tmp_path}")  # a folder: what root can not write either
+        Ledger(f"sqlite:///{tmp_path}")  # a folder: what root cannot write either

@@ -46,7 +46,7 @@ LONGEST_SIDE = 32_768
 
 
 class Wrong(Exception):
-    """The request can not be answered: status 400."""
+    """The request cannot be answered: status 400."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ class EarthEngineServer:
         masks : mapping of (y, x) bool array, optional
             True where a band has a value; default: everywhere.
         broken : bool
-            Its description can be read, its pixels can not.
+            Its description can be read, its pixels cannot.
         """
         steps, masks = steps or {}, masks or {}
         names = list(bands)
@@ -306,7 +306,7 @@ class EarthEngineServer:
 
         def at(points: Points) -> Layers:
             if broken:
-                msg = f"Image.load: Image asset '{collection}/{index}': a tile of it can not be read."
+                msg = f"Image.load: Image asset '{collection}/{index}': a tile of it cannot be read."
                 raise Wrong(msg)
             return [_nearest(bands[name], masks.get(name), points.pixels(crs, places[name], bands[name].shape))
                     for name in names]  # fmt: skip

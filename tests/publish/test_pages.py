@@ -76,7 +76,7 @@ def test_the_difference_is_zero_before_the_start_and_five_points_after(three_sce
     assert before - after == pytest.approx(5 / (high - low) * DIFFERENCE_HEIGHT, abs=0.11)
 
 
-def test_a_site_that_can_not_be_judged_shows_no_estimate(make_view, make_assessment):
+def test_a_site_that_cannot_be_judged_shows_no_estimate(make_view, make_assessment):
     told = make_view(assessment=make_assessment())
     unsure = make_assessment(status=Status.INSUFFICIENT_DATA, theta=1.26, uplift=0.36)
     assert series_chart(told).estimate is not None

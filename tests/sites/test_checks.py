@@ -98,7 +98,7 @@ def test_what_the_registry_leaves_out_has_its_default(judged):
     ],
     ids=ascii,
 )
-def test_a_value_that_can_not_be_meant_refuses_the_site_and_says_what_to_do(judged, properties, code):
+def test_a_value_that_cannot_be_meant_refuses_the_site_and_says_what_to_do(judged, properties, code):
     found = judged(**properties)
     assert not found.ok
     assert codes(found) == [code]

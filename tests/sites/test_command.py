@@ -160,7 +160,7 @@ def test_repair_never_writes_over_the_original_or_another_format(run, registry, 
     assert [file.name for file in tmp_path.iterdir()] == ["sites.geojson"]
 
 
-def test_a_hostile_id_can_not_write_to_the_terminal(run, registry, entry):
+def test_a_hostile_id_cannot_write_to_the_terminal(run, registry, entry):
     _, out = run(registry(entry(id="a\x1b[2J"), entry(id="b\u202e", name="\x1b]0;x\x07", ring=there(BOW_TIE))))
     assert "\x1b" not in out
     assert "\u202e" not in out

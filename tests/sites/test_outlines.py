@@ -64,7 +64,7 @@ def test_a_good_outline_has_no_problem_and_its_geodesic_area(judged):
         ([[492243.5, 5966916.5], [493422.0, 5966916.5], [493422.0, 5967882.0], [492243.5, 5966916.5]], "CRS_UNSTATED"),
     ],
 )
-def test_an_outline_that_can_not_be_right_refuses_the_site_and_says_what_to_do(judged, ring, code):
+def test_an_outline_that_cannot_be_right_refuses_the_site_and_says_what_to_do(judged, ring, code):
     found = judged(ring)
     assert not found.ok
     assert codes(found) == [code]
@@ -231,7 +231,7 @@ def test_what_was_written_is_read_back_without_a_problem(entry, registry, tmp_pa
     assert json.loads(out.read_text(encoding="utf-8"))["features"][0]["properties"]["remark"] == "kept"
 
 
-def test_a_registry_that_can_not_be_written_leaves_the_old_one_and_no_scraps(entry, registry, tmp_path, monkeypatch):
+def test_a_registry_that_cannot_be_written_leaves_the_old_one_and_no_scraps(entry, registry, tmp_path, monkeypatch):
     report = read_sites(registry(entry()))
     old = tmp_path / "out.geojson"
     old.write_text("old")

@@ -404,7 +404,7 @@ def test_a_kml_with_a_document_type_is_refused(tmp_path, doctype, packed):
     assert path.name in refusal(path).message
 
 
-def test_a_document_type_can_not_hide_in_another_encoding(tmp_path):
+def test_a_document_type_cannot_hide_in_another_encoding(tmp_path):
     text = KML.replace("<kml ", DOCTYPES["entity"] + "<kml ", 1)
     assert refusal(write(tmp_path, "a.kml", text.replace("UTF-8", "UTF-16").encode("utf-16"))).code == "NOT_A_REGISTRY"
     assert refusal(write(tmp_path, "b.kml", text.replace("UTF-8", "UTF-7"))).code == "NOT_UTF8"
@@ -632,8 +632,8 @@ def test_outlines_nested_in_one_another_a_hundred_thousand_deep_are_refused_and_
     }
     assert set(told) == set(names)
     for name in NESTED:
-        assert re.search("nested in it|not a polygon|can not be read", told[name]), name
-    assert not re.search("nested in it|not a polygon|can not be read", told["sound"])
+        assert re.search("nested in it|not a polygon|cannot be read", told[name]), name
+    assert not re.search("nested in it|not a polygon|cannot be read", told["sound"])
 
 
 @pytest.mark.parametrize("flavor", ["iso", "extended"])

@@ -101,7 +101,7 @@ def test_edge_pixels_and_what_lies_outside_are_left_out():
     ],
     ids=["nothing inside", "edge alone", "under half a hectare", "never seen"],
 )
-def test_what_can_not_be_told_is_not_told(spoil, reason):
+def test_what_cannot_be_told_is_not_told(spoil, reason):
     theta, error, inside = ground(np.ones((30, 30)))
     inside = spoil(theta, inside)
     found = find(theta, error, inside, site_theta=1.0, site_variance=0.01, pixel=PIXEL)

@@ -339,7 +339,7 @@ def test_a_crs_of_two_numbers_is_none_that_can_be_read(cube, where, tmp_path):
     plain["nir"].encoding.pop("grid_mapping", None)
     (plain["nir"] if where == "band" else plain).attrs["crs"] = [1, 2]
     plain.to_netcdf(tmp_path / "in.nc")
-    with pytest.raises(BadData, match="its CRS can not be read"):
+    with pytest.raises(BadData, match="its CRS cannot be read"):
         trends(tmp_path / "in.nc", tmp_path / "out.nc")
 
 
@@ -659,7 +659,7 @@ def test_an_index_in_scaled_floats_is_refused_and_what_divides_by_nothing_is_lef
 
 
 @pytest.mark.parametrize("names", [("ndvi", "ndvi"), ("ndvi", "x"), ("time", "ndvi"), ("spatial_ref", "ndvi")])
-def test_bands_that_can_not_be_told_apart_or_from_coordinates_are_refused(geotiffs, tmp_path, names):
+def test_bands_that_cannot_be_told_apart_or_from_coordinates_are_refused(geotiffs, tmp_path, names):
     folder = geotiffs({f"{year}.tif": np.full((2, 3, 3), 0.2) for year in (2001, 2002)}, names=names)
     with pytest.raises(BadData, match="give each a name of its own"):
         trends(folder, tmp_path / "out.nc", variable="ndvi")
@@ -684,7 +684,7 @@ def test_ground_without_coordinates_is_placed_nowhere(cube, tmp_path):
 def test_numbers_most_of_which_can_be_no_ndvi_are_refused_and_a_few_are_left_out(tmp_path):
     scaled = yearly(np.array([[[0.0, 3000.0]], [[0.0, 0.0]], [[0.0, 4000.0]], [[0.0, 5000.0]]]))
     scaled.to_netcdf(tmp_path / "in.nc")
-    with pytest.raises(BadData, match="of 3 numbers 3 can not be what 'ndvi' is taken for"):
+    with pytest.raises(BadData, match="of 3 numbers 3 cannot be what 'ndvi' is taken for"):
         trends(tmp_path / "in.nc", tmp_path / "out.nc")
     assert not (tmp_path / "out.nc").exists()
     unmarked = yearly(np.array([[[0.0, 0.3]], [[0.1, -9999.0]], [[0.2, 0.4]], [[0.3, 0.5]]]))
@@ -846,11 +846,11 @@ BAD_CUBES = {
     ),
     "no system": (
         lambda cube: cube.assign_coords(spatial_ref=xr.DataArray(0, attrs={"crs_wkt": "somewhere"})),
-        "its CRS can not be read",
+        "its CRS cannot be read",
     ),
     "no coordinates": (
         lambda cube: cube.assign(red=cube["red"].assign_attrs(grid_mapping=5).drop_encoding()),
-        "in.nc can not be opened as NetCDF",
+        "in.nc cannot be opened as NetCDF",
     ),
     "no limits": (
         lambda cube: cube.assign(red=cube["red"].assign_attrs(valid_range="0 to 1")),
@@ -858,7 +858,7 @@ BAD_CUBES = {
     ),
     "months": (
         lambda cube: cube.assign_coords(time=("time", np.arange(90), {"units": "months since 2019-01-01"})),
-        "in.nc can not be opened as NetCDF: unable to decode time units 'months since .*'. Give it times as 'days",
+        "in.nc cannot be opened as NetCDF: unable to decode time units 'months since .*'. Give it times as 'days",
     ),
 }
 
@@ -910,8 +910,8 @@ def test_a_cube_without_a_system_keeps_its_numbers_and_gets_none(cube, tmp_path,
 
 BAD_FILES = {
     "missing": (lambda folder: None, "no such file"),
-    "not netcdf": (lambda folder: (folder / "in.nc").write_bytes(b"CDF?"), "can not be opened as NetCDF"),
-    "empty file": (lambda folder: (folder / "in.nc").touch(), "can not be opened as NetCDF"),
+    "not netcdf": (lambda folder: (folder / "in.nc").write_bytes(b"CDF?"), "cannot be opened as NetCDF"),
+    "empty file": (lambda folder: (folder / "in.nc").touch(), "cannot be opened as NetCDF"),
     "empty folder": (lambda folder: (folder / "in.nc").mkdir(), "holds no GeoTIFF"),
 }
 
@@ -978,7 +978,7 @@ def test_another_file_under_the_name_of_a_geotiff_is_not_followed(geotiffs, tmp_
         '<VRTDataset rasterXSize="3" rasterYSize="3"><VRTRasterBand dataType="Float64" band="1"><SimpleSource>'
         f"<SourceFilename>{secret}</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
     )
-    with pytest.raises(BadData, match="can not be read as GeoTIFF"):
+    with pytest.raises(BadData, match="cannot be read as GeoTIFF"):
         trends(folder, tmp_path / "out.nc")
 
 

@@ -88,7 +88,7 @@ def test_order_of_rows_and_rows_said_twice_change_nothing(tables, tmp_path):
     assert (tmp_path / "once.csv").read_bytes() == (tmp_path / "again.csv").read_bytes()
 
 
-def test_a_site_never_seen_with_its_control_can_not_be_judged(tmp_path):
+def test_a_site_never_seen_with_its_control_cannot_be_judged(tmp_path):
     frame = table(0.0).assign(control="")
     frame.to_csv(tmp_path / "s.csv", index=False)
     (tmp_path / "p.csv").write_text(PLANS + "a,2017-01-01,planting,loess,,,,,\n")
@@ -198,7 +198,7 @@ def test_files_that_are_not_what_their_name_says_are_refused(tmp_path):
     with pytest.raises(BadData, match="not UTF-8"):
         read_plans(tmp_path / "p.csv")
     (tmp_path / "s.parquet").write_text("site,date\n")
-    with pytest.raises(BadData, match="can not be read as parquet"):
+    with pytest.raises(BadData, match="cannot be read as parquet"):
         read_series(tmp_path / "s.parquet")
     with pytest.raises(BadData, match="no such file"):
         read_series(tmp_path / "none.csv")

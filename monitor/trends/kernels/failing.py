@@ -58,7 +58,7 @@ class Found(NamedTuple):
     failing: np.ndarray
     """(y, x) bool: patches of at least :data:`LEAST_PATCH` whose smoothed chance exceeds :data:`SHOWN`."""
     share: float
-    """Failing share of the pixels told of; NaN where it can not be told. [1]"""
+    """Failing share of the pixels told of; NaN where it cannot be told. [1]"""
     share_low: float
     share_high: float
     """95 % interval. [1]"""

@@ -86,7 +86,7 @@ def monotonic(t: np.ndarray, y: np.ndarray) -> np.ndarray:
     -------
     (8, pixels) array
         The rows of :data:`STATISTICS`. ``n`` is always a number; all else is NaN with fewer than two values.
-        Further NaN: a limit that so few values can not bound (fewer than five, without ties), ``tau`` where
+        Further NaN: a limit that so few values cannot bound (fewer than five, without ties), ``tau`` where
         all values are equal, ``p_hamed_rao`` with fewer than :data:`HAMED_RAO_FROM` values, without
         residuals to correlate, or where the corrected variance is not positive.
 
