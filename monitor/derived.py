@@ -1,0 +1,152 @@
+"""Stored results that can be made again: the only cache.
+
+A result is stored with a hash of its inputs and of the code that makes it, which is the module of the function and all
+modules of this package that it imports, directly or not. An edit of any of them makes the result anew, and any of the
+files may be deleted at any time.
+"""
+
+import ast
+import os
+import sys
+from collections.abc import Buffer, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import google_crc32c
+import msgspec
+import numpy as np
+
+Values = Mapping[str, Any]
+"""Arrays of fixed-size types, and plain values (None, numbers, text, lists and dicts of them), by name."""
+
+_PACKAGE: Final = __name__.partition(".")[0]
+_CHECK: Final = 4
+"""Bytes of the checksum that a file begins with."""
+
+
+class _Stored(msgspec.Struct, kw_only=True, array_like=True):
+    key: str
+    plain: dict[str, Any]
+    arrays: dict[str, tuple[str, tuple[int, ...], bytes]]
+    """Type, shape and content."""
+
+
+def get(path: Path, inputs: Sequence[object], make: Callable[[], Values], *, module: str) -> Values:
+    """A result, from its file where that was made from the same inputs by the same code.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file. One that is missing, torn or cannot be written is no error: the result is made.
+    inputs : sequence
+        All that the result depends on besides code: arrays, bytes, and values whose ``repr`` says all of them.
+    make : callable
+        Makes the result.
+    module : str
+        Where the code is that makes it, as in ``__name__``.
+
+    Returns
+    -------
+    mapping
+        The result; arrays of it are not to be written to.
+    """
+    key = _hash([code_hash(module), *inputs])
+    found = _load(path)
+    if found is not None and found.key == key:
+        arrays = {
+            name: np.frombuffer(content, kind).reshape(shape) for name, (kind, shape, content) in found.arrays.items()
+        }
+        return {**found.plain, **arrays}
+    values = make()
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    plain = {name: value for name, value in values.items() if name not in arrays}
+    content = msgspec.msgpack.encode(
+        _Stored(
+            key=key,
+            plain=plain,
+            arrays={name: (a.dtype.str, a.shape, np.ascontiguousarray(a).tobytes()) for name, a in arrays.items()},
+        )
+    )
+    with suppress(OSError):  # without it the result is made again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _overwrite(path, int(google_crc32c.value(content)).to_bytes(_CHECK, "big"), content)
+    return values
+
+
+@cache
+def code_hash(module: str) -> str:
+    """Hash of the source of a module and of all modules of this package that it imports, directly or not."""
+    files: dict[str, bytes] = {}
+    left = [module]
+    while left:
+        name = left.pop()
+        if name not in files and (path := _source(name)) is not None:
+            files[name] = path.read_bytes()
+            left += _imported(name, files[name], package=path.name == "__init__.py")
+    return _hash([sorted(files.items())])
+
+
+def _imported(module: str, source: bytes, *, package: bool) -> list[str]:
+    """Modules of this package that a module imports; of ``from a import b`` both a and a.b, if that is one."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = module.split(".")[: len(module.split(".")) - node.level + package]
+                base = ".".join([*above, *([base] if base else [])])
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name.partition(".")[0] == _PACKAGE]
+
+
+def _source(module: str) -> Path | None:
+    """File of a module; None: there is no such module, as where a name imported from one is a function."""
+    known = sys.modules.get(module)
+    with suppress(ImportError, AttributeError):
+        origin = known.__file__ if known is not None else getattr(find_spec(module), "origin", None)
+        return Path(origin) if origin and origin.endswith(".py") else None
+    return None
+
+
+def _hash(parts: Sequence[object]) -> str:
+    digest = sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype.str}{part.shape}".encode())
+            content: Buffer = np.ascontiguousarray(part).tobytes()
+        else:
+            content = part if isinstance(part, bytes) else repr(part).encode("utf-8", "surrogatepass")
+        digest.update(b"%d:" % memoryview(content).nbytes)
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _load(path: Path) -> _Stored | None:
+    """What is stored; None where there is nothing, or nothing to be trusted."""
+    try:
+        content = path.read_bytes()
+        body = memoryview(content)[_CHECK:]
+        if google_crc32c.value(np.frombuffer(body, np.uint8)) == int.from_bytes(content[:_CHECK], "big"):
+            return msgspec.msgpack.decode(body, type=_Stored)
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _overwrite(path: Path, *parts: bytes) -> None:
+    """Write over what is there. A run that dies here leaves a torn file, which its checksum shows; to write another
+    file and move it here takes several times as long. A file that a copy shares gives way to a new one.
+    """
+    with suppress(FileNotFoundError):
+        if path.stat().st_nlink > 1 or not os.access(path, os.W_OK):
+            path.unlink()
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as file:
+        for part in parts:
+            file.write(part)
+        file.truncate()
