@@ -1,7 +1,7 @@
 """Where the work on sites is done: in threads here, in processes here, or on a dask cluster.
 
 The numbers are the same everywhere. Workers compute and write chunks; only this process, which holds the lock,
-commits. A worker that is killed loses its calls to another one; a call whose workers keep dying fails alone.
+commits. A worker that is killed loses its jobs to another one; a job whose workers keep dying fails alone.
 
 Processes of this machine are spoken to through pipes: a local dask cluster would listen on loopback, where every user
 of the machine could have it run code.
@@ -29,17 +29,19 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, Final
 
+import cloudpickle
 import structlog
-from dask import compute, delayed
+from dask import compute
+from dask.delayed import Delayed
 from dask.system import CPU_COUNT
 
-from jobs.logs import with_logs
+from jobs.logs import set_up_logs
 from monitor.errors import BadConfiguration, MonitorError, TryLater
 
 log = structlog.get_logger()
 
 LONGEST: Final = 3600.0
-"""A call that was not answered by then, while no other was either, has hung and has failed. [s]"""
+"""A job that was not done by then, while no other was either, has hung and has failed. [s]"""
 WORKER: Final = {
     "MALLOC_TRIM_THRESHOLD_": str(2**27),  # memory given back after every scene would have to be faulted in again
     "ICECHUNK_LOG": "error",  # it warns of concurrent commits at every opening; only this process commits
@@ -51,18 +53,20 @@ PATIENCE: Final = 20.0
 GARBAGE: Final = 100_000
 """Objects that may come to be before garbage is looked for among them: what holds itself in a circle is rare here."""
 TOGETHER: Final = 2 * CPU_COUNT
-"""Calls in flight at once in threads, and as many that are done and not yet dealt with."""
+"""Jobs computed at once in threads, and as many that are done and not yet dealt with."""
+THREADS: Final = max(4, CPU_COUNT)
+"""Threads of a compute: more than cores, since tasks wait for the network."""
 
-Call = Callable[[], Any]
-Job = tuple[int, Call]
-Run = Callable[[Iterable[Call]], Iterator[tuple[int, Any]]]
-"""Does calls, taking them as their turn comes, and yields, as they are done, the number and the result of each, or
-the exception that it died of. Of the expected errors (:class:`monitor.errors.MonitorError`) the first is raised."""
+Job = tuple[int, Delayed]
+Run = Callable[[Iterable[Delayed]], Iterator[tuple[int, Any]]]
+"""Computes dask graphs, taking them as their turn comes, and yields, as they are done, the number and the result of
+each, or the exception that it died of. Of the expected errors (:class:`monitor.errors.MonitorError`) the first is
+raised."""
 
 
 @contextmanager
 def engine(scheduler: str) -> Iterator[Run]:
-    """A way to do calls in parallel.
+    """A way to compute dask graphs in parallel.
 
     Parameters
     ----------
@@ -133,7 +137,20 @@ def _opened(scheduler: str) -> Iterator[Run]:
         msg = f"[engine] scheduler = {scheduler!r}: what answers there is no dask scheduler"
         raise BadConfiguration(msg) from error
     with client, client.as_current():
+        client.register_plugin(_logs_of_workers())
         yield partial(_cluster, client)
+
+
+def _logs_of_workers() -> Any:
+    """Sets up logs in every worker, those too that join later."""
+    from distributed import WorkerPlugin
+
+    class Logs(WorkerPlugin):
+        def setup(self, worker: Any) -> None:
+            if not structlog.is_configured():
+                set_up_logs()
+
+    return Logs()
 
 
 async def _greet(address: str, known: dict[str, Any]) -> None:
@@ -221,22 +238,32 @@ def processes() -> int:
     return max(1, len(get_client().nthreads()))
 
 
-def _threads(calls: Iterable[Call]) -> Iterator[tuple[int, Any]]:
-    """Do calls in threads, some of them ahead: what was done is dealt with while the next are under way."""
-
-    def done(batch: Sequence[tuple[int, Call]]) -> list[tuple[int, Any]]:
-        lazy = [delayed(call, pure=False, traverse=False)() for _, call in batch]
-        found = compute(*lazy, scheduler="threads", num_workers=CPU_COUNT)
-        return list(zip((number for number, _ in batch), found, strict=True))
-
+def _threads(jobs: Iterable[Delayed]) -> Iterator[tuple[int, Any]]:
+    """Compute in threads, several jobs at once and the next ahead: while they are under way what is done is dealt
+    with.
+    """
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
         under_way: deque[Future[list[tuple[int, Any]]]] = deque()
-        for batch in batched(enumerate(calls), TOGETHER):
-            under_way.append(ahead.submit(done, batch))
+        for some in batched(enumerate(jobs), TOGETHER):
+            under_way.append(ahead.submit(_together, some))
             if len(under_way) > 1:
                 yield from under_way.popleft().result()
         for last in under_way:
             yield from last.result()
+
+
+def _together(jobs: Sequence[Job]) -> list[tuple[int, Any]]:
+    """Compute jobs in one graph; where that raises, which a bug alone does, each by itself."""
+    numbers, graphs = zip(*jobs, strict=True)
+    try:
+        return list(zip(numbers, compute(*graphs, scheduler="threads", num_workers=THREADS), strict=True))
+    except MonitorError:
+        raise
+    except Exception as error:
+        if len(jobs) == 1:
+            log.exception("a bug in a job")
+            return [(numbers[0], error)]
+    return [found for job in jobs for found in _together([job])]
 
 
 class WorkerDied(Exception):
@@ -245,7 +272,7 @@ class WorkerDied(Exception):
 
 @dataclass(slots=True)
 class _Worker:
-    """A process of this machine, which does one call at a time."""
+    """A process of this machine, which computes one graph at a time."""
 
     process: BaseProcess
     pipe: Connection
@@ -254,7 +281,7 @@ class _Worker:
 
     @classmethod
     def start(cls) -> "_Worker":
-        """A new process, which waits for a call."""
+        """A new process, which waits for a graph."""
         ours, theirs = multiprocessing.Pipe()
         # Spawned, not forked: this process has threads. Not by a fork server: that listens.
         process = multiprocessing.get_context("spawn").Process(
@@ -271,13 +298,13 @@ class _Worker:
         return cls(process, ours)
 
     def take(self, job: Job) -> None:
-        """Begin with a call."""
+        """Begin with a job."""
         self.job = job
         with suppress(BrokenPipeError, ConnectionResetError):  # it is dead, which is seen where its answer is read
-            self.pipe.send(job[1])
+            self.pipe.send_bytes(cloudpickle.dumps(job[1]))
 
     def answer(self) -> Any:
-        """What came of the call, once there is something to read."""
+        """What came of the job, once there is something to read."""
         self.job = None
         try:
             return self.pipe.recv()
@@ -286,8 +313,8 @@ class _Worker:
             return WorkerDied(f"exit status {self.process.exitcode}")
 
     def give_up(self) -> TimeoutError:
-        """Stop, since the call has hung."""
-        log.error("a call has hung", process=self.process.pid)
+        """Stop, since the job has hung."""
+        log.error("a job has hung", process=self.process.pid)
         self.stop()
         return TimeoutError(f"no answer within {LONGEST:.0f} s")
 
@@ -298,12 +325,12 @@ class _Worker:
         self.pipe.close()
 
 
-def _processes(workers: list[_Worker], calls: Iterable[Call]) -> Iterator[tuple[int, Any]]:
-    """Do calls in processes of this machine. One whose process died may have died of too little memory for several:
-    it is tried again, alone.
+def _processes(workers: list[_Worker], jobs: Iterable[Delayed]) -> Iterator[tuple[int, Any]]:
+    """Compute each job in a process of this machine. One whose process died may have died of too little memory for
+    several: it is tried again, alone.
     """
     suspects = []
-    for job, found in _answered(workers, enumerate(calls), most=CPU_COUNT):
+    for job, found in _answered(workers, enumerate(jobs), most=CPU_COUNT):
         if isinstance(found, WorkerDied):
             suspects.append(job)
         else:
@@ -313,7 +340,7 @@ def _processes(workers: list[_Worker], calls: Iterable[Call]) -> Iterator[tuple[
 
 
 def _answered(workers: list[_Worker], jobs: Iterator[Job], *, most: int) -> Iterator[tuple[Job, Any]]:
-    """Calls and what came of them; processes are started as they are needed, and kept for later calls."""
+    """Jobs and what came of them; processes are started as they are needed, and kept for later jobs."""
     done: list[tuple[Job, Any]] = []
     try:
         while True:
@@ -345,9 +372,10 @@ def _answered(workers: list[_Worker], jobs: Iterator[Job], *, most: int) -> Iter
 
 
 def _serve(pipe: Connection, beside: int) -> None:
-    """Do calls that come through a pipe until nobody is at its other end."""
+    """Compute graphs that come through a pipe until nobody is at its other end."""
     global _beside
     _beside = beside
+    set_up_logs()
     os.dup2(2, 1)  # standard output is for data
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the parent ends this process
     with suppress(OSError):  # where memory runs out, this process is to go and not its parent
@@ -355,11 +383,11 @@ def _serve(pipe: Connection, beside: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
-            call = pipe.recv()
+            graph = pipe.recv()
         except EOFError:
             return
         try:
-            found = ForkingPickler.dumps(with_logs(call))
+            found = ForkingPickler.dumps(compute(graph, scheduler="synchronous")[0])
         except Exception as error:  # noqa: BLE001 - told to the parent
             found = _as_bytes(error)
         pipe.send_bytes(found)
@@ -382,47 +410,47 @@ def _as_bytes(error: Exception) -> Any:
     return found
 
 
-def _cluster(client: Any, calls: Iterable[Call]) -> Iterator[tuple[int, Any]]:
-    """Do calls on a cluster. One whose worker died may have died of its neighbour: it is tried again, alone."""
+def _cluster(client: Any, jobs: Iterable[Delayed]) -> Iterator[tuple[int, Any]]:
+    """Compute on a cluster. A job whose worker died may have died of its neighbour: it is tried again, alone."""
     from distributed import KilledWorker
 
     suspects = []
-    for number, call, found in _answers(client, enumerate(calls)):
+    for job, found in _answers(client, enumerate(jobs)):
         if isinstance(found, KilledWorker):
-            suspects.append((number, call))
+            suspects.append(job)
         else:
-            yield number, found
+            yield job[0], found
     for suspect in suspects:
-        for number, _, found in _answers(client, [suspect]):
-            yield number, found
+        for job, found in _answers(client, [suspect]):
+            yield job[0], found
 
 
-def _answers(client: Any, calls: Iterable[tuple[int, Call]]) -> Iterator[tuple[int, Call, Any]]:
-    """Calls and what came of them; so many are sent at a time that every worker has the next one at hand."""
+def _answers(client: Any, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
+    """Jobs and what came of them; so many are sent at a time that every worker has the next one at hand."""
     from distributed import CancelledError, wait
     from distributed.comm import CommClosedError
 
-    left = iter(calls)
-    waiting: dict[Any, tuple[int, Call]] = {}
+    left = iter(jobs)
+    waiting: dict[Any, Job] = {}
     try:
         while True:
             most = max(TOGETHER, 2 * sum(client.nthreads().values()))
-            for number, call in islice(left, max(0, most - len(waiting))):
-                waiting[client.compute(delayed(partial(with_logs, call), pure=False, traverse=False)())] = number, call
+            for job in islice(left, max(0, most - len(waiting))):
+                waiting[client.compute(job[1])] = job
             if not waiting:
                 return
             for future in wait(list(waiting), timeout=LONGEST, return_when="FIRST_COMPLETED").done:
-                number, call = waiting.pop(future)
+                job = waiting.pop(future)
                 error = future.exception()
                 if isinstance(error, MonitorError):
                     raise error
-                yield number, call, error if error is not None else future.result()
+                yield job, error if error is not None else future.result()
                 future.release()
     except TimeoutError:
         lost = [*waiting.values(), *left]
-        log.exception("calls have hung", calls=len(lost))
+        log.exception("jobs have hung", jobs=len(lost))
         hung = TimeoutError(f"no answer within {LONGEST:.0f} s")
-        yield from ((number, call, hung) for number, call in lost)
+        yield from ((job, hung) for job in lost)
     except (CancelledError, CommClosedError) as error:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # else the client tells how it tries in vain
         msg = "the dask scheduler was lost during the run; what was stored stays: start it, and run again"

@@ -6,16 +6,17 @@ read together; each has a store of its own, and one broken site does not stop th
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
 import xarray as xr
+from dask import delayed
+from dask.delayed import Delayed
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
@@ -23,15 +24,18 @@ from shapely.ops import unary_union
 from jobs.logs import redacted
 from jobs.mapped import NEEDED, add
 from jobs.precheck import CLOCK, behind
-from jobs.reading import Ground, Seen, bandpass, own_means, read
 from jobs.records import Columns, columns
 from jobs.settling import settled
+from jobs.sources import Sources
 from monitor.controls.neighbours import LeftOut, left_out
-from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, candidates, match
-from monitor.cover.zonal_means import MEASURES
+from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, Unit, candidates, match
+from monitor.cover.fraction import ENDMEMBERS
+from monitor.cover.observe import TRY_LATER, Refusal, bandpass, bands_as_stored, observe
+from monitor.cover.zonal_means import MEASURES, zonal_means
 from monitor.cube.context import context_grid, natural_colour, wanted_pictures, worth_keeping
 from monitor.cube.granules import Open, Overpass, left_to_do, merged, open_questions, overpasses
 from monitor.cube.grid import crs_of, inside, site_grid
+from monitor.cube.layout import Layout, Zones
 from monitor.cube.masks import why_unseen
 from monitor.cube.packed import LAYERS, pack
 from monitor.cube.store import Entry, LandscapeStore, Member, Picture, Record, StoredSite, digest, record_of
@@ -46,10 +50,9 @@ log = structlog.get_logger()
 
 BATCH = 32
 """Overpasses committed together: bounds memory, and what a killed backfill has to do again."""
-HELD = 256 << 20
-"""Pixels of all sites of a call that wait to be committed, at most: with more sites fewer overpasses. [byte]"""
-FEW, SMALL = 4, 1 << 20
-"""New scenes of a site, and bytes of their pixels, that are kept until its maps are brought up to date, at most."""
+HELD = 64 << 20
+"""Pixels of all sites of a landscape that are committed together, at most: with more sites fewer overpasses. As much is
+remembered of what was read to choose control units by. [byte]"""
 AGAIN = timedelta(days=30)
 """A scene that cannot be read is tried again by every night until so much later ones are offered: items are known to
 come before their files, and a server to be out of order for a night."""
@@ -110,8 +113,6 @@ class Task:
     """Control ground that people have named; None: a ring round the site."""
     terrain: Terrain | None = None
     """Of the site, as the ledger knows it."""
-    lent: Any = None
-    """Session of the landscape's store for a worker elsewhere (:meth:`monitor.cube.store.LandscapeStore.lend`)."""
     anew: bool = False
     """Whether the site is in a later episode than its first: its maps then have another start."""
     missing: str = ""
@@ -123,7 +124,7 @@ class Fetched:
     """What a fetch did for one site."""
 
     snapshot: str
-    """Of the store; where it was lent, the one that the session started from."""
+    """Of the store."""
     rows: tuple[dict[str, Any], ...] | None
     """The series of the site (see :func:`jobs.settling.settled`), or what is new of it; None where it is as the caller
     knows it."""
@@ -152,8 +153,6 @@ class Fetched:
     """Of what was stored before, see :class:`Known`."""
     kept: str = ""
     """See :class:`jobs.settling.Settled`."""
-    lent: Any = None
-    """The session with what was written into it, if there was any to write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,59 +194,58 @@ def lattice(site: Site, source: Source) -> GeoBox:
 
 def fetch(
     tasks: Sequence[Task],
-    sources: Sequence[Source],
+    sources: Sources,
     elevation: Elevation | None = None,
     guard: Callable[[], None] = lambda: None,
-) -> list["Part"]:
+) -> Generator[list["Step"], None, list["Part"]]:
     """Store what is offered for the sites of a landscape and not yet stored.
 
     Parameters
     ----------
     tasks : sequence of Task
         Sites of one landscape, or new ones that are to be one.
-    sources : sequence of Source
-        In order of preference; the first gives grid and ring.
+    sources : Sources
+        The preferred one gives grid and ring.
     elevation : Elevation, optional
         Gives the terrain of sites and candidates.
     guard : callable
-        Called before each commit: what it raises prevents the commit. Stores that were lent are not committed here.
+        Called before each commit: what it raises prevents the commit.
+
+    Yields
+    ------
+    list of Step
+        What is to be computed, in any order, and taken, before this goes on.
 
     Returns
     -------
     list of Part
-        In the order of `tasks`. What became of each is asked of it by itself: it takes as long as reading does, and
-        what it tells is large where many sites are read together.
+        What became of each site, in the order of `tasks`.
 
     Raises
     ------
     BadConfiguration
         A source refuses the credentials: no other site would fare better.
     """
-    store = LandscapeStore(tasks[0].folder, tasks[0].lent)
+    store = LandscapeStore(tasks[0].folder)
     parts = [Part(task, store, guard) for task in tasks]
-    by_name = {source.name: source for source in sources}
-    reduced = any(source.reduces for source in sources)
-    _each(parts, lambda part: part.open(sources[0]))
+    _each(parts, lambda part: part.open(sources.first))
     try:
-        _look_again([part for part in parts if part.alive], sources)
-        new = [part for part in parts if part.alive and part.controls is None]
-        _choose(new, sources[0].ring, by_name, elevation, reduced=reduced)
-        waiting = [part for part in new if part.controls is None and part.task.waiting_in is not None]
-        _each(waiting, Part.wait_on)
-        _each(parts, lambda part: part.survey(elevation))
-        _begin(store, [part for part in parts if part.alive and part not in waiting])
-        _store(store, [part for part in parts if part.alive], by_name, reduced=reduced)
+        _look_again([part for part in parts if part.alive], sources.all)
     except TryLater as error:
-        _flush(store, parts, {})
         for part in parts:
-            if part.alive:
-                part.fail("deferred", str(error))
-    for part in parts:
-        part.laid_out = None
+            part.fail("deferred", str(error))
+        return parts
+    new = [part for part in parts if part.alive and part.controls is None]
+    yield from _choose(new, sources, elevation)
+    waiting = [part for part in new if part.controls is None and part.task.waiting_in is not None]
+    _each(waiting, Part.wait_on)
+    _each(parts, lambda part: part.survey(elevation))
+    _begin(store, [part for part in parts if part.alive and part not in waiting])
+    yield _storing(store, [part for part in parts if part.alive and part.left], sources)
     return parts
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Part:
     """One site on its way through a fetch."""
 
@@ -270,7 +268,8 @@ class Part:
     """See :class:`Fetched`."""
     terrain: Terrain | None = None
     known: bool = False
-    laid_out: Ground | None = None
+    later: str = ""
+    """Why some scene could not be asked for: its source is down."""
     waiting: list["_Look"] = field(default_factory=list)
     read_before: dict[str, "_Look"] = field(default_factory=dict)
     """By acquisition what was read to choose control ground, and is stored without being read again."""
@@ -279,8 +278,6 @@ class Part:
     """The same, with the means of the units in each, where the ledger knows the scenes that were stored before."""
     snapshot: str = ""
     wrote: bool = False
-    recent: list[Entry] = field(default_factory=list)
-    """What is new, if it is little."""
 
     @property
     def alive(self) -> bool:
@@ -288,14 +285,19 @@ class Part:
         return self.error is None
 
     @property
-    def ground(self) -> Ground:
-        """Site and units on pixels, while they are read."""
-        assert self.laid_out is not None
-        return self.laid_out
+    def own(self) -> np.ndarray:
+        """(y, x) bool: pixels of the grid that lie inside the site."""
+        return inside(self.task.site.geometry, self.grid)
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The frozen control units; none while they cannot be chosen."""
+        return self.controls.units if self.controls is not None else ()
 
     def fail(self, state: str, error: str) -> None:
-        """Go no further."""
-        self.state, self.error = state, error
+        """Mark as failed or deferred, unless it is already."""
+        if self.alive:
+            self.state, self.error = state, error
 
     def open(self, source: Source) -> None:
         """Find grid, store and units, and what is left to do. The grid of a site that is stored stays what it is."""
@@ -337,7 +339,7 @@ class Part:
 
     def entries(self) -> list[Entry]:
         """What is to be stored of the scenes that wait; what is stored already, to the last digit, is not."""
-        found = _entries(self.ground, self.waiting, self.task.offered)
+        found = _entries(self, self.waiting)
         again = {entry.record.acquisition for entry in found}.intersection(self.stored)
         have = {record.acquisition: _known(record) for record in self.store.records()} if again else {}
         return [entry for entry in found if have.get(entry.record.acquisition) != _known(entry.record)]
@@ -348,8 +350,6 @@ class Part:
         if self.known:
             self.means += [(entry.record, entry.units) for entry in entries]
         self.new += [entry.record for entry in entries]
-        few = len(self.new) <= FEW and sum(entry.pixels.nbytes for entry in entries) <= SMALL
-        self.recent = [*self.recent, *entries] if few else []
 
     def outcome(self) -> Outcome:
         """What became of it, with the series that all its scenes make."""
@@ -370,7 +370,7 @@ class Part:
             if told.rows and not self.task.anew:
                 series = columns(told.rows, NEEDED) if told.series is None else told.series
                 new = [record.acquisition for record in self.new]
-                add(self.store, self.snapshot, self.task.site, series, new, self.recent)
+                add(self.store, self.snapshot, self.task.site, series, new, [])
         fetched = Fetched(
             snapshot=self.snapshot,
             rows=None if told is None else tuple(told.rows),
@@ -386,7 +386,6 @@ class Part:
             new_left_out=other_units,
             terrain=self.terrain,
             new_terrain=self.task.terrain is None,
-            lent=self.task.lent if self.wrote else None,
         )
         return Outcome(site=self.task.site, state="done", fetched=fetched)
 
@@ -515,66 +514,60 @@ def _each(parts: Iterable[Part], step: Callable[[Part], None]) -> None:
             part.fail("failed", redacted(f"site {site!r}: a bug, {type(error).__name__}: {error}"))
 
 
-def _choose(
-    parts: Sequence[Part],
-    ring: tuple[float, float],
-    sources: Mapping[str, Source],
-    elevation: Elevation | None,
-    *,
-    reduced: bool,
-) -> None:
+def _choose(parts: Sequence[Part], sources: Sources, elevation: Elevation | None) -> Iterator[list["Step"]]:
     """Choose the units of new sites by how they and the site behaved before the start; where the site was not seen
     then, in the first growing season that was seen. Those that cannot be chosen yet stay None.
     """
-    lots = {part.task.site.id: choosing_scenes(part.task, part.left) for part in parts}
-    pools = {}
+    lots = {part: choosing_scenes(part.task, part.left) for part in parts}
+    pools: dict[Part, tuple[Unit, ...]] = {}
 
     def look_round(part: Part) -> None:
         site = part.task.site
         covered = unary_union([scene.footprint for scene in part.task.offered if scene.footprint is not None])
-        pools[site.id] = candidates(
-            site.geometry, [outline for outline, _ in part.task.others], part.grid, ring, covered=covered,
-            within=part.task.within,
+        pools[part] = tuple(
+            candidates(
+                site.geometry, [outline for outline, _ in part.task.others], part.grid, sources.first.ring,
+                covered=covered, within=part.task.within,
+            )
         )  # fmt: skip
-        part.laid_out = Ground.of(site, part.grid, pools[site.id], reduced=reduced)
 
     _each(parts, look_round)
-    wanted: dict[str, list[Overpass]] = {}
-    asked = dict.fromkeys(lots, 0)
-    seen: dict[str, list[tuple[datetime, np.ndarray]]] = {site: [] for site in lots}
-    unread: dict[str, list[SceneRejected]] = {site: [] for site in lots}
+    asked = dict.fromkeys(parts, 0)
+    seen: dict[Part, list[tuple[datetime, np.ndarray]]] = {part: [] for part in parts}
+    unread: dict[Part, list[Refusal]] = {part: [] for part in parts}
     room = HELD
 
     def take_down(part: Part) -> None:
         nonlocal room
         for look in part.waiting:
-            size = look.packed.nbytes + look.units.nbytes
-            if look.error is None and not look.unread and size <= room:
+            size = look.pixels.nbytes + look.units.nbytes
+            if look.refusal is None and not look.unread and size <= room:
                 room -= size
-                part.read_before[look.overpass.acquisition] = look
-            if look.error is not None:
+                part.read_before[look.overpass.acquisition] = replace(look, pixels=look.pixels.copy())
+            if look.refusal is not None:
                 if look.reason in UNREAD:
-                    unread[part.task.site.id].append(look.error)
+                    unread[part].append(look.refusal)
                 continue
-            own = own_means(look.scene, look.packed, part.ground)
-            if own[0] < SITE_CLEAR * part.ground.own.sum():
-                own = np.full_like(own, np.nan)
-            seen[part.task.site.id].append((look.scene.time, np.concatenate([own[None], look.units])))
+            enough = look.own[0] >= SITE_CLEAR * look.pixels.shape[1]
+            own = look.own if enough else np.full_like(look.own, np.nan)
+            seen[part].append((look.scene.time, np.concatenate([own[None], look.units])))
 
     def settle(part: Part) -> None:
-        site = part.task.site.id
-        units, found, bad = pools[site], seen[site], unread[site]
-        since = any(one.main.time.date() >= part.task.site.start for one in wanted[site])
-        if len(bad) > len(found):  # what is chosen to compare with is never chosen anew
+        if part.later:
+            raise TryLater(part.later)
+        site = part.task.site
+        units, found, bad = pools[part], seen[part], unread[part]
+        since = any(one.main.time.date() >= site.start for one in wanted[part])
+        if len(bad) > len(found):  # what is chosen to compare with is never chosen again
             msg = (
-                f"site {site!r} is not begun: of {asked[site]} scenes from "
+                f"site {site.id!r} is not begun: of {asked[part]} scenes from "
                 f"{'its first growing seasons' if since else 'before its start'} {len(bad)} cannot be read; "
-                f"the first: {bad[0]}"
+                f"the first: {bad[0].why}"
             )
             raise TryLater(msg)
         clear = sum(bool(np.isfinite(means[0, MEASURES.index("cover")])) for _, means in found)
         if clear < (SEASON_SEEN if since else 1):
-            part.tried = None if bad else last_season(part.task.site, part.task.until)
+            part.tried = None if bad else last_season(site, part.task.until)
             return
         part.waits, part.tried = False, None
         found.sort(key=lambda pair: pair[0])
@@ -583,28 +576,27 @@ def _choose(
             np.stack([means for _, means in found]), dims=("time", "unit", "measure"),
             coords={"time": times, "measure": list(MEASURES)},
         )  # fmt: skip
-        around = _terrain(elevation, [part.task.site.geometry, *(unit.geometry for unit in units)])
+        around = _terrain(elevation, [site.geometry, *(unit.geometry for unit in units)])
         part.terrain = around[0]
         part.controls = match(
             together.isel(unit=0),
             together.isel(unit=slice(1, None)),
             units,
-            promised=0.0 if since else part.task.site.plan.A,  # references tell how things stood before the start
+            promised=0.0 if since else site.plan.A,  # references tell how things stood before the start
             terrain=None if around[0] is None else (around[0], around[1:]),
         )
 
     trying = [part for part in parts if part.alive]
     while trying:
+        wanted = {part: lots[part].pop(0) for part in trying}
         for part in trying:
-            site = part.task.site.id
-            wanted[site] = lots[site].pop(0)
-            asked[site] += len(wanted[site])
-        _in_batches(trying, _looks(trying, sources, wanted), lambda some: _each(some, take_down))
+            asked[part] += len(wanted[part])
+        yield _steps(wanted, pools, sources, lambda some: _each(some, take_down))
         _each(trying, settle)
-        trying = [p for p in trying if p.alive and p.controls is None and lots[p.task.site.id]]
+        trying = [part for part in trying if part.alive and part.controls is None and lots[part]]
     for part in parts:
-        places = {unit.id: place for place, unit in enumerate(pools.get(part.task.site.id, ()))}
-        chosen = [places[unit.id] for unit in (part.controls.units if part.controls is not None else ())]
+        places = {unit.id: place for place, unit in enumerate(pools.get(part, ()))}
+        chosen = [places[unit.id] for unit in part.units]
         part.read_before = {name: replace(look, units=look.units[chosen]) for name, look in part.read_before.items()}
 
 
@@ -635,7 +627,7 @@ def _begin(store: LandscapeStore, parts: Sequence[Part]) -> None:
                 ground=part.task.ground,
                 site=part.task.site.id,
                 grid=part.grid,
-                inside=inside(part.task.site.geometry, part.grid),
+                inside=part.own,
                 context=context_grid(part.task.site, part.grid),
                 units=tuple(unit.id for unit in part.controls.units),
                 controls=part.controls.to_json(),
@@ -664,20 +656,16 @@ def _together(parts: Sequence[Part], write: Callable[[], Any]) -> bool:
     else:
         return True
     for part in parts:
-        if part.alive:
-            part.fail("failed", f"site {part.task.site.id!r}: {told}")
+        part.fail("failed", f"site {part.task.site.id!r}: {told}")
     return False
 
 
-def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Mapping[str, Source]) -> None:
-    """Commit what waits of all sites in one commit, but nothing that was looked at only to choose units by.
-
-    Without `sources` no pictures are taken.
-    """
+def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Sources) -> None:
+    """Commit what waits of all sites in one commit."""
     waiting: dict[str, list[Entry]] = {}
 
     def judge(part: Part) -> None:
-        if part.waiting and part.controls is not None and store.exists:
+        if part.waiting:
             waiting[part.task.ground] = part.entries()
 
     _each(parts, judge)
@@ -700,14 +688,14 @@ def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Mapping[str, S
 
 
 def _pictures(
-    parts: Sequence[Part], entries: Mapping[str, Sequence[Entry]], sources: Mapping[str, Source]
+    parts: Sequence[Part], entries: Mapping[str, Sequence[Entry]], sources: Sources
 ) -> dict[str, list[Picture]]:
     """Context pictures of the scenes that wait, by the key of the ground; what cannot be read now is left out."""
     asked: dict[tuple[str, str], tuple[Scene, list[tuple[Part, str, str]]]] = {}
     have: dict[str, dict[str, Picture]] = {}
     for part in parts:
         ground = part.task.ground
-        if not part.alive or not sources or not entries.get(ground):
+        if not part.alive or part.later or not entries.get(ground):
             continue
         have[ground] = part.store.pictures(pixels=False)
         records = [entry.record for entry in entries[ground]]
@@ -720,7 +708,7 @@ def _pictures(
     for scene, wants in asked.values():
         grids = {part.task.ground: part.store.context for part, _, _ in wants}
         try:
-            (frames,) = sources[scene.source].read([scene], list(grids.values()))
+            (frames,) = sources.named(scene.source).read([scene], list(grids.values()))
             if isinstance(frames, SceneRejected):
                 continue
             drawn = {ground: natural_colour(pack(one, scene), scene) for ground, one in zip(grids, frames, strict=True)}
@@ -743,39 +731,16 @@ def _seasons(part: Part, records: Sequence[Record]) -> list[int | None]:
     return [int(year) if 0 < at <= window.length else None for year, at in zip(season, position, strict=True)]
 
 
-def _store(store: LandscapeStore, parts: Sequence[Part], sources: Mapping[str, Source], *, reduced: bool) -> None:
+def _storing(store: LandscapeStore, parts: Sequence[Part], sources: Sources) -> list["Step"]:
     """Read what is left to do and commit it, so many scenes at a time."""
 
-    def lay_out(part: Part) -> None:
-        assert part.controls is not None
-        part.laid_out = Ground.of(part.task.site, part.grid, part.controls.units, reduced=reduced)
+    def take(some: Sequence[Part]) -> None:
+        _flush(store, some, sources)
+        for part in some:
+            if part.later:
+                part.fail("deferred", part.later)
 
-    busy = [part for part in parts if part.left]
-    _each(busy, lay_out)
-    alive = [part for part in busy if part.alive]
-    looks = _looks(alive, sources, {part.task.site.id: part.left for part in alive})
-    _in_batches(alive, looks, lambda some: _flush(store, some, sources))
-
-
-def _in_batches(
-    parts: Sequence[Part], looks: Iterable[tuple[Part, "_Look"]], step: Callable[[Sequence[Part]], None]
-) -> None:
-    """Let looks wait, and do a step with all sites once :data:`BATCH` overpasses or :data:`HELD` bytes wait."""
-    held = 0
-    waiting: set[str] = set()
-    for part, look in looks:
-        # before the first look of the next overpass: so one overpass is one row
-        if look.overpass.acquisition not in waiting and (len(waiting) >= BATCH or held >= HELD):
-            step(parts)
-            for one in parts:
-                one.waiting.clear()
-            held, waiting = 0, set()
-        part.waiting.append(look)
-        waiting.add(look.overpass.acquisition)
-        held += look.packed.nbytes
-    step(parts)
-    for part in parts:
-        part.waiting.clear()
+    return _steps({part: part.left for part in parts}, {part: part.units for part in parts}, sources, take)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -785,139 +750,235 @@ class _Look:
     overpass: Overpass
     scene: Scene
     """The granule that gave scale, offset and time."""
-    packed: np.ndarray
-    """(layer, y, x) uint16; of a rejected one nothing but zeros."""
+    pixels: np.ndarray
+    """(layer, pixel) uint16 of the pixels inside the site; of a rejected one nothing but zeros."""
+    own: np.ndarray
+    """(measure,) float32 means of the site."""
     units: np.ndarray
     """(unit, measure) float32; of a rejected one nothing but NaN."""
     unread: frozenset[str] = frozenset()
     """Tiles of granules that cannot be read today."""
     unanswered: frozenset[str] = frozenset()
     """Of these the ones for which the server gives no answer."""
-    error: SceneRejected | None = None
+    refusal: Refusal | None = None
     """Why none of its granules can be read."""
 
     @property
     def reason(self) -> str:
         """The same, by code; empty: some can."""
-        return "" if self.error is None else self.error.reason
+        return "" if self.refusal is None else self.refusal.reason
 
 
-def _looks(
-    parts: Sequence[Part], sources: Mapping[str, Source], wanted: Mapping[str, Sequence[Overpass]]
-) -> Iterator[tuple[Part, _Look]]:
-    """Read what every site wants; each overpass is given as soon as the last of its granules was read. What was read
-    before is given with what other sites see of the same overpass, or first.
-    """
-    known = _read_before(parts, wanted)
-    had = {(part.task.site.id, acquisition) for acquisition, looks in known.items() for part, _ in looks}
-    wanted = {site: [one for one in some if (site, one.acquisition) not in had] for site, some in wanted.items()}
-    to_read = {one.acquisition for some in wanted.values() for one in some}
-    for acquisition in [acquisition for acquisition in known if acquisition not in to_read]:
-        yield from known.pop(acquisition)
-    left = {(site, one.acquisition): one for site, some in wanted.items() for one in some}
-    names = {(site, scene.source, scene.id): key for (site, key), one in left.items() for scene in one.granules}
-    opened: dict[tuple[str, str], dict[str, Seen | SceneRejected]] = {}
-    for run in _runs(parts, sources, wanted):
-        for scene, found in run.read():
-            if isinstance(found, SceneRejected):
-                log.warning("a scene cannot be used", scene=scene.id, reason=found.reason, why=str(found))
-            for place, part in enumerate(run.parts):
-                site = part.task.site.id
-                key = (site, names[site, scene.source, scene.id])
-                granules = opened.setdefault(key, {})
-                granules[scene.id] = found if isinstance(found, SceneRejected) else found[place]
-                if len(granules) == len(left[key].granules):
-                    one, seen = left[key], opened.pop(key)
-                    yield from known.pop(one.acquisition, ())
-                    if part.alive:
-                        yield part, _merged(part.ground, one, [(s, seen[s.id]) for s in one.granules])
+class _Seen(NamedTuple):
+    """One granule as seen by one site and its units; see :class:`_Look`."""
+
+    pixels: np.ndarray
+    own: np.ndarray
+    units: np.ndarray
 
 
-def _read_before(
-    parts: Sequence[Part], wanted: Mapping[str, Sequence[Overpass]]
-) -> dict[str, list[tuple[Part, _Look]]]:
-    """What was read before of the overpasses that are wanted, by acquisition, ascending by time."""
-    found: dict[str, list[tuple[Part, _Look]]] = {}
-    for part in parts:
-        for one in wanted[part.task.site.id]:
-            look = part.read_before.pop(one.acquisition, None)
-            if look is not None and [s.id for s in look.overpass.granules] == [s.id for s in one.granules]:
-                found.setdefault(one.acquisition, []).append((part, replace(look, overpass=one)))
-    return dict(sorted(found.items(), key=lambda item: item[1][0][1].scene.time))
-
-
-def _merged(ground: Ground, one: Overpass, granules: Sequence[tuple[Scene, Seen | SceneRejected]]) -> _Look:
-    good = [(scene, seen) for scene, seen in granules if not isinstance(seen, SceneRejected)]
-    bad = [(scene, error) for scene, error in granules if isinstance(error, SceneRejected)]
-    unread = frozenset(scene.tile for scene, error in bad if error.reason in UNREAD)
-    unanswered = frozenset(scene.tile for scene, error in bad if error.reason == NO_ANSWER)
-    if not good:
-        nothing = np.zeros((len(LAYERS), *ground.grid.shape), dtype=np.uint16)
-        error = bad[0][1]
-        return _Look(
-            overpass=one, scene=one.main, packed=nothing, units=_nothing(ground), unread=unread,
-            unanswered=unanswered, error=error,
-        )  # fmt: skip
-    return _Look(
-        unread=unread,
-        unanswered=unanswered,
-        overpass=one,
-        scene=good[0][0],
-        packed=merged([(scene, seen.packed) for scene, seen in good]),
-        units=_first_seen([seen.units for _, seen in good]),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """Scenes of one source and family of sensors that the same sites want, one after the other in time."""
+class _Run(NamedTuple):
+    """Scenes of one source and family of sensors that the same sites want."""
 
     source: Source
     scenes: list[Scene]
     parts: list[Part]
 
-    def read(self) -> Iterator[tuple[Scene, list[Seen] | SceneRejected]]:
-        grounds = [part.ground for part in self.parts]
-        yield from zip(self.scenes, read(self.source, self.scenes, grounds), strict=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Overpasses of a landscape that are read by one graph and dealt with together."""
+
+    rows: list[dict[Part, Overpass]]
+    """Of each overpass the sites that want it, by time."""
+    runs: list[_Run]
+    units: Mapping[Part, tuple[Unit, ...]]
+    """What is averaged around each site."""
+    layouts: dict[tuple[str, ...], Layout]
+    """By the sites that are read together; shared by the steps of a landscape."""
+    sources: Sources
+    then: Callable[[Sequence[Part]], None]
+    """Deals with the looks that wait at the sites."""
+
+    def graph(self) -> Delayed:
+        """The lazy Datasets of all runs (:func:`monitor.cover.observe.observe`), or the error of building them."""
+        try:
+            lazy = [
+                observe(
+                    self.sources, run.source, run.scenes, self._layout(run), ENDMEMBERS[run.parts[0].task.site.biome]
+                )
+                for run in self.runs
+            ]
+        except Exception as error:
+            log.exception("a bug while a graph is built", sites=len({part for row in self.rows for part in row}))
+            graph: Delayed = delayed(error, traverse=False)
+            return graph
+        graph = delayed(lazy)
+        return graph
+
+    def take(self, found: Any) -> None:
+        """Deal with what was computed, or with the exception in its place."""
+        parts = list(dict.fromkeys(part for row in self.rows for part in row))
+        if isinstance(found, BaseException):
+            why = redacted(f"its scenes could not be read: {type(found).__name__}: {found}")
+            for part in parts:
+                part.fail("failed", why)
+            return
+        self._look(found)
+        self.then([part for part in parts if part.alive])
+        for part in parts:
+            part.waiting.clear()
+
+    def _layout(self, run: _Run) -> Layout:
+        key = tuple(part.task.site.id for part in run.parts)
+        if key not in self.layouts:
+            self.layouts[key] = Layout.of(
+                [(part.grid, part.own, [unit.geometry for unit in self.units[part]]) for part in run.parts],
+                averaged=run.source.reduces,
+            )
+        return self.layouts[key]
+
+    def _look(self, found: Sequence[xr.Dataset]) -> None:
+        """Let the looks of all rows wait at their sites."""
+        seen: dict[tuple[Part, str, str], _Seen | Refusal] = {}
+        for run, observed in zip(self.runs, found, strict=True):
+            layout = self._layout(run)
+            pixels, own, units, refused = (
+                observed[name].values for name in ("pixels", "site_means", "unit_means", "refused")
+            )
+            for at, scene in enumerate(run.scenes):
+                for why in {one for one in refused[at] if one is not None}:
+                    log.warning("a scene cannot be used", scene=scene.id, reason=why.reason, why=why.why)
+                for place, part in enumerate(run.parts):
+                    first, stop, _ = layout.sites.runs[place]
+                    mine = slice(*layout.first_unit[place : place + 2])
+                    seen[part, scene.source, scene.id] = refused[at, place] or _Seen(
+                        pixels[at, :, first:stop], own[at, place], units[at, mine]
+                    )
+        for row in self.rows:
+            for part, one in row.items():
+                if part.alive:
+                    self._wait(part, one, seen)
+
+    def _wait(self, part: Part, one: Overpass, seen: Mapping[tuple[Part, str, str], _Seen | Refusal]) -> None:
+        if _had(part, one) is not None:
+            part.waiting.append(replace(part.read_before.pop(one.acquisition), overpass=one))
+            return
+        granules = [(scene, seen[part, scene.source, scene.id]) for scene in one.granules]
+        later = [told.why for _, told in granules if isinstance(told, Refusal) and told.reason == TRY_LATER]
+        if later:
+            part.later = part.later or later[0]
+            return
+        part.waiting.append(_merged(part, len(self.units[part]), one, granules))
 
 
-def _runs(
-    parts: Sequence[Part], sources: Mapping[str, Source], wanted: Mapping[str, Sequence[Overpass]]
-) -> Iterator[_Run]:
-    """Every granule that some site wants, once, with the sites that want it: by source, by family of sensors (Landsat
-    is averaged otherwise among Sentinel-2), then by time.
+def _steps(
+    wanted: Mapping[Part, Sequence[Overpass]],
+    units: Mapping[Part, tuple[Unit, ...]],
+    sources: Sources,
+    then: Callable[[Sequence[Part]], None],
+) -> list[Step]:
+    """What several sites want, at most :data:`BATCH` overpasses or :data:`HELD` bytes of pixels in a step."""
+    rows: dict[str, dict[Part, Overpass]] = {}
+    for part, some in wanted.items():
+        for one in some:
+            rows.setdefault(one.acquisition, {})[part] = one
+    ordered = sorted(rows.values(), key=lambda row: min((one.main.time, one.acquisition) for one in row.values()))
+    steps: list[list[dict[Part, Overpass]]] = []
+    sizes = {part: 2 * len(LAYERS) * int(part.own.sum()) for part in wanted}
+    held = HELD
+    for row in ordered:
+        if held >= HELD or len(steps[-1]) >= BATCH:
+            steps.append([])
+            held = 0
+        steps[-1].append(row)
+        held += sum(sizes[part] for part in row)
+    layouts: dict[tuple[str, ...], Layout] = {}
+    return [
+        Step(rows=some, runs=_runs(some, sources), units=units, layouts=layouts, sources=sources, then=then)
+        for some in steps
+    ]
+
+
+def _had(part: Part, one: Overpass) -> _Look | None:
+    """What was read of an overpass before, if it was read of the same granules."""
+    look = part.read_before.get(one.acquisition)
+    same = look is not None and [s.id for s in look.overpass.granules] == [s.id for s in one.granules]
+    return look if same else None
+
+
+def _runs(rows: Sequence[Mapping[Part, Overpass]], sources: Sources) -> list[_Run]:
+    """Every granule that some site wants and has not read before, once, with the sites that want it: by source, by
+    family of sensors (Landsat is averaged otherwise among Sentinel-2), then by time.
     """
     scenes: dict[tuple[str, str], Scene] = {}
     users: dict[tuple[str, str], list[Part]] = {}
-    for part in parts:
-        for one in wanted[part.task.site.id]:
-            for scene in one.granules:
+    for row in rows:
+        for part, one in row.items():
+            for scene in one.granules if _had(part, one) is None else ():
                 scenes.setdefault((scene.source, scene.id), scene)
                 users.setdefault((scene.source, scene.id), []).append(part)
     families = {key: bands.family(scene.sensor, scene.quality) for key, scene in scenes.items()}
-    order = sorted(scenes, key=lambda key: (key[0], families[key], scenes[key].time, scenes[key].acquisition, key))
-    for (source, *_), keys in groupby(
-        order, key=lambda key: (key[0], families[key], tuple(part.task.site.id for part in users[key]))
-    ):
-        some = list(keys)
-        yield _Run(source=sources[source], scenes=[scenes[key] for key in some], parts=users[some[0]])
+    groups: dict[tuple[str, str, tuple[str, ...]], list[tuple[str, str]]] = {}
+    for key in sorted(scenes, key=lambda key: (scenes[key].time, scenes[key].acquisition, key)):
+        who = tuple(part.task.site.id for part in users[key])
+        groups.setdefault((key[0], families[key], who), []).append(key)
+    return [
+        _Run(sources.named(source), [scenes[key] for key in keys], users[keys[0]])
+        for (source, _, _), keys in sorted(groups.items())
+    ]
 
 
-def _entries(ground: Ground, looks: Sequence[_Look], offered: Sequence[Scene]) -> list[Entry]:
+def _merged(part: Part, units: int, one: Overpass, granules: Sequence[tuple[Scene, _Seen | Refusal]]) -> _Look:
+    """An overpass of its granules, the preferred one first."""
+    good = [(scene, seen) for scene, seen in granules if not isinstance(seen, Refusal)]
+    bad = [(scene, why) for scene, why in granules if isinstance(why, Refusal)]
+    unread = frozenset(scene.tile for scene, why in bad if why.reason in UNREAD)
+    unanswered = frozenset(scene.tile for scene, why in bad if why.reason == NO_ANSWER)
+    if not good:
+        nothing = np.zeros((len(LAYERS), int(part.own.sum())), dtype=np.uint16)
+        own = np.full(len(MEASURES), np.nan, np.float32)
+        return _Look(
+            overpass=one, scene=one.main, pixels=nothing, own=own, units=_nothing(units), unread=unread,
+            unanswered=unanswered, refusal=bad[0][1],
+        )  # fmt: skip
+    scene, seen = good[0]
+    pixels, own = seen.pixels, seen.own
+    if len(good) > 1:
+        pixels = merged([(scene, seen.pixels) for scene, seen in good])
+        own = _own_means(part, scene, pixels)
+    return _Look(
+        overpass=one, scene=scene, pixels=pixels, own=own, units=_first_seen([seen.units for _, seen in good]),
+        unread=unread, unanswered=unanswered,
+    )  # fmt: skip
+
+
+def _own_means(part: Part, scene: Scene, pixels: np.ndarray) -> np.ndarray:
+    """(measure,) means of a site over the clear ones of its pixels."""
+    scale, offset = (xr.DataArray(one, dims=("time", "observed")) for one in bands_as_stored([scene], part.grid))
+    means: np.ndarray = zonal_means(
+        xr.DataArray(pixels[None], dims=("time", "band", "pixel")), Zones.whole([pixels.shape[1]]), scale=scale,
+        offset=offset, endmembers=ENDMEMBERS[part.task.site.biome],
+    ).values[0, 0]  # fmt: skip
+    return means
+
+
+def _entries(part: Part, looks: Sequence[_Look]) -> list[Entry]:
     """What is stored of each overpass, judged; one that cannot be read is recorded as rejected.
 
-    A granule that cannot be read, of an overpass of the last :data:`AGAIN` of what is `offered`, and one for which the
+    A granule that cannot be read, of an overpass of the last :data:`AGAIN` of what is offered, and one for which the
     server gives no answer, is not named among those stored: so it is tried again.
     """
     found = []
+    offered = part.task.offered
     since = max(scene.time for scene in offered) - AGAIN if any(look.unread for look in looks) else None
     for look in looks:
         again = look.unread if since is not None and look.overpass.main.time > since else look.unanswered
         granules = {tile: told for tile, told in look.overpass.baselines.items() if tile not in again}
-        if look.error is not None:
-            found.append(_judged(ground, look, granules, n=0, reason=look.reason, measures={}))
+        if look.refusal is not None:
+            found.append(_judged(part, look, granules, n=0, reason=look.reason, measures={}))
         else:
-            found.append(_entry(ground, look, granules, own_means(look.scene, look.packed, ground)))
+            found.append(_entry(part, look, granules))
     return found
 
 
@@ -935,15 +996,16 @@ def _first_seen(units: Sequence[np.ndarray]) -> np.ndarray:
     return chosen
 
 
-def _entry(ground: Ground, look: _Look, granules: dict[str, str], own: np.ndarray) -> Entry:
-    n, size = int(own[0]), int(ground.own.sum())
-    units = look.units[[unit.ring != REFERENCE for unit in ground.units]]
+def _entry(part: Part, look: _Look, granules: dict[str, str]) -> Entry:
+    own, size = look.own, look.pixels.shape[1]
+    n = int(own[0])
+    units = look.units[[unit.ring != REFERENCE for unit in part.units]]
     seen = int(np.isfinite(units[:, MEASURES.index("cover")]).sum())
     reason = ""
     if size < FEWEST:
         reason = "FEW_PIXELS"
     elif n < SITE_CLEAR * size:
-        reason = why_unseen(look.packed[LAYERS.index("quality")], look.scene.quality, ground.own)
+        reason = why_unseen(look.pixels[LAYERS.index("quality")], look.scene.quality, np.ones(size, bool))
     elif seen < ENOUGH:
         reason = "CONTROL_HIDDEN" if len(units) >= ENOUGH else "CONTROL_POOR"
     measures: dict[str, float | None] = {"n_units": float(seen)}
@@ -952,30 +1014,29 @@ def _entry(ground: Ground, look: _Look, granules: dict[str, str], own: np.ndarra
             measures[name] = _rounded(own[index])
             known = units[:, index][np.isfinite(units[:, index])].astype(np.float64)
             measures[f"control_{name}"] = _rounded(known.mean()) if known.size else None
-    return _judged(ground, look, granules, n=n, reason=reason, measures=measures)
+    return _judged(part, look, granules, n=n, reason=reason, measures=measures)
 
 
 def _judged(
-    ground: Ground, look: _Look, granules: dict[str, str], *, n: int, reason: str, measures: dict[str, float | None]
+    part: Part, look: _Look, granules: dict[str, str], *, n: int, reason: str, measures: dict[str, float | None]
 ) -> Entry:
-    units = look.units if len(ground.units) else _nothing(ground)
     record = record_of(
         look.scene,
         acquisition=look.overpass.acquisition,
         granules=granules,
-        bandpass=bandpass(look.scene, ground.grid),
+        bandpass=bandpass(look.scene, part.grid),
         accepted=not reason,
         reason=reason,
-        clear_fraction=round(n / int(ground.own.sum()), 4),
+        clear_fraction=round(n / look.pixels.shape[1], 4),
         n_pixels=n,
         measures=measures,
-        digest=digest(look.packed[:, ground.own], units),
+        digest=digest(look.pixels, look.units if part.units else _nothing(0)),
     )
-    return Entry(record=record, pixels=look.packed, units=units, granules=look.overpass.granules)
+    return Entry(record=record, pixels=look.pixels, units=look.units, granules=look.overpass.granules)
 
 
-def _nothing(ground: Ground) -> np.ndarray:
-    return np.full((max(len(ground.units), 1), len(MEASURES)), np.nan, dtype=np.float32)
+def _nothing(units: int) -> np.ndarray:
+    return np.full((max(units, 1), len(MEASURES)), np.nan, dtype=np.float32)
 
 
 def _rounded(value: float) -> float | None:

@@ -1,12 +1,13 @@
 """The sites of a run: which they are, what each needs, and fetching for all of them in parallel."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from functools import cache, lru_cache, partial
-from itertools import batched, chain, compress
+from functools import cache, partial
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,22 +19,20 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy.engine import make_url
 
 from jobs.background import elevation_model
-from jobs.engine import Call, Run, spare
-from jobs.fetch import Fetched, Known, Outcome, Part, Task, fetch, ground_key, last_season
-from jobs.logs import redacted
+from jobs.engine import Run, spare
+from jobs.fetch import Fetched, Known, Outcome, Part, Step, Task, fetch, ground_key, last_season
 from jobs.precheck import check_history, without_history
 from jobs.records import site_from_json
 from jobs.registry import add
-from jobs.settings import Settings, SourceSettings
-from jobs.settings import Terrain as TerrainSettings
-from jobs.sources import Sources, described, open_sources
+from jobs.settings import Settings
+from jobs.sources import Sources, described
 from jobs.together import METRES_PER_DEGREE, in_one_search, neighbourhoods
 from monitor.controls.units import ControlSet
 from monitor.cube.granules import Open, has, open_questions
 from monitor.cube.store import DERIVED, LandscapeStore
 from monitor.errors import BadConfiguration, BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
-from monitor.imagery.source import Scene, Source, Stored
-from monitor.imagery.terrain import Elevation, Terrain
+from monitor.imagery.source import Scene, Stored
+from monitor.imagery.terrain import Terrain
 from monitor.ledger.ledger import Ledger, Transaction, history_of
 from monitor.sites.given import GivenGround, read_given_ground, within_reach
 from monitor.sites.landscapes import landscape_name, landscapes
@@ -41,9 +40,6 @@ from monitor.sites.site import Site
 from monitor.verdict.explain import never_offered
 
 log = structlog.get_logger()
-
-AT_ONCE = 64
-"""Sites whose series are settled in one call: those of all sites that are read together may be too large."""
 
 _NOTHING: Final[Mapping[str, Mapping[str, str]]] = {}
 
@@ -392,7 +388,6 @@ def gather(
     """
     tasks, left_out = prepare(settings, ledger, sources, sites, until=until)
     spare()
-    lent: dict[str, Any] = {}
     postponed = [
         Outcome(
             site=site,
@@ -403,10 +398,11 @@ def gather(
         for site in sites
         if (error := left_out.get(site.id)) is not None
     ]
-    fetched = partial(_elsewhere, lent=lent) if settings.engine.scheduler else partial(_here, guard=ledger.guard)
+    elevation = elevation_model(settings.terrain, settings.source)
+    lands = [fetch(some, sources, elevation, ledger.guard) for some in _by_landscape(tasks)]
     done = 0
-    for found in chain([postponed], fetched(settings, sources, tasks, work)):
-        for outcome in _adopted(settings, found, lent):
+    for found in chain([postponed], _all(lands, work)):
+        for outcome in found:
             done += 1
             if progress is not None:
                 progress(done, len(sites))
@@ -416,122 +412,46 @@ def gather(
             yield outcome
 
 
-def _clusters(tasks: Sequence[Task]) -> list[list[Task]]:
-    """Tasks by landscape."""
+def _by_landscape(tasks: Sequence[Task]) -> list[list[Task]]:
     found: dict[Path, list[Task]] = {}
     for task in tasks:
         found.setdefault(task.folder, []).append(task)
     return list(found.values())
 
 
-def _here(
-    settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run, *, guard: Callable[[], None]
-) -> Iterator[list[Outcome]]:
-    """Fetch in threads of this process."""
-    elevation = elevation_model(settings.terrain, settings.source)
-    clusters = _clusters(tasks)
-    for _, found in work([partial(fetch_here, cluster, sources.all, elevation, guard) for cluster in clusters]):
-        if isinstance(found[0], Outcome):
-            yield found
-        else:
-            yield from (told for _, told in work([partial(_outcomes, some) for some in batched(found, AT_ONCE)]))
+def _all(lands: Sequence[Generator[list[Step], None, list[Part]]], work: Run) -> Iterator[list[Outcome]]:
+    """Go on with all landscapes, round by round: the steps of all of them are computed in one stream. What became of
+    the sites of a landscape is given as soon as its last step was taken.
+    """
+    waiting: list[tuple[int, Step]] = []
+    done: list[list[Part]] = []
 
+    def go_on(land: int) -> None:
+        """To the next steps of a landscape, or to its end."""
+        try:
+            while not (steps := next(lands[land])):
+                pass
+            waiting.extend((land, step) for step in steps)
+        except StopIteration as end:
+            done.append(end.value)
 
-def _elsewhere(
-    settings: Settings, sources: Sources, tasks: Sequence[Task], work: Run, *, lent: dict[str, Any]
-) -> Iterator[list[Outcome]]:
-    """Fetch in other processes; where a worker dies of one site the others are fetched without it."""
-    clusters = _clusters(tasks)
-    suspects: list[Task] = []
+    def finished() -> Iterator[list[Outcome]]:
+        while done:
+            yield [part.outcome() for part in done.pop()]
 
-    def there(cluster: Sequence[Task]) -> Call:
-        """A call, with the store that it needs lent as its turn comes."""
-        return partial(fetch_elsewhere, _lent(cluster, lent), chosen=settings.source, terrain=settings.terrain)
-
-    for number, found in work(map(there, clusters)):
-        if not isinstance(found, BaseException):
-            yield found
-        elif len(clusters[number]) > 1 and not isinstance(found, TimeoutError):
-            suspects += clusters[number]
-        else:
-            yield _died(clusters[number], found)
-    while suspects:
-        # One site of each landscape at a time, for a store is lent once; a site without one begins its own.
-        turn = {_apart(task).folder: task for task in reversed(suspects)}
-        alone = [[_apart(task)] for task in turn.values()]
-        suspects = [task for task in suspects if task not in turn.values()]
-        for number, found in work(map(there, alone)):
-            yield _died(alone[number], found) if isinstance(found, BaseException) else found
-
-
-def _apart(task: Task) -> Task:
-    """A site to be fetched by itself; a new one begins a landscape of its own."""
-    try:
-        if LandscapeStore(task.folder).exists:
-            return task
-    except MonitorError:
-        return task
-    name = landscape_name([task.ground], task.site.geometry, task.site.biome)
-    return replace(task, folder=task.folder.with_name(name))
-
-
-def _died(tasks: Sequence[Task], error: BaseException) -> list[Outcome]:
-    told = redacted(f"its worker died: {type(error).__name__}: {error}")
-    return [Outcome(site=task.site, state="failed", error=told) for task in tasks]
-
-
-def _outcomes(parts: Sequence[Part]) -> list[Outcome]:
-    return [part.outcome() for part in parts]
-
-
-def fetch_here(
-    tasks: Sequence[Task], sources: Sequence[Source], elevation: Elevation | None, guard: Callable[[], None]
-) -> list[Outcome] | list[Part]:
-    """Fetch, and tell what became of the sites at once if they are few."""
-    parts = fetch(tasks, sources, elevation, guard)
-    return parts if len(parts) > AT_ONCE else _outcomes(parts)
-
-
-def fetch_elsewhere(
-    tasks: Sequence[Task], *, chosen: tuple[SourceSettings, ...], terrain: TerrainSettings
-) -> list[Outcome]:
-    """Fetch in another process, with sources of its own."""
-    return _outcomes(fetch(tasks, _opened_here(chosen), elevation_model(terrain, chosen)))
-
-
-@lru_cache(maxsize=1)
-def _opened_here(chosen: tuple[SourceSettings, ...]) -> list[Source]:
-    return open_sources(chosen).all
-
-
-def _lent(tasks: Sequence[Task], lent: dict[str, Any]) -> list[Task]:
-    """Lend a worker the store of a landscape; what is wrong with a store the worker finds out and reports."""
-    try:
-        lent[tasks[0].folder.name], copy = LandscapeStore(tasks[0].folder).lend()
-    except MonitorError:
-        return list(tasks)
-    return [replace(task, lent=copy) for task in tasks]
-
-
-def _adopted(settings: Settings, found: Sequence[Outcome], lent: dict[str, Any]) -> list[Outcome]:
-    """Commit what a worker wrote elsewhere; here, where the lock is held, and one landscape at a time."""
-    written = [outcome for outcome in found if outcome.fetched is not None and outcome.fetched.lent is not None]
-    if not written:
-        return list(found)
-    fetched = written[0].fetched
-    assert fetched is not None
-    name = fetched.snapshot.rpartition(":")[0]
-    try:
-        LandscapeStore(settings.store.root / name).adopt(
-            lent.pop(name), fetched.lent, f"scenes of {len(written)} sites"
-        )
-    except MonitorError as error:
-        state = "deferred" if isinstance(error, TryLater) else "failed"
-        return [
-            Outcome(site=one.site, state=state, error=f"site {one.site.id!r}: {error}") if one in written else one
-            for one in found
-        ]
-    return [replace(one, fetched=replace(one.fetched, lent=None)) if one.fetched is not None else one for one in found]
+    for land in range(len(lands)):
+        go_on(land)
+        yield from finished()
+    while waiting:
+        steps, waiting = waiting, []
+        left = Counter(land for land, _ in steps)
+        for number, found in work(step.graph() for _, step in steps):
+            land, step = steps[number]
+            step.take(found)
+            left[land] -= 1
+            if not left[land]:
+                go_on(land)
+                yield from finished()
 
 
 def store_folder(settings: Settings, site: Site) -> Path:

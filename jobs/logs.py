@@ -68,15 +68,6 @@ def set_up_logs(*, quiet: bool = False) -> None:
     os.environ.setdefault("ICECHUNK_LOG", "error")  # it warns of concurrent commits; only one process commits
 
 
-def with_logs(call: Callable[[], Any]) -> Any:
-    """Do a call with logs set up: in a worker process nothing else has done so."""
-    import structlog
-
-    if not structlog.is_configured():
-        set_up_logs()
-    return call()
-
-
 def _record(*args: Any, **more: Any) -> logging.LogRecord:
     """A record of the standard library's logging, its text and its traceback redacted."""
     record = _plain_record(*args, **more)

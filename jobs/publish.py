@@ -16,15 +16,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from itertools import batched
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from dask import delayed
+from dask.delayed import Delayed
 
 from jobs.calibrating import used_for
-from jobs.engine import Call, Run, engine
+from jobs.engine import Run, engine
 from jobs.episodes import in_episode
 from jobs.fetch import ground_key
 from jobs.gather import opened
@@ -173,14 +174,15 @@ def _written(settings: Settings, ledger: Ledger, work: Run, pages: Sequence[_Pag
     return outcomes
 
 
-def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Call:
+def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Delayed:
     """Write some pages; their series are read as the turn of the call comes, for those of all are large."""
     asked = []
     with ledger.reading() as t:
         for page in pages:
             known = known_series(t, settings.store.root / DERIVED / page.ground, page.ground)
             asked.append((page, until(known, page.found.as_of)))
-    return partial(_write_some, settings.store.root, settings.outputs.root, asked)
+    lazy: Delayed = delayed(_write_some, pure=False, traverse=False)(settings.store.root, settings.outputs.root, asked)
+    return lazy
 
 
 def _write_some(store: Path, outputs: Path, asked: Sequence[tuple[_Page, Columns]]) -> list[str | None]:

@@ -4,8 +4,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from shapely.geometry.base import BaseGeometry
@@ -31,6 +32,11 @@ class Sources:
     opened: list[tuple[Source, SourceSettings]]
     down: dict[str, str] = field(default_factory=dict)
     """What a source that is down said, by name."""
+    silent: dict[str, str] = field(default_factory=dict)
+    """What a source said that went down while scenes were read, by the name of the layout that they were read for."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _in_worker, (tuple(settings for _, settings in self.opened),)
 
     @property
     def first(self) -> Source:
@@ -41,6 +47,10 @@ class Sources:
     def all(self) -> list[Source]:
         """In order of preference."""
         return [source for source, _ in self.opened]
+
+    def named(self, name: str) -> Source:
+        """The source of a name."""
+        return next(source for source, _ in self.opened if source.name == name)
 
     def search(self, area: BaseGeometry, until: date, stored: Stored | None = None) -> tuple[list[Scene], str]:
         """What all sources offer over an area, in order of preference, and why some could not be asked.
@@ -104,6 +114,12 @@ def open_sources(settings: Sequence[SourceSettings]) -> Sources:
             source.name = f"{source.name}-{number}"
         opened.append((source, chosen))
     return Sources(opened)
+
+
+@lru_cache(maxsize=1)
+def _in_worker(settings: tuple[SourceSettings, ...]) -> Sources:
+    """The same sources in a worker process, opened once there."""
+    return open_sources(settings)
 
 
 def _open(chosen: SourceSettings) -> Source:

@@ -47,7 +47,14 @@ def opened(path: Path, ground: str = GROUND) -> StoredSite:
 
 def put(site: StoredSite, entries: Sequence[Entry]) -> str:
     """Store scenes, a row each, and return the snapshot; granules that are not given are made of the record."""
-    whole = [replace(entry, granules=entry.granules or _granules(entry.record)) for entry in entries]
+    whole = [
+        replace(
+            entry,
+            pixels=entry.pixels.reshape(len(entry.pixels), -1),
+            granules=entry.granules or _granules(entry.record),
+        )
+        for entry in entries
+    ]
     site.landscape.append([{site.derived.name: entry} for entry in whole], "scenes")
     return site.snapshot
 

@@ -49,8 +49,6 @@ ENOUGH: Final = 10
 """Fewer units than this, in all or in a scene, and no verdict of failure is given."""
 LEAST_SIDE: Final = 5
 """Least side of a unit. [pixel]"""
-BLOCK: Final = 5120.0
-"""Side of the blocks in which units are read together: 512 pixels of 10 m, a provider's own block. [m]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -173,6 +173,7 @@ def evaluate(*layers: np.ndarray, formula: str, constants: tuple[float, ...] = (
 def zonal_means(
     pixels: np.ndarray,
     clear: np.ndarray,
+    runs: np.ndarray,
     edges: np.ndarray,
     scale: np.ndarray,
     shift: np.ndarray,
@@ -181,15 +182,15 @@ def zonal_means(
     cover_of: int,
     out: np.ndarray,
 ) -> None:
-    """Clear counts and means of runs of pixels; see :func:`monitor.cover.zonal_means.zonal_means`.
+    """Clear counts and means of zones of pixels; see :func:`monitor.cover.zonal_means.zonal_means`.
 
     Parameters
     ----------
     pixels : (band, pixel) uint16 array
     clear : (pixel,) array
         Not 0 where the ground was seen.
-    edges : (zone + 1,) int64 array
-        Zone k is made of the pixels from ``edges[k]`` up to ``edges[k + 1]``.
+    runs, edges : (run, 3) and (zone + 1,) int64 arrays
+        See :class:`monitor.cube.layout.Zones`.
     scale, shift : (band,) float32 arrays
         Reflectance = (integer + shift) * scale. [1]
     soil, vegetation : float
@@ -206,26 +207,27 @@ def zonal_means(
         total[:] = 0.0
         count[:] = 0
         seen = 0
-        for i in range(edges[zone], edges[zone + 1]):
-            if clear[i] == 0:
-                continue
-            seen += 1
-            for band in range(_N_BANDS):
-                raw = pixels[band, i]
-                valued = (raw != bands.NODATA) & (raw != bands.SATURATED)
-                value[1 + band] = (np.float32(raw) + shift[band]) * scale[band] if valued else nan
-            red, nir = value[_RED], value[_NIR]
-            value[_FIRST_INDEX] = ndvi(red, nir)
-            value[_FIRST_INDEX + 1] = evi2(red, nir)
-            value[_FIRST_INDEX + 2] = msavi2(red, nir)
-            value[_FIRST_INDEX + 3] = kndvi(red, nir)
-            value[_FIRST_INDEX + 4] = ndmi(nir, value[_SWIR16])
-            value[_FIRST_INDEX + 5] = nbr(nir, value[_SWIR22])
-            value[_COVER] = cover(value[cover_of], soil, vegetation)
-            for m in range(1, out.shape[1]):
-                if not np.isnan(value[m]):
-                    total[m] += np.float64(value[m])
-                    count[m] += 1
+        for run in range(edges[zone], edges[zone + 1]):
+            for i in range(runs[run, 0], runs[run, 1], runs[run, 2]):
+                if clear[i] == 0:
+                    continue
+                seen += 1
+                for band in range(_N_BANDS):
+                    raw = pixels[band, i]
+                    valued = (raw != bands.NODATA) & (raw != bands.SATURATED)
+                    value[1 + band] = (np.float32(raw) + shift[band]) * scale[band] if valued else nan
+                red, nir = value[_RED], value[_NIR]
+                value[_FIRST_INDEX] = ndvi(red, nir)
+                value[_FIRST_INDEX + 1] = evi2(red, nir)
+                value[_FIRST_INDEX + 2] = msavi2(red, nir)
+                value[_FIRST_INDEX + 3] = kndvi(red, nir)
+                value[_FIRST_INDEX + 4] = ndmi(nir, value[_SWIR16])
+                value[_FIRST_INDEX + 5] = nbr(nir, value[_SWIR22])
+                value[_COVER] = cover(value[cover_of], soil, vegetation)
+                for m in range(1, out.shape[1]):
+                    if not np.isnan(value[m]):
+                        total[m] += np.float64(value[m])
+                        count[m] += 1
         out[zone, 0] = seen
         for m in range(1, out.shape[1]):
             out[zone, m] = np.float32(total[m] / count[m]) if count[m] else nan

@@ -1,16 +1,18 @@
-"""Zonal means of a scene: clear counts and means of bands, indices and cover over runs of pixels.
+"""Zonal means of scenes: clear counts and means of bands, indices and cover over zones of pixels.
 
-A site and a control unit go through the same function, so that nothing but the ground differs. It works on the integers
-of a scene as stored, in one pass: a programme's control units have a thousand million pixels a night.
+A site and a control unit go through the same function, so that nothing but the ground differs. Bands, indices and cover
+are taken pixel by pixel and summed in one pass: values of all pixels of a scene would take many times its memory.
 """
 
 from typing import Final
 
 import numpy as np
+import xarray as xr
 
 from monitor.cover import kernels
 from monitor.cover.fraction import Endmembers
 from monitor.cover.indices import INDICES
+from monitor.cube.layout import Zones
 from monitor.cube.packed import LAYERS
 from monitor.imagery import bands
 
@@ -19,33 +21,53 @@ MEASURES: Final = ("n_pixels", *bands.OBSERVED, *INDICES, "cover")
 
 
 def zonal_means(
-    packed: np.ndarray, edges: np.ndarray, *, scale: np.ndarray, offset: np.ndarray, endmembers: Endmembers
-) -> np.ndarray:
-    """Clear counts and means of the zones of one scene.
+    pixels: xr.DataArray, zones: Zones, *, scale: xr.DataArray, offset: xr.DataArray, endmembers: Endmembers
+) -> xr.DataArray:
+    """Clear counts and means of the zones of scenes.
 
     Parameters
     ----------
-    packed : (layer, pixel) uint16 array
-        Layers of :data:`monitor.cube.packed.LAYERS`; the pixels of each zone next to each other.
-    edges : (zone + 1,) int array
-        Zone k is made of the pixels from ``edges[k]`` up to ``edges[k + 1]``.
-    scale, offset : (band,) float arrays
-        Reflectance = scale * integer + offset. [1]
+    pixels : (time, band, pixel) DataArray of uint16, numpy or dask
+        Layers of :data:`monitor.cube.packed.LAYERS` along ``band``.
+    zones : Zones
+        In the pixels.
+    scale, offset : (time, observed) DataArrays
+        Of the bands of :data:`monitor.imagery.bands.OBSERVED`: reflectance = scale * integer + offset. [1]
     endmembers : Endmembers
         Of the biome, for the cover.
 
     Returns
     -------
-    (zone, measure) float32 array
-        Measures of :data:`MEASURES`; a mean is NaN where a zone has no clear pixel with a value. Sums are taken in
-        float64, in the order of the pixels. [1]
+    (time, zone, measure) DataArray of float32
+        Measures of :data:`MEASURES`, lazy where `pixels` are; a mean is NaN where a zone has no clear pixel with a
+        value. Sums are taken in float64, in the order of the pixels. [1]
     """
+    means: xr.DataArray = xr.apply_ufunc(
+        _means,
+        pixels,
+        scale,
+        offset,
+        kwargs={"zones": zones, "endmembers": endmembers},
+        input_core_dims=[["band", "pixel"], ["observed"], ["observed"]],
+        output_core_dims=[["zone", "measure"]],
+        dask="parallelized",
+        output_dtypes=[np.float32],
+        dask_gufunc_kwargs={"output_sizes": {"zone": len(zones), "measure": len(MEASURES)}},
+    )
+    return means.assign_coords(measure=list(MEASURES))
+
+
+def _means(
+    pixels: np.ndarray, scale: np.ndarray, offset: np.ndarray, *, zones: Zones, endmembers: Endmembers
+) -> np.ndarray:
+    """The same of (time, band, pixel), (time, observed) arrays."""
     # Shifted as integers, then scaled: the same ground under another offset gives the same bits.
-    shift = (np.asarray(offset, dtype=np.float64) / np.asarray(scale, dtype=np.float64)).astype(np.float32)
-    means = np.empty((len(edges) - 1, len(MEASURES)), np.float32)
-    kernels.zonal_means(
-        packed[: len(bands.OBSERVED)], packed[LAYERS.index("clear")], np.asarray(edges, dtype=np.int64),
-        np.asarray(scale, dtype=np.float32), shift, endmembers.soil, endmembers.vegetation,
-        MEASURES.index(endmembers.index), means,
-    )  # fmt: skip
+    shift = (offset.astype(np.float64) / scale.astype(np.float64)).astype(np.float32)
+    means = np.empty((len(pixels), len(zones), len(MEASURES)), np.float32)
+    for scene, layers in enumerate(pixels):
+        kernels.zonal_means(
+            layers[: len(bands.OBSERVED)], layers[LAYERS.index("clear")], zones.runs, zones.edges,
+            scale[scene].astype(np.float32), shift[scene], endmembers.soil, endmembers.vegetation,
+            MEASURES.index(endmembers.index), means[scene],
+        )  # fmt: skip
     return means

@@ -129,7 +129,7 @@ class Entry:
 
     record: Record
     pixels: np.ndarray
-    """(layer, y, x) uint16 on the site's grid."""
+    """(layer, pixel) uint16 of the pixels inside the site, row by row."""
     units: np.ndarray
     """(unit, measure) float32 of :data:`monitor.cover.zonal_means.MEASURES`, NaN where a unit was not seen."""
     granules: tuple[Scene, ...] = ()
@@ -204,18 +204,15 @@ class LandscapeStore:
     ----------
     path : Path
         Folder of the repository; its name is that of the landscape.
-    lent : optional
-        A session lent by :meth:`lend`, in a worker: what is written goes into it and is committed by the lender.
 
     Notes
     -----
     What was read once is remembered: what others write is seen by a new object only.
     """
 
-    def __init__(self, path: Path, lent: Any = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
-        self._lent = lent
         self._repository: Any = None
         self._group: zarr.Group | None = None
         self._session: Any = None
@@ -242,8 +239,7 @@ class LandscapeStore:
         biome : str
             Of all of them.
         """
-        if self._lent is None:
-            self._begin()
+        self._begin()
         crs = crs_of(members[0].grid)
         sizes = [int(member.inside.sum()) for member in members]
         n_units = sum(len(member.units) for member in members)
@@ -357,10 +353,9 @@ class LandscapeStore:
 
     @property
     def written(self) -> datetime:
-        """When the newest snapshot was written, UTC; in a lent session, the one it started from."""
+        """When the newest snapshot was written, UTC."""
         with self._guarded():
-            newest = self._lent.snapshot_id if self._lent else self._open().lookup_branch("main")
-            found: datetime = self._open().lookup_snapshot(str(newest)).written_at
+            found: datetime = self._open().lookup_snapshot(self._open().lookup_branch("main")).written_at
             return found
 
     @property
@@ -481,9 +476,8 @@ class LandscapeStore:
                     msg = f"scene {record.scene!r}: pixels are {entry.pixels.dtype}, not the integers as delivered"
                     raise TypeError(msg)
                 pixels = slice(*layout["first_pixel"][site : site + 2])
-                place = layout["row"][pixels], layout["column"][pixels]
                 some = slice(*layout["first_unit"][site : site + 2])
-                made["pixels"][at, :, pixels] = entry.pixels[:, *place]
+                made["pixels"][at, :, pixels] = entry.pixels
                 made["unit_means"][at, some] = entry.units[: some.stop - some.start, columns]
                 for name, prefix in (("site_means", ""), ("control_means", "control_")):
                     told = [record.measures.get(prefix + measure) for measure in MEANS]
@@ -509,20 +503,6 @@ class LandscapeStore:
             self._opened()
             found: xr.Dataset = xr.open_zarr(self._session.store, consolidated=False, chunks={})
         return found if rows is None else found.isel(time=slice(rows))
-
-    def lend(self) -> tuple[Any, Any]:
-        """A session, and its copy for a worker that writes chunks elsewhere: small, and safe to pickle."""
-        self._begin()
-        with self._guarded():
-            session = self._open().writable_session("main")
-            return session, session.fork()
-
-    def adopt(self, session: Any, copy: Any, message: str) -> None:
-        """Commit what a worker wrote into the copy of a session."""
-        with self._guarded():
-            session.merge(copy)
-            session.commit(message)
-            self._forget()
 
     def expire(self, kept: timedelta) -> int:
         """Let go of snapshots older than the newest by more than `kept`; all rows stay.
@@ -565,11 +545,10 @@ class LandscapeStore:
         return self._repository
 
     def _writable(self) -> Any:
-        return self._lent or self._open().writable_session("main")
+        return self._open().writable_session("main")
 
     def _commit(self, message: str) -> None:
-        if self._lent is None:
-            self._session.commit(message)
+        self._session.commit(message)
         self._granules = []
 
     def _forget(self) -> None:

@@ -1,0 +1,259 @@
+"""What sites and their control units show in scenes: a lazy Dataset, from the source to zonal means.
+
+A task of dask reads the pixels of one scene; zonal means are functions on DataArrays. Nothing is read before the
+Dataset is computed, by whatever scheduler. What cannot be read is part of the result, so that one broken file, or one
+broken block of it, stops neither the other scenes nor the other sites.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Final, NamedTuple, Protocol
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask import delayed
+from odc.geo.geobox import GeoBox
+
+from monitor.cover.fraction import Endmembers
+from monitor.cover.zonal_means import MEASURES, zonal_means
+from monitor.cube.grid import crs_of
+from monitor.cube.layout import BLOCK, Layout
+from monitor.cube.packed import LAYERS, pack
+from monitor.errors import SceneRejected, TryLater
+from monitor.imagery import bands
+from monitor.imagery.source import Frame, Scene, Source
+
+TRY_LATER: Final = "TRY_LATER"
+"""Reason of a refusal where the provider is down: nothing is known of the scene."""
+UNIT_CLEAR: Final = 0.6
+"""A unit counts in a scene when this share of it was seen. [1]"""
+AVERAGED_TOGETHER: Final = 32
+"""Scenes that are read by one task where the provider averages the units: it packs many into one request."""
+
+
+class Refusal(NamedTuple):
+    """Why a scene cannot be used for a site."""
+
+    reason: str
+    """The code that is recorded for it, or :data:`TRY_LATER`."""
+    why: str
+    """For people."""
+
+
+class Sources(Protocol):
+    """The sources of a run, in whatever process a task runs."""
+
+    silent: dict[str, str]
+    """What a source said that went down while scenes were read, by the name of the layout that they were read for."""
+
+    def named(self, name: str) -> Source:
+        """The source of a name."""
+        ...
+
+
+def bandpass(scene: Scene, grid: GeoBox) -> bool:
+    """Whether a scene is brought to the bands of Sentinel-2: a Landsat scene on Sentinel-2's pixels."""
+    return bands.resampled(scene.sensor, scene.quality, abs(grid.resolution.x))
+
+
+def observe(
+    sources: Sources, source: Source, scenes: Sequence[Scene], layout: Layout, endmembers: Endmembers
+) -> xr.Dataset:
+    """Pixels of sites, and zonal means of sites and units, in scenes of one source.
+
+    Parameters
+    ----------
+    sources : Sources
+        Gives the source where the tasks run.
+    source : Source
+        That offers the scenes.
+    scenes : sequence of Scene
+        Granules, each by itself; of one family of sensors.
+    layout : Layout
+        Sites and units.
+    endmembers : Endmembers
+        Of the biome, for the cover.
+
+    Returns
+    -------
+    Dataset
+        Lazy. ``pixels`` (time, band, pixel) uint16: layers of :data:`monitor.cube.packed.LAYERS` of the pixels inside
+        the sites; ``site_means`` (time, site, measure) and ``unit_means`` (time, unit, measure) float32: measures of
+        :data:`monitor.cover.zonal_means.MEASURES`, NaN where nothing was seen, of a unit of which less than
+        :data:`UNIT_CLEAR` was seen the count alone; ``refused`` (time, site): a :class:`Refusal`, or None.
+    """
+    cube = _cube(sources, source, scenes, layout, endmembers)
+    how = {"scale": cube.scale, "offset": cube.offset, "endmembers": endmembers}
+    site_means = zonal_means(cube.pixels, layout.sites, **how).rename(zone="site")
+    if source.reduces:
+        unit_means = cube.averaged
+    else:
+        unit_means = zonal_means(cube.block_pixels.rename(block_pixel="pixel"), layout.units, **how).rename(zone="unit")
+    enough = unit_means.sel(measure="n_pixels") >= xr.DataArray(UNIT_CLEAR * layout.sizes, dims="unit")
+    return xr.Dataset({
+        "pixels": cube.pixels,
+        "site_means": site_means,
+        "unit_means": unit_means.where(enough | (unit_means.measure == "n_pixels")),
+        "refused": cube.refused,
+    })  # fmt: skip
+
+
+def bands_as_stored(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and offset of the bands of scenes, (scene, band) each; Landsat's are brought to Sentinel-2's bands. [1]"""
+    both = [
+        [
+            bands.as_msi(band, scene.scale, scene.offset) if bandpass(scene, grid) else (scene.scale, scene.offset)
+            for band in bands.OBSERVED
+        ]
+        for scene in scenes
+    ]
+    scale, offset = np.moveaxis(np.array(both, np.float64).reshape(-1, len(bands.OBSERVED), 2), -1, 0)
+    return scale, offset
+
+
+def _cube(
+    sources: Sources, source: Source, scenes: Sequence[Scene], layout: Layout, endmembers: Endmembers
+) -> xr.Dataset:
+    """The scenes as they are read: ``pixels``, ``refused``, and ``block_pixels`` (time, band, block_pixel) of the
+    blocks that hold the units, or else ``averaged`` (time, unit, measure) as the provider averages them.
+    """
+    size = AVERAGED_TOGETHER if source.reduces else 1
+    sites, own = len(layout.grids), int(layout.sites.sizes.sum())
+    around: tuple[int, ...] = (len(LAYERS), int(layout.first_block_pixel[-1]))
+    if source.reduces:
+        around = (len(layout.sizes), len(MEASURES))
+    # Once each in the graph: a layout of thousands of units is large.
+    known = [delayed(one, pure=False, traverse=False) for one in (sources, layout, endmembers)]
+    columns: list[list[da.Array]] = [[], [], []]
+    for first in range(0, len(scenes), size):
+        some = list(scenes[first : first + size])
+        read = delayed(_read, pure=False, nout=3, traverse=False)(*known, source.name, some)
+        shapes = ((len(LAYERS), own), around, (sites,))
+        kinds = (np.uint16, np.float32 if source.reduces else np.uint16, object)
+        for column, part, shape, kind in zip(columns, read, shapes, kinds, strict=True):
+            column.append(da.from_delayed(part, (len(some), *shape), kind))
+    pixels, units, refused = (da.concatenate(column) for column in columns)
+    scale, offset = bands_as_stored(scenes, layout.grids[0])
+    named = ("averaged", ("unit", "measure")) if source.reduces else ("block_pixels", ("band", "block_pixel"))
+    return xr.Dataset(
+        {
+            "pixels": (("time", "band", "pixel"), pixels),
+            named[0]: (("time", *named[1]), units),
+            "refused": (("time", "site"), refused),
+            "scale": (("time", "observed"), scale),
+            "offset": (("time", "observed"), offset),
+        },
+        coords={
+            "scene": ("time", [scene.id for scene in scenes]),
+            **({"measure": list(MEASURES)} if source.reduces else {}),
+        },
+    )
+
+
+def _read(
+    sources: Sources, layout: Layout, endmembers: Endmembers, name: str, scenes: Sequence[Scene]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read scenes: (scene, band, pixel) of the sites, the same of the blocks or the means of the units, refusals."""
+    source, many = sources.named(name), len(layout.grids)
+    pixels = np.zeros((len(scenes), len(LAYERS), int(layout.sites.sizes.sum())), np.uint16)
+    blocks = np.zeros((len(scenes), len(LAYERS), int(layout.first_block_pixel[-1])), np.uint16)
+    refused = np.full((len(scenes), many), None, object)
+    means = np.full((len(scenes), len(layout.sizes), len(MEASURES)), np.nan, np.float32)
+    k = 0
+    try:
+        if layout.name in sources.silent:
+            raise TryLater(sources.silent[layout.name])
+        grids = [*layout.grids, *layout.blocks]
+        order = sorted(range(len(grids)), key=lambda piece: _along(grids[piece]))
+        stream = iter(source.read(scenes, [grids[piece] for piece in order]))
+        averaged = _averaged(source, scenes, layout, endmembers) if source.reduces else repeat(means[0])
+        for k, scene in enumerate(scenes):
+            try:
+                frames, averages = next(stream), next(averaged)
+                if isinstance(averages, SceneRejected):
+                    raise averages
+                if isinstance(frames, SceneRejected):
+                    raise frames
+                means[k] = averages
+                _take(scene, frames, layout, order, pixels[k], blocks[k])
+            except SceneRejected as error:
+                why: list[Refusal | None] = [Refusal(error.reason, str(error))] * many
+                if error.reason == "BROKEN" and len(grids) > 1:
+                    why = _piecewise(source, scene, layout, pixels[k], blocks[k])
+                for site, one in enumerate(why):
+                    refused[k, site] = one
+    except TryLater as error:
+        sources.silent[layout.name] = str(error)
+        for place in np.ndindex(len(scenes) - k, many):
+            refused[k + place[0], place[1]] = Refusal(TRY_LATER, str(error))
+    return pixels, means if source.reduces else blocks, refused
+
+
+def _take(
+    scene: Scene, frames: Iterable[Frame], layout: Layout, order: Sequence[int], pixels: np.ndarray, blocks: np.ndarray
+) -> None:
+    """Put the frames of a scene, of some pieces in order, where their pixels belong."""
+    grids, sites = [*layout.grids, *layout.blocks], len(layout.grids)
+    for piece, frame in zip(order, frames, strict=True):
+        if frame.pixels.shape[1:] != grids[piece].shape or frame.quality.shape != grids[piece].shape:
+            reason, msg = "BROKEN", f"asked for {grids[piece].shape} pixels, got {frame.pixels.shape[1:]}"
+            raise SceneRejected(reason, msg)
+        packed = pack(frame, scene)
+        if piece < sites:
+            first, stop, _ = layout.sites.runs[piece]
+            pixels[:, first:stop] = packed[:, layout.inside[piece]]
+        else:
+            first, stop = layout.first_block_pixel[piece - sites : piece - sites + 2]
+            blocks[:, first:stop] = packed.reshape(len(LAYERS), -1)
+
+
+def _piecewise(
+    source: Source, scene: Scene, layout: Layout, pixels: np.ndarray, blocks: np.ndarray
+) -> list[Refusal | None]:
+    """Read a scene of which something is broken piece by piece; refused for the sites whose own pixels or units lie in
+    what is broken.
+    """
+    sites = len(layout.grids)
+    why: dict[int, Refusal] = {}
+    for piece, grid in enumerate((*layout.grids, *layout.blocks)):
+        try:
+            (frames,) = source.read([scene], [grid])
+            if isinstance(frames, SceneRejected):
+                raise frames
+            _take(scene, frames, layout, [piece], pixels, blocks)
+        except SceneRejected as error:
+            why[piece] = Refusal(error.reason, str(error))
+    found: list[Refusal | None] = []
+    stops = layout.first_block_pixel[1:]
+    for site in range(sites):
+        units = range(*layout.first_unit[site : site + 2])
+        starts = layout.units.runs[layout.units.edges[units.start] : layout.units.edges[units.stop], 0]
+        mine = {site, *(sites + np.unique(np.searchsorted(stops, starts, side="right"))).tolist()}
+        found.append(next((why[piece] for piece in sorted(mine & why.keys())), None))
+    return found
+
+
+def _averaged(
+    source: Source, scenes: Sequence[Scene], layout: Layout, endmembers: Endmembers
+) -> Iterator[np.ndarray | SceneRejected]:
+    """Means of the units of all sites as the provider averages them; the first requests are under way on return."""
+    from monitor.cover.served import recipe  # brings the provider's client with it
+
+    streams = []
+    for grid, units in zip(layout.grids, layout.squares, strict=True):
+        layers = recipe(endmembers, bandpass=any(bandpass(scene, grid) for scene in scenes))
+        if units:
+            streams.append(source.reduce(scenes, units, grid, layers))
+
+    def together(means: Sequence[np.ndarray | SceneRejected]) -> np.ndarray | SceneRejected:
+        refused = next((one for one in means if isinstance(one, SceneRejected)), None)
+        nothing = np.empty((0, len(MEASURES)), np.float32)
+        return refused or np.concatenate([nothing, *(np.asarray(one, np.float32) for one in means)])
+
+    return map(together, zip(*streams, strict=True) if streams else repeat((), len(scenes)))
+
+
+def _along(grid: GeoBox) -> tuple[str, int, float]:
+    """Bands from north to south, those of sites among those of units: few of a provider's blocks are held at a time."""
+    return str(crs_of(grid)), -int(grid.affine.f // BLOCK), grid.affine.c

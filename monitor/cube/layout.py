@@ -1,0 +1,186 @@
+"""Which pixels of a scene are read for the sites of a landscape, and the zones that they form.
+
+Sites are read on their own grids, control units on blocks: grids that hold all units near each other, so that a
+provider's block is read once for all of them. Units may overlap, so that a zone is no label of a pixel but a list of
+runs of pixels.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import uuid4
+
+import numpy as np
+import shapely
+from odc.geo.geobox import GeoBox
+from shapely import GeometryCollection
+from shapely.geometry.base import BaseGeometry
+
+from monitor.cube.grid import MARGIN, covering, crs_of, holds, rectangles
+from monitor.sites.projection import projected
+
+BLOCK: Final = 5120.0
+"""Side of the blocks in which units are read together: 512 pixels of 10 m, a provider's own block. [m]"""
+SAMPLED: Final = 2500
+"""Of a larger unit every second (third, ...) pixel of every second (third, ...) row is taken, so that no more remain:
+its mean is as good with them, and a night draws those of a whole programme in a fraction of the time. [pixel]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Zones:
+    """Zones of pixels as runs: pixels ``start``, ``start + step``, ... before ``stop``."""
+
+    runs: np.ndarray
+    """(run, 3) int64: start, stop and step; those of a zone next to each other."""
+    edges: np.ndarray
+    """(zone + 1,) int64: zone k is made of the runs from ``edges[k]`` up to ``edges[k + 1]``."""
+    name: str = field(default_factory=lambda: uuid4().hex)
+
+    def __dask_tokenize__(self) -> str:
+        return self.name  # to hash the runs of thousands of units takes as long as to read them
+
+    @classmethod
+    def of(cls, runs: Sequence[np.ndarray]) -> "Zones":
+        """Of the runs of each zone."""
+        edges = np.cumsum([0, *(len(one) for one in runs)], dtype=np.int64)
+        return cls(runs=np.concatenate([np.empty((0, 3), np.int64), *runs]), edges=edges)
+
+    @classmethod
+    def whole(cls, sizes: Sequence[int]) -> "Zones":
+        """Zones that lie one after the other, of so many pixels each."""
+        first = np.cumsum([0, *sizes], dtype=np.int64)
+        return cls(
+            runs=np.column_stack([first[:-1], first[1:], np.ones(len(sizes), np.int64)]),
+            edges=np.arange(len(sizes) + 1, dtype=np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.edges) - 1
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(zone,) int64: pixels of each."""
+        start, stop, step = self.runs.T
+        counted = np.concatenate([[0], np.cumsum((stop - start + step - 1) // step)])
+        return np.asarray(np.diff(counted[self.edges]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layout:
+    """What is read of a scene: pixels inside the sites, site by site, and those of the blocks, row by row."""
+
+    grids: tuple[GeoBox, ...]
+    """Of each site, its own."""
+    inside: tuple[np.ndarray, ...]
+    """Of each site (y, x) bool: pixels of its grid that lie inside."""
+    sites: Zones
+    """The sites, in their pixels."""
+    blocks: tuple[GeoBox, ...]
+    """Grids that hold the units, on the lattice of the sites; none where the provider averages them."""
+    units: Zones
+    """The units of all sites, site by site, in the pixels of the blocks; empty where the provider averages them."""
+    squares: tuple[tuple[BaseGeometry, ...], ...]
+    """Of each site its units, longitude and latitude."""
+    sizes: np.ndarray
+    """(unit,) pixels of each unit that count, all sites together."""
+    name: str
+    """Another one for every layout."""
+
+    @classmethod
+    def of(cls, sites: Sequence[tuple[GeoBox, np.ndarray, Sequence[BaseGeometry]]], *, averaged: bool) -> "Layout":
+        """Lay sites and their units out on pixels.
+
+        Parameters
+        ----------
+        sites : sequence of (GeoBox, (y, x) bool array, sequence of shapely geometry)
+            Of each its grid, the pixels inside it, and its control units in longitude and latitude. The grids are of
+            one projected system and lattice.
+        averaged : bool
+            Whether the provider averages the units itself, over all their pixels.
+        """
+        grids = tuple(grid for grid, _, _ in sites)
+        inside = tuple(own for _, own, _ in sites)
+        squares = tuple(tuple(units) for _, _, units in sites)
+        lattice = grids[0]
+        shapes = shapely.get_parts(
+            projected(GeometryCollection([unit for some in squares for unit in some]), crs_of(lattice))
+        )
+        lines = _lines(shapes, lattice, sampled=not averaged)
+        if averaged:
+            blocks: tuple[GeoBox, ...] = ()
+            units = Zones.of([])
+            sizes = np.array([int((line[:, 2] - line[:, 1]).sum()) for line in lines], dtype=np.int64)
+        else:
+            blocks, units = _in_blocks(shapes, lines, lattice)
+            sizes = units.sizes
+        return cls(
+            grids=grids, inside=inside, sites=Zones.whole([int(own.sum()) for own in inside]), blocks=blocks,
+            units=units, squares=squares, sizes=sizes, name=uuid4().hex,
+        )  # fmt: skip
+
+    @property
+    def first_unit(self) -> np.ndarray:
+        """(site + 1,) int64: units of site k are those from ``first_unit[k]`` up to ``first_unit[k + 1]``."""
+        return np.cumsum([0, *(len(some) for some in self.squares)], dtype=np.int64)
+
+    @property
+    def first_block_pixel(self) -> np.ndarray:
+        """(block + 1,) int64: the same of the pixels of the blocks."""
+        return np.cumsum([0, *(int(np.prod(block.shape)) for block in self.blocks)], dtype=np.int64)
+
+
+def _lines(shapes: np.ndarray, lattice: GeoBox, *, sampled: bool) -> list[np.ndarray]:
+    """Pixels of units that are read, see :data:`SAMPLED`, row by row.
+
+    Returns
+    -------
+    list of (run, 4) int64 array
+        Of each unit: row, first column, the one after the last, and step, counted from the corner of the lattice.
+    """
+    pixel, (x0, y1) = abs(lattice.resolution.x), (lattice.affine.c, lattice.affine.f)
+    left, _, _, top = shapely.bounds(shapes).reshape(-1, 4).T
+    corners = np.floor(np.column_stack([y1 - top, left - x0]) / pixel).astype(np.int64)
+    found = []
+    for shape, corner, spans in zip(shapes, corners, rectangles(shapes, lattice), strict=True):
+        if spans is not None:
+            row = np.arange(*spans[0])
+            first, stop = np.full_like(row, spans[1][0]), np.full_like(row, spans[1][1])
+        else:
+            local = covering(shape.bounds, crs_of(lattice), resolution=pixel, anchor=(x0, y1), margin=0.0)
+            steps = np.diff(holds(shape, local).astype(np.int8), axis=1, prepend=0, append=0)
+            (row, first), (_, stop) = np.nonzero(steps == 1), np.nonzero(steps == -1)
+            row, first, stop = row + corner[0], first + corner[1], stop + corner[1]
+        step = max(1, math.ceil(math.sqrt(int((stop - first).sum()) / SAMPLED))) if sampled else 1
+        if step > 1:
+            some = (row - corner[0]) % step == step // 2
+            row, first, stop = row[some], first[some], stop[some]
+            first = first + (step // 2 - (first - corner[1])) % step
+        some = first < stop
+        found.append(np.column_stack([row, first, stop, np.full_like(row, step)])[some])
+    return found
+
+
+def _in_blocks(shapes: np.ndarray, lines: Sequence[np.ndarray], lattice: GeoBox) -> tuple[tuple[GeoBox, ...], Zones]:
+    """Blocks that hold all units, from north to south, and the units in their pixels."""
+    pixel, (x0, y1) = abs(lattice.resolution.x), (lattice.affine.c, lattice.affine.f)
+    places = np.floor(shapely.get_coordinates(shapely.centroid(shapes)).reshape(-1, 2) / BLOCK).astype(np.int64)
+    order = np.lexsort((places[:, 0], -places[:, 1]))
+    cuts = np.flatnonzero(np.any(np.diff(places[order], axis=0) != 0, axis=1)) + 1
+    blocks: list[GeoBox] = []
+    runs = [np.empty((0, 3), np.int64)] * len(shapes)
+    before = 0
+    for members in np.split(order, cuts) if len(order) else []:
+        block = covering(
+            tuple(shapely.total_bounds(shapes[members])), crs_of(lattice), resolution=pixel, anchor=(x0, y1),
+            margin=MARGIN,
+        )  # fmt: skip
+        top, left = round((y1 - block.affine.f) / pixel), round((block.affine.c - x0) / pixel)
+        height, width = block.shape
+        for member in members.tolist():
+            row, first, stop, step = lines[member].T
+            start = before + (row - top) * width - left
+            runs[member] = np.column_stack([start + first, start + stop, step])
+        before += height * width
+        blocks.append(block)
+    return tuple(blocks), Zones.of(runs)
