@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import structlog
@@ -811,10 +811,8 @@ class Step:
             ]
         except Exception as error:
             log.exception("a bug while a graph is built", sites=len({part for row in self.rows for part in row}))
-            graph: Delayed = delayed(error, traverse=False)
-            return graph
-        graph = delayed(lazy)
-        return graph
+            return cast("Delayed", delayed(error, traverse=False))
+        return cast("Delayed", delayed(lazy))
 
     def take(self, found: Any) -> None:
         """Deal with what was computed, or with the exception in its place."""
@@ -828,6 +826,15 @@ class Step:
         self.then([part for part in parts if part.alive])
         for part in parts:
             part.waiting.clear()
+
+    def apart(self) -> list["Step"]:
+        """The same for each site by itself."""
+        parts = dict.fromkeys(part for row in self.rows for part in row)
+        found = []
+        for part in parts:
+            rows = [{part: row[part]} for row in self.rows if part in row]
+            found.append(replace(self, rows=rows, runs=_runs(rows, self.sources)))
+        return found
 
     def _layout(self, run: _Run) -> Layout:
         key = tuple(part.task.site.id for part in run.parts)

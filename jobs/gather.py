@@ -424,14 +424,18 @@ def _all(lands: Sequence[Generator[list[Step], None, list[Part]]], work: Run) ->
     the sites of a landscape is given as soon as its last step was taken.
     """
     waiting: list[tuple[int, Step]] = []
+    left: Counter[int] = Counter()
     done: list[list[Part]] = []
+
+    def add(land: int, steps: Sequence[Step]) -> None:
+        waiting.extend((land, step) for step in steps)
+        left[land] += len(steps)
 
     def go_on(land: int) -> None:
         """To the next steps of a landscape, or to its end."""
         try:
-            while not (steps := next(lands[land])):
-                pass
-            waiting.extend((land, step) for step in steps)
+            while not left[land]:
+                add(land, next(lands[land]))
         except StopIteration as end:
             done.append(end.value)
 
@@ -443,15 +447,19 @@ def _all(lands: Sequence[Generator[list[Step], None, list[Part]]], work: Run) ->
         go_on(land)
         yield from finished()
     while waiting:
-        steps, waiting = waiting, []
-        left = Counter(land for land, _ in steps)
+        steps = waiting.copy()
+        waiting.clear()
         for number, found in work(step.graph() for _, step in steps):
             land, step = steps[number]
-            step.take(found)
+            failed = isinstance(found, BaseException) and not isinstance(found, TimeoutError)
+            apart = step.apart() if failed else []
+            if len(apart) > 1:  # one of its sites may be to blame
+                add(land, apart)
+            else:
+                step.take(found)
             left[land] -= 1
-            if not left[land]:
-                go_on(land)
-                yield from finished()
+            go_on(land)
+            yield from finished()
 
 
 def store_folder(settings: Settings, site: Site) -> Path:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import batched
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from dask import delayed
@@ -181,8 +181,9 @@ def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Delayed
         for page in pages:
             known = known_series(t, settings.store.root / DERIVED / page.ground, page.ground)
             asked.append((page, until(known, page.found.as_of)))
-    lazy: Delayed = delayed(_write_some, pure=False, traverse=False)(settings.store.root, settings.outputs.root, asked)
-    return lazy
+    return cast(
+        "Delayed", delayed(_write_some, pure=False, traverse=False)(settings.store.root, settings.outputs.root, asked)
+    )
 
 
 def _write_some(store: Path, outputs: Path, asked: Sequence[tuple[_Page, Columns]]) -> list[str | None]:

@@ -90,13 +90,26 @@ def observe(
         unit_means = cube.averaged
     else:
         unit_means = zonal_means(cube.block_pixels.rename(block_pixel="pixel"), layout.units, **how).rename(zone="unit")
-    enough = unit_means.sel(measure="n_pixels") >= xr.DataArray(UNIT_CLEAR * layout.sizes, dims="unit")
-    return xr.Dataset({
-        "pixels": cube.pixels,
-        "site_means": site_means,
-        "unit_means": unit_means.where(enough | (unit_means.measure == "n_pixels")),
-        "refused": cube.refused,
-    })  # fmt: skip
+    unit_means = xr.apply_ufunc(
+        _enough, unit_means, kwargs={"least": UNIT_CLEAR * layout.sizes}, input_core_dims=[["unit", "measure"]],
+        output_core_dims=[["unit", "measure"]], dask="parallelized", output_dtypes=[np.float32],
+    )  # fmt: skip
+    # Given out after the means, so that the blocks of a scene are let go before those of the next are read.
+    pixels = xr.apply_ufunc(
+        _after, cube.pixels, unit_means, input_core_dims=[["band", "pixel"], ["unit", "measure"]],
+        output_core_dims=[["band", "pixel"]], dask="parallelized", output_dtypes=[np.uint16],
+    )  # fmt: skip
+    return xr.Dataset({"pixels": pixels, "site_means": site_means, "unit_means": unit_means, "refused": cube.refused})
+
+
+def _enough(means: np.ndarray, *, least: np.ndarray) -> np.ndarray:
+    """(..., unit, measure) means, but for the count NaN where that is less than (unit,) `least`."""
+    known = (means[..., :1] >= least[:, None]) | (np.arange(means.shape[-1]) == 0)
+    return np.where(known, means, np.float32(np.nan))
+
+
+def _after(pixels: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return pixels
 
 
 def bands_as_stored(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
@@ -135,14 +148,15 @@ def _cube(
             column.append(da.from_delayed(part, (len(some), *shape), kind))
     pixels, units, refused = (da.concatenate(column) for column in columns)
     scale, offset = bands_as_stored(scenes, layout.grids[0])
+    chunks = pixels.chunks[0]
     named = ("averaged", ("unit", "measure")) if source.reduces else ("block_pixels", ("band", "block_pixel"))
     return xr.Dataset(
         {
             "pixels": (("time", "band", "pixel"), pixels),
             named[0]: (("time", *named[1]), units),
             "refused": (("time", "site"), refused),
-            "scale": (("time", "observed"), scale),
-            "offset": (("time", "observed"), offset),
+            "scale": (("time", "observed"), da.from_array(scale, chunks=(chunks, -1))),
+            "offset": (("time", "observed"), da.from_array(offset, chunks=(chunks, -1))),
         },
         coords={
             "scene": ("time", [scene.id for scene in scenes]),

@@ -4,8 +4,10 @@ import math
 from itertools import pairwise
 
 import numpy as np
+import xarray as xr
 
-from monitor.cover.zonal_means import MEASURES
+from monitor.cover.zonal_means import MEASURES, zonal_means
+from monitor.cube.layout import Zones
 from monitor.cube.packed import LAYERS
 from monitor.imagery.bands import NODATA, OBSERVED, SATURATED
 
@@ -43,8 +45,20 @@ def cover(index, ends):
     return share if math.isnan(share) else min(max(share, 0.0), 1.0)
 
 
+def product(packed, edges, *, scale, offset, endmembers, lazy=False):
+    """:func:`monitor.cover.zonal_means.zonal_means` of one scene, in zones that lie one after the other."""
+    pixels = xr.DataArray(packed[None], dims=("time", "band", "pixel"))
+    both = [xr.DataArray(np.asarray(one)[None], dims=("time", "observed")) for one in (scale, offset)]
+    found = zonal_means(
+        pixels.chunk(time=1) if lazy else pixels, Zones.whole(np.diff(edges).tolist()), scale=both[0], offset=both[1],
+        endmembers=endmembers,
+    )  # fmt: skip
+    assert (found.chunks is not None) == lazy
+    return found.values[0]
+
+
 def means(packed, edges, *, scale, offset, endmembers):
-    """As :func:`monitor.cover.zonal_means.zonal_means`."""
+    """The same."""
     found = np.full((len(edges) - 1, len(MEASURES)), NAN)
     for zone, (first, last) in enumerate(pairwise(edges)):
         clear = [i for i in range(first, last) if packed[LAYERS.index("clear"), i]]

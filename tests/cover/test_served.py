@@ -13,13 +13,14 @@ from shapely.geometry import box
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cover.indices import INDICES
 from monitor.cover.served import SERVED, recipe
-from monitor.cover.zonal_means import MEASURES, zonal_means
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube import masks
 from monitor.cube.grid import holds
 from monitor.cube.packed import pack
 from monitor.imagery import bands, ee_graphs
 from monitor.imagery.earthengine import EarthEngine
 from monitor.sites.projection import lonlat
+from tests.cover.reference import product
 from tests.loopback.earthengine import SCORES, EarthEngineServer, add_landsat, add_sentinel2
 
 UTM = CRS("EPSG:32648")
@@ -131,7 +132,7 @@ def test_the_server_counts_and_averages_what_would_be_counted_and_averaged_here(
     delivered = scene.scale, scene.offset
     scale, offset = np.array([bands.as_msi(band, *delivered) if bandpass else delivered for band in bands.OBSERVED]).T
     pixels = packed.reshape(len(packed), -1)[:, order]
-    here = zonal_means(pixels, edges, scale=scale, offset=offset, endmembers=ends)
+    here = product(pixels, edges, scale=scale, offset=offset, endmembers=ends)
     assert served.shape == here.shape == (len(shapes), len(MEASURES))
     np.testing.assert_array_equal(served[:, 0], here[:, 0])
     assert 0 < here[:, 0].mean() < 144

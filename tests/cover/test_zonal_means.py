@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from monitor.cover.fraction import ENDMEMBERS, Endmembers
 from monitor.cover.zonal_means import MEASURES, zonal_means
+from monitor.cube.layout import Zones
 from monitor.cube.packed import LAYERS
 from monitor.imagery import bands
 from tests.cover import reference
+from tests.cover.reference import product
 
 SIZES = (7, 1, 0, 400, 33)
 EDGES = np.cumsum([0, *SIZES])
@@ -33,7 +36,7 @@ def test_a_mean_is_over_the_clear_pixels_of_a_zone_and_taken_pixel_by_pixel():
     packed[LAYERS.index("nir")] = [3000, 2000, 1000, 4000]
     packed[CLEAR] = [1, 1, 1, 0]
     ends = Endmembers(index="ndvi", soil=0.0, vegetation=1.0)
-    found = dict(zip(MEASURES, zonal_means(packed, np.array([0, 2, 4]), **plain(endmembers=ends)).T, strict=True))
+    found = dict(zip(MEASURES, product(packed, np.array([0, 2, 4]), **plain(endmembers=ends)).T, strict=True))
     np.testing.assert_array_equal(found["n_pixels"], [2, 1])
     np.testing.assert_allclose(found["ndvi"], [(0.5 + 0.0) / 2, -0.5], rtol=1e-6)
     np.testing.assert_allclose(found["cover"], [0.25, 0.0], rtol=1e-6)
@@ -48,7 +51,8 @@ def test_the_same_counts_and_means_as_in_double_precision(biome, scale, offset):
         scene(1),
         {"scale": np.full(6, scale), "offset": np.full(6, offset), "endmembers": ENDMEMBERS[biome]},
     )
-    found, expected = zonal_means(packed, EDGES, **known), reference.means(packed, EDGES, **known)
+    found, expected = product(packed, EDGES, **known), reference.means(packed, EDGES, **known)
+    np.testing.assert_array_equal(product(packed, EDGES, **known, lazy=True), found)
     assert found.shape == (len(SIZES), len(MEASURES))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
@@ -63,13 +67,26 @@ def test_the_same_ground_under_another_offset_gives_the_same_bits():
     moved = packed.copy()
     moved[: len(bands.OBSERVED)] += 1000
     np.testing.assert_array_equal(
-        zonal_means(packed, EDGES, **plain()), zonal_means(moved, EDGES, **plain(offset=-0.1))
+        product(packed, EDGES, **plain()), product(moved, EDGES, **plain(offset=-0.1))
     )  # fmt: skip
 
 
 def test_a_zone_nobody_saw_has_a_count_of_zero_and_no_mean():
     packed = scene(3)
     packed[CLEAR] = 0
-    found = zonal_means(packed, EDGES, **plain())
+    found = product(packed, EDGES, **plain())
     assert (found[:, 0] == 0).all()
     assert np.isnan(found[:, 1:]).all()
+
+
+def test_a_zone_may_share_pixels_with_others_and_take_every_second_of_a_row():
+    packed = scene(4)[None]
+    pixels = xr.DataArray(packed, dims=("time", "band", "pixel"))
+    runs = [np.array([[0, 100, 1], [200, 240, 1]]), np.array([[50, 250, 2], [301, 400, 3]])]
+    scale, offset = (xr.DataArray(np.full((1, 6), one), dims=("time", "observed")) for one in (1e-4, 0.0))
+    known = {"scale": scale, "offset": offset, "endmembers": ENDMEMBERS["loess"]}
+    found = zonal_means(pixels, Zones.of(runs), **known).values[0]
+    for zone, mine in enumerate(runs):
+        chosen = np.concatenate([np.arange(*run) for run in mine])
+        alone = product(packed[0][:, chosen], np.array([0, len(chosen)]), **plain())
+        np.testing.assert_array_equal(found[zone], alone[0])

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from monitor.cover import indices
 from monitor.cover.fraction import ENDMEMBERS
-from monitor.cover.zonal_means import MEASURES, zonal_means
+from monitor.cover.zonal_means import MEASURES
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, record_of
 from monitor.imagery.source import Scene
@@ -19,6 +19,7 @@ from monitor.trends import maps
 from monitor.trends.cubes import open_series
 from monitor.trends.state import Scenes, Used, at_hand, bring_up_to_date
 from monitor.trends.state import maps as site_maps
+from tests.cover.reference import product
 
 SIDE, YEARS = 3, range(2019, 2023)
 DIMS = ("time", "y", "x")
@@ -30,7 +31,7 @@ def results() -> dict[str, list[float]]:
     packed = np.full((len(YEARS), len(LAYERS), SIDE, SIDE), 1000, np.uint16)
     packed[:, LAYERS.index("nir")] = 1500 + 400 * np.arange(len(YEARS))[:, None, None] + np.arange(SIDE)
     series = [
-        zonal_means(
+        product(
             scene.reshape(len(LAYERS), -1), np.array([0, 4, SIDE * SIDE]), scale=np.full(6, 1e-4), offset=np.zeros(6),
             endmembers=STEPPE,
         )[:, MEASURES.index("ndvi")]

@@ -11,7 +11,6 @@ import threading
 import time
 from contextlib import ExitStack
 from datetime import date
-from functools import partial
 from operator import add
 
 import dask
@@ -28,6 +27,11 @@ from monitor.errors import BadConfiguration, TryLater
 from tests.landscape import stored_of
 
 NIGHT = date(2018, 9, 30)
+
+
+def job(function, *given):
+    """A graph of one task."""
+    return dask.delayed(function, pure=False)(*given)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +146,7 @@ def _limits():
 def test_requests_to_earth_engine_are_capped_for_all_workers_together(cluster):
     cluster.wait_for_workers(2)  # one that was killed before may not be back yet
     with engine(cluster.scheduler_address) as work:
-        assert dict(work([_limits, _limits])) == {0: (10, 1500), 1: (10, 1500)}
+        assert dict(work([job(_limits), job(_limits)])) == {0: (10, 1500), 1: (10, 1500)}
     assert _limits() == (20, 3000)
 
 
@@ -158,18 +162,18 @@ def _refuse():
     raise BadConfiguration("no key")
 
 
-def test_a_call_whose_workers_keep_dying_fails_alone(cluster):
+def test_a_job_whose_workers_keep_dying_fails_alone(cluster):
     with engine(cluster.scheduler_address) as work:
-        found = dict(work([partial(_add, 1, 1), _die, partial(_add, 2, 2)]))
+        found = dict(work([job(_add, 1, 1), job(_die), job(_add, 2, 2)]))
     assert (found[0], found[2]) == (2, 4)
     assert isinstance(found[1], Exception)
     assert "KilledWorker" in type(found[1]).__name__
 
 
-def test_calls_may_take_longer_together_than_the_longest_of_them_may(cluster, monkeypatch):
+def test_jobs_may_take_longer_together_than_the_longest_of_them_may(cluster, monkeypatch):
     monkeypatch.setattr("jobs.engine.LONGEST", 3.0)
     with engine(cluster.scheduler_address) as work:
-        assert dict(work([partial(time.sleep, 1.0)] * 12)) == dict.fromkeys(range(12))
+        assert dict(work([job(time.sleep, 1.0) for _ in range(12)])) == dict.fromkeys(range(12))
 
 
 def test_a_cluster_that_shrinks_midway_does_what_it_has_taken(cluster, monkeypatch):
@@ -179,21 +183,21 @@ def test_a_cluster_that_shrinks_midway_does_what_it_has_taken(cluster, monkeypat
     threads = iter([{"many": 10}])
     with Client(cluster.scheduler_address) as client:
         monkeypatch.setattr(client, "nthreads", lambda: next(threads, {"one": 1}))
-        assert dict(_cluster(client, [partial(_add, number, 1) for number in range(24)])) == {
+        assert dict(_cluster(client, [job(_add, number, 1) for number in range(24)])) == {
             number: number + 1 for number in range(24)
         }
 
 
-def test_calls_are_taken_as_their_turn_comes(cluster):
+def test_jobs_are_taken_as_their_turn_comes(cluster):
     taken = []
 
-    def calls():
+    def jobs():
         for number in range(40):
             taken.append(number)
-            yield partial(_add, number, 1)
+            yield job(_add, number, 1)
 
     with engine(cluster.scheduler_address) as work:
-        answers = work(calls())
+        answers = work(jobs())
         assert next(answers)[1] is not None
         assert len(taken) < 40
         assert len(dict(answers)) == 39
@@ -202,7 +206,7 @@ def test_calls_are_taken_as_their_turn_comes(cluster):
 
 def test_an_expected_error_of_a_worker_is_raised_here(cluster):
     with engine(cluster.scheduler_address) as work, pytest.raises(BadConfiguration, match="no key"):
-        list(work([_refuse]))
+        list(work([job(_refuse)]))
 
 
 def test_a_scheduler_that_does_not_answer_means_try_later(monkeypatch):
@@ -229,9 +233,9 @@ def test_a_scheduler_that_is_lost_midway_means_try_later(tmp_path):
     (tmp_path / "scheduler.py").write_text(SCHEDULER, encoding="utf-8")
     with subprocess.Popen([sys.executable, tmp_path / "scheduler.py"], stdout=subprocess.PIPE, text=True) as one:
         address = one.stdout.readline().strip()
-        calls = (partial(time.sleep, 0.2) for _ in range(200))
+        jobs = (job(time.sleep, 0.2) for _ in range(200))
         with engine(address) as work, pytest.raises(TryLater, match="scheduler was lost"):
-            [one.kill() for number, _ in work(calls) if number == 2]
+            [one.kill() for number, _ in work(jobs) if number == 2]
 
 
 @pytest.mark.parametrize(
@@ -310,7 +314,7 @@ def test_certificates_are_those_of_dasks_own_configuration_and_their_absence_is_
         address = made.scheduler_address
         assert address.startswith("tls://127.0.0.1:")
         with dask.config.set(kept), engine(address) as work:
-            assert dict(work([partial(_add, 1, 1)])) == {0: 2}
+            assert dict(work([job(_add, 1, 1)])) == {0: 2}
         with pytest.raises(BadConfiguration, match="lacks certificates"), engine(address):
             pass
     assert get_scheduler() is None
@@ -326,7 +330,7 @@ def test_no_process_of_a_run_listens_where_another_user_of_the_machine_could_hav
 
     before = sockets()
     with engine("processes") as work:
-        pids = {pid for _, pid in work([os.getpid] * 2)}
+        pids = {pid for _, pid in work([job(os.getpid), job(os.getpid)])}
         assert pids
         assert os.getpid() not in pids
         assert pids <= {one.pid for one in psutil.Process().children(recursive=True)}
@@ -334,12 +338,12 @@ def test_no_process_of_a_run_listens_where_another_user_of_the_machine_could_hav
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
-def test_a_process_that_dies_of_a_call_fails_that_call_alone():
+def test_a_process_that_dies_of_a_job_fails_that_job_alone():
     with engine("processes") as work:
-        found = dict(work([partial(add, 1, 1), partial(os._exit, 9), partial(add, 2, 2)]))
+        found = dict(work([job(add, 1, 1), job(os._exit, 9), job(add, 2, 2)]))
         assert (found[0], found[2]) == (2, 4)
         assert isinstance(found[1], WorkerDied)
-        assert dict(work([partial(add, 3, 3)])) == {0: 6}
+        assert dict(work([job(add, 3, 3)])) == {0: 6}
 
 
 def _die_once(mark):
@@ -349,15 +353,15 @@ def _die_once(mark):
     return "done"
 
 
-def test_a_call_whose_process_was_killed_is_done_by_another(tmp_path):
+def test_a_job_whose_process_was_killed_is_done_by_another(tmp_path):
     with engine("processes") as work:
-        assert dict(work([partial(_die_once, tmp_path / "mark"), partial(add, 1, 1)])) == {0: "done", 1: 2}
+        assert dict(work([job(_die_once, tmp_path / "mark"), job(add, 1, 1)])) == {0: "done", 1: 2}
 
 
-def test_a_call_that_hangs_is_stopped_and_the_others_are_done(monkeypatch):
+def test_a_job_that_hangs_is_stopped_and_the_others_are_done(monkeypatch):
     monkeypatch.setattr("jobs.engine.LONGEST", 10.0)  # a process starts in a second, on a busy machine in some
     with engine("processes") as work:
-        found = dict(work([partial(time.sleep, 300), *[partial(add, n, 1) for n in range(4)]]))
+        found = dict(work([job(time.sleep, 300), *[job(add, n, 1) for n in range(4)]]))
     assert isinstance(found.pop(0), TimeoutError)
     assert found == {n + 1: n + 1 for n in range(4)}
 
@@ -376,26 +380,26 @@ def test_an_error_in_a_process_is_told_here_whatever_its_kind(error):
     with engine("processes") as work:
         if error is _refuse:
             with pytest.raises(BadConfiguration, match="no key"):
-                list(work([error]))
+                list(work([job(error)]))
         else:
-            assert "what it says" in str(dict(work([error]))[0])
+            assert "what it says" in str(dict(work([job(error)]))[0])
 
 
 def test_requests_to_earth_engine_are_capped_for_all_processes_together(monkeypatch):
     with engine("processes") as work:
-        ((_, caps),) = work([_limits])
+        ((_, caps),) = work([job(_limits)])
     assert caps == (max(1, 20 // CPU_COUNT), 3000 // CPU_COUNT)
 
 
 BUSY = """
 import os, time
-from functools import partial
+from dask import delayed
 from jobs.engine import engine
 
 if __name__ == "__main__":
     with engine("processes") as work:
-        print(dict(work([os.getpid]))[0], flush=True)
-        list(work([partial(time.sleep, 300)]))
+        print(dict(work([delayed(os.getpid)()]))[0], flush=True)
+        list(work([delayed(time.sleep)(300)]))
 """
 
 
@@ -420,7 +424,7 @@ def _opened(folder):
 def test_workers_that_open_stores_do_not_warn_of_what_the_lock_rules_out(tmp_path, capfd):
     icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path)))
     with engine("processes") as work:
-        assert dict(work([partial(_opened, tmp_path)])) == {0: _opened(tmp_path)}
+        assert dict(work([job(_opened, tmp_path)])) == {0: _opened(tmp_path)}
     assert "concurrent commits" not in capfd.readouterr().err
 
 
@@ -428,8 +432,10 @@ def test_a_real_night_is_made_of_dask_tasks(installation):
     seen = []
     with Callback(pretask=lambda key, _graph, _state: seen.append(str(key))):
         night(load(installation.config), as_of=date(2017, 6, 30), pages=True)
-    assert sum(key.startswith("fetch") for key in seen) == 1  # of the landscape of three sites
-    assert len(seen) > 1, "and so are its pages"
+    scenes = sum("_read" in key and "getitem" not in key for key in seen)
+    assert scenes > 1, "of the landscape of three sites, a task each"
+    assert sum("means_0" in key for key in seen) >= 2 * scenes, "of the sites and of the units"
+    assert any("_write_some" in key for key in seen), "and so are its pages"
 
 
 def test_garbage_is_not_looked_for_among_what_is_to_stay_as_long_as_a_run_lasts_and_only_that_long():

@@ -9,17 +9,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from jobs.fetch import Known, Outcome, fetch, lattice
+from jobs.fetch import Known, lattice
 from jobs.fetch import _first_seen as first_seen
-from jobs.gather import _clusters as clusters
-from jobs.gather import _outcomes, add_sites, chosen_sites, gather, opened, prepare
+from jobs.gather import _by_landscape, add_sites, chosen_sites, opened, prepare
 from jobs.gather import _stored as stored_by
 from jobs.nightly import night
 from jobs.sources import Sources
 from monitor.cube.store import DERIVED, LandscapeStore
 from monitor.errors import BadData, DiskFull, TryLater
 from monitor.ledger.ledger import Ledger
-from tests.jobs.painted import Painted
+from tests.jobs.painted import LEFT, Painted
 from tests.jobs.test_several_sources import DAYS, NIGHT, installed, observations
 from tests.landscape import stored_of
 
@@ -100,11 +99,11 @@ def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_p
         return append(store, rows, *more)
 
     monkeypatch.setattr(LandscapeStore, "append", counted)
-    monkeypatch.setattr("jobs.fetch.HELD", 300_000)
+    monkeypatch.setattr("jobs.fetch.HELD", 60_000)
     from_source(Painted(DAYS, together=64))
     night(settings, as_of=NIGHT)
     assert len(commits) > 2
-    assert max(map(sum, commits)) <= 300_000 + max(map(max, commits))
+    assert max(map(sum, commits)) <= 60_000 + max(map(max, commits))
     assert sum(map(len, commits)) == len(DAYS), "one row an overpass, with all sites"
     assert same(settings, scratch)
 
@@ -133,19 +132,10 @@ def test_scenes_from_before_the_start_are_read_once_and_what_is_stored_is_as_if_
     assert same(*made.values())
 
 
-def test_what_many_sites_that_are_read_together_tell_is_what_few_tell(tmp_path, from_source, scratch, monkeypatch):
-    settings = installed(tmp_path / "many", ROW)
-    monkeypatch.setattr("jobs.gather.AT_ONCE", 2)
-    from_source(Painted(DAYS, together=64))
-    night(settings, as_of=NIGHT)
-    assert same(settings, scratch)
-
-
 @pytest.fixture
 def registered(tmp_path):
-    """Settings of an installation whose workers are elsewhere, its ledger with three neighbours, and their source."""
+    """Settings of an installation, its ledger with three neighbours, and their source."""
     settings = installed(tmp_path, ROW)
-    settings = settings.model_copy(update={"engine": settings.engine.model_copy(update={"scheduler": "processes"})})
     only = Painted(DAYS, together=64)
     with opened(settings) as ledger:
         add_sites(ledger, settings.registry.path)
@@ -155,7 +145,7 @@ def registered(tmp_path):
 def test_neighbours_that_are_new_begin_one_landscape_and_are_fetched_together(registered):
     settings, ledger, sources = registered
     tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
-    assert [[task.site.id for task in cluster] for cluster in clusters(tasks)] == [["s1", "s2", "s3"]]
+    assert [[task.site.id for task in cluster] for cluster in _by_landscape(tasks)] == [["s1", "s2", "s3"]]
     assert {task.folder.parent for task in tasks} == {settings.store.root}
 
 
@@ -166,7 +156,7 @@ def test_sites_added_later_form_a_landscape_of_their_own_and_each_is_fetched_by_
     sources = Sources([(Painted(DAYS, together=64), settings.source[0])])
     with opened(settings) as ledger:
         tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
-    assert [[task.site.id for task in cluster] for cluster in clusters(tasks)] == [["s1", "s3"], ["s2"]]
+    assert [[task.site.id for task in cluster] for cluster in _by_landscape(tasks)] == [["s1", "s3"], ["s2"]]
     assert [task.folder.is_dir() for task in tasks] == [True, False, True]
 
 
@@ -198,51 +188,30 @@ def test_what_sites_have_and_lack_is_kept_once_where_it_is_the_same(tmp_path, fr
         assert len({id(one(task)) for task in tasks}) == 1
 
 
-def test_a_worker_that_dies_of_one_site_fails_that_site_alone(registered):
-    settings, ledger, sources = registered
-    asked, folders = [], set()
+class Deadly(Painted):
+    """Raises what no source should where the ground of the second site is read."""
 
-    def work(calls):
-        for number, call in enumerate(calls):
-            (tasks,) = call.args
-            asked.append([task.site.id for task in tasks])
-            folders.update(task.folder for task in tasks)
-            dead = "s2" in asked[-1]
-            yield number, MemoryError("killed") if dead else [Outcome(site=t.site, state="done") for t in tasks]
-
-    sites = chosen_sites(settings, ledger, [])
-    found = {one.site.id: one for one in gather(settings, ledger, sources, sites, work, until=NIGHT, progress=None)}
-    assert asked[0] == ["s1", "s2", "s3"]
-    assert sorted(asked[1:]) == [["s1"], ["s2"], ["s3"]]
-    assert len(folders) == 1 + 3, "each begins a landscape of its own"
-    assert {name: one.state for name, one in found.items()} == {"s1": "done", "s2": "failed", "s3": "done"}
-    assert "its worker died: MemoryError: killed" in found["s2"].error
+    def read(self, scenes, grids):
+        for grid in grids:
+            west, _, east, _ = grid.boundingbox
+            if east - west < 500 and west < LEFT + ROW[1][0] < east:
+                raise MemoryError("a bug")
+        return super().read(scenes, grids)
 
 
-def test_the_store_of_a_landscape_of_which_a_worker_died_is_lent_once_at_a_time(tmp_path, from_source, monkeypatch):
+@pytest.mark.parametrize("known", [True, False], ids=["known sites", "new sites"])
+def test_what_breaks_while_one_site_is_read_fails_that_site_alone(tmp_path, from_source, known):
     settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS[:-1], together=64))
-    night(settings, as_of=NIGHT)
-    settings = settings.model_copy(update={"engine": settings.engine.model_copy(update={"scheduler": "processes"})})
-    sources = Sources([(Painted(DAYS, together=64), settings.source[0])])
-    rounds = []
-
-    def work(calls):
-        rounds.append([])
-        for number, call in enumerate(calls):
-            (tasks,) = call.args
-            rounds[-1].append([task.site.id for task in tasks])
-            dead = len(tasks) > 1 or tasks[0].site.id == "s2"
-            yield number, MemoryError("killed") if dead else _outcomes(fetch(tasks, sources.all))
-
-    with opened(settings) as ledger:
-        sites = chosen_sites(settings, ledger, [])
-        found = {one.site.id: one for one in gather(settings, ledger, sources, sites, work, until=NIGHT, progress=None)}
-    assert rounds == [[["s1", "s2", "s3"]], [["s1"]], [["s2"]], [["s3"]]]
-    assert {name: one.state for name, one in found.items()} == {"s1": "done", "s2": "failed", "s3": "done"}
-    assert {name: len(stored_of(settings, name).records()) for name in found} == {
-        "s1": len(DAYS), "s2": len(DAYS) - 1, "s3": len(DAYS),
-    }  # fmt: skip
+    if known:
+        from_source(Painted(DAYS[:-2]))
+        night(settings, as_of=NIGHT)
+    from_source(Deadly(DAYS))
+    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert {name: site["state"] for name, site in sites.items()} == {"s1": "done", "s2": "failed", "s3": "done"}
+    assert "MemoryError: a bug" in sites["s2"]["error"]
+    assert len(stored_of(settings, "s1").records()) == len(DAYS)
+    from_source(Painted(DAYS))
+    assert {site["state"] for site in night(settings, as_of=NIGHT)["sites"]} == {"done"}
 
 
 def landscapes_of(settings):
