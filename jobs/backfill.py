@@ -1,4 +1,5 @@
-"""Fetch a new site's history ahead of the night: the years before the intervention and since. Safe to run again.
+"""Fetch a new site's history ahead of the night: the years before the intervention and since. Safe to run again, and
+beside a night, which leaves the landscapes that are at work here for the next night.
 
 python -m jobs.backfill --site lowood
 """
@@ -18,7 +19,6 @@ from typing import Any
 
 from jobs.engine import engine
 from jobs.gather import Progress, chosen_sites, gather, now, opened, result, take_over, today
-from jobs.lock import held
 from jobs.precheck import check_clock
 from jobs.registry import take_in
 from jobs.settings import Settings
@@ -30,11 +30,7 @@ def backfill(
 ) -> dict[str, Any]:
     """Fetch ahead of the night, without verdicts, alerts or pages; the manifest is like a night's."""
     until = until or today()
-    with (
-        held(settings.store.root, "a backfill") as lock,
-        opened(settings, lock.check) as ledger,
-        engine(settings.engine.scheduler) as work,
-    ):
+    with opened(settings) as ledger, engine(settings.engine.scheduler) as work:
         check_clock(ledger)
         run = f"backfill-{until}-{os.urandom(4).hex()}"
         with ledger.transaction() as t:
@@ -44,7 +40,9 @@ def backfill(
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
         never_offered: list[str] = []
-        for outcome in gather(settings, ledger, sources, sites, work, until=until, progress=progress):
+        for outcome in gather(
+            settings, ledger, sources, sites, work, until=until, progress=progress, what="a backfill"
+        ):
             site = outcome.site.id
             if outcome.fetched is not None:
                 with ledger.transaction() as t:

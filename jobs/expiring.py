@@ -7,6 +7,7 @@ from zlib import crc32
 
 import structlog
 
+from jobs.lock import LANDSCAPES, held
 from jobs.settings import Settings
 from monitor.cube.store import DERIVED, LandscapeStore
 from monitor.errors import MonitorError
@@ -30,7 +31,8 @@ def expire(settings: Settings, ledger: Ledger) -> None:
             continue
         ledger.guard()
         try:
-            gone += LandscapeStore(folder).expire(KEPT)
+            with held(settings.store.root / LANDSCAPES, "a night", folder.name):
+                gone += LandscapeStore(folder).expire(KEPT)
         except MonitorError as error:
             log.warning("old snapshots were not removed", landscape=folder.name, error=str(error))
     if gone:

@@ -21,6 +21,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
+from jobs.lock import LANDSCAPES, Lock, held
 from jobs.logs import redacted
 from jobs.mapped import NEEDED, add
 from jobs.precheck import CLOCK, behind
@@ -197,8 +198,9 @@ def fetch(
     sources: Sources,
     elevation: Elevation | None = None,
     guard: Callable[[], None] = lambda: None,
+    what: str = "a run",
 ) -> Generator[list["Step"], None, list["Part"]]:
-    """Store what is offered for the sites of a landscape and not yet stored.
+    """Store what is offered for the sites of a landscape and not yet stored, while its lock is held.
 
     Parameters
     ----------
@@ -210,6 +212,8 @@ def fetch(
         Gives the terrain of sites and candidates.
     guard : callable
         Called before each commit: what it raises prevents the commit.
+    what : str
+        What holds the lock, for others who want it.
 
     Yields
     ------
@@ -228,21 +232,27 @@ def fetch(
     """
     store = LandscapeStore(tasks[0].folder)
     parts = [Part(task, store, guard) for task in tasks]
-    _each(parts, lambda part: part.open(sources.first))
     try:
-        _look_again([part for part in parts if part.alive], sources.all)
+        with held(store.path.parent / LANDSCAPES, what, store.name) as lock:
+            yield from _fetch(store, parts, sources, elevation, lock)
     except TryLater as error:
         for part in parts:
             part.fail("deferred", str(error))
-        return parts
+    return parts
+
+
+def _fetch(
+    store: LandscapeStore, parts: Sequence["Part"], sources: Sources, elevation: Elevation | None, lock: Lock
+) -> Iterator[list["Step"]]:
+    _each(parts, lambda part: part.open(sources.first))
+    _look_again([part for part in parts if part.alive], sources.all)
     new = [part for part in parts if part.alive and part.controls is None]
     yield from _choose(new, sources, elevation)
     waiting = [part for part in new if part.controls is None and part.task.waiting_in is not None]
     _each(waiting, Part.wait_on)
     _each(parts, lambda part: part.survey(elevation))
-    _begin(store, [part for part in parts if part.alive and part not in waiting])
-    yield _storing(store, [part for part in parts if part.alive and part.left], sources)
-    return parts
+    _begin(store, [part for part in parts if part.alive and part not in waiting], lock)
+    yield _storing(store, [part for part in parts if part.alive and part.left], sources, lock)
 
 
 @dataclass(slots=True, eq=False)
@@ -611,7 +621,7 @@ def _terrain(elevation: Elevation | None, ground: Sequence[BaseGeometry]) -> lis
         return [None] * len(ground)
 
 
-def _begin(store: LandscapeStore, parts: Sequence[Part]) -> None:
+def _begin(store: LandscapeStore, parts: Sequence[Part], lock: Lock) -> None:
     """Lay out a new landscape of the sites that can start; the others are left out and join a later one.
 
     So is one that was lost: its sites keep their units, and get their history again.
@@ -638,29 +648,31 @@ def _begin(store: LandscapeStore, parts: Sequence[Part]) -> None:
         part.store = store.site(part.task.ground)
         part.snapshot, part.wrote = part.store.snapshot, True
 
-    if _together(parts, lambda: store.create(members, biome=parts[0].task.site.biome)):
+    if _together(parts, lock, lambda: store.create(members, biome=parts[0].task.site.biome)):
         _each(parts, begun)
 
 
-def _together(parts: Sequence[Part], write: Callable[[], Any]) -> bool:
+def _together(parts: Sequence[Part], lock: Lock, write: Callable[[], Any]) -> bool:
     """Write for all sites at once; where it fails each of them fails, and no other landscape does."""
+    state = "failed"
     try:
+        lock.check()
         write()
     except BadConfiguration:
         raise
     except MonitorError as error:
-        told = str(error)
+        why, state = str(error), "deferred" if isinstance(error, TryLater) else "failed"
     except Exception as error:
         log.exception("a bug while storing", sites=len(parts))
-        told = redacted(f"a bug, {type(error).__name__}: {error}")
+        why = redacted(f"a bug, {type(error).__name__}: {error}")
     else:
         return True
     for part in parts:
-        part.fail("failed", f"site {part.task.site.id!r}: {told}")
+        part.fail(state, f"site {part.task.site.id!r}: {why}")
     return False
 
 
-def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Sources) -> None:
+def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Sources, lock: Lock) -> None:
     """Commit what waits of all sites in one commit."""
     waiting: dict[str, list[Entry]] = {}
 
@@ -683,7 +695,7 @@ def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Sources) -> No
             part.stored_now(waiting[part.task.ground])
 
     parts[0].guard()
-    if _together(parts, lambda: store.append(ordered, message, _pictures(parts, waiting, sources))):
+    if _together(parts, lock, lambda: store.append(ordered, message, _pictures(parts, waiting, sources))):
         _each(parts, commit)
 
 
@@ -731,11 +743,11 @@ def _seasons(part: Part, records: Sequence[Record]) -> list[int | None]:
     return [int(year) if 0 < at <= window.length else None for year, at in zip(season, position, strict=True)]
 
 
-def _storing(store: LandscapeStore, parts: Sequence[Part], sources: Sources) -> list["Step"]:
+def _storing(store: LandscapeStore, parts: Sequence[Part], sources: Sources, lock: Lock) -> list["Step"]:
     """Read what is left to do and commit it, so many scenes at a time."""
 
     def take(some: Sequence[Part]) -> None:
-        _flush(store, some, sources)
+        _flush(store, some, sources, lock)
         for part in some:
             if part.later:
                 part.fail("deferred", part.later)

@@ -3,11 +3,11 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cache, partial
-from itertools import chain, compress
+from itertools import batched, chain, compress
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 from jobs.background import elevation_model
 from jobs.engine import Run, spare
 from jobs.fetch import Fetched, Known, Outcome, Part, Step, Task, fetch, ground_key, last_season
+from jobs.lock import LANDSCAPES, NEW, held
 from jobs.precheck import check_history, without_history
 from jobs.records import site_from_json
 from jobs.registry import add
@@ -41,6 +42,8 @@ from monitor.verdict.explain import never_offered
 
 log = structlog.get_logger()
 
+AT_ONCE: Final = 256
+"""Landscapes that are at work together, each with a lock of its own."""
 _NOTHING: Final[Mapping[str, Mapping[str, str]]] = {}
 
 Progress = Callable[[int, int], None]
@@ -366,8 +369,11 @@ def gather(
     *,
     until: date,
     progress: Progress | None,
+    what: str = "a night",
 ) -> Iterator[Outcome]:
     """Fetch for all sites, in parallel by dask, one broken site never stopping the others.
+
+    Landscapes that another run is storing scenes in are deferred, and no others.
 
     Parameters
     ----------
@@ -385,6 +391,8 @@ def gather(
         Scenes acquired up to the end of this day are fetched.
     progress : callable, optional
         Told how many sites are done.
+    what : str
+        What holds the locks of the landscapes.
     """
     tasks, left_out = prepare(settings, ledger, sources, sites, until=until)
     spare()
@@ -399,17 +407,30 @@ def gather(
         if (error := left_out.get(site.id)) is not None
     ]
     elevation = elevation_model(settings.terrain, settings.source)
-    lands = [fetch(some, sources, elevation, ledger.guard) for some in _by_landscape(tasks)]
-    done = 0
-    for found in chain([postponed], _all(lands, work)):
-        for outcome in found:
-            done += 1
-            if progress is not None:
-                progress(done, len(sites))
-            ledger.guard()
-            if outcome.error is not None:
-                log.error("site not updated", site=outcome.site.id, state=outcome.state, error=outcome.error)
-            yield outcome
+    known = [task for task in tasks if task.folder.is_dir()]
+    new = [task for task in tasks if not task.folder.is_dir()]
+    with ExitStack() as stack:
+        if new:
+            try:
+                stack.enter_context(held(settings.store.root / LANDSCAPES, what, NEW))
+            except TryLater as error:
+                postponed += [Outcome(site=task.site, state="deferred", error=str(error)) for task in new]
+                new = []
+        lands = [*_by_landscape(known), *_by_landscape(new)]
+        batches = (
+            _all([fetch(land, sources, elevation, ledger.guard, what) for land in some], work)
+            for some in batched(lands, AT_ONCE)
+        )
+        done = 0
+        for found in chain([postponed], chain.from_iterable(batches)):
+            for outcome in found:
+                done += 1
+                if progress is not None:
+                    progress(done, len(sites))
+                ledger.guard()
+                if outcome.error is not None:
+                    log.error("site not updated", site=outcome.site.id, state=outcome.state, error=outcome.error)
+                yield outcome
 
 
 def _by_landscape(tasks: Sequence[Task]) -> list[list[Task]]:

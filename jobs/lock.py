@@ -1,4 +1,9 @@
-"""One run at a time: a kernel lock, which a dead process cannot hold."""
+"""Locks of the kernel, which a dead process cannot hold.
+
+``lock`` is held by a night, and by whatever else judges, sends or publishes: one at a time. Each landscape has a lock
+of its own, held by whoever stores scenes in it, a night or a backfill beside it; and one lock is held by whoever
+begins new landscapes.
+"""
 
 import fcntl
 import os
@@ -6,8 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from monitor.errors import TryLater
+
+LANDSCAPES: Final = ".locks"
+"""Folder of the locks of landscapes, in the root of the stores."""
+NEW: Final = ".new"
+"""Lock of whoever begins new landscapes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +53,17 @@ class Lock:
 
 
 @contextmanager
-def held(root: Path, what: str) -> Iterator[Lock]:
-    """Hold the lock of a store's root.
+def held(root: Path, what: str, name: str = "lock") -> Iterator[Lock]:
+    """Hold a lock.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the lock; made if need be.
+    what : str
+        What the holder does, for others who want it.
+    name : str
+        Of its file.
 
     Raises
     ------
@@ -51,7 +71,7 @@ def held(root: Path, what: str) -> Iterator[Lock]:
         Another process holds it; the message names it.
     """
     root.mkdir(parents=True, exist_ok=True)
-    path = root / "lock"
+    path = root / name
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

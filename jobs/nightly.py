@@ -18,10 +18,11 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from typing import Any
 
 import structlog
@@ -123,7 +124,20 @@ def night(
         results: dict[str, dict[str, Any]] = {}
         never_offered: list[str] = []
         waiting: list[Outcome] = []  # for constants that are set once all scenes are there
-        for outcome in gather(settings, ledger, sources, sites, work, until=as_of, progress=progress):
+        sent = 0
+
+        def fetched_now() -> Iterator[Outcome]:
+            """Known sites first; what is found of them is sent before the history of new ones is fetched."""
+            nonlocal sent
+            before = 0
+            for some in _known_first(ledger, sites):
+                tell = None if progress is None else partial(_told, progress, before, len(sites))
+                yield from gather(settings, ledger, sources, some, work, until=as_of, progress=tell)
+                before += len(some)
+                if before < len(sites):
+                    sent += send(settings, ledger)[0]
+
+        for outcome in fetched_now():
             site, fetched = outcome.site, outcome.fetched
             results[site.id] = result(outcome)
             if outcome.never_offered:
@@ -156,7 +170,7 @@ def night(
                         )
             except MonitorError as error:
                 results[site.id] = _failed(site.id, error)
-        sent, unsent = send(settings, ledger)
+        more, unsent = send(settings, ledger)
         broken = {}
         lock.check()
         if pages:
@@ -169,14 +183,26 @@ def night(
             "sites": [results[site.id] for site in sites],
             "registry": registry.to_json(),
             "never_offered": never_offered,
-            "messages_sent": sent,
+            "messages_sent": sent + more,
             "messages_waiting": unsent,
             "pages_failed": broken,
         }
         with ledger.transaction() as t:
             t.end_run(run, manifest, now=now())
-        log.info("night done", as_of=as_of.isoformat(), sites=len(sites), messages=sent)
+        log.info("night done", as_of=as_of.isoformat(), sites=len(sites), messages=sent + more)
         return manifest
+
+
+def _known_first(ledger: Ledger, sites: Sequence[Site]) -> list[list[Site]]:
+    """Sites that are stored, then those that are not."""
+    with ledger.reading() as t:
+        stored = t.snapshots()
+    groups = [[site for site in sites if (ground_key(site) in stored) is known] for known in (True, False)]
+    return [group for group in groups if group]
+
+
+def _told(progress: Progress, before: int, total: int, done: int, _: int) -> None:
+    progress(before + done, total)
 
 
 def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[str, Any]:

@@ -19,7 +19,9 @@ SITES = ("demo-02", "demo-07", "demo-10")
 
 
 def folders(settings):
-    return sorted(path for path in settings.store.root.iterdir() if path.is_dir() and path.name != DERIVED)
+    return sorted(
+        path for path in settings.store.root.iterdir() if path.is_dir() and path.name != DERIVED and path.name[0] != "."
+    )
 
 
 def snapshots(settings):

@@ -215,7 +215,11 @@ def test_what_breaks_while_one_site_is_read_fails_that_site_alone(tmp_path, from
 
 
 def landscapes_of(settings):
-    return sorted(path.name for path in settings.store.root.iterdir() if path.is_dir() and path.name != DERIVED)
+    return sorted(
+        path.name
+        for path in settings.store.root.iterdir()
+        if path.is_dir() and path.name != DERIVED and path.name[0] != "."
+    )
 
 
 def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_path, from_source, scratch, monkeypatch):

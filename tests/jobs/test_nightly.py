@@ -23,6 +23,7 @@ from jobs.backfill import backfill
 from jobs.exits import Exit
 from jobs.fetch import ground_key
 from jobs.gather import add_sites, opened
+from jobs.lock import LANDSCAPES
 from jobs.nightly import exit_status, night, plan
 from jobs.records import assessment_from_json, site_from_json
 from jobs.settings import load
@@ -51,7 +52,7 @@ def contents(root):
     return {
         path: path.read_bytes()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and not path.name.startswith(("regrowth.db", "lock"))
+        if path.is_file() and not path.name.startswith(("regrowth.db", "lock")) and LANDSCAPES not in path.parts
     }
 
 
