@@ -5,10 +5,9 @@ provider's block is read once for all of them. Units may overlap, so that a zone
 runs of pixels.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -107,12 +106,14 @@ class Layout:
             projected(GeometryCollection([unit for some in squares for unit in some]), crs_of(lattice))
         )
         lines = _lines(shapes, lattice, sampled=not averaged)
+        edges = np.searchsorted(lines.unit, np.arange(len(shapes) + 1))
         if averaged:
             blocks: tuple[GeoBox, ...] = ()
             units = Zones.of([])
-            sizes = np.array([int((line[:, 2] - line[:, 1]).sum()) for line in lines], dtype=np.int64)
+            sizes = np.bincount(lines.unit, lines.stop - lines.first, len(shapes)).astype(np.int64)
         else:
-            blocks, units = _in_blocks(shapes, lines, lattice)
+            blocks, runs = _in_blocks(shapes, lines, lattice)
+            units = Zones(runs=runs, edges=edges)
             sizes = units.sizes
         return cls(
             grids=grids, inside=inside, sites=Zones.whole([int(own.sum()) for own in inside]), blocks=blocks,
@@ -130,45 +131,55 @@ class Layout:
         return np.cumsum([0, *(int(np.prod(block.shape)) for block in self.blocks)], dtype=np.int64)
 
 
-def _lines(shapes: np.ndarray, lattice: GeoBox, *, sampled: bool) -> list[np.ndarray]:
-    """Pixels of units that are read, see :data:`SAMPLED`, row by row.
+class _Lines(NamedTuple):
+    """Runs of pixels of units, row by row, unit by unit; rows and columns are counted from the corner of a lattice."""
 
-    Returns
-    -------
-    list of (run, 4) int64 array
-        Of each unit: row, first column, the one after the last, and step, counted from the corner of the lattice.
-    """
+    unit: np.ndarray
+    row: np.ndarray
+    first: np.ndarray
+    """Column of the first pixel."""
+    stop: np.ndarray
+    """The one after the last."""
+    step: np.ndarray
+
+
+def _lines(shapes: np.ndarray, lattice: GeoBox, *, sampled: bool) -> _Lines:
+    """Pixels of units that are read, see :data:`SAMPLED`."""
     pixel, (x0, y1) = abs(lattice.resolution.x), (lattice.affine.c, lattice.affine.f)
     left, _, _, top = shapely.bounds(shapes).reshape(-1, 4).T
     corners = np.floor(np.column_stack([y1 - top, left - x0]) / pixel).astype(np.int64)
-    found = []
-    for shape, corner, spans in zip(shapes, corners, rectangles(shapes, lattice), strict=True):
-        if spans is not None:
-            row = np.arange(*spans[0])
-            first, stop = np.full_like(row, spans[1][0]), np.full_like(row, spans[1][1])
-        else:
-            local = covering(shape.bounds, crs_of(lattice), resolution=pixel, anchor=(x0, y1), margin=0.0)
-            steps = np.diff(holds(shape, local).astype(np.int8), axis=1, prepend=0, append=0)
-            (row, first), (_, stop) = np.nonzero(steps == 1), np.nonzero(steps == -1)
-            row, first, stop = row + corner[0], first + corner[1], stop + corner[1]
-        step = max(1, math.ceil(math.sqrt(int((stop - first).sum()) / SAMPLED))) if sampled else 1
-        if step > 1:
-            some = (row - corner[0]) % step == step // 2
-            row, first, stop = row[some], first[some], stop[some]
-            first = first + (step // 2 - (first - corner[1])) % step
-        some = first < stop
-        found.append(np.column_stack([row, first, stop, np.full_like(row, step)])[some])
-    return found
+    spans = rectangles(shapes, lattice)
+    plain = np.flatnonzero([one is not None for one in spans])
+    upper, lower, start, end = np.array([spans[k] for k in plain], np.int64).reshape(-1, 4).T
+    unit = np.repeat(plain, lower - upper)
+    before = np.cumsum(lower - upper) - (lower - upper)
+    row = np.arange(len(unit)) + np.repeat(upper - before, lower - upper)
+    parts = [np.stack([unit, row, np.repeat(start, lower - upper), np.repeat(end, lower - upper)])]
+    for k in np.flatnonzero([one is None for one in spans]).tolist():
+        local = covering(shapes[k].bounds, crs_of(lattice), resolution=pixel, anchor=(x0, y1), margin=0.0)
+        steps = np.diff(holds(shapes[k], local).astype(np.int8), axis=1, prepend=0, append=0)
+        (rows, first), (_, stop) = np.nonzero(steps == 1), np.nonzero(steps == -1)
+        parts.append(
+            np.stack([np.full_like(rows, k), rows + corners[k, 0], first + corners[k, 1], stop + corners[k, 1]])
+        )
+    every = np.concatenate(parts, axis=1)
+    unit, row, first, stop = every[:, np.argsort(every[0], kind="stable")]
+    sizes = np.bincount(unit, stop - first, len(shapes))
+    steps = np.maximum(np.ceil(np.sqrt(sizes / SAMPLED)), 1).astype(np.int64) if sampled else np.ones_like(sizes, int)
+    step, (upper, start) = steps[unit], corners[unit].T
+    first = first + (step // 2 - (first - start)) % step
+    kept = ((row - upper) % step == step // 2) & (first < stop)
+    return _Lines(unit[kept], row[kept], first[kept], stop[kept], step[kept])
 
 
-def _in_blocks(shapes: np.ndarray, lines: Sequence[np.ndarray], lattice: GeoBox) -> tuple[tuple[GeoBox, ...], Zones]:
-    """Blocks that hold all units, from north to south, and the units in their pixels."""
+def _in_blocks(shapes: np.ndarray, lines: _Lines, lattice: GeoBox) -> tuple[tuple[GeoBox, ...], np.ndarray]:
+    """Blocks that hold all units, from north to south, and the runs of the units in their pixels."""
     pixel, (x0, y1) = abs(lattice.resolution.x), (lattice.affine.c, lattice.affine.f)
     places = np.floor(shapely.get_coordinates(shapely.centroid(shapes)).reshape(-1, 2) / BLOCK).astype(np.int64)
     order = np.lexsort((places[:, 0], -places[:, 1]))
     cuts = np.flatnonzero(np.any(np.diff(places[order], axis=0) != 0, axis=1)) + 1
     blocks: list[GeoBox] = []
-    runs = [np.empty((0, 3), np.int64)] * len(shapes)
+    corner, width = np.zeros(len(shapes), np.int64), np.zeros(len(shapes), np.int64)
     before = 0
     for members in np.split(order, cuts) if len(order) else []:
         block = covering(
@@ -176,11 +187,9 @@ def _in_blocks(shapes: np.ndarray, lines: Sequence[np.ndarray], lattice: GeoBox)
             margin=MARGIN,
         )  # fmt: skip
         top, left = round((y1 - block.affine.f) / pixel), round((block.affine.c - x0) / pixel)
-        height, width = block.shape
-        for member in members.tolist():
-            row, first, stop, step = lines[member].T
-            start = before + (row - top) * width - left
-            runs[member] = np.column_stack([start + first, start + stop, step])
-        before += height * width
+        width[members] = block.shape[1]
+        corner[members] = before - top * block.shape[1] - left
+        before += block.shape[0] * block.shape[1]
         blocks.append(block)
-    return tuple(blocks), Zones.of(runs)
+    start = corner[lines.unit] + lines.row * width[lines.unit]
+    return tuple(blocks), np.column_stack([start + lines.first, start + lines.stop, lines.step])

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import pickle
 import subprocess
 import sys
 import textwrap
@@ -68,14 +67,13 @@ def scene(day, *, baseline="05.09", name=None, **said):
 def entry(day, *, ground="low", value=1000, reason="", granules=None, means=None, n_pixels=9, **said):
     """One scene of one site; every pixel and every unit mean says `value`."""
     granules = granules or (scene(day, **said),)
-    pixels = np.full((len(LAYERS), *GRIDS[ground].shape), value, dtype=np.uint16)
+    pixels = np.full((len(LAYERS), int(inside(ground).sum())), value, dtype=np.uint16)
     pixels[LAYERS.index("quality")], pixels[LAYERS.index("clear")] = 4, 1
-    pixels[:, ~inside(ground)] = 0
     units = np.full((max(len(UNITS[ground]), 1), len(MEASURES)), value, dtype=np.float32)
     units[-1, 1:] = np.nan
     record = record_of(
         granules[0], acquisition=f"s2/{day:03d}", accepted=not reason, reason=reason, n_pixels=n_pixels,
-        clear_fraction=round(n_pixels / int(inside(ground).sum()), 4), digest=digest(pixels[:, inside(ground)], units),
+        clear_fraction=round(n_pixels / int(inside(ground).sum()), 4), digest=digest(pixels, units),
         granules={one.tile: one.baseline for one in granules},
         bandpass=bands.resampled(granules[0].sensor, granules[0].quality, 10.0),
         measures={"n_units": 1.0, **({"ndvi": 0.5, "control_cover": 0.25} if means is None else means)},
@@ -87,7 +85,6 @@ def rough(day, **said):
     """A scene of noise: too large to be anywhere but in files of its own."""
     made = entry(day, **said)
     made.pixels[:] = np.random.default_rng(day).integers(1, 9999, made.pixels.shape, dtype=np.uint16)
-    made.pixels[:, 0, 0] = 0
     return made
 
 
@@ -230,7 +227,7 @@ def test_what_a_reader_does_to_the_records_it_was_given_changes_none(store, site
 
 def test_the_digest_tells_other_pixels_and_other_means_of_units_apart():
     one = entry(1)
-    pixels = one.pixels[:, inside("low")]
+    pixels = one.pixels
     assert digest(pixels, one.units) == one.record.digest
     assert digest(pixels + 1, one.units) != one.record.digest
     assert digest(pixels, one.units + 1) != one.record.digest
@@ -241,7 +238,7 @@ def test_the_digest_of_a_row_is_that_of_what_is_stored(store, site):
     pixels = site.pixels([0])[0][:, inside("low")]
     units = np.full((2, len(MEASURES)), np.nan, np.float32)
     units[:, [MEASURES.index(name) for name in UNIT_MEASURES]] = site.unit_means().values[0]
-    assert digest(pixels, units) == digest(rough(1).pixels[:, inside("low")], rough(1).units)
+    assert digest(pixels, units) == digest(rough(1).pixels, rough(1).units)
 
 
 def test_reading_is_lazy_until_asked(store, site):
@@ -832,38 +829,6 @@ def test_bands_a_sensor_lacks_are_no_value_throughout(store, site):
     lacking.pixels[LAYERS.index("swir22")] = bands.NODATA
     put(store, lacking)
     assert np.isnan(site.cube().swir22.values).all()
-
-
-def test_what_a_worker_writes_into_a_lent_session_is_seen_only_when_it_is_adopted(store):
-    put(store, entry(1))
-    before = store.site("low").snapshot
-    session, lent = store.lend()
-    worker = LandscapeStore(store.path, pickle.loads(pickle.dumps(lent)))
-    put(worker, entry(2))
-    put(worker, entry(3))
-    names = [entry(day).record.scene for day in (1, 2, 3)]
-    assert [record.scene for record in worker.site("low").records()] == names
-    assert again(store).snapshot == store.site("low").snapshot == before
-    assert len(store.site("low").records()) == 1
-    store.adopt(session, pickle.loads(pickle.dumps(worker._lent)), "two more")
-    for one in (store.site("low"), again(store)):
-        assert one.snapshot == worker.site("low").snapshot == "valley:3"
-        assert [record.scene for record in one.records()] == names
-
-
-def test_a_new_landscape_can_be_laid_out_by_a_worker(tmp_path):
-    owner = LandscapeStore(tmp_path / "new")
-    session, lent = owner.lend()
-    assert not owner.exists
-    worker = LandscapeStore(owner.path, pickle.loads(pickle.dumps(lent)))
-    assert not worker.exists
-    worker.create(members("low", "high"), biome="loess")
-    put(worker, entry(1))
-    assert worker.exists
-    assert not LandscapeStore(owner.path).exists
-    owner.adopt(session, worker._lent, "laid out")
-    assert len(owner.site("low").records()) == 1
-    assert owner.grounds == ("low", "high")
 
 
 def files(store):
