@@ -17,7 +17,7 @@ from monitor.errors import TryLater
 
 LANDSCAPES: Final = ".locks"
 """Folder of the locks of landscapes, in the root of the stores."""
-NEW: Final = ".new"
+NEW: Final = "begin"
 """Lock of whoever begins new landscapes."""
 
 

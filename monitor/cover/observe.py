@@ -91,24 +91,24 @@ def observe(
     else:
         unit_means = zonal_means(cube.block_pixels.rename(block_pixel="pixel"), layout.units, **how).rename(zone="unit")
     unit_means = xr.apply_ufunc(
-        _enough, unit_means, kwargs={"least": UNIT_CLEAR * layout.sizes}, input_core_dims=[["unit", "measure"]],
+        _seen_enough, unit_means, kwargs={"least": UNIT_CLEAR * layout.sizes}, input_core_dims=[["unit", "measure"]],
         output_core_dims=[["unit", "measure"]], dask="parallelized", output_dtypes=[np.float32],
     )  # fmt: skip
     # Given out after the means, so that the blocks of a scene are let go before those of the next are read.
     pixels = xr.apply_ufunc(
-        _after, cube.pixels, unit_means, input_core_dims=[["band", "pixel"], ["unit", "measure"]],
+        _in_turn, cube.pixels, unit_means, input_core_dims=[["band", "pixel"], ["unit", "measure"]],
         output_core_dims=[["band", "pixel"]], dask="parallelized", output_dtypes=[np.uint16],
     )  # fmt: skip
     return xr.Dataset({"pixels": pixels, "site_means": site_means, "unit_means": unit_means, "refused": cube.refused})
 
 
-def _enough(means: np.ndarray, *, least: np.ndarray) -> np.ndarray:
+def _seen_enough(means: np.ndarray, *, least: np.ndarray) -> np.ndarray:
     """(..., unit, measure) means, but for the count NaN where that is less than (unit,) `least`."""
     known = (means[..., :1] >= least[:, None]) | (np.arange(means.shape[-1]) == 0)
     return np.where(known, means, np.float32(np.nan))
 
 
-def _after(pixels: np.ndarray, _: np.ndarray) -> np.ndarray:
+def _in_turn(pixels: np.ndarray, _: np.ndarray) -> np.ndarray:
     return pixels
 
 

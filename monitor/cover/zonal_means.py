@@ -43,7 +43,7 @@ def zonal_means(
         value. Sums are taken in float64, in the order of the pixels. [1]
     """
     means: xr.DataArray = xr.apply_ufunc(
-        _means,
+        _zonal_means,
         pixels,
         scale,
         offset,
@@ -57,7 +57,7 @@ def zonal_means(
     return means.assign_coords(measure=list(MEASURES))
 
 
-def _means(
+def _zonal_means(
     pixels: np.ndarray, scale: np.ndarray, offset: np.ndarray, *, zones: Zones, endmembers: Endmembers
 ) -> np.ndarray:
     """The same of (time, band, pixel), (time, observed) arrays."""

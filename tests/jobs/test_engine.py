@@ -434,7 +434,7 @@ def test_a_real_night_is_made_of_dask_tasks(installation):
         night(load(installation.config), as_of=date(2017, 6, 30), pages=True)
     scenes = sum("_read" in key and "getitem" not in key for key in seen)
     assert scenes > 1, "of the landscape of three sites, a task each"
-    assert sum("means_0" in key for key in seen) >= 2 * scenes, "of the sites and of the units"
+    assert sum("zonal_means_0" in key for key in seen) >= 2 * scenes, "of the sites and of the units"
     assert any("_write_some" in key for key in seen), "and so are its pages"
 
 
