@@ -86,6 +86,10 @@ def observe(
     cube = _cube(sources, source, scenes, layout, endmembers)
     how = {"scale": cube.scale, "offset": cube.offset, "endmembers": endmembers}
     site_means = zonal_means(cube.pixels, layout.sites, **how).rename(zone="site")
+    if not len(layout.sizes):
+        nothing = np.zeros((len(scenes), 0, len(MEASURES)), np.float32)
+        unit_means = xr.DataArray(nothing, dims=("time", "unit", "measure"), coords={"measure": list(MEASURES)})
+        return cube[["pixels", "refused"]].assign(site_means=site_means, unit_means=unit_means)
     if source.reduces:
         unit_means = cube.averaged
     else:
@@ -99,7 +103,7 @@ def observe(
         _in_turn, cube.pixels, unit_means, input_core_dims=[["band", "pixel"], ["unit", "measure"]],
         output_core_dims=[["band", "pixel"]], dask="parallelized", output_dtypes=[np.uint16],
     )  # fmt: skip
-    return xr.Dataset({"pixels": pixels, "site_means": site_means, "unit_means": unit_means, "refused": cube.refused})
+    return cube[["refused"]].assign(pixels=pixels, site_means=site_means, unit_means=unit_means)
 
 
 def _seen_enough(means: np.ndarray, *, least: np.ndarray) -> np.ndarray:

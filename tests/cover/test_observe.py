@@ -5,6 +5,7 @@ from datetime import date
 import dask
 import numpy as np
 import pytest
+import xarray as xr
 from dask.callbacks import Callback
 from odc.geo import CRS as System
 
@@ -74,6 +75,13 @@ def test_means_are_those_of_the_pixels_worked_out_plainly():
         assert (clear[:, mine] == 1).all()
         np.testing.assert_allclose(found.site_means.sel(measure="ndvi")[:, site], index.mean(axis=1), rtol=1e-5)
         assert (found.site_means.sel(measure="n_pixels")[:, site] == 144).all()
+
+
+def test_sites_without_control_ground_are_read_all_the_same():
+    found = seen(Painted(DAYS), units=((), ())).compute(scheduler="synchronous")
+    assert found.sizes["unit"] == 0
+    names = ["pixels", "site_means"]
+    xr.testing.assert_identical(found[names], seen(Painted(DAYS)).compute(scheduler="synchronous")[names])
 
 
 class Torn(Painted):
