@@ -47,8 +47,7 @@ def asked(task: Task, left: Sequence[Overpass], grid: GeoBox, sources: Sources) 
     for source in sources.all:
         for units in sorted({units for _, units in looks}):
             scenes = sum(scene.source == source.name for one, n in looks if n == units for scene in one.granules)
-            if scenes:
-                costs.append(source.cost(scenes, grid, units))
+            costs += [source.cost(min(BATCH, scenes - first), grid, units) for first in range(0, scenes, BATCH)]
     pictures = min(len(left), PICTURES * math.ceil(len(left) / BATCH))
     costs += [sources.first.cost(1, context_grid(task.site, grid), 0)] * pictures
     known = [cost for cost in costs if cost is not None]

@@ -51,7 +51,7 @@ log = structlog.get_logger()
 
 BATCH = 32
 """Overpasses committed together: bounds memory, and what a killed backfill has to do again."""
-HELD = 64 << 20
+HELD = 128 << 20
 """Pixels of all sites of a landscape that are committed together, at most: with more sites fewer overpasses. As much is
 remembered of what was read to choose control units by. [byte]"""
 AGAIN = timedelta(days=30)

@@ -35,7 +35,7 @@ from jobs.engine import engine
 from jobs.episodes import budget, in_episode, on
 from jobs.exits import Exit
 from jobs.expiring import expire
-from jobs.fetch import Outcome, ground_key, lattice, left_of, looked_at
+from jobs.fetch import Outcome, Task, ground_key, lattice, left_of, looked_at
 from jobs.gather import Progress, chosen_sites, gather, is_new, now, opened, prepare, result, store_folder, take_over
 from jobs.lock import held
 from jobs.logs import redacted
@@ -213,8 +213,13 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
         registry = drift(ledger, settings.registry.path)
         sites = chosen_sites(settings, ledger, only, ahead=registry.fresh)
         sources = open_sources(settings.source)
-        tasks, left_out = prepare(settings, ledger, sources, sites, until=as_of)
-        with ledger.transaction() as t:
+        tasks: list[Task] = []
+        left_out: dict[str, MonitorError] = {}
+        for some in _known_first(ledger, sites):
+            more, without = prepare(settings, ledger, sources, some, until=as_of)
+            tasks += more
+            left_out |= without
+        with ledger.reading() as t:
             waiting = len(t.unsent())
     told: list[dict[str, Any]] = []
     grids = [lattice(task.site, sources.first) for task in tasks]
