@@ -542,11 +542,6 @@ def _adopted(settings: Settings, found: Sequence[Outcome], lent: dict[str, Any])
     return [replace(one, fetched=replace(one.fetched, lent=None)) if one.fetched is not None else one for one in found]
 
 
-def store_folder(settings: Settings, site: Site) -> Path:
-    """Where what is derived of a site is put."""
-    return settings.store.root / DERIVED / ground_key(site)
-
-
 def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     """What a fetch found, in the ledger."""
     controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id

@@ -208,11 +208,6 @@ def landscape_of(root: Path, snapshot: str, opened: "LandscapeStore | None" = No
     return LandscapeStore(root / name)
 
 
-def stored_site(derived: Path, snapshot: str) -> "StoredSite":
-    """The site that `derived` is the place of (:attr:`StoredSite.derived`), in the landscape that a snapshot names."""
-    return LandscapeStore(derived.parent.parent / snapshot.rpartition(":")[0]).site(derived.name)
-
-
 class LandscapeStore:
     """The stored scenes of one landscape.
 
