@@ -45,7 +45,7 @@ from monitor.verdict.explain import never_offered
 log = structlog.get_logger()
 
 AT_ONCE = 64
-"""Sites whose series are settled in one call: those of all sites that are read together may be too large."""
+"""Sites whose maps are brought up to date in one call."""
 
 _NOTHING: Final[Mapping[str, Mapping[str, str]]] = {}
 

@@ -78,13 +78,13 @@ def series_of(settings: Settings, site: str) -> Columns:
 
 
 def rows_of(series: Columns) -> list[dict[str, Any]]:
-    """Its rows as plain values, None where there is none; without what tells of other rows."""
+    """Its rows as plain values, None where there is none; without what repeats other columns or rows."""
     plain = {
         name: plain_texts(values)
         if values.dtype.kind == "S"
         else [None if value != value else value for value in values.tolist()]
         for name, values in series.items()
-        if name != "chain"
+        if name not in ("chain", "line")
     }
     return [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]
 
