@@ -18,11 +18,13 @@ from datetime import date
 from typing import Any
 
 from jobs.engine import engine
-from jobs.gather import Progress, chosen_sites, gather, now, opened, result, take_over, today
+from jobs.gather import Progress, chosen_sites, gather, now, observed, opened, result, take_over, today
 from jobs.precheck import check_clock
 from jobs.registry import take_in
 from jobs.settings import Settings
 from jobs.sources import open_sources
+from monitor.cube.store import LandscapeStore, landscape_of
+from monitor.errors import StoreBroken
 
 
 def backfill(
@@ -40,14 +42,21 @@ def backfill(
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
         never_offered: list[str] = []
+        landscape: LandscapeStore | None = None
         for outcome in gather(
             settings, ledger, sources, sites, work, until=until, progress=progress, what="a backfill"
         ):
-            site = outcome.site.id
-            if outcome.fetched is not None:
-                with ledger.transaction() as t:
-                    take_over(t, outcome, outcome.fetched)
+            site, fetched = outcome.site.id, outcome.fetched
             results[site] = result(outcome)
+            if fetched is not None:
+                try:
+                    landscape = landscape_of(settings.store.root, fetched.snapshot, landscape)
+                    if fetched.new:
+                        results[site] = result(outcome, observed(outcome, landscape)[1])
+                    with ledger.transaction() as t:
+                        take_over(t, outcome, fetched)
+                except StoreBroken as error:
+                    results[site] |= {"state": "failed", "error": f"site {site!r}: {error}"}
             if outcome.never_offered:
                 never_offered.append(site)
         manifest = {

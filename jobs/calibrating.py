@@ -17,10 +17,9 @@ import shapely
 import structlog
 
 from jobs.fetch import ground_key
-from jobs.gather import store_folder
 from jobs.settings import Settings
 from monitor.controls.units import REFERENCE, ControlSet
-from monitor.cube.store import stored_site
+from monitor.cube.store import LandscapeStore, landscape_of
 from monitor.errors import StoreBroken
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.sites.projection import projected, utm
@@ -182,6 +181,7 @@ class Land(Mapping[tuple[str, str], list[Placebo]]):
 
     def _of_tile(self, pool: Pool) -> list[Placebo]:
         found: list[Placebo] = []
+        landscape: LandscapeStore | None = None
         end = np.datetime64(self._constants.season(pool)[1] + timedelta(days=1))
         for site in self._tiles[pool]:
             ground = ground_key(site)
@@ -191,7 +191,8 @@ class Land(Mapping[tuple[str, str], list[Placebo]]):
                 continue
             try:
                 snapshot = self._snapshots[ground]
-                means = stored_site(store_folder(self._settings, site), snapshot).unit_means(snapshot)
+                landscape = landscape_of(self._settings.store.root, snapshot, landscape)
+                means = landscape.site(ground).unit_means(snapshot)
             except StoreBroken as error:
                 log.warning("placebos of a site left out", site=site.id, error=str(error))
                 continue

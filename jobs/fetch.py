@@ -23,10 +23,7 @@ from shapely.ops import unary_union
 
 from jobs.lock import LANDSCAPES, Lock, held
 from jobs.logs import redacted
-from jobs.mapped import NEEDED, add
 from jobs.precheck import CLOCK, behind
-from jobs.records import Columns, columns
-from jobs.settling import settled
 from jobs.sources import Sources
 from monitor.controls.neighbours import LeftOut, left_out
 from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, Unit, candidates, match
@@ -72,15 +69,12 @@ all imagery, as fewer do not count as a season before the start either (:func:`m
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What the ledger knows of a site's store, so that an unchanged one is not read again."""
+    """What is stored of a site."""
 
     snapshot: str
-    baselines: dict[str, dict[str, str]]
-    """Of each stored acquisition the baseline of each granule."""
-    history: str
-    """The same for sites of which the same is stored, see :func:`monitor.ledger.ledger.history_of`."""
-    kept: str | None
-    """Mark of the file beside the store that has its series as the ledger has it; None: none has."""
+    baselines: Mapping[str, Mapping[str, str]]
+    """Of each stored acquisition the baseline of each granule; one object for sites of a landscape that have the
+    same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +103,7 @@ class Task:
     waiting_in: Path | None = None
     """Store of the landscape in which the site waits without control ground, where that is to be chosen tonight."""
     left_out: LeftOut = field(default_factory=dict)
-    """Units left out, as the series in the ledger was settled; see :func:`monitor.controls.neighbours.left_out`."""
+    """Units left out, as the ledger has them; see :func:`monitor.controls.neighbours.left_out`."""
     within: tuple[BaseGeometry, ...] | None = None
     """Control ground that people have named; None: a ring round the site."""
     terrain: Terrain | None = None
@@ -126,14 +120,8 @@ class Fetched:
 
     snapshot: str
     """Of the store."""
-    rows: tuple[dict[str, Any], ...] | None
-    """The series of the site (see :func:`jobs.settling.settled`), or what is new of it; None where it is as the caller
-    knows it."""
-    series: Columns | None
-    """The whole of it, :data:`jobs.settling.SERIES`, where `rows` are new ones and the others as the caller knows
-    them."""
-    new: tuple[Record, ...]
-    """Records stored by this fetch, in order of time."""
+    new: tuple[str, ...]
+    """Acquisitions stored by this fetch."""
     controls: ControlSet
     """Empty while they cannot be chosen yet."""
     new_controls: bool
@@ -141,19 +129,15 @@ class Fetched:
     waits: bool
     """Whether no growing season has been seen yet to choose them on."""
     left_out: LeftOut
-    """Units that do not count from a day on, as the series is settled."""
+    """Units that do not count from a day on."""
     new_left_out: bool
-    """Whether the series in the ledger was settled with others."""
+    """Whether the ledger has others."""
     terrain: Terrain | None
     """Of the site, where it is known."""
     new_terrain: bool
     """Whether it was not in the ledger."""
     tried: int | None = None
     """The last growing season that was over when they were sought in vain; None: they were not."""
-    history: str | None = None
-    """Of what was stored before, see :class:`Known`."""
-    kept: str = ""
-    """See :class:`jobs.settling.Settled`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,9 +267,7 @@ class Part:
     waiting: list["_Look"] = field(default_factory=list)
     read_before: dict[str, "_Look"] = field(default_factory=dict)
     """By acquisition what was read to choose control ground, and is stored without being read again."""
-    new: list[Record] = field(default_factory=list)
-    means: list[tuple[Record, np.ndarray]] = field(default_factory=list)
-    """The same, with the means of the units in each, where the ledger knows the scenes that were stored before."""
+    new: list[str] = field(default_factory=list)
     snapshot: str = ""
     wrote: bool = False
 
@@ -327,7 +309,7 @@ class Part:
         if self.known and self.task.known is not None:
             self.stored = self.task.known.baselines
         else:
-            self.stored = {record.acquisition: record.granules for record in self.store.records()}
+            self.stored = self.store.baselines()
         self.left = left_of(self.task, self.grid, self.stored)
         if self.left and (found := behind(self.landscape.written, "the newest snapshot of its store")):
             msg = f"{found}, and no scene can be stored until then. {CLOCK}"
@@ -357,43 +339,23 @@ class Part:
     def stored_now(self, entries: Sequence[Entry]) -> None:
         """Take note of what was committed."""
         self.snapshot, self.wrote = self.store.snapshot, True
-        if self.known:
-            self.means += [(entry.record, entry.units) for entry in entries]
-        self.new += [entry.record for entry in entries]
+        self.new += [entry.record.acquisition for entry in entries]
 
     def outcome(self) -> Outcome:
-        """What became of it, with the series that all its scenes make."""
+        """What became of it."""
         self.guard()
         if self.error is not None or self.controls is None:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
-        told, known = None, self.task.known if self.known else None
         gone = left_out(self.controls.units, self.task.others)
-        other_units = gone != self.task.left_out
-        if self.new or not self.known or other_units:
-            mark = None if known is None or other_units else known.kept
-            try:
-                told = settled(
-                    self.store, self.controls, self.task.site, left_out=gone, mark=mark, added=self.means
-                )  # fmt: skip
-            except MonitorError as error:
-                return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
-            if told.rows and not self.task.anew:
-                series = columns(told.rows, NEEDED) if told.series is None else told.series
-                new = [record.acquisition for record in self.new]
-                add(self.store, self.snapshot, self.task.site, series, new, [])
         fetched = Fetched(
             snapshot=self.snapshot,
-            rows=None if told is None else tuple(told.rows),
-            series=None if told is None else told.series,
-            history=None if known is None else known.history,
-            kept="" if told is None else told.kept,
             new=tuple(self.new),
             controls=self.controls,
             new_controls=self.task.controls is None and not self.waits,
             waits=self.waits,
             tried=self.tried,
             left_out=gone,
-            new_left_out=other_units,
+            new_left_out=gone != self.task.left_out,
             terrain=self.terrain,
             new_terrain=self.task.terrain is None,
         )

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cache, partial
@@ -30,11 +30,13 @@ from jobs.sources import Sources, described
 from jobs.together import METRES_PER_DEGREE, in_one_search, neighbourhoods
 from monitor.controls.units import ControlSet
 from monitor.cube.granules import Open, has, open_questions
-from monitor.cube.store import DERIVED, LandscapeStore
+from monitor.cube.store import DERIVED, LandscapeStore, StoredSite, texts
 from monitor.errors import BadConfiguration, BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
 from monitor.imagery.source import Scene, Stored
 from monitor.imagery.terrain import Terrain
-from monitor.ledger.ledger import Ledger, Transaction, history_of
+from monitor.ledger.ledger import Ledger, Transaction
+from monitor.series.build import site_series
+from monitor.series.columns import Columns, plain_texts
 from monitor.sites.given import GivenGround, read_given_ground, within_reach
 from monitor.sites.landscapes import landscape_name, landscapes
 from monitor.sites.site import Site
@@ -170,24 +172,20 @@ def prepare(
     areas: dict[str, BaseGeometry] = {}
     known: dict[str, Known] = {}
     choose: dict[str, int] = {}
+    wanted: dict[str, list[Site]] = {}
     with ledger.reading() as t:
-        stored, tried = t.stored(), t.backgrounds("tried")
-        homes = _homes(
-            settings.store.root,
-            {ground: row[0] for ground, row in stored.items()},
-            [ground_key(site) for site in sites],
-        )
+        snapshots, tried = t.snapshots(), t.backgrounds("tried")
+        homes = _homes(settings.store.root, snapshots, [ground_key(site) for site in sites])
         for site in sites:
             ground = ground_key(site)
             last = last_season(site, until)
             if ground in tried and tried[ground]["season"] < last and t.controls(ground) is None:
                 choose[site.id] = last  # it begins again, in another landscape, and all is fetched again
                 continue
-            if ground in stored:
-                snapshot, kept, history = stored[ground]
-                baselines = t.granules(ground, history)
-                history = history or history_of(baselines)
-                known[site.id] = Known(snapshot=snapshot, baselines=baselines, history=history, kept=kept)
+            if ground in homes:
+                wanted.setdefault(homes[ground], []).append(site)
+    for name, members in wanted.items():
+        known |= _known(settings.store.root / name, members)
     left_out: dict[str, MonitorError] = {}
     together = neighbourhoods(sites, apart=2 * sources.first.ring[1])
     for members in (some for group in together for some in in_one_search(group)):
@@ -278,6 +276,16 @@ def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -
         except MonitorError as error:
             log.warning("a landscape that the ledger does not know was left out", error=str(error))
     return homes
+
+
+def _known(folder: Path, sites: Sequence[Site]) -> dict[str, Known]:
+    """What is stored of some sites of a landscape; without those that cannot be read: fetching reports them."""
+    landscape, known = LandscapeStore(folder), {}
+    for site in sites:
+        with suppress(MonitorError):
+            stored = landscape.site(ground_key(site))
+            known[site.id] = Known(snapshot=stored.snapshot, baselines=stored.baselines())
+    return known
 
 
 def _with_landscapes(tasks: Sequence[Task], root: Path, again: Mapping[str, int]) -> list[Task]:
@@ -483,11 +491,6 @@ def _all(lands: Sequence[Generator[list[Step], None, list[Part]]], work: Run) ->
             yield from finished()
 
 
-def store_folder(settings: Settings, site: Site) -> Path:
-    """Where what is derived of a site is put."""
-    return settings.store.root / DERIVED / ground_key(site)
-
-
 def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     """What a fetch found, in the ledger."""
     controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id
@@ -497,25 +500,35 @@ def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
         t.freeze_controls(ground, site, controls.to_json(), digest=controls.hash, now=now())
     if fetched.terrain is not None and fetched.new_terrain:
         t.save_background(ground, "terrain", fetched.terrain.to_json())
-    if fetched.rows is not None:
-        new = fetched.series is not None
-        if fetched.new_left_out:
-            t.save_background(ground, "left_out", {unit: str(day) for unit, day in fetched.left_out.items()})
-        told = {"history": fetched.history, "kept": fetched.kept or None}
-        t.take_over(ground, site, fetched.snapshot, fetched.rows, new=new, **told)
+    if fetched.new_left_out:
+        t.save_background(ground, "left_out", {unit: str(day) for unit, day in fetched.left_out.items()})
+    t.save_snapshot(ground, site, fetched.snapshot)
 
 
-def result(outcome: Outcome) -> dict[str, Any]:
-    """One site's entry in the manifest of a run."""
-    new = outcome.fetched.new if outcome.fetched else ()
-    rows = {row["acquisition"]: row for row in (outcome.fetched.rows if outcome.fetched else None) or ()}
-    told = [rows[record.acquisition] for record in new]
+def observed(outcome: Outcome, landscape: LandscapeStore) -> tuple[StoredSite, Columns]:
+    """What is stored of a site after its fetch, and its series."""
+    site, fetched = outcome.site, outcome.fetched
+    assert fetched is not None
+    stored = landscape.site(ground_key(site))
+    series = site_series(stored, fetched.controls, site, left_out=fetched.left_out, snapshot=fetched.snapshot)
+    return stored, series
+
+
+def result(outcome: Outcome, series: Columns | None = None) -> dict[str, Any]:
+    """One site's entry in the manifest of a run; the scenes that are new are named where its series is given."""
+    scenes: list[str] = []
+    rejected: list[dict[str, str]] = []
+    if series is not None and outcome.fetched is not None and outcome.fetched.new:
+        new = np.isin(series["acquisition"], texts(outcome.fetched.new))
+        scenes = plain_texts(series["scene"][new])
+        reasons = zip(scenes, plain_texts(series["reason"][new]), series["accepted"][new].tolist(), strict=True)
+        rejected = [{"scene": scene, "reason": reason} for scene, reason, accepted in reasons if not accepted]
     return {
         "site": outcome.site.id,
         "state": outcome.state,
         "error": outcome.error,
-        "scenes_new": [row["scene"] for row in told],
-        "scenes_rejected": [{"scene": r["scene"], "reason": r["reason"]} for r in told if not r["accepted"]],
+        "scenes_new": scenes,
+        "scenes_rejected": rejected,
         "status": None,
         "alert": None,
     }

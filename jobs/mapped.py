@@ -14,11 +14,11 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from jobs import derived
-from jobs.records import Columns, texts, until
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube.grid import inside
-from monitor.cube.store import Entry, StoredSite, stored_site
+from monitor.cube.store import Entry, StoredSite, texts
 from monitor.errors import StoreBroken
+from monitor.series.columns import Columns, until
 from monitor.sites.site import Site
 from monitor.trends.kernels import failing as failing_ground
 from monitor.trends.kernels import patches, yearly
@@ -62,15 +62,15 @@ NEEDED: Final = ("acquisition", "time", "digest", "control_cover", "accepted")
 a site fails."""
 
 
-def mapped(folder: Path, snapshot: str | None, site: Site, observed: Columns) -> Mapped | None:
+def mapped(stored: StoredSite, snapshot: str, site: Site, observed: Columns) -> Mapped | None:
     """Bring the state of a site's maps up to date; None where nothing was seen in a growing season.
 
     Parameters
     ----------
-    folder : Path
-        Of the site's store; the state lies beside it.
-    snapshot : str or None
-        Of the store; None: nothing is stored.
+    stored : StoredSite
+        Of the site.
+    snapshot : str
+        Of what is stored.
     site : Site
     observed : mapping
         :data:`NEEDED` columns up to the day that is asked for.
@@ -82,22 +82,19 @@ def mapped(folder: Path, snapshot: str | None, site: Site, observed: Columns) ->
     OSError
         The state cannot be written.
     """
-    if snapshot is None:
-        return None
     wanted = _Wanted.of(site, observed)
     if wanted is None:
         return None
-    bring = partial(bring_up_to_date, _state(folder), wanted.seasons)
-    grid, state = _up_to_date(folder, snapshot, site, bring)
+    bring = partial(bring_up_to_date, _state(stored.derived), wanted.seasons)
+    grid, state = _up_to_date(stored, snapshot, site, bring)
     return Mapped(state=state, grid=grid, ground=inside(site.geometry, grid))
 
 
-def _up_to_date[T](folder: Path, snapshot: str, site: Site, bring: Callable[..., T]) -> tuple[GeoBox, T]:
+def _up_to_date[T](stored: StoredSite, snapshot: str, site: Site, bring: Callable[..., T]) -> tuple[GeoBox, T]:
     """Grid of a site, and what is wanted of its state; pixels are read where need be."""
-    stored = Stored(stored_site(folder, snapshot), snapshot)
     endmembers = ENDMEMBERS[site.biome]
-    made_by = recipe(endmembers, stored.grid)
-    return stored.grid, bring(reader(stored, endmembers), made_by=made_by, snapshot=snapshot, grid=stored.grid)
+    read = reader(Stored(stored, snapshot), endmembers)
+    return stored.grid, bring(read, made_by=recipe(endmembers, stored.grid), snapshot=snapshot, grid=stored.grid)
 
 
 def add(
@@ -219,8 +216,8 @@ class _Kept(msgspec.Struct, kw_only=True):
 
 
 def failing(
-    folder: Path,
-    snapshot: str | None,
+    stored: StoredSite,
+    snapshot: str,
     site: Site,
     observed: Columns,
     look: LastLook | None,
@@ -247,12 +244,12 @@ def failing(
     seen = until(observed, look.day)
     content = [_code(), site.version, site.start.isoformat(), site.slope_degrees, constants.hash]
     key = sha256(json.dumps(content).encode() + seen["chain"][-1:].tobytes()).hexdigest()
-    path = _place(folder)
+    path = _place(stored.derived)
     kept = derived.kept(path, _Kept)
     if kept is not None and kept.key == key:
         return kept.failing
-    found = _failing(folder, snapshot, site, observed, look)
-    if folder.parent.is_dir():
+    found = _failing(stored, snapshot, site, observed, look)
+    if path.parent.is_dir():
         derived.keep(path, _Kept.of(key, found))
     return found
 
@@ -270,15 +267,16 @@ def as_told(folder: Path, verdict: Assessment) -> Failing | None:
     return found
 
 
-def _failing(folder: Path, snapshot: str | None, site: Site, observed: Columns, look: LastLook) -> Failing | None:
+def _failing(stored: StoredSite, snapshot: str, site: Site, observed: Columns, look: LastLook) -> Failing | None:
     verdict, promised, wanted = look.verdict(), look.promised(), _Wanted.of(site, observed)
-    if snapshot is None or wanted is None or not tells_failing_ground(verdict, site):
+    if wanted is None or not tells_failing_ground(verdict, site):
         return None
     # all scenes of them, so that the state stays as it is: those since the look lie in a season that does not count yet
     seasons = {season: wanted.seasons[season] for season in sorted(wanted.seasons) if season[0] in promised}
     if not seasons or verdict.theta is None or verdict.theta_low is None or verdict.theta_high is None:
         return None
-    grid, (ground, (total, count)) = _up_to_date(folder, snapshot, site, partial(_blocks, folder, site, seasons))
+    blocks = partial(_blocks, stored.derived, site, seasons)
+    grid, (ground, (total, count)) = _up_to_date(stored, snapshot, site, blocks)
     pixel = abs(grid.resolution.x)
     times = times_of(pixel)
     within = inner_sums(ground.astype(np.float32), ground, times) >= times * times / 2

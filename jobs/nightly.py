@@ -36,26 +36,22 @@ from jobs.episodes import budget, in_episode, on
 from jobs.exits import Exit
 from jobs.expiring import expire
 from jobs.fetch import Outcome, Task, ground_key, lattice, left_of, looked_at
-from jobs.gather import Progress, chosen_sites, gather, is_new, now, opened, prepare, result, store_folder, take_over
+from jobs.gather import Progress, chosen_sites, gather, is_new, now, observed, opened, prepare, result, take_over
 from jobs.lock import held
 from jobs.logs import redacted
 from jobs.mapped import Failing, failing
 from jobs.precheck import check_clock, check_history
 from jobs.publish import publish
 from jobs.records import (
-    Columns,
     alert_from_json,
     alert_to_json,
     assessment_from_json,
     notice_from_json,
     notice_to_json,
-    series,
     site_from_json,
-    until,
 )
 from jobs.registry import drift, take_in
 from jobs.settings import Settings
-from jobs.settling import known_series
 from jobs.sight import Prospect
 from jobs.sight import to_json as sight
 from jobs.sources import open_sources
@@ -63,13 +59,15 @@ from monitor.alerts.alert import Event, Notice, State
 from monitor.alerts.lifecycle import doubtful, step
 from monitor.alerts.messages import write_message
 from monitor.controls.neighbours import too_few
+from monitor.cube.store import LandscapeStore, StoredSite, landscape_of
 from monitor.errors import MonitorError, StoreBroken, TryLater, full_disk
 from monitor.imagery.terrain import with_slope
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.publish.products import as_json
+from monitor.series.columns import Columns, until
 from monitor.sites.site import Site
 from monitor.verdict.assess import LastLook, assess_and_look_back
-from monitor.verdict.assessment import Assessment
+from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.reasons import Reason
 from monitor.verdict.spatial import tells_failing_ground, with_failing_ground
@@ -124,6 +122,7 @@ def night(
         results: dict[str, dict[str, Any]] = {}
         never_offered: list[str] = []
         waiting: list[Outcome] = []  # for constants that are set once all scenes are there
+        landscape: LandscapeStore | None = None
         sent = 0
 
         def fetched_now() -> Iterator[Outcome]:
@@ -146,27 +145,34 @@ def night(
                 continue
             judged = None if (pool := Pool.of(site)) in constants.due else constants.of(pool)
             try:
+                landscape = landscape_of(settings.store.root, fetched.snapshot, landscape)
+                stored, series = observed(outcome, landscape)
+                results[site.id] = result(outcome, series)
                 with ledger.transaction() as t:
                     take_over(t, outcome, fetched)
                     if judged is not None and t.is_current(site.id):  # it may have been retired meanwhile
                         results[site.id] |= _judge(
-                            settings, t, outcome, judged, rain.get(site.id), as_of=as_of, run=run
+                            settings, t, outcome, stored, series, judged, rain.get(site.id), as_of=as_of, run=run
                         )
             except MonitorError as error:
                 results[site.id] = _failed(site.id, error)
                 continue
             if judged is None:
-                waiting.append(replace(outcome, fetched=replace(fetched, rows=None, series=None, new=())))
+                waiting.append(outcome)
         if waiting:
             constants = set_due(settings, ledger, every, as_of=as_of)
         for outcome in waiting:
             lock.check()
-            site = outcome.site
+            site, fetched = outcome.site, outcome.fetched
+            assert fetched is not None
+            judged = constants.of(Pool.of(site))
             try:
+                landscape = landscape_of(settings.store.root, fetched.snapshot, landscape)
+                stored, series = observed(outcome, landscape)
                 with ledger.transaction() as t:
                     if t.is_current(site.id):
                         results[site.id] |= _judge(
-                            settings, t, outcome, constants.of(Pool.of(site)), rain.get(site.id), as_of=as_of, run=run
+                            settings, t, outcome, stored, series, judged, rain.get(site.id), as_of=as_of, run=run
                         )
             except MonitorError as error:
                 results[site.id] = _failed(site.id, error)
@@ -264,25 +270,24 @@ def _judge(
     settings: Settings,
     t: Transaction,
     outcome: Outcome,
+    stored: StoredSite,
+    observed: Columns,
     constants: Calibration,
     rain: Reason | None,
     *,
     as_of: date,
     run: str,
 ) -> dict[str, str]:
-    """One site's assessment, alert and notice, of the observations that the ledger has."""
+    """One site's assessment, alert and notice, of its observations."""
     assert outcome.fetched is not None
     ground, episodes = ground_key(outcome.site), t.episodes(outcome.site.id)
     episode = on(as_of, episodes)
     number = episode["number"]
     site = with_slope(in_episode(outcome.site, episodes, number), outcome.fetched.terrain)
     alpha = budget(settings.alerts.alpha, episode)
-    known = outcome.fetched.series or known_series(t, store_folder(settings, outcome.site), ground)
-    seen = until(known, as_of)
-    before = t.backgrounds_of(ground, ("sight", "learnt"))
-    memory = dict(before.get("learnt", {}))
+    seen = until(observed, as_of)
     found, look = assess_and_look_back(
-        series(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of, memory=memory
+        Series.of(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
     )
     beside = [Reason.FEW_PIXELS.value] if (seen["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
     fetched = outcome.fetched
@@ -310,12 +315,10 @@ def _judge(
             site, seen, as_of=as_of, since=min(source.since for source in settings.source), alpha=alpha,
             constants=constants,
         )  # fmt: skip
-        if before.get("sight", {}).get("made_from") != prospect.key:
+        if (t.background(ground, "sight") or {}).get("made_from") != prospect.key:
             t.save_background(ground, "sight", sight(prospect, site.start))
-        if memory != before.get("learnt"):
-            t.save_background(ground, "learnt", memory)
     if tells_failing_ground(found, site):
-        fails = _failing(settings, outcome, site, seen, look, constants)
+        fails = _failing(stored, fetched.snapshot, site, seen, look, constants)
         if fails is not None:
             found = with_failing_ground(found, fails.ground, site, constants)
     fresh = t.add_assessment(
@@ -328,21 +331,19 @@ def _judge(
 
 
 def _failing(
-    settings: Settings,
-    outcome: Outcome,
+    stored: StoredSite,
+    snapshot: str,
     site: Site,
     seen: Columns,
     look: LastLook | None,
     constants: Calibration,
 ) -> Failing | None:
     """Where a site fails, as it is judged in its episode; what cannot be kept fails the site, not the night."""
-    assert outcome.fetched is not None
-    folder = store_folder(settings, outcome.site)
     try:
-        return failing(folder, outcome.fetched.snapshot, site, seen, look, constants=constants)
+        return failing(stored, snapshot, site, seen, look, constants=constants)
     except OSError as error:
         msg = f"what its pixels tell cannot be kept: {error.strerror or error}"
-        raise full_disk(error, folder.parent) or StoreBroken(msg) from error
+        raise full_disk(error, stored.derived.parent) or StoreBroken(msg) from error
 
 
 def _tell(t: Transaction, site: Site, found: Assessment) -> None:

@@ -13,7 +13,7 @@ if __name__ == "__main__":  # first of all: logs and the folder of compiled kern
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import batched
@@ -32,22 +32,14 @@ from jobs.gather import opened
 from jobs.lock import held
 from jobs.logs import redacted
 from jobs.mapped import as_told, failing, mapped
-from jobs.records import (
-    Columns,
-    alert_from_json,
-    assessment_from_json,
-    plain_texts,
-    series,
-    site_from_json,
-    until,
-)
+from jobs.records import alert_from_json, assessment_from_json, site_from_json
 from jobs.settings import Settings
-from jobs.settling import known_series
 from jobs.sight import assumptions, chances
 from monitor.alerts.alert import Alert
 from monitor.alerts.lifecycle import answered
+from monitor.controls.units import ControlSet
 from monitor.cube.grid import outline
-from monitor.cube.store import DERIVED, stored_site
+from monitor.cube.store import LandscapeStore, StoredSite, landscape_of
 from monitor.errors import MonitorError, full_disk
 from monitor.imagery.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
@@ -55,17 +47,19 @@ from monitor.publish.calibrated import calibration_table
 from monitor.publish.pages import edition
 from monitor.publish.products import write_index, write_site
 from monitor.publish.view import Assumed, CalibrationTable, Chance, Chip, SiteView
+from monitor.series.build import site_series
+from monitor.series.columns import Columns, no_observations, plain_texts, until
 from monitor.sites.registry import folder_name
 from monitor.sites.site import Site
 from monitor.trends.state import maps
 from monitor.verdict.assess import DEFAULT, assess_and_look_back
-from monitor.verdict.assessment import Assessment
+from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration
 
 log = structlog.get_logger()
 
-TOGETHER: Final = 8
-"""Sites whose pages are written by one call."""
+TOGETHER: Final = 32
+"""Sites whose pages are written by one call: each call opens their landscapes."""
 
 
 def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None = None) -> dict[str, str | None]:
@@ -95,6 +89,7 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
         # of all sites at once: site by site it would take longer than all else here
         records, newest, episodes, alerted = t.calibrations(), t.newest(), t.all_episodes(), t.last_alerts()
         snapshots, terrains, sights = t.snapshots(), t.backgrounds("terrain"), t.backgrounds("sight")
+        gone = t.backgrounds("left_out")
         for values in t.sites():
             site = site_from_json(values)
             latest, ground = newest.get(site.id), ground_key(site)
@@ -117,9 +112,9 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
             mark = settings.outputs.root / "sites" / folder_name(site.id) / ".made-from"
             if not (mark.is_file() and mark.read_text(encoding="utf-8") == key):
                 pages.append(_Page(
-                    site=site, ground=ground, found=found, snapshot=snapshot, terrain=lie, alert=alert, notice=notice,
-                    mark=mark, key=key, power=chances(sight), assumed=assumptions(sight),
-                    constants=used_for(found, site, records),
+                    site=site, ground=ground, found=found, snapshot=snapshot, left_out=gone.get(ground, {}),
+                    terrain=lie, alert=alert, notice=notice, mark=mark, key=key, power=chances(sight),
+                    assumed=assumptions(sight), constants=used_for(found, site, records),
                 ))  # fmt: skip
     outcomes = _written(settings, ledger, work, pages)
     if rows:
@@ -141,6 +136,8 @@ class _Page:
     found: Assessment
     snapshot: str | None
     """Of the site's store, as the ledger knows it; None: nothing is stored."""
+    left_out: Mapping[str, str]
+    """By id of a control unit, the first day (ISO 8601) on which it no longer counts."""
     terrain: dict[str, Any] | None
     """Of the site, as :class:`monitor.imagery.terrain.Terrain` writes it; None: not known."""
     power: tuple[Chance, ...]
@@ -157,7 +154,7 @@ class _Page:
 
 def _written(settings: Settings, ledger: Ledger, work: Run, pages: Sequence[_Page]) -> dict[str, str | None]:
     """Write some pages; of each site None, or what went wrong."""
-    calls = list(batched(pages, TOGETHER))
+    calls = list(batched(sorted(pages, key=lambda page: page.snapshot or ""), TOGETHER))
     outcomes: dict[str, str | None] = {}
     for number, told in work(_call(settings, ledger, some) for some in calls):
         for place, page in enumerate(calls[number]):
@@ -175,25 +172,33 @@ def _written(settings: Settings, ledger: Ledger, work: Run, pages: Sequence[_Pag
 
 
 def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Delayed:
-    """Write some pages; their series are read as the turn of the call comes, for those of all are large."""
-    asked = []
+    """Write some pages; their control units are read as the turn of the call comes, for those of all are large."""
     with ledger.reading() as t:
-        for page in pages:
-            known = known_series(t, settings.store.root / DERIVED / page.ground, page.ground)
-            asked.append((page, until(known, page.found.as_of)))
-    return cast(
-        "Delayed", delayed(_write_some, pure=False, traverse=False)(settings.store.root, settings.outputs.root, asked)
-    )
+        controls = [t.controls(page.ground) for page in pages]
+    write = delayed(_write_some, pure=False, traverse=False)
+    return cast("Delayed", write(settings.store.root, settings.outputs.root, pages, controls))
 
 
-def _write_some(store: Path, outputs: Path, asked: Sequence[tuple[_Page, Columns]]) -> list[str | None]:
-    return [_write(store, outputs, page, observed) for page, observed in asked]
+def _write_some(
+    root: Path, outputs: Path, pages: Sequence[_Page], controls: Sequence[dict[str, Any] | None]
+) -> list[str | None]:
+    landscape: LandscapeStore | None = None
+    failed = []
+    for page, units in zip(pages, controls, strict=True):
+        if page.snapshot is not None:
+            landscape = landscape_of(root, page.snapshot, landscape)
+        failed.append(_write(root, outputs, page, units, None if page.snapshot is None else landscape))
+    return failed
 
 
-def _write(store: Path, outputs: Path, page: _Page, observed: Columns) -> str | None:
+def _write(
+    root: Path, outputs: Path, page: _Page, units: dict[str, Any] | None, landscape: LandscapeStore | None
+) -> str | None:
     """Write a site's page from what was observed up to its day; what went wrong, or None."""
-    site, ground = page.site, page.ground
+    site = page.site
     try:
+        stored = None if landscape is None else landscape.site(page.ground)
+        observed = _observed(page, units, stored)
         constants = DEFAULT if page.constants is None else page.constants[0]
         lie = None if page.terrain is None else Terrain.from_json(page.terrain)
         view = SiteView(
@@ -208,15 +213,25 @@ def _write(store: Path, outputs: Path, page: _Page, observed: Columns) -> str | 
             power=page.power,
             assumed=page.assumed,
             calibration=_calibration(page),
-            **_pictures(store / DERIVED / ground, page, observed, constants),
+            **_pictures(stored, page, observed, constants),
         )
         write_site(view, outputs)
     except (MonitorError, OSError) as error:
-        return str(full_disk(error, f"{outputs} and {store}") or error)
+        return str(full_disk(error, f"{outputs} and {root}") or error)
     except Exception as error:
         log.exception("a bug while writing a page", site=site.id)
         return redacted(f"a bug, {type(error).__name__}: {error}")
     return None
+
+
+def _observed(page: _Page, units: dict[str, Any] | None, stored: StoredSite | None) -> Columns:
+    """The series of a site up to the day of its assessment."""
+    if stored is None:
+        return no_observations()
+    controls = ControlSet(units=(), balance={}, candidates=0) if units is None else ControlSet.from_json(units)
+    left_out = {unit: date.fromisoformat(day) for unit, day in page.left_out.items()}
+    series = site_series(stored, controls, page.site, left_out=left_out, snapshot=page.snapshot)
+    return until(series, page.found.as_of)
 
 
 def _calibration(page: _Page) -> CalibrationTable | None:
@@ -226,13 +241,13 @@ def _calibration(page: _Page) -> CalibrationTable | None:
     return calibration_table(used, biome=page.site.biome, found=found)
 
 
-def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibration) -> dict[str, Any]:
+def _pictures(stored: StoredSite | None, page: _Page, observed: Columns, constants: Calibration) -> dict[str, Any]:
     """Chips and maps of a site, from the state of its maps after adding what is new; None where nothing was seen."""
     site, verdict = page.site, page.found
-    found = mapped(folder, page.snapshot, site, observed)
-    if found is None:
+    snapshot = str(page.snapshot)
+    found = None if stored is None else mapped(stored, snapshot, site, observed)
+    if stored is None or found is None:
         return {"before": None, "now": None, "maps": {}, "grid": None, "outline": None}
-    stored = stored_site(folder, str(page.snapshot))
     drawn = outline(site.geometry, stored.context)
     chips = {
         name: Chip(date=date.fromisoformat(one.time[:10]), rgb=one.rgb, outline=drawn)
@@ -240,13 +255,13 @@ def _pictures(folder: Path, page: _Page, observed: Columns, constants: Calibrati
     }
     layers = maps(found.state, found.ground)
     if verdict.hectares_failing is not None:
-        fails = as_told(folder, verdict)
+        fails = as_told(stored.derived, verdict)
         if fails is None:  # it was removed, as what is derived may be
             judged = with_slope(site, None if page.terrain is None else Terrain.from_json(page.terrain))
             _, look = assess_and_look_back(
-                series(observed), judged, calibration=constants, cohorts=site.cohorts, as_of=verdict.as_of
+                Series.of(observed), judged, calibration=constants, cohorts=site.cohorts, as_of=verdict.as_of
             )
-            fails = failing(folder, page.snapshot, judged, observed, look, constants=constants)
+            fails = failing(stored, snapshot, judged, observed, look, constants=constants)
         if fails is not None:
             layers["failing"] = fails.on(found.ground)
     return {

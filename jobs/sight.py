@@ -16,8 +16,8 @@ from dask import compute, delayed
 from shapely.geometry import Point
 
 from jobs.calibrating import over
-from jobs.records import Columns, plain_texts
 from monitor.publish.view import Assumed, Chance
+from monitor.series.columns import Columns, plain_texts
 from monitor.sites.outlines import TEN_PIXELS_HECTARES
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT

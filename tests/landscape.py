@@ -1,8 +1,8 @@
 """What is stored: of a landscape of one site, and of a site of an installation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ from jobs.fetch import ground_key
 from jobs.gather import opened as ledger_of
 from jobs.records import site_from_json
 from jobs.settings import Settings
-from monitor.cube.store import DERIVED, Entry, LandscapeStore, Member, Record, StoredSite, stored_site
+from monitor.controls.units import ControlSet
+from monitor.cube.store import Entry, LandscapeStore, Member, Record, StoredSite, landscape_of, texts
 from monitor.imagery.source import Scene
+from monitor.series.build import site_series
+from monitor.series.columns import Columns, no_observations, plain_texts
 
 GROUND = "ground"
 """Key of the ground of the site, unless another is given."""
@@ -64,7 +67,44 @@ def stored_of(settings: Settings, site: str) -> StoredSite:
     with ledger_of(settings) as ledger, ledger.transaction() as t:
         (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
         ground = ground_key(chosen)
-        return stored_site(settings.store.root / DERIVED / ground, t.snapshots()[ground])
+        return landscape_of(settings.store.root, t.snapshots()[ground]).site(ground)
+
+
+def series_of(settings: Settings, site: str) -> Columns:
+    """The series of a site of an installation."""
+    with ledger_of(settings) as ledger, ledger.transaction() as t:
+        (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
+        ground = ground_key(chosen)
+        frozen, left_out = t.controls(ground), t.background(ground, "left_out") or {}
+    return site_series(
+        stored_of(settings, site),
+        ControlSet(units=(), balance={}, candidates=0) if frozen is None else ControlSet.from_json(frozen),
+        chosen,
+        left_out={unit: date.fromisoformat(day) for unit, day in left_out.items()},
+    )
+
+
+def rows_of(series: Columns) -> list[dict[str, Any]]:
+    """Its rows as plain values, None where there is none; without what repeats other columns or rows."""
+    plain = {
+        name: plain_texts(values)
+        if values.dtype.kind == "S"
+        else [None if value != value else value for value in values.tolist()]
+        for name, values in series.items()
+        if name not in ("chain", "line")
+    }
+    return [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Columns:
+    """Some columns of a series of such rows, and their date."""
+    kinds = {name: values.dtype for name, values in no_observations().items()}
+    plain = {name: [row[name] for row in rows] for name in names}
+    found = {
+        name: texts(values) if kinds[name].kind == "S" else np.array(values, kinds[name])
+        for name, values in plain.items()
+    }
+    return {**found, "date": np.array([row["time"][:10] for row in rows], "datetime64[D]")}
 
 
 def _granules(record: Record) -> tuple[Scene, ...]:

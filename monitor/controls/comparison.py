@@ -23,6 +23,8 @@ UNLIKE: Final = 4.0
 """The same in robust standard deviations of the units' changes in that year."""
 SEASON_SCENES: Final = 3
 """Scenes that show a unit in a year, at least, to judge it."""
+ALWAYS: Final = 9999
+"""Last year in which a unit is fit that did not change."""
 
 
 def screened(means: xr.DataArray, *, since: date | None = None) -> xr.DataArray:
@@ -49,18 +51,24 @@ def screened(means: xr.DataArray, *, since: date | None = None) -> xr.DataArray:
     unit that moves with the others is not seen: against that there is the second ring.
     """
     cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
+    last = _last_fit(cover, np.ones(cover.shape, dtype=bool), means.time.values, since)
     return xr.DataArray(
-        _fit(cover, np.ones(cover.shape, dtype=bool), means.time.values, since),
-        dims=("time", "unit"), coords={"time": means.time, "unit": means.unit},
-    )  # fmt: skip
+        _year(means.time.values)[:, None] <= last,
+        dims=("time", "unit"),
+        coords={"time": means.time, "unit": means.unit},
+    )
 
 
-def _fit(cover: np.ndarray, present: np.ndarray, times: np.ndarray, since: date | None) -> np.ndarray:
-    """:func:`screened` on a (time, unit) array of cover, of the units that are `present` in each scene."""
-    year = times.astype("datetime64[Y]").astype(int) + 1970
-    fit = np.ones(cover.shape, dtype=bool)
+def _year(times: np.ndarray) -> np.ndarray:
+    return times.astype("datetime64[Y]").astype(int) + 1970
+
+
+def _last_fit(cover: np.ndarray, present: np.ndarray, times: np.ndarray, since: date | None) -> np.ndarray:
+    """Last year in which each unit is fit, (unit,), by the (time, unit) cover of those that are `present`."""
+    year = _year(times)
+    last = np.full(cover.shape[1], ALWAYS)
     if not cover.size:
-        return fit
+        return last
     cover = np.where(present, cover, np.nan)
     difference = cover - _median(cover, np.maximum(present.sum(axis=1) / 2, 1))[:, None]
     begun = since.year if since is not None else 0
@@ -75,8 +83,8 @@ def _fit(cover: np.ndarray, present: np.ndarray, times: np.ndarray, since: date 
         middle = np.median(change[known])
         spread = 1.4826 * np.median(np.abs(change[known] - middle))
         gone = known & (np.abs(change - middle) > max(CHANGED, UNLIKE * spread))
-        fit[np.ix_(year > one, gone)] = False
-    return fit
+        last[gone] = np.minimum(last[gone], one)
+    return last
 
 
 class Comparison(NamedTuple):
@@ -92,11 +100,25 @@ class Comparison(NamedTuple):
     reference units; NaN with fewer than ten of them. [1]"""
     units: np.ndarray
     """(time, unit, measure) means of the units of both rings; NaN where they are not fit or were not seen."""
-    fit: np.ndarray
-    """(time, unit) bool: which of all units are still fit to compare with, see :func:`screened`, and not left out; the
-    reference units are held against each other. Those of a year follow from the years before it."""
     few: np.ndarray
     """(time,) bool: fewer than ten units of both rings are fit, seen or not."""
+
+
+def last_fit(
+    means: xr.DataArray, controls: ControlSet, *, since: date | None = None, left_out: LeftOut | None = None
+) -> np.ndarray:
+    """Last year in which each unit is fit to compare with, (unit,), see :func:`screened`; :data:`ALWAYS`: in all.
+
+    It follows from that year and those before it. Reference units are held against each other. Parameters as for
+    :func:`compare`.
+    """
+    units, times = means.unit.values, means.time.values
+    cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
+    reference, present = _rings(units, controls) == REFERENCE, ~absent(units, times, left_out or {})
+    last = np.full(units.size, ALWAYS)
+    for some in (reference, ~reference):
+        last[some] = _last_fit(cover[:, some], present[:, some], times, since)
+    return last
 
 
 def compare(
@@ -116,33 +138,35 @@ def compare(
         From which day on units do not count, see :func:`monitor.controls.neighbours.left_out`. What is found of
         earlier scenes does not depend on it.
     """
-    names = [str(name) for name in means.measure.values]
-    every = means.transpose("time", "unit", "measure").values.astype(np.float64)
-    ring, times, cover = _rings(means.unit.values, controls), means.time.values, names.index("cover")
-    fit = ~absent(means.unit.values, times, left_out or {})
-    for some in (ring == REFERENCE, ring != REFERENCE):
-        fit[:, some] &= _fit(every[:, some, cover], fit[:, some], times, since)
-    return shown(every, means.unit.values, controls, fit, names)
+    last = last_fit(means, controls, since=since, left_out=left_out)
+    every, names = means.transpose("time", "unit", "measure").values, [str(name) for name in means.measure.values]
+    return shown(every, means.time.values, means.unit.values, names, controls, last, left_out=left_out)
 
 
 def shown(
-    every: np.ndarray, units: Sequence[str], controls: ControlSet, fit: np.ndarray, names: Sequence[str]
-) -> Comparison:
+    means: np.ndarray, times: np.ndarray, units: Sequence[str], names: Sequence[str], controls: ControlSet,
+    last: np.ndarray, *, left_out: LeftOut | None = None,
+) -> Comparison:  # fmt: skip
     """:func:`compare` where it is known which units are fit: a scene then depends on no other.
 
     Parameters
     ----------
-    every : (time, unit, measure) float64 array
-        Means; NaN where a unit was not seen.
+    means : (time, unit, measure) array
+        NaN where a unit was not seen.
+    times : (time,) datetime64 array
+        UTC.
     units, names : sequence of str
         Ids of the units, and names of the measures, ``cover`` among them.
     controls : ControlSet
         Frozen; gives the ring of each unit.
-    fit : (time, unit) bool array
-        See :class:`Comparison`.
+    last : (unit,) int array
+        See :func:`last_fit`.
+    left_out : mapping, optional
+        See :func:`compare`.
     """
+    fit = (_year(times)[:, None] <= last) & ~absent(units, times, left_out or {})
+    every = np.where(fit[:, :, None], means, np.nan).astype(np.float64)
     ring, cover = _rings(units, controls), names.index("cover")
-    every = np.where(fit[:, :, None], every, np.nan)
     standing, values = every[:, ring == REFERENCE, cover], every[:, ring != REFERENCE]
     near, ring = fit[:, ring != REFERENCE], ring[ring != REFERENCE]
     seen = np.isfinite(values)
@@ -166,7 +190,7 @@ def shown(
     found[0, lost] = found[1, lost]
     scattered = ~enough.any(axis=0)
     found[0, scattered] = mean_of(np.ones(ring.size, dtype=bool))[scattered]
-    return Comparison(found, _median(standing, ENOUGH), values, fit, near.sum(axis=1) < ENOUGH)
+    return Comparison(found, _median(standing, ENOUGH), values, near.sum(axis=1) < ENOUGH)
 
 
 def _rings(units: Sequence[str], controls: ControlSet) -> np.ndarray:

@@ -22,60 +22,57 @@ SURE: Final = 2.0
 """Standard deviations by which the agreement of even and odd years must exceed chance."""
 
 
-def orbit_steps(times: np.ndarray, orbits: Sequence[str], difference: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """What to take off the difference of site and control ground for the orbit of each scene.
+def orbit_steps(
+    times: np.ndarray, orbits: Sequence[str], difference: np.ndarray, units: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What to take off the difference of site and control ground, by orbit.
 
     Parameters
     ----------
     times : (scene,) datetime64 array
         Ascending, UTC.
     orbits : sequence of str
-        Of each scene; empty: not known, which is left as it is.
-    difference : (scene,) or (scene, kind) array
+        Of each scene; empty: not known.
+    difference : (scene, kind) array
         Site less control ground, of several kinds of control ground at once; NaN where not seen. [1]
     units : (scene, unit) array
         The same measure of each control unit; NaN where not seen. [1]
 
     Returns
     -------
-    (scene,) or (scene, kind) array
-        In the unit of `difference`; 0 on average over the scenes learnt from, in which the site was seen: orbits are
-        evened out and the level stays. All 0 with one orbit, with fewer than
-        :data:`monitor.controls.units.ENOUGH` units or :data:`PAIRS`, or where the steps of the units do not repeat.
+    dict of (kind,) array
+        In the unit of `difference`; 0 on average over the scenes in which the site was seen: orbits are evened out and
+        the level stays. Empty with one orbit, with fewer than :data:`monitor.controls.units.ENOUGH` units or
+        :data:`PAIRS`, or where the steps of the units do not repeat.
 
     Notes
     -----
     Shrunk by the share of the units' squared steps that repeats: sum(even * odd) / sum(all years ** 2), an empirical
     Bayes estimate that needs no model of the noise. A function of all scenes together: nothing depends on their order
-    of arrival. It is learnt from the years that are over, so that a new scene changes what earlier ones are taken for,
+    of arrival. Give scenes of years that are over alone, so that a new scene changes what earlier ones are taken for,
     and all that was made of them, once a year and not every night.
     """
-    columns = difference.reshape(len(times), -1)
-    nothing = np.zeros(columns.shape)
-    year = times.astype("datetime64[Y]").astype(np.int64)
-    named = np.array(orbits, dtype=str)
-    learnt = np.flatnonzero((named != "") & (year < year.max(initial=0)))
-    names, orbit = np.unique(named[learnt], return_inverse=True)
+    known = np.flatnonzero(np.array(orbits, dtype=str) != "")
+    times, difference, units = times[known], difference[known], units[known]
+    names, orbit = np.unique(np.array(orbits, dtype=str)[known], return_inverse=True)
     if names.size < 2 or units.shape[1] < ENOUGH:
-        return nothing.reshape(difference.shape)
-    seen = np.isfinite(units[learnt])
-    total, count = np.where(seen, units[learnt], 0.0).sum(axis=1, keepdims=True), seen.sum(axis=1, keepdims=True)
-    rest = (total - np.where(seen, units[learnt], 0.0)) / np.maximum(count - seen, 1)
-    each = np.where(count - seen > 0, units[learnt] - rest, np.nan)
-    days = (times[learnt] - np.datetime64("1970-01-01")) / np.timedelta64(1, "D")
+        return {}
+    year = times.astype("datetime64[Y]").astype(np.int64)
+    seen = np.isfinite(units)
+    total, count = np.where(seen, units, 0.0).sum(axis=1, keepdims=True), seen.sum(axis=1, keepdims=True)
+    rest = (total - np.where(seen, units, 0.0)) / np.maximum(count - seen, 1)
+    each = np.where(count - seen > 0, units - rest, np.nan)
+    days = (times - np.datetime64("1970-01-01")) / np.timedelta64(1, "D")
     near = (np.diff(days) <= APART) & (np.diff(orbit) != 0)
-    halves = [near & (year[learnt][1:] % 2 == parity) for parity in (0, 1)]
+    halves = [near & (year[1:] % 2 == parity) for parity in (0, 1)]
     if min(half.sum() for half in halves) < PAIRS:
-        return nothing.reshape(difference.shape)
+        return {}
     even, odd = (_steps(each, orbit, half) for half in halves)
     together = even * odd
     if together.sum() <= SURE * np.sqrt((together**2).sum()):
-        return nothing.reshape(difference.shape)
+        return {}
     share = min(1.0, float(together.sum() / (_steps(each, orbit, near) ** 2).sum()))
-    steps = share * _steps(columns[learnt], orbit, near)
-    known = np.isin(named, names)
-    nothing[known] = steps[np.searchsorted(names, named[known])]
-    return nothing.reshape(difference.shape)
+    return dict(zip(names.tolist(), share * _steps(difference, orbit, near), strict=True))
 
 
 def _steps(series: np.ndarray, orbit: np.ndarray, pairs: np.ndarray) -> np.ndarray:

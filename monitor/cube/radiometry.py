@@ -20,15 +20,13 @@ References
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numba import njit
 
 from monitor.cube.granules import parsed
-from monitor.cube.store import Record
 from monitor.imagery import bands
 
 REASON: Final = "RADIOMETRY"
@@ -82,109 +80,70 @@ EVIDENCE: Final = np.dtype(
 )
 """What a scene tells of its offset: day of the year, offset, whether it was made before baseline 04.00, which scenes
 were made alike, and the means of its bands on the site and on the control ground."""
-
-SEASON: Final = np.dtype([("means", "<f8", (len(_MEANS),)), ("anchored", "?")], align=True)
-"""What scenes tell of the season at a node: the means of the bands on the grounds that were seen, NaN where too few
-tell it, and whether anchors do."""
+_EVIDENCE: Final = ("date", "offset", "baseline", "source", *_MEANS)
+"""Columns that it is drawn from."""
 
 
-def settle(records: Sequence[Record]) -> list[Record]:
+def settle(stored: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Set aside the scenes whose offset is contradicted by what was seen.
 
     Parameters
     ----------
-    records : sequence of Record
-        All stored scenes of one site, in any order. Of the measures, the means of the bands on the site and on its
-        control ground are used (``blue``, ``control_blue``, ...).
+    stored : mapping
+        All stored scenes of one site, as :meth:`monitor.cube.store.StoredSite.columns` gives them.
 
     Returns
     -------
-    list of Record
-        In the same order. Sentinel-2 scenes in conflict are not accepted, with the reason :data:`REASON`; those that
-        an earlier call set aside and that are in conflict no more are accepted; all others are as they were.
+    accepted : (scene,) bool array
+    reason : (scene,) array of bytes
+        Sentinel-2 scenes in conflict are not accepted, with the reason :data:`REASON`; those that were set aside for
+        it and are in conflict no more are accepted; all others are as they were.
     """
-    order = sorted(range(len(records)), key=lambda i: (records[i].time, records[i].acquisition, records[i].scene))
-    chosen = [i for i in order if tells(records[i])]
-    settled = list(records)
-    for i, found in zip(chosen, wrong(evidence([records[i] for i in chosen], {}))[0], strict=True):
-        settled[i] = judged(records[i], wrong=bool(found))
-    return settled
+    telling = tells(stored)
+    bad = np.zeros(telling.size, bool)
+    bad[telling] = wrong(evidence({name: stored[name][telling] for name in _EVIDENCE}))
+    reason = np.where(telling, np.where(bad, REASON.encode(), b""), stored["reason"])
+    return np.where(telling, ~bad, stored["accepted"]), reason
 
 
-def judged(record: Record, *, wrong: bool) -> Record:
-    """The record of a scene that tells its offset, accepted or set aside."""
-    if wrong != record.accepted:
-        return record
-    return replace(record, accepted=not wrong, reason=REASON if wrong else "")
-
-
-def tells(record: Record) -> bool:
-    """Whether a scene has means, and an offset that may be another (harmonised scenes, ``fmask``, have none)."""
-    return (
-        record.sensor.startswith("sentinel-2")
-        and record.quality != "fmask"
-        and (record.accepted or record.reason == REASON)
-        and record.measures.get("red") is not None
-    )
-
-
-def evidence(records: Sequence[Record], kin: dict[str, int]) -> np.ndarray:
-    """What scenes tell of their offset, (scene,) array of :data:`EVIDENCE`.
-
-    Parameters
-    ----------
-    records : sequence of Record
-        Scenes that tell it, by time.
-    kin : dict
-        Number of each source, baseline and offset; those that are new are added.
-    """
-    found = np.zeros(len(records), EVIDENCE)
-    dates = np.array([record.time[:10] for record in records], dtype="datetime64[D]")
-    found["day"] = (dates - dates.astype("datetime64[Y]")).astype(np.float64) + 1
-    found["offset"] = [record.offset for record in records]
-    found["old"] = [() < parsed(record.baseline) < OFFSET_SINCE for record in records]
-    names = [f"{record.source}|{record.baseline}|{record.offset}" for record in records]
-    found["kin"] = [kin.setdefault(name, len(kin)) for name in names]
-    values = [[record.measures.get(name) for name in _MEANS] for record in records]
-    found["means"] = np.array(values, dtype=np.float64).reshape(-1, len(_MEANS))  # None becomes NaN
+def tells(stored: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Whether scenes have means, and an offset that may be another (harmonised scenes, ``fmask``, have none)."""
+    sentinel_2 = stored["sensor"].astype("S10") == b"sentinel-2"
+    judged = stored["accepted"] | (stored["reason"] == REASON.encode())
+    found: np.ndarray = sentinel_2 & (stored["quality"] != b"fmask") & judged & np.isfinite(stored["red"])
     return found
 
 
-def wrong(told: np.ndarray, before: np.ndarray | None = None, known: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Which scenes are in conflict.
+def evidence(stored: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What scenes that tell their offset tell of it, (scene,) array of :data:`EVIDENCE`."""
+    found = np.zeros(len(stored["date"]), EVIDENCE)
+    date = stored["date"]
+    found["day"] = (date - date.astype("datetime64[Y]")).astype(np.float64) + 1
+    found["offset"] = stored["offset"]
+    baselines, baseline = np.unique(stored["baseline"], return_inverse=True)
+    old = [() < parsed(name.decode("utf-8", "surrogatepass")) < OFFSET_SINCE for name in baselines.tolist()]
+    found["old"] = np.array(old, bool)[baseline]
+    for name in ("source", "offset"):
+        values, number = np.unique(stored[name], return_inverse=True)
+        found["kin"] = found["kin"] * len(values) + number
+    found["kin"] = found["kin"] * len(baselines) + baseline
+    for at, name in enumerate(_MEANS):
+        found["means"][:, at] = stored[name]
+    return found
 
-    Parameters
-    ----------
-    told : (scene,) array of :data:`EVIDENCE`
-        The :func:`evidence` of all that tell it.
-    before : (node,) array of :data:`SEASON`, optional
-        What was returned for the first scenes of them: far from the days of the others it is taken as it is.
-    known : int
-        How many those are.
 
-    Returns
-    -------
-    wrong : (scene,) bool array
-    season : (node,) array of :data:`SEASON`
-        What they tell of the season.
-    """
-    nodes = np.zeros(NODES, SEASON)
+def wrong(told: np.ndarray) -> np.ndarray:
+    """Which scenes are in conflict, (scene,) bool, by the :func:`evidence` of all that tell it."""
     if not told.size:
-        return np.zeros(0, bool), nodes
+        return np.zeros(0, bool)
     # Of the reflectances, if the other offset is the true one.
     error = np.where(told["offset"] < -STEP / 2, -STEP, STEP)
     anchors = told["old"] & (error > 0)
     seen = np.stack(np.split(told["means"], len(_GROUNDS), axis=1))  # (ground, scene, band)
-    alike = before is not None and _alike(seen[:, :known], seen)
     seen = seen[np.isfinite(seen).any(axis=(1, 2))]
     dark = (seen < IMPOSSIBLE).any(axis=2).all(axis=0)
-    stale = np.ones(NODES, bool)
-    if before is not None and alike:
-        nodes = before.copy()
-        stale = (_apart(told["day"][known:], np.arange(NODES)[:, None] * 365.25 / NODES) <= NEAR[-1]).any(axis=1)
-    means = nodes["means"].reshape(NODES, len(_GROUNDS), -1)[:, : len(seen)]
-    _nodes(told["day"], _level(seen), error, seen, anchors & ~dark, ~dark, stale, means, nodes["anchored"])
-    shift, anchored = _shift(told["day"], seen, means, nodes["anchored"])
+    season, firm = _nodes(told["day"], _level(seen), error, seen, anchors & ~dark, ~dark)
+    shift, anchored = _shift(told["day"], seen, season, firm)
     short, long = _off(shift, error, _columns(SHORT if _known(shift, SHORT) else ("red",)), _columns(LONG))
     off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)
     bad = dark | off
@@ -192,16 +151,7 @@ def wrong(told: np.ndarray, before: np.ndarray | None = None, known: int = 0) ->
     astray, either = doubt[0] & doubt[1], doubt[0] | doubt[1]
     company = _company(told["kin"], bad)
     bad = bad | (astray & (company > 0.5)) | (either & (company > COMPANY))
-    return np.asarray(bad | _undecided(error, astray | bad, ~(anchors | anchored | dark))), nodes
-
-
-def _alike(some: np.ndarray, more: np.ndarray) -> bool:
-    """Whether means of more scenes, (ground, scene, band), are of the same grounds and told apart by the same band."""
-    grounds = np.isfinite(more).any(axis=(1, 2))
-    missing = np.isnan(some[grounds]), np.isnan(more[grounds])
-    blue = bands.OBSERVED.index("blue")
-    seen = np.isfinite(some).any(axis=(1, 2))
-    return bool((seen == grounds).all() and missing[0][..., blue].any() == missing[1][..., blue].any())
+    return np.asarray(bad | _undecided(error, astray | bad, ~(anchors | anchored | dark)))
 
 
 @njit(nogil=True, cache=True)
@@ -260,9 +210,8 @@ def _shift(days: np.ndarray, seen: np.ndarray, told: np.ndarray, firm: np.ndarra
 
 @njit(nogil=True, cache=True)
 def _nodes(
-    days: np.ndarray, level: np.ndarray, error: np.ndarray, seen: np.ndarray, anchors: np.ndarray, usable: np.ndarray,
-    stale: np.ndarray, told: np.ndarray, firm: np.ndarray,
-) -> None:  # fmt: skip
+    days: np.ndarray, level: np.ndarray, error: np.ndarray, seen: np.ndarray, anchors: np.ndarray, usable: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """What the scenes near each node tell.
 
     Parameters
@@ -277,13 +226,14 @@ def _nodes(
         Means; NaN where there is none.
     anchors, usable : (scene,) bool arrays
         Scenes that tell the season: the first where there are enough of them, else the second.
-    stale : (node,) bool array
-        Which nodes are asked.
+
+    Returns
+    -------
     told, firm : (node, ground, band) array, (node,) bool array
-        Where that is put, NaN where too few tell it, and whether anchors told it.
+        NaN where too few tell it, and whether anchors told it.
     """
-    for node in np.flatnonzero(stale):
-        told[node], firm[node] = np.nan, False
+    told, firm = np.full((NODES, seen.shape[0], seen.shape[2]), np.nan), np.zeros(NODES, np.bool_)
+    for node in range(NODES):
         away = _apart(days, node * 365.25 / NODES)
         for trial in range(2 * len(NEAR)):
             pool = anchors if trial < len(NEAR) else usable
@@ -308,6 +258,7 @@ def _nodes(
                         told[node, ground, band] = np.median(known)
             firm[node] = trial < len(NEAR)
             break
+    return told, firm
 
 
 @njit(nogil=True, cache=True)

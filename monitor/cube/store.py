@@ -22,9 +22,9 @@ A committed row is complete: pixels, means and metadata are in one commit. The s
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +87,17 @@ _CONFIG: Final = icechunk.RepositoryConfig(num_updates_per_repo_info_file=10)
 _OPEN: Final[dict[str, Any]] = {"zarr_format": 3, "use_consolidated": False}
 _TROUBLE: Final = (icechunk.IcechunkError, OSError, KeyError, ValueError, RuntimeError, zarr.errors.BaseZarrError)
 """What a damaged store, or one that cannot be written to, makes libraries raise; RuntimeError: numcodecs 0.17."""
+
+
+def texts(values: Iterable[str]) -> np.ndarray:
+    """Texts as (n,) bytes in UTF-8, as wide as the longest: thousands of them are read at once, and few looked at.
+
+    A text that ends in NUL would lose it.
+    """
+    return np.array([text.encode("utf-8", "surrogatepass") for text in values], np.bytes_)
+
+
+_REASONS: Final = texts("" if state == "ACCEPTED" else state for state in STATES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,9 +200,12 @@ def digest(pixels: np.ndarray, units: np.ndarray) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def stored_site(derived: Path, snapshot: str) -> "StoredSite":
-    """The site that `derived` is the place of (:attr:`StoredSite.derived`), in the landscape that a snapshot names."""
-    return LandscapeStore(derived.parent.parent / snapshot.rpartition(":")[0]).site(derived.name)
+def landscape_of(root: Path, snapshot: str, opened: "LandscapeStore | None" = None) -> "LandscapeStore":
+    """The landscape in a folder that a snapshot names; `opened` where it is that one and has all its rows."""
+    name, _, rows = snapshot.rpartition(":")
+    if opened is not None and opened.path == root / name and opened.rows >= int(rows):
+        return opened
+    return LandscapeStore(root / name)
 
 
 class LandscapeStore:
@@ -207,7 +221,7 @@ class LandscapeStore:
 
     Notes
     -----
-    What was read once is remembered: what others write is seen by a new object only.
+    The small arrays are read once for all sites: what others write is seen by a new object only.
     """
 
     def __init__(self, path: Path) -> None:
@@ -216,7 +230,8 @@ class LandscapeStore:
         self._repository: Any = None
         self._group: zarr.Group | None = None
         self._session: Any = None
-        self._granules: list[list[dict[str, Any]]] = []
+        self._known: dict[str, Any] = {}
+        """What was read, by name of the array; see also :meth:`_granules` and :meth:`StoredSite.baselines`."""
 
     @property
     def exists(self) -> bool:
@@ -349,7 +364,10 @@ class LandscapeStore:
     def rows(self) -> int:
         """How many rows are stored."""
         with self._guarded():
-            return int(_array(self._opened(), "time").shape[0])
+            if "rows" not in self._known:
+                self._known["rows"] = int(_array(self._opened(), "time").shape[0])
+            found: int = self._known["rows"]
+            return found
 
     @property
     def written(self) -> datetime:
@@ -549,11 +567,11 @@ class LandscapeStore:
 
     def _commit(self, message: str) -> None:
         self._session.commit(message)
-        self._granules = []
+        self._known = {}
 
     def _forget(self) -> None:
         self._group = self._session = None
-        self._granules = []
+        self._known = {}
 
     def _opened(self) -> zarr.Group:
         if self._group is None:
@@ -584,11 +602,29 @@ class LandscapeStore:
         array = _array(self._opened(), name).with_config({"read_missing_chunks": False})
         return np.asarray(array[place])
 
-    def _granules_of(self, rows: int) -> list[list[dict[str, Any]]]:
-        """Granules of the first rows; read once for all sites."""
-        if len(self._granules) < rows:
-            self._granules = [_GRANULES.decode(text) for text in self._read("granules", slice(None))]
-        return self._granules[:rows]
+    def _whole(self, name: str) -> np.ndarray:
+        """All rows of a small array."""
+        if name not in self._known:
+            self._known[name] = self._read(name, slice(None))
+        found: np.ndarray = self._known[name]
+        return found
+
+    def _granules(self) -> "_Granules":
+        """The granules of all rows."""
+        if "granules of rows" not in self._known:
+            pixel = abs(grid_from_json(json.loads(self._layout["grid"][0])).resolution.x)
+            self._known["granules of rows"] = _Granules.of(self._whole("granules"), self._whole("acquisition"), pixel)
+        found: _Granules = self._known["granules of rows"]
+        return found
+
+    def _unit_means(self, rows: np.ndarray, units: slice) -> np.ndarray:
+        """(row, unit, measure) float32 of some rows and units; all rows are read from the first one asked for on."""
+        wanted = int(rows.min(initial=self.rows))
+        if wanted < self._known.get("first row of unit means", wanted + 1):
+            self._known["unit_means"] = self._read("unit_means", slice(wanted, None))
+            self._known["first row of unit means"] = wanted
+        found: np.ndarray = self._known["unit_means"][:, units][rows - self._known["first row of unit means"]]
+        return found
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -668,7 +704,7 @@ class StoredSite:
         if name != self.landscape.name or not rows.isdigit() or int(rows) > self.landscape.rows:
             return False
         with self.landscape._guarded():
-            return not self.landscape._read("state", (slice(int(rows), None), self._number)).any()
+            return not self.landscape._whole("state")[int(rows) :, self._number].any()
 
     def _until(self, snapshot: str | None) -> int:
         """How many rows a snapshot has."""
@@ -681,41 +717,115 @@ class StoredSite:
             raise StoreBroken(msg)
         return int(rows)
 
-    def records(self, snapshot: str | None = None) -> list[Record]:
-        """What is known of each acquisition, by order of arrival."""
-        return list(self.by_row(snapshot).values())
-
-    def by_row(self, snapshot: str | None = None) -> dict[int, Record]:
-        """The same, by the number of the row that counts."""
+    def _rows(self, snapshot: str | None) -> np.ndarray:
+        """Numbers of the rows that count, ascending by (time, acquisition) of what the site saw."""
         until = self._until(snapshot)
-        with self.landscape._guarded():
-            land, k = self.landscape, self._number
-            state, bits, digest = (land._read(name, (slice(until), k)) for name in ("state", "granule_bits", "digest"))
-            counts = land._read("counts", (slice(until), k))
-            site, control = (land._read(name, (slice(until), k)) for name in ("site_means", "control_means"))
-            granules = land._granules_of(until)
-            acquisitions = land._read("acquisition", slice(until))
+        land, k = self.landscape, self._number
+        with land._guarded():
+            granules = land._granules()
+            there = np.flatnonzero(land._whole("state")[:until, k])
+            newest = np.full(len(granules.first), -1)
+            newest[granules.acquisition[there]] = there  # ascending: the last one stays
+            rows = newest[newest >= 0]
+            return rows[np.argsort(granules.order[self._preferred(rows)])]
+
+    def _preferred(self, rows: np.ndarray) -> np.ndarray:
+        """Numbers of the preferred granules of some rows."""
+        bits = self.landscape._whole("granule_bits")[rows, self._number]
+        return np.asarray(self.landscape._granules().first[rows] + (bits >> GRANULES))
+
+    def columns(self, snapshot: str | None = None) -> dict[str, np.ndarray]:
+        """What is known of each acquisition, ascending by (time, acquisition).
+
+        Parameters
+        ----------
+        snapshot : str, optional
+            As it stood then; None: as it stands.
+
+        Returns
+        -------
+        dict
+            (n,) arrays: ``row``, ``acquisition``, ``digest``, ``accepted`` and ``reason`` as stored, ``clear_fraction``
+            [1], ``n_pixels``, ``n_units`` (-1: not known), :data:`MEANS` of the site and, as ``control_*``, of its
+            control units (NaN: not known), ``bandpass``; and of the preferred granule ``time`` (ISO 8601, UTC),
+            ``moment`` (datetime64[ns], UTC), ``date``, ``scene``, ``source``, ``baseline``, ``sensor``, ``quality``,
+            ``orbit`` (empty: not known), ``scale``, ``offset``. Texts are bytes, see :func:`texts`.
+
+        Raises
+        ------
+        StoreBroken
+            The store cannot be read, or has no such snapshot.
+        """
+        rows, k, land = self._rows(snapshot), self._number, self.landscape
+        with land._guarded():
+            preferred, granules = self._preferred(rows), land._granules()
+            state, counts = land._whole("state")[rows, k], land._whole("counts")[rows, k]
+            digests = land._whole("digest")[rows, k].astype(">u8").tobytes().hex()
             size = self._of_pixels.stop - self._of_pixels.start
-        newest = {acquisitions[row]: row for row in range(until) if state[row]}
-        found = {}
-        for row in sorted(newest.values()):
-            some, mask = granules[row], int(bits[row])
-            main = some[mask >> GRANULES]
-            n_pixels, n_units = map(int, counts[row])
-            seen = {} if n_units < 0 else {"n_units": float(n_units)}
-            values = {**seen, **_named("", site[row]), **_named("control_", control[row])}
-            accepted = int(state[row]) == STATES.index("ACCEPTED")
-            found[row] = Record(
-                scene=main["id"], acquisition=str(acquisitions[row]), time=main["time"], sensor=main["sensor"],
-                baseline=main["baseline"], source=main["source"], scale=main["scale"], offset=main["offset"],
-                quality=main["quality"], orbit=main["orbit"],
-                granules={one["tile"]: one["baseline"] for at, one in enumerate(some) if mask >> at & 1},
-                bandpass=bands.resampled(main["sensor"], main["quality"], abs(self.grid.resolution.x)),
-                accepted=accepted, reason="" if accepted else STATES[int(state[row])],
-                clear_fraction=round(n_pixels / size, 4), n_pixels=n_pixels,
-                measures=values, digest=f"{int(digest[row]):016x}",
-            )  # fmt: skip
+            found = {
+                "row": rows,
+                "acquisition": granules.acquisitions[granules.acquisition[rows]],
+                **{name: values[preferred] for name, values in granules.columns.items()},
+                "accepted": state == STATES.index("ACCEPTED"),
+                "reason": _REASONS[state],
+                "clear_fraction": np.array([round(n / size, 4) for n in counts[:, 0].tolist()], np.float64),
+                "n_pixels": counts[:, 0].astype(np.int64),
+                "n_units": counts[:, 1].astype(np.int64),
+                "digest": np.array([digests[at : at + 16] for at in range(0, len(digests), 16)], "S16"),
+            }
+            for prefix, name in (("", "site_means"), ("control_", "control_means")):
+                values = land._whole(name)[rows, k]
+                found |= {prefix + measure: values[:, at] for at, measure in enumerate(MEANS)}
         return found
+
+    def records(self, snapshot: str | None = None) -> list[Record]:
+        """The same as records, by order of arrival."""
+        found = self.columns(snapshot)
+        plain = {
+            name: [text.decode("utf-8", "surrogatepass") for text in values.tolist()]
+            if values.dtype.kind == "S"
+            else values.tolist()
+            for name, values in found.items()
+        }
+        baselines = self.baselines(snapshot)
+        names = [field.name for field in fields(Record) if field.name not in ("granules", "measures")]
+        records = []
+        for at in np.argsort(found["row"]).tolist():
+            n_units = plain["n_units"][at]
+            means = {name: plain[name][at] for prefix in ("", "control_") for name in map(prefix.__add__, MEANS)}
+            records.append(
+                Record(
+                    **{name: plain[name][at] for name in names},
+                    granules=dict(baselines[plain["acquisition"][at]]),
+                    measures={
+                        **({} if n_units < 0 else {"n_units": float(n_units)}),
+                        **{name: value for name, value in means.items() if value == value},
+                    },
+                )
+            )
+        return records
+
+    def baselines(self, snapshot: str | None = None) -> Mapping[str, Mapping[str, str]]:
+        """By acquisition the baseline of each stored granule, by tile; sites that have the same share one object."""
+        rows, land = self._rows(snapshot), self.landscape
+        with land._guarded():
+            granules = land._granules()
+            bits = land._whole("granule_bits")[rows, self._number] & ((1 << GRANULES) - 1)
+            shared = land._known.setdefault("baselines", {})
+            key = rows.tobytes(), bits.tobytes()
+            if key not in shared:
+                shared[key] = {
+                    str(land._whole("acquisition")[row]): {
+                        granules.tiles[first + at]: granules.baselines[first + at]
+                        for at in range(GRANULES)
+                        if some >> at & 1
+                    }
+                    for row, first, some in zip(
+                        rows.tolist(), granules.first[rows].tolist(), bits.tolist(), strict=True
+                    )
+                }
+            found: Mapping[str, Mapping[str, str]] = shared[key]
+            return found
 
     def pixels(self, rows: Sequence[int]) -> np.ndarray:
         """(row, layer, y, x) uint16 of some rows; 0 outside the site."""
@@ -772,38 +882,89 @@ class StoredSite:
             As :mod:`monitor.cube.packed` says, in dask chunks of :data:`CHUNK_BYTES`, with ``scene`` and ``accepted``
             along time.
         """
-        rows = self.by_row(snapshot)
-        order = sorted(rows, key=lambda row: (rows[row].time, rows[row].acquisition))
-        kept = [rows[row] for row in order]
+        found = self.columns(snapshot)
+        rows = found["row"].tolist()
         shape = (len(LAYERS), *self.grid.shape)
         together = max(1, CHUNK_BYTES // int(2 * np.prod(shape)))
-        cuts = [order[start : start + together] for start in range(0, len(order), together)]
+        cuts = [rows[start : start + together] for start in range(0, len(rows), together)]
         blocks = [
             da.from_delayed(delayed(self.pixels, pure=False)(some), (len(some), *shape), np.uint16) for some in cuts
         ]
         packed = da.concatenate(blocks) if blocks else da.zeros((0, *shape), np.uint16)
         cube = unpack(
-            packed, ("y", "x"), times=[datetime.fromisoformat(r.time) for r in kept], scale=[r.scale for r in kept],
-            offset=[r.offset for r in kept], bandpass=[r.bandpass for r in kept], layers=layers,
+            packed, ("y", "x"), times=[datetime.fromisoformat(time.decode()) for time in found["time"].tolist()],
+            scale=found["scale"].tolist(), offset=found["offset"].tolist(), bandpass=found["bandpass"].tolist(),
+            layers=layers,
         )  # fmt: skip
         cube = cube.assign_coords(xr_coords(self.grid))
-        scenes = np.array([r.scene for r in kept], dtype=object)
-        accepted = np.array([r.accepted for r in kept], dtype=bool)
-        cube = cube.assign_coords(scene=("time", scenes), accepted=("time", accepted))
+        scenes = np.array([scene.decode("utf-8", "surrogatepass") for scene in found["scene"].tolist()], dtype=object)
+        cube = cube.assign_coords(scene=("time", scenes), accepted=("time", found["accepted"]))
         with self.landscape._guarded():
             site = str(self.landscape._layout["site"][self._number])
         return cube.assign_attrs(site=site, snapshot=snapshot or self.snapshot)
 
     def unit_means(self, snapshot: str | None = None) -> xr.DataArray:
         """Means of the control units, (time, unit, measure) float32, time ascending; NaN where not seen."""
-        rows = self.by_row(snapshot)
-        order = sorted(rows, key=lambda row: (rows[row].time, rows[row].acquisition))
+        found = self.columns(snapshot)
+        coords = {"time": found["moment"], "unit": self.units, "measure": list(UNIT_MEASURES)}
+        return xr.DataArray(self.unit_means_of(found["row"]), dims=("time", "unit", "measure"), coords=coords)
+
+    def unit_means_of(self, rows: np.ndarray) -> np.ndarray:
+        """(row, unit, measure) float32 of :data:`UNIT_MEASURES` of some rows; no row before them is read."""
         with self.landscape._guarded():
-            every = self.landscape._read("unit_means", (slice(max(order, default=-1) + 1), self._of_units))
-            units = self.units
-        utc = [rows[row].time.removesuffix("+00:00") for row in order]
-        coords = {"time": np.array(utc, dtype="datetime64[ns]"), "unit": units, "measure": list(UNIT_MEASURES)}
-        return xr.DataArray(every[order], dims=("time", "unit", "measure"), coords=coords)
+            return self.landscape._unit_means(rows, self._of_units)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Granules:
+    """The granules of the rows of a landscape, those of a row together."""
+
+    first: np.ndarray
+    """(row,) number of the first granule of each row."""
+    acquisition: np.ndarray
+    """(row,) number of its acquisition."""
+    acquisitions: np.ndarray
+    """(acquisition,) names, ascending."""
+    order: np.ndarray
+    """(granule,) place of each by (time, acquisition)."""
+    tiles: list[str]
+    baselines: list[str]
+    columns: dict[str, np.ndarray]
+    """(granule,) values of :meth:`StoredSite.columns` that a scene takes from its preferred granule."""
+
+    @classmethod
+    def of(cls, rows: np.ndarray, acquisitions: np.ndarray, resolution: float) -> "_Granules":
+        """Of the stored texts of rows."""
+        decoded = [_GRANULES.decode(text) for text in rows]
+        every = [one for some in decoded for one in some]
+        counts = np.array([len(some) for some in decoded], np.int64)
+        names, number = np.unique(texts(map(str, acquisitions)), return_inverse=True)
+        time = texts(one.time for one in every)
+        utc = [one.time.removesuffix("+00:00") for one in every]
+        moment = np.array(utc, "datetime64[ns]")
+        order = np.empty(len(every), np.int64)
+        order[np.lexsort((np.repeat(number, counts), time))] = np.arange(len(every))
+        return cls(
+            first=np.cumsum(counts) - counts,
+            acquisition=number,
+            acquisitions=names,
+            order=order,
+            tiles=[one.tile for one in every],
+            baselines=[one.baseline for one in every],
+            columns={
+                "time": time,
+                "moment": moment,
+                "date": moment.astype("datetime64[D]"),
+                "scene": texts(one.id for one in every),
+                **{
+                    name: texts(getattr(one, name) for one in every)
+                    for name in ("source", "baseline", "sensor", "quality", "orbit")
+                },
+                "scale": np.array([one.scale for one in every], np.float64),
+                "offset": np.array([one.offset for one in every], np.float64),
+                "bandpass": np.array([bands.resampled(one.sensor, one.quality, resolution) for one in every], bool),
+            },
+        )
 
 
 def _centres(members: Sequence[Member], places: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -829,9 +990,19 @@ def _granule(scene: Scene) -> dict[str, Any]:
     return {"time": scene.time.isoformat(), **{name: getattr(scene, name) for name in names}}
 
 
-def _named(prefix: str, values: np.ndarray) -> dict[str, float | None]:
-    """Means by name; those that were not seen are left out."""
-    return {prefix + name: value for name, value in zip(MEANS, values.tolist(), strict=True) if value == value}
+class _Granule(msgspec.Struct, kw_only=True):
+    """As :func:`_granule` writes it."""
+
+    id: str
+    tile: str
+    time: str
+    baseline: str
+    source: str
+    sensor: str
+    scale: float
+    offset: float
+    quality: str
+    orbit: str
 
 
-_GRANULES: Final = msgspec.json.Decoder(list[dict[str, Any]])
+_GRANULES: Final = msgspec.json.Decoder(list[_Granule])

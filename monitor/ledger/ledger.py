@@ -1,8 +1,7 @@
 """The ledger: what the monitor remembers, in SQLite by default or PostgreSQL by URL.
 
-Only the coordinator of a run writes. Each site's part of a night (observations, assessment, alert, what is to be
-sent) is one transaction, so that a run killed at any instant leaves each site before or after its night,
-never between.
+Only the coordinator of a run writes. Each site's part of a night (assessment, alert, what is to be sent) is one
+transaction, so that a run killed at any instant leaves each site before or after its night, never between.
 """
 
 import errno
@@ -11,13 +10,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from hashlib import sha256
 from importlib import import_module
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,14 +44,13 @@ from monitor.ledger.models import (
     Calibrated,
     Controls,
     Episode,
-    Observation,
     Outbox,
     Run,
     SiteVersion,
     Stored,
 )
 
-HEAD: Final = "0006"
+HEAD: Final = "0001"
 """Newest migration; a test keeps it in step with the folder."""
 PATIENCE: Final = 60
 """How long another writer is waited for. [s]"""
@@ -259,19 +254,6 @@ def _no_room_in(folder: Path) -> bool:
     return False
 
 
-_GRANULES: Final = cast(Observation.granules, Text).label("granules")
-"""As text: a site has thousands of rows and few different texts, and to take each apart took most of reading them."""
-_read: Final = lru_cache(maxsize=4096)(json.loads)
-
-
-def history_of(granules: Mapping[str, Mapping[str, str]], before: str = "") -> str:
-    """History of what is stored, by the baseline of each granule of each acquisition, and the history of what was there
-    before.
-    """
-    told = sorted((acquisition, sorted(baselines.items())) for acquisition, baselines in granules.items())
-    return sha256(f"{before}{told}".encode("utf-8", "surrogatepass")).hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
 class Registered:
     """What the ledger has of a site in the registry."""
@@ -288,10 +270,6 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._observed: dict[str, dict[str, dict[str, Any]]] = {}
-        """Observations that were read, by ground and acquisition."""
-        self._histories: dict[str, dict[str, dict[str, str]]] = {}
-        """What was told of granules, by their history and by the text of it."""
 
     # sites and episodes
 
@@ -358,7 +336,7 @@ class Transaction:
         row = {"site": site, "number": number, "start": start, "opened": now, "budget": budget}
         self._connection.execute(insert(Episode), [row])
 
-    # controls, observations
+    # controls, what is stored
 
     def controls(self, ground: str) -> dict[str, Any] | None:
         """The frozen units of a piece of ground, or None."""
@@ -369,108 +347,21 @@ class Transaction:
         row = {"ground": ground, "site": site, "hash": digest, "frozen": now, "payload": payload}
         self._upsert(Controls, [row], ("ground",), keep=True)
 
-    def take_over(
-        self,
-        ground: str,
-        site: str,
-        snapshot: str,
-        observations: Sequence[dict[str, Any]],
-        *,
-        new: bool = False,
-        history: str | None = None,
-        kept: str | None = None,
-    ) -> None:
-        """Observations as a snapshot has them; those that are so already are not written again.
+    def save_snapshot(self, ground: str, site: str, snapshot: str) -> None:
+        """The landscape and its rows that a piece of ground was last taken from."""
+        self._upsert(Stored, [{"ground": ground, "site": site, "snapshot": snapshot}], ("ground",))
 
-        Those that are known to be `new` are not compared with what is there, whose `history` :meth:`stored` has told.
-        The file of the mark `kept` has what there is then; given without `new`, it has `observations` alone.
-        """
-        if new:
-            self._observed.pop(ground, None)
-        have = {} if new else self._known(ground)
-        rows = [{"ground": ground, **observation} for observation in observations]
-        changed = [row for row in rows if row != have.get(row["acquisition"])]
-        if changed:
-            self._upsert(Observation, changed, ("ground", "acquisition"))
-            have |= {row["acquisition"]: row for row in changed}
-        kept = kept if new or len(have) == len(rows) else None  # more was there: of scenes that the store has lost
-        if not new:
-            history = history_of({row["acquisition"]: row["granules"] for row in have.values()})
-        elif history is not None:
-            history = history_of({row["acquisition"]: row["granules"] for row in rows}, history)
-        told = {"ground": ground, "site": site, "snapshot": snapshot, "kept": kept, "history": history}
-        self._upsert(Stored, [told], ("ground",))
-
-    def stored(self) -> dict[str, tuple[str, str | None, str | None]]:
-        """Of each piece of ground the snapshot that its observations were taken from, the mark of the file that has
-        just these too, and the history of what is stored; None: there is none.
-        """
-        found = self._connection.execute(select(Stored.ground, Stored.snapshot, Stored.kept, Stored.history))
-        return {row.ground: (row.snapshot, row.kept, row.history) for row in found}
-
-    def kept_of(self, ground: str) -> str | None:
-        """Mark of the file that has the observations of a piece of ground too; None: no file has just these."""
-        return self._connection.execute(select(Stored.kept).where(Stored.ground == ground)).scalar()
-
-    def observations(self, ground: str) -> list[dict[str, Any]]:
-        """Observations of a piece of ground, ascending by time."""
-        return sorted(self._known(ground).values(), key=lambda row: (row["time"], row["acquisition"]))
-
-    def columns(self, ground: str, names: Sequence[str]) -> dict[str, Sequence[Any]]:
-        """Some columns of the observations of a piece of ground, ascending by time: in a third of the time."""
-        if ground in self._observed:
-            known = self.observations(ground)
-            return {name: tuple(row[name] for row in known) for name in names}
-        table = Observation.__table__
-        query = select(table.c.time, table.c.acquisition, *(table.c[name] for name in names))
-        found = self._connection.execute(query.where(table.c.ground == ground)).all()
-        rows = sorted(found, key=itemgetter(0, 1))
-        return dict(zip(names, list(zip(*rows, strict=True))[2:] or [()] * len(names), strict=True))
-
-    def _known(self, ground: str) -> dict[str, dict[str, Any]]:
-        """Observations by acquisition; read once, for a night takes new ones over and then judges them all."""
-        if ground not in self._observed:
-            table = Observation.__table__
-            columns = [_GRANULES if column.name == "granules" else column for column in table.columns]
-            found = self._connection.execute(select(*columns).where(table.c.ground == ground))
-            names = tuple(found.keys())
-            rows = [dict(zip(names, row, strict=True)) for row in found]
-            for row in rows:
-                row["granules"] = _read(row["granules"])
-            self._observed[ground] = {row["acquisition"]: row for row in rows}
-        return self._observed[ground]
-
-    def granules(self, ground: str, history: str | None = None) -> dict[str, dict[str, str]]:
-        """Of each acquisition over a piece of ground the baseline of each granule; one object where all is the same.
-
-        Read once where :meth:`stored` tells the same `history`. Asked for as one text of all rows: to make them one by
-        one took most of the time. The name of an acquisition holds no tab and no end of a line.
-        """
-        if history is not None:
-            if history not in self._histories:
-                self._histories[history] = self.granules(ground)
-            return self._histories[history]
-        rows = Observation.acquisition + "\t" + cast(Observation.granules, Text)
-        told = self._connection.execute(select(func.aggregate_strings(rows, "\n")).where(Observation.ground == ground))
-        text: str = told.scalar() or ""
-        if text not in self._histories:
-            pairs = (row.split("\t") for row in sorted(text.split("\n")) if row)
-            self._histories[text] = {acquisition: _read(granules) for acquisition, granules in pairs}
-        return self._histories[text]
+    def snapshots(self) -> dict[str, str]:
+        """The same of every piece of ground."""
+        return {row.ground: row.snapshot for row in self._connection.execute(select(Stored.ground, Stored.snapshot))}
 
     def background(self, ground: str, kind: str) -> dict[str, Any] | None:
         """What is known of a piece of ground beside its imagery, of a kind of :class:`Background`; None: nothing."""
         chosen = select(Background.payload).where(Background.ground == ground, Background.kind == kind)
         return self._connection.execute(chosen).scalar()
 
-    def backgrounds_of(self, ground: str, kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What is known of a piece of ground, by kind; without those of the `kinds` of which nothing is known."""
-        chosen = select(Background.kind, Background.payload)
-        found = chosen.where(Background.ground == ground, Background.kind.in_(kinds))
-        return {row.kind: row.payload for row in self._connection.execute(found)}
-
     def backgrounds(self, kind: str) -> dict[str, dict[str, Any]]:
-        """The same of every piece of ground of which it is known."""
+        """What is known, of a kind, of every piece of ground of which it is known."""
         chosen = select(Background.ground, Background.payload).where(Background.kind == kind)
         return {row.ground: row.payload for row in self._connection.execute(chosen)}
 
@@ -488,10 +379,6 @@ class Transaction:
     def add_calibration(self, payload: dict[str, Any], **about: Any) -> None:
         """Freeze constants; of one tile, biome, season and ground what is frozen already stays."""
         self._upsert(Calibrated, [{**about, "payload": payload}], ("tile", "biome", "season", "grounds"), keep=True)
-
-    def snapshots(self) -> dict[str, str]:
-        """Of each piece of ground the snapshot that its observations were taken from."""
-        return {row.ground: row.snapshot for row in self._connection.execute(select(Stored.ground, Stored.snapshot))}
 
     # assessments
 

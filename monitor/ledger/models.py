@@ -57,55 +57,17 @@ class Controls(Base):
 
 
 class Stored(Base):
-    """The snapshot of a site's store that the observations below were taken from."""
+    """The landscape, and its number of rows, that a piece of ground was last taken from."""
 
     __tablename__ = "stored"
 
     ground: Mapped[str] = mapped_column(String(64), primary_key=True)
     site: Mapped[str] = mapped_column(String(400), index=True)
     snapshot: Mapped[str] = mapped_column(String(64))
-    kept: Mapped[str | None] = mapped_column(String(32))
-    """Mark of the file beside the store that has the observations too; None: none has just these."""
-    history: Mapped[str | None] = mapped_column(String(64))
-    """Where it is the same, the same granules of the same acquisitions are stored; None: not told."""
-
-
-class Observation(Base):
-    """One acquisition over one piece of ground, accepted or not."""
-
-    __tablename__ = "observations"
-
-    ground: Mapped[str] = mapped_column(String(64), primary_key=True)
-    acquisition: Mapped[str] = mapped_column(String(400), primary_key=True)
-    time: Mapped[str] = mapped_column(String(40))
-    scene: Mapped[str] = mapped_column(String(1000))
-    source: Mapped[str] = mapped_column(String(100))
-    baseline: Mapped[str] = mapped_column(String(20))
-    sensor: Mapped[str] = mapped_column(String(40))
-    orbit: Mapped[str] = mapped_column(String(20))
-    granules: Mapped[dict[str, Any]]
-    clear_fraction: Mapped[float] = mapped_column(Float)
-    n_pixels: Mapped[int] = mapped_column(Integer)
-    ndvi: Mapped[float | None] = mapped_column(Float)
-    cover: Mapped[float | None] = mapped_column(Float)
-    ndmi: Mapped[float | None] = mapped_column(Float)
-    nbr: Mapped[float | None] = mapped_column(Float)
-    control_ndvi: Mapped[float | None] = mapped_column(Float)
-    control_cover: Mapped[float | None] = mapped_column(Float)
-    control_ndmi: Mapped[float | None] = mapped_column(Float)
-    control_nbr: Mapped[float | None] = mapped_column(Float)
-    control_cover_2: Mapped[float | None] = mapped_column(Float)
-    reference_cover: Mapped[float | None] = mapped_column(Float)
-    n_units: Mapped[int | None] = mapped_column(Integer)
-    accepted: Mapped[bool] = mapped_column(Boolean)
-    reason: Mapped[str] = mapped_column(String(40))
-    digest: Mapped[str] = mapped_column(String(64))
 
 
 class Background(Base):
-    """What is known of a piece of ground beside its imagery: ``terrain``, ``rain``, how well it is seen (``sight``),
-    and what its verdict has ``learnt`` of it.
-    """
+    """What is known of a piece of ground beside its imagery: ``terrain``, ``rain``, how well it is seen (``sight``)."""
 
     __tablename__ = "background"
 

@@ -24,10 +24,10 @@ import pandas as pd
 from monitor.alerts.alert import Alert
 from monitor.alerts.messages import assessment_values, replace_file
 from monitor.alerts.words import LANGUAGES
-from monitor.publish.observations import observation_lines, observations_csv
 from monitor.publish.pages import PAGE, edition, index_page, site_pages
 from monitor.publish.pictures import LAYERS, Layer, chip_png, cog, map_png
 from monitor.publish.view import Chip, SiteView
+from monitor.series.observations import observation_lines, observations_csv
 from monitor.sites.names import folder_name
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import Assessment

@@ -84,7 +84,7 @@ class SiteView:
     alert: Alert | None
     """The alert that is not yet resolved, or that a person has resolved while its cause is still seen, if any."""
     lines: Sequence[bytes] | None = field(default=None, repr=False)
-    """Those of ``observations.csv`` (:func:`monitor.publish.observations.observation_lines`) in UTF-8; None: yet to be
+    """Those of ``observations.csv`` (:func:`monitor.series.observations.observation_lines`) in UTF-8; None: yet to be
     made."""
     notice: Mapping[str, str] | None = None
     """By language, what a reader must know before all else, for instance that a demonstration's fates are injected."""

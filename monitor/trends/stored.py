@@ -37,8 +37,9 @@ class Stored:
 
     def __init__(self, store: StoredSite, snapshot: str | None = None) -> None:
         self.store, self.grid = store, store.grid
-        self._records = store.by_row(snapshot)
-        self._rows = {record.acquisition: row for row, record in self._records.items()}
+        self._scenes = store.columns(snapshot)
+        names = self._scenes["acquisition"].tolist()
+        self._place = {name.decode("utf-8", "surrogatepass"): place for place, name in enumerate(names)}
 
     def draw(
         self,
@@ -73,24 +74,24 @@ class Stored:
         StoreBroken
             The store cannot be read, or lacks one of the scenes.
         """
-        absent = set(acquisitions) - self._rows.keys()
+        absent = set(acquisitions) - self._place.keys()
         if absent:
             msg = (
                 f"the store {self.store.landscape.name} lacks {len(absent)} scenes that the ledger names, "
                 f"{min(absent)} among them; the next run fetches them, then publish again"
             )
             raise StoreBroken(msg)
-        rows = [self._rows[name] for name in acquisitions]
+        wanted = [self._place[name] for name in acquisitions]
+        scenes = {name: self._scenes[name][wanted].tolist() for name in ("row", "time", "scale", "offset", "bandpass")}
 
         def block(some: slice) -> np.ndarray:
-            records = [self._records[row] for row in rows[some]]
             cube = unpack(
-                self.store.pixels(rows[some]),
+                self.store.pixels(scenes["row"][some]),
                 ("y", "x"),
-                times=[datetime.fromisoformat(record.time) for record in records],
-                scale=[record.scale for record in records],
-                offset=[record.offset for record in records],
-                bandpass=[record.bandpass for record in records],
+                times=[datetime.fromisoformat(time.decode()) for time in scenes["time"][some]],
+                scale=scenes["scale"][some],
+                offset=scenes["offset"][some],
+                bandpass=scenes["bandpass"][some],
                 layers=layers,
             )
             made = function(cube.drop_vars("time"))  # to compare the times of every pair of layers would cost the most
@@ -98,7 +99,7 @@ class Stored:
 
         height, width = self.grid.shape
         together = max(1, CHUNK_BYTES // (2 * len(LAYERS) * height * width))
-        cuts = [slice(start, min(start + together, len(rows))) for start in range(0, len(rows), together)]
+        cuts = [slice(start, min(start + together, len(wanted))) for start in range(0, len(wanted), together)]
         name = f"drawn-{next(_count)}"
         graph = {(name, i, 0, 0, 0): (block, some) for i, some in enumerate(cuts)}
         times = tuple(cut.stop - cut.start for cut in cuts)

@@ -5,22 +5,17 @@ bit, the one that the series gave when it ended there.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from monitor.errors import BadData
 from monitor.sites.site import Site
-from monitor.verdict import kernels
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.kernels import Learnt, Prior, Standing, follow, learn
+from monitor.verdict.kernels import Prior, Standing, follow, learn
 from monitor.verdict.status import GRADES, LEVELS, NOTES, REASONS, RULES, STATUSES, Parts, Verdicts, judge
 from monitor.verdict.window import Scenes, Window, scenes
 
@@ -143,15 +138,10 @@ def assess_and_look_back(
     alpha: float = 0.05,
     cohorts: Cohorts = (),
     as_of: date,
-    memory: dict[str, Any] | None = None,
 ) -> tuple[Assessment, LastLook | None]:
     """Verdict on a site on one day, and how it stood when it was last looked at for failure, in one pass.
 
-    Parameters and errors as for :func:`assess`, and
-
-    memory : dict, optional
-        Plain values that an earlier call has put there: what it learnt is not learnt anew as long as it holds, most of
-        a year. Any other content, and none, gives the same verdict; it is replaced.
+    Parameters and errors as for :func:`assess`.
 
     Returns
     -------
@@ -160,7 +150,7 @@ def assess_and_look_back(
     """
     window, parts = Window.of(site), parts_of(site, cohorts)
     seen = scenes(series, site, window, calibration)
-    standing = _follow(seen, site, parts, window, calibration, memory)
+    standing = _follow(seen, site, parts, window, calibration)
     today = np.array([as_of], "datetime64[D]").astype(np.int64)
     until = int(np.searchsorted(seen.day[seen.used], today[0], side="right"))
     looks = np.flatnonzero(standing.look[:until] == np.arange(until))
@@ -192,9 +182,7 @@ def parts_of(site: Site, cohorts: Cohorts) -> Parts:
     return Parts(begun, share)
 
 
-def _follow(
-    seen: Scenes, site: Site, parts: Parts, window: Window, c: Calibration, memory: dict[str, Any] | None = None
-) -> Standing:
+def _follow(seen: Scenes, site: Site, parts: Parts, window: Window, c: Calibration) -> Standing:
     promised = site.plan.A > 0
     loss = -c.no_plan_loss
     prior = Prior(
@@ -211,50 +199,18 @@ def _follow(
     if site.hectares > 0:  # else unknown
         variance += c.pixel_sd**2 * np.minimum(c.patch_hectares / (site.hectares * seen.clear), 1.0)
     when = seen.day[seen.used], seen.position.astype(np.int64), seen.season.astype(np.int64)
-    known = (int(parts.begun[0]), float(window.length), window.peak, window.width, c.noise, c.rain_sd)
-    learnt = second = _learnt(memory, "first", (*when, seen.cover, seen.control, variance), known)
+    known: Sequence[Any] = (int(parts.begun[0]), float(window.length), window.peak, window.width, c.noise, c.rain_sd)
+    first: Sequence[Any] = (*when, seen.cover, seen.control, variance)
+    learnt = second = learn(*first, *known)
     also = np.isfinite(seen.control_2)
     if promised and also.any():
-        values = [array[also] for array in (*when, seen.cover, seen.control_2, variance)]
-        second = _learnt(memory, "second", values, known)
+        other: Sequence[Any] = [array[also] for array in (*when, seen.cover, seen.control_2, variance)]
+        second = learn(*other, *known)
     return follow(
         *when, seen.cover, seen.control, seen.control_2, seen.second, variance, parts.begun, parts.share,
         site.plan.A, site.plan.k, site.plan.L, promised, c.noise, c.stiff, prior, c.look_after_peak_days, c.confident,
         c.disturbance_score, learnt, second,
     )  # fmt: skip
-
-
-def _learnt(memory: dict[str, Any] | None, ring: str, scenes: Sequence[Any], known: Sequence[Any]) -> Learnt:
-    """What :func:`monitor.verdict.kernels.learn` tells of scenes, six arrays, and of what is `known` beside them; from
-    memory where it is of just these.
-    """
-    day, _, season = scenes[:3]
-    if memory is None:
-        return learn(*scenes, *known)
-    counted = int(np.searchsorted(day, known[0]))
-    if day.size:
-        counted = max(counted, int(np.searchsorted(season, season[-1])))
-    digest = sha256(f"{_code()} {known}".encode())
-    for values in scenes:
-        digest.update(np.ascontiguousarray(values[:counted]))
-    if season.size > counted:
-        digest.update(b"another season has begun")
-    key = digest.hexdigest()
-    with suppress(KeyError, TypeError, ValueError):
-        kept = memory[ring]
-        if kept["key"] == key:
-            return Learnt(np.array(kept["normal"], np.float64).reshape(-1, 10), kept["wander"], kept["scene"])
-    found = learn(*scenes, *known)
-    memory[ring] = {
-        "key": key, "normal": found.normal.ravel().tolist(), "wander": found.wander, "scene": found.scene,
-    }  # fmt: skip
-    return found
-
-
-@cache
-def _code() -> str:
-    """Hash of the code that what is learnt depends on."""
-    return sha256(Path(str(kernels.__file__)).read_bytes()).hexdigest()
 
 
 def _records(table: Verdicts, site: Site, calibration: Calibration) -> list[Assessment]:

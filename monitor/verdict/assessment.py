@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import numpy as np
 
+from monitor.series.columns import JUDGED, Columns
+
 
 class Status(StrEnum):
     """What is most likely true."""
@@ -50,6 +52,34 @@ class Series:
     reference: np.ndarray | None = None
     """Cover, in the same scene, of ground nearby that stood before the start where the plan wants the site to be: what
     a site that has recovered looks like. Needed for ``recovered``. [1]"""
+
+    @classmethod
+    def of(cls, observed: Columns) -> "Series":
+        """Of a site's observations (:mod:`monitor.series.columns`): accepted ones only, one a day (the clearest)."""
+        accepted, clear = np.flatnonzero(observed["accepted"]), observed["clear_fraction"]
+        day = observed["date"][accepted]
+        order = np.lexsort((-clear[accepted], day))  # equally clear ones stay in the order of time
+        dates, first = np.unique(day[order], return_index=True)
+        chosen = accepted[order[first]]
+        column = {name: observed[name][chosen] for name in JUDGED if name not in ("time", "accepted")}
+        second = np.where(
+            np.isfinite(column["nbr"] - column["control_nbr"]),
+            column["nbr"] - column["control_nbr"],
+            column["ndmi"] - column["control_ndmi"],
+        )
+        return cls(
+            dates=dates,
+            cover=column["cover"],
+            control=column["control_cover"],
+            control_2=_if_any(column["control_cover_2"]),
+            reference=_if_any(column["reference_cover"]),
+            clear=column["clear_fraction"],
+            second=_if_any(second),
+        )
+
+
+def _if_any(values: np.ndarray) -> np.ndarray | None:
+    return values if np.isfinite(values).any() else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

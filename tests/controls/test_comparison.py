@@ -163,7 +163,9 @@ def test_ground_that_greens_because_sites_were_begun_there_puts_no_other_ground_
     cover, sites = ground(), {f"u{k}": BEGUN for k in range(13)}
     cover[np.ix_(YEAR >= 2020, range(13))] += 0.3  # more than half of all
     found = compare(means(cover), rings(), since=SINCE, left_out=sites)
-    np.testing.assert_array_equal(found.fit, np.array([[k > 12 or not late for k in range(UNITS)] for late in LATER]))
+    np.testing.assert_array_equal(
+        np.isfinite(found.units[..., 0]), np.array([[k > 12 or not late for k in range(UNITS)] for late in LATER])
+    )
     np.testing.assert_allclose(found.rings[0, LATER, COVER], cover[LATER, 13:].mean(axis=1), rtol=1e-6)
 
 

@@ -31,8 +31,8 @@ from monitor.cube.store import (
     Member,
     Picture,
     digest,
+    landscape_of,
     record_of,
-    stored_site,
 )
 from monitor.errors import BadData, DiskFull, StoreBroken
 from monitor.imagery import bands
@@ -185,11 +185,68 @@ def test_how_many_units_were_seen_is_not_known_of_a_scene_that_could_not_be_read
     assert [record.measures for record in again(store).records()] == [{}, {"n_units": 0.0}]
 
 
-def test_a_place_of_what_is_derived_and_a_snapshot_lead_to_the_site(store):
-    snapshot = put(store, entry(1, ground="high"), ground="high")
-    high = store.site("high")
-    assert high.derived == store.path.parent / "derived" / "high"
-    assert stored_site(high.derived, snapshot).records() == high.records()
+def test_a_snapshot_leads_to_the_landscape_which_is_opened_again_only_where_it_must_be(store):
+    root = store.path.parent
+    before = put(store, entry(1, ground="high"), ground="high")
+    assert store.site("high").derived == root / "derived" / "high"
+    known = landscape_of(root, before)
+    assert known.site("high").records() == store.site("high").records()
+    after = put(store, entry(2, ground="high"), ground="high")
+    newer = landscape_of(root, after, known)
+    assert [len(one.site("high").records()) for one in (known, newer)] == [1, 2]
+    assert landscape_of(root, before, newer) is newer
+    assert landscape_of(root, "another:1", newer).path == root / "another"
+
+
+def test_what_is_stored_is_given_as_columns_in_order_of_time(store):
+    site = store.site("low")
+    put(store, entry(3, reason="CLOUD", n_pixels=4), entry(1, value=1234))
+    found = again(store).columns()
+    assert {len(values) for values in found.values()} == {2}
+    assert found["row"].tolist() == [1, 0]
+    assert found["acquisition"].tolist() == [b"s2/001", b"s2/003"]
+    assert found["accepted"].tolist() == [True, False]
+    assert found["reason"].tolist() == [b"", b"CLOUD"]
+    first, last = sorted(again(store).records(), key=lambda record: record.time)
+    for name in ("scene", "source", "baseline", "sensor", "time", "digest", "scale", "offset", "n_pixels"):
+        values = [value.decode() if isinstance(value, bytes) else value for value in found[name].tolist()]
+        assert values == [getattr(first, name), getattr(last, name)], name
+    assert found["control_cover"].tolist() == [0.25, 0.25]
+    assert np.isnan(found["red"]).all()
+    put(store, entry(3, value=2000))
+    assert site.columns()["row"].tolist() == [1, 2]
+    assert site.columns("valley:2")["row"].tolist() == [1, 0]
+
+
+def test_sites_that_have_the_same_granules_share_one_object_that_tells_them(store):
+    def seen(day, **low):
+        return {"low": entry(day, ground="low", **low), "high": entry(day, ground="high")}
+
+    store.append([seen(1), seen(2)], "alike")
+    low, high = (LandscapeStore(store.path).site(ground) for ground in ("low", "high"))
+    assert low.baselines() == {record.acquisition: record.granules for record in low.records()} == high.baselines()
+    landscape = LandscapeStore(store.path)
+    assert landscape.site("low").baselines() is landscape.site("high").baselines()
+    store.append([{"high": entry(2, ground="high", baseline="05.11")}], "one alone")
+    landscape = LandscapeStore(store.path)
+    assert landscape.site("low").baselines() == low.baselines()
+    assert landscape.site("high").baselines() != low.baselines()
+
+
+def test_of_unit_means_no_row_before_the_first_that_is_asked_for_is_read(store, monkeypatch):
+    put(store, *(entry(day, value=day) for day in range(1, 6)))
+    site, asked = again(store), []
+    read = LandscapeStore._read
+    monkeypatch.setattr(
+        LandscapeStore, "_read", lambda self, name, place: asked.append((name, place)) or read(self, name, place)
+    )
+    rows = site.columns()["row"]
+    expected = site.unit_means_of(rows[3:])
+    np.testing.assert_array_equal(site.unit_means_of(rows)[3:], expected)
+    np.testing.assert_array_equal(site.unit_means_of(rows[2:3]), site.unit_means().values[2:3])
+    assert [place.start for name, place in asked if name == "unit_means"] == [3, 0]
+    others = [name for name, _ in asked if name != "unit_means"]
+    assert sorted(others) == sorted({*others}), "the other arrays are read once"
 
 
 def test_ground_that_a_landscape_does_not_have_is_named(store):
@@ -400,7 +457,7 @@ class TestSitesOfOneLandscape:
     def test_records_are_given_in_the_order_in_which_the_rows_that_count_arrived(self, store, site):
         put(store, entry(1), entry(2), entry(3))
         put(store, entry(2, baseline="05.11"))
-        assert list(site.by_row()) == [0, 2, 3]
+        assert sorted(site.columns()["row"]) == [0, 2, 3]
         assert [record.acquisition for record in site.records()] == ["s2/001", "s2/003", "s2/002"]
 
     def test_pixels_of_any_rows_in_any_order_are_those_of_the_site(self, store):

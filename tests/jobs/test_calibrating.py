@@ -96,7 +96,7 @@ class Land:
         with closing(Ledger(self.settings.ledger.url)) as ledger, ledger.transaction() as t:
             t.add_site(one.id, one.version, site_to_json(one), start=one.start.isoformat(), now="n")
             t.freeze_controls(ground_key(one), one.id, controls.to_json(), digest="h", now="n")
-            t.take_over(ground_key(one), one.id, snapshot, [])
+            t.save_snapshot(ground_key(one), one.id, snapshot)
 
     def folder(self, one):
         """Of the site's landscape."""

@@ -10,13 +10,14 @@ from typer.testing import CliRunner
 
 from jobs import demo as module
 from jobs.exits import Exit
-from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.nightly import night
-from jobs.records import JUDGED, series, site_from_json, typed
+from jobs.records import site_from_json
 from jobs.settings import load
 from monitor.errors import BadConfiguration
 from monitor.verdict.assess import assess
+from monitor.verdict.assessment import Series
+from tests.landscape import series_of
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +71,12 @@ def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
     theirs = pd.read_csv(tmp_path / "out.csv").set_index("site")
     with opened(load(shown / "regrowth.toml")) as ledger, ledger.transaction() as t:
         stored = [site_from_json(values) for values in t.sites()]
-        seen = {site.id: typed(t.columns(ground_key(site), JUDGED)) for site in stored}
     found = {one["site"]: one["status"] for one in read(shown / "status.json")}
     same = [site.id for site in stored if theirs.status[site.id] == found[site.id]]
     assert len(same) >= 9, "a sudden loss may be denied by the second index alone, which a table does not have"
     for site in stored:
         # A table knows neither the area, which counts for the noise, nor a second index: without them the same number.
-        known = replace(series(seen[site.id]), second=None)
+        known = replace(Series.of(series_of(load(shown / "regrowth.toml"), site.id)), second=None)
         bare = assess(known, replace(site, hectares=float("nan")), as_of=module.LAST_NIGHT)
         assert theirs.status[site.id] == bare.status
         assert theirs.theta[site.id] == pytest.approx(bare.theta, abs=1e-9)

@@ -19,6 +19,7 @@ from monitor.publish.chart import promised
 from monitor.sites.site import Plan
 from monitor.verdict.assessment import AlertLevel
 from monitor.verdict.calibration import LEAST_ALPHA
+from tests.landscape import stored_of
 
 AUTUMN, LATER = date(2018, 9, 10), date(2018, 9, 30)
 ANEW, TODAY = date(2018, 5, 2), date(2018, 9, 15)
@@ -31,8 +32,9 @@ def status(installation):
 
 def kept(settings):
     with opened(settings) as ledger, ledger.transaction() as t:
-        grounds = [ground_key(site_from_json(values)) for values in t.sites()]
-        return [(t.controls(ground), len(t.observations(ground))) for ground in grounds]
+        sites = [site_from_json(values) for values in t.sites()]
+        controls = [t.controls(ground_key(site)) for site in sites]
+    return [(units, len(stored_of(settings, site.id).records())) for units, site in zip(controls, sites, strict=True)]
 
 
 def begin(settings, start=ANEW, today=TODAY, site="demo-02"):

@@ -10,14 +10,15 @@ import pytest
 from shapely.geometry import mapping
 
 from jobs.fetch import ground_key
-from jobs.gather import add_sites, opened, store_folder
+from jobs.gather import add_sites, opened
 from jobs.nightly import night
 from jobs.records import site_from_json
 from jobs.settings import load
 from jobs.sources import Sources
 from monitor.controls.units import ControlSet
-from monitor.cube.store import stored_site
+from monitor.cube.store import landscape_of
 from tests.jobs.painted import Painted, ground
+from tests.landscape import rows_of, series_of
 
 DAYS = [date(2018, 5, 15) + timedelta(days=d) for d in range(0, 880, 22)]
 NIGHT, BEGUN = date(2020, 9, 30), "2020-05-01"
@@ -59,10 +60,8 @@ def source(monkeypatch):
 
 
 def series(settings, site="s1"):
-    """Rows of the ledger, by day."""
-    with opened(settings) as ledger, ledger.transaction() as t:
-        (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
-        return {row["time"][:10]: row for row in t.observations(ground_key(chosen))}
+    """Rows of the series, by day."""
+    return {row["time"][:10]: row for row in rows_of(series_of(settings, site))}
 
 
 def own(row):
@@ -75,7 +74,8 @@ def controls(settings, site="s1"):
     with opened(settings) as ledger, ledger.transaction() as t:
         (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
         frozen = t.controls(ground_key(chosen))
-        store = stored_site(store_folder(settings, chosen), t.snapshots()[ground_key(chosen)])
+        key = ground_key(chosen)
+        store = landscape_of(settings.store.root, t.snapshots()[key]).site(key)
     return (None, None) if frozen is None else (ControlSet.from_json(frozen), store.unit_means())
 
 

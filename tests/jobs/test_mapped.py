@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from shapely.geometry import box
 
 from jobs.mapped import NEEDED, _Wanted, add, mapped
-from jobs.records import columns
 from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
@@ -18,7 +17,7 @@ from monitor.imagery.source import Scene
 from monitor.sites.site import BIOMES, Plan, Site
 from monitor.trends.state import maps
 from monitor.verdict.window import Window
-from tests.landscape import lone_site, put
+from tests.landscape import columns_of, lone_site, put
 
 OUTLINE = (103.800, 36.000, 103.801, 36.001)
 GRID = site_grid(box(*OUTLINE))
@@ -40,7 +39,7 @@ def row(day, *, accepted=True, control=0.3, version=0):
 
 
 def plain(rows):
-    return columns(rows, NEEDED)
+    return columns_of(rows, NEEDED)
 
 
 def told(wanted):
@@ -79,7 +78,7 @@ def test_a_scene_counts_in_its_growing_season_if_it_and_its_control_were_seen(da
     ]
     expected = one_by_one(site, rows)
     assert told(_Wanted.of(site, plain(rows))) == expected
-    assert told(_Wanted.of(site, columns(rows, NEEDED))) == expected
+    assert told(_Wanted.of(site, columns_of(rows, NEEDED))) == expected
 
 
 def test_the_first_and_the_last_day_of_a_season_and_the_day_of_the_start_belong_to_it():
@@ -124,7 +123,7 @@ def stored(tmp_path):
     """A site's store, its columns, and what stands beside it; all scenes but the last are in its maps."""
     store = lone_site(tmp_path / "valley", grid=GRID, units=["a"])
     snapshot = put(store, [entry(day) for day in SEEN])
-    mapped(store.derived, snapshot, planted(), plain([row(day) for day in SEEN[:-1]]))
+    mapped(store, snapshot, planted(), plain([row(day) for day in SEEN[:-1]]))
     return store, snapshot, store.derived.with_suffix(".maps")
 
 
@@ -155,6 +154,6 @@ def test_whatever_was_added_as_scenes_were_stored_the_maps_are_those_from_scratc
     store, snapshot, folder = stored
     rows = [row(day, control=0.2 if day == SEEN[1] else 0.3) for day in SEEN]
     add(store, snapshot, planted(), plain(rows), [f"s2/{day}" for day in new], [entry(day) for day in new[:1]])
-    found = mapped(store.derived, snapshot, planted(), plain(rows))
+    found = mapped(store, snapshot, planted(), plain(rows))
     folder.rename(tmp_path / "aside")
-    assert layers(found) == layers(mapped(store.derived, snapshot, planted(), plain(rows)))
+    assert layers(found) == layers(mapped(store, snapshot, planted(), plain(rows)))

@@ -177,23 +177,6 @@ def test_a_scene_that_is_new_is_read_and_nothing_else_is_looked_at(stored, scene
     assert ends_as_from_scratch(stored)
 
 
-def test_what_is_stored_is_told_by_its_history_also_in_a_ledger_that_had_none(stored, scenes):
-    def told():
-        with opened(stored.settings) as ledger, ledger.transaction() as t:
-            told = {ground: history for ground, (_, _, history) in t.stored().items()}
-            assert all(t.granules(ground, history) == t.granules(ground) for ground, history in told.items())
-            return told
-
-    assert None not in told().values()
-    with opened(stored.settings) as ledger, ledger.transaction() as t:
-        t._connection.exec_driver_sql("update stored set history = null")  # as it is after the update
-    for day in ("0113", "0118"):
-        stored.offered = [*stored.offered, scenes[1][day]]
-        stored.new()
-        assert None not in told().values()
-    assert ends_as_from_scratch(stored)
-
-
 @pytest.mark.parametrize(("second", "tile"), [("0108 east", "48SVF"), ("0108 piece", "48SUF.1")])
 def test_an_overpass_of_which_a_granule_or_a_piece_of_one_is_new_is_read_whole(stored, scenes, second, tile):
     made = scenes[1]

@@ -24,6 +24,8 @@ from jobs.sight import BLIND
 from jobs.sources import Sources
 from monitor.alerts.alert import Event, Notice, State
 from monitor.imagery.terrain import Terrain
+from monitor.series.build import site_series
+from monitor.series.columns import chained
 from monitor.verdict.assess import DEFAULT, assess_and_look_back
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.reasons import Reason
@@ -678,10 +680,13 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
     earlier = assessments(settings)
     assert [one["as_of"] for one in earlier] == [DAYS[-6].isoformat(), NIGHT.isoformat()]
 
-    def in_the_ledger(change):
-        with closing(sqlite3.connect(settings.ledger.url.removeprefix("sqlite:///"))) as ledger, ledger:
-            ledger.execute(change)
-            ledger.execute("update stored set kept = null")  # as is said whenever observations are others
+    def observed_otherwise(column):
+        def changed(*asked, **more):
+            series = {name: values.copy() for name, values in site_series(*asked, **more).items()}
+            series[column][19] = b"another" if column == "digest" else 0.123
+            return series | {"chain": chained(series)}
+
+        monkeypatch.setattr("jobs.gather.site_series", changed)
 
     def replanted():
         with opened(settings) as ledger, ledger.transaction() as t:
@@ -697,7 +702,7 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
         lambda: monkeypatch.setattr("jobs.nightly.Constants.of", lambda *_: replace(DEFAULT, source="another")),
         lambda: monkeypatch.setattr("jobs.nightly.rain_reasons", lambda *_, **__: {"s1": Reason.RAIN_LOW}),
         *(
-            partial(in_the_ledger, f"update observations set {column} = '0.123' where rowid = 20")
+            partial(observed_otherwise, column)
             for column in ("digest", "cover", "control_cover", "control_cover_2", "reference_cover")
         ),
     ]

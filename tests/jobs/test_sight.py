@@ -10,13 +10,13 @@ from shapely.geometry import box
 from jobs import sight
 from jobs.cli import main
 from jobs.nightly import night
-from jobs.records import columns
 from jobs.sight import BLIND, Prospect, assumptions, chances, simulate, to_json
 from monitor.imagery.sample import Sample
 from monitor.publish.view import Assumed
 from monitor.sites.plans import default_plan
 from monitor.sites.site import BIOMES, Plan, Site
 from monitor.verdict.assess import DEFAULT
+from tests.landscape import columns_of
 
 SITE = Site(
     id="a", name="", geometry=box(107.0, 36.5, 107.01, 36.51), start=date(2022, 4, 1), intervention="planting",
@@ -33,7 +33,7 @@ def rows(per_season, first=2017, last=2026):
 
 
 def seen(observed, as_of=date(2025, 11, 20)):
-    told = columns(observed, ("time", "accepted", "control_cover", "reason"))
+    told = columns_of(observed, ("time", "accepted", "control_cover", "reason"))
     return Prospect.seen(SITE, told, as_of=as_of, since=SINCE, alpha=0.05, constants=DEFAULT)
 
 

@@ -20,8 +20,8 @@ import rasterio
 from monitor.alerts import messages
 from monitor.cube.grid import site_grid
 from monitor.publish import products
-from monitor.publish.observations import observation_lines, observations_csv
 from monitor.publish.products import sites_parquet, status_json, write_index, write_site
+from monitor.series.observations import observation_lines, observations_csv
 from monitor.verdict.assessment import AlertLevel, Status
 
 

@@ -1,0 +1,92 @@
+"""The columns of a site's series: one value an acquisition, ascending by (time, acquisition).
+
+=================== ============== ===== ==============================================================================
+column              dtype          unit  value
+=================== ============== ===== ==============================================================================
+acquisition         bytes                one satellite pass, see :mod:`monitor.imagery.identity`
+time                bytes                of the preferred granule, ISO 8601, UTC
+date                datetime64[D]        day of `time`
+scene               bytes                id of the preferred granule
+source              bytes                that offered it
+baseline            bytes                processing baseline of the preferred granule; empty: not known
+digest              bytes                hash of the stored pixels and unit means
+accepted            bool                 whether the scene counts
+reason              bytes                why it does not; empty for an accepted one
+clear_fraction      float64        1     share of the site that was seen
+n_pixels            int64                pixels of the site that were seen
+ndvi                float64        1     mean over the clear pixels of the site
+cover               float64        1     the same, vegetation cover
+ndmi, nbr           float64        1     the same, of the indices of these names
+control_ndvi, ...   float64        1     the same four of the control ground: mean of the first ring of control units
+control_cover_2     float64        1     cover of the second ring
+reference_cover     float64        1     cover of ground that stood before the start where the plan wants the site to be
+chain               16 bytes             hash of what is judged up to and including this acquisition
+line                bytes                line of ``observations.csv`` without the site
+=================== ============== ===== ==============================================================================
+
+All means have six decimals: what is judged is exactly what ``observations.csv`` shows. They are NaN where a scene was
+not accepted, and where nothing was seen. Texts are UTF-8 (:func:`monitor.cube.store.texts`).
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from hashlib import sha256
+from typing import Final
+
+import numpy as np
+
+Columns = Mapping[str, np.ndarray]
+"""Such columns by name."""
+OBSERVED: Final = ("ndvi", "cover", "ndmi", "nbr")
+"""Means of a site and, as ``control_*``, of its control ground."""
+CONTROL: Final = ("control_cover_2", "reference_cover", *(f"control_{name}" for name in OBSERVED))
+"""Columns of the control ground."""
+JUDGED: Final = ("time", "accepted", "clear_fraction", "control_cover_2", "reference_cover", *OBSERVED, *CONTROL[2:])
+"""Columns that a verdict is drawn from, beside `date`."""
+
+
+def no_observations() -> Columns:
+    """The columns of a site of which nothing is stored."""
+    kinds = {"date": "datetime64[D]", "accepted": "bool", "n_pixels": "int64", "chain": "V16"}
+    kinds |= dict.fromkeys(("acquisition", "time", "scene", "source", "baseline", "digest", "reason", "line"), "S1")
+    kinds |= dict.fromkeys(("clear_fraction", *OBSERVED, *CONTROL), "float64")
+    return {name: np.array([], kind) for name, kind in kinds.items()}
+
+
+def plain_texts(column: np.ndarray) -> list[str]:
+    """The n texts of an (n,) column of texts."""
+    encoded = column.tolist()
+    known = {text: text.decode("utf-8", "surrogatepass") for text in set(encoded)}  # of a thousand reasons a few differ
+    return [known[text] for text in encoded]
+
+
+def chained(observed: Columns, before: bytes = b"") -> np.ndarray:
+    """Hash, for each observation, of what is judged of it and of all observations before it.
+
+    Parameters
+    ----------
+    observed : mapping
+        ``acquisition``, ``digest``, ``reason`` and the :data:`JUDGED` columns.
+    before : bytes
+        The hash of the observation before the first; empty: there is none.
+
+    Returns
+    -------
+    (n,) array of 16 bytes
+        Equal for equal columns.
+    """
+    names = ("time", "acquisition", "digest", "reason")
+    rows = zip(*(plain_texts(observed[name]) for name in names), strict=True)
+    numbers = [np.asarray(observed[name], np.float64) for name in JUDGED if name != "time"]
+    values = np.ascontiguousarray(np.stack(numbers, axis=1) + 0.0)  # no zero below zero
+    found = []
+    for row, value in zip(rows, values, strict=True):
+        before = sha256(before + repr(row).encode("utf-8", "surrogatepass") + value.tobytes()).digest()[:16]
+        found.append(before)
+    return np.array(found, "V16")
+
+
+def until(observed: Columns, day: date) -> Columns:
+    """Observations up to the end of a day."""
+    count = int(np.searchsorted(observed["date"], np.datetime64(day, "D"), side="right"))
+    return observed if count == observed["date"].size else {name: values[:count] for name, values in observed.items()}

@@ -1,0 +1,29 @@
+"""The columns of a series."""
+
+import numpy as np
+import pytest
+
+from monitor.cube.store import texts
+from monitor.series.columns import JUDGED, chained, no_observations, plain_texts
+
+CHAINED = (*JUDGED, "acquisition", "digest", "reason")
+
+
+@pytest.mark.parametrize("name", CHAINED)
+def test_the_chain_tells_what_is_judged_of_each_observation_and_of_all_before_it(name):
+    rng = np.random.default_rng(3)
+    kinds = {one: no_observations()[one].dtype.kind for one in CHAINED}
+    series = {one: rng.random(6) for one in CHAINED if kinds[one] != "S"}
+    series |= {one: texts(f"{one} {k}" for k in range(6)) for one in CHAINED if kinds[one] == "S"}
+    series["accepted"] = np.array([True, False] * 3)
+    changed = {one: values.copy() for one, values in series.items()}
+    changed[name][2] = {"S": b"other", "b": not changed[name][2], "f": np.nan}[kinds[name]]
+    assert (chained(series) == chained(changed)).tolist() == [True, True, False, False, False, False]
+
+    head, rest = ({one: values[part] for one, values in series.items()} for part in (slice(4), slice(4, None)))
+    assert chained(series).tobytes() == chained(head).tobytes() + chained(rest, chained(head)[-1:].tobytes()).tobytes()
+
+
+def test_texts_come_back_whatever_they_are():
+    some = ["", "48SUF", "晋州", "\udcff from a file name", "a\x00b"]
+    assert plain_texts(texts(some)) == some
