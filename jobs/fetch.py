@@ -21,10 +21,9 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from jobs.logs import redacted
-from jobs.mapped import NEEDED, add
 from jobs.precheck import CLOCK, behind
 from jobs.reading import Ground, Seen, bandpass, own_means, read
-from jobs.records import Columns, columns
+from jobs.records import Columns
 from jobs.settling import settled
 from monitor.controls.neighbours import LeftOut, left_out
 from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, candidates, match
@@ -48,8 +47,6 @@ BATCH = 32
 """Overpasses committed together: bounds memory, and what a killed backfill has to do again."""
 HELD = 256 << 20
 """Pixels of all sites of a call that wait to be committed, at most: with more sites fewer overpasses. [byte]"""
-FEW, SMALL = 4, 1 << 20
-"""New scenes of a site, and bytes of their pixels, that are kept until its maps are brought up to date, at most."""
 AGAIN = timedelta(days=30)
 """A scene that cannot be read is tried again by every night until so much later ones are offered: items are known to
 come before their files, and a server to be out of order for a night."""
@@ -112,8 +109,6 @@ class Task:
     """Of the site, as the ledger knows it."""
     lent: Any = None
     """Session of the landscape's store for a worker elsewhere (:meth:`monitor.cube.store.LandscapeStore.lend`)."""
-    anew: bool = False
-    """Whether the site is in a later episode than its first: its maps then have another start."""
     missing: str = ""
     """Why some source could not be asked: a new site is not begun on half of its history."""
 
@@ -279,8 +274,6 @@ class Part:
     """The same, with the means of the units in each, where the ledger knows the scenes that were stored before."""
     snapshot: str = ""
     wrote: bool = False
-    recent: list[Entry] = field(default_factory=list)
-    """What is new, if it is little."""
 
     @property
     def alive(self) -> bool:
@@ -348,8 +341,6 @@ class Part:
         if self.known:
             self.means += [(entry.record, entry.units) for entry in entries]
         self.new += [entry.record for entry in entries]
-        few = len(self.new) <= FEW and sum(entry.pixels.nbytes for entry in entries) <= SMALL
-        self.recent = [*self.recent, *entries] if few else []
 
     def outcome(self) -> Outcome:
         """What became of it, with the series that all its scenes make."""
@@ -367,10 +358,6 @@ class Part:
                 )  # fmt: skip
             except MonitorError as error:
                 return Outcome(site=self.task.site, state="failed", error=f"site {self.task.site.id!r}: {error}")
-            if told.rows and not self.task.anew:
-                series = columns(told.rows, NEEDED) if told.series is None else told.series
-                new = [record.acquisition for record in self.new]
-                add(self.store, self.snapshot, self.task.site, series, new, self.recent)
         fetched = Fetched(
             snapshot=self.snapshot,
             rows=None if told is None else tuple(told.rows),

@@ -38,11 +38,9 @@ from jobs.fetch import Outcome, ground_key, lattice, left_of, looked_at
 from jobs.gather import Progress, chosen_sites, gather, is_new, now, opened, prepare, result, store_folder, take_over
 from jobs.lock import held
 from jobs.logs import redacted
-from jobs.mapped import Failing, failing
 from jobs.precheck import check_clock, check_history
 from jobs.publish import publish
 from jobs.records import (
-    Columns,
     alert_from_json,
     alert_to_json,
     assessment_from_json,
@@ -62,12 +60,14 @@ from monitor.alerts.alert import Event, Notice, State
 from monitor.alerts.lifecycle import doubtful, step
 from monitor.alerts.messages import write_message
 from monitor.controls.neighbours import too_few
-from monitor.errors import MonitorError, StoreBroken, TryLater, full_disk
+from monitor.cube.store import LandscapeStore, StoredSite, landscape_of
+from monitor.errors import MonitorError, TryLater
 from monitor.imagery.terrain import with_slope
 from monitor.ledger.ledger import Ledger, Transaction
+from monitor.maps.failing import failing
 from monitor.publish.products import as_json
 from monitor.sites.site import Site
-from monitor.verdict.assess import LastLook, assess_and_look_back
+from monitor.verdict.assess import assess_and_look_back
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.reasons import Reason
@@ -123,6 +123,7 @@ def night(
         results: dict[str, dict[str, Any]] = {}
         never_offered: list[str] = []
         waiting: list[Outcome] = []  # for constants that are set once all scenes are there
+        landscape: LandscapeStore | None = None
         for outcome in gather(settings, ledger, sources, sites, work, until=as_of, progress=progress):
             site, fetched = outcome.site, outcome.fetched
             results[site.id] = result(outcome)
@@ -132,11 +133,13 @@ def night(
                 continue
             judged = None if (pool := Pool.of(site)) in constants.due else constants.of(pool)
             try:
+                landscape = landscape_of(settings.store.root, fetched.snapshot, landscape)
+                stored = landscape.site(ground_key(site))
                 with ledger.transaction() as t:
                     take_over(t, outcome, fetched)
                     if judged is not None and t.is_current(site.id):  # it may have been retired meanwhile
                         results[site.id] |= _judge(
-                            settings, t, outcome, judged, rain.get(site.id), as_of=as_of, run=run
+                            settings, t, outcome, stored, judged, rain.get(site.id), as_of=as_of, run=run
                         )
             except MonitorError as error:
                 results[site.id] = _failed(site.id, error)
@@ -149,10 +152,13 @@ def night(
             lock.check()
             site = outcome.site
             try:
+                assert outcome.fetched is not None
+                landscape = landscape_of(settings.store.root, outcome.fetched.snapshot, landscape)
+                stored, judged = landscape.site(ground_key(site)), constants.of(Pool.of(site))
                 with ledger.transaction() as t:
                     if t.is_current(site.id):
                         results[site.id] |= _judge(
-                            settings, t, outcome, constants.of(Pool.of(site)), rain.get(site.id), as_of=as_of, run=run
+                            settings, t, outcome, stored, judged, rain.get(site.id), as_of=as_of, run=run
                         )
             except MonitorError as error:
                 results[site.id] = _failed(site.id, error)
@@ -233,6 +239,7 @@ def _judge(
     settings: Settings,
     t: Transaction,
     outcome: Outcome,
+    stored: StoredSite,
     constants: Calibration,
     rain: Reason | None,
     *,
@@ -283,8 +290,8 @@ def _judge(
             t.save_background(ground, "sight", sight(prospect, site.start))
         if memory != before.get("learnt"):
             t.save_background(ground, "learnt", memory)
-    if tells_failing_ground(found, site):
-        fails = _failing(settings, outcome, site, seen, look, constants)
+    if look is not None and tells_failing_ground(found, site):
+        fails = failing(stored, fetched.snapshot, site, seen, look.day, lambda: look, constants=constants)
         if fails is not None:
             found = with_failing_ground(found, fails.ground, site, constants)
     fresh = t.add_assessment(
@@ -294,24 +301,6 @@ def _judge(
     if fresh and newest:
         _tell(t, site, found)
     return {"status": found.status.value, "alert": found.alert.value}
-
-
-def _failing(
-    settings: Settings,
-    outcome: Outcome,
-    site: Site,
-    seen: Columns,
-    look: LastLook | None,
-    constants: Calibration,
-) -> Failing | None:
-    """Where a site fails, as it is judged in its episode; what cannot be kept fails the site, not the night."""
-    assert outcome.fetched is not None
-    folder = store_folder(settings, outcome.site)
-    try:
-        return failing(folder, outcome.fetched.snapshot, site, seen, look, constants=constants)
-    except OSError as error:
-        msg = f"what its pixels tell cannot be kept: {error.strerror or error}"
-        raise full_disk(error, folder.parent) or StoreBroken(msg) from error
 
 
 def _tell(t: Transaction, site: Site, found: Assessment) -> None:

@@ -55,6 +55,8 @@ CHUNK_ROWS: Final = 64
 """Rows of the small arrays in a stored chunk: a night rewrites them, a history is read in one piece."""
 CHUNK_BYTES: Final = 32_000_000
 """Size of the dask chunks of a cube as read. [byte]"""
+READ_BYTES: Final = 100_000_000
+"""Stored chunks of pixels that are kept in memory for the other sites in them, at most. [byte]"""
 
 MEASURES: Final = (
     "n_pixels", *bands.OBSERVED, "ndvi", "evi2", "msavi2", "kndvi", "ndmi", "nbr", "cover",
@@ -189,6 +191,14 @@ def digest(pixels: np.ndarray, units: np.ndarray) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+def landscape_of(root: Path, snapshot: str, opened: "LandscapeStore | None" = None) -> "LandscapeStore":
+    """The landscape in a folder that a snapshot names: `opened` where it is that one, with all rows of the snapshot."""
+    name, _, rows = snapshot.rpartition(":")
+    if opened is not None and opened.path == root / name and opened.rows >= int(rows):
+        return opened
+    return LandscapeStore(root / name)
+
+
 def stored_site(derived: Path, snapshot: str) -> "StoredSite":
     """The site that `derived` is the place of (:attr:`StoredSite.derived`), in the landscape that a snapshot names."""
     return LandscapeStore(derived.parent.parent / snapshot.rpartition(":")[0]).site(derived.name)
@@ -219,7 +229,10 @@ class LandscapeStore:
         self._repository: Any = None
         self._group: zarr.Group | None = None
         self._session: Any = None
-        self._granules: list[list[dict[str, Any]]] = []
+        self._known: dict[str, Any] = {}
+        """Small arrays that were read, by name, and the granules."""
+        self._chunks: dict[tuple[int, int], np.ndarray] = {}
+        """Stored chunks of pixels, by row and number; the oldest first."""
 
     @property
     def exists(self) -> bool:
@@ -353,7 +366,9 @@ class LandscapeStore:
     def rows(self) -> int:
         """How many rows are stored."""
         with self._guarded():
-            return int(_array(self._opened(), "time").shape[0])
+            if "rows" not in self._known:
+                self._known["rows"] = int(_array(self._opened(), "time").shape[0])
+            return int(self._known["rows"])
 
     @property
     def written(self) -> datetime:
@@ -570,11 +585,11 @@ class LandscapeStore:
     def _commit(self, message: str) -> None:
         if self._lent is None:
             self._session.commit(message)
-        self._granules = []
+        self._known = {}
 
     def _forget(self) -> None:
         self._group = self._session = None
-        self._granules = []
+        self._known, self._chunks = {}, {}
 
     def _opened(self) -> zarr.Group:
         if self._group is None:
@@ -605,11 +620,47 @@ class LandscapeStore:
         array = _array(self._opened(), name).with_config({"read_missing_chunks": False})
         return np.asarray(array[place])
 
+    def _whole(self, name: str) -> np.ndarray:
+        """All rows of a small array."""
+        if name not in self._known:
+            self._known[name] = self._read(name, slice(None))
+        found: np.ndarray = self._known[name]
+        return found
+
     def _granules_of(self, rows: int) -> list[list[dict[str, Any]]]:
         """Granules of the first rows; read once for all sites."""
-        if len(self._granules) < rows:
-            self._granules = [_GRANULES.decode(text) for text in self._read("granules", slice(None))]
-        return self._granules[:rows]
+        if "granules of rows" not in self._known:
+            self._known["granules of rows"] = [_GRANULES.decode(text) for text in self._whole("granules")]
+        found: list[list[dict[str, Any]]] = self._known["granules of rows"]
+        return found[:rows]
+
+    def _pixels(self, rows: Sequence[int], place: slice) -> np.ndarray:
+        """(row, layer, pixel) uint16 of some rows.
+
+        Sites are read one after the other and share stored chunks, which are unpacked whole: few enough of them are
+        kept for the next site.
+        """
+        array = _array(self._opened(), "pixels").with_config({"read_missing_chunks": False})
+        width = array.chunks[2]
+        first = place.start // width
+        parts = range(first, -(-place.stop // width))
+        if len(rows) * len(parts) * len(LAYERS) * width * array.dtype.itemsize > READ_BYTES:
+            return np.asarray(array.oindex[np.asarray(rows), :, place])
+        found = np.empty((len(rows), len(LAYERS), len(parts) * width), np.uint16)
+        for part in parts:
+            missing = sorted({row for row in rows if (row, part) not in self._chunks})
+            if missing:
+                start, stop = missing[0], missing[-1] + 1
+                these: Any = slice(start, stop) if stop - start == len(missing) else np.asarray(missing)
+                read = np.asarray(array.oindex[these, :, slice(part * width, (part + 1) * width)])
+                self._chunks |= {(row, part): values for row, values in zip(missing, read, strict=True)}
+            for at, row in enumerate(rows):
+                values = self._chunks[row, part]
+                found[at, :, (part - first) * width :][:, : values.shape[1]] = values
+        most = max(READ_BYTES // (len(LAYERS) * width * array.dtype.itemsize), 1)
+        for key in [*self._chunks][: max(len(self._chunks) - most, 0)]:
+            del self._chunks[key]
+        return found[:, :, place.start - first * width : place.stop - first * width]
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -706,18 +757,27 @@ class StoredSite:
         """What is known of each acquisition, by order of arrival."""
         return list(self.by_row(snapshot).values())
 
-    def by_row(self, snapshot: str | None = None) -> dict[int, Record]:
-        """The same, by the number of the row that counts."""
+    def by_row(self, snapshot: str | None = None, acquisitions: Collection[str] | None = None) -> dict[int, Record]:
+        """The same, by the number of the row that counts; of some acquisitions or of all."""
         until = self._until(snapshot)
         with self.landscape._guarded():
             land, k = self.landscape, self._number
-            state, bits, digest = (land._read(name, (slice(until), k)) for name in ("state", "granule_bits", "digest"))
-            counts = land._read("counts", (slice(until), k))
-            site, control = (land._read(name, (slice(until), k)) for name in ("site_means", "control_means"))
+            state, bits, digest = (land._whole(name)[:until, k] for name in ("state", "granule_bits", "digest"))
+            counts = land._whole("counts")[:until, k]
+            site, control = (land._whole(name)[:until, k] for name in ("site_means", "control_means"))
             granules = land._granules_of(until)
-            acquisitions = land._read("acquisition", slice(until))
+            names = land._whole("acquisition")[:until]
             size = self._of_pixels.stop - self._of_pixels.start
-        newest = {acquisitions[row]: row for row in range(until) if state[row]}
+        newest = {names[row]: row for row in range(until) if state[row]}
+        if acquisitions is not None:
+            absent = set(acquisitions) - newest.keys()
+            if absent:
+                msg = (
+                    f"the store {land.name} lacks {len(absent)} scenes that the ledger names, {min(absent)} among "
+                    "them; the next run fetches them, then publish again"
+                )
+                raise StoreBroken(msg)
+            newest = {name: newest[name] for name in acquisitions}
         found = {}
         for row in sorted(newest.values()):
             some, mask = granules[row], int(bits[row])
@@ -727,7 +787,7 @@ class StoredSite:
             values = {**seen, **_named("", site[row]), **_named("control_", control[row])}
             accepted = int(state[row]) == STATES.index("ACCEPTED")
             found[row] = Record(
-                scene=main["id"], acquisition=str(acquisitions[row]), time=main["time"], sensor=main["sensor"],
+                scene=main["id"], acquisition=str(names[row]), time=main["time"], sensor=main["sensor"],
                 baseline=main["baseline"], source=main["source"], scale=main["scale"], offset=main["offset"],
                 quality=main["quality"], orbit=main["orbit"],
                 granules={one["tile"]: one["baseline"] for at, one in enumerate(some) if mask >> at & 1},
@@ -743,12 +803,7 @@ class StoredSite:
         land = self.landscape
         with land._guarded():
             place = self._of_pixels
-            array = _array(land._opened(), "pixels").with_config({"read_missing_chunks": False})
-            first, last = min(rows), max(rows) + 1
-            if last - first == len(rows):
-                stored = np.asarray(array[first:last, :, place])[np.asarray(rows) - first]
-            else:
-                stored = np.asarray(array.oindex[np.asarray(rows), :, place])
+            stored = land._pixels(rows, place)
             found = np.zeros((len(rows), len(LAYERS), *self.grid.shape), np.uint16)
             found[:, :, land._layout["row"][place], land._layout["column"][place]] = stored
             return found
@@ -759,26 +814,34 @@ class StoredSite:
         with self.landscape._guarded():
             return grid_from_json(json.loads(self.landscape._layout["context"][self._number]))
 
-    def pictures(self, *, pixels: bool = True) -> dict[str, Picture]:
-        """Pictures by name; with `pixels` false, what is known of them without their colours."""
+    def pictures(self, *, pixels: bool = True, names: Collection[str] | None = None) -> dict[str, Picture]:
+        """Pictures by name, some or all; with `pixels` false, what is known of them without their colours."""
         land, k = self.landscape, self._number
         with land._guarded():
-            group = land._opened()
-            names = [str(name) for name in _array(group, "picture")[:]]
-            times, clear = (_array(group, name)[:, k] for name in ("picture_time", "picture_clear"))
+            stored = [str(name) for name in land._whole("picture")]
+            times, clear = (land._whole(name)[:, k] for name in ("picture_time", "picture_clear"))
             place = slice(*map(int, land._layout["first_context"][k : k + 2]))
             found = {}
-            for slot, name in enumerate(names):
-                if not times[slot]:
+            for slot, name in enumerate(stored):
+                if not times[slot] or (names is not None and name not in names):
                     continue
                 rgb = np.zeros((0, 0, 3), np.uint8)
-                if pixels:
-                    rgb = np.asarray(_array(group, "pictures")[slot, place]).reshape(*self.context.shape, 3)
+                if pixels:  # of all sites at once: they share stored chunks
+                    if f"picture {slot}" not in land._known:
+                        land._known[f"picture {slot}"] = np.asarray(_array(land._opened(), "pictures")[slot])
+                    rgb = land._known[f"picture {slot}"][place].reshape(*self.context.shape, 3)
                 found[name] = Picture(name=name, time=str(times[slot]), clear=float(clear[slot]), rgb=rgb)
             return found
 
-    def cube(self, snapshot: str | None = None, *, layers: Collection[str] = LAYERS) -> xr.Dataset:
-        """The stored scenes as a lazy cube.
+    def cube(
+        self,
+        snapshot: str | None = None,
+        *,
+        layers: Collection[str] = LAYERS,
+        acquisitions: Collection[str] | None = None,
+        lazy: bool = True,
+    ) -> xr.Dataset:
+        """The stored scenes as a cube.
 
         Parameters
         ----------
@@ -786,23 +849,36 @@ class StoredSite:
             As it stood then; None: as it stands.
         layers : collection of str
             Those wanted, of :data:`monitor.cube.packed.LAYERS`.
+        acquisitions : collection of str, optional
+            Those wanted; None: all.
+        lazy : bool
+            In dask chunks of :data:`CHUNK_BYTES`; else in memory: for a few scenes of a small site dask takes several
+            times as long as the arithmetic.
 
         Returns
         -------
         xr.Dataset
-            As :mod:`monitor.cube.packed` says, in dask chunks of :data:`CHUNK_BYTES`, with ``scene`` and ``accepted``
-            along time.
+            As :mod:`monitor.cube.packed` says, with ``scene`` and ``accepted``
+            along time, ascending by time and acquisition.
+
+        Raises
+        ------
+        StoreBroken
+            The store cannot be read, or lacks one of the acquisitions.
         """
-        rows = self.by_row(snapshot)
+        rows = self.by_row(snapshot, acquisitions)
         order = sorted(rows, key=lambda row: (rows[row].time, rows[row].acquisition))
         kept = [rows[row] for row in order]
         shape = (len(LAYERS), *self.grid.shape)
-        together = max(1, CHUNK_BYTES // int(2 * np.prod(shape)))
-        cuts = [order[start : start + together] for start in range(0, len(order), together)]
-        blocks = [
-            da.from_delayed(delayed(self.pixels, pure=False)(some), (len(some), *shape), np.uint16) for some in cuts
-        ]
-        packed = da.concatenate(blocks) if blocks else da.zeros((0, *shape), np.uint16)
+        if lazy:
+            together = max(1, CHUNK_BYTES // int(2 * np.prod(shape)))
+            cuts = [order[start : start + together] for start in range(0, len(order), together)]
+            blocks = [
+                da.from_delayed(delayed(self.pixels, pure=False)(some), (len(some), *shape), np.uint16) for some in cuts
+            ]
+            packed = da.concatenate(blocks) if blocks else da.zeros((0, *shape), np.uint16)
+        else:
+            packed = self.pixels(order) if order else np.zeros((0, *shape), np.uint16)
         cube = unpack(
             packed, ("y", "x"), times=[datetime.fromisoformat(r.time) for r in kept], scale=[r.scale for r in kept],
             offset=[r.offset for r in kept], bandpass=[r.bandpass for r in kept], layers=layers,

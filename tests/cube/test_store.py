@@ -38,7 +38,6 @@ from monitor.cube.store import (
 from monitor.errors import BadData, DiskFull, StoreBroken
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
-from monitor.trends.stored import Stored
 
 GRIDS = {
     "low": site_grid(box(103.800, 36.000, 103.801, 36.001)),
@@ -718,13 +717,9 @@ def everything(path, snapshot):
     """All that is drawn from a store, read again."""
     site = LandscapeStore(path).site("low")
     records, means = site.records(snapshot), site.unit_means(snapshot).values
-    names = ("red", "nir")
-    drawn = Stored(site, snapshot).draw(
-        [record.acquisition for record in records], lambda cube: [cube[name] for name in names], names=names,
-        layers=names,
-    )  # fmt: skip
+    drawn = site.cube(snapshot, layers=("red", "nir"), lazy=False)
     fixed = repr((site.grid, site.units, site.controls, site.landscape.grounds))
-    return fixed, repr(records), means.tobytes(), drawn.compute(scheduler="synchronous").values.tobytes()
+    return fixed, repr(records), means.tobytes(), drawn["red"].values.tobytes() + drawn["nir"].values.tobytes()
 
 
 def test_a_byte_changed_anywhere_in_a_store_is_met_and_never_another_number(store):

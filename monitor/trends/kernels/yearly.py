@@ -38,6 +38,29 @@ def add(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, control: float) -
             sums[3, pixel] += value - reference
 
 
+def added(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, controls: np.ndarray) -> np.ndarray:
+    """Sums of a season after some more scenes, one after the other; see :func:`add`.
+
+    Parameters
+    ----------
+    sums : (..., row) float32 array
+        See :data:`ROWS`; is not changed.
+    cover, ndvi : (..., scene) float32 arrays
+        Not finite where a pixel was not seen. [1]
+    controls : (scene,) array
+        Mean cover of the control ground in each. [1]
+
+    Returns
+    -------
+    (..., row) float32 array
+    """
+    rows = np.moveaxis(sums, -1, 0).reshape(len(ROWS), -1).copy()
+    scenes = (np.moveaxis(values, -1, 0).reshape(values.shape[-1], -1) for values in (cover, ndvi))
+    for one, index, control in zip(*scenes, controls.tolist(), strict=True):
+        add(rows, one, index, control)
+    return np.moveaxis(rows.reshape(len(ROWS), *sums.shape[:-1]), 0, -1)
+
+
 def inner_sums(values: np.ndarray, inside: np.ndarray, times: int) -> np.ndarray:
     """Sums of what lies inside, of blocks of pixels.
 
