@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 from monitor.maps.seasons import Season
-from monitor.trends.kernels.yearly import ROWS
+from monitor.trends.kernels.yearly import mean
 from monitor.trends.maps import mid_season, slope
 
 MAPS: Final = ("ndvi", "cover", "slope", "uplift")
@@ -43,24 +43,19 @@ def site_maps(sums: Mapping[Season, np.ndarray], ground: np.ndarray, grid: GeoBo
     years = sorted({year for year, _ in seasons})
     by_year = [_total(sums, [season for season in seasons if season[0] == year]) for year in years]
     last, now, before = years[-1], by_year[-1], [season for season in seasons if season[1]]
-    cover = _mean(xr.concat(by_year, "time"), "cover")
-    dated = cover.assign_coords(time=mid_season(np.array(years), 0.0))  # exactly one apart in years of 365.25 days
-    uplift = _mean(_total(sums, [(last, False)]) if (last, False) in sums else now, "over")
+    covers = np.where(ground, mean(np.stack(by_year), "cover"), np.float32(np.nan))
+    dated = {"time": mid_season(np.array(years), 0.0)}  # exactly one apart in years of 365.25 days
+    uplift = mean(_total(sums, [(last, False)]) if (last, False) in sums else now, "over")
     if before:
-        uplift = uplift - _mean(_total(sums, before), "over")
+        uplift = uplift - mean(_total(sums, before), "over")
     layers = {
-        "ndvi": _mean(now, "ndvi"), "cover": cover.isel(time=-1), "slope": slope(dated), "uplift": uplift,
+        "ndvi": mean(now, "ndvi"), "cover": covers[-1], "uplift": uplift,
+        "slope": slope(xr.DataArray(covers, dims=("time", "y", "x"), coords=dated)).values,
     }  # fmt: skip
-    maps = xr.Dataset({name: layer.variable for name, layer in layers.items()})
-    return maps.where(xr.DataArray(ground, dims=("y", "x"))).assign_coords(spatial_ref=xr_coords(grid)["spatial_ref"])
+    inside = {name: (("y", "x"), np.where(ground, layers[name], np.float32(np.nan))) for name in MAPS}
+    return xr.Dataset(inside, coords={"spatial_ref": xr_coords(grid)["spatial_ref"]})
 
 
-def _total(sums: Mapping[Season, np.ndarray], seasons: Sequence[Season]) -> xr.DataArray:
-    total = reduce(operator.add, (sums[season] for season in seasons))
-    return xr.DataArray(total, dims=("row", "y", "x"))
-
-
-def _mean(total: xr.DataArray, row: str) -> xr.DataArray:
-    """(..., y, x) mean of a row over scenes, NaN where the pixel was not seen."""
-    seen = total.isel(row=ROWS.index("seen"))
-    return (total.isel(row=ROWS.index(row)) / seen).where(seen > 0)
+def _total(sums: Mapping[Season, np.ndarray], seasons: Sequence[Season]) -> np.ndarray:
+    total: np.ndarray = reduce(operator.add, (sums[season] for season in seasons))
+    return total

@@ -61,6 +61,27 @@ def added(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, controls: np.nd
     return np.moveaxis(rows.reshape(len(ROWS), *sums.shape[:-1]), 0, -1)
 
 
+def mean(sums: np.ndarray, row: str) -> np.ndarray:
+    """Mean over the scenes of a season.
+
+    Parameters
+    ----------
+    sums : (..., row, y, x) float32 array
+        See :data:`ROWS`.
+    row : str
+        Which of them.
+
+    Returns
+    -------
+    (..., y, x) float32 array
+        In the unit of the row; NaN where the pixel was not seen.
+    """
+    seen = sums[..., ROWS.index("seen"), :, :]
+    found: np.ndarray = np.full_like(seen, np.nan)
+    np.divide(sums[..., ROWS.index(row), :, :], seen, out=found, where=seen > 0)
+    return found
+
+
 def inner_sums(values: np.ndarray, inside: np.ndarray, times: int) -> np.ndarray:
     """Sums of what lies inside, of blocks of pixels.
 
