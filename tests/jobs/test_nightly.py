@@ -338,7 +338,8 @@ KILLS = [
     ("icechunk:Repository:create", 1),
     ("icechunk:Session:commit", 1), ("icechunk:Session:commit", 2), ("icechunk:Session:commit", 4),
     ("sqlalchemy.engine:Connection:_commit_impl", 3), ("sqlalchemy.engine:Connection:_commit_impl", 9),
-    ("os:replace", 1), ("os:replace", 12), ("os:fdopen", 2), ("monitor.trends.state:overwrite", 2),
+    ("os:replace", 1), ("os:replace", 12), ("os:fdopen", 2), ("monitor.derived:_overwrite", 2),
+    ("pathlib:Path:write_bytes", 2),
 ]  # fmt: skip
 
 
