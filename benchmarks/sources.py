@@ -226,7 +226,7 @@ def stac(grounds: Sequence[tuple[int, int]], pixels: int) -> list[Row]:
                         new, seconds, decoded = fetched(settings, some, until)
                         counts = server.counts
                         blocks, alone = needed(settings, some, pixels)
-                        looked = new if until > START else float("nan")  # the history is read twice, with other units
+                        looked = new if until > START else float("nan")  # of the years before, other units are read
                         found.append(
                             Row(
                                 source="STAC, GeoTIFFs by HTTP range", sites=n, across=side / 100, what=what,

@@ -15,46 +15,29 @@ import importlib.metadata
 import os
 import platform
 import statistics
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import rasterio
 import scipy.stats
 import xarray as xr
-from affine import Affine
-from odc.geo.geobox import GeoBox
-from rasterio.transform import from_origin
-from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
-from monitor.cover.fraction import ENDMEMBERS
-from monitor.cube.packed import LAYERS
-from monitor.cube.store import Entry, record_of
-from monitor.imagery.source import Scene
 from monitor.trends.kernels.harmonic import harmonic, harmonic_packed
 from monitor.trends.kernels.huber import robust_harmonic
 from monitor.trends.kernels.monotonic import monotonic, slope_and_score
-from monitor.trends.state import Scenes, Season, Used, at_hand, bring_up_to_date, maps
 
 RESULTS = Path(__file__).parent / "results"
 REPEATS = 5
 LEAST = 6.0
 """So long at least the sides of a comparison take turns: short ones scatter. [s]"""
 CORES = len(os.sched_getaffinity(0))
-PACKAGES = ("numba", "numpy", "scipy", "xarray", "rasterio", "pymannkendall", "nrt", "pyxccd")
+PACKAGES = ("numba", "numpy", "scipy", "xarray", "pymannkendall", "nrt", "pyxccd")
 NODATA = -32768
-
-MAPS = (
-    "a night's maps of 1 Mpx as the monitor makes them: COG of 8 layers decoded, sums of a season brought "
-    "up to date and saved, NDVI, cover, slope and uplift made"
-)
 
 Side = tuple[Callable[[], object], int]
 
@@ -261,148 +244,6 @@ def harmonic_rows() -> list[Row]:
     return found
 
 
-def ewma(side: int) -> object:
-    """A monitor of nrt as it is after a fit of two harmonics to 60 images, 35 % missing, of ground that changes gently.
-
-    Every pixel has a fit of its own: a small one laid side by side is what the compression in nrt's files finds at
-    once, and they are written four times as fast as those of real ground.
-    """
-    from nrt.monitor.ewma import EWMA
-
-    t, rng, strip = dates(60), np.random.default_rng(9), 64
-    ground = gaussian_filter(rng.normal(size=(side, side)), 30)
-    ground = 0.4 + 0.1 * ground / ground.std()
-    fitted = []
-    for top in range(0, side, strip):
-        level = ground[top : top + strip]
-        y = level * (1 + 0.3 * np.cos(2 * np.pi * (t - 0.55)))[:, None, None] + rng.normal(0, 0.03, (60, *level.shape))
-        y[rng.random(y.shape) < 0.35] = np.nan
-        places = {"y": np.arange(float(level.shape[0])), "x": np.arange(float(side))}
-        monitor = EWMA(trend=True, harmonic_order=2)
-        grid = xr.DataArray(y, dims=("time", "y", "x"), coords={"time": as_dates(t), **places})
-        monitor.fit(dataarray=grid, method="OLS", screen_outliers=None)
-        fitted.append(monitor)
-    for name in ("beta", "mask", "process", "boundary", "sigma"):
-        parts = [getattr(part, name) for part in fitted]
-        if isinstance(parts[0], np.ndarray):
-            setattr(monitor, name, np.concatenate(parts, axis=-2))
-    monitor.x = monitor.y = np.arange(float(side))
-    return monitor
-
-
-def night_rows(folder: Path) -> list[Row]:
-    """A night's maps: image decoded, sums brought up to date and saved, maps made."""
-    side, block = 1000, 128  # no power of two: sites are none, and memory is three times slower at such strides
-    pixels, tops = side * side, range(0, side, block)
-    rng = np.random.default_rng(4)
-    smooth = np.cumsum(rng.normal(0, 20, (side, side)), axis=1)
-    cloud = gaussian_filter(rng.normal(size=(side, side)), 20)
-    bands = np.clip(1500 + smooth, 100, 4000), np.clip(3500 + smooth, 100, 8000), cloud < np.quantile(cloud, 0.65)
-    path = folder / "scene.tif"
-    profile = {"driver": "GTiff", "width": side, "height": side, "count": 3, "dtype": "int16", "crs": "EPSG:32648"}
-    profile |= {"transform": from_origin(0, 0, 10, 10), "compress": "deflate", "interleave": "band"}
-    profile |= {"tiled": True, "blockxsize": 512, "blockysize": block}
-    with rasterio.open(path, "w", **profile) as out:
-        out.write(np.stack(bands).astype(np.int16))
-    pool = ThreadPoolExecutor(CORES)
-    maps_of, written = own_maps(folder, path, tops, side)
-
-    def floor(top: int) -> None:
-        with rasterio.open(folder / "layers.tif") as file:
-            file.read(window=rasterio.windows.Window(0, top, side, min(block, side - top)))
-        for number, content in enumerate(written(top)):
-            (folder / f"raw{top}.{number}").unlink(missing_ok=True)
-            (folder / f"raw{top}.{number}").write_bytes(content)
-
-    sides: dict[str, Side] = {
-        "": (lambda: list(pool.map(maps_of, tops)), pixels),
-        "limit: the same decoded, the same bytes written to new files": (lambda: list(pool.map(floor, tops)), pixels),
-    }
-    found = []
-    try:
-        from nrt.monitor.ewma import EWMA
-
-        saved = folder / "nrt.nc"
-        ewma(side).to_netcdf(saved)
-
-        def nrt_night() -> None:
-            monitor = EWMA.from_netcdf(saved)
-            with rasterio.open(path) as file:
-                red, nir, clear = file.read()
-            r, n = red.astype(np.float32), nir.astype(np.float32)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                index = np.where((clear == 1) & (r + n > 0), (n - r) / (n + r), np.nan)
-            monitor.monitor(index, datetime(2025, 2, 6))  # noqa: DTZ001 - nrt wants it without a zone
-            monitor.to_netcdf(folder / "new.nc")
-            (folder / "new.nc").replace(saved)
-
-        sides["nrt: load, monitor (no refit), save"] = (nrt_night, pixels)
-    except ImportError:
-        found.append(absent(MAPS, "nrt"))
-    rate = in_turn(sides)
-    for name in [*sides][1:]:
-        under = name.startswith("limit")
-        least, aim = (0.0, 0.0) if under else (3.0, 5.0)
-        found.append(Row(work=MAPS, peer=name, ours=rate[""], theirs=rate[name], least=least, aim=aim, floor=under))
-    return found
-
-
-def own_maps(
-    folder: Path, scene: Path, tops: range, side: int
-) -> tuple[Callable[[int], None], Callable[[int], list[bytes]]]:
-    """What a night of the monitor does for the maps of strips of ground, and what it writes for one of them.
-
-    The strips have six seasons of three scenes. Every run has a new scene of the last season, with the same pixels.
-    """
-    with rasterio.open(scene) as file:
-        red, nir, clear = file.read()
-        profile = file.profile | {"count": len(LAYERS), "dtype": "uint16"}
-    known = {"red": red, "nir": nir, "quality": np.full_like(red, 4), "clear": clear}
-    with rasterio.open(folder / "layers.tif", "w", **profile) as out:
-        out.write(np.stack([known.get(name, (red + nir) // 3) for name in LAYERS]).astype(np.uint16))
-    steppe, block = ENDMEMBERS["steppe"], tops.step
-    scenes: dict[int, dict[Season, list[Used]]] = {top: {} for top in tops}
-
-    def grid(top: int) -> GeoBox:
-        return GeoBox((min(block, side - top), side), Affine(10, 0, 0, 0, -10, -10 * top), "EPSG:32648")
-
-    def look(top: int, day: datetime) -> Entry:
-        with rasterio.open(folder / "layers.tif") as file:
-            pixels = file.read(window=rasterio.windows.Window(0, top, side, min(block, side - top)))
-        told = Scene(
-            id=f"{day:%Y%m%d}", acquisition=f"S2A/{day:%Y%m%d}", time=day, sensor="sentinel-2a", baseline="05.09",
-            source="files", scale=1e-4, offset=0.0, quality="scl",
-        )  # fmt: skip
-        record = record_of(
-            told, acquisition=told.acquisition, granules={}, accepted=True, reason="", clear_fraction=1.0,
-            n_pixels=pixels[0].size, measures={}, digest=told.id,
-        )  # fmt: skip
-        return Entry(record=record, pixels=pixels, units=np.zeros((1, 1), np.float32))
-
-    def brought(top: int, entries: list[Entry]) -> None:
-        for entry in entries:
-            day = datetime.fromisoformat(entry.record.time)
-            used = Used(entry.record.acquisition, entry.record.digest, 0.3)
-            scenes[top].setdefault((day.year, day.year < 2021), []).append(used)
-        here = grid(top)
-        state = bring_up_to_date(
-            folder / f"maps{top}", {season: Scenes.of(some) for season, some in scenes[top].items()},
-            at_hand(entries, steppe), made_by="benchmark", snapshot="", grid=here,
-        )  # fmt: skip
-        maps(state, np.ones(here.shape, dtype=bool))
-
-    for top in tops:
-        brought(top, [look(top, datetime(y, 7, day, tzinfo=UTC)) for y in range(2019, 2025) for day in (1, 11, 21)])
-
-    def night(top: int) -> None:
-        brought(top, [look(top, datetime(2024, 8, 1, tzinfo=UTC) + timedelta(days=len(scenes[top][2024, False]) - 3))])
-
-    def written(top: int) -> list[bytes]:
-        return [(folder / f"maps{top}" / "2024.sums").read_bytes()]
-
-    return night, written
-
-
 def versions() -> str:
     told = []
     for package in PACKAGES:
@@ -474,9 +315,9 @@ def picture(found: list[Row], path: Path) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1), warnings.catch_warnings():
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the peers' own
-        found = monotonic_rows() + harmonic_rows() + night_rows(Path(folder))
+        found = monotonic_rows() + harmonic_rows()
     text = table(found)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "trends.md").write_text(text, encoding="utf-8")

@@ -6,7 +6,7 @@ import google_crc32c
 import msgspec
 import numpy as np
 
-from monitor.trends.state import overwrite
+from monitor.derived import _overwrite as overwrite
 
 _CHECK = 4
 """Bytes of the checksum that a file begins with."""

@@ -108,8 +108,6 @@ class Task:
     """Control ground that people have named; None: a ring round the site."""
     terrain: Terrain | None = None
     """Of the site, as the ledger knows it."""
-    anew: bool = False
-    """Whether the site is in a later episode than its first: its maps then have another start."""
     missing: str = ""
     """Why some source could not be asked: a new site is not begun on half of its history."""
 

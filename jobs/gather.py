@@ -213,7 +213,6 @@ def prepare(
         near = shapely.STRtree([other.geometry for other in every])
         given = cache(partial(_given_ground, settings, frozenset(t.versions() or (site.id for site in sites))))
         terrains, gone = t.backgrounds("terrain"), t.backgrounds("left_out")
-        anew = {site for site, episodes in t.all_episodes().items() if len(episodes) > 1}
         for site in (one for members in together for one in members if one.id in offers):
             ground = ground_key(site)
             frozen, lie = t.controls(ground), terrains.get(ground)
@@ -246,7 +245,6 @@ def prepare(
                     until=until,
                     left_out={unit: date.fromisoformat(day) for unit, day in gone.get(ground, {}).items()},
                     missing=told[site.id],
-                    anew=site.id in anew,
                     within=within,
                     waiting_in=settings.store.root / homes[ground] if site.id in choose else None,
                 )

@@ -39,7 +39,6 @@ from jobs.fetch import Outcome, Task, ground_key, lattice, left_of, looked_at
 from jobs.gather import Progress, chosen_sites, gather, is_new, now, observed, opened, prepare, result, take_over
 from jobs.lock import held
 from jobs.logs import redacted
-from jobs.mapped import Failing, failing
 from jobs.precheck import check_clock, check_history
 from jobs.publish import publish
 from jobs.records import (
@@ -60,13 +59,14 @@ from monitor.alerts.lifecycle import doubtful, step
 from monitor.alerts.messages import write_message
 from monitor.controls.neighbours import too_few
 from monitor.cube.store import LandscapeStore, StoredSite, landscape_of
-from monitor.errors import MonitorError, StoreBroken, TryLater, full_disk
+from monitor.errors import MonitorError, TryLater
 from monitor.imagery.terrain import with_slope
 from monitor.ledger.ledger import Ledger, Transaction
+from monitor.maps.failing import failing
 from monitor.publish.products import as_json
 from monitor.series.columns import Columns, until
 from monitor.sites.site import Site
-from monitor.verdict.assess import LastLook, assess_and_look_back
+from monitor.verdict.assess import assess_and_look_back
 from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.reasons import Reason
@@ -317,8 +317,8 @@ def _judge(
         )  # fmt: skip
         if (t.background(ground, "sight") or {}).get("made_from") != prospect.key:
             t.save_background(ground, "sight", sight(prospect, site.start))
-    if tells_failing_ground(found, site):
-        fails = _failing(stored, fetched.snapshot, site, seen, look, constants)
+    if look is not None and tells_failing_ground(found, site):
+        fails = failing(stored, fetched.snapshot, site, seen, look.day, lambda: look, constants=constants)
         if fails is not None:
             found = with_failing_ground(found, fails.ground, site, constants)
     fresh = t.add_assessment(
@@ -328,22 +328,6 @@ def _judge(
     if fresh and newest:
         _tell(t, site, found)
     return {"status": found.status.value, "alert": found.alert.value}
-
-
-def _failing(
-    stored: StoredSite,
-    snapshot: str,
-    site: Site,
-    seen: Columns,
-    look: LastLook | None,
-    constants: Calibration,
-) -> Failing | None:
-    """Where a site fails, as it is judged in its episode; what cannot be kept fails the site, not the night."""
-    try:
-        return failing(stored, snapshot, site, seen, look, constants=constants)
-    except OSError as error:
-        msg = f"what its pixels tell cannot be kept: {error.strerror or error}"
-        raise full_disk(error, stored.derived.parent) or StoreBroken(msg) from error
 
 
 def _tell(t: Transaction, site: Site, found: Assessment) -> None:

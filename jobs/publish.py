@@ -13,14 +13,17 @@ if __name__ == "__main__":  # first of all: logs and the folder of compiled kern
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
-from itertools import batched
+from functools import partial
+from itertools import batched, groupby
 from pathlib import Path
 from typing import Any, Final, cast
 
+import numpy as np
 import structlog
+import xarray as xr
 from dask import delayed
 from dask.delayed import Delayed
 
@@ -31,35 +34,34 @@ from jobs.fetch import ground_key
 from jobs.gather import opened
 from jobs.lock import held
 from jobs.logs import redacted
-from jobs.mapped import as_told, failing, mapped
 from jobs.records import alert_from_json, assessment_from_json, site_from_json
 from jobs.settings import Settings
 from jobs.sight import assumptions, chances
 from monitor.alerts.alert import Alert
 from monitor.alerts.lifecycle import answered
 from monitor.controls.units import ControlSet
-from monitor.cube.grid import outline
-from monitor.cube.store import LandscapeStore, StoredSite, landscape_of
+from monitor.cube.grid import inside, outline
+from monitor.cube.store import LandscapeStore, StoredSite
 from monitor.errors import MonitorError, full_disk
 from monitor.imagery.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
+from monitor.maps.failing import failing
+from monitor.maps.seasons import Season, Wanted, scenes_by_season, sums_by_season
+from monitor.maps.site_maps import MAPS, site_maps
 from monitor.publish.calibrated import calibration_table
-from monitor.publish.pages import edition
-from monitor.publish.products import write_index, write_site
+from monitor.publish.products import edition, is_current, outdated, write_index, write_site
 from monitor.publish.view import Assumed, CalibrationTable, Chance, Chip, SiteView
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, no_observations, plain_texts, until
-from monitor.sites.registry import folder_name
 from monitor.sites.site import Site
-from monitor.trends.state import maps
-from monitor.verdict.assess import DEFAULT, assess_and_look_back
+from monitor.verdict.assess import DEFAULT, LastLook, assess_and_look_back
 from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration
 
 log = structlog.get_logger()
 
 TOGETHER: Final = 32
-"""Sites whose pages are written by one call: each call opens their landscapes."""
+"""Sites of one landscape whose pages are written by one call, at most."""
 
 
 def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None = None) -> dict[str, str | None]:
@@ -109,11 +111,10 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
             content: list[Any] = [edition(), site.version, notice, found.status, found.alert, list(found.reasons)]
             content += [latest[1], stored if alert else None, snapshot, lie, sight, found.hectares_failing]
             key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-            mark = settings.outputs.root / "sites" / folder_name(site.id) / ".made-from"
-            if not (mark.is_file() and mark.read_text(encoding="utf-8") == key):
+            if not is_current(site.id, settings.outputs.root, key):
                 pages.append(_Page(
                     site=site, ground=ground, found=found, snapshot=snapshot, left_out=gone.get(ground, {}),
-                    terrain=lie, alert=alert, notice=notice, mark=mark, key=key, power=chances(sight),
+                    terrain=lie, alert=alert, notice=notice, key=key, power=chances(sight),
                     assumed=assumptions(sight), constants=used_for(found, site, records),
                 ))  # fmt: skip
     outcomes = _written(settings, ledger, work, pages)
@@ -146,25 +147,27 @@ class _Page:
     """See :func:`jobs.calibrating.used_for`."""
     alert: Alert | None
     notice: dict[str, str] | None
-    mark: Path
-    """File that says what the page in place was made from."""
     key: str
-    """What it will say."""
+    """Hash of all that the page is made from."""
+
+    @property
+    def landscape(self) -> str:
+        """Name of the landscape of the site; empty: nothing is stored."""
+        return "" if self.snapshot is None else self.snapshot.rpartition(":")[0]
 
 
 def _written(settings: Settings, ledger: Ledger, work: Run, pages: Sequence[_Page]) -> dict[str, str | None]:
     """Write some pages; of each site None, or what went wrong."""
-    calls = list(batched(sorted(pages, key=lambda page: page.snapshot or ""), TOGETHER))
+    root = settings.outputs.root
+    together = groupby(sorted(pages, key=lambda page: page.landscape), key=lambda page: page.landscape)
+    calls = [some for _, members in together for some in batched(members, TOGETHER)]
     outcomes: dict[str, str | None] = {}
     for number, told in work(_call(settings, ledger, some) for some in calls):
         for place, page in enumerate(calls[number]):
             error = redacted(f"its worker died: {told}") if isinstance(told, BaseException) else told[place]
-            if error is None:
-                try:  # here, where the index is written too: a worker may have another folder of this name
-                    page.mark.write_text(page.key, encoding="utf-8")
-                except OSError as failed:
-                    misplaced = f"its page is not where it should be, {page.mark.parent}: {failed.strerror or failed}"
-                    error = str(full_disk(failed, settings.outputs.root) or misplaced)
+            if error is None and not is_current(page.site.id, root, page.key):
+                # here, where the index is written too: a worker may have another folder of this name
+                error = f"its page is not where it should be, under {root / 'sites'}"
             if error is not None:
                 log.error("page not written", site=page.site.id, error=error)
             outcomes[page.site.id] = error
@@ -180,58 +183,107 @@ def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Delayed
 
 
 def _write_some(
-    root: Path, outputs: Path, pages: Sequence[_Page], controls: Sequence[dict[str, Any] | None]
+    store: Path, outputs: Path, pages: Sequence[_Page], controls: Sequence[dict[str, Any] | None]
 ) -> list[str | None]:
-    landscape: LandscapeStore | None = None
-    failed = []
-    for page, units in zip(pages, controls, strict=True):
-        if page.snapshot is not None:
-            landscape = landscape_of(root, page.snapshot, landscape)
-        failed.append(_write(root, outputs, page, units, None if page.snapshot is None else landscape))
-    return failed
+    """Write the pages of some sites of one landscape; of each None, or what went wrong."""
+    landscape = LandscapeStore(store / pages[0].landscape)
+    errors: list[str | None] = [None] * len(pages)
+
+    def tried[T](place: int, step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except (MonitorError, OSError) as error:
+            errors[place] = str(full_disk(error, f"{outputs} and {store}") or error)
+        except Exception as error:
+            log.exception("a bug while writing a page", site=pages[place].site.id)
+            errors[place] = redacted(f"a bug, {type(error).__name__}: {error}")
+        return None
+
+    drafts = [
+        tried(place, partial(_draft, landscape, outputs, page, units))
+        for place, (page, units) in enumerate(zip(pages, controls, strict=True))
+    ]
+    sums = _sums([draft for draft in drafts if draft is not None])
+    for place, draft in enumerate(drafts):
+        if draft is not None:
+            tried(place, partial(_write, outputs, draft, sums.get(draft.page.site.id)))
+    return errors
 
 
-def _write(
-    root: Path, outputs: Path, page: _Page, units: dict[str, Any] | None, landscape: LandscapeStore | None
-) -> str | None:
-    """Write a site's page from what was observed up to its day; what went wrong, or None."""
-    site = page.site
-    try:
-        stored = None if landscape is None else landscape.site(page.ground)
-        observed = _observed(page, units, stored)
-        constants = DEFAULT if page.constants is None else page.constants[0]
-        lie = None if page.terrain is None else Terrain.from_json(page.terrain)
-        view = SiteView(
-            site=site,
-            assessment=page.found,
-            observations=_shown(observed),
-            lines=observed["line"].tolist(),
-            alert=page.alert,
-            notice=page.notice,
-            elevation=None if lie is None else lie.elevation,
-            slope=site.slope_degrees if lie is None else lie.slope,
-            power=page.power,
-            assumed=page.assumed,
-            calibration=_calibration(page),
-            **_pictures(stored, page, observed, constants),
-        )
-        write_site(view, outputs)
-    except (MonitorError, OSError) as error:
-        return str(full_disk(error, f"{outputs} and {root}") or error)
-    except Exception as error:
-        log.exception("a bug while writing a page", site=site.id)
-        return redacted(f"a bug, {type(error).__name__}: {error}")
-    return None
-
-
-def _observed(page: _Page, units: dict[str, Any] | None, stored: StoredSite | None) -> Columns:
+def _observed(landscape: LandscapeStore, page: _Page, units: dict[str, Any] | None) -> Columns:
     """The series of a site up to the day of its assessment."""
-    if stored is None:
+    if page.snapshot is None:
         return no_observations()
     controls = ControlSet(units=(), balance={}, candidates=0) if units is None else ControlSet.from_json(units)
     left_out = {unit: date.fromisoformat(day) for unit, day in page.left_out.items()}
-    series = site_series(stored, controls, page.site, left_out=left_out, snapshot=page.snapshot)
-    return until(series, page.found.as_of)
+    stored = landscape.site(page.ground)
+    return until(site_series(stored, controls, page.site, left_out=left_out, snapshot=page.snapshot), page.found.as_of)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draft:
+    """A page, before its maps and pictures are drawn."""
+
+    page: _Page
+    view: SiteView
+    stored: StoredSite | None
+    draw: frozenset[str]
+    """Names of maps and pictures that are to be drawn."""
+    wanted: Wanted | None
+    """What its maps are made from, where they are to be drawn."""
+
+
+def _draft(landscape: LandscapeStore, outputs: Path, page: _Page, units: dict[str, Any] | None) -> _Draft:
+    site, observed = page.site, _observed(landscape, page, units)
+    lie = None if page.terrain is None else Terrain.from_json(page.terrain)
+    seasons = {} if page.snapshot is None else scenes_by_season(site, observed)
+    stored = landscape.site(page.ground) if seasons else None
+    view = SiteView(
+        site=site,
+        assessment=page.found,
+        observations=_shown(observed),
+        lines=observed["line"].tolist(),
+        alert=page.alert,
+        notice=page.notice,
+        elevation=None if lie is None else lie.elevation,
+        slope=site.slope_degrees if lie is None else lie.slope,
+        power=page.power,
+        assumed=page.assumed,
+        calibration=_calibration(page),
+        **_pictures(stored, page, observed),
+    )
+    draw, wanted = outdated(view, outputs), None
+    if stored is not None and draw.intersection(view.maps):
+        wanted = Wanted(site=site, store=stored, snapshot=str(page.snapshot), seasons=seasons)
+    return _Draft(page=page, view=view, stored=stored, draw=draw, wanted=wanted)
+
+
+def _sums(drafts: Sequence[_Draft]) -> dict[str, dict[Season, np.ndarray]]:
+    """Sums of the seasons of all of them at once, by site; none if one of them cannot be read."""
+    wanted = [draft.wanted for draft in drafts if draft.wanted is not None]
+    try:
+        return {one.site.id: sums for one, sums in zip(wanted, sums_by_season(wanted), strict=True)}
+    except MonitorError:  # each site has to say so by itself
+        return {}
+
+
+def _write(outputs: Path, draft: _Draft, sums: dict[Season, np.ndarray] | None) -> None:
+    view, stored = draft.view, draft.stored
+    if stored is not None:
+        chips = stored.pictures(names=draft.draw)
+        before, now = (
+            chip if chip is None or name not in chips else replace(chip, rgb=chips[name].rgb)
+            for name, chip in (("before", view.before), ("now", view.now))
+        )
+        view = replace(view, before=before, now=now)
+    if draft.wanted is not None:
+        sums = sums or sums_by_season([draft.wanted])[0]
+        grid = draft.wanted.store.grid
+        maps = site_maps(sums, inside(view.site.geometry, grid), grid)
+        if "failing" in view.maps:
+            maps["failing"] = view.maps["failing"]
+        view = replace(view, maps={str(name): layer for name, layer in maps.items()})
+    write_site(view, outputs, draft.page.key)
 
 
 def _calibration(page: _Page) -> CalibrationTable | None:
@@ -241,36 +293,46 @@ def _calibration(page: _Page) -> CalibrationTable | None:
     return calibration_table(used, biome=page.site.biome, found=found)
 
 
-def _pictures(stored: StoredSite | None, page: _Page, observed: Columns, constants: Calibration) -> dict[str, Any]:
-    """Chips and maps of a site, from the state of its maps after adding what is new; None where nothing was seen."""
-    site, verdict = page.site, page.found
-    snapshot = str(page.snapshot)
-    found = None if stored is None else mapped(stored, snapshot, site, observed)
-    if stored is None or found is None:
-        return {"before": None, "now": None, "maps": {}, "grid": None, "outline": None}
-    drawn = outline(site.geometry, stored.context)
+def _pictures(stored: StoredSite | None, page: _Page, observed: Columns) -> dict[str, Any]:
+    """Chips and maps of a site that are yet to be drawn; the failing ground, which its verdict was made with."""
+    if stored is None:
+        return {"before": None, "now": None, "maps": {}, "judged": None, "grid": None, "outline": None}
+    site, grid, context = page.site, stored.grid, stored.context
+    drawn = outline(site.geometry, context)
     chips = {
-        name: Chip(date=date.fromisoformat(one.time[:10]), rgb=one.rgb, outline=drawn)
-        for name, one in stored.pictures().items()
-    }
-    layers = maps(found.state, found.ground)
-    if verdict.hectares_failing is not None:
-        fails = as_told(stored.derived, verdict)
-        if fails is None:  # it was removed, as what is derived may be
-            judged = with_slope(site, None if page.terrain is None else Terrain.from_json(page.terrain))
-            _, look = assess_and_look_back(
-                Series.of(observed), judged, calibration=constants, cohorts=site.cohorts, as_of=verdict.as_of
-            )
-            fails = failing(stored, snapshot, judged, observed, look, constants=constants)
-        if fails is not None:
-            layers["failing"] = fails.on(found.ground)
+        name: Chip(
+            date=date.fromisoformat(one.time[:10]), scene=f"{one.time} {one.clear:.4f}", outline=drawn, rgb=None,
+            size=(context.shape.x, context.shape.y),
+        )
+        for name, one in stored.pictures(pixels=False, names=("before", "now")).items()
+    }  # fmt: skip
+    maps: dict[str, xr.DataArray | None] = dict.fromkeys(MAPS)
+    judged = None
+    chance = _failing(stored, page, observed)
+    if chance is not None:
+        maps["failing"] = xr.DataArray(chance, dims=("y", "x"))
+        judged = float(np.isfinite(chance).sum() * abs(grid.resolution.x * grid.resolution.y) / 10_000)
     return {
-        "before": chips.get("before"),
-        "now": chips.get("now"),
-        "maps": layers,
-        "grid": found.grid,
-        "outline": outline(site.geometry, found.grid),
-    }
+        "before": chips.get("before"), "now": chips.get("now"), "maps": maps, "judged": judged, "grid": grid,
+        "outline": outline(site.geometry, grid),
+    }  # fmt: skip
+
+
+def _failing(stored: StoredSite, page: _Page, observed: Columns) -> np.ndarray | None:
+    """(y, x) chance that regrowth is absent, as it was when the verdict looked at the pixels; None: it has none."""
+    day = page.found.hectares_failing_on
+    if day is None:
+        return None
+    site = with_slope(page.site, None if page.terrain is None else Terrain.from_json(page.terrain))
+    constants = DEFAULT if page.constants is None else page.constants[0]
+
+    def look() -> LastLook | None:
+        return assess_and_look_back(
+            Series.of(observed), site, calibration=constants, cohorts=site.cohorts, as_of=page.found.as_of
+        )[1]
+
+    found = failing(stored, str(page.snapshot), site, observed, day, look, constants=constants)
+    return None if found is None else found.on(inside(site.geometry, stored.grid))
 
 
 def _shown(observed: Columns) -> dict[str, Any]:

@@ -90,6 +90,7 @@ def code_hash(module: str) -> str:
     return _hash([sorted(files.items())])
 
 
+@cache
 def _imported(module: str, source: bytes, *, package: bool) -> list[str]:
     """Modules of this package that a module imports; of ``from a import b`` both a and a.b, if that is one."""
     names = []

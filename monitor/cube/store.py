@@ -55,6 +55,8 @@ CHUNK_ROWS: Final = 64
 """Rows of the small arrays in a stored chunk: a night rewrites them, a history is read in one piece."""
 CHUNK_BYTES: Final = 32_000_000
 """Size of the dask chunks of a cube as read. [byte]"""
+READ_BYTES: Final = 100_000_000
+"""Stored chunks of pixels that are kept in memory for the other sites in them, at most. [byte]"""
 
 MEASURES: Final = (
     "n_pixels", *bands.OBSERVED, "ndvi", "evi2", "msavi2", "kndvi", "ndmi", "nbr", "cover",
@@ -201,7 +203,7 @@ def digest(pixels: np.ndarray, units: np.ndarray) -> str:
 
 
 def landscape_of(root: Path, snapshot: str, opened: "LandscapeStore | None" = None) -> "LandscapeStore":
-    """The landscape in a folder that a snapshot names; `opened` where it is that one and has all its rows."""
+    """The landscape in a folder that a snapshot names: `opened` where it is that one, with all rows of the snapshot."""
     name, _, rows = snapshot.rpartition(":")
     if opened is not None and opened.path == root / name and opened.rows >= int(rows):
         return opened
@@ -232,6 +234,8 @@ class LandscapeStore:
         self._session: Any = None
         self._known: dict[str, Any] = {}
         """What was read, by name of the array; see also :meth:`_granules` and :meth:`StoredSite.baselines`."""
+        self._chunks: dict[tuple[int, int], np.ndarray] = {}
+        """Stored chunks of pixels, by row and number; the oldest first."""
 
     @property
     def exists(self) -> bool:
@@ -571,7 +575,7 @@ class LandscapeStore:
 
     def _forget(self) -> None:
         self._group = self._session = None
-        self._known = {}
+        self._known, self._chunks = {}, {}
 
     def _opened(self) -> zarr.Group:
         if self._group is None:
@@ -625,6 +629,34 @@ class LandscapeStore:
             self._known["first row of unit means"] = wanted
         found: np.ndarray = self._known["unit_means"][:, units][rows - self._known["first row of unit means"]]
         return found
+
+    def _pixels(self, rows: Sequence[int], place: slice) -> np.ndarray:
+        """(row, layer, pixel) uint16 of some rows.
+
+        Sites are read one after the other and share stored chunks, which are unpacked whole: few enough of them are
+        kept for the next site.
+        """
+        array = _array(self._opened(), "pixels").with_config({"read_missing_chunks": False})
+        width = array.chunks[2]
+        first = place.start // width
+        parts = range(first, -(-place.stop // width))
+        if len(rows) * len(parts) * len(LAYERS) * width * array.dtype.itemsize > READ_BYTES:
+            return np.asarray(array.oindex[np.asarray(rows), :, place])
+        found = np.empty((len(rows), len(LAYERS), len(parts) * width), np.uint16)
+        for part in parts:
+            missing = sorted({row for row in rows if (row, part) not in self._chunks})
+            if missing:
+                start, stop = missing[0], missing[-1] + 1
+                these: Any = slice(start, stop) if stop - start == len(missing) else np.asarray(missing)
+                read = np.asarray(array.oindex[these, :, slice(part * width, (part + 1) * width)])
+                self._chunks |= {(row, part): values for row, values in zip(missing, read, strict=True)}
+            for at, row in enumerate(rows):
+                values = self._chunks[row, part]
+                found[at, :, (part - first) * width :][:, : values.shape[1]] = values
+        most = max(READ_BYTES // (len(LAYERS) * width * array.dtype.itemsize), 1)
+        for key in [*self._chunks][: max(len(self._chunks) - most, 0)]:
+            del self._chunks[key]
+        return found[:, :, place.start - first * width : place.stop - first * width]
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -832,12 +864,7 @@ class StoredSite:
         land = self.landscape
         with land._guarded():
             place = self._of_pixels
-            array = _array(land._opened(), "pixels").with_config({"read_missing_chunks": False})
-            first, last = min(rows), max(rows) + 1
-            if last - first == len(rows):
-                stored = np.asarray(array[first:last, :, place])[np.asarray(rows) - first]
-            else:
-                stored = np.asarray(array.oindex[np.asarray(rows), :, place])
+            stored = land._pixels(rows, place)
             found = np.zeros((len(rows), len(LAYERS), *self.grid.shape), np.uint16)
             found[:, :, land._layout["row"][place], land._layout["column"][place]] = stored
             return found
@@ -848,26 +875,34 @@ class StoredSite:
         with self.landscape._guarded():
             return grid_from_json(json.loads(self.landscape._layout["context"][self._number]))
 
-    def pictures(self, *, pixels: bool = True) -> dict[str, Picture]:
-        """Pictures by name; with `pixels` false, what is known of them without their colours."""
+    def pictures(self, *, pixels: bool = True, names: Collection[str] | None = None) -> dict[str, Picture]:
+        """Pictures by name, some or all; with `pixels` false, what is known of them without their colours."""
         land, k = self.landscape, self._number
         with land._guarded():
-            group = land._opened()
-            names = [str(name) for name in _array(group, "picture")[:]]
-            times, clear = (_array(group, name)[:, k] for name in ("picture_time", "picture_clear"))
+            stored = [str(name) for name in land._whole("picture")]
+            times, clear = (land._whole(name)[:, k] for name in ("picture_time", "picture_clear"))
             place = slice(*map(int, land._layout["first_context"][k : k + 2]))
             found = {}
-            for slot, name in enumerate(names):
-                if not times[slot]:
+            for slot, name in enumerate(stored):
+                if not times[slot] or (names is not None and name not in names):
                     continue
                 rgb = np.zeros((0, 0, 3), np.uint8)
-                if pixels:
-                    rgb = np.asarray(_array(group, "pictures")[slot, place]).reshape(*self.context.shape, 3)
+                if pixels:  # of all sites at once: they share stored chunks
+                    if f"picture {slot}" not in land._known:
+                        land._known[f"picture {slot}"] = np.asarray(_array(land._opened(), "pictures")[slot])
+                    rgb = land._known[f"picture {slot}"][place].reshape(*self.context.shape, 3)
                 found[name] = Picture(name=name, time=str(times[slot]), clear=float(clear[slot]), rgb=rgb)
             return found
 
-    def cube(self, snapshot: str | None = None, *, layers: Collection[str] = LAYERS) -> xr.Dataset:
-        """The stored scenes as a lazy cube.
+    def cube(
+        self,
+        snapshot: str | None = None,
+        *,
+        layers: Collection[str] = LAYERS,
+        acquisitions: Collection[str] | None = None,
+        lazy: bool = True,
+    ) -> xr.Dataset:
+        """The stored scenes as a cube.
 
         Parameters
         ----------
@@ -875,22 +910,46 @@ class StoredSite:
             As it stood then; None: as it stands.
         layers : collection of str
             Those wanted, of :data:`monitor.cube.packed.LAYERS`.
+        acquisitions : collection of str, optional
+            Those wanted; None: all.
+        lazy : bool
+            In dask chunks of :data:`CHUNK_BYTES`; else in memory: for a few scenes of a small site dask takes several
+            times as long as the arithmetic.
 
         Returns
         -------
         xr.Dataset
-            As :mod:`monitor.cube.packed` says, in dask chunks of :data:`CHUNK_BYTES`, with ``scene`` and ``accepted``
-            along time.
+            As :mod:`monitor.cube.packed` says, with ``scene`` and ``accepted``
+            along time, ascending by time and acquisition.
+
+        Raises
+        ------
+        StoreBroken
+            The store cannot be read, or lacks one of the acquisitions.
         """
         found = self.columns(snapshot)
+        if acquisitions is not None:
+            wanted = texts(acquisitions)
+            if absent := sorted(set(wanted.tolist()) - set(found["acquisition"].tolist())):
+                msg = (
+                    f"the store {self.landscape.name} lacks {len(absent)} scenes that were seen in it, "
+                    f"{absent[0].decode()} among them; it may be an older copy: the next run fetches them"
+                )
+                raise StoreBroken(msg)
+            kept = np.isin(found["acquisition"], wanted)
+            found = {name: values[kept] for name, values in found.items()}
         rows = found["row"].tolist()
         shape = (len(LAYERS), *self.grid.shape)
-        together = max(1, CHUNK_BYTES // int(2 * np.prod(shape)))
-        cuts = [rows[start : start + together] for start in range(0, len(rows), together)]
-        blocks = [
-            da.from_delayed(delayed(self.pixels, pure=False)(some), (len(some), *shape), np.uint16) for some in cuts
-        ]
-        packed = da.concatenate(blocks) if blocks else da.zeros((0, *shape), np.uint16)
+        packed: da.Array | np.ndarray
+        if lazy:
+            together = max(1, CHUNK_BYTES // int(2 * np.prod(shape)))
+            cuts = [rows[start : start + together] for start in range(0, len(rows), together)]
+            blocks = [
+                da.from_delayed(delayed(self.pixels, pure=False)(some), (len(some), *shape), np.uint16) for some in cuts
+            ]
+            packed = da.concatenate(blocks) if blocks else da.zeros((0, *shape), np.uint16)
+        else:
+            packed = self.pixels(rows) if rows else np.zeros((0, *shape), np.uint16)
         cube = unpack(
             packed, ("y", "x"), times=[datetime.fromisoformat(time.decode()) for time in found["time"].tolist()],
             scale=found["scale"].tolist(), offset=found["offset"].tolist(), bandpass=found["bandpass"].tolist(),

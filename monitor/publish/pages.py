@@ -4,7 +4,6 @@ They are plain files: no script, nothing fetched, the style inside, so that a pa
 card in the field as it does from a server.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -166,18 +165,8 @@ def index_page(
     )
 
 
-def site_pages(view: SiteView, fingerprint: str, drawn: Mapping[str, str]) -> dict[words.Language, str]:
-    """Everything about one site, in each language.
-
-    Parameters
-    ----------
-    view : SiteView
-        The site as it stands.
-    fingerprint : str
-        Of all that the page and the files beside it are made from; kept in its head.
-    drawn : mapping
-        Of what each of its maps and pictures is made from; kept there too.
-    """
+def site_pages(view: SiteView) -> dict[words.Language, str]:
+    """Everything about one site, in each language."""
     site, a, grid = view.site, view.assessment, view.grid
     map_size = None if grid is None else (grid.shape.x, grid.shape.y)
     reasons = compress(view.observations["reason"], ~np.asarray(view.observations["accepted"], bool))
@@ -189,8 +178,6 @@ def site_pages(view: SiteView, fingerprint: str, drawn: Mapping[str, str]) -> di
         "site": site,
         "a": a,
         "status": words.shown_status(site, a.status),
-        "fingerprint": fingerprint,
-        "made_from": " ".join(f"{name}={digest}" for name, digest in drawn.items()),
         "position": words.coordinates(site),
         **drawing,
         "drawn": _environment().get_template(NUMBERS).make_module(drawing),
@@ -203,7 +190,6 @@ def site_pages(view: SiteView, fingerprint: str, drawn: Mapping[str, str]) -> di
         "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
         "layers": [(layer, pictures.ramp(layer)) for layer in pictures.LAYERS if layer.name in view.maps],
         "map_size": map_size,
-        "judged": pictures.judged(view.maps["failing"], grid) if grid is not None and "failing" in view.maps else None,
         "frame": None if map_size is None else pictures.frame(view.outline, map_size),
     }
     return {
@@ -241,15 +227,6 @@ def on_scale(share: float) -> str:
     ('37.5', '0.0', '100.0')
     """
     return f"{min(max((share + 0.5) * 50, 0), 100):.1f}"
-
-
-@cache
-def edition() -> str:
-    """Hash of the code and templates that make the pages: a new edition rewrites them."""
-    digest = hashlib.sha256()
-    for path in sorted([*Path(__file__).parent.glob("*.py"), *TEMPLATES.iterdir(), Path(str(words.__file__))]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _worst_first(row: tuple[Site, Assessment]) -> tuple[int, int, float, str]:

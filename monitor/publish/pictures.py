@@ -8,12 +8,10 @@ from typing import Final
 
 import matplotlib as mpl
 import numpy as np
-from odc.geo.geobox import GeoBox
+import rioxarray  # noqa: F401  gives DataArrays their ``rio``
+import xarray as xr
 from rasterio import Env
-from rasterio.crs import CRS
 from rasterio.io import MemoryFile
-
-from monitor.publish.view import Chip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,33 +77,26 @@ PACKED: Final = 1
 """How hard PNGs are packed, 1 to 9: the files of noisy ground hardly shrink beyond this, maps are small anyway."""
 
 
-def cog(values: np.ndarray, layer: Layer, grid: GeoBox) -> bytes:
+def cog(values: xr.DataArray, layer: Layer) -> bytes:
     """A map as a cloud-optimised GeoTIFF: float32, nodata NaN, the same bytes for the same map.
 
     Parameters
     ----------
-    values : (y, x) array
-        NaN where there is no value.
+    values : xr.DataArray
+        (y, x), NaN where there is no value; CRS and transform in ``spatial_ref``.
     layer : Layer
-        Gives the band its name and unit.
-    grid : GeoBox
-        That the map lies on; with a CRS.
+        Gives the band its name, and the tag ``units``.
     """
-    height, width = values.shape
-    options = {
-        "driver": "COG", "compress": "DEFLATE", "predictor": "YES", "level": 1, "overviews": "AUTO",
-        # a small map is one block of its own size: to pack 512 x 512 pixels of nothing took most of the time
-        "blocksize": min(BLOCK, -(-max(height, width) // 16) * 16),
-    }  # fmt: skip
-    # GDAL reads the long list of what this driver takes anew for each file, only to check these options against it
+    # With coordinates rioxarray would work out the transform again, which takes longer than to write the file.
+    bare = values.drop_vars(["y", "x"], errors="ignore").astype(np.float32, copy=False)
+    bare.attrs = {"_FillValue": np.nan, "long_name": (layer.name,), "units": layer.unit}
+    # GDAL reads the long list of what this driver takes again for each file, only to check these options against it.
     with Env(GDAL_VALIDATE_CREATION_OPTIONS=False), MemoryFile() as memory:
-        with memory.open(
-            height=height, width=width, count=1, dtype="float32", nodata=np.nan, crs=_crs(str(grid.crs)),
-            transform=grid.affine, **options,
-        ) as file:  # fmt: skip
-            file.write(values.astype(np.float32, copy=False), 1)
-            file.set_band_description(1, layer.name)
-            file.set_band_unit(1, layer.unit)
+        bare.rio.to_raster(
+            memory.name, driver="COG", compress="DEFLATE", predictor="YES", level=1, overviews="AUTO",
+            # a small map is one block of its own size: to pack 512 x 512 pixels of nothing took most of the time
+            blocksize=min(BLOCK, -(-max(values.shape) // 16) * 16),
+        )  # fmt: skip
         return bytes(memory.getbuffer())
 
 
@@ -117,12 +108,12 @@ def map_png(values: np.ndarray, layer: Layer) -> bytes:
     return _png(step, PALETTE, [(b"PLTE", b"\0\0\0" + _shades(layer.palette)), (b"tRNS", b"\0")])
 
 
-def chip_png(chip: Chip) -> bytes:
-    """A natural-colour picture as a PNG, transparent where not seen."""
-    known = chip.rgb.any(axis=2)
+def chip_png(rgb: np.ndarray) -> bytes:
+    """A natural-colour picture (y, x, 3) as a PNG, transparent where not seen."""
+    known = rgb.any(axis=2)
     if known.all():
-        return _png(chip.rgb, COLOUR)
-    return _png(np.dstack([chip.rgb, np.where(known, np.uint8(255), np.uint8(0))]), COLOUR_AND_OPACITY)
+        return _png(rgb, COLOUR)
+    return _png(np.dstack([rgb, np.where(known, np.uint8(255), np.uint8(0))]), COLOUR_AND_OPACITY)
 
 
 @cache
@@ -132,12 +123,6 @@ def ramp(layer: Layer) -> str:
     colours = (255 * mpl.colormaps[layer.palette](shares)[:, :3]).round().astype(int)
     stops = zip(colours.tolist(), shares.tolist(), strict=True)
     return ",".join("#{:02x}{:02x}{:02x} {}%".format(*colour, round(100 * share)) for colour, share in stops)
-
-
-def judged(failing: np.ndarray, grid: GeoBox) -> float:
-    """How much ground the map of failing ground has a value of. [ha]"""
-    pixel = grid.resolution
-    return float(np.isfinite(failing).sum() * abs(pixel.x * pixel.y) / 10_000)
 
 
 def outline_path(outline: np.ndarray) -> str:
@@ -209,8 +194,3 @@ def _shades(palette: str) -> bytes:
     """Red, green, blue of each of :data:`SHADES` from one end of a palette to the other."""
     colours: np.ndarray = mpl.colormaps[palette](np.linspace(0, 1, SHADES))[:, :3]
     return (255 * colours).round().astype(np.uint8).tobytes()
-
-
-@cache
-def _crs(name: str) -> CRS:
-    return CRS.from_user_input(name)

@@ -8,24 +8,28 @@ page either old or new. The same input gives the same bytes, and what has not ch
 import io
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from datetime import date
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, get_args
 
 import geopandas as gpd
+import msgspec
 import numpy as np
 import pandas as pd
 
 from monitor.alerts.alert import Alert
 from monitor.alerts.messages import assessment_values, replace_file
-from monitor.alerts.words import LANGUAGES
-from monitor.publish.pages import PAGE, edition, index_page, site_pages
-from monitor.publish.pictures import LAYERS, Layer, chip_png, cog, map_png
+from monitor.alerts.words import LANGUAGES, percent, points
+from monitor.derived import code_hash
+from monitor.publish.chart import season_table
+from monitor.publish.pages import PAGE, TEMPLATES, hectares, index_page, site_pages
+from monitor.publish.pictures import LAYERS, chip_png, cog, map_png
 from monitor.publish.view import Chip, SiteView
 from monitor.series.observations import observation_lines, observations_csv
 from monitor.sites.names import folder_name
@@ -38,19 +42,52 @@ PICTURES: Final = frozenset(
 )
 """Files of maps and pictures that a site may have."""
 
-DRAWING: Final = ".drawing"
-"""File that is there while maps and pictures are put in place."""
+MARK: Final = ".made-from"
+"""File that says what the other files of a site were made from. It is taken away before they are changed and written
+after them: where it is missing, all of them are made again."""
+
+MAPS_MADE_BY: Final = ("monitor.maps.site_maps", "monitor.maps.failing")
 
 SHOWN: Final = 2
 """Decimals of a fraction that the pages show: less than that is no change worth rewriting a page for."""
 
 
-def write_site(view: SiteView, root: Path) -> bool:
-    """Page, series and maps of one site, under ``sites/<folder>/``; True if they were written.
+class _MadeFrom(msgspec.Struct, kw_only=True):
+    """Hashes of what the files of a site were made from."""
 
-    Nothing is written where the page in place was made from the same: assessment (as far as it is shown),
-    observations, pictures, plan, words and code. The day of the assessment alone is no change: it is said in
-    ``status.json`` and on the index.
+    inputs: str
+    """All that is known of the site, as the caller of :func:`write_site` says it."""
+    page: str
+    """What a reader sees on its page, maps and pictures aside."""
+    drawn: dict[str, str]
+    """By name, of each map and picture."""
+
+
+def is_current(site: str, root: Path, inputs: str) -> bool:
+    """Whether the files of a site are all there and were made from these inputs; see :func:`write_site`."""
+    made, here = _in_place(root / "sites" / folder_name(site))
+    return made is not None and made.inputs == inputs and _needed(made.drawn) <= here
+
+
+def outdated(view: SiteView, root: Path) -> frozenset[str]:
+    """Names of the maps and pictures of a view that are to be drawn, and therefore needed for :func:`write_site`.
+
+    A picture is drawn again when it is of another scene. Maps are drawn again when a number that they show by pixel has
+    changed as the page rounds it, to whole percent: cover of the site or its control, uplift, share of failing ground;
+    or status, alert, or the growing season that they show. Between such changes one more scene moves the means of a
+    season by less than a reader can see.
+    """
+    made, here = _in_place(root / "sites" / folder_name(view.site.id))
+    return _outdated(_drawn(view), made, here)
+
+
+def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
+    """Page, series and maps of one site, under ``sites/<folder>/``; True if any of them was written.
+
+    A page is written again when a reader would see a change: another verdict or alert, a number as it is rounded there,
+    another picture, plan, word or line of code that makes pages. The day of the assessment and a rejected scene alone
+    are no change. ``observations.csv`` is written again whenever a line is new or changed. For maps and pictures see
+    :func:`outdated`.
 
     Parameters
     ----------
@@ -58,44 +95,44 @@ def write_site(view: SiteView, root: Path) -> bool:
         The site as it stands.
     root : Path
         Output root.
+    inputs : str
+        Hash of all that the view is made from, for :func:`is_current`.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder cannot be written.
     """
     folder = root / "sites" / folder_name(view.site.id)
     lines = [line.encode() for line in observation_lines(view.observations)] if view.lines is None else view.lines
-    table = observations_csv(view.site.id, lines)
-    chips = {name: chip for name, chip in (("before", view.before), ("now", view.now)) if chip is not None}
-    layers = [layer for layer in LAYERS if layer.name in view.maps] if view.grid is not None else []
-    drawn = _drawn(view, chips, layers)
-    fingerprint = _fingerprint(view, table, drawn)
-    needed = {name: {f"{name}.png"} for name in chips}
-    needed |= {layer.name: {f"{layer.name}.tif", f"{layer.name}.png"} for layer in layers}
-    here = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
-    stale = PICTURES & here.keys() - set().union(*needed.values())
-    # of a run that died: its pictures may be newer than what the page says that they were made from
-    made_from, drawn_from = _made_from(folder) if DRAWING not in here else ("", {})
-    same = {name for name in needed if drawn_from.get(name) == drawn[name] and needed[name] <= here.keys()}
-    complete = {"observations.csv", *PAGE.values()} <= here.keys() and same == needed.keys()
-    if made_from == fingerprint and complete and not stale:
-        return False
-    files: dict[str, bytes] = {"observations.csv": table}
-    for name in chips.keys() - same:
-        files[f"{name}.png"] = chip_png(chips[name])
-    for layer in layers:
-        if layer.name not in same and view.grid is not None:
-            files[f"{layer.name}.tif"] = cog(view.maps[layer.name], layer, view.grid)
-            files[f"{layer.name}.png"] = map_png(view.maps[layer.name], layer)
-    pages = site_pages(view, fingerprint, drawn)
-    for language in reversed(LANGUAGES):  # the English page holds the fingerprints that are read back: it comes last
-        files[PAGE[language]] = pages[language].encode()
-    folder.mkdir(parents=True, exist_ok=True)
-    if not files.keys() <= {"observations.csv", *PAGE.values()}:
-        (folder / DRAWING).touch()
-    for name, content in files.items():
-        if here.get(name) != len(content) or (folder / name).read_bytes() != content:
+    made, here = _in_place(folder)
+    wanted = _MadeFrom(inputs=inputs, page=_page_key(view), drawn=_drawn(view))
+    draw = _outdated(wanted.drawn, made, here)
+    files = {"observations.csv": observations_csv(view.site.id, lines)}
+    for name, chip in _chips(view).items():
+        if name in draw:
+            assert chip.rgb is not None, f"{name} is to be drawn; see outdated()"
+            files[f"{name}.png"] = chip_png(chip.rgb)
+    for layer in LAYERS:
+        if layer.name in draw:
+            values = view.maps[layer.name]
+            assert values is not None, f"{layer.name} is to be drawn; see outdated()"
+            files[f"{layer.name}.tif"] = cog(values, layer)
+            files[f"{layer.name}.png"] = map_png(values.values, layer)
+    if made is None or made.page != wanted.page or not {*PAGE.values()} <= here:
+        pages = site_pages(view)
+        files |= {PAGE[language]: pages[language].encode() for language in LANGUAGES}
+    changed = {name: content for name, content in files.items() if not _same(folder / name, content)}
+    stale = (PICTURES & here) - _needed(wanted.drawn)
+    if changed or stale or wanted != made:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARK).unlink(missing_ok=True)
+        for name, content in changed.items():
             replace_file(folder / name, content)
-    for name in stale:  # of what is told no longer, once no page links to it
-        (folder / name).unlink()
-    (folder / DRAWING).unlink(missing_ok=True)
-    return True
+        for name in stale:  # once no page links to it
+            (folder / name).unlink()
+        (folder / MARK).write_bytes(msgspec.json.encode(wanted))
+    return bool(changed or stale)
 
 
 def write_index(
@@ -175,50 +212,98 @@ def _dtype(declared: Any) -> Any:
     return {float: "float64", int: "Int64", bool: "bool", date: "date32[pyarrow]"}.get(plain, "string")
 
 
-def _drawn(view: SiteView, chips: Mapping[str, Chip], layers: Iterable[Layer]) -> dict[str, str]:
-    """Of each picture and map of a site, a hash of all that it is made from."""
-    made_from: dict[str, tuple[np.ndarray, object]] = {name: (chip.rgb, None) for name, chip in chips.items()}
-    if view.grid is not None:
-        lies = tuple(view.grid.affine)[:6], str(view.grid.crs)
-        made_from |= {layer.name: (view.maps[layer.name], lies) for layer in layers}
-    hashes = {}
-    for name, (values, more) in made_from.items():
-        digest = sha256(repr((edition(), name, more, values.dtype, values.shape)).encode())
-        digest.update(np.ascontiguousarray(values).data)
-        hashes[name] = digest.hexdigest()
-    return hashes
-
-
-def _fingerprint(view: SiteView, table: bytes, drawn: Mapping[str, str]) -> str:
-    """Hash of all that a site's files are made from, with the assessment no finer than it is shown."""
-    row = {name: value for name, value in as_json(view.assessment).items() if name != "as_of"}
-    shown = {name: round(value, SHOWN) if isinstance(value, float) else value for name, value in row.items()}
-    told = view.assessment
-    said = [
-        explain(told, view.site, language=one) + chances(told, language=one) + early_news(told, language=one)
-        for one in LANGUAGES
-    ]
-    dates = [chip.date if chip is not None else None for chip in (view.before, view.now)]
-    digest = sha256(repr(drawn).encode())
-    beside = (view.power, view.assumed, view.calibration, view.elevation, view.slope)
-    for part in (shown, said, view.site, view.site.geometry.wkb_hex, view.alert, view.notice, dates, beside):
-        digest.update(repr(part).encode("utf-8", "surrogatepass") + b"\0")
-    digest.update(table)
-    if view.outline is not None:
-        digest.update(np.ascontiguousarray(view.outline).data)
+@cache
+def edition() -> str:
+    """Hash of the code, templates and words that make pages and maps: a new edition makes all of them again."""
+    digest = sha256("".join(map(code_hash, ("monitor.publish.products", *MAPS_MADE_BY))).encode())
+    for path in sorted(TEMPLATES.iterdir()):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _made_from(folder: Path) -> tuple[str, dict[str, str]]:
-    """Fingerprints that the page in place carries: of all, and of each map and picture; empty where it has none."""
+def _in_place(folder: Path) -> tuple[_MadeFrom | None, frozenset[str]]:
+    """What the files in a folder were made from, None where that is not known, and their names."""
     try:
-        with (folder / PAGE["en"]).open(encoding="utf-8") as file:
-            found = dict(re.findall(r'<meta name="(fingerprint|pictures)" content="([0-9a-z= ]*)">', file.read(2000)))
-    except (OSError, UnicodeDecodeError):
-        return "", {}
-    return found.get("fingerprint", ""), dict(re.findall("([a-z]+)=([0-9a-f]{64})", found.get("pictures", "")))
+        here = frozenset(os.listdir(folder))
+        return msgspec.json.decode((folder / MARK).read_bytes(), type=_MadeFrom), here
+    except FileNotFoundError:
+        return None, frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
+    except ValueError:  # a run died as it wrote the mark
+        return None, here
+
+
+def _needed(drawn: Iterable[str]) -> set[str]:
+    """Files of a site that has these maps and pictures."""
+    layers = {layer.name for layer in LAYERS}
+    return {"observations.csv", *PAGE.values(), *(f"{name}.png" for name in drawn),
+            *(f"{name}.tif" for name in layers.intersection(drawn))}  # fmt: skip
+
+
+def _outdated(drawn: Mapping[str, str], made: _MadeFrom | None, here: frozenset[str]) -> frozenset[str]:
+    before = {} if made is None else made.drawn
+    return frozenset(
+        name for name, key in drawn.items() if before.get(name) != key or not _needed([name]) & PICTURES <= here
+    )
+
+
+def _chips(view: SiteView) -> dict[str, Chip]:
+    return {name: chip for name, chip in (("before", view.before), ("now", view.now)) if chip is not None}
+
+
+def _drawn(view: SiteView) -> dict[str, str]:
+    """Of each picture and map of a site, a hash of what decides whether it is drawn again."""
+    drawn = {name: _hash(edition(), chip.date, chip.scene, chip.size) for name, chip in _chips(view).items()}
+    if view.grid is not None:
+        a, seasons = view.assessment, season_table(view)
+        failing = None if a.hectares_failing is None or not a.hectares else a.hectares_failing / a.hectares
+        key = _hash(
+            edition(), view.site.start, view.site.geometry.wkb, tuple(view.grid.affine), tuple(view.grid.shape),
+            str(view.grid.crs), a.status, a.alert, percent(a.cover), percent(a.control_cover), points(a.uplift),
+            percent(failing), [season.year for season in seasons[-1:]],
+        )  # fmt: skip
+        drawn |= {layer.name: key for layer in LAYERS if layer.name in view.maps}
+    return drawn
+
+
+def _page_key(view: SiteView) -> str:
+    """Hash of what a reader sees on a page, with the assessment no finer than it is shown."""
+    a = view.assessment
+    shown = {name: _shown(name, value) for name, value in as_json(a).items() if name not in ("as_of", "e_uplift")}
+    said = [explain(a, view.site, language=one) + chances(a, language=one) + early_news(a, language=one)
+            for one in LANGUAGES]  # fmt: skip
+    seasons = [
+        (one.year, percent(one.cover), percent(one.control), percent(one.expected)) for one in season_table(view)
+    ]
+    pictures = [(name, chip.date, chip.size) for name, chip in _chips(view).items()]
+    judged = None if view.judged is None else hectares(view.judged)
+    beside = (view.power, view.assumed, view.calibration, view.elevation, view.slope, judged)
+    outline = b"" if view.outline is None else np.ascontiguousarray(view.outline).tobytes()
+    return _hash(
+        edition(), shown, said, seasons, pictures, sorted(view.maps), outline, view.site, view.site.geometry.wkb,
+        view.alert, view.notice, beside,
+    )  # fmt: skip
+
+
+def _shown(name: str, value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return f"{value:.3g}" if name.startswith("e_") else round(value, SHOWN)
+
+
+def _hash(*parts: object) -> str:
+    digest = sha256()
+    for part in parts:
+        digest.update(repr(part).encode("utf-8", "surrogatepass") + b"\0")
+    return digest.hexdigest()
+
+
+def _same(path: Path, content: bytes) -> bool:
+    """Whether a file has this content already."""
+    with suppress(OSError):
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    return False
 
 
 def _replace_if_changed(path: Path, content: bytes) -> None:
-    if not (path.is_file() and path.read_bytes() == content):
+    if not _same(path, content):
         replace_file(path, content)

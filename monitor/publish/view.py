@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from monitor.alerts.alert import Alert
@@ -18,8 +19,12 @@ class Chip:
     """A natural-colour picture of the site and its surroundings from one clear scene."""
 
     date: date
-    rgb: np.ndarray
-    """(y, x, 3) uint8, all under one stretch; 0 where not seen."""
+    scene: str
+    """What it was taken from: another picture of the site has another."""
+    size: tuple[int, int]
+    """Width and height. [pixel]"""
+    rgb: np.ndarray | None
+    """(y, x, 3) uint8, all under one stretch; 0 where not seen. None: see `SiteView.maps`."""
     outline: np.ndarray = field(repr=False)
     """(n, 2) outline of the site in pixels of the picture, x right, y down; rings separated by a row of NaN. [pixel]"""
 
@@ -74,9 +79,12 @@ class SiteView:
     """Clearest scene before the start."""
     now: Chip | None
     """Newest clear scene."""
-    maps: Mapping[str, np.ndarray] = field(repr=False)
-    """``ndvi``, ``cover``, ``slope``, ``uplift``, (y, x) float32 on `grid`, and, where it is told, ``failing``:
-    probability that regrowth is absent; NaN outside the site or not seen. Empty where nothing was seen."""
+    maps: Mapping[str, xr.DataArray | None] = field(repr=False)
+    """``ndvi``, ``cover``, ``slope``, ``uplift``, (y, x) float32 with CRS and transform in ``spatial_ref``, and, where
+    it is known, ``failing``: probability that regrowth is absent; NaN outside the site or not seen. Empty where nothing
+    was seen. None: as it was when the map in place was drawn (:func:`monitor.publish.products.outdated`)."""
+    judged: float | None
+    """How much ground the map ``failing`` has a value of; None without that map. [ha]"""
     grid: GeoBox | None
     """Of the maps; None where there are none."""
     outline: np.ndarray | None = field(repr=False)

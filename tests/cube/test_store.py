@@ -37,7 +37,6 @@ from monitor.cube.store import (
 from monitor.errors import BadData, DiskFull, StoreBroken
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
-from monitor.trends.stored import Stored
 
 GRIDS = {
     "low": site_grid(box(103.800, 36.000, 103.801, 36.001)),
@@ -375,6 +374,16 @@ def test_each_scene_is_scaled_by_its_own_scale_and_offset(store, site):
     third = entry(3, value=14546, scale=2.75e-5, offset=-0.2)
     put(store, third, entry(1, value=2000, offset=0.0), entry(2, value=3000, offset=-0.1))
     np.testing.assert_allclose(site.cube().red.values[:, 2, 2], [0.2, 0.2, 14546 * 2.75e-5 - 0.2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_a_cube_of_some_scenes_is_that_part_of_the_whole_cube(store, site, lazy):
+    put(store, *map(entry, (3, 1, 4, 2, 5)))
+    some = site.cube(acquisitions=["s2/005", "s2/002"], lazy=lazy)
+    xr.testing.assert_identical(some.compute(), site.cube().isel(time=[1, 4]).compute())
+    assert (some["red"].chunks is not None) is lazy
+    with pytest.raises(StoreBroken, match="valley lacks 1 scenes that the ledger names, s2/009 among them"):
+        site.cube(acquisitions=["s2/001", "s2/009"])
 
 
 def test_landsat_that_is_brought_to_sentinel_2_is_so_in_the_cube_and_no_other_scene(store, site):
@@ -772,13 +781,9 @@ def everything(path, snapshot):
     """All that is drawn from a store, read again."""
     site = LandscapeStore(path).site("low")
     records, means = site.records(snapshot), site.unit_means(snapshot).values
-    names = ("red", "nir")
-    drawn = Stored(site, snapshot).draw(
-        [record.acquisition for record in records], lambda cube: [cube[name] for name in names], names=names,
-        layers=names,
-    )  # fmt: skip
+    drawn = site.cube(snapshot, layers=("red", "nir"), lazy=False)
     fixed = repr((site.grid, site.units, site.controls, site.landscape.grounds))
-    return fixed, repr(records), means.tobytes(), drawn.compute(scheduler="synchronous").values.tobytes()
+    return fixed, repr(records), means.tobytes(), drawn["red"].values.tobytes() + drawn["nir"].values.tobytes()
 
 
 def test_a_byte_changed_anywhere_in_a_store_is_met_and_never_another_number(store):

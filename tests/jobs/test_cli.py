@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_with_20_and_asks_for_room(installation, capsys, monk
 
 @pytest.mark.parametrize("what", ["the page", "the mark of what it was made from"])
 def test_a_page_for_which_there_is_no_room_is_told_with_its_site(installation, capsys, monkeypatch, what):
-    write = Path.write_text
+    write = Path.write_bytes
 
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -133,7 +133,7 @@ def test_a_page_for_which_there_is_no_room_is_told_with_its_site(installation, c
         monkeypatch.setattr("jobs.publish.write_site", full)
     else:
         monkeypatch.setattr(
-            Path, "write_text", lambda path, *a, **k: full() if path.name == ".made-from" else write(path, *a, **k)
+            Path, "write_bytes", lambda path, *a, **k: full() if path.name == ".made-from" else write(path, *a, **k)
         )
     night = ("run", "--config", installation.config, "--as-of", "2016-06-30")
     status, out = run(*night, capsys=capsys)
@@ -159,8 +159,8 @@ def test_a_site_whose_pixels_are_damaged_says_that_its_page_was_not_written_and_
             with file.open("r+b") as content:
                 content.seek(4)
                 content.write(b"\xff" * 8)
-    for made in (installation.root / "store").rglob("*.maps"):
-        shutil.rmtree(made) if made.is_dir() else made.unlink()
+    for made in (installation.root / "store").rglob("*.seasons"):
+        shutil.rmtree(made)
     shutil.rmtree(installation.root / "sites" / "demo-07")
     status, out = run("publish", "--config", installation.config, capsys=capsys)
     assert status == Exit.SOME_FAILED

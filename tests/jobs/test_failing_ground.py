@@ -1,7 +1,6 @@
 """A site of which a part has failed: told in hectares with an interval, mapped, and failing if it is a large part."""
 
 import json
-from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -9,13 +8,12 @@ import pytest
 import rasterio
 from shapely.geometry import mapping
 
-from jobs import derived
-from jobs.mapped import _Kept
 from jobs.nightly import night
 from jobs.publish import main_publish
 from jobs.settings import load
 from jobs.sources import Sources
 from monitor.imagery.source import Frame
+from monitor.maps import failing
 from monitor.sites.site import Plan
 from tests.jobs.painted import BOTTOM, LEAF, LEFT, SOIL, Painted, _places, ground
 
@@ -121,7 +119,7 @@ def verdicts(settings):
 def test_from_one_look_to_the_next_the_same_is_told_and_no_pixel_is_looked_at(told, judged, monkeypatch):
     settings, _ = told
     before = verdicts(settings)
-    monkeypatch.setattr("jobs.mapped.sums_of", lambda *_, **__: pytest.fail("pixels were looked at"))
+    monkeypatch.setattr("monitor.maps.failing.sums_by_season", lambda _: pytest.fail("pixels were looked at"))
     judged[1](NIGHT + timedelta(days=1))
     assert verdicts(settings) == before
     assert {one[-1] for one in before} == {DAYS[-1].isoformat()}
@@ -140,30 +138,34 @@ def test_what_was_kept_of_the_pixels_may_be_lost_or_torn(told, judged, spoil):
 def test_torn_sums_of_the_years_that_count_are_made_again(told, judged):
     settings, _ = told
     before = verdicts(settings)
-    for path in [*settings.store.root.rglob("*.sums"), *settings.store.root.rglob("*.failing")]:
+    torn = [*settings.store.root.rglob("*.seasons/*"), *settings.store.root.rglob("*.failing")]
+    assert len(torn) > len(SITES)
+    for path in torn:
         path.write_bytes(b"torn")
     judged[1](NIGHT + timedelta(days=2))
     assert verdicts(settings) == before
 
 
-def fails_nowhere(path):
-    """What is kept says that all of the site is well, as another version may have made it."""
-    kept = derived.kept(path, _Kept)
-    well = replace(kept.failing, ground=replace(kept.ground, hectares=0.0), chance=np.zeros(kept.shape))
-    derived.keep(path, _Kept.of("another", well))
-
-
-@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), fails_nowhere])
-def test_a_page_made_again_shows_what_its_verdict_tells_whatever_was_kept(told, spoil):
+def test_the_map_of_a_page_made_again_is_that_of_its_verdict_though_what_was_derived_is_lost(told):
     settings, _ = told
     folder = settings.outputs.root / "sites" / "part"
     before = (folder / "failing.tif").read_bytes()
     for path in settings.store.root.rglob("*.failing"):
-        spoil(path)
+        path.unlink()
     (folder / "failing.tif").unlink()
-    (folder / ".made-from").unlink()
     assert main_publish(settings)[0]["part"] is None
     assert (folder / "failing.tif").read_bytes() == before
+
+
+def test_an_edit_of_the_verdict_has_the_failing_ground_looked_at_again(told, judged, monkeypatch):
+    settings, _ = told
+    before, looked = verdicts(settings), []
+    sums = failing.sums_by_season
+    monkeypatch.setattr("monitor.maps.failing.sums_by_season", lambda sites: looked.append(sites) or sums(sites))
+    monkeypatch.setattr("monitor.derived.code_hash", lambda module: f"another {module}")
+    judged[1](NIGHT + timedelta(days=3))
+    assert verdicts(settings) == before
+    assert len(looked) == len(SITES)
 
 
 def test_pages_say_it_in_both_languages(told):

@@ -28,12 +28,11 @@ from jobs.nightly import exit_status, night, plan
 from jobs.records import assessment_from_json, site_from_json
 from jobs.settings import load
 from jobs.sight import BLIND
-from monitor.cube.store import LandscapeStore
+from monitor.cube.store import LandscapeStore, StoredSite
 from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.sample import Sample
 from monitor.ledger.ledger import Ledger
 from monitor.sites.registry import read_sites
-from monitor.trends.stored import Stored
 from monitor.verdict.explain import TOO_SMALL, explain
 from monitor.verdict.reasons import sentence
 from tests.landscape import stored_of
@@ -154,37 +153,32 @@ def test_scenes_that_arrive_late_in_any_order_end_where_a_run_from_scratch_ends(
 
 
 @pytest.mark.parametrize("replanted", [False, True])
-def test_maps_are_made_as_scenes_are_fetched_and_are_those_of_a_run_from_scratch(
+def test_maps_are_those_of_a_run_from_scratch_and_read_no_season_that_is_over(
     installation, settings, monkeypatch, replanted
 ):
-    drawn = []
-    draw = Stored.draw
+    read, cube = [], StoredSite.cube
 
-    def told(self, scenes, *arguments, **options):
-        drawn.append((self.store.derived.name, len(scenes)))
-        return draw(self, scenes, *arguments, **options)
+    def watched(self, *arguments, **options):
+        read.extend(options["acquisitions"])
+        return cube(self, *arguments, **options)
 
-    monkeypatch.setattr(Stored, "draw", told)
     before, after = date(2018, 8, 24), date(2018, 8, 25)
-    night(settings, as_of=before, pages=False)
-    assert len(drawn) == 3
     night(settings, as_of=before)
-    assert len(drawn) == 3
     if replanted:
         with opened(settings) as ledger, ledger.transaction() as t:
             t.begin_episode("demo-02", 2, start="2018-03-01", budget=0.5, why="replanted", now="2018-03-01")
         night(settings, as_of=before)
-    drawn.clear()
+    monkeypatch.setattr(StoredSite, "cube", watched)
     manifest = night(settings, as_of=after)
     assert [site["scenes_new"] for site in manifest["sites"]] == [["romania-2018-08-25"]] * 3
-    ground = stored_of(settings, "demo-02").derived.name
-    assert drawn == ([(ground, 1)] if replanted else [])  # of the others the new scene was in memory
+    assert read
+    assert all("2018" in name for name in read)
+    shutil.rmtree(installation.root / "sites")
+    night(settings, as_of=after)
     made = {path: path.read_bytes() for path in (installation.root / "sites").rglob("*.tif")}
     assert len(made) >= 12
-    for state in (installation.root / "store").rglob("*.maps"):
-        shutil.rmtree(state)
-    for mark in (installation.root / "sites").rglob(".made-from"):
-        mark.unlink()
+    shutil.rmtree(installation.root / "sites")
+    shutil.rmtree(installation.root / "store" / "derived")
     night(settings, as_of=after)
     assert {path: path.read_bytes() for path in made} == made
 
@@ -345,7 +339,8 @@ KILLS = [
     ("icechunk:Repository:create", 1),
     ("icechunk:Session:commit", 1), ("icechunk:Session:commit", 2), ("icechunk:Session:commit", 4),
     ("sqlalchemy.engine:Connection:_commit_impl", 3), ("sqlalchemy.engine:Connection:_commit_impl", 9),
-    ("os:replace", 1), ("os:replace", 12), ("os:fdopen", 2), ("monitor.trends.state:overwrite", 2),
+    ("os:replace", 1), ("os:replace", 12), ("os:fdopen", 2), ("monitor.derived:_overwrite", 2),
+    ("pathlib:Path:write_bytes", 2),
 ]  # fmt: skip
 
 

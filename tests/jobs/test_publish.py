@@ -47,8 +47,7 @@ def test_pages_are_the_same_with_and_without_what_was_derived_before(install, tm
     main_publish(settings)
     assert {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")} == before
     shutil.rmtree(tmp_path / "sites")
-    for state in tmp_path.rglob("*.maps"):
-        shutil.rmtree(state)
+    shutil.rmtree(tmp_path / "store" / "derived")
     main_publish(settings)
     assert {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")} == before
 

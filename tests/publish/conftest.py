@@ -6,7 +6,9 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from odc.geo.geobox import GeoBox
+from odc.geo.xr import wrap_xr
 from scipy.ndimage import binary_erosion
 from shapely.geometry import Polygon, box
 
@@ -78,7 +80,7 @@ def make_view(make_site, make_assessment) -> Callable[..., SiteView]:
             "site": site, "assessment": assessment or make_assessment(site.id), "observations": table,
             "before": chip(date(2016, 9, 3), grid, 0.0, seed, drawn),
             "now": chip(date(2021, 8, 12), grid, share, seed + 1, drawn),
-            "maps": maps(site, grid, share, seed), "grid": grid, "outline": drawn,
+            "maps": maps(site, grid, share, seed), "judged": 40.1, "grid": grid, "outline": drawn,
             "alert": Alert(
                 id="ulan-03/2020-07-30", site=site.id, level=AlertLevel.RED, rule="failure", state=State.ACKNOWLEDGED,
                 opened=date(2020, 7, 30), updated=date(2020, 7, 30),
@@ -142,10 +144,10 @@ def chip(day: date, grid: GeoBox, share: float, seed: int, drawn: np.ndarray) ->
     )
     picture = (1 + 254 * np.sqrt(np.clip(rgb, 0, 0.35) / 0.35)).astype(np.uint8)
     picture[:6, :20] = 0
-    return Chip(date=day, rgb=picture, outline=drawn)
+    return Chip(date=day, scene=f"{day}", size=(grid.shape.x, grid.shape.y), rgb=picture, outline=drawn)
 
 
-def maps(site: Site, grid: GeoBox, share: float, seed: int) -> dict[str, np.ndarray]:
+def maps(site: Site, grid: GeoBox, share: float, seed: int) -> dict[str, xr.DataArray]:
     texture = ground(grid, seed)
     within = inside(site.geometry, grid)
     edge = within & ~binary_erosion(within, np.ones((3, 3)), iterations=2)
@@ -154,7 +156,7 @@ def maps(site: Site, grid: GeoBox, share: float, seed: int) -> dict[str, np.ndar
         "slope": 0.05 * (share - 0.3) + 0.02 * (texture - 0.5), "uplift": share * 0.3 + 0.2 * (texture - 0.5),
         "failing": np.where(edge, np.nan, np.clip(1.2 - share - 0.4 * texture, 0, 1)),
     }  # fmt: skip
-    return {name: np.where(within, values, np.nan).astype(np.float32) for name, values in layers.items()}
+    return {name: wrap_xr(np.where(within, values, np.nan).astype(np.float32), grid) for name, values in layers.items()}
 
 
 @pytest.fixture(scope="session")

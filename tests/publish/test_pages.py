@@ -81,13 +81,13 @@ def test_a_site_that_cannot_be_judged_shows_no_estimate(make_view, make_assessme
     unsure = make_assessment(status=Status.INSUFFICIENT_DATA, theta=1.26, uplift=0.36)
     assert series_chart(told).estimate is not None
     assert series_chart(make_view(assessment=unsure)).estimate is None
-    page = Page(site_pages(make_view(assessment=unsure), "0" * 64, {})["en"]).text
+    page = Page(site_pages(make_view(assessment=unsure))["en"]).text
     assert "126%" not in page
     assert "+36" not in page
 
 
 def test_an_undecided_site_says_so_and_why_its_probabilities_differ_from_its_interval(make_view, make_undecided):
-    pages = site_pages(make_view(assessment=make_undecided("ulan-03"), alert=None), "0" * 64, {})
+    pages = site_pages(make_view(assessment=make_undecided("ulan-03"), alert=None))
     english, chinese = (Page(pages[language]).text for language in ("en", "zh"))
     assert "Undecided: not yet clear whether the work is taking hold." in english
     assert "not taking hold 27%, lagging 37%, on track 36%" in english
@@ -163,7 +163,7 @@ def hostile_pages(make_view, make_assessment, hostile_site):
         )
         for language in LANGUAGES
     ]
-    return [*site_pages(view, "0" * 64, {}).values(), *index]
+    return [*site_pages(view).values(), *index]
 
 
 def test_hostile_names_are_shown_and_do_nothing(hostile_pages):
@@ -279,7 +279,7 @@ def test_what_is_known_beside_the_verdict_is_shown_and_what_is_not_leaves_no_tra
     make_view, make_assessment, beside, name, language, place
 ):
     def shown(**known):
-        return " ".join(Page(site_pages(make_view(**known), "0" * 64, {})[language]).text.split())
+        return " ".join(Page(site_pages(make_view(**known))[language]).text.split())
 
     fields, told = OF_THE_VERDICT.get(name, ({}, None))
     words = (told or BESIDE[name])[place].split()
@@ -297,11 +297,8 @@ def test_what_is_known_beside_the_verdict_is_shown_and_what_is_not_leaves_no_tra
 def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_hectares_count_it(
     make_view, make_assessment
 ):
-    view = make_view(assessment=make_assessment(hectares_failing=40.2))
-    chance = view.maps["failing"].copy()
-    chance[:] = np.nan
-    chance[10:20, 10:50] = 0.9  # 400 pixels of 10 m
-    pages = site_pages(replace(view, maps=view.maps | {"failing": chance}), "0" * 64, {})
+    view = make_view(assessment=make_assessment(hectares_failing=40.2), judged=4.0)
+    pages = site_pages(view)
     for language, words in {
         "en": (
             "edge or not seen, not judged by itself",
@@ -319,7 +316,8 @@ def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_
         hatched = [attrs["d"] for tag, attrs in page.elements if attrs.get("fill") == "url(#unjudged)"]
         assert len(hatched) == 1
         assert hatched[0] == outline_path(view.outline)
-    without = site_pages(replace(view, maps={k: v for k, v in view.maps.items() if k != "failing"}), "0" * 64, {})
+    less = {name: values for name, values in view.maps.items() if name != "failing"}
+    without = site_pages(replace(view, maps=less, judged=None))
     assert "unjudged" not in Page(without["en"]).values("class")
     assert "hectares of failing ground" not in without["en"]
 
@@ -327,7 +325,7 @@ def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_
 def test_while_no_season_was_seen_the_page_says_what_the_chances_assume(make_view, beside):
     def shown(language, assumed):
         view = make_view(power=beside["power"], assumed=assumed)
-        return Page(site_pages(view, "0" * 64, {})[language]).text
+        return Page(site_pages(view)[language]).text
 
     for language, seen, one, none in (
         ("en", "from the scenes and the control ground that this site has",
@@ -349,7 +347,7 @@ def test_the_source_of_a_calibration_and_a_note_are_text(make_view, make_assessm
         "calibration": replace(beside["calibration"], source=("<script>",) * 2, rows=(("<u>", "<u>", "<u>"),)),
         "assessment": make_assessment(soil_loss_ratio=0.5, notes="<script>"),
     }
-    for html in site_pages(make_view(**known), "0" * 64, {}).values():
+    for html in site_pages(make_view(**known)).values():
         page = Page(html)
         assert not {"script", "u"} & {tag for tag, _ in page.elements}
         assert page.text.count("<script>") == 2

@@ -6,7 +6,8 @@ import io
 import json
 import math
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
+from pathlib import Path
 from unittest.mock import Mock
 
 import geopandas as gpd
@@ -17,12 +18,15 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 
+from monitor import derived
 from monitor.alerts import messages
 from monitor.cube.grid import site_grid
 from monitor.publish import products
-from monitor.publish.products import sites_parquet, status_json, write_index, write_site
+from monitor.publish.products import is_current, outdated, sites_parquet, status_json, write_index, write_site
 from monitor.series.observations import observation_lines, observations_csv
 from monitor.verdict.assessment import AlertLevel, Status
+
+AS_OF = date(2021, 8, 20)
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +40,49 @@ def published(view, tmp_path):
     return tmp_path
 
 
-def brighter(maps):
-    return {name: values + np.float32(0.01) for name, values in maps.items()}
+def brighter(view):
+    """The site has a percent more cover, and its maps show it."""
+    maps = {name: values + np.float32(0.01) for name, values in view.maps.items()}
+    return replace(view, assessment=replace(view.assessment, cover=view.assessment.cover + 0.01), maps=maps)
+
+
+def newer(view, *, scene="another"):
+    later = view.now.date + timedelta(days=5)
+    return replace(view, now=replace(view.now, date=later, scene=scene, rgb=view.now.rgb[::-1].copy()))
 
 
 def contents(root):
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name != ".made-from"
+    }
+
+
+def changed(root, stamps):
+    """Names of the files that were written since."""
+    return {path.name for path in root.rglob("*.*") if path.stat().st_mtime_ns != stamps.get(path)} - {".made-from"}
+
+
+def stamps_of(root):
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*.*")}
+
+
+@pytest.fixture
+def another_edition(monkeypatch):
+    """Makes code and words that make pages and maps another: an edit of a module that any of them imports."""
+
+    def edit(module):
+        source = derived._source(module)
+        read = Path.read_bytes
+        monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path == source else b""))
+        derived.code_hash.cache_clear()
+        products.edition.cache_clear()
+
+    yield edit
+    monkeypatch.undo()
+    derived.code_hash.cache_clear()
+    products.edition.cache_clear()
 
 
 def test_a_site_leaves_the_files_that_were_promised(published):
@@ -69,22 +110,93 @@ def test_an_unchanged_site_is_not_written_again(view, published):
     assert {path: path.stat().st_mtime_ns for path in published.rglob("*")} == before
 
 
+PAGES = {"index.html", "index.zh.html"}
+MAPS = {f"{name}.{kind}" for name in ("ndvi", "cover", "slope", "uplift", "failing") for kind in ("png", "tif")}
+
+
+@pytest.mark.parametrize(
+    ("change", "files"),
+    [
+        (lambda v: replace(v, assessment=replace(v.assessment, theta=0.31)), PAGES),
+        (lambda v: replace(v, assessment=replace(v.assessment, status=Status.LAGGING)), PAGES | MAPS),
+        (lambda v: replace(v, assessment=replace(v.assessment, last_observed=AS_OF)), PAGES),
+        (lambda v: replace(v, assessment=replace(v.assessment, e_failure=415.0)), PAGES),
+        (lambda v: replace(v, assessment=replace(v.assessment, reasons=("LOW_UPLIFT", "DROUGHT"))), PAGES),
+        (lambda v: replace(v, site=replace(v.site, name="another name")), PAGES),
+        (lambda v: replace(v, site=replace(v.site, plan=replace(v.site.plan, A=0.31))), PAGES),
+        (lambda v: replace(v, observations=v.observations.assign(cover=v.observations["cover"] + 0.02)),
+         PAGES | {"observations.csv"}),
+        (brighter, PAGES | MAPS),
+        (lambda v: replace(v, assessment=replace(v.assessment, hectares_failing=5.0)), PAGES | MAPS),
+        (newer, PAGES | {"now.png"}),
+        (lambda v: replace(v, alert=None), PAGES),
+        (lambda v: replace(v, notice={"en": "read this first", "zh": "请先阅读"}), PAGES),
+        (lambda v: replace(v, judged=39.0), PAGES),
+    ],
+    ids=["theta", "status", "last seen", "evidence", "reasons", "name", "plan", "season", "maps", "failing ground",
+         "picture", "alert", "notice", "judged"],
+)  # fmt: skip
+def test_what_a_reader_would_see_change_is_written_again_and_no_more(view, published, change, files):
+    stamps, new = stamps_of(published), change(view)
+    assert write_site(new, published)
+    assert changed(published, stamps) <= files
+    write_site(new, reference := published.parent / "reference")
+    assert {name: content for name, content in contents(published).items() if not name.endswith((".tif", ".png"))} == {
+        name: content for name, content in contents(reference).items() if not name.endswith((".tif", ".png"))
+    }
+    assert not write_site(new, published)
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        lambda v: replace(v, assessment=replace(v.assessment, theta=0.31)),
-        lambda v: replace(v, assessment=replace(v.assessment, status=Status.LAGGING)),
-        lambda v: replace(v, site=replace(v.site, name="another name")),
-        lambda v: replace(v, observations=v.observations.assign(ndvi=0.5)),
-        lambda v: replace(v, maps=brighter(v.maps)),
-        lambda v: replace(v, now=replace(v.now, rgb=v.now.rgb // 2)),
-        lambda v: replace(v, alert=None),
-        lambda v: replace(v, notice={"en": "read this first", "zh": "请先阅读"}),
+        lambda v: replace(v, assessment=replace(v.assessment, theta=v.assessment.theta + 0.001)),
+        lambda v: replace(v, assessment=replace(v.assessment, e_failure=v.assessment.e_failure + 0.1)),
+        lambda v: replace(v, assessment=replace(v.assessment, as_of=AS_OF + timedelta(days=9))),
+        lambda v: replace(v, maps={name: values + np.float32(0.001) for name, values in v.maps.items()}),
+        lambda v: replace(v, judged=v.judged + 0.01),
     ],
-    ids=["theta", "status", "name", "series", "maps", "picture", "alert", "notice"],
+    ids=["theta", "evidence", "day", "a map by less than a percent", "judged"],
 )
-def test_a_site_is_written_again_when_what_it_shows_changes(view, published, change):
-    assert write_site(change(view), published)
+def test_what_no_reader_would_see_is_not_written(view, published, change):
+    stamps = stamps_of(published)
+    assert not write_site(change(view), published)
+    assert changed(published, stamps) == set()
+
+
+def test_a_rejected_scene_goes_into_the_table_of_scenes_and_leaves_the_page_alone(view, published):
+    row = view.observations.iloc[-1:].assign(accepted=False, reason="CLOUD", date=pd.Timestamp("2021-08-19"))
+    stamps = stamps_of(published)
+    assert write_site(replace(view, observations=pd.concat([view.observations, row])), published)
+    assert changed(published, stamps) == {"observations.csv"}
+    table = pd.read_csv(published / "sites/ulan-03/observations.csv")
+    assert (len(table), table["reason"].iloc[-1]) == (len(view.observations) + 1, "CLOUD")
+
+
+@pytest.mark.parametrize("module", ["monitor.verdict.reasons", "monitor.verdict.explain", "monitor.alerts.words"])
+def test_an_edit_of_the_words_of_reasons_and_explanations_makes_every_page_again(
+    view, published, another_edition, module
+):
+    """Defect 1 of the review of 2026-11: after a rewording of a reason, pages in place stayed as they were."""
+    made = (published / "sites/ulan-03/.made-from").read_bytes()
+    (published / "sites/ulan-03/.made-from").write_bytes(made.replace(b'"inputs":""', b'"inputs":"known"'))
+    (published / "sites/ulan-03/index.html").write_text("as it was before")
+    assert not write_site(view, published)
+    another_edition(module)
+    assert write_site(view, published)
+    assert (published / "sites/ulan-03/index.html").read_text(encoding="utf-8") != "as it was before"
+
+
+def test_an_edit_of_the_constants_of_bands_makes_every_map_again(view, published, another_edition):
+    """Defect 2 of the review of 2026-11: after a change of the bandpass, maps in place stayed as they were."""
+    maps = {f"sites/ulan-03/{name}" for name in MAPS}
+    for name in maps:
+        (published / name).write_bytes(b"as it was before")
+    assert not outdated(view, published)
+    another_edition("monitor.imagery.bands")
+    assert outdated(view, published) == {"before", "now", *view.maps}
+    assert write_site(view, published)
+    assert b"as it was before" not in {contents(published)[name] for name in maps}
 
 
 def test_a_site_is_written_again_when_something_more_is_known(view, beside, published):
@@ -92,32 +204,25 @@ def test_a_site_is_written_again_when_something_more_is_known(view, beside, publ
         assert write_site(replace(view, **{name: known}), published), name
 
 
-def test_a_scene_that_leaves_maps_and_pictures_as_they_are_has_them_left_alone(view, published):
-    stamps = {path: path.stat().st_mtime_ns for path in published.rglob("*.*")}
-    assert write_site(replace(view, observations=view.observations.assign(ndvi=0.5)), published)
-    changed = {path.name for path in published.rglob("*.*") if path.stat().st_mtime_ns != stamps.get(path)}
-    assert "index.html" in changed
-    assert changed <= {"index.html", "index.zh.html", "observations.csv"}
-
-
-def test_of_maps_and_pictures_only_those_that_changed_are_drawn_anew(view, published, monkeypatch):
+def test_of_maps_and_pictures_only_those_that_are_outdated_are_drawn_and_needed(view, published, monkeypatch):
     drawn = [Mock(side_effect=getattr(products, name)) for name in ("chip_png", "cog", "map_png")]
     for name, draw in zip(("chip_png", "cog", "map_png"), drawn, strict=True):
         monkeypatch.setattr(products, name, draw)
-    now = replace(view.now, rgb=view.now.rgb[::-1].copy())
-    newer = replace(view, maps={**view.maps, "slope": view.maps["slope"] / 2}, now=now)
-    assert write_site(newer, published)
-    assert [call.args[0] for call in drawn[0].mock_calls] == [now]
-    assert [[call.args[1].name for call in draw.mock_calls] for draw in drawn[1:]] == [["slope"], ["slope"]]
-    write_site(newer, reference := published.parent / "reference")
+    now = newer(view)
+    assert outdated(view, published) == set()
+    assert outdated(now, published) == {"now"}
+    missing = replace(now, maps=dict.fromkeys(view.maps), before=replace(view.before, rgb=None))
+    assert write_site(missing, published)
+    assert [draw.call_count for draw in drawn] == [1, 0, 0]
+    assert outdated(brighter(now), published) == {*view.maps}
+    assert write_site(replace(brighter(now), now=replace(now.now, rgb=None)), published)
+    assert [draw.call_count for draw in drawn] == [1, 5, 5]
+    write_site(brighter(now), reference := published.parent / "reference")
     assert contents(published) == contents(reference)
 
 
-def test_what_a_run_that_died_has_drawn_is_drawn_anew_though_the_page_in_place_says_it_is_that(
-    view, published, monkeypatch
-):
+def test_what_a_run_that_died_has_drawn_is_drawn_again_though_its_page_was_not_written(view, published, monkeypatch):
     old = contents(published)
-    brighter = replace(view, now=replace(view.now, rgb=view.now.rgb // 3))
     replace_file = products.replace_file
 
     def dies(path, content):
@@ -128,13 +233,36 @@ def test_what_a_run_that_died_has_drawn_is_drawn_anew_though_the_page_in_place_s
 
     monkeypatch.setattr(products, "replace_file", dies)
     with pytest.raises(KeyboardInterrupt):
-        write_site(brighter, published)
+        write_site(newer(view), published)
     monkeypatch.setattr(products, "replace_file", replace_file)
     assert contents(published) != old
-    again = replace(view, observations=view.observations[:-1])
-    assert write_site(again, published)
-    write_site(again, reference := published.parent / "reference")
-    assert contents(published) == contents(reference)
+    assert write_site(view, published)
+    assert contents(published) == old
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b'{"inputs":"","page":', b"[]", b'{"inputs":1}'])
+def test_a_torn_mark_of_what_files_were_made_from_has_all_of_them_made_again(view, published, torn):
+    old = contents(published)
+    for path in published.rglob("*.*"):
+        path.write_bytes(torn)
+    assert not is_current(view.site.id, published, "")
+    assert write_site(view, published)
+    assert contents(published) == old
+    assert is_current(view.site.id, published, "")
+
+
+def test_files_are_current_only_for_the_inputs_that_they_were_made_from_and_while_all_are_there(view, tmp_path):
+    assert not is_current(view.site.id, tmp_path, "tonight")
+    write_site(view, tmp_path, "tonight")
+    assert is_current(view.site.id, tmp_path, "tonight")
+    assert not is_current(view.site.id, tmp_path, "tomorrow")
+    assert not write_site(view, tmp_path, "tomorrow")
+    assert is_current(view.site.id, tmp_path, "tomorrow")
+    for name in contents(tmp_path):
+        (tmp_path / name).unlink()
+        assert not is_current(view.site.id, tmp_path, "tomorrow"), name
+        assert write_site(view, tmp_path, "tomorrow"), name
+        assert is_current(view.site.id, tmp_path, "tomorrow"), name
 
 
 def test_a_name_of_any_length_leaves_an_unchanged_site_alone(view, tmp_path):
@@ -147,7 +275,8 @@ def test_a_map_of_what_is_told_no_longer_is_taken_away(view, tmp_path):
     write_site(view, tmp_path)
     folder = tmp_path / "sites" / "ulan-03"
     old = (folder / "failing.tif").read_bytes()
-    less = replace(view, maps={k: v for k, v in view.maps.items() if k != "failing"})
+    maps = {name: values for name, values in view.maps.items() if name != "failing"}
+    less = replace(view, maps=maps, judged=None)
     assert write_site(less, tmp_path)
     assert not list(folder.glob("failing.*"))
     assert "failing.png" not in (folder / "index.html").read_text(encoding="utf-8")
@@ -168,11 +297,8 @@ def test_a_run_that_dies_leaves_every_file_old_or_new_and_the_next_one_finishes(
     view, published, tmp_path_factory, monkeypatch, step
 ):
     old = contents(published)
-    newer = replace(
-        view, assessment=replace(view.assessment, theta=0.5), maps=brighter(view.maps),
-        observations=view.observations[:-1], now=replace(view.now, rgb=view.now.rgb[::-1].copy()),
-    )  # fmt: skip
-    write_site(newer, reference := tmp_path_factory.mktemp("reference"))
+    changed = newer(replace(brighter(view), observations=view.observations[:-1]))
+    write_site(changed, reference := tmp_path_factory.mktemp("reference"))
     new = contents(reference)
     calls = iter(range(100))
     move = messages.os.replace
@@ -185,13 +311,12 @@ def test_a_run_that_dies_leaves_every_file_old_or_new_and_the_next_one_finishes(
     with monkeypatch.context() as patch:
         patch.setattr(messages.os, "replace", dies)
         with pytest.raises(OSError, match="No space left"):
-            write_site(newer, published)
+            write_site(changed, published)
+    assert not (published / "sites/ulan-03/.made-from").exists(), "files may be newer than it says"
     left = contents(published)
-    assert left.pop("sites/ulan-03/.drawing") == b"", "it is told that pictures may be newer than the page"
     assert set(left) == set(old)
     assert all(left[name] in (old[name], new[name]) for name in left)
-    assert left["sites/ulan-03/index.html"] == old["sites/ulan-03/index.html"]
-    assert write_site(newer, published)
+    assert write_site(changed, published)
     assert contents(published) == new
 
 
@@ -204,6 +329,7 @@ def test_maps_are_cloud_optimised_and_lie_where_the_site_lies(view, published):
             assert file.dtypes == ("float32",)
             assert math.isnan(file.nodata)
             assert file.descriptions == (name,)
+            assert file.tags()["units"] == ("1/year" if name == "slope" else "1")
             np.testing.assert_array_equal(file.read(1), view.maps[name])
 
 
@@ -340,6 +466,7 @@ def test_a_site_that_was_never_seen_still_has_its_page(make_view, make_site, mak
         before=None,
         now=None,
         maps={},
+        judged=None,
         grid=None,
         outline=None,
         alert=None,

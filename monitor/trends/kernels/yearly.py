@@ -38,6 +38,50 @@ def add(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, control: float) -
             sums[3, pixel] += value - reference
 
 
+def added(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, controls: np.ndarray) -> np.ndarray:
+    """Sums of a season after some more scenes, one after the other; see :func:`add`.
+
+    Parameters
+    ----------
+    sums : (..., row) float32 array
+        See :data:`ROWS`; is not changed.
+    cover, ndvi : (..., scene) float32 arrays
+        Not finite where a pixel was not seen. [1]
+    controls : (scene,) array
+        Mean cover of the control ground in each. [1]
+
+    Returns
+    -------
+    (..., row) float32 array
+    """
+    rows = np.moveaxis(sums, -1, 0).reshape(len(ROWS), -1).copy()
+    scenes = (np.moveaxis(values, -1, 0).reshape(values.shape[-1], -1) for values in (cover, ndvi))
+    for one, index, control in zip(*scenes, controls.tolist(), strict=True):
+        add(rows, one, index, control)
+    return np.moveaxis(rows.reshape(len(ROWS), *sums.shape[:-1]), 0, -1)
+
+
+def mean(sums: np.ndarray, row: str) -> np.ndarray:
+    """Mean over the scenes of a season.
+
+    Parameters
+    ----------
+    sums : (..., row, y, x) float32 array
+        See :data:`ROWS`.
+    row : str
+        Which of them.
+
+    Returns
+    -------
+    (..., y, x) float32 array
+        In the unit of the row; NaN where the pixel was not seen.
+    """
+    seen = sums[..., ROWS.index("seen"), :, :]
+    found: np.ndarray = np.full_like(seen, np.nan)
+    np.divide(sums[..., ROWS.index(row), :, :], seen, out=found, where=seen > 0)
+    return found
+
+
 def inner_sums(values: np.ndarray, inside: np.ndarray, times: int) -> np.ndarray:
     """Sums of what lies inside, of blocks of pixels.
 

@@ -1,0 +1,122 @@
+"""Where a site fails, from the sums of its growing seasons up to the last look for a failure.
+
+Between two looks, most of a year, nothing of it changes: it is stored (:mod:`monitor.derived`), and made again by
+whoever needs it, the night or a page, where it is lost or anything that it is made from has changed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from monitor import derived
+from monitor.cube.grid import inside
+from monitor.cube.store import StoredSite
+from monitor.maps.seasons import Wanted, scenes_by_season, sums_by_season
+from monitor.sites.site import Site
+from monitor.trends.kernels.failing import find, means, pixel_theta, times_of
+from monitor.trends.kernels.yearly import ROWS, inner_sums
+from monitor.verdict.assess import LastLook
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.kernels import NORMAL_95
+from monitor.verdict.spatial import FailingGround, tells_failing_ground
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failing:
+    """Where a site fails, as it stood at the last look."""
+
+    ground: FailingGround
+    chance: np.ndarray
+    """(block, block) float32: smoothed probability of failing of blocks of pixels; NaN where it is not known. [1]"""
+    times: int
+    """Pixels along each side of a block."""
+
+    def on(self, ground: np.ndarray) -> np.ndarray:
+        """The chance of each pixel of the site, of (y, x) bool `ground`; (y, x) float32, NaN elsewhere. [1]"""
+        height, width = ground.shape
+        fine = self.chance.repeat(self.times, axis=0).repeat(self.times, axis=1)[:height, :width]
+        return np.where(ground, fine, np.float32(np.nan))
+
+
+def failing(
+    store: StoredSite,
+    snapshot: str,
+    site: Site,
+    observed: Mapping[str, np.ndarray],
+    day: date,
+    look: Callable[[], LastLook | None],
+    *,
+    constants: Calibration,
+) -> Failing | None:
+    """Where a site fails, from the scenes up to the last look; None where that cannot be said.
+
+    Parameters
+    ----------
+    store : StoredSite
+        Of the site.
+    snapshot : str
+        Of the store.
+    site : Site
+        As it was judged.
+    observed : mapping
+        Columns :data:`monitor.maps.seasons.NEEDED` of its series, and ``chain``, (n,) arrays ascending by time.
+    day : date
+        Of the last look.
+    look : callable
+        The last look, of these scenes; called only where the result is not stored.
+    constants : Calibration
+        Of the verdict.
+
+    Raises
+    ------
+    StoreBroken
+        The store cannot be read.
+    """
+    seen = observed["chain"][: np.searchsorted(observed["date"], np.datetime64(day, "D"), side="right")]
+    inputs = [site.version, site.start, site.slope_degrees, constants.hash, seen[-1:]]
+    make = partial(_failing, store, snapshot, site, observed, look)
+    values = derived.get(store.derived.with_suffix(".failing"), inputs, make, module=__name__)
+    if values["ground"] is None:
+        return None
+    known = values["ground"] | {"day": date.fromisoformat(values["ground"]["day"])}
+    return Failing(ground=FailingGround(**known), chance=values["chance"], times=values["times"])
+
+
+def _failing(
+    store: StoredSite,
+    snapshot: str,
+    site: Site,
+    observed: Mapping[str, np.ndarray],
+    look: Callable[[], LastLook | None],
+) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"ground": None}
+    last = look()
+    if last is None:
+        return nothing
+    verdict, promised = last.verdict(), last.promised()
+    if not tells_failing_ground(verdict, site):
+        return nothing
+    # all scenes of these seasons: those since the look lie in a season that does not count yet
+    seasons = {season: scenes for season, scenes in scenes_by_season(site, observed).items() if season[0] in promised}
+    if not seasons or verdict.theta is None or verdict.theta_low is None or verdict.theta_high is None:
+        return nothing
+    (sums,) = sums_by_season([Wanted(site=site, store=store, snapshot=snapshot, seasons=seasons)])
+    ground, pixel = inside(site.geometry, store.grid), abs(store.grid.resolution.x)
+    times = times_of(pixel)
+    rows = [ROWS.index("over"), ROWS.index("seen")]
+    total, count = np.stack([inner_sums(sums[season][rows], ground, times) for season in sorted(sums)], axis=1)
+    within = inner_sums(ground.astype(np.float32), ground, times) >= times * times / 2
+    expected = np.array([0.0 if before else promised[year] for year, before in sorted(sums)])
+    area = find(
+        *pixel_theta(*means(total, count, times), expected), within, site_theta=verdict.theta,
+        site_variance=((verdict.theta_high - verdict.theta_low) / (2 * NORMAL_95)) ** 2, pixel=pixel * times,
+    )  # fmt: skip
+    found = FailingGround.of(area, site.hectares, verdict.as_of)
+    if found is None:
+        return nothing
+    known = asdict(found) | {"day": found.day.isoformat()}
+    return {"ground": known, "chance": area.smoothed.astype(np.float32), "times": times}

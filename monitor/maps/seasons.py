@@ -1,0 +1,176 @@
+"""Sums over the scenes of each growing season, pixel by pixel: what the maps of a site are made from.
+
+The season in which the work began is summed in two halves, of the scenes before that day and from then on. Scenes are
+added in order of acquisition, so that the sums do not depend on the order in which they arrived. Those of a season that
+is over are stored (:mod:`monitor.derived`) under the scenes that went in: a late, replaced or rejected one has its own
+season summed again. The season under way is summed from the stored pixels whenever it is needed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from monitor import derived
+from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover
+from monitor.cover.indices import INDICES
+from monitor.cube.grid import grid_to_json
+from monitor.cube.store import CHUNK_BYTES, StoredSite
+from monitor.sites.site import Site
+from monitor.trends.kernels.yearly import ROWS, added
+from monitor.verdict.window import Window
+
+Season = tuple[int, bool]
+"""Year of a growing season, and whether its scenes were taken before the work began."""
+
+NEEDED: Final = ("acquisition", "date", "digest", "control_cover", "accepted")
+"""Columns of a series that decide which scenes go into the maps."""
+
+
+class Scenes(NamedTuple):
+    """The scenes of a season that go into the maps, in order of acquisition."""
+
+    acquisitions: np.ndarray
+    """(scene,) bytes, UTF-8."""
+    digests: np.ndarray
+    """(scene,) bytes: hash of what is stored of each."""
+    controls: np.ndarray
+    """(scene,) float64: mean cover of the control ground in each. [1]"""
+    over: bool
+    """Whether the series reaches beyond the season: later scenes belong to another one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A site whose seasons are to be summed up."""
+
+    site: Site
+    store: StoredSite
+    snapshot: str
+    """Of the store; see :class:`monitor.cube.store.StoredSite`."""
+    seasons: Mapping[Season, Scenes]
+
+
+def scenes_by_season(site: Site, observed: Mapping[str, np.ndarray]) -> dict[Season, Scenes]:
+    """The accepted scenes of a site inside its growing seasons, whose control ground was seen.
+
+    Parameters
+    ----------
+    site : Site
+        Gives the start of the work and the growing season.
+    observed : mapping
+        Columns :data:`NEEDED` of its series, (n,) arrays ascending by time.
+
+    Returns
+    -------
+    dict
+        Seasons with a scene, ascending by year; of one year the half before the start last.
+    """
+    controls = np.asarray(observed["control_cover"], np.float64)
+    counts = np.asarray(observed["accepted"], bool) & ~np.isnan(controls)
+    if not counts.any():
+        return {}
+    names, digests, day = (observed[name][counts] for name in ("acquisition", "digest", "date"))
+    window, controls, newest = Window.of(site), controls[counts], observed["date"][-1]
+    first_year, last_year = (day[[0, -1]].astype("datetime64[Y]").astype(np.int64) + 1970).tolist()
+    start, found = np.datetime64(site.start, "D"), {}
+    for year in range(first_year - 1, last_year + 1):
+        opens = np.datetime64(f"{year:04d}-01-01", "D") + np.timedelta64(window.opens, "D")
+        closes = opens + np.timedelta64(window.length, "D")
+        for before, first, end in ((False, max(opens, start), closes), (True, opens, min(closes, start))):
+            some = slice(*np.searchsorted(day, [first, end]).tolist())
+            if some.start < some.stop:
+                found[year, before] = Scenes(names[some], digests[some], controls[some], bool(newest >= end))
+    return found
+
+
+def season_sums(
+    cube: xr.Dataset, controls: xr.DataArray, endmembers: Endmembers, sums: xr.DataArray | None = None
+) -> xr.DataArray:
+    """Sums over the scenes of a season, of every pixel.
+
+    Parameters
+    ----------
+    cube : xr.Dataset
+        (time, y, x) of the scenes (:mod:`monitor.cube.packed`), with ``red``, ``nir`` and ``clear``; as dask array in
+        one chunk along time.
+    controls : xr.DataArray
+        (time,) mean cover of the control ground in each. [1]
+    endmembers : Endmembers
+        Of the biome.
+    sums : xr.DataArray, optional
+        Those of the earlier scenes of the season; None: these are the first.
+
+    Returns
+    -------
+    xr.DataArray
+        (y, x, row) float32 of :data:`monitor.trends.kernels.yearly.ROWS`, lazy where the cube is.
+    """
+    cube = cube.drop_vars(cube.coords)  # to compare the times of every pair of layers would cost the most
+    index, bands = INDICES[endmembers.index]
+    green = INDICES["ndvi"][0](cube["red"], cube["nir"]).where(cube["clear"])
+    chosen = green if endmembers.index == "ndvi" else index(*(cube[band] for band in bands)).where(cube["clear"])
+    if sums is None:
+        sums = xr.zeros_like(green.isel(time=0, drop=True), np.float32).expand_dims(row=len(ROWS), axis=-1)
+    found: xr.DataArray = xr.apply_ufunc(
+        added, sums, cover(chosen, endmembers), green, controls,
+        input_core_dims=[["row"], ["time"], ["time"], ["time"]], output_core_dims=[["row"]],
+        dask="parallelized", output_dtypes=[np.float32],
+    )  # fmt: skip
+    return found.rename("sums")
+
+
+def sums_by_season(sites: Sequence[Wanted]) -> list[dict[Season, np.ndarray]]:
+    """Sums of the seasons of some sites, best of one landscape: a stored chunk of pixels holds many of them.
+
+    Parameters
+    ----------
+    sites : sequence of Wanted
+        Sites and their seasons.
+
+    Returns
+    -------
+    list of dict
+        Of each site by season (row, y, x) float32 of :data:`monitor.trends.kernels.yearly.ROWS`, not to be written to.
+
+    Raises
+    ------
+    StoreBroken
+        A store cannot be read, or lacks a scene.
+    """
+    found: list[dict[Season, np.ndarray]] = [{} for _ in sites]
+    for season in sorted({season for one in sites for season in one.seasons}):  # all sites of a season: see above
+        for one, sums in zip(sites, found, strict=True):
+            if season in one.seasons:
+                sums[season] = _stored(one, season)
+    return found
+
+
+def _stored(one: Wanted, season: Season) -> np.ndarray:
+    scenes, endmembers = one.seasons[season], ENDMEMBERS[one.site.biome]
+    make = partial(_sums, one, scenes, endmembers)
+    if not scenes.over:
+        return make()["sums"]
+    year, before = season
+    path = one.store.derived.with_suffix(".seasons") / f"{year}{'-before' if before else ''}"
+    inputs = [*scenes, grid_to_json(one.store.grid), endmembers]
+    sums: np.ndarray = derived.get(path, inputs, make, module=__name__)["sums"]
+    return sums
+
+
+def _sums(one: Wanted, scenes: Scenes, endmembers: Endmembers) -> dict[str, np.ndarray]:
+    """Of a season from the stored pixels, some scenes at a time: a large site does not fit in memory as a whole."""
+    layers = {"red", "nir", "clear", *INDICES[endmembers.index][1]}
+    height, width = one.store.grid.shape
+    together = max(1, CHUNK_BYTES // (height * width * 4 * len(layers)))
+    sums = None
+    for first in range(0, scenes.controls.size, together):
+        some = slice(first, first + together)
+        names = [name.decode() for name in scenes.acquisitions[some].tolist()]
+        cube = one.store.cube(one.snapshot, layers=layers, acquisitions=names, lazy=False)
+        sums = season_sums(cube, xr.DataArray(scenes.controls[some], dims="time"), endmembers, sums)
+    assert sums is not None  # a season has a scene
+    return {"sums": np.ascontiguousarray(sums.transpose("row", ...).values)}
