@@ -40,6 +40,8 @@ DARK = {"red": (0.16, -0.12), "nir": (0.2, 0.3)}
 """Reflectance of bare ground, and what a full cover adds; other bands: 0.12."""
 NOISE = 0.01
 """Standard deviation of reflectance from pixel to pixel. [1]"""
+MIXED, CLEAR, OVERCAST = (0.0, 0.0, 0.2, 0.5), (0.0,), (1.0,)
+"""Shares of a scene under clouds: of a history, and of nights."""
 UPLIFT = 0.12
 """Green that a site gains in the years after the start, where it does. [1]"""
 
@@ -118,8 +120,8 @@ class Countryside:
         )
         (self.root / "catalogue").mkdir()
 
-    def pass_over(self, days: Sequence[date], *, clouds: bool) -> None:
-        """Scenes of some days over every county join the catalogue."""
+    def pass_over(self, days: Sequence[date], *, clouds: Sequence[float]) -> None:
+        """Scenes of some days over every county join the catalogue; `clouds` are shares of a scene, drawn from."""
         wanted = [(county, day) for county in range(self.counties) for day in days]
         fresh = get_context("spawn")  # a fork of a process in which nights have left threads may wait for ever
         with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=fresh) as workers:
@@ -132,7 +134,7 @@ class Countryside:
         shutil.rmtree(self.root / "scenes")
 
 
-def _scene(made: Countryside, clouds: bool, county: int, day: date) -> dict[str, Any]:
+def _scene(made: Countryside, clouds: Sequence[float], county: int, day: date) -> dict[str, Any]:
     """Files and item of one granule."""
     rng = np.random.default_rng([county, day.toordinal()])
     letters = "ABCDEFGHJKLMNPQRSTUV"
@@ -206,9 +208,9 @@ def _noise(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     return np.roll(_field(shape[0]), tuple(rng.integers(0, shape[0], 2)), axis=(0, 1))
 
 
-def _classes(shape: tuple[int, int], rng: np.random.Generator, clouds: bool) -> np.ndarray:
-    """Scene classes: vegetation, and clouds over none, a fifth or half of the scene."""
-    share = rng.choice([0, 0, 0.2, 0.5]) if clouds else 0.0
+def _classes(shape: tuple[int, int], rng: np.random.Generator, clouds: Sequence[float]) -> np.ndarray:
+    """Scene classes: vegetation, and clouds over one of the shares of the scene."""
+    share = rng.choice(clouds)
     blobs = rng.uniform(size=(shape[0] // 64 + 1, shape[1] // 64 + 1)) < share
     cloud = np.kron(blobs, np.ones((64, 64), bool))[: shape[0], : shape[1]]
     return np.where(cloud, 9, 4).astype(np.uint8)

@@ -5,8 +5,8 @@ from datetime import date
 import pytest
 import rasterio
 
-from benchmarks.countryside import Countryside
-from benchmarks.programme import Line, filing, floor, table
+from benchmarks.countryside import CLEAR, OVERCAST, Countryside
+from benchmarks.night import Checkout, Row, table
 from jobs.settings import load
 from jobs.sources import open_sources
 from monitor.sites.registry import read_sites
@@ -18,7 +18,7 @@ BEFORE, DAY = date(2020, 7, 24), date(2024, 7, 24)
 def made(tmp_path_factory):
     made = Countryside(root=tmp_path_factory.mktemp("made") / "land", sites=5, hectares=1.0, start=date(2021, 5, 1))
     made.lay_out()
-    made.pass_over([BEFORE, DAY], clouds=False)
+    made.pass_over([BEFORE, DAY], clouds=CLEAR)
     return made
 
 
@@ -50,29 +50,21 @@ def test_after_the_start_two_sites_of_three_are_greener_than_they_were_on_that_d
     assert change == pytest.approx([0, -0.0144, -0.0144, 0, -0.0144], abs=0.005)
 
 
-def test_the_floor_reads_every_file_of_the_day(made):
-    assert floor(made, DAY) > 0
-    for path in (made.root / "scenes").glob("*/B02.tif"):
-        path.unlink()
-        path.write_bytes(b"no tiff")
-    with pytest.raises(rasterio.errors.RasterioIOError):
-        floor(made, DAY)
+def test_an_overcast_scene_shows_no_ground_anywhere(made):
+    day = date(2024, 7, 25)
+    made.pass_over([day], clouds=OVERCAST)
+    (path,) = (made.root / "scenes").glob(f"*_{day:%Y%m%d}T*/SCL.tif")
+    assert set(rasterio.open(path).read(1).ravel()) == {9}
 
 
-def test_trying_the_disk_leaves_no_file_behind(made):
-    folders = [made.root / "outputs" / "sites" / name for name in ("a", "b")]
-    for folder in folders:
-        folder.mkdir(parents=True)
-        (folder / "index.html").write_text("a page")
-    assert 0 < filing(made) < 1000
-    assert [path.name for folder in folders for path in folder.iterdir()] == ["index.html"] * 2
-
-
-def test_a_goal_that_was_missed_is_printed_as_missed(made):
-    lines = [
-        Line(what="the night", value=241.0, unit="s", most=240.0),
-        Line(what="most memory", value=5.9, unit="GiB", most=6.0),
-        Line(what="read", value=7.0, unit="MB"),
+def test_what_must_hold_is_scaled_by_what_the_reference_takes_here(tmp_path):
+    old, new = (Checkout(tmp_path, name) for name in ("old", "new"))
+    rows = [
+        Row("one more site", "CPU ms", {"old": [70.0, 80.0, 90.0], "new": [19.0, 21.0, 20.0]}, now=40.0, must=10.0),
+        Row("in the tenth year", "CPU ms", {"old": [100.0], "new": [41.0]}, must=20.0),
+        Row("files", "", {"old": [10.0], "new": [1.0]}, now=10.0, must=0.5, scaled=False),
     ]
-    assert [line.verdict for line in lines] == ["MISSED", "met", ""]
-    assert "| the night | 241 | s | 240 |  | MISSED |" in table(made, lines)
+    text = table(rows, [old, new])
+    assert "| one more site | CPU ms | 80 (70 to 90) | 20 (19 to 21) | 10 | 20 | met |" in text
+    assert "| in the tenth year | CPU ms | 100 (100 to 100) | 41 (41 to 41) | 20 | 40 | **missed** |" in text
+    assert "| files |  | 10 (10 to 10) | 1 (1 to 1) | 0.5 | 0.5 | **missed** |" in text
