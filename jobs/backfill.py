@@ -23,7 +23,6 @@ from jobs.precheck import check_clock
 from jobs.registry import take_in
 from jobs.settings import Settings
 from jobs.sources import open_sources
-from monitor.cube.store import LandscapeStore, landscape_of
 from monitor.errors import StoreBroken
 
 
@@ -42,7 +41,6 @@ def backfill(
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
         never_offered: list[str] = []
-        landscape: LandscapeStore | None = None
         for outcome in gather(
             settings, ledger, sources, sites, work, until=until, progress=progress, what="a backfill"
         ):
@@ -50,9 +48,8 @@ def backfill(
             results[site] = result(outcome)
             if fetched is not None:
                 try:
-                    landscape = landscape_of(settings.store.root, fetched.snapshot, landscape)
                     if fetched.new:
-                        results[site] = result(outcome, observed(outcome, landscape)[1])
+                        results[site] = result(outcome, observed(outcome.site, fetched))
                     with ledger.transaction() as t:
                         take_over(t, outcome, fetched)
                 except StoreBroken as error:

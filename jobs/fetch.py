@@ -7,6 +7,7 @@ read together; each has a store of its own, and one broken site does not stop th
 
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -71,7 +72,7 @@ all imagery, as fewer do not count as a season before the start either (:func:`m
 class Known:
     """What is stored of a site."""
 
-    snapshot: str
+    landscape: LandscapeStore
     baselines: Mapping[str, Mapping[str, str]]
     """Of each stored acquisition the baseline of each granule; one object for sites of a landscape that have the
     same."""
@@ -116,6 +117,7 @@ class Task:
 class Fetched:
     """What a fetch did for one site."""
 
+    stored: StoredSite
     snapshot: str
     """Of the store."""
     new: tuple[str, ...]
@@ -212,11 +214,11 @@ def fetch(
     BadConfiguration
         A source refuses the credentials: no other site would fare better.
     """
-    store = LandscapeStore(tasks[0].folder)
-    parts = [Part(task, store, guard) for task in tasks]
+    folder = tasks[0].folder
+    parts = [Part(task, LandscapeStore(folder), guard) for task in tasks]
     try:
-        with held(store.path.parent / LANDSCAPES, what, store.name) as lock:
-            yield from _fetch(store, parts, sources, elevation, lock)
+        with held(folder.parent / LANDSCAPES, what, folder.name) as lock:
+            yield from _fetch(parts, sources, elevation, lock)
     except TryLater as error:
         for part in parts:
             part.fail("deferred", str(error))
@@ -224,8 +226,15 @@ def fetch(
 
 
 def _fetch(
-    store: LandscapeStore, parts: Sequence["Part"], sources: Sources, elevation: Elevation | None, lock: Lock
+    parts: Sequence["Part"], sources: Sources, elevation: Elevation | None, lock: Lock
 ) -> Iterator[list["Step"]]:
+    store = parts[0].landscape
+    with suppress(MonitorError):  # each site reports it as it is opened
+        # As it was read to see what is left to do, unless another run has stored scenes since.
+        read = next((part.task.known.landscape for part in parts if part.task.known is not None), store)
+        store = read if read.is_newest else store
+    for part in parts:
+        part.landscape = store
     _each(parts, lambda part: part.open(sources.first))
     _look_again([part for part in parts if part.alive], sources.all)
     new = [part for part in parts if part.alive and part.controls is None]
@@ -259,7 +268,6 @@ class Part:
     tried: int | None = None
     """See :class:`Fetched`."""
     terrain: Terrain | None = None
-    known: bool = False
     later: str = ""
     """Why some scene could not be asked for: its source is down."""
     waiting: list["_Look"] = field(default_factory=list)
@@ -267,7 +275,6 @@ class Part:
     """By acquisition what was read to choose control ground, and is stored without being read again."""
     new: list[str] = field(default_factory=list)
     snapshot: str = ""
-    wrote: bool = False
 
     @property
     def alive(self) -> bool:
@@ -300,14 +307,11 @@ class Part:
             return
         self.store = self.landscape.site(self.task.ground)
         self.snapshot, self.grid = self.store.snapshot, self.store.grid
-        self.known = self.task.known is not None and self.store.unchanged_since(self.task.known.snapshot)
         if self.controls is None:
             self.controls = ControlSet.from_json(self.store.controls)
             self.waits = not self.controls.units
-        if self.known and self.task.known is not None:
-            self.stored = self.task.known.baselines
-        else:
-            self.stored = self.store.baselines()
+        known = self.task.known
+        self.stored = known.baselines if known and known.landscape is self.landscape else self.store.baselines()
         self.left = left_of(self.task, self.grid, self.stored)
         if self.left and (found := behind(self.landscape.written, "the newest snapshot of its store")):
             msg = f"{found}, and no scene can be stored until then. {CLOCK}"
@@ -336,7 +340,7 @@ class Part:
 
     def stored_now(self, entries: Sequence[Entry]) -> None:
         """Take note of what was committed."""
-        self.snapshot, self.wrote = self.store.snapshot, True
+        self.snapshot = self.store.snapshot
         self.new += [entry.record.acquisition for entry in entries]
 
     def outcome(self) -> Outcome:
@@ -346,6 +350,7 @@ class Part:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
         gone = left_out(self.controls.units, self.task.others)
         fetched = Fetched(
+            stored=self.store,
             snapshot=self.snapshot,
             new=tuple(self.new),
             controls=self.controls,
@@ -606,7 +611,7 @@ def _begin(store: LandscapeStore, parts: Sequence[Part], lock: Lock) -> None:
 
     def begun(part: Part) -> None:
         part.store = store.site(part.task.ground)
-        part.snapshot, part.wrote = part.store.snapshot, True
+        part.snapshot = part.store.snapshot
 
     if _together(parts, lock, lambda: store.create(members, biome=parts[0].task.site.biome)):
         _each(parts, begun)

@@ -30,7 +30,7 @@ from jobs.sources import Sources, described
 from jobs.together import METRES_PER_DEGREE, in_one_search, neighbourhoods
 from monitor.controls.units import ControlSet
 from monitor.cube.granules import Open, has, open_questions
-from monitor.cube.store import DERIVED, LandscapeStore, StoredSite, texts
+from monitor.cube.store import DERIVED, LandscapeStore, texts
 from monitor.errors import BadConfiguration, BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
 from monitor.imagery.source import Scene, Stored
 from monitor.imagery.terrain import Terrain
@@ -282,7 +282,7 @@ def _known(folder: Path, sites: Sequence[Site]) -> dict[str, Known]:
     for site in sites:
         with suppress(MonitorError):
             stored = landscape.site(ground_key(site))
-            known[site.id] = Known(snapshot=stored.snapshot, baselines=stored.baselines())
+            known[site.id] = Known(landscape=landscape, baselines=stored.baselines())
     return known
 
 
@@ -468,7 +468,10 @@ def _all(lands: Sequence[Generator[list[Step], None, list[Part]]], work: Run) ->
 
     def finished() -> Iterator[list[Outcome]]:
         while done:
-            yield [part.outcome() for part in done.pop()]
+            parts = done.pop()
+            yield [part.outcome() for part in parts]
+            for part in parts:
+                part.landscape.release()
 
     for land in range(len(lands)):
         go_on(land)
@@ -503,13 +506,11 @@ def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     t.save_snapshot(ground, site, fetched.snapshot)
 
 
-def observed(outcome: Outcome, landscape: LandscapeStore) -> tuple[StoredSite, Columns]:
-    """What is stored of a site after its fetch, and its series."""
-    site, fetched = outcome.site, outcome.fetched
-    assert fetched is not None
-    stored = landscape.site(ground_key(site))
-    series = site_series(stored, fetched.controls, site, left_out=fetched.left_out, snapshot=fetched.snapshot)
-    return stored, series
+def observed(site: Site, fetched: Fetched) -> Columns:
+    """The series of a site after its fetch."""
+    return site_series(
+        fetched.stored, fetched.controls, site, left_out=fetched.left_out, snapshot=fetched.snapshot
+    )  # fmt: skip
 
 
 def result(outcome: Outcome, series: Columns | None = None) -> dict[str, Any]:

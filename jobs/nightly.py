@@ -58,7 +58,6 @@ from monitor.alerts.alert import Event, Notice, State
 from monitor.alerts.lifecycle import doubtful, step
 from monitor.alerts.messages import write_message
 from monitor.controls.neighbours import too_few
-from monitor.cube.store import LandscapeStore, StoredSite, landscape_of
 from monitor.errors import MonitorError, TryLater
 from monitor.imagery.terrain import with_slope
 from monitor.ledger.ledger import Ledger, Transaction
@@ -122,7 +121,6 @@ def night(
         results: dict[str, dict[str, Any]] = {}
         never_offered: list[str] = []
         waiting: list[Outcome] = []  # for constants that are set once all scenes are there
-        landscape: LandscapeStore | None = None
         sent = 0
 
         def fetched_now() -> Iterator[Outcome]:
@@ -145,14 +143,13 @@ def night(
                 continue
             judged = None if (pool := Pool.of(site)) in constants.due else constants.of(pool)
             try:
-                landscape = landscape_of(settings.store.root, fetched.snapshot, landscape)
-                stored, series = observed(outcome, landscape)
+                series = observed(site, fetched)
                 results[site.id] = result(outcome, series)
                 with ledger.transaction() as t:
                     take_over(t, outcome, fetched)
                     if judged is not None and t.is_current(site.id):  # it may have been retired meanwhile
                         results[site.id] |= _judge(
-                            settings, t, outcome, stored, series, judged, rain.get(site.id), as_of=as_of, run=run
+                            settings, t, outcome, series, judged, rain.get(site.id), as_of=as_of, run=run
                         )
             except MonitorError as error:
                 results[site.id] = _failed(site.id, error)
@@ -167,12 +164,11 @@ def night(
             assert fetched is not None
             judged = constants.of(Pool.of(site))
             try:
-                landscape = landscape_of(settings.store.root, fetched.snapshot, landscape)
-                stored, series = observed(outcome, landscape)
+                series = observed(site, fetched)
                 with ledger.transaction() as t:
                     if t.is_current(site.id):
                         results[site.id] |= _judge(
-                            settings, t, outcome, stored, series, judged, rain.get(site.id), as_of=as_of, run=run
+                            settings, t, outcome, series, judged, rain.get(site.id), as_of=as_of, run=run
                         )
             except MonitorError as error:
                 results[site.id] = _failed(site.id, error)
@@ -270,7 +266,6 @@ def _judge(
     settings: Settings,
     t: Transaction,
     outcome: Outcome,
-    stored: StoredSite,
     observed: Columns,
     constants: Calibration,
     rain: Reason | None,
@@ -318,7 +313,7 @@ def _judge(
         if (t.background(ground, "sight") or {}).get("made_from") != prospect.key:
             t.save_background(ground, "sight", sight(prospect, site.start))
     if look is not None and tells_failing_ground(found, site):
-        fails = failing(stored, fetched.snapshot, site, seen, look.day, lambda: look, constants=constants)
+        fails = failing(fetched.stored, fetched.snapshot, site, seen, look.day, lambda: look, constants=constants)
         if fails is not None:
             found = with_failing_ground(found, fails.ground, site, constants)
     fresh = t.add_assessment(

@@ -374,6 +374,18 @@ class LandscapeStore:
             return found
 
     @property
+    def is_newest(self) -> bool:
+        """Whether nothing was stored since this object first read the store."""
+        if self._session is None:
+            return True
+        with self._guarded():
+            return bool(self._session.snapshot_id == self._open().lookup_branch("main"))
+
+    def release(self) -> None:
+        """Let go of what was read; it is read again where it is asked for."""
+        self._forget()
+
+    @property
     def written(self) -> datetime:
         """When the newest snapshot was written, UTC."""
         with self._guarded():
@@ -729,14 +741,6 @@ class StoredSite:
     @property
     def _of_pixels(self) -> slice:
         return slice(*map(int, self.landscape._layout["first_pixel"][self._number : self._number + 2]))
-
-    def unchanged_since(self, snapshot: str) -> bool:
-        """Whether no row that has the site was stored after a snapshot of this landscape."""
-        name, _, rows = snapshot.rpartition(":")
-        if name != self.landscape.name or not rows.isdigit() or int(rows) > self.landscape.rows:
-            return False
-        with self.landscape._guarded():
-            return not self.landscape._whole("state")[int(rows) :, self._number].any()
 
     def _until(self, snapshot: str | None) -> int:
         """How many rows a snapshot has."""

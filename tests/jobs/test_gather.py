@@ -166,7 +166,8 @@ def test_what_need_not_be_looked_at_is_what_every_site_that_it_touches_has(regis
     (scene,) = Painted(DAYS[:1]).search(s1.geometry, DAYS[0], DAYS[0])
     nowhere = replace(scene, footprint=None)
     has, lacks = (
-        Known(snapshot="", baselines=some) for some in ({scene.acquisition: {scene.tile: scene.baseline}}, {})
+        Known(landscape=LandscapeStore(settings.store.root), baselines=some)
+        for some in ({scene.acquisition: {scene.tile: scene.baseline}}, {})
     )
     stored = stored_by([s1, s2, s3], {"s1": has, "s2": lacks})  # the third is new
     assert [stored(replace(scene, footprint=site.geometry)) for site in (s1, s2, s3)] == [True, False, False]
