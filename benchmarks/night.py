@@ -9,8 +9,8 @@ name of its commit, so that the nights can be repeated: they run on a copy. Regi
 process of its own, in threads. CPU seconds are user and system seconds of the process and its children. Where nights
 are repeated the median counts.
 
-A figure of issue 24 that must not be exceeded is scaled to this machine: by what the reference takes here, over what it
-took when the issue was written. Counts of files are not scaled.
+A goal is scaled to this machine: by what the reference takes here, over what it took where the goal was set. Counts of
+files are not scaled.
 """
 
 import argparse
@@ -252,9 +252,9 @@ class Row:
     found: dict[str, list[float]]
     """Of each checkout: each night's."""
     now: float = 0.0
-    """The reference's when the issue was written; 0: not known."""
+    """The reference's, where the goal was set; 0: not known."""
     must: float = 0.0
-    """At most, when the issue was written; 0: for information."""
+    """The goal, at most, where it was set; 0: for information."""
     scaled: bool = True
     """Whether `must` depends on the machine."""
 
@@ -361,11 +361,11 @@ def table(rows: Sequence[Row], checkouts: Sequence[Checkout]) -> str:
     names = " | ".join(one.name for one in checkouts)
     lines = [
         "# What a night costs", "",
-        f"Sites of 13 ha within 8 km unless said. Median of the nights, least and most of them in brackets. Must: of "
-        f"issue 24, times what {reference.name} takes here over what it took then; where that is not known, times "
+        f"Sites of 13 ha within 8 km unless said. Median of the nights, least and most of them in brackets. Goals: "
+        f"as set, times what {reference.name} takes here over what it took then; where that is not known, times "
         f"{usual:.2f}, the median of the others.", "",
         f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f} at the end.", "",
-        f"| | | {names} | must, then | must, here | |", f"|---|---|{'---:|' * len(checkouts)}---:|---:|---|",
+        f"| | | {names} | goal, then | goal, here | |", f"|---|---|{'---:|' * len(checkouts)}---:|---:|---|",
     ]  # fmt: skip
     for row in rows:
         figures = " | ".join(
