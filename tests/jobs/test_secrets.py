@@ -120,14 +120,15 @@ def test_a_bug_is_reported_with_a_traceback_that_shows_no_values_and_no_secrets(
 def test_a_bug_in_a_worker_process_is_logged_without_values_and_secrets(terminal):
     code = textwrap.dedent(f"""
         import structlog
-        from jobs.logs import with_logs
-        def call():
+        from jobs.logs import set_up_logs
+        def job():
             password = "{CANARY}"
             try:
                 raise ValueError("https://me:" + password + "@host")
             except ValueError:
                 structlog.get_logger().exception("a bug while fetching")
-        with_logs(call)
+        set_up_logs()  # as a worker does first
+        job()
         raise SystemExit
     """)
     left, told = spoken([], terminal=terminal, before=code)

@@ -11,18 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import box
 
-from jobs.records import columns
 from monitor import derived
 from monitor.cover.fraction import ENDMEMBERS, cover
 from monitor.cover.indices import INDICES, ndvi
 from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import LAYERS
-from monitor.cube.store import Entry, StoredSite, digest, record_of
+from monitor.cube.store import Entry, StoredSite, digest, record_of, texts
 from monitor.errors import StoreBroken
 from monitor.imagery.source import Scene
 from monitor.maps import seasons
-from monitor.maps.seasons import NEEDED, Wanted, scenes_by_season, season_sums, sums_by_season
+from monitor.maps.seasons import Wanted, scenes_by_season, season_sums, sums_by_season
 from monitor.sites.site import BIOMES, Plan, Site
 from monitor.trends.kernels.yearly import ROWS
 from monitor.verdict.window import Window
@@ -44,17 +43,14 @@ def planted(*, start=date(2019, 7, 1), biome="loess", outline=OUTLINE):
 
 
 def series(days, *, accepted=None, controls=None, versions=None):
-    return columns(
-        [
-            {
-                "acquisition": f"s2/{day}", "time": f"{day}T03:45:31+00:00",
-                "digest": f"{(versions or {}).get(day, 0)}-{day}", "accepted": (accepted or {}).get(day, True),
-                "control_cover": (controls or {}).get(day, 0.3),
-            }
-            for day in days
-        ],
-        [name if name != "date" else "time" for name in NEEDED],
-    )  # fmt: skip
+    days = list(days)
+    return {
+        "acquisition": texts(f"s2/{day}" for day in days),
+        "digest": texts(f"{(versions or {}).get(day, 0)}-{day}" for day in days),
+        "date": np.array(days, "datetime64[D]"),
+        "accepted": np.array([(accepted or {}).get(day, True) for day in days], bool),
+        "control_cover": np.array([(controls or {}).get(day, 0.3) for day in days], np.float64),
+    }
 
 
 # which scenes
