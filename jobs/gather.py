@@ -185,7 +185,7 @@ def prepare(
             if ground in homes:
                 wanted.setdefault(homes[ground], []).append(site)
     for name, members in wanted.items():
-        known |= _known(settings.store.root / name, members)
+        known |= _known(settings.store.root / name, members, homes)
     left_out: dict[str, MonitorError] = {}
     together = neighbourhoods(sites, apart=2 * sources.first.ring[1])
     for members in (some for group in together for some in in_one_search(group)):
@@ -276,12 +276,19 @@ def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -
     return homes
 
 
-def _known(folder: Path, sites: Sequence[Site]) -> dict[str, Known]:
-    """What is stored of some sites of a landscape; without those that cannot be read: fetching reports them."""
+def _known(folder: Path, sites: Sequence[Site], homes: dict[str, str]) -> dict[str, Known]:
+    """What is stored of some sites of a landscape; without those that cannot be read: fetching reports them.
+
+    A landscape that was lost and begun again may lack a site: that has no home any more.
+    """
     landscape, known = LandscapeStore(folder), {}
     for site in sites:
         with suppress(MonitorError):
-            stored = landscape.site(ground_key(site))
+            ground = ground_key(site)
+            if ground not in landscape.grounds:
+                del homes[ground]
+                continue
+            stored = landscape.site(ground)
             known[site.id] = Known(landscape=landscape, baselines=stored.baselines())
     return known
 

@@ -1,6 +1,7 @@
 """Sites read together: bounded in memory, and none of them harmed by another."""
 
 import json
+import shutil
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
@@ -239,6 +240,28 @@ def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_pa
     assert len(LandscapeStore(settings.store.root / first).grounds) == 2
     assert [site["state"] for site in night(settings, as_of=NIGHT)["sites"]] == ["done"] * 3
     assert len(landscapes_of(settings)) == 2
+    assert same(settings, scratch)
+
+
+def test_of_a_lost_landscape_a_site_that_cannot_start_is_left_out_and_begins_another_later(
+    tmp_path, from_source, scratch, monkeypatch
+):
+    settings = installed(tmp_path / "lost", ROW)
+    from_source(Painted(DAYS))
+    night(settings, as_of=NIGHT)
+    (lost,) = landscapes_of(settings)
+    shutil.rmtree(settings.store.root / lost)
+
+    def refused(site, source):
+        if site.id == "s2":
+            raise BadData("too small")
+        return lattice(site, source)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.fetch.lattice", refused)
+        states = {site["site"]: site["state"] for site in night(settings, as_of=NIGHT)["sites"]}
+    assert states == {"s1": "done", "s2": "failed", "s3": "done"}
+    assert {site["state"] for site in night(settings, as_of=NIGHT)["sites"]} == {"done"}
     assert same(settings, scratch)
 
 
