@@ -212,10 +212,10 @@ def prepare(
         every = list((registered | {site.id: site for site in sites}).values())
         near = shapely.STRtree([other.geometry for other in every])
         given = cache(partial(_given_ground, settings, frozenset(t.versions() or (site.id for site in sites))))
-        terrains, gone = t.backgrounds("terrain"), t.backgrounds("left_out")
+        terrains, gone, chosen = t.backgrounds("terrain"), t.backgrounds("left_out"), t.all_controls()
         for site in (one for members in together for one in members if one.id in offers):
             ground = ground_key(site)
-            frozen, lie = t.controls(ground), terrains.get(ground)
+            frozen, lie = chosen.get(ground), terrains.get(ground)
             controls = None if frozen is None else ControlSet.from_json(frozen)
             within = None
             if controls is None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
+from shapely import polygons
 from shapely.geometry import box, mapping, shape
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
@@ -99,8 +100,8 @@ class ControlSet:
     def from_json(cls, stored: dict[str, Any]) -> "ControlSet":
         """The set written by :meth:`to_json`."""
         units = tuple(
-            Unit(id=u["id"], geometry=shape(u["geometry"]), distance=u["distance"], ring=u.get("ring", 1))
-            for u in stored["units"]
+            Unit(id=u["id"], geometry=geometry, distance=u["distance"], ring=u.get("ring", 1))
+            for u, geometry in zip(stored["units"], _shapes([u["geometry"] for u in stored["units"]]), strict=True)
         )
         return cls(units=units, balance=stored["balance"], candidates=stored["candidates"])
 
@@ -108,6 +109,15 @@ class ControlSet:
     def hash(self) -> str:
         """SHA-256 of the set."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def _shapes(geometries: Sequence[dict[str, Any]]) -> Sequence[BaseGeometry]:
+    """Geometries of GeoJSON; squares, as nearly all are, in one go."""
+    rings = [one["coordinates"] for one in geometries if one["type"] == "Polygon"]
+    if len(rings) == len(geometries) and all(len(ring) == 1 and len(ring[0]) == 5 for ring in rings):
+        squares = polygons(np.array(rings, np.float64).reshape(-1, 5, 2))
+        return list(np.atleast_1d(np.asarray(squares, object)))
+    return [shape(one) for one in geometries]
 
 
 def candidates(

@@ -392,7 +392,7 @@ class LandscapeStore:
             found: datetime = self._open().lookup_snapshot(self._open().lookup_branch("main")).written_at
             return found
 
-    @property
+    @cached_property
     def grounds(self) -> tuple[str, ...]:
         """Keys of the ground of its sites, in order."""
         with self._guarded():

@@ -342,6 +342,10 @@ class Transaction:
         """The frozen units of a piece of ground, or None."""
         return self._connection.execute(select(Controls.payload).where(Controls.ground == ground)).scalar()
 
+    def all_controls(self) -> dict[str, dict[str, Any]]:
+        """The frozen units of every piece of ground that has any."""
+        return {row.ground: row.payload for row in self._connection.execute(select(Controls.ground, Controls.payload))}
+
     def freeze_controls(self, ground: str, site: str, payload: dict[str, Any], *, digest: str, now: str) -> None:
         """Freeze units; what is frozen already stays."""
         row = {"ground": ground, "site": site, "hash": digest, "frozen": now, "payload": payload}
