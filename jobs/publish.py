@@ -178,8 +178,8 @@ def _call(settings: Settings, ledger: Ledger, pages: Sequence[_Page]) -> Delayed
     """Write some pages; their control units are read as the turn of the call comes, for those of all are large."""
     with ledger.reading() as t:
         controls = [t.controls(page.ground) for page in pages]
-    write = delayed(_write_some, pure=False, traverse=False)
-    return cast("Delayed", write(settings.store.root, settings.outputs.root, pages, controls))
+    write = partial(_write_some, settings.store.root, settings.outputs.root, pages, controls)
+    return cast("Delayed", delayed(write, pure=False, traverse=False)())  # arguments would be searched for graphs
 
 
 def _write_some(

@@ -6,6 +6,7 @@ broken block of it, stops neither the other scenes nor the other sites.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import repeat
 from typing import Final, NamedTuple, Protocol
 
@@ -145,7 +146,7 @@ def _cube(
     columns: list[list[da.Array]] = [[], [], []]
     for first in range(0, len(scenes), size):
         some = list(scenes[first : first + size])
-        read = delayed(_read, pure=False, nout=3, traverse=False)(*known, source.name, some)
+        read = delayed(partial(_read, source.name, some), pure=False, nout=3, traverse=False)(*known)
         shapes = ((len(LAYERS), own), around, (sites,))
         kinds = (np.uint16, np.float32 if source.reduces else np.uint16, object)
         for column, part, shape, kind in zip(columns, read, shapes, kinds, strict=True):
@@ -170,7 +171,7 @@ def _cube(
 
 
 def _read(
-    sources: Sources, layout: Layout, endmembers: Endmembers, name: str, scenes: Sequence[Scene]
+    name: str, scenes: Sequence[Scene], sources: Sources, layout: Layout, endmembers: Endmembers
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read scenes: (scene, band, pixel) of the sites, the same of the blocks or the means of the units, refusals."""
     source, many = sources.named(name), len(layout.grids)
