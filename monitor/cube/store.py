@@ -596,22 +596,9 @@ class LandscapeStore:
         return self._group
 
     @cached_property
-    def _layout(self) -> dict[str, np.ndarray]:
-        """What is fixed for good: sites, their pixels and units."""
-        names = (
-            "site",
-            "ground",
-            "grid",
-            "context",
-            "first_pixel",
-            "first_unit",
-            "first_context",
-            "unit",
-            "row",
-            "column",
-        )
-        with self._guarded():
-            return {name: self._read(name, slice(None)) for name in names}
+    def _layout(self) -> "_Fixed":
+        """What is fixed for good: sites, their pixels and units; each array is read when it is first asked for."""
+        return _Fixed(self)
 
     def _read(self, name: str, place: Any) -> np.ndarray:
         """Values of an array; a missing chunk is damage, for every chunk is written."""
@@ -693,6 +680,19 @@ class LandscapeStore:
                 "scenes are then fetched again, and this one stays as it is."
             )
             raise StoreBroken(msg) from error
+
+
+class _Fixed(dict[str, np.ndarray]):
+    """Arrays of a landscape that never change, by name."""
+
+    def __init__(self, landscape: LandscapeStore) -> None:
+        super().__init__()
+        self._landscape = landscape
+
+    def __missing__(self, name: str) -> np.ndarray:
+        with self._landscape._guarded():
+            self[name] = self._landscape._read(name, slice(None))
+        return self[name]
 
 
 class StoredSite:
