@@ -28,6 +28,7 @@ import typer
 
 from jobs import kernels
 from jobs.exits import Exit
+from jobs.lock import LANDSCAPES
 from jobs.logs import redacted
 from monitor.errors import MonitorError
 
@@ -446,7 +447,7 @@ def _ledger(settings: "Settings", moments: list[datetime]) -> Iterator[Finding]:
     elif found == HEAD:
         yield Finding(check="ledger", state=OK, message=f"{shown}, version {found}, {sites} sites")
         if runs:
-            yield _night(runs, now, at_work=_holder(settings.store.root) is not None)
+            yield _night(runs, now, at_work=_holder(settings.store.root / "lock") is not None)
     elif found is None and tables:
         message = f"{shown} holds tables of something else: {', '.join(sorted(tables)[:3])}"
         yield Finding(check="ledger", state=BROKEN, message=message, fix="name a database of its own by [ledger] url")
@@ -511,9 +512,8 @@ def _night(nights: Sequence[Any], current: Collection[str], *, at_work: bool) ->
     return Finding(check="night", state=OK, message=message)
 
 
-def _holder(root: Path) -> str | None:
-    """Who is at work on a store; None: nobody."""
-    path = root / "lock"
+def _holder(path: Path) -> str | None:
+    """Who holds a lock; None: nobody."""
     if not path.is_file():
         return None
     with path.open("rb") as file:
@@ -527,25 +527,32 @@ def _holder(root: Path) -> str | None:
 
 
 def _lock(root: Path) -> Iterator[Finding]:
-    path, holder = root / "lock", _holder(root)
-    if holder is None:
-        message = "free" if path.is_file() else "free; no run has been here yet"
+    """Who is at work, of nights and of whoever stores scenes in landscapes."""
+    held: dict[str, Path] = {}
+    for path in (root / "lock", *sorted((root / LANDSCAPES).glob("*"))):
+        if (holder := _holder(path)) is not None:
+            held.setdefault(holder, path)
+    if not held:
+        message = "free" if (root / "lock").is_file() else "free; no night has been here yet"
         yield Finding(check="lock", state=OK, message=message)
-        return
+    for holder, path in held.items():
+        yield _at_work(holder, path)
+
+
+def _at_work(holder: str, path: Path) -> Finding:
     age = timedelta(seconds=max(time.time() - path.stat().st_mtime, 0))
     named = re.search(r"process (\d+) on (\S+)$", holder)
     here = named is not None and named[2] == os.uname().nodename
     if here and named is not None and _paused(int(named[1])):
         message = f"held by {holder}, which is paused"
-        yield Finding(
+        return Finding(
             check="lock", state=BROKEN, message=message, fix=f"kill -CONT {named[1]}    (or: kill {named[1]})"
         )
-    elif age > LONG:
+    if age > LONG:
         message = f"held by {holder} for {age.total_seconds() / 3600:.0f} hours: it hangs"
         fix = f"kill {named[1]}" if here and named is not None else "end that process; the lock is free when it is gone"
-        yield Finding(check="lock", state=BROKEN, message=message, fix=fix)
-    else:
-        yield Finding(check="lock", state=NOTE, message=f"held by {holder}: a run is at work")
+        return Finding(check="lock", state=BROKEN, message=message, fix=fix)
+    return Finding(check="lock", state=NOTE, message=f"held by {holder}: a run is at work")
 
 
 def _paused(process: int) -> bool:

@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError
 from jobs.cli import main
 from jobs.doctor import BUILT
 from jobs.exits import Exit
-from jobs.lock import held
+from jobs.lock import LANDSCAPES, held
 from monitor.ledger.ledger import Ledger
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer, sentinel_item
@@ -536,3 +536,13 @@ def test_a_part_that_breaks_in_a_way_nobody_thought_of_does_not_hide_the_others(
     assert "never seen before" in told["registry"]["message"]
     assert broken(told) == {"registry"}
     assert told["clock"]["state"] == "ok"
+
+
+def test_a_backfill_that_is_at_work_is_named_though_no_night_is(installation, asked):
+    with held(installation.root / "store" / LANDSCAPES, "a backfill", "valley"):
+        told, status = asked()
+    assert (status, told["lock"]["state"]) == (Exit.DONE, "note")
+    assert (
+        told["lock"]["message"]
+        == f"held by a backfill, process {os.getpid()} on {os.uname().nodename}: a run is at work"
+    )
