@@ -849,7 +849,7 @@ class Step:
             part.waiting.append(replace(part.read_before.pop(one.acquisition), overpass=one))
             return
         granules = [(scene, seen[part, scene.source, scene.id]) for scene in one.granules]
-        later = [told.why for _, told in granules if isinstance(told, Refusal) and told.reason == TRY_LATER]
+        later = [why.why for _, why in granules if isinstance(why, Refusal) and why.reason == TRY_LATER]
         if later:
             part.later = part.later or later[0]
             return

@@ -128,7 +128,7 @@ def night(
             nonlocal sent
             before = 0
             for some in _known_first(ledger, sites):
-                tell = None if progress is None else partial(_told, progress, before, len(sites))
+                tell = None if progress is None else partial(_report, progress, before, len(sites))
                 yield from gather(settings, ledger, sources, some, work, until=as_of, progress=tell)
                 before += len(some)
                 if before < len(sites):
@@ -203,7 +203,7 @@ def _known_first(ledger: Ledger, sites: Sequence[Site]) -> list[list[Site]]:
     return [group for group in groups if group]
 
 
-def _told(progress: Progress, before: int, total: int, done: int, _: int) -> None:
+def _report(progress: Progress, before: int, total: int, done: int, _: int) -> None:
     progress(before + done, total)
 
 
