@@ -37,7 +37,18 @@ from monitor.cube.grid import crs_of, inside, site_grid
 from monitor.cube.layout import Layout, Zones
 from monitor.cube.masks import why_unseen
 from monitor.cube.packed import LAYERS, pack
-from monitor.cube.store import Entry, LandscapeStore, Member, Picture, Record, StoredSite, digest, record_of
+from monitor.cube.store import (
+    GRANULES,
+    Entry,
+    LandscapeStore,
+    Member,
+    Picture,
+    Record,
+    StoredSite,
+    digest,
+    granules_of,
+    record_of,
+)
 from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejected, TryLater
 from monitor.imagery import bands, identity
 from monitor.imagery.source import Scene, Source
@@ -222,6 +233,13 @@ def fetch(
     except TryLater as error:
         for part in parts:
             part.fail("deferred", str(error))
+    except BadConfiguration:
+        raise
+    except Exception as error:
+        if not isinstance(error, MonitorError):
+            log.exception("a bug while fetching", landscape=folder.name)
+        for part in parts:
+            part.fail("failed", redacted(f"site {part.task.site.id!r}: {type(error).__name__}: {error}"))
     return parts
 
 
@@ -652,12 +670,17 @@ def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Sources, lock:
             rows.setdefault(entry.record.acquisition, {})[ground] = entry
     if not rows:
         return
+    for name in [name for name, row in rows.items() if len(granules_of(row)) > GRANULES]:
+        log.error("an overpass has more granules than can be stored", acquisition=name, most=GRANULES)
+        del rows[name]
+    if not rows:
+        return
     ordered = sorted(rows.values(), key=lambda row: min(entry.record.time for entry in row.values()))
     message = f"{len(rows)} scenes of {len(waiting)} sites of {store.name}"
 
     def commit(part: Part) -> None:
-        if part.task.ground in waiting:
-            part.stored_now(waiting[part.task.ground])
+        if mine := [row[part.task.ground] for row in ordered if part.task.ground in row]:
+            part.stored_now(mine)
 
     parts[0].guard()
     if _together(parts, lock, lambda: store.append(ordered, message, _pictures(parts, waiting, sources))):
@@ -692,9 +715,14 @@ def _pictures(
         except (SceneRejected, TryLater) as error:
             log.warning("no context picture of a scene", scene=scene.id, why=str(error))
             continue
+        except Exception:  # pictures are for people only: what goes wrong with one stops nothing
+            log.exception("a bug in a context picture", scene=scene.id)
+            continue
         for part, name, moment in wants:
             rgb, clear = drawn[part.task.ground]
-            if worth_keeping(name, clear, have[part.task.ground].get(name)):
+            if rgb.shape[:2] != part.store.context.shape:
+                log.warning("no context picture of a scene", scene=scene.id, why="its shape is not what was asked for")
+            elif worth_keeping(name, clear, have[part.task.ground].get(name)):
                 picture = Picture(name=name, time=moment, clear=clear, rgb=rgb)
                 found.setdefault(part.task.ground, []).append(picture)
     return found

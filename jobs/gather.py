@@ -22,6 +22,7 @@ from jobs.background import elevation_model
 from jobs.engine import Run, spare
 from jobs.fetch import Fetched, Known, Outcome, Part, Step, Task, fetch, ground_key, last_season
 from jobs.lock import LANDSCAPES, NEW, held
+from jobs.logs import redacted
 from jobs.precheck import check_history, without_history
 from jobs.records import site_from_json
 from jobs.registry import add
@@ -179,7 +180,8 @@ def prepare(
         for site in sites:
             ground = ground_key(site)
             last = last_season(site, until)
-            if ground in tried and tried[ground]["season"] < last and t.controls(ground) is None:
+            waits = ground in tried and tried[ground]["season"] < last and t.controls(ground) is None
+            if waits and ground in homes:
                 choose[site.id] = last  # it begins again, in another landscape, and all is fetched again
                 continue
             if ground in homes:
@@ -197,6 +199,14 @@ def prepare(
             continue
         except UnknownCollection as error:
             left_out |= {site.id: NeverOffered(f"site {site.id!r}: {error}") for site in members}
+            continue
+        except BadConfiguration:
+            raise
+        except Exception as error:
+            if not isinstance(error, MonitorError):
+                log.exception("a bug in a search", sites=len(members))
+            why = redacted(f"its scenes could not be searched for: {type(error).__name__}: {error}")
+            left_out |= {site.id: BadData(f"site {site.id!r}: {why}") for site in members}
             continue
         for site, offer in zip(members, _offers(members, known, found, searched), strict=True):
             told[site.id], areas[site.id] = missing, searched

@@ -70,9 +70,14 @@ def held(root: Path, what: str, name: str = "lock") -> Iterator[Lock]:
     TryLater
         Another process holds it; the message names it.
     """
-    root.mkdir(parents=True, exist_ok=True)
     path = root / name
-    with path.open("a+", encoding="utf-8") as file:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        msg = f"the lock {path} cannot be opened ({error.strerror}): let this user write it, then run again"
+        raise TryLater(msg) from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -8,6 +8,7 @@ broken block of it, stops neither the other scenes nor the other sites.
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
+from math import isfinite
 from typing import Final, NamedTuple, Protocol
 
 import dask.array as da
@@ -18,6 +19,7 @@ from odc.geo.geobox import GeoBox
 
 from monitor.cover.fraction import Endmembers
 from monitor.cover.zonal_means import MEASURES, zonal_means
+from monitor.cube import masks
 from monitor.cube.grid import crs_of
 from monitor.cube.layout import BLOCK, Layout
 from monitor.cube.packed import LAYERS, pack
@@ -27,6 +29,8 @@ from monitor.imagery.source import Frame, Scene, Source
 
 TRY_LATER: Final = "TRY_LATER"
 """Reason of a refusal where the provider is down: nothing is known of the scene."""
+BROKEN: Final = "BROKEN"
+"""Reason of a refusal where files, or what a source gives of them, are not what was asked for."""
 UNIT_CLEAR: Final = 0.6
 """A unit counts in a scene when this share of it was seen. [1]"""
 AVERAGED_TOGETHER: Final = 32
@@ -117,11 +121,29 @@ def _in_turn(pixels: np.ndarray, _: np.ndarray) -> np.ndarray:
     return pixels
 
 
+def unfit(scene: Scene) -> str | None:
+    """Why no pixel of a scene can be used, by what its source says of it; None: it can."""
+    if not (isfinite(scene.scale) and isfinite(scene.offset) and scene.scale > 0):
+        return f"scene {scene.id!r}: reflectance = {scene.scale} * integer + {scene.offset} is no reflectance"
+    if scene.quality not in masks.NATIVE:
+        return (
+            f"scene {scene.id!r}: its quality layer is of kind {scene.quality!r}; known are {', '.join(masks.NATIVE)}"
+        )
+    return None
+
+
 def bands_as_stored(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and offset of the bands of scenes, (scene, band) each; Landsat's are brought to Sentinel-2's bands. [1]"""
+    """Scale and offset of the bands of scenes, (scene, band) each; Landsat's are brought to Sentinel-2's bands. [1]
+
+    Those of a scene that is :func:`unfit` are 1 and 0.
+    """
     both = [
         [
-            bands.as_msi(band, scene.scale, scene.offset) if bandpass(scene, grid) else (scene.scale, scene.offset)
+            (1.0, 0.0)
+            if unfit(scene)
+            else bands.as_msi(band, scene.scale, scene.offset)
+            if bandpass(scene, grid)
+            else (scene.scale, scene.offset)
             for band in bands.OBSERVED
         ]
         for scene in scenes
@@ -189,7 +211,9 @@ def _read(
         averaged = _averaged(source, scenes, layout, endmembers) if source.reduces else repeat(means[0])
         for k, scene in enumerate(scenes):
             try:
-                frames, averages = next(stream), next(averaged)
+                frames, averages = next(stream, None), next(averaged, None)
+                if (why := unfit(scene)) or frames is None or averages is None:
+                    raise SceneRejected(BROKEN, why or f"scene {scene.id!r}: its source gives nothing of it")
                 if isinstance(averages, SceneRejected):
                     raise averages
                 if isinstance(frames, SceneRejected):
@@ -197,10 +221,10 @@ def _read(
                 means[k] = averages
                 _take(scene, frames, layout, order, pixels[k], blocks[k])
             except SceneRejected as error:
-                why: list[Refusal | None] = [Refusal(error.reason, str(error))] * many
-                if error.reason == "BROKEN" and len(grids) > 1:
-                    why = _piecewise(source, scene, layout, pixels[k], blocks[k])
-                for site, one in enumerate(why):
+                refusals: list[Refusal | None] = [Refusal(error.reason, str(error))] * many
+                if error.reason == BROKEN and len(grids) > 1 and not unfit(scene):
+                    refusals = _piecewise(source, scene, layout, pixels[k], blocks[k])
+                for site, one in enumerate(refusals):
                     refused[k, site] = one
     except TryLater as error:
         sources.silent[layout.name] = str(error)
@@ -214,10 +238,18 @@ def _take(
 ) -> None:
     """Put the frames of a scene, of some pieces in order, where their pixels belong."""
     grids, sites = [*layout.grids, *layout.blocks], len(layout.grids)
-    for piece, frame in zip(order, frames, strict=True):
-        if frame.pixels.shape[1:] != grids[piece].shape or frame.quality.shape != grids[piece].shape:
-            reason, msg = "BROKEN", f"asked for {grids[piece].shape} pixels, got {frame.pixels.shape[1:]}"
-            raise SceneRejected(reason, msg)
+    given = iter(frames)
+    for piece in order:
+        frame, shape = next(given, None), tuple(grids[piece].shape)
+        if frame is None:
+            raise SceneRejected(BROKEN, f"scene {scene.id!r}: its source gives fewer grids than were asked for")
+        for what, got, expected in (
+            ("pixels", frame.pixels, (len(bands.OBSERVED), *shape)),
+            ("quality", frame.quality, shape),
+        ):
+            if got.shape != expected or got.dtype != np.uint16:
+                msg = f"scene {scene.id!r}: its {what} are {got.dtype} {got.shape}; asked for were uint16 {expected}"
+                raise SceneRejected(BROKEN, msg)
         packed = pack(frame, scene)
         if piece < sites:
             first, stop, _ = layout.sites.runs[piece]
@@ -237,7 +269,7 @@ def _piecewise(
     why: dict[int, Refusal] = {}
     for piece, grid in enumerate((*layout.grids, *layout.blocks)):
         try:
-            (frames,) = source.read([scene], [grid])
+            frames = next(iter(source.read([scene], [grid])), ())
             if isinstance(frames, SceneRejected):
                 raise frames
             _take(scene, frames, layout, [piece], pixels, blocks)

@@ -27,6 +27,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -495,7 +496,7 @@ class LandscapeStore:
         texts: dict[str, list[Any]] = {"time": [], "acquisition": [], "granules": []}
         columns = [MEASURES.index(name) for name in UNIT_MEASURES]
         for at, row in enumerate(rows):
-            by_name = {(scene.source, scene.id): scene for entry in row.values() for scene in entry.granules}
+            by_name = granules_of(row)
             names, scenes = list(by_name), list(by_name.values())
             if len(scenes) > GRANULES:
                 msg = f"overpass {scenes[0].acquisition!r} has {len(scenes)} granules; {GRANULES} can be stored"
@@ -563,6 +564,13 @@ class LandscapeStore:
             with suppress(icechunk.RepositoryNotFoundError):
                 self._open()
                 return
+            if self.path.is_dir() and any(self.path.iterdir()):
+                msg = (
+                    f"the store {self.name} has lost its file 'repo'. Nothing in it was changed. Put that file back "
+                    "from a backup, or name another folder by [store] root: scenes are then fetched again, and this "
+                    "one stays as it is"
+                )
+                raise StoreBroken(msg)
             # What is killed midway in the making of a repository can neither be opened nor made again in its place.
             fresh = self.path.with_name(f".{self.path.name}.new")
             shutil.rmtree(fresh, ignore_errors=True)
@@ -1048,9 +1056,21 @@ def _microseconds(time: str) -> int:
     return int(np.datetime64(datetime.fromisoformat(time).astimezone(UTC).replace(tzinfo=None), "us").astype(np.int64))
 
 
+def granules_of(row: Mapping[str, Entry]) -> dict[tuple[str, str], Scene]:
+    """Granules of an overpass over all sites, by source and id."""
+    return {(scene.source, scene.id): scene for entry in row.values() for scene in entry.granules}
+
+
 def _granule(scene: Scene) -> dict[str, Any]:
-    names = ("id", "tile", "baseline", "source", "sensor", "scale", "offset", "quality", "orbit")
-    return {"time": scene.time.isoformat(), **{name: getattr(scene, name) for name in names}}
+    texts_of = {name: str(getattr(scene, name) or "") for name in ("id", "tile", "baseline", "source", "sensor",
+                                                                   "quality", "orbit")}  # fmt: skip
+    # Of a scene that was refused for them they may be no numbers; it has no pixels that they scale.
+    numbers = {name: float(getattr(scene, name)) for name in ("scale", "offset")}
+    return {
+        "time": scene.time.isoformat(),
+        **texts_of,
+        **{name: value if isfinite(value) else 0.0 for name, value in numbers.items()},
+    }
 
 
 class _Granule(msgspec.Struct, kw_only=True):

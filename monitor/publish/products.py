@@ -226,10 +226,12 @@ def _in_place(folder: Path) -> tuple[_MadeFrom | None, frozenset[str]]:
     try:
         here = frozenset(os.listdir(folder))
         return msgspec.json.decode((folder / MARK).read_bytes(), type=_MadeFrom), here
-    except FileNotFoundError:
-        return None, frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
     except ValueError:  # a run died as it wrote the mark
         return None, here
+    except OSError:  # what is wrong with it is reported as it is written
+        with suppress(OSError):
+            return None, frozenset(os.listdir(folder))
+        return None, frozenset()
 
 
 def _needed(drawn: Iterable[str]) -> set[str]:

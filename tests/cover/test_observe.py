@@ -1,5 +1,6 @@
 """What sites and units show in scenes: lazily, by any scheduler, and each broken piece for itself."""
 
+from dataclasses import replace
 from datetime import date
 
 import dask
@@ -146,3 +147,40 @@ def test_means_of_landsat_among_sentinel_2_are_those_that_sentinel_2_would_have_
     for band in ("blue", "green", "red", "swir16", "swir22"):
         assert theirs.sel(measure=band) == pytest.approx(float(ours.sel(measure=band)), abs=2e-4), band
     assert theirs.sel(measure="cover") == pytest.approx(float(ours.sel(measure="cover")), abs=0.02)
+
+
+class Odd(Painted):
+    """Gives of one scene what no source should."""
+
+    what: str = ""
+
+    def search(self, *given, **how):
+        changes = {"scale": {"scale": 0.0}, "offset": {"offset": float("nan")}, "kind": {"quality": "unheard of"}}
+        found = super().search(*given, **how)
+        return [replace(one, **changes.get(self.what, {})) if one.handle == DAYS[1] else one for one in found]
+
+    def _frame(self, scene, grid):
+        frame = super()._frame(scene, grid)
+        if scene.handle == DAYS[1] and self.what == "bands":
+            return replace(frame, pixels=frame.pixels[:3])
+        if scene.handle == DAYS[1] and self.what == "floats":
+            return replace(frame, quality=frame.quality.astype(np.float64))
+        return frame
+
+    def read(self, scenes, grids):
+        for scene, frames in zip(scenes, super().read(scenes, grids), strict=True):
+            if scene.handle != DAYS[1] or self.what not in ("few", "nothing"):
+                yield frames
+            elif self.what == "few":
+                yield frames[:-1] if len(frames) > 1 else []
+
+
+@pytest.mark.parametrize("what", ["scale", "offset", "kind", "bands", "floats", "few", "nothing"])
+def test_a_scene_of_which_its_source_gives_what_no_source_should_is_refused_by_name_and_no_other_is(what):
+    source = Odd(DAYS)
+    source.what = what
+    found = seen(source).compute(scheduler="synchronous")
+    for site in (0, 1):
+        assert [why and why.reason for why in found.refused.values[:, site]] == [None, "BROKEN", None]
+        assert source.scene(DAYS[1], "48SUF", None).id in found.refused.values[1, site].why
+    assert np.isfinite(found.site_means.sel(measure="ndvi").values[[0, 2]]).all()

@@ -14,12 +14,13 @@ from jobs.fetch import Known, lattice
 from jobs.fetch import _first_seen as first_seen
 from jobs.gather import _by_landscape, add_sites, chosen_sites, opened, prepare
 from jobs.gather import _stored as stored_by
-from jobs.nightly import night
+from jobs.lock import LANDSCAPES
+from jobs.nightly import night, plan
 from jobs.sources import Sources
 from monitor.cube.store import DERIVED, LandscapeStore
 from monitor.errors import BadData, DiskFull, TryLater
 from monitor.ledger.ledger import Ledger
-from tests.jobs.painted import LEFT, Painted
+from tests.jobs.painted import LEFT, Painted, ground
 from tests.jobs.test_several_sources import DAYS, NIGHT, installed, observations
 from tests.landscape import stored_of
 
@@ -370,3 +371,82 @@ def test_ground_is_read_in_bands_from_north_to_south_so_that_few_blocks_are_held
     tops = [grid.affine.f for grid in only.grids]
     assert len(tops) > 3
     assert all(below < above + 5120 for above, below in pairwise(tops))
+
+
+def starting(settings, day):
+    """Let every registered site have begun on another day."""
+    registry = json.loads(settings.registry.path.read_text())
+    for feature in registry["features"]:
+        feature["properties"]["start"] = day
+    settings.registry.path.write_text(json.dumps(registry))
+
+
+def test_a_lost_landscape_of_which_a_site_waited_for_control_ground_is_begun_again(tmp_path, from_source):
+    settings = installed(tmp_path, ROW[:1])
+    starting(settings, "2014-01-01")
+    from_source(Painted(DAYS))
+    (site,) = night(settings, as_of=DAYS[3])["sites"]
+    assert site["state"] == "done"
+    shutil.rmtree(settings.store.root / landscapes_of(settings)[0])
+    assert plan(settings, as_of=NIGHT)["sites"][0]["scenes"]
+    (site,) = night(settings, as_of=NIGHT)["sites"]
+    assert (site["state"], len(stored_of(settings, "s1").records())) == ("done", len(DAYS))
+
+
+@pytest.mark.parametrize("error", [KeyError("id"), BadData("an item is no item")], ids=["a bug", "bad data"])
+def test_what_goes_wrong_in_one_search_fails_its_sites_and_the_night_goes_on(tmp_path, from_source, error):
+    class Astray(Painted):
+        def search(self, area, *given):
+            if area.centroid.x > SPLIT:
+                raise error
+            return super().search(area, *given)
+
+    settings = installed(tmp_path, [ROW[0], (170_000, 12_000, 170_120, 12_120)])
+    from_source(Astray(DAYS, tiles={"48SUF": (0, 0, 200e3, 30e3)}))
+    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert {name: site["state"] for name, site in sites.items()} == {"s1": "done", "s2": "failed"}
+    assert "site 's2': its scenes could not be searched for" in sites["s2"]["error"]
+
+
+SPLIT = ground(100_000, 12_000, 100_120, 12_120).centroid.x
+
+
+def test_a_lock_that_cannot_be_opened_defers_its_landscape_and_no_other(tmp_path, from_source):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS[:-1]))
+    night(settings, as_of=NIGHT, only=["s1"])
+    (first,) = landscapes_of(settings)
+    night(settings, as_of=NIGHT)
+    from_source(Painted(DAYS))
+    lock = settings.store.root / LANDSCAPES / first
+    lock.unlink()
+    lock.mkdir()
+    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert {name: site["state"] for name, site in sites.items()} == {"s1": "deferred", "s2": "done", "s3": "done"}
+    assert f"{lock} cannot be opened" in sites["s1"]["error"]
+
+
+def test_a_picture_that_cannot_be_made_stops_nothing(tmp_path, from_source, monkeypatch):
+    def bug(*_):
+        raise KeyError("no colour")
+
+    settings = installed(tmp_path, ROW[:1])
+    from_source(Painted(DAYS))
+    monkeypatch.setattr("jobs.fetch.natural_colour", bug)
+    (site,) = night(settings, as_of=NIGHT)["sites"]
+    assert (site["state"], len(site["scenes_new"])) == ("done", len(DAYS))
+    assert stored_of(settings, "s1").pictures() == {}
+
+
+def test_a_folder_of_a_site_that_cannot_be_used_stops_no_page_of_another(tmp_path, from_source):
+    settings = installed(tmp_path, ROW[:2])
+    from_source(Painted(DAYS))
+    night(settings, as_of=NIGHT)
+    pages = settings.outputs.root / "sites"
+    for name in ("s1", "s2"):
+        shutil.rmtree(pages / name)
+    (pages / "s1").write_text("no folder")
+    manifest = night(settings, as_of=NIGHT)
+    assert list(manifest["pages_failed"]) == ["s1"]
+    assert (pages / "s2" / "index.html").is_file()
+    assert (settings.outputs.root / "status.json").is_file()
