@@ -322,7 +322,7 @@ class TestRead:
         scenes = source(server).search(AREA, SINCE, UNTIL)
         found, most = {}, {}
         for in_flight in (1, 20):
-            server.spoil("pixels", "slow", times=9, seconds=0.1)
+            server.spoil("pixels", "slow", times=9, seconds=0.4)
             server.most_in_flight = 0
             found[in_flight] = list(source(server, in_flight=in_flight).read(scenes, grids))
             most[in_flight] = server.most_in_flight
