@@ -1,4 +1,4 @@
-"""``regrowth doctor``: what is missing on this machine, and the command or the setting that mends it.
+"""``regrowth doctor``: what is missing on this machine, and the command or the setting that fixes it.
 
 It looks and changes nothing: no folder is made, no ledger created or migrated, and without ``--online`` nothing is
 asked of anybody. Each part is looked at by itself, so that one that is broken does not hide the others; heavy libraries
@@ -65,7 +65,7 @@ class Finding:
     message: str
     """What was found."""
     fix: str | None = None
-    """Command or setting that mends it."""
+    """Command or setting that fixes it."""
 
 
 def doctor(
@@ -75,9 +75,9 @@ def doctor(
     online: Annotated[bool, typer.Option("--online", help="Ask the sources for scenes too; else no network.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Say what is missing, and the command that mends it. Looks only; changes nothing.
+    """Say what is missing, and the command that fixes it. Looks only; changes nothing.
 
-    Exit status: 0 all is well, 78 something needs mending.
+    Exit status: 0 all is well, 78 something needs correction.
     """
     found = list(findings(config, online=online))
     broken = [one for one in found if one.state == BROKEN]
@@ -89,7 +89,7 @@ def doctor(
             typer.echo(f"{one.state.upper() if one.state == BROKEN else one.state:<7} {one.check:<10} {one.message}")
             if one.fix:
                 typer.echo(f"{'':<18} -> {one.fix}")
-        typer.echo("All is well." if not broken else f"{len(broken)} of {len(found)} need mending.")
+        typer.echo("All is well." if not broken else f"{len(broken)} of {len(found)} need correction.")
     raise typer.Exit(Exit.CONFIGURATION if broken else Exit.DONE)
 
 
@@ -227,7 +227,7 @@ def _config(path: Path | None, settings: list["Settings"]) -> Iterator[Finding]:
         settings.append(load(path))
     except MonitorError as error:
         fix = (
-            f"mend {chosen}"
+            f"correct {chosen}"
             if chosen.exists()
             else "write a regrowth.toml as the README shows, or: regrowth doctor --config FILE"
         )
@@ -258,7 +258,7 @@ def _registry(settings: "Settings") -> Iterator[Finding]:
     try:
         ground = read_given_ground(settings.registry.controls, sites={site.id for site in report.sites})
     except MonitorError as error:
-        fix = "mend the file that [registry] controls names; until then new sites wait"
+        fix = "correct the file that [registry] controls names; until then new sites wait"
         yield Finding(check="registry", state=BROKEN, message=_line(error), fix=fix)
     else:
         yield Finding(check="registry", state=OK, message=f"{len(ground)} outlines of control ground")
@@ -388,7 +388,7 @@ def _ledger(settings: "Settings", moments: list[datetime]) -> Iterator[Finding]:
                 yield Finding(check="ledger", state=BROKEN, message=lost, fix="name the right one by [ledger] url")
                 return
             state = BROKEN if why else OK
-            fix = f"name another place by [ledger] url, or mend {path.parent}" if why else None
+            fix = f"name another place by [ledger] url, or make {path.parent} usable" if why else None
             yield Finding(check="ledger", state=state, message=why or f"{path}, made by the first command", fix=fix)
             return
         if why := _writable(path.parent) or (None if os.access(path, os.W_OK) else "permission denied"):
@@ -491,12 +491,12 @@ def _night(nights: Sequence[Any], current: Collection[str], *, at_work: bool) ->
     message = f"that of {last.as_of}: {len(by_state['done'])} of {len(results)} sites judged"
     if failed := by_state["failed"]:
         message = f"{message}, {len(failed)} failed; {_line(failed[0]['error'])}"
-        fix = f"mend that, then: regrowth run --site {failed[0]['site']}"
+        fix = f"correct that, then run: regrowth run --site {failed[0]['site']}"
         return Finding(check="night", state=BROKEN, message=message, fix=fix)
     if pages := manifest["pages_failed"]:
         site, error = next(iter(pages.items()))
         message = f"{message}; {len(pages)} pages could not be written, that of {site}: {_line(error)}"
-        return Finding(check="night", state=BROKEN, message=message, fix="mend that, then: regrowth publish")
+        return Finding(check="night", state=BROKEN, message=message, fix="correct that, then run: regrowth publish")
     if datetime.now(UTC) - begun > OVERDUE:
         message = f"{message}; no night since {begun:%Y-%m-%d %H:%M} UTC"
         fix = "see that the timer or the crontab line is on, as the README says; then: regrowth run"
@@ -624,7 +624,7 @@ def _stac(name: str, source: "SourceSettings") -> Iterator[Finding]:
         if path.exists():
             yield Finding(check=name, state=OK, message=f"STAC, {path}")
         else:
-            yield Finding(check=name, state=BROKEN, message=f"STAC, {path} is not there", fix="mend [source] url")
+            yield Finding(check=name, state=BROKEN, message=f"STAC, {path} is not there", fix="correct [source] url")
 
 
 def _bare(url: str) -> str:

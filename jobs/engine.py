@@ -166,10 +166,10 @@ async def _greet(address: str, known: dict[str, Any]) -> None:
 
     async with asyncio.timeout(PATIENCE):
         comm = await connect(address, timeout=PATIENCE, **known)
-        told = await send_recv(comm, op="identity")
+        answer = await send_recv(comm, op="identity")
     await comm.close()
-    if told.get("type") != "Scheduler":
-        raise ValueError(told)
+    if answer.get("type") != "Scheduler":
+        raise ValueError(answer)
 
 
 def _way_to(address: str) -> dict[str, Any]:
@@ -190,27 +190,27 @@ def _way_to(address: str) -> dict[str, Any]:
     from distributed import Security
     from distributed.comm import get_address_host_port, parse_address
 
-    told = f"[engine] scheduler = {address!r}"
+    setting = f"[engine] scheduler = {address!r}"
     try:
         scheme, _ = parse_address(address)
         host, port = get_address_host_port(address)
     except ValueError as error:
-        msg = f"{told} is no address of a dask scheduler: that is like tcp://host:8786"  # the error quotes passwords
+        msg = f"{setting} is no address of a dask scheduler: that is like tcp://host:8786"  # the error quotes passwords
         raise BadConfiguration(msg) from error
     if not host or not 0 < port < 2**16 or address != address.strip():
-        msg = f"{told} is no address of a dask scheduler: that is like tcp://host:8786"
+        msg = f"{setting} is no address of a dask scheduler: that is like tcp://host:8786"
         raise BadConfiguration(msg)
     try:
         known: dict[str, Any] = Security().get_connection_args("client")
     except (OSError, TypeError, ValueError) as error:
-        msg = f"{told}: dask's own configuration (distributed.comm.tls) cannot be followed: {error}"
+        msg = f"{setting}: dask's own configuration (distributed.comm.tls) is invalid: {error}"
         raise BadConfiguration(msg) from error
     encrypted = scheme in ("tls", "wss")
     if encrypted and known["ssl_context"] is None:
-        msg = f"{told}: dask's own configuration (distributed.comm.tls) lacks certificates for it"
+        msg = f"{setting}: dask's own configuration (distributed.comm.tls) lacks certificates for it"
         raise BadConfiguration(msg)
     if known["require_encryption"] and not encrypted:
-        msg = f"{told}: dask's own configuration (distributed.comm.require-encryption) asks for tls://"
+        msg = f"{setting}: dask's own configuration (distributed.comm.require-encryption) asks for tls://"
         raise BadConfiguration(msg)
     return known
 
@@ -388,7 +388,7 @@ def _serve(pipe: Connection, beside: int) -> None:
             return
         try:
             found = ForkingPickler.dumps(compute(graph, scheduler="synchronous")[0])
-        except Exception as error:  # noqa: BLE001 - told to the parent
+        except Exception as error:  # noqa: BLE001 - reported to the parent
             found = _as_bytes(error)
         pipe.send_bytes(found)
 
@@ -405,7 +405,7 @@ def _as_bytes(error: Exception) -> Any:
     try:
         found = ForkingPickler.dumps(error)
         pickle.loads(found)
-    except Exception:  # noqa: BLE001 - whatever goes wrong, the error must be told
+    except Exception:  # noqa: BLE001 - whatever goes wrong, the error must be reported
         return ForkingPickler.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
     return found
 

@@ -169,7 +169,7 @@ def prepare(
         not have a collection.
     """
     offers: dict[str, _Offer] = {}
-    told: dict[str, str] = {}
+    missing_sources: dict[str, str] = {}
     areas: dict[str, BaseGeometry] = {}
     known: dict[str, Known] = {}
     choose: dict[str, int] = {}
@@ -209,7 +209,7 @@ def prepare(
             left_out |= {site.id: BadData(f"site {site.id!r}: {why}") for site in members}
             continue
         for site, offer in zip(members, _offers(members, known, found, searched), strict=True):
-            told[site.id], areas[site.id] = missing, searched
+            missing_sources[site.id], areas[site.id] = missing, searched
             if offer.scenes or missing or ground_key(site) in homes:
                 offers[site.id] = offer
             else:
@@ -254,7 +254,7 @@ def prepare(
                     others=tuple((other.geometry, other.start) for other in others),
                     until=until,
                     left_out={unit: date.fromisoformat(day) for unit, day in gone.get(ground, {}).items()},
-                    missing=told[site.id],
+                    missing=missing_sources[site.id],
                     within=within,
                     waiting_in=settings.store.root / homes[ground] if site.id in choose else None,
                 )

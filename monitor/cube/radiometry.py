@@ -11,7 +11,7 @@ are anchors where there are enough of them, since no offset was ever added to th
 contradict the others tell it. What is decided is a function of all stored scenes together, and does not depend on
 their order of arrival.
 
-What cannot be told: a series of which more than half is wrong, without anchors, unless it makes the ground
+What cannot be detected: a series of which more than half is wrong, without anchors, unless it makes the ground
 impossibly dark; and a single wrong scene under haze or the shadow of a cloud, which may hide the step.
 
 References
@@ -40,7 +40,7 @@ IMPOSSIBLE: Final = -0.02
 """Ground has no mean reflectance below this; corrections for the atmosphere go wrong by less. [1]"""
 
 NODES: Final = 24
-"""Days of the year, evenly apart, at which the season is told; between them it is a straight line."""
+"""Days of the year, evenly apart, at which the season is estimated; between them it is linear."""
 NEAR: Final = (25.0, 45.0)
 """Scenes of any year so near to a node tell its season; the wider if the narrower holds too few. [day]"""
 FEWEST: Final = 5
@@ -132,24 +132,24 @@ def evidence(stored: Mapping[str, np.ndarray]) -> np.ndarray:
     return found
 
 
-def wrong(told: np.ndarray) -> np.ndarray:
-    """Which scenes are in conflict, (scene,) bool, by the :func:`evidence` of all that tell it."""
-    if not told.size:
+def wrong(scenes: np.ndarray) -> np.ndarray:
+    """Which scenes are in conflict, (scene,) bool, by the :func:`evidence` of all scenes that have any."""
+    if not scenes.size:
         return np.zeros(0, bool)
     # Of the reflectances, if the other offset is the true one.
-    error = np.where(told["offset"] < -STEP / 2, -STEP, STEP)
-    anchors = told["old"] & (error > 0)
-    seen = np.stack(np.split(told["means"], len(_GROUNDS), axis=1))  # (ground, scene, band)
+    error = np.where(scenes["offset"] < -STEP / 2, -STEP, STEP)
+    anchors = scenes["old"] & (error > 0)
+    seen = np.stack(np.split(scenes["means"], len(_GROUNDS), axis=1))  # (ground, scene, band)
     seen = seen[np.isfinite(seen).any(axis=(1, 2))]
     dark = (seen < IMPOSSIBLE).any(axis=2).all(axis=0)
-    season, firm = _nodes(told["day"], _level(seen), error, seen, anchors & ~dark, ~dark)
-    shift, anchored = _shift(told["day"], seen, season, firm)
+    season, anchored_nodes = _nodes(scenes["day"], _level(seen), error, seen, anchors & ~dark, ~dark)
+    shift, anchored = _shift(scenes["day"], seen, season, anchored_nodes)
     short, long = _off(shift, error, _columns(SHORT if _known(shift, SHORT) else ("red",)), _columns(LONG))
     off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)
     bad = dark | off
     doubt = (short > DOUBTFUL_SHARE).all(axis=0), long > DOUBTFUL_SHARE
     astray, either = doubt[0] & doubt[1], doubt[0] | doubt[1]
-    company = _company(told["kin"], bad)
+    company = _company(scenes["kin"], bad)
     bad = bad | (astray & (company > 0.5)) | (either & (company > COMPANY))
     return np.asarray(bad | _undecided(error, astray | bad, ~(anchors | anchored | dark)))
 
@@ -164,7 +164,7 @@ def _apart(one: np.ndarray, other: np.ndarray | float) -> np.ndarray:
 def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.ndarray:
     """Scenes of which no one can tell whether they or those that contradict them are right, (scene,) bool.
 
-    If those that are off told the season, the others would be off by as much the other way. For a scene of the same
+    If those that are off defined the season, the others would be off by as much the other way. For a scene of the same
     offset that is no possible error: enough of such scenes show that the others are right.
     """
     off, right = off & unvouched, ~off & unvouched
@@ -175,8 +175,10 @@ def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.
 
 
 @njit(nogil=True, cache=True)
-def _shift(days: np.ndarray, seen: np.ndarray, told: np.ndarray, firm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far scenes lie off what the others tell of their season.
+def _shift(
+    days: np.ndarray, seen: np.ndarray, season: np.ndarray, anchored_nodes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far scenes lie off the season of the others.
 
     Parameters
     ----------
@@ -184,25 +186,25 @@ def _shift(days: np.ndarray, seen: np.ndarray, told: np.ndarray, firm: np.ndarra
         Day of the year.
     seen : (ground, scene, band) array
         Means; NaN where there is none.
-    told, firm : (node, ground, band) array, (node,) bool array
-        See :func:`_nodes`; between two nodes it is a straight line, and where one tells nothing what the other does.
+    season, anchored_nodes : (node, ground, band) array, (node,) bool array
+        See :func:`_nodes`; linear between two nodes; where one is NaN the other counts.
 
     Returns
     -------
     shift : (ground, scene, band) array
         Means less season; NaN where either is missing.
     anchored : (scene,) bool array
-        Whether anchors told it.
+        Whether anchors define the season there.
     """
     shift, anchored = np.empty_like(seen), np.empty(days.size, np.bool_)
     for scene in range(days.size):
         place = days[scene] * NODES / 365.25
         share, left = place - math.floor(place), math.floor(place) % NODES
         right = (left + 1) % NODES
-        anchored[scene] = firm[left] and firm[right]
+        anchored[scene] = anchored_nodes[left] and anchored_nodes[right]
         for ground in range(seen.shape[0]):
             for band in range(seen.shape[2]):
-                a, b = told[left, ground, band], told[right, ground, band]
+                a, b = season[left, ground, band], season[right, ground, band]
                 before, after = b if np.isnan(a) else a, a if np.isnan(b) else b
                 shift[ground, scene, band] = seen[ground, scene, band] - ((1 - share) * before + share * after)
     return shift, anchored
@@ -212,7 +214,7 @@ def _shift(days: np.ndarray, seen: np.ndarray, told: np.ndarray, firm: np.ndarra
 def _nodes(
     days: np.ndarray, level: np.ndarray, error: np.ndarray, seen: np.ndarray, anchors: np.ndarray, usable: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the scenes near each node tell.
+    """Season at each node, by the scenes near it.
 
     Parameters
     ----------
@@ -229,10 +231,10 @@ def _nodes(
 
     Returns
     -------
-    told, firm : (node, ground, band) array, (node,) bool array
-        NaN where too few tell it, and whether anchors told it.
+    season, anchored_nodes : (node, ground, band) array, (node,) bool array
+        Means, NaN where too few scenes are near, and whether anchors define them.
     """
-    told, firm = np.full((NODES, seen.shape[0], seen.shape[2]), np.nan), np.zeros(NODES, np.bool_)
+    season, anchored_nodes = np.full((NODES, seen.shape[0], seen.shape[2]), np.nan), np.zeros(NODES, np.bool_)
     for node in range(NODES):
         away = _apart(days, node * 365.25 / NODES)
         for trial in range(2 * len(NEAR)):
@@ -255,10 +257,10 @@ def _nodes(
                     values = seen[ground, :, band][alike]
                     known = values[np.isfinite(values)]
                     if known.size:
-                        told[node, ground, band] = np.median(known)
-            firm[node] = trial < len(NEAR)
+                        season[node, ground, band] = np.median(known)
+            anchored_nodes[node] = trial < len(NEAR)
             break
-    return told, firm
+    return season, anchored_nodes
 
 
 @njit(nogil=True, cache=True)
@@ -279,9 +281,9 @@ def _off(
     Returns
     -------
     short : (ground, scene) array
-        By the short bands, each weighted by how little it scatters; 0 where it cannot be told.
+        By the short bands, each weighted by how little it scatters; 0 where it is not known.
     long : (scene,) array
-        By the long bands, mean of the grounds; 0 where it cannot be told.
+        By the long bands, mean of the grounds; 0 where it is not known.
     """
     grounds, scenes, _ = shift.shape
     short, long = np.zeros((grounds, scenes)), np.zeros(scenes)
@@ -333,7 +335,7 @@ def _company(kinds: np.ndarray, wrong: np.ndarray) -> np.ndarray:
 
 
 def _level(seen: np.ndarray) -> np.ndarray:
-    """Brightness by which scenes are told apart: of blue, of red where a sensor lacks blue; mean of the grounds."""
+    """Brightness by which scenes are distinguished: of blue, of red where a sensor lacks blue; mean of the grounds."""
     blue, red = (seen[..., bands.OBSERVED.index(band)].mean(axis=0) for band in ("blue", "red"))
     return red if np.isnan(blue).any() else blue
 

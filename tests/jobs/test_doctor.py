@@ -90,7 +90,7 @@ def test_in_words_each_part_has_a_line_and_each_fix_stands_below_its_own(install
     (at,) = [number for number, line in enumerate(lines) if line.startswith("BROKEN")]
     assert "registry" in lines[at]
     assert lines[at + 1].strip().startswith("-> regrowth sites check")
-    assert lines[-1] == "1 of 11 need mending."
+    assert lines[-1] == "1 of 11 need correction."
 
 
 def test_without_a_configuration_the_machine_is_still_looked_at(tmp_path, asked):
@@ -104,7 +104,7 @@ def test_an_unknown_key_is_told_with_the_nearest(installation, asked):
     installation.config.write_text(installation.config.read_text() + "[stroe]\n")
     told, _ = asked()
     assert "'store'" in told["config"]["message"]
-    assert told["config"]["fix"] == f"mend {installation.config}"
+    assert told["config"]["fix"] == f"correct {installation.config}"
 
 
 @pytest.mark.parametrize("content", ["{", '{"type": "FeatureCollection", "features": []}', None])
@@ -278,12 +278,12 @@ def test_a_site_that_failed_last_night_is_named_with_its_error_and_the_command(s
     told = slept(a="done", b="failed", c="failed", d="deferred")
     assert told["state"] == "broken"
     assert told["message"] == "that of 2026-06-30: 1 of 4 sites judged, 2 failed; b: it is so"
-    assert told["fix"] == "mend that, then: regrowth run --site b"
+    assert told["fix"] == "correct that, then run: regrowth run --site b"
 
 
 def test_pages_that_could_not_be_written_and_messages_that_wait_are_told(slept):
     pages = slept(a="done", pages={"a": "no room"})
-    assert (pages["state"], pages["fix"]) == ("broken", "mend that, then: regrowth publish")
+    assert (pages["state"], pages["fix"]) == ("broken", "correct that, then run: regrowth publish")
     assert "1 pages could not be written, that of a: no room" in pages["message"]
     waiting = slept(a="done", waiting=7)
     assert (waiting["state"], waiting["message"]) == (

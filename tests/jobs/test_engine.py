@@ -287,7 +287,7 @@ def test_an_address_that_is_none_is_refused(address):
     ("address", "kept", "message"),
     [
         ("tls://127.0.0.1:1", {}, "lacks certificates"),
-        ("tls://127.0.0.1:1", dict.fromkeys(CERTIFICATES, "/none.pem"), "cannot be followed"),
+        ("tls://127.0.0.1:1", dict.fromkeys(CERTIFICATES, "/none.pem"), "is invalid"),
         ("tcp://127.0.0.1:1", {"distributed.comm.require-encryption": True}, "asks for tls://"),
     ],
 )

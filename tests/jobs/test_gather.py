@@ -224,17 +224,19 @@ def landscapes_of(settings):
     )
 
 
+def all_but_s2(site, source):
+    """The grid of a site; the second cannot start."""
+    if site.id == "s2":
+        raise BadData("too small")
+    return lattice(site, source)
+
+
 def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_path, from_source, scratch, monkeypatch):
     settings = installed(tmp_path / "left out", ROW)
     from_source(Painted(DAYS, together=64))
 
-    def refused(site, source):
-        if site.id == "s2":
-            raise BadData("too small")
-        return lattice(site, source)
-
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.fetch.lattice", refused)
+        patch.setattr("jobs.fetch.lattice", all_but_s2)
         states = {site["site"]: site["state"] for site in night(settings, as_of=NIGHT)["sites"]}
     assert states == {"s1": "done", "s2": "failed", "s3": "done"}
     (first,) = landscapes_of(settings)
@@ -253,13 +255,8 @@ def test_of_a_lost_landscape_a_site_that_cannot_start_is_left_out_and_begins_ano
     (lost,) = landscapes_of(settings)
     shutil.rmtree(settings.store.root / lost)
 
-    def refused(site, source):
-        if site.id == "s2":
-            raise BadData("too small")
-        return lattice(site, source)
-
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.fetch.lattice", refused)
+        patch.setattr("jobs.fetch.lattice", all_but_s2)
         states = {site["site"]: site["state"] for site in night(settings, as_of=NIGHT)["sites"]}
     assert states == {"s1": "done", "s2": "failed", "s3": "done"}
     assert {site["state"] for site in night(settings, as_of=NIGHT)["sites"]} == {"done"}

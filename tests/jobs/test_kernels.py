@@ -89,9 +89,14 @@ def installed(root):
             shutil.copytree(root / part, place / part, ignore=shutil.ignore_patterns("kernels-*", "*.nb?"))
         (place / "mine").mkdir()
         os.chown(place / "mine", NOBODY, NOBODY)
-        found = as_nobody(place, "import numba, jobs.kernels; print(jobs.kernels.__file__)")
-        if found.returncode or not found.stdout.startswith(folder):
-            pytest.skip(f"Python or its packages are in a folder that other users cannot read: {found.stderr[-200:]}")
+        try:
+            readable = as_nobody(place, "import numba")
+        except PermissionError as error:
+            pytest.skip(f"Python is in a folder that other users cannot read: {error}")
+        if readable.returncode:
+            pytest.skip(f"the packages are in a folder that other users cannot read: {readable.stderr[-200:]}")
+        found = as_nobody(place, "import jobs.kernels; print(jobs.kernels.__file__)")
+        assert found.stdout.startswith(folder), found.stderr
         yield place
 
 
