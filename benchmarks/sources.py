@@ -30,15 +30,15 @@ from affine import Affine
 from odc.geo import CRS
 from shapely.geometry import box, mapping
 
-from jobs.engine import engine
+from jobs.executor import engine
 from jobs.fetch import ground_key
-from jobs.gather import gather, opened, take_over
+from jobs.pipeline import gather, opened, take_over
 from jobs.records import site_to_json
 from jobs.settings import Settings, load
 from jobs.sources import open_sources
-from monitor.controls.units import ControlSet
+from monitor.controls.selection import ControlSet
 from monitor.errors import MonitorError
-from monitor.imagery.stac import Stac
+from monitor.imagery.stac.source import Stac
 from monitor.sites.projection import lonlat, projected
 from monitor.sites.site import Plan, Site
 from tests.loopback.earthengine import EarthEngineServer, add_sentinel2

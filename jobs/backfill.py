@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from jobs.engine import engine
-from jobs.gather import Progress, chosen_sites, gather, now, observed, opened, result, take_over, today
+from jobs.executor import engine
+from jobs.pipeline import Progress, chosen_sites, gather, now, observed, opened, result, take_over, today
 from jobs.precheck import check_clock
 from jobs.registry import take_in
 from jobs.settings import Settings

@@ -24,9 +24,9 @@ def calibrate(
 
     settings = load(config)
     choose_cache(settings.store.root)
-    from jobs.calibrating import as_plain, set_due
-    from jobs.gather import chosen_sites, opened
+    from jobs.calibration import as_plain, set_due
     from jobs.lock import held
+    from jobs.pipeline import chosen_sites, opened
     from jobs.precheck import check_clock
 
     today = datetime.now(UTC).date()

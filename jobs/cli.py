@@ -237,10 +237,10 @@ def explain(
     Exit status: 0 done, 65 it has not been assessed yet; where no scene of it has ever been offered 10, or 78 if that
     holds for all sites.
     """
-    from jobs.calibrating import used_for
+    from jobs.calibration import used_for
     from jobs.episodes import in_episode
     from jobs.fetch import ground_key
-    from jobs.gather import chosen_sites, opened
+    from jobs.pipeline import chosen_sites, opened
     from jobs.records import assessment_from_json
     from jobs.settings import load
     from jobs.sources import described
@@ -338,7 +338,7 @@ def alerts_list(
     as_json: AsJson = False,
 ) -> None:
     """Alerts that are not resolved, oldest first."""
-    from jobs.gather import opened
+    from jobs.pipeline import opened
     from jobs.settings import load
 
     with opened(load(config)) as ledger, ledger.reading() as t:
@@ -405,9 +405,9 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
 
     Exit status: 0 all is sent, 10 some could not be, 75 a night is under way.
     """
-    from jobs.gather import opened
     from jobs.lock import held
     from jobs.nightly import send
+    from jobs.pipeline import opened
     from jobs.settings import load
 
     settings = load(config)
@@ -421,7 +421,7 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
 
 
 def _change(config: Path | None, alert: str, change: Any, *, as_json: bool) -> None:
-    from jobs.gather import opened
+    from jobs.pipeline import opened
     from jobs.records import alert_from_json, alert_to_json
     from jobs.settings import load
     from monitor.errors import BadData

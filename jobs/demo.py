@@ -18,8 +18,8 @@ from shapely.geometry import mapping
 from jobs.backfill import backfill
 from jobs.cli import progress
 from jobs.exits import Exit
-from jobs.gather import add_sites, opened
 from jobs.nightly import exit_status, night
+from jobs.pipeline import add_sites, opened
 from jobs.settings import load
 from monitor.errors import BadConfiguration
 from monitor.imagery.sample import PLAN, START, Fate, Sample, deal

@@ -237,7 +237,7 @@ def _config(path: Path | None, settings: list["Settings"]) -> Iterator[Finding]:
 
 
 def _registry(settings: "Settings") -> Iterator[Finding]:
-    from monitor.sites.given import read_given_ground
+    from monitor.sites.named_controls import read_given_ground
     from monitor.sites.registry import read_sites
 
     path = settings.registry.path
@@ -690,7 +690,7 @@ def _imagery(settings: "Settings") -> Iterator[Finding]:
     import shapely
 
     from jobs.sources import described, open_sources
-    from jobs.together import in_one_search, neighbourhoods
+    from monitor.sites.clusters import in_one_search, neighbourhoods
     from monitor.sites.registry import read_sites
     from monitor.verdict.explain import never_offered
 

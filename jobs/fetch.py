@@ -26,16 +26,16 @@ from jobs.lock import LANDSCAPES, Lock, held
 from jobs.logs import redacted
 from jobs.precheck import CLOCK, behind
 from jobs.sources import Sources
-from monitor.controls.neighbours import LeftOut, left_out
-from monitor.controls.units import ENOUGH, REFERENCE, ControlSet, Unit, candidates, match
+from monitor.controls.screening import LeftOut, left_out
+from monitor.controls.selection import ENOUGH, REFERENCE, ControlSet, Unit, candidates, match
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cover.observe import TRY_LATER, Refusal, bandpass, bands_as_stored, observe
 from monitor.cover.zonal_means import MEASURES, zonal_means
-from monitor.cube.context import context_grid, natural_colour, wanted_pictures, worth_keeping
-from monitor.cube.granules import Open, Overpass, left_to_do, merged, open_questions, overpasses
+from monitor.cube.context_pictures import context_grid, natural_colour, wanted_pictures, worth_keeping
 from monitor.cube.grid import crs_of, inside, site_grid
 from monitor.cube.layout import Layout, Zones
 from monitor.cube.masks import why_unseen
+from monitor.cube.overpass import Open, Overpass, left_to_do, merged, open_questions, overpasses
 from monitor.cube.packed import LAYERS, pack
 from monitor.cube.store import (
     GRANULES,
@@ -50,9 +50,10 @@ from monitor.cube.store import (
     record_of,
 )
 from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejected, TryLater
-from monitor.imagery import bands, identity
+from monitor.imagery import acquisition_id as identity
+from monitor.imagery import bands
+from monitor.imagery.auxiliary.terrain import Elevation, Terrain, terrain
 from monitor.imagery.source import Scene, Source
-from monitor.imagery.terrain import Elevation, Terrain, terrain
 from monitor.sites.site import Site
 from monitor.verdict.window import Window
 
@@ -100,7 +101,7 @@ class Task:
     offered: tuple[Scene, ...]
     """Over the site, in order of preference of their sources."""
     asked: Open | None = None
-    """What :func:`monitor.cube.granules.open_questions` leaves of them where the store is as `known`; None: to be
+    """What :func:`monitor.cube.overpass.open_questions` leaves of them where the store is as `known`; None: to be
     asked."""
     searched: BaseGeometry
     """The area in which they were found."""
@@ -115,7 +116,7 @@ class Task:
     waiting_in: Path | None = None
     """Store of the landscape in which the site waits without control ground, where that is to be chosen tonight."""
     left_out: LeftOut = field(default_factory=dict)
-    """Units left out, as the ledger has them; see :func:`monitor.controls.neighbours.left_out`."""
+    """Units left out, as the ledger has them; see :func:`monitor.controls.screening.left_out`."""
     within: tuple[BaseGeometry, ...] | None = None
     """Control ground that people have named; None: a ring round the site."""
     terrain: Terrain | None = None

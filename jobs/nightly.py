@@ -28,17 +28,17 @@ from typing import Any
 import structlog
 
 from jobs import __version__
-from jobs.background import rain_reasons
-from jobs.calibrating import Constants, Pool, set_due
-from jobs.costs import asked
-from jobs.engine import engine
+from jobs.calibration import Constants, Pool, set_due
+from jobs.cost_estimate import asked
+from jobs.detectability import Prospect
+from jobs.detectability import to_json as sight
 from jobs.episodes import budget, in_episode, on
+from jobs.executor import engine
 from jobs.exits import Exit
-from jobs.expiring import expire
 from jobs.fetch import Outcome, Task, ground_key, lattice, left_of, looked_at
-from jobs.gather import Progress, chosen_sites, gather, is_new, now, observed, opened, prepare, result, take_over
 from jobs.lock import held
 from jobs.logs import redacted
+from jobs.pipeline import Progress, chosen_sites, gather, is_new, now, observed, opened, prepare, result, take_over
 from jobs.precheck import check_clock, check_history
 from jobs.publish import publish
 from jobs.records import (
@@ -51,15 +51,15 @@ from jobs.records import (
 )
 from jobs.registry import drift, take_in
 from jobs.settings import Settings
-from jobs.sight import Prospect
-from jobs.sight import to_json as sight
+from jobs.snapshot_expiry import expire
 from jobs.sources import open_sources
+from jobs.terrain_and_rain import rain_reasons
 from monitor.alerts.alert import Event, Notice, State
 from monitor.alerts.lifecycle import doubtful, step
 from monitor.alerts.messages import write_message
-from monitor.controls.neighbours import too_few
+from monitor.controls.screening import too_few
 from monitor.errors import MonitorError, TryLater
-from monitor.imagery.terrain import with_slope
+from monitor.imagery.auxiliary.terrain import with_slope
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.maps.failing import failing
 from monitor.publish.products import as_json
@@ -68,8 +68,8 @@ from monitor.sites.site import Site
 from monitor.verdict.assess import assess_and_look_back
 from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.failing_area import tells_failing_ground, with_failing_ground
 from monitor.verdict.reasons import Reason
-from monitor.verdict.spatial import tells_failing_ground, with_failing_ground
 
 log = structlog.get_logger()
 

@@ -27,23 +27,23 @@ import xarray as xr
 from dask import delayed
 from dask.delayed import Delayed
 
-from jobs.calibrating import used_for
-from jobs.engine import Run, engine
+from jobs.calibration import used_for
+from jobs.detectability import assumptions, chances
 from jobs.episodes import in_episode
+from jobs.executor import Run, engine
 from jobs.fetch import ground_key
-from jobs.gather import opened
 from jobs.lock import held
 from jobs.logs import redacted
+from jobs.pipeline import opened
 from jobs.records import alert_from_json, assessment_from_json, site_from_json
 from jobs.settings import Settings
-from jobs.sight import assumptions, chances
 from monitor.alerts.alert import Alert
 from monitor.alerts.lifecycle import answered
-from monitor.controls.units import ControlSet
+from monitor.controls.selection import ControlSet
 from monitor.cube.grid import inside, outline
 from monitor.cube.store import LandscapeStore, StoredSite
 from monitor.errors import MonitorError, full_disk
-from monitor.imagery.terrain import Terrain, with_slope
+from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
 from monitor.maps.failing import failing
 from monitor.maps.seasons import Season, Wanted, scenes_by_season, sums_by_season
@@ -74,7 +74,7 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
     ledger : Ledger
         Open.
     work : callable
-        See :func:`jobs.engine.engine`.
+        See :func:`jobs.executor.engine`.
     as_of : date, optional
         Day of the run; None: that of the newest assessment.
 
@@ -140,11 +140,11 @@ class _Page:
     left_out: Mapping[str, str]
     """By id of a control unit, the first day (ISO 8601) on which it no longer counts."""
     terrain: dict[str, Any] | None
-    """Of the site, as :class:`monitor.imagery.terrain.Terrain` writes it; None: not known."""
+    """Of the site, as :class:`monitor.imagery.auxiliary.terrain.Terrain` writes it; None: not known."""
     power: tuple[Chance, ...]
     assumed: Assumed | None
     constants: tuple[Calibration, int] | None
-    """See :func:`jobs.calibrating.used_for`."""
+    """See :func:`jobs.calibration.used_for`."""
     alert: Alert | None
     notice: dict[str, str] | None
     key: str

@@ -34,7 +34,7 @@ def check(
 
     Exit status: 0 all sites are taken, 65 a site or the whole file is refused, 64 --repair names the file itself.
     """
-    from monitor.sites.feature import FileRefused
+    from monitor.sites.formats.feature import FileRefused
     from monitor.sites.registry import read_sites, write_geojson
     from monitor.sites.registry import repair as mend
 
@@ -66,7 +66,7 @@ def check(
 
 def _tell_of_the_future(sites: "Sequence[Site]") -> None:
     """A mistyped year would else show on the pages only."""
-    from jobs.gather import today
+    from jobs.pipeline import today
 
     for site in sites:
         if site.start > today():
@@ -87,11 +87,11 @@ def add(
     each site that is new or changed it says whether a failure there could be seen, and from when on; scenes are assumed
     until there are some. Exit status: 0 all sites are in, 65 some could not be taken (the others are in).
     """
-    from jobs.calibrating import Constants, Pool
-    from jobs.gather import add_sites, opened, today
+    from jobs.calibration import Constants, Pool
+    from jobs.detectability import Prospect, simulate, to_json
+    from jobs.pipeline import add_sites, opened, today
     from jobs.records import site_from_json
     from jobs.settings import load
-    from jobs.sight import Prospect, simulate, to_json
 
     settings = load(config)
     since = min(source.since for source in settings.source)
@@ -141,7 +141,7 @@ def retire(
     the site out from the next night on, or at once by `regrowth publish`. Exit status: 0 done, 65 the ledger does not
     know one of them, and none was retired.
     """
-    from jobs.gather import opened, today
+    from jobs.pipeline import opened, today
     from jobs.registry import retire as retired
     from jobs.settings import load
 
@@ -166,7 +166,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Sites in the ledger, with start, episode, intervention, plan and hectares."""
-    from jobs.gather import opened
+    from jobs.pipeline import opened
     from jobs.settings import load
 
     with opened(load(config)) as ledger, ledger.reading() as t:
@@ -205,7 +205,7 @@ def replant(
     twice. Exit status: 0 done, 65 no such site, or a start that cannot be.
     """
     from jobs.episodes import replant as begin
-    from jobs.gather import opened, today
+    from jobs.pipeline import opened, today
     from jobs.settings import load
 
     settings = load(config)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from shapely.geometry.base import BaseGeometry
 
-from jobs.engine import processes
+from jobs.executor import processes
 from jobs.settings import SourceSettings
 from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.source import Scene, Source, Stored
 
 if TYPE_CHECKING:
-    from monitor.imagery.earthengine import EarthEngine
+    from monitor.imagery.earthengine.source import EarthEngine
 
 log = structlog.get_logger()
 
@@ -131,8 +131,8 @@ def _open(chosen: SourceSettings) -> Source:
         if not chosen.url:
             msg = '[source] kind = "stac" needs url = "<an API, a catalogue, or a folder of items>"'
             raise BadConfiguration(msg)
-        from monitor.imagery.stac import IN_FLIGHT as RANGES
-        from monitor.imagery.stac import Stac
+        from monitor.imagery.stac.source import IN_FLIGHT as RANGES
+        from monitor.imagery.stac.source import Stac
 
         return Stac(
             chosen.url, collections=chosen.collections, allow_hosts=chosen.allow_hosts,
@@ -143,7 +143,7 @@ def _open(chosen: SourceSettings) -> Source:
 
 def earthengine(chosen: SourceSettings) -> "EarthEngine":
     """Earth Engine, with the credentials of the environment."""
-    from monitor.imagery.earthengine import EarthEngine
+    from monitor.imagery.earthengine.source import EarthEngine
 
     key_file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     share = processes()

@@ -10,10 +10,10 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from jobs.fetch import ground_key
-from jobs.gather import opened as ledger_of
+from jobs.pipeline import opened as ledger_of
 from jobs.records import site_from_json
 from jobs.settings import Settings
-from monitor.controls.units import ControlSet
+from monitor.controls.selection import ControlSet
 from monitor.cube.store import Entry, LandscapeStore, Member, Record, StoredSite, landscape_of, texts
 from monitor.imagery.source import Scene
 from monitor.series.build import site_series

@@ -3,8 +3,8 @@
 Numbers in, one number out: float32 stays float32 and float64 stays float64. The result is NaN where an input is NaN, a
 denominator is not positive or a root is of a negative number. The functions on DataArrays
 (:mod:`monitor.cover.indices`, :mod:`monitor.cover.fraction`) and the zonal means of a night
-(:mod:`monitor.cover.zonal_means`) all come here. The one exception is :mod:`monitor.cover.served`, which states the
-formulas again for Earth Engine.
+(:mod:`monitor.cover.zonal_means`) all come here. The one exception is :mod:`monitor.cover.earthengine`, which states
+the formulas again for Earth Engine.
 
 All compiled code of this folder is in this one file: numba compiles a cached function again when its own file has
 changed, not when a function that it calls in another file has (numba 0.68).

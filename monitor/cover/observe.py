@@ -289,7 +289,7 @@ def _averaged(
     source: Source, scenes: Sequence[Scene], layout: Layout, endmembers: Endmembers
 ) -> Iterator[np.ndarray | SceneRejected]:
     """Means of the units of all sites as the provider averages them; the first requests are under way on return."""
-    from monitor.cover.served import recipe  # brings the provider's client with it
+    from monitor.cover.earthengine import recipe  # brings the provider's client with it
 
     streams = []
     for grid, units in zip(layout.grids, layout.squares, strict=True):

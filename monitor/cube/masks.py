@@ -137,7 +137,7 @@ def clear(
     Notes
     -----
     Sentinel-2 is not held to reflectances between 0 and 1: with a wrong offset the dark ground of a whole scene is
-    negative, and :mod:`monitor.cube.radiometry` must see it in order to say so.
+    negative, and :mod:`monitor.cube.offset_check` must see it in order to say so.
     """
     flags = _table(kind)[quality]
     seen = (flags & GROUND) != 0

@@ -13,7 +13,7 @@ whatever was stored since. Along ``time`` (one row an overpass):
 - ``granules`` (time) and ``granule_bits`` (time, site): what the row was made from.
 
 Beside the rows, for people only: ``pictures`` (picture, context_pixel, colour) uint8, natural colour of each site and
-its surroundings in a few clear scenes (:mod:`monitor.cube.context`), 0 where nothing was seen.
+its surroundings in a few clear scenes (:mod:`monitor.cube.context_pictures`), 0 where nothing was seen.
 
 A committed row is complete: pixels, means and metadata are in one commit. The store can be opened by
 ``xarray.open_zarr(session.store)`` without this package.

@@ -21,8 +21,8 @@ from monitor.trends.kernels.failing import find, means, pixel_theta, times_of
 from monitor.trends.kernels.yearly import ROWS, inner_sums
 from monitor.verdict.assess import LastLook
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.failing_area import FailingGround, tells_failing_ground
 from monitor.verdict.kernels import NORMAL_95
-from monitor.verdict.spatial import FailingGround, tells_failing_ground
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

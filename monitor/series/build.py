@@ -5,7 +5,7 @@ compare with. So that is never stored with a scene: the series is a function of 
 they arrived.
 
 The site's own values stay as measured. Those of the control ground (every ``control_*`` column and the reference) are
-brought to the orbit that the site was seen from (:mod:`monitor.controls.orbits`): they say what the control ground
+brought to the orbit that the site was seen from (:mod:`monitor.controls.orbit_bias`): they say what the control ground
 would show if it sloped as the site does, so that the difference of the two is the right one.
 
 Which units are fit, and what the orbits differ by, follows from the years that are over, and so do the values of those
@@ -21,11 +21,11 @@ import numpy as np
 import xarray as xr
 
 from monitor import derived
-from monitor.controls.comparison import Comparison, compare, last_fit, shown
-from monitor.controls.neighbours import LeftOut
-from monitor.controls.orbits import orbit_steps
-from monitor.controls.units import ControlSet
-from monitor.cube import radiometry
+from monitor.controls.control_means import Comparison, compare, last_fit, shown
+from monitor.controls.orbit_bias import orbit_steps
+from monitor.controls.screening import LeftOut
+from monitor.controls.selection import ControlSet
+from monitor.cube import offset_check as radiometry
 from monitor.cube.store import UNIT_MEASURES, StoredSite, texts
 from monitor.series.columns import CONTROL, OBSERVED, Columns, chained, plain_texts
 from monitor.series.observations import observation_lines
@@ -63,7 +63,7 @@ def site_series(
     site : Site
         Gives the start of the work.
     left_out : mapping, optional
-        From which day on units do not count, see :func:`monitor.controls.neighbours.left_out`.
+        From which day on units do not count, see :func:`monitor.controls.screening.left_out`.
     snapshot : str, optional
         As it stood then; None: as it stands.
 
@@ -133,7 +133,7 @@ def _shown(stored: StoredSite, seen: Columns, controls: ControlSet, last: np.nda
 
 
 def _ground(rings: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
-    """(time,) values of the control ground, by column, of :class:`monitor.controls.comparison.Comparison`."""
+    """(time,) values of the control ground, by column, of :class:`monitor.controls.control_means.Comparison`."""
     return {
         **{f"control_{name}": rings[0, :, k] for k, name in enumerate(OBSERVED)},
         "control_cover_2": rings[1, :, OBSERVED.index("cover")],
@@ -155,7 +155,7 @@ def _orbits(seen: Columns) -> list[str]:
 def _orbit_steps(seen: Columns, ground: Columns, units: np.ndarray) -> Steps:
     """What is added to the control ground so that it is seen as the site is, learnt from scenes of years that are over.
 
-    ``units`` is (time, unit, measure), see :class:`monitor.controls.comparison.Comparison`.
+    ``units`` is (time, unit, measure), see :class:`monitor.controls.control_means.Comparison`.
     """
     orbits = _orbits(seen)
     found: dict[str, dict[str, float]] = {}

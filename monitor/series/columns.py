@@ -3,7 +3,7 @@
 =================== ============== ===== ==============================================================================
 column              dtype          unit  value
 =================== ============== ===== ==============================================================================
-acquisition         bytes                one satellite pass, see :mod:`monitor.imagery.identity`
+acquisition         bytes                one satellite pass, see :mod:`monitor.imagery.acquisition_id`
 time                bytes                of the preferred granule, ISO 8601, UTC
 date                datetime64[D]        day of `time`
 scene               bytes                id of the preferred granule

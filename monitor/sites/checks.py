@@ -22,9 +22,9 @@ from shapely.geometry import Point
 from shapely.geometry.base import BaseGeometry
 
 from monitor.sites import gcj02
-from monitor.sites.feature import Feature
+from monitor.sites.formats.feature import Feature
+from monitor.sites.geometry import PIXEL_HECTARES, Problem, examine, tangled_together
 from monitor.sites.names import folder_name, has_invisible, same_id, visible
-from monitor.sites.outlines import PIXEL_HECTARES, Problem, examine, tangled_together
 from monitor.sites.plans import default_plan
 from monitor.sites.site import BIOMES, INTERVENTIONS, SUBTYPES, Plan, Site
 
@@ -121,7 +121,7 @@ def check(features: Iterable[Feature]) -> Report:
     Parameters
     ----------
     features : iterable of Feature
-        As :func:`monitor.sites.reading.read_features` gives them.
+        As :func:`monitor.sites.formats.reader.read_features` gives them.
 
     Returns
     -------

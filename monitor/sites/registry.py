@@ -11,10 +11,10 @@ import shapely
 
 from monitor.errors import BadData
 from monitor.sites.checks import Entry, Report, check, named, stated_datum, without_datum
-from monitor.sites.feature import Feature
+from monitor.sites.formats.feature import Feature
+from monitor.sites.formats.reader import read_features
+from monitor.sites.geometry import mend
 from monitor.sites.names import folder_name, visible
-from monitor.sites.outlines import mend
-from monitor.sites.reading import read_features
 
 __all__ = ["MENDED", "Mending", "folder_name", "read_sites", "repair", "write_geojson"]
 
@@ -40,7 +40,7 @@ def read_sites(path: Path) -> Report:
     Parameters
     ----------
     path : Path
-        See :func:`monitor.sites.reading.read_features`.
+        See :func:`monitor.sites.formats.reader.read_features`.
 
     Returns
     -------

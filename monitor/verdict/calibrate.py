@@ -20,8 +20,8 @@ import xarray as xr
 from scipy.optimize import minimize
 from scipy.special import ndtri
 
-from monitor.controls.comparison import screened
-from monitor.controls.units import ENOUGH
+from monitor.controls.control_means import screened
+from monitor.controls.selection import ENOUGH
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT, verdicts
 from monitor.verdict.assessment import Series

@@ -14,12 +14,16 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from shapely.geometry import MultiPolygon, Point, box
 
+from monitor.cover.earthengine import recipe
 from monitor.cover.fraction import ENDMEMBERS
-from monitor.cover.served import recipe
 from monitor.cube import masks
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
-from monitor.imagery import bands, earthengine, ee_graphs, ee_requests, ee_stacks
-from monitor.imagery.earthengine import EarthEngine
+from monitor.imagery import bands
+from monitor.imagery.earthengine import batches as ee_stacks
+from monitor.imagery.earthengine import connection as ee_requests
+from monitor.imagery.earthengine import expressions as ee_graphs
+from monitor.imagery.earthengine import source as earthengine
+from monitor.imagery.earthengine.source import EarthEngine
 from monitor.sites.projection import lonlat
 from tests.loopback.earthengine import (
     FUNCTIONS,

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from shapely.geometry import box
 
 from monitor.errors import BadConfiguration, TryLater
-from monitor.imagery import ee_requests, ee_transport
-from monitor.imagery.earthengine import EarthEngine
+from monitor.imagery.earthengine import connection as ee_requests
+from monitor.imagery.earthengine import transport as ee_transport
+from monitor.imagery.earthengine.source import EarthEngine
 from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
 
 TOKEN = "ya29.a-token-that-nobody-may-see"

@@ -8,7 +8,7 @@ import rasterio
 from affine import Affine
 
 from monitor.errors import SceneRejected
-from monitor.imagery import blocks
+from monitor.imagery.stac import blocks
 
 HEIGHT, WIDTH = 300, 420
 

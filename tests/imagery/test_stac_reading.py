@@ -13,8 +13,10 @@ from pyproj import Transformer
 from shapely.geometry import box
 
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
-from monitor.imagery import bands, granule, stac
-from monitor.imagery.stac import Stac
+from monitor.imagery import bands
+from monitor.imagery.stac import scene_reader as granule
+from monitor.imagery.stac import source as stac
+from monitor.imagery.stac.source import Stac
 from monitor.imagery.transport import Allowed, Transport
 from tests.loopback.stac import Clock, Fault, StacServer, sentinel_item, value, write_cog
 

@@ -17,9 +17,10 @@ import yaml
 from shapely.geometry import box
 
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
-from monitor.imagery import items, stac
-from monitor.imagery.items import Assets
-from monitor.imagery.stac import Stac
+from monitor.imagery.stac import items
+from monitor.imagery.stac import source as stac
+from monitor.imagery.stac.items import Assets
+from monitor.imagery.stac.source import Stac
 from monitor.imagery.transport import LEFT_ALONE, Allowed, Transport
 from tests.loopback.stac import Clock, StacServer
 

@@ -18,7 +18,7 @@ from shapely import contains_xy
 from shapely.geometry import MultiPolygon, Point, box
 
 from monitor.errors import BadData
-from monitor.imagery.terrain import (
+from monitor.imagery.auxiliary.terrain import (
     BREAKS,
     LocalElevation,
     Terrain,
@@ -316,6 +316,6 @@ def test_reading_in_strips_changes_nothing(tmp_path, monkeypatch):
     model = LocalElevation(write(tmp_path / "dem.tif", z, affine=Affine(10, 0, X, 0, -10, Y)))
     grid = GeoBox((90, 90), Affine(30, 0, X + 60, 0, -30, Y - 60), UTM)
     whole = model.read(grid)
-    monkeypatch.setattr("monitor.imagery.terrain.MOST", 4 * 9 * 90)
+    monkeypatch.setattr("monitor.imagery.auxiliary.terrain.MOST", 4 * 9 * 90)
     np.testing.assert_array_equal(model.read(grid), whole)
     assert np.isfinite(whole).all()

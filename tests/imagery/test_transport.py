@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from monitor.errors import BadConfiguration, TryLater
-from monitor.imagery import ee_transport, transport
+from monitor.imagery import transport
+from monitor.imagery.earthengine import transport as ee_transport
 from monitor.imagery.transport import (
     Allowed,
     Denied,

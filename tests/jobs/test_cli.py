@@ -47,7 +47,7 @@ def test_the_version_is_printed_without_loading_a_library(root):
 
 
 def test_status_reads_the_ledger_without_loading_an_array_library(installation):
-    from jobs.gather import opened
+    from jobs.pipeline import opened
     from jobs.settings import load
 
     row = {"site": "demo-02", "status": "failing", "alert": "red", "theta": 0.1, "as_of": "2018-08-01"}
@@ -261,7 +261,7 @@ def test_a_run_prints_the_manifest_of_the_contract_and_status_and_explain_follow
 
 
 def test_an_alert_can_be_listed_taken_on_snoozed_and_answered(installation, capsys):
-    from jobs.gather import opened
+    from jobs.pipeline import opened
     from jobs.settings import load
 
     row = {

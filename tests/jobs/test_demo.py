@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from jobs import demo as module
 from jobs.exits import Exit
-from jobs.gather import opened
 from jobs.nightly import night
+from jobs.pipeline import opened
 from jobs.records import site_from_json
 from jobs.settings import load
 from monitor.errors import BadConfiguration

@@ -10,12 +10,12 @@ import pytest
 from shapely.geometry import mapping
 
 from jobs.fetch import ground_key
-from jobs.gather import add_sites, opened
 from jobs.nightly import night
+from jobs.pipeline import add_sites, opened
 from jobs.records import site_from_json
 from jobs.settings import load
 from jobs.sources import Sources
-from monitor.controls.units import ControlSet
+from monitor.controls.selection import ControlSet
 from monitor.cube.store import landscape_of
 from tests.jobs.painted import Painted, ground
 from tests.landscape import rows_of, series_of

@@ -20,14 +20,14 @@ import pytest
 import jobs.nightly
 from jobs import precheck
 from jobs.backfill import backfill
+from jobs.detectability import BLIND
 from jobs.exits import Exit
 from jobs.fetch import ground_key
-from jobs.gather import add_sites, opened
 from jobs.lock import LANDSCAPES
 from jobs.nightly import exit_status, night, plan
+from jobs.pipeline import add_sites, opened
 from jobs.records import assessment_from_json, site_from_json
 from jobs.settings import load
-from jobs.sight import BLIND
 from monitor.cube.store import LandscapeStore, StoredSite
 from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.sample import Sample

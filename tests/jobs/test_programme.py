@@ -100,7 +100,7 @@ def test_names_are_shown_as_they_are_and_do_nothing(capsys):
 
 def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypatch):
     from jobs import settings as module
-    from jobs.gather import add_sites, opened
+    from jobs.pipeline import add_sites, opened
     from jobs.settings import Programme, load
 
     settings = load(installation.config)

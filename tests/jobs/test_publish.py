@@ -4,9 +4,9 @@ import re
 import shutil
 from datetime import date
 
-from jobs.engine import engine
-from jobs.gather import opened
+from jobs.executor import engine
 from jobs.nightly import night
+from jobs.pipeline import opened
 from jobs.publish import main_publish, publish
 from jobs.settings import load
 from monitor.imagery.sample import NOTICE, SAMPLE

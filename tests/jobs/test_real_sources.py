@@ -13,7 +13,7 @@ from odc.geo import CRS
 from shapely.geometry import box, mapping
 
 from jobs.cli import main
-from jobs.costs import PICTURES
+from jobs.cost_estimate import PICTURES
 from jobs.fetch import BATCH
 from jobs.lock import held
 from jobs.settings import load

@@ -7,7 +7,7 @@ from shapely.geometry import mapping
 
 from jobs.cli import main
 from jobs.exits import Exit
-from jobs.gather import opened
+from jobs.pipeline import opened
 from jobs.sources import Sources
 from monitor.alerts.alert import Alert, State
 from monitor.verdict.assessment import AlertLevel

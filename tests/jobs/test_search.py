@@ -12,13 +12,13 @@ import pytest
 from odc.geo import CRS
 from shapely.geometry import box, mapping
 
-from jobs.gather import add_sites, opened
 from jobs.nightly import night, plan
+from jobs.pipeline import add_sites, opened
 from jobs.settings import SourceSettings, load
 from jobs.sources import Sources, open_sources
 from monitor.cube.store import StoredSite
-from monitor.imagery import items
-from monitor.imagery.stac import Stac
+from monitor.imagery.stac import items
+from monitor.imagery.stac.source import Stac
 from monitor.imagery.transport import Transport
 from monitor.sites.projection import lonlat, projected
 from tests.landscape import stored_of

@@ -14,16 +14,16 @@ import pytest
 from shapely.geometry import Polygon, mapping, shape
 
 from jobs.cli import main
+from jobs.detectability import BLIND
 from jobs.exits import Exit
 from jobs.fetch import ground_key
-from jobs.gather import add_sites, opened
 from jobs.nightly import exit_status, night, plan
+from jobs.pipeline import add_sites, opened
 from jobs.records import alert_from_json, alert_to_json, notice_to_json, site_from_json
 from jobs.settings import load
-from jobs.sight import BLIND
 from jobs.sources import Sources
 from monitor.alerts.alert import Event, Notice, State
-from monitor.imagery.terrain import Terrain
+from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.series.build import site_series
 from monitor.series.columns import chained
 from monitor.verdict.assess import DEFAULT, assess_and_look_back
@@ -686,7 +686,7 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
             series[column][19] = b"another" if column == "digest" else 0.123
             return series | {"chain": chained(series)}
 
-        monkeypatch.setattr("jobs.gather.site_series", changed)
+        monkeypatch.setattr("jobs.pipeline.site_series", changed)
 
     def replanted():
         with opened(settings) as ledger, ledger.transaction() as t:

@@ -11,10 +11,10 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely.geometry import Point, box
 
-from monitor.controls.orbits import orbit_steps
-from monitor.controls.units import REFERENCE, ControlSet, Unit
+from monitor.controls.orbit_bias import orbit_steps
+from monitor.controls.selection import REFERENCE, ControlSet, Unit
 from monitor.cover.zonal_means import MEASURES
-from monitor.cube import radiometry
+from monitor.cube import offset_check as radiometry
 from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, Record, StoredSite
 from monitor.imagery import bands

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shapely
 
-from monitor.sites.reading import read_features
+from monitor.sites.formats.reader import read_features
 from monitor.sites.registry import read_sites, repair, write_geojson
 
 

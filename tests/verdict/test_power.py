@@ -9,7 +9,7 @@ from shapely.geometry import Polygon
 
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
-from monitor.verdict.power import Sight, in_words, power
+from monitor.verdict.detectability import Sight, in_words, power
 
 SITE = Site(
     id="a", name="", geometry=Polygon(), start=date(2024, 3, 1), intervention="planting", biome="loess",

@@ -12,7 +12,7 @@ from monitor.trends.kernels.failing import find
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.explain import explain
-from monitor.verdict.spatial import FailingGround, tells_failing_ground, with_failing_ground
+from monitor.verdict.failing_area import FailingGround, tells_failing_ground, with_failing_ground
 
 SITE = Site(
     id="a", name="", geometry=Polygon(), start=date(2019, 4, 1), intervention="planting", biome="loess",

@@ -1,0 +1,349 @@
+"""The constants of the verdict, set on the placebos of the stores: once a season for each tile and biome.
+
+A night does it by itself, after it has fetched and before it judges, where it is due. Nothing goes in but what was
+acquired before the end of the last growing season that was over, so that the same stores give the same constants on
+whatever night that is. They are frozen: scenes and sites that come later count in the next season.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import shapely
+import structlog
+
+from jobs.fetch import ground_key
+from jobs.settings import Settings
+from monitor.controls.selection import REFERENCE, ControlSet
+from monitor.cube.store import LandscapeStore, landscape_of
+from monitor.errors import StoreBroken
+from monitor.ledger.ledger import Ledger, Transaction
+from monitor.sites.projection import projected, utm
+from monitor.sites.site import Site
+from monitor.verdict.assess import DEFAULT
+from monitor.verdict.assessment import Assessment
+from monitor.verdict.calibrate import FEWEST, WANTED, Placebo, calibrate, placebos, pooled, table, tells
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.window import Window
+
+log = structlog.get_logger()
+
+A_NIGHT: Final = 1
+"""Sets of placebos that one night looks into: a thousand placebos take half a minute. Where more are due, each of the
+following nights takes one, and what was in force stays so until then. A night that is run again takes no second."""
+
+
+class Pool(NamedTuple):
+    """Sites that share their constants."""
+
+    tile: str
+    biome: str
+
+    @classmethod
+    def of(cls, site: Site) -> "Pool":
+        """Of a site."""
+        return cls(tile(site), site.biome)
+
+
+def tile(site: Site) -> str:
+    """The square of 100 km that holds the middle of a site, named as the military grid and Sentinel-2's tiles are."""
+    crs, middle = utm(site.geometry), site.geometry.centroid
+    zone = int(str(crs)[-2:])
+    east, north = (int(value // 100_000) for value in shapely.get_coordinates(projected(middle, crs))[0])
+    band = "CDEFGHJKLMNPQRSTUVWX"[min(max(int((middle.y + 80) // 8), 0), 19)]
+    column = "ABCDEFGHJKLMNPQRSTUVWXYZ"[((zone - 1) % 3 * 8 + east - 1) % 24]
+    row = "ABCDEFGHJKLMNPQRSTUV"[(north + (5 if zone % 2 == 0 else 0)) % 20]
+    return f"{zone:02d}{band}{column}{row}"
+
+
+def over(site: Site, day: date) -> tuple[int, date]:
+    """The last growing season of a site that was over by a day, and its last day."""
+    window = Window.of(site)
+    season, position = window.place(np.array([np.datetime64(day, "D").astype(np.int64)]))
+    last = int(season[0]) - (int(position[0]) <= window.length)
+    return last, date(last, 1, 1) + timedelta(days=window.opens + window.length - 1)
+
+
+class Constants:
+    """Which constants a night judges by, and of which pools they are due to be set.
+
+    Parameters
+    ----------
+    t : Transaction
+        Of the ledger.
+    sites : sequence of Site
+        All of the ledger, those that the night leaves out too.
+    as_of : date
+        Of the night.
+    """
+
+    def __init__(self, t: Transaction, sites: Sequence[Site], *, as_of: date) -> None:
+        self.as_of = as_of
+        self.members: dict[Pool, list[Site]] = {}
+        for site in sorted(sites, key=ground_key):
+            self.members.setdefault(Pool.of(site), []).append(site)
+        self._made: dict[Pool, list[dict[str, Any]]] = {}
+        for row in t.calibrations():
+            self._made.setdefault(Pool(row["tile"], row["biome"]), []).append(row)
+        self.asked = any(row["as_of"] == as_of.isoformat() for rows in self._made.values() for row in rows)
+        """Whether constants were set, or found to lack ground, on this night already."""
+        grounds = cache(self._grounds)
+        self.grounds = {pool: grounds(pool.biome) for pool in self.members}
+        """Hash of all ground of the pool's biome."""
+        self.due = sorted(filter(self._is_due, self.members), key=lambda pool: (self._newest(pool), pool))
+        """Those that were set longest ago first."""
+
+    def record(self, pool: Pool) -> dict[str, Any] | None:
+        """The record that holds for a pool on this night; one that left the defaults in place has no placebos."""
+        rows = [row for row in self._made.get(pool, ()) if row["as_of"] <= self.as_of.isoformat()]
+        return max(rows, key=lambda row: (row["placebos"] > 0, row["season"], row["id"]), default=None)
+
+    def of(self, pool: Pool) -> Calibration:
+        """Constants that hold for a pool on this night."""
+        row = self.record(pool)
+        return Calibration.from_json(row["payload"]["constants"]) if row is not None and row["placebos"] else DEFAULT
+
+    def season(self, pool: Pool) -> tuple[int, date]:
+        """The last growing season that was over, and its last day."""
+        return over(self.members[pool][0], self.as_of)
+
+    def _grounds(self, biome: str) -> str:
+        keys = sorted(ground_key(site) for pool, sites in self.members.items() if pool.biome == biome for site in sites)
+        return hashlib.sha256(json.dumps(keys).encode()).hexdigest()
+
+    def _newest(self, pool: Pool) -> int:
+        return max((row["season"] for row in self._made.get(pool, ())), default=0)
+
+    def _is_due(self, pool: Pool) -> bool:
+        """Whether this season has not been asked; or was in vain, and now there is other ground."""
+        season, newest = self.season(pool)[0], self._newest(pool)
+        if season != newest:
+            return season > newest
+        rows = [row for row in self._made[pool] if row["season"] == season]
+        return not any(row["placebos"] or row["grounds"] == self.grounds[pool] for row in rows)
+
+
+class Land(Mapping[tuple[str, str], list[Placebo]]):
+    """The placebos of one biome by tile, read when they are asked for; no piece of ground is among them twice.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    constants : Constants
+        Gives the sites.
+    biome : str
+    controls : mapping
+        Frozen units of each piece of ground that has a store.
+    snapshots : mapping
+        Of each piece of ground.
+    left_out : mapping
+        By piece of ground the units on which another site was begun: they are no placebos, nor compared with.
+    """
+
+    def __init__(
+        self, settings: Settings, constants: Constants, biome: str, controls: Mapping[str, ControlSet],
+        snapshots: Mapping[str, str], left_out: Mapping[str, Collection[str]],
+    ) -> None:  # fmt: skip
+        self._settings, self._constants, self._snapshots = settings, constants, snapshots
+        self._tiles = {pool: sites for pool, sites in constants.members.items() if pool.biome == biome}
+        named = [
+            (ground, unit)
+            for pool in sorted(self._tiles)
+            for ground in map(ground_key, self._tiles[pool]) if ground in controls
+            for unit in controls[ground].units
+            if unit.ring != REFERENCE and unit.id not in left_out.get(ground, ())
+        ]  # fmt: skip
+        worked = [site.geometry for sites in constants.members.values() for site in sites]
+        alone = independent([unit.geometry for _, unit in named], worked)
+        self.units = {(ground, unit.id) for (ground, unit), free in zip(named, alone, strict=True) if free}
+        """Ground and id of the units that count."""
+        self._with_units = {ground for ground, _ in self.units}
+        self._compared: dict[str, list[str]] = {}
+        """Ids of all control ground of a site, which each of those is compared with."""
+        for ground, unit in named:
+            self._compared.setdefault(ground, []).append(unit.id)
+        self._read = cache(self._of_tile)
+
+    def __getitem__(self, key: tuple[str, str]) -> list[Placebo]:
+        """Of a tile: enough of them, as far as there are so many."""
+        return self._read(Pool(*key))
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._tiles)
+
+    def __len__(self) -> int:
+        return len(self._tiles)
+
+    def _of_tile(self, pool: Pool) -> list[Placebo]:
+        found: list[Placebo] = []
+        landscape: LandscapeStore | None = None
+        end = np.datetime64(self._constants.season(pool)[1] + timedelta(days=1))
+        for site in self._tiles[pool]:
+            ground = ground_key(site)
+            if len(found) >= WANTED:
+                break
+            if ground not in self._with_units:
+                continue
+            try:
+                snapshot = self._snapshots[ground]
+                landscape = landscape_of(self._settings.store.root, snapshot, landscape)
+                means = landscape.site(ground).unit_means(snapshot)
+            except StoreBroken as error:
+                log.warning("placebos of a site left out", site=site.id, error=str(error))
+                continue
+            compared = np.isin(means.unit.values, self._compared[ground])
+            before = means.isel(time=means.time.values < end, unit=compared)
+            found += [one for one in placebos(site, before) if (ground, one.unit) in self.units]
+        return found
+
+
+def independent(units: Sequence[Any], worked: Sequence[Any]) -> np.ndarray:
+    """Which pieces of ground share none with an earlier one that is taken, nor with ground that is worked on.
+
+    Parameters
+    ----------
+    units, worked : sequences of shapely geometry
+        Control ground, in order of preference, and sites; longitude and latitude. [degree]
+
+    Returns
+    -------
+    (n,) array of bool
+    """
+    free = np.ones(len(units), dtype=bool)
+    if not len(units):
+        return free
+    tree = shapely.STRtree(units)
+    free[tree.query(worked, predicate="intersects")[1]] = False
+    later, earlier = tree.query(units, predicate="intersects")
+    below = earlier < later
+    order = np.argsort(later[below], kind="stable")
+    later, earlier = later[below][order], earlier[below][order]
+    edges = np.searchsorted(later, np.arange(len(units) + 1))
+    for unit in np.flatnonzero(free):
+        free[unit] = not free[earlier[edges[unit] : edges[unit + 1]]].any()
+    return free
+
+
+def set_due(
+    settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: date, most: int | None = A_NIGHT
+) -> Constants:
+    """Set constants where they are due.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    ledger : Ledger
+        Open.
+    sites : sequence of Site
+        All of the ledger.
+    as_of : date
+        Of the night.
+    most : int or None
+        Sets of placebos that are looked into; None: all.
+
+    Returns
+    -------
+    Constants
+        As they hold now.
+    """
+    with ledger.transaction() as t:
+        constants = Constants(t, sites, as_of=as_of)
+        if most is not None and constants.asked:
+            return constants
+        snapshots, left_out = t.snapshots(), t.backgrounds("left_out")
+        controls: dict[str, ControlSet] = {}
+        for biome in {pool.biome for pool in constants.due}:
+            for ground in (ground_key(site) for site in sites if site.biome == biome):
+                frozen = t.controls(ground) if ground in snapshots else None
+                controls |= {} if frozen is None else {ground: ControlSet.from_json(frozen)}
+    land = cache(lambda biome: Land(settings, constants, biome, controls, snapshots, left_out))
+    found: dict[tuple[str, ...], tuple[Calibration, int]] = {}
+    rows: list[dict[str, Any]] = []
+    work = 0
+    for pool in constants.due:
+        here = land(pool.biome)
+        if not here.units:
+            continue  # nothing is stored yet
+        # Where a biome has fewer than are wanted, all its tiles take all of them.
+        key: tuple[str, ...] = pool if len(here.units) >= WANTED else (pool.biome,)
+        if key not in found:
+            if len(here.units) >= FEWEST:
+                if work == most:
+                    continue
+                work += 1
+            try:
+                chosen, source = pooled(here, *pool)
+                made = calibrate(chosen, source=source, dated=constants.season(pool)[1])
+            except Exception:
+                log.exception(
+                    "a bug while setting constants; what was in force stays", tile=pool.tile, biome=pool.biome
+                )
+                continue
+            found[key] = made, sum(tells(one) for one in chosen)
+            log.info("constants set", biome=pool.biome, placebos=made.placebos, source=made.source)
+        made, count = found[key]
+        rows.append(
+            {
+                "tile": pool.tile, "biome": pool.biome, "season": constants.season(pool)[0],
+                "as_of": as_of.isoformat(), "grounds": constants.grounds[pool], "hash": made.hash,
+                "placebos": made.placebos, "payload": {"constants": made.to_json(), "found": count},
+            }
+        )  # fmt: skip
+        if most is None:  # a night keeps all or nothing, so that one that is killed is done again as it would have been
+            _keep(ledger, rows)
+    _keep(ledger, rows)
+    with ledger.transaction() as t:
+        return Constants(t, sites, as_of=as_of)
+
+
+def _keep(ledger: Ledger, rows: list[dict[str, Any]]) -> None:
+    with ledger.transaction() as t:
+        for row in rows:
+            t.add_calibration(**row)
+    rows.clear()
+
+
+def used_for(
+    assessment: Assessment, site: Site, records: Sequence[Mapping[str, Any]]
+) -> tuple[Calibration, int] | None:
+    """Constants that an assessment was given by, and how many placebos there were; None: not kept in this ledger.
+
+    Parameters
+    ----------
+    assessment : Assessment
+        Of `site`.
+    site : Site
+    records : sequence of mapping
+        All of the ledger, as ``Transaction.calibrations`` gives them.
+    """
+    for row in reversed(records):
+        if row["hash"] == assessment.calibration:
+            return Calibration.from_json(row["payload"]["constants"]), row["placebos"]
+    if assessment.calibration != DEFAULT.hash:
+        return None
+    pool = Pool.of(site)
+    vain = [row["payload"]["found"] for row in records if (row["tile"], row["biome"]) == pool and not row["placebos"]]
+    return DEFAULT, vain[-1] if vain else 0
+
+
+def as_plain(pool: Pool, constants: Constants) -> dict[str, Any]:
+    """What ``regrowth calibrate --json`` says of the sites of one tile and biome."""
+    used, record = constants.of(pool), constants.record(pool)
+    return {
+        "tile": pool.tile,
+        "biome": pool.biome,
+        "sites": len(constants.members[pool]),
+        "source": used.source,
+        "dated": used.dated.isoformat(),
+        "hash": used.hash,
+        "placebos": used.placebos,
+        "found": 0 if record is None else record["payload"]["found"],
+        "needed": FEWEST,
+        "table": table(used),
+    }

@@ -1,0 +1,220 @@
+"""What control ground says of each scene: one value a ring, of the units that are still fit to compare with.
+
+Units are frozen, but ground does not keep still: one burns, one is cleared, one is planted by somebody else. Once a
+year each is looked at, and what changed for itself alone is left out of all later scenes, never to come back. All of it
+is a function of the stored means, so that it comes out the same in whatever order scenes arrived, and what was said of
+a day is not changed by a later year. Units on which another site was registered are left out from that site's start on
+(:mod:`monitor.controls.screening`).
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Final, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from monitor.controls.screening import LeftOut, absent
+from monitor.controls.selection import ENOUGH, REFERENCE, ControlSet
+
+CHANGED: Final = 0.08
+"""Least change of a unit's season against the other units that may be more than noise. [cover fraction]"""
+UNLIKE: Final = 4.0
+"""The same in robust standard deviations of the units' changes in that year."""
+SEASON_SCENES: Final = 3
+"""Scenes that show a unit in a year, at least, to judge it."""
+ALWAYS: Final = 9999
+"""Last year in which a unit is fit that did not change."""
+
+
+def screened(means: xr.DataArray, *, since: date | None = None) -> xr.DataArray:
+    """Which units are still fit to compare with, scene by scene.
+
+    Parameters
+    ----------
+    means : xr.DataArray
+        (time, unit, measure) with ``cover``, as ``StoredSite.unit_means`` gives them; in any order.
+    since : date, optional
+        First day of the intervention: units are compared with the years before it. None, or no year before it:
+        with the first year.
+
+    Returns
+    -------
+    xr.DataArray
+        (time, unit) bool. False from the first scene of the year after the one in which the unit's yearly mean, less
+        the median of all units, had moved by more than .08 of cover and by four robust standard deviations: burnt,
+        cleared, planted.
+
+    Notes
+    -----
+    Differences are taken scene by scene, so that a unit hidden in spring is not taken for one that stayed bare. A
+    unit that moves with the others is not seen: against that there is the second ring.
+    """
+    cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
+    last = _last_fit(cover, np.ones(cover.shape, dtype=bool), means.time.values, since)
+    return xr.DataArray(
+        _year(means.time.values)[:, None] <= last,
+        dims=("time", "unit"),
+        coords={"time": means.time, "unit": means.unit},
+    )
+
+
+def _year(times: np.ndarray) -> np.ndarray:
+    return times.astype("datetime64[Y]").astype(int) + 1970
+
+
+def _last_fit(cover: np.ndarray, present: np.ndarray, times: np.ndarray, since: date | None) -> np.ndarray:
+    """Last year in which each unit is fit, (unit,), by the (time, unit) cover of those that are `present`."""
+    year = _year(times)
+    last = np.full(cover.shape[1], ALWAYS)
+    if not cover.size:
+        return last
+    cover = np.where(present, cover, np.nan)
+    difference = cover - _median(cover, np.maximum(present.sum(axis=1) / 2, 1))[:, None]
+    begun = since.year if since is not None else 0
+    years = np.unique(year)
+    before = years[years < begun] if (years < begun).any() else years[:1]
+    usual = _yearly(difference, np.isin(year, before))
+    for one in years[years > before[-1]]:
+        change = _yearly(difference, year == one) - usual
+        known = np.isfinite(change)
+        if known.sum() < ENOUGH:
+            continue
+        middle = np.median(change[known])
+        spread = 1.4826 * np.median(np.abs(change[known] - middle))
+        gone = known & (np.abs(change - middle) > max(CHANGED, UNLIKE * spread))
+        last[gone] = np.minimum(last[gone], one)
+    return last
+
+
+class Comparison(NamedTuple):
+    """What the control ground shows in each scene."""
+
+    rings: np.ndarray
+    """(ring, time, measure), ring 1 and 2, each the plain mean over its fit units that were seen; NaN where they were
+    fewer than ten. Where the first ring has fewer than ten fit units left, the second stands in for it; where neither
+    has, both together stand in for the first. Ring 2 is NaN throughout where there is but one. ``n_pixels`` is the
+    sum."""
+    reference: np.ndarray
+    """(time,) cover of ground that stood before the start where the plan wants the site to be: median of the fit
+    reference units; NaN with fewer than ten of them. [1]"""
+    units: np.ndarray
+    """(time, unit, measure) means of the units of both rings; NaN where they are not fit or were not seen."""
+    few: np.ndarray
+    """(time,) bool: fewer than ten units of both rings are fit, seen or not."""
+
+
+def last_fit(
+    means: xr.DataArray, controls: ControlSet, *, since: date | None = None, left_out: LeftOut | None = None
+) -> np.ndarray:
+    """Last year in which each unit is fit to compare with, (unit,), see :func:`screened`; :data:`ALWAYS`: in all.
+
+    It follows from that year and those before it. Reference units are held against each other. Parameters as for
+    :func:`compare`.
+    """
+    units, times = means.unit.values, means.time.values
+    cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
+    reference, present = _rings(units, controls) == REFERENCE, ~absent(units, times, left_out or {})
+    last = np.full(units.size, ALWAYS)
+    for some in (reference, ~reference):
+        last[some] = _last_fit(cover[:, some], present[:, some], times, since)
+    return last
+
+
+def compare(
+    means: xr.DataArray, controls: ControlSet, *, since: date | None = None, left_out: LeftOut | None = None
+) -> Comparison:
+    """What the control ground shows in each scene, without the units that changed for themselves alone.
+
+    Parameters
+    ----------
+    means : xr.DataArray
+        (time, unit, measure) of the units of `controls`, as ``StoredSite.unit_means`` gives them.
+    controls : ControlSet
+        Frozen; gives the ring of each unit.
+    since : date, optional
+        First day of the intervention, see :func:`screened`.
+    left_out : mapping, optional
+        From which day on units do not count, see :func:`monitor.controls.screening.left_out`. What is found of
+        earlier scenes does not depend on it.
+    """
+    last = last_fit(means, controls, since=since, left_out=left_out)
+    every, names = means.transpose("time", "unit", "measure").values, [str(name) for name in means.measure.values]
+    return shown(every, means.time.values, means.unit.values, names, controls, last, left_out=left_out)
+
+
+def shown(
+    means: np.ndarray, times: np.ndarray, units: Sequence[str], names: Sequence[str], controls: ControlSet,
+    last: np.ndarray, *, left_out: LeftOut | None = None,
+) -> Comparison:  # fmt: skip
+    """:func:`compare` where it is known which units are fit: a scene then depends on no other.
+
+    Parameters
+    ----------
+    means : (time, unit, measure) array
+        NaN where a unit was not seen.
+    times : (time,) datetime64 array
+        UTC.
+    units, names : sequence of str
+        Ids of the units, and names of the measures, ``cover`` among them.
+    controls : ControlSet
+        Frozen; gives the ring of each unit.
+    last : (unit,) int array
+        See :func:`last_fit`.
+    left_out : mapping, optional
+        See :func:`compare`.
+    """
+    fit = (_year(times)[:, None] <= last) & ~absent(units, times, left_out or {})
+    every = np.where(fit[:, :, None], means, np.nan).astype(np.float64)
+    ring, cover = _rings(units, controls), names.index("cover")
+    standing, values = every[:, ring == REFERENCE, cover], every[:, ring != REFERENCE]
+    near, ring = fit[:, ring != REFERENCE], ring[ring != REFERENCE]
+    seen = np.isfinite(values)
+    found = np.full((2, len(every), len(names)), np.nan)
+    enough = np.zeros((2, len(every)), dtype=bool)
+
+    def mean_of(mine: np.ndarray) -> np.ndarray:
+        """(time, measure) means over some units."""
+        count = seen[:, mine].sum(axis=1)
+        total = np.where(seen[:, mine], values[:, mine], 0.0).sum(axis=1)
+        mean: np.ndarray = np.where(count >= ENOUGH, total / np.maximum(count, 1), np.nan)
+        if "n_pixels" in names:
+            mean[:, names.index("n_pixels")] = total[:, names.index("n_pixels")]
+        return mean
+
+    for k in (0, 1):
+        mine = ring == k + 1
+        found[k] = mean_of(mine)
+        enough[k] = near[:, mine].sum(axis=1) >= ENOUGH
+    lost = ~enough[0] & enough[1]
+    found[0, lost] = found[1, lost]
+    scattered = ~enough.any(axis=0)
+    found[0, scattered] = mean_of(np.ones(ring.size, dtype=bool))[scattered]
+    return Comparison(found, _median(standing, ENOUGH), values, near.sum(axis=1) < ENOUGH)
+
+
+def _rings(units: Sequence[str], controls: ControlSet) -> np.ndarray:
+    of = {unit.id: unit.ring for unit in controls.units}
+    return np.array([of.get(str(name), 1) for name in units], dtype=int)
+
+
+def _median(values: np.ndarray, fewest: float | np.ndarray) -> np.ndarray:
+    """Median of the units in each scene, (n,); NaN with fewer than so many of them, in all or by scene."""
+    found = np.full(values.shape[0], np.nan)
+    if values.shape[1]:
+        ranked, n = np.sort(values, axis=1), np.isfinite(values).sum(axis=1)  # NaN last
+        scene = np.arange(n.size)
+        middle = (ranked[scene, np.maximum(n - 1, 0) // 2] + ranked[scene, np.minimum(n // 2, values.shape[1] - 1)]) / 2
+        found = np.where(n >= fewest, middle, found)
+    return found
+
+
+def _yearly(difference: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Mean difference of each unit over the chosen scenes; NaN where fewer than three show it."""
+    rows = difference[chosen]
+    seen = np.isfinite(rows)
+    count = seen.sum(axis=0)
+    mean: np.ndarray = np.where(
+        count >= SEASON_SCENES, np.where(seen, rows, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan
+    )
+    return mean

@@ -1,0 +1,115 @@
+"""A step between orbits: the same slope seen from two sides, or two registrations, looks greener in one of them.
+
+What is common to a scene cancels in the difference of site and control ground; what depends on the slope and aspect
+of each piece does not. A step cannot be carried over from one piece to another, since their slopes differ; so the
+site's own is measured, by how its difference alternates between scenes a few days apart, which growth does not.
+How far it is to be believed is learnt from the control units: if the steps of each unit against the others in even
+years are those of odd years, steps are real on this ground; if not, they are noise and nothing is corrected.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from monitor.controls.selection import ENOUGH
+
+APART: Final = 16.0
+"""Scenes compared lie at most so far apart: three revisits of Sentinel-2. Growth in between is small. [day]"""
+PAIRS: Final = 10
+"""Pairs of scenes that even and odd years must each have."""
+SURE: Final = 2.0
+"""Standard deviations by which the agreement of even and odd years must exceed chance."""
+
+
+def orbit_steps(
+    times: np.ndarray, orbits: Sequence[str], difference: np.ndarray, units: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What to take off the difference of site and control ground, by orbit.
+
+    Parameters
+    ----------
+    times : (scene,) datetime64 array
+        Ascending, UTC.
+    orbits : sequence of str
+        Of each scene; empty: not known.
+    difference : (scene, kind) array
+        Site less control ground, of several kinds of control ground at once; NaN where not seen. [1]
+    units : (scene, unit) array
+        The same measure of each control unit; NaN where not seen. [1]
+
+    Returns
+    -------
+    dict of (kind,) array
+        In the unit of `difference`; 0 on average over the scenes in which the site was seen: orbits are evened out and
+        the level stays. Empty with one orbit, with fewer than :data:`monitor.controls.selection.ENOUGH` units or
+        :data:`PAIRS`, or where the steps of the units do not repeat.
+
+    Notes
+    -----
+    Shrunk by the share of the units' squared steps that repeats: sum(even * odd) / sum(all years ** 2), an empirical
+    Bayes estimate that needs no model of the noise. A function of all scenes together: nothing depends on their order
+    of arrival. Give scenes of years that are over alone, so that a new scene changes what earlier ones are taken for,
+    and all that was made of them, once a year and not every night.
+    """
+    known = np.flatnonzero(np.array(orbits, dtype=str) != "")
+    times, difference, units = times[known], difference[known], units[known]
+    names, orbit = np.unique(np.array(orbits, dtype=str)[known], return_inverse=True)
+    if names.size < 2 or units.shape[1] < ENOUGH:
+        return {}
+    year = times.astype("datetime64[Y]").astype(np.int64)
+    seen = np.isfinite(units)
+    total, count = np.where(seen, units, 0.0).sum(axis=1, keepdims=True), seen.sum(axis=1, keepdims=True)
+    rest = (total - np.where(seen, units, 0.0)) / np.maximum(count - seen, 1)
+    each = np.where(count - seen > 0, units - rest, np.nan)
+    days = (times - np.datetime64("1970-01-01")) / np.timedelta64(1, "D")
+    near = (np.diff(days) <= APART) & (np.diff(orbit) != 0)
+    halves = [near & (year[1:] % 2 == parity) for parity in (0, 1)]
+    if min(half.sum() for half in halves) < PAIRS:
+        return {}
+    even, odd = (_steps(each, orbit, half) for half in halves)
+    together = even * odd
+    if together.sum() <= SURE * np.sqrt((together**2).sum()):
+        return {}
+    share = min(1.0, float(together.sum() / (_steps(each, orbit, near) ** 2).sum()))
+    return dict(zip(names.tolist(), share * _steps(difference, orbit, near), strict=True))
+
+
+def _steps(series: np.ndarray, orbit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Level of each orbit against the mean over all scenes, least squares on differences of neighbours in time.
+
+    Parameters
+    ----------
+    series : (scene, column) array
+        NaN where not seen.
+    orbit : (scene,) int array
+        Number of the orbit.
+    pairs : (scene - 1,) bool array
+        Which scenes are compared with the next.
+
+    Returns
+    -------
+    (orbit, column) array
+    """
+    n = int(orbit.max()) + 1
+    first = np.flatnonzero(pairs)
+    signs = np.zeros((first.size, n))
+    signs[np.arange(first.size), orbit[first + 1]] = 1.0
+    signs[np.arange(first.size), orbit[first]] = -1.0
+    jump = series[first + 1] - series[first]
+    valid = np.isfinite(jump)
+    size = _middle(np.where(valid, np.abs(jump), np.inf), valid.sum(axis=0))
+    jump = np.where(valid, np.clip(jump, -4.4 * size, 4.4 * size), 0.0)  # three standard deviations: 3 x 1.48
+    both = (signs[:, :, None] * signs[:, None, :]).reshape(first.size, n * n)
+    normal = (valid.T.astype(np.float64) @ both).reshape(-1, n, n)
+    steps = (np.linalg.pinv(normal, hermitian=True) @ np.einsum("pc,po->co", jump, signs)[:, :, None])[:, :, 0].T
+    weights = np.stack([np.isfinite(series[orbit == number]).sum(axis=0) for number in range(n)])
+    return np.asarray(steps - (weights * steps).sum(axis=0) / np.maximum(weights.sum(axis=0), 1))
+
+
+def _middle(sizes: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Median of the first `count` values of each column in order; 0 of none."""
+    ordered = np.sort(sizes, axis=0)
+    column = np.arange(sizes.shape[1])
+    low, high = ordered[np.maximum(count - 1, 0) // 2, column], ordered[np.minimum(count // 2, len(sizes) - 1), column]
+    return np.where(count > 0, (low + high) / 2, 0.0)

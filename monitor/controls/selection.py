@@ -1,0 +1,368 @@
+"""Control units: pieces of ground like a site, nearby, where nothing is being restored.
+
+Candidates lie on a lattice in a ring round the site, outside every registered site. Those that behaved
+most like the site before the start are kept, and frozen for good: what grows there later is what
+would have grown on the site. Their list is part of the evidence. A site that was begun before all imagery gets those
+that were most like it in the first growing season seen; what it had gained by then is not known.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from shapely import polygons
+from shapely.geometry import box, mapping, shape
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import unary_union
+from shapely.prepared import prep
+
+from monitor.cube.grid import crs_of, site_grid
+from monitor.imagery.auxiliary.terrain import Terrain
+from monitor.sites.projection import lonlat, projected
+
+CANDIDATES: Final = 240
+"""Most candidates looked at: eight times as many as are kept, thinned evenly over the ring."""
+WANTED: Final = 30
+"""Units kept in a ring: 30 to 60 in all."""
+TWO_RINGS: Final = 160
+"""Candidates seen before the start from which on there are two rings; fewer give one."""
+REFERENCE: Final = 0
+"""Ring of the units that are no control ground but what the site should come to."""
+REFERENCES: Final = 15
+"""Such units kept, at most."""
+ALIKE: Final = 0.03
+"""Difference from the site in its yearly means (root mean square) that is alike. [cover fraction]"""
+ELEVATION: Final = 150.0
+"""Most difference in height. [m]"""
+SLOPES: Final = (5.0, 8.0, 15.0, 25.0, 35.0)
+"""Borders of the classes of slope. [degree]"""
+ASPECT: Final = 45.0
+"""Most difference in aspect where both slope by more than :data:`STEEP`. [degree]"""
+STEEP: Final = 8.0
+"""[degree]"""
+ENOUGH: Final = 10
+"""Fewer units than this, in all or in a scene, and no verdict of failure is given."""
+LEAST_SIDE: Final = 5
+"""Least side of a unit. [pixel]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One piece of control ground."""
+
+    id: str
+    geometry: BaseGeometry
+    """Square, longitude and latitude. [degree]"""
+    distance: float
+    """From the site, edge to edge. [m]"""
+    ring: int = 1
+    """1, or 2 for the farther of two disjoint rings; :data:`REFERENCE`: never compared with, what recovery means."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSet:
+    """The frozen units of one version of a site, and how alike they were."""
+
+    units: tuple[Unit, ...]
+    balance: dict[str, float]
+    """Before the start: standardised mean difference between units and site by feature [standard deviation], and
+    ``rmspe``, the root mean square of the difference in the years' means [cover fraction]."""
+    candidates: int
+    """How many were looked at."""
+
+    @property
+    def compared(self) -> np.ndarray:
+        """(unit,) bool: which units are control ground; the others are references."""
+        return np.array([unit.ring != REFERENCE for unit in self.units], dtype=bool)
+
+    @property
+    def rings(self) -> int:
+        """How many rings there are, 0 to 2."""
+        return len({unit.ring for unit in self.units} - {REFERENCE})
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for the ledger."""
+        units: list[dict[str, Any]] = [
+            {"id": u.id, "geometry": mapping(u.geometry), "distance": round(u.distance, 1)} for u in self.units
+        ]  # fmt: skip
+        for unit, values in zip(self.units, units, strict=True):
+            if unit.ring != 1:  # left out otherwise: sets frozen before there were rings keep their hash
+                values["ring"] = unit.ring
+        return {"units": units, "balance": self.balance, "candidates": self.candidates}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "ControlSet":
+        """The set written by :meth:`to_json`."""
+        units = tuple(
+            Unit(id=u["id"], geometry=geometry, distance=u["distance"], ring=u.get("ring", 1))
+            for u, geometry in zip(stored["units"], _shapes([u["geometry"] for u in stored["units"]]), strict=True)
+        )
+        return cls(units=units, balance=stored["balance"], candidates=stored["candidates"])
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the set."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def _shapes(geometries: Sequence[dict[str, Any]]) -> Sequence[BaseGeometry]:
+    """Geometries of GeoJSON; squares, as nearly all are, in one go."""
+    rings = [one["coordinates"] for one in geometries if one["type"] == "Polygon"]
+    if len(rings) == len(geometries) and all(len(ring) == 1 and len(ring[0]) == 5 for ring in rings):
+        squares = polygons(np.array(rings, np.float64).reshape(-1, 5, 2))
+        return list(np.atleast_1d(np.asarray(squares, object)))
+    return [shape(one) for one in geometries]
+
+
+def candidates(
+    site: BaseGeometry,
+    others: Sequence[BaseGeometry],
+    lattice: GeoBox,
+    ring: tuple[float, float],
+    *,
+    covered: BaseGeometry | None = None,
+    within: Sequence[BaseGeometry] | None = None,
+) -> list[Unit]:
+    """Pieces of ground of the site's size, in a ring round it, outside every registered site.
+
+    Parameters
+    ----------
+    site : shapely geometry
+        Longitude and latitude. [degree]
+    others : sequence of shapely geometry
+        Every other registered site: ground within the inner distance of one is left out as well.
+    lattice : GeoBox
+        Gives the projected system and the pixels that units are made of.
+    ring : tuple of float
+        Nearest and farthest distance from the site. [m]
+    covered : shapely geometry, optional
+        Ground of which there are scenes, longitude and latitude; None or empty: everywhere. [degree]
+    within : sequence of shapely geometry, optional
+        Control ground that people have named, longitude and latitude: units are cut from it alone, at whatever
+        distance, and made smaller where it would not hold ten of the site's size. It must still lie outside every
+        registered site. [degree]
+
+    Returns
+    -------
+    list of Unit
+        At most :data:`CANDIDATES`, thinned evenly, nearest first; the same for the same input.
+    """
+    crs, pixel = crs_of(lattice), abs(lattice.resolution.x)
+    shape_ = projected(site, crs)
+    side = max(LEAST_SIDE, round(math.sqrt(shape_.area) / pixel))
+    inner, outer = ring
+    sites = unary_union([shape_, *(projected(other, crs) for other in others)])
+    ground = None if covered is None or covered.is_empty else projected(covered, crs)
+    if within is None:
+        found = _squares(shape_, sites.buffer(inner), ground, lattice, side, reach=outer, inner=inner)
+    else:
+        named = unary_union([projected(one, crs) for one in within])
+        ground = named if ground is None else named.intersection(ground)
+        reach = (
+            0.0
+            if ground.is_empty
+            else math.hypot(
+                *(
+                    max(abs(a - c), abs(b - c))
+                    for a, b, c in zip(
+                        ground.bounds[:2], ground.bounds[2:], (shape_.centroid.x, shape_.centroid.y), strict=True
+                    )
+                )
+            )
+        )
+        found = []
+        while not ground.is_empty and len(found) < ENOUGH:
+            found = _squares(shape_, sites, ground, lattice, side, reach=reach, inner=-1.0)
+            if side == LEAST_SIDE:
+                break
+            side = max(LEAST_SIDE, side // 2)
+    found.sort(key=lambda unit: (unit.distance, unit.id))
+    if len(found) > CANDIDATES:
+        chosen = np.unique(np.linspace(0, len(found) - 1, CANDIDATES).round().astype(int))
+        found = [found[index] for index in chosen]
+    return [Unit(id=u.id, geometry=lonlat(u.geometry, crs), distance=u.distance) for u in found]
+
+
+def _squares(
+    site: BaseGeometry,
+    closed: BaseGeometry,
+    ground: BaseGeometry | None,
+    lattice: GeoBox,
+    side: int,
+    *,
+    reach: float,
+    inner: float,
+) -> list[Unit]:
+    """Squares of so many pixels on the site's lattice, farther than `inner` and up to `reach`, in projected metres."""
+    crs, pixel = crs_of(lattice), abs(lattice.resolution.x)
+    step = (side + 1) * pixel
+    inset = pixel / 3
+    shut, seen = prep(closed), None if ground is None else prep(ground)
+    grid = site_grid(
+        lonlat(site, crs), crs=crs, resolution=pixel, anchor=(lattice.affine.c, lattice.affine.f), margin=0.0
+    )
+    left, top = grid.affine.c, grid.affine.f
+    steps = math.ceil(reach / step)
+    found = []
+    for row in range(-steps, steps + 1):
+        for column in range(-steps, steps + 1):
+            x, y = left + column * step, top - row * step
+            square = box(x + inset, y - side * pixel + inset, x + side * pixel - inset, y - inset)
+            distance = square.distance(site)
+            if not inner < distance <= reach or shut.intersects(square):
+                continue
+            if seen is None or seen.contains(square):
+                found.append(Unit(id=f"r{row}c{column}", geometry=square, distance=distance))
+    return found
+
+
+def match(
+    site: xr.DataArray,
+    ground: xr.DataArray,
+    units: Sequence[Unit],
+    *,
+    promised: float = 0.0,
+    terrain: tuple[Terrain, Sequence[Terrain | None]] | None = None,
+) -> ControlSet:
+    """The units that behaved most like the site before the start, in two disjoint rings where there are enough.
+
+    Parameters
+    ----------
+    site : xr.DataArray
+        (time, measure) means of the site, of scenes before the start; NaN where not seen. Where there are none, of the
+        first growing season that was seen, without `promised`: "before the start" is then that season in all below.
+    ground : xr.DataArray
+        (time, unit, measure) means of the candidates in the same scenes.
+    units : sequence of Unit
+        The candidates, in the order of ``ground``.
+    promised : float
+        Uplift of the plan at maturity; 0: no references are chosen. [cover fraction]
+    terrain : (Terrain, sequence of Terrain or None), optional
+        Of the site and of each candidate.
+
+    Returns
+    -------
+    ControlSet
+        At most :data:`WANTED` units a ring, nearest to the site in the space of the features, and none that was unlike
+        it year by year as long as ten others are left. Beside them, where there are ten or more, at most
+        :data:`REFERENCES` units that had before the start, in the growing season, what the site was promised: those
+        that are nearest to it, and half of the promise above the site at least.
+
+    Notes
+    -----
+    The features are differences from the site in the same scene, so that scenes in which a candidate was hidden do not
+    matter: cover of each year's growing season, its trend, amplitude and dry season, moisture, and brightness of the
+    red band; each over its standard deviation among the candidates, the years together counting as one. Where terrain
+    is known, height, slope and northness join them, and candidates of another class of slope, more than 150 m higher
+    or lower, or facing elsewhere on a steep slope, are left out as long as ten others are left.
+
+    The two rings are the nearer and the farther half of the candidates: what spreads from the site itself, or what is
+    done by its neighbours, is not likely to reach both.
+    """
+    if not units:
+        return ControlSet(units=(), balance={}, candidates=0)
+    features, yearly = _features(site, ground)
+    usable = np.isfinite(features["cover"])
+    if terrain is not None:
+        here, there = terrain
+        for name in ("elevation", "slope", "northness"):
+            features[name] = np.array([np.nan if u is None else getattr(u, name) for u in there]) - getattr(here, name)
+        alike = usable & np.array([u is not None and _same_terrain(here, u) for u in there])
+        if alike.sum() >= ENOUGH:
+            usable = alike
+    if not usable.any():
+        return ControlSet(units=(), balance={}, candidates=len(units))
+    apart = np.where(usable, 0.0, np.inf)
+    for values in features.values():
+        apart += _standardised(values, usable)
+    apart += sum(_standardised(values, usable) for values in yearly) / max(len(yearly), 1)
+    with np.errstate(invalid="ignore"):
+        miss = np.sqrt(_mean(np.stack(yearly) ** 2))
+    miss = np.where(usable, np.where(np.isfinite(miss), miss, np.abs(features["cover"])), np.inf)
+    tenth = np.sort(miss)[min(ENOUGH, usable.sum()) - 1]
+    unlike = miss > max(ALIKE, 2 * tenth)
+    order = [int(i) for i in np.argsort(apart, kind="stable") if usable[i] and not unlike[i]]
+    distance = np.array([unit.distance for unit in units])
+    middle = np.median(distance[usable])
+    near, far = ([i for i in order if (distance[i] <= middle) == side][:WANTED] for side in (True, False))
+    if usable.sum() >= TWO_RINGS and min(len(near), len(far)) >= ENOUGH:
+        chosen = [(i, 1) for i in near] + [(i, 2) for i in far]
+    else:
+        chosen = [(i, 1) for i in order[:WANTED]]
+    picked = [i for i, _ in chosen]
+    balance = {}
+    for name, values in features.items():
+        spread = float(np.nanstd(values)) if np.isfinite(values).any() else 0.0
+        if picked and spread > 0 and np.isfinite(values[picked]).any():
+            balance[name] = round(float(np.nanmean(values[picked])) / spread, 3)
+    years = [float(np.nanmean(values[picked])) for values in yearly if picked and np.isfinite(values[picked]).any()]
+    if years:
+        balance["rmspe"] = round(math.sqrt(sum(value**2 for value in years) / len(years)), 4)
+    with np.errstate(invalid="ignore"):
+        ahead = _mean(np.stack(yearly)) - promised
+        good = [int(i) for i in np.argsort(np.abs(ahead), kind="stable") if usable[i] and ahead[i] >= -promised / 2]
+    good = [i for i in good if i not in set(picked)][:REFERENCES]
+    if promised > 0 and len(good) >= ENOUGH:
+        chosen += [(i, REFERENCE) for i in good]
+    return ControlSet(
+        units=tuple(replace(units[i], ring=ring) for i, ring in chosen), balance=balance, candidates=len(units)
+    )
+
+
+def _features(site: xr.DataArray, ground: xr.DataArray) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """Differences of the candidates from the site, (unit,) each, and those of each year's growing season."""
+    difference = (ground - site).transpose("time", "unit", "measure")
+    cover = difference.sel(measure="cover").values
+    own = site.sel(measure="cover").values
+    known = np.isfinite(own)
+    growing = known & (own >= np.median(own[known])) if known.any() else known
+    features = {"cover": _mean(cover)}
+    half = cover.shape[0] // 2
+    if half >= 3:
+        features["cover_change"] = _mean(cover[half:]) - _mean(cover[:half])
+    if growing.sum() >= 3 and (known & ~growing).sum() >= 3:
+        features["dry_season"] = _mean(cover[known & ~growing])
+        features["amplitude"] = _mean(cover[growing]) - features["dry_season"]
+    for name in ("ndmi", "red"):
+        features[name] = _mean(difference.sel(measure=name).values)
+    year = np.zeros(cover.shape[0], dtype=int)
+    if "time" in difference.coords:
+        year = difference.time.values.astype("datetime64[Y]").astype(int)
+    yearly = [_mean(cover[growing & (year == one)]) for one in np.unique(year) if (growing & (year == one)).sum() >= 2]
+    return features, yearly or [features["cover"]]
+
+
+def _standardised(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Square of a difference over its spread among the usable candidates; 0 where it is not known."""
+    some = values[usable & np.isfinite(values)]
+    spread = float(np.std(some)) if some.size else 0.0
+    if not spread > 0:
+        return np.zeros(values.size)
+    squared: np.ndarray = np.where(np.isfinite(values), (values / spread) ** 2, 0.0)
+    return squared
+
+
+def _same_terrain(here: Terrain, there: Terrain) -> bool:
+    if not abs(there.elevation - here.elevation) <= ELEVATION:
+        return False
+    classes = np.searchsorted(SLOPES, [here.slope, there.slope], side="right")
+    if classes[0] != classes[1]:
+        return False
+    if min(here.slope, there.slope) <= STEEP:
+        return True
+    turn = here.northness * there.northness + here.eastness * there.eastness
+    length = math.hypot(here.northness, here.eastness) * math.hypot(there.northness, there.eastness)
+    return length == 0 or turn / length >= math.cos(math.radians(ASPECT))
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    seen = np.isfinite(values)
+    n = seen.sum(axis=0)
+    mean: np.ndarray = np.divide(np.where(seen, values, 0.0).sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
+    return mean

@@ -1,0 +1,349 @@
+"""Whether the offset that a scene's metadata tell is the one its pixels were made with.
+
+Sentinel-2 integers carry an offset of -.1 since processing baseline 04.00; some catalogues take it off, and the flags
+that say so are wrong at times [1]_. A scene scaled wrongly is too bright or too dark by :data:`STEP` in every band, on
+the site and on its control ground alike: NDVI .30 (red .12, infrared .223) is read as .19. Nothing that happens on the
+ground does that. Logging and fire raise red and lower the infrared, drought hardly moves blue, haze and snow fade
+towards long waves, and what befalls the site alone leaves the control ground as it was.
+
+So each scene is held against the season that the other scenes of its site tell. Scenes made before baseline 04.00
+are anchors where there are enough of them, since no offset was ever added to them; else all scenes that do not
+contradict the others tell it. What is decided is a function of all stored scenes together, and does not depend on
+their order of arrival.
+
+What cannot be detected: a series of which more than half is wrong, without anchors, unless it makes the ground
+impossibly dark; and a single wrong scene under haze or the shadow of a cloud, which may hide the step.
+
+References
+----------
+.. [1] github.com/Element84/earth-search, issues 66 and 71; github.com/microsoft/PlanetaryComputer, issues 134 and 349.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+from monitor.cube.overpass import parsed
+from monitor.imagery import bands
+
+REASON: Final = "RADIOMETRY"
+"""Why a scene in conflict is not accepted."""
+
+STEP: Final = 0.1
+"""BOA_ADD_OFFSET of Sentinel-2 L2A: 1,000 integers of 1e-4. [1]"""
+OFFSET_SINCE: Final = (4,)
+"""Processing baseline from which ESA adds the offset, whatever the date of the acquisition."""
+IMPOSSIBLE: Final = -0.02
+"""Ground has no mean reflectance below this; corrections for the atmosphere go wrong by less. [1]"""
+
+NODES: Final = 24
+"""Days of the year, evenly apart, at which the season is estimated; between them it is linear."""
+NEAR: Final = (25.0, 45.0)
+"""Scenes of any year so near to a node tell its season; the wider if the narrower holds too few. [day]"""
+FEWEST: Final = 5
+"""Scenes that can tell a season; with fewer the metadata are believed."""
+NOISE: Final = 0.008
+"""Least scatter of a ground about its season in one band, so that no band decides alone. [1]"""
+
+SHORT: Final = ("blue", "green")
+"""Bands that drought, growth and wet soil hardly move; red where a sensor lacks them."""
+LONG: Final = ("nir", "swir16", "swir22")
+"""Bands that haze hardly moves."""
+SHORT_SHARE: Final = 0.75
+"""Share of :data:`STEP` by which the short bands are off at least, mean of the grounds, for a wrong offset. [1]"""
+LONG_SHARE: Final = 0.4
+"""The same of the long bands: less, since growth and wet soil move them. [1]"""
+GROUND_SHARE: Final = 0.4
+"""The same of the short bands on each ground by itself: a change of the site alone is no wrong offset. [1]"""
+KIN: Final = 6
+"""Kin of a scene are so many, the nearest in time of the same source, baseline and offset: treated alike, likely."""
+DOUBTFUL_SHARE: Final = 0.3
+"""A scene off by more is in doubt, and wrong when most of its kin are. [1]"""
+COMPANY: Final = 0.8
+"""If more of its kin are wrong, doubt by the short bands or the long is enough: haze over a scene too dark hides the
+step from the short, wet soil in one too bright from the long. [1]"""
+MOST: Final = 1 / 3
+"""Where more of the scenes that no anchor vouches for are off, the others need a reason to be the right ones. [1]"""
+WITNESSES: Final = 0.75
+"""Such a reason: scenes that could not be off the other way, so many to one that is off. [1]"""
+MINORITY: Final = 0.2
+"""Share of the scenes near a node that, being off a way that no offset explains, show the rest to be wrong. [1]"""
+
+_GROUNDS: Final = ("", "control_")
+_MEANS: Final = tuple(ground + band for ground in _GROUNDS for band in bands.OBSERVED)
+
+EVIDENCE: Final = np.dtype(
+    [("day", "<f8"), ("offset", "<f8"), ("old", "?"), ("kin", "<i4"), ("means", "<f8", (len(_MEANS),))]
+)
+"""What a scene tells of its offset: day of the year, offset, whether it was made before baseline 04.00, which scenes
+were made alike, and the means of its bands on the site and on the control ground."""
+_EVIDENCE: Final = ("date", "offset", "baseline", "source", *_MEANS)
+"""Columns that it is drawn from."""
+
+
+def settle(stored: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Set aside the scenes whose offset is contradicted by what was seen.
+
+    Parameters
+    ----------
+    stored : mapping
+        All stored scenes of one site, as :meth:`monitor.cube.store.StoredSite.columns` gives them.
+
+    Returns
+    -------
+    accepted : (scene,) bool array
+    reason : (scene,) array of bytes
+        Sentinel-2 scenes in conflict are not accepted, with the reason :data:`REASON`; those that were set aside for
+        it and are in conflict no more are accepted; all others are as they were.
+    """
+    telling = tells(stored)
+    bad = np.zeros(telling.size, bool)
+    bad[telling] = wrong(evidence({name: stored[name][telling] for name in _EVIDENCE}))
+    reason = np.where(telling, np.where(bad, REASON.encode(), b""), stored["reason"])
+    return np.where(telling, ~bad, stored["accepted"]), reason
+
+
+def tells(stored: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Whether scenes have means, and an offset that may be another (harmonised scenes, ``fmask``, have none)."""
+    sentinel_2 = stored["sensor"].astype("S10") == b"sentinel-2"
+    judged = stored["accepted"] | (stored["reason"] == REASON.encode())
+    found: np.ndarray = sentinel_2 & (stored["quality"] != b"fmask") & judged & np.isfinite(stored["red"])
+    return found
+
+
+def evidence(stored: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What scenes that tell their offset tell of it, (scene,) array of :data:`EVIDENCE`."""
+    found = np.zeros(len(stored["date"]), EVIDENCE)
+    date = stored["date"]
+    found["day"] = (date - date.astype("datetime64[Y]")).astype(np.float64) + 1
+    found["offset"] = stored["offset"]
+    baselines, baseline = np.unique(stored["baseline"], return_inverse=True)
+    old = [() < parsed(name.decode("utf-8", "surrogatepass")) < OFFSET_SINCE for name in baselines.tolist()]
+    found["old"] = np.array(old, bool)[baseline]
+    for name in ("source", "offset"):
+        values, number = np.unique(stored[name], return_inverse=True)
+        found["kin"] = found["kin"] * len(values) + number
+    found["kin"] = found["kin"] * len(baselines) + baseline
+    for at, name in enumerate(_MEANS):
+        found["means"][:, at] = stored[name]
+    return found
+
+
+def wrong(scenes: np.ndarray) -> np.ndarray:
+    """Which scenes are in conflict, (scene,) bool, by the :func:`evidence` of all scenes that have any."""
+    if not scenes.size:
+        return np.zeros(0, bool)
+    # Of the reflectances, if the other offset is the true one.
+    error = np.where(scenes["offset"] < -STEP / 2, -STEP, STEP)
+    anchors = scenes["old"] & (error > 0)
+    seen = np.stack(np.split(scenes["means"], len(_GROUNDS), axis=1))  # (ground, scene, band)
+    seen = seen[np.isfinite(seen).any(axis=(1, 2))]
+    dark = (seen < IMPOSSIBLE).any(axis=2).all(axis=0)
+    season, anchored_nodes = _nodes(scenes["day"], _level(seen), error, seen, anchors & ~dark, ~dark)
+    shift, anchored = _shift(scenes["day"], seen, season, anchored_nodes)
+    short, long = _off(shift, error, _columns(SHORT if _known(shift, SHORT) else ("red",)), _columns(LONG))
+    off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)
+    bad = dark | off
+    doubt = (short > DOUBTFUL_SHARE).all(axis=0), long > DOUBTFUL_SHARE
+    astray, either = doubt[0] & doubt[1], doubt[0] | doubt[1]
+    company = _company(scenes["kin"], bad)
+    bad = bad | (astray & (company > 0.5)) | (either & (company > COMPANY))
+    return np.asarray(bad | _undecided(error, astray | bad, ~(anchors | anchored | dark)))
+
+
+@njit(nogil=True, cache=True)
+def _apart(one: np.ndarray, other: np.ndarray | float) -> np.ndarray:
+    """How far days of the year lie from others, at most half a year. [day]"""
+    away = np.abs(one - other)
+    return np.minimum(away, np.abs(365.25 - away))
+
+
+def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.ndarray:
+    """Scenes of which no one can tell whether they or those that contradict them are right, (scene,) bool.
+
+    If those that are off defined the season, the others would be off by as much the other way. For a scene of the same
+    offset that is no possible error: enough of such scenes show that the others are right.
+    """
+    off, right = off & unvouched, ~off & unvouched
+    witnesses = (right & (np.sign(error) == np.sign(error[off].sum()))).sum()
+    if off.sum() <= MOST * unvouched.sum() or witnesses >= WITNESSES * off.sum():
+        return np.zeros_like(off)
+    return unvouched
+
+
+@njit(nogil=True, cache=True)
+def _shift(
+    days: np.ndarray, seen: np.ndarray, season: np.ndarray, anchored_nodes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far scenes lie off the season of the others.
+
+    Parameters
+    ----------
+    days : (scene,) array
+        Day of the year.
+    seen : (ground, scene, band) array
+        Means; NaN where there is none.
+    season, anchored_nodes : (node, ground, band) array, (node,) bool array
+        See :func:`_nodes`; linear between two nodes; where one is NaN the other counts.
+
+    Returns
+    -------
+    shift : (ground, scene, band) array
+        Means less season; NaN where either is missing.
+    anchored : (scene,) bool array
+        Whether anchors define the season there.
+    """
+    shift, anchored = np.empty_like(seen), np.empty(days.size, np.bool_)
+    for scene in range(days.size):
+        place = days[scene] * NODES / 365.25
+        share, left = place - math.floor(place), math.floor(place) % NODES
+        right = (left + 1) % NODES
+        anchored[scene] = anchored_nodes[left] and anchored_nodes[right]
+        for ground in range(seen.shape[0]):
+            for band in range(seen.shape[2]):
+                a, b = season[left, ground, band], season[right, ground, band]
+                before, after = b if np.isnan(a) else a, a if np.isnan(b) else b
+                shift[ground, scene, band] = seen[ground, scene, band] - ((1 - share) * before + share * after)
+    return shift, anchored
+
+
+@njit(nogil=True, cache=True)
+def _nodes(
+    days: np.ndarray, level: np.ndarray, error: np.ndarray, seen: np.ndarray, anchors: np.ndarray, usable: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Season at each node, by the scenes near it.
+
+    Parameters
+    ----------
+    days : (scene,) array
+        Day of the year.
+    level : (scene,) array
+        Brightness.
+    error : (scene,) array
+        What is wrong with them if the other offset is the true one. [1]
+    seen : (ground, scene, band) array
+        Means; NaN where there is none.
+    anchors, usable : (scene,) bool arrays
+        Scenes that tell the season: the first where there are enough of them, else the second.
+
+    Returns
+    -------
+    season, anchored_nodes : (node, ground, band) array, (node,) bool array
+        Means, NaN where too few scenes are near, and whether anchors define them.
+    """
+    season, anchored_nodes = np.full((NODES, seen.shape[0], seen.shape[2]), np.nan), np.zeros(NODES, np.bool_)
+    for node in range(NODES):
+        away = _apart(days, node * 365.25 / NODES)
+        for trial in range(2 * len(NEAR)):
+            pool = anchors if trial < len(NEAR) else usable
+            some = np.flatnonzero(pool & (away <= NEAR[trial % len(NEAR)]))
+            if some.size < FEWEST:
+                continue
+            # The half that lies closest together, in the band that varies least, is of one mind about the offset.
+            ranked = np.sort(level[some])
+            half = some.size // 2 + 1
+            first = np.argmin(ranked[half - 1 :] - ranked[: some.size - half + 1])
+            agreed = np.median(ranked[first : first + half])
+            # A scene can be off one way only: if many lie off the other way, it is the half that is wrong.
+            other = level[some][np.abs(level[some] + error[some] - agreed) < STEP / 2]
+            if other.size > MINORITY * some.size:
+                agreed = np.median(other)
+            alike = some[np.abs(level[some] - agreed) < STEP / 2]
+            for ground in range(seen.shape[0]):
+                for band in range(seen.shape[2]):
+                    values = seen[ground, :, band][alike]
+                    known = values[np.isfinite(values)]
+                    if known.size:
+                        season[node, ground, band] = np.median(known)
+            anchored_nodes[node] = trial < len(NEAR)
+            break
+    return season, anchored_nodes
+
+
+@njit(nogil=True, cache=True)
+def _off(
+    shift: np.ndarray, error: np.ndarray, short_bands: np.ndarray, long_bands: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far scenes lie off their season, as shares of the step that a wrong offset makes.
+
+    Parameters
+    ----------
+    shift : (ground, scene, band) array
+        Means less season; NaN where either is missing.
+    error : (scene,) array
+        The step.
+    short_bands, long_bands : (n,) int arrays
+        Places of the bands.
+
+    Returns
+    -------
+    short : (ground, scene) array
+        By the short bands, each weighted by how little it scatters; 0 where it is not known.
+    long : (scene,) array
+        By the long bands, mean of the grounds; 0 where it is not known.
+    """
+    grounds, scenes, _ = shift.shape
+    short, long = np.zeros((grounds, scenes)), np.zeros(scenes)
+    weight = np.empty((grounds, short_bands.size))
+    for ground in range(grounds):
+        for k, band in enumerate(short_bands):
+            away = np.abs(shift[ground, :, band])
+            close = away[away < STEP / 2]
+            scatter = max(1.4826 * np.median(close), NOISE) if close.size else NOISE
+            weight[ground, k] = 1 / scatter**2
+    for scene in range(scenes):
+        found, count = 0.0, 0
+        for ground in range(grounds):
+            summed, total = 0.0, 0.0
+            for k, band in enumerate(short_bands):
+                if not np.isnan(shift[ground, scene, band]):
+                    summed += weight[ground, k] * shift[ground, scene, band]
+                    total += weight[ground, k]
+            if total > 0:
+                short[ground, scene] = summed / (total * error[scene])
+            for band in long_bands:
+                if not np.isnan(shift[ground, scene, band]):
+                    found += shift[ground, scene, band]
+                    count += 1
+        if count:
+            long[scene] = found / (count * error[scene])
+    return short, long
+
+
+def _company(kinds: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """Share of the :data:`KIN` of each scene that are wrong, itself left out; 0 with none.
+
+    Parameters
+    ----------
+    kinds : (scene,) int array
+        Equal for scenes of one source, baseline and offset; scenes by time.
+    wrong : (scene,) bool array
+    """
+    found = np.zeros(kinds.size)
+    for kind in np.unique(kinds[wrong]):
+        own = np.flatnonzero(kinds == kind)
+        size = min(KIN, own.size - 1)
+        if size:
+            first = np.clip(np.arange(own.size) - KIN // 2, 0, own.size - 1 - size)
+            place = first[:, None] + np.arange(size)
+            place += place >= np.arange(own.size)[:, None]
+            found[own] = wrong[own][place].mean(axis=1)
+    return found
+
+
+def _level(seen: np.ndarray) -> np.ndarray:
+    """Brightness by which scenes are distinguished: of blue, of red where a sensor lacks blue; mean of the grounds."""
+    blue, red = (seen[..., bands.OBSERVED.index(band)].mean(axis=0) for band in ("blue", "red"))
+    return red if np.isnan(blue).any() else blue
+
+
+def _known(shift: np.ndarray, names: Sequence[str]) -> bool:
+    """Whether any scene is seen in some bands; (ground, scene, band) array."""
+    return not np.isnan(shift[..., _columns(names)]).all()
+
+
+def _columns(names: Sequence[str]) -> np.ndarray:
+    return np.array([bands.OBSERVED.index(name) for name in names])

@@ -1,0 +1,180 @@
+"""Granules of one overpass: which belong together, which are still to be read, and how they become one scene.
+
+Ground in the overlap of two granules is seen once, not twice, by an overpass. The granule in the site's own projected
+system is preferred; the others only fill where it has no value.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from monitor.cube.packed import LAYERS
+from monitor.imagery import acquisition_id as identity
+from monitor.imagery import bands
+from monitor.imagery.source import Scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overpass:
+    """One acquisition as offered: it counts once, however many granules and catalogues have it."""
+
+    acquisition: str
+    granules: tuple[Scene, ...]
+    """The preferred one first."""
+
+    @property
+    def main(self) -> Scene:
+        """The preferred granule, which gives time, sensor, scale and offset."""
+        return self.granules[0]
+
+    @property
+    def baselines(self) -> dict[str, str]:
+        """Processing baseline of each granule."""
+        return {scene.tile: scene.baseline for scene in self.granules}
+
+
+def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -> list[Overpass]:
+    """Scenes over one site by overpass, ascending by time.
+
+    Parameters
+    ----------
+    offered : iterable of Scene
+        In order of preference of their sources. Of one granule the newest baseline is kept, of equal ones the first.
+    crs : str
+        The site's own projected system, for instance ``EPSG:32648``.
+    stored : iterable of str
+        Acquisitions stored already: a catalogue that knows an acquisition by another time finds it under that name.
+    """
+    offered = list(offered)
+    names = _names([scene.acquisition for scene in offered], stored)
+    newest: dict[tuple[str, str], Scene] = {}
+    for scene in offered:
+        key = (names[scene.acquisition], scene.tile)
+        rival = newest.get(key)
+        if rival is None or parsed(rival.baseline) < parsed(scene.baseline):
+            newest[key] = scene
+    groups: dict[str, list[Scene]] = {}
+    for (acquisition, _), scene in newest.items():
+        groups.setdefault(acquisition, []).append(scene)
+    made = [
+        Overpass(acquisition=acquisition, granules=tuple(sorted(some, key=lambda s: (s.crs not in ("", crs), s.tile))))
+        for acquisition, some in groups.items()
+    ]
+    return sorted(made, key=lambda one: (one.main.time, one.acquisition))
+
+
+class Open(NamedTuple):
+    """What may be left to do of what is offered."""
+
+    scenes: tuple[Scene, ...]
+    """Those of the days of which any is not stored under just its name, in the order in which they are offered."""
+    stored: frozenset[str]
+    """Acquisitions stored of those days."""
+
+
+def open_questions(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str]]) -> Open:
+    """The days of which any scene is not stored under just its name: the others leave nothing to do.
+
+    Of a site that is seen for ten years that is one in a thousand.
+
+    Parameters
+    ----------
+    offered : sequence of Scene
+        Over one site.
+    stored : mapping
+        As for :func:`left_to_do`.
+
+    Returns
+    -------
+    Open
+        What is left to do of its scenes is what is left to do of all.
+    """
+    new = {day for scene in offered if not has(stored, scene) for day in identity.days(scene.acquisition)}
+    if not new:
+        return Open((), frozenset())
+    scenes = tuple(scene for scene in offered if not new.isdisjoint(identity.days(scene.acquisition)))
+    return Open(scenes, _of_their_days([scene.acquisition for scene in scenes], stored))
+
+
+def _of_their_days(offered: Iterable[str], stored: Iterable[str]) -> frozenset[str]:
+    """Acquisitions stored that may be one of those offered."""
+    told = {day for name in offered for day in identity.days(name)}
+    return frozenset(name for name in stored if not told.isdisjoint(identity.days(name)))
+
+
+def _names(offered: Sequence[str], stored: Iterable[str]) -> dict[str, str]:
+    """One name for each acquisition: that it is stored under, else the fullest, and of these the earliest time."""
+    kept = _of_their_days(offered, stored)
+    ranked = sorted({*offered, *kept}, key=lambda name: (name not in kept, -len(name), name))
+    near: dict[str, list[str]] = {}
+    names: dict[str, str] = {}
+    for name in ranked:
+        days = identity.days(name)
+        known = (other for day in days for other in near.get(day, ()) if identity.same(name, other))
+        names[name] = next(known, name)
+        for day in days:
+            near.setdefault(day, []).append(name)
+    return names
+
+
+def left_to_do(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
+    """Overpasses offered that are not stored, or stored without one of their granules or under an older baseline.
+
+    `stored` gives, of each stored acquisition, the baseline of each of its granules.
+    """
+    return [
+        one for one in offered if not all(_has(stored.get(one.acquisition), *told) for told in one.baselines.items())
+    ]
+
+
+def has(stored: Mapping[str, Mapping[str, str]], scene: Scene) -> bool:
+    """Whether a scene is stored under just its name, of its baseline or a newer one; `stored` as above."""
+    return _has(stored.get(scene.acquisition), scene.tile, scene.baseline)
+
+
+def _has(granules: Mapping[str, str] | None, tile: str, baseline: str) -> bool:
+    if granules is None or (have := granules.get(tile)) is None:
+        return False
+    return have == baseline or parsed(have) >= parsed(baseline)
+
+
+@cache  # few baselines, asked for again with every scene of every site
+def parsed(baseline: str) -> tuple[int, ...]:
+    """A baseline in comparable form; an unknown one is the oldest."""
+    return tuple(int(part) for part in baseline.split(".") if part.isdigit())
+
+
+def merged(parts: Sequence[tuple[Scene, np.ndarray]]) -> np.ndarray:
+    """One packed scene of the packed granules of an overpass, the preferred one first.
+
+    Parameters
+    ----------
+    parts : sequence of (Scene, (layer, y, x) uint16 array)
+        See :func:`monitor.cube.packed.pack`; on one grid.
+
+    Returns
+    -------
+    (layer, y, x) uint16 array
+        Where the first has no value, that of the next, its integers moved to the first's offset. A granule of
+        another scale or kind of quality layer cannot fill.
+    """
+    main, packed = parts[0]
+    n = len(bands.OBSERVED)
+    quality = LAYERS.index("quality")
+    for scene, more in parts[1:]:
+        empty = (packed[:n] == bands.NODATA).all(axis=0) & (packed[quality] == 0)
+        if not empty.any():
+            break
+        if scene.scale != main.scale or scene.quality != main.quality:
+            continue
+        fill = more[:, empty]
+        shift = round((scene.offset - main.offset) / main.scale)
+        if shift:
+            moved = (fill[:n].astype(np.int32) + shift).clip(1, np.iinfo(np.uint16).max)
+            fill = np.concatenate([np.where(fill[:n] == bands.NODATA, bands.NODATA, moved), fill[n:]]).astype(np.uint16)
+        packed = packed.copy()
+        packed[:, empty] = fill
+    return packed

@@ -1,0 +1,1 @@
+"""Terrain and rainfall, beside the imagery."""

@@ -1,0 +1,1 @@
+"""Imagery from STAC catalogues."""

@@ -1,0 +1,1 @@
+"""Readers of registry files, one file a format."""

@@ -1,0 +1,101 @@
+"""Coordinate systems that files name, and the way from them to longitude and latitude."""
+
+import re
+from typing import Final
+
+import numpy as np
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError, ProjError
+
+from monitor.sites.formats.feature import FileRefused, Polygons
+
+_NAME: Final = re.compile(r"(?:urn:ogc:def:crs:)?(?:EPSG:(?:[\d.]*:)?(\d{4,6})|OGC:(?:[\d.]*:)?CRS84)", re.IGNORECASE)
+_LONGITUDE_LATITUDE: Final = (4326, 4490)
+"""WGS 84, and CGCS2000, which agrees with it to a few decimetres."""
+_OLD_DATUM: Final = re.compile(r"beijing|xi.?an", re.IGNORECASE)
+_REFERS_ELSEWHERE: Final = re.compile(r"EXTENSION|GRIDS|PARAMETERFILE", re.IGNORECASE)
+"""What makes PROJ open a file that the text names."""
+
+
+def crs_from_name(name: str, *, file: str) -> CRS | None:
+    """Coordinate system of a name such as ``EPSG:4547`` or ``urn:ogc:def:crs:OGC:1.3:CRS84``.
+
+    Returns
+    -------
+    CRS or None
+        None: longitude and latitude already.
+
+    Raises
+    ------
+    FileRefused
+        Not a name of the EPSG registry or CRS84: nothing else is looked up.
+    """
+    match = _NAME.fullmatch(name.strip())
+    if not match:
+        raise unknown_crs(file, f"the coordinate system {name[:80]!r}")
+    if not match[1] or int(match[1]) in _LONGITUDE_LATITUDE:
+        return None
+    try:
+        return CRS.from_epsg(int(match[1]))
+    except CRSError:
+        raise unknown_crs(file, f"the coordinate system {name!r}") from None
+
+
+def crs_from_wkt(wkt: str, *, file: str) -> CRS | None:
+    """Coordinate system of a definition as in a ``.prj`` file; None: longitude and latitude already.
+
+    Raises
+    ------
+    FileRefused
+        It cannot be read, or it refers to other files (shift grids), which are never opened.
+    """
+    try:
+        crs = CRS.from_wkt(wkt)
+        code = crs.to_epsg()
+    except CRSError:
+        raise unknown_crs(file, "a coordinate system that cannot be read") from None
+    if code in _LONGITUDE_LATITUDE:
+        return None
+    if code:
+        return CRS.from_epsg(code)
+    if _REFERS_ELSEWHERE.search(wkt):
+        raise unknown_crs(file, "a coordinate system that refers to other files")
+    return crs
+
+
+def unknown_crs(file: str, found: str) -> FileRefused:
+    """Build the refusal of a file whose coordinate system cannot be used."""
+    return FileRefused(
+        code="CRS_UNKNOWN",
+        message=f"{file} names {found}",
+        fix="Export the layer again as GeoJSON in EPSG:4326 (longitude, latitude).",
+    )
+
+
+def to_longitude_latitude(outlines: list[Polygons], crs: CRS | None, *, file: str) -> list[Polygons]:
+    """Outlines in longitude and latitude, to a tenth of a millimetre; a vertex that has none becomes infinite.
+
+    Raises
+    ------
+    FileRefused
+        The datum is Beijing 1954 or Xi'an 1980: without the parameters of the place, which survey offices keep,
+        outlines would land up to 100 m off. Or PROJ knows no way.
+    """
+    if crs is None:
+        return outlines
+    datum = getattr(getattr(crs.geodetic_crs, "datum", None), "name", "")
+    if _OLD_DATUM.search(datum):
+        raise FileRefused(
+            code="CRS_OLD_DATUM",
+            message=f"{file} is on the datum {datum}, which cannot be converted without the parameters of the place",
+            fix="Ask the survey office for the layer in CGCS2000 or WGS 84.",
+        )
+    try:
+        transformer = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    except ProjError:
+        raise unknown_crs(file, f"the coordinate system {crs.name!r}, from which no way leads to EPSG:4326") from None
+
+    def moved(ring: np.ndarray) -> np.ndarray:
+        return np.column_stack(transformer.transform(ring[:, 0], ring[:, 1])).round(9) if len(ring) else ring
+
+    return [[[moved(ring) for ring in polygon] for polygon in polygons] for polygons in outlines]

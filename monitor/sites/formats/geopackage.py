@@ -1,0 +1,125 @@
+"""GeoPackage, read through SQLite alone: tables only, from memory, with a cap on work.
+
+GDAL would run views, which can be endless, and virtual tables, which can name other files.
+"""
+
+import sqlite3
+from typing import Any, Final
+
+from pyproj import CRS
+
+from monitor.sites.formats import crs as systems
+from monitor.sites.formats.feature import MAX_SITES, Feature, FileRefused, too_many_sites
+from monitor.sites.formats.wkb import polygons_of
+
+_STEPS: Final = 20_000_000
+"""Steps of SQLite's machine for one statement; 10,000 features need fewer than a million."""
+_ENVELOPES: Final = {0: 0, 1: 32, 2: 48, 3: 48, 4: 64}
+"""Bytes of the envelope by its code, GeoPackage 1.3 section 2.1.3."""
+_FIX: Final = "Export the layer again as a GeoPackage with one layer, or as GeoJSON."
+
+
+def read_geopackage(data: bytes, *, name: str) -> list[Feature]:
+    """Features of the only layer of a GeoPackage.
+
+    Raises
+    ------
+    FileRefused
+        Not a GeoPackage, damaged, with no layer or several, or with a view in place of a table.
+    """
+    # In write-ahead mode a database cannot be opened from memory; bytes 18 and 19 switch it back (SQLite's advice).
+    data = data[:18] + b"\x01\x01" + data[20:]
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.deserialize(data)
+        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        connection.set_progress_handler(lambda: 1, _STEPS)
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA query_only = ON")
+        return _features(connection, name)
+    except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
+        raise FileRefused(
+            code="NOT_READABLE", message=f"{name} cannot be read as a GeoPackage: {error}", fix=_FIX
+        ) from None
+    finally:
+        connection.close()
+
+
+def _features(connection: sqlite3.Connection, name: str) -> list[Feature]:
+    kinds = {
+        row[0]: row[1] if not str(row[2]).upper().startswith("CREATE VIRTUAL") else "virtual table"
+        for row in connection.execute("SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view')")
+    }
+
+    def plain(table: str) -> str:
+        if kinds.get(table) != "table":
+            msg = f"{name}: {table[:80]!r} is a {kinds.get(table, 'table that is not there')}, not a plain table"
+            raise FileRefused(code="NOT_A_TABLE", message=msg, fix=_FIX)
+        return '"' + table.replace('"', '""') + '"'
+
+    contents, columns = plain("gpkg_contents"), plain("gpkg_geometry_columns")
+    layers = [r[0] for r in connection.execute(f"SELECT table_name FROM {contents} WHERE data_type = 'features'")]
+    if len(layers) != 1:
+        msg = f"{name} holds {len(layers)} layers ({', '.join(str(layer)[:40] for layer in layers[:5])})"
+        raise FileRefused(code="NOT_ONE_LAYER", message=msg, fix="Give a GeoPackage with the one layer of sites.")
+    layer = plain(str(layers[0]))
+    described = connection.execute(
+        f"SELECT column_name, srs_id FROM {columns} WHERE table_name = ?",
+        (layers[0],),
+    ).fetchone()
+    if described is None:
+        raise FileRefused(
+            code="NOT_READABLE", message=f"{name} does not say where its layer keeps the outlines", fix=_FIX
+        )
+    geometry_column, srs = described
+    cursor = connection.execute(f"SELECT * FROM {layer} LIMIT {MAX_SITES + 1}")
+    titles = [column[0] for column in cursor.description]
+    rows = cursor.fetchall()
+    if len(rows) > MAX_SITES:
+        raise too_many_sites(name)
+    if geometry_column not in titles:
+        raise FileRefused(code="NOT_READABLE", message=f"{name} has no column {str(geometry_column)[:40]!r}", fix=_FIX)
+    place = titles.index(geometry_column)
+    key = _primary_key(connection, str(layers[0]))
+    features = [
+        _feature({t: v for t, v in zip(titles, row, strict=True) if t not in (geometry_column, key)}, row[place])
+        for row in rows
+    ]
+    system = _crs(connection, plain("gpkg_spatial_ref_sys"), srs, name)
+    moved = systems.to_longitude_latitude([f.polygons for f in features], system, file=name)
+    return [
+        Feature(properties=f.properties, polygons=polygons, broken=f.broken, unclosed=f.unclosed)
+        for f, polygons in zip(features, moved, strict=True)
+    ]
+
+
+def _primary_key(connection: sqlite3.Connection, layer: str) -> str | None:
+    """Row number kept by the format itself, unless a person gave it text to hold: that is no site id."""
+    for column in connection.execute("SELECT name, type, pk FROM pragma_table_info(?)", (layer,)):
+        if column[2] and "INT" in str(column[1]).upper() and str(column[0]).lower() != "id":
+            return str(column[0])
+    return None
+
+
+def _crs(connection: sqlite3.Connection, table: str, srs: Any, name: str) -> CRS | None:
+    row = connection.execute(
+        f"SELECT organization, organization_coordsys_id, definition FROM {table} WHERE srs_id = ?",
+        (srs,),
+    ).fetchone()
+    if row is None or srs in (-1, 0):
+        msg = f"{name} does not say which coordinate system it is in"
+        raise FileRefused(
+            code="CRS_MISSING", message=msg, fix="Set the layer's CRS (QGIS: Layer > Set CRS) and export it again."
+        )
+    if str(row[0]).upper() == "EPSG":
+        return systems.crs_from_name(f"EPSG:{row[1]}", file=name)
+    return systems.crs_from_wkt(str(row[2]), file=name)
+
+
+def _feature(properties: dict[str, Any], blob: Any) -> Feature:
+    if blob is None:
+        return Feature(properties=properties, polygons=[], broken="has no outline")
+    if not isinstance(blob, bytes) or blob[:2] != b"GP" or (blob[3:4] or b"\xff")[0] >> 1 & 7 not in _ENVELOPES:
+        return Feature(properties=properties, polygons=[], broken="has an outline that is not in GeoPackage form")
+    polygons, broken, unclosed = polygons_of(blob[8 + _ENVELOPES[blob[3] >> 1 & 7] :])
+    return Feature(properties=properties, polygons=polygons, broken=broken, unclosed=unclosed)

@@ -1,0 +1,137 @@
+"""KML, read with the standard library's parser; a document type declaration is refused as soon as it begins."""
+
+import re
+import xml.etree.ElementTree as ET
+from typing import Final
+
+import numpy as np
+
+from monitor.sites.formats.feature import (
+    MAX_SITES,
+    MAX_VERTICES,
+    Feature,
+    FileRefused,
+    too_big,
+    too_many_sites,
+    too_many_vertices,
+)
+
+MAX_DEPTH: Final = 64
+"""Elements within elements: folders a person makes, and a dozen below the site."""
+_ENCODING: Final = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
+
+
+class _Plain(ET.TreeBuilder):
+    """A shallow tree of a document without declarations: entities, and files they name, cannot come in."""
+
+    depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> ET.Element:
+        """Refuse what no program that draws maps nests so deep."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise FileRefused(code="TOO_DEEP", message="the KML is nested deeper than any map", fix="Export it again.")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> ET.Element:
+        """Count back."""
+        self.depth -= 1
+        return super().end(tag)
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        """Refuse: called before anything that is declared has been read."""
+        raise FileRefused(
+            code="XML_DOCTYPE",
+            message="the KML carries a document type declaration, which is never read",
+            fix="Export it again from Google Earth or QGIS, or remove the line that begins with <!DOCTYPE.",
+        )
+
+
+def read_kml(data: bytes, *, name: str) -> list[Feature]:
+    """Features of a KML file: one a Placemark, properties from its name and ExtendedData.
+
+    Raises
+    ------
+    FileRefused
+        Not KML, not in UTF-8 or a Chinese encoding, too large, or with a document type declaration.
+    """
+    if data.count(b"<Placemark") > MAX_SITES:
+        raise too_many_sites(name)
+    if data.count(b",") > 4 * MAX_VERTICES:
+        raise too_many_vertices(name)
+    if data.count(b"<") > 100 * MAX_SITES or data.count(b"=") > 50 * MAX_SITES:
+        raise too_big(name, "it has more elements than sites need")
+    try:
+        parser = ET.XMLParser(target=_Plain())
+        parser.feed(_text(data, name))
+        root = parser.close()
+    except ET.ParseError as error:
+        raise FileRefused(code="NOT_READABLE", message=f"{name} is not XML: {error}", fix="Export it again.") from None
+    if _local(root) != "kml":
+        msg = f"{name} is XML, but not KML: its first element is {_local(root)[:40]!r}"
+        raise FileRefused(code="NOT_A_REGISTRY", message=msg, fix="Give a .kml, .geojson, .gpkg or .shp file.")
+    return [_feature(element) for element in root.iter() if _local(element) == "Placemark"]
+
+
+def _text(data: bytes, name: str) -> str:
+    stated = _ENCODING.match(data.removeprefix(b"\xef\xbb\xbf"))
+    encoding = stated[1].decode().lower() if stated else "utf-8"
+    if encoding in ("gb2312", "gbk", "cp936"):
+        encoding = "gb18030"
+    try:
+        if encoding not in ("utf-8", "utf8", "gb18030"):
+            raise ValueError
+        return data.removeprefix(b"\xef\xbb\xbf").decode(encoding)
+    except ValueError:
+        raise FileRefused(code="NOT_UTF8", message=f"{name} is not in UTF-8", fix="Save it again as UTF-8.") from None
+
+
+def _local(element: ET.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _below(element: ET.Element, name: str) -> list[ET.Element]:
+    return [child for child in element.iter() if _local(child) == name]
+
+
+def _child_text(element: ET.Element, name: str) -> str | None:
+    for child in element:
+        if _local(child) == name:
+            return (child.text or "").strip()
+    return None
+
+
+def _feature(placemark: ET.Element) -> Feature:
+    properties: dict[str, str] = {}
+    if placemark.get("id"):
+        properties["id"] = placemark.get("id", "")
+    title = _child_text(placemark, "name")
+    if title:
+        properties["name"] = title
+    for datum in _below(placemark, "Data"):
+        properties[datum.get("name", "")] = _child_text(datum, "value") or ""
+    for datum in _below(placemark, "SimpleData"):
+        properties[datum.get("name", "")] = (datum.text or "").strip()
+    drawn = _below(placemark, "Polygon")
+    if not drawn:
+        return Feature(properties=properties, polygons=[], broken="has no polygon")
+    try:
+        polygons = [
+            [_ring(r) for side in ("outerBoundaryIs", "innerBoundaryIs") for b in _below(p, side) for r in _rings(b)]
+            for p in drawn
+        ]
+    except (ValueError, OverflowError):
+        return Feature(properties=properties, polygons=[], broken="has coordinates that are not pairs of numbers")
+    return Feature(properties=properties, polygons=polygons, winding_checked=True)
+
+
+def _rings(boundary: ET.Element) -> list[str]:
+    return [element.text or "" for element in _below(boundary, "coordinates")]
+
+
+def _ring(text: str) -> np.ndarray:
+    points = [point.split(",")[:2] for point in text.split()]
+    if any(len(point) != 2 for point in points):
+        msg = "not pairs"
+        raise ValueError(msg)
+    return np.array(points, dtype=np.float64).reshape(-1, 2)

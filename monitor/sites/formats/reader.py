@@ -1,0 +1,164 @@
+"""Open a registry file of any accepted kind, trusting neither its name nor its content.
+
+The whole file is read once, after it was found to be a plain local file of bearable size; its kind
+is told by its first bytes and must agree with its name. Readers then work from those bytes alone.
+"""
+
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Final
+
+from monitor.sites.formats import archive
+from monitor.sites.formats.feature import (
+    MAX_BYTES,
+    MAX_VERTICES,
+    Feature,
+    FileRefused,
+    count_vertices,
+    too_big,
+    too_many_vertices,
+)
+from monitor.sites.formats.geojson import read_geojson
+from monitor.sites.formats.geopackage import read_geopackage
+from monitor.sites.formats.kml import read_kml
+from monitor.sites.formats.shapefile import PARTS, read_shapefile
+
+SUFFIXES: Final = {
+    "GeoJSON": (".geojson", ".json"),
+    "KML": (".kml",),
+    "GeoPackage": (".gpkg",),
+    "shapefile": (".shp",),
+    "zip": (".zip", ".kmz"),
+}
+_HEADS: Final = {
+    b"SQLite format 3\x00": "GeoPackage",
+    b"PK\x03\x04": "zip",
+    b"\x00\x00\x27\x0a": "shapefile",
+    b"{": "GeoJSON",
+    b"<": "KML",
+}
+"""First bytes of each kind, white space and byte order mark aside for the two that are text."""
+_COMMENT: Final = re.compile(rb"<!--.*?(-->|$)", re.DOTALL)
+_ELEMENT: Final = re.compile(rb"<(?:[A-Za-z_][A-Za-z0-9_.-]*:)?([A-Za-z_][A-Za-z0-9_.-]*)")
+_KINDS: Final = "a GeoJSON, GeoPackage, KML, KMZ, shapefile or zipped shapefile"
+
+
+def read_features(path: Path) -> list[Feature]:
+    """Features of a registry file, as drawn, in longitude and latitude.
+
+    Raises
+    ------
+    FileRefused
+        Not a plain local file of an accepted kind, over the limits, damaged, or without sites.
+    """
+    data = _content(path)
+    kind = _kind(data, path)
+    try:
+        features = _read(data, kind, path)
+    except FileRefused as error:
+        if path.name in error.message:
+            raise
+        raise FileRefused(code=error.code, message=f"{path.name}: {error.message}", fix=error.fix) from None
+    if not features:
+        fix = "Add at least one; aoi/README.md shows how."
+        raise FileRefused(code="EMPTY", message=f"{path.name} holds no sites", fix=fix)
+    vertices = count_vertices(features)
+    if vertices > MAX_VERTICES:
+        raise too_many_vertices(path.name, vertices)
+    return features
+
+
+def _read(data: bytes, kind: str, path: Path) -> list[Feature]:
+    match kind:
+        case "GeoJSON":
+            return read_geojson(data, name=path.name)
+        case "KML":
+            return read_kml(data, name=path.name)
+        case "GeoPackage":
+            _refuse_open(path)
+            return read_geopackage(data, name=path.name)
+        case "shapefile":
+            return read_shapefile(_parts_beside(path) | {".shp": data}, name=path.name)
+        case _:
+            return _read_archive(data, path)
+
+
+def _content(path: Path) -> bytes:
+    fix = f"Give the path of {_KINDS} on this machine."
+    text = os.fspath(path)
+    if text.startswith("/vsi") or re.match(r"[A-Za-z][A-Za-z0-9+.-]+:|<", text):
+        msg = f"{text[:120]!r} is an address or a driver's name, not a local file"
+        raise FileRefused(code="NOT_A_FILE", message=msg, fix=fix)
+    try:
+        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise FileRefused(code="NOT_A_FILE", message=f"{path} is not a plain file", fix=fix)
+            if status.st_size > MAX_BYTES:
+                raise too_big(path.name, f"{status.st_size / 1e6:,.0f} MB")
+            return file.read(MAX_BYTES)
+    except FileNotFoundError:
+        raise FileRefused(code="FILE_MISSING", message=f"there is no file {path}", fix="Check the path.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        msg = f"{text[:120]!r} cannot be read: {error}"
+        raise FileRefused(code="FILE_UNREADABLE", message=msg, fix="Check the path and who may read it.") from None
+
+
+def _kind(data: bytes, path: Path) -> str:
+    """Kind by the first bytes; refuse what the name does not say."""
+    start = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not start:
+        raise FileRefused(code="EMPTY", message=f"{path.name} is empty", fix=f"Give {_KINDS}.")
+    kind = next((kind for head, kind in _HEADS.items() if data.startswith(head) or start.startswith(head)), None)
+    if kind is None:
+        msg = f"{path.name} is not of a kind that is read"
+        raise FileRefused(code="NOT_A_REGISTRY", message=msg, fix=f"Give {_KINDS}.")
+    if kind == "KML" and (first := _ELEMENT.search(_COMMENT.sub(b"", start))) and first[1] != b"kml":
+        msg = f"{path.name} is XML, but not KML: its first element is {first[1][:40].decode()!r}"
+        raise FileRefused(code="NOT_A_REGISTRY", message=msg, fix=f"Give {_KINDS}.")
+    if path.suffix.lower() not in SUFFIXES[kind]:
+        msg = f"{path.name} is named {path.suffix or 'without a suffix'}, but holds what looks like {kind}"
+        fix = f"Export it again, or name it {SUFFIXES[kind][0]} if that is what it is."
+        raise FileRefused(code="NOT_WHAT_IT_SAYS", message=msg, fix=fix)
+    return kind
+
+
+def _refuse_open(path: Path) -> None:
+    """Refuse a GeoPackage whose last changes are still in the write-ahead file of the program that has it open."""
+    journal = path.with_name(path.name + "-wal")
+    if journal.is_file() and journal.stat().st_size:
+        msg = f"{path.name} is open in another program, with changes that are not in the file yet"
+        fix = "Close it there (QGIS: remove the layer) and try again."
+        raise FileRefused(code="FILE_OPEN", message=msg, fix=fix)
+
+
+def _parts_beside(path: Path) -> dict[str, bytes]:
+    """Other parts of a shapefile: plain files of the same name, in either case."""
+    parts = {}
+    for suffix in PARTS[1:]:
+        for name in (path.stem + suffix, path.stem + suffix.upper()):
+            part = path.with_name(name)
+            if os.path.lexists(part):
+                parts[suffix] = _content(part)
+                break
+    return parts
+
+
+def _read_archive(data: bytes, path: Path) -> list[Feature]:
+    files = archive.members(data, name=path.name)
+    drawings = [member for member in files if member.suffix.lower() in (".shp", ".kml")]
+    if path.suffix.lower() == ".kmz":
+        documents = [m for m in drawings if m.suffix.lower() == ".kml"]
+        drawings = [m for m in documents if m.name.lower() == "doc.kml"] or documents
+    if len(drawings) != 1:
+        msg = f"{path.name} holds {len(drawings)} shapefiles or KML documents"
+        raise FileRefused(code="NOT_ONE_LAYER", message=msg, fix="Give an archive with the one layer of sites.")
+    drawing = drawings[0]
+    if drawing.suffix.lower() == ".kml":
+        return read_kml(files[drawing], name=f"{path.name}/{drawing.name}")
+    stem = drawing.with_suffix("")
+    parts = {member.suffix.lower(): content for member, content in files.items() if member.with_suffix("") == stem}
+    return read_shapefile(parts, name=f"{path.name}/{drawing.name}")

@@ -1,0 +1,182 @@
+"""What control ground says of a scene: ring by ring, without the ground that changed for itself alone."""
+
+from datetime import date
+
+import numpy as np
+import pytest
+import xarray as xr
+from shapely.geometry import Point
+
+from monitor.controls.control_means import compare, screened
+from monitor.controls.selection import REFERENCE, ControlSet, Unit
+
+SINCE = date(2018, 4, 1)
+DAYS = np.concatenate([np.arange(f"{y}-05-05", f"{y}-10-01", 14, dtype="datetime64[D]") for y in range(2015, 2022)])
+YEAR = DAYS.astype("datetime64[Y]").astype(int) + 1970
+UNITS = 24
+
+
+def ground(seed: int = 0) -> np.ndarray:
+    """(time, unit) cover: a season that rain shifts from year to year, each unit with a level and noise of its own."""
+    rng = np.random.default_rng(seed)
+    season = 0.2 + 0.1 * np.sin(np.pi * ((DAYS - DAYS.astype("datetime64[Y]")).astype(int) - 100) / 200)
+    rain = rng.normal(1, 0.2, 7)[YEAR - 2015]
+    return (season * rain)[:, None] + rng.normal(0, 0.02, UNITS) + rng.normal(0, 0.01, (DAYS.size, UNITS))
+
+
+def means(cover: np.ndarray) -> xr.DataArray:
+    values = np.stack([np.where(np.isfinite(cover), 64.0, np.nan), cover], axis=2).astype(np.float32)
+    coords = {"time": DAYS.astype("datetime64[ns]"), "unit": [f"u{k}" for k in range(UNITS)],
+              "measure": NAMES}  # fmt: skip
+    return xr.DataArray(values, dims=("time", "unit", "measure"), coords=coords)
+
+
+NAMES = ["n_pixels", "cover"]
+
+
+def cover_of(cover: np.ndarray, chosen: ControlSet, ring: int = 1) -> np.ndarray:
+    """(time,) cover of a ring."""
+    return compare(means(cover), chosen, since=SINCE).rings[ring - 1, :, NAMES.index("cover")]
+
+
+def rings(second: int = 0) -> ControlSet:
+    units = [
+        Unit(id=f"u{k}", geometry=Point(0, 0), distance=100.0 * k, ring=2 if k >= UNITS - second else 1)
+        for k in range(UNITS)
+    ]
+    return ControlSet(units=tuple(units), balance={}, candidates=UNITS)
+
+
+@pytest.mark.parametrize("change", [-0.2, 0.2], ids=["burnt or cleared", "planted"])
+def test_a_unit_that_changed_for_itself_is_left_out_from_the_next_year_on_and_never_comes_back(change):
+    cover = ground()
+    cover[(YEAR >= 2019) & (YEAR <= 2020), 5] += change  # and grown back in 2021
+    fit = screened(means(cover), since=SINCE)
+    assert fit.values[YEAR <= 2019].all()
+    assert not fit.values[YEAR >= 2020, 5].any()
+    assert fit.values[:, np.arange(UNITS) != 5].all()
+
+
+def test_a_dry_year_or_a_wet_one_that_hits_all_ground_leaves_out_nobody():
+    cover = ground()
+    cover[YEAR == 2020] *= 0.4
+    assert screened(means(cover), since=SINCE).all()
+
+
+def test_what_was_fit_on_a_day_does_not_change_when_later_years_come_nor_with_the_order_of_scenes():
+    cover = ground()
+    cover[YEAR >= 2019, 5] -= 0.2
+    cover[YEAR >= 2021, 9] += 0.3
+    whole = means(cover)
+    fit = screened(whole, since=SINCE)
+    for last in (2018, 2019, 2020):
+        short = screened(whole.isel(time=last >= YEAR), since=SINCE)
+        xr.testing.assert_equal(short, fit.isel(time=last >= YEAR))
+    shuffled = np.random.default_rng(1).permutation(DAYS.size)
+    xr.testing.assert_equal(screened(whole.isel(time=shuffled), since=SINCE), fit.isel(time=shuffled))
+
+
+def test_a_unit_hidden_all_spring_is_not_taken_for_one_that_stayed_green():
+    cover = ground()
+    spring = (YEAR == 2020) & ((DAYS - DAYS.astype("datetime64[Y]")).astype(int) < 200)
+    cover[spring, 3] = np.nan
+    assert screened(means(cover), since=SINCE).all()
+
+
+def test_each_ring_is_the_plain_mean_of_its_fit_units():
+    cover = ground()
+    cover[YEAR >= 2019, 5] -= 0.2
+    chosen, last = rings(second=11), YEAR == 2021
+    near = [k for k in range(13) if k != 5]
+    np.testing.assert_allclose(cover_of(cover, chosen)[last], cover[last][:, near].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(cover_of(cover, chosen, 2)[last], cover[last][:, 13:].mean(axis=1), rtol=1e-6)
+
+
+def test_with_one_ring_the_second_says_nothing():
+    assert np.isnan(cover_of(ground(), rings(), 2)).all()
+
+
+def test_a_scene_that_shows_fewer_than_ten_units_gives_no_control():
+    cover = ground()
+    cover[4, 9:] = np.nan
+    found = compare(means(cover), rings(), since=SINCE).rings[0]
+    assert np.isnan(found[4, NAMES.index("cover")])
+    assert np.isfinite(found[3, NAMES.index("cover")])
+    assert found[3, NAMES.index("n_pixels")] == 64 * UNITS
+
+
+def test_where_the_first_ring_is_lost_the_second_stands_in_for_it():
+    cover = ground()
+    cover[np.ix_(YEAR >= 2019, range(4))] -= 0.25  # 4 of 13: nine are left
+    first, second = (cover_of(cover, rings(second=11), ring) for ring in (1, 2))
+    after, before = YEAR >= 2020, YEAR <= 2019
+    np.testing.assert_array_equal(first[after], second[after])
+    assert (first[before] != second[before]).all()
+
+
+def test_the_reference_is_the_middle_of_the_reference_units_and_they_count_for_nothing_else():
+    cover = np.tile(np.linspace(0.1, 0.33, UNITS), (DAYS.size, 1))
+    units = [
+        Unit(id=f"u{k}", geometry=Point(0, 0), distance=1.0, ring=REFERENCE if k >= 13 else 1) for k in range(UNITS)
+    ]
+    chosen = ControlSet(units=tuple(units), balance={}, candidates=UNITS)
+    found = compare(means(cover), chosen, since=SINCE)
+    np.testing.assert_allclose(found.reference, np.median(cover[0, 13:]), rtol=1e-6)
+    np.testing.assert_allclose(found.rings[0, :, NAMES.index("cover")], cover[0, :13].mean(), rtol=1e-6)
+    assert np.isnan(found.rings[1, :, NAMES.index("cover")]).all()
+    assert found.units.shape == (DAYS.size, 13, len(NAMES))
+    assert np.isnan(compare(means(cover), rings(), since=SINCE).reference).all()
+    cover[0, 15:], cover[1, 13] = np.nan, np.nan
+    found = compare(means(cover), chosen, since=SINCE)
+    assert np.isnan(found.reference[0])
+    np.testing.assert_allclose(found.reference[1], np.median(cover[1, 14:]), rtol=1e-6)
+
+
+def test_units_that_are_not_fit_are_shown_to_nobody():
+    cover = ground()
+    cover[YEAR >= 2019, 5] -= 0.2
+    found = compare(means(cover), rings(), since=SINCE).units[:, :, NAMES.index("cover")]
+    fit = screened(means(cover), since=SINCE).values
+    np.testing.assert_array_equal(np.isnan(found), ~fit)
+    np.testing.assert_array_equal(found[fit], cover.astype(np.float32)[fit])
+
+
+COVER = NAMES.index("cover")
+BEGUN = date(2019, 7, 1)
+LATER = np.datetime64(BEGUN) <= DAYS
+
+
+def test_a_unit_that_is_left_out_counts_until_that_day_and_not_from_it_on():
+    cover = ground()
+    cover[np.ix_(LATER, [2, 3])] += 0.02  # planted there, too little to be noticed
+    whole = compare(means(cover), rings(second=11), since=SINCE)
+    found = compare(means(cover), rings(second=11), since=SINCE, left_out={"u2": BEGUN, "u3": BEGUN})
+    for ours, theirs in ((found.rings[:, ~LATER], whole.rings[:, ~LATER]), (found.rings[1], whole.rings[1])):
+        np.testing.assert_array_equal(ours, theirs)
+    near = [k for k in range(13) if k not in (2, 3)]
+    np.testing.assert_allclose(found.rings[0, LATER, COVER], cover[LATER][:, near].mean(axis=1), rtol=1e-6)
+    assert np.isnan(found.units[LATER][:, [2, 3]]).all()
+    assert not found.few.any()
+
+
+def test_ground_that_greens_because_sites_were_begun_there_puts_no_other_ground_in_doubt():
+    cover, sites = ground(), {f"u{k}": BEGUN for k in range(13)}
+    cover[np.ix_(YEAR >= 2020, range(13))] += 0.3  # more than half of all
+    found = compare(means(cover), rings(), since=SINCE, left_out=sites)
+    np.testing.assert_array_equal(
+        np.isfinite(found.units[..., 0]), np.array([[k > 12 or not late for k in range(UNITS)] for late in LATER])
+    )
+    np.testing.assert_allclose(found.rings[0, LATER, COVER], cover[LATER, 13:].mean(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("left", "few"), [(9, True), (10, False), (18, False)])
+def test_with_fewer_than_ten_units_left_nothing_is_compared_and_two_thin_rings_stand_together(left, few):
+    staying = [*range(left // 2), *range(UNITS - left + left // 2, UNITS)]
+    gone = {f"u{k}": BEGUN for k in range(UNITS) if k not in staying}
+    cover = ground()
+    found = compare(means(cover), rings(second=12), since=SINCE, left_out=gone)
+    np.testing.assert_array_equal(found.few, LATER & few)
+    assert np.isfinite(found.rings[:, ~LATER, COVER]).all()
+    assert np.isnan(found.rings[1, LATER, COVER]).all()
+    expected = np.full(LATER.sum(), np.nan) if few else cover[LATER][:, staying].mean(axis=1)
+    np.testing.assert_allclose(found.rings[0, LATER, COVER], expected, rtol=1e-6)

@@ -1,0 +1,35 @@
+"""Control units on which another site was begun: left out from its start on, whoever it is."""
+
+from datetime import date
+
+import numpy as np
+from shapely.geometry import box
+
+from monitor.controls.screening import absent, left_out, too_few
+from monitor.controls.selection import REFERENCE, ControlSet, Unit
+
+UNITS = tuple(Unit(id=f"u{k}", geometry=box(k, 0, k + 0.9, 1), distance=100.0, ring=1 + k % 2) for k in range(12))
+
+
+def test_a_unit_is_left_out_from_the_earliest_start_of_the_sites_that_touch_it_and_others_never_are():
+    sites = [
+        (box(0.5, 0.5, 1.5, 2), date(2022, 4, 1)),  # on u0 and u1
+        (box(1.5, -1, 1.7, 0.5), date(2020, 4, 1)),  # on u1 alone, begun earlier
+        (box(2.95, 0, 2.98, 1), date(2019, 4, 1)),  # between u2 and u3
+    ]
+    assert left_out(UNITS, sites) == {"u0": date(2022, 4, 1), "u1": date(2020, 4, 1)}
+    assert left_out(UNITS, []) == left_out([], sites) == {}
+
+
+def test_a_scene_of_the_day_of_the_start_does_not_count_the_unit_and_one_of_the_day_before_does():
+    times = np.array(["2020-03-31T23:59", "2020-04-01T00:00", "2024-01-01T03:00"], "datetime64[ns]")
+    gone = absent(["u0", "u1"], times, {"u1": date(2020, 4, 1)})
+    np.testing.assert_array_equal(gone, [[False, False], [False, True], [False, True]])
+
+
+def test_with_nine_units_left_there_is_too_little_to_compare_with_from_that_day_on():
+    reference = Unit(id="r", geometry=box(0, 5, 1, 6), distance=100.0, ring=REFERENCE)
+    controls = ControlSet(units=(*UNITS, reference), balance={}, candidates=40)
+    left = {"u0": date(2020, 4, 1), "u1": date(2020, 4, 1), "u2": date(2021, 4, 1)}
+    assert [too_few(controls, left, date(year, 4, 1)) for year in (2020, 2021, 2022)] == [False, True, True]
+    assert not too_few(controls, left, date(2021, 3, 31))

@@ -1,0 +1,86 @@
+"""Files of terrain and rain are opened without trusting them: no address, no other file, no other driver."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from monitor.errors import BadData
+from monitor.imagery.auxiliary.files import GEOTIFF, NETCDF, opened_tiff, plain_file, tiffs
+from monitor.imagery.auxiliary.rainfall import LocalRain
+from monitor.imagery.auxiliary.terrain import LocalElevation
+
+VRT = (
+    '<VRTDataset rasterXSize="2" rasterYSize="2"><SRS>EPSG:4326</SRS><VRTRasterBand dataType="Float32" band="1">'
+    "<SimpleSource><SourceFilename>{}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+)
+
+
+@pytest.fixture
+def tif(tmp_path):
+    path = tmp_path / "dem.tif"
+    profile = {"width": 4, "height": 4, "count": 1, "dtype": "float32", "crs": "EPSG:32648"}
+    with rasterio.open(path, "w", driver="GTiff", transform=Affine(30, 0, 5e5, 0, -30, 4e6), **profile) as file:
+        file.write(np.full((4, 4), 1500, "float32"), 1)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/vsicurl/http://127.0.0.1/dem.tif", "http://127.0.0.1/dem.tif", "GTIFF_DIR:1:dem.tif", "<VRTDataset/>", "no.tif",
+     "nul\x00.tif"],
+)  # fmt: skip
+@pytest.mark.parametrize("reader", [LocalElevation, LocalRain])
+def test_what_is_no_path_of_a_file_here_is_refused_in_words(reader, name):
+    with pytest.raises(BadData, match=r"address|cannot be read"):
+        reader(Path(name))
+
+
+@pytest.mark.parametrize("content", [VRT, "<GDAL_WMS></GDAL_WMS>", "<MRF_META></MRF_META>", ""])
+def test_other_formats_under_the_name_of_a_geotiff_are_refused_unread(tmp_path, tif, content):
+    path = tmp_path / "other.tif"
+    path.write_text(content.format(tif))
+    with pytest.raises(BadData, match="no GeoTIFF"):
+        LocalElevation(path)
+    with pytest.raises(BadData, match="no GeoTIFF"):
+        LocalElevation(tmp_path)
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "dem.tif")
+    with pytest.raises(BadData, match="not a plain file"):
+        LocalElevation(tmp_path / "dem.tif")
+
+
+def test_a_side_car_beside_a_geotiff_adds_nothing_to_it(tif):
+    (tif.parent / "dem.tif.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="1"><NoDataValue>1500</NoDataValue><Scale>9</Scale></PAMRasterBand>'
+        f'<Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{tif}</MDI></Metadata></PAMDataset>'
+    )
+    with opened_tiff(tif) as file:
+        assert (file.nodata, file.scales[0], file.overviews(1)) == (None, 1.0, [])
+
+
+def test_a_file_cut_short_is_told_with_its_name(tmp_path, tif):
+    whole = tif.read_bytes()
+    for keep in (8, 40, len(whole) - 20):
+        path = tmp_path / "cut.tif"
+        path.write_bytes(whole[:keep])
+        with pytest.raises(BadData, match=r"cut\.tif"), opened_tiff(path) as file:
+            file.read(1)
+
+
+def test_a_folder_without_geotiffs_is_told(tmp_path):
+    with pytest.raises(BadData, match="no GeoTIFF"):
+        tiffs(tmp_path)
+
+
+def test_netcdf_of_both_generations_is_told_by_its_first_bytes(tmp_path):
+    for head in NETCDF:
+        (tmp_path / "a.nc").write_bytes(head + bytes(20))
+        assert plain_file(tmp_path / "a.nc", NETCDF, "NetCDF") == tmp_path / "a.nc"
+    with pytest.raises(BadData, match="is no GeoTIFF"):
+        plain_file(tmp_path / "a.nc", GEOTIFF, "GeoTIFF")

@@ -1,0 +1,395 @@
+"""Constants set on the control ground of the stores, once a season, and the nights that are judged by them."""
+
+import json
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pytest
+from shapely.geometry import box
+
+import jobs.calibration as calibrating
+import jobs.nightly as nightly
+import monitor.verdict.calibrate as library
+from jobs.calibration import Pool, independent, over, set_due, tile
+from jobs.cli import main
+from jobs.fetch import ground_key
+from jobs.nightly import night
+from jobs.pipeline import opened
+from jobs.records import site_to_json
+from jobs.settings import load
+from monitor.controls.selection import REFERENCE, ControlSet, Unit
+from monitor.cover.zonal_means import MEASURES
+from monitor.cube.grid import site_grid
+from monitor.cube.packed import LAYERS
+from monitor.cube.store import Entry, record_of
+from monitor.imagery.source import Scene
+from monitor.ledger.ledger import Ledger
+from monitor.sites.site import Plan, Site
+from monitor.verdict.assess import DEFAULT
+from tests.landscape import lone_site, put
+
+AUTUMN = date(2025, 11, 20)
+UNITS = 40
+
+
+def site(number, *, biome="loess", west=106.6):
+    return Site(
+        id=f"s{number}", name="", geometry=box(west + 0.1 * number, 36.5, west + 0.1 * number + 0.001, 36.501),
+        start=date(2021, 4, 1), intervention="planting", biome=biome, hectares=100.0, version=f"v{number}",
+        plan=Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0),
+    )  # fmt: skip
+
+
+def units_of(one, count=UNITS):
+    left = one.geometry.bounds[0]
+    squares = [box(left + 0.002 * k, 36.51, left + 0.002 * k + 0.001, 36.511) for k in range(count)]
+    return tuple(Unit(id=f"u{k}", geometry=square, distance=1.0) for k, square in enumerate(squares))
+
+
+def scenes(last=2025, *, drift, seed, count=UNITS):
+    """Ten years of control ground, a scene a week: (days, cover of each unit), each unit drifting by itself."""
+    rng = np.random.default_rng(seed)
+    days = np.concatenate([np.arange(f"{y}-05-05", f"{y}-10-10", 7, "datetime64[D]") for y in range(2016, last + 1)])
+    doy = (days - days.astype("datetime64[Y]")).astype(int)
+    wander = rng.normal(0, drift, (days.size, count))
+    keep = np.exp(-np.diff(days).astype(int) / 365)[:, None]
+    for i in range(1, days.size):
+        wander[i] = keep[i - 1] * wander[i - 1] + np.sqrt(1 - keep[i - 1] ** 2) * wander[i]
+    season = np.exp(-0.5 * ((doy - 215) / 45) ** 2)[:, None]
+    cover = 0.05 + 0.25 * season + wander + rng.normal(0, 0.022, (days.size, count))
+    return days, np.clip(cover, 0, 1)
+
+
+class Land:
+    """Sites with stores of control ground that behaves as told."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.sites = []
+
+    def add(self, one, *, drift=0.012, last=2025, units=None, measured=None):
+        units = units_of(one) if units is None else units
+        days, cover = measured or scenes(last, drift=drift, seed=len(self.sites), count=len(units))
+        controls = ControlSet(units=units, balance={}, candidates=len(units))
+        grid = site_grid(one.geometry)
+        store = lone_site(
+            self.folder(one), site=one.id, grid=grid, units=[u.id for u in units], controls=controls.to_json(),
+            biome=one.biome, ground=ground_key(one),
+        )  # fmt: skip
+        entries = []
+        for day, values in zip(days, cover, strict=True):
+            when = datetime.combine(day.astype(object), datetime.min.time(), UTC)
+            scene = Scene(
+                id=f"x{day}", acquisition=f"x/{day}", time=when, sensor="sentinel-2a", baseline="05.09",
+                source="test", scale=1e-4, offset=0.0, quality="scl", footprint=None, handle=None,
+            )  # fmt: skip
+            record = record_of(
+                scene, accepted=True, reason="", clear_fraction=1.0, n_pixels=100, measures={}, digest="d"
+            )
+            means = np.full((len(units), len(MEASURES)), np.nan, np.float32)
+            means[:, MEASURES.index("cover")] = values
+            entries.append(Entry(record=record, pixels=np.zeros((len(LAYERS), *grid.shape), np.uint16), units=means))
+        snapshot = put(store, entries)
+        self.sites.append(one)
+        with closing(Ledger(self.settings.ledger.url)) as ledger, ledger.transaction() as t:
+            t.add_site(one.id, one.version, site_to_json(one), start=one.start.isoformat(), now="n")
+            t.freeze_controls(ground_key(one), one.id, controls.to_json(), digest="h", now="n")
+            t.save_snapshot(ground_key(one), one.id, snapshot)
+
+    def folder(self, one):
+        """Of the site's landscape."""
+        return self.settings.store.root / f"landscape-{one.id}"
+
+    def set(self, as_of=AUTUMN, most=1):
+        with opened(self.settings) as ledger:
+            return set_due(self.settings, ledger, self.sites, as_of=as_of, most=most)
+
+    def rows(self):
+        with opened(self.settings) as ledger, ledger.transaction() as t:
+            return t.calibrations()
+
+
+@pytest.fixture
+def land(tmp_path):
+    (tmp_path / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
+    return Land(load(tmp_path / "regrowth.toml"))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Constants told by the placebos at once: what is asked here is which placebos, when, and for whom."""
+    asked = []
+
+    def told(placebos, *, source, dated):
+        asked.append(sum(p.series.dates.size for p in placebos))
+        if len(placebos) < library.FEWEST:
+            return replace(DEFAULT, source=f"{source}: {len(placebos)} of the {library.FEWEST} needed", dated=dated)
+        spread = float(np.mean([np.nanstd(p.series.cover - p.series.control) for p in placebos]))
+        return replace(DEFAULT, source=source, dated=dated, placebos=len(placebos), scene_sd=round(spread, 9))
+
+    monkeypatch.setattr(calibrating, "calibrate", told)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("point", "name"), [((116.4, 39.9), "50SMK"), ((107.05, 36.5), "48SXF"), ((151.2, -33.9), "56HLH")]
+)
+def test_a_tile_is_named_as_sentinel_names_it(point, name):
+    # Peking, the loess, Sydney; letters of the zones' squares as the military grid lays them
+    x, y = point
+    assert tile(replace(site(1), geometry=box(x, y, x + 0.001, y + 0.001))) == name
+
+
+def test_a_season_is_over_once_its_window_has_closed():
+    one = site(1)
+    assert over(one, date(2025, 10, 15)) == (2024, date(2024, 10, 14))
+    assert over(one, date(2025, 10, 16)) == (2025, date(2025, 10, 15))
+    assert over(one, date(2026, 4, 30)) == (2025, date(2025, 10, 15))
+    assert over(replace(one, biome="karst"), date(2026, 3, 1))[0] == 2025
+
+
+def test_ground_that_drifts_more_than_the_defaults_expect_moves_the_constants_towards_it(land):
+    for number in range(3):
+        land.add(site(number), drift=0.035)
+    constants = land.set()
+    used = constants.of(Pool.of(land.sites[0]))
+    assert used.slow_sd > 0.03 > DEFAULT.slow_sd
+    assert used.placebos >= 99
+    assert (used.dated, used.source) == (date(2025, 10, 15), "placebos of loess, tile 48SXF")
+    assert used.hash != DEFAULT.hash
+    (row,) = land.rows()
+    assert (row["hash"], row["season"], row["placebos"]) == (used.hash, 2025, used.placebos)
+
+
+def test_what_is_set_stays_until_the_next_season_is_over_whatever_arrives(land, quick):
+    for number in range(3):
+        land.add(site(number))
+    first = land.set().of(Pool("48SXF", "loess"))
+    land.add(site(3), drift=0.05)
+    assert land.set(date(2026, 10, 15)).of(Pool("48SXF", "loess")) == first
+    assert len(quick) == len(land.rows()) == 1
+    later = land.set(date(2026, 10, 16)).of(Pool("48SXF", "loess"))
+    assert later.dated == date(2026, 10, 15)
+    assert later.scene_sd > first.scene_sd
+    assert [row["hash"] for row in land.rows()] == [first.hash, later.hash], "the older record stays"
+
+
+def test_ground_on_which_another_site_was_begun_is_no_placebo_nor_compared_with(land, quick, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
+    never_there = Land(load(tmp_path / "other" / "regrowth.toml"))
+    for number in range(4):
+        one = site(number)
+        days, cover = scenes(drift=0.012, seed=number)
+        cover[days >= np.datetime64("2024-01-01"), :10] += 0.06  # planted there, by too little to be noticed
+        land.add(one, measured=(days, cover))
+        never_there.add(one, units=units_of(one)[10:], measured=(days, cover[:, 10:]))
+    with opened(land.settings) as ledger, ledger.transaction() as t:
+        for one in land.sites:
+            t.save_background(ground_key(one), "left_out", {f"u{k}": "2024-01-01" for k in range(10)})
+    pool = Pool("48SXF", "loess")
+    assert land.set().of(pool) == never_there.set().of(pool)
+    assert land.rows()[0]["payload"]["found"] == never_there.rows()[0]["payload"]["found"] > 100
+
+
+def test_a_night_before_the_record_was_made_is_judged_by_what_it_had(land, quick):
+    for number in range(3):
+        land.add(site(number))
+    pool = Pool("48SXF", "loess")
+    assert land.set(AUTUMN).of(pool) != DEFAULT
+    assert land.set(AUTUMN - timedelta(days=1)).of(pool) == DEFAULT
+    assert land.set(date(2024, 11, 1)).of(pool) == DEFAULT
+    assert len(land.rows()) == 1, "an earlier night makes no record of its own after the fact"
+
+
+def test_nothing_acquired_after_the_season_goes_in(land, quick, tmp_path):
+    for number in range(3):
+        land.add(site(number))
+    during = land.set(date(2025, 8, 1)).of(Pool("48SXF", "loess"))
+    assert during.dated == date(2024, 10, 14)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
+    other = Land(load(tmp_path / "other" / "regrowth.toml"))
+    for number in range(3):
+        days, cover = scenes(2025, drift=0.012, seed=number)
+        before = days < np.datetime64("2024-10-15")
+        other.add(site(number), measured=(days[before], cover[before]))
+    assert other.set(date(2025, 3, 1)).of(Pool("48SXF", "loess")) == during
+
+
+def test_too_little_ground_leaves_the_defaults_says_so_and_is_asked_again_only_with_other_ground(land, quick):
+    land.add(site(0))
+    land.add(site(1))
+    pool = Pool("48SXF", "loess")
+    for night_of in (AUTUMN, AUTUMN, AUTUMN + timedelta(days=1)):
+        constants = land.set(night_of)
+        assert constants.of(pool) == DEFAULT
+        told = calibrating.as_plain(pool, constants)
+        assert (told["found"], told["needed"], told["source"]) == (80, 99, DEFAULT.source)
+    assert len(quick) == 1
+    land.add(site(2))
+    assert land.set().of(pool) == DEFAULT, "a night that is run again is judged as it was"
+    assert land.set(AUTUMN + timedelta(days=2)).of(pool).placebos == 120
+    assert [row["placebos"] for row in land.rows()] == [0, 120]
+
+
+def test_one_piece_of_ground_counts_once_however_many_sites_share_it_and_never_where_somebody_works(land, quick):
+    land.add(site(0))
+    land.add(replace(site(1), geometry=box(107.7, 36.4, 107.701, 36.401)), units=units_of(site(0)))
+    land.add(replace(site(2), geometry=units_of(site(0))[5].geometry), units=units_of(site(2)))
+    land.set()
+    assert land.rows()[0]["payload"]["found"] == 79
+    squares = [box(0, 0, 1, 1), box(0.5, 0, 1.5, 1), box(1.2, 0, 2, 1), box(3, 0, 4, 1)]
+    assert independent(squares, [box(3.5, 0.5, 6, 6)]).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("greener", [0, 12])
+def test_reference_ground_is_no_placebo_and_nothing_is_compared_with_it(land, quick, greener):
+    units = units_of(site(0), count=120 + greener)
+    days, cover = scenes(drift=0.012, seed=0, count=120)
+    cover = np.hstack([cover, np.clip(cover[:, :greener] + 0.3, 0, 1)])
+    units = tuple(replace(unit, ring=1 if k < 120 else REFERENCE) for k, unit in enumerate(units))
+    land.add(site(0), units=units, measured=(days, cover))
+    found = land.set().of(Pool.of(land.sites[0]))
+    assert found.placebos == 120
+    assert found.scene_sd == pytest.approx(spread_of_others(cover[:, :120]), abs=2e-4)
+
+
+def spread_of_others(cover):
+    """What each of 120 pieces of ground strays from the mean of the others, on average."""
+    others = (cover.sum(axis=1, keepdims=True) - cover) / 119
+    return float(np.mean(np.std(cover - others, axis=0)))
+
+
+def test_tiles_of_one_biome_share_what_there_is_and_no_other_biome_is_asked(land, quick):
+    for number in range(3):
+        land.add(site(number))
+    land.add(site(3, west=109.3))
+    for number in range(4, 7):
+        land.add(site(number, biome="sandy", west=108.0))
+    constants = land.set(most=None)
+    assert len(quick) == 2
+    here, there = constants.of(Pool("48SXF", "loess")), constants.of(Pool.of(land.sites[3]))
+    assert here == there
+    assert here.placebos == 160
+    assert constants.of(Pool.of(land.sites[4])).source.startswith("placebos of sandy")
+
+
+def test_a_night_looks_into_one_set_of_placebos_and_the_next_night_into_the_next(land, quick):
+    for number in range(3):
+        land.add(site(number))
+    for number in range(4, 7):
+        land.add(site(number, biome="sandy", west=108.0))
+    for _ in range(2):
+        land.set()
+        assert {row["biome"] for row in land.rows()} == {"loess"}
+    land.set(AUTUMN + timedelta(days=1))
+    assert {row["biome"] for row in land.rows()} == {"loess", "sandy"}
+
+
+def test_a_store_that_cannot_be_read_is_left_out(land, quick):
+    for number in range(4):
+        land.add(site(number))
+    for file in land.folder(land.sites[1]).rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"garbage")
+    assert land.set().of(Pool("48SXF", "loess")).placebos == 120
+
+
+NIGHT = date(2018, 10, 20)
+
+
+def said(capsys, *words):
+    """What a command prints as JSON."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--json"])
+    assert left.value.code == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """As if twenty placebos were enough: the sample has no more ground than that."""
+    for module in (library, calibrating):
+        monkeypatch.setattr(module, "FEWEST", 20)
+
+
+def test_a_night_sets_what_is_due_and_every_assessment_names_it(installation, settings, few, capsys):
+    night(settings, as_of=NIGHT)
+    with opened(settings) as ledger, ledger.transaction() as t:
+        (row,) = t.calibrations()
+    found = json.loads(installation.status)
+    assert {(one["calibration"], one["calibration_source"], one["calibration_dated"]) for one in found} == {
+        (row["hash"], "placebos of loess, tile 34TER", "2018-10-15")
+    }
+    for name, words in (("index.html", "placebos of loess, tile 34TER"), ("index.zh.html", "黄土丘陵对照地块，34TER")):
+        page = (settings.outputs.root / "sites" / "demo-02" / name).read_text(encoding="utf-8")
+        assert words in page
+        assert row["hash"][:16] in page
+    before = installation.files()
+    night(settings, as_of=NIGHT)
+    assert installation.files() == before
+    told = said(capsys, "explain", "demo-02", "--config", str(installation.config))["calibration"]
+    assert (told["hash"], told["placebos"], told["dated"]) == (row["hash"], row["placebos"], "2018-10-15")
+    assert {line["constant"] for line in told["table"]} >= {"slow_sd", "boundary at 0.05", "widening"}
+
+
+def test_killed_between_the_constants_and_the_assessments_the_rerun_ends_where_an_unkilled_night_ends(
+    install, installation, settings, few, tmp_path, monkeypatch
+):
+    (tmp_path / "unkilled").mkdir()
+    whole = install(tmp_path / "unkilled")
+    night(load(whole.config), as_of=NIGHT)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nightly, "_judge", killed)
+        with pytest.raises(KeyboardInterrupt):
+            night(settings, as_of=NIGHT)
+    night(settings, as_of=NIGHT)
+    assert installation.status == whole.status
+    assert installation.told() == whole.told()
+
+
+def test_the_command_sets_what_is_due_once_and_shows_what_holds(installation, settings, few, capsys):
+    night(settings, as_of=NIGHT, pages=False)
+    first = said(capsys, "calibrate", "--config", str(installation.config))
+    assert said(capsys, "calibrate", "--config", str(installation.config)) == first
+    ((one, *none),) = [first]
+    assert none == []
+    assert (one["tile"], one["biome"], one["sites"]) == ("34TER", "loess", 3)
+    assert one["placebos"] == one["found"] >= 20
+    with opened(settings) as ledger, ledger.transaction() as t:
+        first_row, last_row = t.calibrations()
+    assert (first_row["season"], last_row["hash"]) == (2018, one["hash"])
+
+
+def test_a_bug_while_setting_constants_leaves_what_is_in_force_and_stops_nobody(
+    installation, settings, few, monkeypatch
+):
+    def broken(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(calibrating, "calibrate", broken)
+    manifest = night(settings, as_of=NIGHT, pages=False)
+    assert {site["state"] for site in manifest["sites"]} == {"done"}
+    with opened(settings) as ledger, ledger.transaction() as t:
+        assert t.calibrations() == [], "the next night asks again"
+        assert {t.latest(site["id"])[2]["calibration"] for site in t.sites()} == {DEFAULT.hash}
+
+
+def test_without_enough_ground_a_night_names_the_defaults(installation, settings):
+    night(settings, as_of=NIGHT)
+    found = json.loads(installation.status)
+    assert {one["calibration"] for one in found} == {DEFAULT.hash}
+    with opened(settings) as ledger, ledger.transaction() as t:
+        (row,) = t.calibrations()
+    assert row["placebos"] == 0
+    assert 0 < row["payload"]["found"] < 99
+    page = (settings.outputs.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
+    assert f"{row['payload']['found']} placebos, of the 99 needed" in page

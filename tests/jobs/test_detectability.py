@@ -1,0 +1,184 @@
+"""Whether a site can be seen: told at registration from assumptions, on its page from the scenes that there are."""
+
+import json
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from shapely.geometry import box
+
+from jobs import detectability as sight
+from jobs.cli import main
+from jobs.detectability import BLIND, Prospect, assumptions, chances, simulate, to_json
+from jobs.nightly import night
+from monitor.imagery.sample import Sample
+from monitor.publish.view import Assumed
+from monitor.sites.plans import default_plan
+from monitor.sites.site import BIOMES, Plan, Site
+from monitor.verdict.assess import DEFAULT
+from tests.landscape import columns_of
+
+SITE = Site(
+    id="a", name="", geometry=box(107.0, 36.5, 107.01, 36.51), start=date(2022, 4, 1), intervention="planting",
+    biome="loess", plan=Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0), hectares=100.0,
+)  # fmt: skip
+SINCE = date(2017, 1, 1)
+
+
+def rows(per_season, first=2017, last=2026):
+    days = [
+        f"{y}-{5 + k * 5 // per_season:02d}-{1 + k % 28:02d}" for y in range(first, last) for k in range(per_season)
+    ]
+    return [{"time": f"{day}T03:00:00", "accepted": True, "control_cover": 0.2, "reason": ""} for day in days]
+
+
+def seen(observed, as_of=date(2025, 11, 20)):
+    told = columns_of(observed, ("time", "accepted", "control_cover", "reason"))
+    return Prospect.seen(SITE, told, as_of=as_of, since=SINCE, alpha=0.05, constants=DEFAULT)
+
+
+def prospect(**more):
+    return Prospect.assumed(SITE, **{"since": SINCE, "alpha": 0.05, **more})
+
+
+def test_what_is_assumed_follows_from_the_first_day_of_imagery_and_the_biome():
+    assert (prospect().before, prospect().scenes) == (4, 15.0)
+    assert prospect(since=date(2020, 6, 1)).before == 1, "the season that had begun is not whole"
+    assert prospect(since=date(2022, 1, 1)).before == 0
+    karst = Prospect.assumed(replace(SITE, biome="karst"), since=SINCE, alpha=0.05)
+    assert (karst.scenes, karst.control) == (15.0, 0.6)
+
+
+def test_once_there_are_scenes_they_are_counted_and_fewer_of_them_make_red_later():
+    dense, sparse = (seen(rows(n)) for n in (18, 4))
+    assert (dense.before, dense.scenes, dense.control) == (4, 15.0, 0.2)
+    assert (sparse.before, sparse.scenes) == (4, 2.0)
+    year_5 = [to_json(one, SITE.start)["red"][4] for one in (dense, sparse)]
+    assert year_5[0] > year_5[1] + 0.1
+    assert seen(rows(18, first=2021)).before == 1
+    assert seen([]) == seen(rows(5, first=2025), as_of=date(2025, 8, 1)) == prospect(), "no season is over"
+
+
+def test_a_site_planted_in_several_years_is_told_as_such_and_parts_of_one_month_count_as_one():
+    later = replace(SITE, cohorts=((SITE.start, 0.5), (date(2024, 4, 1), 0.3), (date(2024, 4, 9), 0.2)))
+    half = Prospect.assumed(later, since=SINCE, alpha=0.05)
+    assert half.parts == ((0, 0.5), (24, 0.5))
+    assert half.key != prospect().key
+    assert to_json(half, SITE.start)["red"][4] < to_json(prospect(), SITE.start)["red"][4]
+    soon = replace(SITE, cohorts=((SITE.start, 0.5), (date(2022, 4, 5), 0.5)))
+    assert Prospect.assumed(soon, since=SINCE, alpha=0.05) == prospect()
+
+
+def test_a_site_that_clouds_have_hidden_since_its_start_is_not_said_to_be_seen():
+    hidden = seen(rows(18, last=2022))
+    assert (hidden.before, hidden.scenes) == (4, 2.0)
+    assert seen(rows(18, last=2022), as_of=date(2022, 8, 1)).scenes == 15.0, "before a season is over since"
+
+
+def test_the_years_are_those_of_the_site_itself():
+    told = to_json(prospect(), SITE.start)
+    assert told["until"][:2] == [2023, 2024]
+    assert told["years"] == list(range(1, 11))
+    assert all(low <= high for low, high in zip(told["red"], told["watch"], strict=True))
+
+
+def test_two_thousand_sites_are_some_dozens_of_simulations(monkeypatch):
+    asked = []
+
+    def counted(site, **_):
+        asked.append(site)
+        return ()
+
+    monkeypatch.setattr(sight, "power", counted)
+    sight._simulated.cache_clear()
+    sites = [
+        replace(
+            SITE, id=str(k), biome=BIOMES[k % 9], start=date(2021 + k % 5, 3 + k % 2, 1 + k % 28),
+            hectares=20.0 + k, plan=default_plan("planting", BIOMES[k % 9], ("shrub", "tree", None)[k % 3]),
+        )
+        for k in range(2000)
+    ]  # fmt: skip
+    simulate([Prospect.assumed(one, since=SINCE, alpha=0.05) for one in sites])
+    assert 9 <= len(asked) <= 60
+    sight._simulated.cache_clear()
+
+
+def said(capsys, *words):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main(list(map(str, words)))
+    assert left.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_a_site_that_is_new_or_changed_is_told_at_once_whether_it_can_be_seen(installation, capsys):
+    config = ("--config", installation.config)
+    registry = installation.root / "sites.geojson"
+    first, _, *lines = said(capsys, "sites", "add", registry, *config).splitlines()
+    assert first == "added: demo-02, demo-07, demo-10"
+    assert [line.split(":")[0] for line in lines] == ["demo-02", "demo-07", "demo-10"]
+    assert all("If nothing grows here, red is not likely before" in line for line in lines)
+    told = "(assuming 15 clear scenes a season, 1 season before the start)"
+    assert all(line.endswith(told) for line in lines)
+    assert len(said(capsys, "sites", "add", registry, *config).splitlines()) == 1
+    changed = json.loads(registry.read_text())
+    changed["features"][0]["properties"] |= {"intervention": "tending", "plan_A": None, "plan_L": None}
+    registry.write_text(json.dumps(changed))
+    told = json.loads(said(capsys, "sites", "add", registry, *config, "--json"))
+    assert list(told["sight"]) == told["changed"] == ["demo-02"]
+    assert told["sight"]["demo-02"]["red"] == []
+    assert "No uplift was promised" in told["sight"]["demo-02"]["said"]["en"]
+
+
+def test_the_page_tells_it_from_the_scenes_that_there_are(installation, settings, capsys):
+    night(settings, as_of=date(2018, 9, 30))
+    page = (installation.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
+    assert "Can this site be seen?" in page
+    told = json.loads(said(capsys, "explain", "demo-02", "--config", installation.config, "--json"))["sight"]
+    assert told["seasons_before"] == 1
+    assert not told["assumed"]
+    assert "from the scenes and the control ground that this site has" in page
+    assert f"{told['red'][3]:.0%}" in page.partition("Can this site be seen?")[2]
+
+
+def test_the_page_of_a_site_whose_growing_season_nobody_saw_says_that_all_is_assumed(
+    installation, settings, monkeypatch
+):
+    page = installation.root / "sites" / "demo-02" / "index.html"
+    whole = Sample.search
+    monkeypatch.setattr(Sample, "search", lambda *a: [scene for scene in whole(*a) if scene.time.month in (1, 2)])
+    night(settings, as_of=date(2018, 9, 30))
+    unseen = page.read_text(encoding="utf-8")
+    assert "this assumes what is usual in its region: 15 clear scenes a season" in unseen
+    assert "that this site has" not in unseen
+    monkeypatch.undo()
+    night(settings, as_of=date(2018, 9, 30))
+    assert "this assumes" not in page.read_text(encoding="utf-8")
+
+
+def test_what_is_assumed_and_what_is_seen_share_a_simulation_but_not_a_record():
+    assumed = prospect()
+    counted = replace(assumed, unseen=False)
+    assert assumed == counted
+    assert assumed.key != counted.key
+    assert assumptions(to_json(assumed, SITE.start)) == Assumed(scenes=15.0, before=4)
+    assert assumptions(to_json(counted, SITE.start)) is None
+
+
+def test_where_there_can_be_no_verdict_no_chance_is_told():
+    small = Prospect.assumed(replace(SITE, hectares=0.09), since=SINCE, alpha=0.05)
+    alone = [{**row, "accepted": False, "reason": "CONTROL_FEW"} for row in rows(18, first=2025)]
+    blind = seen(rows(18, last=2025) + alone)
+    for found, why in ((small, "small"), (blind, "ground")):
+        told = to_json(found, SITE.start)
+        assert (told["years"], told["red"], told["watch"]) == ([], [], [])
+        assert (told["said"]["en"], told["said"]["zh"]) == BLIND[why]
+        assert chances(told) == ()
+        assert found.key != prospect().key
+    assert to_json(prospect(), SITE.start)["red"]
+
+
+def test_a_site_begun_before_all_imagery_is_told_its_chances_without_seasons_before():
+    late = to_json(prospect(since=date(2023, 1, 1)), SITE.start)
+    assert late["seasons_before"] == 0
+    assert late["red"][-1] > 0

@@ -1,0 +1,448 @@
+"""Threads, processes and a cluster: the same numbers, and no worker's death loses a site."""
+
+import gc
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from datetime import date
+from operator import add
+
+import dask
+import icechunk
+import pytest
+from dask.base import get_scheduler
+from dask.callbacks import Callback
+from dask.system import CPU_COUNT
+
+from jobs.executor import WorkerDied, _cluster, engine, spare
+from jobs.nightly import night
+from jobs.settings import load
+from monitor.errors import BadConfiguration, TryLater
+from tests.landscape import stored_of
+
+NIGHT = date(2018, 9, 30)
+
+
+def job(function, *given):
+    """A graph of one task."""
+    return dask.delayed(function, pure=False)(*given)
+
+
+@pytest.fixture(scope="module")
+def two_processes():
+    """Two worker processes, restarted when they die."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=50,
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def cluster(two_processes):
+    """The same; on a busy machine a restart takes so long that it may have been given up by the test before."""
+    try:
+        two_processes.wait_for_workers(2, timeout=20)
+    except TimeoutError:
+        two_processes.scale(0)
+        two_processes.scale(2)
+        two_processes.wait_for_workers(2, timeout=60)
+    return two_processes
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    monkeypatch.setattr("jobs.executor.LONGEST", 240.0)
+
+
+@pytest.fixture(scope="module")
+def in_threads(install, tmp_path_factory):
+    made = install(tmp_path_factory.mktemp("threads"))
+    night(load(made.config), as_of=NIGHT)
+    return made
+
+
+def configured(install, folder, scheduler):
+    made = install(folder)
+    text = made.config.read_text(encoding="utf-8")
+    made.config.write_text(f'{text}\n[engine]\nscheduler = "{scheduler}"\n', encoding="utf-8")
+    return made
+
+
+def products(made):
+    files = {name: content for name, (_, content) in made.files().items() if name != "regrowth.toml"}
+    return {name: content for name, content in files.items() if "/." not in f"/{name}"}
+
+
+@pytest.mark.parametrize("kind", ["processes", "cluster"])
+def test_elsewhere_a_night_makes_the_same_products_byte_for_byte(kind, install, in_threads, cluster, tmp_path):
+    made = configured(install, tmp_path, "processes" if kind == "processes" else cluster.scheduler_address)
+    manifest = night(load(made.config), as_of=NIGHT)
+    assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
+    assert [len(site["scenes_new"]) for site in manifest["sites"]] == [68] * 3
+    assert products(made) == products(in_threads)
+    assert all(not site["scenes_new"] for site in night(load(made.config), as_of=NIGHT)["sites"])
+
+
+def test_a_worker_killed_midway_loses_nothing(install, in_threads, cluster, tmp_path):
+    made = configured(install, tmp_path, cluster.scheduler_address)
+    killed = []
+
+    def kill_one():
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not killed:
+            busy = [worker for worker in cluster.scheduler.workers.values() if worker.processing]
+            if busy:
+                time.sleep(0.5)  # into its work
+                pid = next(nanny.pid for nanny in cluster.workers.values() if nanny.worker_address == busy[0].address)
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=kill_one)
+    thread.start()
+    try:
+        manifest = night(load(made.config), as_of=NIGHT)
+    finally:
+        thread.join()
+    assert len(killed) == 1
+    assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
+    assert products(made) == products(in_threads)
+
+
+def test_a_store_that_cannot_be_read_stops_no_other_site(install, tmp_path):
+    made = configured(install, tmp_path, "processes")
+    night(load(made.config), as_of=date(2018, 8, 20), only=["demo-07"], pages=False)
+    night(load(made.config), as_of=date(2018, 8, 20), pages=False)
+    broken = stored_of(load(made.config), "demo-07").landscape.path
+    for path in broken.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"torn")
+    states = {site["site"]: site["state"] for site in night(load(made.config), as_of=NIGHT, pages=False)["sites"]}
+    assert states.pop("demo-07") == "failed"
+    assert [*states.values()] == ["done"] * 2
+
+
+def _limits():
+    from jobs.settings import SourceSettings
+    from jobs.sources import earthengine
+
+    pace = earthengine(SourceSettings(kind="earthengine", project="p")).connection._pace
+    return pace.in_flight, pace.a_minute
+
+
+def test_requests_to_earth_engine_are_capped_for_all_workers_together(cluster):
+    cluster.wait_for_workers(2)  # one that was killed before may not be back yet
+    with engine(cluster.scheduler_address) as work:
+        assert dict(work([job(_limits), job(_limits)])) == {0: (10, 1500), 1: (10, 1500)}
+    assert _limits() == (20, 3000)
+
+
+def _die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _add(a, b):
+    return a + b
+
+
+def _refuse():
+    raise BadConfiguration("no key")
+
+
+def test_a_job_whose_workers_keep_dying_fails_alone(cluster):
+    with engine(cluster.scheduler_address) as work:
+        found = dict(work([job(_add, 1, 1), job(_die), job(_add, 2, 2)]))
+    assert (found[0], found[2]) == (2, 4)
+    assert isinstance(found[1], Exception)
+    assert "KilledWorker" in type(found[1]).__name__
+
+
+def test_jobs_may_take_longer_together_than_the_longest_of_them_may(cluster, monkeypatch):
+    monkeypatch.setattr("jobs.executor.LONGEST", 3.0)
+    with engine(cluster.scheduler_address) as work:
+        assert dict(work([job(time.sleep, 1.0) for _ in range(12)])) == dict.fromkeys(range(12))
+
+
+def test_a_cluster_that_shrinks_midway_does_what_it_has_taken(cluster, monkeypatch):
+    from distributed import Client
+
+    monkeypatch.setattr("jobs.executor.TOGETHER", 1)
+    threads = iter([{"many": 10}])
+    with Client(cluster.scheduler_address) as client:
+        monkeypatch.setattr(client, "nthreads", lambda: next(threads, {"one": 1}))
+        assert dict(_cluster(client, [job(_add, number, 1) for number in range(24)])) == {
+            number: number + 1 for number in range(24)
+        }
+
+
+def test_jobs_are_taken_as_their_turn_comes(cluster):
+    taken = []
+
+    def jobs():
+        for number in range(40):
+            taken.append(number)
+            yield job(_add, number, 1)
+
+    with engine(cluster.scheduler_address) as work:
+        answers = work(jobs())
+        assert next(answers)[1] is not None
+        assert len(taken) < 40
+        assert len(dict(answers)) == 39
+    assert taken == list(range(40))
+
+
+def test_an_expected_error_of_a_worker_is_raised_here(cluster):
+    with engine(cluster.scheduler_address) as work, pytest.raises(BadConfiguration, match="no key"):
+        list(work([job(_refuse)]))
+
+
+def test_a_scheduler_that_does_not_answer_means_try_later(monkeypatch):
+    monkeypatch.setattr("jobs.executor.PATIENCE", 0.3)
+    with (
+        pytest.raises(TryLater, match=r"tcp://127\.0\.0\.1:9.*leave \[engine\] scheduler empty"),
+        engine("tcp://127.0.0.1:9"),
+    ):
+        pass
+
+
+SCHEDULER = """
+import time
+from distributed import LocalCluster
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50) as made:
+        print(made.scheduler_address, flush=True)
+        time.sleep(300)
+"""
+
+
+def test_a_scheduler_that_is_lost_midway_means_try_later(tmp_path):
+    (tmp_path / "scheduler.py").write_text(SCHEDULER, encoding="utf-8")
+    with subprocess.Popen([sys.executable, tmp_path / "scheduler.py"], stdout=subprocess.PIPE, text=True) as one:
+        address = one.stdout.readline().strip()
+        jobs = (job(time.sleep, 0.2) for _ in range(200))
+        with engine(address) as work, pytest.raises(TryLater, match="scheduler was lost"):
+            [one.kill() for number, _ in work(jobs) if number == 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [(b"", TryLater, "no dask scheduler answers"), (b"SSH-2.0-OpenSSH\r\n", BadConfiguration, "is no dask scheduler")],
+    ids=["says nothing", "another protocol"],
+)
+def test_a_server_that_is_no_scheduler_is_not_waited_for_without_end(monkeypatch, words, error, message):
+    monkeypatch.setattr("jobs.executor.PATIENCE", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
+
+        def answer():
+            stack.enter_context(server.accept()[0]).sendall(words)
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(error, match=message), engine(f"tcp://127.0.0.1:{server.getsockname()[1]}"):
+            pass
+
+
+def test_a_worker_is_no_scheduler_though_it_speaks_as_one_does(two_processes):
+    workers = [worker for one in two_processes.workers.values() for worker in (one.address, one.worker_address)]
+    for address in workers:
+        with pytest.raises(BadConfiguration, match="what answers there is no dask scheduler"), engine(address):
+            pass
+    assert len(workers) == 4
+
+
+CERTIFICATES = [f"distributed.comm.tls.{name}" for name in ("ca-file", "client.cert", "client.key")]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nonsense",
+        "nonsense://here",
+        "http://127.0.0.1:1",
+        "tcp://127.0.0.1:here",
+        "tcp://127.0.0.1:99999",
+        "tcp://:8786",
+    ],
+)
+def test_an_address_that_is_none_is_refused(address):
+    with pytest.raises(BadConfiguration, match=re.escape(f"'{address}' is no address")), engine(address):
+        pass
+    assert get_scheduler() is None, "what is computed next would be sent to it"
+
+
+@pytest.mark.parametrize(
+    ("address", "kept", "message"),
+    [
+        ("tls://127.0.0.1:1", {}, "lacks certificates"),
+        ("tls://127.0.0.1:1", dict.fromkeys(CERTIFICATES, "/none.pem"), "is invalid"),
+        ("tcp://127.0.0.1:1", {"distributed.comm.require-encryption": True}, "asks for tls://"),
+    ],
+)
+def test_what_dasks_own_configuration_has_no_way_to_is_refused_and_leaves_no_client_behind(address, kept, message):
+    from distributed import Client
+
+    before = {id(one) for one in gc.get_objects() if isinstance(one, Client)}
+    with dask.config.set(kept), pytest.raises(BadConfiguration, match=message), engine(address):
+        pass
+    left = [one for one in gc.get_objects() if isinstance(one, Client) and id(one) not in before]
+    assert not left, "half made, it hangs for 40 s when it is closed"
+
+
+def test_certificates_are_those_of_dasks_own_configuration_and_their_absence_is_told():
+    pytest.importorskip("cryptography")  # distributed makes certificates with it
+    from distributed import LocalCluster, Security
+
+    known = Security.temporary()
+    kept = dict(zip(CERTIFICATES, (known.tls_ca_file, known.tls_client_cert, known.tls_client_key), strict=True))
+    with LocalCluster(
+        n_workers=1, processes=False, security=known, protocol="tls://", host="tls://127.0.0.1",
+        dashboard_address="127.0.0.1:0", silence_logs=50,
+    ) as made:  # fmt: skip
+        address = made.scheduler_address
+        assert address.startswith("tls://127.0.0.1:")
+        with dask.config.set(kept), engine(address) as work:
+            assert dict(work([job(_add, 1, 1)])) == {0: 2}
+        with pytest.raises(BadConfiguration, match="lacks certificates"), engine(address):
+            pass
+    assert get_scheduler() is None
+
+
+def test_no_process_of_a_run_listens_where_another_user_of_the_machine_could_have_it_run_code():
+    import psutil
+
+    def sockets():
+        me = psutil.Process()
+        every = [c for p in (me, *me.children(recursive=True)) for c in p.net_connections("all")]
+        return {c.laddr for c in every if c.status == "LISTEN" or (c.family == socket.AF_UNIX and c.laddr)}
+
+    before = sockets()
+    with engine("processes") as work:
+        pids = {pid for _, pid in work([job(os.getpid), job(os.getpid)])}
+        assert pids
+        assert os.getpid() not in pids
+        assert pids <= {one.pid for one in psutil.Process().children(recursive=True)}
+        assert sockets() == before
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_a_process_that_dies_of_a_job_fails_that_job_alone():
+    with engine("processes") as work:
+        found = dict(work([job(add, 1, 1), job(os._exit, 9), job(add, 2, 2)]))
+        assert (found[0], found[2]) == (2, 4)
+        assert isinstance(found[1], WorkerDied)
+        assert dict(work([job(add, 3, 3)])) == {0: 6}
+
+
+def _die_once(mark):
+    if not mark.exists():
+        mark.touch()
+        _die()
+    return "done"
+
+
+def test_a_job_whose_process_was_killed_is_done_by_another(tmp_path):
+    with engine("processes") as work:
+        assert dict(work([job(_die_once, tmp_path / "mark"), job(add, 1, 1)])) == {0: "done", 1: 2}
+
+
+def test_a_job_that_hangs_is_stopped_and_the_others_are_done(monkeypatch):
+    monkeypatch.setattr("jobs.executor.LONGEST", 10.0)  # a process starts in a second, on a busy machine in some
+    with engine("processes") as work:
+        found = dict(work([job(time.sleep, 300), *[job(add, n, 1) for n in range(4)]]))
+    assert isinstance(found.pop(0), TimeoutError)
+    assert found == {n + 1: n + 1 for n in range(4)}
+
+
+class _Odd(Exception):
+    def __init__(self, status, message):
+        super().__init__(message)
+
+
+def _odd():
+    raise _Odd(3, "what it says")
+
+
+@pytest.mark.parametrize("error", [_odd, _refuse], ids=["cannot be sent", "expected"])
+def test_an_error_in_a_process_is_told_here_whatever_its_kind(error):
+    with engine("processes") as work:
+        if error is _refuse:
+            with pytest.raises(BadConfiguration, match="no key"):
+                list(work([job(error)]))
+        else:
+            assert "what it says" in str(dict(work([job(error)]))[0])
+
+
+def test_requests_to_earth_engine_are_capped_for_all_processes_together(monkeypatch):
+    with engine("processes") as work:
+        ((_, caps),) = work([job(_limits)])
+    assert caps == (max(1, 20 // CPU_COUNT), 3000 // CPU_COUNT)
+
+
+BUSY = """
+import os, time
+from dask import delayed
+from jobs.executor import engine
+
+if __name__ == "__main__":
+    with engine("processes") as work:
+        print(dict(work([delayed(os.getpid)()]))[0], flush=True)
+        list(work([delayed(time.sleep)(300)]))
+"""
+
+
+def test_a_run_that_is_killed_leaves_no_process_behind(tmp_path, root):
+    import psutil
+
+    (tmp_path / "busy.py").write_text(BUSY, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "busy.py"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as one:
+        worker = psutil.Process(int(one.stdout.readline()))
+        one.kill()
+    worker.wait(timeout=30)
+    assert not worker.is_running()
+
+
+def _opened(folder):
+    return icechunk.Repository.open(icechunk.local_filesystem_storage(str(folder))).lookup_branch("main")
+
+
+def test_workers_that_open_stores_do_not_warn_of_what_the_lock_rules_out(tmp_path, capfd):
+    icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path)))
+    with engine("processes") as work:
+        assert dict(work([job(_opened, tmp_path)])) == {0: _opened(tmp_path)}
+    assert "concurrent commits" not in capfd.readouterr().err
+
+
+def test_a_real_night_is_made_of_dask_tasks(installation):
+    seen = []
+    with Callback(pretask=lambda key, _graph, _state: seen.append(str(key))):
+        night(load(installation.config), as_of=date(2017, 6, 30), pages=True)
+    scenes = sum("_read" in key and "getitem" not in key for key in seen)
+    assert scenes > 1, "of the landscape of three sites, a task each"
+    assert sum("zonal_means_0" in key for key in seen) >= 2 * scenes, "of the sites and of the units"
+    assert any("_write_some" in key for key in seen), "and so are its pages"
+
+
+def test_garbage_is_not_looked_for_among_what_is_to_stay_as_long_as_a_run_lasts_and_only_that_long():
+    spare()
+    assert not gc.get_freeze_count()
+    with engine(""):
+        known, stays = gc.get_freeze_count(), [[] for _ in range(1000)]
+        spare()
+        assert gc.get_freeze_count() >= known + len(stays)
+    assert not gc.get_freeze_count()

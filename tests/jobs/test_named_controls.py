@@ -1,0 +1,106 @@
+"""Control ground that people have named: units are cut from it, frozen as ever; a bad file makes new sites wait."""
+
+import json
+from datetime import date
+
+import pytest
+from shapely.geometry import box, mapping, shape
+from shapely.ops import unary_union
+
+from jobs.exits import Exit
+from jobs.fetch import ground_key
+from jobs.nightly import exit_status, night
+from jobs.pipeline import opened
+from jobs.records import site_from_json
+from jobs.settings import load
+from monitor.errors import BadData
+from monitor.imagery.sample import LAEA, Sample
+from monitor.sites.named_controls import GivenGround, read_given_ground, within_reach
+from monitor.sites.projection import lonlat
+
+NIGHT = date(2018, 8, 1)
+
+
+def strip(west, east):
+    """A strip of the sample's square kilometre, from one share of its width to another."""
+    left, bottom, right, top = Sample(1)._series[1].extent.boundingbox.bbox
+    return lonlat(box(left + west * (right - left), bottom, left + east * (right - left), top), LAEA)
+
+
+def name_ground(installation, *ground):
+    features = [
+        {"type": "Feature", "properties": properties, "geometry": mapping(outline)} for outline, properties in ground
+    ]
+    text = json.dumps({"type": "FeatureCollection", "features": features})
+    (installation.root / "controls.geojson").write_text(text, encoding="utf-8")
+    line = 'controls = "controls.geojson"'
+    config = installation.config.read_text(encoding="utf-8")
+    if line not in config:
+        installation.config.write_text(config.replace("[registry]", f"[registry]\n{line}"), encoding="utf-8")
+    return load(installation.config)
+
+
+def frozen(settings):
+    with opened(settings) as ledger, ledger.transaction() as t:
+        found = {values["id"]: t.controls(ground_key(site_from_json(values))) for values in t.sites()}
+    return {
+        site: None if one is None else unary_union([shape(unit["geometry"]) for unit in one["units"]])
+        for site, one in found.items()
+    }
+
+
+def test_units_are_cut_from_named_ground_alone_and_stay_when_the_file_changes(installation):
+    east, west = strip(0.6, 1.0), strip(0.0, 0.45)
+    settings = name_ground(installation, (east, {}), (west, {"site": "demo-07", "note": "fenced"}))
+    manifest = night(settings, as_of=NIGHT, pages=False)
+    assert exit_status(manifest) is Exit.DONE
+    units = frozen(settings)
+    assert all(not one.is_empty for one in units.values())
+    assert east.contains(units["demo-02"])
+    assert east.contains(units["demo-10"])
+    assert west.contains(units["demo-07"]), "the ground that names it, and no other"
+    name_ground(installation, (strip(0.3, 0.7), {}))
+    night(settings, as_of=date(2018, 9, 30), pages=False)
+    assert frozen(settings) == units
+
+
+def test_a_file_that_cannot_be_used_keeps_new_sites_waiting_and_no_other(installation):
+    settings = name_ground(installation, (strip(0.6, 1.0), {}))
+    night(settings, as_of=NIGHT, only=["demo-02"], pages=False)
+    name_ground(installation, (strip(0.6, 1.0), {"site": "demo-7"}))
+    manifest = night(settings, as_of=date(2018, 9, 30), pages=False)
+    assert {site["site"]: site["state"] for site in manifest["sites"]} == {
+        "demo-02": "done", "demo-07": "deferred", "demo-10": "deferred",
+    }  # fmt: skip
+    told = next(site["error"] for site in manifest["sites"] if site["site"] == "demo-07")
+    assert "[registry] controls" in told
+    assert "'demo-7'" in told
+    assert "did you mean 'demo-07'?" in told
+    name_ground(installation, (strip(0.6, 1.0), {}))
+    assert exit_status(night(settings, as_of=date(2018, 9, 30), pages=False)) is Exit.DONE
+
+
+@pytest.mark.parametrize(
+    ("geometry", "told"),
+    [
+        ({"type": "Polygon", "coordinates": [[[25, 46], [25.1, 46.1], [25.1, 46], [25, 46.1], [25, 46]]]}, "1: "),
+        ({"type": "Point", "coordinates": [25, 46]}, "1: "),
+        ({"type": "Polygon", "coordinates": [[[46000, 46], [46100, 46], [46100, 47], [46000, 46]]]}, "1: "),
+    ],
+    ids=["crosses itself", "a point", "metres"],
+)
+def test_an_outline_that_cannot_be_used_is_named_with_its_fix(tmp_path, geometry, told):
+    path = tmp_path / "controls.geojson"
+    feature = {"type": "Feature", "properties": {}, "geometry": geometry}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    with pytest.raises(BadData, match=rf"controls\.geojson, control ground {told}"):
+        read_given_ground(path, sites=["a"])
+
+
+def test_ground_that_names_a_site_goes_before_ground_for_all_and_ground_out_of_reach_is_left():
+    mine, near, far = box(50, 0, 51, 1), box(0, 0, 1, 1), box(9, 9, 10, 10)
+    given = [GivenGround(geometry=one, site=site) for one, site in ((mine, "a"), (near, None), (far, None))]
+    area = box(0.5, 0.5, 2, 2)
+    assert within_reach(given, "a", area) == (mine,)
+    assert within_reach(given, "b", area) == (near,)
+    assert within_reach(given, "b", box(20, 20, 21, 21)) is None

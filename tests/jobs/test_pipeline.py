@@ -1,0 +1,449 @@
+"""Sites read together: bounded in memory, and none of them harmed by another."""
+
+import json
+import shutil
+from collections import Counter
+from contextlib import closing
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from jobs.fetch import Known, lattice
+from jobs.fetch import _first_seen as first_seen
+from jobs.lock import LANDSCAPES
+from jobs.nightly import night, plan
+from jobs.pipeline import _by_landscape, add_sites, chosen_sites, opened, prepare
+from jobs.pipeline import _stored as stored_by
+from jobs.sources import Sources
+from monitor.cube.store import DERIVED, LandscapeStore
+from monitor.errors import BadData, DiskFull, TryLater
+from monitor.ledger.ledger import Ledger
+from tests.jobs.painted import LEFT, Painted, ground
+from tests.jobs.test_several_sources import DAYS, NIGHT, installed, observations
+from tests.landscape import stored_of
+
+ROW = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700, 9_400)]
+
+
+class Failing(Painted):
+    """Goes down after so many scenes were read."""
+
+    left: int = 10**9
+
+    def read(self, scenes, grids):
+        for _, frames in zip(scenes, super().read(scenes, grids), strict=True):
+            if self.left == 0:
+                raise TryLater("does not answer any more")
+            self.left -= 1
+            yield frames
+
+
+@pytest.fixture
+def from_source(monkeypatch):
+    """Let a night take its scenes from a given source."""
+
+    def use(only):
+        monkeypatch.setattr("jobs.nightly.open_sources", lambda settings: Sources([(only, settings[0])]))
+        return only
+
+    return use
+
+
+@pytest.fixture
+def scratch(tmp_path, from_source):
+    """A night over three neighbours that nothing happened to."""
+    settings = installed(tmp_path / "scratch", ROW)
+    from_source(Painted(DAYS, together=64))
+    night(settings, as_of=NIGHT)
+    return settings
+
+
+def same(one, other):
+    return all(observations(one, name) == observations(other, name) for name in ("s1", "s2", "s3")) and (
+        (one.outputs.root / "status.json").read_bytes() == (other.outputs.root / "status.json").read_bytes()
+    )
+
+
+@pytest.mark.parametrize("after", [5, 30], ids=["while units are chosen", "while scenes are kept"])
+def test_a_source_that_goes_down_midway_defers_new_sites_and_the_next_night_ends_the_same(
+    tmp_path, from_source, scratch, after
+):
+    settings = installed(tmp_path / "down", ROW)
+    only = from_source(Failing(DAYS, together=64))
+    only.left = after
+    assert [site["state"] for site in night(settings, as_of=NIGHT)["sites"]] == ["deferred"] * 3
+    only.left = 10**9
+    assert [site["state"] for site in night(settings, as_of=NIGHT)["sites"]] == ["done"] * 3
+    assert same(settings, scratch)
+
+
+def test_what_a_known_site_was_shown_before_its_source_went_down_is_kept(tmp_path, from_source):
+    settings = installed(tmp_path, ROW[:1])
+    only = from_source(Failing(DAYS))
+    night(settings, as_of=DAYS[-7], pages=False)
+    only.left = 3
+    (site,) = night(settings, as_of=NIGHT, pages=False)["sites"]
+    assert site["state"] == "deferred"
+    only.left, before = 10**9, len(only.read_scenes)
+    (site,) = night(settings, as_of=NIGHT, pages=False)["sites"]
+    assert (site["state"], len(site["scenes_new"])) == ("done", 3)
+    assert len(set(only.read_scenes[before:])) == 3
+
+
+def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_path, from_source, scratch, monkeypatch):
+    settings = installed(tmp_path / "bounded", ROW)
+    append, commits = LandscapeStore.append, []
+
+    def counted(store, rows, *more):
+        commits.append([sum(entry.pixels.nbytes for entry in row.values()) for row in rows])
+        return append(store, rows, *more)
+
+    monkeypatch.setattr(LandscapeStore, "append", counted)
+    monkeypatch.setattr("jobs.fetch.HELD", 60_000)
+    from_source(Painted(DAYS, together=64))
+    night(settings, as_of=NIGHT)
+    assert len(commits) > 2
+    assert max(map(sum, commits)) <= 60_000 + max(map(max, commits))
+    assert sum(map(len, commits)) == len(DAYS), "one row an overpass, with all sites"
+    assert same(settings, scratch)
+
+
+def test_scenes_from_before_the_start_are_read_once_and_what_is_stored_is_as_if_they_were_read_twice(
+    tmp_path, from_source, monkeypatch
+):
+    monkeypatch.setattr("jobs.fetch.wanted_pictures", lambda *_, **__: {})  # a picture reads its own window
+    read, made = {}, {}
+    for held in (256 << 20, 0):
+        made[held] = installed(tmp_path / str(held), ROW)
+        registry = tmp_path / str(held) / "sites.geojson"
+        features = json.loads(registry.read_text())
+        features["features"][1]["properties"]["start"] = "2019-10-15"  # neighbours that start on other days
+        registry.write_text(json.dumps(features))
+        monkeypatch.setattr("jobs.fetch.HELD", held)
+        only = from_source(Painted(DAYS, together=64))
+        night(made[held], as_of=NIGHT)
+        read[held] = Counter(only.read_scenes)
+    once, twice = read.values()
+    assert len(once) == len(twice) == len(DAYS)
+    # Of the scenes between the two starts the neighbours see more than was looked at to choose.
+    assert sum(n == 1 for n in once.values()) > sum(n == 1 for n in twice.values())
+    assert max(once[name] for name in sorted(once)[:15]) == 1
+    assert min(twice[name] for name in sorted(once)[:15]) == 2
+    assert same(*made.values())
+
+
+@pytest.fixture
+def registered(tmp_path):
+    """Settings of an installation, its ledger with three neighbours, and their source."""
+    settings = installed(tmp_path, ROW)
+    only = Painted(DAYS, together=64)
+    with opened(settings) as ledger:
+        add_sites(ledger, settings.registry.path)
+        yield settings, ledger, Sources([(only, settings.source[0])])
+
+
+def test_neighbours_that_are_new_begin_one_landscape_and_are_fetched_together(registered):
+    settings, ledger, sources = registered
+    tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
+    assert [[task.site.id for task in cluster] for cluster in _by_landscape(tasks)] == [["s1", "s2", "s3"]]
+    assert {task.folder.parent for task in tasks} == {settings.store.root}
+
+
+def test_sites_added_later_form_a_landscape_of_their_own_and_each_is_fetched_by_itself(tmp_path, from_source):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS, together=64))
+    night(settings, as_of=NIGHT, only=["s1", "s3"])
+    sources = Sources([(Painted(DAYS, together=64), settings.source[0])])
+    with opened(settings) as ledger:
+        tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
+    assert [[task.site.id for task in cluster] for cluster in _by_landscape(tasks)] == [["s1", "s3"], ["s2"]]
+    assert [task.folder.is_dir() for task in tasks] == [True, False, True]
+
+
+def test_what_need_not_be_looked_at_is_what_every_site_that_it_touches_has(registered):
+    settings, ledger, _ = registered
+    s1, s2, s3 = chosen_sites(settings, ledger, [])
+    (scene,) = Painted(DAYS[:1]).search(s1.geometry, DAYS[0], DAYS[0])
+    nowhere = replace(scene, footprint=None)
+    has, lacks = (
+        Known(landscape=LandscapeStore(settings.store.root), baselines=some)
+        for some in ({scene.acquisition: {scene.tile: scene.baseline}}, {})
+    )
+    stored = stored_by([s1, s2, s3], {"s1": has, "s2": lacks})  # the third is new
+    assert [stored(replace(scene, footprint=site.geometry)) for site in (s1, s2, s3)] == [True, False, False]
+    assert not stored(scene)
+    assert not stored(nowhere)
+    assert stored_by([s1, s2], {"s1": has, "s2": has})(nowhere)
+
+
+def test_what_sites_have_and_lack_is_kept_once_where_it_is_the_same(tmp_path, from_source):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS[:-1], together=64))
+    night(settings, as_of=NIGHT)
+    sources = Sources([(Painted(DAYS, together=64), settings.source[0])])
+    with opened(settings) as ledger:
+        tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
+    assert [[scene.time.date() for scene in task.asked.scenes] for task in tasks] == [DAYS[-1:]] * 3
+    for one in (lambda task: task.known.baselines, lambda task: task.offered, lambda task: task.asked):
+        assert len({id(one(task)) for task in tasks}) == 1
+
+
+class Deadly(Painted):
+    """Raises what no source should where the ground of the second site is read."""
+
+    def read(self, scenes, grids):
+        for grid in grids:
+            west, _, east, _ = grid.boundingbox
+            if east - west < 500 and west < LEFT + ROW[1][0] < east:
+                raise MemoryError("a bug")
+        return super().read(scenes, grids)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known sites", "new sites"])
+def test_what_breaks_while_one_site_is_read_fails_that_site_alone(tmp_path, from_source, known):
+    settings = installed(tmp_path, ROW)
+    if known:
+        from_source(Painted(DAYS[:-2]))
+        night(settings, as_of=NIGHT)
+    from_source(Deadly(DAYS))
+    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert {name: site["state"] for name, site in sites.items()} == {"s1": "done", "s2": "failed", "s3": "done"}
+    assert "MemoryError: a bug" in sites["s2"]["error"]
+    assert len(stored_of(settings, "s1").records()) == len(DAYS)
+    from_source(Painted(DAYS))
+    assert {site["state"] for site in night(settings, as_of=NIGHT)["sites"]} == {"done"}
+
+
+def landscapes_of(settings):
+    return sorted(
+        path.name
+        for path in settings.store.root.iterdir()
+        if path.is_dir() and path.name != DERIVED and path.name[0] != "."
+    )
+
+
+def all_but_s2(site, source):
+    """The grid of a site; the second cannot start."""
+    if site.id == "s2":
+        raise BadData("too small")
+    return lattice(site, source)
+
+
+def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_path, from_source, scratch, monkeypatch):
+    settings = installed(tmp_path / "left out", ROW)
+    from_source(Painted(DAYS, together=64))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.fetch.lattice", all_but_s2)
+        states = {site["site"]: site["state"] for site in night(settings, as_of=NIGHT)["sites"]}
+    assert states == {"s1": "done", "s2": "failed", "s3": "done"}
+    (first,) = landscapes_of(settings)
+    assert len(LandscapeStore(settings.store.root / first).grounds) == 2
+    assert [site["state"] for site in night(settings, as_of=NIGHT)["sites"]] == ["done"] * 3
+    assert len(landscapes_of(settings)) == 2
+    assert same(settings, scratch)
+
+
+def test_of_a_lost_landscape_a_site_that_cannot_start_is_left_out_and_begins_another_later(
+    tmp_path, from_source, scratch, monkeypatch
+):
+    settings = installed(tmp_path / "lost", ROW)
+    from_source(Painted(DAYS))
+    night(settings, as_of=NIGHT)
+    (lost,) = landscapes_of(settings)
+    shutil.rmtree(settings.store.root / lost)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.fetch.lattice", all_but_s2)
+        states = {site["site"]: site["state"] for site in night(settings, as_of=NIGHT)["sites"]}
+    assert states == {"s1": "done", "s2": "failed", "s3": "done"}
+    assert {site["state"] for site in night(settings, as_of=NIGHT)["sites"]} == {"done"}
+    assert same(settings, scratch)
+
+
+def test_a_landscape_that_cannot_be_read_fails_its_own_sites_and_no_other_landscape(tmp_path, from_source):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS[:-1], together=64))
+    night(settings, as_of=NIGHT, only=["s1", "s2"])
+    (broken,) = landscapes_of(settings)
+    night(settings, as_of=NIGHT)
+    for file in (settings.store.root / broken).rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"garbage")
+    from_source(Painted(DAYS, together=64))
+    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert {name: site["state"] for name, site in sites.items()} == {"s1": "failed", "s2": "failed", "s3": "done"}
+    assert all(broken in sites[name]["error"] for name in ("s1", "s2"))
+    assert len(stored_of(settings, "s3").records()) == len(DAYS)
+
+
+@pytest.mark.parametrize("sound", [True, False], ids=["sound", "damaged"])
+def test_a_ledger_older_than_its_landscapes_finds_its_sites_in_them_and_a_damaged_one_stops_no_other(
+    tmp_path, from_source, sound
+):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS, together=64))
+    night(settings, as_of=NIGHT, only=["s1", "s2"])
+    (first,) = landscapes_of(settings)
+    night(settings, as_of=NIGHT)
+    before, names = stored_of(settings, "s3").records(), landscapes_of(settings)
+    for file in tmp_path.rglob("*.db*"):
+        file.unlink()
+    with closing(Ledger(settings.ledger.url)) as older, older.transaction() as t:
+        t.begin_run("older", "night", "2018-01-01", now="2018-01-01T02:00:00+00:00")
+    if not sound:
+        (settings.store.root / first / "repo").write_bytes(b"garbage")
+    only = from_source(Painted(DAYS, together=64))
+    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert sites["s3"]["state"] == "done"
+    assert stored_of(settings, "s3").records() == before
+    if sound:
+        assert {site["state"] for site in sites.values()} == {"done"}
+        assert only.read_scenes == []
+        assert landscapes_of(settings) == names
+
+
+def test_on_a_disk_without_room_for_a_new_landscape_its_sites_fail_and_the_others_go_on(
+    tmp_path, from_source, monkeypatch
+):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS[:-1], together=64))
+    night(settings, as_of=NIGHT, only=["s1"])
+    from_source(Painted(DAYS, together=64))
+
+    def full(*_args, **_kwargs):
+        raise DiskFull("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LandscapeStore, "create", full)
+        sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert {name: site["state"] for name, site in sites.items()} == {"s1": "done", "s2": "failed", "s3": "failed"}
+    assert "the disk is full" in sites["s2"]["error"]
+    assert [site["state"] for site in night(settings, as_of=NIGHT)["sites"]] == ["done"] * 3
+
+
+def test_a_bug_while_rows_are_made_fails_the_sites_of_that_landscape_and_no_other(tmp_path, from_source, monkeypatch):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS[:-1], together=64))
+    night(settings, as_of=NIGHT, only=["s1"])
+    (first,) = landscapes_of(settings)
+    night(settings, as_of=NIGHT)
+    from_source(Painted(DAYS, together=64))
+    append = LandscapeStore.append
+
+    def bug(store, *given):
+        if store.name == first:
+            raise TypeError("a bug")
+        return append(store, *given)
+
+    monkeypatch.setattr(LandscapeStore, "append", bug)
+    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert {name: site["state"] for name, site in sites.items()} == {"s1": "failed", "s2": "done", "s3": "done"}
+
+
+def test_a_unit_hidden_in_one_granule_is_taken_from_the_next_and_where_both_hide_it_the_larger_count_stays():
+    nan = np.nan
+    first = np.array([[90, 0.3], [50, nan], [50, nan], [20, nan]], dtype=np.float32)
+    second = np.array([[95, 0.4], [80, 0.5], [10, nan], [30, nan]], dtype=np.float32)
+    expected = [[90, 0.3], [80, 0.5], [50, nan], [30, nan]]
+    np.testing.assert_array_equal(first_seen([first, second]), np.array(expected, dtype=np.float32))
+
+
+class Watched(Painted):
+    """Remembers the grids that were asked for."""
+
+    grids: list = []  # noqa: RUF012
+
+    def read(self, scenes, grids):
+        self.grids = max(self.grids, grids, key=len)  # not those of pictures, which are few
+        return super().read(scenes, grids)
+
+
+def test_ground_is_read_in_bands_from_north_to_south_so_that_few_blocks_are_held(tmp_path, from_source):
+    settings = installed(tmp_path, [(12_000, y, 12_120, y + 120) for y in (4_000, 21_000, 9_000)])
+    only = from_source(Watched(DAYS, together=64, ring=(50.0, 10_000.0)))
+    night(settings, as_of=NIGHT)
+    tops = [grid.affine.f for grid in only.grids]
+    assert len(tops) > 3
+    assert all(below < above + 5120 for above, below in pairwise(tops))
+
+
+def starting(settings, day):
+    """Let every registered site have begun on another day."""
+    registry = json.loads(settings.registry.path.read_text())
+    for feature in registry["features"]:
+        feature["properties"]["start"] = day
+    settings.registry.path.write_text(json.dumps(registry))
+
+
+def test_a_lost_landscape_of_which_a_site_waited_for_control_ground_is_begun_again(tmp_path, from_source):
+    settings = installed(tmp_path, ROW[:1])
+    starting(settings, "2014-01-01")
+    from_source(Painted(DAYS))
+    (site,) = night(settings, as_of=DAYS[3])["sites"]
+    assert site["state"] == "done"
+    shutil.rmtree(settings.store.root / landscapes_of(settings)[0])
+    assert plan(settings, as_of=NIGHT)["sites"][0]["scenes"]
+    (site,) = night(settings, as_of=NIGHT)["sites"]
+    assert (site["state"], len(stored_of(settings, "s1").records())) == ("done", len(DAYS))
+
+
+@pytest.mark.parametrize("error", [KeyError("id"), BadData("an item is no item")], ids=["a bug", "bad data"])
+def test_what_goes_wrong_in_one_search_fails_its_sites_and_the_night_goes_on(tmp_path, from_source, error):
+    class Astray(Painted):
+        def search(self, area, *given):
+            if area.centroid.x > SPLIT:
+                raise error
+            return super().search(area, *given)
+
+    settings = installed(tmp_path, [ROW[0], (170_000, 12_000, 170_120, 12_120)])
+    from_source(Astray(DAYS, tiles={"48SUF": (0, 0, 200e3, 30e3)}))
+    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert {name: site["state"] for name, site in sites.items()} == {"s1": "done", "s2": "failed"}
+    assert "site 's2': its scenes could not be searched for" in sites["s2"]["error"]
+
+
+SPLIT = ground(100_000, 12_000, 100_120, 12_120).centroid.x
+
+
+def test_a_lock_that_cannot_be_opened_defers_its_landscape_and_no_other(tmp_path, from_source):
+    settings = installed(tmp_path, ROW)
+    from_source(Painted(DAYS[:-1]))
+    night(settings, as_of=NIGHT, only=["s1"])
+    (first,) = landscapes_of(settings)
+    night(settings, as_of=NIGHT)
+    from_source(Painted(DAYS))
+    lock = settings.store.root / LANDSCAPES / first
+    lock.unlink()
+    lock.mkdir()
+    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
+    assert {name: site["state"] for name, site in sites.items()} == {"s1": "deferred", "s2": "done", "s3": "done"}
+    assert f"{lock} cannot be opened" in sites["s1"]["error"]
+
+
+def test_a_picture_that_cannot_be_made_stops_nothing(tmp_path, from_source, monkeypatch):
+    def bug(*_):
+        raise KeyError("no colour")
+
+    settings = installed(tmp_path, ROW[:1])
+    from_source(Painted(DAYS))
+    monkeypatch.setattr("jobs.fetch.natural_colour", bug)
+    (site,) = night(settings, as_of=NIGHT)["sites"]
+    assert (site["state"], len(site["scenes_new"])) == ("done", len(DAYS))
+    assert stored_of(settings, "s1").pictures() == {}
+
+
+def test_a_folder_of_a_site_that_cannot_be_used_stops_no_page_of_another(tmp_path, from_source):
+    settings = installed(tmp_path, ROW[:2])
+    from_source(Painted(DAYS))
+    night(settings, as_of=NIGHT)
+    pages = settings.outputs.root / "sites"
+    for name in ("s1", "s2"):
+        shutil.rmtree(pages / name)
+    (pages / "s1").write_text("no folder")
+    manifest = night(settings, as_of=NIGHT)
+    assert list(manifest["pages_failed"]) == ["s1"]
+    assert (pages / "s2" / "index.html").is_file()
+    assert (settings.outputs.root / "status.json").is_file()

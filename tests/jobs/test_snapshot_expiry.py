@@ -1,0 +1,149 @@
+"""Old snapshots of landscapes go; every row stays, and with it what every past night knew."""
+
+from datetime import date, timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from jobs import snapshot_expiry as expiring
+from jobs.nightly import night
+from jobs.pipeline import opened
+from jobs.settings import load
+from jobs.snapshot_expiry import ROUND, expire
+from monitor.cube.store import DERIVED, LandscapeStore
+from monitor.errors import StoreBroken
+from tests.landscape import stored_of
+
+NIGHTS = [date(2016, 9, 30), date(2017, 7, 15), date(2017, 9, 30), date(2018, 9, 30)]
+SITES = ("demo-02", "demo-07", "demo-10")
+
+
+def folders(settings):
+    return sorted(
+        path for path in settings.store.root.iterdir() if path.is_dir() and path.name != DERIVED and path.name[0] != "."
+    )
+
+
+def snapshots(settings):
+    """How many each landscape has."""
+    return [len(list(LandscapeStore(folder)._open().ancestry(branch="main"))) for folder in folders(settings)]
+
+
+def test_in_a_round_of_nights_each_landscape_has_its_turn_once(settings, monkeypatch):
+    turns = []
+    monkeypatch.setattr(LandscapeStore, "expire", lambda store, kept: turns.append((store.name, kept)) or 0)
+    for n in range(50):
+        (settings.store.root / f"landscape-{n}").mkdir(parents=True)
+    with opened(settings) as ledger:
+        for n in range(ROUND):
+            with ledger.transaction() as t:
+                t.begin_run(f"backfill-{n}", "backfill", "2026-12-20", now="n")
+                t.begin_run(f"night-{n}", "night", "2026-12-20", now="n")
+            expire(settings, ledger)
+    assert len(turns) == len(set(turns)) == 50
+    assert {kept for _, kept in turns} == {timedelta(days=90)}  # as README says
+
+
+def test_what_lies_beside_the_landscapes_is_none(settings, monkeypatch):
+    turns = []
+    monkeypatch.setattr(LandscapeStore, "expire", lambda store, _: turns.append(store.name) or 0)
+    monkeypatch.setattr(expiring, "ROUND", 1)
+    for name in (DERIVED, ".half.new", "valley"):
+        (settings.store.root / name).mkdir(parents=True)
+    (settings.store.root / "lock").touch()
+    with opened(settings) as ledger:
+        expire(settings, ledger)
+    assert turns == ["valley"]
+
+
+@pytest.fixture(scope="module")
+def histories(install, tmp_path_factory):
+    """The same nights of two installations; one lets go of all it may, as each of them ends."""
+    made = {}
+    for name in ("all", "few"):
+        made[name] = install(tmp_path_factory.mktemp(name))
+        settings = load(made[name].config)
+        with pytest.MonkeyPatch.context() as patch:
+            if name == "few":
+                patch.setattr(expiring, "KEPT", timedelta(0))
+                patch.setattr(expiring, "ROUND", 1)
+            for day in NIGHTS:
+                manifest = night(settings, as_of=day)
+                assert not any(site["error"] for site in manifest["sites"])
+    return made
+
+
+def test_what_is_published_and_sent_is_the_same_with_and_without_the_old_snapshots(histories):
+    found = [
+        {name: content for name, (_, content) in histories[one].files().items() if "sites/" in name or "status" in name}
+        for one in ("all", "few")
+    ]
+    assert len(found[0]) > 20
+    assert found[0] == found[1]
+    assert histories["all"].told() == histories["few"].told()
+
+
+def test_every_night_that_evidence_names_is_read_as_it_was_known_then(histories):
+    whole, few = (load(histories[name].config) for name in ("all", "few"))
+    compared = 0
+    for site in SITES:
+        with opened(few) as ledger, ledger.transaction() as t:
+            evidence = t.evidence(site)
+        for _, snapshot, _ in evidence:
+            assert stored_of(few, site).records(snapshot) == stored_of(whole, site).records(snapshot)
+            assert stored_of(few, site).unit_means(snapshot).equals(stored_of(whole, site).unit_means(snapshot))
+            compared += 1
+        assert len({snapshot for _, snapshot, _ in evidence}) == len(evidence)
+    assert compared >= 9  # three seasons of three sites
+
+
+def test_the_old_snapshots_are_gone_and_so_are_their_files(histories):
+    whole, few = (load(histories[name].config) for name in ("all", "few"))
+    assert all(found > len(NIGHTS) for found in snapshots(whole))
+    assert all(found <= 2 for found in snapshots(few))
+    assert sum(path.is_file() for path in few.store.root.rglob("*")) < sum(
+        path.is_file() for path in whole.store.root.rglob("*")
+    )
+
+
+def test_a_store_that_cannot_be_read_stops_no_other(settings, monkeypatch):
+    asked = []
+
+    def damaged(store, _):
+        asked.append(store.name)
+        if store.name == "b":
+            raise StoreBroken("the store b cannot be read")
+        return 2
+
+    monkeypatch.setattr(LandscapeStore, "expire", damaged)
+    monkeypatch.setattr(expiring, "ROUND", 1)
+    for name in "abc":
+        (settings.store.root / name).mkdir(parents=True)
+    with opened(settings) as ledger, capture_logs() as logged:
+        expire(settings, ledger)
+    assert asked == ["a", "b", "c"]
+    assert [line["log_level"] for line in logged] == ["warning", "info"]
+    assert logged[0]["landscape"] == "b"
+    assert logged[1]["snapshots"] == 4
+
+
+def test_a_landscape_that_is_really_damaged_leaves_the_night_as_it_is(installation, settings, monkeypatch):
+    monkeypatch.setattr(expiring, "ROUND", 1)
+    night(settings, as_of=NIGHTS[0])
+    (folder,) = folders(settings)
+    (folder / "repo").write_bytes(b"")
+    states = {site["state"] for site in night(settings, as_of=NIGHTS[1])["sites"]}
+    assert states == {"failed"}
+    assert (folder / "repo").read_bytes() == b""
+
+
+def test_a_message_that_had_to_wait_keeps_what_it_tells(installation, settings, monkeypatch):
+    begun, told = date(2018, 9, 30), date(2018, 10, 20)
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.nightly.write_message", lambda *_: 1 / 0)
+        assert night(settings, as_of=begun)["messages_waiting"] == 1
+    assert night(settings, as_of=told)["messages_sent"] == 1
+    with opened(settings) as ledger, ledger.transaction() as t:
+        (alert,) = t.alerts()
+        evidence = {day: news for day, _, news in t.evidence(alert["site"])}
+    assert evidence == {begun.isoformat(): True, told.isoformat(): True}
