@@ -32,7 +32,7 @@ from shapely.geometry import box, mapping
 
 from jobs.executor import engine
 from jobs.fetch import ground_key
-from jobs.pipeline import gather, opened, take_over
+from jobs.ingest import gather, opened, take_over
 from jobs.records import site_to_json
 from jobs.settings import Settings, load
 from jobs.sources import open_sources

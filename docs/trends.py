@@ -15,7 +15,7 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 
-from jobs.trends import trends
+from jobs.commands.trends import trends
 from monitor.trends.cubes import open_series
 from monitor.trends.recovery import recovery
 

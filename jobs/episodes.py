@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from jobs.pipeline import chosen_sites, now
+from jobs.ingest import chosen_sites, now
 from jobs.records import alert_from_json, alert_to_json
 from jobs.settings import Settings
 from monitor.alerts.alert import State

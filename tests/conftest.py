@@ -6,7 +6,7 @@ from pathlib import Path
 import icechunk
 import pytest
 
-from jobs.kernels import choose_cache
+from jobs.kernel_cache import choose_cache
 
 choose_cache()  # before any test loads numba: the kernels that `make setup` has compiled
 icechunk.set_logs_filter("error")  # it warns of concurrent commits at every opening; one process writes at a time here

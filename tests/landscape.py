@@ -10,7 +10,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from jobs.fetch import ground_key
-from jobs.pipeline import opened as ledger_of
+from jobs.ingest import opened as ledger_of
 from jobs.records import site_from_json
 from jobs.settings import Settings
 from monitor.controls.selection import ControlSet

@@ -4,11 +4,10 @@ import re
 
 from typer.main import get_command
 
-from jobs.cli import _load_parts, app
+from jobs.cli import app
 
 
 def commands():
-    _load_parts()
     root = get_command(app)
     found = {}
     for name, command in root.commands.items():

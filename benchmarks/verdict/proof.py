@@ -612,7 +612,7 @@ def speeds(sites: int) -> dict[str, float]:
 
     By the processor, so that a busy machine does not slow it.
     """
-    from jobs.assess import assess, read_series
+    from jobs.commands.assess import assess, read_series
 
     cases = list(simulate(trials.WORLD, {"success": sites}, np.random.default_rng(9)))
     table = pd.concat(

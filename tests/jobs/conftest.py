@@ -36,7 +36,7 @@ class Installation:
 
 
 def _registry_text(places: list[int]) -> str:
-    from jobs.demo import _registry
+    from jobs.demonstration import _registry
     from monitor.imagery.sample import Sample, deal
 
     return _registry(Sample(1), [pair for pair in deal(1) if pair[0] in places])
@@ -47,7 +47,7 @@ def install():
     """Set up an installation in a folder."""
 
     def _install(root: Path) -> Installation:
-        from jobs.demo import CONFIGURATION
+        from jobs.demonstration import CONFIGURATION
 
         made = Installation(root)
         made.config.write_text(CONFIGURATION.format(seed=1), encoding="utf-8")

@@ -38,7 +38,7 @@ if __name__ == "__main__":
 
     import icechunk
 
-    from jobs.nightly import night
+    from jobs.pipeline import night
     from jobs.settings import load
 
     icechunk.set_logs_filter("error")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from jobs.backfill import backfill
 from jobs.lock import LANDSCAPES, NEW, held
-from jobs.nightly import exit_status, night
-from jobs.nightly import send as sending
+from jobs.outbox import send as sending
+from jobs.pipeline import exit_status, night
+from jobs.pipeline import fetch_history as backfill
 from jobs.sources import Sources
 from monitor.cube.store import DERIVED
 from tests.jobs.painted import Painted
@@ -21,8 +21,7 @@ def offered(monkeypatch):
 
     def use(days):
         only = Painted(days)
-        for job in ("nightly", "backfill"):
-            monkeypatch.setattr(f"jobs.{job}.open_sources", lambda settings: Sources([(only, settings[0])]))
+        monkeypatch.setattr("jobs.pipeline.open_sources", lambda settings: Sources([(only, settings[0])]))
         return only
 
     return use
@@ -79,7 +78,7 @@ def test_what_known_sites_are_told_is_sent_before_the_history_of_new_ones_is_rea
         reads.append(len(only.read_scenes))
         return sending(*given, **how)
 
-    monkeypatch.setattr("jobs.nightly.send", send)
+    monkeypatch.setattr("jobs.pipeline.send", send)
     assert set(states(night(settings, as_of=NIGHT)).values()) == {"done"}
     assert len(reads) == 2
     assert reads[0] < reads[1], "sent once before the new sites were read, and once at the end"

@@ -10,13 +10,13 @@ import pytest
 from shapely.geometry import box
 
 import jobs.calibration as calibrating
-import jobs.nightly as nightly
 import monitor.verdict.calibrate as library
+from jobs import pipeline
 from jobs.calibration import Pool, independent, over, set_due, tile
 from jobs.cli import main
 from jobs.fetch import ground_key
-from jobs.nightly import night
-from jobs.pipeline import opened
+from jobs.ingest import opened
+from jobs.pipeline import night
 from jobs.records import site_to_json
 from jobs.settings import load
 from monitor.controls.selection import REFERENCE, ControlSet, Unit
@@ -348,7 +348,7 @@ def test_killed_between_the_constants_and_the_assessments_the_rerun_ends_where_a
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(nightly, "_judge", killed)
+        patch.setattr(pipeline, "judge", killed)
         with pytest.raises(KeyboardInterrupt):
             night(settings, as_of=NIGHT)
     night(settings, as_of=NIGHT)

@@ -13,7 +13,7 @@ import pytest
 
 from jobs.cli import main
 from jobs.exits import Exit
-from jobs.kernels import name_of_cache
+from jobs.kernel_cache import name_of_cache
 from monitor.cube.store import LandscapeStore
 from monitor.errors import StoreBroken
 
@@ -47,7 +47,7 @@ def test_the_version_is_printed_without_loading_a_library(root):
 
 
 def test_status_reads_the_ledger_without_loading_an_array_library(installation):
-    from jobs.pipeline import opened
+    from jobs.ingest import opened
     from jobs.settings import load
 
     row = {"site": "demo-02", "status": "failing", "alert": "red", "theta": 0.1, "as_of": "2018-08-01"}
@@ -113,7 +113,7 @@ def test_an_output_root_that_is_a_file_is_told_in_one_line(installation, capsys)
     assert "sites.geojson" in out.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("what", ["jobs.nightly.held", "jobs.publish.write_index"])
+@pytest.mark.parametrize("what", ["jobs.pipeline.held", "jobs.pages.write_index"])
 def test_a_full_disk_leaves_with_20_and_asks_for_room(installation, capsys, monkeypatch, what):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -132,7 +132,7 @@ def test_a_page_for_which_there_is_no_room_is_told_with_its_site(installation, c
         raise OSError(errno.ENOSPC, "No space left on device")
 
     if what == "the page":
-        monkeypatch.setattr("jobs.publish.write_site", full)
+        monkeypatch.setattr("jobs.pages.write_site", full)
     else:
         monkeypatch.setattr(
             Path, "write_bytes", lambda path, *a, **k: full() if path.name == ".made-from" else write(path, *a, **k)
@@ -261,7 +261,7 @@ def test_a_run_prints_the_manifest_of_the_contract_and_status_and_explain_follow
 
 
 def test_an_alert_can_be_listed_taken_on_snoozed_and_answered(installation, capsys):
-    from jobs.pipeline import opened
+    from jobs.ingest import opened
     from jobs.settings import load
 
     row = {

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from jobs import demo as module
+from jobs import demonstration as module
 from jobs.exits import Exit
-from jobs.nightly import night
-from jobs.pipeline import opened
+from jobs.ingest import opened
+from jobs.pipeline import night
 from jobs.records import site_from_json
 from jobs.settings import load
 from monitor.errors import BadConfiguration
@@ -26,7 +26,7 @@ def shown(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "FIRST_NIGHT", date(2020, 10, 3))
-        assert module.demo(out, seed=1, as_json=False) is Exit.DONE
+        assert module.demonstrate(out, seed=1, as_json=False) is Exit.DONE
         yield out
 
 
@@ -50,14 +50,13 @@ def test_the_interval_of_the_share_holds_the_true_share(shown):
 def test_run_again_no_byte_changes_and_nothing_is_sent(shown):
     before = {path: path.read_bytes() for path in shown.rglob("*") if path.is_file() and "store" not in path.parts}
     before = {path: content for path, content in before.items() if not path.name.startswith("regrowth.db")}
-    assert module.demo(shown, seed=1, as_json=False) is Exit.DONE
+    assert module.demonstrate(shown, seed=1, as_json=False) is Exit.DONE
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
-    from jobs.cli import _load_parts, app
+    from jobs.cli import app
 
-    _load_parts()
     tables = [pd.read_csv(path) for path in sorted(shown.glob("sites/*/observations.csv"))]
     exported = pd.concat(tables).rename(columns={"control_cover": "control", "clear_fraction": "clear"})
     exported[["site", "date", "cover", "control", "clear"]].to_csv(tmp_path / "series.csv", index=False)
@@ -97,10 +96,10 @@ def test_the_fates_of_other_seeds_are_named_rightly_too(seed, tmp_path):
 def test_another_seed_makes_the_folder_anew_but_leaves_what_is_not_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FIRST_NIGHT", date(2015, 9, 1))
     monkeypatch.setattr(module, "LAST_NIGHT", date(2015, 9, 1))
-    module.demo(tmp_path, seed=1, as_json=True)
+    module.demonstrate(tmp_path, seed=1, as_json=True)
     (tmp_path / "notes.txt").write_text("mine")
     first = (tmp_path / "truth.json").read_text()
-    module.demo(tmp_path, seed=2, as_json=True)
+    module.demonstrate(tmp_path, seed=2, as_json=True)
     assert (tmp_path / "truth.json").read_text() != first
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
@@ -108,5 +107,5 @@ def test_another_seed_makes_the_folder_anew_but_leaves_what_is_not_its_own(tmp_p
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.doc").write_text("precious")
     with pytest.raises(BadConfiguration, match="choose another folder"):
-        module.demo(tmp_path, seed=1, as_json=False)
+        module.demonstrate(tmp_path, seed=1, as_json=False)
     assert (tmp_path / "thesis.doc").read_text() == "precious"

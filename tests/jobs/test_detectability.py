@@ -10,7 +10,7 @@ from shapely.geometry import box
 from jobs import detectability as sight
 from jobs.cli import main
 from jobs.detectability import BLIND, Prospect, assumptions, chances, simulate, to_json
-from jobs.nightly import night
+from jobs.pipeline import night
 from monitor.imagery.sample import Sample
 from monitor.publish.view import Assumed
 from monitor.sites.plans import default_plan

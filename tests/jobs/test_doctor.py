@@ -21,7 +21,7 @@ from shapely.geometry import box, mapping
 from sqlalchemy.exc import OperationalError
 
 from jobs.cli import main
-from jobs.doctor import BUILT
+from jobs.commands.doctor import BUILT
 from jobs.exits import Exit
 from jobs.lock import LANDSCAPES, held
 from monitor.ledger.ledger import Ledger
@@ -68,7 +68,7 @@ def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothi
     assert list(told) == ["python", "packages", "kernels", "config", "registry", "store", "ledger", "outputs", "lock",
                           "clock", "source"]  # fmt: skip
     assert files(installation.root) == before
-    from jobs.pipeline import add_sites, opened
+    from jobs.ingest import add_sites, opened
     from jobs.settings import load
 
     settings = load(installation.config)

@@ -10,8 +10,8 @@ from jobs.cli import main
 from jobs.episodes import budget, on, replant
 from jobs.exits import Exit
 from jobs.fetch import ground_key
-from jobs.nightly import night
-from jobs.pipeline import opened
+from jobs.ingest import opened
+from jobs.pipeline import night
 from jobs.records import alert_from_json, alert_to_json, site_from_json
 from monitor.alerts.alert import Alert, State
 from monitor.errors import BadData
@@ -100,7 +100,7 @@ def test_a_night_before_the_new_start_is_in_the_old_episode(installation, settin
 
 def test_the_next_episode_has_what_is_left_of_the_budget_and_never_less_than_has_a_boundary(settings):
     with opened(settings) as ledger:
-        from jobs.pipeline import add_sites
+        from jobs.ingest import add_sites
 
         add_sites(ledger, settings.registry.path)  # begun on 2017-04-01
     assert begin(settings)["alpha"] == pytest.approx(0.05), "a year and a month have used nothing"
@@ -114,7 +114,7 @@ def test_the_next_episode_has_what_is_left_of_the_budget_and_never_less_than_has
 
 def test_said_twice_it_is_done_once_and_a_start_that_cannot_be_is_refused(settings):
     with opened(settings) as ledger:
-        from jobs.pipeline import add_sites
+        from jobs.ingest import add_sites
 
         add_sites(ledger, settings.registry.path)
     assert begin(settings)["new"]

@@ -21,7 +21,7 @@ from dask.callbacks import Callback
 from dask.system import CPU_COUNT
 
 from jobs.executor import WorkerDied, _cluster, engine, spare
-from jobs.nightly import night
+from jobs.pipeline import night
 from jobs.settings import load
 from monitor.errors import BadConfiguration, TryLater
 from tests.landscape import stored_of

@@ -8,8 +8,8 @@ import pytest
 import rasterio
 from shapely.geometry import mapping
 
-from jobs.nightly import night
-from jobs.publish import main_publish
+from jobs.pages import main_publish
+from jobs.pipeline import night
 from jobs.settings import load
 from jobs.sources import Sources
 from monitor.imagery.source import Frame
@@ -65,7 +65,7 @@ def judged(tmp_path_factory):
     settings = load(root / "regrowth.toml")
     source = Planted(DAYS, ring=(50.0, 1500.0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.nightly.open_sources", lambda chosen: Sources([(source, chosen[0])]))
+        patch.setattr("jobs.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
         yield settings, lambda day=NIGHT: night(settings, as_of=day)
 
 

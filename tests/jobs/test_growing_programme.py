@@ -10,8 +10,8 @@ import pytest
 from shapely.geometry import mapping
 
 from jobs.fetch import ground_key
-from jobs.nightly import night
-from jobs.pipeline import add_sites, opened
+from jobs.ingest import add_sites, opened
+from jobs.pipeline import night
 from jobs.records import site_from_json
 from jobs.settings import load
 from jobs.sources import Sources
@@ -55,7 +55,7 @@ def settings(tmp_path):
 @pytest.fixture
 def source(monkeypatch):
     painted = Painted(DAYS)
-    monkeypatch.setattr("jobs.nightly.open_sources", lambda settings: Sources([(painted, settings[0])]))
+    monkeypatch.setattr("jobs.pipeline.open_sources", lambda settings: Sources([(painted, settings[0])]))
     return painted
 
 

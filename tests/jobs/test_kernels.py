@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import kernels
+from jobs import kernel_cache as kernels
 
 NOBODY = 65534
 

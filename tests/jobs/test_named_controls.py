@@ -9,8 +9,8 @@ from shapely.ops import unary_union
 
 from jobs.exits import Exit
 from jobs.fetch import ground_key
-from jobs.nightly import exit_status, night
-from jobs.pipeline import opened
+from jobs.ingest import opened
+from jobs.pipeline import exit_status, night
 from jobs.records import site_from_json
 from jobs.settings import load
 from monitor.errors import BadData

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
-import jobs.nightly
+import jobs.pipeline
 from jobs import precheck
-from jobs.backfill import backfill
 from jobs.detectability import BLIND
 from jobs.exits import Exit
 from jobs.fetch import ground_key
+from jobs.ingest import add_sites, opened
 from jobs.lock import LANDSCAPES
-from jobs.nightly import exit_status, night, plan
-from jobs.pipeline import add_sites, opened
+from jobs.pipeline import exit_status, night, plan
+from jobs.pipeline import fetch_history as backfill
 from jobs.records import assessment_from_json, site_from_json
 from jobs.settings import load
 from monitor.cube.store import LandscapeStore, StoredSite
@@ -365,7 +365,7 @@ def test_killed_at_any_instant_the_rerun_ends_where_an_unkilled_night_ends(
 def test_a_stopped_night_that_wakes_after_its_lock_was_deleted_and_another_ran_commits_and_sends_nothing(
     installation, settings, monkeypatch, where
 ):
-    module, name = (Sample, "search") if where == "before it fetches" else (jobs.nightly, "send")
+    module, name = (Sample, "search") if where == "before it fetches" else (jobs.pipeline, "send")
     whole = getattr(module, name)
     left = {}
 

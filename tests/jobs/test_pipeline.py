@@ -12,10 +12,10 @@ import pytest
 
 from jobs.fetch import Known, lattice
 from jobs.fetch import _first_seen as first_seen
+from jobs.ingest import _by_landscape, add_sites, chosen_sites, opened, prepare
+from jobs.ingest import _stored as stored_by
 from jobs.lock import LANDSCAPES
-from jobs.nightly import night, plan
-from jobs.pipeline import _by_landscape, add_sites, chosen_sites, opened, prepare
-from jobs.pipeline import _stored as stored_by
+from jobs.pipeline import night, plan
 from jobs.sources import Sources
 from monitor.cube.store import DERIVED, LandscapeStore
 from monitor.errors import BadData, DiskFull, TryLater
@@ -45,7 +45,7 @@ def from_source(monkeypatch):
     """Let a night take its scenes from a given source."""
 
     def use(only):
-        monkeypatch.setattr("jobs.nightly.open_sources", lambda settings: Sources([(only, settings[0])]))
+        monkeypatch.setattr("jobs.pipeline.open_sources", lambda settings: Sources([(only, settings[0])]))
         return only
 
     return use

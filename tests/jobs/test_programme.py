@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jobs.programme import STATUSES, _show, programme, summary
+from jobs.commands.programme import STATUSES, _show, programme, summary
 from monitor.verdict.assessment import Status
 
 SITES = [
@@ -100,7 +100,7 @@ def test_names_are_shown_as_they_are_and_do_nothing(capsys):
 
 def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypatch):
     from jobs import settings as module
-    from jobs.pipeline import add_sites, opened
+    from jobs.ingest import add_sites, opened
     from jobs.settings import Programme, load
 
     settings = load(installation.config)

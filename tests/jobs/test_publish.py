@@ -5,9 +5,9 @@ import shutil
 from datetime import date
 
 from jobs.executor import engine
-from jobs.nightly import night
-from jobs.pipeline import opened
-from jobs.publish import main_publish, publish
+from jobs.ingest import opened
+from jobs.pages import main_publish, publish
+from jobs.pipeline import night
 from jobs.settings import load
 from monitor.imagery.sample import NOTICE, SAMPLE
 

@@ -7,7 +7,7 @@ from shapely.geometry import mapping
 
 from jobs.cli import main
 from jobs.exits import Exit
-from jobs.pipeline import opened
+from jobs.ingest import opened
 from jobs.sources import Sources
 from monitor.alerts.alert import Alert, State
 from monitor.verdict.assessment import AlertLevel
@@ -36,8 +36,8 @@ def painted(monkeypatch):
         def opened(chosen):
             return Sources([(source, chosen[0])])
 
-        monkeypatch.setattr("jobs.nightly.open_sources", opened)
-        monkeypatch.setattr("jobs.backfill.open_sources", opened)
+        monkeypatch.setattr("jobs.pipeline.open_sources", opened)
+        monkeypatch.setattr("jobs.pipeline.open_sources", opened)
         monkeypatch.setattr("jobs.sources.open_sources", opened)
         return source
 
@@ -48,7 +48,7 @@ def painted(monkeypatch):
 def run(settings, painted, capsys, monkeypatch):
     """A command: its exit status and what it printed, the JSON of it where that is asked for."""
     painted(Painted(FEW))
-    monkeypatch.setattr("jobs.nightly.publish", lambda *_, **__: {})  # pages take most of a night of three scenes
+    monkeypatch.setattr("jobs.pipeline.publish", lambda *_, **__: {})  # pages take most of a night of three scenes
 
     def command(*arguments):
         capsys.readouterr()

@@ -12,8 +12,8 @@ import pytest
 from odc.geo import CRS
 from shapely.geometry import box, mapping
 
-from jobs.nightly import night, plan
-from jobs.pipeline import add_sites, opened
+from jobs.ingest import add_sites, opened
+from jobs.pipeline import night, plan
 from jobs.settings import SourceSettings, load
 from jobs.sources import Sources, open_sources
 from monitor.cube.store import StoredSite
@@ -288,7 +288,7 @@ def test_of_two_catalogues_that_have_a_granule_each_both_are_read_when_one_is_la
         sources = open_sources(settings)
         return Sources([*sources.opened, (second, settings[0])])
 
-    monkeypatch.setattr("jobs.nightly.open_sources", both)
+    monkeypatch.setattr("jobs.pipeline.open_sources", both)
     assert one.new() == {"a": [], "both": [made["0108"]["id"]]}  # of the copies that of the preferred catalogue
     assert one.records()["both"] == stored.records()["both"]
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 import structlog
 
-from jobs.doctor import findings
+from jobs.commands.doctor import findings
 from jobs.exits import Exit
 from jobs.logs import redacted, set_up_logs
 from monitor.errors import BadData

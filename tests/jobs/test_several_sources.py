@@ -17,8 +17,8 @@ from jobs.cli import main
 from jobs.detectability import BLIND
 from jobs.exits import Exit
 from jobs.fetch import ground_key
-from jobs.nightly import exit_status, night, plan
-from jobs.pipeline import add_sites, opened
+from jobs.ingest import add_sites, opened
+from jobs.pipeline import exit_status, night, plan
 from jobs.records import alert_from_json, alert_to_json, notice_to_json, site_from_json
 from jobs.settings import load
 from jobs.sources import Sources
@@ -65,7 +65,7 @@ def sources(monkeypatch):
         def opened(settings):
             return Sources([(one, settings[0].model_copy(update={"until": until})) for one in chosen])
 
-        monkeypatch.setattr("jobs.nightly.open_sources", opened)
+        monkeypatch.setattr("jobs.pipeline.open_sources", opened)
 
     return use
 
@@ -556,7 +556,7 @@ def judging(monkeypatch):
             found, look = assess_and_look_back(*given, **more)
             return replace(found, **change(found)), look
 
-        monkeypatch.setattr("jobs.nightly.assess_and_look_back", judged)
+        monkeypatch.setattr("jobs.judging.assess_and_look_back", judged)
 
     return use
 
@@ -655,7 +655,7 @@ def test_the_slope_is_that_of_the_registry_else_that_of_the_model_else_told_as_u
     settings = installed(tmp_path)
     sources(Painted(DAYS[::2]))
     judged = Mock(side_effect=assess_and_look_back)
-    monkeypatch.setattr("jobs.nightly.assess_and_look_back", judged)
+    monkeypatch.setattr("jobs.judging.assess_and_look_back", judged)
     told = []
     for change in (
         lambda: None,
@@ -686,7 +686,7 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
             series[column][19] = b"another" if column == "digest" else 0.123
             return series | {"chain": chained(series)}
 
-        monkeypatch.setattr("jobs.pipeline.site_series", changed)
+        monkeypatch.setattr("jobs.ingest.site_series", changed)
 
     def replanted():
         with opened(settings) as ledger, ledger.transaction() as t:
@@ -696,11 +696,11 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
         partial(registered_with, settings, '"plan_A": 0.31'),
         partial(on_a_slope, settings, 12.0),
         partial(on_a_slope, settings, 20.0),
-        lambda: monkeypatch.setattr("jobs.nightly.__version__", "another"),
-        lambda: monkeypatch.setattr("jobs.nightly.budget", lambda *_: 0.01),
+        lambda: monkeypatch.setattr("jobs.judging.__version__", "another"),
+        lambda: monkeypatch.setattr("jobs.judging.budget", lambda *_: 0.01),
         replanted,  # with as much of the budget
-        lambda: monkeypatch.setattr("jobs.nightly.Constants.of", lambda *_: replace(DEFAULT, source="another")),
-        lambda: monkeypatch.setattr("jobs.nightly.rain_reasons", lambda *_, **__: {"s1": Reason.RAIN_LOW}),
+        lambda: monkeypatch.setattr("jobs.pipeline.Constants.of", lambda *_: replace(DEFAULT, source="another")),
+        lambda: monkeypatch.setattr("jobs.pipeline.rain_reasons", lambda *_, **__: {"s1": Reason.RAIN_LOW}),
         *(
             partial(observed_otherwise, column)
             for column in ("digest", "cover", "control_cover", "control_cover_2", "reference_cover")
@@ -821,7 +821,7 @@ def test_what_could_not_be_written_one_night_waits_and_counts_among_those_that_f
     judging(lambda found: LAGS if found.as_of >= down.get(found.site, date.max) else LAGS | NO_ALERT)
     night(settings, as_of=DAYS[-6], pages=False)
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.nightly.write_message", Mock(side_effect=PermissionError("read only")))
+        patch.setattr("jobs.outbox.write_message", Mock(side_effect=PermissionError("read only")))
         manifest = night(settings, as_of=DAYS[-4], pages=False)
     assert (manifest["messages_sent"], manifest["messages_waiting"]) == (0, 3)
     assert why_waiting(settings) == {"PermissionError: read only"}

@@ -6,8 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from jobs import snapshot_expiry as expiring
-from jobs.nightly import night
-from jobs.pipeline import opened
+from jobs.ingest import opened
+from jobs.pipeline import night
 from jobs.settings import load
 from jobs.snapshot_expiry import ROUND, expire
 from monitor.cube.store import DERIVED, LandscapeStore
@@ -140,7 +140,7 @@ def test_a_landscape_that_is_really_damaged_leaves_the_night_as_it_is(installati
 def test_a_message_that_had_to_wait_keeps_what_it_tells(installation, settings, monkeypatch):
     begun, told = date(2018, 9, 30), date(2018, 10, 20)
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.nightly.write_message", lambda *_: 1 / 0)
+        patch.setattr("jobs.outbox.write_message", lambda *_: 1 / 0)
         assert night(settings, as_of=begun)["messages_waiting"] == 1
     assert night(settings, as_of=told)["messages_sent"] == 1
     with opened(settings) as ledger, ledger.transaction() as t:

@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from jobs.sites import app
+from jobs.commands.sites import app
 
 X, Y, D = 104.6, 35.5, 0.01
 SQUARE = [[X, Y], [X + D, Y], [X + D, Y + D], [X, Y + D], [X, Y]]

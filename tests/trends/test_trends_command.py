@@ -19,7 +19,7 @@ import zarr
 from dask.callbacks import Callback
 from rasterio.transform import from_origin
 
-from jobs.trends import trends
+from jobs.commands.trends import trends
 from monitor.errors import BadData
 from monitor.trends import cubes, maps
 from monitor.trends.maps import HARMONIC, MONOTONIC

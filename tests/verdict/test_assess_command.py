@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from jobs.assess import assess as command
-from jobs.assess import read_plans, read_series
+from jobs.commands.assess import assess as command
+from jobs.commands.assess import read_plans, read_series
 from monitor.errors import BadData
 from monitor.verdict.assess import assess, assess_all
 

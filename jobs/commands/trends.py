@@ -39,7 +39,7 @@ def trends(
     import netCDF4
     import structlog
 
-    from jobs.cli import echo, print_line, progress
+    from jobs.console import echo, print_line, progress
     from jobs.logs import set_up_logs
     from monitor.errors import BadData
     from monitor.trends.cubes import LARGEST, POSSIBLE, open_series

@@ -19,14 +19,14 @@ def calibrate(
     Safe to run twice: what is set holds until the next growing season is over. A night does the same, one set at a
     time. Exit status: 0 done, 65 there is no site, 75 another run is at work, or the clock is behind the newest run.
     """
-    from jobs.kernels import choose_cache
+    from jobs.kernel_cache import choose_cache
     from jobs.settings import load
 
     settings = load(config)
     choose_cache(settings.store.root)
     from jobs.calibration import as_plain, set_due
+    from jobs.ingest import chosen_sites, opened
     from jobs.lock import held
-    from jobs.pipeline import chosen_sites, opened
     from jobs.precheck import check_clock
 
     today = datetime.now(UTC).date()

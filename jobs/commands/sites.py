@@ -66,7 +66,7 @@ def check(
 
 def _tell_of_the_future(sites: "Sequence[Site]") -> None:
     """A mistyped year would else show on the pages only."""
-    from jobs.pipeline import today
+    from jobs.ingest import today
 
     for site in sites:
         if site.start > today():
@@ -89,7 +89,7 @@ def add(
     """
     from jobs.calibration import Constants, Pool
     from jobs.detectability import Prospect, simulate, to_json
-    from jobs.pipeline import add_sites, opened, today
+    from jobs.ingest import add_sites, opened, today
     from jobs.records import site_from_json
     from jobs.settings import load
 
@@ -141,7 +141,7 @@ def retire(
     the site out from the next night on, or at once by `regrowth publish`. Exit status: 0 done, 65 the ledger does not
     know one of them, and none was retired.
     """
-    from jobs.pipeline import opened, today
+    from jobs.ingest import opened, today
     from jobs.registry import retire as retired
     from jobs.settings import load
 
@@ -166,7 +166,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Sites in the ledger, with start, episode, intervention, plan and hectares."""
-    from jobs.pipeline import opened
+    from jobs.ingest import opened
     from jobs.settings import load
 
     with opened(load(config)) as ledger, ledger.reading() as t:
@@ -205,7 +205,7 @@ def replant(
     twice. Exit status: 0 done, 65 no such site, or a start that cannot be.
     """
     from jobs.episodes import replant as begin
-    from jobs.pipeline import opened, today
+    from jobs.ingest import opened, today
     from jobs.settings import load
 
     settings = load(config)

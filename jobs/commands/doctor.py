@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from jobs import kernels
+from jobs import kernel_cache as kernels
 from jobs.exits import Exit
 from jobs.lock import LANDSCAPES
 from jobs.logs import redacted

@@ -15,11 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from shapely.geometry import mapping
 
-from jobs.backfill import backfill
-from jobs.cli import progress
+from jobs.console import progress
 from jobs.exits import Exit
-from jobs.nightly import exit_status, night
-from jobs.pipeline import add_sites, opened
+from jobs.ingest import add_sites, opened
+from jobs.pipeline import exit_status, fetch_history, night
 from jobs.settings import load
 from monitor.errors import BadConfiguration
 from monitor.imagery.sample import PLAN, START, Fate, Sample, deal
@@ -57,7 +56,7 @@ MADE = ("store", "sites", "messages", "index.html", "index.zh.html", "status.jso
         "sites.geojson", "regrowth.toml", "regrowth.db", "regrowth.db-wal", "regrowth.db-shm")  # fmt: skip
 
 
-def demo(out: Path, *, seed: int, as_json: bool) -> Exit:
+def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
     """Run the demonstration; see the module.
 
     Parameters
@@ -81,7 +80,7 @@ def demo(out: Path, *, seed: int, as_json: bool) -> Exit:
     with opened(settings) as ledger:
         add_sites(ledger, settings.registry.path)
     with progress("history") as tell:
-        worst = exit_status(backfill(settings, until=FIRST_NIGHT - timedelta(days=1), progress=tell))
+        worst = exit_status(fetch_history(settings, until=FIRST_NIGHT - timedelta(days=1), progress=tell))
     nights = _nights(source)
     sent = 0
     with progress("nights") as tell:

@@ -27,7 +27,7 @@ def programme(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Hectares by status, province, intervention and year, against the pledge. Reads the ledger only."""
-    from jobs.pipeline import chosen_sites, opened
+    from jobs.ingest import chosen_sites, opened
     from jobs.settings import load
 
     settings = load(config)

@@ -1,0 +1,1 @@
+"""The commands of ``regrowth``, one file each."""

@@ -1,0 +1,109 @@
+"""Judge one site, and raise, change or resolve its alert."""
+
+import hashlib
+import json
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+from jobs import __version__
+from jobs.detectability import Prospect
+from jobs.detectability import to_json as sight
+from jobs.episodes import budget, in_episode, on
+from jobs.fetch import Outcome, ground_key
+from jobs.records import (
+    alert_from_json,
+    alert_to_json,
+    notice_to_json,
+)
+from jobs.settings import Settings
+from monitor.alerts.alert import Notice
+from monitor.alerts.lifecycle import step
+from monitor.controls.screening import too_few
+from monitor.imagery.auxiliary.terrain import with_slope
+from monitor.ledger.ledger import Transaction
+from monitor.maps.failing import failing
+from monitor.publish.products import as_json
+from monitor.series.columns import Columns, until
+from monitor.sites.site import Site
+from monitor.verdict.assess import assess_and_look_back
+from monitor.verdict.assessment import Assessment, Series
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.failing_area import tells_failing_ground, with_failing_ground
+from monitor.verdict.reasons import Reason
+
+
+def judge(
+    settings: Settings,
+    t: Transaction,
+    outcome: Outcome,
+    observed: Columns,
+    constants: Calibration,
+    rain: Reason | None,
+    *,
+    as_of: date,
+    run: str,
+) -> dict[str, str]:
+    """One site's assessment, alert and notice, of its observations."""
+    assert outcome.fetched is not None
+    ground, episodes = ground_key(outcome.site), t.episodes(outcome.site.id)
+    episode = on(as_of, episodes)
+    number = episode["number"]
+    site = with_slope(in_episode(outcome.site, episodes, number), outcome.fetched.terrain)
+    alpha = budget(settings.alerts.alpha, episode)
+    seen = until(observed, as_of)
+    found, look = assess_and_look_back(
+        Series.of(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
+    )
+    beside = [Reason.FEW_PIXELS.value] if (seen["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
+    fetched = outcome.fetched
+    few = not fetched.waits and too_few(fetched.controls, fetched.left_out, as_of)
+    if few or (seen["reason"] == Reason.CONTROL_FEW.value.encode()).any():  # units never come back
+        beside.append(Reason.CONTROL_FEW.value)
+    beside += [rain.value] if rain is not None else []
+    if site.slope_degrees is None:
+        beside.append(Reason.TERRAIN_UNKNOWN.value)
+    found = replace(found, reasons=(*found.reasons, *beside), episode=number)
+    content: list[Any] = [
+        site.version,
+        constants.hash,
+        __version__,
+        alpha,
+        site.slope_degrees,
+        beside,
+        *((number, site.start.isoformat()) if number > 1 else ()),
+    ]
+    digest = hashlib.sha256(json.dumps(content).encode() + seen["chain"][-1:].tobytes())
+    latest = t.latest(site.id)
+    newest = latest is None or latest[0] <= as_of.isoformat()
+    if newest:  # a day before the newest is judged for the record: no page says it
+        prospect = Prospect.seen(
+            site, seen, as_of=as_of, since=min(source.since for source in settings.source), alpha=alpha,
+            constants=constants,
+        )  # fmt: skip
+        if (t.background(ground, "sight") or {}).get("made_from") != prospect.key:
+            t.save_background(ground, "sight", sight(prospect, site.start))
+    if look is not None and tells_failing_ground(found, site):
+        fails = failing(fetched.stored, fetched.snapshot, site, seen, look.day, lambda: look, constants=constants)
+        if fails is not None:
+            found = with_failing_ground(found, fails.ground, site, constants)
+    fresh = t.add_assessment(
+        site.id, as_of.isoformat(), digest.hexdigest(), as_json(found), version=site.version,
+        snapshot=outcome.fetched.snapshot, run=run,
+    )  # fmt: skip
+    if fresh and newest:
+        _tell(t, site, found)
+    return {"status": found.status.value, "alert": found.alert.value}
+
+
+def _tell(t: Transaction, site: Site, found: Assessment) -> None:
+    stored = t.last_alert(site.id)
+    last = None if stored is None else alert_from_json(stored)
+    alert, event = step(last, found)
+    if alert is None or alert == last:
+        return
+    t.save_alert(alert_to_json(alert))
+    if event is not None:
+        number = t.notices_of(alert.id) + 1
+        notice = Notice(id=f"{alert.id}/{number}", alert=alert, event=event, day=found.as_of)
+        t.post(notice_to_json(notice), site=site.id)
