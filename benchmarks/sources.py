@@ -31,7 +31,6 @@ from odc.geo import CRS
 from shapely.geometry import box, mapping
 
 from jobs.executor import engine
-from jobs.fetch import ground_key
 from jobs.ingest import gather, opened, take_over
 from jobs.records import site_to_json
 from jobs.settings import Settings, load
@@ -40,7 +39,7 @@ from monitor.controls.selection import ControlSet
 from monitor.errors import MonitorError
 from monitor.imagery.stac.source import Stac
 from monitor.sites.projection import lonlat, projected
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan, Site, ground_key
 from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
 from tests.loopback.stac import BANDS, StacServer, write_cog
 

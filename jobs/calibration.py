@@ -16,14 +16,13 @@ import numpy as np
 import shapely
 import structlog
 
-from jobs.fetch import ground_key
 from jobs.settings import Settings
 from monitor.controls.selection import REFERENCE, ControlSet
 from monitor.cube.store import LandscapeStore, landscape_of
 from monitor.errors import StoreBroken
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.sites.projection import projected, utm
-from monitor.sites.site import Site
+from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibrate import FEWEST, WANTED, Placebo, calibrate, placebos, pooled, table, tells

@@ -5,7 +5,6 @@ that arrive late, and a new site's history, are found by the same question. Site
 read together; each has a store of its own, and one broken site does not stop the others.
 """
 
-import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -163,12 +162,6 @@ class Outcome:
     fetched: Fetched | None = None
     never_offered: bool = False
     """Whether it failed because no source has ever offered a scene of it."""
-
-
-def ground_key(site: Site) -> str:
-    """Key of what is stored of a site: a new outline, start or biome is new ground; a new manager is not."""
-    content = site.geometry.normalize().wkb + f"|{site.start}|{site.biome}".encode()
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def lattice(site: Site, source: Source) -> GeoBox:

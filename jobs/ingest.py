@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy.engine import make_url
 
 from jobs.executor import Run, spare
-from jobs.fetch import Fetched, Known, Outcome, Part, Step, Task, fetch, ground_key, last_season
+from jobs.fetch import Fetched, Known, Outcome, Part, Step, Task, fetch, last_season
 from jobs.lock import LANDSCAPES, NEW, held
 from jobs.logs import redacted
 from jobs.precheck import check_history, without_history
@@ -40,7 +40,7 @@ from monitor.series.columns import Columns, plain_texts
 from monitor.sites.clusters import METRES_PER_DEGREE, in_one_search, neighbourhoods
 from monitor.sites.landscapes import landscape_name, landscapes
 from monitor.sites.named_controls import GivenGround, read_given_ground, within_reach
-from monitor.sites.site import Site
+from monitor.sites.site import Site, ground_key
 from monitor.verdict.explain import never_offered
 
 log = structlog.get_logger()

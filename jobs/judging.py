@@ -10,7 +10,7 @@ from jobs import __version__
 from jobs.detectability import Prospect
 from jobs.detectability import to_json as sight
 from jobs.episodes import budget, in_episode, on
-from jobs.fetch import Outcome, ground_key
+from jobs.fetch import Outcome
 from jobs.records import (
     alert_from_json,
     alert_to_json,
@@ -25,7 +25,7 @@ from monitor.ledger.ledger import Transaction
 from monitor.maps.failing import failing
 from monitor.publish.products import as_json
 from monitor.series.columns import Columns, until
-from monitor.sites.site import Site
+from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import assess_and_look_back
 from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration

@@ -20,7 +20,6 @@ from jobs.calibration import used_for
 from jobs.detectability import assumptions, chances
 from jobs.episodes import in_episode
 from jobs.executor import Run, engine
-from jobs.fetch import ground_key
 from jobs.ingest import opened
 from jobs.lock import held
 from jobs.logs import redacted
@@ -42,7 +41,7 @@ from monitor.publish.products import edition, is_current, outdated, write_index,
 from monitor.publish.view import Assumed, CalibrationTable, Chance, Chip, SiteView
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, no_observations, plain_texts, until
-from monitor.sites.site import Site
+from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT, LastLook, assess_and_look_back
 from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration

@@ -18,7 +18,7 @@ from jobs.calibration import Constants, Pool, set_due
 from jobs.cost_estimate import asked
 from jobs.executor import engine
 from jobs.exits import Exit
-from jobs.fetch import Outcome, Task, ground_key, lattice, left_of, looked_at
+from jobs.fetch import Outcome, Task, lattice, left_of, looked_at
 from jobs.ingest import Progress, chosen_sites, gather, is_new, now, observed, opened, prepare, result, take_over, today
 from jobs.judging import judge
 from jobs.lock import held
@@ -32,7 +32,7 @@ from jobs.sources import open_sources
 from jobs.terrain_and_rain import rain_reasons
 from monitor.errors import MonitorError, StoreBroken, TryLater
 from monitor.ledger.ledger import Ledger
-from monitor.sites.site import Site
+from monitor.sites.site import Site, ground_key
 
 log = structlog.get_logger()
 

@@ -6,14 +6,13 @@ from typing import Final
 
 import structlog
 
-from jobs.fetch import ground_key
 from jobs.settings import Settings, SourceSettings, Terrain
 from jobs.sources import earthengine
 from monitor.errors import BadConfiguration, MonitorError
 from monitor.imagery.auxiliary.rainfall import LocalRain, Rain, Rainfall, anomaly, joined
 from monitor.imagery.auxiliary.terrain import Elevation, LocalElevation
 from monitor.ledger.ledger import Ledger
-from monitor.sites.site import Site
+from monitor.sites.site import Site, ground_key
 from monitor.verdict.reasons import Reason
 from monitor.verdict.window import Window
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from jobs.fetch import ground_key
 from jobs.ingest import opened as ledger_of
 from jobs.records import site_from_json
 from jobs.settings import Settings
@@ -18,6 +17,7 @@ from monitor.cube.store import Entry, LandscapeStore, Member, Record, StoredSite
 from monitor.imagery.source import Scene
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, no_observations, plain_texts
+from monitor.sites.site import ground_key
 
 GROUND = "ground"
 """Key of the ground of the site, unless another is given."""

@@ -23,12 +23,12 @@ def explain(
     """
     from jobs.calibration import used_for
     from jobs.episodes import in_episode
-    from jobs.fetch import ground_key
     from jobs.ingest import chosen_sites, opened
     from jobs.records import assessment_from_json
     from jobs.settings import load
     from jobs.sources import described
     from monitor.errors import BadData
+    from monitor.sites.site import ground_key
     from monitor.verdict.calibrate import table
     from monitor.verdict.explain import chances, early_news, never_offered
     from monitor.verdict.explain import explain as explanation

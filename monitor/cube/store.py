@@ -169,7 +169,7 @@ class Member:
     """A site of a landscape, as it was when the landscape was laid out."""
 
     ground: str
-    """Key of its outline, start and biome, see :func:`jobs.fetch.ground_key`."""
+    """Key of its outline, start and biome, see :func:`monitor.sites.site.ground_key`."""
     site: str
     grid: GeoBox
     inside: np.ndarray

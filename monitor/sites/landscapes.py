@@ -47,7 +47,7 @@ def landscape_name(keys: Sequence[str], geometry: BaseGeometry, biome: str) -> s
     Parameters
     ----------
     keys : sequence of str
-        Key of the ground of each site, see :func:`jobs.fetch.ground_key`.
+        Key of the ground of each site, see :func:`monitor.sites.site.ground_key`.
     geometry : shapely geometry
         Of one of the sites, longitude and latitude. [degree]
     biome : str

@@ -1,5 +1,6 @@
 """A site: where it is, since when, what was done there and what was promised."""
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 from datetime import date
@@ -70,3 +71,12 @@ class Site:
     1 in all; empty: all of it at its start."""
     version: str = ""
     """Hash of everything above: an edited site is a new version."""
+
+
+def ground_key(site: Site) -> str:
+    """Key under which observations of a site are stored: 16 hex digits of a hash of outline, start and biome.
+
+    A change of any of the three is new ground, with a store of its own; a change of manager or plan is not.
+    """
+    content = site.geometry.normalize().wkb + f"|{site.start}|{site.biome}".encode()
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -14,7 +14,6 @@ import monitor.verdict.calibrate as library
 from jobs import pipeline
 from jobs.calibration import Pool, independent, over, set_due, tile
 from jobs.cli import main
-from jobs.fetch import ground_key
 from jobs.ingest import opened
 from jobs.pipeline import night
 from jobs.records import site_to_json
@@ -26,7 +25,7 @@ from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, record_of
 from monitor.imagery.source import Scene
 from monitor.ledger.ledger import Ledger
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan, Site, ground_key
 from monitor.verdict.assess import DEFAULT
 from tests.landscape import lone_site, put
 

@@ -9,14 +9,13 @@ import pytest
 from jobs.cli import main
 from jobs.episodes import budget, on, replant
 from jobs.exits import Exit
-from jobs.fetch import ground_key
 from jobs.ingest import opened
 from jobs.pipeline import night
 from jobs.records import alert_from_json, alert_to_json, site_from_json
 from monitor.alerts.alert import Alert, State
 from monitor.errors import BadData
 from monitor.publish.chart import promised
-from monitor.sites.site import Plan
+from monitor.sites.site import Plan, ground_key
 from monitor.verdict.assessment import AlertLevel
 from monitor.verdict.calibration import LEAST_ALPHA
 from tests.landscape import stored_of

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from shapely.geometry import mapping
 
-from jobs.fetch import ground_key
 from jobs.ingest import add_sites, opened
 from jobs.pipeline import night
 from jobs.records import site_from_json
@@ -17,6 +16,7 @@ from jobs.settings import load
 from jobs.sources import Sources
 from monitor.controls.selection import ControlSet
 from monitor.cube.store import landscape_of
+from monitor.sites.site import ground_key
 from tests.jobs.painted import Painted, ground
 from tests.landscape import rows_of, series_of
 

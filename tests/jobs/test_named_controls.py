@@ -8,7 +8,6 @@ from shapely.geometry import box, mapping, shape
 from shapely.ops import unary_union
 
 from jobs.exits import Exit
-from jobs.fetch import ground_key
 from jobs.ingest import opened
 from jobs.pipeline import exit_status, night
 from jobs.records import site_from_json
@@ -17,6 +16,7 @@ from monitor.errors import BadData
 from monitor.imagery.sample import LAEA, Sample
 from monitor.sites.named_controls import GivenGround, read_given_ground, within_reach
 from monitor.sites.projection import lonlat
+from monitor.sites.site import ground_key
 
 NIGHT = date(2018, 8, 1)
 

@@ -21,7 +21,6 @@ import jobs.pipeline
 from jobs import precheck
 from jobs.detectability import BLIND
 from jobs.exits import Exit
-from jobs.fetch import ground_key
 from jobs.ingest import add_sites, opened
 from jobs.lock import LANDSCAPES
 from jobs.pipeline import exit_status, night, plan
@@ -33,6 +32,7 @@ from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.sample import Sample
 from monitor.ledger.ledger import Ledger
 from monitor.sites.registry import read_sites
+from monitor.sites.site import ground_key
 from monitor.verdict.explain import TOO_SMALL, explain
 from monitor.verdict.reasons import sentence
 from tests.landscape import stored_of

@@ -16,7 +16,6 @@ from shapely.geometry import Polygon, mapping, shape
 from jobs.cli import main
 from jobs.detectability import BLIND
 from jobs.exits import Exit
-from jobs.fetch import ground_key
 from jobs.ingest import add_sites, opened
 from jobs.pipeline import exit_status, night, plan
 from jobs.records import alert_from_json, alert_to_json, notice_to_json, site_from_json
@@ -26,6 +25,7 @@ from monitor.alerts.alert import Event, Notice, State
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.series.build import site_series
 from monitor.series.columns import chained
+from monitor.sites.site import ground_key
 from monitor.verdict.assess import DEFAULT, assess_and_look_back
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.reasons import Reason
