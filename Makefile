@@ -1,9 +1,9 @@
-# make setup | demo | test | lint | bench : each does all the set-up it needs.
+# make setup | demo | test | soak | lint | bench : each does all the set-up it needs.
 PYTHON := $(shell for p in python3.13 python3.12 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1 && command -v $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench lock clean
+.PHONY: setup demo test soak lint bench lock clean
 
 setup: .venv/installed
 
@@ -18,10 +18,20 @@ setup: .venv/installed
 demo: setup
 	$(BIN)/regrowth demo
 
-test: setup
+# The tests need the development lock: pytest, a browser driver, linters.
+.venv/dev-installed: .venv/installed requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+test: .venv/dev-installed
+	$(BIN)/python -m pytest -q -m "not slow" -n logical --maxprocesses 4 --dist loadfile
+
+# All tests, the slow ones too.
+soak: .venv/dev-installed
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
-lint: setup
+lint: .venv/dev-installed
+	$(BIN)/deptry .
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -38,8 +48,9 @@ bench: .venv/bench-installed
 # After a change of dependencies in pyproject.toml; needs uv.
 lock:
 	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
-		--extra demo --extra planetary-computer --extra postgresql --extra test --extra lint \
-		pyproject.toml --output-file requirements.lock
+		--extra build --extra demo --extra planetary-computer --extra postgresql pyproject.toml --output-file requirements.lock
+	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
+		--constraints requirements.lock --extra build --extra demo --extra planetary-computer --extra postgresql --extra test --extra lint pyproject.toml --output-file requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
 		--constraints requirements.lock --extra bench pyproject.toml --output-file benchmarks/requirements.lock
 

@@ -9,7 +9,12 @@ from packaging.utils import canonicalize_name
 
 from jobs import __version__
 
-LOCKS = ("requirements.lock", "benchmarks/requirements.lock")
+RUNTIME, DEVELOPMENT, BENCHMARKS = LOCKS = (
+    "requirements.lock",
+    "requirements-dev.lock",
+    "benchmarks/requirements.lock",
+)
+LOCK_OF_EXTRA = {"test": DEVELOPMENT, "lint": DEVELOPMENT, "bench": BENCHMARKS}
 
 
 def locked(root, lock="requirements.lock"):
@@ -22,20 +27,26 @@ def locked(root, lock="requirements.lock"):
 def test_every_dependency_of_the_project_is_locked_at_a_version_it_allows(root):
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    product, bench = LOCKS
-    wanted = [(product, one) for one in project["dependencies"]]
-    wanted += [(bench if extra == "bench" else product, one) for extra, listed in extras.items() for one in listed]
-    for lock, text in wanted:
+    required = [(RUNTIME, text) for text in project["dependencies"]]
+    required += [(LOCK_OF_EXTRA.get(extra, RUNTIME), text) for extra, listed in extras.items() for text in listed]
+    for lock, text in required:
         requirement = Requirement(text)
         name, versions = canonicalize_name(requirement.name), locked(root, lock)
         assert name in versions, f"{name} is not in {lock}: make lock"
         assert requirement.specifier.contains(versions[name]), f"{name} {versions[name]}: make lock"
     assert project["version"] == __version__
+    citation = (root / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {__version__}\n" in citation
 
 
-def test_the_benchmarks_peers_change_no_version_of_the_product(root):
-    ours, bench = (locked(root, lock) for lock in LOCKS)
-    assert {name: version for name, version in bench.items() if ours.get(name, version) != version} == {}
+@pytest.mark.parametrize("lock", [DEVELOPMENT, BENCHMARKS])
+def test_the_other_locks_change_no_version_of_the_product(root, lock):
+    ours = locked(root)
+    assert {name: version for name, version in locked(root, lock).items() if ours.get(name, version) != version} == {}
+
+
+def test_operators_install_no_test_tools(root):
+    assert not {"pytest", "playwright", "mypy", "ruff"} & locked(root).keys()
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -63,7 +74,7 @@ def test_pip_options_stand_each_on_a_line_of_its_own_since_pip_ignores_those_aft
 def test_setup_installs_the_complete_lock_without_resolving_so_that_the_first_pip_of_python_3_12_can(root):
     # pip 23.2.1 takes the extra that pytest-cov asks of coverage for one more requirement that has no hash.
     text = (root / "Makefile").read_text(encoding="utf-8")
-    installs = re.findall(r"pip install .*requirements\.lock", text)
+    installs = re.findall(r"pip install .*requirements[a-z-]*\.lock", text)
     assert len(installs) == len(LOCKS)
     assert all("--no-deps --require-hashes" in line for line in installs)
 
