@@ -16,7 +16,7 @@ import typer
 from jobs.exits import Exit, status_of
 from jobs.kernel_cache import choose_cache
 from jobs.logs import redacted, set_up_logs
-from monitor.errors import MonitorError, full_disk
+from monitor.errors import MonitorError, as_disk_full
 
 UsageError: Any = typer.BadParameter.__base__
 """Raised for an invalid command line: typer has a name of its own for one kind of it only."""
@@ -61,7 +61,7 @@ def main(app: typer.Typer, arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.exit(Exit.DONE)
     except OSError as error:
-        if full := full_disk(error, error.filename or "the roots of [store], [ledger] and [outputs]"):
+        if full := as_disk_full(error, error.filename or "the roots of [store], [ledger] and [outputs]"):
             _say(str(full))
             sys.exit(status_of(full))
         _say(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")

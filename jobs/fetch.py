@@ -49,8 +49,7 @@ from monitor.cube.store import (
     record_of,
 )
 from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejected, TryLater
-from monitor.imagery import acquisition_id as identity
-from monitor.imagery import bands
+from monitor.imagery import acquisition_id, bands
 from monitor.imagery.auxiliary.terrain import Elevation, Terrain, terrain
 from monitor.imagery.source import Scene, Source
 from monitor.sites.site import Site
@@ -446,10 +445,10 @@ def looked_at(wanted: Iterable[tuple[Task, Sequence[Overpass]]], sources: Sequen
             day
             for one in left
             if any(scene.handle is None for scene in one.granules)
-            for day in identity.days(one.acquisition)
+            for day in acquisition_id.day_keys(one.acquisition)
         }
         for scene in task.offered if again else ():
-            if scene.handle is None and not again.isdisjoint(identity.days(scene.acquisition)):
+            if scene.handle is None and not again.isdisjoint(acquisition_id.day_keys(scene.acquisition)):
                 tasks[task.site.id] = task
                 key, day = (task.searched, scene.source), scene.time.date()
                 first, last = spans.get(key, (day, day))
@@ -840,7 +839,7 @@ class Step:
         if key not in self.layouts:
             self.layouts[key] = Layout.of(
                 [(part.grid, part.own, [unit.geometry for unit in self.units[part]]) for part in run.parts],
-                averaged=run.source.reduces,
+                averaged=run.source.reduces_on_server,
             )
         return self.layouts[key]
 
@@ -924,7 +923,7 @@ def _runs(rows: Sequence[Mapping[Part, Overpass]], sources: Sources) -> list[_Ru
             for scene in one.granules if _had(part, one) is None else ():
                 scenes.setdefault((scene.source, scene.id), scene)
                 users.setdefault((scene.source, scene.id), []).append(part)
-    families = {key: bands.family(scene.sensor, scene.quality) for key, scene in scenes.items()}
+    families = {key: bands.sensor_family(scene.sensor, scene.quality) for key, scene in scenes.items()}
     groups: dict[tuple[str, str, tuple[str, ...]], list[tuple[str, str]]] = {}
     for key in sorted(scenes, key=lambda key: (scenes[key].time, scenes[key].acquisition, key)):
         who = tuple(part.task.site.id for part in users[key])

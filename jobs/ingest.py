@@ -33,7 +33,7 @@ from monitor.cube.overpass import Open, has, open_questions
 from monitor.cube.store import DERIVED, LandscapeStore, texts
 from monitor.errors import BadConfiguration, BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
 from monitor.imagery.auxiliary.terrain import Terrain
-from monitor.imagery.source import Scene, Stored
+from monitor.imagery.source import IsStored, Scene
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, plain_texts
@@ -321,7 +321,7 @@ def _baselines(site: Site, known: Mapping[str, Known]) -> Mapping[str, Mapping[s
     return known[site.id].baselines if site.id in known else _NOTHING
 
 
-def _stored(sites: Sequence[Site], known: Mapping[str, Known]) -> Stored:
+def _stored(sites: Sequence[Site], known: Mapping[str, Known]) -> IsStored:
     """Tells what need not be looked at, since each of some sites that it touches has it."""
     alike: dict[int, tuple[Mapping[str, Mapping[str, str]], list[BaseGeometry]]] = {}
     for site in sites:

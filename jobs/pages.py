@@ -30,7 +30,7 @@ from monitor.alerts.lifecycle import answered
 from monitor.controls.selection import ControlSet
 from monitor.cube.grid import inside, outline
 from monitor.cube.store import LandscapeStore, StoredSite
-from monitor.errors import MonitorError, full_disk
+from monitor.errors import MonitorError, as_disk_full
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
 from monitor.maps.failing import failing
@@ -181,7 +181,7 @@ def _write_some(
         try:
             return step()
         except (MonitorError, OSError) as error:
-            errors[place] = str(full_disk(error, f"{outputs} and {store}") or error)
+            errors[place] = str(as_disk_full(error, f"{outputs} and {store}") or error)
         except Exception as error:
             log.exception("a bug while writing a page", site=pages[place].site.id)
             errors[place] = redacted(f"a bug, {type(error).__name__}: {error}")

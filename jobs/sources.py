@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from jobs.executor import processes
 from jobs.settings import SourceSettings
 from monitor.errors import BadConfiguration, TryLater
-from monitor.imagery.source import Scene, Source, Stored
+from monitor.imagery.source import IsStored, Scene, Source
 
 if TYPE_CHECKING:
     from monitor.imagery.earthengine.source import EarthEngine
@@ -52,7 +52,7 @@ class Sources:
         """The source of a name."""
         return next(source for source, _ in self.opened if source.name == name)
 
-    def search(self, area: BaseGeometry, until: date, stored: Stored | None = None) -> tuple[list[Scene], str]:
+    def search(self, area: BaseGeometry, until: date, stored: IsStored | None = None) -> tuple[list[Scene], str]:
         """What all sources offer over an area, in order of preference, and why some could not be asked.
 
         What is `stored` need not be looked at, see :meth:`monitor.imagery.source.Source.search`.

@@ -84,7 +84,7 @@ def redacted(text: str) -> str:
     return text
 
 
-def full_disk(error: BaseException, place: object) -> DiskFull | None:
+def as_disk_full(error: BaseException, place: object) -> DiskFull | None:
     """What to raise in the place of an error that tells of a full disk; None where it tells of something else.
 
     Parameters

@@ -21,7 +21,7 @@ def recipe(endmembers: Endmembers, *, bandpass: bool = False) -> Callable[[Any],
     endmembers : Endmembers
         Of the biome, for the cover.
     bandpass : bool
-        Bring the bands of Landsat to those of Sentinel-2 first, as :func:`monitor.imagery.bands.as_msi` does.
+        Bring the bands of Landsat to those of Sentinel-2 first, as :func:`monitor.imagery.bands.scaled_to_msi` does.
 
     Returns
     -------

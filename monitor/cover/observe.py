@@ -59,7 +59,7 @@ class Sources(Protocol):
 
 def bandpass(scene: Scene, grid: GeoBox) -> bool:
     """Whether a scene is brought to the bands of Sentinel-2: a Landsat scene on Sentinel-2's pixels."""
-    return bands.resampled(scene.sensor, scene.quality, abs(grid.resolution.x))
+    return bands.is_adjusted_to_msi(scene.sensor, scene.quality, abs(grid.resolution.x))
 
 
 def observe(
@@ -95,7 +95,7 @@ def observe(
         nothing = np.zeros((len(scenes), 0, len(MEASURES)), np.float32)
         unit_means = xr.DataArray(nothing, dims=("time", "unit", "measure"), coords={"measure": list(MEASURES)})
         return cube[["pixels", "refused"]].assign(site_means=site_means, unit_means=unit_means)
-    if source.reduces:
+    if source.reduces_on_server:
         unit_means = cube.averaged
     else:
         unit_means = zonal_means(cube.block_pixels.rename(block_pixel="pixel"), layout.units, **how).rename(zone="unit")
@@ -141,7 +141,7 @@ def bands_as_stored(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray, 
         [
             (1.0, 0.0)
             if unfit(scene)
-            else bands.as_msi(band, scene.scale, scene.offset)
+            else bands.scaled_to_msi(band, scene.scale, scene.offset)
             if bandpass(scene, grid)
             else (scene.scale, scene.offset)
             for band in bands.OBSERVED
@@ -158,10 +158,10 @@ def _cube(
     """The scenes as they are read: ``pixels``, ``refused``, and ``block_pixels`` (time, band, block_pixel) of the
     blocks that hold the units, or else ``averaged`` (time, unit, measure) as the provider averages them.
     """
-    size = AVERAGED_TOGETHER if source.reduces else 1
+    size = AVERAGED_TOGETHER if source.reduces_on_server else 1
     sites, own = len(layout.grids), int(layout.sites.sizes.sum())
     around: tuple[int, ...] = (len(LAYERS), int(layout.first_block_pixel[-1]))
-    if source.reduces:
+    if source.reduces_on_server:
         around = (len(layout.sizes), len(MEASURES))
     # Once each in the graph: a layout of thousands of units is large.
     known = [delayed(one, pure=False, traverse=False) for one in (sources, layout, endmembers)]
@@ -170,13 +170,13 @@ def _cube(
         some = list(scenes[first : first + size])
         read = delayed(partial(_read, source.name, some), pure=False, nout=3, traverse=False)(*known)
         shapes = ((len(LAYERS), own), around, (sites,))
-        kinds = (np.uint16, np.float32 if source.reduces else np.uint16, object)
+        kinds = (np.uint16, np.float32 if source.reduces_on_server else np.uint16, object)
         for column, part, shape, kind in zip(columns, read, shapes, kinds, strict=True):
             column.append(da.from_delayed(part, (len(some), *shape), kind))
     pixels, units, refused = (da.concatenate(column) for column in columns)
     scale, offset = bands_as_stored(scenes, layout.grids[0])
     chunks = pixels.chunks[0]
-    named = ("averaged", ("unit", "measure")) if source.reduces else ("block_pixels", ("band", "block_pixel"))
+    named = ("averaged", ("unit", "measure")) if source.reduces_on_server else ("block_pixels", ("band", "block_pixel"))
     return xr.Dataset(
         {
             "pixels": (("time", "band", "pixel"), pixels),
@@ -187,7 +187,7 @@ def _cube(
         },
         coords={
             "scene": ("time", [scene.id for scene in scenes]),
-            **({"measure": list(MEASURES)} if source.reduces else {}),
+            **({"measure": list(MEASURES)} if source.reduces_on_server else {}),
         },
     )
 
@@ -208,7 +208,7 @@ def _read(
         grids = [*layout.grids, *layout.blocks]
         order = sorted(range(len(grids)), key=lambda piece: _along(grids[piece]))
         stream = iter(source.read(scenes, [grids[piece] for piece in order]))
-        averaged = _averaged(source, scenes, layout, endmembers) if source.reduces else repeat(means[0])
+        averaged = _averaged(source, scenes, layout, endmembers) if source.reduces_on_server else repeat(means[0])
         for k, scene in enumerate(scenes):
             try:
                 frames, averages = next(stream, None), next(averaged, None)
@@ -230,7 +230,7 @@ def _read(
         sources.silent[layout.name] = str(error)
         for place in np.ndindex(len(scenes) - k, many):
             refused[k + place[0], place[1]] = Refusal(TRY_LATER, str(error))
-    return pixels, means if source.reduces else blocks, refused
+    return pixels, means if source.reduces_on_server else blocks, refused
 
 
 def _take(

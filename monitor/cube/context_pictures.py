@@ -111,7 +111,7 @@ def natural_colour(packed: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]
         Share of the picture that shows the ground. [1]
     """
     visible = packed[[LAYERS.index(name) for name in ("red", "green", "blue")]]
-    known = bands.valued(visible).all(axis=0)
+    known = bands.has_value(visible).all(axis=0)
     reflectance = scene.scale * visible.astype(np.float32) + scene.offset
     level = 1 + np.rint(254 * np.sqrt(np.clip(reflectance / WHITE, 0.0, 1.0)))
     rgb = np.where(known, level, 0).astype(np.uint8)

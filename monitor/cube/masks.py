@@ -142,7 +142,7 @@ def clear(
     flags = _table(kind)[quality]
     seen = (flags & GROUND) != 0
     needed = pixels[[bands.OBSERVED.index("red"), bands.OBSERVED.index("nir")]]
-    seen &= bands.valued(needed).all(axis=0)
+    seen &= bands.has_value(needed).all(axis=0)
     if kind in LIMITED:
         seen &= _possible(needed, scale, offset)
     seen &= ~snow(pixels, scale=scale, offset=offset)
@@ -172,7 +172,7 @@ def snow(pixels: np.ndarray, *, scale: float, offset: float) -> np.ndarray:
         Shape of a band.
     """
     green, infrared = (pixels[bands.OBSERVED.index(band)] for band in ("green", "swir16"))
-    bright = bands.valued(green) & bands.valued(infrared) & (green >= (SNOW_BRIGHT - offset) / scale)
+    bright = bands.has_value(green) & bands.has_value(infrared) & (green >= (SNOW_BRIGHT - offset) / scale)
     if not bright.any():
         return np.asarray(bright)
     a, b = (np.float32(scale) * band + np.float32(offset) for band in (green, infrared))
@@ -238,7 +238,7 @@ def why_unseen(
     if pixels is not None:
         own = pixels[:, inside]
         needed = own[[bands.OBSERVED.index("red"), bands.OBSERVED.index("nir")]]
-        empty |= ~bands.valued(needed).all(axis=0)
+        empty |= ~bands.has_value(needed).all(axis=0)
         white |= snow(own, scale=scale, offset=offset) & ~cloud
         if kind in LIMITED:
             odd = ~(_possible(needed, scale, offset) | cloud | white)

@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from monitor.cube.packed import LAYERS
-from monitor.imagery import acquisition_id as identity
-from monitor.imagery import bands
+from monitor.imagery import acquisition_id, bands
 from monitor.imagery.source import Scene
 
 
@@ -92,17 +91,17 @@ def open_questions(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, s
     Open
         What is left to do of its scenes is what is left to do of all.
     """
-    new = {day for scene in offered if not has(stored, scene) for day in identity.days(scene.acquisition)}
+    new = {day for scene in offered if not has(stored, scene) for day in acquisition_id.day_keys(scene.acquisition)}
     if not new:
         return Open((), frozenset())
-    scenes = tuple(scene for scene in offered if not new.isdisjoint(identity.days(scene.acquisition)))
+    scenes = tuple(scene for scene in offered if not new.isdisjoint(acquisition_id.day_keys(scene.acquisition)))
     return Open(scenes, _of_their_days([scene.acquisition for scene in scenes], stored))
 
 
 def _of_their_days(offered: Iterable[str], stored: Iterable[str]) -> frozenset[str]:
     """Acquisitions stored that may be one of those offered."""
-    told = {day for name in offered for day in identity.days(name)}
-    return frozenset(name for name in stored if not told.isdisjoint(identity.days(name)))
+    told = {day for name in offered for day in acquisition_id.day_keys(name)}
+    return frozenset(name for name in stored if not told.isdisjoint(acquisition_id.day_keys(name)))
 
 
 def _names(offered: Sequence[str], stored: Iterable[str]) -> dict[str, str]:
@@ -112,8 +111,8 @@ def _names(offered: Sequence[str], stored: Iterable[str]) -> dict[str, str]:
     near: dict[str, list[str]] = {}
     names: dict[str, str] = {}
     for name in ranked:
-        days = identity.days(name)
-        known = (other for day in days for other in near.get(day, ()) if identity.same(name, other))
+        days = acquisition_id.day_keys(name)
+        known = (other for day in days for other in near.get(day, ()) if acquisition_id.same_acquisition(name, other))
         names[name] = next(known, name)
         for day in days:
             near.setdefault(day, []).append(name)

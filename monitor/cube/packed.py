@@ -35,7 +35,7 @@ def pack(frame: Frame, scene: Scene) -> np.ndarray:
     SceneRejected
         ``RADIOMETRY``: the bands were stretched or scaled already.
     """
-    if bands.stretched(frame.pixels):
+    if bands.is_stretched(frame.pixels):
         reason = "RADIOMETRY"
         msg = (
             f"scene {scene.id!r}: its bands all reach {frame.pixels.max()}, each in pixels of its own: stretched for "
@@ -95,7 +95,8 @@ def unpack(
         values = packed[:, index]
         if layer in bands.OBSERVED:
             both = [
-                bands.as_msi(layer, a, b) if move else (a, b) for a, b, move in zip(scale, offset, moved, strict=True)
+                bands.scaled_to_msi(layer, a, b) if move else (a, b)
+                for a, b, move in zip(scale, offset, moved, strict=True)
             ]
             # Shifted as integers, then scaled: the same ground under another offset gives the same bits.
             shifted = np.array([(a, b / a) for a, b in both], dtype=np.float32)
@@ -103,7 +104,7 @@ def unpack(
             reflectance = (values.astype(np.float32) + shift) * factor
             data[layer] = (
                 ("time", *dims),
-                choose(bands.valued(values), reflectance, np.float32(np.nan)),
+                choose(bands.has_value(values), reflectance, np.float32(np.nan)),
                 {"units": "1"},
             )
         else:

@@ -44,7 +44,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from monitor.cube.grid import crs_of, grid_from_json, grid_to_json
 from monitor.cube.packed import LAYERS, unpack
-from monitor.errors import BadData, StoreBroken, TryLater, full_disk
+from monitor.errors import BadData, StoreBroken, TryLater, as_disk_full
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
 
@@ -673,7 +673,7 @@ class LandscapeStore:
             self._forget()  # what was written and could not be committed is not in the next commit
             if isinstance(error, RuntimeError) and "compression" not in str(error):
                 raise  # no damaged chunk that its codec met, but a bug
-            if full := full_disk(error, self.path.parent):
+            if full := as_disk_full(error, self.path.parent):
                 raise full from error
             told = next(iter(str(error).splitlines()), "no more is known")
             if "timestamp ordering" in told:  # icechunk 2.3
@@ -1033,7 +1033,9 @@ class _Granules:
                 },
                 "scale": np.array([one.scale for one in every], np.float64),
                 "offset": np.array([one.offset for one in every], np.float64),
-                "bandpass": np.array([bands.resampled(one.sensor, one.quality, resolution) for one in every], bool),
+                "bandpass": np.array(
+                    [bands.is_adjusted_to_msi(one.sensor, one.quality, resolution) for one in every], bool
+                ),
             },
         )
 

@@ -14,12 +14,12 @@ SATURATED: Final = 65535
 """Brighter than the sensor can tell, in the band where it is."""
 
 
-def valued(pixels: Any) -> Any:
+def has_value(pixels: Any) -> Any:
     """Where integers as delivered hold a value, neither :data:`NODATA` nor :data:`SATURATED`; numpy or dask."""
     return (pixels != NODATA) & (pixels != SATURATED)
 
 
-def stretched(pixels: np.ndarray) -> bool:
+def is_stretched(pixels: np.ndarray) -> bool:
     """Whether the bands of a scene were scaled for display, or scaled already, so that they are no integers as told.
 
     Parameters
@@ -58,7 +58,7 @@ bandpass adjustment, hls.gsfc.nasa.gov). The near infrared is that of band 8A; f
 is none, and what differs is left to the comparison of site and control within one scene."""
 
 
-def family(sensor: str, quality: str) -> str:
+def sensor_family(sensor: str, quality: str) -> str:
     """Whose bands a scene has: ``msi`` (Sentinel-2) or ``oli`` (Landsat 8 and 9).
 
     Harmonised scenes (quality ``fmask``) of either satellite are ``oli``: NASA brought Sentinel-2 to it.
@@ -66,7 +66,7 @@ def family(sensor: str, quality: str) -> str:
     return "msi" if sensor.startswith("sentinel-2") and quality != "fmask" else "oli"
 
 
-def as_msi(band: str, scale: float, offset: float) -> tuple[float, float]:
+def scaled_to_msi(band: str, scale: float, offset: float) -> tuple[float, float]:
     """Scale and offset that make of the integers of a Landsat band the reflectance that Sentinel-2 would see.
 
     The inverse of :data:`BANDPASS`, since Sentinel-2 as delivered is the reference wherever both are used.
@@ -79,6 +79,6 @@ LANDSAT_PIXEL: Final = 30.0
 """Side of a pixel. [m]"""
 
 
-def resampled(sensor: str, quality: str, pixel: float) -> bool:
+def is_adjusted_to_msi(sensor: str, quality: str, pixel: float) -> bool:
     """Whether a scene is brought to the bands of Sentinel-2: a Landsat scene on smaller pixels. [m]"""
-    return family(sensor, quality) == "oli" and pixel < LANDSAT_PIXEL
+    return sensor_family(sensor, quality) == "oli" and pixel < LANDSAT_PIXEL

@@ -29,7 +29,7 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadConfiguration, SceneRejected
 from monitor.imagery import bands
-from monitor.imagery.source import Frame, Scene, Stored
+from monitor.imagery.source import Frame, IsStored, Scene
 from monitor.sites.projection import lonlat
 from monitor.sites.site import Plan
 
@@ -132,8 +132,7 @@ class Sample:
 
     name = "sample"
     ring = (20.0, 1500.0)
-    reduces = False
-    together = 1
+    reduces_on_server = False
 
     def __init__(self, seed: int = 1) -> None:
         self.places = deal(seed)
@@ -142,7 +141,7 @@ class Sample:
         """The native lattice (EPSG:3035, 10 m), so that nothing is resampled."""
         return self._series[1]
 
-    def search(self, area: BaseGeometry, since: date, until: date, stored: Stored | None = None) -> list[Scene]:
+    def search(self, area: BaseGeometry, since: date, until: date, stored: IsStored | None = None) -> list[Scene]:
         """Scenes of the series, stored or not, if the area touches the square kilometre."""
         footprint = self._footprint
         if not footprint.intersects(area):

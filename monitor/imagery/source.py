@@ -59,7 +59,7 @@ class Scene:
         return self.footprint is None or bool(self.footprint.intersects(area))
 
 
-type Stored = Callable[[Scene], bool]
+type IsStored = Callable[[Scene], bool]
 """Whether every site of a search that a scene touches has it, of its baseline or a newer one."""
 
 
@@ -92,12 +92,9 @@ class Source(Protocol):
     name: str
     ring: tuple[float, float]
     """Nearest and farthest distance from a site at which control ground is looked for. [m]"""
-    reduces: bool
+    reduces_on_server: bool
     """Whether the provider draws the means of control units itself (:meth:`reduce`), so that their pixels are not
     read."""
-
-    together: int
-    """How many sites near each other are best read together, because they share the provider's blocks."""
 
     def grid(self, geometry: BaseGeometry) -> GeoBox:
         """Any grid of the system, resolution and lattice that suit the ground: the provider's own if that saves
@@ -105,7 +102,7 @@ class Source(Protocol):
         """
         ...
 
-    def search(self, area: BaseGeometry, since: date, until: date, stored: Stored | None = None) -> list[Scene]:
+    def search(self, area: BaseGeometry, since: date, until: date, stored: IsStored | None = None) -> list[Scene]:
         """Scenes that touch an area (longitude, latitude), both days included, ascending by time.
 
         Parameters
@@ -155,7 +152,7 @@ class Source(Protocol):
     def reduce(
         self, scenes: Sequence[Scene], units: Sequence[BaseGeometry], lattice: GeoBox, recipe: Callable[[Any], Any]
     ) -> Iterator[np.ndarray | SceneRejected]:
-        """For each scene in turn the means over the clear pixels of each unit; only where :attr:`reduces`.
+        """For each scene in turn the means over the clear pixels of each unit; only where :attr:`reduces_on_server`.
 
         Parameters
         ----------

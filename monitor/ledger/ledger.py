@@ -35,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from monitor.errors import BadConfiguration, BadData, DiskFull, MonitorError, TryLater, full_disk
+from monitor.errors import BadConfiguration, BadData, DiskFull, MonitorError, TryLater, as_disk_full
 from monitor.ledger.models import (
     AlertRow,
     Assessed,
@@ -239,7 +239,7 @@ def no_room(error: DatabaseError, place: object) -> DiskFull | None:
     unclear = any(words in str(cause) for words in ("disk I/O error", "unable to open database file"))
     if beside or (unclear and isinstance(place, Path) and _no_room_in(place)):
         cause = OSError(errno.ENOSPC, str(cause))
-    return full_disk(cause, place)
+    return as_disk_full(cause, place)
 
 
 def _no_room_in(folder: Path) -> bool:

@@ -131,7 +131,9 @@ def test_the_server_counts_and_averages_what_would_be_counted_and_averaged_here(
     order = np.argsort(labels, axis=None, kind="stable")
     edges = np.searchsorted(labels.ravel()[order], np.arange(len(shapes) + 1))
     delivered = scene.scale, scene.offset
-    scale, offset = np.array([bands.as_msi(band, *delivered) if bandpass else delivered for band in bands.OBSERVED]).T
+    scale, offset = np.array(
+        [bands.scaled_to_msi(band, *delivered) if bandpass else delivered for band in bands.OBSERVED]
+    ).T
     pixels = packed.reshape(len(packed), -1)[:, order]
     here = product(pixels, edges, scale=scale, offset=offset, endmembers=ends)
     assert served.shape == here.shape == (len(shapes), len(MEASURES))

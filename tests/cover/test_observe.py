@@ -41,7 +41,7 @@ def seen(source, *, units=(UNITS[:2], UNITS[2:]), days=DAYS, sources=None):
     scenes = source.search(SITES[0], days[0], days[-1])
     layout = Layout.of(
         [(grid, inside(site, grid), some) for site, grid, some in zip(SITES, GRIDS, units, strict=True)],
-        averaged=source.reduces,
+        averaged=source.reduces_on_server,
     )
     return observe(sources or Sources(source), source, scenes, layout, LOESS)
 

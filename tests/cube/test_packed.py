@@ -126,7 +126,7 @@ def test_a_scene_is_scaled_the_same_alone_and_among_others():
     scaling=st.sampled_from([(1e-4, 0.0), (2.75e-5, -0.2)]),
 )
 def test_what_sentinel_2_would_see_is_seen_by_landsat_as_it_was(band, integer, scaling):
-    scale, offset = bands.as_msi(band, *scaling)
+    scale, offset = bands.scaled_to_msi(band, *scaling)
     slope, intercept = bands.BANDPASS[band]
     np.testing.assert_allclose(
         slope * (scale * integer + offset) + intercept, scaling[0] * integer + scaling[1], atol=1e-12
@@ -139,7 +139,7 @@ def test_what_sentinel_2_would_see_is_seen_by_landsat_as_it_was(band, integer, s
      ("sentinel-2a", "fmask", "oli"), ("landsat-8", "qa_pixel", "oli"), ("landsat-9", "fmask", "oli")],
 )  # fmt: skip
 def test_harmonised_scenes_of_sentinel_2_have_the_bands_of_landsat(sensor, quality, family):
-    assert bands.family(sensor, quality) == family
+    assert bands.sensor_family(sensor, quality) == family
 
 
 def integers(path):
@@ -179,14 +179,14 @@ def test_a_bright_cloud_that_saturates_every_band_is_no_stretch(highest):
     rng = np.random.default_rng(1)
     pixels = rng.integers(500, 4000, (len(bands.OBSERVED), *GRID.shape)).astype(np.uint16)
     pixels[:, 2:4, 2:4] = highest
-    assert not bands.stretched(pixels)
+    assert not bands.is_stretched(pixels)
 
 
 def test_glints_that_saturate_each_band_elsewhere_are_no_stretch():
     rng = np.random.default_rng(1)
     pixels = rng.integers(500, 4000, (len(bands.OBSERVED), *GRID.shape)).astype(np.uint16)
     pixels[np.arange(6), np.arange(6), 3] = bands.SATURATED
-    assert not bands.stretched(pixels)
+    assert not bands.is_stretched(pixels)
 
 
 def test_bands_stretched_to_bytes_are_told_though_a_sensor_lacks_one():
@@ -194,9 +194,9 @@ def test_bands_stretched_to_bytes_are_told_though_a_sensor_lacks_one():
     pixels = rng.integers(0, 250, (len(bands.OBSERVED), *GRID.shape)).astype(np.uint16)
     pixels[np.arange(6), np.arange(6), 3] = 255
     pixels[5] = bands.NODATA
-    assert bands.stretched(pixels)
+    assert bands.is_stretched(pixels)
 
 
 def test_a_scene_without_any_value_is_not_called_stretched():
-    assert not bands.stretched(np.zeros((len(bands.OBSERVED), *GRID.shape), dtype=np.uint16))
-    assert not bands.stretched(np.full((len(bands.OBSERVED), *GRID.shape), np.nan))
+    assert not bands.is_stretched(np.zeros((len(bands.OBSERVED), *GRID.shape), dtype=np.uint16))
+    assert not bands.is_stretched(np.full((len(bands.OBSERVED), *GRID.shape), np.nan))

@@ -74,7 +74,7 @@ def entry(day, *, ground="low", value=1000, reason="", granules=None, means=None
         granules[0], acquisition=f"s2/{day:03d}", accepted=not reason, reason=reason, n_pixels=n_pixels,
         clear_fraction=round(n_pixels / int(inside(ground).sum()), 4), digest=digest(pixels, units),
         granules={one.tile: one.baseline for one in granules},
-        bandpass=bands.resampled(granules[0].sensor, granules[0].quality, 10.0),
+        bandpass=bands.is_adjusted_to_msi(granules[0].sensor, granules[0].quality, 10.0),
         measures={"n_units": 1.0, **({"ndvi": 0.5, "control_cover": 0.25} if means is None else means)},
     )  # fmt: skip
     return Entry(record=record, pixels=pixels, units=units, granules=granules)

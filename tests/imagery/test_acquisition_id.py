@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from monitor.imagery.acquisition_id import hls, landsat, normal_baseline, same, sentinel2
+from monitor.imagery.acquisition_id import hls, landsat, normalised_baseline, same_acquisition, sentinel2
 
 SPELLINGS = {
     "datatake id": (("GS2A_20200103T035141_023678_N02.13",), {"tile": "48SUF", "orbit": 104}),
@@ -50,15 +50,15 @@ def test_a_reprocessed_granule_differs_in_its_baseline_only():
 def test_an_id_with_a_day_only_stands_for_the_datatake_and_is_not_called_certain():
     found = sentinel2("S2A_28QCH_20200714_0_L2A")
     assert (found.acquisition, found.tile, found.exact) == ("S2A/20200714", "28QCH", False)
-    assert same(found.acquisition, "S2A/20200714T115221")
-    assert not same(found.acquisition, "S2A/20200711T115221")
+    assert same_acquisition(found.acquisition, "S2A/20200714T115221")
+    assert not same_acquisition(found.acquisition, "S2A/20200711T115221")
 
 
 def test_the_time_of_a_granule_settles_on_the_start_of_its_datatake():
     seen = sentinel2("S2A_28QCH_20200714_0_L2A", time=datetime(2020, 7, 14, 11, 55, 52, tzinfo=UTC))
     assert seen.acquisition == "S2A/20200714T115552"
     assert not seen.exact
-    assert same(seen.acquisition, "S2A/20200714T115221")
+    assert same_acquisition(seen.acquisition, "S2A/20200714T115221")
 
 
 def test_only_a_certain_datatake_has_a_start():
@@ -69,17 +69,17 @@ def test_only_a_certain_datatake_has_a_start():
 
 
 def test_the_next_orbit_another_platform_and_harmonised_pixels_are_other_acquisitions():
-    assert not same("S2A/20200714T115221", "S2A/20200714T133301")
-    assert not same("S2A/20200714T115221", "S2B/20200714T115221")
-    assert not same("HLS-S30/20200714T115221", "S2A/20200714T115221")
+    assert not same_acquisition("S2A/20200714T115221", "S2A/20200714T133301")
+    assert not same_acquisition("S2A/20200714T115221", "S2B/20200714T115221")
+    assert not same_acquisition("HLS-S30/20200714T115221", "S2A/20200714T115221")
 
 
 def test_a_datatake_over_midnight_is_one():
-    assert same("S2A/20181231T235957", "S2A/20190101T000001")
+    assert same_acquisition("S2A/20181231T235957", "S2A/20190101T000001")
 
 
 def test_a_scene_at_the_end_of_the_longest_datatake_is_of_it():
-    assert same("S2A/20200714T115221", "S2A/20200714T123221")
+    assert same_acquisition("S2A/20200714T115221", "S2A/20200714T123221")
 
 
 def test_where_names_disagree_the_surest_is_believed():
@@ -98,7 +98,7 @@ def test_a_time_of_another_zone_is_the_moment_it_is():
 def test_the_time_in_a_collection_1_id_is_not_the_start_of_the_datatake():
     found = sentinel2("S2B_T22MHD_20230912T133836_L2A")
     assert not found.exact
-    assert same(found.acquisition, "S2B/20230912T133839")
+    assert same_acquisition(found.acquisition, "S2B/20230912T133839")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_harmonised_granules_carry_their_project_in_the_name():
 
 def test_harmonised_granules_of_one_tile_are_never_taken_for_one_another():
     one, later = (hls(f"HLS.L30.T48SUF.2020003T{clock}.v2.0").acquisition for clock in ("035141", "035205"))
-    assert not same(one, later)
+    assert not same_acquisition(one, later)
 
 
 @pytest.mark.parametrize("name", ["", "scene", "S2A_<b>_\r\n", "S2A_MSIL2A_2020", "x" * 300])
@@ -155,4 +155,4 @@ def test_a_zone_of_one_digit_is_the_zone_of_two():
     ("v2.0.1", ""),
 ])  # fmt: skip
 def test_a_baseline_has_one_spelling(given, expected):
-    assert normal_baseline(given) == expected
+    assert normalised_baseline(given) == expected

@@ -46,9 +46,8 @@ class Painted:
     """Seen by Landsat 8: its integers, its bits, and its bands, of which the near infrared is brighter by a fiftieth
     than the known bandpass tells."""
     sensor: str = "sentinel-2a"
-    together: int = 1
     ring: tuple[float, float] = (50.0, 1000.0)
-    reduces: bool = False
+    reduces_on_server: bool = False
     searches: int = 0
     read_scenes: list[str] = field(default_factory=list)
 

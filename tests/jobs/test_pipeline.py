@@ -55,7 +55,7 @@ def from_source(monkeypatch):
 def scratch(tmp_path, from_source):
     """A night over three neighbours that nothing happened to."""
     settings = installed(tmp_path / "scratch", ROW)
-    from_source(Painted(DAYS, together=64))
+    from_source(Painted(DAYS))
     night(settings, as_of=NIGHT)
     return settings
 
@@ -71,7 +71,7 @@ def test_a_source_that_goes_down_midway_defers_new_sites_and_the_next_night_ends
     tmp_path, from_source, scratch, after
 ):
     settings = installed(tmp_path / "down", ROW)
-    only = from_source(Failing(DAYS, together=64))
+    only = from_source(Failing(DAYS))
     only.left = after
     assert [site["state"] for site in night(settings, as_of=NIGHT)["sites"]] == ["deferred"] * 3
     only.left = 10**9
@@ -102,7 +102,7 @@ def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_p
 
     monkeypatch.setattr(LandscapeStore, "append", counted)
     monkeypatch.setattr("jobs.fetch.HELD", 60_000)
-    from_source(Painted(DAYS, together=64))
+    from_source(Painted(DAYS))
     night(settings, as_of=NIGHT)
     assert len(commits) > 2
     assert max(map(sum, commits)) <= 60_000 + max(map(max, commits))
@@ -122,7 +122,7 @@ def test_scenes_from_before_the_start_are_read_once_and_what_is_stored_is_as_if_
         features["features"][1]["properties"]["start"] = "2019-10-15"  # neighbours that start on other days
         registry.write_text(json.dumps(features))
         monkeypatch.setattr("jobs.fetch.HELD", held)
-        only = from_source(Painted(DAYS, together=64))
+        only = from_source(Painted(DAYS))
         night(made[held], as_of=NIGHT)
         read[held] = Counter(only.read_scenes)
     once, twice = read.values()
@@ -138,7 +138,7 @@ def test_scenes_from_before_the_start_are_read_once_and_what_is_stored_is_as_if_
 def registered(tmp_path):
     """Settings of an installation, its ledger with three neighbours, and their source."""
     settings = installed(tmp_path, ROW)
-    only = Painted(DAYS, together=64)
+    only = Painted(DAYS)
     with opened(settings) as ledger:
         add_sites(ledger, settings.registry.path)
         yield settings, ledger, Sources([(only, settings.source[0])])
@@ -153,9 +153,9 @@ def test_neighbours_that_are_new_begin_one_landscape_and_are_fetched_together(re
 
 def test_sites_added_later_form_a_landscape_of_their_own_and_each_is_fetched_by_itself(tmp_path, from_source):
     settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS, together=64))
+    from_source(Painted(DAYS))
     night(settings, as_of=NIGHT, only=["s1", "s3"])
-    sources = Sources([(Painted(DAYS, together=64), settings.source[0])])
+    sources = Sources([(Painted(DAYS), settings.source[0])])
     with opened(settings) as ledger:
         tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
     assert [[task.site.id for task in cluster] for cluster in _by_landscape(tasks)] == [["s1", "s3"], ["s2"]]
@@ -180,9 +180,9 @@ def test_what_need_not_be_looked_at_is_what_every_site_that_it_touches_has(regis
 
 def test_what_sites_have_and_lack_is_kept_once_where_it_is_the_same(tmp_path, from_source):
     settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS[:-1], together=64))
+    from_source(Painted(DAYS[:-1]))
     night(settings, as_of=NIGHT)
-    sources = Sources([(Painted(DAYS, together=64), settings.source[0])])
+    sources = Sources([(Painted(DAYS), settings.source[0])])
     with opened(settings) as ledger:
         tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
     assert [[scene.time.date() for scene in task.asked.scenes] for task in tasks] == [DAYS[-1:]] * 3
@@ -233,7 +233,7 @@ def all_but_s2(site, source):
 
 def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_path, from_source, scratch, monkeypatch):
     settings = installed(tmp_path / "left out", ROW)
-    from_source(Painted(DAYS, together=64))
+    from_source(Painted(DAYS))
 
     with monkeypatch.context() as patch:
         patch.setattr("jobs.fetch.lattice", all_but_s2)
@@ -265,14 +265,14 @@ def test_of_a_lost_landscape_a_site_that_cannot_start_is_left_out_and_begins_ano
 
 def test_a_landscape_that_cannot_be_read_fails_its_own_sites_and_no_other_landscape(tmp_path, from_source):
     settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS[:-1], together=64))
+    from_source(Painted(DAYS[:-1]))
     night(settings, as_of=NIGHT, only=["s1", "s2"])
     (broken,) = landscapes_of(settings)
     night(settings, as_of=NIGHT)
     for file in (settings.store.root / broken).rglob("*"):
         if file.is_file():
             file.write_bytes(b"garbage")
-    from_source(Painted(DAYS, together=64))
+    from_source(Painted(DAYS))
     sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
     assert {name: site["state"] for name, site in sites.items()} == {"s1": "failed", "s2": "failed", "s3": "done"}
     assert all(broken in sites[name]["error"] for name in ("s1", "s2"))
@@ -284,7 +284,7 @@ def test_a_ledger_older_than_its_landscapes_finds_its_sites_in_them_and_a_damage
     tmp_path, from_source, sound
 ):
     settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS, together=64))
+    from_source(Painted(DAYS))
     night(settings, as_of=NIGHT, only=["s1", "s2"])
     (first,) = landscapes_of(settings)
     night(settings, as_of=NIGHT)
@@ -295,7 +295,7 @@ def test_a_ledger_older_than_its_landscapes_finds_its_sites_in_them_and_a_damage
         t.begin_run("older", "night", "2018-01-01", now="2018-01-01T02:00:00+00:00")
     if not sound:
         (settings.store.root / first / "repo").write_bytes(b"garbage")
-    only = from_source(Painted(DAYS, together=64))
+    only = from_source(Painted(DAYS))
     sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
     assert sites["s3"]["state"] == "done"
     assert stored_of(settings, "s3").records() == before
@@ -309,9 +309,9 @@ def test_on_a_disk_without_room_for_a_new_landscape_its_sites_fail_and_the_other
     tmp_path, from_source, monkeypatch
 ):
     settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS[:-1], together=64))
+    from_source(Painted(DAYS[:-1]))
     night(settings, as_of=NIGHT, only=["s1"])
-    from_source(Painted(DAYS, together=64))
+    from_source(Painted(DAYS))
 
     def full(*_args, **_kwargs):
         raise DiskFull("the disk is full")
@@ -326,11 +326,11 @@ def test_on_a_disk_without_room_for_a_new_landscape_its_sites_fail_and_the_other
 
 def test_a_bug_while_rows_are_made_fails_the_sites_of_that_landscape_and_no_other(tmp_path, from_source, monkeypatch):
     settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS[:-1], together=64))
+    from_source(Painted(DAYS[:-1]))
     night(settings, as_of=NIGHT, only=["s1"])
     (first,) = landscapes_of(settings)
     night(settings, as_of=NIGHT)
-    from_source(Painted(DAYS, together=64))
+    from_source(Painted(DAYS))
     append = LandscapeStore.append
 
     def bug(store, *given):
@@ -363,7 +363,7 @@ class Watched(Painted):
 
 def test_ground_is_read_in_bands_from_north_to_south_so_that_few_blocks_are_held(tmp_path, from_source):
     settings = installed(tmp_path, [(12_000, y, 12_120, y + 120) for y in (4_000, 21_000, 9_000)])
-    only = from_source(Watched(DAYS, together=64, ring=(50.0, 10_000.0)))
+    only = from_source(Watched(DAYS, ring=(50.0, 10_000.0)))
     night(settings, as_of=NIGHT)
     tops = [grid.affine.f for grid in only.grids]
     assert len(tops) > 3

@@ -409,7 +409,7 @@ def test_a_provider_that_is_down_defers_its_sites_and_the_next_night_catches_up(
 def test_sites_of_one_tile_are_searched_together_and_an_unchanged_night_reads_no_pixels(tmp_path, sources):
     # On both sides of a line of hundreds of kilometres, which a tile of Sentinel-2 reaches across.
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in (-9_000, 10_000, 14_000, 20_000)])
-    only = Painted(DAYS, together=64, tiles={"48SUF": (-15e3, 0, 30e3, 30e3)})
+    only = Painted(DAYS, tiles={"48SUF": (-15e3, 0, 30e3, 30e3)})
     sources(only)
     night(settings, as_of=NIGHT)
     assert only.searches == 1
@@ -422,7 +422,7 @@ def test_sites_of_one_tile_are_searched_together_and_an_unchanged_night_reads_no
 def test_sites_read_together_say_the_same_as_sites_read_alone(tmp_path, sources):
     outlines = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700, 14_000)]
     together, alone = installed(tmp_path / "together", outlines), installed(tmp_path / "alone", outlines)
-    sources(Painted(DAYS, together=64))
+    sources(Painted(DAYS))
     night(together, as_of=NIGHT)
     sources(Painted(DAYS))
     night(alone, as_of=NIGHT)

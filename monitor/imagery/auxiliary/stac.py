@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadData, SceneRejected
 from monitor.imagery.auxiliary.terrain import PIXEL, Tile, mosaic
-from monitor.imagery.source import Scene, Stored
+from monitor.imagery.source import IsStored, Scene
 from monitor.imagery.stac import blocks, items
 from monitor.imagery.stac.items import Asset, Assets
 from monitor.imagery.stac.source import Stac, _Addresses, _AssetReader
@@ -77,7 +77,7 @@ class _Catalogue(Stac):
                 self._transport, _Addresses(self._transport, scene.handle, self._sign), scene.handle.quality
             )
 
-    def _scene(self, item: Mapping[str, Any], base: str, stored: Stored | None = None) -> Scene | None:
+    def _scene(self, item: Mapping[str, Any], base: str, stored: IsStored | None = None) -> Scene | None:
         name = items.inert(item.get("id"))
         asset = _elevation(item)
         handle = asset and Assets(bands=(asset,), quality=asset, epsg=None, base=base, again=items.address(item))

@@ -13,7 +13,7 @@ from shapely.geometry import Polygon, shape
 from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import TryLater
-from monitor.imagery import acquisition_id as identity
+from monitor.imagery import acquisition_id
 from monitor.imagery.earthengine.expressions import PRODUCTS
 from monitor.imagery.source import Scene
 
@@ -45,14 +45,14 @@ def scene_of(feature: dict[str, Any], collection: str, area: BaseGeometry, sourc
         return [str(known.get(name) or "") for name in names]
 
     if product.quality == "scl":
-        who = identity.sentinel2(
+        who = acquisition_id.sentinel2(
             *text("DATATAKE_IDENTIFIER", "PRODUCT_ID", "GRANULE_ID"), index,
             platform=text("SPACECRAFT_NAME")[0], tile=text("MGRS_TILE")[0], time=time,
             baseline=known.get("PROCESSING_BASELINE", ""), orbit=known.get("SENSING_ORBIT_NUMBER", ""),
         )  # fmt: skip
         sensor = f"sentinel-{who.acquisition[1:3].lower()}" if who.acquisition else "sentinel-2"
     else:
-        who = identity.landsat(
+        who = acquisition_id.landsat(
             *text("LANDSAT_PRODUCT_ID", "L1_LANDSAT_PRODUCT_ID", "LANDSAT_SCENE_ID"), index,
             platform=text("SPACECRAFT_ID")[0], path=known.get("WRS_PATH", ""), row=known.get("WRS_ROW", ""), time=time,
         )  # fmt: skip

@@ -30,7 +30,7 @@ from monitor.imagery.earthengine.answers import Asset, scene_of, table_of, unpac
 from monitor.imagery.earthengine.batches import MOST_BANDS, MOST_BYTES, in_stacks, pixel_grid, system, tiles
 from monitor.imagery.earthengine.connection import Connection, Refused, compute_value
 from monitor.imagery.earthengine.transport import HIGH_VOLUME, checked
-from monitor.imagery.source import Cost, Frame, Scene, Stored
+from monitor.imagery.source import Cost, Frame, IsStored, Scene
 from monitor.sites.projection import lonlat, projected
 
 LAYERS: Final = (*bands.OBSERVED, ee_graphs.QUALITY)
@@ -85,8 +85,7 @@ class EarthEngine:
 
     name = "earthengine"
     ring = (300.0, 10_000.0)
-    reduces = True
-    together = 1
+    reduces_on_server = True
 
     def __init__(
         self,
@@ -142,7 +141,7 @@ class EarthEngine:
         side, corner = product.pixel, product.corner
         return GeoBox((1, 1), Affine(side, 0.0, corner, 0.0, -side, corner), CRS.utm(point.x, point.y))
 
-    def search(self, area: BaseGeometry, since: date, until: date, stored: Stored | None = None) -> list[Scene]:
+    def search(self, area: BaseGeometry, since: date, until: date, stored: IsStored | None = None) -> list[Scene]:
         """Scenes over an area, in one request; in more only where they are too many for one.
 
         What is stored is looked at like the rest: it is no work beyond the request.

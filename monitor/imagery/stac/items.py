@@ -31,10 +31,9 @@ from shapely.geometry import Polygon, box, shape
 from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import SceneRejected
-from monitor.imagery import acquisition_id as identity
-from monitor.imagery import bands
+from monitor.imagery import acquisition_id, bands
 from monitor.imagery.acquisition_id import Identity
-from monitor.imagery.source import Scene, Stored
+from monitor.imagery.source import IsStored, Scene
 from monitor.imagery.transport import is_remote
 
 BROKEN: Final = "BROKEN"
@@ -137,7 +136,7 @@ class _Product:
     keys: Mapping[str, Sequence[str]]
 
 
-def scene_of(item: Mapping[str, Any], *, base: str, source: str, stored: Stored | None = None) -> Scene | None:
+def scene_of(item: Mapping[str, Any], *, base: str, source: str, stored: IsStored | None = None) -> Scene | None:
     """The scene of an item.
 
     Parameters
@@ -241,7 +240,7 @@ def _product(item: Mapping[str, Any], properties: Mapping[str, Any], when: datet
     harmonised = _HLS.search(" ".join((title, *hrefs)))
     if harmonised:
         kind = harmonised[1]
-        seen = identity.hls(title, *hrefs)
+        seen = acquisition_id.hls(title, *hrefs)
         return _Product(name="hls", sensor=f"hls-{kind.lower()}", identity=seen, keys=HLS_KEYS[kind])
     told = [
         _text(properties, key)
@@ -249,7 +248,7 @@ def _product(item: Mapping[str, Any], properties: Mapping[str, Any], when: datet
     ]
     if _SENTINEL.search(platform.lower()) or re.match(r"S2[A-D]_", title) or any(told):
         square = _text(properties, "s2:mgrs_tile", "grid:code") or _square(properties)
-        seen = identity.sentinel2(
+        seen = acquisition_id.sentinel2(
             *told, title, *hrefs, platform=platform, tile=square, time=when,
             baseline=_first(properties, "s2:processing_baseline", "processing:version", "processing:baseline"),
             orbit=_first(properties, "sat:relative_orbit", "s2:relative_orbit"),
@@ -258,7 +257,7 @@ def _product(item: Mapping[str, Any], properties: Mapping[str, Any], when: datet
         sensor = f"sentinel-2{craft[2]}" if craft in ("s2a", "s2b", "s2c", "s2d") else "sentinel-2"
         return _Product(name="msi", sensor=sensor, identity=seen, keys=MSI_KEYS)
     if "landsat" in platform.lower() or re.match(r"L[COTE]0\d_", title) or "landsat:wrs_path" in properties:
-        seen = identity.landsat(
+        seen = acquisition_id.landsat(
             _text(properties, "landsat:product_id"), _text(properties, "landsat:landsat_product_id"), title,
             _text(properties, "landsat:scene_id"), _text(properties, "landsat:landsat_scene_id"), *hrefs,
             platform=platform, path=_first(properties, "landsat:wrs_path"), row=_first(properties, "landsat:wrs_row"),
@@ -276,7 +275,7 @@ def _product(item: Mapping[str, Any], properties: Mapping[str, Any], when: datet
     seen = Identity(
         acquisition=f"{sensor}/{when:%Y%m%dT%H%M%S}",
         tile=inert(_text(properties, "grid:code")),
-        baseline=identity.normal_baseline(_first(properties, "processing:version")),
+        baseline=acquisition_id.normalised_baseline(_first(properties, "processing:version")),
         orbit="",
         exact=False,
     )

@@ -35,7 +35,7 @@ from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadConfiguration, MonitorError, SceneRejected, TryLater, UnknownCollection
-from monitor.imagery.source import Frame, Scene, Stored
+from monitor.imagery.source import Frame, IsStored, Scene
 from monitor.imagery.stac import items
 from monitor.imagery.stac.blocks import Layout, layout
 from monitor.imagery.stac.items import Asset, Assets
@@ -121,8 +121,7 @@ class Stac:
     """
 
     ring = (300.0, 10_000.0)
-    reduces = False
-    together = 512
+    reduces_on_server = False
 
     def __init__(
         self,
@@ -201,7 +200,7 @@ class Stac:
                 return GeoBox((1, 1), said, system)
         return None
 
-    def search(self, area: BaseGeometry, since: date, until: date, stored: Stored | None = None) -> list[Scene]:
+    def search(self, area: BaseGeometry, since: date, until: date, stored: IsStored | None = None) -> list[Scene]:
         """Scenes that touch an area, ascending by time; see :class:`monitor.imagery.source.Source`.
 
         An item that cannot be read is a scene whose reading tells why; what is no item at all is left out, with a
@@ -348,7 +347,7 @@ class Stac:
                 self._headers.popitem(last=False)
         return found
 
-    def _scene(self, item: Mapping[str, Any], base: str, stored: Stored | None = None) -> Scene | None:
+    def _scene(self, item: Mapping[str, Any], base: str, stored: IsStored | None = None) -> Scene | None:
         try:
             scene = items.scene_of(item, base=base, source=self.name, stored=stored)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
@@ -379,7 +378,7 @@ class Stac:
             ]
         return self._names
 
-    def _looked_at(self, one: "_Named", stored: Stored | None = None) -> Scene | None:
+    def _looked_at(self, one: "_Named", stored: IsStored | None = None) -> Scene | None:
         """A scene of a static catalogue, looked at unless it is stored, and once; None: its item makes no sense."""
         if one not in self._scenes:
             if one.name.handle is None and stored is not None and stored(one.name):
@@ -387,7 +386,7 @@ class Stac:
             self._scenes[one] = self._scene(one.item, one.base)
         return self._scenes[one]
 
-    def _searched(self, area: BaseGeometry, since: date, until: date, stored: Stored | None) -> Iterator[Scene]:
+    def _searched(self, area: BaseGeometry, since: date, until: date, stored: IsStored | None) -> Iterator[Scene]:
         """Scenes of an API."""
         client = self._client
         assert client is not None
