@@ -21,13 +21,13 @@ from monitor.controls.selection import REFERENCE, ControlSet
 from monitor.cube.store import LandscapeStore, landscape_of
 from monitor.errors import StoreBroken
 from monitor.ledger.ledger import Ledger, Transaction
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.projection import projected, utm
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibrate import FEWEST, WANTED, Placebo, calibrate, placebos, pooled, table, tells
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.window import Window
 
 log = structlog.get_logger()
 
@@ -57,14 +57,6 @@ def tile(site: Site) -> str:
     column = "ABCDEFGHJKLMNPQRSTUVWXYZ"[((zone - 1) % 3 * 8 + east - 1) % 24]
     row = "ABCDEFGHJKLMNPQRSTUV"[(north + (5 if zone % 2 == 0 else 0)) % 20]
     return f"{zone:02d}{band}{column}{row}"
-
-
-def over(site: Site, day: date) -> tuple[int, date]:
-    """The last growing season of a site that was over by a day, and its last day."""
-    window = Window.of(site)
-    season, position = window.place(np.array([np.datetime64(day, "D").astype(np.int64)]))
-    last = int(season[0]) - (int(position[0]) <= window.length)
-    return last, date(last, 1, 1) + timedelta(days=window.opens + window.length - 1)
 
 
 class Constants:
@@ -108,7 +100,7 @@ class Constants:
 
     def season(self, pool: Pool) -> tuple[int, date]:
         """The last growing season that was over, and its last day."""
-        return over(self.members[pool][0], self.as_of)
+        return GrowingSeason.of(self.members[pool][0]).last_ended(self.as_of)
 
     def _grounds(self, biome: str) -> str:
         keys = sorted(ground_key(site) for pool, sites in self.members.items() if pool.biome == biome for site in sites)

@@ -15,15 +15,14 @@ import numpy as np
 from dask import compute, delayed
 from shapely.geometry import Point
 
-from jobs.calibration import over
 from monitor.publish.view import Assumed, Chance
 from monitor.series.columns import Columns, plain_texts
 from monitor.sites.geometry import TEN_PIXELS_HECTARES
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.detectability import Sight, in_words, power
-from monitor.verdict.window import Window
 
 PASSES: Final = 5
 """Days from one pass of Sentinel-2 to the next. [day]"""
@@ -90,9 +89,9 @@ class Prospect:
     @classmethod
     def assumed(cls, site: Site, *, since: date, alpha: float, constants: Calibration = DEFAULT) -> "Prospect":
         """Of a site of which there are no scenes yet, with imagery from a day on."""
-        window = Window.of(site)
-        season, position = window.place(np.array([np.datetime64(since, "D").astype(np.int64)]))
-        whole = int(season[0]) + (int(position[0]) > 1)  # the first season of which all can be had
+        window = GrowingSeason.of(site)
+        season, position = window.locate_date(since)
+        whole = season + (position > 1)  # the first season of which all can be had
         passes = window.length / PASSES
         return cls._of(
             site, before=_first_not_before(site) - whole, scenes=passes * CLEAR.get(site.biome, CLEAR_ELSEWHERE),
@@ -117,12 +116,12 @@ class Prospect:
         since, alpha, constants
             As for :meth:`assumed`.
         """
-        window = Window.of(site)
+        window = GrowingSeason.of(site)
         used = np.array(observed["accepted"], bool) & np.isfinite(np.array(observed["control_cover"], np.float64))
         day = observed["date"][used].astype(np.int64)
-        season, position = window.place(day)
+        season, position = window.locate(day)
         inside = position <= window.length
-        years = np.arange(season[inside].min(initial=9999), over(site, as_of)[0] + 1)
+        years = np.arange(season[inside].min(initial=9999), window.last_ended(as_of)[0] + 1)
         why = set(plain_texts(observed["reason"]))
         blind = "small" if "FEW_PIXELS" in why else "ground" if why & {"CONTROL_POOR", "CONTROL_FEW"} else ""
         if not years.size:
@@ -173,9 +172,9 @@ def _by_month(site: Site) -> tuple[tuple[int, float], ...]:
 
 def _first_not_before(site: Site) -> int:
     """The first growing season that was not over at the start."""
-    window = Window.of(site)
-    season, position = window.place(np.array([np.datetime64(site.start, "D").astype(np.int64)]))
-    return int(season[0]) + (int(position[0]) > window.length)
+    window = GrowingSeason.of(site)
+    season, position = window.locate_date(site.start)
+    return season + (position > window.length)
 
 
 @lru_cache(maxsize=4096)

@@ -52,8 +52,8 @@ from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejecte
 from monitor.imagery import acquisition_id, bands
 from monitor.imagery.auxiliary.terrain import Elevation, Terrain, terrain
 from monitor.imagery.source import Scene, Source
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
-from monitor.verdict.window import Window
 
 log = structlog.get_logger()
 
@@ -376,13 +376,6 @@ class Part:
         return Outcome(site=self.task.site, state="done", fetched=fetched)
 
 
-def last_season(site: Site, day: date) -> int:
-    """The last growing season of a site that was over by a day."""
-    window = Window.of(site)
-    season, position = window.place(np.array([day], "datetime64[D]").astype(np.int64))
-    return int(season[0]) - (int(position[0]) <= window.length)
-
-
 def choosing_scenes(task: Task, left: Sequence[Overpass]) -> list[list[Overpass]]:
     """Scenes on which the control ground of a new site is chosen, in the order in which they are tried.
 
@@ -402,10 +395,10 @@ def choosing_scenes(task: Task, left: Sequence[Overpass]) -> list[list[Overpass]
         season: what is chosen is frozen, and one scene in spring is too little to choose on for good. Until then scenes
         are stored without control ground, and none counts; they are fetched again with it.
     """
-    start, window = task.site.start, Window.of(task.site)
+    start, window = task.site.start, GrowingSeason.of(task.site)
     days = np.array([one.main.time.date() for one in left], "datetime64[D]").astype(np.int64)
-    season, position = window.place(days)
-    last = last_season(task.site, task.until)
+    season, position = window.locate(days)
+    last, _ = window.last_ended(task.until)
     lots: dict[int, list[Overpass]] = {}
     for one, year, inside_it in zip(left, season.tolist(), (position <= window.length).tolist(), strict=True):
         if inside_it and year <= last and one.main.time.date() >= start:
@@ -553,7 +546,7 @@ def _choose(parts: Sequence[Part], sources: Sources, elevation: Elevation | None
             raise TryLater(msg)
         clear = sum(bool(np.isfinite(means[0, MEASURES.index("cover")])) for _, means in found)
         if clear < (SEASON_SEEN if since else 1):
-            part.tried = None if bad else last_season(site, part.task.until)
+            part.tried = None if bad else GrowingSeason.of(site).last_ended(part.task.until)[0]
             return
         part.waits, part.tried = False, None
         found.sort(key=lambda pair: pair[0])
@@ -723,9 +716,9 @@ def _pictures(
 
 def _seasons(part: Part, records: Sequence[Record]) -> list[int | None]:
     """Year of the growing season that each scene lies in; None: in none."""
-    window = Window.of(part.task.site)
+    window = GrowingSeason.of(part.task.site)
     days = np.array([record.time[:10] for record in records], "datetime64[D]").astype(np.int64)
-    season, position = window.place(days)
+    season, position = window.locate(days)
     return [int(year) if 0 < at <= window.length else None for year, at in zip(season, position, strict=True)]
 
 

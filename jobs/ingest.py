@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy.engine import make_url
 
 from jobs.executor import Run, spare
-from jobs.fetch import Fetched, Known, Outcome, Part, Step, Task, fetch, last_season
+from jobs.fetch import Fetched, Known, Outcome, Part, Step, Task, fetch
 from jobs.lock import LANDSCAPES, NEW, held
 from jobs.logs import redacted
 from jobs.precheck import check_history, without_history
@@ -38,6 +38,7 @@ from monitor.ledger.ledger import Ledger, Transaction
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, plain_texts
 from monitor.sites.clusters import METRES_PER_DEGREE, in_one_search, neighbourhoods
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.landscapes import landscape_name, landscapes
 from monitor.sites.named_controls import GivenGround, read_given_ground, within_reach
 from monitor.sites.site import Site, ground_key
@@ -179,7 +180,7 @@ def prepare(
         homes = _homes(settings.store.root, snapshots, [ground_key(site) for site in sites])
         for site in sites:
             ground = ground_key(site)
-            last = last_season(site, until)
+            last, _ = GrowingSeason.of(site).last_ended(until)
             waits = ground in tried and tried[ground]["season"] < last and t.controls(ground) is None
             if waits and ground in homes:
                 choose[site.id] = last  # it begins again, in another landscape, and all is fetched again

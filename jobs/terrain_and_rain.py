@@ -12,9 +12,9 @@ from monitor.errors import BadConfiguration, MonitorError
 from monitor.imagery.auxiliary.rainfall import LocalRain, Rain, Rainfall, anomaly, joined
 from monitor.imagery.auxiliary.terrain import Elevation, LocalElevation
 from monitor.ledger.ledger import Ledger
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.reasons import Reason
-from monitor.verdict.window import Window
 
 log = structlog.get_logger()
 
@@ -61,7 +61,7 @@ def rain_reasons(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, a
         log.warning("rain is not known tonight", error=str(error))
     found: dict[str, Reason | None] = {}
     for site in sites:
-        rain, window = known[site.id], Window.of(site)
+        rain, window = known[site.id], GrowingSeason.of(site)
         if rain is None:
             found[site.id] = Reason.RAIN_UNKNOWN
             continue

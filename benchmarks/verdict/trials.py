@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.verdict import other, real, rivals, scores
 from benchmarks.verdict.simulate import PLAN, Case, World, simulate
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan
 from monitor.verdict import assess as judging
 from monitor.verdict.assess import DEFAULT
@@ -23,7 +24,7 @@ from monitor.verdict.calibrate import Placebo, calibrate
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.kernels import NORMAL_95
 from monitor.verdict.status import STATUSES
-from monitor.verdict.window import Window, scenes
+from monitor.verdict.window import scenes
 
 SEEDS = (1, 2, 3, 4, 5)
 TRAINING = (101, 102, 103)
@@ -156,7 +157,7 @@ def mixes(seed: int, sites: int) -> Result:
 
 def below_half(case: Case) -> np.ndarray:
     """P(theta < .5), averaged over the plan's doubt as the statuses' probabilities are, at the end of years 3 to 6."""
-    window = Window.of(case.site)
+    window = GrowingSeason.of(case.site)
     seen = scenes(case.series, case.site, window, DEFAULT)
     parts = judging.parts_of(case.site, ())
     standing = judging._follow(seen, case.site, parts, window, DEFAULT)

@@ -19,9 +19,9 @@ from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover
 from monitor.cover.indices import INDICES
 from monitor.cube.grid import grid_to_json
 from monitor.cube.store import CHUNK_BYTES, StoredSite
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.trends.kernels.yearly import ROWS, added
-from monitor.verdict.window import Window
 
 Season = tuple[int, bool]
 """Year of a growing season, and whether its scenes were taken before the work began."""
@@ -74,7 +74,7 @@ def scenes_by_season(site: Site, observed: Mapping[str, np.ndarray]) -> dict[Sea
     if not counts.any():
         return {}
     names, digests, day = (observed[name][counts] for name in ("acquisition", "digest", "date"))
-    window, controls, newest = Window.of(site), controls[counts], observed["date"][-1]
+    window, controls, newest = GrowingSeason.of(site), controls[counts], observed["date"][-1]
     first_year, last_year = (day[[0, -1]].astype("datetime64[Y]").astype(np.int64) + 1970).tolist()
     start, found = np.datetime64(site.start, "D"), {}
     for year in range(first_year - 1, last_year + 1):

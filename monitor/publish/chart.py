@@ -14,10 +14,10 @@ import numpy as np
 
 from monitor.publish.typeset import dots, line
 from monitor.publish.view import SiteView
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.assess import parts_of
 from monitor.verdict.assessment import Status
-from monitor.verdict.window import Window
 
 WIDTH: Final = 1000.0
 """Of the stretched canvas."""
@@ -96,8 +96,8 @@ class Season:
 
 def in_season(day: np.ndarray, site: Site) -> np.ndarray:
     """Which days (from 1970) lie in the growing season of a site, (n,) bool."""
-    window = Window.of(site)
-    return window.place(day)[1] <= window.length
+    window = GrowingSeason.of(site)
+    return window.locate(day)[1] <= window.length
 
 
 def promised(day: np.ndarray, site: Site) -> np.ndarray:
@@ -171,9 +171,9 @@ def series_chart(view: SiteView) -> SeriesChart | None:
 
 def season_table(view: SiteView) -> list[Season]:
     """Means over each growing season that was seen."""
-    site, window = view.site, Window.of(view.site)
+    site, window = view.site, GrowingSeason.of(view.site)
     day, cover, control, accepted = _columns(view)
-    season, position = window.place(day)
+    season, position = window.locate(day)
     kept = np.flatnonzero(accepted & np.isfinite(cover) & np.isfinite(control) & (position <= window.length))
     day, season = day[kept], season[kept]
     planned = (day >= _from_1970(site.start)) & (site.plan.A > 0)
@@ -237,7 +237,7 @@ def _years(opening: date, last: int, span: int) -> tuple[Tick, ...]:
 
 
 def _seasons(site: Site, opening: date, last: int, span: int) -> tuple[tuple[float, float], ...]:
-    window = Window.of(site)
+    window = GrowingSeason.of(site)
     if window.length >= 360:
         return ()
     final = (date(1970, 1, 1) + timedelta(days=last)).year

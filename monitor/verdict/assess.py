@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from monitor.errors import BadData
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.kernels import Prior, Standing, follow, learn
 from monitor.verdict.status import GRADES, LEVELS, NOTES, REASONS, RULES, STATUSES, Parts, Verdicts, judge
-from monitor.verdict.window import Scenes, Window, scenes
+from monitor.verdict.window import Scenes, scenes
 
 DEFAULT = Calibration()
 
@@ -82,7 +83,7 @@ def verdicts(
     cohorts: Cohorts = (),
 ) -> Verdicts:
     """Verdicts as columns: :func:`assess` for many `dates` (datetime64[D], ascending) at the cost of one."""
-    window, parts = Window.of(site), parts_of(site, cohorts)
+    window, parts = GrowingSeason.of(site), parts_of(site, cohorts)
     seen = scenes(series, site, window, calibration)
     standing = _follow(seen, site, parts, window, calibration)
     day = dates.astype("datetime64[D]").astype(np.int64)
@@ -148,7 +149,7 @@ def assess_and_look_back(
     (Assessment, LastLook or None)
         The first is what :func:`assess` gives; the second is None where no scene was late enough in its season yet.
     """
-    window, parts = Window.of(site), parts_of(site, cohorts)
+    window, parts = GrowingSeason.of(site), parts_of(site, cohorts)
     seen = scenes(series, site, window, calibration)
     standing = _follow(seen, site, parts, window, calibration)
     today = np.array([as_of], "datetime64[D]").astype(np.int64)
@@ -182,7 +183,7 @@ def parts_of(site: Site, cohorts: Cohorts) -> Parts:
     return Parts(begun, share)
 
 
-def _follow(seen: Scenes, site: Site, parts: Parts, window: Window, c: Calibration) -> Standing:
+def _follow(seen: Scenes, site: Site, parts: Parts, window: GrowingSeason, c: Calibration) -> Standing:
     promised = site.plan.A > 0
     loss = -c.no_plan_loss
     prior = Prior(

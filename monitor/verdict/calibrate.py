@@ -22,6 +22,7 @@ from scipy.special import ndtri
 
 from monitor.controls.control_means import screened
 from monitor.controls.selection import ENOUGH
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT, verdicts
 from monitor.verdict.assessment import Series
@@ -38,7 +39,7 @@ from monitor.verdict.kernels import (
     season_and_rain,
     without_uplift,
 )  # fmt: skip
-from monitor.verdict.window import Window, scenes
+from monitor.verdict.window import scenes
 
 FEWEST: Final = 99
 """Placebos below which the defaults stay: the rate of false reds is then known to .05 +- .02 only."""
@@ -192,7 +193,7 @@ class _Prepared(NamedTuple):
 
 
 def _prepare(placebo: Placebo, c: Calibration) -> _Prepared:
-    site, window = placebo.site, Window.of(placebo.site)
+    site, window = placebo.site, GrowingSeason.of(placebo.site)
     x = scenes(placebo.series, site, window, c)
     day, position, season = x.day[x.used], x.position.astype(np.int64), x.season.astype(np.int64)
     start = int(np.datetime64(site.start, "D").astype(np.int64))
@@ -219,7 +220,7 @@ def _prepare(placebo: Placebo, c: Calibration) -> _Prepared:
 
 def tells(placebo: Placebo, c: Calibration = DEFAULT) -> bool:
     """Whether a placebo has scenes enough for a verdict, in the growing season before its start and after."""
-    x = scenes(placebo.series, placebo.site, Window.of(placebo.site), c)
+    x = scenes(placebo.series, placebo.site, GrowingSeason.of(placebo.site), c)
     start = int(np.datetime64(placebo.site.start, "D").astype(np.int64))
     before = int(np.searchsorted(x.day[x.used], start))
     return min(before, x.used.size - before) >= c.scenes

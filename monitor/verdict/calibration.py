@@ -16,25 +16,8 @@ from typing import Any
 import numpy as np
 
 from monitor.errors import BadConfiguration
+from monitor.sites.growing_season import SEASON_DAYS, SEASON_SHAPES
 from monitor.verdict import kernels
-
-WINDOWS = {
-    "desert_steppe": (121, 288), "sandy": (121, 288), "hexi": (121, 288), "loess": (121, 288),
-    "steppe": (121, 288), "north_mountain": (121, 288),
-    "alpine": (152, 258),
-    "karst": (1, 365), "southwest_mountain": (1, 365),
-}  # fmt: skip
-"""First and last day of the year whose scenes the verdict uses, by biome, northern hemisphere. Snow and the
-senescent season carry no information on cover; the south-west is evergreen. Design defaults, 2026-11."""
-
-SEASONS = {
-    "desert_steppe": (215, 45), "sandy": (215, 45), "hexi": (215, 45), "loess": (215, 45), "steppe": (215, 45),
-    "north_mountain": (210, 50),
-    "alpine": (210, 35),
-    "karst": (210, 95), "southwest_mountain": (210, 95),
-}  # fmt: skip
-"""Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, where the
-control has not yet shown its own. Design defaults, 2026-11."""
 
 OUTSIDE = 20
 """The control may be greenest so many days before the window opens or after it closes: theta errs by less than .2 then,
@@ -261,7 +244,7 @@ class Calibration:
 def _hash(constants: Calibration) -> str:
     fixed = {name: value for name, value in vars(kernels).items() if name.isupper()}
     content = {
-        "constants": asdict(constants), "windows": WINDOWS, "seasons": SEASONS, "fixed": fixed,
+        "constants": asdict(constants), "windows": SEASON_DAYS, "seasons": SEASON_SHAPES, "fixed": fixed,
         "elsewhere": (OUTSIDE, SURE, HEIGHT, LEARNT),
     }  # fmt: skip
     return hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()

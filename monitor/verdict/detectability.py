@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT, parts_of
 from monitor.verdict.calibration import Calibration, boundary
 from monitor.verdict.kernels import Prior, first_told
-from monitor.verdict.window import Window
 
 SITES = 200
 """Simulated sites: a chance of one half is known to .035."""
@@ -75,12 +75,12 @@ def power(
     plan, c = site.plan, calibration
     if not plan.A > 0:
         return ()
-    window, rng = Window.of(site), np.random.default_rng(20261125)
+    window, rng = GrowingSeason.of(site), np.random.default_rng(20261125)
     start = int(np.datetime64(site.start, "D").astype(np.int64))
     first = start - 366 * (max(seasons_before, 0) + 1)
     step = min(max(1, int(window.length / (2 * scenes_a_year + 1e-9))), 10)  # twice as many passes as clear scenes
     every = np.arange(first, start + int(365.25 * years) + 1, step)
-    season, position = window.place(every)
+    season, position = window.locate(every)
     opened = np.unique(season)
     begun = season[np.searchsorted(every, start)]
     kept = (position <= window.length) & (season >= begun - seasons_before)

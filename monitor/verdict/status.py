@@ -21,13 +21,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, logit, ndtr
 
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.calibration import Calibration, boundary
 from monitor.verdict.erosion import GRADE_NAMES, UNVERIFIED, grade, not_improved, soil_loss_ratio
 from monitor.verdict.kernels import Standing
 from monitor.verdict.reasons import BACKGROUND, Reason
-from monitor.verdict.window import Scenes, Window, elsewhere
+from monitor.verdict.window import Scenes, elsewhere
 
 STATUSES = tuple(Status)
 LEVELS = tuple(AlertLevel)
@@ -123,7 +124,7 @@ def judge(
     standing: Standing,
     site: Site,
     parts: Parts,
-    window: Window,
+    window: GrowingSeason,
     calibration: Calibration,
     alpha: float | Sequence[float],
 ) -> Verdicts:
@@ -164,7 +165,7 @@ def judge(
         return found
 
     # What the data allow.
-    season, _ = window.place(day)
+    season, _ = window.locate(day)
     recent = at + 1 - np.searchsorted(scenes.season, season - 1) if used_day.size else np.zeros(day.size)
     few = ~seen | (recent < c.scenes)
     old = seen & (day - now(used_day, 0) > c.age_days)

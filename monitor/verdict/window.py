@@ -6,55 +6,17 @@ from typing import NamedTuple
 import numpy as np
 
 from monitor.errors import BadData
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Series
-from monitor.verdict.calibration import HEIGHT, LEARNT, OUTSIDE, SEASONS, SURE, WINDOWS, Calibration
+from monitor.verdict.calibration import HEIGHT, LEARNT, OUTSIDE, SURE, Calibration
 from monitor.verdict.kernels import peaks_outside
 
 YEAR = 365.25
 """[day]"""
-HALF_YEAR = 182
-"""By how much the seasons of the southern hemisphere lag behind. [day]"""
 SPREAD = 1e-9
 """A wave can be told where the days of the year spread more than this: determinant of the scatter of its cosine and
 sine, a quarter where they are even; less is rounding. [1]"""
-
-
-class Window(NamedTuple):
-    """Growing season of a site: when it opens, and how it usually runs."""
-
-    opens: int
-    """Days from 1 January to the opening. [day]"""
-    length: int
-    """[day]"""
-    peak: float
-    """Usual peak, from 1 on the day of opening. [day]"""
-    width: float
-    """Usual standard deviation of the season's shape. [day]"""
-
-    @classmethod
-    def of(cls, site: Site) -> "Window":
-        """Window of a site's biome, half a year later south of the equator."""
-        first, last = WINDOWS[site.biome]
-        peak, width = SEASONS[site.biome]
-        shift = HALF_YEAR if not site.geometry.is_empty and site.geometry.centroid.y < 0 else 0
-        return cls(first - 1 + shift, last - first + 1, float(peak - first + 1), float(width))
-
-    def place(self, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Season (year in which the window last opened) and position in it (1 on the day of opening) of days.
-
-        Parameters
-        ----------
-        day : (n,) array of int
-            Days from 1970.
-        """
-        if not day.size:
-            return day, day
-        first, last = np.array([day.min(), day.max()]).astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64)
-        years = np.arange(first - 1, last + 1)
-        opened = years.astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64) + self.opens
-        at = np.searchsorted(opened, day, side="right") - 1
-        return years[at] + 1970, day - opened[at] + 1
 
 
 class Scenes(NamedTuple):
@@ -77,7 +39,7 @@ class Scenes(NamedTuple):
     reference: np.ndarray
 
 
-def scenes(series: Series, site: Site, window: Window, calibration: Calibration) -> Scenes:
+def scenes(series: Series, site: Site, window: GrowingSeason, calibration: Calibration) -> Scenes:
     """Keep the accepted acquisitions of a series.
 
     Raises
@@ -90,7 +52,7 @@ def scenes(series: Series, site: Site, window: Window, calibration: Calibration)
     empty = np.full(day.size, np.nan)
     clear = np.ones(day.size) if series.clear is None else series.clear
     accepted = np.isfinite(series.cover) & np.isfinite(series.control) & (clear >= calibration.clear)
-    season, position = window.place(day)
+    season, position = window.locate(day)
     inside = accepted & (position <= window.length)
     control_2 = empty if series.control_2 is None else series.control_2
     second = empty if series.second is None else series.second
@@ -103,7 +65,7 @@ def scenes(series: Series, site: Site, window: Window, calibration: Calibration)
 
 
 def elsewhere(
-    day: np.ndarray, control: np.ndarray, used: np.ndarray, window: Window, asked: np.ndarray | None = None
+    day: np.ndarray, control: np.ndarray, used: np.ndarray, window: GrowingSeason, asked: np.ndarray | None = None
 ) -> np.ndarray:
     """Whether the control is greenest outside the window, as far as scenes tell it one after the other.
 
@@ -119,7 +81,7 @@ def elsewhere(
         Cover of the control ground. [1]
     used : array of int
         Places of the days that lie in the window.
-    window : Window
+    window : GrowingSeason
     asked : (n,) bool array, optional
         After which scenes it is asked. Default: after each.
 

@@ -12,7 +12,7 @@ from shapely.geometry import box
 import jobs.calibration as calibrating
 import monitor.verdict.calibrate as library
 from jobs import pipeline
-from jobs.calibration import Pool, independent, over, set_due, tile
+from jobs.calibration import Pool, independent, set_due, tile
 from jobs.cli import main
 from jobs.ingest import opened
 from jobs.pipeline import night
@@ -25,6 +25,7 @@ from monitor.cube.packed import LAYERS
 from monitor.cube.store import Entry, record_of
 from monitor.imagery.source import Scene
 from monitor.ledger.ledger import Ledger
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site, ground_key
 from monitor.verdict.assess import DEFAULT
 from tests.landscape import lone_site, put
@@ -143,10 +144,11 @@ def test_a_tile_is_named_as_sentinel_names_it(point, name):
 
 def test_a_season_is_over_once_its_window_has_closed():
     one = site(1)
-    assert over(one, date(2025, 10, 15)) == (2024, date(2024, 10, 14))
-    assert over(one, date(2025, 10, 16)) == (2025, date(2025, 10, 15))
-    assert over(one, date(2026, 4, 30)) == (2025, date(2025, 10, 15))
-    assert over(replace(one, biome="karst"), date(2026, 3, 1))[0] == 2025
+    season = GrowingSeason.of(one)
+    assert season.last_ended(date(2025, 10, 15)) == (2024, date(2024, 10, 14))
+    assert season.last_ended(date(2025, 10, 16)) == (2025, date(2025, 10, 15))
+    assert season.last_ended(date(2026, 4, 30)) == (2025, date(2025, 10, 15))
+    assert GrowingSeason.of(replace(one, biome="karst")).last_ended(date(2026, 3, 1))[0] == 2025
 
 
 def test_ground_that_drifts_more_than_the_defaults_expect_moves_the_constants_towards_it(land):

@@ -22,9 +22,9 @@ from monitor.errors import StoreBroken
 from monitor.imagery.source import Scene
 from monitor.maps import seasons
 from monitor.maps.seasons import Wanted, scenes_by_season, season_sums, sums_by_season
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import BIOMES, Plan, Site
 from monitor.trends.kernels.yearly import ROWS
-from monitor.verdict.window import Window
 from tests.landscape import lone_site, put
 
 OUTLINE = (103.800, 36.000, 103.801, 36.001)
@@ -59,8 +59,8 @@ def series(days, *, accepted=None, controls=None, versions=None):
 def one_by_one(site, days, accepted, controls):
     found = {}
     for day in days:
-        (year,), (position,) = Window.of(site).place(np.array([day], "datetime64[D]").astype(np.int64))
-        if accepted[day] and controls[day] is not None and position <= Window.of(site).length:
+        (year,), (position,) = GrowingSeason.of(site).locate(np.array([day], "datetime64[D]").astype(np.int64))
+        if accepted[day] and controls[day] is not None and position <= GrowingSeason.of(site).length:
             scene = (f"s2/{day}".encode(), f"0-{day}".encode(), controls[day])
             found.setdefault((int(year), day < site.start), []).append(scene)
     return found

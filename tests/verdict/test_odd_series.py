@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from shapely.geometry import Polygon, box
 
 from monitor.errors import BadConfiguration, BadData
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT, assess, assess_all
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import HEIGHT, LEARNT, OUTSIDE, SURE, boundary
 from monitor.verdict.erosion import grade, not_improved
-from monitor.verdict.window import Window, elsewhere
+from monitor.verdict.window import elsewhere
 
 SITE = Site(
     id="loess-1", name="", geometry=Polygon(), start=date(2020, 4, 1), intervention="planting", biome="loess",
@@ -256,13 +257,13 @@ def test_whatever_is_missing_every_row_is_well_formed(seed, holes, theta, size):
 @pytest.mark.parametrize("seed", range(12))
 def test_the_wave_that_tells_a_season_is_that_of_least_squares_scene_by_scene(seed):
     rng = np.random.default_rng(seed)
-    window = Window(opens=120, length=[90, 168, 230][seed % 3], peak=80.0, width=35.0)
+    window = GrowingSeason(opens=120, length=[90, 168, 230][seed % 3], peak=80.0, width=35.0)
     day = np.unique(rng.integers(16000, 18500, rng.integers(5, 160)))
     if seed % 4 == 3:
         day = day[day % 365 < 120]  # months of the year alone
     peak, height = rng.uniform(0, 365), rng.uniform(0.0, 0.2)
     cover = 0.3 + height * np.cos(2 * np.pi * (day - peak) / 365.25) + rng.normal(0, 0.03, day.size)
-    inside = window.place(day)[1] <= window.length
+    inside = window.locate(day)[1] <= window.length
 
     expected = np.zeros(day.size, bool)
     angle = 2 * np.pi * (day - 120 - window.length / 2) / 365.25
@@ -289,6 +290,6 @@ def test_the_wave_that_tells_a_season_is_that_of_least_squares_scene_by_scene(se
 def test_scenes_of_two_days_of_the_year_alone_tell_no_season():
     day = np.sort(np.concatenate([np.arange(16100, 20000, 1461), np.arange(16280, 20000, 1461)]))
     day = np.concatenate([day, day + 1461 * 3, day + 1461 * 6])
-    window = Window(opens=120, length=168, peak=80.0, width=35.0)
+    window = GrowingSeason(opens=120, length=168, peak=80.0, width=35.0)
     assert day.size >= LEARNT[0]
     assert not elsewhere(day, np.where(np.arange(day.size) % 2, 0.6, 0.1), np.arange(0), window).any()

@@ -10,13 +10,13 @@ import pytest
 from shapely.geometry import Point, Polygon
 
 from monitor.errors import BadConfiguration
+from monitor.sites.growing_season import SEASON_DAYS, SEASON_SHAPES, GrowingSeason
 from monitor.sites.site import BIOMES, Plan, Site
 from monitor.verdict import erosion
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
-from monitor.verdict.calibration import SEASONS, WINDOWS, Calibration, boundary
+from monitor.verdict.calibration import Calibration, boundary
 from monitor.verdict.explain import LOSS_SURE, LOST_WRONGLY, WATCHED_WRONGLY, early_news, explain
 from monitor.verdict.reasons import Reason, sentence
-from monitor.verdict.window import Window
 
 SITE = Site(
     id="a", name="", geometry=Polygon(), start=date(2019, 11, 5), intervention="planting", biome="loess",
@@ -203,20 +203,20 @@ def test_any_other_constant_is_another_calibration():
 
 
 def test_every_biome_has_a_window_and_a_season_within_it():
-    assert set(WINDOWS) == set(SEASONS) == set(BIOMES)
-    for biome, (first, last) in WINDOWS.items():
-        assert 1 <= first < SEASONS[biome][0] < last <= 366
+    assert set(SEASON_DAYS) == set(SEASON_SHAPES) == set(BIOMES)
+    for biome, (first, last) in SEASON_DAYS.items():
+        assert 1 <= first < SEASON_SHAPES[biome][0] < last <= 366
 
 
 def test_seasons_lie_half_a_year_apart_on_the_two_hemispheres():
     days = np.array(["2021-07-01", "2022-01-01", "2022-04-30", "2022-05-01"], "datetime64[D]").astype(np.int64)
-    north = Window.of(replace(SITE, geometry=Point(107, 37).buffer(0.01)))
-    south = Window.of(replace(SITE, geometry=Point(-65, -37).buffer(0.01)))
-    season, position = north.place(days)
+    north = GrowingSeason.of(replace(SITE, geometry=Point(107, 37).buffer(0.01)))
+    south = GrowingSeason.of(replace(SITE, geometry=Point(-65, -37).buffer(0.01)))
+    season, position = north.locate(days)
     assert season.tolist() == [2021, 2021, 2021, 2022]
     assert position.tolist() == [62, 246, 365, 1]
     assert [(p <= north.length) for p in position] == [True, False, False, True]
-    season, position = south.place(days)
+    season, position = south.locate(days)
     assert season.tolist() == [2020, 2021, 2021, 2021]
     assert [(p <= south.length) for p in position] == [False, True, False, False]
 

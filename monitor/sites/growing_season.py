@@ -1,0 +1,85 @@
+"""The growing season of a site: the days of the year on which vegetation is compared, by biome and hemisphere.
+
+A season is named by the year in which it opens. Days are counted from 1970-01-01.
+"""
+
+from datetime import date, timedelta
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from monitor.sites.site import Site
+
+SEASON_DAYS: Final = {
+    "desert_steppe": (121, 288), "sandy": (121, 288), "hexi": (121, 288), "loess": (121, 288),
+    "steppe": (121, 288), "north_mountain": (121, 288),
+    "alpine": (152, 258),
+    "karst": (1, 365), "southwest_mountain": (1, 365),
+}  # fmt: skip
+"""First and last day of the year of the growing season, by biome, northern hemisphere. Snow and the senescent season
+carry no information on cover; the south-west is evergreen. Design defaults, 2026-11."""
+SEASON_SHAPES: Final = {
+    "desert_steppe": (215, 45), "sandy": (215, 45), "hexi": (215, 45), "loess": (215, 45), "steppe": (215, 45),
+    "north_mountain": (210, 50),
+    "alpine": (210, 35),
+    "karst": (210, 95), "southwest_mountain": (210, 95),
+}  # fmt: skip
+"""Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, where the
+control has not shown its own yet. Design defaults, 2026-11."""
+HALF_YEAR: Final = 182
+"""Shift of the growing season south of the equator. [day]"""
+
+
+class GrowingSeason(NamedTuple):
+    """Growing season of a site: when it opens, how long it lasts, and its usual shape."""
+
+    opens: int
+    """Days from 1 January to the opening. [day]"""
+    length: int
+    """Duration. [day]"""
+    peak: float
+    """Usual day of the peak, 1 on the day of opening. [day]"""
+    width: float
+    """Usual standard deviation of the seasonal curve. [day]"""
+
+    @classmethod
+    def of(cls, site: Site) -> "GrowingSeason":
+        """Growing season of a site's biome, half a year later south of the equator."""
+        first, last = SEASON_DAYS[site.biome]
+        peak, width = SEASON_SHAPES[site.biome]
+        shift = HALF_YEAR if not site.geometry.is_empty and site.geometry.centroid.y < 0 else 0
+        return cls(first - 1 + shift, last - first + 1, float(peak - first + 1), float(width))
+
+    def locate(self, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Season of each day, and position in it.
+
+        Parameters
+        ----------
+        day : (n,) array of int
+            Days from 1970-01-01.
+
+        Returns
+        -------
+        season : (n,) array of int
+            Year in which the season last opened.
+        position : (n,) array of int
+            1 on the day of opening; above `length` after the season has ended. [day]
+        """
+        if not day.size:
+            return day, day
+        first, last = np.array([day.min(), day.max()]).astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64)
+        years = np.arange(first - 1, last + 1)
+        opened = years.astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64) + self.opens
+        at = np.searchsorted(opened, day, side="right") - 1
+        return years[at] + 1970, day - opened[at] + 1
+
+    def locate_date(self, day: date) -> tuple[int, int]:
+        """Season of one date and position in it, see :meth:`locate`."""
+        season, position = self.locate(np.array([day], "datetime64[D]").astype(np.int64))
+        return int(season[0]), int(position[0])
+
+    def last_ended(self, day: date) -> tuple[int, date]:
+        """The last season that had ended before a date, and the last day of that season."""
+        season, position = self.locate_date(day)
+        last = season - (position <= self.length)
+        return last, date(last, 1, 1) + timedelta(days=self.opens + self.length - 1)
