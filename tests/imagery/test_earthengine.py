@@ -712,7 +712,7 @@ def test_the_functions_in_requests_are_those_that_are_listed(server):
     assert tuple(sorted(ee_graphs.FUNCTIONS)) == ee_graphs.FUNCTIONS
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/sources.md"])
+@pytest.mark.parametrize("page", ["docs/sources.md"])
 def test_the_functions_are_listed_for_who_sets_up_a_server_of_their_own(root, page):
     text = (root / page).read_text(encoding="utf-8")
     listed = text.partition("<!-- functions -->")[2].partition("<!-- end -->")[0]
