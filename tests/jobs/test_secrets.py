@@ -95,7 +95,7 @@ BUG = textwrap.dedent("""
 
 @pytest.mark.parametrize(
     ("arguments", "module", "name"),
-    [(["run"], "nightly", "night"), (["status"], "settings", "load")],
+    [(["run"], "pipeline", "night"), (["status"], "settings", "load")],
 )
 def test_a_bug_is_reported_with_a_traceback_that_shows_no_values_and_no_secrets(
     arguments, module, name, terminal, tmp_path
