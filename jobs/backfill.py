@@ -6,7 +6,18 @@ that are being fetched here.
 
 import typer
 
-from jobs.console import AsJson, Config, Sites, echo, free, print_line, print_registry, progress, start, stop_on_sigterm
+from jobs.console import (
+    AsJson,
+    Config,
+    Sites,
+    fail_if_locked,
+    print_json,
+    print_line,
+    print_registry_changes,
+    progress,
+    start,
+    stop_on_sigterm,
+)
 from jobs.kernel_cache import choose_cache
 
 
@@ -19,7 +30,7 @@ def backfill(
     from jobs.settings import load
 
     settings = load(config)
-    free(settings.store.root)
+    fail_if_locked(settings.store.root)
     choose_cache(settings.store.root)
     from jobs.pipeline import exit_status, fetch_history
 
@@ -27,9 +38,9 @@ def backfill(
     with progress("sites") as tell:
         manifest = fetch_history(settings, only=site or [], progress=tell)
     if as_json:
-        echo(manifest)
+        print_json(manifest)
     else:
-        print_registry(manifest)
+        print_registry_changes(manifest)
         for one in manifest["sites"]:
             new = f"{len(one['scenes_new'])} new scenes"
             print_line(f"{one['site']}: {one['state']}; {one['error'] or new}")

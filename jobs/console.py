@@ -1,11 +1,11 @@
-"""What every command shares: shared options, output, progress, and the way an error becomes an exit status."""
+"""Shared by all commands: options, output, progress, and the mapping of errors to exit statuses."""
 
 import errno
 import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -19,7 +19,7 @@ from jobs.logs import redacted, set_up_logs
 from monitor.errors import MonitorError, as_disk_full
 
 UsageError: Any = typer.BadParameter.__base__
-"""Raised for an invalid command line: typer has a name of its own for one kind of it only."""
+"""Raised for invalid usage. typer exports only a subclass of it."""
 
 Config = Annotated[Path | None, typer.Option("--config", help="Default: REGROWTH_CONFIG, else ./regrowth.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -27,12 +27,12 @@ Sites = Annotated[list[str] | None, typer.Option("--site", help="Only this site;
 
 
 def new_app(**options: Any) -> typer.Typer:
-    """A typer application with the settings that all commands share."""
+    """Create a typer application with the settings that all commands share."""
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **options)
 
 
-def start(command: Any) -> None:
-    """Run one command by itself, as ``python -m jobs.<entry point>`` does."""
+def start(command: Callable[..., None]) -> None:
+    """Run a single command, as ``python -m jobs.<entry point>`` does."""
     set_up_logs()
     choose_cache()
     app = new_app()
@@ -43,49 +43,53 @@ def start(command: Any) -> None:
 def main(app: typer.Typer, arguments: list[str] | None = None) -> None:
     """Run a command of an application and exit with its status."""
     if sys.getfilesystemencoding().lower() not in ("utf-8", "utf8"):
-        sys.stderr.write("names of files would not be UTF-8, as those of sites are: set LANG=C.UTF-8\n")
+        sys.stderr.write("file names must be UTF-8, because site ids are: set LANG=C.UTF-8\n")
         sys.exit(Exit.CONFIGURATION)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.STOPPED))  # what is half written is taken away first
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.STOPPED))  # so that partly written files are removed
     try:
-        outcome = app(args=arguments, standalone_mode=False)
+        status = app(args=arguments, standalone_mode=False)
     except UsageError as error:
-        _say(error.format_message())
+        _print_error(error.format_message())
         sys.exit(Exit.USAGE)
     except typer.Exit as error:
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(Exit.STOPPED)
     except MonitorError as error:
-        _say(str(error))
+        _print_error(str(error))
         sys.exit(status_of(error))
     except BrokenPipeError:
         sys.exit(Exit.DONE)
     except OSError as error:
-        if full := as_disk_full(error, error.filename or "the roots of [store], [ledger] and [outputs]"):
-            _say(str(full))
-            sys.exit(status_of(full))
-        _say(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
-        sys.exit(Exit.ALL_FAILED if error.errno == errno.EIO else Exit.CONFIGURATION)
-    except Exception:  # noqa: BLE001 - the last resort: a bug is told as one, whatever it is
+        sys.exit(_report_os_error(error))
+    except Exception:  # noqa: BLE001 - the last resort: any unexpected error is reported as a bug
         import structlog
 
         set_up_logs()
         structlog.get_logger().exception("this is a bug; please report it with the lines above")
         sys.exit(Exit.BUG)
-    sys.exit(outcome if isinstance(outcome, int) else Exit.DONE)
+    sys.exit(status if isinstance(status, int) else Exit.DONE)
 
 
-def _say(line: str) -> None:
-    """One line for a person, on stderr."""
+def _report_os_error(error: OSError) -> Exit:
+    """Print an error of the operating system and return the exit status for it."""
+    if full := as_disk_full(error, error.filename or "the roots of [store], [ledger] and [outputs]"):
+        _print_error(str(full))
+        return status_of(full)
+    _print_error(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
+    return Exit.ALL_FAILED if error.errno == errno.EIO else Exit.CONFIGURATION
+
+
+def _print_error(line: str) -> None:
     sys.stderr.write(f"{redacted(line)}\n")
 
 
-def echo(value: Any) -> None:
-    """JSON on stdout; null, never NaN."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=_plain))
+def print_json(value: Any) -> None:
+    """Print a value as JSON on stdout; missing numbers are null, never NaN."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=_date_to_json))
 
 
-def _plain(value: Any) -> str:
+def _date_to_json(value: Any) -> str:
     if isinstance(value, date):
         return value.isoformat()
     msg = f"{type(value).__name__} has no JSON form"
@@ -93,19 +97,19 @@ def _plain(value: Any) -> str:
 
 
 def print_line(text: str) -> None:
-    """One line of data on stdout."""
+    """Print one line of data on stdout."""
     typer.echo(text)
 
 
-def print_registry(manifest: dict[str, Any]) -> None:
-    """How the registry differed from the ledger."""
+def print_registry_changes(manifest: dict[str, Any]) -> None:
+    """Print how the registry differed from the ledger."""
     for sentence in manifest["registry"]["said"]:
         print_line(f"registry: {sentence}")
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Any]:
-    """A progress bar on a terminal, nothing elsewhere."""
+def progress(description: str) -> Iterator[Any]:
+    """Show a progress bar on a terminal; yields a callback (done, total), or None where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -113,25 +117,31 @@ def progress(what: str) -> Iterator[Any]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def free(root: Path) -> None:
-    """Leave at once where another run is at work: before the libraries are loaded, which takes seconds."""
+def fail_if_locked(store_root: Path) -> None:
+    """Fail at once if another run holds the lock, before libraries are loaded, which takes seconds.
+
+    Raises
+    ------
+    TryLater
+        Another process holds the lock; the message names it.
+    """
     from jobs.lock import held
 
-    if root.is_dir():
-        with held(root, "a run that is starting"):
+    if store_root.is_dir():
+        with held(store_root, "a run that is starting"):
             pass
 
 
 def stop_on_sigterm() -> None:
-    """A polite stop is as safe as a hard one: what is committed stays, the next run goes on from there."""
+    """Exit at once on SIGTERM. What is committed stays, and the next run continues from there."""
     import structlog
 
     def stop(_signal: int, _frame: object) -> None:
-        structlog.get_logger().warning("stopped by a signal; the next run goes on from here")
+        structlog.get_logger().warning("stopped by a signal; the next run continues from here")
         os._exit(Exit.STOPPED)
 
     signal.signal(signal.SIGTERM, stop)

@@ -1,4 +1,4 @@
-"""Exit statuses, after sysexits.h where it has one."""
+"""Exit statuses, those of sysexits.h where one fits."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ from monitor.errors import BadConfiguration, BadData, MonitorError, TryLater
 
 
 class Exit(IntEnum):
-    """What the exit status of a command means."""
+    """Meaning of the exit status of a command."""
 
     DONE = 0
     SOME_FAILED = 10
@@ -20,7 +20,7 @@ class Exit(IntEnum):
 
 
 def status_of(error: MonitorError) -> Exit:
-    """Exit status of an expected error that stopped a whole command."""
+    """Exit status of a command that an expected error stopped."""
     if isinstance(error, BadConfiguration):
         return Exit.CONFIGURATION
     if isinstance(error, TryLater):

@@ -1,4 +1,4 @@
-"""The folder of compiled kernels: where numba stores them between processes."""
+"""The folder in which numba stores compiled kernels between processes."""
 
 import atexit
 import hashlib
@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Final
 
 LIBRARY: Final = Path(__file__).parents[1] / "monitor"
-VARIABLE: Final = "NUMBA_CACHE_DIR"
-"""Where numba looks for the folder, when it is loaded."""
+"""Folder of the code that contains the kernels."""
+CACHE_VARIABLE: Final = "NUMBA_CACHE_DIR"
+"""Environment variable from which numba takes the folder when it is imported."""
 
-temporary: Path | None = None
-"""The folder of this process alone, where nothing better was found."""
+temporary_folder: Path | None = None
+"""Folder of this process alone, used where no permanent one can be written."""
 
 
-def name_of_cache(library: Path = LIBRARY) -> str:
-    """Name of the folder of compiled kernels, another one whenever the code of any of them is another.
+def cache_name(library: Path = LIBRARY) -> str:
+    """Name of the folder of compiled kernels: it contains a hash of all modules that mention numba.
 
-    numba looks at the file of a function only, not at what that calls in other files: after an update in place it would
-    go on with the old arithmetic (numba's manual, "Caching limitations").
+    numba itself checks only the file of a function, not the files of functions that it calls: after an update in place
+    it would use outdated code (numba's manual, "Caching limitations").
     """
     code = hashlib.sha256()
     for path in sorted(library.rglob("*.py")):
@@ -32,52 +33,56 @@ def name_of_cache(library: Path = LIBRARY) -> str:
 
 
 def choose_cache(store: Path | None = None) -> None:
-    """Choose where compiled kernels are kept, before numba is loaded; a folder that the environment names stays.
+    """Choose the folder of compiled kernels, before numba is imported. A folder set in the environment is not changed.
 
-    The first of these that only this user can write to: beside the code, in the user's cache, in the root of the
-    stores (`store`), else a temporary folder of this process: then every process compiles for half a minute.
+    Parameters
+    ----------
+    store : Path, optional
+        Root of the stores. The first folder is taken that only this user can write to: beside the code, in the user's
+        cache, in `store`. Where there is none, a temporary folder of this process is used, and every process compiles
+        for half a minute.
     """
-    global temporary
-    if VARIABLE in os.environ and (temporary is None or store is None):
+    global temporary_folder
+    if CACHE_VARIABLE in os.environ and (temporary_folder is None or store is None):
         return
-    chosen = next((folder for folder in candidates(store) if _usable(folder)), None)
-    if chosen is None and temporary is None:
-        chosen = temporary = Path(tempfile.mkdtemp(prefix="regrowth-kernels-"))
-        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    chosen = next((folder for folder in cache_folders(store) if _usable(folder)), None)
+    if chosen is None and temporary_folder is None:
+        chosen = temporary_folder = Path(tempfile.mkdtemp(prefix="regrowth-kernels-"))
+        atexit.register(shutil.rmtree, temporary_folder, ignore_errors=True)
     if chosen is not None:
-        os.environ[VARIABLE] = str(chosen)
+        os.environ[CACHE_VARIABLE] = str(chosen)
 
 
-def candidates(store: Path | None) -> list[Path]:
-    """Folders where compiled kernels may be kept from one process to the next, the best one first."""
-    places = [LIBRARY / "__pycache__"]
+def cache_folders(store: Path | None) -> list[Path]:
+    """Folders in which compiled kernels may be stored permanently, the preferred one first."""
+    parents = [LIBRARY / "__pycache__"]
     if home := os.environ.get("XDG_CACHE_HOME") or os.environ.get("HOME"):
-        places.append(Path(home) / ("" if os.environ.get("XDG_CACHE_HOME") else ".cache") / "regrowth")
-    if store is not None and _closed(store):
-        places.append(store / ".kernels")
-    return [place / name_of_cache() for place in places if place.is_absolute()]
+        parents.append(Path(home) / ("" if os.environ.get("XDG_CACHE_HOME") else ".cache") / "regrowth")
+    if store is not None and _only_ours(store):
+        parents.append(store / ".kernels")
+    return [parent / cache_name() for parent in parents if parent.is_absolute()]
 
 
 def _usable(folder: Path) -> bool:
-    """Make a folder, for this user alone; False where that fails, or where another user can write to what is there.
+    """Create a folder for this user alone; False if that fails or if another user can write to it.
 
-    What numba keeps are pickles: whoever writes them decides what this process does.
+    numba stores pickles: whoever can write them controls this process.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            found = folder.lstat()
+            status = folder.lstat()
     except OSError:
         return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
-def _closed(root: Path) -> bool:
-    """Whether no other user can put a folder of their own into a root in the place of one that is there."""
+def _only_ours(root: Path) -> bool:
+    """Whether no other user can replace a folder in a root by one of their own."""
     try:
-        found = root.stat()
-    except FileNotFoundError:  # it will be made, by this user
+        status = root.stat()
+    except FileNotFoundError:  # this user will create it
         return True
     except OSError:
         return False
-    return found.st_uid in (0, os.geteuid()) and not found.st_mode & 0o022
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022

@@ -8,12 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jobs.kernel_cache import VARIABLE, choose_cache
+from jobs.kernel_cache import CACHE_VARIABLE, choose_cache
 from jobs.logs import set_up_logs
 
 
 def compile_ahead() -> None:
-    """Do one night on the embedded sample, and trends of a few pixels: all that they need is compiled then."""
+    """Compile all kernels: run one night on the embedded sample, and compute trends of a few pixels."""
     import numpy as np
     import xarray as xr
 
@@ -26,14 +26,14 @@ def compile_ahead() -> None:
         write_inputs(Path(folder), seed=1)
         night(load(Path(folder) / "regrowth.toml"), as_of=LAST_NIGHT)
     days = np.datetime64("2020-01-01", "ns") + np.arange(0, 1500, 30) * np.timedelta64(1, "D")
-    few = xr.DataArray(np.random.default_rng(1).random((days.size, 2, 2)), {"time": days}, ("time", "y", "x"))
-    for kind in ("float32", "float64"):
-        trend(few.astype(kind)).compute()
+    pixels = xr.DataArray(np.random.default_rng(1).random((days.size, 2, 2)), {"time": days}, ("time", "y", "x"))
+    for dtype in ("float32", "float64"):
+        trend(pixels.astype(dtype)).compute()
 
 
 if __name__ == "__main__":
     set_up_logs(quiet=True)
     choose_cache()
-    sys.stdout.write(f"Compiling the kernels once, about a minute; they are stored in {os.environ[VARIABLE]}\n")
+    sys.stdout.write(f"Compiling the kernels once, about a minute; they are stored in {os.environ[CACHE_VARIABLE]}\n")
     sys.stdout.flush()
     compile_ahead()

@@ -1,8 +1,8 @@
 """Logs on stderr, without secrets: lines for people on a terminal, JSON lines elsewhere.
 
-No traceback shows the values of variables. Secrets are replaced in every line of this program's logs and of those of
-libraries: whatever the environment names as a secret, passwords of the configured addresses, and what
-:func:`monitor.errors.redacted` finds by its form.
+Tracebacks show no values of variables. Secrets are replaced in every line that this program or a library logs: values
+of environment variables that hold secrets, passwords in configured addresses, and what has the form of a secret
+(:func:`monitor.errors.redacted`).
 """
 
 import json
@@ -18,35 +18,37 @@ from urllib.parse import quote, unquote
 
 from monitor import errors
 
-SECRET: Final = re.compile(r"REGROWTH_\w*(PASSWORD|SECRET|TOKEN|KEY)|REGROWTH_CHANNEL_\w+_URL|PGPASSWORD")
-"""Names of environment variables that hold a secret; with ``_FILE`` added they name a file that does."""
-SHORTEST: Final = 4
-"""Letters of a secret that is replaced wherever it stands: a shorter one would garble other words."""
-MOST: Final = 2**16
-"""So much is read of a file that holds a secret. [byte]"""
+SECRET_VARIABLES: Final = re.compile(
+    r"REGROWTH_\w*(PASSWORD|SECRET|TOKEN|KEY)|REGROWTH_CHANNEL_\w+_URL|PGPASSWORD",
+)
+"""Names of environment variables that hold a secret. With ``_FILE`` appended they name a file that contains it."""
+MIN_SECRET_LETTERS: Final = 4
+"""Shorter secrets are not replaced: that would garble ordinary words."""
+MAX_SECRET_FILE_BYTES: Final = 2**16
+"""Bytes read from a file that contains a secret, at most."""
 
 _passwords: set[str] = set()
-"""Passwords of the addresses in the settings."""
+"""Passwords in the addresses of the settings."""
 _plain_record = logging.getLogRecordFactory()
 
 
 def hide_passwords(addresses: Iterable[str | None]) -> None:
-    """Replace the passwords of these addresses in all that is logged from now on."""
+    """Replace the passwords of these addresses in everything that is logged from now on."""
     for address in addresses:
-        if found := re.search(r"//[^:/?#]*:(.*)@", address or ""):
-            _passwords.add(found[1])
+        if password := re.search(r"//[^:/?#]*:(.*)@", address or ""):
+            _passwords.add(password[1])
 
 
 def redacted(text: str) -> str:
-    """A text without any secret that is known, see the module."""
-    named = tuple(sorted((name, value) for name, value in os.environ.items() if SECRET.match(name)))
-    for secret in _spellings(named, frozenset(_passwords)):
+    """Replace all known secrets in a text (see the module)."""
+    variables = tuple(sorted((name, value) for name, value in os.environ.items() if SECRET_VARIABLES.match(name)))
+    for secret in _spellings(variables, frozenset(_passwords)):
         text = text.replace(secret, errors.HIDDEN)
     return errors.redacted(text)
 
 
 def set_up_logs(*, quiet: bool = False) -> None:
-    """Structured logs on stderr; those of libraries pass through the same redaction."""
+    """Configure structured logs on stderr and redact those of libraries too; `quiet`: errors only."""
     import structlog
 
     terminal = sys.stderr.isatty()
@@ -64,12 +66,12 @@ def set_up_logs(*, quiet: bool = False) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR if quiet else logging.INFO),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
-    logging.setLogRecordFactory(_record)
+    logging.setLogRecordFactory(_redacted_record)
     os.environ.setdefault("ICECHUNK_LOG", "error")  # it warns of concurrent commits; only one process commits
 
 
-def _record(*args: Any, **more: Any) -> logging.LogRecord:
-    """A record of the standard library's logging, its text and its traceback redacted."""
+def _redacted_record(*args: Any, **more: Any) -> logging.LogRecord:
+    """A record of the standard library's logging with text and traceback redacted."""
     record = _plain_record(*args, **more)
     try:
         text = record.getMessage()
@@ -81,22 +83,22 @@ def _record(*args: Any, **more: Any) -> logging.LogRecord:
     return record
 
 
-@cache
-def _spellings(named: tuple[tuple[str, str], ...], passwords: frozenset[str]) -> tuple[str, ...]:
-    """Every way in which a secret may be written, the longest first."""
+@cache  # every line that is logged needs them, and files are read for them
+def _spellings(variables: tuple[tuple[str, str], ...], passwords: frozenset[str]) -> tuple[str, ...]:
+    """All forms in which the secrets may be written (quoted, URL-encoded, in JSON), longest first."""
     secrets = set(passwords)
-    for name, value in named:
+    for name, value in variables:
         secrets |= set(_lines(Path(value))) if name.endswith("_FILE") else {value.strip()}
-    found = set()
+    spellings = set()
     for secret in secrets:
-        for one in (secret, unquote(secret), quote(secret, safe="")):
-            found |= {one, json.dumps(one)[1:-1], json.dumps(one, ensure_ascii=False)[1:-1], repr(one)[1:-1]}
-    return tuple(sorted((one for one in found if len(one) >= SHORTEST), key=len, reverse=True))
+        for text in (secret, unquote(secret), quote(secret, safe="")):
+            spellings |= {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
+    return tuple(sorted((text for text in spellings if len(text) >= MIN_SECRET_LETTERS), key=len, reverse=True))
 
 
 def _lines(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
-            return [line.strip() for line in file.read(MOST).decode(errors="replace").splitlines()]
+            return [line.strip() for line in file.read(MAX_SECRET_FILE_BYTES).decode(errors="replace").splitlines()]
     except (OSError, ValueError):
         return []

@@ -10,7 +10,18 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, Sites, echo, free, print_line, print_registry, progress, start, stop_on_sigterm
+from jobs.console import (
+    AsJson,
+    Config,
+    Sites,
+    fail_if_locked,
+    print_json,
+    print_line,
+    print_registry_changes,
+    progress,
+    start,
+    stop_on_sigterm,
+)
 from jobs.exits import Exit
 from jobs.kernel_cache import choose_cache
 
@@ -45,7 +56,7 @@ def run(
         raise typer.BadParameter(msg, param_hint="--as-of")
     settings = load(config)
     if not dry_run:
-        free(settings.store.root)
+        fail_if_locked(settings.store.root)
         choose_cache(settings.store.root)
     from jobs.pipeline import exit_status, night, plan
 
@@ -54,9 +65,9 @@ def run(
         failed = Exit.SOME_FAILED if planned["sites"] or planned["deferred"] else Exit.CONFIGURATION
         status = failed if planned["failed"] else Exit.DONE
         if as_json:
-            echo(planned)
+            print_json(planned)
             raise typer.Exit(status)
-        print_registry(planned)
+        print_registry_changes(planned)
         deferred = (f"{one}: deferred; {why}" for one, why in planned["deferred"].items())
         for error in (*planned["failed"].values(), *deferred):
             print_line(error)
@@ -72,9 +83,11 @@ def run(
     with progress("sites") as tell:
         manifest = night(settings, as_of=day, only=site or [], progress=tell)
     if as_json:
-        echo({key: manifest[key] for key in ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed")})
+        print_json(
+            {key: manifest[key] for key in ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed")}
+        )
     else:
-        print_registry(manifest)
+        print_registry_changes(manifest)
         unwritten = dict(manifest["pages_failed"])
         for one in manifest["sites"]:
             told_ = one["error"] or f"{one['status']}, alert {one['alert']}, {len(one['scenes_new'])} new scenes"

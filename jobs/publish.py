@@ -5,7 +5,7 @@ python -m jobs.publish
 
 import typer
 
-from jobs.console import AsJson, Config, echo, print_line, start
+from jobs.console import AsJson, Config, print_json, print_line, start
 from jobs.exits import Exit
 from jobs.kernel_cache import choose_cache
 
@@ -22,7 +22,7 @@ def publish(config: Config = None, as_json: AsJson = False) -> None:
     broken = {site: error for site, error in outcomes.items() if error}
     written = sorted(set(outcomes) - set(broken))
     if as_json:
-        echo({"rewritten": written, "failed": broken, "root": str(settings.outputs.root)})
+        print_json({"rewritten": written, "failed": broken, "root": str(settings.outputs.root)})
     else:
         for site_id, error in broken.items():
             print_line(f"{site_id}: not written; {error}")

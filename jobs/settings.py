@@ -1,7 +1,7 @@
 """Settings: ``regrowth.toml`` and ``REGROWTH_*``, read once into frozen records.
 
-The environment wins over the file: ``REGROWTH_LEDGER__URL`` is ``url`` in ``[ledger]``. Relative paths count from the
-folder of the file. Unknown keys are errors that name the nearest known one.
+The environment overrides the file: ``REGROWTH_LEDGER__URL`` sets ``url`` in ``[ledger]``. Relative paths start from the
+folder of the file. Unknown keys are errors that name the nearest known key.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from jobs.logs import hide_passwords
@@ -23,13 +23,13 @@ from monitor.errors import BadConfiguration
 _CLOSED = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class Registry(BaseModel):
-    """``[registry]``."""
+class RegistrySettings(BaseModel):
+    """``[registry]``: the file of sites."""
 
     model_config = _CLOSED
     path: Path = Path("aoi/sites.geojson")
     controls: Path | None = None
-    """Control ground that people have named; None: a ring round each site."""
+    """File of named control ground; None: control units are chosen in a ring round each site."""
 
 
 class SourceSettings(BaseModel):
@@ -39,62 +39,62 @@ class SourceSettings(BaseModel):
     kind: Literal["earthengine", "stac", "sample"]
     since: date = date(2017, 1, 1)
     until: date | None = None
-    """Last day that is taken from this source, for instance of Landsat before Sentinel-2; None: no end."""
+    """Last day used from this source, for instance of Landsat before Sentinel-2; None: no end."""
     url: str | None = None
     collections: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
     project: str | None = None
     seed: int = Field(default=1, ge=0)
-    """Deals the fates of the sample."""
+    """Seed that assigns the fates of the sites of the embedded sample."""
 
 
-class Terrain(BaseModel):
-    """``[terrain]``: an elevation model; without one slopes are known only where the registry tells them."""
+class TerrainSettings(BaseModel):
+    """``[terrain]``: an elevation model. Without one only slopes that the registry gives are known."""
 
     model_config = _CLOSED
     path: Path | None = None
     """A GeoTIFF, or a folder of them."""
     collection: str | None = None
-    """``COPERNICUS/DEM/GLO30`` of Earth Engine, or of a STAC catalogue, for instance ``cop-dem-glo-30``."""
+    """``COPERNICUS/DEM/GLO30`` of Earth Engine, or one of a STAC catalogue, for instance ``cop-dem-glo-30``."""
     url: str | None = None
-    """Of that catalogue, if it is not the source's."""
+    """URL of that catalogue; None: that of the source."""
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _path_or_collection(self) -> Self:
         if (self.path and self.collection) or (self.url and not self.collection):
             msg = "give either path, or collection (and its url)"
             raise ValueError(msg)
         return self
 
 
-class Rain(BaseModel):
-    """``[rain]``: a rainfall product; without one drought is judged from the control ground alone."""
+class RainSettings(BaseModel):
+    """``[rain]``: a rainfall product. Without one only the control ground shows a drought."""
 
     model_config = _CLOSED
     path: Path | None = None
     """A CSV (date, mm), a NetCDF, or a folder of GeoTIFFs."""
     variable: str | None = None
-    """In a NetCDF of several."""
+    """Name of the variable, if a NetCDF has several."""
     collection: Literal["UCSB-CHG/CHIRPS/DAILY"] | None = None
-    """Of Earth Engine."""
+    """Collection of Earth Engine."""
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _path_or_collection(self) -> Self:
         if (self.path and self.collection) or (self.variable and not self.path):
             msg = "give either path (and variable), or collection"
             raise ValueError(msg)
         return self
 
 
-class Programme(BaseModel):
+class ProgrammeSettings(BaseModel):
     """``[programme]``."""
 
     model_config = _CLOSED
     pledge_hectares: float | None = Field(default=None, gt=0)
-    """What was pledged; None: not told. [ha]"""
+    """Pledged area; None: unknown. [ha]"""
 
 
-class Store(BaseModel):
+class StoreSettings(BaseModel):
     """``[store]``."""
 
     model_config = _CLOSED
@@ -108,26 +108,27 @@ class LedgerSettings(BaseModel):
     url: str = "sqlite:///regrowth.db"
 
 
-class Engine(BaseModel):
-    """``[engine]``."""
+class EngineSettings(BaseModel):
+    """``[engine]``: where work on sites is computed."""
 
     model_config = _CLOSED
     scheduler: str = Field(default="", pattern=r"^(|processes|[a-z]+://.+)$")
     """Empty: threads. ``processes``, or the address of a dask scheduler."""
 
 
-class Outputs(BaseModel):
-    """``[outputs]``."""
+class OutputsSettings(BaseModel):
+    """``[outputs]``: pages, maps and tables."""
 
     model_config = _CLOSED
     root: Path = Path("outputs")
 
 
-class Alerts(BaseModel):
+class AlertsSettings(BaseModel):
     """``[alerts]``."""
 
     model_config = _CLOSED
     alpha: float = Field(default=0.05, gt=0, lt=1)
+    """Probability of a false alarm during the lifetime of a site, all rules together. [1]"""
 
 
 class Settings(BaseSettings):
@@ -141,16 +142,16 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         nested_model_default_partial_update=True,
     )
-    registry: Registry = Registry()
+    registry: RegistrySettings = RegistrySettings()
     source: tuple[SourceSettings, ...] = ()
-    terrain: Terrain = Terrain()
-    rain: Rain = Rain()
-    programme: Programme = Programme()
-    store: Store = Store()
+    terrain: TerrainSettings = TerrainSettings()
+    rain: RainSettings = RainSettings()
+    programme: ProgrammeSettings = ProgrammeSettings()
+    store: StoreSettings = StoreSettings()
     ledger: LedgerSettings = LedgerSettings()
-    engine: Engine = Engine()
-    outputs: Outputs = Outputs()
-    alerts: Alerts = Alerts()
+    engine: EngineSettings = EngineSettings()
+    outputs: OutputsSettings = OutputsSettings()
+    alerts: AlertsSettings = AlertsSettings()
 
     @field_validator("source", mode="before")
     @classmethod
@@ -166,7 +167,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment over file."""
+        """The environment overrides the file."""
         return env_settings, init_settings
 
 
@@ -176,28 +177,24 @@ def load(path: Path | None) -> Settings:
     Parameters
     ----------
     path : Path or None
-        The file asked for; None: ``REGROWTH_CONFIG``, else ``regrowth.toml`` in the working directory.
+        The file; None: ``REGROWTH_CONFIG``, else ``regrowth.toml`` in the working directory.
+
+    Returns
+    -------
+    Settings
+        All paths absolute.
 
     Raises
     ------
     BadConfiguration
-        The file is missing or something in it does not hold.
+        The file is missing or unreadable, or a setting is invalid.
     """
     chosen = path or Path(os.environ.get("REGROWTH_CONFIG") or "regrowth.toml")
-    try:
-        values = tomllib.loads(chosen.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        msg = (
-            f"no configuration at {chosen}; name one by --config or REGROWTH_CONFIG, or see the README for a first one"
-        )
-        raise BadConfiguration(msg) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        msg = f"{chosen} cannot be read: {error}"
-        raise BadConfiguration(msg) from error
+    values = _read(chosen)
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        msg = f"{chosen}: {_told(error)}"
+        msg = f"{chosen}: {_problems(error)}"
         raise BadConfiguration(msg) from error
     except SettingsError as error:  # names the field; the content may be secret
         field = re.search(r'field "(\w+)"', str(error))
@@ -205,74 +202,94 @@ def load(path: Path | None) -> Settings:
         msg = f"{name} in the environment is not JSON; write it as JSON, or a section's keys as REGROWTH_SECTION__KEY"
         raise BadConfiguration(msg) from error
     hide_passwords(
-        [settings.ledger.url, settings.engine.scheduler, settings.terrain.url, *(one.url for one in settings.source)]
+        [
+            settings.ledger.url,
+            settings.engine.scheduler,
+            settings.terrain.url,
+            *(source.url for source in settings.source),
+        ]
     )
     if not settings.source:
         msg = f'{chosen}: there is no [source]; add one with kind = "stac", "earthengine" or "sample"'
         raise BadConfiguration(msg)
-    return _rooted(settings, chosen.resolve().parent)
+    return _with_absolute_paths(settings, chosen.resolve().parent)
 
 
-def _placed(source: SourceSettings, folder: Path) -> SourceSettings:
-    """Local catalogues and folders of a source, counted from the folder of the configuration."""
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        msg = f"no configuration at {path}; give one by --config or REGROWTH_CONFIG, or see the README for a first one"
+        raise BadConfiguration(msg) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"{path} cannot be read: {error}"
+        raise BadConfiguration(msg) from error
 
-    def placed(name: str) -> str:
-        here = folder / name
-        local = "://" not in name and (name.startswith((".", "/")) or here.exists())
-        return str(here.resolve()) if local else name
 
-    url = placed(source.url) if source.kind == "stac" and source.url else source.url
-    return source.model_copy(update={"url": url, "allow_hosts": tuple(placed(name) for name in source.allow_hosts)})
-
-
-def _told(error: ValidationError) -> str:
+def _problems(error: ValidationError) -> str:
     """The first problems in one line, with the nearest known key for an unknown one."""
-    told = []
+    problems = []
     for problem in error.errors()[:3]:
         place = [str(part) for part in problem["loc"]]
         if problem["type"] == "extra_forbidden":
-            known = _known(place[:-1])
-            near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.0)
-            told.append(f"unknown key {'.'.join(place)!r}; the nearest known one is {near[0]!r}")
+            nearest = difflib.get_close_matches(place[-1], _known_keys(place[:-1]), n=1, cutoff=0.0)
+            problems.append(f"unknown key {'.'.join(place)!r}; the nearest known one is {nearest[0]!r}")
         else:
-            told.append(f"{'.'.join(place)}: {problem['msg']}")
-    return "; ".join(told)
+            problems.append(f"{'.'.join(place)}: {problem['msg']}")
+    return "; ".join(problems)
 
 
-def _known(place: list[str]) -> list[str]:
+def _known_keys(place: list[str]) -> list[str]:
+    """Keys of a section; of the whole file where `place` is empty."""
     if not place:
         return list(Settings.model_fields)
-    sections: dict[str, type[BaseModel]] = {
-        "registry": Registry, "source": SourceSettings, "terrain": Terrain, "rain": Rain, "programme": Programme,
-        "store": Store, "ledger": LedgerSettings, "engine": Engine, "outputs": Outputs, "alerts": Alerts,
-    }  # fmt: skip
-    return list(sections[place[0]].model_fields)
+    section: Any = SourceSettings if place[0] == "source" else Settings.model_fields[place[0]].annotation
+    return list(section.model_fields)
 
 
-def _rooted(settings: Settings, folder: Path) -> Settings:
-    def rooted(path: Path | None) -> Path | None:
+def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
+    """Settings whose relative paths start from the folder of the configuration."""
+
+    def absolute(path: Path | None) -> Path | None:
         return None if path is None else folder / path
 
+    url = _ledger_url(settings.ledger.url)
+    if url.drivername.startswith("sqlite") and url.database and url.database != ":memory:":
+        url = url.set(database=str(folder / url.database))
+    registry = settings.registry
+    return settings.model_copy(
+        update={
+            "registry": RegistrySettings(path=folder / registry.path, controls=absolute(registry.controls)),
+            "source": tuple(_source_with_absolute_paths(source, folder) for source in settings.source),
+            "terrain": settings.terrain.model_copy(update={"path": absolute(settings.terrain.path)}),
+            "rain": settings.rain.model_copy(update={"path": absolute(settings.rain.path)}),
+            "store": StoreSettings(root=folder / settings.store.root),
+            "outputs": OutputsSettings(root=folder / settings.outputs.root),
+            "ledger": LedgerSettings(url=url.render_as_string(hide_password=False)),
+        }
+    )
+
+
+def _source_with_absolute_paths(source: SourceSettings, folder: Path) -> SourceSettings:
+    """A source whose local catalogue and allowed folders start from the folder of the configuration."""
+
+    def absolute(name: str) -> str:
+        path = folder / name
+        local = "://" not in name and (name.startswith((".", "/")) or path.exists())
+        return str(path.resolve()) if local else name
+
+    url = absolute(source.url) if source.kind == "stac" and source.url else source.url
+    return source.model_copy(update={"url": url, "allow_hosts": tuple(absolute(name) for name in source.allow_hosts)})
+
+
+def _ledger_url(text: str) -> URL:
     try:
-        if settings.ledger.url.count("@") > 1:  # what stands before the first and after it would pass for other parts
+        if text.count("@") > 1:  # a password with @ would be split in the wrong place, and partly shown
             raise ArgumentError
-        url = make_url(settings.ledger.url)
+        return make_url(text)
     except (ArgumentError, ValueError) as error:  # a port that is no number is a ValueError that quotes it
         msg = (
             "[ledger] url is no database URL; write for instance sqlite:///regrowth.db or "
             "postgresql+psycopg://host:5432/name; @, : and / in a password are written %40, %3A and %2F"
         )
         raise BadConfiguration(msg) from error
-    if url.drivername.startswith("sqlite") and url.database and url.database != ":memory:":
-        url = url.set(database=str(folder / url.database))
-    return settings.model_copy(
-        update={
-            "registry": Registry(path=folder / settings.registry.path, controls=rooted(settings.registry.controls)),
-            "source": tuple(_placed(source, folder) for source in settings.source),
-            "terrain": settings.terrain.model_copy(update={"path": rooted(settings.terrain.path)}),
-            "rain": settings.rain.model_copy(update={"path": rooted(settings.rain.path)}),
-            "store": Store(root=folder / settings.store.root),
-            "outputs": Outputs(root=folder / settings.outputs.root),
-            "ledger": LedgerSettings(url=url.render_as_string(hide_password=False)),
-        }
-    )

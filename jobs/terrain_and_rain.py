@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from jobs.settings import Settings, SourceSettings, Terrain
+from jobs.settings import Settings, SourceSettings, TerrainSettings
 from jobs.sources import earthengine
 from monitor.errors import BadConfiguration, MonitorError
 from monitor.imagery.auxiliary.rainfall import LocalRain, Rain, Rainfall, anomaly, joined
@@ -24,7 +24,7 @@ AGAIN: Final = timedelta(days=60)
 """Products correct their newest days: so many are asked for again."""
 
 
-def elevation_model(chosen: Terrain, sources: Sequence[SourceSettings]) -> Elevation | None:
+def elevation_model(chosen: TerrainSettings, sources: Sequence[SourceSettings]) -> Elevation | None:
     """The elevation model of ``[terrain]``; None: there is none.
 
     Raises

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.console import AsJson, Config, echo, new_app, print_line
+from jobs.console import AsJson, Config, new_app, print_json, print_line
 from jobs.exits import Exit
 
 app = new_app(help="What people have been told, and what they answered.", no_args_is_help=True)
@@ -25,7 +25,7 @@ def alerts_list(
     with opened(load(config)) as ledger, ledger.reading() as t:
         found = t.alerts(None if every else ["open", "acknowledged", "snoozed"])
     if as_json:
-        echo(found)
+        print_json(found)
         return
     for one in found:
         note = f" - {' '.join(one['note'].split())}" if one["note"] else ""
@@ -95,7 +95,7 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
     with held(settings.store.root, "the sending of messages") as lock, opened(settings, lock.check) as ledger:
         sent, waiting = send(settings, ledger, release=True)
     if as_json:
-        echo({"messages_sent": sent, "messages_waiting": waiting})
+        print_json({"messages_sent": sent, "messages_waiting": waiting})
     else:
         print_line(f"{sent} messages sent, {waiting} still waiting.")
     raise typer.Exit(Exit.SOME_FAILED if waiting else Exit.DONE)
@@ -118,6 +118,6 @@ def _change(config: Path | None, alert: str, change: Any, *, as_json: bool) -> N
         changed = alert_to_json(change(alert_from_json(found[0])))
         t.save_alert(changed)
     if as_json:
-        echo(changed)
+        print_json(changed)
     else:
         print_line(f"{alert}: {changed['state']}")

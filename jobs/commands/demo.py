@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, free, stop_on_sigterm
+from jobs.console import AsJson, fail_if_locked, stop_on_sigterm
 from jobs.logs import set_up_logs
 
 
@@ -15,7 +15,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """The whole job on real Sentinel-2 imagery with sites of known fate; no account, no network."""
-    free(out / "store")
+    fail_if_locked(out / "store")
     from jobs.demonstration import demonstrate
 
     set_up_logs(quiet=True)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from jobs import kernel_cache as kernels
+from jobs import kernel_cache
 from jobs.exits import Exit
 from jobs.lock import LANDSCAPES
 from jobs.logs import redacted
@@ -206,8 +206,8 @@ def _numbers(version: str) -> list[int]:
 
 def _kernels(store: Path | None) -> Iterator[Finding]:
     """Whether compiled kernels can be kept: without, each process compiles for half a minute."""
-    named = os.environ.get(kernels.VARIABLE) if kernels.temporary is None else None
-    for place in [Path(named)] if named else kernels.candidates(store):
+    named = os.environ.get(kernel_cache.CACHE_VARIABLE) if kernel_cache.temporary_folder is None else None
+    for place in [Path(named)] if named else kernel_cache.cache_folders(store):
         if _writable(place) is None:
             yield Finding(check="kernels", state=OK, message=f"compiled code is kept under {place}")
             return

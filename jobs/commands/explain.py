@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, echo, print_line
+from jobs.console import AsJson, Config, print_json, print_line
 from jobs.exits import Exit
 
 
@@ -50,7 +50,7 @@ def explain(
         if error != why():  # a source has said why
             sentences.append(error)
         if as_json:
-            echo({"site": site, "as_of": night["as_of"], "sentences": sentences})
+            print_json({"site": site, "as_of": night["as_of"], "sentences": sentences})
         else:
             print_line("\n".join(sentences))
         everywhere = len(night["never_offered"]) == len(night["sites"])
@@ -68,7 +68,7 @@ def explain(
             "hash": found.calibration, "source": found.calibration_source, "dated": found.calibration_dated,
             "placebos": None if used is None else used[1], "table": None if used is None else table(used[0]),
         }  # fmt: skip
-        echo(
+        print_json(
             {"site": site, "as_of": latest[0], "episode": found.episode, "start": chosen.start, "sentences": sentences,
              "calibration": calibration, "sight": sight}
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from contextlib import closing
 
-from jobs.console import AsJson, Config, Sites, echo, print_line
+from jobs.console import AsJson, Config, Sites, print_json, print_line
 
 
 def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -> None:
@@ -22,7 +22,7 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
         raise BadData(msg)
     found = [latest for one, (_, _, latest) in sorted(newest.items()) if not site or one in site]
     if as_json:
-        echo(found)
+        print_json(found)
         return
     for one in found:
         told = one["theta"] is not None and one["status"] not in ("insufficient_data", "too_early")

@@ -39,7 +39,7 @@ def trends(
     import netCDF4
     import structlog
 
-    from jobs.console import echo, print_line, progress
+    from jobs.console import print_json, print_line, progress
     from jobs.logs import set_up_logs
     from monitor.errors import BadData
     from monitor.trends.cubes import LARGEST, POSSIBLE, open_series
@@ -118,7 +118,7 @@ def trends(
         "most_values": int(found["most"]),
     }
     if as_json:
-        echo(told)
+        print_json(told)
     else:
         print_line(
             f"{out}: trends of {told['variable']}, {told['layers']} {'seasons' if yearly else 'layers'} from "

@@ -13,7 +13,7 @@ import pytest
 
 from jobs.cli import main
 from jobs.exits import Exit
-from jobs.kernel_cache import name_of_cache
+from jobs.kernel_cache import cache_name
 from monitor.cube.store import LandscapeStore
 from monitor.errors import StoreBroken
 
@@ -78,11 +78,11 @@ def test_status_of_a_site_that_nobody_knows_leaves_with_65(installation, capsys)
 def test_compiled_kernels_are_not_used_again_once_the_code_that_they_call_is_another(tmp_path):
     for name, text in (("a.py", "from numba import njit"), ("b.py", "from numba import njit"), ("c.py", "plain")):
         (tmp_path / name).write_text(text, encoding="utf-8")
-    before = name_of_cache(tmp_path)
+    before = cache_name(tmp_path)
     (tmp_path / "c.py").write_text("other", encoding="utf-8")
-    assert name_of_cache(tmp_path) == before
+    assert cache_name(tmp_path) == before
     (tmp_path / "b.py").write_text("from numba import njit  # and other arithmetic", encoding="utf-8")
-    assert name_of_cache(tmp_path) != before
+    assert cache_name(tmp_path) != before
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import kernel_cache as kernels
+from jobs import kernel_cache
 
 NOBODY = 65534
 
@@ -20,23 +20,23 @@ def fresh(monkeypatch, tmp_path):
     """A process that has not chosen yet, with a package and a home of its own."""
     for folder in ("library", "home", "store"):
         (tmp_path / folder).mkdir(mode=0o755)
-    monkeypatch.setattr(kernels, "LIBRARY", tmp_path / "library")
-    monkeypatch.setattr(kernels, "temporary", None)
+    monkeypatch.setattr(kernel_cache, "LIBRARY", tmp_path / "library")
+    monkeypatch.setattr(kernel_cache, "temporary_folder", None)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("NUMBA_CACHE_DIR", "")  # so that what is set here is taken back
     monkeypatch.delenv("NUMBA_CACHE_DIR")
 
     def choose():
-        kernels.choose_cache()
-        kernels.choose_cache(tmp_path / "store")
+        kernel_cache.choose_cache()
+        kernel_cache.choose_cache(tmp_path / "store")
         return Path(os.environ["NUMBA_CACHE_DIR"])
 
     return choose
 
 
 def beside(root):
-    return root / "library" / "__pycache__" / kernels.name_of_cache()
+    return root / "library" / "__pycache__" / kernel_cache.cache_name()
 
 
 def test_kernels_are_kept_beside_the_code_for_this_user_alone(fresh, tmp_path):
@@ -64,7 +64,7 @@ def test_a_folder_that_another_user_could_write_to_is_not_used(fresh, tmp_path, 
             os.chown(there, NOBODY, NOBODY)
         else:
             pytest.skip("a folder of another user is needed, and only root can change the owner")
-    assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / kernels.name_of_cache()
+    assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / kernel_cache.cache_name()
 
 
 @pytest.mark.parametrize(("mode", "used"), [(0o755, True), (0o775, False), (0o1777, False)])
@@ -73,8 +73,8 @@ def test_the_root_of_the_stores_is_used_only_where_nobody_else_can_put_a_folder(
     (tmp_path / "home" / ".cache").write_text("nor here")
     (tmp_path / "store").chmod(mode)
     chosen = fresh()
-    assert (chosen == tmp_path / "store" / ".kernels" / kernels.name_of_cache()) is used
-    assert used or (chosen == kernels.temporary and chosen.stat().st_mode & 0o777 == 0o700)
+    assert (chosen == tmp_path / "store" / ".kernels" / kernel_cache.cache_name()) is used
+    assert used or (chosen == kernel_cache.temporary_folder and chosen.stat().st_mode & 0o777 == 0o700)
 
 
 @pytest.fixture
@@ -130,4 +130,4 @@ def test_an_install_that_cannot_be_written_works_for_another_user_without_a_home
 
 def test_kernels_are_kept_in_the_home_of_a_user_who_cannot_write_to_the_package(fresh, tmp_path):
     (tmp_path / "library" / "__pycache__").write_text("no folder can be made here")
-    assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / kernels.name_of_cache()
+    assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / kernel_cache.cache_name()

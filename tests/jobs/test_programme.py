@@ -101,7 +101,7 @@ def test_names_are_shown_as_they_are_and_do_nothing(capsys):
 def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypatch):
     from jobs import settings as module
     from jobs.ingest import add_sites, opened
-    from jobs.settings import Programme, load
+    from jobs.settings import ProgrammeSettings, load
 
     settings = load(installation.config)
     with opened(settings) as ledger:
@@ -121,7 +121,7 @@ def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypat
     programme(config=installation.config)
     assert "not yet judged" in capsys.readouterr().out
 
-    pledged = settings.model_copy(update={"programme": Programme(pledge_hectares=10.0)})
+    pledged = settings.model_copy(update={"programme": ProgrammeSettings(pledge_hectares=10.0)})
     monkeypatch.setattr(module, "load", lambda _: pledged)
     programme(config=installation.config, as_json=True)
     told = json.loads(capsys.readouterr().out)
