@@ -22,7 +22,7 @@ from monitor.cube.store import LandscapeStore, landscape_of
 from monitor.errors import StoreBroken
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.sites.growing_season import GrowingSeason
-from monitor.sites.projection import projected, utm
+from monitor.sites.projection import projected, utm_zone
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Assessment
@@ -50,7 +50,7 @@ class Pool(NamedTuple):
 
 def tile(site: Site) -> str:
     """The square of 100 km that holds the middle of a site, named as the military grid and Sentinel-2's tiles are."""
-    crs, middle = utm(site.geometry), site.geometry.centroid
+    crs, middle = utm_zone(site.geometry), site.geometry.centroid
     zone = int(str(crs)[-2:])
     east, north = (int(value // 100_000) for value in shapely.get_coordinates(projected(middle, crs))[0])
     band = "CDEFGHJKLMNPQRSTUVWX"[min(max(int((middle.y + 80) // 8), 0), 19)]
@@ -247,7 +247,7 @@ def set_due(
         constants = Constants(t, sites, as_of=as_of)
         if most is not None and constants.asked:
             return constants
-        snapshots, left_out = t.snapshots(), t.backgrounds("left_out")
+        snapshots, left_out = t.snapshots(), t.all_ground_data("left_out")
         controls: dict[str, ControlSet] = {}
         for biome in {pool.biome for pool in constants.due}:
             for ground in (ground_key(site) for site in sites if site.biome == biome):

@@ -14,7 +14,7 @@ from typing import Any
 from jobs.ingest import chosen_sites, now
 from jobs.records import alert_from_json, alert_to_json
 from jobs.settings import Settings
-from monitor.alerts.alert import State
+from monitor.alerts.alert import AlertState
 from monitor.alerts.lifecycle import resolve
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
@@ -22,7 +22,7 @@ from monitor.sites.site import Site
 from monitor.verdict.calibration import LEAST_ALPHA, remaining
 
 
-def on(day: date, episodes: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def current_episode(day: date, episodes: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The episode that a night is in: the last one that had begun, else the first."""
     begun = [one for one in episodes if one["number"] == 1 or one["start"] <= day.isoformat()]
     return begun[-1]
@@ -36,7 +36,7 @@ def in_episode(site: Site, episodes: Sequence[Mapping[str, Any]], number: int) -
     return replace(site, start=date.fromisoformat(start), cohorts=())
 
 
-def budget(alpha: float, episode: Mapping[str, Any]) -> float:
+def episode_alpha(alpha: float, episode: Mapping[str, Any]) -> float:
     """False-alarm budget of an episode, of that of the site; no less than the least that has a boundary. [1]"""
     return alpha if episode["number"] == 1 else max(alpha * float(episode["budget"]), LEAST_ALPHA)
 
@@ -74,7 +74,7 @@ def replant(settings: Settings, ledger: Ledger, site_id: str, *, start: date, wh
         begun = in_episode(site, known, last["number"]).start
         told = {"site": site_id, "start": start.isoformat()}
         if last["number"] > 1 and start == begun:
-            left = budget(settings.alerts.alpha, last)
+            left = episode_alpha(settings.alerts.alpha, last)
             return {**told, "episode": last["number"], "alpha": left, "alert": None, "new": False}
         if not begun < start <= today:
             msg = (
@@ -87,13 +87,13 @@ def replant(settings: Settings, ledger: Ledger, site_id: str, *, start: date, wh
         t.begin_episode(site_id, number, start=start.isoformat(), budget=share, why=why, now=now())
         stored = t.last_alert(site_id)
         alert = None if stored is None else alert_from_json(stored)
-        if alert is not None and alert.state is not State.RESOLVED:
+        if alert is not None and alert.state is not AlertState.RESOLVED:
             # Its cause is over with the episode: what comes is new, and is told anew.
             treated = replace(resolve(alert, answer="treated", note=why, day=today), clear_since=start)
             t.save_alert(alert_to_json(treated))
         else:
             alert = None
-        left = budget(settings.alerts.alpha, t.episodes(site_id)[-1])
+        left = episode_alpha(settings.alerts.alpha, t.episodes(site_id)[-1])
     return {
         **told, "episode": number, "alpha": left, "alert": None if alert is None else alert.id, "new": True
     }  # fmt: skip

@@ -37,10 +37,10 @@ from monitor.imagery.source import IsStored, Scene
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, plain_texts
-from monitor.sites.clusters import METRES_PER_DEGREE, in_one_search, neighbourhoods
+from monitor.sites.clusters import METRES_PER_DEGREE, group_nearby, split_by_tile
 from monitor.sites.growing_season import GrowingSeason
-from monitor.sites.landscapes import landscape_name, landscapes
-from monitor.sites.named_controls import GivenGround, read_given_ground, within_reach
+from monitor.sites.landscapes import group_into_landscapes, landscape_name
+from monitor.sites.named_controls import NamedControl, named_controls_near, read_named_controls
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.explain import never_offered
 
@@ -176,7 +176,7 @@ def prepare(
     choose: dict[str, int] = {}
     wanted: dict[str, list[Site]] = {}
     with ledger.reading() as t:
-        snapshots, tried = t.snapshots(), t.backgrounds("tried")
+        snapshots, tried = t.snapshots(), t.all_ground_data("tried")
         homes = _homes(settings.store.root, snapshots, [ground_key(site) for site in sites])
         for site in sites:
             ground = ground_key(site)
@@ -190,8 +190,8 @@ def prepare(
     for name, members in wanted.items():
         known |= _known(settings.store.root / name, members, homes)
     left_out: dict[str, MonitorError] = {}
-    together = neighbourhoods(sites, apart=2 * sources.first.ring[1])
-    for members in (some for group in together for some in in_one_search(group)):
+    together = group_nearby(sites, apart=2 * sources.first.ring[1])
+    for members in (some for group in together for some in split_by_tile(group)):
         try:
             searched = box(*shapely.total_bounds([site.geometry for site in members]))
             found, missing = sources.search(searched, until, _stored(members, known))
@@ -223,7 +223,7 @@ def prepare(
         every = list((registered | {site.id: site for site in sites}).values())
         near = shapely.STRtree([other.geometry for other in every])
         given = cache(partial(_given_ground, settings, frozenset(t.versions() or (site.id for site in sites))))
-        terrains, gone, chosen = t.backgrounds("terrain"), t.backgrounds("left_out"), t.all_controls()
+        terrains, gone, chosen = t.all_ground_data("terrain"), t.all_ground_data("left_out"), t.all_controls()
         for site in (one for members in together for one in members if one.id in offers):
             ground = ground_key(site)
             frozen, lie = chosen.get(ground), terrains.get(ground)
@@ -235,7 +235,7 @@ def prepare(
                     left_out[site.id] = TryLater(named)
                     continue
                 area = _area(site, sources)
-                within = within_reach(named, site.id, area)
+                within = named_controls_near(named, site.id, area)
                 around = {int(i) for place in (area, *(within or ())) for i in near.query(place)}
             else:
                 units = np.array([unit.geometry for unit in controls.units], dtype=object)
@@ -310,7 +310,7 @@ def _with_landscapes(tasks: Sequence[Task], root: Path, again: Mapping[str, int]
     """
     new = {task.site.id: task for task in tasks if task.folder == root}
     named: dict[str, Path] = {}
-    for group in landscapes([task.site for task in new.values()]):
+    for group in group_into_landscapes([task.site for task in new.values()]):
         keys = [f"{new[site.id].ground}{again.get(site.id, '')}" for site in group]
         name = landscape_name(keys, group[0].geometry, group[0].biome)
         named |= {site.id: root / name for site in group}
@@ -365,13 +365,13 @@ def _offers(
         yield made[key]
 
 
-def _given_ground(settings: Settings, known: frozenset[str]) -> list[GivenGround] | str:
+def _given_ground(settings: Settings, known: frozenset[str]) -> list[NamedControl] | str:
     """Control ground that people have named; or why it cannot be used: no site is begun without it."""
     path = settings.registry.controls
     if path is None:
         return []
     try:
-        return read_given_ground(path, sites=known)
+        return read_named_controls(path, sites=known)
     except BadData as error:
         return f"[registry] controls: {error}"
 
@@ -514,13 +514,13 @@ def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     """What a fetch found, in the ledger."""
     controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id
     if fetched.tried is not None:
-        t.save_background(ground, "tried", {"season": fetched.tried})
+        t.save_ground_data(ground, "tried", {"season": fetched.tried})
     if fetched.new_controls:
         t.freeze_controls(ground, site, controls.to_json(), digest=controls.hash, now=now())
     if fetched.terrain is not None and fetched.new_terrain:
-        t.save_background(ground, "terrain", fetched.terrain.to_json())
+        t.save_ground_data(ground, "terrain", fetched.terrain.to_json())
     if fetched.new_left_out:
-        t.save_background(ground, "left_out", {unit: str(day) for unit, day in fetched.left_out.items()})
+        t.save_ground_data(ground, "left_out", {unit: str(day) for unit, day in fetched.left_out.items()})
     t.save_snapshot(ground, site, fetched.snapshot)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from jobs import __version__
 from jobs.detectability import Prospect
 from jobs.detectability import to_json as sight
-from jobs.episodes import budget, in_episode, on
+from jobs.episodes import current_episode, episode_alpha, in_episode
 from jobs.fetch import Outcome
 from jobs.records import (
     alert_from_json,
@@ -18,7 +18,7 @@ from jobs.records import (
 )
 from jobs.settings import Settings
 from monitor.alerts.alert import Notice
-from monitor.alerts.lifecycle import step
+from monitor.alerts.lifecycle import next_alert
 from monitor.controls.screening import too_few
 from monitor.imagery.auxiliary.terrain import with_slope
 from monitor.ledger.ledger import Transaction
@@ -47,10 +47,10 @@ def judge(
     """One site's assessment, alert and notice, of its observations."""
     assert outcome.fetched is not None
     ground, episodes = ground_key(outcome.site), t.episodes(outcome.site.id)
-    episode = on(as_of, episodes)
+    episode = current_episode(as_of, episodes)
     number = episode["number"]
     site = with_slope(in_episode(outcome.site, episodes, number), outcome.fetched.terrain)
-    alpha = budget(settings.alerts.alpha, episode)
+    alpha = episode_alpha(settings.alerts.alpha, episode)
     seen = until(observed, as_of)
     found, look = assess_and_look_back(
         Series.of(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
@@ -74,15 +74,15 @@ def judge(
         *((number, site.start.isoformat()) if number > 1 else ()),
     ]
     digest = hashlib.sha256(json.dumps(content).encode() + seen["chain"][-1:].tobytes())
-    latest = t.latest(site.id)
+    latest = t.latest_assessment(site.id)
     newest = latest is None or latest[0] <= as_of.isoformat()
     if newest:  # a day before the newest is judged for the record: no page says it
         prospect = Prospect.seen(
             site, seen, as_of=as_of, since=min(source.since for source in settings.source), alpha=alpha,
             constants=constants,
         )  # fmt: skip
-        if (t.background(ground, "sight") or {}).get("made_from") != prospect.key:
-            t.save_background(ground, "sight", sight(prospect, site.start))
+        if (t.ground_data(ground, "sight") or {}).get("made_from") != prospect.key:
+            t.save_ground_data(ground, "sight", sight(prospect, site.start))
     if look is not None and tells_failing_ground(found, site):
         fails = failing(fetched.stored, fetched.snapshot, site, seen, look.day, lambda: look, constants=constants)
         if fails is not None:
@@ -99,11 +99,11 @@ def judge(
 def _tell(t: Transaction, site: Site, found: Assessment) -> None:
     stored = t.last_alert(site.id)
     last = None if stored is None else alert_from_json(stored)
-    alert, event = step(last, found)
+    alert, event = next_alert(last, found)
     if alert is None or alert == last:
         return
     t.save_alert(alert_to_json(alert))
     if event is not None:
-        number = t.notices_of(alert.id) + 1
+        number = t.count_notices(alert.id) + 1
         notice = Notice(id=f"{alert.id}/{number}", alert=alert, event=event, day=found.as_of)
-        t.post(notice_to_json(notice), site=site.id)
+        t.add_notice(notice_to_json(notice), site=site.id)

@@ -9,8 +9,8 @@ from jobs.ingest import now
 from jobs.logs import redacted
 from jobs.records import assessment_from_json, notice_from_json, site_from_json
 from jobs.settings import Settings
-from monitor.alerts.alert import Event, Notice, State
-from monitor.alerts.lifecycle import doubtful
+from monitor.alerts.alert import AlertEvent, AlertState, Notice
+from monitor.alerts.lifecycle import is_mass_fall
 from monitor.alerts.messages import write_message
 from monitor.ledger.ledger import Ledger, Transaction
 
@@ -29,7 +29,7 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
         How many were handed over, and how many still wait.
     """
     with ledger.transaction() as t:
-        waiting = [notice_from_json(values) for values in t.unsent()]
+        waiting = [notice_from_json(values) for values in t.unsent_notices()]
         held = set() if release else _held(t, waiting)
         sites = {values["id"]: values for values in t.sites()} if waiting else {}
     sent = withdrawn = 0
@@ -38,10 +38,10 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
             continue
         ledger.guard()
         with ledger.transaction() as t:
-            latest, episodes = t.latest(notice.alert.site), t.episodes(notice.alert.site)
+            latest, episodes = t.latest_assessment(notice.alert.site), t.episodes(notice.alert.site)
             why = _stale(t, notice, sites)
             if why is not None:
-                t.withdraw(notice.id, why=why, now=now())
+                t.withdraw_notice(notice.id, why=why, now=now())
         if why is not None:
             log.info("message withdrawn", notice=notice.id, why=why)
             withdrawn += 1
@@ -57,7 +57,7 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
             log.exception("message not written", notice=notice.id)
             continue
         with ledger.transaction() as t:
-            t.mark_sent(notice.id, now=now(), told=latest[0])
+            t.mark_sent(notice.id, now=now(), reported_day=latest[0])
         sent += 1
     return sent, len(waiting) - withdrawn - sent
 
@@ -66,22 +66,22 @@ def _stale(t: Transaction, notice: Notice, sites: Container[str]) -> str | None:
     """Why a notice that has waited tells nobody anything; None where it does."""
     if notice.alert.site not in sites:
         return "its site is retired"
-    if notice.event is Event.RESOLVED:
-        return None if t.told(notice.alert.id) else "nobody was told of its alert"
+    if notice.event is AlertEvent.RESOLVED:
+        return None if t.any_notice_sent(notice.alert.id) else "nobody was told of its alert"
     last = t.last_alert(notice.alert.site)
-    live = last is not None and last["id"] == notice.alert.id and last["state"] != State.RESOLVED
+    live = last is not None and last["id"] == notice.alert.id and last["state"] != AlertState.RESOLVED
     return None if live else "its alert is resolved by now"
 
 
 def _held(t: Transaction, waiting: Sequence[Notice]) -> set[str]:
     """Notices of nights in which too many sites fell at once; operators are told by the log and the exit status."""
-    bad = [notice for notice in waiting if notice.event is not Event.RESOLVED]
+    bad = [notice for notice in waiting if notice.event is not AlertEvent.RESOLVED]
     held: set[str] = set()
     for day in sorted({notice.day for notice in bad}):
         of_the_day = [notice for notice in bad if notice.day == day]
-        judged = t.judged_before(day.isoformat())
+        judged = t.sites_assessed_before(day.isoformat())
         fell = judged & {notice.alert.site for notice in of_the_day}
-        if doubtful(len(fell), len(judged)):
+        if is_mass_fall(len(fell), len(judged)):
             why = (
                 f"{len(fell)} of {len(judged)} sites fell on {day}; look at their scenes, then: regrowth alerts release"
             )

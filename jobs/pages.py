@@ -26,7 +26,7 @@ from jobs.logs import redacted
 from jobs.records import alert_from_json, assessment_from_json, site_from_json
 from jobs.settings import Settings
 from monitor.alerts.alert import Alert
-from monitor.alerts.lifecycle import answered
+from monitor.alerts.lifecycle import already_answered
 from monitor.controls.selection import ControlSet
 from monitor.cube.grid import inside, outline
 from monitor.cube.store import LandscapeStore, StoredSite
@@ -77,9 +77,9 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
     pages: list[_Page] = []
     with ledger.reading() as t:
         # of all sites at once: site by site it would take longer than all else here
-        records, newest, episodes, alerted = t.calibrations(), t.newest(), t.all_episodes(), t.last_alerts()
-        snapshots, terrains, sights = t.snapshots(), t.backgrounds("terrain"), t.backgrounds("sight")
-        gone = t.backgrounds("left_out")
+        records, newest, episodes, alerted = t.calibrations(), t.latest_assessments(), t.all_episodes(), t.last_alerts()
+        snapshots, terrains, sights = t.snapshots(), t.all_ground_data("terrain"), t.all_ground_data("sight")
+        gone = t.all_ground_data("left_out")
         for values in t.sites():
             site = site_from_json(values)
             latest, ground = newest.get(site.id), ground_key(site)
@@ -91,7 +91,7 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
             stored = alerted.get(site.id)
             alert = None if stored is None else alert_from_json(stored)
             if alert is not None and alert.state == "resolved":  # shown as long as it answers what is still seen
-                seen = found.alert_rule is not None and answered(alert, found.alert, found.alert_rule)
+                seen = found.alert_rule is not None and already_answered(alert, found.alert, found.alert_rule)
                 alert = alert if seen else None
             alerts += [alert] if alert else []
             snapshot, lie, sight = snapshots.get(ground), terrains.get(ground), sights.get(ground)

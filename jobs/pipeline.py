@@ -25,7 +25,7 @@ from jobs.lock import held
 from jobs.outbox import send
 from jobs.pages import publish
 from jobs.precheck import check_clock, check_history
-from jobs.registry import drift, take_in
+from jobs.registry import apply_registry, drift
 from jobs.settings import Settings
 from jobs.snapshot_expiry import expire
 from jobs.sources import open_sources
@@ -74,7 +74,7 @@ def night(
         run = f"night-{as_of}-{os.urandom(4).hex()}"
         with ledger.transaction() as t:
             t.begin_run(run, "night", as_of.isoformat(), now=now())
-        registry = take_in(ledger, settings.registry.path, now=now())
+        registry = apply_registry(ledger, settings.registry.path, now=now())
         sites = chosen_sites(settings, ledger, only)
         sources = open_sources(settings.source)
         rain = rain_reasons(settings, ledger, sites, as_of=as_of)
@@ -180,7 +180,7 @@ def fetch_history(
         run = f"backfill-{until}-{os.urandom(4).hex()}"
         with ledger.transaction() as t:
             t.begin_run(run, "backfill", until.isoformat(), now=now())
-        registry = take_in(ledger, settings.registry.path, now=now())
+        registry = apply_registry(ledger, settings.registry.path, now=now())
         sites = chosen_sites(settings, ledger, only)
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
@@ -226,7 +226,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
             tasks += more
             left_out |= without
         with ledger.reading() as t:
-            waiting = len(t.unsent())
+            waiting = len(t.unsent_notices())
     told: list[dict[str, Any]] = []
     grids = [lattice(task.site, sources.first) for task in tasks]
     known = [task.known.baselines if task.known else {} for task in tasks]

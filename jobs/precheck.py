@@ -33,7 +33,7 @@ def check_clock(ledger: "Ledger") -> None:
         The clock is behind it; the message names both times.
     """
     with ledger.reading() as t:
-        newest = t.newest_moment()
+        newest = t.last_activity()
     if newest is not None and (found := behind(datetime.fromisoformat(newest), "the newest run in the ledger")):
         msg = f"nothing was done: {found}. {CLOCK}."
         raise TryLater(msg)

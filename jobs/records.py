@@ -6,7 +6,7 @@ from typing import Any
 
 from shapely.geometry import mapping, shape
 
-from monitor.alerts.alert import Alert, Event, Notice, State
+from monitor.alerts.alert import Alert, AlertEvent, AlertState, Notice
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
@@ -60,7 +60,7 @@ def alert_from_json(values: dict[str, Any]) -> Alert:
     """The alert written by :func:`alert_to_json`."""
     days = ("opened", "updated", "clear_since", "snoozed_until")
     changed = {name: None if values[name] is None else date.fromisoformat(values[name]) for name in days}
-    return Alert(**{**values, **changed, "level": AlertLevel(values["level"]), "state": State(values["state"])})
+    return Alert(**{**values, **changed, "level": AlertLevel(values["level"]), "state": AlertState(values["state"])})
 
 
 def notice_to_json(notice: Notice) -> dict[str, Any]:
@@ -74,6 +74,6 @@ def notice_from_json(values: dict[str, Any]) -> Notice:
     return Notice(
         id=values["id"],
         alert=alert_from_json(values["alert"]),
-        event=Event(values["event"]),
+        event=AlertEvent(values["event"]),
         day=date.fromisoformat(values["day"]),
     )

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from jobs.records import alert_from_json, alert_to_json, site_to_json
-from monitor.alerts.alert import State
+from monitor.alerts.alert import AlertState
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.sites.checks import Report
@@ -193,7 +193,7 @@ def add(ledger: Ledger, path: Path, *, now: str) -> Drift:
     return found
 
 
-def take_in(ledger: Ledger, path: Path, *, now: str) -> Drift:
+def apply_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
     """Put what is new or changed in a registry file into the ledger, as a run does; see :func:`drift`.
 
     Returns
@@ -237,16 +237,18 @@ def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, An
             told["retired" if known[site].current else "already"].append(site)
             t.retire_site(site)
             stored = t.last_alert(site)
-            if stored is None or stored["state"] == State.RESOLVED:
+            if stored is None or stored["state"] == AlertState.RESOLVED:
                 continue
-            alert = replace(alert_from_json(stored), state=State.RESOLVED, note="the site was retired", updated=today)
+            alert = replace(
+                alert_from_json(stored), state=AlertState.RESOLVED, note="the site was retired", updated=today
+            )
             t.save_alert(alert_to_json(alert))
             told["alerts"].append(alert.id)
     return told
 
 
 def _judged(t: Transaction, site: str) -> bool:
-    return t.latest(site) is not None or len(t.episodes(site)) > 1
+    return t.latest_assessment(site) is not None or len(t.episodes(site)) > 1
 
 
 def _ids(sites: Iterable[str]) -> str:

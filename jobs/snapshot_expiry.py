@@ -24,7 +24,7 @@ ROUND: Final = 30
 def expire(settings: Settings, ledger: Ledger) -> None:
     """Let go of the old snapshots of the landscapes whose turn it is; what is wrong with one store stops no other."""
     with ledger.transaction() as t:
-        turn = t.nights() % ROUND
+        turn = t.count_nights() % ROUND
     gone = 0
     for folder in _landscapes(settings.store.root):
         if crc32(folder.name.encode()) % ROUND != turn:

@@ -81,7 +81,7 @@ def _rain(
         found = product.at(points, since=min(since.values()), until=as_of)
         return {site.id: rain for site, rain in zip(sites, found, strict=True)}
     with ledger.reading() as t:
-        known = t.backgrounds("rain")
+        known = t.all_ground_data("rain")
         kept = {site.id: known.get(ground_key(site)) for site in sites}
     stored = {site: None if values is None else Rain.from_json(values) for site, values in kept.items()}
     rains: dict[str, Rain | None] = {}
@@ -99,7 +99,7 @@ def _rain(
         for site in sites:
             rain = rains[site.id]
             if rain is not None and (values := rain.to_json()) != kept[site.id]:
-                t.save_background(ground_key(site), "rain", values)
+                t.save_ground_data(ground_key(site), "rain", values)
     return rains
 
 

@@ -75,7 +75,7 @@ def series_of(settings: Settings, site: str) -> Columns:
     with ledger_of(settings) as ledger, ledger.transaction() as t:
         (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
         ground = ground_key(chosen)
-        frozen, left_out = t.controls(ground), t.background(ground, "left_out") or {}
+        frozen, left_out = t.controls(ground), t.ground_data(ground, "left_out") or {}
     return site_series(
         stored_of(settings, site),
         ControlSet(units=(), balance={}, candidates=0) if frozen is None else ControlSet.from_json(frozen),

@@ -237,7 +237,7 @@ def _config(path: Path | None, settings: list["Settings"]) -> Iterator[Finding]:
 
 
 def _registry(settings: "Settings") -> Iterator[Finding]:
-    from monitor.sites.named_controls import read_given_ground
+    from monitor.sites.named_controls import read_named_controls
     from monitor.sites.registry import read_sites
 
     path = settings.registry.path
@@ -256,7 +256,7 @@ def _registry(settings: "Settings") -> Iterator[Finding]:
     if settings.registry.controls is None:
         return
     try:
-        ground = read_given_ground(settings.registry.controls, sites={site.id for site in report.sites})
+        ground = read_named_controls(settings.registry.controls, sites={site.id for site in report.sites})
     except MonitorError as error:
         fix = "correct the file that [registry] controls names; until then new sites wait"
         yield Finding(check="registry", state=BROKEN, message=_line(error), fix=fix)
@@ -271,7 +271,7 @@ def _drift(settings: "Settings") -> Iterator[Finding]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from jobs.registry import columns_in_words, compare, start_edited
-    from monitor.ledger.ledger import HEAD, Transaction
+    from monitor.ledger.ledger import NEWEST_MIGRATION, Transaction
     from monitor.sites.registry import read_sites
 
     path, url = settings.registry.path, make_url(settings.ledger.url)
@@ -290,7 +290,7 @@ def _drift(settings: "Settings") -> Iterator[Finding]:
         with engine.connect() as connection:
             if "alembic_version" not in inspect(connection).get_table_names():
                 return
-            if connection.execute(text("select version_num from alembic_version")).scalar() != HEAD:
+            if connection.execute(text("select version_num from alembic_version")).scalar() != NEWEST_MIGRATION:
                 return
             found = compare(path, report, Transaction(connection))
     except SQLAlchemyError:
@@ -374,8 +374,8 @@ def _ledger(settings: "Settings", moments: list[datetime]) -> Iterator[Finding]:
     from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
     from jobs.precheck import without_history
-    from monitor.ledger.ledger import HEAD, Transaction, no_room
-    from monitor.ledger.models import Run, SiteVersion
+    from monitor.ledger.ledger import NEWEST_MIGRATION, Transaction, no_room
+    from monitor.ledger.models import RunRow, SiteVersion
 
     url = make_url(settings.ledger.url)
     shown = url.render_as_string(hide_password=True)
@@ -418,12 +418,17 @@ def _ledger(settings: "Settings", moments: list[datetime]) -> Iterator[Finding]:
                 damage = connection.execute(text("pragma quick_check(1)")).scalar()
                 if damage != "ok":
                     raise SQLAlchemyError(damage)
-            nights = select(Run.__table__).where(Run.kind == "night").order_by(Run.started.desc()).limit(LOOKED_BACK)
-            runs = connection.execute(nights).all() if found == HEAD else []
+            nights = (
+                select(RunRow.__table__)
+                .where(RunRow.kind == "night")
+                .order_by(RunRow.started.desc())
+                .limit(LOOKED_BACK)
+            )
+            runs = connection.execute(nights).all() if found == NEWEST_MIGRATION else []
             lost = None
-            if found == HEAD:
+            if found == NEWEST_MIGRATION:
                 t = Transaction(connection)
-                newest = t.newest_moment()
+                newest = t.last_activity()
                 moments += [] if newest is None else [datetime.fromisoformat(newest)]
                 lost = None if t.has_history() else without_history(shown, settings.store.root)
             current = select(SiteVersion.site).where(SiteVersion.current)
@@ -444,18 +449,18 @@ def _ledger(settings: "Settings", moments: list[datetime]) -> Iterator[Finding]:
         engine.dispose()
     if lost:
         yield Finding(check="ledger", state=BROKEN, message=lost, fix="name the right one by [ledger] url")
-    elif found == HEAD:
+    elif found == NEWEST_MIGRATION:
         yield Finding(check="ledger", state=OK, message=f"{shown}, version {found}, {sites} sites")
         if runs:
             yield _night(runs, now, at_work=_holder(settings.store.root / "lock") is not None)
     elif found is None and tables:
         message = f"{shown} holds tables of something else: {', '.join(sorted(tables)[:3])}"
         yield Finding(check="ledger", state=BROKEN, message=message, fix="name a database of its own by [ledger] url")
-    elif found is None or found < HEAD:
-        message = f"{shown} is of version {found or 'none'}; the next command brings it to {HEAD}"
+    elif found is None or found < NEWEST_MIGRATION:
+        message = f"{shown} is of version {found or 'none'}; the next command brings it to {NEWEST_MIGRATION}"
         yield Finding(check="ledger", state=NOTE, message=message, fix="regrowth sites list")
     else:
-        message = f"{shown} is of version {found}, newer than this program ({HEAD})"
+        message = f"{shown} is of version {found}, newer than this program ({NEWEST_MIGRATION})"
         yield Finding(check="ledger", state=BROKEN, message=message, fix="bring the program up to date: make setup")
 
 
@@ -690,7 +695,7 @@ def _imagery(settings: "Settings") -> Iterator[Finding]:
     import shapely
 
     from jobs.sources import described, open_sources
-    from monitor.sites.clusters import in_one_search, neighbourhoods
+    from monitor.sites.clusters import group_nearby, split_by_tile
     from monitor.sites.registry import read_sites
     from monitor.verdict.explain import never_offered
 
@@ -698,7 +703,7 @@ def _imagery(settings: "Settings") -> Iterator[Finding]:
     today = datetime.now(UTC).date()
     sources = open_sources(settings.source)
     unseen = []
-    for members in (some for group in neighbourhoods(sites, apart=0.0) for some in in_one_search(group)):
+    for members in (some for group in group_nearby(sites, apart=0.0) for some in split_by_tile(group)):
         left = members
         for source, asked in sources.opened:
             last = min(today, asked.until or today)

@@ -40,7 +40,11 @@ def explain(
     with opened(settings) as ledger:
         (chosen,) = chosen_sites(settings, ledger, [site])
         with ledger.reading() as t:
-            latest, records, sight = t.latest(site), t.calibrations(), t.background(ground_key(chosen), "sight")
+            latest, records, sight = (
+                t.latest_assessment(site),
+                t.calibrations(),
+                t.ground_data(ground_key(chosen), "sight"),
+            )
             episodes, night = t.episodes(site), t.last_night(site)
     if night is not None and site in night.get("never_offered", ()):
         until = date.fromisoformat(night["as_of"])

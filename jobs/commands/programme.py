@@ -34,7 +34,7 @@ def programme(
     with opened(settings) as ledger:
         sites = chosen_sites(settings, ledger, [])
         with ledger.reading() as t:
-            found = {site: latest[2] for site, latest in t.newest().items()}
+            found = {site: latest[2] for site, latest in t.latest_assessments().items()}
     rows = [
         {**{name: getattr(site, name) for name in ("id", "hectares", *GROUPS)}, "promised": site.plan.A > 0}
         for site in sites

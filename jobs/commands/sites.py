@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monitor.sites.checks import Report
-    from monitor.sites.registry import Mending
+    from monitor.sites.registry import OutlineRepair
     from monitor.sites.site import Site
 
 app = typer.Typer(
@@ -50,15 +50,15 @@ def check(
         else:
             typer.echo(f"Refused: {error} [{error.code}]")
         raise typer.Exit(Exit.BAD_DATA) from None
-    mendings: list[Mending] = []
+    repairs: list[OutlineRepair] = []
     if repair is not None:
-        report, mendings = mend(report)
+        report, repairs = mend(report)
         if report.sites:
             write_geojson(report.entries, repair)
     if as_json:
-        typer.echo(json.dumps(_as_json(report, mendings), ensure_ascii=True))
+        typer.echo(json.dumps(_as_json(report, repairs), ensure_ascii=True))
     else:
-        typer.echo(_in_words(report, mendings, repair))
+        typer.echo(_in_words(report, repairs, repair))
         _tell_of_the_future(report.sites)
     if report.refused:
         raise typer.Exit(Exit.BAD_DATA)
@@ -229,8 +229,8 @@ def _same_file(one: Path, other: Path) -> bool:
         return False
 
 
-def _as_json(report: "Report", mendings: "list[Mending]") -> dict[str, object]:
-    mended = {id(mending.entry): mending for mending in mendings}
+def _as_json(report: "Report", repairs: "list[OutlineRepair]") -> dict[str, object]:
+    mended = {id(repair_of.entry): repair_of for repair_of in repairs}
     sites = []
     for entry in report.entries:
         site: dict[str, object] = {
@@ -239,27 +239,27 @@ def _as_json(report: "Report", mendings: "list[Mending]") -> dict[str, object]:
             "hectares": entry.hectares,
             "problems": [{"code": p.code, "message": p.message, "fix": p.fix} for p in entry.problems],
         }
-        if (mending := mended.get(id(entry))) is not None:
+        if (repair_of := mended.get(id(entry))) is not None:
             site["repaired"] = {
-                "codes": mending.codes,
-                "hectares_before": mending.hectares_before,
+                "codes": repair_of.codes,
+                "hectares_before": repair_of.hectares_before,
                 "hectares_after": entry.hectares,
             }
         sites.append(site)
     return {"sites": sites, "unknown_columns": report.columns}
 
 
-def _in_words(report: "Report", mendings: "list[Mending]", repaired: Path | None) -> str:
+def _in_words(report: "Report", repairs: "list[OutlineRepair]", repaired: Path | None) -> str:
     from jobs.registry import columns_in_words
-    from monitor.sites.registry import MENDED
+    from monitor.sites.registry import REPAIRABLE
 
-    mended = {id(mending.entry): mending for mending in mendings}
+    mended = {id(repair_of.entry): repair_of for repair_of in repairs}
     lines = []
     for entry in report.entries:
         lines.append(f"{'ok     ' if entry.ok else 'REFUSED'}  {_printable(entry.label)}  {_area(entry.hectares)}")
-        if (mending := mended.get(id(entry))) is not None:
-            change = f"{_area(mending.hectares_before)} before, {_area(entry.hectares)} after"
-            lines.append(f"         mended: {', '.join(mending.codes)} ({change})")
+        if (repair_of := mended.get(id(entry))) is not None:
+            change = f"{_area(repair_of.hectares_before)} before, {_area(entry.hectares)} after"
+            lines.append(f"         mended: {', '.join(repair_of.codes)} ({change})")
         for p in entry.problems:
             if p.code == "UNKNOWN_COLUMN":
                 continue  # named once, below
@@ -271,7 +271,7 @@ def _in_words(report: "Report", mendings: "list[Mending]", repaired: Path | None
     if repaired is not None:
         written = f"Written to {repaired}: {taken} sites" if taken else f"Nothing to write to {repaired}"
         lines.append(f"{written}, {len(report.refused)} left out.")
-    elif any(p.refuses and p.code in MENDED for _, p in report.problems):
+    elif any(p.refuses and p.code in REPAIRABLE for _, p in report.problems):
         lines.append("--repair OUT.geojson mends rings that are open, turn the wrong way or cross themselves.")
     return "\n".join(lines)
 

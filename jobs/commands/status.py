@@ -13,7 +13,7 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
 
     settings = load(config)
     with closing(Ledger(settings.ledger.url)) as ledger, ledger.reading() as t:
-        sites, newest = t.versions().keys(), t.newest()
+        sites, newest = t.versions().keys(), t.latest_assessments()
     if not sites:
         msg = f"there is no site to judge: add one to {settings.registry.path.name}, then: regrowth sites add FILE"
         raise BadData(msg)

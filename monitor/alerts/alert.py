@@ -7,7 +7,7 @@ from enum import StrEnum
 from monitor.verdict.assessment import AlertLevel
 
 
-class State(StrEnum):
+class AlertState(StrEnum):
     """Where an alert is in its life."""
 
     OPEN = "open"
@@ -16,7 +16,7 @@ class State(StrEnum):
     RESOLVED = "resolved"
 
 
-class Event(StrEnum):
+class AlertEvent(StrEnum):
     """What happened to an alert that a person is told about."""
 
     OPENED = "opened"
@@ -35,7 +35,7 @@ class Alert:
     """``watch`` or ``red``; may rise, never falls, while the alert lives."""
     rule: str
     """``failure``, ``disturbance`` or ``erosion``."""
-    state: State
+    state: AlertState
     opened: date
     updated: date
     """Day of the last assessment that changed it."""
@@ -54,5 +54,5 @@ class Notice:
     id: str
     """Alert id and number of the event: becomes the Message-ID and the idempotency key."""
     alert: Alert
-    event: Event
+    event: AlertEvent
     day: date

@@ -21,13 +21,13 @@ import jinja2
 import numpy as np
 
 from monitor.alerts import words
-from monitor.alerts.alert import Alert, Event, Notice
-from monitor.sites.names import folder_name, visible
+from monitor.alerts.alert import Alert, AlertEvent, Notice
+from monitor.sites.names import folder_name, without_invisible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.explain import chances, early_news, explain
 
-TEMPLATES: Final = Path(__file__).parent / "templates"
+MESSAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
 
 SUBJECT_CHARACTERS: Final = 120
 """Of a site's name in a subject line; the body has it whole."""
@@ -73,7 +73,7 @@ NEXT: Final = {
 """What to do, by the rule that raised the alert."""
 
 
-def compose(notice: Notice, site: Site, assessment: Assessment) -> EmailMessage:
+def compose_mail(notice: Notice, site: Site, assessment: Assessment) -> EmailMessage:
     """The mail about one event of an alert, plain text with an HTML alternative, without sender or recipient.
 
     Parameters
@@ -90,7 +90,7 @@ def compose(notice: Notice, site: Site, assessment: Assessment) -> EmailMessage:
     message = EmailMessage(policy=SMTP)
     message["Subject"] = _subject(notice, site, assessment, language)
     message["Message-ID"] = _message_id(notice.id)
-    if notice.event is not Event.OPENED:  # threads an alert's later messages under its first
+    if notice.event is not AlertEvent.OPENED:  # threads an alert's later messages under its first
         message["References"] = _message_id(f"{notice.alert.id}/1")
     message["Date"] = format_datetime(datetime.combine(notice.day, time(), UTC))
     message["Auto-Submitted"] = "auto-generated"
@@ -101,7 +101,7 @@ def compose(notice: Notice, site: Site, assessment: Assessment) -> EmailMessage:
     return message
 
 
-def as_json(notice: Notice, site: Site, assessment: Assessment) -> dict[str, Any]:
+def message_to_json(notice: Notice, site: Site, assessment: Assessment) -> dict[str, Any]:
     """The same message as plain values, for webhooks and for files."""
     language = words.language_of(site)
     context = _context(notice, site, assessment, language)
@@ -116,7 +116,7 @@ def as_json(notice: Notice, site: Site, assessment: Assessment) -> dict[str, Any
         "subject": _subject(notice, site, assessment, language),
         "text": _environment().get_template("message.txt").render(context),
         "page": context["page"],
-        "assessment": assessment_values(assessment),
+        "assessment": assessment_to_json(assessment),
     }
 
 
@@ -129,18 +129,18 @@ def write_message(notice: Notice, site: Site, assessment: Assessment, root: Path
     folder.mkdir(parents=True, exist_ok=True)
     event = notice.id.removeprefix(f"{notice.alert.site}/").replace("/", "_")
     name = f"{folder_name(notice.alert.site)}_{folder_name(event)}"
-    record = json.dumps(as_json(notice, site, assessment), ensure_ascii=False, indent=1, allow_nan=False)
-    replace_file(folder / f"{name}.json", f"{record}\n".encode(), lasting=True)
-    replace_file(folder / f"{name}.eml", compose(notice, site, assessment).as_bytes(), lasting=True)
+    record = json.dumps(message_to_json(notice, site, assessment), ensure_ascii=False, indent=1, allow_nan=False)
+    write_atomically(folder / f"{name}.json", f"{record}\n".encode(), lasting=True)
+    write_atomically(folder / f"{name}.eml", compose_mail(notice, site, assessment).as_bytes(), lasting=True)
     return folder / f"{name}.eml"
 
 
-def assessment_values(assessment: Assessment) -> dict[str, Any]:
+def assessment_to_json(assessment: Assessment) -> dict[str, Any]:
     """An assessment as JSON has it: dates as text, null where there is no value, never NaN or infinity."""
     return {field.name: _plain(getattr(assessment, field.name)) for field in fields(Assessment)}
 
 
-def replace_file(path: Path, content: bytes, *, lasting: bool = False) -> None:
+def write_atomically(path: Path, content: bytes, *, lasting: bool = False) -> None:
     """Put a file in place whole: written beside it, then moved over it. One writer at a time.
 
     Parameters
@@ -171,13 +171,13 @@ def replace_file(path: Path, content: bytes, *, lasting: bool = False) -> None:
 
 
 def _subject(notice: Notice, site: Site, assessment: Assessment, language: words.Language) -> str:
-    name = visible(site.name)
+    name = without_invisible(site.name)
     name = name if len(name) <= SUBJECT_CHARACTERS else name[: SUBJECT_CHARACTERS - 1] + "…"
-    level = words.ALERT[notice.alert.level][language]
-    status = words.STATUS[words.shown_status(site, assessment.status)][language]
-    if notice.event is Event.RESOLVED:
+    level = words.ALERT_LEVEL_NAMES[notice.alert.level][language]
+    status = words.STATUS_NAMES[words.shown_status(site, assessment.status)][language]
+    if notice.event is AlertEvent.RESOLVED:
         return f"[已解除] {name}：{status}" if language == "zh" else f"[Resolved] {name}: {status.lower()}"
-    again = {"zh": "（升级）", "en": ", worse"}[language] if notice.event is Event.WORSENED else ""
+    again = {"zh": "（升级）", "en": ", worse"}[language] if notice.event is AlertEvent.WORSENED else ""
     cause = words.cause(notice.alert.rule, notice.alert.level, language)
     return f"[{level}{again}] {name}：{cause}" if language == "zh" else f"[{level}{again}] {name}: {cause}"
 
@@ -189,18 +189,18 @@ def _context(notice: Notice, site: Site, assessment: Assessment, language: words
         "notice": notice,
         "site": site,
         "a": assessment,
-        "name": visible(site.name),
-        "id": visible(site.id),
-        "manager": visible(site.manager_name) if site.manager_name else None,
-        "level": words.ALERT[notice.alert.level][language],
+        "name": without_invisible(site.name),
+        "id": without_invisible(site.id),
+        "manager": without_invisible(site.manager_name) if site.manager_name else None,
+        "level": words.ALERT_LEVEL_NAMES[notice.alert.level][language],
         "rule": words.cause(notice.alert.rule, notice.alert.level, language),
-        "status": words.STATUS[words.shown_status(site, assessment.status)][language],
+        "status": words.STATUS_NAMES[words.shown_status(site, assessment.status)][language],
         "sentences": [
-            visible(sentence)
+            without_invisible(sentence)
             for sentence in explain(assessment, site, language=language) + early_news(assessment, language=language)
         ],
         "chances": chances(assessment, language=language),
-        "steps": () if notice.event is Event.RESOLVED else NEXT[notice.alert.rule][language],
+        "steps": () if notice.event is AlertEvent.RESOLVED else NEXT[notice.alert.rule][language],
         "latitude": f"{latitude:.5f}",
         "longitude": f"{longitude:.5f}",
         "page": f"sites/{folder_name(site.id)}/index{'.zh' if language == 'zh' else ''}.html",
@@ -228,7 +228,8 @@ def _plain(value: Any) -> Any:
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=lambda name: bool(name and name.endswith(".html")),
+        loader=jinja2.FileSystemLoader(MESSAGE_TEMPLATES),
+        autoescape=lambda name: bool(name and name.endswith(".html")),
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(

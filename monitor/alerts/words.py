@@ -10,7 +10,7 @@ Language = Literal["en", "zh"]
 
 LANGUAGES: Final[tuple[Language, Language]] = ("en", "zh")
 
-STATUS: Final = {
+STATUS_NAMES: Final = {
     "failing": {"en": "Not taking hold", "zh": "未见成效"},
     "disturbed": {"en": "Disturbed", "zh": "受到扰动"},
     "lagging": {"en": "Lagging", "zh": "进展滞后"},
@@ -23,38 +23,38 @@ STATUS: Final = {
 }
 """Worst first: the order in which sites are listed."""
 
-ALERT: Final = {
+ALERT_LEVEL_NAMES: Final = {
     "red": {"en": "Red alert", "zh": "红色警报"},
     "watch": {"en": "Watch", "zh": "关注"},
     "none": {"en": "None", "zh": "无"},
 }
 
-ANSWERS: Final = {
+ANSWER_NAMES: Final = {
     "confirmed": {"en": "confirmed in the field", "zh": "经实地核查属实"},
     "false-alarm": {"en": "false alarm", "zh": "误报"},
     "treated": {"en": "treated", "zh": "已处理"},
 }
 """What was found in the field, by language."""
-RULE: Final = {
+RULE_NAMES: Final = {
     "failure": {"en": "regrowth absent", "zh": "植被未恢复"},
     "disturbance": {"en": "sudden loss", "zh": "植被突然减少"},
     "erosion": {"en": "ground not protected", "zh": "地表未得到保护"},
 }
 
-POSSIBLE: Final = {
+WATCH_NAMES: Final = {
     "failure": {"en": "regrowth may be absent", "zh": "植被可能未恢复"},
     "disturbance": {"en": "possible sudden loss", "zh": "植被可能突然减少"},
 }
 """Cause of a watch."""
 
-INTERVENTION: Final = {
+INTERVENTION_NAMES: Final = {
     "assisted_regeneration": {"en": "assisted regeneration", "zh": "封育"},
     "planting": {"en": "planting", "zh": "造林种草"},
     "erosion_control": {"en": "erosion control", "zh": "水土保持"},
     "tending": {"en": "tending", "zh": "抚育"},
 }
 
-BIOME: Final = {
+BIOME_NAMES: Final = {
     "desert_steppe": {"en": "desert steppe", "zh": "荒漠草原"},
     "sandy": {"en": "sandy land", "zh": "沙地"},
     "hexi": {"en": "Hexi corridor", "zh": "河西走廊"},
@@ -74,13 +74,11 @@ _MONTHS: Final = (
 
 def cause(rule: str, level: str, language: Language) -> str:
     """Why there is an alert; a `watch` for failure or for a sudden loss says that it is possible."""
-    return (POSSIBLE if level == "watch" and rule in POSSIBLE else RULE)[rule][language]
+    return (WATCH_NAMES if level == "watch" and rule in WATCH_NAMES else RULE_NAMES)[rule][language]
 
 
 def shown_status(site: Site, status: str) -> str:
-    """Key of :data:`STATUS` that a reader is shown: of a site that promises no uplift `on_track` says only that no loss
-    is seen.
-    """
+    """Key of :data:`STATUS_NAMES` to show: ``no_loss`` for a site on track whose plan promises no uplift."""
     return "no_loss" if status == "on_track" and site.plan.A == 0 else str(status)
 
 

@@ -11,7 +11,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-from monitor.sites.projection import projected, utm
+from monitor.sites.projection import projected, utm_zone
 
 MARGIN = 80.0
 """Ground kept around a site, so that a cloud just outside can be dilated into it. Eight Sentinel-2 pixels, two more
@@ -55,7 +55,7 @@ def site_grid(
     margin : float
         Ground kept on all sides. [m]
     """
-    crs = crs or utm(geometry)
+    crs = crs or utm_zone(geometry)
     return covering(projected(geometry, crs).bounds, crs, resolution=resolution, anchor=anchor, margin=margin)
 
 

@@ -38,21 +38,21 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from monitor.errors import BadConfiguration, BadData, DiskFull, MonitorError, TryLater, as_disk_full
 from monitor.ledger.models import (
     AlertRow,
-    Assessed,
-    Background,
+    AssessmentRow,
     Base,
-    Calibrated,
-    Controls,
-    Episode,
-    Outbox,
-    Run,
+    CalibrationRow,
+    ControlsRow,
+    EpisodeRow,
+    GroundDataRow,
+    NoticeRow,
+    RunRow,
     SiteVersion,
-    Stored,
+    SnapshotRow,
 )
 
-HEAD: Final = "0001"
+NEWEST_MIGRATION: Final = "0001"
 """Newest migration; a test keeps it in step with the folder."""
-PATIENCE: Final = 60
+LOCK_WAIT: Final = 60
 """How long another writer is waited for. [s]"""
 
 READ_ONLY: Final = ("unable to open database file", "attempt to write a readonly database")
@@ -119,7 +119,7 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
-        """All or nothing. One transaction writes at a time, and others wait for it for :data:`PATIENCE`: what is read
+        """All or nothing. One transaction writes at a time, and others wait for it for :data:`LOCK_WAIT`: what is read
         within it, such as the state of an alert, cannot be changed by anybody else before it is written.
         """
         with self._told(), self._engine.begin() as connection:
@@ -142,7 +142,7 @@ class Ledger:
         with self._connected() as connection:
             if "alembic_version" in inspect(connection).get_table_names():
                 found = connection.execute(text("select version_num from alembic_version")).scalar()
-                if found == HEAD:
+                if found == NEWEST_MIGRATION:
                     return
         from alembic import command
         from alembic.config import Config
@@ -155,7 +155,7 @@ class Ledger:
             try:
                 command.upgrade(config, "head")
             except CommandError as error:  # of a newer program, or damaged
-                found = f"its version is unknown to this program, whose own is {HEAD}: {error}"
+                found = f"its version is unknown to this program, whose own is {NEWEST_MIGRATION}: {error}"
                 raise self._broken(found) from error
 
     @contextmanager
@@ -306,10 +306,10 @@ class Transaction:
         self.retire_site(site)
         row = {"site": site, "version": version, "current": True, "added": now, "payload": payload}
         self._upsert(SiteVersion, [row], ("site", "version"))
-        first = update(Episode).where(Episode.site == site, Episode.number == 1).values(start=start)
+        first = update(EpisodeRow).where(EpisodeRow.site == site, EpisodeRow.number == 1).values(start=start)
         if self._connection.execute(first).rowcount == 0:
             episode = {"site": site, "number": 1, "start": start, "opened": now, "budget": 1.0}
-            self._connection.execute(insert(Episode), [episode])
+            self._connection.execute(insert(EpisodeRow), [episode])
 
     def retire_site(self, site: str) -> None:
         """A site is judged no longer; what is known of it stays."""
@@ -317,13 +317,13 @@ class Transaction:
 
     def episodes(self, site: str) -> list[dict[str, Any]]:
         """Episodes of a site, the first one first."""
-        table = Episode.__table__
+        table = EpisodeRow.__table__
         query = select(table).where(table.c.site == site).order_by(table.c.number)
         return [dict(row._mapping) for row in self._connection.execute(query)]
 
     def all_episodes(self) -> dict[str, list[dict[str, Any]]]:
         """Episodes of every site, the first one first."""
-        table = Episode.__table__
+        table = EpisodeRow.__table__
         found: dict[str, list[dict[str, Any]]] = {}
         for row in self._connection.execute(select(table).order_by(table.c.site, table.c.number)):
             found.setdefault(row.site, []).append(dict(row._mapping))
@@ -331,100 +331,109 @@ class Transaction:
 
     def begin_episode(self, site: str, number: int, *, start: str, budget: float, why: str, now: str) -> None:
         """Close the episode before, and open one."""
-        before = update(Episode).where(Episode.site == site, Episode.number == number - 1)
+        before = update(EpisodeRow).where(EpisodeRow.site == site, EpisodeRow.number == number - 1)
         self._connection.execute(before.values(closed=now, why=why))
         row = {"site": site, "number": number, "start": start, "opened": now, "budget": budget}
-        self._connection.execute(insert(Episode), [row])
+        self._connection.execute(insert(EpisodeRow), [row])
 
     # controls, what is stored
 
     def controls(self, ground: str) -> dict[str, Any] | None:
         """The frozen units of a piece of ground, or None."""
-        return self._connection.execute(select(Controls.payload).where(Controls.ground == ground)).scalar()
+        return self._connection.execute(select(ControlsRow.payload).where(ControlsRow.ground == ground)).scalar()
 
     def all_controls(self) -> dict[str, dict[str, Any]]:
         """The frozen units of every piece of ground that has any."""
-        return {row.ground: row.payload for row in self._connection.execute(select(Controls.ground, Controls.payload))}
+        return {
+            row.ground: row.payload for row in self._connection.execute(select(ControlsRow.ground, ControlsRow.payload))
+        }
 
     def freeze_controls(self, ground: str, site: str, payload: dict[str, Any], *, digest: str, now: str) -> None:
         """Freeze units; what is frozen already stays."""
         row = {"ground": ground, "site": site, "hash": digest, "frozen": now, "payload": payload}
-        self._upsert(Controls, [row], ("ground",), keep=True)
+        self._upsert(ControlsRow, [row], ("ground",), keep=True)
 
     def save_snapshot(self, ground: str, site: str, snapshot: str) -> None:
         """The landscape and its rows that a piece of ground was last taken from."""
-        self._upsert(Stored, [{"ground": ground, "site": site, "snapshot": snapshot}], ("ground",))
+        self._upsert(SnapshotRow, [{"ground": ground, "site": site, "snapshot": snapshot}], ("ground",))
 
     def snapshots(self) -> dict[str, str]:
         """The same of every piece of ground."""
-        return {row.ground: row.snapshot for row in self._connection.execute(select(Stored.ground, Stored.snapshot))}
+        return {
+            row.ground: row.snapshot
+            for row in self._connection.execute(select(SnapshotRow.ground, SnapshotRow.snapshot))
+        }
 
-    def background(self, ground: str, kind: str) -> dict[str, Any] | None:
-        """What is known of a piece of ground beside its imagery, of a kind of :class:`Background`; None: nothing."""
-        chosen = select(Background.payload).where(Background.ground == ground, Background.kind == kind)
+    def ground_data(self, ground: str, kind: str) -> dict[str, Any] | None:
+        """What is known of a piece of ground beside its imagery, of a kind of :class:`GroundDataRow`; None: nothing."""
+        chosen = select(GroundDataRow.payload).where(GroundDataRow.ground == ground, GroundDataRow.kind == kind)
         return self._connection.execute(chosen).scalar()
 
-    def backgrounds(self, kind: str) -> dict[str, dict[str, Any]]:
+    def all_ground_data(self, kind: str) -> dict[str, dict[str, Any]]:
         """What is known, of a kind, of every piece of ground of which it is known."""
-        chosen = select(Background.ground, Background.payload).where(Background.kind == kind)
+        chosen = select(GroundDataRow.ground, GroundDataRow.payload).where(GroundDataRow.kind == kind)
         return {row.ground: row.payload for row in self._connection.execute(chosen)}
 
-    def save_background(self, ground: str, kind: str, payload: dict[str, Any]) -> None:
+    def save_ground_data(self, ground: str, kind: str, payload: dict[str, Any]) -> None:
         """What is now known of a piece of ground."""
-        self._upsert(Background, [{"ground": ground, "kind": kind, "payload": payload}], ("ground", "kind"))
+        self._upsert(GroundDataRow, [{"ground": ground, "kind": kind, "payload": payload}], ("ground", "kind"))
 
     # constants of the verdict
 
     def calibrations(self) -> list[dict[str, Any]]:
         """Every record of constants, in the order in which they were made."""
-        table = Calibrated.__table__
+        table = CalibrationRow.__table__
         return [dict(row._mapping) for row in self._connection.execute(select(table).order_by(table.c.id))]
 
     def add_calibration(self, payload: dict[str, Any], **about: Any) -> None:
         """Freeze constants; of one tile, biome, season and ground what is frozen already stays."""
-        self._upsert(Calibrated, [{**about, "payload": payload}], ("tile", "biome", "season", "grounds"), keep=True)
+        self._upsert(CalibrationRow, [{**about, "payload": payload}], ("tile", "biome", "season", "grounds"), keep=True)
 
     # assessments
 
     def add_assessment(self, site: str, as_of: str, digest: str, payload: dict[str, Any], **origin: str) -> bool:
         """A new assessment; False if the very same is there already."""
-        same = select(Assessed.id).where(Assessed.site == site, Assessed.as_of == as_of, Assessed.digest == digest)
+        same = select(AssessmentRow.id).where(
+            AssessmentRow.site == site, AssessmentRow.as_of == as_of, AssessmentRow.digest == digest
+        )
         if self._connection.execute(same).first() is not None:
             return False
         row = {"site": site, "as_of": as_of, "digest": digest, "payload": payload, **origin}
-        self._connection.execute(insert(Assessed), [row])
+        self._connection.execute(insert(AssessmentRow), [row])
         return True
 
-    def latest(self, site: str) -> tuple[str, str, dict[str, Any]] | None:
+    def latest_assessment(self, site: str) -> tuple[str, str, dict[str, Any]] | None:
         """Day, digest and content of the newest assessment of a site."""
         query = (
-            select(Assessed.as_of, Assessed.digest, Assessed.payload)
-            .where(Assessed.site == site)
-            .order_by(Assessed.as_of.desc(), Assessed.id.desc())
+            select(AssessmentRow.as_of, AssessmentRow.digest, AssessmentRow.payload)
+            .where(AssessmentRow.site == site)
+            .order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc())
         )
         row = self._connection.execute(query.limit(1)).first()
         return None if row is None else (row.as_of, row.digest, row.payload)
 
-    def newest(self) -> dict[str, tuple[str, str, dict[str, Any]]]:
+    def latest_assessments(self) -> dict[str, tuple[str, str, dict[str, Any]]]:
         """The same of every current site that has one."""
-        of_site = select(Assessed.id).where(Assessed.site == SiteVersion.site)
-        newest = of_site.order_by(Assessed.as_of.desc(), Assessed.id.desc()).limit(1).correlate(SiteVersion)
-        query = select(SiteVersion.site, Assessed.as_of, Assessed.digest, Assessed.payload)
-        query = query.join(Assessed, Assessed.id == newest.scalar_subquery()).where(SiteVersion.current)
+        of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site)
+        newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
+        query = select(SiteVersion.site, AssessmentRow.as_of, AssessmentRow.digest, AssessmentRow.payload)
+        query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery()).where(SiteVersion.current)
         return {row.site: (row.as_of, row.digest, row.payload) for row in self._connection.execute(query)}
 
-    def judged_before(self, day: str) -> set[str]:
+    def sites_assessed_before(self, day: str) -> set[str]:
         """Sites that have an assessment of an earlier day."""
-        return set(self._connection.execute(select(Assessed.site).where(Assessed.as_of < day).distinct()).scalars())
+        return set(
+            self._connection.execute(select(AssessmentRow.site).where(AssessmentRow.as_of < day).distinct()).scalars()
+        )
 
-    def evidence(self, site: str) -> list[tuple[str, str, bool]]:
+    def assessment_snapshots(self, site: str) -> list[tuple[str, str, bool]]:
         """Day and snapshot of each assessment of a site, oldest first, and whether it counts as told: there was a
         notice on that day, or one of an earlier day that had to wait told how the site stood on it.
         """
-        notices = select(Outbox.day, Outbox.told).where(Outbox.site == site)
+        notices = select(NoticeRow.day, NoticeRow.told).where(NoticeRow.site == site)
         told = {day for row in self._connection.execute(notices) for day in row}
-        query = select(Assessed.as_of, Assessed.snapshot).where(Assessed.site == site)
-        found = self._connection.execute(query.order_by(Assessed.as_of, Assessed.id))
+        query = select(AssessmentRow.as_of, AssessmentRow.snapshot).where(AssessmentRow.site == site)
+        found = self._connection.execute(query.order_by(AssessmentRow.as_of, AssessmentRow.id))
         return [(day, snapshot, day in told) for day, snapshot in found]
 
     # alerts, outbox
@@ -455,7 +464,7 @@ class Transaction:
         row = {key: alert[key] for key in ("id", "site", "state", "opened")}
         self._upsert(AlertRow, [{**row, "payload": alert}], ("id",))
 
-    def post(self, notice: dict[str, Any], *, site: str) -> None:
+    def add_notice(self, notice: dict[str, Any], *, site: str) -> None:
         """Something to tell; the same thing is told once."""
         row = {
             "id": notice["id"],
@@ -464,51 +473,61 @@ class Transaction:
             "day": notice["day"],
             "payload": notice,
         }
-        self._upsert(Outbox, [row], ("id",), keep=True)
+        self._upsert(NoticeRow, [row], ("id",), keep=True)
 
-    def notices_of(self, alert: str) -> int:
+    def count_notices(self, alert: str) -> int:
         """How many notices an alert has had."""
-        return len(self._connection.execute(select(Outbox.id).where(Outbox.alert == alert)).all())
+        return len(self._connection.execute(select(NoticeRow.id).where(NoticeRow.alert == alert)).all())
 
-    def unsent(self) -> list[dict[str, Any]]:
+    def unsent_notices(self) -> list[dict[str, Any]]:
         """What is still to be sent, oldest first."""
-        query = select(Outbox.payload).where(Outbox.sent.is_(None)).order_by(Outbox.day, Outbox.id)
+        query = select(NoticeRow.payload).where(NoticeRow.sent.is_(None)).order_by(NoticeRow.day, NoticeRow.id)
         return [row.payload for row in self._connection.execute(query)]
 
-    def told(self, alert: str) -> bool:
+    def any_notice_sent(self, alert: str) -> bool:
         """Whether any notice of an alert has been handed over."""
-        sent = select(Outbox.id).where(Outbox.alert == alert, Outbox.sent.is_not(None), Outbox.error.is_(None))
+        sent = select(NoticeRow.id).where(
+            NoticeRow.alert == alert, NoticeRow.sent.is_not(None), NoticeRow.error.is_(None)
+        )
         return self._connection.execute(sent).first() is not None
 
-    def withdraw(self, notice: str, *, why: str, now: str) -> None:
+    def withdraw_notice(self, notice: str, *, why: str, now: str) -> None:
         """A notice is no news any more and is not to be sent."""
-        self._connection.execute(update(Outbox).where(Outbox.id == notice).values(sent=now, error=f"withdrawn: {why}"))
+        self._connection.execute(
+            update(NoticeRow).where(NoticeRow.id == notice).values(sent=now, error=f"withdrawn: {why}")
+        )
 
-    def mark_sent(self, notice: str, *, now: str, told: str) -> None:
-        """A notice has been handed over; its message told how the site stood on the day `told`."""
-        self._connection.execute(update(Outbox).where(Outbox.id == notice).values(sent=now, told=told, error=None))
+    def mark_sent(self, notice: str, *, now: str, reported_day: str) -> None:
+        """A notice has been handed over; its message told how the site stood on the day `reported_day`."""
+        self._connection.execute(
+            update(NoticeRow).where(NoticeRow.id == notice).values(sent=now, told=reported_day, error=None)
+        )
 
     def mark_unsent(self, notice: str, *, error: str) -> None:
         """A notice could not be handed over; it is tried again by the next run."""
-        self._connection.execute(update(Outbox).where(Outbox.id == notice).values(error=error))
+        self._connection.execute(update(NoticeRow).where(NoticeRow.id == notice).values(error=error))
 
     # runs
 
     def begin_run(self, run: str, kind: str, as_of: str, *, now: str) -> None:
         """A run has begun."""
-        self._upsert(Run, [{"id": run, "kind": kind, "as_of": as_of, "started": now}], ("id",))
+        self._upsert(RunRow, [{"id": run, "kind": kind, "as_of": as_of, "started": now}], ("id",))
 
     def end_run(self, run: str, manifest: dict[str, Any], *, now: str) -> None:
         """A run is done."""
-        self._connection.execute(update(Run).where(Run.id == run).values(finished=now, manifest=manifest))
+        self._connection.execute(update(RunRow).where(RunRow.id == run).values(finished=now, manifest=manifest))
 
-    def nights(self) -> int:
+    def count_nights(self) -> int:
         """How many nights have begun."""
-        return self._connection.execute(select(func.count()).where(Run.kind == "night")).scalar_one()
+        return self._connection.execute(select(func.count()).where(RunRow.kind == "night")).scalar_one()
 
     def last_night(self, site: str) -> dict[str, Any] | None:
         """Manifest of the newest finished night that a site was part of."""
-        query = select(Run.manifest).where(Run.kind == "night", Run.manifest.is_not(None)).order_by(Run.started.desc())
+        query = (
+            select(RunRow.manifest)
+            .where(RunRow.kind == "night", RunRow.manifest.is_not(None))
+            .order_by(RunRow.started.desc())
+        )
         for manifest in self._connection.execute(query).scalars():
             if manifest is not None and any(one["site"] == site for one in manifest["sites"]):
                 return dict(manifest)
@@ -516,18 +535,18 @@ class Transaction:
 
     def last_run(self) -> dict[str, Any] | None:
         """The newest run."""
-        table = Run.__table__
+        table = RunRow.__table__
         row = self._connection.execute(select(table).order_by(table.c.started.desc()).limit(1)).first()
         return None if row is None else dict(row._mapping)
 
-    def newest_moment(self) -> str | None:
+    def last_activity(self) -> str | None:
         """When a run last began or ended; None: there was none."""
-        moments = self._connection.execute(select(func.max(Run.started), func.max(Run.finished))).one()
+        moments = self._connection.execute(select(func.max(RunRow.started), func.max(RunRow.finished))).one()
         return max(filter(None, moments), default=None)
 
     def has_history(self) -> bool:
         """Whether any run has begun, or anything stored was taken over."""
-        return any(self._connection.execute(select(key).limit(1)).first() for key in (Run.id, Stored.ground))
+        return any(self._connection.execute(select(key).limit(1)).first() for key in (RunRow.id, SnapshotRow.ground))
 
     def _upsert(
         self, model: type[Base], rows: list[dict[str, Any]], keys: tuple[str, ...], *, keep: bool = False
@@ -545,7 +564,9 @@ class Transaction:
 
 def _engine(url: str) -> Engine:
     local = url.startswith("sqlite")
-    engine = create_engine(url, connect_args={"timeout": PATIENCE}) if local else create_engine(url, pool_pre_ping=True)
+    engine = (
+        create_engine(url, connect_args={"timeout": LOCK_WAIT}) if local else create_engine(url, pool_pre_ping=True)
+    )
 
     @event.listens_for(engine, "connect")
     def _settle(connection: Any, _: Any) -> None:
@@ -568,7 +589,7 @@ def _engine(url: str) -> Engine:
             connection.exec_driver_sql("set transaction isolation level repeatable read, read only")
         else:
             # as in SQLite one writer at a time: what was read is still so when it is written
-            wait = f"select set_config('lock_timeout', '{PATIENCE}s', true), pg_advisory_xact_lock({WRITER})"
+            wait = f"select set_config('lock_timeout', '{LOCK_WAIT}s', true), pg_advisory_xact_lock({WRITER})"
             connection.exec_driver_sql(wait)
 
     return engine

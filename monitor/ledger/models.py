@@ -26,7 +26,7 @@ class SiteVersion(Base):
     payload: Mapped[dict[str, Any]]
 
 
-class Episode(Base):
+class EpisodeRow(Base):
     """A site's plan from its start until a person closes it."""
 
     __tablename__ = "episodes"
@@ -44,7 +44,7 @@ class Episode(Base):
     """Share of the false-alarm budget of the site that is left for it; 1 for the first. [1]"""
 
 
-class Controls(Base):
+class ControlsRow(Base):
     """The frozen control units of one piece of ground."""
 
     __tablename__ = "controls"
@@ -56,7 +56,7 @@ class Controls(Base):
     payload: Mapped[dict[str, Any]]
 
 
-class Stored(Base):
+class SnapshotRow(Base):
     """The landscape, and its number of rows, that a piece of ground was last taken from."""
 
     __tablename__ = "stored"
@@ -66,7 +66,7 @@ class Stored(Base):
     snapshot: Mapped[str] = mapped_column(String(64))
 
 
-class Background(Base):
+class GroundDataRow(Base):
     """What is known of a piece of ground beside its imagery: ``terrain``, ``rain``, how well it is seen (``sight``)."""
 
     __tablename__ = "background"
@@ -76,7 +76,7 @@ class Background(Base):
     payload: Mapped[dict[str, Any]]
 
 
-class Calibrated(Base):
+class CalibrationRow(Base):
     """Constants of the verdict for a tile and biome. Never edited: another season or other ground makes another row."""
 
     __tablename__ = "calibrations"
@@ -97,7 +97,7 @@ class Calibrated(Base):
     payload: Mapped[dict[str, Any]]
 
 
-class Run(Base):
+class RunRow(Base):
     """One run of a job."""
 
     __tablename__ = "runs"
@@ -110,7 +110,7 @@ class Run(Base):
     manifest: Mapped[dict[str, Any] | None]
 
 
-class Assessed(Base):
+class AssessmentRow(Base):
     """One assessment. Never edited: other pixels, another plan or other code make another row."""
 
     __tablename__ = "assessments"
@@ -141,7 +141,7 @@ class AlertRow(Base):
     payload: Mapped[dict[str, Any]]
 
 
-class Outbox(Base):
+class NoticeRow(Base):
     """One thing to tell, written in the same transaction as the change it tells of."""
 
     __tablename__ = "outbox"

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from monitor.alerts.words import BIOME
+from monitor.alerts.words import BIOME_NAMES
 from monitor.publish.view import CalibrationTable
 from monitor.verdict.calibrate import FEWEST, table
 from monitor.verdict.calibration import Calibration
@@ -35,7 +35,7 @@ def calibration_table(used: Calibration, *, biome: str, found: int) -> Calibrati
     """
     if used.placebos:
         _, _, tiles = used.source.partition(", tile ")
-        source = (used.source, f"{BIOME[biome]['zh']}对照地块，{tiles}")
+        source = (used.source, f"{BIOME_NAMES[biome]['zh']}对照地块，{tiles}")
     else:
         few = (
             f"; there are {found} placebos, of the {FEWEST} needed",

@@ -18,12 +18,12 @@ import jinja2
 import numpy as np
 
 from monitor.alerts import words
-from monitor.alerts.alert import Alert, State
+from monitor.alerts.alert import Alert, AlertState
 from monitor.publish import pictures
 from monitor.publish.chart import WIDTH, season_table, series_chart
 from monitor.publish.locator import MAP_WIDTH, locator
 from monitor.publish.view import SiteView
-from monitor.sites.names import visible
+from monitor.sites.names import without_invisible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.erosion import UNVERIFIED
@@ -76,13 +76,13 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(
-        inert=visible, percent=words.percent, points=words.points, probability=words.probability,
+        inert=without_invisible, percent=words.percent, points=words.points, probability=words.probability,
         hectares=hectares, long_day=words.day, on_scale=on_scale,
     )  # fmt: skip
     environment.globals.update(
-        STATUS=words.STATUS,
-        ALERT=words.ALERT,
-        ANSWERS=words.ANSWERS,
+        STATUS=words.STATUS_NAMES,
+        ALERT=words.ALERT_LEVEL_NAMES,
+        ANSWERS=words.ANSWER_NAMES,
         GRADE=GRADE,
         NOTE=NOTE,
         UNVERIFIED=UNVERIFIED,
@@ -128,7 +128,7 @@ def index_page(
     total = sum(site.hectares for site, _ in ordered)
     groups = [
         (status, [row for row in ordered if words.shown_status(row[0], row[1].status) == status])
-        for status in words.STATUS
+        for status in words.STATUS_NAMES
     ]
     tallies = [
         Tally(
@@ -152,7 +152,7 @@ def index_page(
         n_red=levels.count("red"),
         n_watch=levels.count("watch"),
         n_answered=sum(
-            level == "red" and site.id in alerts and alerts[site.id].state == State.RESOLVED
+            level == "red" and site.id in alerts and alerts[site.id].state == AlertState.RESOLVED
             for (site, _), level in zip(ordered, levels, strict=True)
         ),
         false_reds=alpha * sum(site.plan.A > 0 for site, _ in ordered),
@@ -200,8 +200,8 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
             early_news=early_news(a, language=language),
             chances=chances(a, language=language),
             reasons=[sentence(code, language) for code in a.reasons],
-            intervention=words.INTERVENTION[site.intervention][language],
-            biome=words.BIOME[site.biome][language],
+            intervention=words.INTERVENTION_NAMES[site.intervention][language],
+            biome=words.BIOME_NAMES[site.biome][language],
             pick=words.LANGUAGES.index(language),
             **context,
         )
@@ -231,9 +231,9 @@ def on_scale(share: float) -> str:
 
 def _worst_first(row: tuple[Site, Assessment]) -> tuple[int, int, float, str]:
     site, a = row
-    alert = list(words.ALERT).index(a.alert)
+    alert = list(words.ALERT_LEVEL_NAMES).index(a.alert)
     return (
-        list(words.STATUS).index(words.shown_status(site, a.status)),
+        list(words.STATUS_NAMES).index(words.shown_status(site, a.status)),
         alert,
         a.theta if a.theta is not None else 9.0,
         site.id,

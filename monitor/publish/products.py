@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from monitor.alerts.alert import Alert
-from monitor.alerts.messages import assessment_values, replace_file
+from monitor.alerts.messages import assessment_to_json, write_atomically
 from monitor.alerts.words import LANGUAGES, percent, points
 from monitor.derived import code_hash
 from monitor.publish.chart import season_table
@@ -128,7 +128,7 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MARK).unlink(missing_ok=True)
         for name, content in changed.items():
-            replace_file(folder / name, content)
+            write_atomically(folder / name, content)
         for name in stale:  # once no page links to it
             (folder / name).unlink()
         (folder / MARK).write_bytes(msgspec.json.encode(wanted))
@@ -174,7 +174,7 @@ def write_index(
 
 def as_json(assessment: Assessment) -> dict[str, Any]:
     """An assessment as ``status.json`` has it: dates as text, null where there is no value."""
-    return assessment_values(assessment)
+    return assessment_to_json(assessment)
 
 
 def status_json(assessments: Iterable[Assessment]) -> bytes:
@@ -308,4 +308,4 @@ def _same(path: Path, content: bytes) -> bool:
 
 def _replace_if_changed(path: Path, content: bytes) -> None:
     if not _same(path, content):
-        replace_file(path, content)
+        write_atomically(path, content)

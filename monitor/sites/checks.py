@@ -23,8 +23,8 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.sites import gcj02
 from monitor.sites.formats.feature import Feature
-from monitor.sites.geometry import PIXEL_HECTARES, Problem, examine, tangled_together
-from monitor.sites.names import folder_name, has_invisible, same_id, visible
+from monitor.sites.geometry import PIXEL_HECTARES, Problem, borders_tangled, check_outline
+from monitor.sites.names import comparable_id, folder_name, has_invisible, without_invisible
 from monitor.sites.plans import default_plan
 from monitor.sites.site import BIOMES, INTERVENTIONS, SUBTYPES, Plan, Site
 
@@ -73,7 +73,7 @@ out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class CheckedFeature:
     """One feature of the file, judged."""
 
     label: str
@@ -95,7 +95,7 @@ class Entry:
 class Report:
     """Every entry of a registry, in the order of the file."""
 
-    entries: list[Entry]
+    entries: list[CheckedFeature]
     columns: dict[str, str | None] = field(default_factory=dict)
     """Columns of the file that are not read, each with the nearest of :data:`PROPERTIES`, None where none is near."""
 
@@ -105,7 +105,7 @@ class Report:
         return [entry.site for entry in self.entries if entry.site is not None]
 
     @property
-    def refused(self) -> list[Entry]:
+    def refused(self) -> list[CheckedFeature]:
         """Entries that are not."""
         return [entry for entry in self.entries if not entry.ok]
 
@@ -136,7 +136,7 @@ def check(features: Iterable[Feature]) -> Report:
     return Report(entries=[draft.entry() for draft in drafts], columns=columns)
 
 
-def named(properties: Mapping[str, object]) -> dict[str, object]:
+def canonical_properties(properties: Mapping[str, object]) -> dict[str, object]:
     """Properties under the names of :data:`PROPERTIES`, whatever their case or if cut to ten characters."""
     found: dict[str, object] = {}
     for key, value in properties.items():
@@ -155,12 +155,12 @@ def stated_datum(properties: Mapping[str, object]) -> str | None:
     return None
 
 
-def without_datum(properties: Mapping[str, object]) -> dict[str, object]:
+def drop_datum_columns(properties: Mapping[str, object]) -> dict[str, object]:
     """Properties without the columns that state a datum."""
     return {key: value for key, value in properties.items() if key not in _DATUM_COLUMNS}
 
 
-def version_of(site: Site) -> str:
+def site_version(site: Site) -> str:
     """SHA-256 of what the registry says of a site.
 
     The area is left out, since it follows from the outline and its last digits from the version of PROJ; so are the
@@ -194,9 +194,9 @@ class _Draft:
     def add(self, code: str, message: str, fix: str, *, refuses: bool = True) -> None:
         self.problems.append(Problem(code=code, message=message, fix=fix, refuses=refuses))
 
-    def entry(self) -> Entry:
+    def entry(self) -> CheckedFeature:
         fit = self.site is not None and not any(problem.refuses for problem in self.problems)
-        return Entry(
+        return CheckedFeature(
             label=self.label,
             feature=self.feature,
             problems=self.problems,
@@ -223,7 +223,7 @@ class _Draft:
                 "They are left out; type it again to be rid of this line.",
                 refuses=False,
             )
-            text = visible(text)
+            text = without_invisible(text)
         text = unicodedata.normalize("NFC", text.strip())
         if len(text) > TEXT_LIMIT:
             self.add(
@@ -266,7 +266,7 @@ class _Draft:
 
 
 def _draft(feature: Feature, place: int, columns: Mapping[str, str | None]) -> _Draft:
-    draft = _Draft(feature=feature, place=place, properties=named(feature.properties), problems=[])
+    draft = _Draft(feature=feature, place=place, properties=canonical_properties(feature.properties), problems=[])
     draft.site_id = _site_id(draft)
     draft.label = draft.site_id or f"feature {place}"
     for column, near in columns.items():
@@ -284,7 +284,7 @@ def _draft(feature: Feature, place: int, columns: Mapping[str, str | None]) -> _
     plan = _plan(draft, intervention, biome, subtype)
     cohorts = _cohorts(draft, start)
 
-    outline = examine(feature)
+    outline = check_outline(feature)
     draft.problems += outline.problems
     draft.outline, draft.hectares = outline.geometry, outline.hectares
     if (datum := stated_datum(draft.properties)) is not None:
@@ -323,7 +323,7 @@ def _draft(feature: Feature, place: int, columns: Mapping[str, str | None]) -> _
         manager_channel=values["manager_channel"],
         cohorts=cohorts,
     )
-    draft.site = replace(site, version=version_of(site))
+    draft.site = replace(site, version=site_version(site))
     return draft
 
 
@@ -447,7 +447,7 @@ def _compare_ids(drafts: list[_Draft]) -> None:
     same = defaultdict(list)
     for draft in drafts:
         if draft.site_id is not None:
-            same[same_id(draft.site_id)].append(draft)
+            same[comparable_id(draft.site_id)].append(draft)
     for group in same.values():
         if len(group) == 1:
             continue
@@ -484,7 +484,7 @@ def _compare_outlines(drafts: list[_Draft]) -> None:
 
 def _name_tangle(one: _Draft, other: _Draft) -> bool:
     """Refuse two sites whose borders cross too often to be laid over each other."""
-    if one.outline is None or other.outline is None or not tangled_together(one.outline, other.outline):
+    if one.outline is None or other.outline is None or not borders_tangled(one.outline, other.outline):
         return False
     for draft, neighbour in ((one, other), (other, one)):
         draft.add(
@@ -538,7 +538,7 @@ def _name_shifts(drafts: list[_Draft]) -> None:
     # The offset varies by metres over a site, so corners of boxes agree to some 20 m (2e-4 degrees).
     near = tree.query([Point(corner) for corner in gcj02.from_wgs84(low)], predicate="dwithin", distance=2e-4)
     for i, j in near.T:
-        if i == j or tangled_together(drafts[i].outline, drafts[j].outline):
+        if i == j or borders_tangled(drafts[i].outline, drafts[j].outline):
             continue
         moved = shapely.transform(drafts[i].outline, gcj02.from_wgs84)
         common = shapely.area(shapely.intersection(moved, drafts[j].outline))

@@ -16,14 +16,14 @@ from scipy.sparse.csgraph import connected_components
 
 from monitor.sites.site import Site
 
-TILE: Final = 115_000.0
+MAX_SEARCH_EXTENT: Final = 115_000.0
 """Most extent of what is searched at once, north to south and west to east: a tile of Sentinel-2, 109.8 km, may be
 turned against north by two degrees. [m]"""
 METRES_PER_DEGREE: Final = 110_574.0
 """Of latitude, where it is shortest, on the equator: a box of so many degrees is nowhere too small. [m]"""
 
 
-def neighbourhoods(sites: Sequence[Site], *, apart: float) -> list[list[Site]]:
+def group_nearby(sites: Sequence[Site], *, apart: float) -> list[list[Site]]:
     """Sites whose surroundings touch, and others of the same tile.
 
     Parameters
@@ -36,7 +36,7 @@ def neighbourhoods(sites: Sequence[Site], *, apart: float) -> list[list[Site]]:
     Returns
     -------
     list of list of Site
-        Every site once. A neighbourhood is larger than :data:`TILE` only where sites lie in an unbroken chain.
+        Every site once. A group is larger than :data:`MAX_SEARCH_EXTENT` only where its sites form an unbroken chain.
     """
     if not sites:
         return []
@@ -54,7 +54,7 @@ def neighbourhoods(sites: Sequence[Site], *, apart: float) -> list[list[Site]]:
         own = np.stack([centres[chain].min(axis=0), centres[chain].max(axis=0)])
         known = corners[: len(found)]
         joint = np.stack([np.minimum(known[:, 0], own[0]), np.maximum(known[:, 1], own[1])], axis=1)
-        fits = np.flatnonzero(_extent(joint).max(axis=-1) <= TILE)
+        fits = np.flatnonzero(_extent(joint).max(axis=-1) <= MAX_SEARCH_EXTENT)
         if fits.size:
             found[fits[0]] += chain.tolist()
             corners[fits[0]] = joint[fits[0]]
@@ -64,7 +64,7 @@ def neighbourhoods(sites: Sequence[Site], *, apart: float) -> list[list[Site]]:
     return [[sites[k] for k in group] for group in found]
 
 
-def in_one_search(sites: Sequence[Site]) -> list[list[Site]]:
+def split_by_tile(sites: Sequence[Site]) -> list[list[Site]]:
     """A neighbourhood in pieces that are searched one by one, no more of them than there are tiles in line under it."""
     pieces = [list(sites)]
     for axis in (1, 0):
@@ -85,7 +85,7 @@ def compact(sites: Sequence[Site], most: int) -> list[list[Site]]:
 
 def _slabs(sites: Sequence[Site], axis: int) -> list[list[Site]]:
     centres = _centres(sites)
-    number = max(1, math.ceil(_extent(centres)[axis] / TILE))
+    number = max(1, math.ceil(_extent(centres)[axis] / MAX_SEARCH_EXTENT))
     edges = np.linspace(centres[:, axis].min(), centres[:, axis].max(), number + 1)[1:-1]
     which = np.searchsorted(edges, centres[:, axis])
     return [[site for site, n in zip(sites, which, strict=True) if n == slab] for slab in np.unique(which)]

@@ -63,7 +63,7 @@ def geodesic_hectares(geometry: BaseGeometry) -> float:
     return abs(_GEOD.geometry_area_perimeter(oriented)[0]) / 10_000.0
 
 
-def examine(feature: Feature) -> Outline:
+def check_outline(feature: Feature) -> Outline:
     """Judge an outline as it was drawn.
 
     Parameters
@@ -132,7 +132,7 @@ def examine(feature: Feature) -> Outline:
     )
 
 
-def mend(feature: Feature, *, from_gcj02: bool) -> Polygons | None:
+def repair_outline(feature: Feature, *, from_gcj02: bool) -> Polygons | None:
     """Rings closed, turned, and parted where they cross, all the area kept that the drawn line encloses.
 
     Parameters
@@ -315,7 +315,7 @@ def _tangled(polygons: Polygons) -> bool:
     return crossings > CROSSING_LIMIT
 
 
-def tangled_together(one: BaseGeometry, other: BaseGeometry) -> bool:
+def borders_tangled(one: BaseGeometry, other: BaseGeometry) -> bool:
     """Whether two borders cross so often that it is an attack: to lay one over the other could take all memory."""
     pairs = shapely.get_num_coordinates(one) * shapely.get_num_coordinates(other)
     if pairs <= _BORDER_CROSSING_LIMIT:

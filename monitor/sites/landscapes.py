@@ -8,18 +8,18 @@ from typing import Final
 import numpy as np
 from shapely.geometry.base import BaseGeometry
 
-from monitor.sites.projection import projected, utm
+from monitor.sites.projection import projected, utm_zone
 from monitor.sites.site import Site
 
 SQUARE: Final = 100_000.0
 """Side of the square that the centroids of a landscape's sites share, in their UTM zone. [m]"""
-MOST_SITES: Final = 64
+MAX_LANDSCAPE_SITES: Final = 64
 """Sites in a landscape at most. More are halved, so that a full square gives landscapes of 32 to 64 sites."""
-MOST_HECTARES: Final = 20_000.0
+MAX_LANDSCAPE_HECTARES: Final = 20_000.0
 """Area of a landscape's sites at most: two million pixels of 10 m. A larger site is a landscape of its own. [ha]"""
 
 
-def landscapes(sites: Sequence[Site]) -> list[list[Site]]:
+def group_into_landscapes(sites: Sequence[Site]) -> list[list[Site]]:
     """Group sites into landscapes.
 
     Parameters
@@ -34,7 +34,7 @@ def landscapes(sites: Sequence[Site]) -> list[list[Site]]:
     """
     squares: dict[tuple[str, int, int, str], list[tuple[float, float, Site]]] = {}
     for site in sites:
-        zone = utm(site.geometry)
+        zone = utm_zone(site.geometry)
         point = projected(site.geometry, zone).centroid
         key = (str(zone), math.floor(point.y / SQUARE), math.floor(point.x / SQUARE), site.biome)
         squares.setdefault(key, []).append((point.x, point.y, site))
@@ -53,7 +53,7 @@ def landscape_name(keys: Sequence[str], geometry: BaseGeometry, biome: str) -> s
     biome : str
         Of all of them.
     """
-    zone = utm(geometry)
+    zone = utm_zone(geometry)
     point = projected(geometry, zone).centroid
     digest = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:8]
     square = f"{math.floor(point.x / SQUARE)}-{math.floor(point.y / SQUARE)}"
@@ -63,7 +63,7 @@ def landscape_name(keys: Sequence[str], geometry: BaseGeometry, biome: str) -> s
 def _halved(members: list[tuple[float, float, Site]]) -> list[list[Site]]:
     """Pieces within the limits, halved along the longer side so that few blocks of imagery belong to two."""
     hectares = sum(site.hectares for *_, site in members)
-    if len(members) == 1 or (len(members) <= MOST_SITES and hectares <= MOST_HECTARES):
+    if len(members) == 1 or (len(members) <= MAX_LANDSCAPE_SITES and hectares <= MAX_LANDSCAPE_HECTARES):
         return [[site for *_, site in sorted(members, key=lambda member: member[2].id)]]
     places = np.array([member[:2] for member in members])
     axis = int(np.argmax(np.ptp(places, axis=0)))

@@ -9,12 +9,12 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadData
 from monitor.sites.formats.reader import read_features
-from monitor.sites.geometry import examine
-from monitor.sites.names import visible
+from monitor.sites.geometry import check_outline
+from monitor.sites.names import without_invisible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GivenGround:
+class NamedControl:
     """One outline of named control ground."""
 
     geometry: BaseGeometry = field(repr=False)
@@ -23,7 +23,7 @@ class GivenGround:
     """The site that it is for; None: for every site that has it in reach."""
 
 
-def read_given_ground(path: Path, *, sites: Collection[str]) -> list[GivenGround]:
+def read_named_controls(path: Path, *, sites: Collection[str]) -> list[NamedControl]:
     """Read named control ground, as strictly as a registry.
 
     Parameters
@@ -49,20 +49,23 @@ def read_given_ground(path: Path, *, sites: Collection[str]) -> list[GivenGround
             near = get_close_matches(site, sites, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             msg = (
-                f"{here}: there is no site {visible(site)[:60]!r}{hint} Leave 'site' empty for ground that is for all."
+                f"{here}: there is no site {without_invisible(site)[:60]!r}{hint} "
+                "Leave 'site' empty for ground that is for all."
             )
             raise BadData(msg)
-        outline = examine(feature)
+        outline = check_outline(feature)
         refused = next((problem for problem in outline.problems if problem.refuses), None)
         if refused is not None or outline.geometry is None:
             told = f"{refused.message} {refused.fix}" if refused else "it has no outline."
             msg = f"{here}: {told}"
             raise BadData(msg)
-        found.append(GivenGround(geometry=outline.geometry, site=site))
+        found.append(NamedControl(geometry=outline.geometry, site=site))
     return found
 
 
-def within_reach(given: Sequence[GivenGround], site: str, area: BaseGeometry) -> tuple[BaseGeometry, ...] | None:
+def named_controls_near(
+    given: Sequence[NamedControl], site: str, area: BaseGeometry
+) -> tuple[BaseGeometry, ...] | None:
     """Named control ground of a site: what names it, else what names none and touches `area`; None: there is none."""
     own = tuple(one.geometry for one in given if one.site == site)
     common = tuple(one.geometry for one in given if one.site is None and one.geometry.intersects(area))

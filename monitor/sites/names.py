@@ -43,7 +43,7 @@ def folder_name(site_id: str) -> str:
     return f"{readable}~{digest[:32]}"
 
 
-def same_id(site_id: str) -> str:
+def comparable_id(site_id: str) -> str:
     """Key under which two ids are the same to a person: case and Unicode form make no difference."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", site_id).casefold())
 
@@ -53,6 +53,6 @@ def has_invisible(text: str) -> bool:
     return _INVISIBLE.search(text) is not None
 
 
-def visible(text: str) -> str:
+def without_invisible(text: str) -> str:
     """Text without what :func:`has_invisible` finds; a line end becomes a space."""
     return _INVISIBLE.sub("", re.sub(r"[\r\n\t\u2028\u2029]+", " ", text)).strip()

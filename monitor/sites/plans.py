@@ -82,7 +82,7 @@ _DEFAULTS: Final[dict[str, dict[str, Plan]]] = {
 }
 
 
-def usual_subtype(intervention: str, biome: str) -> str:
+def default_subtype(intervention: str, biome: str) -> str:
     """Subtype that is meant where the registry names none.
 
     Regeneration is closure; planted are shrubs where it is dry, grass on alpine meadows and trees
@@ -105,7 +105,7 @@ def default_plan(intervention: str, biome: str, subtype: str | None = None) -> P
     intervention, biome : str
         One of :data:`monitor.sites.site.INTERVENTIONS`, :data:`monitor.sites.site.BIOMES`.
     subtype : str, optional
-        One of :data:`monitor.sites.site.SUBTYPES`; default: :func:`usual_subtype`.
+        One of :data:`monitor.sites.site.SUBTYPES`; default: :func:`default_subtype`.
 
     Raises
     ------
@@ -114,4 +114,4 @@ def default_plan(intervention: str, biome: str, subtype: str | None = None) -> P
     """
     if intervention == "tending":
         return _TENDING
-    return _DEFAULTS[subtype or usual_subtype(intervention, biome)][biome]
+    return _DEFAULTS[subtype or default_subtype(intervention, biome)][biome]

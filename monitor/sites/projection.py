@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 LONLAT = "EPSG:4326"
 
 
-def utm(geometry: BaseGeometry) -> CRS:
+def utm_zone(geometry: BaseGeometry) -> CRS:
     """UTM zone (WGS 84) of the centroid of a geometry given in longitude and latitude."""
     point = geometry.centroid
     zone = min(60, int((point.x + 180.0) // 6.0) + 1)

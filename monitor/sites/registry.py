@@ -10,26 +10,26 @@ from pathlib import Path
 import shapely
 
 from monitor.errors import BadData
-from monitor.sites.checks import Entry, Report, check, named, stated_datum, without_datum
+from monitor.sites.checks import CheckedFeature, Report, canonical_properties, check, drop_datum_columns, stated_datum
 from monitor.sites.formats.feature import Feature
 from monitor.sites.formats.reader import read_features
-from monitor.sites.geometry import mend
-from monitor.sites.names import folder_name, visible
+from monitor.sites.geometry import repair_outline
+from monitor.sites.names import folder_name, without_invisible
 
-__all__ = ["MENDED", "Mending", "folder_name", "read_sites", "repair", "write_geojson"]
+__all__ = ["REPAIRABLE", "OutlineRepair", "folder_name", "read_sites", "repair", "write_geojson"]
 
-MENDED = ("UNCLOSED", "WINDING", "SELF_CROSSING", "RINGS", "GCJ02")
+REPAIRABLE = ("UNCLOSED", "WINDING", "SELF_CROSSING", "RINGS", "GCJ02")
 """Codes of problems that :func:`repair` can do something about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mending:
+class OutlineRepair:
     """What a repair did to one outline."""
 
-    entry: Entry
+    entry: CheckedFeature
     """Of the mended outline."""
     codes: list[str]
-    """What was wrong, of :data:`MENDED`."""
+    """What was wrong, of :data:`REPAIRABLE`."""
     hectares_before: float | None
     """Area by the formula for the ring as drawn, which counts the two sides of a crossing against each other. [ha]"""
 
@@ -55,7 +55,7 @@ def read_sites(path: Path) -> Report:
     return check(read_features(path))
 
 
-def repair(report: Report) -> tuple[Report, list[Mending]]:
+def repair(report: Report) -> tuple[Report, list[OutlineRepair]]:
     """Mend what can be mended, and judge the result.
 
     Parameters
@@ -73,10 +73,10 @@ def repair(report: Report) -> tuple[Report, list[Mending]]:
     mended: list[Feature] = []
     for entry in report.entries:
         polygons = None
-        if any(problem.code in MENDED for problem in entry.problems):
-            datum = stated_datum(named(entry.feature.properties))
+        if any(problem.code in REPAIRABLE for problem in entry.problems):
+            datum = stated_datum(canonical_properties(entry.feature.properties))
             if datum is None or "gcj" in datum.lower():  # other web maps (BD-09) are moved differently
-                polygons = mend(entry.feature, from_gcj02=datum is not None)
+                polygons = repair_outline(entry.feature, from_gcj02=datum is not None)
         if polygons is None:
             mended.append(entry.feature)
             continue
@@ -84,25 +84,25 @@ def repair(report: Report) -> tuple[Report, list[Mending]]:
             replace(
                 entry.feature,
                 polygons=polygons,
-                properties=without_datum(entry.feature.properties),
+                properties=drop_datum_columns(entry.feature.properties),
                 winding_wrong=False,
                 unclosed=False,
             )
         )
     after = check(mended)
-    mendings = [
-        Mending(
+    repairs = [
+        OutlineRepair(
             entry=new,
-            codes=[p.code for p in old.problems if p.code in MENDED],
+            codes=[p.code for p in old.problems if p.code in REPAIRABLE],
             hectares_before=old.hectares,
         )
         for old, new in zip(report.entries, after.entries, strict=True)
         if old.feature is not new.feature
     ]
-    return after, mendings
+    return after, repairs
 
 
-def write_geojson(entries: Iterable[Entry], path: Path) -> None:
+def write_geojson(entries: Iterable[CheckedFeature], path: Path) -> None:
     """Write the sites that are taken as GeoJSON (RFC 7946), whole or not at all.
 
     Parameters
@@ -120,7 +120,7 @@ def write_geojson(entries: Iterable[Entry], path: Path) -> None:
     features = [
         {
             "type": "Feature",
-            "properties": _said(named(entry.feature.properties)),
+            "properties": _said(canonical_properties(entry.feature.properties)),
             "geometry": shapely.geometry.mapping(entry.site.geometry),
         }
         for entry in entries
@@ -149,7 +149,7 @@ def write_geojson(entries: Iterable[Entry], path: Path) -> None:
 def _said(properties: Mapping[str, object]) -> dict[str, object]:
     """Properties as JSON can hold them, without invisible signs."""
     return {
-        visible(key): visible(value) if isinstance(value, str) else value
+        without_invisible(key): without_invisible(value) if isinstance(value, str) else value
         for key, value in properties.items()
         if value is not None and value == value and isinstance(value, str | int | float)  # NaN is not itself
     }

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.alerts.alert import Event, State
-from monitor.alerts.lifecycle import QUIET_DAYS, acknowledge, doubtful, resolve, snooze, step
+from monitor.alerts.alert import AlertEvent, AlertState
+from monitor.alerts.lifecycle import QUIET_DAYS, acknowledge, is_mass_fall, next_alert, resolve, snooze
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
 FIRST = date(2026, 6, 1)
@@ -31,7 +31,7 @@ def night(number, level, *, status=None, seen=True, rule="failure"):
 def live(levels, start=0, alert=None):
     told = []
     for number, level in enumerate(levels, start=start):
-        alert, event = step(alert, night(number, level))
+        alert, event = next_alert(alert, night(number, level))
         told += [event] if event else []
     return alert, told
 
@@ -42,35 +42,35 @@ def test_nothing_wrong_opens_nothing():
 
 def test_an_alert_opens_once_however_long_it_lasts():
     alert, told = live([RED] * 100)
-    assert told == [Event.OPENED]
-    assert alert.state is State.OPEN
+    assert told == [AlertEvent.OPENED]
+    assert alert.state is AlertState.OPEN
     assert alert.id == "lowood/2026-06-01"
 
 
 def test_dithering_round_a_threshold_for_thirty_nights_tells_once():
     _, told = live([WATCH, NONE] * 15)
-    assert told == [Event.OPENED]
+    assert told == [AlertEvent.OPENED]
 
 
 def test_it_resolves_by_itself_only_after_thirty_quiet_days():
     alert, told = live([WATCH] + [NONE] * QUIET_DAYS)
-    assert told == [Event.OPENED]
-    alert, event = step(alert, night(QUIET_DAYS + 1, NONE))
-    assert event is Event.RESOLVED
-    assert alert.state is State.RESOLVED
+    assert told == [AlertEvent.OPENED]
+    alert, event = next_alert(alert, night(QUIET_DAYS + 1, NONE))
+    assert event is AlertEvent.RESOLVED
+    assert alert.state is AlertState.RESOLVED
 
 
 def test_forty_nights_of_cloud_neither_confirm_nor_resolve():
     alert, _ = live([WATCH])
     for number in range(1, 41):
-        alert, event = step(alert, night(number, NONE, seen=False))
+        alert, event = next_alert(alert, night(number, NONE, seen=False))
         assert event is None
-    assert alert.state is State.OPEN
+    assert alert.state is AlertState.OPEN
 
 
 def test_insufficient_data_changes_nothing_at_all():
     alert, _ = live([RED])
-    same, event = step(alert, night(50, NONE, status=Status.INSUFFICIENT_DATA))
+    same, event = next_alert(alert, night(50, NONE, status=Status.INSUFFICIENT_DATA))
     assert same is alert
     assert event is None
 
@@ -78,24 +78,24 @@ def test_insufficient_data_changes_nothing_at_all():
 def test_a_watch_that_turns_red_says_so_even_after_acknowledgement_or_snooze():
     for change in (acknowledge, lambda alert: snooze(alert, FIRST + timedelta(days=300))):
         alert, _ = live([WATCH])
-        alert, event = step(change(alert), night(1, RED))
-        assert event is Event.WORSENED
-        assert (alert.level, alert.state) == (RED, State.OPEN)
+        alert, event = next_alert(change(alert), night(1, RED))
+        assert event is AlertEvent.WORSENED
+        assert (alert.level, alert.state) == (RED, AlertState.OPEN)
 
 
 def test_a_red_that_sinks_to_watch_stays_red():
     alert, told = live([RED, WATCH, WATCH])
     assert alert.level is RED
-    assert told == [Event.OPENED]
+    assert told == [AlertEvent.OPENED]
 
 
 def test_a_snooze_ends_on_its_day_without_a_word():
     alert, _ = live([WATCH])
     alert = snooze(alert, FIRST + timedelta(days=10))
     alert, told = live([WATCH] * 9, start=1, alert=alert)
-    assert (alert.state, told) == (State.SNOOZED, [])
+    assert (alert.state, told) == (AlertState.SNOOZED, [])
     alert, told = live([WATCH], start=10, alert=alert)
-    assert (alert.state, told) == (State.OPEN, [])
+    assert (alert.state, told) == (AlertState.OPEN, [])
 
 
 @pytest.mark.parametrize("answer", ["confirmed", "false-alarm", "treated"])
@@ -105,17 +105,17 @@ def test_what_a_person_has_answered_is_not_asked_again_until_it_was_gone_or_got_
     alert, told = live([WATCH] * 50, start=1, alert=alert)
     assert told == []
     _, told = live([RED], start=60, alert=alert)
-    assert told == [Event.OPENED]
+    assert told == [AlertEvent.OPENED]
     _, told = live([NONE, WATCH], start=60, alert=alert)
-    assert told == [Event.OPENED]
+    assert told == [AlertEvent.OPENED]
 
 
 def test_another_cause_on_the_day_of_an_alert_that_was_answered_is_an_alert_of_its_own():
     names = set()
     alert = None
     for rule in ("failure", "disturbance", "erosion"):
-        alert, event = step(alert, night(0, RED, rule=rule))
-        assert event is Event.OPENED
+        alert, event = next_alert(alert, night(0, RED, rule=rule))
+        assert event is AlertEvent.OPENED
         names.add(alert.id)
         alert = resolve(alert, answer="treated", note=None, day=FIRST)
     assert names == {f"lowood/{FIRST}", f"lowood/{FIRST}-2", f"lowood/{FIRST}-3"}
@@ -125,21 +125,23 @@ def test_another_cause_on_the_day_of_an_alert_that_was_answered_is_an_alert_of_i
 def test_whatever_happens_openings_and_resolutions_alternate_and_levels_never_fall_while_it_lives(levels):
     alert, told, before = None, [], None
     for number, level in enumerate(levels):
-        alert, event = step(alert, night(number, level))
+        alert, event = next_alert(alert, night(number, level))
         told += [event] if event else []
         if before and alert and before.id == alert.id and before.level is RED:
             assert alert.level is RED
         before = alert
-    turns = [event for event in told if event is not Event.WORSENED]
-    assert turns == [Event.OPENED, Event.RESOLVED] * (len(turns) // 2) + [Event.OPENED] * (len(turns) % 2)
+    turns = [event for event in told if event is not AlertEvent.WORSENED]
+    assert turns == [AlertEvent.OPENED, AlertEvent.RESOLVED] * (len(turns) // 2) + [AlertEvent.OPENED] * (
+        len(turns) % 2
+    )
 
 
 @given(levels=st.lists(st.sampled_from([NONE, WATCH, RED]), max_size=40))
 def test_the_same_night_twice_tells_nothing_twice(levels):
     alert = None
     for number, level in enumerate(levels):
-        alert, _ = step(alert, night(number, level))
-        again, event = step(alert, night(number, level))
+        alert, _ = next_alert(alert, night(number, level))
+        again, event = next_alert(alert, night(number, level))
         assert event is None
         assert again == alert
 
@@ -149,4 +151,4 @@ def test_the_same_night_twice_tells_nothing_twice(levels):
     (0, 0, False),
 ])  # fmt: skip
 def test_that_three_sites_of_five_fall_in_one_night_is_doubted_but_not_that_a_handful_does(fell, sites, so):
-    assert doubtful(fell, sites) is so
+    assert is_mass_fall(fell, sites) is so

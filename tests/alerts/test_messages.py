@@ -10,8 +10,8 @@ from email.policy import default
 import pytest
 from shapely.geometry import box
 
-from monitor.alerts.alert import Alert, Event, Notice, State
-from monitor.alerts.messages import as_json, compose, write_message
+from monitor.alerts.alert import Alert, AlertEvent, AlertState, Notice
+from monitor.alerts.messages import compose_mail, message_to_json, write_message
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
@@ -38,9 +38,11 @@ def assessment(**more) -> Assessment:
     return Assessment(**(given | more))
 
 
-def notice(event: Event = Event.OPENED, number: int = 1, site_id: str = "ulan-03", rule: str = "failure") -> Notice:
+def notice(
+    event: AlertEvent = AlertEvent.OPENED, number: int = 1, site_id: str = "ulan-03", rule: str = "failure"
+) -> Notice:
     alert = Alert(
-        id=f"{site_id}/2021-08-20", site=site_id, level=AlertLevel.RED, rule=rule, state=State.OPEN,
+        id=f"{site_id}/2021-08-20", site=site_id, level=AlertLevel.RED, rule=rule, state=AlertState.OPEN,
         opened=date(2021, 8, 20), updated=date(2021, 8, 20),
     )  # fmt: skip
     return Notice(id=f"{alert.id}/{number}", alert=alert, event=event, day=date(2021, 8, 20))
@@ -54,7 +56,7 @@ def read(message) -> tuple[email.message.EmailMessage, str, str]:
 
 @pytest.mark.parametrize("form", ["plain", "html"])
 def test_a_message_says_which_site_what_was_found_how_sure_what_was_expected_what_next_and_where(form):
-    _, plain, html = read(compose(notice(), site(), assessment()))
+    _, plain, html = read(compose_mail(notice(), site(), assessment()))
     text = plain if form == "plain" else html
     for said in ("Ulan Buh, plot 3", "ulan-03", "Not taking hold", "97%", "8%", "−7%", "23%", "+29", "Walk the site",
                  "40.10500, 106.90500", "sites/ulan-03/index.html", "12 August 2021", "Li Na"):  # fmt: skip
@@ -62,7 +64,7 @@ def test_a_message_says_which_site_what_was_found_how_sure_what_was_expected_wha
 
 
 def test_a_chinese_manager_is_written_to_in_chinese():
-    got, plain, html = read(compose(notice(), site(name="乌兰布和三号", manager_language="zh"), assessment()))
+    got, plain, html = read(compose_mail(notice(), site(name="乌兰布和三号", manager_language="zh"), assessment()))
     assert got["Subject"] == "[红色警报] 乌兰布和三号：植被未恢复"
     assert got["Content-Language"] == "zh-Hans"
     assert "请到现场查看" in plain
@@ -75,22 +77,22 @@ def test_a_chinese_manager_is_written_to_in_chinese():
 @pytest.mark.parametrize(
     ("event", "subject"),
     [
-        (Event.OPENED, "[Red alert] Ulan Buh, plot 3: regrowth absent"),
-        (Event.WORSENED, "[Red alert, worse] Ulan Buh, plot 3: regrowth absent"),
-        (Event.RESOLVED, "[Resolved] Ulan Buh, plot 3: on track"),
+        (AlertEvent.OPENED, "[Red alert] Ulan Buh, plot 3: regrowth absent"),
+        (AlertEvent.WORSENED, "[Red alert, worse] Ulan Buh, plot 3: regrowth absent"),
+        (AlertEvent.RESOLVED, "[Resolved] Ulan Buh, plot 3: on track"),
     ],
 )
 def test_the_subject_says_what_happened(event, subject):
-    status = Status.ON_TRACK if event is Event.RESOLVED else Status.FAILING
-    got, plain, _ = read(compose(notice(event), site(), assessment(status=status)))
+    status = Status.ON_TRACK if event is AlertEvent.RESOLVED else Status.FAILING
+    got, plain, _ = read(compose_mail(notice(event), site(), assessment(status=status)))
     assert got["Subject"] == subject
-    assert ("WHAT TO DO NEXT" in plain) == (event is not Event.RESOLVED)
+    assert ("WHAT TO DO NEXT" in plain) == (event is not AlertEvent.RESOLVED)
 
 
 def test_a_watch_is_early_news_and_does_not_claim_a_failure():
     told = notice()
     told = replace(told, alert=replace(told.alert, level=AlertLevel.WATCH))
-    got, plain, _ = read(compose(told, site(), assessment(alert=AlertLevel.WATCH, status=Status.LAGGING)))
+    got, plain, _ = read(compose_mail(told, site(), assessment(alert=AlertLevel.WATCH, status=Status.LAGGING)))
     assert got["Subject"] == "[Watch] Ulan Buh, plot 3: regrowth may be absent"
     assert "regrowth absent" not in plain
 
@@ -113,13 +115,13 @@ def test_a_loss_is_possible_while_it_is_watched_and_said_outright_once_it_is_red
         status=Status.DISTURBED, alert_rule="disturbance", alert=AlertLevel.WATCH, loss_on=date(2025, 6, 12),
         loss_confirmed_on=date(2025, 7, 3), probability=0.7,
     )  # fmt: skip
-    first, later = notice(rule="disturbance"), notice(Event.WORSENED, 2, rule="disturbance")
+    first, later = notice(rule="disturbance"), notice(AlertEvent.WORSENED, 2, rule="disturbance")
     first = replace(first, alert=replace(first.alert, level=AlertLevel.WATCH))
     place, may = site(manager_language=language), {"en": "may have been lost suddenly", "zh": "可能突然受损"}[language]
-    got, plain, _ = read(compose(first, place, lost))
+    got, plain, _ = read(compose_mail(first, place, lost))
     assert got["Subject"] == watched
     assert may in plain
-    got, plain, _ = read(compose(later, place, replace(lost, alert=AlertLevel.RED, probability=0.9)))
+    got, plain, _ = read(compose_mail(later, place, replace(lost, alert=AlertLevel.RED, probability=0.9)))
     assert got["Subject"] == sure
     assert claim in plain
     assert may not in plain
@@ -128,27 +130,27 @@ def test_a_loss_is_possible_while_it_is_watched_and_said_outright_once_it_is_red
 @pytest.mark.parametrize("rule", ["failure", "disturbance", "erosion"])
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_each_rule_says_what_to_do_in_each_language(rule, language):
-    _, plain, _ = read(compose(notice(rule=rule), site(manager_language=language), assessment(alert_rule=rule)))
+    _, plain, _ = read(compose_mail(notice(rule=rule), site(manager_language=language), assessment(alert_rule=rule)))
     assert {"failure": ("survivors", "成活"), "disturbance": ("soon", "尽快"), "erosion": ("rain", "雨后")}[rule][
         language == "zh"
     ] in plain
 
 
 def test_the_same_notice_gives_the_same_bytes_and_another_notice_another_id():
-    first, again = (compose(notice(), site(), assessment()) for _ in range(2))
-    later = compose(notice(Event.WORSENED, 2), site(), assessment())
+    first, again = (compose_mail(notice(), site(), assessment()) for _ in range(2))
+    later = compose_mail(notice(AlertEvent.WORSENED, 2), site(), assessment())
     assert first.as_bytes() == again.as_bytes()
     assert first["Message-ID"] != later["Message-ID"]
     assert later["References"] == first["Message-ID"]
 
 
 def test_a_mail_is_dated_by_the_night_it_is_about():
-    assert compose(notice(), site(), assessment())["Date"] == "Fri, 20 Aug 2021 00:00:00 +0000"
+    assert compose_mail(notice(), site(), assessment())["Date"] == "Fri, 20 Aug 2021 00:00:00 +0000"
 
 
 def test_hostile_names_break_neither_headers_nor_html():
     hostile = site(id=HOSTILE, name=HOSTILE, manager_name=HOSTILE, province=HOSTILE)
-    message = compose(notice(site_id=HOSTILE), hostile, assessment(site=HOSTILE))
+    message = compose_mail(notice(site_id=HOSTILE), hostile, assessment(site=HOSTILE))
     got, plain, html = read(message)
     assert set(got.keys()) == {
         "Subject", "Message-ID", "Date", "Auto-Submitted", "Content-Language", "MIME-Version", "Content-Type"
@@ -164,7 +166,7 @@ def test_hostile_names_break_neither_headers_nor_html():
 
 
 def test_the_whole_mail_is_ascii_with_short_lines():
-    raw = compose(notice(), site(name="乌兰布和" * 60, manager_language="zh"), assessment()).as_bytes()
+    raw = compose_mail(notice(), site(name="乌兰布和" * 60, manager_language="zh"), assessment()).as_bytes()
     assert raw.isascii()
     assert max(map(len, raw.splitlines())) <= 998
 
@@ -193,7 +195,7 @@ def test_two_ids_that_differ_never_share_a_file(tmp_path):
 
 
 def test_the_record_has_null_where_there_is_no_number():
-    values = as_json(notice(), site(), assessment(theta=math.nan, e_failure=math.inf, last_observed=None))
+    values = message_to_json(notice(), site(), assessment(theta=math.nan, e_failure=math.inf, last_observed=None))
     text = json.dumps(values, allow_nan=False)
     assert json.loads(text)["assessment"]["theta"] is None
     assert values["assessment"]["e_failure"] is None
@@ -206,6 +208,6 @@ def test_a_site_with_nothing_known_can_still_be_told_about():
         ("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "expected", "probability",
          "last_observed")
     )  # fmt: skip
-    _, plain, _ = read(compose(notice(), site(manager_name=None), assessment(**nothing)))
+    _, plain, _ = read(compose_mail(notice(), site(manager_name=None), assessment(**nothing)))
     assert "Last usable scene: none" in plain
     assert "None" not in plain

@@ -16,7 +16,7 @@ from monitor.cube.grid import (
     outline,
     rectangles,
     site_grid,
-    utm,
+    utm_zone,
 )
 from monitor.sites.projection import lonlat, projected
 
@@ -26,7 +26,7 @@ from monitor.sites.projection import lonlat, projected
     [(103.8, 36.0, 32648), (107.4, 38.6, 32648), (108.01, 38.6, 32649), (-70.0, -33.4, 32719), (179.999, 10.0, 32660)],
 )
 def test_the_zone_is_that_of_the_centroid(longitude, latitude, code):
-    assert utm(box(longitude - 0.001, latitude - 0.001, longitude + 0.001, latitude + 0.001)).epsg == code
+    assert utm_zone(box(longitude - 0.001, latitude - 0.001, longitude + 0.001, latitude + 0.001)).epsg == code
 
 
 def test_a_grid_is_snapped_to_whole_pixels_and_holds_the_margin_on_all_sides():

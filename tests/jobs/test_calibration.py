@@ -189,7 +189,7 @@ def test_ground_on_which_another_site_was_begun_is_no_placebo_nor_compared_with(
         never_there.add(one, units=units_of(one)[10:], measured=(days, cover[:, 10:]))
     with opened(land.settings) as ledger, ledger.transaction() as t:
         for one in land.sites:
-            t.save_background(ground_key(one), "left_out", {f"u{k}": "2024-01-01" for k in range(10)})
+            t.save_ground_data(ground_key(one), "left_out", {f"u{k}": "2024-01-01" for k in range(10)})
     pool = Pool("48SXF", "loess")
     assert land.set().of(pool) == never_there.set().of(pool)
     assert land.rows()[0]["payload"]["found"] == never_there.rows()[0]["payload"]["found"] > 100
@@ -381,7 +381,7 @@ def test_a_bug_while_setting_constants_leaves_what_is_in_force_and_stops_nobody(
     assert {site["state"] for site in manifest["sites"]} == {"done"}
     with opened(settings) as ledger, ledger.transaction() as t:
         assert t.calibrations() == [], "the next night asks again"
-        assert {t.latest(site["id"])[2]["calibration"] for site in t.sites()} == {DEFAULT.hash}
+        assert {t.latest_assessment(site["id"])[2]["calibration"] for site in t.sites()} == {DEFAULT.hash}
 
 
 def test_without_enough_ground_a_night_names_the_defaults(installation, settings):

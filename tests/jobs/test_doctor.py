@@ -217,7 +217,7 @@ def test_a_ledger_damaged_where_nothing_was_asked_for_is_found_broken(installati
     path = installation.root / "regrowth.db"
     with closing(Ledger(f"sqlite:///{path}")) as ledger, ledger.transaction() as t:
         for number in range(200):
-            t.save_background(f"ground {number}", "rain", {"values": "x" * 2000})
+            t.save_ground_data(f"ground {number}", "rain", {"values": "x" * 2000})
     assert asked()[0]["ledger"]["state"] == "ok"
     with path.open("r+b") as content:
         content.seek(-20 * 4096, os.SEEK_END)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from jobs.cli import main
-from jobs.episodes import budget, on, replant
+from jobs.episodes import current_episode, episode_alpha, replant
 from jobs.exits import Exit
 from jobs.ingest import opened
 from jobs.pipeline import night
 from jobs.records import alert_from_json, alert_to_json, site_from_json
-from monitor.alerts.alert import Alert, State
+from monitor.alerts.alert import Alert, AlertState
 from monitor.errors import BadData
 from monitor.publish.chart import promised
 from monitor.sites.site import Plan, ground_key
@@ -46,7 +46,7 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     before = status(installation)["demo-02"]
     held = kept(settings)
     alert = Alert(
-        id="demo-02/2018-09-01", site="demo-02", level=AlertLevel.RED, rule="failure", state=State.OPEN,
+        id="demo-02/2018-09-01", site="demo-02", level=AlertLevel.RED, rule="failure", state=AlertState.OPEN,
         opened=date(2018, 9, 1), updated=date(2018, 9, 1),
     )  # fmt: skip
     with opened(settings) as ledger, ledger.transaction() as t:
@@ -55,7 +55,7 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     assert (told["episode"], told["alert"], told["new"]) == (2, alert.id, True)
     with opened(settings) as ledger, ledger.transaction() as t:
         closed = alert_from_json(t.last_alert("demo-02"))
-    assert (closed.state, closed.answer, closed.note) == (State.RESOLVED, "treated", WHY)
+    assert (closed.state, closed.answer, closed.note) == (AlertState.RESOLVED, "treated", WHY)
 
     manifest = night(settings, as_of=LATER)
     assert all(len(site["scenes_new"]) <= 3 for site in manifest["sites"]), "nothing is fetched again"
@@ -89,12 +89,12 @@ def test_a_night_before_the_new_start_is_in_the_old_episode(installation, settin
     night(settings, as_of=date(2018, 4, 30), pages=False)
     begin(settings)
     with opened(settings) as ledger, ledger.transaction() as t:
-        first = t.latest("demo-02")
+        first = t.latest_assessment("demo-02")
     night(settings, as_of=date(2018, 4, 30), pages=False)
     with opened(settings) as ledger, ledger.transaction() as t:
-        assert t.latest("demo-02") == first
-        assert on(date(2018, 5, 1), t.episodes("demo-02"))["number"] == 1
-        assert on(date(2018, 5, 2), t.episodes("demo-02"))["number"] == 2
+        assert t.latest_assessment("demo-02") == first
+        assert current_episode(date(2018, 5, 1), t.episodes("demo-02"))["number"] == 1
+        assert current_episode(date(2018, 5, 2), t.episodes("demo-02"))["number"] == 2
 
 
 def test_the_next_episode_has_what_is_left_of_the_budget_and_never_less_than_has_a_boundary(settings):
@@ -108,7 +108,7 @@ def test_the_next_episode_has_what_is_left_of_the_budget_and_never_less_than_has
     for year in (2029, 2035, 2041, 2047, 2053):
         last = begin(settings, start=date(year, 5, 2), today=date(2060, 1, 1))
     assert last["alpha"] == LEAST_ALPHA
-    assert budget(0.05, {"number": 1, "budget": 1.0}) == 0.05
+    assert episode_alpha(0.05, {"number": 1, "budget": 1.0}) == 0.05
 
 
 def test_said_twice_it_is_done_once_and_a_start_that_cannot_be_is_refused(settings):

@@ -14,7 +14,7 @@ from jobs.records import site_from_json
 from jobs.settings import load
 from monitor.errors import BadData
 from monitor.imagery.sample import LAEA, Sample
-from monitor.sites.named_controls import GivenGround, read_given_ground, within_reach
+from monitor.sites.named_controls import NamedControl, named_controls_near, read_named_controls
 from monitor.sites.projection import lonlat
 from monitor.sites.site import ground_key
 
@@ -94,13 +94,13 @@ def test_an_outline_that_cannot_be_used_is_named_with_its_fix(tmp_path, geometry
     feature = {"type": "Feature", "properties": {}, "geometry": geometry}
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     with pytest.raises(BadData, match=rf"controls\.geojson, control ground {told}"):
-        read_given_ground(path, sites=["a"])
+        read_named_controls(path, sites=["a"])
 
 
 def test_ground_that_names_a_site_goes_before_ground_for_all_and_ground_out_of_reach_is_left():
     mine, near, far = box(50, 0, 51, 1), box(0, 0, 1, 1), box(9, 9, 10, 10)
-    given = [GivenGround(geometry=one, site=site) for one, site in ((mine, "a"), (near, None), (far, None))]
+    given = [NamedControl(geometry=one, site=site) for one, site in ((mine, "a"), (near, None), (far, None))]
     area = box(0.5, 0.5, 2, 2)
-    assert within_reach(given, "a", area) == (mine,)
-    assert within_reach(given, "b", area) == (near,)
-    assert within_reach(given, "b", box(20, 20, 21, 21)) is None
+    assert named_controls_near(given, "a", area) == (mine,)
+    assert named_controls_near(given, "b", area) == (near,)
+    assert named_controls_near(given, "b", box(20, 20, 21, 21)) is None

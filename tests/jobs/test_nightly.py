@@ -43,7 +43,7 @@ CHILD = Path(__file__).with_name("killed_night.py")
 
 def latest(settings):
     with opened(settings) as ledger, ledger.transaction() as t:
-        return {site["id"]: t.latest(site["id"]) for site in t.sites()}
+        return {site["id"]: t.latest_assessment(site["id"]) for site in t.sites()}
 
 
 def contents(root):
@@ -194,7 +194,7 @@ def test_a_late_scene_from_before_the_start_counts_but_leaves_the_frozen_control
     assert all(site["scenes_new"] == ["romania-2016-06-06"] for site in manifest["sites"])
     with opened(settings) as ledger, ledger.transaction() as t:
         assert frozen == {site["id"]: t.controls(ground_key(site_from_json(site))) for site in t.sites()}
-        assert all(found[2]["n_pre"] > 0 for found in (t.latest(site["id"]) for site in t.sites()))
+        assert all(found[2]["n_pre"] > 0 for found in (t.latest_assessment(site["id"]) for site in t.sites()))
 
 
 def test_a_site_of_nine_pixels_is_never_judged(installation, settings):
@@ -215,7 +215,7 @@ def test_a_site_of_nine_pixels_is_never_judged(installation, settings):
     said = explain(assessment_from_json(told), read_sites(settings.registry.path).sites[0])
     assert said[1:] == [sentence("FEW_PIXELS", "en"), TOO_SMALL[0]]
     with opened(settings) as ledger, ledger.transaction() as t:
-        (sight,) = t.backgrounds("sight").values()
+        (sight,) = t.all_ground_data("sight").values()
     assert (sight["red"], sight["said"]["en"]) == ([], BLIND["small"][0])
 
 
@@ -384,7 +384,7 @@ def test_a_stopped_night_that_wakes_after_its_lock_was_deleted_and_another_ran_c
         night(settings, as_of=NIGHT)
     assert contents(installation.root) == left["files"]
     with opened(settings) as ledger, ledger.transaction() as t:
-        assert t.unsent(), "what the woken night took up was not sent by it"
+        assert t.unsent_notices(), "what the woken night took up was not sent by it"
 
 
 def test_a_polite_stop_leaves_with_143_and_the_next_run_goes_on(installation, settings, unkilled):

@@ -9,7 +9,7 @@ from jobs.cli import main
 from jobs.exits import Exit
 from jobs.ingest import opened
 from jobs.sources import Sources
-from monitor.alerts.alert import Alert, State
+from monitor.alerts.alert import Alert, AlertState
 from monitor.verdict.assessment import AlertLevel
 from tests.jobs.painted import Painted, ground
 from tests.jobs.test_several_sources import DAYS, installed
@@ -204,7 +204,7 @@ def test_a_retired_site_is_judged_no_more_its_alert_is_closed_and_no_night_takes
     with opened(settings) as ledger, ledger.transaction() as t:
         from jobs.records import alert_to_json
 
-        alert = Alert(id="s1/2018-06-01", site="s1", level=AlertLevel.RED, rule="failure", state=State.OPEN,
+        alert = Alert(id="s1/2018-06-01", site="s1", level=AlertLevel.RED, rule="failure", state=AlertState.OPEN,
                       opened=LAST, updated=LAST)  # fmt: skip
         t.save_alert(alert_to_json(alert))
     status, said = run("sites", "retire", "s1", "nobody")
@@ -415,5 +415,5 @@ def test_a_site_that_is_retired_while_a_night_is_under_way_is_not_judged_and_ope
         "s3": False,
     }
     with opened(settings) as ledger, ledger.reading() as t:
-        assert t.latest("s2") is None
-        assert t.latest("s1") is not None
+        assert t.latest_assessment("s2") is None
+        assert t.latest_assessment("s1") is not None

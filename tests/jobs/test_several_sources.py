@@ -21,7 +21,7 @@ from jobs.pipeline import exit_status, night, plan
 from jobs.records import alert_from_json, alert_to_json, notice_to_json, site_from_json
 from jobs.settings import load
 from jobs.sources import Sources
-from monitor.alerts.alert import Event, Notice, State
+from monitor.alerts.alert import AlertEvent, AlertState, Notice
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.series.build import site_series
 from monitor.series.columns import chained
@@ -287,7 +287,7 @@ def test_what_can_never_be_judged_is_told_so_though_some_scenes_are_torn_or_clou
     assert (status(settings)["status"], status(settings)["alert"]) == ("insufficient_data", "none")
     assert told in status(settings)["reasons"]
     with opened(settings) as ledger, ledger.transaction() as t:
-        (sight,) = t.backgrounds("sight").values()
+        (sight,) = t.all_ground_data("sight").values()
     assert (sight["red"], sight["said"]["en"]) == ([], BLIND[blind][0])
 
 
@@ -617,7 +617,7 @@ def test_the_chance_to_be_seen_is_told_anew_as_seasons_pass_and_a_day_before_the
     def sight(day):
         night(settings, as_of=day, pages=False)
         with opened(settings) as ledger, ledger.transaction() as t:
-            (told,) = t.backgrounds("sight").values()
+            (told,) = t.all_ground_data("sight").values()
         return told
 
     first, later = sight(date(2018, 6, 30)), sight(date(2020, 12, 31))
@@ -648,7 +648,7 @@ def on_a_slope(settings, degrees):
     """Let a model of elevation say how the first site lies."""
     lie = Terrain(elevation=1500.0, slope=degrees, northness=0.0, eastness=1.0, known=1.0, source="a model")
     with opened(settings) as ledger, ledger.transaction() as t:
-        t.save_background(ground_key(site_from_json(t.sites()[0])), "terrain", lie.to_json())
+        t.save_ground_data(ground_key(site_from_json(t.sites()[0])), "terrain", lie.to_json())
 
 
 def test_the_slope_is_that_of_the_registry_else_that_of_the_model_else_told_as_unknown(tmp_path, sources, monkeypatch):
@@ -697,7 +697,7 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
         partial(on_a_slope, settings, 12.0),
         partial(on_a_slope, settings, 20.0),
         lambda: monkeypatch.setattr("jobs.judging.__version__", "another"),
-        lambda: monkeypatch.setattr("jobs.judging.budget", lambda *_: 0.01),
+        lambda: monkeypatch.setattr("jobs.judging.episode_alpha", lambda *_: 0.01),
         replanted,  # with as much of the budget
         lambda: monkeypatch.setattr("jobs.pipeline.Constants.of", lambda *_: replace(DEFAULT, source="another")),
         lambda: monkeypatch.setattr("jobs.pipeline.rain_reasons", lambda *_, **__: {"s1": Reason.RAIN_LOW}),
@@ -798,13 +798,13 @@ def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp
     with opened(settings) as ledger, ledger.transaction() as t:
         t.retire_site("s2")
         # That of the third went by itself, a month later: nobody is told that what he never heard of is over.
-        alert = replace(alert_from_json(t.last_alert("s3")), state=State.RESOLVED)
+        alert = replace(alert_from_json(t.last_alert("s3")), state=AlertState.RESOLVED)
         t.save_alert(alert_to_json(alert))
-        over = Notice(id=f"{alert.id}/2", alert=alert, event=Event.RESOLVED, day=NIGHT + timedelta(days=31))
-        t.post(notice_to_json(over), site="s3")
+        over = Notice(id=f"{alert.id}/2", alert=alert, event=AlertEvent.RESOLVED, day=NIGHT + timedelta(days=31))
+        t.add_notice(notice_to_json(over), site="s3")
         # The fourth has fallen once more since then, and somebody was told of that.
         first = alert_from_json(t.last_alert("s4"))
-        t.save_alert(alert_to_json(replace(first, state=State.RESOLVED)))
+        t.save_alert(alert_to_json(replace(first, state=AlertState.RESOLVED)))
         t.save_alert(alert_to_json(replace(first, id="s4/again", opened=NIGHT + timedelta(days=40))))
     assert command("alerts", "release") == {"messages_sent": 1, "messages_waiting": 0}
     assert {name.split("_")[0] for name in messages(settings)} == {"s5"}

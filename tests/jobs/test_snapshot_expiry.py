@@ -88,7 +88,7 @@ def test_every_night_that_evidence_names_is_read_as_it_was_known_then(histories)
     compared = 0
     for site in SITES:
         with opened(few) as ledger, ledger.transaction() as t:
-            evidence = t.evidence(site)
+            evidence = t.assessment_snapshots(site)
         for _, snapshot, _ in evidence:
             assert stored_of(few, site).records(snapshot) == stored_of(whole, site).records(snapshot)
             assert stored_of(few, site).unit_means(snapshot).equals(stored_of(whole, site).unit_means(snapshot))
@@ -145,5 +145,5 @@ def test_a_message_that_had_to_wait_keeps_what_it_tells(installation, settings, 
     assert night(settings, as_of=told)["messages_sent"] == 1
     with opened(settings) as ledger, ledger.transaction() as t:
         (alert,) = t.alerts()
-        evidence = {day: news for day, _, news in t.evidence(alert["site"])}
+        evidence = {day: news for day, _, news in t.assessment_snapshots(alert["site"])}
     assert evidence == {begun.isoformat(): True, told.isoformat(): True}

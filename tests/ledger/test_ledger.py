@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from monitor.errors import BadConfiguration, BadData, DiskFull, TryLater
 from monitor.ledger import ledger as module
-from monitor.ledger.ledger import HEAD, Ledger, no_room
+from monitor.ledger.ledger import NEWEST_MIGRATION, Ledger, no_room
 from monitor.ledger.models import Base
 
 
@@ -62,7 +62,7 @@ def test_the_migrations_make_exactly_the_tables_of_the_models(ledger):
     with ledger._engine.connect() as connection:
         found = MigrationContext.configure(connection)
         assert compare_metadata(found, Base.metadata) == []
-        assert found.get_current_revision() == HEAD
+        assert found.get_current_revision() == NEWEST_MIGRATION
 
 
 def test_a_new_version_of_a_site_replaces_the_current_one_and_keeps_the_episode(ledger):
@@ -139,16 +139,16 @@ def test_what_is_told_of_all_sites_at_once_is_what_is_told_of_each(ledger):
             t.add_assessment(site, day, digest, {"told": digest}, version="v", snapshot="s", run="r")
         for site, opened in (("a", "2021-06-01"), ("a", "2022-06-01"), ("gone", "2021-06-01")):
             t.save_alert({"id": f"{site}/{opened}", "site": site, "state": "open", "opened": opened})
-        t.save_background("g", "terrain", {"slope": 3.0})
-        t.save_background("g", "rain", {})
-        t.save_background("h", "terrain", {"slope": 4.0})
+        t.save_ground_data("g", "terrain", {"slope": 3.0})
+        t.save_ground_data("g", "rain", {})
+        t.save_ground_data("h", "terrain", {"slope": 4.0})
         t.retire_site("gone")
-        assert t.newest() == {site: t.latest(site) for site in ("a", "b")}
-        assert {site: told[2]["told"] for site, told in t.newest().items()} == {"a": "1", "b": "4"}
+        assert t.latest_assessments() == {site: t.latest_assessment(site) for site in ("a", "b")}
+        assert {site: told[2]["told"] for site, told in t.latest_assessments().items()} == {"a": "1", "b": "4"}
         assert t.last_alerts() == {"a": t.last_alert("a")}
         assert t.last_alerts()["a"]["opened"] == "2022-06-01"
         assert t.all_episodes() == {site: t.episodes(site) for site in ("a", "b", "c", "gone")}
-        assert t.backgrounds("terrain") == {ground: t.background(ground, "terrain") for ground in ("g", "h")}
+        assert t.all_ground_data("terrain") == {ground: t.ground_data(ground, "terrain") for ground in ("g", "h")}
 
 
 def test_each_piece_of_ground_has_the_snapshot_that_it_was_last_taken_from(ledger):
@@ -163,11 +163,11 @@ def test_each_piece_of_ground_has_the_snapshot_that_it_was_last_taken_from(ledge
 def test_what_is_known_of_ground_beside_its_imagery_is_kept_by_kind(ledger):
     with ledger.transaction() as t:
         for kind in ("terrain", "rain"):
-            t.save_background("g", kind, {"of": kind})
-        t.save_background("g", "rain", {"of": "newer rain"})
-        assert t.background("g", "terrain") == {"of": "terrain"}
-        assert t.background("g", "rain") == {"of": "newer rain"}
-        assert t.background("h", "rain") is None
+            t.save_ground_data("g", kind, {"of": kind})
+        t.save_ground_data("g", "rain", {"of": "newer rain"})
+        assert t.ground_data("g", "terrain") == {"of": "terrain"}
+        assert t.ground_data("g", "rain") == {"of": "newer rain"}
+        assert t.ground_data("h", "rain") is None
 
 
 def test_an_assessment_is_never_edited_and_the_very_same_is_not_added_again(ledger):
@@ -175,17 +175,17 @@ def test_an_assessment_is_never_edited_and_the_very_same_is_not_added_again(ledg
     with ledger.transaction() as t:
         assert t.add_assessment("a", "2021-05-01", "d1", {"status": "on_track"}, **origin)
         assert not t.add_assessment("a", "2021-05-01", "d1", {"status": "failing"}, **origin)
-        assert t.latest("a")[2] == {"status": "on_track"}
+        assert t.latest_assessment("a")[2] == {"status": "on_track"}
         assert t.add_assessment("a", "2021-05-01", "d2", {"status": "failing"}, **origin)
         assert t.add_assessment("a", "2021-04-01", "d3", {"status": "too_early"}, **origin)
-        assert t.latest("a") == ("2021-05-01", "d2", {"status": "failing"})
-        assert t.latest("b") is None
+        assert t.latest_assessment("a") == ("2021-05-01", "d2", {"status": "failing"})
+        assert t.latest_assessment("b") is None
         assert t.add_assessment("b", "2021-05-01", "d2", {"status": "lagging"}, **origin)
         assert t.add_assessment("a", "2021-05-02", "d2", {"status": "failing"}, **origin)
-        assert t.latest("a")[0] == "2021-05-02"
-        assert t.latest("b")[2] == {"status": "lagging"}
-        assert t.judged_before("2021-05-01") == {"a"}
-        assert t.judged_before("2021-04-01") == set()
+        assert t.latest_assessment("a")[0] == "2021-05-02"
+        assert t.latest_assessment("b")[2] == {"status": "lagging"}
+        assert t.sites_assessed_before("2021-05-01") == {"a"}
+        assert t.sites_assessed_before("2021-04-01") == set()
 
 
 def test_evidence_is_every_assessment_of_a_site_by_day_and_whether_people_were_told_of_it(ledger):
@@ -198,17 +198,17 @@ def test_evidence_is_every_assessment_of_a_site_by_day_and_whether_people_were_t
         for site, day in (("a", "2020-06-02"), ("b", "2020-06-01")):
             alert = {"id": f"{site}/1", "site": site, "state": "open", "opened": day}
             t.save_alert(alert)
-            t.post({"id": f"{site}/1/1", "alert": alert, "day": day}, site=site)
+            t.add_notice({"id": f"{site}/1/1", "alert": alert, "day": day}, site=site)
     with ledger.transaction() as t:
-        assert t.evidence("a") == [
+        assert t.assessment_snapshots("a") == [
             ("2020-06-01", "a-2020-06-01-x", False),
             ("2020-06-02", "a-2020-06-02-x", True),
             ("2020-06-02", "a-2020-06-02-y", True),
         ]
-        assert t.evidence("c") == []
+        assert t.assessment_snapshots("c") == []
         t.add_assessment("a", "2020-06-09", "x", {}, snapshot="late", **origin)
-        t.mark_sent("a/1/1", now="n", told="2020-06-09")  # it had to wait
-        assert t.evidence("a")[1:] == [
+        t.mark_sent("a/1/1", now="n", reported_day="2020-06-09")  # it had to wait
+        assert t.assessment_snapshots("a")[1:] == [
             ("2020-06-02", "a-2020-06-02-x", True), ("2020-06-02", "a-2020-06-02-y", True), ("2020-06-09", "late", True)
         ]  # fmt: skip
 
@@ -216,13 +216,13 @@ def test_evidence_is_every_assessment_of_a_site_by_day_and_whether_people_were_t
 def test_a_notice_is_posted_once_and_sent_once(ledger):
     notice = {"id": "a/1", "alert": {"id": "a"}, "day": "2021-05-01"}
     with ledger.transaction() as t:
-        t.post(notice, site="a")
-        t.post({**notice, "day": "2021-05-02"}, site="a")
-        assert t.unsent() == [notice]
-        t.mark_sent("a/1", now="n", told="2020-06-01")
-        t.post(notice, site="a")
-        assert t.unsent() == []
-        assert t.notices_of("a") == 1
+        t.add_notice(notice, site="a")
+        t.add_notice({**notice, "day": "2021-05-02"}, site="a")
+        assert t.unsent_notices() == [notice]
+        t.mark_sent("a/1", now="n", reported_day="2020-06-01")
+        t.add_notice(notice, site="a")
+        assert t.unsent_notices() == []
+        assert t.count_notices("a") == 1
 
 
 def test_the_last_alert_of_a_site_is_its_newest_and_each_stands_as_it_was_saved_last(ledger):
@@ -249,14 +249,14 @@ def test_the_last_alert_of_a_site_is_its_newest_and_each_stands_as_it_was_saved_
 def test_notices_wait_by_themselves_the_oldest_first(ledger):
     with ledger.transaction() as t:
         for number, (alert, day) in enumerate([("b", "2021-05-01"), ("a", "2021-05-02"), ("a", "2021-05-03")], 1):
-            t.post({"id": f"{alert}/{number}", "alert": {"id": alert}, "day": day}, site=alert)
-        assert [notice["id"] for notice in t.unsent()] == ["b/1", "a/2", "a/3"]
-        assert (t.notices_of("a"), t.notices_of("b")) == (2, 1)
+            t.add_notice({"id": f"{alert}/{number}", "alert": {"id": alert}, "day": day}, site=alert)
+        assert [notice["id"] for notice in t.unsent_notices()] == ["b/1", "a/2", "a/3"]
+        assert (t.count_notices("a"), t.count_notices("b")) == (2, 1)
         t.mark_unsent("a/2", error="no room")
-        t.mark_sent("b/1", now="n", told="2020-06-01")
-        assert [notice["id"] for notice in t.unsent()] == ["a/2", "a/3"]
-        t.mark_sent("a/2", now="n", told="2020-06-01")
-        assert [notice["id"] for notice in t.unsent()] == ["a/3"]
+        t.mark_sent("b/1", now="n", reported_day="2020-06-01")
+        assert [notice["id"] for notice in t.unsent_notices()] == ["a/2", "a/3"]
+        t.mark_sent("a/2", now="n", reported_day="2020-06-01")
+        assert [notice["id"] for notice in t.unsent_notices()] == ["a/3"]
 
 
 def test_a_run_ends_alone_and_the_last_is_the_one_that_began_last(ledger):
@@ -273,15 +273,15 @@ def test_a_run_ends_alone_and_the_last_is_the_one_that_began_last(ledger):
 def test_a_notice_that_is_withdrawn_waits_no_more_and_told_nobody(ledger):
     with ledger.transaction() as t:
         for number in (1, 2):
-            t.post({"id": f"a/{number}", "alert": {"id": "a"}, "day": "2021-05-01"}, site="a")
-        t.withdraw("a/1", why="it is over", now="n")
-        assert [notice["id"] for notice in t.unsent()] == ["a/2"]
-        assert not t.told("a")
+            t.add_notice({"id": f"a/{number}", "alert": {"id": "a"}, "day": "2021-05-01"}, site="a")
+        t.withdraw_notice("a/1", why="it is over", now="n")
+        assert [notice["id"] for notice in t.unsent_notices()] == ["a/2"]
+        assert not t.any_notice_sent("a")
         t.mark_unsent("a/2", error="no room")
-        assert not t.told("a")
-        t.mark_sent("a/2", now="n", told="2020-06-01")
-        assert t.told("a")
-        assert not t.told("b")
+        assert not t.any_notice_sent("a")
+        t.mark_sent("a/2", now="n", reported_day="2020-06-01")
+        assert t.any_notice_sent("a")
+        assert not t.any_notice_sent("b")
 
 
 def test_what_fails_within_a_transaction_leaves_nothing(ledger):
@@ -342,7 +342,7 @@ def test_a_ledger_that_cannot_grow_asks_for_room_and_keeps_what_it_has(tmp_path,
         pytest.raises(DiskFull, match=rf"^the disk is full: make room at {tmp_path}, then run again") as told,
         in_sqlite.transaction() as t,
     ):
-        t.save_background("g", "rain", {"values": "x" * 500_000})
+        t.save_ground_data("g", "rain", {"values": "x" * 500_000})
     assert "move" not in str(told.value)
     with in_sqlite.transaction() as t:
         assert t.versions() == {"a": "v1"}
@@ -386,7 +386,7 @@ def test_a_disk_too_full_for_the_files_beside_the_ledger_is_named_as_full_and_no
 
 def test_a_ledger_held_by_another_process_is_waited_for_and_then_named(url, tmp_path, monkeypatch):
     Ledger(url).close()
-    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "LOCK_WAIT", 0.2)
     other = sqlite3.connect(tmp_path / "regrowth.db", isolation_level=None)
     other.execute("begin immediate")
     opened = Ledger(url)
@@ -432,10 +432,10 @@ def test_a_night_that_has_read_what_a_person_then_changes_still_writes(ledgers):
         t.sites()
         answering.start()
         answering.join(1)
-        t.post({"id": "a/1", "alert": {"id": "a"}, "day": "2021-05-01"}, site="a")
+        t.add_notice({"id": "a/1", "alert": {"id": "a"}, "day": "2021-05-01"}, site="a")
     answering.join(20)
     with night.transaction() as t:
-        assert (len(t.unsent()), t.last_alert("a")["state"]) == (1, "resolved")
+        assert (len(t.unsent_notices()), t.last_alert("a")["state"]) == (1, "resolved")
 
 
 def _answer(person):
@@ -457,7 +457,7 @@ def test_who_only_reads_waits_for_nobody_and_sees_one_state(ledgers):
 
 
 def test_a_writer_waits_its_time_for_another_and_then_gives_up_for_now(either, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", 1)
+    monkeypatch.setattr(module, "LOCK_WAIT", 1)
     night, person = Ledger(either), Ledger(either)
     try:
         with night.transaction(), pytest.raises(TryLater, match="held by another process"), person.transaction():

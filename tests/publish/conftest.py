@@ -12,7 +12,7 @@ from odc.geo.xr import wrap_xr
 from scipy.ndimage import binary_erosion
 from shapely.geometry import Polygon, box
 
-from monitor.alerts.alert import Alert, State
+from monitor.alerts.alert import Alert, AlertState
 from monitor.cube.grid import inside, outline, site_grid
 from monitor.publish.view import CalibrationTable, Chance, Chip, SiteView
 from monitor.sites.site import Plan, Site
@@ -82,7 +82,8 @@ def make_view(make_site, make_assessment) -> Callable[..., SiteView]:
             "now": chip(date(2021, 8, 12), grid, share, seed + 1, drawn),
             "maps": maps(site, grid, share, seed), "judged": 40.1, "grid": grid, "outline": drawn,
             "alert": Alert(
-                id="ulan-03/2020-07-30", site=site.id, level=AlertLevel.RED, rule="failure", state=State.ACKNOWLEDGED,
+                id="ulan-03/2020-07-30", site=site.id, level=AlertLevel.RED, rule="failure",
+                state=AlertState.ACKNOWLEDGED,
                 opened=date(2020, 7, 30), updated=date(2020, 7, 30),
             ),
             "notice": {"en": "Demonstration: the fates are injected.", "zh": "演示：结局是人为设定的。"},

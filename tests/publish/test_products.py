@@ -223,18 +223,18 @@ def test_of_maps_and_pictures_only_those_that_are_outdated_are_drawn_and_needed(
 
 def test_what_a_run_that_died_has_drawn_is_drawn_again_though_its_page_was_not_written(view, published, monkeypatch):
     old = contents(published)
-    replace_file = products.replace_file
+    write_atomically = products.write_atomically
 
     def dies(path, content):
         if path.suffix == ".html":
             msg = "killed"
             raise KeyboardInterrupt(msg)
-        replace_file(path, content)
+        write_atomically(path, content)
 
-    monkeypatch.setattr(products, "replace_file", dies)
+    monkeypatch.setattr(products, "write_atomically", dies)
     with pytest.raises(KeyboardInterrupt):
         write_site(newer(view), published)
-    monkeypatch.setattr(products, "replace_file", replace_file)
+    monkeypatch.setattr(products, "write_atomically", write_atomically)
     assert contents(published) != old
     assert write_site(view, published)
     assert contents(published) == old

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from monitor.sites import gcj02
-from monitor.sites.checks import PROPERTIES, version_of
+from monitor.sites.checks import PROPERTIES, site_version
 from monitor.sites.registry import read_sites
 from monitor.sites.site import BIOMES, INTERVENTIONS, SUBTYPES, Plan
 
@@ -313,7 +313,7 @@ def test_a_row_of_equal_plots_is_not_taken_for_shifted_copies(entry, registry):
 
 def test_any_change_of_what_is_said_of_a_site_is_a_new_version(judged):
     site = judged().site
-    assert version_of(site) == site.version == judged().site.version
+    assert site_version(site) == site.version == judged().site.version
     changed = {
         "id": "b", "name": "b", "geometry": site.geometry.buffer(1e-6), "start": date(2020, 1, 1),
         "intervention": "tending", "biome": "karst", "plan": dataclasses.replace(site.plan, k=0.5), "subtype": None,
@@ -322,7 +322,7 @@ def test_any_change_of_what_is_said_of_a_site_is_a_new_version(judged):
         "cohorts": ((site.start, 1.0),),
     }  # fmt: skip
     assert set(changed) == {f.name for f in dataclasses.fields(site)} - {"version", "hectares"}
-    versions = [version_of(dataclasses.replace(site, **{name: value})) for name, value in changed.items()]
+    versions = [site_version(dataclasses.replace(site, **{name: value})) for name, value in changed.items()]
     assert len({site.version, *versions}) == len(changed) + 1
 
 

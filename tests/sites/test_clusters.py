@@ -7,7 +7,7 @@ import pytest
 from odc.geo import CRS
 from shapely.geometry import box
 
-from monitor.sites.clusters import TILE, compact, in_one_search, neighbourhoods
+from monitor.sites.clusters import MAX_SEARCH_EXTENT, compact, group_nearby, split_by_tile
 from monitor.sites.projection import lonlat
 from monitor.sites.site import Plan, Site
 
@@ -34,7 +34,7 @@ def over_a_tile(n, left=600_000.0, bottom=4_090_200.0, crs=LOESS):
 
 
 def searches(sites, apart=20_000.0):
-    return [part for group in neighbourhoods(sites, apart=apart) for part in in_one_search(group)]
+    return [part for group in group_nearby(sites, apart=apart) for part in split_by_tile(group)]
 
 
 def ids(groups):
@@ -66,7 +66,7 @@ def test_a_search_is_never_much_larger_than_a_tile():
         corners = np.array([one.geometry.bounds for one in part])
         north = corners[:, 3].max() - corners[:, 1].min()
         east = (corners[:, 2].max() - corners[:, 0].min()) * np.cos(np.radians(corners[:, 1].mean()))
-        assert max(north, east) * 111_200 <= 1.03 * TILE + 2 * 1140
+        assert max(north, east) * 111_200 <= 1.03 * MAX_SEARCH_EXTENT + 2 * 1140
     assert ids(searches(sites)) == ids([sites])
 
 
@@ -80,7 +80,7 @@ def test_two_villages_apart_are_two_neighbourhoods_and_one_search_if_they_lie_in
 def test_neighbours_in_a_cluster_of_sites_are_never_parted_by_the_edge_of_a_grid():
     village = [site(f"{k:02d}", 699_000 + 300 * k, 4_099_500 + 200 * k, side=120.0) for k in range(20)]
     others = [site(f"far{k}", 400_000 + 70_000 * k, 4_000_000) for k in range(6)]
-    (group,) = [some for some in neighbourhoods([*others, *village], apart=20_000.0) if village[0] in some]
+    (group,) = [some for some in group_nearby([*others, *village], apart=20_000.0) if village[0] in some]
     assert set(ids([village])) <= set(ids([group]))
 
 
@@ -98,4 +98,4 @@ def test_nothing_is_parted_where_all_fit_and_nothing_comes_of_nothing():
     sites = over_a_tile(64)
     assert compact(sites, 64) == [sites]
     assert compact([], 64) == []
-    assert neighbourhoods([], apart=1.0) == []
+    assert group_nearby([], apart=1.0) == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monitor.errors import BadData
 from monitor.sites import gcj02
 from monitor.sites.formats.feature import Feature
-from monitor.sites.geometry import examine, geodesic_hectares, mend
+from monitor.sites.geometry import check_outline, geodesic_hectares, repair_outline
 from monitor.sites.registry import read_sites, repair, write_geojson
 
 X, Y, D = 104.6, 35.5, 0.01
@@ -153,7 +153,7 @@ def test_what_would_need_guessing_is_not_mended(entry, registry, code):
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=3, max_size=12))
 def test_a_mended_outline_has_nothing_left_to_mend(points):
     ring = np.array(points, dtype=float) * 1e-3 + [X, Y]
-    polygons = mend(Feature(properties={}, polygons=[[ring]], winding_checked=True), from_gcj02=False)
+    polygons = repair_outline(Feature(properties={}, polygons=[[ring]], winding_checked=True), from_gcj02=False)
     if polygons is None:  # lines there and back, or round twice: no face lies within an odd number of turns
         edges = shapely.node(shapely.LineString([*points, points[0]]))
         ends = np.array(points, dtype=float)
@@ -164,7 +164,7 @@ def test_a_mended_outline_has_nothing_left_to_mend(points):
             (x0, y0), (x1, y1) = before[crossed].T, ends[crossed].T
             assert np.sum(x0 + (inner.y - y0) / (y1 - y0) * (x1 - x0) > inner.x) % 2 == 0
         return
-    outline = examine(Feature(properties={}, polygons=polygons, winding_checked=True))
+    outline = check_outline(Feature(properties={}, polygons=polygons, winding_checked=True))
     assert not {problem.code for problem in outline.problems} & {"UNCLOSED", "SELF_CROSSING", "RINGS", "WINDING"}
 
 
