@@ -15,7 +15,7 @@ import numpy as np
 from dask import compute, delayed
 from shapely.geometry import Point
 
-from monitor.publish.view import Assumed, Chance
+from monitor.publish.view import DetectionAssumptions, DetectionChance
 from monitor.series.columns import Columns, plain_texts
 from monitor.sites.geometry import TEN_PIXELS_HECTARES
 from monitor.sites.growing_season import GrowingSeason
@@ -221,18 +221,18 @@ def to_json(prospect: Prospect, start: date) -> dict[str, Any]:
     }
 
 
-def chances(stored: Mapping[str, Any] | None) -> tuple[Chance, ...]:
+def chances(stored: Mapping[str, Any] | None) -> tuple[DetectionChance, ...]:
     """Chances that :func:`to_json` wrote, as the page shows them."""
     if stored is None:
         return ()
     return tuple(
-        Chance(years=years, red=red, watch=watch)
+        DetectionChance(years=years, red=red, watch=watch)
         for years, red, watch in zip(stored["years"], stored["red"], stored["watch"], strict=True)
     )
 
 
-def assumptions(stored: Mapping[str, Any] | None) -> Assumed | None:
+def assumptions(stored: Mapping[str, Any] | None) -> DetectionAssumptions | None:
     """What the chances that :func:`to_json` wrote assume; None where they are told from scenes."""
     if stored is None or not stored.get("assumed"):
         return None
-    return Assumed(scenes=stored["scenes_a_year"], before=stored["seasons_before"])
+    return DetectionAssumptions(scenes=stored["scenes_a_year"], before=stored["seasons_before"])

@@ -19,11 +19,11 @@ from jobs.records import (
 from jobs.settings import Settings
 from monitor.alerts.alert import Notice
 from monitor.alerts.lifecycle import next_alert
+from monitor.alerts.messages import assessment_to_json
 from monitor.controls.screening import too_few
 from monitor.imagery.auxiliary.terrain import with_slope
 from monitor.ledger.ledger import Transaction
 from monitor.maps.failing import failing
-from monitor.publish.products import as_json
 from monitor.series.columns import Columns, until
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import assess_and_look_back
@@ -88,7 +88,7 @@ def judge(
         if fails is not None:
             found = with_failing_ground(found, fails.ground, site, constants)
     fresh = t.add_assessment(
-        site.id, as_of.isoformat(), digest.hexdigest(), as_json(found), version=site.version,
+        site.id, as_of.isoformat(), digest.hexdigest(), assessment_to_json(found), version=site.version,
         snapshot=outcome.fetched.snapshot, run=run,
     )  # fmt: skip
     if fresh and newest:

@@ -37,8 +37,8 @@ from monitor.maps.failing import failing
 from monitor.maps.seasons import Season, Wanted, scenes_by_season, sums_by_season
 from monitor.maps.site_maps import MAPS, site_maps
 from monitor.publish.calibrated import calibration_table
-from monitor.publish.products import edition, is_current, outdated, write_index, write_site
-from monitor.publish.view import Assumed, CalibrationTable, Chance, Chip, SiteView
+from monitor.publish.products import is_current, outdated_pictures, pages_code_hash, write_index, write_site
+from monitor.publish.view import CalibrationTable, Chip, DetectionAssumptions, DetectionChance, SiteView
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, no_observations, plain_texts, until
 from monitor.sites.site import Site, ground_key
@@ -96,7 +96,14 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
             alerts += [alert] if alert else []
             snapshot, lie, sight = snapshots.get(ground), terrains.get(ground), sights.get(ground)
             notice = _notice(settings, dealt=site.id in demonstrated)
-            content: list[Any] = [edition(), site.version, notice, found.status, found.alert, list(found.reasons)]
+            content: list[Any] = [
+                pages_code_hash(),
+                site.version,
+                notice,
+                found.status,
+                found.alert,
+                list(found.reasons),
+            ]
             content += [latest[1], stored if alert else None, snapshot, lie, sight, found.hectares_failing]
             key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
             if not is_current(site.id, settings.outputs.root, key):
@@ -129,8 +136,8 @@ class _Page:
     """By id of a control unit, the first day (ISO 8601) on which it no longer counts."""
     terrain: dict[str, Any] | None
     """Of the site, as :class:`monitor.imagery.auxiliary.terrain.Terrain` writes it; None: not known."""
-    power: tuple[Chance, ...]
-    assumed: Assumed | None
+    power: tuple[DetectionChance, ...]
+    assumed: DetectionAssumptions | None
     constants: tuple[Calibration, int] | None
     """See :func:`jobs.calibration.used_for`."""
     alert: Alert | None
@@ -240,7 +247,7 @@ def _draft(landscape: LandscapeStore, outputs: Path, page: _Page, units: dict[st
         calibration=_calibration(page),
         **_pictures(stored, page, observed),
     )
-    draw, wanted = outdated(view, outputs), None
+    draw, wanted = outdated_pictures(view, outputs), None
     if stored is not None and draw.intersection(view.maps):
         wanted = Wanted(site=site, store=stored, snapshot=str(page.snapshot), seasons=seasons)
     return _Draft(page=page, view=view, stored=stored, draw=draw, wanted=wanted)

@@ -35,7 +35,7 @@ def site_from_json(values: dict[str, Any]) -> Site:
 
 
 def assessment_from_json(values: dict[str, Any]) -> Assessment:
-    """The assessment that :func:`monitor.publish.products.as_json` wrote."""
+    """The assessment that :func:`monitor.alerts.messages.assessment_to_json` wrote."""
     known: dict[str, Any] = {field.name: values[field.name] for field in fields(Assessment) if field.name in values}
     days = (
         "last_observed", "uplift_confirmed_on", "loss_on", "loss_confirmed_on", "calibration_dated",

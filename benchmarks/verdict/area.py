@@ -14,9 +14,9 @@ import sys
 import numpy as np
 from scipy import ndimage
 
-from monitor.trends.kernels.failing import FAILING, find, means, pixel_theta, times_of
-from monitor.trends.kernels.patches import fields
-from monitor.trends.kernels.yearly import inner_sums
+from monitor.trends.kernels.failing import FAILING_THETA, block_means, failing_area, pixel_theta, pixels_per_block
+from monitor.trends.kernels.patches import random_fields
+from monitor.trends.kernels.season_sums import block_sums
 
 SIDE = 60
 PIXEL = 10.0
@@ -50,7 +50,7 @@ def site(seed: int, years: int) -> tuple[float, float, bool, float]:
     """True share, told share, whether the interval holds it, and the interval's width."""
     rng = np.random.default_rng([101, seed])
     share = rng.uniform() if seed % 10 else float(seed % 20 == 0)
-    field = fields((SIDE, SIDE), rng.uniform(5, 30), 1, seed)[0]
+    field = random_fields((SIDE, SIDE), rng.uniform(5, 30), 1, seed)[0]
     field = ndimage.gaussian_filter(field, 1)
     bad = field < np.quantile(field, share) if 0 < share < 1 else np.full(field.shape, share == 1)
     theta = np.where(bad, rng.normal(0, 0.08, field.shape), rng.normal(1, 0.2, field.shape))
@@ -58,7 +58,7 @@ def site(seed: int, years: int) -> tuple[float, float, bool, float]:
     age = np.arange(scenes) / SCENES_A_YEAR - PRE_YEARS
     season = np.tile(np.sin(np.pi * (np.arange(SCENES_A_YEAR) + 0.5) / SCENES_A_YEAR), PRE_YEARS + years)
     expected = 0.20 * (1 - np.exp(-0.45 * np.clip(age - 1, 0, None))) * season
-    together = fields((SIDE, SIDE), 6, scenes, seed + 1) * 0.02
+    together = random_fields((SIDE, SIDE), 6, scenes, seed + 1) * 0.02
     difference = np.empty((scenes, SIDE, SIDE))
     memory = np.zeros((SIDE, SIDE))
     for i in range(scenes):
@@ -76,16 +76,16 @@ def site(seed: int, years: int) -> tuple[float, float, bool, float]:
         for values in (np.where(seen, difference, 0.0), seen.astype(float))
     )
     promised = [expected[season][used[season]].mean() if used[season].any() else 0.0 for season in seasons]
-    inside, times = np.ones((SIDE, SIDE), bool), times_of(PIXEL)
-    sums = (inner_sums(values, inside, times) for values in (total, count))
-    within = inner_sums(inside.astype(np.float32), inside, times) >= times * times / 2
+    inside, times = np.ones((SIDE, SIDE), bool), pixels_per_block(PIXEL)
+    sums = (block_sums(values, inside, times) for values in (total, count))
+    within = block_sums(inside.astype(np.float32), inside, times) >= times * times / 2
     pixel = PIXEL * times
     m, v = posterior(site_means(difference), expected)
-    found = find(
-        *pixel_theta(*means(*sums, times), np.array(promised)), within, site_theta=m, site_variance=v, pixel=pixel
+    found = failing_area(
+        *pixel_theta(*block_means(*sums, times), np.array(promised)), within, site_theta=m, site_variance=v, pixel=pixel
     )  # fmt: skip
     edge = round(pixel / PIXEL)
-    truth = float((theta < FAILING)[edge:-edge, edge:-edge].mean())
+    truth = float((theta < FAILING_THETA)[edge:-edge, edge:-edge].mean())
     return truth, found.share, found.share_low <= truth <= found.share_high, found.share_high - found.share_low
 
 

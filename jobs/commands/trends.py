@@ -42,14 +42,15 @@ def trends(
     from jobs.console import print_json, print_line, progress
     from jobs.logs import set_up_logs
     from monitor.errors import BadData
-    from monitor.trends.cubes import LARGEST, POSSIBLE, open_series
+    from monitor.trends.cubes import MAX_INDEX, POSSIBLE_REFLECTANCE, open_series
     from monitor.trends.maps import growing_season_means, trend
-    from monitor.trends.results import FORMATS, appearing, pending
+    from monitor.trends.results import OUTPUT_SUFFIXES, delayed_write, replacing
 
     set_up_logs()
+    least, most = POSSIBLE_REFLECTANCE
     netCDF4.set_chunk_cache(2**20)  # of its own it keeps 64 MB of each of 13 maps, of which nothing is read again
     source, out = source.resolve(), out.resolve()
-    if out.suffix.lower() not in FORMATS:
+    if out.suffix.lower() not in OUTPUT_SUFFIXES:
         msg = f"OUT ends in {out.suffix!r}; it may end in .nc, .zarr, .tif, or be a folder"
         raise typer.BadParameter(msg)
     if out == source or source in out.parents:
@@ -67,13 +68,13 @@ def trends(
         raise BadData(msg)
     if "spatial_ref" not in maps.coords:
         structlog.get_logger().warning("no CRS in IN, so none in OUT", source=str(source))
-    with appearing(out) as partial, progress("blocks") as tell:
+    with replacing(out) as partial, progress("blocks") as tell:
         # put in order as one: dask would leave what is written to NetCDF or Zarr as it is, but not the checks, and so
         # read and fit each block once for these and once for those
         (whole,) = dask.optimize(maps.assign(most=maps["n"].max(), stretched=stretched, numbers=numbers))
         maps, checks = whole[[*maps.data_vars]], whole[["most", "stretched", "numbers"]]
         with _naming(source):
-            todo = pending(maps, partial)
+            todo = delayed_write(maps, partial)
         try:
             with _counting(tell):
                 _, found = dask.compute(todo, checks, optimize_graph=False)
@@ -90,8 +91,8 @@ def trends(
         if found["most"] < 2:
             msg = (
                 f"{source}: no pixel of {series.name!r} has two values. If there are any, they were not possible: "
-                f"reflectance lies within {POSSIBLE[0]} to {POSSIBLE[1]} and not at 0, NDVI within -1 to 1, other "
-                f"indices within -{LARGEST:g} to {LARGEST:g}; scaled integers need the attributes scale_factor and "
+                f"reflectance lies within {least} to {most} and not at 0, NDVI within -1 to 1, other "
+                f"indices within -{MAX_INDEX:g} to {MAX_INDEX:g}; scaled integers need the attributes scale_factor and "
                 "add_offset; and what is outside valid_min, valid_max or valid_range does not count: see whether those "
                 "of the file are right"
             )
@@ -100,8 +101,9 @@ def trends(
         if possible < LEAST_POSSIBLE * given:
             msg = (
                 f"{source}: of {given} numbers {given - possible} cannot be what {series.name!r} is taken for, so the "
-                f"others tell nothing: reflectance lies within {POSSIBLE[0]} to {POSSIBLE[1]}, NDVI within -1 to 1, "
-                f"other indices within -{LARGEST:g} to {LARGEST:g}. Say what they mean by scale_factor and add_offset, "
+                f"others tell nothing: reflectance lies within {least} to {most}, NDVI within -1 to 1, "
+                f"other indices within -{MAX_INDEX:g} to {MAX_INDEX:g}. Say what they mean by scale_factor and "
+                "add_offset, "
                 "and what marks no value by _FillValue (of a GeoTIFF scale, offset, nodata)"
             )
             raise BadData(msg)

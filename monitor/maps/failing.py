@@ -17,8 +17,8 @@ from monitor.cube.grid import inside
 from monitor.cube.store import StoredSite
 from monitor.maps.seasons import Wanted, scenes_by_season, sums_by_season
 from monitor.sites.site import Site
-from monitor.trends.kernels.failing import find, means, pixel_theta, times_of
-from monitor.trends.kernels.yearly import ROWS, inner_sums
+from monitor.trends.kernels.failing import block_means, failing_area, pixel_theta, pixels_per_block
+from monitor.trends.kernels.season_sums import SUMS, block_sums
 from monitor.verdict.assess import LastLook
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.failing_area import FailingGround, tells_failing_ground
@@ -106,13 +106,13 @@ def _failing(
         return nothing
     (sums,) = sums_by_season([Wanted(site=site, store=store, snapshot=snapshot, seasons=seasons)])
     ground, pixel = inside(site.geometry, store.grid), abs(store.grid.resolution.x)
-    times = times_of(pixel)
-    rows = [ROWS.index("over"), ROWS.index("seen")]
-    total, count = np.stack([inner_sums(sums[season][rows], ground, times) for season in sorted(sums)], axis=1)
-    within = inner_sums(ground.astype(np.float32), ground, times) >= times * times / 2
+    times = pixels_per_block(pixel)
+    rows = [SUMS.index("over"), SUMS.index("seen")]
+    total, count = np.stack([block_sums(sums[season][rows], ground, times) for season in sorted(sums)], axis=1)
+    within = block_sums(ground.astype(np.float32), ground, times) >= times * times / 2
     expected = np.array([0.0 if before else promised[year] for year, before in sorted(sums)])
-    area = find(
-        *pixel_theta(*means(total, count, times), expected), within, site_theta=verdict.theta,
+    area = failing_area(
+        *pixel_theta(*block_means(total, count, times), expected), within, site_theta=verdict.theta,
         site_variance=((verdict.theta_high - verdict.theta_low) / (2 * NORMAL_95)) ** 2, pixel=pixel * times,
     )  # fmt: skip
     found = FailingGround.of(area, site.hectares, verdict.as_of)

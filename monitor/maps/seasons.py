@@ -21,7 +21,7 @@ from monitor.cube.grid import grid_to_json
 from monitor.cube.store import CHUNK_BYTES, StoredSite
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
-from monitor.trends.kernels.yearly import ROWS, added
+from monitor.trends.kernels.season_sums import SUMS, add_scenes
 
 Season = tuple[int, bool]
 """Year of a growing season, and whether its scenes were taken before the work began."""
@@ -107,16 +107,16 @@ def season_sums(
     Returns
     -------
     xr.DataArray
-        (y, x, row) float32 of :data:`monitor.trends.kernels.yearly.ROWS`, lazy where the cube is.
+        (y, x, row) float32 of :data:`monitor.trends.kernels.season_sums.SUMS`, lazy where the cube is.
     """
     cube = cube.drop_vars(cube.coords)  # to compare the times of every pair of layers would cost the most
     index, bands = INDICES[endmembers.index]
     green = INDICES["ndvi"][0](cube["red"], cube["nir"]).where(cube["clear"])
     chosen = green if endmembers.index == "ndvi" else index(*(cube[band] for band in bands)).where(cube["clear"])
     if sums is None:
-        sums = xr.zeros_like(green.isel(time=0, drop=True), np.float32).expand_dims(row=len(ROWS), axis=-1)
+        sums = xr.zeros_like(green.isel(time=0, drop=True), np.float32).expand_dims(row=len(SUMS), axis=-1)
     found: xr.DataArray = xr.apply_ufunc(
-        added, sums, cover(chosen, endmembers), green, controls,
+        add_scenes, sums, cover(chosen, endmembers), green, controls,
         input_core_dims=[["row"], ["time"], ["time"], ["time"]], output_core_dims=[["row"]],
         dask="parallelized", output_dtypes=[np.float32],
     )  # fmt: skip
@@ -134,7 +134,7 @@ def sums_by_season(sites: Sequence[Wanted]) -> list[dict[Season, np.ndarray]]:
     Returns
     -------
     list of dict
-        Of each site by season (row, y, x) float32 of :data:`monitor.trends.kernels.yearly.ROWS`, not to be written to.
+        Of each site by season (row, y, x) float32 of :data:`monitor.trends.kernels.season_sums.SUMS`, read-only.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 from monitor.maps.seasons import Season
-from monitor.trends.kernels.yearly import mean
+from monitor.trends.kernels.season_sums import season_mean
 from monitor.trends.maps import mid_season, slope
 
 MAPS: Final = ("ndvi", "cover", "slope", "uplift")
@@ -24,7 +24,7 @@ def site_maps(sums: Mapping[Season, np.ndarray], ground: np.ndarray, grid: GeoBo
     Parameters
     ----------
     sums : mapping
-        By season (row, y, x) float32 of :data:`monitor.trends.kernels.yearly.ROWS`; of one season at least.
+        By season (row, y, x) float32 of :data:`monitor.trends.kernels.season_sums.SUMS`; of one season at least.
     ground : (y, x) bool array
         Pixels of the site; the others are left empty.
     grid : GeoBox
@@ -43,13 +43,13 @@ def site_maps(sums: Mapping[Season, np.ndarray], ground: np.ndarray, grid: GeoBo
     years = sorted({year for year, _ in seasons})
     by_year = [_total(sums, [season for season in seasons if season[0] == year]) for year in years]
     last, now, before = years[-1], by_year[-1], [season for season in seasons if season[1]]
-    covers = np.where(ground, mean(np.stack(by_year), "cover"), np.float32(np.nan))
+    covers = np.where(ground, season_mean(np.stack(by_year), "cover"), np.float32(np.nan))
     dated = {"time": mid_season(np.array(years), 0.0)}  # exactly one apart in years of 365.25 days
-    uplift = mean(_total(sums, [(last, False)]) if (last, False) in sums else now, "over")
+    uplift = season_mean(_total(sums, [(last, False)]) if (last, False) in sums else now, "over")
     if before:
-        uplift = uplift - mean(_total(sums, before), "over")
+        uplift = uplift - season_mean(_total(sums, before), "over")
     layers = {
-        "ndvi": mean(now, "ndvi"), "cover": covers[-1], "uplift": uplift,
+        "ndvi": season_mean(now, "ndvi"), "cover": covers[-1], "uplift": uplift,
         "slope": slope(xr.DataArray(covers, dims=("time", "y", "x"), coords=dated)).values,
     }  # fmt: skip
     inside = {name: (("y", "x"), np.where(ground, layers[name], np.float32(np.nan))) for name in MAPS}

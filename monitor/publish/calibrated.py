@@ -7,7 +7,7 @@ from monitor.publish.view import CalibrationTable
 from monitor.verdict.calibrate import FEWEST, table
 from monitor.verdict.calibration import Calibration
 
-NAMES: Final = {
+CONSTANT_NAMES: Final = {
     "slow_sd": ("Drift within a year, cover", "一年内的漂移（覆盖度）"),
     "scene_sd": ("Noise of one scene, cover", "单景噪声（覆盖度）"),
     "year_sd": ("A season's own difference, cover", "生长季自身差异（覆盖度）"),
@@ -18,7 +18,7 @@ NAMES: Final = {
     "widening": ("Intervals widened by", "区间放宽倍数"),
 }
 """English and Chinese, by field of the calibration."""
-BOUNDARY: Final = ("Evidence needed for red, false-alarm budget {}", "红色警报所需证据，误报预算 {}")
+BOUNDARY_NAME: Final = ("Evidence needed for red, false-alarm budget {}", "红色警报所需证据，误报预算 {}")
 
 
 def calibration_table(used: Calibration, *, biome: str, found: int) -> CalibrationTable:
@@ -45,7 +45,7 @@ def calibration_table(used: Calibration, *, biome: str, found: int) -> Calibrati
     rows = []
     for row in table(used):
         budget = row["constant"].removeprefix("boundary at ")
-        english, chinese = NAMES.get(row["constant"]) or (words.format(budget) for words in BOUNDARY)
+        english, chinese = CONSTANT_NAMES.get(row["constant"]) or (words.format(budget) for words in BOUNDARY_NAME)
         beside = "" if row["calibrated"] == row["default"] else f" ({row['default']:g})"
         rows.append((english, chinese, f"{row['calibrated']:g}{beside}"))
     return CalibrationTable(

@@ -16,10 +16,10 @@ MAP_WIDTH: Final = 480
 
 _Place = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
-MARGIN: Final = 32.0
+MAP_MARGIN: Final = 32.0
 """Room for the degrees along the edge. [pixel]"""
 
-MARK: Final = {
+STATUS_MARKS: Final = {
     "failing": "m-5-4h10l-5 9z",
     "lagging": "m-5-4h10l-5 9z",
     "on_track": "m-5 4h10l-5-9z",
@@ -69,8 +69,8 @@ def locator(sites: Sequence[tuple[Site, str]]) -> Locator | None:
     east, north = bounds[:, 2:].max(axis=0)
     shrink = math.cos(math.radians((south + north) / 2))
     span = max((east - west) * shrink, (north - south) / 0.8, 1e-3)
-    scale = (MAP_WIDTH - 2 * MARGIN) / span
-    height = max((north - south) * scale, 200.0) + 2 * MARGIN
+    scale = (MAP_WIDTH - 2 * MAP_MARGIN) / span
+    height = max((north - south) * scale, 200.0) + 2 * MAP_MARGIN
     middle = (west + east) / 2, (south + north) / 2
 
     def place(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,17 +83,17 @@ def locator(sites: Sequence[tuple[Site, str]]) -> Locator | None:
         places = [Place(site=s, status=status, path=_outline(s.geometry, place)) for s, status in reversed(sites)]
     else:
         x, y = place(*shapely.get_coordinates(shapely.centroid(geometries)).T)
-        for status in reversed(MARK):
+        for status in reversed(STATUS_MARKS):
             at = {
                 (round(float(a) / mark_size), round(float(b) / mark_size))
                 for a, b, (_, s) in zip(x, y, sites, strict=True)
                 if s == status
             }
             if at:
-                marks.append((status, "".join(f"M{a} {b}{MARK[status]}" for a, b in sorted(at))))
+                marks.append((status, "".join(f"M{a} {b}{STATUS_MARKS[status]}" for a, b in sorted(at))))
     kilometre = scale / 111.2
     length = _round_below(MAP_WIDTH / 4 / kilometre)
-    across, up = (MAP_WIDTH - 2 * MARGIN) / scale / shrink, height / scale
+    across, up = (MAP_WIDTH - 2 * MAP_MARGIN) / scale / shrink, height / scale
     return Locator(
         height=round(height, 1),
         places=tuple(places),

@@ -30,9 +30,9 @@ from monitor.verdict.erosion import UNVERIFIED
 from monitor.verdict.explain import chances, early_news, explain
 from monitor.verdict.reasons import sentence
 
-TEMPLATES: Final = Path(__file__).parent / "templates"
+PAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
 
-PAGE: Final = {"en": "index.html", "zh": "index.zh.html"}
+PAGE_FILES: Final = {"en": "index.html", "zh": "index.zh.html"}
 """File of each language's page."""
 
 
@@ -55,7 +55,7 @@ NOTE: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class StatusTotal:
     """The sites of one status."""
 
     status: str
@@ -65,14 +65,14 @@ class Tally:
     """Of the programme's area. [%]"""
 
 
-NUMBERS: Final = "drawing.html"
+NUMBERS_TEMPLATE: Final = "drawing.html"
 """Template of numbers alone, none of which is escaped: nothing in it is anybody's text, and there are hundreds."""
 
 
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=lambda name: name != NUMBERS,
+        loader=jinja2.FileSystemLoader(PAGE_TEMPLATES), autoescape=lambda name: name != NUMBERS_TEMPLATE,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(
@@ -87,7 +87,7 @@ def _environment() -> jinja2.Environment:
         NOTE=NOTE,
         UNVERIFIED=UNVERIFIED,
         cause=words.cause,
-        PAGE=PAGE,
+        PAGE_FILES=PAGE_FILES,
         WIDTH=WIDTH,
         MAP_WIDTH=MAP_WIDTH,
     )
@@ -130,8 +130,8 @@ def index_page(
         (status, [row for row in ordered if words.shown_status(row[0], row[1].status) == status])
         for status in words.STATUS_NAMES
     ]
-    tallies = [
-        Tally(
+    totals = [
+        StatusTotal(
             status=status,
             sites=len(group),
             hectares=(area := sum(site.hectares for site, _ in group)),
@@ -146,7 +146,7 @@ def index_page(
         "index.html",
         language,
         groups=[(status, group) for status, group in groups if group],
-        tallies=tallies,
+        totals=totals,
         total=total,
         n_sites=len(ordered),
         n_red=levels.count("red"),
@@ -157,7 +157,7 @@ def index_page(
         ),
         false_reds=alpha * sum(site.plan.A > 0 for site, _ in ordered),
         confirmed=[site.hectares for site, a in ordered if a.uplift_confirmed],
-        hrefs={key: f"sites/{quote(folder)}/{PAGE[language]}" for key, folder in folders.items()},
+        hrefs={key: f"sites/{quote(folder)}/{PAGE_FILES[language]}" for key, folder in folders.items()},
         alerts=alerts,
         locator=locator([(site, words.shown_status(site, a.status)) for site, a in ordered]),
         as_of=as_of,
@@ -180,7 +180,7 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
         "status": words.shown_status(site, a.status),
         "position": words.coordinates(site),
         **drawing,
-        "drawn": _environment().get_template(NUMBERS).make_module(drawing),
+        "drawn": _environment().get_template(NUMBERS_TEMPLATE).make_module(drawing),
         "rejected": sorted(rejected.items(), key=lambda item: (-item[1], item[0])),
         "chips": [
             (name, chip, pictures.outline_path(chip.outline))
@@ -188,7 +188,7 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
             if chip is not None
         ],
         "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
-        "layers": [(layer, pictures.ramp(layer)) for layer in pictures.LAYERS if layer.name in view.maps],
+        "layers": [(layer, pictures.ramp(layer)) for layer in pictures.MAP_LAYERS if layer.name in view.maps],
         "map_size": map_size,
         "frame": None if map_size is None else pictures.frame(view.outline, map_size),
     }

@@ -40,7 +40,7 @@ class Layer:
         return low.replace("-", "−"), high
 
 
-LAYERS: Final = (
+MAP_LAYERS: Final = (
     Layer(
         name="failing", unit="1", low=0.0, high=1.0, palette="OrRd", factor=100.0,
         title=("Regrowth absent", "未见恢复"), legend_unit=("% probable", "概率，%"),
@@ -64,7 +64,7 @@ LAYERS: Final = (
 )  # fmt: skip
 
 
-BLOCK: Final = 512
+MAX_BLOCK: Final = 512
 """Largest side of a block of a map. [pixel]"""
 
 SHADES: Final = 255
@@ -73,7 +73,7 @@ SHADES: Final = 255
 PALETTE, COLOUR, COLOUR_AND_OPACITY = 3, 2, 6
 """Kinds of PNG: places in a palette; red, green, blue; the same and opacity."""
 
-PACKED: Final = 1
+PNG_LEVEL: Final = 1
 """How hard PNGs are packed, 1 to 9: the files of noisy ground hardly shrink beyond this, maps are small anyway."""
 
 
@@ -95,7 +95,7 @@ def cog(values: xr.DataArray, layer: Layer) -> bytes:
         bare.rio.to_raster(
             memory.name, driver="COG", compress="DEFLATE", predictor="YES", level=1, overviews="AUTO",
             # a small map is one block of its own size: to pack 512 x 512 pixels of nothing took most of the time
-            blocksize=min(BLOCK, -(-max(values.shape) // 16) * 16),
+            blocksize=min(MAX_BLOCK, -(-max(values.shape) // 16) * 16),
         )  # fmt: skip
         return bytes(memory.getbuffer())
 
@@ -183,7 +183,12 @@ def _png(pixels: np.ndarray, kind: int, more: list[tuple[bytes, bytes]] | None =
         rows = np.concatenate([rows[:, :step], rows[:, step:] - rows[:, :-step]], axis=1)
     lines = np.concatenate([np.full((height, 1), kind != PALETTE, np.uint8), rows], axis=1)
     header = pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
-    chunks = [(b"IHDR", header), *(more or ()), (b"IDAT", zlib.compress(lines.tobytes(), PACKED)), (b"IEND", b"")]
+    chunks = [
+        (b"IHDR", header),
+        *(more or ()),
+        (b"IDAT", zlib.compress(lines.tobytes(), PNG_LEVEL)),
+        (b"IEND", b""),
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         pack(">I", len(content)) + name + content + pack(">I", zlib.crc32(name + content)) for name, content in chunks
     )

@@ -28,8 +28,8 @@ from monitor.alerts.messages import assessment_to_json, write_atomically
 from monitor.alerts.words import LANGUAGES, percent, points
 from monitor.derived import code_hash
 from monitor.publish.chart import season_table
-from monitor.publish.pages import PAGE, TEMPLATES, hectares, index_page, site_pages
-from monitor.publish.pictures import LAYERS, chip_png, cog, map_png
+from monitor.publish.pages import PAGE_FILES, PAGE_TEMPLATES, hectares, index_page, site_pages
+from monitor.publish.pictures import MAP_LAYERS, chip_png, cog, map_png
 from monitor.publish.view import Chip, SiteView
 from monitor.series.observations import observation_lines, observations_csv
 from monitor.sites.names import folder_name
@@ -37,18 +37,18 @@ from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.explain import chances, early_news, explain
 
-PICTURES: Final = frozenset(
-    {"before.png", "now.png", *(f"{layer.name}.{kind}" for layer in LAYERS for kind in ("png", "tif"))}
+PICTURE_FILES: Final = frozenset(
+    {"before.png", "now.png", *(f"{layer.name}.{kind}" for layer in MAP_LAYERS for kind in ("png", "tif"))}
 )
 """Files of maps and pictures that a site may have."""
 
-MARK: Final = ".made-from"
+MADE_FROM: Final = ".made-from"
 """File that says what the other files of a site were made from. It is taken away before they are changed and written
 after them: where it is missing, all of them are made again."""
 
 MAPS_MADE_BY: Final = ("monitor.maps.site_maps", "monitor.maps.failing")
 
-SHOWN: Final = 2
+SHOWN_DECIMALS: Final = 2
 """Decimals of a fraction that the pages show: less than that is no change worth rewriting a page for."""
 
 
@@ -69,7 +69,7 @@ def is_current(site: str, root: Path, inputs: str) -> bool:
     return made is not None and made.inputs == inputs and _needed(made.drawn) <= here
 
 
-def outdated(view: SiteView, root: Path) -> frozenset[str]:
+def outdated_pictures(view: SiteView, root: Path) -> frozenset[str]:
     """Names of the maps and pictures of a view that are to be drawn, and therefore needed for :func:`write_site`.
 
     A picture is drawn again when it is of another scene. Maps are drawn again when a number that they show by pixel has
@@ -87,7 +87,7 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
     A page is written again when a reader would see a change: another verdict or alert, a number as it is rounded there,
     another picture, plan, word or line of code that makes pages. The day of the assessment and a rejected scene alone
     are no change. ``observations.csv`` is written again whenever a line is new or changed. For maps and pictures see
-    :func:`outdated`.
+    :func:`outdated_pictures`.
 
     Parameters
     ----------
@@ -111,27 +111,27 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
     files = {"observations.csv": observations_csv(view.site.id, lines)}
     for name, chip in _chips(view).items():
         if name in draw:
-            assert chip.rgb is not None, f"{name} is to be drawn; see outdated()"
+            assert chip.rgb is not None, f"{name} is to be drawn; see outdated_pictures()"
             files[f"{name}.png"] = chip_png(chip.rgb)
-    for layer in LAYERS:
+    for layer in MAP_LAYERS:
         if layer.name in draw:
             values = view.maps[layer.name]
-            assert values is not None, f"{layer.name} is to be drawn; see outdated()"
+            assert values is not None, f"{layer.name} is to be drawn; see outdated_pictures()"
             files[f"{layer.name}.tif"] = cog(values, layer)
             files[f"{layer.name}.png"] = map_png(values.values, layer)
-    if made is None or made.page != wanted.page or not {*PAGE.values()} <= here:
+    if made is None or made.page != wanted.page or not {*PAGE_FILES.values()} <= here:
         pages = site_pages(view)
-        files |= {PAGE[language]: pages[language].encode() for language in LANGUAGES}
+        files |= {PAGE_FILES[language]: pages[language].encode() for language in LANGUAGES}
     changed = {name: content for name, content in files.items() if not _same(folder / name, content)}
-    stale = (PICTURES & here) - _needed(wanted.drawn)
+    stale = (PICTURE_FILES & here) - _needed(wanted.drawn)
     if changed or stale or wanted != made:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / MARK).unlink(missing_ok=True)
+        (folder / MADE_FROM).unlink(missing_ok=True)
         for name, content in changed.items():
             write_atomically(folder / name, content)
         for name in stale:  # once no page links to it
             (folder / name).unlink()
-        (folder / MARK).write_bytes(msgspec.json.encode(wanted))
+        (folder / MADE_FROM).write_bytes(msgspec.json.encode(wanted))
     return bool(changed or stale)
 
 
@@ -169,17 +169,12 @@ def write_index(
     _replace_if_changed(root / "sites.parquet", sites_parquet(ordered))
     for language in reversed(LANGUAGES):
         page = index_page(ordered, folders, open_alerts, as_of=as_of, alpha=alpha, notice=notice, language=language)
-        _replace_if_changed(root / PAGE[language], page.encode())
-
-
-def as_json(assessment: Assessment) -> dict[str, Any]:
-    """An assessment as ``status.json`` has it: dates as text, null where there is no value."""
-    return assessment_to_json(assessment)
+        _replace_if_changed(root / PAGE_FILES[language], page.encode())
 
 
 def status_json(assessments: Iterable[Assessment]) -> bytes:
     """Assessments as ``status.json`` has them: by site id, null where there is no value."""
-    rows = [as_json(a) for a in sorted(assessments, key=lambda a: a.site)]
+    rows = [assessment_to_json(a) for a in sorted(assessments, key=lambda a: a.site)]
     return (json.dumps(rows, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 
@@ -213,10 +208,10 @@ def _dtype(declared: Any) -> Any:
 
 
 @cache
-def edition() -> str:
-    """Hash of the code, templates and words that make pages and maps: a new edition makes all of them again."""
+def pages_code_hash() -> str:
+    """Hash of the code, templates and words that make pages and maps: a new hash makes all of them again."""
     digest = sha256("".join(map(code_hash, ("monitor.publish.products", *MAPS_MADE_BY))).encode())
-    for path in sorted(TEMPLATES.iterdir()):
+    for path in sorted(PAGE_TEMPLATES.iterdir()):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -225,7 +220,7 @@ def _in_place(folder: Path) -> tuple[_MadeFrom | None, frozenset[str]]:
     """What the files in a folder were made from, None where that is not known, and their names."""
     try:
         here = frozenset(os.listdir(folder))
-        return msgspec.json.decode((folder / MARK).read_bytes(), type=_MadeFrom), here
+        return msgspec.json.decode((folder / MADE_FROM).read_bytes(), type=_MadeFrom), here
     except ValueError:  # a run died as it wrote the mark
         return None, here
     except OSError:  # what is wrong with it is reported as it is written
@@ -236,15 +231,15 @@ def _in_place(folder: Path) -> tuple[_MadeFrom | None, frozenset[str]]:
 
 def _needed(drawn: Iterable[str]) -> set[str]:
     """Files of a site that has these maps and pictures."""
-    layers = {layer.name for layer in LAYERS}
-    return {"observations.csv", *PAGE.values(), *(f"{name}.png" for name in drawn),
+    layers = {layer.name for layer in MAP_LAYERS}
+    return {"observations.csv", *PAGE_FILES.values(), *(f"{name}.png" for name in drawn),
             *(f"{name}.tif" for name in layers.intersection(drawn))}  # fmt: skip
 
 
 def _outdated(drawn: Mapping[str, str], made: _MadeFrom | None, here: frozenset[str]) -> frozenset[str]:
     before = {} if made is None else made.drawn
     return frozenset(
-        name for name, key in drawn.items() if before.get(name) != key or not _needed([name]) & PICTURES <= here
+        name for name, key in drawn.items() if before.get(name) != key or not _needed([name]) & PICTURE_FILES <= here
     )
 
 
@@ -254,23 +249,25 @@ def _chips(view: SiteView) -> dict[str, Chip]:
 
 def _drawn(view: SiteView) -> dict[str, str]:
     """Of each picture and map of a site, a hash of what decides whether it is drawn again."""
-    drawn = {name: _hash(edition(), chip.date, chip.scene, chip.size) for name, chip in _chips(view).items()}
+    drawn = {name: _hash(pages_code_hash(), chip.date, chip.scene, chip.size) for name, chip in _chips(view).items()}
     if view.grid is not None:
         a, seasons = view.assessment, season_table(view)
         failing = None if a.hectares_failing is None or not a.hectares else a.hectares_failing / a.hectares
         key = _hash(
-            edition(), view.site.start, view.site.geometry.wkb, tuple(view.grid.affine), tuple(view.grid.shape),
+            pages_code_hash(), view.site.start, view.site.geometry.wkb, tuple(view.grid.affine), tuple(view.grid.shape),
             str(view.grid.crs), a.status, a.alert, percent(a.cover), percent(a.control_cover), points(a.uplift),
             percent(failing), [season.year for season in seasons[-1:]],
         )  # fmt: skip
-        drawn |= {layer.name: key for layer in LAYERS if layer.name in view.maps}
+        drawn |= {layer.name: key for layer in MAP_LAYERS if layer.name in view.maps}
     return drawn
 
 
 def _page_key(view: SiteView) -> str:
     """Hash of what a reader sees on a page, with the assessment no finer than it is shown."""
     a = view.assessment
-    shown = {name: _shown(name, value) for name, value in as_json(a).items() if name not in ("as_of", "e_uplift")}
+    shown = {
+        name: _shown(name, value) for name, value in assessment_to_json(a).items() if name not in ("as_of", "e_uplift")
+    }
     said = [explain(a, view.site, language=one) + chances(a, language=one) + early_news(a, language=one)
             for one in LANGUAGES]  # fmt: skip
     seasons = [
@@ -281,15 +278,15 @@ def _page_key(view: SiteView) -> str:
     beside = (view.power, view.assumed, view.calibration, view.elevation, view.slope, judged)
     outline = b"" if view.outline is None else np.ascontiguousarray(view.outline).tobytes()
     return _hash(
-        edition(), shown, said, seasons, pictures, sorted(view.maps), outline, view.site, view.site.geometry.wkb,
-        view.alert, view.notice, beside,
+        pages_code_hash(), shown, said, seasons, pictures, sorted(view.maps), outline, view.site,
+        view.site.geometry.wkb, view.alert, view.notice, beside,
     )  # fmt: skip
 
 
 def _shown(name: str, value: Any) -> Any:
     if not isinstance(value, float):
         return value
-    return f"{value:.3g}" if name.startswith("e_") else round(value, SHOWN)
+    return f"{value:.3g}" if name.startswith("e_") else round(value, SHOWN_DECIMALS)
 
 
 def _hash(*parts: object) -> str:

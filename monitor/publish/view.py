@@ -30,7 +30,7 @@ class Chip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chance:
+class DetectionChance:
     """How likely a site on which nothing grows has been told by then: whether it can be seen at all."""
 
     years: float
@@ -42,7 +42,7 @@ class Chance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assumed:
+class DetectionAssumptions:
     """What chances rest on while no season of a site has been seen."""
 
     scenes: float
@@ -82,7 +82,7 @@ class SiteView:
     maps: Mapping[str, xr.DataArray | None] = field(repr=False)
     """``ndvi``, ``cover``, ``slope``, ``uplift``, (y, x) float32 with CRS and transform in ``spatial_ref``, and, where
     it is known, ``failing``: probability that regrowth is absent; NaN outside the site or not seen. Empty where nothing
-    was seen. None: as it was when the map in place was drawn (:func:`monitor.publish.products.outdated`)."""
+    was seen. None: as it was when the map in place was drawn (:func:`monitor.publish.products.outdated_pictures`)."""
     judged: float | None
     """How much ground the map ``failing`` has a value of; None without that map. [ha]"""
     grid: GeoBox | None
@@ -96,9 +96,9 @@ class SiteView:
     made."""
     notice: Mapping[str, str] | None = None
     """By language, what a reader must know before all else, for instance that a demonstration's fates are injected."""
-    power: tuple[Chance, ...] = ()
+    power: tuple[DetectionChance, ...] = ()
     """By years since the start; empty: not told. This and what follows is shown only where it is known."""
-    assumed: Assumed | None = None
+    assumed: DetectionAssumptions | None = None
     """What `power` assumes; None: it is told from the scenes of the site."""
     calibration: CalibrationTable | None = None
     elevation: float | None = None

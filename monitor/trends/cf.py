@@ -13,15 +13,16 @@ import zarr
 from affine import Affine
 
 from monitor.errors import BadData
-from monitor.trends.maps import YEAR, mid_season
+from monitor.trends.kernels.monotonic import DAYS_PER_YEAR
+from monitor.trends.maps import mid_season
 
-DIMENSIONS: Final = {"t": "time", "year": "time", "lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
+DIMENSION_NAMES: Final = {"t": "time", "year": "time", "lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
 """Other names of the dimensions."""
 
-CRS_TOLD: Final = frozenset(("crs_wkt", "spatial_ref", "grid_mapping_name"))
+CRS_ATTRIBUTES: Final = frozenset(("crs_wkt", "spatial_ref", "grid_mapping_name"))
 """Attributes of which a variable that tells a CRS has one."""
 
-MARKS_BESIDE: Final = ("nodata", "nodatavals")
+NODATA_ATTRIBUTES: Final = ("nodata", "nodatavals")
 """Attributes by which odc-stac, Open Data Cube and rasterio name what is no value, outside the conventions."""
 
 
@@ -36,7 +37,7 @@ def open_dataset(path: Path) -> xr.Dataset:
     Returns
     -------
     xr.Dataset
-        What lies on time, y and x under any of their names (:data:`DIMENSIONS`), in this order, with all coordinates;
+        Variables on time, y and x (under any name of :data:`DIMENSION_NAMES`), in this order, with all coordinates;
         NaN where the file marks no value. Attributes: ``dimensions`` of every variable of the file, and ``crs`` where
         the file tells its CRS by that.
 
@@ -47,7 +48,7 @@ def open_dataset(path: Path) -> xr.Dataset:
     """
     engine = "zarr" if path.is_dir() else "netcdf4"
     if engine == "zarr":
-        _refuse_pickles(path)
+        _refuse_pickle_codecs(path)
     elif not path.is_file():
         msg = f"{path} is neither a file nor a folder"
         raise BadData(msg)
@@ -59,7 +60,7 @@ def open_dataset(path: Path) -> xr.Dataset:
             cube = xr.open_dataset(path, engine=engine, decode_cf=False, chunks=None, **options)
             for one in cube.data_vars.values():
                 if one.dtype.kind in "iuf":
-                    _mend_attributes(path, one, netcdf=engine == "netcdf4")
+                    _normalise_attributes(path, one, netcdf=engine == "netcdf4")
             cube = xr.decode_cf(cube, decode_coords="all")
     except OverflowError as error:
         msg = f"{path}: a time lies beyond any calendar ({error}); mark what is no date by _FillValue, or leave it out"
@@ -93,7 +94,7 @@ def open_dataset(path: Path) -> xr.Dataset:
 def _named(cube: xr.Dataset) -> xr.Dataset:
     """The same with its dimensions called time, y and x, and without others of one place."""
     for old in map(str, cube.dims):
-        new = DIMENSIONS.get(old.lower(), old.lower())
+        new = DIMENSION_NAMES.get(old.lower(), old.lower())
         if old != new and new in ("time", "y", "x") and new not in cube.dims:
             if new in cube.variables and cube[new].dims == (old,):
                 cube = cube.swap_dims({old: new})
@@ -106,7 +107,7 @@ def _named(cube: xr.Dataset) -> xr.Dataset:
 
 def _linked(cube: xr.Dataset, maps: Iterable[str]) -> xr.Dataset:
     """The same with each map linked to its CRS: that which it names (CF 1.11, 5.6), else the only one of the file."""
-    lone = [str(name) for name, one in cube.variables.items() if not one.dims and CRS_TOLD & one.attrs.keys()]
+    lone = [str(name) for name, one in cube.variables.items() if not one.dims and CRS_ATTRIBUTES & one.attrs.keys()]
     for name in maps:
         one = cube[name]
         named = str(one.encoding.get("grid_mapping", one.attrs.get("grid_mapping", ""))).split(":")[0].split()
@@ -118,11 +119,11 @@ def _linked(cube: xr.Dataset, maps: Iterable[str]) -> xr.Dataset:
     return cube
 
 
-def _mend_attributes(path: Path, one: xr.DataArray, *, netcdf: bool) -> None:
+def _normalise_attributes(path: Path, one: xr.DataArray, *, netcdf: bool) -> None:
     """Make numbers of scale, offset and marks of no value, of the kind that they are compared with.
 
     What names no mark has NetCDF's own, which is what was never written (bytes have none). The attributes of
-    :data:`MARKS_BESIDE` count as marks, too.
+    :data:`NODATA_ATTRIBUTES` count as marks, too.
     """
     for name in ("scale_factor", "add_offset", "_FillValue", "missing_value"):
         if name not in one.attrs:
@@ -142,7 +143,7 @@ def _mend_attributes(path: Path, one: xr.DataArray, *, netcdf: bool) -> None:
             msg = f"{path}: {one.name!r} has {name} = {one.attrs[name]}, of which nothing can be made; mend it"
             raise BadData(msg)
         one.attrs[name] = numbers.ravel()[0] if numbers.size == 1 else numbers
-    for beside in MARKS_BESIDE:
+    for beside in NODATA_ATTRIBUTES:
         mark = _mark(one, one.attrs.get(beside))
         if mark is not None and "_FillValue" in one.attrs:
             marks = np.append(one.attrs.get("missing_value", mark), mark).astype(one.dtype)
@@ -171,7 +172,7 @@ def _mark(one: xr.DataArray, told: Any) -> Any:
     return cast.view(one.dtype)[()] if cast == value else None
 
 
-def within_limits(path: Path, one: xr.DataArray) -> xr.DataArray:
+def mask_outside_limits(path: Path, one: xr.DataArray) -> xr.DataArray:
     """Give NaN to what is outside the limits that the file sets (CF 1.11, 2.5.1).
 
     Parameters
@@ -216,7 +217,7 @@ def within_limits(path: Path, one: xr.DataArray) -> xr.DataArray:
     return valid
 
 
-def written_transform(text: Any) -> Affine | None:
+def parse_transform(text: Any) -> Affine | None:
     """Read the ``GeoTransform`` of a grid mapping; None if nothing can be made of it, or it is rotated."""
     try:
         found = Affine.from_gdal(*map(float, str(text).split()))
@@ -231,10 +232,10 @@ def _years(path: Path, numbers: np.ndarray) -> np.ndarray:
     if numbers.size and not ((numbers >= 1900) & (numbers <= 2100) & (numbers % 1 == 0)).all():
         msg = f"{path}: 'time' holds bare numbers ({numbers[0]}, ...); give it CF units such as 'days since 1970-01-01'"
         raise BadData(msg)
-    return mid_season(numbers.astype(np.int64), YEAR / 2)
+    return mid_season(numbers.astype(np.int64), DAYS_PER_YEAR / 2)
 
 
-def refuse_unwritten(path: Path, variables: Iterable[xr.DataArray]) -> None:
+def refuse_missing_chunks(path: Path, variables: Iterable[xr.DataArray]) -> None:
     """Refuse a Zarr store that lacks chunks of variables, unless what is read in their stead is marked as no value.
 
     Parameters
@@ -271,7 +272,7 @@ def is_zarr(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata"))
 
 
-def _refuse_pickles(store: Path) -> None:
+def _refuse_pickle_codecs(store: Path) -> None:
     """Refuse a store whose metadata ask for a codec that runs code."""
     for pattern in ("zarr.json", ".zarray", ".zmetadata"):
         for path in store.rglob(pattern):

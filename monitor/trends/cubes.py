@@ -1,7 +1,7 @@
 """Anyone's cube, opened for a trend: a NetCDF, a Zarr store, or a folder of GeoTIFFs with a date in each name.
 
-Nothing is read until it is needed, and then in blocks of all dates that fit in :data:`BLOCK`: a cube of any size
-takes the same memory.
+Nothing is read until it is needed, and then in blocks of all dates that fit in :data:`MAX_BLOCK_BYTES`: a cube of any
+size takes the same memory.
 """
 
 import re
@@ -23,24 +23,27 @@ from rioxarray.exceptions import RioXarrayError
 from monitor.cover.indices import ndvi
 from monitor.errors import BadData
 from monitor.imagery.bands import NODATA, OBSERVED
-from monitor.trends.cf import is_zarr, open_dataset, refuse_unwritten, within_limits, written_transform
-from monitor.trends.maps import YEAR, mid_season
+from monitor.trends.cf import is_zarr, mask_outside_limits, open_dataset, parse_transform, refuse_missing_chunks
+from monitor.trends.kernels.monotonic import DAYS_PER_YEAR
+from monitor.trends.maps import mid_season
 
-BLOCK: Final = 32 * 2**20
+MAX_BLOCK_BYTES: Final = 32 * 2**20
 """Most of one variable that is held at once, by each thread. [byte]"""
 
-BANDS: Final = {"red": ("red", "b04"), "nir": ("nir", "b08")}
+BAND_NAMES: Final = {"red": ("red", "b04"), "nir": ("nir", "b08")}
 """Names of the two bands of NDVI, in any case: common names, then those of Sentinel-2."""
 
-SHORT: Final = {"red": "b4", "nir": "b8"}
-"""The same without the zero; of Landsat these are other bands, so that one of :data:`ITS_OWN` must be there too."""
+SHORT_BAND_NAMES: Final = {"red": "b4", "nir": "b8"}
+"""Names without the zero. Landsat uses them for other bands: one of :data:`SENTINEL_2_ONLY` must be there too."""
 
-ITS_OWN: Final = frozenset(("b8a", "b12"))
+SENTINEL_2_ONLY: Final = frozenset(("b8a", "b12"))
 """Bands that Sentinel-2 has and Landsat has not."""
 
-REFLECTANCES: Final = frozenset((*OBSERVED, "swir1", "swir2", *BANDS["red"], *BANDS["nir"], *SHORT.values()))
+REFLECTANCES: Final = frozenset(
+    (*OBSERVED, "swir1", "swir2", *BAND_NAMES["red"], *BAND_NAMES["nir"], *SHORT_BAND_NAMES.values())
+)
 
-INDICES: Final = frozenset(
+INDEX_NAMES: Final = frozenset(
     ("ndvi", "evi", "evi2", "savi", "osavi", "msavi", "gndvi", "ndre", "nbr", "nbr2", "ndmi", "ndwi", "mndwi")
 )
 """Indices that lie about -1 to 1, so that their integers mean nothing without a scale."""
@@ -48,10 +51,10 @@ INDICES: Final = frozenset(
 UNNAMED: Final = "band_"
 """What a band is called, with its number, where its file does not say."""
 
-POSSIBLE: Final = (-0.2, 2.0)
+POSSIBLE_REFLECTANCE: Final = (-0.2, 2.0)
 """Surface reflectances outside are none: 0 to 1 with room for noise over dark and for tilted bright ground. [1]"""
 
-LARGEST: Final = 10.0
+MAX_INDEX: Final = 10.0
 """No index is farther from 0: beyond 1 they are only where they divide by next to nothing, or were scaled. [1]"""
 
 OFFSETS: Final = "offsets"
@@ -60,11 +63,11 @@ OFFSETS: Final = "offsets"
 UNSCALED: Final = "integers"
 """Attribute of a band of GeoTIFFs that hold integers and tell no scale: their kind."""
 
-SAID: Final = "said"
+INDEX_IN_FILE_NAMES: Final = "said"
 """Attribute of a band of GeoTIFFs that has no name of its own: the index of which their names speak."""
 
 
-class Opened(NamedTuple):
+class OpenedSeries(NamedTuple):
     """A series, and what is known of it only once it has been read."""
 
     series: xr.DataArray
@@ -75,7 +78,7 @@ class Opened(NamedTuple):
     """(2,), lazy: how many numbers the bands hold, 0 aside, and how many of them can be what they are taken for."""
 
 
-def open_series(path: Path, variable: str | None = None) -> Opened:
+def open_series(path: Path, variable: str | None = None) -> OpenedSeries:
     """Open one variable of a cube.
 
     Parameters
@@ -88,15 +91,15 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
 
     Returns
     -------
-    Opened
+    OpenedSeries
         NaN where nothing was seen: by the file's own marks and limits, where NDVI is outside -1 to 1 or another
-        index beyond :data:`LARGEST`, and where reflectance is 0, with or without its offset, or impossible
-        (:data:`POSSIBLE`).
+        index beyond :data:`MAX_INDEX`, and where reflectance is 0, with or without its offset, or impossible
+        (:data:`POSSIBLE_REFLECTANCE`).
 
     Raises
     ------
     BadData
-        The cube cannot be read, or has no such variable; it holds no real numbers, or an index (:data:`INDICES`) or
+        The cube cannot be read, or has no such variable; it holds no real numbers, or an index (:data:`INDEX_NAMES`) or
         reflectance in integers without a scale; parts of it were never written.
     """
     if not path.exists():
@@ -115,11 +118,11 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
             raise BadData(msg)
     kinds = ("red", "nir") if bands else (_kind(cube[name], variable),)
     for one, kind in zip(wanted, kinds, strict=True):
-        if kind in INDICES or kind in REFLECTANCES:
+        if kind in INDEX_NAMES or kind in REFLECTANCES:
             _told_scale(path, cube[one])
     drawn = tuple(map(str, cube.data_vars)) if name.startswith(UNNAMED) else bands
     if not images:
-        refuse_unwritten(path, [cube[one] for one in wanted])
+        refuse_missing_chunks(path, [cube[one] for one in wanted])
     cube = cube if images else _lazy(path, cube[[*(drawn or wanted)]])
     given = [_seen(cube[one], kind) for one, kind in zip(wanted, kinds, strict=True)]
     kept = [_possible(one, kind) for one, kind in zip(given, kinds, strict=True)]
@@ -128,16 +131,16 @@ def open_series(path: Path, variable: str | None = None) -> Opened:
     series = series.rename(name)
     series.attrs = {"units": str(units) if np.ndim(units) == 0 and units else "1"}
     numbers = xr.concat([sum(map(_numbers, some), xr.DataArray(0)) for some in (given, kept)], "of")
-    return Opened(series, _stretched([cube[band] for band in drawn]), numbers)
+    return OpenedSeries(series, _stretched([cube[band] for band in drawn]), numbers)
 
 
 def _kind(band: xr.DataArray, variable: str | None) -> str:
     """What a band is taken for: what its name says, or ends in; of a band without a name, what it is said to be."""
     name = str(band.name)
     if name == "value":
-        name = str(band.attrs.get(SAID, name) if variable in (None, name) else variable)
+        name = str(band.attrs.get(INDEX_IN_FILE_NAMES, name) if variable in (None, name) else variable)
     last = re.split(r"[^a-z0-9]+", name.lower())[-1]
-    return last if last in INDICES else name.lower()
+    return last if last in INDEX_NAMES else name.lower()
 
 
 def _seen(band: xr.DataArray, kind: str) -> xr.DataArray:
@@ -151,10 +154,10 @@ def _seen(band: xr.DataArray, kind: str) -> xr.DataArray:
 def _possible(band: xr.DataArray, kind: str) -> xr.DataArray:
     """The same with NaN where that kind of band cannot have the value."""
     if kind in REFLECTANCES:
-        low, high = POSSIBLE
+        low, high = POSSIBLE_REFLECTANCE
         return band.where((band >= low) & (band <= high))
-    most = 1 if kind == "ndvi" else LARGEST
-    return band.where(abs(band) <= most) if kind in INDICES else band
+    most = 1 if kind == "ndvi" else MAX_INDEX
+    return band.where(abs(band) <= most) if kind in INDEX_NAMES else band
 
 
 def _numbers(band: xr.DataArray) -> xr.DataArray:
@@ -180,10 +183,10 @@ def _choose(path: Path, cube: xr.Dataset, variable: str | None) -> tuple[str, tu
     if wanted.lower() in names:
         return names[wanted.lower()], ()
     if wanted.lower() == "ndvi":
-        short = {band: (name,) if ITS_OWN & names.keys() else () for band, name in SHORT.items()}
+        short = {band: (name,) if SENTINEL_2_ONLY & names.keys() else () for band, name in SHORT_BAND_NAMES.items()}
         found = [
             next((names[alias] for alias in (*aliases, *short[band]) if alias in names), None)
-            for band, aliases in BANDS.items()
+            for band, aliases in BAND_NAMES.items()
         ]
         if all(found):
             return "ndvi", tuple(str(band) for band in found)
@@ -227,14 +230,14 @@ def _lazy(path: Path, cube: xr.Dataset) -> xr.Dataset:
         msg = f"{path}: its CRS cannot be read ({error}); write it anew, for instance by rio.write_crs"
         raise BadData(msg) from error
     told = None if mapping is None or 1 not in cube.sizes.values() else mapping.attrs.get("GeoTransform")
-    transform = written_transform(told)
+    transform = parse_transform(told)
     if transform is not None and all(side in cube.coords and cube[side].dtype.kind in "iuf" for side in ("y", "x")):
         # what it tells of one row is the size; its place may be that of a larger cube, from which the row was cut
         x = cube["x"].min() if transform.a > 0 else cube["x"].max()
         y = cube["y"].min() if transform.e > 0 else cube["y"].max()
         left, top = float(x) - transform.a / 2, float(y) - transform.e / 2
         transform = Affine(transform.a, 0, left, 0, transform.e, top)
-    lazy = {name: within_limits(path, one.chunk(_blocks(one))) for name, one in cube.data_vars.items()}
+    lazy = {name: mask_outside_limits(path, one.chunk(_blocks(one))) for name, one in cube.data_vars.items()}
     return _with_crs(xr.Dataset(lazy), crs, transform)
 
 
@@ -242,7 +245,7 @@ def _blocks(one: xr.DataArray) -> dict[str, int]:
     """Shape of a block: all dates, whole stored chunks side by side where they fit, else as many rows as do."""
     stored = one.encoding.get("chunksizes") or one.encoding.get("chunks") or one.shape
     near = dict(zip(("time", "y", "x"), stored, strict=True)) if len(stored) == one.ndim else dict(one.sizes)
-    pixels = max(BLOCK // max(one.sizes["time"] * one.dtype.itemsize, 1), 1)
+    pixels = max(MAX_BLOCK_BYTES // max(one.sizes["time"] * one.dtype.itemsize, 1), 1)
     y, x = (min(max(near[d], 1), max(one.sizes[d], 1)) for d in ("y", "x"))
     if y * x <= pixels:
         x = min(x * max(pixels // (y * x), 1), max(one.sizes["x"], 1))
@@ -285,7 +288,7 @@ def _geotiffs(folder: Path) -> xr.Dataset:
         headers.append(other)
         for field, here, there in zip(first._fields, first, other, strict=True):
             if here != there and field != "offsets":
-                mend = ALIKE.get(field, "bring all files onto one grid")
+                mend = FIXES.get(field, "bring all files onto one grid")
                 msg = f"{path}: {field} is {there}, in {paths[0].name} it is {here}; {mend}"
                 raise BadData(msg)
     height, width = first.shape
@@ -311,12 +314,12 @@ def _geotiffs(folder: Path) -> xr.Dataset:
         },
     )  # fmt: skip
     if first.names == ("value",):
-        said = INDICES.intersection(re.split(r"[^a-z0-9]+", paths[0].stem.lower()))
-        cube["value"].attrs |= {SAID: min(said)} if said else {}
+        said = INDEX_NAMES.intersection(re.split(r"[^a-z0-9]+", paths[0].stem.lower()))
+        cube["value"].attrs |= {INDEX_IN_FILE_NAMES: min(said)} if said else {}
     return _with_crs(cube, first.crs, transform)
 
 
-ALIKE: Final = {
+FIXES: Final = {
     "names": "give all files the same bands in the same order",
     "type": "store the numbers of all files in the same way",
     "unscaled": "give all files the scale and offset that their integers have",
@@ -324,7 +327,7 @@ ALIKE: Final = {
 """What mends a difference between files that is not one of grids."""
 
 
-class _Header(NamedTuple):
+class _ImageHeader(NamedTuple):
     shape: tuple[int, int]
     transform: Any
     crs: Any
@@ -335,7 +338,7 @@ class _Header(NamedTuple):
     offsets: tuple[float, ...]
 
 
-def _header(path: Path) -> _Header:
+def _header(path: Path) -> _ImageHeader:
     try:
         with rasterio.open(path, driver="GTiff") as file:
             names = tuple(name or f"{UNNAMED}{i}" for i, name in enumerate(file.descriptions, start=1))
@@ -353,7 +356,7 @@ def _header(path: Path) -> _Header:
             if not (np.isfinite((*file.scales, *file.offsets)).all() and all(file.scales)):
                 msg = f"{path}: scale {file.scales} and offset {file.offsets} make no numbers; mend them"
                 raise BadData(msg)
-            return _Header(file.shape, file.transform, file.crs, names, str(kind), unscaled, file.offsets)
+            return _ImageHeader(file.shape, file.transform, file.crs, names, str(kind), unscaled, file.offsets)
     except rasterio.errors.RasterioIOError as error:
         msg = f"{path} cannot be read as GeoTIFF: {error}"
         raise BadData(msg) from error
@@ -424,7 +427,7 @@ def _date_in(path: Path) -> np.datetime64:
     if month:
         return np.datetime64(f"{month[1]}-{month[3]}-15", "ns")
     if year:
-        middle: np.datetime64 = mid_season(np.array([int(year[1])]), YEAR / 2)[0]
+        middle: np.datetime64 = mid_season(np.array([int(year[1])]), DAYS_PER_YEAR / 2)[0]
         return middle
     if together:
         return np.datetime64(f"{together[1]}-{together[2]}-15", "ns")

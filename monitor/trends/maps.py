@@ -13,7 +13,7 @@ import xarray as xr
 from monitor.errors import BadData
 from monitor.trends.kernels.harmonic import harmonic
 from monitor.trends.kernels.huber import robust_harmonic
-from monitor.trends.kernels.monotonic import monotonic, slope_and_score
+from monitor.trends.kernels.monotonic import DAYS_PER_YEAR, monotonic, slope_and_score
 from monitor.trends.kernels.seasons import season_means
 
 MONOTONIC: Final = {
@@ -39,13 +39,10 @@ UNITS: Final = {"harmonic_phase": "day", "r80p": "1", "y2r": "year"}
 
 TITLE: Final = "Trends of "
 
-YEAR: Final = 365.25
-"""[day]"""
-
 EPOCH: Final = np.datetime64("2000-01-01", "ns")
 """Where the year of 365.25 days begins; its days of the year stay within a day of the calendar's in 1901 to 2099."""
 
-DENSE: Final = 12
+DENSE_LAYERS: Final = 12
 """Layers a year from which a second harmonic is fitted. [1/year]"""
 
 
@@ -67,8 +64,8 @@ def slope(da: xr.DataArray) -> xr.DataArray:
     BadData
         No dates, dates of another calendar, out of order or repeated.
     """
-    found = _by_pixel(_slope, da, "statistic", 1, t=years(da)).isel(statistic=0)
-    return described(found, da, "slope", MONOTONIC["slope"])
+    found = _by_pixel(_slope, da, "statistic", 1, t=decimal_years(da)).isel(statistic=0)
+    return with_attributes(found, da, "slope", MONOTONIC["slope"])
 
 
 def trend(da: xr.DataArray) -> xr.Dataset:
@@ -83,7 +80,7 @@ def trend(da: xr.DataArray) -> xr.Dataset:
     -------
     xr.Dataset
         On (y, x), the variables of :data:`MONOTONIC` and :data:`HARMONIC`. ``n`` is always a number, all else NaN
-        with fewer than two values. The harmonic fit has two harmonics of the year with :data:`DENSE` layers a year or
+        with fewer than two values. The harmonic fit has two harmonics with :data:`DENSE_LAYERS` layers a year or
         more, else one (attribute ``harmonics``), and is NaN where the dates of a pixel do not determine it:
         too few of them, or one a year.
 
@@ -96,19 +93,19 @@ def trend(da: xr.DataArray) -> xr.Dataset:
     --------
     monitor.trends.kernels.monotonic.monotonic, monitor.trends.kernels.harmonic.harmonic : methods and sources.
     """
-    t = years(da)
-    harmonics = 2 if t.size >= DENSE * (t[-1] - t[0]) else 1
+    t = decimal_years(da)
+    harmonics = 2 if t.size >= DENSE_LAYERS * (t[-1] - t[0]) else 1
     names = (*MONOTONIC, *HARMONIC)
     table = _by_pixel(_trend, da, "statistic", len(names), t=t, harmonics=harmonics)
     layers = {name: table.isel(statistic=i) for i, name in enumerate(names)}
     layers["n"] = layers["n"].astype(np.int32)
     long_names = {**MONOTONIC, **HARMONIC}
-    out = xr.Dataset({name: described(layer, da, name, long_names[name]) for name, layer in layers.items()})
+    out = xr.Dataset({name: with_attributes(layer, da, name, long_names[name]) for name, layer in layers.items()})
     out.attrs = {
         "Conventions": "CF-1.11",
         "title": f"{TITLE}{da.name or 'a series'}, {_day(da, 0)} to {_day(da, -1)}",
-        "year": f"{YEAR} days",
-        "middle": str((EPOCH + np.timedelta64(round((t[0] + t[-1]) / 2 * YEAR), "D")).astype("datetime64[D]")),
+        "year": f"{DAYS_PER_YEAR} days",
+        "middle": str((EPOCH + np.timedelta64(round((t[0] + t[-1]) / 2 * DAYS_PER_YEAR), "D")).astype("datetime64[D]")),
         "harmonics": harmonics,
     }
     return out
@@ -137,13 +134,13 @@ def robust_season(da: xr.DataArray) -> xr.Dataset:
     --------
     monitor.trends.kernels.huber.robust_harmonic : method and source.
     """
-    t = years(da)
-    harmonics = 2 if t.size >= DENSE * (t[-1] - t[0]) else 1
+    t = decimal_years(da)
+    harmonics = 2 if t.size >= DENSE_LAYERS * (t[-1] - t[0]) else 1
     names = [*[*HARMONIC][:-1], "scale"]
     table = _by_pixel(_robust, da, "statistic", len(names), t=t, harmonics=harmonics)
     long_names = {**HARMONIC, "scale": "robust standard deviation of the residuals of the harmonic fit"}
-    out = {name: described(table.isel(statistic=i), da, name, long_names[name]) for i, name in enumerate(names)}
-    return xr.Dataset(out, attrs={"Conventions": "CF-1.11", "year": f"{YEAR} days", "harmonics": harmonics})
+    out = {name: with_attributes(table.isel(statistic=i), da, name, long_names[name]) for i, name in enumerate(names)}
+    return xr.Dataset(out, attrs={"Conventions": "CF-1.11", "year": f"{DAYS_PER_YEAR} days", "harmonics": harmonics})
 
 
 def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataArray:
@@ -168,7 +165,7 @@ def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataAr
     BadData
         No dates, dates of another calendar, out of order or repeated, or none inside the window.
     """
-    years(da)
+    decimal_years(da)
     first, last = window
     if not (1 <= first <= 366 and 1 <= last <= 366):
         msg = f"season {first} to {last}: days of the year lie between 1 and 366"
@@ -184,20 +181,20 @@ def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataAr
             f"{day.min()} to {day.max()}. Name the growing season that it covers."
         )
         raise BadData(msg)
-    length = (last - first + 1) + YEAR * over_new_year
+    length = (last - first + 1) + DAYS_PER_YEAR * over_new_year
     out = _by_pixel(_seasons, da, "season", found.size, seasons=[np.flatnonzero(inside & (season == s)) for s in found])
     out = out.rename(season="time").transpose("time", ...).assign_coords(time=mid_season(found, first - 1 + length / 2))
-    out = described(out, da, str(da.name or "value"), f"mean of days {first} to {last} of the year")
+    out = with_attributes(out, da, str(da.name or "value"), f"mean of days {first} to {last} of the year")
     return out.assign_attrs({**da.attrs, "cell_methods": "time: mean"})
 
 
 def mid_season(year: np.ndarray, day: float) -> np.ndarray:
     """Times exactly 365.25 days apart, so many days after the new year. [datetime64]"""
-    hours = np.round(((np.asarray(year) - 2000) * YEAR + day) * 24).astype("timedelta64[h]")
+    hours = np.round(((np.asarray(year) - 2000) * DAYS_PER_YEAR + day) * 24).astype("timedelta64[h]")
     return EPOCH + hours
 
 
-def years(da: xr.DataArray) -> np.ndarray:
+def decimal_years(da: xr.DataArray) -> np.ndarray:
     """Time of each layer since :data:`EPOCH`, after a look at whether the layers are fit for a trend. [year]
 
     Raises
@@ -230,7 +227,9 @@ def years(da: xr.DataArray) -> np.ndarray:
             "a day counts once: keep one layer of it or average them"
         )
         raise BadData(msg)
-    since: np.ndarray = (time.astype("datetime64[us]") - EPOCH.astype("datetime64[us]")) / np.timedelta64(1, "D") / YEAR
+    since: np.ndarray = (
+        (time.astype("datetime64[us]") - EPOCH.astype("datetime64[us]")) / np.timedelta64(1, "D") / DAYS_PER_YEAR
+    )
     return since
 
 
@@ -278,7 +277,7 @@ def _seasons(block: np.ndarray, *, seasons: list[np.ndarray], kind: np.dtype[Any
     return np.moveaxis(season_means(np.moveaxis(block, -1, 0).astype(kind, copy=False), seasons), 0, -1)
 
 
-def described(found: xr.DataArray, da: xr.DataArray, name: str, long_name: str) -> xr.DataArray:
+def with_attributes(found: xr.DataArray, da: xr.DataArray, name: str, long_name: str) -> xr.DataArray:
     """Name a result, and give it its units and the grid mapping of what it was made from.
 
     Parameters

@@ -6,9 +6,10 @@ import numpy as np
 import xarray as xr
 
 from monitor.errors import BadData
-from monitor.trends.maps import YEAR, described, years
+from monitor.trends.kernels.monotonic import DAYS_PER_YEAR
+from monitor.trends.maps import decimal_years, with_attributes
 
-ENOUGH: Final = 0.8
+RECOVERED_SHARE: Final = 0.8
 """Share of the target at which ground counts as recovered (J. C. White et al., Remote Sens. Environ., 2017,
 doi:10.1016/j.rse.2017.03.035)."""
 
@@ -45,7 +46,7 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
     .. [1] J. C. White et al., "A nationwide annual characterization of 25 years of forest disturbance and recovery
        for Canada using Landsat time series," Remote Sens. Environ., 2017, doi:10.1016/j.rse.2017.03.035.
     """
-    years(yearly)
+    decimal_years(yearly)
     after = yearly.isel(time=np.flatnonzero(yearly["time"].values >= since))
     if after.sizes["time"] == 0:
         msg = f"no season from {since} on; the last is of {str(yearly['time'].values[-1])[:10]}"
@@ -63,15 +64,15 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
         raise BadData(msg) from error
     kind = np.result_type(yearly.dtype, np.float32)
     # in the type of the result, so that what has reached it by one measure has by the other
-    ratio = (after.where(abs(after) < np.inf) / (ENOUGH * wanted.where(wanted > 0))).astype(kind)
+    ratio = (after.where(abs(after) < np.inf) / (RECOVERED_SHARE * wanted.where(wanted > 0))).astype(kind)
     # 80 % of a target is rounded: what differs from it by no more is as much
     ratio = ratio.where(~(abs(ratio - 1) <= 4 * np.finfo(kind).eps), kind.type(1))
-    waited = (after["time"] - since) / np.timedelta64(1, "D") / YEAR
+    waited = (after["time"] - since) / np.timedelta64(1, "D") / DAYS_PER_YEAR
     reached = waited.where(ratio >= 1, np.inf).min("time")
     r80p = ratio.isel(time=-1, drop=True)
     y2r = reached.where(np.isfinite(reached)).astype(kind)
     out = {
-        "r80p": described(r80p, yearly, "r80p", "last season as a multiple of 80 % of the target"),
-        "y2r": described(y2r, yearly, "y2r", "time until 80 % of the target was first reached"),
+        "r80p": with_attributes(r80p, yearly, "r80p", "last season as a multiple of 80 % of the target"),
+        "y2r": with_attributes(y2r, yearly, "y2r", "time until 80 % of the target was first reached"),
     }
     return xr.Dataset(out, attrs={"Conventions": "CF-1.11"})

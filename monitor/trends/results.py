@@ -19,23 +19,23 @@ from affine import Affine
 from monitor.errors import BadData
 from monitor.trends.maps import HARMONIC, MONOTONIC, TITLE
 
-FORMATS: Final = (".nc", ".zarr", ".tif", ".tiff", "")
-"""Endings that :func:`pending` can write; none: a folder of GeoTIFFs."""
+OUTPUT_SUFFIXES: Final = (".nc", ".zarr", ".tif", ".tiff", "")
+"""Endings that :func:`delayed_write` can write; none: a folder of GeoTIFFs."""
 
-GEOTIFF: Final = {
+CREATION_OPTIONS: Final = {
     "driver": "GTiff", "interleave": "band", "compress": "deflate", "zlevel": 1, "bigtiff": "IF_SAFER",
     "windowed": True,
 }  # fmt: skip
 
-TILE: Final = 256
+MIN_TILE: Final = 256
 """Side of the tiles of a GeoTIFF, where blocks are as large. [pixel]"""
 
-ASTRAY: Final = 0.25
+MAX_UNEVENNESS: Final = 0.25
 """Farthest a coordinate may lie from an even grid: degrees in float32, of pixels of 10 m, do by a tenth. [pixel]"""
 
 
 @contextmanager
-def appearing(out: Path) -> Iterator[Path]:
+def replacing(out: Path) -> Iterator[Path]:
     """A place beside `out` to write to, which takes its name when all went well and is removed otherwise.
 
     What bore the name is replaced: a file by a file, a folder only if it holds nothing but trends written here before.
@@ -60,7 +60,7 @@ def appearing(out: Path) -> Iterator[Path]:
         partial.replace(out)
 
 
-def pending(trends: xr.Dataset, partial: Path) -> Any:
+def delayed_write(trends: xr.Dataset, partial: Path) -> Any:
     """What dask must compute for the trends to be written: what is delayed, or a list of it.
 
     Raises
@@ -95,11 +95,11 @@ def _geotiff(layer: xr.DataArray, path: Path) -> Any:
     # what is written in parts is packed anew for each part, and the old packing stays in the file: so a block is made
     # of whole tiles, or, where it is lower than they are, of whole rows or long pieces of them
     rows, columns = (max(layer.chunksizes.get(along, (1,))) for along in ("y", "x"))
-    tiled = min(rows, columns) >= TILE
+    tiled = min(rows, columns) >= MIN_TILE
     if tiled:
-        layer = layer.chunk(y=round(rows / TILE) * TILE, x=round(columns / TILE) * TILE)
+        layer = layer.chunk(y=round(rows / MIN_TILE) * MIN_TILE, x=round(columns / MIN_TILE) * MIN_TILE)
     return layer.rio.to_raster(
-        path, lock=threading.Lock(), compute=False, recalc_transform=False, tiled=tiled, **GEOTIFF
+        path, lock=threading.Lock(), compute=False, recalc_transform=False, tiled=tiled, **CREATION_OPTIONS
     )
 
 
@@ -131,7 +131,7 @@ def _placed(trends: xr.Dataset) -> xr.Dataset:
         if at.size > 1:
             at = at.astype(float) if at.dtype.kind in "iuf" else np.full(at.size, np.nan)
             sizes[along] = step = (at[-1] - at[0]) / (at.size - 1)
-            if not (np.abs(at - (at[0] + step * np.arange(at.size))) <= ASTRAY * abs(step)).all() or not step:
+            if not (np.abs(at - (at[0] + step * np.arange(at.size))) <= MAX_UNEVENNESS * abs(step)).all() or not step:
                 msg = (
                     f"the coordinates along {along} are not evenly spaced, as a GeoTIFF needs them; write .nc or .zarr"
                 )

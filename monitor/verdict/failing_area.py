@@ -5,7 +5,7 @@ from datetime import date
 from typing import Final
 
 from monitor.sites.site import Site
-from monitor.trends.kernels.failing import Found
+from monitor.trends.kernels.failing import FailingArea
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.reasons import Reason
@@ -35,7 +35,7 @@ class FailingGround:
     """Of the last scene that was looked at."""
 
     @classmethod
-    def of(cls, area: Found, hectares: float, day: date) -> "FailingGround | None":
+    def of(cls, area: FailingArea, hectares: float, day: date) -> "FailingGround | None":
         """From the pixels of a site of so many hectares; None where they do not tell."""
         if area.reason:
             return None

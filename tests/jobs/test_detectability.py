@@ -12,7 +12,7 @@ from jobs.cli import main
 from jobs.detectability import BLIND, Prospect, assumptions, chances, simulate, to_json
 from jobs.pipeline import night
 from monitor.imagery.sample import Sample
-from monitor.publish.view import Assumed
+from monitor.publish.view import DetectionAssumptions
 from monitor.sites.plans import default_plan
 from monitor.sites.site import BIOMES, Plan, Site
 from monitor.verdict.assess import DEFAULT
@@ -161,7 +161,7 @@ def test_what_is_assumed_and_what_is_seen_share_a_simulation_but_not_a_record():
     counted = replace(assumed, unseen=False)
     assert assumed == counted
     assert assumed.key != counted.key
-    assert assumptions(to_json(assumed, SITE.start)) == Assumed(scenes=15.0, before=4)
+    assert assumptions(to_json(assumed, SITE.start)) == DetectionAssumptions(scenes=15.0, before=4)
     assert assumptions(to_json(counted, SITE.start)) is None
 
 

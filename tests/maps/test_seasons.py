@@ -24,7 +24,7 @@ from monitor.maps import seasons
 from monitor.maps.seasons import Wanted, scenes_by_season, season_sums, sums_by_season
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import BIOMES, Plan, Site
-from monitor.trends.kernels.yearly import ROWS
+from monitor.trends.kernels.season_sums import SUMS
 from tests.landscape import lone_site, put
 
 OUTLINE = (103.800, 36.000, 103.801, 36.001)
@@ -149,7 +149,7 @@ def defined(store, biome="loess", days=SEEN, controls=None):
             seen = np.isfinite(green) & np.isfinite(covered)
             over = covered - np.float32((controls or {}).get(day, 0.3))
             rows = {"seen": np.ones_like(green), "cover": covered, "ndvi": green, "over": over}
-            added = np.stack([np.where(seen, rows[name], np.float32(0)) for name in ROWS])
+            added = np.stack([np.where(seen, rows[name], np.float32(0)) for name in SUMS])
             season = day.year, bool(time < start)
             found[season] = found.get(season, np.zeros_like(added)) + added
     return {season: values.tobytes() for season, values in found.items()}

@@ -8,7 +8,7 @@ from shapely.geometry import box
 from monitor.cube.grid import site_grid
 from monitor.maps.site_maps import MAPS, site_maps
 from monitor.trends.kernels.monotonic import slope_and_score
-from monitor.trends.kernels.yearly import ROWS
+from monitor.trends.kernels.season_sums import SUMS
 
 GRID = site_grid(box(103.800, 36.000, 103.801, 36.001))
 SHAPE = (GRID.shape.y, GRID.shape.x)
@@ -33,7 +33,7 @@ def plainly(sums):
     def mean(row, chosen):
         total, seen = np.zeros((2, *SHAPE), np.float32)
         for season in sorted(filter(chosen, sums)):
-            total += sums[season][ROWS.index(row)]
+            total += sums[season][SUMS.index(row)]
             seen += sums[season][0]
         return np.divide(total, seen, out=np.full(SHAPE, np.nan, np.float32), where=seen > 0)
 

@@ -14,7 +14,7 @@ from shapely.geometry import Polygon, box
 
 from monitor.alerts.alert import Alert, AlertState
 from monitor.cube.grid import inside, outline, site_grid
-from monitor.publish.view import CalibrationTable, Chance, Chip, SiteView
+from monitor.publish.view import CalibrationTable, Chip, DetectionChance, SiteView
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
@@ -97,7 +97,7 @@ def make_view(make_site, make_assessment) -> Callable[..., SiteView]:
 def beside() -> dict[str, object]:
     """All that a page shows only where it is known."""
     return {
-        "power": (Chance(years=2, red=0.11, watch=0.42), Chance(years=3.5, red=0.63, watch=0.87)),
+        "power": (DetectionChance(years=2, red=0.11, watch=0.42), DetectionChance(years=3.5, red=0.63, watch=0.87)),
         "calibration": CalibrationTable(
             source=("placebos of the loess", "黄土丘陵安慰剂"), dated=date(2026, 11, 1), hash="c0ffee" * 10,
             placebos=1234, rows=(("Noise of a scene", "单景噪声", "0.025"),),

@@ -18,7 +18,7 @@ from monitor.publish.locator import locator
 from monitor.publish.pages import index_page, site_pages
 from monitor.publish.pictures import outline_path
 from monitor.publish.products import write_index, write_site
-from monitor.publish.view import Assumed
+from monitor.publish.view import DetectionAssumptions
 from monitor.verdict.assessment import Status
 from monitor.verdict.erosion import UNVERIFIED
 
@@ -335,10 +335,10 @@ def test_while_no_season_was_seen_the_page_says_what_the_chances_assume(make_vie
          "每个生长季 15 景无云影像、同类地面的植被覆盖度，且开工前有 1 个可观测的生长季。",
          "且开工前没有可观测的生长季。"),
     ):  # fmt: skip
-        told = shown(language, Assumed(scenes=15.0, before=1))
+        told = shown(language, DetectionAssumptions(scenes=15.0, before=1))
         assert one in told
         assert seen not in told
-        assert none in shown(language, Assumed(scenes=15.0, before=0))
+        assert none in shown(language, DetectionAssumptions(scenes=15.0, before=0))
         assert seen in shown(language, None)
 
 

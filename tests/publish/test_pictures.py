@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monitor.publish.pictures import LAYERS, chip_png, frame, map_png, ramp
+from monitor.publish.pictures import MAP_LAYERS, chip_png, frame, map_png, ramp
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -19,7 +19,7 @@ def hexadecimal(rgb: np.ndarray) -> str:
     return "#{:02x}{:02x}{:02x}".format(*rgb)
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+@pytest.mark.parametrize("layer", MAP_LAYERS, ids=lambda layer: layer.name)
 def test_a_map_has_the_colours_of_its_legend_and_those_of_the_ends_beyond_them(layer):
     stops = {int(place): colour for colour, place in re.findall(r"(#\w{6}) (\d+)%", ramp(layer))}
     middle = (layer.low + layer.high) / 2

@@ -22,7 +22,7 @@ from monitor import derived
 from monitor.alerts import messages
 from monitor.cube.grid import site_grid
 from monitor.publish import products
-from monitor.publish.products import is_current, outdated, sites_parquet, status_json, write_index, write_site
+from monitor.publish.products import is_current, outdated_pictures, sites_parquet, status_json, write_index, write_site
 from monitor.series.observations import observation_lines, observations_csv
 from monitor.verdict.assessment import AlertLevel, Status
 
@@ -77,12 +77,12 @@ def another_edition(monkeypatch):
         read = Path.read_bytes
         monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path == source else b""))
         derived.code_hash.cache_clear()
-        products.edition.cache_clear()
+        products.pages_code_hash.cache_clear()
 
     yield edit
     monkeypatch.undo()
     derived.code_hash.cache_clear()
-    products.edition.cache_clear()
+    products.pages_code_hash.cache_clear()
 
 
 def test_a_site_leaves_the_files_that_were_promised(published):
@@ -192,9 +192,9 @@ def test_an_edit_of_the_constants_of_bands_makes_every_map_again(view, published
     maps = {f"sites/ulan-03/{name}" for name in MAPS}
     for name in maps:
         (published / name).write_bytes(b"as it was before")
-    assert not outdated(view, published)
+    assert not outdated_pictures(view, published)
     another_edition("monitor.imagery.bands")
-    assert outdated(view, published) == {"before", "now", *view.maps}
+    assert outdated_pictures(view, published) == {"before", "now", *view.maps}
     assert write_site(view, published)
     assert b"as it was before" not in {contents(published)[name] for name in maps}
 
@@ -209,12 +209,12 @@ def test_of_maps_and_pictures_only_those_that_are_outdated_are_drawn_and_needed(
     for name, draw in zip(("chip_png", "cog", "map_png"), drawn, strict=True):
         monkeypatch.setattr(products, name, draw)
     now = newer(view)
-    assert outdated(view, published) == set()
-    assert outdated(now, published) == {"now"}
+    assert outdated_pictures(view, published) == set()
+    assert outdated_pictures(now, published) == {"now"}
     missing = replace(now, maps=dict.fromkeys(view.maps), before=replace(view.before, rgb=None))
     assert write_site(missing, published)
     assert [draw.call_count for draw in drawn] == [1, 0, 0]
-    assert outdated(brighter(now), published) == {*view.maps}
+    assert outdated_pictures(brighter(now), published) == {*view.maps}
     assert write_site(replace(brighter(now), now=replace(now.now, rgb=None)), published)
     assert [draw.call_count for draw in drawn] == [1, 5, 5]
     write_site(brighter(now), reference := published.parent / "reference")

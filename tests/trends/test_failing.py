@@ -6,8 +6,8 @@ from scipy import ndimage
 from scipy.special import ndtri
 
 from monitor.trends.kernels import patches
-from monitor.trends.kernels.failing import find, means, pixel_theta, times_of
-from monitor.trends.kernels.yearly import inner_sums
+from monitor.trends.kernels.failing import block_means, failing_area, pixel_theta, pixels_per_block
+from monitor.trends.kernels.season_sums import block_sums
 
 PIXEL = 20.0
 
@@ -21,7 +21,7 @@ def ground(truth, noise=0.12, seed=5):
 def told(truth, *, site=None, variance=0.0025, **kept):
     theta, error, inside = ground(truth, **kept)
     site = truth.mean() if site is None else site
-    return find(theta, error, inside, site_theta=site, site_variance=variance, pixel=PIXEL)
+    return failing_area(theta, error, inside, site_theta=site, site_variance=variance, pixel=PIXEL)
 
 
 def test_a_site_of_which_a_corner_failed_is_told_so_and_where():
@@ -85,7 +85,7 @@ def test_edge_pixels_and_what_lies_outside_are_left_out():
     inside[:, 15:] = False
     theta[:, 14] = -5.0  # the edge: half of it is a road
     theta[:, 15:] = -5.0
-    found = find(theta, error, inside, site_theta=1.0, site_variance=0.001, pixel=PIXEL)
+    found = failing_area(theta, error, inside, site_theta=1.0, site_variance=0.001, pixel=PIXEL)
     assert found.share < 0.02
     assert np.isnan(found.chance[:, 14:]).all()
     assert np.isnan(found.chance[0]).all()
@@ -104,7 +104,7 @@ def test_edge_pixels_and_what_lies_outside_are_left_out():
 def test_what_cannot_be_told_is_not_told(spoil, reason):
     theta, error, inside = ground(np.ones((30, 30)))
     inside = spoil(theta, inside)
-    found = find(theta, error, inside, site_theta=1.0, site_variance=0.01, pixel=PIXEL)
+    found = failing_area(theta, error, inside, site_theta=1.0, site_variance=0.01, pixel=PIXEL)
     assert found.reason == reason
     assert np.isnan([found.share, found.share_low, found.share_high]).all()
     assert not found.failing.any()
@@ -176,7 +176,7 @@ def test_sums_of_blocks_count_what_lies_inside_alone(dtype, times):
     rng = np.random.default_rng(2)
     values, inside = rng.random((2, 3, 7, 5)).astype(dtype), rng.random((7, 5)) < 0.6
     values[..., ~inside] = np.nan
-    found = inner_sums(values, inside, times)
+    found = block_sums(values, inside, times)
     assert found.dtype == dtype
     for y, x in np.ndindex(found.shape[-2:]):
         block = np.s_[y * times : (y + 1) * times, x * times : (x + 1) * times]
@@ -203,7 +203,7 @@ def test_theta_of_pixels_is_nan_where_nothing_tells():
 def test_two_seasons_tell_no_error_and_so_no_area():
     over, seen, expected = (part[[0, -1]] for part in seasons(np.ones((30, 30))))
     theta, error = pixel_theta(over, seen, expected)
-    found = find(theta, error, np.ones((30, 30), bool), site_theta=1, site_variance=0.01, pixel=PIXEL)
+    found = failing_area(theta, error, np.ones((30, 30), bool), site_theta=1, site_variance=0.01, pixel=PIXEL)
     assert found.reason == "FEW_SCENES"
 
 
@@ -212,12 +212,12 @@ def test_small_pixels_are_brought_together_inside_the_site_alone():
     inside = np.ones((6, 5), bool)
     inside[:, 0] = False
     spoilt = np.where(inside, over * seen, -90.0)
-    assert (times_of(10.0), times_of(20.0), times_of(30.0)) == (2, 1, 1)
-    coarse, count = means(inner_sums(spoilt, inside, 2), inner_sums(seen, inside, 2), 2)
+    assert (pixels_per_block(10.0), pixels_per_block(20.0), pixels_per_block(30.0)) == (2, 1, 1)
+    coarse, count = block_means(block_sums(spoilt, inside, 2), block_sums(seen, inside, 2), 2)
     assert coarse.shape == (9, 3, 3)
     np.testing.assert_allclose(coarse, over[:, :3, :3])
     assert count[0].tolist() == [[5, 10, 5]] * 3
-    unseen, _ = means(np.zeros((1, 2)), np.array([[0.0, 3.0]]), 2)
+    unseen, _ = block_means(np.zeros((1, 2)), np.array([[0.0, 3.0]]), 2)
     np.testing.assert_array_equal(unseen, [[np.nan, 0.0]])
 
 
@@ -225,7 +225,7 @@ def test_chances_are_calibrated_over_ground_of_two_kinds():
     rng = np.random.default_rng(8)
     truth = np.where(rng.random(4000) < 0.3, rng.normal(0, 0.05, 4000), rng.normal(1, 0.15, 4000))
     error = np.full(4000, 0.25)
-    chance = patches.chances(
+    chance = patches.failing_probability(
         truth + error * rng.standard_normal(4000), error, site=truth.mean(), variance=0.01, below=0.25
     )
     assert chance.mean() == pytest.approx((truth < 0.25).mean(), rel=0.12)
@@ -235,7 +235,7 @@ def test_chances_are_calibrated_over_ground_of_two_kinds():
 
 
 def test_fields_have_the_variance_and_the_reach_asked_for():
-    drawn = patches.fields((40, 40), 5.0, 300, 1)
+    drawn = patches.random_fields((40, 40), 5.0, 300, 1)
     assert drawn.std() == pytest.approx(1, abs=0.03)
     assert (drawn[:, 20, 10] * drawn[:, 20, 15]).mean() == pytest.approx(np.exp(-1), abs=0.12)
 
@@ -244,7 +244,7 @@ def test_fields_have_the_variance_and_the_reach_asked_for():
 def test_shares_are_those_counted_draw_by_draw(shape):
     rng = np.random.default_rng(4)
     chance = np.where(rng.random(shape) < 0.8, rng.random(shape), np.nan)
-    step = 2 if max(shape) > patches.LARGEST else 1
+    step = 2 if max(shape) > patches.MAX_DRAWN_SIDE else 1
     known = np.isfinite(chance)
     count, total = (
         np.array(
@@ -255,26 +255,28 @@ def test_shares_are_those_counted_draw_by_draw(shape):
         )
         for part in (known, np.where(known, chance, 0))
     )
-    size = [-(-side // patches.CANVAS) * patches.CANVAS for side in count.shape]
-    drawn = patches.fields((size[0], size[1]), 5.0 / step, 20, 7)[:, : count.shape[0], : count.shape[1]]
+    size = [-(-side // patches.FIELD_SIDE_STEP) * patches.FIELD_SIDE_STEP for side in count.shape]
+    drawn = patches.random_fields((size[0], size[1]), 5.0 / step, 20, 7)[:, : count.shape[0], : count.shape[1]]
     fails = drawn < ndtri(np.divide(total, count, out=np.zeros_like(total), where=count > 0)).astype(np.float32)
-    np.testing.assert_allclose(patches.shares(chance, 5.0, 20, 7), [(one * count).sum() / count.sum() for one in fails])
+    np.testing.assert_allclose(
+        patches.draw_shares(chance, 5.0, 20, 7), [(one * count).sum() / count.sum() for one in fails]
+    )
 
 
 def test_a_large_site_is_drawn_in_blocks_with_the_same_mean_and_spread():
     chance = np.clip(0.5 + 0.4 * np.sin(np.arange(240) / 20)[:, None] * np.cos(np.arange(240) / 30), 0, 1)
     chance[:40] = np.nan
-    drawn = patches.shares(chance, 10.0, 200, 3)  # in blocks of 2 x 2
+    drawn = patches.draw_shares(chance, 10.0, 200, 3)  # in blocks of 2 x 2
     assert drawn.mean() == pytest.approx(np.nanmean(chance), abs=0.01)
-    fine = patches.shares(chance[40:168, :128], 10.0, 200, 3).std() * np.sqrt(128 * 128 / (200 * 240))
+    fine = patches.draw_shares(chance[40:168, :128], 10.0, 200, 3).std() * np.sqrt(128 * 128 / (200 * 240))
     assert drawn.std() == pytest.approx(fine, rel=0.25)
 
 
 def test_several_limits_give_what_each_gives_alone():
     theta, error = np.linspace(-0.5, 1.5, 200), np.full(200, 0.2)
-    both = patches.chances(theta, error, site=0.5, variance=0.01, below=np.array([0.0, 0.25]))
+    both = patches.failing_probability(theta, error, site=0.5, variance=0.01, below=np.array([0.0, 0.25]))
     for limit, told in zip((0.0, 0.25), both, strict=True):
-        alone = patches.chances(theta, error, site=0.5, variance=0.01, below=limit)
+        alone = patches.failing_probability(theta, error, site=0.5, variance=0.01, below=limit)
         np.testing.assert_allclose(told, alone, rtol=1e-12)
     assert (both[1] >= both[0]).all()
 
@@ -294,7 +296,7 @@ def test_pixels_at_an_edge_are_those_that_touch_both_failing_and_sound_ground(sh
 def test_a_share_and_its_interval_lie_between_none_and_all_however_few_pixels_are_told_of(level):
     within = np.zeros((7, 9), bool)
     within[1:4, 1:4] = within[1, 4:9] = within[4:6, 1] = True  # of 16 pixels, .64 ha, one is no edge
-    found = find(
+    found = failing_area(
         np.full(within.shape, level),
         np.full(within.shape, 0.2),
         within,
@@ -318,18 +320,20 @@ def test_pixels_at_an_edge_count_by_how_far_they_lie_between_what_is_inside(shap
             failed, stood = (theta[some & ~edge if (some & ~edge).any() else some].mean() for some in (surely, sound))
             mixed = edge & np.isfinite(chance)
             expected[mixed] = (stood - theta[mixed]) / (stood - failed)
-        np.testing.assert_allclose(patches.parts(chance, theta), expected, rtol=1e-9, atol=1e-12, err_msg=str(of))
+        np.testing.assert_allclose(
+            patches.failing_fraction(chance, theta), expected, rtol=1e-9, atol=1e-12, err_msg=str(of)
+        )
 
 
 @pytest.mark.parametrize("kinds", [1, 3, 4, 117])
 def test_the_spread_of_thetas_is_that_of_so_many_steps_of_em(kinds):
     rng = np.random.default_rng(kinds)
-    likelihood = np.exp(-(((rng.normal(0, 0.6, (kinds, 1)) - patches.GRID) / 0.25) ** 2) / 2)
-    count, start = rng.integers(1, 5, kinds).astype(float), np.exp(-(patches.GRID**2) / 2)
+    likelihood = np.exp(-(((rng.normal(0, 0.6, (kinds, 1)) - patches.THETA_GRID) / 0.25) ** 2) / 2)
+    count, start = rng.integers(1, 5, kinds).astype(float), np.exp(-(patches.THETA_GRID**2) / 2)
     start /= start.sum()
     weights = start
-    for _ in range(patches.STEPS):
+    for _ in range(patches.EM_STEPS):
         share = likelihood * weights
         share *= (count / share.sum(axis=1))[:, None]
-        weights = (share.sum(axis=0) + patches.FAITH * start) / (count.sum() + patches.FAITH)
+        weights = (share.sum(axis=0) + patches.PRIOR_WEIGHT * start) / (count.sum() + patches.PRIOR_WEIGHT)
     np.testing.assert_allclose(patches._spread(likelihood, count, start), weights, rtol=1e-9, atol=1e-14)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.trends.kernels.harmonic import PARTS, TILE, _turn, harmonic, harmonic_packed
+from monitor.trends.kernels.harmonic import FIT_ROWS, TILE_PIXELS, _turn, harmonic, harmonic_packed
 from monitor.trends.kernels.huber import robust_harmonic
 
 LEAP_CYCLE = 365.25
@@ -46,10 +46,10 @@ def least_squares(t: np.ndarray, y: np.ndarray, harmonics: int) -> np.ndarray:
 @pytest.mark.parametrize("n", [60, 299, 300])
 def test_coefficients_and_residuals_are_those_of_double_precision_least_squares(n, harmonics, kind, within):
     t = dates(n)
-    y = cloudy(t, TILE + 40, kind=kind)
+    y = cloudy(t, TILE_PIXELS + 40, kind=kind)
     found, expected = harmonic(t, y, harmonics=harmonics), least_squares(t, y, harmonics)
     for part in ("mean", "slope", "amplitude", "rmse"):
-        i = PARTS.index(part)
+        i = FIT_ROWS.index(part)
         np.testing.assert_allclose(found[i], expected[i], rtol=0, atol=within, err_msg=part)
     turned = found[3] - expected[3]
     np.testing.assert_allclose((turned + 180) % LEAP_CYCLE - 180, 0, atol=within * 300)
@@ -173,7 +173,7 @@ def test_where_the_missing_layers_stand_does_not_matter(order):
 @pytest.mark.parametrize("masked", [False, True], ids=["by nodata", "by mask too"])
 def test_integers_as_stored_give_the_fit_of_their_values(kind, masked):
     t = dates(301)
-    y = cloudy(t, TILE + 33, kind=np.float64)
+    y = cloudy(t, TILE_PIXELS + 33, kind=np.float64)
     scale = np.where(np.arange(301) % 2, 1e-4, 2e-4)  # a layer each: baselines differ
     offset = np.where(np.arange(301) % 3, -0.1, 0.0)
     nodata = 65535 if kind is np.uint16 else -32768
@@ -186,7 +186,7 @@ def test_integers_as_stored_give_the_fit_of_their_values(kind, masked):
     expected = least_squares(t, decoded, 2)
     assert found.dtype == np.float32
     for part in ("mean", "slope", "amplitude", "rmse"):
-        i = PARTS.index(part)
+        i = FIT_ROWS.index(part)
         np.testing.assert_allclose(found[i], expected[i], rtol=0, atol=1e-6, err_msg=part)
 
 

@@ -7,7 +7,7 @@ from dask.callbacks import Callback
 
 from monitor.trends import maps
 from monitor.trends.kernels.harmonic import harmonic
-from monitor.trends.kernels.huber import CONSISTENT, TUNING, robust_harmonic
+from monitor.trends.kernels.huber import MAD_OF_NORMAL, TUNING, robust_harmonic
 
 DAY = np.timedelta64(1, "D")
 
@@ -46,7 +46,7 @@ def test_it_is_where_the_weighted_residuals_are_square_to_every_term():
         column = y[:, np.flatnonzero(fitted[0] == mean)[0]]
         seen = np.isfinite(column)
         left = column[seen] - design[seen] @ beta
-        assert scale == pytest.approx(np.median(np.abs(left)) / CONSISTENT, rel=1e-6)
+        assert scale == pytest.approx(np.median(np.abs(left)) / MAD_OF_NORMAL, rel=1e-6)
         pulled = np.clip(left, -TUNING * scale, TUNING * scale)
         np.testing.assert_allclose(design[seen].T @ pulled / seen.sum(), 0, atol=1e-7 * scale)
 

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from monitor.trends.kernels.monotonic import FEW, HAMED_RAO_FROM, STATISTICS, TILE, monotonic, slope_and_score
+from monitor.trends.kernels.monotonic import (
+    MIN_HAMED_RAO,
+    NETWORK_DATES,
+    NETWORK_TILE,
+    STATISTICS,
+    monotonic,
+    slope_and_score,
+)
 
 EVEN = np.arange(200.0)
 PRECISE = {np.float32: 2e-6, np.float64: 1e-9}
@@ -37,9 +44,9 @@ def one(t: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("decimals", [6, 1], ids=["few ties", "many ties"])
-@pytest.mark.parametrize("n", [2, 3, 5, 10, FEW, FEW + 1, 60, 195])
+@pytest.mark.parametrize("n", [2, 3, 5, 10, NETWORK_DATES, NETWORK_DATES + 1, 60, 195])
 def test_slope_score_limits_tau_and_p_are_those_of_scipy_and_pymannkendall(n, decimals, kind):
-    t, y = dates(n), series(n, TILE + 6 if n < 60 else 8, kind=kind, gaps=0.2, decimals=decimals)
+    t, y = dates(n), series(n, NETWORK_TILE + 6 if n < 60 else 8, kind=kind, gaps=0.2, decimals=decimals)
     found = dict(zip(STATISTICS, monotonic(t, y), strict=True))
     for pixel, values in enumerate(y.T):
         seen = np.isfinite(values)
@@ -64,9 +71,9 @@ def test_slope_score_limits_tau_and_p_are_those_of_scipy_and_pymannkendall(n, de
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
-@pytest.mark.parametrize("n", [2, 7, 10, FEW, FEW + 1, 60, 195])
+@pytest.mark.parametrize("n", [2, 7, 10, NETWORK_DATES, NETWORK_DATES + 1, 60, 195])
 def test_the_light_kernel_gives_the_same_slope_and_score(n, kind):
-    t, y = dates(n), series(n, 3 * TILE + 1, kind=kind, gaps=0.3, decimals=2)
+    t, y = dates(n), series(n, 3 * NETWORK_TILE + 1, kind=kind, gaps=0.3, decimals=2)
     slope, s = slope_and_score(t, y)
     whole = monotonic(t, y)
     np.testing.assert_array_equal(slope, whole[0])
@@ -115,7 +122,7 @@ def test_hamed_rao_follows_the_paper_on_uneven_dates_with_gaps_and_ties(n):
     found = monotonic(t, y)[STATISTICS.index("p_hamed_rao")]
     for p, values in zip(found, y.T, strict=True):
         seen = np.isfinite(values)
-        expected = hamed_rao(t[seen], values[seen]) if seen.sum() >= HAMED_RAO_FROM else np.nan
+        expected = hamed_rao(t[seen], values[seen]) if seen.sum() >= MIN_HAMED_RAO else np.nan
         assert p == pytest.approx(expected, rel=1e-9, nan_ok=True)
 
 

@@ -186,7 +186,7 @@ def test_a_block_of_a_large_cube_stays_small(stored):
     like.encoding = {"chunks": stored} if stored else {}
     block = cubes._blocks(like)
     assert block["time"] == -1
-    assert cubes.BLOCK / 8 < 300 * 4 * block["y"] * block["x"] <= cubes.BLOCK
+    assert cubes.MAX_BLOCK_BYTES / 8 < 300 * 4 * block["y"] * block["x"] <= cubes.MAX_BLOCK_BYTES
     if stored and stored[1] == 256:
         assert block["x"] % 256 == 0 or block["x"] < 256
 

@@ -8,7 +8,7 @@ import pytest
 from shapely.geometry import Polygon
 
 from monitor.sites.site import Plan, Site
-from monitor.trends.kernels.failing import find
+from monitor.trends.kernels.failing import failing_area
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.explain import explain
@@ -76,7 +76,7 @@ def test_ground_in_two_halves_is_told_as_half_however_noisy_its_pixels_and_doubt
     theta = truth + 0.3 * rng.standard_normal(truth.shape)
     within = np.ones(theta.shape, bool)
     sure, unsure = (
-        find(theta, np.full(theta.shape, 0.3), within, site_theta=0.5, site_variance=doubt**2, pixel=20.0)
+        failing_area(theta, np.full(theta.shape, 0.3), within, site_theta=0.5, site_variance=doubt**2, pixel=20.0)
         for doubt in (0.01, 0.125)
     )
     assert unsure.share == sure.share == pytest.approx(0.5, abs=0.05)

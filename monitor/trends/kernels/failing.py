@@ -16,25 +16,25 @@ from scipy import ndimage
 
 from monitor.trends.kernels import patches
 
-FAILING: Final = 0.25
+FAILING_THETA: Final = 0.25
 """Theta below which a pixel fails: under a quarter of what the plan promised."""
 
-SHOWN: Final = 0.8
+SHOWN_PROBABILITY: Final = 0.8
 """Smoothed chance from which a pixel is shown as failing."""
 
-LEAST_PATCH: Final = 0.5
+MIN_PATCH_HECTARES: Final = 0.5
 """Smallest patch that is shown. [ha]"""
 
-LEAST_SITE: Final = 0.5
+MIN_SITE_HECTARES: Final = 0.5
 """Smallest site of which a failing area is told. [ha]"""
 
-SUPPORT: Final = 20.0
+BLOCK_SIDE: Final = 20.0
 """Side of the pixels that theta is told of: a sensor's own of 10 m are half noise of registration. [m]"""
 
-REACH: Final = 100.0
+ERROR_RANGE: Final = 100.0
 """How far errors of neighbours go together: range of their exponential variogram, 60 to 150 m. [m]"""
 
-OPEN: Final = 1.0 - patches.SPREAD**2
+PIXEL_PRIOR_VARIANCE: Final = 1.0 - patches.PIXEL_SPREAD**2
 """What is believed of a pixel before it is looked at is what is believed of any theta: standard deviation 1. A belief
 close round the theta of its site puts pixels between failed and sound ground, where in patches there are few."""
 
@@ -44,19 +44,19 @@ DRAWS: Final = 200
 SEED: Final = 20210101
 """The same pixels give the same interval."""
 
-NODES: Final[np.ndarray] = np.polynomial.hermite_e.hermegauss(5)[0]
+SITE_NODES: Final[np.ndarray] = np.polynomial.hermite_e.hermegauss(5)[0]
 """Five points of a site's own doubt stand for all of it; the middle one is no doubt. [standard deviation]"""
 
 
-class Found(NamedTuple):
+class FailingArea(NamedTuple):
     """What share of a site lacks regrowth, and where."""
 
     chance: np.ndarray
-    """(y, x) P(theta of the pixel < :data:`FAILING`); NaN outside, at the edge and where not seen. [1]"""
+    """(y, x) P(theta of the pixel < :data:`FAILING_THETA`); NaN outside, at the edge and where not seen. [1]"""
     smoothed: np.ndarray
     """The same smoothed. [1]"""
     failing: np.ndarray
-    """(y, x) bool: patches of at least :data:`LEAST_PATCH` whose smoothed chance exceeds :data:`SHOWN`."""
+    """(y, x) bool: patches from :data:`MIN_PATCH_HECTARES` on, of smoothed chance over :data:`SHOWN_PROBABILITY`."""
     share: float
     """Failing share of the pixels told of; NaN where it cannot be told. [1]"""
     share_low: float
@@ -68,12 +68,12 @@ class Found(NamedTuple):
     """Empty, or why nothing can be told: ``EDGE_MIXED`` (too small, or edge alone), ``FEW_SCENES`` (not seen)."""
 
 
-def times_of(pixel: float) -> int:
-    """How many pixels of such a side [m] go into one of :data:`SUPPORT`, along each axis."""
-    return max(round(SUPPORT / pixel), 1)
+def pixels_per_block(pixel: float) -> int:
+    """How many pixels of such a side [m] go into one of :data:`BLOCK_SIDE`, along each axis."""
+    return max(round(BLOCK_SIDE / pixel), 1)
 
 
-def means(total: np.ndarray, seen: np.ndarray, times: int) -> tuple[np.ndarray, np.ndarray]:
+def block_means(total: np.ndarray, seen: np.ndarray, times: int) -> tuple[np.ndarray, np.ndarray]:
     """From (season, y, x) sums of blocks of `times` pixels along each side the mean of what was seen, NaN where nothing
     was, in the unit of `total`, and the mean number of scenes a pixel.
     """
@@ -152,7 +152,7 @@ def _theta(over: np.ndarray, seen: np.ndarray, expected: np.ndarray) -> tuple[np
     return theta, spread, noise / freedom
 
 
-def find(
+def failing_area(
     theta: np.ndarray,
     error: np.ndarray,
     within: np.ndarray,
@@ -160,8 +160,8 @@ def find(
     site_theta: float,
     site_variance: float,
     pixel: float,
-    reach: float = REACH,
-) -> Found:
+    reach: float = ERROR_RANGE,
+) -> FailingArea:
     """Failing pixels and failing share of one site.
 
     Parameters
@@ -180,7 +180,7 @@ def find(
 
     Returns
     -------
-    Found
+    FailingArea
         Numbers are NaN and maps empty where its `reason` says why.
     """
     hectares_of_one = pixel * pixel / 10_000
@@ -189,31 +189,33 @@ def find(
     core = ndimage.binary_erosion(within, np.ones((3, 3)))
     known = core & np.isfinite(theta) & (error > 0) & np.isfinite(error)
     reason = ""
-    if hectares < LEAST_SITE or not core.any():
+    if hectares < MIN_SITE_HECTARES or not core.any():
         reason = "EDGE_MIXED"
     elif known.sum() < max(0.5 * core.sum(), 1) or not np.isfinite([site_theta, site_variance]).all():
         reason = "FEW_SCENES"
     blank = np.full(within.shape, np.nan)
     if reason:
-        return Found(blank, blank, np.zeros_like(within), np.nan, np.nan, np.nan, hectares, reason)
+        return FailingArea(blank, blank, np.zeros_like(within), np.nan, np.nan, np.nan, hectares, reason)
     values, errors = theta[known].astype(float), error[known].astype(float)
     values = values + site_theta - values.mean()
-    shifts = np.concatenate([[0.0], NODES * np.sqrt(site_variance)])
+    shifts = np.concatenate([[0.0], SITE_NODES * np.sqrt(site_variance)])
     level, chances = blank.copy(), np.full((shifts.size, *within.shape), np.nan)
     level[known] = values
-    chances[:, known] = patches.chances(values, errors, site=site_theta, variance=OPEN, below=FAILING - shifts)
-    smooth = patches.smoothed(chances[0])
-    least = int(np.ceil(LEAST_PATCH / hectares_of_one - 1e-9))
-    shown = patches.patches(np.nan_to_num(smooth) > SHOWN, least)
-    drawn = patches.shares(patches.parts(chances[0], level), reach / pixel, DRAWS, SEED)
-    doubted = np.array([patches.parts(chance, level)[known].mean() for chance in chances[1:]])
+    chances[:, known] = patches.failing_probability(
+        values, errors, site=site_theta, variance=PIXEL_PRIOR_VARIANCE, below=FAILING_THETA - shifts
+    )
+    smooth = patches.smooth(chances[0])
+    least = int(np.ceil(MIN_PATCH_HECTARES / hectares_of_one - 1e-9))
+    shown = patches.large_patches(np.nan_to_num(smooth) > SHOWN_PROBABILITY, least)
+    drawn = patches.draw_shares(patches.failing_fraction(chances[0], level), reach / pixel, DRAWS, SEED)
+    doubted = np.array([patches.failing_fraction(chance, level)[known].mean() for chance in chances[1:]])
     generator = np.random.default_rng(SEED)
-    doubts = np.interp(generator.standard_normal(DRAWS), NODES, doubted)
+    doubts = np.interp(generator.standard_normal(DRAWS), SITE_NODES, doubted)
     # The site's doubt is for the interval. Averaged into the share it would carry failed ground, which stands at none
     # of the plan however the site is judged, over the limit from one side alone.
-    share = float(np.clip(doubted[NODES.size // 2], 0, 1))
+    share = float(np.clip(doubted[SITE_NODES.size // 2], 0, 1))
     low, high = np.percentile(np.clip(drawn - drawn.mean() + doubts, 0, 1), [2.5, 97.5])
     # of so many pixels none was seen to fail, or none to stand: up to three in as many may yet (the rule of three)
     few = min(3 / values.size, 1.0)
     low, high = min(low, share, 1 - few), max(high, share, few)
-    return Found(chances[0], smooth, shown, share, float(low), float(high), hectares, "")
+    return FailingArea(chances[0], smooth, shown, share, float(low), float(high), hectares, "")

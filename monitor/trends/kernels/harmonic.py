@@ -23,7 +23,7 @@ from numba import njit
 
 from monitor.trends.kernels.vectors import ROW, add_rows, aligned, fma, full_width, prefetch
 
-PARTS: Final = ("mean", "slope", "amplitude", "phase", "rmse")
+FIT_ROWS: Final = ("mean", "slope", "amplitude", "phase", "rmse")
 """Rows of the result of :func:`harmonic`, in order."""
 
 VALUES_PER_COEFFICIENT: Final = 2
@@ -38,11 +38,11 @@ seen: one date a year, or all within a month. Two harmonics over a short growing
 NEXT_TO_NOTHING: Final = 1e-4
 """Share of the squares of the values below which what the fit leaves is added up again from the residuals."""
 
-FLAT: Final = 5e-7
+MIN_AMPLITUDE: Final = 5e-7
 """An amplitude of this share of the root mean square of the values or less is the rounding of single precision (of a
 constant, up to a fifth of this): it has no peak."""
 
-TILE: Final = 512
+TILE_PIXELS: Final = 512
 """Pixels side by side while summing: the sums of a tile stay in the first-level cache."""
 
 LANES: Final = 128
@@ -83,9 +83,9 @@ def harmonic(t: np.ndarray, y: np.ndarray, *, harmonics: int) -> np.ndarray:
     Returns
     -------
     (5, pixels) array
-        The rows of :data:`PARTS`: level in the middle of the record; slope in units of `y` per year; amplitude
+        The rows of :data:`FIT_ROWS`: level in the middle of the record; slope in units of `y` per year; amplitude
         of the annual harmonic (half of trough to peak); day of the year of its peak, 1 = the start of
-        1 January, 1 to 366.25, NaN where there is none (:data:`FLAT`); root of the mean square of the residuals. NaN
+        1 January, 1 to 366.25, NaN where there is none (:data:`MIN_AMPLITUDE`); root mean square of the residuals. NaN
         where the values seen do not determine the fit: too few (:data:`VALUES_PER_COEFFICIENT`) or too alike in date
         (:data:`DETERMINED`).
     """
@@ -141,7 +141,7 @@ def _summed_and_solved(
     harmonics: int,
 ) -> np.ndarray:
     pixels = y.shape[1] if y.size else packed.shape[1] if packed.size else max(y.shape[1], packed.shape[1])
-    out = np.full((len(PARTS), pixels), np.nan, y.dtype)
+    out = np.full((len(FIT_ROWS), pixels), np.nan, y.dtype)
     coefficients = 2 + 2 * harmonics
     if t.size < VALUES_PER_COEFFICIENT * coefficients:
         return out
@@ -163,16 +163,16 @@ def _room(p: int, table: np.ndarray, kind: Any) -> tuple[np.ndarray, ...]:
     """What a tile is worked on in, on lines of the cache."""
     splits = table.shape[0]
     return (
-        aligned((GROUP, TILE), kind),
-        aligned((2 * FLUSH, TILE), np.int32),
-        aligned((splits, TILE * ROW), table.dtype),
-        aligned((p + 1, TILE), kind),
-        aligned((p + 1, TILE), np.float64),
+        aligned((GROUP, TILE_PIXELS), kind),
+        aligned((2 * FLUSH, TILE_PIXELS), np.int32),
+        aligned((splits, TILE_PIXELS * ROW), table.dtype),
+        aligned((p + 1, TILE_PIXELS), kind),
+        aligned((p + 1, TILE_PIXELS), np.float64),
         aligned((splits * ROW, LANES), np.float64),
         aligned((p + 1, LANES), np.float64),
         aligned((p, p, LANES), np.float64),
         aligned((p, LANES), np.float64),
-        aligned((len(PARTS), LANES), np.float64),
+        aligned((len(FIT_ROWS), LANES), np.float64),
         np.empty(LANES, np.bool_),
     )
 
@@ -392,7 +392,7 @@ def _read_float(y: np.ndarray, layer: int, start: int, width: int, row: np.ndarr
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _add_values(values: np.ndarray, basis: np.ndarray, right: np.ndarray) -> None:
-    """Add a group of dates to the sums of the values (p + 1, TILE): with each basis, and the squares."""
+    """Add a group of dates to the sums of the values (p + 1, TILE_PIXELS): with each basis, and the squares."""
     full_width()
     p = basis.shape[1]
     u0, u1, u2, u3 = basis[0, 1], basis[1, 1], basis[2, 1], basis[3, 1]
@@ -400,7 +400,7 @@ def _add_values(values: np.ndarray, basis: np.ndarray, right: np.ndarray) -> Non
     plain, timed, squares = right[0], right[1], right[p]
     v0r, v1r, v2r, v3r = values[0], values[1], values[2], values[3]
     v4r, v5r, v6r, v7r = values[4], values[5], values[6], values[7]
-    for lane in range(TILE):
+    for lane in range(TILE_PIXELS):
         v0, v1, v2, v3 = v0r[lane], v1r[lane], v2r[lane], v3r[lane]
         v4, v5, v6, v7 = v4r[lane], v5r[lane], v6r[lane], v7r[lane]
         plain[lane] += ((v0 + v1) + (v2 + v3)) + ((v4 + v5) + (v6 + v7))
@@ -416,7 +416,7 @@ def _add_values(values: np.ndarray, basis: np.ndarray, right: np.ndarray) -> Non
         s0, s1, s2, s3 = basis[0, k + 1], basis[1, k + 1], basis[2, k + 1], basis[3, k + 1]
         s4, s5, s6, s7 = basis[4, k + 1], basis[5, k + 1], basis[6, k + 1], basis[7, k + 1]
         cosine, sine = right[k], right[k + 1]
-        for lane in range(TILE):
+        for lane in range(TILE_PIXELS):
             v0, v1, v2, v3 = v0r[lane], v1r[lane], v2r[lane], v3r[lane]
             v4, v5, v6, v7 = v4r[lane], v5r[lane], v6r[lane], v7r[lane]
             a = fma(v3, c3, fma(v2, c2, fma(v1, c1, v0 * c0)))
@@ -429,11 +429,11 @@ def _add_values(values: np.ndarray, basis: np.ndarray, right: np.ndarray) -> Non
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _add_cases(case: np.ndarray, table: np.ndarray, first: int, sums: np.ndarray) -> None:
-    """Add to each pixel's sums (TILE * ROW) the rows of the table that belong to the dates seen from a group on."""
+    """Add to each pixel's sums (TILE_PIXELS * ROW) the rows of the table for the dates seen from a group on."""
     full_width()
     half, start = CASES * ROW, first * 2 * CASES * ROW
     c0, c1, c2, c3, c4, c5, c6, c7 = case[0], case[1], case[2], case[3], case[4], case[5], case[6], case[7]
-    for lane in range(TILE):
+    for lane in range(TILE_PIXELS):
         places = (
             start + c0[lane] * ROW,
             start + half + c1[lane] * ROW,
@@ -632,7 +632,7 @@ def _solved(
     determined: np.ndarray,
     parts: np.ndarray,
 ) -> None:
-    """From sums laid end to end, q and p + 1 times LANES, to coefficients and the rows of :data:`PARTS`, (5, LANES)."""
+    """Coefficients and the rows of :data:`FIT_ROWS` (5, LANES) from flat sums, q and p + 1 times LANES."""
     full_width()
     p = matrix.shape[0]
     sums, right = flat_sums.reshape(-1, LANES), flat_right.reshape(-1, LANES)
@@ -658,7 +658,7 @@ def _solved(
         parts[0, lane] = level[lane] if good else np.nan
         parts[1, lane] = slope[lane] * rate if good else np.nan
         parts[2, lane] = math.sqrt(c * c + s * s) if good else np.nan
-        peaked = (c * c + s * s) * count[lane] > FLAT * FLAT * squares[lane]
+        peaked = (c * c + s * s) * count[lane] > MIN_AMPLITUDE * MIN_AMPLITUDE * squares[lane]
         parts[3, lane] = 1 + 365.25 * _turn(s, c) if good & peaked else np.nan
         parts[4, lane] = math.sqrt(rest if rest > 0 else 0.0) if good else np.nan
 
@@ -701,10 +701,10 @@ def _ask_for(layers: np.ndarray, first: int, start: int, n: int) -> None:
     A tile takes so little of each date that the processor does not see the pattern by itself.
     """
     if first >= n:
-        first, start = 0, start + TILE
+        first, start = 0, start + TILE_PIXELS
     step = 64 // layers.itemsize
     for layer in range(first, min(first + GROUP, n)):
-        for pixel in range(start, min(start + TILE, layers.shape[1]), step):
+        for pixel in range(start, min(start + TILE_PIXELS, layers.shape[1]), step):
             prefetch(layers, layer, pixel)
 
 
@@ -733,8 +733,8 @@ def _fit(
     q = 3 + 3 * (p - 2)
     pixels = out.shape[1]
     values, cases, sums, right, long, some, wanted, matrix, beta, parts, determined = room
-    for start in range(0, pixels, TILE):
-        width = min(TILE, pixels - start)
+    for start in range(0, pixels, TILE_PIXELS):
+        width = min(TILE_PIXELS, pixels - start)
         sums[:] = 0
         long[:] = 0
         for group in range(groups):
@@ -762,7 +762,7 @@ def _fit(
                     _take_out(clear, first, start, width, values, case)
             else:
                 _read_floats(y, first, start, width, values, case)
-            if width < TILE:
+            if width < TILE_PIXELS:
                 values[:, width:] = 0
                 case[:, width:] = 0
             if turn == 0:
@@ -771,7 +771,7 @@ def _fit(
             if turn == FLUSH - 1 or group == groups - 1:
                 cases[2 * turn + 2 :] = 0
                 for k in range(p + 1):
-                    for lane in range(TILE):
+                    for lane in range(TILE_PIXELS):
                         long[k, lane] += right[k, lane]
                 for split in range(splits):
                     _add_cases(cases, table[split], group - turn, sums[split])
@@ -796,5 +796,5 @@ def _fit(
                 if rest[lane] * rest[lane] * seen[lane] < NEXT_TO_NOTHING * squares[lane]:
                     pixel = start + block + lane
                     rest[lane] = _left(y, packed, none, clear, scale, offset, basis, beta[:, lane], pixel)
-            for k in range(len(PARTS)):
+            for k in range(len(FIT_ROWS)):
                 out[k, start + block : start + block + count] = parts[k, :count]

@@ -10,18 +10,18 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from monitor.trends.kernels.harmonic import FLAT, _features, harmonic
+from monitor.trends.kernels.harmonic import MIN_AMPLITUDE, _features, harmonic
 
 TUNING: Final = 1.345
 """Scales from the curve beyond which a value counts less: 95 % of the efficiency of least squares on normal noise."""
 
-CONSISTENT: Final = 0.6744897501960817
+MAD_OF_NORMAL: Final = 0.6744897501960817
 """Median absolute residual of a normal law of variance 1."""
 
-STEPS: Final = 50
+MAX_ROUNDS: Final = 50
 """Most rounds; a few suffice."""
 
-SETTLED: Final = 1e-8
+CONVERGED: Final = 1e-8
 """Greatest change of a coefficient, in scales, at which it is done."""
 
 
@@ -41,7 +41,7 @@ def robust_harmonic(t: np.ndarray, y: np.ndarray, *, harmonics: int) -> np.ndarr
     -------
     (5, pixels) array
         As :func:`monitor.trends.kernels.harmonic.harmonic`, but in the place of ``rmse`` the scale of the residuals:
-        their median absolute value over :data:`CONSISTENT`, which outliers do not move.
+        their median absolute value over :data:`MAD_OF_NORMAL`, which outliers do not move.
     """
     out = harmonic(t, y, harmonics=harmonics)
     if np.isfinite(out[0]).any():
@@ -66,21 +66,21 @@ def _reweighted(basis: np.ndarray, y: np.ndarray, half: float, out: np.ndarray) 
                 seen += 1
         weights = np.ones(seen)
         beta, scale = np.zeros(p), 0.0
-        for step in range(STEPS):
+        for step in range(MAX_ROUNDS):
             before = beta.copy()
             beta = _weighted(x[:seen], values[:seen], weights)
             left = values[:seen] - x[:seen] @ beta
-            scale = np.median(np.abs(left)) / CONSISTENT
+            scale = np.median(np.abs(left)) / MAD_OF_NORMAL
             if scale <= 1e-12 * np.abs(values[:seen]).max():
                 break  # more than half lie on the curve
-            if step > 0 and np.abs(beta - before).max() < SETTLED * scale:
+            if step > 0 and np.abs(beta - before).max() < CONVERGED * scale:
                 break
             for i in range(seen):
                 weights[i] = min(1.0, TUNING * scale / abs(left[i])) if left[i] != 0 else 1.0
         out[0, pixel] = beta[0]
         out[1, pixel] = beta[1] / half
         out[2, pixel] = math.sqrt(beta[2] ** 2 + beta[3] ** 2)
-        peaked = math.hypot(beta[2], beta[3]) > FLAT * math.sqrt(np.square(values[:seen]).mean())
+        peaked = math.hypot(beta[2], beta[3]) > MIN_AMPLITUDE * math.sqrt(np.square(values[:seen]).mean())
         out[3, pixel] = 1 + 365.25 * (math.atan2(beta[3], beta[2]) / (2 * math.pi) % 1.0) if peaked else np.nan
         out[4, pixel] = scale
 

@@ -4,7 +4,7 @@ All functions take times ``t`` of shape (n,), strictly ascending, in years of 36
 ``y`` of shape (n, pixels), float32 or float64. A value that is not finite was not seen and is left out
 of its pixel alone. Arithmetic is in the type of ``y``; counts and tests are exact.
 
-Two ways to the median of the slopes between all pairs. Up to :data:`FEW` dates (yearly values) a
+Two ways to the median of the slopes between all pairs. Up to :data:`NETWORK_DATES` dates (yearly values) a
 sorting network runs over a tile of pixels: no branches, so the processor's vector units do the work,
 gaps included. Beyond that each pixel's slopes are narrowed to a small bracket round the wanted ranks.
 """
@@ -19,25 +19,25 @@ from numba import njit
 STATISTICS: Final = ("slope", "slope_low", "slope_high", "tau", "s", "p", "p_hamed_rao", "n")
 """Rows of the result of :func:`monotonic`, in order."""
 
-FEW: Final = 16
+NETWORK_DATES: Final = 16
 """Most dates for which the sorting network is used: 120 slopes a pixel, a tile of which fits the first-level cache."""
 
-TILE: Final = 64
+NETWORK_TILE: Final = 64
 """Pixels side by side in the network; fewer leave the vector units idle, more leave the cache."""
 
-SAMPLE: Final = 128
+RANK_SAMPLE: Final = 128
 """Slopes drawn to bracket a rank among many."""
 
-MARGIN: Final = 15
+SAMPLE_MARGIN: Final = 15
 """Places in the sample to either side of the wanted rank: it lies between them in all but 1 % of draws."""
 
-DAYS: Final = 365.25
+DAYS_PER_YEAR: Final = 365.25
 """Days in a year."""
 
 Z95: Final = 1.959963984540054
 """Two-sided 95 % point of the normal distribution: confidence limits, and significance of a lag."""
 
-HAMED_RAO_FROM: Final = 10
+MIN_HAMED_RAO: Final = 10
 """Fewest values for which autocorrelation is estimated at all."""
 
 
@@ -65,9 +65,9 @@ def slope_and_score(t: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """
     slope, s = np.full((2, y.shape[1]), np.nan, y.dtype)
     n = t.size
-    if 2 <= n <= FEW:
+    if 2 <= n <= NETWORK_DATES:
         _slope_few(t, y, _network(n, whole=False), slope, s)
-    elif n > FEW:
+    elif n > NETWORK_DATES:
         _slope_many(t, y, slope, s)
     return slope, s
 
@@ -87,7 +87,7 @@ def monotonic(t: np.ndarray, y: np.ndarray) -> np.ndarray:
     (8, pixels) array
         The rows of :data:`STATISTICS`. ``n`` is always a number; all else is NaN with fewer than two values.
         Further NaN: a limit that so few values cannot bound (fewer than five, without ties), ``tau`` where
-        all values are equal, ``p_hamed_rao`` with fewer than :data:`HAMED_RAO_FROM` values, without
+        all values are equal, ``p_hamed_rao`` with fewer than :data:`MIN_HAMED_RAO` values, without
         residuals to correlate, or where the corrected variance is not positive.
 
     Notes
@@ -106,9 +106,9 @@ def monotonic(t: np.ndarray, y: np.ndarray) -> np.ndarray:
     """
     out = np.full((len(STATISTICS), y.shape[1]), np.nan, y.dtype)
     n = t.size
-    if 2 <= n <= FEW:
+    if 2 <= n <= NETWORK_DATES:
         _monotonic_few(t, y, _network(n, whole=True), out)
-    elif n > FEW:
+    elif n > NETWORK_DATES:
         _monotonic_many(t, y, out)
     else:
         out[-1] = np.isfinite(y).sum(axis=0)
@@ -146,9 +146,9 @@ def _network(n: int, *, whole: bool) -> np.ndarray:
 def _load_tile(y: np.ndarray, start: int, tile: np.ndarray) -> int:
     """Copy a tile of pixels, NaN where not seen and beyond the edge."""
     n, pixels = y.shape
-    width: int = min(TILE, pixels - start)
+    width: int = min(NETWORK_TILE, pixels - start)
     for i in range(n):
-        for lane in range(TILE):
+        for lane in range(NETWORK_TILE):
             tile[i, lane] = np.nan
         for lane in range(width):
             value = y[i, start + lane]
@@ -162,7 +162,7 @@ def _rises(
 ) -> None:
     """Slopes between the dates that begin at a and b in a tile without gaps; scores are counted up."""
     one, zero = s.dtype.type(1), s.dtype.type(0)
-    for lane in range(np.uint64(TILE)):
+    for lane in range(np.uint64(NETWORK_TILE)):
         rise = values[b + lane] - values[a + lane]
         slopes[row + lane] = rise * rate
         s[lane] += (one if rise > zero else zero) - (one if rise < zero else zero)
@@ -179,7 +179,7 @@ def _rises_with_gaps(
     middle rows: with k missing, k // 2 lie below.
     """
     one, zero = s.dtype.type(1), s.dtype.type(0)
-    for lane in range(np.uint64(TILE)):
+    for lane in range(np.uint64(NETWORK_TILE)):
         rise = values[b + lane] - values[a + lane]
         seen = rise == rise
         slopes[row + lane] = rise * rate if seen else fill[lane]
@@ -203,15 +203,15 @@ def _sorted_slopes(
     for i in range(t.size):
         for j in range(i + 1, t.size):
             rate = tile.dtype.type(1 / (t[j] - t[i]))
-            a, b = np.uint64(i * TILE), np.uint64(j * TILE)
+            a, b = np.uint64(i * NETWORK_TILE), np.uint64(j * NETWORK_TILE)
             if gaps:
                 _rises_with_gaps(values, a, b, rate, flat, row, s, fill)
             else:
                 _rises(values, a, b, rate, flat, row, s)
-            row += np.uint64(TILE)
+            row += np.uint64(NETWORK_TILE)
     for c in range(network.shape[0]):
-        a, b = np.uint64(network[c, 0] * TILE), np.uint64(network[c, 1] * TILE)
-        for lane in range(np.uint64(TILE)):
+        a, b = np.uint64(network[c, 0] * NETWORK_TILE), np.uint64(network[c, 1] * NETWORK_TILE)
+        for lane in range(np.uint64(NETWORK_TILE)):
             first, second = flat[a + lane], flat[b + lane]
             flat[a + lane] = first if first < second else second
             flat[b + lane] = second if first < second else first
@@ -222,12 +222,12 @@ def _sorted_slopes(
 def _slope_few(t: np.ndarray, y: np.ndarray, network: np.ndarray, slope: np.ndarray, s: np.ndarray) -> None:
     n, pixels = y.shape
     pairs = n * (n - 1) // 2
-    tile = np.empty((n, TILE), y.dtype)
-    slopes = np.empty((pairs, TILE), y.dtype)
-    fill = np.empty(TILE, y.dtype)
-    score = np.empty(TILE, y.dtype)
+    tile = np.empty((n, NETWORK_TILE), y.dtype)
+    slopes = np.empty((pairs, NETWORK_TILE), y.dtype)
+    fill = np.empty(NETWORK_TILE, y.dtype)
+    score = np.empty(NETWORK_TILE, y.dtype)
     half = y.dtype.type(0.5)
-    for start in range(0, pixels, TILE):
+    for start in range(0, pixels, NETWORK_TILE):
         width = _load_tile(y, start, tile)
         gaps = _sorted_slopes(t, tile, network, slopes, fill, score)
         for lane in range(width):
@@ -246,13 +246,13 @@ def _slope_few(t: np.ndarray, y: np.ndarray, network: np.ndarray, slope: np.ndar
 def _monotonic_few(t: np.ndarray, y: np.ndarray, network: np.ndarray, out: np.ndarray) -> None:
     n, pixels = y.shape
     pairs = n * (n - 1) // 2
-    tile = np.empty((n, TILE), y.dtype)
-    slopes = np.empty((pairs, TILE), y.dtype)
-    fill = np.empty(TILE, y.dtype)
-    score = np.empty(TILE, y.dtype)
+    tile = np.empty((n, NETWORK_TILE), y.dtype)
+    slopes = np.empty((pairs, NETWORK_TILE), y.dtype)
+    fill = np.empty(NETWORK_TILE, y.dtype)
+    score = np.empty(NETWORK_TILE, y.dtype)
     seen_t, seen_y, residual = np.empty(n), np.empty(n, y.dtype), np.empty(n)
     order = np.empty(n)
-    for start in range(0, pixels, TILE):
+    for start in range(0, pixels, NETWORK_TILE):
         width = _load_tile(y, start, tile)
         _sorted_slopes(t, tile, network, slopes, fill, score)
         for lane in range(width):
@@ -315,13 +315,13 @@ def _monotonic_many(t: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
             column[1] = _ranked(slopes[:found], first, first, work)
         if last < found:
             column[2] = _ranked(slopes[:found], last, last, work)
-        _test(seen_t[:seen] / DAYS, values, float(_score(values)), variance, tied, residual, column)
+        _test(seen_t[:seen] / DAYS_PER_YEAR, values, float(_score(values)), variance, tied, residual, column)
 
 
 @njit(nogil=True, cache=True)
 def _days(t: np.ndarray) -> np.ndarray:
     """Days from the middle of the record: whole days are exact in single precision, fractions of years are not."""
-    days: np.ndarray = (t - (t[0] + t[-1]) / 2) * DAYS
+    days: np.ndarray = (t - (t[0] + t[-1]) / 2) * DAYS_PER_YEAR
     return days
 
 
@@ -352,7 +352,7 @@ def _score(y: np.ndarray) -> int:
 def _slopes(t: np.ndarray, y: np.ndarray, slopes: np.ndarray) -> int:
     """All pairwise slopes of one pixel per year, from times in days; how many."""
     found = 0
-    year = y.dtype.type(DAYS)
+    year = y.dtype.type(DAYS_PER_YEAR)
     for i in range(y.size - 1):
         later_t, later_y, now_t, now_y = t[i + 1 :], y[i + 1 :], t[i], y[i]
         row = slopes[found : found + later_y.size]
@@ -394,18 +394,18 @@ def _ranked(values: np.ndarray, first: int, last: int, work: np.ndarray) -> floa
     lies below; and again on what was kept, until few are left to select from. The count makes the answer exact:
     a bracket that missed is seen, and then all values are selected from.
     """
-    sample = np.empty(SAMPLE, values.dtype)
+    sample = np.empty(RANK_SAMPLE, values.dtype)
     source, size, skipped = values, values.size, 0
-    while size > 2 * SAMPLE:
-        step = size // SAMPLE
-        for i in range(SAMPLE):
+    while size > 2 * RANK_SAMPLE:
+        step = size // RANK_SAMPLE
+        for i in range(RANK_SAMPLE):
             sample[i] = source[i * step]
-        place = (first - skipped) * SAMPLE // size
-        down, up = max(place - MARGIN, 0), min(place + MARGIN, SAMPLE - 1)
-        _select(sample, down, 0, SAMPLE - 1)
-        _select(sample, up, down, SAMPLE - 1)
-        low = sample[down] if place > MARGIN else -np.inf
-        high = sample[up] if place + MARGIN < SAMPLE else np.inf
+        place = (first - skipped) * RANK_SAMPLE // size
+        down, up = max(place - SAMPLE_MARGIN, 0), min(place + SAMPLE_MARGIN, RANK_SAMPLE - 1)
+        _select(sample, down, 0, RANK_SAMPLE - 1)
+        _select(sample, up, down, RANK_SAMPLE - 1)
+        low = sample[down] if place > SAMPLE_MARGIN else -np.inf
+        high = sample[up] if place + SAMPLE_MARGIN < RANK_SAMPLE else np.inf
         below, kept = _kept(source[:size], low, high, work)
         if not below <= first - skipped <= last - skipped < below + kept:
             source, size, skipped = values, values.size, 0
@@ -486,7 +486,7 @@ def _test(
         column[3] = s / math.sqrt(pairs * float(pairs - tied))
     column[4] = s
     column[5] = _two_sided(s, variance)
-    if n >= HAMED_RAO_FROM:
+    if n >= MIN_HAMED_RAO:
         inflation = _inflation(t, y, float(column[0]), residual)
         if inflation > 0:
             column[6] = _two_sided(s, variance * inflation)

@@ -14,36 +14,36 @@ from numba import njit
 from scipy import fft, ndimage
 from scipy.special import expit, logit, ndtri
 
-STEP: Final = 0.05
-GRID: Final = STEP * np.arange(-32, 33)
+THETA_STEP: Final = 0.05
+THETA_GRID: Final = THETA_STEP * np.arange(-32, 33)
 """Values that the theta of pixels may have, less that of their site; those beyond belong to the ends."""
 
-FINE: Final = (0.03, 1.1)
+CLASS_WIDTHS: Final = (0.03, 1.1)
 """Pixels whose thetas lie within the first, and whose errors have a lesser ratio than the second, are taken as one."""
 
-SPREAD: Final = 0.5
+PIXEL_SPREAD: Final = 0.5
 """Standard deviation of the theta of pixels round that of their site before they are looked at."""
 
-FAITH: Final = 10.0
+PRIOR_WEIGHT: Final = 10.0
 """How many pixels the site's own posterior counts for."""
 
-STEPS: Final = 300
+EM_STEPS: Final = 300
 """Steps of EM."""
 
-SMOOTHING: Final = 1.0
+SMOOTHING_SD: Final = 1.0
 """Standard deviation of the bell by which the logit of p is smoothed. [pixel]"""
 
-CANVAS: Final = 32
+FIELD_SIDE_STEP: Final = 32
 """Fields are drawn on whole numbers of these, so that sites share them. [pixel]"""
 
-LARGEST: Final = 128
+MAX_DRAWN_SIDE: Final = 128
 """Of a site with a longer side, pixels are drawn in blocks: the draws of all fields fit into memory. [pixel]"""
 
-CERTAIN: Final = 1e-6
+MIN_PROBABILITY: Final = 1e-6
 """Least p, and greatest less than 1, that is smoothed: the logit of 0 has no end."""
 
 
-def chances(
+def failing_probability(
     theta: np.ndarray, error: np.ndarray, *, site: float, variance: float, below: float | np.ndarray
 ) -> np.ndarray:
     """P(true theta < below) of each pixel, calibrated over the site.
@@ -62,19 +62,19 @@ def chances(
     (pixels,) or (limit, pixels) array
         0 to 1.
     """
-    kinds = np.stack([np.rint(theta / FINE[0]), np.rint(np.log(error) / np.log(FINE[1]))])
+    kinds = np.stack([np.rint(theta / CLASS_WIDTHS[0]), np.rint(np.log(error) / np.log(CLASS_WIDTHS[1]))])
     # as one number each: to sort pairs took more time than all else here
     codes = (kinds[0].clip(-(2**40), 2**40) * 2**20 + kinds[1]).astype(np.int64)
     _, first, which, count = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
     kinds = kinds[:, first]
-    fit = -(((kinds[0, :, None] * FINE[0] - site - GRID) / FINE[1] ** kinds[1, :, None]) ** 2) / 2
+    fit = -(((kinds[0, :, None] * CLASS_WIDTHS[0] - site - THETA_GRID) / CLASS_WIDTHS[1] ** kinds[1, :, None]) ** 2) / 2
     likelihood = np.exp(fit - fit.max(axis=1, keepdims=True))
-    start = np.exp(-(GRID**2) / (2 * (SPREAD**2 + variance)))
+    start = np.exp(-(THETA_GRID**2) / (2 * (PIXEL_SPREAD**2 + variance)))
     start /= start.sum()
     share = likelihood * _spread(likelihood, count.astype(np.float64), start)
     share /= share.sum(axis=1, keepdims=True)
     # a value of the grid stands for all thetas half a step around it
-    failing = np.clip((np.atleast_1d(below) - site - GRID[:, None]) / STEP + 0.5, 0, 1)
+    failing = np.clip((np.atleast_1d(below) - site - THETA_GRID[:, None]) / THETA_STEP + 0.5, 0, 1)
     chance: np.ndarray = np.clip(np.einsum("kg,gl->lk", share, failing), 0, 1)[:, which.ravel()]
     return chance[0] if np.ndim(below) == 0 else chance
 
@@ -84,12 +84,12 @@ def _spread(likelihood: np.ndarray, count: np.ndarray, start: np.ndarray) -> np.
     """Weights of the grid's values by EM, from (kind, value) likelihoods of kinds of pixels and how many each has."""
     kinds, values = likelihood.shape
     turned = likelihood.T.copy()
-    weights, total = start.copy(), count.sum() + FAITH
+    weights, total = start.copy(), count.sum() + PRIOR_WEIGHT
     density, found = np.empty(kinds), np.empty(values)
-    for _ in range(STEPS):
+    for _ in range(EM_STEPS):
         _weighted(turned, weights, density)
         _weighted(likelihood, count / density, found)
-        weights = (weights * found + FAITH * start) / total
+        weights = (weights * found + PRIOR_WEIGHT * start) / total
     return weights
 
 
@@ -111,17 +111,17 @@ def _weighted(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
             out[j] += rows[i, j] * weights[i]
 
 
-def smoothed(chance: np.ndarray) -> np.ndarray:
+def smooth(chance: np.ndarray) -> np.ndarray:
     """The same map with its logit smoothed by a bell; NaN stays, and counts for nothing in its neighbours."""
     known = np.isfinite(chance)
-    value = np.where(known, logit(np.clip(np.where(known, chance, 0.5), CERTAIN, 1 - CERTAIN)), 0.0)
-    total = ndimage.gaussian_filter(value, SMOOTHING, mode="constant")
-    weight = ndimage.gaussian_filter(known.astype(float), SMOOTHING, mode="constant")
+    value = np.where(known, logit(np.clip(np.where(known, chance, 0.5), MIN_PROBABILITY, 1 - MIN_PROBABILITY)), 0.0)
+    total = ndimage.gaussian_filter(value, SMOOTHING_SD, mode="constant")
+    weight = ndimage.gaussian_filter(known.astype(float), SMOOTHING_SD, mode="constant")
     return np.where(known, expit(total / np.where(known, weight, 1.0)), np.nan)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def parts(chance: np.ndarray, theta: np.ndarray) -> np.ndarray:
+def failing_fraction(chance: np.ndarray, theta: np.ndarray) -> np.ndarray:
     """Failing part of each pixel: its chance of failing, and at the edges of patches by how far theta lies between.
 
     A pixel half in a patch has a theta in the middle and would pass as sound: with such pixels taken for whole, small
@@ -174,7 +174,7 @@ def _edge(chance: np.ndarray) -> np.ndarray:
     return out
 
 
-def patches(mask: np.ndarray, least: int) -> np.ndarray:
+def large_patches(mask: np.ndarray, least: int) -> np.ndarray:
     """The mask without its patches of fewer than so many pixels; pixels that touch at a corner belong together."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
@@ -183,7 +183,7 @@ def patches(mask: np.ndarray, least: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def fields(shape: tuple[int, int], reach: float, count: int, seed: int) -> np.ndarray:
+def random_fields(shape: tuple[int, int], reach: float, count: int, seed: int) -> np.ndarray:
     """Gaussian fields of variance 1 whose correlation falls off as exp(-distance / reach), reach in pixels.
 
     Kept, and not to be written to: sites of one size share them.
@@ -201,7 +201,7 @@ def fields(shape: tuple[int, int], reach: float, count: int, seed: int) -> np.nd
     return out
 
 
-def shares(part: np.ndarray, reach: float, count: int, seed: int) -> np.ndarray:
+def draw_shares(part: np.ndarray, reach: float, count: int, seed: int) -> np.ndarray:
     """Shares of the pixels that fail in so many draws, in each of which each fails with its own chance.
 
     Neighbours fail together: the draws are cut from fields whose correlation falls off with `reach` [pixel]. Of a
@@ -210,12 +210,12 @@ def shares(part: np.ndarray, reach: float, count: int, seed: int) -> np.ndarray:
     rows, columns = (np.flatnonzero(np.isfinite(part).any(axis=axis)) for axis in (1, 0))
     part = np.clip(part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 0, 1)
     weight = np.isfinite(part).astype(float)
-    step = -(-max(part.shape) // LARGEST)
+    step = -(-max(part.shape) // MAX_DRAWN_SIDE)
     if step > 1:  # of a large site so many pixels fail or stand together
         total, weight = (_summed(values, step) for values in (np.nan_to_num(part), weight))
         part, reach = total / np.where(weight > 0, weight, np.nan), reach / step
-    size = [CANVAS * -(-side // CANVAS) for side in part.shape]
-    drawn = fields((size[0], size[1]), reach, count, seed)
+    size = [FIELD_SIDE_STEP * -(-side // FIELD_SIDE_STEP) for side in part.shape]
+    drawn = random_fields((size[0], size[1]), reach, count, seed)
     limit = ndtri(np.nan_to_num(part)).astype(np.float32)
     share: np.ndarray = _failing(drawn, limit, weight.astype(np.float32)) / weight.sum()
     return share

@@ -5,19 +5,19 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-ROWS: Final = ("seen", "cover", "ndvi", "over")
+SUMS: Final = ("seen", "cover", "ndvi", "over")
 """What is summed up of a pixel: 1, its cover, its NDVI, and its cover over that of the control, in each scene in which
 it was seen."""
 
 
 @njit(nogil=True, cache=True)
-def add(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, control: float) -> None:
+def _add_scene(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, control: float) -> None:
     """Add one scene to the sums of its season, in place.
 
     Parameters
     ----------
     sums : (rows, pixels) float32 array
-        See :data:`ROWS`; zeros before the first scene of the season.
+        See :data:`SUMS`; zeros before the first scene of the season.
     cover, ndvi : (pixels,) float32 array
         Not finite where the pixel was not seen; a pixel counts where both are finite. [1]
     control : float
@@ -38,13 +38,13 @@ def add(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, control: float) -
             sums[3, pixel] += value - reference
 
 
-def added(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, controls: np.ndarray) -> np.ndarray:
-    """Sums of a season after some more scenes, one after the other; see :func:`add`.
+def add_scenes(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, controls: np.ndarray) -> np.ndarray:
+    """Sums of a season after some more scenes, one after the other; see :func:`_add_scene`.
 
     Parameters
     ----------
     sums : (..., row) float32 array
-        See :data:`ROWS`; is not changed.
+        See :data:`SUMS`; is not changed.
     cover, ndvi : (..., scene) float32 arrays
         Not finite where a pixel was not seen. [1]
     controls : (scene,) array
@@ -54,20 +54,20 @@ def added(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, controls: np.nd
     -------
     (..., row) float32 array
     """
-    rows = np.moveaxis(sums, -1, 0).reshape(len(ROWS), -1).copy()
+    rows = np.moveaxis(sums, -1, 0).reshape(len(SUMS), -1).copy()
     scenes = (np.moveaxis(values, -1, 0).reshape(values.shape[-1], -1) for values in (cover, ndvi))
     for one, index, control in zip(*scenes, controls.tolist(), strict=True):
-        add(rows, one, index, control)
-    return np.moveaxis(rows.reshape(len(ROWS), *sums.shape[:-1]), 0, -1)
+        _add_scene(rows, one, index, control)
+    return np.moveaxis(rows.reshape(len(SUMS), *sums.shape[:-1]), 0, -1)
 
 
-def mean(sums: np.ndarray, row: str) -> np.ndarray:
+def season_mean(sums: np.ndarray, row: str) -> np.ndarray:
     """Mean over the scenes of a season.
 
     Parameters
     ----------
     sums : (..., row, y, x) float32 array
-        See :data:`ROWS`.
+        See :data:`SUMS`.
     row : str
         Which of them.
 
@@ -76,13 +76,13 @@ def mean(sums: np.ndarray, row: str) -> np.ndarray:
     (..., y, x) float32 array
         In the unit of the row; NaN where the pixel was not seen.
     """
-    seen = sums[..., ROWS.index("seen"), :, :]
+    seen = sums[..., SUMS.index("seen"), :, :]
     found: np.ndarray = np.full_like(seen, np.nan)
-    np.divide(sums[..., ROWS.index(row), :, :], seen, out=found, where=seen > 0)
+    np.divide(sums[..., SUMS.index(row), :, :], seen, out=found, where=seen > 0)
     return found
 
 
-def inner_sums(values: np.ndarray, inside: np.ndarray, times: int) -> np.ndarray:
+def block_sums(values: np.ndarray, inside: np.ndarray, times: int) -> np.ndarray:
     """Sums of what lies inside, of blocks of pixels.
 
     Parameters
