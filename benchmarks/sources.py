@@ -30,8 +30,9 @@ from affine import Affine
 from odc.geo import CRS
 from shapely.geometry import box, mapping
 
-from jobs.executor import engine
-from jobs.ingest import gather, opened, take_over
+from jobs.executor import open_executor
+from jobs.ingest import record_observations, update_sites
+from jobs.installation import open_ledger
 from jobs.records import site_to_json
 from jobs.settings import Settings, load
 from jobs.sources import open_sources
@@ -163,7 +164,7 @@ def installation(source: str, some: Sequence[Site]) -> Iterator[Settings]:
         config = Path(folder) / "regrowth.toml"
         config.write_text(f'[source]\nsince = "2019-01-01"\n{source}\n', encoding="utf-8")
         settings = load(config)
-        with opened(settings) as ledger, ledger.transaction() as t:
+        with open_ledger(settings) as ledger, ledger.transaction() as t:
             for one in some:
                 t.add_site(one.id, one.version, site_to_json(one), start=one.start.isoformat(), now="2026")
         yield settings
@@ -173,13 +174,13 @@ def fetched(settings: Settings, some: Sequence[Site], until: date) -> tuple[int,
     """Fetch as a backfill does; new scenes of a site, seconds, and bytes decoded here."""
     sources = open_sources(settings.source)
     began, new = time.perf_counter(), 0
-    with opened(settings) as ledger, engine("") as work:
-        for outcome in gather(settings, ledger, sources, some, work, until=until, progress=None):
+    with open_ledger(settings) as ledger, open_executor("") as work:
+        for outcome in update_sites(settings, ledger, sources, some, work, until=until, progress=None):
             if outcome.fetched is None:
                 raise MonitorError(outcome.error or "not fetched")
             new = len(outcome.fetched.new)
             with ledger.transaction() as t:
-                take_over(t, outcome, outcome.fetched)
+                record_observations(t, outcome, outcome.fetched)
     seconds = time.perf_counter() - began
     return new, seconds, sources.first.tally.bytes_decoded if isinstance(sources.first, Stac) else 0
 
@@ -187,7 +188,7 @@ def fetched(settings: Settings, some: Sequence[Site], until: date) -> tuple[int,
 def needed(settings: Settings, some: Sequence[Site], pixels: int) -> tuple[int, int]:
     """Bytes of one scene in blocks that hold sites or units, and on sites and units alone, each counted once."""
     ground = np.zeros((pixels, pixels), bool)
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         for one in some:
             units = ControlSet.from_json(t.controls(ground_key(one)) or {}).units
             for piece in (one.geometry, *(unit.geometry for unit in units)):

@@ -129,10 +129,10 @@ def fail_if_locked(store_root: Path) -> None:
     TryLater
         Another process holds the lock; the message names it.
     """
-    from jobs.lock import held
+    from jobs.lock import hold_lock
 
     if store_root.is_dir():
-        with held(store_root, "a run that is starting"):
+        with hold_lock(store_root, "a run that is starting"):
             pass
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from odc.geo.geobox import GeoBox
 from shapely.ops import unary_union
 
-from jobs.fetch import BATCH, Task, choosing_scenes
+from jobs.fetch import COMMIT_SIZE, SiteTask, selection_scenes
 from jobs.sources import Sources
 from monitor.controls.selection import REFERENCES, WANTED, candidates
 from monitor.cube.context_pictures import context_grid
@@ -23,7 +23,7 @@ LAYERS = len(bands.OBSERVED) + 1
 """Read of each pixel, two bytes each."""
 
 
-def asked(task: Task, left: Sequence[Overpass], grid: GeoBox, sources: Sources) -> dict[str, Any]:
+def asked(task: SiteTask, left: Sequence[Overpass], grid: GeoBox, sources: Sources) -> dict[str, Any]:
     """What reading the scenes left to do of a site asks for, at most: of few scenes a context picture is taken too.
 
     Returns
@@ -39,7 +39,7 @@ def asked(task: Task, left: Sequence[Overpass], grid: GeoBox, sources: Sources) 
             candidates(task.site.geometry, others, grid, sources.first.ring, covered=covered, within=task.within)
         )
         # Scenes that the control units are chosen on are read twice: for that, then to be kept.
-        looks = [(one, around) for one in next(filter(None, choosing_scenes(task, left)), [])]
+        looks = [(one, around) for one in next(filter(None, selection_scenes(task, left)), [])]
         looks += [(one, min(around, MOST_UNITS)) for one in left]
     else:
         looks = [(one, len(task.controls.units)) for one in left]
@@ -47,8 +47,10 @@ def asked(task: Task, left: Sequence[Overpass], grid: GeoBox, sources: Sources) 
     for source in sources.all:
         for units in sorted({units for _, units in looks}):
             scenes = sum(scene.source == source.name for one, n in looks if n == units for scene in one.granules)
-            costs += [source.cost(min(BATCH, scenes - first), grid, units) for first in range(0, scenes, BATCH)]
-    pictures = min(len(left), PICTURES * math.ceil(len(left) / BATCH))
+            costs += [
+                source.cost(min(COMMIT_SIZE, scenes - first), grid, units) for first in range(0, scenes, COMMIT_SIZE)
+            ]
+    pictures = min(len(left), PICTURES * math.ceil(len(left) / COMMIT_SIZE))
     costs += [sources.first.cost(1, context_grid(task.site, grid), 0)] * pictures
     known = [cost for cost in costs if cost is not None]
     whole = len(known) == len(costs)

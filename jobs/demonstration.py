@@ -17,7 +17,7 @@ from shapely.geometry import mapping
 
 from jobs.console import progress
 from jobs.exits import Exit
-from jobs.ingest import add_sites, opened
+from jobs.installation import add_sites, open_ledger
 from jobs.pipeline import exit_status, fetch_history, night
 from jobs.settings import load
 from monitor.errors import BadConfiguration
@@ -77,7 +77,7 @@ def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
     _write(out / "truth.json", json.dumps(truth, indent=2) + "\n")
     write_inputs(out, seed=seed)
     settings = load(config)
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
     with progress("history") as tell:
         worst = exit_status(fetch_history(settings, until=FIRST_NIGHT - timedelta(days=1), progress=tell))

@@ -11,7 +11,8 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from jobs.ingest import chosen_sites, now
+from jobs.clock import now
+from jobs.installation import selected_sites
 from jobs.records import alert_from_json, alert_to_json
 from jobs.settings import Settings
 from monitor.alerts.alert import AlertState
@@ -67,7 +68,7 @@ def replant(settings: Settings, ledger: Ledger, site_id: str, *, start: date, wh
     BadData
         There is no such site, or the start is no later than that of the current episode, or still to come.
     """
-    (site,) = chosen_sites(settings, ledger, [site_id])
+    (site,) = selected_sites(settings, ledger, [site_id])
     with ledger.transaction() as t:
         known = t.episodes(site_id)
         last = known[-1]

@@ -58,14 +58,14 @@ THREADS: Final = max(4, CPU_COUNT)
 """Threads of a compute: more than cores, since tasks wait for the network."""
 
 Job = tuple[int, Delayed]
-Run = Callable[[Iterable[Delayed]], Iterator[tuple[int, Any]]]
+Compute = Callable[[Iterable[Delayed]], Iterator[tuple[int, Any]]]
 """Computes dask graphs, taking them as their turn comes, and yields, as they are done, the number and the result of
 each, or the exception that it died of. Of the expected errors (:class:`monitor.errors.MonitorError`) the first is
 raised."""
 
 
 @contextmanager
-def engine(scheduler: str) -> Iterator[Run]:
+def open_executor(scheduler: str) -> Iterator[Compute]:
     """A way to compute dask graphs in parallel.
 
     Parameters
@@ -104,14 +104,14 @@ def _little_garbage() -> Iterator[None]:
         gc.unfreeze()
 
 
-def spare() -> None:
+def exclude_from_garbage_collection() -> None:
     """Look for no garbage among what has come to be by now either: what a search has found stays as long as the run."""
     if gc.get_threshold()[0] == GARBAGE:  # else others have their own way with it
         gc.freeze()
 
 
 @contextmanager
-def _opened(scheduler: str) -> Iterator[Run]:
+def _opened(scheduler: str) -> Iterator[Compute]:
     if not scheduler:
         yield _threads
         return
@@ -220,7 +220,7 @@ _beside = 0
 
 
 @cache
-def processes() -> int:
+def worker_processes() -> int:
     """How many processes share the work, asked in one of them: what holds for a whole run is divided by it.
 
     It is asked once a process: workers that join later do not count.

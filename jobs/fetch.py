@@ -21,9 +21,9 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
-from jobs.lock import LANDSCAPES, Lock, held
+from jobs.clock import check_snapshot_time
+from jobs.lock import LANDSCAPE_LOCKS, Lock, hold_lock
 from jobs.logs import redacted
-from jobs.precheck import CLOCK, behind
 from jobs.sources import Sources
 from monitor.controls.screening import LeftOut, left_out
 from monitor.controls.selection import ENOUGH, REFERENCE, ControlSet, Unit, candidates, match
@@ -57,7 +57,7 @@ from monitor.sites.site import Site
 
 log = structlog.get_logger()
 
-BATCH = 32
+COMMIT_SIZE = 32
 """Overpasses committed together: bounds memory, and what a killed backfill has to do again."""
 HELD = 128 << 20
 """Pixels of all sites of a landscape that are committed together, at most: with more sites fewer overpasses. As much is
@@ -89,7 +89,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class SiteTask:
     """One site's part of a fetch: all that a worker needs."""
 
     site: Site
@@ -104,7 +104,7 @@ class Task:
     searched: BaseGeometry
     """The area in which they were found."""
     controls: ControlSet | None
-    """The frozen units; None: those the store was made with, else chosen, see :func:`choosing_scenes`."""
+    """The frozen units; None: those the store was made with, else chosen, see :func:`selection_scenes`."""
     known: Known | None
     others: tuple[tuple[BaseGeometry, date], ...]
     """Outline and start of every other site near the units or where they are sought, retired ones too: control ground
@@ -124,7 +124,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class FetchResult:
     """What a fetch did for one site."""
 
     stored: StoredSite
@@ -158,12 +158,12 @@ class Outcome:
     state: str
     """``done``, ``failed`` or ``deferred``."""
     error: str | None = None
-    fetched: Fetched | None = None
+    fetched: FetchResult | None = None
     never_offered: bool = False
     """Whether it failed because no source has ever offered a scene of it."""
 
 
-def lattice(site: Site, source: Source) -> GeoBox:
+def new_site_grid(site: Site, source: Source) -> GeoBox:
     """The site's own fixed grid, on the lattice of a source.
 
     Raises
@@ -182,17 +182,17 @@ def lattice(site: Site, source: Source) -> GeoBox:
 
 
 def fetch(
-    tasks: Sequence[Task],
+    tasks: Sequence[SiteTask],
     sources: Sources,
     elevation: Elevation | None = None,
     guard: Callable[[], None] = lambda: None,
     what: str = "a run",
-) -> Generator[list["Step"], None, list["Part"]]:
+) -> Generator[list["Step"], None, list["SiteUpdate"]]:
     """Store what is offered for the sites of a landscape and not yet stored, while its lock is held.
 
     Parameters
     ----------
-    tasks : sequence of Task
+    tasks : sequence of SiteTask
         Sites of one landscape, or new ones that are to be one.
     sources : Sources
         The preferred one gives grid and ring.
@@ -210,7 +210,7 @@ def fetch(
 
     Returns
     -------
-    list of Part
+    list of SiteUpdate
         What became of each site, in the order of `tasks`.
 
     Raises
@@ -219,9 +219,9 @@ def fetch(
         A source refuses the credentials: no other site would fare better.
     """
     folder = tasks[0].folder
-    parts = [Part(task, LandscapeStore(folder), guard) for task in tasks]
+    parts = [SiteUpdate(task, LandscapeStore(folder), guard) for task in tasks]
     try:
-        with held(folder.parent / LANDSCAPES, what, folder.name) as lock:
+        with hold_lock(folder.parent / LANDSCAPE_LOCKS, what, folder.name) as lock:
             yield from _fetch(parts, sources, elevation, lock)
     except TryLater as error:
         for part in parts:
@@ -237,7 +237,7 @@ def fetch(
 
 
 def _fetch(
-    parts: Sequence["Part"], sources: Sources, elevation: Elevation | None, lock: Lock
+    parts: Sequence["SiteUpdate"], sources: Sources, elevation: Elevation | None, lock: Lock
 ) -> Iterator[list["Step"]]:
     store = parts[0].landscape
     with suppress(MonitorError):  # each site reports it as it is opened
@@ -251,17 +251,17 @@ def _fetch(
     new = [part for part in parts if part.alive and part.controls is None]
     yield from _choose(new, sources, elevation)
     waiting = [part for part in new if part.controls is None and part.task.waiting_in is not None]
-    _each(waiting, Part.wait_on)
+    _each(waiting, SiteUpdate.wait_on)
     _each(parts, lambda part: part.survey(elevation))
     _begin(store, [part for part in parts if part.alive and part not in waiting], lock)
     yield _storing(store, [part for part in parts if part.alive and part.left], sources, lock)
 
 
 @dataclass(slots=True, eq=False)
-class Part:
+class SiteUpdate:
     """One site on its way through a fetch."""
 
-    task: Task
+    task: SiteTask
     landscape: LandscapeStore
     guard: Callable[[], None] = lambda: None
     """Called before anything is written; raises where it must not be."""
@@ -277,7 +277,7 @@ class Part:
     waits: bool = False
     """Whether they cannot be chosen yet: scenes are stored without."""
     tried: int | None = None
-    """See :class:`Fetched`."""
+    """See :class:`FetchResult`."""
     terrain: Terrain | None = None
     later: str = ""
     """Why some scene could not be asked for: its source is down."""
@@ -313,8 +313,8 @@ class Part:
         if not self.landscape.exists:
             if self.task.missing:
                 raise TryLater(self.task.missing)
-            self.grid = lattice(self.task.site, source)
-            self.left = left_of(self.task, self.grid, self.stored)
+            self.grid = new_site_grid(self.task.site, source)
+            self.left = missing_overpasses(self.task, self.grid, self.stored)
             return
         self.store = self.landscape.site(self.task.ground)
         self.snapshot, self.grid = self.store.snapshot, self.store.grid
@@ -323,10 +323,9 @@ class Part:
             self.waits = not self.controls.units
         known = self.task.known
         self.stored = known.baselines if known and known.landscape is self.landscape else self.store.baselines()
-        self.left = left_of(self.task, self.grid, self.stored)
-        if self.left and (found := behind(self.landscape.written, "the newest snapshot of its store")):
-            msg = f"{found}, and no scene can be stored until then. {CLOCK}"
-            raise TryLater(msg)
+        self.left = missing_overpasses(self.task, self.grid, self.stored)
+        if self.left:
+            check_snapshot_time(self.landscape.written)
 
     def wait_on(self) -> None:
         """Go on waiting where the site is stored without control ground, since none could be chosen."""
@@ -360,7 +359,7 @@ class Part:
         if self.error is not None or self.controls is None:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
         gone = left_out(self.controls.units, self.task.others)
-        fetched = Fetched(
+        fetched = FetchResult(
             stored=self.store,
             snapshot=self.snapshot,
             new=tuple(self.new),
@@ -376,12 +375,12 @@ class Part:
         return Outcome(site=self.task.site, state="done", fetched=fetched)
 
 
-def choosing_scenes(task: Task, left: Sequence[Overpass]) -> list[list[Overpass]]:
+def selection_scenes(task: SiteTask, left: Sequence[Overpass]) -> list[list[Overpass]]:
     """Scenes on which the control ground of a new site is chosen, in the order in which they are tried.
 
     Parameters
     ----------
-    task : Task
+    task : SiteTask
         Gives start, biome and the day up to which scenes are offered.
     left : sequence of Overpass
         All that is offered, ascending by time.
@@ -406,14 +405,16 @@ def choosing_scenes(task: Task, left: Sequence[Overpass]) -> list[list[Overpass]
     return [[one for one in left if one.main.time.date() < start], *(lots[year] for year in sorted(lots))]
 
 
-def left_of(task: Task, grid: GeoBox, stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
+def missing_overpasses(task: SiteTask, grid: GeoBox, stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
     """What is left to do of what is offered over a site, ascending by time."""
     known = task.known is not None and stored is task.known.baselines
     asked = task.asked if known and task.asked is not None else open_questions(task.offered, stored)
     return left_to_do(overpasses(asked.scenes, str(crs_of(grid)), asked.stored), stored)
 
 
-def looked_at(wanted: Iterable[tuple[Task, Sequence[Overpass]]], sources: Sequence[Source]) -> dict[str, Task]:
+def search_again(
+    wanted: Iterable[tuple[SiteTask, Sequence[Overpass]]], sources: Sequence[Source]
+) -> dict[str, SiteTask]:
     """Tasks of which something is left to do that no search has looked at, with all of those days looked at.
 
     A scene that is stored is wanted once more where another granule of its overpass is new, perhaps of another source,
@@ -421,7 +422,7 @@ def looked_at(wanted: Iterable[tuple[Task, Sequence[Overpass]]], sources: Sequen
 
     Parameters
     ----------
-    wanted : iterable of (Task, sequence of Overpass)
+    wanted : iterable of (SiteTask, sequence of Overpass)
         Each with what is left to do of it.
     sources : sequence of Source
         In order of preference.
@@ -431,7 +432,7 @@ def looked_at(wanted: Iterable[tuple[Task, Sequence[Overpass]]], sources: Sequen
     dict
         By site, with all that is offered; what is left to do of them is to be asked anew.
     """
-    tasks: dict[str, Task] = {}
+    tasks: dict[str, SiteTask] = {}
     spans: dict[tuple[BaseGeometry, str], tuple[date, date]] = {}
     for task, left in wanted:
         again = {
@@ -465,16 +466,16 @@ def looked_at(wanted: Iterable[tuple[Task, Sequence[Overpass]]], sources: Sequen
     return tasks
 
 
-def _look_again(parts: Sequence[Part], sources: Sequence[Source]) -> None:
+def _look_again(parts: Sequence[SiteUpdate], sources: Sequence[Source]) -> None:
     """Look at what is left to do and was not looked at, since it was thought to be stored."""
-    tasks = looked_at([(part.task, part.left) for part in parts], sources)
+    tasks = search_again([(part.task, part.left) for part in parts], sources)
     for part in parts:
         if part.task.site.id in tasks:
             part.task = tasks[part.task.site.id]
-            part.left = left_of(part.task, part.grid, part.stored)
+            part.left = missing_overpasses(part.task, part.grid, part.stored)
 
 
-def _each(parts: Iterable[Part], step: Callable[[Part], None]) -> None:
+def _each(parts: Iterable[SiteUpdate], step: Callable[[SiteUpdate], None]) -> None:
     """Do a step for every site that is still well; one that fails stops alone."""
     for part in parts:
         if not part.alive:
@@ -493,14 +494,14 @@ def _each(parts: Iterable[Part], step: Callable[[Part], None]) -> None:
             part.fail("failed", redacted(f"site {site!r}: a bug, {type(error).__name__}: {error}"))
 
 
-def _choose(parts: Sequence[Part], sources: Sources, elevation: Elevation | None) -> Iterator[list["Step"]]:
+def _choose(parts: Sequence[SiteUpdate], sources: Sources, elevation: Elevation | None) -> Iterator[list["Step"]]:
     """Choose the units of new sites by how they and the site behaved before the start; where the site was not seen
     then, in the first growing season that was seen. Those that cannot be chosen yet stay None.
     """
-    lots = {part: choosing_scenes(part.task, part.left) for part in parts}
-    pools: dict[Part, tuple[Unit, ...]] = {}
+    lots = {part: selection_scenes(part.task, part.left) for part in parts}
+    pools: dict[SiteUpdate, tuple[Unit, ...]] = {}
 
-    def look_round(part: Part) -> None:
+    def look_round(part: SiteUpdate) -> None:
         site = part.task.site
         covered = unary_union([scene.footprint for scene in part.task.offered if scene.footprint is not None])
         pools[part] = tuple(
@@ -512,11 +513,11 @@ def _choose(parts: Sequence[Part], sources: Sources, elevation: Elevation | None
 
     _each(parts, look_round)
     asked = dict.fromkeys(parts, 0)
-    seen: dict[Part, list[tuple[datetime, np.ndarray]]] = {part: [] for part in parts}
-    unread: dict[Part, list[Refusal]] = {part: [] for part in parts}
+    seen: dict[SiteUpdate, list[tuple[datetime, np.ndarray]]] = {part: [] for part in parts}
+    unread: dict[SiteUpdate, list[Refusal]] = {part: [] for part in parts}
     room = HELD
 
-    def take_down(part: Part) -> None:
+    def take_down(part: SiteUpdate) -> None:
         nonlocal room
         for look in part.waiting:
             size = look.pixels.nbytes + look.units.nbytes
@@ -531,7 +532,7 @@ def _choose(parts: Sequence[Part], sources: Sources, elevation: Elevation | None
             own = look.own if enough else np.full_like(look.own, np.nan)
             seen[part].append((look.scene.time, np.concatenate([own[None], look.units])))
 
-    def settle(part: Part) -> None:
+    def settle(part: SiteUpdate) -> None:
         if part.later:
             raise TryLater(part.later)
         site = part.task.site
@@ -590,7 +591,7 @@ def _terrain(elevation: Elevation | None, ground: Sequence[BaseGeometry]) -> lis
         return [None] * len(ground)
 
 
-def _begin(store: LandscapeStore, parts: Sequence[Part], lock: Lock) -> None:
+def _begin(store: LandscapeStore, parts: Sequence[SiteUpdate], lock: Lock) -> None:
     """Lay out a new landscape of the sites that can start; the others are left out and join a later one.
 
     So is one that was lost: its sites keep their units, and get their history again.
@@ -613,7 +614,7 @@ def _begin(store: LandscapeStore, parts: Sequence[Part], lock: Lock) -> None:
             )
         )
 
-    def begun(part: Part) -> None:
+    def begun(part: SiteUpdate) -> None:
         part.store = store.site(part.task.ground)
         part.snapshot = part.store.snapshot
 
@@ -621,7 +622,7 @@ def _begin(store: LandscapeStore, parts: Sequence[Part], lock: Lock) -> None:
         _each(parts, begun)
 
 
-def _together(parts: Sequence[Part], lock: Lock, write: Callable[[], Any]) -> bool:
+def _together(parts: Sequence[SiteUpdate], lock: Lock, write: Callable[[], Any]) -> bool:
     """Write for all sites at once; where it fails each of them fails, and no other landscape does."""
     state = "failed"
     try:
@@ -641,11 +642,11 @@ def _together(parts: Sequence[Part], lock: Lock, write: Callable[[], Any]) -> bo
     return False
 
 
-def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Sources, lock: Lock) -> None:
+def _flush(store: LandscapeStore, parts: Sequence[SiteUpdate], sources: Sources, lock: Lock) -> None:
     """Commit what waits of all sites in one commit."""
     waiting: dict[str, list[Entry]] = {}
 
-    def judge(part: Part) -> None:
+    def judge(part: SiteUpdate) -> None:
         if part.waiting:
             waiting[part.task.ground] = part.entries()
 
@@ -664,7 +665,7 @@ def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Sources, lock:
     ordered = sorted(rows.values(), key=lambda row: min(entry.record.time for entry in row.values()))
     message = f"{len(rows)} scenes of {len(waiting)} sites of {store.name}"
 
-    def commit(part: Part) -> None:
+    def commit(part: SiteUpdate) -> None:
         if mine := [row[part.task.ground] for row in ordered if part.task.ground in row]:
             part.stored_now(mine)
 
@@ -674,10 +675,10 @@ def _flush(store: LandscapeStore, parts: Sequence[Part], sources: Sources, lock:
 
 
 def _pictures(
-    parts: Sequence[Part], entries: Mapping[str, Sequence[Entry]], sources: Sources
+    parts: Sequence[SiteUpdate], entries: Mapping[str, Sequence[Entry]], sources: Sources
 ) -> dict[str, list[Picture]]:
     """Context pictures of the scenes that wait, by the key of the ground; what cannot be read now is left out."""
-    asked: dict[tuple[str, str], tuple[Scene, list[tuple[Part, str, str]]]] = {}
+    asked: dict[tuple[str, str], tuple[Scene, list[tuple[SiteUpdate, str, str]]]] = {}
     have: dict[str, dict[str, Picture]] = {}
     for part in parts:
         ground = part.task.ground
@@ -714,7 +715,7 @@ def _pictures(
     return found
 
 
-def _seasons(part: Part, records: Sequence[Record]) -> list[int | None]:
+def _seasons(part: SiteUpdate, records: Sequence[Record]) -> list[int | None]:
     """Year of the growing season that each scene lies in; None: in none."""
     window = GrowingSeason.of(part.task.site)
     days = np.array([record.time[:10] for record in records], "datetime64[D]").astype(np.int64)
@@ -722,10 +723,10 @@ def _seasons(part: Part, records: Sequence[Record]) -> list[int | None]:
     return [int(year) if 0 < at <= window.length else None for year, at in zip(season, position, strict=True)]
 
 
-def _storing(store: LandscapeStore, parts: Sequence[Part], sources: Sources, lock: Lock) -> list["Step"]:
+def _storing(store: LandscapeStore, parts: Sequence[SiteUpdate], sources: Sources, lock: Lock) -> list["Step"]:
     """Read what is left to do and commit it, so many scenes at a time."""
 
-    def take(some: Sequence[Part]) -> None:
+    def take(some: Sequence[SiteUpdate]) -> None:
         _flush(store, some, sources, lock)
         for part in some:
             if part.later:
@@ -773,22 +774,22 @@ class _Run(NamedTuple):
 
     source: Source
     scenes: list[Scene]
-    parts: list[Part]
+    parts: list[SiteUpdate]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """Overpasses of a landscape that are read by one graph and dealt with together."""
 
-    rows: list[dict[Part, Overpass]]
+    rows: list[dict[SiteUpdate, Overpass]]
     """Of each overpass the sites that want it, by time."""
     runs: list[_Run]
-    units: Mapping[Part, tuple[Unit, ...]]
+    units: Mapping[SiteUpdate, tuple[Unit, ...]]
     """What is averaged around each site."""
     layouts: dict[tuple[str, ...], Layout]
     """By the sites that are read together; shared by the steps of a landscape."""
     sources: Sources
-    then: Callable[[Sequence[Part]], None]
+    then: Callable[[Sequence[SiteUpdate]], None]
     """Deals with the looks that wait at the sites."""
 
     def graph(self) -> Delayed:
@@ -838,7 +839,7 @@ class Step:
 
     def _look(self, found: Sequence[xr.Dataset]) -> None:
         """Let the looks of all rows wait at their sites."""
-        seen: dict[tuple[Part, str, str], _Seen | Refusal] = {}
+        seen: dict[tuple[SiteUpdate, str, str], _Seen | Refusal] = {}
         for run, observed in zip(self.runs, found, strict=True):
             layout = self._layout(run)
             pixels, own, units, refused = (
@@ -858,7 +859,9 @@ class Step:
                 if part.alive:
                     self._wait(part, one, seen)
 
-    def _wait(self, part: Part, one: Overpass, seen: Mapping[tuple[Part, str, str], _Seen | Refusal]) -> None:
+    def _wait(
+        self, part: SiteUpdate, one: Overpass, seen: Mapping[tuple[SiteUpdate, str, str], _Seen | Refusal]
+    ) -> None:
         if _had(part, one) is not None:
             part.waiting.append(replace(part.read_before.pop(one.acquisition), overpass=one))
             return
@@ -871,22 +874,22 @@ class Step:
 
 
 def _steps(
-    wanted: Mapping[Part, Sequence[Overpass]],
-    units: Mapping[Part, tuple[Unit, ...]],
+    wanted: Mapping[SiteUpdate, Sequence[Overpass]],
+    units: Mapping[SiteUpdate, tuple[Unit, ...]],
     sources: Sources,
-    then: Callable[[Sequence[Part]], None],
+    then: Callable[[Sequence[SiteUpdate]], None],
 ) -> list[Step]:
-    """What several sites want, at most :data:`BATCH` overpasses or :data:`HELD` bytes of pixels in a step."""
-    rows: dict[str, dict[Part, Overpass]] = {}
+    """What several sites want, at most :data:`COMMIT_SIZE` overpasses or :data:`HELD` bytes of pixels in a step."""
+    rows: dict[str, dict[SiteUpdate, Overpass]] = {}
     for part, some in wanted.items():
         for one in some:
             rows.setdefault(one.acquisition, {})[part] = one
     ordered = sorted(rows.values(), key=lambda row: min((one.main.time, one.acquisition) for one in row.values()))
-    steps: list[list[dict[Part, Overpass]]] = []
+    steps: list[list[dict[SiteUpdate, Overpass]]] = []
     sizes = {part: 2 * len(LAYERS) * int(part.own.sum()) for part in wanted}
     held = HELD
     for row in ordered:
-        if held >= HELD or len(steps[-1]) >= BATCH:
+        if held >= HELD or len(steps[-1]) >= COMMIT_SIZE:
             steps.append([])
             held = 0
         steps[-1].append(row)
@@ -898,19 +901,19 @@ def _steps(
     ]
 
 
-def _had(part: Part, one: Overpass) -> _Look | None:
+def _had(part: SiteUpdate, one: Overpass) -> _Look | None:
     """What was read of an overpass before, if it was read of the same granules."""
     look = part.read_before.get(one.acquisition)
     same = look is not None and [s.id for s in look.overpass.granules] == [s.id for s in one.granules]
     return look if same else None
 
 
-def _runs(rows: Sequence[Mapping[Part, Overpass]], sources: Sources) -> list[_Run]:
+def _runs(rows: Sequence[Mapping[SiteUpdate, Overpass]], sources: Sources) -> list[_Run]:
     """Every granule that some site wants and has not read before, once, with the sites that want it: by source, by
     family of sensors (Landsat is averaged otherwise among Sentinel-2), then by time.
     """
     scenes: dict[tuple[str, str], Scene] = {}
-    users: dict[tuple[str, str], list[Part]] = {}
+    users: dict[tuple[str, str], list[SiteUpdate]] = {}
     for row in rows:
         for part, one in row.items():
             for scene in one.granules if _had(part, one) is None else ():
@@ -927,7 +930,7 @@ def _runs(rows: Sequence[Mapping[Part, Overpass]], sources: Sources) -> list[_Ru
     ]
 
 
-def _merged(part: Part, units: int, one: Overpass, granules: Sequence[tuple[Scene, _Seen | Refusal]]) -> _Look:
+def _merged(part: SiteUpdate, units: int, one: Overpass, granules: Sequence[tuple[Scene, _Seen | Refusal]]) -> _Look:
     """An overpass of its granules, the preferred one first."""
     good = [(scene, seen) for scene, seen in granules if not isinstance(seen, Refusal)]
     bad = [(scene, why) for scene, why in granules if isinstance(why, Refusal)]
@@ -951,7 +954,7 @@ def _merged(part: Part, units: int, one: Overpass, granules: Sequence[tuple[Scen
     )  # fmt: skip
 
 
-def _own_means(part: Part, scene: Scene, pixels: np.ndarray) -> np.ndarray:
+def _own_means(part: SiteUpdate, scene: Scene, pixels: np.ndarray) -> np.ndarray:
     """(measure,) means of a site over the clear ones of its pixels."""
     scale, offset = (xr.DataArray(one, dims=("time", "observed")) for one in bands_as_stored([scene], part.grid))
     means: np.ndarray = zonal_means(
@@ -961,7 +964,7 @@ def _own_means(part: Part, scene: Scene, pixels: np.ndarray) -> np.ndarray:
     return means
 
 
-def _entries(part: Part, looks: Sequence[_Look]) -> list[Entry]:
+def _entries(part: SiteUpdate, looks: Sequence[_Look]) -> list[Entry]:
     """What is stored of each overpass, judged; one that cannot be read is recorded as rejected.
 
     A granule that cannot be read, of an overpass of the last :data:`AGAIN` of what is offered, and one for which the
@@ -994,7 +997,7 @@ def _first_seen(units: Sequence[np.ndarray]) -> np.ndarray:
     return chosen
 
 
-def _entry(part: Part, look: _Look, granules: dict[str, str]) -> Entry:
+def _entry(part: SiteUpdate, look: _Look, granules: dict[str, str]) -> Entry:
     own, size = look.own, look.pixels.shape[1]
     n = int(own[0])
     units = look.units[[unit.ring != REFERENCE for unit in part.units]]
@@ -1016,7 +1019,7 @@ def _entry(part: Part, look: _Look, granules: dict[str, str]) -> Entry:
 
 
 def _judged(
-    part: Part, look: _Look, granules: dict[str, str], *, n: int, reason: str, measures: dict[str, float | None]
+    part: SiteUpdate, look: _Look, granules: dict[str, str], *, n: int, reason: str, measures: dict[str, float | None]
 ) -> Entry:
     record = record_of(
         look.scene,

@@ -3,9 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import cache, partial
 from itertools import batched, chain, compress
 from pathlib import Path
@@ -16,15 +16,13 @@ import shapely
 import structlog
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy.engine import make_url
 
-from jobs.executor import Run, spare
-from jobs.fetch import Fetched, Known, Outcome, Part, Step, Task, fetch
-from jobs.lock import LANDSCAPES, NEW, held
+from jobs.clock import now
+from jobs.executor import Compute, exclude_from_garbage_collection
+from jobs.fetch import FetchResult, Known, Outcome, SiteTask, SiteUpdate, Step, fetch
+from jobs.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from jobs.logs import redacted
-from jobs.precheck import check_history, without_history
 from jobs.records import site_from_json
-from jobs.registry import add
 from jobs.settings import Settings
 from jobs.sources import Sources, described
 from jobs.terrain_and_rain import elevation_model
@@ -54,115 +52,14 @@ Progress = Callable[[int, int], None]
 """Told how many sites are done, of how many."""
 
 
-def today() -> date:
-    """Today, UTC."""
-    return datetime.now(UTC).date()
-
-
-def now() -> str:
-    """Moment of now, UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")  # two runs of one second keep their order
-
-
-def is_new(settings: Settings) -> bool:
-    """Whether the ledger is a file that is not there yet.
-
-    Raises
-    ------
-    BadConfiguration
-        It is, but there are stores.
-    """
-    url = make_url(settings.ledger.url)
-    new = url.drivername.startswith("sqlite") and not Path(url.database or "").exists()
-    if new and (found := without_history(Path(url.database or "").name, settings.store.root)):
-        raise BadConfiguration(found)
-    return new
-
-
-@contextmanager
-def opened(settings: Settings, guard: Callable[[], None] = lambda: None) -> Iterator[Ledger]:
-    """The ledger, closed at the end of a ``with`` block.
-
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    guard : callable
-        As for :class:`monitor.ledger.ledger.Ledger`.
-
-    Raises
-    ------
-    BadConfiguration
-        It has no history, but there are stores.
-    """
-    is_new(settings)  # before an empty one is made in the place of one that was lost
-    with closing(Ledger(settings.ledger.url, guard)) as ledger:
-        check_history(ledger, settings.store.root)
-        yield ledger
-
-
-def chosen_sites(settings: Settings, ledger: Ledger, only: Sequence[str], *, ahead: Sequence[Site] = ()) -> list[Site]:
-    """Sites of the ledger.
-
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    ledger : Ledger
-        Open.
-    only : sequence of str
-        Ids; empty: all.
-    ahead : sequence of Site
-        Sites as they will be once they are taken in: what a dry run looks at.
-
-    Raises
-    ------
-    BadData
-        There is no site, or none of the given id.
-    """
-    with ledger.reading() as t:
-        known = {values["id"]: site_from_json(values) for values in t.sites()}
-        registered = t.registered()
-    retired = not known and bool(registered)
-    sites = known | {site.id: site for site in ahead}
-    if not sites:
-        why = "all are retired; to take them back" if retired else f"add one to {settings.registry.path.name}, then"
-        msg = f"there is no site to judge: {why}: regrowth sites add FILE"
-        raise BadData(msg)
-    unknown = sorted(set(only) - sites.keys())
-    if unknown:
-        there = "is retired; 'regrowth sites add FILE' takes it back"
-        nowhere = "is not in the ledger; 'regrowth sites list' names those there are"
-        msg = f"site {unknown[0]!r} {there if unknown[0] in registered else nowhere}"
-        raise BadData(msg)
-    return [site for site in sites.values() if not only or site.id in only]
-
-
-def add_sites(ledger: Ledger, path: Path) -> dict[str, Any]:
-    """Put what is new or changed in a registry file into the ledger, retired sites too.
-
-    Returns
-    -------
-    dict
-        Ids by what happened, as :meth:`jobs.registry.Drift.to_json` has them, and ``unchanged``.
-
-    Raises
-    ------
-    BadData
-        The file cannot be read.
-    """
-    found = add(ledger, path, now=now())
-    return {**found.to_json(), "unchanged": list(found.unchanged)}
-
-
-def prepare(
+def site_tasks(
     settings: Settings, ledger: Ledger, sources: Sources, sites: Sequence[Site], *, until: date
-) -> tuple[list[Task], dict[str, MonitorError]]:
+) -> tuple[list[SiteTask], dict[str, MonitorError]]:
     """What each site needs: one search for all sites of a tile, then what the ledger knows of each.
 
     Returns
     -------
-    tasks : list of Task
+    tasks : list of SiteTask
         Of each site, with the landscape that it belongs to, or that it is to begin with other new sites.
     left_out : dict
         By site, why nothing can be fetched: ``TryLater`` where no source could be asked or the named control ground
@@ -242,7 +139,7 @@ def prepare(
                 around = set(near.query(units, predicate="intersects")[1].tolist())
             others = [every[i] for i in sorted(around) if every[i].id != site.id]
             tasks.append(
-                Task(
+                SiteTask(
                     site=site,
                     ground=ground,
                     folder=settings.store.root / ("" if site.id in choose else homes.get(ground, "")),
@@ -304,7 +201,7 @@ def _known(folder: Path, sites: Sequence[Site], homes: dict[str, str]) -> dict[s
     return known
 
 
-def _with_landscapes(tasks: Sequence[Task], root: Path, again: Mapping[str, int]) -> list[Task]:
+def _with_landscapes(tasks: Sequence[SiteTask], root: Path, again: Mapping[str, int]) -> list[SiteTask]:
     """Tasks of new sites with the landscapes that they are to begin; `again`: the season after which some begin again,
     since no control ground could be chosen before.
     """
@@ -384,12 +281,12 @@ def _area(site: Site, sources: Sources) -> BaseGeometry:
     return box(left - east, bottom - north, right + east, top + north)
 
 
-def gather(
+def update_sites(
     settings: Settings,
     ledger: Ledger,
     sources: Sources,
     sites: Sequence[Site],
-    work: Run,
+    work: Compute,
     *,
     until: date,
     progress: Progress | None,
@@ -410,7 +307,7 @@ def gather(
     sites : sequence of Site
         Those that are fetched.
     work : callable
-        See :func:`jobs.executor.engine`.
+        See :func:`jobs.executor.open_executor`.
     until : date
         Scenes acquired up to the end of this day are fetched.
     progress : callable, optional
@@ -418,8 +315,8 @@ def gather(
     what : str
         What holds the locks of the landscapes.
     """
-    tasks, left_out = prepare(settings, ledger, sources, sites, until=until)
-    spare()
+    tasks, left_out = site_tasks(settings, ledger, sources, sites, until=until)
+    exclude_from_garbage_collection()
     postponed = [
         Outcome(
             site=site,
@@ -436,7 +333,7 @@ def gather(
     with ExitStack() as stack:
         if new:
             try:
-                stack.enter_context(held(settings.store.root / LANDSCAPES, what, NEW))
+                stack.enter_context(hold_lock(settings.store.root / LANDSCAPE_LOCKS, what, NEW_LANDSCAPES))
             except TryLater as error:
                 postponed += [Outcome(site=task.site, state="deferred", error=str(error)) for task in new]
                 new = []
@@ -457,20 +354,20 @@ def gather(
                 yield outcome
 
 
-def _by_landscape(tasks: Sequence[Task]) -> list[list[Task]]:
-    found: dict[Path, list[Task]] = {}
+def _by_landscape(tasks: Sequence[SiteTask]) -> list[list[SiteTask]]:
+    found: dict[Path, list[SiteTask]] = {}
     for task in tasks:
         found.setdefault(task.folder, []).append(task)
     return list(found.values())
 
 
-def _all(lands: Sequence[Generator[list[Step], None, list[Part]]], work: Run) -> Iterator[list[Outcome]]:
+def _all(lands: Sequence[Generator[list[Step], None, list[SiteUpdate]]], work: Compute) -> Iterator[list[Outcome]]:
     """Go on with all landscapes, round by round: the steps of all of them are computed in one stream. What became of
     the sites of a landscape is given as soon as its last step was taken.
     """
     waiting: list[tuple[int, Step]] = []
     left: Counter[int] = Counter()
-    done: list[list[Part]] = []
+    done: list[list[SiteUpdate]] = []
 
     def add(land: int, steps: Sequence[Step]) -> None:
         waiting.extend((land, step) for step in steps)
@@ -510,7 +407,7 @@ def _all(lands: Sequence[Generator[list[Step], None, list[Part]]], work: Run) ->
             yield from finished()
 
 
-def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
+def record_observations(t: Transaction, outcome: Outcome, fetched: FetchResult) -> None:
     """What a fetch found, in the ledger."""
     controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id
     if fetched.tried is not None:
@@ -524,14 +421,14 @@ def take_over(t: Transaction, outcome: Outcome, fetched: Fetched) -> None:
     t.save_snapshot(ground, site, fetched.snapshot)
 
 
-def observed(site: Site, fetched: Fetched) -> Columns:
+def observation_series(site: Site, fetched: FetchResult) -> Columns:
     """The series of a site after its fetch."""
     return site_series(
         fetched.stored, fetched.controls, site, left_out=fetched.left_out, snapshot=fetched.snapshot
     )  # fmt: skip
 
 
-def result(outcome: Outcome, series: Columns | None = None) -> dict[str, Any]:
+def site_result(outcome: Outcome, series: Columns | None = None) -> dict[str, Any]:
     """One site's entry in the manifest of a run; the scenes that are new are named where its series is given."""
     scenes: list[str] = []
     rejected: list[dict[str, str]] = []

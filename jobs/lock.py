@@ -1,8 +1,8 @@
-"""Locks of the kernel, which a dead process cannot hold.
+"""File locks of the operating system, which a dead process cannot hold.
 
-``lock`` is held by a night, and by whatever else judges, sends or publishes: one at a time. Each landscape has a lock
-of its own, held by whoever stores scenes in it, a night or a backfill beside it; and one lock is held by whoever
-begins new landscapes.
+``lock`` is held by a night, and by everything else that judges, sends or publishes: one at a time. Each landscape has
+its own lock, held by the night or backfill that stores scenes in it; another lock is held while new landscapes are
+created.
 """
 
 import fcntl
@@ -15,15 +15,15 @@ from typing import Final
 
 from monitor.errors import TryLater
 
-LANDSCAPES: Final = ".locks"
-"""Folder of the locks of landscapes, in the root of the stores."""
-NEW: Final = "begin"
-"""Lock of whoever begins new landscapes."""
+LANDSCAPE_LOCKS: Final = ".locks"
+"""Folder of the landscapes' locks, in the root of the stores."""
+NEW_LANDSCAPES: Final = "begin"
+"""Lock for creating new landscapes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A lock that is held. A file that was deleted and made again is another lock, which another run may hold."""
+    """A held lock. A file that was deleted and created again is another lock, which another run may hold."""
 
     path: Path
     what: str
@@ -32,7 +32,7 @@ class Lock:
     """Device and inode of the locked file."""
 
     def check(self) -> None:
-        """Make sure that the lock still excludes others; called before each commit and before each message.
+        """Check that the lock still excludes others; called before each commit and before each message.
 
         Raises
         ------
@@ -40,12 +40,12 @@ class Lock:
             Its file was deleted or replaced.
         """
         try:
-            found = os.stat(self.path)
+            current = os.stat(self.path)
         except FileNotFoundError:
-            found = None
-        if found is None or (found.st_dev, found.st_ino) != self.file:
+            current = None
+        if current is None or (current.st_dev, current.st_ino) != self.file:
             msg = (
-                f"{self.what} stops: its lock {self.path} was {'deleted' if found is None else 'replaced'} while it "
+                f"{self.what} stops: its lock {self.path} was {'deleted' if current is None else 'replaced'} while it "
                 "was held, so another run may be at work. Nothing was committed since; run again when no other run is "
                 "at work"
             )
@@ -53,22 +53,22 @@ class Lock:
 
 
 @contextmanager
-def held(root: Path, what: str, name: str = "lock") -> Iterator[Lock]:
-    """Hold a lock.
+def hold_lock(root: Path, what: str, name: str = "lock") -> Iterator[Lock]:
+    """Hold a lock within a ``with`` block.
 
     Parameters
     ----------
     root : Path
-        Folder of the lock; made if need be.
+        Folder of the lock; created if missing.
     what : str
-        What the holder does, for others who want it.
+        What the holder does, named in the message to others.
     name : str
-        Of its file.
+        Name of the lock's file.
 
     Raises
     ------
     TryLater
-        Another process holds it; the message names it.
+        Another process holds it (the message names that process), or the file cannot be opened.
     """
     path = root / name
     try:
@@ -86,7 +86,7 @@ def held(root: Path, what: str, name: str = "lock") -> Iterator[Lock]:
             raise TryLater(msg) from error
         own = os.fstat(file.fileno())
         lock = Lock(path, what, (own.st_dev, own.st_ino))
-        lock.check()  # it may have been replaced between the opening and the locking
+        lock.check()  # the file may have been replaced between opening and locking
         file.truncate(0)
         file.write(f"{what}, process {os.getpid()} on {os.uname().nodename}")
         file.flush()

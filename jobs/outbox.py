@@ -4,8 +4,8 @@ from collections.abc import Container, Sequence
 
 import structlog
 
+from jobs.clock import now
 from jobs.episodes import in_episode
-from jobs.ingest import now
 from jobs.logs import redacted
 from jobs.records import assessment_from_json, notice_from_json, site_from_json
 from jobs.settings import Settings

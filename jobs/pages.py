@@ -19,9 +19,9 @@ from dask.delayed import Delayed
 from jobs.calibration import used_for
 from jobs.detectability import assumptions, chances
 from jobs.episodes import in_episode
-from jobs.executor import Run, engine
-from jobs.ingest import opened
-from jobs.lock import held
+from jobs.executor import Compute, open_executor
+from jobs.installation import open_ledger
+from jobs.lock import hold_lock
 from jobs.logs import redacted
 from jobs.records import alert_from_json, assessment_from_json, site_from_json
 from jobs.settings import Settings
@@ -52,7 +52,7 @@ TOGETHER: Final = 32
 """Sites of one landscape whose pages are written by one call, at most."""
 
 
-def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None = None) -> dict[str, str | None]:
+def publish(settings: Settings, ledger: Ledger, work: Compute, *, as_of: date | None = None) -> dict[str, str | None]:
     """Write the pages of the sites that changed, then tables and the index.
 
     Parameters
@@ -62,7 +62,7 @@ def publish(settings: Settings, ledger: Ledger, work: Run, *, as_of: date | None
     ledger : Ledger
         Open.
     work : callable
-        See :func:`jobs.executor.engine`.
+        See :func:`jobs.executor.open_executor`.
     as_of : date, optional
         Day of the run; None: that of the newest assessment.
 
@@ -151,7 +151,7 @@ class _Page:
         return "" if self.snapshot is None else self.snapshot.rpartition(":")[0]
 
 
-def _written(settings: Settings, ledger: Ledger, work: Run, pages: Sequence[_Page]) -> dict[str, str | None]:
+def _written(settings: Settings, ledger: Ledger, work: Compute, pages: Sequence[_Page]) -> dict[str, str | None]:
     """Write some pages; of each site None, or what went wrong."""
     root = settings.outputs.root
     together = groupby(sorted(pages, key=lambda page: page.landscape), key=lambda page: page.landscape)
@@ -356,9 +356,9 @@ def _notice(settings: Settings, *, dealt: bool) -> dict[str, str] | None:
 def main_publish(settings: Settings) -> tuple[dict[str, str | None], int]:
     """``regrowth publish``: what :func:`publish` returns, and how many sites there are."""
     with (
-        held(settings.store.root, "the writing of pages") as lock,
-        opened(settings, lock.check) as ledger,
-        engine(settings.engine.scheduler) as work,
+        hold_lock(settings.store.root, "the writing of pages") as lock,
+        open_ledger(settings, lock.check) as ledger,
+        open_executor(settings.engine.scheduler) as work,
     ):
         with ledger.reading() as t:
             sites = len(t.sites())

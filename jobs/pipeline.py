@@ -15,19 +15,20 @@ import structlog
 
 from jobs import __version__
 from jobs.calibration import Constants, Pool, set_due
+from jobs.clock import check_clock, now, today
 from jobs.cost_estimate import asked
-from jobs.executor import engine
+from jobs.executor import open_executor
 from jobs.exits import Exit
-from jobs.fetch import Outcome, Task, lattice, left_of, looked_at
-from jobs.ingest import Progress, chosen_sites, gather, is_new, now, observed, opened, prepare, result, take_over, today
+from jobs.fetch import Outcome, SiteTask, missing_overpasses, new_site_grid, search_again
+from jobs.ingest import Progress, observation_series, record_observations, site_result, site_tasks, update_sites
+from jobs.installation import check_history, ledger_is_new, open_ledger, selected_sites
 from jobs.judging import judge
-from jobs.lock import held
+from jobs.lock import hold_lock
 from jobs.outbox import send
 from jobs.pages import publish
-from jobs.precheck import check_clock, check_history
 from jobs.registry import apply_registry, drift
 from jobs.settings import Settings
-from jobs.snapshot_expiry import expire
+from jobs.snapshot_expiry import expire_snapshots
 from jobs.sources import open_sources
 from jobs.terrain_and_rain import rain_reasons
 from monitor.errors import MonitorError, StoreBroken, TryLater
@@ -66,19 +67,19 @@ def night(
         The manifest: what ``regrowth run --json`` prints.
     """
     with (
-        held(settings.store.root, "a night") as lock,
-        opened(settings, lock.check) as ledger,
-        engine(settings.engine.scheduler) as work,
+        hold_lock(settings.store.root, "a night") as lock,
+        open_ledger(settings, lock.check) as ledger,
+        open_executor(settings.engine.scheduler) as work,
     ):
         check_clock(ledger)
         run = f"night-{as_of}-{os.urandom(4).hex()}"
         with ledger.transaction() as t:
             t.begin_run(run, "night", as_of.isoformat(), now=now())
         registry = apply_registry(ledger, settings.registry.path, now=now())
-        sites = chosen_sites(settings, ledger, only)
+        sites = selected_sites(settings, ledger, only)
         sources = open_sources(settings.source)
         rain = rain_reasons(settings, ledger, sites, as_of=as_of)
-        every = chosen_sites(settings, ledger, [])
+        every = selected_sites(settings, ledger, [])
         with ledger.transaction() as t:
             constants = Constants(t, every, as_of=as_of)
         results: dict[str, dict[str, Any]] = {}
@@ -92,24 +93,24 @@ def night(
             before = 0
             for some in _known_first(ledger, sites):
                 tell = None if progress is None else partial(_report, progress, before, len(sites))
-                yield from gather(settings, ledger, sources, some, work, until=as_of, progress=tell)
+                yield from update_sites(settings, ledger, sources, some, work, until=as_of, progress=tell)
                 before += len(some)
                 if before < len(sites):
                     sent += send(settings, ledger)[0]
 
         for outcome in fetched_now():
             site, fetched = outcome.site, outcome.fetched
-            results[site.id] = result(outcome)
+            results[site.id] = site_result(outcome)
             if outcome.never_offered:
                 never_offered.append(site.id)
             if fetched is None:
                 continue
             judged = None if (pool := Pool.of(site)) in constants.due else constants.of(pool)
             try:
-                series = observed(site, fetched)
-                results[site.id] = result(outcome, series)
+                series = observation_series(site, fetched)
+                results[site.id] = site_result(outcome, series)
                 with ledger.transaction() as t:
-                    take_over(t, outcome, fetched)
+                    record_observations(t, outcome, fetched)
                     if judged is not None and t.is_current(site.id):  # it may have been retired meanwhile
                         results[site.id] |= judge(
                             settings, t, outcome, series, judged, rain.get(site.id), as_of=as_of, run=run
@@ -127,7 +128,7 @@ def night(
             assert fetched is not None
             judged = constants.of(Pool.of(site))
             try:
-                series = observed(site, fetched)
+                series = observation_series(site, fetched)
                 with ledger.transaction() as t:
                     if t.is_current(site.id):
                         results[site.id] |= judge(
@@ -140,7 +141,7 @@ def night(
         lock.check()
         if pages:
             broken = {site: error for site, error in publish(settings, ledger, work, as_of=as_of).items() if error}
-        expire(settings, ledger)
+        expire_snapshots(settings, ledger)
         manifest = {
             "run": run,
             "as_of": as_of.isoformat(),
@@ -175,27 +176,27 @@ def fetch_history(
 ) -> dict[str, Any]:
     """Fetch ahead of the night, without verdicts, alerts or pages; the manifest is like a night's."""
     until = until or today()
-    with opened(settings) as ledger, engine(settings.engine.scheduler) as work:
+    with open_ledger(settings) as ledger, open_executor(settings.engine.scheduler) as work:
         check_clock(ledger)
         run = f"backfill-{until}-{os.urandom(4).hex()}"
         with ledger.transaction() as t:
             t.begin_run(run, "backfill", until.isoformat(), now=now())
         registry = apply_registry(ledger, settings.registry.path, now=now())
-        sites = chosen_sites(settings, ledger, only)
+        sites = selected_sites(settings, ledger, only)
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
         never_offered: list[str] = []
-        for outcome in gather(
+        for outcome in update_sites(
             settings, ledger, sources, sites, work, until=until, progress=progress, what="a backfill"
         ):
             site, fetched = outcome.site.id, outcome.fetched
-            results[site] = result(outcome)
+            results[site] = site_result(outcome)
             if fetched is not None:
                 try:
                     if fetched.new:
-                        results[site] = result(outcome, observed(outcome.site, fetched))
+                        results[site] = site_result(outcome, observation_series(outcome.site, fetched))
                     with ledger.transaction() as t:
-                        take_over(t, outcome, fetched)
+                        record_observations(t, outcome, fetched)
                 except StoreBroken as error:
                     results[site] |= {"state": "failed", "error": f"site {site!r}: {error}"}
             if outcome.never_offered:
@@ -213,28 +214,28 @@ def fetch_history(
 
 def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[str, Any]:
     """What a night would fetch and send; nothing is fetched and nothing is written."""
-    with closing(Ledger("sqlite://" if is_new(settings) else settings.ledger.url)) as ledger:
+    with closing(Ledger("sqlite://" if ledger_is_new(settings) else settings.ledger.url)) as ledger:
         check_history(ledger, settings.store.root)
         check_clock(ledger)
         registry = drift(ledger, settings.registry.path)
-        sites = chosen_sites(settings, ledger, only, ahead=registry.fresh)
+        sites = selected_sites(settings, ledger, only, ahead=registry.fresh)
         sources = open_sources(settings.source)
-        tasks: list[Task] = []
+        tasks: list[SiteTask] = []
         left_out: dict[str, MonitorError] = {}
         for some in _known_first(ledger, sites):
-            more, without = prepare(settings, ledger, sources, some, until=as_of)
+            more, without = site_tasks(settings, ledger, sources, some, until=as_of)
             tasks += more
             left_out |= without
         with ledger.reading() as t:
             waiting = len(t.unsent_notices())
     told: list[dict[str, Any]] = []
-    grids = [lattice(task.site, sources.first) for task in tasks]
+    grids = [new_site_grid(task.site, sources.first) for task in tasks]
     known = [task.known.baselines if task.known else {} for task in tasks]
-    lefts = [left_of(*one) for one in zip(tasks, grids, known, strict=True)]
-    again = looked_at(zip(tasks, lefts, strict=True), sources.all)
+    lefts = [missing_overpasses(*one) for one in zip(tasks, grids, known, strict=True)]
+    again = search_again(zip(tasks, lefts, strict=True), sources.all)
     for task, grid, stored, left in zip(tasks, grids, known, lefts, strict=True):
         if task.site.id in again:
-            left = left_of(again[task.site.id], grid, stored)
+            left = missing_overpasses(again[task.site.id], grid, stored)
         scenes = [one.main.id for one in left]  # an overpass counts once, as in the manifest of a night
         told.append({"site": task.site.id, "scenes": scenes, **asked(task, left, grid, sources)})
     by_state: dict[str, dict[str, str]] = {"deferred": {}, "failed": {}}

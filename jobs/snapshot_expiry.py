@@ -1,13 +1,12 @@
-"""Old snapshots of the stores go. Rows are only appended: what a past night knew stays in the newest snapshot."""
+"""Remove old snapshots of the stores. Rows are only appended, so the newest snapshot still has what past nights saw."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 from zlib import crc32
 
 import structlog
 
-from jobs.lock import LANDSCAPES, held
+from jobs.lock import LANDSCAPE_LOCKS, hold_lock
 from jobs.settings import Settings
 from monitor.cube.store import DERIVED, LandscapeStore
 from monitor.errors import MonitorError
@@ -15,29 +14,33 @@ from monitor.ledger.ledger import Ledger
 
 log = structlog.get_logger()
 
-KEPT: Final = timedelta(days=90)
-"""So far back from the newest one every snapshot is kept, for whoever reads while a night writes."""
-ROUND: Final = 30
-"""A landscape has its turn in one night of so many."""
+RETENTION: Final = timedelta(days=90)
+"""Snapshots younger than this, counted back from the newest one, are kept for readers while a night writes."""
+EXPIRY_CYCLE: Final = 30
+"""Each landscape is processed in one night out of this many."""
 
 
-def expire(settings: Settings, ledger: Ledger) -> None:
-    """Let go of the old snapshots of the landscapes whose turn it is; what is wrong with one store stops no other."""
+def expire_snapshots(settings: Settings, ledger: Ledger) -> None:
+    """Remove the old snapshots of the landscapes whose turn it is; an error in one store is logged and stops no other.
+
+    Raises
+    ------
+    TryLater
+        The lock of the ledger was lost.
+    """
     with ledger.transaction() as t:
-        turn = t.count_nights() % ROUND
-    gone = 0
-    for folder in _landscapes(settings.store.root):
-        if crc32(folder.name.encode()) % ROUND != turn:
+        turn = t.count_nights() % EXPIRY_CYCLE
+    removed = 0
+    for folder in sorted(settings.store.root.iterdir()):
+        if not folder.is_dir() or folder.name == DERIVED or folder.name.startswith("."):
+            continue
+        if crc32(folder.name.encode()) % EXPIRY_CYCLE != turn:
             continue
         ledger.guard()
         try:
-            with held(settings.store.root / LANDSCAPES, "a night", folder.name):
-                gone += LandscapeStore(folder).expire(KEPT)
+            with hold_lock(settings.store.root / LANDSCAPE_LOCKS, "a night", folder.name):
+                removed += LandscapeStore(folder).expire(RETENTION)
         except MonitorError as error:
             log.warning("old snapshots were not removed", landscape=folder.name, error=str(error))
-    if gone:
-        log.info("old snapshots were removed", snapshots=gone)
-
-
-def _landscapes(root: Path) -> list[Path]:
-    return [path for path in sorted(root.iterdir()) if path.is_dir() and path.name != DERIVED and path.name[0] != "."]
+    if removed:
+        log.info("old snapshots were removed", snapshots=removed)

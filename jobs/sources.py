@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from shapely.geometry.base import BaseGeometry
 
-from jobs.executor import processes
+from jobs.executor import worker_processes
 from jobs.settings import SourceSettings
 from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.source import IsStored, Scene, Source
@@ -136,7 +136,7 @@ def _open(chosen: SourceSettings) -> Source:
 
         return Stac(
             chosen.url, collections=chosen.collections, allow_hosts=chosen.allow_hosts,
-            in_flight=max(1, RANGES // processes()),
+            in_flight=max(1, RANGES // worker_processes()),
         )  # fmt: skip
     return earthengine(chosen)
 
@@ -146,7 +146,7 @@ def earthengine(chosen: SourceSettings) -> "EarthEngine":
     from monitor.imagery.earthengine.source import EarthEngine
 
     key_file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-    share = processes()
+    share = worker_processes()
     return EarthEngine(
         project=chosen.project,
         url=chosen.url,

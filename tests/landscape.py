@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from jobs.ingest import opened as ledger_of
+from jobs.installation import open_ledger as ledger_of
 from jobs.records import site_from_json
 from jobs.settings import Settings
 from monitor.controls.selection import ControlSet

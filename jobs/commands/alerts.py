@@ -19,10 +19,10 @@ def alerts_list(
     as_json: AsJson = False,
 ) -> None:
     """Alerts that are not resolved, oldest first."""
-    from jobs.ingest import opened
+    from jobs.installation import open_ledger
     from jobs.settings import load
 
-    with opened(load(config)) as ledger, ledger.reading() as t:
+    with open_ledger(load(config)) as ledger, ledger.reading() as t:
         found = t.alerts(None if every else ["open", "acknowledged", "snoozed"])
     if as_json:
         print_json(found)
@@ -86,13 +86,13 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
 
     Exit status: 0 all is sent, 10 some could not be, 75 a night is under way.
     """
-    from jobs.ingest import opened
-    from jobs.lock import held
+    from jobs.installation import open_ledger
+    from jobs.lock import hold_lock
     from jobs.outbox import send
     from jobs.settings import load
 
     settings = load(config)
-    with held(settings.store.root, "the sending of messages") as lock, opened(settings, lock.check) as ledger:
+    with hold_lock(settings.store.root, "the sending of messages") as lock, open_ledger(settings, lock.check) as ledger:
         sent, waiting = send(settings, ledger, release=True)
     if as_json:
         print_json({"messages_sent": sent, "messages_waiting": waiting})
@@ -102,12 +102,12 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
 
 
 def _change(config: Path | None, alert: str, change: Any, *, as_json: bool) -> None:
-    from jobs.ingest import opened
+    from jobs.installation import open_ledger
     from jobs.records import alert_from_json, alert_to_json
     from jobs.settings import load
     from monitor.errors import BadData
 
-    with opened(load(config)) as ledger, ledger.transaction() as t:
+    with open_ledger(load(config)) as ledger, ledger.transaction() as t:
         found = [one for one in t.alerts() if one["id"] == alert]
         if not found:
             msg = f"no alert {alert!r}; 'regrowth alerts list --all' names those there are"

@@ -25,14 +25,14 @@ def calibrate(
     settings = load(config)
     choose_cache(settings.store.root)
     from jobs.calibration import as_plain, set_due
-    from jobs.ingest import chosen_sites, opened
-    from jobs.lock import held
-    from jobs.precheck import check_clock
+    from jobs.clock import check_clock
+    from jobs.installation import open_ledger, selected_sites
+    from jobs.lock import hold_lock
 
     today = datetime.now(UTC).date()
-    with held(settings.store.root, "a calibration") as lock, opened(settings, lock.check) as ledger:
+    with hold_lock(settings.store.root, "a calibration") as lock, open_ledger(settings, lock.check) as ledger:
         check_clock(ledger)
-        constants = set_due(settings, ledger, chosen_sites(settings, ledger, []), as_of=today, most=None)
+        constants = set_due(settings, ledger, selected_sites(settings, ledger, []), as_of=today, most=None)
     told = [as_plain(pool, constants) for pool in sorted(constants.members)]
     if as_json:
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False))

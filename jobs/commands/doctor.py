@@ -28,7 +28,7 @@ import typer
 
 from jobs import kernel_cache
 from jobs.exits import Exit
-from jobs.lock import LANDSCAPES
+from jobs.lock import LANDSCAPE_LOCKS
 from jobs.logs import redacted
 from monitor.errors import MonitorError
 
@@ -373,7 +373,7 @@ def _ledger(settings: "Settings", moments: list[datetime]) -> Iterator[Finding]:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
-    from jobs.precheck import without_history
+    from jobs.installation import missing_history
     from monitor.ledger.ledger import NEWEST_MIGRATION, Transaction, no_room
     from monitor.ledger.models import RunRow, SiteVersion
 
@@ -384,7 +384,7 @@ def _ledger(settings: "Settings", moments: list[datetime]) -> Iterator[Finding]:
         path = Path(url.database or "")
         if not path.is_file():
             why = f"{path} is no file" if path.exists() else _writable(path.parent)
-            if why is None and (lost := without_history(path.name, settings.store.root)):
+            if why is None and (lost := missing_history(path.name, settings.store.root)):
                 yield Finding(check="ledger", state=BROKEN, message=lost, fix="name the right one by [ledger] url")
                 return
             state = BROKEN if why else OK
@@ -430,7 +430,7 @@ def _ledger(settings: "Settings", moments: list[datetime]) -> Iterator[Finding]:
                 t = Transaction(connection)
                 newest = t.last_activity()
                 moments += [] if newest is None else [datetime.fromisoformat(newest)]
-                lost = None if t.has_history() else without_history(shown, settings.store.root)
+                lost = None if t.has_history() else missing_history(shown, settings.store.root)
             current = select(SiteVersion.site).where(SiteVersion.current)
             now = set(connection.execute(current).scalars()) if runs else set()
     except SQLAlchemyError as error:
@@ -534,7 +534,7 @@ def _holder(path: Path) -> str | None:
 def _lock(root: Path) -> Iterator[Finding]:
     """Who is at work, of nights and of whoever stores scenes in landscapes."""
     held: dict[str, Path] = {}
-    for path in (root / "lock", *sorted((root / LANDSCAPES).glob("*"))):
+    for path in (root / "lock", *sorted((root / LANDSCAPE_LOCKS).glob("*"))):
         if (holder := _holder(path)) is not None:
             held.setdefault(holder, path)
     if not held:
@@ -571,7 +571,7 @@ def _paused(process: int) -> bool:
 def _clock(settings: "Settings", runs: Sequence[datetime]) -> Iterator[Finding]:
     from sqlalchemy.engine import make_url
 
-    from jobs.precheck import behind
+    from jobs.clock import clock_behind
 
     now = datetime.now(UTC)
     ledger = Path(make_url(settings.ledger.url).database or "")
@@ -580,7 +580,7 @@ def _clock(settings: "Settings", runs: Sequence[datetime]) -> Iterator[Finding]:
     for path in (*files, *settings.store.root.glob("*/repo")):
         if path.is_file():
             seen.append((datetime.fromtimestamp(path.stat().st_mtime, UTC), str(path)))
-    ahead = behind(*max(seen)) if seen else None
+    ahead = clock_behind(*max(seen)) if seen else None
     if now < BUILT:
         message = f"shows {now:%Y-%m-%d %H:%M} UTC, before this program was made"
         yield Finding(check="clock", state=BROKEN, message=message, fix="timedatectl set-ntp true")

@@ -23,7 +23,7 @@ def explain(
     """
     from jobs.calibration import used_for
     from jobs.episodes import in_episode
-    from jobs.ingest import chosen_sites, opened
+    from jobs.installation import open_ledger, selected_sites
     from jobs.records import assessment_from_json
     from jobs.settings import load
     from jobs.sources import described
@@ -37,8 +37,8 @@ def explain(
         msg = f"{language!r} is neither en nor zh"
         raise typer.BadParameter(msg, param_hint="--language")
     settings = load(config)
-    with opened(settings) as ledger:
-        (chosen,) = chosen_sites(settings, ledger, [site])
+    with open_ledger(settings) as ledger:
+        (chosen,) = selected_sites(settings, ledger, [site])
         with ledger.reading() as t:
             latest, records, sight = (
                 t.latest_assessment(site),

@@ -27,12 +27,12 @@ def programme(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Hectares by status, province, intervention and year, against the pledge. Reads the ledger only."""
-    from jobs.ingest import chosen_sites, opened
+    from jobs.installation import open_ledger, selected_sites
     from jobs.settings import load
 
     settings = load(config)
-    with opened(settings) as ledger:
-        sites = chosen_sites(settings, ledger, [])
+    with open_ledger(settings) as ledger:
+        sites = selected_sites(settings, ledger, [])
         with ledger.reading() as t:
             found = {site: latest[2] for site, latest in t.latest_assessments().items()}
     rows = [

@@ -66,7 +66,7 @@ def check(
 
 def _tell_of_the_future(sites: "Sequence[Site]") -> None:
     """A mistyped year would else show on the pages only."""
-    from jobs.ingest import today
+    from jobs.clock import today
 
     for site in sites:
         if site.start > today():
@@ -88,14 +88,15 @@ def add(
     until there are some. Exit status: 0 all sites are in, 65 some could not be taken (the others are in).
     """
     from jobs.calibration import Constants, Pool
+    from jobs.clock import today
     from jobs.detectability import Prospect, simulate, to_json
-    from jobs.ingest import add_sites, opened, today
+    from jobs.installation import add_sites, open_ledger
     from jobs.records import site_from_json
     from jobs.settings import load
 
     settings = load(config)
     since = min(source.since for source in settings.source)
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         happened = add_sites(ledger, file)
         with ledger.transaction() as t:
             sites = [site_from_json(values) for values in t.sites()]
@@ -141,11 +142,12 @@ def retire(
     the site out from the next night on, or at once by `regrowth publish`. Exit status: 0 done, 65 the ledger does not
     know one of them, and none was retired.
     """
-    from jobs.ingest import opened, today
+    from jobs.clock import today
+    from jobs.installation import open_ledger
     from jobs.registry import retire as retired
     from jobs.settings import load
 
-    with opened(load(config)) as ledger:
+    with open_ledger(load(config)) as ledger:
         told = retired(ledger, sites, today=today())
     if as_json:
         typer.echo(json.dumps(told, ensure_ascii=False))
@@ -166,10 +168,10 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Sites in the ledger, with start, episode, intervention, plan and hectares."""
-    from jobs.ingest import opened
+    from jobs.installation import open_ledger
     from jobs.settings import load
 
-    with opened(load(config)) as ledger, ledger.reading() as t:
+    with open_ledger(load(config)) as ledger, ledger.reading() as t:
         sites = t.sites()
         episodes = {site: some[-1] for site, some in t.all_episodes().items()}
     if as_json:
@@ -204,12 +206,13 @@ def replant(
     An open alert is resolved as treated; earlier assessments stay, and so does `start` in the registry. Safe to run
     twice. Exit status: 0 done, 65 no such site, or a start that cannot be.
     """
+    from jobs.clock import today
     from jobs.episodes import replant as begin
-    from jobs.ingest import opened, today
+    from jobs.installation import open_ledger
     from jobs.settings import load
 
     settings = load(config)
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         told = begin(settings, ledger, site, start=start.date(), why=why, today=today())
     if as_json:
         typer.echo(json.dumps(told, ensure_ascii=False))

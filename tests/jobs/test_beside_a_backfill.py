@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.lock import LANDSCAPES, NEW, held
+from jobs.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from jobs.outbox import send as sending
 from jobs.pipeline import exit_status, night
 from jobs.pipeline import fetch_history as backfill
@@ -38,7 +38,7 @@ def test_a_landscape_that_another_run_stores_in_is_deferred_and_no_other(tmp_pat
     night(settings, as_of=NIGHT)
     offered(DAYS)
     locked = stored_of(settings, "s1").landscape.name
-    with held(settings.store.root / LANDSCAPES, "a backfill", locked):
+    with hold_lock(settings.store.root / LANDSCAPE_LOCKS, "a backfill", locked):
         manifest = night(settings, as_of=NIGHT)
     assert states(manifest) == {"s1": "deferred", "s2": "deferred", "s3": "done"}
     assert "a backfill, process" in manifest["sites"][0]["error"]
@@ -52,7 +52,7 @@ def test_while_another_run_begins_new_sites_those_wait_and_known_ones_are_judged
     settings = installed(tmp_path, ROW)
     offered(DAYS)
     night(settings, as_of=NIGHT, only=["s1"])
-    with held(settings.store.root / LANDSCAPES, "a backfill", NEW):
+    with hold_lock(settings.store.root / LANDSCAPE_LOCKS, "a backfill", NEW_LANDSCAPES):
         assert states(night(settings, as_of=NIGHT)) == {"s1": "done", "s2": "deferred", "s3": "deferred"}
     assert states(night(settings, as_of=NIGHT)) == dict.fromkeys(("s1", "s2", "s3"), "done")
     names = [path for path in settings.store.root.iterdir() if path.name != DERIVED and path.name[0] != "."]
@@ -62,7 +62,7 @@ def test_while_another_run_begins_new_sites_those_wait_and_known_ones_are_judged
 def test_a_backfill_runs_while_a_night_holds_its_own_lock(tmp_path, offered):
     settings = installed(tmp_path, ROW[:1])
     offered(DAYS)
-    with held(settings.store.root, "a night"):
+    with hold_lock(settings.store.root, "a night"):
         assert states(backfill(settings, until=NIGHT)) == {"s1": "done"}
     assert len(stored_of(settings, "s1").records()) == len(DAYS)
 

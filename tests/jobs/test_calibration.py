@@ -14,7 +14,7 @@ import monitor.verdict.calibrate as library
 from jobs import pipeline
 from jobs.calibration import Pool, independent, set_due, tile
 from jobs.cli import main
-from jobs.ingest import opened
+from jobs.installation import open_ledger
 from jobs.pipeline import night
 from jobs.records import site_to_json
 from jobs.settings import load
@@ -103,11 +103,11 @@ class Land:
         return self.settings.store.root / f"landscape-{one.id}"
 
     def set(self, as_of=AUTUMN, most=1):
-        with opened(self.settings) as ledger:
+        with open_ledger(self.settings) as ledger:
             return set_due(self.settings, ledger, self.sites, as_of=as_of, most=most)
 
     def rows(self):
-        with opened(self.settings) as ledger, ledger.transaction() as t:
+        with open_ledger(self.settings) as ledger, ledger.transaction() as t:
             return t.calibrations()
 
 
@@ -187,7 +187,7 @@ def test_ground_on_which_another_site_was_begun_is_no_placebo_nor_compared_with(
         cover[days >= np.datetime64("2024-01-01"), :10] += 0.06  # planted there, by too little to be noticed
         land.add(one, measured=(days, cover))
         never_there.add(one, units=units_of(one)[10:], measured=(days, cover[:, 10:]))
-    with opened(land.settings) as ledger, ledger.transaction() as t:
+    with open_ledger(land.settings) as ledger, ledger.transaction() as t:
         for one in land.sites:
             t.save_ground_data(ground_key(one), "left_out", {f"u{k}": "2024-01-01" for k in range(10)})
     pool = Pool("48SXF", "loess")
@@ -320,7 +320,7 @@ def few(monkeypatch):
 
 def test_a_night_sets_what_is_due_and_every_assessment_names_it(installation, settings, few, capsys):
     night(settings, as_of=NIGHT)
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         (row,) = t.calibrations()
     found = json.loads(installation.status)
     assert {(one["calibration"], one["calibration_source"], one["calibration_dated"]) for one in found} == {
@@ -365,7 +365,7 @@ def test_the_command_sets_what_is_due_once_and_shows_what_holds(installation, se
     assert none == []
     assert (one["tile"], one["biome"], one["sites"]) == ("34TER", "loess", 3)
     assert one["placebos"] == one["found"] >= 20
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         first_row, last_row = t.calibrations()
     assert (first_row["season"], last_row["hash"]) == (2018, one["hash"])
 
@@ -379,7 +379,7 @@ def test_a_bug_while_setting_constants_leaves_what_is_in_force_and_stops_nobody(
     monkeypatch.setattr(calibrating, "calibrate", broken)
     manifest = night(settings, as_of=NIGHT, pages=False)
     assert {site["state"] for site in manifest["sites"]} == {"done"}
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         assert t.calibrations() == [], "the next night asks again"
         assert {t.latest_assessment(site["id"])[2]["calibration"] for site in t.sites()} == {DEFAULT.hash}
 
@@ -388,7 +388,7 @@ def test_without_enough_ground_a_night_names_the_defaults(installation, settings
     night(settings, as_of=NIGHT)
     found = json.loads(installation.status)
     assert {one["calibration"] for one in found} == {DEFAULT.hash}
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         (row,) = t.calibrations()
     assert row["placebos"] == 0
     assert 0 < row["payload"]["found"] < 99

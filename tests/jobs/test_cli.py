@@ -47,12 +47,12 @@ def test_the_version_is_printed_without_loading_a_library(root):
 
 
 def test_status_reads_the_ledger_without_loading_an_array_library(installation):
-    from jobs.ingest import opened
+    from jobs.installation import open_ledger
     from jobs.settings import load
 
     row = {"site": "demo-02", "status": "failing", "alert": "red", "theta": 0.1, "as_of": "2018-08-01"}
     assert run("sites", "add", installation.root / "sites.geojson", "--config", installation.config)[0] == Exit.DONE
-    with opened(load(installation.config)) as ledger, ledger.transaction() as t:
+    with open_ledger(load(installation.config)) as ledger, ledger.transaction() as t:
         t.add_assessment("demo-02", "2018-08-01", "d", row, version="v", snapshot="s", run="r")
     code = (
         "import sys\nfrom jobs.cli import main\n"
@@ -113,7 +113,7 @@ def test_an_output_root_that_is_a_file_is_told_in_one_line(installation, capsys)
     assert "sites.geojson" in out.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("what", ["jobs.pipeline.held", "jobs.pages.write_index"])
+@pytest.mark.parametrize("what", ["jobs.pipeline.hold_lock", "jobs.pages.write_index"])
 def test_a_full_disk_leaves_with_20_and_asks_for_room(installation, capsys, monkeypatch, what):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -185,10 +185,10 @@ def test_a_ledger_server_that_is_down_is_a_matter_of_trying_later(installation, 
 
 
 def test_a_run_that_finds_another_one_leaves_with_75_before_it_loads_anything(installation, capsys):
-    from jobs.lock import held
+    from jobs.lock import hold_lock
 
     (installation.root / "store").mkdir()
-    with held(installation.root / "store", "a night"):
+    with hold_lock(installation.root / "store", "a night"):
         for command in (["run"], ["backfill"], ["publish"]):
             status, out = run(*command, "--config", installation.config, capsys=capsys)
             assert status == Exit.TRY_LATER
@@ -261,14 +261,14 @@ def test_a_run_prints_the_manifest_of_the_contract_and_status_and_explain_follow
 
 
 def test_an_alert_can_be_listed_taken_on_snoozed_and_answered(installation, capsys):
-    from jobs.ingest import opened
+    from jobs.installation import open_ledger
     from jobs.settings import load
 
     row = {
         "id": "a/2026-01-01", "site": "a", "level": "watch", "rule": "failure", "state": "open", "opened": "2026-01-01",
         "updated": "2026-01-01", "clear_since": None, "snoozed_until": None, "answer": None, "note": None,
     }  # fmt: skip
-    with opened(load(installation.config)) as ledger, ledger.transaction() as t:
+    with open_ledger(load(installation.config)) as ledger, ledger.transaction() as t:
         t.save_alert(row)
     config = ("--config", installation.config)
     for command, state in (

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from jobs import demonstration as module
 from jobs.exits import Exit
-from jobs.ingest import opened
+from jobs.installation import open_ledger
 from jobs.pipeline import night
 from jobs.records import site_from_json
 from jobs.settings import load
@@ -68,7 +68,7 @@ def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
     ran = CliRunner().invoke(app, [str(one) for one in [*arguments, "--at", module.LAST_NIGHT.isoformat()]])
     assert ran.exit_code == 0, ran.output
     theirs = pd.read_csv(tmp_path / "out.csv").set_index("site")
-    with opened(load(shown / "regrowth.toml")) as ledger, ledger.transaction() as t:
+    with open_ledger(load(shown / "regrowth.toml")) as ledger, ledger.transaction() as t:
         stored = [site_from_json(values) for values in t.sites()]
     found = {one["site"]: one["status"] for one in read(shown / "status.json")}
     same = [site.id for site in stored if theirs.status[site.id] == found[site.id]]

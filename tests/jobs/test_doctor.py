@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError
 from jobs.cli import main
 from jobs.commands.doctor import BUILT
 from jobs.exits import Exit
-from jobs.lock import LANDSCAPES, held
+from jobs.lock import LANDSCAPE_LOCKS, hold_lock
 from monitor.ledger.ledger import Ledger
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer, sentinel_item
@@ -68,11 +68,11 @@ def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothi
     assert list(told) == ["python", "packages", "kernels", "config", "registry", "store", "ledger", "outputs", "lock",
                           "clock", "source"]  # fmt: skip
     assert files(installation.root) == before
-    from jobs.ingest import add_sites, opened
+    from jobs.installation import add_sites, open_ledger
     from jobs.settings import load
 
     settings = load(installation.config)
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
     before = files(installation.root)
     told, status = asked()
@@ -303,7 +303,7 @@ def test_a_night_that_did_not_end_is_a_fault_unless_it_is_at_work(slept, install
     assert told["state"] == "broken"
     assert "stopped, or left with an error" in told["message"]
     assert told["fix"].startswith("regrowth run")
-    with held(installation.root / "store", "a night"):
+    with hold_lock(installation.root / "store", "a night"):
         told = slept(finished=False)
     assert (told["state"], told["message"][-12:]) == ("note", "t is at work")
 
@@ -341,8 +341,8 @@ def test_a_ledger_server_that_is_down_is_told_without_its_password(asked, monkey
 def holder(installation):
     """Another process that holds the lock."""
     code = (
-        "import sys, time; from pathlib import Path; from jobs.lock import held\n"
-        "with held(Path(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from jobs.lock import hold_lock\n"
+        "with hold_lock(Path(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
     )
     store = str(installation.root / "store")
     process = subprocess.Popen([sys.executable, "-c", code, store], stdout=subprocess.PIPE, text=True)
@@ -539,7 +539,7 @@ def test_a_part_that_breaks_in_a_way_nobody_thought_of_does_not_hide_the_others(
 
 
 def test_a_backfill_that_is_at_work_is_named_though_no_night_is(installation, asked):
-    with held(installation.root / "store" / LANDSCAPES, "a backfill", "valley"):
+    with hold_lock(installation.root / "store" / LANDSCAPE_LOCKS, "a backfill", "valley"):
         told, status = asked()
     assert (status, told["lock"]["state"]) == (Exit.DONE, "note")
     assert (

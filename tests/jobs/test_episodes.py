@@ -9,7 +9,7 @@ import pytest
 from jobs.cli import main
 from jobs.episodes import current_episode, episode_alpha, replant
 from jobs.exits import Exit
-from jobs.ingest import opened
+from jobs.installation import open_ledger
 from jobs.pipeline import night
 from jobs.records import alert_from_json, alert_to_json, site_from_json
 from monitor.alerts.alert import Alert, AlertState
@@ -30,14 +30,14 @@ def status(installation):
 
 
 def kept(settings):
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         sites = [site_from_json(values) for values in t.sites()]
         controls = [t.controls(ground_key(site)) for site in sites]
     return [(units, len(stored_of(settings, site.id).records())) for units, site in zip(controls, sites, strict=True)]
 
 
 def begin(settings, start=ANEW, today=TODAY, site="demo-02"):
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         return replant(settings, ledger, site, start=start, why=WHY, today=today)
 
 
@@ -49,11 +49,11 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
         id="demo-02/2018-09-01", site="demo-02", level=AlertLevel.RED, rule="failure", state=AlertState.OPEN,
         opened=date(2018, 9, 1), updated=date(2018, 9, 1),
     )  # fmt: skip
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         t.save_alert(alert_to_json(alert))
     told = begin(settings)
     assert (told["episode"], told["alert"], told["new"]) == (2, alert.id, True)
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         closed = alert_from_json(t.last_alert("demo-02"))
     assert (closed.state, closed.answer, closed.note) == (AlertState.RESOLVED, "treated", WHY)
 
@@ -64,7 +64,7 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     assert (after["demo-02"]["episode"], after["demo-07"]["episode"]) == (2, 1)
     assert after["demo-02"]["status"] == "too_early"
     assert after["demo-02"]["n_pre"] > before["n_pre"], "what lies before the new start"
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         (site,) = [site_from_json(values) for values in t.sites() if values["id"] == "demo-02"]
     due = site.plan.uplift((LATER - ANEW).days / 365.25)
     assert after["demo-02"]["expected"] == pytest.approx(due, abs=1e-9)
@@ -77,7 +77,7 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     files = installation.files()
     night(settings, as_of=LATER)
     assert installation.files() == files
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         first, second = t.episodes("demo-02")
         rows = t._connection.exec_driver_sql("select count(*) from assessments where site = 'demo-02'").scalar()
     assert (first["why"], second["closed"]) == (WHY, None)
@@ -88,18 +88,18 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
 def test_a_night_before_the_new_start_is_in_the_old_episode(installation, settings):
     night(settings, as_of=date(2018, 4, 30), pages=False)
     begin(settings)
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         first = t.latest_assessment("demo-02")
     night(settings, as_of=date(2018, 4, 30), pages=False)
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         assert t.latest_assessment("demo-02") == first
         assert current_episode(date(2018, 5, 1), t.episodes("demo-02"))["number"] == 1
         assert current_episode(date(2018, 5, 2), t.episodes("demo-02"))["number"] == 2
 
 
 def test_the_next_episode_has_what_is_left_of_the_budget_and_never_less_than_has_a_boundary(settings):
-    with opened(settings) as ledger:
-        from jobs.ingest import add_sites
+    with open_ledger(settings) as ledger:
+        from jobs.installation import add_sites
 
         add_sites(ledger, settings.registry.path)  # begun on 2017-04-01
     assert begin(settings)["alpha"] == pytest.approx(0.05), "a year and a month have used nothing"
@@ -112,8 +112,8 @@ def test_the_next_episode_has_what_is_left_of_the_budget_and_never_less_than_has
 
 
 def test_said_twice_it_is_done_once_and_a_start_that_cannot_be_is_refused(settings):
-    with opened(settings) as ledger:
-        from jobs.ingest import add_sites
+    with open_ledger(settings) as ledger:
+        from jobs.installation import add_sites
 
         add_sites(ledger, settings.registry.path)
     assert begin(settings)["new"]
@@ -155,7 +155,7 @@ def test_a_site_begun_in_two_years_is_expected_to_grow_in_two_years(installation
     years = [(LATER - begun).days / 365.25 for begun in (date(2017, 4, 1), date(2018, 4, 10))]
     due = 0.6 * plan.uplift(years[0]) + 0.4 * plan.uplift(years[1])
     assert found["demo-02"]["expected"] == pytest.approx(due, abs=1e-9)
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         (site,) = [site_from_json(values) for values in t.sites() if values["id"] == "demo-02"]
     assert site.cohorts == ((date(2017, 4, 1), 0.6), (date(2018, 4, 10), 0.4))
     assert promised(np.array([LATER], "datetime64[D]").astype(int), site) == pytest.approx(due)

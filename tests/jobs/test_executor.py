@@ -20,7 +20,7 @@ from dask.base import get_scheduler
 from dask.callbacks import Callback
 from dask.system import CPU_COUNT
 
-from jobs.executor import WorkerDied, _cluster, engine, spare
+from jobs.executor import WorkerDied, _cluster, exclude_from_garbage_collection, open_executor
 from jobs.pipeline import night
 from jobs.settings import load
 from monitor.errors import BadConfiguration, TryLater
@@ -145,7 +145,7 @@ def _limits():
 
 def test_requests_to_earth_engine_are_capped_for_all_workers_together(cluster):
     cluster.wait_for_workers(2)  # one that was killed before may not be back yet
-    with engine(cluster.scheduler_address) as work:
+    with open_executor(cluster.scheduler_address) as work:
         assert dict(work([job(_limits), job(_limits)])) == {0: (10, 1500), 1: (10, 1500)}
     assert _limits() == (20, 3000)
 
@@ -163,7 +163,7 @@ def _refuse():
 
 
 def test_a_job_whose_workers_keep_dying_fails_alone(cluster):
-    with engine(cluster.scheduler_address) as work:
+    with open_executor(cluster.scheduler_address) as work:
         found = dict(work([job(_add, 1, 1), job(_die), job(_add, 2, 2)]))
     assert (found[0], found[2]) == (2, 4)
     assert isinstance(found[1], Exception)
@@ -172,7 +172,7 @@ def test_a_job_whose_workers_keep_dying_fails_alone(cluster):
 
 def test_jobs_may_take_longer_together_than_the_longest_of_them_may(cluster, monkeypatch):
     monkeypatch.setattr("jobs.executor.LONGEST", 3.0)
-    with engine(cluster.scheduler_address) as work:
+    with open_executor(cluster.scheduler_address) as work:
         assert dict(work([job(time.sleep, 1.0) for _ in range(12)])) == dict.fromkeys(range(12))
 
 
@@ -196,7 +196,7 @@ def test_jobs_are_taken_as_their_turn_comes(cluster):
             taken.append(number)
             yield job(_add, number, 1)
 
-    with engine(cluster.scheduler_address) as work:
+    with open_executor(cluster.scheduler_address) as work:
         answers = work(jobs())
         assert next(answers)[1] is not None
         assert len(taken) < 40
@@ -205,7 +205,7 @@ def test_jobs_are_taken_as_their_turn_comes(cluster):
 
 
 def test_an_expected_error_of_a_worker_is_raised_here(cluster):
-    with engine(cluster.scheduler_address) as work, pytest.raises(BadConfiguration, match="no key"):
+    with open_executor(cluster.scheduler_address) as work, pytest.raises(BadConfiguration, match="no key"):
         list(work([job(_refuse)]))
 
 
@@ -213,7 +213,7 @@ def test_a_scheduler_that_does_not_answer_means_try_later(monkeypatch):
     monkeypatch.setattr("jobs.executor.PATIENCE", 0.3)
     with (
         pytest.raises(TryLater, match=r"tcp://127\.0\.0\.1:9.*leave \[engine\] scheduler empty"),
-        engine("tcp://127.0.0.1:9"),
+        open_executor("tcp://127.0.0.1:9"),
     ):
         pass
 
@@ -234,7 +234,7 @@ def test_a_scheduler_that_is_lost_midway_means_try_later(tmp_path):
     with subprocess.Popen([sys.executable, tmp_path / "scheduler.py"], stdout=subprocess.PIPE, text=True) as one:
         address = one.stdout.readline().strip()
         jobs = (job(time.sleep, 0.2) for _ in range(200))
-        with engine(address) as work, pytest.raises(TryLater, match="scheduler was lost"):
+        with open_executor(address) as work, pytest.raises(TryLater, match="scheduler was lost"):
             [one.kill() for number, _ in work(jobs) if number == 2]
 
 
@@ -251,14 +251,14 @@ def test_a_server_that_is_no_scheduler_is_not_waited_for_without_end(monkeypatch
             stack.enter_context(server.accept()[0]).sendall(words)
 
         threading.Thread(target=answer, daemon=True).start()
-        with pytest.raises(error, match=message), engine(f"tcp://127.0.0.1:{server.getsockname()[1]}"):
+        with pytest.raises(error, match=message), open_executor(f"tcp://127.0.0.1:{server.getsockname()[1]}"):
             pass
 
 
 def test_a_worker_is_no_scheduler_though_it_speaks_as_one_does(two_processes):
     workers = [worker for one in two_processes.workers.values() for worker in (one.address, one.worker_address)]
     for address in workers:
-        with pytest.raises(BadConfiguration, match="what answers there is no dask scheduler"), engine(address):
+        with pytest.raises(BadConfiguration, match="what answers there is no dask scheduler"), open_executor(address):
             pass
     assert len(workers) == 4
 
@@ -278,7 +278,7 @@ CERTIFICATES = [f"distributed.comm.tls.{name}" for name in ("ca-file", "client.c
     ],
 )
 def test_an_address_that_is_none_is_refused(address):
-    with pytest.raises(BadConfiguration, match=re.escape(f"'{address}' is no address")), engine(address):
+    with pytest.raises(BadConfiguration, match=re.escape(f"'{address}' is no address")), open_executor(address):
         pass
     assert get_scheduler() is None, "what is computed next would be sent to it"
 
@@ -295,7 +295,7 @@ def test_what_dasks_own_configuration_has_no_way_to_is_refused_and_leaves_no_cli
     from distributed import Client
 
     before = {id(one) for one in gc.get_objects() if isinstance(one, Client)}
-    with dask.config.set(kept), pytest.raises(BadConfiguration, match=message), engine(address):
+    with dask.config.set(kept), pytest.raises(BadConfiguration, match=message), open_executor(address):
         pass
     left = [one for one in gc.get_objects() if isinstance(one, Client) and id(one) not in before]
     assert not left, "half made, it hangs for 40 s when it is closed"
@@ -313,9 +313,9 @@ def test_certificates_are_those_of_dasks_own_configuration_and_their_absence_is_
     ) as made:  # fmt: skip
         address = made.scheduler_address
         assert address.startswith("tls://127.0.0.1:")
-        with dask.config.set(kept), engine(address) as work:
+        with dask.config.set(kept), open_executor(address) as work:
             assert dict(work([job(_add, 1, 1)])) == {0: 2}
-        with pytest.raises(BadConfiguration, match="lacks certificates"), engine(address):
+        with pytest.raises(BadConfiguration, match="lacks certificates"), open_executor(address):
             pass
     assert get_scheduler() is None
 
@@ -329,7 +329,7 @@ def test_no_process_of_a_run_listens_where_another_user_of_the_machine_could_hav
         return {c.laddr for c in every if c.status == "LISTEN" or (c.family == socket.AF_UNIX and c.laddr)}
 
     before = sockets()
-    with engine("processes") as work:
+    with open_executor("processes") as work:
         pids = {pid for _, pid in work([job(os.getpid), job(os.getpid)])}
         assert pids
         assert os.getpid() not in pids
@@ -339,7 +339,7 @@ def test_no_process_of_a_run_listens_where_another_user_of_the_machine_could_hav
 
 
 def test_a_process_that_dies_of_a_job_fails_that_job_alone():
-    with engine("processes") as work:
+    with open_executor("processes") as work:
         found = dict(work([job(add, 1, 1), job(os._exit, 9), job(add, 2, 2)]))
         assert (found[0], found[2]) == (2, 4)
         assert isinstance(found[1], WorkerDied)
@@ -354,13 +354,13 @@ def _die_once(mark):
 
 
 def test_a_job_whose_process_was_killed_is_done_by_another(tmp_path):
-    with engine("processes") as work:
+    with open_executor("processes") as work:
         assert dict(work([job(_die_once, tmp_path / "mark"), job(add, 1, 1)])) == {0: "done", 1: 2}
 
 
 def test_a_job_that_hangs_is_stopped_and_the_others_are_done(monkeypatch):
     monkeypatch.setattr("jobs.executor.LONGEST", 10.0)  # a process starts in a second, on a busy machine in some
-    with engine("processes") as work:
+    with open_executor("processes") as work:
         found = dict(work([job(time.sleep, 300), *[job(add, n, 1) for n in range(4)]]))
     assert isinstance(found.pop(0), TimeoutError)
     assert found == {n + 1: n + 1 for n in range(4)}
@@ -377,7 +377,7 @@ def _odd():
 
 @pytest.mark.parametrize("error", [_odd, _refuse], ids=["cannot be sent", "expected"])
 def test_an_error_in_a_process_is_told_here_whatever_its_kind(error):
-    with engine("processes") as work:
+    with open_executor("processes") as work:
         if error is _refuse:
             with pytest.raises(BadConfiguration, match="no key"):
                 list(work([job(error)]))
@@ -386,7 +386,7 @@ def test_an_error_in_a_process_is_told_here_whatever_its_kind(error):
 
 
 def test_requests_to_earth_engine_are_capped_for_all_processes_together(monkeypatch):
-    with engine("processes") as work:
+    with open_executor("processes") as work:
         ((_, caps),) = work([job(_limits)])
     assert caps == (max(1, 20 // CPU_COUNT), 3000 // CPU_COUNT)
 
@@ -394,10 +394,10 @@ def test_requests_to_earth_engine_are_capped_for_all_processes_together(monkeypa
 BUSY = """
 import os, time
 from dask import delayed
-from jobs.executor import engine
+from jobs.executor import open_executor
 
 if __name__ == "__main__":
-    with engine("processes") as work:
+    with open_executor("processes") as work:
         print(dict(work([delayed(os.getpid)()]))[0], flush=True)
         list(work([delayed(time.sleep)(300)]))
 """
@@ -423,7 +423,7 @@ def _opened(folder):
 
 def test_workers_that_open_stores_do_not_warn_of_what_the_lock_rules_out(tmp_path, capfd):
     icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path)))
-    with engine("processes") as work:
+    with open_executor("processes") as work:
         assert dict(work([job(_opened, tmp_path)])) == {0: _opened(tmp_path)}
     assert "concurrent commits" not in capfd.readouterr().err
 
@@ -439,10 +439,10 @@ def test_a_real_night_is_made_of_dask_tasks(installation):
 
 
 def test_garbage_is_not_looked_for_among_what_is_to_stay_as_long_as_a_run_lasts_and_only_that_long():
-    spare()
+    exclude_from_garbage_collection()
     assert not gc.get_freeze_count()
-    with engine(""):
+    with open_executor(""):
         known, stays = gc.get_freeze_count(), [[] for _ in range(1000)]
-        spare()
+        exclude_from_garbage_collection()
         assert gc.get_freeze_count() >= known + len(stays)
     assert not gc.get_freeze_count()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from shapely.geometry import mapping
 
-from jobs.ingest import add_sites, opened
+from jobs.installation import add_sites, open_ledger
 from jobs.pipeline import night
 from jobs.records import site_from_json
 from jobs.settings import load
@@ -41,7 +41,7 @@ def register(settings, **sites):
     ]  # fmt: skip
     registry = {"type": "FeatureCollection", "features": features}
     settings.registry.path.write_text(json.dumps(registry), encoding="utf-8")
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         assert add_sites(ledger, settings.registry.path)["refused"] == []
 
 
@@ -71,7 +71,7 @@ def own(row):
 
 def controls(settings, site="s1"):
     """Frozen units, and the means that are stored of them."""
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
         frozen = t.controls(ground_key(chosen))
         key = ground_key(chosen)

@@ -6,36 +6,40 @@ import time
 
 import pytest
 
-from jobs.lock import held
+from jobs.lock import hold_lock
 from monitor.errors import TryLater
 
 
 def test_a_second_run_is_told_who_holds_the_lock(tmp_path):
-    with held(tmp_path, "a night"), pytest.raises(TryLater, match=r"a night, process \d+"), held(tmp_path, "another"):
+    with (
+        hold_lock(tmp_path, "a night"),
+        pytest.raises(TryLater, match=r"a night, process \d+"),
+        hold_lock(tmp_path, "another"),
+    ):
         pass
 
 
 def test_it_is_free_again_afterwards(tmp_path):
     for _ in range(2):
-        with held(tmp_path, "a night"):
+        with hold_lock(tmp_path, "a night"):
             pass
 
 
 def test_a_dead_process_holds_nothing(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from jobs.lock import held\n"
-        "with held(Path(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from jobs.lock import hold_lock\n"
+        "with hold_lock(Path(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
-    with pytest.raises(TryLater, match=str(process.pid)), held(tmp_path, "another"):
+    with pytest.raises(TryLater, match=str(process.pid)), hold_lock(tmp_path, "another"):
         pass
     process.kill()
     process.wait()
     process.stdout.close()
     for _ in range(50):
         try:
-            with held(tmp_path, "another"):
+            with hold_lock(tmp_path, "another"):
                 return
         except TryLater:
             time.sleep(0.05)
@@ -43,12 +47,12 @@ def test_a_dead_process_holds_nothing(tmp_path):
 
 
 def test_a_lock_whose_file_is_deleted_while_it_is_held_is_lost(tmp_path):
-    with held(tmp_path, "a night") as lock:
+    with hold_lock(tmp_path, "a night") as lock:
         lock.check()
         (tmp_path / "lock").unlink()
         with pytest.raises(TryLater, match=r"a night stops: its lock .* was deleted while it was held"):
             lock.check()
-        with held(tmp_path, "another") as other:
+        with hold_lock(tmp_path, "another") as other:
             other.check()
             with pytest.raises(TryLater, match=r"was replaced while it was held.*Nothing was committed"):
                 lock.check()

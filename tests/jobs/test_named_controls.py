@@ -8,7 +8,7 @@ from shapely.geometry import box, mapping, shape
 from shapely.ops import unary_union
 
 from jobs.exits import Exit
-from jobs.ingest import opened
+from jobs.installation import open_ledger
 from jobs.pipeline import exit_status, night
 from jobs.records import site_from_json
 from jobs.settings import load
@@ -41,7 +41,7 @@ def name_ground(installation, *ground):
 
 
 def frozen(settings):
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         found = {values["id"]: t.controls(ground_key(site_from_json(values))) for values in t.sites()}
     return {
         site: None if one is None else unary_union([shape(unit["geometry"]) for unit in one["units"]])

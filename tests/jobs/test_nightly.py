@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 import jobs.pipeline
-from jobs import precheck
+from jobs import clock
 from jobs.detectability import BLIND
 from jobs.exits import Exit
-from jobs.ingest import add_sites, opened
-from jobs.lock import LANDSCAPES
+from jobs.installation import add_sites, open_ledger
+from jobs.lock import LANDSCAPE_LOCKS
 from jobs.pipeline import exit_status, night, plan
 from jobs.pipeline import fetch_history as backfill
 from jobs.records import assessment_from_json, site_from_json
@@ -42,7 +42,7 @@ CHILD = Path(__file__).with_name("killed_night.py")
 
 
 def latest(settings):
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         return {site["id"]: t.latest_assessment(site["id"]) for site in t.sites()}
 
 
@@ -51,7 +51,7 @@ def contents(root):
     return {
         path: path.read_bytes()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and not path.name.startswith(("regrowth.db", "lock")) and LANDSCAPES not in path.parts
+        if path.is_file() and not path.name.startswith(("regrowth.db", "lock")) and LANDSCAPE_LOCKS not in path.parts
     }
 
 
@@ -165,7 +165,7 @@ def test_maps_are_those_of_a_run_from_scratch_and_read_no_season_that_is_over(
     before, after = date(2018, 8, 24), date(2018, 8, 25)
     night(settings, as_of=before)
     if replanted:
-        with opened(settings) as ledger, ledger.transaction() as t:
+        with open_ledger(settings) as ledger, ledger.transaction() as t:
             t.begin_episode("demo-02", 2, start="2018-03-01", budget=0.5, why="replanted", now="2018-03-01")
         night(settings, as_of=before)
     monkeypatch.setattr(StoredSite, "cube", watched)
@@ -187,12 +187,12 @@ def test_a_late_scene_from_before_the_start_counts_but_leaves_the_frozen_control
     whole = Sample.search
     monkeypatch.setattr(Sample, "search", lambda *a: [s for s in whole(*a) if s.id != "romania-2016-06-06"])
     night(settings, as_of=NIGHT, pages=False)
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         frozen = {site["id"]: t.controls(ground_key(site_from_json(site))) for site in t.sites()}
     monkeypatch.undo()
     manifest = night(settings, as_of=NIGHT, pages=False)
     assert all(site["scenes_new"] == ["romania-2016-06-06"] for site in manifest["sites"])
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         assert frozen == {site["id"]: t.controls(ground_key(site_from_json(site))) for site in t.sites()}
         assert all(found[2]["n_pre"] > 0 for found in (t.latest_assessment(site["id"]) for site in t.sites()))
 
@@ -214,7 +214,7 @@ def test_a_site_of_nine_pixels_is_never_judged(installation, settings):
     assert "FEW_PIXELS" in told["reasons"]
     said = explain(assessment_from_json(told), read_sites(settings.registry.path).sites[0])
     assert said[1:] == [sentence("FEW_PIXELS", "en"), TOO_SMALL[0]]
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         (sight,) = t.all_ground_data("sight").values()
     assert (sight["red"], sight["said"]["en"]) == ([], BLIND["small"][0])
 
@@ -312,7 +312,7 @@ def test_a_clock_behind_the_newest_run_is_named_before_anything_is_written(insta
     before = contents(installation.root)
     slow = datetime.now(UTC) - timedelta(days=1)
     monkeypatch.setattr(
-        precheck, "datetime", namedtuple("clock", "now fromisoformat")(lambda _: slow, datetime.fromisoformat)
+        clock, "datetime", namedtuple("clock", "now fromisoformat")(lambda _: slow, datetime.fromisoformat)
     )
     for job in (partial(night, as_of=NIGHT), partial(backfill, until=NIGHT)):
         with pytest.raises(TryLater, match=rf"the clock shows {slow:%Y-%m-%d %H:%M}.*newest run.*timedatectl") as told:
@@ -383,7 +383,7 @@ def test_a_stopped_night_that_wakes_after_its_lock_was_deleted_and_another_ran_c
     with pytest.raises(TryLater, match=r"a night stops: its lock .* was replaced"):
         night(settings, as_of=NIGHT)
     assert contents(installation.root) == left["files"]
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         assert t.unsent_notices(), "what the woken night took up was not sent by it"
 
 

@@ -10,11 +10,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from jobs.fetch import Known, lattice
+from jobs.fetch import Known, new_site_grid
 from jobs.fetch import _first_seen as first_seen
-from jobs.ingest import _by_landscape, add_sites, chosen_sites, opened, prepare
+from jobs.ingest import _by_landscape, site_tasks
 from jobs.ingest import _stored as stored_by
-from jobs.lock import LANDSCAPES
+from jobs.installation import add_sites, open_ledger, selected_sites
+from jobs.lock import LANDSCAPE_LOCKS
 from jobs.pipeline import night, plan
 from jobs.sources import Sources
 from monitor.cube.store import DERIVED, LandscapeStore
@@ -139,14 +140,14 @@ def registered(tmp_path):
     """Settings of an installation, its ledger with three neighbours, and their source."""
     settings = installed(tmp_path, ROW)
     only = Painted(DAYS)
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
         yield settings, ledger, Sources([(only, settings.source[0])])
 
 
 def test_neighbours_that_are_new_begin_one_landscape_and_are_fetched_together(registered):
     settings, ledger, sources = registered
-    tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
+    tasks, _ = site_tasks(settings, ledger, sources, selected_sites(settings, ledger, []), until=NIGHT)
     assert [[task.site.id for task in cluster] for cluster in _by_landscape(tasks)] == [["s1", "s2", "s3"]]
     assert {task.folder.parent for task in tasks} == {settings.store.root}
 
@@ -156,15 +157,15 @@ def test_sites_added_later_form_a_landscape_of_their_own_and_each_is_fetched_by_
     from_source(Painted(DAYS))
     night(settings, as_of=NIGHT, only=["s1", "s3"])
     sources = Sources([(Painted(DAYS), settings.source[0])])
-    with opened(settings) as ledger:
-        tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
+    with open_ledger(settings) as ledger:
+        tasks, _ = site_tasks(settings, ledger, sources, selected_sites(settings, ledger, []), until=NIGHT)
     assert [[task.site.id for task in cluster] for cluster in _by_landscape(tasks)] == [["s1", "s3"], ["s2"]]
     assert [task.folder.is_dir() for task in tasks] == [True, False, True]
 
 
 def test_what_need_not_be_looked_at_is_what_every_site_that_it_touches_has(registered):
     settings, ledger, _ = registered
-    s1, s2, s3 = chosen_sites(settings, ledger, [])
+    s1, s2, s3 = selected_sites(settings, ledger, [])
     (scene,) = Painted(DAYS[:1]).search(s1.geometry, DAYS[0], DAYS[0])
     nowhere = replace(scene, footprint=None)
     has, lacks = (
@@ -183,8 +184,8 @@ def test_what_sites_have_and_lack_is_kept_once_where_it_is_the_same(tmp_path, fr
     from_source(Painted(DAYS[:-1]))
     night(settings, as_of=NIGHT)
     sources = Sources([(Painted(DAYS), settings.source[0])])
-    with opened(settings) as ledger:
-        tasks, _ = prepare(settings, ledger, sources, chosen_sites(settings, ledger, []), until=NIGHT)
+    with open_ledger(settings) as ledger:
+        tasks, _ = site_tasks(settings, ledger, sources, selected_sites(settings, ledger, []), until=NIGHT)
     assert [[scene.time.date() for scene in task.asked.scenes] for task in tasks] == [DAYS[-1:]] * 3
     for one in (lambda task: task.known.baselines, lambda task: task.offered, lambda task: task.asked):
         assert len({id(one(task)) for task in tasks}) == 1
@@ -228,7 +229,7 @@ def all_but_s2(site, source):
     """The grid of a site; the second cannot start."""
     if site.id == "s2":
         raise BadData("too small")
-    return lattice(site, source)
+    return new_site_grid(site, source)
 
 
 def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_path, from_source, scratch, monkeypatch):
@@ -236,7 +237,7 @@ def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_pa
     from_source(Painted(DAYS))
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.fetch.lattice", all_but_s2)
+        patch.setattr("jobs.fetch.new_site_grid", all_but_s2)
         states = {site["site"]: site["state"] for site in night(settings, as_of=NIGHT)["sites"]}
     assert states == {"s1": "done", "s2": "failed", "s3": "done"}
     (first,) = landscapes_of(settings)
@@ -256,7 +257,7 @@ def test_of_a_lost_landscape_a_site_that_cannot_start_is_left_out_and_begins_ano
     shutil.rmtree(settings.store.root / lost)
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.fetch.lattice", all_but_s2)
+        patch.setattr("jobs.fetch.new_site_grid", all_but_s2)
         states = {site["site"]: site["state"] for site in night(settings, as_of=NIGHT)["sites"]}
     assert states == {"s1": "done", "s2": "failed", "s3": "done"}
     assert {site["state"] for site in night(settings, as_of=NIGHT)["sites"]} == {"done"}
@@ -415,7 +416,7 @@ def test_a_lock_that_cannot_be_opened_defers_its_landscape_and_no_other(tmp_path
     (first,) = landscapes_of(settings)
     night(settings, as_of=NIGHT)
     from_source(Painted(DAYS))
-    lock = settings.store.root / LANDSCAPES / first
+    lock = settings.store.root / LANDSCAPE_LOCKS / first
     lock.unlink()
     lock.mkdir()
     sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}

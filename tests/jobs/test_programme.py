@@ -100,11 +100,11 @@ def test_names_are_shown_as_they_are_and_do_nothing(capsys):
 
 def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypatch):
     from jobs import settings as module
-    from jobs.ingest import add_sites, opened
+    from jobs.installation import add_sites, open_ledger
     from jobs.settings import ProgrammeSettings, load
 
     settings = load(installation.config)
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
         with ledger.transaction() as t:
             for day, status in (("2020-06-01", "failing"), ("2020-07-01", "on_track")):

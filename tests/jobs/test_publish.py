@@ -4,8 +4,8 @@ import re
 import shutil
 from datetime import date
 
-from jobs.executor import engine
-from jobs.ingest import opened
+from jobs.executor import open_executor
+from jobs.installation import open_ledger
 from jobs.pages import main_publish, publish
 from jobs.pipeline import night
 from jobs.settings import load
@@ -27,12 +27,12 @@ def test_a_page_that_a_worker_wrote_elsewhere_is_told_and_written_again(install,
     made = install(tmp_path)
     settings = load(made.config)
     night(settings, as_of=NIGHT, pages=False)
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         for work, told in ((elsewhere, "not where it should be"), (dying, "its worker died: killed")):
             outcomes = publish(settings, ledger, work)
             assert len(outcomes) == 3
             assert all(told in error for error in outcomes.values())
-        with engine("") as work:
+        with open_executor("") as work:
             assert [*publish(settings, ledger, work).values()] == [None] * 3
             assert publish(settings, ledger, work) == {}
 

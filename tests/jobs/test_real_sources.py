@@ -14,8 +14,8 @@ from shapely.geometry import box, mapping
 
 from jobs.cli import main
 from jobs.cost_estimate import PICTURES
-from jobs.fetch import BATCH
-from jobs.lock import held
+from jobs.fetch import COMMIT_SIZE
+from jobs.lock import hold_lock
 from jobs.settings import load
 from monitor.cube.packed import LAYERS
 from monitor.imagery.transport import Transport
@@ -274,7 +274,7 @@ def test_a_dry_run_tells_the_requests_that_the_night_then_makes_at_most_and_read
     grid = stored(config, site=int(first["site"].removeprefix("s"))).cube().odc.geobox
     scenes = (len(days) + before) * grid.shape[0] * grid.shape[1] * 14 / 1e6
     context = stored(config, site=int(first["site"].removeprefix("s"))).context
-    taken = PICTURES * -(-len(days) // BATCH)
+    taken = PICTURES * -(-len(days) // COMMIT_SIZE)
     pictures = taken * context.shape[0] * context.shape[1] * 14 / 1e6
     assert first["megabytes"] == pytest.approx(scenes + pictures, 1e-3)
     assert first["eecu_seconds"] > 0
@@ -399,7 +399,7 @@ def test_a_catalogue_that_says_continue_without_end_is_left_in_time_and_the_lock
         assert time.monotonic() - begun < 15
         assert left.value.code == 75
         assert "too slowly" in capsys.readouterr().err
-        with held(load(config).store.root, "the next night"):
+        with hold_lock(load(config).store.root, "the next night"):
             pass
 
 

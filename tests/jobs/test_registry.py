@@ -7,7 +7,7 @@ from shapely.geometry import mapping
 
 from jobs.cli import main
 from jobs.exits import Exit
-from jobs.ingest import opened
+from jobs.installation import open_ledger
 from jobs.sources import Sources
 from monitor.alerts.alert import Alert, AlertState
 from monitor.verdict.assessment import AlertLevel
@@ -83,7 +83,7 @@ def drift(features):
 
 
 def versions(settings):
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         return t.versions()
 
 
@@ -201,7 +201,7 @@ def test_an_edited_start_of_a_judged_site_is_not_taken_in_and_points_to_replant(
 
 def test_a_retired_site_is_judged_no_more_its_alert_is_closed_and_no_night_takes_it_back(settings, run):
     run(*NIGHT)
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         from jobs.records import alert_to_json
 
         alert = Alert(id="s1/2018-06-01", site="s1", level=AlertLevel.RED, rule="failure", state=AlertState.OPEN,
@@ -402,7 +402,7 @@ def test_a_site_that_is_retired_while_a_night_is_under_way_is_not_judged_and_ope
     whole = Painted.search
 
     def retiring(*arguments):
-        with opened(settings) as ledger, ledger.transaction() as t:
+        with open_ledger(settings) as ledger, ledger.transaction() as t:
             t.retire_site("s2")
         return whole(*arguments)
 
@@ -414,6 +414,6 @@ def test_a_site_that_is_retired_while_a_night_is_under_way_is_not_judged_and_ope
         "s2": True,
         "s3": False,
     }
-    with opened(settings) as ledger, ledger.reading() as t:
+    with open_ledger(settings) as ledger, ledger.reading() as t:
         assert t.latest_assessment("s2") is None
         assert t.latest_assessment("s1") is not None

@@ -12,7 +12,7 @@ import pytest
 from odc.geo import CRS
 from shapely.geometry import box, mapping
 
-from jobs.ingest import add_sites, opened
+from jobs.installation import add_sites, open_ledger
 from jobs.pipeline import night, plan
 from jobs.settings import SourceSettings, load
 from jobs.sources import Sources, open_sources
@@ -77,7 +77,7 @@ class Installation:
             f'collections = ["sentinel-2-l2a"]\nallow_hosts = {json.dumps(hosts)}\n',
             encoding="utf-8",
         )
-        with opened(self.settings) as ledger:
+        with open_ledger(self.settings) as ledger:
             add_sites(ledger, self.settings.registry.path)
         return job(self.settings, as_of=NIGHT, **({"pages": False} if job is night else {}))
 

@@ -16,7 +16,7 @@ from shapely.geometry import Polygon, mapping, shape
 from jobs.cli import main
 from jobs.detectability import BLIND
 from jobs.exits import Exit
-from jobs.ingest import add_sites, opened
+from jobs.installation import add_sites, open_ledger
 from jobs.pipeline import exit_status, night, plan
 from jobs.records import alert_from_json, alert_to_json, notice_to_json, site_from_json
 from jobs.settings import load
@@ -214,7 +214,7 @@ def test_no_control_ground_lies_on_another_site(tmp_path, sources, other):
     settings = installed(tmp_path, [SITE, other])
     sources(Painted(DAYS[::4]))
     night(settings, as_of=NIGHT, pages=False)
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         sites = [site_from_json(one).geometry for one in t.sites()]
     units = [shape(unit["geometry"]) for unit in store(settings).controls["units"]]
     assert len(units) >= 10
@@ -223,7 +223,7 @@ def test_no_control_ground_lies_on_another_site(tmp_path, sources, other):
 
 def test_ground_is_new_with_its_outline_start_or_biome_and_with_nothing_else(tmp_path):
     settings = installed(tmp_path)
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
         with ledger.transaction() as t:
             site = site_from_json(t.sites()[0])
@@ -237,7 +237,7 @@ def test_ground_is_new_with_its_outline_start_or_biome_and_with_nothing_else(tmp
 def test_a_site_whose_edited_outline_is_refused_stays_as_it_was_and_so_does_one_taken_out(tmp_path):
     settings = installed(tmp_path, [SITE, (20_000, 12_000, 20_120, 12_120), (24_000, 12_000, 24_120, 12_120)])
     path = settings.registry.path
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         add_sites(ledger, path)
         with ledger.transaction() as t:
             before = t.versions()
@@ -286,7 +286,7 @@ def test_what_can_never_be_judged_is_told_so_though_some_scenes_are_torn_or_clou
     assert {"BROKEN", reason} <= {row["reason"] for row in rows(settings)} <= {"BROKEN", "CLOUD", reason}
     assert (status(settings)["status"], status(settings)["alert"]) == ("insufficient_data", "none")
     assert told in status(settings)["reasons"]
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         (sight,) = t.all_ground_data("sight").values()
     assert (sight["red"], sight["said"]["en"]) == ([], BLIND[blind][0])
 
@@ -597,7 +597,7 @@ def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, 
     first = next(iter(days))
 
     def alert():
-        with opened(settings) as ledger, ledger.transaction() as t:
+        with open_ledger(settings) as ledger, ledger.transaction() as t:
             return t.last_alert("s1")
 
     stands = alert()
@@ -616,7 +616,7 @@ def test_the_chance_to_be_seen_is_told_anew_as_seasons_pass_and_a_day_before_the
 
     def sight(day):
         night(settings, as_of=day, pages=False)
-        with opened(settings) as ledger, ledger.transaction() as t:
+        with open_ledger(settings) as ledger, ledger.transaction() as t:
             (told,) = t.all_ground_data("sight").values()
         return told
 
@@ -640,14 +640,14 @@ def registered_with(settings, more):
     """Tell more of the sites in the registry."""
     path = settings.registry.path
     path.write_text(path.read_text(encoding="utf-8").replace('"biome"', f'{more}, "biome"'), encoding="utf-8")
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         add_sites(ledger, path)
 
 
 def on_a_slope(settings, degrees):
     """Let a model of elevation say how the first site lies."""
     lie = Terrain(elevation=1500.0, slope=degrees, northness=0.0, eastness=1.0, known=1.0, source="a model")
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         t.save_ground_data(ground_key(site_from_json(t.sites()[0])), "terrain", lie.to_json())
 
 
@@ -689,7 +689,7 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
         monkeypatch.setattr("jobs.ingest.site_series", changed)
 
     def replanted():
-        with opened(settings) as ledger, ledger.transaction() as t:
+        with open_ledger(settings) as ledger, ledger.transaction() as t:
             t.begin_episode("s1", 2, start="2020-05-01", budget=0.5, why="replanted", now="2020-05-01")
 
     changes = [
@@ -795,7 +795,7 @@ def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp
         return json.loads(capsys.readouterr().out)
 
     command("alerts", "resolve", f"s1/{NIGHT}", "--verdict", "false-alarm")
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         t.retire_site("s2")
         # That of the third went by itself, a month later: nobody is told that what he never heard of is over.
         alert = replace(alert_from_json(t.last_alert("s3")), state=AlertState.RESOLVED)

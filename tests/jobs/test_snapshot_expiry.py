@@ -6,10 +6,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from jobs import snapshot_expiry as expiring
-from jobs.ingest import opened
+from jobs.installation import open_ledger
 from jobs.pipeline import night
 from jobs.settings import load
-from jobs.snapshot_expiry import ROUND, expire
+from jobs.snapshot_expiry import EXPIRY_CYCLE, expire_snapshots
 from monitor.cube.store import DERIVED, LandscapeStore
 from monitor.errors import StoreBroken
 from tests.landscape import stored_of
@@ -34,12 +34,12 @@ def test_in_a_round_of_nights_each_landscape_has_its_turn_once(settings, monkeyp
     monkeypatch.setattr(LandscapeStore, "expire", lambda store, kept: turns.append((store.name, kept)) or 0)
     for n in range(50):
         (settings.store.root / f"landscape-{n}").mkdir(parents=True)
-    with opened(settings) as ledger:
-        for n in range(ROUND):
+    with open_ledger(settings) as ledger:
+        for n in range(EXPIRY_CYCLE):
             with ledger.transaction() as t:
                 t.begin_run(f"backfill-{n}", "backfill", "2026-12-20", now="n")
                 t.begin_run(f"night-{n}", "night", "2026-12-20", now="n")
-            expire(settings, ledger)
+            expire_snapshots(settings, ledger)
     assert len(turns) == len(set(turns)) == 50
     assert {kept for _, kept in turns} == {timedelta(days=90)}  # as README says
 
@@ -47,12 +47,12 @@ def test_in_a_round_of_nights_each_landscape_has_its_turn_once(settings, monkeyp
 def test_what_lies_beside_the_landscapes_is_none(settings, monkeypatch):
     turns = []
     monkeypatch.setattr(LandscapeStore, "expire", lambda store, _: turns.append(store.name) or 0)
-    monkeypatch.setattr(expiring, "ROUND", 1)
+    monkeypatch.setattr(expiring, "EXPIRY_CYCLE", 1)
     for name in (DERIVED, ".half.new", "valley"):
         (settings.store.root / name).mkdir(parents=True)
     (settings.store.root / "lock").touch()
-    with opened(settings) as ledger:
-        expire(settings, ledger)
+    with open_ledger(settings) as ledger:
+        expire_snapshots(settings, ledger)
     assert turns == ["valley"]
 
 
@@ -65,8 +65,8 @@ def histories(install, tmp_path_factory):
         settings = load(made[name].config)
         with pytest.MonkeyPatch.context() as patch:
             if name == "few":
-                patch.setattr(expiring, "KEPT", timedelta(0))
-                patch.setattr(expiring, "ROUND", 1)
+                patch.setattr(expiring, "RETENTION", timedelta(0))
+                patch.setattr(expiring, "EXPIRY_CYCLE", 1)
             for day in NIGHTS:
                 manifest = night(settings, as_of=day)
                 assert not any(site["error"] for site in manifest["sites"])
@@ -87,7 +87,7 @@ def test_every_night_that_evidence_names_is_read_as_it_was_known_then(histories)
     whole, few = (load(histories[name].config) for name in ("all", "few"))
     compared = 0
     for site in SITES:
-        with opened(few) as ledger, ledger.transaction() as t:
+        with open_ledger(few) as ledger, ledger.transaction() as t:
             evidence = t.assessment_snapshots(site)
         for _, snapshot, _ in evidence:
             assert stored_of(few, site).records(snapshot) == stored_of(whole, site).records(snapshot)
@@ -116,11 +116,11 @@ def test_a_store_that_cannot_be_read_stops_no_other(settings, monkeypatch):
         return 2
 
     monkeypatch.setattr(LandscapeStore, "expire", damaged)
-    monkeypatch.setattr(expiring, "ROUND", 1)
+    monkeypatch.setattr(expiring, "EXPIRY_CYCLE", 1)
     for name in "abc":
         (settings.store.root / name).mkdir(parents=True)
-    with opened(settings) as ledger, capture_logs() as logged:
-        expire(settings, ledger)
+    with open_ledger(settings) as ledger, capture_logs() as logged:
+        expire_snapshots(settings, ledger)
     assert asked == ["a", "b", "c"]
     assert [line["log_level"] for line in logged] == ["warning", "info"]
     assert logged[0]["landscape"] == "b"
@@ -128,7 +128,7 @@ def test_a_store_that_cannot_be_read_stops_no_other(settings, monkeypatch):
 
 
 def test_a_landscape_that_is_really_damaged_leaves_the_night_as_it_is(installation, settings, monkeypatch):
-    monkeypatch.setattr(expiring, "ROUND", 1)
+    monkeypatch.setattr(expiring, "EXPIRY_CYCLE", 1)
     night(settings, as_of=NIGHTS[0])
     (folder,) = folders(settings)
     (folder / "repo").write_bytes(b"")
@@ -143,7 +143,7 @@ def test_a_message_that_had_to_wait_keeps_what_it_tells(installation, settings, 
         patch.setattr("jobs.outbox.write_message", lambda *_: 1 / 0)
         assert night(settings, as_of=begun)["messages_waiting"] == 1
     assert night(settings, as_of=told)["messages_sent"] == 1
-    with opened(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         (alert,) = t.alerts()
         evidence = {day: news for day, _, news in t.assessment_snapshots(alert["site"])}
     assert evidence == {begun.isoformat(): True, told.isoformat(): True}

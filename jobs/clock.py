@@ -1,0 +1,67 @@
+"""The current time, and a check that the clock is not behind what earlier runs recorded.
+
+A store accepts no snapshot older than its newest one: after a night with a fast clock nothing can be stored until that
+time is reached. Stores and ledger may be sound then, and nothing here changes them.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from monitor.errors import TryLater
+
+if TYPE_CHECKING:
+    from monitor.ledger.ledger import Ledger
+
+MAX_CLOCK_SKEW: Final = timedelta(minutes=5)
+"""A recorded time may be this much later than the current time."""
+CLOCK_ADVICE: Final = (
+    "Check the clock (timedatectl, chronyc tracking). If it is slow, correct it and run again; if it was fast then, "
+    "runs continue by themselves from that time on. Stores and ledger are sound"
+)
+"""What to do about a clock that is behind."""
+
+
+def today() -> date:
+    """Current date, UTC."""
+    return datetime.now(UTC).date()
+
+
+def now() -> str:
+    """Current UTC time, ISO 8601, in milliseconds so that two runs in one second keep their order."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def check_clock(ledger: "Ledger") -> None:
+    """Compare the clock with the newest run.
+
+    Raises
+    ------
+    TryLater
+        The clock is behind it; the message gives both times.
+    """
+    with ledger.reading() as t:
+        newest = t.last_activity()
+    if newest is not None and (problem := clock_behind(datetime.fromisoformat(newest), "the newest run in the ledger")):
+        msg = f"nothing was done: {problem}. {CLOCK_ADVICE}."
+        raise TryLater(msg)
+
+
+def check_snapshot_time(written: datetime) -> None:
+    """Compare the clock with the newest snapshot of a store.
+
+    Raises
+    ------
+    TryLater
+        The clock is behind it, so the store would refuse a new snapshot.
+    """
+    if problem := clock_behind(written, "the newest snapshot of its store"):
+        msg = f"{problem}, and no scene can be stored until then. {CLOCK_ADVICE}"
+        raise TryLater(msg)
+
+
+def clock_behind(moment: datetime, what: str) -> str | None:
+    """Message that the clock is behind the recorded time of `what`; None if it is not."""
+    current = datetime.now(UTC)
+    if moment <= current + MAX_CLOCK_SKEW:
+        return None
+    return f"the clock shows {current:%Y-%m-%d %H:%M} UTC, but {what} is of {moment:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,140 @@
+"""Open the ledger of an installation, check that it belongs to the stores, and select its sites.
+
+A ledger without history next to filled stores is not the one that they were made with: a night would rebuild it
+without its alerts, and send again what was sent.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import make_url
+
+from jobs.clock import now
+from jobs.records import site_from_json
+from jobs.registry import add
+from jobs.settings import Settings
+from monitor.errors import BadConfiguration, BadData
+from monitor.ledger.ledger import Ledger
+from monitor.sites.site import Site
+
+
+@contextmanager
+def open_ledger(settings: Settings, guard: Callable[[], None] = lambda: None) -> Iterator[Ledger]:
+    """Open the ledger, and close it at the end of the ``with`` block.
+
+    Parameters
+    ----------
+    settings : Settings
+        Names the ledger and the root of the stores.
+    guard : callable
+        See :class:`monitor.ledger.ledger.Ledger`.
+
+    Raises
+    ------
+    BadConfiguration
+        The ledger has no history, but stores exist.
+    """
+    ledger_is_new(settings)  # before an empty ledger replaces one that was lost
+    with closing(Ledger(settings.ledger.url, guard)) as ledger:
+        check_history(ledger, settings.store.root)
+        yield ledger
+
+
+def ledger_is_new(settings: Settings) -> bool:
+    """Whether the ledger is a file that does not exist yet.
+
+    Raises
+    ------
+    BadConfiguration
+        It does not exist, but stores do.
+    """
+    url = make_url(settings.ledger.url)
+    new = url.drivername.startswith("sqlite") and not Path(url.database or "").exists()
+    if new and (problem := missing_history(Path(url.database or "").name, settings.store.root)):
+        raise BadConfiguration(problem)
+    return new
+
+
+def check_history(ledger: Ledger, root: Path) -> None:
+    """Compare the ledger with the stores under a root folder.
+
+    Raises
+    ------
+    BadConfiguration
+        Stores exist, and the ledger contains no run and no snapshot.
+    """
+    with ledger.reading() as t:
+        has_history = t.has_history()
+    if not has_history and (problem := missing_history(ledger.name, root)):
+        raise BadConfiguration(problem)
+
+
+def missing_history(ledger: str, root: Path) -> str | None:
+    """Message about a ledger without history (given by its name) next to existing stores; None if there are none."""
+    stores = list(root.glob("*/repo"))
+    if not stores:
+        return None
+    return (
+        f"the ledger {ledger} has no history, but {root} holds the stores of {len(stores)} landscapes: it is not the "
+        "ledger that they were made with. Nothing was sent or published. Name the right ledger, or a copy from a "
+        "backup, by [ledger] url. If there is none any more, name another, empty folder by [store] root: all scenes "
+        f"are then fetched again, and alerts begin without their past; {root} stays as it is"
+    )
+
+
+def selected_sites(
+    settings: Settings, ledger: Ledger, only: Sequence[str], *, ahead: Sequence[Site] = ()
+) -> list[Site]:
+    """Sites of the ledger, all or some.
+
+    Parameters
+    ----------
+    settings : Settings
+        Names the registry.
+    ledger : Ledger
+        Open.
+    only : sequence of str
+        Ids; empty: all sites.
+    ahead : sequence of Site
+        Sites that a dry run assumes to be registered already.
+
+    Raises
+    ------
+    BadData
+        There is no site, or none with one of the ids.
+    """
+    with ledger.reading() as t:
+        current = {values["id"]: site_from_json(values) for values in t.sites()}
+        registered = t.registered()
+    all_retired = not current and bool(registered)
+    sites = current | {site.id: site for site in ahead}
+    if not sites:
+        why = "all are retired; to take them back" if all_retired else f"add one to {settings.registry.path.name}, then"
+        msg = f"there is no site to judge: {why}: regrowth sites add FILE"
+        raise BadData(msg)
+    unknown = sorted(set(only) - sites.keys())
+    if unknown:
+        retired = "is retired; 'regrowth sites add FILE' takes it back"
+        missing = "is not in the ledger; 'regrowth sites list' names those there are"
+        msg = f"site {unknown[0]!r} {retired if unknown[0] in registered else missing}"
+        raise BadData(msg)
+    return [site for site in sites.values() if not only or site.id in only]
+
+
+def add_sites(ledger: Ledger, path: Path) -> dict[str, Any]:
+    """Add the new and changed sites of a registry file to the ledger; retired sites become current again.
+
+    Returns
+    -------
+    dict
+        Ids by what happened, as in :meth:`jobs.registry.Drift.to_json`, and ``unchanged``.
+
+    Raises
+    ------
+    BadData
+        The file cannot be read.
+    """
+    drift = add(ledger, path, now=now())
+    return {**drift.to_json(), "unchanged": list(drift.unchanged)}
