@@ -23,7 +23,7 @@ LAYERS = len(bands.OBSERVED) + 1
 """Read of each pixel, two bytes each."""
 
 
-def asked(task: SiteTask, left: Sequence[Overpass], grid: GeoBox, sources: Sources) -> dict[str, Any]:
+def estimate_cost(task: SiteTask, left: Sequence[Overpass], grid: GeoBox, sources: Sources) -> dict[str, Any]:
     """What reading the scenes left to do of a site asks for, at most: of few scenes a context picture is taken too.
 
     Returns

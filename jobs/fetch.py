@@ -50,7 +50,7 @@ from monitor.cube.store import (
 )
 from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejected, TryLater
 from monitor.imagery import acquisition_id, bands
-from monitor.imagery.auxiliary.terrain import Elevation, Terrain, terrain
+from monitor.imagery.auxiliary.terrain import ElevationModel, Terrain, terrain_of
 from monitor.imagery.source import Scene, Source
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
@@ -184,7 +184,7 @@ def new_site_grid(site: Site, source: Source) -> GeoBox:
 def fetch(
     tasks: Sequence[SiteTask],
     sources: Sources,
-    elevation: Elevation | None = None,
+    elevation: ElevationModel | None = None,
     guard: Callable[[], None] = lambda: None,
     what: str = "a run",
 ) -> Generator[list["Step"], None, list["SiteUpdate"]]:
@@ -196,7 +196,7 @@ def fetch(
         Sites of one landscape, or new ones that are to be one.
     sources : Sources
         The preferred one gives grid and ring.
-    elevation : Elevation, optional
+    elevation : ElevationModel, optional
         Gives the terrain of sites and candidates.
     guard : callable
         Called before each commit: what it raises prevents the commit.
@@ -237,7 +237,7 @@ def fetch(
 
 
 def _fetch(
-    parts: Sequence["SiteUpdate"], sources: Sources, elevation: Elevation | None, lock: Lock
+    parts: Sequence["SiteUpdate"], sources: Sources, elevation: ElevationModel | None, lock: Lock
 ) -> Iterator[list["Step"]]:
     store = parts[0].landscape
     with suppress(MonitorError):  # each site reports it as it is opened
@@ -334,7 +334,7 @@ class SiteUpdate:
         self.store = self.landscape.site(self.task.ground)
         self.snapshot, self.grid, self.left = self.store.snapshot, self.store.grid, []
 
-    def survey(self, elevation: Elevation | None) -> None:
+    def survey(self, elevation: ElevationModel | None) -> None:
         """Compute the terrain if it is not known; without control ground the site waits for a growing season."""
         if self.controls is None:
             self.controls, self.waits = ControlSet(units=(), balance={}, candidates=0), True
@@ -494,7 +494,7 @@ def _each(parts: Iterable[SiteUpdate], step: Callable[[SiteUpdate], None]) -> No
             part.fail("failed", redacted(f"site {site!r}: a bug, {type(error).__name__}: {error}"))
 
 
-def _choose(parts: Sequence[SiteUpdate], sources: Sources, elevation: Elevation | None) -> Iterator[list["Step"]]:
+def _choose(parts: Sequence[SiteUpdate], sources: Sources, elevation: ElevationModel | None) -> Iterator[list["Step"]]:
     """Choose the units of new sites by how they and the site behaved before the start; where the site was not seen
     then, in the first growing season that was seen. Those that cannot be chosen yet stay None.
     """
@@ -580,12 +580,12 @@ def _choose(parts: Sequence[SiteUpdate], sources: Sources, elevation: Elevation 
         part.read_before = {name: replace(look, units=look.units[chosen]) for name, look in part.read_before.items()}
 
 
-def _terrain(elevation: Elevation | None, ground: Sequence[BaseGeometry]) -> list[Terrain | None]:
+def _terrain(elevation: ElevationModel | None, ground: Sequence[BaseGeometry]) -> list[Terrain | None]:
     """Terrain of pieces of ground; None where it is not known, which is told in the verdict and stops nothing."""
     if elevation is None:
         return [None] * len(ground)
     try:
-        return terrain(elevation, ground)
+        return terrain_of(elevation, ground)
     except MonitorError as error:
         log.warning("terrain is not known", error=str(error))
         return [None] * len(ground)
@@ -695,7 +695,7 @@ def _pictures(
     for scene, wants in asked.values():
         grids = {part.task.ground: part.store.context for part, _, _ in wants}
         try:
-            (frames,) = sources.named(scene.source).read([scene], list(grids.values()))
+            (frames,) = sources.by_name(scene.source).read([scene], list(grids.values()))
             if isinstance(frames, SceneRejected):
                 continue
             drawn = {ground: natural_colour(pack(one, scene), scene) for ground, one in zip(grids, frames, strict=True)}
@@ -925,7 +925,7 @@ def _runs(rows: Sequence[Mapping[SiteUpdate, Overpass]], sources: Sources) -> li
         who = tuple(part.task.site.id for part in users[key])
         groups.setdefault((key[0], families[key], who), []).append(key)
     return [
-        _Run(sources.named(source), [scenes[key] for key in keys], users[keys[0]])
+        _Run(sources.by_name(source), [scenes[key] for key in keys], users[keys[0]])
         for (source, _, _), keys in sorted(groups.items())
     ]
 

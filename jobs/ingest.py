@@ -24,7 +24,7 @@ from jobs.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from jobs.logs import redacted
 from jobs.records import site_from_json
 from jobs.settings import Settings
-from jobs.sources import Sources, described
+from jobs.sources import Sources, describe_sources
 from jobs.terrain_and_rain import elevation_model
 from monitor.controls.selection import ControlSet
 from monitor.cube.overpass import Open, has, open_questions
@@ -111,7 +111,7 @@ def site_tasks(
             if offer.scenes or missing or ground_key(site) in homes:
                 offers[site.id] = offer
             else:
-                why = never_offered(site, sources=described(settings.source), until=until)
+                why = never_offered(site, sources=describe_sources(settings.source), until=until)
                 left_out[site.id] = NeverOffered(f"site {site.id!r}: {why}")
     tasks = []
     with ledger.reading() as t:

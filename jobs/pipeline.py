@@ -16,7 +16,7 @@ import structlog
 from jobs import __version__
 from jobs.calibration import Constants, Pool, set_due
 from jobs.clock import check_clock, now, today
-from jobs.cost_estimate import asked
+from jobs.cost_estimate import estimate_cost
 from jobs.executor import open_executor
 from jobs.exits import Exit
 from jobs.fetch import Outcome, SiteTask, missing_overpasses, new_site_grid, search_again
@@ -237,7 +237,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
         if task.site.id in again:
             left = missing_overpasses(again[task.site.id], grid, stored)
         scenes = [one.main.id for one in left]  # an overpass counts once, as in the manifest of a night
-        told.append({"site": task.site.id, "scenes": scenes, **asked(task, left, grid, sources)})
+        told.append({"site": task.site.id, "scenes": scenes, **estimate_cost(task, left, grid, sources)})
     by_state: dict[str, dict[str, str]] = {"deferred": {}, "failed": {}}
     for site, error in left_out.items():
         by_state["deferred" if isinstance(error, TryLater) else "failed"][site] = str(error)

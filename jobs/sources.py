@@ -32,7 +32,7 @@ class Sources:
     opened: list[tuple[Source, SourceSettings]]
     down: dict[str, str] = field(default_factory=dict)
     """What a source that is down said, by name."""
-    silent: dict[str, str] = field(default_factory=dict)
+    read_failures: dict[str, str] = field(default_factory=dict)
     """What a source said that went down while scenes were read, by the name of the layout that they were read for."""
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -48,7 +48,7 @@ class Sources:
         """In order of preference."""
         return [source for source, _ in self.opened]
 
-    def named(self, name: str) -> Source:
+    def by_name(self, name: str) -> Source:
         """The source of a name."""
         return next(source for source, _ in self.opened if source.name == name)
 
@@ -86,7 +86,7 @@ class Sources:
         return found, told
 
 
-def described(settings: Sequence[SourceSettings]) -> str:
+def describe_sources(settings: Sequence[SourceSettings]) -> str:
     """Sources in words: kind, collections and days that are asked for."""
     return "; ".join(
         " ".join([
@@ -138,10 +138,10 @@ def _open(chosen: SourceSettings) -> Source:
             chosen.url, collections=chosen.collections, allow_hosts=chosen.allow_hosts,
             in_flight=max(1, RANGES // worker_processes()),
         )  # fmt: skip
-    return earthengine(chosen)
+    return open_earth_engine(chosen)
 
 
-def earthengine(chosen: SourceSettings) -> "EarthEngine":
+def open_earth_engine(chosen: SourceSettings) -> "EarthEngine":
     """Earth Engine, with the credentials of the environment."""
     from monitor.imagery.earthengine.source import EarthEngine
 

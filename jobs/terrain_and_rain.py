@@ -7,10 +7,10 @@ from typing import Final
 import structlog
 
 from jobs.settings import Settings, SourceSettings, TerrainSettings
-from jobs.sources import earthengine
+from jobs.sources import open_earth_engine
 from monitor.errors import BadConfiguration, MonitorError
-from monitor.imagery.auxiliary.rainfall import LocalRain, Rain, Rainfall, anomaly, joined
-from monitor.imagery.auxiliary.terrain import Elevation, LocalElevation
+from monitor.imagery.auxiliary.rainfall import DailyRain, LocalRain, RainfallProduct, anomaly, merge_rain
+from monitor.imagery.auxiliary.terrain import ElevationModel, LocalElevation
 from monitor.ledger.ledger import Ledger
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site, ground_key
@@ -24,7 +24,7 @@ AGAIN: Final = timedelta(days=60)
 """Products correct their newest days: so many are asked for again."""
 
 
-def elevation_model(chosen: TerrainSettings, sources: Sequence[SourceSettings]) -> Elevation | None:
+def elevation_model(chosen: TerrainSettings, sources: Sequence[SourceSettings]) -> ElevationModel | None:
     """The elevation model of ``[terrain]``; None: there is none.
 
     Raises
@@ -39,7 +39,9 @@ def elevation_model(chosen: TerrainSettings, sources: Sequence[SourceSettings]) 
     if chosen.collection.startswith("COPERNICUS/"):
         from monitor.imagery.auxiliary.earthengine import EarthEngineElevation
 
-        return EarthEngineElevation(earthengine(_source(sources, "earthengine", "[terrain] collection")).connection)
+        return EarthEngineElevation(
+            open_earth_engine(_source(sources, "earthengine", "[terrain] collection")).connection
+        )
     from monitor.imagery.auxiliary.stac import StacElevation
 
     source = _source(sources, "stac", "[terrain] url") if chosen.url is None else None
@@ -50,7 +52,7 @@ def elevation_model(chosen: TerrainSettings, sources: Sequence[SourceSettings]) 
 
 def rain_reasons(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: date) -> dict[str, Reason | None]:
     """By site what the rain of the season adds to the reasons of a verdict: that it is low, or not known."""
-    known: dict[str, Rain | None] = dict.fromkeys((site.id for site in sites), None)
+    known: dict[str, DailyRain | None] = dict.fromkeys((site.id for site in sites), None)
     try:
         product = _rainfall(settings)
         if product is not None:
@@ -72,8 +74,8 @@ def rain_reasons(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, a
 
 
 def _rain(
-    product: Rainfall, settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: date
-) -> dict[str, Rain | None]:
+    product: RainfallProduct, settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: date
+) -> dict[str, DailyRain | None]:
     """Rain of each site up to a day. What comes over the network is kept in the ledger and only extended."""
     points = [(site.geometry.centroid.x, site.geometry.centroid.y) for site in sites]
     since = {site.id: date(site.start.year - YEARS_BEFORE, 1, 1) for site in sites}
@@ -83,8 +85,8 @@ def _rain(
     with ledger.reading() as t:
         known = t.all_ground_data("rain")
         kept = {site.id: known.get(ground_key(site)) for site in sites}
-    stored = {site: None if values is None else Rain.from_json(values) for site, values in kept.items()}
-    rains: dict[str, Rain | None] = {}
+    stored = {site: None if values is None else DailyRain.from_json(values) for site, values in kept.items()}
+    rains: dict[str, DailyRain | None] = {}
     groups: dict[date, list[int]] = {}
     for number, site in enumerate(sites):
         before = stored[site.id]
@@ -94,7 +96,7 @@ def _rain(
             members, product.at([points[n] for n in members], since=first, until=as_of), strict=True
         ):
             before = stored[sites[number].id]
-            rains[sites[number].id] = joined(before, later) if before and later else later or before
+            rains[sites[number].id] = merge_rain(before, later) if before and later else later or before
     with ledger.transaction() as t:
         for site in sites:
             rain = rains[site.id]
@@ -103,7 +105,7 @@ def _rain(
     return rains
 
 
-def _rainfall(settings: Settings) -> Rainfall | None:
+def _rainfall(settings: Settings) -> RainfallProduct | None:
     chosen = settings.rain
     if chosen.path is not None:
         return LocalRain(chosen.path, chosen.variable)
@@ -111,7 +113,7 @@ def _rainfall(settings: Settings) -> Rainfall | None:
         return None
     from monitor.imagery.auxiliary.earthengine import EarthEngineRain
 
-    return EarthEngineRain(earthengine(_source(settings.source, "earthengine", "[rain] collection")).connection)
+    return EarthEngineRain(open_earth_engine(_source(settings.source, "earthengine", "[rain] collection")).connection)
 
 
 def _source(sources: Sequence[SourceSettings], kind: str, what: str) -> SourceSettings:

@@ -694,7 +694,7 @@ def _imagery(settings: "Settings") -> Iterator[Finding]:
     """Whether every site was ever offered a scene: of the last 20 days, else of all that a night would ask for."""
     import shapely
 
-    from jobs.sources import described, open_sources
+    from jobs.sources import describe_sources, open_sources
     from monitor.sites.clusters import group_nearby, split_by_tile
     from monitor.sites.registry import read_sites
     from monitor.verdict.explain import never_offered
@@ -716,7 +716,7 @@ def _imagery(settings: "Settings") -> Iterator[Finding]:
     if not unseen:
         yield Finding(check="imagery", state=OK, message=f"scenes are offered of all {len(sites)} sites")
         return
-    why = never_offered(unseen[0], sources=described(settings.source), until=today)
+    why = never_offered(unseen[0], sources=describe_sources(settings.source), until=today)
     message = f"{len(unseen)} of {len(sites)} sites were never offered a scene: {_few([site.id for site in unseen])}"
     fix = f"correct the outline, or [source] url, collections or since; {unseen[0].id}: {why}"
     yield Finding(check="imagery", state=BROKEN, message=message, fix=fix)

@@ -26,7 +26,7 @@ def explain(
     from jobs.installation import open_ledger, selected_sites
     from jobs.records import assessment_from_json
     from jobs.settings import load
-    from jobs.sources import described
+    from jobs.sources import describe_sources
     from monitor.errors import BadData
     from monitor.sites.site import ground_key
     from monitor.verdict.calibrate import table
@@ -48,7 +48,7 @@ def explain(
             episodes, night = t.episodes(site), t.last_night(site)
     if night is not None and site in night.get("never_offered", ()):
         until = date.fromisoformat(night["as_of"])
-        why = partial(never_offered, chosen, sources=described(settings.source), until=until)
+        why = partial(never_offered, chosen, sources=describe_sources(settings.source), until=until)
         sentences = [why(language=language)]
         error = next(one["error"] for one in night["sites"] if one["site"] == site).removeprefix(f"site {site!r}: ")
         if error != why():  # a source has said why

@@ -49,10 +49,10 @@ class Refusal(NamedTuple):
 class Sources(Protocol):
     """The sources of a run, in whatever process a task runs."""
 
-    silent: dict[str, str]
+    read_failures: dict[str, str]
     """What a source said that went down while scenes were read, by the name of the layout that they were read for."""
 
-    def named(self, name: str) -> Source:
+    def by_name(self, name: str) -> Source:
         """The source of a name."""
         ...
 
@@ -196,15 +196,15 @@ def _read(
     name: str, scenes: Sequence[Scene], sources: Sources, layout: Layout, endmembers: Endmembers
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read scenes: (scene, band, pixel) of the sites, the same of the blocks or the means of the units, refusals."""
-    source, many = sources.named(name), len(layout.grids)
+    source, many = sources.by_name(name), len(layout.grids)
     pixels = np.zeros((len(scenes), len(LAYERS), int(layout.sites.sizes.sum())), np.uint16)
     blocks = np.zeros((len(scenes), len(LAYERS), int(layout.first_block_pixel[-1])), np.uint16)
     refused = np.full((len(scenes), many), None, object)
     means = np.full((len(scenes), len(layout.sizes), len(MEASURES)), np.nan, np.float32)
     k = 0
     try:
-        if layout.name in sources.silent:
-            raise TryLater(sources.silent[layout.name])
+        if layout.name in sources.read_failures:
+            raise TryLater(sources.read_failures[layout.name])
         grids = [*layout.grids, *layout.blocks]
         order = sorted(range(len(grids)), key=lambda piece: _along(grids[piece]))
         stream = iter(source.read(scenes, [grids[piece] for piece in order]))
@@ -227,7 +227,7 @@ def _read(
                 for site, one in enumerate(refusals):
                     refused[k, site] = one
     except TryLater as error:
-        sources.silent[layout.name] = str(error)
+        sources.read_failures[layout.name] = str(error)
         for place in np.ndindex(len(scenes) - k, many):
             refused[k + place[0], place[1]] = Refusal(TRY_LATER, str(error))
     return pixels, means if source.reduces_on_server else blocks, refused

@@ -45,10 +45,6 @@ SCL_CLOUD: Final = (3, 8, 9, 10)
 SCL_WATER: Final = 6
 SCL_SNOW: Final = 11
 
-SCORE_CLEAR: Final = 60
-"""Least Cloud Score+ ``cs_cdf`` of a clear pixel: the middle of .50 to .65, which Google's catalogue says generally
-works. [%]"""
-
 QA_FILL: Final = 1 << 0
 QA_GROWN: Final = 1 << 1
 """Landsat Collection 2 QA_PIXEL (USGS LSDS-1619): dilated cloud, so it is not grown again."""
@@ -68,12 +64,6 @@ FMASK_FILL: Final = 255
 LIMITED: Final = ("qa_pixel", "fmask")
 """Kinds whose red and near infrared must lie between 0 and 1, both excluded: Landsat and HLS."""
 
-NDSI_SNOW: Final = 0.4
-"""Normalised difference snow index (green against 1.6 um) above which a pixel is snow. UNVERIFIED: no source was
-read for it. Bare sand and loess have a negative index, since they brighten towards 1.6 um. [1]"""
-SNOW_BRIGHT: Final = 0.1
-"""Least green reflectance of snow: darker pixels with a high index are water or deep shadow. UNVERIFIED. [1]"""
-
 
 @cache
 def _table(kind: str) -> np.ndarray:
@@ -82,7 +72,7 @@ def _table(kind: str) -> np.ndarray:
     if kind in ("scl", "scl_cs"):
         score, scene_class = (value >> 8, value & 255) if kind == "scl_cs" else (np.zeros_like(value), value)
         scored = score > 0  # the high byte is 1 + percent
-        clear = score > SCORE_CLEAR
+        clear = score > bands.SCORE_CLEAR
         empty = np.isin(scene_class, SCL_EMPTY)
         snow = scene_class == SCL_SNOW
         cloud = np.where(scored, ~clear, np.isin(scene_class, SCL_CLOUD))
@@ -172,11 +162,11 @@ def snow(pixels: np.ndarray, *, scale: float, offset: float) -> np.ndarray:
         Shape of a band.
     """
     green, infrared = (pixels[bands.OBSERVED.index(band)] for band in ("green", "swir16"))
-    bright = bands.has_value(green) & bands.has_value(infrared) & (green >= (SNOW_BRIGHT - offset) / scale)
+    bright = bands.has_value(green) & bands.has_value(infrared) & (green >= (bands.SNOW_BRIGHT - offset) / scale)
     if not bright.any():
         return np.asarray(bright)
     a, b = (np.float32(scale) * band + np.float32(offset) for band in (green, infrared))
-    return np.asarray(bright & (a - b > NDSI_SNOW * (a + b)))
+    return np.asarray(bright & (a - b > bands.NDSI_SNOW * (a + b)))
 
 
 def _possible(needed: np.ndarray, scale: float, offset: float) -> np.ndarray:

@@ -13,6 +13,17 @@ NODATA: Final = 0
 SATURATED: Final = 65535
 """Brighter than the sensor can tell, in the band where it is."""
 
+SCORE_CLEAR: Final = 60
+"""Least Cloud Score+ ``cs_cdf`` of a clear pixel: the middle of .50 to .65, which Google's catalogue says generally
+works. [%]"""
+
+NDSI_SNOW: Final = 0.4
+"""Normalised difference snow index (green against 1.6 um) above which a pixel is snow. UNVERIFIED: no source was
+read for it. Bare sand and loess have a negative index, since they brighten towards 1.6 um. [1]"""
+
+SNOW_BRIGHT: Final = 0.1
+"""Least green reflectance of snow: darker pixels with a high index are water or deep shadow. UNVERIFIED. [1]"""
+
 
 def has_value(pixels: Any) -> Any:
     """Where integers as delivered hold a value, neither :data:`NODATA` nor :data:`SATURATED`; numpy or dask."""

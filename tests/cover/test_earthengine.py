@@ -18,7 +18,6 @@ from monitor.cube import masks
 from monitor.cube.grid import holds
 from monitor.cube.packed import pack
 from monitor.imagery import bands
-from monitor.imagery.earthengine import expressions as ee_graphs
 from monitor.imagery.earthengine.source import EarthEngine
 from monitor.sites.projection import lonlat
 from tests.cover.reference import product
@@ -169,12 +168,6 @@ def test_pixels_without_an_index_are_left_out_of_its_mean_and_counted_as_seen(se
 def test_the_names_and_bands_are_those_of_the_indices():
     assert {name: needed for name, (_, needed) in SERVED.items()} == {n: needed for n, (_, needed) in INDICES.items()}
     assert list(SERVED) == list(INDICES)
-
-
-def test_the_limits_are_those_of_the_masks():
-    assert (ee_graphs.CLEAR_SCORE, ee_graphs.NDSI_SNOW, ee_graphs.SNOW_BRIGHT) == (
-        masks.SCORE_CLEAR, masks.NDSI_SNOW, masks.SNOW_BRIGHT,
-    )  # fmt: skip
 
 
 def test_the_layers_are_the_measures_after_the_count(server):

@@ -30,9 +30,9 @@ class Sources:
     """One source, as a run has it."""
 
     def __init__(self, source):
-        self.source, self.silent = source, {}
+        self.source, self.read_failures = source, {}
 
-    def named(self, name):
+    def by_name(self, name):
         assert name == self.source.name
         return self.source
 
@@ -127,7 +127,7 @@ def test_a_provider_that_goes_down_is_asked_no_more_and_what_it_gave_before_is_t
     assert sorted(reasons, key=str) == [None, TRY_LATER, TRY_LATER]
     assert np.isfinite(found.site_means.values[reasons.index(None)]).all()
     assert len(source.read_scenes) == 2
-    assert list(sources.silent.values()) == ["does not answer"]
+    assert list(sources.read_failures.values()) == ["does not answer"]
 
 
 def test_landsat_is_brought_to_other_bands_only_on_pixels_of_sentinel_2():

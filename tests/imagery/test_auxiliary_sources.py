@@ -10,9 +10,9 @@ from shapely.geometry import Point, box, mapping
 
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.imagery.auxiliary.earthengine import CHIRPS, GLO30, EarthEngineElevation, EarthEngineRain
-from monitor.imagery.auxiliary.rainfall import daily
+from monitor.imagery.auxiliary.rainfall import daily_rain
 from monitor.imagery.auxiliary.stac import StacElevation
-from monitor.imagery.auxiliary.terrain import LocalElevation, terrain
+from monitor.imagery.auxiliary.terrain import LocalElevation, terrain_of
 from monitor.imagery.earthengine.connection import Connection
 from monitor.imagery.earthengine.expressions import FUNCTIONS
 from tests.loopback.earthengine import EarthEngineServer
@@ -63,7 +63,7 @@ GROUND = [
 
 @pytest.fixture(scope="module")
 def expected(local):
-    found = terrain(LocalElevation(local), GROUND)
+    found = terrain_of(LocalElevation(local), GROUND)
     assert [one is None for one in found] == [False, False, False, True]
     assert found[0].slope > 10
     assert found[0].known == 1
@@ -107,7 +107,7 @@ def glo30(server):
 
 def test_terrain_from_earth_engine_is_that_of_the_same_tiles_in_files(server, glo30, connection, expected):
     model = EarthEngineElevation(connection)
-    same(terrain(model, GROUND), expected, source=GLO30)
+    same(terrain_of(model, GROUND), expected, source=GLO30)
     assert server.counts["pixels"] == 1
     assert server.functions <= set(FUNCTIONS), server.functions - set(FUNCTIONS)
 
@@ -120,7 +120,7 @@ def test_ground_at_sea_level_is_known_and_a_hole_is_not(server, connection):
     server.add(GLO30, "sea", bands={"DEM": z}, masks={"DEM": mask}, transform=affine, crs="EPSG:4326",
                time=datetime(2010, 12, 1, tzinfo=UTC))  # fmt: skip
     shore, hole = (Point(MEETING[0] + i * SECOND, MEETING[1] - i * SECOND).buffer(10 * SECOND) for i in (50, 120))
-    found = terrain(EarthEngineElevation(connection), [shore, hole])
+    found = terrain_of(EarthEngineElevation(connection), [shore, hole])
     assert (found[0].elevation, found[0].slope, found[1]) == (
         pytest.approx(0, abs=1e-6),
         pytest.approx(0, abs=1e-6),
@@ -132,23 +132,23 @@ def test_what_earth_engine_refuses_is_told_and_what_passes_is_tried_again(server
     model = EarthEngineElevation(connection)
     server.fail("pixels", status=400, message="Collection asset not found")
     with pytest.raises(BadData, match="GLO30"):
-        terrain(model, GROUND)
+        terrain_of(model, GROUND)
     server.fail("pixels", status=403, message="permission denied")
     with pytest.raises(BadConfiguration):
-        terrain(model, GROUND)
+        terrain_of(model, GROUND)
     server.fail("pixels", status=503, times=50)
     with pytest.raises(TryLater):
-        terrain(model, GROUND[:1])
+        terrain_of(model, GROUND[:1])
 
 
 @pytest.mark.parametrize("how", ["shape", "truncated", "nonsense"])
 def test_an_answer_of_another_shape_is_asked_for_once_more_and_then_deferred(server, glo30, connection, expected, how):
     model = EarthEngineElevation(connection)
     server.spoil("pixels", how)
-    same(terrain(model, GROUND), expected, source=GLO30)
+    same(terrain_of(model, GROUND), expected, source=GLO30)
     server.spoil("pixels", how, times=20)
     with pytest.raises(TryLater):
-        terrain(model, GROUND)
+        terrain_of(model, GROUND)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_rain_from_earth_engine_is_that_of_its_own_cells(server, chirps, connect
         if (row, column) == (40, 50):
             expected[10] = np.nan
         days = np.datetime64(first, "D") + np.arange(40).astype("timedelta64[D]")
-        assert rain.first == daily(days, expected, rate=True, source="x").first
+        assert rain.first == daily_rain(days, expected, rate=True, source="x").first
         np.testing.assert_allclose(rain.mm, expected, atol=2e-6)
     assert (found[3].mm[:25] == 0).all()
     assert found[-1] is None
@@ -216,9 +216,9 @@ def test_terrain_from_a_stac_api_is_that_of_the_same_files_and_only_what_is_need
     with StacServer(local, page=2) as server:
         server.items = [item(name, server.file(local / f"{name}.tif"), affine) for name, _, affine in tiles()]
         model = StacElevation(server.url, collection="cop-dem-glo-30", allow_hosts=[server.host])
-        same(terrain(model, GROUND), expected, source="cop-dem-glo-30")
+        same(terrain_of(model, GROUND), expected, source="cop-dem-glo-30")
         before = server.counts["file"]
-        same(terrain(model, GROUND[1:2]), expected[1:2], source="cop-dem-glo-30")
+        same(terrain_of(model, GROUND[1:2]), expected[1:2], source="cop-dem-glo-30")
         assert 1 <= server.counts["file"] - before <= 3  # one tile: its header, then blocks
 
 
@@ -228,7 +228,7 @@ def test_terrain_from_a_folder_of_items_is_the_same(local, expected, tmp_path):
         text = json.dumps(item(name, str(local / f"{name}.tif"), affine, key="elevation_file", **more))
         (tmp_path / f"{name}.json").write_text(text)
     model = StacElevation(str(tmp_path), collection="cop-dem-glo-30", allow_hosts=[str(tmp_path), str(local)])
-    same(terrain(model, GROUND), expected, source="cop-dem-glo-30")
+    same(terrain_of(model, GROUND), expected, source="cop-dem-glo-30")
 
 
 def test_a_file_in_a_folder_that_is_not_allowed_is_not_read(local, tmp_path):
@@ -236,7 +236,7 @@ def test_a_file_in_a_folder_that_is_not_allowed_is_not_read(local, tmp_path):
     (tmp_path / "one.json").write_text(json.dumps(item(name, str(local / f"{name}.tif"), affine)))
     model = StacElevation(str(tmp_path), collection="cop-dem-glo-30", allow_hosts=[str(tmp_path)])
     with pytest.raises(BadData, match="terrain from cop-dem-glo-30"):
-        terrain(model, GROUND[:1])
+        terrain_of(model, GROUND[:1])
 
 
 def test_a_broken_or_missing_file_of_terrain_is_told_never_read_as_flat(local, tmp_path):
@@ -245,12 +245,12 @@ def test_a_broken_or_missing_file_of_terrain_is_told_never_read_as_flat(local, t
         server.items[0]["assets"]["data"]["href"] = server.url + "/files/none.tif"
         model = StacElevation(server.url, collection="cop-dem-glo-30", allow_hosts=[server.host])
         with pytest.raises(BadData, match="terrain from"):
-            terrain(model, GROUND[:1])
+            terrain_of(model, GROUND[:1])
         server.items[0]["assets"] = {}
         with pytest.raises(BadData, match="no single GeoTIFF"):
-            terrain(model, GROUND[:1])
+            terrain_of(model, GROUND[:1])
 
 
 def test_elevations_lie_where_they_were_put(local):
-    (found,) = terrain(LocalElevation(local), [Point(MEETING[0] + 0.02, MEETING[1] + 0.02).buffer(0.0003)])
+    (found,) = terrain_of(LocalElevation(local), [Point(MEETING[0] + 0.02, MEETING[1] + 0.02).buffer(0.0003)])
     assert found.elevation == pytest.approx(height(MEETING[0] + 0.02, MEETING[1] + 0.02), abs=1.0)

@@ -11,7 +11,7 @@ import xarray as xr
 from affine import Affine
 
 from monitor.errors import BadData
-from monitor.imagery.auxiliary.rainfall import LocalRain, Rain, anomaly, daily, joined, monthly
+from monitor.imagery.auxiliary.rainfall import DailyRain, LocalRain, anomaly, daily_rain, merge_rain, monthly
 
 HERE = (104.52, 36.03)
 OPENS, LENGTH = 120, 168
@@ -27,7 +27,7 @@ def season_of(totals, *, first=2000, wet=lambda day: True):
         opened = np.datetime64(f"{year}-01-01") + np.timedelta64(OPENS, "D")
         inside = (days >= opened) & (days < opened + np.timedelta64(LENGTH, "D"))
         mm[inside] = total / LENGTH
-    return Rain(first=days[0].item(), mm=mm, source="made up")
+    return DailyRain(first=days[0].item(), mm=mm, source="made up")
 
 
 def told(rain, as_of, *, start=date(2012, 4, 1)):
@@ -77,7 +77,7 @@ def test_rain_after_the_day_does_not_count():
     day = date(2012, 8, 1)
     later = rain.mm.copy()
     later[(day - rain.first).days + 1 :] = 77.0
-    assert told(rain, day) == told(Rain(first=rain.first, mm=later, source=rain.source), day)
+    assert told(rain, day) == told(DailyRain(first=rain.first, mm=later, source=rain.source), day)
 
 
 def test_a_product_that_comes_late_is_compared_over_the_days_it_has():
@@ -86,7 +86,7 @@ def test_a_product_that_comes_late_is_compared_over_the_days_it_has():
 
     def until(days_short):
         short = rain.mm[: (day - rain.first).days + 1 - days_short]
-        return told(Rain(first=rain.first, mm=short, source=rain.source), day)
+        return told(DailyRain(first=rain.first, mm=short, source=rain.source), day)
 
     assert (until(21).days, until(21).z) == (79, pytest.approx(0, abs=1e-9))
     assert (until(40).total, until(40).code) == (None, "RAIN_UNKNOWN")
@@ -112,8 +112,8 @@ def test_gaps_are_no_drought():
     few[opened + 10 : opened + 26] = np.nan
     many[opened + 10 : opened + 27] = np.nan
     day = date(2012, 12, 1)
-    assert told(Rain(first=rain.first, mm=few, source="x"), day).total == pytest.approx(100)
-    found = told(Rain(first=rain.first, mm=many, source="x"), day)
+    assert told(DailyRain(first=rain.first, mm=few, source="x"), day).total == pytest.approx(100)
+    found = told(DailyRain(first=rain.first, mm=many, source="x"), day)
     assert (found.total, found.z, found.code) == (None, None, "RAIN_UNKNOWN")
 
 
@@ -124,8 +124,8 @@ def test_where_it_never_rains_nothing_is_dry():
 def test_a_season_that_runs_into_the_next_year_is_one_season():
     days = np.arange(np.datetime64("2000-01-01"), np.datetime64("2013-06-01"))
     wet = np.isin(days.astype("datetime64[M]").astype(int) % 12, [11, 0])  # December and January
-    rain = Rain(first=date(2000, 1, 1), mm=wet.astype(float) * (1 + (days.astype("datetime64[Y]").astype(int) % 2)),
-                source="x")  # fmt: skip
+    mm = wet.astype(float) * (1 + (days.astype("datetime64[Y]").astype(int) % 2))
+    rain = DailyRain(first=date(2000, 1, 1), mm=mm, source="x")
     found = anomaly(rain, opens=304, length=181, start=date(2012, 1, 1), as_of=date(2013, 3, 1))
     assert (found.season, found.days) == (2012, 122)  # 2012 leaps: from 31 October on
     assert found.total == pytest.approx(31 * 1 + 31 * 2)  # even 2012: 1 mm a day, odd 2013: 2
@@ -133,41 +133,43 @@ def test_a_season_that_runs_into_the_next_year_is_one_season():
 
 def test_a_month_is_spread_over_its_days_and_summed_back():
     months = np.array(["2021-01-01", "2021-02-01", "2021-04-30"], dtype="datetime64[D]")
-    rain = daily(months, np.array([31.0, 14.0, 60.0]), rate=False, source="x")
+    rain = daily_rain(months, np.array([31.0, 14.0, 60.0]), rate=False, source="x")
     assert (rain.first, rain.last) == (date(2021, 1, 1), date(2021, 4, 30))
     assert (rain.mm[0], rain.mm[31], rain.mm[-1]) == (1.0, 0.5, 2.0)
     assert np.isnan(rain.mm[59:90]).all()
     labels, sums = monthly(rain)
     assert labels.astype(str).tolist() == ["2021-01", "2021-02", "2021-03", "2021-04"]
     np.testing.assert_allclose(sums, [31, 14, np.nan, 60])
-    rate = daily(months, np.array([1.0, 0.5, 2.0]), rate=True, source="x")
+    rate = daily_rain(months, np.array([1.0, 0.5, 2.0]), rate=True, source="x")
     np.testing.assert_allclose(rate.mm, rain.mm)
 
 
 @pytest.mark.parametrize("wrong", [-9999.0, -1.0, np.nan, np.inf, 2500.0])
 def test_impossible_rain_is_unknown_rain(wrong):
     days = np.array(["2021-05-02", "2021-05-01"], dtype="datetime64[D]")
-    np.testing.assert_array_equal(daily(days, np.array([wrong, 3.0]), rate=False, source="x").mm, [3.0, np.nan])
+    np.testing.assert_array_equal(daily_rain(days, np.array([wrong, 3.0]), rate=False, source="x").mm, [3.0, np.nan])
 
 
 def test_a_day_twice_is_refused_and_so_are_weeks():
     with pytest.raises(BadData, match="two values for 2021-05-01"):
-        daily(np.array(["2021-05-01", "2021-05-01", "2021-05-02"], "datetime64[D]"), np.ones(3), rate=False, source="x")
+        daily_rain(
+            np.array(["2021-05-01", "2021-05-01", "2021-05-02"], "datetime64[D]"), np.ones(3), rate=False, source="x"
+        )
     with pytest.raises(BadData, match="every 7 days"):
-        daily(np.arange("2021-01-01", "2021-03-01", 7, dtype="datetime64[D]"), np.ones(9), rate=False, source="x")
+        daily_rain(np.arange("2021-01-01", "2021-03-01", 7, dtype="datetime64[D]"), np.ones(9), rate=False, source="x")
     with pytest.raises(BadData, match="no rain"):
-        daily(np.array([], "datetime64[D]"), np.array([]), rate=False, source="x")
+        daily_rain(np.array([], "datetime64[D]"), np.array([]), rate=False, source="x")
 
 
 def test_rain_that_was_kept_takes_in_new_days_and_those_that_were_corrected():
-    kept = Rain(first=date(2021, 1, 1), mm=np.array([1.0, 2.0, np.nan, 4.0]), source="old")
-    new = Rain(first=date(2021, 1, 3), mm=np.array([3.0, np.nan, 5.0, 6.0]), source="new")
-    both = joined(kept, new)
+    kept = DailyRain(first=date(2021, 1, 1), mm=np.array([1.0, 2.0, np.nan, 4.0]), source="old")
+    new = DailyRain(first=date(2021, 1, 3), mm=np.array([3.0, np.nan, 5.0, 6.0]), source="new")
+    both = merge_rain(kept, new)
     assert (both.first, both.last, both.source) == (date(2021, 1, 1), date(2021, 1, 6), "new")
     np.testing.assert_array_equal(both.mm, [1, 2, 3, 4, 5, 6])
-    apart = joined(kept, Rain(first=date(2021, 1, 6), mm=np.array([9.0]), source="new"))
+    apart = merge_rain(kept, DailyRain(first=date(2021, 1, 6), mm=np.array([9.0]), source="new"))
     np.testing.assert_array_equal(apart.mm, [1, 2, np.nan, 4, np.nan, 9])
-    again = Rain.from_json(json.loads(json.dumps(apart.to_json(), allow_nan=False)))
+    again = DailyRain.from_json(json.loads(json.dumps(apart.to_json(), allow_nan=False)))
     np.testing.assert_array_equal(again.mm, apart.mm)
     assert (again.first, again.source) == (apart.first, "new")
 

@@ -26,7 +26,7 @@ from monitor.imagery.auxiliary.terrain import (
     facing,
     gradient,
     slope,
-    terrain,
+    terrain_of,
 )
 from monitor.sites.projection import lonlat
 
@@ -128,7 +128,7 @@ def test_missing_values_of_a_file_are_unknown_whether_it_says_so_or_not(tmp_path
     z = np.full((40, 40), 1200.0)
     z[:, :15] = mark
     model = LocalElevation(write(tmp_path / "dem.tif", z, nodata=mark if declared and np.isfinite(mark) else None))
-    known, edge, gone = terrain(
+    known, edge, gone = terrain_of(
         model, [place(600, -900, 1100, -300), place(300, -900, 900, -300), place(30, -900, 300, -300)]
     )
     assert (known.slope, known.known, known.northness) == (pytest.approx(0, abs=1e-9), 1, 0)
@@ -143,7 +143,7 @@ def test_sites_of_a_known_plane_have_its_slope_class_and_aspect(tmp_path):
     for number, angle in enumerate(angles):
         z = 3000 - math.tan(math.radians(angle)) * north
         model = LocalElevation(write(tmp_path / "dem.tif", z))
-        (found,) = terrain(model, [place(400, -1600, 1500, -700)])
+        (found,) = terrain_of(model, [place(400, -1600, 1500, -700)])
         assert found.slope == pytest.approx(angle, abs=1e-3)
         assert found.slope_class == number
         assert (found.northness, found.eastness) == (pytest.approx(1), pytest.approx(0, abs=1e-6))
@@ -167,7 +167,7 @@ def test_the_same_hill_in_degrees_and_in_metres_has_the_same_slope(tmp_path):
     lon, lat = np.meshgrid(left + (np.arange(150) + 0.5) * second, top - (np.arange(130) + 0.5) * second)
     x, y = Transformer.from_crs(4326, 32648, always_xy=True).transform(lon, lat)
     degrees = write(tmp_path / "ll.tif", height(x, y), affine=Affine(second, 0, left, 0, -second, top), crs="EPSG:4326")
-    (one,), (other,) = (terrain(LocalElevation(path), [shape]) for path in (metres, degrees))
+    (one,), (other,) = (terrain_of(LocalElevation(path), [shape]) for path in (metres, degrees))
     assert LocalElevation(degrees).pixel == 30
     assert one.slope > 10
     assert other.slope == pytest.approx(one.slope, rel=0.02)
@@ -191,7 +191,7 @@ def test_tiles_that_meet_under_a_site_leave_no_seam(tmp_path, pixel):
     write(split / "b.tif", z[:, half:], affine=Affine(pixel, 0, X + half * pixel, 0, -pixel, Y))
     shape = place(1000, -2000, 2000, -1000)
     for folder in (whole, split):
-        (found,) = terrain(LocalElevation(folder), [shape])
+        (found,) = terrain_of(LocalElevation(folder), [shape])
         assert found.known == 1
         assert found.slope == pytest.approx(math.degrees(math.atan(math.hypot(0.2, 0.1))), abs=2e-3)
 
@@ -199,7 +199,7 @@ def test_tiles_that_meet_under_a_site_leave_no_seam(tmp_path, pixel):
 def test_furrows_finer_than_the_pixel_are_no_slope(tmp_path):
     east, _ = ground(600, 600, 3.0)
     z = 1000 + 0.5 * (np.floor(east / 3.0) % 2)  # ridges of half a metre, 3 m apart: 9 degrees pixel by pixel
-    (found,) = terrain(
+    (found,) = terrain_of(
         LocalElevation(write(tmp_path / "dem.tif", z, affine=Affine(3, 0, X, 0, -3, Y))),
         [place(400, -1400, 1400, -400)],
     )
@@ -209,21 +209,21 @@ def test_furrows_finer_than_the_pixel_are_no_slope(tmp_path):
 def test_a_site_smaller_than_a_pixel_has_the_slope_of_the_pixel_it_lies_on(tmp_path):
     east, _ = ground(40, 40)
     model = LocalElevation(write(tmp_path / "dem.tif", 1000 + 0.1 * east))
-    (found,) = terrain(model, [place(602, -606, 606, -602)])
+    (found,) = terrain_of(model, [place(602, -606, 606, -602)])
     assert (found.slope, found.known) == (pytest.approx(5.7106, abs=1e-3), 1)
 
 
 def test_ground_beyond_the_model_is_unknown_and_the_rest_stands(tmp_path):
     model = LocalElevation(write(tmp_path / "dem.tif", np.full((40, 40), 900.0)))
-    site, far = terrain(model, [place(300, -600, 600, -300), place(9000, -9600, 9600, -9000)])
+    site, far = terrain_of(model, [place(300, -600, 600, -300), place(9000, -9600, 9600, -9000)])
     assert (site.elevation, far) == (pytest.approx(900, abs=1e-9), None)
-    assert terrain(model, []) == []
+    assert terrain_of(model, []) == []
 
 
 def test_ground_spread_over_a_country_is_not_read_in_one_go(tmp_path):
     model = LocalElevation(write(tmp_path / "dem.tif", np.full((40, 40), 900.0)))
     with pytest.raises(BadData, match="too large"):
-        terrain(model, [Point(100, 36).buffer(0.01), Point(105, 38).buffer(0.01)])
+        terrain_of(model, [Point(100, 36).buffer(0.01), Point(105, 38).buffer(0.01)])
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_real_mountains_have_the_slope_of_their_own_pixels(shared_data, lon, lat
         angles.append(math.degrees(math.atan(math.hypot(dx, dy))))
         north.append(dy / math.hypot(dx, dy) if dx or dy else 0.0)
     model = LocalElevation(path)
-    (found,) = terrain(model, [shape])
+    (found,) = terrain_of(model, [shape])
     assert model.pixel == 235
     assert found.slope == pytest.approx(np.mean(angles), rel=0.01)
     assert found.elevation == pytest.approx(raw[rows, columns].mean(), abs=8)  # the pixels of the rim differ
@@ -295,7 +295,7 @@ def test_real_lowland_agrees_with_the_slope_that_others_computed(shared_data, tm
         left, top = float(cube.x[0]) - 5, float(cube.y[0]) + 5
     path = write(tmp_path / "dem.tif", z, affine=Affine(10, 0, left, 0, -10, top), crs="EPSG:32631")
     shape = lonlat(box(left + 100, top - 900, left + 900, top - 100), CRS("EPSG:32631"))
-    (found,) = terrain(LocalElevation(path), [shape])
+    (found,) = terrain_of(LocalElevation(path), [shape])
     assert found.elevation == pytest.approx(z[10:90, 10:90].mean(), abs=0.3)
     assert found.slope == pytest.approx(theirs[10:90, 10:90].mean(), abs=1.0)
     assert found.slope_class == 0
@@ -305,8 +305,8 @@ def test_a_site_of_several_parts_is_one_mean(tmp_path):
     east, _ = ground(60, 60)
     model = LocalElevation(write(tmp_path / "dem.tif", 1000 + np.where(east < 900, 0.0, 0.2 * (east - 900))))
     flat, steep = place(210, -810, 510, -510), place(1200, -810, 1500, -510)
-    (both,) = terrain(model, [MultiPolygon([flat, steep])])
-    ((one,), (other,)) = (terrain(model, [part]) for part in (flat, steep))
+    (both,) = terrain_of(model, [MultiPolygon([flat, steep])])
+    ((one,), (other,)) = (terrain_of(model, [part]) for part in (flat, steep))
     assert both.slope == pytest.approx((one.slope + other.slope) / 2, abs=0.05)
 
 

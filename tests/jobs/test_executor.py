@@ -137,9 +137,9 @@ def test_a_store_that_cannot_be_read_stops_no_other_site(install, tmp_path):
 
 def _limits():
     from jobs.settings import SourceSettings
-    from jobs.sources import earthengine
+    from jobs.sources import open_earth_engine
 
-    pace = earthengine(SourceSettings(kind="earthengine", project="p")).connection._pace
+    pace = open_earth_engine(SourceSettings(kind="earthengine", project="p")).connection._pace
     return pace.in_flight, pace.a_minute
 
 

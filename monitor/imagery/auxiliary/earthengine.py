@@ -20,7 +20,7 @@ from shapely.geometry import box, mapping
 from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadData, TryLater
-from monitor.imagery.auxiliary.rainfall import Rain, daily
+from monitor.imagery.auxiliary.rainfall import DailyRain, daily_rain
 from monitor.imagery.auxiliary.terrain import PIXEL, Tile, mosaic
 from monitor.imagery.earthengine.connection import Connection, Refused
 from monitor.sites.projection import LONLAT, lonlat
@@ -61,7 +61,7 @@ class EarthEngineElevation:
         self._connection = connection
 
     def read(self, grid: GeoBox) -> np.ndarray:
-        """See :class:`monitor.imagery.auxiliary.terrain.Elevation`; one request.
+        """See :class:`monitor.imagery.auxiliary.terrain.ElevationModel`; one request.
 
         Raises
         ------
@@ -109,10 +109,10 @@ class EarthEngineRain:
         self.name = CHIRPS
         self._connection = connection
 
-    def at(self, points: Sequence[tuple[float, float]], *, since: date, until: date) -> list[Rain | None]:
-        """Rain at places from a day to a day; see :class:`monitor.imagery.auxiliary.rainfall.Rainfall`.
+    def at(self, points: Sequence[tuple[float, float]], *, since: date, until: date) -> list[DailyRain | None]:
+        """Rain at places from a day to a day; see :class:`monitor.imagery.auxiliary.rainfall.RainfallProduct`.
 
-        Known days need not be requested again: :func:`monitor.imagery.auxiliary.rainfall.joined` adds new days to them.
+        New days are added to known ones by :func:`monitor.imagery.auxiliary.rainfall.merge_rain`.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class EarthEngineRain:
         groups: dict[tuple[int, int], list[int]] = {}
         for index, (lon, lat) in enumerate(points):
             groups.setdefault((math.floor(lon / TOGETHER), math.floor(lat / TOGETHER)), []).append(index)
-        found: list[Rain | None] = [None] * len(points)
+        found: list[DailyRain | None] = [None] * len(points)
         for members in groups.values():
             columns = [math.floor(points[i][0] / CELL + 1e-9) for i in members]
             rows = [math.floor(points[i][1] / CELL + 1e-9) for i in members]
@@ -135,7 +135,7 @@ class EarthEngineRain:
             for i, row, column in zip(members, rows, columns, strict=True):
                 here = values[:, top - 1 - row, column - left] if days.size else np.empty(0)
                 if np.isfinite(here).any():
-                    found[i] = daily(days, here, rate=True, source=self.name)
+                    found[i] = daily_rain(days, here, rate=True, source=self.name)
         return found
 
     def _series(

@@ -51,7 +51,7 @@ _DATED: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])(?:[-_.]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rain:
+class DailyRain:
     """Rain at one place, day by day."""
 
     first: date
@@ -72,7 +72,7 @@ class Rain:
         return {"first": self.first.isoformat(), "mm": mm, "source": self.source}
 
     @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> "Rain":
+    def from_json(cls, stored: dict[str, Any]) -> "DailyRain":
         """The rain written by :meth:`to_json`."""
         mm = np.array([np.nan if value is None else value for value in stored["mm"]], dtype=np.float64)
         return cls(first=date.fromisoformat(stored["first"]), mm=mm, source=stored["source"])
@@ -109,13 +109,13 @@ class Anomaly:
         return {k: round(v, digits[k]) if k in digits and v is not None else v for k, v in asdict(self).items()}
 
 
-class Rainfall(Protocol):
+class RainfallProduct(Protocol):
     """A rainfall product."""
 
     name: str
     """What it is called in the evidence."""
 
-    def at(self, points: Sequence[tuple[float, float]], *, since: date, until: date) -> list[Rain | None]:
+    def at(self, points: Sequence[tuple[float, float]], *, since: date, until: date) -> list[DailyRain | None]:
         """Rain at places (longitude, latitude), read together, of days from one to another; None where there is none.
 
         Raises
@@ -126,12 +126,12 @@ class Rainfall(Protocol):
         ...
 
 
-def anomaly(rain: Rain, *, opens: int, length: int, start: date, as_of: date) -> Anomaly:
+def anomaly(rain: DailyRain, *, opens: int, length: int, start: date, as_of: date) -> Anomaly:
     """The season's rain to date against the same days of the years before the work began.
 
     Parameters
     ----------
-    rain : Rain
+    rain : DailyRain
         At the site.
     opens, length : int
         Days from 1 January to the opening of the growing season, and its length; it may run into the next year. [day]
@@ -179,7 +179,7 @@ def anomaly(rain: Rain, *, opens: int, length: int, start: date, as_of: date) ->
     )
 
 
-def monthly(rain: Rain) -> tuple[np.ndarray, np.ndarray]:
+def monthly(rain: DailyRain) -> tuple[np.ndarray, np.ndarray]:
     """Sums by calendar month.
 
     Returns
@@ -196,7 +196,7 @@ def monthly(rain: Rain) -> tuple[np.ndarray, np.ndarray]:
     return months, np.array([np.nan if value is None else value for value in sums])
 
 
-def joined(known: Rain, later: Rain) -> Rain:
+def merge_rain(known: DailyRain, later: DailyRain) -> DailyRain:
     """Rain that was kept, with days asked for since; where both tell, the later one holds."""
     first = min(known.first, later.first)
     last = max(known.last, later.last)
@@ -204,10 +204,10 @@ def joined(known: Rain, later: Rain) -> Rain:
     for one in (known, later):
         at = _number(one.first) - _number(first)
         mm[at : at + one.mm.size] = np.where(np.isfinite(one.mm), one.mm, mm[at : at + one.mm.size])
-    return Rain(first=first, mm=mm, source=later.source)
+    return DailyRain(first=first, mm=mm, source=later.source)
 
 
-def daily(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str) -> Rain:
+def daily_rain(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str) -> DailyRain:
     """Values of days or months as one value a day.
 
     Parameters
@@ -252,18 +252,18 @@ def daily(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str) -> R
     whole = np.full(int((after[-1] - first[0]).astype(np.int64)), np.nan)
     at = (first - first[0]).astype(np.int64)
     whole[np.repeat(at, length) + np.concatenate([np.arange(n) for n in length])] = np.repeat(mm, length)
-    return Rain(first=first[0].item(), mm=whole, source=source)
+    return DailyRain(first=first[0].item(), mm=whole, source=source)
 
 
-def _part(rain: Rain, since: date | None, until: date | None) -> Rain | None:
+def _part(rain: DailyRain, since: date | None, until: date | None) -> DailyRain | None:
     first, last = max(rain.first, since or rain.first), min(rain.last, until or rain.last)
     if first > last:
         return None
     start = _number(first) - _number(rain.first)
-    return Rain(first=first, mm=rain.mm[start : start + _number(last) - _number(first) + 1], source=rain.source)
+    return DailyRain(first=first, mm=rain.mm[start : start + _number(last) - _number(first) + 1], source=rain.source)
 
 
-def _sum(rain: Rain, first: int, days: int) -> float | None:
+def _sum(rain: DailyRain, first: int, days: int) -> float | None:
     """Rain of so many days, scaled up for those not known; None where too many are."""
     start = first - _number(rain.first)
     part = rain.mm[max(start, 0) : max(start + days, 0)]
@@ -320,11 +320,11 @@ class LocalRain:
 
     def at(
         self, points: Sequence[tuple[float, float]], *, since: date | None = None, until: date | None = None
-    ) -> list[Rain | None]:
-        """See :class:`Rainfall`; without days all that there is."""
+    ) -> list[DailyRain | None]:
+        """See :class:`RainfallProduct`; without days all that there is."""
         return [rain and _part(rain, since, until) for rain in self._read(points)] if points else []
 
-    def _from_table(self, points: Sequence[tuple[float, float]]) -> list[Rain | None]:
+    def _from_table(self, points: Sequence[tuple[float, float]]) -> list[DailyRain | None]:
         if self._path.stat().st_size > MOST_BYTES:
             msg = f"{self.name} is over {MOST_BYTES / 1e6:.0f} MB; give a table of one place, a row a day or month"
             raise BadData(msg)
@@ -348,10 +348,10 @@ class LocalRain:
             msg = f"{self.name} is no CSV in UTF-8: {error}"
             raise BadData(msg) from error
         days_ = np.array(days, dtype="datetime64[D]")
-        one = daily(days_, np.array(values), rate=column == "mm_per_day", source=self.name)
+        one = daily_rain(days_, np.array(values), rate=column == "mm_per_day", source=self.name)
         return [one] * len(points)
 
-    def _from_netcdf(self, points: Sequence[tuple[float, float]]) -> list[Rain | None]:
+    def _from_netcdf(self, points: Sequence[tuple[float, float]]) -> list[DailyRain | None]:
         try:
             with xr.open_dataset(self._path, engine="netcdf4", decode_coords="all", cache=False) as file:
                 rain, factor, rate = self._layer(file)
@@ -364,7 +364,7 @@ class LocalRain:
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError) as error:
             msg = f"{self.name} cannot be read as NetCDF: {error}"
             raise BadData(msg) from error
-        rains = {cell: daily(days, values, rate=rate, source=self.name) for cell, values in series.items()}
+        rains = {cell: daily_rain(days, values, rate=rate, source=self.name) for cell, values in series.items()}
         return [None if cell is None else rains[cell] for cell in cells]
 
     def _layer(self, file: xr.Dataset) -> tuple[xr.DataArray, float, bool]:
@@ -386,7 +386,7 @@ class LocalRain:
             raise BadData(msg)
         return rain, {**_TOTALS, **_RATES}[unit], unit in _RATES
 
-    def _from_tiffs(self, points: Sequence[tuple[float, float]]) -> list[Rain | None]:
+    def _from_tiffs(self, points: Sequence[tuple[float, float]]) -> list[DailyRain | None]:
         days = np.array([_date_in(path) for path in self._files], dtype="datetime64[D]")
         values = np.full((len(self._files), len(points)), np.nan)
         places: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -410,7 +410,8 @@ class LocalRain:
                         read[cell] = float(value[0, 0]) * file.scales[0] + file.offsets[0]
                     values[row, index] = read[cell]
         return [
-            daily(days, values[:, i], rate=False, source=self.name) if covered[i] else None for i in range(len(points))
+            daily_rain(days, values[:, i], rate=False, source=self.name) if covered[i] else None
+            for i in range(len(points))
         ]
 
 

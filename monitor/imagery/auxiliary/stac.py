@@ -45,7 +45,7 @@ class StacElevation:
         self._catalogue = _Catalogue(url, collections=(collection,), allow_hosts=allow_hosts, name="terrain")
 
     def read(self, grid: GeoBox) -> np.ndarray:
-        """See :class:`monitor.imagery.auxiliary.terrain.Elevation`.
+        """See :class:`monitor.imagery.auxiliary.terrain.ElevationModel`.
 
         Raises
         ------

@@ -90,7 +90,7 @@ class Terrain:
         return cls(**stored)
 
 
-class Elevation(Protocol):
+class ElevationModel(Protocol):
     """An elevation model."""
 
     name: str
@@ -109,12 +109,12 @@ class Elevation(Protocol):
         ...
 
 
-def terrain(model: Elevation, geometries: Sequence[BaseGeometry]) -> list[Terrain | None]:
+def terrain_of(model: ElevationModel, geometries: Sequence[BaseGeometry]) -> list[Terrain | None]:
     """Terrain of pieces of ground that lie near each other, for instance a site and its control units, in one read.
 
     Parameters
     ----------
-    model : Elevation
+    model : ElevationModel
         Where elevations come from.
     geometries : sequence of shapely geometry
         Longitude and latitude. [degree]
@@ -161,7 +161,7 @@ def gradient(elevation: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarra
     -------
     east, north : (y, x) arrays
         NaN where a pixel or one of its neighbours is unknown, and so in the outermost rows and columns: the grids of
-        :func:`terrain` reach beyond the ground that is asked about. [m/m]
+        :func:`terrain_of` reach beyond the ground that is asked about. [m/m]
 
     References
     ----------
@@ -288,7 +288,7 @@ class LocalElevation:
         self.pixel = PIXEL if coarsest < 1.1 * PIXEL else float(round(coarsest))
 
     def read(self, grid: GeoBox) -> np.ndarray:
-        """See :class:`Elevation`."""
+        """See :class:`ElevationModel`."""
         return mosaic(self._tiles, grid)
 
 

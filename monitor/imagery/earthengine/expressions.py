@@ -30,10 +30,6 @@ FUNCTIONS: Final = (
 
 SCORES: Final = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
 """Cloud Score+, an image for each of Sentinel-2 under the same ``system:index``."""
-CLEAR_SCORE: Final = 60
-NDSI_SNOW: Final = 0.4
-SNOW_BRIGHT: Final = 0.1
-"""``SCORE_CLEAR``, ``NDSI_SNOW`` and ``SNOW_BRIGHT`` of :mod:`monitor.cube.masks`; a test holds them together."""
 QUALITY: Final = "quality"
 CLEAR, CLOUD = "clear", "cloud"
 
@@ -147,7 +143,7 @@ def flags(image: Any, kind: str, *, scale: float, offset: float) -> tuple[Any, A
         cloud = _one_of(scene, (3, 8, 9, 10))
         if kind == "scl_cs":
             score = quality.subtract(scene).divide(256)
-            has, sees = score.gt(0), score.gt(CLEAR_SCORE)
+            has, sees = score.gt(0), score.gt(bands.SCORE_CLEAR)
             closed = _one_of(scene, (0, 1, 6)).Or(scene.gte(11))
             ground = has.Not().And(ground).Or(sees.And(closed.Not()))
             cloud = has.Not().And(cloud).Or(has.And(sees.Not()))
@@ -163,8 +159,8 @@ def _snow(image: Any, scale: float, offset: float) -> Any:
     """Snow by its colour, as :func:`monitor.cube.masks.snow`."""
     green, infrared = image.select("green"), image.select("swir16")
     a, b = (band.multiply(scale).add(offset) for band in (green, infrared))
-    bright = _valued(green).And(_valued(infrared)).And(green.gte((SNOW_BRIGHT - offset) / scale))
-    return bright.And(a.subtract(b).gt(a.add(b).multiply(NDSI_SNOW)))
+    bright = _valued(green).And(_valued(infrared)).And(green.gte((bands.SNOW_BRIGHT - offset) / scale))
+    return bright.And(a.subtract(b).gt(a.add(b).multiply(bands.NDSI_SNOW)))
 
 
 def _valued(values: Any) -> Any:
