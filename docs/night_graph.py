@@ -16,7 +16,7 @@ from jobs.sources import open_sources
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cover.observe import observe
 from monitor.cube.grid import crs_of, inside, site_grid
-from monitor.cube.layout import Layout
+from monitor.cube.layout import PixelLayout
 
 
 def main(picture: Path) -> None:
@@ -30,7 +30,7 @@ def main(picture: Path) -> None:
         grid = site_grid(place, crs=crs_of(lattice), resolution=abs(lattice.resolution.x), anchor=corner)
         sites.append((grid, inside(place, grid), places[2 + 2 * number : 4 + 2 * number]))
     scenes = sources.first.search(places[0], date(2017, 6, 1), date(2017, 6, 30))[:2]
-    night = observe(sources, sources.first, scenes, Layout.of(sites, averaged=False), ENDMEMBERS["loess"])
+    night = observe(sources, sources.first, scenes, PixelLayout.of(sites, averaged=False), ENDMEMBERS["loess"])
     dask.visualize(
         night, filename=str(picture.with_suffix("")), format=picture.suffix[1:], optimize_graph=True, rankdir="LR"
     )

@@ -17,8 +17,8 @@ import shapely
 import structlog
 
 from jobs.settings import Settings
-from monitor.controls.selection import REFERENCE, ControlSet
-from monitor.cube.store import LandscapeStore, landscape_of
+from monitor.controls.selection import REFERENCE_RING, ControlSet
+from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.errors import StoreBroken
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.sites.growing_season import GrowingSeason
@@ -147,7 +147,7 @@ class Land(Mapping[tuple[str, str], list[Placebo]]):
             for pool in sorted(self._tiles)
             for ground in map(ground_key, self._tiles[pool]) if ground in controls
             for unit in controls[ground].units
-            if unit.ring != REFERENCE and unit.id not in left_out.get(ground, ())
+            if unit.ring != REFERENCE_RING and unit.id not in left_out.get(ground, ())
         ]  # fmt: skip
         worked = [site.geometry for sites in constants.members.values() for site in sites]
         alone = independent([unit.geometry for _, unit in named], worked)
@@ -182,7 +182,7 @@ class Land(Mapping[tuple[str, str], list[Placebo]]):
                 continue
             try:
                 snapshot = self._snapshots[ground]
-                landscape = landscape_of(self._settings.store.root, snapshot, landscape)
+                landscape = landscape_at_snapshot(self._settings.store.root, snapshot, landscape)
                 means = landscape.site(ground).unit_means(snapshot)
             except StoreBroken as error:
                 log.warning("placebos of a site left out", site=site.id, error=str(error))

@@ -9,7 +9,7 @@ from shapely.ops import unary_union
 
 from jobs.fetch import COMMIT_SIZE, SiteTask, selection_scenes
 from jobs.sources import Sources
-from monitor.controls.selection import REFERENCES, WANTED, candidates
+from monitor.controls.selection import MAX_REFERENCES, UNITS_PER_RING, candidate_units
 from monitor.cube.context_pictures import context_grid
 from monitor.cube.overpass import Overpass
 from monitor.imagery import bands
@@ -17,7 +17,7 @@ from monitor.imagery.source import Cost
 
 PICTURES = 3
 """Context pictures of a site in a batch of scenes, at most: the newest, that of the season, that before the start."""
-MOST_UNITS = 2 * WANTED + REFERENCES
+MOST_UNITS = 2 * UNITS_PER_RING + MAX_REFERENCES
 """Of a site whose units are not chosen yet."""
 LAYERS = len(bands.OBSERVED) + 1
 """Read of each pixel, two bytes each."""
@@ -36,7 +36,7 @@ def estimate_cost(task: SiteTask, left: Sequence[Overpass], grid: GeoBox, source
         covered = unary_union([scene.footprint for scene in task.offered if scene.footprint is not None])
         others = [outline for outline, _ in task.others]
         around = len(
-            candidates(task.site.geometry, others, grid, sources.first.ring, covered=covered, within=task.within)
+            candidate_units(task.site.geometry, others, grid, sources.first.ring, covered=covered, within=task.within)
         )
         # Scenes that the control units are chosen on are read twice: for that, then to be kept.
         looks = [(one, around) for one in next(filter(None, selection_scenes(task, left)), [])]

@@ -16,7 +16,7 @@ from dask import compute, delayed
 from shapely.geometry import Point
 
 from monitor.publish.view import DetectionAssumptions, DetectionChance
-from monitor.series.columns import Columns, plain_texts
+from monitor.series.columns import Columns, decode_texts
 from monitor.sites.geometry import TEN_PIXELS_HECTARES
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
@@ -122,7 +122,7 @@ class Prospect:
         season, position = window.locate(day)
         inside = position <= window.length
         years = np.arange(season[inside].min(initial=9999), window.last_ended(as_of)[0] + 1)
-        why = set(plain_texts(observed["reason"]))
+        why = set(decode_texts(observed["reason"]))
         blind = "small" if "FEW_PIXELS" in why else "ground" if why & {"CONTROL_POOR", "CONTROL_FEW"} else ""
         if not years.size:
             found = cls.assumed(site, since=since, alpha=alpha, constants=constants)

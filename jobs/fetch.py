@@ -26,23 +26,23 @@ from jobs.lock import LANDSCAPE_LOCKS, Lock, hold_lock
 from jobs.logs import redacted
 from jobs.sources import Sources
 from monitor.controls.screening import LeftOut, left_out
-from monitor.controls.selection import ENOUGH, REFERENCE, ControlSet, Unit, candidates, match
+from monitor.controls.selection import MIN_UNITS, REFERENCE_RING, ControlSet, Unit, candidate_units, select_units
 from monitor.cover.fraction import ENDMEMBERS
-from monitor.cover.observe import TRY_LATER, Refusal, bandpass, bands_as_stored, observe
+from monitor.cover.observe import TRY_LATER, Refusal, needs_bandpass, observe, scale_and_offset
 from monitor.cover.zonal_means import MEASURES, zonal_means
-from monitor.cube.context_pictures import context_grid, natural_colour, wanted_pictures, worth_keeping
+from monitor.cube.context_pictures import context_grid, natural_colour, picture_candidates, replaces_picture
 from monitor.cube.grid import crs_of, inside, site_grid
-from monitor.cube.layout import Layout, Zones
-from monitor.cube.masks import why_unseen
-from monitor.cube.overpass import Open, Overpass, left_to_do, merged, open_questions, overpasses
-from monitor.cube.packed import LAYERS, pack
+from monitor.cube.layout import PixelLayout, Zones
+from monitor.cube.masks import unseen_reason
+from monitor.cube.overpass import Overpass, PendingDays, merge_granules, not_yet_stored, overpasses, pending_days
+from monitor.cube.packed import PACKED_LAYERS, pack
 from monitor.cube.store import (
-    GRANULES,
-    Entry,
+    MAX_GRANULES,
     LandscapeStore,
     Member,
     Picture,
     Record,
+    SiteScene,
     StoredSite,
     digest,
     granules_of,
@@ -98,8 +98,8 @@ class SiteTask:
     """Of the store of its landscape; of a site that has none yet, of the landscape that it is to begin."""
     offered: tuple[Scene, ...]
     """Over the site, in order of preference of their sources."""
-    asked: Open | None = None
-    """What :func:`monitor.cube.overpass.open_questions` leaves of them where the store is as `known`; None: to be
+    asked: PendingDays | None = None
+    """What :func:`monitor.cube.overpass.pending_days` leaves of them where the store is as `known`; None: to be
     asked."""
     searched: BaseGeometry
     """The area in which they were found."""
@@ -341,14 +341,14 @@ class SiteUpdate:
         if self.terrain is None:
             (self.terrain,) = _terrain(elevation, [self.task.site.geometry])
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[SiteScene]:
         """What is to be stored of the scenes that wait; what is stored already, to the last digit, is not."""
         found = _entries(self, self.waiting)
         again = {entry.record.acquisition for entry in found}.intersection(self.stored)
         have = {record.acquisition: _known(record) for record in self.store.records()} if again else {}
         return [entry for entry in found if have.get(entry.record.acquisition) != _known(entry.record)]
 
-    def stored_now(self, entries: Sequence[Entry]) -> None:
+    def stored_now(self, entries: Sequence[SiteScene]) -> None:
         """Take note of what was committed."""
         self.snapshot = self.store.snapshot
         self.new += [entry.record.acquisition for entry in entries]
@@ -408,8 +408,8 @@ def selection_scenes(task: SiteTask, left: Sequence[Overpass]) -> list[list[Over
 def missing_overpasses(task: SiteTask, grid: GeoBox, stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
     """What is left to do of what is offered over a site, ascending by time."""
     known = task.known is not None and stored is task.known.baselines
-    asked = task.asked if known and task.asked is not None else open_questions(task.offered, stored)
-    return left_to_do(overpasses(asked.scenes, str(crs_of(grid)), asked.stored), stored)
+    asked = task.asked if known and task.asked is not None else pending_days(task.offered, stored)
+    return not_yet_stored(overpasses(asked.scenes, str(crs_of(grid)), asked.stored), stored)
 
 
 def search_again(
@@ -505,7 +505,7 @@ def _choose(parts: Sequence[SiteUpdate], sources: Sources, elevation: ElevationM
         site = part.task.site
         covered = unary_union([scene.footprint for scene in part.task.offered if scene.footprint is not None])
         pools[part] = tuple(
-            candidates(
+            candidate_units(
                 site.geometry, [outline for outline, _ in part.task.others], part.grid, sources.first.ring,
                 covered=covered, within=part.task.within,
             )
@@ -558,7 +558,7 @@ def _choose(parts: Sequence[SiteUpdate], sources: Sources, elevation: ElevationM
         )  # fmt: skip
         around = _terrain(elevation, [site.geometry, *(unit.geometry for unit in units)])
         part.terrain = around[0]
-        part.controls = match(
+        part.controls = select_units(
             together.isel(unit=0),
             together.isel(unit=slice(1, None)),
             units,
@@ -644,21 +644,21 @@ def _together(parts: Sequence[SiteUpdate], lock: Lock, write: Callable[[], Any])
 
 def _flush(store: LandscapeStore, parts: Sequence[SiteUpdate], sources: Sources, lock: Lock) -> None:
     """Commit what waits of all sites in one commit."""
-    waiting: dict[str, list[Entry]] = {}
+    waiting: dict[str, list[SiteScene]] = {}
 
     def judge(part: SiteUpdate) -> None:
         if part.waiting:
             waiting[part.task.ground] = part.entries()
 
     _each(parts, judge)
-    rows: dict[str, dict[str, Entry]] = {}
+    rows: dict[str, dict[str, SiteScene]] = {}
     for ground, entries in waiting.items():
         for entry in entries:
             rows.setdefault(entry.record.acquisition, {})[ground] = entry
     if not rows:
         return
-    for name in [name for name, row in rows.items() if len(granules_of(row)) > GRANULES]:
-        log.error("an overpass has more granules than can be stored", acquisition=name, most=GRANULES)
+    for name in [name for name, row in rows.items() if len(granules_of(row)) > MAX_GRANULES]:
+        log.error("an overpass has more granules than can be stored", acquisition=name, most=MAX_GRANULES)
         del rows[name]
     if not rows:
         return
@@ -675,7 +675,7 @@ def _flush(store: LandscapeStore, parts: Sequence[SiteUpdate], sources: Sources,
 
 
 def _pictures(
-    parts: Sequence[SiteUpdate], entries: Mapping[str, Sequence[Entry]], sources: Sources
+    parts: Sequence[SiteUpdate], entries: Mapping[str, Sequence[SiteScene]], sources: Sources
 ) -> dict[str, list[Picture]]:
     """Context pictures of the scenes that wait, by the key of the ground; what cannot be read now is left out."""
     asked: dict[tuple[str, str], tuple[Scene, list[tuple[SiteUpdate, str, str]]]] = {}
@@ -687,7 +687,7 @@ def _pictures(
         have[ground] = part.store.pictures(pixels=False)
         records = [entry.record for entry in entries[ground]]
         scenes = {scene.id: scene for entry in entries[ground] for scene in entry.granules}
-        wanted = wanted_pictures(records, have[ground], start=part.task.site.start, seasons=_seasons(part, records))
+        wanted = picture_candidates(records, have[ground], start=part.task.site.start, seasons=_seasons(part, records))
         for name, record in wanted.items():
             scene = scenes[record.scene]
             asked.setdefault((scene.source, scene.id), (scene, []))[1].append((part, name, record.time))
@@ -709,7 +709,7 @@ def _pictures(
             rgb, clear = drawn[part.task.ground]
             if rgb.shape[:2] != part.store.context.shape:
                 log.warning("no context picture of a scene", scene=scene.id, why="its shape is not what was asked for")
-            elif worth_keeping(name, clear, have[part.task.ground].get(name)):
+            elif replaces_picture(name, clear, have[part.task.ground].get(name)):
                 picture = Picture(name=name, time=moment, clear=clear, rgb=rgb)
                 found.setdefault(part.task.ground, []).append(picture)
     return found
@@ -786,7 +786,7 @@ class Step:
     runs: list[_Run]
     units: Mapping[SiteUpdate, tuple[Unit, ...]]
     """What is averaged around each site."""
-    layouts: dict[tuple[str, ...], Layout]
+    layouts: dict[tuple[str, ...], PixelLayout]
     """By the sites that are read together; shared by the steps of a landscape."""
     sources: Sources
     then: Callable[[Sequence[SiteUpdate]], None]
@@ -828,10 +828,10 @@ class Step:
             found.append(replace(self, rows=rows, runs=_runs(rows, self.sources)))
         return found
 
-    def _layout(self, run: _Run) -> Layout:
+    def _layout(self, run: _Run) -> PixelLayout:
         key = tuple(part.task.site.id for part in run.parts)
         if key not in self.layouts:
-            self.layouts[key] = Layout.of(
+            self.layouts[key] = PixelLayout.of(
                 [(part.grid, part.own, [unit.geometry for unit in self.units[part]]) for part in run.parts],
                 averaged=run.source.reduces_on_server,
             )
@@ -886,7 +886,7 @@ def _steps(
             rows.setdefault(one.acquisition, {})[part] = one
     ordered = sorted(rows.values(), key=lambda row: min((one.main.time, one.acquisition) for one in row.values()))
     steps: list[list[dict[SiteUpdate, Overpass]]] = []
-    sizes = {part: 2 * len(LAYERS) * int(part.own.sum()) for part in wanted}
+    sizes = {part: 2 * len(PACKED_LAYERS) * int(part.own.sum()) for part in wanted}
     held = HELD
     for row in ordered:
         if held >= HELD or len(steps[-1]) >= COMMIT_SIZE:
@@ -894,7 +894,7 @@ def _steps(
             held = 0
         steps[-1].append(row)
         held += sum(sizes[part] for part in row)
-    layouts: dict[tuple[str, ...], Layout] = {}
+    layouts: dict[tuple[str, ...], PixelLayout] = {}
     return [
         Step(rows=some, runs=_runs(some, sources), units=units, layouts=layouts, sources=sources, then=then)
         for some in steps
@@ -937,7 +937,7 @@ def _merged(part: SiteUpdate, units: int, one: Overpass, granules: Sequence[tupl
     unread = frozenset(scene.tile for scene, why in bad if why.reason in UNREAD)
     unanswered = frozenset(scene.tile for scene, why in bad if why.reason == NO_ANSWER)
     if not good:
-        nothing = np.zeros((len(LAYERS), int(part.own.sum())), dtype=np.uint16)
+        nothing = np.zeros((len(PACKED_LAYERS), int(part.own.sum())), dtype=np.uint16)
         own = np.full(len(MEASURES), np.nan, np.float32)
         return _Look(
             overpass=one, scene=one.main, pixels=nothing, own=own, units=_nothing(units), unread=unread,
@@ -946,7 +946,7 @@ def _merged(part: SiteUpdate, units: int, one: Overpass, granules: Sequence[tupl
     scene, seen = good[0]
     pixels, own = seen.pixels, seen.own
     if len(good) > 1:
-        pixels = merged([(scene, seen.pixels) for scene, seen in good])
+        pixels = merge_granules([(scene, seen.pixels) for scene, seen in good])
         own = _own_means(part, scene, pixels)
     return _Look(
         overpass=one, scene=scene, pixels=pixels, own=own, units=_first_seen([seen.units for _, seen in good]),
@@ -956,15 +956,15 @@ def _merged(part: SiteUpdate, units: int, one: Overpass, granules: Sequence[tupl
 
 def _own_means(part: SiteUpdate, scene: Scene, pixels: np.ndarray) -> np.ndarray:
     """(measure,) means of a site over the clear ones of its pixels."""
-    scale, offset = (xr.DataArray(one, dims=("time", "observed")) for one in bands_as_stored([scene], part.grid))
+    scale, offset = (xr.DataArray(one, dims=("time", "observed")) for one in scale_and_offset([scene], part.grid))
     means: np.ndarray = zonal_means(
-        xr.DataArray(pixels[None], dims=("time", "band", "pixel")), Zones.whole([pixels.shape[1]]), scale=scale,
+        xr.DataArray(pixels[None], dims=("time", "band", "pixel")), Zones.consecutive([pixels.shape[1]]), scale=scale,
         offset=offset, endmembers=ENDMEMBERS[part.task.site.biome],
     ).values[0, 0]  # fmt: skip
     return means
 
 
-def _entries(part: SiteUpdate, looks: Sequence[_Look]) -> list[Entry]:
+def _entries(part: SiteUpdate, looks: Sequence[_Look]) -> list[SiteScene]:
     """What is stored of each overpass, judged; one that cannot be read is recorded as rejected.
 
     A granule that cannot be read, of an overpass of the last :data:`AGAIN` of what is offered, and one for which the
@@ -997,18 +997,18 @@ def _first_seen(units: Sequence[np.ndarray]) -> np.ndarray:
     return chosen
 
 
-def _entry(part: SiteUpdate, look: _Look, granules: dict[str, str]) -> Entry:
+def _entry(part: SiteUpdate, look: _Look, granules: dict[str, str]) -> SiteScene:
     own, size = look.own, look.pixels.shape[1]
     n = int(own[0])
-    units = look.units[[unit.ring != REFERENCE for unit in part.units]]
+    units = look.units[[unit.ring != REFERENCE_RING for unit in part.units]]
     seen = int(np.isfinite(units[:, MEASURES.index("cover")]).sum())
     reason = ""
     if size < FEWEST:
         reason = "FEW_PIXELS"
     elif n < SITE_CLEAR * size:
-        reason = why_unseen(look.pixels[LAYERS.index("quality")], look.scene.quality, np.ones(size, bool))
-    elif seen < ENOUGH:
-        reason = "CONTROL_HIDDEN" if len(units) >= ENOUGH else "CONTROL_POOR"
+        reason = unseen_reason(look.pixels[PACKED_LAYERS.index("quality")], look.scene.quality, np.ones(size, bool))
+    elif seen < MIN_UNITS:
+        reason = "CONTROL_HIDDEN" if len(units) >= MIN_UNITS else "CONTROL_POOR"
     measures: dict[str, float | None] = {"n_units": float(seen)}
     if not reason:
         for index, name in enumerate(MEASURES[1:], start=1):
@@ -1020,12 +1020,12 @@ def _entry(part: SiteUpdate, look: _Look, granules: dict[str, str]) -> Entry:
 
 def _judged(
     part: SiteUpdate, look: _Look, granules: dict[str, str], *, n: int, reason: str, measures: dict[str, float | None]
-) -> Entry:
+) -> SiteScene:
     record = record_of(
         look.scene,
         acquisition=look.overpass.acquisition,
         granules=granules,
-        bandpass=bandpass(look.scene, part.grid),
+        bandpass=needs_bandpass(look.scene, part.grid),
         accepted=not reason,
         reason=reason,
         clear_fraction=round(n / look.pixels.shape[1], 4),
@@ -1033,7 +1033,7 @@ def _judged(
         measures=measures,
         digest=digest(look.pixels, look.units if part.units else _nothing(0)),
     )
-    return Entry(record=record, pixels=look.pixels, units=look.units, granules=look.overpass.granules)
+    return SiteScene(record=record, pixels=look.pixels, units=look.units, granules=look.overpass.granules)
 
 
 def _nothing(units: int) -> np.ndarray:

@@ -27,14 +27,14 @@ from jobs.settings import Settings
 from jobs.sources import Sources, describe_sources
 from jobs.terrain_and_rain import elevation_model
 from monitor.controls.selection import ControlSet
-from monitor.cube.overpass import Open, has, open_questions
-from monitor.cube.store import DERIVED, LandscapeStore, texts
+from monitor.cube.overpass import PendingDays, is_stored, pending_days
+from monitor.cube.store import DERIVED_FOLDER, LandscapeStore, encode_texts
 from monitor.errors import BadConfiguration, BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.imagery.source import IsStored, Scene
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.series.build import site_series
-from monitor.series.columns import Columns, plain_texts
+from monitor.series.columns import Columns, decode_texts
 from monitor.sites.clusters import METRES_PER_DEGREE, group_nearby, split_by_tile
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.landscapes import group_into_landscapes, landscape_name
@@ -172,7 +172,7 @@ def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -
     if all(ground in homes for ground in grounds) or not root.is_dir():
         return homes
     for folder in sorted(root.iterdir()):
-        if not folder.is_dir() or folder.name == DERIVED or folder.name.startswith("."):
+        if not folder.is_dir() or folder.name == DERIVED_FOLDER or folder.name.startswith("."):
             continue
         if folder.name in homes.values():
             continue
@@ -229,7 +229,9 @@ def _stored(sites: Sequence[Site], known: Mapping[str, Known]) -> IsStored:
     has_what = list(alike.values())
 
     def stored(scene: Scene) -> bool:
-        without = [outline for baselines, outlines in has_what if not has(baselines, scene) for outline in outlines]
+        without = [
+            outline for baselines, outlines in has_what if not is_stored(baselines, scene) for outline in outlines
+        ]
         return not without or (scene.footprint is not None and not shapely.intersects(without, scene.footprint).any())
 
     return stored
@@ -240,8 +242,8 @@ class _Offer:
     """What is offered over a site."""
 
     scenes: tuple[Scene, ...]
-    asked: Open
-    """See :func:`monitor.cube.overpass.open_questions`."""
+    asked: PendingDays
+    """See :func:`monitor.cube.overpass.pending_days`."""
 
 
 def _offers(
@@ -258,7 +260,7 @@ def _offers(
         key = over.tobytes(), id(baselines)
         if key not in made:
             scenes = tuple(compress(found, over))
-            made[key] = _Offer(scenes=scenes, asked=open_questions(scenes, baselines))
+            made[key] = _Offer(scenes=scenes, asked=pending_days(scenes, baselines))
         yield made[key]
 
 
@@ -433,9 +435,9 @@ def site_result(outcome: Outcome, series: Columns | None = None) -> dict[str, An
     scenes: list[str] = []
     rejected: list[dict[str, str]] = []
     if series is not None and outcome.fetched is not None and outcome.fetched.new:
-        new = np.isin(series["acquisition"], texts(outcome.fetched.new))
-        scenes = plain_texts(series["scene"][new])
-        reasons = zip(scenes, plain_texts(series["reason"][new]), series["accepted"][new].tolist(), strict=True)
+        new = np.isin(series["acquisition"], encode_texts(outcome.fetched.new))
+        scenes = decode_texts(series["scene"][new])
+        reasons = zip(scenes, decode_texts(series["reason"][new]), series["accepted"][new].tolist(), strict=True)
         rejected = [{"scene": scene, "reason": reason} for scene, reason, accepted in reasons if not accepted]
     return {
         "site": outcome.site.id,

@@ -20,11 +20,11 @@ from jobs.settings import Settings
 from monitor.alerts.alert import Notice
 from monitor.alerts.lifecycle import next_alert
 from monitor.alerts.messages import assessment_to_json
-from monitor.controls.screening import too_few
+from monitor.controls.screening import too_few_units
 from monitor.imagery.auxiliary.terrain import with_slope
 from monitor.ledger.ledger import Transaction
-from monitor.maps.failing import failing
-from monitor.series.columns import Columns, until
+from monitor.maps.failing import failing_map
+from monitor.series.columns import Columns, observed_until
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import assess_and_look_back
 from monitor.verdict.assessment import Assessment, Series
@@ -51,13 +51,13 @@ def judge(
     number = episode["number"]
     site = with_slope(in_episode(outcome.site, episodes, number), outcome.fetched.terrain)
     alpha = episode_alpha(settings.alerts.alpha, episode)
-    seen = until(observed, as_of)
+    seen = observed_until(observed, as_of)
     found, look = assess_and_look_back(
         Series.of(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
     )
     beside = [Reason.FEW_PIXELS.value] if (seen["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
     fetched = outcome.fetched
-    few = not fetched.waits and too_few(fetched.controls, fetched.left_out, as_of)
+    few = not fetched.waits and too_few_units(fetched.controls, fetched.left_out, as_of)
     if few or (seen["reason"] == Reason.CONTROL_FEW.value.encode()).any():  # units never come back
         beside.append(Reason.CONTROL_FEW.value)
     beside += [rain.value] if rain is not None else []
@@ -84,7 +84,7 @@ def judge(
         if (t.ground_data(ground, "sight") or {}).get("made_from") != prospect.key:
             t.save_ground_data(ground, "sight", sight(prospect, site.start))
     if look is not None and tells_failing_ground(found, site):
-        fails = failing(fetched.stored, fetched.snapshot, site, seen, look.day, lambda: look, constants=constants)
+        fails = failing_map(fetched.stored, fetched.snapshot, site, seen, look.day, lambda: look, constants=constants)
         if fails is not None:
             found = with_failing_ground(found, fails.ground, site, constants)
     fresh = t.add_assessment(

@@ -33,14 +33,14 @@ from monitor.cube.store import LandscapeStore, StoredSite
 from monitor.errors import MonitorError, as_disk_full
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
-from monitor.maps.failing import failing
-from monitor.maps.seasons import Season, Wanted, scenes_by_season, sums_by_season
+from monitor.maps.failing import failing_map
+from monitor.maps.seasons import Season, SiteSeasons, scenes_by_season, sums_by_season
 from monitor.maps.site_maps import MAPS, site_maps
 from monitor.publish.calibrated import calibration_table
 from monitor.publish.products import is_current, outdated_pictures, pages_code_hash, write_index, write_site
 from monitor.publish.view import CalibrationTable, Chip, DetectionAssumptions, DetectionChance, SiteView
 from monitor.series.build import site_series
-from monitor.series.columns import Columns, no_observations, plain_texts, until
+from monitor.series.columns import Columns, decode_texts, no_observations, observed_until
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT, LastLook, assess_and_look_back
 from monitor.verdict.assessment import Assessment, Series
@@ -212,7 +212,9 @@ def _observed(landscape: LandscapeStore, page: _Page, units: dict[str, Any] | No
     controls = ControlSet(units=(), balance={}, candidates=0) if units is None else ControlSet.from_json(units)
     left_out = {unit: date.fromisoformat(day) for unit, day in page.left_out.items()}
     stored = landscape.site(page.ground)
-    return until(site_series(stored, controls, page.site, left_out=left_out, snapshot=page.snapshot), page.found.as_of)
+    return observed_until(
+        site_series(stored, controls, page.site, left_out=left_out, snapshot=page.snapshot), page.found.as_of
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +226,7 @@ class _Draft:
     stored: StoredSite | None
     draw: frozenset[str]
     """Names of maps and pictures that are to be drawn."""
-    wanted: Wanted | None
+    wanted: SiteSeasons | None
     """What its maps are made from, where they are to be drawn."""
 
 
@@ -249,7 +251,7 @@ def _draft(landscape: LandscapeStore, outputs: Path, page: _Page, units: dict[st
     )
     draw, wanted = outdated_pictures(view, outputs), None
     if stored is not None and draw.intersection(view.maps):
-        wanted = Wanted(site=site, store=stored, snapshot=str(page.snapshot), seasons=seasons)
+        wanted = SiteSeasons(site=site, store=stored, snapshot=str(page.snapshot), seasons=seasons)
     return _Draft(page=page, view=view, stored=stored, draw=draw, wanted=wanted)
 
 
@@ -326,14 +328,14 @@ def _failing(stored: StoredSite, page: _Page, observed: Columns) -> np.ndarray |
             Series.of(observed), site, calibration=constants, cohorts=site.cohorts, as_of=page.found.as_of
         )[1]
 
-    found = failing(stored, str(page.snapshot), site, observed, day, look, constants=constants)
+    found = failing_map(stored, str(page.snapshot), site, observed, day, look, constants=constants)
     return None if found is None else found.on(inside(site.geometry, stored.grid))
 
 
 def _shown(observed: Columns) -> dict[str, Any]:
     """What a page draws of the series."""
     numbers = {name: observed[name] for name in ("date", "cover", "control_cover", "accepted")}
-    return {**numbers, "reason": plain_texts(observed["reason"])}
+    return {**numbers, "reason": decode_texts(observed["reason"])}
 
 
 def _demonstrated(settings: Settings) -> frozenset[str]:

@@ -8,7 +8,7 @@ import structlog
 
 from jobs.lock import LANDSCAPE_LOCKS, hold_lock
 from jobs.settings import Settings
-from monitor.cube.store import DERIVED, LandscapeStore
+from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
 from monitor.errors import MonitorError
 from monitor.ledger.ledger import Ledger
 
@@ -32,7 +32,7 @@ def expire_snapshots(settings: Settings, ledger: Ledger) -> None:
         turn = t.count_nights() % EXPIRY_CYCLE
     removed = 0
     for folder in sorted(settings.store.root.iterdir()):
-        if not folder.is_dir() or folder.name == DERIVED or folder.name.startswith("."):
+        if not folder.is_dir() or folder.name == DERIVED_FOLDER or folder.name.startswith("."):
             continue
         if crc32(folder.name.encode()) % EXPIRY_CYCLE != turn:
             continue

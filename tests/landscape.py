@@ -13,10 +13,18 @@ from jobs.installation import open_ledger as ledger_of
 from jobs.records import site_from_json
 from jobs.settings import Settings
 from monitor.controls.selection import ControlSet
-from monitor.cube.store import Entry, LandscapeStore, Member, Record, StoredSite, landscape_of, texts
+from monitor.cube.store import (
+    LandscapeStore,
+    Member,
+    Record,
+    SiteScene,
+    StoredSite,
+    encode_texts,
+    landscape_at_snapshot,
+)
 from monitor.imagery.source import Scene
 from monitor.series.build import site_series
-from monitor.series.columns import Columns, no_observations, plain_texts
+from monitor.series.columns import Columns, decode_texts, no_observations
 from monitor.sites.site import ground_key
 
 GROUND = "ground"
@@ -48,7 +56,7 @@ def opened(path: Path, ground: str = GROUND) -> StoredSite:
     return LandscapeStore(path).site(ground)
 
 
-def put(site: StoredSite, entries: Sequence[Entry]) -> str:
+def put(site: StoredSite, entries: Sequence[SiteScene]) -> str:
     """Store scenes, a row each, and return the snapshot; granules that are not given are made of the record."""
     whole = [
         replace(
@@ -67,7 +75,7 @@ def stored_of(settings: Settings, site: str) -> StoredSite:
     with ledger_of(settings) as ledger, ledger.transaction() as t:
         (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
         ground = ground_key(chosen)
-        return landscape_of(settings.store.root, t.snapshots()[ground]).site(ground)
+        return landscape_at_snapshot(settings.store.root, t.snapshots()[ground]).site(ground)
 
 
 def series_of(settings: Settings, site: str) -> Columns:
@@ -87,7 +95,7 @@ def series_of(settings: Settings, site: str) -> Columns:
 def rows_of(series: Columns) -> list[dict[str, Any]]:
     """Its rows as plain values, None where there is none; without what repeats other columns or rows."""
     plain = {
-        name: plain_texts(values)
+        name: decode_texts(values)
         if values.dtype.kind == "S"
         else [None if value != value else value for value in values.tolist()]
         for name, values in series.items()
@@ -101,7 +109,7 @@ def columns_of(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Colum
     kinds = {name: values.dtype for name, values in no_observations().items()}
     plain = {name: [row[name] for row in rows] for name in names}
     found = {
-        name: texts(values) if kinds[name].kind == "S" else np.array(values, kinds[name])
+        name: encode_texts(values) if kinds[name].kind == "S" else np.array(values, kinds[name])
         for name, values in plain.items()
     }
     return {**found, "date": np.array([row["time"][:10] for row in rows], "datetime64[D]")}

@@ -14,20 +14,20 @@ from typing import Final, NamedTuple
 import numpy as np
 import xarray as xr
 
-from monitor.controls.screening import LeftOut, absent
-from monitor.controls.selection import ENOUGH, REFERENCE, ControlSet
+from monitor.controls.screening import LeftOut, left_out_mask
+from monitor.controls.selection import MIN_UNITS, REFERENCE_RING, ControlSet
 
-CHANGED: Final = 0.08
+MIN_COVER_CHANGE: Final = 0.08
 """Least change of a unit's season against the other units that may be more than noise. [cover fraction]"""
-UNLIKE: Final = 4.0
+MAX_DEVIATION: Final = 4.0
 """The same in robust standard deviations of the units' changes in that year."""
-SEASON_SCENES: Final = 3
+MIN_YEAR_SCENES: Final = 3
 """Scenes that show a unit in a year, at least, to judge it."""
-ALWAYS: Final = 9999
+NEVER_CHANGED: Final = 9999
 """Last year in which a unit is fit that did not change."""
 
 
-def screened(means: xr.DataArray, *, since: date | None = None) -> xr.DataArray:
+def unchanged_units(means: xr.DataArray, *, since: date | None = None) -> xr.DataArray:
     """Which units are still fit to compare with, scene by scene.
 
     Parameters
@@ -66,7 +66,7 @@ def _year(times: np.ndarray) -> np.ndarray:
 def _last_fit(cover: np.ndarray, present: np.ndarray, times: np.ndarray, since: date | None) -> np.ndarray:
     """Last year in which each unit is fit, (unit,), by the (time, unit) cover of those that are `present`."""
     year = _year(times)
-    last = np.full(cover.shape[1], ALWAYS)
+    last = np.full(cover.shape[1], NEVER_CHANGED)
     if not cover.size:
         return last
     cover = np.where(present, cover, np.nan)
@@ -78,11 +78,11 @@ def _last_fit(cover: np.ndarray, present: np.ndarray, times: np.ndarray, since: 
     for one in years[years > before[-1]]:
         change = _yearly(difference, year == one) - usual
         known = np.isfinite(change)
-        if known.sum() < ENOUGH:
+        if known.sum() < MIN_UNITS:
             continue
         middle = np.median(change[known])
         spread = 1.4826 * np.median(np.abs(change[known] - middle))
-        gone = known & (np.abs(change - middle) > max(CHANGED, UNLIKE * spread))
+        gone = known & (np.abs(change - middle) > max(MIN_COVER_CHANGE, MAX_DEVIATION * spread))
         last[gone] = np.minimum(last[gone], one)
     return last
 
@@ -104,18 +104,18 @@ class Comparison(NamedTuple):
     """(time,) bool: fewer than ten units of both rings are fit, seen or not."""
 
 
-def last_fit(
+def last_fit_year(
     means: xr.DataArray, controls: ControlSet, *, since: date | None = None, left_out: LeftOut | None = None
 ) -> np.ndarray:
-    """Last year in which each unit is fit to compare with, (unit,), see :func:`screened`; :data:`ALWAYS`: in all.
+    """Last year in which each unit can be compared with, (unit,); :data:`NEVER_CHANGED`: every year.
 
     It follows from that year and those before it. Reference units are held against each other. Parameters as for
     :func:`compare`.
     """
     units, times = means.unit.values, means.time.values
     cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
-    reference, present = _rings(units, controls) == REFERENCE, ~absent(units, times, left_out or {})
-    last = np.full(units.size, ALWAYS)
+    reference, present = _rings(units, controls) == REFERENCE_RING, ~left_out_mask(units, times, left_out or {})
+    last = np.full(units.size, NEVER_CHANGED)
     for some in (reference, ~reference):
         last[some] = _last_fit(cover[:, some], present[:, some], times, since)
     return last
@@ -133,17 +133,17 @@ def compare(
     controls : ControlSet
         Frozen; gives the ring of each unit.
     since : date, optional
-        First day of the intervention, see :func:`screened`.
+        First day of the intervention, see :func:`unchanged_units`.
     left_out : mapping, optional
         From which day on units do not count, see :func:`monitor.controls.screening.left_out`. What is found of
         earlier scenes does not depend on it.
     """
-    last = last_fit(means, controls, since=since, left_out=left_out)
+    last = last_fit_year(means, controls, since=since, left_out=left_out)
     every, names = means.transpose("time", "unit", "measure").values, [str(name) for name in means.measure.values]
-    return shown(every, means.time.values, means.unit.values, names, controls, last, left_out=left_out)
+    return compare_fit_units(every, means.time.values, means.unit.values, names, controls, last, left_out=left_out)
 
 
-def shown(
+def compare_fit_units(
     means: np.ndarray, times: np.ndarray, units: Sequence[str], names: Sequence[str], controls: ControlSet,
     last: np.ndarray, *, left_out: LeftOut | None = None,
 ) -> Comparison:  # fmt: skip
@@ -160,15 +160,15 @@ def shown(
     controls : ControlSet
         Frozen; gives the ring of each unit.
     last : (unit,) int array
-        See :func:`last_fit`.
+        See :func:`last_fit_year`.
     left_out : mapping, optional
         See :func:`compare`.
     """
-    fit = (_year(times)[:, None] <= last) & ~absent(units, times, left_out or {})
+    fit = (_year(times)[:, None] <= last) & ~left_out_mask(units, times, left_out or {})
     every = np.where(fit[:, :, None], means, np.nan).astype(np.float64)
     ring, cover = _rings(units, controls), names.index("cover")
-    standing, values = every[:, ring == REFERENCE, cover], every[:, ring != REFERENCE]
-    near, ring = fit[:, ring != REFERENCE], ring[ring != REFERENCE]
+    standing, values = every[:, ring == REFERENCE_RING, cover], every[:, ring != REFERENCE_RING]
+    near, ring = fit[:, ring != REFERENCE_RING], ring[ring != REFERENCE_RING]
     seen = np.isfinite(values)
     found = np.full((2, len(every), len(names)), np.nan)
     enough = np.zeros((2, len(every)), dtype=bool)
@@ -177,7 +177,7 @@ def shown(
         """(time, measure) means over some units."""
         count = seen[:, mine].sum(axis=1)
         total = np.where(seen[:, mine], values[:, mine], 0.0).sum(axis=1)
-        mean: np.ndarray = np.where(count >= ENOUGH, total / np.maximum(count, 1), np.nan)
+        mean: np.ndarray = np.where(count >= MIN_UNITS, total / np.maximum(count, 1), np.nan)
         if "n_pixels" in names:
             mean[:, names.index("n_pixels")] = total[:, names.index("n_pixels")]
         return mean
@@ -185,12 +185,12 @@ def shown(
     for k in (0, 1):
         mine = ring == k + 1
         found[k] = mean_of(mine)
-        enough[k] = near[:, mine].sum(axis=1) >= ENOUGH
+        enough[k] = near[:, mine].sum(axis=1) >= MIN_UNITS
     lost = ~enough[0] & enough[1]
     found[0, lost] = found[1, lost]
     scattered = ~enough.any(axis=0)
     found[0, scattered] = mean_of(np.ones(ring.size, dtype=bool))[scattered]
-    return Comparison(found, _median(standing, ENOUGH), values, near.sum(axis=1) < ENOUGH)
+    return Comparison(found, _median(standing, MIN_UNITS), values, near.sum(axis=1) < MIN_UNITS)
 
 
 def _rings(units: Sequence[str], controls: ControlSet) -> np.ndarray:
@@ -215,6 +215,6 @@ def _yearly(difference: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     seen = np.isfinite(rows)
     count = seen.sum(axis=0)
     mean: np.ndarray = np.where(
-        count >= SEASON_SCENES, np.where(seen, rows, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan
+        count >= MIN_YEAR_SCENES, np.where(seen, rows, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan
     )
     return mean

@@ -12,13 +12,13 @@ from typing import Final
 
 import numpy as np
 
-from monitor.controls.selection import ENOUGH
+from monitor.controls.selection import MIN_UNITS
 
-APART: Final = 16.0
+MAX_PAIR_DAYS: Final = 16.0
 """Scenes compared lie at most so far apart: three revisits of Sentinel-2. Growth in between is small. [day]"""
-PAIRS: Final = 10
+MIN_PAIRS: Final = 10
 """Pairs of scenes that even and odd years must each have."""
-SURE: Final = 2.0
+MIN_AGREEMENT: Final = 2.0
 """Standard deviations by which the agreement of even and odd years must exceed chance."""
 
 
@@ -42,8 +42,8 @@ def orbit_steps(
     -------
     dict of (kind,) array
         In the unit of `difference`; 0 on average over the scenes in which the site was seen: orbits are evened out and
-        the level stays. Empty with one orbit, with fewer than :data:`monitor.controls.selection.ENOUGH` units or
-        :data:`PAIRS`, or where the steps of the units do not repeat.
+        the level stays. Empty with one orbit, with fewer than :data:`monitor.controls.selection.MIN_UNITS` units or
+        :data:`MIN_PAIRS`, or where the steps of the units do not repeat.
 
     Notes
     -----
@@ -55,7 +55,7 @@ def orbit_steps(
     known = np.flatnonzero(np.array(orbits, dtype=str) != "")
     times, difference, units = times[known], difference[known], units[known]
     names, orbit = np.unique(np.array(orbits, dtype=str)[known], return_inverse=True)
-    if names.size < 2 or units.shape[1] < ENOUGH:
+    if names.size < 2 or units.shape[1] < MIN_UNITS:
         return {}
     year = times.astype("datetime64[Y]").astype(np.int64)
     seen = np.isfinite(units)
@@ -63,13 +63,13 @@ def orbit_steps(
     rest = (total - np.where(seen, units, 0.0)) / np.maximum(count - seen, 1)
     each = np.where(count - seen > 0, units - rest, np.nan)
     days = (times - np.datetime64("1970-01-01")) / np.timedelta64(1, "D")
-    near = (np.diff(days) <= APART) & (np.diff(orbit) != 0)
+    near = (np.diff(days) <= MAX_PAIR_DAYS) & (np.diff(orbit) != 0)
     halves = [near & (year[1:] % 2 == parity) for parity in (0, 1)]
-    if min(half.sum() for half in halves) < PAIRS:
+    if min(half.sum() for half in halves) < MIN_PAIRS:
         return {}
     even, odd = (_steps(each, orbit, half) for half in halves)
     together = even * odd
-    if together.sum() <= SURE * np.sqrt((together**2).sum()):
+    if together.sum() <= MIN_AGREEMENT * np.sqrt((together**2).sum()):
         return {}
     share = min(1.0, float(together.sum() / (_steps(each, orbit, near) ** 2).sum()))
     return dict(zip(names.tolist(), share * _steps(difference, orbit, near), strict=True))

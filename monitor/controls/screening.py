@@ -7,7 +7,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from monitor.controls.selection import ENOUGH, REFERENCE, ControlSet, Unit
+from monitor.controls.selection import MIN_UNITS, REFERENCE_RING, ControlSet, Unit
 
 type LeftOut = Mapping[str, date]
 """By id of a control unit, the first day on which it no longer counts; units that always count are not in it."""
@@ -52,7 +52,7 @@ def left_out(units: Sequence[Unit], sites: Sequence[tuple[BaseGeometry, date]]) 
     }
 
 
-def absent(units: Sequence[str], days: np.ndarray, left: LeftOut) -> np.ndarray:
+def left_out_mask(units: Sequence[str], days: np.ndarray, left: LeftOut) -> np.ndarray:
     """Which units do not count in which scenes, because they are left out from a day on.
 
     Parameters
@@ -73,7 +73,7 @@ def absent(units: Sequence[str], days: np.ndarray, left: LeftOut) -> np.ndarray:
     return gone
 
 
-def too_few(controls: ControlSet, left: LeftOut, day: date) -> bool:
-    """Whether fewer than :data:`monitor.controls.selection.ENOUGH` units can be compared with on a day."""
-    compared = [unit for unit in controls.units if unit.ring != REFERENCE and left.get(unit.id, date.max) > day]
-    return len(compared) < ENOUGH
+def too_few_units(controls: ControlSet, left: LeftOut, day: date) -> bool:
+    """Whether fewer than :data:`monitor.controls.selection.MIN_UNITS` units can be compared with on a day."""
+    compared = [unit for unit in controls.units if unit.ring != REFERENCE_RING and left.get(unit.id, date.max) > day]
+    return len(compared) < MIN_UNITS

@@ -26,29 +26,29 @@ from monitor.cube.grid import crs_of, site_grid
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.sites.projection import lonlat, projected
 
-CANDIDATES: Final = 240
+MAX_CANDIDATES: Final = 240
 """Most candidates looked at: eight times as many as are kept, thinned evenly over the ring."""
-WANTED: Final = 30
+UNITS_PER_RING: Final = 30
 """Units kept in a ring: 30 to 60 in all."""
-TWO_RINGS: Final = 160
+MIN_CANDIDATES_TWO_RINGS: Final = 160
 """Candidates seen before the start from which on there are two rings; fewer give one."""
-REFERENCE: Final = 0
+REFERENCE_RING: Final = 0
 """Ring of the units that are no control ground but what the site should come to."""
-REFERENCES: Final = 15
+MAX_REFERENCES: Final = 15
 """Such units kept, at most."""
-ALIKE: Final = 0.03
+MAX_YEARLY_DIFFERENCE: Final = 0.03
 """Difference from the site in its yearly means (root mean square) that is alike. [cover fraction]"""
-ELEVATION: Final = 150.0
+MAX_HEIGHT_DIFFERENCE: Final = 150.0
 """Most difference in height. [m]"""
-SLOPES: Final = (5.0, 8.0, 15.0, 25.0, 35.0)
+SLOPE_CLASSES: Final = (5.0, 8.0, 15.0, 25.0, 35.0)
 """Borders of the classes of slope. [degree]"""
-ASPECT: Final = 45.0
-"""Most difference in aspect where both slope by more than :data:`STEEP`. [degree]"""
-STEEP: Final = 8.0
+MAX_ASPECT_DIFFERENCE: Final = 45.0
+"""Most difference in aspect where both slope by more than :data:`STEEP_SLOPE`. [degree]"""
+STEEP_SLOPE: Final = 8.0
 """[degree]"""
-ENOUGH: Final = 10
+MIN_UNITS: Final = 10
 """Fewer units than this, in all or in a scene, and no verdict of failure is given."""
-LEAST_SIDE: Final = 5
+MIN_UNIT_SIDE: Final = 5
 """Least side of a unit. [pixel]"""
 
 
@@ -62,7 +62,7 @@ class Unit:
     distance: float
     """From the site, edge to edge. [m]"""
     ring: int = 1
-    """1, or 2 for the farther of two disjoint rings; :data:`REFERENCE`: never compared with, what recovery means."""
+    """1 (near) or 2 (far), disjoint; :data:`REFERENCE_RING`: never compared with, shows what recovery means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +79,12 @@ class ControlSet:
     @property
     def compared(self) -> np.ndarray:
         """(unit,) bool: which units are control ground; the others are references."""
-        return np.array([unit.ring != REFERENCE for unit in self.units], dtype=bool)
+        return np.array([unit.ring != REFERENCE_RING for unit in self.units], dtype=bool)
 
     @property
     def rings(self) -> int:
         """How many rings there are, 0 to 2."""
-        return len({unit.ring for unit in self.units} - {REFERENCE})
+        return len({unit.ring for unit in self.units} - {REFERENCE_RING})
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for the ledger."""
@@ -120,7 +120,7 @@ def _shapes(geometries: Sequence[dict[str, Any]]) -> Sequence[BaseGeometry]:
     return [shape(one) for one in geometries]
 
 
-def candidates(
+def candidate_units(
     site: BaseGeometry,
     others: Sequence[BaseGeometry],
     lattice: GeoBox,
@@ -151,11 +151,11 @@ def candidates(
     Returns
     -------
     list of Unit
-        At most :data:`CANDIDATES`, thinned evenly, nearest first; the same for the same input.
+        At most :data:`MAX_CANDIDATES`, thinned evenly, nearest first; the same for the same input.
     """
     crs, pixel = crs_of(lattice), abs(lattice.resolution.x)
     shape_ = projected(site, crs)
-    side = max(LEAST_SIDE, round(math.sqrt(shape_.area) / pixel))
+    side = max(MIN_UNIT_SIDE, round(math.sqrt(shape_.area) / pixel))
     inner, outer = ring
     sites = unary_union([shape_, *(projected(other, crs) for other in others)])
     ground = None if covered is None or covered.is_empty else projected(covered, crs)
@@ -177,14 +177,14 @@ def candidates(
             )
         )
         found = []
-        while not ground.is_empty and len(found) < ENOUGH:
+        while not ground.is_empty and len(found) < MIN_UNITS:
             found = _squares(shape_, sites, ground, lattice, side, reach=reach, inner=-1.0)
-            if side == LEAST_SIDE:
+            if side == MIN_UNIT_SIDE:
                 break
-            side = max(LEAST_SIDE, side // 2)
+            side = max(MIN_UNIT_SIDE, side // 2)
     found.sort(key=lambda unit: (unit.distance, unit.id))
-    if len(found) > CANDIDATES:
-        chosen = np.unique(np.linspace(0, len(found) - 1, CANDIDATES).round().astype(int))
+    if len(found) > MAX_CANDIDATES:
+        chosen = np.unique(np.linspace(0, len(found) - 1, MAX_CANDIDATES).round().astype(int))
         found = [found[index] for index in chosen]
     return [Unit(id=u.id, geometry=lonlat(u.geometry, crs), distance=u.distance) for u in found]
 
@@ -222,7 +222,7 @@ def _squares(
     return found
 
 
-def match(
+def select_units(
     site: xr.DataArray,
     ground: xr.DataArray,
     units: Sequence[Unit],
@@ -249,9 +249,9 @@ def match(
     Returns
     -------
     ControlSet
-        At most :data:`WANTED` units a ring, nearest to the site in the space of the features, and none that was unlike
-        it year by year as long as ten others are left. Beside them, where there are ten or more, at most
-        :data:`REFERENCES` units that had before the start, in the growing season, what the site was promised: those
+        At most :data:`UNITS_PER_RING` units a ring, nearest to the site in the space of the features, and none that was
+        unlike it year by year as long as ten others are left. Beside them, where there are ten or more, at most
+        :data:`MAX_REFERENCES` units that had before the start, in the growing season, what the site was promised: those
         that are nearest to it, and half of the promise above the site at least.
 
     Notes
@@ -274,7 +274,7 @@ def match(
         for name in ("elevation", "slope", "northness"):
             features[name] = np.array([np.nan if u is None else getattr(u, name) for u in there]) - getattr(here, name)
         alike = usable & np.array([u is not None and _same_terrain(here, u) for u in there])
-        if alike.sum() >= ENOUGH:
+        if alike.sum() >= MIN_UNITS:
             usable = alike
     if not usable.any():
         return ControlSet(units=(), balance={}, candidates=len(units))
@@ -285,16 +285,16 @@ def match(
     with np.errstate(invalid="ignore"):
         miss = np.sqrt(_mean(np.stack(yearly) ** 2))
     miss = np.where(usable, np.where(np.isfinite(miss), miss, np.abs(features["cover"])), np.inf)
-    tenth = np.sort(miss)[min(ENOUGH, usable.sum()) - 1]
-    unlike = miss > max(ALIKE, 2 * tenth)
+    tenth = np.sort(miss)[min(MIN_UNITS, usable.sum()) - 1]
+    unlike = miss > max(MAX_YEARLY_DIFFERENCE, 2 * tenth)
     order = [int(i) for i in np.argsort(apart, kind="stable") if usable[i] and not unlike[i]]
     distance = np.array([unit.distance for unit in units])
     middle = np.median(distance[usable])
-    near, far = ([i for i in order if (distance[i] <= middle) == side][:WANTED] for side in (True, False))
-    if usable.sum() >= TWO_RINGS and min(len(near), len(far)) >= ENOUGH:
+    near, far = ([i for i in order if (distance[i] <= middle) == side][:UNITS_PER_RING] for side in (True, False))
+    if usable.sum() >= MIN_CANDIDATES_TWO_RINGS and min(len(near), len(far)) >= MIN_UNITS:
         chosen = [(i, 1) for i in near] + [(i, 2) for i in far]
     else:
-        chosen = [(i, 1) for i in order[:WANTED]]
+        chosen = [(i, 1) for i in order[:UNITS_PER_RING]]
     picked = [i for i, _ in chosen]
     balance = {}
     for name, values in features.items():
@@ -307,9 +307,9 @@ def match(
     with np.errstate(invalid="ignore"):
         ahead = _mean(np.stack(yearly)) - promised
         good = [int(i) for i in np.argsort(np.abs(ahead), kind="stable") if usable[i] and ahead[i] >= -promised / 2]
-    good = [i for i in good if i not in set(picked)][:REFERENCES]
-    if promised > 0 and len(good) >= ENOUGH:
-        chosen += [(i, REFERENCE) for i in good]
+    good = [i for i in good if i not in set(picked)][:MAX_REFERENCES]
+    if promised > 0 and len(good) >= MIN_UNITS:
+        chosen += [(i, REFERENCE_RING) for i in good]
     return ControlSet(
         units=tuple(replace(units[i], ring=ring) for i, ring in chosen), balance=balance, candidates=len(units)
     )
@@ -349,16 +349,16 @@ def _standardised(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
 
 
 def _same_terrain(here: Terrain, there: Terrain) -> bool:
-    if not abs(there.elevation - here.elevation) <= ELEVATION:
+    if not abs(there.elevation - here.elevation) <= MAX_HEIGHT_DIFFERENCE:
         return False
-    classes = np.searchsorted(SLOPES, [here.slope, there.slope], side="right")
+    classes = np.searchsorted(SLOPE_CLASSES, [here.slope, there.slope], side="right")
     if classes[0] != classes[1]:
         return False
-    if min(here.slope, there.slope) <= STEEP:
+    if min(here.slope, there.slope) <= STEEP_SLOPE:
         return True
     turn = here.northness * there.northness + here.eastness * there.eastness
     length = math.hypot(here.northness, here.eastness) * math.hypot(there.northness, there.eastness)
-    return length == 0 or turn / length >= math.cos(math.radians(ASPECT))
+    return length == 0 or turn / length >= math.cos(math.radians(MAX_ASPECT_DIFFERENCE))
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

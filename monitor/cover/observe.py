@@ -21,19 +21,19 @@ from monitor.cover.fraction import Endmembers
 from monitor.cover.zonal_means import MEASURES, zonal_means
 from monitor.cube import masks
 from monitor.cube.grid import crs_of
-from monitor.cube.layout import BLOCK, Layout
-from monitor.cube.packed import LAYERS, pack
+from monitor.cube.layout import UNIT_BLOCK_SIDE, PixelLayout
+from monitor.cube.packed import PACKED_LAYERS, pack
 from monitor.errors import SceneRejected, TryLater
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene, Source
 
 TRY_LATER: Final = "TRY_LATER"
 """Reason of a refusal where the provider is down: nothing is known of the scene."""
-BROKEN: Final = "BROKEN"
+BROKEN_SCENE: Final = "BROKEN"
 """Reason of a refusal where files, or what a source gives of them, are not what was asked for."""
-UNIT_CLEAR: Final = 0.6
+MIN_UNIT_CLEAR: Final = 0.6
 """A unit counts in a scene when this share of it was seen. [1]"""
-AVERAGED_TOGETHER: Final = 32
+SERVER_BATCH_SCENES: Final = 32
 """Scenes that are read by one task where the provider averages the units: it packs many into one request."""
 
 
@@ -46,7 +46,7 @@ class Refusal(NamedTuple):
     """For people."""
 
 
-class Sources(Protocol):
+class SourceLookup(Protocol):
     """The sources of a run, in whatever process a task runs."""
 
     read_failures: dict[str, str]
@@ -57,13 +57,13 @@ class Sources(Protocol):
         ...
 
 
-def bandpass(scene: Scene, grid: GeoBox) -> bool:
+def needs_bandpass(scene: Scene, grid: GeoBox) -> bool:
     """Whether a scene is brought to the bands of Sentinel-2: a Landsat scene on Sentinel-2's pixels."""
     return bands.is_adjusted_to_msi(scene.sensor, scene.quality, abs(grid.resolution.x))
 
 
 def observe(
-    sources: Sources, source: Source, scenes: Sequence[Scene], layout: Layout, endmembers: Endmembers
+    sources: SourceLookup, source: Source, scenes: Sequence[Scene], layout: PixelLayout, endmembers: Endmembers
 ) -> xr.Dataset:
     """Pixels of sites, and zonal means of sites and units, in scenes of one source.
 
@@ -83,15 +83,15 @@ def observe(
     Returns
     -------
     Dataset
-        Lazy. ``pixels`` (time, band, pixel) uint16: layers of :data:`monitor.cube.packed.LAYERS` of the pixels inside
-        the sites; ``site_means`` (time, site, measure) and ``unit_means`` (time, unit, measure) float32: measures of
-        :data:`monitor.cover.zonal_means.MEASURES`, NaN where nothing was seen, of a unit of which less than
-        :data:`UNIT_CLEAR` was seen the count alone; ``refused`` (time, site): a :class:`Refusal`, or None.
+        Lazy. ``pixels`` (time, band, pixel) uint16: layers of :data:`monitor.cube.packed.PACKED_LAYERS` of the pixels
+        inside the sites; ``site_means`` (time, site, measure) and ``unit_means`` (time, unit, measure) float32:
+        measures of :data:`monitor.cover.zonal_means.MEASURES`, NaN where nothing was seen, of a unit of which less than
+        :data:`MIN_UNIT_CLEAR` was seen the count alone; ``refused`` (time, site): a :class:`Refusal`, or None.
     """
     cube = _cube(sources, source, scenes, layout, endmembers)
     how = {"scale": cube.scale, "offset": cube.offset, "endmembers": endmembers}
     site_means = zonal_means(cube.pixels, layout.sites, **how).rename(zone="site")
-    if not len(layout.sizes):
+    if not len(layout.unit_sizes):
         nothing = np.zeros((len(scenes), 0, len(MEASURES)), np.float32)
         unit_means = xr.DataArray(nothing, dims=("time", "unit", "measure"), coords={"measure": list(MEASURES)})
         return cube[["pixels", "refused"]].assign(site_means=site_means, unit_means=unit_means)
@@ -100,8 +100,8 @@ def observe(
     else:
         unit_means = zonal_means(cube.block_pixels.rename(block_pixel="pixel"), layout.units, **how).rename(zone="unit")
     unit_means = xr.apply_ufunc(
-        _seen_enough, unit_means, kwargs={"least": UNIT_CLEAR * layout.sizes}, input_core_dims=[["unit", "measure"]],
-        output_core_dims=[["unit", "measure"]], dask="parallelized", output_dtypes=[np.float32],
+        _seen_enough, unit_means, kwargs={"least": MIN_UNIT_CLEAR * layout.unit_sizes}, input_core_dims=[["unit",
+        "measure"]], output_core_dims=[["unit", "measure"]], dask="parallelized", output_dtypes=[np.float32],
     )  # fmt: skip
     # Given out after the means, so that the blocks of a scene are let go before those of the next are read.
     pixels = xr.apply_ufunc(
@@ -121,7 +121,7 @@ def _in_turn(pixels: np.ndarray, _: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def unfit(scene: Scene) -> str | None:
+def unusable_reason(scene: Scene) -> str | None:
     """Why no pixel of a scene can be used, by what its source says of it; None: it can."""
     if not (isfinite(scene.scale) and isfinite(scene.offset) and scene.scale > 0):
         return f"scene {scene.id!r}: reflectance = {scene.scale} * integer + {scene.offset} is no reflectance"
@@ -132,17 +132,17 @@ def unfit(scene: Scene) -> str | None:
     return None
 
 
-def bands_as_stored(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
+def scale_and_offset(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
     """Scale and offset of the bands of scenes, (scene, band) each; Landsat's are brought to Sentinel-2's bands. [1]
 
-    Those of a scene that is :func:`unfit` are 1 and 0.
+    Those of a scene that is :func:`unusable_reason` are 1 and 0.
     """
     both = [
         [
             (1.0, 0.0)
-            if unfit(scene)
+            if unusable_reason(scene)
             else bands.scaled_to_msi(band, scene.scale, scene.offset)
-            if bandpass(scene, grid)
+            if needs_bandpass(scene, grid)
             else (scene.scale, scene.offset)
             for band in bands.OBSERVED
         ]
@@ -153,28 +153,28 @@ def bands_as_stored(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray, 
 
 
 def _cube(
-    sources: Sources, source: Source, scenes: Sequence[Scene], layout: Layout, endmembers: Endmembers
+    sources: SourceLookup, source: Source, scenes: Sequence[Scene], layout: PixelLayout, endmembers: Endmembers
 ) -> xr.Dataset:
     """The scenes as they are read: ``pixels``, ``refused``, and ``block_pixels`` (time, band, block_pixel) of the
     blocks that hold the units, or else ``averaged`` (time, unit, measure) as the provider averages them.
     """
-    size = AVERAGED_TOGETHER if source.reduces_on_server else 1
+    size = SERVER_BATCH_SCENES if source.reduces_on_server else 1
     sites, own = len(layout.grids), int(layout.sites.sizes.sum())
-    around: tuple[int, ...] = (len(LAYERS), int(layout.first_block_pixel[-1]))
+    around: tuple[int, ...] = (len(PACKED_LAYERS), int(layout.first_block_pixel[-1]))
     if source.reduces_on_server:
-        around = (len(layout.sizes), len(MEASURES))
+        around = (len(layout.unit_sizes), len(MEASURES))
     # Once each in the graph: a layout of thousands of units is large.
     known = [delayed(one, pure=False, traverse=False) for one in (sources, layout, endmembers)]
     columns: list[list[da.Array]] = [[], [], []]
     for first in range(0, len(scenes), size):
         some = list(scenes[first : first + size])
         read = delayed(partial(_read, source.name, some), pure=False, nout=3, traverse=False)(*known)
-        shapes = ((len(LAYERS), own), around, (sites,))
+        shapes = ((len(PACKED_LAYERS), own), around, (sites,))
         kinds = (np.uint16, np.float32 if source.reduces_on_server else np.uint16, object)
         for column, part, shape, kind in zip(columns, read, shapes, kinds, strict=True):
             column.append(da.from_delayed(part, (len(some), *shape), kind))
     pixels, units, refused = (da.concatenate(column) for column in columns)
-    scale, offset = bands_as_stored(scenes, layout.grids[0])
+    scale, offset = scale_and_offset(scenes, layout.grids[0])
     chunks = pixels.chunks[0]
     named = ("averaged", ("unit", "measure")) if source.reduces_on_server else ("block_pixels", ("band", "block_pixel"))
     return xr.Dataset(
@@ -193,14 +193,14 @@ def _cube(
 
 
 def _read(
-    name: str, scenes: Sequence[Scene], sources: Sources, layout: Layout, endmembers: Endmembers
+    name: str, scenes: Sequence[Scene], sources: SourceLookup, layout: PixelLayout, endmembers: Endmembers
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read scenes: (scene, band, pixel) of the sites, the same of the blocks or the means of the units, refusals."""
     source, many = sources.by_name(name), len(layout.grids)
-    pixels = np.zeros((len(scenes), len(LAYERS), int(layout.sites.sizes.sum())), np.uint16)
-    blocks = np.zeros((len(scenes), len(LAYERS), int(layout.first_block_pixel[-1])), np.uint16)
+    pixels = np.zeros((len(scenes), len(PACKED_LAYERS), int(layout.sites.sizes.sum())), np.uint16)
+    blocks = np.zeros((len(scenes), len(PACKED_LAYERS), int(layout.first_block_pixel[-1])), np.uint16)
     refused = np.full((len(scenes), many), None, object)
-    means = np.full((len(scenes), len(layout.sizes), len(MEASURES)), np.nan, np.float32)
+    means = np.full((len(scenes), len(layout.unit_sizes), len(MEASURES)), np.nan, np.float32)
     k = 0
     try:
         if layout.name in sources.read_failures:
@@ -212,8 +212,8 @@ def _read(
         for k, scene in enumerate(scenes):
             try:
                 frames, averages = next(stream, None), next(averaged, None)
-                if (why := unfit(scene)) or frames is None or averages is None:
-                    raise SceneRejected(BROKEN, why or f"scene {scene.id!r}: its source gives nothing of it")
+                if (why := unusable_reason(scene)) or frames is None or averages is None:
+                    raise SceneRejected(BROKEN_SCENE, why or f"scene {scene.id!r}: its source gives nothing of it")
                 if isinstance(averages, SceneRejected):
                     raise averages
                 if isinstance(frames, SceneRejected):
@@ -222,7 +222,7 @@ def _read(
                 _take(scene, frames, layout, order, pixels[k], blocks[k])
             except SceneRejected as error:
                 refusals: list[Refusal | None] = [Refusal(error.reason, str(error))] * many
-                if error.reason == BROKEN and len(grids) > 1 and not unfit(scene):
+                if error.reason == BROKEN_SCENE and len(grids) > 1 and not unusable_reason(scene):
                     refusals = _piecewise(source, scene, layout, pixels[k], blocks[k])
                 for site, one in enumerate(refusals):
                     refused[k, site] = one
@@ -234,7 +234,12 @@ def _read(
 
 
 def _take(
-    scene: Scene, frames: Iterable[Frame], layout: Layout, order: Sequence[int], pixels: np.ndarray, blocks: np.ndarray
+    scene: Scene,
+    frames: Iterable[Frame],
+    layout: PixelLayout,
+    order: Sequence[int],
+    pixels: np.ndarray,
+    blocks: np.ndarray,
 ) -> None:
     """Put the frames of a scene, of some pieces in order, where their pixels belong."""
     grids, sites = [*layout.grids, *layout.blocks], len(layout.grids)
@@ -242,25 +247,25 @@ def _take(
     for piece in order:
         frame, shape = next(given, None), tuple(grids[piece].shape)
         if frame is None:
-            raise SceneRejected(BROKEN, f"scene {scene.id!r}: its source gives fewer grids than were asked for")
+            raise SceneRejected(BROKEN_SCENE, f"scene {scene.id!r}: its source gives fewer grids than were asked for")
         for what, got, expected in (
             ("pixels", frame.pixels, (len(bands.OBSERVED), *shape)),
             ("quality", frame.quality, shape),
         ):
             if got.shape != expected or got.dtype != np.uint16:
                 msg = f"scene {scene.id!r}: its {what} are {got.dtype} {got.shape}; asked for were uint16 {expected}"
-                raise SceneRejected(BROKEN, msg)
+                raise SceneRejected(BROKEN_SCENE, msg)
         packed = pack(frame, scene)
         if piece < sites:
             first, stop, _ = layout.sites.runs[piece]
             pixels[:, first:stop] = packed[:, layout.inside[piece]]
         else:
             first, stop = layout.first_block_pixel[piece - sites : piece - sites + 2]
-            blocks[:, first:stop] = packed.reshape(len(LAYERS), -1)
+            blocks[:, first:stop] = packed.reshape(len(PACKED_LAYERS), -1)
 
 
 def _piecewise(
-    source: Source, scene: Scene, layout: Layout, pixels: np.ndarray, blocks: np.ndarray
+    source: Source, scene: Scene, layout: PixelLayout, pixels: np.ndarray, blocks: np.ndarray
 ) -> list[Refusal | None]:
     """Read a scene of which something is broken piece by piece; refused for the sites whose own pixels or units lie in
     what is broken.
@@ -286,14 +291,14 @@ def _piecewise(
 
 
 def _averaged(
-    source: Source, scenes: Sequence[Scene], layout: Layout, endmembers: Endmembers
+    source: Source, scenes: Sequence[Scene], layout: PixelLayout, endmembers: Endmembers
 ) -> Iterator[np.ndarray | SceneRejected]:
     """Means of the units of all sites as the provider averages them; the first requests are under way on return."""
     from monitor.cover.earthengine import recipe  # brings the provider's client with it
 
     streams = []
-    for grid, units in zip(layout.grids, layout.squares, strict=True):
-        layers = recipe(endmembers, bandpass=any(bandpass(scene, grid) for scene in scenes))
+    for grid, units in zip(layout.grids, layout.unit_geometries, strict=True):
+        layers = recipe(endmembers, bandpass=any(needs_bandpass(scene, grid) for scene in scenes))
         if units:
             streams.append(source.reduce(scenes, units, grid, layers))
 
@@ -307,4 +312,4 @@ def _averaged(
 
 def _along(grid: GeoBox) -> tuple[str, int, float]:
     """Bands from north to south, those of sites among those of units: few of a provider's blocks are held at a time."""
-    return str(crs_of(grid)), -int(grid.affine.f // BLOCK), grid.affine.c
+    return str(crs_of(grid)), -int(grid.affine.f // UNIT_BLOCK_SIDE), grid.affine.c

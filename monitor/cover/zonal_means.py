@@ -13,7 +13,7 @@ from monitor.cover import kernels
 from monitor.cover.fraction import Endmembers
 from monitor.cover.indices import INDICES
 from monitor.cube.layout import Zones
-from monitor.cube.packed import LAYERS
+from monitor.cube.packed import PACKED_LAYERS
 from monitor.imagery import bands
 
 MEASURES: Final = ("n_pixels", *bands.OBSERVED, *INDICES, "cover")
@@ -28,7 +28,7 @@ def zonal_means(
     Parameters
     ----------
     pixels : (time, band, pixel) DataArray of uint16, numpy or dask
-        Layers of :data:`monitor.cube.packed.LAYERS` along ``band``.
+        Layers of :data:`monitor.cube.packed.PACKED_LAYERS` along ``band``.
     zones : Zones
         In the pixels.
     scale, offset : (time, observed) DataArrays
@@ -66,7 +66,7 @@ def _zonal_means(
     means = np.empty((len(pixels), len(zones), len(MEASURES)), np.float32)
     for scene, layers in enumerate(pixels):
         kernels.zonal_means(
-            layers[: len(bands.OBSERVED)], layers[LAYERS.index("clear")], zones.runs, zones.edges,
+            layers[: len(bands.OBSERVED)], layers[PACKED_LAYERS.index("clear")], zones.runs, zones.edges,
             scale[scene].astype(np.float32), shift[scene], endmembers.soil, endmembers.vegetation,
             MEASURES.index(endmembers.index), means[scene],
         )  # fmt: skip

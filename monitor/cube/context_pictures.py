@@ -12,35 +12,35 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from monitor.cube.grid import crs_of, site_grid
-from monitor.cube.packed import LAYERS
+from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.store import Picture, Record
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
 from monitor.sites.site import Site
 
-MARGIN: Final = 600.0
+CONTEXT_MARGIN: Final = 600.0
 """Surroundings shown on each side of a site. [m]"""
-WHITE: Final = 0.4
+WHITE_REFLECTANCE: Final = 0.4
 """Reflectance that is white, brighter than dry sand; its square root is shown, so that forest is not black. [1]"""
-CLEAR: Final = 0.98
+CLEAR_ENOUGH: Final = 0.98
 """A picture of which so much is clear is not replaced by a clearer one. [1]"""
-WORTH: Final = 0.9
+MIN_SITE_CLEAR: Final = 0.9
 """Share of the site that must be clear for a picture to be looked at at all. [1]"""
-BETTER: Final = 0.02
+MIN_IMPROVEMENT: Final = 0.02
 """By how much clearer a picture must be to replace one. [1]"""
-EVERY: Final = timedelta(days=10)
+NEWEST_INTERVAL: Final = timedelta(days=10)
 """The newest picture is replaced when the scene is so much newer."""
 
 
 def context_grid(site: Site, grid: GeoBox) -> GeoBox:
-    """Grid of a site's pictures: the pixels of its own grid, with :data:`MARGIN` around the site."""
+    """Grid of a site's pictures: the pixels of its own grid, with :data:`CONTEXT_MARGIN` around the site."""
     return site_grid(
         site.geometry, crs=crs_of(grid), resolution=abs(grid.resolution.x), anchor=(grid.affine.c, grid.affine.f),
-        margin=MARGIN,
+        margin=CONTEXT_MARGIN,
     )  # fmt: skip
 
 
-def wanted_pictures(
+def picture_candidates(
     records: Sequence[Record], have: Mapping[str, Picture], *, start: date, seasons: Sequence[int | None]
 ) -> dict[str, Record]:
     """Scenes of which a picture would be new or better.
@@ -63,7 +63,7 @@ def wanted_pictures(
     """
     chosen: dict[str, Record] = {}
     for record, season in zip(records, seasons, strict=True):
-        if not record.accepted or record.clear_fraction < WORTH:
+        if not record.accepted or record.clear_fraction < MIN_SITE_CLEAR:
             continue
         moment = datetime.fromisoformat(record.time)
         names = ["now"]
@@ -72,11 +72,11 @@ def wanted_pictures(
         for name in names:
             old = have.get(name)
             if name == "now":
-                if old is not None and moment < datetime.fromisoformat(old.time) + EVERY:
+                if old is not None and moment < datetime.fromisoformat(old.time) + NEWEST_INTERVAL:
                     continue
                 better = name not in chosen or record.time > chosen[name].time
             else:
-                if old is not None and old.clear >= CLEAR:
+                if old is not None and old.clear >= CLEAR_ENOUGH:
                     continue
                 rival = chosen.get(name)
                 better = rival is None or (record.clear_fraction, record.time) > (rival.clear_fraction, rival.time)
@@ -85,12 +85,12 @@ def wanted_pictures(
     return chosen
 
 
-def worth_keeping(name: str, clear: float, old: Picture | None) -> bool:
+def replaces_picture(name: str, clear: float, old: Picture | None) -> bool:
     """Whether a picture of which this share is clear takes the place of the old one of its name.
 
     The newest one does, for the site was seen; its surroundings may lie under cloud or beyond the swath.
     """
-    return name == "now" or old is None or clear >= old.clear + BETTER
+    return name == "now" or old is None or clear >= old.clear + MIN_IMPROVEMENT
 
 
 def natural_colour(packed: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
@@ -110,9 +110,9 @@ def natural_colour(packed: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]
     clear : float
         Share of the picture that shows the ground. [1]
     """
-    visible = packed[[LAYERS.index(name) for name in ("red", "green", "blue")]]
+    visible = packed[[PACKED_LAYERS.index(name) for name in ("red", "green", "blue")]]
     known = bands.has_value(visible).all(axis=0)
     reflectance = scene.scale * visible.astype(np.float32) + scene.offset
-    level = 1 + np.rint(254 * np.sqrt(np.clip(reflectance / WHITE, 0.0, 1.0)))
+    level = 1 + np.rint(254 * np.sqrt(np.clip(reflectance / WHITE_REFLECTANCE, 0.0, 1.0)))
     rgb = np.where(known, level, 0).astype(np.uint8)
-    return np.moveaxis(rgb, 0, -1), float(packed[LAYERS.index("clear")].mean())
+    return np.moveaxis(rgb, 0, -1), float(packed[PACKED_LAYERS.index("clear")].mean())

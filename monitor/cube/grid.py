@@ -13,14 +13,14 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.sites.projection import projected, utm_zone
 
-MARGIN = 80.0
+GRID_MARGIN = 80.0
 """Ground kept around a site, so that a cloud just outside can be dilated into it. Eight Sentinel-2 pixels, two more
 than the dilation of :mod:`monitor.cube.masks` reaches. [m]"""
 
-RESOLUTION = 10.0
+FINEST_RESOLUTION = 10.0
 """Pixel of the finest bands used. [m]"""
 
-EXACT = 1e-3
+EDGE_TOLERANCE = 1e-3
 """A side of a control unit is off its axis by less, after its way through longitude and latitude. [pixel]"""
 
 
@@ -36,9 +36,9 @@ def site_grid(
     geometry: BaseGeometry,
     *,
     crs: CRS | None = None,
-    resolution: float = RESOLUTION,
+    resolution: float = FINEST_RESOLUTION,
     anchor: tuple[float, float] = (0.0, 0.0),
-    margin: float = MARGIN,
+    margin: float = GRID_MARGIN,
 ) -> GeoBox:
     """Smallest grid with whole pixels that holds a geometry and a margin around it.
 
@@ -56,10 +56,10 @@ def site_grid(
         Ground kept on all sides. [m]
     """
     crs = crs or utm_zone(geometry)
-    return covering(projected(geometry, crs).bounds, crs, resolution=resolution, anchor=anchor, margin=margin)
+    return covering_grid(projected(geometry, crs).bounds, crs, resolution=resolution, anchor=anchor, margin=margin)
 
 
-def covering(
+def covering_grid(
     bounds: tuple[float, float, float, float],
     crs: CRS,
     *,
@@ -99,10 +99,10 @@ def inside(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
 def _inside(geometry: BaseGeometry, crs: str, affine: Affine, shape: tuple[int, int]) -> bytes:
     """The same as bits: a night asks it of a site as it is read, as its pixels are judged, and for its page."""
     grid = GeoBox(shape, affine, crs)
-    return np.packbits(holds(projected(geometry, crs_of(grid)), grid)).tobytes()
+    return np.packbits(inside_projected(projected(geometry, crs_of(grid)), grid)).tobytes()
 
 
-def holds(shape: BaseGeometry, grid: GeoBox) -> np.ndarray:
+def inside_projected(shape: BaseGeometry, grid: GeoBox) -> np.ndarray:
     """Pixels of a grid whose centre lies inside a shape of the grid's own projected system, (y, x) bool."""
     pixel = abs(grid.resolution.x)
     left, bottom, right, top = shape.bounds
@@ -118,7 +118,7 @@ def holds(shape: BaseGeometry, grid: GeoBox) -> np.ndarray:
     return found
 
 
-def rectangles(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, int], tuple[int, int]] | None]:
+def rectangle_spans(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, int], tuple[int, int]] | None]:
     """Rows and columns of the pixels whose centres lie inside rectangles along the axes, of many rectangles at once.
 
     Parameters
@@ -132,18 +132,18 @@ def rectangles(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, int], 
     -------
     list
         Of each the first row and the one after the last, then the columns, counted from the corner of the grid, whose
-        lattice goes on beyond its edges. None: it is no such rectangle (but for :data:`EXACT`), or an edge lies so
-        near to a centre that the shape itself must tell on which side; see :func:`holds`.
+        lattice goes on beyond its edges. None: it is no such rectangle (but for :data:`EDGE_TOLERANCE`), or an edge
+        lies so near to a centre that the shape itself must tell on which side; see :func:`inside_projected`.
     """
     pixel = abs(grid.resolution.x)
     plain = (shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON) & (shapely.get_num_coordinates(shapes) == 5)
-    sides = np.abs(np.diff(shapely.get_coordinates(shapes[plain]).reshape(-1, 5, 2), axis=1)) > EXACT * pixel
+    sides = np.abs(np.diff(shapely.get_coordinates(shapes[plain]).reshape(-1, 5, 2), axis=1)) > EDGE_TOLERANCE * pixel
     plain[plain] = (sides.sum(axis=2) == 1).all(axis=1) & (sides[:, 0] != sides[:, 1]).all(axis=1)
     left, bottom, right, top = shapely.bounds(shapes).reshape(-1, 4).T
     north, west = grid.affine.f, grid.affine.c
     # centres lie on whole numbers
     edges = np.column_stack([north - top, north - bottom, left - west, right - west]) / pixel - 0.5
-    plain &= (np.abs(edges - np.rint(edges)) > EXACT).all(axis=1)
+    plain &= (np.abs(edges - np.rint(edges)) > EDGE_TOLERANCE).all(axis=1)
     spans = np.ceil(edges).reshape(-1, 2, 2).tolist()
     return [
         ((int(a), int(b)), (int(c), int(d))) if told else None

@@ -16,12 +16,12 @@ from odc.geo.geobox import GeoBox
 from shapely import GeometryCollection
 from shapely.geometry.base import BaseGeometry
 
-from monitor.cube.grid import MARGIN, covering, crs_of, holds, rectangles
+from monitor.cube.grid import GRID_MARGIN, covering_grid, crs_of, inside_projected, rectangle_spans
 from monitor.sites.projection import projected
 
-BLOCK: Final = 5120.0
+UNIT_BLOCK_SIDE: Final = 5120.0
 """Side of the blocks in which units are read together: 512 pixels of 10 m, a provider's own block. [m]"""
-SAMPLED: Final = 2500
+MAX_UNIT_PIXELS: Final = 2500
 """Of a larger unit every second (third, ...) pixel of every second (third, ...) row is taken, so that no more remain:
 its mean is as good with them, and a night draws those of a whole programme in a fraction of the time. [pixel]"""
 
@@ -40,13 +40,13 @@ class Zones:
         return self.name  # to hash the runs of thousands of units takes as long as to read them
 
     @classmethod
-    def of(cls, runs: Sequence[np.ndarray]) -> "Zones":
+    def from_runs(cls, runs: Sequence[np.ndarray]) -> "Zones":
         """Of the runs of each zone."""
         edges = np.cumsum([0, *(len(one) for one in runs)], dtype=np.int64)
         return cls(runs=np.concatenate([np.empty((0, 3), np.int64), *runs]), edges=edges)
 
     @classmethod
-    def whole(cls, sizes: Sequence[int]) -> "Zones":
+    def consecutive(cls, sizes: Sequence[int]) -> "Zones":
         """Zones that lie one after the other, of so many pixels each."""
         first = np.cumsum([0, *sizes], dtype=np.int64)
         return cls(
@@ -66,7 +66,7 @@ class Zones:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Layout:
+class PixelLayout:
     """What is read of a scene: pixels inside the sites, site by site, and those of the blocks, row by row."""
 
     grids: tuple[GeoBox, ...]
@@ -79,15 +79,15 @@ class Layout:
     """Grids that hold the units, on the lattice of the sites; none where the provider averages them."""
     units: Zones
     """The units of all sites, site by site, in the pixels of the blocks; empty where the provider averages them."""
-    squares: tuple[tuple[BaseGeometry, ...], ...]
+    unit_geometries: tuple[tuple[BaseGeometry, ...], ...]
     """Of each site its units, longitude and latitude."""
-    sizes: np.ndarray
+    unit_sizes: np.ndarray
     """(unit,) pixels of each unit that count, all sites together."""
     name: str
     """Another one for every layout."""
 
     @classmethod
-    def of(cls, sites: Sequence[tuple[GeoBox, np.ndarray, Sequence[BaseGeometry]]], *, averaged: bool) -> "Layout":
+    def of(cls, sites: Sequence[tuple[GeoBox, np.ndarray, Sequence[BaseGeometry]]], *, averaged: bool) -> "PixelLayout":
         """Lay sites and their units out on pixels.
 
         Parameters
@@ -109,21 +109,21 @@ class Layout:
         edges = np.searchsorted(lines.unit, np.arange(len(shapes) + 1))
         if averaged:
             blocks: tuple[GeoBox, ...] = ()
-            units = Zones.of([])
+            units = Zones.from_runs([])
             sizes = np.bincount(lines.unit, lines.stop - lines.first, len(shapes)).astype(np.int64)
         else:
             blocks, runs = _in_blocks(shapes, lines, lattice)
             units = Zones(runs=runs, edges=edges)
             sizes = units.sizes
         return cls(
-            grids=grids, inside=inside, sites=Zones.whole([int(own.sum()) for own in inside]), blocks=blocks,
-            units=units, squares=squares, sizes=sizes, name=uuid4().hex,
+            grids=grids, inside=inside, sites=Zones.consecutive([int(own.sum()) for own in inside]), blocks=blocks,
+            units=units, unit_geometries=squares, unit_sizes=sizes, name=uuid4().hex,
         )  # fmt: skip
 
     @property
     def first_unit(self) -> np.ndarray:
         """(site + 1,) int64: units of site k are those from ``first_unit[k]`` up to ``first_unit[k + 1]``."""
-        return np.cumsum([0, *(len(some) for some in self.squares)], dtype=np.int64)
+        return np.cumsum([0, *(len(some) for some in self.unit_geometries)], dtype=np.int64)
 
     @property
     def first_block_pixel(self) -> np.ndarray:
@@ -144,11 +144,11 @@ class _Lines(NamedTuple):
 
 
 def _lines(shapes: np.ndarray, lattice: GeoBox, *, sampled: bool) -> _Lines:
-    """Pixels of units that are read, see :data:`SAMPLED`."""
+    """Pixels of units that are read, see :data:`MAX_UNIT_PIXELS`."""
     pixel, (x0, y1) = abs(lattice.resolution.x), (lattice.affine.c, lattice.affine.f)
     left, _, _, top = shapely.bounds(shapes).reshape(-1, 4).T
     corners = np.floor(np.column_stack([y1 - top, left - x0]) / pixel).astype(np.int64)
-    spans = rectangles(shapes, lattice)
+    spans = rectangle_spans(shapes, lattice)
     plain = np.flatnonzero([one is not None for one in spans])
     upper, lower, start, end = np.array([spans[k] for k in plain], np.int64).reshape(-1, 4).T
     unit = np.repeat(plain, lower - upper)
@@ -156,8 +156,8 @@ def _lines(shapes: np.ndarray, lattice: GeoBox, *, sampled: bool) -> _Lines:
     row = np.arange(len(unit)) + np.repeat(upper - before, lower - upper)
     parts = [np.stack([unit, row, np.repeat(start, lower - upper), np.repeat(end, lower - upper)])]
     for k in np.flatnonzero([one is None for one in spans]).tolist():
-        local = covering(shapes[k].bounds, crs_of(lattice), resolution=pixel, anchor=(x0, y1), margin=0.0)
-        steps = np.diff(holds(shapes[k], local).astype(np.int8), axis=1, prepend=0, append=0)
+        local = covering_grid(shapes[k].bounds, crs_of(lattice), resolution=pixel, anchor=(x0, y1), margin=0.0)
+        steps = np.diff(inside_projected(shapes[k], local).astype(np.int8), axis=1, prepend=0, append=0)
         (rows, first), (_, stop) = np.nonzero(steps == 1), np.nonzero(steps == -1)
         parts.append(
             np.stack([np.full_like(rows, k), rows + corners[k, 0], first + corners[k, 1], stop + corners[k, 1]])
@@ -165,7 +165,11 @@ def _lines(shapes: np.ndarray, lattice: GeoBox, *, sampled: bool) -> _Lines:
     every = np.concatenate(parts, axis=1)
     unit, row, first, stop = every[:, np.argsort(every[0], kind="stable")]
     sizes = np.bincount(unit, stop - first, len(shapes))
-    steps = np.maximum(np.ceil(np.sqrt(sizes / SAMPLED)), 1).astype(np.int64) if sampled else np.ones_like(sizes, int)
+    steps = (
+        np.maximum(np.ceil(np.sqrt(sizes / MAX_UNIT_PIXELS)), 1).astype(np.int64)
+        if sampled
+        else np.ones_like(sizes, int)
+    )
     step, (upper, start) = steps[unit], corners[unit].T
     first = first + (step // 2 - (first - start)) % step
     kept = ((row - upper) % step == step // 2) & (first < stop)
@@ -175,16 +179,18 @@ def _lines(shapes: np.ndarray, lattice: GeoBox, *, sampled: bool) -> _Lines:
 def _in_blocks(shapes: np.ndarray, lines: _Lines, lattice: GeoBox) -> tuple[tuple[GeoBox, ...], np.ndarray]:
     """Blocks that hold all units, from north to south, and the runs of the units in their pixels."""
     pixel, (x0, y1) = abs(lattice.resolution.x), (lattice.affine.c, lattice.affine.f)
-    places = np.floor(shapely.get_coordinates(shapely.centroid(shapes)).reshape(-1, 2) / BLOCK).astype(np.int64)
+    places = np.floor(shapely.get_coordinates(shapely.centroid(shapes)).reshape(-1, 2) / UNIT_BLOCK_SIDE).astype(
+        np.int64
+    )
     order = np.lexsort((places[:, 0], -places[:, 1]))
     cuts = np.flatnonzero(np.any(np.diff(places[order], axis=0) != 0, axis=1)) + 1
     blocks: list[GeoBox] = []
     corner, width = np.zeros(len(shapes), np.int64), np.zeros(len(shapes), np.int64)
     before = 0
     for members in np.split(order, cuts) if len(order) else []:
-        block = covering(
+        block = covering_grid(
             tuple(shapely.total_bounds(shapes[members])), crs_of(lattice), resolution=pixel, anchor=(x0, y1),
-            margin=MARGIN,
+            margin=GRID_MARGIN,
         )  # fmt: skip
         top, left = round((y1 - block.affine.f) / pixel), round((block.affine.c - x0) / pixel)
         width[members] = block.shape[1]

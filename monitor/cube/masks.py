@@ -1,9 +1,9 @@
 """Which pixels of a scene show the ground: from the provider's own classes, with cloud edges grown.
 
 The classes are those of the scene itself and are never interpolated. Clouds and their shadows are grown by
-:data:`REACH`, since classes leak at the edges: without it NDVI next to clouds is off by .012 to .018. They are grown
-on the lattice on which the classes were made (:data:`NATIVE`), where a cell is hidden if its centre lies within reach
-of the centre of a cloudy cell; classes that arrive repeated on a finer grid are brought back to it first.
+:data:`CLOUD_BUFFER`, since classes leak at the edges: without it NDVI next to clouds is off by .012 to .018. They are
+grown on the lattice on which the classes were made (:data:`NATIVE`), where a cell is hidden if its centre lies within
+reach of the centre of a cloudy cell; classes that arrive repeated on a finer grid are brought back to it first.
 
 Two rules of thumb are left out on purpose. Class 7 of Sentinel-2 (unclassified) is not kept where blue is dark: on
 the real forest of the sample, away from clouds and with blue below .20, its NDVI in summer was .37 too low (median of
@@ -20,7 +20,7 @@ from scipy.ndimage import distance_transform_edt
 
 from monitor.imagery import bands
 
-REACH: Final = 60.0
+CLOUD_BUFFER: Final = 60.0
 """How far clouds and shadows are grown. [m]"""
 
 NATIVE: Final = {"scl": 20.0, "scl_cs": 20.0, "qa_pixel": 30.0, "fmask": 30.0}
@@ -59,7 +59,7 @@ FMASK_GROWN: Final = 1 << 2
 """Next to cloud or shadow: grown by the provider."""
 FMASK_SNOW: Final = 1 << 4
 FMASK_WATER: Final = 1 << 5
-FMASK_FILL: Final = 255
+FMASK_EMPTY: Final = 255
 
 LIMITED: Final = ("qa_pixel", "fmask")
 """Kinds whose red and near infrared must lie between 0 and 1, both excluded: Landsat and HLS."""
@@ -86,7 +86,7 @@ def _table(kind: str) -> np.ndarray:
         snow = (value & QA_SNOW) != 0
         ground = ~(empty | cloud | snow | ((value & QA_WATER) != 0))
     elif kind == "fmask":
-        empty = value >= FMASK_FILL
+        empty = value >= FMASK_EMPTY
         grows = ((value & FMASK_CLOUD) != 0) & ~empty
         cloud = ((value & (FMASK_CLOUD | FMASK_GROWN)) != 0) & ~empty
         snow = ((value & FMASK_SNOW) != 0) & ~empty
@@ -122,7 +122,7 @@ def clear(
     -------
     (y, x) bool array
         True where red and near infrared have a value (a possible one, for the kinds of :data:`LIMITED`), the class is
-        ground, no snow is seen and no cloud lies within :data:`REACH`.
+        ground, no snow is seen and no cloud lies within :data:`CLOUD_BUFFER`.
 
     Notes
     -----
@@ -175,16 +175,16 @@ def _possible(needed: np.ndarray, scale: float, offset: float) -> np.ndarray:
 
 
 def _near(clouds: np.ndarray, *, resolution: float, cell: float) -> np.ndarray:
-    """Pixels whose own cell has its centre within :data:`REACH` of the centre of a cloudy one.
+    """Pixels whose own cell has its centre within :data:`CLOUD_BUFFER` of the centre of a cloudy one.
 
     Where the classes do not lie in whole blocks of `cell` (they were brought to another lattice), pixels are the cells.
     """
     times = round(cell / resolution)
     rows, columns = (_blocks(clouds, axis, times) for axis in (0, 1)) if times > 1 else (None, None)
     if rows is None or columns is None:
-        return np.asarray(distance_transform_edt(~clouds, sampling=resolution) <= REACH)
+        return np.asarray(distance_transform_edt(~clouds, sampling=resolution) <= CLOUD_BUFFER)
     first = [np.flatnonzero(np.diff(index, prepend=-1)) for index in (rows, columns)]
-    near = distance_transform_edt(~clouds[np.ix_(*first)], sampling=cell) <= REACH
+    near = distance_transform_edt(~clouds[np.ix_(*first)], sampling=cell) <= CLOUD_BUFFER
     return np.asarray(near[np.ix_(rows, columns)])
 
 
@@ -199,7 +199,7 @@ def _blocks(clouds: np.ndarray, axis: int, times: int) -> np.ndarray | None:
     return np.asarray(block - block[0])
 
 
-def why_unseen(
+def unseen_reason(
     quality: np.ndarray,
     kind: str,
     inside: np.ndarray,

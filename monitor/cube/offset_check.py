@@ -1,10 +1,10 @@
 """Whether the offset that a scene's metadata tell is the one its pixels were made with.
 
 Sentinel-2 integers carry an offset of -.1 since processing baseline 04.00; some catalogues take it off, and the flags
-that say so are wrong at times [1]_. A scene scaled wrongly is too bright or too dark by :data:`STEP` in every band, on
-the site and on its control ground alike: NDVI .30 (red .12, infrared .223) is read as .19. Nothing that happens on the
-ground does that. Logging and fire raise red and lower the infrared, drought hardly moves blue, haze and snow fade
-towards long waves, and what befalls the site alone leaves the control ground as it was.
+that say so are wrong at times [1]_. A scene scaled wrongly is too bright or too dark by :data:`OFFSET_STEP` in every
+band, on the site and on its control ground alike: NDVI .30 (red .12, infrared .223) is read as .19. Nothing that
+happens on the ground does that. Logging and fire raise red and lower the infrared, drought hardly moves blue, haze and
+snow fade towards long waves, and what befalls the site alone leaves the control ground as it was.
 
 So each scene is held against the season that the other scenes of its site tell. Scenes made before baseline 04.00
 are anchors where there are enough of them, since no offset was ever added to them; else all scenes that do not
@@ -26,50 +26,50 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from monitor.cube.overpass import parsed
+from monitor.cube.overpass import parse_baseline
 from monitor.imagery import bands
 
-REASON: Final = "RADIOMETRY"
+OFFSET_REASON: Final = "RADIOMETRY"
 """Why a scene in conflict is not accepted."""
 
-STEP: Final = 0.1
+OFFSET_STEP: Final = 0.1
 """BOA_ADD_OFFSET of Sentinel-2 L2A: 1,000 integers of 1e-4. [1]"""
-OFFSET_SINCE: Final = (4,)
+FIRST_OFFSET_BASELINE: Final = (4,)
 """Processing baseline from which ESA adds the offset, whatever the date of the acquisition."""
-IMPOSSIBLE: Final = -0.02
+DARKEST_POSSIBLE: Final = -0.02
 """Ground has no mean reflectance below this; corrections for the atmosphere go wrong by less. [1]"""
 
-NODES: Final = 24
+SEASON_NODES: Final = 24
 """Days of the year, evenly apart, at which the season is estimated; between them it is linear."""
-NEAR: Final = (25.0, 45.0)
+NODE_WINDOWS: Final = (25.0, 45.0)
 """Scenes of any year so near to a node tell its season; the wider if the narrower holds too few. [day]"""
-FEWEST: Final = 5
+MIN_SEASON_SCENES: Final = 5
 """Scenes that can tell a season; with fewer the metadata are believed."""
-NOISE: Final = 0.008
+MIN_SCATTER: Final = 0.008
 """Least scatter of a ground about its season in one band, so that no band decides alone. [1]"""
 
-SHORT: Final = ("blue", "green")
+SHORT_BANDS: Final = ("blue", "green")
 """Bands that drought, growth and wet soil hardly move; red where a sensor lacks them."""
-LONG: Final = ("nir", "swir16", "swir22")
+LONG_BANDS: Final = ("nir", "swir16", "swir22")
 """Bands that haze hardly moves."""
 SHORT_SHARE: Final = 0.75
-"""Share of :data:`STEP` by which the short bands are off at least, mean of the grounds, for a wrong offset. [1]"""
+"""Least error of the short bands under a wrong offset, mean of both grounds, as a share of the step. [1]"""
 LONG_SHARE: Final = 0.4
 """The same of the long bands: less, since growth and wet soil move them. [1]"""
 GROUND_SHARE: Final = 0.4
 """The same of the short bands on each ground by itself: a change of the site alone is no wrong offset. [1]"""
-KIN: Final = 6
+RELATED_SCENES: Final = 6
 """Kin of a scene are so many, the nearest in time of the same source, baseline and offset: treated alike, likely."""
 DOUBTFUL_SHARE: Final = 0.3
 """A scene off by more is in doubt, and wrong when most of its kin are. [1]"""
-COMPANY: Final = 0.8
+RELATED_WRONG_SHARE: Final = 0.8
 """If more of its kin are wrong, doubt by the short bands or the long is enough: haze over a scene too dark hides the
 step from the short, wet soil in one too bright from the long. [1]"""
-MOST: Final = 1 / 3
+MAX_OFF_SHARE: Final = 1 / 3
 """Where more of the scenes that no anchor vouches for are off, the others need a reason to be the right ones. [1]"""
-WITNESSES: Final = 0.75
+WITNESS_RATIO: Final = 0.75
 """Such a reason: scenes that could not be off the other way, so many to one that is off. [1]"""
-MINORITY: Final = 0.2
+OPPOSITE_SHARE: Final = 0.2
 """Share of the scenes near a node that, being off a way that no offset explains, show the rest to be wrong. [1]"""
 
 _GROUNDS: Final = ("", "control_")
@@ -84,7 +84,7 @@ _EVIDENCE: Final = ("date", "offset", "baseline", "source", *_MEANS)
 """Columns that it is drawn from."""
 
 
-def settle(stored: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def check_offsets(stored: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Set aside the scenes whose offset is contradicted by what was seen.
 
     Parameters
@@ -96,20 +96,20 @@ def settle(stored: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     -------
     accepted : (scene,) bool array
     reason : (scene,) array of bytes
-        Sentinel-2 scenes in conflict are not accepted, with the reason :data:`REASON`; those that were set aside for
-        it and are in conflict no more are accepted; all others are as they were.
+        Sentinel-2 scenes in conflict are not accepted, with the reason :data:`OFFSET_REASON`; those that were set
+        aside for it and are in conflict no more are accepted; all others are as they were.
     """
-    telling = tells(stored)
+    telling = can_be_checked(stored)
     bad = np.zeros(telling.size, bool)
-    bad[telling] = wrong(evidence({name: stored[name][telling] for name in _EVIDENCE}))
-    reason = np.where(telling, np.where(bad, REASON.encode(), b""), stored["reason"])
+    bad[telling] = contradicted(evidence({name: stored[name][telling] for name in _EVIDENCE}))
+    reason = np.where(telling, np.where(bad, OFFSET_REASON.encode(), b""), stored["reason"])
     return np.where(telling, ~bad, stored["accepted"]), reason
 
 
-def tells(stored: Mapping[str, np.ndarray]) -> np.ndarray:
+def can_be_checked(stored: Mapping[str, np.ndarray]) -> np.ndarray:
     """Whether scenes have means, and an offset that may be another (harmonised scenes, ``fmask``, have none)."""
     sentinel_2 = stored["sensor"].astype("S10") == b"sentinel-2"
-    judged = stored["accepted"] | (stored["reason"] == REASON.encode())
+    judged = stored["accepted"] | (stored["reason"] == OFFSET_REASON.encode())
     found: np.ndarray = sentinel_2 & (stored["quality"] != b"fmask") & judged & np.isfinite(stored["red"])
     return found
 
@@ -121,7 +121,10 @@ def evidence(stored: Mapping[str, np.ndarray]) -> np.ndarray:
     found["day"] = (date - date.astype("datetime64[Y]")).astype(np.float64) + 1
     found["offset"] = stored["offset"]
     baselines, baseline = np.unique(stored["baseline"], return_inverse=True)
-    old = [() < parsed(name.decode("utf-8", "surrogatepass")) < OFFSET_SINCE for name in baselines.tolist()]
+    old = [
+        () < parse_baseline(name.decode("utf-8", "surrogatepass")) < FIRST_OFFSET_BASELINE
+        for name in baselines.tolist()
+    ]
     found["old"] = np.array(old, bool)[baseline]
     for name in ("source", "offset"):
         values, number = np.unique(stored[name], return_inverse=True)
@@ -132,25 +135,27 @@ def evidence(stored: Mapping[str, np.ndarray]) -> np.ndarray:
     return found
 
 
-def wrong(scenes: np.ndarray) -> np.ndarray:
+def contradicted(scenes: np.ndarray) -> np.ndarray:
     """Which scenes are in conflict, (scene,) bool, by the :func:`evidence` of all scenes that have any."""
     if not scenes.size:
         return np.zeros(0, bool)
     # Of the reflectances, if the other offset is the true one.
-    error = np.where(scenes["offset"] < -STEP / 2, -STEP, STEP)
+    error = np.where(scenes["offset"] < -OFFSET_STEP / 2, -OFFSET_STEP, OFFSET_STEP)
     anchors = scenes["old"] & (error > 0)
     seen = np.stack(np.split(scenes["means"], len(_GROUNDS), axis=1))  # (ground, scene, band)
     seen = seen[np.isfinite(seen).any(axis=(1, 2))]
-    dark = (seen < IMPOSSIBLE).any(axis=2).all(axis=0)
+    dark = (seen < DARKEST_POSSIBLE).any(axis=2).all(axis=0)
     season, anchored_nodes = _nodes(scenes["day"], _level(seen), error, seen, anchors & ~dark, ~dark)
     shift, anchored = _shift(scenes["day"], seen, season, anchored_nodes)
-    short, long = _off(shift, error, _columns(SHORT if _known(shift, SHORT) else ("red",)), _columns(LONG))
+    short, long = _off(
+        shift, error, _columns(SHORT_BANDS if _known(shift, SHORT_BANDS) else ("red",)), _columns(LONG_BANDS)
+    )
     off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)
     bad = dark | off
     doubt = (short > DOUBTFUL_SHARE).all(axis=0), long > DOUBTFUL_SHARE
     astray, either = doubt[0] & doubt[1], doubt[0] | doubt[1]
     company = _company(scenes["kin"], bad)
-    bad = bad | (astray & (company > 0.5)) | (either & (company > COMPANY))
+    bad = bad | (astray & (company > 0.5)) | (either & (company > RELATED_WRONG_SHARE))
     return np.asarray(bad | _undecided(error, astray | bad, ~(anchors | anchored | dark)))
 
 
@@ -169,7 +174,7 @@ def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.
     """
     off, right = off & unvouched, ~off & unvouched
     witnesses = (right & (np.sign(error) == np.sign(error[off].sum()))).sum()
-    if off.sum() <= MOST * unvouched.sum() or witnesses >= WITNESSES * off.sum():
+    if off.sum() <= MAX_OFF_SHARE * unvouched.sum() or witnesses >= WITNESS_RATIO * off.sum():
         return np.zeros_like(off)
     return unvouched
 
@@ -198,9 +203,9 @@ def _shift(
     """
     shift, anchored = np.empty_like(seen), np.empty(days.size, np.bool_)
     for scene in range(days.size):
-        place = days[scene] * NODES / 365.25
-        share, left = place - math.floor(place), math.floor(place) % NODES
-        right = (left + 1) % NODES
+        place = days[scene] * SEASON_NODES / 365.25
+        share, left = place - math.floor(place), math.floor(place) % SEASON_NODES
+        right = (left + 1) % SEASON_NODES
         anchored[scene] = anchored_nodes[left] and anchored_nodes[right]
         for ground in range(seen.shape[0]):
             for band in range(seen.shape[2]):
@@ -234,13 +239,16 @@ def _nodes(
     season, anchored_nodes : (node, ground, band) array, (node,) bool array
         Means, NaN where too few scenes are near, and whether anchors define them.
     """
-    season, anchored_nodes = np.full((NODES, seen.shape[0], seen.shape[2]), np.nan), np.zeros(NODES, np.bool_)
-    for node in range(NODES):
-        away = _apart(days, node * 365.25 / NODES)
-        for trial in range(2 * len(NEAR)):
-            pool = anchors if trial < len(NEAR) else usable
-            some = np.flatnonzero(pool & (away <= NEAR[trial % len(NEAR)]))
-            if some.size < FEWEST:
+    season, anchored_nodes = (
+        np.full((SEASON_NODES, seen.shape[0], seen.shape[2]), np.nan),
+        np.zeros(SEASON_NODES, np.bool_),
+    )
+    for node in range(SEASON_NODES):
+        away = _apart(days, node * 365.25 / SEASON_NODES)
+        for trial in range(2 * len(NODE_WINDOWS)):
+            pool = anchors if trial < len(NODE_WINDOWS) else usable
+            some = np.flatnonzero(pool & (away <= NODE_WINDOWS[trial % len(NODE_WINDOWS)]))
+            if some.size < MIN_SEASON_SCENES:
                 continue
             # The half that lies closest together, in the band that varies least, is of one mind about the offset.
             ranked = np.sort(level[some])
@@ -248,17 +256,17 @@ def _nodes(
             first = np.argmin(ranked[half - 1 :] - ranked[: some.size - half + 1])
             agreed = np.median(ranked[first : first + half])
             # A scene can be off one way only: if many lie off the other way, it is the half that is wrong.
-            other = level[some][np.abs(level[some] + error[some] - agreed) < STEP / 2]
-            if other.size > MINORITY * some.size:
+            other = level[some][np.abs(level[some] + error[some] - agreed) < OFFSET_STEP / 2]
+            if other.size > OPPOSITE_SHARE * some.size:
                 agreed = np.median(other)
-            alike = some[np.abs(level[some] - agreed) < STEP / 2]
+            alike = some[np.abs(level[some] - agreed) < OFFSET_STEP / 2]
             for ground in range(seen.shape[0]):
                 for band in range(seen.shape[2]):
                     values = seen[ground, :, band][alike]
                     known = values[np.isfinite(values)]
                     if known.size:
                         season[node, ground, band] = np.median(known)
-            anchored_nodes[node] = trial < len(NEAR)
+            anchored_nodes[node] = trial < len(NODE_WINDOWS)
             break
     return season, anchored_nodes
 
@@ -291,8 +299,8 @@ def _off(
     for ground in range(grounds):
         for k, band in enumerate(short_bands):
             away = np.abs(shift[ground, :, band])
-            close = away[away < STEP / 2]
-            scatter = max(1.4826 * np.median(close), NOISE) if close.size else NOISE
+            close = away[away < OFFSET_STEP / 2]
+            scatter = max(1.4826 * np.median(close), MIN_SCATTER) if close.size else MIN_SCATTER
             weight[ground, k] = 1 / scatter**2
     for scene in range(scenes):
         found, count = 0.0, 0
@@ -313,24 +321,24 @@ def _off(
     return short, long
 
 
-def _company(kinds: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Share of the :data:`KIN` of each scene that are wrong, itself left out; 0 with none.
+def _company(kinds: np.ndarray, conflicting: np.ndarray) -> np.ndarray:
+    """Share of the :data:`RELATED_SCENES` of each scene that are in conflict, itself left out; 0 with none.
 
     Parameters
     ----------
     kinds : (scene,) int array
         Equal for scenes of one source, baseline and offset; scenes by time.
-    wrong : (scene,) bool array
+    conflicting : (scene,) bool array
     """
     found = np.zeros(kinds.size)
-    for kind in np.unique(kinds[wrong]):
+    for kind in np.unique(kinds[conflicting]):
         own = np.flatnonzero(kinds == kind)
-        size = min(KIN, own.size - 1)
+        size = min(RELATED_SCENES, own.size - 1)
         if size:
-            first = np.clip(np.arange(own.size) - KIN // 2, 0, own.size - 1 - size)
+            first = np.clip(np.arange(own.size) - RELATED_SCENES // 2, 0, own.size - 1 - size)
             place = first[:, None] + np.arange(size)
             place += place >= np.arange(own.size)[:, None]
-            found[own] = wrong[own][place].mean(axis=1)
+            found[own] = conflicting[own][place].mean(axis=1)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitor.cube.packed import LAYERS
+from monitor.cube.packed import PACKED_LAYERS
 from monitor.imagery import acquisition_id, bands
 from monitor.imagery.source import Scene
 
@@ -53,7 +53,7 @@ def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -
     for scene in offered:
         key = (names[scene.acquisition], scene.tile)
         rival = newest.get(key)
-        if rival is None or parsed(rival.baseline) < parsed(scene.baseline):
+        if rival is None or parse_baseline(rival.baseline) < parse_baseline(scene.baseline):
             newest[key] = scene
     groups: dict[str, list[Scene]] = {}
     for (acquisition, _), scene in newest.items():
@@ -65,7 +65,7 @@ def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -
     return sorted(made, key=lambda one: (one.main.time, one.acquisition))
 
 
-class Open(NamedTuple):
+class PendingDays(NamedTuple):
     """What may be left to do of what is offered."""
 
     scenes: tuple[Scene, ...]
@@ -74,7 +74,7 @@ class Open(NamedTuple):
     """Acquisitions stored of those days."""
 
 
-def open_questions(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str]]) -> Open:
+def pending_days(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str]]) -> PendingDays:
     """The days of which any scene is not stored under just its name: the others leave nothing to do.
 
     Of a site that is seen for ten years that is one in a thousand.
@@ -84,18 +84,20 @@ def open_questions(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, s
     offered : sequence of Scene
         Over one site.
     stored : mapping
-        As for :func:`left_to_do`.
+        As for :func:`not_yet_stored`.
 
     Returns
     -------
     Open
         What is left to do of its scenes is what is left to do of all.
     """
-    new = {day for scene in offered if not has(stored, scene) for day in acquisition_id.day_keys(scene.acquisition)}
+    new = {
+        day for scene in offered if not is_stored(stored, scene) for day in acquisition_id.day_keys(scene.acquisition)
+    }
     if not new:
-        return Open((), frozenset())
+        return PendingDays((), frozenset())
     scenes = tuple(scene for scene in offered if not new.isdisjoint(acquisition_id.day_keys(scene.acquisition)))
-    return Open(scenes, _of_their_days([scene.acquisition for scene in scenes], stored))
+    return PendingDays(scenes, _of_their_days([scene.acquisition for scene in scenes], stored))
 
 
 def _of_their_days(offered: Iterable[str], stored: Iterable[str]) -> frozenset[str]:
@@ -119,7 +121,7 @@ def _names(offered: Sequence[str], stored: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def left_to_do(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
+def not_yet_stored(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
     """Overpasses offered that are not stored, or stored without one of their granules or under an older baseline.
 
     `stored` gives, of each stored acquisition, the baseline of each of its granules.
@@ -129,7 +131,7 @@ def left_to_do(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str, st
     ]
 
 
-def has(stored: Mapping[str, Mapping[str, str]], scene: Scene) -> bool:
+def is_stored(stored: Mapping[str, Mapping[str, str]], scene: Scene) -> bool:
     """Whether a scene is stored under just its name, of its baseline or a newer one; `stored` as above."""
     return _has(stored.get(scene.acquisition), scene.tile, scene.baseline)
 
@@ -137,16 +139,16 @@ def has(stored: Mapping[str, Mapping[str, str]], scene: Scene) -> bool:
 def _has(granules: Mapping[str, str] | None, tile: str, baseline: str) -> bool:
     if granules is None or (have := granules.get(tile)) is None:
         return False
-    return have == baseline or parsed(have) >= parsed(baseline)
+    return have == baseline or parse_baseline(have) >= parse_baseline(baseline)
 
 
 @cache  # few baselines, asked for again with every scene of every site
-def parsed(baseline: str) -> tuple[int, ...]:
+def parse_baseline(baseline: str) -> tuple[int, ...]:
     """A baseline in comparable form; an unknown one is the oldest."""
     return tuple(int(part) for part in baseline.split(".") if part.isdigit())
 
 
-def merged(parts: Sequence[tuple[Scene, np.ndarray]]) -> np.ndarray:
+def merge_granules(parts: Sequence[tuple[Scene, np.ndarray]]) -> np.ndarray:
     """One packed scene of the packed granules of an overpass, the preferred one first.
 
     Parameters
@@ -162,7 +164,7 @@ def merged(parts: Sequence[tuple[Scene, np.ndarray]]) -> np.ndarray:
     """
     main, packed = parts[0]
     n = len(bands.OBSERVED)
-    quality = LAYERS.index("quality")
+    quality = PACKED_LAYERS.index("quality")
     for scene, more in parts[1:]:
         empty = (packed[:n] == bands.NODATA).all(axis=0) & (packed[quality] == 0)
         if not empty.any():

@@ -18,7 +18,7 @@ from monitor.errors import SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene
 
-LAYERS: Final = (*bands.OBSERVED, "quality", "clear")
+PACKED_LAYERS: Final = (*bands.OBSERVED, "quality", "clear")
 """Order along ``layer`` of what is stored of a scene."""
 
 
@@ -28,7 +28,7 @@ def pack(frame: Frame, scene: Scene) -> np.ndarray:
     Returns
     -------
     (layer, y, x) uint16 array
-        In the order of :data:`LAYERS`: integers as delivered, then the quality layer, then 1 where clear.
+        In the order of :data:`PACKED_LAYERS`: integers as delivered, then the quality layer, then 1 where clear.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def unpack(
     scale: Sequence[float],
     offset: Sequence[float],
     bandpass: Sequence[bool] | None = None,
-    layers: Collection[str] = LAYERS,
+    layers: Collection[str] = PACKED_LAYERS,
 ) -> xr.Dataset:
     """The cube of packed scenes, without coordinates in space.
 
@@ -79,7 +79,7 @@ def unpack(
         Whether a scene is to be brought from Landsat's bands to those of Sentinel-2
         (:data:`monitor.imagery.bands.BANDPASS`), a scene each; None: all stay as their sensor sees.
     layers : collection of str
-        Those wanted, of :data:`LAYERS`.
+        Those wanted, of :data:`PACKED_LAYERS`.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def unpack(
     moved = bandpass if bandpass is not None else [False] * len(scale)
     choose = np.where if isinstance(packed, np.ndarray) else da.where
     data: dict[str, Any] = {}
-    for index, layer in enumerate(LAYERS):
+    for index, layer in enumerate(PACKED_LAYERS):
         if layer not in layers:
             continue
         values = packed[:, index]

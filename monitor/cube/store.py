@@ -5,7 +5,7 @@ acquisition and site the newest row counts. What was known on a past night is th
 whatever was stored since. Along ``time`` (one row an overpass):
 
 - ``pixels`` (time, band, pixel) uint16: integers as delivered, the quality layer, and 1 where the ground was seen
-  (:data:`monitor.cube.packed.LAYERS`), of the pixels inside each site;
+  (:data:`monitor.cube.packed.PACKED_LAYERS`), of the pixels inside each site;
 - ``site_means`` and ``control_means`` (time, site, measure) float64: means over clear pixels, and their mean over the
   control units that were seen, to six decimals; NaN where nothing was seen;
 - ``unit_means`` (time, unit, unit_measure) float32: means of each control unit;
@@ -43,7 +43,7 @@ from odc.geo.xr import xr_coords
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from monitor.cube.grid import crs_of, grid_from_json, grid_to_json
-from monitor.cube.packed import LAYERS, unpack
+from monitor.cube.packed import PACKED_LAYERS, unpack
 from monitor.errors import BadData, StoreBroken, TryLater, as_disk_full
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
@@ -54,9 +54,9 @@ CHUNK_CONTEXT: Final = 400_000
 """Pixels of pictures in a stored chunk. [pixel]"""
 CHUNK_ROWS: Final = 64
 """Rows of the small arrays in a stored chunk: a night rewrites them, a history is read in one piece."""
-CHUNK_BYTES: Final = 32_000_000
+CUBE_CHUNK_BYTES: Final = 32_000_000
 """Size of the dask chunks of a cube as read. [byte]"""
-READ_BYTES: Final = 100_000_000
+CHUNK_CACHE_BYTES: Final = 100_000_000
 """Stored chunks of pixels that are kept in memory for the other sites in them, at most. [byte]"""
 
 MEASURES: Final = (
@@ -67,7 +67,7 @@ MEANS: Final = MEASURES[1:]
 """Measures of ``site_means`` and ``control_means``; how many pixels and units there were stands in ``counts``."""
 UNIT_MEASURES: Final = ("n_pixels", "red", "ndvi", "ndmi", "nbr", "cover")
 """Measures of ``unit_means``: those that units are chosen, screened and compared by."""
-DERIVED: Final = "derived"
+DERIVED_FOLDER: Final = "derived"
 """Folder beside the landscapes for what can be made again from them."""
 COUNTS: Final = ("n_pixels", "n_units")
 """Clear pixels of the site and units that were seen; -1 units: not known, the scene could not be read."""
@@ -78,11 +78,11 @@ STATES: Final = (
 )  # fmt: skip
 """Meaning of the flags of ``state``: whether a scene counts for a site, or why not. Only ever added to at the end."""
 
-GRANULES: Final = 24
+MAX_GRANULES: Final = 24
 """Granules of one overpass at most; ``granule_bits`` has the preferred one in its highest byte. A landscape of 100 km
 and its surroundings touch at most nine tiles of Sentinel-2, in two zones."""
 
-PACKED: Final = (ZstdCodec(), Crc32cCodec())
+CHUNK_CODECS: Final = (ZstdCodec(), Crc32cCodec())
 """How chunks are packed: a checksum behind each is compared whenever it is read. Most bits of reflectances do not pack:
 a damaged byte of them would pass for another value."""
 
@@ -92,7 +92,7 @@ _TROUBLE: Final = (icechunk.IcechunkError, OSError, KeyError, ValueError, Runtim
 """What a damaged store, or one that cannot be written to, makes libraries raise; RuntimeError: numcodecs 0.17."""
 
 
-def texts(values: Iterable[str]) -> np.ndarray:
+def encode_texts(values: Iterable[str]) -> np.ndarray:
     """Texts as (n,) bytes in UTF-8, as wide as the longest: thousands of them are read at once, and few looked at.
 
     A text that ends in NUL would lose it.
@@ -100,7 +100,7 @@ def texts(values: Iterable[str]) -> np.ndarray:
     return np.array([text.encode("utf-8", "surrogatepass") for text in values], np.bytes_)
 
 
-_REASONS: Final = texts("" if state == "ACCEPTED" else state for state in STATES)
+_REASONS: Final = encode_texts("" if state == "ACCEPTED" else state for state in STATES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +138,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class SiteScene:
     """One scene of one site on its way into the store."""
 
     record: Record
@@ -203,7 +203,7 @@ def digest(pixels: np.ndarray, units: np.ndarray) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def landscape_of(root: Path, snapshot: str, opened: "LandscapeStore | None" = None) -> "LandscapeStore":
+def landscape_at_snapshot(root: Path, snapshot: str, opened: "LandscapeStore | None" = None) -> "LandscapeStore":
     """The landscape in a folder that a snapshot names: `opened` where it is that one, with all rows of the snapshot."""
     name, _, rows = snapshot.rpartition(":")
     if opened is not None and opened.path == root / name and opened.rows >= int(rows):
@@ -284,14 +284,20 @@ class LandscapeStore:
                 self._fixed(name, ("pixel",), centres, {"units": "m", "standard_name": f"projection_{name}_coordinate"})
             self._fixed("spatial_ref", (), np.int64(0), {"crs_wkt": crs.to_wkt(), "grid_mapping_name": "crs"})
             for name, labels in (
-                ("band", LAYERS),
+                ("band", PACKED_LAYERS),
                 ("measure", MEANS),
                 ("unit_measure", UNIT_MEASURES),
                 ("count", COUNTS),
             ):
                 self._fixed(name, (name,), list(labels))
             chunk = -(-sum(sizes) // max(1, round(sum(sizes) / CHUNK_PIXELS)))
-            self._rows("pixels", ("band", "pixel"), (len(LAYERS), sum(sizes)), "uint16", chunks=(1, len(LAYERS), chunk))
+            self._rows(
+                "pixels",
+                ("band", "pixel"),
+                (len(PACKED_LAYERS), sum(sizes)),
+                "uint16",
+                chunks=(1, len(PACKED_LAYERS), chunk),
+            )
             units = max(n_units, 1)
             self._rows(
                 "unit_means",
@@ -336,7 +342,7 @@ class LandscapeStore:
             dtype="string" if text else values.dtype,
             dimension_names=dims,
             attributes=attributes or {},
-            compressors=PACKED,
+            compressors=CHUNK_CODECS,
         )
         array = array.with_config({"write_empty_chunks": True})
         array[...] = np.array(values, dtype=object) if text else values
@@ -362,7 +368,7 @@ class LandscapeStore:
             fill_value=fill,
             dimension_names=(along, *dims),
             attributes=attributes or {},
-            compressors=PACKED,
+            compressors=CHUNK_CODECS,
         )
 
     @property
@@ -414,7 +420,10 @@ class LandscapeStore:
         raise StoreBroken(msg)
 
     def append(
-        self, rows: Sequence[Mapping[str, Entry]], message: str, pictures: Mapping[str, Sequence[Picture]] | None = None
+        self,
+        rows: Sequence[Mapping[str, SiteScene]],
+        message: str,
+        pictures: Mapping[str, Sequence[Picture]] | None = None,
     ) -> int:
         """Store overpasses, all or none, each as one new row.
 
@@ -479,12 +488,12 @@ class LandscapeStore:
             arrays["pictures"][slot, first:last] = piece
             arrays["picture_time"][slot], arrays["picture_clear"][slot] = times, clear
 
-    def _new_rows(self, rows: Sequence[Mapping[str, Entry]]) -> dict[str, np.ndarray]:
+    def _new_rows(self, rows: Sequence[Mapping[str, SiteScene]]) -> dict[str, np.ndarray]:
         """Arrays of new rows, by name."""
         layout, n = self._layout, len(rows)
         sites, units = len(layout["ground"]), max(int(layout["first_unit"][-1]), 1)
         made: dict[str, np.ndarray] = {
-            "pixels": np.zeros((n, len(LAYERS), int(layout["first_pixel"][-1])), np.uint16),
+            "pixels": np.zeros((n, len(PACKED_LAYERS), int(layout["first_pixel"][-1])), np.uint16),
             "unit_means": np.full((n, units, len(UNIT_MEASURES)), np.nan, np.float32),
             "site_means": np.full((n, sites, len(MEANS)), np.nan),
             "control_means": np.full((n, sites, len(MEANS)), np.nan),
@@ -498,8 +507,8 @@ class LandscapeStore:
         for at, row in enumerate(rows):
             by_name = granules_of(row)
             names, scenes = list(by_name), list(by_name.values())
-            if len(scenes) > GRANULES:
-                msg = f"overpass {scenes[0].acquisition!r} has {len(scenes)} granules; {GRANULES} can be stored"
+            if len(scenes) > MAX_GRANULES:
+                msg = f"overpass {scenes[0].acquisition!r} has {len(scenes)} granules; {MAX_GRANULES} can be stored"
                 raise BadData(msg)
             records = [entry.record for entry in row.values()]
             texts["time"].append(min(_microseconds(record.time) for record in records))
@@ -525,7 +534,7 @@ class LandscapeStore:
                     for k, one in enumerate(scenes)
                     if one in entry.granules and record.granules.get(one.tile) == one.baseline
                 )
-                made["granule_bits"][at, site] = bits | names.index((record.source, record.scene)) << GRANULES
+                made["granule_bits"][at, site] = bits | names.index((record.source, record.scene)) << MAX_GRANULES
                 made["digest"][at, site] = int(record.digest, 16)
         made["time"] = np.array(texts["time"], np.int64)
         for name in ("acquisition", "granules"):
@@ -575,7 +584,7 @@ class LandscapeStore:
             fresh = self.path.with_name(f".{self.path.name}.new")
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
-            (self.path.parent / DERIVED).mkdir(exist_ok=True)
+            (self.path.parent / DERIVED_FOLDER).mkdir(exist_ok=True)
             icechunk.Repository.create(icechunk.local_filesystem_storage(str(fresh)))
             fresh.replace(self.path)
 
@@ -647,9 +656,9 @@ class LandscapeStore:
         width = array.chunks[2]
         first = place.start // width
         parts = range(first, -(-place.stop // width))
-        if len(rows) * len(parts) * len(LAYERS) * width * array.dtype.itemsize > READ_BYTES:
+        if len(rows) * len(parts) * len(PACKED_LAYERS) * width * array.dtype.itemsize > CHUNK_CACHE_BYTES:
             return np.asarray(array.oindex[np.asarray(rows), :, place])
-        found = np.empty((len(rows), len(LAYERS), len(parts) * width), np.uint16)
+        found = np.empty((len(rows), len(PACKED_LAYERS), len(parts) * width), np.uint16)
         for part in parts:
             missing = sorted({row for row in rows if (row, part) not in self._chunks})
             if missing:
@@ -660,7 +669,7 @@ class LandscapeStore:
             for at, row in enumerate(rows):
                 values = self._chunks[row, part]
                 found[at, :, (part - first) * width :][:, : values.shape[1]] = values
-        most = max(READ_BYTES // (len(LAYERS) * width * array.dtype.itemsize), 1)
+        most = max(CHUNK_CACHE_BYTES // (len(PACKED_LAYERS) * width * array.dtype.itemsize), 1)
         for key in [*self._chunks][: max(len(self._chunks) - most, 0)]:
             del self._chunks[key]
         return found[:, :, place.start - first * width : place.stop - first * width]
@@ -716,7 +725,7 @@ class StoredSite:
     @property
     def derived(self) -> Path:
         """Where what is derived of the site is put: beside the landscapes, by the key of the ground."""
-        return self.landscape.path.parent / DERIVED / self.landscape.grounds[self._number]
+        return self.landscape.path.parent / DERIVED_FOLDER / self.landscape.grounds[self._number]
 
     @property
     def snapshot(self) -> str:
@@ -776,7 +785,7 @@ class StoredSite:
     def _preferred(self, rows: np.ndarray) -> np.ndarray:
         """Numbers of the preferred granules of some rows."""
         bits = self.landscape._whole("granule_bits")[rows, self._number]
-        return np.asarray(self.landscape._granules().first[rows] + (bits >> GRANULES))
+        return np.asarray(self.landscape._granules().first[rows] + (bits >> MAX_GRANULES))
 
     def columns(self, snapshot: str | None = None) -> dict[str, np.ndarray]:
         """What is known of each acquisition, ascending by (time, acquisition).
@@ -793,7 +802,7 @@ class StoredSite:
             [1], ``n_pixels``, ``n_units`` (-1: not known), :data:`MEANS` of the site and, as ``control_*``, of its
             control units (NaN: not known), ``bandpass``; and of the preferred granule ``time`` (ISO 8601, UTC),
             ``moment`` (datetime64[ns], UTC), ``date``, ``scene``, ``source``, ``baseline``, ``sensor``, ``quality``,
-            ``orbit`` (empty: not known), ``scale``, ``offset``. Texts are bytes, see :func:`texts`.
+            ``orbit`` (empty: not known), ``scale``, ``offset``. Texts are bytes, see :func:`encode_texts`.
 
         Raises
         ------
@@ -854,14 +863,14 @@ class StoredSite:
         rows, land = self._rows(snapshot), self.landscape
         with land._guarded():
             granules = land._granules()
-            bits = land._whole("granule_bits")[rows, self._number] & ((1 << GRANULES) - 1)
+            bits = land._whole("granule_bits")[rows, self._number] & ((1 << MAX_GRANULES) - 1)
             shared = land._known.setdefault("baselines", {})
             key = rows.tobytes(), bits.tobytes()
             if key not in shared:
                 shared[key] = {
                     str(land._whole("acquisition")[row]): {
                         granules.tiles[first + at]: granules.baselines[first + at]
-                        for at in range(GRANULES)
+                        for at in range(MAX_GRANULES)
                         if some >> at & 1
                     }
                     for row, first, some in zip(
@@ -877,7 +886,7 @@ class StoredSite:
         with land._guarded():
             place = self._of_pixels
             stored = land._pixels(rows, place)
-            found = np.zeros((len(rows), len(LAYERS), *self.grid.shape), np.uint16)
+            found = np.zeros((len(rows), len(PACKED_LAYERS), *self.grid.shape), np.uint16)
             found[:, :, land._layout["row"][place], land._layout["column"][place]] = stored
             return found
 
@@ -910,7 +919,7 @@ class StoredSite:
         self,
         snapshot: str | None = None,
         *,
-        layers: Collection[str] = LAYERS,
+        layers: Collection[str] = PACKED_LAYERS,
         acquisitions: Collection[str] | None = None,
         lazy: bool = True,
     ) -> xr.Dataset:
@@ -921,12 +930,12 @@ class StoredSite:
         snapshot : str, optional
             As it stood then; None: as it stands.
         layers : collection of str
-            Those wanted, of :data:`monitor.cube.packed.LAYERS`.
+            Those wanted, of :data:`monitor.cube.packed.PACKED_LAYERS`.
         acquisitions : collection of str, optional
             Those wanted; None: all.
         lazy : bool
-            In dask chunks of :data:`CHUNK_BYTES`; else in memory: for a few scenes of a small site dask takes several
-            times as long as the arithmetic.
+            In dask chunks of :data:`CUBE_CHUNK_BYTES`; else in memory: for a few scenes of a small site dask takes
+            several times as long as the arithmetic.
 
         Returns
         -------
@@ -941,7 +950,7 @@ class StoredSite:
         """
         found = self.columns(snapshot)
         if acquisitions is not None:
-            wanted = texts(acquisitions)
+            wanted = encode_texts(acquisitions)
             if absent := sorted(set(wanted.tolist()) - set(found["acquisition"].tolist())):
                 msg = (
                     f"the store {self.landscape.name} lacks {len(absent)} scenes that were seen in it, "
@@ -951,10 +960,10 @@ class StoredSite:
             kept = np.isin(found["acquisition"], wanted)
             found = {name: values[kept] for name, values in found.items()}
         rows = found["row"].tolist()
-        shape = (len(LAYERS), *self.grid.shape)
+        shape = (len(PACKED_LAYERS), *self.grid.shape)
         packed: da.Array | np.ndarray
         if lazy:
-            together = max(1, CHUNK_BYTES // int(2 * np.prod(shape)))
+            together = max(1, CUBE_CHUNK_BYTES // int(2 * np.prod(shape)))
             cuts = [rows[start : start + together] for start in range(0, len(rows), together)]
             blocks = [
                 da.from_delayed(delayed(self.pixels, pure=False)(some), (len(some), *shape), np.uint16) for some in cuts
@@ -1009,8 +1018,8 @@ class _Granules:
         decoded = [_GRANULES.decode(text) for text in rows]
         every = [one for some in decoded for one in some]
         counts = np.array([len(some) for some in decoded], np.int64)
-        names, number = np.unique(texts(map(str, acquisitions)), return_inverse=True)
-        time = texts(one.time for one in every)
+        names, number = np.unique(encode_texts(map(str, acquisitions)), return_inverse=True)
+        time = encode_texts(one.time for one in every)
         utc = [one.time.removesuffix("+00:00") for one in every]
         moment = np.array(utc, "datetime64[ns]")
         order = np.empty(len(every), np.int64)
@@ -1026,9 +1035,9 @@ class _Granules:
                 "time": time,
                 "moment": moment,
                 "date": moment.astype("datetime64[D]"),
-                "scene": texts(one.id for one in every),
+                "scene": encode_texts(one.id for one in every),
                 **{
-                    name: texts(getattr(one, name) for one in every)
+                    name: encode_texts(getattr(one, name) for one in every)
                     for name in ("source", "baseline", "sensor", "quality", "orbit")
                 },
                 "scale": np.array([one.scale for one in every], np.float64),
@@ -1058,7 +1067,7 @@ def _microseconds(time: str) -> int:
     return int(np.datetime64(datetime.fromisoformat(time).astimezone(UTC).replace(tzinfo=None), "us").astype(np.int64))
 
 
-def granules_of(row: Mapping[str, Entry]) -> dict[tuple[str, str], Scene]:
+def granules_of(row: Mapping[str, SiteScene]) -> dict[tuple[str, str], Scene]:
     """Granules of an overpass over all sites, by source and id."""
     return {(scene.source, scene.id): scene for entry in row.values() for scene in entry.granules}
 

@@ -15,7 +15,7 @@ import numpy as np
 from monitor import derived
 from monitor.cube.grid import inside
 from monitor.cube.store import StoredSite
-from monitor.maps.seasons import Wanted, scenes_by_season, sums_by_season
+from monitor.maps.seasons import SiteSeasons, scenes_by_season, sums_by_season
 from monitor.sites.site import Site
 from monitor.trends.kernels.failing import block_means, failing_area, pixel_theta, pixels_per_block
 from monitor.trends.kernels.season_sums import SUMS, block_sums
@@ -26,7 +26,7 @@ from monitor.verdict.kernels import NORMAL_95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failing:
+class FailingMap:
     """Where a site fails, as it stood at the last look."""
 
     ground: FailingGround
@@ -42,7 +42,7 @@ class Failing:
         return np.where(ground, fine, np.float32(np.nan))
 
 
-def failing(
+def failing_map(
     store: StoredSite,
     snapshot: str,
     site: Site,
@@ -51,7 +51,7 @@ def failing(
     look: Callable[[], LastLook | None],
     *,
     constants: Calibration,
-) -> Failing | None:
+) -> FailingMap | None:
     """Where a site fails, from the scenes up to the last look; None where that cannot be said.
 
     Parameters
@@ -63,7 +63,7 @@ def failing(
     site : Site
         As it was judged.
     observed : mapping
-        Columns :data:`monitor.maps.seasons.NEEDED` of its series, and ``chain``, (n,) arrays ascending by time.
+        Columns :data:`monitor.maps.seasons.SEASON_COLUMNS` of its series, and ``chain``, (n,) arrays ascending by time.
     day : date
         Of the last look.
     look : callable
@@ -83,7 +83,7 @@ def failing(
     if values["ground"] is None:
         return None
     known = values["ground"] | {"day": date.fromisoformat(values["ground"]["day"])}
-    return Failing(ground=FailingGround(**known), chance=values["chance"], times=values["times"])
+    return FailingMap(ground=FailingGround(**known), chance=values["chance"], times=values["times"])
 
 
 def _failing(
@@ -104,7 +104,7 @@ def _failing(
     seasons = {season: scenes for season, scenes in scenes_by_season(site, observed).items() if season[0] in promised}
     if not seasons or verdict.theta is None or verdict.theta_low is None or verdict.theta_high is None:
         return nothing
-    (sums,) = sums_by_season([Wanted(site=site, store=store, snapshot=snapshot, seasons=seasons)])
+    (sums,) = sums_by_season([SiteSeasons(site=site, store=store, snapshot=snapshot, seasons=seasons)])
     ground, pixel = inside(site.geometry, store.grid), abs(store.grid.resolution.x)
     times = pixels_per_block(pixel)
     rows = [SUMS.index("over"), SUMS.index("seen")]

@@ -18,7 +18,7 @@ from monitor import derived
 from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover
 from monitor.cover.indices import INDICES
 from monitor.cube.grid import grid_to_json
-from monitor.cube.store import CHUNK_BYTES, StoredSite
+from monitor.cube.store import CUBE_CHUNK_BYTES, StoredSite
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.trends.kernels.season_sums import SUMS, add_scenes
@@ -26,11 +26,11 @@ from monitor.trends.kernels.season_sums import SUMS, add_scenes
 Season = tuple[int, bool]
 """Year of a growing season, and whether its scenes were taken before the work began."""
 
-NEEDED: Final = ("acquisition", "date", "digest", "control_cover", "accepted")
+SEASON_COLUMNS: Final = ("acquisition", "date", "digest", "control_cover", "accepted")
 """Columns of a series that decide which scenes go into the maps."""
 
 
-class Scenes(NamedTuple):
+class SeasonScenes(NamedTuple):
     """The scenes of a season that go into the maps, in order of acquisition."""
 
     acquisitions: np.ndarray
@@ -44,17 +44,17 @@ class Scenes(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class SiteSeasons:
     """A site whose seasons are to be summed up."""
 
     site: Site
     store: StoredSite
     snapshot: str
     """Of the store; see :class:`monitor.cube.store.StoredSite`."""
-    seasons: Mapping[Season, Scenes]
+    seasons: Mapping[Season, SeasonScenes]
 
 
-def scenes_by_season(site: Site, observed: Mapping[str, np.ndarray]) -> dict[Season, Scenes]:
+def scenes_by_season(site: Site, observed: Mapping[str, np.ndarray]) -> dict[Season, SeasonScenes]:
     """The accepted scenes of a site inside its growing seasons, whose control ground was seen.
 
     Parameters
@@ -62,7 +62,7 @@ def scenes_by_season(site: Site, observed: Mapping[str, np.ndarray]) -> dict[Sea
     site : Site
         Gives the start of the work and the growing season.
     observed : mapping
-        Columns :data:`NEEDED` of its series, (n,) arrays ascending by time.
+        Columns :data:`SEASON_COLUMNS` of its series, (n,) arrays ascending by time.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def scenes_by_season(site: Site, observed: Mapping[str, np.ndarray]) -> dict[Sea
         for before, first, end in ((False, max(opens, start), closes), (True, opens, min(closes, start))):
             some = slice(*np.searchsorted(day, [first, end]).tolist())
             if some.start < some.stop:
-                found[year, before] = Scenes(names[some], digests[some], controls[some], bool(newest >= end))
+                found[year, before] = SeasonScenes(names[some], digests[some], controls[some], bool(newest >= end))
     return found
 
 
@@ -123,7 +123,7 @@ def season_sums(
     return found.rename("sums")
 
 
-def sums_by_season(sites: Sequence[Wanted]) -> list[dict[Season, np.ndarray]]:
+def sums_by_season(sites: Sequence[SiteSeasons]) -> list[dict[Season, np.ndarray]]:
     """Sums of the seasons of some sites, best of one landscape: a stored chunk of pixels holds many of them.
 
     Parameters
@@ -149,7 +149,7 @@ def sums_by_season(sites: Sequence[Wanted]) -> list[dict[Season, np.ndarray]]:
     return found
 
 
-def _stored(one: Wanted, season: Season) -> np.ndarray:
+def _stored(one: SiteSeasons, season: Season) -> np.ndarray:
     scenes, endmembers = one.seasons[season], ENDMEMBERS[one.site.biome]
     make = partial(_sums, one, scenes, endmembers)
     if not scenes.over:
@@ -161,11 +161,11 @@ def _stored(one: Wanted, season: Season) -> np.ndarray:
     return sums
 
 
-def _sums(one: Wanted, scenes: Scenes, endmembers: Endmembers) -> dict[str, np.ndarray]:
+def _sums(one: SiteSeasons, scenes: SeasonScenes, endmembers: Endmembers) -> dict[str, np.ndarray]:
     """Of a season from the stored pixels, some scenes at a time: a large site does not fit in memory as a whole."""
     layers = {"red", "nir", "clear", *INDICES[endmembers.index][1]}
     height, width = one.store.grid.shape
-    together = max(1, CHUNK_BYTES // (height * width * 4 * len(layers)))
+    together = max(1, CUBE_CHUNK_BYTES // (height * width * 4 * len(layers)))
     sums = None
     for first in range(0, scenes.controls.size, together):
         some = slice(first, first + together)

@@ -21,24 +21,24 @@ import numpy as np
 import xarray as xr
 
 from monitor import derived
-from monitor.controls.control_means import Comparison, compare, last_fit, shown
+from monitor.controls.control_means import Comparison, compare, compare_fit_units, last_fit_year
 from monitor.controls.orbit_bias import orbit_steps
 from monitor.controls.screening import LeftOut
 from monitor.controls.selection import ControlSet
-from monitor.cube import offset_check as radiometry
-from monitor.cube.store import UNIT_MEASURES, StoredSite, texts
-from monitor.series.columns import CONTROL, OBSERVED, Columns, chained, plain_texts
+from monitor.cube.offset_check import check_offsets
+from monitor.cube.store import UNIT_MEASURES, StoredSite, encode_texts
+from monitor.series.columns import CONTROL_COLUMNS, SERIES_MEASURES, Columns, chain_hashes, decode_texts
 from monitor.series.observations import observation_lines
 from monitor.sites.site import Site
 
 _STORED: Final = (
     "acquisition", "time", "date", "digest", "accepted", "reason", "clear_fraction", "n_pixels", "scene", "source",
-    "baseline", *OBSERVED,
+    "baseline", *SERIES_MEASURES,
 )  # fmt: skip
 """Columns that are taken as they are stored, but for what the offset check and the control ground say of a scene."""
-_MADE: Final = ("accepted", "reason", *OBSERVED, *CONTROL, "chain", "line")
+_MADE: Final = ("accepted", "reason", *SERIES_MEASURES, *CONTROL_COLUMNS, "chain", "line")
 """Columns that are more than that."""
-_MEASURES: Final = [UNIT_MEASURES.index(name) for name in OBSERVED]
+_MEASURES: Final = [UNIT_MEASURES.index(name) for name in SERIES_MEASURES]
 
 Steps = Mapping[str, Mapping[str, float]]
 """What is added to the control ground, by orbit and column; orbits and columns that are not in it stay as they are."""
@@ -78,10 +78,10 @@ def site_series(
         The store cannot be read, or has no such snapshot.
     """
     seen = stored.columns(snapshot)
-    seen["accepted"], seen["reason"] = radiometry.settle(seen)
+    seen["accepted"], seen["reason"] = check_offsets(seen)
     if not controls.units:
         nothing = np.full(seen["row"].size, np.nan)
-        return _judged(seen, {name: seen.get(name, nothing) for name in CONTROL}, None)
+        return _judged(seen, {name: seen.get(name, nothing) for name in CONTROL_COLUMNS}, None)
     left_out = left_out or {}
     year = seen["date"].astype("datetime64[Y]")
     over = int(np.searchsorted(year, year[-1])) if year.size else 0
@@ -111,32 +111,32 @@ def _years_over(
     Steps between orbits are learnt from all units, left out or not: they are of slopes, which no planting changes, and
     earlier scenes keep their values.
     """
-    coords = {"time": seen["moment"], "unit": stored.units, "measure": list(OBSERVED)}
+    coords = {"time": seen["moment"], "unit": stored.units, "measure": list(SERIES_MEASURES)}
     means = xr.DataArray(_means(stored, seen), dims=("time", "unit", "measure"), coords=coords)
     whole = compare(means, controls, since=site.start)
     steps = _orbit_steps(seen, _ground(whole.rings, whole.reference), whole.units)
-    last = last_fit(means, controls, since=site.start, left_out=left_out)
+    last = last_fit_year(means, controls, since=site.start, left_out=left_out)
     found = _shown(stored, seen, controls, last, left_out)
     columns = _judged(seen, _corrected(_ground(found.rings, found.reference), seen, steps), found.few)
     return {**{name: columns[name] for name in _MADE}, "last_fit": last, "steps": steps}
 
 
 def _means(stored: StoredSite, seen: Columns) -> np.ndarray:
-    """(time, unit, measure) means of the control units in some scenes, of the measures :data:`OBSERVED`."""
+    """(time, unit, measure) means of the control units in some scenes, of the measures :data:`SERIES_MEASURES`."""
     return stored.unit_means_of(seen["row"])[:, :, _MEASURES]
 
 
 def _shown(stored: StoredSite, seen: Columns, controls: ControlSet, last: np.ndarray, left_out: LeftOut) -> Comparison:
-    return shown(
-        _means(stored, seen), seen["moment"], stored.units, OBSERVED, controls, last, left_out=left_out
+    return compare_fit_units(
+        _means(stored, seen), seen["moment"], stored.units, SERIES_MEASURES, controls, last, left_out=left_out
     )  # fmt: skip
 
 
 def _ground(rings: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
     """(time,) values of the control ground, by column, of :class:`monitor.controls.control_means.Comparison`."""
     return {
-        **{f"control_{name}": rings[0, :, k] for k, name in enumerate(OBSERVED)},
-        "control_cover_2": rings[1, :, OBSERVED.index("cover")],
+        **{f"control_{name}": rings[0, :, k] for k, name in enumerate(SERIES_MEASURES)},
+        "control_cover_2": rings[1, :, SERIES_MEASURES.index("cover")],
         "reference_cover": reference,
     }
 
@@ -147,7 +147,7 @@ def _orbits(seen: Columns) -> list[str]:
     return [
         f"{sensor.split('-')[0]} {orbit}" if accepted and orbit else ""
         for sensor, orbit, accepted in zip(
-            plain_texts(seen["sensor"]), plain_texts(seen["orbit"]), seen["accepted"].tolist(), strict=True
+            decode_texts(seen["sensor"]), decode_texts(seen["orbit"]), seen["accepted"].tolist(), strict=True
         )
     ]
 
@@ -159,12 +159,12 @@ def _orbit_steps(seen: Columns, ground: Columns, units: np.ndarray) -> Steps:
     """
     orbits = _orbits(seen)
     found: dict[str, dict[str, float]] = {}
-    for measure in ("cover", *(name for name in OBSERVED if name != "cover")):
+    for measure in ("cover", *(name for name in SERIES_MEASURES if name != "cover")):
         names = [name for name in ground if name.removeprefix("control_").removesuffix("_2") == measure]
         names += ["reference_cover"] if measure == "cover" else []
         own = np.where(seen["accepted"], seen[measure], np.nan)
         difference = own[:, None] - np.stack([ground[name] for name in names], axis=1)
-        steps = orbit_steps(seen["moment"], orbits, difference, units[:, :, OBSERVED.index(measure)])
+        steps = orbit_steps(seen["moment"], orbits, difference, units[:, :, SERIES_MEASURES.index(measure)])
         if not any(step.any() for step in steps.values()):
             if measure == "cover":
                 return {}
@@ -206,10 +206,10 @@ def _judged(seen: Columns, ground: Columns, few: np.ndarray | None, before: byte
         unseen = seen["accepted"] & np.isnan(ground["control_cover"])
         columns["reason"] = np.where(unseen, np.where(few, b"CONTROL_FEW", b"CONTROL_HIDDEN"), seen["reason"])
         columns["accepted"] = seen["accepted"] & ~unseen
-    for name in OBSERVED:
+    for name in SERIES_MEASURES:
         columns[name] = np.where(columns["accepted"], seen[name], np.nan)
-    for name in CONTROL:
+    for name in CONTROL_COLUMNS:
         columns[name] = np.where(columns["accepted"], ground[name], np.nan)
-    columns["chain"] = chained(columns, before)
-    shown_as = {name: plain_texts(values) if values.dtype.kind == "S" else values for name, values in columns.items()}
-    return {**columns, "line": texts(observation_lines(shown_as))}
+    columns["chain"] = chain_hashes(columns, before)
+    shown_as = {name: decode_texts(values) if values.dtype.kind == "S" else values for name, values in columns.items()}
+    return {**columns, "line": encode_texts(observation_lines(shown_as))}

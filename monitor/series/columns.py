@@ -25,7 +25,7 @@ line                bytes                line of ``observations.csv`` without th
 =================== ============== ===== ==============================================================================
 
 All means have six decimals: what is judged is exactly what ``observations.csv`` shows. They are NaN where a scene was
-not accepted, and where nothing was seen. Texts are UTF-8 (:func:`monitor.cube.store.texts`).
+not accepted, and where nothing was seen. Texts are UTF-8 (:func:`monitor.cube.store.encode_texts`).
 """
 
 from collections.abc import Mapping
@@ -37,11 +37,19 @@ import numpy as np
 
 Columns = Mapping[str, np.ndarray]
 """Such columns by name."""
-OBSERVED: Final = ("ndvi", "cover", "ndmi", "nbr")
+SERIES_MEASURES: Final = ("ndvi", "cover", "ndmi", "nbr")
 """Means of a site and, as ``control_*``, of its control ground."""
-CONTROL: Final = ("control_cover_2", "reference_cover", *(f"control_{name}" for name in OBSERVED))
+CONTROL_COLUMNS: Final = ("control_cover_2", "reference_cover", *(f"control_{name}" for name in SERIES_MEASURES))
 """Columns of the control ground."""
-JUDGED: Final = ("time", "accepted", "clear_fraction", "control_cover_2", "reference_cover", *OBSERVED, *CONTROL[2:])
+JUDGED_COLUMNS: Final = (
+    "time",
+    "accepted",
+    "clear_fraction",
+    "control_cover_2",
+    "reference_cover",
+    *SERIES_MEASURES,
+    *CONTROL_COLUMNS[2:],
+)
 """Columns that a verdict is drawn from, beside `date`."""
 
 
@@ -49,24 +57,24 @@ def no_observations() -> Columns:
     """The columns of a site of which nothing is stored."""
     kinds = {"date": "datetime64[D]", "accepted": "bool", "n_pixels": "int64", "chain": "V16"}
     kinds |= dict.fromkeys(("acquisition", "time", "scene", "source", "baseline", "digest", "reason", "line"), "S1")
-    kinds |= dict.fromkeys(("clear_fraction", *OBSERVED, *CONTROL), "float64")
+    kinds |= dict.fromkeys(("clear_fraction", *SERIES_MEASURES, *CONTROL_COLUMNS), "float64")
     return {name: np.array([], kind) for name, kind in kinds.items()}
 
 
-def plain_texts(column: np.ndarray) -> list[str]:
+def decode_texts(column: np.ndarray) -> list[str]:
     """The n texts of an (n,) column of texts."""
     encoded = column.tolist()
     known = {text: text.decode("utf-8", "surrogatepass") for text in set(encoded)}  # of a thousand reasons a few differ
     return [known[text] for text in encoded]
 
 
-def chained(observed: Columns, before: bytes = b"") -> np.ndarray:
+def chain_hashes(observed: Columns, before: bytes = b"") -> np.ndarray:
     """Hash, for each observation, of what is judged of it and of all observations before it.
 
     Parameters
     ----------
     observed : mapping
-        ``acquisition``, ``digest``, ``reason`` and the :data:`JUDGED` columns.
+        ``acquisition``, ``digest``, ``reason`` and the :data:`JUDGED_COLUMNS` columns.
     before : bytes
         The hash of the observation before the first; empty: there is none.
 
@@ -76,8 +84,8 @@ def chained(observed: Columns, before: bytes = b"") -> np.ndarray:
         Equal for equal columns.
     """
     names = ("time", "acquisition", "digest", "reason")
-    rows = zip(*(plain_texts(observed[name]) for name in names), strict=True)
-    numbers = [np.asarray(observed[name], np.float64) for name in JUDGED if name != "time"]
+    rows = zip(*(decode_texts(observed[name]) for name in names), strict=True)
+    numbers = [np.asarray(observed[name], np.float64) for name in JUDGED_COLUMNS if name != "time"]
     values = np.ascontiguousarray(np.stack(numbers, axis=1) + 0.0)  # no zero below zero
     found = []
     for row, value in zip(rows, values, strict=True):
@@ -86,7 +94,7 @@ def chained(observed: Columns, before: bytes = b"") -> np.ndarray:
     return np.array(found, "V16")
 
 
-def until(observed: Columns, day: date) -> Columns:
+def observed_until(observed: Columns, day: date) -> Columns:
     """Observations up to the end of a day."""
     count = int(np.searchsorted(observed["date"], np.datetime64(day, "D"), side="right"))
     return observed if count == observed["date"].size else {name: values[:count] for name, values in observed.items()}

@@ -13,10 +13,10 @@ OBSERVATION_COLUMNS: Final = (
     "control_cover", "accepted", "reason",
 )  # fmt: skip
 
-SPECIAL: Final = ',"\r\n'
+CSV_SPECIAL: Final = ',"\r\n'
 """What puts a cell of CSV into quotation marks."""
 
-FORMULA: Final = frozenset("=+-@＝＋－＠\t\r\n")
+FORMULA_STARTS: Final = frozenset("=+-@＝＋－＠\t\r\n")
 """What a spreadsheet takes for the beginning of a formula."""
 
 
@@ -65,5 +65,5 @@ def _six_decimals(value: float) -> str:
 
 def _cell(text: str) -> str:
     """Text as a cell of CSV, inert in a spreadsheet."""
-    inert = f"'{text}" if text[:1] in FORMULA else text
-    return '"' + inert.replace('"', '""') + '"' if any(mark in inert for mark in SPECIAL) else inert
+    inert = f"'{text}" if text[:1] in FORMULA_STARTS else text
+    return '"' + inert.replace('"', '""') + '"' if any(mark in inert for mark in CSV_SPECIAL) else inert

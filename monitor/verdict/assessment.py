@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from monitor.series.columns import JUDGED, Columns
+from monitor.series.columns import JUDGED_COLUMNS, Columns
 
 
 class Status(StrEnum):
@@ -61,7 +61,7 @@ class Series:
         order = np.lexsort((-clear[accepted], day))  # equally clear ones stay in the order of time
         dates, first = np.unique(day[order], return_index=True)
         chosen = accepted[order[first]]
-        column = {name: observed[name][chosen] for name in JUDGED if name not in ("time", "accepted")}
+        column = {name: observed[name][chosen] for name in JUDGED_COLUMNS if name not in ("time", "accepted")}
         second = np.where(
             np.isfinite(column["nbr"] - column["control_nbr"]),
             column["nbr"] - column["control_nbr"],

@@ -20,8 +20,8 @@ import xarray as xr
 from scipy.optimize import minimize
 from scipy.special import ndtri
 
-from monitor.controls.control_means import screened
-from monitor.controls.selection import ENOUGH
+from monitor.controls.control_means import unchanged_units
+from monitor.controls.selection import MIN_UNITS
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT, verdicts
@@ -93,11 +93,11 @@ def placebos(site: Site, means: xr.DataArray) -> list[Placebo]:
     """
     days = means.time.values.astype("datetime64[D]")
     first, last = (int(str(day)[:4]) for day in (days[0], days[-1])) if days.size else (0, 0)
-    if means.sizes["unit"] <= ENOUGH or last - first < 2:
+    if means.sizes["unit"] <= MIN_UNITS or last - first < 2:
         return []
     before = min(max((last - first + 1) // 3, 2), 5)
     start = date(first + before, site.start.month, min(site.start.day, 28))
-    quiet = screened(means, since=start).all("time")
+    quiet = unchanged_units(means, since=start).all("time")
     ground = means.transpose("time", "unit", "measure")
     best = _clearest(days, np.isfinite(ground.sel(measure="cover").values).sum(axis=1))
     days = days[best]
@@ -138,7 +138,7 @@ def _mean_of_others(values: np.ndarray) -> np.ndarray:
     filled = np.where(seen, values, 0.0)
     count = seen.sum(axis=1, keepdims=True) - seen
     total = filled.sum(axis=1, keepdims=True) - filled
-    mean: np.ndarray = np.where(count >= ENOUGH, total / np.maximum(count, 1), np.nan)
+    mean: np.ndarray = np.where(count >= MIN_UNITS, total / np.maximum(count, 1), np.nan)
     return mean
 
 

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 from shapely.geometry import Point
 
-from monitor.controls.control_means import compare, screened
-from monitor.controls.selection import REFERENCE, ControlSet, Unit
+from monitor.controls.control_means import compare, unchanged_units
+from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 
 SINCE = date(2018, 4, 1)
 DAYS = np.concatenate([np.arange(f"{y}-05-05", f"{y}-10-01", 14, dtype="datetime64[D]") for y in range(2015, 2022)])
@@ -51,7 +51,7 @@ def rings(second: int = 0) -> ControlSet:
 def test_a_unit_that_changed_for_itself_is_left_out_from_the_next_year_on_and_never_comes_back(change):
     cover = ground()
     cover[(YEAR >= 2019) & (YEAR <= 2020), 5] += change  # and grown back in 2021
-    fit = screened(means(cover), since=SINCE)
+    fit = unchanged_units(means(cover), since=SINCE)
     assert fit.values[YEAR <= 2019].all()
     assert not fit.values[YEAR >= 2020, 5].any()
     assert fit.values[:, np.arange(UNITS) != 5].all()
@@ -60,7 +60,7 @@ def test_a_unit_that_changed_for_itself_is_left_out_from_the_next_year_on_and_ne
 def test_a_dry_year_or_a_wet_one_that_hits_all_ground_leaves_out_nobody():
     cover = ground()
     cover[YEAR == 2020] *= 0.4
-    assert screened(means(cover), since=SINCE).all()
+    assert unchanged_units(means(cover), since=SINCE).all()
 
 
 def test_what_was_fit_on_a_day_does_not_change_when_later_years_come_nor_with_the_order_of_scenes():
@@ -68,19 +68,19 @@ def test_what_was_fit_on_a_day_does_not_change_when_later_years_come_nor_with_th
     cover[YEAR >= 2019, 5] -= 0.2
     cover[YEAR >= 2021, 9] += 0.3
     whole = means(cover)
-    fit = screened(whole, since=SINCE)
+    fit = unchanged_units(whole, since=SINCE)
     for last in (2018, 2019, 2020):
-        short = screened(whole.isel(time=last >= YEAR), since=SINCE)
+        short = unchanged_units(whole.isel(time=last >= YEAR), since=SINCE)
         xr.testing.assert_equal(short, fit.isel(time=last >= YEAR))
     shuffled = np.random.default_rng(1).permutation(DAYS.size)
-    xr.testing.assert_equal(screened(whole.isel(time=shuffled), since=SINCE), fit.isel(time=shuffled))
+    xr.testing.assert_equal(unchanged_units(whole.isel(time=shuffled), since=SINCE), fit.isel(time=shuffled))
 
 
 def test_a_unit_hidden_all_spring_is_not_taken_for_one_that_stayed_green():
     cover = ground()
     spring = (YEAR == 2020) & ((DAYS - DAYS.astype("datetime64[Y]")).astype(int) < 200)
     cover[spring, 3] = np.nan
-    assert screened(means(cover), since=SINCE).all()
+    assert unchanged_units(means(cover), since=SINCE).all()
 
 
 def test_each_ring_is_the_plain_mean_of_its_fit_units():
@@ -117,7 +117,8 @@ def test_where_the_first_ring_is_lost_the_second_stands_in_for_it():
 def test_the_reference_is_the_middle_of_the_reference_units_and_they_count_for_nothing_else():
     cover = np.tile(np.linspace(0.1, 0.33, UNITS), (DAYS.size, 1))
     units = [
-        Unit(id=f"u{k}", geometry=Point(0, 0), distance=1.0, ring=REFERENCE if k >= 13 else 1) for k in range(UNITS)
+        Unit(id=f"u{k}", geometry=Point(0, 0), distance=1.0, ring=REFERENCE_RING if k >= 13 else 1)
+        for k in range(UNITS)
     ]
     chosen = ControlSet(units=tuple(units), balance={}, candidates=UNITS)
     found = compare(means(cover), chosen, since=SINCE)
@@ -136,7 +137,7 @@ def test_units_that_are_not_fit_are_shown_to_nobody():
     cover = ground()
     cover[YEAR >= 2019, 5] -= 0.2
     found = compare(means(cover), rings(), since=SINCE).units[:, :, NAMES.index("cover")]
-    fit = screened(means(cover), since=SINCE).values
+    fit = unchanged_units(means(cover), since=SINCE).values
     np.testing.assert_array_equal(np.isnan(found), ~fit)
     np.testing.assert_array_equal(found[fit], cover.astype(np.float32)[fit])
 

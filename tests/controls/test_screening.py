@@ -5,8 +5,8 @@ from datetime import date
 import numpy as np
 from shapely.geometry import box
 
-from monitor.controls.screening import absent, left_out, too_few
-from monitor.controls.selection import REFERENCE, ControlSet, Unit
+from monitor.controls.screening import left_out, left_out_mask, too_few_units
+from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 
 UNITS = tuple(Unit(id=f"u{k}", geometry=box(k, 0, k + 0.9, 1), distance=100.0, ring=1 + k % 2) for k in range(12))
 
@@ -23,13 +23,13 @@ def test_a_unit_is_left_out_from_the_earliest_start_of_the_sites_that_touch_it_a
 
 def test_a_scene_of_the_day_of_the_start_does_not_count_the_unit_and_one_of_the_day_before_does():
     times = np.array(["2020-03-31T23:59", "2020-04-01T00:00", "2024-01-01T03:00"], "datetime64[ns]")
-    gone = absent(["u0", "u1"], times, {"u1": date(2020, 4, 1)})
+    gone = left_out_mask(["u0", "u1"], times, {"u1": date(2020, 4, 1)})
     np.testing.assert_array_equal(gone, [[False, False], [False, True], [False, True]])
 
 
 def test_with_nine_units_left_there_is_too_little_to_compare_with_from_that_day_on():
-    reference = Unit(id="r", geometry=box(0, 5, 1, 6), distance=100.0, ring=REFERENCE)
+    reference = Unit(id="r", geometry=box(0, 5, 1, 6), distance=100.0, ring=REFERENCE_RING)
     controls = ControlSet(units=(*UNITS, reference), balance={}, candidates=40)
     left = {"u0": date(2020, 4, 1), "u1": date(2020, 4, 1), "u2": date(2021, 4, 1)}
-    assert [too_few(controls, left, date(year, 4, 1)) for year in (2020, 2021, 2022)] == [False, True, True]
-    assert not too_few(controls, left, date(2021, 3, 31))
+    assert [too_few_units(controls, left, date(year, 4, 1)) for year in (2020, 2021, 2022)] == [False, True, True]
+    assert not too_few_units(controls, left, date(2021, 3, 31))

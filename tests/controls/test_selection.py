@@ -6,7 +6,16 @@ import xarray as xr
 from shapely.geometry import box
 from shapely.ops import unary_union
 
-from monitor.controls.selection import CANDIDATES, ENOUGH, REFERENCE, REFERENCES, WANTED, ControlSet, candidates, match
+from monitor.controls.selection import (
+    MAX_CANDIDATES,
+    MAX_REFERENCES,
+    MIN_UNITS,
+    REFERENCE_RING,
+    UNITS_PER_RING,
+    ControlSet,
+    candidate_units,
+    select_units,
+)
 from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import crs_of, site_grid
 from monitor.imagery.auxiliary.terrain import Terrain
@@ -20,7 +29,7 @@ RING = (300.0, 2000.0)
 
 @pytest.fixture(scope="module")
 def units():
-    return candidates(SITE, [OTHER], LATTICE, RING)
+    return candidate_units(SITE, [OTHER], LATTICE, RING)
 
 
 def test_candidates_keep_their_distance_from_every_site(units):
@@ -41,16 +50,16 @@ def test_candidates_are_of_the_size_of_the_site_and_do_not_overlap(units):
 
 
 def test_a_wide_ring_is_thinned_evenly_and_the_same_way_each_time(units):
-    wide = candidates(SITE, [OTHER], LATTICE, (300.0, 10_000.0))
-    assert len(wide) == CANDIDATES
-    assert [u.id for u in wide] == [u.id for u in candidates(SITE, [OTHER], LATTICE, (300.0, 10_000.0))]
+    wide = candidate_units(SITE, [OTHER], LATTICE, (300.0, 10_000.0))
+    assert len(wide) == MAX_CANDIDATES
+    assert [u.id for u in wide] == [u.id for u in candidate_units(SITE, [OTHER], LATTICE, (300.0, 10_000.0))]
     assert max(u.distance for u in wide) > 9000.0
     assert min(u.distance for u in wide) < 600.0
 
 
 def test_where_there_are_no_scenes_there_are_no_candidates():
     covered = box(103.79, 35.99, 103.801, 36.02)
-    found = candidates(SITE, [], LATTICE, RING, covered=covered)
+    found = candidate_units(SITE, [], LATTICE, RING, covered=covered)
     assert found
     assert all(covered.buffer(1e-9).contains(unit.geometry) for unit in found)
 
@@ -68,10 +77,10 @@ def means(cover, ndmi=0.1, red=0.2):
 def test_the_ground_that_behaved_like_the_site_before_the_start_is_chosen(units):
     rng = np.random.default_rng(5)
     like = np.zeros(len(units), dtype=bool)
-    like[rng.choice(len(units), WANTED, replace=False)] = True
+    like[rng.choice(len(units), UNITS_PER_RING, replace=False)] = True
     season = 0.2 + 0.1 * np.sin(np.linspace(0, 12, 24))
     ground = season[:, None] * np.where(like, 1.0, 1.6) + rng.normal(0, 0.004, (24, len(units)))
-    chosen = match(means(season), means(ground), units)
+    chosen = select_units(means(season), means(ground), units)
     alike = {unit.id for unit, is_like in zip(units, like, strict=True) if is_like}
     assert {unit.id for unit in chosen.units} == alike
     assert abs(chosen.balance["cover"]) < 0.1
@@ -83,14 +92,14 @@ def test_a_scene_in_which_a_candidate_was_hidden_does_not_count_against_it(units
     ground = np.repeat(season[:, None], len(units), axis=1)
     ground[:, 10:] += 0.2
     ground[5:, :10] = np.nan
-    chosen = match(means(season), means(ground), units)
+    chosen = select_units(means(season), means(ground), units)
     assert {unit.id for unit in units[:10]} <= {unit.id for unit in chosen.units}
 
 
 def test_a_candidate_never_seen_is_never_chosen(units):
     ground = np.full((10, len(units)), np.nan)
     ground[:, 3] = 0.3
-    chosen = match(means(np.full(10, 0.3)), means(ground), units)
+    chosen = select_units(means(np.full(10, 0.3)), means(ground), units)
     assert [unit.id for unit in chosen.units] == [units[3].id]
 
 
@@ -111,20 +120,20 @@ def two_covers(units, alike, seed=3):
 @pytest.mark.parametrize("share", [0.15, 0.5])
 def test_of_two_land_covers_the_one_that_shared_the_years_before_gets_nine_tenths_of_the_weight(units, share):
     alike = np.random.default_rng(11).random(len(units)) < share
-    chosen = match(*two_covers(units, alike), units)
+    chosen = select_units(*two_covers(units, alike), units)
     like = {unit.id for unit, is_like in zip(units, alike, strict=True) if is_like}
     for ring in range(1, chosen.rings + 1):
         names = [unit.id for unit in chosen.units if unit.ring == ring]
-        assert len(names) >= ENOUGH
+        assert len(names) >= MIN_UNITS
         assert np.mean([name in like for name in names]) >= 0.9
     assert chosen.balance["rmspe"] < 0.01
     assert max(abs(value) for name, value in chosen.balance.items() if name != "rmspe") < 0.25
 
 
 def test_two_rings_are_disjoint_and_of_thirty_each_where_there_is_ground_enough(units):
-    chosen = match(*two_covers(units, np.ones(len(units), bool)), units)
+    chosen = select_units(*two_covers(units, np.ones(len(units), bool)), units)
     near, far = ([u.distance for u in chosen.units if u.ring == ring] for ring in (1, 2))
-    assert (len(near), len(far)) == (WANTED, WANTED)
+    assert (len(near), len(far)) == (UNITS_PER_RING, UNITS_PER_RING)
     assert max(near) <= min(far)
     again = ControlSet.from_json(chosen.to_json())
     assert [u.ring for u in again.units] == [u.ring for u in chosen.units]
@@ -133,9 +142,9 @@ def test_two_rings_are_disjoint_and_of_thirty_each_where_there_is_ground_enough(
 
 def test_with_few_candidates_one_ring_is_made_and_stored_as_before_there_were_two(units):
     few = units[:60]
-    chosen = match(*two_covers(few, np.ones(60, bool)), few)
+    chosen = select_units(*two_covers(few, np.ones(60, bool)), few)
     assert chosen.rings == 1
-    assert len(chosen.units) == WANTED
+    assert len(chosen.units) == UNITS_PER_RING
     assert all("ring" not in unit for unit in chosen.to_json()["units"])
 
 
@@ -147,7 +156,7 @@ def test_ground_of_another_slope_height_or_aspect_is_left_out(units):
 
     others = [lie(elevation=1200.0), lie(slope=10.0), lie(facing=60.0), None]
     there = [lie(facing=30.0) if k % 5 == 0 else others[k % 4] for k in range(len(units))]
-    chosen = match(*two_covers(units, np.ones(len(units), bool)), units, terrain=(lie(), there))
+    chosen = select_units(*two_covers(units, np.ones(len(units), bool)), units, terrain=(lie(), there))
     assert {units.index(next(v for v in units if v.id == u.id)) % 5 for u in chosen.units} == {0}
     assert {"elevation", "slope", "northness"} <= set(chosen.balance)
     assert chosen.balance["elevation"] == 0
@@ -158,45 +167,45 @@ def test_ground_that_stood_where_the_plan_wants_the_site_is_the_reference_and_ne
     ahead = rng.permutation(np.repeat([0.0, 0.2, 0.5], [len(units) - 60, 30, 30]))  # degraded, restored, irrigated
     site, ground = two_covers(units, np.ones(len(units), bool))
     ground = ground + xr.DataArray(ahead, dims="unit").astype(np.float32)
-    chosen = match(site, ground, units, promised=0.2)
+    chosen = select_units(site, ground, units, promised=0.2)
     kept = {unit.id: unit.ring for unit in chosen.units}
     found = {unit.id: gain for unit, gain in zip(units, ahead, strict=True)}
-    assert {found[name] for name, ring in kept.items() if ring == REFERENCE} == {0.2}
-    assert sum(ring == REFERENCE for ring in kept.values()) == REFERENCES
-    assert {found[name] for name, ring in kept.items() if ring != REFERENCE} == {0.0}
-    assert chosen.compared.sum() == len(match(site, ground, units).units)
+    assert {found[name] for name, ring in kept.items() if ring == REFERENCE_RING} == {0.2}
+    assert sum(ring == REFERENCE_RING for ring in kept.values()) == MAX_REFERENCES
+    assert {found[name] for name, ring in kept.items() if ring != REFERENCE_RING} == {0.0}
+    assert chosen.compared.sum() == len(select_units(site, ground, units).units)
 
 
 @pytest.mark.parametrize(("promised", "better"), [(0.0, 40), (0.2, 9)], ids=["nothing promised", "too little of it"])
 def test_without_enough_better_ground_there_is_no_reference(units, promised, better):
     site, ground = two_covers(units, np.ones(len(units), bool))
     ground[:, :better] += 0.2
-    assert match(site, ground, units, promised=promised).compared.all()
+    assert select_units(site, ground, units, promised=promised).compared.all()
 
 
 def test_the_balance_of_a_set_that_never_matched_tells_how_far_it_was_off(units):
     season = 0.2 + 0.1 * np.sin(np.linspace(0, 12, 24))
     ground = season[:, None] + 0.1 + np.random.default_rng(1).normal(0, 0.02, (24, len(units)))
-    assert match(means(season), means(ground), units).balance["rmspe"] == pytest.approx(0.1, abs=0.02)
+    assert select_units(means(season), means(ground), units).balance["rmspe"] == pytest.approx(0.1, abs=0.02)
 
 
 def test_named_ground_gives_the_units_and_smaller_ones_where_it_is_small(units):
     named = [box(103.85, 36.02, 103.86, 36.03), OTHER]
-    found = candidates(SITE, [OTHER], LATTICE, RING, within=named)
-    assert len(found) >= ENOUGH
+    found = candidate_units(SITE, [OTHER], LATTICE, RING, within=named)
+    assert len(found) >= MIN_UNITS
     assert all(named[0].buffer(1e-9).contains(unit.geometry) for unit in found)
-    small = candidates(SITE, [OTHER], LATTICE, RING, within=[box(103.85, 36.02, 103.8545, 36.0245)])
-    assert len(small) >= ENOUGH
+    small = candidate_units(SITE, [OTHER], LATTICE, RING, within=[box(103.85, 36.02, 103.8545, 36.0245)])
+    assert len(small) >= MIN_UNITS
     assert small[0].geometry.area < found[0].geometry.area
-    assert candidates(SITE, [OTHER], LATTICE, RING, within=[OTHER]) == []
+    assert candidate_units(SITE, [OTHER], LATTICE, RING, within=[OTHER]) == []
 
 
 def test_no_candidates_give_an_empty_set():
-    assert match(means(np.full(3, 0.3)), means(np.zeros((3, 0))), []).units == ()
+    assert select_units(means(np.full(3, 0.3)), means(np.zeros((3, 0))), []).units == ()
 
 
 def test_a_set_comes_back_from_the_ledger_as_it_was_under_the_same_hash(units):
-    chosen = match(means(np.full(6, 0.3)), means(np.full((6, len(units)), 0.3)), units)
+    chosen = select_units(means(np.full(6, 0.3)), means(np.full((6, len(units)), 0.3)), units)
     again = ControlSet.from_json(chosen.to_json())
     assert again.hash == chosen.hash
     assert [u.id for u in again.units] == [u.id for u in chosen.units]

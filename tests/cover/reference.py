@@ -8,7 +8,7 @@ import xarray as xr
 
 from monitor.cover.zonal_means import MEASURES, zonal_means
 from monitor.cube.layout import Zones
-from monitor.cube.packed import LAYERS
+from monitor.cube.packed import PACKED_LAYERS
 from monitor.imagery.bands import NODATA, OBSERVED, SATURATED
 
 NAN = math.nan
@@ -50,7 +50,8 @@ def product(packed, edges, *, scale, offset, endmembers, lazy=False):
     pixels = xr.DataArray(packed[None], dims=("time", "band", "pixel"))
     both = [xr.DataArray(np.asarray(one)[None], dims=("time", "observed")) for one in (scale, offset)]
     found = zonal_means(
-        pixels.chunk(time=1) if lazy else pixels, Zones.whole(np.diff(edges).tolist()), scale=both[0], offset=both[1],
+        pixels.chunk(time=1) if lazy else pixels, Zones.consecutive(np.diff(edges).tolist()), scale=both[0],
+        offset=both[1],
         endmembers=endmembers,
     )  # fmt: skip
     assert (found.chunks is not None) == lazy
@@ -61,7 +62,7 @@ def means(packed, edges, *, scale, offset, endmembers):
     """The same."""
     found = np.full((len(edges) - 1, len(MEASURES)), NAN)
     for zone, (first, last) in enumerate(pairwise(edges)):
-        clear = [i for i in range(first, last) if packed[LAYERS.index("clear"), i]]
+        clear = [i for i in range(first, last) if packed[PACKED_LAYERS.index("clear"), i]]
         pixels = [measures(packed[: len(OBSERVED), i], scale, offset, endmembers) for i in clear]
         found[zone, 0] = len(clear)
         for m, name in enumerate(MEASURES[1:], start=1):

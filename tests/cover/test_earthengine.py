@@ -15,7 +15,7 @@ from monitor.cover.fraction import ENDMEMBERS
 from monitor.cover.indices import INDICES
 from monitor.cover.zonal_means import MEASURES
 from monitor.cube import masks
-from monitor.cube.grid import holds
+from monitor.cube.grid import inside_projected
 from monitor.cube.packed import pack
 from monitor.imagery import bands
 from monitor.imagery.earthengine.source import EarthEngine
@@ -100,7 +100,7 @@ def pieces(grid, side=12):
             square = box(
                 left + step / 3, top - (side - 1 / 3) * step, left + (side - 1 / 3) * step, top - step / 3
             )  # fmt: skip
-            labels[holds(square, grid)] = len(shapes)
+            labels[inside_projected(square, grid)] = len(shapes)
             shapes.append(lonlat(square, UTM))
     assert (labels >= 0).all()
     return shapes, labels

@@ -11,11 +11,11 @@ from dask.callbacks import Callback
 from odc.geo import CRS as System
 
 from monitor.cover.fraction import ENDMEMBERS
-from monitor.cover.observe import TRY_LATER, bandpass, observe
+from monitor.cover.observe import TRY_LATER, needs_bandpass, observe
 from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import inside, site_grid
-from monitor.cube.layout import Layout
-from monitor.cube.packed import LAYERS
+from monitor.cube.layout import PixelLayout
+from monitor.cube.packed import PACKED_LAYERS
 from monitor.errors import SceneRejected, TryLater
 from tests.jobs.painted import BOTTOM, CRS, LEFT, Painted, ground
 
@@ -39,7 +39,7 @@ class Sources:
 
 def seen(source, *, units=(UNITS[:2], UNITS[2:]), days=DAYS, sources=None):
     scenes = source.search(SITES[0], days[0], days[-1])
-    layout = Layout.of(
+    layout = PixelLayout.of(
         [(grid, inside(site, grid), some) for site, grid, some in zip(SITES, GRIDS, units, strict=True)],
         averaged=source.reduces_on_server,
     )
@@ -59,7 +59,14 @@ def test_nothing_is_read_before_the_graph_runs_and_then_every_scene_by_one_task(
     whole = [key for key in ran if "_read" in key or "zonal_means_0" in key]
     assert len(whole) == 3 * len(DAYS), "of each scene a task that reads, and zonal means of sites and of units"
     assert [at for at, key in enumerate(whole) if "_read" in key] == [0, 3, 6], "one scene is done before the next"
-    assert found.sizes == {"time": 3, "band": len(LAYERS), "pixel": 288, "site": 2, "unit": 4, "measure": len(MEASURES)}
+    assert found.sizes == {
+        "time": 3,
+        "band": len(PACKED_LAYERS),
+        "pixel": 288,
+        "site": 2,
+        "unit": 4,
+        "measure": len(MEASURES),
+    }
 
 
 def test_threads_and_processes_give_the_same_bits():
@@ -70,7 +77,7 @@ def test_threads_and_processes_give_the_same_bits():
 def test_means_are_those_of_the_pixels_worked_out_plainly():
     found = seen(Painted(DAYS)).compute(scheduler="synchronous")
     pixels = found.pixels.values.astype(np.float64)
-    red, nir, clear = (pixels[:, LAYERS.index(name)] for name in ("red", "nir", "clear"))
+    red, nir, clear = (pixels[:, PACKED_LAYERS.index(name)] for name in ("red", "nir", "clear"))
     for site, mine in enumerate((slice(0, 144), slice(144, 288))):
         index = ((nir - red) / (nir + red))[:, mine]
         assert (clear[:, mine] == 1).all()
@@ -133,9 +140,9 @@ def test_a_provider_that_goes_down_is_asked_no_more_and_what_it_gave_before_is_t
 def test_landsat_is_brought_to_other_bands_only_on_pixels_of_sentinel_2():
     (landsat,), (sentinel,) = (Painted(DAYS[:1], landsat=one).search(SITES[0], *DAYS[:1] * 2) for one in (True, False))
     coarse = site_grid(SITES[0], crs=System(CRS), resolution=30.0)
-    assert bandpass(landsat, GRIDS[0])
-    assert not bandpass(landsat, coarse)
-    assert not bandpass(sentinel, GRIDS[0])
+    assert needs_bandpass(landsat, GRIDS[0])
+    assert not needs_bandpass(landsat, coarse)
+    assert not needs_bandpass(sentinel, GRIDS[0])
 
 
 def test_means_of_landsat_among_sentinel_2_are_those_that_sentinel_2_would_have_had():

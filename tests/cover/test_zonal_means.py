@@ -7,19 +7,19 @@ import xarray as xr
 from monitor.cover.fraction import ENDMEMBERS, Endmembers
 from monitor.cover.zonal_means import MEASURES, zonal_means
 from monitor.cube.layout import Zones
-from monitor.cube.packed import LAYERS
+from monitor.cube.packed import PACKED_LAYERS
 from monitor.imagery import bands
 from tests.cover import reference
 from tests.cover.reference import product
 
 SIZES = (7, 1, 0, 400, 33)
 EDGES = np.cumsum([0, *SIZES])
-CLEAR = LAYERS.index("clear")
+CLEAR = PACKED_LAYERS.index("clear")
 
 
 def scene(seed):
     rng = np.random.default_rng(seed)
-    packed = rng.integers(0, 7000, (len(LAYERS), EDGES[-1])).astype(np.uint16)
+    packed = rng.integers(0, 7000, (len(PACKED_LAYERS), EDGES[-1])).astype(np.uint16)
     packed[: len(bands.OBSERVED)][rng.uniform(size=(len(bands.OBSERVED), EDGES[-1])) < 0.1] = bands.NODATA
     packed[: len(bands.OBSERVED)][rng.uniform(size=(len(bands.OBSERVED), EDGES[-1])) < 0.05] = bands.SATURATED
     packed[CLEAR] = rng.uniform(size=EDGES[-1]) < 0.7
@@ -31,9 +31,9 @@ def plain(*, offset=0.0, endmembers=ENDMEMBERS["loess"]):
 
 
 def test_a_mean_is_over_the_clear_pixels_of_a_zone_and_taken_pixel_by_pixel():
-    packed = np.zeros((len(LAYERS), 4), np.uint16)
-    packed[LAYERS.index("red")] = [1000, 2000, 3000, 1000]
-    packed[LAYERS.index("nir")] = [3000, 2000, 1000, 4000]
+    packed = np.zeros((len(PACKED_LAYERS), 4), np.uint16)
+    packed[PACKED_LAYERS.index("red")] = [1000, 2000, 3000, 1000]
+    packed[PACKED_LAYERS.index("nir")] = [3000, 2000, 1000, 4000]
     packed[CLEAR] = [1, 1, 1, 0]
     ends = Endmembers(index="ndvi", soil=0.0, vegetation=1.0)
     found = dict(zip(MEASURES, product(packed, np.array([0, 2, 4]), **plain(endmembers=ends)).T, strict=True))
@@ -85,7 +85,7 @@ def test_a_zone_may_share_pixels_with_others_and_take_every_second_of_a_row():
     runs = [np.array([[0, 100, 1], [200, 240, 1]]), np.array([[50, 250, 2], [301, 400, 3]])]
     scale, offset = (xr.DataArray(np.full((1, 6), one), dims=("time", "observed")) for one in (1e-4, 0.0))
     known = {"scale": scale, "offset": offset, "endmembers": ENDMEMBERS["loess"]}
-    found = zonal_means(pixels, Zones.of(runs), **known).values[0]
+    found = zonal_means(pixels, Zones.from_runs(runs), **known).values[0]
     for zone, mine in enumerate(runs):
         chosen = np.concatenate([np.arange(*run) for run in mine])
         alone = product(packed[0][:, chosen], np.array([0, len(chosen)]), **plain())

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from monitor.cover import indices
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cover.zonal_means import MEASURES
-from monitor.cube.packed import LAYERS, unpack
+from monitor.cube.packed import PACKED_LAYERS, unpack
 from monitor.maps.seasons import season_sums
 from monitor.maps.site_maps import site_maps
 from monitor.trends import maps
@@ -26,16 +26,18 @@ STEPPE = ENDMEMBERS["steppe"]
 
 def results() -> dict[str, list[float]]:
     """NDVI of the series, of the maps, of the function on DataArrays, and its trend; of the same greening ground."""
-    packed = np.full((len(YEARS), len(LAYERS), SIDE, SIDE), 1000, np.uint16)
-    packed[:, LAYERS.index("nir")] = 1500 + 400 * np.arange(len(YEARS))[:, None, None] + np.arange(SIDE)
+    packed = np.full((len(YEARS), len(PACKED_LAYERS), SIDE, SIDE), 1000, np.uint16)
+    packed[:, PACKED_LAYERS.index("nir")] = 1500 + 400 * np.arange(len(YEARS))[:, None, None] + np.arange(SIDE)
     series = [
         product(
-            scene.reshape(len(LAYERS), -1), np.array([0, 4, SIDE * SIDE]), scale=np.full(6, 1e-4), offset=np.zeros(6),
-            endmembers=STEPPE,
+            scene.reshape(len(PACKED_LAYERS), -1), np.array([0, 4, SIDE * SIDE]), scale=np.full(6, 1e-4),
+            offset=np.zeros(6), endmembers=STEPPE,
         )[:, MEASURES.index("ndvi")]
         for scene in packed
     ]  # fmt: skip
-    red, nir = (xr.DataArray(packed[:, LAYERS.index(name)] * np.float32(1e-4), dims=DIMS) for name in ("red", "nir"))
+    red, nir = (
+        xr.DataArray(packed[:, PACKED_LAYERS.index(name)] * np.float32(1e-4), dims=DIMS) for name in ("red", "nir")
+    )
     with TemporaryDirectory() as folder:
         found = {
             "series": np.stack(series),

@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 
-from monitor.cube.context_pictures import WHITE, natural_colour, wanted_pictures, worth_keeping
-from monitor.cube.packed import LAYERS
+from monitor.cube.context_pictures import WHITE_REFLECTANCE, natural_colour, picture_candidates, replaces_picture
+from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.store import Picture, record_of
 from monitor.imagery.source import Scene
 
@@ -33,7 +33,7 @@ def picture(name: str, day: str, clear: float) -> Picture:
 
 
 def wanted(*records, have=(), seasons) -> dict[str, str]:
-    chosen = wanted_pictures(records, {one.name: one for one in have}, start=START, seasons=seasons)
+    chosen = picture_candidates(records, {one.name: one for one in have}, start=START, seasons=seasons)
     return {name: found.scene for name, found in chosen.items()}
 
 
@@ -55,20 +55,23 @@ def test_the_newest_picture_is_replaced_by_one_ten_days_newer_and_never_by_an_ol
 
 
 def test_the_newest_picture_is_shown_though_half_of_it_lies_beyond_the_swath():
-    assert worth_keeping("now", 0.5, picture("now", "2017-08-05", 0.98))
+    assert replaces_picture("now", 0.5, picture("now", "2017-08-05", 0.98))
 
 
 def test_a_picture_of_a_season_gives_way_to_a_clearer_one_alone():
     old = picture("2020", "2020-07-11", 0.9)
-    assert worth_keeping("2020", 0.95, old)
-    assert not worth_keeping("2020", 0.9, old)
+    assert replaces_picture("2020", 0.95, old)
+    assert not replaces_picture("2020", 0.9, old)
 
 
-@pytest.mark.parametrize(("reflectance", "level"), [(0.0001, 5), (WHITE / 4, 128), (WHITE, 255), (2 * WHITE, 255)])
+@pytest.mark.parametrize(
+    ("reflectance", "level"),
+    [(0.0001, 5), (WHITE_REFLECTANCE / 4, 128), (WHITE_REFLECTANCE, 255), (2 * WHITE_REFLECTANCE, 255)],
+)
 def test_brightness_is_the_square_root_of_reflectance_whatever_else_is_in_the_picture(reflectance, level):
-    packed = np.full((len(LAYERS), 2, 2), 8000, np.uint16)
+    packed = np.full((len(PACKED_LAYERS), 2, 2), 8000, np.uint16)
     packed[:, 0, 0] = round(reflectance * 1e4)
-    packed[LAYERS.index("clear")] = 1
+    packed[PACKED_LAYERS.index("clear")] = 1
     rgb, clear = natural_colour(packed, scene("2020-07-01"))
     assert abs(int(rgb[0, 0, 0]) - level) <= 1
     assert clear == pytest.approx(1.0)

@@ -8,13 +8,13 @@ from shapely import contains_xy
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from monitor.cube.grid import (
-    MARGIN,
+    GRID_MARGIN,
     grid_from_json,
     grid_to_json,
-    holds,
     inside,
+    inside_projected,
     outline,
-    rectangles,
+    rectangle_spans,
     site_grid,
     utm_zone,
 )
@@ -36,18 +36,18 @@ def test_a_grid_is_snapped_to_whole_pixels_and_holds_the_margin_on_all_sides():
     assert grid.affine.c % 10 == 0
     assert grid.affine.f % 10 == 0
     held = grid.extent.boundingbox
-    assert 0 <= left - held.left - MARGIN < 10
-    assert 0 <= held.top - top - MARGIN < 10
-    assert held.right - right >= MARGIN
-    assert bottom - held.bottom >= MARGIN
+    assert 0 <= left - held.left - GRID_MARGIN < 10
+    assert 0 <= held.top - top - GRID_MARGIN < 10
+    assert held.right - right >= GRID_MARGIN
+    assert bottom - held.bottom >= GRID_MARGIN
 
 
 def test_a_grid_lies_on_the_lattice_that_it_is_given():
     grid = site_grid(box(103.80, 36.00, 103.81, 36.01), resolution=30.0, anchor=(15.0, 5.0))
     left, _, _, top = projected(box(103.80, 36.00, 103.81, 36.01), grid.crs).bounds
     assert (grid.affine.c % 30, grid.affine.f % 30) == (15, 5)
-    assert 0 <= left - grid.affine.c - MARGIN < 30
-    assert 0 <= grid.affine.f - top - MARGIN < 30
+    assert 0 <= left - grid.affine.c - GRID_MARGIN < 30
+    assert 0 <= grid.affine.f - top - GRID_MARGIN < 30
 
 
 def test_pixels_are_inside_when_their_centre_is():
@@ -88,8 +88,8 @@ def test_a_rectangle_along_the_grid_holds_the_centres_that_geos_says_even_on_its
     x = grid.affine.c + 10 * (np.arange(grid.shape[1]) + 0.5)
     y = grid.affine.f - 10 * (np.arange(grid.shape[0]) + 0.5)
     held = contains_xy(square, *np.meshgrid(x, y))
-    np.testing.assert_array_equal(holds(square, grid), held)
-    (spans,) = rectangles(np.array([square]), grid)
+    np.testing.assert_array_equal(inside_projected(square, grid), held)
+    (spans,) = rectangle_spans(np.array([square]), grid)
     near = lean > 0.01 or offset in (4.99995, 5.0, 5.004)
     assert (spans is None) == near, "askew, or too near to a centre for a rule: the shape itself has to tell"
     if spans is not None:
@@ -108,16 +108,16 @@ def test_of_a_shape_that_reaches_beyond_the_grid_what_lies_within_is_held(x, y):
     rows, columns = slice(int(max(-y, 0)) // 10, int(100 - y) // 10), slice(int(max(x, 0)) // 10, int(100 + x) // 10)
     expected[rows, columns] = True
     square = box(left, top - 100, left + 100, top)
-    np.testing.assert_array_equal(holds(square, grid), expected)
+    np.testing.assert_array_equal(inside_projected(square, grid), expected)
     row, column = round(-y) // 10, round(x) // 10
-    assert rectangles(np.array([square]), grid) == [((row, row + 10), (column, column + 10))], "wherever it lies"
+    assert rectangle_spans(np.array([square]), grid) == [((row, row + 10), (column, column + 10))], "wherever it lies"
 
 
 def test_a_square_stood_on_its_corner_is_no_rectangle_along_the_grid():
     grid = site_grid(box(103.80, 36.00, 103.81, 36.01))
     x, y = grid.affine.c + 300, grid.affine.f - 300
     diamond = Polygon([(x, y + 100), (x + 100, y), (x, y - 100), (x - 100, y)])
-    assert holds(diamond, grid).sum() == pytest.approx(200, abs=20)  # half of the 400 pixels of its box
+    assert inside_projected(diamond, grid).sum() == pytest.approx(200, abs=20)  # half of the 400 pixels of its box
     several = [diamond, box(x, y - 100, x + 100, y), diamond.buffer(10), MultiPolygon([box(x, y, x + 100, y + 100)])]
-    assert [spans is None for spans in rectangles(np.array(several), grid)] == [True, False, True, True]
-    assert rectangles(np.array([], dtype=object), grid) == []
+    assert [spans is None for spans in rectangle_spans(np.array(several), grid)] == [True, False, True, True]
+    assert rectangle_spans(np.array([], dtype=object), grid) == []

@@ -8,7 +8,7 @@ from shapely.affinity import translate
 from shapely.geometry import Polygon, box
 
 from monitor.cube.grid import inside, site_grid
-from monitor.cube.layout import Layout, Zones
+from monitor.cube.layout import PixelLayout, Zones
 from monitor.sites.projection import lonlat
 from tests.jobs.painted import BOTTOM, CRS, LEFT, ground
 
@@ -17,7 +17,9 @@ GRID = site_grid(SITE, crs=System(CRS), resolution=10.0, anchor=(LEFT, BOTTOM))
 
 
 def laid_out(units, *, averaged=False):
-    return Layout.of([(GRID, inside(SITE, GRID), [lonlat(unit, System(CRS)) for unit in units])], averaged=averaged)
+    return PixelLayout.of(
+        [(GRID, inside(SITE, GRID), [lonlat(unit, System(CRS)) for unit in units])], averaged=averaged
+    )
 
 
 def places(layout, unit):
@@ -49,7 +51,7 @@ def test_of_a_unit_so_many_rows_and_columns_are_read_that_few_pixels_remain_howe
     while not averaged and len(pixels) > 2500 * step**2:
         step += 1
     kept = [place for place in pixels.tolist() if place[0] % step == place[1] % step == step // 2]
-    assert found.sizes.tolist() == [len(kept)]
+    assert found.unit_sizes.tolist() == [len(kept)]
     if averaged:
         assert len(found.blocks) == len(found.units) == 0, "the provider averages it"
     else:
@@ -76,6 +78,6 @@ def test_units_far_apart_lie_in_blocks_of_their_own_from_north_to_south():
 
 
 def test_a_zone_without_pixels_has_none_and_harms_no_other():
-    zones = Zones.of([np.array([[0, 3, 1]]), np.empty((0, 3), np.int64), np.array([[1, 8, 3], [9, 10, 1]])])
+    zones = Zones.from_runs([np.array([[0, 3, 1]]), np.empty((0, 3), np.int64), np.array([[1, 8, 3], [9, 10, 1]])])
     assert zones.sizes.tolist() == [3, 0, 4]
-    assert Zones.whole([3, 0, 2]).runs.tolist() == [[0, 3, 1], [3, 3, 1], [3, 5, 1]]
+    assert Zones.consecutive([3, 0, 2]).runs.tolist() == [[0, 3, 1], [3, 3, 1], [3, 5, 1]]

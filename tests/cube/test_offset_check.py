@@ -11,9 +11,8 @@ import pytest
 import xarray as xr
 
 from monitor.cube import masks
-from monitor.cube import offset_check as radiometry
-from monitor.cube.offset_check import REASON
-from monitor.cube.store import MEANS, Record, texts
+from monitor.cube.offset_check import OFFSET_REASON, check_offsets
+from monitor.cube.store import MEANS, Record, encode_texts
 from monitor.imagery import bands
 
 SOIL = {"loess": (0.11, 0.16, 0.24, 0.32, 0.38, 0.34), "forest": (0.05, 0.07, 0.08, 0.16, 0.20, 0.15),
@@ -111,7 +110,7 @@ def settle(records):
     order = sorted(range(len(records)), key=lambda i: (records[i].time, records[i].acquisition, records[i].scene))
     some = [records[i] for i in order]
     columns = {
-        **{name: texts(getattr(one, name) for one in some)
+        **{name: encode_texts(getattr(one, name) for one in some)
            for name in ("source", "baseline", "sensor", "quality", "reason")},
         **{name: np.array([one.measures.get(name) for one in some], np.float64)
            for name in (*MEANS, *(f"control_{mean}" for mean in MEANS))},
@@ -120,13 +119,13 @@ def settle(records):
         "accepted": np.array([one.accepted for one in some], bool),
     }  # fmt: skip
     settled = list(records)
-    for i, accepted, reason in zip(order, *map(np.ndarray.tolist, radiometry.settle(columns)), strict=True):
+    for i, accepted, reason in zip(order, *map(np.ndarray.tolist, check_offsets(columns)), strict=True):
         settled[i] = replace(records[i], accepted=accepted, reason=reason.decode())
     return settled
 
 
 def told_wrong(settled):
-    assert all(record.reason == (REASON if not record.accepted else "") for record in settled)
+    assert all(record.reason == (OFFSET_REASON if not record.accepted else "") for record in settled)
     return np.array([not record.accepted for record in settled])
 
 
@@ -430,14 +429,14 @@ def test_settling_twice_changes_nothing(offset):
 def test_a_scene_set_aside_comes_back_once_later_scenes_agree_with_it():
     scenes = World("loess").scenes(3)
     made = records(scenes)
-    made[5] = replace(made[5], accepted=False, reason=REASON)
+    made[5] = replace(made[5], accepted=False, reason=OFFSET_REASON)
     assert settle(made) == records(scenes)
 
 
 @pytest.mark.parametrize(
     "changes",
     [{"sensor": "landsat-8", "quality": "qa_pixel"}, {"quality": "fmask"}, {"accepted": False, "reason": "CLOUD"},
-     {"accepted": False, "reason": REASON, "measures": {}}],
+     {"accepted": False, "reason": OFFSET_REASON, "measures": {}}],
     ids=["landsat", "harmonised", "rejected already", "refused as stretched"],
 )  # fmt: skip
 def test_only_scenes_that_may_have_another_offset_are_judged_and_no_reason_is_overwritten(changes):

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from monitor.cube.overpass import left_to_do, merged, open_questions, overpasses
-from monitor.cube.packed import LAYERS
+from monitor.cube.overpass import merge_granules, not_yet_stored, overpasses, pending_days
+from monitor.cube.packed import PACKED_LAYERS
 from monitor.imagery.source import Scene
 
 OWN, NEIGHBOUR = "EPSG:32648", "EPSG:32649"
@@ -24,9 +24,9 @@ def scene(name, *, acquisition="S2A/20200103T035141", tile="48SUF", baseline="02
 def packed(red, *, quality=4, clear=1):
     """One row of pixels, all bands alike."""
     red = np.asarray(red, dtype=np.uint16)[None]
-    layers = np.repeat(red[None], len(LAYERS), axis=0)
-    layers[LAYERS.index("quality")] = np.where(red > 0, quality, 0)
-    layers[LAYERS.index("clear")] = np.where(red > 0, clear, 0)
+    layers = np.repeat(red[None], len(PACKED_LAYERS), axis=0)
+    layers[PACKED_LAYERS.index("quality")] = np.where(red > 0, quality, 0)
+    layers[PACKED_LAYERS.index("clear")] = np.where(red > 0, clear, 0)
     return layers
 
 
@@ -53,8 +53,8 @@ def test_baselines_are_compared_as_numbers_and_an_unknown_one_is_the_oldest(olde
     for order in ([old, new], [new, old]):
         assert overpasses(order, OWN)[0].main.id == "new"
     stored = {old.acquisition: {old.tile: older}}
-    assert left_to_do(overpasses([new], OWN), stored)
-    assert not left_to_do(overpasses([old], OWN), {new.acquisition: {new.tile: newer}})
+    assert not_yet_stored(overpasses([new], OWN), stored)
+    assert not not_yet_stored(overpasses([old], OWN), {new.acquisition: {new.tile: newer}})
 
 
 @pytest.mark.parametrize("stamp", ["99991231T235959", "00010101T000000", "20209999T999999", "T", ""])
@@ -82,7 +82,7 @@ def test_a_datatake_over_midnight_is_one_overpass():
         (one,) = overpasses(order, OWN)
         assert one.acquisition == begun.acquisition
         assert {granule.id for granule in one.granules} == {"a", "b"}
-    assert not left_to_do(overpasses([seen], OWN, [begun.acquisition]), {begun.acquisition: {"01KAB": "02.09"}})
+    assert not not_yet_stored(overpasses([seen], OWN, [begun.acquisition]), {begun.acquisition: {"01KAB": "02.09"}})
 
 
 def test_catalogues_that_name_an_acquisition_by_other_times_mean_the_same_overpass():
@@ -111,30 +111,30 @@ def test_catalogues_that_name_an_acquisition_by_other_times_mean_the_same_overpa
 )
 def test_an_overpass_is_left_to_do_if_a_granule_is_missing_or_older(stored, wanted):
     offered = overpasses([scene("it")], OWN)
-    assert bool(left_to_do(offered, {offered[0].acquisition: stored} if stored else {})) is wanted
+    assert bool(not_yet_stored(offered, {offered[0].acquisition: stored} if stored else {})) is wanted
 
 
 def test_an_overpass_of_which_one_of_two_granules_is_missing_or_older_is_left_to_do():
     offered = overpasses([scene("it"), scene("other", tile="48SUG")], OWN)
     for less in ({"48SUF": "02.09"}, {"48SUF": "02.09", "48SUG": "01.14"}):
-        assert left_to_do(offered, {offered[0].acquisition: less}) == offered
-    assert left_to_do(offered, {offered[0].acquisition: {"48SUF": "02.09", "48SUG": "02.09"}}) == []
+        assert not_yet_stored(offered, {offered[0].acquisition: less}) == offered
+    assert not_yet_stored(offered, {offered[0].acquisition: {"48SUF": "02.09", "48SUG": "02.09"}}) == []
 
 
 def test_an_older_baseline_that_is_offered_beside_the_stored_one_is_no_news():
     offered = [scene("old", baseline="02.09"), scene("new", baseline="05.00"), scene("other", tile="48SUG")]
     stored = {offered[0].acquisition: {"48SUF": "05.00", "48SUG": "02.09"}}
-    assert open_questions(offered, stored) == ((), frozenset())
+    assert pending_days(offered, stored) == ((), frozenset())
     for older_or_less in ({"48SUF": "02.09", "48SUG": "02.09"}, {"48SUF": "05.00"}):
         stored = {offered[0].acquisition: older_or_less}
-        assert open_questions(offered, stored) == (tuple(offered), frozenset(stored))
+        assert pending_days(offered, stored) == (tuple(offered), frozenset(stored))
 
 
 def test_a_second_granule_only_fills_where_the_first_has_no_value():
     first, second = packed([1000, 0, 3000]), packed([7, 2000, 9])
-    together = merged([(scene("west"), first), (scene("east", tile="49SCA", crs=NEIGHBOUR), second)])
+    together = merge_granules([(scene("west"), first), (scene("east", tile="49SCA", crs=NEIGHBOUR), second)])
     assert together[2].tolist() == [[1000, 2000, 3000]]
-    assert together[LAYERS.index("clear")].tolist() == [[1, 1, 1]]
+    assert together[PACKED_LAYERS.index("clear")].tolist() == [[1, 1, 1]]
     assert first[2].tolist() == [[1000, 0, 3000]]
 
 
@@ -142,27 +142,29 @@ def test_a_filling_granule_of_another_offset_is_moved_to_the_offset_of_the_first
     first, second = packed([0, 1200]), packed([2300, 0])
     parts = [(scene("new", offset=-0.1), first), (scene("old", tile="49SCA", offset=0.0), second)]
     # 2300 at offset 0 is reflectance .23, which is 3300 at offset -.1
-    assert merged(parts)[2].tolist() == [[3300, 1200]]
+    assert merge_granules(parts)[2].tolist() == [[3300, 1200]]
 
 
 def test_a_band_without_value_stays_without_value_when_its_granule_is_moved_to_another_offset():
     second = packed([2300])
-    second[LAYERS.index("swir22")] = 0
+    second[PACKED_LAYERS.index("swir22")] = 0
     parts = [(scene("new", offset=-0.1), packed([0])), (scene("old", tile="49SCA", offset=0.0), second)]
-    together = merged(parts)
-    assert together[LAYERS.index("red")].tolist() == [[3300]]
-    assert together[LAYERS.index("swir22")].tolist() == [[0]]
+    together = merge_granules(parts)
+    assert together[PACKED_LAYERS.index("red")].tolist() == [[3300]]
+    assert together[PACKED_LAYERS.index("swir22")].tolist() == [[0]]
 
 
 @pytest.mark.parametrize("changed", [{"scale": 2.75e-5}, {"quality": "scl_cs"}])
 def test_a_granule_of_another_scale_or_kind_of_quality_layer_fills_nothing(changed):
     other = replace(scene("other", tile="49SCA"), **changed)
-    assert not merged([(scene("own"), packed([0, 0])), (other, packed([1000, 2000]))]).any()
+    assert not merge_granules([(scene("own"), packed([0, 0])), (other, packed([1000, 2000]))]).any()
 
 
 def test_a_cloudy_pixel_of_the_first_granule_is_not_filled_by_the_second():
     first, second = packed([900], quality=9, clear=0), packed([1000])
-    assert merged([(scene("west"), first), (scene("east", tile="x"), second)])[LAYERS.index("clear")].tolist() == [[0]]
+    assert merge_granules([(scene("west"), first), (scene("east", tile="x"), second)])[
+        PACKED_LAYERS.index("clear")
+    ].tolist() == [[0]]
 
 
 @pytest.mark.parametrize("seed", range(300))
@@ -181,7 +183,7 @@ def test_what_is_left_to_do_is_the_same_whether_all_that_is_offered_is_looked_at
     offered = [known[n] for n in rng.permutation(len(known))[: rng.integers(1, 25)]]
     before = [one for one in offered if rng.random() < 0.7]
     stored = {one.acquisition: one.baselines for one in overpasses(before, OWN)}
-    everything = left_to_do(overpasses(offered, OWN, stored), stored)
-    left = open_questions(offered, stored)
+    everything = not_yet_stored(overpasses(offered, OWN, stored), stored)
+    left = pending_days(offered, stored)
     for names in (left.stored, stored):
-        assert left_to_do(overpasses(left.scenes, OWN, names), stored) == everything
+        assert not_yet_stored(overpasses(left.scenes, OWN, names), stored) == everything

@@ -13,7 +13,7 @@ from rasterio import open as open_raster
 from shapely.geometry import box
 
 from monitor.cube.grid import site_grid
-from monitor.cube.packed import LAYERS, pack, unpack
+from monitor.cube.packed import PACKED_LAYERS, pack, unpack
 from monitor.errors import SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene
@@ -37,7 +37,7 @@ def frame(value=2000, quality=4):
 
 def packed(*values):
     """(time, layer, pixel) of one pixel a scene, all bands alike, clear vegetation."""
-    layers = np.ones((len(values), len(LAYERS), 1), dtype=np.uint16)
+    layers = np.ones((len(values), len(PACKED_LAYERS), 1), dtype=np.uint16)
     layers[:, : len(bands.OBSERVED)] = np.array(values).reshape(-1, 1, 1)
     return layers
 
@@ -47,8 +47,8 @@ def test_what_is_packed_is_what_was_delivered_and_where_it_is_clear():
     one.quality[0, 0] = 9
     layers = pack(one, scene())
     np.testing.assert_array_equal(layers[: len(bands.OBSERVED)], one.pixels)
-    np.testing.assert_array_equal(layers[LAYERS.index("quality")], one.quality)
-    seen = layers[LAYERS.index("clear")]
+    np.testing.assert_array_equal(layers[PACKED_LAYERS.index("quality")], one.quality)
+    seen = layers[PACKED_LAYERS.index("clear")]
     assert seen.max() == 1
     assert seen[-1, -1] == 1
     assert seen[0, :7].max() == 0
@@ -61,13 +61,13 @@ def test_a_cloud_is_grown_by_metres_of_the_grid_that_it_lies_on(pixel, hidden):
     quality = np.zeros(grid.shape, dtype=np.uint16)
     quality[0, 0] = 1 << 3  # of cells of 30 m, or of a lattice of 10 m that holds none of them whole
     seen = pack(Frame(grid=grid, pixels=pixels, quality=quality), scene(quality="fmask", offset=0.0))
-    assert (seen[LAYERS.index("clear")][0] == 0).sum() == hidden
+    assert (seen[PACKED_LAYERS.index("clear")][0] == 0).sum() == hidden
 
 
 @pytest.mark.parametrize(("offset", "clear"), [(-0.2, 1), (-0.3, 0)])
 def test_the_scale_and_offset_of_the_scene_decide_which_landsat_reflectance_is_possible(offset, clear):
     layers = pack(frame(value=10_000, quality=64), scene(quality="qa_pixel", scale=2.75e-5, offset=offset))
-    assert (layers[LAYERS.index("clear")] == clear).all()
+    assert (layers[PACKED_LAYERS.index("clear")] == clear).all()
 
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["numpy", "dask"])
@@ -164,7 +164,7 @@ def test_the_real_composites_stretched_for_display_are_refused_and_the_true_ones
             pack(cut(integers(path)), scene(offset=0.0))
         assert refused.value.reason == "RADIOMETRY"
     for path in true:
-        assert pack(cut(integers(path)), scene(offset=0.0))[LAYERS.index("clear")].any()
+        assert pack(cut(integers(path)), scene(offset=0.0))[PACKED_LAYERS.index("clear")].any()
 
 
 def test_fractions_cut_off_to_whole_numbers_are_refused():

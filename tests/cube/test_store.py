@@ -18,20 +18,20 @@ from shapely.geometry import box
 
 from monitor.cover import zonal_means
 from monitor.cube.grid import site_grid
-from monitor.cube.packed import LAYERS
+from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.store import (
     COUNTS,
-    GRANULES,
+    MAX_GRANULES,
     MEANS,
     MEASURES,
     STATES,
     UNIT_MEASURES,
-    Entry,
     LandscapeStore,
     Member,
     Picture,
+    SiteScene,
     digest,
-    landscape_of,
+    landscape_at_snapshot,
     record_of,
 )
 from monitor.errors import BadData, DiskFull, StoreBroken
@@ -66,8 +66,8 @@ def scene(day, *, baseline="05.09", name=None, **said):
 def entry(day, *, ground="low", value=1000, reason="", granules=None, means=None, n_pixels=9, **said):
     """One scene of one site; every pixel and every unit mean says `value`."""
     granules = granules or (scene(day, **said),)
-    pixels = np.full((len(LAYERS), int(inside(ground).sum())), value, dtype=np.uint16)
-    pixels[LAYERS.index("quality")], pixels[LAYERS.index("clear")] = 4, 1
+    pixels = np.full((len(PACKED_LAYERS), int(inside(ground).sum())), value, dtype=np.uint16)
+    pixels[PACKED_LAYERS.index("quality")], pixels[PACKED_LAYERS.index("clear")] = 4, 1
     units = np.full((max(len(UNITS[ground]), 1), len(MEASURES)), value, dtype=np.float32)
     units[-1, 1:] = np.nan
     record = record_of(
@@ -77,7 +77,7 @@ def entry(day, *, ground="low", value=1000, reason="", granules=None, means=None
         bandpass=bands.is_adjusted_to_msi(granules[0].sensor, granules[0].quality, 10.0),
         measures={"n_units": 1.0, **({"ndvi": 0.5, "control_cover": 0.25} if means is None else means)},
     )  # fmt: skip
-    return Entry(record=record, pixels=pixels, units=units, granules=granules)
+    return SiteScene(record=record, pixels=pixels, units=units, granules=granules)
 
 
 def rough(day, **said):
@@ -188,13 +188,13 @@ def test_a_snapshot_leads_to_the_landscape_which_is_opened_again_only_where_it_m
     root = store.path.parent
     before = put(store, entry(1, ground="high"), ground="high")
     assert store.site("high").derived == root / "derived" / "high"
-    known = landscape_of(root, before)
+    known = landscape_at_snapshot(root, before)
     assert known.site("high").records() == store.site("high").records()
     after = put(store, entry(2, ground="high"), ground="high")
-    newer = landscape_of(root, after, known)
+    newer = landscape_at_snapshot(root, after, known)
     assert [len(one.site("high").records()) for one in (known, newer)] == [1, 2]
-    assert landscape_of(root, before, newer) is newer
-    assert landscape_of(root, "another:1", newer).path == root / "another"
+    assert landscape_at_snapshot(root, before, newer) is newer
+    assert landscape_at_snapshot(root, "another:1", newer).path == root / "another"
 
 
 def test_what_is_stored_is_given_as_columns_in_order_of_time(store):
@@ -487,7 +487,7 @@ class TestSitesOfOneLandscape:
         for order in ([0, 1, 2], [3, 1], [2]):
             for ground, factor in (("low", 10), ("high", 100)):
                 found = again(store, ground).pixels(order)
-                assert found.shape == (len(order), len(LAYERS), *GRIDS[ground].shape)
+                assert found.shape == (len(order), len(PACKED_LAYERS), *GRIDS[ground].shape)
                 assert found[:, 0, 1, 1].tolist() == [(row + 1) * factor for row in order]
                 assert not found[:, :, 0, 0].any()
 
@@ -529,8 +529,8 @@ class TestGranules:
         assert (high.source, high.offset, high.granules) == ("second", -0.1, {"48SUF": "05.09"})
 
     def test_as_many_granules_as_there_are_bits_are_kept_and_one_more_is_refused(self, store, site):
-        some = tuple(scene(1, name=f"granule {n}", tile=f"tile {n}") for n in range(GRANULES + 1))
-        with pytest.raises(BadData, match=f"'s2/001' has {GRANULES + 1} granules; {GRANULES} can be stored"):
+        some = tuple(scene(1, name=f"granule {n}", tile=f"tile {n}") for n in range(MAX_GRANULES + 1))
+        with pytest.raises(BadData, match=f"'s2/001' has {MAX_GRANULES + 1} granules; {MAX_GRANULES} can be stored"):
             put(store, entry(0), entry(1, granules=some))
         assert site.snapshot == again(store).snapshot == "valley:0"
         last = entry(1, granules=(some[-2], *some[:-2]))
@@ -797,7 +797,7 @@ def everything(path, snapshot):
 
 def test_a_byte_changed_anywhere_in_a_store_is_met_and_never_another_number(store):
     long = "a name that is long enough for the list of granules to be kept in a file of its own "
-    granules = tuple(scene(4, name=f"{long}{n * n * 7919}", tile=f"{n * 104729}") for n in range(GRANULES))
+    granules = tuple(scene(4, name=f"{long}{n * n * 7919}", tile=f"{n * 104729}") for n in range(MAX_GRANULES))
     many = rough(4)
     many = replace(many, granules=granules, record=replace(many.record, scene=granules[0].id))
     snapshot = put(store, rough(1), rough(2), many)
@@ -897,7 +897,7 @@ def test_on_a_full_disk_a_store_asks_for_room_and_goes_on_when_there_is(store, m
 
 def test_bands_a_sensor_lacks_are_no_value_throughout(store, site):
     lacking = entry(1)
-    lacking.pixels[LAYERS.index("swir22")] = bands.NODATA
+    lacking.pixels[PACKED_LAYERS.index("swir22")] = bands.NODATA
     put(store, lacking)
     assert np.isnan(site.cube().swir22.values).all()
 

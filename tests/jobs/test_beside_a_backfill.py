@@ -7,7 +7,7 @@ from jobs.outbox import send as sending
 from jobs.pipeline import exit_status, night
 from jobs.pipeline import fetch_history as backfill
 from jobs.sources import Sources
-from monitor.cube.store import DERIVED
+from monitor.cube.store import DERIVED_FOLDER
 from tests.jobs.painted import Painted
 from tests.jobs.test_several_sources import DAYS, NIGHT, installed
 from tests.landscape import stored_of
@@ -55,7 +55,7 @@ def test_while_another_run_begins_new_sites_those_wait_and_known_ones_are_judged
     with hold_lock(settings.store.root / LANDSCAPE_LOCKS, "a backfill", NEW_LANDSCAPES):
         assert states(night(settings, as_of=NIGHT)) == {"s1": "done", "s2": "deferred", "s3": "deferred"}
     assert states(night(settings, as_of=NIGHT)) == dict.fromkeys(("s1", "s2", "s3"), "done")
-    names = [path for path in settings.store.root.iterdir() if path.name != DERIVED and path.name[0] != "."]
+    names = [path for path in settings.store.root.iterdir() if path.name != DERIVED_FOLDER and path.name[0] != "."]
     assert len([path for path in names if path.is_dir()]) == 2
 
 

@@ -18,11 +18,11 @@ from jobs.installation import open_ledger
 from jobs.pipeline import night
 from jobs.records import site_to_json
 from jobs.settings import load
-from monitor.controls.selection import REFERENCE, ControlSet, Unit
+from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import site_grid
-from monitor.cube.packed import LAYERS
-from monitor.cube.store import Entry, record_of
+from monitor.cube.packed import PACKED_LAYERS
+from monitor.cube.store import SiteScene, record_of
 from monitor.imagery.source import Scene
 from monitor.ledger.ledger import Ledger
 from monitor.sites.growing_season import GrowingSeason
@@ -90,7 +90,9 @@ class Land:
             )
             means = np.full((len(units), len(MEASURES)), np.nan, np.float32)
             means[:, MEASURES.index("cover")] = values
-            entries.append(Entry(record=record, pixels=np.zeros((len(LAYERS), *grid.shape), np.uint16), units=means))
+            entries.append(
+                SiteScene(record=record, pixels=np.zeros((len(PACKED_LAYERS), *grid.shape), np.uint16), units=means)
+            )
         snapshot = put(store, entries)
         self.sites.append(one)
         with closing(Ledger(self.settings.ledger.url)) as ledger, ledger.transaction() as t:
@@ -251,7 +253,7 @@ def test_reference_ground_is_no_placebo_and_nothing_is_compared_with_it(land, qu
     units = units_of(site(0), count=120 + greener)
     days, cover = scenes(drift=0.012, seed=0, count=120)
     cover = np.hstack([cover, np.clip(cover[:, :greener] + 0.3, 0, 1)])
-    units = tuple(replace(unit, ring=1 if k < 120 else REFERENCE) for k, unit in enumerate(units))
+    units = tuple(replace(unit, ring=1 if k < 120 else REFERENCE_RING) for k, unit in enumerate(units))
     land.add(site(0), units=units, measured=(days, cover))
     found = land.set().of(Pool.of(land.sites[0]))
     assert found.placebos == 120

@@ -18,7 +18,7 @@ from jobs.installation import add_sites, open_ledger, selected_sites
 from jobs.lock import LANDSCAPE_LOCKS
 from jobs.pipeline import night, plan
 from jobs.sources import Sources
-from monitor.cube.store import DERIVED, LandscapeStore
+from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
 from monitor.errors import BadData, DiskFull, TryLater
 from monitor.ledger.ledger import Ledger
 from tests.jobs.painted import LEFT, Painted, ground
@@ -114,7 +114,7 @@ def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_p
 def test_scenes_from_before_the_start_are_read_once_and_what_is_stored_is_as_if_they_were_read_twice(
     tmp_path, from_source, monkeypatch
 ):
-    monkeypatch.setattr("jobs.fetch.wanted_pictures", lambda *_, **__: {})  # a picture reads its own window
+    monkeypatch.setattr("jobs.fetch.picture_candidates", lambda *_, **__: {})  # a picture reads its own window
     read, made = {}, {}
     for held in (256 << 20, 0):
         made[held] = installed(tmp_path / str(held), ROW)
@@ -221,7 +221,7 @@ def landscapes_of(settings):
     return sorted(
         path.name
         for path in settings.store.root.iterdir()
-        if path.is_dir() and path.name != DERIVED and path.name[0] != "."
+        if path.is_dir() and path.name != DERIVED_FOLDER and path.name[0] != "."
     )
 
 

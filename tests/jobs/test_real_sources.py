@@ -17,7 +17,7 @@ from jobs.cost_estimate import PICTURES
 from jobs.fetch import COMMIT_SIZE
 from jobs.lock import hold_lock
 from jobs.settings import load
-from monitor.cube.packed import LAYERS
+from monitor.cube.packed import PACKED_LAYERS
 from monitor.imagery.transport import Transport
 from monitor.sites.projection import lonlat
 from tests.landscape import stored_of
@@ -161,7 +161,7 @@ def test_a_folder_of_cogs_and_earth_engine_give_the_same_cube_to_the_last_digit(
     for band in (*BANDS.values(), "quality", "clear"):
         np.testing.assert_array_equal(ours[band].values, theirs[band].values, err_msg=band)
     assert ours.sizes["time"] == len(TIMES)
-    assert LAYERS[-1] == "clear"
+    assert PACKED_LAYERS[-1] == "clear"
     records = [{r.acquisition: r for r in stored(config).records()} for config in (files, served)]
     assert records[0].keys() == records[1].keys()
     for name, one in records[0].items():

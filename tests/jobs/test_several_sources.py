@@ -24,7 +24,7 @@ from jobs.sources import Sources
 from monitor.alerts.alert import AlertEvent, AlertState, Notice
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.series.build import site_series
-from monitor.series.columns import chained
+from monitor.series.columns import chain_hashes
 from monitor.sites.site import ground_key
 from monitor.verdict.assess import DEFAULT, assess_and_look_back
 from monitor.verdict.assessment import AlertLevel, Status
@@ -684,7 +684,7 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
         def changed(*asked, **more):
             series = {name: values.copy() for name, values in site_series(*asked, **more).items()}
             series[column][19] = b"another" if column == "digest" else 0.123
-            return series | {"chain": chained(series)}
+            return series | {"chain": chain_hashes(series)}
 
         monkeypatch.setattr("jobs.ingest.site_series", changed)
 

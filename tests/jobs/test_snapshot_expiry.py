@@ -10,7 +10,7 @@ from jobs.installation import open_ledger
 from jobs.pipeline import night
 from jobs.settings import load
 from jobs.snapshot_expiry import EXPIRY_CYCLE, expire_snapshots
-from monitor.cube.store import DERIVED, LandscapeStore
+from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
 from monitor.errors import StoreBroken
 from tests.landscape import stored_of
 
@@ -20,7 +20,9 @@ SITES = ("demo-02", "demo-07", "demo-10")
 
 def folders(settings):
     return sorted(
-        path for path in settings.store.root.iterdir() if path.is_dir() and path.name != DERIVED and path.name[0] != "."
+        path
+        for path in settings.store.root.iterdir()
+        if path.is_dir() and path.name != DERIVED_FOLDER and path.name[0] != "."
     )
 
 
@@ -48,7 +50,7 @@ def test_what_lies_beside_the_landscapes_is_none(settings, monkeypatch):
     turns = []
     monkeypatch.setattr(LandscapeStore, "expire", lambda store, _: turns.append(store.name) or 0)
     monkeypatch.setattr(expiring, "EXPIRY_CYCLE", 1)
-    for name in (DERIVED, ".half.new", "valley"):
+    for name in (DERIVED_FOLDER, ".half.new", "valley"):
         (settings.store.root / name).mkdir(parents=True)
     (settings.store.root / "lock").touch()
     with open_ledger(settings) as ledger:

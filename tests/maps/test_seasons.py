@@ -16,12 +16,12 @@ from monitor.cover.fraction import ENDMEMBERS, cover
 from monitor.cover.indices import INDICES, ndvi
 from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import site_grid
-from monitor.cube.packed import LAYERS
-from monitor.cube.store import Entry, StoredSite, digest, record_of, texts
+from monitor.cube.packed import PACKED_LAYERS
+from monitor.cube.store import SiteScene, StoredSite, digest, encode_texts, record_of
 from monitor.errors import StoreBroken
 from monitor.imagery.source import Scene
 from monitor.maps import seasons
-from monitor.maps.seasons import Wanted, scenes_by_season, season_sums, sums_by_season
+from monitor.maps.seasons import SiteSeasons, scenes_by_season, season_sums, sums_by_season
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import BIOMES, Plan, Site
 from monitor.trends.kernels.season_sums import SUMS
@@ -45,8 +45,8 @@ def planted(*, start=date(2019, 7, 1), biome="loess", outline=OUTLINE):
 def series(days, *, accepted=None, controls=None, versions=None):
     days = list(days)
     return {
-        "acquisition": texts(f"s2/{day}" for day in days),
-        "digest": texts(f"{(versions or {}).get(day, 0)}-{day}" for day in days),
+        "acquisition": encode_texts(f"s2/{day}" for day in days),
+        "digest": encode_texts(f"{(versions or {}).get(day, 0)}-{day}" for day in days),
         "date": np.array(days, "datetime64[D]"),
         "accepted": np.array([(accepted or {}).get(day, True) for day in days], bool),
         "control_cover": np.array([(controls or {}).get(day, 0.3) for day in days], np.float64),
@@ -110,18 +110,18 @@ def entry(day, version=0):
         quality="scl",
     )  # fmt: skip
     noise = np.random.default_rng([day.toordinal(), version])
-    pixels = noise.integers(1200, 6000, (len(LAYERS), *GRID.shape)).astype(np.uint16)
-    pixels[LAYERS.index("clear")] = noise.random(GRID.shape) > 0.2
+    pixels = noise.integers(1200, 6000, (len(PACKED_LAYERS), *GRID.shape)).astype(np.uint16)
+    pixels[PACKED_LAYERS.index("clear")] = noise.random(GRID.shape) > 0.2
     pixels[:6, 0, 0] = 0
     units = np.ones((1, len(MEASURES)), np.float32)
     record = record_of(
         scene, accepted=True, reason="", clear_fraction=1.0, n_pixels=9, measures={},
-        digest=digest(pixels.reshape(len(LAYERS), -1), units),
+        digest=digest(pixels.reshape(len(PACKED_LAYERS), -1), units),
     )  # fmt: skip
-    return Entry(record=record, pixels=pixels, units=units)
+    return SiteScene(record=record, pixels=pixels, units=units)
 
 
-def stored(folder, entries: Iterable[Entry]) -> StoredSite:
+def stored(folder, entries: Iterable[SiteScene]) -> StoredSite:
     store = lone_site(folder / "valley", grid=GRID, units=["a"])
     for some in entries:
         put(store, [some])
@@ -131,7 +131,7 @@ def stored(folder, entries: Iterable[Entry]) -> StoredSite:
 def sums_of(store, *, observed=None, site=None):
     site = site or planted()
     wanted = scenes_by_season(site, series(SEEN) if observed is None else observed)
-    (sums,) = sums_by_season([Wanted(site=site, store=store, snapshot=store.snapshot, seasons=wanted)])
+    (sums,) = sums_by_season([SiteSeasons(site=site, store=store, snapshot=store.snapshot, seasons=wanted)])
     return {season: values.tobytes() for season, values in sums.items()}
 
 
@@ -181,7 +181,7 @@ def names(*days):
 def test_sums_are_those_of_the_scenes_one_by_one_in_any_portion(whole, monkeypatch, biome):
     expected = defined(whole, biome)
     for portion in (1, 2 * GRID.shape.x * GRID.shape.y * 4 * 4, 1 << 30):  # one scene, some, all of a season at once
-        monkeypatch.setattr(seasons, "CHUNK_BYTES", portion)
+        monkeypatch.setattr(seasons, "CUBE_CHUNK_BYTES", portion)
         for path in whole.derived.parent.glob("*.seasons/*"):
             path.unlink()
         found = sums_of(whole, site=planted(biome=biome))

@@ -12,15 +12,15 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import Point, box
 
 from monitor.controls.orbit_bias import orbit_steps
-from monitor.controls.selection import REFERENCE, ControlSet, Unit
+from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 from monitor.cover.zonal_means import MEASURES
-from monitor.cube import offset_check as radiometry
-from monitor.cube.packed import LAYERS
-from monitor.cube.store import Entry, Record, StoredSite
+from monitor.cube.offset_check import check_offsets
+from monitor.cube.packed import PACKED_LAYERS
+from monitor.cube.store import Record, SiteScene, StoredSite
 from monitor.imagery import bands
 from monitor.series import build
 from monitor.series.build import site_series
-from monitor.series.columns import CONTROL, OBSERVED, no_observations, plain_texts, until
+from monitor.series.columns import CONTROL_COLUMNS, SERIES_MEASURES, decode_texts, no_observations, observed_until
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import AlertLevel, Series, Status
@@ -67,11 +67,11 @@ def _entry(time, orbit, cover, *, sensor):
         baseline="", source="s", scale=1e-4, offset=0.0, quality="scl", orbit=orbit, granules={}, bandpass=False,
         accepted=True, reason="", clear_fraction=1.0, n_pixels=1, measures=measures, digest=f"{time:%Y%m%d}".zfill(16),
     )  # fmt: skip
-    return Entry(record=record, pixels=np.ones((len(LAYERS), 1, 1), np.uint16), units=units)
+    return SiteScene(record=record, pixels=np.ones((len(PACKED_LAYERS), 1, 1), np.uint16), units=units)
 
 
 STANDING = tuple(
-    Unit(id=f"r{k}", geometry=box(k, 2, k + 1, 3), distance=500.0, ring=REFERENCE if k < 12 else 1 + k % 2)
+    Unit(id=f"r{k}", geometry=box(k, 2, k + 1, 3), distance=500.0, ring=REFERENCE_RING if k < 12 else 1 + k % 2)
     for k in range(40)
 )
 
@@ -216,18 +216,21 @@ def test_a_unit_that_changed_for_itself_teaches_nothing_about_orbits_either(tmp_
 def plainly(stored, controls, *, left_out=None):
     """The series by loops over records, the sums of :mod:`math` and medians of :mod:`statistics`, scene by scene."""
     left_out = left_out or {}
-    means = stored.unit_means().sel(measure=list(OBSERVED)).values.astype(float)
+    means = stored.unit_means().sel(measure=list(SERIES_MEASURES)).values.astype(float)
     records = sorted(stored.records(), key=lambda one: (one.time, one.acquisition))
-    checked = zip(*map(np.ndarray.tolist, radiometry.settle(stored.columns())), strict=True)
+    checked = zip(*map(np.ndarray.tolist, check_offsets(stored.columns())), strict=True)
     records = [replace(one, accepted=ok, reason=why.decode()) for one, (ok, why) in zip(records, checked, strict=True)]
     year = [int(one.time[:4]) for one in records]
     over = [place for place in range(len(records)) if year[place] < year[-1]]
-    cover = OBSERVED.index("cover")
+    cover = SERIES_MEASURES.index("cover")
 
     def last_fit(gone):
         """By unit the last year in which it is fit."""
         last = {}
-        for group in ([u for u in controls.units if u.ring == REFERENCE], [u for u in controls.units if u.ring < 3]):
+        for group in (
+            [u for u in controls.units if u.ring == REFERENCE_RING],
+            [u for u in controls.units if u.ring < 3],
+        ):
             place = {unit.id: k for k, unit in enumerate(controls.units)}
             difference = {}
             for at, one in enumerate(records):
@@ -263,7 +266,9 @@ def plainly(stored, controls, *, left_out=None):
                 for u in controls.units
             ]
             values = np.where(np.array(fit)[:, None], means[at], np.nan)
-            rings = {ring: [k for k, u in enumerate(controls.units) if u.ring == ring] for ring in (1, 2, REFERENCE)}
+            rings = {
+                ring: [k for k, u in enumerate(controls.units) if u.ring == ring] for ring in (1, 2, REFERENCE_RING)
+            }
             enough = {ring: sum(fit[k] for k in rings[ring]) >= 10 for ring in (1, 2)}
 
             def mean(some, k, values=values):
@@ -271,32 +276,32 @@ def plainly(stored, controls, *, left_out=None):
                 return math.fsum(seen) / len(seen) if len(seen) >= 10 else math.nan
 
             first = rings[1] if enough[1] else rings[2] if enough[2] else rings[1] + rings[2]
-            standing = [values[k, cover] for k in rings[REFERENCE] if not math.isnan(values[k, cover])]
-            ground = {f"control_{name}": mean(first, k) for k, name in enumerate(OBSERVED)}
+            standing = [values[k, cover] for k in rings[REFERENCE_RING] if not math.isnan(values[k, cover])]
+            ground = {f"control_{name}": mean(first, k) for k, name in enumerate(SERIES_MEASURES)}
             ground["control_cover_2"] = mean(rings[2], cover)
             ground["reference_cover"] = median(standing) if len(standing) >= 10 else math.nan
-            both = [k for k, u in enumerate(controls.units) if u.ring != REFERENCE]
+            both = [k for k, u in enumerate(controls.units) if u.ring != REFERENCE_RING]
             found.append((ground, values[both], sum(fit[k] for k in both) < 10))
         return found
 
     orbits = [f"{r.sensor.split('-')[0]} {r.orbit}" if r.accepted and r.orbit else "" for r in records]
     whole, steps = shown({}), {}
-    for name in CONTROL:
+    for name in CONTROL_COLUMNS:
         measure = "cover" if name.endswith(("cover", "cover_2")) else name.removeprefix("control_")
         own = [records[at].measures.get(measure, math.nan) if records[at].accepted else math.nan for at in over]
         steps[name] = orbit_steps(
             np.array([records[at].time[:19] for at in over], "datetime64[s]"), [orbits[at] for at in over],
             np.array([[a - whole[at][0][name]] for a, at in zip(own, over, strict=True)]).reshape(-1, 1),
-            np.array([whole[at][1][:, OBSERVED.index(measure)] for at in over]),
+            np.array([whole[at][1][:, SERIES_MEASURES.index(measure)] for at in over]),
         )  # fmt: skip
     rows = []
     for one, orbit, (ground, _, few) in zip(records, orbits, shown(left_out), strict=True):
         row = {"time": one.time, "accepted": one.accepted, "reason": one.reason, "clear_fraction": one.clear_fraction}
         if one.accepted and math.isnan(ground["control_cover"]):
             row |= {"accepted": False, "reason": "CONTROL_FEW" if few else "CONTROL_HIDDEN"}
-        for name in OBSERVED:
+        for name in SERIES_MEASURES:
             row[name] = one.measures[name] if row["accepted"] else math.nan
-        for name in CONTROL:
+        for name in CONTROL_COLUMNS:
             step = float(steps[name].get(orbit, [0.0])[0])
             moved = min(max(ground[name] + step, 0.0 if "cover" in name else -1.0), 1.0) if step else ground[name]
             row[name] = round(moved, 6) if row["accepted"] else math.nan
@@ -316,10 +321,10 @@ def test_the_series_is_what_plain_arithmetic_scene_by_scene_gives(tmp_path, seed
         for name in wanted[0]:
             values = [row[name] for row in wanted]
             if found[name].dtype.kind == "S":
-                assert plain_texts(found[name]) == values
+                assert decode_texts(found[name]) == values
             else:
                 # sums in another order may round the sixth decimal otherwise
-                atol = 1.1e-6 if name in CONTROL else 0
+                atol = 1.1e-6 if name in CONTROL_COLUMNS else 0
                 np.testing.assert_allclose(found[name], values, rtol=0, atol=atol, err_msg=name)
     assert {"", "CLOUD", "RADIOMETRY", "CONTROL_HIDDEN"} <= {row["reason"] for row in wanted}
     assert np.isfinite(found["reference_cover"]).any() == (units is STANDING)
@@ -446,7 +451,7 @@ def test_a_site_that_waits_for_control_ground_has_a_series_without(tmp_path):
 
 def test_what_a_past_day_knew_is_cut_from_the_series_by_its_days(tmp_path):
     found = from_scratch(tmp_path / "a", scenes(0.0)[:50])
-    some = until(found, found["date"][20].item())
+    some = observed_until(found, found["date"][20].item())
     assert len(some["time"]) == 21
     assert same(some, found, slice(21))
-    assert until(found, date(2030, 1, 1)) is found
+    assert observed_until(found, date(2030, 1, 1)) is found
