@@ -26,7 +26,16 @@ from monitor.sites.projection import projected, utm_zone
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Assessment
-from monitor.verdict.calibrate import FEWEST, WANTED, Placebo, calibrate, placebos, pooled, table, tells
+from monitor.verdict.calibrate import (
+    MAX_PLACEBOS,
+    MIN_PLACEBOS,
+    Placebo,
+    calibrate,
+    constants_table,
+    placebos,
+    pooled,
+    tells,
+)
 from monitor.verdict.calibration import Calibration
 
 log = structlog.get_logger()
@@ -59,7 +68,7 @@ def tile(site: Site) -> str:
     return f"{zone:02d}{band}{column}{row}"
 
 
-class Constants:
+class Calibrations:
     """Which constants a night judges by, and of which pools they are due to be set.
 
     Parameters
@@ -94,7 +103,7 @@ class Constants:
         return max(rows, key=lambda row: (row["placebos"] > 0, row["season"], row["id"]), default=None)
 
     def of(self, pool: Pool) -> Calibration:
-        """Constants that hold for a pool on this night."""
+        """Calibrations that hold for a pool on this night."""
         row = self.record(pool)
         return Calibration.from_json(row["payload"]["constants"]) if row is not None and row["placebos"] else DEFAULT
 
@@ -118,14 +127,14 @@ class Constants:
         return not any(row["placebos"] or row["grounds"] == self.grounds[pool] for row in rows)
 
 
-class Land(Mapping[tuple[str, str], list[Placebo]]):
+class PlaceboPools(Mapping[tuple[str, str], list[Placebo]]):
     """The placebos of one biome by tile, read when they are asked for; no piece of ground is among them twice.
 
     Parameters
     ----------
     settings : Settings
         Of the installation.
-    constants : Constants
+    constants : Calibrations
         Gives the sites.
     biome : str
     controls : mapping
@@ -137,7 +146,7 @@ class Land(Mapping[tuple[str, str], list[Placebo]]):
     """
 
     def __init__(
-        self, settings: Settings, constants: Constants, biome: str, controls: Mapping[str, ControlSet],
+        self, settings: Settings, constants: Calibrations, biome: str, controls: Mapping[str, ControlSet],
         snapshots: Mapping[str, str], left_out: Mapping[str, Collection[str]],
     ) -> None:  # fmt: skip
         self._settings, self._constants, self._snapshots = settings, constants, snapshots
@@ -176,7 +185,7 @@ class Land(Mapping[tuple[str, str], list[Placebo]]):
         end = np.datetime64(self._constants.season(pool)[1] + timedelta(days=1))
         for site in self._tiles[pool]:
             ground = ground_key(site)
-            if len(found) >= WANTED:
+            if len(found) >= MAX_PLACEBOS:
                 break
             if ground not in self._with_units:
                 continue
@@ -220,9 +229,9 @@ def independent(units: Sequence[Any], worked: Sequence[Any]) -> np.ndarray:
     return free
 
 
-def set_due(
+def calibrate_due(
     settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: date, most: int | None = A_NIGHT
-) -> Constants:
+) -> Calibrations:
     """Set constants where they are due.
 
     Parameters
@@ -240,11 +249,11 @@ def set_due(
 
     Returns
     -------
-    Constants
+    Calibrations
         As they hold now.
     """
     with ledger.transaction() as t:
-        constants = Constants(t, sites, as_of=as_of)
+        constants = Calibrations(t, sites, as_of=as_of)
         if most is not None and constants.asked:
             return constants
         snapshots, left_out = t.snapshots(), t.all_ground_data("left_out")
@@ -253,7 +262,7 @@ def set_due(
             for ground in (ground_key(site) for site in sites if site.biome == biome):
                 frozen = t.controls(ground) if ground in snapshots else None
                 controls |= {} if frozen is None else {ground: ControlSet.from_json(frozen)}
-    land = cache(lambda biome: Land(settings, constants, biome, controls, snapshots, left_out))
+    land = cache(lambda biome: PlaceboPools(settings, constants, biome, controls, snapshots, left_out))
     found: dict[tuple[str, ...], tuple[Calibration, int]] = {}
     rows: list[dict[str, Any]] = []
     work = 0
@@ -262,9 +271,9 @@ def set_due(
         if not here.units:
             continue  # nothing is stored yet
         # Where a biome has fewer than are wanted, all its tiles take all of them.
-        key: tuple[str, ...] = pool if len(here.units) >= WANTED else (pool.biome,)
+        key: tuple[str, ...] = pool if len(here.units) >= MAX_PLACEBOS else (pool.biome,)
         if key not in found:
-            if len(here.units) >= FEWEST:
+            if len(here.units) >= MIN_PLACEBOS:
                 if work == most:
                     continue
                 work += 1
@@ -290,7 +299,7 @@ def set_due(
             _keep(ledger, rows)
     _keep(ledger, rows)
     with ledger.transaction() as t:
-        return Constants(t, sites, as_of=as_of)
+        return Calibrations(t, sites, as_of=as_of)
 
 
 def _keep(ledger: Ledger, rows: list[dict[str, Any]]) -> None:
@@ -300,10 +309,10 @@ def _keep(ledger: Ledger, rows: list[dict[str, Any]]) -> None:
     rows.clear()
 
 
-def used_for(
+def constants_used(
     assessment: Assessment, site: Site, records: Sequence[Mapping[str, Any]]
 ) -> tuple[Calibration, int] | None:
-    """Constants that an assessment was given by, and how many placebos there were; None: not kept in this ledger.
+    """Calibrations that an assessment was given by, and how many placebos there were; None: not kept in this ledger.
 
     Parameters
     ----------
@@ -323,7 +332,7 @@ def used_for(
     return DEFAULT, vain[-1] if vain else 0
 
 
-def as_plain(pool: Pool, constants: Constants) -> dict[str, Any]:
+def calibration_json(pool: Pool, constants: Calibrations) -> dict[str, Any]:
     """What ``regrowth calibrate --json`` says of the sites of one tile and biome."""
     used, record = constants.of(pool), constants.record(pool)
     return {
@@ -335,6 +344,6 @@ def as_plain(pool: Pool, constants: Constants) -> dict[str, Any]:
         "hash": used.hash,
         "placebos": used.placebos,
         "found": 0 if record is None else record["payload"]["found"],
-        "needed": FEWEST,
-        "table": table(used),
+        "needed": MIN_PLACEBOS,
+        "table": constants_table(used),
     }

@@ -7,8 +7,7 @@ from datetime import date
 from typing import Any
 
 from jobs import __version__
-from jobs.detectability import Prospect
-from jobs.detectability import to_json as sight
+from jobs.detectability import detectability_json
 from jobs.episodes import current_episode, episode_alpha, in_episode
 from jobs.fetch import Outcome
 from jobs.records import (
@@ -26,11 +25,12 @@ from monitor.ledger.ledger import Transaction
 from monitor.maps.failing import failing_map
 from monitor.series.columns import Columns, observed_until
 from monitor.sites.site import Site, ground_key
-from monitor.verdict.assess import assess_and_look_back
+from monitor.verdict.assess import assess_with_late_season
 from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.failing_area import tells_failing_ground, with_failing_ground
+from monitor.verdict.failing_area import reports_failing_area, with_failing_area
 from monitor.verdict.reasons import Reason
+from monitor.verdict.site_conditions import SiteConditions
 
 
 def judge(
@@ -52,7 +52,7 @@ def judge(
     site = with_slope(in_episode(outcome.site, episodes, number), outcome.fetched.terrain)
     alpha = episode_alpha(settings.alerts.alpha, episode)
     seen = observed_until(observed, as_of)
-    found, look = assess_and_look_back(
+    found, look = assess_with_late_season(
         Series.of(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
     )
     beside = [Reason.FEW_PIXELS.value] if (seen["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
@@ -77,16 +77,16 @@ def judge(
     latest = t.latest_assessment(site.id)
     newest = latest is None or latest[0] <= as_of.isoformat()
     if newest:  # a day before the newest is judged for the record: no page says it
-        prospect = Prospect.seen(
+        conditions = SiteConditions.seen(
             site, seen, as_of=as_of, since=min(source.since for source in settings.source), alpha=alpha,
             constants=constants,
         )  # fmt: skip
-        if (t.ground_data(ground, "sight") or {}).get("made_from") != prospect.key:
-            t.save_ground_data(ground, "sight", sight(prospect, site.start))
-    if look is not None and tells_failing_ground(found, site):
+        if (t.ground_data(ground, "detectability") or {}).get("made_from") != conditions.key:
+            t.save_ground_data(ground, "detectability", detectability_json(conditions, site.start))
+    if look is not None and reports_failing_area(found, site):
         fails = failing_map(fetched.stored, fetched.snapshot, site, seen, look.day, lambda: look, constants=constants)
         if fails is not None:
-            found = with_failing_ground(found, fails.ground, site, constants)
+            found = with_failing_area(found, fails.ground, site, constants)
     fresh = t.add_assessment(
         site.id, as_of.isoformat(), digest.hexdigest(), assessment_to_json(found), version=site.version,
         snapshot=outcome.fetched.snapshot, run=run,

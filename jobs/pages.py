@@ -16,7 +16,7 @@ import xarray as xr
 from dask import delayed
 from dask.delayed import Delayed
 
-from jobs.calibration import used_for
+from jobs.calibration import constants_used
 from jobs.detectability import assumptions, chances
 from jobs.episodes import in_episode
 from jobs.executor import Compute, open_executor
@@ -42,7 +42,7 @@ from monitor.publish.view import CalibrationTable, Chip, DetectionAssumptions, D
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, decode_texts, no_observations, observed_until
 from monitor.sites.site import Site, ground_key
-from monitor.verdict.assess import DEFAULT, LastLook, assess_and_look_back
+from monitor.verdict.assess import DEFAULT, LateSeasonState, assess_with_late_season
 from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration
 
@@ -78,7 +78,8 @@ def publish(settings: Settings, ledger: Ledger, work: Compute, *, as_of: date | 
     with ledger.reading() as t:
         # of all sites at once: site by site it would take longer than all else here
         records, newest, episodes, alerted = t.calibrations(), t.latest_assessments(), t.all_episodes(), t.last_alerts()
-        snapshots, terrains, sights = t.snapshots(), t.all_ground_data("terrain"), t.all_ground_data("sight")
+        snapshots, terrains = t.snapshots(), t.all_ground_data("terrain")
+        detectabilities = t.all_ground_data("detectability")
         gone = t.all_ground_data("left_out")
         for values in t.sites():
             site = site_from_json(values)
@@ -94,7 +95,7 @@ def publish(settings: Settings, ledger: Ledger, work: Compute, *, as_of: date | 
                 seen = found.alert_rule is not None and already_answered(alert, found.alert, found.alert_rule)
                 alert = alert if seen else None
             alerts += [alert] if alert else []
-            snapshot, lie, sight = snapshots.get(ground), terrains.get(ground), sights.get(ground)
+            snapshot, lie, detectability = snapshots.get(ground), terrains.get(ground), detectabilities.get(ground)
             notice = _notice(settings, dealt=site.id in demonstrated)
             content: list[Any] = [
                 pages_code_hash(),
@@ -104,13 +105,13 @@ def publish(settings: Settings, ledger: Ledger, work: Compute, *, as_of: date | 
                 found.alert,
                 list(found.reasons),
             ]
-            content += [latest[1], stored if alert else None, snapshot, lie, sight, found.hectares_failing]
+            content += [latest[1], stored if alert else None, snapshot, lie, detectability, found.hectares_failing]
             key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
             if not is_current(site.id, settings.outputs.root, key):
                 pages.append(_Page(
                     site=site, ground=ground, found=found, snapshot=snapshot, left_out=gone.get(ground, {}),
-                    terrain=lie, alert=alert, notice=notice, key=key, power=chances(sight),
-                    assumed=assumptions(sight), constants=used_for(found, site, records),
+                    terrain=lie, alert=alert, notice=notice, key=key, power=chances(detectability),
+                    assumed=assumptions(detectability), constants=constants_used(found, site, records),
                 ))  # fmt: skip
     outcomes = _written(settings, ledger, work, pages)
     if rows:
@@ -139,7 +140,7 @@ class _Page:
     power: tuple[DetectionChance, ...]
     assumed: DetectionAssumptions | None
     constants: tuple[Calibration, int] | None
-    """See :func:`jobs.calibration.used_for`."""
+    """See :func:`jobs.calibration.constants_used`."""
     alert: Alert | None
     notice: dict[str, str] | None
     key: str
@@ -323,8 +324,8 @@ def _failing(stored: StoredSite, page: _Page, observed: Columns) -> np.ndarray |
     site = with_slope(page.site, None if page.terrain is None else Terrain.from_json(page.terrain))
     constants = DEFAULT if page.constants is None else page.constants[0]
 
-    def look() -> LastLook | None:
-        return assess_and_look_back(
+    def look() -> LateSeasonState | None:
+        return assess_with_late_season(
             Series.of(observed), site, calibration=constants, cohorts=site.cohorts, as_of=page.found.as_of
         )[1]
 

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from jobs import __version__
-from jobs.calibration import Constants, Pool, set_due
+from jobs.calibration import Calibrations, Pool, calibrate_due
 from jobs.clock import check_clock, now, today
 from jobs.cost_estimate import estimate_cost
 from jobs.executor import open_executor
@@ -81,7 +81,7 @@ def night(
         rain = rain_reasons(settings, ledger, sites, as_of=as_of)
         every = selected_sites(settings, ledger, [])
         with ledger.transaction() as t:
-            constants = Constants(t, every, as_of=as_of)
+            constants = Calibrations(t, every, as_of=as_of)
         results: dict[str, dict[str, Any]] = {}
         never_offered: list[str] = []
         waiting: list[Outcome] = []  # for constants that are set once all scenes are there
@@ -121,7 +121,7 @@ def night(
             if judged is None:
                 waiting.append(outcome)
         if waiting:
-            constants = set_due(settings, ledger, every, as_of=as_of)
+            constants = calibrate_due(settings, ledger, every, as_of=as_of)
         for outcome in waiting:
             lock.check()
             site, fetched = outcome.site, outcome.fetched

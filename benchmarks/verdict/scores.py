@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.verdict.simulate import Case
 from monitor.sites.growing_season import GrowingSeason
-from monitor.verdict.assess import DEFAULT, _follow, parts_of
+from monitor.verdict.assess import DEFAULT, _follow, cohorts_of
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.status import LEVELS, RULES, STATUSES, Verdicts, judge
@@ -46,7 +46,7 @@ def run_at(
     for case in cases:
         start = np.datetime64(case.site.start, "D")
         dates = case.series.dates[case.series.dates >= start]
-        window, parts = GrowingSeason.of(case.site), parts_of(case.site, ())
+        window, parts = GrowingSeason.of(case.site), cohorts_of(case.site, ())
         seen = scenes(case.series, case.site, window, calibration)
         standing = _follow(seen, case.site, parts, window, calibration)
         day = dates.astype("datetime64[D]").astype(np.int64)

@@ -159,7 +159,7 @@ def below_half(case: Case) -> np.ndarray:
     """P(theta < .5), averaged over the plan's doubt as the statuses' probabilities are, at the end of years 3 to 6."""
     window = GrowingSeason.of(case.site)
     seen = scenes(case.series, case.site, window, DEFAULT)
-    parts = judging.parts_of(case.site, ())
+    parts = judging.cohorts_of(case.site, ())
     standing = judging._follow(seen, case.site, parts, window, DEFAULT)
     years = (seen.day[seen.used] - int(np.datetime64(case.site.start, "D").astype(int))) / 365.25
     at = np.searchsorted(years, [3.0, 4.0, 5.0, 6.0], side="right") - 1

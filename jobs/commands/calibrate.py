@@ -24,7 +24,7 @@ def calibrate(
 
     settings = load(config)
     choose_cache(settings.store.root)
-    from jobs.calibration import as_plain, set_due
+    from jobs.calibration import calibrate_due, calibration_json
     from jobs.clock import check_clock
     from jobs.installation import open_ledger, selected_sites
     from jobs.lock import hold_lock
@@ -32,8 +32,8 @@ def calibrate(
     today = datetime.now(UTC).date()
     with hold_lock(settings.store.root, "a calibration") as lock, open_ledger(settings, lock.check) as ledger:
         check_clock(ledger)
-        constants = set_due(settings, ledger, selected_sites(settings, ledger, []), as_of=today, most=None)
-    told = [as_plain(pool, constants) for pool in sorted(constants.members)]
+        constants = calibrate_due(settings, ledger, selected_sites(settings, ledger, []), as_of=today, most=None)
+    told = [calibration_json(pool, constants) for pool in sorted(constants.members)]
     if as_json:
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False))
         return

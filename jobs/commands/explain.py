@@ -21,7 +21,7 @@ def explain(
     Exit status: 0 done, 65 it has not been assessed yet; where no scene of it has ever been offered 10, or 78 if that
     holds for all sites.
     """
-    from jobs.calibration import used_for
+    from jobs.calibration import constants_used
     from jobs.episodes import in_episode
     from jobs.installation import open_ledger, selected_sites
     from jobs.records import assessment_from_json
@@ -29,9 +29,9 @@ def explain(
     from jobs.sources import describe_sources
     from monitor.errors import BadData
     from monitor.sites.site import ground_key
-    from monitor.verdict.calibrate import table
-    from monitor.verdict.explain import chances, early_news, never_offered
+    from monitor.verdict.calibrate import constants_table
     from monitor.verdict.explain import explain as explanation
+    from monitor.verdict.explain import false_alarm_rate, never_offered, probabilities
 
     if language not in ("en", "zh"):
         msg = f"{language!r} is neither en nor zh"
@@ -40,10 +40,10 @@ def explain(
     with open_ledger(settings) as ledger:
         (chosen,) = selected_sites(settings, ledger, [site])
         with ledger.reading() as t:
-            latest, records, sight = (
+            latest, records, detectability = (
                 t.latest_assessment(site),
                 t.calibrations(),
-                t.ground_data(ground_key(chosen), "sight"),
+                t.ground_data(ground_key(chosen), "detectability"),
             )
             episodes, night = t.episodes(site), t.last_night(site)
     if night is not None and site in night.get("never_offered", ()):
@@ -65,16 +65,16 @@ def explain(
     found = assessment_from_json(latest[2])
     chosen = in_episode(chosen, episodes, found.episode)
     sentences = explanation(found, chosen, language=language)
-    sentences += chances(found, language=language) + early_news(found, language=language)
+    sentences += probabilities(found, language=language) + false_alarm_rate(found, language=language)
     if as_json:
-        used = used_for(found, chosen, records)
+        used = constants_used(found, chosen, records)
         calibration = {
             "hash": found.calibration, "source": found.calibration_source, "dated": found.calibration_dated,
-            "placebos": None if used is None else used[1], "table": None if used is None else table(used[0]),
+            "placebos": None if used is None else used[1], "table": None if used is None else constants_table(used[0]),
         }  # fmt: skip
         print_json(
             {"site": site, "as_of": latest[0], "episode": found.episode, "start": chosen.start, "sentences": sentences,
-             "calibration": calibration, "sight": sight}
+             "calibration": calibration, "detectability": detectability}
         )  # fmt: skip
         return
     for sentence in sentences:

@@ -87,12 +87,13 @@ def add(
     each site that is new or changed it says whether a failure there could be seen, and from when on; scenes are assumed
     until there are some. Exit status: 0 all sites are in, 65 some could not be taken (the others are in).
     """
-    from jobs.calibration import Constants, Pool
+    from jobs.calibration import Calibrations, Pool
     from jobs.clock import today
-    from jobs.detectability import Prospect, simulate, to_json
+    from jobs.detectability import detectability_json, simulate_all
     from jobs.installation import add_sites, open_ledger
     from jobs.records import site_from_json
     from jobs.settings import load
+    from monitor.verdict.site_conditions import SiteConditions
 
     settings = load(config)
     since = min(source.since for source in settings.source)
@@ -100,17 +101,19 @@ def add(
         happened = add_sites(ledger, file)
         with ledger.transaction() as t:
             sites = [site_from_json(values) for values in t.sites()]
-            constants = Constants(t, sites, as_of=today())
+            constants = Calibrations(t, sites, as_of=today())
     fresh = {*happened["added"], *happened["changed"]}
-    prospects = {
-        site: Prospect.assumed(site, since=since, alpha=settings.alerts.alpha, constants=constants.of(Pool.of(site)))
+    conditions = {
+        site: SiteConditions.assumed(
+            site, since=since, alpha=settings.alerts.alpha, constants=constants.of(Pool.of(site))
+        )
         for site in sites
         if site.id in fresh
     }
-    simulate(list(prospects.values()))
-    seen = {site.id: to_json(prospect, site.start) for site, prospect in prospects.items()}
+    simulate_all(list(conditions.values()))
+    seen = {site.id: detectability_json(known, site.start) for site, known in conditions.items()}
     if as_json:
-        typer.echo(json.dumps({**happened, "sight": seen}, ensure_ascii=False))
+        typer.echo(json.dumps({**happened, "detectability": seen}, ensure_ascii=False))
     else:
         for sentence in happened["said"]:
             typer.echo(_printable(sentence))

@@ -25,7 +25,7 @@ from monitor.alerts.alert import Alert, AlertEvent, Notice
 from monitor.sites.names import folder_name, without_invisible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
-from monitor.verdict.explain import chances, early_news, explain
+from monitor.verdict.explain import explain, false_alarm_rate, probabilities
 
 MESSAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -197,9 +197,10 @@ def _context(notice: Notice, site: Site, assessment: Assessment, language: words
         "status": words.STATUS_NAMES[words.shown_status(site, assessment.status)][language],
         "sentences": [
             without_invisible(sentence)
-            for sentence in explain(assessment, site, language=language) + early_news(assessment, language=language)
+            for sentence in explain(assessment, site, language=language)
+            + false_alarm_rate(assessment, language=language)
         ],
-        "chances": chances(assessment, language=language),
+        "chances": probabilities(assessment, language=language),
         "steps": () if notice.event is AlertEvent.RESOLVED else NEXT[notice.alert.rule][language],
         "latitude": f"{latitude:.5f}",
         "longitude": f"{longitude:.5f}",

@@ -67,7 +67,7 @@ class SnapshotRow(Base):
 
 
 class GroundDataRow(Base):
-    """What is known of a piece of ground beside its imagery: ``terrain``, ``rain``, how well it is seen (``sight``)."""
+    """Facts about a site's ground other than imagery: ``terrain``, ``rain``, ``left_out``, ``detectability``."""
 
     __tablename__ = "background"
 

@@ -19,9 +19,9 @@ from monitor.maps.seasons import SiteSeasons, scenes_by_season, sums_by_season
 from monitor.sites.site import Site
 from monitor.trends.kernels.failing import block_means, failing_area, pixel_theta, pixels_per_block
 from monitor.trends.kernels.season_sums import SUMS, block_sums
-from monitor.verdict.assess import LastLook
+from monitor.verdict.assess import LateSeasonState
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.failing_area import FailingGround, tells_failing_ground
+from monitor.verdict.failing_area import FailingHectares, reports_failing_area
 from monitor.verdict.kernels import NORMAL_95
 
 
@@ -29,7 +29,7 @@ from monitor.verdict.kernels import NORMAL_95
 class FailingMap:
     """Where a site fails, as it stood at the last look."""
 
-    ground: FailingGround
+    ground: FailingHectares
     chance: np.ndarray
     """(block, block) float32: smoothed probability of failing of blocks of pixels; NaN where it is not known. [1]"""
     times: int
@@ -48,7 +48,7 @@ def failing_map(
     site: Site,
     observed: Mapping[str, np.ndarray],
     day: date,
-    look: Callable[[], LastLook | None],
+    look: Callable[[], LateSeasonState | None],
     *,
     constants: Calibration,
 ) -> FailingMap | None:
@@ -83,7 +83,7 @@ def failing_map(
     if values["ground"] is None:
         return None
     known = values["ground"] | {"day": date.fromisoformat(values["ground"]["day"])}
-    return FailingMap(ground=FailingGround(**known), chance=values["chance"], times=values["times"])
+    return FailingMap(ground=FailingHectares(**known), chance=values["chance"], times=values["times"])
 
 
 def _failing(
@@ -91,14 +91,14 @@ def _failing(
     snapshot: str,
     site: Site,
     observed: Mapping[str, np.ndarray],
-    look: Callable[[], LastLook | None],
+    look: Callable[[], LateSeasonState | None],
 ) -> dict[str, Any]:
     nothing: dict[str, Any] = {"ground": None}
     last = look()
     if last is None:
         return nothing
     verdict, promised = last.verdict(), last.promised()
-    if not tells_failing_ground(verdict, site):
+    if not reports_failing_area(verdict, site):
         return nothing
     # all scenes of these seasons: those since the look lie in a season that does not count yet
     seasons = {season: scenes for season, scenes in scenes_by_season(site, observed).items() if season[0] in promised}
@@ -115,7 +115,7 @@ def _failing(
         *pixel_theta(*block_means(total, count, times), expected), within, site_theta=verdict.theta,
         site_variance=((verdict.theta_high - verdict.theta_low) / (2 * NORMAL_95)) ** 2, pixel=pixel * times,
     )  # fmt: skip
-    found = FailingGround.of(area, site.hectares, verdict.as_of)
+    found = FailingHectares.of(area, site.hectares, verdict.as_of)
     if found is None:
         return nothing
     known = asdict(found) | {"day": found.day.isoformat()}

@@ -4,7 +4,7 @@ from typing import Final
 
 from monitor.alerts.words import BIOME_NAMES
 from monitor.publish.view import CalibrationTable
-from monitor.verdict.calibrate import FEWEST, table
+from monitor.verdict.calibrate import MIN_PLACEBOS, constants_table
 from monitor.verdict.calibration import Calibration
 
 CONSTANT_NAMES: Final = {
@@ -38,12 +38,12 @@ def calibration_table(used: Calibration, *, biome: str, found: int) -> Calibrati
         source = (used.source, f"{BIOME_NAMES[biome]['zh']}对照地块，{tiles}")
     else:
         few = (
-            f"; there are {found} placebos, of the {FEWEST} needed",
-            f"；现有安慰剂序列 {found} 条，至少需要 {FEWEST} 条",
+            f"; there are {found} placebos, of the {MIN_PLACEBOS} needed",
+            f"；现有安慰剂序列 {found} 条，至少需要 {MIN_PLACEBOS} 条",
         )
         source = (used.source + few[0], f"默认值：由模拟地块得出，并经真实哨兵二号噪声检验{few[1]}")
     rows = []
-    for row in table(used):
+    for row in constants_table(used):
         budget = row["constant"].removeprefix("boundary at ")
         english, chinese = CONSTANT_NAMES.get(row["constant"]) or (words.format(budget) for words in BOUNDARY_NAME)
         beside = "" if row["calibrated"] == row["default"] else f" ({row['default']:g})"

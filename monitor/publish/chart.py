@@ -16,7 +16,7 @@ from monitor.publish.typeset import dots, line
 from monitor.publish.view import SiteView
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
-from monitor.verdict.assess import parts_of
+from monitor.verdict.assess import cohorts_of
 from monitor.verdict.assessment import Status
 
 WIDTH: Final = 1000.0
@@ -102,7 +102,7 @@ def in_season(day: np.ndarray, site: Site) -> np.ndarray:
 
 def promised(day: np.ndarray, site: Site) -> np.ndarray:
     """Uplift the plan promises on each day (from 1970), (n,) array, 0 before the start. [cover fraction]"""
-    return parts_of(site, site.cohorts).promised(site, day)
+    return cohorts_of(site, site.cohorts).promised(site, day)
 
 
 def series_chart(view: SiteView) -> SeriesChart | None:

@@ -27,7 +27,7 @@ from monitor.sites.names import without_invisible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.erosion import UNVERIFIED
-from monitor.verdict.explain import chances, early_news, explain
+from monitor.verdict.explain import explain, false_alarm_rate, probabilities
 from monitor.verdict.reasons import sentence
 
 PAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -197,8 +197,8 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
             "site.html",
             language,
             sentences=explain(a, site, language=language),
-            early_news=early_news(a, language=language),
-            chances=chances(a, language=language),
+            false_alarm_rate=false_alarm_rate(a, language=language),
+            chances=probabilities(a, language=language),
             reasons=[sentence(code, language) for code in a.reasons],
             intervention=words.INTERVENTION_NAMES[site.intervention][language],
             biome=words.BIOME_NAMES[site.biome][language],

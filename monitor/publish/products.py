@@ -35,7 +35,7 @@ from monitor.series.observations import observation_lines, observations_csv
 from monitor.sites.names import folder_name
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import Assessment
-from monitor.verdict.explain import chances, early_news, explain
+from monitor.verdict.explain import explain, false_alarm_rate, probabilities
 
 PICTURE_FILES: Final = frozenset(
     {"before.png", "now.png", *(f"{layer.name}.{kind}" for layer in MAP_LAYERS for kind in ("png", "tif"))}
@@ -268,7 +268,7 @@ def _page_key(view: SiteView) -> str:
     shown = {
         name: _shown(name, value) for name, value in assessment_to_json(a).items() if name not in ("as_of", "e_uplift")
     }
-    said = [explain(a, view.site, language=one) + chances(a, language=one) + early_news(a, language=one)
+    said = [explain(a, view.site, language=one) + probabilities(a, language=one) + false_alarm_rate(a, language=one)
             for one in LANGUAGES]  # fmt: skip
     seasons = [
         (one.year, percent(one.cover), percent(one.control), percent(one.expected)) for one in season_table(view)

@@ -83,7 +83,7 @@ def verdicts(
     cohorts: Cohorts = (),
 ) -> Verdicts:
     """Verdicts as columns: :func:`assess` for many `dates` (datetime64[D], ascending) at the cost of one."""
-    window, parts = GrowingSeason.of(site), parts_of(site, cohorts)
+    window, parts = GrowingSeason.of(site), cohorts_of(site, cohorts)
     seen = scenes(series, site, window, calibration)
     standing = _follow(seen, site, parts, window, calibration)
     day = dates.astype("datetime64[D]").astype(np.int64)
@@ -91,7 +91,7 @@ def verdicts(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LastLook:
+class LateSeasonState:
     """What the pixels of a site are held against: how it stood at the last scene that was late enough in its season
     for a failure to be looked at. Reckoned when it is asked for.
     """
@@ -131,7 +131,7 @@ class LastLook:
         return found
 
 
-def assess_and_look_back(
+def assess_with_late_season(
     series: Series,
     site: Site,
     *,
@@ -139,17 +139,17 @@ def assess_and_look_back(
     alpha: float = 0.05,
     cohorts: Cohorts = (),
     as_of: date,
-) -> tuple[Assessment, LastLook | None]:
+) -> tuple[Assessment, LateSeasonState | None]:
     """Verdict on a site on one day, and how it stood when it was last looked at for failure, in one pass.
 
     Parameters and errors as for :func:`assess`.
 
     Returns
     -------
-    (Assessment, LastLook or None)
+    (Assessment, LateSeasonState or None)
         The first is what :func:`assess` gives; the second is None where no scene was late enough in its season yet.
     """
-    window, parts = GrowingSeason.of(site), parts_of(site, cohorts)
+    window, parts = GrowingSeason.of(site), cohorts_of(site, cohorts)
     seen = scenes(series, site, window, calibration)
     standing = _follow(seen, site, parts, window, calibration)
     today = np.array([as_of], "datetime64[D]").astype(np.int64)
@@ -163,12 +163,12 @@ def assess_and_look_back(
     found = _records(now, site, calibration)[0]
     if not looks.size:
         return found, None
-    return found, LastLook(
+    return found, LateSeasonState(
         site=site, parts=parts, calibration=calibration, scenes=seen, standing=standing, looks=looks, judged=judged
     )
 
 
-def parts_of(site: Site, cohorts: Cohorts) -> Parts:
+def cohorts_of(site: Site, cohorts: Cohorts) -> Parts:
     """Parts of a site by its cohorts; all of it at its start without any. Raises ``BadData`` as :func:`assess` does."""
     given = cohorts or ((site.start, 1.0),)
     begun = np.array([day for day, _ in given], "datetime64[D]").astype(np.int64)

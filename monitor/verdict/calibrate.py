@@ -41,9 +41,9 @@ from monitor.verdict.kernels import (
 )  # fmt: skip
 from monitor.verdict.window import scenes
 
-FEWEST: Final = 99
+MIN_PLACEBOS: Final = 99
 """Placebos below which the defaults stay: the rate of false reds is then known to .05 +- .02 only."""
-WANTED: Final = 1000
+MAX_PLACEBOS: Final = 1000
 """Placebos that are enough; more would change nothing."""
 NAMED: Final = 4
 """Most tiles that are named one by one."""
@@ -160,7 +160,7 @@ def pooled(groups: Mapping[tuple[str, str], Sequence[Placebo]], tile: str, biome
     used: list[str] = []
     count = 0
     for name in tiles:
-        if count >= WANTED:
+        if count >= MAX_PLACEBOS:
             break
         count += len(groups[name, biome])
         used.append(name)
@@ -249,9 +249,9 @@ def calibrate(
         at .02 false a site and year; theta's interval widened where it would hold the truth less often than it says.
     """
     usable = [p for p in placebos if tells(p, base)]
-    if len(usable) < FEWEST:
-        return replace(base, source=f"{base.source}; {source}: {len(usable)} of the {FEWEST} needed", dated=dated)
-    usable = usable[:: max(1, len(usable) // WANTED)][:WANTED] if len(usable) > WANTED else usable
+    if len(usable) < MIN_PLACEBOS:
+        return replace(base, source=f"{base.source}; {source}: {len(usable)} of the {MIN_PLACEBOS} needed", dated=dated)
+    usable = usable[:: max(1, len(usable) // MAX_PLACEBOS)][:MAX_PLACEBOS] if len(usable) > MAX_PLACEBOS else usable
     prepared = [_prepare(p, base) for p in usable]
     squares, years = (sum(values) for values in zip(*(p.rain for p in prepared), strict=True))
     found = replace(
@@ -425,7 +425,7 @@ def _widening(placebos: Sequence[Placebo], prepared: Sequence[_Prepared], c: Cal
     return round(max([1.0, *needed]), 3)
 
 
-def table(calibration: Calibration, *, base: Calibration = DEFAULT) -> list[dict[str, Any]]:
+def constants_table(calibration: Calibration, *, base: Calibration = DEFAULT) -> list[dict[str, Any]]:
     """The constants that a calibration set, beside the defaults: ``constant, default, calibrated`` a row."""
     names = (*FITTED, "rain_sd", "stiff_slow_sd", "disturbance_score", "widening")
     rows = [

@@ -10,7 +10,7 @@ import numpy as np
 
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
-from monitor.verdict.assess import DEFAULT, parts_of
+from monitor.verdict.assess import DEFAULT, cohorts_of
 from monitor.verdict.calibration import Calibration, boundary
 from monitor.verdict.kernels import Prior, first_told
 
@@ -21,7 +21,7 @@ LIKELY = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class Detectability:
     """Chances for one year after the start, of a site on which nothing grows."""
 
     year: int
@@ -34,7 +34,7 @@ class Sight:
     """Chance that it has been watched, or turned red. [1]"""
 
 
-def power(
+def detectability(
     site: Site,
     *,
     seasons_before: int,
@@ -43,7 +43,7 @@ def power(
     alpha: float = 0.05,
     control: float = 0.2,
     years: int = 10,
-) -> tuple[Sight, ...]:
+) -> tuple[Detectability, ...]:
     """Chance that a site that fails (theta = 0) is told, by each year after its start.
 
     Parameters
@@ -63,7 +63,7 @@ def power(
 
     Returns
     -------
-    tuple of Sight
+    tuple of Detectability
         One a year. Empty where nothing is promised (tending): there is no failure to see.
 
     Notes
@@ -109,7 +109,7 @@ def power(
         + rng.normal(0, 1, (SITES, n)) * np.sqrt(scene) * seen
     )
     difference[rng.random((SITES, n)) >= scenes_a_year / max(per_season, 1e-9)] = np.nan
-    parts = parts_of(site, site.cohorts)
+    parts = cohorts_of(site, site.cohorts)
     curves = np.column_stack(
         [parts.promised(replace(site, plan=replace(plan, L=plan.L + later)), day) for later in (0.0, 0.5, 1.0)]
     )
@@ -130,7 +130,7 @@ def power(
         end = start + int(365.25 * year)
         until = int(str(np.datetime64(end - 1, "D"))[:4])
         chances = (float(np.mean((days >= 0) & (days <= end))) for days in (red, watch))
-        found.append(Sight(year=year, until=until, red=next(chances), watch=next(chances)))
+        found.append(Detectability(year=year, until=until, red=next(chances), watch=next(chances)))
     return tuple(found)
 
 
@@ -143,13 +143,13 @@ def _wandering(rng: np.random.Generator, day: np.ndarray, memory: float, sd: flo
     return path
 
 
-def in_words(sights: tuple[Sight, ...], *, language: str = "en") -> str:
+def in_words(sights: tuple[Detectability, ...], *, language: str = "en") -> str:
     """Plainly, when a failure of this site is likely to be told.
 
     Parameters
     ----------
-    sights : tuple of Sight
-        Of :func:`power`.
+    sights : tuple of Detectability
+        Of :func:`detectability`.
     language : str
         ``zh`` for Chinese; anything else is English.
     """

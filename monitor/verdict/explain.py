@@ -236,7 +236,7 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     return sentences
 
 
-def chances(assessment: Assessment, *, language: str = "en") -> list[str]:
+def probabilities(assessment: Assessment, *, language: str = "en") -> list[str]:
     """How likely each answer is, in one sentence; empty where growth is not judged. Stands beside `explain`."""
     a = assessment
     if a.status in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY):
@@ -277,7 +277,7 @@ def never_offered(site: Site, *, sources: str, until: date, language: str = "en"
     return NEVER_OFFERED[int(language == "zh")].format(x=place.x, y=place.y, sources=sources, until=until)
 
 
-def early_news(assessment: Assessment, *, language: str = "en") -> list[str]:
+def false_alarm_rate(assessment: Assessment, *, language: str = "en") -> list[str]:
     """How often such an alert is wrong, in one sentence; empty where it is guarded. Stands beside `explain`."""
     pick = language == "zh"
     if assessment.alert is AlertLevel.WATCH and assessment.alert_rule == "failure":

@@ -1,4 +1,4 @@
-"""What the lie of the failing ground adds to a verdict: how much there is, and that a site may fail in part."""
+"""How the failing area of a site changes its verdict: how many hectares fail, and that a site may fail in part."""
 
 from dataclasses import dataclass, replace
 from datetime import date
@@ -10,73 +10,74 @@ from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.reasons import Reason
 
-TOLD: Final = (Status.ON_TRACK, Status.UNDECIDED, Status.LAGGING, Status.FAILING)
-"""Statuses of sites whose failing ground is told: the others are judged by something else than their share of the
-plan, or not at all."""
-PART: Final = 0.30
-"""A site fails when at least so much of it does, whatever its mean. [1]"""
-SURE: Final = 0.975
-"""How sure the lower limit of a 95 % interval is. [1]"""
-PATCHY: Final = (0.05, 0.60)
-"""Shares of a site that are told as patches; less is noise, more is the site. [1]"""
+STATUSES_WITH_AREA: Final = (Status.ON_TRACK, Status.UNDECIDED, Status.LAGGING, Status.FAILING)
+"""Statuses of sites whose failing area is reported: only these rest on the share of the plan achieved."""
+MAX_FAILING_SHARE: Final = 0.30
+"""A site fails when at least this share of it fails, whatever its mean. [1]"""
+LOWER_LIMIT_SURE: Final = 0.975
+"""Probability that a quantity exceeds the lower limit of its 95 % interval. [1]"""
+PATCHY_SHARES: Final = (0.05, 0.60)
+"""Range of the failing share that is reported as patches; less is noise, more is the whole site. [1]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailingGround:
-    """Ground of a site on which the work has not taken hold."""
+class FailingHectares:
+    """Area of a site on which the work has not taken hold, with its uncertainty."""
 
     hectares: float
+    """Estimated failing area. [ha]"""
     low: float
+    """Lower limit of its 95 % interval. [ha]"""
     high: float
-    """95 % interval. [ha]"""
+    """Upper limit of its 95 % interval. [ha]"""
     patches: bool
-    """Whether it lies in patches that can be shown."""
+    """Whether it forms patches that a map can show."""
     day: date
-    """Of the last scene that was looked at."""
+    """Date of the last scene used."""
 
     @classmethod
-    def of(cls, area: FailingArea, hectares: float, day: date) -> "FailingGround | None":
-        """From the pixels of a site of so many hectares; None where they do not tell."""
+    def of(cls, area: FailingArea, hectares: float, day: date) -> "FailingHectares | None":
+        """Failing area from the pixels of a site with an area of `hectares`; None where pixels do not suffice."""
         if area.reason:
             return None
         share = (area.share, area.share_low, area.share_high)
-        told, low, high = (round(part * hectares, 4) for part in share)
-        return cls(hectares=told, low=low, high=high, patches=bool(area.failing.any()), day=day)
+        failing, low, high = (round(part * hectares, 4) for part in share)
+        return cls(hectares=failing, low=low, high=high, patches=bool(area.failing.any()), day=day)
 
 
-def tells_failing_ground(assessment: Assessment, site: Site) -> bool:
-    """Whether the failing ground of a site is asked for: something was promised, and its mean is judged by that."""
+def reports_failing_area(assessment: Assessment, site: Site) -> bool:
+    """Whether the failing area of a site is reported: the plan promises uplift and the verdict rests on it."""
     promised = site.plan.A > 0 and assessment.theta is not None and assessment.hectares is not None
-    return promised and assessment.status in TOLD
+    return promised and assessment.status in STATUSES_WITH_AREA
 
 
-def with_failing_ground(
-    assessment: Assessment, ground: FailingGround, site: Site, calibration: Calibration
+def with_failing_area(
+    assessment: Assessment, ground: FailingHectares, site: Site, calibration: Calibration
 ) -> Assessment:
-    """The assessment with its failing ground beside it, and by it.
+    """Add the failing area to an assessment, and change its status where too much of the site fails.
 
     Parameters
     ----------
     assessment : Assessment
-        Of which :func:`tells_failing_ground` holds.
-    ground : FailingGround
-        Of the site on that day.
+        One for which :func:`reports_failing_area` is true.
+    ground : FailingHectares
+        Failing area of the site on that day.
     site : Site
         Gives the start of the work.
     calibration : Calibration
-        Says from which year on a failure may be called so by its probability.
+        Gives the year from which a failure may be stated by its probability.
 
     Returns
     -------
     Assessment
-        `failing`, and watched, where the lower limit of the failing ground is more than :data:`PART` of the site
-        though its mean may be fine; never red, for that is for the guarded evidence alone.
+        `failing`, and watched, where the lower limit of the failing area exceeds :data:`MAX_FAILING_SHARE` of the site,
+        even if its mean is fine. Never red: red needs the guarded evidence.
     """
     assert assessment.hectares is not None
     share = ground.hectares / assessment.hectares
-    patchy = ground.patches and PATCHY[0] <= share <= PATCHY[1]
+    patchy = ground.patches and PATCHY_SHARES[0] <= share <= PATCHY_SHARES[1]
     codes = {*assessment.reasons, *([Reason.SPATIAL_PATCH.value] if patchy else [])}
-    told = replace(
+    extended = replace(
         assessment,
         hectares_failing=ground.hectares,
         hectares_failing_low=ground.low,
@@ -85,9 +86,9 @@ def with_failing_ground(
         reasons=tuple(reason.value for reason in Reason if reason.value in codes),
     )
     years = (assessment.as_of - site.start).days / 365.25
-    fails = ground.low > PART * assessment.hectares and years >= calibration.certain_years
+    fails = ground.low > MAX_FAILING_SHARE * assessment.hectares and years >= calibration.certain_years
     if not fails or assessment.status is Status.FAILING:
-        return told
-    if told.alert is AlertLevel.NONE:
-        told = replace(told, alert=AlertLevel.WATCH, alert_rule="failure")
-    return replace(told, status=Status.FAILING, probability=SURE)
+        return extended
+    if extended.alert is AlertLevel.NONE:
+        extended = replace(extended, alert=AlertLevel.WATCH, alert_rule="failure")
+    return replace(extended, status=Status.FAILING, probability=LOWER_LIMIT_SURE)

@@ -1,4 +1,4 @@
-"""Constants set on the control ground of the stores, once a season, and the nights that are judged by them."""
+"""Calibrations set on the control ground of the stores, once a season, and the nights that are judged by them."""
 
 import json
 from contextlib import closing
@@ -12,7 +12,7 @@ from shapely.geometry import box
 import jobs.calibration as calibrating
 import monitor.verdict.calibrate as library
 from jobs import pipeline
-from jobs.calibration import Pool, independent, set_due, tile
+from jobs.calibration import Pool, calibrate_due, independent, tile
 from jobs.cli import main
 from jobs.installation import open_ledger
 from jobs.pipeline import night
@@ -62,7 +62,7 @@ def scenes(last=2025, *, drift, seed, count=UNITS):
     return days, np.clip(cover, 0, 1)
 
 
-class Land:
+class PlaceboPools:
     """Sites with stores of control ground that behaves as told."""
 
     def __init__(self, settings):
@@ -106,7 +106,7 @@ class Land:
 
     def set(self, as_of=AUTUMN, most=1):
         with open_ledger(self.settings) as ledger:
-            return set_due(self.settings, ledger, self.sites, as_of=as_of, most=most)
+            return calibrate_due(self.settings, ledger, self.sites, as_of=as_of, most=most)
 
     def rows(self):
         with open_ledger(self.settings) as ledger, ledger.transaction() as t:
@@ -116,18 +116,20 @@ class Land:
 @pytest.fixture
 def land(tmp_path):
     (tmp_path / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
-    return Land(load(tmp_path / "regrowth.toml"))
+    return PlaceboPools(load(tmp_path / "regrowth.toml"))
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Constants told by the placebos at once: what is asked here is which placebos, when, and for whom."""
+    """Calibrations told by the placebos at once: what is asked here is which placebos, when, and for whom."""
     asked = []
 
     def told(placebos, *, source, dated):
         asked.append(sum(p.series.dates.size for p in placebos))
-        if len(placebos) < library.FEWEST:
-            return replace(DEFAULT, source=f"{source}: {len(placebos)} of the {library.FEWEST} needed", dated=dated)
+        if len(placebos) < library.MIN_PLACEBOS:
+            return replace(
+                DEFAULT, source=f"{source}: {len(placebos)} of the {library.MIN_PLACEBOS} needed", dated=dated
+            )
         spread = float(np.mean([np.nanstd(p.series.cover - p.series.control) for p in placebos]))
         return replace(DEFAULT, source=source, dated=dated, placebos=len(placebos), scene_sd=round(spread, 9))
 
@@ -182,7 +184,7 @@ def test_what_is_set_stays_until_the_next_season_is_over_whatever_arrives(land, 
 def test_ground_on_which_another_site_was_begun_is_no_placebo_nor_compared_with(land, quick, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
-    never_there = Land(load(tmp_path / "other" / "regrowth.toml"))
+    never_there = PlaceboPools(load(tmp_path / "other" / "regrowth.toml"))
     for number in range(4):
         one = site(number)
         days, cover = scenes(drift=0.012, seed=number)
@@ -214,7 +216,7 @@ def test_nothing_acquired_after_the_season_goes_in(land, quick, tmp_path):
     assert during.dated == date(2024, 10, 14)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
-    other = Land(load(tmp_path / "other" / "regrowth.toml"))
+    other = PlaceboPools(load(tmp_path / "other" / "regrowth.toml"))
     for number in range(3):
         days, cover = scenes(2025, drift=0.012, seed=number)
         before = days < np.datetime64("2024-10-15")
@@ -229,7 +231,7 @@ def test_too_little_ground_leaves_the_defaults_says_so_and_is_asked_again_only_w
     for night_of in (AUTUMN, AUTUMN, AUTUMN + timedelta(days=1)):
         constants = land.set(night_of)
         assert constants.of(pool) == DEFAULT
-        told = calibrating.as_plain(pool, constants)
+        told = calibrating.calibration_json(pool, constants)
         assert (told["found"], told["needed"], told["source"]) == (80, 99, DEFAULT.source)
     assert len(quick) == 1
     land.add(site(2))
@@ -317,7 +319,7 @@ def said(capsys, *words):
 def few(monkeypatch):
     """As if twenty placebos were enough: the sample has no more ground than that."""
     for module in (library, calibrating):
-        monkeypatch.setattr(module, "FEWEST", 20)
+        monkeypatch.setattr(module, "MIN_PLACEBOS", 20)
 
 
 def test_a_night_sets_what_is_due_and_every_assessment_names_it(installation, settings, few, capsys):

@@ -7,15 +7,16 @@ from datetime import date
 import pytest
 from shapely.geometry import box
 
-from jobs import detectability as sight
 from jobs.cli import main
-from jobs.detectability import BLIND, Prospect, assumptions, chances, simulate, to_json
+from jobs.detectability import assumptions, chances, detectability_json, simulate_all
 from jobs.pipeline import night
 from monitor.imagery.sample import Sample
 from monitor.publish.view import DetectionAssumptions
 from monitor.sites.plans import default_plan
 from monitor.sites.site import BIOMES, Plan, Site
+from monitor.verdict import site_conditions
 from monitor.verdict.assess import DEFAULT
+from monitor.verdict.site_conditions import NO_VERDICT, SiteConditions
 from tests.landscape import columns_of
 
 SITE = Site(
@@ -34,18 +35,18 @@ def rows(per_season, first=2017, last=2026):
 
 def seen(observed, as_of=date(2025, 11, 20)):
     told = columns_of(observed, ("time", "accepted", "control_cover", "reason"))
-    return Prospect.seen(SITE, told, as_of=as_of, since=SINCE, alpha=0.05, constants=DEFAULT)
+    return SiteConditions.seen(SITE, told, as_of=as_of, since=SINCE, alpha=0.05, constants=DEFAULT)
 
 
-def prospect(**more):
-    return Prospect.assumed(SITE, **{"since": SINCE, "alpha": 0.05, **more})
+def conditions(**more):
+    return SiteConditions.assumed(SITE, **{"since": SINCE, "alpha": 0.05, **more})
 
 
 def test_what_is_assumed_follows_from_the_first_day_of_imagery_and_the_biome():
-    assert (prospect().before, prospect().scenes) == (4, 15.0)
-    assert prospect(since=date(2020, 6, 1)).before == 1, "the season that had begun is not whole"
-    assert prospect(since=date(2022, 1, 1)).before == 0
-    karst = Prospect.assumed(replace(SITE, biome="karst"), since=SINCE, alpha=0.05)
+    assert (conditions().before, conditions().scenes) == (4, 15.0)
+    assert conditions(since=date(2020, 6, 1)).before == 1, "the season that had begun is not whole"
+    assert conditions(since=date(2022, 1, 1)).before == 0
+    karst = SiteConditions.assumed(replace(SITE, biome="karst"), since=SINCE, alpha=0.05)
     assert (karst.scenes, karst.control) == (15.0, 0.6)
 
 
@@ -53,20 +54,20 @@ def test_once_there_are_scenes_they_are_counted_and_fewer_of_them_make_red_later
     dense, sparse = (seen(rows(n)) for n in (18, 4))
     assert (dense.before, dense.scenes, dense.control) == (4, 15.0, 0.2)
     assert (sparse.before, sparse.scenes) == (4, 2.0)
-    year_5 = [to_json(one, SITE.start)["red"][4] for one in (dense, sparse)]
+    year_5 = [detectability_json(one, SITE.start)["red"][4] for one in (dense, sparse)]
     assert year_5[0] > year_5[1] + 0.1
     assert seen(rows(18, first=2021)).before == 1
-    assert seen([]) == seen(rows(5, first=2025), as_of=date(2025, 8, 1)) == prospect(), "no season is over"
+    assert seen([]) == seen(rows(5, first=2025), as_of=date(2025, 8, 1)) == conditions(), "no season is over"
 
 
 def test_a_site_planted_in_several_years_is_told_as_such_and_parts_of_one_month_count_as_one():
     later = replace(SITE, cohorts=((SITE.start, 0.5), (date(2024, 4, 1), 0.3), (date(2024, 4, 9), 0.2)))
-    half = Prospect.assumed(later, since=SINCE, alpha=0.05)
+    half = SiteConditions.assumed(later, since=SINCE, alpha=0.05)
     assert half.parts == ((0, 0.5), (24, 0.5))
-    assert half.key != prospect().key
-    assert to_json(half, SITE.start)["red"][4] < to_json(prospect(), SITE.start)["red"][4]
+    assert half.key != conditions().key
+    assert detectability_json(half, SITE.start)["red"][4] < detectability_json(conditions(), SITE.start)["red"][4]
     soon = replace(SITE, cohorts=((SITE.start, 0.5), (date(2022, 4, 5), 0.5)))
-    assert Prospect.assumed(soon, since=SINCE, alpha=0.05) == prospect()
+    assert SiteConditions.assumed(soon, since=SINCE, alpha=0.05) == conditions()
 
 
 def test_a_site_that_clouds_have_hidden_since_its_start_is_not_said_to_be_seen():
@@ -76,7 +77,7 @@ def test_a_site_that_clouds_have_hidden_since_its_start_is_not_said_to_be_seen()
 
 
 def test_the_years_are_those_of_the_site_itself():
-    told = to_json(prospect(), SITE.start)
+    told = detectability_json(conditions(), SITE.start)
     assert told["until"][:2] == [2023, 2024]
     assert told["years"] == list(range(1, 11))
     assert all(low <= high for low, high in zip(told["red"], told["watch"], strict=True))
@@ -89,8 +90,8 @@ def test_two_thousand_sites_are_some_dozens_of_simulations(monkeypatch):
         asked.append(site)
         return ()
 
-    monkeypatch.setattr(sight, "power", counted)
-    sight._simulated.cache_clear()
+    monkeypatch.setattr(site_conditions, "detectability", counted)
+    site_conditions.simulate.cache_clear()
     sites = [
         replace(
             SITE, id=str(k), biome=BIOMES[k % 9], start=date(2021 + k % 5, 3 + k % 2, 1 + k % 28),
@@ -98,9 +99,9 @@ def test_two_thousand_sites_are_some_dozens_of_simulations(monkeypatch):
         )
         for k in range(2000)
     ]  # fmt: skip
-    simulate([Prospect.assumed(one, since=SINCE, alpha=0.05) for one in sites])
+    simulate_all([SiteConditions.assumed(one, since=SINCE, alpha=0.05) for one in sites])
     assert 9 <= len(asked) <= 60
-    sight._simulated.cache_clear()
+    site_conditions.simulate.cache_clear()
 
 
 def said(capsys, *words):
@@ -125,16 +126,16 @@ def test_a_site_that_is_new_or_changed_is_told_at_once_whether_it_can_be_seen(in
     changed["features"][0]["properties"] |= {"intervention": "tending", "plan_A": None, "plan_L": None}
     registry.write_text(json.dumps(changed))
     told = json.loads(said(capsys, "sites", "add", registry, *config, "--json"))
-    assert list(told["sight"]) == told["changed"] == ["demo-02"]
-    assert told["sight"]["demo-02"]["red"] == []
-    assert "No uplift was promised" in told["sight"]["demo-02"]["said"]["en"]
+    assert list(told["detectability"]) == told["changed"] == ["demo-02"]
+    assert told["detectability"]["demo-02"]["red"] == []
+    assert "No uplift was promised" in told["detectability"]["demo-02"]["said"]["en"]
 
 
 def test_the_page_tells_it_from_the_scenes_that_there_are(installation, settings, capsys):
     night(settings, as_of=date(2018, 9, 30))
     page = (installation.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
     assert "Can this site be seen?" in page
-    told = json.loads(said(capsys, "explain", "demo-02", "--config", installation.config, "--json"))["sight"]
+    told = json.loads(said(capsys, "explain", "demo-02", "--config", installation.config, "--json"))["detectability"]
     assert told["seasons_before"] == 1
     assert not told["assumed"]
     assert "from the scenes and the control ground that this site has" in page
@@ -157,28 +158,28 @@ def test_the_page_of_a_site_whose_growing_season_nobody_saw_says_that_all_is_ass
 
 
 def test_what_is_assumed_and_what_is_seen_share_a_simulation_but_not_a_record():
-    assumed = prospect()
+    assumed = conditions()
     counted = replace(assumed, unseen=False)
     assert assumed == counted
     assert assumed.key != counted.key
-    assert assumptions(to_json(assumed, SITE.start)) == DetectionAssumptions(scenes=15.0, before=4)
-    assert assumptions(to_json(counted, SITE.start)) is None
+    assert assumptions(detectability_json(assumed, SITE.start)) == DetectionAssumptions(scenes=15.0, before=4)
+    assert assumptions(detectability_json(counted, SITE.start)) is None
 
 
 def test_where_there_can_be_no_verdict_no_chance_is_told():
-    small = Prospect.assumed(replace(SITE, hectares=0.09), since=SINCE, alpha=0.05)
+    small = SiteConditions.assumed(replace(SITE, hectares=0.09), since=SINCE, alpha=0.05)
     alone = [{**row, "accepted": False, "reason": "CONTROL_FEW"} for row in rows(18, first=2025)]
     blind = seen(rows(18, last=2025) + alone)
     for found, why in ((small, "small"), (blind, "ground")):
-        told = to_json(found, SITE.start)
+        told = detectability_json(found, SITE.start)
         assert (told["years"], told["red"], told["watch"]) == ([], [], [])
-        assert (told["said"]["en"], told["said"]["zh"]) == BLIND[why]
+        assert (told["said"]["en"], told["said"]["zh"]) == NO_VERDICT[why]
         assert chances(told) == ()
-        assert found.key != prospect().key
-    assert to_json(prospect(), SITE.start)["red"]
+        assert found.key != conditions().key
+    assert detectability_json(conditions(), SITE.start)["red"]
 
 
 def test_a_site_begun_before_all_imagery_is_told_its_chances_without_seasons_before():
-    late = to_json(prospect(since=date(2023, 1, 1)), SITE.start)
+    late = detectability_json(conditions(since=date(2023, 1, 1)), SITE.start)
     assert late["seasons_before"] == 0
     assert late["red"][-1] > 0

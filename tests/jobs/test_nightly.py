@@ -19,7 +19,7 @@ import pytest
 
 import jobs.pipeline
 from jobs import clock
-from jobs.detectability import BLIND
+from jobs.detectability import NO_VERDICT
 from jobs.exits import Exit
 from jobs.installation import add_sites, open_ledger
 from jobs.lock import LANDSCAPE_LOCKS
@@ -215,8 +215,8 @@ def test_a_site_of_nine_pixels_is_never_judged(installation, settings):
     said = explain(assessment_from_json(told), read_sites(settings.registry.path).sites[0])
     assert said[1:] == [sentence("FEW_PIXELS", "en"), TOO_SMALL[0]]
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        (sight,) = t.all_ground_data("sight").values()
-    assert (sight["red"], sight["said"]["en"]) == ([], BLIND["small"][0])
+        (stored,) = t.all_ground_data("detectability").values()
+    assert (stored["red"], stored["said"]["en"]) == ([], NO_VERDICT["small"][0])
 
 
 def of_its_own(settings, day):

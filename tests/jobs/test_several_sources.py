@@ -14,7 +14,6 @@ import pytest
 from shapely.geometry import Polygon, mapping, shape
 
 from jobs.cli import main
-from jobs.detectability import BLIND
 from jobs.exits import Exit
 from jobs.installation import add_sites, open_ledger
 from jobs.pipeline import exit_status, night, plan
@@ -26,9 +25,10 @@ from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.series.build import site_series
 from monitor.series.columns import chain_hashes
 from monitor.sites.site import ground_key
-from monitor.verdict.assess import DEFAULT, assess_and_look_back
+from monitor.verdict.assess import DEFAULT, assess_with_late_season
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.reasons import Reason
+from monitor.verdict.site_conditions import NO_VERDICT
 from tests.jobs.painted import Painted, ground
 from tests.landscape import stored_of
 
@@ -287,8 +287,8 @@ def test_what_can_never_be_judged_is_told_so_though_some_scenes_are_torn_or_clou
     assert (status(settings)["status"], status(settings)["alert"]) == ("insufficient_data", "none")
     assert told in status(settings)["reasons"]
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        (sight,) = t.all_ground_data("sight").values()
-    assert (sight["red"], sight["said"]["en"]) == ([], BLIND[blind][0])
+        (stored,) = t.all_ground_data("detectability").values()
+    assert (stored["red"], stored["said"]["en"]) == ([], NO_VERDICT[blind][0])
 
 
 class Tardy(Painted):
@@ -553,10 +553,10 @@ def judging(monkeypatch):
 
     def use(change):
         def judged(*given, **more):
-            found, look = assess_and_look_back(*given, **more)
+            found, look = assess_with_late_season(*given, **more)
             return replace(found, **change(found)), look
 
-        monkeypatch.setattr("jobs.judging.assess_and_look_back", judged)
+        monkeypatch.setattr("jobs.judging.assess_with_late_season", judged)
 
     return use
 
@@ -614,15 +614,15 @@ def test_the_chance_to_be_seen_is_told_anew_as_seasons_pass_and_a_day_before_the
     settings = installed(tmp_path)
     sources(Painted(DAYS))
 
-    def sight(day):
+    def detectability_as_of(day):
         night(settings, as_of=day, pages=False)
         with open_ledger(settings) as ledger, ledger.transaction() as t:
-            (told,) = t.all_ground_data("sight").values()
+            (told,) = t.all_ground_data("detectability").values()
         return told
 
-    first, later = sight(date(2018, 6, 30)), sight(date(2020, 12, 31))
+    first, later = detectability_as_of(date(2018, 6, 30)), detectability_as_of(date(2020, 12, 31))
     assert first["made_from"] != later["made_from"]
-    assert sight(date(2018, 7, 31)) == later
+    assert detectability_as_of(date(2018, 7, 31)) == later
 
 
 def test_what_a_scene_shows_that_comes_later_on_the_same_day_is_told_that_day(tmp_path, sources, judging):
@@ -654,8 +654,8 @@ def on_a_slope(settings, degrees):
 def test_the_slope_is_that_of_the_registry_else_that_of_the_model_else_told_as_unknown(tmp_path, sources, monkeypatch):
     settings = installed(tmp_path)
     sources(Painted(DAYS[::2]))
-    judged = Mock(side_effect=assess_and_look_back)
-    monkeypatch.setattr("jobs.judging.assess_and_look_back", judged)
+    judged = Mock(side_effect=assess_with_late_season)
+    monkeypatch.setattr("jobs.judging.assess_with_late_season", judged)
     told = []
     for change in (
         lambda: None,
@@ -699,7 +699,7 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
         lambda: monkeypatch.setattr("jobs.judging.__version__", "another"),
         lambda: monkeypatch.setattr("jobs.judging.episode_alpha", lambda *_: 0.01),
         replanted,  # with as much of the budget
-        lambda: monkeypatch.setattr("jobs.pipeline.Constants.of", lambda *_: replace(DEFAULT, source="another")),
+        lambda: monkeypatch.setattr("jobs.pipeline.Calibrations.of", lambda *_: replace(DEFAULT, source="another")),
         lambda: monkeypatch.setattr("jobs.pipeline.rain_reasons", lambda *_, **__: {"s1": Reason.RAIN_LOW}),
         *(
             partial(observed_otherwise, column)

@@ -11,7 +11,7 @@ from shapely.geometry import Polygon
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Series
-from monitor.verdict.calibrate import FEWEST, Placebo, calibrate, measured, placebos, pooled, table
+from monitor.verdict.calibrate import MIN_PLACEBOS, Placebo, calibrate, constants_table, measured, placebos, pooled
 from monitor.verdict.calibration import Calibration
 
 SITE = Site(
@@ -56,7 +56,7 @@ HARD = {"slow drift": {"slow": 0.03}, "rain": {"rain": 0.3, "mismatch": 0.3}, "h
 
 @pytest.mark.parametrize("name", list(HARD))
 def test_on_hard_ground_false_reds_and_intervals_come_right_on_ground_that_set_nothing(name):
-    found = calibrate(ground(FEWEST, 1, **HARD[name]), source=name, dated=DAY)
+    found = calibrate(ground(MIN_PLACEBOS, 1, **HARD[name]), source=name, dated=DAY)
     rows = {row["figure"]: row["value"] for row in measured(found, ground(200, 2, **HARD[name]))}
     # .06 is the goal of 1,000 placebos; 200 that had no part in it leave three standard errors of .017.
     assert max(value for figure, value in rows.items() if figure.startswith("ever red")) <= 0.11
@@ -66,8 +66,8 @@ def test_on_hard_ground_false_reds_and_intervals_come_right_on_ground_that_set_n
 
 
 def test_the_noise_that_was_put_in_is_found():
-    calm = calibrate(ground(FEWEST, 3, slow=0.008), source="calm", dated=DAY)
-    wild = calibrate(ground(FEWEST, 3, slow=0.035), source="wild", dated=DAY)
+    calm = calibrate(ground(MIN_PLACEBOS, 3, slow=0.008), source="calm", dated=DAY)
+    wild = calibrate(ground(MIN_PLACEBOS, 3, slow=0.035), source="wild", dated=DAY)
     assert calm.slow_sd < 0.016 < 0.022 < wild.slow_sd
     assert 0.018 < calm.scene_sd < 0.026
     assert abs(calm.rain_sd - 0.15) < 0.03
@@ -77,11 +77,11 @@ def test_the_noise_that_was_put_in_is_found():
     )  # never quicker than the default
     assert len({calm.hash, wild.hash, DEFAULT.hash}) == 3
     assert Calibration.from_json(wild.to_json()).hash == wild.hash
-    assert (wild.source, wild.dated, wild.placebos) == ("wild", DAY, FEWEST)
+    assert (wild.source, wild.dated, wild.placebos) == ("wild", DAY, MIN_PLACEBOS)
 
 
 def test_the_same_placebos_give_the_same_constants():
-    some = ground(FEWEST, 4)
+    some = ground(MIN_PLACEBOS, 4)
     assert calibrate(some, source="x", dated=DAY) == calibrate(list(some), source="x", dated=DAY)
 
 
@@ -100,7 +100,7 @@ def test_too_few_placebos_change_nothing_and_the_source_says_so():
 
 
 def test_ground_with_hardly_a_scene_is_no_placebo():
-    whole = ground(FEWEST, 6)
+    whole = ground(MIN_PLACEBOS, 6)
     scant = [
         replace(one, series=Series(dates=s.dates[:2], cover=s.cover[:2], control=s.control[:2]))
         for one in whole[:5]
@@ -111,7 +111,7 @@ def test_ground_with_hardly_a_scene_is_no_placebo():
 
 
 def test_the_table_names_each_constant_beside_its_default():
-    rows = {row["constant"]: row for row in table(DEFAULT)}
+    rows = {row["constant"]: row for row in constants_table(DEFAULT)}
     assert rows["slow_sd"] == {"constant": "slow_sd", "default": 0.026, "calibrated": 0.026}
     assert rows["boundary at 0.05"]["calibrated"] == 6.5
 

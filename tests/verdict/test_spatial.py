@@ -12,7 +12,7 @@ from monitor.trends.kernels.failing import failing_area
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.explain import explain
-from monitor.verdict.failing_area import FailingGround, tells_failing_ground, with_failing_ground
+from monitor.verdict.failing_area import FailingHectares, reports_failing_area, with_failing_area
 
 SITE = Site(
     id="a", name="", geometry=Polygon(), start=date(2019, 4, 1), intervention="planting", biome="loess",
@@ -24,11 +24,11 @@ FINE = Assessment(
     uplift_high=0.13, expected=0.14, cover=0.3, control_cover=0.2, e_failure=1.0, n_scenes=90, n_pre=30,
     reasons=("CONTROL_POOR", "RAIN_UNKNOWN"), hectares=20.0, hectares_failing=None,
 )  # fmt: skip
-LARGE = FailingGround(hectares=8.0, low=6.1, high=9.5, patches=True, day=date(2024, 8, 25))
+LARGE = FailingHectares(hectares=8.0, low=6.1, high=9.5, patches=True, day=date(2024, 8, 25))
 
 
 def test_a_site_with_a_large_failing_part_is_failing_and_watched_but_never_red_by_that():
-    found = with_failing_ground(FINE, LARGE, SITE, DEFAULT)
+    found = with_failing_area(FINE, LARGE, SITE, DEFAULT)
     assert (found.status, found.probability) == (Status.FAILING, 0.975)
     assert (found.alert, found.alert_rule) == (AlertLevel.WATCH, "failure")
     assert (found.hectares_failing, found.hectares_failing_low, found.hectares_failing_high) == (8.0, 6.1, 9.5)
@@ -41,31 +41,31 @@ def test_a_site_with_a_large_failing_part_is_failing_and_watched_but_never_red_b
 
 
 def test_a_small_failing_part_is_told_and_leaves_the_verdict():
-    found = with_failing_ground(FINE, replace(LARGE, hectares=3.0, low=2.0, high=4.2), SITE, DEFAULT)
+    found = with_failing_area(FINE, replace(LARGE, hectares=3.0, low=2.0, high=4.2), SITE, DEFAULT)
     assert (found.status, found.alert) == (Status.ON_TRACK, AlertLevel.NONE)
     assert "SPATIAL_PATCH" in found.reasons
-    scattered = with_failing_ground(FINE, replace(LARGE, patches=False), SITE, DEFAULT)
+    scattered = with_failing_area(FINE, replace(LARGE, patches=False), SITE, DEFAULT)
     assert "SPATIAL_PATCH" not in scattered.reasons
 
 
 def test_no_failure_is_named_by_the_area_before_the_third_year():
     young = replace(FINE, as_of=date(2021, 9, 1))
-    assert with_failing_ground(young, LARGE, SITE, DEFAULT).status is Status.ON_TRACK
+    assert with_failing_area(young, LARGE, SITE, DEFAULT).status is Status.ON_TRACK
 
 
 def test_a_red_verdict_stays_as_it_is():
     red = replace(FINE, status=Status.FAILING, probability=0.97, alert=AlertLevel.RED, alert_rule="failure", theta=0.1)
-    found = with_failing_ground(red, replace(LARGE, hectares=18.0, low=14.0, high=20.0), SITE, DEFAULT)
+    found = with_failing_area(red, replace(LARGE, hectares=18.0, low=14.0, high=20.0), SITE, DEFAULT)
     told = ("hectares_failing", "hectares_failing_low", "hectares_failing_high", "hectares_failing_on")
     assert replace(found, **dict.fromkeys(told)) == red
 
 
 @pytest.mark.parametrize("status", [Status.TOO_EARLY, Status.INSUFFICIENT_DATA, Status.DISTURBED, Status.RECOVERED])
 def test_sites_that_are_not_judged_by_their_share_of_the_plan_tell_no_failing_ground(status):
-    assert tells_failing_ground(FINE, SITE)
-    assert not tells_failing_ground(replace(FINE, status=status), SITE)
-    assert not tells_failing_ground(replace(FINE, theta=None), SITE)
-    assert not tells_failing_ground(FINE, replace(SITE, plan=replace(SITE.plan, A=0.0)))
+    assert reports_failing_area(FINE, SITE)
+    assert not reports_failing_area(replace(FINE, status=status), SITE)
+    assert not reports_failing_area(replace(FINE, theta=None), SITE)
+    assert not reports_failing_area(FINE, replace(SITE, plan=replace(SITE.plan, A=0.0)))
 
 
 def test_ground_in_two_halves_is_told_as_half_however_noisy_its_pixels_and_doubtful_its_mean():

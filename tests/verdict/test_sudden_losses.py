@@ -13,7 +13,7 @@ from benchmarks.verdict.simulate import World, simulate
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
 from monitor.verdict import kernels
-from monitor.verdict.assess import DEFAULT, _follow, assess_all, parts_of
+from monitor.verdict.assess import DEFAULT, _follow, assess_all, cohorts_of
 from monitor.verdict.assessment import AlertLevel, Series, Status
 from monitor.verdict.explain import RED_BY_LOSS_WRONGLY
 from monitor.verdict.status import LEVELS, RULES, judge
@@ -128,7 +128,7 @@ def test_a_slope_left_bare_is_red_by_erosion_though_a_loss_beside_it_is_not_sure
     )
     bare = late_green(noise=0.01)
     bare = replace(bare, cover=np.clip(bare.control + np.random.default_rng(3).normal(0, 0.01, bare.dates.size), 0, 1))
-    window, parts = GrowingSeason.of(slope), parts_of(slope, ())
+    window, parts = GrowingSeason.of(slope), cohorts_of(slope, ())
     seen = scenes(bare, slope, window, DEFAULT)
     standing = _follow(seen, slope, parts, window, DEFAULT)._replace(
         standing=np.zeros(seen.used.size)

@@ -15,7 +15,7 @@ from monitor.sites.site import BIOMES, Plan, Site
 from monitor.verdict import erosion
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.calibration import Calibration, boundary
-from monitor.verdict.explain import LOSS_SURE, LOST_WRONGLY, WATCHED_WRONGLY, early_news, explain
+from monitor.verdict.explain import LOSS_SURE, LOST_WRONGLY, WATCHED_WRONGLY, explain, false_alarm_rate
 from monitor.verdict.reasons import Reason, sentence
 
 SITE = Site(
@@ -90,7 +90,7 @@ def test_a_loss_that_is_only_watched_is_said_to_be_possible():
     for other in (replace(watched, alert=AlertLevel.RED, alert_rule="erosion"), replace(watched, loss_on=None)):
         assert explain(other, SITE)[0].startswith("Vegetation may have been lost suddenly")
         assert explain(other, SITE, language="zh")[0].startswith("植被可能突然受损")
-    (english,), (chinese,) = (early_news(watched, language=language) for language in ("en", "zh"))
+    (english,), (chinese,) = (false_alarm_rate(watched, language=language) for language in ("en", "zh"))
     assert english.startswith("A sudden loss is watched, not red, while its probability is under 80%")
     assert chinese.startswith("植被突然减少的概率低于 80%")
 
@@ -102,7 +102,7 @@ def test_a_loss_that_is_sure_is_said_outright_though_it_is_too_early_for_red():
         loss_on=None,
     )  # fmt: skip
     assert explain(early, SITE)[0] == "Vegetation was lost suddenly."
-    assert "while it is too early to judge the site" in early_news(early)[0]
+    assert "while it is too early to judge the site" in false_alarm_rate(early)[0]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -110,13 +110,13 @@ def test_an_alert_without_a_guarantee_tells_how_often_one_is_wrong_and_a_guarded
     watch = replace(FAILING, alert=AlertLevel.WATCH)
     lost = replace(FAILING, alert_rule="disturbance")
     possible = replace(lost, alert=AlertLevel.WATCH)
-    (news,), (loss,), (maybe,) = (early_news(one, language=language) for one in (watch, lost, possible))
+    (news,), (loss,), (maybe,) = (false_alarm_rate(one, language=language) for one in (watch, lost, possible))
     assert "2%" in news
     assert "3%" in loss
     assert "2%" in maybe
     assert len({news, loss, maybe}) == 3
     for other in (FAILING, replace(watch, alert=AlertLevel.NONE), replace(FAILING, alert_rule="erosion")):
-        assert early_news(other, language=language) == []
+        assert false_alarm_rate(other, language=language) == []
 
 
 def test_the_rates_of_wrong_alerts_that_are_told_are_those_that_were_measured():

@@ -9,7 +9,7 @@ from shapely.geometry import Polygon
 
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
-from monitor.verdict.detectability import Sight, in_words, power
+from monitor.verdict.detectability import Detectability, detectability, in_words
 
 SITE = Site(
     id="a", name="", geometry=Polygon(), start=date(2024, 3, 1), intervention="planting", biome="loess",
@@ -17,12 +17,12 @@ SITE = Site(
 )  # fmt: skip
 
 
-def sights(site: Site = SITE, before: int = 5, scenes: float = 15, **more) -> tuple[Sight, ...]:
-    return power(site, seasons_before=before, scenes_a_year=scenes, **more)
+def by_year(site: Site = SITE, before: int = 5, scenes: float = 15, **more) -> tuple[Detectability, ...]:
+    return detectability(site, seasons_before=before, scenes_a_year=scenes, **more)
 
 
 def test_chances_grow_from_year_to_year_and_a_watch_comes_no_later_than_red():
-    found = sights()
+    found = by_year()
     assert [one.year for one in found] == list(range(1, 11))
     assert [one.until for one in found] == list(range(2025, 2035))
     for before, after in pairwise(found):
@@ -34,7 +34,7 @@ def test_chances_grow_from_year_to_year_and_a_watch_comes_no_later_than_red():
 def test_it_tells_what_the_benchmark_measures():
     # What placebos of the benchmark's ground set: it is calmer than the usual.
     calm = replace(DEFAULT, slow_sd=0.016, scene_sd=0.023, elasticity_sd=0.15, rain_sd=0.18)
-    found = sights(calibration=calm)
+    found = by_year(calibration=calm)
     # Of its 1,000 sites without any growth .51, .80 and .91 turned red by year 4, 5 and 6; 200 leave .035.
     for year, measured in ((4, 0.51), (5, 0.80), (6, 0.91)):
         assert found[year - 1].red == pytest.approx(measured, abs=0.11)
@@ -53,25 +53,25 @@ def test_it_tells_what_the_benchmark_measures():
     ids=["slow shrubs", "cloudy", "restless ground", "small budget", "tiny"],
 )
 def test_what_makes_a_site_harder_to_see_makes_red_later(harder):
-    assert sights(**harder)[4].red < sights()[4].red - 0.03
+    assert by_year(**harder)[4].red < by_year()[4].red - 0.03
 
 
 def test_where_half_was_planted_two_years_later_less_was_promised_and_red_comes_later():
     halves = replace(SITE, cohorts=((SITE.start, 0.5), (date(2026, 3, 1), 0.5)))
-    assert sights(halves)[4].red < sights()[4].red - 0.1
+    assert by_year(halves)[4].red < by_year()[4].red - 0.1
     at_once = replace(SITE, cohorts=((SITE.start, 1.0),))
-    assert sights(at_once) == sights()
+    assert by_year(at_once) == by_year()
 
 
 def test_while_it_is_too_early_for_most_of_a_site_nothing_is_red():
     mostly_late = replace(SITE, cohorts=((SITE.start, 0.1), (date(2027, 3, 1), 0.9)))
-    assert [one.red for one in sights(mostly_late)[:5]] == [0.0] * 5
+    assert [one.red for one in by_year(mostly_late)[:5]] == [0.0] * 5
 
 
 def test_it_is_said_plainly_from_which_year_on():
     chances = [(0.0, 0.1), (0.2, 0.6), (0.55, 0.7)]
     three = tuple(
-        Sight(year=k + 1, until=2028 + k, red=red, watch=watch) for k, (red, watch) in enumerate(chances)
+        Detectability(year=k + 1, until=2028 + k, red=red, watch=watch) for k, (red, watch) in enumerate(chances)
     )  # fmt: skip
     assert in_words(three) == (
         "If nothing grows here, red is not likely before 2030 (chance 55% by its end); a watch not before 2029 (60%)."
@@ -83,15 +83,15 @@ def test_it_is_said_plainly_from_which_year_on():
 
 
 def test_where_nothing_is_promised_there_is_no_failure_to_see():
-    none = sights(replace(SITE, plan=replace(SITE.plan, A=0.0)))
+    none = by_year(replace(SITE, plan=replace(SITE.plan, A=0.0)))
     assert none == ()
     assert "no failure to see" in in_words(none)
 
 
 def test_the_same_site_gets_the_same_chances():
-    assert sights() == sights()
+    assert by_year() == by_year()
 
 
 def test_a_site_without_any_year_before_or_scene_is_answered_too():
-    assert sights(before=0)[-1].red > 0
-    assert sights(scenes=0)[-1].red == 0
+    assert by_year(before=0)[-1].red > 0
+    assert by_year(scenes=0)[-1].red == 0

@@ -1,0 +1,228 @@
+"""What the detectability of a site depends on: its plan, its place, and how often it is seen.
+
+Similar sites share one simulation, so the conditions are rounded to coarse steps.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from shapely.geometry import Point
+
+from monitor.series.columns import Columns, decode_texts
+from monitor.sites.geometry import TEN_PIXELS_HECTARES
+from monitor.sites.growing_season import GrowingSeason
+from monitor.sites.site import Plan, Site
+from monitor.verdict.assess import DEFAULT
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.detectability import Detectability, detectability
+
+REVISIT_DAYS: Final = 5
+"""Revisit time of Sentinel-2. [day]"""
+CLEAR_SHARE: Final = {"karst": 0.25, "southwest_mountain": 0.25}
+"""Share of passes in which a site is clear, assumed where there are no scenes yet (design defaults, 2026-11). [1]"""
+CLEAR_SHARE_ELSEWHERE: Final = 0.45
+PEAK_COVER: Final = {
+    "desert_steppe": 0.2, "sandy": 0.2, "hexi": 0.2, "loess": 0.4, "steppe": 0.4, "north_mountain": 0.4, "alpine": 0.4,
+    "karst": 0.6, "southwest_mountain": 0.6,
+}  # fmt: skip
+"""Vegetation cover at the peak of the season, assumed where there are no scenes yet. [1]"""
+MAX_SEASONS_BEFORE: Final = 4
+"""Seasons before the start above which more of them change little."""
+SCENE_STEPS: Final = (2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
+"""Steps of the number of clear scenes a season: the next lower one is used."""
+SEEN_SCENES: Final = 3
+"""Scenes from which a season counts as seen."""
+MONTH_DAYS: Final = 365.25 / 12
+"""Mean length of a month. [day]"""
+MAX_HECTARES: Final = 16.0
+"""Area above which pixel noise no longer matters. [ha]"""
+NO_VERDICT: Final = {
+    "small": (
+        "It will get no verdict: it holds fewer than ten pixels of 10 m. Join it with neighbours of the same start and "
+        "kind.",
+        "不会作出判断：地块不足十个 10 米像元。请与开工时间和措施相同的相邻地块合并。",
+    ),
+    "ground": (
+        "New scenes bring no verdict: fewer than ten control units can be compared with it. Name control ground where "
+        "nothing is restored ([registry] controls); control ground is selected again after the outline is edited.",
+        "新的影像不会带来判断：可供对比的地块不足十块。"
+        "请指定未实施修复的对照地块（[registry] controls）；修改边界后将重新选取。",
+    ),
+}  # fmt: skip
+"""(English, Chinese) explanation for sites that cannot get a verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteConditions:
+    """Plan, place and observation frequency of a site, rounded so that similar sites share one simulation."""
+
+    plan: Plan
+    biome: str
+    south: bool
+    """South of the equator."""
+    month: int
+    """First month of the quarter of the start: 1, 4, 7 or 10."""
+    hectares: float
+    """Area, rounded to a power of two. [ha]"""
+    parts: tuple[tuple[int, float], ...]
+    """Cohorts as (months from the start, share of the area); empty: started at once."""
+    before: int
+    """Seasons with scenes before the start."""
+    scenes: float
+    """Clear scenes a season."""
+    control: float
+    """Cover of the control ground at the peak of the season. [1]"""
+    alpha: float
+    """Lifetime false-alarm budget. [1]"""
+    constants: Calibration
+    unseen: bool = field(default=False, compare=False)
+    """Scenes, seasons and cover are assumed: no season of the site has been observed yet."""
+    blind: str = field(default="", compare=False)
+    """Key of :data:`NO_VERDICT` for a site that cannot get a verdict; empty: it can."""
+
+    @classmethod
+    def assumed(cls, site: Site, *, since: date, alpha: float, constants: Calibration = DEFAULT) -> "SiteConditions":
+        """Conditions of a site without scenes, assumed from its biome.
+
+        Parameters
+        ----------
+        site : Site
+        since : date
+            First day of imagery.
+        alpha : float
+            Lifetime false-alarm budget. [1]
+        constants : Calibration
+        """
+        growing = GrowingSeason.of(site)
+        season, position = growing.locate_date(since)
+        first_whole = season + (position > 1)
+        passes = growing.length / REVISIT_DAYS
+        return cls._rounded(
+            site,
+            before=_first_open_season(site) - first_whole,
+            scenes=passes * CLEAR_SHARE.get(site.biome, CLEAR_SHARE_ELSEWHERE),
+            control=PEAK_COVER[site.biome],
+            alpha=alpha,
+            constants=constants,
+            unseen=True,
+            blind="small" if site.hectares < TEN_PIXELS_HECTARES else "",
+        )
+
+    @classmethod
+    def seen(
+        cls, site: Site, observed: Columns, *, as_of: date, since: date, alpha: float, constants: Calibration
+    ) -> "SiteConditions":
+        """Conditions of a site with observations; assumed until its first observed season has ended.
+
+        Parameters
+        ----------
+        site : Site
+        observed : mapping
+            ``date``, ``accepted``, ``control_cover`` and ``reason`` of its observations.
+        as_of : date
+            Seasons that ended before it are counted, also those without a scene. Scenes a season come from the seasons
+            after the start, if there are any.
+        since, alpha, constants
+            See :meth:`assumed`.
+        """
+        growing = GrowingSeason.of(site)
+        used = np.array(observed["accepted"], bool) & np.isfinite(np.array(observed["control_cover"], np.float64))
+        season, position = growing.locate(observed["date"][used].astype(np.int64))
+        inside = position <= growing.length
+        years = np.arange(season[inside].min(initial=9999), growing.last_ended(as_of)[0] + 1)
+        reasons = set(decode_texts(observed["reason"]))
+        blind = "small" if "FEW_PIXELS" in reasons else "ground" if reasons & {"CONTROL_POOR", "CONTROL_FEW"} else ""
+        if not years.size:
+            assumed = cls.assumed(site, since=since, alpha=alpha, constants=constants)
+            return replace(assumed, blind=blind or assumed.blind)
+        count = (season[inside][:, None] == years).sum(axis=0)
+        cover = np.array(observed["control_cover"], np.float64)[used][inside]
+        early = years < _first_open_season(site)
+        return cls._rounded(
+            site,
+            before=int((count[early] >= SEEN_SCENES).sum()),
+            scenes=float(np.median(count if early.all() else count[~early])),
+            control=float(np.quantile(cover, 0.9)),
+            alpha=alpha,
+            constants=constants,
+            blind=blind,
+        )
+
+    @classmethod
+    def _rounded(
+        cls, site: Site, *, before: int, scenes: float, control: float, alpha: float, constants: Calibration,
+        unseen: bool = False, blind: str = "",
+    ) -> "SiteConditions":  # fmt: skip
+        return cls(
+            plan=site.plan,
+            biome=site.biome,
+            south=site.geometry.centroid.y < 0,
+            month=(site.start.month - 1) // 3 * 3 + 1,
+            hectares=min(2.0 ** round(math.log2(max(site.hectares, 0.0625))), MAX_HECTARES),
+            parts=_cohorts_by_month(site),
+            before=min(max(before, 0), MAX_SEASONS_BEFORE),
+            scenes=max((step for step in SCENE_STEPS if step <= scenes), default=SCENE_STEPS[0]),
+            control=max(round(control, 1), 0.1),
+            alpha=alpha,
+            constants=constants,
+            unseen=unseen,
+            blind=blind,
+        )
+
+    @property
+    def key(self) -> str:
+        """Short text that identifies the conditions in the ledger."""
+        plan = self.plan
+        return "/".join(
+            map(str, (plan.A, plan.k, plan.L, plan.too_early_years, self.biome, self.south, self.month, self.hectares,
+                      self.parts, self.before, self.scenes, self.control, self.alpha, self.constants.hash[:16],
+                      *(["assumed"] if self.unseen else []), *([self.blind] if self.blind else [])))
+        )  # fmt: skip
+
+    def by_year(self, start: date) -> tuple[Detectability, ...]:
+        """Detectability of failure by year after a start; empty where there can be no verdict or no failure."""
+        if self.blind:
+            return ()
+        return tuple(
+            replace(year, until=(start + timedelta(days=int(365.25 * year.year) - 1)).year) for year in simulate(self)
+        )
+
+
+@lru_cache(maxsize=4096)
+def simulate(conditions: SiteConditions) -> tuple[Detectability, ...]:
+    """Detectability of failure under such conditions, for a nominal start in 2021."""
+    start = date(2021, conditions.month + 1, 15)
+    site = Site(
+        id="", name="", geometry=Point(0, -1 if conditions.south else 1), start=start, intervention="",
+        biome=conditions.biome, plan=conditions.plan, hectares=conditions.hectares,
+        cohorts=tuple(
+            (start + timedelta(days=round(MONTH_DAYS * months)), share) for months, share in conditions.parts
+        ),
+    )  # fmt: skip
+    return detectability(
+        site,
+        seasons_before=conditions.before,
+        scenes_a_year=conditions.scenes,
+        control=conditions.control,
+        alpha=conditions.alpha,
+        calibration=conditions.constants,
+    )
+
+
+def _cohorts_by_month(site: Site) -> tuple[tuple[int, float], ...]:
+    shares: dict[int, float] = {}
+    for begun, share in site.cohorts:
+        months = round((begun - site.start).days / MONTH_DAYS)
+        shares[months] = shares.get(months, 0.0) + share
+    return tuple(shares.items()) if len(shares) > 1 else ()
+
+
+def _first_open_season(site: Site) -> int:
+    """The first growing season that had not ended at the start."""
+    growing = GrowingSeason.of(site)
+    season, position = growing.locate_date(site.start)
+    return season + (position > growing.length)
