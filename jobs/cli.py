@@ -1,4 +1,4 @@
-"""``regrowth``: the commands, registered.
+"""``regrowth``: registers the commands.
 
 Heavy libraries are imported inside the commands, so that help appears at once.
 """
@@ -35,8 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
     console.main(app, arguments)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         console.print_line(__version__)
         raise typer.Exit
 
@@ -45,11 +45,11 @@ def _version(wanted: bool) -> None:
 def _regrowth(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Is the restoration work taking hold? Every night, for every site."""
-    if context.invoked_subcommand != "status":  # which loads nothing that logs or computes, and is to be quick
+    if context.invoked_subcommand != "status":  # which neither logs nor computes, and must be quick
         set_up_logs()
         choose_cache()
 

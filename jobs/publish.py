@@ -1,4 +1,4 @@
-"""Pages, maps and tables from what is stored; no network. Safe to run again: unchanged files are not rewritten.
+"""Pages, maps and tables from stored data; no network. Safe to run again: unchanged files are not rewritten.
 
 python -m jobs.publish
 """
@@ -11,7 +11,7 @@ from jobs.kernel_cache import choose_cache
 
 
 def publish(config: Config = None, as_json: AsJson = False) -> None:
-    """Pages, maps and tables from what is stored; no network."""
+    """Pages, maps and tables from stored data; no network."""
     from jobs.settings import load
 
     settings = load(config)

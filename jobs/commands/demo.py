@@ -11,7 +11,7 @@ from jobs.logs import set_up_logs
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demonstration makes.")] = Path("outputs/demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Deals the fates to the sites.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Assigns the fates to the sites.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """The whole job on real Sentinel-2 imagery with sites of known fate; no account, no network."""

@@ -18,15 +18,15 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
         msg = f"there is no site to judge: add one to {settings.registry.path.name}, then: regrowth sites add FILE"
         raise BadData(msg)
     if unknown := sorted(set(site or ()) - sites):
-        msg = f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' names those there are"
+        msg = f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' shows all sites"
         raise BadData(msg)
-    found = [latest for one, (_, _, latest) in sorted(newest.items()) if not site or one in site]
+    assessments = [latest for site_id, (_, _, latest) in sorted(newest.items()) if not site or site_id in site]
     if as_json:
-        print_json(found)
+        print_json(assessments)
         return
-    for one in found:
-        told = one["theta"] is not None and one["status"] not in ("insufficient_data", "too_early")
-        share = f", {one['theta']:z.0%} of the expected uplift" if told else ""
-        print_line(f"{one['site']}: {one['status']}, alert {one['alert']}{share} (as of {one['as_of']})")
-    if not found:
+    for values in assessments:
+        has_share = values["theta"] is not None and values["status"] not in ("insufficient_data", "too_early")
+        share = f", {values['theta']:z.0%} of the expected uplift" if has_share else ""
+        print_line(f"{values['site']}: {values['status']}, alert {values['alert']}{share} (as of {values['as_of']})")
+    if not assessments:
         print_line("No site has been assessed yet: regrowth run")

@@ -1,4 +1,4 @@
-"""The doctor names what is missing and what mends it, changes nothing, and prints no secret."""
+"""The doctor reports what is missing and what fixes it, changes nothing, and prints no secret."""
 
 import errno
 import json
@@ -21,8 +21,8 @@ from shapely.geometry import box, mapping
 from sqlalchemy.exc import OperationalError
 
 from jobs.cli import main
-from jobs.commands.doctor import BUILT
 from jobs.exits import Exit
+from jobs.health.machine import RELEASED
 from jobs.lock import LANDSCAPE_LOCKS, hold_lock
 from monitor.ledger.ledger import Ledger
 from tests.loopback.earthengine import EarthEngineServer
@@ -185,7 +185,10 @@ def test_so_is_a_disk_that_can_hardly_make_another_file_though_it_has_room(asked
     monkeypatch.setattr(os, "statvfs", lambda _: disk(16_000_000, 9_000, 4096, 10**8, 10**7, 10**7))
     told, _ = asked()
     assert broken(told) == {"store", "outputs"}
-    assert "room for 9,000 files, made by the first run; for 100,000 there should be" in told["store"]["message"]
+    assert (
+        "room for 9,000 files, created by the first run; room for at least 100,000 is needed"
+        in told["store"]["message"]
+    )
     monkeypatch.setattr(os, "statvfs", lambda _: disk(0, 0, 4096, 10**8, 10**7, 10**7))
     told, _ = asked()
     assert not broken(told), "a file system that sets no number has room"
@@ -224,7 +227,7 @@ def test_a_ledger_damaged_where_nothing_was_asked_for_is_found_broken(installati
         content.write(random.Random(1).randbytes(20 * 4096))
     told, _ = asked()
     assert broken(told) == {"ledger"}
-    assert told["ledger"]["fix"] == "check its disk; name a sound copy by [ledger] url"
+    assert told["ledger"]["fix"] == "check its disk; set a sound copy by [ledger] url"
 
 
 def test_a_ledger_without_room_to_be_opened_is_not_to_be_moved_away(installation, asked, monkeypatch):
@@ -267,17 +270,17 @@ def slept(installation, asked):
 
 def test_a_good_night_is_well_and_one_that_waits_for_a_service_needs_nothing_either(slept):
     good = slept(a="done", b="done")
-    assert (good["state"], good["message"]) == ("ok", "that of 2026-06-30: 2 of 2 sites judged")
+    assert (good["state"], good["message"]) == ("ok", "night of 2026-06-30: 2 of 2 sites assessed")
     late = slept(a="done", b="deferred")
     assert (late["state"], late["message"]) == (
-        "note", "that of 2026-06-30: 1 of 2 sites judged, 1 put off to the next night; b: it is so",
+        "note", "night of 2026-06-30: 1 of 2 sites assessed, 1 deferred to the next night; b: it is so",
     )  # fmt: skip
 
 
 def test_a_site_that_failed_last_night_is_named_with_its_error_and_the_command(slept):
     told = slept(a="done", b="failed", c="failed", d="deferred")
     assert told["state"] == "broken"
-    assert told["message"] == "that of 2026-06-30: 1 of 4 sites judged, 2 failed; b: it is so"
+    assert told["message"] == "night of 2026-06-30: 1 of 4 sites assessed, 2 failed; b: it is so"
     assert told["fix"] == "correct that, then run: regrowth run --site b"
 
 
@@ -288,24 +291,24 @@ def test_pages_that_could_not_be_written_and_messages_that_wait_are_told(slept):
     waiting = slept(a="done", waiting=7)
     assert (waiting["state"], waiting["message"]) == (
         "note",
-        "that of 2026-06-30: 1 of 1 sites judged; 7 messages wait",
+        "night of 2026-06-30: 1 of 1 sites assessed; 7 messages are waiting",
     )
 
 
 def test_what_a_night_of_some_sites_does_not_tell_of_the_others_earlier_nights_do(slept):
     told = slept(before={"a": "failed", "b": "failed", "c": "done"}, a="done")
     assert told["state"] == "broken"
-    assert told["message"] == "that of 2026-06-30: 2 of 3 sites judged, 1 failed; b: it is so"
+    assert told["message"] == "night of 2026-06-30: 2 of 3 sites assessed, 1 failed; b: it is so"
 
 
 def test_a_night_that_did_not_end_is_a_fault_unless_it_is_at_work(slept, installation):
     told = slept(finished=False)
     assert told["state"] == "broken"
-    assert "stopped, or left with an error" in told["message"]
+    assert "it was stopped, or an error ended it" in told["message"]
     assert told["fix"].startswith("regrowth run")
     with hold_lock(installation.root / "store", "a night"):
         told = slept(finished=False)
-    assert (told["state"], told["message"][-12:]) == ("note", "t is at work")
+    assert (told["state"], told["message"][-10:]) == ("note", "is running")
 
 
 def test_no_night_for_two_days_is_a_fault(slept):
@@ -398,7 +401,7 @@ def test_a_clock_behind_a_run_or_a_store_of_a_night_that_was_fast_is_named_and_s
 ):
     ahead = datetime.now(UTC) + timedelta(days=1)
     with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
-        t.begin_run("fast", "backfill", "2026-06-30", now=(ahead if what == "a run" else BUILT).isoformat())
+        t.begin_run("fast", "backfill", "2026-06-30", now=(ahead if what == "a run" else RELEASED).isoformat())
     if what == "a store":
         repository = _repository(installation)
         os.utime(repository, (ahead.timestamp(), ahead.timestamp()))
@@ -424,7 +427,7 @@ def test_an_emptied_ledger_beside_filled_stores_is_found_broken(installation, as
     assert broken(told) == {"ledger"}
     assert "has no history, but" in told["ledger"]["message"]
     assert "stores of 1 landscapes" in told["ledger"]["message"]
-    assert told["ledger"]["fix"] == "name the right one by [ledger] url"
+    assert told["ledger"]["fix"] == "set the right one by [ledger] url"
     with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
         t.begin_run("night", "night", "2026-06-30", now="2026-06-30T02:00:00+00:00")
     assert "ledger" not in broken(asked()[0])
@@ -474,7 +477,7 @@ def test_addresses_of_catalogues_are_shown_without_what_may_be_secret(installati
     text = installation.config.read_text()
     for url, state, shown in (
         ("https://user:tops3cret@stac.example/v1?sig=tops3cret", "ok", "https://stac.example/v1"),
-        ("items.json", "broken", "not there"),
+        ("items.json", "broken", "does not exist"),
     ):
         installation.config.write_text(text.replace('kind = "sample"', f'kind = "stac"\nurl = "{url}"', 1))
         told, _ = asked()
@@ -504,7 +507,7 @@ def test_asked_online_a_catalogue_and_earth_engine_answer_or_say_why_not(install
         item = sentinel_item(tmp_path, "S2A_MSIL2A_20200103T035141_N0213_R104_T48SUF_20200103T064512", size=20)
         server.items = [{**item, "geometry": mapping(box(22, 45, 22.3, 45.4)), "bbox": [22, 45, 22.3, 45.4]}]
         told, status = asked("--online")
-        assert (status, told["imagery"]["message"]) == (Exit.DONE, "scenes are offered of all 3 sites")
+        assert (status, told["imagery"]["message"]) == (Exit.DONE, "all 3 sites are offered scenes")
         server.fail("search", status=401)
         told, _ = asked("--online")
         assert broken(told) == {"source"}

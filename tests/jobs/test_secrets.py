@@ -11,8 +11,8 @@ from urllib.parse import quote
 import pytest
 import structlog
 
-from jobs.commands.doctor import findings
 from jobs.exits import Exit
+from jobs.health.checks import run_checks
 from jobs.logs import redacted, set_up_logs
 from monitor.errors import BadData
 
@@ -141,7 +141,7 @@ def test_a_bug_in_a_worker_process_is_logged_without_values_and_secrets(terminal
 def test_doctor_shows_no_password_of_a_source(url, tmp_path):
     config = tmp_path / "regrowth.toml"
     config.write_text(f'[source]\nkind = "stac"\nurl = "{url.format(CANARY, CANARY)}"\n', encoding="utf-8")
-    told = "\n".join(f"{one.check} {one.message} {one.fix}" for one in findings(config))
+    told = "\n".join(f"{one.check} {one.message} {one.fix}" for one in run_checks(config))
     assert "source STAC, " in told
     assert CANARY not in told
 

@@ -1,0 +1,69 @@
+"""All checks, in the order in which they are reported."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.health import configuration, ledger, machine, sources
+from jobs.health.finding import Finding, attempt, guarded, ok
+from jobs.logs import redacted
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+
+
+def run_checks(config: Path | None, *, online: bool = False) -> Iterator[Finding]:
+    """Check each part in turn.
+
+    Parameters
+    ----------
+    config : Path or None
+        The configuration; None: the default, as for every command.
+    online : bool
+        Whether the sources are searched for scenes.
+
+    Yields
+    ------
+    Finding
+        One or more for each part, without secrets. Parts that need the configuration are left out if it cannot be read.
+    """
+    settings = attempt("config", lambda: configuration.read_settings(config))
+    for finding in _findings(config, settings, online=online):
+        yield replace(finding, message=redacted(finding.message))
+
+
+def _findings(config: Path | None, settings: "Settings | Finding", *, online: bool) -> Iterator[Finding]:
+    yield from guarded("python", machine.python)
+    yield from guarded("packages", machine.packages)
+    if isinstance(settings, Finding):
+        yield from guarded("kernels", lambda: machine.kernels(None))
+        yield settings
+        return
+    store_root = settings.store.root
+    contents = attempt("ledger", lambda: ledger.read_ledger(settings))
+    newest_run = contents.newest_run if isinstance(contents, ledger.LedgerContents) else None
+    yield from guarded("kernels", lambda: machine.kernels(store_root))
+    yield ok("config", f"{configuration.config_path(config)}, {len(settings.source)} sources")
+    yield from guarded("registry", lambda: configuration.registry(settings))
+    yield from guarded("store", lambda: machine.folder("store", store_root))
+    yield from guarded("ledger", lambda: ledger.ledger(contents, store_root))
+    yield from guarded("registry", lambda: configuration.registry_drift(settings, contents))
+    yield from guarded("outputs", lambda: machine.folder("outputs", settings.outputs.root))
+    yield from guarded("lock", lambda: machine.locks(store_root))
+    yield from guarded("clock", lambda: machine.clock(settings, newest_run))
+    yield from _source_findings(settings, online=online)
+
+
+def _source_findings(settings: "Settings", *, online: bool) -> Iterator[Finding]:
+    all_answer = True
+    for number, source in enumerate(settings.source, start=1):
+        check = "source" if len(settings.source) == 1 else f"source {number}"
+        yield from guarded(check, partial(sources.source_settings, check, source))
+        if online:
+            answers = list(guarded(check, partial(sources.answers, check, source, settings)))
+            all_answer = all_answer and all(finding.state == "ok" for finding in answers)
+            yield from answers
+    if online and all_answer:
+        yield from guarded("imagery", lambda: sources.imagery(settings))

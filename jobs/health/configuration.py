@@ -1,0 +1,105 @@
+"""Checks of the configuration and of the site registry."""
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.health.finding import Finding, broken, list_ids, note, ok, one_line
+from monitor.errors import MonitorError
+
+if TYPE_CHECKING:
+    from jobs.health.ledger import LedgerContents
+    from jobs.registry import Drift
+    from jobs.settings import Settings
+
+
+def read_settings(path: Path | None) -> "Settings | Finding":
+    """The settings, or the finding that says why they cannot be read."""
+    from jobs.settings import load
+
+    try:
+        return load(path)
+    except MonitorError as error:
+        file = config_path(path)
+        fix = "write a regrowth.toml as the README shows, or: regrowth doctor --config FILE"
+        return broken("config", one_line(error), f"correct {file}" if file.exists() else fix)
+
+
+def config_path(path: Path | None) -> Path:
+    """Path of the configuration that is used."""
+    return path or Path(os.environ.get("REGROWTH_CONFIG") or "regrowth.toml")
+
+
+def registry(settings: "Settings") -> Iterator[Finding]:
+    """The site registry and the file of named control ground can be read."""
+    from monitor.sites.named_controls import read_named_controls
+    from monitor.sites.registry import read_sites
+
+    path = settings.registry.path
+    try:
+        report = read_sites(path)
+    except MonitorError as error:
+        yield broken("registry", one_line(error), f"regrowth sites check {path}")
+        return
+    message = f"{len(report.sites)} sites in {path}"
+    if report.refused:
+        yield broken("registry", f"{message}, {len(report.refused)} more refused", f"regrowth sites check {path}")
+    else:
+        yield ok("registry", message)
+    if settings.registry.controls is None:
+        return
+    try:
+        outlines = read_named_controls(settings.registry.controls, sites={site.id for site in report.sites})
+    except MonitorError as error:
+        fix = "correct the file of [registry] controls; until then new sites are deferred"
+        yield broken("registry", one_line(error), fix)
+    else:
+        yield ok("registry", f"{len(outlines)} outlines of control ground")
+
+
+def registry_drift(settings: "Settings", ledger: "LedgerContents | Finding") -> Iterator[Finding]:
+    """How the registry differs from the ledger, with the command that settles each difference."""
+    from jobs.health.ledger import LedgerContents, connected
+    from jobs.registry import columns_in_words, compare
+    from monitor.ledger.ledger import Transaction
+    from monitor.sites.registry import read_sites
+
+    path = settings.registry.path
+    try:
+        report = read_sites(path)
+    except MonitorError:
+        return  # reported by `registry`
+    if report.columns:
+        yield note("registry", f"columns that are not read: {columns_in_words(report.columns)}")
+    if not isinstance(ledger, LedgerContents) or not ledger.is_current:
+        return
+    with connected(settings.ledger.url) as connection:
+        drift = compare(path, report, Transaction(connection))
+    yield from _drift_findings(path, drift)
+
+
+def _drift_findings(path: Path, drift: "Drift") -> Iterator[Finding]:
+    from jobs.registry import start_edited
+
+    file = shlex.quote(str(path))
+    if not (drift.unchanged or drift.changed or drift.missing or drift.start_edited):
+        if drift.added:
+            yield note("registry", f"{len(drift.added)} sites are not in the ledger yet; the first night adds them")
+        return
+    fix = f"regrowth sites add {file}    (or the next night does it)"
+    if drift.added:
+        ids = list_ids([site.id for site in drift.added])
+        yield broken("registry", f"in {path.name} and not in the ledger: {ids}", fix)
+    if drift.changed:
+        yield broken("registry", f"changed in {path.name}: {list_ids([site.id for site in drift.changed])}", fix)
+    if drift.missing:
+        fix = f"put them back, or: {shlex.join(['regrowth', 'sites', 'retire', *drift.missing])}"
+        yield broken("registry", f"missing from {path.name} and still judged: {list_ids(list(drift.missing))}", fix)
+    for site, (before, after) in drift.start_edited.items():
+        message, _, fix = start_edited(site, before, after).partition("; ")
+        yield broken("registry", message, fix)
+    if drift.retired:
+        fix = f"remove them from the file, or make them current again: regrowth sites add {file}"
+        yield note("registry", f"retired, and still in {path.name}: {list_ids(list(drift.retired))}", fix)

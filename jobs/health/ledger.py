@@ -1,0 +1,231 @@
+"""Checks of the ledger and of the last nights. The ledger is neither created nor migrated."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jobs.health.finding import Finding, broken, note, ok, one_line
+from jobs.health.machine import lock_holder, not_writable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.engine import URL
+
+    from jobs.settings import Settings
+
+MAX_NIGHTS_READ: Final = 30
+"""Number of past nights that are read for the state of each site."""
+MAX_NIGHT_AGE: Final = timedelta(hours=36)
+"""Longer ago than this, the last night shows that the schedule does not work."""
+WRONG_LEDGER: Final = "set the right one by [ledger] url"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerContents:
+    """What the checks need from the ledger."""
+
+    name: str
+    """URL without password."""
+    tables: list[str]
+    version: str | None
+    """Version of the schema; None: no version is stored."""
+    is_current: bool
+    """Whether the schema is that of this program. Only then the fields below are filled."""
+    sites: int
+    """Number of sites, retired ones too."""
+    current_sites: frozenset[str] = frozenset()
+    """Ids of the sites that are not retired."""
+    nights: Sequence[Any] = ()
+    """Rows of the last nights, newest first."""
+    newest_run: datetime | None = None
+    """When a run last began or ended."""
+    has_history: bool = False
+    """Whether it contains a run or a snapshot."""
+
+
+def read_ledger(settings: "Settings") -> LedgerContents | Finding:
+    """Read the ledger, or return the finding that says why that is impossible or that it does not exist yet."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+
+    from monitor.ledger.ledger import no_room
+
+    url = make_url(settings.ledger.url)
+    name, file = url.render_as_string(hide_password=True), _file_of(url)
+    if file is not None and (finding := _missing_or_read_only(file, settings.store.root)):
+        return finding
+    try:
+        with connected(settings.ledger.url) as connection:
+            return _contents(connection, name, check_pages=file is not None)
+    except ModuleNotFoundError as error:
+        return broken("ledger", f"{name} needs a driver: {error.name}", "pip install 'regrowth-monitor[postgresql]'")
+    except SQLAlchemyError as error:
+        if file and isinstance(error, DatabaseError) and (full := no_room(error, file.parent)):
+            return broken("ledger", f"{name}: {full}", f"make room at {file.parent}")
+        fix = "check its disk; set a sound copy by [ledger] url"
+        fix = fix if file else "start the server, or correct [ledger] url"
+        return broken("ledger", f"{name} cannot be read: {one_line(getattr(error, 'orig', None) or error)}", fix)
+
+
+def _file_of(url: "URL") -> Path | None:
+    """File of an SQLite ledger; None for a server."""
+    return Path(url.database or "") if url.drivername.startswith("sqlite") else None
+
+
+def _missing_or_read_only(file: Path, store_root: Path) -> Finding | None:
+    """Finding on an SQLite file that does not exist or cannot be written to; None if it can."""
+    from jobs.installation import missing_history
+
+    if file.is_file():
+        why = not_writable(file.parent) or (None if os.access(file, os.W_OK) else "permission denied")
+        fix = f"chown {file} and its folder to the user of the job"
+        return broken("ledger", f"{file} cannot be written to: {why}", fix) if why else None
+    if why := f"{file} is no file" if file.exists() else not_writable(file.parent):
+        return broken("ledger", why, f"set another place by [ledger] url, or make {file.parent} usable")
+    if problem := missing_history(file.name, store_root):
+        return broken("ledger", problem, WRONG_LEDGER)
+    return ok("ledger", f"{file}, created by the first command")
+
+
+@contextmanager
+def connected(url: str) -> Iterator["Connection"]:
+    """A connection to the ledger that changes nothing by itself.
+
+    Raises
+    ------
+    SQLAlchemyError
+        The database cannot be reached within 5 s or cannot be read.
+    ModuleNotFoundError
+        Its driver is not installed.
+    """
+    from sqlalchemy import create_engine
+
+    options = {"timeout": 5} if url.startswith("sqlite") else {"connect_timeout": 5}
+    engine = create_engine(url, connect_args=options)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _contents(connection: "Connection", name: str, *, check_pages: bool) -> LedgerContents:
+    from sqlalchemy import inspect, select, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from monitor.ledger.ledger import NEWEST_MIGRATION, Transaction
+    from monitor.ledger.models import RunRow, SiteVersion
+
+    tables = inspect(connection).get_table_names()
+    version = count = None
+    if "alembic_version" in tables:
+        version = connection.execute(text("select version_num from alembic_version")).scalar()
+    if "sites" in tables:
+        count = connection.execute(text("select count(distinct site) from sites")).scalar()
+    if check_pages:  # all pages: the queries above read few of them, and any may be damaged
+        damage = connection.execute(text("pragma quick_check(1)")).scalar()
+        if damage != "ok":
+            raise SQLAlchemyError(damage)
+    contents = LedgerContents(
+        name=name, tables=tables, version=version, is_current=version == NEWEST_MIGRATION, sites=count or 0
+    )
+    if version != NEWEST_MIGRATION:
+        return contents
+    t = Transaction(connection)
+    newest = t.last_activity()
+    nights = (
+        select(RunRow.__table__).where(RunRow.kind == "night").order_by(RunRow.started.desc()).limit(MAX_NIGHTS_READ)
+    )
+    return replace(
+        contents,
+        current_sites=frozenset(connection.execute(select(SiteVersion.site).where(SiteVersion.current)).scalars()),
+        nights=connection.execute(nights).all(),
+        newest_run=None if newest is None else datetime.fromisoformat(newest),
+        has_history=t.has_history(),
+    )
+
+
+def ledger(contents: LedgerContents | Finding, store_root: Path) -> Iterator[Finding]:
+    """The ledger belongs to the stores, its schema is known to this program, and the last night was a success."""
+    if isinstance(contents, Finding):
+        yield contents
+        return
+    from jobs.installation import missing_history
+    from monitor.ledger.ledger import NEWEST_MIGRATION
+
+    name, version = contents.name, contents.version
+    if contents.is_current:
+        if not contents.has_history and (problem := missing_history(name, store_root)):
+            yield broken("ledger", problem, WRONG_LEDGER)
+            return
+        yield ok("ledger", f"{name}, version {version}, {contents.sites} sites")
+        if contents.nights:
+            at_work = lock_holder(store_root / "lock") is not None
+            yield last_night(contents.nights, contents.current_sites, at_work=at_work)
+    elif version is None and contents.tables:
+        message = f"{name} contains tables of something else: {', '.join(sorted(contents.tables)[:3])}"
+        yield broken("ledger", message, "set a database of its own by [ledger] url")
+    elif version is None or version < NEWEST_MIGRATION:
+        message = f"{name} is of version {version or 'none'}; the next command migrates it to {NEWEST_MIGRATION}"
+        yield note("ledger", message, "regrowth sites list")
+    else:
+        message = f"{name} is of version {version}, newer than this program ({NEWEST_MIGRATION})"
+        yield broken("ledger", message, "update the program: make setup")
+
+
+def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work: bool) -> Finding:
+    """How the last night went, or that no night has run lately, which nothing else reports.
+
+    Parameters
+    ----------
+    nights : sequence
+        Rows of the ledger, newest first: a site that was not part of the last night is looked up in earlier ones.
+    current_sites : frozenset of str
+        Ids of the sites that are not retired.
+    at_work : bool
+        Whether a night is running now.
+    """
+    last = nights[0]
+    started = datetime.fromisoformat(last.started)
+    if last.finished is None:
+        message = f"night of {last.as_of}: started {started:%Y-%m-%d %H:%M} UTC and has not ended"
+        if at_work:
+            return note("night", f"{message}: it is running")
+        return broken("night", f"{message}: it was stopped, or an error ended it", "regrowth run    (continues there)")
+    by_state = _sites_by_state(nights, current_sites)
+    failed, deferred = by_state["failed"], by_state["deferred"]
+    message = f"night of {last.as_of}: {len(by_state['done'])} of {sum(map(len, by_state.values()))} sites assessed"
+    if failed:
+        message = f"{message}, {len(failed)} failed; {one_line(failed[0]['error'])}"
+        return broken("night", message, f"correct that, then run: regrowth run --site {failed[0]['site']}")
+    if pages := last.manifest["pages_failed"]:
+        site, error = next(iter(pages.items()))
+        message = f"{message}; {len(pages)} pages could not be written, that of {site}: {one_line(error)}"
+        return broken("night", message, "correct that, then run: regrowth publish")
+    if datetime.now(UTC) - started > MAX_NIGHT_AGE:
+        message = f"{message}; no night since {started:%Y-%m-%d %H:%M} UTC"
+        return broken("night", message, "check the timer or the crontab line, see the README; then: regrowth run")
+    if waiting := last.manifest["messages_waiting"]:
+        fix = "see the log; if they are held: regrowth alerts release"
+        return note("night", f"{message}; {waiting} messages are waiting", fix)
+    if deferred:
+        reason = one_line(deferred[0]["error"])
+        return note("night", f"{message}, {len(deferred)} deferred to the next night; {reason}")
+    return ok("night", message)
+
+
+def _sites_by_state(nights: Sequence[Any], current_sites: frozenset[str]) -> dict[str, list[dict[str, Any]]]:
+    """The latest result of each current site, by state (``done``, ``failed``, ``deferred``), sorted by id."""
+    results: dict[str, dict[str, Any]] = {}
+    for night in nights:
+        for result in night.manifest["sites"] if night.manifest else ():
+            if result["site"] in current_sites:
+                results.setdefault(result["site"], result)
+    by_state: dict[str, list[dict[str, Any]]] = {"done": [], "failed": [], "deferred": []}
+    for _, result in sorted(results.items()):
+        by_state[result["state"]].append(result)
+    return by_state

@@ -1,0 +1,216 @@
+"""Checks of the machine: Python, libraries, compiled kernels, folders, locks, clock."""
+
+import errno
+import fcntl
+import importlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from jobs import kernel_cache
+from jobs.health.finding import Finding, broken, note, ok, one_line
+from jobs.lock import LANDSCAPE_LOCKS
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+
+DISTRIBUTION: Final = "regrowth-monitor"
+MUST_LOAD: Final = (
+    "numpy", "numba", "xarray", "rasterio", "pyogrio", "pyproj", "icechunk", "zarr", "sqlalchemy", "dask",
+)  # fmt: skip
+"""Libraries with compiled code, and those of the store: it is not enough that they are installed, they must load."""
+MIN_FREE_BYTES: Final = 1 << 30
+"""Free space that a night needs at least. [byte]"""
+MIN_FREE_FILES: Final = 100_000
+"""Files that the disk must still be able to hold: a night adds nine small ones to the store of a site."""
+MAX_LOCK_AGE: Final = timedelta(hours=24)
+"""A run that holds the lock for longer hangs: the next night is due."""
+RELEASED: Final = datetime(2026, 11, 1, tzinfo=UTC)
+"""A clock that shows an earlier time is wrong: this program is newer."""
+
+
+def python() -> Iterator[Finding]:
+    """The version of Python is recent enough."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    requirement = (metadata.metadata(DISTRIBUTION)["Requires-Python"] if installed(DISTRIBUTION) else None) or ">=3.12"
+    if _numbers(version) < _numbers(requirement.lstrip(">= ")):
+        yield broken("python", f"{version}, {requirement} is needed", "install a newer Python, then: make clean setup")
+    else:
+        yield ok("python", f"{version}, {sys.executable}")
+
+
+def installed(distribution: str) -> str | None:
+    """Version of an installed distribution; None if it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def packages() -> Iterator[Finding]:
+    """All required libraries are installed, recent enough, and load."""
+    try:
+        requirements = [line for line in metadata.requires(DISTRIBUTION) or [] if "extra ==" not in line]
+    except metadata.PackageNotFoundError:
+        fix = "pip install --no-deps --editable .    (or: make setup)"
+        yield broken("packages", f"{DISTRIBUTION} itself is not installed", fix)
+        return
+    problems = [problem for line in requirements if (problem := _unmet(line))] or _load_failures()
+    if problems:
+        fix = "make clean setup    (or: pip install --no-deps --require-hashes -r requirements.lock)"
+        yield broken("packages", "; ".join(problems), fix)
+    else:
+        yield ok("packages", f"{len(requirements)} libraries installed, all load")
+
+
+def _unmet(requirement: str) -> str | None:
+    """What is wrong with a requirement such as ``dask[array]>=2025.1``; None if it is met."""
+    name = re.split(r"[\s\[<>=!~;(]", requirement, maxsplit=1)[0]
+    version = installed(name)
+    if version is None:
+        return f"{name} is not installed"
+    least = re.search(r">=\s*([\d.]+)", requirement)
+    if least and _numbers(version) < _numbers(least[1]):
+        return f"{name} is {version}, {least[1]} or newer is needed"
+    return None
+
+
+def _load_failures() -> list[str]:
+    failures = []
+    for name in MUST_LOAD:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001 - a library that does not load may raise anything
+            failures.append(f"{name} is installed but does not load ({one_line(error)})")
+    return failures
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.match(r"[\d.]*", version)[0].split(".") if part]  # type: ignore[index]
+
+
+def kernels(store_root: Path | None) -> Iterator[Finding]:
+    """Compiled kernels can be stored; otherwise each process compiles for half a minute."""
+    from_environment = os.environ.get(kernel_cache.CACHE_VARIABLE) if kernel_cache.temporary_folder is None else None
+    for folder in [Path(from_environment)] if from_environment else kernel_cache.cache_folders(store_root):
+        if not_writable(folder) is None:
+            yield ok("kernels", f"compiled code is stored under {folder}")
+            return
+    message = "compiled code cannot be stored, so every process compiles for half a minute"
+    yield broken("kernels", message, f"set {kernel_cache.CACHE_VARIABLE} to a folder that this user can write to")
+
+
+def folder(check: str, root: Path) -> Iterator[Finding]:
+    """A root folder can be written to and has room; the first run creates it."""
+    if why := not_writable(root):
+        fix = f"chown the folder to the user of the job, or set another one by [{check}] root"
+        yield broken(check, f"{root} cannot be written to: {why}", fix)
+        return
+    place = _nearest_existing(root)
+    free, disk = shutil.disk_usage(place).free, os.statvfs(place)
+    message = f"{root}, {free / 1e9:.1f} GB free"
+    message += f", room for {disk.f_favail:,} files" if disk.f_files else ""  # some file systems have no such limit
+    message += "" if root.exists() else ", created by the first run"
+    if free < MIN_FREE_BYTES:
+        fix = f"free some space, or set a larger disk by [{check}] root"
+        yield broken(check, f"{message}; at least {MIN_FREE_BYTES / 1e9:.1f} GB are needed", fix)
+    elif disk.f_files and disk.f_favail < MIN_FREE_FILES:
+        fix = f"set a disk made for more files by [{check}] root (XFS, or ext4 made with 'mkfs.ext4 -i 4096')"
+        yield broken(check, f"{message}; room for at least {MIN_FREE_FILES:,} is needed", fix)
+    else:
+        yield ok(check, message)
+
+
+def _nearest_existing(path: Path) -> Path:
+    """The path, or the nearest parent folder that exists."""
+    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+
+
+def not_writable(root: Path) -> str | None:
+    """Why a folder cannot be written to, or None. A file is created and removed: permissions alone do not suffice."""
+    place = _nearest_existing(root)
+    if not place.is_dir():
+        return f"{place} is a file"
+    try:
+        with tempfile.TemporaryFile(dir=place, prefix=".doctor-"):
+            pass
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def lock_holder(path: Path) -> str | None:
+    """Who holds a lock, as its file says; None if it is free."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            return file.read(300).decode(errors="replace").strip() or "another process"
+    return None
+
+
+def locks(store_root: Path) -> Iterator[Finding]:
+    """Who holds the lock of nights and the locks of landscapes, and whether a holder hangs."""
+    held: dict[str, Path] = {}
+    for path in (store_root / "lock", *sorted((store_root / LANDSCAPE_LOCKS).glob("*"))):
+        if (holder := lock_holder(path)) is not None:
+            held.setdefault(holder, path)
+    if not held:
+        yield ok("lock", "free" if (store_root / "lock").is_file() else "free; no night has run yet")
+    for holder, path in held.items():
+        yield _held_lock(holder, path)
+
+
+def _held_lock(holder: str, path: Path) -> Finding:
+    age = timedelta(seconds=max(time.time() - path.stat().st_mtime, 0))
+    process = re.search(r"process (\d+) on (\S+)$", holder)
+    pid = process[1] if process and process[2] == os.uname().nodename else None
+    if pid is not None and _paused(int(pid)):
+        return broken("lock", f"held by {holder}, which is paused", f"kill -CONT {pid}    (or: kill {pid})")
+    if age > MAX_LOCK_AGE:
+        fix = f"kill {pid}" if pid is not None else "end that process; the lock is free when it is gone"
+        return broken("lock", f"held by {holder} for {age.total_seconds() / 3600:.0f} hours: it hangs", fix)
+    return note("lock", f"held by {holder}: a run is at work")
+
+
+def _paused(process: int) -> bool:
+    try:
+        after_name = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return after_name[:1] in (["T"], ["t"])
+
+
+def clock(settings: "Settings", newest_run: datetime | None) -> Iterator[Finding]:
+    """The clock is not behind the newest run in the ledger or the files of earlier runs."""
+    from sqlalchemy.engine import make_url
+
+    from jobs.clock import clock_behind
+
+    now = datetime.now(UTC)
+    ledger = Path(make_url(settings.ledger.url).database or "")
+    files = [ledger, settings.store.root / "lock", settings.outputs.root / "status.json", settings.registry.path]
+    times = [] if newest_run is None else [(newest_run, "the newest run in the ledger")]
+    for path in (*files, *settings.store.root.glob("*/repo")):
+        if path.is_file():
+            times.append((datetime.fromtimestamp(path.stat().st_mtime, UTC), str(path)))
+    if now < RELEASED:
+        message = f"shows {now:%Y-%m-%d %H:%M} UTC, before this program was released"
+        yield broken("clock", message, "timedatectl set-ntp true")
+    elif times and (problem := clock_behind(*max(times))):
+        fix = "timedatectl set-ntp true    (if it was fast then and is right now: runs continue after that time)"
+        yield broken("clock", f"{problem}; stores and ledger are sound", fix)
+    else:
+        yield ok("clock", f"{now:%Y-%m-%d %H:%M} UTC")

@@ -1,0 +1,153 @@
+"""Checks of the sources of imagery: their settings and credentials, and with ``--online`` their scenes."""
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from jobs.health.finding import Finding, broken, list_ids, note, ok
+from jobs.health.machine import installed
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings, SourceSettings
+    from jobs.sources import Sources
+    from monitor.sites.site import Site
+
+RECENT: Final = timedelta(days=20)
+"""Period in which a source is searched first."""
+
+
+def source_settings(check: str, source: "SourceSettings") -> Iterator[Finding]:
+    """A source has what it needs; no request is sent."""
+    if source.kind == "sample":
+        yield _sample(check)
+    elif source.kind == "stac":
+        yield _stac(check, source.url or "")
+    else:
+        yield _earthengine(check, source)
+
+
+def _sample(check: str) -> Finding:
+    version = installed("nrt") or "missing"
+    if version == "0.2.1":
+        return ok(check, "the embedded sample, nrt 0.2.1")
+    return broken(
+        check, f"the embedded sample needs nrt 0.2.1; it is {version}", "pip install 'regrowth-monitor[demo]'"
+    )
+
+
+def _stac(check: str, url: str) -> Finding:
+    if not url:
+        fix = '[source] url = "https://earth-search.aws.element84.com/v1"'
+        return broken(check, "STAC: no url is given", fix)
+    if re.match(r"https?://", url):
+        public = re.sub(r"[?#].*", "", re.sub(r"//[^/@]*@", "//", url))  # without user, password and query
+        return ok(check, f"STAC, {public}; --online asks it")
+    path = Path(url.removeprefix("file://"))
+    if path.exists():
+        return ok(check, f"STAC, {path}")
+    return broken(check, f"STAC, {path} does not exist", "correct [source] url")
+
+
+def _earthengine(check: str, source: "SourceSettings") -> Finding:
+    origin, problem = _credentials()
+    if problem:
+        fix = "earthengine authenticate    (or set GOOGLE_APPLICATION_CREDENTIALS, or REGROWTH_EE_TOKEN)"
+        return broken(check, f"Earth Engine: {problem}", fix)
+    if not source.project and not os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+        return broken(check, "Earth Engine: no Cloud project is set", '[source] project = "<your Cloud project>"')
+    return ok(check, f"Earth Engine, credentials: {origin}; --online tries them")
+
+
+def _credentials() -> tuple[str, str | None]:
+    """Where the credentials of Earth Engine come from, and the problem with them or None. They are never printed."""
+    if os.environ.get("REGROWTH_EE_TOKEN"):
+        return "REGROWTH_EE_TOKEN", None
+    if token := os.environ.get("REGROWTH_EE_TOKEN_FILE"):
+        return token, _unreadable(Path(token))
+    if key := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+        return key, _unreadable(Path(key)) or _not_a_key(Path(key))
+    home = Path.home() / ".config"
+    for path in (home / "earthengine" / "credentials", home / "gcloud" / "application_default_credentials.json"):
+        if path.is_file():
+            return str(path), _unreadable(path)
+    return "", "there are no credentials"
+
+
+def _unreadable(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return None if file.read(1) else f"{path} is empty"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+
+
+def _not_a_key(path: Path) -> str | None:
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8")).get("type")
+    except (ValueError, AttributeError):
+        kind = None
+    if kind in ("service_account", "authorized_user"):
+        return None
+    return f"GOOGLE_APPLICATION_CREDENTIALS is {path}, which is no key of a service account"
+
+
+def answers(check: str, source: "SourceSettings", settings: "Settings") -> Iterator[Finding]:
+    """A source answers a search for recent scenes over the first site."""
+    from jobs.sources import open_sources
+    from monitor.sites.registry import read_sites
+
+    sites = read_sites(settings.registry.path).sites
+    if not sites:
+        yield note(check, "there is no site yet to search for", "regrowth sites add FILE")
+        return
+    today = datetime.now(UTC).date()
+    started = time.monotonic()
+    (opened,) = open_sources([source]).all
+    opened.check_collections()
+    scenes = opened.search(sites[0].geometry, today - RECENT, today)
+    seconds = time.monotonic() - started
+    yield ok(check, f"answers in {seconds:.1f} s: {len(scenes)} scenes of the last 20 days over {sites[0].id}")
+
+
+def imagery(settings: "Settings") -> Iterator[Finding]:
+    """Every site has been offered a scene: in the last 20 days, else in the whole period that a night searches."""
+    from jobs.sources import described, open_sources
+    from monitor.sites.clusters import group_nearby, split_by_tile
+    from monitor.sites.registry import read_sites
+    from monitor.verdict.explain import never_offered
+
+    sites = read_sites(settings.registry.path).sites
+    today = datetime.now(UTC).date()
+    sources = open_sources(settings.source)
+    searches = (members for group in group_nearby(sites, apart=0.0) for members in split_by_tile(group))
+    without_scenes = [site for members in searches for site in _without_scenes(members, sources, today)]
+    if not without_scenes:
+        yield ok("imagery", f"all {len(sites)} sites are offered scenes")
+        return
+    first = without_scenes[0]
+    ids = list_ids([site.id for site in without_scenes])
+    reason = never_offered(first, sources=described(settings.source), until=today)
+    message = f"{len(without_scenes)} of {len(sites)} sites were never offered a scene: {ids}"
+    yield broken(
+        "imagery", message, f"correct the outline, or [source] url, collections or since; {first.id}: {reason}"
+    )
+
+
+def _without_scenes(sites: "list[Site]", sources: "Sources", today: date) -> "list[Site]":
+    """Sites for which no source offers a scene."""
+    import shapely
+
+    remaining = sites
+    for source, period in sources.opened:
+        last = min(today, period.until or today)
+        for first in (max(period.since, last - RECENT), period.since):
+            if remaining and first <= last:
+                area = shapely.box(*shapely.total_bounds([site.geometry for site in remaining]))
+                scenes = source.search(area, first, last)
+                remaining = [site for site in remaining if not any(scene.touches(site.geometry) for scene in scenes)]
+    return remaining
