@@ -143,8 +143,8 @@ def _contents(connection: "Connection", name: str, *, check_pages: bool) -> Ledg
     return replace(
         contents,
         current_sites=frozenset(connection.execute(select(SiteVersion.site).where(SiteVersion.current)).scalars()),
-        nights=connection.execute(nights).all(),
-        newest_run=None if newest is None else datetime.fromisoformat(newest),
+        nights=connection.execute(nights.limit(MAX_NIGHTS_READ)).all(),
+        newest_run=None if newest_run is None else datetime.fromisoformat(newest_run),
         has_history=t.has_history(),
     )
 
