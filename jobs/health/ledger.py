@@ -136,10 +136,8 @@ def _contents(connection: "Connection", name: str, *, check_pages: bool) -> Ledg
     if version != NEWEST_MIGRATION:
         return contents
     t = Transaction(connection)
-    newest = t.last_activity()
-    nights = (
-        select(RunRow.__table__).where(RunRow.kind == "night").order_by(RunRow.started.desc()).limit(MAX_NIGHTS_READ)
-    )
+    newest_run = t.last_activity()
+    nights = select(RunRow.__table__).where(RunRow.kind == "night").order_by(RunRow.started.desc())
     return replace(
         contents,
         current_sites=frozenset(connection.execute(select(SiteVersion.site).where(SiteVersion.current)).scalars()),

@@ -116,7 +116,7 @@ def answers(check: str, source: "SourceSettings", settings: "Settings") -> Itera
 
 def imagery(settings: "Settings") -> Iterator[Finding]:
     """Every site has been offered a scene: in the last 20 days, else in the whole period that a night searches."""
-    from jobs.sources import described, open_sources
+    from jobs.sources import describe_sources, open_sources
     from monitor.sites.clusters import group_nearby, split_by_tile
     from monitor.sites.registry import read_sites
     from monitor.verdict.explain import never_offered
@@ -131,7 +131,7 @@ def imagery(settings: "Settings") -> Iterator[Finding]:
         return
     first = without_scenes[0]
     ids = list_ids([site.id for site in without_scenes])
-    reason = never_offered(first, sources=described(settings.source), until=today)
+    reason = never_offered(first, sources=describe_sources(settings.source), until=today)
     message = f"{len(without_scenes)} of {len(sites)} sites were never offered a scene: {ids}"
     yield broken(
         "imagery", message, f"correct the outline, or [source] url, collections or since; {first.id}: {reason}"
