@@ -182,7 +182,7 @@ def fetched(settings: Settings, some: Sequence[Site], until: date) -> tuple[int,
             with ledger.transaction() as t:
                 record_observations(t, outcome, outcome.fetched)
     seconds = time.perf_counter() - began
-    return new, seconds, sources.first.tally.bytes_decoded if isinstance(sources.first, Stac) else 0
+    return new, seconds, sources.first.transfers.bytes_decoded if isinstance(sources.first, Stac) else 0
 
 
 def needed(settings: Settings, some: Sequence[Site], pixels: int) -> tuple[int, int]:

@@ -131,12 +131,11 @@ def _open(chosen: SourceSettings) -> Source:
         if not chosen.url:
             msg = '[source] kind = "stac" needs url = "<an API, a catalogue, or a folder of items>"'
             raise BadConfiguration(msg)
-        from monitor.imagery.stac.source import IN_FLIGHT as RANGES
-        from monitor.imagery.stac.source import Stac
+        from monitor.imagery.stac.source import MAX_REQUESTS_IN_FLIGHT, Stac
 
         return Stac(
             chosen.url, collections=chosen.collections, allow_hosts=chosen.allow_hosts,
-            in_flight=max(1, RANGES // worker_processes()),
+            in_flight=max(1, MAX_REQUESTS_IN_FLIGHT // worker_processes()),
         )  # fmt: skip
     return open_earth_engine(chosen)
 

@@ -1,7 +1,7 @@
-"""What can go wrong, a class for each thing a caller would treat differently.
+"""Expected errors, a class for each case that a caller treats differently.
 
-Every message says which site or file, what was found, and what to do. The exit status of the
-command line is decided by the class alone (see ``jobs.exits``).
+Every message names the site or file, the problem, and what to do. The class alone determines the exit status of the
+command line (see ``jobs.exits``).
 """
 
 import errno
@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 HIDDEN: Final = "***"
-"""Stands in the place of a secret."""
+"""Replaces a secret."""
 _SECRETS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), rf"\1{HIDDEN}\2")
     for pattern in (
@@ -23,28 +23,37 @@ _SECRETS: Final = tuple(
     )
 )
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-_FULL_TOLD: Final = (*map(os.strerror, _FULL), "database or disk is full")
-"""How libraries tell it in words: the system's own by icechunk, the last by SQLite."""
+BROKEN_SCENE: Final = "BROKEN"
+"""Reason to reject a scene: its item, or one of its files, cannot be read."""
+MISSING_FILE: Final = "MISSING"
+"""Reason to reject a scene: one of its files does not exist."""
+UNANSWERED_FILE: Final = "NO_ANSWER"
+"""Reason to reject a scene for now: the server gives other files, but no answer for one of its own."""
+WRONG_RADIOMETRY: Final = "RADIOMETRY"
+"""Reason to reject a scene: its values are not reflectance as delivered, or their scale is unknown."""
+
+_DISK_FULL_CODES: Final = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL_TEXTS: Final = (*map(os.strerror, _DISK_FULL_CODES), "database or disk is full")
+"""Texts of libraries that give no code: the system's own from icechunk, the last from SQLite."""
 
 
 class MonitorError(Exception):
-    """Expected trouble: told in one line, never with a traceback, and without the secrets of an address in it."""
+    """An expected error, shown in one line without traceback; secrets are removed from its message."""
 
     def __init__(self, message: object = "") -> None:
         super().__init__(redacted(str(message)))
 
 
 class BadData(MonitorError):
-    """A file or table that a person must mend. Exit status 65."""
+    """A file or table that a person must correct. Exit status 65."""
 
 
 class BadConfiguration(MonitorError):
-    """The configuration or the credentials do not hold. Exit status 78."""
+    """The configuration or the credentials are invalid. Exit status 78."""
 
 
 class UnknownCollection(BadConfiguration):
-    """A source does not have a collection that is asked for."""
+    """A source does not have a configured collection."""
 
 
 class NeverOffered(BadConfiguration):
@@ -56,15 +65,15 @@ class TryLater(MonitorError):
 
 
 class DiskFull(MonitorError):
-    """There is no room to write to, which waiting does not mend; what is there already is sound."""
+    """The disk is full; what is stored already is intact."""
 
 
 class StoreBroken(MonitorError):
-    """What is stored for a site cannot be read; other sites are unaffected."""
+    """The store of a site cannot be read; other sites are unaffected."""
 
 
 class SceneRejected(MonitorError):
-    """A scene cannot be used; the code in ``reason`` is what is recorded for it."""
+    """A scene cannot be used; the code ``reason`` is recorded for it."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -72,7 +81,7 @@ class SceneRejected(MonitorError):
 
 
 def redacted(text: str) -> str:
-    """A text without what is secret by its form: passwords in addresses, keys in queries, tokens in headers.
+    """Text with secrets replaced: passwords in addresses, keys in queries, tokens in headers.
 
     Examples
     --------
@@ -85,16 +94,22 @@ def redacted(text: str) -> str:
 
 
 def as_disk_full(error: BaseException, place: object) -> DiskFull | None:
-    """What to raise in the place of an error that tells of a full disk; None where it tells of something else.
+    """Convert an error that reports a full disk.
 
     Parameters
     ----------
     error : BaseException
-        Of the system, or of a library that repeats its words.
+        Raised by the system or a library.
     place : object
         File or folder that was written to.
+
+    Returns
+    -------
+    DiskFull or None
+        None if the error reports anything else.
     """
-    told = str(error)
-    if getattr(error, "errno", None) not in _FULL and not any(words in told for words in _FULL_TOLD):
+    message = str(error)
+    reported = getattr(error, "errno", None) in _DISK_FULL_CODES or any(text in message for text in _DISK_FULL_TEXTS)
+    if not reported:
         return None
     return DiskFull(f"the disk is full: make room at {place}, then run again; nothing is lost")

@@ -1,7 +1,7 @@
-"""HTTP connections whose answers come by a deadline, however slowly a server sends them.
+"""HTTP connections with a deadline for the whole response.
 
-A time limit on each read does not bound a request: a server that sends a byte of a header every few seconds, or ``100
-Continue`` without end, keeps within it for ever. Here what is left until the deadline is the limit of every read.
+A timeout for each read does not limit a request: a server that sends a byte of a header every few seconds, or ``100
+Continue`` without end, never exceeds it. Here the timeout of every read is the time left until the deadline.
 """
 
 import http.client
@@ -19,13 +19,14 @@ _thread: Final = threading.local()
 
 
 @contextmanager
-def finished_by(deadline: float) -> Iterator[None]:
-    """Within the block, requests of this thread through the connections of this module end by a deadline.
+def request_deadline(deadline: float) -> Iterator[None]:
+    """Limit the requests that this thread makes within the block, through the connections of this module.
 
     Parameters
     ----------
     deadline : float
-        By ``time.monotonic``. After it connecting and reading raise ``TimeoutError``, or what urllib3 makes of it. [s]
+        Time by ``time.monotonic``. After it connecting and reading raise ``TimeoutError``, or the error that urllib3
+        converts it to. [s]
     """
     before = _deadline()
     _thread.deadline = deadline
@@ -40,24 +41,24 @@ def _deadline() -> float | None:
 
 
 class _Incoming(io.RawIOBase):
-    """Bytes from a server, until the deadline."""
+    """Bytes from a server; reading raises ``TimeoutError`` after the deadline."""
 
     def __init__(self, sock: Any, deadline: float) -> None:
-        self._sock, self._ends = sock, deadline
-        self._silence = sock.gettimeout()
+        self._sock, self._deadline = sock, deadline
+        self._read_timeout = sock.gettimeout()
         self._bytes = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._ends - time.monotonic()
+        left = self._deadline - time.monotonic()
         if left <= 0:
-            msg = "the answer is not whole at the deadline"
+            msg = "the response is not complete at the deadline"
             raise TimeoutError(msg)
-        self._sock.settimeout(left if self._silence is None else min(left, self._silence))
-        taken: int | None = self._bytes.readinto(buffer)
-        return taken
+        self._sock.settimeout(left if self._read_timeout is None else min(left, self._read_timeout))
+        count: int | None = self._bytes.readinto(buffer)
+        return count
 
     def close(self) -> None:
         self._bytes.close()
@@ -65,7 +66,7 @@ class _Incoming(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer of which status line, interim answers, headers and body are all read by the deadline."""
+    """A response whose status line, interim responses, headers and body are read by the deadline."""
 
     def __init__(self, sock: Any, *arguments: Any, **more: Any) -> None:
         super().__init__(sock, *arguments, **more)
@@ -76,8 +77,8 @@ class _Response(http.client.HTTPResponse):
             plain.close()
 
 
-class _Timed:
-    """A connection that is made by the deadline, TLS included. The system asks name servers, at its own pace."""
+class _DeadlineMixin:
+    """A connection that is made by the deadline, including TLS but not the look-up of the host name."""
 
     response_class: Any = _Response
     timeout: float | None
@@ -92,40 +93,40 @@ class _Timed:
         deadline = _deadline()
         if deadline is None:
             return seconds
-        left = max(deadline - time.monotonic(), 0.001)  # 0 would mean not to wait at all
+        left = max(deadline - time.monotonic(), 0.001)  # 0 would mean non-blocking
         return left if seconds is None else min(seconds, left)
 
 
-class _HTTPConnection(_Timed, urllib3.connection.HTTPConnection):
+class _HTTPConnection(_DeadlineMixin, urllib3.connection.HTTPConnection):
     pass
 
 
-class _HTTPSConnection(_Timed, urllib3.connection.HTTPSConnection):
+class _HTTPSConnection(_DeadlineMixin, urllib3.connection.HTTPSConnection):
     pass
 
 
 class HTTPPool(urllib3.HTTPConnectionPool):
-    """Connections to a host, held to :func:`finished_by`."""
+    """Connections to a host that obey :func:`request_deadline`."""
 
     ConnectionCls = _HTTPConnection
 
 
 class HTTPSPool(urllib3.HTTPSConnectionPool):
-    """The same, encrypted."""
+    """Encrypted connections to a host that obey :func:`request_deadline`."""
 
     ConnectionCls = _HTTPSConnection
 
 
-class Adapter(HTTPAdapter):
-    """The same for a session of ``requests``."""
+class DeadlineAdapter(HTTPAdapter):
+    """Adapter for a session of ``requests`` whose connections obey :func:`request_deadline`."""
 
     def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
-        """Connect through the pools above."""
+        """Use the connection pools of this module."""
         super().init_poolmanager(*arguments, **more)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
-        """Also by way of a proxy."""
+        """Use the connection pools of this module for a proxy."""
         manager = super().proxy_manager_for(proxy, **more)
         manager.pool_classes_by_scheme = _POOLS
         return manager

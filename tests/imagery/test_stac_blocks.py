@@ -40,15 +40,15 @@ def written(folder, driver="COG", dtype="uint16", count=1, **options):
 
 def read_all(reader, band):
     """All pixels of a band, block by block."""
-    found = blocks.layout(reader)
-    down, across = found.grid
-    first = band * down * across if found.planar else 0
+    layout = blocks.read_layout(reader)
+    down, across = layout.grid
+    first = band * down * across if layout.planar else 0
     strips = []
     for row in range(down):
         numbers = [first + row * across + n for n in range(across)]
-        stored = blocks.fetch(reader, found, numbers)
-        rows = found.block[0] if found.tiled else min(found.block[0], HEIGHT - row * found.block[0])
-        made = blocks.decode(found, [stored[n] for n in numbers], band=band, rows=rows, name="file")
+        stored = blocks.fetch_blocks(reader, layout, numbers)
+        rows = layout.block[0] if layout.tiled else min(layout.block[0], HEIGHT - row * layout.block[0])
+        made = blocks.decode_blocks(layout, [stored[n] for n in numbers], band=band, rows=rows, name="file")
         strips.append(np.concatenate(list(made), axis=1))
     return np.concatenate(strips)[:HEIGHT, :WIDTH]
 
@@ -82,32 +82,32 @@ def test_blocks_are_the_pixels_that_were_written(tmp_path, make):
 
 
 def test_the_header_is_what_was_written(tmp_path):
-    found = blocks.layout(written(tmp_path, blocksize=128, dtype="int16")[0])
-    assert (found.shape, found.block, found.dtype, found.nodata, found.epsg) == (
+    layout = blocks.read_layout(written(tmp_path, blocksize=128, dtype="int16")[0])
+    assert (layout.shape, layout.block, layout.dtype, layout.nodata, layout.epsg) == (
         (300, 420),
         (128, 128),
         "int16",
         0,
         32648,
     )
-    assert found.transform == Affine(10, 0, 600_000, 0, -10, 4_200_000)
+    assert layout.transform == Affine(10, 0, 600_000, 0, -10, 4_200_000)
 
 
 def test_the_header_is_read_once_and_neighbouring_blocks_together(tmp_path):
     reader, _ = written(tmp_path, blocksize=128, compress="deflate")
-    found = blocks.layout(reader)
-    assert reader.read_of == [(0, blocks.HEAD)]
-    blocks.fetch(reader, found, [0, 1, 2, 3, 4])
+    layout = blocks.read_layout(reader)
+    assert reader.read_of == [(0, blocks.HEADER_BYTES)]
+    blocks.fetch_blocks(reader, layout, [0, 1, 2, 3, 4])
     assert len(reader.read_of) == 2
 
 
 def test_blocks_far_apart_are_fetched_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(blocks, "GAP", 0)
+    monkeypatch.setattr(blocks, "MAX_GAP_BYTES", 0)
     reader, _ = written(tmp_path, blocksize=128, compress="deflate")
-    found = blocks.layout(reader)
-    blocks.fetch(reader, found, [0, 7])
+    layout = blocks.read_layout(reader)
+    blocks.fetch_blocks(reader, layout, [0, 7])
     asked = reader.read_of[1:]
-    assert sorted(length for _, length in asked) == sorted(int(found.sizes[n]) for n in (0, 7))
+    assert sorted(length for _, length in asked) == sorted(int(layout.sizes[n]) for n in (0, 7))
 
 
 @pytest.mark.parametrize("compress", ["deflate", "lzw", "zstd"])
@@ -122,10 +122,10 @@ def test_a_damaged_header_is_a_rejected_scene_never_another_error(tmp_path, comp
             damaged[place] = random.integers(256)
         broken = Bytes(damaged)
         try:
-            found = blocks.layout(broken)
-            stored = blocks.fetch(broken, found, [0])
+            layout = blocks.read_layout(broken)
+            stored = blocks.fetch_blocks(broken, layout, [0])
             if stored:
-                blocks.decode(found, [stored[0]], band=0, rows=found.block[0], name="file")
+                blocks.decode_blocks(layout, [stored[0]], band=0, rows=layout.block[0], name="file")
         except SceneRejected as error:
             assert error.reason == "BROKEN"  # noqa: PT017 - not every damage is seen
             rejected += 1
@@ -136,10 +136,10 @@ def test_a_deflated_block_of_the_wrong_length_is_broken(tmp_path):
     import zlib
 
     reader, _ = written(tmp_path, blocksize=128, compress="deflate")
-    found = blocks.layout(reader)
+    layout = blocks.read_layout(reader)
     for length in (10, 128 * 128 * 2 - 1, 128 * 128 * 2 + 1, 50_000_000):
         with pytest.raises(SceneRejected, match="cannot be decoded"):
-            blocks.decode(found, [zlib.compress(b"\0" * length)], band=0, rows=128, name="file")
+            blocks.decode_blocks(layout, [zlib.compress(b"\0" * length)], band=0, rows=128, name="file")
 
 
 def test_a_file_that_lies_nowhere_is_refused(tmp_path):
@@ -148,4 +148,4 @@ def test_a_file_that_lies_nowhere_is_refused(tmp_path):
     ) as file:  # fmt: skip
         file.write(np.ones((1, 10, 10), "uint16"))
     with pytest.raises(SceneRejected, match="where on Earth"):
-        blocks.layout(Bytes((tmp_path / "a.tif").read_bytes()))
+        blocks.read_layout(Bytes((tmp_path / "a.tif").read_bytes()))

@@ -14,10 +14,10 @@ from shapely.geometry import box
 
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
 from monitor.imagery import bands
-from monitor.imagery.stac import scene_reader as granule
-from monitor.imagery.stac import source as stac
-from monitor.imagery.stac.source import Stac
-from monitor.imagery.transport import Allowed, Transport
+from monitor.imagery.addresses import AllowList
+from monitor.imagery.stac import scene_reader
+from monitor.imagery.stac.source import SCENES_AHEAD, Stac
+from monitor.imagery.transport import Fetcher
 from tests.loopback.stac import Clock, Fault, StacServer, sentinel_item, value, write_cog
 
 NAME = "S2A_MSIL2A_20200103T035141_N0213_R104_T48SUF_20200103T064512"
@@ -82,7 +82,7 @@ def three(server, granules):
 @pytest.fixture
 def source(server):
     clock = Clock()
-    return Stac(server.url, transport=Transport(Allowed.of([server.host]), sleep=clock.sleep, clock=clock))
+    return Stac(server.url, fetcher=Fetcher(AllowList.parse([server.host]), sleep=clock.sleep, clock=clock))
 
 
 def scenes_of(source):
@@ -162,11 +162,11 @@ def test_a_cluster_of_64_sites_decodes_each_block_once(server, source):
     frames = only(source, [grid_at(column, row, 150, 150) for column, row in places])
     for frame, (column, row) in zip(frames, places, strict=True):
         np.testing.assert_array_equal(frame.pixels, expected(column, row, 150, 150, 1400)[0])
-    tally = source.tally
+    transfers = source.transfers
     fine, coarse = 5 * 5 * 256 * 256, 3 * 3 * 256 * 256  # 20..1220 in blocks of 256; 10..610 at 20 m
-    assert tally.bytes_decoded == fine * 2 * 4 + coarse * (2 + 2 + 1)
-    assert tally.bytes_used == 1200 * 1200 * 2 * 4 + 600 * 600 * (2 + 2 + 1)
-    assert tally.bytes_decoded <= 1.5 * tally.bytes_used
+    assert transfers.bytes_decoded == fine * 2 * 4 + coarse * (2 + 2 + 1)
+    assert transfers.bytes_used == 1200 * 1200 * 2 * 4 + 600 * 600 * (2 + 2 + 1)
+    assert transfers.bytes_decoded <= 1.5 * transfers.bytes_used
     headers = [entry for entry in server.requests if entry[2].get("Range") == "bytes=0-32767"]
     assert len(headers) == 7
 
@@ -177,7 +177,7 @@ def test_the_order_of_sites_changes_nothing_and_decodes_nothing_twice(item, sour
     for frame, place in zip(frames, places, strict=True):
         np.testing.assert_array_equal(frame.pixels, expected(*place, 40, 30)[0])
     whole = 3 * 3 * 256 * 256 * 2 * 4 + 2 * 2 * 256 * 256 * 5
-    assert source.tally.bytes_decoded <= whole
+    assert source.transfers.bytes_decoded <= whole
 
 
 def test_http_and_a_local_folder_give_the_same_frames(item, source, tmp_path):
@@ -192,8 +192,8 @@ def test_http_and_a_local_folder_give_the_same_frames(item, source, tmp_path):
     for one, other in zip(only(source, grids), only(plain, grids), strict=True):
         np.testing.assert_array_equal(one.pixels, other.pixels)
         np.testing.assert_array_equal(one.quality, other.quality)
-    assert plain.tally.requests == 0
-    assert plain.tally.bytes_read > 0
+    assert plain.transfers.requests == 0
+    assert plain.transfers.bytes_read > 0
 
 
 GRIDS = [grid_at(20, 20), grid_at(250, 250)]
@@ -291,7 +291,7 @@ def test_500_three_times_then_200_is_read(item, source, server):
     server.fail("file", status=500, times=3)
     (frame,) = only(source, [grid_at(5, 5)])
     np.testing.assert_array_equal(frame.pixels, expected(5, 5, 40, 30)[0])
-    assert source.tally.retries == 3
+    assert source.transfers.retries == 3
 
 
 @pytest.mark.parametrize("after", [0, 5, 8, 20])
@@ -346,7 +346,7 @@ def test_if_all_is_forbidden_it_is_a_matter_of_configuration(item, source, serve
 
 
 def test_a_signature_that_expires_midway_is_made_anew_once(server, monkeypatch):
-    monkeypatch.setattr(granule, "AHEAD", 1)
+    monkeypatch.setattr(scene_reader, "MAX_FILE_AHEAD_BYTES", 1)
     server.items.append(sentinel_item(server.folder, NAME, href=server.file))
     server.token = "1"
     given = []
@@ -527,11 +527,11 @@ def test_what_is_counted_is_what_the_server_sent(item, source, server):
             first, last = (int(side) for side in headers["Range"].removeprefix("bytes=").split("-"))
             size = (server.folder / path.removeprefix("/files/")).stat().st_size
             sent += min(last, size - 1) - first + 1
-    tally = source.tally
-    assert tally.requests == server.counts.total() == 16
+    transfers = source.transfers
+    assert transfers.requests == server.counts.total() == 16
     before = Stac(server.url, allow_hosts=[server.host])
     scenes_of(before)
-    assert tally.bytes_read == sent + before.tally.bytes_read
+    assert transfers.bytes_read == sent + before.transfers.bytes_read
 
 
 def test_when_a_scene_is_given_up_no_thread_goes_on_waiting_for_it(item, server):
@@ -611,24 +611,24 @@ def test_who_stops_reading_leaves_no_request_and_no_waiting_thread_behind(item, 
     time.sleep(0.3)
     assert server.counts["file"] == asked
     scenes = {path.split("/")[2] for _, path, _, _ in server.requests if path.startswith("/files/")}
-    assert len(scenes) <= 1 + stac.SCENES_AHEAD
+    assert len(scenes) <= 1 + SCENES_AHEAD
 
 
 def test_what_is_fetched_ahead_is_bounded_and_all_is_read_all_the_same(item, server, monkeypatch):
-    monkeypatch.setattr(granule, "HELD", 3_000_000)
+    monkeypatch.setattr(scene_reader, "MAX_AHEAD_BYTES", 3_000_000)
     several(server, 6)
     source = Stac(server.url, allow_hosts=[server.host])
     reading = source.read(scenes_of(source), [grid_at(0, 0, 600, 600)])
     whole = 9 * 256 * 256 * 2 * 4 + 4 * 256 * 256 * (2 + 2 + 1)
     for number, frames in enumerate(reading):
         deadline, before = time.monotonic() + 5, -1
-        while source.tally.bytes_decoded != before and time.monotonic() < deadline:  # until nothing more comes
-            before = source.tally.bytes_decoded
+        while source.transfers.bytes_decoded != before and time.monotonic() < deadline:  # until nothing more comes
+            before = source.transfers.bytes_decoded
             time.sleep(0.1)
         assert before - number * whole <= 3_000_000
         (frame,) = frames
         np.testing.assert_array_equal(frame.pixels, expected(0, 0, 600, 600)[0])
-    assert source.tally.bytes_decoded == 6 * whole
+    assert source.transfers.bytes_decoded == 6 * whole
 
 
 def test_a_header_is_fetched_once_a_run_and_a_file_of_another_size_has_changed(three, server):
@@ -649,7 +649,7 @@ def test_a_file_without_an_answer_in_each_of_four_scenes_does_not_mean_that_the_
     server.fail("file", status=500, match="B04")
     for day in ("03", "08"):  # the first and the last are whole
         server.faults.insert(0, Fault("file", match=f"R104_T48SUF_202001{day}T064512/B04", act=plain))
-    source = Stac(server.url, transport=Transport(Allowed.of([server.host]), budget=1.0))
+    source = Stac(server.url, fetcher=Fetcher(AllowList.parse([server.host]), budget=1.0))
     found = read(source, GRIDS)
     assert [len(found[0]), len(found[5])] == [2, 2]
     assert [one.reason for one in found[1:5]] == ["NO_ANSWER"] * 4

@@ -17,11 +17,11 @@ import yaml
 from shapely.geometry import box
 
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
-from monitor.imagery.stac import items
-from monitor.imagery.stac import source as stac
-from monitor.imagery.stac.items import Assets
+from monitor.imagery.addresses import AllowList
+from monitor.imagery.stac import api_client, asset_reader, items
+from monitor.imagery.stac.assets import SceneAssets
 from monitor.imagery.stac.source import Stac
-from monitor.imagery.transport import LEFT_ALONE, Allowed, Transport
+from monitor.imagery.transport import BLOCKED_FOR, Fetcher
 from tests.loopback.stac import Clock, StacServer
 
 AREA = box(102.0, 36.0, 102.2, 36.2)
@@ -53,8 +53,8 @@ def server(tmp_path):
 @pytest.fixture
 def api(server):
     clock = Clock()
-    transport = Transport(Allowed.of([server.host]), sleep=clock.sleep, clock=clock)
-    return Stac(server.url, collections=["sentinel-2-l2a"], transport=transport)
+    fetcher = Fetcher(AllowList.parse([server.host]), sleep=clock.sleep, clock=clock)
+    return Stac(server.url, collections=["sentinel-2-l2a"], fetcher=fetcher)
 
 
 def ids(scenes):
@@ -113,7 +113,7 @@ def test_recorded_pages_of_planetary_computer_are_read_as_they_were_sent(shared_
     source = Stac(server.url, collections=["sentinel-2-l2a"], allow_hosts=[server.host])
     found = source.search(box(-180, -90, 180, 90), date(2018, 12, 31), date(2019, 1, 1))
     assert len(found) == count
-    assert all(isinstance(scene.handle, Assets) for scene in found)
+    assert all(isinstance(scene.handle, SceneAssets) for scene in found)
     assert {scene.acquisition for scene in found} == {"S2A/20190101T000001"}
 
 
@@ -150,19 +150,19 @@ def test_a_catalogue_that_is_down_can_be_asked_later(server, api):
     with pytest.raises(TryLater):
         api.search(AREA, *YEAR)
     server.faults.clear()
-    api._transport._clock.now += LEFT_ALONE
+    api._fetcher._clock.now += BLOCKED_FOR
     assert len(api.search(AREA, *YEAR)) == 1
 
 
 def test_429_and_500_are_waited_out_on_post_too(server):
     waits = []
-    source = Stac(server.url, transport=Transport(Allowed.of([server.host]), sleep=waits.append))
+    source = Stac(server.url, fetcher=Fetcher(AllowList.parse([server.host]), sleep=waits.append))
     server.items = [an_item()]
     server.fail("search", status=429, headers={"Retry-After": "3"}, times=1)
     server.fail("search", status=500, times=3)
     assert len(source.search(AREA, *YEAR)) == 1
     assert waits[0] == 3
-    assert source.tally.retries == 4
+    assert source.transfers.retries == 4
 
 
 def test_a_wait_beyond_the_budget_defers(server, api):
@@ -196,7 +196,7 @@ def test_a_paging_loop_is_left(server, api):
 
 
 def test_pages_without_end_are_left_at_a_cap(server, api, monkeypatch):
-    monkeypatch.setattr(stac, "MOST_PAGES", 20)
+    monkeypatch.setattr(api_client, "MAX_PAGES", 20)
 
     def act(handler):
         n = server.counts["search"]
@@ -209,7 +209,7 @@ def test_pages_without_end_are_left_at_a_cap(server, api, monkeypatch):
 
 
 def test_an_endless_answer_is_left_at_a_cap(server, api, monkeypatch):
-    monkeypatch.setattr(stac, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(api_client, "MAX_DOCUMENT_BYTES", 1 << 20)
 
     def act(handler):
         handler.send_response(200)
@@ -244,7 +244,7 @@ def test_one_malformed_item_never_stops_the_others(server, api):
     page = {"type": "FeatureCollection", "features": [*broken, an_item(3)], "links": []}
     server.fail("search", act=lambda handler: handler.json(page))
     found = api.search(AREA, *YEAR)
-    good = [scene for scene in found if isinstance(scene.handle, Assets)]
+    good = [scene for scene in found if isinstance(scene.handle, SceneAssets)]
     assert ids(good) == [an_item(3)["id"]]
     refused = {scene.time.day: scene.handle.reason for scene in found if isinstance(scene.handle, SceneRejected)}
     assert refused == {5: "BROKEN", 6: "BROKEN", 7: "BROKEN"}
@@ -260,7 +260,7 @@ def test_an_asset_that_points_inside_is_refused_by_its_address(server, api, href
     server.items = [item]
     (scene,) = api.search(AREA, *YEAR)
     if href.startswith(("/etc", "..", "/vsi")):  # counts from the server: refused when it is not there
-        assert isinstance(scene.handle, Assets)
+        assert isinstance(scene.handle, SceneAssets)
         assert not list(tmp_path.iterdir())
         return
     assert scene.handle.reason == "BROKEN"
@@ -416,8 +416,8 @@ def test_what_is_stored_is_told_by_its_name_without_a_look_at_its_files(catalogu
     some = [an_item(day) for day in range(1, 31)]
     whole = catalogue(some).search(AREA, *YEAR)
     source = catalogue(some)
-    monkeypatch.setattr(items, "_resolved", Mock(side_effect=AssertionError("looked at")))
-    monkeypatch.setattr(Transport, "check", Mock(side_effect=AssertionError("checked")))
+    monkeypatch.setattr(items, "_with_assets", Mock(side_effect=AssertionError("looked at")))
+    monkeypatch.setattr(Fetcher, "check", Mock(side_effect=AssertionError("checked")))
     found = source.search(AREA, *YEAR, lambda scene: True)
     told = attrgetter("id", "acquisition", "tile", "time", "sensor", "baseline", "source", "orbit", "footprint")
     assert list(map(told, found)) == list(map(told, whole))
@@ -512,8 +512,8 @@ def test_the_lattice_of_a_static_catalogue_is_that_of_its_earliest_scene(tmp_pat
 def test_the_address_of_an_item_without_self_link_is_made_of_the_api(server, api):
     server.items = [an_item()]
     (scene,) = api.search(AREA, *YEAR)
-    assert scene.handle.again == f"{server.url}/collections/sentinel-2-l2a/items/{an_item()['id']}"
-    assert not parse_qs(urlsplit(scene.handle.again).query)
+    assert scene.handle.item_address == f"{server.url}/collections/sentinel-2-l2a/items/{an_item()['id']}"
+    assert not parse_qs(urlsplit(scene.handle.item_address).query)
 
 
 def test_a_signature_that_never_comes_is_not_waited_for_without_end(monkeypatch):
@@ -521,8 +521,8 @@ def test_a_signature_that_never_comes_is_not_waited_for_without_end(monkeypatch)
 
     over = threading.Event()
     monkeypatch.setattr(planetary_computer, "sign_url", lambda _: over.wait(10))
-    monkeypatch.setattr(stac, "BUDGET", 0.3)
-    sign = stac._signer("https://planetarycomputer.microsoft.com/api/stac/v1")
+    monkeypatch.setattr(asset_reader, "REQUEST_BUDGET", 0.3)
+    sign = asset_reader.planetary_computer_signer("https://planetarycomputer.microsoft.com/api/stac/v1")
     begun = time.monotonic()
     with pytest.raises(TryLater, match="gives no signature"):
         sign("https://a.blob.core.windows.net/b/c.tif", False)

@@ -18,7 +18,7 @@ from jobs.fetch import COMMIT_SIZE
 from jobs.lock import hold_lock
 from jobs.settings import load
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.imagery.transport import Transport
+from monitor.imagery.transport import Fetcher
 from monitor.sites.projection import lonlat
 from tests.landscape import stored_of
 from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
@@ -348,7 +348,7 @@ def test_a_catalogue_that_refuses_access_leaves_with_78_and_one_that_is_down_wit
 @pytest.fixture
 def impatient(monkeypatch):
     """A request may take 3 s, not 90."""
-    monkeypatch.setitem(Transport.__init__.__kwdefaults__, "budget", 3.0)
+    monkeypatch.setitem(Fetcher.__init__.__kwdefaults__, "budget", 3.0)
 
 
 def drip(first, then):

@@ -19,7 +19,7 @@ from jobs.sources import Sources, open_sources
 from monitor.cube.store import StoredSite
 from monitor.imagery.stac import items
 from monitor.imagery.stac.source import Stac
-from monitor.imagery.transport import Transport
+from monitor.imagery.transport import Fetcher
 from monitor.sites.projection import lonlat, projected
 from tests.landscape import stored_of
 from tests.loopback.stac import StacServer, sentinel_item
@@ -137,13 +137,13 @@ def scenes(tmp_path_factory):
 def stored(request, tmp_path, scenes, monkeypatch):
     """An installation that has stored all that its catalogue offers."""
     folder, made = scenes
-    resolved = items._resolved
+    with_assets = items._with_assets
 
-    def look(item, *rest):
+    def look(scene, item, *rest, **more):
         one.looked_at.append(item["properties"]["datetime"][5:10])
-        return resolved(item, *rest)
+        return with_assets(scene, item, *rest, **more)
 
-    monkeypatch.setattr(items, "_resolved", look)
+    monkeypatch.setattr(items, "_with_assets", look)
     with StacServer(tmp_path) as server:
         one = Installation(tmp_path / "old", server if request.param == "an API" else None, [str(folder)])
         one.offered = [made["0103"], made["0108"], made["0108 east"]]
@@ -160,7 +160,7 @@ def ends_as_from_scratch(one):
 def test_of_a_catalogue_of_which_all_is_stored_no_item_is_looked_at_and_no_file_is_checked(stored, monkeypatch):
     assert stored.new() == {"a": [], "both": []}
     assert stored.looked_at == []
-    monkeypatch.setattr(Transport, "check", Mock(side_effect=AssertionError("checked")))
+    monkeypatch.setattr(Fetcher, "check", Mock(side_effect=AssertionError("checked")))
     assert [site["error"] for site in stored.night()["sites"]] == [None, None]
 
 

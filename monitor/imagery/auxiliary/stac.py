@@ -16,9 +16,12 @@ from shapely.geometry.base import BaseGeometry
 from monitor.errors import BadData, SceneRejected
 from monitor.imagery.auxiliary.terrain import PIXEL, Tile, mosaic
 from monitor.imagery.source import IsStored, Scene
-from monitor.imagery.stac import blocks, items
-from monitor.imagery.stac.items import Asset, Assets
-from monitor.imagery.stac.source import Stac, _Addresses, _AssetReader
+from monitor.imagery.stac import blocks
+from monitor.imagery.stac.asset_reader import AssetAddresses, AssetReader
+from monitor.imagery.stac.assets import ItemAsset, SceneAssets, is_data_geotiff
+from monitor.imagery.stac.fields import safe_text
+from monitor.imagery.stac.items import item_address
+from monitor.imagery.stac.source import Stac
 from monitor.sites.projection import lonlat
 
 ALWAYS: Final = (date(1990, 1, 1), date(2100, 1, 1))
@@ -67,20 +70,24 @@ class StacElevation:
 class _Catalogue(Stac):
     """A catalogue whose items are files of elevations, not scenes."""
 
-    def files(self, area: BaseGeometry) -> Iterator[_AssetReader]:
+    def files(self, area: BaseGeometry) -> Iterator[AssetReader]:
         """Of each item that touches an area, by id, the file of elevations."""
         for scene in sorted(self.search(area, *ALWAYS), key=lambda scene: scene.id):
-            if not isinstance(scene.handle, Assets):
-                msg = f"item {scene.id!r} of {', '.join(self.collections)} has no single GeoTIFF of elevations"
+            if not isinstance(scene.handle, SceneAssets):
+                msg = (
+                    f"item {scene.id!r} of {', '.join(self._catalogue.collections)} has no single GeoTIFF of elevations"
+                )
                 raise BadData(msg)
-            yield _AssetReader(
-                self._transport, _Addresses(self._transport, scene.handle, self._sign), scene.handle.quality
+            yield AssetReader(
+                self._fetcher, AssetAddresses(self._fetcher, scene.handle, self._sign), scene.handle.quality
             )
 
     def _scene(self, item: Mapping[str, Any], base: str, stored: IsStored | None = None) -> Scene | None:
-        name = items.inert(item.get("id"))
+        name = safe_text(item.get("id"))
         asset = _elevation(item)
-        handle = asset and Assets(bands=(asset,), quality=asset, epsg=None, base=base, again=items.address(item))
+        handle = asset and SceneAssets(
+            bands=(asset,), quality=asset, epsg=None, base=base, item_address=item_address(item)
+        )
         return Scene(
             id=name, acquisition=name, time=SOME_TIME, sensor="", baseline="", source=self.name, scale=1.0, offset=0.0,
             quality="", footprint=_extent(item), handle=handle,
@@ -97,17 +104,17 @@ def _extent(item: Mapping[str, Any]) -> BaseGeometry | None:
         return None
 
 
-def _elevation(item: Mapping[str, Any]) -> Asset | None:
+def _elevation(item: Mapping[str, Any]) -> ItemAsset | None:
     assets = item.get("assets")
     said = {str(k): v for k, v in assets.items() if isinstance(v, dict)} if isinstance(assets, dict) else {}
-    files = {key: one for key, one in said.items() if items._is_tiff(one) and not items._is_picture(key, one)}
+    files = {key: one for key, one in said.items() if is_data_geotiff(key, one)}
     key = next((name for name in NAMES if name in files), next(iter(files)) if len(files) == 1 else None)
-    return None if key is None else Asset(key=key, href=str(files[key]["href"]), found="key")
+    return None if key is None else ItemAsset(key=key, href=str(files[key]["href"]), selected_by="key")
 
 
-def _tile(reader: _AssetReader) -> Tile:
+def _tile(reader: AssetReader) -> Tile:
     """A file of a catalogue as a piece of an elevation model."""
-    found = blocks.layout(reader)
+    found = blocks.read_layout(reader)
     if not found.wkt or min(found.shape) < 2 or found.samples != 1:
         msg = f"{reader.name} has {found.samples} bands and {found.shape} pixels, or no coordinate system"
         raise BadData(msg)
@@ -118,13 +125,15 @@ def _tile(reader: _AssetReader) -> Tile:
         (high, wide), across = found.block, found.grid[1]
         down = range(top // high, (top + height - 1) // high + 1)
         right = range(left // wide, (left + width - 1) // wide + 1)
-        stored = blocks.fetch(reader, found, [i * across + j for i in down for j in right])
+        stored = blocks.fetch_blocks(reader, found, [i * across + j for i in down for j in right])
         for i in down:
             rows = high if found.tiled else min(high, found.shape[0] - i * high)
             for j in right:
                 if i * across + j not in stored:
                     continue  # never written: unknown
-                (block,) = blocks.decode(found, [stored.pop(i * across + j)], band=0, rows=rows, name=reader.name)
+                (block,) = blocks.decode_blocks(
+                    found, [stored.pop(i * across + j)], band=0, rows=rows, name=reader.name
+                )
                 r0, c0 = max(top, i * high), max(left, j * wide)
                 r1, c1 = min(top + height, i * high + rows), min(left + width, (j + 1) * wide)
                 part = block[r0 - i * high : r1 - i * high, c0 - j * wide : c1 - j * wide].astype(np.float64)

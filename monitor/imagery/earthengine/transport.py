@@ -14,8 +14,8 @@ import requests
 import urllib3
 
 from monitor.errors import BadConfiguration
-from monitor.imagery.deadline import Adapter, finished_by
-from monitor.imagery.transport import shown
+from monitor.imagery.addresses import display_address
+from monitor.imagery.deadline import DeadlineAdapter, request_deadline
 
 HIGH_VOLUME: Final = "https://earthengine-highvolume.googleapis.com"
 """Endpoint made for many small requests at once."""
@@ -64,7 +64,7 @@ class Transport:
         self.timeout = deadline
         self._session = requests.Session()
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, Adapter(pool_maxsize=in_flight))
+            self._session.mount(scheme, DeadlineAdapter(pool_maxsize=in_flight))
         self._thread = threading.local()
 
     @property
@@ -85,7 +85,7 @@ class Transport:
         content = bytearray()
         try:
             with (
-                finished_by(time.monotonic() + self.timeout),
+                request_deadline(time.monotonic() + self.timeout),
                 self._session.request(
                     method, uri, data=body, headers=headers, timeout=(CONNECT, self.timeout), allow_redirects=False,
                     stream=True,
@@ -123,13 +123,16 @@ def checked(url: str, allow_hosts: Sequence[str]) -> str:
     parts = urlsplit(url)
     host = parts.hostname
     if parts.scheme not in ("http", "https") or not host or parts.username or parts.query:
-        msg = f"[source] url = {shown(url)!r} is no endpoint; write for instance {HIGH_VOLUME!r}, or leave it out"
+        msg = (
+            f"[source] url = {display_address(url)!r} is no endpoint; "
+            f"write for instance {HIGH_VOLUME!r}, or leave it out"
+        )
         raise BadConfiguration(msg)
     named = host in allow_hosts or parts.netloc in allow_hosts
     if not named and (parts.scheme != "https" or _inward(host)):
         msg = (
-            f"[source] url = {shown(url)!r} leads to a private or loopback host, or is not encrypted; if that is "
-            f'meant, add allow_hosts = ["{host}"] to [source]'
+            f"[source] url = {display_address(url)!r} leads to a private or loopback host, or is not encrypted; "
+            f'if that is meant, add allow_hosts = ["{host}"] to [source]'
         )
         raise BadConfiguration(msg)
     return url.rstrip("/")

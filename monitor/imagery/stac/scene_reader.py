@@ -1,8 +1,6 @@
-"""One scene of GeoTIFFs, cut to many grids: each block is fetched and decoded once, for all the ground in it.
+"""Read one scene of GeoTIFFs on many grids; each block is fetched and decoded once for all grids that need it.
 
-A pixel of a grid takes the value of the pixel of the file that holds its centre: ``floor((x - left) / width)``. In
-the file's own system that is arithmetic on rows and columns; from another system every centre is projected by itself.
-Nothing is interpolated or approximated. Centres outside the file get 0.
+Values are taken as :mod:`monitor.imagery.stac.grid_index` describes. Pixels outside a file are 0.
 """
 
 import threading
@@ -15,213 +13,151 @@ import numpy as np
 from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 
-from monitor.errors import SceneRejected
+from monitor.errors import BROKEN_SCENE, WRONG_RADIOMETRY, SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.source import Frame
 from monitor.imagery.stac import blocks
-from monitor.imagery.stac.blocks import Layout, Reader, Span
-from monitor.imagery.stac.items import Asset
-from monitor.imagery.transport import Tally
+from monitor.imagery.stac.assets import ItemAsset
+from monitor.imagery.stac.blocks import BlockRun, Reader, TileLayout
+from monitor.imagery.stac.grid_index import GridIndex, GridIndexes, crs_name
+from monitor.imagery.transport import TransferCounts
 
-AHEAD: Final = 32 << 20
-"""Decoded blocks of one file that are requested before a grid needs them, at most. [byte]"""
-HELD: Final = 256 << 20
-"""The same of all scenes of a call together. [byte]"""
-WHOLE_NUMBERS: Final = ("uint16", "int16")
-FMASK_FILL: Final = 255
-NEAR: Final = 1e-6
-"""Transforms of item and file that differ by less, in pixels, are the same."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Look:
-    """Where the pixels of a grid lie in a file."""
-
-    rows: np.ndarray
-    """(y,) int32, or (y, x) int16, int32 of a file that is too large for that; -1 outside."""
-    columns: np.ndarray
-    """(x,) or (y, x), the same."""
-    needed: tuple[int, ...]
-    """Blocks that hold any of them, ascending."""
-    used: int
-    """Pixels of the file that are taken, each counted once. [pixel]"""
+MAX_FILE_AHEAD_BYTES: Final = 32 << 20
+"""Most decoded blocks of one file that are requested before a grid needs them. [byte]"""
+MAX_AHEAD_BYTES: Final = 256 << 20
+"""Most decoded blocks of all scenes of a call that are requested before a grid needs them. [byte]"""
+INTEGER_TYPES: Final = ("uint16", "int16")
+"""Data types of reflectance as delivered."""
+FMASK_NO_VALUE: Final = 255
+"""Fill value of Fmask."""
+TRANSFORM_TOLERANCE: Final = 1e-6
+"""Difference up to which the transforms of item and file are equal, for each pixel of the file. [pixel]"""
 
 
-class Looks:
-    """Where grids lie in files: the same for all scenes of a tile, so kept for the whole of a call."""
-
-    def __init__(self, grids: Sequence[GeoBox]) -> None:
-        self.grids = grids
-        self._known: dict[tuple[object, ...], list[Look]] = {}
-        self._lock = threading.Lock()
-
-    def of(self, found: Layout) -> list[Look]:
-        """One look a grid."""
-        key = (_named(found), found.transform, found.shape, found.block)
-        with self._lock:
-            if key not in self._known:
-                crs = CRS(_named(found))
-                self._known[key] = [look(grid, found, crs) for grid in self.grids]
-            return self._known[key]
-
-
-class Room:
-    """Bytes of blocks that the scenes of a call may hold before a grid needs them: so memory is bounded, however many
-    scenes are read ahead.
-    """
+class BlockBudget:
+    """Bytes of blocks that the scenes of a call may hold before a grid needs them, which limits memory."""
 
     def __init__(self) -> None:
-        self._free = HELD
+        self._free = MAX_AHEAD_BYTES
         self._lock = threading.Lock()
 
-    def take(self, size: int, *, needed: bool) -> bool:
-        """Whether there is room; what is needed at once is given it in any case."""
+    def take(self, size: int, *, required: bool) -> bool:
+        """Reserve bytes, beyond the budget if `required`; False if they are not available. [byte]"""
         with self._lock:
-            if not needed and size > self._free:
+            if not required and size > self._free:
                 return False
             self._free -= size
             return True
 
-    def give(self, size: int) -> None:
-        """Make room again."""
+    def give_back(self, size: int) -> None:
+        """Release reserved bytes. [byte]"""
         with self._lock:
             self._free += size
 
 
-def look(grid: GeoBox, found: Layout, crs: CRS) -> Look:
-    """Where the pixels of a grid lie in a file."""
-    height, width = found.shape
-    if grid.crs == crs and _upright(grid.affine) and _upright(found.transform):
-        x = grid.affine.c + (np.arange(grid.shape[1]) + 0.5) * grid.affine.a
-        y = grid.affine.f + (np.arange(grid.shape[0]) + 0.5) * grid.affine.e
-        columns = np.floor((x - found.transform.c) / found.transform.a)
-        rows = np.floor((y - found.transform.f) / found.transform.e)
-        columns = np.where((columns >= 0) & (columns < width), columns, -1).astype(np.int32)
-        rows = np.where((rows >= 0) & (rows < height), rows, -1).astype(np.int32)
-        of_rows, of_columns = np.unique(rows[rows >= 0]), np.unique(columns[columns >= 0])
-        across = found.grid[1]
-        down, right = np.unique(of_rows // found.block[0]), np.unique(of_columns // found.block[1])
-        needed = (down[:, None] * across + right).ravel()
-        return Look(rows=rows, columns=columns, needed=tuple(needed.tolist()), used=of_rows.size * of_columns.size)
-    centre_x, centre_y = np.meshgrid(np.arange(grid.shape[1]) + 0.5, np.arange(grid.shape[0]) + 0.5)
-    x, y = _applied(grid.affine, centre_x, centre_y)
-    if grid.crs != crs:
-        x, y = Transformer.from_crs(str(grid.crs), crs.to_wkt(), always_xy=True).transform(x, y)
-    column, row = _applied(~found.transform, x, y)
-    with np.errstate(invalid="ignore"):
-        column, row = np.floor(column), np.floor(row)
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    kind = np.int16 if max(*found.shape, *found.block) <= np.iinfo(np.int16).max else np.int32
-    there = row[inside].astype(np.int64), column[inside].astype(np.int64)
-    numbers = (there[0] // found.block[0]) * found.grid[1] + there[1] // found.block[1]
-    return Look(
-        rows=np.where(inside, row, -1).astype(kind), columns=np.where(inside, column, -1).astype(kind),
-        needed=tuple(np.unique(numbers).tolist()), used=np.unique(there[0] * width + there[1]).size,
-    )  # fmt: skip
-
-
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Layer:
-    """One asset of a scene while it is cut."""
+    """One file of a scene while it is read."""
 
-    asset: Asset
+    asset: ItemAsset
     reader: Reader
-    found: Layout = field(init=False)
-    looks: list[Look] = field(default_factory=list)
+    layout: TileLayout = field(init=False)
+    indexes: list[GridIndex] = field(default_factory=list)
+    """Index of each grid."""
     order: list[int] = field(default_factory=list)
-    """Blocks by their first use."""
+    """Numbers of the needed blocks, by their first use."""
     uses: dict[int, int] = field(default_factory=dict)
-    """Grids that still need each block."""
-    coming: dict[int, Future[dict[int, np.ndarray]]] = field(default_factory=dict)
-    """Requested blocks that were not taken over yet, each with the request that brings it."""
-    held: dict[int, np.ndarray] = field(default_factory=dict)
-    unused: set[int] = field(default_factory=set)
-    """Requested blocks that no grid has needed yet."""
+    """Number of grids that still need each block."""
+    requested: dict[int, Future[dict[int, np.ndarray]]] = field(default_factory=dict)
+    """Requested blocks that are not in `decoded` yet, each with the request that fetches it."""
+    decoded: dict[int, np.ndarray] = field(default_factory=dict)
+    """Pixels of blocks that grids still need."""
+    ahead: set[int] = field(default_factory=set)
+    """Requested blocks that no grid has used yet."""
     next: int = 0
-    """Place in `order` of the first block that was not requested yet."""
-    wrong: SceneRejected | None = None
-    """What is wrong with the file, by its header."""
+    """Position in `order` of the first block that is not requested yet."""
+    error: SceneRejected | None = None
+    """What is wrong with the file according to its header."""
 
     @property
     def block_bytes(self) -> int:
-        return self.found.block[0] * self.found.block[1] * np.dtype(self.found.dtype).itemsize
+        return self.layout.block[0] * self.layout.block[1] * np.dtype(self.layout.dtype).itemsize
 
 
-class Granule:
-    """A scene that is being read: its headers and first blocks are requested when it is made.
+class SceneReader:
+    """One scene being read; its headers and first blocks are requested when this object is created.
 
     Parameters
     ----------
-    readers : sequence of (Asset, Reader) or None
+    readers : sequence of (ItemAsset, Reader) or None
         In the order of :data:`monitor.imagery.bands.OBSERVED`, then the quality layer; None: the scene lacks the band.
-    looks : Looks
-        The grids that it is cut to.
+    indexes : GridIndexes
+        The grids to read on.
     epsg : int or None
-        System that the item names.
-    kind : str
-        What the quality layer holds, see :class:`monitor.imagery.source.Scene`.
-    layout : callable
-        Reads the header of a file, or knows it: :func:`monitor.imagery.stac.blocks.layout`.
+        EPSG code that the item states.
+    quality : str
+        Kind of the quality layer, see :class:`monitor.imagery.source.Scene`.
+    read_layout : callable
+        Reads the header of a file, see :func:`monitor.imagery.stac.blocks.read_layout`.
     workers : Executor
-        Fetches and decodes: a header or a range of blocks at a time.
-    room : Room
+        Fetches and decodes; a task is a header or a run of blocks.
+    budget : BlockBudget
         Shared by the scenes of a call.
-    tally : Tally
-        Counts what is decoded and used.
-    over : Event
-        Is set when nothing more of the scene is wanted, so that what is still under way in other threads ends soon.
+    transfers : TransferCounts
+        Counts the bytes that are decoded and used.
+    cancelled : Event
+        Set when the scene is no longer needed, so that requests in other threads end soon.
     """
 
     def __init__(
         self,
-        readers: Sequence[tuple[Asset, Reader] | None],
+        readers: Sequence[tuple[ItemAsset, Reader] | None],
         *,
-        looks: Looks,
+        indexes: GridIndexes,
         epsg: int | None,
-        kind: str,
-        layout: Callable[[Any], Layout],
+        quality: str,
+        read_layout: Callable[[Any], TileLayout],
         workers: Executor,
-        room: Room,
-        tally: Tally,
-        over: threading.Event,
+        budget: BlockBudget,
+        transfers: TransferCounts,
+        cancelled: threading.Event,
     ) -> None:
-        self._looks = looks
+        self._indexes = indexes
         self._epsg = epsg
-        self._kind = kind
-        self._layout = layout
+        self._quality = quality
+        self._read_layout = read_layout
         self._workers = workers
-        self._room = room
-        self._tally = tally
-        self._over = over
-        self._filling = threading.RLock()  # a collected generator may close the scene within
+        self._budget = budget
+        self._transfers = transfers
+        self._cancelled = cancelled
+        self._requesting = threading.RLock()  # reentrant: a garbage-collected generator may call close() within
         self._layers = [None if one is None else _Layer(asset=one[0], reader=one[1]) for one in readers]
         self._present = [layer for layer in self._layers if layer is not None]
         self._opening = [workers.submit(self._open, layer) for layer in self._present]
 
-    def opened(self) -> None:
-        """Wait for the headers.
+    def wait_for_headers(self) -> None:
+        """Wait until the headers are read.
 
         Raises
         ------
         SceneRejected
-            ``BROKEN``: a file is no GeoTIFF, or not the one that the item describes. ``RADIOMETRY``: its values are
+            ``BROKEN``: a file is no GeoTIFF, or differs from what the item states. ``RADIOMETRY``: its values are
             not integers as delivered.
         """
         try:
-            _all(self._opening)
+            _results(self._opening)
             for layer in self._present:
-                if layer.wrong is not None:
-                    raise layer.wrong
-            if len({_named(layer.found) for layer in self._present}) > 1:
-                raise SceneRejected(_BROKEN, "its files are in different coordinate systems")
+                if layer.error is not None:
+                    raise layer.error
+            if len({crs_name(layer.layout) for layer in self._present}) > 1:
+                raise SceneRejected(BROKEN_SCENE, "its files are in different coordinate systems")
         except BaseException:
             self.close()
             raise
 
     def frames(self) -> Iterator[Frame]:
-        """The scene on each grid in turn, made as it is asked for, once :meth:`opened`.
+        """The scene on each grid in turn, each read on demand; call :meth:`wait_for_headers` first.
 
         Raises
         ------
@@ -229,147 +165,154 @@ class Granule:
             ``BROKEN``: a block cannot be read or decoded.
         """
         frames = self._frames()
-        next(frames)  # under way: whoever drops it closes the scene
+        next(frames)  # started, so that dropping the generator closes the scene
         return cast("Iterator[Frame]", frames)
 
     def read_ahead(self) -> None:
-        """Request more blocks if there is room."""
+        """Request more blocks if the budget allows."""
         for layer, opening in zip(self._present, self._opening, strict=True):
-            if opening.done() and not opening.cancelled() and opening.exception() is None and layer.wrong is None:
-                self._fill(layer, set())
+            if opening.done() and not opening.cancelled() and opening.exception() is None and layer.error is None:
+                self._request(layer, set())
 
     def close(self) -> None:
-        """Request nothing more, and let go what was requested."""
-        with self._filling:
-            self._over.set()
+        """Cancel all requests and release their memory."""
+        with self._requesting:
+            self._cancelled.set()
             for layer in self._present:
-                for coming in layer.coming.values():
-                    coming.cancel()
-                self._let_go(layer, layer.unused)
+                for request in layer.requested.values():
+                    request.cancel()
+                self._release(layer, layer.ahead)
         for opening in self._opening:
             opening.cancel()
 
     def _frames(self) -> Iterator[Frame | None]:
         try:
             yield None
-            for number, grid in enumerate(self._looks.grids):
+            for number, grid in enumerate(self._indexes.grids):
                 missing = [
-                    (layer, {b for b in layer.looks[number].needed if b not in layer.held}) for layer in self._present
+                    (layer, {b for b in layer.indexes[number].blocks if b not in layer.decoded})
+                    for layer in self._present
                 ]
-                for layer, some in missing:
-                    self._fill(layer, {b for b in some if b not in layer.coming})
-                _all(list(dict.fromkeys(layer.coming[b] for layer, some in missing for b in some if b in layer.coming)))
-                for layer, some in missing:
-                    for b in some.intersection(layer.coming):
-                        layer.held[b] = layer.coming.pop(b).result()[b]
-                    self._let_go(layer, layer.unused.intersection(layer.looks[number].needed))
+                for layer, needed in missing:
+                    self._request(layer, {b for b in needed if b not in layer.requested})
+                _results(
+                    list(
+                        dict.fromkeys(
+                            layer.requested[b] for layer, needed in missing for b in needed if b in layer.requested
+                        )
+                    )
+                )
+                for layer, needed in missing:
+                    for b in needed.intersection(layer.requested):
+                        layer.decoded[b] = layer.requested.pop(b).result()[b]
+                    self._release(layer, layer.ahead.intersection(layer.indexes[number].blocks))
                 yield self._frame(grid, number)
         finally:
             self.close()
 
     def _open(self, layer: _Layer) -> None:
         """Read the header of a file, and request its first blocks."""
-        layer.found = self._layout(layer.reader)
+        layer.layout = self._read_layout(layer.reader)
         try:
-            _checked(layer, self._epsg, quality=layer is self._layers[-1])
+            _check_header(layer, self._epsg, is_quality=layer is self._layers[-1])
         except SceneRejected as error:
-            layer.wrong = error
+            layer.error = error
             return
-        layer.looks = self._looks.of(layer.found)
-        for seen in layer.looks:
-            for b in seen.needed:
+        layer.indexes = self._indexes.of(layer.layout)
+        for index in layer.indexes:
+            for b in index.blocks:
                 layer.uses[b] = layer.uses.get(b, 0) + 1
         layer.order = list(layer.uses)
-        self._fill(layer, set())
+        self._request(layer, set())
 
-    def _fill(self, layer: _Layer, needed: set[int]) -> None:
-        """Request blocks in the order of their use: up to those that are needed now, and as many more as may be held.
+    def _request(self, layer: _Layer, needed: set[int]) -> None:
+        """Request blocks in the order of use: up to the needed ones, and ahead as far as the budget allows.
 
-        While half of what may be held waits for its use no more are requested, so that neighbours come together.
+        Nothing is requested ahead while half of the file's share is unused, so that neighbours are fetched together.
         """
         size = layer.block_bytes
-        with self._filling:
-            if self._over.is_set() or (not needed and len(layer.unused) * size > AHEAD // 2):
+        with self._requesting:
+            if self._cancelled.is_set() or (not needed and len(layer.ahead) * size > MAX_FILE_AHEAD_BYTES // 2):
                 return
-            wanted: list[int] = []
+            chosen: list[int] = []
             while layer.next < len(layer.order):
-                if not needed and (len(layer.unused) + 1) * size > AHEAD:
+                if not needed and (len(layer.ahead) + 1) * size > MAX_FILE_AHEAD_BYTES:
                     break
-                if not self._room.take(size, needed=bool(needed)):
+                if not self._budget.take(size, required=bool(needed)):
                     break
                 block = layer.order[layer.next]
                 layer.next += 1
-                wanted.append(block)
-                layer.unused.add(block)
+                chosen.append(block)
+                layer.ahead.add(block)
                 needed.discard(block)
-            down, across = layer.found.grid
-            first = layer.asset.band * down * across if layer.found.planar else 0
-            for b in wanted:
-                if layer.found.sizes[first + b] <= 0:  # never written: no value
-                    nothing = np.zeros((1, 1), dtype=layer.found.dtype)
-                    layer.held[b] = np.broadcast_to(nothing, layer.found.block)
-            for span in blocks.spans(layer.found, [first + b for b in wanted]):
-                coming = self._workers.submit(self._load, layer, span, first)
-                layer.coming.update((number - first, coming) for *_, number in span)
+            down, across = layer.layout.grid
+            first = layer.asset.band * down * across if layer.layout.planar else 0
+            for b in chosen:
+                if layer.layout.sizes[first + b] <= 0:  # never written: no value
+                    empty = np.zeros((1, 1), dtype=layer.layout.dtype)
+                    layer.decoded[b] = np.broadcast_to(empty, layer.layout.block)
+            for run in blocks.block_runs(layer.layout, [first + b for b in chosen]):
+                request = self._workers.submit(self._load, layer, run, first)
+                layer.requested.update((number - first, request) for *_, number in run)
 
-    def _load(self, layer: _Layer, span: Span, first: int) -> dict[int, np.ndarray]:
-        """Pixels of blocks that are fetched by one request; `first` is the number of the first block of the band."""
-        stored = blocks.fetch_span(layer.reader, span)
-        across = layer.found.grid[1]
+    def _load(self, layer: _Layer, run: BlockRun, first: int) -> dict[int, np.ndarray]:
+        """Pixels of the blocks of one request; `first` is the number of the first block of the band."""
+        layout = layer.layout
+        stored = blocks.fetch_run(layer.reader, run)
         by_height: dict[int, list[int]] = {}
         for number in stored:
-            rows = layer.found.block[0]
-            if not layer.found.tiled:
-                rows = min(rows, layer.found.shape[0] - (number - first) // across * rows)
+            rows = layout.block[0]
+            if not layout.tiled:
+                rows = min(rows, layout.shape[0] - (number - first) // layout.grid[1] * rows)
             by_height.setdefault(rows, []).append(number)
         loaded: dict[int, np.ndarray] = {}
-        step = max(1, AHEAD // layer.block_bytes)
-        for rows, some in by_height.items():
-            for start in range(0, len(some), step):
-                part = some[start : start + step]
-                pixels = blocks.decode(
-                    layer.found, [stored.pop(number) for number in part], band=layer.asset.band, rows=rows,
+        step = max(1, MAX_FILE_AHEAD_BYTES // layer.block_bytes)
+        for rows, numbers in by_height.items():
+            for start in range(0, len(numbers), step):
+                part = numbers[start : start + step]
+                pixels = blocks.decode_blocks(
+                    layout, [stored.pop(number) for number in part], band=layer.asset.band, rows=rows,
                     name=layer.reader.name,
                 )  # fmt: skip
-                self._tally.add(bytes_decoded=pixels.nbytes * (1 if layer.found.planar else layer.found.samples))
+                self._transfers.add(bytes_decoded=pixels.nbytes * (1 if layout.planar else layout.samples))
                 loaded.update(zip((number - first for number in part), pixels, strict=True))
         return loaded
 
-    def _let_go(self, layer: _Layer, used: set[int]) -> None:
-        """Make room: blocks are needed now, or not any more."""
+    def _release(self, layer: _Layer, used: set[int]) -> None:
+        """Return the bytes of blocks that are in use, or no longer needed, to the budget."""
         if used:
-            self._room.give(len(used) * layer.block_bytes)
-            layer.unused = layer.unused - used
+            self._budget.give_back(len(used) * layer.block_bytes)
+            layer.ahead = layer.ahead - used
 
     def _frame(self, grid: GeoBox, number: int) -> Frame:
         pixels = np.zeros((len(bands.OBSERVED), *grid.shape), dtype=np.uint16)
         for index, layer in enumerate(self._layers[:-1]):
             if layer is not None:
-                pixels[index] = _values(self._cut(layer, number), layer.found.nodata, layer.asset.nodata)
+                pixels[index] = _reflectance(self._cut(layer, number), layer.layout.nodata, layer.asset.nodata)
         last = self._layers[-1]
         assert last is not None
         quality = self._cut(last, number)
         if quality.dtype != np.uint8:
             quality = quality.astype(np.uint16)
-        if self._kind == "fmask":
-            empty = quality == FMASK_FILL
+        if self._quality == "fmask":
+            empty = quality == FMASK_NO_VALUE
             pixels[:, empty] = bands.NODATA
             quality = np.where(empty, 0, quality)
         return Frame(grid=grid, pixels=pixels, quality=quality.astype(np.uint16))
 
     def _cut(self, layer: _Layer, number: int) -> np.ndarray:
-        """Pixels of a file on a grid; blocks that no other grid needs are let go."""
-        seen = layer.looks[number]
-        flat = seen.rows.ndim == 1
-        rows, columns = (seen.rows, seen.columns) if flat else (seen.rows.ravel(), seen.columns.ravel())
-        shape = (rows.size, columns.size) if flat else seen.rows.shape
-        cut = np.zeros(shape if flat else rows.size, dtype=layer.found.dtype)
-        height, width = layer.found.block
+        """Pixels of a file on a grid; blocks that no other grid needs are dropped."""
+        index = layer.indexes[number]
+        separable = index.rows.ndim == 1
+        rows, columns = (index.rows, index.columns) if separable else (index.rows.ravel(), index.columns.ravel())
+        shape = (rows.size, columns.size) if separable else index.rows.shape
+        cut = np.zeros(shape if separable else rows.size, dtype=layer.layout.dtype)
+        height, width = layer.layout.block
         block_rows, block_columns = rows // height, columns // width  # -1 // n is -1: outside
-        for b in seen.needed:
-            down, right = divmod(b, layer.found.grid[1])
-            block = layer.held[b]
-            if flat:
+        for b in index.blocks:
+            down, right = divmod(b, layer.layout.grid[1])
+            block = layer.decoded[b]
+            if separable:
                 here, there = np.flatnonzero(block_rows == down), np.flatnonzero(block_columns == right)
                 cut[np.ix_(here, there)] = block[np.ix_(rows[here] - down * height, columns[there] - right * width)]
             else:
@@ -377,13 +320,13 @@ class Granule:
                 cut[here] = block[rows[here] - down * height, columns[here] - right * width]
             layer.uses[b] -= 1
             if not layer.uses[b]:
-                del layer.held[b]
-        self._tally.add(bytes_used=seen.used * cut.itemsize)
+                del layer.decoded[b]
+        self._transfers.add(bytes_used=index.pixels_used * cut.itemsize)
         return cut.reshape(shape)
 
 
-def _all[T](tasks: Sequence[Future[T]]) -> list[T]:
-    """Results of all tasks; the first that fails is told at once, not when its turn comes."""
+def _results[T](tasks: Sequence[Future[T]]) -> list[T]:
+    """Results of all tasks; an error is raised as soon as one fails, not in the order of the tasks."""
     done, _ = wait(tasks, return_when=FIRST_EXCEPTION)
     for task in tasks:
         if task in done:
@@ -391,8 +334,8 @@ def _all[T](tasks: Sequence[Future[T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-def _values(cut: np.ndarray, *nodata: float | None) -> np.ndarray:
-    """Integers as delivered, 0 where there is no value; a negative reflectance is none."""
+def _reflectance(cut: np.ndarray, *nodata: float | None) -> np.ndarray:
+    """Integers as delivered; 0 where there is no value, also for negative reflectance."""
     empty = cut <= 0
     for value in nodata:
         if value is not None:
@@ -400,47 +343,32 @@ def _values(cut: np.ndarray, *nodata: float | None) -> np.ndarray:
     return np.where(empty, bands.NODATA, cut).astype(np.uint16)
 
 
-def _checked(layer: _Layer, epsg: int | None, *, quality: bool) -> None:
-    """Compare a file with what the item says of it."""
-    asset, found, name = layer.asset, layer.found, layer.reader.name
-    if not found.wkt:
-        raise SceneRejected(_BROKEN, f"{name} names no coordinate system")
-    if epsg is not None and found.epsg != epsg and CRS(found.wkt) != CRS(f"EPSG:{epsg}"):
-        raise SceneRejected(_BROKEN, f"{name} is in {_named(found)[:60]}, where the item says EPSG:{epsg}")
-    if asset.shape is not None and asset.shape != found.shape:
-        raise SceneRejected(_BROKEN, f"{name} has {found.shape} pixels, where the item says {asset.shape}")
+def _check_header(layer: _Layer, epsg: int | None, *, is_quality: bool) -> None:
+    """Compare a file with what the item states."""
+    asset, layout, name = layer.asset, layer.layout, layer.reader.name
+    if not layout.wkt:
+        raise SceneRejected(BROKEN_SCENE, f"{name} names no coordinate system")
+    if epsg is not None and layout.epsg != epsg and CRS(layout.wkt) != CRS(f"EPSG:{epsg}"):
+        raise SceneRejected(BROKEN_SCENE, f"{name} is in {crs_name(layout)[:60]}, where the item says EPSG:{epsg}")
+    if asset.shape is not None and asset.shape != layout.shape:
+        raise SceneRejected(BROKEN_SCENE, f"{name} has {layout.shape} pixels, where the item says {asset.shape}")
     if asset.transform is not None:
-        said = Affine(*asset.transform)
-        corners = [(0.0, 0.0), (float(found.shape[1]), float(found.shape[0]))]
-        pixel = abs(found.transform.a) or abs(found.transform.b)
+        stated = Affine(*asset.transform)
+        corners = [(0.0, 0.0), (float(layout.shape[1]), float(layout.shape[0]))]
+        pixel = abs(layout.transform.a) or abs(layout.transform.b)
         apart = max(
-            abs(a - b) for corner in corners for a, b in zip(said @ corner, found.transform @ corner, strict=True)
+            abs(a - b) for corner in corners for a, b in zip(stated @ corner, layout.transform @ corner, strict=True)
         )
-        if not apart <= NEAR * pixel * max(found.shape):
-            raise SceneRejected(_BROKEN, f"{name} lies elsewhere than the item says, by {apart:g}")
-    if asset.band >= found.samples:
-        raise SceneRejected(_BROKEN, f"{name} has {found.samples} bands, where the item names number {asset.band + 1}")
-    if quality:
-        if found.dtype not in ("uint8", "uint16", "int16"):
-            raise SceneRejected(_BROKEN, f"{name} holds {found.dtype}, not classes or bits")
-    elif found.dtype not in WHOLE_NUMBERS:
+        if not apart <= TRANSFORM_TOLERANCE * pixel * max(layout.shape):
+            raise SceneRejected(BROKEN_SCENE, f"{name} is elsewhere than the item says, by {apart:g}")
+    if asset.band >= layout.samples:
         raise SceneRejected(
-            _RADIOMETRY, f"{name} holds {found.dtype}: stretched or already scaled, not integers as delivered"
+            BROKEN_SCENE, f"{name} has {layout.samples} bands, where the item names number {asset.band + 1}"
         )
-
-
-def _named(found: Layout) -> str:
-    """The coordinate system, by its number if it has one."""
-    return f"EPSG:{found.epsg}" if found.epsg else found.wkt
-
-
-def _applied(affine: Affine, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
-
-
-def _upright(affine: Affine) -> bool:
-    return affine.b == 0 and affine.d == 0
-
-
-_BROKEN: Final = "BROKEN"
-_RADIOMETRY: Final = "RADIOMETRY"
+    if is_quality:
+        if layout.dtype not in ("uint8", "uint16", "int16"):
+            raise SceneRejected(BROKEN_SCENE, f"{name} holds {layout.dtype}, not classes or bits")
+    elif layout.dtype not in INTEGER_TYPES:
+        raise SceneRejected(
+            WRONG_RADIOMETRY, f"{name} holds {layout.dtype}: stretched or already scaled, not integers as delivered"
+        )

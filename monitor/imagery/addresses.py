@@ -1,0 +1,197 @@
+"""Addresses from catalogues: which ones may be fetched, how they are joined and displayed.
+
+An address in a catalogue is untrusted input. Only https and http addresses are fetched, from hosts of which every IP
+address is public, or from hosts that the configuration allows. Local files are read only below folders that the
+configuration allows. Addresses are displayed without their query, which may contain a signature.
+"""
+
+import ipaddress
+import os.path
+import re
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
+
+from monitor.errors import BadConfiguration
+from monitor.imagery.fetch_errors import FetchRefused
+
+
+@dataclass(frozen=True, slots=True)
+class AllowList:
+    """Private hosts and local folders that the configuration allows in addition to public hosts."""
+
+    hosts: frozenset[str] = frozenset()
+    """``host`` or ``host:port``, lower case."""
+    folders: tuple[Path, ...] = ()
+
+    @classmethod
+    def parse(cls, names: Iterable[str]) -> "AllowList":
+        """Read ``allow_hosts``: a name with a slash, or of an existing folder, is a folder; every other is a host.
+
+        Raises
+        ------
+        BadConfiguration
+            A name is neither a host nor a folder.
+        """
+        hosts: set[str] = set()
+        folders: list[Path] = []
+        for name in names:
+            text = name.removeprefix("file://")
+            if not text.strip():
+                msg = "allow_hosts: an empty name is neither host nor folder"
+                raise BadConfiguration(msg)
+            is_folder = Path(text).is_dir() or text in (".", "..")
+            if re.fullmatch(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?", text) and not is_folder:
+                hosts.add(text.lower())
+            elif "/" in text or "\\" in text or is_folder:
+                if "://" in text:
+                    msg = (
+                        f"allow_hosts: {display_address(name)!r} is an address; "
+                        "write only its host, as in '127.0.0.1:8080'"
+                    )
+                    raise BadConfiguration(msg)
+                folders.append(Path(text).expanduser().resolve())
+            else:
+                msg = f"allow_hosts: {name[:80]!r} is no host, no host:port and no folder"
+                raise BadConfiguration(msg)
+        return cls(frozenset(hosts), tuple(folders))
+
+    def allows_host(self, host: str, port: int) -> bool:
+        """Whether a host is allowed, on any port or on this one."""
+        spelled = f"[{host}]" if ":" in host else host
+        return spelled in self.hosts or f"{spelled}:{port}" in self.hosts
+
+    def resolve_path(self, path: Path) -> Path:
+        """The real path of a file or folder, with symbolic links resolved.
+
+        Raises
+        ------
+        FetchRefused
+            The real path is outside the allowed folders, or cannot be resolved.
+        """
+        try:
+            real = os.path.realpath(path)  # as text, which is faster: a catalogue may name thousands of files
+        except (OSError, RuntimeError, ValueError) as error:
+            msg = f"{display_address(str(path))!r} is a path that cannot be resolved"
+            raise FetchRefused(msg) from error
+        if not any(f"{real}/".startswith(os.path.join(folder, "")) for folder in self.folders):
+            folder = real if os.path.isdir(real) else os.path.dirname(real)
+            msg = (
+                f"local file {display_address(str(path))!r} is refused, since it is in no allowed folder; "
+                f'if it is intended, add allow_hosts = ["{display_address(folder)}"] to [source]'
+            )
+            raise FetchRefused(msg)
+        return Path(real)
+
+    def resolve_host(self, host: str, port: int) -> list[str]:
+        """IP addresses of a host.
+
+        Raises
+        ------
+        FetchRefused
+            Any of them is private, local or reserved, and the host is not allowed.
+        socket.gaierror
+            The name server has no address.
+        """
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        ips = [str(address[0]).partition("%")[0] for *_, address in infos]
+        if not self.allows_host(host.lower(), port) and not all(map(is_public, ips)):
+            msg = (
+                f"host {display_address(host)!r} has a private, local or reserved address, which is refused; "
+                f'if it is intended, add allow_hosts = ["{display_address(host)}:{port}"] to [source]'
+            )
+            raise FetchRefused(msg)
+        return ips
+
+
+def is_public(ip: str) -> bool:
+    """Whether an IP address is globally reachable, also the IPv4 address inside an IPv6 one."""
+    address = ipaddress.ip_address(ip)
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        if inner is not None:
+            return is_public(str(inner))
+        if address in ipaddress.ip_network("64:ff9b::/96"):  # NAT64
+            return is_public(str(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)))
+    return address.is_global and not address.is_multicast
+
+
+def parse_url(url: str) -> SplitResult:
+    """Parts of a URL that is valid by its spelling; its host is not looked up.
+
+    Raises
+    ------
+    FetchRefused
+        Not http or https, no host, port 0, or a user or password in it.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        _refuse(url, "is not a valid address")
+    if parts.scheme not in ("http", "https"):
+        _refuse(url, f"has the scheme {parts.scheme[:20]!r}; only https and http are fetched")
+    if not host:
+        _refuse(url, "names no host")
+    if parts.username is not None or parts.password is not None:
+        _refuse(url, "contains a user or password")
+    if port == 0:
+        _refuse(url, "has port 0")
+    return parts
+
+
+def endpoint(parts: SplitResult) -> tuple[str, str, int]:
+    """Scheme, host and port."""
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def display_address(address: str) -> str:
+    """An address or path as shown in messages: no query, no user, no control characters, at most 160 characters.
+
+    Examples
+    --------
+    >>> display_address("https://me:secret@host/a.tif?sig=abc#x")
+    'https://host/a.tif'
+    """
+    text = "".join(letter for letter in address if letter.isprintable())
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return re.split(r"[?#@]", text)[0][:120]
+    if parts.netloc:
+        text = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    else:
+        text = re.split(r"[?#]", text)[0]
+    return text if len(text) <= 160 else f"{text[:100]}...{text[-50:]}"
+
+
+def is_remote(address: str) -> bool:
+    """Whether an address has a scheme other than ``file``."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", address)  # a single letter is a drive
+    return bool(scheme) and scheme[1].lower() != "file"  # type: ignore[index]
+
+
+def join_address(base: str, reference: str) -> str:
+    """An address or path, relative to the address or path of the document that contains it."""
+    if is_remote(reference) or reference.startswith("file:"):
+        return reference
+    if is_remote(base):
+        return urljoin(base, reference)
+    # Normalised, so that a catalogue that links back to itself is recognised.
+    return os.path.normpath(os.path.join(os.path.dirname(local_path(base)), reference))
+
+
+def local_path(address: str) -> str:
+    """The path in a ``file:`` address; a plain path is returned unchanged."""
+    if not address.startswith("file:"):
+        return address
+    parts = urlsplit(address)
+    return unquote(parts.path) if parts.netloc in ("", "localhost") else f"//{parts.netloc}{unquote(parts.path)}"
+
+
+def _refuse(url: str, why: str) -> NoReturn:
+    msg = f"address {display_address(url)!r} {why}"
+    raise FetchRefused(msg)

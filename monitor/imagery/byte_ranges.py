@@ -1,0 +1,129 @@
+"""Bytes of one file, remote or local, read range by range."""
+
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from monitor.imagery.addresses import display_address
+from monitor.imagery.fetch_errors import AccessDenied, FetchRefused, RequestRejected
+from monitor.imagery.transport import Fetcher, HttpResponse, TransferCounts
+
+MAX_WHOLE_FILE_BYTES: Final = 512 << 20
+"""Largest file that is downloaded whole from a server that does not support ranges. [byte]"""
+
+
+class RemoteFile:
+    """One file on a server, one request per range.
+
+    Parameters
+    ----------
+    fetcher : Fetcher
+        Makes the requests.
+    url : str
+        Address of the file.
+    renew_url : callable, optional
+        Returns a newly signed address when the server denies access; called once. None: there is no other address.
+    cancelled : Event, optional
+        See :meth:`monitor.imagery.transport.Fetcher.get`.
+    size : int, optional
+        Size of the file if known; a file of another size has changed. [byte]
+    """
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        url: str,
+        renew_url: Callable[[], str] | None = None,
+        cancelled: threading.Event | None = None,
+        *,
+        size: int | None = None,
+    ) -> None:
+        self._cancelled = cancelled
+        self.name = display_address(url)
+        self.url = url
+        self._fetcher = fetcher
+        self._renew_url = renew_url
+        self._renewing = threading.Lock()
+        self._whole: bytes | None = None
+        self.size = size
+        """Size of the file, once a server has stated it. [byte]"""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes from an offset on, fewer than requested at the end of the file.
+
+        Raises
+        ------
+        FetchRefused, NotFound, AccessDenied, RequestRejected, TryLater
+            As :meth:`monitor.imagery.transport.Fetcher.get`; `FetchRefused` also for a response with another range.
+        """
+        if self._whole is None:
+            response = self._request(offset, length)
+            if response is None:
+                return b""
+            if response.status != 200:
+                return self._checked_range(response, offset, length)
+            self._whole, self._fetcher.has_rangeless_server = response.body, True
+        return self._whole[offset : offset + length]
+
+    def _request(self, offset: int, length: int) -> HttpResponse | None:
+        headers = {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
+        # A server that has sent one range must not send the whole file for each concurrent one.
+        max_whole = MAX_WHOLE_FILE_BYTES if self.size is None else None
+        url = self.url
+        try:
+            return self._fetcher.get(
+                url, max_bytes=length, max_whole=max_whole, headers=headers, cancelled=self._cancelled
+            )
+        except AccessDenied:
+            with self._renewing:
+                if url == self.url:  # no other thread has renewed it
+                    if self._renew_url is None:
+                        raise
+                    self.url, self._renew_url = self._renew_url(), None
+            return self._request(offset, length)
+        except RequestRejected as error:
+            if error.status == 416:  # the range starts beyond the end
+                return None
+            raise
+
+    def _checked_range(self, response: HttpResponse, offset: int, length: int) -> bytes:
+        stated = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.header("Content-Range").strip())
+        body = response.body
+        if response.status != 206 or not stated or int(stated[1]) != offset or int(stated[2]) - offset + 1 != len(body):
+            msg = f"{self.name} answers with another range than was requested"
+            raise FetchRefused(msg)
+        size = int(stated[3]) if stated[3] != "*" else None
+        if size is not None and self.size not in (None, size):
+            msg = f"{self.name} changed while it was read"
+            raise FetchRefused(msg)
+        self.size = size if size is not None else self.size
+        if len(body) < length and size is not None and offset + len(body) < size:
+            msg = f"{self.name} answers with a shorter range than was requested"
+            raise FetchRefused(msg)
+        return body
+
+
+class LocalFile:
+    """One local file."""
+
+    def __init__(self, path: Path, transfers: TransferCounts) -> None:
+        self.name = display_address(str(path))
+        self.size: int | None = None
+        self._path = path
+        self._transfers = transfers
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes from an offset on, fewer than requested at the end of the file.
+
+        Raises
+        ------
+        OSError
+            The file cannot be read.
+        """
+        with self._path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(length)
+        self._transfers.add(bytes_read=len(data))
+        return data

@@ -1,0 +1,39 @@
+"""Errors of fetching a remote or local file, a class for each case that callers treat differently."""
+
+from monitor.errors import MonitorError, TryLater
+
+
+class FetchRefused(MonitorError):
+    """An address that must not be fetched, or a response that must not be accepted."""
+
+
+class NotFound(MonitorError):
+    """There is nothing at an address (status 404 or 410, or no such local file)."""
+
+
+class StatusError(MonitorError):
+    """The server answered with an error status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class AccessDenied(StatusError):
+    """The server denies access (401 or 403)."""
+
+
+class RequestRejected(StatusError):
+    """The server does not accept the request (any other status that is no success)."""
+
+
+class NoAnswer(TryLater):
+    """One address gives no answer, while its host is not known to be down."""
+
+
+class TooLarge(FetchRefused):
+    """A response body, or a number of pages, beyond its limit."""
+
+
+class Truncated(FetchRefused):
+    """A body that repeatedly ends before its announced length."""

@@ -1,0 +1,175 @@
+"""Read the bytes of a scene's files, at signed addresses where the provider requires it."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from urllib.parse import urlsplit
+
+from monitor.errors import (
+    BROKEN_SCENE,
+    MISSING_FILE,
+    UNANSWERED_FILE,
+    BadConfiguration,
+    SceneRejected,
+    TryLater,
+)
+from monitor.imagery.addresses import is_remote, join_address
+from monitor.imagery.byte_ranges import LocalFile, RemoteFile
+from monitor.imagery.fetch_errors import AccessDenied, FetchRefused, NoAnswer, NotFound, RequestRejected
+from monitor.imagery.stac.assets import ItemAsset, SceneAssets
+from monitor.imagery.stac.documents import fetch_document
+from monitor.imagery.stac.fields import as_mapping, safe_text
+from monitor.imagery.transport import REQUEST_BUDGET, Fetcher
+
+type Sign = Callable[[str, bool], str]
+"""Signs the address of an asset; True: with a new signature, since the last one was refused."""
+
+
+class AssetAddresses:
+    """Addresses of the files of a scene, signed if necessary."""
+
+    def __init__(self, fetcher: Fetcher, assets: SceneAssets, sign: Sign | None) -> None:
+        self._fetcher = fetcher
+        self._assets = assets
+        self._sign = sign
+        self._renewed: dict[str, str] | None = None
+        self._lock = threading.Lock()
+
+    def unsigned(self, asset: ItemAsset) -> str:
+        """Address of a file as the item states it."""
+        return join_address(self._assets.base, asset.href)
+
+    def signed(self, asset: ItemAsset) -> str:
+        """Address of a file, signed if the provider requires it."""
+        href = self.unsigned(asset)
+        return self._sign(href, False) if self._sign and is_remote(href) else href
+
+    def can_renew(self, asset: ItemAsset) -> bool:
+        """Whether a new signature is available."""
+        return self._sign is not None or bool(urlsplit(asset.href).query and self._assets.item_address)
+
+    def renew(self, asset: ItemAsset) -> str:
+        """Address of a file with a new signature: signed again, or from the item fetched again."""
+        href = self.unsigned(asset)
+        if self._sign is not None:
+            return self._sign(href, True)
+        with self._lock:
+            if self._renewed is None:
+                address = join_address(self._assets.base, self._assets.item_address)
+                assets = as_mapping(fetch_document(self._fetcher, address).get("assets"))
+                self._renewed = {
+                    str(key): join_address(self._assets.base, str(renewed["href"]))
+                    for key, renewed in assets.items()
+                    if isinstance(renewed, dict) and "href" in renewed
+                }
+        return self._renewed.get(asset.key, href)
+
+
+class AssetReader:
+    """Bytes of one file of a scene; errors are converted to rejections of the scene."""
+
+    def __init__(
+        self, fetcher: Fetcher, addresses: AssetAddresses, asset: ItemAsset, cancelled: threading.Event | None = None
+    ) -> None:
+        self._cancelled = cancelled
+        self.name = f"asset {safe_text(asset.key)!r}"
+        self._fetcher = fetcher
+        self._addresses = addresses
+        self._asset = asset
+        self._file: RemoteFile | LocalFile | None = None
+        self._opening = threading.Lock()
+        self.address = addresses.unsigned(asset)
+        """Address as the item states it."""
+        self.size: int | None = None
+        """Size of the file, once known. [byte]"""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes from an offset on, fewer than requested at the end of the file; safe to call from several threads.
+
+        Raises
+        ------
+        SceneRejected
+            ``MISSING``, ``NO_ANSWER`` or ``BROKEN``.
+        TryLater
+            The host is down.
+        BadConfiguration
+            The host requires credentials.
+        """
+        try:
+            with self._opening:
+                if self._file is None:
+                    self._file = self._open()
+            data = self._file.read(offset, length)
+            self.size = self._file.size
+            return data
+        except NoAnswer as error:
+            raise SceneRejected(UNANSWERED_FILE, str(error)) from None
+        except NotFound as error:
+            raise SceneRejected(MISSING_FILE, str(error)) from None
+        except AccessDenied as error:
+            if self._addresses.can_renew(self._asset):
+                msg = f"{error}, also with a new signature"
+                raise SceneRejected(MISSING_FILE, msg) from None
+            if (
+                error.status == 403
+                and isinstance(self._file, RemoteFile)
+                and self._fetcher.has_answered(self._file.url)
+            ):  # object stores answer 403 for a file that does not exist
+                raise SceneRejected(MISSING_FILE, str(error)) from None
+            msg = f"{error}; this version sends no credentials: name a catalogue whose files are open or signed"
+            raise BadConfiguration(msg) from None
+        except (FetchRefused, RequestRejected, OSError) as error:
+            raise SceneRejected(BROKEN_SCENE, str(error)) from None
+
+    def _open(self) -> RemoteFile | LocalFile:
+        address = self._addresses.signed(self._asset)
+        if not is_remote(address):
+            return LocalFile(self._fetcher.file(address), self._fetcher.transfers)
+        renew = (lambda: self._addresses.renew(self._asset)) if self._addresses.can_renew(self._asset) else None
+        return RemoteFile(self._fetcher, address, renew, self._cancelled, size=self.size)
+
+
+def planetary_computer_signer(url: str) -> Sign | None:
+    """Signer of Microsoft Planetary Computer; None if the catalogue is another one."""
+    if (urlsplit(url).hostname or "") != "planetarycomputer.microsoft.com":
+        return None
+
+    def sign(href: str, renew: bool) -> str:
+        try:
+            import planetary_computer  # type: ignore[import-untyped]
+            from planetary_computer import sas
+        except ImportError as error:
+            msg = (
+                "files of Planetary Computer must be signed; "
+                "install the signing package: pip install 'regrowth-monitor[planetary-computer]'"
+            )
+            raise BadConfiguration(msg) from error
+        if renew:
+            sas.TOKEN_CACHE.clear()
+        try:
+            return _call_with_timeout(lambda: str(planetary_computer.sign_url(href)))
+        except OSError as error:  # includes all errors of requests, and TimeoutError
+            msg = f"Planetary Computer gives no signature ({type(error).__name__}); try again later"
+            raise TryLater(msg) from None
+
+    return sign
+
+
+def _call_with_timeout(call: Callable[[], str]) -> str:
+    """Result of a call to a package without a deadline of its own; after the timeout the call is abandoned.
+
+    Raises
+    ------
+    TimeoutError
+        It takes longer than a request may.
+    """
+    result: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised again by result()
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="signature").start()
+    return result.result(REQUEST_BUDGET)

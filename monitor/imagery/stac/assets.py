@@ -1,0 +1,266 @@
+"""Select the files of a scene: one asset for each band, and its quality layer.
+
+Assets are selected by the common names of their bands, then by the keys of the known products, so that the spelling of
+the provider does not matter. Nothing here uses network or files.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from monitor.errors import BROKEN_SCENE
+from monitor.imagery import bands
+from monitor.imagery.stac.fields import as_list, as_mapping, as_number, item_rejected, listed_keys
+from monitor.imagery.stac.products import QUALITY_KEYS, QUALITY_TITLES, Product
+
+PICTURE_ROLES: Final = frozenset({"visual", "overview", "thumbnail", "preview", "metadata", "tiles"})
+"""Roles and keys of assets that hold no measurements."""
+_KEY_ENDING: Final = re.compile(r"(\.tiff?|_\d\dm)$")
+"""Ending of a key that is not part of the band name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemAsset:
+    """One band, or the quality layer, of a scene: where it is and what the item states about it."""
+
+    key: str
+    href: str
+    """Address as written, relative to that of the item."""
+    band: int = 0
+    """Number of the band within the file, from 0."""
+    nodata: float | None = None
+    shape: tuple[int, int] | None = None
+    """Rows and columns; None if not stated. [pixel]"""
+    transform: tuple[float, ...] | None = None
+    """Six coefficients of the affine transform; None if not stated."""
+    selected_by: str = ""
+    """Why it was selected: ``common name``, ``key`` or ``title``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneAssets:
+    """The files of a scene."""
+
+    bands: tuple[ItemAsset | None, ...]
+    """In the order of :data:`monitor.imagery.bands.OBSERVED`; None: the scene lacks the band."""
+    quality: ItemAsset
+    epsg: int | None
+    base: str
+    """Address of the item; relative addresses are joined to it."""
+    item_address: str
+    """Address under which the item can be fetched again, with new signatures; empty if there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandCandidate:
+    """One band of one asset."""
+
+    key: str
+    """Key of the asset."""
+    number: int
+    """Number of the band within the file, from 0."""
+    common_name: str
+    """Common name, lower case; empty if not stated."""
+    names: frozenset[str]
+    """Key and band name, lower case and without ending: ``b04`` for ``B04``, ``B04.tif`` and ``B04_10m``."""
+    is_single: bool
+    """Whether the file has only this band."""
+    asset: Mapping[str, Any]
+    """JSON of the asset."""
+    band: Mapping[str, Any]
+    """JSON of the band, completed from the asset."""
+
+    @property
+    def pixel(self) -> float:
+        """Side of a pixel; infinite if not stated. [m]"""
+        transform = _transform(self.asset, {})
+        return (
+            as_number(self.band.get("gsd"))
+            or as_number(self.asset.get("gsd"))
+            or (abs(transform[0]) if transform else None)
+            or math.inf
+        )
+
+
+type Layer = tuple[str, Mapping[str, Any]]
+"""Key and JSON of an asset."""
+type SelectedBand = tuple[BandCandidate, str]
+"""An asset for a band, and why it was selected: ``common name`` or ``key``."""
+
+
+def select_bands(item: Mapping[str, Any], product: Product) -> list[SelectedBand | None]:
+    """The asset of each band in :data:`monitor.imagery.bands.OBSERVED`; None where the scene lacks the band.
+
+    Raises
+    ------
+    SceneRejected
+        ``BROKEN``: there is no red or no near infrared.
+    """
+    candidates = list(_candidates(_layers(item), as_mapping(item.get("properties"))))
+    selected = [
+        _select_band(name, candidates, product.near_infrared if name == "nir" else (name,), product)
+        for name in bands.OBSERVED
+    ]
+    missing = [name for name in ("red", "nir") if selected[bands.OBSERVED.index(name)] is None]
+    if missing:
+        present = listed_keys(as_mapping(item.get("assets")))
+        raise item_rejected(BROKEN_SCENE, f"has no asset for {' and '.join(missing)}; it has {present}")
+    return selected
+
+
+def select_quality(item: Mapping[str, Any], product: Product) -> tuple[str, ItemAsset]:
+    """Kind of the quality layer, a key of :data:`monitor.imagery.stac.products.QUALITY_KEYS`, and its asset.
+
+    Raises
+    ------
+    SceneRejected
+        ``BROKEN``: there is no known one.
+    """
+    layers = list(_layers(item))
+    properties = as_mapping(item.get("properties"))
+    for kind in product.quality:
+        for key, asset in layers:
+            if key.lower() in QUALITY_KEYS[kind]:
+                return kind, _described(key, asset, properties, "key")
+        for key, asset in layers:
+            if QUALITY_TITLES[kind].search(str(asset.get("title") or "")):
+                return kind, _described(key, asset, properties, "title")
+    present = listed_keys(as_mapping(item.get("assets")))
+    why = f"has no quality layer that is known ({', '.join(product.quality)}); it has {present}"
+    raise item_rejected(BROKEN_SCENE, why)
+
+
+def scene_assets(
+    item: Mapping[str, Any], selected: Sequence[SelectedBand | None], quality: ItemAsset, *, base: str, address: str
+) -> SceneAssets:
+    """The files of a scene.
+
+    Parameters
+    ----------
+    item : mapping
+        JSON of the item.
+    selected : sequence of (BandCandidate, str) or None
+        Result of :func:`select_bands`.
+    quality : ItemAsset
+        The quality layer.
+    base, address : str
+        ``base`` and ``item_address`` of :class:`SceneAssets`.
+
+    Raises
+    ------
+    SceneRejected
+        ``BROKEN``: bands are stated to be in several coordinate systems.
+    """
+    properties = as_mapping(item.get("properties"))
+    codes = {code for band, _ in filter(None, selected) if (code := _epsg({**properties, **band.asset}))}
+    if len(codes) > 1:
+        raise item_rejected(BROKEN_SCENE, f"names several coordinate systems: {sorted(codes)}")
+    return SceneAssets(
+        bands=tuple(choice and _described_band(*choice, properties) for choice in selected),
+        quality=quality,
+        epsg=next(iter(codes), None),
+        base=base,
+        item_address=address,
+    )
+
+
+def is_data_geotiff(key: str, asset: Mapping[str, Any]) -> bool:
+    """Whether an asset is a GeoTIFF of measurements, by its media type or ending, roles and key."""
+    href = asset.get("href")
+    if not isinstance(href, str) or not href:
+        return False
+    media_type = str(asset.get("type") or "").lower()
+    if media_type and "tiff" not in media_type:
+        return False
+    if not media_type and not re.split(r"[?#]", href)[0].lower().endswith((".tif", ".tiff")):
+        return False
+    return not {key.lower(), *(str(role).lower() for role in as_list(asset.get("roles")))} & PICTURE_ROLES
+
+
+def _layers(item: Mapping[str, Any]) -> Iterator[Layer]:
+    for key, asset in as_mapping(item.get("assets")).items():
+        if isinstance(asset, dict) and is_data_geotiff(str(key), asset):
+            yield str(key), asset
+
+
+def _candidates(layers: Iterable[Layer], properties: Mapping[str, Any]) -> Iterator[BandCandidate]:
+    """Every band of every asset."""
+    shared = properties.get("eo:bands")
+    for key, asset in layers:
+        described = [as_mapping(band) for band in as_list(asset.get("bands"))]
+        optical, raster = as_list(asset.get("eo:bands")), as_list(asset.get("raster:bands"))
+        count = max(len(described), len(optical), len(raster), 1)
+        for number in range(count):
+            band = {name: value for name, value in asset.items() if name.startswith(("eo:", "raster:"))}
+            for entries in (described, raster, optical):
+                if number < len(entries):
+                    entry = entries[number]
+                    if isinstance(entry, int) and isinstance(shared, list) and 0 <= entry < len(shared):
+                        entry = shared[entry]  # STAC 0.9: a number into the list of the item
+                    band.update(as_mapping(entry))
+            for field in ("nodata", "data_type"):
+                band.setdefault(field, asset.get(field))
+            yield BandCandidate(
+                key=key,
+                number=number,
+                common_name=str(band.get("eo:common_name") or band.get("common_name") or "").lower(),
+                names=frozenset(_KEY_ENDING.sub("", str(name).lower()) for name in (key, band.get("name") or "")),
+                is_single=count == 1,
+                asset=asset,
+                band=band,
+            )
+
+
+def _select_band(
+    name: str, candidates: Sequence[BandCandidate], common_names: Sequence[str], product: Product
+) -> SelectedBand | None:
+    """The best asset for a band, by common name, else by key; None if there is none."""
+    for common_name in common_names:
+        named = [candidate for candidate in candidates if candidate.common_name == common_name]
+        if named:
+            keys = product.keys.get(name, ())
+            return min(named, key=lambda c: (not c.is_single, c.names.isdisjoint(keys), c.pixel, c.key)), "common name"
+    keys = product.keys.get(name, (name,))
+    keyed = [c for c in candidates if c.is_single and not c.common_name and not c.names.isdisjoint(keys)]
+    return (min(keyed, key=lambda c: (c.pixel, c.key)), "key") if keyed else None
+
+
+def _described(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any], selected_by: str) -> ItemAsset:
+    shape, transform = _shape(asset, properties), _transform(asset, properties)
+    return ItemAsset(key=key, href=str(asset["href"]), shape=shape, transform=transform, selected_by=selected_by)
+
+
+def _described_band(candidate: BandCandidate, selected_by: str, properties: Mapping[str, Any]) -> ItemAsset:
+    described = _described(candidate.key, candidate.asset, properties, selected_by)
+    return replace(described, band=candidate.number, nodata=as_number(candidate.band.get("nodata")))
+
+
+def _epsg(described: Mapping[str, Any]) -> int | None:
+    """EPSG code of the coordinate system; None if not stated."""
+    number = described.get("proj:epsg")
+    if isinstance(number, int) and not isinstance(number, bool) and number > 0:
+        return number
+    matched = re.fullmatch(r"EPSG:(\d{4,6})", str(described.get("proj:code") or "").upper())
+    return int(matched[1]) if matched else None
+
+
+def _shape(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Rows and columns, from the asset, else from the item."""
+    for described in (asset, properties):
+        sides = described.get("proj:shape")
+        if isinstance(sides, list) and len(sides) == 2 and all(isinstance(side, int) for side in sides):
+            return sides[0], sides[1]
+    return None
+
+
+def _transform(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """Coefficients of the affine transform, from the asset, else from the item."""
+    for described in (asset, properties):
+        coefficients = described.get("proj:transform")
+        if isinstance(coefficients, list) and len(coefficients) in (6, 9):
+            numbers = [as_number(value) for value in coefficients[:6]]
+            if None not in numbers:
+                return tuple(number for number in numbers if number is not None)
+    return None

@@ -1,0 +1,308 @@
+"""Items of a STAC catalogue: an API, a static catalogue, a collection, an item collection, an item, or a folder.
+
+Every address is fetched by :mod:`monitor.imagery.transport`.
+"""
+
+import difflib
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import structlog
+from pystac.errors import STACError
+from pystac_client.exceptions import APIError
+from shapely.geometry.base import BaseGeometry
+
+from monitor.errors import BadConfiguration, MonitorError, TryLater, UnknownCollection
+from monitor.imagery.addresses import display_address, is_remote, join_address, local_path
+from monitor.imagery.fetch_errors import (
+    AccessDenied,
+    FetchRefused,
+    NoAnswer,
+    NotFound,
+    RequestRejected,
+    TooLarge,
+    Truncated,
+)
+from monitor.imagery.stac.api_client import ApiClient, stop_search
+from monitor.imagery.stac.documents import (
+    JSON_HEADERS,
+    MAX_DOCUMENT_BYTES,
+    links_by_relation,
+    parse_document,
+    read_text,
+)
+from monitor.imagery.stac.fields import as_list, safe_text
+from monitor.imagery.stac.items import item_address
+from monitor.imagery.transport import Fetcher
+
+log = structlog.get_logger()
+
+MAX_FILES: Final = 50_000
+"""Most files of a static catalogue."""
+
+type Document = Mapping[str, Any]
+"""A JSON object."""
+
+
+class Catalogue:
+    """A STAC catalogue of any kind.
+
+    Parameters
+    ----------
+    url : str
+        See :class:`monitor.imagery.stac.source.Stac`.
+    collections : sequence of str
+        Ids of the collections that are searched; empty: all.
+    fetcher : Fetcher
+        Makes the requests.
+    """
+
+    def __init__(self, url: str, collections: Sequence[str], fetcher: Fetcher) -> None:
+        self.url = url
+        self.collections = tuple(collections)
+        self._fetcher = fetcher
+        self._static: list[tuple[Document, str]] | None = None
+        self._api: ApiClient | None = None
+        self._opened = False
+        self._collections_checked = False
+        self._checking = threading.Lock()
+
+    @property
+    def is_static(self) -> bool:
+        """Whether it is no API; known once :meth:`open` was called."""
+        return self._static is not None
+
+    def open(self) -> None:
+        """Determine the kind of the catalogue, once.
+
+        Raises
+        ------
+        TryLater
+            The catalogue is down, or too large.
+        BadConfiguration
+            The catalogue refuses access, does not exist, or is no STAC.
+        """
+        if self._opened:
+            return
+        with self._converted_errors():
+            path = None if is_remote(self.url) else self._fetcher.allowed.resolve_path(Path(local_path(self.url)))
+            if path is not None and path.is_dir():
+                self._static = list(self._folder_items(path))
+            else:
+                self._open_document()
+        self._opened = True
+
+    def _open_document(self) -> None:
+        text = read_text(self._fetcher, self.url)
+        document = parse_document(text, self.url)
+        links = links_by_relation(document)
+        if is_remote(self.url) and ("search" in links or document.get("conformsTo")):
+            self._api = ApiClient(self._fetcher, self.url, text, links.get("search", []))
+        elif is_remote(self.url) and document.get("type") == "Collection" and "items" in links and "root" in links:
+            root = join_address(self.url, links["root"][0]["href"])
+            text = read_text(self._fetcher, root)
+            self.collections = (str(document.get("id")),)
+            self.url = root
+            links = links_by_relation(parse_document(text, root))
+            self._api = ApiClient(self._fetcher, root, text, links.get("search", []))
+        else:
+            self._static = list(self._linked_items(document, self.url))
+
+    def static_items(self) -> list[tuple[Document, str]]:
+        """Items of the searched collections of a static catalogue, and the address of the document of each."""
+        items = self._static or []
+        if not self.collections:
+            return items
+        searched = (None, *self.collections)
+        return [(item, address) for item, address in items if item.get("collection") in searched]
+
+    def search(self, area: BaseGeometry, since: date, until: date) -> Iterator[Document]:
+        """Items of an API that may touch an area; not safe for several threads.
+
+        Parameters
+        ----------
+        area : shapely geometry
+            Longitude and latitude. [degree]
+        since, until : date
+            Both included.
+
+        Raises
+        ------
+        TryLater
+            The API is down, pages without end, or answers with something else than STAC.
+        BadConfiguration
+            The API refuses access or the request.
+        """
+        assert self._api is not None
+        with self._converted_errors():
+            pages = self._api.pages(self.collections, area, since, until)
+        seen: set[str] = set()
+        while (page := self._next_page(pages)) is not None:
+            features = as_list(page.get("features"))
+            items = [feature for feature in features if isinstance(feature, dict)]
+            if len(items) < len(features):
+                log.warning("features that are no items are skipped", catalogue=display_address(self.url))
+            ids = [safe_text(item.get("id")) for item in items]
+            if ids and seen.issuperset(ids):
+                stop_search(f"{display_address(self.url)} sends the same items over and over")
+            seen.update(ids)
+            for item in items:
+                yield self._with_address(item)
+
+    def _next_page(self, pages: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+        with self._converted_errors(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pystac-client warns of capabilities that a catalogue does not declare
+            return next(pages, None)
+
+    def _with_address(self, item: Document) -> Document:
+        """An item with a ``self`` link, under which it can be fetched again."""
+        if item_address(item) or not item.get("collection"):
+            return item
+        href = f"{self.url.rstrip('/')}/collections/{quote(str(item['collection']))}/items/{quote(str(item.get('id')))}"
+        return {**item, "links": [{"rel": "self", "href": href}]}
+
+    def check_collections(self) -> None:
+        """Check that the searched collections exist, once, with one request for each.
+
+        An API that lists no collections passes the check.
+
+        Raises
+        ------
+        UnknownCollection
+            A collection does not exist.
+        TryLater
+            The catalogue is down.
+        """
+        self.open()
+        with self._checking:
+            for collection in () if self._collections_checked else self.collections:
+                existing: list[str] = []
+                if self._static is not None:
+                    named = {item.get("collection") for item, _ in self._static}
+                    existing = [] if None in named else [safe_text(name) for name in named]
+                elif not self._has_collection(collection):
+                    existing = self._listed_collections()
+                if existing and collection not in existing:
+                    raise self._unknown_collection(collection, sorted({*existing}))
+            self._collections_checked = True
+
+    def _has_collection(self, collection: str) -> bool:
+        """Whether an API has a collection at its own address; only status 404 or 410 proves that it has not."""
+        try:
+            self._fetcher.get(
+                f"{self.url.rstrip('/')}/collections/{quote(collection, safe='')}",
+                max_bytes=MAX_DOCUMENT_BYTES,
+                headers=JSON_HEADERS,
+            )
+        except NotFound:
+            return False
+        except (AccessDenied, FetchRefused, RequestRejected):
+            return True
+        return True
+
+    def _listed_collections(self) -> list[str]:
+        """Ids of the collections on the first page of an API's list; empty if it has no list."""
+        try:
+            document = parse_document(read_text(self._fetcher, f"{self.url.rstrip('/')}/collections"), self.url)
+        except (NotFound, AccessDenied, FetchRefused, RequestRejected, BadConfiguration):
+            return []
+        ids = [entry.get("id") for entry in as_list(document.get("collections")) if isinstance(entry, dict)]
+        return [safe_text(id_) for id_ in ids if isinstance(id_, str)]
+
+    def _unknown_collection(self, collection: str, existing: Sequence[str]) -> UnknownCollection:
+        similar = difflib.get_close_matches(collection, existing, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, similar))}?" if similar else f"it has {', '.join(existing[:20])}"
+        return UnknownCollection(
+            f"[source] collections: {display_address(self.url)} has no collection {collection!r}; {hint}"
+        )
+
+    def _folder_items(self, folder: Path) -> Iterator[tuple[Document, str]]:
+        """Items of the catalogue in a folder, else of all its JSON files."""
+        for name in ("catalog.json", "collection.json"):
+            if (folder / name).is_file():
+                address = str(folder / name)
+                yield from self._linked_items(parse_document(read_text(self._fetcher, address), address), address)
+                return
+        files = sorted(file for ending in ("*.json", "*.geojson") for file in folder.rglob(ending))
+        if not files:
+            msg = f"folder {display_address(str(folder))!r} holds no .json or .geojson file with STAC items"
+            raise BadConfiguration(msg)
+        for file in files[:MAX_FILES]:
+            document = self._linked_document(str(file))
+            if document is not None and document.get("type") in ("Feature", "FeatureCollection"):
+                yield from self._linked_items(document, str(file))
+
+    def _linked_items(self, document: Document, address: str) -> Iterator[tuple[Document, str]]:
+        """Items in a document and in the documents that it links to, each document once."""
+        seen = {address}
+        level = [(document, address)]
+        while level:
+            targets: list[str] = []
+            for current, where in level:
+                kind = current.get("type")
+                if kind == "Feature":
+                    yield current, where
+                elif kind == "FeatureCollection":
+                    for feature in as_list(current.get("features")):
+                        if isinstance(feature, dict):
+                            yield feature, where
+                elif "links" in current and (kind in ("Catalog", "Collection") or "stac_version" in current):
+                    links = links_by_relation(current)
+                    for link in (*links.get("child", []), *links.get("item", [])):
+                        target = join_address(where, link["href"])
+                        if target not in seen:
+                            seen.add(target)
+                            targets.append(target)
+                elif where == address:
+                    msg = f"{display_address(address)} is no STAC catalogue, collection, item collection or item"
+                    raise BadConfiguration(msg)
+            if len(seen) > MAX_FILES:
+                msg = (
+                    f"{display_address(self.url)} leads to more than {MAX_FILES:,} files; "
+                    "name a collection, or use an API"
+                )
+                raise BadConfiguration(msg)
+            level = [(linked, where) for where in targets if (linked := self._linked_document(where)) is not None]
+
+    def _linked_document(self, address: str) -> Document | None:
+        """A document of a static catalogue; None, with a warning, if it cannot be read."""
+        try:
+            return parse_document(read_text(self._fetcher, address), address)
+        except (FetchRefused, NotFound, AccessDenied, RequestRejected, NoAnswer, BadConfiguration) as error:
+            log.warning("a file of the catalogue is skipped", file=display_address(address), error=str(error))
+            return None
+
+    @contextmanager
+    def _converted_errors(self) -> Iterator[None]:
+        """Convert errors of fetching and parsing to ``BadConfiguration`` and ``TryLater``."""
+        try:
+            yield
+        except AccessDenied as error:
+            msg = (
+                f"{error}; this version sends no credentials to STAC catalogues: "
+                "name an open catalogue, or a proxy that adds them, as [source] url"
+            )
+            raise BadConfiguration(msg) from None
+        except (TooLarge, Truncated) as error:
+            msg = f"{error}; try again later"
+            raise TryLater(msg) from None
+        except (NotFound, RequestRejected) as error:
+            named = f" and collections {list(self.collections)}" if self.collections else ""
+            msg = f"{error}; check [source] url{named}"
+            raise BadConfiguration(msg) from None
+        except FetchRefused as error:
+            raise BadConfiguration(str(error)) from None
+        except MonitorError:
+            raise
+        except (
+            APIError, STACError, ValueError, KeyError, TypeError, AttributeError, RecursionError
+        ) as error:  # fmt: skip
+            what = f"something that is no STAC ({type(error).__name__})"
+            msg = f"{display_address(self.url)} answers with {what}; try again later"
+            raise TryLater(msg) from error
