@@ -19,6 +19,7 @@ import structlog
 from jobs.settings import Settings
 from monitor.controls.selection import REFERENCE_RING, ControlSet
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
+from monitor.cube.stored_site import StoredSite
 from monitor.errors import StoreBroken
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.sites.growing_season import GrowingSeason
@@ -192,7 +193,7 @@ class PlaceboPools(Mapping[tuple[str, str], list[Placebo]]):
             try:
                 snapshot = self._snapshots[ground]
                 landscape = landscape_at_snapshot(self._settings.store.root, snapshot, landscape)
-                means = landscape.site(ground).unit_means(snapshot)
+                means = StoredSite(landscape, ground).unit_means(snapshot)
             except StoreBroken as error:
                 log.warning("placebos of a site left out", site=site.id, error=str(error))
                 continue

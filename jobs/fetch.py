@@ -29,25 +29,18 @@ from monitor.controls.screening import LeftOut, left_out
 from monitor.controls.selection import MIN_UNITS, REFERENCE_RING, ControlSet, Unit, candidate_units, select_units
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cover.observe import TRY_LATER, Refusal, needs_bandpass, observe, scale_and_offset
-from monitor.cover.zonal_means import MEASURES, zonal_means
+from monitor.cover.zonal_means import zonal_means
+from monitor.cube.arrays import granules_of
 from monitor.cube.context_pictures import context_grid, natural_colour, picture_candidates, replaces_picture
+from monitor.cube.granules import MAX_GRANULES
 from monitor.cube.grid import crs_of, inside, site_grid
 from monitor.cube.layout import PixelLayout, Zones
 from monitor.cube.masks import unseen_reason
 from monitor.cube.overpass import Overpass, PendingDays, merge_granules, not_yet_stored, overpasses, pending_days
 from monitor.cube.packed import PACKED_LAYERS, pack
-from monitor.cube.store import (
-    MAX_GRANULES,
-    LandscapeStore,
-    Member,
-    Picture,
-    Record,
-    SiteScene,
-    StoredSite,
-    digest,
-    granules_of,
-    record_of,
-)
+from monitor.cube.records import MEASURES, Member, Picture, Record, SiteScene, digest, record_of
+from monitor.cube.store import LandscapeStore
+from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejected, TryLater
 from monitor.imagery import acquisition_id, bands
 from monitor.imagery.auxiliary.terrain import ElevationModel, Terrain, terrain_of
@@ -316,7 +309,7 @@ class SiteUpdate:
             self.grid = new_site_grid(self.task.site, source)
             self.left = missing_overpasses(self.task, self.grid, self.stored)
             return
-        self.store = self.landscape.site(self.task.ground)
+        self.store = StoredSite(self.landscape, self.task.ground)
         self.snapshot, self.grid = self.store.snapshot, self.store.grid
         if self.controls is None:
             self.controls = ControlSet.from_json(self.store.controls)
@@ -331,7 +324,7 @@ class SiteUpdate:
         """Go on waiting where the site is stored without control ground, since none could be chosen."""
         assert self.task.waiting_in is not None
         self.landscape = LandscapeStore(self.task.waiting_in)
-        self.store = self.landscape.site(self.task.ground)
+        self.store = StoredSite(self.landscape, self.task.ground)
         self.snapshot, self.grid, self.left = self.store.snapshot, self.store.grid, []
 
     def survey(self, elevation: ElevationModel | None) -> None:
@@ -615,7 +608,7 @@ def _begin(store: LandscapeStore, parts: Sequence[SiteUpdate], lock: Lock) -> No
         )
 
     def begun(part: SiteUpdate) -> None:
-        part.store = store.site(part.task.ground)
+        part.store = StoredSite(store, part.task.ground)
         part.snapshot = part.store.snapshot
 
     if _together(parts, lock, lambda: store.create(members, biome=parts[0].task.site.biome)):

@@ -28,7 +28,9 @@ from jobs.sources import Sources, describe_sources
 from jobs.terrain_and_rain import elevation_model
 from monitor.controls.selection import ControlSet
 from monitor.cube.overpass import PendingDays, is_stored, pending_days
-from monitor.cube.store import DERIVED_FOLDER, LandscapeStore, encode_texts
+from monitor.cube.records import encode_texts
+from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
+from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadConfiguration, BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.imagery.source import IsStored, Scene
@@ -196,7 +198,7 @@ def _known(folder: Path, sites: Sequence[Site], homes: dict[str, str]) -> dict[s
             if ground not in landscape.grounds:
                 del homes[ground]
                 continue
-            stored = landscape.site(ground)
+            stored = StoredSite(landscape, ground)
             known[site.id] = Known(landscape=landscape, baselines=stored.baselines())
     return known
 

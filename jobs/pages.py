@@ -29,7 +29,8 @@ from monitor.alerts.alert import Alert
 from monitor.alerts.lifecycle import already_answered
 from monitor.controls.selection import ControlSet
 from monitor.cube.grid import inside, outline
-from monitor.cube.store import LandscapeStore, StoredSite
+from monitor.cube.store import LandscapeStore
+from monitor.cube.stored_site import StoredSite
 from monitor.errors import MonitorError, as_disk_full
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
@@ -212,7 +213,7 @@ def _observed(landscape: LandscapeStore, page: _Page, units: dict[str, Any] | No
         return no_observations()
     controls = ControlSet(units=(), balance={}, candidates=0) if units is None else ControlSet.from_json(units)
     left_out = {unit: date.fromisoformat(day) for unit, day in page.left_out.items()}
-    stored = landscape.site(page.ground)
+    stored = StoredSite(landscape, page.ground)
     return observed_until(
         site_series(stored, controls, page.site, left_out=left_out, snapshot=page.snapshot), page.found.as_of
     )
@@ -235,7 +236,7 @@ def _draft(landscape: LandscapeStore, outputs: Path, page: _Page, units: dict[st
     site, observed = page.site, _observed(landscape, page, units)
     lie = None if page.terrain is None else Terrain.from_json(page.terrain)
     seasons = {} if page.snapshot is None else scenes_by_season(site, observed)
-    stored = landscape.site(page.ground) if seasons else None
+    stored = StoredSite(landscape, page.ground) if seasons else None
     view = SiteView(
         site=site,
         assessment=page.found,

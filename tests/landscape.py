@@ -13,15 +13,9 @@ from jobs.installation import open_ledger as ledger_of
 from jobs.records import site_from_json
 from jobs.settings import Settings
 from monitor.controls.selection import ControlSet
-from monitor.cube.store import (
-    LandscapeStore,
-    Member,
-    Record,
-    SiteScene,
-    StoredSite,
-    encode_texts,
-    landscape_at_snapshot,
-)
+from monitor.cube.records import Member, Record, SiteScene, encode_texts
+from monitor.cube.store import LandscapeStore, landscape_at_snapshot
+from monitor.cube.stored_site import StoredSite
 from monitor.imagery.source import Scene
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, decode_texts, no_observations
@@ -48,12 +42,12 @@ def lone_site(
     )  # fmt: skip
     store = LandscapeStore(path)
     store.create([whole], biome=biome)
-    return store.site(ground)
+    return StoredSite(store, ground)
 
 
 def opened(path: Path, ground: str = GROUND) -> StoredSite:
     """The site as another process opens it."""
-    return LandscapeStore(path).site(ground)
+    return StoredSite(LandscapeStore(path), ground)
 
 
 def put(site: StoredSite, entries: Sequence[SiteScene]) -> str:
@@ -75,7 +69,7 @@ def stored_of(settings: Settings, site: str) -> StoredSite:
     with ledger_of(settings) as ledger, ledger.transaction() as t:
         (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
         ground = ground_key(chosen)
-        return landscape_at_snapshot(settings.store.root, t.snapshots()[ground]).site(ground)
+        return StoredSite(landscape_at_snapshot(settings.store.root, t.snapshots()[ground]), ground)
 
 
 def series_of(settings: Settings, site: str) -> Columns:

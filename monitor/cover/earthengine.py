@@ -27,7 +27,7 @@ def recipe(endmembers: Endmembers, *, bandpass: bool = False) -> Callable[[Any],
     -------
     callable
         Of an image of reflectances with the bands of :data:`monitor.imagery.bands.OBSERVED` it makes the layers of
-        :data:`monitor.cover.zonal_means.MEASURES` after the first (the count), by name and in that order; one band
+        :data:`monitor.cube.records.MEASURES` after the first (the count), by name and in that order; one band
         each.
     """
 

@@ -18,11 +18,12 @@ from dask import delayed
 from odc.geo.geobox import GeoBox
 
 from monitor.cover.fraction import Endmembers
-from monitor.cover.zonal_means import MEASURES, zonal_means
+from monitor.cover.zonal_means import zonal_means
 from monitor.cube import masks
 from monitor.cube.grid import crs_of
 from monitor.cube.layout import UNIT_BLOCK_SIDE, PixelLayout
 from monitor.cube.packed import PACKED_LAYERS, pack
+from monitor.cube.records import MEASURES
 from monitor.errors import SceneRejected, TryLater
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene, Source
@@ -85,7 +86,7 @@ def observe(
     Dataset
         Lazy. ``pixels`` (time, band, pixel) uint16: layers of :data:`monitor.cube.packed.PACKED_LAYERS` of the pixels
         inside the sites; ``site_means`` (time, site, measure) and ``unit_means`` (time, unit, measure) float32:
-        measures of :data:`monitor.cover.zonal_means.MEASURES`, NaN where nothing was seen, of a unit of which less than
+        measures of :data:`monitor.cube.records.MEASURES`, NaN where nothing was seen, of a unit of which less than
         :data:`MIN_UNIT_CLEAR` was seen the count alone; ``refused`` (time, site): a :class:`Refusal`, or None.
     """
     cube = _cube(sources, source, scenes, layout, endmembers)

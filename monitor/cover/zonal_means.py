@@ -4,20 +4,15 @@ A site and a control unit go through the same function, so that nothing but the 
 are taken pixel by pixel and summed in one pass: values of all pixels of a scene would take many times its memory.
 """
 
-from typing import Final
-
 import numpy as np
 import xarray as xr
 
 from monitor.cover import kernels
 from monitor.cover.fraction import Endmembers
-from monitor.cover.indices import INDICES
 from monitor.cube.layout import Zones
 from monitor.cube.packed import PACKED_LAYERS
+from monitor.cube.records import MEASURES
 from monitor.imagery import bands
-
-MEASURES: Final = ("n_pixels", *bands.OBSERVED, *INDICES, "cover")
-"""Count of clear pixels, then means over them: bands as reflectance, indices and cover taken pixel by pixel."""
 
 
 def zonal_means(

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from monitor.cube.grid import crs_of, site_grid
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.store import Picture, Record
+from monitor.cube.records import Picture, Record
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
 from monitor.sites.site import Site

@@ -90,7 +90,7 @@ def check_offsets(stored: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndar
     Parameters
     ----------
     stored : mapping
-        All stored scenes of one site, as :meth:`monitor.cube.store.StoredSite.columns` gives them.
+        All stored scenes of one site, as :meth:`monitor.cube.stored_site.StoredSite.columns` gives them.
 
     Returns
     -------

@@ -14,7 +14,7 @@ import numpy as np
 
 from monitor import derived
 from monitor.cube.grid import inside
-from monitor.cube.store import StoredSite
+from monitor.cube.stored_site import StoredSite
 from monitor.maps.seasons import SiteSeasons, scenes_by_season, sums_by_season
 from monitor.sites.site import Site
 from monitor.trends.kernels.failing import block_means, failing_area, pixel_theta, pixels_per_block

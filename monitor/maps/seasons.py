@@ -18,7 +18,7 @@ from monitor import derived
 from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover
 from monitor.cover.indices import INDICES
 from monitor.cube.grid import grid_to_json
-from monitor.cube.store import CUBE_CHUNK_BYTES, StoredSite
+from monitor.cube.stored_site import CUBE_CHUNK_BYTES, StoredSite
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.trends.kernels.season_sums import SUMS, add_scenes
@@ -50,7 +50,7 @@ class SiteSeasons:
     site: Site
     store: StoredSite
     snapshot: str
-    """Of the store; see :class:`monitor.cube.store.StoredSite`."""
+    """Of the store; see :class:`monitor.cube.stored_site.StoredSite`."""
     seasons: Mapping[Season, SeasonScenes]
 
 

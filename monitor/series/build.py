@@ -26,7 +26,8 @@ from monitor.controls.orbit_bias import orbit_steps
 from monitor.controls.screening import LeftOut
 from monitor.controls.selection import ControlSet
 from monitor.cube.offset_check import check_offsets
-from monitor.cube.store import UNIT_MEASURES, StoredSite, encode_texts
+from monitor.cube.records import UNIT_MEASURES, encode_texts
+from monitor.cube.stored_site import StoredSite
 from monitor.series.columns import CONTROL_COLUMNS, SERIES_MEASURES, Columns, chain_hashes, decode_texts
 from monitor.series.observations import observation_lines
 from monitor.sites.site import Site

@@ -25,7 +25,7 @@ line                bytes                line of ``observations.csv`` without th
 =================== ============== ===== ==============================================================================
 
 All means have six decimals: what is judged is exactly what ``observations.csv`` shows. They are NaN where a scene was
-not accepted, and where nothing was seen. Texts are UTF-8 (:func:`monitor.cube.store.encode_texts`).
+not accepted, and where nothing was seen. Texts are UTF-8 (:func:`monitor.cube.records.encode_texts`).
 """
 
 from collections.abc import Mapping

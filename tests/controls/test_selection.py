@@ -16,8 +16,8 @@ from monitor.controls.selection import (
     candidate_units,
     select_units,
 )
-from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import crs_of, site_grid
+from monitor.cube.records import MEASURES
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.sites.projection import projected
 

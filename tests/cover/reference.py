@@ -6,9 +6,10 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
-from monitor.cover.zonal_means import MEASURES, zonal_means
+from monitor.cover.zonal_means import zonal_means
 from monitor.cube.layout import Zones
 from monitor.cube.packed import PACKED_LAYERS
+from monitor.cube.records import MEASURES
 from monitor.imagery.bands import NODATA, OBSERVED, SATURATED
 
 NAN = math.nan

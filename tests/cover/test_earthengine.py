@@ -13,10 +13,10 @@ from shapely.geometry import box
 from monitor.cover.earthengine import SERVED, recipe
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cover.indices import INDICES
-from monitor.cover.zonal_means import MEASURES
 from monitor.cube import masks
 from monitor.cube.grid import inside_projected
 from monitor.cube.packed import pack
+from monitor.cube.records import MEASURES
 from monitor.imagery import bands
 from monitor.imagery.earthengine.source import EarthEngine
 from monitor.sites.projection import lonlat

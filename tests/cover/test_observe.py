@@ -12,10 +12,10 @@ from odc.geo import CRS as System
 
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cover.observe import TRY_LATER, needs_bandpass, observe
-from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import inside, site_grid
 from monitor.cube.layout import PixelLayout
 from monitor.cube.packed import PACKED_LAYERS
+from monitor.cube.records import MEASURES
 from monitor.errors import SceneRejected, TryLater
 from tests.jobs.painted import BOTTOM, CRS, LEFT, Painted, ground
 

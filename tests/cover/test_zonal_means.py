@@ -5,9 +5,10 @@ import pytest
 import xarray as xr
 
 from monitor.cover.fraction import ENDMEMBERS, Endmembers
-from monitor.cover.zonal_means import MEASURES, zonal_means
+from monitor.cover.zonal_means import zonal_means
 from monitor.cube.layout import Zones
 from monitor.cube.packed import PACKED_LAYERS
+from monitor.cube.records import MEASURES
 from monitor.imagery import bands
 from tests.cover import reference
 from tests.cover.reference import product

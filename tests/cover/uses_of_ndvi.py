@@ -11,8 +11,8 @@ from odc.geo.geobox import GeoBox
 
 from monitor.cover import indices
 from monitor.cover.fraction import ENDMEMBERS
-from monitor.cover.zonal_means import MEASURES
 from monitor.cube.packed import PACKED_LAYERS, unpack
+from monitor.cube.records import MEASURES
 from monitor.maps.seasons import season_sums
 from monitor.maps.site_maps import site_maps
 from monitor.trends import maps

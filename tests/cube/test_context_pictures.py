@@ -7,7 +7,7 @@ import pytest
 
 from monitor.cube.context_pictures import WHITE_REFLECTANCE, natural_colour, picture_candidates, replaces_picture
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.store import Picture, record_of
+from monitor.cube.records import Picture, record_of
 from monitor.imagery.source import Scene
 
 START = date(2019, 4, 1)

@@ -12,7 +12,7 @@ import xarray as xr
 
 from monitor.cube import masks
 from monitor.cube.offset_check import OFFSET_REASON, check_offsets
-from monitor.cube.store import MEANS, Record, encode_texts
+from monitor.cube.records import MEANS, Record, encode_texts
 from monitor.imagery import bands
 
 SOIL = {"loess": (0.11, 0.16, 0.24, 0.32, 0.38, 0.34), "forest": (0.05, 0.07, 0.08, 0.16, 0.20, 0.15),

@@ -16,24 +16,24 @@ import xarray as xr
 from dask.callbacks import Callback
 from shapely.geometry import box
 
-from monitor.cover import zonal_means
+from monitor.cover.indices import INDICES
+from monitor.cube.granules import MAX_GRANULES
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.store import (
+from monitor.cube.records import (
     COUNTS,
-    MAX_GRANULES,
     MEANS,
     MEASURES,
     STATES,
     UNIT_MEASURES,
-    LandscapeStore,
     Member,
     Picture,
     SiteScene,
     digest,
-    landscape_at_snapshot,
     record_of,
 )
+from monitor.cube.store import LandscapeStore, landscape_at_snapshot
+from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData, DiskFull, StoreBroken
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
@@ -113,12 +113,12 @@ def laid_out(path):
 def put(store, *entries, ground="low"):
     """Append scenes of one site, a row each; the landscape's other site is not covered."""
     store.append([{ground: one} for one in entries], "scenes")
-    return store.site(ground).snapshot
+    return StoredSite(store, ground).snapshot
 
 
 def again(store, ground="low"):
     """The site as another process opens it."""
-    return LandscapeStore(store.path).site(ground)
+    return StoredSite(LandscapeStore(store.path), ground)
 
 
 def reds(site, snapshot=None):
@@ -132,7 +132,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def site(store):
-    return store.site("low")
+    return StoredSite(store, "low")
 
 
 def test_a_store_that_was_never_made_does_not_exist(tmp_path):
@@ -187,18 +187,18 @@ def test_how_many_units_were_seen_is_not_known_of_a_scene_that_could_not_be_read
 def test_a_snapshot_leads_to_the_landscape_which_is_opened_again_only_where_it_must_be(store):
     root = store.path.parent
     before = put(store, entry(1, ground="high"), ground="high")
-    assert store.site("high").derived == root / "derived" / "high"
+    assert StoredSite(store, "high").derived == root / "derived" / "high"
     known = landscape_at_snapshot(root, before)
-    assert known.site("high").records() == store.site("high").records()
+    assert StoredSite(known, "high").records() == StoredSite(store, "high").records()
     after = put(store, entry(2, ground="high"), ground="high")
     newer = landscape_at_snapshot(root, after, known)
-    assert [len(one.site("high").records()) for one in (known, newer)] == [1, 2]
+    assert [len(StoredSite(one, "high").records()) for one in (known, newer)] == [1, 2]
     assert landscape_at_snapshot(root, before, newer) is newer
     assert landscape_at_snapshot(root, "another:1", newer).path == root / "another"
 
 
 def test_what_is_stored_is_given_as_columns_in_order_of_time(store):
-    site = store.site("low")
+    site = StoredSite(store, "low")
     put(store, entry(3, reason="CLOUD", n_pixels=4), entry(1, value=1234))
     found = again(store).columns()
     assert {len(values) for values in found.values()} == {2}
@@ -222,22 +222,22 @@ def test_sites_that_have_the_same_granules_share_one_object_that_tells_them(stor
         return {"low": entry(day, ground="low", **low), "high": entry(day, ground="high")}
 
     store.append([seen(1), seen(2)], "alike")
-    low, high = (LandscapeStore(store.path).site(ground) for ground in ("low", "high"))
+    low, high = (StoredSite(LandscapeStore(store.path), ground) for ground in ("low", "high"))
     assert low.baselines() == {record.acquisition: record.granules for record in low.records()} == high.baselines()
     landscape = LandscapeStore(store.path)
-    assert landscape.site("low").baselines() is landscape.site("high").baselines()
+    assert StoredSite(landscape, "low").baselines() is StoredSite(landscape, "high").baselines()
     store.append([{"high": entry(2, ground="high", baseline="05.11")}], "one alone")
     landscape = LandscapeStore(store.path)
-    assert landscape.site("low").baselines() == low.baselines()
-    assert landscape.site("high").baselines() != low.baselines()
+    assert StoredSite(landscape, "low").baselines() == low.baselines()
+    assert StoredSite(landscape, "high").baselines() != low.baselines()
 
 
 def test_of_unit_means_no_row_before_the_first_that_is_asked_for_is_read(store, monkeypatch):
     put(store, *(entry(day, value=day) for day in range(1, 6)))
     site, asked = again(store), []
-    read = LandscapeStore._read
+    read = LandscapeStore.read
     monkeypatch.setattr(
-        LandscapeStore, "_read", lambda self, name, place: asked.append((name, place)) or read(self, name, place)
+        LandscapeStore, "read", lambda self, name, place: asked.append((name, place)) or read(self, name, place)
     )
     rows = site.columns()["row"]
     expected = site.unit_means_of(rows[3:])
@@ -250,7 +250,7 @@ def test_of_unit_means_no_row_before_the_first_that_is_asked_for_is_read(store, 
 
 def test_ground_that_a_landscape_does_not_have_is_named(store):
     with pytest.raises(StoreBroken, match="valley has no site of the ground elsewhere"):
-        store.site("elsewhere")
+        StoredSite(store, "elsewhere")
 
 
 def test_a_store_that_holds_scenes_is_never_laid_out_again(store):
@@ -272,7 +272,7 @@ def test_what_is_left_of_a_store_is_never_replaced_by_a_new_one(store):
 def test_an_empty_folder_is_no_store_and_takes_one(tmp_path):
     (tmp_path / "empty").mkdir()
     assert not LandscapeStore(tmp_path / "empty").exists
-    assert laid_out(tmp_path / "empty").site("low").records() == []
+    assert StoredSite(laid_out(tmp_path / "empty"), "low").records() == []
 
 
 def test_what_a_reader_does_to_the_records_it_was_given_changes_none(store, site):
@@ -326,7 +326,7 @@ def test_scenes_of_one_moment_are_read_in_one_order_whatever_their_order_of_arri
     for name, order in (("a", [first, second]), ("b", [second, first])):
         store = laid_out(tmp_path / name)
         put(store, *order)
-        assert reds(store.site("low")) == [0.1, 0.2]
+        assert reds(StoredSite(store, "low")) == [0.1, 0.2]
 
 
 def test_a_cube_stays_as_it_was_when_it_was_asked_for_whatever_is_put_later(store):
@@ -365,7 +365,7 @@ def test_what_every_past_night_knew_is_the_first_rows(store, site):
 @pytest.mark.parametrize("snapshot", ["valley:2", "hills:1", "valley:-1", "valley:", "valley", "KZ0V8GHGM4"])
 def test_what_a_store_does_not_have_it_says_and_never_shows_another(store, site, snapshot):
     put(store, entry(1))
-    with pytest.raises(StoreBroken, match=rf"valley does not have what is asked for \({snapshot}\): it has 1 rows"):
+    with pytest.raises(StoreBroken, match=rf"valley does not have the snapshot {snapshot}: it has 1 rows"):
         site.records(snapshot)
 
 
@@ -451,19 +451,19 @@ class TestSitesOfOneLandscape:
     def test_a_store_that_another_process_added_to_is_known_not_to_be_the_newest(self, store):
         put(store, entry(1))
         read = LandscapeStore(store.path)
-        assert len(read.site("low").records()) == 1
+        assert len(StoredSite(read, "low").records()) == 1
         assert read.is_newest
         put(store, entry(2))
         assert store.is_newest
         assert not read.is_newest
         read.release()
-        assert len(read.site("low").records()) == 2
+        assert len(StoredSite(read, "low").records()) == 2
         assert read.is_newest
 
     def test_a_scene_tried_again_for_one_site_leaves_the_rows_of_the_others(self, store):
         first = {"low": entry(1, value=1000), "high": entry(1, ground="high", value=2000, reason="BROKEN")}
         store.append([first], "one site could not be read")
-        before = store.site("low").snapshot
+        before = StoredSite(store, "low").snapshot
         put(store, entry(1, ground="high", value=3000), ground="high")
         low, high = again(store, "low"), again(store, "high")
         assert low.records() == [first["low"].record]
@@ -594,7 +594,7 @@ class TestOpenedWithoutThisPackage:
     def test_centres_of_the_stored_pixels_are_those_of_the_grids(self, store):
         found = store.dataset()
         for number, ground in enumerate(("low", "high")):
-            cube = store.site(ground).cube()
+            cube = StoredSite(store, ground).cube()
             pixels = slice(*found.first_pixel.values[number : number + 2])
             y, x = np.nonzero(inside(ground))
             np.testing.assert_array_equal(found.x.values[pixels], cube.x.values[x])
@@ -609,7 +609,7 @@ class TestPictures:
         return Picture(name=name, time=time, clear=0.75, rgb=np.full((*GRIDS[ground].shape, 3), shade, np.uint8))
 
     def shades(self, store, ground):
-        found = LandscapeStore(store.path).site(ground).pictures()
+        found = StoredSite(LandscapeStore(store.path), ground).pictures()
         return {name: set(one.rgb.ravel().tolist()) for name, one in found.items()}
 
     def test_each_site_gets_back_its_own_and_the_newest_of_each_name(self, store):
@@ -635,7 +635,7 @@ class TestPictures:
         with pytest.raises(StoreBroken):
             store.append([{"low": entry(1)}], "first", {"low": [self.picture("now", 10)]})
         monkeypatch.undo()
-        assert store.site("low").pictures() == again(store).pictures() == {}
+        assert StoredSite(store, "low").pictures() == again(store).pictures() == {}
 
 
 def test_every_array_has_the_type_it_was_laid_out_with_whatever_was_put(store):
@@ -676,7 +676,7 @@ def test_a_creation_cut_short_is_taken_up_again(tmp_path):
     assert not LandscapeStore(tmp_path / "half").exists
     store = laid_out(tmp_path / "half")
     assert store.exists
-    assert store.site("low").records() == []
+    assert StoredSite(store, "low").records() == []
 
 
 def test_a_process_killed_while_it_makes_a_repository_is_in_nobodys_way(tmp_path, monkeypatch):
@@ -692,7 +692,7 @@ def test_a_process_killed_while_it_makes_a_repository_is_in_nobodys_way(tmp_path
         laid_out(tmp_path / "half")
     monkeypatch.undo()
     assert not LandscapeStore(tmp_path / "half").exists
-    assert laid_out(tmp_path / "half").site("low").records() == []
+    assert StoredSite(laid_out(tmp_path / "half"), "low").records() == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["derived", "half"]
 
 
@@ -705,7 +705,7 @@ def test_a_process_killed_while_it_lays_out_the_arrays_leaves_no_landscape(tmp_p
         laid_out(tmp_path / "half")
     monkeypatch.undo()
     assert not LandscapeStore(tmp_path / "half").exists
-    assert laid_out(tmp_path / "half").site("low").records() == []
+    assert StoredSite(laid_out(tmp_path / "half"), "low").records() == []
 
 
 def test_a_landscape_whose_laying_out_could_not_be_committed_does_not_exist_for_its_maker_either(tmp_path, monkeypatch):
@@ -750,7 +750,7 @@ def test_what_could_not_be_committed_is_not_in_the_next_commit(store, monkeypatc
         put(store, entry(2))
     monkeypatch.undo()
     put(store, entry(3))
-    for one in (store.site("low"), again(store)):
+    for one in (StoredSite(store, "low"), again(store)):
         assert [record.acquisition for record in one.records()] == ["s2/001", "s2/003"]
 
 
@@ -788,7 +788,7 @@ def test_a_broken_store_is_named_and_nothing_is_advised_against_it(store):
 
 def everything(path, snapshot):
     """All that is drawn from a store, read again."""
-    site = LandscapeStore(path).site("low")
+    site = StoredSite(LandscapeStore(path), "low")
     records, means = site.records(snapshot), site.unit_means(snapshot).values
     drawn = site.cube(snapshot, layers=("red", "nir"), lazy=False)
     fixed = repr((site.grid, site.units, site.controls, site.landscape.grounds))
@@ -847,7 +847,7 @@ def test_a_chunk_that_the_list_has_lost_never_passes_for_ground_that_was_not_see
     put(store, unseen(1))
     store.append([{"high": entry(2, ground="high")}], "of which one site has nothing")
     put(store, entry(3))
-    snapshot = store.site("low").snapshot
+    snapshot = StoredSite(store, "low").snapshot
     session = icechunk.Repository.open(icechunk.local_filesystem_storage(str(store.path))).writable_session("main")
     dims = store.dataset()[array].ndim
     key = f"{array}/c/" + "/".join("0" * dims)
@@ -869,7 +869,7 @@ def test_a_damaged_chunk_is_a_broken_store_and_no_bug(store):
 
 
 def test_a_bug_is_not_taken_for_a_broken_store(store):
-    with pytest.raises(RuntimeError, match="no event loop"), store._guarded():
+    with pytest.raises(RuntimeError, match="no event loop"), store.guarded():
         raise RuntimeError("no event loop")
 
 
@@ -997,4 +997,4 @@ def test_what_a_commit_leaves_of_the_list_of_snapshots_is_half_as_large(store):
 
 
 def test_what_is_stored_of_a_scene_is_what_is_computed_of_it():
-    assert zonal_means.MEASURES == MEASURES
+    assert ("n_pixels", *bands.OBSERVED, *INDICES, "cover") == MEASURES

@@ -19,10 +19,9 @@ from jobs.pipeline import night
 from jobs.records import site_to_json
 from jobs.settings import load
 from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
-from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.store import SiteScene, record_of
+from monitor.cube.records import MEASURES, SiteScene, record_of
 from monitor.imagery.source import Scene
 from monitor.ledger.ledger import Ledger
 from monitor.sites.growing_season import GrowingSeason

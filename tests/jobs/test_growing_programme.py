@@ -16,6 +16,7 @@ from jobs.settings import load
 from jobs.sources import Sources
 from monitor.controls.selection import ControlSet
 from monitor.cube.store import landscape_at_snapshot
+from monitor.cube.stored_site import StoredSite
 from monitor.sites.site import ground_key
 from tests.jobs.painted import Painted, ground
 from tests.landscape import rows_of, series_of
@@ -75,7 +76,7 @@ def controls(settings, site="s1"):
         (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
         frozen = t.controls(ground_key(chosen))
         key = ground_key(chosen)
-        store = landscape_at_snapshot(settings.store.root, t.snapshots()[key]).site(key)
+        store = StoredSite(landscape_at_snapshot(settings.store.root, t.snapshots()[key]), key)
     return (None, None) if frozen is None else (ControlSet.from_json(frozen), store.unit_means())
 
 

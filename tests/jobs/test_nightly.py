@@ -27,7 +27,8 @@ from jobs.pipeline import exit_status, night, plan
 from jobs.pipeline import fetch_history as backfill
 from jobs.records import assessment_from_json, site_from_json
 from jobs.settings import load
-from monitor.cube.store import LandscapeStore, StoredSite
+from monitor.cube.store import LandscapeStore
+from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.sample import Sample
 from monitor.ledger.ledger import Ledger

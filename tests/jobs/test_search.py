@@ -16,7 +16,7 @@ from jobs.installation import add_sites, open_ledger
 from jobs.pipeline import night, plan
 from jobs.settings import SourceSettings, load
 from jobs.sources import Sources, open_sources
-from monitor.cube.store import StoredSite
+from monitor.cube.stored_site import StoredSite
 from monitor.imagery.stac import items
 from monitor.imagery.stac.source import Stac
 from monitor.imagery.transport import Fetcher

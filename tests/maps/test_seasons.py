@@ -14,10 +14,10 @@ from shapely.geometry import box
 from monitor import derived
 from monitor.cover.fraction import ENDMEMBERS, cover
 from monitor.cover.indices import INDICES, ndvi
-from monitor.cover.zonal_means import MEASURES
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.store import SiteScene, StoredSite, digest, encode_texts, record_of
+from monitor.cube.records import MEASURES, SiteScene, digest, encode_texts, record_of
+from monitor.cube.stored_site import StoredSite
 from monitor.errors import StoreBroken
 from monitor.imagery.source import Scene
 from monitor.maps import seasons

@@ -13,10 +13,10 @@ from shapely.geometry import Point, box
 
 from monitor.controls.orbit_bias import orbit_steps
 from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
-from monitor.cover.zonal_means import MEASURES
 from monitor.cube.offset_check import check_offsets
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.store import Record, SiteScene, StoredSite
+from monitor.cube.records import MEASURES, Record, SiteScene
+from monitor.cube.stored_site import StoredSite
 from monitor.imagery import bands
 from monitor.series import build
 from monitor.series.build import site_series

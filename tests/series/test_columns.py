@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.cube.store import encode_texts
+from monitor.cube.records import encode_texts
 from monitor.series.columns import JUDGED_COLUMNS, chain_hashes, decode_texts, no_observations
 
 CHAINED = (*JUDGED_COLUMNS, "acquisition", "digest", "reason")

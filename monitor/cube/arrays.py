@@ -1,0 +1,240 @@
+"""The arrays of a landscape's store: how they are created, and how new rows and pictures are put into them.
+
+The stored format is defined here alone; :mod:`monitor.cube.store` describes it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from monitor.cube.granules import MAX_GRANULES, encode_granules
+from monitor.cube.grid import crs_of, grid_to_json
+from monitor.cube.packed import PACKED_LAYERS
+from monitor.cube.records import COUNTS, MEANS, MEASURES, STATES, UNIT_MEASURES, Member, Picture, SiteScene
+from monitor.errors import BadData
+from monitor.imagery.source import Scene
+
+CHUNK_PIXELS: Final = 100_000
+"""Pixels in a stored chunk, of one scene. [pixel]"""
+CHUNK_CONTEXT: Final = 400_000
+"""Pixels of pictures in a stored chunk. [pixel]"""
+CHUNK_ROWS: Final = 64
+"""Rows of the small arrays in a stored chunk: a night rewrites the last chunk, a history is read in one piece."""
+CHUNK_CODECS: Final = (ZstdCodec(), Crc32cCodec())
+"""Compression and checksum of the chunks. Most bits of reflectances do not compress: without the checksum, which is
+compared at every read, a damaged byte would pass for another value."""
+
+
+def create_arrays(group: zarr.Group, members: Sequence[Member]) -> None:
+    """Create all arrays of a new landscape in its empty group, and fill those that never change."""
+    sizes = [int(member.inside.sum()) for member in members]
+    contexts = [int(np.prod(member.context.shape)) for member in members]
+    _fixed(group, "site", ("site",), [member.site for member in members])
+    _fixed(group, "ground", ("site",), [member.ground for member in members])
+    _fixed(group, "grid", ("site",), [json.dumps(grid_to_json(member.grid)) for member in members])
+    _fixed(group, "controls", ("site",), [json.dumps(member.controls) for member in members])
+    _fixed(group, "context", ("site",), [json.dumps(grid_to_json(member.context)) for member in members])
+    _fixed(group, "first_pixel", ("edge",), np.cumsum([0, *sizes]))
+    _fixed(group, "first_context", ("edge",), np.cumsum([0, *contexts]))
+    _fixed(group, "first_unit", ("edge",), np.cumsum([0, *(len(member.units) for member in members)]))
+    _fixed(group, "unit", ("unit",), [unit for member in members for unit in member.units] or [""])
+    _create_coordinates(group, members)
+    for name, labels in (
+        ("band", PACKED_LAYERS), ("measure", MEANS), ("unit_measure", UNIT_MEASURES), ("count", COUNTS),
+    ):  # fmt: skip
+        _fixed(group, name, (name,), list(labels))
+    layers, pixels = len(PACKED_LAYERS), sum(sizes)
+    chunk = -(-pixels // max(1, round(pixels / CHUNK_PIXELS)))
+    _growing(group, "pixels", ("band", "pixel"), (layers, pixels), "uint16", chunks=(1, layers, chunk))
+    units = (max(sum(len(member.units) for member in members), 1), len(UNIT_MEASURES))
+    _growing(group, "unit_means", ("unit", "unit_measure"), units, "float32", fill=np.nan, chunks=(1, *units))
+    n = len(members)
+    for name in ("site_means", "control_means"):
+        _growing(group, name, ("site", "measure"), (n, len(MEANS)), "float64", fill=np.nan)
+    _growing(group, "counts", ("site", "count"), (n, len(COUNTS)), "int32")
+    flags = {"flag_values": list(range(len(STATES))), "flag_meanings": " ".join(STATES)}
+    _growing(group, "state", ("site",), (n,), "uint8", attributes=flags)
+    _growing(group, "granule_bits", ("site",), (n,), "uint32")
+    _growing(group, "digest", ("site",), (n,), "uint64")
+    _growing(group, "time", (), (), "int64", attributes={"units": "microseconds since 1970-01-01"})
+    _growing(group, "acquisition", (), (), "string", fill="")
+    _growing(group, "granules", (), (), "string", fill="")
+    _growing(group, "picture", (), (), "string", fill="", along="picture")
+    _growing(group, "picture_time", ("site",), (n,), "string", fill="", along="picture")
+    _growing(group, "picture_clear", ("site",), (n,), "float32", fill=np.nan, along="picture")
+    colours = (1, min(sum(contexts), CHUNK_CONTEXT), 3)
+    shape = (sum(contexts), 3)
+    _growing(group, "pictures", ("context_pixel", "colour"), shape, "uint8", chunks=colours, along="picture")
+
+
+def _create_coordinates(group: zarr.Group, members: Sequence[Member]) -> None:
+    """Row, column, x and y of every stored pixel, and the projected system."""
+    places = [np.argwhere(member.inside) for member in members]
+    x, y = [], []
+    for member, place in zip(members, places, strict=True):
+        affine = member.grid.affine
+        x.append(affine.c + affine.a * (place[:, 1] + 0.5))
+        y.append(affine.f + affine.e * (place[:, 0] + 0.5))
+    _fixed(group, "row", ("pixel",), np.concatenate([place[:, 0] for place in places]).astype(np.int32))
+    _fixed(group, "column", ("pixel",), np.concatenate([place[:, 1] for place in places]).astype(np.int32))
+    for name, centres in (("x", x), ("y", y)):
+        attributes = {"units": "m", "standard_name": f"projection_{name}_coordinate"}
+        _fixed(group, name, ("pixel",), np.concatenate(centres), attributes)
+    wkt = crs_of(members[0].grid).to_wkt()
+    _fixed(group, "spatial_ref", (), np.int64(0), {"crs_wkt": wkt, "grid_mapping_name": "crs"})
+
+
+def _fixed(group: Any, name: str, dims: tuple[str, ...], values: Any, attributes: dict[str, Any] | None = None) -> None:
+    """Create and fill an array that never changes; a list holds texts."""
+    text = isinstance(values, list)
+    shape = (len(values),) if text else np.shape(values)
+    array = group.create_array(
+        name, shape=shape, chunks=shape, dtype="string" if text else values.dtype, dimension_names=dims,
+        attributes=attributes or {}, compressors=CHUNK_CODECS,
+    )  # fmt: skip
+    array = array.with_config({"write_empty_chunks": True})
+    array[...] = np.array(values, dtype=object) if text else values
+
+
+def _growing(
+    group: Any,
+    name: str,
+    dims: tuple[str, ...],
+    shape: tuple[int, ...],
+    dtype: str,
+    *,
+    fill: Any = 0,
+    chunks: tuple[int, ...] | None = None,
+    attributes: dict[str, Any] | None = None,
+    along: str = "time",
+) -> None:
+    """Create an array without rows that grows along its first dimension."""
+    group.create_array(
+        name, shape=(0, *shape), chunks=chunks or (CHUNK_ROWS, *shape), dtype=dtype, fill_value=fill,
+        dimension_names=(along, *dims), attributes=attributes or {}, compressors=CHUNK_CODECS,
+    )  # fmt: skip
+
+
+def granules_of(row: Mapping[str, SiteScene]) -> dict[tuple[str, str], Scene]:
+    """Granules of an overpass over all sites, by source and id."""
+    return {(scene.source, scene.id): scene for entry in row.values() for scene in entry.granules}
+
+
+def encode_rows(
+    rows: Sequence[Mapping[str, SiteScene]], fixed: Mapping[str, np.ndarray], grounds: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Arrays of new rows, by name.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        For each overpass the new scene of each site, by ground key.
+    fixed : mapping
+        Arrays of the landscape that never change; ``first_pixel`` and ``first_unit`` are used.
+    grounds : sequence of str
+        Ground keys of the sites, in order.
+
+    Raises
+    ------
+    BadData
+        An overpass has more than :data:`monitor.cube.granules.MAX_GRANULES` granules.
+    TypeError
+        Pixels are not uint16.
+    """
+    n, sites, units = len(rows), len(grounds), max(int(fixed["first_unit"][-1]), 1)
+    encoded: dict[str, np.ndarray] = {
+        "pixels": np.zeros((n, len(PACKED_LAYERS), int(fixed["first_pixel"][-1])), np.uint16),
+        "unit_means": np.full((n, units, len(UNIT_MEASURES)), np.nan, np.float32),
+        "site_means": np.full((n, sites, len(MEANS)), np.nan),
+        "control_means": np.full((n, sites, len(MEANS)), np.nan),
+        "counts": np.zeros((n, sites, len(COUNTS)), np.int32),
+        "state": np.zeros((n, sites), np.uint8),
+        "granule_bits": np.zeros((n, sites), np.uint32),
+        "digest": np.zeros((n, sites), np.uint64),
+        "time": np.zeros(n, np.int64),
+        "acquisition": np.empty(n, object),
+        "granules": np.empty(n, object),
+    }
+    for at, row in enumerate(rows):
+        scenes = granules_of(row)
+        records = [entry.record for entry in row.values()]
+        if len(scenes) > MAX_GRANULES:
+            msg = f"overpass {records[0].acquisition!r} has {len(scenes)} granules; {MAX_GRANULES} can be stored"
+            raise BadData(msg)
+        encoded["time"][at] = min(_microseconds(record.time) for record in records)
+        encoded["acquisition"][at] = records[0].acquisition
+        encoded["granules"][at] = encode_granules(list(scenes.values()))
+        for ground, entry in row.items():
+            site = grounds.index(ground)
+            pixels, units_of = (slice(*fixed[name][site : site + 2]) for name in ("first_pixel", "first_unit"))
+            _encode_site(entry, scenes, {name: values[at] for name, values in encoded.items()}, site, pixels, units_of)
+    return encoded
+
+
+def _encode_site(
+    entry: SiteScene, scenes: Mapping[tuple[str, str], Scene], row: Mapping[str, Any], site: int, pixels: slice,
+    units: slice,
+) -> None:  # fmt: skip
+    """Write what one site saw into its places in one row."""
+    record = entry.record
+    if entry.pixels.dtype != np.uint16:
+        msg = f"scene {record.scene!r}: pixels are {entry.pixels.dtype}, not the integers as delivered"
+        raise TypeError(msg)
+    row["pixels"][:, pixels] = entry.pixels
+    columns = [MEASURES.index(name) for name in UNIT_MEASURES]
+    row["unit_means"][units] = entry.units[: units.stop - units.start, columns]
+    for name, prefix in (("site_means", ""), ("control_means", "control_")):
+        row[name][site] = np.array([record.measures.get(prefix + measure) for measure in MEANS], np.float64)
+    n_units = record.measures.get("n_units")
+    row["counts"][site] = record.n_pixels, -1 if n_units is None else n_units
+    row["state"][site] = STATES.index("ACCEPTED" if record.accepted else record.reason)
+    bits = sum(
+        1 << k
+        for k, scene in enumerate(scenes.values())
+        if scene in entry.granules and record.granules.get(scene.tile) == scene.baseline
+    )
+    row["granule_bits"][site] = bits | list(scenes).index((record.source, record.scene)) << MAX_GRANULES
+    row["digest"][site] = int(record.digest, 16)
+
+
+def _microseconds(time: str) -> int:
+    """ISO 8601 text as microseconds since 1970, UTC."""
+    return int(np.datetime64(datetime.fromisoformat(time).astimezone(UTC).replace(tzinfo=None), "us").astype(np.int64))
+
+
+def put_pictures(
+    group: Any, pictures: Mapping[str, Sequence[Picture]], first_context: np.ndarray, grounds: Sequence[str]
+) -> None:
+    """Store pictures, by ground key, in place of those of the same name; `first_context` and `grounds` are by site."""
+    if not pictures:
+        return
+    arrays = {name: group[name] for name in ("picture", "picture_time", "picture_clear", "pictures")}
+    names = [str(name) for name in arrays["picture"][:]]
+    names += sorted({picture.name for of_site in pictures.values() for picture in of_site} - {*names})
+    for array in arrays.values():
+        array.resize((len(names), *array.shape[1:]))
+    arrays["picture"][:] = np.array(names, dtype=object)
+    for slot, name in enumerate(names):
+        chosen = {
+            grounds.index(ground): picture
+            for ground, of_site in pictures.items()
+            for picture in of_site
+            if picture.name == name
+        }
+        if not chosen:
+            continue
+        # one block from the first site to the last: site by site would rewrite chunks many times
+        first, last = int(first_context[min(chosen)]), int(first_context[max(chosen) + 1])
+        block = np.asarray(arrays["pictures"][slot, first:last])
+        times, clear = (np.asarray(arrays[of][slot]) for of in ("picture_time", "picture_clear"))
+        for site, picture in chosen.items():
+            place = slice(int(first_context[site]) - first, int(first_context[site + 1]) - first)
+            block[place] = picture.rgb.reshape(-1, 3)
+            times[site], clear[site] = picture.time, picture.clear
+        arrays["pictures"][slot, first:last] = block
+        arrays["picture_time"][slot], arrays["picture_clear"][slot] = times, clear

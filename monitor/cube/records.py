@@ -1,0 +1,143 @@
+"""Values that go into and come out of the store of a landscape: what a scene showed of one site, pictures, members.
+
+Texts of stored columns are fixed-width bytes in UTF-8 (:func:`encode_texts`).
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from monitor.imagery import bands
+from monitor.imagery.source import Scene
+
+MEASURES: Final = (
+    "n_pixels", *bands.OBSERVED, "ndvi", "evi2", "msavi2", "kndvi", "ndmi", "nbr", "cover",
+)  # fmt: skip
+"""Count of clear pixels, then means over them: bands as reflectance, indices and cover computed pixel by pixel.
+
+The order along ``measure`` of :func:`monitor.cover.zonal_means.zonal_means` and of the store."""
+MEANS: Final = MEASURES[1:]
+"""Measures of the stored ``site_means`` and ``control_means``; the counts are in ``counts``."""
+UNIT_MEASURES: Final = ("n_pixels", "red", "ndvi", "ndmi", "nbr", "cover")
+"""Measures of the stored ``unit_means``: those by which control units are selected, screened and compared."""
+COUNTS: Final = ("n_pixels", "n_units")
+"""Clear pixels of the site, and control units that were seen; -1 units: unknown, the scene could not be read."""
+
+STATES: Final = (
+    "NOT_COVERED", "ACCEPTED", "CLOUD", "SNOW", "NODATA", "RADIOMETRY", "MISSING", "BROKEN", "CONTROL_HIDDEN",
+    "CONTROL_POOR", "FEW_PIXELS", "NO_ANSWER",
+)  # fmt: skip
+"""Meanings of the stored flags ``state``: whether a scene counts for a site, or why not. New ones go at the end."""
+
+
+def encode_texts(values: Iterable[str]) -> np.ndarray:
+    """Encode texts as an (n,) array of UTF-8 bytes, as wide as the longest; a NUL at the end of a text is lost.
+
+    Thousands are read at once and few are used: :func:`monitor.series.columns.decode_texts` decodes them.
+    """
+    return np.array([text.encode("utf-8", "surrogatepass") for text in values], np.bytes_)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One stored scene of one site: the scene, whether it counts, and the means of the site and its control units."""
+
+    scene: str
+    """Id of the preferred granule, which also gives time, sensor, baseline, scale and offset."""
+    acquisition: str
+    time: str
+    """Time of acquisition, ISO 8601, UTC."""
+    sensor: str
+    baseline: str
+    """Processing baseline; empty: unknown."""
+    source: str
+    scale: float
+    offset: float
+    quality: str
+    orbit: str
+    """Relative orbit or path; empty: unknown."""
+    granules: dict[str, str]
+    """Processing baseline of each granule used, by tile."""
+    bandpass: bool
+    """Whether Landsat reflectances were adjusted to the bands of Sentinel-2."""
+    accepted: bool
+    reason: str
+    """Why the scene does not count, one of :data:`STATES`; empty for an accepted scene."""
+    clear_fraction: float
+    """Clear share of the site. [1]"""
+    n_pixels: int
+    """Clear pixels of the site."""
+    measures: dict[str, float | None]
+    """:data:`MEANS` of the site and, as ``control_*``, of its control units, and ``n_units``; None: unknown."""
+    digest: str
+    """Hash of the pixels and unit means, see :func:`digest`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteScene:
+    """One new scene of one site, to be stored."""
+
+    record: Record
+    pixels: np.ndarray
+    """(layer, pixel) uint16 of the pixels inside the site, see :data:`monitor.cube.packed.PACKED_LAYERS`."""
+    units: np.ndarray
+    """(unit, measure) float32 means of the control units, see :data:`MEASURES`; NaN where a unit was not seen."""
+    granules: tuple[Scene, ...] = ()
+    """Granules of the overpass over this site, the preferred one first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Picture:
+    """Natural colour picture of a site and its surroundings in one scene."""
+
+    name: str
+    """``now``, ``before`` (the start) or the year of a growing season."""
+    time: str
+    """Time of the scene, ISO 8601, UTC."""
+    clear: float
+    """Clear share of the picture. [1]"""
+    rgb: np.ndarray
+    """(y, x, 3) uint8 on the site's context grid, 0 where there is no value; empty if not read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Member:
+    """A site of a landscape, as it was when the landscape was created."""
+
+    ground: str
+    """Key of its outline, start and biome, see :func:`monitor.sites.site.ground_key`."""
+    site: str
+    grid: GeoBox
+    inside: np.ndarray
+    """(y, x) bool: pixels of the grid that are stored."""
+    context: GeoBox
+    """Grid of the context pictures."""
+    units: tuple[str, ...]
+    """Ids of the control units."""
+    controls: dict[str, Any]
+    """The frozen control units as plain values, so that the store can be read without the ledger."""
+
+
+def record_of(scene: Scene, **judged: Any) -> Record:
+    """Record of an acquisition: scene fields from its preferred granule, the other fields of :class:`Record` as given.
+
+    `acquisition` and `granules` default to those of this one granule.
+    """
+    fields: dict[str, Any] = {
+        "scene": scene.id, "acquisition": scene.acquisition, "time": scene.time.isoformat(), "sensor": scene.sensor,
+        "baseline": scene.baseline, "source": scene.source, "scale": scene.scale, "offset": scene.offset,
+        "quality": scene.quality, "orbit": scene.orbit, "granules": {scene.tile: scene.baseline},
+        "bandpass": False,
+    }  # fmt: skip
+    return Record(**{**fields, **judged})
+
+
+def digest(pixels: np.ndarray, units: np.ndarray) -> str:
+    """Hash of what is stored of a scene for a site: its pixels (layer, pixel) and its unit means (unit, measure)."""
+    columns = [MEASURES.index(name) for name in UNIT_MEASURES]
+    content = np.ascontiguousarray(pixels).tobytes() + np.ascontiguousarray(units[:, columns]).tobytes()
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,316 @@
+"""The stored scenes of one site of a landscape, as columns, records, pixels, pictures or a cube.
+
+Of each acquisition the newest row that has the site counts. A `snapshot` is the name of the landscape and a number of
+rows, as text: what a past night knew.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask import delayed
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+
+from monitor.cube.granules import MAX_GRANULES
+from monitor.cube.grid import grid_from_json
+from monitor.cube.packed import PACKED_LAYERS, unpack
+from monitor.cube.records import MEANS, STATES, UNIT_MEASURES, Picture, Record, encode_texts
+from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
+from monitor.errors import StoreBroken
+
+CUBE_CHUNK_BYTES: Final = 32_000_000
+"""Size of the dask chunks of a cube. [byte]"""
+
+_REASONS: Final = encode_texts("" if state == "ACCEPTED" else state for state in STATES)
+
+
+class StoredSite:
+    """The stored scenes of one site.
+
+    Parameters
+    ----------
+    landscape : LandscapeStore
+        Store of the site's landscape.
+    ground : str
+        Key of the site's ground, see :func:`monitor.sites.site.ground_key`.
+
+    Raises
+    ------
+    StoreBroken
+        The landscape has no such site. Every property and method raises it where the store cannot be read.
+    """
+
+    def __init__(self, landscape: LandscapeStore, ground: str) -> None:
+        if ground not in landscape.grounds:
+            msg = (
+                f"the store {landscape.name} has no site of the ground {ground}; the next run fetches its history anew"
+            )
+            raise StoreBroken(msg)
+        self.landscape = landscape
+        self._ground = ground
+        self._number = landscape.grounds.index(ground)
+
+    @property
+    def derived(self) -> Path:
+        """Path, without suffix, of results derived from the site's scenes."""
+        return self.landscape.path.parent / DERIVED_FOLDER / self._ground
+
+    @property
+    def snapshot(self) -> str:
+        """The newest snapshot."""
+        return f"{self.landscape.name}:{self.landscape.rows}"
+
+    @cached_property
+    def grid(self) -> GeoBox:
+        """The site's own fixed grid."""
+        return grid_from_json(json.loads(self.landscape.fixed["grid"][self._number]))
+
+    @cached_property
+    def context(self) -> GeoBox:
+        """Grid of the pictures: the site and its surroundings."""
+        return grid_from_json(json.loads(self.landscape.fixed["context"][self._number]))
+
+    @property
+    def controls(self) -> dict[str, Any]:
+        """The frozen control units, as given when the landscape was created."""
+        with self.landscape.guarded():
+            controls: dict[str, Any] = json.loads(self.landscape.read("controls", self._number).item())
+            return controls
+
+    @property
+    def units(self) -> list[str]:
+        """Ids of the control units, in order."""
+        return [str(name) for name in self.landscape.fixed["unit"][self._span("first_unit")]]
+
+    def _span(self, edges: str) -> slice:
+        """The site's part of the pixels, units or context pixels of the landscape."""
+        return slice(*map(int, self.landscape.fixed[edges][self._number : self._number + 2]))
+
+    def _row_limit(self, snapshot: str | None) -> int:
+        """Number of rows of a snapshot."""
+        name, _, rows = (snapshot or self.snapshot).rpartition(":")
+        if name != self.landscape.name or not rows.isdigit() or int(rows) > self.landscape.rows:
+            msg = (
+                f"the store {self.landscape.name} does not have the snapshot {snapshot}: it has "
+                f"{self.landscape.rows} rows. It may be an older copy"
+            )
+            raise StoreBroken(msg)
+        return int(rows)
+
+    def _rows(self, snapshot: str | None) -> np.ndarray:
+        """Numbers of the rows that count, ascending by (time, acquisition) of what the site saw."""
+        limit = self._row_limit(snapshot)
+        with self.landscape.guarded():
+            granules = self.landscape.granules()
+            present = np.flatnonzero(self.landscape.whole("state")[:limit, self._number])
+            newest = np.full(len(granules.first), -1)
+            newest[granules.acquisition[present]] = present  # ascending: the last one stays
+            rows = newest[newest >= 0]
+            return rows[np.argsort(granules.order[self._preferred(rows)])]
+
+    def _preferred(self, rows: np.ndarray) -> np.ndarray:
+        """Numbers of the preferred granules of some rows."""
+        bits = self.landscape.whole("granule_bits")[rows, self._number]
+        return np.asarray(self.landscape.granules().first[rows] + (bits >> MAX_GRANULES))
+
+    def columns(self, snapshot: str | None = None) -> dict[str, np.ndarray]:
+        """All stored values of each acquisition, ascending by (time, acquisition).
+
+        Parameters
+        ----------
+        snapshot : str, optional
+            Default: the newest.
+
+        Returns
+        -------
+        dict
+            (n,) arrays: ``row``, ``acquisition``, ``digest``, ``accepted`` and ``reason`` as stored, ``clear_fraction``
+            [1], ``n_pixels``, ``n_units`` (-1: unknown), :data:`monitor.cube.records.MEANS` of the site and, as
+            ``control_*``, of its control units (NaN: unknown), ``bandpass``; and of the preferred granule ``time`` (ISO
+            8601, UTC), ``moment`` (datetime64[ns], UTC), ``date``, ``scene``, ``source``, ``baseline``, ``sensor``,
+            ``quality``, ``orbit`` (empty: unknown), ``scale``, ``offset``. Texts are bytes, see
+            :func:`monitor.cube.records.encode_texts`.
+
+        Raises
+        ------
+        StoreBroken
+            The store cannot be read, or has no such snapshot.
+        """
+        rows, k, landscape = self._rows(snapshot), self._number, self.landscape
+        with landscape.guarded():
+            preferred, granules = self._preferred(rows), landscape.granules()
+            state, counts = landscape.whole("state")[rows, k], landscape.whole("counts")[rows, k]
+            digests = landscape.whole("digest")[rows, k].astype(">u8").tobytes().hex()
+            pixels = self._span("first_pixel")
+            size = pixels.stop - pixels.start
+            columns = {
+                "row": rows,
+                "acquisition": granules.acquisitions[granules.acquisition[rows]],
+                **{name: values[preferred] for name, values in granules.columns.items()},
+                "accepted": state == STATES.index("ACCEPTED"),
+                "reason": _REASONS[state],
+                "clear_fraction": np.array([round(n / size, 4) for n in counts[:, 0].tolist()], np.float64),
+                "n_pixels": counts[:, 0].astype(np.int64),
+                "n_units": counts[:, 1].astype(np.int64),
+                "digest": np.array([digests[at : at + 16] for at in range(0, len(digests), 16)], "S16"),
+            }
+            for prefix, name in (("", "site_means"), ("control_", "control_means")):
+                means = landscape.whole(name)[rows, k]
+                columns |= {prefix + measure: means[:, at] for at, measure in enumerate(MEANS)}
+        return columns
+
+    def records(self, snapshot: str | None = None) -> list[Record]:
+        """One record an acquisition, by order of arrival; parameters and errors as for :meth:`columns`."""
+        columns = self.columns(snapshot)
+        plain = {
+            name: [text.decode("utf-8", "surrogatepass") for text in values.tolist()]
+            if values.dtype.kind == "S"
+            else values.tolist()
+            for name, values in columns.items()
+        }
+        baselines = self.baselines(snapshot)
+        names = [field.name for field in fields(Record) if field.name not in ("granules", "measures")]
+        means = [*MEANS, *(f"control_{name}" for name in MEANS)]
+        records = []
+        for at in np.argsort(columns["row"]).tolist():
+            measures: dict[str, float | None] = {}
+            if plain["n_units"][at] >= 0:
+                measures["n_units"] = float(plain["n_units"][at])
+            measures |= {name: plain[name][at] for name in means if plain[name][at] == plain[name][at]}
+            granules = dict(baselines[plain["acquisition"][at]])
+            records.append(Record(**{name: plain[name][at] for name in names}, granules=granules, measures=measures))
+        return records
+
+    def baselines(self, snapshot: str | None = None) -> Mapping[str, Mapping[str, str]]:
+        """Baseline of each stored granule, by acquisition and tile; sites with the same granules share one object."""
+        rows, landscape = self._rows(snapshot), self.landscape
+        with landscape.guarded():
+            granules = landscape.granules()
+            bits = landscape.whole("granule_bits")[rows, self._number] & ((1 << MAX_GRANULES) - 1)
+            shared = landscape.memory.setdefault("baselines", {})
+            key = rows.tobytes(), bits.tobytes()
+            if key not in shared:
+                acquisitions, first = landscape.whole("acquisition"), granules.first[rows].tolist()
+                shared[key] = {
+                    str(acquisitions[row]): {
+                        granules.tiles[start + k]: granules.baselines[start + k]
+                        for k in range(MAX_GRANULES)
+                        if used >> k & 1
+                    }
+                    for row, start, used in zip(rows.tolist(), first, bits.tolist(), strict=True)
+                }
+            baselines: Mapping[str, Mapping[str, str]] = shared[key]
+            return baselines
+
+    def pixels(self, rows: Sequence[int]) -> np.ndarray:
+        """(row, layer, y, x) uint16 of some rows; 0 outside the site."""
+        landscape, place = self.landscape, self._span("first_pixel")
+        with landscape.guarded():
+            stored = landscape.pixels(rows, place)
+            pixels = np.zeros((len(rows), len(PACKED_LAYERS), *self.grid.shape), np.uint16)
+            pixels[:, :, landscape.fixed["row"][place], landscape.fixed["column"][place]] = stored
+            return pixels
+
+    def pictures(self, *, pixels: bool = True, names: Collection[str] | None = None) -> dict[str, Picture]:
+        """Pictures by name, some or all; with `pixels` false, without their colours."""
+        landscape, place = self.landscape, self._span("first_context")
+        with landscape.guarded():
+            times, clear = (landscape.whole(name)[:, self._number] for name in ("picture_time", "picture_clear"))
+            pictures = {}
+            for slot, name in enumerate(map(str, landscape.whole("picture"))):
+                if not times[slot] or (names is not None and name not in names):
+                    continue
+                rgb = np.zeros((0, 0, 3), np.uint8)
+                if pixels:
+                    rgb = landscape.picture(slot)[place].reshape(*self.context.shape, 3)
+                pictures[name] = Picture(name=name, time=str(times[slot]), clear=float(clear[slot]), rgb=rgb)
+            return pictures
+
+    def cube(
+        self,
+        snapshot: str | None = None,
+        *,
+        layers: Collection[str] = PACKED_LAYERS,
+        acquisitions: Collection[str] | None = None,
+        lazy: bool = True,
+    ) -> xr.Dataset:
+        """The stored scenes as a cube.
+
+        Parameters
+        ----------
+        snapshot : str, optional
+            Default: the newest.
+        layers : collection of str
+            Some of :data:`monitor.cube.packed.PACKED_LAYERS`.
+        acquisitions : collection of str, optional
+            Default: all.
+        lazy : bool
+            In dask chunks of :data:`CUBE_CHUNK_BYTES`; else in memory: for a few scenes of a small site dask takes
+            several times as long as the arithmetic.
+
+        Returns
+        -------
+        xr.Dataset
+            (time, y, x), see :mod:`monitor.cube.packed`, with ``scene`` and ``accepted`` along time, ascending by time
+            and acquisition.
+
+        Raises
+        ------
+        StoreBroken
+            The store cannot be read, or lacks one of the acquisitions.
+        """
+        columns = self.columns(snapshot)
+        if acquisitions is not None:
+            columns = self._only(columns, encode_texts(acquisitions))
+        rows = columns["row"].tolist()
+        shape = (len(PACKED_LAYERS), *self.grid.shape)
+        packed: da.Array | np.ndarray
+        if lazy:
+            scenes = max(1, CUBE_CHUNK_BYTES // int(2 * np.prod(shape)))
+            blocks = [
+                da.from_delayed(delayed(self.pixels, pure=False)(part), (len(part), *shape), np.uint16)
+                for part in (rows[start : start + scenes] for start in range(0, len(rows), scenes))
+            ]
+            packed = da.concatenate(blocks) if blocks else da.zeros((0, *shape), np.uint16)
+        else:
+            packed = self.pixels(rows) if rows else np.zeros((0, *shape), np.uint16)
+        cube = unpack(
+            packed, ("y", "x"), times=[datetime.fromisoformat(time.decode()) for time in columns["time"].tolist()],
+            scale=columns["scale"].tolist(), offset=columns["offset"].tolist(), bandpass=columns["bandpass"].tolist(),
+            layers=layers,
+        )  # fmt: skip
+        cube = cube.assign_coords(xr_coords(self.grid))
+        names = np.array([scene.decode("utf-8", "surrogatepass") for scene in columns["scene"].tolist()], dtype=object)
+        cube = cube.assign_coords(scene=("time", names), accepted=("time", columns["accepted"]))
+        site = str(self.landscape.fixed["site"][self._number])
+        return cube.assign_attrs(site=site, snapshot=snapshot or self.snapshot)
+
+    def _only(self, columns: Mapping[str, np.ndarray], acquisitions: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns of some acquisitions; StoreBroken where one is not stored."""
+        if absent := sorted(set(acquisitions.tolist()) - set(columns["acquisition"].tolist())):
+            msg = (
+                f"the store {self.landscape.name} lacks {len(absent)} scenes that were seen in it, "
+                f"{absent[0].decode()} among them; it may be an older copy: the next run fetches them"
+            )
+            raise StoreBroken(msg)
+        chosen = np.isin(columns["acquisition"], acquisitions)
+        return {name: values[chosen] for name, values in columns.items()}
+
+    def unit_means(self, snapshot: str | None = None) -> xr.DataArray:
+        """Means of the control units, (time, unit, measure) float32, ascending by time; NaN where not seen."""
+        columns = self.columns(snapshot)
+        coords = {"time": columns["moment"], "unit": self.units, "measure": list(UNIT_MEASURES)}
+        return xr.DataArray(self.unit_means_of(columns["row"]), dims=("time", "unit", "measure"), coords=coords)
+
+    def unit_means_of(self, rows: np.ndarray) -> np.ndarray:
+        """(row, unit, measure) float32 of :data:`monitor.cube.records.UNIT_MEASURES`; no row before `rows` is read."""
+        with self.landscape.guarded():
+            return self.landscape.unit_means(rows, self._span("first_unit"))
