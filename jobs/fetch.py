@@ -43,7 +43,8 @@ from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadConfiguration, BadData, MonitorError, SceneRejected, TryLater
 from monitor.imagery import acquisition_id, bands
-from monitor.imagery.auxiliary.terrain import ElevationModel, Terrain, terrain_of
+from monitor.imagery.auxiliary.elevation import ElevationModel
+from monitor.imagery.auxiliary.terrain import Terrain, terrain_of
 from monitor.imagery.source import Scene, Source
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site

@@ -1,4 +1,4 @@
-"""Sources from the settings, in order of preference."""
+"""Open the sources of the settings, in order of preference, and search them together."""
 
 import os
 from collections.abc import Sequence
@@ -21,91 +21,107 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-IN_FLIGHT, A_MINUTE = 20, 3000
+EE_IN_FLIGHT, EE_PER_MINUTE = 20, 3000
 """Most requests to Earth Engine at one time (it allows 40) and in a minute (6,000), for a whole run."""
 
 
 @dataclass(slots=True)
 class Sources:
-    """The sources of a run. One that is down is not asked again in the same run."""
+    """The sources of a run. One that is down is not searched again in the same run."""
 
     opened: list[tuple[Source, SourceSettings]]
+    """Sources with their settings, in order of preference."""
     down: dict[str, str] = field(default_factory=dict)
-    """What a source that is down said, by name."""
+    """Error of each source that is down, by its name."""
     read_failures: dict[str, str] = field(default_factory=dict)
-    """What a source said that went down while scenes were read, by the name of the layout that they were read for."""
+    """Error of a source that went down while scenes were read, by the name of the layout that they were read for."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _in_worker, (tuple(settings for _, settings in self.opened),)
 
     @property
     def first(self) -> Source:
-        """The preferred one: it gives grids and rings."""
+        """The preferred source: it determines grids and rings."""
         return self.opened[0][0]
 
     @property
     def all(self) -> list[Source]:
-        """In order of preference."""
+        """All sources in order of preference."""
         return [source for source, _ in self.opened]
 
     def by_name(self, name: str) -> Source:
-        """The source of a name."""
+        """The source with this name; StopIteration if there is none."""
         return next(source for source, _ in self.opened if source.name == name)
 
     def search(self, area: BaseGeometry, until: date, stored: IsStored | None = None) -> tuple[list[Scene], str]:
-        """What all sources offer over an area, in order of preference, and why some could not be asked.
+        """Search all sources over an area.
 
-        What is `stored` need not be looked at, see :meth:`monitor.imagery.source.Source.search`.
+        Parameters
+        ----------
+        area : shapely geometry
+            Longitude and latitude. [degree]
+        until : date
+            Last day.
+        stored : callable, optional
+            Scenes that need no description, see :meth:`monitor.imagery.source.Source.search`.
+
+        Returns
+        -------
+        scenes : list of Scene
+            In order of preference of their sources.
+        errors : str
+            Why sources could not be searched; empty: all could.
 
         Raises
         ------
         TryLater
-            None could be asked.
+            No source could be searched.
         UnknownCollection
-            Nothing at all was found, and a source does not have a collection that is asked for.
+            No scene was returned, and a source does not have a configured collection.
+        BadConfiguration
+            A source refuses the credentials or the request.
         """
-        found: list[Scene] = []
-        asked = False
+        scenes: list[Scene] = []
+        searched = False
         for source, settings in self.opened:
             last = until if settings.until is None else min(until, settings.until)
             if last < settings.since:
                 continue
             if source.name not in self.down:
                 try:
-                    found += source.search(area, settings.since, last, stored)
-                    asked = True
+                    scenes += source.search(area, settings.since, last, stored)
+                    searched = True
                 except TryLater as error:
                     log.warning("source is down", source=source.name, error=str(error))
                     self.down[source.name] = str(error)
-        told = "; ".join(f"{name}: {why}" for name, why in self.down.items())
-        if told and not asked:
-            raise TryLater(told)
-        if not found and not told:
+        errors = "; ".join(f"{name}: {why}" for name, why in self.down.items())
+        if errors and not searched:
+            raise TryLater(errors)
+        if not scenes and not errors:
             for source in self.all:
                 source.check_collections()
-        return found, told
+        return scenes, errors
 
 
 def describe_sources(settings: Sequence[SourceSettings]) -> str:
-    """Sources in words: kind, collections and days that are asked for."""
-    return "; ".join(
-        " ".join([
-            chosen.kind,
-            *([f"({', '.join(chosen.collections)})"] if chosen.collections else ()),
-            f"since {chosen.since}",
-            *([f"until {chosen.until}"] if chosen.until else ()),
-        ])
-        for chosen in settings
-    )  # fmt: skip
+    """Describe sources in words: kind, collections and days."""
+    descriptions = []
+    for chosen in settings:
+        parts: list[str] = [chosen.kind]
+        parts += [f"({', '.join(chosen.collections)})"] if chosen.collections else []
+        parts += [f"since {chosen.since}"]
+        parts += [f"until {chosen.until}"] if chosen.until else []
+        descriptions.append(" ".join(parts))
+    return "; ".join(descriptions)
 
 
 def open_sources(settings: Sequence[SourceSettings]) -> Sources:
-    """The sources that scenes are taken from.
+    """Open the sources, under distinct names.
 
     Raises
     ------
     BadConfiguration
-        A source lacks what it needs.
+        A setting of a source is missing or not allowed.
     """
     opened: list[tuple[Source, SourceSettings]] = []
     for number, chosen in enumerate(settings, start=1):
@@ -118,7 +134,7 @@ def open_sources(settings: Sequence[SourceSettings]) -> Sources:
 
 @lru_cache(maxsize=1)
 def _in_worker(settings: tuple[SourceSettings, ...]) -> Sources:
-    """The same sources in a worker process, opened once there."""
+    """The sources in a worker process, opened once there so that its tasks share connections and limits."""
     return open_sources(settings)
 
 
@@ -133,33 +149,38 @@ def _open(chosen: SourceSettings) -> Source:
             raise BadConfiguration(msg)
         from monitor.imagery.stac.source import MAX_REQUESTS_IN_FLIGHT, Stac
 
-        return Stac(
-            chosen.url, collections=chosen.collections, allow_hosts=chosen.allow_hosts,
-            in_flight=max(1, MAX_REQUESTS_IN_FLIGHT // worker_processes()),
-        )  # fmt: skip
+        share = max(1, MAX_REQUESTS_IN_FLIGHT // worker_processes())
+        return Stac(chosen.url, collections=chosen.collections, allow_hosts=chosen.allow_hosts, in_flight=share)
     return open_earth_engine(chosen)
 
 
 def open_earth_engine(chosen: SourceSettings) -> "EarthEngine":
-    """Earth Engine, with the credentials of the environment."""
+    """Open Earth Engine with the credentials of the environment.
+
+    Raises
+    ------
+    BadConfiguration
+        There is no project, or a collection or the endpoint is not allowed.
+    """
+    from monitor.imagery.earthengine.connection import connect
     from monitor.imagery.earthengine.source import EarthEngine
 
     key_file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-    share = worker_processes()
-    return EarthEngine(
+    workers = worker_processes()
+    connection = connect(
         project=chosen.project,
         url=chosen.url,
-        collections=chosen.collections,
-        allow_hosts=chosen.allow_hosts,
-        token=secret("REGROWTH_EE_TOKEN"),
+        token=_secret("REGROWTH_EE_TOKEN"),
         key_file=Path(key_file) if key_file else None,
-        in_flight=max(1, IN_FLIGHT // share),
-        a_minute=max(1, A_MINUTE // share),
+        allow_hosts=chosen.allow_hosts,
+        in_flight=max(1, EE_IN_FLIGHT // workers),
+        per_minute=max(1, EE_PER_MINUTE // workers),
     )
+    return EarthEngine(connection, collections=chosen.collections)
 
 
-def secret(name: str) -> str | None:
-    """A secret from the environment, or from the file that ``<name>_FILE`` names; None: there is none.
+def _secret(name: str) -> str | None:
+    """Read a secret from the environment, or from the file that ``<name>_FILE`` names; None: there is none.
 
     Raises
     ------

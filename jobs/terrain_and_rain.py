@@ -1,36 +1,32 @@
-"""Terrain and rain of the sites: what is known of the ground beside its imagery. Optional, and never fatal."""
+"""Terrain and rain of the sites. Optional: a product that cannot be read never stops a night."""
 
 from collections.abc import Sequence
-from datetime import date, timedelta
-from typing import Final
+from datetime import date
 
 import structlog
 
 from jobs.settings import Settings, SourceSettings, TerrainSettings
 from jobs.sources import open_earth_engine
 from monitor.errors import BadConfiguration, MonitorError
-from monitor.imagery.auxiliary.rainfall import DailyRain, LocalRain, RainfallProduct, anomaly, merge_rain
-from monitor.imagery.auxiliary.terrain import ElevationModel, LocalElevation
+from monitor.imagery.auxiliary.elevation import ElevationModel, LocalElevation
+from monitor.imagery.auxiliary.rainfall import REVISED_PERIOD, DailyRain, LocalRain, RainfallProduct, merge_rain
 from monitor.ledger.ledger import Ledger
-from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site, ground_key
+from monitor.verdict.rain import first_rain_day, rain_reason
 from monitor.verdict.reasons import Reason
 
 log = structlog.get_logger()
 
-YEARS_BEFORE: Final = 15
-"""Of rain before the start that say what is usual. [year]"""
-AGAIN: Final = timedelta(days=60)
-"""Products correct their newest days: so many are asked for again."""
-
 
 def elevation_model(chosen: TerrainSettings, sources: Sequence[SourceSettings]) -> ElevationModel | None:
-    """The elevation model of ``[terrain]``; None: there is none.
+    """Open the elevation model of ``[terrain]``; None: none is configured.
 
     Raises
     ------
     BadConfiguration
-        It names a model that no source has.
+        No source has the model.
+    BadData
+        A local file is no elevation model.
     """
     if chosen.path is not None:
         return LocalElevation(chosen.path)
@@ -39,73 +35,80 @@ def elevation_model(chosen: TerrainSettings, sources: Sequence[SourceSettings]) 
     if chosen.collection.startswith("COPERNICUS/"):
         from monitor.imagery.auxiliary.earthengine import EarthEngineElevation
 
-        return EarthEngineElevation(
-            open_earth_engine(_source(sources, "earthengine", "[terrain] collection")).connection
-        )
+        source = _source_of_kind(sources, "earthengine", "[terrain] collection")
+        return EarthEngineElevation(open_earth_engine(source).connection)
     from monitor.imagery.auxiliary.stac import StacElevation
 
-    source = _source(sources, "stac", "[terrain] url") if chosen.url is None else None
-    url = chosen.url or (source.url if source else None) or ""
-    hosts = [host for one in sources if one.kind == "stac" for host in one.allow_hosts]
-    return StacElevation(url, collection=chosen.collection, allow_hosts=hosts)
+    url = _source_of_kind(sources, "stac", "[terrain] url").url if chosen.url is None else chosen.url
+    hosts = [host for source in sources if source.kind == "stac" for host in source.allow_hosts]
+    return StacElevation(url or "", collection=chosen.collection, allow_hosts=hosts)
 
 
 def rain_reasons(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: date) -> dict[str, Reason | None]:
-    """By site what the rain of the season adds to the reasons of a verdict: that it is low, or not known."""
-    known: dict[str, DailyRain | None] = dict.fromkeys((site.id for site in sites), None)
+    """What the rain of the season adds to the reasons of each site's verdict, by site.
+
+    Parameters
+    ----------
+    settings : Settings
+        Name the rainfall product.
+    ledger : Ledger
+        Stores rain that came over the network.
+    sites : sequence of Site
+        To be judged.
+    as_of : date
+        Date of the verdict.
+
+    Returns
+    -------
+    dict
+        See :func:`monitor.verdict.rain.rain_reason`.
+
+    Raises
+    ------
+    BadConfiguration
+        No source has the product. Any other failure leaves the rain unknown.
+    """
+    rains: dict[str, DailyRain | None] = {}
     try:
-        product = _rainfall(settings)
+        product = _rainfall_product(settings)
         if product is not None:
-            known |= _rain(product, settings, ledger, sites, as_of=as_of)
+            rains = _rain_of_sites(product, settings, ledger, sites, as_of=as_of)
     except BadConfiguration:
         raise
     except MonitorError as error:
-        log.warning("rain is not known tonight", error=str(error))
-    found: dict[str, Reason | None] = {}
-    for site in sites:
-        rain, window = known[site.id], GrowingSeason.of(site)
-        if rain is None:
-            found[site.id] = Reason.RAIN_UNKNOWN
-            continue
-        told = anomaly(rain, opens=window.opens, length=window.length, start=site.start, as_of=as_of)
-        low = Reason.RAIN_LOW if told.code == "DROUGHT" else None
-        found[site.id] = Reason.RAIN_UNKNOWN if told.z is None else low
-    return found
+        log.warning("rain is unknown tonight", error=str(error))
+    return {site.id: rain_reason(rains.get(site.id), site, as_of=as_of) for site in sites}
 
 
-def _rain(
+def _rain_of_sites(
     product: RainfallProduct, settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: date
 ) -> dict[str, DailyRain | None]:
-    """Rain of each site up to a day. What comes over the network is kept in the ledger and only extended."""
-    points = [(site.geometry.centroid.x, site.geometry.centroid.y) for site in sites]
-    since = {site.id: date(site.start.year - YEARS_BEFORE, 1, 1) for site in sites}
+    """Rain of each site up to a day. Rain from the network is stored in the ledger, and only new days are requested."""
+    points = {site.id: (site.geometry.centroid.x, site.geometry.centroid.y) for site in sites}
+    since = {site.id: first_rain_day(site) for site in sites}
     if settings.rain.path is not None:
-        found = product.at(points, since=min(since.values()), until=as_of)
-        return {site.id: rain for site, rain in zip(sites, found, strict=True)}
+        return dict(zip(points, product.at([*points.values()], since=min(since.values()), until=as_of), strict=True))
     with ledger.reading() as t:
-        known = t.all_ground_data("rain")
-        kept = {site.id: known.get(ground_key(site)) for site in sites}
-    stored = {site: None if values is None else DailyRain.from_json(values) for site, values in kept.items()}
-    rains: dict[str, DailyRain | None] = {}
-    groups: dict[date, list[int]] = {}
-    for number, site in enumerate(sites):
-        before = stored[site.id]
-        groups.setdefault(since[site.id] if before is None else before.last - AGAIN, []).append(number)
+        by_ground = t.all_ground_data("rain")
+    stored = {site.id: by_ground.get(ground_key(site)) for site in sites}
+    rains = {site: None if values is None else DailyRain.from_json(values) for site, values in stored.items()}
+    groups: dict[date, list[str]] = {}
+    for site, rain in rains.items():
+        groups.setdefault(since[site] if rain is None else rain.last - REVISED_PERIOD, []).append(site)
     for first, members in groups.items():
-        for number, later in zip(
-            members, product.at([points[n] for n in members], since=first, until=as_of), strict=True
-        ):
-            before = stored[sites[number].id]
-            rains[sites[number].id] = merge_rain(before, later) if before and later else later or before
+        newer = product.at([points[site] for site in members], since=first, until=as_of)
+        for site, rain in zip(members, newer, strict=True):
+            before = rains[site]
+            rains[site] = merge_rain(before, rain) if before and rain else rain or before
     with ledger.transaction() as t:
-        for site in sites:
-            rain = rains[site.id]
-            if rain is not None and (values := rain.to_json()) != kept[site.id]:
-                t.save_ground_data(ground_key(site), "rain", values)
+        for member in sites:
+            rain = rains[member.id]
+            if rain is not None and (values := rain.to_json()) != stored[member.id]:
+                t.save_ground_data(ground_key(member), "rain", values)
     return rains
 
 
-def _rainfall(settings: Settings) -> RainfallProduct | None:
+def _rainfall_product(settings: Settings) -> RainfallProduct | None:
     chosen = settings.rain
     if chosen.path is not None:
         return LocalRain(chosen.path, chosen.variable)
@@ -113,12 +116,13 @@ def _rainfall(settings: Settings) -> RainfallProduct | None:
         return None
     from monitor.imagery.auxiliary.earthengine import EarthEngineRain
 
-    return EarthEngineRain(open_earth_engine(_source(settings.source, "earthengine", "[rain] collection")).connection)
+    source = _source_of_kind(settings.source, "earthengine", "[rain] collection")
+    return EarthEngineRain(open_earth_engine(source).connection)
 
 
-def _source(sources: Sequence[SourceSettings], kind: str, what: str) -> SourceSettings:
+def _source_of_kind(sources: Sequence[SourceSettings], kind: str, setting: str) -> SourceSettings:
     for source in sources:
         if source.kind == kind:
             return source
-    msg = f'{what} needs a [source] of kind = "{kind}"; there is none'
+    msg = f'{setting} needs a [source] of kind = "{kind}"; there is none'
     raise BadConfiguration(msg)

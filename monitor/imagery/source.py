@@ -83,7 +83,7 @@ class Cost:
     megabytes: float
     """Of pixels. [MB]"""
     eecu_seconds: float
-    """Of Earth Engine's servers; rough, see :data:`monitor.imagery.earthengine.source.EECU_A_MEGAPIXEL`. [EECU s]"""
+    """Of Earth Engine's servers; rough, see :data:`monitor.imagery.earthengine.source.EECU_PER_MEGAPIXEL`. [EECU s]"""
 
 
 class Source(Protocol):

@@ -10,7 +10,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
-from monitor.cover.earthengine import SERVED, recipe
+from monitor.cover.earthengine import SERVER_INDICES, recipe
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cover.indices import INDICES
 from monitor.cube import masks
@@ -18,6 +18,7 @@ from monitor.cube.grid import inside_projected
 from monitor.cube.packed import pack
 from monitor.cube.records import MEASURES
 from monitor.imagery import bands
+from monitor.imagery.earthengine.connection import connect
 from monitor.imagery.earthengine.source import EarthEngine
 from monitor.sites.projection import lonlat
 from tests.cover.reference import product
@@ -75,9 +76,8 @@ def put(server, kind, seed):
 
 def source_of(server, kind):
     collections = ["LANDSAT/LC08/C02/T1_L2"] if kind == "qa_pixel" else []
-    return EarthEngine(
-        project="p", url=server.url, token="any-token", collections=collections, allow_hosts=["127.0.0.1"]
-    )  # fmt: skip
+    connection = connect(project="p", url=server.url, token="any-token", allow_hosts=["127.0.0.1"])
+    return EarthEngine(connection, collections=collections)
 
 
 def at_day(server, kind, day):
@@ -117,7 +117,7 @@ def test_the_server_counts_and_averages_what_would_be_counted_and_averaged_here(
     day = put(server, kind, seed)
     source, scenes, grid = at_day(server, kind, day)
     # Clouds are told apart pixel by pixel here, so they are grown neither there nor here.
-    monkeypatch.setattr("monitor.imagery.earthengine.source.CLOUDY", 1.1)
+    monkeypatch.setattr("monitor.imagery.earthengine.source.MAX_CLOUD_SHARE", 1.1)
     monkeypatch.setattr(masks, "REACH", 0.0)
     monkeypatch.setattr(masks, "_near", lambda clouds, **_: clouds)
     ends = ENDMEMBERS[BIOMES[index]]
@@ -166,8 +166,10 @@ def test_pixels_without_an_index_are_left_out_of_its_mean_and_counted_as_seen(se
 
 
 def test_the_names_and_bands_are_those_of_the_indices():
-    assert {name: needed for name, (_, needed) in SERVED.items()} == {n: needed for n, (_, needed) in INDICES.items()}
-    assert list(SERVED) == list(INDICES)
+    assert {name: needed for name, (_, needed) in SERVER_INDICES.items()} == {
+        n: needed for n, (_, needed) in INDICES.items()
+    }
+    assert list(SERVER_INDICES) == list(INDICES)
 
 
 def test_the_layers_are_the_measures_after_the_count(server):

@@ -9,9 +9,9 @@ import rasterio
 from affine import Affine
 
 from monitor.errors import BadData
-from monitor.imagery.auxiliary.files import GEOTIFF, NETCDF, opened_tiff, plain_file, tiffs
+from monitor.imagery.auxiliary.elevation import LocalElevation
+from monitor.imagery.auxiliary.files import GEOTIFF_MAGIC, NETCDF_MAGIC, geotiff_paths, open_geotiff, plain_file
 from monitor.imagery.auxiliary.rainfall import LocalRain
-from monitor.imagery.auxiliary.terrain import LocalElevation
 
 VRT = (
     '<VRTDataset rasterXSize="2" rasterYSize="2"><SRS>EPSG:4326</SRS><VRTRasterBand dataType="Float32" band="1">'
@@ -60,7 +60,7 @@ def test_a_side_car_beside_a_geotiff_adds_nothing_to_it(tif):
         '<PAMDataset><PAMRasterBand band="1"><NoDataValue>1500</NoDataValue><Scale>9</Scale></PAMRasterBand>'
         f'<Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{tif}</MDI></Metadata></PAMDataset>'
     )
-    with opened_tiff(tif) as file:
+    with open_geotiff(tif) as file:
         assert (file.nodata, file.scales[0], file.overviews(1)) == (None, 1.0, [])
 
 
@@ -69,18 +69,18 @@ def test_a_file_cut_short_is_told_with_its_name(tmp_path, tif):
     for keep in (8, 40, len(whole) - 20):
         path = tmp_path / "cut.tif"
         path.write_bytes(whole[:keep])
-        with pytest.raises(BadData, match=r"cut\.tif"), opened_tiff(path) as file:
+        with pytest.raises(BadData, match=r"cut\.tif"), open_geotiff(path) as file:
             file.read(1)
 
 
 def test_a_folder_without_geotiffs_is_told(tmp_path):
     with pytest.raises(BadData, match="no GeoTIFF"):
-        tiffs(tmp_path)
+        geotiff_paths(tmp_path)
 
 
 def test_netcdf_of_both_generations_is_told_by_its_first_bytes(tmp_path):
-    for head in NETCDF:
+    for head in NETCDF_MAGIC:
         (tmp_path / "a.nc").write_bytes(head + bytes(20))
-        assert plain_file(tmp_path / "a.nc", NETCDF, "NetCDF") == tmp_path / "a.nc"
+        assert plain_file(tmp_path / "a.nc", NETCDF_MAGIC, "NetCDF") == tmp_path / "a.nc"
     with pytest.raises(BadData, match="is no GeoTIFF"):
-        plain_file(tmp_path / "a.nc", GEOTIFF, "GeoTIFF")
+        plain_file(tmp_path / "a.nc", GEOTIFF_MAGIC, "GeoTIFF")

@@ -10,10 +10,11 @@ from shapely.geometry import Point, box, mapping
 
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.imagery.auxiliary.earthengine import CHIRPS, GLO30, EarthEngineElevation, EarthEngineRain
+from monitor.imagery.auxiliary.elevation import LocalElevation
 from monitor.imagery.auxiliary.rainfall import daily_rain
 from monitor.imagery.auxiliary.stac import StacElevation
-from monitor.imagery.auxiliary.terrain import LocalElevation, terrain_of
-from monitor.imagery.earthengine.connection import Connection
+from monitor.imagery.auxiliary.terrain import terrain_of
+from monitor.imagery.earthengine.connection import connect
 from monitor.imagery.earthengine.expressions import FUNCTIONS
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer, write_cog
@@ -92,8 +93,15 @@ def server():
 
 @pytest.fixture
 def connection(server):
-    return Connection(
-        project="p", url=server.url, token="any", key_file=None, in_flight=4, a_minute=6000, deadline=20.0, patience=2.0
+    return connect(
+        project="p",
+        url=server.url,
+        token="any",
+        allow_hosts=["127.0.0.1"],
+        in_flight=4,
+        per_minute=6000,
+        deadline=20.0,
+        patience=2.0,
     )
 
 
@@ -173,7 +181,7 @@ def chirps(server):
 
 
 def test_rain_from_earth_engine_is_that_of_its_own_cells(server, chirps, connection, monkeypatch):
-    monkeypatch.setattr("monitor.imagery.auxiliary.earthengine.DAYS", 15)
+    monkeypatch.setattr("monitor.imagery.auxiliary.earthengine.DAYS_PER_REQUEST", 15)
     first, values = chirps
     cells = [(3, 4), (3, 5), (40, 50), (3, 7), (59, 59)]
     points = [(102.0 + 0.05 * (c + 0.3), 38.0 - 0.05 * (r + 0.6)) for r, c in cells]

@@ -19,10 +19,10 @@ from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube import masks
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
 from monitor.imagery import bands
-from monitor.imagery.earthengine import batches as ee_stacks
-from monitor.imagery.earthengine import connection as ee_requests
-from monitor.imagery.earthengine import expressions as ee_graphs
-from monitor.imagery.earthengine import source as earthengine
+from monitor.imagery.earthengine import connection, expressions
+from monitor.imagery.earthengine.answers import decode_pixels
+from monitor.imagery.earthengine.batches import windows
+from monitor.imagery.earthengine.connection import connect
 from monitor.imagery.earthengine.source import EarthEngine
 from monitor.sites.projection import lonlat
 from tests.loopback.earthengine import (
@@ -77,7 +77,7 @@ def at(array, grid, step=1):
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
-    monkeypatch.setattr(ee_requests, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(connection, "FIRST_RETRY_PAUSE", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def server(standing):
 
 def source(server, collections=(), **how):
     settings = {"patience": 5.0, "token": "any-token", "allow_hosts": ["127.0.0.1"], **how}
-    return EarthEngine(project="a-project", url=server.url, collections=collections, **settings)
+    return EarthEngine(connect(project="a-project", url=server.url, **settings), collections=collections)
 
 
 def scl(value=4, side=100):
@@ -192,7 +192,7 @@ class TestSearch:
         with pytest.raises(BadConfiguration, match=r"LC09.*not found"):
             source(server, LANDSAT[1:]).search(AREA, SINCE, UNTIL)
         with pytest.raises(BadConfiguration, match="project"):
-            EarthEngine(project=None, token="any-token")
+            connect(project=None, token="any-token")
 
     @pytest.mark.parametrize(
         "spoilt", [{"system:index": "a b'); x"}, {"system:time_start": None}, {"system:time_start": "x"}]
@@ -320,7 +320,7 @@ class TestRead:
     def test_several_requests_are_under_way_at_one_time_within_the_limit_and_the_bits_are_the_same(
         self, server, monkeypatch
     ):
-        monkeypatch.setattr(earthengine, "MOST_BANDS", 2 * 7)  # two scenes a request
+        monkeypatch.setattr("monitor.imagery.earthengine.source.MAX_BANDS", 2 * 7)  # two scenes a request
         layers = fill(server, 6)
         grids = [window(30, 30, top=10, left=10), window(20, 25, top=60, left=90), window(9, 9, top=150, left=3)]
         scenes = source(server).search(AREA, SINCE, UNTIL)
@@ -341,8 +341,8 @@ class TestRead:
     def test_no_more_pixels_are_asked_for_ahead_than_may_be_held(self, server, monkeypatch):
         fill(server, 8)
         grid = window(30, 30, top=10, left=10)
-        monkeypatch.setattr(earthengine, "MOST_BANDS", 7)
-        monkeypatch.setattr(earthengine, "MOST_HELD", 2 * 30 * 30 * 14)
+        monkeypatch.setattr("monitor.imagery.earthengine.source.MAX_BANDS", 7)
+        monkeypatch.setattr("monitor.imagery.earthengine.source.MAX_HELD_BYTES", 2 * 30 * 30 * 14)
         monitor = source(server)
         frames = monitor.read(monitor.search(AREA, SINCE, UNTIL), [grid])
         for number in range(1, 9):
@@ -352,7 +352,7 @@ class TestRead:
         assert server.counts["pixels"] == 8
 
     def test_who_stops_reading_leaves_no_thread_that_asks_again(self, server, monkeypatch):
-        monkeypatch.setattr(ee_requests, "FIRST_WAIT", 30.0)
+        monkeypatch.setattr(connection, "FIRST_RETRY_PAUSE", 30.0)
         fill(server, 2)
         monitor = source(server, patience=100.0)
         scenes = monitor.search(AREA, SINCE, UNTIL)
@@ -385,7 +385,7 @@ class TestRead:
         scenes = monitor.search(AREA, SINCE, UNTIL)
         grid = window(50, 60, top=5, left=5)
         (whole,), _ = monitor.read(scenes, [grid])
-        monkeypatch.setattr(earthengine, "MOST_BYTES", 14 * 700)
+        monkeypatch.setattr("monitor.imagery.earthengine.source.MAX_PIXEL_BYTES", 14 * 700)
         server.forget()
         (pieces,), _ = monitor.read(scenes, [grid])
         assert server.counts["pixels"] == monitor.cost(2, grid, 0).requests > 2
@@ -398,7 +398,7 @@ class TestRead:
         monitor = source(server)
         scenes = monitor.search(AREA, SINCE, UNTIL)
         grids = [window(10, 10, top=10 * i) for i in range(4)]
-        monkeypatch.setattr(earthengine, "MOST_HELD", 14 * 400 * 2)
+        monkeypatch.setattr("monitor.imagery.earthengine.source.MAX_HELD_BYTES", 14 * 400 * 2)
         found = list(monitor.read(scenes, grids))
         assert server.counts["pixels"] == 3 * 4
         for scene, frames in zip(scenes, found, strict=True):
@@ -408,7 +408,7 @@ class TestRead:
     def test_pieces_cover_a_grid_once_and_no_side_is_too_long(self):
         grid = window(7, 40_000)
         seen = np.zeros(grid.shape, int)
-        for rows, columns, piece in ee_stacks.tiles(grid, most=100_000):
+        for rows, columns, piece in windows(grid, max_pixels=100_000):
             seen[rows, columns] += 1
             assert piece.shape == seen[rows, columns].shape
             assert max(piece.shape) <= 32_768
@@ -487,13 +487,13 @@ class TestRead:
         out = io.BytesIO()
         np.save(out, found)
         with pytest.raises(ValueError, match=told):
-            earthengine.unpacked(out.getvalue(), ["a"], (3, 2))
+            decode_pixels(out.getvalue(), ["a"], (3, 2))
 
     def test_an_answer_that_would_run_code_is_not_opened(self):
         out = io.BytesIO()
         np.save(out, np.array([print], dtype=object), allow_pickle=True)
-        with pytest.raises(ValueError, match="no whole array"):
-            earthengine.unpacked(out.getvalue(), ["a"], (1, 1))
+        with pytest.raises(ValueError, match="no complete array"):
+            decode_pixels(out.getvalue(), ["a"], (1, 1))
 
     def test_a_provider_that_is_down_defers_the_site(self, server):
         fill(server, 1)
@@ -708,11 +708,11 @@ def test_the_functions_in_requests_are_those_that_are_listed(server):
     list(monitor.read(scenes, [window(4, 4)]))
     for biome in ("loess", "sandy", "karst"):  # an index each
         list(monitor.reduce(scenes, units((10, 10)), window(1, 1), recipe(ENDMEMBERS[biome])))
-    assert server.functions == set(ee_graphs.FUNCTIONS)
-    assert tuple(sorted(ee_graphs.FUNCTIONS)) == ee_graphs.FUNCTIONS
+    assert server.functions == set(expressions.FUNCTIONS)
+    assert tuple(sorted(expressions.FUNCTIONS)) == expressions.FUNCTIONS
 
 
 def test_the_functions_are_listed_for_whoever_sets_up_a_server_of_their_own(root):
     text = (root / "docs" / "sources.md").read_text(encoding="utf-8")
     listed = text.partition("<!-- functions -->")[2].partition("<!-- end -->")[0]
-    assert tuple(re.findall(r"`([\w.]+)`", listed)) == ee_graphs.FUNCTIONS
+    assert tuple(re.findall(r"`([\w.]+)`", listed)) == expressions.FUNCTIONS

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from shapely.geometry import box
 
 from monitor.errors import BadConfiguration, TryLater
-from monitor.imagery.earthengine import connection as ee_requests
-from monitor.imagery.earthengine import transport as ee_transport
+from monitor.imagery.earthengine import connection, transport
+from monitor.imagery.earthengine.connection import connect
 from monitor.imagery.earthengine.source import EarthEngine
 from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
 
@@ -42,12 +42,12 @@ def server():
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
-    monkeypatch.setattr(ee_requests, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(connection, "FIRST_RETRY_PAUSE", 0.01)
 
 
 def source(server, **how):
     settings = {"token": TOKEN, "allow_hosts": ["127.0.0.1"], "patience": 20.0, **how}
-    return EarthEngine(project="a-project", url=server.url, **settings)
+    return EarthEngine(connect(project="a-project", url=server.url, **settings))
 
 
 def test_a_search_starts_the_client_once_and_asks_nobody_else(server, monkeypatch):
@@ -59,14 +59,14 @@ def test_a_search_starts_the_client_once_and_asks_nobody_else(server, monkeypatc
     assert len(monitor.search(AREA, *DAYS)) == 1
     assert len(monitor.search(AREA, *DAYS)) == 1
     assert server.counts == {"discovery": 2, "algorithms": 1, "search": 2}
-    assert monitor.requests == {"start": 1, "search": 2}
+    assert monitor.connection.requests == {"start": 1, "search": 2}
 
 
 def test_three_failures_and_an_answer_are_an_answer_and_the_retries_are_counted(server):
     monitor = source(server)
     server.fail("search", status=500, times=3)
     assert len(monitor.search(AREA, *DAYS)) == 1
-    assert monitor.requests["retry"] == 3
+    assert monitor.connection.requests["retry"] == 3
     assert server.counts["search"] == 4
 
 
@@ -78,7 +78,7 @@ def test_a_failure_while_the_client_starts_is_waited_for_too(server, kind):
 
 def test_the_time_that_the_server_asks_to_wait_is_waited(server, monkeypatch):
     waited = []
-    monkeypatch.setattr(ee_requests.time, "sleep", waited.append)
+    monkeypatch.setattr(connection.time, "sleep", waited.append)
     server.fail("search", status=429, retry_after=7, times=1)
     assert len(source(server).search(AREA, *DAYS)) == 1
     assert 7.0 in waited
@@ -86,8 +86,8 @@ def test_the_time_that_the_server_asks_to_wait_is_waited(server, monkeypatch):
 
 def test_a_date_in_retry_after_counts_from_the_date_of_the_answer():
     asked = {"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}
-    assert ee_transport.retry_after(asked) == 30.0
-    assert ee_transport.retry_after({"retry-after": "soon"}) is None
+    assert transport.retry_after(asked) == 30.0
+    assert transport.retry_after({"retry-after": "soon"}) is None
 
 
 def test_a_wait_beyond_the_patience_defers_at_once_and_others_are_told_so_without_asking(server):
@@ -107,14 +107,14 @@ def test_a_server_that_is_down_defers(server):
     server.fail("any", status=503, times=1000)
     with pytest.raises(TryLater, match="status 503"):
         monitor.search(AREA, *DAYS)
-    assert monitor.requests["retry"] >= 1
+    assert monitor.connection.requests["retry"] >= 1
 
 
 def test_nothing_listens_at_the_endpoint(server):
     closed = EarthEngineServer().start()
     url = closed.url
     closed.stop()
-    monitor = EarthEngine(project="p", url=url, token=TOKEN, allow_hosts=["127.0.0.1"], patience=0.1)
+    monitor = EarthEngine(connect(project="p", url=url, token=TOKEN, allow_hosts=["127.0.0.1"], patience=0.1))
     with pytest.raises(TryLater, match="does not answer"):
         monitor.search(AREA, *DAYS)
 
@@ -122,10 +122,14 @@ def test_nothing_listens_at_the_endpoint(server):
 @pytest.mark.parametrize(
     ("how", "deadline", "told"),
     [
-        ("slow", 0.5, "no whole answer within"), ("drip", 0.5, "no whole answer within"), ("cut", 60.0, "Incomplete"),
-        ("huge", 60.0, "longer than 64 MiB"), ("truncated", 60.0, "no value"), ("nonsense", 60.0, "no value"),
+        ("slow", 0.5, "no complete answer within"),
+        ("drip", 0.5, "no complete answer within"),
+        ("cut", 60.0, "Incomplete"),
+        ("huge", 60.0, "longer than 64 MiB"),
+        ("truncated", 60.0, "no value"),
+        ("nonsense", 60.0, "no value"),
     ],
-)  # fmt: skip
+)
 def test_an_answer_that_takes_too_long_or_ends_early_or_never_is_not_waited_for(server, how, deadline, told):
     monitor = source(server, deadline=deadline, patience=0.001)
     monitor.search(AREA, *DAYS)
@@ -147,7 +151,7 @@ def test_a_wrong_token_names_the_variable_and_stays_unseen(server):
     with pytest.raises(BadConfiguration, match="REGROWTH_EE_TOKEN") as caught:
         source(server, token=wrong).search(AREA, *DAYS)
     assert wrong not in str(caught.value)
-    assert "retry" not in source(server, token=wrong).requests
+    assert "retry" not in source(server, token=wrong).connection.requests
     chain = caught.value.__cause__, caught.value.__suppress_context__
     assert chain == (None, True)
 
@@ -181,7 +185,7 @@ def test_a_refusal_for_the_rate_is_no_refusal_of_the_credentials(server):
     monitor = source(server)
     server.fail("search", status=403, message="User Rate Limit Exceeded", times=2)
     assert len(monitor.search(AREA, *DAYS)) == 1
-    assert monitor.requests["retry"] == 2
+    assert monitor.connection.requests["retry"] == 2
 
 
 def test_an_address_without_earth_engine_is_a_matter_of_the_configuration(server):
@@ -246,14 +250,14 @@ def test_a_file_that_is_no_key_is_told_with_what_to_do(server, tmp_path, content
 )  # fmt: skip
 def test_a_private_or_open_endpoint_is_refused_unless_its_host_is_named(url):
     with pytest.raises(BadConfiguration, match="url"):
-        ee_transport.checked(url, [])
+        transport.checked_endpoint(url, [])
 
 
 def test_a_named_host_is_let_in_by_name_or_by_name_and_port():
-    assert ee_transport.checked("http://127.0.0.1:8080/", ["127.0.0.1"]) == "http://127.0.0.1:8080"
-    assert ee_transport.checked("http://127.0.0.1:8080", ["127.0.0.1:8080"]) == "http://127.0.0.1:8080"
+    assert transport.checked_endpoint("http://127.0.0.1:8080/", ["127.0.0.1"]) == "http://127.0.0.1:8080"
+    assert transport.checked_endpoint("http://127.0.0.1:8080", ["127.0.0.1:8080"]) == "http://127.0.0.1:8080"
     with pytest.raises(BadConfiguration):
-        ee_transport.checked("http://127.0.0.1:8080", ["127.0.0.2"])
+        transport.checked_endpoint("http://127.0.0.1:8080", ["127.0.0.2"])
 
 
 def test_all_threads_together_keep_to_the_requests_in_flight(server):
@@ -272,9 +276,9 @@ def test_all_threads_together_keep_to_the_requests_in_flight(server):
 
 def test_no_more_requests_a_minute_than_allowed(monkeypatch):
     clock = [1000.0]
-    monkeypatch.setattr(ee_transport.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(ee_transport.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
-    pace = ee_transport.Pace(in_flight=5, a_minute=60)
+    monkeypatch.setattr(transport.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(transport.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    pace = transport.RateLimit(in_flight=5, per_minute=60)
     sent = []
     for _ in range(200):
         with pace:
@@ -306,4 +310,4 @@ def test_sources_of_one_endpoint_share_one_connection_and_its_limits(server):
     one.search(AREA, *DAYS)
     other.search(AREA, *DAYS)
     assert server.counts["discovery"] == 2
-    assert other.requests["search"] == 2
+    assert other.connection.requests["search"] == 2

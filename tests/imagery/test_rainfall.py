@@ -1,7 +1,7 @@
-"""A season's rain against its normal: sums known beforehand, products of every shape, and real rain."""
+"""Daily rain from products of every shape, and real rain."""
 
 import json
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -11,135 +11,17 @@ import xarray as xr
 from affine import Affine
 
 from monitor.errors import BadData
-from monitor.imagery.auxiliary.rainfall import DailyRain, LocalRain, anomaly, daily_rain, merge_rain, monthly
+from monitor.imagery.auxiliary.rainfall import DailyRain, LocalRain, daily_rain, merge_rain
 
 HERE = (104.52, 36.03)
-OPENS, LENGTH = 120, 168
-"""May to mid October, as in the north of China."""
 
 
-def season_of(totals, *, first=2000, wet=lambda day: True):
-    """Rain that falls evenly on the wet days of each season, nothing outside, from the first year on. [mm]"""
-    last = first + len(totals) - 1
-    days = np.arange(np.datetime64(f"{first}-01-01"), np.datetime64(f"{last + 1}-01-01"))
-    mm = np.zeros(days.size)
-    for year, total in enumerate(totals, start=first):
-        opened = np.datetime64(f"{year}-01-01") + np.timedelta64(OPENS, "D")
-        inside = (days >= opened) & (days < opened + np.timedelta64(LENGTH, "D"))
-        mm[inside] = total / LENGTH
-    return DailyRain(first=days[0].item(), mm=mm, source="made up")
-
-
-def told(rain, as_of, *, start=date(2012, 4, 1)):
-    return anomaly(rain, opens=OPENS, length=LENGTH, start=start, as_of=as_of)
-
-
-TWELVE = [90.0, 110.0] * 6
-"""Totals of 2000 to 2011: mean 100, standard deviation 10 sqrt(12/11)."""
-
-
-def test_a_season_is_told_in_standard_deviations_of_the_years_before_the_work():
-    found = told(season_of([*TWELVE, 500, 500, 80]), date(2014, 12, 1))
-    assert (found.season, found.days, found.years) == (2014, LENGTH, 12)
-    assert (found.total, found.normal) == (pytest.approx(80), pytest.approx(100))
-    assert found.z == pytest.approx(-20 / (10 * (12 / 11) ** 0.5))
-    assert found.code == "DROUGHT"
-
-
-def test_years_after_the_start_do_not_change_what_is_usual():
-    dry = told(season_of([*TWELVE, 80, 20, 80]), date(2014, 12, 1))
-    wet = told(season_of([*TWELVE, 80, 900, 80]), date(2014, 12, 1))
-    assert dry == wet
-
-
-@pytest.mark.parametrize(("total", "code"), [(89.4, "DROUGHT"), (89.7, None), (100, None), (150, None)])
-def test_a_season_is_dry_below_one_standard_deviation(total, code):
-    assert told(season_of([*TWELVE, total]), date(2012, 11, 1)).code == code
-
-
-def test_the_season_to_date_is_held_against_the_same_days():
-    """Half way through, at the usual pace, nothing is wrong; the whole normal would say half is missing."""
-    found = told(season_of([*TWELVE, 100]), date(2012, 1, 1) + timedelta(days=OPENS + 83))
-    assert (found.season, found.days) == (2012, 84)
-    assert (found.total, found.normal) == (pytest.approx(50), pytest.approx(50))
-    assert found.z == pytest.approx(0, abs=1e-9)
-
-
-@pytest.mark.parametrize("as_of", [date(2013, 1, 15), date(2013, 5, 1), date(2013, 6, 20)])
-def test_before_and_early_in_a_season_the_last_one_stands(as_of):
-    found = told(season_of([*TWELVE, 70, 0]), as_of)
-    assert (found.season, found.days) == (2012, LENGTH)
-    assert found.total == pytest.approx(70)
-
-
-def test_rain_after_the_day_does_not_count():
-    rain = season_of([*TWELVE, 100])
-    day = date(2012, 8, 1)
-    later = rain.mm.copy()
-    later[(day - rain.first).days + 1 :] = 77.0
-    assert told(rain, day) == told(DailyRain(first=rain.first, mm=later, source=rain.source), day)
-
-
-def test_a_product_that_comes_late_is_compared_over_the_days_it_has():
-    rain = season_of([*TWELVE, 100])
-    day = date(2012, 1, 1) + timedelta(days=OPENS + 99)
-
-    def until(days_short):
-        short = rain.mm[: (day - rain.first).days + 1 - days_short]
-        return told(DailyRain(first=rain.first, mm=short, source=rain.source), day)
-
-    assert (until(21).days, until(21).z) == (79, pytest.approx(0, abs=1e-9))
-    assert (until(40).total, until(40).code) == (None, "RAIN_UNKNOWN")
-    assert until(400).code == "RAIN_UNKNOWN"
-
-
-def test_nine_earlier_years_do_not_say_what_is_usual_and_ten_do():
-    rain = season_of([*TWELVE, 50])
-    nine = told(rain, date(2012, 12, 1), start=date(2009, 4, 1))
-    assert (nine.years, nine.z, nine.normal, nine.code) == (9, None, None, "RAIN_UNKNOWN")
-    assert nine.total == pytest.approx(50)
-    assert told(rain, date(2012, 12, 1), start=date(2010, 4, 1)).code == "DROUGHT"
-
-
-def test_the_season_in_which_the_work_began_is_no_year_before_it():
-    assert told(season_of([*TWELVE, 50]), date(2012, 12, 1), start=date(2011, 7, 1)).years == 11
-
-
-def test_gaps_are_no_drought():
-    rain = season_of([*TWELVE, 100])
-    opened = (date(2012, 1, 1) - rain.first).days + OPENS
-    few, many = rain.mm.copy(), rain.mm.copy()
-    few[opened + 10 : opened + 26] = np.nan
-    many[opened + 10 : opened + 27] = np.nan
-    day = date(2012, 12, 1)
-    assert told(DailyRain(first=rain.first, mm=few, source="x"), day).total == pytest.approx(100)
-    found = told(DailyRain(first=rain.first, mm=many, source="x"), day)
-    assert (found.total, found.z, found.code) == (None, None, "RAIN_UNKNOWN")
-
-
-def test_where_it_never_rains_nothing_is_dry():
-    assert told(season_of([0.0] * 13), date(2012, 12, 1)).code == "RAIN_UNKNOWN"
-
-
-def test_a_season_that_runs_into_the_next_year_is_one_season():
-    days = np.arange(np.datetime64("2000-01-01"), np.datetime64("2013-06-01"))
-    wet = np.isin(days.astype("datetime64[M]").astype(int) % 12, [11, 0])  # December and January
-    mm = wet.astype(float) * (1 + (days.astype("datetime64[Y]").astype(int) % 2))
-    rain = DailyRain(first=date(2000, 1, 1), mm=mm, source="x")
-    found = anomaly(rain, opens=304, length=181, start=date(2012, 1, 1), as_of=date(2013, 3, 1))
-    assert (found.season, found.days) == (2012, 122)  # 2012 leaps: from 31 October on
-    assert found.total == pytest.approx(31 * 1 + 31 * 2)  # even 2012: 1 mm a day, odd 2013: 2
-
-
-def test_a_month_is_spread_over_its_days_and_summed_back():
+def test_a_month_is_spread_over_its_days():
     months = np.array(["2021-01-01", "2021-02-01", "2021-04-30"], dtype="datetime64[D]")
     rain = daily_rain(months, np.array([31.0, 14.0, 60.0]), rate=False, source="x")
     assert (rain.first, rain.last) == (date(2021, 1, 1), date(2021, 4, 30))
     assert (rain.mm[0], rain.mm[31], rain.mm[-1]) == (1.0, 0.5, 2.0)
     assert np.isnan(rain.mm[59:90]).all()
-    labels, sums = monthly(rain)
-    assert labels.astype(str).tolist() == ["2021-01", "2021-02", "2021-03", "2021-04"]
-    np.testing.assert_allclose(sums, [31, 14, np.nan, 60])
     rate = daily_rain(months, np.array([1.0, 0.5, 2.0]), rate=True, source="x")
     np.testing.assert_allclose(rate.mm, rain.mm)
 
@@ -172,9 +54,6 @@ def test_rain_that_was_kept_takes_in_new_days_and_those_that_were_corrected():
     again = DailyRain.from_json(json.loads(json.dumps(apart.to_json(), allow_nan=False)))
     np.testing.assert_array_equal(again.mm, apart.mm)
     assert (again.first, again.source) == (apart.first, "new")
-
-
-# One rain in every shape that products come in.
 
 
 @pytest.fixture(scope="module")
@@ -312,60 +191,21 @@ def test_a_geotiff_without_a_date_in_its_name_is_told(tmp_path):
         LocalRain(tmp_path).at([HERE])
 
 
-def test_an_anomaly_is_written_as_plain_values():
-    stored = json.dumps(told(season_of([*TWELVE, 80]), date(2012, 12, 1)).to_json(), allow_nan=False)
-    assert json.loads(stored) == {
-        "season": 2012, "days": LENGTH, "total": 80.0, "normal": 100.0, "z": -1.915, "years": 12, "source": "made up",
-    }  # fmt: skip
-
-
-# Real rain.
-
-
-def test_droughts_of_the_real_monthly_rain_are_those_of_a_plain_sum(shared_data, tmp_path):
-    """GPCP, 1979 to 2025, mean millimetres a day of each month; June to September against all years before 2010."""
-    table = pd.read_csv(shared_data / "pyxccd" / "5_precip_gpcp.csv", parse_dates=["time"], date_format="%m/%d/%Y")
-    table.rename(columns={"time": "date", "precip": "mm_per_day"}).to_csv(tmp_path / "gpcp.csv", index=False)
-    (rain,) = LocalRain(tmp_path / "gpcp.csv").at([HERE])
-    sums = (
-        (table.precip * table.time.dt.days_in_month)
-        .groupby(table.time.dt.year.where(table.time.dt.month.between(6, 9)))
-        .sum()
-    )
-    usual = sums[sums.index < 2010]
-    expected = (sums - usual.mean()) / usual.std()
-    found = {}
-    for year in range(2010, 2025):
-        leap = year % 4 == 0
-        one = anomaly(rain, opens=151 + leap, length=122, start=date(2010, 1, 1), as_of=date(year, 11, 1))
-        assert one.years == 31
-        assert one.total == pytest.approx(sums[year], rel=0.03)  # a day earlier in years that do not leap alike
-        found[year] = one.z
-    np.testing.assert_allclose(
-        [found[y] for y in range(2010, 2025)], [expected[y] for y in range(2010, 2025)], atol=0.06
-    )
-    dry = {year for year, z in found.items() if z < -1}
-    assert dry == {int(year) for year in expected.loc[2010:2024].index if expected[year] < -1}
-
-
 def test_a_real_gauge_is_summed_where_it_was_read_and_unknown_where_it_was_not(shared_data, tmp_path):
     """San Simon, Arizona: read nearly daily in 2010 and 2011, only now and then from 2014 on."""
     table = pd.read_csv(shared_data / "portal" / "Sansimon_regional_weather.csv")
     table[["date", "prcp"]].rename(columns={"prcp": "mm"}).to_csv(tmp_path / "gauge.csv", index=False)
     (rain,) = LocalRain(tmp_path / "gauge.csv").at([HERE])
-    months, sums = monthly(rain)
     day = pd.to_datetime(table.date)
     by_month = table.groupby(day.dt.to_period("M")).prcp.agg(["count", "sum"])
     length = by_month.index.days_in_month
     read = by_month["count"] >= 0.9 * length
     assert read.sum() >= 12
-    at = {str(month): value for month, value in zip(months, sums, strict=True)}
-    for month, row in by_month[read].iterrows():
-        assert at[str(month)] == pytest.approx(row["sum"] * month.days_in_month / row["count"])
-    for month in by_month[~read].index:
-        assert np.isnan(at[str(month)]), month
-    found = anomaly(rain, opens=181, length=92, start=date(2020, 1, 1), as_of=date(2024, 12, 1))
-    assert (found.total, found.code) == (None, "RAIN_UNKNOWN")
+    for month, row in by_month.iterrows():
+        total = rain.total(month.start_time.date(), month.days_in_month)
+        expected = row["sum"] * month.days_in_month / row["count"] if read[month] else None
+        assert total == (None if expected is None else pytest.approx(expected)), month
+    assert rain.total(date(2024, 6, 30), 92) is None
 
 
 def test_a_real_reanalysis_in_hundredths_is_refused_until_its_unit_is_said(shared_data, tmp_path):
@@ -386,12 +226,13 @@ def test_a_real_reanalysis_in_hundredths_is_refused_until_its_unit_is_said(share
 
     lon, lat = Transformer.from_crs(32631, 4326, always_xy=True).transform(*middle)
     here, far = LocalRain(tmp_path / "r.nc").at([(lon, lat), (lon + 1, lat)])
-    months, sums = monthly(here)
-    assert months.astype(str).tolist()[0] == "2020-11"
+    months = pd.period_range("2020-11", periods=12, freq="M")
+    assert here.first == date(2020, 11, 1)
+    sums = [here.total(month.start_time.date(), month.days_in_month) for month in months]
     np.testing.assert_allclose(
         sums, [35.76, 119.22, 134.30, 77.33, 65.27, 51.30, 103.76, 160.17, 160.72, 128.61, 47.74, 103.95]
     )
     assert far is None
-    found = anomaly(here, opens=OPENS, length=LENGTH, start=date(2021, 1, 1), as_of=date(2021, 10, 31))
-    assert (found.code, found.years) == ("RAIN_UNKNOWN", 0)
-    assert found.total == pytest.approx(103.76 + 160.17 + 160.72 + 128.61 + 47.74 + 103.95 * 15 / 31, abs=0.1)
+    assert here.total(date(2021, 5, 1), 168) == pytest.approx(
+        103.76 + 160.17 + 160.72 + 128.61 + 47.74 + 103.95 * 15 / 31, abs=0.1
+    )

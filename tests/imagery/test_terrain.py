@@ -18,16 +18,8 @@ from shapely import contains_xy
 from shapely.geometry import MultiPolygon, Point, box
 
 from monitor.errors import BadData
-from monitor.imagery.auxiliary.terrain import (
-    BREAKS,
-    LocalElevation,
-    Terrain,
-    bilinear,
-    facing,
-    gradient,
-    slope,
-    terrain_of,
-)
+from monitor.imagery.auxiliary.elevation import LocalElevation, bilinear
+from monitor.imagery.auxiliary.terrain import Terrain, gradient, northness_eastness, slope, terrain_of
 from monitor.sites.projection import lonlat
 
 UTM = CRS("EPSG:32648")
@@ -87,7 +79,7 @@ def test_a_plane_of_ten_percent_slopes_by_5_71_degrees_and_faces_down(rise_east,
     gx, gy = gradient(1000 + rise_east * east + rise_north * north, 30.0)
     inner = np.s_[1:-1, 1:-1]
     np.testing.assert_allclose(slope(gx, gy)[inner], 5.710593137, atol=1e-8)
-    northness, eastness = facing(gx, gy)
+    northness, eastness = northness_eastness(gx, gy)
     aspect = np.degrees(np.arctan2(eastness[inner], northness[inner])) % 360
     np.testing.assert_allclose((aspect - faces + 180) % 360 - 180, 0, atol=1e-4)
     edge = np.ones(gx.shape, bool)
@@ -97,7 +89,7 @@ def test_a_plane_of_ten_percent_slopes_by_5_71_degrees_and_faces_down(rise_east,
 
 def test_flat_ground_faces_nowhere():
     gx, gy = gradient(np.full((3, 3), 7.0), 30.0)
-    assert (slope(gx, gy)[1, 1], *(part[1, 1] for part in facing(gx, gy))) == (0, 0, 0)
+    assert (slope(gx, gy)[1, 1], *(part[1, 1] for part in northness_eastness(gx, gy))) == (0, 0, 0)
 
 
 @settings(max_examples=30, deadline=None)
@@ -109,7 +101,7 @@ def test_any_ground_equals_the_formula_pixel_by_pixel(seed, pixel, holes):
     gx, gy = gradient(z, pixel)
     angle, aspect = looped(z, pixel)
     np.testing.assert_allclose(slope(gx, gy), angle, rtol=1e-12)
-    northness, eastness = facing(gx, gy)
+    northness, eastness = northness_eastness(gx, gy)
     np.testing.assert_allclose(northness, np.cos(np.radians(aspect)), atol=1e-9)
     np.testing.assert_allclose(eastness, np.sin(np.radians(aspect)), atol=1e-9)
 
@@ -137,19 +129,16 @@ def test_missing_values_of_a_file_are_unknown_whether_it_says_so_or_not(tmp_path
     assert gone is None
 
 
-def test_sites_of_a_known_plane_have_its_slope_class_and_aspect(tmp_path):
+def test_sites_of_a_known_plane_have_its_slope_and_aspect(tmp_path):
     _, north = ground(80, 80)
     angles = [3.0, 6.0, 12.0, 20.0, 30.0, 40.0]
-    for number, angle in enumerate(angles):
+    for angle in angles:
         z = 3000 - math.tan(math.radians(angle)) * north
         model = LocalElevation(write(tmp_path / "dem.tif", z))
         (found,) = terrain_of(model, [place(400, -1600, 1500, -700)])
         assert found.slope == pytest.approx(angle, abs=1e-3)
-        assert found.slope_class == number
         assert (found.northness, found.eastness) == (pytest.approx(1), pytest.approx(0, abs=1e-6))
-        assert found.aspect == pytest.approx(0, abs=1e-3) or found.aspect == pytest.approx(360, abs=1e-3)
         assert found.elevation == pytest.approx(3000 + math.tan(math.radians(angle)) * 1150, abs=30 * math.tan(0.7))
-    assert len(BREAKS) == len(angles) - 1
 
 
 def test_the_same_hill_in_degrees_and_in_metres_has_the_same_slope(tmp_path):
@@ -243,7 +232,7 @@ def test_terrain_survives_the_ledger():
     stored = json.loads(json.dumps(one.to_json(), allow_nan=False))
     again = Terrain.from_json(stored)
     assert again.to_json() == stored
-    assert (again.elevation, again.slope, again.slope_class, again.source) == (1234.6, 12.35, 2, "dem.tif")
+    assert (again.elevation, again.slope, again.source) == (1234.6, 12.35, "dem.tif")
 
 
 def test_between_pixels_a_plane_stays_a_plane_to_the_rim_and_ends_there():
@@ -259,10 +248,10 @@ def test_between_pixels_a_plane_stays_a_plane_to_the_rim_and_ends_there():
 
 
 @pytest.mark.parametrize(
-    ("lon", "lat", "radius", "expected"),
-    [(-105.70, 40.36, 0.05, 3), (-105.65, 40.30, 0.02, 3), (-105.80, 40.45, 0.03, 2), (-105.60, 40.25, 0.03, 3)],
+    ("lon", "lat", "radius"),
+    [(-105.70, 40.36, 0.05), (-105.65, 40.30, 0.02), (-105.80, 40.45, 0.03), (-105.60, 40.25, 0.03)],
 )
-def test_real_mountains_have_the_slope_of_their_own_pixels(shared_data, lon, lat, radius, expected):
+def test_real_mountains_have_the_slope_of_their_own_pixels(shared_data, lon, lat, radius):
     """The Rocky Mountains in 234 m pixels of degrees: Horn's loop over the file as it is, its pixels in metres."""
     path = shared_data / "dem" / "rmnp-dem.tif"
     shape = Point(lon, lat).buffer(radius)
@@ -285,7 +274,7 @@ def test_real_mountains_have_the_slope_of_their_own_pixels(shared_data, lon, lat
     assert found.slope == pytest.approx(np.mean(angles), rel=0.01)
     assert found.elevation == pytest.approx(raw[rows, columns].mean(), abs=8)  # the pixels of the rim differ
     assert found.northness == pytest.approx(np.mean(north), abs=0.02)
-    assert (found.slope_class, found.known) == (expected, 1)
+    assert found.known == 1
 
 
 def test_real_lowland_agrees_with_the_slope_that_others_computed(shared_data, tmp_path):
@@ -298,7 +287,6 @@ def test_real_lowland_agrees_with_the_slope_that_others_computed(shared_data, tm
     (found,) = terrain_of(LocalElevation(path), [shape])
     assert found.elevation == pytest.approx(z[10:90, 10:90].mean(), abs=0.3)
     assert found.slope == pytest.approx(theirs[10:90, 10:90].mean(), abs=1.0)
-    assert found.slope_class == 0
 
 
 def test_a_site_of_several_parts_is_one_mean(tmp_path):
@@ -316,6 +304,6 @@ def test_reading_in_strips_changes_nothing(tmp_path, monkeypatch):
     model = LocalElevation(write(tmp_path / "dem.tif", z, affine=Affine(10, 0, X, 0, -10, Y)))
     grid = GeoBox((90, 90), Affine(30, 0, X + 60, 0, -30, Y - 60), UTM)
     whole = model.read(grid)
-    monkeypatch.setattr("monitor.imagery.auxiliary.terrain.MOST", 4 * 9 * 90)
+    monkeypatch.setattr("monitor.imagery.auxiliary.elevation.MAX_TERRAIN_PIXELS", 4 * 9 * 90)
     np.testing.assert_array_equal(model.read(grid), whole)
     assert np.isfinite(whole).all()

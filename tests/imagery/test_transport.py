@@ -15,7 +15,7 @@ from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery import transport
 from monitor.imagery.addresses import AllowList, display_address, join_address, parse_url
 from monitor.imagery.byte_ranges import RemoteFile
-from monitor.imagery.earthengine import transport as ee_transport
+from monitor.imagery.earthengine.transport import ClientTransport
 from monitor.imagery.fetch_errors import AccessDenied, FetchRefused, NoAnswer, NotFound, RequestRejected, TooLarge
 from monitor.imagery.transport import Fetcher
 from tests.loopback.stac import Clock, StacServer
@@ -268,8 +268,8 @@ def test_a_server_that_sends_a_byte_at_a_time_is_left_at_the_deadline_whatever_i
 def test_earth_engine_is_left_at_the_deadline_too(how):
     with dripping(*SLOWLY[how]) as host:
         begun = time.monotonic()
-        with pytest.raises(TimeoutError, match=r"no whole answer within 0\.6 s"):
-            ee_transport.Transport(in_flight=1, deadline=0.6).request(f"http://{host}/")
+        with pytest.raises(TimeoutError, match=r"no complete answer within 0\.6 s"):
+            ClientTransport(in_flight=1, deadline=0.6).request(f"http://{host}/")
         assert time.monotonic() - begun < 4
 
 
@@ -279,7 +279,7 @@ def test_a_server_that_does_not_finish_to_encrypt_is_left_at_the_deadline():
         with pytest.raises(TryLater):
             Fetcher(AllowList.parse([host]), budget=0.6).get(f"https://{host}/", max_bytes=1 << 30)
         with pytest.raises(TimeoutError):
-            ee_transport.Transport(in_flight=1, deadline=0.6).request(f"https://{host}/")
+            ClientTransport(in_flight=1, deadline=0.6).request(f"https://{host}/")
         assert time.monotonic() - begun < 6
 
 

@@ -139,8 +139,8 @@ def _limits():
     from jobs.settings import SourceSettings
     from jobs.sources import open_earth_engine
 
-    pace = open_earth_engine(SourceSettings(kind="earthengine", project="p")).connection._pace
-    return pace.in_flight, pace.a_minute
+    limit = open_earth_engine(SourceSettings(kind="earthengine", project="p")).connection.rate_limit
+    return limit.in_flight, limit.per_minute
 
 
 def test_requests_to_earth_engine_are_capped_for_all_workers_together(cluster):

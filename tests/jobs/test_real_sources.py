@@ -13,7 +13,7 @@ from odc.geo import CRS
 from shapely.geometry import box, mapping
 
 from jobs.cli import main
-from jobs.cost_estimate import PICTURES
+from jobs.cost_estimate import PICTURES_PER_BATCH
 from jobs.fetch import COMMIT_SIZE
 from jobs.lock import hold_lock
 from jobs.settings import load
@@ -266,7 +266,7 @@ def test_a_dry_run_tells_the_requests_that_the_night_then_makes_at_most_and_read
     run(config, capsys)
     told = first["requests"] + second["requests"]
     made = engine.counts["pixels"] + engine.counts["values"]
-    assert told - 4 * PICTURES <= made <= told  # of two sites in two batches
+    assert told - 4 * PICTURES_PER_BATCH <= made <= told  # of two sites in two batches
     assert made > 0
     days = [name.split("/")[-1][:8] for name in first["scenes"]]  # other tests may have added to those of TIMES
     assert len(days) >= len(TIMES)
@@ -274,7 +274,7 @@ def test_a_dry_run_tells_the_requests_that_the_night_then_makes_at_most_and_read
     grid = stored(config, site=int(first["site"].removeprefix("s"))).cube().odc.geobox
     scenes = (len(days) + before) * grid.shape[0] * grid.shape[1] * 14 / 1e6
     context = stored(config, site=int(first["site"].removeprefix("s"))).context
-    taken = PICTURES * -(-len(days) // COMMIT_SIZE)
+    taken = PICTURES_PER_BATCH * -(-len(days) // COMMIT_SIZE)
     pictures = taken * context.shape[0] * context.shape[1] * 14 / 1e6
     assert first["megabytes"] == pytest.approx(scenes + pictures, 1e-3)
     assert first["eecu_seconds"] > 0

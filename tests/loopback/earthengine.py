@@ -10,7 +10,7 @@ is named by its reducer, and what is not implemented here is refused with status
     with EarthEngineServer() as server:
         server.add("COPERNICUS/S2_SR_HARMONIZED", "20200103T035141_20200103T035142_T48SUF", bands={"B2": array, ...},
                    transform=Affine(10, 0, 300000, 0, -10, 4200000), crs="EPSG:32648", time=datetime(...))
-        EarthEngine(project="any", url=server.url, token="any", allow_hosts=["127.0.0.1"])
+        EarthEngine(connect(project="any", url=server.url, token="any", allow_hosts=["127.0.0.1"]))
         server.counts                       # Counter of requests by kind
         server.fail("pixels", status=429, retry_after=1, times=2)
 """

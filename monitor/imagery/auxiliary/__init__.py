@@ -1,1 +1,1 @@
-"""Terrain and rainfall, beside the imagery."""
+"""Terrain and rainfall data that complement the imagery."""

@@ -1,8 +1,8 @@
 """Terrain and rain from Earth Engine: Copernicus GLO-30, and CHIRPS day by day.
 
-Both are asked for pixel by pixel on their own lattice, so that the server resamples nothing; whatever lies between
-pixels is done here, as for local files. A value that is missing comes as 0: what is sent is the value and an offset
-that no real value reaches.
+Both are requested on their own pixel lattice, so that the server resamples nothing; interpolation between pixels is
+done here, as for local files. The server gives a missing value as 0, so it is asked for the value plus an offset that
+no real value reaches.
 """
 
 import io
@@ -20,84 +20,87 @@ from shapely.geometry import box, mapping
 from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadData, TryLater
+from monitor.imagery.auxiliary.elevation import TERRAIN_PIXEL, ElevationTile, mosaic
 from monitor.imagery.auxiliary.rainfall import DailyRain, daily_rain
-from monitor.imagery.auxiliary.terrain import PIXEL, Tile, mosaic
-from monitor.imagery.earthengine.connection import Connection, Refused
+from monitor.imagery.earthengine.batches import pixel_grid
+from monitor.imagery.earthengine.connection import Connection, RequestRefused
 from monitor.sites.projection import LONLAT, lonlat
 
 GLO30: Final = "COPERNICUS/DEM/GLO30"
-"""Collection of tiles; band ``DEM``. [m]"""
+"""Collection of elevation tiles; band ``DEM``. [m]"""
 CHIRPS: Final = "UCSB-CHG/CHIRPS/DAILY"
-"""An image a day since 1981, named by it (``19810101``), between 50 degrees south and north; band ``precipitation``.
+"""Daily images since 1981, named by date (``19810101``), from 50 degrees south to 50 north; band ``precipitation``.
 [mm/day]"""
-SECOND: Final = 1 / 3600
-WIDTHS: Final = ((50, 1.0), (60, 1.5), (70, 2.0), (80, 3.0), (85, 5.0), (90, 10.0))
-"""Pixels of GLO-30 are one second of latitude high and so many of longitude wide, up to a latitude. [degree, second]"""
-DEEPEST: Final = 20_000
-"""Added to elevations. [m]"""
-CELL: Final = 0.05
-"""Pixel of CHIRPS; corners lie on its multiples. [degree]"""
-TOGETHER: Final = 1.0
-"""Points within the same square of this side are asked for together. [degree]"""
-DAYS: Final = 1000
-"""Of one request: 1,024 bands are allowed."""
-MOST_PIXELS: Final = 8_000_000
-"""Of one request for elevations, in each tile. [pixel]"""
+ARC_SECOND: Final = 1 / 3600
+GLO30_WIDTHS: Final = ((50, 1.0), (60, 1.5), (70, 2.0), (80, 3.0), (85, 5.0), (90, 10.0))
+"""Width of GLO-30 pixels up to each latitude; they are one second of latitude high. [degree, arc second]"""
+ELEVATION_OFFSET: Final = 20_000
+"""Added to elevations so that none is 0. [m]"""
+CHIRPS_PIXEL: Final = 0.05
+"""Side of a CHIRPS pixel; corners are at its multiples. [degree]"""
+GROUP_SIDE: Final = 1.0
+"""Points in the same square of this side share requests. [degree]"""
+DAYS_PER_REQUEST: Final = 1000
+"""Most days of one request: 1,024 bands are allowed."""
+MAX_ELEVATION_PIXELS: Final = 8_000_000
+"""Most pixels of one request for elevations, for each tile."""
+_VALUE: Final = "value"
 
 
 class EarthEngineElevation:
-    """Copernicus GLO-30 from Earth Engine.
+    """Copernicus GLO-30 from Earth Engine, an :class:`monitor.imagery.auxiliary.elevation.ElevationModel`.
 
     Parameters
     ----------
     connection : Connection
-        That of the imagery: the client has one session a process.
+        That of the imagery: the client has one session per process.
     """
 
-    pixel = PIXEL
+    pixel = TERRAIN_PIXEL
 
     def __init__(self, connection: Connection) -> None:
         self.name = GLO30
         self._connection = connection
 
     def read(self, grid: GeoBox) -> np.ndarray:
-        """See :class:`monitor.imagery.auxiliary.terrain.ElevationModel`; one request.
+        """Elevation on a grid, (y, x) float64, NaN where unknown; one request. [m]
 
         Raises
         ------
         BadData
             The collection cannot be read, or the ground is too large for one request.
         TryLater, BadConfiguration
-            See :meth:`monitor.imagery.earthengine.connection.Connection.ask`.
+            See :meth:`monitor.imagery.earthengine.connection.Connection.request`.
         """
         assert grid.crs is not None
         area = lonlat(box(*grid.boundingbox.bbox), grid.crs)
         west, south, east, north = area.bounds
-        wide = next(width for limit, width in WIDTHS if max(abs(south), abs(north)) <= limit) * SECOND
-        # Pixels are centred on whole seconds; four more on all sides count in what lies between.
-        left = (math.floor(west / wide) - 4) * wide - wide / 2
-        top = (math.ceil(north / SECOND) + 4) * SECOND + SECOND / 2
-        shape = math.ceil((top - south) / SECOND) + 4, math.ceil((east - left) / wide) + 4
-        if shape[0] * shape[1] > MOST_PIXELS:
+        width = next(width for limit, width in GLO30_WIDTHS if max(abs(south), abs(north)) <= limit) * ARC_SECOND
+        # Pixels are centred on whole seconds; four more on all sides are needed for interpolation.
+        left = (math.floor(west / width) - 4) * width - width / 2
+        top = (math.ceil(north / ARC_SECOND) + 4) * ARC_SECOND + ARC_SECOND / 2
+        shape = math.ceil((top - south) / ARC_SECOND) + 4, math.ceil((east - left) / width) + 4
+        if shape[0] * shape[1] > MAX_ELEVATION_PIXELS:
             msg = f"ground of {shape[0]} by {shape[1]} seconds is too large for one request of terrain"
             raise BadData(msg)
-        affine = Affine(wide, 0.0, left, 0.0, -SECOND, top)
-        layers = _pixels(self._connection, GLO30, "DEM", DEEPEST, area, shape, affine)
+        affine = Affine(width, 0.0, left, 0.0, -ARC_SECOND, top)
+        layers = _layers(self._connection, GLO30, "DEM", ELEVATION_OFFSET, area, GeoBox(shape, affine, LONLAT))
         if not layers:
             return np.full(grid.shape, np.nan)
-        z = np.max(list(layers.values()), axis=0)  # tiles do not overlap: one of them at most is not 0
-        z = np.where(z > 0, z - DEEPEST, np.nan)
+        z = np.max(list(layers.values()), axis=0)  # tiles do not overlap: at most one of them is not 0
+        z = np.where(z > 0, z - ELEVATION_OFFSET, np.nan)
 
         def values(window: Window) -> np.ndarray:
-            rows, columns = window.toslices()
-            part: np.ndarray = z[rows, columns]
+            part: np.ndarray = z[window.toslices()]
             return part
 
-        return mosaic([Tile(GLO30, shape=shape, affine=affine, crs=LONLAT, values=values)], grid)
+        return mosaic([ElevationTile(GLO30, shape=shape, affine=affine, crs=LONLAT, values=values)], grid)
 
 
 class EarthEngineRain:
-    """CHIRPS from Earth Engine: one request for a thousand days of all points in a square of one degree.
+    """CHIRPS from Earth Engine, a :class:`monitor.imagery.auxiliary.rainfall.RainfallProduct`.
+
+    One request covers a thousand days of all points in a square of one degree.
 
     Parameters
     ----------
@@ -110,49 +113,46 @@ class EarthEngineRain:
         self._connection = connection
 
     def at(self, points: Sequence[tuple[float, float]], *, since: date, until: date) -> list[DailyRain | None]:
-        """Rain at places from a day to a day; see :class:`monitor.imagery.auxiliary.rainfall.RainfallProduct`.
-
-        New days are added to known ones by :func:`monitor.imagery.auxiliary.rainfall.merge_rain`.
+        """Daily rain at points, see :meth:`monitor.imagery.auxiliary.rainfall.RainfallProduct.at`.
 
         Raises
         ------
         BadData
             The collection cannot be read.
         TryLater, BadConfiguration
-            See :meth:`monitor.imagery.earthengine.connection.Connection.ask`.
+            See :meth:`monitor.imagery.earthengine.connection.Connection.request`.
         """
         groups: dict[tuple[int, int], list[int]] = {}
         for index, (lon, lat) in enumerate(points):
-            groups.setdefault((math.floor(lon / TOGETHER), math.floor(lat / TOGETHER)), []).append(index)
-        found: list[DailyRain | None] = [None] * len(points)
+            groups.setdefault((math.floor(lon / GROUP_SIDE), math.floor(lat / GROUP_SIDE)), []).append(index)
+        rains: list[DailyRain | None] = [None] * len(points)
         for members in groups.values():
-            columns = [math.floor(points[i][0] / CELL + 1e-9) for i in members]
-            rows = [math.floor(points[i][1] / CELL + 1e-9) for i in members]
+            columns = [math.floor(points[i][0] / CHIRPS_PIXEL + 1e-9) for i in members]
+            rows = [math.floor(points[i][1] / CHIRPS_PIXEL + 1e-9) for i in members]
             left, top = min(columns), max(rows) + 1
             shape = top - min(rows), max(columns) + 1 - left
-            affine = Affine(CELL, 0.0, left * CELL, 0.0, -CELL, top * CELL)
-            days, values = self._series(shape, affine, since, until)
+            affine = Affine(CHIRPS_PIXEL, 0.0, left * CHIRPS_PIXEL, 0.0, -CHIRPS_PIXEL, top * CHIRPS_PIXEL)
+            days, values = self._series(GeoBox(shape, affine, LONLAT), since, until)
             for i, row, column in zip(members, rows, columns, strict=True):
-                here = values[:, top - 1 - row, column - left] if days.size else np.empty(0)
-                if np.isfinite(here).any():
-                    found[i] = daily_rain(days, here, rate=True, source=self.name)
-        return found
+                series = values[:, top - 1 - row, column - left] if days.size else np.empty(0)
+                if np.isfinite(series).any():
+                    rains[i] = daily_rain(days, series, rate=True, source=self.name)
+        return rains
 
-    def _series(
-        self, shape: tuple[int, int], affine: Affine, since: date, until: date
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Days, and (day, y, x) rain, NaN where unknown."""
-        left, top = affine.c, affine.f
-        # A little within, so that no neighbour is touched.
-        area = box(left, top - shape[0] * CELL, left + shape[1] * CELL, top).buffer(-CELL / 10)
+    def _series(self, grid: GeoBox, since: date, until: date) -> tuple[np.ndarray, np.ndarray]:
+        """Days, and (day, y, x) rain, NaN where unknown. [mm/day]"""
+        left, top = grid.affine.c, grid.affine.f
+        # Slightly smaller than the grid, so that it touches no neighbouring pixel.
+        area = box(left, top - grid.shape[0] * CHIRPS_PIXEL, left + grid.shape[1] * CHIRPS_PIXEL, top)
+        area = area.buffer(-CHIRPS_PIXEL / 10)
         days: list[date] = []
         layers: list[np.ndarray] = []
         first = since
         while first <= until:
-            last = min(until, first + timedelta(days=DAYS - 1))
-            answer = _pixels(self._connection, CHIRPS, "precipitation", 1, area, shape, affine, (first, last))
+            last = min(until, first + timedelta(days=DAYS_PER_REQUEST - 1))
+            answer = _layers(self._connection, CHIRPS, "precipitation", 1, area, grid, days=(first, last))
             for name, values in answer.items():
-                day = name.removesuffix("_" + LAYER)
+                day = name.removesuffix("_" + _VALUE)
                 try:
                     days.append(date.fromisoformat(day))
                 except ValueError:
@@ -163,59 +163,45 @@ class EarthEngineRain:
         return np.array(days, dtype="datetime64[D]"), np.array(layers)
 
 
-LAYER: Final = "value"
-
-
-def _pixels(
+def _layers(
     connection: Connection,
     collection: str,
     band: str,
     offset: int,
     area: BaseGeometry,
-    shape: tuple[int, int],
-    affine: Affine,
+    grid: GeoBox,
+    *,
     days: tuple[date, date] | None = None,
 ) -> dict[str, np.ndarray]:
-    """One layer an image of a collection over an area, value plus offset, 0 where there is none, by the image's name.
+    """One band of each image of a collection over an area, by image name: value plus offset, 0 where there is none.
 
-    The functions used are ``filterBounds``, ``filterDate``, ``map``, ``select``, ``add``, ``unmask``, ``rename``,
-    ``addBands`` and ``toBands``.
+    The server functions are ``filterBounds``, ``filterDate``, ``map``, ``select``, ``add``, ``unmask``, ``rename``,
+    ``addBands`` and ``toBands``. A malformed answer is requested once more.
     """
 
-    def graph() -> Any:
+    def expression() -> Any:
         images = ee.ImageCollection(collection)
         if days is not None:
             images = images.filterDate(days[0].isoformat(), (days[1] + timedelta(days=1)).isoformat())
         images = images.filterBounds(ee.Geometry(mapping(area), None, False))
 
         def shifted(image: Any) -> Any:
-            # What arithmetic returns has lost the image's name, which the bands of the stack are named by.
-            value = image.select(band).add(offset).unmask(0, False).rename(LAYER)
-            return image.select([band]).addBands(value).select([LAYER])
+            # The result of arithmetic has lost the name of the image, which names the bands of the stack.
+            value = image.select(band).add(offset).unmask(0, False).rename(_VALUE)
+            return image.select([band]).addBands(value).select([_VALUE])
 
         return images.map(shifted).toBands()
 
     def call() -> bytes:
-        asked = {
-            "expression": graph(),
-            "fileFormat": "NPY",
-            "grid": {
-                "dimensions": {"width": shape[1], "height": shape[0]},
-                "affineTransform": {
-                    "scaleX": affine.a, "shearX": 0.0, "translateX": affine.c,
-                    "shearY": 0.0, "scaleY": affine.e, "translateY": affine.f,
-                },
-                "crsCode": LONLAT,
-            },
-        }  # fmt: skip
-        return bytes(ee.data.computePixels(asked))
+        request = {"expression": expression(), "fileFormat": "NPY", "grid": pixel_grid(grid)}
+        return bytes(ee.data.computePixels(request))
 
     wrong = ""
     for _ in range(2):
         try:
-            answer = connection.ask("pixels", call)
-        except Refused as error:
-            if error.too_much:
+            answer = connection.request("pixels", call)
+        except RequestRefused as error:
+            if error.is_limit:
                 msg = f"{collection} of Earth Engine cannot be read now: {error}"
                 raise TryLater(msg) from error
             if "no bands" in str(error).lower():
@@ -223,13 +209,13 @@ def _pixels(
             msg = f"{collection} of Earth Engine cannot be read: {error}"
             raise BadData(msg) from error
         try:
-            found = np.load(io.BytesIO(answer), allow_pickle=False)
-            names = found.dtype.names or ()
-            if found.shape != shape or any(not name.endswith("_" + LAYER) for name in names):
-                wrong = f"{found.shape} pixels of {', '.join(names[:3])}, not {shape} of {LAYER}"
+            array = np.load(io.BytesIO(answer), allow_pickle=False)
+            names = array.dtype.names or ()
+            if array.shape != tuple(grid.shape) or any(not name.endswith("_" + _VALUE) for name in names):
+                wrong = f"{array.shape} pixels of {', '.join(names[:3])}, not {tuple(grid.shape)} of {_VALUE}"
                 continue
-            return {name: np.nan_to_num(found[name].astype(np.float64)) for name in names}
+            return {name: np.nan_to_num(array[name].astype(np.float64)) for name in names}
         except (ValueError, EOFError, OSError) as error:
             wrong = f"no array ({error})"
-    msg = f"{collection} of Earth Engine answers twice with other pixels than asked for: {wrong}"
+    msg = f"{collection} of Earth Engine answers twice with other pixels than requested: {wrong}"
     raise TryLater(msg)

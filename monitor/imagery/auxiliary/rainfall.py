@@ -1,15 +1,14 @@
-"""Rain: how the season's rain compares with what is usual at a place, from one rainfall product.
+"""Daily rain at places, from a rainfall product.
 
-Whatever a product's step, days or months, a place's rain becomes one value a day, NaN where it is not known; a month's
-rain is spread evenly over its days. What is told of it is the season's sum to date against the same days of the years
-before the work began.
+Whatever the time step of a product, days or months, the rain of a place becomes one value per day, NaN where unknown;
+the rain of a month is spread evenly over its days.
 """
 
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -20,103 +19,104 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 from monitor.errors import BadData
-from monitor.imagery.auxiliary.files import NETCDF, opened_tiff, plain_file, tiffs
+from monitor.imagery.auxiliary.files import NETCDF_MAGIC, geotiff_paths, open_geotiff, plain_file
 from monitor.sites.projection import LONLAT
 
-DRY: Final = -1.0
-"""A season is dry from this many standard deviations on (METHOD 5). [standard deviation]"""
-YEARS: Final = 10
-"""Fewest earlier years that say what is usual. [year]"""
-SEASON: Final = 60
-"""Days of a season from which on its rain to date is told; before, the last season stands. [day]"""
-KNOWN: Final = 0.9
-"""Least share of days known for a sum to stand; it is scaled up to all of them. [1]"""
-LATE: Final = 2 / 3
-"""Least share of the season to date that the product must have reached: CHIRPS comes three weeks late. [1]"""
-MOST_BYTES: Final = 50_000_000
+MIN_DAYS_KNOWN: Final = 0.9
+"""Least share of known days for a sum to be given; it is scaled up to all days. [1]"""
+REVISED_PERIOD: Final = timedelta(days=60)
+"""Products correct their newest days for about this long."""
+MAX_TABLE_BYTES: Final = 50_000_000
 """Largest table of one place. [byte]"""
-WETTEST: Final = 2000.0
+MAX_DAILY_RAIN: Final = 2000.0
 """No day has had more rain (Foc-Foc, La Reunion, 1966: 1,825 mm). [mm]"""
+RAIN_VARIABLES: Final = ("precipitation", "precip", "rain", "rainfall", "tp", "pr", "prcp")
+"""Names of rain in NetCDF files with more than one variable: CHIRPS, ERA5-Land and others."""
 
-DAY, MONTH = np.timedelta64(1, "D"), np.timedelta64(1, "M")
-NAMES: Final = ("precipitation", "precip", "rain", "rainfall", "tp", "pr", "prcp")
-"""What rain is called in NetCDF, where a file holds more than one variable: CHIRPS, ERA5-Land and others."""
+_DAY, _MONTH = np.timedelta64(1, "D"), np.timedelta64(1, "M")
 _AXES: Final = {"t": "time", "lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
 _TOTALS: Final = {"mm": 1.0, "millimeter": 1.0, "kgm-2": 1.0, "kg/m2": 1.0, "m": 1000.0, "mm/month": 1.0}
-"""Millimetres of a unit that counts what fell in each step."""
-_RATES: Final = {"mm/day": 1.0, "mm/d": 1.0, "mmday-1": 1.0, "mmd-1": 1.0, "m/day": 1000.0, "mday-1": 1000.0,
-                 "kgm-2s-1": 86400.0, "mms-1": 86400.0}  # fmt: skip
-"""Millimetres a day of a unit that is a rate."""
+"""Factor to millimetres, by unit of the rain of a whole step."""
+_RATES: Final = {
+    "mm/day": 1.0,
+    "mm/d": 1.0,
+    "mmday-1": 1.0,
+    "mmd-1": 1.0,
+    "m/day": 1000.0,
+    "mday-1": 1000.0,
+    "kgm-2s-1": 86400.0,
+    "mms-1": 86400.0,
+}
+"""Factor to millimetres a day, by unit of a rate."""
 _DATED: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])(?:[-_.]?(0[1-9]|[12]\d|3[01]))?(?!\d)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DailyRain:
-    """Rain at one place, day by day."""
+    """Rain at one place, one value per day."""
 
     first: date
     """Day of the first value."""
     mm: np.ndarray
-    """(day,) NaN where not known. [mm/day]"""
+    """(day,) array, NaN where unknown. [mm/day]"""
     source: str
     """Name of the product."""
 
     @property
     def last(self) -> date:
         """Day of the last value."""
-        return _date(_number(self.first) + self.mm.size - 1)
+        return self.first + timedelta(days=self.mm.size - 1)
+
+    def total(self, first: date, days: int) -> float | None:
+        """Rain of a number of days from `first` on, scaled up for unknown ones; None: too many are unknown. [mm]"""
+        start = (first - self.first).days
+        part = self.mm[max(start, 0) : max(start + days, 0)]
+        known = part[np.isfinite(part)]
+        if not known.size or known.size < MIN_DAYS_KNOWN * days:
+            return None
+        return float(known.sum()) * days / known.size
+
+    def between(self, since: date | None, until: date | None) -> "DailyRain | None":
+        """Rain of the days from `since` to `until`, both included; None: there are none."""
+        first, last = max(self.first, since or self.first), min(self.last, until or self.last)
+        if first > last:
+            return None
+        start = (first - self.first).days
+        mm = self.mm[start : start + (last - first).days + 1]
+        return DailyRain(first=first, mm=mm, source=self.source)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, to tenths of a millimetre; None where not known."""
+        """Plain values, to a tenth of a millimetre; None where unknown."""
         mm = [None if not np.isfinite(value) else round(float(value), 1) for value in self.mm]
         return {"first": self.first.isoformat(), "mm": mm, "source": self.source}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "DailyRain":
-        """The rain written by :meth:`to_json`."""
+        """Rain from the values of :meth:`to_json`."""
         mm = np.array([np.nan if value is None else value for value in stored["mm"]], dtype=np.float64)
         return cls(first=date.fromisoformat(stored["first"]), mm=mm, source=stored["source"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Anomaly:
-    """A season's rain against the years before the work began."""
-
-    season: int
-    """Year in which the season opened."""
-    days: int
-    """Of the season, counted from its opening. [day]"""
-    total: float | None
-    """Of those days; None where too little is known. [mm]"""
-    normal: float | None
-    """Mean of the same days in earlier years; None where too few are known. [mm]"""
-    z: float | None
-    """How many standard deviations of the earlier years the total lies above their mean; None: not known."""
-    years: int
-    """Earlier years that were compared with."""
-    source: str
-
-    @property
-    def code(self) -> str | None:
-        """Reason for the assessment: ``RAIN_UNKNOWN``, ``DROUGHT``, or None."""
-        if self.z is None:
-            return "RAIN_UNKNOWN"
-        return "DROUGHT" if self.z < DRY else None
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        digits = {"total": 1, "normal": 1, "z": 3}
-        return {k: round(v, digits[k]) if k in digits and v is not None else v for k, v in asdict(self).items()}
 
 
 class RainfallProduct(Protocol):
     """A rainfall product."""
 
     name: str
-    """What it is called in the evidence."""
+    """Its name in the evidence."""
 
     def at(self, points: Sequence[tuple[float, float]], *, since: date, until: date) -> list[DailyRain | None]:
-        """Rain at places (longitude, latitude), read together, of days from one to another; None where there is none.
+        """Daily rain at points.
+
+        Parameters
+        ----------
+        points : sequence of (float, float)
+            Longitude and latitude. [degree]
+        since, until : date
+            Both included.
+
+        Returns
+        -------
+        list of DailyRain or None
+            In the order of `points`; None where the product has no rain.
 
         Raises
         ------
@@ -126,105 +126,41 @@ class RainfallProduct(Protocol):
         ...
 
 
-def anomaly(rain: DailyRain, *, opens: int, length: int, start: date, as_of: date) -> Anomaly:
-    """The season's rain to date against the same days of the years before the work began.
-
-    Parameters
-    ----------
-    rain : DailyRain
-        At the site.
-    opens, length : int
-        Days from 1 January to the opening of the growing season, and its length; it may run into the next year. [day]
-    start : date
-        First day of the work.
-    as_of : date
-        What fell later does not count.
-
-    Returns
-    -------
-    Anomaly
-        Of the season that `as_of` lies in or follows; of the one before in its first :data:`SEASON` days, when
-        little rain says little.
-
-    Notes
-    -----
-    Sums are compared as they are. Where rain is scarce they are skewed: a drought is then told rather too seldom.
-    """
-    day = _number(as_of)
-    season = as_of.year - (day < _opening(as_of.year, opens))
-    days = min(day - _opening(season, opens) + 1, length)
-    if days < min(SEASON, length):
-        season, days = season - 1, length
-    reached = _number(min(rain.last, as_of)) - _opening(season, opens) + 1
-    arrived = min(days, reached)
-    if arrived < LATE * days:
-        return Anomaly(season=season, days=days, total=None, normal=None, z=None, years=0, source=rain.source)
-    total = _sum(rain, _opening(season, opens), arrived)
-    before = [
-        _sum(rain, _opening(year, opens), arrived)
-        for year in range(rain.first.year - 1, season)
-        if _opening(year, opens) + length <= _number(start)
-    ]
-    known = np.array([value for value in before if value is not None])
-    usual = known.size >= YEARS
-    spread = float(known.std(ddof=1)) if usual else 0.0
-    return Anomaly(
-        season=season,
-        days=arrived,
-        total=total,
-        normal=float(known.mean()) if usual else None,
-        z=None if total is None or not spread > 0 else (total - float(known.mean())) / spread,
-        years=int(known.size),
-        source=rain.source,
-    )
-
-
-def monthly(rain: DailyRain) -> tuple[np.ndarray, np.ndarray]:
-    """Sums by calendar month.
-
-    Returns
-    -------
-    months : (m,) datetime64[M] array
-        From the first value's to the last value's.
-    mm : (m,) array
-        NaN where less than nine tenths (:data:`KNOWN`) of the month's days are known. [mm]
-    """
-    months = np.arange(np.datetime64(rain.first, "M"), np.datetime64(rain.last, "M") + MONTH)
-    opened = months.astype("datetime64[D]").astype(np.int64)
-    closed = (months + MONTH).astype("datetime64[D]").astype(np.int64)
-    sums = [_sum(rain, int(a), int(b - a)) for a, b in zip(opened, closed, strict=True)]
-    return months, np.array([np.nan if value is None else value for value in sums])
-
-
-def merge_rain(known: DailyRain, later: DailyRain) -> DailyRain:
-    """Rain that was kept, with days asked for since; where both tell, the later one holds."""
-    first = min(known.first, later.first)
-    last = max(known.last, later.last)
-    mm = np.full(_number(last) - _number(first) + 1, np.nan)
-    for one in (known, later):
-        at = _number(one.first) - _number(first)
-        mm[at : at + one.mm.size] = np.where(np.isfinite(one.mm), one.mm, mm[at : at + one.mm.size])
-    return DailyRain(first=first, mm=mm, source=later.source)
+def merge_rain(stored: DailyRain, newer: DailyRain) -> DailyRain:
+    """Merge two records of the same place; where both know a day, `newer` counts. Days between them become NaN."""
+    first = min(stored.first, newer.first)
+    last = max(stored.last, newer.last)
+    mm = np.full((last - first).days + 1, np.nan)
+    for rain in (stored, newer):
+        start = (rain.first - first).days
+        days = slice(start, start + rain.mm.size)
+        mm[days] = np.where(np.isfinite(rain.mm), rain.mm, mm[days])
+    return DailyRain(first=first, mm=mm, source=newer.source)
 
 
 def daily_rain(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str) -> DailyRain:
-    """Values of days or months as one value a day.
+    """Convert values of days or months to one value per day.
 
     Parameters
     ----------
     days : (n,) datetime64[D] array
-        A day each, or any day of a month each, in any order.
+        Days, or any day of each month, in any order.
     values : (n,) array
-        NaN, negative or impossible (:data:`WETTEST`) where not known. [mm, or mm/day]
+        Rain; NaN, negative or above :data:`MAX_DAILY_RAIN` a day where unknown. [mm, or mm/day]
     rate : bool
-        Whether values are millimetres a day; else they are what fell in the day or month.
+        Whether values are millimetres a day; else they are the rain of the whole day or month.
     source : str
-        Name of the product, for messages too.
+        Name of the product, also for messages.
+
+    Returns
+    -------
+    DailyRain
+        From the first to the last day; NaN where unknown.
 
     Raises
     ------
     BadData
-        No value, a day or month twice, or steps that are neither days nor months.
+        There is no value, a day or month occurs twice, or the steps are neither days nor months.
     """
     if not days.size:
         msg = f"{source} holds no rain"
@@ -232,12 +168,12 @@ def daily_rain(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str)
     order = np.argsort(days, kind="stable")
     days, values = days[order].astype("datetime64[D]"), np.asarray(values, dtype=np.float64)[order]
     gaps = np.diff(days).astype(np.int64)
-    step = int(gaps[gaps > 0].min(initial=10**6)) if (gaps > 0).any() else 1  # where days are left out they are gaps
+    step = int(gaps[gaps > 0].min(initial=10**6)) if (gaps > 0).any() else 1  # larger gaps are missing days
     if 28 <= step <= 31:
-        opened = days.astype("datetime64[M]")
-        first, after = opened.astype("datetime64[D]"), (opened + MONTH).astype("datetime64[D]")
+        months = days.astype("datetime64[M]")
+        first, after = months.astype("datetime64[D]"), (months + _MONTH).astype("datetime64[D]")
     elif step <= 1:
-        first, after = days, days + DAY
+        first, after = days, days + _DAY
     else:
         msg = f"{source} has a value every {step} days; give one a day or one a month"
         raise BadData(msg)
@@ -248,60 +184,29 @@ def daily_rain(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str)
     length = (after - first).astype(np.int64)
     with np.errstate(invalid="ignore"):
         mm = values if rate else values / length
-        mm = np.where((mm >= 0) & (mm <= WETTEST), mm, np.nan)
-    whole = np.full(int((after[-1] - first[0]).astype(np.int64)), np.nan)
-    at = (first - first[0]).astype(np.int64)
-    whole[np.repeat(at, length) + np.concatenate([np.arange(n) for n in length])] = np.repeat(mm, length)
-    return DailyRain(first=first[0].item(), mm=whole, source=source)
-
-
-def _part(rain: DailyRain, since: date | None, until: date | None) -> DailyRain | None:
-    first, last = max(rain.first, since or rain.first), min(rain.last, until or rain.last)
-    if first > last:
-        return None
-    start = _number(first) - _number(rain.first)
-    return DailyRain(first=first, mm=rain.mm[start : start + _number(last) - _number(first) + 1], source=rain.source)
-
-
-def _sum(rain: DailyRain, first: int, days: int) -> float | None:
-    """Rain of so many days, scaled up for those not known; None where too many are."""
-    start = first - _number(rain.first)
-    part = rain.mm[max(start, 0) : max(start + days, 0)]
-    seen = part[np.isfinite(part)]
-    if not seen.size or seen.size < KNOWN * days:
-        return None
-    return float(seen.sum()) * days / seen.size
-
-
-def _number(day: date) -> int:
-    return int(np.datetime64(day, "D").astype(np.int64))
-
-
-def _date(number: int) -> date:
-    day: date = np.datetime64(number, "D").item()
-    return day
-
-
-def _opening(year: int, opens: int) -> int:
-    return _number(date(year, 1, 1)) + opens
+        mm = np.where((mm >= 0) & (mm <= MAX_DAILY_RAIN), mm, np.nan)
+    series = np.full(int((after[-1] - first[0]).astype(np.int64)), np.nan)
+    start = (first - first[0]).astype(np.int64)
+    series[np.repeat(start, length) + np.concatenate([np.arange(n) for n in length])] = np.repeat(mm, length)
+    return DailyRain(first=first[0].item(), mm=series, source=source)
 
 
 class LocalRain:
-    """A rainfall product in a file: a table of one place, a NetCDF, or a folder of GeoTIFFs.
+    """A :class:`RainfallProduct` in files: a table of one place, a NetCDF file, or a folder of GeoTIFFs.
 
     Parameters
     ----------
     path : Path
-        CSV with the columns ``date`` (ISO 8601) and ``mm`` (what fell on that day or in that month) or ``mm_per_day``,
-        taken for every site; NetCDF with time, latitude and longitude (or y, x and a coordinate system); or a folder of
-        GeoTIFFs with a date or month in each name, in millimetres a day or month, as CHIRPS is handed out.
+        CSV with the columns ``date`` (ISO 8601) and ``mm`` (rain of that day or month) or ``mm_per_day``, used for
+        every site; NetCDF with time, latitude and longitude (or y, x and a coordinate system); or a folder of GeoTIFFs
+        with a date or month in each name, in millimetres a day or month, as CHIRPS is distributed.
     variable : str, optional
-        Of a NetCDF that holds several. Default: one called as in :data:`NAMES`.
+        Variable of a NetCDF file with several. Default: the one with a name of :data:`RAIN_VARIABLES`.
 
     Raises
     ------
     BadData
-        What lies there is none of these.
+        The path is none of these.
     """
 
     def __init__(self, path: Path, variable: str | None = None) -> None:
@@ -309,33 +214,40 @@ class LocalRain:
         self._variable = variable
         self._files: list[Path] = []
         if path.is_dir():
-            self._files = tiffs(path)
-            self._read = self._from_tiffs
+            self._files = geotiff_paths(path)
+            self._read = self._from_geotiffs
         elif path.suffix.lower() == ".csv":
             self._path = plain_file(path, (), "CSV")
             self._read = self._from_table
         else:
-            self._path = plain_file(path, NETCDF, "NetCDF, CSV or folder of GeoTIFFs")
+            self._path = plain_file(path, NETCDF_MAGIC, "NetCDF, CSV or folder of GeoTIFFs")
             self._read = self._from_netcdf
 
     def at(
         self, points: Sequence[tuple[float, float]], *, since: date | None = None, until: date | None = None
     ) -> list[DailyRain | None]:
-        """See :class:`RainfallProduct`; without days all that there is."""
-        return [rain and _part(rain, since, until) for rain in self._read(points)] if points else []
+        """Daily rain at points, see :meth:`RainfallProduct.at`; by default of all days.
+
+        Raises
+        ------
+        BadData
+            The files cannot be read as rain.
+        """
+        return [rain and rain.between(since, until) for rain in self._read(points)] if points else []
 
     def _from_table(self, points: Sequence[tuple[float, float]]) -> list[DailyRain | None]:
-        if self._path.stat().st_size > MOST_BYTES:
-            msg = f"{self.name} is over {MOST_BYTES / 1e6:.0f} MB; give a table of one place, a row a day or month"
+        if self._path.stat().st_size > MAX_TABLE_BYTES:
+            msg = f"{self.name} is over {MAX_TABLE_BYTES / 1e6:.0f} MB; give a table of one place, a row a day or month"
             raise BadData(msg)
         days, values = [], []
         try:
             with self._path.open(encoding="utf-8-sig", newline="") as file:
                 rows = csv.DictReader(file)
-                column = next((one for one in ("mm", "mm_per_day") if one in (rows.fieldnames or ())), None)
-                if column is None or "date" not in (rows.fieldnames or ()):
-                    found = ", ".join(rows.fieldnames or ()) or "nothing"
-                    msg = f"{self.name} has the columns {found}; it needs 'date' and 'mm' (or 'mm_per_day')"
+                columns = rows.fieldnames or ()
+                column = next((name for name in ("mm", "mm_per_day") if name in columns), None)
+                if column is None or "date" not in columns:
+                    present = ", ".join(columns) or "nothing"
+                    msg = f"{self.name} has the columns {present}; it needs 'date' and 'mm' (or 'mm_per_day')"
                     raise BadData(msg)
                 for number, row in enumerate(rows, start=2):
                     try:
@@ -347,14 +259,14 @@ class LocalRain:
         except (UnicodeDecodeError, csv.Error) as error:
             msg = f"{self.name} is no CSV in UTF-8: {error}"
             raise BadData(msg) from error
-        days_ = np.array(days, dtype="datetime64[D]")
-        one = daily_rain(days_, np.array(values), rate=column == "mm_per_day", source=self.name)
-        return [one] * len(points)
+        dates = np.array(days, dtype="datetime64[D]")
+        rain = daily_rain(dates, np.array(values), rate=column == "mm_per_day", source=self.name)
+        return [rain] * len(points)
 
     def _from_netcdf(self, points: Sequence[tuple[float, float]]) -> list[DailyRain | None]:
         try:
             with xr.open_dataset(self._path, engine="netcdf4", decode_coords="all", cache=False) as file:
-                rain, factor, rate = self._layer(file)
+                rain, factor, rate = self._variable_of(file)
                 days = rain["time"].values.astype("datetime64[D]")
                 cells = _cells(rain, points)
                 series = {
@@ -367,92 +279,94 @@ class LocalRain:
         rains = {cell: daily_rain(days, values, rate=rate, source=self.name) for cell, values in series.items()}
         return [None if cell is None else rains[cell] for cell in cells]
 
-    def _layer(self, file: xr.Dataset) -> tuple[xr.DataArray, float, bool]:
-        """The rain of a NetCDF on (time, y, x), the factor to millimetres, and whether it is a rate."""
+    def _variable_of(self, file: xr.Dataset) -> tuple[xr.DataArray, float, bool]:
+        """Rain of a NetCDF file on (time, y, x), the factor to millimetres, and whether it is a rate."""
         file = file.rename({old: new for old, new in _AXES.items() if old in file.dims and new not in file.dims})
-        maps = [str(name) for name, one in file.data_vars.items() if set(one.dims) == {"time", "y", "x"}]
-        wanted = [self._variable] if self._variable else [name for name in maps if name.lower() in NAMES] or maps
-        if len(wanted) != 1 or wanted[0] not in maps:
-            held = ", ".join(maps) or "nothing on (time, y, x)"
-            msg = f"{self.name} holds {held}; name one variable of rain by [rain] variable"
+        maps = [str(name) for name, array in file.data_vars.items() if set(array.dims) == {"time", "y", "x"}]
+        named = [self._variable] if self._variable else [name for name in maps if name.lower() in RAIN_VARIABLES]
+        candidates = named or maps
+        if len(candidates) != 1 or candidates[0] not in maps:
+            present = ", ".join(maps) or "nothing on (time, y, x)"
+            msg = f"{self.name} holds {present}; name one variable of rain by [rain] variable"
             raise BadData(msg)
-        rain = file[wanted[0]]
+        rain = file[candidates[0]]
         if rain["time"].dtype.kind != "M" or not {"y", "x"} <= set(rain.coords):
-            msg = f"{self.name}: {wanted[0]!r} has no times of the ordinary calendar, or no coordinates"
+            msg = f"{self.name}: {candidates[0]!r} has no times of the ordinary calendar, or no coordinates"
             raise BadData(msg)
         unit = re.sub(r"[\s*^_.]", "", str(rain.attrs.get("units", ""))).lower()
         if unit not in _TOTALS and unit not in _RATES:
-            msg = f"{self.name}: {wanted[0]!r} is in {rain.attrs.get('units')!r}; give mm, m, mm/day or kg m-2 s-1"
+            msg = f"{self.name}: {candidates[0]!r} is in {rain.attrs.get('units')!r}; give mm, m, mm/day or kg m-2 s-1"
             raise BadData(msg)
         return rain, {**_TOTALS, **_RATES}[unit], unit in _RATES
 
-    def _from_tiffs(self, points: Sequence[tuple[float, float]]) -> list[DailyRain | None]:
-        days = np.array([_date_in(path) for path in self._files], dtype="datetime64[D]")
+    def _from_geotiffs(self, points: Sequence[tuple[float, float]]) -> list[DailyRain | None]:
+        days = np.array([_date_in_name(path) for path in self._files], dtype="datetime64[D]")
         values = np.full((len(self._files), len(points)), np.nan)
-        places: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        projected: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         covered = np.zeros(len(points), dtype=bool)
-        for row, path in enumerate(self._files):
-            with opened_tiff(path) as file:
+        for number, path in enumerate(self._files):
+            with open_geotiff(path) as file:
                 if file.count != 1 or file.crs is None:
                     msg = f"{path} has {file.count} bands and the system {file.crs}; rain has one band and a system"
                     raise BadData(msg)
-                if (crs := file.crs.to_wkt()) not in places:
-                    places[crs] = _moved(crs, points)
-                column, line = (np.floor(one) for one in ~file.transform @ places[crs])
-                inside = (column >= 0) & (column < file.width) & (line >= 0) & (line < file.height)
+                if (crs := file.crs.to_wkt()) not in projected:
+                    projected[crs] = _project(crs, points)
+                column, row = (np.floor(axis) for axis in ~file.transform @ projected[crs])
+                inside = (column >= 0) & (column < file.width) & (row >= 0) & (row < file.height)
                 covered |= inside
                 read: dict[tuple[int, int], float] = {}
                 for index in np.flatnonzero(inside):
-                    cell = int(line[index]), int(column[index])
+                    cell = int(row[index]), int(column[index])
                     if cell not in read:
                         window = rasterio.windows.Window(cell[1], cell[0], 1, 1)
                         value = np.ma.filled(file.read(1, window=window, masked=True).astype(np.float64), np.nan)
                         read[cell] = float(value[0, 0]) * file.scales[0] + file.offsets[0]
-                    values[row, index] = read[cell]
+                    values[number, index] = read[cell]
         return [
-            daily_rain(days, values[:, i], rate=False, source=self.name) if covered[i] else None
-            for i in range(len(points))
+            daily_rain(days, series, rate=False, source=self.name) if inside else None
+            for series, inside in zip(values.T, covered, strict=True)
         ]
 
 
 def _cells(rain: xr.DataArray, points: Sequence[tuple[float, float]]) -> list[tuple[int, int] | None]:
-    """Row and column of the cell that each point lies in."""
+    """Row and column of the cell that contains each point; None: outside all."""
     mapping = next((rain[name].attrs for name in rain.coords if "crs_wkt" in rain[name].attrs), None)
-    east, north = _moved(mapping["crs_wkt"] if mapping else LONLAT, points)
+    east, north = _project(mapping["crs_wkt"] if mapping else LONLAT, points)
     x, y = rain["x"].values.astype(np.float64), rain["y"].values.astype(np.float64)
     if mapping is None and x.max() > 180:
         east = np.where(east < x.min() - 1, east + 360, east)
-    found: list[tuple[int, int] | None] = []
-    for one, other in zip(east, north, strict=True):
-        row, column = _nearest(y, other), _nearest(x, one)
-        found.append(None if row is None or column is None else (row, column))
-    return found
+    cells: list[tuple[int, int] | None] = []
+    for point_x, point_y in zip(east, north, strict=True):
+        row, column = _cell_index(y, point_y), _cell_index(x, point_x)
+        cells.append(None if row is None or column is None else (row, column))
+    return cells
 
 
-def _nearest(centres: np.ndarray, value: float) -> int | None:
-    """Place of the cell, of even width, that holds a value; None outside all."""
+def _cell_index(centres: np.ndarray, value: float) -> int | None:
+    """Index of the cell, of uniform width, that contains a value; None: outside all."""
     side = float(np.median(np.abs(np.diff(centres)))) if centres.size > 1 else 0.5
     index = int(np.abs(centres - value).argmin())
     return index if abs(centres[index] - value) <= side * 0.5 + 1e-9 else None
 
 
-def _moved(crs: str, points: Sequence[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
+def _project(crs: str, points: Sequence[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Points in another coordinate system, x and y."""
     try:
-        move = Transformer.from_crs(LONLAT, CRS.from_user_input(crs), always_xy=True)
+        transformer = Transformer.from_crs(LONLAT, CRS.from_user_input(crs), always_xy=True)
     except ProjError as error:
         msg = f"the coordinate system of the rain is not one: {error}"
         raise BadData(msg) from error
     lon, lat = (np.array(part, dtype=np.float64) for part in zip(*points, strict=True))
-    x, y = move.transform(lon, lat)
+    x, y = transformer.transform(lon, lat)
     return np.asarray(x), np.asarray(y)
 
 
-def _date_in(path: Path) -> date:
-    """Day in the name of a file, the first of the month where there is only a month."""
-    found = _DATED.search(path.stem)
+def _date_in_name(path: Path) -> date:
+    """Day in the name of a file; the first of the month where there is only a month."""
+    match = _DATED.search(path.stem)
     try:
-        if found:
-            return date(int(found[1]), int(found[2]), int(found[3] or 1))
+        if match:
+            return date(int(match[1]), int(match[2]), int(match[3] or 1))
     except ValueError:
         pass
     msg = f"{path}: no date in its name; call it for instance rain_2021-07-15.tif or rain_2021-07.tif"

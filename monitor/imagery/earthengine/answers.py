@@ -1,4 +1,4 @@
-"""What Earth Engine answers, made into scenes, pixels and tables; anything else is an error."""
+"""Decode the answers of Earth Engine into scenes, pixels and tables; anything unexpected is an error."""
 
 import io
 import re
@@ -19,22 +19,45 @@ from monitor.imagery.source import Scene
 
 
 @dataclass(frozen=True, slots=True)
-class Asset:
-    """What is needed to ask for a scene again."""
+class ImageHandle:
+    """What a request needs in order to name the image of a scene."""
 
     collection: str
+    """Collection that the image belongs to."""
     index: str
+    """Its ``system:index`` there."""
     area: BaseGeometry
-    """In which it was found."""
+    """Area of the search that returned it. [degree]"""
 
 
-def scene_of(feature: dict[str, Any], collection: str, area: BaseGeometry, source: str, *, scored: bool) -> Scene:
-    """A scene of an image as the server describes it."""
+def scene_from_feature(
+    feature: dict[str, Any], collection: str, area: BaseGeometry, source: str, *, scored: bool
+) -> Scene:
+    """Return the scene of an image that a search returned.
+
+    Parameters
+    ----------
+    feature : dict
+        Image as the server describes it.
+    collection : str
+        Key of :data:`monitor.imagery.earthengine.expressions.PRODUCTS`.
+    area : shapely geometry
+        Area of the search. [degree]
+    source : str
+        Name of the source.
+    scored : bool
+        Whether Cloud Score+ is read with the image.
+
+    Raises
+    ------
+    TryLater
+        The description lacks a usable name or time.
+    """
     product = PRODUCTS[collection]
-    known: dict[str, Any] = feature.get("properties") or {}
-    index = str(known.get("system:index") or str(feature.get("id", "")).rpartition("/")[2])
+    properties: dict[str, Any] = feature.get("properties") or {}
+    index = str(properties.get("system:index") or str(feature.get("id", "")).rpartition("/")[2])
     try:
-        time = datetime.fromtimestamp(float(known["system:time_start"]) / 1000.0, UTC)
+        time = datetime.fromtimestamp(float(properties["system:time_start"]) / 1000.0, UTC)
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
         time = None
     if time is None or not re.fullmatch(r"[\w-]+", index):
@@ -42,80 +65,102 @@ def scene_of(feature: dict[str, Any], collection: str, area: BaseGeometry, sourc
         raise TryLater(msg)
 
     def text(*names: str) -> list[str]:
-        return [str(known.get(name) or "") for name in names]
+        return [str(properties.get(name) or "") for name in names]
 
-    if product.quality == "scl":
-        who = acquisition_id.sentinel2(
-            *text("DATATAKE_IDENTIFIER", "PRODUCT_ID", "GRANULE_ID"), index,
-            platform=text("SPACECRAFT_NAME")[0], tile=text("MGRS_TILE")[0], time=time,
-            baseline=known.get("PROCESSING_BASELINE", ""), orbit=known.get("SENSING_ORBIT_NUMBER", ""),
-        )  # fmt: skip
-        sensor = f"sentinel-{who.acquisition[1:3].lower()}" if who.acquisition else "sentinel-2"
+    if product.quality_kind == "scl":
+        identity = acquisition_id.sentinel2(
+            *text("DATATAKE_IDENTIFIER", "PRODUCT_ID", "GRANULE_ID"),
+            index,
+            platform=text("SPACECRAFT_NAME")[0],
+            tile=text("MGRS_TILE")[0],
+            time=time,
+            baseline=properties.get("PROCESSING_BASELINE", ""),
+            orbit=properties.get("SENSING_ORBIT_NUMBER", ""),
+        )
+        sensor = f"sentinel-{identity.acquisition[1:3].lower()}" if identity.acquisition else "sentinel-2"
     else:
-        who = acquisition_id.landsat(
-            *text("LANDSAT_PRODUCT_ID", "L1_LANDSAT_PRODUCT_ID", "LANDSAT_SCENE_ID"), index,
-            platform=text("SPACECRAFT_ID")[0], path=known.get("WRS_PATH", ""), row=known.get("WRS_ROW", ""), time=time,
-        )  # fmt: skip
+        identity = acquisition_id.landsat(
+            *text("LANDSAT_PRODUCT_ID", "L1_LANDSAT_PRODUCT_ID", "LANDSAT_SCENE_ID"),
+            index,
+            platform=text("SPACECRAFT_ID")[0],
+            path=properties.get("WRS_PATH", ""),
+            row=properties.get("WRS_ROW", ""),
+            time=time,
+        )
         sensor = f"landsat-{collection[11]}"
     layers = feature.get("bands") or [{}]
     return Scene(
         id=f"{collection}/{index}",
-        acquisition=who.acquisition or f"{collection}/{index}",
-        tile=who.tile,
+        acquisition=identity.acquisition or f"{collection}/{index}",
+        tile=identity.tile,
         time=time,
         sensor=sensor,
-        baseline=who.baseline,
+        baseline=identity.baseline,
         source=source,
         scale=product.scale,
         offset=product.offset,
-        quality=f"{product.quality}_cs" if scored else product.quality,
-        crs=str(layers[0].get("crs") or _zone(who.tile)),
-        orbit=who.orbit,
-        footprint=_footprint(known.get("system:footprint")),
-        handle=Asset(collection, index, area),
+        quality=f"{product.quality_kind}_cs" if scored else product.quality_kind,
+        crs=str(layers[0].get("crs") or _utm_of_tile(identity.tile)),
+        orbit=identity.orbit,
+        footprint=_footprint(properties.get("system:footprint")),
+        handle=ImageHandle(collection, index, area),
     )
 
 
-def _zone(tile: str) -> str:
+def _utm_of_tile(tile: str) -> str:
     """UTM system of a Sentinel-2 tile; empty for anything else."""
     if not re.fullmatch(r"\d\d[A-Z]{3}", tile):
         return ""
     return f"EPSG:{(32600 if tile[2] >= 'N' else 32700) + int(tile[:2])}"
 
 
-def _footprint(given: Any) -> BaseGeometry | None:
-    """Polygon of a footprint, which the server gives as a ring; None: not told."""
+def _footprint(geojson: Any) -> BaseGeometry | None:
+    """Polygon of a footprint, which the server gives as a ring; None: unknown."""
     try:
-        if given["type"] == "LinearRing":
-            return Polygon(given["coordinates"]).buffer(0)
-        found = shape(given)
+        if geojson["type"] == "LinearRing":
+            return Polygon(geojson["coordinates"]).buffer(0)
+        polygon = shape(geojson)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ShapelyError):
         return None
-    return found if found.area > 0 and found.is_valid else None
+    return polygon if polygon.area > 0 and polygon.is_valid else None
 
 
-def unpacked(content: bytes, names: Sequence[str], size: tuple[int, ...]) -> np.ndarray:
-    """(band, y, x) uint16 of an answer.
+def decode_pixels(content: bytes, names: Sequence[str], size: tuple[int, ...]) -> np.ndarray:
+    """Decode the pixels of an answer in NPY format.
+
+    Parameters
+    ----------
+    content : bytes
+        The answer.
+    names : sequence of str
+        Bands that were requested.
+    size : tuple of int
+        Rows and columns that were requested.
+
+    Returns
+    -------
+    (band, y, x) uint16 array
+        Bands in the order of `names`.
 
     Raises
     ------
     ValueError
-        It is not the array asked for.
+        The answer is not the array that was requested.
     """
     try:
-        found = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False, max_header_size=1 << 20)
+        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False, max_header_size=1 << 20)
     except (ValueError, EOFError, SyntaxError, OSError) as error:
-        msg = f"{len(content)} bytes are no whole array ({error})"
+        msg = f"{len(content)} bytes are no complete array ({error})"
         raise ValueError(msg) from None
-    if found.shape != size:
-        msg = f"an array of {found.shape} pixels, not {size}"
+    if array.shape != size:
+        msg = f"an array of {array.shape} pixels, not {size}"
         raise ValueError(msg)
-    if set(found.dtype.names or ()) != set(names):
-        msg = f"{len(found.dtype.names or ())} bands, not the {len(names)} asked for"
+    if set(array.dtype.names or ()) != set(names):
+        msg = f"{len(array.dtype.names or ())} bands, not the {len(names)} requested ones"
         raise ValueError(msg)
     pixels = np.empty((len(names), *size), dtype=np.uint16)
     for number, name in enumerate(names):
-        values = found[name]
+        values = array[name]
         if values.dtype.kind not in "ui" or (values.size and not 0 <= values.min() <= values.max() <= 65535):
             msg = f"values of type {values.dtype}, not integers of 16 bits"
             raise ValueError(msg)
@@ -123,21 +168,35 @@ def unpacked(content: bytes, names: Sequence[str], size: tuple[int, ...]) -> np.
     return pixels
 
 
-def table_of(answer: Any, units: int, names: Sequence[str]) -> np.ndarray:
-    """(unit, name) float64 of a reduced collection; NaN where a unit or a value is missing.
+def decode_table(answer: Any, units: int, names: Sequence[str]) -> np.ndarray:
+    """Decode the features that ``reduceRegions`` returns.
+
+    Parameters
+    ----------
+    answer : feature collection
+        Features with the number of their unit as ``unit``.
+    units : int
+        How many were sent.
+    names : sequence of str
+        Properties to be read.
+
+    Returns
+    -------
+    (unit, name) float64 array
+        NaN where a unit or a value is missing.
 
     Raises
     ------
     ValueError
-        The answer is not of that form.
+        The answer is no such table.
     """
-    found = np.full((units, len(names)), np.nan)
+    table = np.full((units, len(names)), np.nan)
     try:
         for feature in answer["features"]:
-            known = feature["properties"]
-            values = [known.get(name) for name in names]
-            found[int(known["unit"])] = [np.nan if value is None else float(value) for value in values]
+            properties = feature["properties"]
+            values = [properties.get(name) for name in names]
+            table[int(properties["unit"])] = [np.nan if value is None else float(value) for value in values]
     except (KeyError, TypeError, IndexError) as error:
         msg = f"no table of units ({error!r})"
         raise ValueError(msg) from None
-    return found
+    return table

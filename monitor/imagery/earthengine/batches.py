@@ -1,4 +1,4 @@
-"""Many scenes in one request, and what a request may hold."""
+"""Requests that cover many scenes at once, and the limits of one request."""
 
 import threading
 from collections import deque
@@ -12,166 +12,194 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from monitor.errors import SceneRejected, TryLater
-from monitor.imagery.earthengine.answers import Asset
-from monitor.imagery.earthengine.connection import Refused
+from monitor.imagery.earthengine.answers import ImageHandle
+from monitor.imagery.earthengine.connection import RequestRefused
 from monitor.imagery.source import Scene
 
-MOST_BANDS: Final = 1024
-"""Of one request."""
-MOST_BYTES: Final = 48_000_000
-"""Of the pixels of one request, unpacked. [byte]"""
-LONGEST_SIDE: Final = 32_768
-"""Of the grid of one request. [pixel]"""
-STRIKES: Final = 4
-"""Scenes that cannot be read one after the other, and none that can: then it is not the scenes."""
+MAX_BANDS: Final = 1024
+"""Most bands of one request."""
+MAX_PIXEL_BYTES: Final = 48_000_000
+"""Most pixels of one request, uncompressed. [byte]"""
+MAX_GRID_SIDE: Final = 32_768
+"""Longest side of the grid of one request. [pixel]"""
+MAX_UNREADABLE: Final = 4
+"""This many unreadable scenes in a row, and none readable: the service fails, not the scenes."""
+
+type BatchRequest[T] = Callable[[Sequence[Scene], threading.Event], Sequence[T]]
+"""Returns one answer for each scene of a batch; the event is set when nobody waits for the answers any more."""
 
 
-def in_stacks[T](
-    scenes: Sequence[Scene],
-    most: int,
-    ask: Callable[[Sequence[Scene], threading.Event], Sequence[T]],
-    *,
-    workers: Executor,
-    ahead: int,
+def in_batches[T](
+    scenes: Sequence[Scene], size: int, request: BatchRequest[T], *, workers: Executor, ahead: int
 ) -> Iterator[T | SceneRejected]:
-    """Answers for scenes in their order, asked for in stacks of one kind.
+    """Request answers for scenes in batches, several at one time, and yield them in the order of the scenes.
 
     Parameters
     ----------
     scenes : sequence of Scene
-        Any number.
-    most : int
-        Scenes of a stack.
-    ask : callable
-        Gives the answers for a stack; the event is set when nobody waits for them any more.
+        Those that one request can cover (same collection, quality and scaling) share batches.
+    size : int
+        Most scenes of a batch.
+    request : callable
+        Requests the answers of a batch.
     workers : Executor
-        Does the requests. The first ones are under way when this returns; closing the iterator ends them.
+        Runs the requests. The first ones are under way when this returns; closing the iterator ends them.
     ahead : int
-        Stacks that are asked for before the answers of the one before are used.
+        Batches requested before the answers of the previous one are used.
+
+    Yields
+    ------
+    answer or SceneRejected
+        One for each scene; rejected is a scene that Earth Engine cannot read, or of another source.
+
+    Raises
+    ------
+    TryLater, BadConfiguration
+        See :meth:`monitor.imagery.earthengine.connection.Connection.request`; also where no scene of several can be
+        read.
     """
-    answers = _answers(scenes, most, ask, workers, ahead)
+    answers = _answers(scenes, size, request, workers, ahead)
     next(answers)
     return cast("Iterator[T | SceneRejected]", answers)
 
 
 def _answers[T](
-    scenes: Sequence[Scene],
-    most: int,
-    ask: Callable[[Sequence[Scene], threading.Event], Sequence[T]],
-    workers: Executor,
-    ahead: int,
+    scenes: Sequence[Scene], size: int, request: BatchRequest[T], workers: Executor, ahead: int
 ) -> Iterator[T | SceneRejected | None]:
-    over = threading.Event()
-    left = iter(_stacks(scenes, most))
-    asked: deque[tuple[list[int], Future[list[T | SceneRejected]]]] = deque()
+    """The answers, after a first None once the first requests are under way."""
+    cancelled = threading.Event()
+    batches = iter(_batches(scenes, size))
+    pending: deque[tuple[list[int], Future[list[T | SceneRejected]]]] = deque()
 
-    def ask_for(number: int) -> None:
-        for stack in islice(left, number):
-            some = [scenes[k] for k in stack]
-            asked.append((stack, workers.submit(_halved, some, lambda part: ask(part, over))))
+    def submit(number: int) -> None:
+        for batch in islice(batches, number):
+            members = [scenes[k] for k in batch]
+            pending.append((batch, workers.submit(_halving, members, lambda part: request(part, cancelled))))
 
     ready: dict[int, T | SceneRejected] = {}
     try:
-        ask_for(1 + ahead)
+        submit(1 + ahead)
         yield None
         for i, scene in enumerate(scenes):
-            if not isinstance(scene.handle, Asset):
+            if not isinstance(scene.handle, ImageHandle):
                 yield SceneRejected("BROKEN", f"scene {scene.id!r} is not one of Earth Engine's")
                 continue
             if i not in ready:
-                ask_for(0 if asked else 1)
-                stack, answer = asked.popleft()
-                ask_for(ahead - len(asked))
-                ready.update(zip(stack, answer.result(), strict=True))
+                submit(0 if pending else 1)
+                batch, answer = pending.popleft()
+                submit(ahead - len(pending))
+                ready.update(zip(batch, answer.result(), strict=True))
             yield ready.pop(i)
     finally:
-        over.set()
-        for _, answer in asked:
+        cancelled.set()
+        for _, answer in pending:
             answer.cancel()
 
 
-def _stacks(scenes: Sequence[Scene], most: int) -> list[list[int]]:
-    """Places of scenes that are asked for together, those of one kind, in the order in which they are needed."""
-    stacks: list[list[int]] = []
+def _batches(scenes: Sequence[Scene], size: int) -> list[list[int]]:
+    """Indices of the scenes of each batch, in the order in which the batches are needed."""
+    batches: list[list[int]] = []
     newest: dict[tuple[Any, ...], list[int]] = {}
     for i, scene in enumerate(scenes):
-        kind = _kind(scene)
-        if kind is None:
+        if not isinstance(scene.handle, ImageHandle):
             continue
-        if kind not in newest or len(newest[kind]) == most:
-            newest[kind] = []
-            stacks.append(newest[kind])
-        newest[kind].append(i)
-    return stacks
+        shared = scene.handle.collection, scene.handle.area.wkb, scene.quality, scene.scale, scene.offset
+        if shared not in newest or len(newest[shared]) == size:
+            newest[shared] = []
+            batches.append(newest[shared])
+        newest[shared].append(i)
+    return batches
 
 
-def _kind(scene: Scene) -> tuple[Any, ...] | None:
-    """What scenes of one stack share; None: not a scene of this source."""
-    if not isinstance(scene.handle, Asset):
-        return None
-    return scene.handle.collection, scene.handle.area.wkb, scene.quality, scene.scale, scene.offset
-
-
-def _halved[T](scenes: Sequence[Scene], ask: Callable[[Sequence[Scene]], Sequence[T]]) -> list[T | SceneRejected]:
-    """Answers for a stack; one that is refused is halved until the scene that breaks it stands alone.
+def _halving[T](scenes: Sequence[Scene], request: Callable[[Sequence[Scene]], Sequence[T]]) -> list[T | SceneRejected]:
+    """Answers for a batch; a refused batch is halved until the scene that cannot be read is alone.
 
     Raises
     ------
     TryLater
-        No scene of several can be read: then it is not the scenes.
+        No scene of several can be read: the service fails, not the scenes.
     """
-    refused: list[Refused] = []
+    refused: list[RequestRefused] = []
     answered = False
 
-    def halves(part: Sequence[Scene]) -> list[T | SceneRejected]:
+    def answers(part: Sequence[Scene]) -> list[T | SceneRejected]:
         nonlocal answered
         try:
-            found = ask(part)
-        except Refused as error:
+            received = request(part)
+        except RequestRefused as error:
             if len(part) > 1:
                 middle = len(part) // 2
-                return halves(part[:middle]) + halves(part[middle:])
+                return answers(part[:middle]) + answers(part[middle:])
             refused.append(error)
-            if error.too_much or (not answered and len(refused) >= min(STRIKES, max(2, len(scenes)))):
+            if error.is_limit or (not answered and len(refused) >= min(MAX_UNREADABLE, max(2, len(scenes)))):
                 msg = f"Earth Engine can read none of {len(scenes)} scenes, among them {part[0].id}: {error}"
                 raise TryLater(msg) from None
             return [SceneRejected("BROKEN", f"Earth Engine cannot read scene {part[0].id!r}: {error}")]
         answered = True
-        return list(found)
+        return list(received)
 
-    return halves(scenes)
+    return answers(scenes)
 
 
-def tiles(grid: GeoBox, *, most: int) -> list[tuple[slice, slice, GeoBox]]:
-    """Rows, columns and grids of the windows of a grid, of at most so many pixels each and not too long a side."""
+def windows(grid: GeoBox, *, max_pixels: int) -> list[tuple[slice, slice, GeoBox]]:
+    """Split a grid into windows that one request can return.
+
+    Parameters
+    ----------
+    grid : GeoBox
+        Of any size.
+    max_pixels : int
+        Most pixels of a window; its sides are :data:`MAX_GRID_SIDE` at most.
+
+    Returns
+    -------
+    list of (rows, columns, grid)
+        Of each window.
+    """
     height, width = grid.shape
-    across = min(width, LONGEST_SIDE, max(1, most))
-    down = min(height, LONGEST_SIDE, max(1, most // across))
-    found = []
+    across = min(width, MAX_GRID_SIDE, max(1, max_pixels))
+    down = min(height, MAX_GRID_SIDE, max(1, max_pixels // across))
+    parts = []
     for top in range(0, height, down):
         for left in range(0, width, across):
             rows, columns = slice(top, min(top + down, height)), slice(left, min(left + across, width))
             size = (rows.stop - top, columns.stop - left)
-            found.append((rows, columns, GeoBox(size, grid.affine @ Affine.translation(left, top), grid.crs)))
-    return found
+            parts.append((rows, columns, GeoBox(size, grid.affine @ Affine.translation(left, top), grid.crs)))
+    return parts
 
 
-def system(grid: GeoBox) -> CRS:
-    """System of a grid, one that has an EPSG number."""
+def epsg_crs(grid: GeoBox) -> CRS:
+    """Return the coordinate system of a grid.
+
+    Raises
+    ------
+    ValueError
+        It has no EPSG code.
+    """
     if grid.crs is None or grid.crs.epsg is None:
-        msg = f"Earth Engine is asked for grids of EPSG systems only, not for {grid}"
+        msg = f"Earth Engine needs grids with an EPSG code, not {grid}"
         raise ValueError(msg)
     return grid.crs
 
 
 def pixel_grid(grid: GeoBox) -> dict[str, Any]:
-    """A grid as a request says it."""
+    """Return a grid in the form of a ``computePixels`` request.
+
+    Raises
+    ------
+    ValueError
+        Its coordinate system has no EPSG code.
+    """
     affine = grid.affine
     return {
         "dimensions": {"width": grid.shape[1], "height": grid.shape[0]},
         "affineTransform": {
-            "scaleX": affine.a, "shearX": affine.b, "translateX": affine.c,
-            "shearY": affine.d, "scaleY": affine.e, "translateY": affine.f,
+            "scaleX": affine.a,
+            "shearX": affine.b,
+            "translateX": affine.c,
+            "shearY": affine.d,
+            "scaleY": affine.e,
+            "translateY": affine.f,
         },
-        "crsCode": f"EPSG:{system(grid).epsg}",
-    }  # fmt: skip
+        "crsCode": f"EPSG:{epsg_crs(grid).epsg}",
+    }

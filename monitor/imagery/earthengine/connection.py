@@ -1,10 +1,10 @@
-"""One connection to Earth Engine for a whole run: who asks, how often, and what a refusal means.
+"""The connection to Earth Engine that a run shares: credentials, request limits, retries, and what an error means.
 
-The client ``ee`` keeps one session a process, without limits: it waits for ever, retries by its own clock and opens
-an address of another host as it starts. Here every request goes through :class:`Connection`, which starts the client
-once, holds all threads together to a number of requests in flight and a minute, cuts what takes too long or grows too
-big, and retries by one clock. What comes out is an answer, :class:`Refused` (this request cannot be answered),
-``TryLater`` or ``BadConfiguration``. Redirects are not followed, and tokens stand in no message.
+The client ``ee`` has one session per process and no limits: it waits without end, retries on its own schedule, and
+opens an address of another host when it starts. Here every request goes through :class:`Connection`, which starts the
+client once, limits the requests in flight and per minute for all threads together, cuts off answers that take too long
+or grow too large, and retries on one schedule. A request ends with an answer, :class:`RequestRefused`, ``TryLater`` or
+``BadConfiguration``. Redirects are not followed, and no message contains a token.
 """
 
 import json
@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
@@ -27,48 +27,54 @@ import httplib2  # type: ignore[import-untyped]
 import requests
 
 from monitor.errors import BadConfiguration, TryLater
-from monitor.imagery.earthengine.transport import Pace, Transport, retry_after
+from monitor.imagery.earthengine.transport import (
+    HIGH_VOLUME,
+    ClientTransport,
+    RateLimit,
+    checked_endpoint,
+    retry_after,
+)
 
-FIRST_WAIT: Final = 1.0
-"""Before the first retry where the server names no time; doubled each time, and shortened at random by up to half so
-that threads do not return together. [s]"""
-LONGEST_WAIT: Final = 60.0
-"""Between two retries where the server names no time. [s]"""
-BUSY: Final = ("rate limit", "ratelimit", "quota", "too many", "capacity", "timed out", "exceed")
-"""In messages of refusals that say nothing against the request itself."""
+FIRST_RETRY_PAUSE: Final = 1.0
+"""Pause before the first retry where the server names none. It doubles with each retry, and is shortened at random by
+up to half so that threads do not retry at the same moment. [s]"""
+MAX_RETRY_PAUSE: Final = 60.0
+"""Longest pause between two retries where the server names none. [s]"""
+LIMIT_WORDS: Final = ("rate limit", "ratelimit", "quota", "too many", "capacity", "timed out", "exceed")
+"""Words in refusals that are about a limit, not about the request itself."""
 
 
-class Refused(Exception):
-    """The server has understood the request and cannot answer it; asking again would change nothing."""
+class RequestRefused(Exception):
+    """The server understood a request and cannot answer it; repeating it would change nothing."""
 
     @property
-    def too_much(self) -> bool:
-        """Whether less at once may succeed: out of time, memory or another limit."""
-        return any(word in str(self).lower() for word in BUSY)
+    def is_limit(self) -> bool:
+        """Whether a smaller request may succeed: the server ran out of time, memory or another limit."""
+        return any(word in str(self).lower() for word in LIMIT_WORDS)
 
 
 class Connection:
-    """The session with Earth Engine that all threads of a run share.
+    """The session with Earth Engine that all threads of a run share; made by :func:`connect`.
 
     Parameters
     ----------
     project : str or None
-        Cloud project that is charged; None: the one of the service account.
+        Cloud project that is charged; None: that of the service account.
     url : str
         Endpoint.
     token : str or None
         Bearer token.
     key_file : Path or None
-        Service account key, or authorized user file.  Without it and without a token: what
-        ``earthengine authenticate`` or ``gcloud auth application-default login`` left behind.
+        Service account key or authorized user file. Without it and without a token the credentials stored by
+        ``earthengine authenticate`` or ``gcloud auth application-default login`` are used.
     in_flight : int
         Most requests at one time.
-    a_minute : int
+    per_minute : int
         Most requests a minute.
     deadline : float
-        Longest that one request may take. [s]
+        Longest time that one request may take. [s]
     patience : float
-        Longest from the first failure of a request to giving up. [s]
+        Longest time from the first failure of a request to giving up. [s]
     """
 
     def __init__(
@@ -79,156 +85,169 @@ class Connection:
         token: str | None,
         key_file: Path | None,
         in_flight: int,
-        a_minute: int,
+        per_minute: int,
         deadline: float,
         patience: float,
     ) -> None:
         self.project, self.url, self.token, self.key_file = project, url, token, key_file
         self.patience = patience
         self.requests: Counter[str] = Counter()
-        """Requests sent, by kind: ``start``, ``search``, ``pixels``, ``values``; and of these again, ``retry``."""
-        self.received = 0
-        """Bytes of answers, unpacked. [byte]"""
-        self._answered = self._down_until = 0.0
+        """Requests sent, by kind: ``start``, ``search``, ``pixels``, ``values``; ``retry`` counts the repeated ones."""
+        self.rate_limit = RateLimit(in_flight=in_flight, per_minute=per_minute)
+        self._last_answer = self._down_until = 0.0
         self._down_because = ""
-        """Once nobody got an answer for the whole of the patience, all are told so at once, for as long again."""
+        """After a whole patience without any answer, all requests fail at once with this message, for as long again."""
         self._counting = threading.Lock()
-        self._transport = Transport(in_flight=in_flight, deadline=deadline)
-        self._pace = Pace(in_flight=in_flight, a_minute=a_minute)
+        self._transport = ClientTransport(in_flight=in_flight, deadline=deadline)
 
-    @classmethod
-    def shared(cls, **how: Any) -> "Connection":
-        """The connection made with the same arguments, so that several sources keep its limits together."""
-        key = tuple(sorted(how.items(), key=lambda item: item[0]))
-        with _MAKING:
-            found = _MADE.get(key)
-            if found is None:
-                found = _MADE[key] = cls(**how)
-        return found
-
-    def ask(self, kind: str, call: Callable[[], Any], over: threading.Event | None = None) -> Any:
-        """The answer of a call of ``ee.data``.
+    def request(self, kind: str, call: Callable[[], Any], cancelled: threading.Event | None = None) -> Any:
+        """Return the answer of a call of ``ee.data``, with retries.
 
         Parameters
         ----------
         kind : str
             Under which the request is counted.
         call : callable
-            Makes exactly one request.
-        over : Event, optional
-            Is set when nobody waits for the answer any more: then it is not asked for again.
+            Sends exactly one request.
+        cancelled : Event, optional
+            Is set when nobody waits for the answer any more; then it is not requested again.
 
         Raises
         ------
-        Refused, TryLater, BadConfiguration
-            See the module.
+        RequestRefused
+            The server cannot answer this request.
+        TryLater
+            No answer within the patience, or the server asks to wait longer.
+        BadConfiguration
+            The credentials, the project or the endpoint are refused.
         """
-        with _CLIENT.held_for(self):
-            return self._ask(kind, call, over)
+        with _CLIENT.used_by(self):
+            return self._request(kind, call, cancelled)
 
-    def make[T](self, graph: Callable[[], T]) -> T:
-        """What a function makes of the client, which is started for it if need be."""
-        with _CLIENT.held_for(self):
-            return graph()
+    def build[T](self, expression: Callable[[], T]) -> T:
+        """Return what a function builds with the client, which is started first if necessary.
 
-    def _ask(self, kind: str, call: Callable[[], Any], over: threading.Event | None = None) -> Any:
-        failed_first: float | None = None
-        wait = FIRST_WAIT
+        Raises
+        ------
+        TryLater, BadConfiguration
+            The client cannot be started, see :meth:`request`.
+        """
+        with _CLIENT.used_by(self):
+            return expression()
+
+    def _request(self, kind: str, call: Callable[[], Any], cancelled: threading.Event | None = None) -> Any:
+        first_failure: float | None = None
+        next_pause = FIRST_RETRY_PAUSE
         while True:
             if time.monotonic() < self._down_until:
                 raise TryLater(self._down_because)
             try:
-                with self._pace:
+                with self.rate_limit:
                     self._count(kind)
                     answer = call()
-                    self._count("", received=self._transport.last_size)
-                    self._answered = time.monotonic()
+                    self._last_answer = time.monotonic()
                     return answer
-            except Exception as error:  # noqa: BLE001 - sorted below; what is not known is raised again
-                told, asked_to_wait = self._sorted(error)
-            failed_first = failed_first or time.monotonic()
-            pause = asked_to_wait if asked_to_wait is not None else wait * random.uniform(0.5, 1.0)
-            if time.monotonic() + pause > failed_first + self.patience:
-                after = f" (it asks to wait {asked_to_wait:g} s)" if asked_to_wait else ""
-                msg = f"Earth Engine does not answer within {self.patience:g} s{after}: {told}"
-                if self._answered < failed_first:
+            except Exception as error:  # noqa: BLE001 - classified below; an unknown one is raised again
+                message, wait_asked = self._retryable(error)
+            first_failure = first_failure or time.monotonic()
+            pause = wait_asked if wait_asked is not None else next_pause * random.uniform(0.5, 1.0)
+            if time.monotonic() + pause > first_failure + self.patience:
+                after = f" (it asks to wait {wait_asked:g} s)" if wait_asked else ""
+                msg = f"Earth Engine does not answer within {self.patience:g} s{after}: {message}"
+                if self._last_answer < first_failure:
                     self._down_because, self._down_until = msg, time.monotonic() + self.patience
                 raise TryLater(msg)
-            if asked_to_wait:
-                self._pace.hold(pause)
-            if over is None:
+            if wait_asked:
+                self.rate_limit.pause(pause)
+            if cancelled is None:
                 time.sleep(pause)
-            elif over.wait(pause):
-                msg = "the answer is not waited for any more"
+            elif cancelled.wait(pause):
+                msg = "nobody waits for the answer any more"
                 raise TryLater(msg)
-            wait = min(wait * 2, LONGEST_WAIT)
+            next_pause = min(next_pause * 2, MAX_RETRY_PAUSE)
             self._count("retry")
 
-    def _count(self, kind: str, *, received: int = 0) -> None:
+    def _count(self, kind: str) -> None:
         with self._counting:
-            if kind:
-                self.requests[kind] += 1
-            self.received += received
+            self.requests[kind] += 1
 
-    def _sorted(self, error: Exception) -> tuple[str, float | None]:
-        """What a passing failure says and how long it asks to wait; any other is raised as what it means."""
-        told = self._without_secrets(str(error))
+    def _retryable(self, error: Exception) -> tuple[str, float | None]:
+        """Message of an error that may pass, and the pause it asks for [s]; any other error is raised as what it means.
+
+        Raises
+        ------
+        RequestRefused, BadConfiguration
+            The error will not pass.
+        """
+        message = self._redacted(str(error))
         if isinstance(error, google.auth.exceptions.RefreshError | ee.EEException | googleapiclient.errors.Error):
             response = getattr(error, "resp", None) or getattr(error.__context__, "resp", None)
             status = response.status if response is not None else None
             if isinstance(error, googleapiclient.errors.UnknownApiNameOrVersion):
                 status = 404
             if status in (408, 429) or (status is not None and status >= 500):
-                return f"status {status}, {told}", retry_after(response)
-            if status == 403 and any(word in told.lower() for word in BUSY):
-                return f"status 403, {told}", retry_after(response)
+                return f"status {status}, {message}", retry_after(response)
+            if status == 403 and any(word in message.lower() for word in LIMIT_WORDS):
+                return f"status 403, {message}", retry_after(response)
             if isinstance(error, google.auth.exceptions.RefreshError) and error.retryable:
-                return told, None
+                return message, None
             if status is not None and status not in (401, 403) and isinstance(error, ee.EEException):
-                raise Refused(told) from None
-            raise BadConfiguration(self._remedy(told, status)) from None
+                raise RequestRefused(message) from None
+            raise BadConfiguration(self._access_problem(message, status)) from None
         if isinstance(error, google.auth.exceptions.GoogleAuthError):
             if isinstance(error, google.auth.exceptions.TransportError):
-                return told, None
-            raise BadConfiguration(self._remedy(told, None)) from None
+                return message, None
+            raise BadConfiguration(self._access_problem(message, None)) from None
         if isinstance(
             error, TimeoutError | ConnectionError | httplib2.HttpLib2Error | json.JSONDecodeError | UnicodeDecodeError
         ):
-            return told or type(error).__name__, None
+            return message or type(error).__name__, None
         if isinstance(error, requests.RequestException):
-            return told, None
+            return message, None
         raise error
 
-    def _remedy(self, told: str, status: int | None) -> str:
-        """What is wrong with the access, and the command or the setting that mends it."""
-        lower = told.lower()
+    def _access_problem(self, message: str, status: int | None) -> str:
+        """What is wrong with the access, and the command or setting that corrects it."""
+        lower = message.lower()
         if status == 404:
-            return f"there is no Earth Engine at {self.url}; mend [source] url, or leave it out"
+            return f"there is no Earth Engine at {self.url}; correct [source] url, or leave it out"
         if "project" in lower and ("not registered" in lower or "not been used" in lower or "no project" in lower):
             return (
-                f"the project {self.project!r} cannot be used with Earth Engine: {told}. Name another by [source] "
-                "project, or register it: https://code.earthengine.google.com/register"
+                f"the project {self.project!r} cannot be used with Earth Engine: {message}. Name another one by "
+                "[source] project, or register it: https://code.earthengine.google.com/register"
             )
         if self.token:
-            fix = "put a fresh one into REGROWTH_EE_TOKEN, for instance: gcloud auth print-access-token"
-            return f"Earth Engine refuses the bearer token: {told}. To mend it, {fix}"
+            return (
+                f"Earth Engine refuses the bearer token: {message}. Put a new one into REGROWTH_EE_TOKEN, for "
+                "instance from: gcloud auth print-access-token"
+            )
         if self.key_file:
             return (
-                f"Earth Engine refuses the credentials of {self.key_file}: {told}. Set GOOGLE_APPLICATION_CREDENTIALS "
-                f"to the key of a service account that may use Earth Engine in project {self.project!r}"
+                f"Earth Engine refuses the credentials of {self.key_file}: {message}. Set "
+                "GOOGLE_APPLICATION_CREDENTIALS to the key of a service account that may use Earth Engine in project "
+                f"{self.project!r}"
             )
         return (
-            f"there is no access to Earth Engine: {told}. Run: earthengine authenticate (or set "
+            f"there is no access to Earth Engine: {message}. Run: earthengine authenticate (or set "
             "GOOGLE_APPLICATION_CREDENTIALS to the key of a service account, or REGROWTH_EE_TOKEN)"
         )
 
-    def _without_secrets(self, told: str) -> str:
-        told = told.replace(self.token, "(token)") if self.token else told
-        return " ".join(told.split())[:500]
+    def _redacted(self, message: str) -> str:
+        """Message on one line, shortened, without the token."""
+        message = message.replace(self.token, "(token)") if self.token else message
+        return " ".join(message.split())[:500]
 
     def start(self) -> None:
-        """Start the client; by :class:`_Client` only."""
-        # The client would open a list of deprecated data sets at another host, with no time limit, unless it has one.
+        """Start the client for this connection; called by :class:`_Client` only.
+
+        Raises
+        ------
+        BadConfiguration
+            There are no usable credentials, or no Earth Engine at the endpoint.
+        TryLater
+            The server does not answer.
+        """
+        # Without this list the client would fetch one of deprecated data sets from another host, with no time limit.
         ee.deprecation.deprecated_assets = {"": cast("Any", None)}
         ee.data.setMaxRetries(0)
         try:
@@ -236,17 +255,15 @@ class Connection:
         except Exception as error:
             if isinstance(error, BadConfiguration):
                 raise
-            raise BadConfiguration(self._remedy(self._without_secrets(str(error)), None)) from None
+            raise BadConfiguration(self._access_problem(self._redacted(str(error)), None)) from None
 
         def initialize() -> None:
-            ee.Initialize(
-                credentials=credentials, url=self.url, project=self.project, http_transport=self._transport
-            )  # fmt: skip
+            ee.Initialize(credentials=credentials, url=self.url, project=self.project, http_transport=self._transport)
 
         try:
-            self._ask("start", initialize)
-        except Refused as error:
-            raise BadConfiguration(self._remedy(str(error), 404)) from None
+            self._request("start", initialize)
+        except RequestRefused as error:
+            raise BadConfiguration(self._access_problem(str(error), 404)) from None
 
     def _credentials(self) -> Any:
         user: Any = google.oauth2.credentials.Credentials
@@ -259,9 +276,7 @@ class Connection:
             content = json.loads(self.key_file.read_text(encoding="utf-8"))
             if content.get("type") == "authorized_user":
                 return user.from_authorized_user_info(content, ee.oauth.SCOPES)
-            return service.from_service_account_info(
-                content, scopes=ee.oauth.SCOPES
-            )  # fmt: skip
+            return service.from_service_account_info(content, scopes=ee.oauth.SCOPES)
         except (OSError, ValueError, AttributeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no service account key"
             msg = (
@@ -271,8 +286,60 @@ class Connection:
             raise BadConfiguration(msg) from None
 
 
+def connect(
+    *,
+    project: str | None,
+    url: str | None = None,
+    token: str | None = None,
+    key_file: Path | None = None,
+    allow_hosts: Sequence[str] = (),
+    in_flight: int = 20,
+    per_minute: int = 3000,
+    deadline: float = 310.0,
+    patience: float = 300.0,
+) -> Connection:
+    """Return the connection with these settings: the existing one if there is one, so that limits hold for all users.
+
+    Nothing is sent yet.
+
+    Parameters
+    ----------
+    project, token, key_file, in_flight, per_minute, deadline, patience
+        See :class:`Connection`. The service allows 40 requests at one time and 6,000 a minute, and gives up on a
+        request after 5 minutes.
+    url : str, optional
+        Endpoint; default: :data:`monitor.imagery.earthengine.transport.HIGH_VOLUME`.
+    allow_hosts : sequence of str
+        Private or loopback hosts that the endpoint may be on.
+
+    Raises
+    ------
+    BadConfiguration
+        There is neither a project nor a service account, or the endpoint is not allowed.
+    """
+    if not project and key_file is None:
+        msg = '[source] kind = "earthengine" needs project = "<your Cloud project>"'
+        raise BadConfiguration(msg)
+    settings: dict[str, Any] = {
+        "project": project,
+        "url": checked_endpoint(url, allow_hosts) if url else HIGH_VOLUME,
+        "token": token,
+        "key_file": key_file,
+        "in_flight": in_flight,
+        "per_minute": per_minute,
+        "deadline": deadline,
+        "patience": patience,
+    }
+    key = tuple(settings.values())
+    with _CONNECTING:
+        connection = _CONNECTIONS.get(key)
+        if connection is None:
+            connection = _CONNECTIONS[key] = Connection(**settings)
+    return connection
+
+
 class _Client:
-    """The one client of the process, and which connection it is started for.
+    """The one client of the process, and the connection for which it is started.
 
     Two connections take turns: one waits until no request of the other is under way.
     """
@@ -283,7 +350,7 @@ class _Client:
         self._under_way = 0
 
     @contextmanager
-    def held_for(self, connection: Connection) -> Iterator[None]:
+    def used_by(self, connection: Connection) -> Iterator[None]:
         self._take(connection)
         try:
             yield
@@ -305,14 +372,20 @@ class _Client:
 
 
 _CLIENT: Final = _Client()
-_MADE: Final[WeakValueDictionary[tuple[Any, ...], Connection]] = WeakValueDictionary()
-_MAKING: Final = threading.Lock()
+_CONNECTIONS: Final[WeakValueDictionary[tuple[Any, ...], Connection]] = WeakValueDictionary()
+_CONNECTING: Final = threading.Lock()
 
 
-def compute_value(graph: Any) -> Any:
-    """``ee.data.computeValue``, but an answer that holds no value is a broken one, which is asked for again."""
+def compute_value(expression: Any) -> Any:
+    """Evaluate an expression with ``ee.data.computeValue``.
+
+    Raises
+    ------
+    ConnectionError
+        The answer holds no value: it is broken, and :meth:`Connection.request` requests it again.
+    """
     try:
-        return ee.data.computeValue(graph)
+        return ee.data.computeValue(expression)
     except (KeyError, TypeError) as error:
         msg = "the answer holds no value"
         raise ConnectionError(msg) from error

@@ -1,8 +1,8 @@
-"""What Earth Engine is asked to compute: only filters, selections, masks, joins, stacks, reductions and arithmetic.
+"""Expressions that Earth Engine evaluates: filters, selections, masks, joins, stacks, reductions and arithmetic only.
 
-Every function that stands in a request is in :data:`FUNCTIONS`, and a test compares the two. Products are delivered as
-integers first (:func:`delivered`), and everything that is computed of them starts from those same integers, so that
-means drawn by the server follow the rules of pixels read and masked here.
+Every server function that a request uses is in :data:`FUNCTIONS`, and a test compares the two. Images become integers
+first (:func:`to_integers`) and all computation starts from these integers, so that means computed by the server follow
+the same rules as pixels that are read and masked here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,130 +26,173 @@ FUNCTIONS: Final = (
     "Image.unmask", "Image.updateMask", "ImageCollection.load", "ImageCollection.toBands", "Projection",
     "Reducer.mean", "Reducer.sum", "Reducer.unweighted",
 )  # fmt: skip
-"""All functions that may stand in a request."""
+"""All server functions that requests use."""
 
-SCORES: Final = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
-"""Cloud Score+, an image for each of Sentinel-2 under the same ``system:index``."""
+CLOUD_SCORE_PLUS: Final = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
+"""Cloud Score+: one image for each Sentinel-2 image, with the same ``system:index``."""
 QUALITY: Final = "quality"
 CLEAR, CLOUD = "clear", "cloud"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """How a collection keeps what is needed of it."""
+    """Band names, scaling and pixels of a collection."""
 
-    names: tuple[str, ...]
-    """Of the bands of :data:`monitor.imagery.bands.OBSERVED`, in that order."""
-    mask: str
-    """Of the quality layer."""
-    quality: str
-    """What that holds, see :class:`monitor.imagery.source.Scene`."""
-    saturation: str = ""
-    """Of a layer that is not 0 where a pixel is saturated; empty: there is none."""
+    band_names: tuple[str, ...]
+    """Names of the bands of :data:`monitor.imagery.bands.OBSERVED`, in that order."""
+    quality_band: str
+    """Name of the quality layer."""
+    quality_kind: str
+    """What the quality layer holds, see :class:`monitor.imagery.source.Scene`."""
+    saturation_band: str = ""
+    """Name of a layer that is not 0 where a pixel is saturated; empty: there is none."""
     scale: float
     """Reflectance = scale * integer + offset. [1]"""
     offset: float
-    """See ``scale``. [1]"""
+    """Reflectance of the integer 0. [1]"""
     pixel: float
     """Side of the finest pixels. [m]"""
     corner: float
-    """Where the corners of pixels lie on multiples of ``pixel``, plus this. [m]"""
+    """Corners of pixels are at multiples of ``pixel`` plus this. [m]"""
 
 
 _LANDSAT: Final = Product(
-    names=("SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"), mask="QA_PIXEL", quality="qa_pixel",
-    saturation="QA_RADSAT", scale=2.75e-5, offset=-0.2, pixel=30.0, corner=15.0,
-)  # fmt: skip
+    band_names=("SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"),
+    quality_band="QA_PIXEL",
+    quality_kind="qa_pixel",
+    saturation_band="QA_RADSAT",
+    scale=2.75e-5,
+    offset=-0.2,
+    pixel=30.0,
+    corner=15.0,
+)
 PRODUCTS: Final = {
     "COPERNICUS/S2_SR_HARMONIZED": Product(
-        names=("B2", "B3", "B4", "B8", "B11", "B12"), mask="SCL", quality="scl", scale=1e-4, offset=0.0, pixel=10.0,
+        band_names=("B2", "B3", "B4", "B8", "B11", "B12"),
+        quality_band="SCL",
+        quality_kind="scl",
+        scale=1e-4,
+        offset=0.0,
+        pixel=10.0,
         corner=0.0,
     ),
     "LANDSAT/LC08/C02/T1_L2": _LANDSAT,
     "LANDSAT/LC09/C02/T1_L2": _LANDSAT,
-}  # fmt: skip
-"""Known collections. The harmonised one of Sentinel-2 has the offset of baselines from 04.00 on taken out of its
-integers; Landsat Collection 2 Level 2 has the scale and offset of USGS LSDS-1619."""
+}
+"""Known collections. In the harmonised Sentinel-2 collection the offset of baselines from 04.00 on is already
+subtracted from the integers; Landsat Collection 2 Level 2 has the scale and offset of USGS LSDS-1619."""
 
 
-def offered(collection: str, area: BaseGeometry, since: date, until: date, *, scored: bool) -> Any:
-    """Images of a collection over an area, days included, with nothing but one band (and the joined score)."""
-    product = PRODUCTS[collection]
-    found = _over(collection, area, since, until).select([product.names[0]])
-    return _scored(found) if scored else found
+def search_images(collection: str, area: BaseGeometry, since: date, until: date, *, scored: bool) -> Any:
+    """Images of a collection over an area, both days included, with one band (and Cloud Score+ if `scored`)."""
+    images = _filtered(collection, area, since, until).select([PRODUCTS[collection].band_names[0]])
+    return _with_cloud_score(images) if scored else images
 
 
-def stack(images: Any, order: Sequence[str], layers: Sequence[str]) -> Any:
-    """One image of all layers of all images, named ``s<number of the image>_<layer>``.
+def images_by_index(
+    collection: str, area: BaseGeometry, since: date, until: date, indices: Sequence[str], *, scored: bool
+) -> Any:
+    """Images of a collection as :func:`to_integers`, selected by ``system:index``.
+
+    Parameters
+    ----------
+    collection : str
+        Key of :data:`PRODUCTS`.
+    area, since, until
+        Those of the search that returned the images: they only spare the server a scan of the whole collection.
+    indices : sequence of str
+        ``system:index`` of each image.
+    scored : bool
+        Whether Cloud Score+ is added to the quality layer.
+    """
+    images = _filtered(collection, area, since, until).filter(ee.Filter.inList("system:index", list(indices)))
+    images = _with_cloud_score(images) if scored else images
+    return images.map(lambda image: to_integers(image, PRODUCTS[collection], scored=scored))
+
+
+def stack_bands(images: Any, indices: Sequence[str], layers: Sequence[str]) -> Any:
+    """One image with all layers of several images, named as :func:`stack_names` says.
 
     Parameters
     ----------
     images : ee.ImageCollection
-        That holds at least those named.
-    order : sequence of str
-        ``system:index`` of the images wanted; one that is missing is an error of the request.
+        Contains at least the images of `indices`.
+    indices : sequence of str
+        ``system:index`` of the images; the request fails if one is missing.
     layers : sequence of str
-        Of each image.
+        Bands of each image.
     """
-    names = [f"{index}_{layer}" for index in order for layer in layers]
-    return images.toBands().select(names, stacked(len(order), layers))
+    names = [f"{index}_{layer}" for index in indices for layer in layers]
+    return images.toBands().select(names, stack_names(len(indices), layers))
 
 
-def stacked(n: int, layers: Sequence[str]) -> list[str]:
-    """Names of the bands of :func:`stack`."""
-    return [f"s{number}_{layer}" for number in range(n) for layer in layers]
+def stack_names(images: int, layers: Sequence[str]) -> list[str]:
+    """Names of the bands of :func:`stack_bands`: ``s<number of the image>_<layer>``."""
+    return [f"s{number}_{layer}" for number in range(images) for layer in layers]
 
 
-def named(collection: str, area: BaseGeometry, since: date, until: date, order: Sequence[str], *, scored: bool) -> Any:
-    """The images of a collection with the given ``system:index``, as :func:`delivered`.
+def to_integers(image: Any, product: Product, *, scored: bool) -> Any:
+    """Bands of ``OBSERVED`` and ``quality`` of an image as uint16, 0 where there is no value.
 
-    Area and days are those they were found by: they name no other images, but spare the server a walk through all.
+    Parameters
+    ----------
+    image : ee.Image
+        Of the collection that `product` describes.
+    product : Product
+        Its bands.
+    scored : bool
+        Whether the image has a Cloud Score+ band ``cs_cdf``, which becomes the high byte of ``quality``.
     """
-    product = PRODUCTS[collection]
-    found = _over(collection, area, since, until).filter(ee.Filter.inList("system:index", list(order)))
-    found = _scored(found) if scored else found
-    return found.map(lambda image: delivered(image, product, scored=scored))
-
-
-def delivered(image: Any, product: Product, *, scored: bool) -> Any:
-    """Integers of an image: the bands of ``OBSERVED`` and ``quality``, uint16, 0 where there is no value."""
-    values = image.select(list(product.names), list(bands.OBSERVED)).unmask(0)
-    if product.saturation:
-        saturated = image.select(product.saturation).unmask(0).neq(0)
+    values = image.select(list(product.band_names), list(bands.OBSERVED)).unmask(0)
+    if product.saturation_band:
+        saturated = image.select(product.saturation_band).unmask(0).neq(0)
         values = values.multiply(saturated.Not()).add(saturated.multiply(bands.SATURATED))
-    quality = image.select(product.mask).unmask(0)
+    quality = image.select(product.quality_band).unmask(0)
     if scored:
         percent = image.select("cs_cdf").multiply(100).round()
         quality = quality.add(percent.add(1).unmask(0).multiply(256))
-    # The first image gives what a stack is named by; what arithmetic returns has lost it.
-    together = image.addBands(values.toUint16()).addBands(quality.rename(QUALITY).toUint16())
-    return together.select([*bands.OBSERVED, QUALITY])
+    # The first image gives the name that a stack uses; the result of arithmetic has lost it.
+    combined = image.addBands(values.toUint16()).addBands(quality.rename(QUALITY).toUint16())
+    return combined.select([*bands.OBSERVED, QUALITY])
 
 
-def flags(image: Any, kind: str, *, scale: float, offset: float) -> tuple[Any, Any]:
-    """Whether pixels of a :func:`delivered` image show the ground, and whether they are cloud: images of 0 and 1.
+def clear_and_cloud(image: Any, quality_kind: str, *, scale: float, offset: float) -> tuple[Any, Any]:
+    """Which pixels of an image show the ground, and which are cloud.
 
-    The rules of :mod:`monitor.cube.masks`, but for the growing of clouds, which a server cannot do by arithmetic.
-    Cloud is what would be grown.
+    The rules of :mod:`monitor.cube.masks`, except that clouds are not grown, which server arithmetic cannot do.
+
+    Parameters
+    ----------
+    image : ee.Image
+        Of :func:`to_integers`.
+    quality_kind : str
+        What its quality layer holds, see :class:`monitor.imagery.source.Scene`.
+    scale, offset : float
+        Reflectance = scale * integer + offset. [1]
+
+    Returns
+    -------
+    clear, cloud : ee.Image
+        0 or 1. Cloud is what the masks would grow.
     """
     quality = image.select(QUALITY)
-    if kind == "qa_pixel":
+    if quality_kind == "qa_pixel":
         empty = quality.bitwiseAnd(0b1).neq(0).Or(quality.eq(0))
         cloud = quality.bitwiseAnd(0b11100).neq(0).And(empty.Not())
         ground = quality.bitwiseAnd(0b10111110).eq(0).And(empty.Not())
     else:
-        scene = quality.bitwiseAnd(255)
-        ground = _one_of(scene, (4, 5))
-        cloud = _one_of(scene, (3, 8, 9, 10))
-        if kind == "scl_cs":
-            score = quality.subtract(scene).divide(256)
-            has, sees = score.gt(0), score.gt(bands.SCORE_CLEAR)
-            closed = _one_of(scene, (0, 1, 6)).Or(scene.gte(11))
-            ground = has.Not().And(ground).Or(sees.And(closed.Not()))
-            cloud = has.Not().And(cloud).Or(has.And(sees.Not()))
+        scene_class = quality.bitwiseAnd(255)
+        ground = _is_any_of(scene_class, (4, 5))
+        cloud = _is_any_of(scene_class, (3, 8, 9, 10))
+        if quality_kind == "scl_cs":
+            score = quality.subtract(scene_class).divide(256)
+            has_score, high_score = score.gt(0), score.gt(bands.SCORE_CLEAR)
+            never_clear = _is_any_of(scene_class, (0, 1, 6)).Or(scene_class.gte(11))
+            ground = has_score.Not().And(ground).Or(high_score.And(never_clear.Not()))
+            cloud = has_score.Not().And(cloud).Or(has_score.And(high_score.Not()))
     for name in ("red", "nir"):
-        ground = ground.And(_valued(image.select(name)))
-        if kind == "qa_pixel":
+        ground = ground.And(_has_value(image.select(name)))
+        if quality_kind == "qa_pixel":
             reflectance = image.select(name).multiply(scale).add(offset)
             ground = ground.And(reflectance.gt(0)).And(reflectance.gte(1).Not())
     return ground.And(_snow(image, scale, offset).Not()), cloud
@@ -159,50 +202,60 @@ def _snow(image: Any, scale: float, offset: float) -> Any:
     """Snow by its colour, as :func:`monitor.cube.masks.snow`."""
     green, infrared = image.select("green"), image.select("swir16")
     a, b = (band.multiply(scale).add(offset) for band in (green, infrared))
-    bright = _valued(green).And(_valued(infrared)).And(green.gte((bands.SNOW_BRIGHT - offset) / scale))
+    bright = _has_value(green).And(_has_value(infrared)).And(green.gte((bands.SNOW_BRIGHT - offset) / scale))
     return bright.And(a.subtract(b).gt(a.add(b).multiply(bands.NDSI_SNOW)))
 
 
-def _valued(values: Any) -> Any:
+def _has_value(values: Any) -> Any:
     return values.neq(bands.NODATA).And(values.neq(bands.SATURATED))
 
 
-def flagged(image: Any, kind: str, *, scale: float, offset: float) -> Any:
-    """A :func:`delivered` image with nothing but ``clear`` and ``cloud``."""
-    clear, cloud = flags(image, kind, scale=scale, offset=offset)
+def clear_and_cloud_bands(image: Any, quality_kind: str, *, scale: float, offset: float) -> Any:
+    """Bands ``clear`` and ``cloud`` of :func:`clear_and_cloud`, under the name of the image; same parameters."""
+    clear, cloud = clear_and_cloud(image, quality_kind, scale=scale, offset=offset)
     return image.addBands(clear.rename(CLEAR)).addBands(cloud.rename(CLOUD)).select([CLEAR, CLOUD])
 
 
-def layered(image: Any, kind: str, recipe: Callable[[Any], Mapping[str, Any]], *, scale: float, offset: float) -> Any:
-    """Layers of a recipe, over the clear pixels of a :func:`delivered` image."""
+def clear_layers(
+    image: Any, quality_kind: str, recipe: Callable[[Any], Mapping[str, Any]], *, scale: float, offset: float
+) -> Any:
+    """Layers of a recipe on the clear pixels of an image, masked elsewhere.
+
+    Parameters
+    ----------
+    image, quality_kind, scale, offset
+        See :func:`clear_and_cloud`.
+    recipe : callable
+        Returns layers by name, computed from an image of reflectances.
+    """
     values = image.select(list(bands.OBSERVED))
-    reflectance = values.multiply(scale).add(offset).updateMask(_valued(values))
-    clear, _ = flags(image, kind, scale=scale, offset=offset)
+    reflectance = values.multiply(scale).add(offset).updateMask(_has_value(values))
+    clear, _ = clear_and_cloud(image, quality_kind, scale=scale, offset=offset)
     layers = recipe(reflectance)
     for name, layer in layers.items():
         image = image.addBands(layer.updateMask(clear).rename(f"of_{name}"))
     return image.select([f"of_{name}" for name in layers], list(layers))
 
 
-def features(shapes: Sequence[BaseGeometry]) -> Any:
-    """Shapes (longitude and latitude, sides straight in them) that know their number as ``unit``."""
+def unit_features(units: Sequence[BaseGeometry]) -> Any:
+    """Feature collection of units in longitude and latitude, numbered by the property ``unit``; sides are planar."""
     return ee.FeatureCollection(
-        [ee.Feature(ee.Geometry(mapping(shape), None, False), {"unit": i}) for i, shape in enumerate(shapes)]
+        [ee.Feature(ee.Geometry(mapping(unit), None, False), {"unit": i}) for i, unit in enumerate(units)]
     )
 
 
-def _over(collection: str, area: BaseGeometry, since: date, until: date) -> Any:
-    after = until + timedelta(days=1)
+def _filtered(collection: str, area: BaseGeometry, since: date, until: date) -> Any:
+    day_after = until + timedelta(days=1)
     region = ee.Geometry(mapping(area), None, False)
-    return ee.ImageCollection(collection).filterDate(since.isoformat(), after.isoformat()).filterBounds(region)
+    return ee.ImageCollection(collection).filterDate(since.isoformat(), day_after.isoformat()).filterBounds(region)
 
 
-def _scored(images: Any) -> Any:
-    return images.linkCollection(ee.ImageCollection(SCORES), ["cs_cdf"])
+def _with_cloud_score(images: Any) -> Any:
+    return images.linkCollection(ee.ImageCollection(CLOUD_SCORE_PLUS), ["cs_cdf"])
 
 
-def _one_of(image: Any, values: Sequence[int]) -> Any:
-    found = image.eq(values[0])
+def _is_any_of(image: Any, values: Sequence[int]) -> Any:
+    matches = image.eq(values[0])
     for value in values[1:]:
-        found = found.Or(image.eq(value))
-    return found
+        matches = matches.Or(image.eq(value))
+    return matches

@@ -1,4 +1,4 @@
-"""How requests to Earth Engine leave the process: a pace for all threads, whole answers only, no inward endpoint."""
+"""HTTP for the Earth Engine client: a rate limit for all threads, complete answers only, no private endpoint."""
 
 import ipaddress
 import socket
@@ -19,25 +19,25 @@ from monitor.imagery.deadline import DeadlineAdapter, request_deadline
 
 HIGH_VOLUME: Final = "https://earthengine-highvolume.googleapis.com"
 """Endpoint made for many small requests at once."""
-CONNECT: Final = 20.0
+CONNECT_TIMEOUT: Final = 20.0
 """Longest time to connect to one address of the host. [s]"""
-LARGEST: Final = 64 << 20
-"""Most that an answer may hold, packed or unpacked: a third above the 48 MB of pixels that may be asked for. [byte]"""
+MAX_ANSWER_BYTES: Final = 64 << 20
+"""Largest answer, compressed or not: a third above the 48 MB of pixels that one request may ask for. [byte]"""
 
 
-class Pace:
-    """Holds all threads to a number of requests in flight and a minute."""
+class RateLimit:
+    """Limits the requests of all threads: how many are in flight, and how many are sent in a minute."""
 
-    def __init__(self, *, in_flight: int, a_minute: int) -> None:
-        self.in_flight, self.a_minute = in_flight, a_minute
-        self._places = threading.BoundedSemaphore(in_flight)
-        self._interval = 60.0 / a_minute
+    def __init__(self, *, in_flight: int, per_minute: int) -> None:
+        self.in_flight, self.per_minute = in_flight, per_minute
+        self._free = threading.BoundedSemaphore(in_flight)
+        self._interval = 60.0 / per_minute
         self._burst = in_flight * self._interval
         self._lock = threading.Lock()
         self._next = 0.0
 
     def __enter__(self) -> None:
-        self._places.acquire()
+        self._free.acquire()
         with self._lock:
             now = time.monotonic()
             self._next = max(self._next, now - self._burst) + self._interval
@@ -46,18 +46,25 @@ class Pace:
             time.sleep(pause)
 
     def __exit__(self, *_: object) -> None:
-        self._places.release()
+        self._free.release()
 
-    def hold(self, seconds: float) -> None:
-        """Nobody sends anything for a while: the server asked one of us to wait."""
+    def pause(self, seconds: float) -> None:
+        """Stop all threads from sending for some time, because the server asked one of them to wait. [s]"""
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)
 
 
-class Transport:
-    """What the client sends requests through, in the form of an ``httplib2.Http``.
+class ClientTransport:
+    """Sends the requests of the ``ee`` client; has the interface of ``httplib2.Http``.
 
-    Whole answers only: the time limit is for connection, headers and body together, and the size is capped.
+    Only complete answers are returned: the time limit covers connection, headers and body, and the size is limited.
+
+    Parameters
+    ----------
+    in_flight : int
+        Most requests at one time.
+    deadline : float
+        Longest time from the start of a request to the end of its answer. [s]
     """
 
     def __init__(self, *, in_flight: int, deadline: float) -> None:
@@ -65,12 +72,6 @@ class Transport:
         self._session = requests.Session()
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, DeadlineAdapter(pool_maxsize=in_flight))
-        self._thread = threading.local()
-
-    @property
-    def last_size(self) -> int:
-        """Of the last answer to the calling thread. [byte]"""
-        return getattr(self._thread, "size", 0)
 
     def request(
         self,
@@ -81,44 +82,54 @@ class Transport:
         redirections: int | None = None,
         connection_type: Any = None,
     ) -> tuple[httplib2.Response, bytes]:
-        """Send a request as ``httplib2.Http.request`` does."""
+        """Send a request, with the parameters of ``httplib2.Http.request``; redirects are not followed.
+
+        Raises
+        ------
+        TimeoutError
+            The answer is not complete within the time limit.
+        ConnectionError
+            The host cannot be reached, or the answer is cut short or longer than :data:`MAX_ANSWER_BYTES`.
+        """
         content = bytearray()
         try:
             with (
                 request_deadline(time.monotonic() + self.timeout),
                 self._session.request(
-                    method, uri, data=body, headers=headers, timeout=(CONNECT, self.timeout), allow_redirects=False,
+                    method,
+                    uri,
+                    data=body,
+                    headers=headers,
+                    timeout=(CONNECT_TIMEOUT, self.timeout),
+                    allow_redirects=False,
                     stream=True,
                 ) as response,
-            ):  # fmt: skip
-                while piece := response.raw.read1(1 << 20, decode_content=True):
-                    content += piece
-                    if len(content) > LARGEST:
-                        msg = f"the answer is longer than {LARGEST >> 20} MiB"
+            ):
+                while chunk := response.raw.read1(1 << 20, decode_content=True):
+                    content += chunk
+                    if len(content) > MAX_ANSWER_BYTES:
+                        msg = f"the answer is longer than {MAX_ANSWER_BYTES >> 20} MiB"
                         raise ConnectionError(msg)
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
-            msg = f"no whole answer within {self.timeout:g} s"
+            msg = f"no complete answer within {self.timeout:g} s"
             raise TimeoutError(msg) from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise ConnectionError(str(error)) from error
-        self._thread.size = len(content)
-        found = httplib2.Response(
-            {**{k.lower(): v for k, v in response.headers.items()}, "status": response.status_code}
-        )
-        return found, bytes(content)
+        fields = {name.lower(): value for name, value in response.headers.items()}
+        return httplib2.Response({**fields, "status": response.status_code}), bytes(content)
 
     def close(self) -> None:
         """Close idle connections."""
         self._session.close()
 
 
-def checked(url: str, allow_hosts: Sequence[str]) -> str:
-    """The endpoint, if it may be asked.
+def checked_endpoint(url: str, allow_hosts: Sequence[str]) -> str:
+    """Return the URL of an endpoint without a trailing slash, after checking that it may be contacted.
 
     Raises
     ------
     BadConfiguration
-        It is no address, or leads to a private or loopback host that `allow_hosts` does not name.
+        The URL is invalid, not encrypted, or leads to a private or loopback host that `allow_hosts` does not name.
     """
     parts = urlsplit(url)
     host = parts.hostname
@@ -128,33 +139,33 @@ def checked(url: str, allow_hosts: Sequence[str]) -> str:
             f"write for instance {HIGH_VOLUME!r}, or leave it out"
         )
         raise BadConfiguration(msg)
-    named = host in allow_hosts or parts.netloc in allow_hosts
-    if not named and (parts.scheme != "https" or _inward(host)):
+    allowed = host in allow_hosts or parts.netloc in allow_hosts
+    if not allowed and (parts.scheme != "https" or _is_private(host)):
         msg = (
             f"[source] url = {display_address(url)!r} leads to a private or loopback host, or is not encrypted; "
-            f'if that is meant, add allow_hosts = ["{host}"] to [source]'
+            f'if that is intended, add allow_hosts = ["{host}"] to [source]'
         )
         raise BadConfiguration(msg)
     return url.rstrip("/")
 
 
-def _inward(host: str) -> bool:
-    """Whether a host is not on the public internet; one that cannot be found is left to the connection to tell."""
+def _is_private(host: str) -> bool:
+    """Whether a host is not on the public internet; False where its name has no address (connecting then fails)."""
     if host == urlsplit(HIGH_VOLUME).hostname:
         return False
     try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+        addresses = {entry[4][0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except OSError:
         return False
-    return any(not ipaddress.ip_address(str(address).split("%")[0]).is_global for address in found)
+    return any(not ipaddress.ip_address(str(address).split("%")[0]).is_global for address in addresses)
 
 
 def retry_after(response: Any) -> float | None:
-    """Seconds that an answer asks to wait."""
-    asked = response.get("retry-after", "")
+    """Time that an answer asks to wait, from its ``retry-after`` header; None: it names none. [s]"""
+    value = response.get("retry-after", "")
     try:
-        if asked.isdigit():
-            return float(asked)
-        return max(0.0, (parsedate_to_datetime(asked) - parsedate_to_datetime(response["date"])).total_seconds())
+        if value.isdigit():
+            return float(value)
+        return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(response["date"])).total_seconds())
     except (KeyError, TypeError, ValueError):
         return None

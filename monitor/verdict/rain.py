@@ -1,0 +1,124 @@
+"""How the rain of a growing season compares with its normal, and what this adds to the reasons of a verdict."""
+
+from datetime import date, timedelta
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from monitor.imagery.auxiliary.rainfall import DailyRain
+from monitor.sites.growing_season import GrowingSeason
+from monitor.sites.site import Site
+from monitor.verdict.reasons import Reason
+
+DRY_SEASON_Z: Final = -1.0
+"""A season below this is dry. [standard deviation]"""
+NORMAL_YEARS: Final = 15
+"""Years of rain before the start that are requested for the normal. [year]"""
+MIN_NORMAL_YEARS: Final = 10
+"""Fewest earlier years from which a normal is computed. [year]"""
+MIN_SEASON_DAYS: Final = 60
+"""In the first days of a season, up to this one, the season before is compared instead. [day]"""
+MIN_SHARE_ARRIVED: Final = 2 / 3
+"""Least share of the season to date that the product must cover: CHIRPS is three weeks late. [1]"""
+
+
+class SeasonAnomaly(NamedTuple):
+    """Rain of a season against the same days of the years before the work began."""
+
+    season: int
+    """Year in which the season opened."""
+    days: int
+    """Days compared, from the opening of the season. [day]"""
+    total: float | None
+    """Rain of these days; None: too few days are known. [mm]"""
+    normal: float | None
+    """Mean rain of the same days in earlier years; None: too few years are known. [mm]"""
+    z: float | None
+    """Difference of total and normal in standard deviations of the earlier years; None: unknown. [1]"""
+    years: int
+    """Number of earlier years compared."""
+
+    @property
+    def reason(self) -> Reason | None:
+        """What it adds to the reasons of a verdict: ``RAIN_UNKNOWN``, ``RAIN_LOW``, or nothing."""
+        if self.z is None:
+            return Reason.RAIN_UNKNOWN
+        return Reason.RAIN_LOW if self.z < DRY_SEASON_Z else None
+
+
+def first_rain_day(site: Site) -> date:
+    """Return the first day whose rain is needed to judge the seasons of a site."""
+    return date(site.start.year - NORMAL_YEARS, 1, 1)
+
+
+def rain_reason(rain: DailyRain | None, site: Site, *, as_of: date) -> Reason | None:
+    """Return what the rain of the season adds to the reasons of a verdict: that it is low or unknown, or nothing.
+
+    Parameters
+    ----------
+    rain : DailyRain or None
+        At the site; None: there is none.
+    site : Site
+        Gives biome and start.
+    as_of : date
+        Date of the verdict; later rain does not count.
+    """
+    if rain is None:
+        return Reason.RAIN_UNKNOWN
+    return season_anomaly(rain, GrowingSeason.of(site), start=site.start, as_of=as_of).reason
+
+
+def season_anomaly(rain: DailyRain, season: GrowingSeason, *, start: date, as_of: date) -> SeasonAnomaly:
+    """Compare the rain of a season to date with the same days of the years before the work began.
+
+    Parameters
+    ----------
+    rain : DailyRain
+        At the site.
+    season : GrowingSeason
+        Of the site; it may run into the next year.
+    start : date
+        First day of the work.
+    as_of : date
+        Later rain does not count.
+
+    Returns
+    -------
+    SeasonAnomaly
+        Of the season in which `as_of` is or which ended last; in the first :data:`MIN_SEASON_DAYS` days of a season,
+        when little rain means little, of the season before.
+
+    Notes
+    -----
+    Sums are compared without transformation. Where rain is scarce their distribution is skewed, so that droughts are
+    reported rather too seldom.
+    """
+    year, position = season.locate_date(as_of)
+    days = min(position, season.length)
+    if days < min(MIN_SEASON_DAYS, season.length):
+        year, days = year - 1, season.length
+    opening = _opening(year, season)
+    arrived = min(days, (min(rain.last, as_of) - opening).days + 1)
+    if arrived < MIN_SHARE_ARRIVED * days:
+        return SeasonAnomaly(season=year, days=days, total=None, normal=None, z=None, years=0)
+    total = rain.total(opening, arrived)
+    before = [
+        rain.total(_opening(earlier, season), arrived)
+        for earlier in range(rain.first.year - 1, year)
+        if _opening(earlier, season) + timedelta(days=season.length) <= start
+    ]
+    known = np.array([value for value in before if value is not None])
+    enough = known.size >= MIN_NORMAL_YEARS
+    spread = float(known.std(ddof=1)) if enough else 0.0
+    return SeasonAnomaly(
+        season=year,
+        days=arrived,
+        total=total,
+        normal=float(known.mean()) if enough else None,
+        z=None if total is None or not spread > 0 else (total - float(known.mean())) / spread,
+        years=int(known.size),
+    )
+
+
+def _opening(year: int, season: GrowingSeason) -> date:
+    return date(year, 1, 1) + timedelta(days=season.opens)
