@@ -200,6 +200,19 @@ def test_rain_from_earth_engine_is_that_of_its_own_cells(server, chirps, connect
     assert server.functions <= set(FUNCTIONS), server.functions - set(FUNCTIONS)
 
 
+def test_years_of_rain_come_in_one_answer(server, connection):
+    """The names of so many bands are longer than the header that numpy accepts by default."""
+    first, affine = date(2015, 1, 1), Affine(0.05, 0, 102.0, 0, -0.05, 38.0)
+    for day in (first + timedelta(days=k) for k in range(900)):
+        server.add(
+            CHIRPS, f"{day:%Y%m%d}", bands={"precipitation": np.full((2, 2), 1.5, "float32")}, transform=affine,
+            crs="EPSG:4326", time=datetime(day.year, day.month, day.day, tzinfo=UTC),
+        )  # fmt: skip
+    (rain,) = EarthEngineRain(connection).at([(102.01, 37.99)], since=first, until=first + timedelta(days=899))
+    assert rain.mm.tolist() == [1.5] * 900
+    assert server.counts["pixels"] == 1
+
+
 def test_an_image_that_is_named_by_no_day_is_told(server, connection):
     server.add(CHIRPS, "latest", bands={"precipitation": np.ones((60, 60), "float32")}, crs="EPSG:4326",
                transform=Affine(0.05, 0, 102.0, 0, -0.05, 38.0), time=datetime(2021, 1, 1, tzinfo=UTC))  # fmt: skip

@@ -5,7 +5,6 @@ done here, as for local files. The server gives a missing value as 0, so it is a
 no real value reaches.
 """
 
-import io
 import math
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -22,6 +21,7 @@ from shapely.geometry.base import BaseGeometry
 from monitor.errors import BadData, TryLater
 from monitor.imagery.auxiliary.elevation import TERRAIN_PIXEL, ElevationTile, mosaic
 from monitor.imagery.auxiliary.rainfall import DailyRain, daily_rain
+from monitor.imagery.earthengine.answers import decode_array
 from monitor.imagery.earthengine.batches import pixel_grid
 from monitor.imagery.earthengine.connection import Connection, RequestRefused
 from monitor.sites.projection import LONLAT, lonlat
@@ -176,7 +176,7 @@ def _layers(
     """One band of each image of a collection over an area, by image name: value plus offset, 0 where there is none.
 
     The server functions are ``filterBounds``, ``filterDate``, ``map``, ``select``, ``add``, ``unmask``, ``rename``,
-    ``addBands`` and ``toBands``. A malformed answer is requested once more.
+    ``addBands`` and ``toBands``.
     """
 
     def expression() -> Any:
@@ -196,26 +196,21 @@ def _layers(
         request = {"expression": expression(), "fileFormat": "NPY", "grid": pixel_grid(grid)}
         return bytes(ee.data.computePixels(request))
 
-    wrong = ""
-    for _ in range(2):
-        try:
-            answer = connection.request("pixels", call)
-        except RequestRefused as error:
-            if error.is_limit:
-                msg = f"{collection} of Earth Engine cannot be read now: {error}"
-                raise TryLater(msg) from error
-            if "no bands" in str(error).lower():
-                return {}  # no image over the area
-            msg = f"{collection} of Earth Engine cannot be read: {error}"
-            raise BadData(msg) from error
-        try:
-            array = np.load(io.BytesIO(answer), allow_pickle=False)
-            names = array.dtype.names or ()
-            if array.shape != tuple(grid.shape) or any(not name.endswith("_" + _VALUE) for name in names):
-                wrong = f"{array.shape} pixels of {', '.join(names[:3])}, not {tuple(grid.shape)} of {_VALUE}"
-                continue
-            return {name: np.nan_to_num(array[name].astype(np.float64)) for name in names}
-        except (ValueError, EOFError, OSError) as error:
-            wrong = f"no array ({error})"
-    msg = f"{collection} of Earth Engine answers twice with other pixels than requested: {wrong}"
-    raise TryLater(msg)
+    def decode(content: bytes) -> dict[str, np.ndarray]:
+        array = decode_array(content)
+        names = array.dtype.names or ()
+        if array.shape != tuple(grid.shape) or any(not name.endswith("_" + _VALUE) for name in names):
+            msg = f"{array.shape} pixels of {', '.join(names[:3])}, not {tuple(grid.shape)} of {_VALUE} ({collection})"
+            raise ValueError(msg)
+        return {name: np.nan_to_num(array[name].astype(np.float64)) for name in names}
+
+    try:
+        return connection.request_decoded("pixels", call, decode)
+    except RequestRefused as error:
+        if error.is_limit:
+            msg = f"{collection} of Earth Engine cannot be read now: {error}"
+            raise TryLater(msg) from error
+        if "no bands" in str(error).lower():
+            return {}  # no image over the area
+        msg = f"{collection} of Earth Engine cannot be read: {error}"
+        raise BadData(msg) from error

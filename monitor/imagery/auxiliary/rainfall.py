@@ -38,15 +38,9 @@ _AXES: Final = {"t": "time", "lat": "y", "latitude": "y", "lon": "x", "longitude
 _TOTALS: Final = {"mm": 1.0, "millimeter": 1.0, "kgm-2": 1.0, "kg/m2": 1.0, "m": 1000.0, "mm/month": 1.0}
 """Factor to millimetres, by unit of the rain of a whole step."""
 _RATES: Final = {
-    "mm/day": 1.0,
-    "mm/d": 1.0,
-    "mmday-1": 1.0,
-    "mmd-1": 1.0,
-    "m/day": 1000.0,
-    "mday-1": 1000.0,
-    "kgm-2s-1": 86400.0,
-    "mms-1": 86400.0,
-}
+    "mm/day": 1.0, "mm/d": 1.0, "mmday-1": 1.0, "mmd-1": 1.0, "m/day": 1000.0, "mday-1": 1000.0,
+    "kgm-2s-1": 86400.0, "mms-1": 86400.0,
+}  # fmt: skip
 """Factor to millimetres a day, by unit of a rate."""
 _DATED: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])(?:[-_.]?(0[1-9]|[12]\d|3[01]))?(?!\d)")
 

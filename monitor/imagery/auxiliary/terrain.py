@@ -20,7 +20,7 @@ from shapely.ops import unary_union
 
 from monitor.errors import BadData
 from monitor.imagery.auxiliary.elevation import MAX_TERRAIN_PIXELS, ElevationModel
-from monitor.sites.projection import projected
+from monitor.sites.projection import projected, utm_zone
 from monitor.sites.site import Site
 
 MIN_TERRAIN_KNOWN: Final = 0.5
@@ -82,7 +82,7 @@ def terrain_of(model: ElevationModel, geometries: Sequence[BaseGeometry]) -> lis
     """
     if not geometries:
         return []
-    crs = _utm(unary_union([shapely.box(*geometry.bounds) for geometry in geometries]))
+    crs = utm_zone(unary_union([shapely.box(*geometry.bounds) for geometry in geometries]))
     shapes = [projected(geometry, crs) for geometry in geometries]
     grid = _covering(unary_union([shapely.box(*shape.bounds) for shape in shapes]).bounds, crs, model.pixel)
     elevation = model.read(grid)
@@ -139,12 +139,6 @@ def northness_eastness(east: np.ndarray, north: np.ndarray) -> tuple[np.ndarray,
     flat = rise < FLAT_RISE
     divisor = np.where(flat, 1.0, rise)
     return np.where(flat, 0.0, -north / divisor), np.where(flat, 0.0, -east / divisor)
-
-
-def _utm(geometry: BaseGeometry) -> CRS:
-    point = geometry.centroid
-    zone = min(60, int((point.x + 180.0) // 6.0) + 1)
-    return CRS(f"EPSG:{(32600 if point.y >= 0 else 32700) + zone}")
 
 
 def _covering(bounds: tuple[float, float, float, float], crs: CRS, pixel: float) -> GeoBox:

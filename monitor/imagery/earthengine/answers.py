@@ -125,6 +125,22 @@ def _footprint(geojson: Any) -> BaseGeometry | None:
     return polygon if polygon.area > 0 and polygon.is_valid else None
 
 
+def decode_array(content: bytes) -> np.ndarray:
+    """Decode an answer in NPY format: an array with one field per band.
+
+    Raises
+    ------
+    ValueError
+        The answer is no complete array.
+    """
+    try:
+        # The names of 1,024 bands are longer than the largest header that numpy accepts by default.
+        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False, max_header_size=1 << 20)
+    except (ValueError, EOFError, SyntaxError, OSError) as error:
+        msg = f"{len(content)} bytes are no complete array ({error})"
+        raise ValueError(msg) from None
+
+
 def decode_pixels(content: bytes, names: Sequence[str], size: tuple[int, ...]) -> np.ndarray:
     """Decode the pixels of an answer in NPY format.
 
@@ -147,11 +163,7 @@ def decode_pixels(content: bytes, names: Sequence[str], size: tuple[int, ...]) -
     ValueError
         The answer is not the array that was requested.
     """
-    try:
-        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False, max_header_size=1 << 20)
-    except (ValueError, EOFError, SyntaxError, OSError) as error:
-        msg = f"{len(content)} bytes are no complete array ({error})"
-        raise ValueError(msg) from None
+    array = decode_array(content)
     if array.shape != size:
         msg = f"an array of {array.shape} pixels, not {size}"
         raise ValueError(msg)

@@ -190,16 +190,9 @@ def pixel_grid(grid: GeoBox) -> dict[str, Any]:
     ValueError
         Its coordinate system has no EPSG code.
     """
-    affine = grid.affine
+    names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
     return {
         "dimensions": {"width": grid.shape[1], "height": grid.shape[0]},
-        "affineTransform": {
-            "scaleX": affine.a,
-            "shearX": affine.b,
-            "translateX": affine.c,
-            "shearY": affine.d,
-            "scaleY": affine.e,
-            "translateY": affine.f,
-        },
+        "affineTransform": dict(zip(names, list(grid.affine)[:6], strict=True)),
         "crsCode": f"EPSG:{epsg_crs(grid).epsg}",
     }

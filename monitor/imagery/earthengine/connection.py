@@ -27,13 +27,7 @@ import httplib2  # type: ignore[import-untyped]
 import requests
 
 from monitor.errors import BadConfiguration, TryLater
-from monitor.imagery.earthengine.transport import (
-    HIGH_VOLUME,
-    ClientTransport,
-    RateLimit,
-    checked_endpoint,
-    retry_after,
-)
+from monitor.imagery.earthengine.transport import HIGH_VOLUME, ClientTransport, RateLimit, checked_endpoint, retry_after
 
 FIRST_RETRY_PAUSE: Final = 1.0
 """Pause before the first retry where the server names none. It doubles with each retry, and is shortened at random by
@@ -54,32 +48,10 @@ class RequestRefused(Exception):
 
 
 class Connection:
-    """The session with Earth Engine that all threads of a run share; made by :func:`connect`.
-
-    Parameters
-    ----------
-    project : str or None
-        Cloud project that is charged; None: that of the service account.
-    url : str
-        Endpoint.
-    token : str or None
-        Bearer token.
-    key_file : Path or None
-        Service account key or authorized user file. Without it and without a token the credentials stored by
-        ``earthengine authenticate`` or ``gcloud auth application-default login`` are used.
-    in_flight : int
-        Most requests at one time.
-    per_minute : int
-        Most requests a minute.
-    deadline : float
-        Longest time that one request may take. [s]
-    patience : float
-        Longest time from the first failure of a request to giving up. [s]
-    """
+    """The session with Earth Engine that all threads of a run share; :func:`connect` makes it, see its parameters."""
 
     def __init__(
         self,
-        *,
         project: str | None,
         url: str,
         token: str | None,
@@ -123,6 +95,30 @@ class Connection:
         """
         with _CLIENT.used_by(self):
             return self._request(kind, call, cancelled)
+
+    def request_decoded[T](
+        self, kind: str, call: Callable[[], Any], decode: Callable[[Any], T], cancelled: threading.Event | None = None
+    ) -> T:
+        """Return a decoded answer; an answer for which `decode` raises ``ValueError`` is requested once more.
+
+        The other parameters are those of :meth:`request`.
+
+        Raises
+        ------
+        RequestRefused, BadConfiguration
+            See :meth:`request`.
+        TryLater
+            See :meth:`request`; or both answers are malformed.
+        """
+        wrong = ""
+        for _ in range(2):
+            answer = self.request(kind, call, cancelled)
+            try:
+                return decode(answer)
+            except ValueError as error:
+                wrong = str(error)
+        msg = f"Earth Engine answers twice with other {kind} than requested: {wrong}"
+        raise TryLater(msg)
 
     def build[T](self, expression: Callable[[], T]) -> T:
         """Return what a function builds with the client, which is started first if necessary.
@@ -304,13 +300,23 @@ def connect(
 
     Parameters
     ----------
-    project, token, key_file, in_flight, per_minute, deadline, patience
-        See :class:`Connection`. The service allows 40 requests at one time and 6,000 a minute, and gives up on a
-        request after 5 minutes.
+    project : str or None
+        Cloud project that is charged; None: that of the service account.
     url : str, optional
         Endpoint; default: :data:`monitor.imagery.earthengine.transport.HIGH_VOLUME`.
+    token : str, optional
+        Bearer token.
+    key_file : Path, optional
+        Service account key or authorized user file. Without it and without a token the credentials stored by
+        ``earthengine authenticate`` or ``gcloud auth application-default login`` are used.
     allow_hosts : sequence of str
         Private or loopback hosts that the endpoint may be on.
+    in_flight, per_minute : int
+        Most requests at one time (the service allows 40) and in a minute (6,000).
+    deadline : float
+        Longest time that one request may take; the service itself gives up after 5 minutes. [s]
+    patience : float
+        Longest time from the first failure of a request to giving up. [s]
 
     Raises
     ------
@@ -320,21 +326,12 @@ def connect(
     if not project and key_file is None:
         msg = '[source] kind = "earthengine" needs project = "<your Cloud project>"'
         raise BadConfiguration(msg)
-    settings: dict[str, Any] = {
-        "project": project,
-        "url": checked_endpoint(url, allow_hosts) if url else HIGH_VOLUME,
-        "token": token,
-        "key_file": key_file,
-        "in_flight": in_flight,
-        "per_minute": per_minute,
-        "deadline": deadline,
-        "patience": patience,
-    }
-    key = tuple(settings.values())
+    endpoint = checked_endpoint(url, allow_hosts) if url else HIGH_VOLUME
+    arguments = (project, endpoint, token, key_file, in_flight, per_minute, deadline, patience)
     with _CONNECTING:
-        connection = _CONNECTIONS.get(key)
+        connection = _CONNECTIONS.get(arguments)
         if connection is None:
-            connection = _CONNECTIONS[key] = Connection(**settings)
+            connection = _CONNECTIONS[arguments] = Connection(*arguments)
     return connection
 
 

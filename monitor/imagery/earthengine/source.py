@@ -38,7 +38,7 @@ from monitor.imagery.earthengine.expressions import (
     stack_bands,
     stack_names,
     unit_features,
-)
+)  # fmt: skip
 from monitor.imagery.source import Cost, Frame, IsStored, Scene
 from monitor.sites.projection import lonlat, projected
 
@@ -266,7 +266,7 @@ class EarthEngine:
         return pixels
 
     def _window(self, scenes: Sequence[Scene], grid: GeoBox, cancelled: threading.Event) -> np.ndarray:
-        """(scene, layer, y, x) uint16 of one request; a malformed answer is requested once more."""
+        """(scene, layer, y, x) uint16 of one request."""
         names = stack_names(len(scenes), SCENE_LAYERS)
 
         def call() -> bytes:
@@ -274,17 +274,11 @@ class EarthEngine:
             request = {"expression": expression, "fileFormat": "NPY", "grid": pixel_grid(grid)}
             return bytes(ee.data.computePixels(request))
 
-        wrong = ""
-        for _ in range(2):
-            content = self.connection.request("pixels", call, cancelled)
-            try:
-                pixels = decode_pixels(content, names, tuple(grid.shape))
-            except ValueError as error:
-                wrong = str(error)
-            else:
-                return pixels.reshape(len(scenes), len(SCENE_LAYERS), *grid.shape)
-        msg = f"Earth Engine answers twice with other pixels than requested: {wrong}"
-        raise TryLater(msg)
+        def decode(content: bytes) -> np.ndarray:
+            pixels = decode_pixels(content, names, tuple(grid.shape))
+            return pixels.reshape(len(scenes), len(SCENE_LAYERS), *grid.shape)
+
+        return self.connection.request_decoded("pixels", call, decode, cancelled)
 
     def _means(
         self,
@@ -316,15 +310,10 @@ class EarthEngine:
             ]
             return compute_value(ee.List(tables))
 
-        wrong = ""
-        for _ in range(2):
-            answers = self.connection.request("values", call, cancelled)
-            try:
-                return _unit_means(answers, len(outlines[0]), len(scenes), layers)
-            except ValueError as error:
-                wrong = str(error)
-        msg = f"Earth Engine answers twice with other means than requested: {wrong}"
-        raise TryLater(msg)
+        def decode(answers: Any) -> list[np.ndarray]:
+            return _unit_means(answers, len(outlines[0]), len(scenes), layers)
+
+        return self.connection.request_decoded("values", call, decode, cancelled)
 
 
 def _images(scenes: Sequence[Scene]) -> tuple[Any, list[str]]:
