@@ -33,7 +33,7 @@ from shapely.geometry import box, mapping
 from jobs.executor import open_executor
 from jobs.ingest import record_observations, update_sites
 from jobs.installation import open_ledger
-from jobs.records import site_to_json
+from jobs.records import to_json
 from jobs.settings import Settings, load
 from jobs.sources import open_sources
 from monitor.controls.selection import ControlSet
@@ -166,7 +166,7 @@ def installation(source: str, some: Sequence[Site]) -> Iterator[Settings]:
         settings = load(config)
         with open_ledger(settings) as ledger, ledger.transaction() as t:
             for one in some:
-                t.add_site(one.id, one.version, site_to_json(one), start=one.start.isoformat(), now="2026")
+                t.add_site(one.id, one.version, to_json(one), start=one.start.isoformat(), now="2026")
         yield settings
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from jobs.clock import now
 from jobs.installation import selected_sites
-from jobs.records import alert_from_json, alert_to_json
+from jobs.records import from_json, to_json
 from jobs.settings import Settings
-from monitor.alerts.alert import AlertState
+from monitor.alerts.alert import Alert, AlertState
 from monitor.alerts.lifecycle import resolve
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
@@ -87,11 +87,11 @@ def replant(settings: Settings, ledger: Ledger, site_id: str, *, start: date, wh
         number = last["number"] + 1
         t.begin_episode(site_id, number, start=start.isoformat(), budget=share, why=why, now=now())
         stored = t.last_alert(site_id)
-        alert = None if stored is None else alert_from_json(stored)
+        alert = None if stored is None else from_json(stored, Alert)
         if alert is not None and alert.state is not AlertState.RESOLVED:
             # Its cause is over with the episode: what comes is new, and is told anew.
             treated = replace(resolve(alert, answer="treated", note=why, day=today), clear_since=start)
-            t.save_alert(alert_to_json(treated))
+            t.save_alert(to_json(treated))
         else:
             alert = None
         left = episode_alpha(settings.alerts.alpha, t.episodes(site_id)[-1])

@@ -22,7 +22,7 @@ from jobs.executor import Compute, exclude_from_garbage_collection
 from jobs.fetch import FetchResult, Known, Outcome, SiteTask, SiteUpdate, Step, fetch
 from jobs.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from jobs.logs import redacted
-from jobs.records import site_from_json
+from jobs.records import from_json
 from jobs.settings import Settings
 from jobs.sources import Sources, describe_sources
 from jobs.terrain_and_rain import elevation_model
@@ -118,7 +118,7 @@ def site_tasks(
     tasks = []
     with ledger.reading() as t:
         # restored ground, whether retired or not; in a dry run also that of sites yet to be added
-        registered = {values["id"]: site_from_json(values) for values in t.all_sites()}
+        registered = {values["id"]: from_json(values, Site) for values in t.all_sites()}
         every = list((registered | {site.id: site for site in sites}).values())
         near = shapely.STRtree([other.geometry for other in every])
         given = cache(partial(_given_ground, settings, frozenset(t.versions() or (site.id for site in sites))))

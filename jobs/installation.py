@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.engine import make_url
 
 from jobs.clock import now
-from jobs.records import site_from_json
+from jobs.records import from_json
 from jobs.registry import add
 from jobs.settings import Settings
 from monitor.errors import BadConfiguration, BadData
@@ -106,7 +106,7 @@ def selected_sites(
         There is no site, or none with one of the ids.
     """
     with ledger.reading() as t:
-        current = {values["id"]: site_from_json(values) for values in t.sites()}
+        current = {values["id"]: from_json(values, Site) for values in t.sites()}
         registered = t.registered()
     all_retired = not current and bool(registered)
     sites = current | {site.id: site for site in ahead}

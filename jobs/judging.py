@@ -10,13 +10,9 @@ from jobs import __version__
 from jobs.detectability import detectability_json
 from jobs.episodes import current_episode, episode_alpha, in_episode
 from jobs.fetch import Outcome
-from jobs.records import (
-    alert_from_json,
-    alert_to_json,
-    notice_to_json,
-)
+from jobs.records import from_json, to_json
 from jobs.settings import Settings
-from monitor.alerts.alert import Notice
+from monitor.alerts.alert import Alert, Notice
 from monitor.alerts.lifecycle import next_alert
 from monitor.alerts.messages import assessment_to_json
 from monitor.controls.screening import too_few_units
@@ -98,12 +94,12 @@ def judge(
 
 def _tell(t: Transaction, site: Site, found: Assessment) -> None:
     stored = t.last_alert(site.id)
-    last = None if stored is None else alert_from_json(stored)
+    last = None if stored is None else from_json(stored, Alert)
     alert, event = next_alert(last, found)
     if alert is None or alert == last:
         return
-    t.save_alert(alert_to_json(alert))
+    t.save_alert(to_json(alert))
     if event is not None:
         number = t.count_notices(alert.id) + 1
         notice = Notice(id=f"{alert.id}/{number}", alert=alert, event=event, day=found.as_of)
-        t.add_notice(notice_to_json(notice), site=site.id)
+        t.add_notice(to_json(notice), site=site.id)

@@ -7,12 +7,14 @@ import structlog
 from jobs.clock import now
 from jobs.episodes import in_episode
 from jobs.logs import redacted
-from jobs.records import assessment_from_json, notice_from_json, site_from_json
+from jobs.records import from_json
 from jobs.settings import Settings
 from monitor.alerts.alert import AlertEvent, AlertState, Notice
 from monitor.alerts.lifecycle import is_mass_fall
 from monitor.alerts.messages import write_message
 from monitor.ledger.ledger import Ledger, Transaction
+from monitor.sites.site import Site
+from monitor.verdict.assessment import Assessment
 
 log = structlog.get_logger()
 
@@ -29,7 +31,7 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
         How many were handed over, and how many still wait.
     """
     with ledger.transaction() as t:
-        waiting = [notice_from_json(values) for values in t.unsent_notices()]
+        waiting = [from_json(values, Notice) for values in t.unsent_notices()]
         held = set() if release else _held(t, waiting)
         sites = {values["id"]: values for values in t.sites()} if waiting else {}
     sent = withdrawn = 0
@@ -47,8 +49,8 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
             withdrawn += 1
             continue
         assert latest is not None  # that raised the alert
-        found = assessment_from_json(latest[2])
-        site = in_episode(site_from_json(sites[notice.alert.site]), episodes, found.episode)
+        found = from_json(latest[2], Assessment)
+        site = in_episode(from_json(sites[notice.alert.site], Site), episodes, found.episode)
         try:
             write_message(notice, site, found, settings.outputs.root)
         except Exception as error:

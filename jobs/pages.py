@@ -23,7 +23,7 @@ from jobs.executor import Compute, open_executor
 from jobs.installation import open_ledger
 from jobs.lock import hold_lock
 from jobs.logs import redacted
-from jobs.records import alert_from_json, assessment_from_json, site_from_json
+from jobs.records import from_json
 from jobs.settings import Settings
 from monitor.alerts.alert import Alert
 from monitor.alerts.lifecycle import already_answered
@@ -83,15 +83,15 @@ def publish(settings: Settings, ledger: Ledger, work: Compute, *, as_of: date | 
         detectabilities = t.all_ground_data("detectability")
         gone = t.all_ground_data("left_out")
         for values in t.sites():
-            site = site_from_json(values)
+            site = from_json(values, Site)
             latest, ground = newest.get(site.id), ground_key(site)
             if latest is None:
                 continue
-            found = assessment_from_json(latest[2])
+            found = from_json(latest[2], Assessment)
             site = in_episode(site, episodes[site.id], found.episode)
             rows.append((site, found))
             stored = alerted.get(site.id)
-            alert = None if stored is None else alert_from_json(stored)
+            alert = None if stored is None else from_json(stored, Alert)
             if alert is not None and alert.state == "resolved":  # shown as long as it answers what is still seen
                 seen = found.alert_rule is not None and already_answered(alert, found.alert, found.alert_rule)
                 alert = alert if seen else None

@@ -14,8 +14,8 @@ from typing import Any
 
 import structlog
 
-from jobs.records import alert_from_json, alert_to_json, site_to_json
-from monitor.alerts.alert import AlertState
+from jobs.records import from_json, to_json
+from monitor.alerts.alert import Alert, AlertState
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger, Transaction
 from monitor.sites.checks import Report
@@ -211,7 +211,7 @@ def apply_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
 def _save(ledger: Ledger, sites: Iterable[Site], *, now: str) -> None:
     with ledger.transaction() as t:
         for site in sites:
-            t.add_site(site.id, site.version, site_to_json(site), start=site.start.isoformat(), now=now)
+            t.add_site(site.id, site.version, to_json(site), start=site.start.isoformat(), now=now)
 
 
 def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, Any]:
@@ -240,9 +240,9 @@ def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, An
             if stored is None or stored["state"] == AlertState.RESOLVED:
                 continue
             alert = replace(
-                alert_from_json(stored), state=AlertState.RESOLVED, note="the site was retired", updated=today
+                from_json(stored, Alert), state=AlertState.RESOLVED, note="the site was retired", updated=today
             )
-            t.save_alert(alert_to_json(alert))
+            t.save_alert(to_json(alert))
             told["alerts"].append(alert.id)
     return told
 

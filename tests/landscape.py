@@ -10,7 +10,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from jobs.installation import open_ledger as ledger_of
-from jobs.records import site_from_json
+from jobs.records import from_json
 from jobs.settings import Settings
 from monitor.controls.selection import ControlSet
 from monitor.cube.records import Member, Record, SiteScene, encode_texts
@@ -19,7 +19,7 @@ from monitor.cube.stored_site import StoredSite
 from monitor.imagery.source import Scene
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, decode_texts, no_observations
-from monitor.sites.site import ground_key
+from monitor.sites.site import Site, ground_key
 
 GROUND = "ground"
 """Key of the ground of the site, unless another is given."""
@@ -67,7 +67,7 @@ def put(site: StoredSite, entries: Sequence[SiteScene]) -> str:
 def stored_of(settings: Settings, site: str) -> StoredSite:
     """What is stored of a site of an installation."""
     with ledger_of(settings) as ledger, ledger.transaction() as t:
-        (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
+        (chosen,) = [one for one in (from_json(values, Site) for values in t.sites()) if one.id == site]
         ground = ground_key(chosen)
         return StoredSite(landscape_at_snapshot(settings.store.root, t.snapshots()[ground]), ground)
 
@@ -75,7 +75,7 @@ def stored_of(settings: Settings, site: str) -> StoredSite:
 def series_of(settings: Settings, site: str) -> Columns:
     """The series of a site of an installation."""
     with ledger_of(settings) as ledger, ledger.transaction() as t:
-        (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
+        (chosen,) = [one for one in (from_json(values, Site) for values in t.sites()) if one.id == site]
         ground = ground_key(chosen)
         frozen, left_out = t.controls(ground), t.ground_data(ground, "left_out") or {}
     return site_series(

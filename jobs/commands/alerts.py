@@ -103,8 +103,9 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
 
 def _change(config: Path | None, alert: str, change: Any, *, as_json: bool) -> None:
     from jobs.installation import open_ledger
-    from jobs.records import alert_from_json, alert_to_json
+    from jobs.records import from_json, to_json
     from jobs.settings import load
+    from monitor.alerts.alert import Alert
     from monitor.errors import BadData
 
     with open_ledger(load(config)) as ledger, ledger.transaction() as t:
@@ -115,7 +116,7 @@ def _change(config: Path | None, alert: str, change: Any, *, as_json: bool) -> N
         if found[0]["state"] == "resolved":
             msg = f"alert {alert!r} is resolved already"
             raise BadData(msg)
-        changed = alert_to_json(change(alert_from_json(found[0])))
+        changed = to_json(change(from_json(found[0], Alert)))
         t.save_alert(changed)
     if as_json:
         print_json(changed)

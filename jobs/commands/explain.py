@@ -24,7 +24,7 @@ def explain(
     from jobs.calibration import constants_used
     from jobs.episodes import in_episode
     from jobs.installation import open_ledger, selected_sites
-    from jobs.records import assessment_from_json
+    from jobs.records import from_json
     from jobs.settings import load
     from jobs.sources import describe_sources
     from monitor.errors import BadData
@@ -62,7 +62,7 @@ def explain(
     if latest is None:
         msg = f"site {site!r} has not been assessed yet: regrowth run"
         raise BadData(msg)
-    found = assessment_from_json(latest[2])
+    found = from_json(latest[2], Assessment)
     chosen = in_episode(chosen, episodes, found.episode)
     sentences = explanation(found, chosen, language=language)
     sentences += probabilities(found, language=language) + false_alarm_rate(found, language=language)

@@ -91,8 +91,9 @@ def add(
     from jobs.clock import today
     from jobs.detectability import detectability_json, simulate_all
     from jobs.installation import add_sites, open_ledger
-    from jobs.records import site_from_json
+    from jobs.records import from_json
     from jobs.settings import load
+    from monitor.sites.site import Site
     from monitor.verdict.site_conditions import SiteConditions
 
     settings = load(config)
@@ -100,7 +101,7 @@ def add(
     with open_ledger(settings) as ledger:
         happened = add_sites(ledger, file)
         with ledger.transaction() as t:
-            sites = [site_from_json(values) for values in t.sites()]
+            sites = [from_json(values, Site) for values in t.sites()]
             constants = Calibrations(t, sites, as_of=today())
     fresh = {*happened["added"], *happened["changed"]}
     conditions = {

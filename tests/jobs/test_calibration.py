@@ -16,7 +16,7 @@ from jobs.calibration import Pool, calibrate_due, independent, tile
 from jobs.cli import main
 from jobs.installation import open_ledger
 from jobs.pipeline import night
-from jobs.records import site_to_json
+from jobs.records import to_json
 from jobs.settings import load
 from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 from monitor.cube.grid import site_grid
@@ -95,7 +95,7 @@ class PlaceboPools:
         snapshot = put(store, entries)
         self.sites.append(one)
         with closing(Ledger(self.settings.ledger.url)) as ledger, ledger.transaction() as t:
-            t.add_site(one.id, one.version, site_to_json(one), start=one.start.isoformat(), now="n")
+            t.add_site(one.id, one.version, to_json(one), start=one.start.isoformat(), now="n")
             t.freeze_controls(ground_key(one), one.id, controls.to_json(), digest="h", now="n")
             t.save_snapshot(ground_key(one), one.id, snapshot)
 

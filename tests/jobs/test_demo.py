@@ -12,9 +12,10 @@ from jobs import demonstration as module
 from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.pipeline import night
-from jobs.records import site_from_json
+from jobs.records import from_json
 from jobs.settings import load
 from monitor.errors import BadConfiguration
+from monitor.sites.site import Site
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import Series
 from tests.landscape import series_of
@@ -69,7 +70,7 @@ def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
     assert ran.exit_code == 0, ran.output
     theirs = pd.read_csv(tmp_path / "out.csv").set_index("site")
     with open_ledger(load(shown / "regrowth.toml")) as ledger, ledger.transaction() as t:
-        stored = [site_from_json(values) for values in t.sites()]
+        stored = [from_json(values, Site) for values in t.sites()]
     found = {one["site"]: one["status"] for one in read(shown / "status.json")}
     same = [site.id for site in stored if theirs.status[site.id] == found[site.id]]
     assert len(same) >= 9, "a sudden loss may be denied by the second index alone, which a table does not have"

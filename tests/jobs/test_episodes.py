@@ -11,11 +11,11 @@ from jobs.episodes import current_episode, episode_alpha, replant
 from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.pipeline import night
-from jobs.records import alert_from_json, alert_to_json, site_from_json
+from jobs.records import from_json, to_json
 from monitor.alerts.alert import Alert, AlertState
 from monitor.errors import BadData
 from monitor.publish.chart import promised
-from monitor.sites.site import Plan, ground_key
+from monitor.sites.site import Plan, Site, ground_key
 from monitor.verdict.assessment import AlertLevel
 from monitor.verdict.calibration import LEAST_ALPHA
 from tests.landscape import stored_of
@@ -31,7 +31,7 @@ def status(installation):
 
 def kept(settings):
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        sites = [site_from_json(values) for values in t.sites()]
+        sites = [from_json(values, Site) for values in t.sites()]
         controls = [t.controls(ground_key(site)) for site in sites]
     return [(units, len(stored_of(settings, site.id).records())) for units, site in zip(controls, sites, strict=True)]
 
@@ -50,11 +50,11 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
         opened=date(2018, 9, 1), updated=date(2018, 9, 1),
     )  # fmt: skip
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        t.save_alert(alert_to_json(alert))
+        t.save_alert(to_json(alert))
     told = begin(settings)
     assert (told["episode"], told["alert"], told["new"]) == (2, alert.id, True)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        closed = alert_from_json(t.last_alert("demo-02"))
+        closed = from_json(t.last_alert("demo-02"), Alert)
     assert (closed.state, closed.answer, closed.note) == (AlertState.RESOLVED, "treated", WHY)
 
     manifest = night(settings, as_of=LATER)
@@ -65,7 +65,7 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     assert after["demo-02"]["status"] == "too_early"
     assert after["demo-02"]["n_pre"] > before["n_pre"], "what lies before the new start"
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        (site,) = [site_from_json(values) for values in t.sites() if values["id"] == "demo-02"]
+        (site,) = [from_json(values, Site) for values in t.sites() if values["id"] == "demo-02"]
     due = site.plan.uplift((LATER - ANEW).days / 365.25)
     assert after["demo-02"]["expected"] == pytest.approx(due, abs=1e-9)
     assert due < before["expected"]
@@ -156,6 +156,6 @@ def test_a_site_begun_in_two_years_is_expected_to_grow_in_two_years(installation
     due = 0.6 * plan.uplift(years[0]) + 0.4 * plan.uplift(years[1])
     assert found["demo-02"]["expected"] == pytest.approx(due, abs=1e-9)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        (site,) = [site_from_json(values) for values in t.sites() if values["id"] == "demo-02"]
+        (site,) = [from_json(values, Site) for values in t.sites() if values["id"] == "demo-02"]
     assert site.cohorts == ((date(2017, 4, 1), 0.6), (date(2018, 4, 10), 0.4))
     assert promised(np.array([LATER], "datetime64[D]").astype(int), site) == pytest.approx(due)

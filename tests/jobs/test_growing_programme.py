@@ -11,13 +11,13 @@ from shapely.geometry import mapping
 
 from jobs.installation import add_sites, open_ledger
 from jobs.pipeline import night
-from jobs.records import site_from_json
+from jobs.records import from_json
 from jobs.settings import load
 from jobs.sources import Sources
 from monitor.controls.selection import ControlSet
 from monitor.cube.store import landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
-from monitor.sites.site import ground_key
+from monitor.sites.site import Site, ground_key
 from tests.jobs.painted import Painted, ground
 from tests.landscape import rows_of, series_of
 
@@ -73,7 +73,7 @@ def own(row):
 def controls(settings, site="s1"):
     """Frozen units, and the means that are stored of them."""
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        (chosen,) = [one for one in map(site_from_json, t.sites()) if one.id == site]
+        (chosen,) = [one for one in (from_json(values, Site) for values in t.sites()) if one.id == site]
         frozen = t.controls(ground_key(chosen))
         key = ground_key(chosen)
         store = StoredSite(landscape_at_snapshot(settings.store.root, t.snapshots()[key]), key)

@@ -10,13 +10,13 @@ from shapely.ops import unary_union
 from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.pipeline import exit_status, night
-from jobs.records import site_from_json
+from jobs.records import from_json
 from jobs.settings import load
 from monitor.errors import BadData
 from monitor.imagery.sample import LAEA, Sample
 from monitor.sites.named_controls import NamedControl, named_controls_near, read_named_controls
 from monitor.sites.projection import lonlat
-from monitor.sites.site import ground_key
+from monitor.sites.site import Site, ground_key
 
 NIGHT = date(2018, 8, 1)
 
@@ -42,7 +42,7 @@ def name_ground(installation, *ground):
 
 def frozen(settings):
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        found = {values["id"]: t.controls(ground_key(site_from_json(values))) for values in t.sites()}
+        found = {values["id"]: t.controls(ground_key(from_json(values, Site))) for values in t.sites()}
     return {
         site: None if one is None else unary_union([shape(unit["geometry"]) for unit in one["units"]])
         for site, one in found.items()

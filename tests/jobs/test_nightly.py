@@ -25,7 +25,7 @@ from jobs.installation import add_sites, open_ledger
 from jobs.lock import LANDSCAPE_LOCKS
 from jobs.pipeline import exit_status, night, plan
 from jobs.pipeline import fetch_history as backfill
-from jobs.records import assessment_from_json, site_from_json
+from jobs.records import from_json
 from jobs.settings import load
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
@@ -33,7 +33,8 @@ from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.sample import Sample
 from monitor.ledger.ledger import Ledger
 from monitor.sites.registry import read_sites
-from monitor.sites.site import ground_key
+from monitor.sites.site import Site, ground_key
+from monitor.verdict.assessment import Assessment
 from monitor.verdict.explain import TOO_SMALL, explain
 from monitor.verdict.reasons import sentence
 from tests.landscape import stored_of
@@ -189,12 +190,12 @@ def test_a_late_scene_from_before_the_start_counts_but_leaves_the_frozen_control
     monkeypatch.setattr(Sample, "search", lambda *a: [s for s in whole(*a) if s.id != "romania-2016-06-06"])
     night(settings, as_of=NIGHT, pages=False)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        frozen = {site["id"]: t.controls(ground_key(site_from_json(site))) for site in t.sites()}
+        frozen = {site["id"]: t.controls(ground_key(from_json(site, Site))) for site in t.sites()}
     monkeypatch.undo()
     manifest = night(settings, as_of=NIGHT, pages=False)
     assert all(site["scenes_new"] == ["romania-2016-06-06"] for site in manifest["sites"])
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        assert frozen == {site["id"]: t.controls(ground_key(site_from_json(site))) for site in t.sites()}
+        assert frozen == {site["id"]: t.controls(ground_key(from_json(site, Site))) for site in t.sites()}
         assert all(found[2]["n_pre"] > 0 for found in (t.latest_assessment(site["id"]) for site in t.sites()))
 
 
@@ -213,7 +214,7 @@ def test_a_site_of_nine_pixels_is_never_judged(installation, settings):
     _, _, told = latest(settings)["demo-02"]
     assert told["reasons"][0] == "NO_CONTROL"
     assert "FEW_PIXELS" in told["reasons"]
-    said = explain(assessment_from_json(told), read_sites(settings.registry.path).sites[0])
+    said = explain(from_json(told, Assessment), read_sites(settings.registry.path).sites[0])
     assert said[1:] == [sentence("FEW_PIXELS", "en"), TOO_SMALL[0]]
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (stored,) = t.all_ground_data("detectability").values()

@@ -202,11 +202,11 @@ def test_an_edited_start_of_a_judged_site_is_not_taken_in_and_points_to_replant(
 def test_a_retired_site_is_judged_no_more_its_alert_is_closed_and_no_night_takes_it_back(settings, run):
     run(*NIGHT)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        from jobs.records import alert_to_json
+        from jobs.records import to_json
 
         alert = Alert(id="s1/2018-06-01", site="s1", level=AlertLevel.RED, rule="failure", state=AlertState.OPEN,
                       opened=LAST, updated=LAST)  # fmt: skip
-        t.save_alert(alert_to_json(alert))
+        t.save_alert(to_json(alert))
     status, said = run("sites", "retire", "s1", "nobody")
     assert (status, "nobody" in said, set(versions(settings))) == (Exit.BAD_DATA, True, {"s1", "s2", "s3"})
 

@@ -17,14 +17,14 @@ from jobs.cli import main
 from jobs.exits import Exit
 from jobs.installation import add_sites, open_ledger
 from jobs.pipeline import exit_status, night, plan
-from jobs.records import alert_from_json, alert_to_json, notice_to_json, site_from_json
+from jobs.records import from_json, to_json
 from jobs.settings import load
 from jobs.sources import Sources
-from monitor.alerts.alert import AlertEvent, AlertState, Notice
+from monitor.alerts.alert import Alert, AlertEvent, AlertState, Notice
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.series.build import site_series
 from monitor.series.columns import chain_hashes
-from monitor.sites.site import ground_key
+from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT, assess_with_late_season
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.reasons import Reason
@@ -215,7 +215,7 @@ def test_no_control_ground_lies_on_another_site(tmp_path, sources, other):
     sources(Painted(DAYS[::4]))
     night(settings, as_of=NIGHT, pages=False)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        sites = [site_from_json(one).geometry for one in t.sites()]
+        sites = [from_json(one, Site).geometry for one in t.sites()]
     units = [shape(unit["geometry"]) for unit in store(settings).controls["units"]]
     assert len(units) >= 10
     assert not any(unit.intersects(site) for unit in units for site in sites)
@@ -226,7 +226,7 @@ def test_ground_is_new_with_its_outline_start_or_biome_and_with_nothing_else(tmp
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
         with ledger.transaction() as t:
-            site = site_from_json(t.sites()[0])
+            site = from_json(t.sites()[0], Site)
     begun_elsewhere = Polygon([*site.geometry.exterior.coords[2:], *site.geometry.exterior.coords[1:3]])
     for change in ({"start": FIRST}, {"biome": "sandy"}, {"geometry": site.geometry.buffer(1e-5)}):
         assert ground_key(replace(site, **change)) != ground_key(site)
@@ -648,7 +648,7 @@ def on_a_slope(settings, degrees):
     """Let a model of elevation say how the first site lies."""
     lie = Terrain(elevation=1500.0, slope=degrees, northness=0.0, eastness=1.0, known=1.0, source="a model")
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        t.save_ground_data(ground_key(site_from_json(t.sites()[0])), "terrain", lie.to_json())
+        t.save_ground_data(ground_key(from_json(t.sites()[0], Site)), "terrain", lie.to_json())
 
 
 def test_the_slope_is_that_of_the_registry_else_that_of_the_model_else_told_as_unknown(tmp_path, sources, monkeypatch):
@@ -798,14 +798,14 @@ def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         t.retire_site("s2")
         # That of the third went by itself, a month later: nobody is told that what he never heard of is over.
-        alert = replace(alert_from_json(t.last_alert("s3")), state=AlertState.RESOLVED)
-        t.save_alert(alert_to_json(alert))
+        alert = replace(from_json(t.last_alert("s3"), Alert), state=AlertState.RESOLVED)
+        t.save_alert(to_json(alert))
         over = Notice(id=f"{alert.id}/2", alert=alert, event=AlertEvent.RESOLVED, day=NIGHT + timedelta(days=31))
-        t.add_notice(notice_to_json(over), site="s3")
+        t.add_notice(to_json(over), site="s3")
         # The fourth has fallen once more since then, and somebody was told of that.
-        first = alert_from_json(t.last_alert("s4"))
-        t.save_alert(alert_to_json(replace(first, state=AlertState.RESOLVED)))
-        t.save_alert(alert_to_json(replace(first, id="s4/again", opened=NIGHT + timedelta(days=40))))
+        first = from_json(t.last_alert("s4"), Alert)
+        t.save_alert(to_json(replace(first, state=AlertState.RESOLVED)))
+        t.save_alert(to_json(replace(first, id="s4/again", opened=NIGHT + timedelta(days=40))))
     assert command("alerts", "release") == {"messages_sent": 1, "messages_waiting": 0}
     assert {name.split("_")[0] for name in messages(settings)} == {"s5"}
     assert why_waiting(settings) == set()
