@@ -21,7 +21,8 @@ from monitor.controls.selection import REFERENCE_RING, ControlSet
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import StoreBroken
-from monitor.ledger.ledger import Ledger, Transaction
+from monitor.ledger.ledger import Ledger
+from monitor.ledger.transaction import Transaction
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.projection import projected, utm_zone
 from monitor.sites.site import Site, ground_key

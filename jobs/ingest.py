@@ -34,7 +34,8 @@ from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadConfiguration, BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.imagery.source import IsStored, Scene
-from monitor.ledger.ledger import Ledger, Transaction
+from monitor.ledger.ledger import Ledger
+from monitor.ledger.transaction import Transaction
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, decode_texts
 from monitor.sites.clusters import METRES_PER_DEGREE, group_nearby, split_by_tile

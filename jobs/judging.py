@@ -17,7 +17,7 @@ from monitor.alerts.lifecycle import next_alert
 from monitor.alerts.messages import assessment_to_json
 from monitor.controls.screening import too_few_units
 from monitor.imagery.auxiliary.terrain import with_slope
-from monitor.ledger.ledger import Transaction
+from monitor.ledger.transaction import Transaction
 from monitor.maps.failing import failing_map
 from monitor.series.columns import Columns, observed_until
 from monitor.sites.site import Site, ground_key

@@ -12,7 +12,8 @@ from jobs.settings import Settings
 from monitor.alerts.alert import AlertEvent, AlertState, Notice
 from monitor.alerts.lifecycle import is_mass_fall
 from monitor.alerts.messages import write_message
-from monitor.ledger.ledger import Ledger, Transaction
+from monitor.ledger.ledger import Ledger
+from monitor.ledger.transaction import Transaction
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 

@@ -17,7 +17,8 @@ import structlog
 from jobs.records import from_json, to_json
 from monitor.alerts.alert import Alert, AlertState
 from monitor.errors import BadData
-from monitor.ledger.ledger import Ledger, Transaction
+from monitor.ledger.ledger import Ledger
+from monitor.ledger.transaction import Transaction
 from monitor.sites.checks import Report
 from monitor.sites.registry import read_sites
 from monitor.sites.site import Site

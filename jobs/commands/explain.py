@@ -29,6 +29,7 @@ def explain(
     from jobs.sources import describe_sources
     from monitor.errors import BadData
     from monitor.sites.site import ground_key
+    from monitor.verdict.assessment import Assessment
     from monitor.verdict.calibrate import constants_table
     from monitor.verdict.explain import explain as explanation
     from monitor.verdict.explain import false_alarm_rate, never_offered, probabilities

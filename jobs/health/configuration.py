@@ -63,7 +63,7 @@ def registry_drift(settings: "Settings", ledger: "LedgerContents | Finding") -> 
     """How the registry differs from the ledger, with the command that settles each difference."""
     from jobs.health.ledger import LedgerContents, connected
     from jobs.registry import columns_in_words, compare
-    from monitor.ledger.ledger import Transaction
+    from monitor.ledger.transaction import Transaction
     from monitor.sites.registry import read_sites
 
     path = settings.registry.path

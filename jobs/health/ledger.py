@@ -117,8 +117,9 @@ def _contents(connection: "Connection", name: str, *, check_pages: bool) -> Ledg
     from sqlalchemy import inspect, select, text
     from sqlalchemy.exc import SQLAlchemyError
 
-    from monitor.ledger.ledger import NEWEST_MIGRATION, Transaction
+    from monitor.ledger.ledger import NEWEST_MIGRATION
     from monitor.ledger.models import RunRow, SiteVersion
+    from monitor.ledger.transaction import Transaction
 
     tables = inspect(connection).get_table_names()
     version = count = None

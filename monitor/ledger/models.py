@@ -1,4 +1,4 @@
-"""The tables. Records of other parts are kept as they write themselves: plain values, in JSON."""
+"""Tables of the ledger. Records of other parts are stored as JSON in the column `payload`."""
 
 from typing import Any, ClassVar
 
@@ -7,13 +7,13 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
-    """Common ground of the tables."""
+    """Base class of the tables."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON}
 
 
 class SiteVersion(Base):
-    """One version of a site as the registry described it; the newest is the current one."""
+    """One version of a site in the registry; at most one is current."""
 
     __tablename__ = "sites"
     __table_args__ = (UniqueConstraint("site", "version"),)
@@ -27,7 +27,7 @@ class SiteVersion(Base):
 
 
 class EpisodeRow(Base):
-    """A site's plan from its start until a person closes it."""
+    """One episode of a site: from its start until a person closes it."""
 
     __tablename__ = "episodes"
     __table_args__ = (UniqueConstraint("site", "number"),)
@@ -39,13 +39,13 @@ class EpisodeRow(Base):
     opened: Mapped[str] = mapped_column(String(32))
     closed: Mapped[str | None] = mapped_column(String(32))
     why: Mapped[str | None] = mapped_column(Text)
-    """Why it was closed."""
+    """Reason for closing it."""
     budget: Mapped[float] = mapped_column(Float)
-    """Share of the false-alarm budget of the site that is left for it; 1 for the first. [1]"""
+    """Share of the false-alarm budget of the site that this episode may use; 1 for the first. [1]"""
 
 
 class ControlsRow(Base):
-    """The frozen control units of one piece of ground."""
+    """Frozen control units of one ground, see :func:`monitor.sites.site.ground_key`."""
 
     __tablename__ = "controls"
 
@@ -57,7 +57,7 @@ class ControlsRow(Base):
 
 
 class SnapshotRow(Base):
-    """The landscape, and its number of rows, that a piece of ground was last taken from."""
+    """Landscape, and number of its rows, that a ground was last read from."""
 
     __tablename__ = "stored"
 
@@ -67,7 +67,11 @@ class SnapshotRow(Base):
 
 
 class GroundDataRow(Base):
-    """Facts about a site's ground other than imagery: ``terrain``, ``rain``, ``left_out``, ``detectability``."""
+    """Data about a ground other than imagery.
+
+    Kinds: ``terrain``, ``rain``, ``detectability``, ``left_out`` (control units that no longer count),
+    ``tried`` (last season in which control units were sought in vain).
+    """
 
     __tablename__ = "background"
 
@@ -77,7 +81,7 @@ class GroundDataRow(Base):
 
 
 class CalibrationRow(Base):
-    """Constants of the verdict for a tile and biome. Never edited: another season or other ground makes another row."""
+    """Constants of the verdict for a tile and biome. Never edited: another season or other grounds make a new row."""
 
     __tablename__ = "calibrations"
     __table_args__ = (UniqueConstraint("tile", "biome", "season", "grounds"),)
@@ -86,14 +90,14 @@ class CalibrationRow(Base):
     tile: Mapped[str] = mapped_column(String(20))
     biome: Mapped[str] = mapped_column(String(40))
     season: Mapped[int] = mapped_column(Integer)
-    """Last growing season that was over: nothing later went in."""
+    """Last growing season whose data was used."""
     as_of: Mapped[str] = mapped_column(String(10))
-    """Night from which on they are in force."""
+    """First night on which they are used."""
     grounds: Mapped[str] = mapped_column(String(64))
-    """Hash of the ground that there was."""
+    """Hash of the grounds whose data was used."""
     hash: Mapped[str] = mapped_column(String(64))
     placebos: Mapped[int] = mapped_column(Integer)
-    """0: too few, and the defaults stay."""
+    """Number of placebo sites; 0: too few, the defaults are used."""
     payload: Mapped[dict[str, Any]]
 
 
@@ -111,7 +115,7 @@ class RunRow(Base):
 
 
 class AssessmentRow(Base):
-    """One assessment. Never edited: other pixels, another plan or other code make another row."""
+    """One assessment. Never edited: other pixels, another plan or other code make a new row."""
 
     __tablename__ = "assessments"
     __table_args__ = (
@@ -130,7 +134,7 @@ class AssessmentRow(Base):
 
 
 class AlertRow(Base):
-    """One alert, as it stands."""
+    """One alert in its present state."""
 
     __tablename__ = "alerts"
 
@@ -142,7 +146,7 @@ class AlertRow(Base):
 
 
 class NoticeRow(Base):
-    """One thing to tell, written in the same transaction as the change it tells of."""
+    """One notice in the outbox, written in the same transaction as the change that it reports."""
 
     __tablename__ = "outbox"
 
@@ -152,8 +156,8 @@ class NoticeRow(Base):
     day: Mapped[str] = mapped_column(String(10))
     payload: Mapped[dict[str, Any]]
     sent: Mapped[str | None] = mapped_column(String(40), index=True)
-    """When it was handed over, or withdrawn; None: it waits."""
+    """Time at which it was sent or withdrawn; None: it waits."""
     told: Mapped[str | None] = mapped_column(String(10))
-    """Day of the assessment that its message told: that of the notice, or of a later one if it had to wait."""
+    """Day of the assessment that its message described: that of the notice, or a later one if it had to wait."""
     error: Mapped[str | None] = mapped_column(Text)
-    """Why it waits, or was withdrawn."""
+    """Why it waits or was withdrawn."""

@@ -188,31 +188,6 @@ def test_an_assessment_is_never_edited_and_the_very_same_is_not_added_again(ledg
         assert t.sites_assessed_before("2021-04-01") == set()
 
 
-def test_evidence_is_every_assessment_of_a_site_by_day_and_whether_people_were_told_of_it(ledger):
-    origin = {"version": "v1", "run": "r"}
-    with ledger.transaction() as t:
-        for site, day, digest in (
-            ("a", "2020-06-02", "x"), ("a", "2020-06-01", "x"), ("b", "2020-06-01", "x"), ("a", "2020-06-02", "y"),
-        ):  # fmt: skip
-            t.add_assessment(site, day, digest, {}, snapshot=f"{site}-{day}-{digest}", **origin)
-        for site, day in (("a", "2020-06-02"), ("b", "2020-06-01")):
-            alert = {"id": f"{site}/1", "site": site, "state": "open", "opened": day}
-            t.save_alert(alert)
-            t.add_notice({"id": f"{site}/1/1", "alert": alert, "day": day}, site=site)
-    with ledger.transaction() as t:
-        assert t.assessment_snapshots("a") == [
-            ("2020-06-01", "a-2020-06-01-x", False),
-            ("2020-06-02", "a-2020-06-02-x", True),
-            ("2020-06-02", "a-2020-06-02-y", True),
-        ]
-        assert t.assessment_snapshots("c") == []
-        t.add_assessment("a", "2020-06-09", "x", {}, snapshot="late", **origin)
-        t.mark_sent("a/1/1", now="n", reported_day="2020-06-09")  # it had to wait
-        assert t.assessment_snapshots("a")[1:] == [
-            ("2020-06-02", "a-2020-06-02-x", True), ("2020-06-02", "a-2020-06-02-y", True), ("2020-06-09", "late", True)
-        ]  # fmt: skip
-
-
 def test_a_notice_is_posted_once_and_sent_once(ledger):
     notice = {"id": "a/1", "alert": {"id": "a"}, "day": "2021-05-01"}
     with ledger.transaction() as t:
@@ -259,15 +234,17 @@ def test_notices_wait_by_themselves_the_oldest_first(ledger):
         assert [notice["id"] for notice in t.unsent_notices()] == ["a/3"]
 
 
-def test_a_run_ends_alone_and_the_last_is_the_one_that_began_last(ledger):
+def test_a_run_ends_alone_and_the_last_night_is_the_newest_that_ended(ledger):
     with ledger.transaction() as t:
+        assert t.last_activity() is None
         for run, started in (("second", "2021-05-02"), ("first", "2021-05-01")):
             t.begin_run(run, "night", started, now=started)
-        assert t.last_run()["id"] == "second"
-        t.end_run("first", {"sites": 1}, now="2021-05-03")
-        assert t.last_run()["finished"] is None
-        t.end_run("second", {"sites": 2}, now="2021-05-03")
-        assert t.last_run()["manifest"] == {"sites": 2}
+        assert t.last_activity() == "2021-05-02"
+        t.end_run("first", {"sites": [{"site": "a"}]}, now="2021-05-03")
+        assert (t.last_night("a"), t.last_activity()) == ({"sites": [{"site": "a"}]}, "2021-05-03")
+        t.end_run("second", {"sites": [{"site": "b"}, {"site": "a"}]}, now="2021-05-04")
+        assert t.last_night("a") == {"sites": [{"site": "b"}, {"site": "a"}]}
+        assert t.last_night("c") is None
 
 
 def test_a_notice_that_is_withdrawn_waits_no_more_and_told_nobody(ledger):
