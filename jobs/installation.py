@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from jobs.clock import now
 from jobs.records import from_json
-from jobs.registry import add
+from jobs.registry import add_registry
 from jobs.settings import Settings
 from monitor.errors import BadConfiguration, BadData
 from monitor.ledger.ledger import Ledger
@@ -136,5 +136,5 @@ def add_sites(ledger: Ledger, path: Path) -> dict[str, Any]:
     BadData
         The file cannot be read.
     """
-    drift = add(ledger, path, now=now())
+    drift = add_registry(ledger, path, now=now())
     return {**drift.to_json(), "unchanged": list(drift.unchanged)}

@@ -26,7 +26,7 @@ from jobs.judging import judge
 from jobs.lock import hold_lock
 from jobs.outbox import send
 from jobs.pages import publish
-from jobs.registry import apply_registry, drift
+from jobs.registry import apply_registry, read_and_compare
 from jobs.settings import Settings
 from jobs.snapshot_expiry import expire_snapshots
 from jobs.sources import open_sources
@@ -217,7 +217,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
     with closing(Ledger("sqlite://" if ledger_is_new(settings) else settings.ledger.url)) as ledger:
         check_history(ledger, settings.store.root)
         check_clock(ledger)
-        registry = drift(ledger, settings.registry.path)
+        registry = read_and_compare(ledger, settings.registry.path)
         sites = selected_sites(settings, ledger, only, ahead=registry.fresh)
         sources = open_sources(settings.source)
         tasks: list[SiteTask] = []

@@ -1,8 +1,8 @@
-"""The registry file and the ledger: how they differ, and what of it is taken in.
+"""Compare the registry file with the ledger, and store new and changed sites in the ledger.
 
-New and changed sites are taken in. A site that is missing from the file is kept until a person retires it, and one that
-was retired stays so until a person adds it again. The start of a site that has been judged is not changed by an edit:
-its control ground, its series and its false-alarm budget belong to that start.
+A site that is missing from the file stays until a person retires it, and a retired site stays retired until a person
+adds it again. An edit of the file does not change the start of a site that has been assessed: its control units, series
+and false-alarm budget belong to that start.
 """
 
 import shlex
@@ -28,39 +28,40 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """How a registry file differs from the ledger."""
+    """Differences between a registry file and the ledger."""
 
     path: Path
-    """Of the file."""
+    """Path of the file."""
     added: Sequence[Site] = ()
-    """In the file only; with `take_back` also those that were retired."""
+    """Sites in the file only; with `restore_retired` also retired sites in the file."""
     changed: Sequence[Site] = ()
+    """Sites as the file has them, where the ledger has another version."""
     unchanged: Sequence[str] = ()
     missing: Sequence[str] = ()
-    """In the ledger only: kept."""
+    """Current sites in the ledger only; they stay."""
     retired: Sequence[str] = ()
-    """In the file, though a person retired them: not judged."""
+    """Retired sites that are still in the file; they are not assessed."""
     start_edited: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Judged sites with another start in the file: the one of the ledger, which stays, and that of the file."""
+    """Assessed sites with another start in the file: start in the ledger, which stays, and start in the file."""
     refused: Sequence[str] = ()
-    """Labels of entries that the checks refuse; where the ledger has them, they stay as they were."""
+    """Labels of entries that the checks refuse; sites of the ledger among them stay as they are."""
     columns: Mapping[str, str | None] = field(default_factory=dict)
-    """Columns of the file that are not read, with the nearest known one."""
+    """Unknown columns of the file, each with the nearest known column or None."""
     error: str | None = None
-    """Why the file cannot be read; the sites of the ledger go on."""
+    """Why the file cannot be read; the run continues with the sites in the ledger."""
 
     @property
     def fresh(self) -> list[Site]:
-        """Sites as the file has them, where the ledger has them otherwise or not at all."""
+        """New and changed sites, as the file has them."""
         return [*self.added, *self.changed]
 
     @property
     def to_correct(self) -> bool:
-        """Whether something of the file could not be taken in."""
+        """Whether a person must correct the file."""
         return bool(self.error or self.refused or self.start_edited)
 
     def to_json(self) -> dict[str, Any]:
-        """Ids by what happened: the member ``registry`` of a manifest."""
+        """Site ids by kind of difference: the member ``registry`` of a manifest."""
         return {
             "added": [site.id for site in self.added],
             "changed": [site.id for site in self.changed],
@@ -74,60 +75,61 @@ class Drift:
         }
 
     def sentences(self) -> list[str]:
-        """What a person should know, each with the command that settles it."""
+        """Differences that a person should know, each with the command that resolves it."""
         file = shlex.quote(str(self.path))
-        found = []
+        sentences = []
         if self.added:
-            found.append(f"added: {_ids(site.id for site in self.added)}")
+            sentences.append(f"added: {_ids(site.id for site in self.added)}")
         if self.changed:
-            found.append(f"changed: {_ids(site.id for site in self.changed)}")
+            sentences.append(f"changed: {_ids(site.id for site in self.changed)}")
         if self.missing:
             retire = shlex.join(["regrowth", "sites", "retire", *self.missing])
-            found.append(f"missing from {self.path.name}, kept: {_ids(self.missing)}; to judge no longer: {retire}")
+            sentences.append(f"missing from {self.path.name}, kept: {_ids(self.missing)}; to stop judging: {retire}")
         if self.retired:
-            found.append(
-                f"retired, still in {self.path.name}: {_ids(self.retired)}; take them out of the file, or back in: "
-                f"regrowth sites add {file}"
+            sentences.append(
+                f"retired, still in {self.path.name}: {_ids(self.retired)}; remove them from the file, or add them "
+                f"again: regrowth sites add {file}"
             )
-        found += [start_edited(site, *days) for site, days in self.start_edited.items()]
+        sentences += [start_edited(site, *days) for site, days in self.start_edited.items()]
         if self.refused:
-            found.append(f"refused: {_ids(self.refused)}; 'regrowth sites check {file}' says why")
+            sentences.append(f"refused: {_ids(self.refused)}; 'regrowth sites check {file}' says why")
         if self.columns:
-            found.append(f"columns of {self.path.name} that are not read: {columns_in_words(self.columns)}")
+            sentences.append(f"columns of {self.path.name} that are not read: {columns_in_words(self.columns)}")
         if self.error:
-            found.append(f"the registry cannot be read, the sites of the ledger go on: {self.error}")
-        return found
+            why = "the registry cannot be read; the run continues with the sites in the ledger"
+            sentences.append(f"{why}: {self.error}")
+        return sentences
 
 
 def start_edited(site: str, before: str, now: str) -> str:
-    """Why another start of a judged site is not taken in, and what to do instead."""
+    """Sentence: why the edited start of an assessed site is not applied, and what to do instead."""
     name = shlex.quote(site)
     replant = f"for new work, with the old start in the file: regrowth sites replant {name} --start {now} --why TEXT; "
     return (
-        f"start of {site} is {now} in the file and stays {before}, by which it has been judged; "
-        f"{replant if now > before else ''}if {before} was wrong from the beginning: regrowth sites retire {name}, and "
+        f"start of {site} is {now} in the file and stays {before}, since it has been judged by that start; "
+        f"{replant if now > before else ''}if {before} was always wrong: regrowth sites retire {name}, and "
         "give the corrected site a new id"
     )
 
 
 def columns_in_words(columns: Mapping[str, str | None]) -> str:
-    """Columns that are not read, each with the nearest known one."""
+    """Unknown columns, each with the nearest known column, as text."""
     return ", ".join(repr(name) + (f" (did you mean {near!r}?)" if near else "") for name, near in columns.items())
 
 
-def compare(path: Path, report: Report, t: Transaction, *, take_back: bool = False) -> Drift:
-    """How a registry file differs from the ledger; nothing is written.
+def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool = False) -> Drift:
+    """Compare a checked registry file with the ledger; nothing is written.
 
     Parameters
     ----------
     path : Path
-        Of the file.
+        Path of the file.
     report : Report
-        What it says.
+        Result of its checks.
     t : Transaction
-        Of the ledger.
-    take_back : bool
-        Whether retired sites that are in the file count as new.
+        Open transaction of the ledger.
+    restore_retired : bool
+        Whether retired sites in the file count as new.
     """
     known = t.registered()
     added, changed, unchanged, retired = [], [], [], []
@@ -136,7 +138,7 @@ def compare(path: Path, report: Report, t: Transaction, *, take_back: bool = Fal
         before = known.get(site.id)
         if before is None:
             added.append(site)
-        elif not before.current and not take_back:
+        elif not before.current and not restore_retired:
             retired.append(site.id)
         elif before.start != site.start.isoformat() and _judged(t, site.id):
             edited[site.id] = before.start, site.start.isoformat()
@@ -160,13 +162,13 @@ def compare(path: Path, report: Report, t: Transaction, *, take_back: bool = Fal
     )
 
 
-def drift(ledger: Ledger, path: Path) -> Drift:
-    """How a registry file differs from the ledger; a file that cannot be read does not stop the sites of the ledger.
+def read_and_compare(ledger: Ledger, path: Path) -> Drift:
+    """Read a registry file and compare it with the ledger; a file that cannot be read is reported in the result.
 
     Raises
     ------
     BadData
-        It cannot be read, and the ledger has no site.
+        The file cannot be read, and the ledger has no site.
     """
     try:
         report = read_sites(path)
@@ -179,8 +181,8 @@ def drift(ledger: Ledger, path: Path) -> Drift:
         return compare(path, report, t)
 
 
-def add(ledger: Ledger, path: Path, *, now: str) -> Drift:
-    """Put what is new or changed in a registry file into the ledger, retired sites too.
+def add_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
+    """Store new and changed sites of a registry file in the ledger; retired sites in the file become current again.
 
     Raises
     ------
@@ -189,24 +191,29 @@ def add(ledger: Ledger, path: Path, *, now: str) -> Drift:
     """
     report = read_sites(path)
     with ledger.transaction() as t:
-        found = compare(path, report, t, take_back=True)
-    _save(ledger, found.fresh, now=now)
-    return found
+        drift = compare(path, report, t, restore_retired=True)
+    _save(ledger, drift.fresh, now=now)
+    return drift
 
 
 def apply_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
-    """Put what is new or changed in a registry file into the ledger, as a run does; see :func:`drift`.
+    """Store new and changed sites of a registry file in the ledger, as each run does, and log every difference.
 
     Returns
     -------
     Drift
-        What was different before; a line of the log says each thing.
+        The differences before the change.
+
+    Raises
+    ------
+    BadData
+        The file cannot be read, and the ledger has no site.
     """
-    found = drift(ledger, path)
-    _save(ledger, found.fresh, now=now)
-    for sentence in found.sentences():
-        (log.warning if found.to_correct else log.info)("registry", said=sentence)
-    return found
+    drift = read_and_compare(ledger, path)
+    _save(ledger, drift.fresh, now=now)
+    for sentence in drift.sentences():
+        (log.warning if drift.to_correct else log.info)("registry", said=sentence)
+    return drift
 
 
 def _save(ledger: Ledger, sites: Iterable[Site], *, now: str) -> None:
@@ -216,26 +223,26 @@ def _save(ledger: Ledger, sites: Iterable[Site], *, now: str) -> None:
 
 
 def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, Any]:
-    """Judge sites no longer; what is known of them stays. An open alert is resolved with a note, and nobody is told.
+    """Stop judging sites; their records stay. Their open alerts are resolved with a note, without a message.
 
     Returns
     -------
     dict
-        Ids: ``retired``, ``already`` (they were), and ``alerts`` that were resolved.
+        Ids: ``retired`` now, ``already`` retired before, and ``alerts`` that were resolved.
 
     Raises
     ------
     BadData
-        The ledger does not know one of them; then none is retired.
+        A site is not in the ledger; then no site is retired.
     """
-    told: dict[str, Any] = {"retired": [], "already": [], "alerts": []}
+    done: dict[str, Any] = {"retired": [], "already": [], "alerts": []}
     with ledger.transaction() as t:
         known = t.registered()
         if unknown := [site for site in sites if site not in known]:
             msg = f"no site {unknown[0]!r} in the ledger, so none was retired; 'regrowth sites list' names them"
             raise BadData(msg)
         for site in dict.fromkeys(sites):
-            told["retired" if known[site].current else "already"].append(site)
+            done["retired" if known[site].current else "already"].append(site)
             t.retire_site(site)
             stored = t.last_alert(site)
             if stored is None or stored["state"] == AlertState.RESOLVED:
@@ -244,8 +251,8 @@ def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, An
                 from_json(stored, Alert), state=AlertState.RESOLVED, note="the site was retired", updated=today
             )
             t.save_alert(to_json(alert))
-            told["alerts"].append(alert.id)
-    return told
+            done["alerts"].append(alert.id)
+    return done
 
 
 def _judged(t: Transaction, site: str) -> bool:

@@ -1,21 +1,28 @@
 """``regrowth alerts``: list alerts, answer them, and release held messages."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.console import AsJson, Config, new_app, print_json, print_line
 from jobs.exits import Exit
 
-app = new_app(help="What people have been told, and what they answered.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from monitor.alerts.alert import Alert
+
+app = new_app(help="Alerts that were raised, and the answers to them.", no_args_is_help=True)
+
+AlertId = Annotated[str, typer.Argument(metavar="ALERT", help="Id of the alert, as `alerts list` shows it.")]
+Note = Annotated[str | None, typer.Option(help="What was seen or done, in words.")]
 
 
 @app.command("list")
 def alerts_list(
     config: Config = None,
-    every: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include resolved alerts.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Alerts that are not resolved, oldest first."""
@@ -23,68 +30,65 @@ def alerts_list(
     from jobs.settings import load
 
     with open_ledger(load(config)) as ledger, ledger.reading() as t:
-        found = t.alerts(None if every else ["open", "acknowledged", "snoozed"])
+        alerts = t.alerts(None if every else ["open", "acknowledged", "snoozed"])
     if as_json:
-        print_json(found)
+        print_json(alerts)
         return
-    for one in found:
-        note = f" - {' '.join(one['note'].split())}" if one["note"] else ""
-        print_line(f"{one['id']}: {one['level']} by {one['rule']}, {one['state']}, opened {one['opened']}{note}")
-    if not found:
+    for alert in alerts:
+        note = f" - {' '.join(alert['note'].split())}" if alert["note"] else ""
+        day = alert["opened"]
+        print_line(f"{alert['id']}: {alert['level']} by {alert['rule']}, {alert['state']}, opened {day}{note}")
+    if not alerts:
         print_line("No open alert.")
 
 
-Alert = Annotated[str, typer.Argument(help="Id of the alert, as `alerts list` shows it.")]
-Note = Annotated[str | None, typer.Option(help="What was seen or done, in words.")]
-
-
 @app.command("ack")
-def alerts_ack(alert: Alert, config: Config = None, note: Note = None, as_json: AsJson = False) -> None:
-    """Someone has taken it on."""
+def alerts_ack(alert_id: AlertId, config: Config = None, note: Note = None, as_json: AsJson = False) -> None:
+    """Acknowledge an alert: someone is dealing with it."""
     from monitor.alerts.lifecycle import acknowledge
 
-    _change(config, alert, lambda found: acknowledge(found, note=note), as_json=as_json)
+    _change(config, alert_id, lambda alert: acknowledge(alert, note=note), as_json=as_json)
 
 
 @app.command("snooze")
 def alerts_snooze(
-    alert: Alert,
-    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Quiet until this day, unless it gets worse.")],
+    alert_id: AlertId,
+    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Day on which the alert is open again.")],
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Quiet until a day, unless it gets worse."""
+    """Silence an alert until a day, unless it gets worse."""
     from monitor.alerts.lifecycle import snooze
 
     if until.date() <= datetime.now(UTC).date():
         msg = f"{until.date()} is not after today"
         raise typer.BadParameter(msg, param_hint="--until")
-    _change(config, alert, lambda found: snooze(found, until.date()), as_json=as_json)
+    _change(config, alert_id, lambda alert: snooze(alert, until.date()), as_json=as_json)
 
 
 @app.command("resolve")
 def alerts_resolve(
-    alert: Alert,
+    alert_id: AlertId,
     verdict: Annotated[str, typer.Option(help="confirmed, false-alarm or treated.")],
     config: Config = None,
     note: Note = None,
     as_json: AsJson = False,
 ) -> None:
-    """Close it with what was found in the field."""
+    """Close an alert with the finding from the field."""
     from monitor.alerts.lifecycle import resolve
 
     if verdict not in ("confirmed", "false-alarm", "treated"):
         msg = f"{verdict!r} is none of confirmed, false-alarm, treated"
         raise typer.BadParameter(msg, param_hint="--verdict")
     day = datetime.now(UTC).date()
-    _change(config, alert, lambda found: resolve(found, answer=verdict, note=note, day=day), as_json=as_json)
+    _change(config, alert_id, lambda alert: resolve(alert, answer=verdict, note=note, day=day), as_json=as_json)
 
 
 @app.command("release")
 def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
-    """Send what is held since too many sites fell in one night. Safe to run twice.
+    """Send messages that are held because too many sites fell in one night. Safe to run twice.
 
-    Exit status: 0 all is sent, 10 some could not be, 75 a night is under way.
+    Exit status: 0 all messages are sent, 10 some could not be sent, 75 a night is running.
     """
     from jobs.installation import open_ledger
     from jobs.lock import hold_lock
@@ -101,7 +105,7 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
     raise typer.Exit(Exit.SOME_FAILED if waiting else Exit.DONE)
 
 
-def _change(config: Path | None, alert: str, change: Any, *, as_json: bool) -> None:
+def _change(config: Path | None, alert_id: str, change: Callable[["Alert"], "Alert"], *, as_json: bool) -> None:
     from jobs.installation import open_ledger
     from jobs.records import from_json, to_json
     from jobs.settings import load
@@ -109,16 +113,16 @@ def _change(config: Path | None, alert: str, change: Any, *, as_json: bool) -> N
     from monitor.errors import BadData
 
     with open_ledger(load(config)) as ledger, ledger.transaction() as t:
-        found = [one for one in t.alerts() if one["id"] == alert]
-        if not found:
-            msg = f"no alert {alert!r}; 'regrowth alerts list --all' names those there are"
+        alert = next((alert for alert in t.alerts() if alert["id"] == alert_id), None)
+        if alert is None:
+            msg = f"no alert {alert_id!r}; 'regrowth alerts list --all' lists all alerts"
             raise BadData(msg)
-        if found[0]["state"] == "resolved":
-            msg = f"alert {alert!r} is resolved already"
+        if alert["state"] == "resolved":
+            msg = f"alert {alert_id!r} is resolved already"
             raise BadData(msg)
-        changed = to_json(change(from_json(found[0], Alert)))
+        changed = to_json(change(from_json(alert, Alert)))
         t.save_alert(changed)
     if as_json:
         print_json(changed)
     else:
-        print_line(f"{alert}: {changed['state']}")
+        print_line(f"{alert_id}: {changed['state']}")

@@ -304,4 +304,4 @@ def test_adding_a_registry_twice_changes_nothing_and_a_site_taken_out_is_named_a
     _, out = run("sites", "list", *config, capsys=capsys)
     assert [site["id"] for site in json.loads(out.out)] == ["demo-02", "demo-07", "demo-10"]
     _, out = run("sites", "add", file, "--config", installation.config, capsys=capsys)
-    assert "missing from sites.geojson, kept: demo-10; to judge no longer: regrowth sites retire demo-10" in out.out
+    assert "missing from sites.geojson, kept: demo-10; to stop judging: regrowth sites retire demo-10" in out.out

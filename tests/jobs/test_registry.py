@@ -128,7 +128,7 @@ def test_a_night_takes_in_what_is_new_or_changed_in_the_registry_and_keeps_what_
     status, said = run(*NIGHT)
     assert status == Exit.DONE
     assert said.count("registry: ") == 1
-    assert "registry: missing from sites.geojson, kept: s1; to judge no longer: regrowth sites retire s1" in said
+    assert "registry: missing from sites.geojson, kept: s1; to stop judging: regrowth sites retire s1" in said
 
 
 def test_a_backfill_takes_them_in_as_well(settings, run):
@@ -149,7 +149,7 @@ def test_a_registry_that_cannot_be_read_is_named_and_the_sites_of_the_ledger_are
     status, manifest = run(*NIGHT, "--json")
     assert (status, [site["state"] for site in manifest["sites"]]) == (Exit.SOME_FAILED, ["done"] * 3)
     assert "sites.geojson" in manifest["registry"]["error"]
-    assert "the registry cannot be read, the sites of the ledger go on" in run(*NIGHT)[1]
+    assert "the registry cannot be read; the run continues with the sites in the ledger" in run(*NIGHT)[1]
     assert set(versions(settings)) == {"s1", "s2", "s3"}
 
 

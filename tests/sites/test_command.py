@@ -71,7 +71,7 @@ def test_repair_is_advised_only_where_it_would_help(run, registry, entry):
     _, out = run(registry(entry(id="a", start="no")))
     assert "--repair" not in out
     _, out = run(registry(entry(id="a", ring=BOW_TIE)))
-    assert "--repair OUT.geojson mends" in out
+    assert "--repair OUT.geojson repairs" in out
 
 
 def test_in_words_a_column_that_is_not_read_is_named_once_however_many_sites_have_it(run, registry, entry):
@@ -140,7 +140,7 @@ def test_repair_mends_shows_the_areas_and_leaves_the_hopeless_out(run, registry,
 def test_repair_that_leaves_nothing_out_is_done_and_says_so_in_words(run, registry, entry, tmp_path):
     status, out = run(registry(entry(ring=BOW_TIE)), "--repair", tmp_path / "out.geojson")
     assert status == 0
-    assert "mended: SELF_CROSSING (" in out
+    assert "repaired: SELF_CROSSING (" in out
     assert "1 sites, 0 left out." in out
 
 
