@@ -169,8 +169,8 @@ def read_plans(path: Path) -> "dict[str, Site]":
     import numpy as np
     from shapely.geometry import Point, Polygon
 
-    from monitor.sites.plans import default_plan
-    from monitor.sites.site import BIOMES, INTERVENTIONS, SUBTYPES, Site
+    from monitor.sites.biomes import BIOMES, default_plan
+    from monitor.sites.site import INTERVENTIONS, SUBTYPES, Site
 
     frame = _read(path, PLAN_COLUMNS, (*PLAN_NUMBERS, LATITUDE))
     names = _names(frame, path)
@@ -186,7 +186,7 @@ def read_plans(path: Path) -> "dict[str, Site]":
     for i, name in enumerate(names.tolist()):
         where = f"{path}: site {name!r}"
         intervention = _one_of(words["intervention"][i], "intervention", INTERVENTIONS, where)
-        biome = _one_of(words["biome"][i], "biome", BIOMES, where)
+        biome = _one_of(words["biome"][i], "biome", tuple(BIOMES), where)
         subtype = None
         if "subtype" in words and not _blank(words["subtype"][i]):
             subtype = _one_of(words["subtype"][i], "subtype", SUBTYPES, where)

@@ -54,18 +54,6 @@ INTERVENTION_NAMES: Final = {
     "tending": {"en": "tending", "zh": "抚育"},
 }
 
-BIOME_NAMES: Final = {
-    "desert_steppe": {"en": "desert steppe", "zh": "荒漠草原"},
-    "sandy": {"en": "sandy land", "zh": "沙地"},
-    "hexi": {"en": "Hexi corridor", "zh": "河西走廊"},
-    "loess": {"en": "loess hills", "zh": "黄土丘陵"},
-    "steppe": {"en": "typical steppe", "zh": "典型草原"},
-    "north_mountain": {"en": "northern mountains", "zh": "北方山地"},
-    "karst": {"en": "karst", "zh": "喀斯特"},
-    "southwest_mountain": {"en": "southwestern mountains", "zh": "西南山地"},
-    "alpine": {"en": "alpine meadow", "zh": "高寒草甸"},
-}
-
 _MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",

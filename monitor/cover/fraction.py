@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from monitor.cover.kernels import evaluate
+from monitor.sites.biomes import BIOMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,19 +31,10 @@ class Endmembers:
 
 
 ENDMEMBERS: Final = {
-    "desert_steppe": Endmembers(index="msavi2", soil=0.06, vegetation=0.65),
-    "sandy": Endmembers(index="msavi2", soil=0.05, vegetation=0.65),
-    "hexi": Endmembers(index="msavi2", soil=0.06, vegetation=0.65),
-    "loess": Endmembers(index="ndvi", soil=0.09, vegetation=0.86),
-    "steppe": Endmembers(index="ndvi", soil=0.09, vegetation=0.75),
-    "north_mountain": Endmembers(index="ndvi", soil=0.09, vegetation=0.86),
-    "karst": Endmembers(index="kndvi", soil=0.01, vegetation=0.65),
-    "southwest_mountain": Endmembers(index="kndvi", soil=0.01, vegetation=0.65),
-    "alpine": Endmembers(index="ndvi", soil=0.09, vegetation=0.80),
+    name: Endmembers(index=biome.index, soil=biome.bare_soil, vegetation=biome.full_cover)
+    for name, biome in BIOMES.items()
 }
-"""Defaults from the ranges given for soils (sand .06, loess .09, karst rock .08) and for dense local vegetation
-(NDVI .75 steppe, .80 shrub, .86 to .90 forest; MSAVI2 .60 to .75). Arid biomes use MSAVI2 (bright soil), dense ones
-kNDVI (NDVI saturates; .01 and .65 are tanh(NDVI^2) of .08 and .88). Expert values, to be replaced by local ones."""
+"""Endmembers by biome, see :class:`monitor.sites.biomes.Biome`."""
 
 
 def cover(index: xr.DataArray, endmembers: Endmembers) -> xr.DataArray:

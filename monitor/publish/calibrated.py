@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from monitor.alerts.words import BIOME_NAMES
 from monitor.publish.view import CalibrationTable
+from monitor.sites.biomes import BIOMES
 from monitor.verdict.calibrate import MIN_PLACEBOS, constants_table
 from monitor.verdict.calibration import Calibration
 
@@ -35,7 +35,7 @@ def calibration_table(used: Calibration, *, biome: str, found: int) -> Calibrati
     """
     if used.placebos:
         _, _, tiles = used.source.partition(", tile ")
-        source = (used.source, f"{BIOME_NAMES[biome]['zh']}对照地块，{tiles}")
+        source = (used.source, f"{BIOMES[biome].names['zh']}对照地块，{tiles}")
     else:
         few = (
             f"; there are {found} placebos, of the {MIN_PLACEBOS} needed",

@@ -23,6 +23,7 @@ from monitor.publish import pictures
 from monitor.publish.chart import WIDTH, season_table, series_chart
 from monitor.publish.locator import MAP_WIDTH, locator
 from monitor.publish.view import SiteView
+from monitor.sites.biomes import BIOMES
 from monitor.sites.names import without_invisible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
@@ -201,7 +202,7 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
             chances=probabilities(a, language=language),
             reasons=[sentence(code, language) for code in a.reasons],
             intervention=words.INTERVENTION_NAMES[site.intervention][language],
-            biome=words.BIOME_NAMES[site.biome][language],
+            biome=BIOMES[site.biome].names[language],
             pick=words.LANGUAGES.index(language),
             **context,
         )

@@ -22,11 +22,11 @@ from shapely.geometry import Point
 from shapely.geometry.base import BaseGeometry
 
 from monitor.sites import gcj02
+from monitor.sites.biomes import BIOMES, default_plan
 from monitor.sites.formats.feature import Feature
 from monitor.sites.geometry import PIXEL_HECTARES, Problem, borders_tangled, check_outline
 from monitor.sites.names import comparable_id, folder_name, has_invisible, without_invisible
-from monitor.sites.plans import default_plan
-from monitor.sites.site import BIOMES, INTERVENTIONS, SUBTYPES, Plan, Site
+from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan, Site
 
 PROPERTIES = (
     "id", "name", "start", "intervention", "biome", "subtype", "province", "programme_year", "partner", "slope_degrees",
@@ -276,7 +276,7 @@ def _draft(feature: Feature, place: int, columns: Mapping[str, str | None]) -> _
     values = {name: draft.text(name) for name in ("name", "province", "partner", "manager_name", "manager_channel")}
     start = _start(draft)
     intervention = draft.choice("intervention", INTERVENTIONS, required=True)
-    biome = draft.choice("biome", BIOMES, required=True)
+    biome = draft.choice("biome", tuple(BIOMES), required=True)
     subtype = draft.choice("subtype", SUBTYPES, required=False)
     language = draft.choice("manager_language", ("zh", "en"), required=False)
     year = draft.number("programme_year")

@@ -8,24 +8,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from monitor.sites.biomes import BIOMES
 from monitor.sites.site import Site
 
-SEASON_DAYS: Final = {
-    "desert_steppe": (121, 288), "sandy": (121, 288), "hexi": (121, 288), "loess": (121, 288),
-    "steppe": (121, 288), "north_mountain": (121, 288),
-    "alpine": (152, 258),
-    "karst": (1, 365), "southwest_mountain": (1, 365),
-}  # fmt: skip
-"""First and last day of the year of the growing season, by biome, northern hemisphere. Snow and the senescent season
-carry no information on cover; the south-west is evergreen. Design defaults, 2026-11."""
-SEASON_SHAPES: Final = {
-    "desert_steppe": (215, 45), "sandy": (215, 45), "hexi": (215, 45), "loess": (215, 45), "steppe": (215, 45),
-    "north_mountain": (210, 50),
-    "alpine": (210, 35),
-    "karst": (210, 95), "southwest_mountain": (210, 95),
-}  # fmt: skip
-"""Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, where the
-control has not shown its own yet. Design defaults, 2026-11."""
+SEASON_DAYS: Final = {name: biome.season for name, biome in BIOMES.items()}
+"""First and last day of the year of the growing season, by biome, northern hemisphere."""
+SEASON_SHAPES: Final = {name: biome.season_shape for name, biome in BIOMES.items()}
+"""Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, by biome."""
 HALF_YEAR: Final = 182
 """Shift of the growing season south of the equator. [day]"""
 

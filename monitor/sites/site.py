@@ -8,9 +8,6 @@ from datetime import date
 from shapely.geometry.base import BaseGeometry
 
 INTERVENTIONS = ("assisted_regeneration", "planting", "erosion_control", "tending")
-BIOMES = (
-    "desert_steppe", "sandy", "hexi", "loess", "steppe", "north_mountain", "karst", "southwest_mountain", "alpine",
-)  # fmt: skip
 SUBTYPES = ("enclosure", "shrub", "tree", "reseeding", "slope", "gully", "checkerboard")
 
 
@@ -49,7 +46,7 @@ class Site:
     intervention: str
     """One of :data:`INTERVENTIONS`."""
     biome: str
-    """One of :data:`BIOMES`."""
+    """One of :data:`monitor.sites.biomes.BIOMES`."""
     plan: Plan
     """From the registry where given there, else by intervention, biome and subtype."""
     hectares: float

@@ -6,7 +6,7 @@ import xarray as xr
 
 from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover, cover_sd
 from monitor.cover.indices import INDICES
-from monitor.sites.site import BIOMES
+from monitor.sites.biomes import BIOMES
 from tests.cover import reference
 
 MIDDLING = Endmembers(index="ndvi", soil=0.1, vegetation=0.8)

@@ -12,8 +12,8 @@ from jobs.detectability import assumptions, chances, detectability_json, simulat
 from jobs.pipeline import night
 from monitor.imagery.sample import Sample
 from monitor.publish.view import DetectionAssumptions
-from monitor.sites.plans import default_plan
-from monitor.sites.site import BIOMES, Plan, Site
+from monitor.sites.biomes import BIOMES, default_plan
+from monitor.sites.site import Plan, Site
 from monitor.verdict import site_conditions
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.site_conditions import NO_VERDICT, SiteConditions
@@ -94,8 +94,8 @@ def test_two_thousand_sites_are_some_dozens_of_simulations(monkeypatch):
     site_conditions.simulate.cache_clear()
     sites = [
         replace(
-            SITE, id=str(k), biome=BIOMES[k % 9], start=date(2021 + k % 5, 3 + k % 2, 1 + k % 28),
-            hectares=20.0 + k, plan=default_plan("planting", BIOMES[k % 9], ("shrub", "tree", None)[k % 3]),
+            SITE, id=str(k), biome=[*BIOMES][k % 9], start=date(2021 + k % 5, 3 + k % 2, 1 + k % 28),
+            hectares=20.0 + k, plan=default_plan("planting", [*BIOMES][k % 9], ("shrub", "tree", None)[k % 3]),
         )
         for k in range(2000)
     ]  # fmt: skip

@@ -22,8 +22,9 @@ from monitor.errors import StoreBroken
 from monitor.imagery.source import Scene
 from monitor.maps import seasons
 from monitor.maps.seasons import SiteSeasons, scenes_by_season, season_sums, sums_by_season
+from monitor.sites.biomes import BIOMES
 from monitor.sites.growing_season import GrowingSeason
-from monitor.sites.site import BIOMES, Plan, Site
+from monitor.sites.site import Plan, Site
 from monitor.trends.kernels.season_sums import SUMS
 from tests.landscape import lone_site, put
 
@@ -69,7 +70,7 @@ def one_by_one(site, days, accepted, controls):
 @settings(deadline=None)
 @given(
     days=st.sets(st.dates(date(2015, 1, 1), date(2021, 12, 31)), max_size=40),
-    start=st.dates(date(2014, 1, 1), date(2023, 1, 1)), biome=st.sampled_from(BIOMES), south=st.booleans(),
+    start=st.dates(date(2014, 1, 1), date(2023, 1, 1)), biome=st.sampled_from([*BIOMES]), south=st.booleans(),
     data=st.data(),
 )  # fmt: skip
 def test_a_scene_counts_in_its_growing_season_if_it_and_its_control_were_seen(days, start, biome, south, data):

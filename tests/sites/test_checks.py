@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from monitor.sites import gcj02
+from monitor.sites.biomes import BIOMES
 from monitor.sites.checks import PROPERTIES, site_version
 from monitor.sites.registry import read_sites
-from monitor.sites.site import BIOMES, INTERVENTIONS, SUBTYPES, Plan
+from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan
 
 X, Y, D = 104.6, 35.5, 0.01
 
@@ -366,7 +367,7 @@ def test_every_name_of_the_schema_and_of_the_readme_is_that_of_the_code():
     said = json.loads((aoi / "schema.json").read_text(encoding="utf-8"))["properties"]
     readme = (aoi / "README.md").read_text(encoding="utf-8")
     assert set(said) == set(PROPERTIES)
-    for name, options in (("intervention", INTERVENTIONS), ("biome", BIOMES), ("subtype", SUBTYPES)):
+    for name, options in (("intervention", INTERVENTIONS), ("biome", tuple(BIOMES)), ("subtype", SUBTYPES)):
         assert tuple(option for option in said[name]["enum"] if option) == options
         assert all(f"`{option}`" in readme for option in options)
     assert all(f"`{name}`" in readme for name in PROPERTIES)

@@ -7,6 +7,7 @@ from datetime import date
 import pytest
 from shapely.geometry import box
 
+from monitor.sites.biomes import BIOMES, default_plan
 from monitor.sites.landscapes import (
     MAX_LANDSCAPE_HECTARES,
     MAX_LANDSCAPE_SITES,
@@ -14,9 +15,8 @@ from monitor.sites.landscapes import (
     group_into_landscapes,
     landscape_name,
 )
-from monitor.sites.plans import default_plan
 from monitor.sites.projection import projected, utm_zone
-from monitor.sites.site import BIOMES, Site
+from monitor.sites.site import Site
 
 
 def plot(name, east=104.6, north=35.5, *, hectares=10.0, biome="loess", start=date(2021, 4, 20)):
@@ -120,7 +120,7 @@ def test_the_same_sites_in_any_order_make_the_same_landscapes():
 def test_every_site_is_in_one_landscape_wherever_it_is():
     rng = random.Random(1)
     sites = [
-        plot(f"plot-{k}", rng.uniform(-179.9, 179.9), rng.uniform(-60, 60), biome=rng.choice(BIOMES))
+        plot(f"plot-{k}", rng.uniform(-179.9, 179.9), rng.uniform(-60, 60), biome=rng.choice([*BIOMES]))
         for k in range(300)
     ]
     found = group_into_landscapes(sites)

@@ -10,8 +10,9 @@ import pytest
 from shapely.geometry import Point, Polygon
 
 from monitor.errors import BadConfiguration
+from monitor.sites.biomes import BIOMES
 from monitor.sites.growing_season import SEASON_DAYS, SEASON_SHAPES, GrowingSeason
-from monitor.sites.site import BIOMES, Plan, Site
+from monitor.sites.site import Plan, Site
 from monitor.verdict import erosion
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.calibration import Calibration, boundary

@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from monitor.sites.plans import default_plan
-from monitor.sites.site import BIOMES, INTERVENTIONS, SUBTYPES, Plan
+from monitor.sites.biomes import BIOMES, default_plan
+from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan
 
 
 @pytest.mark.parametrize(

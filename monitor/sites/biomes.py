@@ -1,0 +1,155 @@
+"""Biomes: everything that depends on the biome of a site, in one table.
+
+To add a biome, add an entry to :data:`BIOMES` and its name to the list in ``aoi/schema.json``; no other code names
+biomes. All values are defaults of the design (2026-11) and expert priors, to be replaced by a project's own plans,
+placebos and chronosequences.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from monitor.sites.site import Plan
+
+# Expected trajectories, as rows of the method's table. A combination without a row borrows from the nearest row and is
+# marked "by analogy".
+_DRY_CLOSURE: Final = Plan(A=0.12, k=0.35, L=0.5, too_early_years=2)
+"""Row "enclosure or assisted regeneration, desert steppe and sandy land"."""
+_STEPPE_CLOSURE: Final = Plan(A=0.18, k=0.45, L=0.5, too_early_years=2)
+"""Row "enclosure, Loess Plateau and typical steppe"."""
+_DRY_SHRUB: Final = Plan(A=0.12, k=0.25, L=1.5, too_early_years=3)
+"""Row "shrub planting, sandy land and Hexi"."""
+_LOESS_TREE: Final = Plan(A=0.22, k=0.22, L=2, too_early_years=4)
+"""Row "tree planting, Loess Plateau"."""
+_MOUNTAIN_TREE: Final = Plan(A=0.25, k=0.25, L=2, too_early_years=4)
+"""Row "tree planting, mountains of Hebei and Shaanxi"."""
+_SOUTHWEST: Final = Plan(A=0.25, k=0.35, L=1, too_early_years=3)
+"""Row "karst, Yunnan and Sichuan: closure and planting"."""
+_ALPINE_SEED: Final = Plan(A=0.20, k=0.60, L=0.5, too_early_years=2)
+"""Row "alpine meadow reseeding"."""
+_SLOPE: Final = Plan(A=0.25, k=0.60, L=0.3, too_early_years=1.5)
+"""Row "slope and gully stabilisation, check-dam and grass", for every biome."""
+_CHECKERBOARD: Final = Plan(A=0.12, k=0.45, L=0.5, too_early_years=2)
+"""Row "straw checkerboard and sowing", for every biome."""
+
+_STEPPE_SHRUB: Final = Plan(A=0.18, k=0.25, L=1.5, too_early_years=3)
+"""By analogy: cover of closure on such ground, rate of shrubs."""
+_DRY_TREE: Final = Plan(A=0.12, k=0.22, L=2, too_early_years=4)
+"""By analogy: cover of shrubs on dry ground, rate of trees."""
+_STEPPE_TREE: Final = Plan(A=0.18, k=0.22, L=2, too_early_years=4)
+"""By analogy: cover of closure on steppe, rate of trees."""
+
+_TENDING: Final = Plan(A=0.0, k=1.0, L=0.0, too_early_years=0)
+"""Tending promises no uplift: only loss is judged, from the first day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Biome:
+    """Defaults for the sites of one biome."""
+
+    names: dict[str, str]
+    """Name by language."""
+    season: tuple[int, int] = (121, 288)
+    """First and last day of the year of the growing season, northern hemisphere. Snow and senescence carry no
+    information on cover; the evergreen south-west has no such days."""
+    season_shape: tuple[int, int] = (215, 45)
+    """Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, until the
+    control units have shown their own."""
+    index: str
+    """Vegetation index that cover is derived from. Arid biomes use MSAVI2 (bright soil), dense ones kNDVI, since NDVI
+    saturates."""
+    bare_soil: float
+    """Index of bare soil: NDVI .06 sand, .09 loess, .08 karst rock, which is .01 as kNDVI, tanh(NDVI^2). [1]"""
+    full_cover: float
+    """Index of full vegetation cover: NDVI .75 steppe, .80 shrub, .86 to .90 forest; MSAVI2 .60 to .75; kNDVI .65 is
+    NDVI .88. [1]"""
+    peak_cover: float
+    """Cover at the peak of the season, assumed while a site has no scenes. [1]"""
+    clear_share: float = 0.45
+    """Share of satellite passes with a clear view, assumed while a site has no scenes. [1]"""
+    closure: Plan
+    """Plan of enclosure and assisted regeneration; also of sown grass unless `reseeding` is given."""
+    shrub: Plan
+    tree: Plan
+    reseeding: Plan | None = None
+    planting: str = "tree"
+    """Subtype of planting where the registry names none: shrubs on dry ground, grass on alpine meadows."""
+    erosion_control: str = "slope"
+    """Subtype of erosion control where the registry names none: checkerboards where wind moves sand."""
+
+
+BIOMES: Final = {
+    "desert_steppe": Biome(
+        names={"en": "desert steppe", "zh": "荒漠草原"}, index="msavi2", bare_soil=0.06, full_cover=0.65,
+        peak_cover=0.2, closure=_DRY_CLOSURE, tree=_DRY_TREE, planting="shrub", erosion_control="checkerboard",
+        shrub=_DRY_SHRUB,  # by analogy with sandy land
+    ),
+    "sandy": Biome(
+        names={"en": "sandy land", "zh": "沙地"}, index="msavi2", bare_soil=0.05, full_cover=0.65, peak_cover=0.2,
+        closure=_DRY_CLOSURE, shrub=_DRY_SHRUB, tree=_DRY_TREE, planting="shrub", erosion_control="checkerboard",
+    ),
+    "hexi": Biome(
+        names={"en": "Hexi corridor", "zh": "河西走廊"}, index="msavi2", bare_soil=0.06, full_cover=0.65,
+        peak_cover=0.2, closure=_DRY_CLOSURE,  # by analogy: Alxa, in the row, is its neighbour
+        shrub=_DRY_SHRUB, tree=_DRY_TREE, planting="shrub", erosion_control="checkerboard",
+    ),
+    "loess": Biome(
+        names={"en": "loess hills", "zh": "黄土丘陵"}, index="ndvi", bare_soil=0.09, full_cover=0.86, peak_cover=0.4,
+        closure=_STEPPE_CLOSURE, shrub=_STEPPE_SHRUB, tree=_LOESS_TREE,
+    ),
+    "steppe": Biome(
+        names={"en": "typical steppe", "zh": "典型草原"}, index="ndvi", bare_soil=0.09, full_cover=0.75, peak_cover=0.4,
+        closure=_STEPPE_CLOSURE, shrub=_STEPPE_SHRUB, tree=_STEPPE_TREE, planting="shrub",
+    ),
+    "north_mountain": Biome(
+        names={"en": "northern mountains", "zh": "北方山地"}, season_shape=(210, 50),
+        index="ndvi", bare_soil=0.09, full_cover=0.86, peak_cover=0.4,
+        closure=_STEPPE_CLOSURE,  # by analogy: the rain of the Loess Plateau, without planting
+        shrub=_STEPPE_SHRUB, tree=_MOUNTAIN_TREE,
+    ),
+    "karst": Biome(
+        names={"en": "karst", "zh": "喀斯特"}, season=(1, 365), season_shape=(210, 95),
+        index="kndvi", bare_soil=0.01, full_cover=0.65, peak_cover=0.6, clear_share=0.25,
+        closure=_SOUTHWEST, shrub=_SOUTHWEST, tree=_SOUTHWEST,
+    ),
+    "southwest_mountain": Biome(
+        names={"en": "southwestern mountains", "zh": "西南山地"}, season=(1, 365), season_shape=(210, 95),
+        index="kndvi", bare_soil=0.01, full_cover=0.65, peak_cover=0.6, clear_share=0.25,
+        closure=_SOUTHWEST, shrub=_SOUTHWEST, tree=_SOUTHWEST,
+    ),
+    "alpine": Biome(
+        names={"en": "alpine meadow", "zh": "高寒草甸"}, season=(152, 258), season_shape=(210, 35),
+        index="ndvi", bare_soil=0.09, full_cover=0.80, peak_cover=0.4,
+        closure=_DRY_CLOSURE,  # by analogy: without seed, a short and cold season allows the slowest closure
+        shrub=_DRY_SHRUB,  # by analogy: the slowest shrubs of the table
+        tree=_DRY_TREE,  # by analogy: at the tree line, the least that the table expects of trees
+        reseeding=_ALPINE_SEED, planting="reseeding",
+    ),
+}  # fmt: skip
+"""Every biome that a registry may name."""
+
+
+def default_plan(intervention: str, biome: str, subtype: str | None = None) -> Plan:
+    """Plan of a site whose registry entry has none.
+
+    Parameters
+    ----------
+    intervention, biome : str
+        One of :data:`monitor.sites.site.INTERVENTIONS`, one of :data:`BIOMES`.
+    subtype : str, optional
+        One of :data:`monitor.sites.site.SUBTYPES`; default: the usual subtype of the intervention in the biome.
+
+    Raises
+    ------
+    KeyError
+        The biome or the subtype is unknown.
+    """
+    if intervention == "tending":
+        return _TENDING
+    defaults = BIOMES[biome]
+    usual = {"assisted_regeneration": "enclosure", "planting": defaults.planting}
+    plans = {
+        "enclosure": defaults.closure, "reseeding": defaults.reseeding or defaults.closure,
+        "shrub": defaults.shrub, "tree": defaults.tree,
+        "slope": _SLOPE, "gully": _SLOPE, "checkerboard": _CHECKERBOARD,
+    }  # fmt: skip
+    return plans[subtype or usual.get(intervention, defaults.erosion_control)]
