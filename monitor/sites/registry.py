@@ -10,7 +10,8 @@ from pathlib import Path
 import shapely
 
 from monitor.errors import BadData
-from monitor.sites.checks import CheckedFeature, Report, canonical_properties, check, drop_datum_columns, stated_datum
+from monitor.sites.checks import CheckedFeature, Report, check
+from monitor.sites.columns import canonical_properties, drop_datum_columns, stated_datum
 from monitor.sites.formats.feature import Feature
 from monitor.sites.formats.reader import read_features
 from monitor.sites.geometry import repair_outline

@@ -1,10 +1,12 @@
 """A site: where it is, since when, what was done there and what was promised."""
 
 import hashlib
+import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 
+import shapely
 from shapely.geometry.base import BaseGeometry
 
 INTERVENTIONS = ("assisted_regeneration", "planting", "erosion_control", "tending")
@@ -77,3 +79,19 @@ def ground_key(site: Site) -> str:
     """
     content = site.geometry.normalize().wkb + f"|{site.start}|{site.biome}".encode()
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def site_version(site: Site) -> str:
+    """SHA-256 of the registry's content about a site.
+
+    The area is left out: it follows from the outline, and its last digits depend on the version of PROJ. So are the
+    winding and first point of rings, which have no meaning.
+    """
+    content = {item.name: getattr(site, item.name) for item in fields(site) if item.name not in ("version", "hectares")}
+    content["geometry"] = shapely.to_wkb(shapely.normalize(site.geometry), hex=True, byte_order=1, output_dimension=2)
+    content["start"] = site.start.isoformat()
+    content["plan"] = asdict(site.plan)
+    content["cohorts"] = [(begun.isoformat(), share) for begun, share in site.cohorts]
+    if not site.cohorts:
+        del content["cohorts"]  # sites without cohorts keep the version that they had before cohorts existed
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

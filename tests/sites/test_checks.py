@@ -9,9 +9,9 @@ import pytest
 
 from monitor.sites import gcj02
 from monitor.sites.biomes import BIOMES
-from monitor.sites.checks import PROPERTIES, site_version
+from monitor.sites.columns import PROPERTIES
 from monitor.sites.registry import read_sites
-from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan
+from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan, site_version
 
 X, Y, D = 104.6, 35.5, 0.01
 

@@ -1,0 +1,318 @@
+"""Check the values and the outline of one feature of a registry, and build its site."""
+
+import difflib
+import math
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import pairwise
+
+from shapely.geometry.base import BaseGeometry
+
+from monitor.sites.biomes import BIOMES, default_plan
+from monitor.sites.columns import canonical_properties, stated_datum
+from monitor.sites.formats.feature import Feature
+from monitor.sites.geometry import Problem, check_outline
+from monitor.sites.names import folder_name, has_invisible, without_invisible
+from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan, Site, site_version
+
+MAX_TEXT = 300
+"""Length to which texts are cut. [characters]"""
+FIRST_YEAR, LAST_YEAR = 1980, 2100
+"""Years of accepted starts: Landsat has seen 30 m since 1982, so other years are typing errors."""
+LIMITS = {
+    "plan_A": (0.0, 1.0, "a share of the ground: 0.12 for 12 %"),
+    "plan_k": (0.01, 10.0, "the rate of approach per year, 0.2 to 0.6 as a rule"),
+    "plan_L": (0.0, 20.0, "the lag in years"),
+    "too_early_years": (0.0, 30.0, "years after the start"),
+    "slope_degrees": (0.0, 90.0, "the mean slope of the ground in degrees"),
+    "programme_year": (FIRST_YEAR, LAST_YEAR, "a year, such as 2024"),
+}
+"""Smallest and largest accepted value by column, and its meaning."""
+COHORT_ROUNDING = 0.011
+"""Accepted deviation of the sum of cohort shares from 1, due to rounding to hundredths; shares are then scaled. [1]"""
+_DATE = re.compile(r"(\d{4})([-/])(\d{1,2})\2(\d{1,2})([T ][\d:.]+(Z|[+-]\d{2}(:?\d{2})?)?)?", re.ASCII)
+"""Year first: 04/05/2021 is ambiguous. A time of day, which GIS programs add, is ignored."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SiteDraft:
+    """A feature being checked: valid values, and the problems found so far."""
+
+    feature: Feature
+    place: int
+    """Number of the feature in the file, from 1."""
+    properties: dict[str, object]
+    """Values by column, see :func:`monitor.sites.columns.canonical_properties`."""
+    problems: list[Problem]
+    label: str = ""
+    site_id: str | None = None
+    outline: BaseGeometry | None = None
+    overlaps: int = 0
+    """Number of overlaps with other sites."""
+    hectares: float | None = None
+    """Geodesic area. [ha]"""
+    site: Site | None = None
+
+    def add(self, code: str, message: str, fix: str, *, refuses: bool = True) -> None:
+        """Add a problem."""
+        self.problems.append(Problem(code=code, message=message, fix=fix, refuses=refuses))
+
+    @property
+    def refused(self) -> bool:
+        """Whether a problem refuses the site."""
+        return any(problem.refuses for problem in self.problems)
+
+    def text(self, name: str) -> str | None:
+        """Text of a column, None if empty; invisible characters are removed, with a warning."""
+        value = self.properties.get(name)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return None
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            self.add("BAD_VALUE", f"{name} is {shown(value)}, not a text.", f"Write {name} as text.")
+            return None
+        text = _plain(value)
+        if has_invisible(text):
+            if name == "manager_channel":
+                self.add("BAD_CHANNEL", f"manager_channel has control characters: {shown(text)}.", "Type it again.")
+                return None
+            self.add(
+                "TEXT_CLEANED",
+                f"{name} has control characters, line ends or changes of writing direction: {shown(text)}.",
+                "They are removed; type it again to silence this warning.",
+                refuses=False,
+            )
+            text = without_invisible(text)
+        text = unicodedata.normalize("NFC", text.strip())
+        if len(text) > MAX_TEXT:
+            self.add(
+                "TEXT_LONG", f"{name} has {len(text)} characters; {MAX_TEXT} are kept.", "Shorten it.", refuses=False
+            )
+            text = text[:MAX_TEXT]
+        return text or None
+
+    def choice(self, name: str, options: tuple[str, ...], *, required: bool) -> str | None:
+        """Value of a column that has a fixed list of options; None if empty or unknown."""
+        value = self.text(name)
+        if value is None:
+            if required:
+                self.add("MISSING", f"{name} is missing.", f"Give one of: {', '.join(options)}.")
+            return None
+        if value in options:
+            return value
+        near = difflib.get_close_matches(value.lower().replace(" ", "_").replace("-", "_"), options, n=1, cutoff=0.6)
+        fix = f"Did you mean {near[0]!r}? " if near else ""
+        self.add(
+            "UNKNOWN_VALUE", f"{name} is {shown(value)}, which is unknown.", f"{fix}Give one of: {', '.join(options)}."
+        )
+        return None
+
+    def number(self, name: str) -> float | None:
+        """Number of a column within :data:`LIMITS`; None if empty or outside."""
+        value = self.properties.get(name)
+        if value is None or value == "":
+            return None
+        low, high, meaning = LIMITS[name]
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not low <= number <= high or (name == "programme_year" and not number.is_integer()):
+            fix = f"Give {meaning}, within {low:g} to {high:g}; or leave it empty."
+            self.add("OUT_OF_LIMITS", f"{name} is {shown(value)}.", fix)
+            return None
+        return number
+
+
+def draft_site(feature: Feature, place: int, columns: Mapping[str, str | None]) -> SiteDraft:
+    """Check one feature: its values and its outline.
+
+    Parameters
+    ----------
+    feature : Feature
+        As read from the file.
+    place : int
+        Number of the feature in the file, from 1.
+    columns : mapping
+        Unknown columns of the file, each with the nearest known column or None.
+
+    Returns
+    -------
+    SiteDraft
+        Its `site` is None where a value is missing or wrong.
+    """
+    draft = SiteDraft(feature=feature, place=place, properties=canonical_properties(feature.properties), problems=[])
+    draft.site_id = _site_id(draft)
+    draft.label = draft.site_id or f"feature {place}"
+    for column, near in columns.items():
+        if near and column in feature.properties:
+            message = f"The column {shown(column)} is unknown and not read."
+            draft.add("UNKNOWN_COLUMN", message, f"Did you mean {near!r}?", refuses=False)
+    values = {name: draft.text(name) for name in ("name", "province", "partner", "manager_name", "manager_channel")}
+    start = _start(draft)
+    intervention = draft.choice("intervention", INTERVENTIONS, required=True)
+    biome = draft.choice("biome", tuple(BIOMES), required=True)
+    subtype = draft.choice("subtype", SUBTYPES, required=False)
+    language = draft.choice("manager_language", ("zh", "en"), required=False)
+    year = draft.number("programme_year")
+    slope = draft.number("slope_degrees")
+    plan = _plan(draft, intervention, biome, subtype)
+    cohorts = _cohorts(draft, start)
+
+    outline = check_outline(feature)
+    draft.problems += outline.problems
+    draft.outline, draft.hectares = outline.geometry, outline.hectares
+    if (datum := stated_datum(draft.properties)) is not None:
+        draft.add(
+            "GCJ02",
+            f"The coordinates are stated to be those of a Chinese web map ({shown(datum)}), 100 to 700 m off WGS 84.",
+            "Convert them to WGS 84; --repair does so for GCJ-02.",
+        )
+    if (
+        any(problem.refuses for problem in draft.problems)
+        or draft.site_id is None
+        or start is None
+        or intervention is None
+        or biome is None
+        or plan is None
+        or outline.geometry is None
+        or outline.hectares is None
+    ):  # each None has its problem; they are named for the type checker
+        return draft
+    site = Site(
+        id=draft.site_id,
+        name=values["name"] or draft.site_id,
+        geometry=outline.geometry,
+        start=start,
+        intervention=intervention,
+        biome=biome,
+        plan=plan,
+        hectares=outline.hectares,
+        subtype=subtype,
+        province=values["province"],
+        programme_year=None if year is None else int(year),
+        partner=values["partner"],
+        slope_degrees=slope,
+        manager_name=values["manager_name"],
+        manager_language=language or "en",
+        manager_channel=values["manager_channel"],
+        cohorts=cohorts,
+    )
+    draft.site = replace(site, version=site_version(site))
+    return draft
+
+
+def _site_id(draft: SiteDraft) -> str | None:
+    value = draft.properties.get("id")
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not _plain(value).strip():
+        found = "is missing" if value is None or value == "" else f"is {shown(value)}"
+        draft.add("ID_MISSING", f"The id {found}.", "Give each site an id of its own that never changes.")
+        return None
+    site_id = unicodedata.normalize("NFC", _plain(value).strip())
+    if has_invisible(site_id):
+        draft.add(
+            "ID_INVISIBLE",
+            f"The id has control characters or other invisible signs: {shown(site_id)}.",
+            "Type it again, with letters, digits, - and _.",
+        )
+        return None
+    if len(site_id) > MAX_TEXT:
+        draft.add("ID_LONG", f"The id has {len(site_id)} characters: {shown(site_id)}.", "Give a short one.")
+        return None
+    if (folder := folder_name(site_id)) != site_id:
+        draft.add(
+            "ID_FOLDER",
+            f"The id {shown(site_id)} cannot name a folder everywhere; its folder is {folder!r}.",
+            "Nothing need be done; an id of letters, digits, - and _ is easier to find.",
+            refuses=False,
+        )
+    return site_id
+
+
+def _date(text: str) -> date | None:
+    written = _DATE.fullmatch(text)
+    try:
+        day = date(*map(int, written.group(1, 3, 4))) if written else None
+    except ValueError:
+        return None
+    return day if day is not None and FIRST_YEAR <= day.year <= LAST_YEAR else None
+
+
+def _start(draft: SiteDraft) -> date | None:
+    text = draft.text("start")
+    fix = "Write the first day of the work as YYYY-MM-DD, such as 2021-04-15."
+    if text is None:
+        if not any(problem.message.startswith("start ") for problem in draft.problems):
+            draft.add("MISSING", "start is missing.", fix)
+        return None
+    start = _date(text)
+    if start is None:
+        draft.add("BAD_DATE", f"start is {shown(text)}, not a date from {FIRST_YEAR} to {LAST_YEAR}.", fix)
+        return None
+    return start
+
+
+def _plan(draft: SiteDraft, intervention: str | None, biome: str | None, subtype: str | None) -> Plan | None:
+    given = {
+        key: value
+        for key, column in (("A", "plan_A"), ("k", "plan_k"), ("L", "plan_L"), ("too_early_years", "too_early_years"))
+        if (value := draft.number(column)) is not None
+    }
+    if intervention is None or biome is None:
+        return None
+    plan = replace(default_plan(intervention, biome, subtype), **given)
+    if intervention == "tending" and plan.A > 0:
+        draft.add("PLAN", f"Tending promises no uplift, but plan_A is {plan.A:g}.", "Leave plan_A empty.")
+    elif intervention != "tending" and plan.A == 0:
+        fix = "Give the promised uplift, or call the intervention tending."
+        draft.add("PLAN", f"plan_A is 0, but {intervention} promises uplift.", fix)
+    if plan.too_early_years < plan.L:
+        draft.add(
+            "PLAN",
+            f"A verdict would be given after {plan.too_early_years:g} years, "
+            f"before growth can be seen at {plan.L:g} years (plan_L).",
+            "Give too_early_years of at least plan_L.",
+        )
+    return plan
+
+
+def _cohorts(draft: SiteDraft, start: date | None) -> tuple[tuple[date, float], ...]:
+    """Parts of a site that were begun on different days, with their shares; empty: all of it was begun at the start."""
+    text = draft.text("cohorts")
+    if text is None:
+        return ()
+    example = "Write day:share of the area, such as 2021-04-01:0.6;2022-04-10:0.4, or leave it empty."
+    found = []
+    for part in text.replace("；", ";").replace("：", ":").strip("; ").split(";"):
+        day, _, share = (word.strip() for word in part.partition(":"))
+        begun = _date(day)
+        try:
+            size = float(share)
+        except ValueError:
+            size = math.nan
+        if begun is None or not 0 < size <= 1:
+            draft.add("COHORTS", f"cohorts has {shown(part.strip())}.", example)
+            return ()
+        found.append((begun, size))
+    total = sum(size for _, size in found)
+    if any(later <= earlier for (earlier, _), (later, _) in pairwise(found)):
+        draft.add("COHORTS", f"The days of cohorts do not ascend: {shown(text)}.", "Sort them; join those of one day.")
+    elif abs(total - 1) > COHORT_ROUNDING:
+        draft.add("COHORTS", f"The shares of cohorts add up to {total:g}, not 1: {shown(text)}.", example)
+    elif start is not None and found[0][0] != start:
+        fix = f"Write start {found[0][0]}, or begin the cohorts on {start}."
+        draft.add("COHORTS", f"The first cohort was begun on {found[0][0]}, but start is {start}.", fix)
+    return tuple((begun, size / total) for begun, size in found)
+
+
+def _plain(value: object) -> str:
+    """Text of a value; a whole number without ``.0``, since tables store ids as floats."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def shown(value: object) -> str:
+    """Value as quoted in messages: short, with invisible characters escaped."""
+    text = ascii(value) if has_invisible(str(value)) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
