@@ -1,1 +1,1 @@
-"""Read, check, repair and version the registry of sites."""
+"""Sites: registry files, their checks and repair, biomes, growing seasons, and grouping into landscapes."""

@@ -1,8 +1,6 @@
-"""Which sites are searched and read together: those near each other, so that a tile is asked for once and a block of
-a provider's files is read once for all the ground in it.
+"""Group nearby sites, so that one search serves all sites of a tile and one read serves all sites of a file's block.
 
-Distances are those of a plane laid along latitude and longitude, good to a hundredth: nothing but the order of the work
-depends on them.
+Distances are computed on a plane, to about 1 %; only the order of the work depends on them.
 """
 
 import math
@@ -17,21 +15,21 @@ from scipy.sparse.csgraph import connected_components
 from monitor.sites.site import Site
 
 MAX_SEARCH_EXTENT: Final = 115_000.0
-"""Most extent of what is searched at once, north to south and west to east: a tile of Sentinel-2, 109.8 km, may be
-turned against north by two degrees. [m]"""
+"""Largest extent of one search, in latitude and in longitude: a Sentinel-2 tile has sides of 109.8 km and may be
+rotated against north by two degrees. [m]"""
 METRES_PER_DEGREE: Final = 110_574.0
-"""Of latitude, where it is shortest, on the equator: a box of so many degrees is nowhere too small. [m]"""
+"""Length of a degree of latitude at the equator, where it is shortest, so that boxes are never too small. [m]"""
 
 
 def group_nearby(sites: Sequence[Site], *, apart: float) -> list[list[Site]]:
-    """Sites whose surroundings touch, and others of the same tile.
+    """Group sites whose surroundings overlap, and join groups that fit into one tile.
 
     Parameters
     ----------
     sites : sequence of Site
-        Any number.
+        Sites in any order.
     apart : float
-        Sites nearer to each other than this share ground that is read. [m]
+        Distance between two sites below which their surroundings overlap. [m]
 
     Returns
     -------
@@ -42,45 +40,34 @@ def group_nearby(sites: Sequence[Site], *, apart: float) -> list[list[Site]]:
         return []
     centres = _centres(sites)
     points = np.asarray(shapely.points(_metres(centres)))
-    one, other = shapely.STRtree(points).query(points, predicate="dwithin", distance=apart)
-    pairs = coo_array((np.ones(one.size, dtype=bool), (one, other)), shape=(len(sites), len(sites)))
+    first, second = shapely.STRtree(points).query(points, predicate="dwithin", distance=apart)
+    pairs = coo_array((np.ones(first.size, dtype=bool), (first, second)), shape=(len(sites), len(sites)))
     _, labels = connected_components(pairs, directed=False)
     order = np.argsort(labels, kind="stable")
     chains = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
     chains.sort(key=lambda chain: (*centres[chain].min(axis=0)[::-1], sites[chain[0]].id))
-    found: list[list[int]] = []
-    corners = np.empty((len(chains), 2, 2))  # south-west and north-east of each neighbourhood
+    groups: list[list[int]] = []
+    corners = np.empty((len(chains), 2, 2))  # south-west and north-east of each group
     for chain in chains:
         own = np.stack([centres[chain].min(axis=0), centres[chain].max(axis=0)])
-        known = corners[: len(found)]
-        joint = np.stack([np.minimum(known[:, 0], own[0]), np.maximum(known[:, 1], own[1])], axis=1)
+        boxes = corners[: len(groups)]
+        joint = np.stack([np.minimum(boxes[:, 0], own[0]), np.maximum(boxes[:, 1], own[1])], axis=1)
         fits = np.flatnonzero(_extent(joint).max(axis=-1) <= MAX_SEARCH_EXTENT)
         if fits.size:
-            found[fits[0]] += chain.tolist()
+            groups[fits[0]] += chain.tolist()
             corners[fits[0]] = joint[fits[0]]
         else:
-            corners[len(found)] = own
-            found.append(chain.tolist())
-    return [[sites[k] for k in group] for group in found]
+            corners[len(groups)] = own
+            groups.append(chain.tolist())
+    return [[sites[k] for k in group] for group in groups]
 
 
 def split_by_tile(sites: Sequence[Site]) -> list[list[Site]]:
-    """A neighbourhood in pieces that are searched one by one, no more of them than there are tiles in line under it."""
-    pieces = [list(sites)]
+    """Split a group into parts that are searched one by one, each within :data:`MAX_SEARCH_EXTENT`."""
+    parts = [list(sites)]
     for axis in (1, 0):
-        pieces = [part for piece in pieces for part in _slabs(piece, axis)]
-    return pieces
-
-
-def compact(sites: Sequence[Site], most: int) -> list[list[Site]]:
-    """A neighbourhood in pieces of at most `most` sites, as square as may be, so that few blocks belong to two."""
-    if len(sites) <= most:
-        return [list(sites)] if sites else []
-    places = _metres(_centres(sites))
-    axis = int(np.argmax(np.ptp(places, axis=0)))
-    order = sorted(range(len(sites)), key=lambda k: (places[k, axis], sites[k].id))
-    middle = len(sites) // 2
-    return [piece for half in (order[:middle], order[middle:]) for piece in compact([sites[k] for k in half], most)]
+        parts = [slab for part in parts for slab in _slabs(part, axis)]
+    return parts
 
 
 def _slabs(sites: Sequence[Site], axis: int) -> list[list[Site]]:
@@ -92,20 +79,20 @@ def _slabs(sites: Sequence[Site], axis: int) -> list[list[Site]]:
 
 
 def _centres(sites: Sequence[Site]) -> np.ndarray:
-    """(site, 2) longitude and latitude."""
-    found: np.ndarray = shapely.get_coordinates(shapely.centroid([site.geometry for site in sites]))
-    return found
+    """(site, 2) longitude and latitude of centroids. [degree]"""
+    centres: np.ndarray = shapely.get_coordinates(shapely.centroid([site.geometry for site in sites]))
+    return centres
 
 
 def _metres(places: np.ndarray) -> np.ndarray:
-    """(..., place, 2) longitude and latitude in metres, degrees of longitude as wide as in the middle of the places."""
+    """(..., place, 2) longitude and latitude as metres on a plane, scaled at the middle latitude of the places. [m]"""
     north = places[..., 1]
-    wide = np.cos(np.radians((north.min(axis=-1) + north.max(axis=-1)) / 2))
-    found: np.ndarray = METRES_PER_DEGREE * places * np.stack([wide, np.ones_like(wide)], axis=-1)[..., None, :]
-    return found
+    width = np.cos(np.radians((north.min(axis=-1) + north.max(axis=-1)) / 2))
+    metres: np.ndarray = METRES_PER_DEGREE * places * np.stack([width, np.ones_like(width)], axis=-1)[..., None, :]
+    return metres
 
 
 def _extent(places: np.ndarray) -> np.ndarray:
-    """(..., 2) west to east and south to north. [m]"""
-    found: np.ndarray = np.ptp(_metres(places), axis=-2)
-    return found
+    """(..., 2) extent in longitude and in latitude. [m]"""
+    extent: np.ndarray = np.ptp(_metres(places), axis=-2)
+    return extent

@@ -1,7 +1,7 @@
-"""The offset of Chinese web maps (GCJ-02), which moves an outline by 100 to 700 m.
+"""Convert between WGS 84 and the datum of Chinese web maps (GCJ-02), which is shifted by 100 to 700 m.
 
-The formula is not published by the state; this is the one in use everywhere since 2013 [1]_. Its inverse is
-found by iteration, to under a millimetre.
+The official formula is not published; this is the one in general use since 2013 [1]_. The inverse is iterated to less
+than a millimetre.
 
 References
 ----------
@@ -11,18 +11,23 @@ References
 import numpy as np
 
 _AXIS = 6378245.0
-"""Semi-major axis of Krassowsky 1940. [m]"""
+"""Semi-major axis of the Krassowsky 1940 ellipsoid. [m]"""
 _ECCENTRICITY = 0.00669342162296594323
-"""First eccentricity squared of the same."""
+"""First eccentricity squared of the Krassowsky 1940 ellipsoid."""
 
 
 def from_wgs84(lonlat: np.ndarray) -> np.ndarray:
-    """Where a Chinese web map shows a place.
+    """Convert WGS 84 to GCJ-02.
 
     Parameters
     ----------
     lonlat : (n, 2) array
-        Longitude and latitude, within China. [degree]
+        Longitude and latitude on WGS 84, within China. [degree]
+
+    Returns
+    -------
+    (n, 2) array
+        Longitude and latitude on GCJ-02. [degree]
     """
     x, y = lonlat[:, 0] - 105.0, lonlat[:, 1] - 35.0
     pi = np.pi
@@ -42,14 +47,14 @@ def from_wgs84(lonlat: np.ndarray) -> np.ndarray:
 
 
 def to_wgs84(shown: np.ndarray) -> np.ndarray:
-    """Where the place that a Chinese web map shows really is; the inverse of :func:`from_wgs84`."""
+    """Convert (n, 2) longitude and latitude from GCJ-02 to WGS 84 [degree]; the inverse of :func:`from_wgs84`."""
     lonlat = shown
-    for _ in range(5):  # each step leaves a thousandth of the error
+    for _ in range(5):  # each step divides the error by a thousand
         lonlat = lonlat - (from_wgs84(lonlat) - shown)
     return lonlat
 
 
 def in_china(lonlat: np.ndarray) -> bool:
-    """Whether all of a ring lies in the box where web maps apply the offset."""
+    """Whether all points (n, 2) are in the box in which web maps apply the shift."""
     x, y = lonlat[:, 0], lonlat[:, 1]
     return bool(((x > 72) & (x < 138) & (y > 0.8) & (y < 56)).all())

@@ -1,7 +1,7 @@
-"""Judge whether an outline is fit to be monitored, and mend it where that needs no guessing.
+"""Check outlines, and repair them where no guessing is needed.
 
-A mend never guesses what was meant beyond closing a ring, turning it round, and parting it where it crosses
-itself, and says what it did to the area. ``buffer(0)`` is never used: it drops half of a bow-tie.
+A repair closes rings, reverses them, and splits them where they cross themselves; the change of area is reported.
+``buffer(0)`` is never used: it drops half of a bow-tie.
 """
 
 from dataclasses import dataclass
@@ -16,65 +16,65 @@ from monitor.sites import gcj02
 from monitor.sites.formats.feature import Feature, Polygons
 
 PIXEL_HECTARES = 0.01
-"""One pixel of 10 m: less cannot be seen at all. [ha]"""
+"""Area of one pixel of 10 m; smaller sites are refused. [ha]"""
 TEN_PIXELS_HECTARES = 0.1
-"""With less a site holds fewer than ten pixels of 10 m, and no scene of it counts. [ha]"""
+"""Area of ten pixels of 10 m; no scene of a smaller site is accepted. [ha]"""
 FEW_PIXELS_HECTARES = 0.25
-"""[D] Below 25 pixels of 10 m most are mixed with what lies around. [ha]"""
+"""Area of 25 pixels of 10 m; in smaller sites most pixels are mixed with their surroundings. [ha]"""
 NARROW_METRES = 10.0
-"""[D] Mean width (twice area over perimeter) below which hardly a pixel lies inside. [m]"""
+"""Mean width (twice area over perimeter) below which hardly any pixel is entirely inside. [m]"""
 SLIVER_METRES = 1.0
-"""[D] Mean width below which an outline is a line drawn there and back. [m]"""
+"""Mean width below which an outline is a line that was drawn back and forth. [m]"""
 VERY_LARGE_HECTARES = 10_000.0
-"""[D] A million pixels of 10 m: one verdict says little about so much ground, and a night is slow. [ha]"""
+"""Area of a million pixels of 10 m: for larger sites one verdict says little, and a night is slow. [ha]"""
 CROSSING_LIMIT = 200_000
-"""Crossings above which an outline is not looked into: far beyond any real one, a second or two to mend."""
+"""Number of self-crossings above which an outline is refused unexamined; real ones have far fewer."""
 _BORDER_CROSSING_LIMIT = 5_000_000
-"""The same for the borders of two outlines. Neighbours that share a border meet once or thrice an edge."""
+"""Number of crossings of two borders above which they are not intersected. Shared borders have one to three an edge."""
 
 _GEOD = pyproj.Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something a person should know of a site, and what to do."""
+    """Problem of a site, and how to fix it."""
 
     code: str
     message: str
     fix: str
     refuses: bool = True
-    """False: a warning; the site is taken as it is."""
+    """False: a warning; the site is accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outline:
-    """An outline, judged."""
+    """Outline after its checks."""
 
     problems: list[Problem]
     geometry: BaseGeometry | None = None
-    """Valid polygon or multipolygon, outer rings counter-clockwise; None where a problem refuses it."""
+    """Valid polygon or multipolygon, outer rings counter-clockwise; None: a problem refuses it."""
     hectares: float | None = None
-    """Geodesic area; of a refused outline as it is drawn, None where that means nothing. [ha]"""
+    """Geodesic area as drawn; None: it has no area. [ha]"""
 
 
 def geodesic_hectares(geometry: BaseGeometry) -> float:
-    """Area on the WGS 84 ellipsoid, whatever the winding, in hectares."""
+    """Area on the WGS 84 ellipsoid, whatever the winding. [ha]"""
     oriented = shapely.orient_polygons(geometry)
     return abs(_GEOD.geometry_area_perimeter(oriented)[0]) / 10_000.0
 
 
 def check_outline(feature: Feature) -> Outline:
-    """Judge an outline as it was drawn.
+    """Check an outline as it was drawn.
 
     Parameters
     ----------
     feature : Feature
-        In longitude and latitude.
+        Feature with an outline in longitude and latitude.
 
     Returns
     -------
     Outline
-        All problems found before the first that makes the next question meaningless.
+        With all problems, up to the first one that makes further checks meaningless.
     """
     if place := _misplaced(feature):
         return Outline(problems=[place])
@@ -119,8 +119,8 @@ def check_outline(feature: Feature) -> Outline:
         problems.append(
             Problem(
                 code="WINDING",
-                message="Rings of the outline turn the wrong way for this format; the area is read rightly.",
-                fix="Nothing need be done; --repair turns them.",
+                message="Rings of the outline turn the wrong way for this format; the area is correct.",
+                fix="Nothing needs to be done; --repair turns them.",
                 refuses=False,
             )
         )
@@ -133,19 +133,19 @@ def check_outline(feature: Feature) -> Outline:
 
 
 def repair_outline(feature: Feature, *, from_gcj02: bool) -> Polygons | None:
-    """Rings closed, turned, and parted where they cross, all the area kept that the drawn line encloses.
+    """Close and reverse rings and split them at crossings, keeping all the area that the drawn line encloses.
 
     Parameters
     ----------
     feature : Feature
-        In longitude and latitude, or as a Chinese web map shows them.
+        Feature with an outline in longitude and latitude, on WGS 84 or GCJ-02.
     from_gcj02 : bool
-        The coordinates are stated to be GCJ-02, and are moved to WGS 84 first.
+        Whether the coordinates are on GCJ-02; they are converted to WGS 84 first.
 
     Returns
     -------
     Polygons or None
-        None where the outline is beyond mending.
+        None: the outline cannot be repaired.
     """
     polygons = feature.polygons
     if _misplaced(feature):
@@ -158,11 +158,11 @@ def repair_outline(feature: Feature, *, from_gcj02: bool) -> Polygons | None:
     if drawn is None or _tangled(polygons):
         return None
     if not shapely.is_valid(drawn):
-        mended = shapely.make_valid(drawn, method="structure", keep_collapsed=False)
-        if mended.is_empty:  # a line drawn there, back and there again is lost by that method
-            mended = shapely.make_valid(drawn, method="linework")
-        # GEOS 3.14 leaves parts that share an edge apart, which is not valid: the union joins them.
-        drawn = shapely.union_all([part for part in shapely.get_parts(mended) if part.area > 0])
+        repaired = shapely.make_valid(drawn, method="structure", keep_collapsed=False)
+        if repaired.is_empty:  # that method loses a line that was drawn back and forth
+            repaired = shapely.make_valid(drawn, method="linework")
+        # GEOS 3.14 returns parts that share an edge, which is invalid: the union joins them.
+        drawn = shapely.union_all([part for part in shapely.get_parts(repaired) if part.area > 0])
     parts = [part for part in shapely.get_parts(drawn) if part.geom_type == "Polygon" and part.area > 0]
     if not parts:
         return None
@@ -173,7 +173,7 @@ def repair_outline(feature: Feature, *, from_gcj02: bool) -> Polygons | None:
 
 
 def _misplaced(feature: Feature) -> Problem | None:
-    """Tell what is wrong with where the outline lies, before its shape means anything."""
+    """Problem with the location of the outline; None: its shape can be checked."""
     rings = _rings(feature.polygons)
     if not rings:
         message = f"The site {feature.broken or 'has an outline without points'}."
@@ -182,55 +182,55 @@ def _misplaced(feature: Feature) -> Problem | None:
     if not np.isfinite(points).all():
         return Problem(
             code="NOT_A_NUMBER",
-            message="A coordinate of the outline is no number (NaN or infinite).",
+            message="A coordinate of the outline is not a number (NaN or infinite).",
             fix="Correct that point, or draw the outline again.",
         )
     (west, south), (east, north) = points.min(axis=0), points.max(axis=0)
-    found = f"x {west:.6g} to {east:.6g}, y {south:.6g} to {north:.6g}"
+    extent = f"x {west:.6g} to {east:.6g}, y {south:.6g} to {north:.6g}"
     furthest_x, furthest_y = max(abs(west), abs(east)), max(abs(south), abs(north))
     if furthest_x > 1000 or furthest_y > 1000:
         return Problem(
             code="CRS_UNSTATED",
-            message=f"The coordinates look like metres of a projected system that the file does not name: {found}.",
+            message=f"The coordinates look like metres of a projected system that the file does not name: {extent}.",
             fix="Save the layer as EPSG:4326 (longitude and latitude).",
         )
     swapped = Problem(
         code="SWAPPED",
-        message=f"Longitude and latitude look swapped: {found}.",
+        message=f"Longitude and latitude look swapped: {extent}.",
         fix="Write longitude first, then latitude.",
     )
     if furthest_y > 90:
-        return swapped if furthest_y <= 180 and furthest_x <= 90 else _out_of_range(found)
+        return swapped if furthest_y <= 180 and furthest_x <= 90 else _out_of_range(extent)
     if west > 27 and east < 50 and south > 73.4:
-        # Possible coordinates, of the Arctic Ocean. Turned round they lie in Xinjiang, Tibet or beside them.
+        # Valid coordinates, in the Arctic Ocean; swapped, they are in or near Xinjiang and Tibet.
         return swapped
     if (furthest_x > 180 and furthest_x <= 360 and min(abs(west), abs(east)) <= 180) or east - west > 180:
         return Problem(
             code="ANTIMERIDIAN",
-            message=f"The outline crosses the 180th meridian: {found}.",
+            message=f"The outline crosses the 180th meridian: {extent}.",
             fix="Enter the two sides as two sites.",
         )
-    return _out_of_range(found) if furthest_x > 180 else None
+    return _out_of_range(extent) if furthest_x > 180 else None
 
 
-def _out_of_range(found: str) -> Problem:
+def _out_of_range(extent: str) -> Problem:
     return Problem(
         code="OUT_OF_RANGE",
-        message=f"The outline lies outside the globe: {found}.",
+        message=f"The outline lies outside the globe: {extent}.",
         fix="Give longitude within -180 to 180 and latitude within -90 to 90, in degrees.",
     )
 
 
 def _rings(polygons: Polygons) -> list[np.ndarray]:
-    """All rings that have points."""
+    """All rings with points."""
     return [ring for rings in polygons for ring in rings if len(ring)]
 
 
 def _wound_wrong(polygons: Polygons) -> bool:
-    """Whether an outer ring turns clockwise, or a hole the other way."""
+    """Whether an outer ring is clockwise or a hole counter-clockwise."""
 
     def clockwise(ring: np.ndarray) -> bool | None:
-        x, y = (ring - ring[0]).T  # near zero, or the small differences drown in degrees
+        x, y = (ring - ring[0]).T  # near zero: otherwise rounding hides small differences
         area = float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
         return None if area == 0 else area < 0
 
@@ -238,7 +238,7 @@ def _wound_wrong(polygons: Polygons) -> bool:
 
 
 def _drawn(polygons: Polygons) -> BaseGeometry | None:
-    """Close the rings, valid or not; None where an outer ring has too few points."""
+    """Geometry with closed rings, valid or not; None: an outer ring has too few points."""
     areas = []
     for rings in polygons:
         closed = [r if np.array_equal(r[0], r[-1]) else np.vstack([r, r[:1]]) for r in rings if len(r)]
@@ -300,36 +300,38 @@ def _size(drawn: BaseGeometry, hectares: float) -> list[Problem]:
 
 
 def _tangled(polygons: Polygons) -> bool:
-    """Whether edges cross so often that it is an attack: to look for the crossings one by one would take minutes."""
+    """Whether edges cross so often that finding all crossings would take minutes: an attack."""
     starts = np.concatenate([ring[:-1] for ring in _rings(polygons)])
     ends = np.concatenate([ring[1:] for ring in _rings(polygons)])
     if len(starts) ** 2 / 2 <= CROSSING_LIMIT:
         return False
     edges = np.asarray(shapely.linestrings(np.stack([starts, ends], axis=1)))
     sample = edges[:: len(edges) // 50]
-    some = edges[:: max(1, len(edges) // 2000)]
-    # Edges of a sound outline meet themselves and two neighbours; one in two hundred is met only in a tangle.
-    if _meetings(sample, some) > 200 + len(sample) * len(some) / 200:
+    larger_sample = edges[:: max(1, len(edges) // 2000)]
+    # An edge of a valid outline meets itself and two neighbours; meeting one edge in 200 happens only in a tangle.
+    if _count_meetings(sample, larger_sample) > 200 + len(sample) * len(larger_sample) / 200:
         return True
-    crossings = (_meetings(sample, edges) / len(sample) - 3) * len(edges) / 2
+    crossings = (_count_meetings(sample, edges) / len(sample) - 3) * len(edges) / 2
     return crossings > CROSSING_LIMIT
 
 
-def borders_tangled(one: BaseGeometry, other: BaseGeometry) -> bool:
-    """Whether two borders cross so often that it is an attack: to lay one over the other could take all memory."""
-    pairs = shapely.get_num_coordinates(one) * shapely.get_num_coordinates(other)
+def borders_tangled(first: BaseGeometry, second: BaseGeometry) -> bool:
+    """Whether two borders cross so often that their intersection could take all memory: an attack."""
+    pairs = shapely.get_num_coordinates(first) * shapely.get_num_coordinates(second)
     if pairs <= _BORDER_CROSSING_LIMIT:
         return False
-    sample, some = _border(one, 50), _border(other, 2000)
-    return bool(_meetings(sample, some) / (len(sample) * len(some)) * pairs > _BORDER_CROSSING_LIMIT)
+    sample, larger_sample = _border(first, 50), _border(second, 2000)
+    return bool(
+        _count_meetings(sample, larger_sample) / (len(sample) * len(larger_sample)) * pairs > _BORDER_CROSSING_LIMIT
+    )
 
 
 def _border(geometry: BaseGeometry, count: int) -> np.ndarray:
-    """About so many edges of an outline, evenly along it."""
+    """About `count` edges of an outline, evenly distributed."""
     points = shapely.get_coordinates(geometry)
     starts = np.arange(0, len(points) - 1, max(1, (len(points) - 1) // count))
     return np.asarray(shapely.linestrings(np.stack([points[starts], points[starts + 1]], axis=1)))
 
 
-def _meetings(some: np.ndarray, others: np.ndarray) -> int:
-    return int(shapely.STRtree(others).query(some, predicate="intersects").shape[1])
+def _count_meetings(edges: np.ndarray, others: np.ndarray) -> int:
+    return int(shapely.STRtree(others).query(edges, predicate="intersects").shape[1])

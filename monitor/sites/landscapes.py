@@ -1,4 +1,4 @@
-"""Landscapes: sites near each other and of one biome, the unit of searching, storing, computing and committing."""
+"""Landscapes: groups of nearby sites of one biome, the unit of searching, storing, computing and committing."""
 
 import hashlib
 import math
@@ -12,11 +12,11 @@ from monitor.sites.projection import projected, utm_zone
 from monitor.sites.site import Site
 
 SQUARE: Final = 100_000.0
-"""Side of the square that the centroids of a landscape's sites share, in their UTM zone. [m]"""
+"""Side of the square, in a UTM zone, that contains the centroids of a landscape's sites. [m]"""
 MAX_LANDSCAPE_SITES: Final = 64
-"""Sites in a landscape at most. More are halved, so that a full square gives landscapes of 32 to 64 sites."""
+"""Largest number of sites in a landscape. Larger groups are halved, so that full squares give 32 to 64 sites."""
 MAX_LANDSCAPE_HECTARES: Final = 20_000.0
-"""Area of a landscape's sites at most: two million pixels of 10 m. A larger site is a landscape of its own. [ha]"""
+"""Largest area of a landscape's sites: two million pixels of 10 m. A larger site is a landscape of its own. [ha]"""
 
 
 def group_into_landscapes(sites: Sequence[Site]) -> list[list[Site]]:
@@ -25,12 +25,12 @@ def group_into_landscapes(sites: Sequence[Site]) -> list[list[Site]]:
     Parameters
     ----------
     sites : sequence of Site
-        That belong to no landscape yet.
+        Sites that belong to no landscape yet.
 
     Returns
     -------
     list of list of Site
-        Every site once, in the order of their squares. The same for the same sites in any order.
+        Every site once, in the order of their squares; independent of the order of `sites`.
     """
     squares: dict[tuple[str, int, int, str], list[tuple[float, float, Site]]] = {}
     for site in sites:
@@ -42,16 +42,16 @@ def group_into_landscapes(sites: Sequence[Site]) -> list[list[Site]]:
 
 
 def landscape_name(keys: Sequence[str], geometry: BaseGeometry, biome: str) -> str:
-    """Name of a new landscape, also that of its folder: zone, square and biome, and a hash of its sites.
+    """Name of a new landscape and of its folder: UTM zone, square, biome, and a hash of its sites.
 
     Parameters
     ----------
     keys : sequence of str
-        Key of the ground of each site, see :func:`monitor.sites.site.ground_key`.
+        Ground key of each site, see :func:`monitor.sites.site.ground_key`.
     geometry : shapely geometry
-        Of one of the sites, longitude and latitude. [degree]
+        Outline of any of the sites, longitude and latitude. [degree]
     biome : str
-        Of all of them.
+        Biome of the sites.
     """
     zone = utm_zone(geometry)
     point = projected(geometry, zone).centroid
@@ -61,7 +61,7 @@ def landscape_name(keys: Sequence[str], geometry: BaseGeometry, biome: str) -> s
 
 
 def _halved(members: list[tuple[float, float, Site]]) -> list[list[Site]]:
-    """Pieces within the limits, halved along the longer side so that few blocks of imagery belong to two."""
+    """Split a group along its longer side until it is within the limits, so that few image blocks belong to two."""
     hectares = sum(site.hectares for *_, site in members)
     if len(members) == 1 or (len(members) <= MAX_LANDSCAPE_SITES and hectares <= MAX_LANDSCAPE_HECTARES):
         return [[site for *_, site in sorted(members, key=lambda member: member[2].id)]]

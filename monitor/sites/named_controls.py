@@ -1,4 +1,4 @@
-"""Control ground that people have named, where they know better than a ring round the site."""
+"""Named controls: control ground that people outline in a file, instead of a ring around the site."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -15,58 +15,58 @@ from monitor.sites.names import without_invisible
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedControl:
-    """One outline of named control ground."""
+    """One outline in which control units are chosen."""
 
     geometry: BaseGeometry = field(repr=False)
     """Longitude and latitude. [degree]"""
     site: str | None
-    """The site that it is for; None: for every site that has it in reach."""
+    """Id of the site that it is for; None: every site nearby."""
 
 
 def read_named_controls(path: Path, *, sites: Collection[str]) -> list[NamedControl]:
-    """Read named control ground, as strictly as a registry.
+    """Read a file of named controls, with the checks of a registry.
 
     Parameters
     ----------
     path : Path
-        Any kind of file that a registry may be; the property ``site`` is optional, others are not read.
+        File in any format of a registry; the property ``site`` is optional, others are ignored.
     sites : collection of str
-        Ids that there are.
+        Known site ids.
 
     Raises
     ------
     FileRefused
         The file cannot be read.
     BadData
-        An outline cannot be used, or names a site that there is not; the first one is told, with its fix.
+        An outline is invalid or names an unknown site; the message has the first such problem and its fix.
     """
-    found = []
-    for place, feature in enumerate(read_features(path), start=1):
-        said = feature.properties.get("site")
-        site = None if said is None or said == "" else str(said)
-        here = f"{path.name}, control ground {place}"
+    controls = []
+    for number, feature in enumerate(read_features(path), start=1):
+        value = feature.properties.get("site")
+        site = None if value is None or value == "" else str(value)
+        where = f"{path.name}, control ground {number}"
         if site is not None and site not in sites:
             near = get_close_matches(site, sites, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             msg = (
-                f"{here}: there is no site {without_invisible(site)[:60]!r}{hint} "
+                f"{where}: there is no site {without_invisible(site)[:60]!r}{hint} "
                 "Leave 'site' empty for ground that is for all."
             )
             raise BadData(msg)
         outline = check_outline(feature)
-        refused = next((problem for problem in outline.problems if problem.refuses), None)
+        refused = next((p for p in outline.problems if p.refuses), None)
         if refused is not None or outline.geometry is None:
-            told = f"{refused.message} {refused.fix}" if refused else "it has no outline."
-            msg = f"{here}: {told}"
+            problem = f"{refused.message} {refused.fix}" if refused else "it has no outline."
+            msg = f"{where}: {problem}"
             raise BadData(msg)
-        found.append(NamedControl(geometry=outline.geometry, site=site))
-    return found
+        controls.append(NamedControl(geometry=outline.geometry, site=site))
+    return controls
 
 
 def named_controls_near(
-    given: Sequence[NamedControl], site: str, area: BaseGeometry
+    controls: Sequence[NamedControl], site: str, area: BaseGeometry
 ) -> tuple[BaseGeometry, ...] | None:
-    """Named control ground of a site: what names it, else what names none and touches `area`; None: there is none."""
-    own = tuple(one.geometry for one in given if one.site == site)
-    common = tuple(one.geometry for one in given if one.site is None and one.geometry.intersects(area))
+    """Outlines of the controls that name a site, else of those that name no site and touch `area`; None: none."""
+    own = tuple(control.geometry for control in controls if control.site == site)
+    common = tuple(c.geometry for c in controls if c.site is None and c.geometry.intersects(area))
     return own or common or None

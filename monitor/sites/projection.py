@@ -1,4 +1,4 @@
-"""Between longitude and latitude and the projected systems of grids."""
+"""Transform geometries between longitude and latitude and the projected systems of grids."""
 
 from functools import cache
 
@@ -12,29 +12,29 @@ LONLAT = "EPSG:4326"
 
 
 def utm_zone(geometry: BaseGeometry) -> CRS:
-    """UTM zone (WGS 84) of the centroid of a geometry given in longitude and latitude."""
+    """UTM zone (WGS 84) of the centroid of a geometry in longitude and latitude."""
     point = geometry.centroid
     zone = min(60, int((point.x + 180.0) // 6.0) + 1)
     return CRS(f"EPSG:{(32600 if point.y >= 0 else 32700) + zone}")
 
 
 def projected(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
-    """The same geometry, from longitude and latitude to a projected system."""
-    return _moved(geometry, LONLAT, str(crs))
+    """Geometry in longitude and latitude, transformed to a projected system."""
+    return _transform(geometry, LONLAT, str(crs))
 
 
 def lonlat(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
-    """The same geometry, from a projected system to longitude and latitude."""
-    return _moved(geometry, str(crs), LONLAT)
+    """Geometry in a projected system, transformed to longitude and latitude."""
+    return _transform(geometry, str(crs), LONLAT)
 
 
-def _moved(geometry: BaseGeometry, source: str, target: str) -> BaseGeometry:
-    move = _transformer(source, target)
+def _transform(geometry: BaseGeometry, source: str, target: str) -> BaseGeometry:
+    transformer = _transformer(source, target)
 
-    def moved(points: np.ndarray) -> np.ndarray:
-        return np.column_stack(move.transform(points[:, 0], points[:, 1]))
+    def transformed(points: np.ndarray) -> np.ndarray:
+        return np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
 
-    return shapely.transform(geometry, moved)
+    return shapely.transform(geometry, transformed)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The registry of sites: read it, and write back what could be mended."""
+"""Read the registry of sites, repair outlines, and write the result."""
 
 import json
 import os
@@ -15,63 +15,61 @@ from monitor.sites.columns import canonical_properties, drop_datum_columns, stat
 from monitor.sites.formats.feature import Feature
 from monitor.sites.formats.reader import read_features
 from monitor.sites.geometry import repair_outline
-from monitor.sites.names import folder_name, without_invisible
-
-__all__ = ["REPAIRABLE", "OutlineRepair", "folder_name", "read_sites", "repair", "write_geojson"]
+from monitor.sites.names import without_invisible
 
 REPAIRABLE = ("UNCLOSED", "WINDING", "SELF_CROSSING", "RINGS", "GCJ02")
-"""Codes of problems that :func:`repair` can do something about."""
+"""Codes of problems that :func:`repair` can fix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutlineRepair:
-    """What a repair did to one outline."""
+    """Repair of one outline."""
 
     entry: CheckedFeature
-    """Of the mended outline."""
+    """Checked feature with the repaired outline."""
     codes: list[str]
-    """What was wrong, of :data:`REPAIRABLE`."""
+    """Problems that it had, of :data:`REPAIRABLE`."""
     hectares_before: float | None
-    """Area by the formula for the ring as drawn, which counts the two sides of a crossing against each other. [ha]"""
+    """Area of the ring as drawn; the two sides of a crossing have opposite signs. [ha]"""
 
 
 def read_sites(path: Path) -> Report:
-    """Read a registry file and judge every site in it.
+    """Read a registry file and check every site in it.
 
     Parameters
     ----------
     path : Path
-        See :func:`monitor.sites.formats.reader.read_features`.
+        File in any format of :func:`monitor.sites.formats.reader.read_features`.
 
     Returns
     -------
     Report
-        Typed sites, and every problem with its fix.
+        Sites, and every problem with its fix.
 
     Raises
     ------
     FileRefused
-        If no site can be read.
+        No site can be read.
     """
     return check(read_features(path))
 
 
 def repair(report: Report) -> tuple[Report, list[OutlineRepair]]:
-    """Mend what can be mended, and judge the result.
+    """Repair outlines where possible, and check the result.
 
     Parameters
     ----------
     report : Report
-        Of the file as it is.
+        Checks of the file.
 
     Returns
     -------
     report : Report
-        Of the mended features, in the same order.
-    mendings : list of Mending
-        One for each outline that was changed.
+        Checks of the repaired features, in the same order.
+    repairs : list of OutlineRepair
+        One for each changed outline.
     """
-    mended: list[Feature] = []
+    features: list[Feature] = []
     for entry in report.entries:
         polygons = None
         if any(problem.code in REPAIRABLE for problem in entry.problems):
@@ -79,9 +77,9 @@ def repair(report: Report) -> tuple[Report, list[OutlineRepair]]:
             if datum is None or "gcj" in datum.lower():  # other web maps (BD-09) are moved differently
                 polygons = repair_outline(entry.feature, from_gcj02=datum is not None)
         if polygons is None:
-            mended.append(entry.feature)
+            features.append(entry.feature)
             continue
-        mended.append(
+        features.append(
             replace(
                 entry.feature,
                 polygons=polygons,
@@ -90,7 +88,7 @@ def repair(report: Report) -> tuple[Report, list[OutlineRepair]]:
                 unclosed=False,
             )
         )
-    after = check(mended)
+    after = check(features)
     repairs = [
         OutlineRepair(
             entry=new,
@@ -104,24 +102,24 @@ def repair(report: Report) -> tuple[Report, list[OutlineRepair]]:
 
 
 def write_geojson(entries: Iterable[CheckedFeature], path: Path) -> None:
-    """Write the sites that are taken as GeoJSON (RFC 7946), whole or not at all.
+    """Write accepted sites as GeoJSON (RFC 7946), in one atomic step.
 
     Parameters
     ----------
     entries : iterable of Entry
-        Those without a site are left out.
+        Entries without a site are omitted.
     path : Path
-        Replaced if it exists.
+        An existing file is replaced.
 
     Raises
     ------
     BadData
-        If it cannot be written there.
+        The file cannot be written.
     """
     features = [
         {
             "type": "Feature",
-            "properties": _said(canonical_properties(entry.feature.properties)),
+            "properties": _json_properties(canonical_properties(entry.feature.properties)),
             "geometry": shapely.geometry.mapping(entry.site.geometry),
         }
         for entry in entries
@@ -147,8 +145,8 @@ def write_geojson(entries: Iterable[CheckedFeature], path: Path) -> None:
         raise BadData(msg) from None
 
 
-def _said(properties: Mapping[str, object]) -> dict[str, object]:
-    """Properties as JSON can hold them, without invisible signs."""
+def _json_properties(properties: Mapping[str, object]) -> dict[str, object]:
+    """Properties that JSON can represent, without invisible characters."""
     return {
         without_invisible(key): without_invisible(value) if isinstance(value, str) else value
         for key, value in properties.items()

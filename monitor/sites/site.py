@@ -1,4 +1,4 @@
-"""A site: where it is, since when, what was done there and what was promised."""
+"""A site: its outline, start, intervention and plan."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ SUBTYPES = ("enclosure", "shrub", "tree", "reseeding", "slope", "gully", "checke
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The promised uplift of vegetation cover over the counterfactual, as a curve in time.
+    """Expected uplift of vegetation cover over the counterfactual, as a curve in time.
 
     ``g(tau) = A (1 - exp(-k max(tau - L, 0)))`` with tau in years since the start.
     """
@@ -25,18 +25,18 @@ class Plan:
     k: float
     """Rate of approach. [1/year]"""
     L: float
-    """Lag before growth can be seen from above. [year]"""
+    """Lag before growth is visible to a satellite. [year]"""
     too_early_years: float
-    """Years after the start before which no verdict of failure is given. [year]"""
+    """Time after the start during which no failure is reported. [year]"""
 
     def uplift(self, years: float) -> float:
-        """Promised uplift so many years after the start. [cover fraction]"""
+        """Expected uplift at a time after the start [year]. [cover fraction]"""
         return self.A * -math.expm1(-self.k * max(years - self.L, 0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """One piece of ground under restoration, as the registry describes it."""
+    """One area under restoration, as described in the registry."""
 
     id: str
     """Unique in the registry, NFC-normalised; may be Chinese."""
@@ -50,7 +50,7 @@ class Site:
     biome: str
     """One of :data:`monitor.sites.biomes.BIOMES`."""
     plan: Plan
-    """From the registry where given there, else by intervention, biome and subtype."""
+    """Plan of the registry, else the default, see :func:`monitor.sites.biomes.default_plan`."""
     hectares: float
     """Geodesic area. [ha]"""
     subtype: str | None = None
@@ -59,23 +59,23 @@ class Site:
     programme_year: int | None = None
     partner: str | None = None
     slope_degrees: float | None = None
-    """Mean slope of the ground, where it is known. [degree]"""
+    """Mean slope of the terrain; None: unknown. [degree]"""
     manager_name: str | None = None
     manager_language: str = "en"
     """``zh`` or ``en``."""
     manager_channel: str | None = None
-    """Where alerts go; None: to a file under ``messages/``."""
+    """Channel of alerts; None: a file under ``messages/``."""
     cohorts: tuple[tuple[date, float], ...] = ()
-    """Where it was begun in several years: the day of each part, ascending from the start, and its share of the area,
-    1 in all; empty: all of it at its start."""
+    """Parts that were begun on different days: day, ascending from the start, and share of the area, summing to 1;
+    empty: all of it was begun at the start."""
     version: str = ""
-    """Hash of everything above: an edited site is a new version."""
+    """See :func:`site_version`."""
 
 
 def ground_key(site: Site) -> str:
-    """Key under which observations of a site are stored: 16 hex digits of a hash of outline, start and biome.
+    """Key under which observations of a site are stored: hash of its outline, start and biome.
 
-    A change of any of the three is new ground, with a store of its own; a change of manager or plan is not.
+    A change of any of the three is a new ground, with observations of its own; a change of plan or manager is not.
     """
     content = site.geometry.normalize().wkb + f"|{site.start}|{site.biome}".encode()
     return hashlib.sha256(content).hexdigest()[:16]

@@ -7,7 +7,7 @@ import pytest
 from odc.geo import CRS
 from shapely.geometry import box
 
-from monitor.sites.clusters import MAX_SEARCH_EXTENT, compact, group_nearby, split_by_tile
+from monitor.sites.clusters import MAX_SEARCH_EXTENT, group_nearby, split_by_tile
 from monitor.sites.projection import lonlat
 from monitor.sites.site import Plan, Site
 
@@ -84,18 +84,5 @@ def test_neighbours_in_a_cluster_of_sites_are_never_parted_by_the_edge_of_a_grid
     assert set(ids([village])) <= set(ids([group]))
 
 
-def test_pieces_of_a_neighbourhood_are_compact_and_hold_every_site_once():
-    sites = over_a_tile(1024)
-    pieces = compact(sites, 64)
-    assert [len(piece) for piece in pieces] == [64] * 16
-    assert ids(pieces) == ids([sites])
-    for piece in pieces:
-        corners = np.array([one.geometry.centroid.coords[0] for one in piece])
-        assert (np.ptp(corners, axis=0) * 111_200 * (0.8, 1.0)).max() < 0.3 * TILE_SIDE
-
-
-def test_nothing_is_parted_where_all_fit_and_nothing_comes_of_nothing():
-    sites = over_a_tile(64)
-    assert compact(sites, 64) == [sites]
-    assert compact([], 64) == []
+def test_nothing_comes_of_nothing():
     assert group_nearby([], apart=1.0) == []

@@ -1,1 +1,1 @@
-"""Readers of registry files, one file a format."""
+"""Readers of registry files: one module for each format."""

@@ -1,4 +1,4 @@
-"""Zip archives: KMZ and zipped shapefiles. Nothing is unpacked to disk, and nothing that was not asked for."""
+"""Zip archives: KMZ and zipped shapefiles. Only known file types are unpacked, and only to memory."""
 
 import io
 import stat
@@ -10,23 +10,30 @@ from typing import Final
 from monitor.sites.formats.feature import MAX_BYTES, FileRefused, too_big
 
 MAX_MEMBERS: Final = 1000
-"""Members of an archive. A KMZ has a picture or two, a shapefile ten parts."""
-_WANTED: Final = (".kml", ".shp", ".shx", ".dbf", ".prj", ".cpg")
+"""Largest number of members of an archive: a KMZ has a few pictures, a shapefile ten parts."""
+_SUFFIXES: Final = (".kml", ".shp", ".shx", ".dbf", ".prj", ".cpg")
 _DIRECTORY_ENTRY: Final = b"PK\x01\x02"
 
 
 def members(data: bytes, *, name: str) -> dict[PurePosixPath, bytes]:
-    """Content of the files of an archive that can belong to a registry, by their names in it.
+    """Contents of the members of an archive that can belong to a registry, by path.
+
+    Parameters
+    ----------
+    data : bytes
+        The archive.
+    name : str
+        Name of the file in messages.
 
     Raises
     ------
     FileRefused
-        Damaged, encrypted, too large once unpacked, or with links or names that lead out of it.
+        The archive is damaged, encrypted or too large when unpacked, or has links or paths that lead out of it.
     """
     if data.count(_DIRECTORY_ENTRY) > MAX_MEMBERS:
         raise _unsafe(message=f"{name} holds more than {MAX_MEMBERS} files")
-    found: dict[PurePosixPath, bytes] = {}
-    left = MAX_BYTES
+    contents: dict[PurePosixPath, bytes] = {}
+    remaining = MAX_BYTES
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
@@ -34,19 +41,19 @@ def members(data: bytes, *, name: str) -> dict[PurePosixPath, bytes]:
                 _refuse_hostile(entry, name)
             for entry in entries:
                 path = PurePosixPath(entry.filename)
-                if path.suffix.lower() not in _WANTED or "__MACOSX" in path.parts:
+                if path.suffix.lower() not in _SUFFIXES or "__MACOSX" in path.parts:
                     continue
                 with archive.open(entry) as member:
-                    found[path] = member.read(left + 1)  # what it says of its size may be a lie
-                left -= len(found[path])
-                if left < 0:
+                    contents[path] = member.read(remaining + 1)  # the stated size may be false
+                remaining -= len(contents[path])
+                if remaining < 0:
                     raise too_big(name, "it unpacks to more")
-    # NotImplementedError: of zipfile, for a version, patch or encryption that it does not read.
+    # zipfile raises NotImplementedError for versions, patches and encryption that it does not support.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, OverflowError, ValueError) as error:
         raise FileRefused(
             code="NOT_READABLE", message=f"{name} is a damaged archive: {error}", fix="Pack the files again."
         ) from None
-    return found
+    return contents
 
 
 def _refuse_hostile(entry: zipfile.ZipInfo, name: str) -> None:
@@ -59,10 +66,10 @@ def _refuse_hostile(entry: zipfile.ZipInfo, name: str) -> None:
     if entry.flag_bits & 1:
         raise _unsafe(message=f"{name} is encrypted: {shown}")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise _unsafe(message=f"{name} is packed in a way that is not read: {shown}")
+        raise _unsafe(message=f"{name} is compressed by an unsupported method: {shown}")
 
 
 def _unsafe(*, message: str) -> FileRefused:
     return FileRefused(
-        code="ARCHIVE_UNSAFE", message=message, fix="Pack the files again, by themselves and without a password."
+        code="ARCHIVE_UNSAFE", message=message, fix="Pack the files again, alone and without a password."
     )

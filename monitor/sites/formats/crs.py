@@ -1,4 +1,4 @@
-"""Coordinate systems that files name, and the way from them to longitude and latitude."""
+"""Coordinate systems stated in files, and transformation to longitude and latitude."""
 
 import re
 from typing import Final
@@ -11,10 +11,10 @@ from monitor.sites.formats.feature import FileRefused, Polygons
 
 _NAME: Final = re.compile(r"(?:urn:ogc:def:crs:)?(?:EPSG:(?:[\d.]*:)?(\d{4,6})|OGC:(?:[\d.]*:)?CRS84)", re.IGNORECASE)
 _LONGITUDE_LATITUDE: Final = (4326, 4490)
-"""WGS 84, and CGCS2000, which agrees with it to a few decimetres."""
+"""EPSG codes of WGS 84 and of CGCS2000, which agrees with it to a few decimetres."""
 _OLD_DATUM: Final = re.compile(r"beijing|xi.?an", re.IGNORECASE)
 _REFERS_ELSEWHERE: Final = re.compile(r"EXTENSION|GRIDS|PARAMETERFILE", re.IGNORECASE)
-"""What makes PROJ open a file that the text names."""
+"""Words that make PROJ open other files."""
 
 
 def crs_from_name(name: str, *, file: str) -> CRS | None:
@@ -23,12 +23,12 @@ def crs_from_name(name: str, *, file: str) -> CRS | None:
     Returns
     -------
     CRS or None
-        None: longitude and latitude already.
+        None: longitude and latitude.
 
     Raises
     ------
     FileRefused
-        Not a name of the EPSG registry or CRS84: nothing else is looked up.
+        The name is neither an EPSG code nor CRS84; nothing else is looked up.
     """
     match = _NAME.fullmatch(name.strip())
     if not match:
@@ -42,12 +42,12 @@ def crs_from_name(name: str, *, file: str) -> CRS | None:
 
 
 def crs_from_wkt(wkt: str, *, file: str) -> CRS | None:
-    """Coordinate system of a definition as in a ``.prj`` file; None: longitude and latitude already.
+    """Coordinate system of a definition as in a ``.prj`` file; None: longitude and latitude.
 
     Raises
     ------
     FileRefused
-        It cannot be read, or it refers to other files (shift grids), which are never opened.
+        The definition cannot be read, or refers to other files (shift grids), which are never opened.
     """
     try:
         crs = CRS.from_wkt(wkt)
@@ -63,23 +63,23 @@ def crs_from_wkt(wkt: str, *, file: str) -> CRS | None:
     return crs
 
 
-def unknown_crs(file: str, found: str) -> FileRefused:
-    """Build the refusal of a file whose coordinate system cannot be used."""
+def unknown_crs(file: str, what: str) -> FileRefused:
+    """Error for a file whose coordinate system cannot be used."""
     return FileRefused(
         code="CRS_UNKNOWN",
-        message=f"{file} names {found}",
+        message=f"{file} names {what}",
         fix="Export the layer again as GeoJSON in EPSG:4326 (longitude, latitude).",
     )
 
 
 def to_longitude_latitude(outlines: list[Polygons], crs: CRS | None, *, file: str) -> list[Polygons]:
-    """Outlines in longitude and latitude, to a tenth of a millimetre; a vertex that has none becomes infinite.
+    """Transform outlines to longitude and latitude, rounded to 0.1 mm; a vertex without a result becomes infinite.
 
     Raises
     ------
     FileRefused
-        The datum is Beijing 1954 or Xi'an 1980: without the parameters of the place, which survey offices keep,
-        outlines would land up to 100 m off. Or PROJ knows no way.
+        The datum is Beijing 1954 or Xi'an 1980, which without local parameters (held by survey offices) leads to
+        errors of up to 100 m; or PROJ has no transformation.
     """
     if crs is None:
         return outlines
@@ -87,15 +87,17 @@ def to_longitude_latitude(outlines: list[Polygons], crs: CRS | None, *, file: st
     if _OLD_DATUM.search(datum):
         raise FileRefused(
             code="CRS_OLD_DATUM",
-            message=f"{file} is on the datum {datum}, which cannot be converted without the parameters of the place",
+            message=f"{file} is on the datum {datum}, which cannot be converted without local parameters",
             fix="Ask the survey office for the layer in CGCS2000 or WGS 84.",
         )
     try:
         transformer = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     except ProjError:
-        raise unknown_crs(file, f"the coordinate system {crs.name!r}, from which no way leads to EPSG:4326") from None
+        raise unknown_crs(
+            file, f"the coordinate system {crs.name!r}, which cannot be transformed to EPSG:4326"
+        ) from None
 
-    def moved(ring: np.ndarray) -> np.ndarray:
+    def transformed(ring: np.ndarray) -> np.ndarray:
         return np.column_stack(transformer.transform(ring[:, 0], ring[:, 1])).round(9) if len(ring) else ring
 
-    return [[[moved(ring) for ring in polygon] for polygon in polygons] for polygons in outlines]
+    return [[[transformed(ring) for ring in polygon] for polygon in polygons] for polygons in outlines]

@@ -1,7 +1,6 @@
-"""What every reader hands on: features as they were drawn, nothing mended, and how a file is refused whole.
+"""Features as readers return them, unrepaired, and the error for a file that is refused as a whole.
 
-Outlines stay plain arrays of rings, since a geometry library would close, drop or reject what the
-checks have to name.
+Outlines are arrays of rings: a geometry library would close, drop or reject what the checks have to report.
 """
 
 from collections.abc import Mapping
@@ -15,14 +14,14 @@ from monitor.errors import BadData
 MAX_SITES: Final = 10_000
 MAX_VERTICES: Final = 200_000
 MAX_BYTES: Final = 50 * 1000 * 1000
-"""Of the file, and of what an archive holds."""
+"""Largest size of a file, and of the unpacked contents of an archive. [byte]"""
 
 type Polygons = list[list[np.ndarray]]
 """Polygons, each a list of rings (outer first), each an (n, 2) array of x and y."""
 
 
 class FileRefused(BadData):
-    """The file cannot be used as a registry at all; no site of it is read."""
+    """The file cannot be used as a registry; none of its sites is read."""
 
     def __init__(self, *, code: str, message: str, fix: str) -> None:
         super().__init__(f"{message}. {fix}")
@@ -36,46 +35,46 @@ class Feature:
     """One feature of a registry file, as drawn."""
 
     properties: Mapping[str, Any]
-    """Under the names that the file uses."""
+    """Values by column name of the file."""
     polygons: Polygons = field(repr=False)
-    """Longitude and latitude, unchecked; empty where `broken` says why. [degree]"""
+    """Longitude and latitude, unchecked; empty: see `broken`. [degree]"""
     broken: str = ""
-    """Why there are no polygons, in words; empty where there are."""
+    """Why there are no polygons; empty: there are polygons."""
     winding_checked: bool = False
-    """The format prescribes outer rings anticlockwise and holes clockwise, and `polygons` shows what it has."""
+    """Whether the format requires counter-clockwise outer rings and clockwise holes; `polygons` has them as drawn."""
     winding_wrong: bool = False
-    """The reader saw wrong winding that `polygons` no longer shows (shapefiles)."""
+    """Whether the file had wrong winding that `polygons` no longer has (shapefiles)."""
     unclosed: bool = False
-    """The reader had to close a ring in order to read it (GeoPackage, shapefile)."""
+    """Whether the reader had to close a ring (GeoPackage, shapefile)."""
 
 
 def count_vertices(features: list[Feature]) -> int:
-    """Vertices of all outlines."""
+    """Number of vertices of all outlines."""
     return sum(len(ring) for feature in features for polygon in feature.polygons for ring in polygon)
 
 
 def too_many_sites(name: str, count: int | None = None) -> FileRefused:
-    """Build the refusal of a file with too many features."""
-    found = f"{count:,}" if count else f"more than {MAX_SITES:,}"
+    """Error for a file with too many features; `count` is None where only the excess is known."""
+    number = f"{count:,}" if count else f"more than {MAX_SITES:,}"
     return FileRefused(
         code="TOO_MANY_SITES",
-        message=f"{name} holds {found} features; the limit is {MAX_SITES:,} sites a file",
+        message=f"{name} holds {number} features; the limit is {MAX_SITES:,} sites a file",
         fix="Split it into several files, by province or programme year.",
     )
 
 
 def too_many_vertices(name: str, count: int | None = None) -> FileRefused:
-    """Build the refusal of a file with too many vertices."""
-    found = f"{count:,}" if count else f"more than {MAX_VERTICES:,}"
+    """Error for a file with too many vertices; `count` is None where only the excess is known."""
+    number = f"{count:,}" if count else f"more than {MAX_VERTICES:,}"
     return FileRefused(
         code="TOO_MANY_VERTICES",
-        message=f"{name} holds {found} vertices; the limit is {MAX_VERTICES:,} a file",
+        message=f"{name} holds {number} vertices; the limit is {MAX_VERTICES:,} a file",
         fix="Simplify the outlines to about 5 m (QGIS: Vector > Geometry Tools > Simplify), or split the file.",
     )
 
 
 def too_big(name: str, what: str) -> FileRefused:
-    """Build the refusal of a file, or of what an archive would unpack to, that has too many bytes."""
+    """Error for a file, or unpacked archive, with too many bytes."""
     return FileRefused(
         code="TOO_BIG",
         message=f"{name}: {what}; the limit is {MAX_BYTES // 10**6} MB",

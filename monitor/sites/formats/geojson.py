@@ -1,4 +1,4 @@
-"""GeoJSON (RFC 7946), read without GDAL, which would follow links in it."""
+"""GeoJSON (RFC 7946), read without GDAL, which would follow links in the file."""
 
 import json
 from typing import Any
@@ -17,19 +17,31 @@ from monitor.sites.formats.feature import (
     too_many_vertices,
 )
 
-_FIX = "Give a FeatureCollection with one feature a site, as aoi/README.md shows."
+_GEOJSON_FIX = "Give a FeatureCollection with one feature a site, as aoi/README.md shows."
 
 
 def read_geojson(data: bytes, *, name: str) -> list[Feature]:
-    """Features of a GeoJSON file, longitude and latitude.
+    """Read the features of a GeoJSON file.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of the file.
+    name : str
+        Name of the file in messages.
+
+    Returns
+    -------
+    list of Feature
+        Outlines in longitude and latitude. [degree]
 
     Raises
     ------
     FileRefused
-        Not JSON in UTF-8, not a collection of features, too large, nested too deep, or a coordinate
-        system by link.
+        The file is not JSON in UTF-8, not a collection of features, too large or nested too deep, or gives its
+        coordinate system as a link.
     """
-    # Attacks on size are counted before anything is built: a vertex has a bracket, a feature braces, a value a comma.
+    # Excessive sizes are refused before parsing: a vertex has a bracket, a feature braces, a value a comma.
     if data.count(b"{") > 12 * MAX_SITES or data.count(b'"Feature"') > 2 * MAX_SITES:
         raise too_many_sites(name)
     if data.count(b"[") > 2 * MAX_VERTICES:
@@ -42,23 +54,25 @@ def read_geojson(data: bytes, *, name: str) -> list[Feature]:
         raise FileRefused(code="NOT_UTF8", message=f"{name} is not in UTF-8", fix="Save it again as UTF-8.") from None
     except RecursionError:
         msg = f"{name} is nested deeper than any GeoJSON"
-        raise FileRefused(code="TOO_DEEP", message=msg, fix=_FIX) from None
+        raise FileRefused(code="TOO_DEEP", message=msg, fix=_GEOJSON_FIX) from None
     except ValueError as error:
         msg = f"{name} is not JSON: {error}"
         raise FileRefused(
-            code="NOT_READABLE", message=msg, fix="Export it again; if it was edited by hand, look there."
+            code="NOT_READABLE", message=msg, fix="Export it again; if it was edited by hand, check the edit."
         ) from None
     kind = document.get("type") if isinstance(document, dict) else None
     members = document.get("features") if kind == "FeatureCollection" else [document] if kind == "Feature" else None
     if not isinstance(members, list):
-        raise FileRefused(code="NOT_A_REGISTRY", message=f"{name} is JSON, but not a collection of features", fix=_FIX)
+        raise FileRefused(
+            code="NOT_A_REGISTRY", message=f"{name} is JSON, but not a collection of features", fix=_GEOJSON_FIX
+        )
     if len(members) > MAX_SITES:
         raise too_many_sites(name, len(members))
     features = [_feature(member) for member in members]
-    moved = systems.to_longitude_latitude([f.polygons for f in features], _crs(document, name), file=name)
+    outlines = systems.to_longitude_latitude([f.polygons for f in features], _crs(document, name), file=name)
     return [
         Feature(properties=f.properties, polygons=polygons, broken=f.broken, winding_checked=True)
-        for f, polygons in zip(features, moved, strict=True)
+        for f, polygons in zip(features, outlines, strict=True)
     ]
 
 
@@ -103,7 +117,9 @@ def _ring(points: list[Any]) -> np.ndarray:
     if not points:
         return np.empty((0, 2))
     ring = np.array([point[:2] for point in points])
-    if ring.ndim != 2 or ring.shape[1] != 2 or ring.dtype.kind not in "iuf":  # numbers written as text are none
+    if (
+        ring.ndim != 2 or ring.shape[1] != 2 or ring.dtype.kind not in "iuf"
+    ):  # text is refused, even if it contains numbers
         msg = "not pairs of numbers"
         raise ValueError(msg)
     return ring.astype(np.float64)

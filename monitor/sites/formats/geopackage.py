@@ -1,6 +1,6 @@
-"""GeoPackage, read through SQLite alone: tables only, from memory, with a cap on work.
+"""GeoPackage, read with SQLite: tables only, from memory, with a limit on work.
 
-GDAL would run views, which can be endless, and virtual tables, which can name other files.
+GDAL would also run views, which can be endless, and virtual tables, which can refer to other files.
 """
 
 import sqlite3
@@ -13,21 +13,33 @@ from monitor.sites.formats.feature import MAX_SITES, Feature, FileRefused, too_m
 from monitor.sites.formats.wkb import polygons_of
 
 _STEPS: Final = 20_000_000
-"""Steps of SQLite's machine for one statement; 10,000 features need fewer than a million."""
+"""Limit of SQLite's virtual machine instructions for one statement; 10,000 features need less than a million."""
 _ENVELOPES: Final = {0: 0, 1: 32, 2: 48, 3: 48, 4: 64}
-"""Bytes of the envelope by its code, GeoPackage 1.3 section 2.1.3."""
-_FIX: Final = "Export the layer again as a GeoPackage with one layer, or as GeoJSON."
+"""Size of the envelope by its code, GeoPackage 1.3 section 2.1.3. [byte]"""
+_EXPORT_FIX: Final = "Export the layer again as a GeoPackage with one layer, or as GeoJSON."
 
 
 def read_geopackage(data: bytes, *, name: str) -> list[Feature]:
-    """Features of the only layer of a GeoPackage.
+    """Read the features of the only layer of a GeoPackage.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of the file.
+    name : str
+        Name of the file in messages.
+
+    Returns
+    -------
+    list of Feature
+        Outlines in longitude and latitude. [degree]
 
     Raises
     ------
     FileRefused
-        Not a GeoPackage, damaged, with no layer or several, or with a view in place of a table.
+        The file is not a GeoPackage, is damaged, does not have exactly one layer, or has a view instead of a table.
     """
-    # In write-ahead mode a database cannot be opened from memory; bytes 18 and 19 switch it back (SQLite's advice).
+    # A database in write-ahead mode cannot be opened from memory; bytes 18 and 19 switch it back (SQLite's advice).
     data = data[:18] + b"\x01\x01" + data[20:]
     connection = sqlite3.connect(":memory:")
     try:
@@ -39,37 +51,42 @@ def read_geopackage(data: bytes, *, name: str) -> list[Feature]:
         return _features(connection, name)
     except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
         raise FileRefused(
-            code="NOT_READABLE", message=f"{name} cannot be read as a GeoPackage: {error}", fix=_FIX
+            code="NOT_READABLE", message=f"{name} cannot be read as a GeoPackage: {error}", fix=_EXPORT_FIX
         ) from None
     finally:
         connection.close()
 
 
 def _features(connection: sqlite3.Connection, name: str) -> list[Feature]:
-    kinds = {
+    table_types = {
         row[0]: row[1] if not str(row[2]).upper().startswith("CREATE VIRTUAL") else "virtual table"
         for row in connection.execute("SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view')")
     }
 
-    def plain(table: str) -> str:
-        if kinds.get(table) != "table":
-            msg = f"{name}: {table[:80]!r} is a {kinds.get(table, 'table that is not there')}, not a plain table"
-            raise FileRefused(code="NOT_A_TABLE", message=msg, fix=_FIX)
+    def quoted(table: str) -> str:
+        """Quoted name of a table; views and virtual tables are refused."""
+        if table_types.get(table) != "table":
+            msg = (
+                f"{name}: {table[:80]!r} is a {table_types.get(table, 'table that does not exist')}, not a plain table"
+            )
+            raise FileRefused(code="NOT_A_TABLE", message=msg, fix=_EXPORT_FIX)
         return '"' + table.replace('"', '""') + '"'
 
-    contents, columns = plain("gpkg_contents"), plain("gpkg_geometry_columns")
+    contents, columns = quoted("gpkg_contents"), quoted("gpkg_geometry_columns")
     layers = [r[0] for r in connection.execute(f"SELECT table_name FROM {contents} WHERE data_type = 'features'")]
     if len(layers) != 1:
         msg = f"{name} holds {len(layers)} layers ({', '.join(str(layer)[:40] for layer in layers[:5])})"
         raise FileRefused(code="NOT_ONE_LAYER", message=msg, fix="Give a GeoPackage with the one layer of sites.")
-    layer = plain(str(layers[0]))
+    layer = quoted(str(layers[0]))
     described = connection.execute(
         f"SELECT column_name, srs_id FROM {columns} WHERE table_name = ?",
         (layers[0],),
     ).fetchone()
     if described is None:
         raise FileRefused(
-            code="NOT_READABLE", message=f"{name} does not say where its layer keeps the outlines", fix=_FIX
+            code="NOT_READABLE",
+            message=f"{name} does not say in which column its layer has the outlines",
+            fix=_EXPORT_FIX,
         )
     geometry_column, srs = described
     cursor = connection.execute(f"SELECT * FROM {layer} LIMIT {MAX_SITES + 1}")
@@ -78,23 +95,25 @@ def _features(connection: sqlite3.Connection, name: str) -> list[Feature]:
     if len(rows) > MAX_SITES:
         raise too_many_sites(name)
     if geometry_column not in titles:
-        raise FileRefused(code="NOT_READABLE", message=f"{name} has no column {str(geometry_column)[:40]!r}", fix=_FIX)
+        raise FileRefused(
+            code="NOT_READABLE", message=f"{name} has no column {str(geometry_column)[:40]!r}", fix=_EXPORT_FIX
+        )
     place = titles.index(geometry_column)
     key = _primary_key(connection, str(layers[0]))
     features = [
         _feature({t: v for t, v in zip(titles, row, strict=True) if t not in (geometry_column, key)}, row[place])
         for row in rows
     ]
-    system = _crs(connection, plain("gpkg_spatial_ref_sys"), srs, name)
-    moved = systems.to_longitude_latitude([f.polygons for f in features], system, file=name)
+    system = _crs(connection, quoted("gpkg_spatial_ref_sys"), srs, name)
+    outlines = systems.to_longitude_latitude([f.polygons for f in features], system, file=name)
     return [
         Feature(properties=f.properties, polygons=polygons, broken=f.broken, unclosed=f.unclosed)
-        for f, polygons in zip(features, moved, strict=True)
+        for f, polygons in zip(features, outlines, strict=True)
     ]
 
 
 def _primary_key(connection: sqlite3.Connection, layer: str) -> str | None:
-    """Row number kept by the format itself, unless a person gave it text to hold: that is no site id."""
+    """Name of the integer primary key that the format adds: it is not a site id; None: there is none."""
     for column in connection.execute("SELECT name, type, pk FROM pragma_table_info(?)", (layer,)):
         if column[2] and "INT" in str(column[1]).upper() and str(column[0]).lower() != "id":
             return str(column[0])

@@ -1,4 +1,4 @@
-"""KML, read with the standard library's parser; a document type declaration is refused as soon as it begins."""
+"""KML, read with the standard library's parser; document type declarations are refused before they are read."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -17,29 +17,29 @@ from monitor.sites.formats.feature import (
 )
 
 MAX_DEPTH: Final = 64
-"""Elements within elements: folders a person makes, and a dozen below the site."""
+"""Largest nesting of elements: folders, and about a dozen levels below a site."""
 _ENCODING: Final = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 
 
-class _Plain(ET.TreeBuilder):
-    """A shallow tree of a document without declarations: entities, and files they name, cannot come in."""
+class _SafeTreeBuilder(ET.TreeBuilder):
+    """Builds a tree of limited depth, without declarations: entities cannot be defined, and no other file is read."""
 
     depth = 0
 
     def start(self, tag: str, attrs: dict[str, str], /) -> ET.Element:
-        """Refuse what no program that draws maps nests so deep."""
+        """Begin an element, unless it is nested too deep."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise FileRefused(code="TOO_DEEP", message="the KML is nested deeper than any map", fix="Export it again.")
         return super().start(tag, attrs)
 
     def end(self, tag: str, /) -> ET.Element:
-        """Count back."""
+        """End an element."""
         self.depth -= 1
         return super().end(tag)
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        """Refuse: called before anything that is declared has been read."""
+        """Refuse the document; called before its declarations are read."""
         raise FileRefused(
             code="XML_DOCTYPE",
             message="the KML carries a document type declaration, which is never read",
@@ -48,12 +48,24 @@ class _Plain(ET.TreeBuilder):
 
 
 def read_kml(data: bytes, *, name: str) -> list[Feature]:
-    """Features of a KML file: one a Placemark, properties from its name and ExtendedData.
+    """Read the features of a KML file: one for each Placemark, with properties from its name and ExtendedData.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of the file.
+    name : str
+        Name of the file in messages.
+
+    Returns
+    -------
+    list of Feature
+        Outlines in longitude and latitude. [degree]
 
     Raises
     ------
     FileRefused
-        Not KML, not in UTF-8 or a Chinese encoding, too large, or with a document type declaration.
+        The file is not KML, not in UTF-8 or a Chinese encoding, too large, or has a document type declaration.
     """
     if data.count(b"<Placemark") > MAX_SITES:
         raise too_many_sites(name)
@@ -62,7 +74,7 @@ def read_kml(data: bytes, *, name: str) -> list[Feature]:
     if data.count(b"<") > 100 * MAX_SITES or data.count(b"=") > 50 * MAX_SITES:
         raise too_big(name, "it has more elements than sites need")
     try:
-        parser = ET.XMLParser(target=_Plain())
+        parser = ET.XMLParser(target=_SafeTreeBuilder())
         parser.feed(_text(data, name))
         root = parser.close()
     except ET.ParseError as error:

@@ -1,7 +1,7 @@
-"""Open a registry file of any accepted kind, trusting neither its name nor its content.
+"""Read a registry file in any accepted format, trusting neither its name nor its content.
 
-The whole file is read once, after it was found to be a plain local file of bearable size; its kind
-is told by its first bytes and must agree with its name. Readers then work from those bytes alone.
+The file must be a plain local file within the size limit. It is read once; its first bytes show the format, which must
+agree with its name. The readers of the formats get these bytes only.
 """
 
 import os
@@ -23,7 +23,7 @@ from monitor.sites.formats.feature import (
 from monitor.sites.formats.geojson import read_geojson
 from monitor.sites.formats.geopackage import read_geopackage
 from monitor.sites.formats.kml import read_kml
-from monitor.sites.formats.shapefile import PARTS, read_shapefile
+from monitor.sites.formats.shapefile import SHAPEFILE_PARTS, read_shapefile
 
 SUFFIXES: Final = {
     "GeoJSON": (".geojson", ".json"),
@@ -32,31 +32,40 @@ SUFFIXES: Final = {
     "shapefile": (".shp",),
     "zip": (".zip", ".kmz"),
 }
-_HEADS: Final = {
+_FORMAT_BY_START: Final = {
     b"SQLite format 3\x00": "GeoPackage",
     b"PK\x03\x04": "zip",
     b"\x00\x00\x27\x0a": "shapefile",
     b"{": "GeoJSON",
     b"<": "KML",
 }
-"""First bytes of each kind, white space and byte order mark aside for the two that are text."""
+"""Format by the first bytes of a file, for text formats after white space and byte order mark."""
 _COMMENT: Final = re.compile(rb"<!--.*?(-->|$)", re.DOTALL)
 _ELEMENT: Final = re.compile(rb"<(?:[A-Za-z_][A-Za-z0-9_.-]*:)?([A-Za-z_][A-Za-z0-9_.-]*)")
-_KINDS: Final = "a GeoJSON, GeoPackage, KML, KMZ, shapefile or zipped shapefile"
+_FORMATS: Final = "a GeoJSON, GeoPackage, KML, KMZ, shapefile or zipped shapefile"
 
 
 def read_features(path: Path) -> list[Feature]:
-    """Features of a registry file, as drawn, in longitude and latitude.
+    """Read the features of a registry file.
+
+    Parameters
+    ----------
+    path : Path
+        GeoJSON, GeoPackage, KML, KMZ, shapefile or zipped shapefile.
+
+    Returns
+    -------
+    list of Feature
+        Outlines as drawn, in longitude and latitude. [degree]
 
     Raises
     ------
     FileRefused
-        Not a plain local file of an accepted kind, over the limits, damaged, or without sites.
+        The file is not a plain local file of an accepted format, is damaged or above the limits, or has no sites.
     """
     data = _content(path)
-    kind = _kind(data, path)
     try:
-        features = _read(data, kind, path)
+        features = _read(data, _format(data, path), path)
     except FileRefused as error:
         if path.name in error.message:
             raise
@@ -86,13 +95,13 @@ def _read(data: bytes, kind: str, path: Path) -> list[Feature]:
 
 
 def _content(path: Path) -> bytes:
-    fix = f"Give the path of {_KINDS} on this machine."
+    fix = f"Give the path of {_FORMATS} on this machine."
     text = os.fspath(path)
     if text.startswith("/vsi") or re.match(r"[A-Za-z][A-Za-z0-9+.-]+:|<", text):
         msg = f"{text[:120]!r} is an address or a driver's name, not a local file"
         raise FileRefused(code="NOT_A_FILE", message=msg, fix=fix)
     try:
-        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+        # O_NONBLOCK: otherwise opening a pipe without a writer would wait for ever.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
@@ -107,38 +116,40 @@ def _content(path: Path) -> bytes:
         raise FileRefused(code="FILE_UNREADABLE", message=msg, fix="Check the path and who may read it.") from None
 
 
-def _kind(data: bytes, path: Path) -> str:
-    """Kind by the first bytes; refuse what the name does not say."""
+def _format(data: bytes, path: Path) -> str:
+    """Format by the first bytes; refused if the name of the file disagrees."""
     start = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
     if not start:
-        raise FileRefused(code="EMPTY", message=f"{path.name} is empty", fix=f"Give {_KINDS}.")
-    kind = next((kind for head, kind in _HEADS.items() if data.startswith(head) or start.startswith(head)), None)
+        raise FileRefused(code="EMPTY", message=f"{path.name} is empty", fix=f"Give {_FORMATS}.")
+    kind = next(
+        (kind for head, kind in _FORMAT_BY_START.items() if data.startswith(head) or start.startswith(head)), None
+    )
     if kind is None:
-        msg = f"{path.name} is not of a kind that is read"
-        raise FileRefused(code="NOT_A_REGISTRY", message=msg, fix=f"Give {_KINDS}.")
+        msg = f"{path.name} is not in a supported format"
+        raise FileRefused(code="NOT_A_REGISTRY", message=msg, fix=f"Give {_FORMATS}.")
     if kind == "KML" and (first := _ELEMENT.search(_COMMENT.sub(b"", start))) and first[1] != b"kml":
         msg = f"{path.name} is XML, but not KML: its first element is {first[1][:40].decode()!r}"
-        raise FileRefused(code="NOT_A_REGISTRY", message=msg, fix=f"Give {_KINDS}.")
+        raise FileRefused(code="NOT_A_REGISTRY", message=msg, fix=f"Give {_FORMATS}.")
     if path.suffix.lower() not in SUFFIXES[kind]:
-        msg = f"{path.name} is named {path.suffix or 'without a suffix'}, but holds what looks like {kind}"
+        msg = f"{path.name} is named {path.suffix or 'without a suffix'}, but its content looks like {kind}"
         fix = f"Export it again, or name it {SUFFIXES[kind][0]} if that is what it is."
         raise FileRefused(code="NOT_WHAT_IT_SAYS", message=msg, fix=fix)
     return kind
 
 
 def _refuse_open(path: Path) -> None:
-    """Refuse a GeoPackage whose last changes are still in the write-ahead file of the program that has it open."""
+    """Refuse a GeoPackage that another program has open, with changes that are only in its write-ahead file."""
     journal = path.with_name(path.name + "-wal")
     if journal.is_file() and journal.stat().st_size:
-        msg = f"{path.name} is open in another program, with changes that are not in the file yet"
+        msg = f"{path.name} is open in another program, with changes that are not saved in the file yet"
         fix = "Close it there (QGIS: remove the layer) and try again."
         raise FileRefused(code="FILE_OPEN", message=msg, fix=fix)
 
 
 def _parts_beside(path: Path) -> dict[str, bytes]:
-    """Other parts of a shapefile: plain files of the same name, in either case."""
+    """Other parts of a shapefile: files of the same name in the folder, with suffixes in either case."""
     parts = {}
-    for suffix in PARTS[1:]:
+    for suffix in SHAPEFILE_PARTS[1:]:
         for name in (path.stem + suffix, path.stem + suffix.upper()):
             part = path.with_name(name)
             if os.path.lexists(part):

@@ -1,4 +1,4 @@
-"""Shapefiles: the only format read by GDAL, from copies under fixed names, after their heads were looked at."""
+"""Shapefiles: the only format read by GDAL, from copies under fixed names, after checks of their headers."""
 
 import struct
 import tempfile
@@ -20,44 +20,44 @@ from monitor.sites.formats.feature import (
 )
 from monitor.sites.formats.wkb import polygons_of
 
-PARTS: Final = (".shp", ".shx", ".dbf", ".prj", ".cpg")
-_POLYGONS: Final = (5, 15, 25)
+SHAPEFILE_PARTS: Final = (".shp", ".shx", ".dbf", ".prj", ".cpg")
+_POLYGON_TYPES: Final = (5, 15, 25)
 """Shape types: polygon, with height, with measure (ESRI shapefile technical description, 1998)."""
 
 
 def read_shapefile(parts: Mapping[str, bytes], *, name: str) -> list[Feature]:
-    """Features of a shapefile.
+    """Read the features of a shapefile.
 
     Parameters
     ----------
     parts : mapping
-        Content by suffix, those of :data:`PARTS` that exist.
+        Content by suffix, for those of :data:`SHAPEFILE_PARTS` that exist.
     name : str
-        What to call the file in messages.
+        Name of the file in messages.
 
     Raises
     ------
     FileRefused
-        A part is missing (the ``.prj`` too: without it nobody knows where the sites are), damaged or too large.
+        A part is damaged, too large or missing; the ``.prj`` is required, since it has the coordinate system.
     """
     for suffix in (".shp", ".shx", ".dbf"):
         if suffix not in parts:
-            msg = f"{name} comes without its {suffix} file"
+            msg = f"{name} has no {suffix} file"
             fix = "Keep .shp, .shx, .dbf and .prj side by side, or zip them together."
             raise FileRefused(code="PART_MISSING", message=msg, fix=fix)
     if not parts.get(".prj", b"").strip():
         raise FileRefused(
             code="CRS_MISSING",
-            message=f"{name} comes without a .prj file: which coordinate system is it in?",
+            message=f"{name} has no .prj file, so its coordinate system is unknown",
             fix="Add the .prj (QGIS: Layer > Set CRS, then export again), or give GeoJSON in EPSG:4326.",
         )
-    _look_at_heads(parts, name)
+    _check_headers(parts, name)
     wkt = parts[".prj"].decode("utf-8-sig", "replace")
     system = systems.crs_from_wkt(wkt, file=name)
     meta, geometries, columns, wrong_winding = _read(parts, name)
     encoding = text_encoding(parts)
     outlines = [polygons_of(g) if g is not None else ([], "has no outline", False) for g in geometries]
-    moved = systems.to_longitude_latitude([outline[0] for outline in outlines], system, file=name)
+    transformed = systems.to_longitude_latitude([outline[0] for outline in outlines], system, file=name)
     return [
         Feature(
             properties={
@@ -69,33 +69,33 @@ def read_shapefile(parts: Mapping[str, bytes], *, name: str) -> list[Feature]:
             unclosed=unclosed,
             winding_wrong=wrong_winding,
         )
-        for i, (polygons, (_, broken, unclosed)) in enumerate(zip(moved, outlines, strict=True))
+        for i, (polygons, (_, broken, unclosed)) in enumerate(zip(transformed, outlines, strict=True))
     ]
 
 
-def _look_at_heads(parts: Mapping[str, bytes], name: str) -> None:
-    """Refuse by size and kind before the driver opens anything."""
+def _check_headers(parts: Mapping[str, bytes], name: str) -> None:
+    """Refuse wrong types and sizes before GDAL opens the files."""
     shp, shx, dbf = parts[".shp"], parts[".shx"], parts[".dbf"]
     if len(shp) < 100 or len(shx) < 100 or len(dbf) < 32 or shp[:4] != b"\x00\x00\x27\x0a" or shx[:4] != shp[:4]:
         msg = f"{name} is not a shapefile or is cut short"
         raise FileRefused(code="NOT_READABLE", message=msg, fix="Export or copy it again.")
     kind = struct.unpack("<i", shp[32:36])[0]
-    if kind not in _POLYGONS:
+    if kind not in _POLYGON_TYPES:
         raise FileRefused(
-            code="NOT_POLYGONS",
+            code="NOT_POLYGON_TYPES",
             message=f"{name} holds no polygons (shape type {kind})",
             fix="Give the layer of outlines.",
         )
     count = max((len(shx) - 100) // 8, struct.unpack("<I", dbf[4:8])[0])
     if count > MAX_SITES:
         raise too_many_sites(name, count)
-    width = 16 if kind == _POLYGONS[0] else 32
+    width = 16 if kind == _POLYGON_TYPES[0] else 32
     if len(shp) > 100 + 2 * width * MAX_VERTICES:
         raise too_many_vertices(name)
 
 
 def _read(parts: Mapping[str, bytes], name: str) -> tuple[dict[str, Any], Any, list[Any], bool]:
-    # Not at the top: it brings pandas in, half a second that no other format needs.
+    # Imported here: it loads pandas, half a second that other formats do not need.
     import pyogrio.errors
     import pyogrio.raw
 
@@ -103,9 +103,9 @@ def _read(parts: Mapping[str, bytes], name: str) -> tuple[dict[str, Any], Any, l
         for suffix in (".shp", ".shx", ".dbf"):
             Path(folder, f"sites{suffix}").write_bytes(parts[suffix])
         try:
-            with warnings.catch_warnings(record=True) as said:
+            with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                # Every byte is a character of Latin-1: text comes through as it is, and is decoded below.
+                # Latin-1 maps every byte to a character, so the text stays intact; it is decoded below.
                 source = str(Path(folder, "sites.shp"))
                 meta, _, geometries, columns = pyogrio.raw.read(source, encoding="ISO-8859-1")
         except (
@@ -115,21 +115,21 @@ def _read(parts: Mapping[str, bytes], name: str) -> tuple[dict[str, Any], Any, l
             text = str(error).replace(folder, "").splitlines()[0][:200] if str(error) else type(error).__name__
             msg = f"{name} cannot be read: {text}"
             raise FileRefused(code="NOT_READABLE", message=msg, fix="Export it again.") from None
-    return meta, geometries, columns, any("winding order" in str(warning.message) for warning in said)
+    return meta, geometries, columns, any("winding order" in str(warning.message) for warning in caught)
 
 
 def text_encoding(parts: Mapping[str, bytes]) -> str:
-    """Tell the encoding of the attribute text: as the ``.cpg`` says, else UTF-8 if it is that, else Chinese (GB 18030).
+    """Encoding of the attribute text: that of the ``.cpg``, else UTF-8 if the text is valid, else Chinese (GB 18030).
 
-    Programs on Chinese systems write GBK and often no ``.cpg``; GDAL would take it for Latin-1. A few broken
-    characters do not speak against UTF-8, since columns of fixed width cut them.
+    Programs on Chinese systems write GBK, often without ``.cpg``; GDAL would take it for Latin-1. A few broken
+    characters are accepted in UTF-8, since columns of fixed width cut them.
     """
     stated = parts.get(".cpg", b"").decode("ascii", "ignore").strip().lower()
     if stated in ("936", "cp936", "gbk", "gb2312", "ansi 936", "oem 936"):
         return "gb18030"
     try:
         b" ".decode(stated)
-    except (LookupError, ValueError):  # none, unknown, or a codec that is not of text
+    except (LookupError, ValueError):  # empty, unknown, or not a text codec
         stated = ""
     header = struct.unpack("<H", parts[".dbf"][8:10])[0]
     records = parts[".dbf"][header:]
@@ -139,7 +139,7 @@ def text_encoding(parts: Mapping[str, bytes]) -> str:
 
 
 def _plain(value: Any, encoding: str) -> Any:
-    """Python's own value for a numpy one; a date as ISO 8601, NaN and NaT as None."""
+    """Python value of a numpy value; dates as ISO 8601, NaN and NaT as None."""
     if isinstance(value, np.datetime64):
         return None if np.isnat(value) else str(value.astype("datetime64[D]"))
     if isinstance(value, np.generic):

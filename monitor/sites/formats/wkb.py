@@ -1,7 +1,7 @@
-"""Outlines from well-known binary, the form that GeoPackage and the shapefile driver hand out.
+"""Outlines from well-known binary, the format of GeoPackage and of the shapefile driver.
 
-GEOS reads geometries within geometries by recursion, and bytes that are nested some ten thousand deep end the process.
-So the headers are looked at first: GEOS sees polygons, and polygons side by side, and nothing else.
+GEOS reads nested geometries by recursion, and about ten thousand levels crash the process. Therefore headers are
+checked first: GEOS gets polygons and multipolygons only.
 """
 
 import struct
@@ -13,33 +13,33 @@ from shapely.geometry import MultiPolygon, Polygon
 from monitor.sites.formats.feature import Polygons
 
 _UNREADABLE: Final = "has an outline that cannot be read"
-_KINDS: Final = (
+_GEOMETRY_TYPES: Final = (
     "Geometry", "Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection",
     "CircularString", "CompoundCurve", "CurvePolygon", "MultiCurve", "MultiSurface",
 )  # fmt: skip
-"""By code, ISO 13249-3."""
-_POLYGON: Final = _KINDS.index("Polygon")
-_MULTIPOLYGON: Final = _KINDS.index("MultiPolygon")
+"""Geometry types by code, ISO 13249-3."""
+_POLYGON: Final = _GEOMETRY_TYPES.index("Polygon")
+_MULTIPOLYGON: Final = _GEOMETRY_TYPES.index("MultiPolygon")
 _HEIGHT, _MEASURE, _SRID = 0x80000000, 0x40000000, 0x20000000
-"""Flags in the code of a kind, in PostGIS's extended form."""
+"""Flags in the type code of the extended form of PostGIS."""
 
 
 def polygons_of(wkb: bytes) -> tuple[Polygons, str, bool]:
-    """Rings of a polygon in well-known binary.
+    """Rings of a polygon or multipolygon in well-known binary.
 
     Returns
     -------
     polygons : Polygons
-        As stored, height and measure dropped; empty where it is no polygon.
+        Rings as stored, without height and measure; empty: see `broken`.
     broken : str
-        Why there are none, in words.
+        Why there are no polygons; empty: there are polygons.
     unclosed : bool
-        A ring had to be closed in order to be read.
+        Whether a ring had to be closed.
     """
     try:
-        if other := _other(wkb):
-            return [], other, False
-    except struct.error:  # the bytes end too early, or are none of this form
+        if problem := _not_polygons(wkb):
+            return [], problem, False
+    except struct.error:  # the bytes end too early or are not well-known binary
         return [], _UNREADABLE, False
     unclosed = False
     try:
@@ -56,39 +56,39 @@ def polygons_of(wkb: bytes) -> tuple[Polygons, str, bool]:
     return polygons, "", unclosed
 
 
-def _other(wkb: bytes) -> str:
-    """Why bytes are neither a polygon nor polygons side by side, by their headers; empty: they are."""
-    kind, order, _, place = _header(wkb, 0)
+def _not_polygons(wkb: bytes) -> str:
+    """Why bytes are no polygon or multipolygon, by their headers; empty: they are."""
+    kind, order, _, offset = _header(wkb, 0)
     if kind == _POLYGON:
         return ""
     if kind != _MULTIPOLYGON:
-        return f"is a {_named(kind)}, not a polygon"
-    (parts,) = struct.unpack_from(f"{order}I", wkb, place)
-    place += 4
+        return f"is a {_type_name(kind)}, not a polygon"
+    (parts,) = struct.unpack_from(f"{order}I", wkb, offset)
+    offset += 4
     for _ in range(parts):
-        kind, order, point, place = _header(wkb, place)
+        kind, order, point, offset = _header(wkb, offset)
         if kind != _POLYGON:
-            return f"is a MultiPolygon with a {_named(kind)} nested in it, not a polygon"
-        (rings,) = struct.unpack_from(f"{order}I", wkb, place)
-        place += 4
+            return f"is a MultiPolygon with a {_type_name(kind)} nested in it, not a polygon"
+        (rings,) = struct.unpack_from(f"{order}I", wkb, offset)
+        offset += 4
         for _ in range(rings):
-            (points,) = struct.unpack_from(f"{order}I", wkb, place)
-            place += 4 + points * point
+            (points,) = struct.unpack_from(f"{order}I", wkb, offset)
+            offset += 4 + points * point
     return ""
 
 
-def _header(wkb: bytes, place: int) -> tuple[int, str, int, int]:
-    """Kind, byte order and bytes a point of the geometry at a place, and the place where its content begins."""
-    (first,) = struct.unpack_from("B", wkb, place)
+def _header(wkb: bytes, offset: int) -> tuple[int, str, int, int]:
+    """Type, byte order and bytes per point of the geometry at an offset, and the offset of its content."""
+    (first,) = struct.unpack_from("B", wkb, offset)
     if first > 1:
-        msg = f"{first} is no byte order"
+        msg = f"{first} is not a byte order"
         raise struct.error(msg)
     order = "<" if first else ">"
-    (code,) = struct.unpack_from(f"{order}I", wkb, place + 1)
+    (code,) = struct.unpack_from(f"{order}I", wkb, offset + 1)
     kind, iso = code % 0x10000 % 1000, code % 0x10000 // 1000
     height, measure = code & _HEIGHT or iso in (1, 3), code & _MEASURE or iso in (2, 3)
-    return kind, order, 8 * (2 + bool(height) + bool(measure)), place + (9 if code & _SRID else 5)
+    return kind, order, 8 * (2 + bool(height) + bool(measure)), offset + (9 if code & _SRID else 5)
 
 
-def _named(kind: int) -> str:
-    return _KINDS[kind] if kind < len(_KINDS) else "geometry of an unknown kind"
+def _type_name(kind: int) -> str:
+    return _GEOMETRY_TYPES[kind] if kind < len(_GEOMETRY_TYPES) else "geometry of an unknown kind"
