@@ -13,6 +13,7 @@ import numpy as np
 from shapely.geometry import Point
 
 from monitor.series.columns import Columns, decode_texts
+from monitor.sites.biomes import BIOMES
 from monitor.sites.geometry import TEN_PIXELS_HECTARES
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
@@ -22,14 +23,6 @@ from monitor.verdict.detectability import Detectability, detectability
 
 REVISIT_DAYS: Final = 5
 """Revisit time of Sentinel-2. [day]"""
-CLEAR_SHARE: Final = {"karst": 0.25, "southwest_mountain": 0.25}
-"""Share of passes in which a site is clear, assumed where there are no scenes yet (design defaults, 2026-11). [1]"""
-CLEAR_SHARE_ELSEWHERE: Final = 0.45
-PEAK_COVER: Final = {
-    "desert_steppe": 0.2, "sandy": 0.2, "hexi": 0.2, "loess": 0.4, "steppe": 0.4, "north_mountain": 0.4, "alpine": 0.4,
-    "karst": 0.6, "southwest_mountain": 0.6,
-}  # fmt: skip
-"""Vegetation cover at the peak of the season, assumed where there are no scenes yet. [1]"""
 MAX_SEASONS_BEFORE: Final = 4
 """Seasons before the start above which more of them change little."""
 SCENE_STEPS: Final = (2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
@@ -104,8 +97,8 @@ class SiteConditions:
         return cls._rounded(
             site,
             before=_first_open_season(site) - first_whole,
-            scenes=passes * CLEAR_SHARE.get(site.biome, CLEAR_SHARE_ELSEWHERE),
-            control=PEAK_COVER[site.biome],
+            scenes=passes * BIOMES[site.biome].clear_share,
+            control=BIOMES[site.biome].peak_cover,
             alpha=alpha,
             constants=constants,
             unseen=True,
