@@ -239,7 +239,7 @@ def test_shapefile_without_prj_asks_for_the_coordinate_system(tmp_path):
     parts = shapefile_parts(tmp_path)
     error = refusal(write(tmp_path, "s.zip", zipped({f"s{s}": c for s, c in parts.items() if s != ".prj"})))
     assert error.code == "CRS_MISSING"
-    assert "which coordinate system" in error.message
+    assert "coordinate system is unknown" in error.message
 
 
 @pytest.mark.parametrize("missing", [".shx", ".dbf"])

@@ -82,7 +82,7 @@ def _check_headers(parts: Mapping[str, bytes], name: str) -> None:
     kind = struct.unpack("<i", shp[32:36])[0]
     if kind not in _POLYGON_TYPES:
         raise FileRefused(
-            code="NOT_POLYGON_TYPES",
+            code="NOT_POLYGONS",
             message=f"{name} holds no polygons (shape type {kind})",
             fix="Give the layer of outlines.",
         )
