@@ -1,1 +1,1 @@
-"""What people are told."""
+"""Alerts: their life cycle, and the messages about them."""

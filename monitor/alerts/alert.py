@@ -1,4 +1,4 @@
-"""What a person is told about a site, and its life: open, acknowledged, snoozed, resolved."""
+"""Alerts about sites, their states, and notices of their changes."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -8,7 +8,7 @@ from monitor.verdict.assessment import AlertLevel
 
 
 class AlertState(StrEnum):
-    """Where an alert is in its life."""
+    """State of an alert."""
 
     OPEN = "open"
     ACKNOWLEDGED = "acknowledged"
@@ -17,7 +17,7 @@ class AlertState(StrEnum):
 
 
 class AlertEvent(StrEnum):
-    """What happened to an alert that a person is told about."""
+    """Change of an alert that is reported to a person."""
 
     OPENED = "opened"
     WORSENED = "worsened"
@@ -26,13 +26,13 @@ class AlertEvent(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One alert on one site. At most one is not resolved at any time."""
+    """One alert about one site. A site has at most one alert that is not resolved."""
 
     id: str
-    """Site and day of opening: the same however often a night is run again."""
+    """Site and day of opening, so that a repeated night gives the same id."""
     site: str
     level: AlertLevel
-    """``watch`` or ``red``; may rise, never falls, while the alert lives."""
+    """``watch`` or ``red``; may rise but never falls until the alert is resolved."""
     rule: str
     """``failure``, ``disturbance`` or ``erosion``."""
     state: AlertState
@@ -40,19 +40,19 @@ class Alert:
     updated: date
     """Day of the last assessment that changed it."""
     clear_since: date | None = None
-    """First day without cause since there last was one; None while there is."""
+    """First day on which the cause was gone; None: the cause is present."""
     snoozed_until: date | None = None
     answer: str | None = None
-    """What was found in the field: ``confirmed``, ``false-alarm`` or ``treated``."""
+    """Finding from the field: ``confirmed``, ``false-alarm`` or ``treated``; None: no answer yet."""
     note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """One thing to tell: an event of an alert. Its id makes sending it twice harmless."""
+    """Notice of one event of an alert. Receivers recognise a repeated notice by its id."""
 
     id: str
-    """Alert id and number of the event: becomes the Message-ID and the idempotency key."""
+    """Id of the alert and number of the event: used as Message-ID and idempotency key."""
     alert: Alert
     event: AlertEvent
     day: date

@@ -1,7 +1,7 @@
-"""The life of an alert, a step a night: decisions only, nothing is stored or sent here.
+"""Life cycle of an alert, one step for each night. Only decisions: nothing is stored or sent here.
 
-An alert opens once and stays one alert until it is resolved: a value that dithers round a threshold does not ring
-twice. Nothing seen is neither confirmation nor recovery, so nights without new evidence change nothing.
+An alert stays the same alert until it is resolved, so that a value near its threshold is not reported again and again.
+Missing data is neither confirmation nor recovery, so nights without new evidence change nothing.
 """
 
 from dataclasses import replace
@@ -12,31 +12,31 @@ from monitor.alerts.alert import Alert, AlertEvent, AlertState
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
 QUIET_DAYS: Final = 30
-"""An alert resolves by itself after so many days without cause, seen in at least one scene on either side. [day]"""
+"""Time without a cause after which an alert is resolved, if an accepted scene confirms it. [day]"""
 
 MASS_FALL_SHARE: Final = 0.6
-"""Share of the sites from which on their falling in one night is the fault of what they are seen by, until a person
-says otherwise. [1]"""
+"""Share of sites with new or worse alerts in one night from which a fault of sensor or provider is suspected. Messages
+are then held until a person releases them. [1]"""
 MASS_FALL_MIN_SITES: Final = 5
-"""Fewer sites than that may fall together in a small programme all the same."""
+"""Number of sites below which no such fault is suspected: in a small programme they may fail together."""
 
 _ORDER: Final = {AlertLevel.NONE: 0, AlertLevel.WATCH: 1, AlertLevel.RED: 2}
 
 
 def next_alert(last: Alert | None, assessment: Assessment) -> tuple[Alert | None, AlertEvent | None]:
-    """What one assessment does to a site's newest alert.
+    """Apply one assessment to the newest alert of its site.
 
     Parameters
     ----------
     last : Alert or None
-        The newest alert of the site, resolved or not.
+        Newest alert of the site, resolved or not; None: it never had one.
     assessment : Assessment
-        Of the night.
+        Assessment of the night.
 
     Returns
     -------
-    (Alert or None, Event or None)
-        The alert as it now stands (None: there is none and none opens), and what is to be told.
+    (Alert or None, AlertEvent or None)
+        The alert after the night (None: none exists and none opens), and the event to report (None: nothing).
     """
     if assessment.status is Status.INSUFFICIENT_DATA:
         return last, None
@@ -51,7 +51,7 @@ def next_alert(last: Alert | None, assessment: Assessment) -> tuple[Alert | None
     if last is not None and already_answered(last, level, rule):
         return last, None
     name = f"{assessment.site}/{day.isoformat()}"
-    if last is not None and last.opened == day:  # answered, and there is another cause on the very day
+    if last is not None and last.opened == day:  # answered, with another cause on the same day
         name = f"{name}-{int(last.id.removeprefix(name).removeprefix('-') or 1) + 1}"
     alert = Alert(
         id=name, site=assessment.site, level=level, rule=rule, state=AlertState.OPEN,
@@ -61,19 +61,19 @@ def next_alert(last: Alert | None, assessment: Assessment) -> tuple[Alert | None
 
 
 def is_mass_fall(fell: int, sites: int) -> bool:
-    """Whether too many sites fell in one night to be believed: a sensor or a provider is the likelier cause.
+    """Whether so many sites got worse in one night that a fault of a sensor or provider is the likelier cause.
 
     Parameters
     ----------
     fell : int
-        Sites with an alert that opened or got worse in the night.
+        Number of sites whose alert opened or got worse in the night.
     sites : int
-        Sites that were judged before that night, so that they could fall.
+        Number of sites that had been assessed before the night.
 
     Returns
     -------
     bool
-        True from :data:`MASS_FALL_MIN_SITES` sites on, if they are :data:`MASS_FALL_SHARE` of those judged.
+        True for at least :data:`MASS_FALL_MIN_SITES` sites that are at least :data:`MASS_FALL_SHARE` of `sites`.
     """
     return fell >= MASS_FALL_MIN_SITES and fell >= MASS_FALL_SHARE * sites
 
@@ -97,23 +97,23 @@ def _continue(alert: Alert, assessment: Assessment) -> tuple[Alert, AlertEvent |
 
 
 def already_answered(last: Alert, level: AlertLevel, rule: str) -> bool:
-    """Whether a person has already answered for this: the same cause, no worse, never gone in between."""
+    """Whether a person has answered an alert with this cause already, and it neither got worse nor was gone since."""
     same = last.answer is not None and last.rule == rule and last.clear_since is None
     return same and _ORDER[level] <= _ORDER[last.level]
 
 
 def acknowledge(alert: Alert, *, note: str | None = None) -> Alert:
-    """Someone has taken it on."""
+    """Alert after a person has taken charge of it."""
     return replace(alert, state=AlertState.ACKNOWLEDGED, note=note or alert.note)
 
 
 def snooze(alert: Alert, until: date) -> Alert:
-    """Quiet until a day, unless it gets worse."""
+    """Alert that sends nothing until a day, unless it gets worse."""
     return replace(alert, state=AlertState.SNOOZED, snoozed_until=until)
 
 
 def resolve(alert: Alert, *, answer: str, note: str | None, day: date) -> Alert:
-    """Closed by a person, with what was found in the field."""
+    """Alert closed by a person, with the finding from the field."""
     return replace(
         alert, state=AlertState.RESOLVED, answer=answer, note=note or alert.note, updated=day, clear_since=None
     )

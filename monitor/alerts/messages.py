@@ -1,7 +1,7 @@
-"""What is sent about an alert: a mail and a JSON record, in the language of the site's manager.
+"""Messages about alerts: a mail and a JSON record, in the language of the site's manager.
 
-A message says which site, what was found, how sure that is, what was expected, what to do next and where to look.
-The same notice gives the same bytes whenever it is composed, so sending it twice can be told from sending two.
+A message has the site, the finding, its probability, the expectation, the next steps and the location. A notice gives
+the same bytes whenever it is composed, so that receivers can recognise a repeated message.
 """
 
 import hashlib
@@ -29,10 +29,10 @@ from monitor.verdict.explain import explain, false_alarm_rate, probabilities
 
 MESSAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
 
-SUBJECT_CHARACTERS: Final = 120
-"""Of a site's name in a subject line; the body has it whole."""
+MAX_SUBJECT_NAME: Final = 120
+"""Longest site name in a subject; the body has the full name. [characters]"""
 
-NEXT: Final = {
+NEXT_STEPS: Final = {
     "failure": {
         "en": (
             "Walk the site and look where growth is missing; photograph it.",
@@ -70,20 +70,20 @@ NEXT: Final = {
         ),
     },
 }  # fmt: skip
-"""What to do, by the rule that raised the alert."""
+"""Next steps in the field, by the rule that raised the alert and by language."""
 
 
 def compose_mail(notice: Notice, site: Site, assessment: Assessment) -> EmailMessage:
-    """The mail about one event of an alert, plain text with an HTML alternative, without sender or recipient.
+    """Compose the mail of a notice: plain text with an HTML alternative, without sender and recipient.
 
     Parameters
     ----------
     notice : Notice
-        Its id decides the Message-ID, its day the Date.
+        Its id gives the Message-ID, its day the Date.
     site : Site
-        As the registry has it.
+        Site of the alert.
     assessment : Assessment
-        The verdict that the notice is about.
+        Assessment that the message describes.
     """
     language = words.language_of(site)
     context = _context(notice, site, assessment, language)
@@ -96,13 +96,13 @@ def compose_mail(notice: Notice, site: Site, assessment: Assessment) -> EmailMes
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(_environment().get_template("message.txt").render(context), cte="base64")
     message.add_alternative(_environment().get_template("message.html").render(context), subtype="html", cte="base64")
-    message["Content-Language"] = "zh-Hans" if language == "zh" else "en"  # last: a first part takes what is there
+    message["Content-Language"] = "zh-Hans" if language == "zh" else "en"  # last, else the first part gets it
     message.set_boundary(f"=_{_digest(notice.id)}")
     return message
 
 
 def message_to_json(notice: Notice, site: Site, assessment: Assessment) -> dict[str, Any]:
-    """The same message as plain values, for webhooks and for files."""
+    """JSON values of the message of a notice, for webhooks and files; see :func:`compose_mail`."""
     language = words.language_of(site)
     context = _context(notice, site, assessment, language)
     latitude, longitude = words.coordinates(site)
@@ -121,9 +121,14 @@ def message_to_json(notice: Notice, site: Site, assessment: Assessment) -> dict[
 
 
 def write_message(notice: Notice, site: Site, assessment: Assessment, root: Path) -> Path:
-    """Put a message into ``messages/`` under an output root, as ``.eml`` and ``.json``; returns the mail's path.
+    """Write a message to ``messages/`` under an output root, as ``.eml`` and ``.json``; the path of the mail.
 
     Writing the same notice again gives the same two files.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder cannot be written.
     """
     folder = root / "messages"
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,50 +141,50 @@ def write_message(notice: Notice, site: Site, assessment: Assessment, root: Path
 
 
 def assessment_to_json(assessment: Assessment) -> dict[str, Any]:
-    """An assessment as JSON has it: dates as text, null where there is no value, never NaN or infinity."""
+    """JSON values of an assessment: dates as text, null instead of NaN and infinity."""
     return {field.name: _plain(getattr(assessment, field.name)) for field in fields(Assessment)}
 
 
 def write_atomically(path: Path, content: bytes, *, lasting: bool = False) -> None:
-    """Put a file in place whole: written beside it, then moved over it. One writer at a time.
+    """Write a file in one atomic step, by renaming a temporary file. One writer at a time.
 
     Parameters
     ----------
     path : Path
-        Its folder is there.
+        File in an existing folder.
     content : bytes
-        All of it.
+        New content.
     lasting : bool
-        Wait until it would survive a loss of power: for what cannot be made again.
+        Wait until the content is on the disk: for files that cannot be made again.
 
     Raises
     ------
     OSError
         The disk is full or the folder cannot be written; the old file is untouched.
     """
-    beside = path.with_name(f".{path.name}.part")  # what a killed run left is overwritten by the next
+    temporary = path.with_name(f".{path.name}.part")  # that of a killed run is overwritten
     try:
-        with beside.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             if lasting:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def _subject(notice: Notice, site: Site, assessment: Assessment, language: words.Language) -> str:
     name = without_invisible(site.name)
-    name = name if len(name) <= SUBJECT_CHARACTERS else name[: SUBJECT_CHARACTERS - 1] + "…"
+    name = name if len(name) <= MAX_SUBJECT_NAME else name[: MAX_SUBJECT_NAME - 1] + "…"
     level = words.ALERT_LEVEL_NAMES[notice.alert.level][language]
     status = words.STATUS_NAMES[words.shown_status(site, assessment.status)][language]
     if notice.event is AlertEvent.RESOLVED:
         return f"[已解除] {name}：{status}" if language == "zh" else f"[Resolved] {name}: {status.lower()}"
-    again = {"zh": "（升级）", "en": ", worse"}[language] if notice.event is AlertEvent.WORSENED else ""
+    change = {"zh": "（升级）", "en": ", worse"}[language] if notice.event is AlertEvent.WORSENED else ""
     cause = words.cause(notice.alert.rule, notice.alert.level, language)
-    return f"[{level}{again}] {name}：{cause}" if language == "zh" else f"[{level}{again}] {name}: {cause}"
+    return f"[{level}{change}] {name}：{cause}" if language == "zh" else f"[{level}{change}] {name}: {cause}"
 
 
 def _context(notice: Notice, site: Site, assessment: Assessment, language: words.Language) -> dict[str, Any]:
@@ -201,7 +206,7 @@ def _context(notice: Notice, site: Site, assessment: Assessment, language: words
             + false_alarm_rate(assessment, language=language)
         ],
         "chances": probabilities(assessment, language=language),
-        "steps": () if notice.event is AlertEvent.RESOLVED else NEXT[notice.alert.rule][language],
+        "steps": () if notice.event is AlertEvent.RESOLVED else NEXT_STEPS[notice.alert.rule][language],
         "latitude": f"{latitude:.5f}",
         "longitude": f"{longitude:.5f}",
         "page": f"sites/{folder_name(site.id)}/index{'.zh' if language == 'zh' else ''}.html",

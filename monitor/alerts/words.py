@@ -1,4 +1,4 @@
-"""Statuses, alerts and numbers as people read them, in English and in Chinese: the words of messages and pages."""
+"""Words of messages and pages, in English and Chinese: statuses, alerts, numbers and dates."""
 
 import math
 from datetime import date
@@ -21,7 +21,7 @@ STATUS_NAMES: Final = {
     "no_loss": {"en": "No loss seen", "zh": "未见损失"},
     "recovered": {"en": "Recovered", "zh": "已经恢复"},
 }
-"""Worst first: the order in which sites are listed."""
+"""Names of statuses, worst first: the order in which sites are listed."""
 
 ALERT_LEVEL_NAMES: Final = {
     "red": {"en": "Red alert", "zh": "红色警报"},
@@ -34,7 +34,7 @@ ANSWER_NAMES: Final = {
     "false-alarm": {"en": "false alarm", "zh": "误报"},
     "treated": {"en": "treated", "zh": "已处理"},
 }
-"""What was found in the field, by language."""
+"""Names of findings from the field."""
 RULE_NAMES: Final = {
     "failure": {"en": "regrowth absent", "zh": "植被未恢复"},
     "disturbance": {"en": "sudden loss", "zh": "植被突然减少"},
@@ -45,7 +45,7 @@ WATCH_NAMES: Final = {
     "failure": {"en": "regrowth may be absent", "zh": "植被可能未恢复"},
     "disturbance": {"en": "possible sudden loss", "zh": "植被可能突然减少"},
 }
-"""Cause of a watch."""
+"""Causes of a watch, which are less certain than those of a red alert."""
 
 INTERVENTION_NAMES: Final = {
     "assisted_regeneration": {"en": "assisted regeneration", "zh": "封育"},
@@ -61,7 +61,7 @@ _MONTHS: Final = (
 
 
 def cause(rule: str, level: str, language: Language) -> str:
-    """Why there is an alert; a `watch` for failure or for a sudden loss says that it is possible."""
+    """Cause of an alert; for a `watch`, a possible cause."""
     return (WATCH_NAMES if level == "watch" and rule in WATCH_NAMES else RULE_NAMES)[rule][language]
 
 
@@ -71,19 +71,19 @@ def shown_status(site: Site, status: str) -> str:
 
 
 def language_of(site: Site) -> Language:
-    """Language of the people who look after a site."""
+    """Language of the manager of a site."""
     return "zh" if site.manager_language.lower().startswith("zh") else "en"
 
 
 def day(value: date, language: Language) -> str:
-    """A date in full: `5 June 2021`, `2021年6月5日`."""
+    """Date with the month in words: `5 June 2021`, `2021年6月5日`."""
     if language == "zh":
         return f"{value.year}年{value.month}月{value.day}日"
     return f"{value.day} {_MONTHS[value.month - 1]} {value.year}"
 
 
 def percent(value: float | None, *, signed: bool = False) -> str:
-    """A fraction in whole percent, a dash where there is none.
+    """Fraction in whole percent; a dash for None and NaN.
 
     >>> percent(0.316), percent(-0.001), percent(-0.05), percent(0.05, signed=True), percent(None)
     ('32%', '0%', '−5%', '+5%', '–')
@@ -95,7 +95,7 @@ def percent(value: float | None, *, signed: bool = False) -> str:
 
 
 def points(value: float | None, *, signed: bool = True) -> str:
-    """A difference of cover in percentage points, without the unit, a dash where there is none.
+    """Difference of cover in percentage points, without unit; a dash for None and NaN.
 
     >>> points(0.123), points(-0.04), points(None)
     ('+12', '−4', '–')
@@ -104,12 +104,12 @@ def points(value: float | None, *, signed: bool = True) -> str:
 
 
 def sign(value: float, *, signed: bool = True) -> str:
-    """Typographic sign: a true minus, and a plus where `signed`."""
+    """Sign of a number: a typographic minus, and a plus if `signed`."""
     return "−" if value < 0 else "+" if signed and value > 0 else ""
 
 
 def probability(value: float | None, language: Language) -> str:
-    """A probability in whole percent that never claims certainty.
+    """Probability in whole percent, never 0 or 100; a dash for None and NaN.
 
     >>> probability(0.9991, "en"), probability(0.001, "zh"), probability(0.5, "en")
     ('over 99%', '低于 1%', '50%')
