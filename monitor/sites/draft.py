@@ -207,8 +207,8 @@ def draft_site(feature: Feature, place: int, columns: Mapping[str, str | None]) 
 def _site_id(draft: SiteDraft) -> str | None:
     value = draft.properties.get("id")
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not _plain(value).strip():
-        found = "is missing" if value is None or value == "" else f"is {shown(value)}"
-        draft.add("ID_MISSING", f"The id {found}.", "Give each site an id of its own that never changes.")
+        problem = "is missing" if value is None or value == "" else f"is {shown(value)}"
+        draft.add("ID_MISSING", f"The id {problem}.", "Give each site an id of its own that never changes.")
         return None
     site_id = unicodedata.normalize("NFC", _plain(value).strip())
     if has_invisible(site_id):
@@ -284,7 +284,7 @@ def _cohorts(draft: SiteDraft, start: date | None) -> tuple[tuple[date, float], 
     if text is None:
         return ()
     example = "Write day:share of the area, such as 2021-04-01:0.6;2022-04-10:0.4, or leave it empty."
-    found = []
+    cohorts = []
     for part in text.replace("；", ";").replace("：", ":").strip("; ").split(";"):
         day, _, share = (word.strip() for word in part.partition(":"))
         begun = _date(day)
@@ -295,16 +295,16 @@ def _cohorts(draft: SiteDraft, start: date | None) -> tuple[tuple[date, float], 
         if begun is None or not 0 < size <= 1:
             draft.add("COHORTS", f"cohorts has {shown(part.strip())}.", example)
             return ()
-        found.append((begun, size))
-    total = sum(size for _, size in found)
-    if any(later <= earlier for (earlier, _), (later, _) in pairwise(found)):
+        cohorts.append((begun, size))
+    total = sum(size for _, size in cohorts)
+    if any(later <= earlier for (earlier, _), (later, _) in pairwise(cohorts)):
         draft.add("COHORTS", f"The days of cohorts do not ascend: {shown(text)}.", "Sort them; join those of one day.")
     elif abs(total - 1) > COHORT_ROUNDING:
         draft.add("COHORTS", f"The shares of cohorts add up to {total:g}, not 1: {shown(text)}.", example)
-    elif start is not None and found[0][0] != start:
-        fix = f"Write start {found[0][0]}, or begin the cohorts on {start}."
-        draft.add("COHORTS", f"The first cohort was begun on {found[0][0]}, but start is {start}.", fix)
-    return tuple((begun, size / total) for begun, size in found)
+    elif start is not None and cohorts[0][0] != start:
+        fix = f"Write start {cohorts[0][0]}, or begin the cohorts on {start}."
+        draft.add("COHORTS", f"The first cohort was begun on {cohorts[0][0]}, but start is {start}.", fix)
+    return tuple((begun, size / total) for begun, size in cohorts)
 
 
 def _plain(value: object) -> str:

@@ -1,5 +1,7 @@
 """All tables"""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -10,130 +12,113 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_table(
-        "alerts",
-        sa.Column("id", sa.String(length=500), nullable=False),
-        sa.Column("site", sa.String(length=400), nullable=False),
-        sa.Column("state", sa.String(length=20), nullable=False),
-        sa.Column("opened", sa.String(length=10), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    with op.batch_alter_table("alerts", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_alerts_site"), ["site"], unique=False)
-        batch_op.create_index(batch_op.f("ix_alerts_state"), ["state"], unique=False)
+    _sites_and_grounds()
+    _verdicts()
+    _alerts_and_runs()
 
-    op.create_table(
-        "assessments",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("site", sa.String(length=400), nullable=False),
-        sa.Column("as_of", sa.String(length=10), nullable=False),
-        sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("version", sa.String(length=64), nullable=False),
-        sa.Column("snapshot", sa.String(length=64), nullable=False),
-        sa.Column("run", sa.String(length=64), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("site", "as_of", "digest"),
-    )
-    with op.batch_alter_table("assessments", schema=None) as batch_op:
-        batch_op.create_index("ix_assessments_latest", ["site", "as_of", "id"], unique=False)
 
+def _sites_and_grounds() -> None:
     op.create_table(
-        "background",
-        sa.Column("ground", sa.String(length=64), nullable=False),
-        sa.Column("kind", sa.String(length=20), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
-        sa.PrimaryKeyConstraint("ground", "kind"),
+        "sites",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        _text("site", 400, index=True),
+        _text("version", 64),
+        sa.Column("current", sa.Boolean(), nullable=False),
+        _text("added", 32),
+        _payload(),
+        sa.UniqueConstraint("site", "version"),
     )
     op.create_table(
-        "calibrations",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("tile", sa.String(length=20), nullable=False),
-        sa.Column("biome", sa.String(length=40), nullable=False),
-        sa.Column("season", sa.Integer(), nullable=False),
-        sa.Column("as_of", sa.String(length=10), nullable=False),
-        sa.Column("grounds", sa.String(length=64), nullable=False),
-        sa.Column("hash", sa.String(length=64), nullable=False),
-        sa.Column("placebos", sa.Integer(), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("tile", "biome", "season", "grounds"),
+        "episodes",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        _text("site", 400, index=True),
+        sa.Column("number", sa.Integer(), nullable=False),
+        _text("start", 10),
+        _text("opened", 32),
+        _text("closed", 32, nullable=True),
+        sa.Column("why", sa.Text()),
+        sa.Column("budget", sa.Float(), nullable=False),
+        sa.UniqueConstraint("site", "number"),
     )
     op.create_table(
         "controls",
-        sa.Column("ground", sa.String(length=64), nullable=False),
-        sa.Column("site", sa.String(length=400), nullable=False),
-        sa.Column("hash", sa.String(length=64), nullable=False),
-        sa.Column("frozen", sa.String(length=32), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
-        sa.PrimaryKeyConstraint("ground"),
+        _text("ground", 64, primary_key=True),
+        _text("site", 400, index=True),
+        _text("hash", 64),
+        _text("frozen", 32),
+        _payload(),
     )
-    with op.batch_alter_table("controls", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_controls_site"), ["site"], unique=False)
-
     op.create_table(
-        "episodes",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("site", sa.String(length=400), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("start", sa.String(length=10), nullable=False),
-        sa.Column("opened", sa.String(length=32), nullable=False),
-        sa.Column("closed", sa.String(length=32), nullable=True),
-        sa.Column("why", sa.Text(), nullable=True),
-        sa.Column("budget", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("site", "number"),
+        "stored", _text("ground", 64, primary_key=True), _text("site", 400, index=True), _text("snapshot", 64)
     )
-    with op.batch_alter_table("episodes", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_episodes_site"), ["site"], unique=False)
+    op.create_table(
+        "background", _text("ground", 64, primary_key=True), _text("kind", 20, primary_key=True), _payload()
+    )
 
+
+def _verdicts() -> None:
+    op.create_table(
+        "calibrations",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        _text("tile", 20),
+        _text("biome", 40),
+        sa.Column("season", sa.Integer(), nullable=False),
+        _text("as_of", 10),
+        _text("grounds", 64),
+        _text("hash", 64),
+        sa.Column("placebos", sa.Integer(), nullable=False),
+        _payload(),
+        sa.UniqueConstraint("tile", "biome", "season", "grounds"),
+    )
+    op.create_table(
+        "assessments",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        _text("site", 400),
+        _text("as_of", 10),
+        _text("digest", 64),
+        _text("version", 64),
+        _text("snapshot", 64),
+        _text("run", 64),
+        _payload(),
+        sa.UniqueConstraint("site", "as_of", "digest"),
+    )
+    op.create_index("ix_assessments_latest", "assessments", ["site", "as_of", "id"])
+
+
+def _alerts_and_runs() -> None:
+    op.create_table(
+        "alerts",
+        _text("id", 500, primary_key=True),
+        _text("site", 400, index=True),
+        _text("state", 20, index=True),
+        _text("opened", 10),
+        _payload(),
+    )
     op.create_table(
         "outbox",
-        sa.Column("id", sa.String(length=500), nullable=False),
-        sa.Column("alert", sa.String(length=500), nullable=False),
-        sa.Column("site", sa.String(length=400), nullable=False),
-        sa.Column("day", sa.String(length=10), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
-        sa.Column("sent", sa.String(length=40), nullable=True),
-        sa.Column("told", sa.String(length=10), nullable=True),
-        sa.Column("error", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("id"),
+        _text("id", 500, primary_key=True),
+        _text("alert", 500, index=True),
+        _text("site", 400),
+        _text("day", 10),
+        _payload(),
+        _text("sent", 40, nullable=True, index=True),
+        _text("told", 10, nullable=True),
+        sa.Column("error", sa.Text()),
     )
-    with op.batch_alter_table("outbox", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_outbox_alert"), ["alert"], unique=False)
-        batch_op.create_index(batch_op.f("ix_outbox_sent"), ["sent"], unique=False)
-
     op.create_table(
         "runs",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("kind", sa.String(length=20), nullable=False),
-        sa.Column("as_of", sa.String(length=10), nullable=False),
-        sa.Column("started", sa.String(length=40), nullable=False),
-        sa.Column("finished", sa.String(length=40), nullable=True),
-        sa.Column("manifest", sa.JSON(), nullable=True),
-        sa.PrimaryKeyConstraint("id"),
+        _text("id", 64, primary_key=True),
+        _text("kind", 20),
+        _text("as_of", 10),
+        _text("started", 40),
+        _text("finished", 40, nullable=True),
+        sa.Column("manifest", sa.JSON()),
     )
-    op.create_table(
-        "sites",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("site", sa.String(length=400), nullable=False),
-        sa.Column("version", sa.String(length=64), nullable=False),
-        sa.Column("current", sa.Boolean(), nullable=False),
-        sa.Column("added", sa.String(length=32), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("site", "version"),
-    )
-    with op.batch_alter_table("sites", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_sites_site"), ["site"], unique=False)
 
-    op.create_table(
-        "stored",
-        sa.Column("ground", sa.String(length=64), nullable=False),
-        sa.Column("site", sa.String(length=400), nullable=False),
-        sa.Column("snapshot", sa.String(length=64), nullable=False),
-        sa.PrimaryKeyConstraint("ground"),
-    )
-    with op.batch_alter_table("stored", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_stored_site"), ["site"], unique=False)
+
+def _text(name: str, length: int, *, nullable: bool = False, **options: Any) -> sa.Column[str]:
+    return sa.Column(name, sa.String(length), nullable=nullable, **options)
+
+
+def _payload() -> sa.Column[Any]:
+    return sa.Column("payload", sa.JSON(), nullable=False)
