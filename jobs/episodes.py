@@ -80,8 +80,8 @@ def replant(settings: Settings, ledger: Ledger, site_id: str, *, start: date, wh
             return {**answer, "episode": last["number"], "alpha": left, "alert": None, "new": False}
         if not begun < start <= today:
             msg = (
-                f"site {site_id!r}: a new start on {start} is not after {begun}, when the current episode began, and "
-                f"up to today, {today}; give the first day of the new work, once it has begun"
+                f"site {site_id!r}: the new start, {start}, must be after {begun}, the start of the current episode, "
+                f"and not after today, {today}; give the first day of the new work, once it has begun"
             )
             raise BadData(msg)
         share = float(last["budget"]) * remaining(1.0, (start - begun).days / 365.25)

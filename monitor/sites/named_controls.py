@@ -66,7 +66,22 @@ def read_named_controls(path: Path, *, sites: Collection[str]) -> list[NamedCont
 def named_controls_near(
     controls: Sequence[NamedControl], site: str, area: BaseGeometry
 ) -> tuple[BaseGeometry, ...] | None:
-    """Outlines of the controls that name a site, else of those that name no site and touch `area`; None: none."""
+    """Select the named controls of a site.
+
+    Parameters
+    ----------
+    controls : sequence of NamedControl
+        All named controls.
+    site : str
+        Id of the site.
+    area : shapely geometry
+        Surroundings of the site, longitude and latitude. [degree]
+
+    Returns
+    -------
+    tuple of shapely geometry or None
+        Outlines of the controls that name the site, else of those that name no site and touch `area`; None: none.
+    """
     own = tuple(control.geometry for control in controls if control.site == site)
     common = tuple(c.geometry for c in controls if c.site is None and c.geometry.intersects(area))
     return own or common or None

@@ -73,7 +73,21 @@ def unknown_crs(file: str, what: str) -> FileRefused:
 
 
 def to_longitude_latitude(outlines: list[Polygons], crs: CRS | None, *, file: str) -> list[Polygons]:
-    """Transform outlines to longitude and latitude, rounded to 0.1 mm; a vertex without a result becomes infinite.
+    """Transform outlines to longitude and latitude.
+
+    Parameters
+    ----------
+    outlines : list of Polygons
+        Coordinates in `crs`.
+    crs : CRS or None
+        None: longitude and latitude already.
+    file : str
+        Name of the file in messages.
+
+    Returns
+    -------
+    list of Polygons
+        Rounded to 1e-9 degrees, 0.1 mm; a vertex without a result is infinite. [degree]
 
     Raises
     ------
