@@ -30,7 +30,22 @@ def current_episode(day: date, episodes: Sequence[Mapping[str, Any]]) -> Mapping
 
 
 def in_episode(site: Site, episodes: Sequence[Mapping[str, Any]], number: int) -> Site:
-    """Site with the start of one of its episodes; in the first one, the site as it is in the registry."""
+    """Site with the start of one of its episodes.
+
+    Parameters
+    ----------
+    site : Site
+        Site of the registry.
+    episodes : sequence of mapping
+        Episodes of the site in the ledger.
+    number : int
+        Number of the episode.
+
+    Returns
+    -------
+    Site
+        In the first or an unknown episode, the site of the registry.
+    """
     start = next((episode["start"] for episode in episodes if episode["number"] == number), None)
     if number == 1 or start is None:
         return site

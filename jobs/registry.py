@@ -184,6 +184,20 @@ def read_and_compare(ledger: Ledger, path: Path) -> Drift:
 def add_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
     """Store new and changed sites of a registry file in the ledger; retired sites in the file become current again.
 
+    Parameters
+    ----------
+    ledger : Ledger
+        Open ledger.
+    path : Path
+        Path of the file.
+    now : str
+        Current time, UTC, ISO 8601.
+
+    Returns
+    -------
+    Drift
+        The differences before the change.
+
     Raises
     ------
     BadData
@@ -198,6 +212,11 @@ def add_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
 
 def apply_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
     """Store new and changed sites of a registry file in the ledger, as each run does, and log every difference.
+
+    Parameters
+    ----------
+    ledger, path, now
+        See :func:`add_registry`.
 
     Returns
     -------
@@ -224,6 +243,15 @@ def _save(ledger: Ledger, sites: Iterable[Site], *, now: str) -> None:
 
 def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, Any]:
     """Stop judging sites; their records stay. Their open alerts are resolved with a note, without a message.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Open ledger.
+    sites : sequence of str
+        Ids of the sites.
+    today : date
+        Current date, UTC.
 
     Returns
     -------

@@ -113,7 +113,19 @@ def snooze(alert: Alert, until: date) -> Alert:
 
 
 def resolve(alert: Alert, *, answer: str, note: str | None, day: date) -> Alert:
-    """Alert closed by a person, with the finding from the field."""
+    """Alert closed by a person.
+
+    Parameters
+    ----------
+    alert : Alert
+        Alert that is not resolved.
+    answer : str
+        Finding from the field: ``confirmed``, ``false-alarm`` or ``treated``.
+    note : str or None
+        What was seen or done; None: the earlier note stays.
+    day : date
+        Day of the answer.
+    """
     return replace(
         alert, state=AlertState.RESOLVED, answer=answer, note=note or alert.note, updated=day, clear_since=None
     )

@@ -102,7 +102,18 @@ def compose_mail(notice: Notice, site: Site, assessment: Assessment) -> EmailMes
 
 
 def message_to_json(notice: Notice, site: Site, assessment: Assessment) -> dict[str, Any]:
-    """JSON values of the message of a notice, for webhooks and files; see :func:`compose_mail`."""
+    """JSON values of the message of a notice, for webhooks and files.
+
+    Parameters
+    ----------
+    notice, site, assessment
+        See :func:`compose_mail`.
+
+    Returns
+    -------
+    dict
+        ``id, event, day, alert, site, language, subject, text, page, assessment``; null instead of NaN and infinity.
+    """
     language = words.language_of(site)
     context = _context(notice, site, assessment, language)
     latitude, longitude = words.coordinates(site)
@@ -124,6 +135,13 @@ def write_message(notice: Notice, site: Site, assessment: Assessment, root: Path
     """Write a message to ``messages/`` under an output root, as ``.eml`` and ``.json``; the path of the mail.
 
     Writing the same notice again gives the same two files.
+
+    Parameters
+    ----------
+    notice, site, assessment
+        See :func:`compose_mail`.
+    root : Path
+        Output root.
 
     Raises
     ------
