@@ -21,7 +21,7 @@ from jobs.installation import add_sites, open_ledger
 from jobs.pipeline import exit_status, fetch_history, night
 from jobs.settings import load
 from monitor.errors import BadConfiguration
-from monitor.imagery.sample import PLAN, START, Fate, Sample, deal
+from monitor.imagery.sample import PLAN, START, Fate, Sample, deal_fates
 
 FIRST_NIGHT = date(2020, 6, 25)
 """What lies before is backfilled; the nights from here on are run one after the other."""
@@ -69,7 +69,7 @@ def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
         Print the comparison as JSON instead of a table.
     """
     source = Sample(seed)
-    dealt = deal(seed)
+    dealt = deal_fates(seed)
     config = out / "regrowth.toml"
     text = CONFIGURATION.format(seed=seed)
     _make_room(out, config, text)
@@ -100,7 +100,7 @@ def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
 
 def write_inputs(out: Path, *, seed: int) -> None:
     """Write the registry and the configuration of a demonstration into a folder."""
-    _write(out / "sites.geojson", _registry(Sample(seed), deal(seed)))
+    _write(out / "sites.geojson", _registry(Sample(seed), deal_fates(seed)))
     _write(out / "regrowth.toml", CONFIGURATION.format(seed=seed))
 
 

@@ -352,9 +352,9 @@ def _notice(settings: Settings, *, dealt: bool) -> dict[str, str] | None:
     """What a page says first; `dealt`: of sites whose fates are the demonstration's."""
     if all(source.kind != "sample" for source in settings.source):
         return None
-    from monitor.imagery.sample import NOTICE, SAMPLE
+    from monitor.imagery.sample import DEMONSTRATION_NOTICE, SAMPLE_NOTICE
 
-    return NOTICE if dealt else SAMPLE
+    return DEMONSTRATION_NOTICE if dealt else SAMPLE_NOTICE
 
 
 def main_publish(settings: Settings) -> tuple[dict[str, str | None], int]:

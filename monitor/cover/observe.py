@@ -24,14 +24,12 @@ from monitor.cube.grid import crs_of
 from monitor.cube.layout import UNIT_BLOCK_SIDE, PixelLayout
 from monitor.cube.packed import PACKED_LAYERS, pack
 from monitor.cube.records import MEASURES
-from monitor.errors import SceneRejected, TryLater
+from monitor.errors import BROKEN_SCENE, SceneRejected, TryLater
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene, Source
 
 TRY_LATER: Final = "TRY_LATER"
 """Reason of a refusal where the provider is down: nothing is known of the scene."""
-BROKEN_SCENE: Final = "BROKEN"
-"""Reason of a refusal where files, or what a source gives of them, are not what was asked for."""
 MIN_UNIT_CLEAR: Final = 0.6
 """A unit counts in a scene when this share of it was seen. [1]"""
 SERVER_BATCH_SCENES: Final = 32

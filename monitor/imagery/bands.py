@@ -1,17 +1,17 @@
-"""The bands that are kept, by their common names (STAC electro-optical extension)."""
+"""Stored bands, by their common names in the STAC electro-optical extension."""
 
 from typing import Any, Final
 
 import numpy as np
 
 OBSERVED: Final = ("blue", "green", "red", "nir", "swir16", "swir22")
-"""Order of the bands in a stored scene. A band that a sensor lacks is 0 (no value) throughout."""
+"""Order of the bands in a stored scene. A band that a sensor lacks is 0 (no value) in every pixel."""
 
 NODATA: Final = 0
-"""No value, in all bands: what Sentinel-2 L2A and Landsat Collection 2 Level 2 use themselves."""
+"""No value, in all bands; the fill value of Sentinel-2 L2A and Landsat Collection 2 Level 2."""
 
 SATURATED: Final = 65535
-"""Brighter than the sensor can tell, in the band where it is."""
+"""Value of a saturated pixel, in the band concerned."""
 
 SCORE_CLEAR: Final = 60
 """Least Cloud Score+ ``cs_cdf`` of a clear pixel: the middle of .50 to .65, which Google's catalogue says generally
@@ -26,24 +26,24 @@ SNOW_BRIGHT: Final = 0.1
 
 
 def has_value(pixels: Any) -> Any:
-    """Where integers as delivered hold a value, neither :data:`NODATA` nor :data:`SATURATED`; numpy or dask."""
+    """True where integers as delivered are neither :data:`NODATA` nor :data:`SATURATED`; numpy or dask."""
     return (pixels != NODATA) & (pixels != SATURATED)
 
 
 def is_stretched(pixels: np.ndarray) -> bool:
-    """Whether the bands of a scene were scaled for display, or scaled already, so that they are no integers as told.
+    """Whether the bands of a scene are not integers as delivered, but scaled for display or scaled already.
 
     Parameters
     ----------
     pixels : (band, y, x) array
-        As delivered, before any scaling; bands that a sensor lacks are :data:`NODATA` or NaN throughout.
+        Before any scaling; bands that a sensor lacks are :data:`NODATA` or NaN in every pixel.
 
     Returns
     -------
     bool
-        True if three bands or more all reach the same highest value, and do so in no pixel together (each band was
-        stretched by itself: in a real scene a pixel that saturates one visible band saturates the others); or if
-        no integer is larger than 1 (fractions were cut off). False for a scene without values.
+        True if at least three bands have the same highest value, but reach it in no common pixel (each band was
+        stretched separately: in a real scene a pixel that saturates one visible band saturates the others); or if no
+        integer is larger than 1 (reflectance was truncated). False for a scene without values.
     """
     values = np.nan_to_num(pixels.reshape(pixels.shape[0], -1)).astype(pixels.dtype, copy=False)
     values = values[(values != NODATA).any(axis=1)]
@@ -52,8 +52,8 @@ def is_stretched(pixels: np.ndarray) -> bool:
     highest = values.max(axis=1, keepdims=True)
     if np.issubdtype(values.dtype, np.integer) and highest.max() <= 1:
         return True
-    alike = len(values) >= 3 and highest[0, 0] != SATURATED and (highest == highest[0]).all()
-    return bool(alike and not (values == highest).all(axis=0).any())
+    same_highest = len(values) >= 3 and highest[0, 0] != SATURATED and (highest == highest[0]).all()
+    return bool(same_highest and not (values == highest).all(axis=0).any())
 
 
 BANDPASS: Final = {
@@ -64,32 +64,50 @@ BANDPASS: Final = {
     "swir16": (0.9987, -0.0011),
     "swir22": (1.0030, -0.0012),
 }
-"""Slope and intercept from Sentinel-2A to Landsat 8: OLI = slope * MSI + intercept (Harmonized Landsat and Sentinel-2,
-bandpass adjustment, hls.gsfc.nasa.gov). The near infrared is that of band 8A; for band 8, which is kept here, there
-is none, and what differs is left to the comparison of site and control within one scene."""
+"""Slope and intercept from Sentinel-2A to Landsat 8, OLI = slope * MSI + intercept: the bandpass adjustment of the
+Harmonized Landsat and Sentinel-2 project (hls.gsfc.nasa.gov). The near infrared is that of band 8A; band 8, which is
+stored here, has no published adjustment. Comparing site and control within one scene removes the remaining
+difference."""
 
 
 def sensor_family(sensor: str, quality: str) -> str:
-    """Whose bands a scene has: ``msi`` (Sentinel-2) or ``oli`` (Landsat 8 and 9).
+    """Sensor whose spectral bands a scene has: ``msi`` (Sentinel-2) or ``oli`` (Landsat 8 and 9).
 
-    Harmonised scenes (quality ``fmask``) of either satellite are ``oli``: NASA brought Sentinel-2 to it.
+    HLS scenes (quality ``fmask``) of either satellite are ``oli``, to which NASA adjusts Sentinel-2.
+
+    Parameters
+    ----------
+    sensor, quality : str
+        As in :class:`monitor.imagery.source.Scene`.
     """
     return "msi" if sensor.startswith("sentinel-2") and quality != "fmask" else "oli"
 
 
 def scaled_to_msi(band: str, scale: float, offset: float) -> tuple[float, float]:
-    """Scale and offset that make of the integers of a Landsat band the reflectance that Sentinel-2 would see.
+    """Scale and offset that convert integers of a Landsat band to Sentinel-2 reflectance.
 
-    The inverse of :data:`BANDPASS`, since Sentinel-2 as delivered is the reference wherever both are used.
+    Inverts :data:`BANDPASS`, since Sentinel-2 as delivered is the reference where both sensors are used.
+
+    Parameters
+    ----------
+    band : str
+        Name of the band.
+    scale, offset : float
+        Landsat reflectance = scale * integer + offset. [1]
+
+    Returns
+    -------
+    scale, offset : float
+        Sentinel-2 reflectance = scale * integer + offset. [1]
     """
     slope, intercept = BANDPASS[band]
     return scale / slope, (offset - intercept) / slope
 
 
 LANDSAT_PIXEL: Final = 30.0
-"""Side of a pixel. [m]"""
+"""Side of a Landsat pixel. [m]"""
 
 
 def is_adjusted_to_msi(sensor: str, quality: str, pixel: float) -> bool:
-    """Whether a scene is brought to the bands of Sentinel-2: a Landsat scene on smaller pixels. [m]"""
+    """Whether a scene is adjusted to the bands of Sentinel-2: a Landsat scene on pixels smaller than its own. [m]"""
     return sensor_family(sensor, quality) == "oli" and pixel < LANDSAT_PIXEL

@@ -1,14 +1,14 @@
-"""The embedded sample: a real Sentinel-2 series with fates of known size laid into it.
+"""The embedded sample imagery: a real Sentinel-2 series with simulated vegetation changes of known size.
 
-The wheel ``nrt`` 0.2.1 (extra ``demo``) carries 140 real acquisitions, 2015 to 2021, of one square
-kilometre of forest in Romania (EPSG:3035, 10 m, Sentinel-2 L2A, scene classes included). Nothing there is
-being restored, so the demonstration mixes spectra: every pixel becomes ``w`` times the real pixel plus
-``1 - w`` times bare loess (:data:`SOIL`) as bright as the scene. Before the start, and on all control ground, ``w``
-holds the cover at :data:`BASELINE`; afterwards it follows the fate dealt to the site. Clouds, noise, registration and
-season stay real, and the truth is known. The pages say so.
+The wheel ``nrt`` 0.2.1 (extra ``demo``) contains 140 real acquisitions, 2015 to 2021, of one square kilometre of forest
+in Romania (EPSG:3035, 10 m, Sentinel-2 L2A, scene classes included). Nothing is being restored there, so the
+demonstration mixes spectra: every pixel becomes ``w`` times the real pixel plus ``1 - w`` times bare loess
+(:data:`SOIL_REFLECTANCE`) with the brightness of the scene. Before the start, and on all control ground, ``w``
+corresponds to the cover :data:`BASELINE`; afterwards it follows the fate that was assigned to the site. Clouds, noise,
+registration and season stay real, and the true answer is known. The pages of the demonstration say so.
 
-What is relaxed against real sources, since a square kilometre holds no ring of ten: control ground is taken from
-20 m outside a site, in one ring, and neighbouring sites share it.
+One rule is relaxed, since a square kilometre is too small for a control ring of 10 km: control ground begins 20 m
+outside a site, in one ring, and neighbouring sites share it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,69 +27,71 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from monitor.errors import BadConfiguration, SceneRejected
+from monitor.errors import BROKEN_SCENE, BadConfiguration, SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, IsStored, Scene
 from monitor.sites.projection import lonlat
 from monitor.sites.site import Plan
 
 LAEA: Final = CRS("EPSG:3035")
-"""Projected system of the series."""
+"""Coordinate system of the series."""
 PLAN: Final = Plan(A=0.30, k=0.9, L=0.3, too_early_years=2.0)
-"""What every site of the demonstration was promised."""
+"""Plan of every site of the demonstration."""
 START: Final = date(2017, 4, 1)
-"""Start of every site but the one that is too early."""
+"""Start of every site except the one that is too early."""
 BASELINE: Final = 0.25
-"""Cover of all ground before the start, at the height of the season. [1]"""
-SOIL: Final = {"blue": 1000, "green": 1400, "red": 1900, "nir": 2500, "swir16": 3200}
-"""Bare dry loess, reflectance times 10,000, rising smoothly to the infrared, NDVI .14: a round stand-in, no sample."""
-NOTICE: Final = {
+"""Vegetation cover of all ground before the start, at the peak of the season. [1]"""
+SOIL_REFLECTANCE: Final = {"blue": 1000, "green": 1400, "red": 1900, "nir": 2500, "swir16": 3200}
+"""Reflectance of bare dry loess, times 10,000: assumed round values, increasing smoothly to the infrared, NDVI .14."""
+DEMONSTRATION_NOTICE: Final = {
     "en": "Demonstration. The imagery is real (Sentinel-2, Romania, 2015-2021); the fates of the sites are injected by "
     "mixing each pixel with bare soil, so that the true answer is known. No site here is being restored.",
     "zh": "演示。影像是真实的（哨兵二号，罗马尼亚，2015—2021 年）；各地块的结局是把每个像元与裸土光谱混合后人为设定的，"
     "因此真实答案已知。这里没有真正的修复地块。",
 }
-"""What the pages of the demonstration say first, by language."""
-SAMPLE: Final = {
+"""Notice at the top of the pages of the demonstration, by language."""
+SAMPLE_NOTICE: Final = {
     "en": "Sample imagery is set as a source: one square kilometre in Romania (Sentinel-2, 2015-2020), with bare soil "
-    "mixed into every pixel, for trying the monitor out. It shows no other place, and nothing told from it is about "
-    "a real site.",
+    "mixed into every pixel, for trying the monitor out. It shows no other place, and no result from it is about a "
+    "real site.",
     "zh": "影像来源含内置样例：罗马尼亚境内一平方公里（哨兵二号，2015—2020 年），每个像元都混入了裸土光谱，仅供试用。"
     "它不覆盖其他任何地方，由它得出的结论都不针对真实地块。",
 }
-"""The same of pages made from the sample of sites that no fate was dealt to."""
+"""Notice at the top of pages made from sample imagery outside the demonstration, by language."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """What becomes of a site of the demonstration."""
+    """Simulated development of a site of the demonstration."""
 
     name: str
     """Status expected at the end."""
     story: str
-    """In words."""
+    """Description."""
     theta: float = 1.0
-    """Share of the promised uplift while growth lasts. [1]"""
+    """Share of the planned uplift that is achieved, until a loss. [1]"""
     start: date = START
+    """Start of the intervention."""
     lost: date | None = None
-    """Day from which the uplift dies back to nothing, within four weeks."""
+    """Day from which the uplift decreases to zero, within four weeks."""
     drop: date | None = None
-    """Day on which the cover falls by :data:`DROP`."""
+    """Day on which the cover decreases by :data:`DISTURBANCE_DROP`."""
     cloudy: bool = False
-    """After the start the site is hidden by cloud in all scenes but a few."""
+    """Whether cloud hides the site in all but a few scenes after the start."""
     intervention: str = "assisted_regeneration"
     slope_degrees: float | None = None
+    """Slope of the terrain; None: not stated. [degree]"""
 
     @property
     def truth(self) -> float | None:
-        """True share of the expected uplift at the end; None where no single share describes it."""
+        """True share of the planned uplift at the end; None if no single share describes it. [1]"""
         if self.drop is not None or self.cloudy or self.name == "too_early":
             return None
         return 0.0 if self.lost else self.theta
 
 
-DROP: Final = 0.22
-"""Cover lost in the disturbance. [1]"""
+DISTURBANCE_DROP: Final = 0.22
+"""Decrease of cover in the disturbance. [1]"""
 
 FATES: Final = (
     Fate(name="on_track", story="grows as promised"),
@@ -107,27 +109,32 @@ FATES: Final = (
 
 SIZE: Final = 8
 """Side of a site. [pixel]"""
-CORNERS: Final = (
+PLACE_CORNERS: Final = (
     (14, 34), (17, 59), (36, 26), (41, 43), (44, 2), (52, 90), (59, 14), (74, 75), (83, 38), (86, 14),
 )  # fmt: skip
-"""Row and column of the upper left pixel of each place that is dealt a fate: windows without a pixel whose median
-summer NDVI moved by more than .06 between 2016 and 2020. Part of the forest was logged in those years (a quarter of
-all pixels moved by more than .1), so control ground, which is taken anywhere, drifts as control ground does."""
+"""Row and column of the upper left pixel of each place of a site: windows without a pixel whose median summer NDVI
+changed by more than .06 between 2016 and 2020. Part of the forest was logged in those years (a quarter of all pixels
+changed by more than .1), so control ground, which may be anywhere, changes as it does in reality."""
 
 
-def deal(seed: int) -> list[tuple[int, Fate]]:
-    """Which fate falls to which place: pairs of place and fate, by place."""
+def deal_fates(seed: int) -> list[tuple[int, Fate]]:
+    """Assign the fates to places at random: pairs of place number and fate, ascending by place."""
     order = np.random.default_rng(seed).permutation(len(FATES))
     return [(place, FATES[int(index)]) for place, index in enumerate(order)]
 
 
 class Sample:
-    """The embedded series as a source (see the module).
+    """The embedded sample imagery as a source, see :class:`monitor.imagery.source.Source`.
 
     Parameters
     ----------
     seed : int
-        Deals the fates; see :func:`deal`.
+        Seed of :func:`deal_fates`.
+
+    Raises
+    ------
+    BadConfiguration
+        On first use: the sample is not installed.
     """
 
     name = "sample"
@@ -135,14 +142,14 @@ class Sample:
     reduces_on_server = False
 
     def __init__(self, seed: int = 1) -> None:
-        self.places = deal(seed)
+        self.places = deal_fates(seed)
 
     def grid(self, geometry: BaseGeometry) -> GeoBox:
-        """The native lattice (EPSG:3035, 10 m), so that nothing is resampled."""
+        """The native grid (EPSG:3035, 10 m), so that nothing is resampled."""
         return self._series[1]
 
     def search(self, area: BaseGeometry, since: date, until: date, stored: IsStored | None = None) -> list[Scene]:
-        """Scenes of the series, stored or not, if the area touches the square kilometre."""
+        """Scenes of the series, ascending by time; none if the area is outside the square kilometre."""
         footprint = self._footprint
         if not footprint.intersects(area):
             return []
@@ -166,14 +173,20 @@ class Sample:
         ]
 
     def check_collections(self) -> None:
-        """There are none to choose from."""
+        """Nothing to check: the sample has no collections."""
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | SceneRejected]:
-        """Cut the mixed scenes to grids on the native lattice; nothing outside the square kilometre."""
+        """Read mixed scenes on native grids, without values outside the square kilometre.
+
+        Raises
+        ------
+        ValueError
+            A grid is not aligned with the native one.
+        """
         native = self._series[1]
         for scene in scenes:
             if not isinstance(scene.handle, int):
-                yield SceneRejected("BROKEN", f"scene {scene.id!r} is not one of the embedded series")
+                yield SceneRejected(BROKEN_SCENE, f"scene {scene.id!r} is not one of the embedded series")
                 continue
             pixels, quality = self._mixed(scene.handle, scene.time.date())
             yield [_cut(pixels, quality, native, grid) for grid in grids]
@@ -181,19 +194,25 @@ class Sample:
     def reduce(
         self, scenes: Sequence[Scene], units: Sequence[BaseGeometry], lattice: GeoBox, recipe: Callable[[Any], Any]
     ) -> Iterator[np.ndarray | SceneRejected]:
-        """Units are read as pixels here."""
+        """Not available: the pixels of units are read.
+
+        Raises
+        ------
+        BadConfiguration
+            Always.
+        """
         msg = "the sample has no server that could reduce"
         raise BadConfiguration(msg)
 
     def cost(self, scenes: int, grid: GeoBox, units: int) -> None:
-        """Nothing: it is on this machine."""
+        """None: the sample is on this machine."""
 
     def place(self, index: int) -> BaseGeometry:
-        """Outline of a place that is dealt a fate, longitude and latitude.
+        """Outline of the site at a place, longitude and latitude. [degree]
 
-        It is drawn a third of a pixel inside the edge pixels, so that exactly their centres lie within.
+        It is a third of a pixel inside the outer edge, so that it contains exactly the centres of the site's pixels.
         """
-        row, column = CORNERS[index]
+        row, column = PLACE_CORNERS[index]
         _, native = self._series
         inset = 1 / 3
         left, top = native.affine @ (column + inset, row + inset)
@@ -207,7 +226,7 @@ class Sample:
         if fate.lost and day >= fate.lost:
             uplift *= max(0.0, 1.0 - (day - fate.lost).days / 28.0)
         if fate.drop and day >= fate.drop:
-            uplift -= DROP
+            uplift -= DISTURBANCE_DROP
         shares, covers = self._mixture
         return float(np.interp(BASELINE + uplift, covers, shares))
 
@@ -237,13 +256,16 @@ class Sample:
         months = series.time.dt.month.values
         ground = np.isin(series.quality.values, (4, 5))
         chosen = (ground.mean(axis=(1, 2)) > 0.95) & (months >= 6) & (months <= 8)
-        return {name: float(np.median(series[name].values[chosen])) for name in SOIL}
+        return {name: float(np.median(series[name].values[chosen])) for name in SOIL_REFLECTANCE}
 
     @cached_property
     def _mixture(self) -> tuple[np.ndarray, np.ndarray]:
-        """Cover (dimidiate model of the demonstration's biome, NDVI .09 and .86) of mixtures in summer."""
+        """Shares of the real pixel in a mixture, and the cover of each in summer.
+
+        Cover by the dimidiate model of the demonstration's biome, NDVI .09 and .86.
+        """
         shares = np.linspace(0.0, 1.0, 2001)
-        red, nir = (shares * self._summer[b] + (1 - shares) * SOIL[b] for b in ("red", "nir"))
+        red, nir = (shares * self._summer[b] + (1 - shares) * SOIL_REFLECTANCE[b] for b in ("red", "nir"))
         ndvi = (nir - red) / (nir + red)
         return shares, (ndvi - 0.09) / (0.86 - 0.09)
 
@@ -253,7 +275,7 @@ class Sample:
         control = Fate(name="control", story="", theta=0.0)
         share = np.full(quality.shape, self.weight(control, day))
         for place, fate in self.places:
-            row, column = CORNERS[place]
+            row, column = PLACE_CORNERS[place]
             window = (slice(row, row + SIZE), slice(column, column + SIZE))
             share[window] = self.weight(fate, day)
             if fate.cloudy and day >= fate.start and index % 16:
@@ -262,7 +284,7 @@ class Sample:
         visible = np.median(scene.green.values[ground]) if ground.any() else self._summer["green"]
         brightness = float(np.clip(visible / self._summer["green"], 0.5, 2.0))
         pixels = np.zeros((len(bands.OBSERVED), *quality.shape), dtype=np.uint16)
-        for band, soil in SOIL.items():
+        for band, soil in SOIL_REFLECTANCE.items():
             real = scene[band].values
             mixed = np.rint(share * real + (1.0 - share) * soil * brightness)
             pixels[bands.OBSERVED.index(band)] = np.where(real == bands.NODATA, bands.NODATA, mixed)

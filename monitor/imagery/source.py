@@ -1,9 +1,10 @@
-"""What a provider of imagery offers: scenes, and their pixels on a grid that is asked for.
+"""Interface of a provider of imagery.
 
-A source does three things: it says which scenes it offers over an area, on which grid a new site
-is best kept, and it reads scenes on given grids. It never masks, scales or averages: pixels come
-as the provider delivers them, in integers, so that what is stored can be checked against the
-provider's own copy.
+A source lists the scenes over an area, proposes the grid of a new site, and reads scenes on given grids. It never
+masks, scales or averages: pixels are integers as the provider delivers them, so that the store can be checked against
+the provider's copy.
+
+To add a provider, implement :class:`Source` in a folder of its own and open it in ``jobs/sources.py``.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,44 +24,44 @@ class Scene:
     """One acquisition offered by a source."""
 
     id: str
-    """As the source calls it."""
+    """Id in the catalogue of the source."""
     acquisition: str
-    """Platform and datatake, for instance ``S2A/20200103T035141``: the same whatever the catalogue calls the scene.
-    Granules of one overpass share it and are merged; with ``tile`` it is counted once."""
+    """Platform and datatake, for instance ``S2A/20200103T035141``, see :mod:`monitor.imagery.acquisition_id`. Granules
+    of one overpass share it and are merged; acquisition and ``tile`` together are counted once."""
     tile: str = ""
-    """Granule of the acquisition, for instance ``48SUF`` or ``034`` (row of a Landsat path); empty: there is one."""
+    """Granule of the acquisition, for instance ``48SUF`` or ``034`` (row of a Landsat path); empty: the only one."""
     time: datetime
-    """Start of the acquisition, aware, UTC."""
+    """Start of the acquisition, timezone-aware, UTC."""
     sensor: str
-    """For instance ``sentinel-2a``."""
+    """Sensor, for instance ``sentinel-2a``."""
     baseline: str
-    """Processing baseline, for instance ``05.09``; the newest replaces older ones. Empty: none known."""
+    """Processing baseline, for instance ``05.09``; the newest replaces older ones. Empty: unknown."""
     source: str
     """Name of the source that offered it."""
     scale: float
     """Reflectance = scale * integer + offset. [1]"""
     offset: float
-    """See ``scale``. [1]"""
+    """Reflectance = scale * integer + offset. [1]"""
     quality: str
-    """What the quality layer holds: ``scl`` (Sentinel-2 scene classes), ``scl_cs`` (the same, and in the high byte
-    1 + Cloud Score+ ``cs_cdf`` in percent, 0 where there is none) or ``qa_pixel`` (Landsat bits)."""
+    """Kind of the quality layer: ``scl`` (Sentinel-2 scene classes), ``scl_cs`` (scene classes, and in the high byte
+    1 + Cloud Score+ ``cs_cdf`` in percent, 0 where there is none), ``qa_pixel`` (Landsat bits) or ``fmask`` (HLS)."""
     crs: str = ""
-    """Native system of the pixels, for instance ``EPSG:32648``; empty: not known. The granule in the site's own
-    system is preferred, others only fill."""
+    """Native coordinate system, for instance ``EPSG:32648``; empty: unknown. Granules in the coordinate system of the
+    site are preferred, others only fill gaps."""
     orbit: str = ""
-    """Relative orbit, or path, from which the ground is seen; empty: not known."""
+    """Relative orbit or Landsat path; empty: unknown."""
     footprint: BaseGeometry | None = field(default=None, repr=False)
-    """Where the scene has pixels, longitude and latitude; None: everywhere that was asked for."""
+    """Outline of the scene, longitude and latitude; None: it covers the whole requested area. [degree]"""
     handle: Any = field(default=None, repr=False, compare=False)
-    """What the source itself needs in order to read the scene; None: it was not looked at, since it is stored."""
+    """Private data with which the source reads the scene; None: incomplete, since the scene is stored."""
 
     def touches(self, area: BaseGeometry) -> bool:
-        """Whether it may have pixels in an area (longitude and latitude, degree)."""
+        """Whether the scene may have pixels in an area, longitude and latitude. [degree]"""
         return self.footprint is None or bool(self.footprint.intersects(area))
 
 
 type IsStored = Callable[[Scene], bool]
-"""Whether every site of a search that a scene touches has it, of its baseline or a newer one."""
+"""Whether every site that a scene touches has it already, with its baseline or a newer one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,39 +72,47 @@ class Frame:
     pixels: np.ndarray
     """(band, y, x) uint16, bands in the order of :data:`monitor.imagery.bands.OBSERVED`; 0 where there is no value."""
     quality: np.ndarray
-    """(y, x) uint16, the quality layer named by ``Scene.quality``; 0 where there is no value."""
+    """(y, x) uint16 quality layer, of the kind ``Scene.quality``; 0 where there is no value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a night or a backfill will ask for, before it is asked."""
+    """Estimated requests and bytes of a run."""
 
     requests: int
-    """Besides searches and retries."""
+    """Requests, without searches and retries."""
     megabytes: float
-    """Of pixels. [MB]"""
+    """Size of the pixels. [MB]"""
     eecu_seconds: float
-    """Of Earth Engine's servers; rough, see :data:`monitor.imagery.earthengine.source.EECU_PER_MEGAPIXEL`. [EECU s]"""
+    """Computing time of Earth Engine; rough, see its :data:`~monitor.imagery.earthengine.source.EECU_PER_MEGAPIXEL`.
+    [EECU s]"""
 
 
 class Source(Protocol):
     """A provider of imagery."""
 
     name: str
+    """Name in logs and records; unique among the sources of a run."""
     ring: tuple[float, float]
-    """Nearest and farthest distance from a site at which control ground is looked for. [m]"""
+    """Nearest and farthest distance of control ground from a site. [m]"""
     reduces_on_server: bool
-    """Whether the provider draws the means of control units itself (:meth:`reduce`), so that their pixels are not
+    """Whether the provider computes the means of control units itself (:meth:`reduce`), so that their pixels are not
     read."""
 
     def grid(self, geometry: BaseGeometry) -> GeoBox:
-        """Any grid of the system, resolution and lattice that suit the ground: the provider's own if that saves
-        resampling.
+        """Coordinate system, resolution and alignment for the grid of a new site, as a grid of any size.
+
+        The provider's own grid if that avoids resampling.
+
+        Parameters
+        ----------
+        geometry : shapely geometry
+            Longitude and latitude. [degree]
         """
         ...
 
     def search(self, area: BaseGeometry, since: date, until: date, stored: IsStored | None = None) -> list[Scene]:
-        """Scenes that touch an area (longitude, latitude), both days included, ascending by time.
+        """Scenes that touch an area, ascending by time.
 
         Parameters
         ----------
@@ -112,9 +121,9 @@ class Source(Protocol):
         since, until : date
             Both included.
         stored : callable, optional
-            Tells which scenes need not be looked at: of ten years all but the newest. Such a one may come back without
-            a handle, its scale, offset, quality and crs unknown; all else of it is right. It is looked at by another
-            search after all where it is read again together with what is new of its overpass. Default: none.
+            Whether a scene is stored already, as nearly all of ten years are. Such a scene may be returned without
+            handle, scale, offset, quality and coordinate system; all other fields are right. If it must be read again
+            together with a new granule of its overpass, another search is made without `stored`. Default: none is.
 
         Raises
         ------
@@ -126,66 +135,89 @@ class Source(Protocol):
         ...
 
     def check_collections(self) -> None:
-        """See that the provider has every collection that is asked for: asked where a search has found nothing at all.
+        """Check that the provider has every configured collection; called if a search returned nothing at all.
+
+        Does nothing in a source whose search reports a missing collection.
 
         Raises
         ------
         UnknownCollection
-            It does not have one. A source whose search says so by itself has nothing to do here.
+            The provider does not have a collection.
         TryLater
             The provider is down.
         """
         ...
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[Iterable[Frame] | SceneRejected]:
-        """For each scene in turn its frames on all grids, in their order, or the reason why it cannot be read.
+        """Read scenes on grids, by the nearest pixel, never interpolated.
 
-        Nearest pixels are taken, never interpolated ones. Frames may be made one by one as they are asked for; a
-        source reads a block of its own once for all grids that touch it. Many scenes are given at once so that a
-        source can ask for them together.
+        Frames may be made on demand. A source reads one of its own blocks once for all grids that touch it, and many
+        scenes are given at once so that it can request them together.
 
-        A :class:`monitor.errors.SceneRejected` is yielded in place of the frames, or raised among them, so that one
-        broken scene does not stop the others. ``TryLater`` and ``BadConfiguration`` are raised.
+        Parameters
+        ----------
+        scenes : sequence of Scene
+            Results of :meth:`search`, with a handle.
+        grids : sequence of GeoBox
+            Grids to read on.
+
+        Yields
+        ------
+        iterable of Frame or SceneRejected
+            For each scene in turn, its frames on all grids in their order. If it cannot be read, the reason is yielded
+            instead of the frames or raised among them, so that it does not stop the other scenes.
+
+        Raises
+        ------
+        TryLater
+            The provider is down.
+        BadConfiguration
+            The provider refuses the credentials.
         """
         ...
 
     def reduce(
         self, scenes: Sequence[Scene], units: Sequence[BaseGeometry], lattice: GeoBox, recipe: Callable[[Any], Any]
     ) -> Iterator[np.ndarray | SceneRejected]:
-        """For each scene in turn the means over the clear pixels of each unit; only where :attr:`reduces_on_server`.
+        """Means over the clear pixels of control units, computed by the provider; only if :attr:`reduces_on_server`.
 
         Parameters
         ----------
         scenes : sequence of Scene
-            With the scale and offset that hold for them.
+            With valid scale and offset.
         units : sequence of shapely geometry
             Longitude and latitude. [degree]
         lattice : GeoBox
-            System and pixels that the units are made of.
+            Coordinate system and pixels of which the units consist.
         recipe : callable
-            Makes the layers to be averaged, in the provider's own terms, of an image of reflectances with the bands
-            of :data:`monitor.imagery.bands.OBSERVED`.
+            Converts an image of reflectances, with the bands of :data:`monitor.imagery.bands.OBSERVED`, to the layers
+            to be averaged, in the provider's own objects.
 
         Yields
         ------
         (unit, 1 + layer) float64 array or SceneRejected
-            Count of clear pixels, then means over them, NaN where there is none.
+            For each scene in turn, the number of clear pixels, then the means over them, NaN without clear pixels.
+
+        Raises
+        ------
+        TryLater, BadConfiguration
+            As :meth:`read`.
         """
         ...
 
     def cost(self, scenes: int, grid: GeoBox, units: int) -> Cost | None:
-        """What reading scenes of one site, and reducing units as large as it, will ask for.
+        """Estimate the cost of reading scenes of one site, and of reducing units of the same size.
 
         Parameters
         ----------
         scenes, units : int
-            How many.
+            Numbers of scenes and of control units.
         grid : GeoBox
-            Of the site.
+            Grid of the site.
 
         Returns
         -------
         Cost or None
-            None: what is fetched depends on how the provider's files lie, which shows only as they are opened.
+            None if the cost depends on the layout of the provider's files, which is known only once they are opened.
         """
         ...

@@ -10,7 +10,17 @@ from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube.grid import inside, site_grid
 from monitor.errors import SceneRejected
 from monitor.imagery import bands, sample
-from monitor.imagery.sample import BASELINE, CORNERS, DROP, FATES, PLAN, SIZE, Fate, Sample, deal
+from monitor.imagery.sample import (
+    BASELINE,
+    DISTURBANCE_DROP,
+    FATES,
+    PLACE_CORNERS,
+    PLAN,
+    SIZE,
+    Fate,
+    Sample,
+    deal_fates,
+)
 
 pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
 
@@ -21,11 +31,11 @@ def source():
 
 
 def test_a_seed_deals_every_fate_to_one_place_and_another_seed_deals_otherwise():
-    first, second = deal(1), deal(2)
-    assert first == deal(1)
+    first, second = deal_fates(1), deal_fates(2)
+    assert first == deal_fates(1)
     assert sorted(f.story for _, f in first) == sorted(f.story for f in FATES)
     assert first != second
-    assert len(FATES) == len(CORNERS)
+    assert len(FATES) == len(PLACE_CORNERS)
 
 
 def test_every_fate_that_the_product_must_name_is_there():
@@ -47,7 +57,7 @@ def test_only_scenes_asked_for_are_offered_and_none_far_away(source):
     assert source.search(box(100, 30, 101, 31), date(2015, 1, 1), date(2021, 12, 31)) == []
 
 
-@pytest.mark.parametrize("place", range(len(CORNERS)))
+@pytest.mark.parametrize("place", range(len(PLACE_CORNERS)))
 def test_a_place_holds_exactly_the_centres_of_its_pixels(source, place):
     lattice = source.grid(source.place(place))
     grid = site_grid(source.place(place), crs=lattice.crs, anchor=(lattice.affine.c, lattice.affine.f))
@@ -86,7 +96,7 @@ def test_a_loss_dies_back_to_the_baseline_and_a_drop_takes_what_it_says(source):
     assert cover(lost, date(2018, 6, 30)) == pytest.approx(BASELINE, abs=1e-3)
     fell = next(f for f in FATES if f.drop)
     after, whole = cover(fell, date(2020, 8, 1)), cover(FATES[0], date(2020, 8, 1))
-    assert whole - after == pytest.approx(DROP, abs=2e-3)
+    assert whole - after == pytest.approx(DISTURBANCE_DROP, abs=2e-3)
 
 
 def test_pixels_are_a_mixture_of_the_real_pixel_and_soil(source):
@@ -96,7 +106,7 @@ def test_pixels_are_a_mixture_of_the_real_pixel_and_soil(source):
     (scene,) = source.search(source.place(place), date(2019, 7, 1), date(2019, 7, 1))
     native = source.grid(source.place(place))
     ((frame,),) = source.read([scene], [native])
-    row, column = CORNERS[place]
+    row, column = PLACE_CORNERS[place]
     window = (slice(row, row + SIZE), slice(column, column + SIZE))
     fate = dict(source.places)[place]
     share = source.weight(fate, date(2019, 7, 1))

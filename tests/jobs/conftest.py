@@ -37,9 +37,9 @@ class Installation:
 
 def _registry_text(places: list[int]) -> str:
     from jobs.demonstration import _registry
-    from monitor.imagery.sample import Sample, deal
+    from monitor.imagery.sample import Sample, deal_fates
 
-    return _registry(Sample(1), [pair for pair in deal(1) if pair[0] in places])
+    return _registry(Sample(1), [pair for pair in deal_fates(1) if pair[0] in places])
 
 
 @pytest.fixture(scope="session")

@@ -84,9 +84,9 @@ def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
 
 @pytest.mark.parametrize("seed", [2, 3, 4, 5])
 def test_the_fates_of_other_seeds_are_named_rightly_too(seed, tmp_path):
-    from monitor.imagery.sample import Sample, deal
+    from monitor.imagery.sample import Sample, deal_fates
 
-    dealt = deal(seed)
+    dealt = deal_fates(seed)
     (tmp_path / "regrowth.toml").write_text(module.CONFIGURATION.format(seed=seed), encoding="utf-8")
     (tmp_path / "sites.geojson").write_text(module._registry(Sample(seed), dealt), encoding="utf-8")
     manifest = night(load(tmp_path / "regrowth.toml"), as_of=module.LAST_NIGHT, pages=False)

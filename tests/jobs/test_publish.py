@@ -9,7 +9,7 @@ from jobs.installation import open_ledger
 from jobs.pages import main_publish, publish
 from jobs.pipeline import night
 from jobs.settings import load
-from monitor.imagery.sample import NOTICE, SAMPLE
+from monitor.imagery.sample import DEMONSTRATION_NOTICE, SAMPLE_NOTICE
 
 NIGHT = date(2018, 9, 30)
 
@@ -61,13 +61,13 @@ def test_only_sites_that_a_fate_was_dealt_to_are_said_to_have_one(install, tmp_p
         found = re.search('class="notice"[^>]*>([^<]*)<', (tmp_path / page).read_text(encoding="utf-8"))
         return found.group(1)
 
-    assert first("index.html") == first("sites/demo-02/index.html") == SAMPLE["en"]
-    assert first("sites/demo-02/index.zh.html") == SAMPLE["zh"]
+    assert first("index.html") == first("sites/demo-02/index.html") == SAMPLE_NOTICE["en"]
+    assert first("sites/demo-02/index.zh.html") == SAMPLE_NOTICE["zh"]
     (tmp_path / "truth.json").write_text('{"demo-02": {}, "demo-07": {}}')
     main_publish(settings)
-    assert first("sites/demo-02/index.html") == NOTICE["en"]
-    assert first("sites/demo-02/index.zh.html") == NOTICE["zh"]
-    assert first("sites/demo-10/index.html") == first("index.html") == SAMPLE["en"]
+    assert first("sites/demo-02/index.html") == DEMONSTRATION_NOTICE["en"]
+    assert first("sites/demo-02/index.zh.html") == DEMONSTRATION_NOTICE["zh"]
+    assert first("sites/demo-10/index.html") == first("index.html") == SAMPLE_NOTICE["en"]
     (tmp_path / "truth.json").write_text('{"demo-02": {}, "demo-07": {}, "demo-10": {}}')
     main_publish(settings)
-    assert first("sites/demo-10/index.html") == first("index.html") == NOTICE["en"]
+    assert first("sites/demo-10/index.html") == first("index.html") == DEMONSTRATION_NOTICE["en"]

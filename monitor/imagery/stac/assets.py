@@ -13,7 +13,7 @@ from typing import Any, Final
 from monitor.errors import BROKEN_SCENE
 from monitor.imagery import bands
 from monitor.imagery.stac.fields import as_list, as_mapping, as_number, item_rejected, listed_keys
-from monitor.imagery.stac.products import QUALITY_KEYS, QUALITY_TITLES, Product
+from monitor.imagery.stac.products import QUALITY_KEYS, QUALITY_TITLES, StacProduct
 
 PICTURE_ROLES: Final = frozenset({"visual", "overview", "thumbnail", "preview", "metadata", "tiles"})
 """Roles and keys of assets that hold no measurements."""
@@ -90,7 +90,7 @@ type SelectedBand = tuple[BandCandidate, str]
 """An asset for a band, and why it was selected: ``common name`` or ``key``."""
 
 
-def select_bands(item: Mapping[str, Any], product: Product) -> list[SelectedBand | None]:
+def select_bands(item: Mapping[str, Any], product: StacProduct) -> list[SelectedBand | None]:
     """The asset of each band in :data:`monitor.imagery.bands.OBSERVED`; None where the scene lacks the band.
 
     Raises
@@ -110,7 +110,7 @@ def select_bands(item: Mapping[str, Any], product: Product) -> list[SelectedBand
     return selected
 
 
-def select_quality(item: Mapping[str, Any], product: Product) -> tuple[str, ItemAsset]:
+def select_quality(item: Mapping[str, Any], product: StacProduct) -> tuple[str, ItemAsset]:
     """Kind of the quality layer, a key of :data:`monitor.imagery.stac.products.QUALITY_KEYS`, and its asset.
 
     Raises
@@ -214,7 +214,7 @@ def _candidates(layers: Iterable[Layer], properties: Mapping[str, Any]) -> Itera
 
 
 def _select_band(
-    name: str, candidates: Sequence[BandCandidate], common_names: Sequence[str], product: Product
+    name: str, candidates: Sequence[BandCandidate], common_names: Sequence[str], product: StacProduct
 ) -> SelectedBand | None:
     """The best asset for a band, by common name, else by key; None if there is none."""
     for common_name in common_names:

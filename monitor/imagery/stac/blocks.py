@@ -32,7 +32,7 @@ MAX_GAP_BYTES: Final = 16_384
 """Blocks with a smaller gap between them are fetched in one request. [byte]"""
 MAX_RANGE_BYTES: Final = 16 << 20
 """Longest range of several blocks in one request. [byte]"""
-MAX_BLOCK_BYTES: Final = 128 << 20
+MAX_TIFF_BLOCK_BYTES: Final = 128 << 20
 """Largest block, decoded or as stored, that is accepted. [byte]"""
 MAX_TAG_BYTES: Final = 32 << 20
 """Longest header entry that is accepted. [byte]"""
@@ -176,7 +176,7 @@ def fetch_run(reader: Reader, run: BlockRun) -> dict[int, bytes]:
         ``BROKEN``: the file ends before a block does, or a block is larger than the limit.
     """
     for _, size, _ in run:
-        if size > MAX_BLOCK_BYTES:
+        if size > MAX_TIFF_BLOCK_BYTES:
             raise _file_rejected(reader.name, f"names a block of {size:,} bytes")
     first = run[0][0]
     data = reader.read(first, max(offset + size for offset, size, _ in run) - first)
@@ -305,7 +305,7 @@ def _parse_layout(file: _HeaderPages, name: str) -> TileLayout:
         offsets, sizes = numbers(_STRIP_OFFSETS), numbers(_STRIP_SIZES)
     if not all(0 < side <= 1 << 20 for side in (*shape, *block)) or not 0 < samples <= 64:
         raise _file_rejected(name, f"has impossible sides {shape} or blocks {block}")
-    if block[0] * block[1] * samples * max(numbers(_BITS, 1)) // 8 > MAX_BLOCK_BYTES:
+    if block[0] * block[1] * samples * max(numbers(_BITS, 1)) // 8 > MAX_TIFF_BLOCK_BYTES:
         raise _file_rejected(name, f"has blocks of {block[0]} by {block[1]} pixels, which is too large")
     expected = math.ceil(shape[0] / block[0]) * math.ceil(shape[1] / block[1]) * (samples if planar else 1)
     if len(offsets) != expected or len(sizes) != expected:

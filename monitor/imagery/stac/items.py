@@ -16,7 +16,7 @@ from monitor.imagery.addresses import is_remote
 from monitor.imagery.source import IsStored, Scene
 from monitor.imagery.stac.assets import SceneAssets, scene_assets, select_bands, select_quality
 from monitor.imagery.stac.fields import as_list, as_mapping, as_number, item_rejected, safe_text
-from monitor.imagery.stac.products import Product, check_level, identify_item
+from monitor.imagery.stac.products import StacProduct, check_level, identify_item
 from monitor.imagery.stac.scaling import scale_and_offset
 
 MAX_FOOTPRINT_VERTICES: Final = 20_000
@@ -97,7 +97,7 @@ def item_address(item: Mapping[str, Any]) -> str:
 
 
 def _with_assets(
-    scene: Scene, item: Mapping[str, Any], product: Product, identity: Identity, *, base: str, address: str
+    scene: Scene, item: Mapping[str, Any], product: StacProduct, identity: Identity, *, base: str, address: str
 ) -> Scene:
     """The scene with its files, scale, offset and quality layer."""
     check_level(item, product, identity.baseline)

@@ -15,7 +15,7 @@ A scale or offset stated by the item takes precedence, see :mod:`monitor.imagery
 ``eo:bands``, STAC 1.1 ``bands``), state a scale, and have a quality layer of :data:`QUALITY_KEYS`: it is read as
 :data:`OTHER`. **To add a product** whose items lack any of these:
 
-1. add a :class:`Product` below: asset keys of its bands, near infrared, quality layer, scale and offset;
+1. add a :class:`StacProduct` below: asset keys of its bands, near infrared, quality layer, scale and offset;
 2. recognise its items in :func:`identify_item`, and give its acquisitions an id in
    :mod:`monitor.imagery.acquisition_id` if it needs a new form;
 3. for a new kind of quality layer, add its asset keys to :data:`QUALITY_KEYS` and :data:`QUALITY_TITLES`, and its
@@ -56,7 +56,7 @@ QUALITY_TITLES: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
+class StacProduct:
     """How the items of one product are read."""
 
     name: str
@@ -87,23 +87,23 @@ _TM_KEYS: Final = {
     "swir22": ("sr_b7",),
 }  # fmt: skip
 
-SENTINEL2_L2A: Final = Product(
+SENTINEL2_L2A: Final = StacProduct(
     name="Sentinel-2 L2A", keys=_MSI_KEYS, near_infrared=("nir", "nir08"), quality=("scl",), scale=1e-4
 )
 """Common name ``nir`` is B08 at 10 m. Its offset depends on the processing baseline, see
 :func:`monitor.imagery.stac.scaling.scale_and_offset`."""
-LANDSAT_OLI: Final = Product(
+LANDSAT_OLI: Final = StacProduct(
     name="Landsat C2 L2", keys=_OLI_KEYS, quality=("qa_pixel",), scale=2.75e-5, offset=-0.2
 )  # fmt: skip
 """Landsat 8 and 9."""
-LANDSAT_TM: Final = Product(
+LANDSAT_TM: Final = StacProduct(
     name="Landsat C2 L2", keys=_TM_KEYS, quality=("qa_pixel",), scale=2.75e-5, offset=-0.2
 )  # fmt: skip
 """Landsat 4, 5 and 7."""
-HLS_S30: Final = Product(name="HLS S30", keys={**_MSI_KEYS, "nir": ("b8a",)}, quality=("fmask",), scale=1e-4)
+HLS_S30: Final = StacProduct(name="HLS S30", keys={**_MSI_KEYS, "nir": ("b8a",)}, quality=("fmask",), scale=1e-4)
 """The narrow near infrared B8A, which matches that of Landsat; all bands have 30 m."""
-HLS_L30: Final = Product(name="HLS L30", keys=_HLS_L30_KEYS, quality=("fmask",), scale=1e-4)
-OTHER: Final = Product(
+HLS_L30: Final = StacProduct(name="HLS L30", keys=_HLS_L30_KEYS, quality=("fmask",), scale=1e-4)
+OTHER: Final = StacProduct(
     name="other", keys={}, near_infrared=("nir", "nir08"), quality=tuple(QUALITY_KEYS), scale=None
 )  # fmt: skip
 """Any other item of GeoTIFFs."""
@@ -112,7 +112,7 @@ _HLS_ID: Final = re.compile(r"HLS\.([LS]30)\.")
 _SENTINEL2_PLATFORM: Final = re.compile(r"sentinel[-_ ]?2|^s2[a-d]$")
 
 
-def identify_item(item: Mapping[str, Any], time: datetime) -> tuple[Product, str, Identity]:
+def identify_item(item: Mapping[str, Any], time: datetime) -> tuple[StacProduct, str, Identity]:
     """Product, sensor and acquisition of an item.
 
     Parameters
@@ -124,7 +124,7 @@ def identify_item(item: Mapping[str, Any], time: datetime) -> tuple[Product, str
 
     Returns
     -------
-    product : Product
+    product : StacProduct
         :data:`OTHER` if it is none of the known ones.
     sensor : str
         For instance ``sentinel-2a``.
@@ -177,7 +177,7 @@ def identify_item(item: Mapping[str, Any], time: datetime) -> tuple[Product, str
     return OTHER, sensor, identity
 
 
-def check_level(item: Mapping[str, Any], product: Product, baseline: str) -> None:
+def check_level(item: Mapping[str, Any], product: StacProduct, baseline: str) -> None:
     """Check that an item is surface reflectance.
 
     Raises

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from monitor.errors import WRONG_RADIOMETRY
 from monitor.imagery.stac.fields import as_mapping, as_number, first_value, item_rejected, safe_text
-from monitor.imagery.stac.products import OTHER, SENTINEL2_L2A, Product
+from monitor.imagery.stac.products import OTHER, SENTINEL2_L2A, StacProduct
 
 BOA_OFFSET: Final = -0.1
 """BOA_ADD_OFFSET of Sentinel-2 L2A from :data:`BOA_OFFSET_BASELINE` on: -1000 / 10,000. [1]"""
@@ -16,7 +16,7 @@ _DECIMAL: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,2})?", re.AS
 
 
 def scale_and_offset(
-    item: Mapping[str, Any], product: Product, baseline: str, bands: Iterable[tuple[str, Mapping[str, Any]]]
+    item: Mapping[str, Any], product: StacProduct, baseline: str, bands: Iterable[tuple[str, Mapping[str, Any]]]
 ) -> tuple[float, float]:
     """Scale and offset that are valid for all bands of a scene: reflectance = scale * integer + offset.
 
@@ -24,7 +24,7 @@ def scale_and_offset(
     ----------
     item : mapping
         JSON of the item.
-    product : Product
+    product : StacProduct
         Product of the item.
     baseline : str
         Processing baseline, ``05.09``; empty if unknown.
