@@ -3,15 +3,19 @@
 from monitor.errors import MonitorError, TryLater
 
 
-class FetchRefused(MonitorError):
+class FetchError(MonitorError):
+    """A file that cannot be fetched, although its host answers."""
+
+
+class FetchRefused(FetchError):
     """An address that must not be fetched, or a response that must not be accepted."""
 
 
-class NotFound(MonitorError):
+class NotFound(FetchError):
     """There is nothing at an address (status 404 or 410, or no such local file)."""
 
 
-class StatusError(MonitorError):
+class StatusError(FetchError):
     """The server answered with an error status."""
 
     def __init__(self, status: int, message: str) -> None:

@@ -391,9 +391,8 @@ class Fetcher:
                         continue
                     limit = limits[response.status == 200]
                     content = b"" if response.status >= 400 else self._body(response, limit, url)
-                    return HttpResponse(
-                        status=response.status, headers=dict(response.headers), body=content, url=url
-                    )  # fmt: skip
+                    headers_sent = dict(response.headers)
+                    return HttpResponse(status=response.status, headers=headers_sent, body=content, url=url)
                 finally:
                     response.close()  # a body that was read to its end has already returned its connection
         msg = f"{display_address(url)} redirects more than {MAX_REDIRECTS} times"

@@ -18,10 +18,7 @@ from monitor.imagery.stac.items import scene_from_item
 def row(scene):
     """A scene as a line of the table."""
     if isinstance(scene.handle, SceneAssets):
-        names = [
-            f"{one.key}{' k' if one.selected_by == 'key' else ''}"
-            for one in (*scene.handle.bands, scene.handle.quality) if one is not None
-        ]  # fmt: skip
+        names = [asset.key for asset in (*scene.handle.bands, scene.handle.quality) if asset is not None]
         told = f"{' '.join(names[:-1])}, {names[-1]}"
     else:
         told = f"{scene.handle.reason}: {scene.handle}"

@@ -18,7 +18,7 @@ from shapely.geometry import box
 
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
 from monitor.imagery.addresses import AllowList
-from monitor.imagery.stac import api_client, asset_reader, items
+from monitor.imagery.stac import api_io, asset_reader, items
 from monitor.imagery.stac.assets import SceneAssets
 from monitor.imagery.stac.source import Stac
 from monitor.imagery.transport import BLOCKED_FOR, Fetcher
@@ -196,7 +196,7 @@ def test_a_paging_loop_is_left(server, api):
 
 
 def test_pages_without_end_are_left_at_a_cap(server, api, monkeypatch):
-    monkeypatch.setattr(api_client, "MAX_PAGES", 20)
+    monkeypatch.setattr(api_io, "MAX_PAGES", 20)
 
     def act(handler):
         n = server.counts["search"]
@@ -209,7 +209,7 @@ def test_pages_without_end_are_left_at_a_cap(server, api, monkeypatch):
 
 
 def test_an_endless_answer_is_left_at_a_cap(server, api, monkeypatch):
-    monkeypatch.setattr(api_client, "MAX_DOCUMENT_BYTES", 1 << 20)
+    monkeypatch.setattr(api_io, "MAX_DOCUMENT_BYTES", 1 << 20)
 
     def act(handler):
         handler.send_response(200)

@@ -121,7 +121,7 @@ def _elevation(item: Mapping[str, Any]) -> ItemAsset | None:
     described = {str(k): v for k, v in assets.items() if isinstance(v, dict)} if isinstance(assets, dict) else {}
     files = {key: asset for key, asset in described.items() if is_data_geotiff(key, asset)}
     key = next((name for name in ELEVATION_ASSETS if name in files), next(iter(files)) if len(files) == 1 else None)
-    return None if key is None else ItemAsset(key=key, href=str(files[key]["href"]), selected_by="key")
+    return None if key is None else ItemAsset(key=key, href=str(files[key]["href"]))
 
 
 def _tile(reader: AssetReader) -> ElevationTile:

@@ -35,8 +35,6 @@ class ItemAsset:
     """Rows and columns; None if not stated. [pixel]"""
     transform: tuple[float, ...] | None = None
     """Six coefficients of the affine transform; None if not stated."""
-    selected_by: str = ""
-    """Why it was selected: ``common name``, ``key`` or ``title``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +84,9 @@ class BandCandidate:
 
 type Layer = tuple[str, Mapping[str, Any]]
 """Key and JSON of an asset."""
-type SelectedBand = tuple[BandCandidate, str]
-"""An asset for a band, and why it was selected: ``common name`` or ``key``."""
 
 
-def select_bands(item: Mapping[str, Any], product: StacProduct) -> list[SelectedBand | None]:
+def select_bands(item: Mapping[str, Any], product: StacProduct) -> list[BandCandidate | None]:
     """The asset of each band in :data:`monitor.imagery.bands.OBSERVED`; None where the scene lacks the band.
 
     Raises
@@ -123,17 +119,17 @@ def select_quality(item: Mapping[str, Any], product: StacProduct) -> tuple[str, 
     for kind in product.quality:
         for key, asset in layers:
             if key.lower() in QUALITY_KEYS[kind]:
-                return kind, _described(key, asset, properties, "key")
+                return kind, _described(key, asset, properties)
         for key, asset in layers:
             if QUALITY_TITLES[kind].search(str(asset.get("title") or "")):
-                return kind, _described(key, asset, properties, "title")
+                return kind, _described(key, asset, properties)
     present = listed_keys(as_mapping(item.get("assets")))
     why = f"has no quality layer that is known ({', '.join(product.quality)}); it has {present}"
     raise item_rejected(BROKEN_SCENE, why)
 
 
 def scene_assets(
-    item: Mapping[str, Any], selected: Sequence[SelectedBand | None], quality: ItemAsset, *, base: str, address: str
+    item: Mapping[str, Any], selected: Sequence[BandCandidate | None], quality: ItemAsset, *, base: str, address: str
 ) -> SceneAssets:
     """The files of a scene.
 
@@ -141,7 +137,7 @@ def scene_assets(
     ----------
     item : mapping
         JSON of the item.
-    selected : sequence of (BandCandidate, str) or None
+    selected : sequence of BandCandidate or None
         Result of :func:`select_bands`.
     quality : ItemAsset
         The quality layer.
@@ -154,11 +150,11 @@ def scene_assets(
         ``BROKEN``: bands are stated to be in several coordinate systems.
     """
     properties = as_mapping(item.get("properties"))
-    codes = {code for band, _ in filter(None, selected) if (code := _epsg({**properties, **band.asset}))}
+    codes = {code for band in filter(None, selected) if (code := _epsg({**properties, **band.asset}))}
     if len(codes) > 1:
         raise item_rejected(BROKEN_SCENE, f"names several coordinate systems: {sorted(codes)}")
     return SceneAssets(
-        bands=tuple(choice and _described_band(*choice, properties) for choice in selected),
+        bands=tuple(None if band is None else _described_band(band, properties) for band in selected),
         quality=quality,
         epsg=next(iter(codes), None),
         base=base,
@@ -215,25 +211,25 @@ def _candidates(layers: Iterable[Layer], properties: Mapping[str, Any]) -> Itera
 
 def _select_band(
     name: str, candidates: Sequence[BandCandidate], common_names: Sequence[str], product: StacProduct
-) -> SelectedBand | None:
+) -> BandCandidate | None:
     """The best asset for a band, by common name, else by key; None if there is none."""
     for common_name in common_names:
         named = [candidate for candidate in candidates if candidate.common_name == common_name]
         if named:
             keys = product.keys.get(name, ())
-            return min(named, key=lambda c: (not c.is_single, c.names.isdisjoint(keys), c.pixel, c.key)), "common name"
+            return min(named, key=lambda c: (not c.is_single, c.names.isdisjoint(keys), c.pixel, c.key))
     keys = product.keys.get(name, (name,))
     keyed = [c for c in candidates if c.is_single and not c.common_name and not c.names.isdisjoint(keys)]
-    return (min(keyed, key=lambda c: (c.pixel, c.key)), "key") if keyed else None
+    return min(keyed, key=lambda c: (c.pixel, c.key), default=None)
 
 
-def _described(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any], selected_by: str) -> ItemAsset:
+def _described(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]) -> ItemAsset:
     shape, transform = _shape(asset, properties), _transform(asset, properties)
-    return ItemAsset(key=key, href=str(asset["href"]), shape=shape, transform=transform, selected_by=selected_by)
+    return ItemAsset(key=key, href=str(asset["href"]), shape=shape, transform=transform)
 
 
-def _described_band(candidate: BandCandidate, selected_by: str, properties: Mapping[str, Any]) -> ItemAsset:
-    described = _described(candidate.key, candidate.asset, properties, selected_by)
+def _described_band(candidate: BandCandidate, properties: Mapping[str, Any]) -> ItemAsset:
+    described = _described(candidate.key, candidate.asset, properties)
     return replace(described, band=candidate.number, nodata=as_number(candidate.band.get("nodata")))
 
 

@@ -15,21 +15,14 @@ from urllib.parse import quote
 
 import structlog
 from pystac.errors import STACError
+from pystac_client import Client
 from pystac_client.exceptions import APIError
 from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadConfiguration, MonitorError, TryLater, UnknownCollection
 from monitor.imagery.addresses import display_address, is_remote, join_address, local_path
-from monitor.imagery.fetch_errors import (
-    AccessDenied,
-    FetchRefused,
-    NoAnswer,
-    NotFound,
-    RequestRejected,
-    TooLarge,
-    Truncated,
-)
-from monitor.imagery.stac.api_client import ApiClient, stop_search
+from monitor.imagery.fetch_errors import AccessDenied, FetchError, FetchRefused, NoAnswer, NotFound, TooLarge, Truncated
+from monitor.imagery.stac.api_io import FetcherIO, stop_search
 from monitor.imagery.stac.documents import (
     JSON_HEADERS,
     MAX_DOCUMENT_BYTES,
@@ -43,6 +36,8 @@ from monitor.imagery.transport import Fetcher
 
 log = structlog.get_logger()
 
+ITEMS_PER_PAGE: Final = 100
+"""Items requested at a time. A Sentinel-2 item takes about 15 kB, and some services fail beyond 6 MB a page."""
 MAX_FILES: Final = 50_000
 """Most files of a static catalogue."""
 
@@ -68,7 +63,9 @@ class Catalogue:
         self.collections = tuple(collections)
         self._fetcher = fetcher
         self._static: list[tuple[Document, str]] | None = None
-        self._api: ApiClient | None = None
+        self._io = FetcherIO(fetcher)
+        self._client: Client | None = None
+        self._search_method = "POST"
         self._opened = False
         self._collections_checked = False
         self._checking = threading.Lock()
@@ -103,16 +100,24 @@ class Catalogue:
         document = parse_document(text, self.url)
         links = links_by_relation(document)
         if is_remote(self.url) and ("search" in links or document.get("conformsTo")):
-            self._api = ApiClient(self._fetcher, self.url, text, links.get("search", []))
+            self._open_api(text, links.get("search", []))
         elif is_remote(self.url) and document.get("type") == "Collection" and "items" in links and "root" in links:
             root = join_address(self.url, links["root"][0]["href"])
             text = read_text(self._fetcher, root)
             self.collections = (str(document.get("id")),)
             self.url = root
-            links = links_by_relation(parse_document(text, root))
-            self._api = ApiClient(self._fetcher, root, text, links.get("search", []))
+            self._open_api(text, links_by_relation(parse_document(text, root)).get("search", []))
         else:
             self._static = list(self._linked_items(document, self.url))
+
+    def _open_api(self, landing_page: str, search_links: Sequence[Document]) -> None:
+        methods = {str(link.get("method") or "GET").upper() for link in search_links}
+        if search_links and "POST" not in methods and any("method" in link for link in search_links):
+            self._search_method = "GET"
+        self._io.set_landing_page(self.url, landing_page)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._client = Client.open(self.url, stac_io=self._io)
 
     def static_items(self) -> list[tuple[Document, str]]:
         """Items of the searched collections of a static catalogue, and the address of the document of each."""
@@ -139,9 +144,16 @@ class Catalogue:
         BadConfiguration
             The API refuses access or the request.
         """
-        assert self._api is not None
+        assert self._client is not None
+        self._io.begin_search()
         with self._converted_errors():
-            pages = self._api.pages(self.collections, area, since, until)
+            pages = self._client.search(
+                collections=list(self.collections) or None,
+                bbox=area.bounds,
+                datetime=f"{since}/{until}",
+                limit=ITEMS_PER_PAGE,
+                method=self._search_method,
+            ).pages_as_dicts()
         seen: set[str] = set()
         while (page := self._next_page(pages)) is not None:
             features = as_list(page.get("features"))
@@ -202,15 +214,15 @@ class Catalogue:
             )
         except NotFound:
             return False
-        except (AccessDenied, FetchRefused, RequestRejected):
-            return True
+        except FetchError:
+            pass
         return True
 
     def _listed_collections(self) -> list[str]:
         """Ids of the collections on the first page of an API's list; empty if it has no list."""
         try:
             document = parse_document(read_text(self._fetcher, f"{self.url.rstrip('/')}/collections"), self.url)
-        except (NotFound, AccessDenied, FetchRefused, RequestRejected, BadConfiguration):
+        except (FetchError, BadConfiguration):
             return []
         ids = [entry.get("id") for entry in as_list(document.get("collections")) if isinstance(entry, dict)]
         return [safe_text(id_) for id_ in ids if isinstance(id_, str)]
@@ -274,7 +286,7 @@ class Catalogue:
         """A document of a static catalogue; None, with a warning, if it cannot be read."""
         try:
             return parse_document(read_text(self._fetcher, address), address)
-        except (FetchRefused, NotFound, AccessDenied, RequestRejected, NoAnswer, BadConfiguration) as error:
+        except (FetchError, NoAnswer, BadConfiguration) as error:
             log.warning("a file of the catalogue is skipped", file=display_address(address), error=str(error))
             return None
 
@@ -292,17 +304,15 @@ class Catalogue:
         except (TooLarge, Truncated) as error:
             msg = f"{error}; try again later"
             raise TryLater(msg) from None
-        except (NotFound, RequestRejected) as error:
+        except FetchRefused as error:
+            raise BadConfiguration(str(error)) from None
+        except FetchError as error:
             named = f" and collections {list(self.collections)}" if self.collections else ""
             msg = f"{error}; check [source] url{named}"
             raise BadConfiguration(msg) from None
-        except FetchRefused as error:
-            raise BadConfiguration(str(error)) from None
         except MonitorError:
             raise
-        except (
-            APIError, STACError, ValueError, KeyError, TypeError, AttributeError, RecursionError
-        ) as error:  # fmt: skip
+        except (APIError, STACError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             what = f"something that is no STAC ({type(error).__name__})"
             msg = f"{display_address(self.url)} answers with {what}; try again later"
             raise TryLater(msg) from error

@@ -103,7 +103,7 @@ def _with_assets(
     check_level(item, product, identity.baseline)
     selected = select_bands(item, product)
     kind, quality = select_quality(item, product)
-    described = [(band.key, band.band) for band, _ in filter(None, selected)]
+    described = [(band.key, band.band) for band in filter(None, selected)]
     scale, offset = scale_and_offset(item, product, identity.baseline, described)
     assets: SceneAssets = scene_assets(item, selected, quality, base=base, address=address)
     crs = f"EPSG:{assets.epsg}" if assets.epsg else ""

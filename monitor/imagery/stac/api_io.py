@@ -1,24 +1,17 @@
-"""Search a STAC API with pystac-client, with every request made by the monitor's own fetcher."""
+"""Requests of pystac-client, made by the monitor's own fetcher."""
 
 import json
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
 from typing import Any, Final, NoReturn
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import pystac
-from pystac_client import Client
 from pystac_client.stac_api_io import StacApiIO
-from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import TryLater
 from monitor.imagery.addresses import display_address
 from monitor.imagery.stac.documents import JSON_HEADERS, MAX_DOCUMENT_BYTES, decode_text, parse_json
 from monitor.imagery.transport import Fetcher
 
-ITEMS_PER_PAGE: Final = 100
-"""Items requested at a time. A Sentinel-2 item takes about 15 kB, and some services fail beyond 6 MB a page."""
 MAX_PAGES: Final = 1_000
 """Most pages of one search."""
 MAX_SEARCH_BYTES: Final = 2 << 30
@@ -27,72 +20,23 @@ _FORBIDDEN_HEADERS: Final = ("host", "content-length", "transfer-encoding", "aut
 """Headers that a link to the next page must not set."""
 
 
-class ApiClient:
-    """A STAC API.
+class FetcherIO(StacApiIO):
+    """Input of pystac-client: requests made by the monitor's own fetcher, with limits on a search."""
 
-    Parameters
-    ----------
-    fetcher : Fetcher
-        Makes the requests.
-    url : str
-        Address of the landing page.
-    landing_page : str
-        Text of the landing page.
-    search_links : sequence of mapping
-        Its links with the relation ``search``.
-    """
-
-    def __init__(
-        self, fetcher: Fetcher, url: str, landing_page: str, search_links: Sequence[Mapping[str, Any]]
-    ) -> None:
-        self._io = _FetcherIO(fetcher, url, landing_page)
-        methods = {str(link.get("method") or "GET").upper() for link in search_links}
-        only_get = search_links and "POST" not in methods and any("method" in link for link in search_links)
-        self._method = "GET" if only_get else "POST"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self._client = Client.open(url, stac_io=self._io)
-
-    def pages(
-        self, collections: Sequence[str], area: BaseGeometry, since: date, until: date
-    ) -> Iterator[dict[str, Any]]:
-        """Pages of a search, as JSON; one search at a time.
-
-        Parameters
-        ----------
-        collections : sequence of str
-            Ids; empty: all.
-        area : shapely geometry
-            Longitude and latitude. [degree]
-        since, until : date
-            Both included.
-
-        Raises
-        ------
-        TryLater
-            The search has too many pages, or leads back to an earlier one.
-        """
-        self._io.begin_search()
-        return self._client.search(
-            collections=list(collections) or None,
-            bbox=area.bounds,
-            datetime=f"{since}/{until}",
-            limit=ITEMS_PER_PAGE,
-            method=self._method,
-        ).pages_as_dicts()
-
-
-class _FetcherIO(StacApiIO):
-    """Input of pystac-client: requests made by the fetcher, with limits on a search."""
-
-    def __init__(self, fetcher: Fetcher, url: str, landing_page: str) -> None:
+    def __init__(self, fetcher: Fetcher) -> None:
         super().__init__(max_retries=None)
         self._fetcher = fetcher
-        self._base = url.rstrip("/") + "/"
-        self._landing_page = {url.rstrip("/"): landing_page}
+        self._base = ""
+        self._landing_page: dict[str, str] = {}
         self.begin_search()
 
+    def set_landing_page(self, url: str, text: str) -> None:
+        """Address and text of the API's landing page, which is not fetched again."""
+        self._base = url.rstrip("/") + "/"
+        self._landing_page = {url.rstrip("/"): text}
+
     def begin_search(self) -> None:
+        """Reset the limits."""
         self._requested: set[tuple[str, str, str]] = set()
         self._bytes = 0
 
@@ -105,6 +49,7 @@ class _FetcherIO(StacApiIO):
         return str(super().read_text(source, *args, **kwargs))
 
     def json_loads(self, txt: str, *_: Any, **__: Any) -> Any:
+        """Value of a JSON text."""
         return parse_json(txt)
 
     def request(
@@ -114,6 +59,13 @@ class _FetcherIO(StacApiIO):
         headers: dict[str, str] | None = None,
         parameters: dict[str, Any] | None = None,
     ) -> str:
+        """Body of a response.
+
+        Raises
+        ------
+        TryLater
+            The search has too many pages or bytes, or leads back to an earlier page.
+        """
         method = (method or "GET").upper()
         href = urljoin(self._base, href)
         body: bytes | None = None
