@@ -5,14 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from urllib.parse import urlsplit
 
-from monitor.errors import (
-    BROKEN_SCENE,
-    MISSING_FILE,
-    UNANSWERED_FILE,
-    BadConfiguration,
-    SceneRejected,
-    TryLater,
-)
+from monitor.errors import BROKEN_SCENE, MISSING_FILE, UNANSWERED_FILE, BadConfiguration, SceneRejected, TryLater
 from monitor.imagery.addresses import is_remote, join_address
 from monitor.imagery.byte_ranges import LocalFile, RemoteFile
 from monitor.imagery.fetch_errors import AccessDenied, FetchRefused, NoAnswer, NotFound, RequestRejected
