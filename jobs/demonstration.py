@@ -1,7 +1,7 @@
 """The demonstration: the whole job on the embedded Sentinel-2 series, with sites whose fate is known.
 
-It writes a registry and a configuration like anyone's, fetches the history, runs a series of nights as a scheduler
-would, and compares what the monitor says with what was laid into the imagery. Safe to run again: nothing changes.
+It writes an ordinary registry and configuration, fetches the history, runs a series of nights as a scheduler would, and
+compares the assessments with the changes that were put into the imagery. Safe to run again: nothing changes.
 """
 
 import json
@@ -10,12 +10,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from shapely.geometry import mapping
 
-from jobs.console import progress
+from jobs.console import print_json, progress
 from jobs.exits import Exit
 from jobs.installation import add_sites, open_ledger
 from jobs.pipeline import exit_status, fetch_history, night
@@ -24,11 +23,11 @@ from monitor.errors import BadConfiguration
 from monitor.imagery.sample import PLAN, START, Fate, Sample, deal_fates
 
 FIRST_NIGHT = date(2020, 6, 25)
-"""What lies before is backfilled; the nights from here on are run one after the other."""
+"""Earlier scenes are fetched by a backfill; the nights from this day on are run one after the other."""
 LAST_NIGHT = date(2020, 10, 31)
-BIOME = "loess"
+DEMO_BIOME = "loess"
 
-NAMES = (
+PLACE_NAMES = (
     ("Upper slope", "上坡"), ("Mill terrace", "磨坊台地"), ("East gully", "东沟"), ("Long field", "长条地"),
     ("Spring hollow", "泉洼"), ("Middle ridge", "中梁"), ("Stone bank", "石坎"), ("West apron", "西坡脚"),
     ("Old pasture", "老牧场"), ("Lower bench", "下台地"),
@@ -52,49 +51,62 @@ url = "sqlite:///regrowth.db"
 [outputs]
 root = "."
 """
-MADE = ("store", "sites", "messages", "index.html", "index.zh.html", "status.json", "sites.parquet", "truth.json",
-        "sites.geojson", "regrowth.toml", "regrowth.db", "regrowth.db-wal", "regrowth.db-shm")  # fmt: skip
+OUTPUT_NAMES = (
+    "store", "sites", "messages", "index.html", "index.zh.html", "status.json", "sites.parquet", "truth.json",
+    "sites.geojson", "regrowth.toml", "regrowth.db", "regrowth.db-wal", "regrowth.db-shm",
+)  # fmt: skip
+"""Files and folders that a demonstration creates."""
 
 
 def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
-    """Run the demonstration; see the module.
+    """Run the demonstration (see the module) and print the comparison.
 
     Parameters
     ----------
     out : Path
-        Folder for everything it makes. One of another seed is made anew.
+        Folder for all outputs; those of another seed are removed first.
     seed : int
-        Deals the fates.
+        Assigns the fates to the sites.
     as_json : bool
         Print the comparison as JSON instead of a table.
+
+    Returns
+    -------
+    Exit
+        The highest exit status of all nights.
+
+    Raises
+    ------
+    BadConfiguration
+        The folder contains something else.
     """
     source = Sample(seed)
     dealt = deal_fates(seed)
     config = out / "regrowth.toml"
     text = CONFIGURATION.format(seed=seed)
-    _make_room(out, config, text)
+    _remove_other_seed(out, config, text)
     truth: dict[str, dict[str, Any]] = {_id(place): {"fate": fate.name, "theta": fate.truth} for place, fate in dealt}
     _write(out / "truth.json", json.dumps(truth, indent=2) + "\n")
     write_inputs(out, seed=seed)
     settings = load(config)
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
-    with progress("history") as tell:
-        worst = exit_status(fetch_history(settings, until=FIRST_NIGHT - timedelta(days=1), progress=tell))
+    with progress("history") as report:
+        worst = exit_status(fetch_history(settings, until=FIRST_NIGHT - timedelta(days=1), progress=report))
     nights = _nights(source)
     sent = 0
-    with progress("nights") as tell:
+    with progress("nights") as report:
         for number, day in enumerate(nights, start=1):
             manifest = night(settings, as_of=day)
             worst = max(worst, exit_status(manifest))
             sent += manifest["messages_sent"]
-            if tell is not None:
-                tell(number, len(nights))
-    found = {one["site"]: one for one in json.loads((out / "status.json").read_text(encoding="utf-8"))}
+            if report is not None:
+                report(number, len(nights))
+    latest = {values["site"]: values for values in json.loads((out / "status.json").read_text(encoding="utf-8"))}
     if as_json:
-        typer.echo(json.dumps({"seed": seed, "sites": _compared(truth, found), "messages_sent": sent}, indent=2))
+        print_json({"seed": seed, "sites": _compared(truth, latest), "messages_sent": sent})
     else:
-        _show(out, dict(dealt), truth, found, nights=len(nights), sent=sent)
+        _print_comparison(out, dict(dealt), latest, nights=len(nights), sent=sent)
     return worst
 
 
@@ -104,8 +116,8 @@ def write_inputs(out: Path, *, seed: int) -> None:
     _write(out / "regrowth.toml", CONFIGURATION.format(seed=seed))
 
 
-def _make_room(out: Path, config: Path, text: str) -> None:
-    """Take away what a demonstration of another seed left; leave anything else alone."""
+def _remove_other_seed(out: Path, config: Path, text: str) -> None:
+    """Create the folder, and remove the outputs of another seed; anything else in it stays."""
     out.mkdir(parents=True, exist_ok=True)
     present = config.read_text(encoding="utf-8") if config.is_file() else None
     if present == text:
@@ -113,12 +125,12 @@ def _make_room(out: Path, config: Path, text: str) -> None:
     if present is None and not any(out.iterdir()):
         return
     if present is not None and not present.startswith(CONFIGURATION.splitlines()[0]):
-        msg = f"{config} is not a demonstration's; choose another folder with --out"
+        msg = f"{config} was not written by a demonstration; choose another folder with --out"
         raise BadConfiguration(msg)
     if present is None and not (out / "truth.json").is_file():
-        msg = f"{out} is not empty and holds no demonstration; choose another folder with --out"
+        msg = f"{out} is not empty and contains no demonstration; choose another folder with --out"
         raise BadConfiguration(msg)
-    for name in MADE:
+    for name in OUTPUT_NAMES:
         path = out / name
         if path.is_dir():
             shutil.rmtree(path)
@@ -129,10 +141,10 @@ def _make_room(out: Path, config: Path, text: str) -> None:
 def _registry(source: Sample, dealt: list[tuple[int, Fate]]) -> str:
     features = []
     for place, fate in dealt:
-        english, chinese = NAMES[place]
+        english, chinese = PLACE_NAMES[place]
         properties = {
             "id": _id(place), "name": f"{english} {chinese}", "start": fate.start.isoformat(),
-            "intervention": fate.intervention, "biome": BIOME, "programme_year": fate.start.year,
+            "intervention": fate.intervention, "biome": DEMO_BIOME, "programme_year": fate.start.year,
             "manager_language": "zh" if place % 2 else "en", "plan_A": PLAN.A, "plan_k": PLAN.k, "plan_L": PLAN.L,
             "too_early_years": PLAN.too_early_years,
         }  # fmt: skip
@@ -144,7 +156,7 @@ def _registry(source: Sample, dealt: list[tuple[int, Fate]]) -> str:
 
 
 def _nights(source: Sample) -> list[date]:
-    """Nights with something to do: those after an acquisition; then the last one."""
+    """Days of the nights that have new scenes, and the last day."""
     area = source.place(0)
     days = [scene.time.date() for scene in source.search(area, FIRST_NIGHT, LAST_NIGHT)]
     return sorted({*days, LAST_NIGHT})
@@ -160,37 +172,34 @@ def _write(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _compared(truth: dict[str, dict[str, Any]], found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _compared(truth: dict[str, dict[str, Any]], latest: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     keys = ("status", "alert", "theta", "theta_low", "theta_high")
     return [
-        {"site": site, "fate": told["fate"], **{key: found[site][key] for key in keys}} for site, told in truth.items()
+        {"site": site, "fate": true["fate"], **{key: latest[site][key] for key in keys}} for site, true in truth.items()
     ]
 
 
-def _show(
-    out: Path,
-    fates: dict[int, Fate],
-    truth: dict[str, dict[str, Any]],
-    found: dict[str, dict[str, Any]],
-    *,
-    nights: int,
-    sent: int,
+def _print_comparison(
+    out: Path, fates: dict[int, Fate], latest: dict[str, dict[str, Any]], *, nights: int, sent: int
 ) -> None:
-    table = Table(title="What was laid into the imagery, and what the monitor says")
-    for heading in ("site", "true story", "status expected", "status found", "share of uplift (95 %)", "true", "alert"):
+    table = Table(title="Changes put into the imagery, and what the monitor reports")
+    headings = ("site", "true story", "expected status", "reported status", "share of uplift (95 %)", "true", "alert")
+    for heading in headings:
         table.add_column(heading)
     right = 0
     for place, fate in fates.items():
-        one = found[_id(place)]
-        right += one["status"] == fate.name
-        told = one["theta"] is not None and one["status"] != "insufficient_data"  # as on the pages
-        share = f"{one['theta']:z.2f} ({one['theta_low']:z.2f} to {one['theta_high']:z.2f})" if told else "-"
+        values = latest[_id(place)]
+        right += values["status"] == fate.name
+        has_share = values["theta"] is not None and values["status"] != "insufficient_data"  # as on the pages
+        share = "-"
+        if has_share:
+            share = f"{values['theta']:z.2f} ({values['theta_low']:z.2f} to {values['theta_high']:z.2f})"
         true = "-" if fate.truth is None else f"{fate.truth:.2f}"
-        table.add_row(_id(place), fate.story, fate.name, str(one["status"]), share, true, str(one["alert"]))
+        table.add_row(_id(place), fate.story, fate.name, str(values["status"]), share, true, str(values["alert"]))
     console = Console(width=140) if not Console().is_terminal else Console()
     console.print(table)
     console.print(
-        f"{right} of {len(fates)} sites named rightly after {nights} nights; {sent} messages written this time."
+        f"{right} of {len(fates)} sites have the expected status after {nights} nights; {sent} messages written now."
     )
     console.print(f"Plan of every site: uplift {PLAN.A}, rate {PLAN.k} a year, lag {PLAN.L} years, from {START}.")
-    console.print(f"Open {out / 'index.html'}; messages lie in {out / 'messages'}.", soft_wrap=True)
+    console.print(f"Open {out / 'index.html'}; messages are in {out / 'messages'}.", soft_wrap=True)

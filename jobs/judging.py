@@ -1,7 +1,8 @@
-"""Judge one site, and raise, change or resolve its alert."""
+"""Assess one site, and raise, change or resolve its alert."""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -9,9 +10,8 @@ from typing import Any
 from jobs import __version__
 from jobs.detectability import detectability_json
 from jobs.episodes import current_episode, episode_alpha, in_episode
-from jobs.fetch import Outcome
+from jobs.fetch import FetchResult, Outcome
 from jobs.records import from_json, to_json
-from jobs.settings import Settings
 from monitor.alerts.alert import Alert, Notice
 from monitor.alerts.lifecycle import next_alert
 from monitor.alerts.messages import assessment_to_json
@@ -21,7 +21,7 @@ from monitor.ledger.transaction import Transaction
 from monitor.maps.failing import failing_map
 from monitor.series.columns import Columns, observed_until
 from monitor.sites.site import Site, ground_key
-from monitor.verdict.assess import assess_with_late_season
+from monitor.verdict.assess import LateSeasonState, assess_with_late_season
 from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.failing_area import reports_failing_area, with_failing_area
@@ -30,76 +30,145 @@ from monitor.verdict.site_conditions import SiteConditions
 
 
 def judge(
-    settings: Settings,
     t: Transaction,
     outcome: Outcome,
     observed: Columns,
     constants: Calibration,
     rain: Reason | None,
     *,
+    alpha: float,
+    imagery_since: date,
     as_of: date,
     run: str,
 ) -> dict[str, str]:
-    """One site's assessment, alert and notice, of its observations."""
-    assert outcome.fetched is not None
-    ground, episodes = ground_key(outcome.site), t.episodes(outcome.site.id)
-    episode = current_episode(as_of, episodes)
-    number = episode["number"]
-    site = with_slope(in_episode(outcome.site, episodes, number), outcome.fetched.terrain)
-    alpha = episode_alpha(settings.alerts.alpha, episode)
-    seen = observed_until(observed, as_of)
-    found, look = assess_with_late_season(
-        Series.of(seen), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
-    )
-    beside = [Reason.FEW_PIXELS.value] if (seen["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
+    """Assess one site on a day; store the assessment, the detectability of failure, and the alert.
+
+    Parameters
+    ----------
+    t : Transaction
+        Of the ledger.
+    outcome : Outcome
+        Of the update of the site, with what was fetched.
+    observed : Columns
+        All observations of the site.
+    constants : Calibration
+        Of the pool of the site.
+    rain : Reason or None
+        What the rain of the season adds to the reasons.
+    alpha : float
+        Probability of a false alarm during the lifetime of the site. [1]
+    imagery_since : date
+        First day that any source is searched for.
+    as_of : date
+        Observations up to this day are used.
+    run : str
+        Id of the run.
+
+    Returns
+    -------
+    dict
+        ``status`` and ``alert``, for the manifest.
+
+    Raises
+    ------
+    MonitorError
+        The store or the ledger cannot be read.
+    """
     fetched = outcome.fetched
-    few = not fetched.waits and too_few_units(fetched.controls, fetched.left_out, as_of)
-    if few or (seen["reason"] == Reason.CONTROL_FEW.value.encode()).any():  # units never come back
-        beside.append(Reason.CONTROL_FEW.value)
-    beside += [rain.value] if rain is not None else []
+    assert fetched is not None
+    episodes = t.episodes(outcome.site.id)
+    episode = current_episode(as_of, episodes)
+    site = with_slope(in_episode(outcome.site, episodes, episode["number"]), fetched.terrain)
+    alpha = episode_alpha(alpha, episode)
+    series = observed_until(observed, as_of)
+    assessment, late_season = assess_with_late_season(
+        Series.of(series), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
+    )
+    reasons = _further_reasons(site, fetched, series, rain, as_of)
+    assessment = replace(assessment, reasons=(*assessment.reasons, *reasons), episode=episode["number"])
+    digest = _digest(site, series, constants, alpha, reasons, episode["number"])
+    latest = t.latest_assessment(site.id)
+    newest = latest is None or latest[0] <= as_of.isoformat()
+    if newest:  # an assessment of an earlier day is stored, but no page shows it
+        conditions = SiteConditions.seen(
+            site, series, as_of=as_of, since=imagery_since, alpha=alpha, constants=constants
+        )
+        _save_detectability(t, ground_key(outcome.site), conditions, site)
+    assessment = _with_failing_area(assessment, late_season, fetched, site, series, constants)
+    fresh = t.add_assessment(
+        site.id,
+        as_of.isoformat(),
+        digest,
+        assessment_to_json(assessment),
+        version=site.version,
+        snapshot=fetched.snapshot,
+        run=run,
+    )
+    if fresh and newest:
+        _update_alert(t, assessment)
+    return {"status": assessment.status.value, "alert": assessment.alert.value}
+
+
+def _further_reasons(site: Site, fetched: FetchResult, series: Columns, rain: Reason | None, as_of: date) -> list[str]:
+    """Reasons that the series alone does not show: few pixels or control units, rain, unknown terrain."""
+    reasons = [Reason.FEW_PIXELS.value] if (series["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
+    few_units = not fetched.waits and too_few_units(fetched.controls, fetched.left_out, as_of)
+    if few_units or (series["reason"] == Reason.CONTROL_FEW.value.encode()).any():  # units never come back
+        reasons.append(Reason.CONTROL_FEW.value)
+    reasons += [rain.value] if rain is not None else []
     if site.slope_degrees is None:
-        beside.append(Reason.TERRAIN_UNKNOWN.value)
-    found = replace(found, reasons=(*found.reasons, *beside), episode=number)
+        reasons.append(Reason.TERRAIN_UNKNOWN.value)
+    return reasons
+
+
+def _digest(
+    site: Site, series: Columns, constants: Calibration, alpha: float, reasons: Sequence[str], episode: int
+) -> str:
+    """Hash of everything that an assessment depends on."""
     content: list[Any] = [
         site.version,
         constants.hash,
         __version__,
         alpha,
         site.slope_degrees,
-        beside,
-        *((number, site.start.isoformat()) if number > 1 else ()),
+        reasons,
+        *((episode, site.start.isoformat()) if episode > 1 else ()),
     ]
-    digest = hashlib.sha256(json.dumps(content).encode() + seen["chain"][-1:].tobytes())
-    latest = t.latest_assessment(site.id)
-    newest = latest is None or latest[0] <= as_of.isoformat()
-    if newest:  # a day before the newest is judged for the record: no page says it
-        conditions = SiteConditions.seen(
-            site, seen, as_of=as_of, since=min(source.since for source in settings.source), alpha=alpha,
-            constants=constants,
-        )  # fmt: skip
-        if (t.ground_data(ground, "detectability") or {}).get("made_from") != conditions.key:
-            t.save_ground_data(ground, "detectability", detectability_json(conditions, site.start))
-    if look is not None and reports_failing_area(found, site):
-        fails = failing_map(fetched.stored, fetched.snapshot, site, seen, look.day, lambda: look, constants=constants)
-        if fails is not None:
-            found = with_failing_area(found, fails.ground, site, constants)
-    fresh = t.add_assessment(
-        site.id, as_of.isoformat(), digest.hexdigest(), assessment_to_json(found), version=site.version,
-        snapshot=outcome.fetched.snapshot, run=run,
-    )  # fmt: skip
-    if fresh and newest:
-        _tell(t, site, found)
-    return {"status": found.status.value, "alert": found.alert.value}
+    return hashlib.sha256(json.dumps(content).encode() + series["chain"][-1:].tobytes()).hexdigest()
 
 
-def _tell(t: Transaction, site: Site, found: Assessment) -> None:
-    stored = t.last_alert(site.id)
+def _save_detectability(t: Transaction, ground: str, conditions: SiteConditions, site: Site) -> None:
+    """Simulate and store how likely a failure is detected, unless that is stored for the same conditions."""
+    if (t.ground_data(ground, "detectability") or {}).get("made_from") != conditions.key:
+        t.save_ground_data(ground, "detectability", detectability_json(conditions, site.start))
+
+
+def _with_failing_area(
+    assessment: Assessment,
+    late_season: LateSeasonState | None,
+    fetched: FetchResult,
+    site: Site,
+    series: Columns,
+    constants: Calibration,
+) -> Assessment:
+    """The assessment with the failing area, where the pixels show it."""
+    if late_season is None or not reports_failing_area(assessment, site):
+        return assessment
+    failing = failing_map(
+        fetched.stored, fetched.snapshot, site, series, late_season.day, lambda: late_season, constants=constants
+    )
+    return assessment if failing is None else with_failing_area(assessment, failing.ground, site, constants)
+
+
+def _update_alert(t: Transaction, assessment: Assessment) -> None:
+    """Raise, change or resolve the alert of a site, and queue a message about it."""
+    stored = t.last_alert(assessment.site)
     last = None if stored is None else from_json(stored, Alert)
-    alert, event = next_alert(last, found)
+    alert, event = next_alert(last, assessment)
     if alert is None or alert == last:
         return
     t.save_alert(to_json(alert))
     if event is not None:
         number = t.count_notices(alert.id) + 1
-        notice = Notice(id=f"{alert.id}/{number}", alert=alert, event=event, day=found.as_of)
-        t.add_notice(to_json(notice), site=site.id)
+        notice = Notice(id=f"{alert.id}/{number}", alert=alert, event=event, day=assessment.as_of)
+        t.add_notice(to_json(notice), site=assessment.site)

@@ -1,6 +1,7 @@
-"""Hand over the messages that wait in the outbox."""
+"""Send the messages that wait in the outbox."""
 
 from collections.abc import Container, Sequence
+from pathlib import Path
 
 import structlog
 
@@ -8,7 +9,6 @@ from jobs.clock import now
 from jobs.episodes import in_episode
 from jobs.logs import redacted
 from jobs.records import from_json
-from jobs.settings import Settings
 from monitor.alerts.alert import AlertEvent, AlertState, Notice
 from monitor.alerts.lifecycle import is_mass_fall
 from monitor.alerts.messages import write_message
@@ -20,20 +20,34 @@ from monitor.verdict.assessment import Assessment
 log = structlog.get_logger()
 
 
-def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[int, int]:
-    """Hand over what is in the outbox; what cannot be handed over is tried again by the next run.
+def send(ledger: Ledger, outputs_root: Path, *, release: bool = False) -> tuple[int, int]:
+    """Send the messages in the outbox. What cannot be sent stays there for the next run.
 
-    What comes of a night in which too many sites fell at once is held until a person releases it (`release`). What is
-    no news any more by the time it could be sent is withdrawn (:func:`_stale`).
+    Messages of a night in which too many sites failed at once are held until a person releases them. Messages that are
+    outdated by the time they could be sent are withdrawn.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Open; its guard is called before each message.
+    outputs_root : Path
+        Folder under which messages are written.
+    release : bool
+        Whether held messages are sent too.
 
     Returns
     -------
     tuple of int
-        How many were handed over, and how many still wait.
+        Number of messages sent, and number of those that still wait.
+
+    Raises
+    ------
+    TryLater
+        The lock was lost: nothing more is sent.
     """
     with ledger.transaction() as t:
         waiting = [from_json(values, Notice) for values in t.unsent_notices()]
-        held = set() if release else _held(t, waiting)
+        held = set() if release else _hold_mass_falls(t, waiting)
         sites = {values["id"]: values for values in t.sites()} if waiting else {}
     sent = withdrawn = 0
     for notice in waiting:
@@ -42,54 +56,59 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False) -> tuple[
         ledger.guard()
         with ledger.transaction() as t:
             latest, episodes = t.latest_assessment(notice.alert.site), t.episodes(notice.alert.site)
-            why = _stale(t, notice, sites)
+            why = _outdated(t, notice, sites)
             if why is not None:
                 t.withdraw_notice(notice.id, why=why, now=now())
         if why is not None:
             log.info("message withdrawn", notice=notice.id, why=why)
             withdrawn += 1
             continue
-        assert latest is not None  # that raised the alert
-        found = from_json(latest[2], Assessment)
-        site = in_episode(from_json(sites[notice.alert.site], Site), episodes, found.episode)
+        assert latest is not None  # the assessment that raised the alert
+        day, _, values = latest
+        assessment = from_json(values, Assessment)
+        site = in_episode(from_json(sites[notice.alert.site], Site), episodes, assessment.episode)
         try:
-            write_message(notice, site, found, settings.outputs.root)
+            write_message(notice, site, assessment, outputs_root)
         except Exception as error:
             with ledger.transaction() as t:
                 t.mark_unsent(notice.id, error=redacted(f"{type(error).__name__}: {error}"))
             log.exception("message not written", notice=notice.id)
             continue
         with ledger.transaction() as t:
-            t.mark_sent(notice.id, now=now(), reported_day=latest[0])
+            t.mark_sent(notice.id, now=now(), reported_day=day)
         sent += 1
     return sent, len(waiting) - withdrawn - sent
 
 
-def _stale(t: Transaction, notice: Notice, sites: Container[str]) -> str | None:
-    """Why a notice that has waited tells nobody anything; None where it does."""
+def _outdated(t: Transaction, notice: Notice, sites: Container[str]) -> str | None:
+    """Why a notice that has waited is no news any more; None if it still is."""
     if notice.alert.site not in sites:
         return "its site is retired"
     if notice.event is AlertEvent.RESOLVED:
-        return None if t.any_notice_sent(notice.alert.id) else "nobody was told of its alert"
+        return None if t.any_notice_sent(notice.alert.id) else "its alert was never reported"
     last = t.last_alert(notice.alert.site)
-    live = last is not None and last["id"] == notice.alert.id and last["state"] != AlertState.RESOLVED
-    return None if live else "its alert is resolved by now"
+    is_open = last is not None and last["id"] == notice.alert.id and last["state"] != AlertState.RESOLVED
+    return None if is_open else "its alert is resolved by now"
 
 
-def _held(t: Transaction, waiting: Sequence[Notice]) -> set[str]:
-    """Notices of nights in which too many sites fell at once; operators are told by the log and the exit status."""
-    bad = [notice for notice in waiting if notice.event is not AlertEvent.RESOLVED]
+def _hold_mass_falls(t: Transaction, waiting: Sequence[Notice]) -> set[str]:
+    """Hold the notices of nights in which too many sites failed at once; returns their ids.
+
+    Operators learn of it from the log and the exit status.
+    """
+    bad_news = [notice for notice in waiting if notice.event is not AlertEvent.RESOLVED]
     held: set[str] = set()
-    for day in sorted({notice.day for notice in bad}):
-        of_the_day = [notice for notice in bad if notice.day == day]
-        judged = t.sites_assessed_before(day.isoformat())
-        fell = judged & {notice.alert.site for notice in of_the_day}
-        if is_mass_fall(len(fell), len(judged)):
+    for day in sorted({notice.day for notice in bad_news}):
+        notices = [notice for notice in bad_news if notice.day == day]
+        assessed = t.sites_assessed_before(day.isoformat())
+        failed = assessed & {notice.alert.site for notice in notices}
+        if is_mass_fall(len(failed), len(assessed)):
             why = (
-                f"{len(fell)} of {len(judged)} sites fell on {day}; look at their scenes, then: regrowth alerts release"
+                f"{len(failed)} of {len(assessed)} sites fell on {day}; look at their scenes, then: "
+                "regrowth alerts release"
             )
-            log.error("messages are held", messages=len(of_the_day), why=why)
-            for notice in of_the_day:
+            log.error("messages are held", messages=len(notices), why=why)
+            for notice in notices:
                 t.mark_unsent(notice.id, error=f"held: {why}")
-            held |= {notice.id for notice in of_the_day}
+            held |= {notice.id for notice in notices}
     return held

@@ -1,12 +1,13 @@
-"""One night, and the fetching of history ahead of it.
+"""The stages of a night, of fetching history ahead of it, and of a dry run.
 
-What is left to do is what the source offers minus what is stored, so a missed night is caught up by the next one and a
-new site's history is fetched like any other scene.
+The scenes to fetch are those that the sources offer minus those that are stored: the next night catches up on a missed
+one, and the history of a new site is fetched like any other scene.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from typing import Any
@@ -17,25 +18,46 @@ from jobs import __version__
 from jobs.calibration import Calibrations, Pool, calibrate_due
 from jobs.clock import check_clock, now, today
 from jobs.cost_estimate import estimate_cost
-from jobs.executor import open_executor
+from jobs.executor import Compute, open_executor
 from jobs.exits import Exit
-from jobs.fetch import Outcome, SiteTask, missing_overpasses, new_site_grid, search_again
+from jobs.fetch import FetchResult, Outcome, SiteTask, missing_overpasses, new_site_grid, search_again
 from jobs.ingest import Progress, observation_series, record_observations, site_result, site_tasks, update_sites
 from jobs.installation import check_history, ledger_is_new, open_ledger, selected_sites
 from jobs.judging import judge
-from jobs.lock import hold_lock
+from jobs.lock import Lock, hold_lock
 from jobs.outbox import send
 from jobs.pages import publish
 from jobs.registry import apply_registry, read_and_compare
 from jobs.settings import Settings
 from jobs.snapshot_expiry import expire_snapshots
-from jobs.sources import open_sources
+from jobs.sources import Sources, open_sources
 from jobs.terrain_and_rain import rain_reasons
 from monitor.errors import MonitorError, StoreBroken, TryLater
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site, ground_key
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.reasons import Reason
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Night:
+    """What the stages of one night share, and the results so far."""
+
+    settings: Settings
+    ledger: Ledger
+    run: str
+    as_of: date
+    rain: Mapping[str, Reason | None]
+    """By site what the rain of the season adds to the reasons of its assessment."""
+    constants: Calibrations
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By site its entry in the manifest."""
+    never_offered: list[str] = field(default_factory=list)
+    """Sites of which no source has ever offered a scene."""
+    without_constants: list[Outcome] = field(default_factory=list)
+    """Updated sites whose constants are set once the scenes of all sites are stored."""
 
 
 def night(
@@ -59,108 +81,152 @@ def night(
     pages : bool
         Whether pages, maps and tables are written.
     progress : callable, optional
-        Told about sites done.
+        Called with the number of sites done and the number of all sites.
 
     Returns
     -------
     dict
         The manifest: what ``regrowth run --json`` prints.
+
+    Raises
+    ------
+    TryLater
+        Another run holds the lock, the clock is behind the last run, or the ledger or scheduler does not answer.
+    BadConfiguration
+        A setting or credential is wrong, or the ledger does not belong to the stores.
+    BadData
+        There is no site, or none with an id of `only`.
     """
     with (
         hold_lock(settings.store.root, "a night") as lock,
         open_ledger(settings, lock.check) as ledger,
-        open_executor(settings.engine.scheduler) as work,
+        open_executor(settings.engine.scheduler) as compute,
     ):
-        check_clock(ledger)
-        run = f"night-{as_of}-{os.urandom(4).hex()}"
-        with ledger.transaction() as t:
-            t.begin_run(run, "night", as_of.isoformat(), now=now())
+        run = _begin_run(ledger, "night", as_of)
         registry = apply_registry(ledger, settings.registry.path, now=now())
         sites = selected_sites(settings, ledger, only)
         sources = open_sources(settings.source)
         rain = rain_reasons(settings, ledger, sites, as_of=as_of)
-        every = selected_sites(settings, ledger, [])
+        every_site = selected_sites(settings, ledger, [])
         with ledger.transaction() as t:
-            constants = Calibrations(t, every, as_of=as_of)
-        results: dict[str, dict[str, Any]] = {}
-        never_offered: list[str] = []
-        waiting: list[Outcome] = []  # for constants that are set once all scenes are there
-        sent = 0
-
-        def fetched_now() -> Iterator[Outcome]:
-            """Known sites first; what is found of them is sent before the history of new ones is fetched."""
-            nonlocal sent
-            before = 0
-            for some in _known_first(ledger, sites):
-                tell = None if progress is None else partial(_report, progress, before, len(sites))
-                yield from update_sites(settings, ledger, sources, some, work, until=as_of, progress=tell)
-                before += len(some)
-                if before < len(sites):
-                    sent += send(settings, ledger)[0]
-
-        for outcome in fetched_now():
-            site, fetched = outcome.site, outcome.fetched
-            results[site.id] = site_result(outcome)
-            if outcome.never_offered:
-                never_offered.append(site.id)
-            if fetched is None:
-                continue
-            judged = None if (pool := Pool.of(site)) in constants.due else constants.of(pool)
-            try:
-                series = observation_series(site, fetched)
-                results[site.id] = site_result(outcome, series)
-                with ledger.transaction() as t:
-                    record_observations(t, outcome, fetched)
-                    if judged is not None and t.is_current(site.id):  # it may have been retired meanwhile
-                        results[site.id] |= judge(
-                            settings, t, outcome, series, judged, rain.get(site.id), as_of=as_of, run=run
-                        )
-            except MonitorError as error:
-                results[site.id] = _failed(site.id, error)
-                continue
-            if judged is None:
-                waiting.append(outcome)
-        if waiting:
-            constants = calibrate_due(settings, ledger, every, as_of=as_of)
-        for outcome in waiting:
-            lock.check()
-            site, fetched = outcome.site, outcome.fetched
-            assert fetched is not None
-            judged = constants.of(Pool.of(site))
-            try:
-                series = observation_series(site, fetched)
-                with ledger.transaction() as t:
-                    if t.is_current(site.id):
-                        results[site.id] |= judge(
-                            settings, t, outcome, series, judged, rain.get(site.id), as_of=as_of, run=run
-                        )
-            except MonitorError as error:
-                results[site.id] = _failed(site.id, error)
-        more, unsent = send(settings, ledger)
-        broken = {}
+            constants = Calibrations(t, every_site, as_of=as_of)
+        state = _Night(settings=settings, ledger=ledger, run=run, as_of=as_of, rain=rain, constants=constants)
+        sent = _update_and_assess(state, sources, sites, compute, progress)
+        _calibrate_and_assess(state, every_site, lock)
+        sent_last, waiting = send(ledger, settings.outputs.root)
         lock.check()
-        if pages:
-            broken = {site: error for site, error in publish(settings, ledger, work, as_of=as_of).items() if error}
+        outcomes = publish(settings, ledger, compute, as_of=as_of) if pages else {}
         expire_snapshots(settings, ledger)
         manifest = {
             "run": run,
             "as_of": as_of.isoformat(),
             "version": __version__,
-            "sites": [results[site.id] for site in sites],
+            "sites": [state.results[site.id] for site in sites],
             "registry": registry.to_json(),
-            "never_offered": never_offered,
-            "messages_sent": sent + more,
-            "messages_waiting": unsent,
-            "pages_failed": broken,
+            "never_offered": state.never_offered,
+            "messages_sent": sent + sent_last,
+            "messages_waiting": waiting,
+            "pages_failed": {site: error for site, error in outcomes.items() if error},
         }
-        with ledger.transaction() as t:
-            t.end_run(run, manifest, now=now())
-        log.info("night done", as_of=as_of.isoformat(), sites=len(sites), messages=sent + more)
+        _end_run(ledger, run, manifest)
+        log.info("night done", as_of=as_of.isoformat(), sites=len(sites), messages=sent + sent_last)
         return manifest
 
 
+def _begin_run(ledger: Ledger, kind: str, day: date) -> str:
+    """Check the clock and record that a run begins; returns the id of the run."""
+    check_clock(ledger)
+    run = f"{kind}-{day}-{os.urandom(4).hex()}"
+    with ledger.transaction() as t:
+        t.begin_run(run, kind, day.isoformat(), now=now())
+    return run
+
+
+def _end_run(ledger: Ledger, run: str, manifest: dict[str, Any]) -> None:
+    with ledger.transaction() as t:
+        t.end_run(run, manifest, now=now())
+
+
+def _update_and_assess(
+    state: _Night, sources: Sources, sites: Sequence[Site], compute: Compute, progress: Progress | None
+) -> int:
+    """Fetch and store the scenes of all sites, and assess each site at once if its constants are known.
+
+    Messages about known sites are sent before the history of new ones is fetched. Returns the number of messages sent.
+    """
+    done = sent = 0
+    for group in _known_first(state.ledger, sites):
+        report = None if progress is None else partial(_report, progress, done, len(sites))
+        for outcome in update_sites(
+            state.settings, state.ledger, sources, group, compute, until=state.as_of, progress=report
+        ):
+            _assess_fetched(state, outcome)
+        done += len(group)
+        if done < len(sites):
+            sent += send(state.ledger, state.settings.outputs.root)[0]
+    return sent
+
+
+def _assess_fetched(state: _Night, outcome: Outcome) -> None:
+    """Record what was fetched for a site, and assess it unless its constants are still to be set."""
+    site = outcome.site
+    if outcome.never_offered:
+        state.never_offered.append(site.id)
+    if outcome.fetched is None:
+        state.results[site.id] = site_result(outcome)
+        return
+    pool = Pool.of(site)
+    constants = None if pool in state.constants.due else state.constants.of(pool)
+    state.results[site.id] = _assess(state, outcome, outcome.fetched, constants, record=True)
+    if constants is None and state.results[site.id]["state"] == "done":
+        state.without_constants.append(outcome)
+
+
+def _calibrate_and_assess(state: _Night, every_site: Sequence[Site], lock: Lock) -> None:
+    """Set the constants that are due, now that all scenes are stored, and assess the sites that waited for them."""
+    if not state.without_constants:
+        return
+    constants = calibrate_due(state.settings, state.ledger, every_site, as_of=state.as_of)
+    for outcome in state.without_constants:
+        lock.check()
+        assert outcome.fetched is not None
+        pool = Pool.of(outcome.site)
+        state.results[outcome.site.id] = _assess(state, outcome, outcome.fetched, constants.of(pool), record=False)
+
+
+def _assess(
+    state: _Night, outcome: Outcome, fetched: FetchResult, constants: Calibration | None, *, record: bool
+) -> dict[str, Any]:
+    """Result of a site: record what was fetched (`record`) and assess it, if its constants are known."""
+    site = outcome.site
+    try:
+        series = observation_series(site, fetched)
+        result = site_result(outcome, series)
+        with state.ledger.transaction() as t:
+            if record:
+                record_observations(t, outcome, fetched)
+            if constants is not None and t.is_current(site.id):  # it may have been retired meanwhile
+                result |= judge(
+                    t,
+                    outcome,
+                    series,
+                    constants,
+                    state.rain.get(site.id),
+                    alpha=state.settings.alerts.alpha,
+                    imagery_since=min(source.since for source in state.settings.source),
+                    as_of=state.as_of,
+                    run=state.run,
+                )
+    except MonitorError as error:
+        log.error("site not judged", site=site.id, error=str(error))
+        nothing: dict[str, Any] = {"scenes_new": [], "scenes_rejected": [], "status": None, "alert": None}
+        failure = "deferred" if isinstance(error, TryLater) else "failed"
+        return {"site": site.id, "state": failure, "error": f"site {site.id!r}: {error}", **nothing}
+    return result
+
+
 def _known_first(ledger: Ledger, sites: Sequence[Site]) -> list[list[Site]]:
-    """Sites that are stored, then those that are not."""
+    """Sites with a store, then those without; empty groups are left out."""
     with ledger.reading() as t:
         stored = t.snapshots()
     groups = [[site for site in sites if (ground_key(site) in stored) is known] for known in (True, False)]
@@ -174,46 +240,92 @@ def _report(progress: Progress, before: int, total: int, done: int, _: int) -> N
 def fetch_history(
     settings: Settings, *, until: date | None = None, only: Sequence[str] = (), progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Fetch ahead of the night, without verdicts, alerts or pages; the manifest is like a night's."""
+    """Fetch scenes ahead of the night, without assessments, alerts or pages.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    until : date, optional
+        Scenes acquired up to the end of this day (UTC) are fetched; None: today.
+    only : sequence of str
+        Ids of sites; empty: all.
+    progress : callable, optional
+        Called with the number of sites done and the number of all sites.
+
+    Returns
+    -------
+    dict
+        A manifest like that of a night: ``as_of``, ``sites``, ``registry``, ``never_offered``.
+
+    Raises
+    ------
+    TryLater, BadConfiguration, BadData
+        As for :func:`night`; the landscapes that another run updates are deferred instead.
+    """
     until = until or today()
-    with open_ledger(settings) as ledger, open_executor(settings.engine.scheduler) as work:
-        check_clock(ledger)
-        run = f"backfill-{until}-{os.urandom(4).hex()}"
-        with ledger.transaction() as t:
-            t.begin_run(run, "backfill", until.isoformat(), now=now())
+    with open_ledger(settings) as ledger, open_executor(settings.engine.scheduler) as compute:
+        run = _begin_run(ledger, "backfill", until)
         registry = apply_registry(ledger, settings.registry.path, now=now())
         sites = selected_sites(settings, ledger, only)
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
         never_offered: list[str] = []
         for outcome in update_sites(
-            settings, ledger, sources, sites, work, until=until, progress=progress, what="a backfill"
+            settings, ledger, sources, sites, compute, until=until, progress=progress, what="a backfill"
         ):
-            site, fetched = outcome.site.id, outcome.fetched
-            results[site] = site_result(outcome)
-            if fetched is not None:
-                try:
-                    if fetched.new:
-                        results[site] = site_result(outcome, observation_series(outcome.site, fetched))
-                    with ledger.transaction() as t:
-                        record_observations(t, outcome, fetched)
-                except StoreBroken as error:
-                    results[site] |= {"state": "failed", "error": f"site {site!r}: {error}"}
+            results[outcome.site.id] = _record_fetched(ledger, outcome)
             if outcome.never_offered:
-                never_offered.append(site)
+                never_offered.append(outcome.site.id)
         manifest = {
             "as_of": until.isoformat(),
             "sites": [results[site.id] for site in sites],
             "registry": registry.to_json(),
             "never_offered": never_offered,
         }
-        with ledger.transaction() as t:
-            t.end_run(run, manifest, now=now())
+        _end_run(ledger, run, manifest)
         return manifest
 
 
+def _record_fetched(ledger: Ledger, outcome: Outcome) -> dict[str, Any]:
+    """Record what was fetched for a site, without assessing it; returns its entry in the manifest."""
+    fetched = outcome.fetched
+    result = site_result(outcome)
+    if fetched is None:
+        return result
+    try:
+        if fetched.new:
+            result = site_result(outcome, observation_series(outcome.site, fetched))
+        with ledger.transaction() as t:
+            record_observations(t, outcome, fetched)
+    except StoreBroken as error:
+        result |= {"state": "failed", "error": f"site {outcome.site.id!r}: {error}"}
+    return result
+
+
 def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[str, Any]:
-    """What a night would fetch and send; nothing is fetched and nothing is written."""
+    """What a night would fetch and send. Nothing is fetched and nothing is written.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    as_of : date
+        Scenes acquired up to the end of this day (UTC) would be used.
+    only : sequence of str
+        Ids of sites; empty: all.
+
+    Returns
+    -------
+    dict
+        ``as_of``; ``sites``: for each its new ``scenes`` and their cost; ``deferred`` and ``failed``: by site why
+        nothing would be fetched; ``registry``; ``messages``: how many are waiting.
+
+    Raises
+    ------
+    TryLater, BadConfiguration, BadData
+        As for :func:`night`.
+    """
     with closing(Ledger("sqlite://" if ledger_is_new(settings) else settings.ledger.url)) as ledger:
         check_history(ledger, settings.store.root)
         check_clock(ledger)
@@ -221,37 +333,41 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
         sites = selected_sites(settings, ledger, only, ahead=registry.fresh)
         sources = open_sources(settings.source)
         tasks: list[SiteTask] = []
-        left_out: dict[str, MonitorError] = {}
-        for some in _known_first(ledger, sites):
-            more, without = site_tasks(settings, ledger, sources, some, until=as_of)
-            tasks += more
-            left_out |= without
+        problems: dict[str, MonitorError] = {}
+        for group in _known_first(ledger, sites):
+            group_tasks, group_problems = site_tasks(settings, ledger, sources, group, until=as_of)
+            tasks += group_tasks
+            problems |= group_problems
         with ledger.reading() as t:
             waiting = len(t.unsent_notices())
-    told: list[dict[str, Any]] = []
-    grids = [new_site_grid(task.site, sources.first) for task in tasks]
-    known = [task.known.baselines if task.known else {} for task in tasks]
-    lefts = [missing_overpasses(*one) for one in zip(tasks, grids, known, strict=True)]
-    again = search_again(zip(tasks, lefts, strict=True), sources.all)
-    for task, grid, stored, left in zip(tasks, grids, known, lefts, strict=True):
-        if task.site.id in again:
-            left = missing_overpasses(again[task.site.id], grid, stored)
-        scenes = [one.main.id for one in left]  # an overpass counts once, as in the manifest of a night
-        told.append({"site": task.site.id, "scenes": scenes, **estimate_cost(task, left, grid, sources)})
-    by_state: dict[str, dict[str, str]] = {"deferred": {}, "failed": {}}
-    for site, error in left_out.items():
-        by_state["deferred" if isinstance(error, TryLater) else "failed"][site] = str(error)
+    deferred = {site: str(error) for site, error in problems.items() if isinstance(error, TryLater)}
     return {
         "as_of": as_of.isoformat(),
-        "sites": told,
-        **by_state,
+        "sites": _planned_fetches(tasks, sources),
+        "deferred": deferred,
+        "failed": {site: str(error) for site, error in problems.items() if site not in deferred},
         "registry": registry.to_json(),
         "messages": waiting,
     }
 
 
+def _planned_fetches(tasks: Sequence[SiteTask], sources: Sources) -> list[dict[str, Any]]:
+    """For each site the scenes that a night would fetch, and what they cost."""
+    grids = [new_site_grid(task.site, sources.first) for task in tasks]
+    stored = [task.known.baselines if task.known else {} for task in tasks]
+    missing = [missing_overpasses(*arguments) for arguments in zip(tasks, grids, stored, strict=True)]
+    again = search_again(zip(tasks, missing, strict=True), sources.all)
+    fetches: list[dict[str, Any]] = []
+    for task, grid, baselines, overpasses in zip(tasks, grids, stored, missing, strict=True):
+        if task.site.id in again:
+            overpasses = missing_overpasses(again[task.site.id], grid, baselines)
+        scenes = [overpass.main.id for overpass in overpasses]  # an overpass counts once, as in a manifest
+        fetches.append({"site": task.site.id, "scenes": scenes, **estimate_cost(task, overpasses, grid, sources)})
+    return fetches
+
+
 def exit_status(manifest: dict[str, Any]) -> Exit:
-    """Exit status of a night or a backfill."""
+    """Exit status of a night or a backfill, from its manifest."""
     states = [site["state"] for site in manifest["sites"]]
     if states and len(manifest.get("never_offered", ())) == len(states):
         return Exit.CONFIGURATION
@@ -265,10 +381,3 @@ def exit_status(manifest: dict[str, Any]) -> Exit:
     if all(state == "deferred" for state in states):
         return Exit.TRY_LATER
     return Exit.SOME_FAILED if any(state != "failed" for state in states) else Exit.ALL_FAILED
-
-
-def _failed(site: str, error: MonitorError) -> dict[str, Any]:
-    log.error("site not judged", site=site, error=str(error))
-    nothing: dict[str, Any] = {"scenes_new": [], "scenes_rejected": [], "status": None, "alert": None}
-    state = "deferred" if isinstance(error, TryLater) else "failed"
-    return {"site": site, "state": state, "error": f"site {site!r}: {error}", **nothing}

@@ -97,7 +97,7 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
 
     settings = load(config)
     with hold_lock(settings.store.root, "the sending of messages") as lock, open_ledger(settings, lock.check) as ledger:
-        sent, waiting = send(settings, ledger, release=True)
+        sent, waiting = send(ledger, settings.outputs.root, release=True)
     if as_json:
         print_json({"messages_sent": sent, "messages_waiting": waiting})
     else:
