@@ -1,7 +1,8 @@
-"""Fetch a new site's history ahead of the night. Safe to run again, and beside a night, which defers the landscapes
-that are being fetched here.
+"""Fetch the history of new sites ahead of the night. Safe to run again.
 
     python -m jobs.backfill --site lowood
+
+A night may run at the same time: it defers the landscapes that are being fetched here.
 """
 
 import typer
@@ -35,15 +36,15 @@ def backfill(
     from jobs.pipeline import exit_status, fetch_history
 
     stop_on_sigterm()
-    with progress("sites") as tell:
-        manifest = fetch_history(settings, only=site or [], progress=tell)
+    with progress("sites") as report:
+        manifest = fetch_history(settings, only=site or [], progress=report)
     if as_json:
         print_json(manifest)
     else:
         print_registry_changes(manifest)
-        for one in manifest["sites"]:
-            new = f"{len(one['scenes_new'])} new scenes"
-            print_line(f"{one['site']}: {one['state']}; {one['error'] or new}")
+        for result in manifest["sites"]:
+            new = f"{len(result['scenes_new'])} new scenes"
+            print_line(f"{result['site']}: {result['state']}; {result['error'] or new}")
     raise typer.Exit(exit_status(manifest))
 
 

@@ -6,7 +6,7 @@ The stages of a night are in :mod:`jobs.pipeline`.
 """
 
 from datetime import UTC, date, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,8 +25,8 @@ from jobs.console import (
 from jobs.exits import Exit
 from jobs.kernel_cache import choose_cache
 
-LANDSAT_1 = date(1972, 7, 23)
-"""Day of its launch: no verdict is asked for a day before."""
+LANDSAT_1_LAUNCH = date(1972, 7, 23)
+"""No night is run for an earlier day: no satellite observed the land."""
 
 
 def run(
@@ -36,7 +36,7 @@ def run(
     ] = None,
     site: Sites = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be fetched and sent; write nothing.")
+        bool, typer.Option("--dry-run", help="Report what would be fetched and sent; write nothing.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -46,14 +46,7 @@ def run(
     """
     from jobs.settings import load
 
-    today = datetime.now(UTC).date()
-    day = as_of.date() if as_of else today
-    if day > today:
-        msg = f"{day} is in the future; a verdict cannot run ahead of the scenes"
-        raise typer.BadParameter(msg, param_hint="--as-of")
-    if day < LANDSAT_1:
-        msg = f"{day} is before the first satellite that saw the land, Landsat 1 of {LANDSAT_1}"
-        raise typer.BadParameter(msg, param_hint="--as-of")
+    day = _checked_day(as_of)
     settings = load(config)
     if not dry_run:
         fail_if_locked(settings.store.root)
@@ -62,40 +55,64 @@ def run(
 
     if dry_run:
         planned = plan(settings, as_of=day, only=site or [])
-        failed = Exit.SOME_FAILED if planned["sites"] or planned["deferred"] else Exit.CONFIGURATION
-        status = failed if planned["failed"] else Exit.DONE
-        if as_json:
-            print_json(planned)
-            raise typer.Exit(status)
-        print_registry_changes(planned)
-        deferred = (f"{one}: deferred; {why}" for one, why in planned["deferred"].items())
-        for error in (*planned["failed"].values(), *deferred):
-            print_line(error)
-        scenes = sum(len(s["scenes"]) for s in planned["sites"])
-        megabytes = sum(s["megabytes"] for s in planned["sites"])
-        print_line(f"Would fetch {scenes} scenes of {len(planned['sites'])} sites, about {megabytes:.1f} MB of pixels.")
-        requests, seconds = ([s[name] for s in planned["sites"]] for name in ("requests", "eecu_seconds"))
-        if requests and None not in requests:
-            print_line(f"That is {sum(requests)} requests, and by a rough guess {sum(seconds):.0f} EECU seconds.")
-        print_line(f"{planned['messages']} messages are waiting to be sent; more may follow from new scenes.")
-        raise typer.Exit(status)
+        (print_json if as_json else _print_plan)(planned)
+        raise typer.Exit(_plan_status(planned))
     stop_on_sigterm()
-    with progress("sites") as tell:
-        manifest = night(settings, as_of=day, only=site or [], progress=tell)
+    with progress("sites") as report:
+        manifest = night(settings, as_of=day, only=site or [], progress=report)
     if as_json:
-        print_json(
-            {key: manifest[key] for key in ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed")}
-        )
+        names = ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed")
+        print_json({name: manifest[name] for name in names})
     else:
-        print_registry_changes(manifest)
-        unwritten = dict(manifest["pages_failed"])
-        for one in manifest["sites"]:
-            told_ = one["error"] or f"{one['status']}, alert {one['alert']}, {len(one['scenes_new'])} new scenes"
-            why = unwritten.pop(one["site"], None)
-            print_line(f"{one['site']}: {one['state']}; {told_}{f'; page not written: {why}' if why else ''}")
-        for site_id, why in unwritten.items():
-            print_line(f"{site_id}: page not written: {why}")
+        _print_manifest(manifest)
     raise typer.Exit(exit_status(manifest))
+
+
+def _checked_day(as_of: datetime | None) -> date:
+    """The day of the night: today (UTC) by default, neither in the future nor before the first satellite."""
+    today = datetime.now(UTC).date()
+    day = as_of.date() if as_of else today
+    if day > today:
+        msg = f"{day} is in the future; a night cannot run ahead of the scenes"
+        raise typer.BadParameter(msg, param_hint="--as-of")
+    if day < LANDSAT_1_LAUNCH:
+        msg = f"{day} is before {LANDSAT_1_LAUNCH}, the launch of Landsat 1, the first satellite to observe the land"
+        raise typer.BadParameter(msg, param_hint="--as-of")
+    return day
+
+
+def _print_plan(planned: dict[str, Any]) -> None:
+    print_registry_changes(planned)
+    for error in planned["failed"].values():
+        print_line(error)
+    for site, reason in planned["deferred"].items():
+        print_line(f"{site}: deferred; {reason}")
+    sites = planned["sites"]
+    scenes = sum(len(site["scenes"]) for site in sites)
+    megabytes = sum(site["megabytes"] for site in sites)
+    print_line(f"Would fetch {scenes} scenes of {len(sites)} sites, about {megabytes:.1f} MB of pixels.")
+    requests, seconds = ([site[name] for site in sites] for name in ("requests", "eecu_seconds"))
+    if requests and None not in requests:
+        print_line(f"That is {sum(requests)} requests and, roughly estimated, {sum(seconds):.0f} EECU seconds.")
+    print_line(f"{planned['messages']} messages are waiting to be sent; new scenes may add more.")
+
+
+def _plan_status(planned: dict[str, Any]) -> Exit:
+    if not planned["failed"]:
+        return Exit.DONE
+    return Exit.SOME_FAILED if planned["sites"] or planned["deferred"] else Exit.CONFIGURATION
+
+
+def _print_manifest(manifest: dict[str, Any]) -> None:
+    print_registry_changes(manifest)
+    page_errors = dict(manifest["pages_failed"])
+    for result in manifest["sites"]:
+        new = f"{result['status']}, alert {result['alert']}, {len(result['scenes_new'])} new scenes"
+        page_error = page_errors.pop(result["site"], None)
+        page = f"; page not written: {page_error}" if page_error else ""
+        print_line(f"{result['site']}: {result['state']}; {result['error'] or new}{page}")
+    for site, page_error in page_errors.items():
+        print_line(f"{site}: page not written: {page_error}")
 
 
 if __name__ == "__main__":
