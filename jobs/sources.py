@@ -105,14 +105,13 @@ class Sources:
 
 def describe_sources(settings: Sequence[SourceSettings]) -> str:
     """Describe sources in words: kind, collections and days."""
-    descriptions = []
-    for chosen in settings:
-        parts: list[str] = [chosen.kind]
-        parts += [f"({', '.join(chosen.collections)})"] if chosen.collections else []
-        parts += [f"since {chosen.since}"]
-        parts += [f"until {chosen.until}"] if chosen.until else []
-        descriptions.append(" ".join(parts))
-    return "; ".join(descriptions)
+    return "; ".join(
+        chosen.kind
+        + (f" ({', '.join(chosen.collections)})" if chosen.collections else "")
+        + f" since {chosen.since}"
+        + (f" until {chosen.until}" if chosen.until else "")
+        for chosen in settings
+    )
 
 
 def open_sources(settings: Sequence[SourceSettings]) -> Sources:

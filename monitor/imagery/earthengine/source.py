@@ -23,22 +23,11 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadConfiguration, SceneRejected, TryLater, UnknownCollection
 from monitor.imagery import bands
+from monitor.imagery.earthengine import expressions
 from monitor.imagery.earthengine.answers import ImageHandle, decode_pixels, decode_table, scene_from_feature
 from monitor.imagery.earthengine.batches import MAX_BANDS, MAX_PIXEL_BYTES, epsg_crs, in_batches, pixel_grid, windows
 from monitor.imagery.earthengine.connection import Connection, RequestRefused, compute_value
-from monitor.imagery.earthengine.expressions import (
-    CLEAR,
-    CLOUD,
-    PRODUCTS,
-    QUALITY,
-    clear_and_cloud_bands,
-    clear_layers,
-    images_by_index,
-    search_images,
-    stack_bands,
-    stack_names,
-    unit_features,
-)  # fmt: skip
+from monitor.imagery.earthengine.expressions import CLEAR, CLOUD, PRODUCTS, QUALITY
 from monitor.imagery.source import Cost, Frame, IsStored, Scene
 from monitor.sites.projection import lonlat, projected
 
@@ -229,7 +218,9 @@ class EarthEngine:
 
         def expression() -> Any:
             searches = [
-                search_images(name, area, since, until, scored=scored and PRODUCTS[name].quality_kind == "scl")
+                expressions.search_images(
+                    name, area, since, until, scored=scored and PRODUCTS[name].quality_kind == "scl"
+                )
                 for name in self.collections
             ]
             return searches[0] if len(searches) == 1 else ee.List(searches)
@@ -267,10 +258,10 @@ class EarthEngine:
 
     def _window(self, scenes: Sequence[Scene], grid: GeoBox, cancelled: threading.Event) -> np.ndarray:
         """(scene, layer, y, x) uint16 of one request."""
-        names = stack_names(len(scenes), SCENE_LAYERS)
+        names = expressions.stack_names(len(scenes), SCENE_LAYERS)
 
         def call() -> bytes:
-            expression = stack_bands(*_images(scenes), SCENE_LAYERS)
+            expression = expressions.stack_bands(*_images(scenes), SCENE_LAYERS)
             request = {"expression": expression, "fileFormat": "NPY", "grid": pixel_grid(grid)}
             return bytes(ee.data.computePixels(request))
 
@@ -296,15 +287,15 @@ class EarthEngine:
         def call() -> Any:
             images, indices = _images(scenes)
             how = {"scale": first.scale, "offset": first.offset}
-            values = images.map(lambda image: clear_layers(image, first.quality, recipe, **how))
-            marks = images.map(lambda image: clear_and_cloud_bands(image, first.quality, **how))
-            marked = stack_bands(marks, indices, flags)
+            values = images.map(lambda image: expressions.clear_layers(image, first.quality, recipe, **how))
+            marks = images.map(lambda image: expressions.clear_and_cloud_bands(image, first.quality, **how))
+            marked = expressions.stack_bands(marks, indices, flags)
             where = {"crs": f"EPSG:{epsg_crs(lattice).epsg}", "crsTransform": list(lattice.affine)[:6]}
-            units, surroundings = (unit_features(shapes) for shapes in outlines)
+            units, surroundings = (expressions.unit_features(shapes) for shapes in outlines)
             # Unweighted: pixels whose centre is inside, as here. Weighted reducers count each pixel by its share.
             mean, total = ee.Reducer.mean().unweighted(), ee.Reducer.sum().unweighted()
             tables = [
-                stack_bands(values, indices, layers).reduceRegions(units, mean, **where),
+                expressions.stack_bands(values, indices, layers).reduceRegions(units, mean, **where),
                 marked.reduceRegions(units, total, **where),
                 marked.reduceRegions(surroundings, mean, **where),
             ]
@@ -322,7 +313,8 @@ def _images(scenes: Sequence[Scene]) -> tuple[Any, list[str]]:
     indices = [scene.handle.index for scene in scenes]
     days = [scene.time.astimezone(UTC).date() for scene in scenes]
     scored = scenes[0].quality == "scl_cs"
-    return images_by_index(handle.collection, handle.area, min(days), max(days), indices, scored=scored), indices
+    span = handle.area, min(days), max(days)
+    return expressions.images_by_index(handle.collection, *span, indices, scored=scored), indices
 
 
 def _frames_by_scene(
@@ -344,7 +336,7 @@ def _unit_means(answers: Any, units: int, scenes: int, layers: Sequence[str]) ->
     """
     flags = (CLEAR, CLOUD)
     means, counts, around = (
-        decode_table(answer, units, stack_names(scenes, names))
+        decode_table(answer, units, expressions.stack_names(scenes, names))
         for answer, names in zip(answers, (layers, flags, flags), strict=True)
     )
     counts = np.nan_to_num(counts[:, 0::2])
