@@ -11,7 +11,7 @@ from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
-from monitor.errors import SceneRejected, TryLater
+from monitor.errors import BROKEN_SCENE, SceneRejected, TryLater
 from monitor.imagery.earthengine.answers import ImageHandle
 from monitor.imagery.earthengine.connection import RequestRefused
 from monitor.imagery.source import Scene
@@ -82,7 +82,7 @@ def _answers[T](
         yield None
         for i, scene in enumerate(scenes):
             if not isinstance(scene.handle, ImageHandle):
-                yield SceneRejected("BROKEN", f"scene {scene.id!r} is not one of Earth Engine's")
+                yield SceneRejected(BROKEN_SCENE, f"scene {scene.id!r} is not one of Earth Engine's")
                 continue
             if i not in ready:
                 submit(0 if pending else 1)
@@ -134,7 +134,7 @@ def _halving[T](scenes: Sequence[Scene], request: Callable[[Sequence[Scene]], Se
             if error.is_limit or (not answered and len(refused) >= min(MAX_UNREADABLE, max(2, len(scenes)))):
                 msg = f"Earth Engine can read none of {len(scenes)} scenes, among them {part[0].id}: {error}"
                 raise TryLater(msg) from None
-            return [SceneRejected("BROKEN", f"Earth Engine cannot read scene {part[0].id!r}: {error}")]
+            return [SceneRejected(BROKEN_SCENE, f"Earth Engine cannot read scene {part[0].id!r}: {error}")]
         answered = True
         return list(received)
 

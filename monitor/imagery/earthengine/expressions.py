@@ -35,7 +35,7 @@ CLEAR, CLOUD = "clear", "cloud"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
+class EarthEngineProduct:
     """Band names, scaling and pixels of a collection."""
 
     band_names: tuple[str, ...]
@@ -56,7 +56,7 @@ class Product:
     """Corners of pixels are at multiples of ``pixel`` plus this. [m]"""
 
 
-_LANDSAT: Final = Product(
+_LANDSAT: Final = EarthEngineProduct(
     band_names=("SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"),
     quality_band="QA_PIXEL",
     quality_kind="qa_pixel",
@@ -67,7 +67,7 @@ _LANDSAT: Final = Product(
     corner=15.0,
 )
 PRODUCTS: Final = {
-    "COPERNICUS/S2_SR_HARMONIZED": Product(
+    "COPERNICUS/S2_SR_HARMONIZED": EarthEngineProduct(
         band_names=("B2", "B3", "B4", "B8", "B11", "B12"),
         quality_band="SCL",
         quality_kind="scl",
@@ -131,14 +131,14 @@ def stack_names(images: int, layers: Sequence[str]) -> list[str]:
     return [f"s{number}_{layer}" for number in range(images) for layer in layers]
 
 
-def to_integers(image: Any, product: Product, *, scored: bool) -> Any:
+def to_integers(image: Any, product: EarthEngineProduct, *, scored: bool) -> Any:
     """Bands of ``OBSERVED`` and ``quality`` of an image as uint16, 0 where there is no value.
 
     Parameters
     ----------
     image : ee.Image
         Of the collection that `product` describes.
-    product : Product
+    product : EarthEngineProduct
         Its bands.
     scored : bool
         Whether the image has a Cloud Score+ band ``cs_cdf``, which becomes the high byte of ``quality``.

@@ -19,7 +19,7 @@ from monitor.imagery.deadline import DeadlineAdapter, request_deadline
 
 HIGH_VOLUME: Final = "https://earthengine-highvolume.googleapis.com"
 """Endpoint made for many small requests at once."""
-CONNECT_TIMEOUT: Final = 20.0
+EE_CONNECT_TIMEOUT: Final = 20.0
 """Longest time to connect to one address of the host. [s]"""
 MAX_ANSWER_BYTES: Final = 64 << 20
 """Largest answer, compressed or not: a third above the 48 MB of pixels that one request may ask for. [byte]"""
@@ -100,7 +100,7 @@ class ClientTransport:
                     uri,
                     data=body,
                     headers=headers,
-                    timeout=(CONNECT_TIMEOUT, self.timeout),
+                    timeout=(EE_CONNECT_TIMEOUT, self.timeout),
                     allow_redirects=False,
                     stream=True,
                 ) as response,
