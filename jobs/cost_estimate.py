@@ -7,12 +7,14 @@ from typing import Any
 from odc.geo.geobox import GeoBox
 from shapely.ops import unary_union
 
-from jobs.fetch import COMMIT_SIZE, SiteTask, selection_scenes
 from jobs.sources import Sources
 from monitor.controls.selection import MAX_REFERENCES, UNITS_PER_RING, candidate_units
 from monitor.cube.context_pictures import context_grid
 from monitor.cube.overpass import Overpass
 from monitor.imagery.cost import pixel_megabytes, reading_costs, total_cost
+from monitor.ingest.control_choice import selection_scenes
+from monitor.ingest.steps import COMMIT_SIZE
+from monitor.ingest.task import SiteTask
 
 PICTURES_PER_BATCH = 3
 """Most context pictures of a site in a batch of scenes: the newest, that of the season, that before the start."""

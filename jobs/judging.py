@@ -10,13 +10,13 @@ from typing import Any
 from jobs import __version__
 from jobs.detectability import detectability_json
 from jobs.episodes import current_episode, episode_alpha, in_episode
-from jobs.fetch import FetchResult, Outcome
 from jobs.records import from_json, to_json
 from monitor.alerts.alert import Alert, Notice
 from monitor.alerts.lifecycle import next_alert
 from monitor.alerts.messages import assessment_to_json
 from monitor.controls.screening import too_few_units
 from monitor.imagery.auxiliary.terrain import with_slope
+from monitor.ingest.task import FetchResult, Outcome
 from monitor.ledger.transaction import Transaction
 from monitor.maps.failing import failing_map
 from monitor.series.columns import Columns, observed_until

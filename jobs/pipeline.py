@@ -20,8 +20,7 @@ from jobs.clock import check_clock, now, today
 from jobs.cost_estimate import estimate_cost
 from jobs.executor import Compute, open_executor
 from jobs.exits import Exit
-from jobs.fetch import FetchResult, Outcome, SiteTask, missing_overpasses, new_site_grid, search_again
-from jobs.ingest import Progress, observation_series, record_observations, site_result, site_tasks, update_sites
+from jobs.ingest import Progress, observation_series, record_observations, site_result, update_sites
 from jobs.installation import check_history, ledger_is_new, open_ledger, selected_sites
 from jobs.judging import judge
 from jobs.lock import Lock, hold_lock
@@ -29,10 +28,13 @@ from jobs.outbox import send
 from jobs.pages import publish
 from jobs.registry import apply_registry, read_and_compare
 from jobs.settings import Settings
+from jobs.site_tasks import site_tasks
 from jobs.snapshot_expiry import expire_snapshots
 from jobs.sources import Sources, open_sources
 from jobs.terrain_and_rain import rain_reasons
 from monitor.errors import MonitorError, StoreBroken, TryLater
+from monitor.ingest.missing import missing_overpasses, new_site_grid, search_again
+from monitor.ingest.task import FetchResult, Outcome, SiteTask
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.calibration import Calibration
@@ -354,13 +356,12 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
 def _planned_fetches(tasks: Sequence[SiteTask], sources: Sources) -> list[dict[str, Any]]:
     """For each site the scenes that a night would fetch, and what they cost."""
     grids = [new_site_grid(task.site, sources.first) for task in tasks]
-    stored = [task.known.baselines if task.known else {} for task in tasks]
-    missing = [missing_overpasses(*arguments) for arguments in zip(tasks, grids, stored, strict=True)]
+    missing = [missing_overpasses(task, grid) for task, grid in zip(tasks, grids, strict=True)]
     again = search_again(zip(tasks, missing, strict=True), sources.all)
     fetches: list[dict[str, Any]] = []
-    for task, grid, baselines, overpasses in zip(tasks, grids, stored, missing, strict=True):
+    for task, grid, overpasses in zip(tasks, grids, missing, strict=True):
         if task.site.id in again:
-            overpasses = missing_overpasses(again[task.site.id], grid, baselines)
+            overpasses = missing_overpasses(again[task.site.id], grid)
         scenes = [overpass.main.id for overpass in overpasses]  # an overpass counts once, as in a manifest
         fetches.append({"site": task.site.id, "scenes": scenes, **estimate_cost(task, overpasses, grid, sources)})
     return fetches

@@ -10,16 +10,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from jobs.fetch import Known, new_site_grid
-from jobs.fetch import _first_seen as first_seen
-from jobs.ingest import _by_landscape, site_tasks
-from jobs.ingest import _stored as stored_by
+from jobs.ingest import _by_landscape
 from jobs.installation import add_sites, open_ledger, selected_sites
 from jobs.lock import LANDSCAPE_LOCKS
 from jobs.pipeline import night, plan
+from jobs.site_tasks import site_tasks
 from jobs.sources import Sources
 from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
 from monitor.errors import BadData, DiskFull, TryLater
+from monitor.ingest.missing import is_stored_everywhere, new_site_grid
+from monitor.ingest.observations import first_clear_means
+from monitor.ingest.task import StoredGranules
 from monitor.ledger.ledger import Ledger
 from tests.jobs.painted import LEFT, Painted, ground
 from tests.jobs.test_several_sources import DAYS, NIGHT, installed, observations
@@ -102,7 +103,7 @@ def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_p
         return append(store, rows, *more)
 
     monkeypatch.setattr(LandscapeStore, "append", counted)
-    monkeypatch.setattr("jobs.fetch.HELD", 60_000)
+    monkeypatch.setattr("monitor.ingest.steps.MAX_STEP_BYTES", 60_000)
     from_source(Painted(DAYS))
     night(settings, as_of=NIGHT)
     assert len(commits) > 2
@@ -114,7 +115,9 @@ def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_p
 def test_scenes_from_before_the_start_are_read_once_and_what_is_stored_is_as_if_they_were_read_twice(
     tmp_path, from_source, monkeypatch
 ):
-    monkeypatch.setattr("jobs.fetch.picture_candidates", lambda *_, **__: {})  # a picture reads its own window
+    monkeypatch.setattr(
+        "monitor.ingest.pictures.picture_candidates", lambda *_, **__: {}
+    )  # a picture reads its own window
     read, made = {}, {}
     for held in (256 << 20, 0):
         made[held] = installed(tmp_path / str(held), ROW)
@@ -122,7 +125,8 @@ def test_scenes_from_before_the_start_are_read_once_and_what_is_stored_is_as_if_
         features = json.loads(registry.read_text())
         features["features"][1]["properties"]["start"] = "2019-10-15"  # neighbours that start on other days
         registry.write_text(json.dumps(features))
-        monkeypatch.setattr("jobs.fetch.HELD", held)
+        monkeypatch.setattr("monitor.ingest.steps.MAX_STEP_BYTES", held)
+        monkeypatch.setattr("monitor.ingest.control_choice.MAX_KEPT_BYTES", held)
         only = from_source(Painted(DAYS))
         night(made[held], as_of=NIGHT)
         read[held] = Counter(only.read_scenes)
@@ -169,14 +173,14 @@ def test_what_need_not_be_looked_at_is_what_every_site_that_it_touches_has(regis
     (scene,) = Painted(DAYS[:1]).search(s1.geometry, DAYS[0], DAYS[0])
     nowhere = replace(scene, footprint=None)
     has, lacks = (
-        Known(landscape=LandscapeStore(settings.store.root), baselines=some)
-        for some in ({scene.acquisition: {scene.tile: scene.baseline}}, {})
+        StoredGranules(landscape=LandscapeStore(settings.store.root), baselines=baselines, key=("land", number))
+        for number, baselines in enumerate(({scene.acquisition: {scene.tile: scene.baseline}}, {}))
     )
-    stored = stored_by([s1, s2, s3], {"s1": has, "s2": lacks})  # the third is new
+    stored = is_stored_everywhere([s1, s2, s3], {"s1": has, "s2": lacks})  # the third is new
     assert [stored(replace(scene, footprint=site.geometry)) for site in (s1, s2, s3)] == [True, False, False]
     assert not stored(scene)
     assert not stored(nowhere)
-    assert stored_by([s1, s2], {"s1": has, "s2": has})(nowhere)
+    assert is_stored_everywhere([s1, s2], {"s1": has, "s2": has})(nowhere)
 
 
 def test_what_sites_have_and_lack_is_kept_once_where_it_is_the_same(tmp_path, from_source):
@@ -186,8 +190,8 @@ def test_what_sites_have_and_lack_is_kept_once_where_it_is_the_same(tmp_path, fr
     sources = Sources([(Painted(DAYS), settings.source[0])])
     with open_ledger(settings) as ledger:
         tasks, _ = site_tasks(settings, ledger, sources, selected_sites(settings, ledger, []), until=NIGHT)
-    assert [[scene.time.date() for scene in task.asked.scenes] for task in tasks] == [DAYS[-1:]] * 3
-    for one in (lambda task: task.known.baselines, lambda task: task.offered, lambda task: task.asked):
+    assert [[scene.time.date() for scene in task.pending.scenes] for task in tasks] == [DAYS[-1:]] * 3
+    for one in (lambda task: task.stored, lambda task: task.offered, lambda task: task.pending):
         assert len({id(one(task)) for task in tasks}) == 1
 
 
@@ -237,7 +241,7 @@ def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_pa
     from_source(Painted(DAYS))
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.fetch.new_site_grid", all_but_s2)
+        patch.setattr("monitor.ingest.site_update.new_site_grid", all_but_s2)
         states = {site["site"]: site["state"] for site in night(settings, as_of=NIGHT)["sites"]}
     assert states == {"s1": "done", "s2": "failed", "s3": "done"}
     (first,) = landscapes_of(settings)
@@ -257,7 +261,7 @@ def test_of_a_lost_landscape_a_site_that_cannot_start_is_left_out_and_begins_ano
     shutil.rmtree(settings.store.root / lost)
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.fetch.new_site_grid", all_but_s2)
+        patch.setattr("monitor.ingest.site_update.new_site_grid", all_but_s2)
         states = {site["site"]: site["state"] for site in night(settings, as_of=NIGHT)["sites"]}
     assert states == {"s1": "done", "s2": "failed", "s3": "done"}
     assert {site["state"] for site in night(settings, as_of=NIGHT)["sites"]} == {"done"}
@@ -349,7 +353,7 @@ def test_a_unit_hidden_in_one_granule_is_taken_from_the_next_and_where_both_hide
     first = np.array([[90, 0.3], [50, nan], [50, nan], [20, nan]], dtype=np.float32)
     second = np.array([[95, 0.4], [80, 0.5], [10, nan], [30, nan]], dtype=np.float32)
     expected = [[90, 0.3], [80, 0.5], [50, nan], [30, nan]]
-    np.testing.assert_array_equal(first_seen([first, second]), np.array(expected, dtype=np.float32))
+    np.testing.assert_array_equal(first_clear_means([first, second]), np.array(expected, dtype=np.float32))
 
 
 class Watched(Painted):
@@ -430,7 +434,7 @@ def test_a_picture_that_cannot_be_made_stops_nothing(tmp_path, from_source, monk
 
     settings = installed(tmp_path, ROW[:1])
     from_source(Painted(DAYS))
-    monkeypatch.setattr("jobs.fetch.natural_colour", bug)
+    monkeypatch.setattr("monitor.ingest.pictures.natural_colour", bug)
     (site,) = night(settings, as_of=NIGHT)["sites"]
     assert (site["state"], len(site["scenes_new"])) == ("done", len(DAYS))
     assert stored_of(settings, "s1").pictures() == {}

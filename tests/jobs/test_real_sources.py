@@ -14,11 +14,11 @@ from shapely.geometry import box, mapping
 
 from jobs.cli import main
 from jobs.cost_estimate import PICTURES_PER_BATCH
-from jobs.fetch import COMMIT_SIZE
 from jobs.lock import hold_lock
 from jobs.settings import load
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.imagery.transport import Fetcher
+from monitor.ingest.steps import COMMIT_SIZE
 from monitor.sites.projection import lonlat
 from tests.landscape import stored_of
 from tests.loopback.earthengine import EarthEngineServer, add_sentinel2

@@ -1,0 +1,1 @@
+"""Update what is stored of sites: find the missing scenes, read them, judge them and store them."""

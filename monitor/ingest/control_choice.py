@@ -1,0 +1,214 @@
+"""Choose the control units of new sites by how site and units behaved before the start."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+import structlog
+import xarray as xr
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import unary_union
+
+from monitor.controls.selection import Unit, candidate_units, select_units
+from monitor.cover.observe import Refusal
+from monitor.cube.overpass import Overpass
+from monitor.cube.records import MEASURES
+from monitor.errors import MonitorError, TryLater
+from monitor.imagery.auxiliary.elevation import ElevationModel
+from monitor.imagery.auxiliary.terrain import Terrain, terrain_of
+from monitor.ingest.observations import MIN_CLEAR_FRACTION, RETRIED
+from monitor.ingest.site_update import SiteUpdate, for_each
+from monitor.ingest.steps import Step, make_steps
+from monitor.ingest.task import RankedSources, SiteTask
+from monitor.sites.growing_season import GrowingSeason
+
+log = structlog.get_logger()
+
+MIN_SELECTION_SCENES: Final = 3
+"""Clear scenes needed to choose units by growing seasons after the start: as many as a season before the start needs to
+count (:func:`monitor.verdict.kernels.balance`)."""
+MAX_KEPT_BYTES: Final = 128 << 20
+"""Observations made to choose units that are kept to be stored, for all sites of a landscape; others are read again.
+[byte]"""
+
+
+def selection_scenes(task: SiteTask, missing: Sequence[Overpass]) -> list[list[Overpass]]:
+    """Overpasses by which the control units of a new site are chosen, in batches in the order in which they are tried.
+
+    Parameters
+    ----------
+    task : SiteTask
+        Gives start, biome and the last day of the search.
+    missing : sequence of Overpass
+        All that are offered, ascending by time.
+
+    Returns
+    -------
+    list of list of Overpass
+        First those before the start: one that shows the site is enough. Where none does, as where the work began before
+        all imagery, each complete growing season since the start, ascending: they are used together until
+        :data:`MIN_SELECTION_SCENES` scenes show the site. If even all of them are too few, the choice waits for the
+        next season, because units are frozen for good and one scene in spring is too little to choose them by. Until
+        then scenes are stored without units, and none counts; they are fetched again with them.
+    """
+    start, season = task.site.start, GrowingSeason.of(task.site)
+    days = np.array([overpass.main.time.date() for overpass in missing], "datetime64[D]").astype(np.int64)
+    years, positions = season.locate(days)
+    last, _ = season.last_ended(task.until)
+    seasons: dict[int, list[Overpass]] = {}
+    for overpass, year, in_season in zip(missing, years.tolist(), (positions <= season.length).tolist(), strict=True):
+        if in_season and year <= last and overpass.main.time.date() >= start:
+            seasons.setdefault(year, []).append(overpass)
+    before = [overpass for overpass in missing if overpass.main.time.date() < start]
+    return [before, *(seasons[year] for year in sorted(seasons))]
+
+
+def choose_controls(
+    updates: Sequence[SiteUpdate], sources: RankedSources, elevation: ElevationModel | None
+) -> Iterator[list[Step]]:
+    """Choose the control units of new sites by scenes before the start, else by the first growing seasons observed.
+
+    Sites whose units cannot be chosen yet keep None.
+
+    Parameters
+    ----------
+    updates : sequence of SiteUpdate
+        New sites of one landscape.
+    sources : RankedSources
+        The preferred one gives the ring.
+    elevation : ElevationModel, optional
+        Gives the terrain of sites and candidates.
+
+    Yields
+    ------
+    list of Step
+        Steps that must be computed and taken before this continues.
+    """
+    selections = {update: _Selection(update, selection_scenes(update.task, update.missing)) for update in updates}
+    for_each(updates, lambda update: selections[update].find_candidates(sources))
+    candidates = {update: selection.candidates for update, selection in selections.items()}
+    room = MAX_KEPT_BYTES
+
+    def collect(update: SiteUpdate) -> None:
+        nonlocal room
+        room -= selections[update].collect(room)
+
+    trying = [update for update in updates if update.alive]
+    while trying:
+        needed = {update: selections[update].next_batch() for update in trying}
+        yield make_steps(needed, candidates, sources, lambda observed: for_each(observed, collect))
+        for_each(trying, lambda update: selections[update].decide(elevation))
+        trying = [u for u in trying if u.alive and u.controls is None and selections[u].batches]
+    for update in updates:
+        places = {unit.id: place for place, unit in enumerate(candidates[update])}
+        chosen = [places[unit.id] for unit in update.units]
+        update.read_already = {
+            name: replace(observation, unit_means=observation.unit_means[chosen])
+            for name, observation in update.read_already.items()
+        }
+
+
+def known_terrain(elevation: ElevationModel | None, geometries: Sequence[BaseGeometry]) -> list[Terrain | None]:
+    """Terrain of some geometries; None where it is unknown, which the verdict says and which stops nothing."""
+    if elevation is None:
+        return [None] * len(geometries)
+    try:
+        return terrain_of(elevation, geometries)
+    except MonitorError as error:
+        log.warning("terrain is not known", error=str(error))
+        return [None] * len(geometries)
+
+
+@dataclass(slots=True, eq=False)
+class _Selection:
+    """The choice of the control units of one site."""
+
+    update: SiteUpdate
+    batches: list[list[Overpass]]
+    """Overpasses that have not been tried yet."""
+    batch: list[Overpass] = field(default_factory=list)
+    """Those that are tried now."""
+    candidates: tuple[Unit, ...] = ()
+    n_tried: int = 0
+    means: list[tuple[datetime, np.ndarray]] = field(default_factory=list)
+    """Time and (1 + candidate, measure) means of the site and the candidates, for each scene that was read."""
+    unreadable: list[Refusal] = field(default_factory=list)
+    """Refusals that may not hold on another day."""
+
+    def find_candidates(self, sources: RankedSources) -> None:
+        """Find the candidates around the site."""
+        task = self.update.task
+        covered = unary_union([scene.footprint for scene in task.offered if scene.footprint is not None])
+        self.candidates = tuple(
+            candidate_units(
+                task.site.geometry, [outline for outline, _ in task.others], self.update.grid, sources.first.ring,
+                covered=covered, within=task.within,
+            )
+        )  # fmt: skip
+
+    def next_batch(self) -> list[Overpass]:
+        """The overpasses to be tried next."""
+        self.batch = self.batches.pop(0)
+        self.n_tried += len(self.batch)
+        return self.batch
+
+    def collect(self, room: int) -> int:
+        """Add the observations of the current step; keep them for storing within `room`, and return the size. [byte]"""
+        kept = 0
+        for observation in self.update.observations:
+            size = observation.pixels.nbytes + observation.unit_means.nbytes
+            if observation.refusal is not None:
+                if observation.refusal.reason in RETRIED:
+                    self.unreadable.append(observation.refusal)
+                continue
+            if not observation.unread and size <= room - kept:
+                kept += size
+                copied = replace(observation, pixels=observation.pixels.copy())
+                self.update.read_already[observation.overpass.acquisition] = copied
+            means = observation.site_means
+            if means[0] < MIN_CLEAR_FRACTION * observation.pixels.shape[1]:
+                means = np.full_like(means, np.nan)
+            self.means.append((observation.scene.time, np.concatenate([means[None], observation.unit_means])))
+        return kept
+
+    def decide(self, elevation: ElevationModel | None) -> None:
+        """Select the units, if the scenes so far are enough.
+
+        Raises
+        ------
+        TryLater
+            A source is down, or most scenes cannot be read: units are selected once and for all.
+        """
+        update, site = self.update, self.update.task.site
+        if update.source_down:
+            raise TryLater(update.source_down)
+        after_start = any(overpass.main.time.date() >= site.start for overpass in self.batch)
+        if len(self.unreadable) > len(self.means):
+            msg = (
+                f"site {site.id!r} is not begun: of {self.n_tried} scenes from "
+                f"{'its first growing seasons' if after_start else 'before its start'} {len(self.unreadable)} cannot "
+                f"be read; the first: {self.unreadable[0].why}"
+            )
+            raise TryLater(msg)
+        clear = sum(bool(np.isfinite(means[0, MEASURES.index("cover")])) for _, means in self.means)
+        if clear < (MIN_SELECTION_SCENES if after_start else 1):
+            update.tried = None if self.unreadable else GrowingSeason.of(site).last_ended(update.task.until)[0]
+            return
+        update.waits, update.tried = False, None
+        self.means.sort(key=lambda pair: pair[0])
+        times = np.array([time.astimezone(UTC).replace(tzinfo=None) for time, _ in self.means], dtype="datetime64[ns]")
+        means = xr.DataArray(
+            np.stack([means for _, means in self.means]), dims=("time", "unit", "measure"),
+            coords={"time": times, "measure": list(MEASURES)},
+        )  # fmt: skip
+        terrain = known_terrain(elevation, [site.geometry, *(unit.geometry for unit in self.candidates)])
+        update.terrain = terrain[0]
+        update.controls = select_units(
+            means.isel(unit=0),
+            means.isel(unit=slice(1, None)),
+            self.candidates,
+            promised=0.0 if after_start else site.plan.A,  # references show the state before the start
+            terrain=None if terrain[0] is None else (terrain[0], terrain[1:]),
+        )

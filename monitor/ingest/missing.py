@@ -1,0 +1,206 @@
+"""Missing scenes: offered by a source, and not stored under the same or a newer processing baseline.
+
+What is missing is always offered minus stored, by acquisition and granule, never "since the last date": late scenes and
+the history of a new site are found by the same rule.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import date, timedelta
+from itertools import compress
+
+import numpy as np
+import shapely
+from odc.geo.geobox import GeoBox
+from shapely.geometry.base import BaseGeometry
+
+from monitor.cube.grid import crs_of, inside, site_grid
+from monitor.cube.overpass import Overpass, PendingDays, is_stored, not_yet_stored, overpasses, pending_days
+from monitor.cube.store import LandscapeStore
+from monitor.cube.stored_site import StoredSite
+from monitor.errors import BadData, MonitorError
+from monitor.imagery import acquisition_id
+from monitor.imagery.source import IsStored, Scene, Source
+from monitor.ingest.task import NOTHING_STORED, Baselines, SiteTask, StoredGranules
+from monitor.sites.site import Site, ground_key
+
+
+def new_site_grid(site: Site, source: Source) -> GeoBox:
+    """Fixed grid of a new site, on the lattice of a source.
+
+    Raises
+    ------
+    BadData
+        The site contains no pixel centre.
+    """
+    native = source.grid(site.geometry)
+    pixel = abs(native.resolution.x)
+    anchor = (native.affine.c, native.affine.f)
+    grid = site_grid(site.geometry, crs=crs_of(native), resolution=pixel, anchor=anchor)
+    if not inside(site.geometry, grid).any():
+        msg = f"site {site.id!r} holds no centre of a pixel of {pixel:g} m: it is too small to be seen"
+        raise BadData(msg)
+    return grid
+
+
+def stored_granules(landscape: LandscapeStore, sites: Iterable[Site]) -> dict[str, StoredGranules]:
+    """Granules that a landscape has stored for some of its sites, by site id.
+
+    Sites that it does not have, or that cannot be read (their update reports that), are missing.
+    """
+    groups: list[StoredGranules] = []
+    by_site: dict[str, StoredGranules] = {}
+    for site in sites:
+        with suppress(MonitorError):
+            if (ground := ground_key(site)) not in landscape.grounds:
+                continue
+            baselines = StoredSite(landscape, ground).baselines()
+            group = next((group for group in groups if group.baselines == baselines), None)
+            if group is None:
+                key = (landscape.name, len(groups))
+                groups.append(group := StoredGranules(landscape=landscape, baselines=baselines, key=key))
+            by_site[site.id] = group
+    return by_site
+
+
+def is_stored_everywhere(sites: Sequence[Site], stored: Mapping[str, StoredGranules]) -> IsStored:
+    """Predicate for a search: whether every site that a scene touches has it already.
+
+    Parameters
+    ----------
+    sites : sequence of Site
+        The sites of the search.
+    stored : mapping
+        Stored granules by site id, see :func:`stored_granules`; a site that is missing is new.
+    """
+    groups: dict[tuple[str, int], tuple[Baselines, list[BaseGeometry]]] = {}
+    for site in sites:
+        shapely.prepare(site.geometry)
+        granules = stored.get(site.id, NOTHING_STORED)
+        groups.setdefault(granules.key, (granules.baselines, []))[1].append(site.geometry)
+
+    def check(scene: Scene) -> bool:
+        lacking = [
+            outline
+            for baselines, outlines in groups.values()
+            if not is_stored(baselines, scene)
+            for outline in outlines
+        ]
+        return not lacking or (scene.footprint is not None and not shapely.intersects(lacking, scene.footprint).any())
+
+    return check
+
+
+def offers(
+    sites: Sequence[Site], stored: Mapping[str, StoredGranules], scenes: Sequence[Scene], searched: BaseGeometry
+) -> Iterator[tuple[tuple[Scene, ...], PendingDays]]:
+    """For each site the scenes offered over it, and those of the days that may lack a scene.
+
+    They are computed once for all sites with the same scenes and stored granules: in a programme for nearly all sites
+    of a tile.
+
+    Parameters
+    ----------
+    sites, stored
+        See :func:`is_stored_everywhere`.
+    scenes : sequence of Scene
+        Result of the search, in order of preference of the sources.
+    searched : shapely geometry
+        Area of the search, longitude and latitude. [degree]
+    """
+    footprints = np.array([scene.footprint for scene in scenes], dtype=object)
+    everywhere = shapely.is_missing(footprints) | shapely.covers(footprints, searched)
+    edge = np.flatnonzero(~everywhere)
+    computed: dict[tuple[bytes, tuple[str, int]], tuple[tuple[Scene, ...], PendingDays]] = {}
+    for site in sites:
+        over, granules = everywhere.copy(), stored.get(site.id, NOTHING_STORED)
+        over[edge] = shapely.intersects(site.geometry, footprints[edge])
+        key = over.tobytes(), granules.key
+        if key not in computed:
+            offered = tuple(compress(scenes, over))
+            computed[key] = offered, pending_days(offered, granules.baselines)
+        yield computed[key]
+
+
+def missing_overpasses(task: SiteTask, grid: GeoBox, baselines: Baselines | None = None) -> list[Overpass]:
+    """Missing overpasses of a site, ascending by time.
+
+    Parameters
+    ----------
+    task : SiteTask
+        Gives the offered scenes.
+    grid : GeoBox
+        Grid of the site: granules in its projected system are preferred.
+    baselines : mapping, optional
+        Stored granules, if the store has changed since the task was made. Default: those of the task.
+    """
+    pending = task.pending if baselines is None else None
+    baselines = task.stored.baselines if baselines is None else baselines
+    pending = pending_days(task.offered, baselines) if pending is None else pending
+    return not_yet_stored(overpasses(pending.scenes, str(crs_of(grid)), pending.stored), baselines)
+
+
+def search_again(
+    missing: Iterable[tuple[SiteTask, Sequence[Overpass]]], sources: Sequence[Source]
+) -> dict[str, SiteTask]:
+    """Search again where a missing overpass has a scene without a handle, which was skipped because it is stored.
+
+    Such a scene is needed once more where another granule of its overpass is new, perhaps of another source, and where
+    a store lacks what the ledger says it has.
+
+    Parameters
+    ----------
+    missing : iterable of (SiteTask, sequence of Overpass)
+        Tasks with their missing overpasses.
+    sources : sequence of Source
+        In order of preference.
+
+    Returns
+    -------
+    dict
+        By site id, the tasks with newly searched scenes; their missing overpasses are to be computed again.
+
+    Raises
+    ------
+    TryLater
+        A source is down.
+    BadConfiguration
+        A source refuses the credentials.
+    """
+    tasks: dict[str, SiteTask] = {}
+    spans: dict[tuple[BaseGeometry, str], tuple[date, date]] = {}
+    for task, site_overpasses in missing:
+        days = {
+            day
+            for overpass in site_overpasses
+            if any(scene.handle is None for scene in overpass.granules)
+            for day in acquisition_id.day_keys(overpass.acquisition)
+        }
+        for scene in task.offered if days else ():
+            if scene.handle is None and not days.isdisjoint(acquisition_id.day_keys(scene.acquisition)):
+                tasks[task.site.id] = task
+                key, day = (task.searched, scene.source), scene.time.date()
+                first, last = spans.get(key, (day, day))
+                spans[key] = min(first, day), max(last, day)
+    by_name = {source.name: source for source in sources}
+    # A datatake is named by the day on which it begins; a catalogue may name a granule by the next day.
+    results = {
+        (area, name): by_name[name].search(area, first - timedelta(days=1), last + timedelta(days=1))
+        for (area, name), (first, last) in spans.items()
+    }
+    for site_id, task in tasks.items():
+        offered: list[Scene] = []
+        for name in by_name:
+            scenes = [scene for scene in task.offered if scene.source == name]
+            if (key := (task.searched, name)) in spans:
+                first, last = spans[key]
+                scenes = [scene for scene in scenes if not first <= scene.time.date() <= last]
+                scenes += [
+                    scene
+                    for scene in results[key]
+                    if first <= scene.time.date() <= last and scene.touches(task.site.geometry)
+                ]
+            offered += scenes
+        tasks[site_id] = replace(task, offered=tuple(offered), pending=None)
+    return tasks

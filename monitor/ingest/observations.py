@@ -1,0 +1,187 @@
+"""Observations: the granules of an overpass merged for one site, judged, and turned into a stored record."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from monitor.controls.selection import MIN_UNITS, REFERENCE_RING
+from monitor.cover.fraction import ENDMEMBERS
+from monitor.cover.observe import Refusal, needs_bandpass, scale_and_offset
+from monitor.cover.zonal_means import zonal_means
+from monitor.cube.layout import Zones
+from monitor.cube.masks import unseen_reason
+from monitor.cube.overpass import Overpass, merge_granules
+from monitor.cube.packed import PACKED_LAYERS
+from monitor.cube.records import MEASURES, Record, SiteScene, digest, record_of
+from monitor.imagery.source import Scene
+from monitor.ingest.site_update import Observation, SiteUpdate
+
+RETRY_PERIOD: Final = timedelta(days=30)
+"""A scene that cannot be read is retried by every night until scenes this much newer are offered: items are known to
+be published before their files, and a server to be out of order for a night."""
+UNANSWERED: Final = "NO_ANSWER"
+"""Reason of a refusal that is retried however old the scene is: nothing is known to be wrong with its files."""
+RETRIED: Final = ("MISSING", "BROKEN", UNANSWERED)
+"""Reasons of a refusal that may not hold on another day."""
+MIN_SITE_PIXELS: Final = 10
+"""The mean of a site of fewer pixels is not meaningful: none of its scenes counts. [pixel]"""
+MIN_CLEAR_FRACTION: Final = 0.6
+"""A scene counts if at least this share of the site was seen. [1]"""
+
+
+class GranuleView(NamedTuple):
+    """One granule as seen by one site and its units; see :class:`Observation`."""
+
+    pixels: np.ndarray
+    site_means: np.ndarray
+    unit_means: np.ndarray
+
+
+def merge_views(
+    update: SiteUpdate, overpass: Overpass, views: Sequence[tuple[Scene, GranuleView | Refusal]], n_units: int
+) -> Observation:
+    """Merge the granules of an overpass into one observation of a site.
+
+    Parameters
+    ----------
+    update : SiteUpdate
+        The site.
+    overpass : Overpass
+        What was read.
+    views : sequence of (Scene, GranuleView or Refusal)
+        Its granules, the preferred one first.
+    n_units : int
+        Number of units around the site.
+    """
+    good = [(scene, view) for scene, view in views if not isinstance(view, Refusal)]
+    refused = [(scene, why) for scene, why in views if isinstance(why, Refusal)]
+    unread = frozenset(scene.tile for scene, why in refused if why.reason in RETRIED)
+    unanswered = frozenset(scene.tile for scene, why in refused if why.reason == UNANSWERED)
+    refusal = None
+    if good:
+        scene, (pixels, site_means, _) = good[0]
+        unit_means = first_clear_means([view.unit_means for _, view in good])
+    else:
+        scene, refusal = overpass.main, refused[0][1]
+        pixels = np.zeros((len(PACKED_LAYERS), int(update.inside.sum())), dtype=np.uint16)
+        site_means, unit_means = np.full(len(MEASURES), np.nan, np.float32), _no_means(n_units)
+    if len(good) > 1:
+        pixels = merge_granules([(scene, view.pixels) for scene, view in good])
+        site_means = _site_means(update, scene, pixels)
+    return Observation(
+        overpass=overpass, scene=scene, pixels=pixels, site_means=site_means, unit_means=unit_means, unread=unread,
+        unanswered=unanswered, refusal=refusal,
+    )  # fmt: skip
+
+
+def first_clear_means(unit_means: Sequence[np.ndarray]) -> np.ndarray:
+    """Means of each unit from the first granule that saw enough of it, (unit, measure).
+
+    Parameters
+    ----------
+    unit_means : sequence of (unit, measure) array
+        One array a granule, the preferred one first; the first measure is the number of clear pixels.
+    """
+    chosen = unit_means[0]
+    for means in unit_means[1:]:
+        hidden = np.isnan(chosen[:, 1:]).all(axis=1)
+        chosen = np.where(hidden[:, None] & (means[:, :1] >= chosen[:, :1]), means, chosen)
+    return chosen
+
+
+def new_site_scenes(update: SiteUpdate) -> list[SiteScene]:
+    """What is to be stored of the observations of a site; records equal to the stored ones are left out.
+
+    A granule that cannot be read is not named among the stored ones, so that it is retried, if its server gives no
+    answer or its overpass is younger than :data:`RETRY_PERIOD`, counted from the newest scene offered.
+    """
+    site_scenes = []
+    since = None
+    if any(observation.unread for observation in update.observations):
+        since = max(scene.time for scene in update.task.offered) - RETRY_PERIOD
+    for observation in update.observations:
+        recent = since is not None and observation.overpass.main.time > since
+        retried = observation.unread if recent else observation.unanswered
+        granules = {tile: baseline for tile, baseline in observation.overpass.baselines.items() if tile not in retried}
+        site_scenes.append(_site_scene(update, observation, granules))
+    repeated = {one.record.acquisition for one in site_scenes}.intersection(update.baselines)
+    stored = {one.acquisition: _known_measures(one) for one in update.store.records()} if repeated else {}
+    return [one for one in site_scenes if stored.get(one.record.acquisition) != _known_measures(one.record)]
+
+
+def _site_means(update: SiteUpdate, scene: Scene, pixels: np.ndarray) -> np.ndarray:
+    """(measure,) means of a site over its clear pixels."""
+    scale, offset = (xr.DataArray(one, dims=("time", "observed")) for one in scale_and_offset([scene], update.grid))
+    means: np.ndarray = zonal_means(
+        xr.DataArray(pixels[None], dims=("time", "band", "pixel")), Zones.consecutive([pixels.shape[1]]), scale=scale,
+        offset=offset, endmembers=ENDMEMBERS[update.task.site.biome],
+    ).values[0, 0]  # fmt: skip
+    return means
+
+
+def _known_measures(record: Record) -> Record:
+    """A record without the measures that have no value, for comparison."""
+    return replace(record, measures={name: value for name, value in record.measures.items() if value})
+
+
+def _site_scene(update: SiteUpdate, observation: Observation, granules: dict[str, str]) -> SiteScene:
+    """Judge an observation; one that cannot be read is recorded as rejected."""
+    if observation.refusal is not None:
+        return _recorded(update, observation, granules, n=0, reason=observation.refusal.reason, measures={})
+    site_means, size = observation.site_means, observation.pixels.shape[1]
+    n = int(site_means[0])
+    units = observation.unit_means[[unit.ring != REFERENCE_RING for unit in update.units]]
+    seen = int(np.isfinite(units[:, MEASURES.index("cover")]).sum())
+    reason = ""
+    if size < MIN_SITE_PIXELS:
+        reason = "FEW_PIXELS"
+    elif n < MIN_CLEAR_FRACTION * size:
+        quality = observation.pixels[PACKED_LAYERS.index("quality")]
+        reason = unseen_reason(quality, observation.scene.quality, np.ones(size, bool))
+    elif seen < MIN_UNITS:
+        reason = "CONTROL_HIDDEN" if len(units) >= MIN_UNITS else "CONTROL_POOR"
+    measures: dict[str, float | None] = {"n_units": float(seen)}
+    if not reason:
+        for index, name in enumerate(MEASURES[1:], start=1):
+            measures[name] = _rounded(site_means[index])
+            finite = units[:, index][np.isfinite(units[:, index])].astype(np.float64)
+            measures[f"control_{name}"] = _rounded(finite.mean()) if finite.size else None
+    return _recorded(update, observation, granules, n=n, reason=reason, measures=measures)
+
+
+def _recorded(
+    update: SiteUpdate,
+    observation: Observation,
+    granules: dict[str, str],
+    *,
+    n: int,
+    reason: str,
+    measures: dict[str, float | None],
+) -> SiteScene:
+    scene, pixels, unit_means = observation.scene, observation.pixels, observation.unit_means
+    record = record_of(
+        scene,
+        acquisition=observation.overpass.acquisition,
+        granules=granules,
+        bandpass=needs_bandpass(scene, update.grid),
+        accepted=not reason,
+        reason=reason,
+        clear_fraction=round(n / pixels.shape[1], 4),
+        n_pixels=n,
+        measures=measures,
+        digest=digest(pixels, unit_means if update.units else _no_means(0)),
+    )
+    return SiteScene(record=record, pixels=pixels, units=unit_means, granules=observation.overpass.granules)
+
+
+def _no_means(n_units: int) -> np.ndarray:
+    return np.full((max(n_units, 1), len(MEASURES)), np.nan, dtype=np.float32)
+
+
+def _rounded(value: float) -> float | None:
+    """Six decimals, as in the tables: what is judged is what they show."""
+    return round(float(value), 6) if np.isfinite(value) else None

@@ -1,0 +1,82 @@
+"""Read and draw the context pictures of newly stored scenes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import structlog
+
+from monitor.cube.context_pictures import natural_colour, picture_candidates, replaces_picture
+from monitor.cube.packed import pack
+from monitor.cube.records import Picture, Record, SiteScene
+from monitor.errors import SceneRejected, TryLater
+from monitor.imagery.source import Scene
+from monitor.ingest.site_update import SiteUpdate
+from monitor.ingest.task import RankedSources
+from monitor.sites.growing_season import GrowingSeason
+
+log = structlog.get_logger()
+
+
+def new_pictures(
+    updates: Sequence[SiteUpdate], new: Mapping[str, Sequence[SiteScene]], sources: RankedSources
+) -> dict[str, list[Picture]]:
+    """Context pictures of new scenes, by the site's ground key; what cannot be read now is left out.
+
+    Parameters
+    ----------
+    updates : sequence of SiteUpdate
+        Sites of a landscape.
+    new : mapping
+        What is about to be stored, by ground key.
+    sources : RankedSources
+        The scenes are read from them.
+    """
+    requests: dict[tuple[str, str], tuple[Scene, list[tuple[SiteUpdate, str, str]]]] = {}
+    stored: dict[str, dict[str, Picture]] = {}
+    for update in updates:
+        ground = update.task.ground
+        if not update.alive or update.source_down or not new.get(ground):
+            continue
+        stored[ground] = update.store.pictures(pixels=False)
+        records = [one.record for one in new[ground]]
+        scenes = {scene.id: scene for one in new[ground] for scene in one.granules}
+        candidates = picture_candidates(
+            records, stored[ground], start=update.task.site.start, seasons=_seasons(update, records)
+        )
+        for name, record in candidates.items():
+            scene = scenes[record.scene]
+            requests.setdefault((scene.source, scene.id), (scene, []))[1].append((update, name, record.time))
+    pictures: dict[str, list[Picture]] = {}
+    for scene, wanted in requests.values():
+        drawn = _draw(scene, [update for update, _, _ in wanted], sources)
+        for update, name, time in wanted if drawn else ():
+            ground = update.task.ground
+            rgb, clear = drawn[ground]
+            if rgb.shape[:2] != update.store.context.shape:
+                log.warning("no context picture of a scene", scene=scene.id, why="its shape is not what was asked for")
+            elif replaces_picture(name, clear, stored[ground].get(name)):
+                pictures.setdefault(ground, []).append(Picture(name=name, time=time, clear=clear, rgb=rgb))
+    return pictures
+
+
+def _draw(scene: Scene, updates: Sequence[SiteUpdate], sources: RankedSources) -> dict[str, tuple[np.ndarray, float]]:
+    """Picture and clear share of a scene for each site, by ground key; empty if the scene cannot be read."""
+    grids = {update.task.ground: update.store.context for update in updates}
+    try:
+        (frames,) = sources.by_name(scene.source).read([scene], list(grids.values()))
+        if isinstance(frames, SceneRejected):
+            return {}
+        return {ground: natural_colour(pack(frame, scene), scene) for ground, frame in zip(grids, frames, strict=True)}
+    except (SceneRejected, TryLater) as error:
+        log.warning("no context picture of a scene", scene=scene.id, why=str(error))
+    except Exception:  # pictures are for people only: an error in one stops nothing
+        log.exception("a bug in a context picture", scene=scene.id)
+    return {}
+
+
+def _seasons(update: SiteUpdate, records: Sequence[Record]) -> list[int | None]:
+    """Year of the growing season of each scene; None outside the seasons."""
+    season = GrowingSeason.of(update.task.site)
+    days = np.array([record.time[:10] for record in records], "datetime64[D]").astype(np.int64)
+    years, positions = season.locate(days)
+    return [int(year) if 0 < at <= season.length else None for year, at in zip(years, positions, strict=True)]

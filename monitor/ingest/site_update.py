@@ -1,0 +1,213 @@
+"""The state of one site during an update of its landscape."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+import structlog
+from odc.geo.geobox import GeoBox
+
+from monitor.controls.screening import left_out
+from monitor.controls.selection import ControlSet, Unit
+from monitor.cover.observe import Refusal
+from monitor.cube.grid import inside
+from monitor.cube.overpass import Overpass
+from monitor.cube.store import LandscapeStore
+from monitor.cube.stored_site import StoredSite
+from monitor.errors import BadConfiguration, MonitorError, TryLater
+from monitor.imagery.auxiliary.terrain import Terrain
+from monitor.imagery.source import Scene, Source
+from monitor.ingest.missing import missing_overpasses, new_site_grid
+from monitor.ingest.task import Baselines, FetchResult, Outcome, SiteTask
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One overpass as seen by one site and its control units, granules merged."""
+
+    overpass: Overpass
+    """What was read."""
+    scene: Scene
+    """Granule that gives scale, offset and time."""
+    pixels: np.ndarray
+    """(layer, pixel) uint16 of the pixels inside the site; zeros if no granule can be read."""
+    site_means: np.ndarray
+    """(measure,) float32 means of the site."""
+    unit_means: np.ndarray
+    """(unit, measure) float32 means of the units; NaN if no granule can be read."""
+    unread: frozenset[str] = frozenset()
+    """Tiles of granules that cannot be read today."""
+    unanswered: frozenset[str] = frozenset()
+    """Those of them for which the server gives no answer."""
+    refusal: Refusal | None = None
+    """Why none of its granules can be read; None: at least one can."""
+
+
+@dataclass(eq=False)
+class SiteUpdate:
+    """One site on its way through an update: opened, given control units, observed, stored."""
+
+    task: SiteTask
+    landscape: LandscapeStore
+    state: str = "done"
+    """See :class:`Outcome`."""
+    error: str | None = None
+    """Why the site failed or is deferred."""
+    store: StoredSite = field(init=False)
+    """The site in its store, once that exists."""
+    snapshot: str = ""
+    """Snapshot of the store after the last commit of this site."""
+    grid: GeoBox = field(init=False)
+    """Grid of the site."""
+    baselines: Baselines = field(default_factory=dict)
+    """What is stored of the site."""
+    missing: list[Overpass] = field(init=False)
+    """Overpasses that are offered and not stored."""
+    controls: ControlSet | None = None
+    """The control units; None: not chosen yet."""
+    waits: bool = False
+    """Whether the units cannot be chosen yet: scenes are stored without them."""
+    tried: int | None = None
+    """See :class:`FetchResult`."""
+    terrain: Terrain | None = None
+    """Terrain of the site; None: unknown."""
+    source_down: str = ""
+    """Why some scene could not be read: its source is down."""
+    observations: list[Observation] = field(default_factory=list)
+    """Observations of the current step, which are not stored yet."""
+    read_already: dict[str, Observation] = field(default_factory=dict)
+    """By acquisition, observations made to choose control units, which are stored without being read again."""
+    new: list[str] = field(default_factory=list)
+    """Acquisitions stored so far."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the site is neither failed nor deferred."""
+        return self.error is None
+
+    @cached_property
+    def inside(self) -> np.ndarray:
+        """(y, x) bool: pixels of the grid that are inside the site."""
+        return inside(self.task.site.geometry, self.grid)
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The control units; none while they cannot be chosen."""
+        return self.controls.units if self.controls is not None else ()
+
+    def fail(self, state: str, error: str) -> None:
+        """Mark the site as ``failed`` or ``deferred``, unless it is already."""
+        if self.alive:
+            self.state, self.error = state, error
+
+    def open(
+        self, landscape: LandscapeStore, source: Source, check_time: Callable[[datetime], None], *, unchanged: bool
+    ) -> None:
+        """Find grid, control units and missing overpasses. A stored site keeps its grid.
+
+        Parameters
+        ----------
+        landscape : LandscapeStore
+            The store of the site.
+        source : Source
+            Gives the grid of a new site.
+        check_time : callable
+            Raises TryLater if the clock is behind the time of the newest snapshot.
+        unchanged : bool
+            Whether the store is as it was when the task was made.
+
+        Raises
+        ------
+        TryLater
+            A source could not be searched for a new site, or the clock is behind.
+        BadData
+            A new site contains no pixel centre.
+        StoreBroken
+            The store cannot be read.
+        """
+        task, self.landscape = self.task, landscape
+        self.controls, self.terrain = task.controls, task.terrain
+        if not landscape.exists:
+            if task.missing_source:
+                raise TryLater(task.missing_source)
+            self.grid = new_site_grid(task.site, source)
+            self.missing = missing_overpasses(task, self.grid, self.baselines)
+            return
+        self.store = StoredSite(landscape, task.ground)
+        self.snapshot, self.grid = self.store.snapshot, self.store.grid
+        if self.controls is None:
+            self.controls = ControlSet.from_json(self.store.controls)
+            self.waits = not self.controls.units
+        if unchanged and task.stored.landscape is not None:
+            self.baselines = task.stored.baselines
+            self.missing = missing_overpasses(task, self.grid)
+        else:
+            self.baselines = self.store.baselines()
+            self.missing = missing_overpasses(task, self.grid, self.baselines)
+        if self.missing:
+            check_time(landscape.written)
+
+    def keep_waiting(self) -> None:
+        """Stay in the store where the site waits without control units, since none could be chosen."""
+        assert self.task.waiting_in is not None
+        self.landscape = LandscapeStore(self.task.waiting_in)
+        self.store = StoredSite(self.landscape, self.task.ground)
+        self.snapshot, self.grid, self.missing = self.store.snapshot, self.store.grid, []
+
+    def outcome(self) -> Outcome:
+        """How the update of the site ended."""
+        if self.error is not None or self.controls is None:
+            return Outcome(site=self.task.site, state=self.state, error=self.error)
+        out = left_out(self.controls.units, self.task.others)
+        fetched = FetchResult(
+            stored=self.store,
+            snapshot=self.snapshot,
+            new=tuple(self.new),
+            controls=self.controls,
+            new_controls=self.task.controls is None and not self.waits,
+            waits=self.waits,
+            tried=self.tried,
+            left_out=out,
+            new_left_out=out != self.task.left_out,
+            terrain=self.terrain,
+            new_terrain=self.task.terrain is None,
+        )
+        return Outcome(site=self.task.site, state="done", fetched=fetched)
+
+
+@contextmanager
+def errors_fail(updates: Sequence[SiteUpdate]) -> Iterator[None]:
+    """Turn an error within the ``with`` block into the failure of these sites, so that it stops no other site.
+
+    Raises
+    ------
+    BadConfiguration
+        A source refuses the credentials: every other site would fail too.
+    """
+    try:
+        yield
+    except BadConfiguration:
+        raise
+    except TryLater as error:
+        for update in updates:
+            update.fail("deferred", str(error))
+    except Exception as error:
+        expected = isinstance(error, MonitorError)
+        if not expected:
+            log.exception("a bug in an update", sites=[update.task.site.id for update in updates])
+        why = str(error) if expected else f"a bug, {type(error).__name__}: {error}"
+        for update in updates:
+            update.fail("failed", f"site {update.task.site.id!r}: {why}")
+
+
+def for_each(updates: Iterable[SiteUpdate], action: Callable[[SiteUpdate], None]) -> None:
+    """Do something for every site that is alive; one that fails stops alone."""
+    for update in updates:
+        if update.alive:
+            with errors_fail([update]):
+                action(update)

@@ -1,0 +1,220 @@
+"""Steps: overpasses of a landscape that are read by one dask graph and handled together.
+
+A step builds its graph from lazy Datasets (:func:`monitor.cover.observe.observe`); whoever drives the update computes
+it by any scheduler, and gives the result back.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple, cast
+
+import structlog
+import xarray as xr
+from dask import delayed
+from dask.delayed import Delayed
+
+from monitor.controls.selection import Unit
+from monitor.cover.fraction import ENDMEMBERS
+from monitor.cover.observe import TRY_LATER, Refusal, observe
+from monitor.cube.layout import PixelLayout
+from monitor.cube.overpass import Overpass
+from monitor.cube.packed import PACKED_LAYERS
+from monitor.imagery import bands
+from monitor.imagery.source import Scene, Source
+from monitor.ingest.observations import GranuleView, merge_views
+from monitor.ingest.site_update import Observation, SiteUpdate
+from monitor.ingest.task import RankedSources
+
+log = structlog.get_logger()
+
+COMMIT_SIZE: Final = 32
+"""Overpasses committed together: bounds memory, and what a killed run has to read again."""
+MAX_STEP_BYTES: Final = 128 << 20
+"""Pixels of all sites of a landscape that are committed together: with more sites there are fewer overpasses.
+[byte]"""
+
+type ScenesRead = Mapping[tuple[SiteUpdate, str, str], GranuleView | Refusal]
+"""What each site saw of each granule, which is named by source and id."""
+
+
+class Reading(NamedTuple):
+    """Scenes of one source and family of sensors that are needed by the same sites."""
+
+    source: Source
+    scenes: list[Scene]
+    updates: list[SiteUpdate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Overpasses of a landscape that are read by one graph and handled together."""
+
+    rows: list[dict[SiteUpdate, Overpass]]
+    """For each overpass the sites that need it, ascending by time."""
+    readings: list[Reading]
+    """The granules that are read for them."""
+    units: Mapping[SiteUpdate, tuple[Unit, ...]]
+    """Units around each site whose means are computed."""
+    layouts: dict[tuple[str, ...], PixelLayout]
+    """Layouts by the ids of the sites read together; shared by the steps of a landscape."""
+    sources: RankedSources
+    """Gives the sources where the tasks run."""
+    handle: Callable[[Sequence[SiteUpdate]], None]
+    """Handles the observations of the sites."""
+
+    @property
+    def updates(self) -> list[SiteUpdate]:
+        """The sites of the step."""
+        return list(dict.fromkeys(update for row in self.rows for update in row))
+
+    def graph(self) -> Delayed:
+        """Lazy Datasets of all readings, or the error of building them."""
+        try:
+            lazy = [
+                observe(
+                    self.sources, reading.source, reading.scenes, self._layout(reading),
+                    ENDMEMBERS[reading.updates[0].task.site.biome],
+                )
+                for reading in self.readings
+            ]  # fmt: skip
+        except Exception as error:
+            log.exception("a bug while a graph is built", sites=len(self.updates))
+            return cast("Delayed", delayed(error, traverse=False))
+        return cast("Delayed", delayed(lazy))
+
+    def take(self, result: Any) -> None:
+        """Handle the computed Datasets, or the exception raised instead."""
+        updates = self.updates
+        if isinstance(result, BaseException):
+            for update in updates:
+                update.fail("failed", f"its scenes could not be read: {type(result).__name__}: {result}")
+            return
+        scenes = self._split(result)
+        for row in self.rows:
+            for update, overpass in row.items():
+                if update.alive:
+                    self._add_observation(update, overpass, scenes)
+        self.handle([update for update in updates if update.alive])
+        for update in updates:
+            update.observations.clear()
+
+    def split_by_site(self) -> list["Step"]:
+        """One step for each site."""
+        steps = []
+        for update in self.updates:
+            rows = [{update: row[update]} for row in self.rows if update in row]
+            steps.append(replace(self, rows=rows, readings=_readings(rows, self.sources)))
+        return steps
+
+    def _layout(self, reading: Reading) -> PixelLayout:
+        key = tuple(update.task.site.id for update in reading.updates)
+        if key not in self.layouts:
+            self.layouts[key] = PixelLayout.of(
+                [
+                    (update.grid, update.inside, [unit.geometry for unit in self.units[update]])
+                    for update in reading.updates
+                ],
+                averaged=reading.source.reduces_on_server,
+            )
+        return self.layouts[key]
+
+    def _split(self, datasets: Sequence[xr.Dataset]) -> ScenesRead:
+        """Split the computed Datasets by site and granule."""
+        scenes: dict[tuple[SiteUpdate, str, str], GranuleView | Refusal] = {}
+        for reading, dataset in zip(self.readings, datasets, strict=True):
+            layout = self._layout(reading)
+            pixels, site_means, unit_means, refused = (
+                dataset[name].values for name in ("pixels", "site_means", "unit_means", "refused")
+            )
+            for i, scene in enumerate(reading.scenes):
+                for refusal in {refusal for refusal in refused[i] if refusal is not None}:
+                    log.warning("a scene cannot be used", scene=scene.id, reason=refusal.reason, why=refusal.why)
+                for k, update in enumerate(reading.updates):
+                    first, stop, _ = layout.sites.runs[k]
+                    units = slice(*layout.first_unit[k : k + 2])
+                    scenes[update, scene.source, scene.id] = refused[i, k] or GranuleView(
+                        pixels[i, :, first:stop], site_means[i, k], unit_means[i, units]
+                    )
+        return scenes
+
+    def _add_observation(self, update: SiteUpdate, overpass: Overpass, scenes: ScenesRead) -> None:
+        if _read_already(update, overpass) is not None:
+            update.observations.append(replace(update.read_already.pop(overpass.acquisition), overpass=overpass))
+            return
+        views = [(scene, scenes[update, scene.source, scene.id]) for scene in overpass.granules]
+        down = [view.why for _, view in views if isinstance(view, Refusal) and view.reason == TRY_LATER]
+        if down:
+            update.source_down = update.source_down or down[0]
+            return
+        update.observations.append(merge_views(update, overpass, views, len(self.units[update])))
+
+
+def make_steps(
+    needed: Mapping[SiteUpdate, Sequence[Overpass]],
+    units: Mapping[SiteUpdate, tuple[Unit, ...]],
+    sources: RankedSources,
+    handle: Callable[[Sequence[SiteUpdate]], None],
+) -> list[Step]:
+    """Split what sites need into steps of at most :data:`COMMIT_SIZE` overpasses or :data:`MAX_STEP_BYTES` of pixels.
+
+    Parameters
+    ----------
+    needed : mapping
+        Overpasses that each site needs.
+    units, sources, handle
+        See :class:`Step`.
+    """
+    by_acquisition: dict[str, dict[SiteUpdate, Overpass]] = {}
+    for update, overpasses in needed.items():
+        for overpass in overpasses:
+            by_acquisition.setdefault(overpass.acquisition, {})[update] = overpass
+    ordered = sorted(
+        by_acquisition.values(),
+        key=lambda row: min((overpass.main.time, overpass.acquisition) for overpass in row.values()),
+    )
+    batches: list[list[dict[SiteUpdate, Overpass]]] = []
+    sizes = {update: 2 * len(PACKED_LAYERS) * int(update.inside.sum()) for update in needed}
+    size = MAX_STEP_BYTES
+    for row in ordered:
+        if size >= MAX_STEP_BYTES or len(batches[-1]) >= COMMIT_SIZE:
+            batches.append([])
+            size = 0
+        batches[-1].append(row)
+        size += sum(sizes[update] for update in row)
+    layouts: dict[tuple[str, ...], PixelLayout] = {}
+    return [
+        Step(
+            rows=rows, readings=_readings(rows, sources), units=units, layouts=layouts, sources=sources, handle=handle
+        )
+        for rows in batches
+    ]  # fmt: skip
+
+
+def _read_already(update: SiteUpdate, overpass: Overpass) -> Observation | None:
+    """The earlier observation of an overpass, if it was made from the same granules."""
+    earlier = update.read_already.get(overpass.acquisition)
+    if earlier is None or [s.id for s in earlier.overpass.granules] != [s.id for s in overpass.granules]:
+        return None
+    return earlier
+
+
+def _readings(rows: Sequence[Mapping[SiteUpdate, Overpass]], sources: RankedSources) -> list[Reading]:
+    """Each granule that a site needs and has not read already, once, with the sites that need it: by source, by family
+    of sensors (on Sentinel-2 pixels Landsat has other coefficients), then by time.
+    """
+    scenes: dict[tuple[str, str], Scene] = {}
+    users: dict[tuple[str, str], list[SiteUpdate]] = {}
+    for row in rows:
+        for update, overpass in row.items():
+            for scene in overpass.granules if _read_already(update, overpass) is None else ():
+                scenes.setdefault((scene.source, scene.id), scene)
+                users.setdefault((scene.source, scene.id), []).append(update)
+    families = {key: bands.sensor_family(scene.sensor, scene.quality) for key, scene in scenes.items()}
+    groups: dict[tuple[str, str, tuple[str, ...]], list[tuple[str, str]]] = {}
+    for key in sorted(scenes, key=lambda key: (scenes[key].time, scenes[key].acquisition, key)):
+        sites = tuple(update.task.site.id for update in users[key])
+        groups.setdefault((key[0], families[key], sites), []).append(key)
+    return [
+        Reading(sources.by_name(source), [scenes[key] for key in keys], users[keys[0]])
+        for (source, _, _), keys in sorted(groups.items())
+    ]

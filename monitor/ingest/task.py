@@ -1,0 +1,133 @@
+"""What the update of a site needs, and what it results in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Final, Protocol
+
+from shapely.geometry.base import BaseGeometry
+
+from monitor.controls.screening import LeftOut
+from monitor.controls.selection import ControlSet
+from monitor.cover.observe import SourceLookup
+from monitor.cube.overpass import PendingDays
+from monitor.cube.store import LandscapeStore
+from monitor.cube.stored_site import StoredSite
+from monitor.imagery.auxiliary.terrain import Terrain
+from monitor.imagery.source import Scene, Source
+from monitor.sites.site import Site
+
+type Baselines = Mapping[str, Mapping[str, str]]
+"""Processing baseline of each stored granule, by acquisition and tile."""
+
+
+class RankedSources(SourceLookup, Protocol):
+    """The sources of a run, in order of preference."""
+
+    @property
+    def first(self) -> Source:
+        """The preferred source, which gives grids and rings."""
+        ...
+
+    @property
+    def all(self) -> list[Source]:
+        """All sources."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredGranules:
+    """Granules that are stored for a site; one object for all sites of a landscape that have the same."""
+
+    landscape: LandscapeStore | None
+    """The store as it was read; None: nothing is stored."""
+    baselines: Baselines
+    """Processing baseline of each granule."""
+    key: tuple[str, int] = ("", 0)
+    """Name of the landscape and a number in it: equal where the granules are shared."""
+
+
+NOTHING_STORED: Final = StoredGranules(landscape=None, baselines={})
+"""For a site that is new."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteTask:
+    """What the update of one site needs."""
+
+    site: Site
+    """The site as registered."""
+    ground: str
+    """Key of its outline, start and biome, see :func:`monitor.sites.site.ground_key`."""
+    folder: Path
+    """Folder of its landscape; for a new site, of the landscape that is to be created."""
+    offered: tuple[Scene, ...]
+    """Scenes offered over the site, in order of preference of their sources."""
+    pending: PendingDays | None = None
+    """Those of the days that may lack a scene, given what is `stored`; None: not computed."""
+    searched: BaseGeometry
+    """Area of the search that found them, longitude and latitude. [degree]"""
+    stored: StoredGranules = NOTHING_STORED
+    """What is stored of the site, as read before its landscape was locked."""
+    controls: ControlSet | None
+    """The frozen control units; None: those of the store, else they are chosen in this update."""
+    others: tuple[tuple[BaseGeometry, date], ...]
+    """Outline and start of every other site near the units or their search area, retired ones included: control
+    units are chosen outside them, and left out where a site was registered later."""
+    until: date
+    """Last day of the search."""
+    waiting_in: Path | None = None
+    """Store in which the site waits without control units, if they are to be chosen now in another landscape."""
+    left_out: LeftOut = field(default_factory=dict)
+    """Units left out according to the ledger, see :func:`monitor.controls.screening.left_out`."""
+    within: tuple[BaseGeometry, ...] | None = None
+    """Control areas named by people; None: a ring around the site."""
+    terrain: Terrain | None = None
+    """Terrain of the site according to the ledger; None: unknown."""
+    missing_source: str = ""
+    """Why a source could not be searched: a new site is not begun with half of its history."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchResult:
+    """State of one site after its update."""
+
+    stored: StoredSite
+    """The site in its store."""
+    snapshot: str
+    """Snapshot of the store."""
+    new: tuple[str, ...]
+    """Acquisitions stored by this update."""
+    controls: ControlSet
+    """The control units; empty while they cannot be chosen."""
+    new_controls: bool
+    """Whether the ledger lacks them."""
+    waits: bool
+    """Whether the units cannot be chosen before another growing season has been observed."""
+    left_out: LeftOut
+    """Units that no longer count from a day on."""
+    new_left_out: bool
+    """Whether the ledger has others."""
+    terrain: Terrain | None
+    """Terrain of the site; None: unknown."""
+    new_terrain: bool
+    """Whether the ledger lacks it."""
+    tried: int | None = None
+    """Last complete growing season when choosing the units failed; None: it did not fail."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How the update of one site ended."""
+
+    site: Site
+    """The site."""
+    state: str
+    """``done``, ``failed`` or ``deferred``."""
+    error: str | None = None
+    """Why it is not done."""
+    fetched: FetchResult | None = None
+    """State of a site that is done."""
+    never_offered: bool = False
+    """Whether it failed because no source has ever offered a scene of it."""
