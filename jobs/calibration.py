@@ -13,7 +13,6 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import shapely
 import structlog
 
 from jobs.settings import Settings
@@ -24,21 +23,20 @@ from monitor.errors import StoreBroken
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
 from monitor.sites.growing_season import GrowingSeason
-from monitor.sites.projection import projected, utm_zone
 from monitor.sites.site import Site, ground_key
+from monitor.sites.tile import tile_name
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Assessment
-from monitor.verdict.calibrate import (
-    MAX_PLACEBOS,
-    MIN_PLACEBOS,
-    Placebo,
-    calibrate,
-    constants_table,
-    placebos,
-    pooled,
-    tells,
-)
+from monitor.verdict.calibrate import MIN_PLACEBOS, calibrate, constants_table
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.placebos import (
+    MAX_PLACEBOS,
+    Placebo,
+    has_enough_scenes,
+    independent_units,
+    pool_placebos,
+    unit_placebos,
+)
 
 log = structlog.get_logger()
 
@@ -56,18 +54,7 @@ class Pool(NamedTuple):
     @classmethod
     def of(cls, site: Site) -> "Pool":
         """Of a site."""
-        return cls(tile(site), site.biome)
-
-
-def tile(site: Site) -> str:
-    """The square of 100 km that holds the middle of a site, named as the military grid and Sentinel-2's tiles are."""
-    crs, middle = utm_zone(site.geometry), site.geometry.centroid
-    zone = int(str(crs)[-2:])
-    east, north = (int(value // 100_000) for value in shapely.get_coordinates(projected(middle, crs))[0])
-    band = "CDEFGHJKLMNPQRSTUVWX"[min(max(int((middle.y + 80) // 8), 0), 19)]
-    column = "ABCDEFGHJKLMNPQRSTUVWXYZ"[((zone - 1) % 3 * 8 + east - 1) % 24]
-    row = "ABCDEFGHJKLMNPQRSTUV"[(north + (5 if zone % 2 == 0 else 0)) % 20]
-    return f"{zone:02d}{band}{column}{row}"
+        return cls(tile_name(site), site.biome)
 
 
 class Calibrations:
@@ -161,7 +148,7 @@ class PlaceboPools(Mapping[tuple[str, str], list[Placebo]]):
             if unit.ring != REFERENCE_RING and unit.id not in left_out.get(ground, ())
         ]  # fmt: skip
         worked = [site.geometry for sites in constants.members.values() for site in sites]
-        alone = independent([unit.geometry for _, unit in named], worked)
+        alone = independent_units([unit.geometry for _, unit in named], worked)
         self.units = {(ground, unit.id) for (ground, unit), free in zip(named, alone, strict=True) if free}
         """Ground and id of the units that count."""
         self._with_units = {ground for ground, _ in self.units}
@@ -200,35 +187,8 @@ class PlaceboPools(Mapping[tuple[str, str], list[Placebo]]):
                 continue
             compared = np.isin(means.unit.values, self._compared[ground])
             before = means.isel(time=means.time.values < end, unit=compared)
-            found += [one for one in placebos(site, before) if (ground, one.unit) in self.units]
+            found += [one for one in unit_placebos(site, before) if (ground, one.unit) in self.units]
         return found
-
-
-def independent(units: Sequence[Any], worked: Sequence[Any]) -> np.ndarray:
-    """Which pieces of ground share none with an earlier one that is taken, nor with ground that is worked on.
-
-    Parameters
-    ----------
-    units, worked : sequences of shapely geometry
-        Control ground, in order of preference, and sites; longitude and latitude. [degree]
-
-    Returns
-    -------
-    (n,) array of bool
-    """
-    free = np.ones(len(units), dtype=bool)
-    if not len(units):
-        return free
-    tree = shapely.STRtree(units)
-    free[tree.query(worked, predicate="intersects")[1]] = False
-    later, earlier = tree.query(units, predicate="intersects")
-    below = earlier < later
-    order = np.argsort(later[below], kind="stable")
-    later, earlier = later[below][order], earlier[below][order]
-    edges = np.searchsorted(later, np.arange(len(units) + 1))
-    for unit in np.flatnonzero(free):
-        free[unit] = not free[earlier[edges[unit] : edges[unit + 1]]].any()
-    return free
 
 
 def calibrate_due(
@@ -280,14 +240,14 @@ def calibrate_due(
                     continue
                 work += 1
             try:
-                chosen, source = pooled(here, *pool)
+                chosen, source = pool_placebos(here, *pool)
                 made = calibrate(chosen, source=source, dated=constants.season(pool)[1])
             except Exception:
                 log.exception(
                     "a bug while setting constants; what was in force stays", tile=pool.tile, biome=pool.biome
                 )
                 continue
-            found[key] = made, sum(tells(one) for one in chosen)
+            found[key] = made, sum(has_enough_scenes(one) for one in chosen)
             log.info("constants set", biome=pool.biome, placebos=made.placebos, source=made.source)
         made, count = found[key]
         rows.append(

@@ -138,7 +138,7 @@ def edited(monkeypatch, tmp_path, module):
 @pytest.mark.parametrize(("maker", "changed"), [
     ("monitor.series.build", "monitor.series.build"), ("monitor.series.build", "monitor.controls.orbit_bias"),
     ("monitor.series.build", "monitor.imagery.bands"), ("monitor.series.build", "monitor.cube.overpass"),
-    ("monitor.verdict.assess", "monitor.verdict.reasons"), ("monitor.verdict.assess", "monitor.verdict.kernels"),
+    ("monitor.verdict.assess", "monitor.verdict.reasons"), ("monitor.verdict.assess", "monitor.verdict.kernels.theta"),
 ])  # fmt: skip
 def test_an_edit_of_the_code_that_makes_a_result_or_of_any_it_imports_has_it_made_again(
     asked, monkeypatch, tmp_path, maker, changed

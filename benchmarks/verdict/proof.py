@@ -612,7 +612,8 @@ def speeds(sites: int) -> dict[str, float]:
 
     By the processor, so that a busy machine does not slow it.
     """
-    from jobs.commands.assess import assess, read_series
+    from jobs.commands.assess import assess
+    from monitor.verdict.tables import read_series
 
     cases = list(simulate(trials.WORLD, {"success": sites}, np.random.default_rng(9)))
     table = pd.concat(

@@ -7,11 +7,11 @@ import numpy as np
 
 from benchmarks.verdict.simulate import Case
 from monitor.sites.growing_season import GrowingSeason
-from monitor.verdict.assess import DEFAULT, _follow, cohorts_of
+from monitor.verdict.assess import DEFAULT, cohorts_of, site_history
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.status import LEVELS, RULES, STATUSES, Verdicts, judge
-from monitor.verdict.window import scenes
+from monitor.verdict.usable_scenes import usable_scenes
 
 RED, WATCH = LEVELS.index(AlertLevel.RED), LEVELS.index(AlertLevel.WATCH)
 FAILURE, DISTURBANCE = RULES.index("failure"), RULES.index("disturbance")
@@ -47,11 +47,11 @@ def run_at(
         start = np.datetime64(case.site.start, "D")
         dates = case.series.dates[case.series.dates >= start]
         window, parts = GrowingSeason.of(case.site), cohorts_of(case.site, ())
-        seen = scenes(case.series, case.site, window, calibration)
-        standing = _follow(seen, case.site, parts, window, calibration)
+        seen = usable_scenes(case.series, case.site, window, calibration)
+        history = site_history(seen, case.site, parts, window, calibration)
         day = dates.astype("datetime64[D]").astype(np.int64)
         for alpha, told in zip(alphas, found, strict=True):
-            rows = judge(day, seen, standing, case.site, parts, window, calibration, alpha)
+            rows = judge(day, seen, history, case.site, parts, calibration, alpha)
             told.append(Outcome(case=case, years=(dates - start).astype(int) / 365.25, rows=rows))
     return found
 

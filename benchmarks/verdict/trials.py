@@ -20,11 +20,12 @@ from monitor.sites.site import Plan
 from monitor.verdict import assess as judging
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Status
-from monitor.verdict.calibrate import Placebo, calibrate
+from monitor.verdict.calibrate import calibrate
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.kernels import NORMAL_95
+from monitor.verdict.kernels.constants import NORMAL_95
+from monitor.verdict.placebos import Placebo
 from monitor.verdict.status import STATUSES
-from monitor.verdict.window import scenes
+from monitor.verdict.usable_scenes import usable_scenes
 
 SEEDS = (1, 2, 3, 4, 5)
 TRAINING = (101, 102, 103)
@@ -158,12 +159,12 @@ def mixes(seed: int, sites: int) -> Result:
 def below_half(case: Case) -> np.ndarray:
     """P(theta < .5), averaged over the plan's doubt as the statuses' probabilities are, at the end of years 3 to 6."""
     window = GrowingSeason.of(case.site)
-    seen = scenes(case.series, case.site, window, DEFAULT)
+    seen = usable_scenes(case.series, case.site, window, DEFAULT)
     parts = judging.cohorts_of(case.site, ())
-    standing = judging._follow(seen, case.site, parts, window, DEFAULT)
+    history = judging.site_history(seen, case.site, parts, window, DEFAULT)
     years = (seen.day[seen.used] - int(np.datetime64(case.site.start, "D").astype(int))) / 365.25
     at = np.searchsorted(years, [3.0, 4.0, 5.0, 6.0], side="right") - 1
-    told: np.ndarray = standing.below[at[at >= 0], 2]
+    told: np.ndarray = history.below[at[at >= 0], 2]
     return told
 
 

@@ -22,7 +22,7 @@ from monitor.trends.kernels.season_sums import SUMS, block_sums
 from monitor.verdict.assess import LateSeasonState
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.failing_area import FailingHectares, reports_failing_area
-from monitor.verdict.kernels import NORMAL_95
+from monitor.verdict.kernels.constants import NORMAL_95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

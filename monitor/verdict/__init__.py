@@ -1,1 +1,1 @@
-"""The verdict: is it taking hold? Expected growth against what was seen, with its evidence."""
+"""The verdict: is it taking hold? Observed growth against the expected, with its evidence."""

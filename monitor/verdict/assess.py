@@ -1,7 +1,7 @@
-"""The verdict on a site: a pure function of its stored series, its plan and the calibration.
+"""The verdict on a site: a pure function of its series, its plan and the calibration.
 
-One causal pass over the series gives the verdict of every date: that of an early date is, bit for
-bit, the one that the series gave when it ended there.
+One causal pass over the series gives the verdict of every date: that of an early date is, bit for bit, the one that the
+series gave when it ended there.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,16 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.kernels import Prior, Standing, follow, learn
-from monitor.verdict.status import GRADES, LEVELS, NOTES, REASONS, RULES, STATUSES, Parts, Verdicts, judge
-from monitor.verdict.window import Scenes, scenes
+from monitor.verdict.erosion import GRADE_NAMES
+from monitor.verdict.kernels.history import Promise, Rules, SiteHistory, SiteScenes, estimate_site, filter_site
+from monitor.verdict.kernels.types import Prior, Times, UsualSeason
+from monitor.verdict.status import LEVELS, NOTES, RULES, STATUSES, Cohorts, Verdicts, judge, reason_codes
+from monitor.verdict.usable_scenes import UsableScenes, usable_scenes
 
 DEFAULT = Calibration()
 
-type Cohorts = Sequence[tuple[date, float]]
-"""Day on which each part of a site was begun, ascending from the site's start, and its share of the area."""
+type CohortShares = Sequence[tuple[date, float]]
+"""Day on which each cohort of a site was started, ascending from the site's start, and its share of the area."""
 
 
 def assess(
@@ -32,7 +34,7 @@ def assess(
     *,
     calibration: Calibration = DEFAULT,
     alpha: float = 0.05,
-    cohorts: Cohorts = (),
+    cohorts: CohortShares = (),
     as_of: date,
 ) -> Assessment:
     """Verdict on a site on one day.
@@ -42,14 +44,21 @@ def assess(
     series : Series
         Acquisitions after `as_of` are not read.
     site : Site
-        Its plan, start, biome, area, slope and latitude count.
+        Its plan, start, biome, area, slope and latitude are used.
+    calibration : Calibration
+        Constants of the verdict.
     alpha : float
-        Lifetime false-alarm budget of the failure rule, at most .05; in a later episode what is left of it, see
+        Lifetime false-alarm budget of the failure rule, at most 0.05; in a later episode the remaining budget, see
         :func:`monitor.verdict.calibration.remaining`. [1]
     cohorts : sequence of (date, float)
-        Where a site was planted in several years; empty: all of it at its start.
+        Where a site was started in several years: day of each cohort and its share of the area. Empty: all of it at
+        its start.
     as_of : date
-        May be later than the last scene: a night without one.
+        May be later than the last scene.
+
+    Returns
+    -------
+    Assessment
 
     Raises
     ------
@@ -59,18 +68,33 @@ def assess(
         `alpha` has no calibrated boundary.
     """
     dates = np.array([as_of], "datetime64[D]")
-    found = verdicts(series, site, dates, calibration=calibration, alpha=alpha, cohorts=cohorts)
-    return _records(found, site, calibration)[0]
+    table = verdicts(series, site, dates, calibration=calibration, alpha=alpha, cohorts=cohorts)
+    return _records(table, site, calibration)[0]
 
 
 def assess_all(
-    series: Series, site: Site, *, calibration: Calibration = DEFAULT, alpha: float = 0.05, cohorts: Cohorts = ()
+    series: Series, site: Site, *, calibration: Calibration = DEFAULT, alpha: float = 0.05, cohorts: CohortShares = ()
 ) -> list[Assessment]:
-    """Verdict on a site at each acquisition from the start on, seen or not; parameters as for :func:`assess`."""
+    """Verdict on a site at each acquisition since the start, seen or not.
+
+    Parameters
+    ----------
+    series, site, calibration, alpha, cohorts
+        See :func:`assess`.
+
+    Returns
+    -------
+    list of Assessment
+
+    Raises
+    ------
+    BadData, BadConfiguration
+        See :func:`assess`.
+    """
     dates = series.dates.astype("datetime64[D]")
     dates = dates[dates >= np.datetime64(site.start, "D")]
-    found = verdicts(series, site, dates, calibration=calibration, alpha=alpha, cohorts=cohorts)
-    return _records(found, site, calibration)
+    table = verdicts(series, site, dates, calibration=calibration, alpha=alpha, cohorts=cohorts)
+    return _records(table, site, calibration)
 
 
 def verdicts(
@@ -80,55 +104,71 @@ def verdicts(
     *,
     calibration: Calibration = DEFAULT,
     alpha: float = 0.05,
-    cohorts: Cohorts = (),
+    cohorts: CohortShares = (),
 ) -> Verdicts:
-    """Verdicts as columns: :func:`assess` for many `dates` (datetime64[D], ascending) at the cost of one."""
-    window, parts = GrowingSeason.of(site), cohorts_of(site, cohorts)
-    seen = scenes(series, site, window, calibration)
-    standing = _follow(seen, site, parts, window, calibration)
+    """Verdicts on a site at many dates at the cost of one, as columns.
+
+    Parameters
+    ----------
+    series, site, calibration, alpha, cohorts
+        See :func:`assess`.
+    dates : (n,) array of datetime64[D]
+        Ascending.
+
+    Returns
+    -------
+    Verdicts
+
+    Raises
+    ------
+    BadData, BadConfiguration
+        See :func:`assess`.
+    """
+    growing, parts = GrowingSeason.of(site), cohorts_of(site, cohorts)
+    scenes = usable_scenes(series, site, growing, calibration)
+    history = site_history(scenes, site, parts, growing, calibration)
     day = dates.astype("datetime64[D]").astype(np.int64)
-    return judge(day, seen, standing, site, parts, window, calibration, alpha)
+    return judge(day, scenes, history, site, parts, calibration, alpha)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LateSeasonState:
-    """What the pixels of a site are held against: how it stood at the last scene that was late enough in its season
-    for a failure to be looked at. Reckoned when it is asked for.
-    """
+    """State of a site at its last late-season scene, the reference for the failing area. Computed only on request."""
 
     site: Site
-    parts: Parts
+    cohorts: Cohorts
     calibration: Calibration
-    scenes: Scenes
-    standing: Standing
-    looks: np.ndarray
-    """Places of such scenes among the used ones, ascending; one at least."""
+    scenes: UsableScenes
+    history: SiteHistory
+    late_scenes: np.ndarray
+    """Indices of the late-season scenes among the used ones, ascending; at least one."""
     judged: Verdicts
-    """As of the day of the last one."""
+    """Verdict as of the day of the last of them."""
 
     @property
     def day(self) -> date:
-        """Of that scene."""
-        day: date = self.scenes.day[self.scenes.used[self.looks[-1]]].astype("datetime64[D]").item()
+        """Date of the last late-season scene."""
+        day: date = self.scenes.day[self.scenes.used[self.late_scenes[-1]]].astype("datetime64[D]").item()
         return day
 
     def verdict(self) -> Assessment:
-        """As of that day."""
+        """Verdict as of that day."""
         return _records(self.judged, self.site, self.calibration)[0]
 
     def promised(self) -> dict[int, float]:
-        """Uplift that the plan promised, by growing season with such a scene: mean over its scenes from the start on,
-        season and rain as the control saw them; 0 before. [cover fraction]
+        """Mean promised uplift of each growing season with a late-season scene. [cover fraction]
+
+        Over its scenes since the start, with season and rain as the control shows them; 0 before the start.
         """
-        season = self.scenes.season[: self.looks[-1] + 1]  # ascending
+        season = self.scenes.season[: self.late_scenes[-1] + 1]  # ascending
         day = self.scenes.day[self.scenes.used[: season.size]]
-        whole = np.where(day >= self.parts.begun[0], self.parts.promised(self.site, day), np.nan)
-        found = {}
-        for year in np.unique(season[self.looks]).tolist():
+        curve = np.where(day >= self.cohorts.begun[0], self.cohorts.promised(self.site, day), np.nan)
+        means = {}
+        for year in np.unique(season[self.late_scenes]).tolist():
             first, end = np.searchsorted(season, (year, year + 1))
-            since = whole[first:end][~np.isnan(whole[first:end])]
-            found[year] = float(since.mean() * self.standing.mu[end - 1]) if since.size else 0.0
-        return found
+            since = curve[first:end][~np.isnan(curve[first:end])]
+            means[year] = float(since.mean() * self.history.mu[end - 1]) if since.size else 0.0
+        return means
 
 
 def assess_with_late_season(
@@ -137,39 +177,53 @@ def assess_with_late_season(
     *,
     calibration: Calibration = DEFAULT,
     alpha: float = 0.05,
-    cohorts: Cohorts = (),
+    cohorts: CohortShares = (),
     as_of: date,
 ) -> tuple[Assessment, LateSeasonState | None]:
-    """Verdict on a site on one day, and how it stood when it was last looked at for failure, in one pass.
+    """Verdict on a site on one day and its state at the last late-season scene, in one pass.
 
-    Parameters and errors as for :func:`assess`.
+    Parameters
+    ----------
+    series, site, calibration, alpha, cohorts, as_of
+        See :func:`assess`.
 
     Returns
     -------
     (Assessment, LateSeasonState or None)
-        The first is what :func:`assess` gives; the second is None where no scene was late enough in its season yet.
+        The first is what :func:`assess` returns; the second is None where no scene was late enough in its season yet.
+
+    Raises
+    ------
+    BadData, BadConfiguration
+        See :func:`assess`.
     """
-    window, parts = GrowingSeason.of(site), cohorts_of(site, cohorts)
-    seen = scenes(series, site, window, calibration)
-    standing = _follow(seen, site, parts, window, calibration)
+    growing, parts = GrowingSeason.of(site), cohorts_of(site, cohorts)
+    scenes = usable_scenes(series, site, growing, calibration)
+    history = site_history(scenes, site, parts, growing, calibration)
     today = np.array([as_of], "datetime64[D]").astype(np.int64)
-    until = int(np.searchsorted(seen.day[seen.used], today[0], side="right"))
-    looks = np.flatnonzero(standing.look[:until] == np.arange(until))
-    # both days at once, for to judge two costs little more than to judge one; any budget will do for the first: it
-    # moves no theta
-    days, budgets = np.concatenate([seen.day[seen.used[looks[-1:]]], today]), [0.05] * looks[-1:].size + [alpha]
-    table = judge(days, seen, standing, site, parts, window, calibration, budgets)
+    until = int(np.searchsorted(scenes.day[scenes.used], today[0], side="right"))
+    late = np.flatnonzero(history.late_scene[:until] == np.arange(until))
+    # Both days at once, since two cost little more than one; the first takes any budget: it does not affect theta.
+    days, budgets = np.concatenate([scenes.day[scenes.used[late[-1:]]], today]), [0.05] * late[-1:].size + [alpha]
+    table = judge(days, scenes, history, site, parts, calibration, budgets)
     judged, now = (Verdicts(*(column[part] for column in table)) for part in (slice(1), slice(-1, None)))
-    found = _records(now, site, calibration)[0]
-    if not looks.size:
-        return found, None
-    return found, LateSeasonState(
-        site=site, parts=parts, calibration=calibration, scenes=seen, standing=standing, looks=looks, judged=judged
-    )
+    assessment = _records(now, site, calibration)[0]
+    if not late.size:
+        return assessment, None
+    return assessment, LateSeasonState(
+        site=site, cohorts=parts, calibration=calibration, scenes=scenes, history=history, late_scenes=late,
+        judged=judged,
+    )  # fmt: skip
 
 
-def cohorts_of(site: Site, cohorts: Cohorts) -> Parts:
-    """Parts of a site by its cohorts; all of it at its start without any. Raises ``BadData`` as :func:`assess` does."""
+def cohorts_of(site: Site, cohorts: CohortShares) -> Cohorts:
+    """Cohorts of a site as arrays; one for the whole site at its start without any.
+
+    Raises
+    ------
+    BadData
+        The days do not ascend from the start, or the shares do not add up to 1.
+    """
     given = cohorts or ((site.start, 1.0),)
     begun = np.array([day for day, _ in given], "datetime64[D]").astype(np.int64)
     share = np.array([part for _, part in given], dtype=np.float64)
@@ -180,13 +234,54 @@ def cohorts_of(site: Site, cohorts: Cohorts) -> Parts:
             f"the area be above 0 and add up to 1; they are {[(str(day), part) for day, part in given]}"
         )
         raise BadData(msg)
-    return Parts(begun, share)
+    return Cohorts(begun, share)
 
 
-def _follow(seen: Scenes, site: Site, parts: Parts, window: GrowingSeason, c: Calibration) -> Standing:
-    promised = site.plan.A > 0
+def site_history(
+    scenes: UsableScenes, site: Site, cohorts: Cohorts, growing: GrowingSeason, c: Calibration
+) -> SiteHistory:
+    """Run the filters over the usable scenes of a site.
+
+    Parameters
+    ----------
+    scenes : UsableScenes
+    site : Site
+    cohorts : Cohorts
+    growing : GrowingSeason
+    c : Calibration
+
+    Returns
+    -------
+    SiteHistory
+        What is known after each used scene.
+    """
+    plan = site.plan
+    promise = Promise(cohorts.begun, cohorts.share, plan.A, plan.k, plan.L, plan.A > 0)
+    variance = np.full(scenes.cover.size, c.scene_sd**2)
+    if site.hectares > 0:  # else unknown
+        variance += c.pixel_sd**2 * np.minimum(c.patch_hectares / (site.hectares * scenes.clear), 1.0)
+    day, season = scenes.day[scenes.used], scenes.season.astype(np.int64)
+    times = Times(day, scenes.position.astype(np.int64), season)
+    usual = UsualSeason(float(growing.length), growing.peak, growing.width, c.rain_sd)
+    start = int(cohorts.begun[0])
+    estimate = estimate_2 = estimate_site(times, scenes.cover, scenes.control, variance, start, usual, c.noise)
+    second = np.isfinite(scenes.control_2)
+    if promise.promised and second.any():
+        estimate_2 = estimate_site(
+            Times(*(values[second] for values in times)), scenes.cover[second], scenes.control_2[second],
+            variance[second], start, usual, c.noise,
+        )  # fmt: skip
+    return filter_site(
+        SiteScenes(times, scenes.cover, scenes.control, scenes.control_2, scenes.second, variance), promise,
+        c.noise, c.stiff, prior_of(c, promised=promise.promised),
+        Rules(c.look_after_peak_days, c.confident, c.disturbance_score), estimate, estimate_2,
+    )  # fmt: skip
+
+
+def prior_of(c: Calibration, *, promised: bool) -> Prior:
+    """Prior of theta, or of the change of cover where nothing was promised."""
     loss = -c.no_plan_loss
-    prior = Prior(
+    return Prior(
         c.theta_mean if promised else 0.0,
         c.theta_sd if promised else c.loss_sd,
         c.loss_sd,
@@ -196,22 +291,6 @@ def _follow(seen: Scenes, site: Site, parts: Parts, window: GrowingSeason, c: Ca
         c.widening,
         c.gain_sd,
     )
-    variance = np.full(seen.cover.size, c.scene_sd**2)
-    if site.hectares > 0:  # else unknown
-        variance += c.pixel_sd**2 * np.minimum(c.patch_hectares / (site.hectares * seen.clear), 1.0)
-    when = seen.day[seen.used], seen.position.astype(np.int64), seen.season.astype(np.int64)
-    known: Sequence[Any] = (int(parts.begun[0]), float(window.length), window.peak, window.width, c.noise, c.rain_sd)
-    first: Sequence[Any] = (*when, seen.cover, seen.control, variance)
-    learnt = second = learn(*first, *known)
-    also = np.isfinite(seen.control_2)
-    if promised and also.any():
-        other: Sequence[Any] = [array[also] for array in (*when, seen.cover, seen.control_2, variance)]
-        second = learn(*other, *known)
-    return follow(
-        *when, seen.cover, seen.control, seen.control_2, seen.second, variance, parts.begun, parts.share,
-        site.plan.A, site.plan.k, site.plan.L, promised, c.noise, c.stiff, prior, c.look_after_peak_days, c.confident,
-        c.disturbance_score, learnt, second,
-    )  # fmt: skip
 
 
 def _records(table: Verdicts, site: Site, calibration: Calibration) -> list[Assessment]:
@@ -241,7 +320,7 @@ def _records(table: Verdicts, site: Site, calibration: Calibration) -> list[Asse
             e_failure=row["e_failure"],
             n_scenes=row["n_scenes"],
             n_pre=row["n_pre"],
-            reasons=codes(row["reasons"]),
+            reasons=reason_codes(row["reasons"]),
             hectares=hectares,
             hectares_failing=None,
             e_uplift=row["e_uplift"],
@@ -264,12 +343,7 @@ def _records(table: Verdicts, site: Site, calibration: Calibration) -> list[Asse
 
 
 def _grade(place: int) -> str | None:
-    return None if place < 0 else GRADES[place]
-
-
-def codes(bits: int) -> tuple[str, ...]:
-    """Reasons that a number of :attr:`Verdicts.reasons` stands for."""
-    return tuple(reason.value for k, reason in enumerate(REASONS) if bits >> k & 1)
+    return None if place < 0 else GRADE_NAMES[place]
 
 
 def _plain(values: np.ndarray) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The verdict on one site on one date, with its evidence beside it, and the series it is drawn from."""
+"""The verdict on one site on one date with its evidence, and the series that it is drawn from."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -10,7 +10,7 @@ from monitor.series.columns import JUDGED_COLUMNS, Columns
 
 
 class Status(StrEnum):
-    """What is most likely true."""
+    """Status of a site: what is most likely true."""
 
     INSUFFICIENT_DATA = "insufficient_data"
     TOO_EARLY = "too_early"
@@ -23,7 +23,7 @@ class Status(StrEnum):
 
 
 class AlertLevel(StrEnum):
-    """What a person is told."""
+    """Level of the alert that people receive."""
 
     NONE = "none"
     WATCH = "watch"
@@ -44,21 +44,21 @@ class Series:
     control: np.ndarray
     """Mean vegetation cover of the control units in the same scene. [1]"""
     control_2: np.ndarray | None = None
-    """The same for the second ring of units, where there is one. [1]"""
+    """Mean vegetation cover of the second ring of control units, where there is one. [1]"""
     clear: np.ndarray | None = None
-    """Share of the site that was seen; None: take every row as seen. [1]"""
+    """Clear share of the site; None: every row counts as clear. [1]"""
     second: np.ndarray | None = None
     """A second, independent index of the site minus that of its control (NDMI or NBR), to confirm a disturbance. [1]"""
     reference: np.ndarray | None = None
-    """Cover, in the same scene, of ground nearby that stood before the start where the plan wants the site to be: what
-    a site that has recovered looks like. Needed for ``recovered``. [1]"""
+    """Cover, in the same scene, of nearby ground that was, before the start, in the state that the plan aims at. Needed
+    for ``recovered``. [1]"""
 
     @classmethod
     def of(cls, observed: Columns) -> "Series":
-        """Of a site's observations (:mod:`monitor.series.columns`): accepted ones only, one a day (the clearest)."""
+        """Series from a site's observations (:mod:`monitor.series.columns`): the clearest accepted one of each day."""
         accepted, clear = np.flatnonzero(observed["accepted"]), observed["clear_fraction"]
         day = observed["date"][accepted]
-        order = np.lexsort((-clear[accepted], day))  # equally clear ones stay in the order of time
+        order = np.lexsort((-clear[accepted], day))  # equally clear ones stay in time order
         dates, first = np.unique(day[order], return_index=True)
         chosen = accepted[order[first]]
         column = {name: observed[name][chosen] for name in JUDGED_COLUMNS if name not in ("time", "accepted")}
@@ -92,7 +92,7 @@ class Assessment:
     """Date of the last accepted scene."""
     status: Status
     probability: float | None
-    """Probability of what `status` says; None where it says that nothing is clear. [1]"""
+    """Probability of `status`; None where it is undecided, too early or lacks data. [1]"""
     p_failing: float | None = None
     """P(theta < .25). [1]"""
     p_lagging: float | None = None
@@ -127,22 +127,21 @@ class Assessment:
     hectares: float | None
     """Geodesic area of the site. [ha]"""
     hectares_failing: float | None
-    """Area of it that is failing; None where it cannot be told. [ha]"""
+    """Failing area; None where unknown. [ha]"""
     hectares_failing_low: float | None = None
     hectares_failing_high: float | None = None
-    """95 % interval."""
+    """Upper limit of its 95 % interval. [ha]"""
     hectares_failing_on: date | None = None
-    """Day of the scene up to which pixels were looked at: the last one past the peak of its season."""
+    """Date of the last late-season scene whose pixels were used."""
     e_uplift: float | None = None
-    """Highest evidence of this episode against "no uplift at all", guarded as that of failure; capped at 1e12."""
+    """Highest evidence of this episode against "no uplift at all", guarded like that of failure, capped at 1e12."""
     uplift_confirmed: bool = False
-    """Whether that evidence has reached the bar of the certificate: so much growth is not chance, however often one
-    looks. It says nothing of whether the growth still stands."""
+    """Whether that evidence has reached the bar of the certificate: such growth is not chance, however often one looks.
+    The growth may have been lost since."""
     uplift_confirmed_on: date | None = None
-    """Date of the scene that completed it."""
+    """Date of the scene that confirmed it."""
     loss_on: date | None = None
-    """Date of the scene from which on a sudden loss is taken to show, none of a month or two before or after being
-    excluded; None where none was called within the last year."""
+    """Date from which a sudden loss shows, known to a month or two; None without a confirmed loss in the last year."""
     loss_confirmed_on: date | None = None
     """Date of the scene that confirmed it."""
     soil_loss_ratio: float | None = None
@@ -152,14 +151,14 @@ class Assessment:
     erosion_grade: str | None = None
     """Grade of SL 190 by the season's cover and the slope; erosion control with a known slope only."""
     erosion_grade_without: str | None = None
-    """The same by what the cover would be without the work."""
+    """Grade that the cover without the work would give."""
     notes: str = ""
-    """What in this verdict rests on unverified values."""
+    """Parts of this verdict that rest on unverified values."""
     calibration: str = ""
-    """Hash of the constants that the verdict rests on."""
+    """Hash of the constants of the verdict."""
     calibration_source: str = ""
-    """Where they come from."""
+    """Origin of the constants."""
     calibration_dated: date | None = None
-    """Last day of which anything went into them."""
+    """Last day of the data behind the constants."""
     episode: int = 1
-    """2 and more: the site was begun anew, see ``regrowth sites replant``."""
+    """Number of the episode; 2 and more: work restarted, see ``regrowth sites replant``."""

@@ -17,15 +17,16 @@ import numpy as np
 
 from monitor.errors import BadConfiguration
 from monitor.sites.growing_season import SEASON_DAYS, SEASON_SHAPES
-from monitor.verdict import kernels
+from monitor.verdict.kernels import constants
+from monitor.verdict.kernels.types import Noise
 
-OUTSIDE = 20
+MAX_DAYS_OUTSIDE = 20
 """The control may be greenest so many days before the window opens or after it closes: theta errs by less than .2 then,
 by 1 where the season is another (simulated sites on plan, peaks moved through the year). [day]"""
-SURE, HEIGHT = 4.0, 0.02
+WAVE_STANDARD_ERRORS, WAVE_HEIGHT = 4.0, 0.02
 """Standard errors, and cover, that the control's yearly wave must exceed before its season is believed: where little
 grows one good or bad year makes a wave of its own."""
-LEARNT = (12, 650)
+WAVE_SCENES = (12, 650)
 """Scenes that tell a season, and days between the first and the last of them, at least: of nearly two years."""
 
 BOUNDARY = ((0.05, 6.5), (0.02, 11.5), (0.01, 25.0), (0.005, 48.0))
@@ -209,15 +210,15 @@ class Calibration:
     """Widest standard deviation of theta that can carry a verdict once it is no longer too early. [1]"""
 
     @property
-    def noise(self) -> kernels.Noise:
+    def noise(self) -> Noise:
         """Of the difference between site and control, as theta is followed."""
-        return kernels.Noise(
+        return Noise(
             self.baseline_sd, self.harmonic_sd, self.slow_sd, self.slow_days, self.fast_sd, self.fast_days,
             self.year_sd, self.year_memory, self.elasticity_sd, self.huber, self.own_wander, self.own_scene,
         )  # fmt: skip
 
     @property
-    def stiff(self) -> kernels.Noise:
+    def stiff(self) -> Noise:
         """The same in the search for sudden losses."""
         return self.noise._replace(
             harmonic=self.stiff_harmonic_sd, slow=self.stiff_slow_sd, slow_days=self.stiff_slow_days,
@@ -241,10 +242,10 @@ class Calibration:
 
 
 @lru_cache(maxsize=256)
-def _hash(constants: Calibration) -> str:
-    fixed = {name: value for name, value in vars(kernels).items() if name.isupper()}
+def _hash(calibration: Calibration) -> str:
+    fixed = {name: value for name, value in vars(constants).items() if name.isupper()}
     content = {
-        "constants": asdict(constants), "windows": SEASON_DAYS, "seasons": SEASON_SHAPES, "fixed": fixed,
-        "elsewhere": (OUTSIDE, SURE, HEIGHT, LEARNT),
+        "constants": asdict(calibration), "windows": SEASON_DAYS, "seasons": SEASON_SHAPES, "fixed": fixed,
+        "elsewhere": (MAX_DAYS_OUTSIDE, WAVE_STANDARD_ERRORS, WAVE_HEIGHT, WAVE_SCENES),
     }  # fmt: skip
     return hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()

@@ -1,18 +1,18 @@
-"""Erosion grade of a slope from its vegetation cover, and whether the work has bettered it.
+"""Erosion grade of a slope from its vegetation cover, and whether the work has improved it.
 
-SL 190-2007 grades sheet erosion on uncultivated land by cover and slope. The grade table is quoted
-from memory and unverified; the cover classes (30, 45, 60, 75 %) are sourced. Below 5 degrees the standard's
-table does not apply and nothing is judged.
+The Chinese standard SL 190-2007 grades sheet erosion on uncultivated land by cover and slope. The grade table is quoted
+from memory and unverified; the cover classes (30, 45, 60, 75 %) are from the standard. Below 5 degrees the table does
+not apply and nothing is judged.
 """
 
 import numpy as np
 from scipy.special import ndtr
 
-COVER = np.array([0.30, 0.45, 0.60, 0.75])
+COVER_CLASSES = np.array([0.30, 0.45, 0.60, 0.75])
 """Borders of the cover classes. [1]"""
-SLOPE = np.array([5.0, 8.0, 15.0, 25.0, 35.0])
+SLOPE_CLASSES = np.array([5.0, 8.0, 15.0, 25.0, 35.0])
 """Lower borders of the slope classes. [degree]"""
-GRADES = np.array([
+GRADE_TABLE = np.array([
     [2, 2, 3, 4, 5],
     [1, 2, 2, 3, 4],
     [1, 1, 2, 2, 3],
@@ -24,17 +24,17 @@ intense, 5 extreme. Unverified."""
 
 
 GRADE_NAMES = ("slight", "light", "moderate", "intense", "very_intense", "extreme")
-"""Of the grades, in order."""
+"""Names of the grades, in order."""
 UNVERIFIED = "SL 190 grade table and coefficients of the C factor (Cai 2000) quoted from memory, unverified"
-"""Note of every verdict that uses them."""
+"""Note in every verdict that uses the grade table or the C factor."""
 BARE, CLOSED = 0.001, 0.783
-"""Cover up to which ground counts as bare, and from which it loses no soil. The second is sourced. [1]"""
+"""Cover up to which ground counts as bare, and from which it loses no soil (the latter from the source). [1]"""
 
 
 def cover_factor(cover: np.ndarray) -> np.ndarray:
-    """Soil loss under so much cover, as a share of that from bare ground: C of Cai Chongfa (2000). [1]
+    """Soil loss under vegetation as a share of that from bare ground: the C factor of Cai Chongfa et al. (2000). [1]
 
-    ``0.6508 - 0.3436 log10(100 cover)``, held within 0..1; 1 on bare ground and 0 from 78.3 % of cover. Coefficients
+    ``0.6508 - 0.3436 log10(100 cover)``, clipped to 0..1; 1 on bare ground and 0 from 78.3 % of cover. Coefficients
     unverified. NaN where cover is NaN.
     """
     percent = 100 * np.clip(cover, BARE, 1.0)
@@ -43,20 +43,20 @@ def cover_factor(cover: np.ndarray) -> np.ndarray:
 
 
 def soil_loss_ratio(cover: np.ndarray, uplift: np.ndarray) -> np.ndarray:
-    """Soil loss over what it would be without the work: C(cover) / C(cover - uplift).
+    """Soil loss relative to that without the work: C(cover) / C(cover - uplift).
 
-    Rain, soil, slope and length of slope are shared, so that only the cover factor is left of the soil-loss equation.
-    It falls steadily as `uplift` grows: the limits of an uplift give those of the ratio.
+    Rain, soil, slope and slope length are the same, so only the cover factor of the soil-loss equation remains. The
+    ratio falls monotonically with `uplift`: the limits of the uplift give those of the ratio.
 
     Parameters
     ----------
     cover, uplift : arrays
-        Cover of the season and the part of it owed to the work. [cover fraction]
+        Cover of the season and the part of it due to the work. [cover fraction]
 
     Returns
     -------
     array
-        NaN where the ground would lose no soil without the work either. [1]
+        NaN where the ground would lose no soil without the work. [1]
     """
     without = cover_factor(np.clip(cover - uplift, 0.0, 1.0))
     known = without > 0
@@ -65,44 +65,46 @@ def soil_loss_ratio(cover: np.ndarray, uplift: np.ndarray) -> np.ndarray:
 
 def grade(cover: np.ndarray, slope_degrees: np.ndarray) -> np.ndarray:
     """SL 190 grade, 0 (slight) to 5 (extreme); -1 where slope is below 5 degrees or something is NaN."""
-    known = np.isfinite(cover) & (slope_degrees >= SLOPE[0])
-    row = np.searchsorted(COVER, np.where(known, cover, 0.0), side="right")
-    column = np.clip(np.searchsorted(SLOPE, np.where(known, slope_degrees, SLOPE[0]), side="right") - 1, 0, None)
-    return np.where(known, GRADES[row, column], -1)
+    known = np.isfinite(cover) & (slope_degrees >= SLOPE_CLASSES[0])
+    row = np.searchsorted(COVER_CLASSES, np.where(known, cover, 0.0), side="right")
+    column = np.clip(
+        np.searchsorted(SLOPE_CLASSES, np.where(known, slope_degrees, SLOPE_CLASSES[0]), side="right") - 1, 0, None
+    )
+    return np.where(known, GRADE_TABLE[row, column], -1)
 
 
 def not_improved(
     cover: np.ndarray, uplift: np.ndarray, uplift_sd: np.ndarray, expected: np.ndarray, slope_degrees: np.ndarray
 ) -> np.ndarray:
-    """Probability that the work has not bettered the grade, where by the plan it should have.
+    """Probability that the work has not improved the grade although, by the plan, it should have.
 
     Parameters
     ----------
     cover, uplift, uplift_sd : (n,) arrays
-        Cover of the season and the part of it owed to the work, with its standard deviation. [cover fraction]
+        Cover of the season and the part of it due to the work, with its standard deviation. [cover fraction]
     expected : (n,) array
         Uplift that the plan promised by now. [cover fraction]
     slope_degrees : (n,) array
-        Mean slope; NaN where it is not known. [degree]
+        Mean slope; NaN where unknown. [degree]
 
     Returns
     -------
     (n,) array
-        NaN where nothing can be said or the plan itself would not have changed the grade yet. [1]
+        NaN where it is unknown or the plan itself would not have changed the grade yet. [1]
 
     Notes
     -----
-    With the cover itself taken as seen, the grade is not improved where the counterfactual, cover less
-    uplift, lies at or above the lowest cover of the same grade.
+    Taking cover as observed, the grade is not improved where the counterfactual, cover minus uplift, is at or above the
+    lowest cover of the same grade.
     """
     now = grade(cover, slope_degrees)
     without = grade(cover - uplift, slope_degrees)
     planned = grade(cover - uplift + expected, slope_degrees)
     due = (now >= 0) & (planned < without)
-    column = np.clip(np.searchsorted(SLOPE, np.nan_to_num(slope_degrees), side="right") - 1, 0, None)
+    column = np.clip(np.searchsorted(SLOPE_CLASSES, np.nan_to_num(slope_degrees), side="right") - 1, 0, None)
     # Lowest cover with the grade that the site has now.
-    classes = np.argmax(GRADES[:, column] == np.maximum(now, 0), axis=0)
-    lowest = np.where(classes == 0, -np.inf, COVER[np.maximum(classes - 1, 0)])
+    classes = np.argmax(GRADE_TABLE[:, column] == np.maximum(now, 0), axis=0)
+    lowest = np.where(classes == 0, -np.inf, COVER_CLASSES[np.maximum(classes - 1, 0)])
     with np.errstate(invalid="ignore", divide="ignore"):
         chance = ndtr((cover - lowest - uplift) / uplift_sd)
     return np.where(due, chance, np.nan)

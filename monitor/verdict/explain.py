@@ -59,58 +59,58 @@ LOSS_DATED = (
     "植被突然受损：约自 {shows} 起可见，{confirmed} 确认。",
 )
 """Headline of a loss, with its dates. Of simulated losses five in six came before the first date, most of them in the
-winter before it or within ten weeks; the others after it, by less than two months."""
+previous winter or within ten weeks; the others less than two months after it."""
 MAYBE_LOST = (
     "Vegetation may have been lost suddenly.",
     "植被可能突然受损。",
 )
-"""Headline of a loss that is not sure yet."""
+"""Headline of a loss whose probability is below :data:`LOSS_SURE`."""
 MAYBE_LOST_DATED = (
     "Vegetation may have been lost suddenly: since about {shows}, first noticed on {confirmed}.",
     "植被可能突然受损：约自 {shows} 起，{confirmed} 首次发现。",
 )
-"""Headline of a loss that is not sure yet, with its dates."""
+"""The headline of such a loss with its dates."""
 NOT_COVERED = (
-    "No usable scene of this place was found yet: check that the source covers it, that its outline is right, and for "
-    "what its scenes were rejected (observations.csv). A site begun before all imagery waits for the end of its first "
-    "season with three clear scenes.",
+    "No usable scene of this place exists yet: check that the source covers it, that its outline is right, and why its "
+    "scenes were rejected (observations.csv). A site started before all imagery waits for the end of its first season "
+    "with three clear scenes.",
     "尚未找到此处的可用影像：请检查数据源是否覆盖该地、边界是否正确，以及影像未被采用的原因（observations.csv）。"
     "开工早于全部影像的地块，须等首个有三景无云影像的生长季结束。",
 )
-"""Instead of asking for more clear scenes, where there is none at all."""
+"""What clears a verdict where there is no usable scene at all."""
 NEVER_OFFERED = (
     "No scene of this place (longitude {x:.4f}, latitude {y:.4f}) has ever been offered up to {until}, by: {sources}. "
-    "Check that the site lies there (outlines have the longitude first), that the source covers that place in these "
-    "collections, and that [source] since is not later than its imagery.",
+    "Check that the site is located there (outlines have the longitude first), that the source covers that place in "
+    "these collections, and that [source] since is not later than its imagery.",
     "截至 {until}，从未有数据源提供过此处（经度 {x:.4f}，纬度 {y:.4f}）的影像；已查询：{sources}。"
     "请检查边界位置是否正确（坐标应先经度后纬度）、数据源的这些影像集是否覆盖此处，"
     "以及 [source] since 是否晚于其影像。",
 )
-"""Of a site that cannot be judged because no source has a scene of it."""
+"""Explanation for a site of which no source has a scene."""
 NO_GROUND = (
-    "Imagery of the site is not what is missing: see that scenes reach some kilometres beyond it, or name ground on "
-    "which nothing is restored ([registry] controls); once the outline is edited it is chosen again.",
+    "Imagery of the site is not what is missing: make sure that scenes reach some kilometres beyond it, or name "
+    "control ground where nothing is restored ([registry] controls); it is selected again after the outline is edited.",
     "缺的不是地块本身的影像：请确认影像覆盖地块周围数公里，或指定未实施修复的对照地块（[registry] controls）；"
     "修改边界后将重新选取。",
 )
-"""Instead of either, where the ground that was frozen is too little to compare with, or has become too little."""
+"""What clears a verdict where there is too little control ground."""
 TOO_SMALL = (
-    "Imagery is not what is missing: join it with neighbours of the same start and kind to a site of ten pixels or "
-    "more.",
+    "Imagery is not what is missing: join it with neighbours of the same start and kind into a site of at least ten "
+    "pixels.",
     "缺的不是影像：请与开工时间和措施相同的相邻地块合并，使其达到十个像元以上。",
 )
-"""Instead of either, where the site is too small."""
+"""What clears a verdict where the site is too small."""
 OTHER_SEASON = (
     "Clear scenes are not what is missing: name the biome whose growing season fits; karst and southwest_mountain are "
     "judged all year round.",
     "缺的不是无云影像：请改填生长季相符的生物群系（karst 与 southwest_mountain 全年评价）。",
 )
-"""Instead of asking for more clear scenes, where the season of the biome is not that of the ground."""
+"""What clears a verdict where the growing season of the biome is not that of the ground."""
 SEEN = (
     "Seen in {scenes} clear scenes, the last of {day}.",
     "依据 {scenes} 景无云影像，最近一景为 {day}。",
 )
-"""What a verdict rests on, where no reason is worth a sentence."""
+"""Basis of a verdict, where no reason is worth a sentence."""
 NO_PLAN = {
     Status.ON_TRACK: ("No loss is seen.", "未见损失。"),
     Status.FAILING: ("Vegetation has been lost.", "植被已有损失。"),
@@ -123,11 +123,11 @@ IN_PART = (
         "请实地核查地图所示斑块：苗木是否成活，有无放牧或水毁。约 70% 以上面积见到恢复后，警报解除。",
     ),
 )
-"""Headline and what clears it, of a site that fails by the ground that lacks regrowth though its mean may be fine."""
+"""Headline, and what clears it, of a site that fails in part although its mean may be fine."""
 WATCHED_WRONGLY = 0.02
-"""Largest share of sites with just half of their plan, which is not failing, that are watched or red at some time in
-six years of nightly looks; of sites on plan fewer than one in a hundred are. Measured on simulated sites:
-benchmarks/results/verdict.md, "Watch"."""
+"""Largest share of sites with just half of their plan (which is not failing) that are ever watched or red in six years
+of nightly runs; of sites on plan fewer than one in a hundred are. Measured on simulated sites:
+benchmarks/results/verdict.md, "Watch". [1]"""
 EARLY_NEWS = (
     "A watch is early news without a guarantee: of simulated sites that reach half of their plan up to {rate:.0%} are "
     "watched wrongly within six years, of those on plan hardly any.",
@@ -135,12 +135,12 @@ EARLY_NEWS = (
     "按规划生长的几乎没有。",
 )
 LOST_WRONGLY = 0.02
-"""Sites that lost nothing and are called disturbed, watched or red, a site and year. Measured on simulated sites at
-half of their plan and all of it, .01 to .02 by plan: benchmarks/results/verdict.md, "sudden losses"; more where ground
-drifts by itself."""
+"""Rate at which sites that lost nothing become disturbed, watched or red. Measured on simulated sites at half of their
+plan and all of it, .01 to .02 by plan: benchmarks/results/verdict.md, "sudden losses"; more where ground drifts.
+[1/year]"""
 RED_BY_LOSS_WRONGLY = 0.03
-"""Largest share of sites that lost nothing and are red by a sudden loss at some time in six years, on the same sites:
-.02 of those on plan, .02 to .03 of those at half of it."""
+"""Largest share of sites that lost nothing and are ever red by a sudden loss in six years, on the same sites: .02 of
+those on plan, .02 to .03 of those at half of it. [1]"""
 LOSS_SURE = 0.8
 """Probability from which a loss is stated outright: that from which it is red, ``Calibration.disturbance_red``. [1]"""
 LOSS_WATCHED = (
@@ -157,11 +157,11 @@ LOSS_NEWS = (
 )
 FAILING_SHARE = 0.25
 """Share of the plan from which a mean is not failing. [1]"""
-ANEW = (
-    "Episode {number}: it was begun anew on {start}, and only what came since is judged.",
+NEW_EPISODE = (
+    "Episode {number}: work restarted on {start}, and only growth since then is judged.",
     "本期为第 {number} 期：{start} 重新开工，只评价此后的生长。",
 )
-"""Of a later episode."""
+"""Sentence for a later episode."""
 ON_TRACK_SHARE = 0.7
 """Share of the plan from which a site is on track. [1]"""
 LEADING = (
@@ -170,24 +170,24 @@ LEADING = (
     Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.INDEX_DISAGREE, Reason.SPATIAL_PATCH, Reason.NEG_UPLIFT,
     Reason.RAIN_LOW, Reason.DROUGHT, Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
 )  # fmt: skip
-"""Reasons worth a sentence, the weightiest first; the others are in the headline."""
+"""Reasons worth a sentence, the most important first; the others are in the headline."""
 
 
 def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list[str]:
-    """Say why a verdict is what it is, and what would change it.
+    """Explain a verdict and what would change it.
 
     Parameters
     ----------
     assessment : Assessment
     site : Site
-        The site it is of.
+        Site of the assessment.
     language : str
         ``zh`` for Chinese; anything else is English.
 
     Returns
     -------
     list of str
-        Three or four sentences: the verdict, what was measured, the weightiest reason, what would clear it; one more
+        Three or four sentences: the verdict, the measurement, the most important reason, what would clear it; one more
         in a later episode.
     """
     pick = int(language == "zh")
@@ -208,11 +208,11 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     measured = _measured(a, promised=promised, chinese=bool(pick))
     if measured:
         sentences.append(measured)
-    weighty = next((reason for reason in LEADING if reason.value in a.reasons), None)
-    if weighty is Reason.SPATIAL_PATCH:
+    main_reason = next((reason for reason in LEADING if reason.value in a.reasons), None)
+    if main_reason is Reason.SPATIAL_PATCH:
         sentences.append(_patches(a, chinese=bool(pick)))
-    elif weighty is not None:
-        sentences.append(sentence(weighty.value, language))
+    elif main_reason is not None:
+        sentences.append(sentence(main_reason.value, language))
     elif a.last_observed is not None:
         sentences.append(SEEN[pick].format(scenes=a.n_scenes, day=a.last_observed))
     if a.n_scenes == 0 and a.status is Status.INSUFFICIENT_DATA:
@@ -232,12 +232,12 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
         clears = IN_PART[1] if in_part else CLEARS[a.status]
         sentences.append(clears[pick].format(years=years, due=due, share=ON_TRACK_SHARE))
     if a.episode > 1:
-        sentences.append(ANEW[pick].format(number=a.episode, start=site.start))
+        sentences.append(NEW_EPISODE[pick].format(number=a.episode, start=site.start))
     return sentences
 
 
 def probabilities(assessment: Assessment, *, language: str = "en") -> list[str]:
-    """How likely each answer is, in one sentence; empty where growth is not judged. Stands beside `explain`."""
+    """Probability of each answer, in one sentence; empty where growth is not judged. Shown after :func:`explain`."""
     a = assessment
     if a.status in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY):
         return []
@@ -261,15 +261,15 @@ def _whole_percents(failing: float, lagging: float, on_track: float) -> dict[str
 
 
 def never_offered(site: Site, *, sources: str, until: date, language: str = "en") -> str:
-    """Say that no source has ever had a scene of a site, and the likely causes.
+    """Explain that no source has ever had a scene of a site, and the likely causes.
 
     Parameters
     ----------
     site : Site
     sources : str
-        Which sources were asked: kind, collections and since when.
+        Sources that were searched: kind, collections and first day.
     until : date
-        Day up to which they were asked.
+        Last day of the search.
     language : str
         ``zh`` for Chinese; anything else is English.
     """
@@ -278,7 +278,7 @@ def never_offered(site: Site, *, sources: str, until: date, language: str = "en"
 
 
 def false_alarm_rate(assessment: Assessment, *, language: str = "en") -> list[str]:
-    """How often such an alert is wrong, in one sentence; empty where it is guarded. Stands beside `explain`."""
+    """How often such an alert is false, in one sentence; empty where it is guarded. Shown after :func:`explain`."""
     pick = language == "zh"
     if assessment.alert is AlertLevel.WATCH and assessment.alert_rule == "failure":
         return [EARLY_NEWS[pick].format(rate=WATCHED_WRONGLY)]
@@ -290,7 +290,7 @@ def false_alarm_rate(assessment: Assessment, *, language: str = "en") -> list[st
 
 
 def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
-    """What was seen, in points of cover and as a share of the plan; None where nothing was."""
+    """The measurement in points of cover and as a share of the plan; None where there is none."""
     if (
         a.status in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY)
         or a.uplift is None
@@ -310,17 +310,17 @@ def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
         return None
     due = round(100 * a.expected)
     if chinese:
-        lies = f"比对照地块{'高' if rise > 0 else '低'} {abs(rise)} 个百分点" if rise else "与对照地块持平"
+        level = f"比对照地块{'高' if rise > 0 else '低'} {abs(rise)} 个百分点" if rise else "与对照地块持平"
         more = "" if rise else " 个百分点"
         return (
-            f"按生长季高峰估计，植被覆盖度{lies}，规划为高{f' {due}' if due else '不足 1'}{more}："
+            f"按生长季高峰估计，植被覆盖度{level}，规划为高{f' {due}' if due else '不足 1'}{more}："
             f"完成 {a.theta:z.0%}（95% 区间 {a.theta_low:z.0%} 至 {a.theta_high:z.0%}）。"
         )
     points = "1 point" if abs(rise) == 1 else f"{abs(rise)} points"
-    lies = f"{points} {'above' if rise > 0 else 'below'}" if rise else "level with"
+    level = f"{points} {'above' if rise > 0 else 'below'}" if rise else "level with"
     more = "" if rise else " point more" if due <= 1 else " points more"
     return (
-        f"At the height of the season cover is estimated {lies} its control ground; "
+        f"At the height of the season cover is estimated {level} its control ground; "
         f"the plan expected {due or 'under 1'}{more}: "
         f"{a.theta:z.0%} of it (95% interval {a.theta_low:z.0%} to {a.theta_high:z.0%})."
     )
@@ -331,11 +331,11 @@ def _signed(points: int) -> str:
 
 
 def _patches(a: Assessment, *, chinese: bool) -> str:
-    """How much of the site lacks regrowth."""
-    told = (a.hectares_failing, a.hectares_failing_low, a.hectares_failing_high, a.hectares)
-    if any(value is None for value in told):
+    """Area of the site that lacks regrowth."""
+    areas = (a.hectares_failing, a.hectares_failing_low, a.hectares_failing_high, a.hectares)
+    if any(value is None for value in areas):
         return sentence(Reason.SPATIAL_PATCH.value, "zh" if chinese else "en")
-    failing, low, high, whole = (f"{value:.1f}" for value in told)
+    failing, low, high, whole = (f"{value:.1f}" for value in areas)
     if chinese:
         return f"{whole} 公顷中约有 {failing} 公顷（{low} 至 {high}）未见恢复，位置见地图。"
     return f"Regrowth is absent on about {failing} of {whole} hectares ({low} to {high}): the map shows where."

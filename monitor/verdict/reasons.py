@@ -1,10 +1,10 @@
-"""Why a verdict is what it is: codes, each with one plain sentence in English and in Chinese."""
+"""Reasons of a verdict: codes, each with one plain sentence in English and in Chinese."""
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Codes of an assessment's ``reasons``, in the order in which they are told."""
+    """Codes of an assessment's ``reasons``, in the order in which they are reported."""
 
     START_IN_FUTURE = "START_IN_FUTURE"
     FEW_PIXELS = "FEW_PIXELS"
@@ -39,7 +39,7 @@ BACKGROUND = (
     Reason.FEW_PIXELS, Reason.CONTROL_FEW, Reason.RAIN_LOW, Reason.RAIN_UNKNOWN, Reason.TERRAIN_UNKNOWN,
     Reason.SPATIAL_PATCH,
 )  # fmt: skip
-"""Told of the ground, by its pixels or beside its imagery, not of the series."""
+"""Reasons that come from the ground, its pixels or other data, not from the series."""
 
 SENTENCES = {
     Reason.START_IN_FUTURE: (
@@ -47,12 +47,12 @@ SENTENCES = {
         "该日期时工程尚未开始。",
     ),
     Reason.FEW_PIXELS: (
-        "The site holds fewer than ten pixels, so that no scene of it counts.",
+        "The site has fewer than ten pixels, so no scene of it counts.",
         "地块不足十个像元，因此任何影像都不能采用。",
     ),
     Reason.CONTROL_FEW: (
-        "Fewer than ten pieces of ground can be compared with the site: they were not found, or other sites have begun "
-        "on them since. No new scene counts.",
+        "Fewer than ten control units can be compared with the site: they could not be selected, or other sites have "
+        "started on them since. No new scene counts.",
         "可供对比的地块不足十块（未能选出，或已有其他地块在其上开工），新的影像均不能采用。",
     ),
     Reason.NO_CONTROL: (
@@ -60,8 +60,8 @@ SENTENCES = {
         "没有任何影像同时看到本地块和对照地块。",
     ),
     Reason.SEASON_ELSEWHERE: (
-        "The control ground is greenest outside the growing season that goes with the biome, so that growth would be "
-        "looked for at the wrong time of the year.",
+        "The control ground is greenest outside the growing season of the biome, so growth would be measured at the "
+        "wrong time of the year.",
         "对照地块最绿的时段不在所选生物群系的生长季之内，若据此判断，会在错误的季节寻找生长。",
     ),
     Reason.FEW_SCENES: (
@@ -73,7 +73,7 @@ SENTENCES = {
         "最近一景可用影像已超过十三个月。",
     ),
     Reason.INTERVAL_WIDE: (
-        "What was seen leaves the share achieved too uncertain to judge.",
+        "The observations leave the share achieved too uncertain to judge.",
         "现有观测不足以判断完成比例，不确定性过大。",
     ),
     Reason.SUDDEN_DROP: (
@@ -81,11 +81,11 @@ SENTENCES = {
         "植被覆盖度似突然下降，而对照地块没有下降。",
     ),
     Reason.DROUGHT_DIEBACK: (
-        "The loss came in a season in which the control ground fared badly too, as in a drought.",
+        "The loss came in a season in which the control ground did badly too, as in a drought.",
         "损失发生时对照地块同样明显偏差，类似干旱。",
     ),
     Reason.FIRE: (
-        "A second index fell with it as far as after a fire or a clearing, and the control ground fared as usual.",
+        "A second index fell as far as after a fire or a clearing, and the control ground grew as usual.",
         "第二指数同时大幅下降，类似火烧或砍伐之后，而对照地块生长如常。",
     ),
     Reason.INDEX_DISAGREE: (
@@ -97,19 +97,19 @@ SENTENCES = {
         "地块的一部分未见恢复，成片达半公顷以上，位置见地图。",
     ),
     Reason.NEG_UPLIFT: (
-        "The site stands below what it would be without the work.",
+        "The site is below what it would be without the work.",
         "地块状况低于未实施工程时的预期水平。",
     ),
     Reason.LOW_UPLIFT: (
-        "Cover has risen less over the control ground than the plan promised.",
+        "Cover has risen less, relative to the control ground, than the plan promised.",
         "相对对照地块的覆盖度增量低于规划预期。",
     ),
     Reason.EVIDENCE_LOWER: (
-        "Newer scenes weigh less against the site than those that raised the alert.",
+        "Newer scenes are weaker evidence of failure than those that raised the alert.",
         "较新的影像对失败的支持弱于触发警报时的影像。",
     ),
     Reason.EROSION_COVER_LOW: (
-        "Cover has not lifted the slope into a better erosion grade (SL 190; grade table unverified).",
+        "Cover has not improved the erosion grade of the slope (SL 190; grade table unverified).",
         "植被覆盖未使坡面侵蚀等级改善（SL 190，等级表未经核实）。",
     ),
     Reason.DROUGHT: (
@@ -121,11 +121,11 @@ SENTENCES = {
         "开工前对照地块与本地块吻合较差，区间已放宽。",
     ),
     Reason.NO_PRE_SEASONS: (
-        "No growing season before the start was seen, so the control cannot be checked; intervals are wider.",
+        "No growing season before the start was observed, so the control cannot be checked; intervals are wider.",
         "没有开工前的生长季观测，无法检验对照地块，区间已放宽。",
     ),
     Reason.FEW_PRE_SEASONS: (
-        "Only one growing season before the start was seen.",
+        "Only one growing season before the start was observed.",
         "开工前只有一个生长季的观测。",
     ),
     Reason.TOO_EARLY: (
@@ -137,7 +137,7 @@ SENTENCES = {
         "此处未承诺增量，只判断是否有损失。",
     ),
     Reason.UNCERTAIN: (
-        "What was seen so far fits growth on plan as well as growth below it.",
+        "The observations so far fit growth on plan as well as growth below it.",
         "目前的观测既可能是按规划生长，也可能低于规划。",
     ),
     Reason.RAIN_LOW: (
@@ -145,11 +145,11 @@ SENTENCES = {
         "本季降水比常年低一个标准差以上。",
     ),
     Reason.RAIN_UNKNOWN: (
-        "Rain is not known here; drought is judged from the control ground alone.",
+        "Rain is unknown here; drought is judged from the control ground alone.",
         "此处降水未知，干旱仅依据对照地块判断。",
     ),
     Reason.TERRAIN_UNKNOWN: (
-        "Terrain is not known here; it did not enter the choice of control ground or the erosion grade.",
+        "Terrain is unknown here; it was not used to select control ground or for the erosion grade.",
         "此处地形未知，未用于对照地块的选择和侵蚀分级。",
     ),
 }
@@ -162,7 +162,7 @@ def sentence(code: str, language: str) -> str:
     Parameters
     ----------
     code : str
-        Of :class:`Reason`.
+        Value of :class:`Reason`.
     language : str
         ``zh`` for Chinese; anything else is English.
 

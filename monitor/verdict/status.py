@@ -1,18 +1,16 @@
-"""From what the filter holds to what is said: status, probability, alert and reasons, for many dates at once.
+"""Status, probability, alert and reasons from the filtered history of a site, for many dates at once.
 
-A site is ``undecided`` where none of the other labels is likely enough: neither surely low nor more likely than not on
-track.
+A site is ``undecided`` where no other status is likely enough: neither surely low nor more likely than not on track.
 
-A verdict on a day reads what stood after the last scene up to that day, and the calendar; nothing later.
+A verdict on a day reads what was known after the last scene up to that day, and the calendar; nothing later.
 
-A confirmed loss names the status for a year, but not of a site whose failure the guarded evidence has shown: what
-has failed does not become a mere accident by losing more. A loss is watched, and red only once its probability is high
-enough to be sure of it; that never falls again while the same loss stands. While it is too early a loss is never red:
-the ground is often cleared for planting.
+A confirmed loss determines the status for a year, unless the guarded evidence has shown the site to fail: a failed site
+does not become a mere accident by losing more. A loss is watched, and turns red only once its probability is high
+enough; while the same loss stands, it does not fall back. While it is too early, a loss is never red: ground is often
+cleared for planting.
 
-``recovered`` asks for a reference in the series, ground nearby that stood where the plan wants the site to be, and two
-seasons in which the site had gone four fifths of the way to it. It goes before what the plan expected: who stands at
-the reference cannot gain much more.
+``recovered`` needs a reference in the series, ground nearby that is in the state that the plan wants, and two seasons
+in which the site had gone four fifths of the way to it. It precedes the plan: a site at its reference cannot gain more.
 """
 
 from collections.abc import Sequence
@@ -25,17 +23,16 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.calibration import Calibration, boundary
-from monitor.verdict.erosion import GRADE_NAMES, UNVERIFIED, grade, not_improved, soil_loss_ratio
-from monitor.verdict.kernels import Standing
+from monitor.verdict.erosion import UNVERIFIED, grade, not_improved, soil_loss_ratio
+from monitor.verdict.kernels.history import SiteHistory
 from monitor.verdict.reasons import BACKGROUND, Reason
-from monitor.verdict.window import Scenes, elsewhere
+from monitor.verdict.usable_scenes import UsableScenes, greenest_outside
 
 STATUSES = tuple(Status)
 LEVELS = tuple(AlertLevel)
 RULES = ("failure", "disturbance", "erosion")
 REASONS = tuple(reason for reason in Reason if reason not in BACKGROUND)
 NOTES = ("", UNVERIFIED)
-GRADES = GRADE_NAMES
 NEVER = np.iinfo(np.int64).min
 """As a day: none; as a date: NaT."""
 CAP = 1e12
@@ -91,22 +88,22 @@ class Verdicts(NamedTuple):
     soil_loss_ratio_low: np.ndarray
     soil_loss_ratio_high: np.ndarray
     erosion_grade: np.ndarray
-    """Place in :data:`GRADES`."""
+    """Place in :data:`GRADE_NAMES`."""
     erosion_grade_without: np.ndarray
     notes: np.ndarray
     """Place in :data:`NOTES`."""
 
 
-class Parts(NamedTuple):
-    """The parts of a site by the day on which each was begun; one part where it was begun at once."""
+class Cohorts(NamedTuple):
+    """Cohorts of a site: the parts that were started on different days; one where it was started at once."""
 
     begun: np.ndarray
-    """Days from 1970, ascending."""
+    """Days from 1970-01-01, ascending."""
     share: np.ndarray
-    """Of the area; 1 in all."""
+    """Share of the area of each; 1 in all. [1]"""
 
     def promised(self, site: Site, day: np.ndarray) -> np.ndarray:
-        """Uplift that the plan promised by each day, averaged over the area. [cover fraction]"""
+        """Uplift promised by the plan on each day, averaged over the area. [cover fraction]"""
         years = (day[:, None] - self.begun) / 365.25
         plan = site.plan
         total: np.ndarray = plan.A * -np.expm1(-plan.k * np.maximum(years - plan.L, 0.0)) @ self.share
@@ -114,270 +111,437 @@ class Parts(NamedTuple):
 
     @property
     def most_begun(self) -> int:
-        """Day by which work had begun on half of the area or more."""
+        """Day by which work had started on at least half of the area."""
         return int(self.begun[int(np.searchsorted(np.cumsum(self.share), 0.5 - 1e-9))])
+
+
+class _Days(NamedTuple):
+    """The days to judge, (n,) arrays, and what was known of the site on each."""
+
+    day: np.ndarray
+    """Days from 1970-01-01."""
+    years: np.ndarray
+    """Age of most of the site, which decides whether it is too early. [year]"""
+    n_scenes: np.ndarray
+    """Accepted scenes until then."""
+    seen: np.ndarray
+    """Whether a used scene had been acquired."""
+    at: np.ndarray
+    """Index of the last used scene; 0 without one."""
+    season: np.ndarray
+    """Growing season of the day."""
+    future: np.ndarray
+    """Whether the work had not started."""
+    early: np.ndarray
+    """Whether it is too early to judge growth."""
+    known: np.ndarray
+    """Whether scenes since the start bring information on theta."""
+
+    def latest(self, values: np.ndarray, otherwise: float) -> np.ndarray:
+        """Values after the last used scene before each day."""
+        if not values.size:
+            return np.full(self.day.size, otherwise, dtype=np.float64)
+        latest: np.ndarray = np.where(self.seen, values[self.at], otherwise)
+        return latest
+
+
+class _Theta(NamedTuple):
+    """Theta on each day, NaN where unknown."""
+
+    mean: np.ndarray
+    sd: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    below: np.ndarray
+    """(n, 4) probability of being below each threshold; 0 where unknown."""
+    p_failing: np.ndarray
+    p_lagging: np.ndarray
+    p_on_track: np.ndarray
+
+
+class _Data(NamedTuple):
+    """What the data lack on each day, bool arrays."""
+
+    few: np.ndarray
+    """Too few used scenes in this season and the last."""
+    old: np.ndarray
+    """The last used scene is too old."""
+    no_control: np.ndarray
+    """No scene shows site and control."""
+    away: np.ndarray
+    """The control is greenest outside the growing season."""
+    wide: np.ndarray
+    """The interval of theta is too wide."""
+    insufficient: np.ndarray
+    """No verdict can be given."""
+
+
+class _Findings(NamedTuple):
+    """What the evidence shows on each day, bool arrays unless stated."""
+
+    lost: np.ndarray
+    """A sudden loss is confirmed and recent."""
+    loss: np.ndarray
+    """Its probability. [1]"""
+    failing: np.ndarray
+    """P(theta < 0.25) has been high for ten days or more."""
+    negative: np.ndarray
+    """P(theta < 0) has been high for ten days or more."""
+    bar: np.ndarray
+    """Log evidence at which failure turns red."""
+    guarded: np.ndarray
+    """The evidence of failure is above the bar."""
+    erosion: np.ndarray
+    """The erosion grade is surely not improved."""
+    erosion_chance: np.ndarray
+    """Probability that the erosion grade is not improved; NaN: unknown. [1]"""
 
 
 def judge(
     day: np.ndarray,
-    scenes: Scenes,
-    standing: Standing,
+    scenes: UsableScenes,
+    history: SiteHistory,
     site: Site,
-    parts: Parts,
-    window: GrowingSeason,
+    cohorts: Cohorts,
     calibration: Calibration,
     alpha: float | Sequence[float],
 ) -> Verdicts:
-    """Verdicts on a site as of days.
+    """Verdicts on a site as of several days.
 
     Parameters
     ----------
     day : (n,) array of int
-        Days from 1970, ascending.
-    scenes, standing
-        Of :func:`monitor.verdict.window.scenes` and :func:`monitor.verdict.kernels.follow`.
+        Days from 1970-01-01, ascending.
+    scenes : UsableScenes
+    history : SiteHistory
+        What is known after each used scene.
+    site : Site
+    cohorts : Cohorts
+    calibration : Calibration
     alpha : float or sequence of float
-        Lifetime false-alarm budget of the failure rule; of each day, where there are several. [1]
+        Lifetime false-alarm budget of the failure rule; one for all days or one a day. [1]
+
+    Returns
+    -------
+    Verdicts
 
     Raises
     ------
     BadConfiguration
         `alpha` has no calibrated boundary.
     """
-    c = calibration
-    plan, start = site.plan, int(parts.begun[0])
-    promised = plan.A > 0
-    expected = parts.promised(site, day)
-    # Age of most of the site: what it is too early for is asked of that.
-    years = (day - parts.most_begun) / 365.25
-    n_scenes = np.searchsorted(scenes.day, day, side="right")
-    n_pre = np.minimum(n_scenes, np.searchsorted(scenes.day, start))
-    used_day = scenes.day[scenes.used]
-    at = np.searchsorted(used_day, day, side="right") - 1
-    seen = at >= 0
-    at = np.maximum(at, 0)
-
-    def now(values: np.ndarray, otherwise: float) -> np.ndarray:
-        """What stood after the last used scene before each day."""
-        if not values.size:
-            return np.full(day.size, otherwise, dtype=np.float64)
-        found: np.ndarray = np.where(seen, values[at], otherwise)
-        return found
-
-    # What the data allow.
-    season, _ = window.locate(day)
-    recent = at + 1 - np.searchsorted(scenes.season, season - 1) if used_day.size else np.zeros(day.size)
-    few = ~seen | (recent < c.scenes)
-    old = seen & (day - now(used_day, 0) > c.age_days)
-    no_control = n_scenes == 0
-    future, early = day < start, years < plan.too_early_years
-    told = seen & ~future & (now(standing.information, 0.0) > 0)
-    mean, sd, low_end, high_end = (
-        np.where(told, now(values, 0.0), np.nan) for values in (standing.mean, standing.sd, standing.low, standing.high)
-    )
-    below = np.where(told[:, None], standing.below[at], 0.0) if used_day.size else np.zeros((day.size, 4))
-    age = day - now(standing.alarm_day, -(10**6))
-    # What shows from the first scene since the start on came before the work, or with it: ground made ready.
-    since = used_day[min(int(np.searchsorted(used_day, start)), used_day.size - 1)] if used_day.size else start
-    lost = seen & ~future & (now(standing.alarm_onset, -1) > since) & (age <= c.disturbance_days)
-    loss = expit(now(standing.alarm_score, 0.0) + logit(c.disturbance_prior))  # its probability
-    away = n_scenes > 0
-    if away.any():
-        asked = np.zeros(scenes.day.size, bool)
-        asked[n_scenes[away] - 1] = True
-        away[away] = elsewhere(scenes.day, scenes.every, scenes.used, window, asked)[n_scenes[away] - 1]
-
-    # What it looks like.
-    failing = told & now(standing.surely_failing, 0).astype(bool)
-    negative = told & now(standing.surely_negative, 0).astype(bool)
-    bar = np.log([boundary(budget, c.boundary) for budget in np.atleast_1d(alpha)])
-    evidence = now(standing.evidence, 0.0)
-    guarded = told & (now(standing.standing, 0.0) >= bar) & ~early & promised
-    chance, erosion = np.full(day.size, np.nan), np.zeros(day.size, bool)
-    if site.intervention == "erosion_control" and site.slope_degrees is not None and promised and used_day.size:
-        late = np.where(seen, standing.look[at], -1)
-        not_better, surely = _erosion(used_day, start, standing, site, parts, site.slope_degrees, c.confident)
-        chance = np.where(late >= 0, not_better[late], np.nan)
-        erosion = told & ~early & (late >= 0) & surely[late]
-    # A wide interval hides neither a red that stands nor what lies low as a whole.
-    wide = promised & ~early & ~lost & ~guarded & ~erosion & ~(high_end < FAILING_BELOW) & ~(sd <= c.theta_sd_most)
-    insufficient = future | few | old | wide | away
-    doubtful = promised & (years < c.certain_years)
-    judged_failing = guarded | erosion | (failing & ~doubtful)
+    c, promised = calibration, site.plan.A > 0
+    days = _days(day, scenes, history, site, cohorts)
+    theta = _theta(days, history, promised=promised)
+    findings = _findings(days, scenes, history, site, cohorts, c, alpha)
+    data = _data(days, scenes, theta, findings, GrowingSeason.of(site), c, promised=promised)
     as_reference = np.full(day.size, np.nan)
-    if used_day.size and np.isfinite(scenes.reference).any():
-        as_reference = now(_recovered(used_day, start, scenes, standing, c), np.nan)
-    recovered = told & ~early & ~(lost & ~guarded) & ~insufficient & (as_reference >= c.confident)
-
-    known = told & promised
-    p_failing = np.where(known, np.clip(below[:, 1], 0.0, 1.0), np.nan)
-    p_on_track = np.where(known, np.clip(1.0 - below[:, 3], 0.0, 1.0), np.nan)
-    p_lagging = np.maximum(1.0 - p_failing - p_on_track, 0.0)
-
-    status = np.select(
-        [insufficient, lost & ~guarded, early, recovered, judged_failing, p_failing + p_lagging >= c.lagging,
-         ~known | (p_on_track >= c.on_track)],
-        [STATUSES.index(s) for s in
-         (Status.INSUFFICIENT_DATA, Status.DISTURBED, Status.TOO_EARLY, Status.RECOVERED, Status.FAILING,
-          Status.LAGGING, Status.ON_TRACK)],
-        STATUSES.index(Status.UNDECIDED),
-    )  # fmt: skip
-
-    def says(name: Status) -> np.ndarray:
-        same: np.ndarray = status == STATUSES.index(name)
-        return same
-
-    probability = np.full(day.size, np.nan)
-    for name, value in (
-        (Status.DISTURBED, loss),
-        (Status.RECOVERED, as_reference),
-        (Status.FAILING, np.where(erosion & ~failing & ~guarded, chance, below[:, 1])),
-        (Status.LAGGING, p_failing + p_lagging),
-        (Status.ON_TRACK, p_on_track),
-    ):
-        probability = np.where(says(name), np.clip(value, 0.0, 1.0), probability)  # sums of shares may end above 1
-    probability = np.where(doubtful & ~says(Status.DISTURBED), np.minimum(probability, c.confident), probability)
-
-    # What a person is told.
-    can_tell = ~insufficient & ~recovered
-    watched = np.where(early, negative, failing)
-    sure = lost & ~early & (loss >= c.disturbance_red)
-    rule = np.select([~can_tell, guarded, sure, erosion, lost, watched], [-1, 0, 1, 2, 1, 0], -1)
-    red = can_tell & (guarded | erosion | sure)
-    alert = np.where(red, LEVELS.index(AlertLevel.RED), np.where(rule >= 0, LEVELS.index(AlertLevel.WATCH), 0))
-
-    dry = seen & (now(standing.whole, np.nan) <= c.dry) & (season == now(scenes.season, -1))
-    died_dry = lost & (now(standing.alarm_whole, np.nan) <= c.dry)
-    before = now(standing.before, 0)
-    low = says(Status.FAILING) | says(Status.LAGGING) | ((alert > 0) & (rule == 0))
-    told_reasons = {
-        Reason.START_IN_FUTURE: future,
-        Reason.NO_CONTROL: no_control,
-        Reason.SEASON_ELSEWHERE: away & ~future,
-        Reason.FEW_SCENES: few & ~no_control,
-        Reason.DATA_OLD: old,
-        Reason.INTERVAL_WIDE: wide & ~future & ~few & ~away,
-        Reason.SUDDEN_DROP: lost,
-        Reason.DROUGHT_DIEBACK: died_dry,
-        Reason.FIRE: lost & ~died_dry & (now(standing.alarm_second, np.nan) <= c.burnt),
-        Reason.INDEX_DISAGREE: seen & ~lost & now(standing.denied, 0).astype(bool),
-        Reason.NEG_UPLIFT: negative & ~insufficient,
-        Reason.LOW_UPLIFT: low & ~negative & promised,
-        Reason.EVIDENCE_LOWER: red & guarded & (evidence < bar),
-        Reason.EROSION_COVER_LOW: can_tell & erosion,
-        Reason.DROUGHT: dry & ~lost,
-        Reason.CONTROL_POOR: seen & now(standing.poor, 0).astype(bool),
-        Reason.NO_PRE_SEASONS: ~future & (before == 0),
-        Reason.FEW_PRE_SEASONS: ~future & (before == 1),
-        Reason.TOO_EARLY: says(Status.TOO_EARLY),
-        Reason.NO_PLAN: np.full(day.size, not promised),
-        Reason.UNCERTAIN: says(Status.UNDECIDED),
-    }
-    reasons = sum(np.where(told_reasons[reason], 1 << k, 0) for k, reason in enumerate(REASONS))
-
-    scale = np.where(promised, expected, 1.0)
+    if scenes.used.size and np.isfinite(scenes.reference).any():
+        as_reference = days.latest(
+            _recovered(scenes.day[scenes.used], int(cohorts.begun[0]), scenes, history, c), np.nan
+        )
+    status, probability = _status(days, theta, findings, data, as_reference, c, promised=promised)
+    alert, rule = _alert(days, findings, data, status, c)
+    reasons = _reasons(days, scenes, history, findings, data, (status, alert, rule), c, promised=promised)
+    n_scenes = days.n_scenes
     observed = np.where(n_scenes > 0, scenes.day[np.maximum(n_scenes - 1, 0)] if scenes.day.size else 0, NEVER)
-    theta = mean if promised else np.full(day.size, np.nan)
-    cover, uplift, lower, upper = now(standing.cover, np.nan), mean * scale, low_end * scale, high_end * scale
-    nothing = np.full(day.size, np.nan)
-    ratio, ratio_low, ratio_high = nothing, nothing, nothing
-    graded = without = np.full(day.size, -1)
-    if site.intervention == "erosion_control" and promised:
-        mu = now(standing.mu, np.nan)  # from the peak of the season to its mean
-        ratio, ratio_low, ratio_high = (soil_loss_ratio(cover, mu * of) for of in (uplift, upper, lower))
-        if site.slope_degrees is not None:
-            slope = np.full(day.size, site.slope_degrees)
-            graded = grade(np.where(told, cover, np.nan), slope)
-            without = grade(np.where(told, cover - mu * uplift, np.nan), slope)
-    confirmed = told & promised & (now(standing.uplift, 0.0) >= np.log(c.uplift_bar))
-    certified = used_day[standing.uplift >= np.log(c.uplift_bar)][:1]  # it never falls: the first is the day
+    expected = cohorts.promised(site, day)
+    scale = np.where(promised, expected, 1.0)
+    mean = theta.mean if promised else np.full(day.size, np.nan)
+    uplift, lower, upper = theta.mean * scale, theta.low * scale, theta.high * scale
+    judged = days.known & promised
+    bar = np.log(c.uplift_bar)
+    confirmed = judged & (days.latest(history.uplift_evidence, 0.0) >= bar)
+    certified = scenes.day[scenes.used][history.uplift_evidence >= bar][:1]  # it never falls: the first is the day
     return Verdicts(
         as_of=day.astype("datetime64[D]"),
         last_observed=observed.astype("datetime64[D]"),
         status=status,
         probability=probability,
-        p_failing=p_failing,
-        p_lagging=p_lagging,
-        p_on_track=p_on_track,
+        p_failing=theta.p_failing,
+        p_lagging=theta.p_lagging,
+        p_on_track=theta.p_on_track,
         alert=alert,
         alert_rule=rule,
-        theta=theta,
-        theta_low=low_end if promised else theta,
-        theta_high=high_end if promised else theta,
+        theta=mean,
+        theta_low=theta.low if promised else mean,
+        theta_high=theta.high if promised else mean,
         uplift=uplift,
         uplift_low=lower,
         uplift_high=upper,
-        expected=np.where(future, np.nan, expected),
-        cover=cover,
-        control_cover=now(standing.control, np.nan),
-        e_failure=np.where(told & promised, np.exp(np.minimum(now(standing.highest, 0.0), np.log(CAP))), np.nan),
+        expected=np.where(days.future, np.nan, expected),
+        cover=days.latest(history.cover, np.nan),
+        control_cover=days.latest(history.control, np.nan),
+        e_failure=_capped(days.latest(history.evidence_max, 0.0), judged),
         n_scenes=n_scenes,
-        n_pre=n_pre,
-        reasons=np.asarray(reasons),
-        e_uplift=np.where(told & promised, np.exp(np.minimum(now(standing.uplift, 0.0), np.log(CAP))), np.nan),
+        n_pre=np.minimum(n_scenes, np.searchsorted(scenes.day, int(cohorts.begun[0]))),
+        reasons=reasons,
+        e_uplift=_capped(days.latest(history.uplift_evidence, 0.0), judged),
         uplift_confirmed=confirmed,
         uplift_confirmed_on=np.where(confirmed, certified[0] if certified.size else 0, NEVER).astype("datetime64[D]"),
-        loss_on=np.where(lost, now(standing.alarm_onset, 0), NEVER).astype("datetime64[D]"),
-        loss_confirmed_on=np.where(lost, now(standing.alarm_day, 0), NEVER).astype("datetime64[D]"),
-        soil_loss_ratio=ratio,
-        soil_loss_ratio_low=ratio_low,
-        soil_loss_ratio_high=ratio_high,
-        erosion_grade=graded,
-        erosion_grade_without=without,
-        notes=(np.isfinite(ratio) | (graded >= 0)).astype(np.int64),
+        loss_on=np.where(findings.lost, days.latest(history.loss_onset, 0), NEVER).astype("datetime64[D]"),
+        loss_confirmed_on=np.where(findings.lost, days.latest(history.loss_day, 0), NEVER).astype("datetime64[D]"),
+        **_soil(days, history, site, (uplift, lower, upper), promised=promised),
     )
+
+
+def _capped(evidence: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    """Evidence from its logarithm, capped; NaN where not judged."""
+    return np.where(judged, np.exp(np.minimum(evidence, np.log(CAP))), np.nan)
+
+
+def _days(day: np.ndarray, scenes: UsableScenes, history: SiteHistory, site: Site, cohorts: Cohorts) -> _Days:
+    years = (day - cohorts.most_begun) / 365.25
+    at = np.searchsorted(scenes.day[scenes.used], day, side="right") - 1
+    season, _ = GrowingSeason.of(site).locate(day)
+    future = day < int(cohorts.begun[0])
+    days = _Days(
+        day=day,
+        years=years,
+        n_scenes=np.searchsorted(scenes.day, day, side="right"),
+        seen=at >= 0,
+        at=np.maximum(at, 0),
+        season=season,
+        future=future,
+        early=years < site.plan.too_early_years,
+        known=future,
+    )
+    return days._replace(known=days.seen & ~future & (days.latest(history.information, 0.0) > 0))
+
+
+def _theta(days: _Days, history: SiteHistory, *, promised: bool) -> _Theta:
+    mean, sd, low, high = (
+        np.where(days.known, days.latest(values, 0.0), np.nan)
+        for values in (history.mean, history.sd, history.low, history.high)
+    )
+    below = np.zeros((days.day.size, 4))
+    if history.mean.size:
+        below = np.where(days.known[:, None], history.below[days.at], 0.0)
+    judged = days.known & promised
+    p_failing = np.where(judged, np.clip(below[:, 1], 0.0, 1.0), np.nan)
+    p_on_track = np.where(judged, np.clip(1.0 - below[:, 3], 0.0, 1.0), np.nan)
+    p_lagging = np.maximum(1.0 - p_failing - p_on_track, 0.0)
+    return _Theta(mean, sd, low, high, below, p_failing, p_lagging, p_on_track)
+
+
+def _findings(
+    days: _Days, scenes: UsableScenes, history: SiteHistory, site: Site, cohorts: Cohorts, c: Calibration,
+    alpha: float | Sequence[float],
+) -> _Findings:  # fmt: skip
+    """What the evidence shows on each day."""
+    used_day, start, promised = scenes.day[scenes.used], int(cohorts.begun[0]), site.plan.A > 0
+    age = days.day - days.latest(history.loss_day, -(10**6))
+    # What shows from the first scene since the start on came before the work, or with it: ground made ready.
+    since = used_day[min(int(np.searchsorted(used_day, start)), used_day.size - 1)] if used_day.size else start
+    lost = days.seen & ~days.future & (days.latest(history.loss_onset, -1) > since) & (age <= c.disturbance_days)
+    bar = np.log([boundary(budget, c.boundary) for budget in np.atleast_1d(alpha)])
+    guarded = days.known & (days.latest(history.evidence_held, 0.0) >= bar) & ~days.early & promised
+    chance, erosion = np.full(days.day.size, np.nan), np.zeros(days.day.size, bool)
+    if site.intervention == "erosion_control" and site.slope_degrees is not None and promised and used_day.size:
+        late = np.where(days.seen, history.late_scene[days.at], -1)
+        not_better, surely = _erosion(used_day, start, history, site, cohorts, site.slope_degrees, c.confident)
+        chance = np.where(late >= 0, not_better[late], np.nan)
+        erosion = days.known & ~days.early & (late >= 0) & surely[late]
+    return _Findings(
+        lost=lost,
+        loss=expit(days.latest(history.loss_score, 0.0) + logit(c.disturbance_prior)),
+        failing=days.known & days.latest(history.surely_failing, 0).astype(bool),
+        negative=days.known & days.latest(history.surely_negative, 0).astype(bool),
+        bar=bar,
+        guarded=guarded,
+        erosion=erosion,
+        erosion_chance=chance,
+    )
+
+
+def _data(
+    days: _Days, scenes: UsableScenes, theta: _Theta, found: _Findings, growing: GrowingSeason, c: Calibration, *,
+    promised: bool,
+) -> _Data:  # fmt: skip
+    """What the data lack on each day."""
+    used_day = scenes.day[scenes.used]
+    recent = np.zeros(days.day.size)
+    if used_day.size:
+        recent = days.at + 1 - np.searchsorted(scenes.season, days.season - 1)
+    few = ~days.seen | (recent < c.scenes)
+    old = days.seen & (days.day - days.latest(used_day, 0) > c.age_days)
+    away = days.n_scenes > 0
+    if away.any():
+        last = days.n_scenes[away] - 1
+        requested = np.zeros(scenes.day.size, bool)
+        requested[last] = True
+        away[away] = greenest_outside(scenes.day, scenes.every, scenes.used, growing, requested)[last]
+    # A wide interval hides neither a standing red nor an interval that is low as a whole.
+    red = found.lost | found.guarded | found.erosion
+    wide = promised & ~days.early & ~red & ~(theta.high < FAILING_BELOW) & ~(theta.sd <= c.theta_sd_most)
+    return _Data(few, old, days.n_scenes == 0, away, wide, days.future | few | old | wide | away)
+
+
+def _status(
+    days: _Days, theta: _Theta, found: _Findings, data: _Data, as_reference: np.ndarray, c: Calibration, *,
+    promised: bool,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Status of each day, as an index in :data:`STATUSES`, and its probability."""
+    doubtful = promised & (days.years < c.certain_years)
+    failing = found.guarded | found.erosion | (found.failing & ~doubtful)
+    below_plan = theta.p_failing + theta.p_lagging
+    status = np.select(
+        [data.insufficient, found.lost & ~found.guarded, days.early, days.known & (as_reference >= c.confident),
+         failing,          below_plan >= c.lagging, ~(days.known & promised) | (theta.p_on_track >= c.on_track)],
+        [STATUSES.index(s) for s in
+         (Status.INSUFFICIENT_DATA, Status.DISTURBED, Status.TOO_EARLY, Status.RECOVERED, Status.FAILING,
+          Status.LAGGING, Status.ON_TRACK)],
+        STATUSES.index(Status.UNDECIDED),
+    )  # fmt: skip
+    by_erosion = found.erosion & ~found.failing & ~found.guarded
+    probability = np.full(days.day.size, np.nan)
+    for name, value in (
+        (Status.DISTURBED, found.loss),
+        (Status.RECOVERED, as_reference),
+        (Status.FAILING, np.where(by_erosion, found.erosion_chance, theta.below[:, 1])),
+        (Status.LAGGING, below_plan),
+        (Status.ON_TRACK, theta.p_on_track),
+    ):
+        probability = np.where(_is(status, name), np.clip(value, 0.0, 1.0), probability)  # sums may exceed 1
+    limited = doubtful & ~_is(status, Status.DISTURBED)
+    return status, np.where(limited, np.minimum(probability, c.confident), probability)
+
+
+def _is(status: np.ndarray, name: Status) -> np.ndarray:
+    same: np.ndarray = status == STATUSES.index(name)
+    return same
+
+
+def _alert(
+    days: _Days, found: _Findings, data: _Data, status: np.ndarray, c: Calibration
+) -> tuple[np.ndarray, np.ndarray]:
+    """Alert level and rule of each day, as indices in :data:`LEVELS` and :data:`RULES`."""
+    can_tell = ~data.insufficient & ~_is(status, Status.RECOVERED)
+    watched = np.where(days.early, found.negative, found.failing)
+    sure = found.lost & ~days.early & (found.loss >= c.disturbance_red)
+    rule = np.select([~can_tell, found.guarded, sure, found.erosion, found.lost, watched], [-1, 0, 1, 2, 1, 0], -1)
+    red = can_tell & (found.guarded | found.erosion | sure)
+    alert = np.where(red, LEVELS.index(AlertLevel.RED), np.where(rule >= 0, LEVELS.index(AlertLevel.WATCH), 0))
+    return alert, rule
+
+
+def _reasons(
+    days: _Days, scenes: UsableScenes, history: SiteHistory, found: _Findings, data: _Data,
+    said: tuple[np.ndarray, np.ndarray, np.ndarray], c: Calibration, *, promised: bool,
+) -> np.ndarray:  # fmt: skip
+    """Reasons of each day, bit k for :data:`REASONS` k; `said` is status, alert and rule."""
+    status, alert, rule = said
+    red, can_tell = alert == LEVELS.index(AlertLevel.RED), ~data.insufficient & ~_is(status, Status.RECOVERED)
+    dry = days.seen & (days.latest(history.season_rain, np.nan) <= c.dry)
+    dry &= days.season == days.latest(scenes.season, -1)
+    died_dry = found.lost & (days.latest(history.loss_rain, np.nan) <= c.dry)
+    before = days.latest(history.seasons_before, 0)
+    low = _is(status, Status.FAILING) | _is(status, Status.LAGGING) | ((alert > 0) & (rule == 0))
+    present = {
+        Reason.START_IN_FUTURE: days.future,
+        Reason.NO_CONTROL: data.no_control,
+        Reason.SEASON_ELSEWHERE: data.away & ~days.future,
+        Reason.FEW_SCENES: data.few & ~data.no_control,
+        Reason.DATA_OLD: data.old,
+        Reason.INTERVAL_WIDE: data.wide & ~days.future & ~data.few & ~data.away,
+        Reason.SUDDEN_DROP: found.lost,
+        Reason.DROUGHT_DIEBACK: died_dry,
+        Reason.FIRE: found.lost & ~died_dry & (days.latest(history.loss_second, np.nan) <= c.burnt),
+        Reason.INDEX_DISAGREE: days.seen & ~found.lost & days.latest(history.loss_denied, 0).astype(bool),
+        Reason.NEG_UPLIFT: found.negative & ~data.insufficient,
+        Reason.LOW_UPLIFT: low & ~found.negative & promised,
+        Reason.EVIDENCE_LOWER: red & found.guarded & (days.latest(history.evidence, 0.0) < found.bar),
+        Reason.EROSION_COVER_LOW: can_tell & found.erosion,
+        Reason.DROUGHT: dry & ~found.lost,
+        Reason.CONTROL_POOR: days.seen & days.latest(history.control_poor, 0).astype(bool),
+        Reason.NO_PRE_SEASONS: ~days.future & (before == 0),
+        Reason.FEW_PRE_SEASONS: ~days.future & (before == 1),
+        Reason.TOO_EARLY: _is(status, Status.TOO_EARLY),
+        Reason.NO_PLAN: np.full(days.day.size, not promised),
+        Reason.UNCERTAIN: _is(status, Status.UNDECIDED),
+    }
+    return np.asarray(sum(np.where(present[reason], 1 << k, 0) for k, reason in enumerate(REASONS)))
+
+
+def reason_codes(bits: int) -> tuple[str, ...]:
+    """Codes of the reasons in one number of :attr:`Verdicts.reasons`."""
+    return tuple(reason.value for k, reason in enumerate(REASONS) if bits >> k & 1)
+
+
+def _soil(
+    days: _Days, history: SiteHistory, site: Site, uplift: tuple[np.ndarray, np.ndarray, np.ndarray], *, promised: bool
+) -> dict[str, np.ndarray]:
+    """Soil loss and erosion grade of each day, as columns of :class:`Verdicts`; `uplift` is estimate, low and high."""
+    ratio = ratio_low = ratio_high = np.full(days.day.size, np.nan)
+    graded = without = np.full(days.day.size, -1)
+    if site.intervention == "erosion_control" and promised:
+        cover = days.latest(history.cover, np.nan)
+        mu = days.latest(history.mu, np.nan)  # from the peak of the season to its mean
+        estimate, low, high = uplift
+        ratio, ratio_low, ratio_high = (soil_loss_ratio(cover, mu * part) for part in (estimate, high, low))
+        if site.slope_degrees is not None:
+            slope = np.full(days.day.size, site.slope_degrees)
+            graded = grade(np.where(days.known, cover, np.nan), slope)
+            without = grade(np.where(days.known, cover - mu * estimate, np.nan), slope)
+    return {
+        "soil_loss_ratio": ratio,
+        "soil_loss_ratio_low": ratio_low,
+        "soil_loss_ratio_high": ratio_high,
+        "erosion_grade": graded,
+        "erosion_grade_without": without,
+        "notes": (np.isfinite(ratio) | (graded >= 0)).astype(np.int64),
+    }
 
 
 def _erosion(
-    day: np.ndarray, start: int, standing: Standing, site: Site, parts: Parts, slope: float, confident: float
+    day: np.ndarray, start: int, history: SiteHistory, site: Site, cohorts: Cohorts, slope: float, confident: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probability at each used scene that the slope's grade is not improved, and whether that is sure.
 
-    Sure: so probable at all looks late in their season (only they are read) for ten days or more.
+    Sure: it has been at least `confident` at all late-season scenes for ten days or more.
     """
-    planned = parts.promised(site, day) * standing.mu
+    planned = cohorts.promised(site, day) * history.mu
     chance = not_improved(
-        standing.cover, standing.mean * planned, standing.sd * planned, planned, np.full(day.size, slope)
+        history.cover, history.mean * planned, history.sd * planned, planned, np.full(day.size, slope)
     )
     chance = np.where(day >= start, chance, np.nan)
-    looks = standing.look == np.arange(day.size)
-    doubted = looks & ~(np.nan_to_num(chance) >= confident)
-    asked = day[looks]
+    late = history.late_scene == np.arange(day.size)
+    doubted = late & ~(np.nan_to_num(chance) >= confident)
+    late_days = day[late]
     last_doubt = np.maximum.accumulate(np.where(doubted, day, -(10**9)))
-    after = np.minimum(np.searchsorted(asked, last_doubt, side="right"), max(asked.size - 1, 0))
-    surely = looks & ~doubted & (day - asked[after] >= 10) if asked.size else np.zeros(day.size, bool)
+    after = np.minimum(np.searchsorted(late_days, last_doubt, side="right"), max(late_days.size - 1, 0))
+    surely = late & ~doubted & (day - late_days[after] >= 10) if late_days.size else np.zeros(day.size, bool)
     return chance, surely
 
 
-def _recovered(day: np.ndarray, start: int, scenes: Scenes, standing: Standing, c: Calibration) -> np.ndarray:
-    """Probability at each used scene that the site stood at its reference in the last two seasons; NaN: not known.
+def _recovered(day: np.ndarray, start: int, scenes: UsableScenes, history: SiteHistory, c: Calibration) -> np.ndarray:
+    """Probability at each used scene that the site was at its reference in the last two seasons; NaN: unknown.
 
-    The lesser of the two seasons' probabilities. A season is asked once its peak is past, of all its scenes that show
-    the reference, three or more, and its own difference and the drift within it are allowed for. Asked is four fifths
-    of the way from where the site stood before the start: a site that had nine tenths of it already would else be
-    called recovered though nothing grew there.
+    The smaller of the two seasons' probabilities. A season is tested once its peak is past, on all its scenes that show
+    the reference, at least three; its own difference and the drift within it are allowed for. The threshold is four
+    fifths of the way from the state before the start: a site that had nine tenths of its reference already would
+    otherwise count as recovered although nothing grew.
     """
     both = np.isfinite(scenes.cover - scenes.reference)
-    early, had = both & (day < start), 0.0
+    early, share_before = both & (day < start), 0.0
     if early.sum() >= c.scenes:
-        had = float(scenes.cover[early].sum() / scenes.reference[early].sum())
-    asked = c.recovered_share + (1 - c.recovered_share) * min(had, 1.0)
-    margin = scenes.cover - asked * scenes.reference
+        share_before = float(scenes.cover[early].sum() / scenes.reference[early].sum())
+    threshold = c.recovered_share + (1 - c.recovered_share) * min(share_before, 1.0)
+    margin = scenes.cover - threshold * scenes.reference
     shown = both & (day >= start)
     first = np.searchsorted(scenes.season, scenes.season)  # of its season
     total = np.concatenate([[0.0], np.cumsum(np.where(shown, margin, 0.0))])
     count = np.concatenate([[0], np.cumsum(shown)])
-    place = np.arange(day.size)
-    n = count[place + 1] - count[first]
-    mean = (total[place + 1] - total[first]) / np.maximum(n, 1)
+    index = np.arange(day.size)
+    n = count[index + 1] - count[first]
+    mean = (total[index + 1] - total[first]) / np.maximum(n, 1)
     sd = np.sqrt(c.scene_sd**2 / np.maximum(n, 1) + c.fast_sd**2 / np.maximum(n / 2, 1) + c.year_sd**2)
-    looks = np.flatnonzero((standing.look == place) & (n >= c.scenes))
-    out = np.full(day.size, np.nan)
-    if not looks.size:
-        return out
-    chance, season = ndtr(mean[looks] / sd[looks]), scenes.season[looks]
-    last = np.searchsorted(season, season - 1, side="right") - 1  # the last look of the season before
+    late = np.flatnonzero((history.late_scene == index) & (n >= c.scenes))
+    if not late.size:
+        return np.full(day.size, np.nan)
+    chance, season = ndtr(mean[late] / sd[late]), scenes.season[late]
+    last = np.searchsorted(season, season - 1, side="right") - 1  # the last late-season scene of the season before
     before = np.where((last >= 0) & (season[np.maximum(last, 0)] == season - 1), chance[np.maximum(last, 0)], np.nan)
-    at = np.searchsorted(looks, place, side="right") - 1
+    at = np.searchsorted(late, index, side="right") - 1
     known = (at >= 0) & (scenes.season - season[np.maximum(at, 0)] <= 1)
     return np.where(known, np.minimum(chance, before)[np.maximum(at, 0)], np.nan)

@@ -12,7 +12,7 @@ from shapely.geometry import box
 import jobs.calibration as calibrating
 import monitor.verdict.calibrate as library
 from jobs import pipeline
-from jobs.calibration import Pool, calibrate_due, independent, tile
+from jobs.calibration import Pool, calibrate_due
 from jobs.cli import main
 from jobs.installation import open_ledger
 from jobs.pipeline import night
@@ -26,7 +26,9 @@ from monitor.imagery.source import Scene
 from monitor.ledger.ledger import Ledger
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site, ground_key
+from monitor.sites.tile import tile_name
 from monitor.verdict.assess import DEFAULT
+from monitor.verdict.placebos import independent_units
 from tests.landscape import lone_site, put
 
 AUTUMN = date(2025, 11, 20)
@@ -142,7 +144,7 @@ def quick(monkeypatch):
 def test_a_tile_is_named_as_sentinel_names_it(point, name):
     # Peking, the loess, Sydney; letters of the zones' squares as the military grid lays them
     x, y = point
-    assert tile(replace(site(1), geometry=box(x, y, x + 0.001, y + 0.001))) == name
+    assert tile_name(replace(site(1), geometry=box(x, y, x + 0.001, y + 0.001))) == name
 
 
 def test_a_season_is_over_once_its_window_has_closed():
@@ -246,7 +248,7 @@ def test_one_piece_of_ground_counts_once_however_many_sites_share_it_and_never_w
     land.set()
     assert land.rows()[0]["payload"]["found"] == 79
     squares = [box(0, 0, 1, 1), box(0.5, 0, 1.5, 1), box(1.2, 0, 2, 1), box(3, 0, 4, 1)]
-    assert independent(squares, [box(3.5, 0.5, 6, 6)]).tolist() == [True, False, True, False]
+    assert independent_units(squares, [box(3.5, 0.5, 6, 6)]).tolist() == [True, False, True, False]
 
 
 @pytest.mark.parametrize("greener", [0, 12])

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.commands.assess import assess as command
-from jobs.commands.assess import read_plans, read_series
 from monitor.errors import BadData
 from monitor.verdict.assess import assess, assess_all
+from monitor.verdict.tables import read_plans, read_series
 
 PLANS = "site,start,intervention,biome,subtype,A,k,L,too_early_years\n"
 
@@ -160,7 +160,7 @@ def test_tending_is_judged_by_loss_alone(tmp_path):
         (lambda s: s.assign(site=""), r"line 2 has no site"),
         (lambda s: s.assign(date="2018-07-01"), r"two different rows for 2018-07-01 \(line 2 and line 3\)"),
         (lambda s: s.assign(site="b"), r"no plan for site 'b'"),
-        (lambda s: s.iloc[:0], r"holds no rows"),
+        (lambda s: s.iloc[:0], r"has no rows"),
     ],
 )
 def test_a_bad_series_is_refused_in_one_line_and_nothing_is_written(change, says, tmp_path):

@@ -11,8 +11,9 @@ from shapely.geometry import Polygon
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Series
-from monitor.verdict.calibrate import MIN_PLACEBOS, Placebo, calibrate, constants_table, measured, placebos, pooled
+from monitor.verdict.calibrate import MIN_PLACEBOS, calibrate, constants_table, measured_rates
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.placebos import Placebo, pool_placebos, unit_placebos
 
 SITE = Site(
     id="a", name="", geometry=Polygon(), start=date(2021, 3, 1), intervention="planting", biome="loess",
@@ -57,7 +58,7 @@ HARD = {"slow drift": {"slow": 0.03}, "rain": {"rain": 0.3, "mismatch": 0.3}, "h
 @pytest.mark.parametrize("name", list(HARD))
 def test_on_hard_ground_false_reds_and_intervals_come_right_on_ground_that_set_nothing(name):
     found = calibrate(ground(MIN_PLACEBOS, 1, **HARD[name]), source=name, dated=DAY)
-    rows = {row["figure"]: row["value"] for row in measured(found, ground(200, 2, **HARD[name]))}
+    rows = {row["figure"]: row["value"] for row in measured_rates(found, ground(200, 2, **HARD[name]))}
     # .06 is the goal of 1,000 placebos; 200 that had no part in it leave three standard errors of .017.
     assert max(value for figure, value in rows.items() if figure.startswith("ever red")) <= 0.11
     for theta in ("0", "0.5", "1"):
@@ -131,7 +132,7 @@ def unit_means(seed: int = 0) -> xr.DataArray:
 
 def test_each_unit_is_judged_against_the_mean_of_the_others_but_for_one_that_was_planted():
     means = unit_means()
-    found = placebos(SITE, means)
+    found = unit_placebos(SITE, means)
     assert len(found) == 13
     one = found[0]
     assert one.site.start == date(2018, 3, 1), "a third of the years lie before"
@@ -145,16 +146,16 @@ def test_each_unit_is_judged_against_the_mean_of_the_others_but_for_one_that_was
 
 
 def test_ground_too_scant_or_too_short_gives_no_placebos():
-    assert placebos(SITE, unit_means().isel(unit=slice(10))) == []
-    assert placebos(SITE, unit_means().sel(time=slice("2016", "2017"))) == []
+    assert unit_placebos(SITE, unit_means().isel(unit=slice(10))) == []
+    assert unit_placebos(SITE, unit_means().sel(time=slice("2016", "2017"))) == []
 
 
 def test_placebos_are_pooled_by_tile_and_biome_and_never_across_biomes():
     one = Placebo(site=SITE, series=Series(dates=np.empty(0, "datetime64[D]"), cover=np.empty(0), control=np.empty(0)))
     groups = {("48SXE", "loess"): [one] * 30, ("48SWE", "loess"): [one] * 40, ("48SXE", "sandy"): [one] * 900}
-    found, source = pooled(groups, "48SXE", "loess")
+    found, source = pool_placebos(groups, "48SXE", "loess")
     assert len(found) == 70
     assert source == "placebos of loess, tile 48SWE, 48SXE"
-    assert pooled(groups, "48SWE", "loess") == (found, source), "all are needed: the same for either tile"
-    full = pooled({("48SXE", "loess"): [one] * 1000, ("48SWE", "loess"): [one]}, "48SXE", "loess")
+    assert pool_placebos(groups, "48SWE", "loess") == (found, source), "all are needed: the same for either tile"
+    full = pool_placebos({("48SXE", "loess"): [one] * 1000, ("48SWE", "loess"): [one]}, "48SXE", "loess")
     assert full == ([one] * 1000, "placebos of loess, tile 48SXE")

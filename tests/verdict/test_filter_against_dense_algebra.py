@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from monitor.verdict import kernels
-from monitor.verdict.kernels import Noise, Prior
+from monitor.verdict.kernels.losses import Losses, detect_losses, search_noise
+from monitor.verdict.kernels.state_space import own_noise
+from monitor.verdict.kernels.theta import failure_evidence, theta_filter
+from monitor.verdict.kernels.types import Noise, Prior, SeasonState, Times
 
 NOISE = Noise(0.03, 0.01, 0.018, 365.0, 0.010, 15.0, 0.010, 0.2, 0.2, 2.0, 0.6, 0.3)
 PRIOR = Prior(0.6, 1.0, 0.1, 0.5, (0.0, 0.25, 0.5, 0.7), 0.18, 1.0, 0.08)
@@ -38,6 +40,15 @@ class Scenes:
     @property
     def size(self) -> int:
         return self.day.size
+
+    @property
+    def times(self) -> Times:
+        return Times(self.day, self.position, self.season)
+
+    def state(self, rain_sd: float = 0.18) -> SeasonState:
+        peak, rain_to_date = np.full(self.size, 95.0), np.zeros(self.size)
+        seasons, spread = np.full(self.size, 2), np.full(self.size, rain_sd)
+        return SeasonState(self.s, self.rho, self.amplitude, peak, seasons, spread, rain_to_date)
 
 
 def covariance(x: Scenes, elastic: np.ndarray, noise: Noise = NOISE) -> np.ndarray:
@@ -87,11 +98,12 @@ def dense_theta(x: Scenes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def follow(x: Scenes, alarm: np.ndarray | None = None, onset: np.ndarray | None = None):
-    return kernels.theta_filter(
-        x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.curves, x.variance,
-        np.zeros(x.size, bool) if alarm is None else alarm, np.full(x.size, -1) if onset is None else onset,
-        np.full(x.size, 2), np.full(x.size, 0.18), True, NOISE, PRIOR,
-    )  # fmt: skip
+    losses = no_losses(x) if alarm is None else no_losses(x)._replace(confirmed=alarm, onset=onset)
+    return theta_filter(x.times, x.difference, x.state(), x.curves, x.variance, losses, True, NOISE, PRIOR, False)
+
+
+def no_losses(x: Scenes) -> Losses:
+    return Losses(np.zeros(x.size), np.zeros(x.size, bool), np.full(x.size, -1), np.zeros(x.size, bool))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -145,9 +157,9 @@ def test_after_a_known_loss_theta_is_what_still_stands():
     np.testing.assert_array_equal(told[2][:known_at], quiet[2][:known_at])
 
     calm = NOISE._replace(huber=1e9, elasticity=0.0)  # one Gaussian for the whole series
-    got = kernels.theta_filter(
-        x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.curves, x.variance, alarm, onset,
-        np.full(x.size, 2), np.zeros(x.size), True, calm, PRIOR._replace(gain_sd=0.0),
+    got = theta_filter(
+        x.times, x.difference, x.state(rain_sd=0.0), x.curves, x.variance,
+        no_losses(x)._replace(confirmed=alarm, onset=onset), True, calm, PRIOR._replace(gain_sd=0.0), False,
     )  # fmt: skip
     step = np.where(np.arange(x.size) >= onset_at, x.mu, 0.0)
     columns = np.column_stack([x.curves[:, 0] * x.mu, step])
@@ -162,9 +174,9 @@ def test_after_a_known_loss_theta_is_what_still_stands():
 def test_score_of_a_loss_is_the_bayes_factor_over_onsets_by_the_days_each_speaks_for():
     x = Scenes(7, theta=0.8)
     calm = NOISE._replace(huber=1e9, elasticity=0.0)
-    score, alarm, _, _ = kernels.disturbance(
-        x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.curves[:, 0].copy(), x.variance,
-        np.full(x.size, np.nan), START, calm, 0.1, 1e9,
+    score, alarm, _, _ = detect_losses(
+        x.times, x.difference, x.state(), x.curves[:, 0].copy(), x.variance, np.full(x.size, np.nan), START, calm, 0.1,
+        1e9,
     )  # fmt: skip
     assert not alarm.any()
     uplift = x.curves[:, 0] * x.mu
@@ -187,9 +199,9 @@ def test_a_loss_that_was_weighed_joins_the_baseline_as_if_its_date_had_been_know
     x = Scenes(8, theta=0.8)
     x.difference[28:] -= 0.15 * x.mu[28:]
     calm = NOISE._replace(huber=1e9, elasticity=0.0)
-    score, alarm, onset, _ = kernels.disturbance(
-        x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.curves[:, 0].copy(), x.variance,
-        np.full(x.size, np.nan), START, calm, 0.1, 2.25,
+    score, alarm, onset, _ = detect_losses(
+        x.times, x.difference, x.state(), x.curves[:, 0].copy(), x.variance, np.full(x.size, np.nan), START, calm, 0.1,
+        2.25,
     )  # fmt: skip
     at = int(np.flatnonzero(alarm)[0])
     i = int(np.flatnonzero(onset >= 0)[-1]) + 1  # one new onset is being tried
@@ -216,7 +228,7 @@ def test_evidence_of_failure_is_guarded_by_a_smaller_and_a_later_plan():
         return math.log(mixture / math.exp(null * b[0, k] - null**2 * c[0, k] / 2))
 
     exact = np.zeros(1)
-    assert kernels.failure_evidence(b, c, exact)[0] == pytest.approx(min(against(0, 0.4), against(2, 0.5)), rel=1e-12)
+    assert failure_evidence(b, c, exact)[0] == pytest.approx(min(against(0, 0.4), against(2, 0.5)), rel=1e-12)
 
 
 def test_evidence_of_failure_integrates_the_gain_out():
@@ -232,9 +244,9 @@ def test_evidence_of_failure_integrates_the_gain_out():
         mixture = zip((-0.4, -0.2, 0.0, 0.1, 0.2), (0.1, 0.15, 0.4, 0.2, 0.15), strict=True)
         return math.log(sum(w * likelihood(a, k) for a, w in mixture) / likelihood(null, k))
 
-    got = kernels.failure_evidence(b, c, np.full(1, gain))[0]
+    got = failure_evidence(b, c, np.full(1, gain))[0]
     assert got == pytest.approx(min(against(0, 0.4), against(2, 0.5)), rel=1e-9)
-    assert got < kernels.failure_evidence(b, c, np.zeros(1))[0], "an uncertain gain is doubt, and doubt spares the site"
+    assert got < failure_evidence(b, c, np.zeros(1))[0], "an uncertain gain is doubt, and doubt spares the site"
 
 
 def test_own_noise_is_the_mean_of_what_the_years_before_the_start_leave_likely():
@@ -258,25 +270,21 @@ def test_own_noise_is_the_mean_of_what_the_years_before_the_start_leave_likely()
     steps = np.arange(-2.4, 2.41, 0.4)
     scene = posterior(np.exp(0.3 * steps), 0.3, [fit(1.0, f) for f in np.exp(0.3 * steps)])
     wander = posterior(np.exp(0.6 * steps), 0.6, [fit(f, scene) for f in np.exp(0.6 * steps)])
-    got = kernels.own_noise(
-        x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.variance, START, calm
-    )  # fmt: skip
+    got = own_noise(x.times, x.difference, x.state(), x.variance, START, calm)
     np.testing.assert_allclose(got, (wander, scene), rtol=1e-9)
     assert scene > 1.1
 
     later = np.where(before, x.difference, 9.0)
-    again = kernels.own_noise(x.day, x.position, x.season, later, x.s, x.rho, x.amplitude, x.variance, START, calm)
+    again = own_noise(x.times, later, x.state(), x.variance, START, calm)
     assert again == got, "the years after the start are not asked"
-    none = kernels.own_noise(
-        x.day, x.position, x.season, x.difference, x.s, x.rho, x.amplitude, x.variance, int(x.day[4]), calm
-    )  # fmt: skip
+    none = own_noise(x.times, x.difference, x.state(), x.variance, int(x.day[4]), calm)
     assert none == (1.0, 1.0), "four scenes tell nothing"
 
 
 @pytest.mark.parametrize(("wander", "more"), [(0.3, 0.0), (0.8, 0.0), (1.0, 0.36), (2.0, 3.36)])
 def test_the_search_for_losses_allows_for_what_a_site_drifts_beyond_calm_ground(wander, more):
     stiff = NOISE._replace(slow=0.014, year=0.003)
-    found = kernels.searched(stiff, NOISE, 0.05, wander, 1.5)
+    found = search_noise(stiff, NOISE, 0.05, wander, 1.5)
     wider = math.sqrt(0.014**2 + more * NOISE.slow**2) / 0.014
     assert (found.slow, found.year) == pytest.approx((0.014 * wider, 0.003 * wider))
     assert (found.fast, found.baseline) == pytest.approx((1.5 * stiff.fast, 0.05))

@@ -14,9 +14,9 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT, assess, assess_all
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
-from monitor.verdict.calibration import HEIGHT, LEARNT, OUTSIDE, SURE, boundary
+from monitor.verdict.calibration import MAX_DAYS_OUTSIDE, WAVE_HEIGHT, WAVE_SCENES, WAVE_STANDARD_ERRORS, boundary
 from monitor.verdict.erosion import grade, not_improved
-from monitor.verdict.window import elsewhere
+from monitor.verdict.usable_scenes import greenest_outside
 
 SITE = Site(
     id="loess-1", name="", geometry=Polygon(), start=date(2020, 4, 1), intervention="planting", biome="loess",
@@ -177,7 +177,7 @@ def test_a_second_ring_that_greens_with_the_site_withholds_red():
         (lambda s: replace(s, cover=s.cover * 100), "percent"),
         (lambda s: replace(s, control=np.where(np.arange(s.dates.size) == 7, -0.2, s.control)), str(series().dates[7])),
         (lambda s: replace(s, dates=s.dates[::-1]), "order"),
-        (lambda s: replace(s, dates=np.repeat(s.dates[::2], 2)[: s.dates.size]), "twice"),
+        (lambda s: replace(s, dates=np.repeat(s.dates[::2], 2)[: s.dates.size]), "repeated"),
         (lambda s: replace(s, cover=s.cover[:-1]), "values"),
     ],
     ids=["percent", "negative", "descending", "repeated", "short"],
@@ -268,8 +268,8 @@ def test_the_wave_that_tells_a_season_is_that_of_least_squares_scene_by_scene(se
     expected = np.zeros(day.size, bool)
     angle = 2 * np.pi * (day - 120 - window.length / 2) / 365.25
     design = np.stack([np.ones(day.size), np.cos(angle), np.sin(angle)], axis=1)
-    for n in range(LEARNT[0], day.size + 1):
-        if day[n - 1] - day[0] < LEARNT[1] or inside[:n].all():
+    for n in range(WAVE_SCENES[0], day.size + 1):
+        if day[n - 1] - day[0] < WAVE_SCENES[1] or inside[:n].all():
             continue
         x, y = design[:n], cover[:n]
         fit = np.linalg.lstsq(x, y)[0]
@@ -277,19 +277,19 @@ def test_the_wave_that_tells_a_season_is_that_of_least_squares_scene_by_scene(se
         size, at = np.hypot(*fit[1:]), np.arctan2(fit[2], fit[1])
         slope = np.array([[np.cos(at), np.sin(at)], [-np.sin(at) / size, np.cos(at) / size]])
         of_size, of_at = np.sqrt(np.diag(slope @ covariance[1:, 1:] @ slope.T))
-        sure = size > max(SURE * of_size, HEIGHT)
-        away = (abs(at) - 2 * of_at) * 365.25 / (2 * np.pi) > window.length / 2 + OUTSIDE
+        sure = size > max(WAVE_STANDARD_ERRORS * of_size, WAVE_HEIGHT)
+        away = (abs(at) - 2 * of_at) * 365.25 / (2 * np.pi) > window.length / 2 + MAX_DAYS_OUTSIDE
         greener = not inside[:n].any() or y[~inside[:n]].mean() > y[inside[:n]].mean()
         expected[n - 1] = sure and away and greener
     used = np.flatnonzero(inside)
-    np.testing.assert_array_equal(elsewhere(day, cover, used, window), expected)
+    np.testing.assert_array_equal(greenest_outside(day, cover, used, window), expected)
     asked = rng.random(day.size) < 0.2
-    np.testing.assert_array_equal(elsewhere(day, cover, used, window, asked), expected & asked)
+    np.testing.assert_array_equal(greenest_outside(day, cover, used, window, asked), expected & asked)
 
 
 def test_scenes_of_two_days_of_the_year_alone_tell_no_season():
     day = np.sort(np.concatenate([np.arange(16100, 20000, 1461), np.arange(16280, 20000, 1461)]))
     day = np.concatenate([day, day + 1461 * 3, day + 1461 * 6])
     window = GrowingSeason(opens=120, length=168, peak=80.0, width=35.0)
-    assert day.size >= LEARNT[0]
-    assert not elsewhere(day, np.where(np.arange(day.size) % 2, 0.6, 0.1), np.arange(0), window).any()
+    assert day.size >= WAVE_SCENES[0]
+    assert not greenest_outside(day, np.where(np.arange(day.size) % 2, 0.6, 0.1), np.arange(0), window).any()

@@ -12,12 +12,12 @@ from benchmarks.verdict.scores import loss_alarms, red_by_loss, run
 from benchmarks.verdict.simulate import World, simulate
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
-from monitor.verdict import kernels
-from monitor.verdict.assess import DEFAULT, _follow, assess_all, cohorts_of
+from monitor.verdict.assess import DEFAULT, assess_all, cohorts_of, site_history
 from monitor.verdict.assessment import AlertLevel, Series, Status
 from monitor.verdict.explain import RED_BY_LOSS_WRONGLY
+from monitor.verdict.kernels.losses import lower_than_a_year_before
 from monitor.verdict.status import LEVELS, RULES, judge
-from monitor.verdict.window import scenes
+from monitor.verdict.usable_scenes import usable_scenes
 
 START = date(2022, 1, 1)
 PLAN = Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0)
@@ -64,7 +64,7 @@ def seen_lower(before: list[float], since: list[float], *, after: int = 365) -> 
     """Whether ten-daily scenes since an onset stand lower than those of the season before it."""
     day = np.concatenate([10 * np.arange(len(before)), after + 10 * np.arange(len(since))])
     difference = np.array([*before, *since])
-    return kernels._lower_than_a_year_before(day, difference, len(before), len(day) - 1)
+    return lower_than_a_year_before(day, difference, len(before), len(day) - 1)
 
 
 def test_lower_than_a_year_before_is_a_mean_fall_of_one_point_at_the_same_time_of_the_season():
@@ -129,16 +129,16 @@ def test_a_slope_left_bare_is_red_by_erosion_though_a_loss_beside_it_is_not_sure
     bare = late_green(noise=0.01)
     bare = replace(bare, cover=np.clip(bare.control + np.random.default_rng(3).normal(0, 0.01, bare.dates.size), 0, 1))
     window, parts = GrowingSeason.of(slope), cohorts_of(slope, ())
-    seen = scenes(bare, slope, window, DEFAULT)
-    standing = _follow(seen, slope, parts, window, DEFAULT)._replace(
-        standing=np.zeros(seen.used.size)
+    seen = usable_scenes(bare, slope, window, DEFAULT)
+    history = site_history(seen, slope, parts, window, DEFAULT)._replace(
+        evidence_held=np.zeros(seen.used.size)
     )  # no failure yet
     day = seen.day[-1:]
     for probability, rule in ((0.6, "erosion"), (0.9, "disturbance")):
-        lost = standing._replace(
-            alarm_day=np.full(seen.used.size, day[0] - 30), alarm_onset=np.full(seen.used.size, day[0] - 60),
-            alarm_score=np.full(seen.used.size, logit(probability) - logit(DEFAULT.disturbance_prior)),
+        lost = history._replace(
+            loss_day=np.full(seen.used.size, day[0] - 30), loss_onset=np.full(seen.used.size, day[0] - 60),
+            loss_score=np.full(seen.used.size, logit(probability) - logit(DEFAULT.disturbance_prior)),
         )  # fmt: skip
-        said = judge(day, seen, lost, slope, parts, window, DEFAULT, 0.05)
+        said = judge(day, seen, lost, slope, parts, DEFAULT, 0.05)
         assert said.probability[0] == pytest.approx(expit(logit(probability)))
         assert (LEVELS[said.alert[0]], RULES[said.alert_rule[0]]) == (AlertLevel.RED, rule)

@@ -1,0 +1,451 @@
+"""One causal pass over the scenes of a site, and the time to detection of simulated failures (numba)."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from monitor.verdict.kernels.constants import LAGS, SEASONS_TO_CALL_DRY
+from monitor.verdict.kernels.losses import Losses, change_of_second_index, detect_losses, search_noise
+from monitor.verdict.kernels.season import reference_fits, season_state
+from monitor.verdict.kernels.state_space import agreement_before, own_noise, scaled_noise
+from monitor.verdict.kernels.theta import failure_evidence, gain_variance, theta_filter, uplift_evidence
+from monitor.verdict.kernels.types import Array, Noise, Prior, SeasonState, Times, UsualSeason, kernel
+
+
+class SiteScenes(NamedTuple):
+    """Usable scenes of a site, (n,) arrays."""
+
+    times: Times
+    cover: np.ndarray
+    """Cover of the site. [cover fraction]"""
+    control: np.ndarray
+    """Cover of the control. [cover fraction]"""
+    control_2: np.ndarray
+    """Cover of the second ring of control units; NaN where not seen. [cover fraction]"""
+    second: np.ndarray
+    """A second index, site minus control; NaN where not seen."""
+    variance: np.ndarray
+    """Variance of the noise of each scene. [cover fraction squared]"""
+
+
+class Promise(NamedTuple):
+    """The plan of a site and the cohorts in which it was started."""
+
+    begun: np.ndarray
+    """(m,) days on which the cohorts were started, ascending, from 1970-01-01."""
+    share: np.ndarray
+    """(m,) share of the area of each. [1]"""
+    uplift: float
+    """Promised uplift at maturity, A of the plan. [cover fraction]"""
+    rate: float
+    """Rate of approach, k of the plan. [1/year]"""
+    lag: float
+    """Lag before growth can be seen, L of the plan. [year]"""
+    promised: bool
+    """Whether the plan promises uplift."""
+
+
+class Rules(NamedTuple):
+    """When evidence counts."""
+
+    after_peak: float
+    """Days after the season's peak from which a scene counts as late-season: evidence of failure counts there. [day]"""
+    confident: float
+    """Probability that counts as sure. [1]"""
+    loss_score: float
+    """Score at which a sudden loss is confirmed, `bar` of ``detect_losses``."""
+
+
+class SiteEstimate(NamedTuple):
+    """What is estimated once a site, from the years before its start and ended seasons."""
+
+    fits: np.ndarray
+    """See ``reference_fits``."""
+    wander: float
+    """Factor on slow drift and a season's own difference, see ``own_noise``. [1]"""
+    scene: float
+    """Factor on the noise of a scene and fast drift. [1]"""
+
+
+class SiteHistory(NamedTuple):
+    """What is known after each scene, (n,) arrays; a verdict on a later day reads the last row."""
+
+    mean: np.ndarray
+    """Theta now, the plan as written; the change of cover where nothing was promised."""
+    sd: np.ndarray
+    """Its standard deviation."""
+    low: np.ndarray
+    """Lower limit of its 95 % interval."""
+    high: np.ndarray
+    """Upper limit of its 95 % interval."""
+    below: np.ndarray
+    """(n, 4) probability of theta below each threshold of ``Prior``. [1]"""
+    information: np.ndarray
+    """Precision on theta from scenes; 0: only the prior is known."""
+    late_scene: np.ndarray
+    """Index of the last late-season scene (see ``Rules``); -1: none yet."""
+    evidence: np.ndarray
+    """Log evidence of failure at the last late-season scene; 0 before the first."""
+    evidence_max: np.ndarray
+    """Highest log evidence of failure so far."""
+    evidence_held: np.ndarray
+    """Highest log evidence of failure since the site was last shown to be above half its plan."""
+    uplift_evidence: np.ndarray
+    """Highest log evidence so far, at late-season scenes, that there is any uplift."""
+    surely_failing: np.ndarray
+    """P(theta below the second threshold) has been high at all scenes for ten days or more."""
+    surely_negative: np.ndarray
+    """P(theta below the first threshold) has been high at all scenes for ten days or more."""
+    loss_day: np.ndarray
+    """Day on which the last sudden loss was confirmed; -1: none."""
+    loss_onset: np.ndarray
+    """Day from which it shows; -1: none."""
+    loss_score: np.ndarray
+    """Highest log evidence for it since it was confirmed; 0: none."""
+    loss_second: np.ndarray
+    """Change of the second index at it; NaN where not seen."""
+    loss_rain: np.ndarray
+    """`season_rain` at it; NaN where the normal season is not known well."""
+    loss_denied: np.ndarray
+    """Whether the second index spoke against a loss at this scene."""
+    cover: np.ndarray
+    """Mean cover of the season to date. [cover fraction]"""
+    control: np.ndarray
+    """Mean cover of the control over the season to date. [cover fraction]"""
+    mu: np.ndarray
+    """Mean of season and rain over the same scenes: converts an uplift at the peak into one of the mean. [1]"""
+    season_rain: np.ndarray
+    """Growth of the control relative to normal, season to date; NaN where the normal season is not known well. [1]"""
+    seasons_before: np.ndarray
+    """Seasons before the start in which site and control were compared."""
+    control_poor: np.ndarray
+    """Whether site and control did not agree before the start."""
+
+
+@kernel
+def estimate_site(
+    times: Times, cover: Array, control: Array, variance: Array, start: int, usual: UsualSeason, noise: Noise
+) -> SiteEstimate:
+    """Estimate what :func:`filter_site` needs to know first.
+
+    Only scenes before the start, and those of ended seasons, are used.
+
+    Parameters
+    ----------
+    times : Times
+    cover, control : (n,) arrays
+        Cover of the site and of the control. [cover fraction]
+    variance : (n,) array
+        Variance of the noise of each scene. [cover fraction squared]
+    start : int
+        Days from 1970-01-01.
+    usual : UsualSeason
+    noise : Noise
+        Usual noise.
+
+    Returns
+    -------
+    SiteEstimate
+    """
+    fits = reference_fits(times, control, start, usual)
+    state = season_state(times, control, fits)
+    difference = cover - control
+    baseline, _, _ = agreement_before(times, difference, state.shape, start, noise.baseline)
+    wander, scene = own_noise(times, difference, state, variance, start, scaled_noise(noise, baseline, 1.0, 1.0))
+    return SiteEstimate(fits, wander, scene)
+
+
+@kernel
+def _plan_curves(day: Array, plan: Promise) -> Array:
+    """Promised uplift at each scene, (n, 3), summed over the cohorts; where nothing is promised, the share started."""
+    out = np.zeros((day.size, LAGS))
+    for i in range(day.size):
+        for cohort in range(plan.begun.size):
+            years = (day[i] - plan.begun[cohort]) / 365.25
+            for j in range(LAGS):
+                if plan.promised:
+                    grown = 1.0 - math.exp(-plan.rate * max(years - plan.lag - 0.5 * j, 0.0))
+                    out[i, j] += plan.share[cohort] * plan.uplift * grown
+                elif years >= 0:
+                    out[i, j] += plan.share[cohort]
+    return out
+
+
+@kernel
+def _no_losses(n: int) -> Losses:
+    return Losses(np.zeros(n), np.zeros(n, np.bool_), np.full(n, -1), np.zeros(n, np.bool_))
+
+
+@kernel
+def _evidence_without_losses(
+    times: Times, difference: Array, state: SeasonState, curves: Array, variance: Array, noise: Noise, prior: Prior
+) -> tuple[Array, Array]:
+    """Log evidence of failure and of uplift at each scene, losses ignored."""
+    theta = theta_filter(
+        times, difference, state, curves, variance, _no_losses(difference.size), True, noise, prior, True
+    )
+    gain = gain_variance(state.seasons, state.rain_sd, prior)
+    return failure_evidence(theta.b, theta.c, gain), uplift_evidence(theta.b, theta.c)
+
+
+@kernel
+def _second_ring_evidence(
+    scenes: SiteScenes, seen: Array, start: int, curves: Array, noise: Noise, prior: Prior, estimate: SiteEstimate
+) -> tuple[Array, Array]:
+    """Log evidence of failure and of uplift against the second ring alone, at each scene that shows it."""
+    times = Times(scenes.times.day[seen], scenes.times.position[seen], scenes.times.season[seen])
+    control = scenes.control_2[seen]
+    state = season_state(times, control, estimate.fits)
+    difference = scenes.cover[seen] - control
+    baseline, _, _ = agreement_before(times, difference, state.shape, start, noise.baseline)
+    own = scaled_noise(noise, baseline, estimate.wander, estimate.scene)
+    variance = scenes.variance[seen] * estimate.scene**2
+    return _evidence_without_losses(times, difference, state, curves[seen], variance, own, prior)
+
+
+@kernel
+def _late_scenes(times: Times, peak: Array, start: int, after_peak: float) -> Array:
+    """Index of the last late-season scene since the start, at each scene; -1: none yet."""
+    late, last = np.empty(times.day.size, np.int64), -1
+    for i in range(times.day.size):
+        if times.day[i] >= start and times.position[i] >= peak[i] + after_peak:
+            last = i
+        late[i] = last
+    return late
+
+
+@kernel
+def _guarded_evidence(
+    late: Array, evidence: Array, uplift: Array, below: Array, day: Array, start: int, confident: float
+) -> tuple[Array, Array, Array, Array]:
+    """Evidence at the last late-season scene, highest so far, highest since half the plan was reached; of uplift."""
+    n = day.size
+    now, highest, held, grown = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
+    last, top, latch, growth = 0.0, 0.0, 0.0, 0.0
+    for i in range(n):
+        if late[i] == i:
+            last = evidence[i]
+            top, latch, growth = max(top, last), max(latch, last), max(growth, uplift[i])
+        if day[i] >= start and below[i, 2] <= 1.0 - confident:
+            latch = 0.0
+        now[i], highest[i], held[i], grown[i] = last, top, latch, growth
+    return now, highest, held, grown
+
+
+@kernel
+def _surely(chance: Array, day: Array, start: int, confident: float) -> Array:
+    """Whether a probability has been at least `confident` at all scenes since the start for ten days or more."""
+    out, since = np.zeros(day.size, np.bool_), -1
+    for i in range(day.size):
+        if day[i] >= start:
+            if chance[i] < confident:
+                since = -1
+            elif since < 0:
+                since = day[i]
+            out[i] = since >= 0 and day[i] - since >= 10
+    return out
+
+
+@kernel
+def _last_loss(
+    day: Array, losses: Losses, second: Array, season_rain: Array, start: int
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Of the last confirmed loss, at each scene: day, onset, highest score, change of the second index, rain."""
+    n = day.size
+    confirmed, onset, score = np.full(n, -1), np.full(n, -1), np.zeros(n)
+    change, rain = np.full(n, np.nan), np.full(n, np.nan)
+    last_day, last_onset, last_score, last_change, last_rain = -1, -1, 0.0, math.nan, math.nan
+    for i in range(n):
+        if day[i] >= start:
+            if losses.confirmed[i]:
+                last_day, last_onset, last_score = day[i], day[losses.onset[i]], losses.score[i]
+                last_rain = season_rain[i]
+                last_change, _ = change_of_second_index(second, day, losses.onset[i], i)
+            elif losses.onset[i] >= 0:  # a loss does not become less certain again
+                last_score = max(last_score, losses.score[i])
+        confirmed[i], onset[i], score[i], change[i], rain[i] = last_day, last_onset, last_score, last_change, last_rain
+    return confirmed, onset, score, change, rain
+
+
+@kernel
+def _season_means(season: Array, scenes: SiteScenes, state: SeasonState) -> tuple[Array, Array, Array]:
+    """Means over the season to date, at each scene: cover, cover of the control, season and rain."""
+    n = season.size
+    mean_cover, mean_control, mean_mu = np.empty(n), np.empty(n), np.empty(n)
+    first, sum_cover, sum_control, sum_mu = 0, 0.0, 0.0, 0.0
+    for i in range(n):
+        if season[i] != season[first]:
+            first, sum_cover, sum_control, sum_mu = i, 0.0, 0.0, 0.0
+        sum_cover, sum_control = sum_cover + scenes.cover[i], sum_control + scenes.control[i]
+        sum_mu += state.shape[i] * (1.0 + state.rain[i])
+        mean_cover[i], mean_control[i] = sum_cover / (i + 1 - first), sum_control / (i + 1 - first)
+        mean_mu[i] = sum_mu / (i + 1 - first)
+    return mean_cover, mean_control, mean_mu
+
+
+@kernel
+def filter_site(
+    scenes: SiteScenes, plan: Promise, noise: Noise, stiff: Noise, prior: Prior, rules: Rules,
+    estimate: SiteEstimate, estimate_2: SiteEstimate,
+) -> SiteHistory:  # fmt: skip
+    """One causal pass over the usable scenes of a site.
+
+    Parameters
+    ----------
+    scenes : SiteScenes
+    plan : Promise
+    noise, stiff : Noise
+        Of the theta filter and of the loss search.
+    prior : Prior
+    rules : Rules
+    estimate : SiteEstimate
+        From `control`.
+    estimate_2 : SiteEstimate
+        From the scenes that show `control_2`; any where none does.
+
+    Returns
+    -------
+    SiteHistory
+
+    Notes
+    -----
+    Evidence counts only where the second ring of control units, if there is one, agrees: the smaller of the two counts.
+    """
+    times, day, start = scenes.times, scenes.times.day, plan.begun[0]
+    n = day.size
+    state = season_state(times, scenes.control, estimate.fits)
+    difference = scenes.cover - scenes.control
+    baseline, ratio, before = agreement_before(times, difference, state.shape, start, noise.baseline)
+    curves = _plan_curves(day, plan)
+    promised = curves[:, 0].copy() if plan.promised else np.zeros(n)
+    wander, scene = estimate.wander, estimate.scene
+    loud = max(1.0, scene)  # noise estimated too small would confirm false losses; real ones stand out anyway
+    losses = detect_losses(
+        times, difference, state, promised, scenes.variance * loud**2, scenes.second, start,
+        search_noise(stiff, noise, baseline, wander, loud), prior.loss, rules.loss_score,
+    )  # fmt: skip
+    own = scaled_noise(noise, baseline, wander, scene)
+    variance = scenes.variance * scene**2
+    theta = theta_filter(times, difference, state, curves, variance, losses, plan.promised, own, prior, False)
+    late = _late_scenes(times, state.peak, start, rules.after_peak)
+    evidence, growth = np.zeros(n), np.zeros(n)
+    if plan.promised:
+        evidence = failure_evidence(theta.b, theta.c, gain_variance(state.seasons, state.rain_sd, prior))
+        growth = uplift_evidence(theta.b, theta.c)
+        seen = np.flatnonzero(~np.isnan(scenes.control_2))
+        if seen.size > 0:
+            other = _second_ring_evidence(scenes, seen, start, curves, noise, prior, estimate_2)
+            at = -1
+            for i in range(n):
+                while at + 1 < seen.size and seen[at + 1] <= i:
+                    at += 1
+                if at >= 0:
+                    evidence[i], growth[i] = min(evidence[i], other[0][at]), min(growth[i], other[1][at])
+    now, highest, held, grown = _guarded_evidence(late, evidence, growth, theta.below, day, start, rules.confident)
+    for i in range(n):
+        if state.seasons[i] < SEASONS_TO_CALL_DRY:
+            state.season_rain[i] = math.nan
+    loss = _last_loss(day, losses, scenes.second, state.season_rain, start)
+    means = _season_means(times.season, scenes, state)
+    poor = ratio > 1.0 or (before > 0 and baseline > 2 * noise.baseline)
+    return SiteHistory(
+        theta.mean, np.sqrt(theta.variance), theta.low, theta.high, theta.below, theta.c[:, 0].copy(),
+        late, now, highest, held, grown,
+        _surely(theta.below[:, 1], day, start, rules.confident),
+        _surely(theta.below[:, 0], day, start, rules.confident),
+        loss[0], loss[1], loss[2], loss[3], loss[4], losses.denied,
+        means[0], means[1], means[2], state.season_rain, np.full(n, before), np.full(n, poor),
+    )  # fmt: skip
+
+
+class SimulatedSites(NamedTuple):
+    """Simulated series of many sites; the season and each site's own noise are taken as known."""
+
+    difference: np.ndarray
+    """(m, n) site minus control; NaN where not seen. [cover fraction]"""
+    rain: np.ndarray
+    """(m, n) rain factor. [1]"""
+    wander: np.ndarray
+    """(m,) factor on slow drift and a season's own difference. [1]"""
+    scene: np.ndarray
+    """(m,) factor on the noise of a scene and fast drift. [1]"""
+
+
+class ReportingRules(NamedTuple):
+    """When a failure is reported."""
+
+    start: int
+    """Start of the work, days from 1970-01-01."""
+    judged_from: int
+    """Day before which it is too early."""
+    late_from: float
+    """Position from which a scene is late-season."""
+    bar: float
+    """Log evidence at which failure is red."""
+    confident: float
+    """Probability that counts as sure. [1]"""
+
+
+@kernel
+def first_reported(
+    times: Times, sites: SimulatedSites, state: SeasonState, curves: Array, variance: Array, noise: Noise,
+    prior: Prior, rules: ReportingRules,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Days on which each of many simulated series first turns red by failure, and is first watched or red.
+
+    Parameters
+    ----------
+    times : Times
+    sites : SimulatedSites
+    state : SeasonState
+        Shared by all sites, apart from rain.
+    curves : (n, 3) array
+        Promised uplift. [cover fraction]
+    variance : (n,) array
+        Variance of the noise of each scene. [cover fraction squared]
+    noise : Noise
+        Usual noise.
+    prior : Prior
+    rules : ReportingRules
+
+    Returns
+    -------
+    red, watch : (m,) arrays of int
+        Days from 1970-01-01; -1: never.
+    """
+    m = sites.difference.shape[0]
+    red, watch = np.full(m, -1), np.full(m, -1)
+    for r in range(m):
+        seen = np.flatnonzero(~np.isnan(sites.difference[r]))
+        if seen.size == 0:
+            continue
+        when = Times(times.day[seen], times.position[seen], times.season[seen])
+        season = SeasonState(
+            state.shape[seen], sites.rain[r][seen], state.amplitude[seen], state.peak[seen], state.seasons[seen],
+            state.rain_sd[seen], state.season_rain[seen],
+        )  # fmt: skip
+        theta = theta_filter(
+            when, sites.difference[r][seen], season, curves[seen], variance[seen] * sites.scene[r] ** 2,
+            _no_losses(seen.size), True, scaled_noise(noise, noise.baseline, sites.wander[r], sites.scene[r]), prior,
+            False,
+        )  # fmt: skip
+        evidence = failure_evidence(theta.b, theta.c, gain_variance(season.seasons, season.rain_sd, prior))
+        is_late = (when.day >= rules.start) & (when.position >= rules.late_from)
+        late = np.where(is_late, np.arange(seen.size), -1)
+        held = _guarded_evidence(late, evidence, evidence, theta.below, when.day, rules.start, rules.confident)[2]
+        failing = _surely(theta.below[:, 1], when.day, rules.start, rules.confident)
+        negative = _surely(theta.below[:, 0], when.day, rules.start, rules.confident)
+        for k in range(seen.size):
+            today = when.day[k]
+            if today < rules.start:
+                continue
+            early = today < rules.judged_from
+            reported = not early and held[k] >= rules.bar
+            if reported:
+                red[r] = today
+            if (reported or (negative[k] if early else failing[k])) and watch[r] < 0:
+                watch[r] = today
+            if red[r] >= 0:
+                break
+    return red, watch

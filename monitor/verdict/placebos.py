@@ -1,0 +1,170 @@
+"""Placebos: control units treated as sites to which nothing was done, and which of them calibrate which sites."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Final
+
+import numpy as np
+import shapely
+import xarray as xr
+from shapely.geometry.base import BaseGeometry
+
+from monitor.controls.control_means import unchanged_units
+from monitor.controls.selection import MIN_UNITS
+from monitor.sites.growing_season import GrowingSeason
+from monitor.sites.site import Site
+from monitor.verdict.assess import DEFAULT
+from monitor.verdict.assessment import Series
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.usable_scenes import usable_scenes
+
+MAX_PLACEBOS: Final = 1000
+"""Placebos that suffice; more would change nothing."""
+MAX_NAMED_TILES: Final = 4
+"""Most tiles that are named one by one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placebo:
+    """A control unit as a site with a plan, and its series against the other units."""
+
+    site: Site
+    """Only start, biome, plan, area and place are used."""
+    series: Series
+    unit: str = ""
+    """Id of the control unit."""
+
+
+def unit_placebos(site: Site, means: xr.DataArray) -> list[Placebo]:
+    """Placebos from the control units of a site: each unit against the mean of the others.
+
+    Parameters
+    ----------
+    site : Site
+        Gives biome, plan and area.
+    means : xr.DataArray
+        (time, unit, measure) means of its control units, see ``StoredSite.unit_means``.
+
+    Returns
+    -------
+    list of Placebo
+        Empty with fewer than eleven units or three years. Units that burnt, were cleared or planted are left out
+        entirely. The start is moved so that a third of the years, two to five, are before it.
+    """
+    days = means.time.values.astype("datetime64[D]")
+    first, last = (int(str(day)[:4]) for day in (days[0], days[-1])) if days.size else (0, 0)
+    if means.sizes["unit"] <= MIN_UNITS or last - first < 2:
+        return []
+    before = min(max((last - first + 1) // 3, 2), 5)
+    start = date(first + before, site.start.month, min(site.start.day, 28))
+    quiet = unchanged_units(means, since=start).all("time")
+    ground = means.transpose("time", "unit", "measure")
+    best = _clearest(days, np.isfinite(ground.sel(measure="cover").values).sum(axis=1))
+    days = days[best]
+
+    def values(name: str) -> np.ndarray:
+        series: np.ndarray = ground.sel(measure=name).values[best].astype(np.float64)
+        return np.where(quiet.values, series, np.nan)
+
+    cover, second = values("cover"), values("nbr")
+    if not np.isfinite(second).any():
+        second = values("ndmi")
+    others, others_second = _mean_of_others(cover), _mean_of_others(second)
+    dressed = replace(site, start=start)
+    return [
+        Placebo(
+            site=dressed,
+            series=Series(
+                dates=days,
+                cover=np.clip(cover[:, u], 0, 1),
+                control=np.clip(others[:, u], 0, 1),
+                second=second[:, u] - others_second[:, u],
+            ),
+            unit=str(means["unit"].values[u]),
+        )
+        for u in np.flatnonzero(quiet.values)
+    ]
+
+
+def _clearest(days: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Index of one scene a day, the one that shows most units, ascending."""
+    order = np.lexsort((-seen, days))
+    clearest: np.ndarray = order[np.unique(days[order], return_index=True)[1]]
+    return clearest
+
+
+def _mean_of_others(values: np.ndarray) -> np.ndarray:
+    seen = np.isfinite(values)
+    filled = np.where(seen, values, 0.0)
+    count = seen.sum(axis=1, keepdims=True) - seen
+    total = filled.sum(axis=1, keepdims=True) - filled
+    mean: np.ndarray = np.where(count >= MIN_UNITS, total / np.maximum(count, 1), np.nan)
+    return mean
+
+
+def pool_placebos(
+    groups: Mapping[tuple[str, str], Sequence[Placebo]], tile: str, biome: str
+) -> tuple[list[Placebo], str]:
+    """Placebos for the sites of one tile and biome: its own, and those of the biome elsewhere until there are 1,000.
+
+    Parameters
+    ----------
+    groups : mapping
+        Placebos by (tile, biome).
+    tile, biome : str
+        Name of the 100 km tile, and biome; other biomes are never used.
+
+    Returns
+    -------
+    list of Placebo, str
+        The placebos, and their origin for the calibration's ``source``. The same for each tile of a biome that needs
+        all of them.
+    """
+    tiles = sorted((name for name, of in groups if of == biome), key=lambda name: (name != tile, name))
+    used: list[str] = []
+    count = 0
+    for name in tiles:
+        if count >= MAX_PLACEBOS:
+            break
+        count += len(groups[name, biome])
+        used.append(name)
+    if len(used) == len(tiles):
+        used.sort()
+    named = ", ".join(used) if len(used) <= MAX_NAMED_TILES else f"{used[0]} and {len(used) - 1} others"
+    return [placebo for name in used for placebo in groups[name, biome]], f"placebos of {biome}, tile {named or 'none'}"
+
+
+def has_enough_scenes(placebo: Placebo, c: Calibration = DEFAULT) -> bool:
+    """Whether a placebo has enough scenes for a verdict, both before its start and after."""
+    scenes = usable_scenes(placebo.series, placebo.site, GrowingSeason.of(placebo.site), c)
+    start = int(np.datetime64(placebo.site.start, "D").astype(np.int64))
+    before = int(np.searchsorted(scenes.day[scenes.used], start))
+    return min(before, scenes.used.size - before) >= c.scenes
+
+
+def independent_units(units: Sequence[BaseGeometry], worked: Sequence[BaseGeometry]) -> np.ndarray:
+    """Which control units overlap neither an earlier selected one nor a site.
+
+    Parameters
+    ----------
+    units, worked : sequences of shapely geometry
+        Control units in order of preference, and sites; longitude and latitude. [degree]
+
+    Returns
+    -------
+    (n,) array of bool
+    """
+    free = np.ones(len(units), dtype=bool)
+    if not len(units):
+        return free
+    tree = shapely.STRtree(units)
+    free[tree.query(worked, predicate="intersects")[1]] = False
+    later, earlier = tree.query(units, predicate="intersects")
+    below = earlier < later
+    order = np.argsort(later[below], kind="stable")
+    later, earlier = later[below][order], earlier[below][order]
+    edges = np.searchsorted(later, np.arange(len(units) + 1))
+    for unit in np.flatnonzero(free):
+        free[unit] = not free[earlier[edges[unit] : edges[unit + 1]]].any()
+    return free
