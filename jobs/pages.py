@@ -331,7 +331,7 @@ def _failing(stored: StoredSite, page: _Page, observed: Columns) -> np.ndarray |
         )[1]
 
     found = failing_map(stored, str(page.snapshot), site, observed, day, look, constants=constants)
-    return None if found is None else found.on(inside(site.geometry, stored.grid))
+    return None if found is None else found.on_grid(inside(site.geometry, stored.grid))
 
 
 def _shown(observed: Columns) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Stored results that can be made again: the only cache.
+"""Stored results that can be computed again: the only cache on disk.
 
-A result is stored with a hash of its inputs and of the code that makes it, which is the module of the function and all
-modules of this package that it imports, directly or not. An edit of any of them makes the result anew, and any of the
-files may be deleted at any time.
+A result is stored with a hash of its inputs and of the code that computes it, which is the module of the function and
+all modules of this package that it imports, directly or not. After an edit of any of them the result is computed
+again, and any of the files may be deleted at any time.
 """
 
 import ast
@@ -25,42 +25,42 @@ Values = Mapping[str, Any]
 
 _PACKAGE: Final = __name__.partition(".")[0]
 _CHECK: Final = 4
-"""Bytes of the checksum that a file begins with."""
+"""Length of the checksum at the start of a file. [byte]"""
 
 
 class _Stored(msgspec.Struct, kw_only=True, array_like=True):
     key: str
     plain: dict[str, Any]
     arrays: dict[str, tuple[str, tuple[int, ...], bytes]]
-    """Type, shape and content."""
+    """Type, shape and content of each array."""
 
 
 def get(path: Path, inputs: Sequence[object], make: Callable[[], Values], *, module: str) -> Values:
-    """A result, from its file where that was made from the same inputs by the same code.
+    """Read a result from its file, or compute and store it if inputs or code have changed.
 
     Parameters
     ----------
     path : Path
-        Of the file. One that is missing, torn or cannot be written is no error: the result is made.
+        File of the result. If it is missing, damaged or cannot be written, the result is computed.
     inputs : sequence
-        All that the result depends on besides code: arrays, bytes, and values whose ``repr`` says all of them.
+        All that the result depends on besides code: arrays, bytes, and values identified by their ``repr``.
     make : callable
-        Makes the result.
+        Computes the result.
     module : str
-        Where the code is that makes it, as in ``__name__``.
+        Module of the code that computes it, as in ``__name__``.
 
     Returns
     -------
     mapping
-        The result; arrays of it are not to be written to.
+        The result; its arrays are read-only.
     """
     key = _hash([code_hash(module), *inputs])
-    found = _load(path)
-    if found is not None and found.key == key:
+    stored = _load(path)
+    if stored is not None and stored.key == key:
         arrays = {
-            name: np.frombuffer(content, kind).reshape(shape) for name, (kind, shape, content) in found.arrays.items()
+            name: np.frombuffer(content, kind).reshape(shape) for name, (kind, shape, content) in stored.arrays.items()
         }
-        return {**found.plain, **arrays}
+        return {**stored.plain, **arrays}
     values = make()
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     plain = {name: value for name, value in values.items() if name not in arrays}
@@ -71,7 +71,7 @@ def get(path: Path, inputs: Sequence[object], make: Callable[[], Values], *, mod
             arrays={name: (a.dtype.str, a.shape, np.ascontiguousarray(a).tobytes()) for name, a in arrays.items()},
         )
     )
-    with suppress(OSError):  # without it the result is made again
+    with suppress(OSError):  # without the file the result is computed again
         path.parent.mkdir(parents=True, exist_ok=True)
         _overwrite(path, int(google_crc32c.value(content)).to_bytes(_CHECK, "big"), content)
     return values
@@ -81,18 +81,18 @@ def get(path: Path, inputs: Sequence[object], make: Callable[[], Values], *, mod
 def code_hash(module: str) -> str:
     """Hash of the source of a module and of all modules of this package that it imports, directly or not."""
     files: dict[str, bytes] = {}
-    left = [module]
-    while left:
-        name = left.pop()
+    pending = [module]
+    while pending:
+        name = pending.pop()
         if name not in files and (path := _source(name)) is not None:
             files[name] = path.read_bytes()
-            left += _imported(name, files[name], package=path.name == "__init__.py")
+            pending += _imported(name, files[name], package=path.name == "__init__.py")
     return _hash([sorted(files.items())])
 
 
 @cache
 def _imported(module: str, source: bytes, *, package: bool) -> list[str]:
-    """Modules of this package that a module imports; of ``from a import b`` both a and a.b, if that is one."""
+    """Modules of this package that a module imports; for ``from a import b`` both a and a.b."""
     names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -107,7 +107,7 @@ def _imported(module: str, source: bytes, *, package: bool) -> list[str]:
 
 
 def _source(module: str) -> Path | None:
-    """File of a module; None: there is no such module, as where a name imported from one is a function."""
+    """File of a module; None if there is no such module, for instance because the name is a function."""
     known = sys.modules.get(module)
     with suppress(ImportError, AttributeError):
         origin = known.__file__ if known is not None else getattr(find_spec(module), "origin", None)
@@ -129,7 +129,7 @@ def _hash(parts: Sequence[object]) -> str:
 
 
 def _load(path: Path) -> _Stored | None:
-    """What is stored; None where there is nothing, or nothing to be trusted."""
+    """The stored result; None if there is no file or it is damaged."""
     try:
         content = path.read_bytes()
         body = memoryview(content)[_CHECK:]
@@ -141,8 +141,8 @@ def _load(path: Path) -> _Stored | None:
 
 
 def _overwrite(path: Path, *parts: bytes) -> None:
-    """Write over what is there. A run that dies here leaves a torn file, which its checksum shows; to write another
-    file and move it here takes several times as long. A file that a copy shares gives way to a new one.
+    """Overwrite a file in place. A run killed here leaves a damaged file, which its checksum reveals; writing another
+    file and moving it takes several times as long. A file shared by hard link with a copy is replaced.
     """
     with suppress(FileNotFoundError):
         if path.stat().st_nlink > 1 or not os.access(path, os.W_OK):

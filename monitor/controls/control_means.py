@@ -1,10 +1,9 @@
-"""What control ground says of each scene: one value a ring, of the units that are still fit to compare with.
+"""Means of the control ground in each scene: one value a ring, over the units that can still be compared with.
 
-Units are frozen, but ground does not keep still: one burns, one is cleared, one is planted by somebody else. Once a
-year each is looked at, and what changed for itself alone is left out of all later scenes, never to come back. All of it
-is a function of the stored means, so that it comes out the same in whatever order scenes arrived, and what was said of
-a day is not changed by a later year. Units on which another site was registered are left out from that site's start on
-(:mod:`monitor.controls.screening`).
+Units are frozen, but ground changes: a unit burns, is cleared, or is planted. Once a year each unit is checked, and one
+that changed alone is excluded from all later scenes. The result is a function of the stored means: it does not depend
+on the order in which scenes arrived, and a later year does not change the value of an earlier day. Units that another
+site covers are left out from that site's start on (:mod:`monitor.controls.screening`).
 """
 
 from collections.abc import Sequence
@@ -18,25 +17,25 @@ from monitor.controls.screening import LeftOut, left_out_mask
 from monitor.controls.selection import MIN_UNITS, REFERENCE_RING, ControlSet
 
 MIN_COVER_CHANGE: Final = 0.08
-"""Least change of a unit's season against the other units that may be more than noise. [cover fraction]"""
+"""Least change of a unit's yearly mean against the other units that may be more than noise. [cover fraction]"""
 MAX_DEVIATION: Final = 4.0
-"""The same in robust standard deviations of the units' changes in that year."""
+"""Least change in robust standard deviations (1.4826 times the median absolute deviation) of the units' changes."""
 MIN_YEAR_SCENES: Final = 3
-"""Scenes that show a unit in a year, at least, to judge it."""
+"""Scenes with a unit in a year that are needed to judge it."""
 NEVER_CHANGED: Final = 9999
-"""Last year in which a unit is fit that did not change."""
+"""Last fit year of a unit that did not change."""
 
 
 def unchanged_units(means: xr.DataArray, *, since: date | None = None) -> xr.DataArray:
-    """Which units are still fit to compare with, scene by scene.
+    """Units that can still be compared with, scene by scene.
 
     Parameters
     ----------
     means : xr.DataArray
-        (time, unit, measure) with ``cover``, as ``StoredSite.unit_means`` gives them; in any order.
+        (time, unit, measure) with ``cover``, see ``StoredSite.unit_means``; in any order.
     since : date, optional
-        First day of the intervention: units are compared with the years before it. None, or no year before it:
-        with the first year.
+        First day of the intervention: each unit is compared with its years before that day; with its first year if
+        None or if there are none.
 
     Returns
     -------
@@ -48,7 +47,7 @@ def unchanged_units(means: xr.DataArray, *, since: date | None = None) -> xr.Dat
     Notes
     -----
     Differences are taken scene by scene, so that a unit hidden in spring is not taken for one that stayed bare. A
-    unit that moves with the others is not seen: against that there is the second ring.
+    unit that changes with the others is not detected: the second ring covers that case.
     """
     cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
     last = _last_fit(cover, np.ones(cover.shape, dtype=bool), means.time.values, since)
@@ -64,7 +63,7 @@ def _year(times: np.ndarray) -> np.ndarray:
 
 
 def _last_fit(cover: np.ndarray, present: np.ndarray, times: np.ndarray, since: date | None) -> np.ndarray:
-    """Last year in which each unit is fit, (unit,), by the (time, unit) cover of those that are `present`."""
+    """Last year in which each unit can be compared with, (unit,), from (time, unit) cover where `present`."""
     year = _year(times)
     last = np.full(cover.shape[1], NEVER_CHANGED)
     if not cover.size:
@@ -75,31 +74,30 @@ def _last_fit(cover: np.ndarray, present: np.ndarray, times: np.ndarray, since: 
     years = np.unique(year)
     before = years[years < begun] if (years < begun).any() else years[:1]
     usual = _yearly(difference, np.isin(year, before))
-    for one in years[years > before[-1]]:
-        change = _yearly(difference, year == one) - usual
+    for each in years[years > before[-1]]:
+        change = _yearly(difference, year == each) - usual
         known = np.isfinite(change)
         if known.sum() < MIN_UNITS:
             continue
         middle = np.median(change[known])
         spread = 1.4826 * np.median(np.abs(change[known] - middle))
         gone = known & (np.abs(change - middle) > max(MIN_COVER_CHANGE, MAX_DEVIATION * spread))
-        last[gone] = np.minimum(last[gone], one)
+        last[gone] = np.minimum(last[gone], each)
     return last
 
 
 class Comparison(NamedTuple):
-    """What the control ground shows in each scene."""
+    """Values of the control ground in each scene."""
 
     rings: np.ndarray
-    """(ring, time, measure), ring 1 and 2, each the plain mean over its fit units that were seen; NaN where they were
-    fewer than ten. Where the first ring has fewer than ten fit units left, the second stands in for it; where neither
-    has, both together stand in for the first. Ring 2 is NaN throughout where there is but one. ``n_pixels`` is the
-    sum."""
+    """(ring, time, measure), ring 1 and 2: mean over its fit units that were seen, NaN with fewer than ten; for
+    ``n_pixels`` the sum. Where the first ring has fewer than ten fit units left, the second replaces it; where neither
+    has ten, both together do. Ring 2 is NaN throughout where there is only one ring. [1]"""
     reference: np.ndarray
-    """(time,) cover of ground that stood before the start where the plan wants the site to be: median of the fit
-    reference units; NaN with fewer than ten of them. [1]"""
+    """(time,) cover of ground that had the planned cover before the start: median of the fit reference units; NaN with
+    fewer than ten of them. [1]"""
     units: np.ndarray
-    """(time, unit, measure) means of the units of both rings; NaN where they are not fit or were not seen."""
+    """(time, unit, measure) means of the units of both rings; NaN where they are not fit or were not seen. [1]"""
     few: np.ndarray
     """(time,) bool: fewer than ten units of both rings are fit, seen or not."""
 
@@ -109,34 +107,34 @@ def last_fit_year(
 ) -> np.ndarray:
     """Last year in which each unit can be compared with, (unit,); :data:`NEVER_CHANGED`: every year.
 
-    It follows from that year and those before it. Reference units are held against each other. Parameters as for
-    :func:`compare`.
+    See :func:`unchanged_units`; it follows from that year and those before it. Reference units are compared with each
+    other. Parameters as for :func:`compare`.
     """
     units, times = means.unit.values, means.time.values
     cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
     reference, present = _rings(units, controls) == REFERENCE_RING, ~left_out_mask(units, times, left_out or {})
     last = np.full(units.size, NEVER_CHANGED)
-    for some in (reference, ~reference):
-        last[some] = _last_fit(cover[:, some], present[:, some], times, since)
+    for group in (reference, ~reference):
+        last[group] = _last_fit(cover[:, group], present[:, group], times, since)
     return last
 
 
 def compare(
     means: xr.DataArray, controls: ControlSet, *, since: date | None = None, left_out: LeftOut | None = None
 ) -> Comparison:
-    """What the control ground shows in each scene, without the units that changed for themselves alone.
+    """Values of the control ground in each scene, without the units that changed alone.
 
     Parameters
     ----------
     means : xr.DataArray
-        (time, unit, measure) of the units of `controls`, as ``StoredSite.unit_means`` gives them.
+        (time, unit, measure) of the units of `controls`, see ``StoredSite.unit_means``.
     controls : ControlSet
-        Frozen; gives the ring of each unit.
+        Frozen units with the ring of each.
     since : date, optional
         First day of the intervention, see :func:`unchanged_units`.
     left_out : mapping, optional
-        From which day on units do not count, see :func:`monitor.controls.screening.left_out`. What is found of
-        earlier scenes does not depend on it.
+        First day on which units no longer count, see :func:`monitor.controls.screening.left_out`. Values of earlier
+        scenes do not depend on it.
     """
     last = last_fit_year(means, controls, since=since, left_out=left_out)
     every, names = means.transpose("time", "unit", "measure").values, [str(name) for name in means.measure.values]
@@ -147,7 +145,7 @@ def compare_fit_units(
     means: np.ndarray, times: np.ndarray, units: Sequence[str], names: Sequence[str], controls: ControlSet,
     last: np.ndarray, *, left_out: LeftOut | None = None,
 ) -> Comparison:  # fmt: skip
-    """:func:`compare` where it is known which units are fit: a scene then depends on no other.
+    """:func:`compare` with the last fit year of each unit given: a scene then depends on no other.
 
     Parameters
     ----------
@@ -156,9 +154,9 @@ def compare_fit_units(
     times : (time,) datetime64 array
         UTC.
     units, names : sequence of str
-        Ids of the units, and names of the measures, ``cover`` among them.
+        Ids of the units; names of the measures, including ``cover``.
     controls : ControlSet
-        Frozen; gives the ring of each unit.
+        Frozen units with the ring of each.
     last : (unit,) int array
         See :func:`last_fit_year`.
     left_out : mapping, optional
@@ -199,7 +197,7 @@ def _rings(units: Sequence[str], controls: ControlSet) -> np.ndarray:
 
 
 def _median(values: np.ndarray, fewest: float | np.ndarray) -> np.ndarray:
-    """Median of the units in each scene, (n,); NaN with fewer than so many of them, in all or by scene."""
+    """Median of the units in each scene, (n,); NaN with fewer than `fewest` units, one number or one a scene."""
     found = np.full(values.shape[0], np.nan)
     if values.shape[1]:
         ranked, n = np.sort(values, axis=1), np.isfinite(values).sum(axis=1)  # NaN last

@@ -1,10 +1,10 @@
-"""A step between orbits: the same slope seen from two sides, or two registrations, looks greener in one of them.
+"""Steps between orbits: a slope seen from two sides, or registered twice, looks greener from one orbit.
 
-What is common to a scene cancels in the difference of site and control ground; what depends on the slope and aspect
-of each piece does not. A step cannot be carried over from one piece to another, since their slopes differ; so the
-site's own is measured, by how its difference alternates between scenes a few days apart, which growth does not.
-How far it is to be believed is learnt from the control units: if the steps of each unit against the others in even
-years are those of odd years, steps are real on this ground; if not, they are noise and nothing is corrected.
+What is common to a scene cancels in the difference of site and control ground; what depends on the slope and aspect of
+each piece of ground does not. Steps differ between pieces, since their slopes do; so the site's own step is estimated
+from how its difference alternates between scenes a few days apart, which growth does not explain. How reliable it is
+follows from the control units: if the steps of each unit against the others in even years agree with those of odd
+years, steps are real on this ground; if not, they are noise and nothing is corrected.
 """
 
 from collections.abc import Sequence
@@ -15,42 +15,42 @@ import numpy as np
 from monitor.controls.selection import MIN_UNITS
 
 MAX_PAIR_DAYS: Final = 16.0
-"""Scenes compared lie at most so far apart: three revisits of Sentinel-2. Growth in between is small. [day]"""
+"""Longest time between two scenes compared, about three revisits of Sentinel-2: growth in between is small. [day]"""
 MIN_PAIRS: Final = 10
-"""Pairs of scenes that even and odd years must each have."""
+"""Pairs of scenes needed in even and in odd years."""
 MIN_AGREEMENT: Final = 2.0
-"""Standard deviations by which the agreement of even and odd years must exceed chance."""
+"""Standard deviations by which the agreement of even and odd years must exceed zero."""
 
 
 def orbit_steps(
     times: np.ndarray, orbits: Sequence[str], difference: np.ndarray, units: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What to take off the difference of site and control ground, by orbit.
+    """Estimate the step in the difference of site and control ground, by orbit; it is to be subtracted.
 
     Parameters
     ----------
     times : (scene,) datetime64 array
         Ascending, UTC.
     orbits : sequence of str
-        Of each scene; empty: not known.
+        Orbit of each scene; empty: unknown.
     difference : (scene, kind) array
-        Site less control ground, of several kinds of control ground at once; NaN where not seen. [1]
+        Site minus control ground, for several kinds of control ground; NaN where not seen. [1]
     units : (scene, unit) array
-        The same measure of each control unit; NaN where not seen. [1]
+        Values of each control unit; NaN where not seen. [1]
 
     Returns
     -------
     dict of (kind,) array
-        In the unit of `difference`; 0 on average over the scenes in which the site was seen: orbits are evened out and
-        the level stays. Empty with one orbit, with fewer than :data:`monitor.controls.selection.MIN_UNITS` units or
-        :data:`MIN_PAIRS`, or where the steps of the units do not repeat.
+        Steps, 0 on average over the scenes in which the site was seen: the level stays. [1] Empty with one orbit, with
+        fewer than :data:`monitor.controls.selection.MIN_UNITS` units or :data:`MIN_PAIRS`, or where the steps of the
+        units do not repeat.
 
     Notes
     -----
     Shrunk by the share of the units' squared steps that repeats: sum(even * odd) / sum(all years ** 2), an empirical
     Bayes estimate that needs no model of the noise. A function of all scenes together: nothing depends on their order
-    of arrival. Give scenes of years that are over alone, so that a new scene changes what earlier ones are taken for,
-    and all that was made of them, once a year and not every night.
+    of arrival. Pass only scenes of years that are over, so that a new scene changes the values of earlier ones once a
+    year and not every night.
     """
     known = np.flatnonzero(np.array(orbits, dtype=str) != "")
     times, difference, units = times[known], difference[known], units[known]
@@ -76,7 +76,7 @@ def orbit_steps(
 
 
 def _steps(series: np.ndarray, orbit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Level of each orbit against the mean over all scenes, least squares on differences of neighbours in time.
+    """Level of each orbit minus the mean over all scenes, by least squares on differences of neighbours in time.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def _steps(series: np.ndarray, orbit: np.ndarray, pairs: np.ndarray) -> np.ndarr
     orbit : (scene,) int array
         Number of the orbit.
     pairs : (scene - 1,) bool array
-        Which scenes are compared with the next.
+        Scenes that are compared with the next.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def _steps(series: np.ndarray, orbit: np.ndarray, pairs: np.ndarray) -> np.ndarr
 
 
 def _middle(sizes: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Median of the first `count` values of each column in order; 0 of none."""
+    """Median of the `count` smallest values of each column; 0 if there are none."""
     ordered = np.sort(sizes, axis=0)
     column = np.arange(sizes.shape[1])
     low, high = ordered[np.maximum(count - 1, 0) // 2, column], ordered[np.minimum(count // 2, len(sizes) - 1), column]

@@ -1,4 +1,4 @@
-"""Control units on which restoration has begun since they were chosen: a programme grows into its own rings."""
+"""Control units that another site has covered since they were selected: they are left out from its start on."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -10,16 +10,16 @@ from shapely.geometry.base import BaseGeometry
 from monitor.controls.selection import MIN_UNITS, REFERENCE_RING, ControlSet, Unit
 
 type LeftOut = Mapping[str, date]
-"""By id of a control unit, the first day on which it no longer counts; units that always count are not in it."""
+"""First day on which a control unit no longer counts, by id; units that always count are missing."""
 
 
 def left_out(units: Sequence[Unit], sites: Sequence[tuple[BaseGeometry, date]]) -> dict[str, date]:
-    """From which day on control units are left out: the earliest start of another site that touches them.
+    """First day on which control units are left out: the earliest start of another site that touches them.
 
     Parameters
     ----------
     units : sequence of Unit
-        Of one site, references included.
+        Units of one site, references included.
     sites : sequence of (shapely geometry, date)
         Outline (longitude and latitude [degree]) and start of every other site, retired ones included.
 
@@ -30,13 +30,13 @@ def left_out(units: Sequence[Unit], sites: Sequence[tuple[BaseGeometry, date]]) 
 
     Notes
     -----
-    Units are chosen outside every site that is registered at the time, so a site that touches one was registered, or
+    Units are selected outside every site that is registered at the time, so a site that touches one was registered, or
     its outline changed, later. Scenes acquired before its start still count the unit, so their control means, and the
     verdicts on them, stay as they were; scenes from that day on do not. The rule is the same
 
     - where the later site began before the site that the unit belongs to: the unit then leaves in the years before
       that site's start, which are compared without it from that day on;
-    - for ground that people have named as control ground: naming it does not undo the work that has begun there;
+    - for named control ground: naming it does not undo the work that has begun there;
     - for a site that has been retired: restored ground does not go back to what it would have been, so its units stay
       left out. Only the newest version of a site counts; the outline of one that was registered by mistake is to be
       corrected before it is retired.
@@ -53,14 +53,14 @@ def left_out(units: Sequence[Unit], sites: Sequence[tuple[BaseGeometry, date]]) 
 
 
 def left_out_mask(units: Sequence[str], days: np.ndarray, left: LeftOut) -> np.ndarray:
-    """Which units do not count in which scenes, because they are left out from a day on.
+    """Units that are left out, scene by scene.
 
     Parameters
     ----------
     units : sequence of str
-        Ids.
+        Ids of the units.
     days : (time,) datetime64 array
-        UTC.
+        Times of the scenes, UTC.
     left : mapping
         See :data:`LeftOut`.
 
@@ -69,8 +69,8 @@ def left_out_mask(units: Sequence[str], days: np.ndarray, left: LeftOut) -> np.n
     (time, unit) bool array
     """
     since = np.array([left.get(str(unit), date.max) for unit in units], dtype="datetime64[D]")
-    gone: np.ndarray = days.astype("datetime64[D]")[:, None] >= since
-    return gone
+    absent: np.ndarray = days.astype("datetime64[D]")[:, None] >= since
+    return absent
 
 
 def too_few_units(controls: ControlSet, left: LeftOut, day: date) -> bool:

@@ -1,15 +1,23 @@
 """Control units: pieces of ground like a site, nearby, where nothing is being restored.
 
-Candidates lie on a lattice in a ring round the site, outside every registered site. Those that behaved
-most like the site before the start are kept, and frozen for good: what grows there later is what
-would have grown on the site. Their list is part of the evidence. A site that was begun before all imagery gets those
-that were most like it in the first growing season seen; what it had gained by then is not known.
+Candidates are squares on a lattice in a ring around the site, outside every registered site. Those that behaved most
+like the site before the start are selected, and frozen for good: what grows there later is what would have grown on the
+site, the idea of matched and synthetic controls [1]_. Their list is part of the evidence. A site whose work began
+before all imagery gets the units that were most like it in the first growing season seen; what it had gained by then is
+unknown.
+
+References
+----------
+.. [1] A. Abadie, A. Diamond and J. Hainmueller, "Synthetic control methods for comparative case studies," J. Am. Stat.
+   Assoc., 2010, doi:10.1198/jasa.2009.ap08746.
+.. [2] P. C. Austin, "Balance diagnostics for comparing the distribution of baseline covariates between treatment
+   groups," Stat. Med., 2009, doi:10.1002/sim.3697.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -27,29 +35,29 @@ from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.sites.projection import lonlat, projected
 
 MAX_CANDIDATES: Final = 240
-"""Most candidates looked at: eight times as many as are kept, thinned evenly over the ring."""
+"""Candidates whose scenes are read, at most; thinned evenly over the ring."""
 UNITS_PER_RING: Final = 30
-"""Units kept in a ring: 30 to 60 in all."""
+"""Units selected in a ring, at most."""
 MIN_CANDIDATES_TWO_RINGS: Final = 160
-"""Candidates seen before the start from which on there are two rings; fewer give one."""
+"""Candidates seen before the start that are needed for two rings; fewer give one."""
 REFERENCE_RING: Final = 0
-"""Ring of the units that are no control ground but what the site should come to."""
+"""Ring of the reference units: never compared with, they show what the site should come to."""
 MAX_REFERENCES: Final = 15
-"""Such units kept, at most."""
+"""Reference units selected, at most."""
 MAX_YEARLY_DIFFERENCE: Final = 0.03
-"""Difference from the site in its yearly means (root mean square) that is alike. [cover fraction]"""
+"""Root mean square difference from the site in yearly means that still counts as alike. [cover fraction]"""
 MAX_HEIGHT_DIFFERENCE: Final = 150.0
-"""Most difference in height. [m]"""
+"""[m]"""
 SLOPE_CLASSES: Final = (5.0, 8.0, 15.0, 25.0, 35.0)
 """Borders of the classes of slope. [degree]"""
 MAX_ASPECT_DIFFERENCE: Final = 45.0
-"""Most difference in aspect where both slope by more than :data:`STEEP_SLOPE`. [degree]"""
+"""Greatest difference in aspect where both slope by more than :data:`STEEP_SLOPE`. [degree]"""
 STEEP_SLOPE: Final = 8.0
 """[degree]"""
 MIN_UNITS: Final = 10
-"""Fewer units than this, in all or in a scene, and no verdict of failure is given."""
+"""With fewer units than this, in all or in a scene, no failure is reported."""
 MIN_UNIT_SIDE: Final = 5
-"""Least side of a unit. [pixel]"""
+"""Shortest side of a unit. [pixel]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +68,7 @@ class Unit:
     geometry: BaseGeometry
     """Square, longitude and latitude. [degree]"""
     distance: float
-    """From the site, edge to edge. [m]"""
+    """Distance from the site, edge to edge. [m]"""
     ring: int = 1
     """1 (near) or 2 (far), disjoint; :data:`REFERENCE_RING`: never compared with, shows what recovery means."""
 
@@ -71,19 +79,19 @@ class ControlSet:
 
     units: tuple[Unit, ...]
     balance: dict[str, float]
-    """Before the start: standardised mean difference between units and site by feature [standard deviation], and
-    ``rmspe``, the root mean square of the difference in the years' means [cover fraction]."""
+    """Before the start: standardised mean difference [2]_ between units and site by feature [standard deviation], and
+    ``rmspe`` [1]_, the root mean square of the difference in yearly means [cover fraction]."""
     candidates: int
-    """How many were looked at."""
+    """Number of candidates compared."""
 
     @property
     def compared(self) -> np.ndarray:
-        """(unit,) bool: which units are control ground; the others are references."""
+        """(unit,) bool: control ground; the other units are references."""
         return np.array([unit.ring != REFERENCE_RING for unit in self.units], dtype=bool)
 
     @property
     def rings(self) -> int:
-        """How many rings there are, 0 to 2."""
+        """Number of rings of control ground, 0 to 2."""
         return len({unit.ring for unit in self.units} - {REFERENCE_RING})
 
     def to_json(self) -> dict[str, Any]:
@@ -112,12 +120,12 @@ class ControlSet:
 
 
 def _shapes(geometries: Sequence[dict[str, Any]]) -> Sequence[BaseGeometry]:
-    """Geometries of GeoJSON; squares, as nearly all are, in one go."""
-    rings = [one["coordinates"] for one in geometries if one["type"] == "Polygon"]
+    """Geometries of GeoJSON; squares, as nearly all are, at once."""
+    rings = [geometry["coordinates"] for geometry in geometries if geometry["type"] == "Polygon"]
     if len(rings) == len(geometries) and all(len(ring) == 1 and len(ring[0]) == 5 for ring in rings):
         squares = polygons(np.array(rings, np.float64).reshape(-1, 5, 2))
         return list(np.atleast_1d(np.asarray(squares, object)))
-    return [shape(one) for one in geometries]
+    return [shape(geometry) for geometry in geometries]
 
 
 def candidate_units(
@@ -129,24 +137,23 @@ def candidate_units(
     covered: BaseGeometry | None = None,
     within: Sequence[BaseGeometry] | None = None,
 ) -> list[Unit]:
-    """Pieces of ground of the site's size, in a ring round it, outside every registered site.
+    """Squares of the site's size in a ring around it, outside every registered site.
 
     Parameters
     ----------
     site : shapely geometry
         Longitude and latitude. [degree]
     others : sequence of shapely geometry
-        Every other registered site: ground within the inner distance of one is left out as well.
+        Every other registered site: ground within the inner distance of one is excluded as well. [degree]
     lattice : GeoBox
-        Gives the projected system and the pixels that units are made of.
+        Grid that gives the projected system and the lattice of pixels.
     ring : tuple of float
         Nearest and farthest distance from the site. [m]
     covered : shapely geometry, optional
-        Ground of which there are scenes, longitude and latitude; None or empty: everywhere. [degree]
+        Ground that scenes cover, longitude and latitude; None or empty: everywhere. [degree]
     within : sequence of shapely geometry, optional
-        Control ground that people have named, longitude and latitude: units are cut from it alone, at whatever
-        distance, and made smaller where it would not hold ten of the site's size. It must still lie outside every
-        registered site. [degree]
+        Named control ground, longitude and latitude: units are cut from it alone, at any distance, and made smaller
+        where it does not hold ten of the site's size. Parts inside a registered site are excluded. [degree]
 
     Returns
     -------
@@ -162,20 +169,13 @@ def candidate_units(
     if within is None:
         found = _squares(shape_, sites.buffer(inner), ground, lattice, side, reach=outer, inner=inner)
     else:
-        named = unary_union([projected(one, crs) for one in within])
+        named = unary_union([projected(geometry, crs) for geometry in within])
         ground = named if ground is None else named.intersection(ground)
-        reach = (
-            0.0
-            if ground.is_empty
-            else math.hypot(
-                *(
-                    max(abs(a - c), abs(b - c))
-                    for a, b, c in zip(
-                        ground.bounds[:2], ground.bounds[2:], (shape_.centroid.x, shape_.centroid.y), strict=True
-                    )
-                )
-            )
-        )
+        reach = 0.0
+        if not ground.is_empty:
+            (left, bottom, right, top), centre = ground.bounds, shape_.centroid
+            across = max(abs(left - centre.x), abs(right - centre.x))
+            reach = math.hypot(across, max(abs(bottom - centre.y), abs(top - centre.y)))
         found = []
         while not ground.is_empty and len(found) < MIN_UNITS:
             found = _squares(shape_, sites, ground, lattice, side, reach=reach, inner=-1.0)
@@ -199,7 +199,7 @@ def _squares(
     reach: float,
     inner: float,
 ) -> list[Unit]:
-    """Squares of so many pixels on the site's lattice, farther than `inner` and up to `reach`, in projected metres."""
+    """Squares of `side` pixels on the site's lattice, farther than `inner` and up to `reach` [m], projected."""
     crs, pixel = crs_of(lattice), abs(lattice.resolution.x)
     step = (side + 1) * pixel
     inset = pixel / 3
@@ -230,86 +230,54 @@ def select_units(
     promised: float = 0.0,
     terrain: tuple[Terrain, Sequence[Terrain | None]] | None = None,
 ) -> ControlSet:
-    """The units that behaved most like the site before the start, in two disjoint rings where there are enough.
+    """Select the candidates that behaved most like the site before the start, in two disjoint rings where possible.
 
     Parameters
     ----------
     site : xr.DataArray
-        (time, measure) means of the site, of scenes before the start; NaN where not seen. Where there are none, of the
-        first growing season that was seen, without `promised`: "before the start" is then that season in all below.
+        (time, measure) means of the site in the scenes before the start; NaN where not seen. If there are none, of the
+        first growing season seen, without `promised`: "before the start" then means that season in all below.
     ground : xr.DataArray
         (time, unit, measure) means of the candidates in the same scenes.
     units : sequence of Unit
         The candidates, in the order of ``ground``.
     promised : float
-        Uplift of the plan at maturity; 0: no references are chosen. [cover fraction]
+        Uplift of the plan at maturity; 0: no references are selected. [cover fraction]
     terrain : (Terrain, sequence of Terrain or None), optional
-        Of the site and of each candidate.
+        Terrain of the site and of each candidate.
 
     Returns
     -------
     ControlSet
-        At most :data:`UNITS_PER_RING` units a ring, nearest to the site in the space of the features, and none that was
-        unlike it year by year as long as ten others are left. Beside them, where there are ten or more, at most
-        :data:`MAX_REFERENCES` units that had before the start, in the growing season, what the site was promised: those
-        that are nearest to it, and half of the promise above the site at least.
+        At most :data:`UNITS_PER_RING` units a ring, nearest to the site in the space of the features; units unlike it
+        year by year are excluded as long as ten others remain. And, where there are ten or more, at most
+        :data:`MAX_REFERENCES` references: units that had before the start, in the growing season, nearly the cover that
+        the site was promised, and at least half of the promise above the site.
 
     Notes
     -----
     The features are differences from the site in the same scene, so that scenes in which a candidate was hidden do not
     matter: cover of each year's growing season, its trend, amplitude and dry season, moisture, and brightness of the
     red band; each over its standard deviation among the candidates, the years together counting as one. Where terrain
-    is known, height, slope and northness join them, and candidates of another class of slope, more than 150 m higher
-    or lower, or facing elsewhere on a steep slope, are left out as long as ten others are left.
+    is known, height, slope and northness are features too, and candidates of another class of slope, more than 150 m
+    higher or lower, or of another aspect on a steep slope, are excluded as long as ten others remain.
 
-    The two rings are the nearer and the farther half of the candidates: what spreads from the site itself, or what is
-    done by its neighbours, is not likely to reach both.
+    The two rings are the nearer and the farther half of the candidates: what spreads from the site itself, or what its
+    neighbours do, is unlikely to reach both.
     """
     if not units:
         return ControlSet(units=(), balance={}, candidates=0)
     features, yearly = _features(site, ground)
     usable = np.isfinite(features["cover"])
     if terrain is not None:
-        here, there = terrain
-        for name in ("elevation", "slope", "northness"):
-            features[name] = np.array([np.nan if u is None else getattr(u, name) for u in there]) - getattr(here, name)
-        alike = usable & np.array([u is not None and _same_terrain(here, u) for u in there])
-        if alike.sum() >= MIN_UNITS:
-            usable = alike
+        usable = _add_terrain(features, usable, *terrain)
     if not usable.any():
         return ControlSet(units=(), balance={}, candidates=len(units))
-    apart = np.where(usable, 0.0, np.inf)
-    for values in features.values():
-        apart += _standardised(values, usable)
-    apart += sum(_standardised(values, usable) for values in yearly) / max(len(yearly), 1)
-    with np.errstate(invalid="ignore"):
-        miss = np.sqrt(_mean(np.stack(yearly) ** 2))
-    miss = np.where(usable, np.where(np.isfinite(miss), miss, np.abs(features["cover"])), np.inf)
-    tenth = np.sort(miss)[min(MIN_UNITS, usable.sum()) - 1]
-    unlike = miss > max(MAX_YEARLY_DIFFERENCE, 2 * tenth)
-    order = [int(i) for i in np.argsort(apart, kind="stable") if usable[i] and not unlike[i]]
-    distance = np.array([unit.distance for unit in units])
-    middle = np.median(distance[usable])
-    near, far = ([i for i in order if (distance[i] <= middle) == side][:UNITS_PER_RING] for side in (True, False))
-    if usable.sum() >= MIN_CANDIDATES_TWO_RINGS and min(len(near), len(far)) >= MIN_UNITS:
-        chosen = [(i, 1) for i in near] + [(i, 2) for i in far]
-    else:
-        chosen = [(i, 1) for i in order[:UNITS_PER_RING]]
-    picked = [i for i, _ in chosen]
-    balance = {}
-    for name, values in features.items():
-        spread = float(np.nanstd(values)) if np.isfinite(values).any() else 0.0
-        if picked and spread > 0 and np.isfinite(values[picked]).any():
-            balance[name] = round(float(np.nanmean(values[picked])) / spread, 3)
-    years = [float(np.nanmean(values[picked])) for values in yearly if picked and np.isfinite(values[picked]).any()]
-    if years:
-        balance["rmspe"] = round(math.sqrt(sum(value**2 for value in years) / len(years)), 4)
-    with np.errstate(invalid="ignore"):
-        ahead = _mean(np.stack(yearly)) - promised
-        good = [int(i) for i in np.argsort(np.abs(ahead), kind="stable") if usable[i] and ahead[i] >= -promised / 2]
-    good = [i for i in good if i not in set(picked)][:MAX_REFERENCES]
-    if promised > 0 and len(good) >= MIN_UNITS:
-        chosen += [(i, REFERENCE_RING) for i in good]
+    order = _nearest(features, yearly, usable)
+    chosen = _in_rings(order, np.array([unit.distance for unit in units]), usable)
+    selected = [i for i, _ in chosen]
+    balance = _balance(features, yearly, selected)
+    chosen += [(i, REFERENCE_RING) for i in _references(yearly, usable, selected, promised)]
     return ControlSet(
         units=tuple(replace(units[i], ring=ring) for i, ring in chosen), balance=balance, candidates=len(units)
     )
@@ -334,14 +302,72 @@ def _features(site: xr.DataArray, ground: xr.DataArray) -> tuple[dict[str, np.nd
     year = np.zeros(cover.shape[0], dtype=int)
     if "time" in difference.coords:
         year = difference.time.values.astype("datetime64[Y]").astype(int)
-    yearly = [_mean(cover[growing & (year == one)]) for one in np.unique(year) if (growing & (year == one)).sum() >= 2]
+    seasons = [growing & (year == each) for each in np.unique(year)]
+    yearly = [_mean(cover[season]) for season in seasons if season.sum() >= 2]
     return features, yearly or [features["cover"]]
 
 
+def _add_terrain(
+    features: dict[str, np.ndarray], usable: np.ndarray, here: Terrain, there: Sequence[Terrain | None]
+) -> np.ndarray:
+    """Add the features of terrain; the usable candidates on terrain like the site's, or all usable if too few are."""
+    for name in ("elevation", "slope", "northness"):
+        features[name] = np.array([np.nan if u is None else getattr(u, name) for u in there]) - getattr(here, name)
+    alike = usable & np.array([u is not None and _same_terrain(here, u) for u in there])
+    return alike if alike.sum() >= MIN_UNITS else usable
+
+
+def _nearest(features: Mapping[str, np.ndarray], yearly: Sequence[np.ndarray], usable: np.ndarray) -> list[int]:
+    """Usable candidates that were like the site year by year, nearest in the space of the features first."""
+    apart = np.where(usable, 0.0, np.inf)
+    for values in features.values():
+        apart += _standardised(values, usable)
+    apart += sum(_standardised(values, usable) for values in yearly) / max(len(yearly), 1)
+    with np.errstate(invalid="ignore"):
+        miss = np.sqrt(_mean(np.stack(yearly) ** 2))
+    miss = np.where(usable, np.where(np.isfinite(miss), miss, np.abs(features["cover"])), np.inf)
+    tenth = np.sort(miss)[min(MIN_UNITS, usable.sum()) - 1]
+    unlike = miss > max(MAX_YEARLY_DIFFERENCE, 2 * tenth)
+    return [int(i) for i in np.argsort(apart, kind="stable") if usable[i] and not unlike[i]]
+
+
+def _in_rings(order: Sequence[int], distance: np.ndarray, usable: np.ndarray) -> list[tuple[int, int]]:
+    """Candidates selected from those in order, each with its ring: two halves by distance, or one ring."""
+    middle = np.median(distance[usable])
+    near, far = ([i for i in order if (distance[i] <= middle) == side][:UNITS_PER_RING] for side in (True, False))
+    if usable.sum() >= MIN_CANDIDATES_TWO_RINGS and min(len(near), len(far)) >= MIN_UNITS:
+        return [(i, 1) for i in near] + [(i, 2) for i in far]
+    return [(i, 1) for i in order[:UNITS_PER_RING]]
+
+
+def _balance(features: Mapping[str, np.ndarray], yearly: Sequence[np.ndarray], selected: list[int]) -> dict[str, float]:
+    """How alike the selected units were, see :class:`ControlSet`."""
+    balance = {}
+    for name, values in features.items():
+        spread = float(np.nanstd(values)) if np.isfinite(values).any() else 0.0
+        if selected and spread > 0 and np.isfinite(values[selected]).any():
+            balance[name] = round(float(np.nanmean(values[selected])) / spread, 3)
+    years = [float(np.nanmean(v[selected])) for v in yearly if selected and np.isfinite(v[selected]).any()]
+    if years:
+        balance["rmspe"] = round(math.sqrt(sum(value**2 for value in years) / len(years)), 4)
+    return balance
+
+
+def _references(
+    yearly: Sequence[np.ndarray], usable: np.ndarray, selected: Collection[int], promised: float
+) -> list[int]:
+    """Candidates with the cover that the site was promised, nearest first; none if there are fewer than ten."""
+    with np.errstate(invalid="ignore"):
+        ahead = _mean(np.stack(yearly)) - promised
+        good = [int(i) for i in np.argsort(np.abs(ahead), kind="stable") if usable[i] and ahead[i] >= -promised / 2]
+    references = [i for i in good if i not in set(selected)][:MAX_REFERENCES]
+    return references if promised > 0 and len(references) >= MIN_UNITS else []
+
+
 def _standardised(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Square of a difference over its spread among the usable candidates; 0 where it is not known."""
-    some = values[usable & np.isfinite(values)]
-    spread = float(np.std(some)) if some.size else 0.0
+    """Squared difference over its variance among the usable candidates; 0 where it is unknown."""
+    known = values[usable & np.isfinite(values)]
+    spread = float(np.std(known)) if known.size else 0.0
     if not spread > 0:
         return np.zeros(values.size)
     squared: np.ndarray = np.where(np.isfinite(values), (values / spread) ** 2, 0.0)

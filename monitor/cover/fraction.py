@@ -4,7 +4,7 @@ The cover of a pixel is where its index lies between bare soil and full vegetati
 ``f = (VI - VI_soil) / (VI_vegetation - VI_soil)``, cut to 0..1 (Gutman and Ignatov 1998,
 doi:10.1080/014311698215333); the formula itself is :func:`monitor.cover.kernels.cover`. The end
 members belong to the biome and are never fitted to a scene: taken from each scene's own
-percentiles, trends would mean nothing. The absolute value carries 0.10 to 0.15 of doubt;
+percentiles, trends would mean nothing. The absolute value is uncertain by 0.10 to 0.15;
 differences in time on fixed end members are far more precise.
 """
 
@@ -20,10 +20,10 @@ from monitor.sites.biomes import BIOMES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endmembers:
-    """The index that stands for cover in a biome, of bare soil and of full vegetation."""
+    """Index that cover is computed from in a biome, and its values for bare soil and full vegetation."""
 
     index: str
-    """Name in :data:`monitor.cover.indices.INDICES`."""
+    """Name of the index in :data:`monitor.cover.indices.INDICES`."""
     soil: float
     """Index of bare soil. [1]"""
     vegetation: float
@@ -45,7 +45,7 @@ def cover(index: xr.DataArray, endmembers: Endmembers) -> xr.DataArray:
     index : xr.DataArray
         The index that `endmembers` names, any dimensions. [1]
     endmembers : Endmembers
-        Of the biome.
+        End members of the biome.
 
     Returns
     -------
@@ -57,27 +57,3 @@ def cover(index: xr.DataArray, endmembers: Endmembers) -> xr.DataArray:
         keep_attrs="drop_conflicts", dask="parallelized", output_dtypes=[np.result_type(np.float32, index.dtype)],
     )  # fmt: skip
     return scaled.rename("cover").assign_attrs(units="1", long_name="fractional vegetation cover")
-
-
-def cover_sd(
-    value: float, endmembers: Endmembers, *, index_sd: float = 0.02, soil_sd: float = 0.03, vegetation_sd: float = 0.05
-) -> float:
-    """Standard deviation of an absolute cover value, by the delta method. [1]
-
-    Parameters
-    ----------
-    value : float
-        Cover, 0..1. [1]
-    endmembers : Endmembers
-        Of the biome.
-    index_sd, soil_sd, vegetation_sd : float
-        Standard deviations of the index and of its end members. [1]
-
-    Notes
-    -----
-    The end-member terms are common to a site and its control: they belong to the absolute value and never to
-    the difference between the two.
-    """
-    span = endmembers.vegetation - endmembers.soil
-    terms = (index_sd / span, (value - 1.0) * soil_sd / span, value * vegetation_sd / span)
-    return float(np.sqrt(sum(term * term for term in terms)))

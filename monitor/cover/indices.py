@@ -1,5 +1,9 @@
 """Vegetation and moisture indices, pixel by pixel.
 
+To add an index: write its formula, its loop and its line of the zonal means in :mod:`monitor.cover.kernels`, then its
+function and its row of :data:`INDICES` here, its name in :data:`monitor.cube.records.MEASURES` (before ``cover``) and
+its Earth Engine expression in :data:`monitor.cover.earthengine.SERVED`. Tests compare all five.
+
 Reflectances are surface reflectance [1] on one grid, any dimensions, numpy or dask; NaN where an
 input is NaN or a denominator is not positive. Results are unitless, float32 of float32 and float64
 of float64. The formulas themselves are in :mod:`monitor.cover.kernels`.
@@ -15,7 +19,7 @@ from monitor.cover.kernels import evaluate
 
 
 def normalized_difference(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
-    """(a - b) / (a + b); NaN where an input is NaN or a + b is not positive. [1]"""
+    """Normalised difference (a - b) / (a + b); NaN where an input is NaN or a + b is not positive. [1]"""
     return _evaluated("normalized_difference", a, b)
 
 
@@ -157,7 +161,7 @@ INDICES: Final[dict[str, tuple[Callable[..., xr.DataArray], tuple[str, ...]]]] =
     "ndmi": (ndmi, ("nir", "swir16")),
     "nbr": (nbr, ("nir", "swir22")),
 }
-"""Every index that is computed, and the bands it needs in order."""
+"""Function of every index that is computed, and the bands it needs in order."""
 
 
 def indices(cube: xr.Dataset) -> xr.Dataset:
@@ -173,8 +177,8 @@ def indices(cube: xr.Dataset) -> xr.Dataset:
     xr.Dataset
         The variables of :data:`INDICES`; one whose band a sensor lacks is NaN throughout. Lazy where the cube is.
     """
-    found = {
+    layers = {
         name: index(*(cube[band] for band in needed)).where(cube["clear"]).assign_attrs(units="1")
         for name, (index, needed) in INDICES.items()
     }
-    return xr.Dataset(found, coords=cube.coords)
+    return xr.Dataset(layers, coords=cube.coords)

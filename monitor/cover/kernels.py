@@ -1,7 +1,8 @@
 """The formulas of vegetation indices and cover, each written once, for one pixel; and the loops over pixels.
 
-Numbers in, one number out: float32 stays float32 and float64 stays float64. The result is NaN where an input is NaN, a
-denominator is not positive or a root is of a negative number. The functions on DataArrays
+Numbers in, one number out: float32 stays float32 and float64 stays float64. How to add an index: see
+:mod:`monitor.cover.indices`; its loop goes into ``_LOOPS``, its line into :func:`zonal_means`. The result is NaN where
+an input is NaN, a denominator is not positive or a root is of a negative number. The functions on DataArrays
 (:mod:`monitor.cover.indices`, :mod:`monitor.cover.fraction`) and the zonal means of a night
 (:mod:`monitor.cover.zonal_means`) all come here. The one exception is :mod:`monitor.cover.earthengine`, which states
 the formulas again for Earth Engine.
@@ -144,18 +145,18 @@ _LOOPS: Final[dict[str, Callable[..., None]]] = {
 
 
 def evaluate(*layers: np.ndarray, formula: str, constants: tuple[float, ...] = ()) -> np.ndarray:
-    """A formula of this module on arrays, pixel by pixel.
+    """Evaluate a formula of this module on arrays, pixel by pixel.
 
-    A plain function, named by the formula, so that a dask graph of it can be pickled.
+    A plain function that takes the name of the formula, so that a dask graph of it can be pickled.
 
     Parameters
     ----------
     *layers : arrays
         Arguments of the formula, of shapes that broadcast. [1]
     formula : str
-        Name of a function above.
+        Key of ``_LOOPS``, the name of a function above.
     constants : tuple of float
-        Its arguments that are the same for all pixels, after the layers. [1]
+        Further arguments of the formula, the same for all pixels. [1]
 
     Returns
     -------
@@ -196,9 +197,9 @@ def zonal_means(
     soil, vegetation : float
         End members of the cover. [1]
     cover_of : int
-        Column of `out` that holds the index of the cover.
+        Column of `out` with the index that cover is computed from.
     out : (zone, measure) float32 array
-        Filled: the count, then means of bands, indices and cover.
+        Output: the count, then means of bands, indices and cover (:data:`monitor.cube.records.MEASURES`).
     """
     nan = np.float32(np.nan)
     value = np.empty(out.shape[1], np.float32)

@@ -1,8 +1,8 @@
-"""What sites and their control units show in scenes: a lazy Dataset, from the source to zonal means.
+"""Observe sites and control units in scenes: a lazy Dataset, from the source to zonal means.
 
-A task of dask reads the pixels of one scene; zonal means are functions on DataArrays. Nothing is read before the
-Dataset is computed, by whatever scheduler. What cannot be read is part of the result, so that one broken file, or one
-broken block of it, stops neither the other scenes nor the other sites.
+A dask task reads the pixels of one scene; zonal means are functions on DataArrays. Nothing is read before the Dataset
+is computed, by any scheduler. What cannot be read is part of the result, so that one broken file, or one broken block,
+stops neither the other scenes nor the other sites.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,55 +29,55 @@ from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene, Source
 
 TRY_LATER: Final = "TRY_LATER"
-"""Reason of a refusal where the provider is down: nothing is known of the scene."""
+"""Reason of a refusal while the provider is down: nothing is known about the scene."""
 MIN_UNIT_CLEAR: Final = 0.6
-"""A unit counts in a scene when this share of it was seen. [1]"""
+"""Least clear share of a unit that counts in a scene. [1]"""
 SERVER_BATCH_SCENES: Final = 32
-"""Scenes that are read by one task where the provider averages the units: it packs many into one request."""
+"""Scenes read by one task where the provider averages the units: many go into one request."""
 
 
 class Refusal(NamedTuple):
     """Why a scene cannot be used for a site."""
 
     reason: str
-    """The code that is recorded for it, or :data:`TRY_LATER`."""
+    """The code that is stored for it, or :data:`TRY_LATER`."""
     why: str
-    """For people."""
+    """Explanation for people."""
 
 
 class SourceLookup(Protocol):
     """The sources of a run, in whatever process a task runs."""
 
     read_failures: dict[str, str]
-    """What a source said that went down while scenes were read, by the name of the layout that they were read for."""
+    """Error of the source that failed while scenes were read, by the name of the layout read."""
 
     def by_name(self, name: str) -> Source:
-        """The source of a name."""
+        """The source with this name."""
         ...
 
 
 def needs_bandpass(scene: Scene, grid: GeoBox) -> bool:
-    """Whether a scene is brought to the bands of Sentinel-2: a Landsat scene on Sentinel-2's pixels."""
+    """Whether a scene is adjusted to the bands of Sentinel-2: a Landsat scene on Sentinel-2's pixels."""
     return bands.is_adjusted_to_msi(scene.sensor, scene.quality, abs(grid.resolution.x))
 
 
 def observe(
     sources: SourceLookup, source: Source, scenes: Sequence[Scene], layout: PixelLayout, endmembers: Endmembers
 ) -> xr.Dataset:
-    """Pixels of sites, and zonal means of sites and units, in scenes of one source.
+    """Pixels of sites, and zonal means of sites and units, in scenes of one source; lazy.
 
     Parameters
     ----------
     sources : Sources
-        Gives the source where the tasks run.
+        Finds the source in the process where a task runs.
     source : Source
-        That offers the scenes.
+        Source of the scenes.
     scenes : sequence of Scene
-        Granules, each by itself; of one family of sensors.
+        Single granules of one family of sensors.
     layout : Layout
-        Sites and units.
+        Sites and units to read.
     endmembers : Endmembers
-        Of the biome, for the cover.
+        End members of the biome, for the cover.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def observe(
         _seen_enough, unit_means, kwargs={"least": MIN_UNIT_CLEAR * layout.unit_sizes}, input_core_dims=[["unit",
         "measure"]], output_core_dims=[["unit", "measure"]], dask="parallelized", output_dtypes=[np.float32],
     )  # fmt: skip
-    # Given out after the means, so that the blocks of a scene are let go before those of the next are read.
+    # Depends on the means, so that the blocks of a scene are freed before those of the next are read.
     pixels = xr.apply_ufunc(
         _in_turn, cube.pixels, unit_means, input_core_dims=[["band", "pixel"], ["unit", "measure"]],
         output_core_dims=[["band", "pixel"]], dask="parallelized", output_dtypes=[np.uint16],
@@ -121,20 +121,19 @@ def _in_turn(pixels: np.ndarray, _: np.ndarray) -> np.ndarray:
 
 
 def unusable_reason(scene: Scene) -> str | None:
-    """Why no pixel of a scene can be used, by what its source says of it; None: it can."""
+    """Why no pixel of a scene can be used, judged by its metadata; None: it can."""
     if not (isfinite(scene.scale) and isfinite(scene.offset) and scene.scale > 0):
         return f"scene {scene.id!r}: reflectance = {scene.scale} * integer + {scene.offset} is no reflectance"
-    if scene.quality not in masks.NATIVE:
-        return (
-            f"scene {scene.id!r}: its quality layer is of kind {scene.quality!r}; known are {', '.join(masks.NATIVE)}"
-        )
+    if scene.quality not in masks.QUALITY_LAYERS:
+        known = ", ".join(masks.QUALITY_LAYERS)
+        return f"scene {scene.id!r}: its quality layer is of kind {scene.quality!r}; known are {known}"
     return None
 
 
 def scale_and_offset(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and offset of the bands of scenes, (scene, band) each; Landsat's are brought to Sentinel-2's bands. [1]
+    """Scale and offset of the bands of scenes, (scene, band) each; Landsat's are adjusted to Sentinel-2's bands. [1]
 
-    Those of a scene that is :func:`unusable_reason` are 1 and 0.
+    1 and 0 for a scene that cannot be used (:func:`unusable_reason`).
     """
     both = [
         [
@@ -154,7 +153,7 @@ def scale_and_offset(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray,
 def _cube(
     sources: SourceLookup, source: Source, scenes: Sequence[Scene], layout: PixelLayout, endmembers: Endmembers
 ) -> xr.Dataset:
-    """The scenes as they are read: ``pixels``, ``refused``, and ``block_pixels`` (time, band, block_pixel) of the
+    """The scenes as read: ``pixels``, ``refused``, and ``block_pixels`` (time, band, block_pixel) of the
     blocks that hold the units, or else ``averaged`` (time, unit, measure) as the provider averages them.
     """
     size = SERVER_BATCH_SCENES if source.reduces_on_server else 1
@@ -240,7 +239,7 @@ def _take(
     pixels: np.ndarray,
     blocks: np.ndarray,
 ) -> None:
-    """Put the frames of a scene, of some pieces in order, where their pixels belong."""
+    """Copy the frames of a scene, of the grids in `order`, to their places in `pixels` and `blocks`."""
     grids, sites = [*layout.grids, *layout.blocks], len(layout.grids)
     given = iter(frames)
     for piece in order:
@@ -266,9 +265,7 @@ def _take(
 def _piecewise(
     source: Source, scene: Scene, layout: PixelLayout, pixels: np.ndarray, blocks: np.ndarray
 ) -> list[Refusal | None]:
-    """Read a scene of which something is broken piece by piece; refused for the sites whose own pixels or units lie in
-    what is broken.
-    """
+    """Read a partly broken scene grid by grid; it is refused for sites with pixels or units in a broken grid."""
     sites = len(layout.grids)
     why: dict[int, Refusal] = {}
     for piece, grid in enumerate((*layout.grids, *layout.blocks)):
@@ -292,7 +289,7 @@ def _piecewise(
 def _averaged(
     source: Source, scenes: Sequence[Scene], layout: PixelLayout, endmembers: Endmembers
 ) -> Iterator[np.ndarray | SceneRejected]:
-    """Means of the units of all sites as the provider averages them; the first requests are under way on return."""
+    """Means of the units of all sites, averaged by the provider; the first requests are sent before it returns."""
     from monitor.cover.earthengine import recipe  # brings the provider's client with it
 
     streams = []
@@ -310,5 +307,5 @@ def _averaged(
 
 
 def _along(grid: GeoBox) -> tuple[str, int, float]:
-    """Bands from north to south, those of sites among those of units: few of a provider's blocks are held at a time."""
+    """Order from north to south, sites among blocks, so that few of a provider's blocks are in memory at a time."""
     return str(crs_of(grid)), -int(grid.affine.f // UNIT_BLOCK_SIDE), grid.affine.c

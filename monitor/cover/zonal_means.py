@@ -1,7 +1,7 @@
 """Zonal means of scenes: clear counts and means of bands, indices and cover over zones of pixels.
 
-A site and a control unit go through the same function, so that nothing but the ground differs. Bands, indices and cover
-are taken pixel by pixel and summed in one pass: values of all pixels of a scene would take many times its memory.
+Sites and control units go through the same function, so that only the ground differs. Bands, indices and cover are
+computed pixel by pixel and summed in one pass: the values of all pixels of a scene would take many times its memory.
 """
 
 import numpy as np
@@ -18,24 +18,24 @@ from monitor.imagery import bands
 def zonal_means(
     pixels: xr.DataArray, zones: Zones, *, scale: xr.DataArray, offset: xr.DataArray, endmembers: Endmembers
 ) -> xr.DataArray:
-    """Clear counts and means of the zones of scenes.
+    """Count the clear pixels of the zones of scenes, and average bands, indices and cover over them.
 
     Parameters
     ----------
     pixels : (time, band, pixel) DataArray of uint16, numpy or dask
         Layers of :data:`monitor.cube.packed.PACKED_LAYERS` along ``band``.
     zones : Zones
-        In the pixels.
+        Zones of the pixels.
     scale, offset : (time, observed) DataArrays
-        Of the bands of :data:`monitor.imagery.bands.OBSERVED`: reflectance = scale * integer + offset. [1]
+        For the bands of :data:`monitor.imagery.bands.OBSERVED`: reflectance = scale * integer + offset. [1]
     endmembers : Endmembers
-        Of the biome, for the cover.
+        End members of the biome, for the cover.
 
     Returns
     -------
     (time, zone, measure) DataArray of float32
-        Measures of :data:`MEASURES`, lazy where `pixels` are; a mean is NaN where a zone has no clear pixel with a
-        value. Sums are taken in float64, in the order of the pixels. [1]
+        :data:`monitor.cube.records.MEASURES`, lazy where `pixels` are; a mean is NaN where a zone has no clear pixel
+        with a value. Sums are taken in float64, in the order of the pixels. [1]
     """
     means: xr.DataArray = xr.apply_ufunc(
         _zonal_means,
@@ -55,7 +55,7 @@ def zonal_means(
 def _zonal_means(
     pixels: np.ndarray, scale: np.ndarray, offset: np.ndarray, *, zones: Zones, endmembers: Endmembers
 ) -> np.ndarray:
-    """The same of (time, band, pixel), (time, observed) arrays."""
+    """Zonal means of plain arrays, (time, band, pixel) and (time, observed)."""
     # Shifted as integers, then scaled: the same ground under another offset gives the same bits.
     shift = (offset.astype(np.float64) / scale.astype(np.float64)).astype(np.float32)
     means = np.empty((len(pixels), len(zones), len(MEASURES)), np.float32)

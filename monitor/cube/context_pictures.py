@@ -21,15 +21,15 @@ from monitor.sites.site import Site
 CONTEXT_MARGIN: Final = 600.0
 """Surroundings shown on each side of a site. [m]"""
 WHITE_REFLECTANCE: Final = 0.4
-"""Reflectance that is white, brighter than dry sand; its square root is shown, so that forest is not black. [1]"""
+"""Reflectance shown as white, brighter than dry sand; square roots are shown, so that forest is not black. [1]"""
 CLEAR_ENOUGH: Final = 0.98
-"""A picture of which so much is clear is not replaced by a clearer one. [1]"""
+"""Clear share from which a picture is not replaced by a clearer one. [1]"""
 MIN_SITE_CLEAR: Final = 0.9
-"""Share of the site that must be clear for a picture to be looked at at all. [1]"""
+"""Clear share of the site that a scene needs for a picture. [1]"""
 MIN_IMPROVEMENT: Final = 0.02
-"""By how much clearer a picture must be to replace one. [1]"""
+"""Clear share by which a new picture must exceed the old one. [1]"""
 NEWEST_INTERVAL: Final = timedelta(days=10)
-"""The newest picture is replaced when the scene is so much newer."""
+"""The picture ``now`` is replaced by a scene this much newer."""
 
 
 def context_grid(site: Site, grid: GeoBox) -> GeoBox:
@@ -43,23 +43,23 @@ def context_grid(site: Site, grid: GeoBox) -> GeoBox:
 def picture_candidates(
     records: Sequence[Record], have: Mapping[str, Picture], *, start: date, seasons: Sequence[int | None]
 ) -> dict[str, Record]:
-    """Scenes of which a picture would be new or better.
+    """Select the scenes whose picture would be new or better.
 
     Parameters
     ----------
     records : sequence of Record
         New scenes of a site.
     have : mapping
-        Pictures that there are, by name.
+        Stored pictures, by name.
     start : date
-        Of the work.
+        First day of the intervention.
     seasons : sequence of int or None
-        Year of the growing season that each scene lies in; None: in none.
+        Year of the growing season of each scene; None: outside the season.
 
     Returns
     -------
     dict
-        By name of the picture the scene to look at: the clearest over the site, of equal ones the newest.
+        Scene to read, by name of the picture: the clearest over the site, of equal ones the newest.
     """
     chosen: dict[str, Record] = {}
     for record, season in zip(records, seasons, strict=True):
@@ -86,29 +86,29 @@ def picture_candidates(
 
 
 def replaces_picture(name: str, clear: float, old: Picture | None) -> bool:
-    """Whether a picture of which this share is clear takes the place of the old one of its name.
+    """Whether a picture with this clear share replaces the old one of its name.
 
-    The newest one does, for the site was seen; its surroundings may lie under cloud or beyond the swath.
+    ``now`` always does: the site was seen, though its surroundings may be cloudy or outside the swath.
     """
     return name == "now" or old is None or clear >= old.clear + MIN_IMPROVEMENT
 
 
 def natural_colour(packed: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
-    """Picture of a packed scene.
+    """Natural colour picture of a packed scene.
 
     Parameters
     ----------
     packed : (layer, y, x) uint16 array
         See :func:`monitor.cube.packed.pack`.
     scene : Scene
-        Gives scale and offset.
+        Scale and offset are used.
 
     Returns
     -------
     rgb : (y, x, 3) uint8 array
         1 to 255 by the square root of reflectance; 0 where there is no value.
     clear : float
-        Share of the picture that shows the ground. [1]
+        Clear share of the picture. [1]
     """
     visible = packed[[PACKED_LAYERS.index(name) for name in ("red", "green", "blue")]]
     known = bands.has_value(visible).all(axis=0)

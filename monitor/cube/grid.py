@@ -1,7 +1,6 @@
-"""The fixed grid of a site: one GeoBox, decided once, that every scene is kept on."""
+"""The fixed grid of a site, on which every scene is stored, and the pixels that a shape covers on a grid."""
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,24 @@ from shapely.geometry.base import BaseGeometry
 from monitor.sites.projection import projected, utm_zone
 
 GRID_MARGIN = 80.0
-"""Ground kept around a site, so that a cloud just outside can be dilated into it. Eight Sentinel-2 pixels, two more
-than the dilation of :mod:`monitor.cube.masks` reaches. [m]"""
+"""Ground read around a site, so that a cloud just outside can be grown into it: eight Sentinel-2 pixels, two more than
+:data:`monitor.cube.masks.CLOUD_BUFFER`. [m]"""
 
 FINEST_RESOLUTION = 10.0
-"""Pixel of the finest bands used. [m]"""
+"""Side of the smallest pixel in use. [m]"""
 
 EDGE_TOLERANCE = 1e-3
-"""A side of a control unit is off its axis by less, after its way through longitude and latitude. [pixel]"""
+"""Sides of a control unit deviate from the axes by less than this after conversion to degrees and back. [pixel]"""
 
 
 def crs_of(grid: GeoBox) -> CRS:
-    """Projected system of a grid; every grid of the monitor has one."""
+    """Projected system of a grid.
+
+    Raises
+    ------
+    ValueError
+        The grid has none.
+    """
     if grid.crs is None:
         msg = f"the grid {grid} has no coordinate reference system"
         raise ValueError(msg)
@@ -40,7 +45,7 @@ def site_grid(
     anchor: tuple[float, float] = (0.0, 0.0),
     margin: float = GRID_MARGIN,
 ) -> GeoBox:
-    """Smallest grid with whole pixels that holds a geometry and a margin around it.
+    """Smallest grid of whole pixels that covers a geometry and a margin around it.
 
     Parameters
     ----------
@@ -51,9 +56,9 @@ def site_grid(
     resolution : float
         Side of a pixel. [m]
     anchor : tuple of float
-        Any corner of the lattice of pixels, x and y. [m]
+        Any corner of a pixel of the lattice, x and y. [m]
     margin : float
-        Ground kept on all sides. [m]
+        Ground added on all sides. [m]
     """
     crs = crs or utm_zone(geometry)
     return covering_grid(projected(geometry, crs).bounds, crs, resolution=resolution, anchor=anchor, margin=margin)
@@ -67,7 +72,7 @@ def covering_grid(
     anchor: tuple[float, float],
     margin: float,
 ) -> GeoBox:
-    """Smallest grid of a lattice that holds bounds (left, bottom, right, top, in the projected system) and a margin."""
+    """Smallest grid of a lattice that covers bounds (left, bottom, right, top; projected, [m]) and a margin."""
     left, bottom, right, top = bounds
     x0 = anchor[0] + math.floor((left - margin - anchor[0]) / resolution) * resolution
     y1 = anchor[1] + math.ceil((top + margin - anchor[1]) / resolution) * resolution
@@ -90,16 +95,7 @@ def inside(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
     -------
     (y, x) bool array
     """
-    # no grid as a key: to hash one, its system is written out as text
-    bits = np.frombuffer(_inside(geometry, str(crs_of(grid)), grid.affine, grid.shape.yx), np.uint8)
-    return np.unpackbits(bits, count=grid.shape.y * grid.shape.x).reshape(grid.shape).view(bool)
-
-
-@lru_cache(maxsize=4096)
-def _inside(geometry: BaseGeometry, crs: str, affine: Affine, shape: tuple[int, int]) -> bytes:
-    """The same as bits: a night asks it of a site as it is read, as its pixels are judged, and for its page."""
-    grid = GeoBox(shape, affine, crs)
-    return np.packbits(inside_projected(projected(geometry, crs_of(grid)), grid)).tobytes()
+    return inside_projected(projected(geometry, crs_of(grid)), grid)
 
 
 def inside_projected(shape: BaseGeometry, grid: GeoBox) -> np.ndarray:
@@ -109,13 +105,13 @@ def inside_projected(shape: BaseGeometry, grid: GeoBox) -> np.ndarray:
     column, row = (int(np.floor(value)) for value in ~grid.affine @ (left, top))
     columns = slice(max(column, 0), max(column + math.ceil((right - left) / pixel) + 1, 0))
     rows = slice(max(row, 0), max(row + math.ceil((top - bottom) / pixel) + 1, 0))
-    found = np.zeros(grid.shape, dtype=bool)
-    height, width = found[rows, columns].shape
+    pixels = np.zeros(grid.shape, dtype=bool)
+    height, width = pixels[rows, columns].shape
     x = grid.affine.c + (np.arange(width) + columns.start + 0.5) * grid.affine.a
     y = grid.affine.f + (np.arange(height) + rows.start + 0.5) * grid.affine.e
     shapely.prepare(shape)
-    found[rows, columns] = shapely.contains_xy(shape, *np.meshgrid(x, y))
-    return found
+    pixels[rows, columns] = shapely.contains_xy(shape, *np.meshgrid(x, y))
+    return pixels
 
 
 def rectangle_spans(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, int], tuple[int, int]] | None]:
@@ -131,9 +127,9 @@ def rectangle_spans(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, i
     Returns
     -------
     list
-        Of each the first row and the one after the last, then the columns, counted from the corner of the grid, whose
-        lattice goes on beyond its edges. None: it is no such rectangle (but for :data:`EDGE_TOLERANCE`), or an edge
-        lies so near to a centre that the shape itself must tell on which side; see :func:`inside_projected`.
+        For each the first row and the row after the last, then the columns, counted from the corner of the grid, whose
+        lattice continues beyond its edges. None: not such a rectangle (within
+        :data:`EDGE_TOLERANCE`), or an edge so near to a centre that only :func:`inside_projected` can decide.
     """
     pixel = abs(grid.resolution.x)
     plain = (shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON) & (shapely.get_num_coordinates(shapes) == 5)
@@ -141,13 +137,13 @@ def rectangle_spans(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, i
     plain[plain] = (sides.sum(axis=2) == 1).all(axis=1) & (sides[:, 0] != sides[:, 1]).all(axis=1)
     left, bottom, right, top = shapely.bounds(shapes).reshape(-1, 4).T
     north, west = grid.affine.f, grid.affine.c
-    # centres lie on whole numbers
+    # centres are at whole numbers
     edges = np.column_stack([north - top, north - bottom, left - west, right - west]) / pixel - 0.5
     plain &= (np.abs(edges - np.rint(edges)) > EDGE_TOLERANCE).all(axis=1)
     spans = np.ceil(edges).reshape(-1, 2, 2).tolist()
     return [
-        ((int(a), int(b)), (int(c), int(d))) if told else None
-        for told, ((a, b), (c, d)) in zip(plain.tolist(), spans, strict=True)
+        ((int(a), int(b)), (int(c), int(d))) if is_rectangle else None
+        for is_rectangle, ((a, b), (c, d)) in zip(plain.tolist(), spans, strict=True)
     ]
 
 

@@ -1,8 +1,8 @@
 """Which pixels of a scene are read for the sites of a landscape, and the zones that they form.
 
-Sites are read on their own grids, control units on blocks: grids that hold all units near each other, so that a
-provider's block is read once for all of them. Units may overlap, so that a zone is no label of a pixel but a list of
-runs of pixels.
+Sites are read on their own grids, control units on blocks: grids that cover all units close to each other, so that a
+provider's block is read once for all of them. Units may overlap: a zone is therefore not a label of a pixel but a list
+of runs of pixels.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from monitor.cube.grid import GRID_MARGIN, covering_grid, crs_of, inside_project
 from monitor.sites.projection import projected
 
 UNIT_BLOCK_SIDE: Final = 5120.0
-"""Side of the blocks in which units are read together: 512 pixels of 10 m, a provider's own block. [m]"""
+"""Side of the blocks in which units are read: 512 pixels of 10 m, like a provider's own block. [m]"""
 MAX_UNIT_PIXELS: Final = 2500
-"""Of a larger unit every second (third, ...) pixel of every second (third, ...) row is taken, so that no more remain:
-its mean is as good with them, and a night draws those of a whole programme in a fraction of the time. [pixel]"""
+"""Of a larger unit every second (third, ...) pixel of every second (third, ...) row is read, so that no more remain:
+the mean is as precise, at a fraction of the time. [pixel]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,9 +31,9 @@ class Zones:
     """Zones of pixels as runs: pixels ``start``, ``start + step``, ... before ``stop``."""
 
     runs: np.ndarray
-    """(run, 3) int64: start, stop and step; those of a zone next to each other."""
+    """(run, 3) int64: start, stop and step, zone by zone."""
     edges: np.ndarray
-    """(zone + 1,) int64: zone k is made of the runs from ``edges[k]`` up to ``edges[k + 1]``."""
+    """(zone + 1,) int64: zone k has the runs from ``edges[k]`` up to ``edges[k + 1]``."""
     name: str = field(default_factory=lambda: uuid4().hex)
 
     def __dask_tokenize__(self) -> str:
@@ -41,13 +41,13 @@ class Zones:
 
     @classmethod
     def from_runs(cls, runs: Sequence[np.ndarray]) -> "Zones":
-        """Of the runs of each zone."""
+        """Zones from an (n, 3) array of runs each."""
         edges = np.cumsum([0, *(len(one) for one in runs)], dtype=np.int64)
         return cls(runs=np.concatenate([np.empty((0, 3), np.int64), *runs]), edges=edges)
 
     @classmethod
     def consecutive(cls, sizes: Sequence[int]) -> "Zones":
-        """Zones that lie one after the other, of so many pixels each."""
+        """Zones of these numbers of pixels, one after the other."""
         first = np.cumsum([0, *sizes], dtype=np.int64)
         return cls(
             runs=np.column_stack([first[:-1], first[1:], np.ones(len(sizes), np.int64)]),
@@ -59,7 +59,7 @@ class Zones:
 
     @property
     def sizes(self) -> np.ndarray:
-        """(zone,) int64: pixels of each."""
+        """(zone,) int64: number of pixels."""
         start, stop, step = self.runs.T
         counted = np.concatenate([[0], np.cumsum((stop - start + step - 1) // step)])
         return np.asarray(np.diff(counted[self.edges]))
@@ -67,36 +67,36 @@ class Zones:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PixelLayout:
-    """What is read of a scene: pixels inside the sites, site by site, and those of the blocks, row by row."""
+    """The pixels read of a scene: those inside the sites, site by site, and those of the blocks, row by row."""
 
     grids: tuple[GeoBox, ...]
-    """Of each site, its own."""
+    """Own grid of each site."""
     inside: tuple[np.ndarray, ...]
-    """Of each site (y, x) bool: pixels of its grid that lie inside."""
+    """Pixels of each site's grid that lie inside the site, (y, x) bool."""
     sites: Zones
-    """The sites, in their pixels."""
+    """The sites as zones of the site pixels."""
     blocks: tuple[GeoBox, ...]
-    """Grids that hold the units, on the lattice of the sites; none where the provider averages them."""
+    """Grids that cover the units, on the lattice of the sites; none where the provider averages the units."""
     units: Zones
-    """The units of all sites, site by site, in the pixels of the blocks; empty where the provider averages them."""
+    """The units of all sites as zones of the block pixels; empty where the provider averages the units."""
     unit_geometries: tuple[tuple[BaseGeometry, ...], ...]
-    """Of each site its units, longitude and latitude."""
+    """Control units of each site, longitude and latitude. [degree]"""
     unit_sizes: np.ndarray
-    """(unit,) pixels of each unit that count, all sites together."""
+    """(unit,) number of pixels of each unit that are averaged."""
     name: str
-    """Another one for every layout."""
+    """Unique name of this layout."""
 
     @classmethod
     def of(cls, sites: Sequence[tuple[GeoBox, np.ndarray, Sequence[BaseGeometry]]], *, averaged: bool) -> "PixelLayout":
-        """Lay sites and their units out on pixels.
+        """Layout of sites and their control units.
 
         Parameters
         ----------
         sites : sequence of (GeoBox, (y, x) bool array, sequence of shapely geometry)
-            Of each its grid, the pixels inside it, and its control units in longitude and latitude. The grids are of
-            one projected system and lattice.
+            For each its grid, the pixels inside it, and its control units in longitude and latitude [degree]. All
+            grids share one projected system and lattice.
         averaged : bool
-            Whether the provider averages the units itself, over all their pixels.
+            Whether the provider averages the units, over all their pixels.
         """
         grids = tuple(grid for grid, _, _ in sites)
         inside = tuple(own for _, own, _ in sites)
@@ -127,19 +127,19 @@ class PixelLayout:
 
     @property
     def first_block_pixel(self) -> np.ndarray:
-        """(block + 1,) int64: the same of the pixels of the blocks."""
+        """(block + 1,) int64: pixels of block k are those from ``[k]`` up to ``[k + 1]``."""
         return np.cumsum([0, *(int(np.prod(block.shape)) for block in self.blocks)], dtype=np.int64)
 
 
 class _Lines(NamedTuple):
-    """Runs of pixels of units, row by row, unit by unit; rows and columns are counted from the corner of a lattice."""
+    """Runs of pixels, row by row, unit by unit; rows and columns count from the corner of a lattice."""
 
     unit: np.ndarray
     row: np.ndarray
     first: np.ndarray
     """Column of the first pixel."""
     stop: np.ndarray
-    """The one after the last."""
+    """Column after the last pixel."""
     step: np.ndarray
 
 

@@ -1,19 +1,33 @@
-"""Which pixels of a scene show the ground: from the provider's own classes, with cloud edges grown.
+"""Which pixels of a scene show the ground: the provider's own classes, with a buffer around clouds.
+
+To add a sensor or mask: write a function that decodes its quality layer, and give it a row in :data:`QUALITY_LAYERS`
+under a new kind, which its source then sets as ``Scene.quality``.
 
 The classes are those of the scene itself and are never interpolated. Clouds and their shadows are grown by
 :data:`CLOUD_BUFFER`, since classes leak at the edges: without it NDVI next to clouds is off by .012 to .018. They are
-grown on the lattice on which the classes were made (:data:`NATIVE`), where a cell is hidden if its centre lies within
-reach of the centre of a cloudy cell; classes that arrive repeated on a finer grid are brought back to it first.
+grown on the lattice on which the classes were made, where a cell is hidden if its centre lies within reach of the
+centre of a cloudy cell; classes that arrive repeated on a finer grid are brought back to it first.
 
-Two rules of thumb are left out on purpose. Class 7 of Sentinel-2 (unclassified) is not kept where blue is dark: on
+Two rules of thumb are left out on purpose. Class 7 of Sentinel-2 (unclassified) does not count where blue is dark: on
 the real forest of the sample, away from clouds and with blue below .20, its NDVI in summer was .37 too low (median of
 5,465 pixels against the ground classes of the same season). And no pixel is exempted for being called cloud too often:
-a mask that knows the scenes stored so far would depend on their order of arrival. Bright sand that is always called
-cloud does not count; Cloud Score+ (kind ``scl_cs``) is the remedy.
+a mask that depends on the scenes stored so far would depend on their order of arrival. Bright sand that is always
+called cloud does not count; Cloud Score+ (kind ``scl_cs``) is the remedy.
+
+References
+----------
+.. [1] M. Main-Knorn et al., "Sen2Cor for Sentinel-2," Proc. SPIE 10427, 2017, doi:10.1117/12.2278218.
+.. [2] V. J. Pasquarella et al., "Comprehensive quality assessment of optical satellite imagery using weakly supervised
+   video learning," CVPR Workshops, 2023, doi:10.1109/CVPRW59228.2023.00206.
+.. [3] Z. Zhu and C. E. Woodcock, "Object-based cloud and cloud shadow detection in Landsat imagery," Remote Sens.
+   Environ., 2012, doi:10.1016/j.rse.2011.10.028.
+.. [4] M. Claverie et al., "The Harmonized Landsat and Sentinel-2 surface reflectance data set," Remote Sens. Environ.,
+   2018, doi:10.1016/j.rse.2018.09.002.
 """
 
+from collections.abc import Callable
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
@@ -22,10 +36,6 @@ from monitor.imagery import bands
 
 CLOUD_BUFFER: Final = 60.0
 """How far clouds and shadows are grown. [m]"""
-
-NATIVE: Final = {"scl": 20.0, "scl_cs": 20.0, "qa_pixel": 30.0, "fmask": 30.0}
-"""Side of the cells on which the classes of each kind of quality layer are made. Cloud Score+ itself is made at 10 m.
-[m]"""
 
 GROUND: Final = 1
 CLOUD: Final = 2
@@ -36,10 +46,9 @@ EMPTY: Final = 16
 """The provider has no value, or a defective one."""
 
 SCL_EMPTY: Final = (0, 1)
-"""Sentinel-2 scene classes: no data, saturated or defective."""
+"""Sentinel-2 scene classes [1]_: no data, saturated or defective."""
 SCL_GROUND: Final = (4, 5)
-"""Sentinel-2 scene classes kept: vegetation and bare ground. Water (6) is no ground that can regrow; class 7 is left
-out (see the module)."""
+"""Vegetation and bare ground. Water (6) is not ground that can regrow; for class 7 see the module."""
 SCL_CLOUD: Final = (3, 8, 9, 10)
 """Shadow, cloud of medium and high probability, thin cirrus."""
 SCL_WATER: Final = 6
@@ -47,55 +56,96 @@ SCL_SNOW: Final = 11
 
 QA_FILL: Final = 1 << 0
 QA_GROWN: Final = 1 << 1
-"""Landsat Collection 2 QA_PIXEL (USGS LSDS-1619): dilated cloud, so it is not grown again."""
+"""Landsat Collection 2 QA_PIXEL (USGS LSDS-1619; made by Fmask [3]_): dilated cloud, not grown again."""
 QA_CLOUD: Final = (1 << 2) | (1 << 3) | (1 << 4)
 """Cirrus, cloud, shadow."""
 QA_SNOW: Final = 1 << 5
 QA_WATER: Final = 1 << 7
 
 FMASK_CLOUD: Final = (1 << 1) | (1 << 3)
-"""HLS v2.0 Fmask (user guide, quality layer): cloud, shadow. Bit 0 is reserved, bits 6 and 7 tell the aerosol."""
+"""HLS v2.0 Fmask [4]_ (user guide, quality layer): cloud, shadow. Bit 0 is reserved, bits 6 and 7 are the aerosol."""
 FMASK_GROWN: Final = 1 << 2
 """Next to cloud or shadow: grown by the provider."""
 FMASK_SNOW: Final = 1 << 4
 FMASK_WATER: Final = 1 << 5
 FMASK_EMPTY: Final = 255
 
-LIMITED: Final = ("qa_pixel", "fmask")
-"""Kinds whose red and near infrared must lie between 0 and 1, both excluded: Landsat and HLS."""
+
+class Classes(NamedTuple):
+    """Meaning of the values of a quality layer; bool arrays of one shape."""
+
+    ground: np.ndarray
+    cloud: np.ndarray
+    grows: np.ndarray
+    """Clouds and shadows that are grown by :data:`CLOUD_BUFFER`."""
+    snow: np.ndarray
+    empty: np.ndarray
+
+
+def _scene_classes(value: np.ndarray) -> Classes:
+    """Sentinel-2 scene classification."""
+    cloud = np.isin(value, SCL_CLOUD)
+    return Classes(np.isin(value, SCL_GROUND), cloud, cloud, value == SCL_SNOW, np.isin(value, SCL_EMPTY))
+
+
+def _scored_scene_classes(value: np.ndarray) -> Classes:
+    """Scene classification in the low byte, Cloud Score+ [2]_ as 1 + percent in the high byte; 0: no score."""
+    score, scene_class = value >> 8, value & 255
+    classes = _scene_classes(scene_class)
+    scored, clear = score > 0, score > bands.SCORE_CLEAR
+    usable = ~(classes.empty | classes.snow | (scene_class == SCL_WATER) | (scene_class > SCL_SNOW))
+    cloud = np.where(scored, ~clear, classes.cloud)
+    ground = np.where(scored, clear & usable, classes.ground)
+    return classes._replace(ground=ground, cloud=cloud, grows=cloud)
+
+
+def _qa_pixel(value: np.ndarray) -> Classes:
+    """Landsat Collection 2."""
+    empty = ((value & QA_FILL) != 0) | (value == 0)
+    cloud = ((value & (QA_CLOUD | QA_GROWN)) != 0) & ~empty
+    snow = (value & QA_SNOW) != 0
+    ground = ~(empty | cloud | snow | ((value & QA_WATER) != 0))
+    return Classes(ground, cloud, ((value & QA_CLOUD) != 0) & ~empty, snow, empty)
+
+
+def _fmask(value: np.ndarray) -> Classes:
+    """Harmonized Landsat and Sentinel-2."""
+    empty = value >= FMASK_EMPTY
+    cloud = ((value & (FMASK_CLOUD | FMASK_GROWN)) != 0) & ~empty
+    snow = ((value & FMASK_SNOW) != 0) & ~empty
+    ground = ~(empty | cloud | snow | ((value & FMASK_WATER) != 0))
+    return Classes(ground, cloud, ((value & FMASK_CLOUD) != 0) & ~empty, snow, empty)
+
+
+class QualityLayer(NamedTuple):
+    """How a kind of quality layer is used."""
+
+    decode: Callable[[np.ndarray], Classes]
+    """Meaning of its values, an int array."""
+    cell: float
+    """Side of the cells on which its classes are made (Cloud Score+ itself is made at 10 m). [m]"""
+    limited: bool = False
+    """Whether red and near infrared must lie between 0 and 1, both excluded."""
+
+
+QUALITY_LAYERS: Final = {
+    "scl": QualityLayer(_scene_classes, 20.0),
+    "scl_cs": QualityLayer(_scored_scene_classes, 20.0),
+    "qa_pixel": QualityLayer(_qa_pixel, 30.0, limited=True),
+    "fmask": QualityLayer(_fmask, 30.0, limited=True),
+}
+"""Known kinds of quality layers, the values of ``Scene.quality``."""
 
 
 @cache
-def _table(kind: str) -> np.ndarray:
-    """What each of the 65,536 values of a quality layer means, as flags."""
-    value = np.arange(1 << 16)
-    if kind in ("scl", "scl_cs"):
-        score, scene_class = (value >> 8, value & 255) if kind == "scl_cs" else (np.zeros_like(value), value)
-        scored = score > 0  # the high byte is 1 + percent
-        clear = score > bands.SCORE_CLEAR
-        empty = np.isin(scene_class, SCL_EMPTY)
-        snow = scene_class == SCL_SNOW
-        cloud = np.where(scored, ~clear, np.isin(scene_class, SCL_CLOUD))
-        kept = ~(empty | snow | (scene_class == SCL_WATER) | (scene_class > SCL_SNOW))
-        ground = np.where(scored, clear & kept, np.isin(scene_class, SCL_GROUND))
-        grows = cloud
-    elif kind == "qa_pixel":
-        empty = ((value & QA_FILL) != 0) | (value == 0)
-        grows = ((value & QA_CLOUD) != 0) & ~empty
-        cloud = ((value & (QA_CLOUD | QA_GROWN)) != 0) & ~empty
-        snow = (value & QA_SNOW) != 0
-        ground = ~(empty | cloud | snow | ((value & QA_WATER) != 0))
-    elif kind == "fmask":
-        empty = value >= FMASK_EMPTY
-        grows = ((value & FMASK_CLOUD) != 0) & ~empty
-        cloud = ((value & (FMASK_CLOUD | FMASK_GROWN)) != 0) & ~empty
-        snow = ((value & FMASK_SNOW) != 0) & ~empty
-        ground = ~(empty | cloud | snow | ((value & FMASK_WATER) != 0))
-    else:
-        msg = f"quality layer of kind {kind!r} is unknown; known are {', '.join(map(repr, NATIVE))}"
+def _flags(kind: str) -> np.ndarray:
+    """Meaning of each of the 65,536 values of a quality layer, as flags."""
+    if kind not in QUALITY_LAYERS:
+        msg = f"quality layer of kind {kind!r} is unknown; known are {', '.join(map(repr, QUALITY_LAYERS))}"
         raise ValueError(msg)
-    flags = GROUND * ground + CLOUD * cloud + GROWS * grows + SNOW * snow + EMPTY * empty
-    table: np.ndarray = flags.astype(np.uint8)
+    classes = QUALITY_LAYERS[kind].decode(np.arange(1 << 16))
+    flags = sum(flag * which for flag, which in zip((GROUND, CLOUD, GROWS, SNOW, EMPTY), classes, strict=True))
+    table: np.ndarray = np.asarray(flags).astype(np.uint8)
     table.setflags(write=False)
     return table
 
@@ -112,7 +162,7 @@ def clear(
     quality : (y, x) uint16 array
         The provider's quality layer.
     kind : str
-        What it holds: a key of :data:`NATIVE`, see :class:`monitor.imagery.source.Scene`.
+        Key of :data:`QUALITY_LAYERS`, the ``quality`` of the scene.
     resolution : float
         Side of a pixel. [m]
     scale, offset : float
@@ -121,35 +171,41 @@ def clear(
     Returns
     -------
     (y, x) bool array
-        True where red and near infrared have a value (a possible one, for the kinds of :data:`LIMITED`), the class is
-        ground, no snow is seen and no cloud lies within :data:`CLOUD_BUFFER`.
+        True where red and near infrared have a value (a possible one, for `limited` kinds), the class is ground, no
+        snow is seen and no cloud lies within :data:`CLOUD_BUFFER`.
+
+    Raises
+    ------
+    ValueError
+        The kind is unknown.
 
     Notes
     -----
-    Sentinel-2 is not held to reflectances between 0 and 1: with a wrong offset the dark ground of a whole scene is
-    negative, and :mod:`monitor.cube.offset_check` must see it in order to say so.
+    Sentinel-2 is not limited to reflectances between 0 and 1: with a wrong offset the dark ground of a whole scene is
+    negative, and :mod:`monitor.cube.offset_check` must see it to report it.
     """
-    flags = _table(kind)[quality]
+    flags = _flags(kind)[quality]
     seen = (flags & GROUND) != 0
     needed = pixels[[bands.OBSERVED.index("red"), bands.OBSERVED.index("nir")]]
     seen &= bands.has_value(needed).all(axis=0)
-    if kind in LIMITED:
+    if QUALITY_LAYERS[kind].limited:
         seen &= _possible(needed, scale, offset)
     seen &= ~snow(pixels, scale=scale, offset=offset)
     grows = (flags & GROWS) != 0
     if not (seen.any() and grows.any()):
         return np.asarray(seen)
     scored = (quality >> 8 != 0) if kind == "scl_cs" else np.False_
-    for clouds, cell in ((grows & ~scored, NATIVE[kind]), (grows & scored, resolution)):
+    for clouds, cell in ((grows & ~scored, QUALITY_LAYERS[kind].cell), (grows & scored, resolution)):
         if clouds.any():
             seen &= ~_near(clouds, resolution=resolution, cell=cell)
     return np.asarray(seen)
 
 
 def snow(pixels: np.ndarray, *, scale: float, offset: float) -> np.ndarray:
-    """Pixels that are snow by their colour; False where green or 1.6 um have no value.
+    """Pixels that are snow by their normalised difference snow index; False where green or 1.6 um have no value.
 
-    The classes miss some: in the real series of the sample 368 pixels, all on eight days from November to early April.
+    The provider's classes miss some: in the real series of the sample 368 pixels, all on eight days from November to
+    early April.
 
     Parameters
     ----------
@@ -177,7 +233,7 @@ def _possible(needed: np.ndarray, scale: float, offset: float) -> np.ndarray:
 def _near(clouds: np.ndarray, *, resolution: float, cell: float) -> np.ndarray:
     """Pixels whose own cell has its centre within :data:`CLOUD_BUFFER` of the centre of a cloudy one.
 
-    Where the classes do not lie in whole blocks of `cell` (they were brought to another lattice), pixels are the cells.
+    Where classes do not come in whole blocks of `cell` (they were resampled), pixels are the cells.
     """
     times = round(cell / resolution)
     rows, columns = (_blocks(clouds, axis, times) for axis in (0, 1)) if times > 1 else (None, None)
@@ -208,12 +264,12 @@ def unseen_reason(
     scale: float = 1.0,
     offset: float = 0.0,
 ) -> str:
-    """The commonest reason why the ground of a site was not seen.
+    """The most frequent reason why the ground of a site was not seen.
 
     Parameters
     ----------
     quality, kind, pixels, scale, offset
-        See :func:`clear`. Without `pixels` only the classes speak.
+        See :func:`clear`. Without `pixels` only the classes are used.
     inside : (y, x) bool array
         Pixels of the site.
 
@@ -222,7 +278,7 @@ def unseen_reason(
     str
         ``CLOUD``, ``SNOW``, ``NODATA`` or, where reflectances are not possible ones, ``RADIOMETRY``.
     """
-    flags = _table(kind)[quality[inside]]
+    flags = _flags(kind)[quality[inside]]
     cloud, white, empty = ((flags & flag) != 0 for flag in (CLOUD, SNOW, EMPTY))
     odd = np.zeros_like(empty)
     if pixels is not None:
@@ -230,9 +286,9 @@ def unseen_reason(
         needed = own[[bands.OBSERVED.index("red"), bands.OBSERVED.index("nir")]]
         empty |= ~bands.has_value(needed).all(axis=0)
         white |= snow(own, scale=scale, offset=offset) & ~cloud
-        if kind in LIMITED:
+        if QUALITY_LAYERS[kind].limited:
             odd = ~(_possible(needed, scale, offset) | cloud | white)
-    found = {"CLOUD": cloud & ~empty, "SNOW": white & ~empty, "NODATA": empty, "RADIOMETRY": odd & ~empty}
-    counts = {name: int(pixels_of.sum()) for name, pixels_of in found.items()}
+    hidden = {"CLOUD": cloud & ~empty, "SNOW": white & ~empty, "NODATA": empty, "RADIOMETRY": odd & ~empty}
+    counts = {name: int(which.sum()) for name, which in hidden.items()}
     reason = max(counts, key=lambda name: counts[name])
     return reason if counts[reason] else "CLOUD"

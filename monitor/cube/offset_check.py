@@ -1,6 +1,6 @@
-"""Whether the offset that a scene's metadata tell is the one its pixels were made with.
+"""Check that the offset in a scene's metadata is the one its pixels were made with.
 
-Sentinel-2 integers carry an offset of -.1 since processing baseline 04.00; some catalogues take it off, and the flags
+Sentinel-2 integers carry an offset of -.1 since processing baseline 04.00; some catalogues remove it, and the flags
 that say so are wrong at times [1]_. A scene scaled wrongly is too bright or too dark by :data:`OFFSET_STEP` in every
 band, on the site and on its control ground alike: NDVI .30 (red .12, infrared .223) is read as .19. Nothing that
 happens on the ground does that. Logging and fire raise red and lower the infrared, drought hardly moves blue, haze and
@@ -30,21 +30,21 @@ from monitor.cube.overpass import parse_baseline
 from monitor.imagery import bands
 
 OFFSET_REASON: Final = "RADIOMETRY"
-"""Why a scene in conflict is not accepted."""
+"""Reason stored for a scene whose offset is contradicted."""
 
 OFFSET_STEP: Final = 0.1
 """BOA_ADD_OFFSET of Sentinel-2 L2A: 1,000 integers of 1e-4. [1]"""
 FIRST_OFFSET_BASELINE: Final = (4,)
 """Processing baseline from which ESA adds the offset, whatever the date of the acquisition."""
 DARKEST_POSSIBLE: Final = -0.02
-"""Ground has no mean reflectance below this; corrections for the atmosphere go wrong by less. [1]"""
+"""Least mean reflectance of ground; errors of the atmospheric correction are smaller. [1]"""
 
 SEASON_NODES: Final = 24
 """Days of the year, evenly apart, at which the season is estimated; between them it is linear."""
 NODE_WINDOWS: Final = (25.0, 45.0)
-"""Scenes of any year so near to a node tell its season; the wider if the narrower holds too few. [day]"""
+"""Scenes of any year this close to a node define its season; the wider window if the narrower holds too few. [day]"""
 MIN_SEASON_SCENES: Final = 5
-"""Scenes that can tell a season; with fewer the metadata are believed."""
+"""Least number of scenes that define a season; with fewer the metadata are believed."""
 MIN_SCATTER: Final = 0.008
 """Least scatter of a ground about its season in one band, so that no band decides alone. [1]"""
 
@@ -55,20 +55,20 @@ LONG_BANDS: Final = ("nir", "swir16", "swir22")
 SHORT_SHARE: Final = 0.75
 """Least error of the short bands under a wrong offset, mean of both grounds, as a share of the step. [1]"""
 LONG_SHARE: Final = 0.4
-"""The same of the long bands: less, since growth and wet soil move them. [1]"""
+"""Least error of the long bands; smaller, since growth and wet soil change them. [1]"""
 GROUND_SHARE: Final = 0.4
-"""The same of the short bands on each ground by itself: a change of the site alone is no wrong offset. [1]"""
+"""Least error of the short bands on each ground: a change of the site alone is no wrong offset. [1]"""
 RELATED_SCENES: Final = 6
-"""Kin of a scene are so many, the nearest in time of the same source, baseline and offset: treated alike, likely."""
+"""Number of related scenes: the nearest in time of the same source, baseline and offset, likely processed alike."""
 DOUBTFUL_SHARE: Final = 0.3
-"""A scene off by more is in doubt, and wrong when most of its kin are. [1]"""
+"""A scene off by more is in doubt, and wrong when most of its related scenes are. [1]"""
 RELATED_WRONG_SHARE: Final = 0.8
-"""If more of its kin are wrong, doubt by the short bands or the long is enough: haze over a scene too dark hides the
-step from the short, wet soil in one too bright from the long. [1]"""
+"""If more of the related scenes are wrong, doubt by the short or by the long bands is enough: haze over a scene that is
+too dark hides the step in the short bands, wet soil in one that is too bright hides it in the long. [1]"""
 MAX_OFF_SHARE: Final = 1 / 3
-"""Where more of the scenes that no anchor vouches for are off, the others need a reason to be the right ones. [1]"""
+"""Where more of the scenes without anchors are off, the others need witnesses to be taken for right. [1]"""
 WITNESS_RATIO: Final = 0.75
-"""Such a reason: scenes that could not be off the other way, so many to one that is off. [1]"""
+"""Witnesses, scenes that could not be off the other way, needed for each scene that is off. [1]"""
 OPPOSITE_SHARE: Final = 0.2
 """Share of the scenes near a node that, being off a way that no offset explains, show the rest to be wrong. [1]"""
 
@@ -78,14 +78,14 @@ _MEANS: Final = tuple(ground + band for ground in _GROUNDS for band in bands.OBS
 EVIDENCE: Final = np.dtype(
     [("day", "<f8"), ("offset", "<f8"), ("old", "?"), ("kin", "<i4"), ("means", "<f8", (len(_MEANS),))]
 )
-"""What a scene tells of its offset: day of the year, offset, whether it was made before baseline 04.00, which scenes
-were made alike, and the means of its bands on the site and on the control ground."""
+"""Evidence of a scene: day of the year, offset, whether its baseline is older than 04.00, a number shared by scenes
+processed alike, and the means of its bands on the site and on the control ground."""
 _EVIDENCE: Final = ("date", "offset", "baseline", "source", *_MEANS)
-"""Columns that it is drawn from."""
+"""Columns that evidence is computed from."""
 
 
 def check_offsets(stored: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Set aside the scenes whose offset is contradicted by what was seen.
+    """Reject the scenes whose offset is contradicted by the other scenes of the site.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def check_offsets(stored: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndar
 
 
 def can_be_checked(stored: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Whether scenes have means, and an offset that may be another (harmonised scenes, ``fmask``, have none)."""
+    """Scenes that have means, and an offset that may be wrong (harmonised scenes, ``fmask``, have none)."""
     sentinel_2 = stored["sensor"].astype("S10") == b"sentinel-2"
     judged = stored["accepted"] | (stored["reason"] == OFFSET_REASON.encode())
     found: np.ndarray = sentinel_2 & (stored["quality"] != b"fmask") & judged & np.isfinite(stored["red"])
@@ -115,7 +115,7 @@ def can_be_checked(stored: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def evidence(stored: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What scenes that tell their offset tell of it, (scene,) array of :data:`EVIDENCE`."""
+    """Evidence of the offset of scenes that can be checked, (scene,) array of :data:`EVIDENCE`."""
     found = np.zeros(len(stored["date"]), EVIDENCE)
     date = stored["date"]
     found["day"] = (date - date.astype("datetime64[Y]")).astype(np.float64) + 1
@@ -139,7 +139,7 @@ def contradicted(scenes: np.ndarray) -> np.ndarray:
     """Which scenes are in conflict, (scene,) bool, by the :func:`evidence` of all scenes that have any."""
     if not scenes.size:
         return np.zeros(0, bool)
-    # Of the reflectances, if the other offset is the true one.
+    # error of the reflectances if the other offset is the true one
     error = np.where(scenes["offset"] < -OFFSET_STEP / 2, -OFFSET_STEP, OFFSET_STEP)
     anchors = scenes["old"] & (error > 0)
     seen = np.stack(np.split(scenes["means"], len(_GROUNDS), axis=1))  # (ground, scene, band)
@@ -161,13 +161,13 @@ def contradicted(scenes: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def _apart(one: np.ndarray, other: np.ndarray | float) -> np.ndarray:
-    """How far days of the year lie from others, at most half a year. [day]"""
+    """Distance between days of the year, at most half a year. [day]"""
     away = np.abs(one - other)
     return np.minimum(away, np.abs(365.25 - away))
 
 
 def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.ndarray:
-    """Scenes of which no one can tell whether they or those that contradict them are right, (scene,) bool.
+    """Scenes that may be right or wrong, as those that contradict them may be, (scene,) bool.
 
     If those that are off defined the season, the others would be off by as much the other way. For a scene of the same
     offset that is no possible error: enough of such scenes show that the others are right.
@@ -183,7 +183,7 @@ def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.
 def _shift(
     days: np.ndarray, seen: np.ndarray, season: np.ndarray, anchored_nodes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How far scenes lie off the season of the others.
+    """Difference of the scenes from the season of the others.
 
     Parameters
     ----------
@@ -228,11 +228,11 @@ def _nodes(
     level : (scene,) array
         Brightness.
     error : (scene,) array
-        What is wrong with them if the other offset is the true one. [1]
+        Error of the reflectances if the other offset is the true one. [1]
     seen : (ground, scene, band) array
         Means; NaN where there is none.
     anchors, usable : (scene,) bool arrays
-        Scenes that tell the season: the first where there are enough of them, else the second.
+        Scenes that define the season: the first where there are enough of them, else the second.
 
     Returns
     -------
@@ -275,7 +275,7 @@ def _nodes(
 def _off(
     shift: np.ndarray, error: np.ndarray, short_bands: np.ndarray, long_bands: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How far scenes lie off their season, as shares of the step that a wrong offset makes.
+    """Difference of the scenes from their season, as a share of the step that a wrong offset makes.
 
     Parameters
     ----------
@@ -289,9 +289,9 @@ def _off(
     Returns
     -------
     short : (ground, scene) array
-        By the short bands, each weighted by how little it scatters; 0 where it is not known.
+        By the short bands, each weighted by its inverse variance; 0 where unknown.
     long : (scene,) array
-        By the long bands, mean of the grounds; 0 where it is not known.
+        By the long bands, mean of the grounds; 0 where unknown.
     """
     grounds, scenes, _ = shift.shape
     short, long = np.zeros((grounds, scenes)), np.zeros(scenes)
@@ -343,13 +343,13 @@ def _company(kinds: np.ndarray, conflicting: np.ndarray) -> np.ndarray:
 
 
 def _level(seen: np.ndarray) -> np.ndarray:
-    """Brightness by which scenes are distinguished: of blue, of red where a sensor lacks blue; mean of the grounds."""
+    """Brightness in blue, or in red where a sensor lacks blue; mean of the grounds."""
     blue, red = (seen[..., bands.OBSERVED.index(band)].mean(axis=0) for band in ("blue", "red"))
     return red if np.isnan(blue).any() else blue
 
 
 def _known(shift: np.ndarray, names: Sequence[str]) -> bool:
-    """Whether any scene is seen in some bands; (ground, scene, band) array."""
+    """Whether any scene has values in some bands; (ground, scene, band) array."""
     return not np.isnan(shift[..., _columns(names)]).all()
 
 

@@ -1,7 +1,7 @@
-"""Granules of one overpass: which belong together, which are still to be read, and how they become one scene.
+"""Overpasses: granules of one acquisition are grouped, compared with those stored, and merged into one scene.
 
-Ground in the overlap of two granules is seen once, not twice, by an overpass. The granule in the site's own projected
-system is preferred; the others only fill where it has no value.
+Ground in the overlap of two granules is observed once by an overpass, not twice. The granule in the site's own
+projected system is preferred; the others only fill pixels where it has no value.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from monitor.imagery.source import Scene
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overpass:
-    """One acquisition as offered: it counts once, however many granules and catalogues have it."""
+    """One acquisition as offered: it counts once, whatever the number of granules and catalogues."""
 
     acquisition: str
     granules: tuple[Scene, ...]
@@ -31,21 +31,21 @@ class Overpass:
 
     @property
     def baselines(self) -> dict[str, str]:
-        """Processing baseline of each granule."""
+        """Processing baseline of each granule, by tile."""
         return {scene.tile: scene.baseline for scene in self.granules}
 
 
 def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -> list[Overpass]:
-    """Scenes over one site by overpass, ascending by time.
+    """Group the scenes over one site into overpasses, ascending by time.
 
     Parameters
     ----------
     offered : iterable of Scene
-        In order of preference of their sources. Of one granule the newest baseline is kept, of equal ones the first.
+        In order of preference of their sources. Of one granule the newest baseline is used, of equal ones the first.
     crs : str
         The site's own projected system, for instance ``EPSG:32648``.
     stored : iterable of str
-        Acquisitions stored already: a catalogue that knows an acquisition by another time finds it under that name.
+        Stored acquisitions: their names are used where a catalogue names the same acquisition by another time.
     """
     offered = list(offered)
     names = _names([scene.acquisition for scene in offered], stored)
@@ -66,30 +66,30 @@ def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -
 
 
 class PendingDays(NamedTuple):
-    """What may be left to do of what is offered."""
+    """Days on which a scene is offered that is not stored yet."""
 
     scenes: tuple[Scene, ...]
-    """Those of the days of which any is not stored under just its name, in the order in which they are offered."""
+    """All scenes offered on these days, in the order in which they are offered."""
     stored: frozenset[str]
-    """Acquisitions stored of those days."""
+    """Acquisitions stored on these days."""
 
 
 def pending_days(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str]]) -> PendingDays:
-    """The days of which any scene is not stored under just its name: the others leave nothing to do.
+    """Limit the scenes offered over a site to the days on which one is not stored under its own name.
 
-    Of a site that is seen for ten years that is one in a thousand.
+    Nothing is missing on the other days. Of ten years of scenes about one in a thousand remains.
 
     Parameters
     ----------
     offered : sequence of Scene
-        Over one site.
+        All over one site.
     stored : mapping
         As for :func:`not_yet_stored`.
 
     Returns
     -------
     Open
-        What is left to do of its scenes is what is left to do of all.
+        :func:`not_yet_stored` of these scenes is the same as of all.
     """
     new = {
         day for scene in offered if not is_stored(stored, scene) for day in acquisition_id.day_keys(scene.acquisition)
@@ -101,13 +101,13 @@ def pending_days(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str
 
 
 def _of_their_days(offered: Iterable[str], stored: Iterable[str]) -> frozenset[str]:
-    """Acquisitions stored that may be one of those offered."""
+    """Stored acquisitions that may be the same as one offered."""
     told = {day for name in offered for day in acquisition_id.day_keys(name)}
     return frozenset(name for name in stored if not told.isdisjoint(acquisition_id.day_keys(name)))
 
 
 def _names(offered: Sequence[str], stored: Iterable[str]) -> dict[str, str]:
-    """One name for each acquisition: that it is stored under, else the fullest, and of these the earliest time."""
+    """One name for each acquisition: the stored one, else the longest, of equal length the earliest."""
     kept = _of_their_days(offered, stored)
     ranked = sorted({*offered, *kept}, key=lambda name: (name not in kept, -len(name), name))
     near: dict[str, list[str]] = {}
@@ -122,9 +122,9 @@ def _names(offered: Sequence[str], stored: Iterable[str]) -> dict[str, str]:
 
 
 def not_yet_stored(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
-    """Overpasses offered that are not stored, or stored without one of their granules or under an older baseline.
+    """Overpasses offered that are not stored, or stored without one of their granules or with an older baseline.
 
-    `stored` gives, of each stored acquisition, the baseline of each of its granules.
+    `stored` has the baseline of each stored granule, by acquisition and tile.
     """
     return [
         one for one in offered if not all(_has(stored.get(one.acquisition), *told) for told in one.baselines.items())
@@ -132,7 +132,7 @@ def not_yet_stored(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str
 
 
 def is_stored(stored: Mapping[str, Mapping[str, str]], scene: Scene) -> bool:
-    """Whether a scene is stored under just its name, of its baseline or a newer one; `stored` as above."""
+    """Whether a scene is stored under its own name with its baseline or a newer one; see :func:`not_yet_stored`."""
     return _has(stored.get(scene.acquisition), scene.tile, scene.baseline)
 
 
@@ -142,25 +142,25 @@ def _has(granules: Mapping[str, str] | None, tile: str, baseline: str) -> bool:
     return have == baseline or parse_baseline(have) >= parse_baseline(baseline)
 
 
-@cache  # few baselines, asked for again with every scene of every site
+@cache  # few baselines, compared with every scene of every site
 def parse_baseline(baseline: str) -> tuple[int, ...]:
-    """A baseline in comparable form; an unknown one is the oldest."""
+    """Processing baseline as comparable numbers; an unknown one is the oldest."""
     return tuple(int(part) for part in baseline.split(".") if part.isdigit())
 
 
 def merge_granules(parts: Sequence[tuple[Scene, np.ndarray]]) -> np.ndarray:
-    """One packed scene of the packed granules of an overpass, the preferred one first.
+    """Merge the packed granules of an overpass into one packed scene.
 
     Parameters
     ----------
     parts : sequence of (Scene, (layer, y, x) uint16 array)
-        See :func:`monitor.cube.packed.pack`; on one grid.
+        Granules on one grid, the preferred one first; see :func:`monitor.cube.packed.pack`.
 
     Returns
     -------
     (layer, y, x) uint16 array
-        Where the first has no value, that of the next, its integers moved to the first's offset. A granule of
-        another scale or kind of quality layer cannot fill.
+        Pixels where the first has no value are filled from the next, its integers shifted to the first's offset. A
+        granule of another scale or kind of quality layer cannot fill.
     """
     main, packed = parts[0]
     n = len(bands.OBSERVED)

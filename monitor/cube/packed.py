@@ -19,11 +19,11 @@ from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene
 
 PACKED_LAYERS: Final = (*bands.OBSERVED, "quality", "clear")
-"""Order along ``layer`` of what is stored of a scene."""
+"""Order along ``layer`` (or ``band``) of the stored layers of a scene."""
 
 
 def pack(frame: Frame, scene: Scene) -> np.ndarray:
-    """Layers of one scene on one grid.
+    """Pack one scene on one grid into stored layers, with its mask.
 
     Returns
     -------
@@ -34,6 +34,8 @@ def pack(frame: Frame, scene: Scene) -> np.ndarray:
     ------
     SceneRejected
         ``RADIOMETRY``: the bands were stretched or scaled already.
+    ValueError
+        The kind of the quality layer is unknown.
     """
     if bands.is_stretched(frame.pixels):
         reason = "RADIOMETRY"
@@ -63,23 +65,23 @@ def unpack(
     bandpass: Sequence[bool] | None = None,
     layers: Collection[str] = PACKED_LAYERS,
 ) -> xr.Dataset:
-    """The cube of packed scenes, without coordinates in space.
+    """Unpack scenes into the cube, without coordinates in space.
 
     Parameters
     ----------
     packed : (time, layer, ...) uint16 array, numpy or dask
-        See :func:`pack`; in order of time.
+        In order of time; see :func:`pack`.
     dims : sequence of str
         Names of the dimensions after ``layer``.
     times : sequence of datetime
-        Of the scenes, aware.
+        Times of the scenes, with a time zone.
     scale, offset : sequence of float
-        Reflectance = scale * integer + offset, a scene each. [1]
+        Reflectance = scale * integer + offset, for each scene. [1]
     bandpass : sequence of bool, optional
-        Whether a scene is to be brought from Landsat's bands to those of Sentinel-2
-        (:data:`monitor.imagery.bands.BANDPASS`), a scene each; None: all stay as their sensor sees.
+        Whether each scene is adjusted from the bands of Landsat to those of Sentinel-2
+        (:data:`monitor.imagery.bands.BANDPASS`); None: none is.
     layers : collection of str
-        Those wanted, of :data:`PACKED_LAYERS`.
+        Some of :data:`PACKED_LAYERS`.
 
     Returns
     -------

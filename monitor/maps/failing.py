@@ -1,7 +1,7 @@
 """Where a site fails, from the sums of its growing seasons up to the last look for a failure.
 
-Between two looks, most of a year, nothing of it changes: it is stored (:mod:`monitor.derived`), and made again by
-whoever needs it, the night or a page, where it is lost or anything that it is made from has changed.
+Between two looks, most of a year, it does not change: it is stored (:mod:`monitor.derived`), and computed again where
+it is missing or an input has changed.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,12 +31,12 @@ class FailingMap:
 
     ground: FailingHectares
     chance: np.ndarray
-    """(block, block) float32: smoothed probability of failing of blocks of pixels; NaN where it is not known. [1]"""
+    """(block, block) float32: smoothed probability of failing of blocks of pixels; NaN where unknown. [1]"""
     times: int
     """Pixels along each side of a block."""
 
-    def on(self, ground: np.ndarray) -> np.ndarray:
-        """The chance of each pixel of the site, of (y, x) bool `ground`; (y, x) float32, NaN elsewhere. [1]"""
+    def on_grid(self, ground: np.ndarray) -> np.ndarray:
+        """Probability of each pixel of the site, the (y, x) bool `ground`; (y, x) float32, NaN elsewhere. [1]"""
         height, width = ground.shape
         fine = self.chance.repeat(self.times, axis=0).repeat(self.times, axis=1)[:height, :width]
         return np.where(ground, fine, np.float32(np.nan))
@@ -52,24 +52,24 @@ def failing_map(
     *,
     constants: Calibration,
 ) -> FailingMap | None:
-    """Where a site fails, from the scenes up to the last look; None where that cannot be said.
+    """Where a site fails, from the scenes up to the last look; None where the site does not fail or it is unknown.
 
     Parameters
     ----------
     store : StoredSite
-        Of the site.
+        Stored scenes of the site.
     snapshot : str
-        Of the store.
+        Snapshot of the store.
     site : Site
-        As it was judged.
+        Version that was judged.
     observed : mapping
         Columns :data:`monitor.maps.seasons.SEASON_COLUMNS` of its series, and ``chain``, (n,) arrays ascending by time.
     day : date
-        Of the last look.
+        Date of the last look.
     look : callable
-        The last look, of these scenes; called only where the result is not stored.
+        Computes the last look from these scenes; called only where the result is not stored.
     constants : Calibration
-        Of the verdict.
+        Constants of the verdict.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""Sums over the scenes of each growing season, pixel by pixel: what the maps of a site are made from.
+"""Sums over the scenes of each growing season, pixel by pixel, from which the maps of a site are computed.
 
-The season in which the work began is summed in two halves, of the scenes before that day and from then on. Scenes are
+The season in which the work began is summed in two halves, before that day and from that day on. Scenes are
 added in order of acquisition, so that the sums do not depend on the order in which they arrived. Those of a season that
 is over are stored (:mod:`monitor.derived`) under the scenes that went in: a late, replaced or rejected one has its own
-season summed again. The season under way is summed from the stored pixels whenever it is needed.
+season summed again. The current season is summed from the stored pixels whenever it is needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,21 +36,21 @@ class SeasonScenes(NamedTuple):
     acquisitions: np.ndarray
     """(scene,) bytes, UTF-8."""
     digests: np.ndarray
-    """(scene,) bytes: hash of what is stored of each."""
+    """(scene,) bytes: hash of the stored pixels and unit means."""
     controls: np.ndarray
-    """(scene,) float64: mean cover of the control ground in each. [1]"""
+    """(scene,) float64: mean cover of the control ground. [1]"""
     over: bool
-    """Whether the series reaches beyond the season: later scenes belong to another one."""
+    """Whether the series extends beyond the season, so that later scenes belong to another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSeasons:
-    """A site whose seasons are to be summed up."""
+    """A site and the seasons to be summed."""
 
     site: Site
     store: StoredSite
     snapshot: str
-    """Of the store; see :class:`monitor.cube.stored_site.StoredSite`."""
+    """Snapshot of the store, see :class:`monitor.cube.stored_site.StoredSite`."""
     seasons: Mapping[Season, SeasonScenes]
 
 
@@ -60,14 +60,14 @@ def scenes_by_season(site: Site, observed: Mapping[str, np.ndarray]) -> dict[Sea
     Parameters
     ----------
     site : Site
-        Gives the start of the work and the growing season.
+        Its start and growing season are used.
     observed : mapping
         Columns :data:`SEASON_COLUMNS` of its series, (n,) arrays ascending by time.
 
     Returns
     -------
     dict
-        Seasons with a scene, ascending by year; of one year the half before the start last.
+        Seasons with a scene, ascending by year; within a year the half before the start last.
     """
     controls = np.asarray(observed["control_cover"], np.float64)
     counts = np.asarray(observed["accepted"], bool) & ~np.isnan(controls)
@@ -98,11 +98,11 @@ def season_sums(
         (time, y, x) of the scenes (:mod:`monitor.cube.packed`), with ``red``, ``nir`` and ``clear``; as dask array in
         one chunk along time.
     controls : xr.DataArray
-        (time,) mean cover of the control ground in each. [1]
+        (time,) mean cover of the control ground in each scene. [1]
     endmembers : Endmembers
-        Of the biome.
+        End members of the biome.
     sums : xr.DataArray, optional
-        Those of the earlier scenes of the season; None: these are the first.
+        Sums of the earlier scenes of the season; None: there are none.
 
     Returns
     -------
@@ -124,53 +124,54 @@ def season_sums(
 
 
 def sums_by_season(sites: Sequence[SiteSeasons]) -> list[dict[Season, np.ndarray]]:
-    """Sums of the seasons of some sites, best of one landscape: a stored chunk of pixels holds many of them.
+    """Sums of the seasons of some sites, ideally of one landscape: a stored chunk of pixels holds many sites.
 
     Parameters
     ----------
-    sites : sequence of Wanted
+    sites : sequence of SiteSeasons
         Sites and their seasons.
 
     Returns
     -------
     list of dict
-        Of each site by season (row, y, x) float32 of :data:`monitor.trends.kernels.season_sums.SUMS`, read-only.
+        For each site, by season, (row, y, x) float32 of :data:`monitor.trends.kernels.season_sums.SUMS`, read-only.
 
     Raises
     ------
     StoreBroken
         A store cannot be read, or lacks a scene.
     """
-    found: list[dict[Season, np.ndarray]] = [{} for _ in sites]
-    for season in sorted({season for one in sites for season in one.seasons}):  # all sites of a season: see above
-        for one, sums in zip(sites, found, strict=True):
-            if season in one.seasons:
-                sums[season] = _stored(one, season)
-    return found
+    by_site: list[dict[Season, np.ndarray]] = [{} for _ in sites]
+    for season in sorted({season for site in sites for season in site.seasons}):  # one season of all sites at a time
+        for site, sums in zip(sites, by_site, strict=True):
+            if season in site.seasons:
+                sums[season] = _stored(site, season)
+    return by_site
 
 
-def _stored(one: SiteSeasons, season: Season) -> np.ndarray:
-    scenes, endmembers = one.seasons[season], ENDMEMBERS[one.site.biome]
-    make = partial(_sums, one, scenes, endmembers)
+def _stored(site: SiteSeasons, season: Season) -> np.ndarray:
+    """Sums of one season, from the file where they are stored."""
+    scenes, endmembers = site.seasons[season], ENDMEMBERS[site.site.biome]
+    make = partial(_sums, site, scenes, endmembers)
     if not scenes.over:
         return make()["sums"]
     year, before = season
-    path = one.store.derived.with_suffix(".seasons") / f"{year}{'-before' if before else ''}"
-    inputs = [*scenes, grid_to_json(one.store.grid), endmembers]
+    path = site.store.derived.with_suffix(".seasons") / f"{year}{'-before' if before else ''}"
+    inputs = [*scenes, grid_to_json(site.store.grid), endmembers]
     sums: np.ndarray = derived.get(path, inputs, make, module=__name__)["sums"]
     return sums
 
 
-def _sums(one: SiteSeasons, scenes: SeasonScenes, endmembers: Endmembers) -> dict[str, np.ndarray]:
-    """Of a season from the stored pixels, some scenes at a time: a large site does not fit in memory as a whole."""
+def _sums(site: SiteSeasons, scenes: SeasonScenes, endmembers: Endmembers) -> dict[str, np.ndarray]:
+    """Sums of one season from the stored pixels, some scenes at a time: a large site does not fit in memory."""
     layers = {"red", "nir", "clear", *INDICES[endmembers.index][1]}
-    height, width = one.store.grid.shape
-    together = max(1, CUBE_CHUNK_BYTES // (height * width * 4 * len(layers)))
+    height, width = site.store.grid.shape
+    at_once = max(1, CUBE_CHUNK_BYTES // (height * width * 4 * len(layers)))
     sums = None
-    for first in range(0, scenes.controls.size, together):
-        some = slice(first, first + together)
-        names = [name.decode() for name in scenes.acquisitions[some].tolist()]
-        cube = one.store.cube(one.snapshot, layers=layers, acquisitions=names, lazy=False)
-        sums = season_sums(cube, xr.DataArray(scenes.controls[some], dims="time"), endmembers, sums)
+    for first in range(0, scenes.controls.size, at_once):
+        part = slice(first, first + at_once)
+        names = [name.decode() for name in scenes.acquisitions[part].tolist()]
+        cube = site.store.cube(site.snapshot, layers=layers, acquisitions=names, lazy=False)
+        sums = season_sums(cube, xr.DataArray(scenes.controls[part], dims="time"), endmembers, sums)
     assert sums is not None  # a season has a scene
     return {"sums": np.ascontiguousarray(sums.transpose("row", ...).values)}

@@ -15,7 +15,7 @@ from monitor.trends.kernels.season_sums import season_mean
 from monitor.trends.maps import mid_season, slope
 
 MAPS: Final = ("ndvi", "cover", "slope", "uplift")
-"""Maps of every site of which something was seen in a growing season."""
+"""Maps of every site that was seen in a growing season."""
 
 
 def site_maps(sums: Mapping[Season, np.ndarray], ground: np.ndarray, grid: GeoBox) -> xr.Dataset:
@@ -24,11 +24,11 @@ def site_maps(sums: Mapping[Season, np.ndarray], ground: np.ndarray, grid: GeoBo
     Parameters
     ----------
     sums : mapping
-        By season (row, y, x) float32 of :data:`monitor.trends.kernels.season_sums.SUMS`; of one season at least.
+        By season, at least one, (row, y, x) float32 of :data:`monitor.trends.kernels.season_sums.SUMS`.
     ground : (y, x) bool array
-        Pixels of the site; the others are left empty.
+        Pixels of the site; the others stay NaN.
     grid : GeoBox
-        Of the site.
+        Grid of the site.
 
     Returns
     -------

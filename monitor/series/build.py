@@ -1,15 +1,15 @@
-"""The series of a site, built from all its stored scenes.
+"""Build the observation series of a site from all its stored scenes.
 
-How one scene counts depends on the others: whether its offset can be true, and which control units are still fit to
-compare with. So that is never stored with a scene: the series is a function of all of them, the same in whatever order
-they arrived.
+Whether one scene counts depends on the others: whether its offset is plausible, and which control units can still be
+compared with. That is therefore not stored with a scene: the series is a function of all scenes, in whatever order they
+arrived.
 
 The site's own values stay as measured. Those of the control ground (every ``control_*`` column and the reference) are
-brought to the orbit that the site was seen from (:mod:`monitor.controls.orbit_bias`): they say what the control ground
-would show if it sloped as the site does, so that the difference of the two is the right one.
+corrected to the site's orbit (:mod:`monitor.controls.orbit_bias`): they show what the control ground would show with
+the slopes of the site, so that the difference of the two is unbiased.
 
-Which units are fit, and what the orbits differ by, follows from the years that are over, and so do the values of those
-years. They are stored (:mod:`monitor.derived`), so that a night reads the unit means of this year alone.
+Which units are fit, and the steps between orbits, follow from the years that are over, and so do the values of those
+years. They are stored (:mod:`monitor.derived`), so that a night reads only this year's unit means.
 """
 
 from collections.abc import Mapping
@@ -36,13 +36,13 @@ _STORED: Final = (
     "acquisition", "time", "date", "digest", "accepted", "reason", "clear_fraction", "n_pixels", "scene", "source",
     "baseline", *SERIES_MEASURES,
 )  # fmt: skip
-"""Columns that are taken as they are stored, but for what the offset check and the control ground say of a scene."""
+"""Columns taken from the store; the offset check and the control ground may still reject a scene."""
 _MADE: Final = ("accepted", "reason", *SERIES_MEASURES, *CONTROL_COLUMNS, "chain", "line")
-"""Columns that are more than that."""
+"""Columns of the years that are over which are stored as derived results."""
 _MEASURES: Final = [UNIT_MEASURES.index(name) for name in SERIES_MEASURES]
 
 Steps = Mapping[str, Mapping[str, float]]
-"""What is added to the control ground, by orbit and column; orbits and columns that are not in it stay as they are."""
+"""Correction added to the control ground, by orbit and column; zero for orbits and columns that are missing."""
 
 
 def site_series(
@@ -53,20 +53,20 @@ def site_series(
     left_out: LeftOut | None = None,
     snapshot: str | None = None,
 ) -> Columns:
-    """The series of a site.
+    """Build the series of a site.
 
     Parameters
     ----------
     stored : StoredSite
-        Its stored scenes.
+        Stored scenes of the site.
     controls : ControlSet
-        Its frozen control units; with none the control ground is as stored with each scene.
+        Frozen control units; without units the control means stored with each scene are used.
     site : Site
-        Gives the start of the work.
+        Its start is used.
     left_out : mapping, optional
-        From which day on units do not count, see :func:`monitor.controls.screening.left_out`.
+        First day on which units no longer count, see :func:`monitor.controls.screening.left_out`.
     snapshot : str, optional
-        As it stood then; None: as it stands.
+        Default: the newest.
 
     Returns
     -------
@@ -95,9 +95,9 @@ def site_series(
         partial(_years_over, stored, before, controls, site, left_out),
         module=__name__,
     )
-    found = _shown(stored, now, controls, past["last_fit"], left_out)
-    ground = _corrected(_ground(found.rings, found.reference), now, past["steps"])
-    this_year = _judged(now, ground, found.few, past["chain"][-1:].tobytes())
+    compared = _compared(stored, now, controls, past["last_fit"], left_out)
+    ground = _corrected(_ground(compared.rings, compared.reference), now, past["steps"])
+    this_year = _judged(now, ground, compared.few, past["chain"][-1:].tobytes())
     return {
         name: np.concatenate([past[name] if name in past else before[name], values])
         for name, values in this_year.items()
@@ -107,9 +107,9 @@ def site_series(
 def _years_over(
     stored: StoredSite, seen: Columns, controls: ControlSet, site: Site, left_out: LeftOut
 ) -> dict[str, Any]:
-    """What follows from the scenes of the years that are over: their own columns, and what later ones are held against.
+    """Results of the years that are over: their columns, the last fit year of each unit, and the steps between orbits.
 
-    Steps between orbits are learnt from all units, left out or not: they are of slopes, which no planting changes, and
+    Steps are estimated from all units, left out or not: they depend on slopes, which planting does not change, and
     earlier scenes keep their values.
     """
     coords = {"time": seen["moment"], "unit": stored.units, "measure": list(SERIES_MEASURES)}
@@ -117,8 +117,8 @@ def _years_over(
     whole = compare(means, controls, since=site.start)
     steps = _orbit_steps(seen, _ground(whole.rings, whole.reference), whole.units)
     last = last_fit_year(means, controls, since=site.start, left_out=left_out)
-    found = _shown(stored, seen, controls, last, left_out)
-    columns = _judged(seen, _corrected(_ground(found.rings, found.reference), seen, steps), found.few)
+    compared = _compared(stored, seen, controls, last, left_out)
+    columns = _judged(seen, _corrected(_ground(compared.rings, compared.reference), seen, steps), compared.few)
     return {**{name: columns[name] for name in _MADE}, "last_fit": last, "steps": steps}
 
 
@@ -127,14 +127,16 @@ def _means(stored: StoredSite, seen: Columns) -> np.ndarray:
     return stored.unit_means_of(seen["row"])[:, :, _MEASURES]
 
 
-def _shown(stored: StoredSite, seen: Columns, controls: ControlSet, last: np.ndarray, left_out: LeftOut) -> Comparison:
+def _compared(
+    stored: StoredSite, seen: Columns, controls: ControlSet, last: np.ndarray, left_out: LeftOut
+) -> Comparison:
     return compare_fit_units(
         _means(stored, seen), seen["moment"], stored.units, SERIES_MEASURES, controls, last, left_out=left_out
     )  # fmt: skip
 
 
 def _ground(rings: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
-    """(time,) values of the control ground, by column, of :class:`monitor.controls.control_means.Comparison`."""
+    """(time,) values of the control ground, by column, from :class:`monitor.controls.control_means.Comparison`."""
     return {
         **{f"control_{name}": rings[0, :, k] for k, name in enumerate(SERIES_MEASURES)},
         "control_cover_2": rings[1, :, SERIES_MEASURES.index("cover")],
@@ -143,7 +145,7 @@ def _ground(rings: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _orbits(seen: Columns) -> list[str]:
-    """Name of the orbit that each scene was seen from; empty: unknown, or the scene is not accepted."""
+    """Name of the orbit of each scene; empty: unknown, or the scene is not accepted."""
     # a path of Landsat and an orbit of Sentinel-2 may have the same number
     return [
         f"{sensor.split('-')[0]} {orbit}" if accepted and orbit else ""
@@ -154,12 +156,12 @@ def _orbits(seen: Columns) -> list[str]:
 
 
 def _orbit_steps(seen: Columns, ground: Columns, units: np.ndarray) -> Steps:
-    """What is added to the control ground so that it is seen as the site is, learnt from scenes of years that are over.
+    """Correction of the control ground to the site's orbit, estimated from scenes of years that are over.
 
     ``units`` is (time, unit, measure), see :class:`monitor.controls.control_means.Comparison`.
     """
     orbits = _orbits(seen)
-    found: dict[str, dict[str, float]] = {}
+    by_orbit: dict[str, dict[str, float]] = {}
     for measure in ("cover", *(name for name in SERIES_MEASURES if name != "cover")):
         names = [name for name in ground if name.removeprefix("control_").removesuffix("_2") == measure]
         names += ["reference_cover"] if measure == "cover" else []
@@ -171,12 +173,12 @@ def _orbit_steps(seen: Columns, ground: Columns, units: np.ndarray) -> Steps:
                 return {}
             continue
         for orbit, step in steps.items():
-            found.setdefault(orbit, {}).update(zip(names, step.tolist(), strict=True))
-    return found
+            by_orbit.setdefault(orbit, {}).update(zip(names, step.tolist(), strict=True))
+    return by_orbit
 
 
 def _corrected(ground: Columns, seen: Columns, steps: Steps) -> Columns:
-    """Values of the control ground as if it were seen as the site is, six decimals, by column."""
+    """Values of the control ground corrected to the site's orbit, six decimals, by column."""
     orbits = _orbits(seen) if steps else []
     corrected = {**ground}
     for name in dict.fromkeys(chain.from_iterable(steps.values())):
@@ -189,18 +191,18 @@ def _corrected(ground: Columns, seen: Columns, steps: Steps) -> Columns:
 
 
 def _judged(seen: Columns, ground: Columns, few: np.ndarray | None, before: bytes = b"") -> dict[str, np.ndarray]:
-    """Columns of some scenes.
+    """Columns of the series of some scenes.
 
     Parameters
     ----------
     seen : mapping
-        As stored, after the offset check.
+        Stored columns, after the offset check.
     ground : mapping
         (time,) values of the control ground by column.
     few : (time,) bool array or None
-        Whether fewer than ten units are fit to compare each scene with; None: there are no units.
+        Whether fewer than ten units can be compared with in each scene; None: there are no units.
     before : bytes
-        Chain of the scene before.
+        Chain hash of the scene before.
     """
     columns = {name: seen[name] for name in _STORED}
     if few is not None:

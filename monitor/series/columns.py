@@ -4,23 +4,23 @@
 column              dtype          unit  value
 =================== ============== ===== ==============================================================================
 acquisition         bytes                one satellite pass, see :mod:`monitor.imagery.acquisition_id`
-time                bytes                of the preferred granule, ISO 8601, UTC
+time                bytes                time of the preferred granule, ISO 8601, UTC
 date                datetime64[D]        day of `time`
 scene               bytes                id of the preferred granule
-source              bytes                that offered it
-baseline            bytes                processing baseline of the preferred granule; empty: not known
+source              bytes                name of the source of the preferred granule
+baseline            bytes                processing baseline of the preferred granule; empty: unknown
 digest              bytes                hash of the stored pixels and unit means
 accepted            bool                 whether the scene counts
 reason              bytes                why it does not; empty for an accepted one
 clear_fraction      float64        1     share of the site that was seen
 n_pixels            int64                pixels of the site that were seen
 ndvi                float64        1     mean over the clear pixels of the site
-cover               float64        1     the same, vegetation cover
-ndmi, nbr           float64        1     the same, of the indices of these names
-control_ndvi, ...   float64        1     the same four of the control ground: mean of the first ring of control units
+cover               float64        1     mean vegetation cover over the clear pixels of the site
+ndmi, nbr           float64        1     means of these indices over the clear pixels of the site
+control_ndvi, ...   float64        1     these four of the control ground: mean of the first ring of control units
 control_cover_2     float64        1     cover of the second ring
-reference_cover     float64        1     cover of ground that stood before the start where the plan wants the site to be
-chain               16 bytes             hash of what is judged up to and including this acquisition
+reference_cover     float64        1     cover of ground that had the planned cover before the start
+chain               16 bytes             hash of all judged values up to and including this acquisition
 line                bytes                line of ``observations.csv`` without the site
 =================== ============== ===== ==============================================================================
 
@@ -36,7 +36,7 @@ from typing import Final
 import numpy as np
 
 Columns = Mapping[str, np.ndarray]
-"""Such columns by name."""
+"""Columns of a series, by name."""
 SERIES_MEASURES: Final = ("ndvi", "cover", "ndmi", "nbr")
 """Means of a site and, as ``control_*``, of its control ground."""
 CONTROL_COLUMNS: Final = ("control_cover_2", "reference_cover", *(f"control_{name}" for name in SERIES_MEASURES))
@@ -50,11 +50,11 @@ JUDGED_COLUMNS: Final = (
     *SERIES_MEASURES,
     *CONTROL_COLUMNS[2:],
 )
-"""Columns that a verdict is drawn from, beside `date`."""
+"""Columns that a verdict is computed from, besides `date`."""
 
 
 def no_observations() -> Columns:
-    """The columns of a site of which nothing is stored."""
+    """Empty columns of a site without stored scenes."""
     kinds = {"date": "datetime64[D]", "accepted": "bool", "n_pixels": "int64", "chain": "V16"}
     kinds |= dict.fromkeys(("acquisition", "time", "scene", "source", "baseline", "digest", "reason", "line"), "S1")
     kinds |= dict.fromkeys(("clear_fraction", *SERIES_MEASURES, *CONTROL_COLUMNS), "float64")
@@ -62,21 +62,21 @@ def no_observations() -> Columns:
 
 
 def decode_texts(column: np.ndarray) -> list[str]:
-    """The n texts of an (n,) column of texts."""
+    """Decode an (n,) column of bytes (:func:`monitor.cube.records.encode_texts`) into n texts."""
     encoded = column.tolist()
-    known = {text: text.decode("utf-8", "surrogatepass") for text in set(encoded)}  # of a thousand reasons a few differ
+    known = {text: text.decode("utf-8", "surrogatepass") for text in set(encoded)}  # a thousand reasons have few values
     return [known[text] for text in encoded]
 
 
 def chain_hashes(observed: Columns, before: bytes = b"") -> np.ndarray:
-    """Hash, for each observation, of what is judged of it and of all observations before it.
+    """Hash, for each observation, of its judged values and those of all observations before it.
 
     Parameters
     ----------
     observed : mapping
         ``acquisition``, ``digest``, ``reason`` and the :data:`JUDGED_COLUMNS` columns.
     before : bytes
-        The hash of the observation before the first; empty: there is none.
+        Hash of the observation before the first; empty: there is none.
 
     Returns
     -------
@@ -87,11 +87,11 @@ def chain_hashes(observed: Columns, before: bytes = b"") -> np.ndarray:
     rows = zip(*(decode_texts(observed[name]) for name in names), strict=True)
     numbers = [np.asarray(observed[name], np.float64) for name in JUDGED_COLUMNS if name != "time"]
     values = np.ascontiguousarray(np.stack(numbers, axis=1) + 0.0)  # no zero below zero
-    found = []
+    hashes = []
     for row, value in zip(rows, values, strict=True):
         before = sha256(before + repr(row).encode("utf-8", "surrogatepass") + value.tobytes()).digest()[:16]
-        found.append(before)
-    return np.array(found, "V16")
+        hashes.append(before)
+    return np.array(hashes, "V16")
 
 
 def observed_until(observed: Columns, day: date) -> Columns:

@@ -1,6 +1,6 @@
 """``observations.csv``: the series of a site as a table, one line an acquisition.
 
-Lines are made once, as scenes come: the table of ten years is then put together of lines that are there.
+Lines are formatted once, as scenes arrive; the table of ten years is then joined from stored lines.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,21 +14,21 @@ OBSERVATION_COLUMNS: Final = (
 )  # fmt: skip
 
 CSV_SPECIAL: Final = ',"\r\n'
-"""What puts a cell of CSV into quotation marks."""
+"""Characters for which a cell of CSV is quoted."""
 
 FORMULA_STARTS: Final = frozenset("=+-@＝＋－＠\t\r\n")
-"""What a spreadsheet takes for the beginning of a formula."""
+"""First characters that a spreadsheet takes for a formula."""
 
 
 def observation_lines(table: Mapping[str, Any]) -> list[str]:
-    """Lines of ``observations.csv`` but for the site, of the other columns of :data:`OBSERVATION_COLUMNS`.
+    """Format the lines of ``observations.csv``, without the column ``site``.
 
-    Values are empty where not seen (NaN); text that a spreadsheet would run is made inert.
+    Values are empty where not seen (NaN); text that a spreadsheet would run as a formula is quoted.
 
     Parameters
     ----------
     table : mapping
-        Columns of n values each.
+        All :data:`OBSERVATION_COLUMNS` but ``site``, n values each.
 
     Returns
     -------
@@ -53,13 +53,13 @@ def observation_lines(table: Mapping[str, Any]) -> list[str]:
 
 
 def observations_csv(site: str, lines: Iterable[bytes]) -> bytes:
-    """``observations.csv`` of the lines of a site, in UTF-8."""
+    """``observations.csv`` from the lines of a site, in UTF-8."""
     start = f"\n{_cell(site)},".encode()  # in one join: a line at a time takes several times as long
     return start.join([",".join(OBSERVATION_COLUMNS).encode(), *lines]) + b"\n"
 
 
 def _six_decimals(value: float) -> str:
-    """A number as text: empty where there is none, and no zero below zero."""
+    """A number as text; empty for NaN, and never -0."""
     return "" if value != value else f"{value:z.6f}"
 
 

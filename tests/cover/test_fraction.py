@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover, cover_sd
+from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover
 from monitor.cover.indices import INDICES
 from monitor.sites.biomes import BIOMES
 from tests.cover import reference
@@ -32,15 +32,3 @@ def test_every_biome_has_end_members_in_order_and_a_known_index():
     for biome, ends in ENDMEMBERS.items():
         assert ends.index in INDICES, biome
         assert ends.soil < ends.vegetation, biome
-
-
-@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
-def test_the_spread_of_an_absolute_value_agrees_with_many_draws(value):
-    rng = np.random.default_rng(7)
-    index = MIDDLING.soil + value * (MIDDLING.vegetation - MIDDLING.soil)
-    n = 200_000
-    vi = rng.normal(index, 0.01, n)
-    soil, vegetation = rng.normal(MIDDLING.soil, 0.01, n), rng.normal(MIDDLING.vegetation, 0.01, n)
-    drawn = ((vi - soil) / (vegetation - soil)).std()
-    given = cover_sd(value, MIDDLING, index_sd=0.01, soil_sd=0.01, vegetation_sd=0.01)
-    assert given == pytest.approx(drawn, rel=0.02)
