@@ -1,1 +1,1 @@
-"""Matched comparison ground."""
+"""Matched control ground: selection, screening, orbit bias and means."""

@@ -108,7 +108,12 @@ def last_fit_year(
     """Last year in which each unit can be compared with, (unit,); :data:`NEVER_CHANGED`: every year.
 
     See :func:`unchanged_units`; it follows from that year and those before it. Reference units are compared with each
-    other. Parameters as for :func:`compare`.
+    other.
+
+    Parameters
+    ----------
+    means, controls, since, left_out
+        See :func:`compare`.
     """
     units, times = means.unit.values, means.time.values
     cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
@@ -168,7 +173,7 @@ def compare_fit_units(
     standing, values = every[:, ring == REFERENCE_RING, cover], every[:, ring != REFERENCE_RING]
     near, ring = fit[:, ring != REFERENCE_RING], ring[ring != REFERENCE_RING]
     seen = np.isfinite(values)
-    found = np.full((2, len(every), len(names)), np.nan)
+    rings = np.full((2, len(every), len(names)), np.nan)
     enough = np.zeros((2, len(every)), dtype=bool)
 
     def mean_of(mine: np.ndarray) -> np.ndarray:
@@ -182,13 +187,13 @@ def compare_fit_units(
 
     for k in (0, 1):
         mine = ring == k + 1
-        found[k] = mean_of(mine)
+        rings[k] = mean_of(mine)
         enough[k] = near[:, mine].sum(axis=1) >= MIN_UNITS
     lost = ~enough[0] & enough[1]
-    found[0, lost] = found[1, lost]
+    rings[0, lost] = rings[1, lost]
     scattered = ~enough.any(axis=0)
-    found[0, scattered] = mean_of(np.ones(ring.size, dtype=bool))[scattered]
-    return Comparison(found, _median(standing, MIN_UNITS), values, near.sum(axis=1) < MIN_UNITS)
+    rings[0, scattered] = mean_of(np.ones(ring.size, dtype=bool))[scattered]
+    return Comparison(rings, _median(standing, MIN_UNITS), values, near.sum(axis=1) < MIN_UNITS)
 
 
 def _rings(units: Sequence[str], controls: ControlSet) -> np.ndarray:
@@ -198,13 +203,13 @@ def _rings(units: Sequence[str], controls: ControlSet) -> np.ndarray:
 
 def _median(values: np.ndarray, fewest: float | np.ndarray) -> np.ndarray:
     """Median of the units in each scene, (n,); NaN with fewer than `fewest` units, one number or one a scene."""
-    found = np.full(values.shape[0], np.nan)
+    medians = np.full(values.shape[0], np.nan)
     if values.shape[1]:
         ranked, n = np.sort(values, axis=1), np.isfinite(values).sum(axis=1)  # NaN last
         scene = np.arange(n.size)
         middle = (ranked[scene, np.maximum(n - 1, 0) // 2] + ranked[scene, np.minimum(n // 2, values.shape[1] - 1)]) / 2
-        found = np.where(n >= fewest, middle, found)
-    return found
+        medians = np.where(n >= fewest, middle, medians)
+    return medians
 
 
 def _yearly(difference: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -167,7 +167,7 @@ def candidate_units(
     sites = unary_union([shape_, *(projected(other, crs) for other in others)])
     ground = None if covered is None or covered.is_empty else projected(covered, crs)
     if within is None:
-        found = _squares(shape_, sites.buffer(inner), ground, lattice, side, reach=outer, inner=inner)
+        squares = _squares(shape_, sites.buffer(inner), ground, lattice, side, reach=outer, inner=inner)
     else:
         named = unary_union([projected(geometry, crs) for geometry in within])
         ground = named if ground is None else named.intersection(ground)
@@ -176,17 +176,17 @@ def candidate_units(
             (left, bottom, right, top), centre = ground.bounds, shape_.centroid
             across = max(abs(left - centre.x), abs(right - centre.x))
             reach = math.hypot(across, max(abs(bottom - centre.y), abs(top - centre.y)))
-        found = []
-        while not ground.is_empty and len(found) < MIN_UNITS:
-            found = _squares(shape_, sites, ground, lattice, side, reach=reach, inner=-1.0)
+        squares = []
+        while not ground.is_empty and len(squares) < MIN_UNITS:
+            squares = _squares(shape_, sites, ground, lattice, side, reach=reach, inner=-1.0)
             if side == MIN_UNIT_SIDE:
                 break
             side = max(MIN_UNIT_SIDE, side // 2)
-    found.sort(key=lambda unit: (unit.distance, unit.id))
-    if len(found) > MAX_CANDIDATES:
-        chosen = np.unique(np.linspace(0, len(found) - 1, MAX_CANDIDATES).round().astype(int))
-        found = [found[index] for index in chosen]
-    return [Unit(id=u.id, geometry=lonlat(u.geometry, crs), distance=u.distance) for u in found]
+    squares.sort(key=lambda unit: (unit.distance, unit.id))
+    if len(squares) > MAX_CANDIDATES:
+        chosen = np.unique(np.linspace(0, len(squares) - 1, MAX_CANDIDATES).round().astype(int))
+        squares = [squares[index] for index in chosen]
+    return [Unit(id=u.id, geometry=lonlat(u.geometry, crs), distance=u.distance) for u in squares]
 
 
 def _squares(
@@ -209,7 +209,7 @@ def _squares(
     )
     left, top = grid.affine.c, grid.affine.f
     steps = math.ceil(reach / step)
-    found = []
+    squares = []
     for row in range(-steps, steps + 1):
         for column in range(-steps, steps + 1):
             x, y = left + column * step, top - row * step
@@ -218,8 +218,8 @@ def _squares(
             if not inner < distance <= reach or shut.intersects(square):
                 continue
             if seen is None or seen.contains(square):
-                found.append(Unit(id=f"r{row}c{column}", geometry=square, distance=distance))
-    return found
+                squares.append(Unit(id=f"r{row}c{column}", geometry=square, distance=distance))
+    return squares
 
 
 def select_units(

@@ -165,12 +165,12 @@ def _cube(
     known = [delayed(one, pure=False, traverse=False) for one in (sources, layout, endmembers)]
     columns: list[list[da.Array]] = [[], [], []]
     for first in range(0, len(scenes), size):
-        some = list(scenes[first : first + size])
-        read = delayed(partial(_read, source.name, some), pure=False, nout=3, traverse=False)(*known)
+        batch = list(scenes[first : first + size])
+        read = delayed(partial(_read, source.name, batch), pure=False, nout=3, traverse=False)(*known)
         shapes = ((len(PACKED_LAYERS), own), around, (sites,))
         kinds = (np.uint16, np.float32 if source.reduces_on_server else np.uint16, object)
         for column, part, shape, kind in zip(columns, read, shapes, kinds, strict=True):
-            column.append(da.from_delayed(part, (len(some), *shape), kind))
+            column.append(da.from_delayed(part, (len(batch), *shape), kind))
     pixels, units, refused = (da.concatenate(column) for column in columns)
     scale, offset = scale_and_offset(scenes, layout.grids[0])
     chunks = pixels.chunks[0]
@@ -211,7 +211,7 @@ def _read(
             try:
                 frames, averages = next(stream, None), next(averaged, None)
                 if (why := unusable_reason(scene)) or frames is None or averages is None:
-                    raise SceneRejected(BROKEN_SCENE, why or f"scene {scene.id!r}: its source gives nothing of it")
+                    raise SceneRejected(BROKEN_SCENE, why or f"scene {scene.id!r}: its source returned nothing")
                 if isinstance(averages, SceneRejected):
                     raise averages
                 if isinstance(frames, SceneRejected):
@@ -245,13 +245,13 @@ def _take(
     for piece in order:
         frame, shape = next(given, None), tuple(grids[piece].shape)
         if frame is None:
-            raise SceneRejected(BROKEN_SCENE, f"scene {scene.id!r}: its source gives fewer grids than were asked for")
+            raise SceneRejected(BROKEN_SCENE, f"scene {scene.id!r}: its source gives fewer grids than requested")
         for what, got, expected in (
             ("pixels", frame.pixels, (len(bands.OBSERVED), *shape)),
             ("quality", frame.quality, shape),
         ):
             if got.shape != expected or got.dtype != np.uint16:
-                msg = f"scene {scene.id!r}: its {what} are {got.dtype} {got.shape}; asked for were uint16 {expected}"
+                msg = f"scene {scene.id!r}: its {what} are {got.dtype} {got.shape}; requested were uint16 {expected}"
                 raise SceneRejected(BROKEN_SCENE, msg)
         packed = pack(frame, scene)
         if piece < sites:
@@ -276,14 +276,14 @@ def _piecewise(
             _take(scene, frames, layout, [piece], pixels, blocks)
         except SceneRejected as error:
             why[piece] = Refusal(error.reason, str(error))
-    found: list[Refusal | None] = []
+    refusals: list[Refusal | None] = []
     stops = layout.first_block_pixel[1:]
     for site in range(sites):
         units = range(*layout.first_unit[site : site + 2])
         starts = layout.units.runs[layout.units.edges[units.start] : layout.units.edges[units.stop], 0]
         mine = {site, *(sites + np.unique(np.searchsorted(stops, starts, side="right"))).tolist()}
-        found.append(next((why[piece] for piece in sorted(mine & why.keys())), None))
-    return found
+        refusals.append(next((why[piece] for piece in sorted(mine & why.keys())), None))
+    return refusals
 
 
 def _averaged(

@@ -1,1 +1,1 @@
-"""The masked observation cube of a site, and the store that keeps it."""
+"""The masked observation cube of a site, and the store that holds it."""

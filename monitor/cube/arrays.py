@@ -210,7 +210,19 @@ def _microseconds(time: str) -> int:
 def put_pictures(
     group: Any, pictures: Mapping[str, Sequence[Picture]], first_context: np.ndarray, grounds: Sequence[str]
 ) -> None:
-    """Store pictures, by ground key, in place of those of the same name; `first_context` and `grounds` are by site."""
+    """Store pictures in place of those of the same name.
+
+    Parameters
+    ----------
+    group : zarr.Group
+        Arrays of the landscape.
+    pictures : mapping
+        New pictures of each site, by ground key.
+    first_context : (site + 1,) array
+        Context pixels of site k are those from ``[k]`` up to ``[k + 1]``.
+    grounds : sequence of str
+        Ground keys of the sites, in order.
+    """
     if not pictures:
         return
     arrays = {name: group[name] for name in ("picture", "picture_time", "picture_clear", "pictures")}

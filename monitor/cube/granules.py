@@ -69,7 +69,15 @@ class Granules:
 
     @classmethod
     def decode(cls, rows: np.ndarray, acquisitions: np.ndarray, resolution: float) -> "Granules":
-        """Decode the stored texts and acquisitions, (row,) each, of a landscape with pixels of this side [m]."""
+        """Decode the granules of all rows.
+
+        Parameters
+        ----------
+        rows, acquisitions : (row,) arrays of str
+            Stored texts, see :func:`encode_granules`, and the acquisition of each row.
+        resolution : float
+            Side of a pixel. [m]
+        """
         decoded = [_DECODER.decode(text) for text in rows]
         granules = [granule for row in decoded for granule in row]
         counts = np.array([len(row) for row in decoded], np.int64)

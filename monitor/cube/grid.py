@@ -72,7 +72,15 @@ def covering_grid(
     anchor: tuple[float, float],
     margin: float,
 ) -> GeoBox:
-    """Smallest grid of a lattice that covers bounds (left, bottom, right, top; projected, [m]) and a margin."""
+    """Smallest grid of a lattice that covers bounds and a margin.
+
+    Parameters
+    ----------
+    bounds : tuple of float
+        Left, bottom, right and top in the projected system. [m]
+    crs, resolution, anchor, margin
+        See :func:`site_grid`.
+    """
     left, bottom, right, top = bounds
     x0 = anchor[0] + math.floor((left - margin - anchor[0]) / resolution) * resolution
     y1 = anchor[1] + math.ceil((top + margin - anchor[1]) / resolution) * resolution

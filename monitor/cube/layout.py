@@ -123,7 +123,7 @@ class PixelLayout:
     @property
     def first_unit(self) -> np.ndarray:
         """(site + 1,) int64: units of site k are those from ``first_unit[k]`` up to ``first_unit[k + 1]``."""
-        return np.cumsum([0, *(len(some) for some in self.unit_geometries)], dtype=np.int64)
+        return np.cumsum([0, *(len(units) for units in self.unit_geometries)], dtype=np.int64)
 
     @property
     def first_block_pixel(self) -> np.ndarray:
@@ -172,8 +172,8 @@ def _lines(shapes: np.ndarray, lattice: GeoBox, *, sampled: bool) -> _Lines:
     )
     step, (upper, start) = steps[unit], corners[unit].T
     first = first + (step // 2 - (first - start)) % step
-    kept = ((row - upper) % step == step // 2) & (first < stop)
-    return _Lines(unit[kept], row[kept], first[kept], stop[kept], step[kept])
+    sampled_rows = ((row - upper) % step == step // 2) & (first < stop)
+    return _Lines(unit[sampled_rows], row[sampled_rows], first[sampled_rows], stop[sampled_rows], step[sampled_rows])
 
 
 def _in_blocks(shapes: np.ndarray, lines: _Lines, lattice: GeoBox) -> tuple[tuple[GeoBox, ...], np.ndarray]:

@@ -6,9 +6,9 @@ band, on the site and on its control ground alike: NDVI .30 (red .12, infrared .
 happens on the ground does that. Logging and fire raise red and lower the infrared, drought hardly moves blue, haze and
 snow fade towards long waves, and what befalls the site alone leaves the control ground as it was.
 
-So each scene is held against the season that the other scenes of its site tell. Scenes made before baseline 04.00
+So each scene is compared with the season of the other scenes of its site. Scenes made before baseline 04.00
 are anchors where there are enough of them, since no offset was ever added to them; else all scenes that do not
-contradict the others tell it. What is decided is a function of all stored scenes together, and does not depend on
+contradict the others define it. The decision is a function of all stored scenes together, and does not depend on
 their order of arrival.
 
 What cannot be detected: a series of which more than half is wrong, without anchors, unless it makes the ground
@@ -110,29 +110,29 @@ def can_be_checked(stored: Mapping[str, np.ndarray]) -> np.ndarray:
     """Scenes that have means, and an offset that may be wrong (harmonised scenes, ``fmask``, have none)."""
     sentinel_2 = stored["sensor"].astype("S10") == b"sentinel-2"
     judged = stored["accepted"] | (stored["reason"] == OFFSET_REASON.encode())
-    found: np.ndarray = sentinel_2 & (stored["quality"] != b"fmask") & judged & np.isfinite(stored["red"])
-    return found
+    checkable: np.ndarray = sentinel_2 & (stored["quality"] != b"fmask") & judged & np.isfinite(stored["red"])
+    return checkable
 
 
 def evidence(stored: Mapping[str, np.ndarray]) -> np.ndarray:
     """Evidence of the offset of scenes that can be checked, (scene,) array of :data:`EVIDENCE`."""
-    found = np.zeros(len(stored["date"]), EVIDENCE)
+    rows = np.zeros(len(stored["date"]), EVIDENCE)
     date = stored["date"]
-    found["day"] = (date - date.astype("datetime64[Y]")).astype(np.float64) + 1
-    found["offset"] = stored["offset"]
+    rows["day"] = (date - date.astype("datetime64[Y]")).astype(np.float64) + 1
+    rows["offset"] = stored["offset"]
     baselines, baseline = np.unique(stored["baseline"], return_inverse=True)
     old = [
         () < parse_baseline(name.decode("utf-8", "surrogatepass")) < FIRST_OFFSET_BASELINE
         for name in baselines.tolist()
     ]
-    found["old"] = np.array(old, bool)[baseline]
+    rows["old"] = np.array(old, bool)[baseline]
     for name in ("source", "offset"):
         values, number = np.unique(stored[name], return_inverse=True)
-        found["kin"] = found["kin"] * len(values) + number
-    found["kin"] = found["kin"] * len(baselines) + baseline
+        rows["kin"] = rows["kin"] * len(values) + number
+    rows["kin"] = rows["kin"] * len(baselines) + baseline
     for at, name in enumerate(_MEANS):
-        found["means"][:, at] = stored[name]
-    return found
+        rows["means"][:, at] = stored[name]
+    return rows
 
 
 def contradicted(scenes: np.ndarray) -> np.ndarray:
@@ -247,19 +247,19 @@ def _nodes(
         away = _apart(days, node * 365.25 / SEASON_NODES)
         for trial in range(2 * len(NODE_WINDOWS)):
             pool = anchors if trial < len(NODE_WINDOWS) else usable
-            some = np.flatnonzero(pool & (away <= NODE_WINDOWS[trial % len(NODE_WINDOWS)]))
-            if some.size < MIN_SEASON_SCENES:
+            close = np.flatnonzero(pool & (away <= NODE_WINDOWS[trial % len(NODE_WINDOWS)]))
+            if close.size < MIN_SEASON_SCENES:
                 continue
-            # The half that lies closest together, in the band that varies least, is of one mind about the offset.
-            ranked = np.sort(level[some])
-            half = some.size // 2 + 1
-            first = np.argmin(ranked[half - 1 :] - ranked[: some.size - half + 1])
+            # The half that lies closest together, in the band that varies least, has one offset.
+            ranked = np.sort(level[close])
+            half = close.size // 2 + 1
+            first = np.argmin(ranked[half - 1 :] - ranked[: close.size - half + 1])
             agreed = np.median(ranked[first : first + half])
-            # A scene can be off one way only: if many lie off the other way, it is the half that is wrong.
-            other = level[some][np.abs(level[some] + error[some] - agreed) < OFFSET_STEP / 2]
-            if other.size > OPPOSITE_SHARE * some.size:
+            # A scene can be off one way only: if many are off the other way, the half is wrong.
+            other = level[close][np.abs(level[close] + error[close] - agreed) < OFFSET_STEP / 2]
+            if other.size > OPPOSITE_SHARE * close.size:
                 agreed = np.median(other)
-            alike = some[np.abs(level[some] - agreed) < OFFSET_STEP / 2]
+            alike = close[np.abs(level[close] - agreed) < OFFSET_STEP / 2]
             for ground in range(seen.shape[0]):
                 for band in range(seen.shape[2]):
                     values = seen[ground, :, band][alike]
@@ -330,7 +330,7 @@ def _company(kinds: np.ndarray, conflicting: np.ndarray) -> np.ndarray:
         Equal for scenes of one source, baseline and offset; scenes by time.
     conflicting : (scene,) bool array
     """
-    found = np.zeros(kinds.size)
+    share = np.zeros(kinds.size)
     for kind in np.unique(kinds[conflicting]):
         own = np.flatnonzero(kinds == kind)
         size = min(RELATED_SCENES, own.size - 1)
@@ -338,8 +338,8 @@ def _company(kinds: np.ndarray, conflicting: np.ndarray) -> np.ndarray:
             first = np.clip(np.arange(own.size) - RELATED_SCENES // 2, 0, own.size - 1 - size)
             place = first[:, None] + np.arange(size)
             place += place >= np.arange(own.size)[:, None]
-            found[own] = conflicting[own][place].mean(axis=1)
-    return found
+            share[own] = conflicting[own][place].mean(axis=1)
+    return share
 
 
 def _level(seen: np.ndarray) -> np.ndarray:

@@ -58,11 +58,13 @@ def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -
     groups: dict[str, list[Scene]] = {}
     for (acquisition, _), scene in newest.items():
         groups.setdefault(acquisition, []).append(scene)
-    made = [
-        Overpass(acquisition=acquisition, granules=tuple(sorted(some, key=lambda s: (s.crs not in ("", crs), s.tile))))
-        for acquisition, some in groups.items()
+    grouped = [
+        Overpass(
+            acquisition=acquisition, granules=tuple(sorted(scenes, key=lambda s: (s.crs not in ("", crs), s.tile)))
+        )
+        for acquisition, scenes in groups.items()
     ]
-    return sorted(made, key=lambda one: (one.main.time, one.acquisition))
+    return sorted(grouped, key=lambda overpass: (overpass.main.time, overpass.acquisition))
 
 
 class PendingDays(NamedTuple):
@@ -102,14 +104,14 @@ def pending_days(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str
 
 def _of_their_days(offered: Iterable[str], stored: Iterable[str]) -> frozenset[str]:
     """Stored acquisitions that may be the same as one offered."""
-    told = {day for name in offered for day in acquisition_id.day_keys(name)}
-    return frozenset(name for name in stored if not told.isdisjoint(acquisition_id.day_keys(name)))
+    days = {day for name in offered for day in acquisition_id.day_keys(name)}
+    return frozenset(name for name in stored if not days.isdisjoint(acquisition_id.day_keys(name)))
 
 
 def _names(offered: Sequence[str], stored: Iterable[str]) -> dict[str, str]:
     """One name for each acquisition: the stored one, else the longest, of equal length the earliest."""
-    kept = _of_their_days(offered, stored)
-    ranked = sorted({*offered, *kept}, key=lambda name: (name not in kept, -len(name), name))
+    known_names = _of_their_days(offered, stored)
+    ranked = sorted({*offered, *known_names}, key=lambda name: (name not in known_names, -len(name), name))
     near: dict[str, list[str]] = {}
     names: dict[str, str] = {}
     for name in ranked:
@@ -127,7 +129,9 @@ def not_yet_stored(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str
     `stored` has the baseline of each stored granule, by acquisition and tile.
     """
     return [
-        one for one in offered if not all(_has(stored.get(one.acquisition), *told) for told in one.baselines.items())
+        overpass
+        for overpass in offered
+        if not all(_has(stored.get(overpass.acquisition), *granule) for granule in overpass.baselines.items())
     ]
 
 

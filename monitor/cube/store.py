@@ -297,7 +297,17 @@ class LandscapeStore:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Raise errors of the libraries underneath as StoreBroken, DiskFull or TryLater, with what to do."""
+        """Raise errors of the libraries underneath with an explanation and what to do.
+
+        Raises
+        ------
+        StoreBroken
+            The store cannot be read or written.
+        DiskFull
+            The disk is full.
+        TryLater
+            The clock is behind the newest snapshot.
+        """
         try:
             yield
         except _STORE_ERRORS as error:
@@ -378,7 +388,17 @@ class _Fixed(dict[str, np.ndarray]):
 
 
 def landscape_at_snapshot(root: Path, snapshot: str, opened: LandscapeStore | None = None) -> LandscapeStore:
-    """The landscape in a folder that a snapshot names: `opened` if it is that one and has all rows of the snapshot."""
+    """Open the landscape that a snapshot names.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the landscapes.
+    snapshot : str
+        See :mod:`monitor.cube.stored_site`.
+    opened : LandscapeStore, optional
+        Returned if it is that landscape and has all rows of the snapshot.
+    """
     name, _, rows = snapshot.rpartition(":")
     if opened is not None and opened.path == root / name and opened.rows >= int(rows):
         return opened

@@ -51,7 +51,7 @@ class StoredSite:
     def __init__(self, landscape: LandscapeStore, ground: str) -> None:
         if ground not in landscape.grounds:
             msg = (
-                f"the store {landscape.name} has no site of the ground {ground}; the next run fetches its history anew"
+                f"the store {landscape.name} has no site of the ground {ground}; the next run fetches its history again"
             )
             raise StoreBroken(msg)
         self.landscape = landscape

@@ -1,1 +1,1 @@
-"""Maps of a site from its stored pixels: sums of growing seasons, the maps made of them, and the failing ground."""
+"""Maps of a site from its stored pixels: sums of growing seasons, site maps, and the failing area."""

@@ -100,7 +100,7 @@ def _failing(
     verdict, promised = last.verdict(), last.promised()
     if not reports_failing_area(verdict, site):
         return nothing
-    # all scenes of these seasons: those since the look lie in a season that does not count yet
+    # all scenes of these seasons: those since the look belong to a season that does not count yet
     seasons = {season: scenes for season, scenes in scenes_by_season(site, observed).items() if season[0] in promised}
     if not seasons or verdict.theta is None or verdict.theta_low is None or verdict.theta_high is None:
         return nothing
@@ -115,8 +115,8 @@ def _failing(
         *pixel_theta(*block_means(total, count, times), expected), within, site_theta=verdict.theta,
         site_variance=((verdict.theta_high - verdict.theta_low) / (2 * NORMAL_95)) ** 2, pixel=pixel * times,
     )  # fmt: skip
-    found = FailingHectares.of(area, site.hectares, verdict.as_of)
-    if found is None:
+    failing_ground = FailingHectares.of(area, site.hectares, verdict.as_of)
+    if failing_ground is None:
         return nothing
-    known = asdict(found) | {"day": found.day.isoformat()}
+    known = asdict(failing_ground) | {"day": failing_ground.day.isoformat()}
     return {"ground": known, "chance": area.smoothed.astype(np.float32), "times": times}

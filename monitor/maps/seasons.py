@@ -76,15 +76,15 @@ def scenes_by_season(site: Site, observed: Mapping[str, np.ndarray]) -> dict[Sea
     names, digests, day = (observed[name][counts] for name in ("acquisition", "digest", "date"))
     window, controls, newest = GrowingSeason.of(site), controls[counts], observed["date"][-1]
     first_year, last_year = (day[[0, -1]].astype("datetime64[Y]").astype(np.int64) + 1970).tolist()
-    start, found = np.datetime64(site.start, "D"), {}
+    start, by_season = np.datetime64(site.start, "D"), {}
     for year in range(first_year - 1, last_year + 1):
         opens = np.datetime64(f"{year:04d}-01-01", "D") + np.timedelta64(window.opens, "D")
         closes = opens + np.timedelta64(window.length, "D")
         for before, first, end in ((False, max(opens, start), closes), (True, opens, min(closes, start))):
-            some = slice(*np.searchsorted(day, [first, end]).tolist())
-            if some.start < some.stop:
-                found[year, before] = SeasonScenes(names[some], digests[some], controls[some], bool(newest >= end))
-    return found
+            part = slice(*np.searchsorted(day, [first, end]).tolist())
+            if part.start < part.stop:
+                by_season[year, before] = SeasonScenes(names[part], digests[part], controls[part], bool(newest >= end))
+    return by_season
 
 
 def season_sums(
@@ -115,12 +115,12 @@ def season_sums(
     chosen = green if endmembers.index == "ndvi" else index(*(cube[band] for band in bands)).where(cube["clear"])
     if sums is None:
         sums = xr.zeros_like(green.isel(time=0, drop=True), np.float32).expand_dims(row=len(SUMS), axis=-1)
-    found: xr.DataArray = xr.apply_ufunc(
+    added: xr.DataArray = xr.apply_ufunc(
         add_scenes, sums, cover(chosen, endmembers), green, controls,
         input_core_dims=[["row"], ["time"], ["time"], ["time"]], output_core_dims=[["row"]],
         dask="parallelized", output_dtypes=[np.float32],
     )  # fmt: skip
-    return found.rename("sums")
+    return added.rename("sums")
 
 
 def sums_by_season(sites: Sequence[SiteSeasons]) -> list[dict[Season, np.ndarray]]:

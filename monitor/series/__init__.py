@@ -1,1 +1,1 @@
-"""What a site and its control ground showed at each acquisition: one column schema, built from what is stored."""
+"""Observation series of a site and its control ground: one column schema, built from the stored scenes."""

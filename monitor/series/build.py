@@ -32,12 +32,12 @@ from monitor.series.columns import CONTROL_COLUMNS, SERIES_MEASURES, Columns, ch
 from monitor.series.observations import observation_lines
 from monitor.sites.site import Site
 
-_STORED: Final = (
+_STORED_COLUMNS: Final = (
     "acquisition", "time", "date", "digest", "accepted", "reason", "clear_fraction", "n_pixels", "scene", "source",
     "baseline", *SERIES_MEASURES,
 )  # fmt: skip
 """Columns taken from the store; the offset check and the control ground may still reject a scene."""
-_MADE: Final = ("accepted", "reason", *SERIES_MEASURES, *CONTROL_COLUMNS, "chain", "line")
+_PAST_COLUMNS: Final = ("accepted", "reason", *SERIES_MEASURES, *CONTROL_COLUMNS, "chain", "line")
 """Columns of the years that are over which are stored as derived results."""
 _MEASURES: Final = [UNIT_MEASURES.index(name) for name in SERIES_MEASURES]
 
@@ -88,7 +88,7 @@ def site_series(
     over = int(np.searchsorted(year, year[-1])) if year.size else 0
     before, now = ({name: values[part] for name, values in seen.items()} for part in (slice(over), slice(over, None)))
     units = [(unit.id, unit.ring, left_out.get(unit.id)) for unit in controls.units]
-    inputs = [*(before[name] for name in (*_STORED, "sensor", "orbit")), stored.units, units, site.start]
+    inputs = [*(before[name] for name in (*_STORED_COLUMNS, "sensor", "orbit")), stored.units, units, site.start]
     past = derived.get(
         stored.derived.with_name(f"{stored.derived.name}.series"),
         inputs,
@@ -119,7 +119,7 @@ def _years_over(
     last = last_fit_year(means, controls, since=site.start, left_out=left_out)
     compared = _compared(stored, seen, controls, last, left_out)
     columns = _judged(seen, _corrected(_ground(compared.rings, compared.reference), seen, steps), compared.few)
-    return {**{name: columns[name] for name in _MADE}, "last_fit": last, "steps": steps}
+    return {**{name: columns[name] for name in _PAST_COLUMNS}, "last_fit": last, "steps": steps}
 
 
 def _means(stored: StoredSite, seen: Columns) -> np.ndarray:
@@ -204,7 +204,7 @@ def _judged(seen: Columns, ground: Columns, few: np.ndarray | None, before: byte
     before : bytes
         Chain hash of the scene before.
     """
-    columns = {name: seen[name] for name in _STORED}
+    columns = {name: seen[name] for name in _STORED_COLUMNS}
     if few is not None:
         unseen = seen["accepted"] & np.isnan(ground["control_cover"])
         columns["reason"] = np.where(unseen, np.where(few, b"CONTROL_FEW", b"CONTROL_HIDDEN"), seen["reason"])
