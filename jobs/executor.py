@@ -1,10 +1,10 @@
-"""Where the work on sites is done: in threads here, in processes here, or on a dask cluster.
+"""Compute dask graphs in threads, in processes of this machine, or on a dask cluster.
 
-The numbers are the same everywhere. Workers compute and write chunks; only this process, which holds the lock,
-commits. A worker that is killed loses its jobs to another one; a job whose workers keep dying fails alone.
+Results are the same everywhere. Workers compute; only this process, which holds the lock, commits. The jobs of a killed
+worker go to another one; a job whose workers keep dying fails alone.
 
-Processes of this machine are spoken to through pipes: a local dask cluster would listen on loopback, where every user
-of the machine could have it run code.
+Processes of this machine are connected by pipes: a local dask cluster would listen on loopback, where every user of the
+machine could have it run code.
 """
 
 import asyncio
@@ -40,78 +40,77 @@ from monitor.errors import BadConfiguration, MonitorError, TryLater
 
 log = structlog.get_logger()
 
-LONGEST: Final = 3600.0
-"""A job that was not done by then, while no other was either, has hung and has failed. [s]"""
-WORKER: Final = {
-    "MALLOC_TRIM_THRESHOLD_": str(2**27),  # memory given back after every scene would have to be faulted in again
+JOB_TIMEOUT: Final = 3600.0
+"""If no job finishes within this time, those under way have hung, and fail. [s]"""
+WORKER_ENVIRONMENT: Final = {
+    "MALLOC_TRIM_THRESHOLD_": str(2**27),  # memory returned after every scene would be allocated again at once
     "ICECHUNK_LOG": "error",  # it warns of concurrent commits at every opening; only this process commits
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
 }
-"""Environment of worker processes on this machine, where it does not say otherwise."""
-PATIENCE: Final = 20.0
-"""How long a scheduler may take to answer. [s]"""
-GARBAGE: Final = 100_000
-"""Objects that may come to be before garbage is looked for among them: what holds itself in a circle is rare here."""
-TOGETHER: Final = 2 * CPU_COUNT
-"""Jobs computed at once in threads, and as many that are done and not yet dealt with."""
+"""Environment variables of worker processes on this machine, where they are not set already."""
+SCHEDULER_TIMEOUT: Final = 20.0
+"""Time in which a scheduler must answer. [s]"""
+GC_THRESHOLD: Final = 100_000
+"""New objects before the garbage collector runs: reference cycles are rare here."""
+JOBS_AT_ONCE: Final = 2 * CPU_COUNT
+"""Jobs computed together in threads; as many results may wait to be handled."""
 THREADS: Final = max(4, CPU_COUNT)
-"""Threads of a compute: more than cores, since tasks wait for the network."""
+"""Threads of one compute: more than cores, since tasks wait for the network."""
 
 Job = tuple[int, Delayed]
 Compute = Callable[[Iterable[Delayed]], Iterator[tuple[int, Any]]]
-"""Computes dask graphs, taking them as their turn comes, and yields, as they are done, the number and the result of
-each, or the exception that it died of. Of the expected errors (:class:`monitor.errors.MonitorError`) the first is
-raised."""
+"""Computes dask graphs, taken one by one from the iterable, and yields the number of each and its result, or the
+exception that it raised, in the order in which they finish. A :class:`monitor.errors.MonitorError` is raised."""
 
 
 @contextmanager
 def open_executor(scheduler: str) -> Iterator[Compute]:
-    """A way to compute dask graphs in parallel.
+    """Compute dask graphs in parallel within a ``with`` block.
 
     Parameters
     ----------
     scheduler : str
-        Empty: threads of this process. ``processes``: processes of this machine, that listen nowhere. Else the address
-        of a dask scheduler whose workers see the same files; TLS and all else is taken from dask's own configuration.
+        Empty: threads of this process. ``processes``: processes of this machine, which listen nowhere. Else the address
+        of a dask scheduler whose workers see the same files; TLS and other settings are dask's own configuration.
 
     Raises
     ------
     TryLater
-        The scheduler does not answer.
+        The scheduler does not answer, or is lost during the run.
     BadConfiguration
-        It answers in a way that more waiting does not mend.
+        The address is invalid, or its answer shows that waiting does not help.
     """
-    with _little_garbage(), _opened(scheduler) as work:
-        yield work
+    with _rare_garbage_collection(), _open(scheduler) as compute_graphs:
+        yield compute_graphs
 
 
 @contextmanager
-def _little_garbage() -> Iterator[None]:
-    """Look for garbage seldom, and not among what is there already: code, which never becomes any.
+def _rare_garbage_collection() -> Iterator[None]:
+    """Collect garbage rarely, and not among existing objects: they are code, which stays.
 
-    A process that has it otherwise, or is in another run, is let alone.
+    Nothing is changed where the collector is off, or another run has changed it.
     """
-    often = gc.get_threshold()
-    if not often[0] or gc.get_freeze_count():
+    thresholds = gc.get_threshold()
+    if not thresholds[0] or gc.get_freeze_count():
         yield
         return
     gc.freeze()
-    gc.set_threshold(GARBAGE, *often[1:])
+    gc.set_threshold(GC_THRESHOLD, *thresholds[1:])
     try:
         yield
     finally:
-        gc.set_threshold(*often)
+        gc.set_threshold(*thresholds)
         gc.unfreeze()
 
 
 def exclude_from_garbage_collection() -> None:
-    """Look for no garbage among what has come to be by now either: what a search has found stays as long as the run."""
-    if gc.get_threshold()[0] == GARBAGE:  # else others have their own way with it
+    """Exclude all current objects from garbage collection: the results of a search are needed until the run ends."""
+    if gc.get_threshold()[0] == GC_THRESHOLD:  # else the settings are not ours
         gc.freeze()
 
 
 @contextmanager
-def _opened(scheduler: str) -> Iterator[Compute]:
+def _open(scheduler: str) -> Iterator[Compute]:
     if not scheduler:
         yield _threads
         return
@@ -125,24 +124,25 @@ def _opened(scheduler: str) -> Iterator[Compute]:
         return
     from distributed import Client
 
-    known = _way_to(scheduler)
-    try:  # not dask's default: that is where dask sends its work, though it was refused
-        with ThreadPoolExecutor(1) as apart:  # in a notebook this thread has a loop of its own under way
-            apart.submit(asyncio.run, _greet(scheduler, known)).result()
-        client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
+    arguments = _connection_arguments(scheduler)
+    try:
+        with ThreadPoolExecutor(1) as thread:  # in a notebook this thread already runs an event loop
+            thread.submit(asyncio.run, _check_scheduler(scheduler, arguments)).result()
+        # not as dask's default, which would receive dask's work even after it was refused
+        client = Client(scheduler, timeout=SCHEDULER_TIMEOUT, set_as_default=False)
     except (OSError, TimeoutError) as error:
         msg = f"no dask scheduler answers at {scheduler}: start it, or leave [engine] scheduler empty"
         raise TryLater(msg) from error
-    except (MemoryError, ValueError) as error:  # words of another protocol, read as if of dask's
+    except (MemoryError, ValueError) as error:  # another protocol, read as if it were dask's
         msg = f"[engine] scheduler = {scheduler!r}: what answers there is no dask scheduler"
         raise BadConfiguration(msg) from error
     with client, client.as_current():
-        client.register_plugin(_logs_of_workers())
+        client.register_plugin(_worker_logs())
         yield partial(_cluster, client)
 
 
-def _logs_of_workers() -> Any:
-    """Sets up logs in every worker, those too that join later."""
+def _worker_logs() -> Any:
+    """Plugin that sets up logs in every worker, also in those that join later."""
     from distributed import WorkerPlugin
 
     class Logs(WorkerPlugin):
@@ -153,39 +153,34 @@ def _logs_of_workers() -> Any:
     return Logs()
 
 
-async def _greet(address: str, known: dict[str, Any]) -> None:
-    """Have an answer from a scheduler, since a client waits for ever for one from what does not speak as dask does.
+async def _check_scheduler(address: str, arguments: dict[str, Any]) -> None:
+    """Check that a scheduler answers: a client waits forever for a server of another protocol.
 
     Raises
     ------
     ValueError
-        It speaks so, but is a worker, or a nanny.
+        The server is a dask worker or nanny.
     """
     from distributed.comm import connect
     from distributed.core import send_recv
 
-    async with asyncio.timeout(PATIENCE):
-        comm = await connect(address, timeout=PATIENCE, **known)
+    async with asyncio.timeout(SCHEDULER_TIMEOUT):
+        comm = await connect(address, timeout=SCHEDULER_TIMEOUT, **arguments)
         answer = await send_recv(comm, op="identity")
     await comm.close()
     if answer.get("type") != "Scheduler":
         raise ValueError(answer)
 
 
-def _way_to(address: str) -> dict[str, Any]:
-    """How dask's own configuration connects to an address.
+def _connection_arguments(address: str) -> dict[str, Any]:
+    """Arguments of :func:`distributed.comm.connect` from dask's own configuration.
 
-    What no scheduler can be reached by is refused before dask makes half a client of it, which hangs when it is closed.
-
-    Returns
-    -------
-    dict
-        Arguments of :func:`distributed.comm.connect`.
+    An invalid address is refused here, because dask would create an incomplete client that hangs when it is closed.
 
     Raises
     ------
     BadConfiguration
-        It is no address, or dask's own configuration lacks what is needed for it, or forbids it.
+        The address is invalid, or dask's own configuration lacks what it needs, or forbids it.
     """
     from distributed import Security
     from distributed.comm import get_address_host_port, parse_address
@@ -201,32 +196,32 @@ def _way_to(address: str) -> dict[str, Any]:
         msg = f"{setting} is no address of a dask scheduler: that is like tcp://host:8786"
         raise BadConfiguration(msg)
     try:
-        known: dict[str, Any] = Security().get_connection_args("client")
+        arguments: dict[str, Any] = Security().get_connection_args("client")
     except (OSError, TypeError, ValueError) as error:
         msg = f"{setting}: dask's own configuration (distributed.comm.tls) is invalid: {error}"
         raise BadConfiguration(msg) from error
     encrypted = scheme in ("tls", "wss")
-    if encrypted and known["ssl_context"] is None:
+    if encrypted and arguments["ssl_context"] is None:
         msg = f"{setting}: dask's own configuration (distributed.comm.tls) lacks certificates for it"
         raise BadConfiguration(msg)
-    if known["require_encryption"] and not encrypted:
+    if arguments["require_encryption"] and not encrypted:
         msg = f"{setting}: dask's own configuration (distributed.comm.require-encryption) asks for tls://"
         raise BadConfiguration(msg)
-    return known
+    return arguments
 
 
-_beside = 0
-"""In a worker process of this machine, how many there may be."""
+_process_count = 0
+"""In a worker process of this machine: the number of such processes; 0 elsewhere."""
 
 
 @cache
 def worker_processes() -> int:
-    """How many processes share the work, asked in one of them: what holds for a whole run is divided by it.
+    """Number of processes that share the work, as seen in one of them: limits of a whole run are divided by it.
 
-    It is asked once a process: workers that join later do not count.
+    Determined once in a process, so that workers that join later do not count.
     """
-    if _beside:
-        return _beside
+    if _process_count:
+        return _process_count
     if "distributed" not in sys.modules:
         return 1
     from distributed import get_client, get_worker
@@ -239,21 +234,19 @@ def worker_processes() -> int:
 
 
 def _threads(jobs: Iterable[Delayed]) -> Iterator[tuple[int, Any]]:
-    """Compute in threads, several jobs at once and the next ahead: while they are under way what is done is dealt
-    with.
-    """
+    """Compute in threads, several jobs at once; the next ones are computed while results are handled."""
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
-        under_way: deque[Future[list[tuple[int, Any]]]] = deque()
-        for some in batched(enumerate(jobs), TOGETHER):
-            under_way.append(ahead.submit(_together, some))
-            if len(under_way) > 1:
-                yield from under_way.popleft().result()
-        for last in under_way:
+        running: deque[Future[list[tuple[int, Any]]]] = deque()
+        for batch in batched(enumerate(jobs), JOBS_AT_ONCE):
+            running.append(ahead.submit(_compute_batch, batch))
+            if len(running) > 1:
+                yield from running.popleft().result()
+        for last in running:
             yield from last.result()
 
 
-def _together(jobs: Sequence[Job]) -> list[tuple[int, Any]]:
-    """Compute jobs in one graph; where that raises, which a bug alone does, each by itself."""
+def _compute_batch(jobs: Sequence[Job]) -> list[tuple[int, Any]]:
+    """Compute jobs in one graph; if that raises, which only a bug does, each job alone."""
     numbers, graphs = zip(*jobs, strict=True)
     try:
         return list(zip(numbers, compute(*graphs, scheduler="threads", num_workers=THREADS), strict=True))
@@ -263,31 +256,31 @@ def _together(jobs: Sequence[Job]) -> list[tuple[int, Any]]:
         if len(jobs) == 1:
             log.exception("a bug in a job")
             return [(numbers[0], error)]
-    return [found for job in jobs for found in _together([job])]
+    return [result for job in jobs for result in _compute_batch([job])]
 
 
 class WorkerDied(Exception):
-    """A process ended before it answered: killed, out of memory, or by a fault in native code."""
+    """A process ended before it answered: killed, out of memory, or by an error in native code."""
 
 
 @dataclass(slots=True)
 class _Worker:
-    """A process of this machine, which computes one graph at a time."""
+    """A process of this machine that computes one graph at a time."""
 
     process: BaseProcess
     pipe: Connection
     job: Job | None = None
-    """What it is doing."""
+    """The job under way; None: idle."""
 
     @classmethod
     def start(cls) -> "_Worker":
-        """A new process, which waits for a graph."""
+        """Start a process that waits for a graph."""
         ours, theirs = multiprocessing.Pipe()
         # Spawned, not forked: this process has threads. Not by a fork server: that listens.
         process = multiprocessing.get_context("spawn").Process(
             target=_serve, args=(theirs, CPU_COUNT), name="regrowth-worker", daemon=True
         )
-        missing = {name: value for name, value in WORKER.items() if name not in os.environ}
+        missing = {name: value for name, value in WORKER_ENVIRONMENT.items() if name not in os.environ}
         os.environ.update(missing)
         try:
             process.start()
@@ -298,13 +291,13 @@ class _Worker:
         return cls(process, ours)
 
     def take(self, job: Job) -> None:
-        """Begin with a job."""
+        """Start a job."""
         self.job = job
-        with suppress(BrokenPipeError, ConnectionResetError):  # it is dead, which is seen where its answer is read
+        with suppress(BrokenPipeError, ConnectionResetError):  # a dead process is noticed when its answer is read
             self.pipe.send_bytes(cloudpickle.dumps(job[1]))
 
     def answer(self) -> Any:
-        """What came of the job, once there is something to read."""
+        """Result of the job, or its exception; blocks until the process answers."""
         self.job = None
         try:
             return self.pipe.recv()
@@ -313,72 +306,72 @@ class _Worker:
             return WorkerDied(f"exit status {self.process.exitcode}")
 
     def give_up(self) -> TimeoutError:
-        """Stop, since the job has hung."""
+        """Stop the process, whose job has hung."""
         log.error("a job has hung", process=self.process.pid)
         self.stop()
-        return TimeoutError(f"no answer within {LONGEST:.0f} s")
+        return TimeoutError(f"no answer within {JOB_TIMEOUT:.0f} s")
 
     def stop(self) -> None:
-        """End, whatever is under way."""
+        """Kill the process."""
         self.process.kill()
         self.process.join()
         self.pipe.close()
 
 
 def _processes(workers: list[_Worker], jobs: Iterable[Delayed]) -> Iterator[tuple[int, Any]]:
-    """Compute each job in a process of this machine. One whose process died may have died of too little memory for
-    several: it is tried again, alone.
+    """Compute each job in a process of this machine. If a process dies, its job is tried again alone: memory may have
+    been too small for several jobs.
     """
     suspects = []
-    for job, found in _answered(workers, enumerate(jobs), most=CPU_COUNT):
-        if isinstance(found, WorkerDied):
+    for job, result in _process_results(workers, enumerate(jobs), max_workers=CPU_COUNT):
+        if isinstance(result, WorkerDied):
             suspects.append(job)
         else:
-            yield job[0], found
-    for job, found in _answered(workers, iter(suspects), most=1):
-        yield job[0], found
+            yield job[0], result
+    for job, result in _process_results(workers, iter(suspects), max_workers=1):
+        yield job[0], result
 
 
-def _answered(workers: list[_Worker], jobs: Iterator[Job], *, most: int) -> Iterator[tuple[Job, Any]]:
-    """Jobs and what came of them; processes are started as they are needed, and kept for later jobs."""
+def _process_results(workers: list[_Worker], jobs: Iterator[Job], *, max_workers: int) -> Iterator[tuple[Job, Any]]:
+    """Jobs and their results; processes are started when needed, and reused for later jobs."""
     done: list[tuple[Job, Any]] = []
     try:
         while True:
-            free = [worker for worker in workers if worker.job is None]
-            for job in islice(jobs, most - len(workers) + len(free)):
-                if not free:
-                    free.append(_Worker.start())
-                    workers.append(free[0])
-                free.pop().take(job)
-            yield from done  # they are dealt with while the next are under way
+            idle = [worker for worker in workers if worker.job is None]
+            for job in islice(jobs, max_workers - len(workers) + len(idle)):
+                if not idle:
+                    idle.append(_Worker.start())
+                    workers.append(idle[0])
+                idle.pop().take(job)
+            yield from done  # handled while the next jobs run
             done.clear()
             busy = {worker.pipe: worker for worker in workers if worker.job is not None}
             if not busy:
                 return
-            ready = wait([*busy], timeout=LONGEST)
+            ready = wait([*busy], timeout=JOB_TIMEOUT)
             for worker in [busy[pipe] for pipe in ready] or [*busy.values()]:  # type: ignore[index]
                 assert worker.job is not None
                 job = worker.job
-                found = worker.answer() if ready else worker.give_up()
-                if isinstance(found, MonitorError):
-                    raise found
-                done.append((job, found))
+                result = worker.answer() if ready else worker.give_up()
+                if isinstance(result, MonitorError):
+                    raise result
+                done.append((job, result))
             workers[:] = [worker for worker in workers if not worker.pipe.closed]
     finally:
         for worker in workers:
-            if worker.job is not None:  # nobody waits for it any more
+            if worker.job is not None:  # its result is no longer needed
                 worker.stop()
         workers[:] = [worker for worker in workers if not worker.pipe.closed]
 
 
-def _serve(pipe: Connection, beside: int) -> None:
-    """Compute graphs that come through a pipe until nobody is at its other end."""
-    global _beside
-    _beside = beside
+def _serve(pipe: Connection, process_count: int) -> None:
+    """Compute graphs received through a pipe until its other end is closed."""
+    global _process_count
+    _process_count = process_count
     set_up_logs()
     os.dup2(2, 1)  # standard output is for data
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the parent ends this process
-    with suppress(OSError):  # where memory runs out, this process is to go and not its parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the terminal; the parent ends this process
+    with suppress(OSError):  # if memory runs out, this process is to be killed and not its parent
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
@@ -387,10 +380,10 @@ def _serve(pipe: Connection, beside: int) -> None:
         except EOFError:
             return
         try:
-            found = ForkingPickler.dumps(compute(graph, scheduler="synchronous")[0])
+            answer = ForkingPickler.dumps(compute(graph, scheduler="synchronous")[0])
         except Exception as error:  # noqa: BLE001 - reported to the parent
-            found = _as_bytes(error)
-        pipe.send_bytes(found)
+            answer = _pickled(error)
+        pipe.send_bytes(answer)
 
 
 def _end_with_parent() -> None:
@@ -400,46 +393,46 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _as_bytes(error: Exception) -> Any:
-    """An error as it can be sent: some cannot be made again from their parts."""
+def _pickled(error: Exception) -> Any:
+    """A pickled error; one that cannot be unpickled becomes a RuntimeError with its message."""
     try:
-        found = ForkingPickler.dumps(error)
-        pickle.loads(found)
+        content = ForkingPickler.dumps(error)
+        pickle.loads(content)
     except Exception:  # noqa: BLE001 - whatever goes wrong, the error must be reported
         return ForkingPickler.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-    return found
+    return content
 
 
 def _cluster(client: Any, jobs: Iterable[Delayed]) -> Iterator[tuple[int, Any]]:
-    """Compute on a cluster. A job whose worker died may have died of its neighbour: it is tried again, alone."""
+    """Compute on a cluster. A job whose worker died is tried again alone: another job may have killed the worker."""
     from distributed import KilledWorker
 
     suspects = []
-    for job, found in _answers(client, enumerate(jobs)):
-        if isinstance(found, KilledWorker):
+    for job, result in _cluster_results(client, enumerate(jobs)):
+        if isinstance(result, KilledWorker):
             suspects.append(job)
         else:
-            yield job[0], found
+            yield job[0], result
     for suspect in suspects:
-        for job, found in _answers(client, [suspect]):
-            yield job[0], found
+        for job, result in _cluster_results(client, [suspect]):
+            yield job[0], result
 
 
-def _answers(client: Any, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
-    """Jobs and what came of them; so many are sent at a time that every worker has the next one at hand."""
+def _cluster_results(client: Any, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
+    """Jobs and their results; enough jobs are sent at a time for every worker to have the next one."""
     from distributed import CancelledError, wait
     from distributed.comm import CommClosedError
 
-    left = iter(jobs)
+    remaining = iter(jobs)
     waiting: dict[Any, Job] = {}
     try:
         while True:
-            most = max(TOGETHER, 2 * sum(client.nthreads().values()))
-            for job in islice(left, max(0, most - len(waiting))):
+            most = max(JOBS_AT_ONCE, 2 * sum(client.nthreads().values()))
+            for job in islice(remaining, max(0, most - len(waiting))):
                 waiting[client.compute(job[1])] = job
             if not waiting:
                 return
-            for future in wait(list(waiting), timeout=LONGEST, return_when="FIRST_COMPLETED").done:
+            for future in wait(list(waiting), timeout=JOB_TIMEOUT, return_when="FIRST_COMPLETED").done:
                 job = waiting.pop(future)
                 error = future.exception()
                 if isinstance(error, MonitorError):
@@ -447,12 +440,12 @@ def _answers(client: Any, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
                 yield job, error if error is not None else future.result()
                 future.release()
     except TimeoutError:
-        lost = [*waiting.values(), *left]
+        lost = [*waiting.values(), *remaining]
         log.exception("jobs have hung", jobs=len(lost))
-        hung = TimeoutError(f"no answer within {LONGEST:.0f} s")
+        hung = TimeoutError(f"no answer within {JOB_TIMEOUT:.0f} s")
         yield from ((job, hung) for job in lost)
     except (CancelledError, CommClosedError) as error:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # else the client tells how it tries in vain
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # else the client logs its failed reconnections
         msg = "the dask scheduler was lost during the run; what was stored stays: start it, and run again"
         raise TryLater(msg) from error
     finally:

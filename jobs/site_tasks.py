@@ -54,12 +54,8 @@ def site_tasks(
 
     Parameters
     ----------
-    settings : Settings
-        Names the root of the stores, the sources and the named controls.
-    ledger : Ledger
-        Open.
-    sources : Sources
-        Opened.
+    settings, ledger, sources
+        Of the installation, open.
     sites : sequence of Site
         The sites to be updated.
     until : date
@@ -103,15 +99,15 @@ def site_tasks(
         within = None
         if controls is not None:
             units = np.array([unit.geometry for unit in controls.units], dtype=object)
-            near = set(tree.query(units, predicate="intersects")[1].tolist())
+            near = tree.query(units, predicate="intersects")[1]
         elif isinstance(named, str):
             left_out[site.id] = TryLater(named)
             continue
         else:
             area = _ring_box(site, sources)
             within = named_controls_near(named, site.id, area)
-            near = {int(i) for geometry in (area, *(within or ())) for i in tree.query(geometry)}
-        others = [every[i] for i in sorted(near) if every[i].id != site.id]
+            near = tree.query([area, *(within or ())])[1]
+        others = [every[i] for i in np.unique(near) if every[i].id != site.id]
         tasks.append(
             SiteTask(
                 site=site,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from jobs.installation import open_ledger as ledger_of
+from jobs.installation import open_ledger
 from jobs.records import from_json
 from jobs.settings import Settings
 from monitor.controls.selection import ControlSet
@@ -66,7 +66,7 @@ def put(site: StoredSite, entries: Sequence[SiteScene]) -> str:
 
 def stored_of(settings: Settings, site: str) -> StoredSite:
     """What is stored of a site of an installation."""
-    with ledger_of(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         (chosen,) = [one for one in (from_json(values, Site) for values in t.sites()) if one.id == site]
         ground = ground_key(chosen)
         return StoredSite(landscape_at_snapshot(settings.store.root, t.snapshots()[ground]), ground)
@@ -74,7 +74,7 @@ def stored_of(settings: Settings, site: str) -> StoredSite:
 
 def series_of(settings: Settings, site: str) -> Columns:
     """The series of a site of an installation."""
-    with ledger_of(settings) as ledger, ledger.transaction() as t:
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
         (chosen,) = [one for one in (from_json(values, Site) for values in t.sites()) if one.id == site]
         ground = ground_key(chosen)
         frozen, left_out = t.controls(ground), t.ground_data(ground, "left_out") or {}

@@ -64,7 +64,7 @@ def cluster(two_processes):
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
-    monkeypatch.setattr("jobs.executor.LONGEST", 240.0)
+    monkeypatch.setattr("jobs.executor.JOB_TIMEOUT", 240.0)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_a_job_whose_workers_keep_dying_fails_alone(cluster):
 
 
 def test_jobs_may_take_longer_together_than_the_longest_of_them_may(cluster, monkeypatch):
-    monkeypatch.setattr("jobs.executor.LONGEST", 3.0)
+    monkeypatch.setattr("jobs.executor.JOB_TIMEOUT", 3.0)
     with open_executor(cluster.scheduler_address) as work:
         assert dict(work([job(time.sleep, 1.0) for _ in range(12)])) == dict.fromkeys(range(12))
 
@@ -179,7 +179,7 @@ def test_jobs_may_take_longer_together_than_the_longest_of_them_may(cluster, mon
 def test_a_cluster_that_shrinks_midway_does_what_it_has_taken(cluster, monkeypatch):
     from distributed import Client
 
-    monkeypatch.setattr("jobs.executor.TOGETHER", 1)
+    monkeypatch.setattr("jobs.executor.JOBS_AT_ONCE", 1)
     threads = iter([{"many": 10}])
     with Client(cluster.scheduler_address) as client:
         monkeypatch.setattr(client, "nthreads", lambda: next(threads, {"one": 1}))
@@ -210,7 +210,7 @@ def test_an_expected_error_of_a_worker_is_raised_here(cluster):
 
 
 def test_a_scheduler_that_does_not_answer_means_try_later(monkeypatch):
-    monkeypatch.setattr("jobs.executor.PATIENCE", 0.3)
+    monkeypatch.setattr("jobs.executor.SCHEDULER_TIMEOUT", 0.3)
     with (
         pytest.raises(TryLater, match=r"tcp://127\.0\.0\.1:9.*leave \[engine\] scheduler empty"),
         open_executor("tcp://127.0.0.1:9"),
@@ -244,7 +244,7 @@ def test_a_scheduler_that_is_lost_midway_means_try_later(tmp_path):
     ids=["says nothing", "another protocol"],
 )
 def test_a_server_that_is_no_scheduler_is_not_waited_for_without_end(monkeypatch, words, error, message):
-    monkeypatch.setattr("jobs.executor.PATIENCE", 1.0)
+    monkeypatch.setattr("jobs.executor.SCHEDULER_TIMEOUT", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
 
         def answer():
@@ -359,7 +359,7 @@ def test_a_job_whose_process_was_killed_is_done_by_another(tmp_path):
 
 
 def test_a_job_that_hangs_is_stopped_and_the_others_are_done(monkeypatch):
-    monkeypatch.setattr("jobs.executor.LONGEST", 10.0)  # a process starts in a second, on a busy machine in some
+    monkeypatch.setattr("jobs.executor.JOB_TIMEOUT", 10.0)  # a process starts in a second, on a busy machine in some
     with open_executor("processes") as work:
         found = dict(work([job(time.sleep, 300), *[job(add, n, 1) for n in range(4)]]))
     assert isinstance(found.pop(0), TimeoutError)
