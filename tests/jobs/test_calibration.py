@@ -156,6 +156,7 @@ def test_a_season_is_over_once_its_window_has_closed():
     assert GrowingSeason.of(replace(one, biome="karst")).last_ended(date(2026, 3, 1))[0] == 2025
 
 
+@pytest.mark.slow
 def test_ground_that_drifts_more_than_the_defaults_expect_moves_the_constants_towards_it(land):
     for number in range(3):
         land.add(site(number), drift=0.035)
@@ -343,6 +344,7 @@ def test_a_night_sets_what_is_due_and_every_assessment_names_it(installation, se
     assert {line["constant"] for line in told["table"]} >= {"slow_sd", "boundary at 0.05", "widening"}
 
 
+@pytest.mark.slow
 def test_killed_between_the_constants_and_the_assessments_the_rerun_ends_where_an_unkilled_night_ends(
     install, installation, settings, few, tmp_path, monkeypatch
 ):

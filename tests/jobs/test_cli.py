@@ -152,6 +152,7 @@ def test_a_page_for_which_there_is_no_room_is_told_with_its_site(installation, c
     assert all(why.startswith("the disk is full: make room at ") for why in told.values())
 
 
+@pytest.mark.slow
 def test_a_site_whose_pixels_are_damaged_says_that_its_page_was_not_written_and_why(installation, capsys):
     night = ("run", "--config", installation.config, "--as-of", "2018-09-30")
     assert run(*night, capsys=capsys)[0] == Exit.DONE

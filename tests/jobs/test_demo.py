@@ -82,6 +82,7 @@ def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
         assert theirs.theta[site.id] == pytest.approx(bare.theta, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 3, 4, 5])
 def test_the_fates_of_other_seeds_are_named_rightly_too(seed, tmp_path):
     from monitor.imagery.sample import Sample, deal_fates
@@ -94,6 +95,7 @@ def test_the_fates_of_other_seeds_are_named_rightly_too(seed, tmp_path):
     assert found == {module._id(place): fate.name for place, fate in dealt}
 
 
+@pytest.mark.slow
 def test_another_seed_makes_the_folder_anew_but_leaves_what_is_not_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FIRST_NIGHT", date(2015, 9, 1))
     monkeypatch.setattr(module, "LAST_NIGHT", date(2015, 9, 1))

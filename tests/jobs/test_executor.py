@@ -86,7 +86,7 @@ def products(made):
     return {name: content for name, content in files.items() if "/." not in f"/{name}"}
 
 
-@pytest.mark.parametrize("kind", ["processes", "cluster"])
+@pytest.mark.parametrize("kind", ["processes", pytest.param("cluster", marks=pytest.mark.slow)])
 def test_elsewhere_a_night_makes_the_same_products_byte_for_byte(kind, install, in_threads, cluster, tmp_path):
     made = configured(install, tmp_path, "processes" if kind == "processes" else cluster.scheduler_address)
     manifest = night(load(made.config), as_of=NIGHT)
@@ -96,6 +96,7 @@ def test_elsewhere_a_night_makes_the_same_products_byte_for_byte(kind, install, 
     assert all(not site["scenes_new"] for site in night(load(made.config), as_of=NIGHT)["sites"])
 
 
+@pytest.mark.slow
 def test_a_worker_killed_midway_loses_nothing(install, in_threads, cluster, tmp_path):
     made = configured(install, tmp_path, cluster.scheduler_address)
     killed = []
@@ -162,6 +163,7 @@ def _refuse():
     raise BadConfiguration("no key")
 
 
+@pytest.mark.slow
 def test_a_job_whose_workers_keep_dying_fails_alone(cluster):
     with open_executor(cluster.scheduler_address) as work:
         found = dict(work([job(_add, 1, 1), job(_die), job(_add, 2, 2)]))
@@ -176,6 +178,7 @@ def test_jobs_may_take_longer_together_than_the_longest_of_them_may(cluster, mon
         assert dict(work([job(time.sleep, 1.0) for _ in range(12)])) == dict.fromkeys(range(12))
 
 
+@pytest.mark.slow
 def test_a_cluster_that_shrinks_midway_does_what_it_has_taken(cluster, monkeypatch):
     from distributed import Client
 
@@ -353,6 +356,7 @@ def _die_once(mark):
     return "done"
 
 
+@pytest.mark.slow
 def test_a_job_whose_process_was_killed_is_done_by_another(tmp_path):
     with open_executor("processes") as work:
         assert dict(work([job(_die_once, tmp_path / "mark"), job(add, 1, 1)])) == {0: "done", 1: 2}
@@ -385,6 +389,7 @@ def test_an_error_in_a_process_is_told_here_whatever_its_kind(error):
             assert "what it says" in str(dict(work([job(error)]))[0])
 
 
+@pytest.mark.slow
 def test_requests_to_earth_engine_are_capped_for_all_processes_together(monkeypatch):
     with open_executor("processes") as work:
         ((_, caps),) = work([job(_limits)])

@@ -109,6 +109,7 @@ def as_nobody(place, code, **environment):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_install_that_cannot_be_written_works_for_another_user_without_a_home(installed):
     mine = installed / "mine"
     (installed / "regrowth.toml").write_text(

@@ -154,6 +154,7 @@ def test_scenes_that_arrive_late_in_any_order_end_where_a_run_from_scratch_ends(
     assert (root / "status.json").read_bytes() == made.status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replanted", [False, True])
 def test_maps_are_those_of_a_run_from_scratch_and_read_no_season_that_is_over(
     installation, settings, monkeypatch, replanted
@@ -346,7 +347,7 @@ KILLS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["before", "after"])
 @pytest.mark.parametrize(("where", "count"), KILLS, ids=[f"{w.rsplit(':', 1)[-1]}-{n}" for w, n in KILLS])
 def test_killed_at_any_instant_the_rerun_ends_where_an_unkilled_night_ends(
     installation, settings, unkilled, where, count, after
@@ -363,6 +364,7 @@ def test_killed_at_any_instant_the_rerun_ends_where_an_unkilled_night_ends(
     assert not [path for path in installation.root.rglob("*") if path.name.endswith((".new", ".tmp"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["before it fetches", "before it sends"])
 def test_a_stopped_night_that_wakes_after_its_lock_was_deleted_and_another_ran_commits_and_sends_nothing(
     installation, settings, monkeypatch, where

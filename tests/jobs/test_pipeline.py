@@ -68,6 +68,7 @@ def same(one, other):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [5, 30], ids=["while units are chosen", "while scenes are kept"])
 def test_a_source_that_goes_down_midway_defers_new_sites_and_the_next_night_ends_the_same(
     tmp_path, from_source, scratch, after
@@ -366,6 +367,7 @@ class Watched(Painted):
         return super().read(scenes, grids)
 
 
+@pytest.mark.slow
 def test_ground_is_read_in_bands_from_north_to_south_so_that_few_blocks_are_held(tmp_path, from_source):
     settings = installed(tmp_path, [(12_000, y, 12_120, y + 120) for y in (4_000, 21_000, 9_000)])
     only = from_source(Watched(DAYS, ring=(50.0, 10_000.0)))

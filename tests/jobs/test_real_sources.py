@@ -148,6 +148,7 @@ def token(monkeypatch):
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
 
 
+@pytest.mark.slow
 def test_a_folder_of_cogs_and_earth_engine_give_the_same_cube_to_the_last_digit(
     folder, engine, token, tmp_path, capsys
 ):
@@ -256,6 +257,7 @@ def test_ten_years_of_a_site_need_few_requests_and_a_night_one_of_pixels_and_one
     assert (engine.counts["search"], engine.counts["pixels"], engine.counts["values"]) == (2, 2, 1)
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_the_requests_that_the_night_then_makes_at_most_and_reads_no_pixels(
     folder, engine, token, tmp_path, capsys
 ):
@@ -365,6 +367,7 @@ def drip(first, then):
     return act
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "how"),
     [(7, {"status": 500}), (-1, {"act": drip(b"HTTP/1.1 206 Partial Content\r\nX-Slow: ", b"a")})],

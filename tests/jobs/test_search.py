@@ -177,6 +177,7 @@ def test_a_scene_that_is_new_is_read_and_nothing_else_is_looked_at(stored, scene
     assert ends_as_from_scratch(stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("second", "tile"), [("0108 east", "48SVF"), ("0108 piece", "48SUF.1")])
 def test_an_overpass_of_which_a_granule_or_a_piece_of_one_is_new_is_read_whole(stored, scenes, second, tile):
     made = scenes[1]
@@ -200,6 +201,7 @@ def test_an_overpass_that_a_catalogue_has_of_the_next_day_is_read_whole(stored, 
     assert ends_as_from_scratch(stored)
 
 
+@pytest.mark.slow
 def test_a_granule_of_which_another_piece_is_found_is_read_again_under_the_name_that_the_search_gives_it(
     stored, scenes
 ):
@@ -214,6 +216,7 @@ def test_a_granule_of_which_another_piece_is_found_is_read_again_under_the_name_
     assert one.new() == {"east": [], "a": []}
 
 
+@pytest.mark.slow
 def test_the_granule_of_the_own_projection_comes_first_though_the_other_is_stored_already(stored, scenes):
     made = scenes[1]
     stored.offered = [*stored.offered, made["0113 west"]]
@@ -232,6 +235,7 @@ def test_an_overpass_of_which_a_granule_has_a_newer_baseline_is_read_whole(store
     assert stored.looked_at == []  # the older one is offered still
 
 
+@pytest.mark.slow
 def test_a_scene_that_was_refused_is_read_once_its_folder_is_allowed(stored, scenes):
     fresh = scenes[1]["0113 elsewhere"]
     stored.offered = [*stored.offered, fresh]
@@ -246,6 +250,7 @@ def test_a_scene_that_was_refused_is_read_once_its_folder_is_allowed(stored, sce
     assert ends_as_from_scratch(stored)
 
 
+@pytest.mark.slow
 def test_a_site_that_is_added_among_others_gets_its_history_and_they_are_let_alone(stored, scenes):
     stored.sites = {**stored.sites, "east": EAST + 600}
     assert stored.new() == {"a": [], "both": [], "east": [scenes[1]["0108 east"]["id"]]}

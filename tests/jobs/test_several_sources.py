@@ -85,6 +85,7 @@ def assessments(settings, site="s1"):
         return [dict(row) for row in found]
 
 
+@pytest.mark.slow
 def test_two_granules_of_one_overpass_are_one_row_and_fill_each_other(tmp_path, sources):
     whole, halves = installed(tmp_path / "whole"), installed(tmp_path / "halves")
     sources(Painted(DAYS))
@@ -778,6 +779,7 @@ def test_when_most_sites_fall_in_one_night_what_is_sent_is_held_until_somebody_h
     assert len([name for name in messages(settings) if name.endswith(".json")]) == fell
 
 
+@pytest.mark.slow
 def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp_path, sources, falling, capsys):
     outlines = [(x, 12_000, x + 120, 12_120) for x in range(4_000, 18_000, 2_000)]
     settings = installed(tmp_path, outlines)
@@ -860,6 +862,7 @@ def test_a_night_without_any_scene_is_done_and_the_last_look_grows_older(tmp_pat
     assert (manifest["sites"][0]["state"], exit_status(manifest)) == ("failed", Exit.CONFIGURATION)
 
 
+@pytest.mark.slow
 def test_a_scene_with_a_wrong_flag_is_set_aside_and_what_is_told_is_as_if_it_had_not_come(tmp_path, sources):
     flawed, without = installed(tmp_path / "flawed"), installed(tmp_path / "without")
     often = [FIRST + timedelta(days=d) for d in range(0, 880, 8)]
@@ -874,6 +877,7 @@ def test_a_scene_with_a_wrong_flag_is_set_aside_and_what_is_told_is_as_if_it_had
     assert [status(flawed)[name] for name in same] == [status(without)[name] for name in same]
 
 
+@pytest.mark.slow
 def test_landsat_before_sentinel_2_makes_no_step_and_the_same_verdict_as_one_sensor(tmp_path, sources):
     alone, mixed = installed(tmp_path / "alone"), installed(tmp_path / "mixed")
     often = [FIRST + timedelta(days=d) for d in range(0, 880, 8)]

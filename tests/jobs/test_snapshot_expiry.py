@@ -83,6 +83,7 @@ def histories(install, tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_what_is_published_and_sent_is_the_same_with_and_without_the_old_snapshots(histories):
     found = [
         {name: content for name, (_, content) in histories[one].files().items() if "sites/" in name or "status" in name}
