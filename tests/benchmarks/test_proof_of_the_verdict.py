@@ -145,6 +145,7 @@ def plain_panel():
     return rivals.Panel.of(cases)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_every_rival_tells_a_steep_rise_from_none(plain_panel):
     opinions, _ = rivals.ask(plain_panel, losses_of=np.zeros(60, bool))

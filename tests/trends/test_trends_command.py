@@ -201,6 +201,7 @@ except SystemExit as ended:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "out"), [("zarr", "out.nc"), ("nc", "out.zarr")])
 def test_a_cube_larger_than_what_memory_is_given_takes_no_more_than_a_small_one(form, out, tmp_path, root):
     """0.8 GB of which a corner was seen, in a process of its own: what it holds at most, beside a cube of 6 MB."""
