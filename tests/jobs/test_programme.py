@@ -1,45 +1,30 @@
 """Hectares of a programme add up, whatever is missing, and are held against the pledge."""
 
 import json
+from dataclasses import replace
+from datetime import date
 
 import pytest
+from shapely.geometry import box
 
-from jobs.commands.programme import STATUSES, _show, programme, summary
+from jobs.commands.programme import _print_tables, programme
+from monitor.publish.programme import SHOWN_STATUSES, programme_summary
+from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import Status
 
+
+def planned(site_id, hectares, *, uplift=0.2, **values):
+    plan = Plan(A=uplift, k=0.5, L=1.0, too_early_years=2.0)
+    values = {"province": None, "programme_year": None, **values}
+    return Site(id=site_id, name=site_id, geometry=box(100, 40, 101, 41), start=date(2021, 4, 1), biome="loess",
+                hectares=hectares, plan=plan, **values)  # fmt: skip
+
+
 SITES = [
-    {
-        "id": "a",
-        "hectares": 100.0,
-        "province": "甘肃",
-        "intervention": "planting",
-        "programme_year": 2021,
-        "promised": True,
-    },
-    {
-        "id": "b",
-        "hectares": 50.25,
-        "province": "甘肃",
-        "intervention": "planting",
-        "programme_year": 2022,
-        "promised": True,
-    },
-    {
-        "id": "c",
-        "hectares": 30.0,
-        "province": None,
-        "intervention": "erosion_control",
-        "programme_year": None,
-        "promised": True,
-    },
-    {
-        "id": "d",
-        "hectares": 19.75,
-        "province": "青海",
-        "intervention": "tending",
-        "programme_year": 2021,
-        "promised": False,
-    },
+    planned("a", 100.0, province="甘肃", intervention="planting", programme_year=2021),
+    planned("b", 50.25, province="甘肃", intervention="planting", programme_year=2022),
+    planned("c", 30.0, intervention="erosion_control"),
+    planned("d", 19.75, uplift=0.0, province="青海", intervention="tending", programme_year=2021),
 ]
 LATEST = {
     "a": {"status": "on_track", "alert": "none", "as_of": "2026-06-01", "uplift_confirmed": True},
@@ -49,11 +34,11 @@ LATEST = {
 
 
 def test_every_status_that_a_verdict_may_have_is_shown():
-    assert set(STATUSES) == {status.value for status in Status} | {"no_loss_seen"}
+    assert set(SHOWN_STATUSES) == {status.value for status in Status} | {"no_loss_seen"}
 
 
 def test_sums_are_those_worked_out_by_hand():
-    told = summary(SITES, LATEST, pledge=1000.0, alpha=0.05)
+    told = programme_summary(SITES, LATEST, pledge=1000.0, alpha=0.05)
     assert (told["sites"], told["hectares"], told["share_of_pledge"]) == (4, 200.0, 0.2)
     assert told["as_of"] == "2026-06-02"
     assert told["false_reds_expected_at_most"] == 0.15  # three sites that promise an uplift; tending promises none
@@ -78,8 +63,8 @@ def test_sums_are_those_worked_out_by_hand():
 
 @pytest.mark.parametrize("sites", [SITES, SITES[:1], []])
 def test_every_way_of_counting_comes_to_the_same_total(sites):
-    told = summary(sites, LATEST, pledge=None, alpha=0.05)
-    total = sum(site["hectares"] for site in sites)
+    told = programme_summary(sites, LATEST, pledge=None, alpha=0.05)
+    total = sum(site.hectares for site in sites)
     assert told["hectares"] == pytest.approx(total)
     for group in ("by_status", "by_alert", "by_province", "by_intervention", "by_programme_year"):
         assert sum(one["hectares"] for one in told[group]) == pytest.approx(total), group
@@ -90,8 +75,8 @@ def test_every_way_of_counting_comes_to_the_same_total(sites):
 
 
 def test_names_are_shown_as_they_are_and_do_nothing(capsys):
-    odd = [{**SITES[0], "province": "[red]Gansu \x1b[/]"}]
-    _show(summary(odd, LATEST, pledge=260_000.0, alpha=0.05))
+    odd = [replace(SITES[0], province="[red]Gansu \x1b[/]")]
+    _print_tables(programme_summary(odd, LATEST, pledge=260_000.0, alpha=0.05))
     out = capsys.readouterr().out
     assert "[red]Gansu ?[/]" in out
     assert "\x1b" not in out

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.trends.kernels.harmonic import FIT_ROWS, TILE_PIXELS, _turn, harmonic, harmonic_packed
+from monitor.trends.kernels.harmonic import FIT_ROWS, TILE_PIXELS, harmonic
+from monitor.trends.kernels.harmonic_solve import _share_of_turn
 from monitor.trends.kernels.huber import robust_harmonic
 
 LEAP_CYCLE = 365.25
@@ -169,35 +170,6 @@ def test_where_the_missing_layers_stand_does_not_matter(order):
     )
 
 
-@pytest.mark.parametrize("kind", [np.int16, np.uint16])
-@pytest.mark.parametrize("masked", [False, True], ids=["by nodata", "by mask too"])
-def test_integers_as_stored_give_the_fit_of_their_values(kind, masked):
-    t = dates(301)
-    y = cloudy(t, TILE_PIXELS + 33, kind=np.float64)
-    scale = np.where(np.arange(301) % 2, 1e-4, 2e-4)  # a layer each: baselines differ
-    offset = np.where(np.arange(301) % 3, -0.1, 0.0)
-    nodata = 65535 if kind is np.uint16 else -32768
-    packed = np.where(np.isnan(y), nodata, np.round((y - offset[:, None]) / scale[:, None])).astype(kind)
-    clear = np.random.default_rng(9).random(y.shape) > 0.1 if masked else None
-    decoded = np.where(packed == nodata, np.nan, packed * scale[:, None] + offset[:, None])
-    if masked:
-        decoded[~clear] = np.nan
-    found = harmonic_packed(t, packed, scale=scale, offset=offset, nodata=nodata, harmonics=2, clear=clear)
-    expected = least_squares(t, decoded, 2)
-    assert found.dtype == np.float32
-    for part in ("mean", "slope", "amplitude", "rmse"):
-        i = FIT_ROWS.index(part)
-        np.testing.assert_allclose(found[i], expected[i], rtol=0, atol=1e-6, err_msg=part)
-
-
-def test_integers_without_any_value_give_no_number():
-    packed = np.full((40, 3), 7, np.uint16)
-    kept = {"scale": np.ones(40), "offset": np.zeros(40), "harmonics": 2}
-    assert np.isnan(harmonic_packed(dates(40), packed, nodata=7, **kept)).all()
-    unseen = np.zeros(packed.shape, bool)
-    assert np.isnan(harmonic_packed(dates(40), packed, nodata=0, clear=unseen, **kept)).all()
-
-
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_a_series_that_does_not_vary_leaves_nothing(kind):
     fitted = harmonic(dates(97), np.full((97, 2), 0.37, kind), harmonics=2)
@@ -208,9 +180,9 @@ def test_the_angle_is_that_of_the_library_in_every_direction():
     around = np.concatenate([np.linspace(0, 2 * np.pi, 2001), np.arange(9) * np.pi / 4])
     for angle in around:
         s, c = np.sin(angle), np.cos(angle)
-        turn = _turn(s, c)
+        turn = _share_of_turn(s, c)
         assert 0 <= turn < 1
         expected = np.arctan2(s, c) / (2 * np.pi)
         assert abs((turn - expected + 0.5) % 1 - 0.5) < 4e-16  # two units in the last place of a turn
-    assert _turn(0.0, 0.0) == 0
-    assert _turn(-1e-300, 1.0) == 0
+    assert _share_of_turn(0.0, 0.0) == 0
+    assert _share_of_turn(-1e-300, 1.0) == 0
