@@ -16,9 +16,9 @@ def publish(config: Config = None, as_json: AsJson = False) -> None:
 
     settings = load(config)
     choose_cache(settings.store.root)
-    from jobs.pages import main_publish
+    from jobs.pages import publish_once
 
-    outcomes, sites = main_publish(settings)
+    outcomes, sites = publish_once(settings)
     broken = {site: error for site, error in outcomes.items() if error}
     written = sorted(set(outcomes) - set(broken))
     if as_json:

@@ -1,4 +1,4 @@
-"""What the constants of a verdict rest on, in the words of the pages."""
+"""What the constants of a verdict were calibrated on, in the words of the pages."""
 
 from typing import Final
 
@@ -10,36 +10,36 @@ from monitor.verdict.calibration import Calibration
 CONSTANT_NAMES: Final = {
     "slow_sd": ("Drift within a year, cover", "一年内的漂移（覆盖度）"),
     "scene_sd": ("Noise of one scene, cover", "单景噪声（覆盖度）"),
-    "year_sd": ("A season's own difference, cover", "生长季自身差异（覆盖度）"),
-    "elasticity_sd": ("Unlike answer to rain", "对降雨响应的差异"),
-    "rain_sd": ("Spread of the years' rain", "降雨的年际波动"),
-    "stiff_slow_sd": ("Drift allowed beside a sudden loss, cover", "判断突然受损时容许的漂移（覆盖度）"),
-    "disturbance_score": ("Bar for a sudden loss", "突然受损的判定门槛"),
+    "year_sd": ("Difference between seasons, cover", "生长季自身差异（覆盖度）"),
+    "elasticity_sd": ("Difference in response to rain", "对降雨响应的差异"),
+    "rain_sd": ("Variation of rain between years", "降雨的年际波动"),
+    "stiff_slow_sd": ("Drift allowed when testing for a sudden loss, cover", "判断突然受损时容许的漂移（覆盖度）"),
+    "disturbance_score": ("Threshold for a sudden loss", "突然受损的判定门槛"),
     "widening": ("Intervals widened by", "区间放宽倍数"),
 }
 """English and Chinese, by field of the calibration."""
 BOUNDARY_NAME: Final = ("Evidence needed for red, false-alarm budget {}", "红色警报所需证据，误报预算 {}")
 
 
-def calibration_table(used: Calibration, *, biome: str, found: int) -> CalibrationTable:
-    """Constants beside their defaults, and where they come from.
+def calibration_table(used: Calibration, *, biome: str, placebos: int) -> CalibrationTable:
+    """Constants of a verdict with their defaults and their source.
 
     Parameters
     ----------
     used : Calibration
-        What the verdict was given by.
+        Constants of the verdict.
     biome : str
-        Of the site.
-    found : int
-        Placebos that there were; too few of them leave the defaults in place.
+        Biome of the site.
+    placebos : int
+        Number of placebo series available; too few of them leave the defaults in place.
     """
     if used.placebos:
         _, _, tiles = used.source.partition(", tile ")
         source = (used.source, f"{BIOMES[biome].names['zh']}对照地块，{tiles}")
     else:
         few = (
-            f"; there are {found} placebos, of the {MIN_PLACEBOS} needed",
-            f"；现有安慰剂序列 {found} 条，至少需要 {MIN_PLACEBOS} 条",
+            f"; {placebos} placebo series available, {MIN_PLACEBOS} needed",
+            f"；现有安慰剂序列 {placebos} 条，至少需要 {MIN_PLACEBOS} 条",
         )
         source = (used.source + few[0], f"默认值：由模拟地块得出，并经真实哨兵二号噪声检验{few[1]}")
     rows = []
@@ -48,6 +48,4 @@ def calibration_table(used: Calibration, *, biome: str, found: int) -> Calibrati
         english, chinese = CONSTANT_NAMES.get(row["constant"]) or (words.format(budget) for words in BOUNDARY_NAME)
         beside = "" if row["calibrated"] == row["default"] else f" ({row['default']:g})"
         rows.append((english, chinese, f"{row['calibrated']:g}{beside}"))
-    return CalibrationTable(
-        source=source, dated=used.dated, hash=used.hash, placebos=used.placebos, rows=tuple(rows)
-    )  # fmt: skip
+    return CalibrationTable(source=source, dated=used.dated, hash=used.hash, placebos=used.placebos, rows=tuple(rows))

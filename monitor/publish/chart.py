@@ -1,6 +1,6 @@
-"""What the drawings of a site's page are made of: positions and paths, computed once and set by the templates.
+"""Positions and paths of the drawings of a site's page; the templates place them.
 
-Drawings fill the width they are given: data lie on a canvas 1000 wide that is stretched, strokes and letters keep
+Drawings fill the available width: data are on a canvas 1000 wide that is stretched, while strokes and letters keep
 their size. A zero-length stroke with round ends is a dot, so that a thousand scenes are one path.
 """
 
@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from monitor.publish.typeset import dots, line
+from monitor.publish.svg import dots, line
 from monitor.publish.view import SiteView
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
@@ -20,17 +20,17 @@ from monitor.verdict.assess import cohorts_of
 from monitor.verdict.assessment import Status
 
 WIDTH: Final = 1000.0
-"""Of the stretched canvas."""
+"""Width of the stretched canvas."""
 
 COVER_HEIGHT: Final = 230.0
 DIFFERENCE_HEIGHT: Final = 190.0
-"""Of the two panels. [pixel]"""
+"""Heights of the two panels. [pixel]"""
 
 LAST_LABEL: Final = 0.93
-"""Share of the width up to which the label of a year has room on a phone. [1]"""
+"""Share of the width up to which the label of a year fits on a phone. [1]"""
 
 GAP_DAYS: Final = 75
-"""A line is not drawn across a longer time without a scene. [day]"""
+"""Longest time without a scene that a line bridges. [day]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +41,18 @@ class Tick:
     """Position on the canvas. [pixel]"""
     label: str
     minor: bool = False
-    """Left out where there is little room."""
+    """Omitted where there is little room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One field of the drawing, with its own vertical axis."""
+    """One panel of the drawing, with its own vertical axis."""
 
     height: float
     """[pixel]"""
     ticks: tuple[Tick, ...]
     zero: float | None = None
-    """Where zero is; None where that is the edge. [pixel]"""
+    """Position of zero; None where that is the edge. [pixel]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +61,9 @@ class SeriesChart:
 
     years: tuple[Tick, ...]
     seasons: tuple[tuple[float, float], ...]
-    """Left edge and width of each growing season; empty where growth never rests."""
+    """Left edge and width of each growing season; empty where growth never stops."""
     start: float | None
-    """Where the work began; None outside the drawing."""
+    """Position of the start of the work; None outside the drawing."""
     cover: Panel
     site_line: str
     site_dots: str
@@ -71,113 +71,115 @@ class SeriesChart:
     expected_line: str
     rejected_dots: str
     rejected_rug: str
-    """One tick a rejected scene, whether or not it has a value."""
+    """One tick for each rejected scene, with or without a value."""
     difference: Panel
     difference_dots: str
     difference_faint: str
     """Scenes outside the growing season."""
     plan_line: str
     estimate: tuple[float, float, float, float] | None
-    """Where the verdict's uplift stands: across, and down for the low end, the value and the high end; None: it tells
-    none."""
+    """Uplift of the verdict: horizontal position, then vertical ones of its low end, value and high end; None:
+    the verdict has no uplift."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Season:
-    """Means over one growing season: what the drawing says, as a table."""
+    """Means over one growing season: a row of the table."""
 
     year: int
     scenes: int
     cover: float
     control: float
     expected: float | None
-    """Cover that the plan expects: the control's mean and the promised uplift; None before the start."""
+    """Cover that the plan expects, which is the control mean plus the promised uplift; None before the start."""
 
 
 def in_season(day: np.ndarray, site: Site) -> np.ndarray:
-    """Which days (from 1970) lie in the growing season of a site, (n,) bool."""
+    """(n,) bool: whether days (since 1970) are in the growing season of a site."""
     window = GrowingSeason.of(site)
     return window.locate(day)[1] <= window.length
 
 
 def promised(day: np.ndarray, site: Site) -> np.ndarray:
-    """Uplift the plan promises on each day (from 1970), (n,) array, 0 before the start. [cover fraction]"""
+    """(n,) uplift that the plan promises on days (since 1970), 0 before the start. [cover fraction]"""
     return cohorts_of(site, site.cohorts).promised(site, day)
 
 
 def series_chart(view: SiteView) -> SeriesChart | None:
-    """The drawing of a site's series; None before its first usable scene."""
+    """Drawing of the series of a site; None before its first usable scene."""
     site, a = view.site, view.assessment
-    every, all_cover, all_control, accepted = _columns(view)
+    all_days, all_cover, all_control, accepted = _columns(view)
     seen = accepted & np.isfinite(all_cover)
     if not seen.any():
         return None
-    begun = _from_1970(site.start)
-    opening = date(1970 + int(every[:1].astype("datetime64[D]").astype("datetime64[Y]").astype(int)[0]), 1, 1)
-    first, last = _from_1970(opening), max(_from_1970(a.as_of), int(every[-1]))
+    start_day = _from_1970(site.start)
+    first_january = date(1970 + int(all_days[:1].astype("datetime64[D]").astype("datetime64[Y]").astype(int)[0]), 1, 1)
+    first, last = _from_1970(first_january), max(_from_1970(a.as_of), int(all_days[-1]))
     span = max(last - first + 15, 365)
 
-    def across(day: np.ndarray) -> np.ndarray:
+    def day_x(day: np.ndarray) -> np.ndarray:
         return WIDTH * (day - first) / span
 
-    day, cover, control = every[seen], all_cover[seen], all_control[seen]
-    x, growing = across(day), in_season(day, site)
-    due = growing & (day >= begun) & (site.plan.A > 0)
-    expected = np.where(due, control, np.nan)
-    expected[due] += promised(day[due], site)
+    day, cover, control = all_days[seen], all_cover[seen], all_control[seen]
+    x, growing = day_x(day), in_season(day, site)
+    planned = growing & (day >= start_day) & (site.plan.A > 0)
+    expected = np.where(planned, control, np.nan)
+    expected[planned] += promised(day[planned], site)
     top = _ceiling(max(np.nanmax(values, initial=0.0) for values in (cover, control, expected)), 0.2)
-    down = _scale(0.0, top, COVER_HEIGHT)
+    cover_y = _scale(0.0, top, COVER_HEIGHT)
 
-    base = cover - control
-    base = base[(day < begun) & growing] if ((day < begun) & growing).any() else base[day < begun]
-    difference = cover - control - (np.nanmedian(base) if np.isfinite(base).any() else 0.0)
-    curve_day = np.arange(max(begun, first), last + 1, 15)
+    baseline = cover - control
+    baseline = (
+        baseline[(day < start_day) & growing] if ((day < start_day) & growing).any() else baseline[day < start_day]
+    )
+    difference = cover - control - (np.nanmedian(baseline) if np.isfinite(baseline).any() else 0.0)
+    curve_day = np.arange(max(start_day, first), last + 1, 15)
     curve = promised(curve_day, site) if site.plan.A > 0 else np.zeros(curve_day.size)
-    told = a.status is not Status.INSUFFICIENT_DATA
-    ends = [v for v in (a.uplift_low, a.uplift, a.uplift_high) if v is not None and told]
-    reach = np.concatenate([difference[growing], curve, ends])
-    low = -_ceiling(max(-np.nanmin(reach, initial=0.0), 0.02), 0.1)
-    high = _ceiling(max(np.nanmax(reach, initial=0.0), 0.02), 0.1)
-    fall = _scale(low, high, DIFFERENCE_HEIGHT)
+    judged = a.status is not Status.INSUFFICIENT_DATA
+    uplifts = [v for v in (a.uplift_low, a.uplift, a.uplift_high) if v is not None and judged]
+    extent = np.concatenate([difference[growing], curve, uplifts])
+    low = -_ceiling(max(-np.nanmin(extent, initial=0.0), 0.02), 0.1)
+    high = _ceiling(max(np.nanmax(extent, initial=0.0), 0.02), 0.1)
+    difference_y = _scale(low, high, DIFFERENCE_HEIGHT)
 
     estimate = None
-    if len(ends) == 3:
-        low_end, value, high_end = np.clip(fall(np.array(ends)), 0, DIFFERENCE_HEIGHT).round(1).tolist()
+    if len(uplifts) == 3:
+        low_end, value, high_end = np.clip(difference_y(np.array(uplifts)), 0, DIFFERENCE_HEIGHT).round(1).tolist()
         here = WIDTH * (_from_1970(a.last_observed or a.as_of) - first) / span
         estimate = (round(here, 1), low_end, value, high_end)
-    valued = ~accepted & np.isfinite(all_cover)
+    rejected_seen = ~accepted & np.isfinite(all_cover)
     return SeriesChart(
-        years=_years(opening, last, span),
-        seasons=_seasons(site, opening, last, span),
-        start=round(WIDTH * (begun - first) / span, 1) if first <= begun <= first + span else None,
+        years=_years(first_january, last, span),
+        seasons=_seasons(site, first_january, last, span),
+        start=round(WIDTH * (start_day - first) / span, 1) if first <= start_day <= first + span else None,
         cover=Panel(height=COVER_HEIGHT, ticks=_ticks(0.0, top, 0.2 if top > 0.4 else 0.1, COVER_HEIGHT)),
-        site_line=line(x, np.where(growing, down(cover), np.nan), day, GAP_DAYS),
-        site_dots=dots(x, down(cover)),
-        control_line=line(x, np.where(growing, down(control), np.nan), day, GAP_DAYS),
-        expected_line=line(x, down(expected), day, GAP_DAYS),
-        rejected_dots=dots(across(every[valued]), down(all_cover[valued])),
-        rejected_rug=dots(across(every[~accepted]), np.zeros(np.count_nonzero(~accepted)), b"V7"),
+        site_line=line(x, np.where(growing, cover_y(cover), np.nan), day, GAP_DAYS),
+        site_dots=dots(x, cover_y(cover)),
+        control_line=line(x, np.where(growing, cover_y(control), np.nan), day, GAP_DAYS),
+        expected_line=line(x, cover_y(expected), day, GAP_DAYS),
+        rejected_dots=dots(day_x(all_days[rejected_seen]), cover_y(all_cover[rejected_seen])),
+        rejected_rug=dots(day_x(all_days[~accepted]), np.zeros(np.count_nonzero(~accepted)), "V7"),
         difference=Panel(
             height=DIFFERENCE_HEIGHT,
             ticks=_ticks(low, high, 0.2 if high - low > 0.7 else 0.1, DIFFERENCE_HEIGHT),
-            zero=round(float(fall(np.zeros(1))[0]), 1),
+            zero=round(float(difference_y(np.zeros(1))[0]), 1),
         ),
-        difference_dots=dots(x, np.where(growing, fall(difference), np.nan)),
-        difference_faint=dots(x, np.where(growing, np.nan, fall(difference))),
-        plan_line=line(across(curve_day), fall(curve), curve_day, GAP_DAYS) if site.plan.A > 0 else "",
+        difference_dots=dots(x, np.where(growing, difference_y(difference), np.nan)),
+        difference_faint=dots(x, np.where(growing, np.nan, difference_y(difference))),
+        plan_line=line(day_x(curve_day), difference_y(curve), curve_day, GAP_DAYS) if site.plan.A > 0 else "",
         estimate=estimate,
     )
 
 
 def season_table(view: SiteView) -> list[Season]:
-    """Means over each growing season that was seen."""
-    site, window = view.site, GrowingSeason.of(view.site)
+    """Means over each growing season with scenes."""
+    site, growing_season = view.site, GrowingSeason.of(view.site)
     day, cover, control, accepted = _columns(view)
-    season, position = window.locate(day)
-    kept = np.flatnonzero(accepted & np.isfinite(cover) & np.isfinite(control) & (position <= window.length))
-    day, season = day[kept], season[kept]
+    season, position = growing_season.locate(day)
+    used = np.flatnonzero(accepted & np.isfinite(cover) & np.isfinite(control) & (position <= growing_season.length))
+    day, season = day[used], season[used]
     planned = (day >= _from_1970(site.start)) & (site.plan.A > 0)
-    values = np.stack([cover[kept], control[kept], control[kept] + promised(day, site)])
+    values = np.stack([cover[used], control[used], control[used] + promised(day, site)])
     first = np.flatnonzero(np.diff(season, prepend=-1))  # days ascend, and seasons with them
     if not first.size:
         return []
@@ -191,7 +193,7 @@ def season_table(view: SiteView) -> list[Season]:
 
 
 def _columns(view: SiteView) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Days from 1970, cover of the site and of its control, and which scenes were accepted."""
+    """Days since 1970, cover of the site and of its control, and whether each scene was accepted."""
     table = view.observations
     return (
         np.asarray(table["date"], "datetime64[D]").astype(np.int64),

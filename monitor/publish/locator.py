@@ -1,4 +1,4 @@
-"""A small map of where a programme's sites are, drawn once for the index."""
+"""Small map of the sites of a programme, for the index."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,12 +12,12 @@ from shapely.geometry.base import BaseGeometry
 from monitor.sites.site import Site
 
 MAP_WIDTH: Final = 480
-"""Of the drawing. [pixel]"""
+"""Width of the drawing. [pixel]"""
 
 _Place = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 MAP_MARGIN: Final = 32.0
-"""Room for the degrees along the edge. [pixel]"""
+"""Space for degree labels along the edge. [pixel]"""
 
 STATUS_MARKS: Final = {
     "failing": "m-5-4h10l-5 9z",
@@ -30,7 +30,7 @@ STATUS_MARKS: Final = {
     "recovered": "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0z",
     "insufficient_data": "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0z",
 }
-"""Shape that stands for each status, so that colour is never needed to tell them apart; some are filled, some open."""
+"""Shape of each status, so that colour is never needed to distinguish them; some are filled, some open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,23 +44,24 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locator:
-    """The map: outlines where they can be made out, else one mark a site."""
+    """Map with outlines of the sites where these are large enough to see, else one mark a site."""
 
     height: float
     places: tuple[Place, ...]
     marks: tuple[tuple[str, str], ...]
-    """Status and one path that holds the marks of all its sites, worst on top."""
+    """Status and one path with the marks of all its sites; the worst status is drawn last."""
     mark_size: float
-    """Scale at which the marks are drawn: half where there are many."""
+    """Scale of the marks: half where there are many."""
     meridians: tuple[tuple[float, str], ...]
-    """Place across and label."""
+    """Horizontal position and label."""
     parallels: tuple[tuple[float, str], ...]
+    """Vertical position and label."""
     bar: tuple[float, str]
-    """Length of the scale bar, and its label."""
+    """Length and label of the scale bar."""
 
 
 def locator(sites: Sequence[tuple[Site, str]]) -> Locator | None:
-    """Map of sites, given with their statuses, worst first; None where there are none."""
+    """Map of sites with their statuses, worst first; None without sites."""
     if not sites:
         return None
     geometries = np.array([site.geometry for site, _ in sites], dtype=object)
@@ -122,13 +123,13 @@ def _outline(geometry: BaseGeometry, place: _Place) -> str:
 
 
 def _round_below(value: float) -> float:
-    """The largest of 1, 2, 5 times a power of ten that is not above a value."""
+    """Largest of 1, 2, 5 times a power of ten that is not above a value."""
     power = 10.0 ** math.floor(math.log10(value))
     return next(m * power for m in (5.0, 2.0, 1.0) if m * power <= value)
 
 
 def _graticule(middle: float, span: float) -> list[tuple[float, float]]:
-    """Two to five round values around a middle, each with their step. [degree]"""
+    """Two to five round values around a middle, each with the step between them. [degree]"""
     step = _round_below(span / 2)
     first, last = math.ceil((middle - span / 2) / step), math.floor((middle + span / 2) / step)
     return [(i * step, step) for i in range(first, last + 1)]

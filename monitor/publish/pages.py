@@ -1,7 +1,7 @@
-"""The pages people open: the programme at a glance, and one page a site, in English and in Chinese.
+"""HTML pages of the programme and of each site, in English and in Chinese.
 
-They are plain files: no script, nothing fetched, the style inside, so that a page opens from a memory
-card in the field as it does from a server.
+They are plain files without scripts or requests and with the style inside, so that a page opens from a memory card in
+the field as it does from a server.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ from monitor.verdict.reasons import sentence
 PAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
 
 PAGE_FILES: Final = {"en": "index.html", "zh": "index.zh.html"}
-"""File of each language's page."""
+"""File name of the page in each language."""
 
 
 GRADE: Final = {
@@ -45,41 +45,49 @@ GRADE: Final = {
     "very_intense": {"en": "very intense", "zh": "极强烈"},
     "extreme": {"en": "extreme", "zh": "剧烈"},
 }
-"""Grades of soil erosion as SL 190-2007 names them."""
+"""Names of the grades of soil erosion in SL 190-2007."""
 
 NOTE: Final = {
     "en": "Unverified: the grade table of SL 190 and the coefficients of the cover factor (Cai 2000) are quoted from "
     "memory. Check them before these figures are used in an audit.",
     "zh": "未经核实：SL 190 分级表和覆盖因子系数（蔡崇法，2000）凭记忆引用。用于审计之前须先核对。",
 }
-"""Of a verdict whose notes say :data:`monitor.verdict.erosion.UNVERIFIED`."""
+"""Shown for a verdict with the note :data:`monitor.verdict.erosion.UNVERIFIED`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusTotal:
-    """The sites of one status."""
+    """Number and area of the sites of one status."""
 
     status: str
     sites: int
     hectares: float
     share: float
-    """Of the programme's area. [%]"""
+    """Share of the area of the programme. [%]"""
 
 
 NUMBERS_TEMPLATE: Final = "drawing.html"
-"""Template of numbers alone, none of which is escaped: nothing in it is anybody's text, and there are hundreds."""
+"""Template without escaping: it has hundreds of numbers and no text of users."""
 
 
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGE_TEMPLATES), autoescape=lambda name: name != NUMBERS_TEMPLATE,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(PAGE_TEMPLATES),
+        autoescape=lambda name: name != NUMBERS_TEMPLATE,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters.update(
-        inert=without_invisible, percent=words.percent, points=words.points, probability=words.probability,
-        hectares=hectares, long_day=words.day, on_scale=on_scale,
-    )  # fmt: skip
+        inert=without_invisible,
+        percent=words.percent,
+        points=words.points,
+        probability=words.probability,
+        hectares=hectares,
+        long_day=words.day,
+        on_scale=on_scale,
+    )
     environment.globals.update(
         STATUS=words.STATUS_NAMES,
         ALERT=words.ALERT_LEVEL_NAMES,
@@ -105,7 +113,7 @@ def index_page(
     notice: Mapping[str, str] | None,
     language: words.Language,
 ) -> str:
-    """The programme at a glance.
+    """Overview page of the programme.
 
     Parameters
     ----------
@@ -114,14 +122,13 @@ def index_page(
     folders : dict
         Folder of each site's page under ``sites/``, by id.
     alerts : dict
-        The alert of each site that has one not yet resolved, or resolved by a person while its cause is still seen, by
-        id.
+        By site id, the alert that is not resolved, or that a person has resolved while its cause is still seen.
     as_of : date
         Day of the assessments.
     alpha : float
         Lifetime false-alarm budget of one site. [1]
     notice : mapping, optional
-        What a reader must know before all else.
+        By language, a notice shown first.
     language : str
         ``en`` or ``zh``.
     """
@@ -140,7 +147,7 @@ def index_page(
         )
         for status, group in groups
     ]
-    levels = [  # an alert that is still open counts though tonight's data tell nothing
+    levels = [  # an alert that is still open counts even if the latest data show nothing
         str(a.alert if a.alert != "none" or site.id not in alerts else alerts[site.id].level) for site, a in ordered
     ]
     return _render(
@@ -167,7 +174,7 @@ def index_page(
 
 
 def site_pages(view: SiteView) -> dict[words.Language, str]:
-    """Everything about one site, in each language."""
+    """Page of one site in each language."""
     site, a, grid = view.site, view.assessment, view.grid
     map_size = None if grid is None else (grid.shape.x, grid.shape.y)
     reasons = compress(view.observations["reason"], ~np.asarray(view.observations["accepted"], bool))
@@ -211,7 +218,7 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
 
 
 def hectares(value: float | None) -> str:
-    """An area as people write it: three digits below a hundred, whole above.
+    """Format an area: three digits below a hundred, whole hectares above.
 
     >>> hectares(3.14159), hectares(48.26), hectares(12345.6), hectares(None)
     ('3.14', '48.3', '12,346', '–')
@@ -222,7 +229,7 @@ def hectares(value: float | None) -> str:
 
 
 def on_scale(share: float) -> str:
-    """Where a share of the plan lies on a scale from -50 % to 150 %, in percent of its length.
+    """Position of a share of the plan on a scale from -50 % to 150 %, in percent of its length.
 
     >>> on_scale(0.25), on_scale(-9), on_scale(9)
     ('37.5', '0.0', '100.0')

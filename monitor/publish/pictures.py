@@ -1,12 +1,10 @@
-"""Maps and chips of a site as files: cloud-optimised GeoTIFFs for a GIS, small PNGs for its page."""
+"""Maps and pictures of a site as files: cloud-optimised GeoTIFFs for a GIS, small PNGs for its page."""
 
 import zlib
 from dataclasses import dataclass
-from functools import cache
 from struct import pack
 from typing import Final
 
-import matplotlib as mpl
 import numpy as np
 import rioxarray  # noqa: F401  gives DataArrays their ``rio``
 import xarray as xr
@@ -16,18 +14,19 @@ from rasterio.io import MemoryFile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """How one map of a site is coloured and named."""
+    """Colours and labels of one map of a site."""
 
     name: str
     """Variable of ``SiteView.maps`` and name of the file."""
     unit: str
+    """Unit of the values in the GeoTIFF."""
     low: float
     high: float
-    """Values outside take the end colours; the same for every site and night, so that maps compare."""
+    """Values at the ends of the colour scale, the same for every site and night; values beyond take the end colours."""
     palette: str
-    """Name in :data:`matplotlib.colormaps`; told apart by all common forms of colour vision."""
+    """Name in :data:`PALETTES`."""
     factor: float = 1.0
-    """From the stored value to the one in the legend."""
+    """Legend value per stored value."""
     title: tuple[str, str]
     """English, Chinese."""
     legend_unit: tuple[str, str]
@@ -35,98 +34,139 @@ class Layer:
 
     @property
     def ends(self) -> tuple[str, str]:
-        """What the two ends of the legend say."""
+        """Labels of the two ends of the legend."""
         low, high = (f"{value * self.factor:{'+' if self.low < 0 else ''}.3g}" for value in (self.low, self.high))
         return low.replace("-", "−"), high
 
 
 MAP_LAYERS: Final = (
     Layer(
-        name="failing", unit="1", low=0.0, high=1.0, palette="OrRd", factor=100.0,
-        title=("Regrowth absent", "未见恢复"), legend_unit=("% probable", "概率，%"),
+        name="failing",
+        unit="1",
+        low=0.0,
+        high=1.0,
+        palette="OrRd",
+        factor=100.0,
+        title=("Regrowth absent", "未见恢复"),
+        legend_unit=("% probable", "概率，%"),
     ),
     Layer(
-        name="uplift", unit="1", low=-0.3, high=0.3, palette="BrBG", factor=100.0,
-        title=("Uplift over the control", "相对对照的增量"), legend_unit=("points of cover", "覆盖度百分点"),
+        name="uplift",
+        unit="1",
+        low=-0.3,
+        high=0.3,
+        palette="BrBG",
+        factor=100.0,
+        title=("Uplift over the control", "相对对照的增量"),
+        legend_unit=("points of cover", "覆盖度百分点"),
     ),
     Layer(
-        name="slope", unit="1/year", low=-0.06, high=0.06, palette="BrBG", factor=100.0,
-        title=("Trend of cover", "覆盖度趋势"), legend_unit=("points a year", "百分点/年"),
+        name="slope",
+        unit="1/year",
+        low=-0.06,
+        high=0.06,
+        palette="BrBG",
+        factor=100.0,
+        title=("Trend of cover", "覆盖度趋势"),
+        legend_unit=("points a year", "百分点/年"),
     ),
     Layer(
-        name="cover", unit="1", low=0.0, high=1.0, palette="YlGn", factor=100.0,
-        title=("Vegetation cover", "植被覆盖度"), legend_unit=("%", "%"),
+        name="cover",
+        unit="1",
+        low=0.0,
+        high=1.0,
+        palette="YlGn",
+        factor=100.0,
+        title=("Vegetation cover", "植被覆盖度"),
+        legend_unit=("%", "%"),
     ),
     Layer(
-        name="ndvi", unit="1", low=0.0, high=0.9, palette="YlGn",
-        title=("NDVI", "NDVI"), legend_unit=("no unit", "无量纲"),
+        name="ndvi",
+        unit="1",
+        low=0.0,
+        high=0.9,
+        palette="YlGn",
+        title=("NDVI", "NDVI"),
+        legend_unit=("no unit", "无量纲"),
     ),
-)  # fmt: skip
+)
 
+
+PALETTES: Final = {
+    "OrRd": "fff7ec fee8c8 fdd49e fdbb84 fc8d59 ef6548 d7301f b30000 7f0000",
+    "BrBG": "543005 8c510a bf812d dfc27d f6e8c3 f5f5f5 c7eae5 80cdc1 35978f 01665e 003c30",
+    "YlGn": "ffffe5 f7fcb9 d9f0a3 addd8e 78c679 41ab5d 238443 006837 004529",
+}
+"""Evenly spaced colours from low to high, by ColorBrewer (C. A. Brewer, colorbrewer2.org, Apache-2.0), distinguishable
+in all common forms of colour vision."""
 
 MAX_BLOCK: Final = 512
 """Largest side of a block of a map. [pixel]"""
 
 SHADES: Final = 255
-"""Colours of a map, besides none."""
+"""Colours of a map, without the transparent one."""
 
 PALETTE, COLOUR, COLOUR_AND_OPACITY = 3, 2, 6
-"""Kinds of PNG: places in a palette; red, green, blue; the same and opacity."""
+"""Colour types of PNG: indices of a palette; red, green, blue; red, green, blue and opacity."""
 
 PNG_LEVEL: Final = 1
-"""How hard PNGs are packed, 1 to 9: the files of noisy ground hardly shrink beyond this, maps are small anyway."""
+"""Compression level of PNGs, 1 to 9: pictures of noisy ground hardly get smaller with a higher one, maps are small."""
 
 
 def cog(values: xr.DataArray, layer: Layer) -> bytes:
-    """A map as a cloud-optimised GeoTIFF: float32, nodata NaN, the same bytes for the same map.
+    """Encode a map as a cloud-optimised GeoTIFF: float32, nodata NaN, the same bytes for the same map.
 
     Parameters
     ----------
     values : xr.DataArray
         (y, x), NaN where there is no value; CRS and transform in ``spatial_ref``.
     layer : Layer
-        Gives the band its name, and the tag ``units``.
+        Its name and unit become the name of the band and the tag ``units``.
     """
-    # With coordinates rioxarray would work out the transform again, which takes longer than to write the file.
+    # With coordinates rioxarray would compute the transform again, which takes longer than writing the file.
     bare = values.drop_vars(["y", "x"], errors="ignore").astype(np.float32, copy=False)
     bare.attrs = {"_FillValue": np.nan, "long_name": (layer.name,), "units": layer.unit}
-    # GDAL reads the long list of what this driver takes again for each file, only to check these options against it.
+    # GDAL would parse the long list of options of this driver for each file, only to validate these few.
     with Env(GDAL_VALIDATE_CREATION_OPTIONS=False), MemoryFile() as memory:
         bare.rio.to_raster(
-            memory.name, driver="COG", compress="DEFLATE", predictor="YES", level=1, overviews="AUTO",
-            # a small map is one block of its own size: to pack 512 x 512 pixels of nothing took most of the time
+            memory.name,
+            driver="COG",
+            compress="DEFLATE",
+            predictor="YES",
+            level=1,
+            overviews="AUTO",
+            # a small map is one block of its own size: compressing 512 x 512 empty pixels took most of the time
             blocksize=min(MAX_BLOCK, -(-max(values.shape) // 16) * 16),
-        )  # fmt: skip
+        )
         return bytes(memory.getbuffer())
 
 
 def map_png(values: np.ndarray, layer: Layer) -> bytes:
-    """A (y, x) map in the colours of its layer, transparent where there is no value."""
+    """Encode a (y, x) map as a PNG in the colours of its layer, transparent where it is NaN."""
     share = np.clip((values - layer.low) / (layer.high - layer.low), 0.0, 1.0)
     seen = np.isfinite(values)
     step = np.where(seen, 1 + np.rint(np.where(seen, share, 0.0) * (SHADES - 1)), 0).astype(np.uint8)
-    return _png(step, PALETTE, [(b"PLTE", b"\0\0\0" + _shades(layer.palette)), (b"tRNS", b"\0")])
+    shades = _colours(layer, np.linspace(0, 1, SHADES)).tobytes()
+    return _png(step, PALETTE, [(b"PLTE", b"\0\0\0" + shades), (b"tRNS", b"\0")])
 
 
 def chip_png(rgb: np.ndarray) -> bytes:
-    """A natural-colour picture (y, x, 3) as a PNG, transparent where not seen."""
-    known = rgb.any(axis=2)
-    if known.all():
+    """Encode a natural-colour picture (y, x, 3) as a PNG, transparent where it is 0 (not seen)."""
+    seen = rgb.any(axis=2)
+    if seen.all():
         return _png(rgb, COLOUR)
-    return _png(np.dstack([rgb, np.where(known, np.uint8(255), np.uint8(0))]), COLOUR_AND_OPACITY)
+    return _png(np.dstack([rgb, np.where(seen, np.uint8(255), np.uint8(0))]), COLOUR_AND_OPACITY)
 
 
-@cache
 def ramp(layer: Layer) -> str:
-    """Colour and place of the stops of a layer's colour bar, as CSS has them."""
+    """Colours and places of the colour bar of a layer, as CSS colour stops."""
     shares = np.linspace(0, 1, 9)
-    colours = (255 * mpl.colormaps[layer.palette](shares)[:, :3]).round().astype(int)
-    stops = zip(colours.tolist(), shares.tolist(), strict=True)
+    stops = zip(_colours(layer, shares).tolist(), shares.tolist(), strict=True)
     return ",".join("#{:02x}{:02x}{:02x} {}%".format(*colour, round(100 * share)) for colour, share in stops)
 
 
 def outline_path(outline: np.ndarray) -> str:
-    """The outline of a site as an SVG path."""
+    """SVG path of an outline (n, 2), rings separated by a row of NaN."""
     rings: list[list[str]] = [[]]
     for x, y in outline:
         if np.isfinite(x):
@@ -137,7 +177,7 @@ def outline_path(outline: np.ndarray) -> str:
 
 
 def frame(outline: np.ndarray | None, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """What a map shows: the site and a tenth around it, for beyond its outline a map has no values.
+    """Part of a map to show: the site and a margin of a tenth, because a map has no values outside the site.
 
     Parameters
     ----------
@@ -161,16 +201,16 @@ def frame(outline: np.ndarray | None, size: tuple[int, int]) -> tuple[float, flo
 
 
 def _png(pixels: np.ndarray, kind: int, more: list[tuple[bytes, bytes]] | None = None) -> bytes:
-    """Pixels as a PNG [1]_: the same bytes for the same pixels.
+    """Encode pixels as a PNG [1]_: the same bytes for the same pixels.
 
     Parameters
     ----------
     pixels : (y, x) or (y, x, sample) array
-        Whole numbers, 0 to 255.
+        Whole numbers from 0 to 255.
     kind : int
         :data:`PALETTE`, :data:`COLOUR` or :data:`COLOUR_AND_OPACITY`.
     more : list of (name, content), optional
-        Chunks that go before the pixels.
+        Chunks before the pixels.
 
     References
     ----------
@@ -194,8 +234,9 @@ def _png(pixels: np.ndarray, kind: int, more: list[tuple[bytes, bytes]] | None =
     )
 
 
-@cache
-def _shades(palette: str) -> bytes:
-    """Red, green, blue of each of :data:`SHADES` from one end of a palette to the other."""
-    colours: np.ndarray = mpl.colormaps[palette](np.linspace(0, 1, SHADES))[:, :3]
-    return (255 * colours).round().astype(np.uint8).tobytes()
+def _colours(layer: Layer, shares: np.ndarray) -> np.ndarray:
+    """Colours (n, 3) at shares (n,) of the scale of a layer, uint8; a scale has 256 steps."""
+    colours = np.array([[*bytes.fromhex(colour)] for colour in PALETTES[layer.palette].split()])
+    steps = np.minimum((shares * 256).astype(int), 255) / 255
+    places = np.linspace(0, 1, len(colours))
+    return np.stack([np.interp(steps, places, channel) for channel in colours.T], axis=1).round().astype(np.uint8)

@@ -1,8 +1,8 @@
-"""What a run leaves under the output root: pages, maps and tables.
+"""Files under the output root: pages, maps and tables.
 
-A site's files first, then the tables, the index last: whoever reads the index finds what it links to.
-Each file is made whole beside its place and then moved into it, so that a run that dies leaves every
-page either old or new. The same input gives the same bytes, and what has not changed is not written.
+The files of each site are written first, then the tables, and the index last, so that all links of the index work.
+Files are replaced atomically: if a run dies, every page is either the old or the new one. The same input gives the same
+bytes, and unchanged files are not written.
 """
 
 import io
@@ -43,60 +43,57 @@ PICTURE_FILES: Final = frozenset(
 """Files of maps and pictures that a site may have."""
 
 MADE_FROM: Final = ".made-from"
-"""File that says what the other files of a site were made from. It is taken away before they are changed and written
-after them: where it is missing, all of them are made again."""
-
-MAPS_MADE_BY: Final = ("monitor.maps.site_maps", "monitor.maps.failing")
+"""File with hashes of what the other files of a site were made from. It is deleted before they are changed and written
+after them: if it is missing, all of them are made again."""
 
 SHOWN_DECIMALS: Final = 2
-"""Decimals of a fraction that the pages show: less than that is no change worth rewriting a page for."""
+"""Decimals of a fraction on the pages: a smaller change does not rewrite a page."""
 
 
 class _MadeFrom(msgspec.Struct, kw_only=True):
     """Hashes of what the files of a site were made from."""
 
     inputs: str
-    """All that is known of the site, as the caller of :func:`write_site` says it."""
+    """Hash of all inputs, as passed to :func:`write_site`."""
     page: str
-    """What a reader sees on its page, maps and pictures aside."""
+    """Hash of what a reader sees on the page, except maps and pictures."""
     drawn: dict[str, str]
-    """By name, of each map and picture."""
+    """Hash of each map and picture, by name."""
 
 
 def is_current(site: str, root: Path, inputs: str) -> bool:
-    """Whether the files of a site are all there and were made from these inputs; see :func:`write_site`."""
+    """Whether all files of a site exist and were made from these inputs (hash as for :func:`write_site`)."""
     made, here = _in_place(root / "sites" / folder_name(site))
     return made is not None and made.inputs == inputs and _needed(made.drawn) <= here
 
 
 def outdated_pictures(view: SiteView, root: Path) -> frozenset[str]:
-    """Names of the maps and pictures of a view that are to be drawn, and therefore needed for :func:`write_site`.
+    """Names of the maps and pictures of a view that must be drawn, and that :func:`write_site` therefore needs.
 
-    A picture is drawn again when it is of another scene. Maps are drawn again when a number that they show by pixel has
-    changed as the page rounds it, to whole percent: cover of the site or its control, uplift, share of failing ground;
-    or status, alert, or the growing season that they show. Between such changes one more scene moves the means of a
-    season by less than a reader can see.
+    A picture is drawn again for another scene. Maps are drawn again when a number has changed in whole percent (cover
+    of the site or its control, uplift, share of failing area), or the status, the alert or the growing season shown.
+    Between such changes one more scene changes the means of a season by less than a reader can see.
     """
     made, here = _in_place(root / "sites" / folder_name(view.site.id))
     return _outdated(_drawn(view), made, here)
 
 
 def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
-    """Page, series and maps of one site, under ``sites/<folder>/``; True if any of them was written.
+    """Write page, series and maps of one site to ``sites/<folder>/``; return whether any file was written.
 
-    A page is written again when a reader would see a change: another verdict or alert, a number as it is rounded there,
-    another picture, plan, word or line of code that makes pages. The day of the assessment and a rejected scene alone
-    are no change. ``observations.csv`` is written again whenever a line is new or changed. For maps and pictures see
+    A page is written again when a reader would see a change: another verdict or alert, a rounded number, another
+    picture, plan, word or line of code that makes pages. The day of the assessment and a rejected scene alone are no
+    change. ``observations.csv`` is written again when a line is new or changed. For maps and pictures see
     :func:`outdated_pictures`.
 
     Parameters
     ----------
     view : SiteView
-        The site as it stands.
+        Content of the page.
     root : Path
         Output root.
     inputs : str
-        Hash of all that the view is made from, for :func:`is_current`.
+        Hash of all inputs of the view, for :func:`is_current`.
 
     Raises
     ------
@@ -111,12 +108,12 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
     files = {"observations.csv": observations_csv(view.site.id, lines)}
     for name, chip in _chips(view).items():
         if name in draw:
-            assert chip.rgb is not None, f"{name} is to be drawn; see outdated_pictures()"
+            assert chip.rgb is not None, f"{name} has to be drawn; see outdated_pictures()"
             files[f"{name}.png"] = chip_png(chip.rgb)
     for layer in MAP_LAYERS:
         if layer.name in draw:
             values = view.maps[layer.name]
-            assert values is not None, f"{layer.name} is to be drawn; see outdated_pictures()"
+            assert values is not None, f"{layer.name} has to be drawn; see outdated_pictures()"
             files[f"{layer.name}.tif"] = cog(values, layer)
             files[f"{layer.name}.png"] = map_png(values.values, layer)
     if made is None or made.page != wanted.page or not {*PAGE_FILES.values()} <= here:
@@ -144,14 +141,14 @@ def write_index(
     alpha: float,
     notice: Mapping[str, str] | None = None,
 ) -> None:
-    """Tables and index of the whole programme; a file whose content has not changed is left alone.
+    """Write tables and index of the whole programme; unchanged files are not written.
 
     Parameters
     ----------
     rows : sequence of (Site, Assessment)
         Every assessed site, in any order.
     alerts : iterable of Alert
-        Those not yet resolved, and those that a person has resolved while their cause is still seen.
+        Alerts that are not resolved, or that a person has resolved while their cause is still seen.
     root : Path
         Output root.
     as_of : date
@@ -159,7 +156,12 @@ def write_index(
     alpha : float
         Lifetime false-alarm budget of one site. [1]
     notice : mapping, optional
-        By language, what a reader must know before all else.
+        By language, a notice shown first.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder cannot be written.
     """
     ordered = sorted(rows, key=lambda row: row[0].id)
     open_alerts = {alert.site: alert for alert in alerts}
@@ -173,15 +175,15 @@ def write_index(
 
 
 def status_json(assessments: Iterable[Assessment]) -> bytes:
-    """Assessments as ``status.json`` has them: by site id, null where there is no value."""
+    """Encode assessments as ``status.json``: sorted by site id, null where there is no value."""
     rows = [assessment_to_json(a) for a in sorted(assessments, key=lambda a: a.site)]
     return (json.dumps(rows, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 
 def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
-    """Sites and their assessments as GeoParquet (EPSG:4326), one row a site; reasons joined by ``;``.
+    """Encode sites and their assessments as GeoParquet (EPSG:4326), one row a site; reasons joined by ``;``.
 
-    Every column has the type that its field is declared with, also where no site has a value: the tables of several
+    Every column has the declared type of its field even if no site has a value, so that the tables of several
     programmes or nights can be concatenated.
     """
     declared = {field.name: field.type for kind in (Site, Plan, Assessment) for field in fields(kind)}
@@ -202,38 +204,42 @@ def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
 
 
 def _dtype(declared: Any) -> Any:
-    """Type of the column of a field; texts, codes and lists of codes are texts."""
+    """Column type of a field; text, codes and lists of codes are strings."""
     plain = get_args(declared)[0] if isinstance(declared, UnionType) else declared
     return {float: "float64", int: "Int64", bool: "bool", date: "date32[pyarrow]"}.get(plain, "string")
 
 
 @cache
 def pages_code_hash() -> str:
-    """Hash of the code, templates and words that make pages and maps: a new hash makes all of them again."""
-    digest = sha256("".join(map(code_hash, ("monitor.publish.products", *MAPS_MADE_BY))).encode())
+    """Hash of the code, templates and words that make pages and maps: if it changes, all of them are made again."""
+    digest = sha256(code_hash("monitor.publish.drafts").encode())
     for path in sorted(PAGE_TEMPLATES.iterdir()):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def _in_place(folder: Path) -> tuple[_MadeFrom | None, frozenset[str]]:
-    """What the files in a folder were made from, None where that is not known, and their names."""
+    """Hashes of what the files in a folder were made from (None: unknown), and the names of the files."""
     try:
         here = frozenset(os.listdir(folder))
         return msgspec.json.decode((folder / MADE_FROM).read_bytes(), type=_MadeFrom), here
-    except ValueError:  # a run died as it wrote the mark
+    except ValueError:  # a run died while writing it
         return None, here
-    except OSError:  # what is wrong with it is reported as it is written
+    except OSError:  # a broken folder is reported when it is written to
         with suppress(OSError):
             return None, frozenset(os.listdir(folder))
         return None, frozenset()
 
 
 def _needed(drawn: Iterable[str]) -> set[str]:
-    """Files of a site that has these maps and pictures."""
+    """Names of the files of a site with these maps and pictures."""
     layers = {layer.name for layer in MAP_LAYERS}
-    return {"observations.csv", *PAGE_FILES.values(), *(f"{name}.png" for name in drawn),
-            *(f"{name}.tif" for name in layers.intersection(drawn))}  # fmt: skip
+    return {
+        "observations.csv",
+        *PAGE_FILES.values(),
+        *(f"{name}.png" for name in drawn),
+        *(f"{name}.tif" for name in layers.intersection(drawn)),
+    }
 
 
 def _outdated(drawn: Mapping[str, str], made: _MadeFrom | None, here: frozenset[str]) -> frozenset[str]:
@@ -248,39 +254,61 @@ def _chips(view: SiteView) -> dict[str, Chip]:
 
 
 def _drawn(view: SiteView) -> dict[str, str]:
-    """Of each picture and map of a site, a hash of what decides whether it is drawn again."""
+    """Hash of what decides whether a picture or map is drawn again, by its name."""
     drawn = {name: _hash(pages_code_hash(), chip.date, chip.scene, chip.size) for name, chip in _chips(view).items()}
     if view.grid is not None:
         a, seasons = view.assessment, season_table(view)
         failing = None if a.hectares_failing is None or not a.hectares else a.hectares_failing / a.hectares
         key = _hash(
-            pages_code_hash(), view.site.start, view.site.geometry.wkb, tuple(view.grid.affine), tuple(view.grid.shape),
-            str(view.grid.crs), a.status, a.alert, percent(a.cover), percent(a.control_cover), points(a.uplift),
-            percent(failing), [season.year for season in seasons[-1:]],
-        )  # fmt: skip
+            pages_code_hash(),
+            view.site.start,
+            view.site.geometry.wkb,
+            tuple(view.grid.affine),
+            tuple(view.grid.shape),
+            str(view.grid.crs),
+            a.status,
+            a.alert,
+            percent(a.cover),
+            percent(a.control_cover),
+            points(a.uplift),
+            percent(failing),
+            [season.year for season in seasons[-1:]],
+        )
         drawn |= {layer.name: key for layer in MAP_LAYERS if layer.name in view.maps}
     return drawn
 
 
 def _page_key(view: SiteView) -> str:
-    """Hash of what a reader sees on a page, with the assessment no finer than it is shown."""
+    """Hash of what a reader sees on a page, with numbers rounded as shown."""
     a = view.assessment
     shown = {
         name: _shown(name, value) for name, value in assessment_to_json(a).items() if name not in ("as_of", "e_uplift")
     }
-    said = [explain(a, view.site, language=one) + probabilities(a, language=one) + false_alarm_rate(a, language=one)
-            for one in LANGUAGES]  # fmt: skip
+    said = [
+        explain(a, view.site, language=one) + probabilities(a, language=one) + false_alarm_rate(a, language=one)
+        for one in LANGUAGES
+    ]
     seasons = [
         (one.year, percent(one.cover), percent(one.control), percent(one.expected)) for one in season_table(view)
     ]
     pictures = [(name, chip.date, chip.size) for name, chip in _chips(view).items()]
-    judged = None if view.judged is None else hectares(view.judged)
-    beside = (view.power, view.assumed, view.calibration, view.elevation, view.slope, judged)
+    judged = None if view.judged_hectares is None else hectares(view.judged_hectares)
+    beside = (view.detectability, view.detection_assumptions, view.calibration, view.elevation, view.slope, judged)
     outline = b"" if view.outline is None else np.ascontiguousarray(view.outline).tobytes()
     return _hash(
-        pages_code_hash(), shown, said, seasons, pictures, sorted(view.maps), outline, view.site,
-        view.site.geometry.wkb, view.alert, view.notice, beside,
-    )  # fmt: skip
+        pages_code_hash(),
+        shown,
+        said,
+        seasons,
+        pictures,
+        sorted(view.maps),
+        outline,
+        view.site,
+        view.site.geometry.wkb,
+        view.alert,
+        view.notice,
+        beside,
+    )
 
 
 def _shown(name: str, value: Any) -> Any:
@@ -297,7 +325,7 @@ def _hash(*parts: object) -> str:
 
 
 def _same(path: Path, content: bytes) -> bool:
-    """Whether a file has this content already."""
+    """Whether a file already has this content."""
     with suppress(OSError):
         return path.stat().st_size == len(content) and path.read_bytes() == content
     return False

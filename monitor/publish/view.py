@@ -1,4 +1,4 @@
-"""What a page about a site is made from. Everything is read from what is stored; no network."""
+"""Content of the page of one site. Everything comes from what is stored; no network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,30 +20,30 @@ class Chip:
 
     date: date
     scene: str
-    """What it was taken from: another picture of the site has another."""
+    """Identifies the scene: another picture of the site has another one."""
     size: tuple[int, int]
     """Width and height. [pixel]"""
     rgb: np.ndarray | None
-    """(y, x, 3) uint8, all under one stretch; 0 where not seen. None: see `SiteView.maps`."""
+    """(y, x, 3) uint8, all pictures under one stretch; 0 where not seen. None: see `SiteView.maps`."""
     outline: np.ndarray = field(repr=False)
     """(n, 2) outline of the site in pixels of the picture, x right, y down; rings separated by a row of NaN. [pixel]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionChance:
-    """How likely a site on which nothing grows has been told by then: whether it can be seen at all."""
+    """Probability that a site on which nothing grows has been reported by some year after the start."""
 
     years: float
-    """Since the start. [year]"""
+    """Time since the start. [year]"""
     red: float
-    """Chance of a red alert. [1]"""
+    """Probability of a red alert. [1]"""
     watch: float
-    """Chance of at least a watch. [1]"""
+    """Probability of a watch or a red alert. [1]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionAssumptions:
-    """What chances rest on while no season of a site has been seen."""
+    """Assumptions behind the detection chances of a site of which no season has been seen."""
 
     scenes: float
     """Clear scenes a season."""
@@ -53,28 +53,28 @@ class DetectionAssumptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationTable:
-    """What the constants of the verdict rest on."""
+    """Constants of the verdict, and what they were calibrated on."""
 
     source: tuple[str, str]
     """English, Chinese."""
     dated: date
     hash: str
     placebos: int
-    """Placebo series that they were set on; 0: none."""
+    """Number of placebo series used for the calibration; 0: none."""
     rows: tuple[tuple[str, str, str], ...] = ()
-    """What, in English and in Chinese, and how much."""
+    """Name in English and in Chinese, and value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteView:
-    """One site as it stands on the day of its assessment."""
+    """Content of the page of one site on the day of its assessment."""
 
     site: Site
     assessment: Assessment
     observations: Mapping[str, Any] = field(repr=False)
-    """The columns of ``observations.csv``, n values each, ascending by date: `date` is datetime64, a mean is NaN where
-    nothing was seen. A table of pandas serves as well. With `lines`, only `date`, `cover`, `control_cover`, `accepted`
-    and `reason`."""
+    """Columns of ``observations.csv``, n values each, ascending by date: `date` is datetime64, a mean is NaN where
+    nothing was seen. A DataFrame works too. With `lines`, only `date`, `cover`, `control_cover`, `accepted` and
+    `reason` are needed."""
     before: Chip | None
     """Clearest scene before the start."""
     now: Chip | None
@@ -82,26 +82,27 @@ class SiteView:
     maps: Mapping[str, xr.DataArray | None] = field(repr=False)
     """``ndvi``, ``cover``, ``slope``, ``uplift``, (y, x) float32 with CRS and transform in ``spatial_ref``, and, where
     it is known, ``failing``: probability that regrowth is absent; NaN outside the site or not seen. Empty where nothing
-    was seen. None: as it was when the map in place was drawn (:func:`monitor.publish.products.outdated_pictures`)."""
-    judged: float | None
-    """How much ground the map ``failing`` has a value of; None without that map. [ha]"""
+    was seen. None: not computed, because the existing file is up to date
+    (:func:`monitor.publish.products.outdated_pictures`)."""
+    judged_hectares: float | None
+    """Area in which the map ``failing`` has a value; None without that map. [ha]"""
     grid: GeoBox | None
-    """Of the maps; None where there are none."""
+    """Grid of the maps; None where there are none."""
     outline: np.ndarray | None = field(repr=False)
     """(n, 2) outline of the site in pixels of the maps, x right, y down; rings separated by a row of NaN. [pixel]"""
     alert: Alert | None
-    """The alert that is not yet resolved, or that a person has resolved while its cause is still seen, if any."""
+    """The alert that is not resolved, or that a person has resolved while its cause is still seen; None: no alert."""
     lines: Sequence[bytes] | None = field(default=None, repr=False)
-    """Those of ``observations.csv`` (:func:`monitor.series.observations.observation_lines`) in UTF-8; None: yet to be
-    made."""
+    """Lines of ``observations.csv`` (:func:`monitor.series.observations.observation_lines`) in UTF-8; None: not made
+    yet."""
     notice: Mapping[str, str] | None = None
-    """By language, what a reader must know before all else, for instance that a demonstration's fates are injected."""
-    power: tuple[DetectionChance, ...] = ()
-    """By years since the start; empty: not told. This and what follows is shown only where it is known."""
-    assumed: DetectionAssumptions | None = None
-    """What `power` assumes; None: it is told from the scenes of the site."""
+    """By language, a notice shown first, for instance that the fates of a demonstration are injected."""
+    detectability: tuple[DetectionChance, ...] = ()
+    """By years since the start; empty: unknown, and not shown."""
+    detection_assumptions: DetectionAssumptions | None = None
+    """Assumptions of `detectability`; None: it is based on the scenes of the site."""
     calibration: CalibrationTable | None = None
     elevation: float | None = None
-    """Above the sea, mean over the site. [m]"""
+    """Mean elevation of the site above sea level. [m]"""
     slope: float | None = None
-    """Of the ground, mean over the site. [degree]"""
+    """Mean slope of the terrain of the site. [degree]"""

@@ -1,7 +1,6 @@
-"""Anyone's cube, opened for a trend: a NetCDF, a Zarr store, or a folder of GeoTIFFs with a date in each name.
+"""Open any cube for a trend: a NetCDF file, a Zarr store, or a folder of GeoTIFFs with a date in each name.
 
-Nothing is read until it is needed, and then in blocks of all dates that fit in :data:`MAX_BLOCK_BYTES`: a cube of any
-size takes the same memory.
+Reading is lazy, in blocks of all dates of at most :data:`MAX_BLOCK_BYTES`: a cube of any size needs the same memory.
 """
 
 import re
@@ -28,7 +27,7 @@ from monitor.trends.kernels.monotonic import DAYS_PER_YEAR
 from monitor.trends.maps import mid_season
 
 MAX_BLOCK_BYTES: Final = 32 * 2**20
-"""Most of one variable that is held at once, by each thread. [byte]"""
+"""Maximum size of a block of one variable, of which each thread holds one. [byte]"""
 
 BAND_NAMES: Final = {"red": ("red", "b04"), "nir": ("nir", "b08")}
 """Names of the two bands of NDVI, in any case: common names, then those of Sentinel-2."""
@@ -37,45 +36,49 @@ SHORT_BAND_NAMES: Final = {"red": "b4", "nir": "b8"}
 """Names without the zero. Landsat uses them for other bands: one of :data:`SENTINEL_2_ONLY` must be there too."""
 
 SENTINEL_2_ONLY: Final = frozenset(("b8a", "b12"))
-"""Bands that Sentinel-2 has and Landsat has not."""
+"""Bands of Sentinel-2 that Landsat does not have."""
 
 REFLECTANCES: Final = frozenset(
     (*OBSERVED, "swir1", "swir2", *BAND_NAMES["red"], *BAND_NAMES["nir"], *SHORT_BAND_NAMES.values())
 )
+"""Names of bands of surface reflectance."""
 
 INDEX_NAMES: Final = frozenset(
     ("ndvi", "evi", "evi2", "savi", "osavi", "msavi", "gndvi", "ndre", "nbr", "nbr2", "ndmi", "ndwi", "mndwi")
 )
-"""Indices that lie about -1 to 1, so that their integers mean nothing without a scale."""
+"""Names of indices with values of about -1 to 1, so that integers need a scale."""
 
 UNNAMED: Final = "band_"
-"""What a band is called, with its number, where its file does not say."""
+"""Prefix of the name of a band without one; its number follows."""
 
 POSSIBLE_REFLECTANCE: Final = (-0.2, 2.0)
-"""Surface reflectances outside are none: 0 to 1 with room for noise over dark and for tilted bright ground. [1]"""
+"""Possible surface reflectances: 0 to 1, with a margin for noise over dark ground and for tilted bright ground. [1]"""
 
 MAX_INDEX: Final = 10.0
-"""No index is farther from 0: beyond 1 they are only where they divide by next to nothing, or were scaled. [1]"""
+"""Largest possible absolute value of an index: values beyond 1 come from a divisor near 0, or from scaling. [1]"""
+
+PLAUSIBLE_SHARE: Final = 0.5
+"""Minimum share of possible numbers; with fewer, the variable is not what it is taken for. [1]"""
 
 OFFSETS: Final = "offsets"
-"""Attribute of a band of GeoTIFFs: what was added to the numbers of each file."""
+"""Attribute of a band of GeoTIFFs: offset added to the numbers of each file."""
 
 UNSCALED: Final = "integers"
-"""Attribute of a band of GeoTIFFs that hold integers and tell no scale: their kind."""
+"""Attribute of a band of GeoTIFFs with integers and no scale: their type."""
 
 INDEX_IN_FILE_NAMES: Final = "said"
-"""Attribute of a band of GeoTIFFs that has no name of its own: the index of which their names speak."""
+"""Attribute of an unnamed band of GeoTIFFs: the index in the file names."""
 
 
 class OpenedSeries(NamedTuple):
-    """A series, and what is known of it only once it has been read."""
+    """A series, with checks that are known only once it has been read."""
 
     series: xr.DataArray
     """(time, y, x), lazy, time first in memory, CRS in ``spatial_ref`` where there is one."""
     stretched: xr.DataArray
-    """(time,) bool, lazy: the bands run from exactly 0 to exactly 1, so they were stretched for display."""
+    """(time,) bool, lazy: whether all bands run from exactly 0 to exactly 1, which means stretched for display."""
     numbers: xr.DataArray
-    """(2,), lazy: how many numbers the bands hold, 0 aside, and how many of them can be what they are taken for."""
+    """(2,), lazy: count of the numbers of the bands except 0, and of those that are possible values."""
 
 
 def open_series(path: Path, variable: str | None = None) -> OpenedSeries:
@@ -86,20 +89,20 @@ def open_series(path: Path, variable: str | None = None) -> OpenedSeries:
     path : Path
         NetCDF file, Zarr store, or folder of GeoTIFFs on one grid whose names hold a date, a month or a year.
     variable : str, optional
-        Its name, in any case. ``ndvi`` is computed where only red and near infrared are there. None: the only variable,
-        or ``ndvi``.
+        Its name, in any case. ``ndvi`` is computed if only red and near infrared are there. None: the only variable, or
+        ``ndvi``.
 
     Returns
     -------
     OpenedSeries
-        NaN where nothing was seen: by the file's own marks and limits, where NDVI is outside -1 to 1 or another
-        index beyond :data:`MAX_INDEX`, and where reflectance is 0, with or without its offset, or impossible
+        NaN where nothing was seen: by the nodata and limits of the file, where NDVI is outside -1 to 1 or another index
+        beyond :data:`MAX_INDEX`, and where reflectance is 0, with or without its offset, or impossible
         (:data:`POSSIBLE_REFLECTANCE`).
 
     Raises
     ------
     BadData
-        The cube cannot be read, or has no such variable; it holds no real numbers, or an index (:data:`INDEX_NAMES`) or
+        The cube cannot be read or has no such variable; it holds no real numbers, or an index (:data:`INDEX_NAMES`) or
         reflectance in integers without a scale; parts of it were never written.
     """
     if not path.exists():
@@ -108,34 +111,79 @@ def open_series(path: Path, variable: str | None = None) -> OpenedSeries:
     images = path.is_dir() and not is_zarr(path)
     cube = _geotiffs(path) if images else open_dataset(path)
     if 0 in cube.sizes.values():
-        msg = f"{path} is empty: it has {dict(cube.sizes)} places along its dimensions"
+        msg = f"{path} is empty: the sizes of its dimensions are {dict(cube.sizes)}"
         raise BadData(msg)
     name, bands = _choose(path, cube, variable)
-    wanted = bands or (name,)
-    for one in wanted:
-        if cube[one].dtype.kind not in "biuf":
-            msg = f"{path}: {one!r} holds no real numbers ({cube[one].dtype}), and only those have a trend"
+    sources = bands or (name,)
+    for source in sources:
+        if cube[source].dtype.kind not in "biuf":
+            msg = f"{path}: {source!r} holds no real numbers ({cube[source].dtype}), and only those have a trend"
             raise BadData(msg)
     kinds = ("red", "nir") if bands else (_kind(cube[name], variable),)
-    for one, kind in zip(wanted, kinds, strict=True):
+    for source, kind in zip(sources, kinds, strict=True):
         if kind in INDEX_NAMES or kind in REFLECTANCES:
-            _told_scale(path, cube[one])
-    drawn = tuple(map(str, cube.data_vars)) if name.startswith(UNNAMED) else bands
+            _refuse_unscaled(path, cube[source])
+    displayed = tuple(map(str, cube.data_vars)) if name.startswith(UNNAMED) else bands
     if not images:
-        refuse_missing_chunks(path, [cube[one] for one in wanted])
-    cube = cube if images else _lazy(path, cube[[*(drawn or wanted)]])
-    given = [_seen(cube[one], kind) for one, kind in zip(wanted, kinds, strict=True)]
-    kept = [_possible(one, kind) for one, kind in zip(given, kinds, strict=True)]
-    series = _possible(ndvi(*kept), "ndvi") if bands else kept[0]
+        refuse_missing_chunks(path, [cube[source] for source in sources])
+        cube = _lazy(path, cube[[*(displayed or sources)]])
+    seen = [_seen(cube[source], kind) for source, kind in zip(sources, kinds, strict=True)]
+    possible = [_possible(band, kind) for band, kind in zip(seen, kinds, strict=True)]
+    series = _possible(ndvi(*possible), "ndvi") if bands else possible[0]
     units = cube[name].attrs.get("units", "") if name in cube else ""
     series = series.rename(name)
     series.attrs = {"units": str(units) if np.ndim(units) == 0 and units else "1"}
-    numbers = xr.concat([sum(map(_numbers, some), xr.DataArray(0)) for some in (given, kept)], "of")
-    return OpenedSeries(series, _stretched([cube[band] for band in drawn]), numbers)
+    numbers = xr.concat([sum(map(_count, layers), xr.DataArray(0)) for layers in (seen, possible)], "of")
+    return OpenedSeries(series, _stretched([cube[band] for band in displayed]), numbers)
+
+
+def check_values(path: Path, name: str, checks: xr.Dataset) -> None:
+    """Refuse a cube whose values, once read, cannot be what the variable is taken for.
+
+    Parameters
+    ----------
+    path : Path
+        The cube.
+    name : str
+        Name of the variable.
+    checks : xr.Dataset
+        Computed: ``stretched`` and ``numbers`` of :class:`OpenedSeries`, and ``most_values``, the largest number of
+        values of a pixel.
+
+    Raises
+    ------
+    BadData
+        Layers are stretched for display, no pixel has two values, or most numbers are impossible.
+    """
+    least, most = POSSIBLE_REFLECTANCE
+    layers = int(checks["stretched"].sum())
+    if layers:
+        msg = (
+            f"{path}: {layers} layers run from exactly 0 to exactly 1 in every band, so they were "
+            "stretched for display and are no reflectance; use the unstretched ones"
+        )
+        raise BadData(msg)
+    if checks["most_values"] < 2:
+        msg = (
+            f"{path}: no pixel of {name!r} has two values. If there are any, they are impossible: reflectance is "
+            f"within {least} to {most} and not 0, NDVI within -1 to 1, other indices within -{MAX_INDEX:g} to "
+            f"{MAX_INDEX:g}; scaled integers need the attributes scale_factor and add_offset; and values outside "
+            "valid_min, valid_max or valid_range do not count: check that those of the file are right"
+        )
+        raise BadData(msg)
+    count, possible = checks["numbers"].values
+    if possible < PLAUSIBLE_SHARE * count:
+        msg = (
+            f"{path}: of {count} numbers {count - possible} cannot be what {name!r} is taken for, so the others mean "
+            f"nothing: reflectance is within {least} to {most}, NDVI within -1 to 1, other indices within "
+            f"-{MAX_INDEX:g} to {MAX_INDEX:g}. State their meaning by scale_factor and add_offset, and what marks no "
+            "value by _FillValue (scale, offset and nodata of a GeoTIFF)"
+        )
+        raise BadData(msg)
 
 
 def _kind(band: xr.DataArray, variable: str | None) -> str:
-    """What a band is taken for: what its name says, or ends in; of a band without a name, what it is said to be."""
+    """Kind of a band: its name, or the index at the end of it; for a band without a name the requested variable."""
     name = str(band.name)
     if name == "value":
         name = str(band.attrs.get(INDEX_IN_FILE_NAMES, name) if variable in (None, name) else variable)
@@ -144,7 +192,7 @@ def _kind(band: xr.DataArray, variable: str | None) -> str:
 
 
 def _seen(band: xr.DataArray, kind: str) -> xr.DataArray:
-    """The same with NaN where a reflectance is 0, or was 0 before an offset came to it: so what is unseen is stored."""
+    """Mask reflectances of 0, with or without the offset: pixels not seen are stored as 0."""
     if kind not in REFLECTANCES:
         return band
     offset = np.asarray(band.attrs.get(OFFSETS, band.encoding.get("add_offset", 0)), band.dtype)
@@ -152,7 +200,7 @@ def _seen(band: xr.DataArray, kind: str) -> xr.DataArray:
 
 
 def _possible(band: xr.DataArray, kind: str) -> xr.DataArray:
-    """The same with NaN where that kind of band cannot have the value."""
+    """Mask values that this kind of band cannot have."""
     if kind in REFLECTANCES:
         low, high = POSSIBLE_REFLECTANCE
         return band.where((band >= low) & (band <= high))
@@ -160,20 +208,20 @@ def _possible(band: xr.DataArray, kind: str) -> xr.DataArray:
     return band.where(abs(band) <= most) if kind in INDEX_NAMES else band
 
 
-def _numbers(band: xr.DataArray) -> xr.DataArray:
+def _count(band: xr.DataArray) -> xr.DataArray:
     return ((abs(band) < np.inf) & (band != NODATA)).sum()
 
 
 def _stretched(bands: Sequence[xr.DataArray]) -> xr.DataArray:
-    """Which layers run from exactly 0 to exactly 1 in every band; none without bands."""
-    verdict = xr.DataArray(bool(bands))
+    """Whether each layer runs from exactly 0 to exactly 1 in every band; False without bands."""
+    stretched = xr.DataArray(bool(bands))
     for band in bands:
-        verdict = verdict & (band.min(("y", "x")) == 0) & (band.max(("y", "x")) == 1)
-    return verdict
+        stretched = stretched & (band.min(("y", "x")) == 0) & (band.max(("y", "x")) == 1)
+    return stretched
 
 
 def _choose(path: Path, cube: xr.Dataset, variable: str | None) -> tuple[str, tuple[str, ...]]:
-    """Name of the variable, and the bands it is to be computed from, if it is."""
+    """Name of the variable, and the bands to compute it from (empty: none)."""
     names = {str(name).lower(): str(name) for name in cube.data_vars}
     if variable is None and len(names) == 1:
         return next(iter(names.values())), ()
@@ -184,12 +232,12 @@ def _choose(path: Path, cube: xr.Dataset, variable: str | None) -> tuple[str, tu
         return names[wanted.lower()], ()
     if wanted.lower() == "ndvi":
         short = {band: (name,) if SENTINEL_2_ONLY & names.keys() else () for band, name in SHORT_BAND_NAMES.items()}
-        found = [
+        bands = [
             next((names[alias] for alias in (*aliases, *short[band]) if alias in names), None)
             for band, aliases in BAND_NAMES.items()
         ]
-        if all(found):
-            return "ndvi", tuple(str(band) for band in found)
+        if all(bands):
+            return "ndvi", tuple(str(band) for band in bands)
     if variable is not None and list(names) == ["value"]:
         return "value", ()
     if names:
@@ -203,13 +251,13 @@ def _choose(path: Path, cube: xr.Dataset, variable: str | None) -> tuple[str, tu
     raise BadData(msg)
 
 
-def _told_scale(path: Path, band: xr.DataArray) -> None:
-    stored = np.dtype(band.encoding.get("dtype", band.dtype))  # beside a mark of no value integers are read as floats
+def _refuse_unscaled(path: Path, band: xr.DataArray) -> None:
+    stored = np.dtype(band.encoding.get("dtype", band.dtype))  # with nodata, integers are read as floats
     scaled = {"scale_factor", "add_offset"} & band.encoding.keys()
     kind = stored if stored.kind in "iu" and not scaled else band.attrs.get(UNSCALED)
     if kind is not None:
         msg = (
-            f"{path}: {band.name!r} holds integers ({kind}) without a scale; say what they mean by the "
+            f"{path}: {band.name!r} holds integers ({kind}) without a scale; state their meaning by the "
             "attributes scale_factor and add_offset (of a GeoTIFF scale and offset; Sentinel-2: 0.0001, and -0.1 from "
             "baseline 04.00 on)"
         )
@@ -217,7 +265,7 @@ def _told_scale(path: Path, band: xr.DataArray) -> None:
 
 
 def _lazy(path: Path, cube: xr.Dataset) -> xr.Dataset:
-    """The same in blocks, within the limits that the file sets, with its CRS, and its place where one row has no other.
+    """Divide a cube into blocks, mask values outside the limits of the file, and set CRS and transform.
 
     Raises
     ------
@@ -227,29 +275,29 @@ def _lazy(path: Path, cube: xr.Dataset) -> xr.Dataset:
     try:
         crs, mapping = cube.rio.crs, cube.coords.get(cube.rio.grid_mapping)
     except (RioXarrayError, rasterio.errors.CRSError, pyproj.exceptions.CRSError, ValueError, TypeError) as error:
-        msg = f"{path}: its CRS cannot be read ({error}); write it anew, for instance by rio.write_crs"
+        msg = f"{path}: its CRS cannot be read ({error}); write it again, for instance by rio.write_crs"
         raise BadData(msg) from error
-    told = None if mapping is None or 1 not in cube.sizes.values() else mapping.attrs.get("GeoTransform")
-    transform = parse_transform(told)
+    text = None if mapping is None or 1 not in cube.sizes.values() else mapping.attrs.get("GeoTransform")
+    transform = parse_transform(text)
     if transform is not None and all(side in cube.coords and cube[side].dtype.kind in "iuf" for side in ("y", "x")):
-        # what it tells of one row is the size; its place may be that of a larger cube, from which the row was cut
+        # for one row it is needed for the pixel size; its corner may be that of a larger cube that the row was cut from
         x = cube["x"].min() if transform.a > 0 else cube["x"].max()
         y = cube["y"].min() if transform.e > 0 else cube["y"].max()
         left, top = float(x) - transform.a / 2, float(y) - transform.e / 2
         transform = Affine(transform.a, 0, left, 0, transform.e, top)
-    lazy = {name: mask_outside_limits(path, one.chunk(_blocks(one))) for name, one in cube.data_vars.items()}
+    lazy = {name: mask_outside_limits(path, band.chunk(_blocks(band))) for name, band in cube.data_vars.items()}
     return _with_crs(xr.Dataset(lazy), crs, transform)
 
 
-def _blocks(one: xr.DataArray) -> dict[str, int]:
-    """Shape of a block: all dates, whole stored chunks side by side where they fit, else as many rows as do."""
-    stored = one.encoding.get("chunksizes") or one.encoding.get("chunks") or one.shape
-    near = dict(zip(("time", "y", "x"), stored, strict=True)) if len(stored) == one.ndim else dict(one.sizes)
-    pixels = max(MAX_BLOCK_BYTES // max(one.sizes["time"] * one.dtype.itemsize, 1), 1)
-    y, x = (min(max(near[d], 1), max(one.sizes[d], 1)) for d in ("y", "x"))
+def _blocks(layer: xr.DataArray) -> dict[str, int]:
+    """Shape of a block: all dates, as many whole stored chunks as fit, else as many rows as fit."""
+    stored = layer.encoding.get("chunksizes") or layer.encoding.get("chunks") or layer.shape
+    near = dict(zip(("time", "y", "x"), stored, strict=True)) if len(stored) == layer.ndim else dict(layer.sizes)
+    pixels = max(MAX_BLOCK_BYTES // max(layer.sizes["time"] * layer.dtype.itemsize, 1), 1)
+    y, x = (min(max(near[d], 1), max(layer.sizes[d], 1)) for d in ("y", "x"))
     if y * x <= pixels:
-        x = min(x * max(pixels // (y * x), 1), max(one.sizes["x"], 1))
-        y = min(y * max(pixels // (y * x), 1), max(one.sizes["y"], 1))
+        x = min(x * max(pixels // (y * x), 1), max(layer.sizes["x"], 1))
+        y = min(y * max(pixels // (y * x), 1), max(layer.sizes["y"], 1))
     else:
         x = min(x, pixels)
         y = max(pixels // x, 1)
@@ -257,7 +305,7 @@ def _blocks(one: xr.DataArray) -> dict[str, int]:
 
 
 def _with_crs(cube: xr.Dataset, crs: Any, transform: Affine | None) -> xr.Dataset:
-    """The same with its CRS, and its place where that is told, in ``spatial_ref`` and in no other coordinate."""
+    """Store the CRS, and the transform if given, in ``spatial_ref`` and in no other coordinate."""
     cube = cube.drop_vars([c for c in cube.coords if c not in cube.dims])
     if crs is None:
         return cube
@@ -266,11 +314,12 @@ def _with_crs(cube: xr.Dataset, crs: Any, transform: Affine | None) -> xr.Datase
 
 
 def _geotiffs(folder: Path) -> xr.Dataset:
-    """A folder of GeoTIFFs, one a date, on one grid."""
+    """Open a folder of GeoTIFFs, one a date, on one grid."""
     paths = sorted(
-        p for p in folder.iterdir()
+        p
+        for p in folder.iterdir()
         if p.is_file() and p.suffix.lower() in (".tif", ".tiff") and not p.name.startswith(".")
-    )  # fmt: skip
+    )
     if not paths:
         msg = f"{folder} is no Zarr store and holds no GeoTIFF (.tif)"
         raise BadData(msg)
@@ -288,13 +337,13 @@ def _geotiffs(folder: Path) -> xr.Dataset:
         headers.append(other)
         for field, here, there in zip(first._fields, first, other, strict=True):
             if here != there and field != "offsets":
-                mend = FIXES.get(field, "bring all files onto one grid")
-                msg = f"{path}: {field} is {there}, in {paths[0].name} it is {here}; {mend}"
+                fix = FIXES.get(field, "resample all files to one grid")
+                msg = f"{path}: {field} is {there}, in {paths[0].name} it is {here}; {fix}"
                 raise BadData(msg)
     height, width = first.shape
     transform = first.transform
     if transform.b or transform.d:
-        msg = f"{paths[0]}: the grid is rotated; bring the files onto one that is not"
+        msg = f"{paths[0]}: the grid is rotated; resample the files to one that is not"
         raise BadData(msg)
     kind = np.result_type(first.type, np.float32)
     like = xr.DataArray(np.broadcast_to(np.zeros((), kind), (len(paths), height, width)), dims=("time", "y", "x"))
@@ -302,9 +351,11 @@ def _geotiffs(folder: Path) -> xr.Dataset:
     chunks = ((len(paths),), *(_cut(n, shape[d]) for d, n in (("y", height), ("x", width))))
     cube = xr.Dataset(
         {
-            name: (like.dims, da.map_blocks(_read, chunks=chunks, dtype=kind, meta=np.empty((0, 0, 0), kind),
-                                            paths=paths, band=band),
-                   first.unscaled | {OFFSETS: [one.offsets[band - 1] for one in headers]})
+            name: (
+                like.dims,
+                da.map_blocks(_read, chunks=chunks, dtype=kind, meta=np.empty((0, 0, 0), kind), paths=paths, band=band),
+                first.unscaled | {OFFSETS: [header.offsets[band - 1] for header in headers]},
+            )
             for band, name in enumerate(first.names, start=1)
         },
         coords={
@@ -312,10 +363,10 @@ def _geotiffs(folder: Path) -> xr.Dataset:
             "y": transform.f + transform.e * (np.arange(height) + 0.5),
             "x": transform.c + transform.a * (np.arange(width) + 0.5),
         },
-    )  # fmt: skip
+    )
     if first.names == ("value",):
-        said = INDEX_NAMES.intersection(re.split(r"[^a-z0-9]+", paths[0].stem.lower()))
-        cube["value"].attrs |= {INDEX_IN_FILE_NAMES: min(said)} if said else {}
+        indices = INDEX_NAMES.intersection(re.split(r"[^a-z0-9]+", paths[0].stem.lower()))
+        cube["value"].attrs |= {INDEX_IN_FILE_NAMES: min(indices)} if indices else {}
     return _with_crs(cube, first.crs, transform)
 
 
@@ -324,7 +375,7 @@ FIXES: Final = {
     "type": "store the numbers of all files in the same way",
     "unscaled": "give all files the scale and offset that their integers have",
 }
-"""What mends a difference between files that is not one of grids."""
+"""Fix of each difference between files other than grids."""
 
 
 class _ImageHeader(NamedTuple):
@@ -334,7 +385,7 @@ class _ImageHeader(NamedTuple):
     names: tuple[str, ...]
     type: str
     unscaled: dict[str, str]
-    """Kind of the integers, where no scale is told."""
+    """Type of integers without a scale."""
     offsets: tuple[float, ...]
 
 
@@ -346,15 +397,13 @@ def _header(path: Path) -> _ImageHeader:
                 names = ("value",)
             taken = [name for name in names if names.count(name) > 1 or name in ("time", "y", "x", "spatial_ref")]
             if taken:
-                msg = (
-                    f"{path}: bands are called {', '.join(taken)}: give each a name of its own that is no coordinate's"
-                )
+                msg = f"{path}: bands are called {', '.join(taken)}: give each a name of its own that no coordinate has"
                 raise BadData(msg)
             kind = np.result_type(*file.dtypes)
             plain = kind.kind in "iu" and set(file.scales) == {1.0}
             unscaled = {UNSCALED: str(kind)} if plain else {}
             if not (np.isfinite((*file.scales, *file.offsets)).all() and all(file.scales)):
-                msg = f"{path}: scale {file.scales} and offset {file.offsets} make no numbers; mend them"
+                msg = f"{path}: scale {file.scales} and offset {file.offsets} are not usable; correct them"
                 raise BadData(msg)
             return _ImageHeader(file.shape, file.transform, file.crs, names, str(kind), unscaled, file.offsets)
     except rasterio.errors.RasterioIOError as error:
@@ -367,7 +416,7 @@ def _cut(whole: int, part: int) -> tuple[int, ...]:
 
 
 def _read(*, paths: Sequence[Path], band: int, block_info: Any) -> np.ndarray:
-    """One band of all dates of one block, scaled as the file says, NaN where it marks no value."""
+    """Read one band of all dates of one block, scaled as the file states, NaN for nodata."""
     _, rows, columns = block_info[None]["array-location"]
     window = rasterio.windows.Window.from_slices(rows, columns)
     out = np.empty(block_info[None]["chunk-shape"], block_info[None]["dtype"])
@@ -379,7 +428,7 @@ def _read(*, paths: Sequence[Path], band: int, block_info: Any) -> np.ndarray:
         except rasterio.errors.RasterioError as error:
             msg = f"{path} cannot be read: {error}"
             raise BadData(msg) from error
-        # in double precision: what is equal under two offsets is to be a tie
+        # in double precision: equal values under two offsets must be ties
         out[layer] = np.ma.filled(values.astype(np.float64), np.nan) * scale + offset
     return out
 
@@ -388,26 +437,26 @@ _DAY_OF_YEAR: Final = re.compile(
     r"(?:doy|(?<![a-z0-9])a)((?:19|20)\d\d)(\d{3})(?:\d{6})?(?!\d)|(?<!\d)((?:19|20)\d\d)(\d{3})(?=t\d{6})",
     re.IGNORECASE,
 )
-"""A day counted from New Year, as AppEEARS (``doy2018018000000``), MODIS (``A2018018``) and HLS (``2018018T100559``)
+"""Day of the year, as AppEEARS (``doy2018018000000``), MODIS (``A2018018``) and HLS (``2018018T100559``)
 name it."""
 
-_NAMED: Final = (
+_DATES: Final = (
     re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?:\d{4}|\d{6})?(?!\d)"),
     re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.])(0[1-9]|1[0-2])(?!\d)"),
     re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)"),
     re.compile(r"(?<!\d)((?:19|20)\d\d)(0[1-9]|1[0-2])(?!\d)"),
 )
-"""A day (with or without hours), a month, a year, and a month run together with its year, in the names of files."""
+"""In file names: a day (with or without hours), a month, a year, and a year and month without a separator."""
 
-_OTHERWISE: Final = re.compile(
+_UNSUPPORTED_DATE: Final = re.compile(
     r"(?<!\d)(?:\d{1,2}([-_.])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d([-_.])\d{1,2}\2\d{1,2})(?!\d)"
 )
-"""A day that comes before its year, or whose month or day has one digit: not to be taken for its year alone."""
+"""A day before its year, or with one digit for month or day: refused, instead of reading only its year."""
 
 
 def _date_in(path: Path) -> np.datetime64:
-    """The date in the name of a file; the middle of the month or year where there is no more."""
-    whole, month, year, together = (pattern.search(path.stem) for pattern in _NAMED)
+    """Date in the name of a file; the middle of the month or year if there is no day."""
+    whole, month, year, together = (pattern.search(path.stem) for pattern in _DATES)
     counted = _DAY_OF_YEAR.search(path.stem)
     if counted and not (whole and whole.start() < counted.start()):
         new_year, day = int(counted[1] or counted[3]), int(counted[2] or counted[4])
@@ -421,7 +470,7 @@ def _date_in(path: Path) -> np.datetime64:
         except ValueError as error:
             msg = f"{path}: {whole[0]} in its name is no date"
             raise BadData(msg) from error
-    if other := _OTHERWISE.search(path.stem):
+    if other := _UNSUPPORTED_DATE.search(path.stem):
         msg = f"{path}: {other[0]} in its name is a date in a form that is not read; write it as 2021-07-15"
         raise BadData(msg)
     if month:

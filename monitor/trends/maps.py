@@ -1,8 +1,8 @@
-"""Trends of whole maps: functions on DataArrays, lazy where the data are.
+"""Trends of every pixel of a map: functions on DataArrays, lazy if the data are.
 
-A map is a ``(time, y, x)`` DataArray, time in UTC and ascending, at most one layer a day. What is not finite
-was not seen. A year has 365.25 days. Results are on ``(y, x)``, with the CRS of the input, in the precision of
-the input (integers of 16 bits become float32), and the same to the bit on numpy and dask, however it is chunked.
+A map is a ``(time, y, x)`` DataArray, time in UTC and ascending, at most one layer a day, not finite where not seen. A
+year has 365.25 days. Results are on ``(y, x)``, with the CRS of the input, in the precision of the input (integers of
+16 bits become float32), and equal to the bit on numpy and dask, in any chunks.
 """
 
 from typing import Any, Final
@@ -14,7 +14,7 @@ from monitor.errors import BadData
 from monitor.trends.kernels.harmonic import harmonic
 from monitor.trends.kernels.huber import robust_harmonic
 from monitor.trends.kernels.monotonic import DAYS_PER_YEAR, monotonic, slope_and_score
-from monitor.trends.kernels.seasons import season_means
+from monitor.trends.kernels.season_sums import season_means
 
 MONOTONIC: Final = {
     "slope": "Theil-Sen slope",
@@ -35,15 +35,15 @@ HARMONIC: Final = {
 }
 RATES: Final = ("slope", "slope_low", "slope_high", "harmonic_slope")
 UNITS: Final = {"harmonic_phase": "day", "r80p": "1", "y2r": "year"}
-"""Units of results that are neither of the values nor of their change."""
+"""Units of results that differ from those of the values and their rates."""
 
 TITLE: Final = "Trends of "
 
 EPOCH: Final = np.datetime64("2000-01-01", "ns")
-"""Where the year of 365.25 days begins; its days of the year stay within a day of the calendar's in 1901 to 2099."""
+"""Start of the years of 365.25 days; their days of the year differ from the calendar by at most a day, 1901 to 2099."""
 
 DENSE_LAYERS: Final = 12
-"""Layers a year from which a second harmonic is fitted. [1/year]"""
+"""Minimum density of layers for a second harmonic. [1/year]"""
 
 
 def slope(da: xr.DataArray) -> xr.DataArray:
@@ -64,8 +64,8 @@ def slope(da: xr.DataArray) -> xr.DataArray:
     BadData
         No dates, dates of another calendar, out of order or repeated.
     """
-    found = _by_pixel(_slope, da, "statistic", 1, t=decimal_years(da)).isel(statistic=0)
-    return with_attributes(found, da, "slope", MONOTONIC["slope"])
+    result = _by_pixel(_slope, da, "statistic", 1, t=decimal_years(da)).isel(statistic=0)
+    return with_attributes(result, da, "slope", MONOTONIC["slope"])
 
 
 def trend(da: xr.DataArray) -> xr.Dataset:
@@ -112,7 +112,7 @@ def trend(da: xr.DataArray) -> xr.Dataset:
 
 
 def robust_season(da: xr.DataArray) -> xr.Dataset:
-    """Harmonic fit of every pixel that missed clouds do not bend.
+    """Robust harmonic fit of every pixel, which missed clouds do not bend.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def robust_season(da: xr.DataArray) -> xr.Dataset:
     -------
     xr.Dataset
         On (y, x), the variables of :data:`HARMONIC` as :func:`trend` names them, but ``scale`` instead of ``rmse``:
-        the size of ordinary residuals, outliers aside. NaN where the dates of a pixel do not determine the fit.
+        robust standard deviation of the residuals. NaN where the dates of a pixel do not determine the fit.
 
     Raises
     ------
@@ -151,14 +151,14 @@ def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataAr
     da : xr.DataArray
         A map, see the module.
     window : tuple of int
-        First and last day of the season, both included, 1 January being 1. A season whose last day comes before
-        its first runs over the new year and belongs to the year in which it began. [day of the year]
+        First and last day of the season, both included, 1 January being 1. A season whose last day is before its first
+        crosses the new year and belongs to the year in which it began. [day of the year]
 
     Returns
     -------
     xr.DataArray
-        On (time, y, x), a layer for each season of which there is one in `da`, dated at the middle of the window in
-        years of exactly 365.25 days, so that slopes between seasons are per season too. NaN where nothing was seen.
+        On (time, y, x), one layer for each season with layers in `da`, dated at the middle of the window in years of
+        exactly 365.25 days, so that slopes a year are also slopes a season. NaN where nothing was seen.
 
     Raises
     ------
@@ -168,34 +168,36 @@ def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataAr
     decimal_years(da)
     first, last = window
     if not (1 <= first <= 366 and 1 <= last <= 366):
-        msg = f"season {first} to {last}: days of the year lie between 1 and 366"
+        msg = f"season {first} to {last}: days of the year are between 1 and 366"
         raise BadData(msg)
     day = da["time"].dt.dayofyear.values
     over_new_year = last < first
     inside = (day >= first) | (day <= last) if over_new_year else (day >= first) & (day <= last)
     season = da["time"].dt.year.values - (over_new_year & (day <= last))
-    found = np.unique(season[inside])
-    if found.size == 0:
+    seasons = np.unique(season[inside])
+    if seasons.size == 0:
         msg = (
             f"{_name(da)} has no layer from day {first} to day {last} of any year; its days of the year run from "
-            f"{day.min()} to {day.max()}. Name the growing season that it covers."
+            f"{day.min()} to {day.max()}. Choose a growing season that it covers."
         )
         raise BadData(msg)
     length = (last - first + 1) + DAYS_PER_YEAR * over_new_year
-    out = _by_pixel(_seasons, da, "season", found.size, seasons=[np.flatnonzero(inside & (season == s)) for s in found])
-    out = out.rename(season="time").transpose("time", ...).assign_coords(time=mid_season(found, first - 1 + length / 2))
+    layers = [np.flatnonzero(inside & (season == year)) for year in seasons]
+    out = _by_pixel(_seasons, da, "season", seasons.size, seasons=layers)
+    time = mid_season(seasons, first - 1 + length / 2)
+    out = out.rename(season="time").transpose("time", ...).assign_coords(time=time)
     out = with_attributes(out, da, str(da.name or "value"), f"mean of days {first} to {last} of the year")
     return out.assign_attrs({**da.attrs, "cell_methods": "time: mean"})
 
 
 def mid_season(year: np.ndarray, day: float) -> np.ndarray:
-    """Times exactly 365.25 days apart, so many days after the new year. [datetime64]"""
+    """Times exactly 365.25 days apart, `day` days after the start of each year. [datetime64]"""
     hours = np.round(((np.asarray(year) - 2000) * DAYS_PER_YEAR + day) * 24).astype("timedelta64[h]")
     return EPOCH + hours
 
 
 def decimal_years(da: xr.DataArray) -> np.ndarray:
-    """Time of each layer since :data:`EPOCH`, after a look at whether the layers are fit for a trend. [year]
+    """Time of each layer since :data:`EPOCH`; also check that the layers are fit for a trend. [year]
 
     Raises
     ------
@@ -209,7 +211,7 @@ def decimal_years(da: xr.DataArray) -> np.ndarray:
         msg = f"{_name(da)} is empty: its dimensions are {dict(da.sizes)}; a trend needs layers along 'time'"
         raise BadData(msg)
     time: np.ndarray = da["time"].values if "time" in da.coords else np.empty(0)
-    if time.dtype.kind == "O":  # as xarray reads a calendar of its own, of 360 days for instance
+    if time.dtype.kind == "O":  # xarray reads other calendars so, of 360 days for instance
         msg = f"{_name(da)} has times that are none of the common calendar ({time[0]!r}, ...); give them as datetime64"
         raise BadData(msg)
     if time.dtype.kind != "M" or np.isnat(time).any():
@@ -233,33 +235,33 @@ def decimal_years(da: xr.DataArray) -> np.ndarray:
     return since
 
 
-def _by_pixel(function: Any, da: xr.DataArray, dim: str, size: int, **known: Any) -> xr.DataArray:
-    """Apply a function of all dates of a block, lazily where the data are."""
+def _by_pixel(function: Any, da: xr.DataArray, dim: str, size: int, **options: Any) -> xr.DataArray:
+    """Apply a function to all dates of each block, lazily if the data are."""
     kind = np.result_type(da.dtype, np.float32)
     if da.chunks is not None and len(da.chunksizes["time"]) > 1:
         da = da.chunk({d: -1 if d == "time" else "auto" for d in da.dims})
-    found: xr.DataArray = xr.apply_ufunc(
+    result: xr.DataArray = xr.apply_ufunc(
         function,
         da,
-        kwargs={**known, "kind": kind},
+        kwargs={**options, "kind": kind},
         input_core_dims=[["time"]],
         output_core_dims=[[dim]],
         dask="parallelized",
         output_dtypes=[kind],
         dask_gufunc_kwargs={"output_sizes": {dim: size}},
-        keep_attrs=True,  # else those of the coordinates go too, and the CRS is one of them
+        keep_attrs=True,  # otherwise those of the coordinates are lost too, which include the CRS
     )
-    return found
+    return result
 
 
 def _layers(block: np.ndarray, kind: np.dtype[Any]) -> np.ndarray:
-    """(..., n) to (n, pixels), without a copy where time came first in memory."""
+    """Reshape (..., n) to (n, pixels), without a copy if time is first in memory."""
     return np.moveaxis(block, -1, 0).reshape(block.shape[-1], -1).astype(kind, copy=False)
 
 
 def _slope(block: np.ndarray, *, t: np.ndarray, kind: np.dtype[Any]) -> np.ndarray:
-    found, _ = slope_and_score(t, _layers(block, kind))
-    return found.reshape(*block.shape[:-1], 1)
+    slopes, _ = slope_and_score(t, _layers(block, kind))
+    return slopes.reshape(*block.shape[:-1], 1)
 
 
 def _trend(block: np.ndarray, *, t: np.ndarray, harmonics: int, kind: np.dtype[Any]) -> np.ndarray:
@@ -277,22 +279,22 @@ def _seasons(block: np.ndarray, *, seasons: list[np.ndarray], kind: np.dtype[Any
     return np.moveaxis(season_means(np.moveaxis(block, -1, 0).astype(kind, copy=False), seasons), 0, -1)
 
 
-def with_attributes(found: xr.DataArray, da: xr.DataArray, name: str, long_name: str) -> xr.DataArray:
-    """Name a result, and give it its units and the grid mapping of what it was made from.
+def with_attributes(result: xr.DataArray, da: xr.DataArray, name: str, long_name: str) -> xr.DataArray:
+    """Name a result, and set its units and the grid mapping of its source.
 
     Parameters
     ----------
-    found : xr.DataArray
-        The result, on (y, x) or more.
+    result : xr.DataArray
+        Result, on (y, x) or more dimensions.
     da : xr.DataArray
-        The map that it was made from, see the module.
+        Map that it was computed from, see the module.
     name, long_name : str
-        Of the result.
+        Name and description of the result.
 
     Returns
     -------
     xr.DataArray
-        `found`, its attributes replaced. Units: of a rate those of `da` per year, else what :data:`UNITS` says, 1 for
+        The result with new attributes. Units: those of `da` per year for a rate, else those of :data:`UNITS`, 1 for
         :data:`MONOTONIC`, or those of `da`.
     """
     units = str(da.attrs.get("units") or "1")
@@ -300,12 +302,12 @@ def with_attributes(found: xr.DataArray, da: xr.DataArray, name: str, long_name:
         units = "year-1" if units == "1" else f"{units} year-1"
     else:
         units = UNITS.get(name, "1" if name in MONOTONIC else units)
-    found = found.rename(name)
-    found.attrs = {"long_name": long_name, "units": units}
+    result = result.rename(name)
+    result.attrs = {"long_name": long_name, "units": units}
     mapping = da.encoding.get("grid_mapping", da.attrs.get("grid_mapping", "spatial_ref"))
     if mapping in da.coords:
-        found.encoding["grid_mapping"] = mapping
-    return found
+        result.encoding["grid_mapping"] = mapping
+    return result
 
 
 def _name(da: xr.DataArray) -> str:

@@ -1,4 +1,4 @@
-"""How far, and how fast, ground came back to a target: the two measures that restoration reports ask for."""
+"""How far and how fast vegetation recovered to a target: the two measures of restoration reports."""
 
 from typing import Final
 
@@ -20,25 +20,25 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
     Parameters
     ----------
     yearly : xr.DataArray
-        One value a season (time, y, x), as :func:`monitor.trends.maps.growing_season_means` gives it, lazy or not; what
-        is not finite was not seen.
+        One value a season (time, y, x), as returned by :func:`monitor.trends.maps.growing_season_means`, lazy or not;
+        not finite where not seen.
     target : xr.DataArray or float
-        Level to come back to, on the same (y, x) or one for all; best that of undisturbed ground nearby, since degraded
-        ground was below it before it was disturbed. [units of `yearly`]
+        Target level, on the same (y, x) or one number for all; preferably that of undisturbed ground nearby, because
+        degraded ground was below it before the disturbance. [units of `yearly`]
     since : np.datetime64
-        When the restoration began.
+        Start of the restoration.
 
     Returns
     -------
     xr.Dataset
-        ``r80p``, the last season's value as a multiple of 80 % of the target [1], just 1 within rounding of it, NaN
-        where that season was not seen or the target is not positive; ``y2r``, time from `since` to the first season at
-        80 % of the target [year], NaN where that has not been seen yet.
+        ``r80p``, value of the last season as a multiple of 80 % of the target [1], exactly 1 within rounding, NaN where
+        that season was not seen or the target is not positive; ``y2r``, time from `since` to the first season at 80 %
+        of the target [year], NaN where it has not been reached.
 
     Raises
     ------
     BadData
-        No dates, dates out of order or repeated, or none from `since` on; a target of no numbers, or on other
+        No dates, dates out of order or repeated, or none from `since` on; a target that is not numeric or is on other
         coordinates.
 
     References
@@ -51,24 +51,22 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
     if after.sizes["time"] == 0:
         msg = f"no season from {since} on; the last is of {str(yearly['time'].values[-1])[:10]}"
         raise BadData(msg)
-    wanted = xr.DataArray(target)
-    if not set(wanted.dims) <= set(after.dims) - {"time"} or wanted.dtype.kind not in "biuf":
-        msg = f"the target is to be numbers on (y, x) as the seasons are; it is {wanted.dtype} on {wanted.dims}"
+    level = xr.DataArray(target)
+    if not set(level.dims) <= set(after.dims) - {"time"} or level.dtype.kind not in "biuf":
+        msg = f"the target must be numbers on (y, x) like the seasons; it is {level.dtype} on {level.dims}"
         raise BadData(msg)
     try:
-        xr.align(after, wanted, join="exact")
+        xr.align(after, level, join="exact")
     except ValueError as error:
-        msg = (
-            f"the target does not lie on the coordinates of the seasons; bring it there (rio.reproject_match): {error}"
-        )
+        msg = f"the target is not on the coordinates of the seasons; resample it (rio.reproject_match): {error}"
         raise BadData(msg) from error
     kind = np.result_type(yearly.dtype, np.float32)
-    # in the type of the result, so that what has reached it by one measure has by the other
-    ratio = (after.where(abs(after) < np.inf) / (RECOVERED_SHARE * wanted.where(wanted > 0))).astype(kind)
-    # 80 % of a target is rounded: what differs from it by no more is as much
+    # in the type of the result, so that both measures agree on what has reached the target
+    ratio = (after.where(abs(after) < np.inf) / (RECOVERED_SHARE * level.where(level > 0))).astype(kind)
+    # 80 % of a target is rounded: equal within rounding counts as reached
     ratio = ratio.where(~(abs(ratio - 1) <= 4 * np.finfo(kind).eps), kind.type(1))
-    waited = (after["time"] - since) / np.timedelta64(1, "D") / DAYS_PER_YEAR
-    reached = waited.where(ratio >= 1, np.inf).min("time")
+    elapsed = (after["time"] - since) / np.timedelta64(1, "D") / DAYS_PER_YEAR
+    reached = elapsed.where(ratio >= 1, np.inf).min("time")
     r80p = ratio.isel(time=-1, drop=True)
     y2r = reached.where(np.isfinite(reached)).astype(kind)
     out = {

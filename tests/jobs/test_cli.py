@@ -133,7 +133,7 @@ def test_a_page_for_which_there_is_no_room_is_told_with_its_site(installation, c
         raise OSError(errno.ENOSPC, "No space left on device")
 
     if what == "the page":
-        monkeypatch.setattr("jobs.pages.write_site", full)
+        monkeypatch.setattr("monitor.publish.drafts.write_site", full)
     else:
         monkeypatch.setattr(
             Path, "write_bytes", lambda path, *a, **k: full() if path.name == ".made-from" else write(path, *a, **k)

@@ -134,12 +134,12 @@ def test_a_site_that_is_new_or_changed_is_told_at_once_whether_it_can_be_seen(in
 def test_the_page_tells_it_from_the_scenes_that_there_are(installation, settings, capsys):
     night(settings, as_of=date(2018, 9, 30))
     page = (installation.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
-    assert "Can this site be seen?" in page
+    assert "Detectability of failure" in page
     told = json.loads(said(capsys, "explain", "demo-02", "--config", installation.config, "--json"))["detectability"]
     assert told["seasons_before"] == 1
     assert not told["assumed"]
-    assert "from the scenes and the control ground that this site has" in page
-    assert f"{told['red'][3]:.0%}" in page.partition("Can this site be seen?")[2]
+    assert "given the scenes and the control ground of this site" in page
+    assert f"{told['red'][3]:.0%}" in page.partition("Detectability of failure")[2]
 
 
 def test_the_page_of_a_site_whose_growing_season_nobody_saw_says_that_all_is_assumed(
@@ -150,8 +150,8 @@ def test_the_page_of_a_site_whose_growing_season_nobody_saw_says_that_all_is_ass
     monkeypatch.setattr(Sample, "search", lambda *a: [scene for scene in whole(*a) if scene.time.month in (1, 2)])
     night(settings, as_of=date(2018, 9, 30))
     unseen = page.read_text(encoding="utf-8")
-    assert "this assumes what is usual in its region: 15 clear scenes a season" in unseen
-    assert "that this site has" not in unseen
+    assert "the usual values of its region are assumed: 15 clear scenes a season" in unseen
+    assert "control ground of this site" not in unseen
     monkeypatch.undo()
     night(settings, as_of=date(2018, 9, 30))
     assert "this assumes" not in page.read_text(encoding="utf-8")

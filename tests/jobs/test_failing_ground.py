@@ -8,7 +8,7 @@ import pytest
 import rasterio
 from shapely.geometry import mapping
 
-from jobs.pages import main_publish
+from jobs.pages import publish_once
 from jobs.pipeline import night
 from jobs.settings import load
 from jobs.sources import Sources
@@ -153,7 +153,7 @@ def test_the_map_of_a_page_made_again_is_that_of_its_verdict_though_what_was_der
     for path in settings.store.root.rglob("*.failing"):
         path.unlink()
     (folder / "failing.tif").unlink()
-    assert main_publish(settings)[0]["part"] is None
+    assert publish_once(settings)[0]["part"] is None
     assert (folder / "failing.tif").read_bytes() == before
 
 

@@ -6,7 +6,7 @@ from datetime import date
 
 from jobs.executor import open_executor
 from jobs.installation import open_ledger
-from jobs.pages import main_publish, publish
+from jobs.pages import publish, publish_once
 from jobs.pipeline import night
 from jobs.settings import load
 from monitor.imagery.sample import DEMONSTRATION_NOTICE, SAMPLE_NOTICE
@@ -44,11 +44,11 @@ def test_pages_are_the_same_with_and_without_what_was_derived_before(install, tm
     before = {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")}
     assert before
     shutil.rmtree(tmp_path / "sites")
-    main_publish(settings)
+    publish_once(settings)
     assert {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")} == before
     shutil.rmtree(tmp_path / "sites")
     shutil.rmtree(tmp_path / "store" / "derived")
-    main_publish(settings)
+    publish_once(settings)
     assert {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")} == before
 
 
@@ -64,10 +64,10 @@ def test_only_sites_that_a_fate_was_dealt_to_are_said_to_have_one(install, tmp_p
     assert first("index.html") == first("sites/demo-02/index.html") == SAMPLE_NOTICE["en"]
     assert first("sites/demo-02/index.zh.html") == SAMPLE_NOTICE["zh"]
     (tmp_path / "truth.json").write_text('{"demo-02": {}, "demo-07": {}}')
-    main_publish(settings)
+    publish_once(settings)
     assert first("sites/demo-02/index.html") == DEMONSTRATION_NOTICE["en"]
     assert first("sites/demo-02/index.zh.html") == DEMONSTRATION_NOTICE["zh"]
     assert first("sites/demo-10/index.html") == first("index.html") == SAMPLE_NOTICE["en"]
     (tmp_path / "truth.json").write_text('{"demo-02": {}, "demo-07": {}, "demo-10": {}}')
-    main_publish(settings)
+    publish_once(settings)
     assert first("sites/demo-10/index.html") == first("index.html") == DEMONSTRATION_NOTICE["en"]

@@ -80,7 +80,7 @@ def make_view(make_site, make_assessment) -> Callable[..., SiteView]:
             "site": site, "assessment": assessment or make_assessment(site.id), "observations": table,
             "before": chip(date(2016, 9, 3), grid, 0.0, seed, drawn),
             "now": chip(date(2021, 8, 12), grid, share, seed + 1, drawn),
-            "maps": maps(site, grid, share, seed), "judged": 40.1, "grid": grid, "outline": drawn,
+            "maps": maps(site, grid, share, seed), "judged_hectares": 40.1, "grid": grid, "outline": drawn,
             "alert": Alert(
                 id="ulan-03/2020-07-30", site=site.id, level=AlertLevel.RED, rule="failure",
                 state=AlertState.ACKNOWLEDGED,
@@ -97,7 +97,9 @@ def make_view(make_site, make_assessment) -> Callable[..., SiteView]:
 def beside() -> dict[str, object]:
     """All that a page shows only where it is known."""
     return {
-        "power": (DetectionChance(years=2, red=0.11, watch=0.42), DetectionChance(years=3.5, red=0.63, watch=0.87)),
+        "detectability": (
+            DetectionChance(years=2, red=0.11, watch=0.42), DetectionChance(years=3.5, red=0.63, watch=0.87),
+        ),
         "calibration": CalibrationTable(
             source=("placebos of the loess", "黄土丘陵安慰剂"), dated=date(2026, 11, 1), hash="c0ffee" * 10,
             placebos=1234, rows=(("Noise of a scene", "单景噪声", "0.025"),),

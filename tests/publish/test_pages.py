@@ -242,12 +242,12 @@ def test_a_page_says_the_verdict_with_its_probability_and_the_doubt_of_absolute_
 
 
 BESIDE = {
-    "power": ("Can this site be seen? 2 11% 42% 3.5 63% 87%", "有效监测 2 11% 42% 3.5 63% 87%"),
+    "detectability": ("Detectability of failure 2 11% 42% 3.5 63% 87%", "有效监测 2 11% 42% 3.5 63% 87%"),
     "calibration": (
         "placebos of the loess 1 November 2026 1,234 Noise of a scene 0.025 c0ffee",
         "黄土丘陵安慰剂 2026年11月1日 1,234 单景噪声 0.025 c0ffee",
     ),
-    "elevation": ("hectares, 1,432 m above the sea", "海拔1,432 米"),
+    "elevation": ("hectares, 1,432 m above sea level", "海拔1,432 米"),
     "slope": (", mean slope 18°", "，平均坡度 18°"),
 }
 """What is shown, in this order, of each thing that is shown only where it is known."""
@@ -259,11 +259,11 @@ OF_THE_VERDICT = {
         ("Soil moderate very intense 61% 48% to 77% Unverified:", "水土流失 中度 极强烈 61% 48% 至 77% 未经核实："),
     ),
     "soil without a slope": (
-        {"soil_loss_ratio": 0.61}, ("Soil 61% No grade: the slope is not known", "水土流失 61% 未分级：坡度未知"),
+        {"soil_loss_ratio": 0.61}, ("Soil 61% No grade: the slope is unknown", "水土流失 61% 未分级：坡度未知"),
     ),
     "certificate": (
         {"uplift_confirmed": True, "uplift_confirmed_on": date(2020, 9, 7)},
-        ("was confirmed on 7 September 2020 . It says", "得到证实，日期 2020年9月7日 。它说明"),
+        ("was confirmed on 7 September 2020 . It shows", "得到证实，日期 2020年9月7日 。它说明"),
     ),
     "failing ground": (
         {"hectares_failing": 12.34, "hectares_failing_low": 9.1, "hectares_failing_high": 16.6},
@@ -290,20 +290,20 @@ def test_what_is_known_beside_the_verdict_is_shown_and_what_is_not_leaves_no_tra
         at.append(text.find(word, at[-1]))
     assert -1 not in at, (words[at.index(-1)], text)
     assert len(text) > len(without)
-    head = {"power": ("Can this", "有效监测"), "erosion": ("Soil", "水土流失")}.get(name)
+    head = {"detectability": ("Detectability of", "有效监测"), "erosion": ("Soil", "水土流失")}.get(name)
     assert head is None or head[place] not in without
 
 
 def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_hectares_count_it(
     make_view, make_assessment
 ):
-    view = make_view(assessment=make_assessment(hectares_failing=40.2), judged=4.0)
+    view = make_view(assessment=make_assessment(hectares_failing=40.2), judged_hectares=4.0)
     pages = site_pages(view)
     for language, words in {
         "en": (
-            "edge or not seen, not judged by itself",
+            "edge or not seen, not judged on its own",
             "here 4.00 of 48.3 ha are judged",
-            "failing ground, 40.2, are",
+            "failing area of 40.2 ha is",
         ),
         "zh": (
             "边缘或未观测到，不单独判断",
@@ -317,19 +317,19 @@ def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_
         assert len(hatched) == 1
         assert hatched[0] == outline_path(view.outline)
     less = {name: values for name, values in view.maps.items() if name != "failing"}
-    without = site_pages(replace(view, maps=less, judged=None))
+    without = site_pages(replace(view, maps=less, judged_hectares=None))
     assert "unjudged" not in Page(without["en"]).values("class")
-    assert "hectares of failing ground" not in without["en"]
+    assert "The failing area of" not in without["en"]
 
 
 def test_while_no_season_was_seen_the_page_says_what_the_chances_assume(make_view, beside):
     def shown(language, assumed):
-        view = make_view(power=beside["power"], assumed=assumed)
+        view = make_view(detectability=beside["detectability"], detection_assumptions=assumed)
         return Page(site_pages(view)[language]).text
 
     for language, seen, one, none in (
-        ("en", "from the scenes and the control ground that this site has",
-         "15 clear scenes a season and the cover of such ground, and 1 season with scenes before the start.",
+        ("en", "given the scenes and the control ground of this site",
+         "15 clear scenes a season, the cover of such ground, and 1 season with scenes before the start.",
          "and no seasons with scenes before the start."),
         ("zh", "以本地块现有的影像和对照条件",
          "每个生长季 15 景无云影像、同类地面的植被覆盖度，且开工前有 1 个可观测的生长季。",
@@ -361,7 +361,7 @@ def test_an_index_of_ten_thousand_sites_stays_small_and_lists_the_worst_first(ma
     assert len(html.encode()) < 600 * len(rows)
     assert html.count("<svg") == 1
     promised = sum(site.plan.A > 0 for site, _ in rows)
-    assert f"at most {0.05 * promised:.3g} of these sites are expected to turn red falsely" in html
+    assert f"at most {0.05 * promised:.3g} of these sites are expected ever to turn red falsely" in html
     order = re.findall(r'scope="rowgroup" id="(\w+)"', html)
     assert order == [
         "failing", "disturbed", "lagging", "undecided", "insufficient_data", "too_early", "on_track", "recovered"

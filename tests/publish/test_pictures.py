@@ -3,12 +3,11 @@
 import io
 import re
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
 
-from monitor.publish.pictures import MAP_LAYERS, chip_png, frame, map_png, ramp
+from monitor.publish.pictures import MAP_LAYERS, PALETTES, chip_png, frame, map_png, ramp
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -27,8 +26,9 @@ def test_a_map_has_the_colours_of_its_legend_and_those_of_the_ends_beyond_them(l
     shown = pixels(map_png(values, layer))
     ends = [stops[0], stops[0], hexadecimal(shown[0, 2, :3]), stops[100], stops[100]]
     assert [hexadecimal(rgb) for rgb in shown[0, :5, :3]] == ends
-    expected = 255 * np.array(mpl.colormaps[layer.palette](0.5)[:3])
-    np.testing.assert_allclose(shown[0, 2, :3], expected, atol=2)
+    assert stops[0] == f"#{PALETTES[layer.palette][:6]}"
+    assert stops[100] == f"#{PALETTES[layer.palette][-6:]}"
+    np.testing.assert_allclose(shown[0, 2, :3], [*bytes.fromhex(stops[50][1:])], atol=2)
     assert shown[0, :, 3].tolist() == [255] * 5 + [0]
 
 

@@ -131,7 +131,7 @@ MAPS = {f"{name}.{kind}" for name in ("ndvi", "cover", "slope", "uplift", "faili
         (newer, PAGES | {"now.png"}),
         (lambda v: replace(v, alert=None), PAGES),
         (lambda v: replace(v, notice={"en": "read this first", "zh": "请先阅读"}), PAGES),
-        (lambda v: replace(v, judged=39.0), PAGES),
+        (lambda v: replace(v, judged_hectares=39.0), PAGES),
     ],
     ids=["theta", "status", "last seen", "evidence", "reasons", "name", "plan", "season", "maps", "failing ground",
          "picture", "alert", "notice", "judged"],
@@ -154,7 +154,7 @@ def test_what_a_reader_would_see_change_is_written_again_and_no_more(view, publi
         lambda v: replace(v, assessment=replace(v.assessment, e_failure=v.assessment.e_failure + 0.1)),
         lambda v: replace(v, assessment=replace(v.assessment, as_of=AS_OF + timedelta(days=9))),
         lambda v: replace(v, maps={name: values + np.float32(0.001) for name, values in v.maps.items()}),
-        lambda v: replace(v, judged=v.judged + 0.01),
+        lambda v: replace(v, judged_hectares=v.judged_hectares + 0.01),
     ],
     ids=["theta", "evidence", "day", "a map by less than a percent", "judged"],
 )
@@ -276,7 +276,7 @@ def test_a_map_of_what_is_told_no_longer_is_taken_away(view, tmp_path):
     folder = tmp_path / "sites" / "ulan-03"
     old = (folder / "failing.tif").read_bytes()
     maps = {name: values for name, values in view.maps.items() if name != "failing"}
-    less = replace(view, maps=maps, judged=None)
+    less = replace(view, maps=maps, judged_hectares=None)
     assert write_site(less, tmp_path)
     assert not list(folder.glob("failing.*"))
     assert "failing.png" not in (folder / "index.html").read_text(encoding="utf-8")
@@ -466,7 +466,7 @@ def test_a_site_that_was_never_seen_still_has_its_page(make_view, make_site, mak
         before=None,
         now=None,
         maps={},
-        judged=None,
+        judged_hectares=None,
         grid=None,
         outline=None,
         alert=None,

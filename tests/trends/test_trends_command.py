@@ -576,7 +576,7 @@ def test_each_block_is_fitted_once_and_a_geotiff_is_about_as_small_as_written_at
         values, dims=("time", "y", "x"), coords={"time": time, "y": -np.arange(200.0), "x": np.arange(300.0)}
     )
     da.rename("ndvi").to_netcdf(tmp_path / "in.nc")
-    monkeypatch.setattr(cubes, "BLOCK", 40 * 300 * 4 * 9)  # nine rows
+    monkeypatch.setattr(cubes, "MAX_BLOCK_BYTES", 40 * 300 * 4 * 9)  # nine rows
     fitted = []
     fit = maps._trend
     monkeypatch.setattr(maps, "_trend", lambda block, **known: fitted.append(block.shape) or fit(block, **known))
@@ -832,18 +832,18 @@ BAD_CUBES = {
         lambda cube: cube.assign_coords(
             time=("time", [0, -(2**31), *range(2, 90)], {"units": "days since 2019-01-01"})
         ),
-        "a time lies beyond any calendar",
+        "a time is beyond any calendar",
     ),
     "other bands": (lambda cube: cube.drop_vars("red"), "has no 'ndvi'; it has nir"),
     "no map": (lambda cube: cube.isel(time=0, drop=True), "has no 'ndvi'; it has nothing on .time, y, x."),
     "other dimensions": (lambda cube: cube.rename(time="date"), "y, x., but red on .date, y, x., nir on .date, y, x."),
     "no scale": (
         lambda cube: cube.assign(red=cube["red"].drop_encoding().assign_attrs(scale_factor=0.0)),
-        "'red' has scale_factor = 0.0, of which nothing can be made",
+        "'red' has scale_factor = 0.0, which cannot be parsed",
     ),
     "no mark": (
         lambda cube: cube.assign(red=cube["red"].drop_encoding().assign_attrs(missing_value="none")),
-        "'red' has missing_value = none, of which nothing can be made",
+        "'red' has missing_value = none, which cannot be parsed",
     ),
     "no system": (
         lambda cube: cube.assign_coords(spatial_ref=xr.DataArray(0, attrs={"crs_wkt": "somewhere"})),
@@ -855,7 +855,7 @@ BAD_CUBES = {
     ),
     "no limits": (
         lambda cube: cube.assign(red=cube["red"].assign_attrs(valid_range="0 to 1")),
-        "'red' sets limits that are no two numbers",
+        "'red' sets limits that are not two numbers",
     ),
     "months": (
         lambda cube: cube.assign_coords(time=("time", np.arange(90), {"units": "months since 2019-01-01"})),

@@ -1,11 +1,11 @@
-"""The failing area of a site: which pixels lack regrowth, and what share of the site they are, with its interval.
+"""Failing area of a site: which pixels lack regrowth, and what share of the site they are, with an interval.
 
-The level comes from the site's own verdict, which knows rain and season; pixels say how it is spread. The area is the
-sum of the pixels' chances of failing, which is right on average where chances are calibrated, as counting pixels of a
-mask is not. Its interval is of draws in which neighbours fail together, and in which the site's own doubt shifts all.
+The level comes from the verdict of the site, which accounts for rain and season; pixels only show its distribution. The
+area is the sum of the pixels' probabilities of failing, which is unbiased if these are calibrated; counting the pixels
+of a mask is not. The interval comes from random draws in which neighbouring pixels are correlated, and in which the
+uncertainty of the site shifts all pixels.
 
-All is made from the sums of whole growing seasons that the maps are made from, so that a night costs the same however
-long the history is.
+The input is sums over whole growing seasons, the same as for the maps, so that the cost does not grow with the history.
 """
 
 from typing import Final, NamedTuple
@@ -20,89 +20,102 @@ FAILING_THETA: Final = 0.25
 """Theta below which a pixel fails: under a quarter of what the plan promised."""
 
 SHOWN_PROBABILITY: Final = 0.8
-"""Smoothed chance from which a pixel is shown as failing."""
+"""Smoothed probability above which a pixel is shown as failing. [1]"""
 
 MIN_PATCH_HECTARES: Final = 0.5
-"""Smallest patch that is shown. [ha]"""
+"""Smallest patch shown. [ha]"""
 
 MIN_SITE_HECTARES: Final = 0.5
-"""Smallest site of which a failing area is told. [ha]"""
+"""Smallest site with a failing area. [ha]"""
 
 BLOCK_SIDE: Final = 20.0
-"""Side of the pixels that theta is told of: a sensor's own of 10 m are half noise of registration. [m]"""
+"""Side of the blocks of pixels for which theta is estimated: half of a pixel of 10 m is registration noise. [m]"""
 
 ERROR_RANGE: Final = 100.0
-"""How far errors of neighbours go together: range of their exponential variogram, 60 to 150 m. [m]"""
+"""Range of the exponential variogram of the errors, which is 60 to 150 m. [m]"""
 
 PIXEL_PRIOR_VARIANCE: Final = 1.0 - patches.PIXEL_SPREAD**2
-"""What is believed of a pixel before it is looked at is what is believed of any theta: standard deviation 1. A belief
-close round the theta of its site puts pixels between failed and sound ground, where in patches there are few."""
+"""Prior variance of the theta of a pixel beyond :data:`patches.PIXEL_SPREAD`, so that the prior standard deviation is 1
+as for any theta. A narrow prior would put pixels between failing and sound, where patches have few."""
 
 DRAWS: Final = 200
-"""Draws of the interval, and of the site's own doubt."""
+"""Random draws for the interval, and of the uncertainty of the site."""
 
 SEED: Final = 20210101
-"""The same pixels give the same interval."""
+"""Seed of all draws: the same pixels give the same interval."""
 
 SITE_NODES: Final[np.ndarray] = np.polynomial.hermite_e.hermegauss(5)[0]
-"""Five points of a site's own doubt stand for all of it; the middle one is no doubt. [standard deviation]"""
+"""Nodes that represent the uncertainty of the site's theta; the middle one is 0. [standard deviation]"""
 
 
 class FailingArea(NamedTuple):
-    """What share of a site lacks regrowth, and where."""
+    """Share of a site that lacks regrowth, and its location."""
 
     chance: np.ndarray
-    """(y, x) P(theta of the pixel < :data:`FAILING_THETA`); NaN outside, at the edge and where not seen. [1]"""
+    """(y, x) probability that theta is below :data:`FAILING_THETA`; NaN outside, at the edge and where not seen. [1]"""
     smoothed: np.ndarray
-    """The same smoothed. [1]"""
+    """(y, x) `chance` after smoothing. [1]"""
     failing: np.ndarray
-    """(y, x) bool: patches from :data:`MIN_PATCH_HECTARES` on, of smoothed chance over :data:`SHOWN_PROBABILITY`."""
+    """(y, x) bool: patches of at least :data:`MIN_PATCH_HECTARES` whose smoothed probability exceeds
+    :data:`SHOWN_PROBABILITY`."""
     share: float
-    """Failing share of the pixels told of; NaN where it cannot be told. [1]"""
+    """Failing share of the pixels with a probability; NaN if unknown. [1]"""
     share_low: float
     share_high: float
     """95 % interval. [1]"""
     hectares: float
     """Area of all pixels inside, edge included. [ha]"""
     reason: str
-    """Empty, or why nothing can be told: ``EDGE_MIXED`` (too small, or edge alone), ``FEW_SCENES`` (not seen)."""
+    """Empty, or why the area is unknown: ``EDGE_MIXED`` (too small, or only edge pixels), ``FEW_SCENES`` (not seen)."""
 
 
 def pixels_per_block(pixel: float) -> int:
-    """How many pixels of such a side [m] go into one of :data:`BLOCK_SIDE`, along each axis."""
+    """Number of pixels of a size [m] along each side of a block of about :data:`BLOCK_SIDE`."""
     return max(round(BLOCK_SIDE / pixel), 1)
 
 
 def block_means(total: np.ndarray, seen: np.ndarray, times: int) -> tuple[np.ndarray, np.ndarray]:
-    """From (season, y, x) sums of blocks of `times` pixels along each side the mean of what was seen, NaN where nothing
-    was, in the unit of `total`, and the mean number of scenes a pixel.
+    """Means of blocks of pixels.
+
+    Parameters
+    ----------
+    total, seen : (season, y, x) arrays
+        Sums over the scenes and pixels of each block: of values, and of scenes in which a pixel was seen.
+    times : int
+        Pixels along each side of a block.
+
+    Returns
+    -------
+    mean, scenes : (season, y, x) arrays
+        Mean value, in the unit of `total`, NaN where not seen; mean number of scenes of a pixel.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         return total / np.where(seen > 0, seen, np.nan), seen / times**2
 
 
 def pixel_theta(over: np.ndarray, seen: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Theta of every pixel less that of the site, and its standard error.
+    """Theta of every pixel minus that of the site, and its standard error.
 
     Parameters
     ----------
     over : (season, ...) array
-        Cover of the pixel less that of the control, mean over a season; NaN where not seen. [1]
+        Cover of the pixel minus that of the control, mean over a season; NaN where not seen. [1]
     seen : (season, ...) array
-        How many scenes that is the mean of.
+        Number of scenes in the mean.
     expected : (season,) array
-        Uplift that the plan expects of the scenes of each season. [1]
+        Uplift that the plan expects for the scenes of each season. [1]
 
     Returns
     -------
     theta, error : (...) float64 arrays
-        NaN where fewer than two seasons or no expectation tell, and the error wherever no pixel has three. [1]
+        NaN where fewer than two seasons or no expected uplift determine it; all errors are NaN if no pixel has three
+        seasons. [1]
 
     Notes
     -----
-    Least squares, ``over = level + theta * expected``, seasons weighted by their scenes. What all pixels share in a
-    season is taken off first: the site's own verdict has weighed it, and it is no noise of a pixel. What is left is
-    pooled over the site: a pixel has too few seasons to tell its own noise.
+    Least squares of ``over = level + theta * expected``, with seasons weighted by their scenes. The mean of all pixels
+    in a season is subtracted first: it is part of the verdict of the site, and no noise of a pixel. Residuals are
+    pooled over the site, because a pixel has too few seasons to estimate its own noise.
     """
     seasons, space = over.shape[0], over.shape[1:]
     over, seen = (np.ascontiguousarray(values).reshape(seasons, -1) for values in (over, seen))
@@ -113,8 +126,9 @@ def pixel_theta(over: np.ndarray, seen: np.ndarray, expected: np.ndarray) -> tup
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _theta(over: np.ndarray, seen: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Of (season, pixel) arrays theta of each pixel, the weighted spread of its expectations, and what is left of all
-    of them by degree of freedom; NaN where nothing tells.
+    """Theta of each pixel, weighted sum of squares of its expected uplift, and residual variance of all pixels.
+
+    Inputs are (season, pixel) arrays; results are NaN where not determined.
     """
     seasons, pixels = over.shape
     weight, own = np.zeros((seasons, pixels)), np.zeros((seasons, pixels))
@@ -142,7 +156,7 @@ def _theta(over: np.ndarray, seen: np.ndarray, expected: np.ndarray) -> tuple[np
             x = expected[i] - due / total
             wide += weight[i, j] * x * x
             along += weight[i, j] * x * (own[i, j] - stood / total)
-        if wide > 1e-9:  # no pixel that was never seen
+        if wide > 1e-9:  # excludes pixels that were never seen
             spread[j], theta[j] = wide, along / wide
             if used > 2:
                 freedom += used - 2
@@ -167,25 +181,24 @@ def failing_area(
     Parameters
     ----------
     theta, error : (y, x) arrays
-        Theta of each pixel, its level left open, and its standard error, as :func:`pixel_theta` gives them; NaN where
-        a pixel tells nothing. [1]
+        Theta of each pixel up to a constant, and its standard error, from :func:`pixel_theta`; NaN where unknown. [1]
     within : (y, x) bool array
-        Pixels whose centre lies in the site.
+        Pixels of the site.
     site_theta, site_variance : float
-        The site's posterior of theta. [1]
+        Mean and variance of the site's posterior of theta. [1]
     pixel : float
         Side of a pixel. [m]
     reach : float
-        How far errors of neighbours go together: range of their exponential variogram. [m]
+        Range of the exponential variogram of the errors. [m]
 
     Returns
     -------
     FailingArea
-        Numbers are NaN and maps empty where its `reason` says why.
+        If its `reason` is not empty, numbers are NaN and maps empty.
     """
     hectares_of_one = pixel * pixel / 10_000
     hectares = float(within.sum() * hectares_of_one)
-    # the outermost pixels are part of something else
+    # the outermost pixels also show ground outside
     core = ndimage.binary_erosion(within, np.ones((3, 3)))
     known = core & np.isfinite(theta) & (error > 0) & np.isfinite(error)
     reason = ""
@@ -208,14 +221,14 @@ def failing_area(
     least = int(np.ceil(MIN_PATCH_HECTARES / hectares_of_one - 1e-9))
     shown = patches.large_patches(np.nan_to_num(smooth) > SHOWN_PROBABILITY, least)
     drawn = patches.draw_shares(patches.failing_fraction(chances[0], level), reach / pixel, DRAWS, SEED)
-    doubted = np.array([patches.failing_fraction(chance, level)[known].mean() for chance in chances[1:]])
+    shares = np.array([patches.failing_fraction(chance, level)[known].mean() for chance in chances[1:]])
     generator = np.random.default_rng(SEED)
-    doubts = np.interp(generator.standard_normal(DRAWS), SITE_NODES, doubted)
-    # The site's doubt is for the interval. Averaged into the share it would carry failed ground, which stands at none
-    # of the plan however the site is judged, over the limit from one side alone.
-    share = float(np.clip(doubted[SITE_NODES.size // 2], 0, 1))
-    low, high = np.percentile(np.clip(drawn - drawn.mean() + doubts, 0, 1), [2.5, 97.5])
-    # of so many pixels none was seen to fail, or none to stand: up to three in as many may yet (the rule of three)
+    shifts_of_share = np.interp(generator.standard_normal(DRAWS), SITE_NODES, shares)
+    # The uncertainty of the site is only for the interval. Averaged into the share it would bias it: failed ground is
+    # at 0 whatever the theta of the site, and would cross the limit in one direction only.
+    share = float(np.clip(shares[SITE_NODES.size // 2], 0, 1))
+    low, high = np.percentile(np.clip(drawn - drawn.mean() + shifts_of_share, 0, 1), [2.5, 97.5])
+    # rule of three: if none of n pixels fails, or all do, up to 3 / n may be otherwise
     few = min(3 / values.size, 1.0)
     low, high = min(low, share, 1 - few), max(high, share, few)
     return FailingArea(chances[0], smooth, shown, share, float(low), float(high), hectares, "")

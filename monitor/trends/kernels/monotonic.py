@@ -1,12 +1,12 @@
 """Theil-Sen slope and Mann-Kendall test of every pixel.
 
-All functions take times ``t`` of shape (n,), strictly ascending, in years of 365.25 days, and values
-``y`` of shape (n, pixels), float32 or float64. A value that is not finite was not seen and is left out
-of its pixel alone. Arithmetic is in the type of ``y``; counts and tests are exact.
+All functions take times ``t`` of shape (n,), strictly ascending, in years of 365.25 days, and values ``y`` of shape
+(n, pixels), float32 or float64. A value that is not finite was not seen and is ignored for its pixel. Arithmetic is in
+the type of ``y``; counts and tests are exact.
 
-Two ways to the median of the slopes between all pairs. Up to :data:`NETWORK_DATES` dates (yearly values) a
-sorting network runs over a tile of pixels: no branches, so the processor's vector units do the work,
-gaps included. Beyond that each pixel's slopes are narrowed to a small bracket round the wanted ranks.
+The median of the slopes between all pairs is computed in two ways. Up to :data:`NETWORK_DATES` dates (yearly values) a
+sorting network runs over a tile of pixels, also with gaps: it has no branches, so that it is vectorised. For more dates
+the slopes of each pixel are narrowed to a small bracket around the requested ranks.
 """
 
 import math
@@ -20,16 +20,16 @@ STATISTICS: Final = ("slope", "slope_low", "slope_high", "tau", "s", "p", "p_ham
 """Rows of the result of :func:`monotonic`, in order."""
 
 NETWORK_DATES: Final = 16
-"""Most dates for which the sorting network is used: 120 slopes a pixel, a tile of which fits the first-level cache."""
+"""Maximum number of dates for the sorting network: 120 slopes a pixel, of which a tile fits the first-level cache."""
 
 NETWORK_TILE: Final = 64
-"""Pixels side by side in the network; fewer leave the vector units idle, more leave the cache."""
+"""Pixels side by side in the network; fewer leave vector units idle, more exceed the cache."""
 
 RANK_SAMPLE: Final = 128
-"""Slopes drawn to bracket a rank among many."""
+"""Size of the sample of slopes that brackets a rank."""
 
 SAMPLE_MARGIN: Final = 15
-"""Places in the sample to either side of the wanted rank: it lies between them in all but 1 % of draws."""
+"""Ranks in the sample on either side of the requested one, which is between them in 99 % of samples."""
 
 DAYS_PER_YEAR: Final = 365.25
 """Days in a year."""
@@ -38,7 +38,7 @@ Z95: Final = 1.959963984540054
 """Two-sided 95 % point of the normal distribution: confidence limits, and significance of a lag."""
 
 MIN_HAMED_RAO: Final = 10
-"""Fewest values for which autocorrelation is estimated at all."""
+"""Minimum number of values for estimating autocorrelation."""
 
 
 def slope_and_score(t: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,13 +49,13 @@ def slope_and_score(t: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarra
     t : (n,) array
         Time of each layer, strictly ascending. [year]
     y : (n, pixels) array
-        Values, not finite where there was none.
+        Values, not finite where not seen.
 
     Returns
     -------
     slope, s : (pixels,) arrays
-        Median of the slopes between all pairs, in units of `y` per year, and the number of pairs that rise
-        less those that fall; NaN with fewer than two values.
+        Median of the slopes between all pairs, in units of `y` per year, and the number of rising pairs minus that of
+        falling pairs; NaN with fewer than two values.
 
     References
     ----------
@@ -80,21 +80,21 @@ def monotonic(t: np.ndarray, y: np.ndarray) -> np.ndarray:
     t : (n,) array
         Time of each layer, strictly ascending. [year]
     y : (n, pixels) array
-        Values, not finite where there was none.
+        Values, not finite where not seen.
 
     Returns
     -------
     (8, pixels) array
-        The rows of :data:`STATISTICS`. ``n`` is always a number; all else is NaN with fewer than two values.
-        Further NaN: a limit that so few values cannot bound (fewer than five, without ties), ``tau`` where
-        all values are equal, ``p_hamed_rao`` with fewer than :data:`MIN_HAMED_RAO` values, without
-        residuals to correlate, or where the corrected variance is not positive.
+        The rows of :data:`STATISTICS`. ``n`` is always a number; all others are NaN with fewer than two values. Also
+        NaN: a limit that too few values cannot bound (fewer than five, without ties), ``tau`` where all values are
+        equal, ``p_hamed_rao`` with fewer than :data:`MIN_HAMED_RAO` values, without residuals to correlate, or where
+        the corrected variance is not positive.
 
     Notes
     -----
-    ``p`` is two-sided, from the normal approximation with corrections for ties and for continuity. The
-    correction of Hamed and Rao takes the lags whose autocorrelation, of the ranks of the residuals from
-    the Theil-Sen line, is significant at 5 %. Lags count observations, so it means most on even dates.
+    ``p`` is two-sided, from the normal approximation with corrections for ties and continuity. The correction of Hamed
+    and Rao uses the lags at which the ranks of the residuals from the Theil-Sen line are autocorrelated at 5 %. Lags
+    count observations, so it is most meaningful for evenly spaced dates.
 
     References
     ----------
@@ -117,7 +117,7 @@ def monotonic(t: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 @cache
 def _network(n: int, *, whole: bool) -> np.ndarray:
-    """Find comparators (a, b), a < b, that sort the slopes of n dates, or bring only the two middle ones home.
+    """Comparators (a, b), a < b, that sort the slopes of n dates (`whole`), or only put the two middle ones in place.
 
     Merge exchange: D. E. Knuth, "The art of computer programming" vol. 3, algorithm 5.2.2 M.
     """
@@ -134,17 +134,17 @@ def _network(n: int, *, whole: bool) -> np.ndarray:
             d, q, r = q - p, q // 2, p
         p //= 2
     needed = set(range(size)) if whole else {max(size // 2 - 1, 0), size // 2}
-    kept = []
+    used = []
     for a, b in reversed(comparators):
         if a in needed or b in needed:
             needed |= {a, b}
-            kept.append((a, b))
-    return np.array(kept[::-1], np.int64).reshape(-1, 2)
+            used.append((a, b))
+    return np.array(used[::-1], np.int64).reshape(-1, 2)
 
 
 @njit(nogil=True, cache=True)
 def _load_tile(y: np.ndarray, start: int, tile: np.ndarray) -> int:
-    """Copy a tile of pixels, NaN where not seen and beyond the edge."""
+    """Copy a tile of pixels, NaN where not seen and beyond the edge; return its width."""
     n, pixels = y.shape
     width: int = min(NETWORK_TILE, pixels - start)
     for i in range(n):
@@ -160,7 +160,7 @@ def _load_tile(y: np.ndarray, start: int, tile: np.ndarray) -> int:
 def _rises(
     values: np.ndarray, a: np.uint64, b: np.uint64, rate: float, slopes: np.ndarray, row: np.uint64, s: np.ndarray
 ) -> None:
-    """Slopes between the dates that begin at a and b in a tile without gaps; scores are counted up."""
+    """Compute slopes between the dates at a and b in a tile without gaps, and add up scores."""
     one, zero = s.dtype.type(1), s.dtype.type(0)
     for lane in range(np.uint64(NETWORK_TILE)):
         rise = values[b + lane] - values[a + lane]
@@ -170,13 +170,19 @@ def _rises(
 
 @njit(nogil=True, cache=True)
 def _rises_with_gaps(
-    values: np.ndarray, a: np.uint64, b: np.uint64, rate: float, slopes: np.ndarray, row: np.uint64, s: np.ndarray,
+    values: np.ndarray,
+    a: np.uint64,
+    b: np.uint64,
+    rate: float,
+    slopes: np.ndarray,
+    row: np.uint64,
+    s: np.ndarray,
     fill: np.ndarray,
-) -> None:  # fmt: skip
-    """The same of a tile with gaps.
+) -> None:
+    """Compute slopes between the dates at a and b in a tile with gaps, and add up scores.
 
-    A missing slope is taken as plus and minus infinity in turn, so that the median of what remains stays in the
-    middle rows: with k missing, k // 2 lie below.
+    Missing slopes are plus and minus infinity in turn, so that the median of the others stays in the middle rows: of k
+    missing ones, k // 2 are below it.
     """
     one, zero = s.dtype.type(1), s.dtype.type(0)
     for lane in range(np.uint64(NETWORK_TILE)):
@@ -191,7 +197,7 @@ def _rises_with_gaps(
 def _sorted_slopes(
     t: np.ndarray, tile: np.ndarray, network: np.ndarray, slopes: np.ndarray, fill: np.ndarray, s: np.ndarray
 ) -> bool:
-    """Slopes between all pairs, sorted by the network as far as it goes, and the scores; whether there are gaps."""
+    """Compute slopes between all pairs, sort them by the network, add up scores; return whether there are gaps."""
     fill[:] = np.inf
     s[:] = 0
     # flat and unsigned: otherwise each index is tested for being negative, and the loops are not vectorised
@@ -235,9 +241,9 @@ def _slope_few(t: np.ndarray, y: np.ndarray, network: np.ndarray, slope: np.ndar
             for i in range(n if gaps else 0):
                 seen -= tile[i, lane] != tile[i, lane]
             if seen >= 2:
-                found = seen * (seen - 1) // 2
-                below = (pairs - found) // 2
-                low, high = slopes[below + (found - 1) // 2, lane], slopes[below + found // 2, lane]
+                seen_pairs = seen * (seen - 1) // 2
+                below = (pairs - seen_pairs) // 2
+                low, high = slopes[below + (seen_pairs - 1) // 2, lane], slopes[below + seen_pairs // 2, lane]
                 slope[start + lane] = low + (high - low) * half
                 s[start + lane] = score[lane]
 
@@ -265,15 +271,15 @@ def _monotonic_few(t: np.ndarray, y: np.ndarray, network: np.ndarray, out: np.nd
             column[7] = seen
             if seen < 2:
                 continue
-            found = seen * (seen - 1) // 2
-            below = (pairs - found) // 2
-            low, high = slopes[below + (found - 1) // 2, lane], slopes[below + found // 2, lane]
+            seen_pairs = seen * (seen - 1) // 2
+            below = (pairs - seen_pairs) // 2
+            low, high = slopes[below + (seen_pairs - 1) // 2, lane], slopes[below + seen_pairs // 2, lane]
             column[0] = low + (high - low) / 2
             variance, tied = _ties(seen_y[:seen], order)
-            first, last = _limit_ranks(found, variance)
+            first, last = _limit_ranks(seen_pairs, variance)
             if first >= 0:
                 column[1] = slopes[below + first, lane]
-            if last < found:
+            if last < seen_pairs:
                 column[2] = slopes[below + last, lane]
             _test(seen_t[:seen], seen_y[:seen], float(score[lane]), variance, tied, residual, column)
 
@@ -287,8 +293,8 @@ def _slope_many(t: np.ndarray, y: np.ndarray, slope: np.ndarray, s: np.ndarray) 
     for pixel in range(pixels):
         seen = _seen(days, y, pixel, seen_t, seen_y)
         if seen >= 2:
-            found = _slopes(seen_t[:seen], seen_y[:seen], slopes)
-            slope[pixel] = _middle(slopes[:found], work)
+            pairs = _slopes(seen_t[:seen], seen_y[:seen], slopes)
+            slope[pixel] = _middle(slopes[:pairs], work)
             s[pixel] = _score(seen_y[:seen])
 
 
@@ -307,27 +313,27 @@ def _monotonic_many(t: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
         if seen < 2:
             continue
         values = seen_y[:seen]
-        found = _slopes(seen_t[:seen], values, slopes)
-        column[0] = _middle(slopes[:found], work)
+        pairs = _slopes(seen_t[:seen], values, slopes)
+        column[0] = _middle(slopes[:pairs], work)
         variance, tied = _ties(values, order)
-        first, last = _limit_ranks(found, variance)
+        first, last = _limit_ranks(pairs, variance)
         if first >= 0:
-            column[1] = _ranked(slopes[:found], first, first, work)
-        if last < found:
-            column[2] = _ranked(slopes[:found], last, last, work)
+            column[1] = _ranked(slopes[:pairs], first, first, work)
+        if last < pairs:
+            column[2] = _ranked(slopes[:pairs], last, last, work)
         _test(seen_t[:seen] / DAYS_PER_YEAR, values, float(_score(values)), variance, tied, residual, column)
 
 
 @njit(nogil=True, cache=True)
 def _days(t: np.ndarray) -> np.ndarray:
-    """Days from the middle of the record: whole days are exact in single precision, fractions of years are not."""
+    """Days since the middle of the record: whole days are exact in single precision, fractions of years are not."""
     days: np.ndarray = (t - (t[0] + t[-1]) / 2) * DAYS_PER_YEAR
     return days
 
 
 @njit(nogil=True, cache=True)
 def _seen(t: np.ndarray, y: np.ndarray, pixel: int, seen_t: np.ndarray, seen_y: np.ndarray) -> int:
-    """Bring what was seen of one pixel to the front; how many values."""
+    """Copy the values seen of one pixel, and their times, to the front of the arrays; return their number."""
     seen = 0
     for i in range(t.size):
         value = y[i, pixel]
@@ -339,7 +345,7 @@ def _seen(t: np.ndarray, y: np.ndarray, pixel: int, seen_t: np.ndarray, seen_y: 
 
 @njit(nogil=True, cache=True)
 def _score(y: np.ndarray) -> int:
-    """Pairs that rise less pairs that fall."""
+    """Number of rising pairs minus number of falling pairs."""
     s = 0
     for i in range(y.size):
         later, now = y[i + 1 :], y[i]
@@ -350,21 +356,21 @@ def _score(y: np.ndarray) -> int:
 
 @njit(nogil=True, cache=True)
 def _slopes(t: np.ndarray, y: np.ndarray, slopes: np.ndarray) -> int:
-    """All pairwise slopes of one pixel per year, from times in days; how many."""
-    found = 0
+    """Compute all pairwise slopes of one pixel per year, from times in days; return their number."""
+    pairs = 0
     year = y.dtype.type(DAYS_PER_YEAR)
     for i in range(y.size - 1):
         later_t, later_y, now_t, now_y = t[i + 1 :], y[i + 1 :], t[i], y[i]
-        row = slopes[found : found + later_y.size]
+        row = slopes[pairs : pairs + later_y.size]
         for k in range(row.size):
             row[k] = (later_y[k] - now_y) / (later_t[k] - now_t) * year
-        found += row.size
-    return found
+        pairs += row.size
+    return pairs
 
 
 @njit(nogil=True, cache=True)
 def _select(values: np.ndarray, k: int, low: int, high: int) -> None:
-    """Put the k-th smallest of values[low:high + 1] in place, smaller ones before it, larger after (Hoare)."""
+    """Put the k-th smallest of values[low:high + 1] in place, smaller ones before it, larger ones after (Hoare)."""
     while low < high:
         middle = (low + high) // 2
         pivot = max(min(values[low], values[high]), min(max(values[low], values[high]), values[middle]))
@@ -388,11 +394,11 @@ def _select(values: np.ndarray, k: int, low: int, high: int) -> None:
 
 @njit(nogil=True, cache=True)
 def _ranked(values: np.ndarray, first: int, last: int, work: np.ndarray) -> float:
-    """Mean of the order statistics `first` and `last`, which are the same or neighbours; `values` stay as they are.
+    """Mean of the order statistics `first` and `last`, which are the same or neighbours; `values` are not changed.
 
-    A sample brackets the wanted ranks; one pass without branches keeps what lies in the bracket and counts what
-    lies below; and again on what was kept, until few are left to select from. The count makes the answer exact:
-    a bracket that missed is seen, and then all values are selected from.
+    A sample brackets the requested ranks; one pass without branches copies the values in the bracket and counts those
+    below it; this is repeated until few values are left to select from. The count makes the result exact: if a bracket
+    misses the ranks, the selection is made from all values.
     """
     sample = np.empty(RANK_SAMPLE, values.dtype)
     source, size, skipped = values, values.size, 0
@@ -400,42 +406,42 @@ def _ranked(values: np.ndarray, first: int, last: int, work: np.ndarray) -> floa
         step = size // RANK_SAMPLE
         for i in range(RANK_SAMPLE):
             sample[i] = source[i * step]
-        place = (first - skipped) * RANK_SAMPLE // size
-        down, up = max(place - SAMPLE_MARGIN, 0), min(place + SAMPLE_MARGIN, RANK_SAMPLE - 1)
+        rank = (first - skipped) * RANK_SAMPLE // size
+        down, up = max(rank - SAMPLE_MARGIN, 0), min(rank + SAMPLE_MARGIN, RANK_SAMPLE - 1)
         _select(sample, down, 0, RANK_SAMPLE - 1)
         _select(sample, up, down, RANK_SAMPLE - 1)
-        low = sample[down] if place > SAMPLE_MARGIN else -np.inf
-        high = sample[up] if place + SAMPLE_MARGIN < RANK_SAMPLE else np.inf
-        below, kept = _kept(source[:size], low, high, work)
-        if not below <= first - skipped <= last - skipped < below + kept:
+        low = sample[down] if rank > SAMPLE_MARGIN else -np.inf
+        high = sample[up] if rank + SAMPLE_MARGIN < RANK_SAMPLE else np.inf
+        below, copied = _copy_between(source[:size], low, high, work)
+        if not below <= first - skipped <= last - skipped < below + copied:
             source, size, skipped = values, values.size, 0
             break
-        stuck = 2 * kept > size
-        source, size, skipped = work, kept, skipped + below
+        stuck = 2 * copied > size
+        source, size, skipped = work, copied, skipped + below
         if stuck:
             break
     if size == values.size:
         work[:size] = values
     _select(work, first - skipped, 0, size - 1)
-    found = work[first - skipped]
+    value = work[first - skipped]
     if last == first:
-        return float(found)
+        return float(value)
     beyond = work[last - skipped]
     for i in range(last - skipped, size):
         beyond = min(beyond, work[i])
-    return float(found + (beyond - found) / 2)
+    return float(value + (beyond - value) / 2)
 
 
 @njit(nogil=True, cache=True)
-def _kept(values: np.ndarray, low: float, high: float, work: np.ndarray) -> tuple[int, int]:
-    """Copy values from low to high into work; how many lie below, how many were kept."""
-    below, kept = 0, 0
+def _copy_between(values: np.ndarray, low: float, high: float, work: np.ndarray) -> tuple[int, int]:
+    """Copy the values from low to high into work; return how many are below, and how many were copied."""
+    below, copied = 0, 0
     for i in range(values.size):
         value = values[i]
-        work[kept] = value
-        kept += (value >= low) & (value <= high)
+        work[copied] = value
+        copied += (value >= low) & (value <= high)
         below += value < low
-    return below, kept
+    return below, copied
 
 
 @njit(nogil=True, cache=True)
@@ -445,7 +451,7 @@ def _middle(values: np.ndarray, work: np.ndarray) -> float:
 
 @njit(nogil=True, cache=True)
 def _ties(y: np.ndarray, order: np.ndarray) -> tuple[float, int]:
-    """Variance of S under no trend, less what ties take from it, and the number of tied pairs."""
+    """Variance of S without a trend, corrected for ties, and the number of tied pairs."""
     n = y.size
     order[:n] = y
     order[:n].sort()
@@ -461,10 +467,10 @@ def _ties(y: np.ndarray, order: np.ndarray) -> tuple[float, int]:
 
 
 @njit(nogil=True, cache=True)
-def _limit_ranks(found: int, variance: float) -> tuple[int, int]:
-    """Ranks of the sorted slopes that bound the slope at 95 %; outside 0 .. found - 1 there is no bound."""
+def _limit_ranks(pairs: int, variance: float) -> tuple[int, int]:
+    """Ranks of the sorted slopes that bound the slope at 95 %; outside 0 .. pairs - 1 there is no bound."""
     half_width = Z95 * math.sqrt(variance)
-    return round((found - half_width) / 2) - 1, round((found + half_width) / 2)
+    return round((pairs - half_width) / 2) - 1, round((pairs + half_width) / 2)
 
 
 @njit(nogil=True, cache=True)
@@ -479,7 +485,7 @@ def _two_sided(s: float, variance: float) -> float:
 def _test(
     t: np.ndarray, y: np.ndarray, s: float, variance: float, tied: int, residual: np.ndarray, column: np.ndarray
 ) -> None:
-    """Fill in tau-b, S, p and the p of Hamed and Rao."""
+    """Store tau-b, S, p and the p of Hamed and Rao in a column of the result."""
     n = y.size
     pairs = n * (n - 1) // 2
     if tied < pairs:
@@ -494,10 +500,10 @@ def _test(
 
 @njit(nogil=True, cache=True)
 def _inflation(t: np.ndarray, y: np.ndarray, slope: float, rank: np.ndarray) -> float:
-    """Factor of the variance of S for autocorrelation; NaN where the line leaves nothing but rounding.
+    """Factor of the variance of S for autocorrelation; NaN if the residuals are only rounding.
 
-    The slope is often that of one pair, whose two residuals are then equal: residuals that differ by no more
-    than rounding share a rank, so that the answer does not hang on the last bit.
+    The slope is often that of one pair, whose two residuals are then equal: residuals that differ only by rounding
+    share a rank, so that the result does not depend on the last bit.
     """
     n = y.size
     residual = np.empty(n)

@@ -1,9 +1,9 @@
-"""Where on a site regrowth is absent: theta of every pixel, and how much of the site has next to none.
+"""Failing pixels and patches of a site: probabilities, edges, patches and random draws.
 
-A pixel's own theta is a noisy number. How the true ones are spread over the site is learnt from all pixels together:
-weights on a grid of values, which start as the site's own posterior and are moved by what the pixels say (J. Kiefer and
-J. Wolfowitz, 1956, by the steps of EM). A bell round the site's theta, the plain form of shrinkage, is wrong where it
-matters: a site of which half has failed has pixels near 0 and near 1 and none in between.
+The theta of a single pixel is noisy. The distribution of the true values over the site is estimated from all its
+pixels: weights on a grid of values, which start as the site's posterior and are fitted to the pixels by EM
+(nonparametric maximum likelihood: J. Kiefer and J. Wolfowitz, 1956). A normal distribution around the theta of the site
+would be wrong where it matters: a site of which half has failed has pixels near 0 and near 1 and none in between.
 """
 
 from functools import lru_cache
@@ -16,31 +16,31 @@ from scipy.special import expit, logit, ndtri
 
 THETA_STEP: Final = 0.05
 THETA_GRID: Final = THETA_STEP * np.arange(-32, 33)
-"""Values that the theta of pixels may have, less that of their site; those beyond belong to the ends."""
+"""Grid of the theta of pixels, minus that of their site; values beyond count at the ends."""
 
 CLASS_WIDTHS: Final = (0.03, 1.1)
-"""Pixels whose thetas lie within the first, and whose errors have a lesser ratio than the second, are taken as one."""
+"""Width of the classes of pixels that are treated as equal: difference of theta, and ratio of errors."""
 
 PIXEL_SPREAD: Final = 0.5
-"""Standard deviation of the theta of pixels round that of their site before they are looked at."""
+"""Prior standard deviation of the theta of pixels around that of their site."""
 
 PRIOR_WEIGHT: Final = 10.0
-"""How many pixels the site's own posterior counts for."""
+"""Weight of the site's posterior. [pixel]"""
 
 EM_STEPS: Final = 300
-"""Steps of EM."""
+"""Number of EM steps."""
 
 SMOOTHING_SD: Final = 1.0
-"""Standard deviation of the bell by which the logit of p is smoothed. [pixel]"""
+"""Standard deviation of the Gaussian filter of logit(p). [pixel]"""
 
 FIELD_SIDE_STEP: Final = 32
-"""Fields are drawn on whole numbers of these, so that sites share them. [pixel]"""
+"""Sides of random fields are multiples of this, so that sites share them. [pixel]"""
 
 MAX_DRAWN_SIDE: Final = 128
-"""Of a site with a longer side, pixels are drawn in blocks: the draws of all fields fit into memory. [pixel]"""
+"""Longest side of a random field: pixels of larger sites are drawn in blocks, to limit memory. [pixel]"""
 
 MIN_PROBABILITY: Final = 1e-6
-"""Least p, and greatest less than 1, that is smoothed: the logit of 0 has no end."""
+"""Probabilities are clipped to this and to 1 minus this before their logit, which is infinite at 0 and 1."""
 
 
 def failing_probability(
@@ -51,19 +51,19 @@ def failing_probability(
     Parameters
     ----------
     theta, error : (pixels,) arrays
-        Estimate of each pixel and its standard error, finite, errors positive.
+        Estimate of each pixel and its standard error; finite, errors positive.
     site, variance : float
-        The site's posterior.
+        Mean and variance of the site's posterior of theta.
     below : float or (limit,) array
-        The limit, or several.
+        One limit, or several.
 
     Returns
     -------
     (pixels,) or (limit, pixels) array
-        0 to 1.
+        Probabilities, for each limit. [1]
     """
     kinds = np.stack([np.rint(theta / CLASS_WIDTHS[0]), np.rint(np.log(error) / np.log(CLASS_WIDTHS[1]))])
-    # as one number each: to sort pairs took more time than all else here
+    # one integer each: sorting pairs took longer than all else here
     codes = (kinds[0].clip(-(2**40), 2**40) * 2**20 + kinds[1]).astype(np.int64)
     _, first, which, count = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
     kinds = kinds[:, first]
@@ -73,7 +73,7 @@ def failing_probability(
     start /= start.sum()
     share = likelihood * _spread(likelihood, count.astype(np.float64), start)
     share /= share.sum(axis=1, keepdims=True)
-    # a value of the grid stands for all thetas half a step around it
+    # a grid value represents thetas within half a step
     failing = np.clip((np.atleast_1d(below) - site - THETA_GRID[:, None]) / THETA_STEP + 0.5, 0, 1)
     chance: np.ndarray = np.clip(np.einsum("kg,gl->lk", share, failing), 0, 1)[:, which.ravel()]
     return chance[0] if np.ndim(below) == 0 else chance
@@ -81,24 +81,24 @@ def failing_probability(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _spread(likelihood: np.ndarray, count: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Weights of the grid's values by EM, from (kind, value) likelihoods of kinds of pixels and how many each has."""
+    """Weights of the grid values by EM, from (class, value) likelihoods and the number of pixels of each class."""
     kinds, values = likelihood.shape
     turned = likelihood.T.copy()
     weights, total = start.copy(), count.sum() + PRIOR_WEIGHT
-    density, found = np.empty(kinds), np.empty(values)
+    density, posterior = np.empty(kinds), np.empty(values)
     for _ in range(EM_STEPS):
-        _weighted(turned, weights, density)
-        _weighted(likelihood, count / density, found)
-        weights = (weights * found + PRIOR_WEIGHT * start) / total
+        _weighted_sum(turned, weights, density)
+        _weighted_sum(likelihood, count / density, posterior)
+        weights = (weights * posterior + PRIOR_WEIGHT * start) / total
     return weights
 
 
 @njit(nogil=True, cache=True)
-def _weighted(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-    """Sum of (n, m) rows by their weights, into (m,) `out`.
+def _weighted_sum(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """Weighted sum of (n, m) rows, into (m,) `out`.
 
-    Sums run over whole rows, not along them: they are quick, and their order is one; four rows at a time, so that a sum
-    is fetched and put back a quarter as often.
+    The loop adds whole rows, which is vectorised and has one order of additions; four rows at a time, so that sums are
+    loaded and stored a quarter as often.
     """
     out[:] = 0.0
     whole = len(rows) // 4 * 4
@@ -112,7 +112,7 @@ def _weighted(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
 
 
 def smooth(chance: np.ndarray) -> np.ndarray:
-    """The same map with its logit smoothed by a bell; NaN stays, and counts for nothing in its neighbours."""
+    """Smooth the logit of a map of probabilities by a Gaussian filter that ignores NaN; NaN stays NaN."""
     known = np.isfinite(chance)
     value = np.where(known, logit(np.clip(np.where(known, chance, 0.5), MIN_PROBABILITY, 1 - MIN_PROBABILITY)), 0.0)
     total = ndimage.gaussian_filter(value, SMOOTHING_SD, mode="constant")
@@ -122,27 +122,27 @@ def smooth(chance: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def failing_fraction(chance: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """Failing part of each pixel: its chance of failing, and at the edges of patches by how far theta lies between.
+    """Failing fraction of each pixel: its probability of failing, or, at the edges of patches, by linear unmixing.
 
-    A pixel half in a patch has a theta in the middle and would pass as sound: with such pixels taken for whole, small
-    patches lose a quarter of their area. Where a pixel and its eight neighbours are both failing and sound, its part is
-    ``(sound - theta) / (sound - failing)``, both being means over the pixels that are surely one or the other. Taken as
-    it is, below 0 and above 1 too, it is right on average.
+    A pixel half in a patch has a theta in the middle and would count as sound: small patches would lose a quarter of
+    their area. Where a pixel and its eight neighbours are both failing and sound, its fraction is
+    ``(sound - theta) / (sound - failing)``, with the means of the pixels that are surely sound and surely failing. It
+    is not clipped to 0 and 1, so that it is right on average.
 
     Parameters
     ----------
     chance : (y, x) array
-        NaN where not told of.
+        Probability of failing; NaN where unknown. [1]
     theta : (y, x) array
-        Estimate of each pixel.
+        Estimate of each pixel; its level matters. [1]
 
     Returns
     -------
     (y, x) array
-        NaN where `chance` is.
+        NaN where `chance` is NaN. [1]
     """
     edge, out = _edge(chance), chance.copy()
-    total, count = np.zeros((2, 2)), np.zeros((2, 2), np.int64)  # of failing and of sound ones; of all, of those inside
+    total, count = np.zeros((2, 2)), np.zeros((2, 2), np.int64)  # (failing, sound) x (all, not at an edge)
     for y, x in np.ndindex(chance.shape):
         surely, sound = chance[y, x] > 0.9, chance[y, x] < 0.1
         if surely or sound:
@@ -150,7 +150,7 @@ def failing_fraction(chance: np.ndarray, theta: np.ndarray) -> np.ndarray:
                 total[int(sound), inside] += theta[y, x]
                 count[int(sound), inside] += 1
     if count[0, 0] and count[1, 0]:
-        # pixels at the edge are mixed themselves: those inside tell what either is like
+        # pixels at an edge are mixed themselves: prefer the others
         low, high = [total[i, int(count[i, 1] > 0)] / count[i, int(count[i, 1] > 0)] for i in range(2)]
         for y, x in np.ndindex(chance.shape):
             if edge[y, x] and np.isfinite(chance[y, x]):
@@ -160,7 +160,7 @@ def failing_fraction(chance: np.ndarray, theta: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def _edge(chance: np.ndarray) -> np.ndarray:
-    """Pixels of a (y, x) map that have one above .5 and one below among themselves and their eight neighbours."""
+    """Whether each pixel and its eight neighbours include values above .5 and below .5, (y, x) bool."""
     height, width = chance.shape
     side = np.zeros((height + 2, width + 2), np.uint8)  # bits: 1 above, 2 below
     for y in range(height):
@@ -175,18 +175,18 @@ def _edge(chance: np.ndarray) -> np.ndarray:
 
 
 def large_patches(mask: np.ndarray, least: int) -> np.ndarray:
-    """The mask without its patches of fewer than so many pixels; pixels that touch at a corner belong together."""
+    """Remove patches of fewer than `least` pixels from a mask; pixels that touch at a corner are connected."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    kept: np.ndarray = (sizes >= least)[labels] & mask
-    return kept
+    large: np.ndarray = (sizes >= least)[labels] & mask
+    return large
 
 
 @lru_cache(maxsize=8)
 def random_fields(shape: tuple[int, int], reach: float, count: int, seed: int) -> np.ndarray:
-    """Gaussian fields of variance 1 whose correlation falls off as exp(-distance / reach), reach in pixels.
+    """Gaussian random fields (count, *shape) of variance 1 with correlation exp(-distance / reach), reach in pixels.
 
-    Kept, and not to be written to: sites of one size share them.
+    They are cached and read-only: sites of one size share them.
     """
     generator = np.random.default_rng(seed)
     padded = [fft.next_fast_len(int(side + 6 * reach) + 1, real=True) for side in shape]
@@ -202,16 +202,27 @@ def random_fields(shape: tuple[int, int], reach: float, count: int, seed: int) -
 
 
 def draw_shares(part: np.ndarray, reach: float, count: int, seed: int) -> np.ndarray:
-    """Shares of the pixels that fail in so many draws, in each of which each fails with its own chance.
+    """Share of failing pixels in `count` random draws, in which each pixel fails with its own probability.
 
-    Neighbours fail together: the draws are cut from fields whose correlation falls off with `reach` [pixel]. Of a
-    `part` (y, x), NaN outside, values below 0 and above 1 count as 0 and 1.
+    Parameters
+    ----------
+    part : (y, x) array
+        Failing fraction of each pixel, NaN outside; clipped to 0 and 1. [1]
+    reach : float
+        Range of the correlation between pixels. [pixel]
+    count, seed : int
+        Number of draws, and seed of the random fields.
+
+    Returns
+    -------
+    (count,) array
+        Shares. [1]
     """
     rows, columns = (np.flatnonzero(np.isfinite(part).any(axis=axis)) for axis in (1, 0))
     part = np.clip(part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 0, 1)
     weight = np.isfinite(part).astype(float)
     step = -(-max(part.shape) // MAX_DRAWN_SIDE)
-    if step > 1:  # of a large site so many pixels fail or stand together
+    if step > 1:  # pixels of a large site fail or not in blocks
         total, weight = (_summed(values, step) for values in (np.nan_to_num(part), weight))
         part, reach = total / np.where(weight > 0, weight, np.nan), reach / step
     size = [FIELD_SIDE_STEP * -(-side // FIELD_SIDE_STEP) for side in part.shape]
@@ -223,14 +234,14 @@ def draw_shares(part: np.ndarray, reach: float, count: int, seed: int) -> np.nda
 
 @njit(nogil=True, cache=True)
 def _failing(drawn: np.ndarray, limit: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Weights of what lies below its limit (y, x), summed up for each of the draws (draw, y, x), which may be larger.
+    """Sum of the weights of pixels below their limit (y, x), for each draw (draw, y, x), which may be larger.
 
     Weights are whole numbers, so that no sum is rounded.
     """
     height, width = limit.shape
     out = np.zeros(drawn.shape[0])
     for i in range(out.size):
-        below = np.zeros(width, np.float32)  # sums run over whole rows, not along them: they are quick
+        below = np.zeros(width, np.float32)  # adds whole rows, which is vectorised
         for y in range(height):
             for x in range(width):
                 below[x] += weight[y, x] if drawn[i, y, x] < limit[y, x] else np.float32(0)
@@ -240,7 +251,7 @@ def _failing(drawn: np.ndarray, limit: np.ndarray, weight: np.ndarray) -> np.nda
 
 
 def _summed(values: np.ndarray, step: int) -> np.ndarray:
-    """Sums of blocks of step x step pixels; what is missing at the far edges counts as 0."""
+    """Sums of blocks of step x step pixels; missing pixels at the far edges count as 0."""
     height, width = (-(-side // step) for side in values.shape)
     full = np.zeros((height * step, width * step))
     full[: values.shape[0], : values.shape[1]] = values

@@ -1,13 +1,13 @@
-"""Sums over the scenes of a season, pixel by pixel, and over the pixels of blocks, in one pass over memory."""
+"""Sums and means over the scenes of growing seasons, by pixel, and sums over blocks of pixels."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numba import njit
 
 SUMS: Final = ("seen", "cover", "ndvi", "over")
-"""What is summed up of a pixel: 1, its cover, its NDVI, and its cover over that of the control, in each scene in which
-it was seen."""
+"""Sums of a pixel over the scenes in which it was seen: count, cover, NDVI, and cover minus that of the control."""
 
 
 @njit(nogil=True, cache=True)
@@ -17,16 +17,16 @@ def _add_scene(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, control: f
     Parameters
     ----------
     sums : (rows, pixels) float32 array
-        See :data:`SUMS`; zeros before the first scene of the season.
+        Rows of :data:`SUMS`; zeros before the first scene of the season.
     cover, ndvi : (pixels,) float32 array
-        Not finite where the pixel was not seen; a pixel counts where both are finite. [1]
+        Values of the scene; a pixel counts where both are finite. [1]
     control : float
-        Mean cover of the control ground in the same scene. [1]
+        Mean cover of the control in the same scene. [1]
 
     Notes
     -----
-    One scene is one rounded addition to each row. The sums therefore depend on the scenes and their order alone, and
-    not on how many of them were added on the same night.
+    Each scene is one rounded addition to each row. The sums therefore depend only on the scenes and their order, not on
+    how many of them are added on the same night.
     """
     reference = np.float32(control)
     for pixel in range(cover.size):
@@ -39,16 +39,16 @@ def _add_scene(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, control: f
 
 
 def add_scenes(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, controls: np.ndarray) -> np.ndarray:
-    """Sums of a season after some more scenes, one after the other; see :func:`_add_scene`.
+    """Add scenes to the sums of a season, one after the other.
 
     Parameters
     ----------
     sums : (..., row) float32 array
-        See :data:`SUMS`; is not changed.
+        Rows of :data:`SUMS`; not changed.
     cover, ndvi : (..., scene) float32 arrays
-        Not finite where a pixel was not seen. [1]
+        Values, not finite where not seen. [1]
     controls : (scene,) array
-        Mean cover of the control ground in each. [1]
+        Mean cover of the control in each scene. [1]
 
     Returns
     -------
@@ -56,8 +56,8 @@ def add_scenes(sums: np.ndarray, cover: np.ndarray, ndvi: np.ndarray, controls: 
     """
     rows = np.moveaxis(sums, -1, 0).reshape(len(SUMS), -1).copy()
     scenes = (np.moveaxis(values, -1, 0).reshape(values.shape[-1], -1) for values in (cover, ndvi))
-    for one, index, control in zip(*scenes, controls.tolist(), strict=True):
-        _add_scene(rows, one, index, control)
+    for scene_cover, scene_ndvi, control in zip(*scenes, controls.tolist(), strict=True):
+        _add_scene(rows, scene_cover, scene_ndvi, control)
     return np.moveaxis(rows.reshape(len(SUMS), *sums.shape[:-1]), 0, -1)
 
 
@@ -67,9 +67,9 @@ def season_mean(sums: np.ndarray, row: str) -> np.ndarray:
     Parameters
     ----------
     sums : (..., row, y, x) float32 array
-        See :data:`SUMS`.
+        Rows of :data:`SUMS`.
     row : str
-        Which of them.
+        One of :data:`SUMS`.
 
     Returns
     -------
@@ -77,26 +77,60 @@ def season_mean(sums: np.ndarray, row: str) -> np.ndarray:
         In the unit of the row; NaN where the pixel was not seen.
     """
     seen = sums[..., SUMS.index("seen"), :, :]
-    found: np.ndarray = np.full_like(seen, np.nan)
-    np.divide(sums[..., SUMS.index(row), :, :], seen, out=found, where=seen > 0)
-    return found
+    means: np.ndarray = np.full_like(seen, np.nan)
+    np.divide(sums[..., SUMS.index(row), :, :], seen, out=means, where=seen > 0)
+    return means
+
+
+def season_means(y: np.ndarray, seasons: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean of the values seen in each season.
+
+    Parameters
+    ----------
+    y : (n, ...) array of float
+        Values, not finite where not seen.
+    seasons : sequence of (k,) int arrays
+        Indices of the layers of each season.
+
+    Returns
+    -------
+    (seasons, ...) array
+        In the type of `y`; NaN where nothing was seen.
+
+    Notes
+    -----
+    Layers are added one by one in double precision: numpy groups the terms of its sums by the shape of the array, and a
+    mean must not depend on how many pixels a chunk has.
+    """
+    out = np.full((len(seasons), *y.shape[1:]), np.nan, y.dtype)
+    for season, layers in enumerate(seasons):
+        total = np.zeros(y.shape[1:])
+        seen = np.zeros(y.shape[1:], np.int32)
+        for layer in layers:
+            finite = np.isfinite(y[layer])
+            total += np.where(finite, y[layer], 0.0)
+            seen += finite
+        np.divide(total, seen, out=total, where=seen > 0)
+        out[season] = np.where(seen > 0, total, np.nan)
+    return out
 
 
 def block_sums(values: np.ndarray, inside: np.ndarray, times: int) -> np.ndarray:
-    """Sums of what lies inside, of blocks of pixels.
+    """Sums over blocks of pixels of the values inside a site.
 
     Parameters
     ----------
     values : (..., y, x) array of float
         Finite inside.
     inside : (y, x) bool array
+        Pixels of the site.
     times : int
-        Pixels along each side of a block; the last ones may be cut.
+        Pixels along each side of a block; the last blocks may be cut.
 
     Returns
     -------
     (..., block, block) array
-        In the type of `values`; 0 where nothing lies inside.
+        In the type of `values`; 0 where no pixel is inside.
     """
     height, width = (-(-side // times) for side in inside.shape)
     out = np.zeros((*values.shape[:-2], height, width), values.dtype)

@@ -1,4 +1,4 @@
-"""Words to the compiler that numba lacks: multiply-add of one rounding, full vectors, rows added as one, prefetch."""
+"""Compiler instructions that numba lacks: fused multiply-add, full-width vectors, addition of rows, prefetch."""
 
 from typing import Any, Final
 
@@ -9,15 +9,14 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 ROW: Final = 16
-"""Integers that :func:`add_rows` adds at once: one register of 512 bits where they have 32."""
-
+"""Integers that :func:`add_rows` adds at once: one register of 512 bits for integers of 32."""
 
 LINE: Final = 64
-"""Size of a line of the cache. [byte]"""
+"""Size of a cache line. [byte]"""
 
 
 def _fma_instruction(context: Any, a: Any, b: Any, c: Any) -> Any:
-    """Compute a * b + c with one rounding: half the work, and the same bits however pixels are tiled."""
+    """Compute a * b + c with one rounding: half the work, and the same bits for any tiling of the pixels."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)
@@ -26,10 +25,10 @@ def _fma_instruction(context: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def _full_width(context: Any) -> Any:
-    """Let loops of the function it stands in use registers of 512 bits where the processor has them.
+    """Let loops of the calling function use registers of 512 bits if the processor has them.
 
-    LLVM takes 256 there unless told, for fear of a slower clock that newer processors no longer have. Lanes do not
-    touch each other, so the width changes no bit of a result.
+    LLVM uses 256 by default, because older processors lower their clock for 512. Lanes are independent, so the width
+    changes no bit of a result.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -41,7 +40,7 @@ def _full_width(context: Any) -> Any:
 
 
 def _row_addition(context: Any, table: Any, places: Any, target: Any, start: Any) -> Any:
-    """Add :data:`ROW` integers from each of some places of a flat table to those of another array."""
+    """Add :data:`ROW` integers at each of several places of a flat table to those of another array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         number = context.get_data_type(table.dtype)
@@ -64,7 +63,7 @@ def _row_addition(context: Any, table: Any, places: Any, target: Any, start: Any
 
 
 def _prefetch(context: Any, array: Any, row: Any, column: Any) -> Any:
-    """Ask for the line of memory of one element of a two-dimensional array, which need not exist, ahead of its use."""
+    """Prefetch the cache line of one element of a two-dimensional array; the element need not exist."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         made = context.make_array(signature.args[0])(context, builder, value=arguments[0])
@@ -74,7 +73,7 @@ def _prefetch(context: Any, array: Any, row: Any, column: Any) -> Any:
         place = builder.gep(builder.bitcast(made.data, byte), [offset])
         kind = ir.FunctionType(ir.VoidType(), [byte, whole, whole, whole])
         call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(call, [place, whole(0), whole(3), whole(1)])  # to read, into the first level, data
+        builder.call(call, [place, whole(0), whole(3), whole(1)])  # for reading, into the first-level data cache
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp), generate
@@ -87,9 +86,9 @@ full_width: Any = intrinsic(_full_width)
 
 
 def aligned(shape: tuple[int, ...], kind: Any) -> np.ndarray:
-    """An array of zeros that begins with a line of the cache: a register's worth of it never lies across two."""
+    """Array of zeros that starts at a cache line, so that no vector load crosses two lines."""
     size = int(np.prod(shape)) * np.dtype(kind).itemsize
-    room = np.zeros(size + LINE, np.uint8)
-    start = -room.ctypes.data % LINE
-    array: np.ndarray = room[start : start + size].view(kind).reshape(shape)
+    buffer = np.zeros(size + LINE, np.uint8)
+    start = -buffer.ctypes.data % LINE
+    array: np.ndarray = buffer[start : start + size].view(kind).reshape(shape)
     return array

@@ -1,14 +1,16 @@
-"""Paths set at once read as numbers formatted one by one do."""
+"""Points, lines and gaps of SVG paths."""
 
 import re
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.publish.typeset import FAR, dots, line
+from monitor.publish.svg import MAX_COORDINATE, dots, line
 
-PLACES = st.lists(st.tuples(st.floats(-FAR, FAR), st.floats(-FAR, FAR) | st.just(np.nan)))
+PLACES = st.lists(
+    st.tuples(st.floats(-MAX_COORDINATE, MAX_COORDINATE), st.floats(-MAX_COORDINATE, MAX_COORDINATE) | st.just(np.nan))
+)
 
 
 def columns(places: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
@@ -16,7 +18,6 @@ def columns(places: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 0], table[:, 1]
 
 
-@settings(deadline=None)  # the first example waits for the compiler
 @given(PLACES)
 def test_a_place_on_a_drawing_has_one_decimal_and_what_was_not_seen_has_no_mark(places):
     drawn = re.findall(r"M(-?\d+\.\d),(-?\d+\.\d)h0", path := dots(*columns(places)))
@@ -30,7 +31,10 @@ def test_a_place_on_a_drawing_has_one_decimal_and_what_was_not_seen_has_no_mark(
 
 
 def test_what_lies_far_beyond_the_drawing_is_as_far_as_can_be_told():
-    assert dots(np.array([-1e6, 1e6]), np.array([np.inf, 5.0])) == f"M{-FAR}.0,{FAR}.0h0M{FAR}.0,5.0h0"
+    assert (
+        dots(np.array([-1e6, 1e6]), np.array([np.inf, 5.0]))
+        == f"M{-MAX_COORDINATE}.0,{MAX_COORDINATE}.0h0M{MAX_COORDINATE}.0,5.0h0"
+    )
 
 
 def test_a_line_is_lifted_over_a_gap_and_begins_with_a_dot_that_shows_where_it_stands_alone():
@@ -45,7 +49,7 @@ def test_a_line_goes_on_over_what_was_not_seen_as_long_as_the_gap_is_short():
 
 
 def test_another_mark_may_be_drawn():
-    assert dots(np.array([1.0, 2.0]), np.zeros(2), b"V7") == "M1.0,0.0V7M2.0,0.0V7"
+    assert dots(np.array([1.0, 2.0]), np.zeros(2), "V7") == "M1.0,0.0V7M2.0,0.0V7"
 
 
 def test_no_places_are_no_path():

@@ -1,0 +1,233 @@
+"""The page of one site, made from its store in two steps: first the view, then the maps and pictures that changed.
+
+Between the two steps the season sums of all sites of a landscape are computed together, which reads its pixels once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from monitor.alerts.alert import Alert
+from monitor.controls.selection import ControlSet
+from monitor.cube.grid import inside, outline
+from monitor.cube.store import LandscapeStore
+from monitor.cube.stored_site import StoredSite
+from monitor.errors import MonitorError
+from monitor.imagery.auxiliary.terrain import Terrain, with_slope
+from monitor.maps.failing import failing_map
+from monitor.maps.seasons import Season, SiteSeasons, scenes_by_season, sums_by_season
+from monitor.maps.site_maps import MAPS, site_maps
+from monitor.publish.calibrated import calibration_table
+from monitor.publish.products import outdated_pictures, write_site
+from monitor.publish.view import Chip, DetectionAssumptions, DetectionChance, SiteView
+from monitor.series.build import site_series
+from monitor.series.columns import Columns, decode_texts, no_observations, observed_until
+from monitor.sites.site import Site
+from monitor.verdict.assess import DEFAULT, LateSeasonState, assess_with_late_season
+from monitor.verdict.assessment import Assessment, Series
+from monitor.verdict.calibration import Calibration
+
+SumsBySeason = dict[Season, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageInputs:
+    """Everything that the page of a site is made from, besides its store."""
+
+    site: Site
+    """The site in the episode of its assessment."""
+    ground: str
+    """Key of the store of the site."""
+    assessment: Assessment
+    snapshot: str | None
+    """Snapshot of the store that the ledger names; None: nothing is stored."""
+    left_out: Mapping[str, str]
+    """By id of a control unit, the first day (ISO 8601) on which it no longer counts."""
+    terrain: Terrain | None
+    detectability: tuple[DetectionChance, ...]
+    detection_assumptions: DetectionAssumptions | None
+    calibration: tuple[Calibration, int] | None
+    """Constants of the verdict, and the number of placebo series available; None: unknown."""
+    alert: Alert | None
+    notice: Mapping[str, str] | None
+    key: str
+    """Hash of all inputs of the page."""
+
+    @property
+    def landscape(self) -> str:
+        """Name of the landscape of the site; empty: nothing is stored."""
+        return "" if self.snapshot is None else self.snapshot.rpartition(":")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageDraft:
+    """A page before its maps and pictures are drawn."""
+
+    inputs: PageInputs
+    view: SiteView
+    stored: StoredSite | None
+    outdated: frozenset[str]
+    """Names of maps and pictures to draw."""
+    seasons: SiteSeasons | None
+    """Seasons whose sums the maps need; None: no map is drawn."""
+
+
+def draft_page(
+    landscape: LandscapeStore, outputs: Path, inputs: PageInputs, controls: dict[str, Any] | None
+) -> PageDraft:
+    """Build the view of a site, and decide which maps and pictures have to be drawn.
+
+    Parameters
+    ----------
+    landscape : LandscapeStore
+        The landscape of the site.
+    outputs : Path
+        Output root.
+    inputs : PageInputs
+        The site, its assessment and what the ledger knows of it.
+    controls : dict or None
+        Its control units as JSON; None: it has none.
+
+    Raises
+    ------
+    StoreBroken
+        The store cannot be read.
+    """
+    site = inputs.site
+    observed = _observations(landscape, inputs, controls)
+    scenes = {} if inputs.snapshot is None else scenes_by_season(site, observed)
+    stored = StoredSite(landscape, inputs.ground) if scenes else None
+    columns = {name: observed[name] for name in ("date", "cover", "control_cover", "accepted")}
+    calibration = None
+    if inputs.calibration is not None:
+        constants, placebos = inputs.calibration
+        calibration = calibration_table(constants, biome=site.biome, placebos=placebos)
+    view = SiteView(
+        site=site,
+        assessment=inputs.assessment,
+        observations={**columns, "reason": decode_texts(observed["reason"])},
+        lines=observed["line"].tolist(),
+        alert=inputs.alert,
+        notice=inputs.notice,
+        elevation=None if inputs.terrain is None else inputs.terrain.elevation,
+        slope=site.slope_degrees if inputs.terrain is None else inputs.terrain.slope,
+        detectability=inputs.detectability,
+        detection_assumptions=inputs.detection_assumptions,
+        calibration=calibration,
+        **_undrawn(stored, inputs, observed),
+    )
+    outdated, seasons = outdated_pictures(view, outputs), None
+    if stored is not None and outdated.intersection(view.maps):
+        seasons = SiteSeasons(site=site, store=stored, snapshot=str(inputs.snapshot), seasons=scenes)
+    return PageDraft(inputs=inputs, view=view, stored=stored, outdated=outdated, seasons=seasons)
+
+
+def sums_of_drafts(drafts: Sequence[PageDraft]) -> dict[str, SumsBySeason]:
+    """Season sums of all drafts at once, by site id; empty if any of them cannot be read."""
+    needed = [draft.seasons for draft in drafts if draft.seasons is not None]
+    try:
+        return {seasons.site.id: sums for seasons, sums in zip(needed, sums_by_season(needed), strict=True)}
+    except MonitorError:  # write_draft reads each site alone, and names the one that fails
+        return {}
+
+
+def write_draft(draft: PageDraft, outputs: Path, sums: SumsBySeason | None) -> None:
+    """Draw the outdated maps and pictures of a draft and write the files of its site.
+
+    Parameters
+    ----------
+    draft : PageDraft
+        The page.
+    outputs : Path
+        Output root.
+    sums : mapping or None
+        Season sums of the site; None: they are computed here if the maps need them.
+
+    Raises
+    ------
+    StoreBroken
+        The store cannot be read.
+    OSError
+        The disk is full or the folder cannot be written.
+    """
+    view = draft.view
+    if draft.stored is not None:
+        drawn = draft.stored.pictures(names=draft.outdated)
+        before, now = (
+            chip if chip is None or name not in drawn else replace(chip, rgb=drawn[name].rgb)
+            for name, chip in (("before", view.before), ("now", view.now))
+        )
+        view = replace(view, before=before, now=now)
+    if draft.seasons is not None:
+        sums = sums or sums_by_season([draft.seasons])[0]
+        grid = draft.seasons.store.grid
+        maps = site_maps(sums, inside(view.site.geometry, grid), grid)
+        if "failing" in view.maps:
+            maps["failing"] = view.maps["failing"]
+        view = replace(view, maps={str(name): layer for name, layer in maps.items()})
+    write_site(view, outputs, draft.inputs.key)
+
+
+def _observations(landscape: LandscapeStore, inputs: PageInputs, controls: dict[str, Any] | None) -> Columns:
+    """Observations of a site up to the day of its assessment."""
+    if inputs.snapshot is None:
+        return no_observations()
+    units = ControlSet(units=(), balance={}, candidates=0) if controls is None else ControlSet.from_json(controls)
+    left_out = {unit: date.fromisoformat(day) for unit, day in inputs.left_out.items()}
+    stored = StoredSite(landscape, inputs.ground)
+    series = site_series(stored, units, inputs.site, left_out=left_out, snapshot=inputs.snapshot)
+    return observed_until(series, inputs.assessment.as_of)
+
+
+def _undrawn(stored: StoredSite | None, inputs: PageInputs, observed: Columns) -> dict[str, Any]:
+    """Fields of the view for pictures and maps: not drawn yet, except the failing area, which the verdict has used."""
+    if stored is None:
+        return {"before": None, "now": None, "maps": {}, "judged_hectares": None, "grid": None, "outline": None}
+    geometry, grid, context = inputs.site.geometry, stored.grid, stored.context
+    context_outline = outline(geometry, context)
+    chips = {
+        name: Chip(
+            date=date.fromisoformat(picture.time[:10]),
+            scene=f"{picture.time} {picture.clear:.4f}",
+            outline=context_outline,
+            rgb=None,
+            size=(context.shape.x, context.shape.y),
+        )
+        for name, picture in stored.pictures(pixels=False, names=("before", "now")).items()
+    }
+    maps: dict[str, xr.DataArray | None] = dict.fromkeys(MAPS)
+    judged_hectares = None
+    probability = _failing_probability(stored, inputs, observed)
+    if probability is not None:
+        maps["failing"] = xr.DataArray(probability, dims=("y", "x"))
+        judged_hectares = float(np.isfinite(probability).sum() * abs(grid.resolution.x * grid.resolution.y) / 10_000)
+    return {
+        "before": chips.get("before"),
+        "now": chips.get("now"),
+        "maps": maps,
+        "judged_hectares": judged_hectares,
+        "grid": grid,
+        "outline": outline(geometry, grid),
+    }
+
+
+def _failing_probability(stored: StoredSite, inputs: PageInputs, observed: Columns) -> np.ndarray | None:
+    """(y, x) probability that regrowth is absent, as the verdict used it; None: the verdict has no failing area."""
+    day = inputs.assessment.hectares_failing_on
+    if day is None:
+        return None
+    site = with_slope(inputs.site, inputs.terrain)
+    constants = DEFAULT if inputs.calibration is None else inputs.calibration[0]
+
+    def late_season() -> LateSeasonState | None:
+        return assess_with_late_season(
+            Series.of(observed), site, calibration=constants, cohorts=site.cohorts, as_of=inputs.assessment.as_of
+        )[1]
+
+    area = failing_map(stored, str(inputs.snapshot), site, observed, day, late_season, constants=constants)
+    return None if area is None else area.on_grid(inside(site.geometry, stored.grid))

@@ -1,0 +1,51 @@
+"""Paths of SVG drawings as text."""
+
+from typing import Final
+
+import numpy as np
+
+MAX_COORDINATE: Final = 2000
+"""Coordinates beyond this are drawn here: the canvas of a drawing is half as large. [pixel]"""
+
+
+def dots(x: np.ndarray, y: np.ndarray, mark: str = "h0") -> str:
+    """SVG path of a mark at each point.
+
+    Parameters
+    ----------
+    x, y : (n,) float64 arrays
+        Points, rounded to one decimal; no mark where `y` is NaN. [pixel]
+    mark : str
+        Path commands drawn from each point; by default a stroke of no length, which round ends make a dot.
+    """
+    return _path(x, y, np.ones(x.size, bool), mark)
+
+
+def line(x: np.ndarray, y: np.ndarray, day: np.ndarray, gap: int) -> str:
+    """SVG path of a line through points, interrupted where the next one is more than `gap` days later.
+
+    Each piece begins with a dot, so that a single point is visible.
+
+    Parameters
+    ----------
+    x, y : (n,) float64 arrays
+        Points, as for :func:`dots`; those where `y` is NaN are skipped. [pixel]
+    day : (n,) int array
+        Days of the points, ascending.
+    gap : int
+        Longest time that the line bridges. [day]
+    """
+    seen = ~np.isnan(y)
+    x, y, day = x[seen], y[seen], day[seen]
+    return _path(x, y, np.diff(day, prepend=day[:1] - gap - 1) > gap, "h0")
+
+
+def _path(x: np.ndarray, y: np.ndarray, starts: np.ndarray, mark: str) -> str:
+    seen = ~np.isnan(y)
+    points = zip(_numbers(x[seen]), _numbers(y[seen]), starts[seen].tolist(), strict=True)
+    return "".join(f"M{a},{b}{mark}" if start else f"L{a},{b}" for a, b, start in points)
+
+
+def _numbers(values: np.ndarray) -> list[str]:
+    tenths = np.rint(10 * np.clip(values, -MAX_COORDINATE, MAX_COORDINATE)).astype(np.int64)
+    return [f"{n / 10:.1f}" for n in tenths.tolist()]
