@@ -84,8 +84,7 @@ def site_tasks(
     offered, left_out = _search(settings, sources, groups, stored, homes, until)
     searched = [site for group in groups for site in group if site.id in offered]
     with ledger.reading() as t:
-        # retired sites too; in a dry run also those that are not added yet
-        registered = {values["id"]: from_json(values, Site) for values in t.all_sites()}
+        registered = {values["id"]: from_json(values, Site) for values in t.all_sites()}  # retired ones too
         every = list((registered | {site.id: site for site in sites}).values())
         tree = shapely.STRtree([other.geometry for other in every])
         terrain, unit_days, frozen = t.all_ground_data("terrain"), t.all_ground_data("left_out"), t.all_controls()
