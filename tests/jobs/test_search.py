@@ -301,5 +301,5 @@ def test_of_two_catalogues_that_have_a_granule_each_both_are_read_when_one_is_la
 def test_processes_of_one_machine_share_the_requests_in_flight(monkeypatch):
     chosen = SourceSettings(kind="stac", url="https://example.org")
     for share, most in ((1, 32), (2, 16), (100, 1)):
-        monkeypatch.setattr("jobs.sources.processes", lambda share=share: share)
+        monkeypatch.setattr("jobs.sources.worker_processes", lambda share=share: share)
         assert open_sources([chosen]).first._pool._max_workers == most
