@@ -19,8 +19,7 @@ from monitor.alerts.alert import Alert, AlertState
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
-from monitor.sites.checks import Report
-from monitor.sites.registry import read_sites
+from monitor.sites.registry import Report, read_sites
 from monitor.sites.site import Site
 
 log = structlog.get_logger()

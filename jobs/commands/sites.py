@@ -13,8 +13,7 @@ from jobs.exits import Exit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from monitor.sites.checks import Report
-    from monitor.sites.registry import OutlineRepair
+    from monitor.sites.registry import Report
     from monitor.sites.site import Site
 
 app = new_app(no_args_is_help=True, help="The registry of sites: check, add to the ledger, list, retire, replant.")
@@ -49,15 +48,14 @@ def check(
         else:
             print_line(f"Refused: {error} [{error.code}]")
         raise typer.Exit(Exit.BAD_DATA) from None
-    repairs: list[OutlineRepair] = []
     if repair is not None:
-        report, repairs = repair_sites(report)
+        report = repair_sites(report)
         if report.sites:
             write_geojson(report.entries, repair)
     if as_json:
-        print_line(json.dumps(_report_json(report, repairs)))
+        print_line(json.dumps(_report_json(report)))
     else:
-        print_line(_report_text(report, repairs, repair))
+        print_line(_report_text(report, repair))
         _print_future_starts(report.sites)
     if report.refused:
         raise typer.Exit(Exit.BAD_DATA)
@@ -219,37 +217,28 @@ def _same_file(first: Path, second: Path) -> bool:
         return False
 
 
-def _report_json(report: "Report", repairs: "list[OutlineRepair]") -> dict[str, object]:
-    by_entry = {id(outline.entry): outline for outline in repairs}
+def _report_json(report: "Report") -> dict[str, object]:
     sites = []
     for entry in report.entries:
-        site: dict[str, object] = {
-            "site": entry.label,
-            "ok": entry.ok,
-            "hectares": entry.hectares,
-            "problems": [{"code": p.code, "message": p.message, "fix": p.fix} for p in entry.problems],
-        }
-        if (outline := by_entry.get(id(entry))) is not None:
-            site["repaired"] = {
-                "codes": outline.codes,
-                "hectares_before": outline.hectares_before,
-                "hectares_after": entry.hectares,
-            }
+        problems = [{"code": p.code, "message": p.message, "fix": p.fix} for p in entry.problems]
+        site = {"site": entry.label, "ok": entry.site is not None, "hectares": entry.hectares, "problems": problems}
+        if entry.repaired:
+            areas = {"hectares_before": entry.hectares_before, "hectares_after": entry.hectares}
+            site["repaired"] = {"codes": entry.repaired, **areas}
         sites.append(site)
     return {"sites": sites, "unknown_columns": report.columns}
 
 
-def _report_text(report: "Report", repairs: "list[OutlineRepair]", repaired: Path | None) -> str:
+def _report_text(report: "Report", repaired: Path | None) -> str:
     from jobs.registry import columns_in_words
     from monitor.sites.registry import REPAIRABLE
 
-    by_entry = {id(outline.entry): outline for outline in repairs}
     lines = []
     for entry in report.entries:
-        lines.append(f"{'ok     ' if entry.ok else 'REFUSED'}  {_printable(entry.label)}  {_area(entry.hectares)}")
-        if (outline := by_entry.get(id(entry))) is not None:
-            change = f"{_area(outline.hectares_before)} before, {_area(entry.hectares)} after"
-            lines.append(f"         repaired: {', '.join(outline.codes)} ({change})")
+        lines.append(f"{'ok     ' if entry.site else 'REFUSED'}  {_printable(entry.label)}  {_area(entry.hectares)}")
+        if entry.repaired:
+            change = f"{_area(entry.hectares_before)} before, {_area(entry.hectares)} after"
+            lines.append(f"         repaired: {', '.join(entry.repaired)} ({change})")
         lines += [
             f"         {'problem' if p.refuses else 'note'}: {p.message} {p.fix} [{p.code}]"
             for p in entry.problems

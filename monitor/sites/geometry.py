@@ -35,7 +35,7 @@ _BORDER_CROSSING_LIMIT = 5_000_000
 _GEOD = pyproj.Geod(ellps="WGS84")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """Problem of a site, and how to fix it."""
 
@@ -64,66 +64,31 @@ def geodesic_hectares(geometry: BaseGeometry) -> float:
 
 
 def check_outline(feature: Feature) -> Outline:
-    """Check an outline as it was drawn.
-
-    Parameters
-    ----------
-    feature : Feature
-        Feature with an outline in longitude and latitude.
-
-    Returns
-    -------
-    Outline
-        With all problems, up to the first one that makes further checks meaningless.
-    """
-    if place := _misplaced(feature):
-        return Outline(problems=[place])
+    """Check an outline as drawn; the problems end with the first one that makes further checks meaningless."""
+    if misplaced := _misplaced(feature):
+        return Outline(problems=[misplaced])
     problems = []
     if feature.unclosed or any(not np.array_equal(ring[0], ring[-1]) for ring in _rings(feature.polygons)):
-        problems.append(
-            Problem(
-                code="UNCLOSED",
-                message="A ring of the outline does not end where it starts.",
-                fix="Repeat the first point at the end, or use --repair.",
-            )
-        )
+        message = "A ring of the outline does not end where it starts."
+        problems.append(Problem("UNCLOSED", message, "Repeat the first point at the end, or use --repair."))
     drawn = _drawn(feature.polygons)
     if drawn is None or shapely.convex_hull(drawn).area == 0:
-        return Outline(
-            problems=[
-                *problems,
-                Problem(
-                    code="ZERO_AREA",
-                    message="The outline encloses nothing: its points lie on one line, or are too few.",
-                    fix="Draw it again.",
-                ),
-            ],
-            hectares=0.0,
-        )
+        message = "The outline encloses nothing: its points lie on one line, or are too few."
+        return Outline(problems=[*problems, Problem("ZERO_AREA", message, "Draw it again.")], hectares=0.0)
     hectares = geodesic_hectares(drawn)
     if _tangled(feature.polygons):
         reason = "its edges cross each other hundreds of thousands of times"
     else:
         reason = "" if shapely.is_valid(drawn) else shapely.is_valid_reason(drawn)
     if reason:
-        problems.append(
-            Problem(
-                code="SELF_CROSSING" if "ntersection" in reason or "cross" in reason else "RINGS",
-                message=f"The outline is not a proper area: {reason}.",
-                fix="Draw it without crossings, or use --repair and look at the result.",
-            )
-        )
-    else:
-        problems += _size(drawn, hectares)
+        code = "SELF_CROSSING" if "ntersection" in reason or "cross" in reason else "RINGS"
+        fix = "Draw it without crossings, or use --repair and look at the result."
+        problems.append(Problem(code, f"The outline is not a proper area: {reason}.", fix))
+    elif unsuitable := _unsuitable_size(drawn, hectares):
+        problems.append(unsuitable)
     if feature.winding_wrong or (not reason and feature.winding_checked and _wound_wrong(feature.polygons)):
-        problems.append(
-            Problem(
-                code="WINDING",
-                message="Rings of the outline turn the wrong way for this format; the area is correct.",
-                fix="Nothing needs to be done; --repair turns them.",
-                refuses=False,
-            )
-        )
+        message = "Rings of the outline turn the wrong way for this format; the area is correct."
+        problems.append(Problem("WINDING", message, "Nothing needs to be done; --repair turns them.", refuses=False))
     fit = not any(problem.refuses for problem in problems)
     return Outline(
         problems=problems,
@@ -135,17 +100,7 @@ def check_outline(feature: Feature) -> Outline:
 def repair_outline(feature: Feature, *, from_gcj02: bool) -> Polygons | None:
     """Close and reverse rings and split them at crossings, keeping all the area that the drawn line encloses.
 
-    Parameters
-    ----------
-    feature : Feature
-        Feature with an outline in longitude and latitude, on WGS 84 or GCJ-02.
-    from_gcj02 : bool
-        Whether the coordinates are on GCJ-02; they are converted to WGS 84 first.
-
-    Returns
-    -------
-    Polygons or None
-        None: the outline cannot be repaired.
+    `from_gcj02` converts the coordinates to WGS 84 first. None: the outline cannot be repaired.
     """
     polygons = feature.polygons
     if _misplaced(feature):
@@ -177,48 +132,29 @@ def _misplaced(feature: Feature) -> Problem | None:
     rings = _rings(feature.polygons)
     if not rings:
         message = f"The site {feature.broken or 'has an outline without points'}."
-        return Problem(code="NO_OUTLINE", message=message, fix="Draw its area as a Polygon or MultiPolygon.")
+        return Problem("NO_OUTLINE", message, "Draw its area as a Polygon or MultiPolygon.")
     points = np.concatenate(rings)
     if not np.isfinite(points).all():
-        return Problem(
-            code="NOT_A_NUMBER",
-            message="A coordinate of the outline is not a number (NaN or infinite).",
-            fix="Correct that point, or draw the outline again.",
-        )
+        message = "A coordinate of the outline is not a number (NaN or infinite)."
+        return Problem("NOT_A_NUMBER", message, "Correct that point, or draw the outline again.")
     (west, south), (east, north) = points.min(axis=0), points.max(axis=0)
     extent = f"x {west:.6g} to {east:.6g}, y {south:.6g} to {north:.6g}"
     furthest_x, furthest_y = max(abs(west), abs(east)), max(abs(south), abs(north))
     if furthest_x > 1000 or furthest_y > 1000:
-        return Problem(
-            code="CRS_UNSTATED",
-            message=f"The coordinates look like metres of a projected system that the file does not name: {extent}.",
-            fix="Save the layer as EPSG:4326 (longitude and latitude).",
-        )
-    swapped = Problem(
-        code="SWAPPED",
-        message=f"Longitude and latitude look swapped: {extent}.",
-        fix="Write longitude first, then latitude.",
-    )
-    if furthest_y > 90:
-        return swapped if furthest_y <= 180 and furthest_x <= 90 else _out_of_range(extent)
-    if west > 27 and east < 50 and south > 73.4:
-        # Valid coordinates, in the Arctic Ocean; swapped, they are in or near Xinjiang and Tibet.
-        return swapped
-    if (furthest_x > 180 and furthest_x <= 360 and min(abs(west), abs(east)) <= 180) or east - west > 180:
-        return Problem(
-            code="ANTIMERIDIAN",
-            message=f"The outline crosses the 180th meridian: {extent}.",
-            fix="Enter the two sides as two sites.",
-        )
-    return _out_of_range(extent) if furthest_x > 180 else None
-
-
-def _out_of_range(extent: str) -> Problem:
-    return Problem(
-        code="OUT_OF_RANGE",
-        message=f"The outline lies outside the globe: {extent}.",
-        fix="Give longitude within -180 to 180 and latitude within -90 to 90, in degrees.",
-    )
+        message = f"The coordinates look like metres of a projected system that the file does not name: {extent}."
+        return Problem("CRS_UNSTATED", message, "Save the layer as EPSG:4326 (longitude and latitude).")
+    # Longitude 73 to 97 and latitude 27 to 50, in Xinjiang and Tibet, are valid when swapped: in the Arctic Ocean.
+    if (90 < furthest_y <= 180 and furthest_x <= 90) or (furthest_y <= 90 and west > 27 and east < 50 and south > 73.4):
+        message = f"Longitude and latitude look swapped: {extent}."
+        return Problem("SWAPPED", message, "Write longitude first, then latitude.")
+    across = (180 < furthest_x <= 360 and min(abs(west), abs(east)) <= 180) or east - west > 180
+    if furthest_y <= 90 and across:
+        message = f"The outline crosses the 180th meridian: {extent}."
+        return Problem("ANTIMERIDIAN", message, "Enter the two sides as two sites.")
+    if furthest_x > 180 or furthest_y > 90:
+        fix = "Give longitude within -180 to 180 and latitude within -90 to 90, in degrees."
+        return Problem("OUT_OF_RANGE", f"The outline lies outside the globe: {extent}.", fix)
+    return None
 
 
 def _rings(polygons: Polygons) -> list[np.ndarray]:
@@ -248,55 +184,28 @@ def _drawn(polygons: Polygons) -> BaseGeometry | None:
     return areas[0] if len(areas) == 1 else MultiPolygon(areas)
 
 
-def _size(drawn: BaseGeometry, hectares: float) -> list[Problem]:
+def _unsuitable_size(drawn: BaseGeometry, hectares: float) -> Problem | None:
     if hectares < PIXEL_HECTARES:
-        return [
-            Problem(
-                code="TOO_SMALL",
-                message=f"The site is smaller than one 10 m pixel: {hectares * 10_000:.3g} m2.",
-                fix="Check the outline; a site needs some 25 pixels (0.25 ha) to be judged.",
-            )
-        ]
+        message = f"The site is smaller than one 10 m pixel: {hectares * 10_000:.3g} m2."
+        fix = "Check the outline; a site needs some 25 pixels (0.25 ha) to be judged."
+        return Problem("TOO_SMALL", message, fix)
     perimeter = _GEOD.geometry_area_perimeter(drawn)[1]
     width = 2 * hectares * 10_000 / perimeter
     if width < SLIVER_METRES:
-        return [
-            Problem(
-                code="ZERO_AREA",
-                message=f"The outline encloses next to nothing: it is {width:.2g} m wide on average.",
-                fix="Draw it again.",
-            )
-        ]
+        message = f"The outline encloses next to nothing: it is {width:.2g} m wide on average."
+        return Problem("ZERO_AREA", message, "Draw it again.")
     if hectares < TEN_PIXELS_HECTARES:
-        return [
-            Problem(
-                code="FEW_PIXELS",
-                message=f"The site is too small to be judged ({hectares:.3f} ha): it holds fewer than ten pixels of "
-                "10 m, and no scene of it will count.",
-                fix="Join it with neighbours of the same start and kind.",
-                refuses=False,
-            )
-        ]
+        size = f"The site is too small to be judged ({hectares:.3f} ha)"
+        message = f"{size}: it holds fewer than ten pixels of 10 m, and no scene of it will count."
+        return Problem("FEW_PIXELS", message, "Join it with neighbours of the same start and kind.", refuses=False)
     if hectares < FEW_PIXELS_HECTARES or width < NARROW_METRES:
-        return [
-            Problem(
-                code="FEW_PIXELS",
-                message=f"The site is small or narrow ({hectares:.2f} ha, {perimeter:.0f} m round): "
-                "hardly a 10 m pixel lies wholly inside.",
-                fix="Expect wide intervals, or join it with neighbours of the same start and kind.",
-                refuses=False,
-            )
-        ]
+        size = f"The site is small or narrow ({hectares:.2f} ha, {perimeter:.0f} m round)"
+        fix = "Expect wide intervals, or join it with neighbours of the same start and kind."
+        return Problem("FEW_PIXELS", f"{size}: hardly a 10 m pixel lies wholly inside.", fix, refuses=False)
     if hectares > VERY_LARGE_HECTARES:
-        return [
-            Problem(
-                code="VERY_LARGE",
-                message=f"The site has {hectares:,.0f} ha: one verdict says little about so much ground.",
-                fix="Divide it by slope, start and kind of work.",
-                refuses=False,
-            )
-        ]
-    return []
+        message = f"The site has {hectares:,.0f} ha: one verdict says little about so much ground."
+        return Problem("VERY_LARGE", message, "Divide it by slope, start and kind of work.", refuses=False)
+    return None
 
 
 def _tangled(polygons: Polygons) -> bool:
@@ -321,9 +230,8 @@ def borders_tangled(first: BaseGeometry, second: BaseGeometry) -> bool:
     if pairs <= _BORDER_CROSSING_LIMIT:
         return False
     sample, larger_sample = _border(first, 50), _border(second, 2000)
-    return bool(
-        _count_meetings(sample, larger_sample) / (len(sample) * len(larger_sample)) * pairs > _BORDER_CROSSING_LIMIT
-    )
+    share = _count_meetings(sample, larger_sample) / (len(sample) * len(larger_sample))
+    return bool(share * pairs > _BORDER_CROSSING_LIMIT)
 
 
 def _border(geometry: BaseGeometry, count: int) -> np.ndarray:

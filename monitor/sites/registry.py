@@ -1,4 +1,8 @@
-"""Read the registry of sites, repair outlines, and write the result."""
+"""Read and check the registry of sites, repair outlines, and write the result.
+
+A problem that would make a verdict wrong or impossible refuses the site; any other problem is a warning. Sites that
+contradict each other are all refused, since the file does not show which one is right.
+"""
 
 import json
 import os
@@ -10,106 +14,88 @@ from pathlib import Path
 import shapely
 
 from monitor.errors import BadData
-from monitor.sites.checks import CheckedFeature, Report, check
-from monitor.sites.columns import canonical_properties, drop_datum_columns, stated_datum
+from monitor.sites.checked_feature import CheckedFeature, check_feature
+from monitor.sites.columns import drop_datum_columns, stated_datum, unknown_columns
+from monitor.sites.conflicts import add_id_conflicts, add_outline_conflicts
 from monitor.sites.formats.feature import Feature
 from monitor.sites.formats.reader import read_features
-from monitor.sites.geometry import repair_outline
+from monitor.sites.geometry import Problem, repair_outline
 from monitor.sites.names import without_invisible
+from monitor.sites.site import Site
 
 REPAIRABLE = ("UNCLOSED", "WINDING", "SELF_CROSSING", "RINGS", "GCJ02")
 """Codes of problems that :func:`repair` can fix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutlineRepair:
-    """Repair of one outline."""
+class Report:
+    """Results of the checks of a registry, in the order of the file."""
 
-    entry: CheckedFeature
-    """Checked feature with the repaired outline."""
-    codes: list[str]
-    """Problems that it had, of :data:`REPAIRABLE`."""
-    hectares_before: float | None
-    """Area of the ring as drawn; the two sides of a crossing have opposite signs. [ha]"""
+    entries: list[CheckedFeature]
+    columns: dict[str, str | None]
+    """Unknown columns of the file, each with the nearest known column or None."""
+
+    @property
+    def sites(self) -> list[Site]:
+        """Accepted sites."""
+        return [entry.site for entry in self.entries if entry.site is not None]
+
+    @property
+    def refused(self) -> list[CheckedFeature]:
+        """Refused features."""
+        return [entry for entry in self.entries if entry.site is None]
+
+    @property
+    def problems(self) -> list[tuple[str, Problem]]:
+        """Every problem, warnings included, with the label of its site."""
+        return [(entry.label, problem) for entry in self.entries for problem in entry.problems]
 
 
 def read_sites(path: Path) -> Report:
-    """Read a registry file and check every site in it.
-
-    Parameters
-    ----------
-    path : Path
-        File in any format of :func:`monitor.sites.formats.reader.read_features`.
-
-    Returns
-    -------
-    Report
-        Sites, and every problem with its fix.
+    """Read a registry file, in any format of :func:`read_features`, and check every site in it.
 
     Raises
     ------
     FileRefused
         No site can be read.
     """
-    return check(read_features(path))
+    return _check(read_features(path))
 
 
-def repair(report: Report) -> tuple[Report, list[OutlineRepair]]:
-    """Repair outlines where possible, and check the result.
+def repair(report: Report) -> Report:
+    """Repair outlines where possible; checks of the repaired features, in the same order."""
+    after = _check([_repaired(entry) for entry in report.entries])
+    for before, entry in zip(report.entries, after.entries, strict=True):
+        if entry.feature is not before.feature:
+            entry.repaired = tuple(problem.code for problem in before.problems if problem.code in REPAIRABLE)
+            entry.hectares_before = before.hectares
+    return after
 
-    Parameters
-    ----------
-    report : Report
-        Checks of the file.
 
-    Returns
-    -------
-    report : Report
-        Checks of the repaired features, in the same order.
-    repairs : list of OutlineRepair
-        One for each changed outline.
-    """
-    features: list[Feature] = []
-    for entry in report.entries:
-        polygons = None
-        if any(problem.code in REPAIRABLE for problem in entry.problems):
-            datum = stated_datum(canonical_properties(entry.feature.properties))
-            if datum is None or "gcj" in datum.lower():  # other web maps (BD-09) are moved differently
-                polygons = repair_outline(entry.feature, from_gcj02=datum is not None)
-        if polygons is None:
-            features.append(entry.feature)
-            continue
-        features.append(
-            replace(
-                entry.feature,
-                polygons=polygons,
-                properties=drop_datum_columns(entry.feature.properties),
-                winding_wrong=False,
-                unclosed=False,
-            )
-        )
-    after = check(features)
-    repairs = [
-        OutlineRepair(
-            entry=new,
-            codes=[p.code for p in old.problems if p.code in REPAIRABLE],
-            hectares_before=old.hectares,
-        )
-        for old, new in zip(report.entries, after.entries, strict=True)
-        if old.feature is not new.feature
-    ]
-    return after, repairs
+def _check(features: list[Feature]) -> Report:
+    columns = unknown_columns(features)
+    entries = [check_feature(feature, place, columns) for place, feature in enumerate(features, start=1)]
+    add_id_conflicts(entries)
+    add_outline_conflicts([entry for entry in entries if entry.outline is not None])
+    return Report(entries=entries, columns=columns)
+
+
+def _repaired(entry: CheckedFeature) -> Feature:
+    """The feature with a repaired outline; the same object where nothing can be repaired."""
+    feature = entry.feature
+    datum = stated_datum(entry.properties)
+    if (
+        not any(problem.code in REPAIRABLE for problem in entry.problems)
+        or (datum is not None and "gcj" not in datum.lower())  # other web maps (BD-09) are shifted differently
+        or (polygons := repair_outline(feature, from_gcj02=datum is not None)) is None
+    ):
+        return feature
+    properties = drop_datum_columns(feature.properties)
+    return replace(feature, polygons=polygons, properties=properties, winding_wrong=False, unclosed=False)
 
 
 def write_geojson(entries: Iterable[CheckedFeature], path: Path) -> None:
-    """Write accepted sites as GeoJSON (RFC 7946), in one atomic step.
-
-    Parameters
-    ----------
-    entries : iterable of Entry
-        Entries without a site are omitted.
-    path : Path
-        An existing file is replaced.
+    """Write accepted sites as GeoJSON (RFC 7946), in one atomic step; an existing file is replaced.
 
     Raises
     ------
@@ -119,7 +105,7 @@ def write_geojson(entries: Iterable[CheckedFeature], path: Path) -> None:
     features = [
         {
             "type": "Feature",
-            "properties": _json_properties(canonical_properties(entry.feature.properties)),
+            "properties": _json_properties(entry.properties),
             "geometry": shapely.geometry.mapping(entry.site.geometry),
         }
         for entry in entries

@@ -101,7 +101,7 @@ def test_what_the_registry_leaves_out_has_its_default(judged):
 )
 def test_a_value_that_cannot_be_meant_refuses_the_site_and_says_what_to_do(judged, properties, code):
     found = judged(**properties)
-    assert not found.ok
+    assert not found.site
     assert codes(found) == [code]
     assert all(problem.message and problem.fix for problem in found.problems)
 
@@ -128,7 +128,7 @@ def test_all_problems_of_a_site_are_told_at_once(judged):
 @pytest.mark.parametrize("site_id", ["../../etc", "CON", "NUL", "a/b", "🌱", "x" * 300, "a b"])
 def test_an_id_that_can_name_no_folder_is_taken_and_its_folder_told(judged, site_id):
     found = judged(id=site_id)
-    assert found.ok
+    assert found.site
     assert codes(found) == ["ID_FOLDER"]
     assert found.site.id == site_id
 
@@ -171,7 +171,7 @@ def test_a_date_with_a_time_is_that_day(judged):
 def test_a_column_that_is_not_read_is_named_with_the_nearest_known_one(judged, column, near):
     entry = judged(**{column: "7"})
     (problem,) = entry.problems
-    assert (problem.code, problem.refuses, entry.ok) == ("UNKNOWN_COLUMN", False, True)
+    assert (problem.code, problem.refuses, entry.site is None) == ("UNKNOWN_COLUMN", False, False)
     assert repr(column) in problem.message
     assert problem.fix == f"Did you mean {near!r}?"
 

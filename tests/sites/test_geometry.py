@@ -39,7 +39,7 @@ def codes(found):
 
 def test_a_good_outline_has_no_problem_and_its_geodesic_area(judged):
     found = judged(SQUARE)
-    assert found.ok
+    assert found.site
     assert found.problems == []
     assert found.hectares == pytest.approx(SQUARE_HECTARES, rel=1e-4)
 
@@ -66,7 +66,7 @@ def test_a_good_outline_has_no_problem_and_its_geodesic_area(judged):
 )
 def test_an_outline_that_cannot_be_right_refuses_the_site_and_says_what_to_do(judged, ring, code):
     found = judged(ring)
-    assert not found.ok
+    assert not found.site
     assert codes(found) == [code]
     assert all(problem.message and problem.fix for problem in found.problems)
 
@@ -89,7 +89,7 @@ def test_what_is_no_area_is_refused(judged, geometry):
 )
 def test_what_a_person_should_only_know_is_a_note(judged, ring, code):
     found = judged(ring)
-    assert found.ok
+    assert found.site
     assert codes(found) == [code]
 
 
@@ -107,19 +107,19 @@ def test_a_hole_is_no_part_of_the_area(judged):
     q = D / 4
     hole = [[X + q, Y + q], [X + q, Y + 3 * q], [X + 3 * q, Y + 3 * q], [X + 3 * q, Y + q], [X + q, Y + q]]
     found = judged(geometry={"type": "Polygon", "coordinates": [SQUARE, hole]})
-    assert found.ok
+    assert found.site
     assert found.hectares == pytest.approx(0.75 * judged(SQUARE).hectares, rel=1e-5)
 
 
 def mended(found_path):
-    report, mendings = repair(read_sites(found_path))
-    return report, mendings
+    report = repair(read_sites(found_path))
+    return report, [found for found in report.entries if found.repaired]
 
 
 def test_an_open_ring_is_closed_and_the_area_is_that_of_the_closed_one(entry, registry, judged):
     report, (mending,) = mended(registry(entry(ring=SQUARE[:-1])))
     assert report.sites[0].hectares == pytest.approx(judged(SQUARE).hectares, rel=1e-12)
-    assert mending.codes == ["UNCLOSED"]
+    assert mending.repaired == ("UNCLOSED",)
 
 
 def test_both_wings_of_a_bow_tie_are_kept(entry, registry, judged):
@@ -205,7 +205,7 @@ def test_an_outline_stated_to_be_gcj02_is_refused_and_moved_back_on_repair(entry
     path = registry(entry(ring=shown, datum="GCJ-02"))
     assert "GCJ02" in [problem.code for _, problem in read_sites(path).problems]
     report, (mending,) = mended(path)
-    assert mending.codes == ["GCJ02"]
+    assert mending.repaired == ("GCJ02",)
     np.testing.assert_allclose(
         shapely.normalize(report.sites[0].geometry).exterior.coords,
         shapely.normalize(judged(SQUARE).site.geometry).exterior.coords,

@@ -50,9 +50,7 @@ def members(data: bytes, *, name: str) -> dict[PurePosixPath, bytes]:
                     raise too_big(name, "it unpacks to more")
     # zipfile raises NotImplementedError for versions, patches and encryption that it does not support.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, OverflowError, ValueError) as error:
-        raise FileRefused(
-            code="NOT_READABLE", message=f"{name} is a damaged archive: {error}", fix="Pack the files again."
-        ) from None
+        raise FileRefused("NOT_READABLE", f"{name} is a damaged archive: {error}", "Pack the files again.") from None
     return contents
 
 
@@ -70,6 +68,4 @@ def _refuse_hostile(entry: zipfile.ZipInfo, name: str) -> None:
 
 
 def _unsafe(*, message: str) -> FileRefused:
-    return FileRefused(
-        code="ARCHIVE_UNSAFE", message=message, fix="Pack the files again, alone and without a password."
-    )
+    return FileRefused("ARCHIVE_UNSAFE", message, "Pack the files again, alone and without a password.")

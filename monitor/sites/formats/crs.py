@@ -66,9 +66,7 @@ def crs_from_wkt(wkt: str, *, file: str) -> CRS | None:
 def unknown_crs(file: str, what: str) -> FileRefused:
     """Error for a file whose coordinate system cannot be used."""
     return FileRefused(
-        code="CRS_UNKNOWN",
-        message=f"{file} names {what}",
-        fix="Export the layer again as GeoJSON in EPSG:4326 (longitude, latitude).",
+        "CRS_UNKNOWN", f"{file} names {what}", "Export the layer again as GeoJSON in EPSG:4326 (longitude, latitude)."
     )
 
 
@@ -99,11 +97,8 @@ def to_longitude_latitude(outlines: list[Polygons], crs: CRS | None, *, file: st
         return outlines
     datum = getattr(getattr(crs.geodetic_crs, "datum", None), "name", "")
     if _OLD_DATUM.search(datum):
-        raise FileRefused(
-            code="CRS_OLD_DATUM",
-            message=f"{file} is on the datum {datum}, which cannot be converted without local parameters",
-            fix="Ask the survey office for the layer in CGCS2000 or WGS 84.",
-        )
+        msg = f"{file} is on the datum {datum}, which cannot be converted without local parameters"
+        raise FileRefused("CRS_OLD_DATUM", msg, "Ask the survey office for the layer in CGCS2000 or WGS 84.")
     try:
         transformer = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     except ProjError:

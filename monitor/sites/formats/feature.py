@@ -23,7 +23,7 @@ type Polygons = list[list[np.ndarray]]
 class FileRefused(BadData):
     """The file cannot be used as a registry; none of its sites is read."""
 
-    def __init__(self, *, code: str, message: str, fix: str) -> None:
+    def __init__(self, code: str, message: str, fix: str) -> None:
         super().__init__(f"{message}. {fix}")
         self.code = code
         self.message = message
@@ -57,9 +57,9 @@ def too_many_sites(name: str, count: int | None = None) -> FileRefused:
     """Error for a file with too many features; `count` is None where only the excess is known."""
     number = f"{count:,}" if count else f"more than {MAX_SITES:,}"
     return FileRefused(
-        code="TOO_MANY_SITES",
-        message=f"{name} holds {number} features; the limit is {MAX_SITES:,} sites a file",
-        fix="Split it into several files, by province or programme year.",
+        "TOO_MANY_SITES",
+        f"{name} holds {number} features; the limit is {MAX_SITES:,} sites a file",
+        "Split it into several files, by province or programme year.",
     )
 
 
@@ -67,16 +67,14 @@ def too_many_vertices(name: str, count: int | None = None) -> FileRefused:
     """Error for a file with too many vertices; `count` is None where only the excess is known."""
     number = f"{count:,}" if count else f"more than {MAX_VERTICES:,}"
     return FileRefused(
-        code="TOO_MANY_VERTICES",
-        message=f"{name} holds {number} vertices; the limit is {MAX_VERTICES:,} a file",
-        fix="Simplify the outlines to about 5 m (QGIS: Vector > Geometry Tools > Simplify), or split the file.",
+        "TOO_MANY_VERTICES",
+        f"{name} holds {number} vertices; the limit is {MAX_VERTICES:,} a file",
+        "Simplify the outlines to about 5 m (QGIS: Vector > Geometry Tools > Simplify), or split the file.",
     )
 
 
 def too_big(name: str, what: str) -> FileRefused:
     """Error for a file, or unpacked archive, with too many bytes."""
     return FileRefused(
-        code="TOO_BIG",
-        message=f"{name}: {what}; the limit is {MAX_BYTES // 10**6} MB",
-        fix="Split it into several files.",
+        "TOO_BIG", f"{name}: {what}; the limit is {MAX_BYTES // 10**6} MB", "Split it into several files."
     )

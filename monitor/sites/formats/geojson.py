@@ -51,21 +51,17 @@ def read_geojson(data: bytes, *, name: str) -> list[Feature]:
     try:
         document = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise FileRefused(code="NOT_UTF8", message=f"{name} is not in UTF-8", fix="Save it again as UTF-8.") from None
+        raise FileRefused("NOT_UTF8", f"{name} is not in UTF-8", "Save it again as UTF-8.") from None
     except RecursionError:
-        msg = f"{name} is nested deeper than any GeoJSON"
-        raise FileRefused(code="TOO_DEEP", message=msg, fix=_GEOJSON_FIX) from None
+        raise FileRefused("TOO_DEEP", f"{name} is nested deeper than any GeoJSON", _GEOJSON_FIX) from None
     except ValueError as error:
-        msg = f"{name} is not JSON: {error}"
         raise FileRefused(
-            code="NOT_READABLE", message=msg, fix="Export it again; if it was edited by hand, check the edit."
+            "NOT_READABLE", f"{name} is not JSON: {error}", "Export it again; if it was edited by hand, check the edit."
         ) from None
     kind = document.get("type") if isinstance(document, dict) else None
     members = document.get("features") if kind == "FeatureCollection" else [document] if kind == "Feature" else None
     if not isinstance(members, list):
-        raise FileRefused(
-            code="NOT_A_REGISTRY", message=f"{name} is JSON, but not a collection of features", fix=_GEOJSON_FIX
-        )
+        raise FileRefused("NOT_A_REGISTRY", f"{name} is JSON, but not a collection of features", _GEOJSON_FIX)
     if len(members) > MAX_SITES:
         raise too_many_sites(name, len(members))
     features = [_feature(member) for member in members]
@@ -84,9 +80,7 @@ def _crs(document: dict[str, Any], name: str) -> CRS | None:
     properties = stated.get("properties") if isinstance(stated, dict) else None
     if kind == "link":
         msg = f"{name} gives its coordinate system as a link, which is not followed"
-        raise FileRefused(
-            code="CRS_LINK", message=msg, fix="Remove the member 'crs' and give longitude and latitude (EPSG:4326)."
-        )
+        raise FileRefused("CRS_LINK", msg, "Remove the member 'crs' and give longitude and latitude (EPSG:4326).")
     if kind == "name" and isinstance(properties, dict):
         return systems.crs_from_name(str(properties.get("name")), file=name)
     raise systems.unknown_crs(name, "a coordinate system that cannot be read")

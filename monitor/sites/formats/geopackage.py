@@ -50,9 +50,7 @@ def read_geopackage(data: bytes, *, name: str) -> list[Feature]:
         connection.execute("PRAGMA query_only = ON")
         return _features(connection, name)
     except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
-        raise FileRefused(
-            code="NOT_READABLE", message=f"{name} cannot be read as a GeoPackage: {error}", fix=_EXPORT_FIX
-        ) from None
+        raise FileRefused("NOT_READABLE", f"{name} cannot be read as a GeoPackage: {error}", _EXPORT_FIX) from None
     finally:
         connection.close()
 
@@ -69,25 +67,21 @@ def _features(connection: sqlite3.Connection, name: str) -> list[Feature]:
             msg = (
                 f"{name}: {table[:80]!r} is a {table_types.get(table, 'table that does not exist')}, not a plain table"
             )
-            raise FileRefused(code="NOT_A_TABLE", message=msg, fix=_EXPORT_FIX)
+            raise FileRefused("NOT_A_TABLE", msg, _EXPORT_FIX)
         return '"' + table.replace('"', '""') + '"'
 
     contents, columns = quoted("gpkg_contents"), quoted("gpkg_geometry_columns")
     layers = [r[0] for r in connection.execute(f"SELECT table_name FROM {contents} WHERE data_type = 'features'")]
     if len(layers) != 1:
         msg = f"{name} holds {len(layers)} layers ({', '.join(str(layer)[:40] for layer in layers[:5])})"
-        raise FileRefused(code="NOT_ONE_LAYER", message=msg, fix="Give a GeoPackage with the one layer of sites.")
+        raise FileRefused("NOT_ONE_LAYER", msg, "Give a GeoPackage with the one layer of sites.")
     layer = quoted(str(layers[0]))
     described = connection.execute(
-        f"SELECT column_name, srs_id FROM {columns} WHERE table_name = ?",
-        (layers[0],),
+        f"SELECT column_name, srs_id FROM {columns} WHERE table_name = ?", (layers[0],)
     ).fetchone()
     if described is None:
-        raise FileRefused(
-            code="NOT_READABLE",
-            message=f"{name} does not say in which column its layer has the outlines",
-            fix=_EXPORT_FIX,
-        )
+        msg = f"{name} does not say in which column its layer has the outlines"
+        raise FileRefused("NOT_READABLE", msg, _EXPORT_FIX)
     geometry_column, srs = described
     cursor = connection.execute(f"SELECT * FROM {layer} LIMIT {MAX_SITES + 1}")
     titles = [column[0] for column in cursor.description]
@@ -95,9 +89,7 @@ def _features(connection: sqlite3.Connection, name: str) -> list[Feature]:
     if len(rows) > MAX_SITES:
         raise too_many_sites(name)
     if geometry_column not in titles:
-        raise FileRefused(
-            code="NOT_READABLE", message=f"{name} has no column {str(geometry_column)[:40]!r}", fix=_EXPORT_FIX
-        )
+        raise FileRefused("NOT_READABLE", f"{name} has no column {str(geometry_column)[:40]!r}", _EXPORT_FIX)
     place = titles.index(geometry_column)
     key = _primary_key(connection, str(layers[0]))
     features = [
@@ -122,14 +114,11 @@ def _primary_key(connection: sqlite3.Connection, layer: str) -> str | None:
 
 def _crs(connection: sqlite3.Connection, table: str, srs: Any, name: str) -> CRS | None:
     row = connection.execute(
-        f"SELECT organization, organization_coordsys_id, definition FROM {table} WHERE srs_id = ?",
-        (srs,),
+        f"SELECT organization, organization_coordsys_id, definition FROM {table} WHERE srs_id = ?", (srs,)
     ).fetchone()
     if row is None or srs in (-1, 0):
         msg = f"{name} does not say which coordinate system it is in"
-        raise FileRefused(
-            code="CRS_MISSING", message=msg, fix="Set the layer's CRS (QGIS: Layer > Set CRS) and export it again."
-        )
+        raise FileRefused("CRS_MISSING", msg, "Set the layer's CRS (QGIS: Layer > Set CRS) and export it again.")
     if str(row[0]).upper() == "EPSG":
         return systems.crs_from_name(f"EPSG:{row[1]}", file=name)
     return systems.crs_from_wkt(str(row[2]), file=name)

@@ -30,7 +30,7 @@ class _SafeTreeBuilder(ET.TreeBuilder):
         """Begin an element, unless it is nested too deep."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise FileRefused(code="TOO_DEEP", message="the KML is nested deeper than any map", fix="Export it again.")
+            raise FileRefused("TOO_DEEP", "the KML is nested deeper than any map", "Export it again.")
         return super().start(tag, attrs)
 
     def end(self, tag: str, /) -> ET.Element:
@@ -41,9 +41,9 @@ class _SafeTreeBuilder(ET.TreeBuilder):
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         """Refuse the document; called before its declarations are read."""
         raise FileRefused(
-            code="XML_DOCTYPE",
-            message="the KML carries a document type declaration, which is never read",
-            fix="Export it again from Google Earth or QGIS, or remove the line that begins with <!DOCTYPE.",
+            "XML_DOCTYPE",
+            "the KML carries a document type declaration, which is never read",
+            "Export it again from Google Earth or QGIS, or remove the line that begins with <!DOCTYPE.",
         )
 
 
@@ -78,10 +78,10 @@ def read_kml(data: bytes, *, name: str) -> list[Feature]:
         parser.feed(_text(data, name))
         root = parser.close()
     except ET.ParseError as error:
-        raise FileRefused(code="NOT_READABLE", message=f"{name} is not XML: {error}", fix="Export it again.") from None
+        raise FileRefused("NOT_READABLE", f"{name} is not XML: {error}", "Export it again.") from None
     if _local(root) != "kml":
         msg = f"{name} is XML, but not KML: its first element is {_local(root)[:40]!r}"
-        raise FileRefused(code="NOT_A_REGISTRY", message=msg, fix="Give a .kml, .geojson, .gpkg or .shp file.")
+        raise FileRefused("NOT_A_REGISTRY", msg, "Give a .kml, .geojson, .gpkg or .shp file.")
     return [_feature(element) for element in root.iter() if _local(element) == "Placemark"]
 
 
@@ -95,7 +95,7 @@ def _text(data: bytes, name: str) -> str:
             raise ValueError
         return data.removeprefix(b"\xef\xbb\xbf").decode(encoding)
     except ValueError:
-        raise FileRefused(code="NOT_UTF8", message=f"{name} is not in UTF-8", fix="Save it again as UTF-8.") from None
+        raise FileRefused("NOT_UTF8", f"{name} is not in UTF-8", "Save it again as UTF-8.") from None
 
 
 def _local(element: ET.Element) -> str:

@@ -69,10 +69,9 @@ def read_features(path: Path) -> list[Feature]:
     except FileRefused as error:
         if path.name in error.message:
             raise
-        raise FileRefused(code=error.code, message=f"{path.name}: {error.message}", fix=error.fix) from None
+        raise FileRefused(error.code, f"{path.name}: {error.message}", error.fix) from None
     if not features:
-        fix = "Add at least one; aoi/README.md shows how."
-        raise FileRefused(code="EMPTY", message=f"{path.name} holds no sites", fix=fix)
+        raise FileRefused("EMPTY", f"{path.name} holds no sites", "Add at least one; aoi/README.md shows how.")
     vertices = count_vertices(features)
     if vertices > MAX_VERTICES:
         raise too_many_vertices(path.name, vertices)
@@ -98,42 +97,42 @@ def _content(path: Path) -> bytes:
     fix = f"Give the path of {_FORMATS} on this machine."
     text = os.fspath(path)
     if text.startswith("/vsi") or re.match(r"[A-Za-z][A-Za-z0-9+.-]+:|<", text):
-        msg = f"{text[:120]!r} is an address or a driver's name, not a local file"
-        raise FileRefused(code="NOT_A_FILE", message=msg, fix=fix)
+        raise FileRefused("NOT_A_FILE", f"{text[:120]!r} is an address or a driver's name, not a local file", fix)
     try:
         # O_NONBLOCK: otherwise opening a pipe without a writer would wait for ever.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise FileRefused(code="NOT_A_FILE", message=f"{path} is not a plain file", fix=fix)
+                raise FileRefused("NOT_A_FILE", f"{path} is not a plain file", fix)
             if status.st_size > MAX_BYTES:
                 raise too_big(path.name, f"{status.st_size / 1e6:,.0f} MB")
             return file.read(MAX_BYTES)
     except FileNotFoundError:
-        raise FileRefused(code="FILE_MISSING", message=f"there is no file {path}", fix="Check the path.") from None
+        raise FileRefused("FILE_MISSING", f"there is no file {path}", "Check the path.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         msg = f"{text[:120]!r} cannot be read: {error}"
-        raise FileRefused(code="FILE_UNREADABLE", message=msg, fix="Check the path and who may read it.") from None
+        raise FileRefused("FILE_UNREADABLE", msg, "Check the path and who may read it.") from None
 
 
 def _format(data: bytes, path: Path) -> str:
     """Format by the first bytes; refused if the name of the file disagrees."""
     start = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
     if not start:
-        raise FileRefused(code="EMPTY", message=f"{path.name} is empty", fix=f"Give {_FORMATS}.")
+        raise FileRefused("EMPTY", f"{path.name} is empty", f"Give {_FORMATS}.")
     kind = next(
         (kind for head, kind in _FORMAT_BY_START.items() if data.startswith(head) or start.startswith(head)), None
     )
     if kind is None:
-        msg = f"{path.name} is not in a supported format"
-        raise FileRefused(code="NOT_A_REGISTRY", message=msg, fix=f"Give {_FORMATS}.")
+        raise FileRefused("NOT_A_REGISTRY", f"{path.name} is not in a supported format", f"Give {_FORMATS}.")
     if kind == "KML" and (first := _ELEMENT.search(_COMMENT.sub(b"", start))) and first[1] != b"kml":
         msg = f"{path.name} is XML, but not KML: its first element is {first[1][:40].decode()!r}"
-        raise FileRefused(code="NOT_A_REGISTRY", message=msg, fix=f"Give {_FORMATS}.")
+        raise FileRefused("NOT_A_REGISTRY", msg, f"Give {_FORMATS}.")
     if path.suffix.lower() not in SUFFIXES[kind]:
-        msg = f"{path.name} is named {path.suffix or 'without a suffix'}, but its content looks like {kind}"
-        fix = f"Export it again, or name it {SUFFIXES[kind][0]} if that is what it is."
-        raise FileRefused(code="NOT_WHAT_IT_SAYS", message=msg, fix=fix)
+        raise FileRefused(
+            "NOT_WHAT_IT_SAYS",
+            f"{path.name} is named {path.suffix or 'without a suffix'}, but its content looks like {kind}",
+            f"Export it again, or name it {SUFFIXES[kind][0]} if that is what it is.",
+        )
     return kind
 
 
@@ -142,8 +141,7 @@ def _refuse_open(path: Path) -> None:
     journal = path.with_name(path.name + "-wal")
     if journal.is_file() and journal.stat().st_size:
         msg = f"{path.name} is open in another program, with changes that are not saved in the file yet"
-        fix = "Close it there (QGIS: remove the layer) and try again."
-        raise FileRefused(code="FILE_OPEN", message=msg, fix=fix)
+        raise FileRefused("FILE_OPEN", msg, "Close it there (QGIS: remove the layer) and try again.")
 
 
 def _parts_beside(path: Path) -> dict[str, bytes]:
@@ -166,7 +164,7 @@ def _read_archive(data: bytes, path: Path) -> list[Feature]:
         drawings = [m for m in documents if m.name.lower() == "doc.kml"] or documents
     if len(drawings) != 1:
         msg = f"{path.name} holds {len(drawings)} shapefiles or KML documents"
-        raise FileRefused(code="NOT_ONE_LAYER", message=msg, fix="Give an archive with the one layer of sites.")
+        raise FileRefused("NOT_ONE_LAYER", msg, "Give an archive with the one layer of sites.")
     drawing = drawings[0]
     if drawing.suffix.lower() == ".kml":
         return read_kml(files[drawing], name=f"{path.name}/{drawing.name}")

@@ -43,13 +43,12 @@ def read_shapefile(parts: Mapping[str, bytes], *, name: str) -> list[Feature]:
     for suffix in (".shp", ".shx", ".dbf"):
         if suffix not in parts:
             msg = f"{name} has no {suffix} file"
-            fix = "Keep .shp, .shx, .dbf and .prj side by side, or zip them together."
-            raise FileRefused(code="PART_MISSING", message=msg, fix=fix)
+            raise FileRefused("PART_MISSING", msg, "Keep .shp, .shx, .dbf and .prj side by side, or zip them together.")
     if not parts.get(".prj", b"").strip():
         raise FileRefused(
-            code="CRS_MISSING",
-            message=f"{name} has no .prj file, so its coordinate system is unknown",
-            fix="Add the .prj (QGIS: Layer > Set CRS, then export again), or give GeoJSON in EPSG:4326.",
+            "CRS_MISSING",
+            f"{name} has no .prj file, so its coordinate system is unknown",
+            "Add the .prj (QGIS: Layer > Set CRS, then export again), or give GeoJSON in EPSG:4326.",
         )
     _check_headers(parts, name)
     wkt = parts[".prj"].decode("utf-8-sig", "replace")
@@ -77,15 +76,11 @@ def _check_headers(parts: Mapping[str, bytes], name: str) -> None:
     """Refuse wrong types and sizes before GDAL opens the files."""
     shp, shx, dbf = parts[".shp"], parts[".shx"], parts[".dbf"]
     if len(shp) < 100 or len(shx) < 100 or len(dbf) < 32 or shp[:4] != b"\x00\x00\x27\x0a" or shx[:4] != shp[:4]:
-        msg = f"{name} is not a shapefile or is cut short"
-        raise FileRefused(code="NOT_READABLE", message=msg, fix="Export or copy it again.")
+        raise FileRefused("NOT_READABLE", f"{name} is not a shapefile or is cut short", "Export or copy it again.")
     kind = struct.unpack("<i", shp[32:36])[0]
     if kind not in _POLYGON_TYPES:
-        raise FileRefused(
-            code="NOT_POLYGONS",
-            message=f"{name} holds no polygons (shape type {kind})",
-            fix="Give the layer of outlines.",
-        )
+        msg = f"{name} holds no polygons (shape type {kind})"
+        raise FileRefused("NOT_POLYGONS", msg, "Give the layer of outlines.")
     count = max((len(shx) - 100) // 8, struct.unpack("<I", dbf[4:8])[0])
     if count > MAX_SITES:
         raise too_many_sites(name, count)
@@ -113,8 +108,7 @@ def _read(parts: Mapping[str, bytes], name: str) -> tuple[dict[str, Any], Any, l
             pyogrio.errors.GeometryError, pyogrio.errors.FieldError, UnicodeDecodeError, ValueError,
         ) as error:  # fmt: skip
             text = str(error).replace(folder, "").splitlines()[0][:200] if str(error) else type(error).__name__
-            msg = f"{name} cannot be read: {text}"
-            raise FileRefused(code="NOT_READABLE", message=msg, fix="Export it again.") from None
+            raise FileRefused("NOT_READABLE", f"{name} cannot be read: {text}", "Export it again.") from None
     return meta, geometries, columns, any("winding order" in str(warning.message) for warning in caught)
 
 

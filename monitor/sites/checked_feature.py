@@ -5,7 +5,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import pairwise
 
@@ -38,32 +38,35 @@ _DATE = re.compile(r"(\d{4})([-/])(\d{1,2})\2(\d{1,2})([T ][\d:.]+(Z|[+-]\d{2}(:
 
 
 @dataclass(slots=True, kw_only=True)
-class SiteDraft:
-    """A feature being checked: valid values, and the problems found so far."""
+class CheckedFeature:
+    """One feature of a registry file, with its problems and, if it is accepted, its site."""
 
     feature: Feature
     place: int
     """Number of the feature in the file, from 1."""
     properties: dict[str, object]
     """Values by column, see :func:`monitor.sites.columns.canonical_properties`."""
-    problems: list[Problem]
+    problems: list[Problem] = field(default_factory=list)
     label: str = ""
+    """Id of the site; without a valid id, its place in the file."""
     site_id: str | None = None
     outline: BaseGeometry | None = None
     overlaps: int = 0
     """Number of overlaps with other sites."""
     hectares: float | None = None
-    """Geodesic area. [ha]"""
+    """Geodesic area of the outline as drawn; None: it has no area. [ha]"""
     site: Site | None = None
+    """None: a problem refuses it."""
+    repaired: tuple[str, ...] = ()
+    """Codes of the problems that a repair of the outline has fixed."""
+    hectares_before: float | None = None
+    """Area before the repair; the two sides of a crossing have opposite signs. [ha]"""
 
     def add(self, code: str, message: str, fix: str, *, refuses: bool = True) -> None:
-        """Add a problem."""
-        self.problems.append(Problem(code=code, message=message, fix=fix, refuses=refuses))
-
-    @property
-    def refused(self) -> bool:
-        """Whether a problem refuses the site."""
-        return any(problem.refuses for problem in self.problems)
+        """Add a problem; unless it is a warning, it refuses the site."""
+        self.problems.append(Problem(code, message, fix, refuses=refuses))
+        if refuses:
+            self.site = None
 
     def text(self, name: str) -> str | None:
         """Text of a column, None if empty; invisible characters are removed, with a warning."""
@@ -78,35 +81,27 @@ class SiteDraft:
             if name == "manager_channel":
                 self.add("BAD_CHANNEL", f"manager_channel has control characters: {shown(text)}.", "Type it again.")
                 return None
-            self.add(
-                "TEXT_CLEANED",
-                f"{name} has control characters, line ends or changes of writing direction: {shown(text)}.",
-                "They are removed; type it again to silence this warning.",
-                refuses=False,
-            )
+            message = f"{name} has control characters, line ends or changes of writing direction: {shown(text)}."
+            self.add("TEXT_CLEANED", message, "They are removed; type it again to silence this warning.", refuses=False)
             text = without_invisible(text)
         text = unicodedata.normalize("NFC", text.strip())
         if len(text) > MAX_TEXT:
-            self.add(
-                "TEXT_LONG", f"{name} has {len(text)} characters; {MAX_TEXT} are kept.", "Shorten it.", refuses=False
-            )
+            message = f"{name} has {len(text)} characters; {MAX_TEXT} are kept."
+            self.add("TEXT_LONG", message, "Shorten it.", refuses=False)
             text = text[:MAX_TEXT]
         return text or None
 
     def choice(self, name: str, options: tuple[str, ...], *, required: bool) -> str | None:
         """Value of a column that has a fixed list of options; None if empty or unknown."""
         value = self.text(name)
-        if value is None:
-            if required:
-                self.add("MISSING", f"{name} is missing.", f"Give one of: {', '.join(options)}.")
-            return None
-        if value in options:
+        listed = f"Give one of: {', '.join(options)}."
+        if value is None and required:
+            self.add("MISSING", f"{name} is missing.", listed)
+        if value is None or value in options:
             return value
         near = difflib.get_close_matches(value.lower().replace(" ", "_").replace("-", "_"), options, n=1, cutoff=0.6)
         fix = f"Did you mean {near[0]!r}? " if near else ""
-        self.add(
-            "UNKNOWN_VALUE", f"{name} is {shown(value)}, which is unknown.", f"{fix}Give one of: {', '.join(options)}."
-        )
+        self.add("UNKNOWN_VALUE", f"{name} is {shown(value)}, which is unknown.", fix + listed)
         return None
 
     def number(self, name: str) -> float | None:
@@ -126,8 +121,8 @@ class SiteDraft:
         return number
 
 
-def draft_site(feature: Feature, place: int, columns: Mapping[str, str | None]) -> SiteDraft:
-    """Check one feature: its values and its outline.
+def check_feature(feature: Feature, place: int, columns: Mapping[str, str | None]) -> CheckedFeature:
+    """Check the values and the outline of one feature.
 
     Parameters
     ----------
@@ -137,97 +132,67 @@ def draft_site(feature: Feature, place: int, columns: Mapping[str, str | None]) 
         Number of the feature in the file, from 1.
     columns : mapping
         Unknown columns of the file, each with the nearest known column or None.
-
-    Returns
-    -------
-    SiteDraft
-        Its `site` is None where a value is missing or wrong.
     """
-    draft = SiteDraft(feature=feature, place=place, properties=canonical_properties(feature.properties), problems=[])
-    draft.site_id = _site_id(draft)
-    draft.label = draft.site_id or f"feature {place}"
+    checked = CheckedFeature(feature=feature, place=place, properties=canonical_properties(feature.properties))
+    checked.site_id = _site_id(checked)
+    checked.label = checked.site_id or f"feature {place}"
     for column, near in columns.items():
         if near and column in feature.properties:
             message = f"The column {shown(column)} is unknown and not read."
-            draft.add("UNKNOWN_COLUMN", message, f"Did you mean {near!r}?", refuses=False)
-    values = {name: draft.text(name) for name in ("name", "province", "partner", "manager_name", "manager_channel")}
-    start = _start(draft)
-    intervention = draft.choice("intervention", INTERVENTIONS, required=True)
-    biome = draft.choice("biome", tuple(BIOMES), required=True)
-    subtype = draft.choice("subtype", SUBTYPES, required=False)
-    language = draft.choice("manager_language", ("zh", "en"), required=False)
-    year = draft.number("programme_year")
-    slope = draft.number("slope_degrees")
-    plan = _plan(draft, intervention, biome, subtype)
-    cohorts = _cohorts(draft, start)
+            checked.add("UNKNOWN_COLUMN", message, f"Did you mean {near!r}?", refuses=False)
+    values = {name: checked.text(name) for name in ("name", "province", "partner", "manager_name", "manager_channel")}
+    start = _start(checked)
+    intervention = checked.choice("intervention", INTERVENTIONS, required=True)
+    biome = checked.choice("biome", tuple(BIOMES), required=True)
+    subtype = checked.choice("subtype", SUBTYPES, required=False)
+    language = checked.choice("manager_language", ("zh", "en"), required=False)
+    year = checked.number("programme_year")
+    slope = checked.number("slope_degrees")
+    plan = _plan(checked, intervention, biome, subtype)
+    cohorts = _cohorts(checked, start)
 
     outline = check_outline(feature)
-    draft.problems += outline.problems
-    draft.outline, draft.hectares = outline.geometry, outline.hectares
-    if (datum := stated_datum(draft.properties)) is not None:
-        draft.add(
+    checked.problems += outline.problems
+    checked.outline, checked.hectares = outline.geometry, outline.hectares
+    if (datum := stated_datum(checked.properties)) is not None:
+        checked.add(
             "GCJ02",
             f"The coordinates are stated to be those of a Chinese web map ({shown(datum)}), 100 to 700 m off WGS 84.",
             "Convert them to WGS 84; --repair does so for GCJ-02.",
         )
-    if (
-        any(problem.refuses for problem in draft.problems)
-        or draft.site_id is None
-        or start is None
-        or intervention is None
-        or biome is None
-        or plan is None
-        or outline.geometry is None
-        or outline.hectares is None
-    ):  # each None has its problem; they are named for the type checker
-        return draft
+    if checked.site_id is None or start is None or intervention is None or biome is None or plan is None:
+        return checked  # each None has its problem
+    if outline.geometry is None or outline.hectares is None or any(problem.refuses for problem in checked.problems):
+        return checked
     site = Site(
-        id=draft.site_id,
-        name=values["name"] or draft.site_id,
-        geometry=outline.geometry,
-        start=start,
-        intervention=intervention,
-        biome=biome,
-        plan=plan,
-        hectares=outline.hectares,
-        subtype=subtype,
-        province=values["province"],
-        programme_year=None if year is None else int(year),
-        partner=values["partner"],
-        slope_degrees=slope,
-        manager_name=values["manager_name"],
-        manager_language=language or "en",
-        manager_channel=values["manager_channel"],
-        cohorts=cohorts,
-    )
-    draft.site = replace(site, version=site_version(site))
-    return draft
+        id=checked.site_id, name=values["name"] or checked.site_id, geometry=outline.geometry, start=start,
+        intervention=intervention, biome=biome, plan=plan, hectares=outline.hectares, subtype=subtype,
+        province=values["province"], programme_year=None if year is None else int(year), partner=values["partner"],
+        slope_degrees=slope, manager_name=values["manager_name"], manager_language=language or "en",
+        manager_channel=values["manager_channel"], cohorts=cohorts,
+    )  # fmt: skip
+    checked.site = replace(site, version=site_version(site))
+    return checked
 
 
-def _site_id(draft: SiteDraft) -> str | None:
-    value = draft.properties.get("id")
+def _site_id(checked: CheckedFeature) -> str | None:
+    value = checked.properties.get("id")
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not _plain(value).strip():
         problem = "is missing" if value is None or value == "" else f"is {shown(value)}"
-        draft.add("ID_MISSING", f"The id {problem}.", "Give each site an id of its own that never changes.")
+        checked.add("ID_MISSING", f"The id {problem}.", "Give each site an id of its own that never changes.")
         return None
     site_id = unicodedata.normalize("NFC", _plain(value).strip())
     if has_invisible(site_id):
-        draft.add(
-            "ID_INVISIBLE",
-            f"The id has control characters or other invisible signs: {shown(site_id)}.",
-            "Type it again, with letters, digits, - and _.",
-        )
+        message = f"The id has control characters or other invisible signs: {shown(site_id)}."
+        checked.add("ID_INVISIBLE", message, "Type it again, with letters, digits, - and _.")
         return None
     if len(site_id) > MAX_TEXT:
-        draft.add("ID_LONG", f"The id has {len(site_id)} characters: {shown(site_id)}.", "Give a short one.")
+        checked.add("ID_LONG", f"The id has {len(site_id)} characters: {shown(site_id)}.", "Give a short one.")
         return None
     if (folder := folder_name(site_id)) != site_id:
-        draft.add(
-            "ID_FOLDER",
-            f"The id {shown(site_id)} cannot name a folder everywhere; its folder is {folder!r}.",
-            "Nothing need be done; an id of letters, digits, - and _ is easier to find.",
-            refuses=False,
-        )
+        message = f"The id {shown(site_id)} cannot name a folder everywhere; its folder is {folder!r}."
+        fix = "Nothing need be done; an id of letters, digits, - and _ is easier to find."
+        checked.add("ID_FOLDER", message, fix, refuses=False)
     return site_id
 
 
@@ -240,36 +205,31 @@ def _date(text: str) -> date | None:
     return day if day is not None and FIRST_YEAR <= day.year <= LAST_YEAR else None
 
 
-def _start(draft: SiteDraft) -> date | None:
-    text = draft.text("start")
+def _start(checked: CheckedFeature) -> date | None:
+    text = checked.text("start")
     fix = "Write the first day of the work as YYYY-MM-DD, such as 2021-04-15."
     if text is None:
-        if not any(problem.message.startswith("start ") for problem in draft.problems):
-            draft.add("MISSING", "start is missing.", fix)
+        if not any(problem.message.startswith("start ") for problem in checked.problems):
+            checked.add("MISSING", "start is missing.", fix)
         return None
-    start = _date(text)
-    if start is None:
-        draft.add("BAD_DATE", f"start is {shown(text)}, not a date from {FIRST_YEAR} to {LAST_YEAR}.", fix)
-        return None
+    if (start := _date(text)) is None:
+        checked.add("BAD_DATE", f"start is {shown(text)}, not a date from {FIRST_YEAR} to {LAST_YEAR}.", fix)
     return start
 
 
-def _plan(draft: SiteDraft, intervention: str | None, biome: str | None, subtype: str | None) -> Plan | None:
-    given = {
-        key: value
-        for key, column in (("A", "plan_A"), ("k", "plan_k"), ("L", "plan_L"), ("too_early_years", "too_early_years"))
-        if (value := draft.number(column)) is not None
-    }
+def _plan(checked: CheckedFeature, intervention: str | None, biome: str | None, subtype: str | None) -> Plan | None:
+    columns = {"A": "plan_A", "k": "plan_k", "L": "plan_L", "too_early_years": "too_early_years"}
+    given = {key: value for key, column in columns.items() if (value := checked.number(column)) is not None}
     if intervention is None or biome is None:
         return None
     plan = replace(default_plan(intervention, biome, subtype), **given)
     if intervention == "tending" and plan.A > 0:
-        draft.add("PLAN", f"Tending promises no uplift, but plan_A is {plan.A:g}.", "Leave plan_A empty.")
+        checked.add("PLAN", f"Tending promises no uplift, but plan_A is {plan.A:g}.", "Leave plan_A empty.")
     elif intervention != "tending" and plan.A == 0:
         fix = "Give the promised uplift, or call the intervention tending."
-        draft.add("PLAN", f"plan_A is 0, but {intervention} promises uplift.", fix)
+        checked.add("PLAN", f"plan_A is 0, but {intervention} promises uplift.", fix)
     if plan.too_early_years < plan.L:
-        draft.add(
+        checked.add(
             "PLAN",
             f"A verdict would be given after {plan.too_early_years:g} years, "
             f"before growth can be seen at {plan.L:g} years (plan_L).",
@@ -278,9 +238,9 @@ def _plan(draft: SiteDraft, intervention: str | None, biome: str | None, subtype
     return plan
 
 
-def _cohorts(draft: SiteDraft, start: date | None) -> tuple[tuple[date, float], ...]:
+def _cohorts(checked: CheckedFeature, start: date | None) -> tuple[tuple[date, float], ...]:
     """Parts of a site that were begun on different days, with their shares; empty: all of it was begun at the start."""
-    text = draft.text("cohorts")
+    text = checked.text("cohorts")
     if text is None:
         return ()
     example = "Write day:share of the area, such as 2021-04-01:0.6;2022-04-10:0.4, or leave it empty."
@@ -293,17 +253,18 @@ def _cohorts(draft: SiteDraft, start: date | None) -> tuple[tuple[date, float], 
         except ValueError:
             size = math.nan
         if begun is None or not 0 < size <= 1:
-            draft.add("COHORTS", f"cohorts has {shown(part.strip())}.", example)
+            checked.add("COHORTS", f"cohorts has {shown(part.strip())}.", example)
             return ()
         cohorts.append((begun, size))
     total = sum(size for _, size in cohorts)
     if any(later <= earlier for (earlier, _), (later, _) in pairwise(cohorts)):
-        draft.add("COHORTS", f"The days of cohorts do not ascend: {shown(text)}.", "Sort them; join those of one day.")
+        message = f"The days of cohorts do not ascend: {shown(text)}."
+        checked.add("COHORTS", message, "Sort them; join those of one day.")
     elif abs(total - 1) > COHORT_ROUNDING:
-        draft.add("COHORTS", f"The shares of cohorts add up to {total:g}, not 1: {shown(text)}.", example)
+        checked.add("COHORTS", f"The shares of cohorts add up to {total:g}, not 1: {shown(text)}.", example)
     elif start is not None and cohorts[0][0] != start:
         fix = f"Write start {cohorts[0][0]}, or begin the cohorts on {start}."
-        draft.add("COHORTS", f"The first cohort was begun on {cohorts[0][0]}, but start is {start}.", fix)
+        checked.add("COHORTS", f"The first cohort was begun on {cohorts[0][0]}, but start is {start}.", fix)
     return tuple((begun, size / total) for begun, size in cohorts)
 
 
