@@ -25,7 +25,7 @@ from shapely.geometry import MultiPolygon, Point, Polygon
 from monitor.sites.formats import shapefile
 from monitor.sites.formats.feature import FileRefused
 from monitor.sites.formats.reader import read_features
-from monitor.sites.formats.wkb import polygons_of
+from monitor.sites.formats.wkb import feature_of_wkb
 
 RING = [[104.60, 35.50], [104.61, 35.50], [104.61, 35.51], [104.60, 35.51], [104.60, 35.50]]
 COORDINATES = " ".join(f"{x},{y},0" for x, y in RING)
@@ -643,9 +643,9 @@ def test_polygons_with_height_in_either_byte_order_and_form_are_read_as_they_are
     flat = MultiPolygon([Polygon(RING, [hole]), Polygon([(x + 2, y) for x, y in RING])])
     for outline in (flat, shapely.force_3d(flat, 1500.0), flat.geoms[0]):
         sent = shapely.to_wkb(outline, flavor=flavor, byte_order=order)
-        polygons, broken, unclosed = polygons_of(sent)
-        assert (broken, unclosed) == ("", False)
-        again = MultiPolygon([Polygon(shell, holes) for shell, *holes in polygons])
+        found = feature_of_wkb({}, sent)
+        assert (found.broken, found.unclosed) == ("", False)
+        again = MultiPolygon([Polygon(shell, holes) for shell, *holes in found.polygons])
         assert again.equals_exact(flat if outline.geom_type == "MultiPolygon" else MultiPolygon([outline]), 0.0)
 
 

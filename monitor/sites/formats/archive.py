@@ -16,14 +16,7 @@ _DIRECTORY_ENTRY: Final = b"PK\x01\x02"
 
 
 def members(data: bytes, *, name: str) -> dict[PurePosixPath, bytes]:
-    """Contents of the members of an archive that can belong to a registry, by path.
-
-    Parameters
-    ----------
-    data : bytes
-        The archive.
-    name : str
-        Name of the file in messages.
+    """Contents of the members of an archive that can belong to a registry, by path; `name` is for messages.
 
     Raises
     ------
@@ -31,7 +24,7 @@ def members(data: bytes, *, name: str) -> dict[PurePosixPath, bytes]:
         The archive is damaged, encrypted or too large when unpacked, or has links or paths that lead out of it.
     """
     if data.count(_DIRECTORY_ENTRY) > MAX_MEMBERS:
-        raise _unsafe(message=f"{name} holds more than {MAX_MEMBERS} files")
+        raise _unsafe(name, f"holds more than {MAX_MEMBERS} files")
     contents: dict[PurePosixPath, bytes] = {}
     remaining = MAX_BYTES
     try:
@@ -58,14 +51,14 @@ def _refuse_hostile(entry: zipfile.ZipInfo, name: str) -> None:
     shown = repr(entry.orig_filename[:80])
     path = PurePosixPath(entry.filename)
     if path.is_absolute() or ".." in path.parts or set(entry.orig_filename) & set("\\:\0"):
-        raise _unsafe(message=f"{name} holds a name that leads out of it: {shown}")
+        raise _unsafe(name, f"holds a name that leads out of it: {shown}")
     if stat.S_ISLNK(entry.external_attr >> 16):
-        raise _unsafe(message=f"{name} holds a link: {shown}")
+        raise _unsafe(name, f"holds a link: {shown}")
     if entry.flag_bits & 1:
-        raise _unsafe(message=f"{name} is encrypted: {shown}")
+        raise _unsafe(name, f"is encrypted: {shown}")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise _unsafe(message=f"{name} is compressed by an unsupported method: {shown}")
+        raise _unsafe(name, f"is compressed by an unsupported method: {shown}")
 
 
-def _unsafe(*, message: str) -> FileRefused:
-    return FileRefused("ARCHIVE_UNSAFE", message, "Pack the files again, alone and without a password.")
+def _unsafe(name: str, what: str) -> FileRefused:
+    return FileRefused("ARCHIVE_UNSAFE", f"{name} {what}", "Pack the files again, alone and without a password.")

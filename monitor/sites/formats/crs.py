@@ -1,13 +1,14 @@
 """Coordinate systems stated in files, and transformation to longitude and latitude."""
 
 import re
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 
-from monitor.sites.formats.feature import FileRefused, Polygons
+from monitor.sites.formats.feature import Feature, FileRefused
 
 _NAME: Final = re.compile(r"(?:urn:ogc:def:crs:)?(?:EPSG:(?:[\d.]*:)?(\d{4,6})|OGC:(?:[\d.]*:)?CRS84)", re.IGNORECASE)
 _LONGITUDE_LATITUDE: Final = (4326, 4490)
@@ -18,12 +19,7 @@ _REFERS_ELSEWHERE: Final = re.compile(r"EXTENSION|GRIDS|PARAMETERFILE", re.IGNOR
 
 
 def crs_from_name(name: str, *, file: str) -> CRS | None:
-    """Coordinate system of a name such as ``EPSG:4547`` or ``urn:ogc:def:crs:OGC:1.3:CRS84``.
-
-    Returns
-    -------
-    CRS or None
-        None: longitude and latitude.
+    """Coordinate system of a name such as ``urn:ogc:def:crs:OGC:1.3:CRS84``; None: longitude and latitude.
 
     Raises
     ------
@@ -70,22 +66,10 @@ def unknown_crs(file: str, what: str) -> FileRefused:
     )
 
 
-def to_longitude_latitude(outlines: list[Polygons], crs: CRS | None, *, file: str) -> list[Polygons]:
-    """Transform outlines to longitude and latitude.
+def to_longitude_latitude(features: list[Feature], crs: CRS | None, *, file: str) -> list[Feature]:
+    """Transform the outlines of features from `crs` (None: longitude and latitude already); `file` is for messages.
 
-    Parameters
-    ----------
-    outlines : list of Polygons
-        Coordinates in `crs`.
-    crs : CRS or None
-        None: longitude and latitude already.
-    file : str
-        Name of the file in messages.
-
-    Returns
-    -------
-    list of Polygons
-        Rounded to 1e-9 degrees, 0.1 mm; a vertex without a result is infinite. [degree]
+    Results are rounded to 1e-9 degrees, 0.1 mm; a vertex without a result is infinite.
 
     Raises
     ------
@@ -94,7 +78,7 @@ def to_longitude_latitude(outlines: list[Polygons], crs: CRS | None, *, file: st
         errors of up to 100 m; or PROJ has no transformation.
     """
     if crs is None:
-        return outlines
+        return features
     datum = getattr(getattr(crs.geodetic_crs, "datum", None), "name", "")
     if _OLD_DATUM.search(datum):
         msg = f"{file} is on the datum {datum}, which cannot be converted without local parameters"
@@ -102,11 +86,13 @@ def to_longitude_latitude(outlines: list[Polygons], crs: CRS | None, *, file: st
     try:
         transformer = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     except ProjError:
-        raise unknown_crs(
-            file, f"the coordinate system {crs.name!r}, which cannot be transformed to EPSG:4326"
-        ) from None
+        named = f"the coordinate system {crs.name!r}, which cannot be transformed to EPSG:4326"
+        raise unknown_crs(file, named) from None
 
     def transformed(ring: np.ndarray) -> np.ndarray:
         return np.column_stack(transformer.transform(ring[:, 0], ring[:, 1])).round(9) if len(ring) else ring
 
-    return [[[transformed(ring) for ring in polygon] for polygon in polygons] for polygons in outlines]
+    return [
+        replace(feature, polygons=[[transformed(ring) for ring in rings] for rings in feature.polygons])
+        for feature in features
+    ]

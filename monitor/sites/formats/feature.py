@@ -36,7 +36,7 @@ class Feature:
 
     properties: Mapping[str, Any]
     """Values by column name of the file."""
-    polygons: Polygons = field(repr=False)
+    polygons: Polygons = field(default_factory=list, repr=False)
     """Longitude and latitude, unchecked; empty: see `broken`. [degree]"""
     broken: str = ""
     """Why there are no polygons; empty: there are polygons."""
@@ -46,11 +46,6 @@ class Feature:
     """Whether the file had wrong winding that `polygons` no longer has (shapefiles)."""
     unclosed: bool = False
     """Whether the reader had to close a ring (GeoPackage, shapefile)."""
-
-
-def count_vertices(features: list[Feature]) -> int:
-    """Number of vertices of all outlines."""
-    return sum(len(ring) for feature in features for polygon in feature.polygons for ring in polygon)
 
 
 def too_many_sites(name: str, count: int | None = None) -> FileRefused:

@@ -21,19 +21,7 @@ _GEOJSON_FIX = "Give a FeatureCollection with one feature a site, as aoi/README.
 
 
 def read_geojson(data: bytes, *, name: str) -> list[Feature]:
-    """Read the features of a GeoJSON file.
-
-    Parameters
-    ----------
-    data : bytes
-        Content of the file.
-    name : str
-        Name of the file in messages.
-
-    Returns
-    -------
-    list of Feature
-        Outlines in longitude and latitude. [degree]
+    """Read the features of a GeoJSON file from its content; `name` is for messages.
 
     Raises
     ------
@@ -64,12 +52,7 @@ def read_geojson(data: bytes, *, name: str) -> list[Feature]:
         raise FileRefused("NOT_A_REGISTRY", f"{name} is JSON, but not a collection of features", _GEOJSON_FIX)
     if len(members) > MAX_SITES:
         raise too_many_sites(name, len(members))
-    features = [_feature(member) for member in members]
-    outlines = systems.to_longitude_latitude([f.polygons for f in features], _crs(document, name), file=name)
-    return [
-        Feature(properties=f.properties, polygons=polygons, broken=f.broken, winding_checked=True)
-        for f, polygons in zip(features, outlines, strict=True)
-    ]
+    return systems.to_longitude_latitude([_feature(member) for member in members], _crs(document, name), file=name)
 
 
 def _crs(document: dict[str, Any], name: str) -> CRS | None:
@@ -88,32 +71,30 @@ def _crs(document: dict[str, Any], name: str) -> CRS | None:
 
 def _feature(member: Any) -> Feature:
     if not isinstance(member, dict) or member.get("type") != "Feature":
-        return Feature(properties={}, polygons=[], broken="is not a GeoJSON feature")
+        return Feature(properties={}, broken="is not a GeoJSON feature")
     properties = member.get("properties")
     properties = dict(properties) if isinstance(properties, dict) else {}
     if "id" not in properties and isinstance(member.get("id"), str | int):
         properties["id"] = member["id"]
     geometry = member.get("geometry")
     if not isinstance(geometry, dict):
-        return Feature(properties=properties, polygons=[], broken="has no outline")
+        return Feature(properties=properties, broken="has no outline")
     kind, coordinates = geometry.get("type"), geometry.get("coordinates")
     if kind not in ("Polygon", "MultiPolygon"):
-        return Feature(properties=properties, polygons=[], broken=f"is a {str(kind)[:40]}, not a polygon")
+        return Feature(properties=properties, broken=f"is a {str(kind)[:40]}, not a polygon")
     try:
         drawn: Any = [coordinates] if kind == "Polygon" else coordinates
         polygons = [[_ring(ring) for ring in polygon] for polygon in drawn]
     except (TypeError, ValueError, OverflowError, KeyError):
-        return Feature(properties=properties, polygons=[], broken="has coordinates that are not pairs of numbers")
-    return Feature(properties=properties, polygons=polygons)
+        return Feature(properties=properties, broken="has coordinates that are not pairs of numbers")
+    return Feature(properties=properties, polygons=polygons, winding_checked=True)
 
 
 def _ring(points: list[Any]) -> np.ndarray:
     if not points:
         return np.empty((0, 2))
     ring = np.array([point[:2] for point in points])
-    if (
-        ring.ndim != 2 or ring.shape[1] != 2 or ring.dtype.kind not in "iuf"
-    ):  # text is refused, even if it contains numbers
+    if ring.ndim != 2 or ring.shape[1] != 2 or ring.dtype.kind not in "iuf":  # text, even if it contains numbers
         msg = "not pairs of numbers"
         raise ValueError(msg)
     return ring.astype(np.float64)

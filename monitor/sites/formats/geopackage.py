@@ -10,7 +10,7 @@ from pyproj import CRS
 
 from monitor.sites.formats import crs as systems
 from monitor.sites.formats.feature import MAX_SITES, Feature, FileRefused, too_many_sites
-from monitor.sites.formats.wkb import polygons_of
+from monitor.sites.formats.wkb import feature_of_wkb
 
 _STEPS: Final = 20_000_000
 """Limit of SQLite's virtual machine instructions for one statement; 10,000 features need less than a million."""
@@ -20,19 +20,7 @@ _EXPORT_FIX: Final = "Export the layer again as a GeoPackage with one layer, or 
 
 
 def read_geopackage(data: bytes, *, name: str) -> list[Feature]:
-    """Read the features of the only layer of a GeoPackage.
-
-    Parameters
-    ----------
-    data : bytes
-        Content of the file.
-    name : str
-        Name of the file in messages.
-
-    Returns
-    -------
-    list of Feature
-        Outlines in longitude and latitude. [degree]
+    """Read the features of the only layer of a GeoPackage from the content of the file; `name` is for messages.
 
     Raises
     ------
@@ -56,17 +44,16 @@ def read_geopackage(data: bytes, *, name: str) -> list[Feature]:
 
 
 def _features(connection: sqlite3.Connection, name: str) -> list[Feature]:
+    tables = connection.execute("SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view')")
     table_types = {
-        row[0]: row[1] if not str(row[2]).upper().startswith("CREATE VIRTUAL") else "virtual table"
-        for row in connection.execute("SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view')")
+        table: "virtual table" if str(sql).upper().startswith("CREATE VIRTUAL") else kind for table, kind, sql in tables
     }
 
     def quoted(table: str) -> str:
         """Quoted name of a table; views and virtual tables are refused."""
         if table_types.get(table) != "table":
-            msg = (
-                f"{name}: {table[:80]!r} is a {table_types.get(table, 'table that does not exist')}, not a plain table"
-            )
+            kind = table_types.get(table, "table that does not exist")
+            msg = f"{name}: {table[:80]!r} is a {kind}, not a plain table"
             raise FileRefused("NOT_A_TABLE", msg, _EXPORT_FIX)
         return '"' + table.replace('"', '""') + '"'
 
@@ -76,9 +63,8 @@ def _features(connection: sqlite3.Connection, name: str) -> list[Feature]:
         msg = f"{name} holds {len(layers)} layers ({', '.join(str(layer)[:40] for layer in layers[:5])})"
         raise FileRefused("NOT_ONE_LAYER", msg, "Give a GeoPackage with the one layer of sites.")
     layer = quoted(str(layers[0]))
-    described = connection.execute(
-        f"SELECT column_name, srs_id FROM {columns} WHERE table_name = ?", (layers[0],)
-    ).fetchone()
+    query = f"SELECT column_name, srs_id FROM {columns} WHERE table_name = ?"
+    described = connection.execute(query, (layers[0],)).fetchone()
     if described is None:
         msg = f"{name} does not say in which column its layer has the outlines"
         raise FileRefused("NOT_READABLE", msg, _EXPORT_FIX)
@@ -97,25 +83,20 @@ def _features(connection: sqlite3.Connection, name: str) -> list[Feature]:
         for row in rows
     ]
     system = _crs(connection, quoted("gpkg_spatial_ref_sys"), srs, name)
-    outlines = systems.to_longitude_latitude([f.polygons for f in features], system, file=name)
-    return [
-        Feature(properties=f.properties, polygons=polygons, broken=f.broken, unclosed=f.unclosed)
-        for f, polygons in zip(features, outlines, strict=True)
-    ]
+    return systems.to_longitude_latitude(features, system, file=name)
 
 
 def _primary_key(connection: sqlite3.Connection, layer: str) -> str | None:
     """Name of the integer primary key that the format adds: it is not a site id; None: there is none."""
-    for column in connection.execute("SELECT name, type, pk FROM pragma_table_info(?)", (layer,)):
-        if column[2] and "INT" in str(column[1]).upper() and str(column[0]).lower() != "id":
-            return str(column[0])
+    for name, kind, is_key in connection.execute("SELECT name, type, pk FROM pragma_table_info(?)", (layer,)):
+        if is_key and "INT" in str(kind).upper() and str(name).lower() != "id":
+            return str(name)
     return None
 
 
 def _crs(connection: sqlite3.Connection, table: str, srs: Any, name: str) -> CRS | None:
-    row = connection.execute(
-        f"SELECT organization, organization_coordsys_id, definition FROM {table} WHERE srs_id = ?", (srs,)
-    ).fetchone()
+    query = f"SELECT organization, organization_coordsys_id, definition FROM {table} WHERE srs_id = ?"
+    row = connection.execute(query, (srs,)).fetchone()
     if row is None or srs in (-1, 0):
         msg = f"{name} does not say which coordinate system it is in"
         raise FileRefused("CRS_MISSING", msg, "Set the layer's CRS (QGIS: Layer > Set CRS) and export it again.")
@@ -126,8 +107,7 @@ def _crs(connection: sqlite3.Connection, table: str, srs: Any, name: str) -> CRS
 
 def _feature(properties: dict[str, Any], blob: Any) -> Feature:
     if blob is None:
-        return Feature(properties=properties, polygons=[], broken="has no outline")
+        return feature_of_wkb(properties, None)
     if not isinstance(blob, bytes) or blob[:2] != b"GP" or (blob[3:4] or b"\xff")[0] >> 1 & 7 not in _ENVELOPES:
-        return Feature(properties=properties, polygons=[], broken="has an outline that is not in GeoPackage form")
-    polygons, broken, unclosed = polygons_of(blob[8 + _ENVELOPES[blob[3] >> 1 & 7] :])
-    return Feature(properties=properties, polygons=polygons, broken=broken, unclosed=unclosed)
+        return Feature(properties=properties, broken="has an outline that is not in GeoPackage form")
+    return feature_of_wkb(properties, blob[8 + _ENVELOPES[blob[3] >> 1 & 7] :])

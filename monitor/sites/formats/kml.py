@@ -48,19 +48,7 @@ class _SafeTreeBuilder(ET.TreeBuilder):
 
 
 def read_kml(data: bytes, *, name: str) -> list[Feature]:
-    """Read the features of a KML file: one for each Placemark, with properties from its name and ExtendedData.
-
-    Parameters
-    ----------
-    data : bytes
-        Content of the file.
-    name : str
-        Name of the file in messages.
-
-    Returns
-    -------
-    list of Feature
-        Outlines in longitude and latitude. [degree]
+    """Read a KML file from its content: a feature for each Placemark, with properties from its name and ExtendedData.
 
     Raises
     ------
@@ -106,39 +94,36 @@ def _below(element: ET.Element, name: str) -> list[ET.Element]:
     return [child for child in element.iter() if _local(child) == name]
 
 
-def _child_text(element: ET.Element, name: str) -> str | None:
-    for child in element:
-        if _local(child) == name:
-            return (child.text or "").strip()
-    return None
+def _child_text(element: ET.Element, name: str) -> str:
+    return next(((child.text or "").strip() for child in element if _local(child) == name), "")
 
 
 def _feature(placemark: ET.Element) -> Feature:
     properties: dict[str, str] = {}
     if placemark.get("id"):
         properties["id"] = placemark.get("id", "")
-    title = _child_text(placemark, "name")
-    if title:
+    if title := _child_text(placemark, "name"):
         properties["name"] = title
     for datum in _below(placemark, "Data"):
-        properties[datum.get("name", "")] = _child_text(datum, "value") or ""
+        properties[datum.get("name", "")] = _child_text(datum, "value")
     for datum in _below(placemark, "SimpleData"):
         properties[datum.get("name", "")] = (datum.text or "").strip()
     drawn = _below(placemark, "Polygon")
     if not drawn:
-        return Feature(properties=properties, polygons=[], broken="has no polygon")
+        return Feature(properties=properties, broken="has no polygon")
     try:
         polygons = [
-            [_ring(r) for side in ("outerBoundaryIs", "innerBoundaryIs") for b in _below(p, side) for r in _rings(b)]
-            for p in drawn
+            [
+                _ring(coordinates.text or "")
+                for side in ("outerBoundaryIs", "innerBoundaryIs")
+                for boundary in _below(polygon, side)
+                for coordinates in _below(boundary, "coordinates")
+            ]
+            for polygon in drawn
         ]
     except (ValueError, OverflowError):
-        return Feature(properties=properties, polygons=[], broken="has coordinates that are not pairs of numbers")
+        return Feature(properties=properties, broken="has coordinates that are not pairs of numbers")
     return Feature(properties=properties, polygons=polygons, winding_checked=True)
-
-
-def _rings(boundary: ET.Element) -> list[str]:
-    return [element.text or "" for element in _below(boundary, "coordinates")]
 
 
 def _ring(text: str) -> np.ndarray:

@@ -11,15 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from monitor.sites.formats import archive
-from monitor.sites.formats.feature import (
-    MAX_BYTES,
-    MAX_VERTICES,
-    Feature,
-    FileRefused,
-    count_vertices,
-    too_big,
-    too_many_vertices,
-)
+from monitor.sites.formats.feature import MAX_BYTES, MAX_VERTICES, Feature, FileRefused, too_big, too_many_vertices
 from monitor.sites.formats.geojson import read_geojson
 from monitor.sites.formats.geopackage import read_geopackage
 from monitor.sites.formats.kml import read_kml
@@ -46,17 +38,9 @@ _FORMATS: Final = "a GeoJSON, GeoPackage, KML, KMZ, shapefile or zipped shapefil
 
 
 def read_features(path: Path) -> list[Feature]:
-    """Read the features of a registry file.
+    """Read the features of a GeoJSON, GeoPackage, KML, KMZ, shapefile or zipped shapefile.
 
-    Parameters
-    ----------
-    path : Path
-        GeoJSON, GeoPackage, KML, KMZ, shapefile or zipped shapefile.
-
-    Returns
-    -------
-    list of Feature
-        Outlines as drawn, in longitude and latitude. [degree]
+    Outlines are as drawn, in longitude and latitude [degree].
 
     Raises
     ------
@@ -72,7 +56,7 @@ def read_features(path: Path) -> list[Feature]:
         raise FileRefused(error.code, f"{path.name}: {error.message}", error.fix) from None
     if not features:
         raise FileRefused("EMPTY", f"{path.name} holds no sites", "Add at least one; aoi/README.md shows how.")
-    vertices = count_vertices(features)
+    vertices = sum(len(ring) for feature in features for rings in feature.polygons for ring in rings)
     if vertices > MAX_VERTICES:
         raise too_many_vertices(path.name, vertices)
     return features

@@ -4,6 +4,7 @@ import struct
 import tempfile
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from monitor.sites.formats.feature import (
     too_many_sites,
     too_many_vertices,
 )
-from monitor.sites.formats.wkb import polygons_of
+from monitor.sites.formats.wkb import feature_of_wkb
 
 SHAPEFILE_PARTS: Final = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 _POLYGON_TYPES: Final = (5, 15, 25)
@@ -26,14 +27,7 @@ _POLYGON_TYPES: Final = (5, 15, 25)
 
 
 def read_shapefile(parts: Mapping[str, bytes], *, name: str) -> list[Feature]:
-    """Read the features of a shapefile.
-
-    Parameters
-    ----------
-    parts : mapping
-        Content by suffix, for those of :data:`SHAPEFILE_PARTS` that exist.
-    name : str
-        Name of the file in messages.
+    """Read the features of a shapefile from its parts: content by suffix; `name` is for messages.
 
     Raises
     ------
@@ -51,25 +45,15 @@ def read_shapefile(parts: Mapping[str, bytes], *, name: str) -> list[Feature]:
             "Add the .prj (QGIS: Layer > Set CRS, then export again), or give GeoJSON in EPSG:4326.",
         )
     _check_headers(parts, name)
-    wkt = parts[".prj"].decode("utf-8-sig", "replace")
-    system = systems.crs_from_wkt(wkt, file=name)
+    system = systems.crs_from_wkt(parts[".prj"].decode("utf-8-sig", "replace"), file=name)
     meta, geometries, columns, wrong_winding = _read(parts, name)
     encoding = text_encoding(parts)
-    outlines = [polygons_of(g) if g is not None else ([], "has no outline", False) for g in geometries]
-    transformed = systems.to_longitude_latitude([outline[0] for outline in outlines], system, file=name)
-    return [
-        Feature(
-            properties={
-                _plain(str(title), encoding): _plain(column[i], encoding)
-                for title, column in zip(meta["fields"], columns, strict=True)
-            },
-            polygons=polygons,
-            broken=broken,
-            unclosed=unclosed,
-            winding_wrong=wrong_winding,
-        )
-        for i, (polygons, (_, broken, unclosed)) in enumerate(zip(transformed, outlines, strict=True))
-    ]
+    titles = [_plain(str(title), encoding) for title in meta["fields"]]
+    features = []
+    for i, geometry in enumerate(geometries):
+        properties = {t: _plain(column[i], encoding) for t, column in zip(titles, columns, strict=True)}
+        features.append(replace(feature_of_wkb(properties, geometry), winding_wrong=wrong_winding))
+    return systems.to_longitude_latitude(features, system, file=name)
 
 
 def _check_headers(parts: Mapping[str, bytes], name: str) -> None:

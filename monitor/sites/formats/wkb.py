@@ -5,12 +5,12 @@ checked first: GEOS gets polygons and multipolygons only.
 """
 
 import struct
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import shapely
-from shapely.geometry import MultiPolygon, Polygon
 
-from monitor.sites.formats.feature import Polygons
+from monitor.sites.formats.feature import Feature
 
 _UNREADABLE: Final = "has an outline that cannot be read"
 _GEOMETRY_TYPES: Final = (
@@ -24,36 +24,27 @@ _HEIGHT, _MEASURE, _SRID = 0x80000000, 0x40000000, 0x20000000
 """Flags in the type code of the extended form of PostGIS."""
 
 
-def polygons_of(wkb: bytes) -> tuple[Polygons, str, bool]:
-    """Rings of a polygon or multipolygon in well-known binary.
-
-    Returns
-    -------
-    polygons : Polygons
-        Rings as stored, without height and measure; empty: see `broken`.
-    broken : str
-        Why there are no polygons; empty: there are polygons.
-    unclosed : bool
-        Whether a ring had to be closed.
-    """
+def feature_of_wkb(properties: Mapping[str, Any], wkb: bytes | None) -> Feature:
+    """Feature with an outline from well-known binary, without height and measure; None: it has no outline."""
+    if wkb is None:
+        return Feature(properties=properties, broken="has no outline")
     try:
         if problem := _not_polygons(wkb):
-            return [], problem, False
+            return Feature(properties=properties, broken=problem)
     except struct.error:  # the bytes end too early or are not well-known binary
-        return [], _UNREADABLE, False
+        return Feature(properties=properties, broken=_UNREADABLE)
     unclosed = False
     try:
         geometry = shapely.from_wkb(wkb)
     except (shapely.errors.GEOSException, TypeError, ValueError):
         geometry, unclosed = shapely.from_wkb(wkb, on_invalid="fix"), True
     if geometry is None:
-        return [], _UNREADABLE, False
+        return Feature(properties=properties, broken=_UNREADABLE)
     if geometry.is_empty:
-        return [], "has an empty outline", False
-    assert isinstance(geometry, Polygon | MultiPolygon)
-    parts = geometry.geoms if isinstance(geometry, MultiPolygon) else [geometry]
-    polygons = [[shapely.get_coordinates(r) for r in (part.exterior, *part.interiors)] for part in parts]
-    return polygons, "", unclosed
+        return Feature(properties=properties, broken="has an empty outline")
+    parts = shapely.get_parts(geometry)
+    polygons = [[shapely.get_coordinates(ring) for ring in (part.exterior, *part.interiors)] for part in parts]
+    return Feature(properties=properties, polygons=polygons, unclosed=unclosed)
 
 
 def _not_polygons(wkb: bytes) -> str:
