@@ -24,14 +24,7 @@ _ORDER: Final = {AlertLevel.NONE: 0, AlertLevel.WATCH: 1, AlertLevel.RED: 2}
 
 
 def next_alert(last: Alert | None, assessment: Assessment) -> tuple[Alert | None, AlertEvent | None]:
-    """Apply one assessment to the newest alert of its site.
-
-    Parameters
-    ----------
-    last : Alert or None
-        Newest alert of the site, resolved or not; None: it never had one.
-    assessment : Assessment
-        Assessment of the night.
+    """Apply the assessment of a night to the newest alert of its site, resolved or not (None: it never had one).
 
     Returns
     -------
@@ -44,9 +37,7 @@ def next_alert(last: Alert | None, assessment: Assessment) -> tuple[Alert | None
     if last is not None and last.state is not AlertState.RESOLVED:
         return _continue(last, assessment)
     if level is AlertLevel.NONE:
-        if last is not None and last.clear_since is None:
-            return replace(last, clear_since=day), None
-        return last, None
+        return (replace(last, clear_since=day) if last is not None and last.clear_since is None else last), None
     rule = assessment.alert_rule or "failure"
     if last is not None and already_answered(last, level, rule):
         return last, None
@@ -63,17 +54,7 @@ def next_alert(last: Alert | None, assessment: Assessment) -> tuple[Alert | None
 def is_mass_fall(fell: int, sites: int) -> bool:
     """Whether so many sites got worse in one night that a fault of a sensor or provider is the likelier cause.
 
-    Parameters
-    ----------
-    fell : int
-        Number of sites whose alert opened or got worse in the night.
-    sites : int
-        Number of sites that had been assessed before the night.
-
-    Returns
-    -------
-    bool
-        True for at least :data:`MASS_FALL_MIN_SITES` sites that are at least :data:`MASS_FALL_SHARE` of `sites`.
+    `fell` sites have an alert that opened or got worse; `sites` had been assessed before the night.
     """
     return fell >= MASS_FALL_MIN_SITES and fell >= MASS_FALL_SHARE * sites
 
@@ -113,7 +94,7 @@ def snooze(alert: Alert, until: date) -> Alert:
 
 
 def resolve(alert: Alert, *, answer: str, note: str | None, day: date) -> Alert:
-    """Alert closed by a person.
+    """Alert closed by a person on a day.
 
     Parameters
     ----------
@@ -123,9 +104,6 @@ def resolve(alert: Alert, *, answer: str, note: str | None, day: date) -> Alert:
         Finding from the field: ``confirmed``, ``false-alarm`` or ``treated``.
     note : str or None
         What was seen or done; None: the earlier note stays.
-    day : date
-        Day of the answer.
     """
-    return replace(
-        alert, state=AlertState.RESOLVED, answer=answer, note=note or alert.note, updated=day, clear_since=None
-    )
+    closed = replace(alert, state=AlertState.RESOLVED, answer=answer, updated=day, clear_since=None)
+    return replace(closed, note=note or alert.note)

@@ -6,10 +6,8 @@ the same bytes whenever it is composed, so that receivers can recognise a repeat
 
 import hashlib
 import json
-import math
 import os
-from dataclasses import fields
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime, time
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
@@ -18,10 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import jinja2
+import msgspec
 import numpy as np
 
 from monitor.alerts import words
-from monitor.alerts.alert import Alert, AlertEvent, Notice
+from monitor.alerts.alert import AlertEvent, Notice
 from monitor.sites.names import folder_name, without_invisible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
@@ -80,10 +79,8 @@ def compose_mail(notice: Notice, site: Site, assessment: Assessment) -> EmailMes
     ----------
     notice : Notice
         Its id gives the Message-ID, its day the Date.
-    site : Site
-        Site of the alert.
-    assessment : Assessment
-        Assessment that the message describes.
+    site, assessment
+        Site of the alert, and the assessment that the message describes.
     """
     language = words.language_of(site)
     context = _context(notice, site, assessment, language)
@@ -102,17 +99,9 @@ def compose_mail(notice: Notice, site: Site, assessment: Assessment) -> EmailMes
 
 
 def message_to_json(notice: Notice, site: Site, assessment: Assessment) -> dict[str, Any]:
-    """JSON values of the message of a notice, for webhooks and files.
+    """JSON values of the message of a notice, for webhooks and files; null instead of NaN and infinity.
 
-    Parameters
-    ----------
-    notice, site, assessment
-        See :func:`compose_mail`.
-
-    Returns
-    -------
-    dict
-        ``id, event, day, alert, site, language, subject, text, page, assessment``; null instead of NaN and infinity.
+    Parameters are those of :func:`compose_mail`.
     """
     language = words.language_of(site)
     context = _context(notice, site, assessment, language)
@@ -121,7 +110,7 @@ def message_to_json(notice: Notice, site: Site, assessment: Assessment) -> dict[
         "id": notice.id,
         "event": str(notice.event),
         "day": notice.day.isoformat(),
-        "alert": {field.name: _plain(getattr(notice.alert, field.name)) for field in fields(Alert)},
+        "alert": msgspec.to_builtins(notice.alert),
         "site": {"id": site.id, "name": context["name"], "latitude": latitude, "longitude": longitude},
         "language": language,
         "subject": _subject(notice, site, assessment, language),
@@ -134,14 +123,7 @@ def message_to_json(notice: Notice, site: Site, assessment: Assessment) -> dict[
 def write_message(notice: Notice, site: Site, assessment: Assessment, root: Path) -> Path:
     """Write a message to ``messages/`` under an output root, as ``.eml`` and ``.json``; the path of the mail.
 
-    Writing the same notice again gives the same two files.
-
-    Parameters
-    ----------
-    notice, site, assessment
-        See :func:`compose_mail`.
-    root : Path
-        Output root.
+    Writing the same notice again gives the same two files. Parameters are those of :func:`compose_mail`.
 
     Raises
     ------
@@ -160,25 +142,19 @@ def write_message(notice: Notice, site: Site, assessment: Assessment, root: Path
 
 def assessment_to_json(assessment: Assessment) -> dict[str, Any]:
     """JSON values of an assessment: dates as text, null instead of NaN and infinity."""
-    return {field.name: _plain(getattr(assessment, field.name)) for field in fields(Assessment)}
+    values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(assessment, enc_hook=np.generic.item))
+    return values
 
 
 def write_atomically(path: Path, content: bytes, *, lasting: bool = False) -> None:
     """Write a file in one atomic step, by renaming a temporary file. One writer at a time.
 
-    Parameters
-    ----------
-    path : Path
-        File in an existing folder.
-    content : bytes
-        New content.
-    lasting : bool
-        Wait until the content is on the disk: for files that cannot be made again.
+    `lasting` waits until the content is on the disk: for files that cannot be made again.
 
     Raises
     ------
     OSError
-        The disk is full or the folder cannot be written; the old file is untouched.
+        The disk is full or the folder does not exist or cannot be written; the old file is untouched.
     """
     temporary = path.with_name(f".{path.name}.part")  # that of a killed run is overwritten
     try:
@@ -202,7 +178,7 @@ def _subject(notice: Notice, site: Site, assessment: Assessment, language: words
         return f"[已解除] {name}：{status}" if language == "zh" else f"[Resolved] {name}: {status.lower()}"
     change = {"zh": "（升级）", "en": ", worse"}[language] if notice.event is AlertEvent.WORSENED else ""
     cause = words.cause(notice.alert.rule, notice.alert.level, language)
-    return f"[{level}{change}] {name}：{cause}" if language == "zh" else f"[{level}{change}] {name}: {cause}"
+    return f"[{level}{change}] {name}{'：' if language == 'zh' else ': '}{cause}"
 
 
 def _context(notice: Notice, site: Site, assessment: Assessment, language: words.Language) -> dict[str, Any]:
@@ -237,16 +213,6 @@ def _message_id(notice_id: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, tuple):
-        return [str(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    return str(value) if isinstance(value, str) else value
 
 
 @cache

@@ -64,17 +64,15 @@ class Ledger:
     """
 
     def __init__(self, url: str, guard: Callable[[], None] = lambda: None) -> None:
-        self.name = "?"
         self.guard = guard
         try:
             parsed = make_url(url)
-            self._folder = Path(parsed.database or "").absolute().parent
+            file = Path(parsed.database or "")
+            self._folder = file.absolute().parent
             self._local = parsed.drivername.startswith("sqlite")
-            self.name = Path(parsed.database or "").name
-            if not self._local:
-                self.name = f"{parsed.database} on {parsed.host or 'this machine'}"
-            if self._local and parsed.database:
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self.name = file.name if self._local else f"{parsed.database} on {parsed.host or 'this machine'}"
+            if self._local:
+                self._folder.mkdir(parents=True, exist_ok=True)
             self._engine = _engine(url)
         except (ArgumentError, ModuleNotFoundError) as error:
             msg = f"[ledger] url is invalid ({error}); write for instance sqlite:///regrowth.db"
@@ -127,10 +125,11 @@ class Ledger:
             yield connection.execution_options(reads=True)
 
     def _migrate(self) -> None:
+        """Create the tables of a new ledger, or bring those of an older one up to date, in one transaction."""
         with self._read_only_connection() as connection:
             if "alembic_version" in inspect(connection).get_table_names():
-                found = connection.execute(text("select version_num from alembic_version")).scalar()
-                if found == NEWEST_MIGRATION:
+                version = connection.execute(text("select version_num from alembic_version")).scalar()
+                if version == NEWEST_MIGRATION:
                     return
         from alembic import command
         from alembic.config import Config
@@ -140,6 +139,10 @@ class Ledger:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self._engine.begin() as connection:
             config.attributes["connection"] = connection
+            if "alembic_version" not in inspect(connection).get_table_names():
+                Base.metadata.create_all(connection, checkfirst=False)
+                command.stamp(config, "head")
+                return
             try:
                 command.upgrade(config, "head")
             except CommandError as error:  # of a newer program, or damaged
@@ -208,19 +211,9 @@ def _first_line(message: str) -> str:
 
 
 def no_room(error: DatabaseError, place: object) -> DiskFull | None:
-    """Error to raise if a database ran out of disk space for its file or its auxiliary files.
+    """Error to raise if a database ran out of disk space for its file or its auxiliary files; None: another cause.
 
-    Parameters
-    ----------
-    error : DatabaseError
-        The error that SQLAlchemy raised.
-    place : Path or str
-        Folder of the SQLite file, or the name of a server.
-
-    Returns
-    -------
-    DiskFull or None
-        None: the error has another cause.
+    `place` is the folder of the SQLite file, or the name of a server.
     """
     cause = error.orig or error  # the driver's message: that of SQLAlchemy repeats the values of the statement
     auxiliary = getattr(cause, "sqlite_errorname", "") in ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN")
@@ -244,9 +237,8 @@ def _is_full(folder: Path) -> bool:
 
 def _engine(url: str) -> Engine:
     local = url.startswith("sqlite")
-    engine = (
-        create_engine(url, connect_args={"timeout": LOCK_WAIT}) if local else create_engine(url, pool_pre_ping=True)
-    )
+    options: dict[str, Any] = {"connect_args": {"timeout": LOCK_WAIT}} if local else {"pool_pre_ping": True}
+    engine = create_engine(url, **options)
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _: Any) -> None:
