@@ -23,8 +23,8 @@ from monitor.errors import StoreBroken
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
 from monitor.sites.growing_season import GrowingSeason
+from monitor.sites.landscapes import tile_name
 from monitor.sites.site import Site, ground_key
-from monitor.sites.tile import tile_name
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibrate import MIN_PLACEBOS, calibrate, constants_table

@@ -7,15 +7,15 @@ and false-alarm budget belong to that start.
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from jobs.records import from_json, to_json
-from monitor.alerts.alert import Alert, AlertState
+from jobs.records import to_json
+from monitor.alerts.alert import AlertState
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
@@ -61,37 +61,30 @@ class Drift:
 
     def to_json(self) -> dict[str, Any]:
         """Site ids by kind of difference: the member ``registry`` of a manifest."""
+        ids = {name: list(getattr(self, name)) for name in ("missing", "retired", "start_edited", "refused")}
         return {
-            "added": [site.id for site in self.added],
-            "changed": [site.id for site in self.changed],
-            "missing": list(self.missing),
-            "retired": list(self.retired),
-            "start_edited": list(self.start_edited),
-            "refused": list(self.refused),
-            "unknown_columns": dict(self.columns),
-            "error": self.error,
-            "said": self.sentences(),
-        }
+            "added": [site.id for site in self.added], "changed": [site.id for site in self.changed], **ids,
+            "unknown_columns": dict(self.columns), "error": self.error, "said": self.sentences(),
+        }  # fmt: skip
 
     def sentences(self) -> list[str]:
         """Differences that a person should know, each with the command that resolves it."""
         file = shlex.quote(str(self.path))
         sentences = []
         if self.added:
-            sentences.append(f"added: {_ids(site.id for site in self.added)}")
+            sentences.append(f"added: {', '.join(site.id for site in self.added)}")
         if self.changed:
-            sentences.append(f"changed: {_ids(site.id for site in self.changed)}")
+            sentences.append(f"changed: {', '.join(site.id for site in self.changed)}")
         if self.missing:
             retire = shlex.join(["regrowth", "sites", "retire", *self.missing])
-            sentences.append(f"missing from {self.path.name}, kept: {_ids(self.missing)}; to stop judging: {retire}")
+            missing = f"missing from {self.path.name}, kept: {', '.join(self.missing)}"
+            sentences.append(f"{missing}; to stop judging: {retire}")
         if self.retired:
-            sentences.append(
-                f"retired, still in {self.path.name}: {_ids(self.retired)}; remove them from the file, or add them "
-                f"again: regrowth sites add {file}"
-            )
+            retired = f"retired, still in {self.path.name}: {', '.join(self.retired)}"
+            sentences.append(f"{retired}; remove them from the file, or add them again: regrowth sites add {file}")
         sentences += [start_edited(site, *days) for site, days in self.start_edited.items()]
         if self.refused:
-            sentences.append(f"refused: {_ids(self.refused)}; 'regrowth sites check {file}' says why")
+            sentences.append(f"refused: {', '.join(self.refused)}; 'regrowth sites check {file}' says why")
         if self.columns:
             sentences.append(f"columns of {self.path.name} that are not read: {columns_in_words(self.columns)}")
         if self.error:
@@ -121,12 +114,9 @@ def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool
 
     Parameters
     ----------
-    path : Path
-        Path of the file.
-    report : Report
-        Result of its checks.
+    path, report
+        The file, and the results of its checks.
     t : Transaction
-        Open transaction of the ledger.
     restore_retired : bool
         Whether retired sites in the file count as new.
     """
@@ -149,16 +139,10 @@ def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool
             unchanged.append(site.id)
     in_file = {entry.label for entry in report.entries}
     return Drift(
-        path=path,
-        added=added,
-        changed=changed,
-        unchanged=unchanged,
+        path=path, added=added, changed=changed, unchanged=unchanged, retired=retired, start_edited=edited,
         missing=[site for site, before in sorted(known.items()) if before.current and site not in in_file],
-        retired=retired,
-        start_edited=edited,
-        refused=[entry.label for entry in report.refused],
-        columns=report.columns,
-    )
+        refused=[entry.label for entry in report.refused], columns=report.columns,
+    )  # fmt: skip
 
 
 def read_and_compare(ledger: Ledger, path: Path) -> Drift:
@@ -183,19 +167,7 @@ def read_and_compare(ledger: Ledger, path: Path) -> Drift:
 def add_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
     """Store new and changed sites of a registry file in the ledger; retired sites in the file become current again.
 
-    Parameters
-    ----------
-    ledger : Ledger
-        Open ledger.
-    path : Path
-        Path of the file.
-    now : str
-        Current time, UTC, ISO 8601.
-
-    Returns
-    -------
-    Drift
-        The differences before the change.
+    `now` is the current time, UTC, ISO 8601; returned are the differences before the change.
 
     Raises
     ------
@@ -212,15 +184,7 @@ def add_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
 def apply_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
     """Store new and changed sites of a registry file in the ledger, as each run does, and log every difference.
 
-    Parameters
-    ----------
-    ledger, path, now
-        See :func:`add_registry`.
-
-    Returns
-    -------
-    Drift
-        The differences before the change.
+    Parameters and result are those of :func:`add_registry`, which also restores retired sites.
 
     Raises
     ------
@@ -243,19 +207,7 @@ def _save(ledger: Ledger, sites: Iterable[Site], *, now: str) -> None:
 def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, Any]:
     """Stop judging sites; their records stay. Their open alerts are resolved with a note, without a message.
 
-    Parameters
-    ----------
-    ledger : Ledger
-        Open ledger.
-    sites : sequence of str
-        Ids of the sites.
-    today : date
-        Current date, UTC.
-
-    Returns
-    -------
-    dict
-        Ids: ``retired`` now, ``already`` retired before, and ``alerts`` that were resolved.
+    Returned are ids: of sites ``retired`` now or ``already`` before, and of ``alerts`` that were resolved.
 
     Raises
     ------
@@ -272,19 +224,12 @@ def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, An
             done["retired" if known[site].current else "already"].append(site)
             t.retire_site(site)
             stored = t.last_alert(site)
-            if stored is None or stored["state"] == AlertState.RESOLVED:
-                continue
-            alert = replace(
-                from_json(stored, Alert), state=AlertState.RESOLVED, note="the site was retired", updated=today
-            )
-            t.save_alert(to_json(alert))
-            done["alerts"].append(alert.id)
+            if stored is not None and stored["state"] != AlertState.RESOLVED:
+                closed = {"state": AlertState.RESOLVED.value, "updated": today.isoformat()}
+                t.save_alert({**stored, **closed, "note": "the site was retired"})
+                done["alerts"].append(stored["id"])
     return done
 
 
 def _judged(t: Transaction, site: str) -> bool:
     return t.latest_assessment(site) is not None or len(t.episodes(site)) > 1
-
-
-def _ids(sites: Iterable[str]) -> str:
-    return ", ".join(sites)

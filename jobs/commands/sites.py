@@ -32,15 +32,14 @@ def check(
 
     Exit status: 0 all sites are accepted, 65 a site or the whole file is refused, 64 --repair names the file itself.
     """
+    from monitor.sites import registry
     from monitor.sites.formats.feature import FileRefused
-    from monitor.sites.registry import read_sites, write_geojson
-    from monitor.sites.registry import repair as repair_sites
 
     if repair is not None and (repair.suffix.lower() not in (".geojson", ".json") or _same_file(file, repair)):
         typer.echo(f"--repair {repair}: name another file, ending in .geojson; the original is kept.", err=True)
         raise typer.Exit(Exit.USAGE)
     try:
-        report = read_sites(file)
+        report = registry.read_sites(file)
     except FileRefused as error:
         if as_json:
             refusal = {"code": error.code, "message": error.message, "fix": error.fix}
@@ -49,9 +48,9 @@ def check(
             print_line(f"Refused: {error} [{error.code}]")
         raise typer.Exit(Exit.BAD_DATA) from None
     if repair is not None:
-        report = repair_sites(report)
+        report = registry.repair(report)
         if report.sites:
-            write_geojson(report.entries, repair)
+            registry.write_geojson(report.entries, repair)
     if as_json:
         print_line(json.dumps(_report_json(report)))
     else:
@@ -143,11 +142,10 @@ def retire(
     if as_json:
         print_json(done)
         return
-    for name, sentence in (
-        ("retired", "retired"),
-        ("already", "was retired already"),
-        ("alerts", "resolved, since the site was retired"),
-    ):
+    sentences = {
+        "retired": "retired", "already": "was retired already", "alerts": "resolved, since the site was retired",
+    }  # fmt: skip
+    for name, sentence in sentences.items():
         for item in done[name]:
             print_line(f"{_printable(item)}: {sentence}")
 

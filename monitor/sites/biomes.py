@@ -129,14 +129,7 @@ BIOMES: Final = {
 
 
 def default_plan(intervention: str, biome: str, subtype: str | None = None) -> Plan:
-    """Plan of a site whose registry entry has none.
-
-    Parameters
-    ----------
-    intervention, biome : str
-        One of :data:`monitor.sites.site.INTERVENTIONS`, one of :data:`BIOMES`.
-    subtype : str, optional
-        One of :data:`monitor.sites.site.SUBTYPES`; default: the usual subtype of the intervention in the biome.
+    """Plan of a site whose registry entry has none; without `subtype`, that of the usual subtype in the biome.
 
     Raises
     ------

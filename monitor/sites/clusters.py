@@ -22,19 +22,9 @@ METRES_PER_DEGREE: Final = 110_574.0
 
 
 def group_nearby(sites: Sequence[Site], *, apart: float) -> list[list[Site]]:
-    """Group sites whose surroundings overlap, and join groups that fit into one tile.
+    """Group sites that are nearer to each other than `apart` [m], and join groups that fit into one tile.
 
-    Parameters
-    ----------
-    sites : sequence of Site
-        Sites in any order.
-    apart : float
-        Distance between two sites below which their surroundings overlap. [m]
-
-    Returns
-    -------
-    list of list of Site
-        Every site once. A group is larger than :data:`MAX_SEARCH_EXTENT` only where its sites form an unbroken chain.
+    A group is larger than :data:`MAX_SEARCH_EXTENT` only where its sites form an unbroken chain.
     """
     if not sites:
         return []
@@ -64,10 +54,7 @@ def group_nearby(sites: Sequence[Site], *, apart: float) -> list[list[Site]]:
 
 def split_by_tile(sites: Sequence[Site]) -> list[list[Site]]:
     """Split a group into parts that are searched one by one, each within :data:`MAX_SEARCH_EXTENT`."""
-    parts = [list(sites)]
-    for axis in (1, 0):
-        parts = [slab for part in parts for slab in _slabs(part, axis)]
-    return parts
+    return [tile for slab in _slabs(sites, axis=1) for tile in _slabs(slab, axis=0)]
 
 
 def _slabs(sites: Sequence[Site], axis: int) -> list[list[Site]]:

@@ -48,11 +48,8 @@ def unknown_columns(features: Iterable[Feature]) -> dict[str, str | None]:
 
 def stated_datum(properties: Mapping[str, object]) -> str | None:
     """Datum of a Chinese web map that a column states; None: no column states one."""
-    for key in _DATUM_COLUMNS:
-        value = properties.get(key)
-        if isinstance(value, str) and _WEB_MAP.search(value):
-            return value
-    return None
+    values = [properties.get(key) for key in _DATUM_COLUMNS]
+    return next((value for value in values if isinstance(value, str) and _WEB_MAP.search(value)), None)
 
 
 def drop_datum_columns(properties: Mapping[str, object]) -> dict[str, object]:

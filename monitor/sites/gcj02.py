@@ -17,18 +17,7 @@ _ECCENTRICITY = 0.00669342162296594323
 
 
 def from_wgs84(lonlat: np.ndarray) -> np.ndarray:
-    """Convert WGS 84 to GCJ-02.
-
-    Parameters
-    ----------
-    lonlat : (n, 2) array
-        Longitude and latitude on WGS 84, within China. [degree]
-
-    Returns
-    -------
-    (n, 2) array
-        Longitude and latitude on GCJ-02. [degree]
-    """
+    """Convert (n, 2) longitude and latitude within China from WGS 84 to GCJ-02 [degree]."""
     x, y = lonlat[:, 0] - 105.0, lonlat[:, 1] - 35.0
     pi = np.pi
     ripple = 20 * np.sin(6 * pi * x) + 20 * np.sin(2 * pi * x)

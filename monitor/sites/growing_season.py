@@ -40,12 +40,7 @@ class GrowingSeason(NamedTuple):
         return cls(first - 1 + shift, last - first + 1, float(peak - first + 1), float(width))
 
     def locate(self, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Season of each day, and position in it.
-
-        Parameters
-        ----------
-        day : (n,) array of int
-            Days from 1970-01-01.
+        """Season of each of (n,) days from 1970-01-01, and position in it.
 
         Returns
         -------

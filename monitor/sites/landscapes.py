@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import shapely
 from shapely.geometry.base import BaseGeometry
 
 from monitor.sites.projection import projected, utm_zone
@@ -20,17 +21,9 @@ MAX_LANDSCAPE_HECTARES: Final = 20_000.0
 
 
 def group_into_landscapes(sites: Sequence[Site]) -> list[list[Site]]:
-    """Group sites into landscapes.
+    """Group sites that belong to no landscape yet into landscapes, in the order of their squares.
 
-    Parameters
-    ----------
-    sites : sequence of Site
-        Sites that belong to no landscape yet.
-
-    Returns
-    -------
-    list of list of Site
-        Every site once, in the order of their squares; independent of the order of `sites`.
+    The result does not depend on the order of `sites`.
     """
     squares: dict[tuple[str, int, int, str], list[tuple[float, float, Site]]] = {}
     for site in sites:
@@ -51,13 +44,23 @@ def landscape_name(keys: Sequence[str], geometry: BaseGeometry, biome: str) -> s
     geometry : shapely geometry
         Outline of any of the sites, longitude and latitude. [degree]
     biome : str
-        Biome of the sites.
     """
     zone = utm_zone(geometry)
     point = projected(geometry, zone).centroid
     digest = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:8]
     square = f"{math.floor(point.x / SQUARE)}-{math.floor(point.y / SQUARE)}"
     return f"{str(zone).removeprefix('EPSG:')}-{square}-{biome}-{digest}"
+
+
+def tile_name(site: Site) -> str:
+    """Name of the 100 km square of the military grid that contains the centroid of a site, such as ``48SXF``."""
+    crs, middle = utm_zone(site.geometry), site.geometry.centroid
+    zone = int(str(crs)[-2:])
+    east, north = (int(value // 100_000) for value in shapely.get_coordinates(projected(middle, crs))[0])
+    band = "CDEFGHJKLMNPQRSTUVWX"[min(max(int((middle.y + 80) // 8), 0), 19)]
+    column = "ABCDEFGHJKLMNPQRSTUVWXYZ"[((zone - 1) % 3 * 8 + east - 1) % 24]
+    row = "ABCDEFGHJKLMNPQRSTUV"[(north + (5 if zone % 2 == 0 else 0)) % 20]
+    return f"{zone:02d}{band}{column}{row}"
 
 
 def _halved(members: list[tuple[float, float, Site]]) -> list[list[Site]]:

@@ -24,14 +24,9 @@ class NamedControl:
 
 
 def read_named_controls(path: Path, *, sites: Collection[str]) -> list[NamedControl]:
-    """Read a file of named controls, with the checks of a registry.
+    """Read a file of named controls, in any format of a registry and with its checks.
 
-    Parameters
-    ----------
-    path : Path
-        File in any format of a registry; the property ``site`` is optional, others are ignored.
-    sites : collection of str
-        Known site ids.
+    The property ``site`` is optional, others are ignored; `sites` are the known site ids.
 
     Raises
     ------
@@ -48,11 +43,8 @@ def read_named_controls(path: Path, *, sites: Collection[str]) -> list[NamedCont
         if site is not None and site not in sites:
             near = get_close_matches(site, sites, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            msg = (
-                f"{where}: there is no site {without_invisible(site)[:60]!r}{hint} "
-                "Leave 'site' empty for ground that is for all."
-            )
-            raise BadData(msg)
+            msg = f"{where}: there is no site {without_invisible(site)[:60]!r}{hint}"
+            raise BadData(msg + " Leave 'site' empty for ground that is for all.")
         outline = check_outline(feature)
         refused = next((p for p in outline.problems if p.refuses), None)
         if refused is not None or outline.geometry is None:
@@ -66,21 +58,9 @@ def read_named_controls(path: Path, *, sites: Collection[str]) -> list[NamedCont
 def named_controls_near(
     controls: Sequence[NamedControl], site: str, area: BaseGeometry
 ) -> tuple[BaseGeometry, ...] | None:
-    """Select the named controls of a site.
+    """Outlines of the controls that name a site, else of those that name no site and touch `area`; None: none.
 
-    Parameters
-    ----------
-    controls : sequence of NamedControl
-        All named controls.
-    site : str
-        Id of the site.
-    area : shapely geometry
-        Surroundings of the site, longitude and latitude. [degree]
-
-    Returns
-    -------
-    tuple of shapely geometry or None
-        Outlines of the controls that name the site, else of those that name no site and touch `area`; None: none.
+    `area` are the surroundings of the site, longitude and latitude [degree].
     """
     own = tuple(control.geometry for control in controls if control.site == site)
     common = tuple(c.geometry for c in controls if c.site is None and c.geometry.intersects(area))

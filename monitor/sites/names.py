@@ -26,10 +26,9 @@ def folder_name(site_id: str) -> str:
     >>> folder_name("../../etc")
     'etc~74ccf3c5b4c19a8167f9a3d1dd63e0e4'
     """
-    safe = all(c in "-_." or unicodedata.category(c)[0] in "LNM" for c in site_id)
     if (
-        safe
-        and site_id
+        site_id
+        and all(c in "-_." or unicodedata.category(c)[0] in "LNM" for c in site_id)
         and (site_id[0] == "_" or unicodedata.category(site_id[0])[0] in "LN")
         and not site_id.endswith(".")
         and len(site_id.encode("utf-8", "surrogatepass")) <= _FOLDER_BYTES

@@ -7,7 +7,7 @@ contradict each other are all refused, since the file does not show which one is
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,7 +105,11 @@ def write_geojson(entries: Iterable[CheckedFeature], path: Path) -> None:
     features = [
         {
             "type": "Feature",
-            "properties": _json_properties(entry.properties),
+            "properties": {
+                without_invisible(key): without_invisible(value) if isinstance(value, str) else value
+                for key, value in entry.properties.items()
+                if isinstance(value, str | int | float) and value == value  # NaN is not itself
+            },
             "geometry": shapely.geometry.mapping(entry.site.geometry),
         }
         for entry in entries
@@ -129,12 +133,3 @@ def write_geojson(entries: Iterable[CheckedFeature], path: Path) -> None:
     except OSError as error:
         msg = f"{str(path)!r} cannot be written ({error.strerror}). Name a file in a folder that exists and has space."
         raise BadData(msg) from None
-
-
-def _json_properties(properties: Mapping[str, object]) -> dict[str, object]:
-    """Properties that JSON can represent, without invisible characters."""
-    return {
-        without_invisible(key): without_invisible(value) if isinstance(value, str) else value
-        for key, value in properties.items()
-        if value is not None and value == value and isinstance(value, str | int | float)  # NaN is not itself
-    }

@@ -25,8 +25,8 @@ from monitor.cube.records import MEASURES, SiteScene, record_of
 from monitor.imagery.source import Scene
 from monitor.ledger.ledger import Ledger
 from monitor.sites.growing_season import GrowingSeason
+from monitor.sites.landscapes import tile_name
 from monitor.sites.site import Plan, Site, ground_key
-from monitor.sites.tile import tile_name
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.placebos import independent_units
 from tests.landscape import lone_site, put

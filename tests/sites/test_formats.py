@@ -525,10 +525,7 @@ def test_a_view_in_place_of_the_list_of_layers_is_not_run(tmp_path):
 
 def test_a_virtual_table_is_not_asked(tmp_path):
     path = geopackage(
-        tmp_path,
-        "PRAGMA foreign_keys = OFF",
-        "CREATE VIRTUAL TABLE vt USING fts5(id)",
-        POINT_AT.format("vt"),
+        tmp_path, "PRAGMA foreign_keys = OFF", "CREATE VIRTUAL TABLE vt USING fts5(id)", POINT_AT.format("vt")
     )
     assert refusal(path).code == "NOT_A_TABLE"
 
