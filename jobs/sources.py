@@ -74,12 +74,10 @@ class Sources:
 
         Raises
         ------
-        TryLater
-            No source could be searched.
+        TryLater, BadConfiguration
+            No source could be searched; one refuses the credentials or the request.
         UnknownCollection
             No scene was returned, and a source does not have a configured collection.
-        BadConfiguration
-            A source refuses the credentials or the request.
         """
         scenes: list[Scene] = []
         searched = False
@@ -179,13 +177,7 @@ def open_earth_engine(chosen: SourceSettings) -> "EarthEngine":
 
 
 def _secret(name: str) -> str | None:
-    """Read a secret from the environment, or from the file that ``<name>_FILE`` names; None: there is none.
-
-    Raises
-    ------
-    BadConfiguration
-        The file cannot be read.
-    """
+    """Read a secret from the environment, or from the file that ``<name>_FILE`` names; None: there is none."""
     value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
     if value or not file:
         return value or None

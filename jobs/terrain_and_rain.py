@@ -49,12 +49,8 @@ def rain_reasons(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, a
 
     Parameters
     ----------
-    settings : Settings
-        Name the rainfall product.
-    ledger : Ledger
-        Stores rain that came over the network.
-    sites : sequence of Site
-        To be judged.
+    settings, ledger, sites
+        The settings name the rainfall product; rain that came over the network is stored in the ledger.
     as_of : date
         Date of the verdict.
 

@@ -104,7 +104,7 @@ def sentinel2(
     baseline: object = "",
     orbit: object = "",
 ) -> Identity:
-    """Identify a Sentinel-2 granule.
+    """Identify a Sentinel-2 granule; fields are empty where nothing is known.
 
     Parameters
     ----------
@@ -118,11 +118,6 @@ def sentinel2(
         Scene time, timezone-aware; replaces the start of the datatake if no name contains it.
     baseline, orbit : str, int or float, optional
         As given by the catalogue; they take precedence over the names.
-
-    Returns
-    -------
-    Identity
-        Fields are empty where nothing is known.
 
     Examples
     --------
@@ -154,7 +149,7 @@ def landsat(
     processed: str = "",
     collection: object = "",
 ) -> Identity:
-    """Identify a Landsat scene.
+    """Identify a Landsat scene; fields are empty where nothing is known.
 
     Parameters
     ----------
@@ -171,11 +166,6 @@ def landsat(
         Day of processing, ``20200824``.
     collection : str or int, optional
         Number of the Landsat collection.
-
-    Returns
-    -------
-    Identity
-        Fields are empty where nothing is known.
 
     Examples
     --------

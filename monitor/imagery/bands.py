@@ -31,19 +31,11 @@ def has_value(pixels: Any) -> Any:
 
 
 def is_stretched(pixels: np.ndarray) -> bool:
-    """Whether the bands of a scene are not integers as delivered, but scaled for display or scaled already.
+    """Whether a scene, (band, y, x) integers before any scaling, was stretched for display or scaled already.
 
-    Parameters
-    ----------
-    pixels : (band, y, x) array
-        Before any scaling; bands that a sensor lacks are :data:`NODATA` or NaN in every pixel.
-
-    Returns
-    -------
-    bool
-        True if at least three bands have the same highest value, but reach it in no common pixel (each band was
-        stretched separately: in a real scene a pixel that saturates one visible band saturates the others); or if no
-        integer is larger than 1 (reflectance was truncated). False for a scene without values.
+    True if at least three bands have the same highest value, but reach it in no common pixel (each band was stretched
+    separately: in a real scene a pixel that saturates one visible band saturates the others); or if no integer is
+    larger than 1 (reflectance was truncated). False for a scene without values.
     """
     values = np.nan_to_num(pixels.reshape(pixels.shape[0], -1)).astype(pixels.dtype, copy=False)
     values = values[(values != NODATA).any(axis=1)]
@@ -74,31 +66,14 @@ def sensor_family(sensor: str, quality: str) -> str:
     """Sensor whose spectral bands a scene has: ``msi`` (Sentinel-2) or ``oli`` (Landsat 8 and 9).
 
     HLS scenes (quality ``fmask``) of either satellite are ``oli``, to which NASA adjusts Sentinel-2.
-
-    Parameters
-    ----------
-    sensor, quality : str
-        As in :class:`monitor.imagery.source.Scene`.
     """
     return "msi" if sensor.startswith("sentinel-2") and quality != "fmask" else "oli"
 
 
 def scaled_to_msi(band: str, scale: float, offset: float) -> tuple[float, float]:
-    """Scale and offset that convert integers of a Landsat band to Sentinel-2 reflectance.
+    """Scale and offset from integers of a Landsat band to Sentinel-2 reflectance, given those of the scene. [1]
 
     Inverts :data:`BANDPASS`, since Sentinel-2 as delivered is the reference where both sensors are used.
-
-    Parameters
-    ----------
-    band : str
-        Name of the band.
-    scale, offset : float
-        Landsat reflectance = scale * integer + offset. [1]
-
-    Returns
-    -------
-    scale, offset : float
-        Sentinel-2 reflectance = scale * integer + offset. [1]
     """
     slope, intercept = BANDPASS[band]
     return scale / slope, (offset - intercept) / slope

@@ -19,14 +19,10 @@ class RemoteFile:
 
     Parameters
     ----------
-    fetcher : Fetcher
-        Makes the requests.
-    url : str
-        Address of the file.
+    fetcher, url, cancelled
+        See :meth:`monitor.imagery.transport.Fetcher.get`.
     renew_url : callable, optional
         Returns a newly signed address when the server denies access; called once. None: there is no other address.
-    cancelled : Event, optional
-        See :meth:`monitor.imagery.transport.Fetcher.get`.
     size : int, optional
         Size of the file if known; a file of another size has changed. [byte]
     """

@@ -20,13 +20,9 @@ _thread: Final = threading.local()
 
 @contextmanager
 def request_deadline(deadline: float) -> Iterator[None]:
-    """Limit the requests that this thread makes within the block, through the connections of this module.
+    """Limit the requests that this thread makes within the block to a time by ``time.monotonic``. [s]
 
-    Parameters
-    ----------
-    deadline : float
-        Time by ``time.monotonic``. After it connecting and reading raise ``TimeoutError``, or the error that urllib3
-        converts it to. [s]
+    After it connecting and reading raise ``TimeoutError``, or the error that urllib3 converts it to.
     """
     before = _deadline()
     _thread.deadline = deadline

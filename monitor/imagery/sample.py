@@ -124,12 +124,7 @@ def deal_fates(seed: int) -> list[tuple[int, Fate]]:
 
 
 class Sample:
-    """The embedded sample imagery as a source, see :class:`monitor.imagery.source.Source`.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of :func:`deal_fates`.
+    """The embedded sample imagery as a source; `seed` assigns the fates to places, see :func:`deal_fates`.
 
     Raises
     ------
@@ -260,10 +255,7 @@ class Sample:
 
     @cached_property
     def _mixture(self) -> tuple[np.ndarray, np.ndarray]:
-        """Shares of the real pixel in a mixture, and the cover of each in summer.
-
-        Cover by the dimidiate model of the demonstration's biome, NDVI .09 and .86.
-        """
+        """Shares of the real pixel in a mixture, and their summer cover by the dimidiate model, NDVI .09 and .86."""
         shares = np.linspace(0.0, 1.0, 2001)
         red, nir = (shares * self._summer[b] + (1 - shares) * SOIL_REFLECTANCE[b] for b in ("red", "nir"))
         ndvi = (nir - red) / (nir + red)

@@ -102,12 +102,7 @@ class Source(Protocol):
     def grid(self, geometry: BaseGeometry) -> GeoBox:
         """Coordinate system, resolution and alignment for the grid of a new site, as a grid of any size.
 
-        The provider's own grid if that avoids resampling.
-
-        Parameters
-        ----------
-        geometry : shapely geometry
-            Longitude and latitude. [degree]
+        The provider's own grid if that avoids resampling. The geometry is in longitude and latitude. [degree]
         """
         ...
 
@@ -122,29 +117,25 @@ class Source(Protocol):
             Both included.
         stored : callable, optional
             Whether a scene is stored already, as nearly all of ten years are. Such a scene may be returned without
-            handle, scale, offset, quality and coordinate system; all other fields are right. If it must be read again
-            together with a new granule of its overpass, another search is made without `stored`. Default: none is.
+            handle, scale, offset, quality and coordinate system. If it must be read again together with a new granule
+            of its overpass, another search is made without `stored`. Default: none is.
 
         Raises
         ------
-        TryLater
-            The provider is down or asks to wait longer than the budget.
-        BadConfiguration
-            The provider refuses the credentials, or does not have a collection.
+        TryLater, BadConfiguration
+            The provider is down or asks to wait longer than the budget; it refuses access, or lacks a collection.
         """
         ...
 
     def check_collections(self) -> None:
         """Check that the provider has every configured collection; called if a search returned nothing at all.
 
-        Does nothing in a source whose search reports a missing collection.
+        Does nothing where a search reports a missing collection.
 
         Raises
         ------
-        UnknownCollection
-            The provider does not have a collection.
-        TryLater
-            The provider is down.
+        UnknownCollection, TryLater
+            The provider does not have a collection, or is down.
         """
         ...
 
@@ -169,10 +160,8 @@ class Source(Protocol):
 
         Raises
         ------
-        TryLater
-            The provider is down.
-        BadConfiguration
-            The provider refuses the credentials.
+        TryLater, BadConfiguration
+            The provider is down, or refuses the credentials.
         """
         ...
 
@@ -201,23 +190,13 @@ class Source(Protocol):
         Raises
         ------
         TryLater, BadConfiguration
-            As :meth:`read`.
+            As :meth:`read`; `BadConfiguration` also if the provider computes no means.
         """
         ...
 
     def cost(self, scenes: int, grid: GeoBox, units: int) -> Cost | None:
-        """Estimate the cost of reading scenes of one site, and of reducing units of the same size.
+        """Estimate the cost of reading a number of scenes of one site, and of reducing a number of units of its size.
 
-        Parameters
-        ----------
-        scenes, units : int
-            Numbers of scenes and of control units.
-        grid : GeoBox
-            Grid of the site.
-
-        Returns
-        -------
-        Cost or None
-            None if the cost depends on the layout of the provider's files, which is known only once they are opened.
+        None if the cost depends on the layout of the provider's files, which is known only once they are opened.
         """
         ...

@@ -112,7 +112,7 @@ class Fetcher:
     budget : float
         Longest total time of one request, including retries and waits. [s]
     sleep, clock : callable, optional
-        Waiting and a monotonic clock; replaced in tests.
+        Replaced in tests.
     """
 
     def __init__(
@@ -219,12 +219,10 @@ class Fetcher:
         ----------
         url : str
             https or http.
-        max_bytes : int
-            Largest body that is accepted, decompressed. [byte]
-        max_whole : int, optional
-            Largest body where the server sends the whole file (status 200); default: `max_bytes`. [byte]
+        max_bytes, max_whole : int
+            Largest decompressed body that is accepted; `max_whole` where the whole file is sent (status 200). [byte]
         method, headers, body
-            Of the request. Requests must not change anything on the server, since all are retried.
+            Of the request. It must not change anything on the server, since it is retried.
         cancelled : Event, optional
             Belongs to the scene of the address; once it is set, the request is not retried.
 
@@ -234,10 +232,9 @@ class Fetcher:
             The address is not allowed, or the body is larger than the limit.
         NotFound, AccessDenied, RequestRejected
             Status 404 or 410; 401 or 403; other 4xx.
-        NoAnswer
-            No answer within the budget.
-        TryLater
-            The host is down: it accepts no connection, answers 429, or gives no answer for other addresses either.
+        NoAnswer, TryLater
+            No answer within the budget. `TryLater`: the host is down, since it accepts no connection, answers 429, or
+            gives no answer for other addresses either.
         """
         started = self._clock()
         host = urlsplit(url).netloc
@@ -304,11 +301,7 @@ class Fetcher:
         return (TryLater if host_down else NoAnswer)(msg)
 
     def _still_answers(self, host: str, *, since: float) -> bool:
-        """Whether a host that answered another request since a time still sends the file of its last response.
-
-        Files of several scenes are requested concurrently: one unanswered file in each does not mean that the host
-        is down.
-        """
+        """Whether a host that answered another request since a time still sends the file of its last response."""
         when, url = self._last_response.get(host, (since, ""))
         if when <= since:
             return False

@@ -48,13 +48,7 @@ _VALUE: Final = "value"
 
 
 class EarthEngineElevation:
-    """Copernicus GLO-30 from Earth Engine, an :class:`monitor.imagery.auxiliary.elevation.ElevationModel`.
-
-    Parameters
-    ----------
-    connection : Connection
-        That of the imagery: the client has one session per process.
-    """
+    """Copernicus GLO-30 from Earth Engine, an :class:`ElevationModel`; shares the connection of the imagery."""
 
     pixel = TERRAIN_PIXEL
 
@@ -63,15 +57,7 @@ class EarthEngineElevation:
         self._connection = connection
 
     def read(self, grid: GeoBox) -> np.ndarray:
-        """Elevation on a grid, (y, x) float64, NaN where unknown; one request. [m]
-
-        Raises
-        ------
-        BadData
-            The collection cannot be read, or the ground is too large for one request.
-        TryLater, BadConfiguration
-            See :meth:`monitor.imagery.earthengine.connection.Connection.request`.
-        """
+        """Elevation on a grid, see :meth:`ElevationModel.read`; `BadData` also if one request cannot cover it. [m]"""
         assert grid.crs is not None
         area = lonlat(box(*grid.boundingbox.bbox), grid.crs)
         west, south, east, north = area.bounds
@@ -98,30 +84,14 @@ class EarthEngineElevation:
 
 
 class EarthEngineRain:
-    """CHIRPS from Earth Engine, a :class:`monitor.imagery.auxiliary.rainfall.RainfallProduct`.
-
-    One request covers a thousand days of all points in a square of one degree.
-
-    Parameters
-    ----------
-    connection : Connection
-        That of the imagery.
-    """
+    """CHIRPS from Earth Engine, a :class:`RainfallProduct`; a request covers 1,000 days of one square degree."""
 
     def __init__(self, connection: Connection) -> None:
         self.name = CHIRPS
         self._connection = connection
 
     def at(self, points: Sequence[tuple[float, float]], *, since: date, until: date) -> list[DailyRain | None]:
-        """Daily rain at points, see :meth:`monitor.imagery.auxiliary.rainfall.RainfallProduct.at`.
-
-        Raises
-        ------
-        BadData
-            The collection cannot be read.
-        TryLater, BadConfiguration
-            See :meth:`monitor.imagery.earthengine.connection.Connection.request`.
-        """
+        """Daily rain at points, see :meth:`RainfallProduct.at`."""
         groups: dict[tuple[int, int], list[int]] = {}
         for index, (lon, lat) in enumerate(points):
             groups.setdefault((math.floor(lon / GROUP_SIDE), math.floor(lat / GROUP_SIDE)), []).append(index)
@@ -173,11 +143,7 @@ def _layers(
     *,
     days: tuple[date, date] | None = None,
 ) -> dict[str, np.ndarray]:
-    """One band of each image of a collection over an area, by image name: value plus offset, 0 where there is none.
-
-    The server functions are ``filterBounds``, ``filterDate``, ``map``, ``select``, ``add``, ``unmask``, ``rename``,
-    ``addBands`` and ``toBands``.
-    """
+    """One band of each image of a collection over an area, by image name: value plus offset, 0 where there is none."""
 
     def expression() -> Any:
         images = ee.ImageCollection(collection)

@@ -56,11 +56,7 @@ class ElevationModel(Protocol):
 class LocalElevation:
     """An :class:`ElevationModel` in a GeoTIFF, or in a folder of them, such as downloaded tiles of GLO-30.
 
-    Parameters
-    ----------
-    path : Path
-        File or folder. One band each, elevation in metres, any coordinate system; where files overlap, the first by
-        name counts.
+    One band each, in metres, in any coordinate system; where files overlap, the first by name counts.
 
     Raises
     ------
@@ -75,13 +71,7 @@ class LocalElevation:
         self.pixel = TERRAIN_PIXEL if coarsest < 1.1 * TERRAIN_PIXEL else float(round(coarsest))
 
     def read(self, grid: GeoBox) -> np.ndarray:
-        """Elevation on a grid, see :meth:`ElevationModel.read`.
-
-        Raises
-        ------
-        BadData
-            A file is damaged, or too fine for the grid.
-        """
+        """Elevation on a grid, see :meth:`ElevationModel.read`."""
         return mosaic(self._tiles, grid)
 
 
@@ -107,19 +97,7 @@ def _local_tile(path: Path) -> "ElevationTile":
 
 
 def mosaic(tiles: "Sequence[ElevationTile]", grid: GeoBox) -> np.ndarray:
-    """Elevation on a grid from tiles that may meet or overlap there.
-
-    Parameters
-    ----------
-    tiles : sequence of ElevationTile
-        In order of preference.
-    grid : GeoBox
-        In metres.
-
-    Returns
-    -------
-    (y, x) float64 array
-        NaN where no tile knows the elevation. [m]
+    """Elevation on a grid in metres from tiles that may overlap, in order of preference; NaN where unknown. [m]
 
     Raises
     ------
@@ -151,26 +129,13 @@ class ElevationTile:
     shape : tuple of int
         Rows and columns, two or more of each.
     affine : Affine
-        From column and row to coordinates; not rotated.
-    crs : str
-        Coordinate system, as WKT or EPSG code.
+        From column and row to coordinates in `crs` (WKT or EPSG code); not rotated, else `BadData` is raised.
     values : callable
         Reads a :class:`rasterio.windows.Window`: (y, x) float64, NaN where unknown. [m]
-
-    Raises
-    ------
-    BadData
-        The raster is rotated.
     """
 
     def __init__(
-        self,
-        name: str,
-        *,
-        shape: tuple[int, int],
-        affine: Affine,
-        crs: str,
-        values: Callable[[Window], np.ndarray],
+        self, name: str, *, shape: tuple[int, int], affine: Affine, crs: str, values: Callable[[Window], np.ndarray]
     ) -> None:
         self.name, self.shape, self.affine, self.crs = name, shape, affine, crs
         self._read = values
@@ -196,10 +161,9 @@ class ElevationTile:
 
         Returns
         -------
-        elevation : (y, x) array
-            Mean of samples all over each pixel where the tile is finer; 0 where unknown. [m]
-        known : (y, x) array
-            Share of the samples of each pixel that is known. [1]
+        elevation, known : (y, x) arrays
+            Mean of samples all over each pixel where the tile is finer, 0 where unknown [m]; known share of the
+            samples [1].
 
         Raises
         ------
@@ -287,18 +251,6 @@ def bilinear(values: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndar
 def cubic(values: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Interpolate as :func:`bilinear`, but by cubic convolution [1]_ where all sixteen neighbours are known.
 
-    Parameters
-    ----------
-    values, row, column
-        See :func:`bilinear`.
-
-    Returns
-    -------
-    array
-        See :func:`bilinear`.
-
-    Notes
-    -----
     Linear interpolation flattens ridges and valleys: on real mountains it lowered the mean slope by 3 to 4 %, cubic
     convolution by less than one (a test).
 

@@ -37,9 +37,7 @@ def plain_file(path: Path, magic: tuple[bytes, ...], kind: str) -> Path:
     path : Path
         Path of the file.
     magic : tuple of bytes
-        First bytes that a file of this format may have; empty: any.
-    kind : str
-        Name of the format, for messages.
+        First bytes that a file of the format `kind` may have; empty: any.
 
     Raises
     ------

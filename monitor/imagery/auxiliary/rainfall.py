@@ -220,13 +220,7 @@ class LocalRain:
     def at(
         self, points: Sequence[tuple[float, float]], *, since: date | None = None, until: date | None = None
     ) -> list[DailyRain | None]:
-        """Daily rain at points, see :meth:`RainfallProduct.at`; by default of all days.
-
-        Raises
-        ------
-        BadData
-            The files cannot be read as rain.
-        """
+        """Daily rain at points, see :meth:`RainfallProduct.at`; by default of all days."""
         return [rain and rain.between(since, until) for rain in self._read(points)] if points else []
 
     def _from_table(self, points: Sequence[tuple[float, float]]) -> list[DailyRain | None]:

@@ -32,18 +32,7 @@ ELEVATION_ASSETS: Final = ("data", "elevation", "dem", "height")
 
 
 class StacElevation:
-    """An :class:`monitor.imagery.auxiliary.elevation.ElevationModel` in a STAC catalogue.
-
-    Parameters
-    ----------
-    url, collection, allow_hosts
-        See :class:`monitor.imagery.stac.source.Stac`.
-
-    Raises
-    ------
-    BadConfiguration
-        The URL is invalid or not allowed.
-    """
+    """An :class:`ElevationModel` in a STAC catalogue; parameters as of :class:`monitor.imagery.stac.source.Stac`."""
 
     pixel = TERRAIN_PIXEL
 
@@ -52,15 +41,7 @@ class StacElevation:
         self._catalogue = _Catalogue(url, collections=(collection,), allow_hosts=allow_hosts, name="terrain")
 
     def read(self, grid: GeoBox) -> np.ndarray:
-        """Elevation on a grid, see :meth:`monitor.imagery.auxiliary.elevation.ElevationModel.read`.
-
-        Raises
-        ------
-        BadData
-            An item or one of its files cannot be read.
-        TryLater, BadConfiguration
-            See :meth:`monitor.imagery.stac.source.Stac.search`.
-        """
+        """Elevation on a grid, see :meth:`ElevationModel.read`."""
         assert grid.crs is not None
         # A margin for interpolation between the pixels of neighbouring tiles.
         area = lonlat(box(*grid.boundingbox.bbox).buffer(2 * self.pixel), grid.crs)

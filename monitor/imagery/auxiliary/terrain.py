@@ -60,25 +60,12 @@ class Terrain:
 def terrain_of(model: ElevationModel, geometries: Sequence[BaseGeometry]) -> list[Terrain | None]:
     """Terrain of pieces of ground near each other, such as a site and its control units, from one read of the model.
 
-    Parameters
-    ----------
-    model : ElevationModel
-        Source of the elevations.
-    geometries : sequence of shapely geometry
-        Longitude and latitude. [degree]
-
-    Returns
-    -------
-    list of Terrain or None
-        In the order of `geometries`; None where less than :data:`MIN_TERRAIN_KNOWN` of the ground is known.
+    Geometries are in longitude and latitude [degree]. None where less than :data:`MIN_TERRAIN_KNOWN` is known.
 
     Raises
     ------
-    BadData
-        One grid over them would have more than :data:`monitor.imagery.auxiliary.elevation.MAX_TERRAIN_PIXELS`, or the
-        model cannot be read.
-    TryLater, BadConfiguration
-        See :meth:`monitor.imagery.auxiliary.elevation.ElevationModel.read`.
+    BadData, TryLater, BadConfiguration
+        The model cannot be read, or one grid over all the ground would be too large.
     """
     if not geometries:
         return []
@@ -98,20 +85,10 @@ def with_slope(site: Site, terrain: Terrain | None) -> Site:
 
 
 def gradient(elevation: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rise of the ground towards east and towards north, from the eight neighbours of each pixel [1]_.
+    """Rise of the ground towards east and towards north, from the eight neighbours of each pixel [1]_. [m/m]
 
-    Parameters
-    ----------
-    elevation : (y, x) array
-        Row 0 in the north; NaN where unknown. [m]
-    pixel : float
-        Side of a pixel. [m]
-
-    Returns
-    -------
-    east, north : (y, x) arrays
-        NaN where a pixel or one of its neighbours is unknown, and in the outermost rows and columns; the grids of
-        :func:`terrain_of` extend beyond the ground for this reason. [m/m]
+    Row 0 of `elevation` [m] is in the north; `pixel` is the side of a pixel [m]. NaN where a pixel or one of its
+    neighbours is unknown, and in the outermost rows and columns: grids extend beyond the ground for this reason.
 
     References
     ----------

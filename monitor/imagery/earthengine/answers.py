@@ -39,12 +39,8 @@ def scene_from_feature(
     ----------
     feature : dict
         Image as the server describes it.
-    collection : str
-        Key of :data:`monitor.imagery.earthengine.expressions.PRODUCTS`.
-    area : shapely geometry
-        Area of the search. [degree]
-    source : str
-        Name of the source.
+    collection, area, source
+        Key of :data:`PRODUCTS`; area of the search [degree]; name of the source.
     scored : bool
         Whether Cloud Score+ is read with the image.
 
@@ -142,21 +138,16 @@ def decode_array(content: bytes) -> np.ndarray:
 
 
 def decode_pixels(content: bytes, names: Sequence[str], size: tuple[int, ...]) -> np.ndarray:
-    """Decode the pixels of an answer in NPY format.
+    """Decode an answer in NPY format to a (band, y, x) uint16 array.
 
     Parameters
     ----------
     content : bytes
         The answer.
     names : sequence of str
-        Bands that were requested.
+        Bands that were requested, in the order of the result.
     size : tuple of int
         Rows and columns that were requested.
-
-    Returns
-    -------
-    (band, y, x) uint16 array
-        Bands in the order of `names`.
 
     Raises
     ------
@@ -181,7 +172,7 @@ def decode_pixels(content: bytes, names: Sequence[str], size: tuple[int, ...]) -
 
 
 def decode_table(answer: Any, units: int, names: Sequence[str]) -> np.ndarray:
-    """Decode the features that ``reduceRegions`` returns.
+    """Decode the features that ``reduceRegions`` returns to a (unit, name) float64 array; NaN where a value is missing.
 
     Parameters
     ----------
@@ -191,11 +182,6 @@ def decode_table(answer: Any, units: int, names: Sequence[str]) -> np.ndarray:
         How many were sent.
     names : sequence of str
         Properties to be read.
-
-    Returns
-    -------
-    (unit, name) float64 array
-        NaN where a unit or a value is missing.
 
     Raises
     ------

@@ -55,8 +55,7 @@ def in_batches[T](
     Raises
     ------
     TryLater, BadConfiguration
-        See :meth:`monitor.imagery.earthengine.connection.Connection.request`; also where no scene of several can be
-        read.
+        As :meth:`Connection.request`; also where no scene of several can be read.
     """
     answers = _answers(scenes, size, request, workers, ahead)
     next(answers)
@@ -112,13 +111,7 @@ def _batches(scenes: Sequence[Scene], size: int) -> list[list[int]]:
 
 
 def _halving[T](scenes: Sequence[Scene], request: Callable[[Sequence[Scene]], Sequence[T]]) -> list[T | SceneRejected]:
-    """Answers for a batch; a refused batch is halved until the scene that cannot be read is alone.
-
-    Raises
-    ------
-    TryLater
-        No scene of several can be read: the service fails, not the scenes.
-    """
+    """Answers for a batch; a refused batch is halved until the scene that cannot be read is alone."""
     refused: list[RequestRefused] = []
     answered = False
 
@@ -142,14 +135,7 @@ def _halving[T](scenes: Sequence[Scene], request: Callable[[Sequence[Scene]], Se
 
 
 def windows(grid: GeoBox, *, max_pixels: int) -> list[tuple[slice, slice, GeoBox]]:
-    """Split a grid into windows that one request can return.
-
-    Parameters
-    ----------
-    grid : GeoBox
-        Of any size.
-    max_pixels : int
-        Most pixels of a window; its sides are :data:`MAX_GRID_SIDE` at most.
+    """Split a grid into windows of `max_pixels` and :data:`MAX_GRID_SIDE` a side at most, that one request can return.
 
     Returns
     -------
@@ -183,13 +169,7 @@ def epsg_crs(grid: GeoBox) -> CRS:
 
 
 def pixel_grid(grid: GeoBox) -> dict[str, Any]:
-    """Return a grid in the form of a ``computePixels`` request.
-
-    Raises
-    ------
-    ValueError
-        Its coordinate system has no EPSG code.
-    """
+    """Return a grid in the form of a ``computePixels`` request."""
     names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
     return {
         "dimensions": {"width": grid.shape[1], "height": grid.shape[0]},

@@ -86,10 +86,8 @@ class Connection:
 
         Raises
         ------
-        RequestRefused
-            The server cannot answer this request.
-        TryLater
-            No answer within the patience, or the server asks to wait longer.
+        RequestRefused, TryLater
+            The server cannot answer this request; it does not answer within the patience, or asks to wait longer.
         BadConfiguration
             The credentials, the project or the endpoint are refused.
         """
@@ -99,16 +97,12 @@ class Connection:
     def request_decoded[T](
         self, kind: str, call: Callable[[], Any], decode: Callable[[Any], T], cancelled: threading.Event | None = None
     ) -> T:
-        """Return a decoded answer; an answer for which `decode` raises ``ValueError`` is requested once more.
-
-        The other parameters are those of :meth:`request`.
+        """As :meth:`request`, but decoded; an answer for which `decode` raises ``ValueError`` is requested once more.
 
         Raises
         ------
-        RequestRefused, BadConfiguration
-            See :meth:`request`.
-        TryLater
-            See :meth:`request`; or both answers are malformed.
+        RequestRefused, BadConfiguration, TryLater
+            See :meth:`request`; `TryLater` also if both answers are malformed.
         """
         wrong = ""
         for _ in range(2):
@@ -121,13 +115,7 @@ class Connection:
         raise TryLater(msg)
 
     def build[T](self, expression: Callable[[], T]) -> T:
-        """Return what a function builds with the client, which is started first if necessary.
-
-        Raises
-        ------
-        TryLater, BadConfiguration
-            The client cannot be started, see :meth:`request`.
-        """
+        """Return what a function builds with the client, which is started first if necessary."""
         with _CLIENT.used_by(self):
             return expression()
 
@@ -168,13 +156,7 @@ class Connection:
             self.requests[kind] += 1
 
     def _retryable(self, error: Exception) -> tuple[str, float | None]:
-        """Message of an error that may pass, and the pause it asks for [s]; any other error is raised as what it means.
-
-        Raises
-        ------
-        RequestRefused, BadConfiguration
-            The error will not pass.
-        """
+        """Message of an error that may pass, and the pause it asks for [s]; any other error is raised."""
         message = self._redacted(str(error))
         if isinstance(error, google.auth.exceptions.RefreshError | ee.EEException | googleapiclient.errors.Error):
             response = getattr(error, "resp", None) or getattr(error.__context__, "resp", None)
@@ -234,15 +216,7 @@ class Connection:
         return " ".join(message.split())[:500]
 
     def start(self) -> None:
-        """Start the client for this connection; called by :class:`_Client` only.
-
-        Raises
-        ------
-        BadConfiguration
-            There are no usable credentials, or no Earth Engine at the endpoint.
-        TryLater
-            The server does not answer.
-        """
+        """Start the client for this connection; called by :class:`_Client` only."""
         # Without this list the client would fetch one of deprecated data sets from another host, with no time limit.
         ee.deprecation.deprecated_assets = {"": cast("Any", None)}
         ee.data.setMaxRetries(0)
@@ -336,10 +310,7 @@ def connect(
 
 
 class _Client:
-    """The one client of the process, and the connection for which it is started.
-
-    Two connections take turns: one waits until no request of the other is under way.
-    """
+    """The one client of the process; two connections take turns, each when no request of the other is under way."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()

@@ -96,9 +96,7 @@ def images_by_index(
 
     Parameters
     ----------
-    collection : str
-        Key of :data:`PRODUCTS`.
-    area, since, until
+    collection, area, since, until
         Those of the search that returned the images: they only spare the server a scan of the whole collection.
     indices : sequence of str
         ``system:index`` of each image.
@@ -111,16 +109,9 @@ def images_by_index(
 
 
 def stack_bands(images: Any, indices: Sequence[str], layers: Sequence[str]) -> Any:
-    """One image with all layers of several images, named as :func:`stack_names` says.
+    """One image with some layers of several images, named as :func:`stack_names` says.
 
-    Parameters
-    ----------
-    images : ee.ImageCollection
-        Contains at least the images of `indices`.
-    indices : sequence of str
-        ``system:index`` of the images; the request fails if one is missing.
-    layers : sequence of str
-        Bands of each image.
+    `images` contains at least those with the ``system:index`` of `indices`; the request fails if one is missing.
     """
     names = [f"{index}_{layer}" for index in indices for layer in layers]
     return images.toBands().select(names, stack_names(len(indices), layers))
@@ -134,14 +125,8 @@ def stack_names(images: int, layers: Sequence[str]) -> list[str]:
 def to_integers(image: Any, product: EarthEngineProduct, *, scored: bool) -> Any:
     """Bands of ``OBSERVED`` and ``quality`` of an image as uint16, 0 where there is no value.
 
-    Parameters
-    ----------
-    image : ee.Image
-        Of the collection that `product` describes.
-    product : EarthEngineProduct
-        Its bands.
-    scored : bool
-        Whether the image has a Cloud Score+ band ``cs_cdf``, which becomes the high byte of ``quality``.
+    `product` describes its collection. If `scored`, it has a Cloud Score+ band ``cs_cdf``, which becomes the high byte
+    of ``quality``.
     """
     values = image.select(list(product.band_names), list(bands.OBSERVED)).unmask(0)
     if product.saturation_band:
@@ -157,7 +142,7 @@ def to_integers(image: Any, product: EarthEngineProduct, *, scored: bool) -> Any
 
 
 def clear_and_cloud(image: Any, quality_kind: str, *, scale: float, offset: float) -> tuple[Any, Any]:
-    """Which pixels of an image show the ground, and which are cloud.
+    """Which pixels of an image of :func:`to_integers` show the ground, and which cloud that masks would grow: 0 or 1.
 
     The rules of :mod:`monitor.cube.masks`, except that clouds are not grown, which server arithmetic cannot do.
 
@@ -169,11 +154,6 @@ def clear_and_cloud(image: Any, quality_kind: str, *, scale: float, offset: floa
         What its quality layer holds, see :class:`monitor.imagery.source.Scene`.
     scale, offset : float
         Reflectance = scale * integer + offset. [1]
-
-    Returns
-    -------
-    clear, cloud : ee.Image
-        0 or 1. Cloud is what the masks would grow.
     """
     quality = image.select(QUALITY)
     if quality_kind == "qa_pixel":
@@ -219,14 +199,9 @@ def clear_and_cloud_bands(image: Any, quality_kind: str, *, scale: float, offset
 def clear_layers(
     image: Any, quality_kind: str, recipe: Callable[[Any], Mapping[str, Any]], *, scale: float, offset: float
 ) -> Any:
-    """Layers of a recipe on the clear pixels of an image, masked elsewhere.
+    """Layers on the clear pixels of an image, masked elsewhere; parameters as of :func:`clear_and_cloud`.
 
-    Parameters
-    ----------
-    image, quality_kind, scale, offset
-        See :func:`clear_and_cloud`.
-    recipe : callable
-        Returns layers by name, computed from an image of reflectances.
+    `recipe` returns layers by name, computed from an image of reflectances.
     """
     values = image.select(list(bands.OBSERVED))
     reflectance = values.multiply(scale).add(offset).updateMask(_has_value(values))

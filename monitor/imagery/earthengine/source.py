@@ -54,14 +54,7 @@ type _Recipe = Callable[[Any], Any]
 
 
 class EarthEngine:
-    """Earth Engine as a :class:`monitor.imagery.source.Source`.
-
-    Parameters
-    ----------
-    connection : Connection
-        See :func:`monitor.imagery.earthengine.connection.connect`.
-    collections : sequence of str
-        Keys of :data:`monitor.imagery.earthengine.expressions.PRODUCTS`; empty: Sentinel-2.
+    """Earth Engine as a :class:`monitor.imagery.source.Source`; `collections` are keys of :data:`PRODUCTS`.
 
     Raises
     ------
@@ -95,13 +88,6 @@ class EarthEngine:
         """Scenes over an area, see :meth:`monitor.imagery.source.Source.search`; in one request unless too many.
 
         Stored scenes are described like others, since this takes no further request.
-
-        Raises
-        ------
-        TryLater
-            The server does not answer, or not with a list of images.
-        BadConfiguration
-            A collection does not exist, or access is refused.
         """
         if until < since:
             return []
@@ -120,11 +106,6 @@ class EarthEngine:
 
         One request covers many dates, and several requests run at one time; a scene that makes a request fail is found
         by halving. The first requests are under way when this returns.
-
-        Raises
-        ------
-        TryLater, BadConfiguration
-            See :func:`monitor.imagery.earthengine.batches.in_batches`.
         """
         sizes = [grid.shape[0] * grid.shape[1] for grid in grids]
         batch = _scenes_per_request(sizes)
@@ -148,11 +129,6 @@ class EarthEngine:
 
         The server computes them. A unit has no means where more than :data:`MAX_CLOUD_SHARE` of it and of its
         surroundings within :data:`CLOUD_REACH` is cloud, since its clouds are not grown.
-
-        Raises
-        ------
-        TryLater, BadConfiguration
-            See :func:`monitor.imagery.earthengine.batches.in_batches`.
         """
         if not units:
             return iter([np.empty((0, 0))] * len(scenes))
@@ -177,10 +153,7 @@ class EarthEngine:
         return in_batches(scenes, batch, means, workers=self._workers, ahead=BATCHES_AHEAD)
 
     def cost(self, scenes: int, grid: GeoBox, units: int, *, layers: int = 13) -> Cost:
-        """Cost of reading and reducing scenes, see :meth:`monitor.imagery.source.Source.cost`.
-
-        `layers` is the number of layers averaged over each unit.
-        """
+        """Cost, see :meth:`monitor.imagery.source.Source.cost`; `layers` are averaged over each unit."""
         size = grid.shape[0] * grid.shape[1]
         batch = _scenes_per_request([size])
         pieces = len(windows(grid, max_pixels=MAX_PIXEL_BYTES // (2 * len(SCENE_LAYERS))))
@@ -327,13 +300,7 @@ def _frames_by_scene(
 
 
 def _unit_means(answers: Any, units: int, scenes: int, layers: Sequence[str]) -> list[np.ndarray]:
-    """(unit, 1 + layer) of each scene from the tables of means, of counts, and of clouds in the surroundings.
-
-    Raises
-    ------
-    ValueError
-        The answers are no such tables.
-    """
+    """(unit, 1 + layer) of each scene from the tables of means, of counts, and of clouds in the surroundings."""
     flags = (CLEAR, CLOUD)
     means, counts, around = (
         decode_table(answer, units, expressions.stack_names(scenes, names))

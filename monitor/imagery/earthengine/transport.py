@@ -55,16 +55,9 @@ class RateLimit:
 
 
 class ClientTransport:
-    """Sends the requests of the ``ee`` client; has the interface of ``httplib2.Http``.
+    """Sends the requests of the ``ee`` client, at most `in_flight` at once; has the interface of ``httplib2.Http``.
 
-    Only complete answers are returned: the time limit covers connection, headers and body, and the size is limited.
-
-    Parameters
-    ----------
-    in_flight : int
-        Most requests at one time.
-    deadline : float
-        Longest time from the start of a request to the end of its answer. [s]
+    Only complete answers are returned: their size and the time from start to end (`deadline` [s]) are limited.
     """
 
     def __init__(self, *, in_flight: int, deadline: float) -> None:

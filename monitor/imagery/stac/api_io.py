@@ -97,13 +97,7 @@ class FetcherIO(StacApiIO):
 
 
 def stop_search(why: str) -> NoReturn:
-    """Raise the error for a search that does not end properly.
-
-    Raises
-    ------
-    TryLater
-        Always.
-    """
+    """Raise ``TryLater`` for a search that does not end properly."""
     msg = f"{why}; the search is stopped, try again later"
     raise TryLater(msg)
 

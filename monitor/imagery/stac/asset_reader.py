@@ -149,13 +149,7 @@ def planetary_computer_signer(url: str) -> Sign | None:
 
 
 def _call_with_timeout(call: Callable[[], str]) -> str:
-    """Result of a call to a package without a deadline of its own; after the timeout the call is abandoned.
-
-    Raises
-    ------
-    TimeoutError
-        It takes longer than a request may.
-    """
+    """Result of a call to a package without a deadline of its own; after the timeout it is abandoned."""
     result: Future[str] = Future()
 
     def run() -> None:

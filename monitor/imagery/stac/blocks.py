@@ -125,21 +125,9 @@ def read_layout(reader: Reader) -> TileLayout:
 
 
 def fetch_blocks(reader: Reader, layout: TileLayout, blocks: Sequence[int]) -> dict[int, bytes]:
-    """Fetch blocks as stored, neighbouring ones in one request.
+    """Fetch blocks as stored, by number; neighbouring ones in one request, without those that were never written.
 
-    Parameters
-    ----------
-    reader : Reader
-        Reads the file.
-    layout : TileLayout
-        Header of the file.
-    blocks : sequence of int
-        Numbers of blocks, row by row; of planar bands, band by band.
-
-    Returns
-    -------
-    dict
-        By number, without blocks that were never written.
+    Blocks are numbered row by row; those of planar bands band by band.
 
     Raises
     ------
@@ -190,24 +178,20 @@ def fetch_run(reader: Reader, run: BlockRun) -> dict[int, bytes]:
 
 
 def decode_blocks(layout: TileLayout, stored: Sequence[bytes], *, band: int, rows: int, name: str) -> np.ndarray:
-    """Decode blocks to pixels.
+    """Decode blocks as stored, all with the same number of rows, to a (block, y, x) array.
 
     Parameters
     ----------
     layout : TileLayout
         Header of the file.
     stored : sequence of bytes
-        Blocks as stored, all with the same number of rows.
+        The blocks.
     band : int
         Number of the band, from 0; ignored if the layout is planar.
     rows : int
         Rows of each block; the last strip of a file may have fewer. [pixel]
     name : str
         Name of the file in messages.
-
-    Returns
-    -------
-    (block, y, x) array
 
     Raises
     ------

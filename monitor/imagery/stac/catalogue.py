@@ -46,17 +46,7 @@ type Document = Mapping[str, Any]
 
 
 class Catalogue:
-    """A STAC catalogue of any kind.
-
-    Parameters
-    ----------
-    url : str
-        See :class:`monitor.imagery.stac.source.Stac`.
-    collections : sequence of str
-        Ids of the collections that are searched; empty: all.
-    fetcher : Fetcher
-        Makes the requests.
-    """
+    """A STAC catalogue of any kind; parameters as of :class:`monitor.imagery.stac.source.Stac`."""
 
     def __init__(self, url: str, collections: Sequence[str], fetcher: Fetcher) -> None:
         self.url = url
@@ -80,10 +70,8 @@ class Catalogue:
 
         Raises
         ------
-        TryLater
-            The catalogue is down, or too large.
-        BadConfiguration
-            The catalogue refuses access, does not exist, or is no STAC.
+        TryLater, BadConfiguration
+            The catalogue is down or too large; it refuses access, does not exist, or is no STAC.
         """
         if self._opened:
             return
@@ -139,10 +127,8 @@ class Catalogue:
 
         Raises
         ------
-        TryLater
-            The API is down, pages without end, or answers with something else than STAC.
-        BadConfiguration
-            The API refuses access or the request.
+        TryLater, BadConfiguration
+            The API is down, pages without end, or answers with something else than STAC; it refuses the request.
         """
         assert self._client is not None
         self._io.begin_search()
@@ -180,16 +166,12 @@ class Catalogue:
         return {**item, "links": [{"rel": "self", "href": href}]}
 
     def check_collections(self) -> None:
-        """Check that the searched collections exist, once, with one request for each.
-
-        An API that lists no collections passes the check.
+        """Check that the searched collections exist, once, with one request for each; an API that lists none passes.
 
         Raises
         ------
-        UnknownCollection
-            A collection does not exist.
-        TryLater
-            The catalogue is down.
+        UnknownCollection, TryLater
+            A collection does not exist, or the catalogue is down.
         """
         self.open()
         with self._checking:

@@ -55,10 +55,8 @@ def parse_json(text: str) -> Any:
 
     Raises
     ------
-    ValueError
-        It is not JSON.
-    RecursionError
-        It is nested too deeply.
+    ValueError, RecursionError
+        It is not JSON, or nested too deeply.
     """
     try:
         return msgspec.json.decode(text)

@@ -33,13 +33,7 @@ class GridIndex:
 
 
 class GridIndexes:
-    """Index of each grid, calculated once for all files of one layout.
-
-    Parameters
-    ----------
-    grids : sequence of GeoBox
-        The grids that scenes are read on.
-    """
+    """Index of each of the grids that scenes are read on, calculated once for all files of one layout."""
 
     def __init__(self, grids: Sequence[GeoBox]) -> None:
         self.grids = grids
@@ -62,17 +56,7 @@ def crs_name(layout: TileLayout) -> str:
 
 
 def grid_index(grid: GeoBox, layout: TileLayout, crs: CRS) -> GridIndex:
-    """Find the pixels of a grid in a file.
-
-    Parameters
-    ----------
-    grid : GeoBox
-        Grid to read on.
-    layout : TileLayout
-        Header of the file.
-    crs : CRS
-        Coordinate system of the file.
-    """
+    """Find the pixels of a grid in a file with this header."""
     height, width = layout.shape
     across = layout.grid[1]
     if grid.crs == crs and _is_upright(grid.affine) and _is_upright(layout.transform):

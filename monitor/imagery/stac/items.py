@@ -26,7 +26,7 @@ SIMPLE_VERTICES: Final = 32
 
 
 def scene_from_item(item: Mapping[str, Any], *, base: str, source: str, stored: IsStored | None = None) -> Scene | None:
-    """Convert a STAC item to a scene.
+    """Convert a STAC item to a scene; None if the item has no id or no date, so that there is nothing to record.
 
     Parameters
     ----------
@@ -38,14 +38,12 @@ def scene_from_item(item: Mapping[str, Any], *, base: str, source: str, stored: 
         Name of the source that offers it.
     stored : callable, optional
         Whether a scene is stored already; then its assets are not selected, which is three quarters of the work.
-        Default: none is.
 
     Returns
     -------
     Scene or None
         Its handle is :class:`monitor.imagery.stac.assets.SceneAssets`; a :class:`monitor.errors.SceneRejected` if the
-        item cannot be used; None if the scene is stored. None instead of a scene: the item has no id or no date, so
-        there is nothing to record.
+        item cannot be used; None if the scene is stored.
     """
     item_id = safe_text(item.get("id"))
     time = _time(as_mapping(item.get("properties")))

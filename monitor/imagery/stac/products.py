@@ -113,24 +113,7 @@ _SENTINEL2_PLATFORM: Final = re.compile(r"sentinel[-_ ]?2|^s2[a-d]$")
 
 
 def identify_item(item: Mapping[str, Any], time: datetime) -> tuple[StacProduct, str, Identity]:
-    """Product, sensor and acquisition of an item.
-
-    Parameters
-    ----------
-    item : mapping
-        JSON of the item.
-    time : datetime
-        Scene time, UTC.
-
-    Returns
-    -------
-    product : StacProduct
-        :data:`OTHER` if it is none of the known ones.
-    sensor : str
-        For instance ``sentinel-2a``.
-    identity : Identity
-        Acquisition, tile and baseline.
-    """
+    """Product (:data:`OTHER` if unknown), sensor (``sentinel-2a``) and acquisition of an item with a scene time."""
     properties = as_mapping(item.get("properties"))
     item_id = str(item.get("id", ""))
     assets = islice(as_mapping(item.get("assets")).values(), 40)

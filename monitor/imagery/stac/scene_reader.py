@@ -102,10 +102,8 @@ class SceneReader:
         Reads the header of a file, see :func:`monitor.imagery.stac.blocks.read_layout`.
     workers : Executor
         Fetches and decodes; a task is a header or a run of blocks.
-    budget : BlockBudget
-        Shared by the scenes of a call.
-    transfers : TransferCounts
-        Counts the bytes that are decoded and used.
+    budget, transfers
+        Shared by the scenes of a call; counts the bytes that are decoded and used.
     cancelled : Event
         Set when the scene is no longer needed, so that requests in other threads end soon.
     """

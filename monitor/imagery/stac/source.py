@@ -51,7 +51,7 @@ two pieces of it (a datatake received by two ground stations). [1]"""
 
 
 class Stac:
-    """A STAC catalogue as a source, see :class:`monitor.imagery.source.Source`.
+    """A STAC catalogue as a :class:`monitor.imagery.source.Source`.
 
     Parameters
     ----------
@@ -62,11 +62,8 @@ class Stac:
         Ids of the collections that are searched; empty: all.
     allow_hosts : sequence of str
         Private or loopback hosts (``host`` or ``host:port``) and local folders that may be read.
-    name : str
-        Name of the source.
     sign : callable, optional
-        Signs the addresses of assets. Default: Microsoft Planetary Computer's package if `url` is its API, else no
-        address is signed.
+        Signs the addresses of assets. Default: Planetary Computer's package if `url` is its API, else none.
     fetcher : Fetcher, optional
         Makes the requests; default: one that allows `allow_hosts`.
     in_flight : int
@@ -108,16 +105,11 @@ class Stac:
         return self._fetcher.transfers
 
     def grid(self, geometry: BaseGeometry) -> GeoBox:
-        """Grid of the scenes over a place.
+        """Grid of the scenes over a place, longitude and latitude. [degree]
 
         For a static catalogue that of the earliest scene over the place. Otherwise, also while the catalogue is down,
         the UTM zone of the centroid with pixels of 10 m, or of 30 m for HLS and for Landsat, which is delivered in
         northern zones with corners at odd multiples of 15 m.
-
-        Parameters
-        ----------
-        geometry : shapely geometry
-            Longitude and latitude. [degree]
 
         Raises
         ------
@@ -167,22 +159,6 @@ class Stac:
 
         An item that cannot be used is returned as a scene whose reading raises the reason; an entry without id or date
         is skipped with a warning.
-
-        Parameters
-        ----------
-        area : shapely geometry
-            Longitude and latitude. [degree]
-        since, until : date
-            Both included.
-        stored : callable, optional
-            Whether a scene is stored already, so that its assets need not be selected.
-
-        Raises
-        ------
-        TryLater
-            The catalogue is down, asks to wait too long, or pages without end.
-        BadConfiguration
-            The catalogue refuses access, or does not exist.
         """
         self._catalogue.open()
         if self._catalogue.is_static:
@@ -201,15 +177,7 @@ class Stac:
         return sorted(_without_copies(scenes), key=lambda scene: (scene.time, scene.acquisition, scene.tile, scene.id))
 
     def check_collections(self) -> None:
-        """Check that the configured collections exist, see :meth:`monitor.imagery.stac.catalogue.Catalogue`.
-
-        Raises
-        ------
-        UnknownCollection
-            A collection does not exist.
-        TryLater
-            The catalogue is down.
-        """
+        """Check that the configured collections exist, see :meth:`monitor.imagery.source.Source.check_collections`."""
         self._catalogue.check_collections()
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[Iterable[Frame] | SceneRejected]:
@@ -359,8 +327,7 @@ def _without_copies(scenes: Iterable[Scene]) -> list[Scene]:
     """Remove copies of a granule, and give pieces of a granule a tile each.
 
     Items of one acquisition, tile and baseline are copies if their footprints overlap: a readable one is preferred,
-    then the greatest id, since ids end in the time of processing. Otherwise they are pieces of one granule, and all
-    but the first get a numbered tile.
+    then the greatest id, since ids end in the time of processing. Otherwise they are pieces of one granule.
     """
     groups: dict[tuple[str, str, str], list[Scene]] = {}
     for scene in sorted(scenes, key=lambda s: (not isinstance(s.handle, SceneRejected), s.id), reverse=True):
