@@ -11,7 +11,7 @@ from jobs.sources import Sources
 from monitor.controls.selection import MAX_REFERENCES, UNITS_PER_RING, candidate_units
 from monitor.cube.context_pictures import context_grid
 from monitor.cube.overpass import Overpass
-from monitor.imagery.cost import pixel_megabytes, reading_costs, total_cost
+from monitor.imagery import bands
 from monitor.ingest.control_choice import selection_scenes
 from monitor.ingest.steps import COMMIT_SIZE
 from monitor.ingest.task import SiteTask
@@ -27,19 +27,16 @@ def estimate_cost(task: SiteTask, missing: Sequence[Overpass], grid: GeoBox, sou
 
     Parameters
     ----------
-    task : SiteTask
+    task, grid
         Of the site.
     missing : sequence of Overpass
-        Offered and not yet stored.
-    grid : GeoBox
-        Of the site.
-    sources : Sources
-        That offer the overpasses.
+        Offered by `sources` and not yet stored.
 
     Returns
     -------
     dict
-        See :func:`monitor.imagery.cost.total_cost`.
+        ``megabytes`` of pixels [MB], ``requests`` without searches, ``eecu_seconds`` [EECU s]; the last two None where
+        a source cannot know its cost beforehand.
     """
     if task.controls is None:
         covered = unary_union([scene.footprint for scene in task.offered if scene.footprint is not None])
@@ -52,7 +49,21 @@ def estimate_cost(task: SiteTask, missing: Sequence[Overpass], grid: GeoBox, sou
         readings += [(overpass.granules, min(around, MAX_UNITS)) for overpass in missing]
     else:
         readings = [(overpass.granules, len(task.controls.units)) for overpass in missing]
-    costs = reading_costs(sources.all, readings, grid, batch=COMMIT_SIZE)
+    costs = []
+    for source in sources.all:
+        for units in sorted({units for _, units in readings}):
+            number = sum(scene.source == source.name for scenes, n in readings if n == units for scene in scenes)
+            batches = (min(COMMIT_SIZE, number - first) for first in range(0, number, COMMIT_SIZE))
+            costs += [source.cost(size, grid, units) for size in batches]
     pictures = min(len(missing), PICTURES_PER_BATCH * math.ceil(len(missing) / COMMIT_SIZE))
     costs += [sources.first.cost(1, context_grid(task.site, grid), 0)] * pictures
-    return total_cost(costs, megabytes=pixel_megabytes(sum(len(scenes) for scenes, _ in readings), grid))
+    known = [cost for cost in costs if cost is not None]
+    if len(known) < len(costs):
+        pixels = sum(len(scenes) for scenes, _ in readings) * grid.shape[0] * grid.shape[1]
+        megabytes = pixels * 2 * (len(bands.OBSERVED) + 1) / 1e6
+        return {"megabytes": round(megabytes, 3), "requests": None, "eecu_seconds": None}
+    return {
+        "megabytes": round(sum(cost.megabytes for cost in known), 3),
+        "requests": sum(cost.requests for cost in known),
+        "eecu_seconds": round(sum(cost.eecu_seconds for cost in known), 1),
+    }

@@ -85,7 +85,7 @@ class RemoteFile:
             raise
 
     def _checked_range(self, response: HttpResponse, offset: int, length: int) -> bytes:
-        stated = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.header("Content-Range").strip())
+        stated = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
         body = response.body
         if response.status != 206 or not stated or int(stated[1]) != offset or int(stated[2]) - offset + 1 != len(body):
             msg = f"{self.name} answers with another range than was requested"

@@ -11,13 +11,13 @@ One rule is relaxed, since a square kilometre is too small for a control ring of
 outside a site, in one ring, and neighbouring sites share it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import xarray as xr
@@ -29,7 +29,7 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BROKEN_SCENE, BadConfiguration, SceneRejected
 from monitor.imagery import bands
-from monitor.imagery.source import Frame, IsStored, Scene
+from monitor.imagery.source import Frame, IsStored, Scene, Source
 from monitor.sites.projection import lonlat
 from monitor.sites.site import Plan
 
@@ -123,7 +123,7 @@ def deal_fates(seed: int) -> list[tuple[int, Fate]]:
     return [(place, FATES[int(index)]) for place, index in enumerate(order)]
 
 
-class Sample:
+class Sample(Source):
     """The embedded sample imagery as a source; `seed` assigns the fates to places, see :func:`deal_fates`.
 
     Raises
@@ -134,7 +134,6 @@ class Sample:
 
     name = "sample"
     ring = (20.0, 1500.0)
-    reduces_on_server = False
 
     def __init__(self, seed: int = 1) -> None:
         self.places = deal_fates(seed)
@@ -167,9 +166,6 @@ class Sample:
             if since <= day <= until
         ]
 
-    def check_collections(self) -> None:
-        """Nothing to check: the sample has no collections."""
-
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | SceneRejected]:
         """Read mixed scenes on native grids, without values outside the square kilometre.
 
@@ -185,22 +181,6 @@ class Sample:
                 continue
             pixels, quality = self._mixed(scene.handle, scene.time.date())
             yield [_cut(pixels, quality, native, grid) for grid in grids]
-
-    def reduce(
-        self, scenes: Sequence[Scene], units: Sequence[BaseGeometry], lattice: GeoBox, recipe: Callable[[Any], Any]
-    ) -> Iterator[np.ndarray | SceneRejected]:
-        """Not available: the pixels of units are read.
-
-        Raises
-        ------
-        BadConfiguration
-            Always.
-        """
-        msg = "the sample has no server that could reduce"
-        raise BadConfiguration(msg)
-
-    def cost(self, scenes: int, grid: GeoBox, units: int) -> None:
-        """None: the sample is on this machine."""
 
     def place(self, index: int) -> BaseGeometry:
         """Outline of the site at a place, longitude and latitude. [degree]

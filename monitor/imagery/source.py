@@ -16,7 +16,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-from monitor.errors import SceneRejected
+from monitor.errors import BadConfiguration, SceneRejected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +89,13 @@ class Cost:
 
 
 class Source(Protocol):
-    """A provider of imagery."""
+    """A provider of imagery; the defaults are those of one that only delivers files."""
 
     name: str
     """Name in logs and records; unique among the sources of a run."""
-    ring: tuple[float, float]
+    ring: tuple[float, float] = (300.0, 10_000.0)
     """Nearest and farthest distance of control ground from a site. [m]"""
-    reduces_on_server: bool
+    reduces_on_server: bool = False
     """Whether the provider computes the means of control units itself (:meth:`reduce`), so that their pixels are not
     read."""
 
@@ -137,7 +137,7 @@ class Source(Protocol):
         UnknownCollection, TryLater
             The provider does not have a collection, or is down.
         """
-        ...
+        return
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[Iterable[Frame] | SceneRejected]:
         """Read scenes on grids, by the nearest pixel, never interpolated.
@@ -192,11 +192,12 @@ class Source(Protocol):
         TryLater, BadConfiguration
             As :meth:`read`; `BadConfiguration` also if the provider computes no means.
         """
-        ...
+        msg = f"{self.name} has no server that could reduce"
+        raise BadConfiguration(msg)
 
     def cost(self, scenes: int, grid: GeoBox, units: int) -> Cost | None:
         """Estimate the cost of reading a number of scenes of one site, and of reducing a number of units of its size.
 
         None if the cost depends on the layout of the provider's files, which is known only once they are opened.
         """
-        ...
+        return None

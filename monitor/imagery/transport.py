@@ -6,16 +6,16 @@ headers, body and redirects together.
 """
 
 import ipaddress
-import os.path
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 import structlog
@@ -93,13 +93,10 @@ class HttpResponse:
 
     status: int
     headers: Mapping[str, str]
+    """By name in any case."""
     body: bytes
     url: str
     """Address after redirects."""
-
-    def header(self, name: str) -> str:
-        """Value of a header, in any case; empty if absent."""
-        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
 
 
 class Fetcher:
@@ -145,8 +142,6 @@ class Fetcher:
         """Per host, time and address of its last response."""
         self._doubtful_hosts: set[str] = set()
         """Hosts that gave no answer for at least one address."""
-        self._allowed_folders: dict[str, bool] = {}
-        """Whether files of a folder may be read; catalogues name the same folders again and again."""
 
     def has_answered(self, url: str) -> bool:
         """Whether the host of an address has given a successful response."""
@@ -180,10 +175,7 @@ class Fetcher:
             It must not be fetched.
         """
         if not is_remote(address):
-            path = local_path(address)
-            folder, name = os.path.split(path)
-            if name in ("", "..") or os.path.islink(path) or not self._is_allowed_folder(folder):
-                self.allowed.resolve_path(Path(path))
+            self.allowed.resolve_path(Path(local_path(address)))
             return
         parts = parse_url(address)
         host = parts.hostname or ""
@@ -192,15 +184,6 @@ class Fetcher:
         except ValueError:
             return
         self.allowed.resolve_host(host, endpoint(parts)[2])
-
-    def _is_allowed_folder(self, folder: str) -> bool:
-        if folder not in self._allowed_folders:
-            try:
-                self.allowed.resolve_path(Path(folder))
-                self._allowed_folders[folder] = True
-            except FetchRefused:
-                self._allowed_folders[folder] = False
-        return self._allowed_folders[folder]
 
     def get(
         self,
@@ -243,10 +226,7 @@ class Fetcher:
         while True:
             requested_wait, problem, host_down = None, "", False
             try:
-                response = self._request(
-                    url, limits=(max_bytes, max_whole or max_bytes), method=method, headers=headers or {}, body=body,
-                    started=started,
-                )  # fmt: skip
+                response = self._request(url, (max_bytes, max_whole or max_bytes), method, headers or {}, body, started)
             except (HTTPError, OSError) as error:
                 problem = _describe(error)
                 host_down = isinstance(error, _UNREACHED)
@@ -263,7 +243,10 @@ class Fetcher:
                     self._last_response[host] = self._clock(), url
                     return self._checked_status(response)
                 host_down = response.status == 429
-                requested_wait, problem = _retry_after(response.header("Retry-After")), f"status {response.status}"
+                requested_wait, problem = (
+                    _retry_after(response.headers.get("Retry-After", "")),
+                    f"status {response.status}",
+                )
             pause = min(wait, MAX_RETRY_WAIT) if requested_wait is None else requested_wait
             remaining = self.budget - (self._clock() - started)
             short = SHORT_BUDGET - (self.budget - remaining) if host in self._doubtful_hosts else remaining
@@ -273,7 +256,7 @@ class Fetcher:
                 raise self._no_answer(url, problem, started=started, host_down=host_down, cancelled=cancelled)
             log.info("retrying", url=display_address(url), reason=problem, seconds=round(pause, 1))
             self.transfers.add(retries=1)
-            self._pause(pause, cancelled)
+            (self._sleep or (cancelled or threading.Event()).wait)(pause)
             if cancelled is not None and cancelled.is_set():
                 msg = f"{display_address(url)} is no longer needed"
                 raise TryLater(msg)
@@ -306,11 +289,9 @@ class Fetcher:
         if when <= since:
             return False
         limits = READ_CHUNK_BYTES, READ_CHUNK_BYTES
+        started = self._clock() - self.budget + min(self.budget, SHORT_BUDGET)
         try:
-            started = self._clock() - self.budget + min(self.budget, SHORT_BUDGET)
-            response = self._request(
-                url, limits=limits, method="GET", headers={"Range": "bytes=0-0"}, body=None, started=started
-            )
+            response = self._request(url, limits, "GET", {"Range": "bytes=0-0"}, None, started)
             answers = response.status not in RETRY_STATUSES
         except TooLarge:  # the whole file
             answers = True
@@ -319,14 +300,6 @@ class Fetcher:
         if answers:
             self._unanswered.pop(host, None)
         return answers
-
-    def _pause(self, seconds: float, cancelled: threading.Event | None) -> None:
-        if self._sleep is not None:
-            self._sleep(seconds)
-        elif cancelled is not None:
-            cancelled.wait(seconds)
-        else:
-            time.sleep(seconds)
 
     def _checked_status(self, response: HttpResponse) -> HttpResponse:
         status, address = response.status, display_address(response.url)
@@ -345,7 +318,6 @@ class Fetcher:
     def _request(
         self,
         url: str,
-        *,
         limits: tuple[int, int],
         method: str,
         headers: Mapping[str, str],
@@ -384,8 +356,7 @@ class Fetcher:
                         continue
                     limit = limits[response.status == 200]
                     content = b"" if response.status >= 400 else self._body(response, limit, url)
-                    headers_sent = dict(response.headers)
-                    return HttpResponse(status=response.status, headers=headers_sent, body=content, url=url)
+                    return HttpResponse(status=response.status, headers=response.headers, body=content, url=url)
                 finally:
                     response.close()  # a body that was read to its end has already returned its connection
         msg = f"{display_address(url)} redirects more than {MAX_REDIRECTS} times"
@@ -415,18 +386,11 @@ class Fetcher:
             if key not in self._pools:
                 ips = self.allowed.resolve_host(host, port)
                 ip = ips[self._ip_turn.get(key, 0) % len(ips)]
-                self._pools[key] = (
-                    HTTPSPool(
-                        ip,
-                        port,
-                        maxsize=POOL_SIZE,
-                        ssl_context=self._tls_context(),
-                        server_hostname=host,
-                        assert_hostname=host,
-                    )
-                    if parts.scheme == "https"
-                    else HTTPPool(ip, port, maxsize=POOL_SIZE)
-                )
+                if parts.scheme == "https":
+                    tls: Any = {"ssl_context": self._tls_context(), "server_hostname": host, "assert_hostname": host}
+                    self._pools[key] = HTTPSPool(ip, port, maxsize=POOL_SIZE, **tls)
+                else:
+                    self._pools[key] = HTTPPool(ip, port, maxsize=POOL_SIZE)
             return self._pools[key]
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -462,13 +426,8 @@ def _describe(error: Exception) -> str:
 
 def _retry_after(text: str) -> float | None:
     """Wait in a ``Retry-After`` header, as seconds or a date; None if absent or not readable. [s]"""
-    if not text:
-        return None
-    try:
+    with suppress(ValueError):
         return max(float(int(text)), 0.0)
-    except ValueError:
-        pass
-    try:
+    with suppress(ValueError, TypeError, OverflowError):
         return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
-    except (ValueError, TypeError, OverflowError):
-        return None
+    return None

@@ -1,7 +1,6 @@
 """Earth Engine as a source: the unpatched client against a stand-in on loopback that evaluates its graphs."""
 
 import io
-import re
 import time
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -19,7 +18,7 @@ from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube import masks
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
 from monitor.imagery import bands
-from monitor.imagery.earthengine import connection, expressions
+from monitor.imagery.earthengine import connection
 from monitor.imagery.earthengine.answers import decode_pixels
 from monitor.imagery.earthengine.batches import windows
 from monitor.imagery.earthengine.connection import connect
@@ -32,6 +31,7 @@ from tests.loopback.earthengine import (
     EarthEngineServer,
     add_landsat,
     add_sentinel2,
+    documented_functions,
 )
 
 UTM = CRS("EPSG:32648")
@@ -708,11 +708,6 @@ def test_the_functions_in_requests_are_those_that_are_listed(server):
     list(monitor.read(scenes, [window(4, 4)]))
     for biome in ("loess", "sandy", "karst"):  # an index each
         list(monitor.reduce(scenes, units((10, 10)), window(1, 1), recipe(ENDMEMBERS[biome])))
-    assert server.functions == set(expressions.FUNCTIONS)
-    assert tuple(sorted(expressions.FUNCTIONS)) == expressions.FUNCTIONS
-
-
-def test_the_functions_are_listed_for_whoever_sets_up_a_server_of_their_own(root):
-    text = (root / "docs" / "sources.md").read_text(encoding="utf-8")
-    listed = text.partition("<!-- functions -->")[2].partition("<!-- end -->")[0]
-    assert tuple(re.findall(r"`([\w.]+)`", listed)) == expressions.FUNCTIONS
+    listed = documented_functions()
+    assert server.functions == set(listed)
+    assert sorted(listed) == listed

@@ -18,6 +18,7 @@ is named by its reducer, and what is not implemented here is refused with status
 import gzip
 import io
 import json
+import re
 import threading
 import time as clock
 from collections import Counter
@@ -27,6 +28,7 @@ from datetime import UTC, datetime
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -980,6 +982,12 @@ def _pixels_of(
         labels.append(np.full(int(kept.sum()), i))
     points = Points(crs, np.concatenate(xs), np.concatenate(ys))
     return points, np.concatenate(weights), np.concatenate(labels)
+
+
+def documented_functions() -> list[str]:
+    """Server functions that the documentation lists for whoever sets up a server of their own."""
+    text = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
+    return re.findall(r"`([\w.]+)`", text.partition("<!-- functions -->")[2].partition("<!-- end -->")[0])
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

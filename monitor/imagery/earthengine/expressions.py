@@ -1,7 +1,7 @@
 """Expressions that Earth Engine evaluates: filters, selections, masks, joins, stacks, reductions and arithmetic only.
 
-Every server function that a request uses is in :data:`FUNCTIONS`, and a test compares the two. Images become integers
-first (:func:`to_integers`) and all computation starts from these integers, so that means computed by the server follow
+The server functions that requests use are listed in ``docs/sources.md``, and a test compares the two. Images become
+integers first (:func:`to_integers`) and all computation starts from these, so that means computed by the server follow
 the same rules as pixels that are read and masked here.
 """
 
@@ -15,18 +15,6 @@ from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
 from monitor.imagery import bands
-
-FUNCTIONS: Final = (
-    "Collection", "Collection.filter", "Collection.map", "DateRange", "Feature", "Filter.dateRangeContains",
-    "Filter.intersects", "Filter.listContains", "GeometryConstructors.MultiPolygon",
-    "GeometryConstructors.Polygon", "Image.add", "Image.addBands", "Image.and", "Image.bitwiseAnd",
-    "Image.constant", "Image.divide", "Image.eq", "Image.gt", "Image.gte", "Image.linkCollection", "Image.max",
-    "Image.min", "Image.multiply", "Image.neq", "Image.not", "Image.or", "Image.reduceRegions", "Image.rename",
-    "Image.round", "Image.select", "Image.sqrt", "Image.subtract", "Image.tanh", "Image.toUint16",
-    "Image.unmask", "Image.updateMask", "ImageCollection.load", "ImageCollection.toBands", "Projection",
-    "Reducer.mean", "Reducer.sum", "Reducer.unweighted",
-)  # fmt: skip
-"""All server functions that requests use."""
 
 CLOUD_SCORE_PLUS: Final = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
 """Cloud Score+: one image for each Sentinel-2 image, with the same ``system:index``."""

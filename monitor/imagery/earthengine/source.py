@@ -28,7 +28,7 @@ from monitor.imagery.earthengine.answers import ImageHandle, decode_pixels, deco
 from monitor.imagery.earthengine.batches import MAX_BANDS, MAX_PIXEL_BYTES, epsg_crs, in_batches, pixel_grid, windows
 from monitor.imagery.earthengine.connection import Connection, RequestRefused, compute_value
 from monitor.imagery.earthengine.expressions import CLEAR, CLOUD, PRODUCTS, QUALITY
-from monitor.imagery.source import Cost, Frame, IsStored, Scene
+from monitor.imagery.source import Cost, Frame, IsStored, Scene, Source
 from monitor.sites.projection import lonlat, projected
 
 SCENE_LAYERS: Final = (*bands.OBSERVED, QUALITY)
@@ -53,7 +53,7 @@ on as many pixels. [EECU s]"""
 type _Recipe = Callable[[Any], Any]
 
 
-class EarthEngine:
+class EarthEngine(Source):
     """Earth Engine as a :class:`monitor.imagery.source.Source`; `collections` are keys of :data:`PRODUCTS`.
 
     Raises
@@ -63,7 +63,6 @@ class EarthEngine:
     """
 
     name = "earthengine"
-    ring = (300.0, 10_000.0)
     reduces_on_server = True
 
     def __init__(self, connection: Connection, *, collections: Sequence[str] = ()) -> None:
@@ -97,9 +96,6 @@ class EarthEngine:
             scored = bool(self._has_cloud_score) and PRODUCTS[collection].quality_kind == "scl"
             scenes += [scene_from_feature(feature, collection, sent, self.name, scored=scored) for feature in features]
         return sorted((scene for scene in scenes if scene.touches(area)), key=lambda scene: (scene.time, scene.id))
-
-    def check_collections(self) -> None:
-        """Do nothing: a search fails where a collection does not exist."""
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | SceneRejected]:
         """Read scenes on grids, see :meth:`monitor.imagery.source.Source.read`.

@@ -10,7 +10,7 @@ from monitor.imagery.addresses import is_remote, join_address
 from monitor.imagery.byte_ranges import LocalFile, RemoteFile
 from monitor.imagery.fetch_errors import AccessDenied, FetchRefused, NoAnswer, NotFound, RequestRejected
 from monitor.imagery.stac.assets import ItemAsset, SceneAssets
-from monitor.imagery.stac.documents import fetch_document
+from monitor.imagery.stac.documents import parse_document, read_text
 from monitor.imagery.stac.fields import as_mapping, safe_text
 from monitor.imagery.transport import REQUEST_BUDGET, Fetcher
 
@@ -49,7 +49,7 @@ class AssetAddresses:
         with self._lock:
             if self._renewed is None:
                 address = join_address(self._assets.base, self._assets.item_address)
-                assets = as_mapping(fetch_document(self._fetcher, address).get("assets"))
+                assets = as_mapping(parse_document(read_text(self._fetcher, address), address).get("assets"))
                 self._renewed = {
                     str(key): join_address(self._assets.base, str(renewed["href"]))
                     for key, renewed in assets.items()

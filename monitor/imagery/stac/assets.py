@@ -6,8 +6,8 @@ the provider does not matter. Nothing here uses network or files.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from monitor.errors import BROKEN_SCENE
@@ -73,17 +73,9 @@ class BandCandidate:
     @property
     def pixel(self) -> float:
         """Side of a pixel; infinite if not stated. [m]"""
+        stated = as_number(self.band.get("gsd")) or as_number(self.asset.get("gsd"))
         transform = _transform(self.asset, {})
-        return (
-            as_number(self.band.get("gsd"))
-            or as_number(self.asset.get("gsd"))
-            or (abs(transform[0]) if transform else None)
-            or math.inf
-        )
-
-
-type Layer = tuple[str, Mapping[str, Any]]
-"""Key and JSON of an asset."""
+        return stated or (abs(transform[0]) if transform else 0.0) or math.inf
 
 
 def select_bands(item: Mapping[str, Any], product: StacProduct) -> list[BandCandidate | None]:
@@ -94,7 +86,7 @@ def select_bands(item: Mapping[str, Any], product: StacProduct) -> list[BandCand
     SceneRejected
         ``BROKEN``: there is no red or no near infrared.
     """
-    candidates = list(_candidates(_layers(item), as_mapping(item.get("properties"))))
+    candidates = list(_candidates(item))
     selected = [
         _select_band(name, candidates, product.near_infrared if name == "nir" else (name,), product)
         for name in bands.OBSERVED
@@ -119,10 +111,10 @@ def select_quality(item: Mapping[str, Any], product: StacProduct) -> tuple[str, 
     for kind in product.quality:
         for key, asset in layers:
             if key.lower() in QUALITY_KEYS[kind]:
-                return kind, _described(key, asset, properties)
+                return kind, _item_asset(key, asset, properties)
         for key, asset in layers:
             if QUALITY_TITLES[kind].search(str(asset.get("title") or "")):
-                return kind, _described(key, asset, properties)
+                return kind, _item_asset(key, asset, properties)
     present = listed_keys(as_mapping(item.get("assets")))
     why = f"has no quality layer that is known ({', '.join(product.quality)}); it has {present}"
     raise item_rejected(BROKEN_SCENE, why)
@@ -131,18 +123,7 @@ def select_quality(item: Mapping[str, Any], product: StacProduct) -> tuple[str, 
 def scene_assets(
     item: Mapping[str, Any], selected: Sequence[BandCandidate | None], quality: ItemAsset, *, base: str, address: str
 ) -> SceneAssets:
-    """The files of a scene.
-
-    Parameters
-    ----------
-    item : mapping
-        JSON of the item.
-    selected : sequence of BandCandidate or None
-        Result of :func:`select_bands`.
-    quality : ItemAsset
-        The quality layer.
-    base, address : str
-        ``base`` and ``item_address`` of :class:`SceneAssets`.
+    """The files of a scene, from the results of :func:`select_bands` and :func:`select_quality`.
 
     Raises
     ------
@@ -154,7 +135,12 @@ def scene_assets(
     if len(codes) > 1:
         raise item_rejected(BROKEN_SCENE, f"names several coordinate systems: {sorted(codes)}")
     return SceneAssets(
-        bands=tuple(None if band is None else _described_band(band, properties) for band in selected),
+        bands=tuple(
+            None
+            if band is None
+            else _item_asset(band.key, band.asset, properties, band.number, as_number(band.band.get("nodata")))
+            for band in selected
+        ),
         quality=quality,
         epsg=next(iter(codes), None),
         base=base,
@@ -175,16 +161,17 @@ def is_data_geotiff(key: str, asset: Mapping[str, Any]) -> bool:
     return not {key.lower(), *(str(role).lower() for role in as_list(asset.get("roles")))} & PICTURE_ROLES
 
 
-def _layers(item: Mapping[str, Any]) -> Iterator[Layer]:
+def _layers(item: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Key and JSON of each asset that is a GeoTIFF of measurements."""
     for key, asset in as_mapping(item.get("assets")).items():
         if isinstance(asset, dict) and is_data_geotiff(str(key), asset):
             yield str(key), asset
 
 
-def _candidates(layers: Iterable[Layer], properties: Mapping[str, Any]) -> Iterator[BandCandidate]:
+def _candidates(item: Mapping[str, Any]) -> Iterator[BandCandidate]:
     """Every band of every asset."""
-    shared = properties.get("eo:bands")
-    for key, asset in layers:
+    shared = as_mapping(item.get("properties")).get("eo:bands")
+    for key, asset in _layers(item):
         described = [as_mapping(band) for band in as_list(asset.get("bands"))]
         optical, raster = as_list(asset.get("eo:bands")), as_list(asset.get("raster:bands"))
         count = max(len(described), len(optical), len(raster), 1)
@@ -216,21 +203,18 @@ def _select_band(
     for common_name in common_names:
         named = [candidate for candidate in candidates if candidate.common_name == common_name]
         if named:
-            keys = product.keys.get(name, ())
-            return min(named, key=lambda c: (not c.is_single, c.names.isdisjoint(keys), c.pixel, c.key))
-    keys = product.keys.get(name, (name,))
-    keyed = [c for c in candidates if c.is_single and not c.common_name and not c.names.isdisjoint(keys)]
+            key = product.keys.get(name)
+            return min(named, key=lambda c: (not c.is_single, key not in c.names, c.pixel, c.key))
+    key = product.keys.get(name, name)
+    keyed = [c for c in candidates if c.is_single and not c.common_name and key in c.names]
     return min(keyed, key=lambda c: (c.pixel, c.key), default=None)
 
 
-def _described(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]) -> ItemAsset:
+def _item_asset(
+    key: str, asset: Mapping[str, Any], properties: Mapping[str, Any], band: int = 0, nodata: float | None = None
+) -> ItemAsset:
     shape, transform = _shape(asset, properties), _transform(asset, properties)
-    return ItemAsset(key=key, href=str(asset["href"]), shape=shape, transform=transform)
-
-
-def _described_band(candidate: BandCandidate, properties: Mapping[str, Any]) -> ItemAsset:
-    described = _described(candidate.key, candidate.asset, properties)
-    return replace(described, band=candidate.number, nodata=as_number(candidate.band.get("nodata")))
+    return ItemAsset(key=key, href=str(asset["href"]), band=band, nodata=nodata, shape=shape, transform=transform)
 
 
 def _epsg(described: Mapping[str, Any]) -> int | None:
@@ -256,7 +240,7 @@ def _transform(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple
     for described in (asset, properties):
         coefficients = described.get("proj:transform")
         if isinstance(coefficients, list) and len(coefficients) in (6, 9):
-            numbers = [as_number(value) for value in coefficients[:6]]
-            if None not in numbers:
-                return tuple(number for number in numbers if number is not None)
+            numbers = tuple(number for value in coefficients[:6] if (number := as_number(value)) is not None)
+            if len(numbers) == 6:
+                return numbers
     return None

@@ -17,20 +17,6 @@ MAX_DOCUMENT_BYTES: Final = 64 << 20
 JSON_HEADERS: Final = {"Accept": "application/geo+json, application/json"}
 
 
-def fetch_document(fetcher: Fetcher, url: str) -> Mapping[str, Any]:
-    """The JSON object at a remote address.
-
-    Raises
-    ------
-    FetchRefused, NotFound, AccessDenied, RequestRejected, TryLater
-        See :meth:`monitor.imagery.transport.Fetcher.get`; `FetchRefused` also if it is not UTF-8.
-    BadConfiguration
-        It is not a JSON object.
-    """
-    response = fetcher.get(url, max_bytes=MAX_DOCUMENT_BYTES, headers=JSON_HEADERS)
-    return parse_document(decode_text(response.body, url), url)
-
-
 def read_text(fetcher: Fetcher, address: str) -> str:
     """Text at a remote address or in a local file.
 

@@ -7,22 +7,20 @@ from typing import Any, Final
 
 import shapely
 from shapely.errors import ShapelyError
-from shapely.geometry import Polygon, box, shape
+from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BROKEN_SCENE, SceneRejected
 from monitor.imagery.acquisition_id import Identity
 from monitor.imagery.addresses import is_remote
 from monitor.imagery.source import IsStored, Scene
-from monitor.imagery.stac.assets import SceneAssets, scene_assets, select_bands, select_quality
+from monitor.imagery.stac.assets import scene_assets, select_bands, select_quality
 from monitor.imagery.stac.fields import as_list, as_mapping, as_number, item_rejected, safe_text
 from monitor.imagery.stac.products import StacProduct, check_level, identify_item
 from monitor.imagery.stac.scaling import scale_and_offset
 
 MAX_FOOTPRINT_VERTICES: Final = 20_000
 """A footprint with more vertices is replaced by its bounding box."""
-SIMPLE_VERTICES: Final = 32
-"""Most vertices of a footprint that is converted without GeoJSON's general case."""
 
 
 def scene_from_item(item: Mapping[str, Any], *, base: str, source: str, stored: IsStored | None = None) -> Scene | None:
@@ -77,7 +75,7 @@ def scene_from_item(item: Mapping[str, Any], *, base: str, source: str, stored: 
     try:
         scene = _with_assets(scene, item, product, identity, base=base, address=address)
     except SceneRejected as error:
-        return rejected_scene(scene, rejection or error)
+        rejection = rejection or error
     return scene if rejection is None else rejected_scene(scene, rejection)
 
 
@@ -103,7 +101,7 @@ def _with_assets(
     kind, quality = select_quality(item, product)
     described = [(band.key, band.band) for band in filter(None, selected)]
     scale, offset = scale_and_offset(item, product, identity.baseline, described)
-    assets: SceneAssets = scene_assets(item, selected, quality, base=base, address=address)
+    assets = scene_assets(item, selected, quality, base=base, address=address)
     crs = f"EPSG:{assets.epsg}" if assets.epsg else ""
     return replace(scene, scale=scale, offset=offset, quality=kind, crs=crs, handle=assets)
 
@@ -112,8 +110,6 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry | None:
     """Outline of a scene, longitude and latitude; None if the item states none."""
     geometry = item.get("geometry")
     if isinstance(geometry, dict):
-        if (simple := _simple_polygon(geometry)) is not None:
-            return simple
         try:
             outline = shape(geometry)
             if shapely.get_num_coordinates(outline) > MAX_FOOTPRINT_VERTICES:
@@ -125,29 +121,16 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry | None:
         if not outline.is_empty and _is_on_earth(outline.bounds):
             return outline
         raise item_rejected(BROKEN_SCENE, "has a geometry that is empty or not on Earth")
-    bbox = item.get("bbox")
-    if isinstance(bbox, list) and len(bbox) in (4, 6):
-        half = len(bbox) // 2
-        sides = [as_number(value) for value in (*bbox[:2], *bbox[half : half + 2])]
-        numbers = [side for side in sides if side is not None]
-        if len(numbers) == 4 and _is_on_earth((numbers[0], numbers[1], numbers[2], numbers[3])):
-            return box(numbers[0], numbers[1], numbers[2], numbers[3])
-    return None
-
-
-def _simple_polygon(geometry: Mapping[str, Any]) -> Polygon | None:
-    """A valid polygon of few vertices without holes, as nearly all are; None if the general case is needed."""
-    if geometry.get("type") != "Polygon":
+    bbox = as_list(item.get("bbox"))
+    if len(bbox) not in (4, 6):
         return None
-    try:
-        (ring,) = geometry["coordinates"]
-        polygon = shapely.polygons(tuple(map(tuple, ring))) if len(ring) <= SIMPLE_VERTICES else None
-    except (ShapelyError, ValueError, TypeError, KeyError):
-        return None
-    return polygon if isinstance(polygon, Polygon) and polygon.is_valid and _is_on_earth(polygon.bounds) else None
+    half = len(bbox) // 2
+    sides = [as_number(value) for value in (*bbox[:2], *bbox[half : half + 2])]
+    bounds = tuple(side for side in sides if side is not None)
+    return box(*bounds) if len(bounds) == 4 and _is_on_earth(bounds) else None
 
 
-def _is_on_earth(bounds: tuple[float, float, float, float]) -> bool:
+def _is_on_earth(bounds: tuple[float, ...]) -> bool:
     left, bottom, right, top = bounds  # False for NaN
     return -180 <= left <= right <= 180 and -90 <= bottom <= top <= 90
 

@@ -37,7 +37,7 @@ from itertools import islice
 from typing import Any, Final
 
 from monitor.errors import BROKEN_SCENE
-from monitor.imagery import acquisition_id
+from monitor.imagery import acquisition_id, bands
 from monitor.imagery.acquisition_id import Identity
 from monitor.imagery.stac.fields import as_mapping, first_text, first_value, item_rejected, safe_text
 
@@ -59,9 +59,8 @@ QUALITY_TITLES: Final = {
 class StacProduct:
     """How the items of one product are read."""
 
-    name: str
-    keys: Mapping[str, tuple[str, ...]]
-    """Asset keys of each band, lower case, without ``.tif`` and ``_10m``; empty: the name of the band is its key."""
+    keys: Mapping[str, str]
+    """Asset key of each band, lower case, without ``.tif`` and ``_10m``; empty: the name of the band is its key."""
     near_infrared: tuple[str, ...] = ("nir08", "nir")
     """Common names of the near infrared, the preferred one first."""
     quality: tuple[str, ...]
@@ -72,40 +71,26 @@ class StacProduct:
     """Offset if the item states none."""
 
 
-_MSI_KEYS: Final = {
-    "blue": ("b02",), "green": ("b03",), "red": ("b04",), "nir": ("b08",), "swir16": ("b11",), "swir22": ("b12",),
-}  # fmt: skip
-_HLS_L30_KEYS: Final = {
-    "blue": ("b02",), "green": ("b03",), "red": ("b04",), "nir": ("b05",), "swir16": ("b06",), "swir22": ("b07",),
-}  # fmt: skip
-_OLI_KEYS: Final = {
-    "blue": ("sr_b2",), "green": ("sr_b3",), "red": ("sr_b4",), "nir": ("sr_b5",), "swir16": ("sr_b6",),
-    "swir22": ("sr_b7",),
-}  # fmt: skip
-_TM_KEYS: Final = {
-    "blue": ("sr_b1",), "green": ("sr_b2",), "red": ("sr_b3",), "nir": ("sr_b4",), "swir16": ("sr_b5",),
-    "swir22": ("sr_b7",),
-}  # fmt: skip
+def _keys(*keys: str) -> dict[str, str]:
+    return dict(zip(bands.OBSERVED, keys, strict=True))
 
-SENTINEL2_L2A: Final = StacProduct(
-    name="Sentinel-2 L2A", keys=_MSI_KEYS, near_infrared=("nir", "nir08"), quality=("scl",), scale=1e-4
-)
+
+_MSI_KEYS: Final = _keys("b02", "b03", "b04", "b08", "b11", "b12")
+_HLS_L30_KEYS: Final = _keys("b02", "b03", "b04", "b05", "b06", "b07")
+_OLI_KEYS: Final = _keys("sr_b2", "sr_b3", "sr_b4", "sr_b5", "sr_b6", "sr_b7")
+_TM_KEYS: Final = _keys("sr_b1", "sr_b2", "sr_b3", "sr_b4", "sr_b5", "sr_b7")
+
+SENTINEL2_L2A: Final = StacProduct(keys=_MSI_KEYS, near_infrared=("nir", "nir08"), quality=("scl",), scale=1e-4)
 """Common name ``nir`` is B08 at 10 m. Its offset depends on the processing baseline, see
 :func:`monitor.imagery.stac.scaling.scale_and_offset`."""
-LANDSAT_OLI: Final = StacProduct(
-    name="Landsat C2 L2", keys=_OLI_KEYS, quality=("qa_pixel",), scale=2.75e-5, offset=-0.2
-)  # fmt: skip
+LANDSAT_OLI: Final = StacProduct(keys=_OLI_KEYS, quality=("qa_pixel",), scale=2.75e-5, offset=-0.2)
 """Landsat 8 and 9."""
-LANDSAT_TM: Final = StacProduct(
-    name="Landsat C2 L2", keys=_TM_KEYS, quality=("qa_pixel",), scale=2.75e-5, offset=-0.2
-)  # fmt: skip
+LANDSAT_TM: Final = StacProduct(keys=_TM_KEYS, quality=("qa_pixel",), scale=2.75e-5, offset=-0.2)
 """Landsat 4, 5 and 7."""
-HLS_S30: Final = StacProduct(name="HLS S30", keys={**_MSI_KEYS, "nir": ("b8a",)}, quality=("fmask",), scale=1e-4)
+HLS_S30: Final = StacProduct(keys={**_MSI_KEYS, "nir": "b8a"}, quality=("fmask",), scale=1e-4)
 """The narrow near infrared B8A, which matches that of Landsat; all bands have 30 m."""
-HLS_L30: Final = StacProduct(name="HLS L30", keys=_HLS_L30_KEYS, quality=("fmask",), scale=1e-4)
-OTHER: Final = StacProduct(
-    name="other", keys={}, near_infrared=("nir", "nir08"), quality=tuple(QUALITY_KEYS), scale=None
-)  # fmt: skip
+HLS_L30: Final = StacProduct(keys=_HLS_L30_KEYS, quality=("fmask",), scale=1e-4)
+OTHER: Final = StacProduct(keys={}, near_infrared=("nir", "nir08"), quality=tuple(QUALITY_KEYS), scale=None)
 """Any other item of GeoTIFFs."""
 
 _HLS_ID: Final = re.compile(r"HLS\.([LS]30)\.")

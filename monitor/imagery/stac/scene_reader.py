@@ -144,7 +144,7 @@ class SceneReader:
             not integers as delivered.
         """
         try:
-            _results(self._opening)
+            _wait(self._opening)
             for layer in self._present:
                 if layer.error is not None:
                     raise layer.error
@@ -193,13 +193,7 @@ class SceneReader:
                 ]
                 for layer, needed in missing:
                     self._request(layer, {b for b in needed if b not in layer.requested})
-                _results(
-                    list(
-                        dict.fromkeys(
-                            layer.requested[b] for layer, needed in missing for b in needed if b in layer.requested
-                        )
-                    )
-                )
+                _wait([layer.requested[b] for layer, needed in missing for b in needed if b in layer.requested])
                 for layer, needed in missing:
                     for b in needed.intersection(layer.requested):
                         layer.decoded[b] = layer.requested.pop(b).result()[b]
@@ -323,13 +317,12 @@ class SceneReader:
         return cut.reshape(shape)
 
 
-def _results[T](tasks: Sequence[Future[T]]) -> list[T]:
-    """Results of all tasks; an error is raised as soon as one fails, not in the order of the tasks."""
+def _wait(tasks: Sequence[Future[Any]]) -> None:
+    """Wait for all tasks; an error is raised as soon as one fails, not in the order of the tasks."""
     done, _ = wait(tasks, return_when=FIRST_EXCEPTION)
     for task in tasks:
         if task in done:
             task.result()
-    return [task.result() for task in tasks]
 
 
 def _reflectance(cut: np.ndarray, *nodata: float | None) -> np.ndarray:

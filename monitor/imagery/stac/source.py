@@ -7,30 +7,29 @@ read by :mod:`monitor.imagery.stac.scene_reader`.
 import contextlib
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from itertools import islice
 from typing import Any, Final
 
-import numpy as np
 import structlog
 from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-from monitor.errors import BROKEN_SCENE, BadConfiguration, SceneRejected, TryLater
+from monitor.errors import BROKEN_SCENE, SceneRejected, TryLater
 from monitor.imagery.addresses import AllowList, display_address, join_address
 from monitor.imagery.fetch_errors import FetchRefused
-from monitor.imagery.source import Frame, IsStored, Scene
+from monitor.imagery.source import Frame, IsStored, Scene, Source
 from monitor.imagery.stac.asset_reader import AssetAddresses, AssetReader, Sign, planetary_computer_signer
 from monitor.imagery.stac.assets import SceneAssets
 from monitor.imagery.stac.blocks import TileLayout, read_layout
 from monitor.imagery.stac.catalogue import Catalogue
 from monitor.imagery.stac.fields import safe_text
-from monitor.imagery.stac.grid_index import GridIndexes
+from monitor.imagery.stac.grid_index import GridIndexes, crs_name
 from monitor.imagery.stac.items import rejected_scene, scene_from_item
 from monitor.imagery.stac.scene_reader import BlockBudget, SceneReader
 from monitor.imagery.transport import Fetcher, TransferCounts
@@ -50,7 +49,11 @@ COPY_OVERLAP: Final = 0.5
 two pieces of it (a datatake received by two ground stations). [1]"""
 
 
-class Stac:
+type _StaticScene = tuple[Scene, Mapping[str, Any], str]
+"""Scene of an item of a static catalogue, without a handle unless the item cannot be used; the item; its document."""
+
+
+class Stac(Source):
     """A STAC catalogue as a :class:`monitor.imagery.source.Source`.
 
     Parameters
@@ -74,9 +77,6 @@ class Stac:
     BadConfiguration
         `allow_hosts` contains something that is neither host nor folder.
     """
-
-    ring = (300.0, 10_000.0)
-    reduces_on_server = False
 
     def __init__(
         self,
@@ -133,8 +133,8 @@ class Stac:
     def _native_grid(self, geometry: BaseGeometry) -> GeoBox | None:
         """Grid of the earliest readable scene of a static catalogue over a place; None if there is none."""
         centre = geometry.centroid
-        over = [static for static in self._all_static_scenes() if static.summary.touches(centre)]
-        over.sort(key=lambda static: (static.summary.time, static.summary.id))
+        over = [static for static in self._all_static_scenes() if static[0].touches(centre)]
+        over.sort(key=lambda static: (static[0].time, static[0].id))
         scenes = (scene for static in over if (scene := self._full_scene(static)) is not None)
         readable = (scene for scene in scenes if isinstance(scene.handle, SceneAssets))
         for scene in islice(readable, GRID_ATTEMPTS):
@@ -143,13 +143,12 @@ class Stac:
             transform = Affine(*red.transform) if red.transform else None
             crs = CRS(scene.crs) if scene.crs else None
             if transform is None or crs is None:
+                addresses = AssetAddresses(self._fetcher, assets, self._sign)
                 try:
-                    layout = read_layout(
-                        AssetReader(self._fetcher, AssetAddresses(self._fetcher, assets, self._sign), red)
-                    )
+                    layout = read_layout(AssetReader(self._fetcher, addresses, red))
                 except SceneRejected:
                     continue
-                transform, crs = layout.transform, CRS(f"EPSG:{layout.epsg}" if layout.epsg else layout.wkt)
+                transform, crs = layout.transform, CRS(crs_name(layout))
             if transform.b == transform.d == 0 and transform.a == -transform.e and crs.projected:
                 return GeoBox((1, 1), transform, crs)
         return None
@@ -162,9 +161,8 @@ class Stac:
         """
         self._catalogue.open()
         if self._catalogue.is_static:
-            there = [s for s in self._all_static_scenes() if since <= s.summary.time.date() <= until]
-            converted = (self._full_scene(static, stored) for static in there if static.summary.touches(area))
-            scenes = [scene for scene in converted if scene is not None]
+            there = [s for s in self._all_static_scenes() if since <= s[0].time.date() <= until and s[0].touches(area)]
+            scenes = [scene for static in there if (scene := self._full_scene(static, stored)) is not None]
         else:
             base = self._catalogue.url.rstrip("/") + "/search"
             with self._searching:
@@ -213,22 +211,6 @@ class Stac:
             for waiting in started:
                 if isinstance(waiting, SceneReader):
                     waiting.close()
-
-    def reduce(
-        self, scenes: Sequence[Scene], units: Sequence[BaseGeometry], lattice: GeoBox, recipe: Callable[[Any], Any]
-    ) -> Iterator[np.ndarray | SceneRejected]:
-        """Not available: the pixels of units are read.
-
-        Raises
-        ------
-        BadConfiguration
-            Always.
-        """
-        msg = "a STAC catalogue has no server that could reduce"
-        raise BadConfiguration(msg)
-
-    def cost(self, scenes: int, grid: GeoBox, units: int) -> None:
-        """None: the number of bytes is not known before the files are opened."""
 
     def _frames(self, scene: Scene, frames: Iterator[Frame]) -> Iterator[Frame]:
         try:
@@ -290,37 +272,22 @@ class Stac:
                 return rejected_scene(scene, SceneRejected(BROKEN_SCENE, f"scene {scene.id!r}: {error}"))
         return scene
 
-    def _all_static_scenes(self) -> list["_StaticScene"]:
-        """Every item of a static catalogue, converted once, without its assets."""
+    def _all_static_scenes(self) -> list[_StaticScene]:
+        """Every item of a static catalogue, converted once without its assets."""
         if self._static_scenes is None:
             self._static_scenes = [
-                _StaticScene(summary=summary, item=item, base=base)
+                (summary, item, base)
                 for item, base in self._catalogue.static_items()
                 if (summary := self._scene(item, base, lambda _: True)) is not None
             ]
         return self._static_scenes
 
-    def _full_scene(self, static: "_StaticScene", stored: IsStored | None = None) -> Scene | None:
+    def _full_scene(self, static: _StaticScene, stored: IsStored | None = None) -> Scene | None:
         """A scene of a static catalogue, with its assets unless it is stored; None if the item cannot be parsed."""
-        if not static.converted:
-            if static.summary.handle is None and stored is not None and stored(static.summary):
-                return static.summary
-            static.full, static.converted = self._scene(static.item, static.base), True
-        return static.full
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _StaticScene:
-    """An item of a static catalogue."""
-
-    summary: Scene
-    """Its scene without a handle, unless the item cannot be used."""
-    item: Mapping[str, Any]
-    base: str
-    """Address of the document that contains the item."""
-    full: Scene | None = None
-    """Its scene with a handle, once `converted`; None if the item cannot be parsed."""
-    converted: bool = False
+        summary, item, base = static
+        if summary.handle is None and stored is not None and stored(summary):
+            return summary
+        return self._scene(item, base)
 
 
 def _without_copies(scenes: Iterable[Scene]) -> list[Scene]:
