@@ -1,15 +1,9 @@
 """Identify an acquisition independently of the catalogue that offers it.
 
 An acquisition is a platform and the start of its datatake, ``S2A/20200103T035141``; for Landsat a platform, a path and
-a day, ``LC08/129/20200103``. An acquisition and a tile (``48SUF``; for Landsat the row, ``034``) are counted once.
-Products of the Harmonized Landsat and Sentinel-2 project (HLS) have other pixel values than their parents, so they are
-separate acquisitions: ``HLS-S30/20200103T035141``.
-
-The functions read every name that a catalogue gives, the most reliable first: datatake id, product, granule, item id,
-``system:index``. Some catalogues give no datatake. Then the scene time replaces the start of the datatake, and where
-only a day is known, the day: ``S2A/20200714T115552``, ``S2A/20200714``. A scene time is up to 40 minutes later than the
-start, the longest duration of a datatake, while a satellite needs an orbit of 100 minutes to return over neighbouring
-ground; :func:`same_acquisition` relies on that.
+a day, ``LC08/129/20200103``. Products of the Harmonized Landsat and Sentinel-2 project (HLS) have other pixel values
+than their parents, so they are separate acquisitions: ``HLS-S30/20200103T035141``. Some catalogues give no datatake:
+then the scene time, up to 40 minutes later than its start, or the day replaces it, see :func:`same_acquisition`.
 """
 
 import re

@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,37 +15,23 @@ MAX_WHOLE_FILE_BYTES: Final = 512 << 20
 """Largest file that is downloaded whole from a server that does not support ranges. [byte]"""
 
 
+@dataclass(eq=False)
 class RemoteFile:
-    """One file on a server, one request per range.
+    """One file on a server, one request per range."""
 
-    Parameters
-    ----------
-    fetcher, url, cancelled
-        See :meth:`monitor.imagery.transport.Fetcher.get`.
-    renew_url : callable, optional
-        Returns a newly signed address when the server denies access; called once. None: there is no other address.
-    size : int, optional
-        Size of the file if known; a file of another size has changed. [byte]
-    """
+    fetcher: Fetcher
+    url: str
+    renew_url: Callable[[], str] | None = None
+    """Returns a newly signed address when the server denies access; called once. None: there is no other address."""
+    cancelled: threading.Event | None = None
+    """See :meth:`monitor.imagery.transport.Fetcher.get`."""
+    size: int | None = None
+    """Size of the file, once known; a file of another size has changed. [byte]"""
 
-    def __init__(
-        self,
-        fetcher: Fetcher,
-        url: str,
-        renew_url: Callable[[], str] | None = None,
-        cancelled: threading.Event | None = None,
-        *,
-        size: int | None = None,
-    ) -> None:
-        self._cancelled = cancelled
-        self.name = display_address(url)
-        self.url = url
-        self._fetcher = fetcher
-        self._renew_url = renew_url
+    def __post_init__(self) -> None:
+        self.name = display_address(self.url)
         self._renewing = threading.Lock()
         self._whole: bytes | None = None
-        self.size = size
-        """Size of the file, once a server has stated it. [byte]"""
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes from an offset on, fewer than requested at the end of the file.
@@ -60,7 +47,7 @@ class RemoteFile:
                 return b""
             if response.status != 200:
                 return self._checked_range(response, offset, length)
-            self._whole, self._fetcher.has_rangeless_server = response.body, True
+            self._whole, self.fetcher.has_rangeless_server = response.body, True
         return self._whole[offset : offset + length]
 
     def _request(self, offset: int, length: int) -> HttpResponse | None:
@@ -69,15 +56,15 @@ class RemoteFile:
         max_whole = MAX_WHOLE_FILE_BYTES if self.size is None else None
         url = self.url
         try:
-            return self._fetcher.get(
-                url, max_bytes=length, max_whole=max_whole, headers=headers, cancelled=self._cancelled
+            return self.fetcher.get(
+                url, max_bytes=length, max_whole=max_whole, headers=headers, cancelled=self.cancelled
             )
         except AccessDenied:
             with self._renewing:
                 if url == self.url:  # no other thread has renewed it
-                    if self._renew_url is None:
+                    if self.renew_url is None:
                         raise
-                    self.url, self._renew_url = self._renew_url(), None
+                    self.url, self.renew_url = self.renew_url(), None
             return self._request(offset, length)
         except RequestRejected as error:
             if error.status == 416:  # the range starts beyond the end

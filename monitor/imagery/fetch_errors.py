@@ -15,20 +15,16 @@ class NotFound(FetchError):
     """There is nothing at an address (status 404 or 410, or no such local file)."""
 
 
-class StatusError(FetchError):
-    """The server answered with an error status."""
+class RequestRejected(FetchError):
+    """The server answers with another status than success."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
-class AccessDenied(StatusError):
+class AccessDenied(RequestRejected):
     """The server denies access (401 or 403)."""
-
-
-class RequestRejected(StatusError):
-    """The server does not accept the request (any other status that is no success)."""
 
 
 class NoAnswer(TryLater):

@@ -11,7 +11,7 @@ import yaml
 from monitor.errors import SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.stac.assets import SceneAssets
-from monitor.imagery.stac.fields import safe_text
+from monitor.imagery.stac.documents import safe_text
 from monitor.imagery.stac.items import scene_from_item
 
 

@@ -183,7 +183,9 @@ class ElevationTile:
             window = self._window(row[part], column[part])
             if window is None:
                 continue
-            values = self._values(window)
+            values = self._read(window)
+            with np.errstate(invalid="ignore"):
+                values = np.where((values >= VALID_ELEVATION[0]) & (values <= VALID_ELEVATION[1]), values, np.nan)
             interpolate = cubic if step == 1 else bilinear
             for down in shifts:
                 for right in shifts:
@@ -213,11 +215,6 @@ class ElevationTile:
             )
             raise BadData(msg)
         return Window(ends[2], ends[0], ends[3], ends[1])
-
-    def _values(self, window: Window) -> np.ndarray:
-        z = self._read(window)
-        with np.errstate(invalid="ignore"):
-            return np.where((z >= VALID_ELEVATION[0]) & (z <= VALID_ELEVATION[1]), z, np.nan)
 
 
 def bilinear(values: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ class RainfallProduct(Protocol):
     """Its name in the evidence."""
 
     def at(self, points: Sequence[tuple[float, float]], *, since: date, until: date) -> list[DailyRain | None]:
-        """Daily rain at points.
+        """Daily rain at points, in their order; None where the product has no rain.
 
         Parameters
         ----------
@@ -106,11 +106,6 @@ class RainfallProduct(Protocol):
             Longitude and latitude. [degree]
         since, until : date
             Both included.
-
-        Returns
-        -------
-        list of DailyRain or None
-            In the order of `points`; None where the product has no rain.
 
         Raises
         ------
@@ -133,7 +128,7 @@ def merge_rain(stored: DailyRain, newer: DailyRain) -> DailyRain:
 
 
 def daily_rain(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str) -> DailyRain:
-    """Convert values of days or months to one value per day.
+    """Convert values of days or months to one per day, from the first to the last day; NaN where unknown.
 
     Parameters
     ----------
@@ -145,11 +140,6 @@ def daily_rain(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str)
         Whether values are millimetres a day; else they are the rain of the whole day or month.
     source : str
         Name of the product, also for messages.
-
-    Returns
-    -------
-    DailyRain
-        From the first to the last day; NaN where unknown.
 
     Raises
     ------

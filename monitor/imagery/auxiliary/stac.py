@@ -19,7 +19,7 @@ from monitor.imagery.source import IsStored, Scene
 from monitor.imagery.stac import blocks
 from monitor.imagery.stac.asset_reader import AssetAddresses, AssetReader
 from monitor.imagery.stac.assets import ItemAsset, SceneAssets, is_data_geotiff
-from monitor.imagery.stac.fields import safe_text
+from monitor.imagery.stac.documents import safe_text
 from monitor.imagery.stac.items import item_address
 from monitor.imagery.stac.source import Stac
 from monitor.sites.projection import lonlat

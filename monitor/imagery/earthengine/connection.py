@@ -274,23 +274,18 @@ def connect(
 
     Parameters
     ----------
-    project : str or None
-        Cloud project that is charged; None: that of the service account.
-    url : str, optional
-        Endpoint; default: :data:`monitor.imagery.earthengine.transport.HIGH_VOLUME`.
-    token : str, optional
-        Bearer token.
-    key_file : Path, optional
-        Service account key or authorized user file. Without it and without a token the credentials stored by
+    project, url : str, optional
+        Cloud project that is charged, default that of the service account; endpoint, default :data:`HIGH_VOLUME`.
+    token, key_file : optional
+        Bearer token; service account key or authorized user file. Without both, the credentials stored by
         ``earthengine authenticate`` or ``gcloud auth application-default login`` are used.
     allow_hosts : sequence of str
         Private or loopback hosts that the endpoint may be on.
     in_flight, per_minute : int
         Most requests at one time (the service allows 40) and in a minute (6,000).
-    deadline : float
-        Longest time that one request may take; the service itself gives up after 5 minutes. [s]
-    patience : float
-        Longest time from the first failure of a request to giving up. [s]
+    deadline, patience : float
+        Longest time that one request may take (the service itself gives up after 5 minutes), and from the first failure
+        of a request to giving up. [s]
 
     Raises
     ------
@@ -319,15 +314,6 @@ class _Client:
 
     @contextmanager
     def used_by(self, connection: Connection) -> Iterator[None]:
-        self._take(connection)
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._under_way -= 1
-                self._condition.notify_all()
-
-    def _take(self, connection: Connection) -> None:
         with self._condition:
             self._condition.wait_for(lambda: self._connection is connection or self._under_way == 0)
             if self._connection is not connection:
@@ -337,6 +323,12 @@ class _Client:
                 connection.start()
                 self._connection = connection
             self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._under_way -= 1
+                self._condition.notify_all()
 
 
 _CLIENT: Final = _Client()

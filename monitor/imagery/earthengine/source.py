@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, timedelta
+from functools import partial
 from itertools import repeat
 from typing import Any, Final
 
@@ -108,14 +109,13 @@ class EarthEngine(Source):
         held = min(batch, len(scenes)) * sum(sizes) * 2 * len(SCENE_LAYERS)
         ahead = max(0, min(BATCHES_AHEAD, MAX_HELD_BYTES // max(held, 1) - 1))
 
-        def reader(grid: GeoBox) -> Callable[[Sequence[Scene], threading.Event], list[Frame]]:
-            def frames(members: Sequence[Scene], cancelled: threading.Event) -> list[Frame]:
-                layers = self._pixels(members, grid, cancelled)
-                return [Frame(grid=grid, pixels=scene[:-1], quality=scene[-1]) for scene in layers]
+        def frames(grid: GeoBox, members: Sequence[Scene], cancelled: threading.Event) -> list[Frame]:
+            layers = self._pixels(members, grid, cancelled)
+            return [Frame(grid=grid, pixels=scene[:-1], quality=scene[-1]) for scene in layers]
 
-            return frames
-
-        streams = [in_batches(scenes, batch, reader(grid), workers=self._workers, ahead=ahead) for grid in grids]
+        streams = [
+            in_batches(scenes, batch, partial(frames, grid), workers=self._workers, ahead=ahead) for grid in grids
+        ]
         return _frames_by_scene(streams, len(scenes))
 
     def reduce(

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from monitor.errors import BROKEN_SCENE, MISSING_FILE, UNANSWERED_FILE, BadConfiguration, SceneRejected, TryLater
@@ -10,48 +11,49 @@ from monitor.imagery.addresses import is_remote, join_address
 from monitor.imagery.byte_ranges import LocalFile, RemoteFile
 from monitor.imagery.fetch_errors import AccessDenied, FetchRefused, NoAnswer, NotFound, RequestRejected
 from monitor.imagery.stac.assets import ItemAsset, SceneAssets
-from monitor.imagery.stac.documents import parse_document, read_text
-from monitor.imagery.stac.fields import as_mapping, safe_text
+from monitor.imagery.stac.documents import as_mapping, parse_document, read_text, safe_text
 from monitor.imagery.transport import REQUEST_BUDGET, Fetcher
 
 type Sign = Callable[[str, bool], str]
 """Signs the address of an asset; True: with a new signature, since the last one was refused."""
 
 
+@dataclass(eq=False)
 class AssetAddresses:
     """Addresses of the files of a scene, signed if necessary."""
 
-    def __init__(self, fetcher: Fetcher, assets: SceneAssets, sign: Sign | None) -> None:
-        self._fetcher = fetcher
-        self._assets = assets
-        self._sign = sign
+    fetcher: Fetcher
+    assets: SceneAssets
+    sign: Sign | None
+
+    def __post_init__(self) -> None:
         self._renewed: dict[str, str] | None = None
         self._lock = threading.Lock()
 
     def unsigned(self, asset: ItemAsset) -> str:
         """Address of a file as the item states it."""
-        return join_address(self._assets.base, asset.href)
+        return join_address(self.assets.base, asset.href)
 
     def signed(self, asset: ItemAsset) -> str:
         """Address of a file, signed if the provider requires it."""
         href = self.unsigned(asset)
-        return self._sign(href, False) if self._sign and is_remote(href) else href
+        return self.sign(href, False) if self.sign and is_remote(href) else href
 
     def can_renew(self, asset: ItemAsset) -> bool:
         """Whether a new signature is available."""
-        return self._sign is not None or bool(urlsplit(asset.href).query and self._assets.item_address)
+        return self.sign is not None or bool(urlsplit(asset.href).query and self.assets.item_address)
 
     def renew(self, asset: ItemAsset) -> str:
         """Address of a file with a new signature: signed again, or from the item fetched again."""
         href = self.unsigned(asset)
-        if self._sign is not None:
-            return self._sign(href, True)
+        if self.sign is not None:
+            return self.sign(href, True)
         with self._lock:
             if self._renewed is None:
-                address = join_address(self._assets.base, self._assets.item_address)
-                assets = as_mapping(parse_document(read_text(self._fetcher, address), address).get("assets"))
+                address = join_address(self.assets.base, self.assets.item_address)
+                assets = as_mapping(parse_document(read_text(self.fetcher, address), address).get("assets"))
                 self._renewed = {
-                    str(key): join_address(self._assets.base, str(renewed["href"]))
+                    str(key): join_address(self.assets.base, str(renewed["href"]))
                     for key, renewed in assets.items()
                     if isinstance(renewed, dict) and "href" in renewed
                 }

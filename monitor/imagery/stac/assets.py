@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from monitor.errors import BROKEN_SCENE
 from monitor.imagery import bands
-from monitor.imagery.stac.fields import as_list, as_mapping, as_number, item_rejected, listed_keys
+from monitor.imagery.stac.documents import as_list, as_mapping, as_number, item_rejected, listed_keys
 from monitor.imagery.stac.products import QUALITY_KEYS, QUALITY_TITLES, StacProduct
 
 PICTURE_ROLES: Final = frozenset({"visual", "overview", "thumbnail", "preview", "metadata", "tiles"})

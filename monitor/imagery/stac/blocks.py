@@ -15,7 +15,7 @@ import math
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
@@ -121,7 +121,7 @@ def read_layout(reader: Reader) -> TileLayout:
     try:
         return _parse_layout(file, reader.name)
     except (struct.error, KeyError, IndexError, ValueError, OverflowError, RasterioError) as error:
-        raise _file_rejected(reader.name, f"has a header that makes no sense ({type(error).__name__})") from error
+        raise file_rejected(reader.name, f"has a header that makes no sense ({type(error).__name__})") from error
 
 
 def fetch_blocks(reader: Reader, layout: TileLayout, blocks: Sequence[int]) -> dict[int, bytes]:
@@ -165,14 +165,14 @@ def fetch_run(reader: Reader, run: BlockRun) -> dict[int, bytes]:
     """
     for _, size, _ in run:
         if size > MAX_TIFF_BLOCK_BYTES:
-            raise _file_rejected(reader.name, f"names a block of {size:,} bytes")
+            raise file_rejected(reader.name, f"names a block of {size:,} bytes")
     first = run[0][0]
     data = reader.read(first, max(offset + size for offset, size, _ in run) - first)
     fetched: dict[int, bytes] = {}
     for offset, size, number in run:
         block = data[offset - first : offset - first + size]
         if len(block) < size:
-            raise _file_rejected(reader.name, f"is cut short: it ends within block {number}")
+            raise file_rejected(reader.name, f"is cut short: it ends within block {number}")
         fetched[number] = block
     return fetched
 
@@ -203,14 +203,14 @@ def decode_blocks(layout: TileLayout, stored: Sequence[bytes], *, band: int, row
         try:
             return np.stack([_inflate(layout, block, rows)[..., 0 if layout.planar else band] for block in stored])
         except (zlib.error, ValueError) as error:
-            raise _file_rejected(name, f"holds a block that cannot be decoded ({error})") from error
+            raise file_rejected(name, f"holds a block that cannot be decoded ({error})") from error
     with_bands = 1 if layout.planar else layout.samples
     small = _assemble(layout, stored, height=height * len(stored), width=width, rows=rows, samples=with_bands)
     try:
         with MemoryFile(small, ext=".tif") as memory, memory.open(driver="GTiff") as opened:
             pixels: np.ndarray = opened.read(1 if layout.planar else band + 1)
     except RasterioError as error:
-        raise _file_rejected(name, "holds a block that cannot be decoded") from error
+        raise file_rejected(name, "holds a block that cannot be decoded") from error
     return pixels.reshape(len(stored), height, width)
 
 
@@ -256,14 +256,14 @@ class _HeaderPages:
 
     def at(self, offset: int, length: int) -> bytes:
         if length > MAX_TAG_BYTES:
-            raise _file_rejected(self.reader.name, f"has a header entry of {length:,} bytes")
+            raise file_rejected(self.reader.name, f"has a header entry of {length:,} bytes")
         for start, page in self.pages:
             if start <= offset and offset + length <= start + len(page):
                 return page[offset - start : offset - start + length]
         page = self.reader.read(offset, max(length, HEADER_BYTES))
         self.pages.append((offset, page))
         if len(page) < length:
-            raise _file_rejected(self.reader.name, "is cut short within its header")
+            raise file_rejected(self.reader.name, "is cut short within its header")
         return page[:length]
 
 
@@ -273,7 +273,7 @@ def _parse_layout(file: _HeaderPages, name: str) -> TileLayout:
     def numbers(tag: int, default: int | None = None) -> list[int]:
         if tag not in tags:
             if default is None:
-                raise _file_rejected(name, f"lacks tag {tag}")
+                raise file_rejected(name, f"lacks tag {tag}")
             return [default]
         entry = tags[tag]
         return list(struct.unpack(f"{order}{entry.count}{_CODES[entry.kind]}", entry.data))
@@ -288,14 +288,14 @@ def _parse_layout(file: _HeaderPages, name: str) -> TileLayout:
         block = min(numbers(_ROWS_PER_STRIP, shape[0])[0], shape[0]), shape[1]
         offsets, sizes = numbers(_STRIP_OFFSETS), numbers(_STRIP_SIZES)
     if not all(0 < side <= 1 << 20 for side in (*shape, *block)) or not 0 < samples <= 64:
-        raise _file_rejected(name, f"has impossible sides {shape} or blocks {block}")
+        raise file_rejected(name, f"has impossible sides {shape} or blocks {block}")
     if block[0] * block[1] * samples * max(numbers(_BITS, 1)) // 8 > MAX_TIFF_BLOCK_BYTES:
-        raise _file_rejected(name, f"has blocks of {block[0]} by {block[1]} pixels, which is too large")
+        raise file_rejected(name, f"has blocks of {block[0]} by {block[1]} pixels, which is too large")
     expected = math.ceil(shape[0] / block[0]) * math.ceil(shape[1] / block[1]) * (samples if planar else 1)
     if len(offsets) != expected or len(sizes) != expected:
-        raise _file_rejected(name, f"lists {len(offsets)} blocks instead of {expected}")
+        raise file_rejected(name, f"lists {len(offsets)} blocks instead of {expected}")
     if not (_KEYS in tags and ((_SCALE in tags and _TIE in tags) or _MATRIX in tags)):
-        raise _file_rejected(name, "does not say where on Earth it is")
+        raise file_rejected(name, "does not say where on Earth it is")
     layout = TileLayout(
         shape=shape, block=block, samples=samples, dtype="", nodata=None, transform=Affine.identity(), epsg=None,
         wkt="", offsets=np.array(offsets, dtype=np.int64), sizes=np.array(sizes, dtype=np.int64), planar=planar,
@@ -307,9 +307,7 @@ def _parse_layout(file: _HeaderPages, name: str) -> TileLayout:
 def _described(layout: TileLayout) -> TileLayout:
     """Complete a layout with the values that GDAL reads from its tags."""
     values = _read_by_gdal(_assemble(layout, [b""], height=16, width=16, rows=16, samples=layout.samples, geo=True))
-    kept = {key: layout.tags[key] for key in _CODEC if key in layout.tags}
-    plain = {name: getattr(layout, name) for name in layout.__dataclass_fields__}
-    return TileLayout(**{**plain, **values, "tags": kept})
+    return replace(layout, **values, tags={key: layout.tags[key] for key in _CODEC if key in layout.tags})
 
 
 @lru_cache(maxsize=256)  # equal for all files of a band and tile, and an EPSG code takes a millisecond
@@ -329,13 +327,13 @@ def _tags(file: _HeaderPages, name: str) -> tuple[str, dict[int, Tag]]:
     order = {b"II": "<", b"MM": ">"}.get(start[:2])
     version = struct.unpack(f"{order}H", start[2:4])[0] if order else 0
     if order is None or version not in (42, 43):
-        raise _file_rejected(name, f"is no GeoTIFF: it starts with {start[:8]!r}")
+        raise file_rejected(name, f"is no GeoTIFF: it starts with {start[:8]!r}")
     big = version == 43
     entry, offset_code = (20, "Q") if big else (12, "I")
     place = struct.unpack(f"{order}Q", start[8:16])[0] if big else struct.unpack(f"{order}I", start[4:8])[0]
     count = struct.unpack(f"{order}{'Q' if big else 'H'}", file.at(place, 8 if big else 2))[0]
     if not 0 < count <= MAX_TAGS:
-        raise _file_rejected(name, f"has {count} header entries")
+        raise file_rejected(name, f"has {count} header entries")
     table = file.at(place + (8 if big else 2), count * entry)
     tags: dict[int, Tag] = {}
     for index in range(count):
@@ -412,5 +410,6 @@ def _assemble(
     return b"".join((head, struct.pack(f"{order}I", 0), tail, *stored))
 
 
-def _file_rejected(name: str, why: str) -> SceneRejected:
+def file_rejected(name: str, why: str) -> SceneRejected:
+    """The error for a file that cannot be read."""
     return SceneRejected(BROKEN_SCENE, f"{name} {why}")

@@ -26,11 +26,12 @@ from monitor.imagery.stac.api_io import FetcherIO, stop_search
 from monitor.imagery.stac.documents import (
     JSON_HEADERS,
     MAX_DOCUMENT_BYTES,
+    as_list,
     links_by_relation,
     parse_document,
     read_text,
+    safe_text,
 )
-from monitor.imagery.stac.fields import as_list, safe_text
 from monitor.imagery.stac.items import item_address
 from monitor.imagery.transport import Fetcher
 

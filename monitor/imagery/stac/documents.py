@@ -1,19 +1,25 @@
-"""Fetch and parse the JSON documents of a STAC catalogue."""
+"""Fetch and parse the JSON documents of a STAC catalogue, and read their values, which may have any type."""
 
+import hashlib
 import json
+import math
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from monitor.errors import BadConfiguration
+from monitor.errors import BadConfiguration, SceneRejected
 from monitor.imagery.addresses import display_address, is_remote
 from monitor.imagery.fetch_errors import FetchRefused
-from monitor.imagery.stac.fields import as_list
 from monitor.imagery.transport import Fetcher
 
 MAX_DOCUMENT_BYTES: Final = 64 << 20
 """Largest page of a search, item or catalogue file. [byte]"""
+MAX_ID_LENGTH: Final = 128
+"""Longest id that is stored. [character]"""
+MAX_TEXT_LENGTH: Final = 400
+"""Longest text that is searched for a product name. [character]"""
 JSON_HEADERS: Final = {"Accept": "application/geo+json, application/json"}
 
 
@@ -91,3 +97,64 @@ def links_by_relation(document: Mapping[str, Any]) -> dict[str, list[Mapping[str
         if isinstance(link, dict) and isinstance(link.get("href"), str):
             links.setdefault(str(link.get("rel")), []).append(link)
     return links
+
+
+def as_mapping(value: object) -> dict[str, Any]:
+    """A JSON object; empty if the value is not one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    """A JSON array; empty if the value is not one."""
+    return value if isinstance(value, list) else []
+
+
+def first_value(properties: Mapping[str, Any], *keys: str) -> Any:
+    """Value of the first key that is present and not null; None if there is none."""
+    for key in keys:
+        if (value := properties.get(key)) is not None:
+            return value
+    return None
+
+
+def first_text(properties: Mapping[str, Any], *keys: str) -> str:
+    """The same as text of limited length; empty if it is absent, or neither text nor a whole number."""
+    value = first_value(properties, *keys)
+    return str(value)[:MAX_TEXT_LENGTH] if isinstance(value, str | int) else ""
+
+
+def as_number(value: object) -> float | None:
+    """A finite number; None if the value is not one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def safe_text(value: object) -> str:
+    """A text without control or direction characters, of limited length; safe to show anywhere.
+
+    Examples
+    --------
+    >>> safe_text("S2A" + chr(13) + chr(10) + "Bcc: x" + chr(0x202E))
+    'S2ABcc: x'
+    """
+    if not isinstance(value, str | int | float):
+        return ""
+    text = str(value)
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(letter for letter in text if unicodedata.category(letter)[0] not in "CZ" or letter == " ")
+    text = text.strip()
+    if len(text) <= MAX_ID_LENGTH:
+        return text
+    return f"{text[: MAX_ID_LENGTH - 17]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def listed_keys(assets: Mapping[str, Any]) -> str:
+    """Keys of the first assets of an item, for a message."""
+    names = [safe_text(key) for key in assets][:12]
+    return ", ".join(names) + (", ..." if len(assets) > len(names) else "") if names else "none"
+
+
+def item_rejected(reason: str, why: str) -> SceneRejected:
+    """The error for an item that cannot be used."""
+    return SceneRejected(reason, f"the item {why}")

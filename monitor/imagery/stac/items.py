@@ -15,7 +15,7 @@ from monitor.imagery.acquisition_id import Identity
 from monitor.imagery.addresses import is_remote
 from monitor.imagery.source import IsStored, Scene
 from monitor.imagery.stac.assets import scene_assets, select_bands, select_quality
-from monitor.imagery.stac.fields import as_list, as_mapping, as_number, item_rejected, safe_text
+from monitor.imagery.stac.documents import as_list, as_mapping, as_number, item_rejected, safe_text
 from monitor.imagery.stac.products import StacProduct, check_level, identify_item
 from monitor.imagery.stac.scaling import scale_and_offset
 

@@ -1,14 +1,5 @@
 """The products whose STAC items the monitor knows, and how an item is assigned to one of them.
 
-==================== ======================== ============================ ===================
-product              near infrared            scale, offset                quality layer
-==================== ======================== ============================ ===================
-Sentinel-2 L2A       B08, 10 m                .0001; by baseline [1]_      SCL
-Landsat C2 L2        nir08                    .0000275, -.2 [2]_           QA_PIXEL
-HLS 2.0              nir08: B8A of S30, B05   .0001, 0                     Fmask
-any other COG        nir, else nir08          as stated, or rejected       any of these
-==================== ======================== ============================ ===================
-
 A scale or offset stated by the item takes precedence, see :mod:`monitor.imagery.stac.scaling`.
 
 **A collection of another sensor** needs no change here if its items name their bands by common name (STAC 1.0
@@ -39,7 +30,7 @@ from typing import Any, Final
 from monitor.errors import BROKEN_SCENE
 from monitor.imagery import acquisition_id, bands
 from monitor.imagery.acquisition_id import Identity
-from monitor.imagery.stac.fields import as_mapping, first_text, first_value, item_rejected, safe_text
+from monitor.imagery.stac.documents import as_mapping, first_text, first_value, item_rejected, safe_text
 
 QUALITY_KEYS: Final = {
     "scl": ("scl", "scl_20m", "scene_classification", "scene-classification"),
@@ -81,10 +72,10 @@ _OLI_KEYS: Final = _keys("sr_b2", "sr_b3", "sr_b4", "sr_b5", "sr_b6", "sr_b7")
 _TM_KEYS: Final = _keys("sr_b1", "sr_b2", "sr_b3", "sr_b4", "sr_b5", "sr_b7")
 
 SENTINEL2_L2A: Final = StacProduct(keys=_MSI_KEYS, near_infrared=("nir", "nir08"), quality=("scl",), scale=1e-4)
-"""Common name ``nir`` is B08 at 10 m. Its offset depends on the processing baseline, see
+"""Common name ``nir`` is B08 at 10 m. Its offset depends on the processing baseline [1]_, see
 :func:`monitor.imagery.stac.scaling.scale_and_offset`."""
 LANDSAT_OLI: Final = StacProduct(keys=_OLI_KEYS, quality=("qa_pixel",), scale=2.75e-5, offset=-0.2)
-"""Landsat 8 and 9."""
+"""Landsat 8 and 9; scale and offset from [2]_."""
 LANDSAT_TM: Final = StacProduct(keys=_TM_KEYS, quality=("qa_pixel",), scale=2.75e-5, offset=-0.2)
 """Landsat 4, 5 and 7."""
 HLS_S30: Final = StacProduct(keys={**_MSI_KEYS, "nir": "b8a"}, quality=("fmask",), scale=1e-4)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from monitor.errors import WRONG_RADIOMETRY
-from monitor.imagery.stac.fields import as_mapping, as_number, first_value, item_rejected, safe_text
+from monitor.imagery.stac.documents import as_mapping, as_number, first_value, item_rejected, safe_text
 from monitor.imagery.stac.products import OTHER, SENTINEL2_L2A, StacProduct
 
 BOA_OFFSET: Final = -0.1
@@ -46,9 +46,7 @@ def scale_and_offset(
         data_type = str(band.get("data_type") or "").lower()
         if data_type and data_type not in ("uint16", "int16"):
             what = f"says that {safe_text(key)!r} holds {data_type}"
-            raise item_rejected(
-                WRONG_RADIOMETRY, f"{what}: stretched or already scaled, not integers as delivered"
-            )  # fmt: skip
+            raise item_rejected(WRONG_RADIOMETRY, f"{what}: stretched or already scaled, not integers as delivered")
     scales = {value for key, band in described if (value := _stated(key, band, "scale")) is not None}
     offsets = {value for key, band in described if (value := _stated(key, band, "offset")) is not None}
     if len(scales) > 1 or len(offsets) > 1:

@@ -19,7 +19,7 @@ from monitor.imagery import bands
 from monitor.imagery.source import Frame
 from monitor.imagery.stac import blocks
 from monitor.imagery.stac.assets import ItemAsset
-from monitor.imagery.stac.blocks import BlockRun, Reader, TileLayout
+from monitor.imagery.stac.blocks import BlockRun, Reader, TileLayout, file_rejected
 from monitor.imagery.stac.grid_index import GridIndex, GridIndexes, crs_name
 from monitor.imagery.transport import TransferCounts
 
@@ -85,54 +85,34 @@ class _Layer:
         return self.layout.block[0] * self.layout.block[1] * np.dtype(self.layout.dtype).itemsize
 
 
+@dataclass(kw_only=True, eq=False)
 class SceneReader:
-    """One scene being read; its headers and first blocks are requested when this object is created.
+    """One scene being read; its headers and first blocks are requested when this object is created."""
 
-    Parameters
-    ----------
-    readers : sequence of (ItemAsset, Reader) or None
-        In the order of :data:`monitor.imagery.bands.OBSERVED`, then the quality layer; None: the scene lacks the band.
-    indexes : GridIndexes
-        The grids to read on.
-    epsg : int or None
-        EPSG code that the item states.
-    quality : str
-        Kind of the quality layer, see :class:`monitor.imagery.source.Scene`.
-    read_layout : callable
-        Reads the header of a file, see :func:`monitor.imagery.stac.blocks.read_layout`.
-    workers : Executor
-        Fetches and decodes; a task is a header or a run of blocks.
-    budget, transfers
-        Shared by the scenes of a call; counts the bytes that are decoded and used.
-    cancelled : Event
-        Set when the scene is no longer needed, so that requests in other threads end soon.
-    """
+    readers: Sequence[tuple[ItemAsset, Reader] | None]
+    """In the order of :data:`bands.OBSERVED`, then the quality layer; None: the scene lacks the band."""
+    indexes: GridIndexes
+    """The grids to read on."""
+    epsg: int | None
+    """EPSG code that the item states."""
+    quality: str
+    """Kind of the quality layer, see :class:`monitor.imagery.source.Scene`."""
+    read_layout: Callable[[Any], TileLayout]
+    """Reads the header of a file, see :func:`monitor.imagery.stac.blocks.read_layout`."""
+    workers: Executor
+    """Fetches and decodes; a task is a header or a run of blocks."""
+    budget: BlockBudget
+    """Shared by the scenes of a call."""
+    transfers: TransferCounts
+    """Counts the bytes that are decoded and used."""
+    cancelled: threading.Event
+    """Set when the scene is no longer needed, so that requests in other threads end soon."""
 
-    def __init__(
-        self,
-        readers: Sequence[tuple[ItemAsset, Reader] | None],
-        *,
-        indexes: GridIndexes,
-        epsg: int | None,
-        quality: str,
-        read_layout: Callable[[Any], TileLayout],
-        workers: Executor,
-        budget: BlockBudget,
-        transfers: TransferCounts,
-        cancelled: threading.Event,
-    ) -> None:
-        self._indexes = indexes
-        self._epsg = epsg
-        self._quality = quality
-        self._read_layout = read_layout
-        self._workers = workers
-        self._budget = budget
-        self._transfers = transfers
-        self._cancelled = cancelled
+    def __post_init__(self) -> None:
         self._requesting = threading.RLock()  # reentrant: a garbage-collected generator may call close() within
-        self._layers = [None if one is None else _Layer(asset=one[0], reader=one[1]) for one in readers]
+        self._layers = [None if one is None else _Layer(asset=one[0], reader=one[1]) for one in self.readers]
         self._present = [layer for layer in self._layers if layer is not None]
-        self._opening = [workers.submit(self._open, layer) for layer in self._present]
+        self._opening = [self.workers.submit(self._open, layer) for layer in self._present]
 
     def wait_for_headers(self) -> None:
         """Wait until the headers are read.
@@ -175,7 +155,7 @@ class SceneReader:
     def close(self) -> None:
         """Cancel all requests and release their memory."""
         with self._requesting:
-            self._cancelled.set()
+            self.cancelled.set()
             for layer in self._present:
                 for request in layer.requested.values():
                     request.cancel()
@@ -186,7 +166,7 @@ class SceneReader:
     def _frames(self) -> Iterator[Frame | None]:
         try:
             yield None
-            for number, grid in enumerate(self._indexes.grids):
+            for number, grid in enumerate(self.indexes.grids):
                 missing = [
                     (layer, {b for b in layer.indexes[number].blocks if b not in layer.decoded})
                     for layer in self._present
@@ -204,13 +184,13 @@ class SceneReader:
 
     def _open(self, layer: _Layer) -> None:
         """Read the header of a file, and request its first blocks."""
-        layer.layout = self._read_layout(layer.reader)
+        layer.layout = self.read_layout(layer.reader)
         try:
-            _check_header(layer, self._epsg, is_quality=layer is self._layers[-1])
+            _check_header(layer, self.epsg, is_quality=layer is self._layers[-1])
         except SceneRejected as error:
             layer.error = error
             return
-        layer.indexes = self._indexes.of(layer.layout)
+        layer.indexes = self.indexes.of(layer.layout)
         for index in layer.indexes:
             for b in index.blocks:
                 layer.uses[b] = layer.uses.get(b, 0) + 1
@@ -224,13 +204,13 @@ class SceneReader:
         """
         size = layer.block_bytes
         with self._requesting:
-            if self._cancelled.is_set() or (not needed and len(layer.ahead) * size > MAX_FILE_AHEAD_BYTES // 2):
+            if self.cancelled.is_set() or (not needed and len(layer.ahead) * size > MAX_FILE_AHEAD_BYTES // 2):
                 return
             chosen: list[int] = []
             while layer.next < len(layer.order):
                 if not needed and (len(layer.ahead) + 1) * size > MAX_FILE_AHEAD_BYTES:
                     break
-                if not self._budget.take(size, required=bool(needed)):
+                if not self.budget.take(size, required=bool(needed)):
                     break
                 block = layer.order[layer.next]
                 layer.next += 1
@@ -244,7 +224,7 @@ class SceneReader:
                     empty = np.zeros((1, 1), dtype=layer.layout.dtype)
                     layer.decoded[b] = np.broadcast_to(empty, layer.layout.block)
             for run in blocks.block_runs(layer.layout, [first + b for b in chosen]):
-                request = self._workers.submit(self._load, layer, run, first)
+                request = self.workers.submit(self._load, layer, run, first)
                 layer.requested.update((number - first, request) for *_, number in run)
 
     def _load(self, layer: _Layer, run: BlockRun, first: int) -> dict[int, np.ndarray]:
@@ -266,14 +246,14 @@ class SceneReader:
                     layout, [stored.pop(number) for number in part], band=layer.asset.band, rows=rows,
                     name=layer.reader.name,
                 )  # fmt: skip
-                self._transfers.add(bytes_decoded=pixels.nbytes * (1 if layout.planar else layout.samples))
+                self.transfers.add(bytes_decoded=pixels.nbytes * (1 if layout.planar else layout.samples))
                 loaded.update(zip((number - first for number in part), pixels, strict=True))
         return loaded
 
     def _release(self, layer: _Layer, used: set[int]) -> None:
         """Return the bytes of blocks that are in use, or no longer needed, to the budget."""
         if used:
-            self._budget.give_back(len(used) * layer.block_bytes)
+            self.budget.give_back(len(used) * layer.block_bytes)
             layer.ahead = layer.ahead - used
 
     def _frame(self, grid: GeoBox, number: int) -> Frame:
@@ -286,7 +266,7 @@ class SceneReader:
         quality = self._cut(last, number)
         if quality.dtype != np.uint8:
             quality = quality.astype(np.uint16)
-        if self._quality == "fmask":
+        if self.quality == "fmask":
             empty = quality == FMASK_NO_VALUE
             pixels[:, empty] = bands.NODATA
             quality = np.where(empty, 0, quality)
@@ -313,7 +293,7 @@ class SceneReader:
             layer.uses[b] -= 1
             if not layer.uses[b]:
                 del layer.decoded[b]
-        self._transfers.add(bytes_used=index.pixels_used * cut.itemsize)
+        self.transfers.add(bytes_used=index.pixels_used * cut.itemsize)
         return cut.reshape(shape)
 
 
@@ -338,11 +318,11 @@ def _check_header(layer: _Layer, epsg: int | None, *, is_quality: bool) -> None:
     """Compare a file with what the item states."""
     asset, layout, name = layer.asset, layer.layout, layer.reader.name
     if not layout.wkt:
-        raise SceneRejected(BROKEN_SCENE, f"{name} names no coordinate system")
+        raise file_rejected(name, "names no coordinate system")
     if epsg is not None and layout.epsg != epsg and CRS(layout.wkt) != CRS(f"EPSG:{epsg}"):
-        raise SceneRejected(BROKEN_SCENE, f"{name} is in {crs_name(layout)[:60]}, where the item says EPSG:{epsg}")
+        raise file_rejected(name, f"is in {crs_name(layout)[:60]}, where the item says EPSG:{epsg}")
     if asset.shape is not None and asset.shape != layout.shape:
-        raise SceneRejected(BROKEN_SCENE, f"{name} has {layout.shape} pixels, where the item says {asset.shape}")
+        raise file_rejected(name, f"has {layout.shape} pixels, where the item says {asset.shape}")
     if asset.transform is not None:
         stated = Affine(*asset.transform)
         corners = [(0.0, 0.0), (float(layout.shape[1]), float(layout.shape[0]))]
@@ -351,15 +331,12 @@ def _check_header(layer: _Layer, epsg: int | None, *, is_quality: bool) -> None:
             abs(a - b) for corner in corners for a, b in zip(stated @ corner, layout.transform @ corner, strict=True)
         )
         if not apart <= TRANSFORM_TOLERANCE * pixel * max(layout.shape):
-            raise SceneRejected(BROKEN_SCENE, f"{name} is elsewhere than the item says, by {apart:g}")
+            raise file_rejected(name, f"is elsewhere than the item says, by {apart:g}")
     if asset.band >= layout.samples:
-        raise SceneRejected(
-            BROKEN_SCENE, f"{name} has {layout.samples} bands, where the item names number {asset.band + 1}"
-        )
+        raise file_rejected(name, f"has {layout.samples} bands, where the item names number {asset.band + 1}")
     if is_quality:
         if layout.dtype not in ("uint8", "uint16", "int16"):
-            raise SceneRejected(BROKEN_SCENE, f"{name} holds {layout.dtype}, not classes or bits")
+            raise file_rejected(name, f"holds {layout.dtype}, not classes or bits")
     elif layout.dtype not in INTEGER_TYPES:
-        raise SceneRejected(
-            WRONG_RADIOMETRY, f"{name} holds {layout.dtype}: stretched or already scaled, not integers as delivered"
-        )
+        why = "stretched or already scaled, not integers as delivered"
+        raise SceneRejected(WRONG_RADIOMETRY, f"{name} holds {layout.dtype}: {why}")

@@ -28,7 +28,7 @@ from monitor.imagery.stac.asset_reader import AssetAddresses, AssetReader, Sign,
 from monitor.imagery.stac.assets import SceneAssets
 from monitor.imagery.stac.blocks import TileLayout, read_layout
 from monitor.imagery.stac.catalogue import Catalogue
-from monitor.imagery.stac.fields import safe_text
+from monitor.imagery.stac.documents import safe_text
 from monitor.imagery.stac.grid_index import GridIndexes, crs_name
 from monitor.imagery.stac.items import rejected_scene, scene_from_item
 from monitor.imagery.stac.scene_reader import BlockBudget, SceneReader
@@ -232,7 +232,7 @@ class Stac(Source):
             for asset in (*assets.bands, assets.quality)
         ]
         return SceneReader(
-            readers, indexes=indexes, epsg=assets.epsg, quality=scene.quality, read_layout=self._read_layout,
+            readers=readers, indexes=indexes, epsg=assets.epsg, quality=scene.quality, read_layout=self._read_layout,
             workers=self._pool, budget=budget, transfers=self.transfers, cancelled=cancelled,
         )  # fmt: skip
 
