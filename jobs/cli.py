@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _print_version(requested: bool) -> None:
     if requested:
-        console.print_line(__version__)
+        typer.echo(__version__)
         raise typer.Exit
 
 

@@ -18,7 +18,6 @@ CLOCK_ADVICE: Final = (
     "Check the clock (timedatectl, chronyc tracking). If it is slow, correct it and run again; if it was fast then, "
     "runs continue by themselves from that time on. Stores and ledger are sound"
 )
-"""What to do about a clock that is behind."""
 
 
 def today() -> date:
@@ -32,13 +31,7 @@ def now() -> str:
 
 
 def check_clock(ledger: "Ledger") -> None:
-    """Compare the clock with the newest run.
-
-    Raises
-    ------
-    TryLater
-        The clock is behind it; the message gives both times.
-    """
+    """Raise TryLater if the clock is behind the newest run; the message gives both times."""
     with ledger.reading() as t:
         newest = t.last_activity()
     if newest is not None and (problem := clock_behind(datetime.fromisoformat(newest), "the newest run in the ledger")):
@@ -47,13 +40,7 @@ def check_clock(ledger: "Ledger") -> None:
 
 
 def check_snapshot_time(written: datetime) -> None:
-    """Compare the clock with the newest snapshot of a store.
-
-    Raises
-    ------
-    TryLater
-        The clock is behind it, so the store would refuse a new snapshot.
-    """
+    """Raise TryLater if the clock is behind the newest snapshot of a store, which would refuse a new one."""
     if problem := clock_behind(written, "the newest snapshot of its store"):
         msg = f"{problem}, and no scene can be stored until then. {CLOCK_ADVICE}"
         raise TryLater(msg)

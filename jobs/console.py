@@ -86,25 +86,18 @@ def _print_error(line: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout; missing numbers are null, never NaN."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=_date_to_json))
-
-
-def _date_to_json(value: Any) -> str:
-    if isinstance(value, date):
-        return value.isoformat()
-    msg = f"{type(value).__name__} has no JSON form"
-    raise TypeError(msg)
-
-
-def print_line(text: str) -> None:
-    """Print one line of data on stdout."""
-    typer.echo(text)
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=date.isoformat))
 
 
 def print_registry_changes(manifest: dict[str, Any]) -> None:
     """Print how the registry differed from the ledger."""
     for sentence in manifest["registry"]["said"]:
-        print_line(f"registry: {sentence}")
+        typer.echo(f"registry: {sentence}")
+
+
+def printable(text: str) -> str:
+    """Text in which control characters, for instance in names from a registry, are replaced by question marks."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 @contextmanager
@@ -122,13 +115,7 @@ def progress(description: str) -> Iterator[Any]:
 
 
 def fail_if_locked(store_root: Path) -> None:
-    """Fail at once if another run holds the lock, before libraries are loaded, which takes seconds.
-
-    Raises
-    ------
-    TryLater
-        Another process holds the lock; the message names it.
-    """
+    """Raise TryLater at once if another run holds the lock, before libraries are loaded, which takes seconds."""
     from jobs.lock import hold_lock
 
     if store_root.is_dir():

@@ -1,10 +1,10 @@
-"""Compute dask graphs in threads, in processes of this machine, or on a dask cluster.
+"""Compute dask graphs in threads of this process, in processes of this machine, or on a dask cluster.
 
-Results are the same everywhere. Workers compute; only this process, which holds the lock, commits. The jobs of a killed
-worker go to another one; a job whose workers keep dying fails alone.
+The numbers are the same everywhere. Workers compute and write chunks; only this process, which holds the lock,
+commits. If a worker is killed, its jobs are repeated on another one; a job whose workers keep dying fails alone.
 
-Processes of this machine are connected by pipes: a local dask cluster would listen on loopback, where every user of the
-machine could have it run code.
+Processes of this machine communicate through pipes: a local dask cluster would listen on loopback, where every user of
+the machine could make it run code.
 """
 
 import asyncio
@@ -41,185 +41,86 @@ from monitor.errors import BadConfiguration, MonitorError, TryLater
 log = structlog.get_logger()
 
 JOB_TIMEOUT: Final = 3600.0
-"""If no job finishes within this time, those under way have hung, and fail. [s]"""
+"""If no job ends within this time, those at work have hung and fail. [s]"""
+SCHEDULER_TIMEOUT: Final = 20.0
+"""Time in which a dask scheduler must answer. [s]"""
 WORKER_ENVIRONMENT: Final = {
-    "MALLOC_TRIM_THRESHOLD_": str(2**27),  # memory returned after every scene would be allocated again at once
+    "MALLOC_TRIM_THRESHOLD_": str(2**27),  # memory returned after every scene would have to be faulted in again
     "ICECHUNK_LOG": "error",  # it warns of concurrent commits at every opening; only this process commits
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
 }
-"""Environment variables of worker processes on this machine, where they are not set already."""
-SCHEDULER_TIMEOUT: Final = 20.0
-"""Time in which a scheduler must answer. [s]"""
-GC_THRESHOLD: Final = 100_000
-"""New objects before the garbage collector runs: reference cycles are rare here."""
+"""Environment of worker processes of this machine; variables that are set already stay."""
+GARBAGE_THRESHOLD: Final = 100_000
+"""New objects before garbage is collected: reference cycles are rare here."""
 JOBS_AT_ONCE: Final = 2 * CPU_COUNT
-"""Jobs computed together in threads; as many results may wait to be handled."""
+"""Jobs computed at once in threads, while the results of as many earlier ones are used."""
 THREADS: Final = max(4, CPU_COUNT)
-"""Threads of one compute: more than cores, since tasks wait for the network."""
+"""Threads of a computation: more than cores, since jobs wait for the network."""
 
-Job = tuple[int, Delayed]
-Compute = Callable[[Iterable[Delayed]], Iterator[tuple[int, Any]]]
-"""Computes dask graphs, taken one by one from the iterable, and yields the number of each and its result, or the
-exception that it raised, in the order in which they finish. A :class:`monitor.errors.MonitorError` is raised."""
+type Job = tuple[int, Delayed]
+type JobResult = tuple[Job, Any]
+type Compute = Callable[[Iterable[Delayed]], Iterator[tuple[int, Any]]]
+"""Computes dask graphs, each taken when its turn comes. Yields, as jobs end, the number of each and its result, or the
+exception that ended it. The first expected error (:class:`monitor.errors.MonitorError`) is raised instead."""
 
 
 @contextmanager
 def open_executor(scheduler: str) -> Iterator[Compute]:
-    """Compute dask graphs in parallel within a ``with`` block.
+    """A way to compute dask graphs in parallel.
 
     Parameters
     ----------
     scheduler : str
-        Empty: threads of this process. ``processes``: processes of this machine, which listen nowhere. Else the address
-        of a dask scheduler whose workers see the same files; TLS and other settings are dask's own configuration.
+        Empty: threads of this process. ``processes``: processes of this machine. Else the address of a dask scheduler
+        whose workers see the same files; TLS and everything else is taken from dask's own configuration.
 
     Raises
     ------
     TryLater
-        The scheduler does not answer, or is lost during the run.
+        The scheduler does not answer.
     BadConfiguration
-        The address is invalid, or its answer shows that waiting does not help.
+        The address is invalid, or something else answers there.
     """
-    with _rare_garbage_collection(), _open(scheduler) as compute_graphs:
-        yield compute_graphs
+    with _less_garbage_collection():
+        if not scheduler:
+            yield _compute_in_threads
+        elif scheduler == "processes":
+            with _processes() as work:
+                yield work
+        else:
+            with _cluster(scheduler) as work:
+                yield work
 
 
 @contextmanager
-def _rare_garbage_collection() -> Iterator[None]:
-    """Collect garbage rarely, and not among existing objects: they are code, which stays.
-
-    Nothing is changed where the collector is off, or another run has changed it.
-    """
-    thresholds = gc.get_threshold()
-    if not thresholds[0] or gc.get_freeze_count():
+def _less_garbage_collection() -> Iterator[None]:
+    """Collect garbage rarely, and not among existing objects, unless this process has settings of its own."""
+    threshold = gc.get_threshold()
+    if not threshold[0] or gc.get_freeze_count():
         yield
         return
     gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, *thresholds[1:])
+    gc.set_threshold(GARBAGE_THRESHOLD, *threshold[1:])
     try:
         yield
     finally:
-        gc.set_threshold(*thresholds)
+        gc.set_threshold(*threshold)
         gc.unfreeze()
 
 
 def exclude_from_garbage_collection() -> None:
-    """Exclude all current objects from garbage collection: the results of a search are needed until the run ends."""
-    if gc.get_threshold()[0] == GC_THRESHOLD:  # else the settings are not ours
+    """Exclude the present objects: the results of a search stay as long as the run."""
+    if gc.get_threshold()[0] == GARBAGE_THRESHOLD:  # else this process has settings of its own
         gc.freeze()
 
 
-@contextmanager
-def _open(scheduler: str) -> Iterator[Compute]:
-    if not scheduler:
-        yield _threads
-        return
-    if scheduler == "processes":
-        workers: list[_Worker] = []
-        try:
-            yield partial(_processes, workers)
-        finally:
-            for worker in workers:
-                worker.stop()
-        return
-    from distributed import Client
-
-    arguments = _connection_arguments(scheduler)
-    try:
-        with ThreadPoolExecutor(1) as thread:  # in a notebook this thread already runs an event loop
-            thread.submit(asyncio.run, _check_scheduler(scheduler, arguments)).result()
-        # not as dask's default, which would receive dask's work even after it was refused
-        client = Client(scheduler, timeout=SCHEDULER_TIMEOUT, set_as_default=False)
-    except (OSError, TimeoutError) as error:
-        msg = f"no dask scheduler answers at {scheduler}: start it, or leave [engine] scheduler empty"
-        raise TryLater(msg) from error
-    except (MemoryError, ValueError) as error:  # another protocol, read as if it were dask's
-        msg = f"[engine] scheduler = {scheduler!r}: what answers there is no dask scheduler"
-        raise BadConfiguration(msg) from error
-    with client, client.as_current():
-        client.register_plugin(_worker_logs())
-        yield partial(_cluster, client)
-
-
-def _worker_logs() -> Any:
-    """Plugin that sets up logs in every worker, also in those that join later."""
-    from distributed import WorkerPlugin
-
-    class Logs(WorkerPlugin):
-        def setup(self, worker: Any) -> None:
-            if not structlog.is_configured():
-                set_up_logs()
-
-    return Logs()
-
-
-async def _check_scheduler(address: str, arguments: dict[str, Any]) -> None:
-    """Check that a scheduler answers: a client waits forever for a server of another protocol.
-
-    Raises
-    ------
-    ValueError
-        The server is a dask worker or nanny.
-    """
-    from distributed.comm import connect
-    from distributed.core import send_recv
-
-    async with asyncio.timeout(SCHEDULER_TIMEOUT):
-        comm = await connect(address, timeout=SCHEDULER_TIMEOUT, **arguments)
-        answer = await send_recv(comm, op="identity")
-    await comm.close()
-    if answer.get("type") != "Scheduler":
-        raise ValueError(answer)
-
-
-def _connection_arguments(address: str) -> dict[str, Any]:
-    """Arguments of :func:`distributed.comm.connect` from dask's own configuration.
-
-    An invalid address is refused here, because dask would create an incomplete client that hangs when it is closed.
-
-    Raises
-    ------
-    BadConfiguration
-        The address is invalid, or dask's own configuration lacks what it needs, or forbids it.
-    """
-    from distributed import Security
-    from distributed.comm import get_address_host_port, parse_address
-
-    setting = f"[engine] scheduler = {address!r}"
-    try:
-        scheme, _ = parse_address(address)
-        host, port = get_address_host_port(address)
-    except ValueError as error:
-        msg = f"{setting} is no address of a dask scheduler: that is like tcp://host:8786"  # the error quotes passwords
-        raise BadConfiguration(msg) from error
-    if not host or not 0 < port < 2**16 or address != address.strip():
-        msg = f"{setting} is no address of a dask scheduler: that is like tcp://host:8786"
-        raise BadConfiguration(msg)
-    try:
-        arguments: dict[str, Any] = Security().get_connection_args("client")
-    except (OSError, TypeError, ValueError) as error:
-        msg = f"{setting}: dask's own configuration (distributed.comm.tls) is invalid: {error}"
-        raise BadConfiguration(msg) from error
-    encrypted = scheme in ("tls", "wss")
-    if encrypted and arguments["ssl_context"] is None:
-        msg = f"{setting}: dask's own configuration (distributed.comm.tls) lacks certificates for it"
-        raise BadConfiguration(msg)
-    if arguments["require_encryption"] and not encrypted:
-        msg = f"{setting}: dask's own configuration (distributed.comm.require-encryption) asks for tls://"
-        raise BadConfiguration(msg)
-    return arguments
-
-
 _process_count = 0
-"""In a worker process of this machine: the number of such processes; 0 elsewhere."""
+"""In a worker process of this machine, how many there may be."""
 
 
 @cache
 def worker_processes() -> int:
-    """Number of processes that share the work, as seen in one of them: limits of a whole run are divided by it.
-
-    Determined once in a process, so that workers that join later do not count.
-    """
+    """Number of processes that share the work, for limits of a whole run. Workers that join later do not count."""
     if _process_count:
         return _process_count
     if "distributed" not in sys.modules:
@@ -233,20 +134,20 @@ def worker_processes() -> int:
     return max(1, len(get_client().nthreads()))
 
 
-def _threads(jobs: Iterable[Delayed]) -> Iterator[tuple[int, Any]]:
-    """Compute in threads, several jobs at once; the next ones are computed while results are handled."""
+def _compute_in_threads(jobs: Iterable[Delayed]) -> Iterator[tuple[int, Any]]:
+    """Compute several jobs at once in threads; their results are used while the next ones are computed."""
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
-        running: deque[Future[list[tuple[int, Any]]]] = deque()
+        at_work: deque[Future[list[tuple[int, Any]]]] = deque()
         for batch in batched(enumerate(jobs), JOBS_AT_ONCE):
-            running.append(ahead.submit(_compute_batch, batch))
-            if len(running) > 1:
-                yield from running.popleft().result()
-        for last in running:
+            at_work.append(ahead.submit(_compute_batch, batch))
+            if len(at_work) > 1:
+                yield from at_work.popleft().result()
+        for last in at_work:
             yield from last.result()
 
 
 def _compute_batch(jobs: Sequence[Job]) -> list[tuple[int, Any]]:
-    """Compute jobs in one graph; if that raises, which only a bug does, each job alone."""
+    """Compute jobs in one graph; if that raises, which only a bug does, each alone."""
     numbers, graphs = zip(*jobs, strict=True)
     try:
         return list(zip(numbers, compute(*graphs, scheduler="threads", num_workers=THREADS), strict=True))
@@ -259,22 +160,36 @@ def _compute_batch(jobs: Sequence[Job]) -> list[tuple[int, Any]]:
     return [result for job in jobs for result in _compute_batch([job])]
 
 
+def _with_retries(
+    results: Callable[[Iterable[Job]], Iterator[JobResult]], death: type[Exception], jobs: Iterable[Delayed]
+) -> Iterator[tuple[int, Any]]:
+    """Results of jobs. One whose worker died, perhaps for lack of memory for several jobs, is tried again alone."""
+    suspects = []
+    for job, result in results(enumerate(jobs)):
+        if isinstance(result, death):
+            suspects.append(job)
+        else:
+            yield job[0], result
+    for suspect in suspects:
+        for job, result in results([suspect]):
+            yield job[0], result
+
+
 class WorkerDied(Exception):
-    """A process ended before it answered: killed, out of memory, or by an error in native code."""
+    """A process ended before it answered: killed, out of memory, or by a fault in native code."""
 
 
 @dataclass(slots=True)
 class _Worker:
-    """A process of this machine that computes one graph at a time."""
+    """A process of this machine, which computes one graph at a time."""
 
     process: BaseProcess
     pipe: Connection
     job: Job | None = None
-    """The job under way; None: idle."""
+    """The job at work."""
 
     @classmethod
     def start(cls) -> "_Worker":
-        """Start a process that waits for a graph."""
         ours, theirs = multiprocessing.Pipe()
         # Spawned, not forked: this process has threads. Not by a fork server: that listens.
         process = multiprocessing.get_context("spawn").Process(
@@ -291,59 +206,52 @@ class _Worker:
         return cls(process, ours)
 
     def take(self, job: Job) -> None:
-        """Start a job."""
         self.job = job
-        with suppress(BrokenPipeError, ConnectionResetError):  # a dead process is noticed when its answer is read
+        with suppress(BrokenPipeError, ConnectionResetError):  # it is dead, which `result` reports
             self.pipe.send_bytes(cloudpickle.dumps(job[1]))
 
-    def answer(self) -> Any:
-        """Result of the job, or its exception; blocks until the process answers."""
+    def result(self, *, answered: bool) -> Any:
+        """Result of the job; WorkerDied if the process ended, TimeoutError if it has hung (not `answered`)."""
         self.job = None
+        if not answered:
+            log.error("a job has hung", process=self.process.pid)
+            self.stop()
+            return TimeoutError(f"no answer within {JOB_TIMEOUT:.0f} s")
         try:
             return self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.stop()
             return WorkerDied(f"exit status {self.process.exitcode}")
 
-    def give_up(self) -> TimeoutError:
-        """Stop the process, whose job has hung."""
-        log.error("a job has hung", process=self.process.pid)
-        self.stop()
-        return TimeoutError(f"no answer within {JOB_TIMEOUT:.0f} s")
-
     def stop(self) -> None:
-        """Kill the process."""
         self.process.kill()
         self.process.join()
         self.pipe.close()
 
 
-def _processes(workers: list[_Worker], jobs: Iterable[Delayed]) -> Iterator[tuple[int, Any]]:
-    """Compute each job in a process of this machine. If a process dies, its job is tried again alone: memory may have
-    been too small for several jobs.
-    """
-    suspects = []
-    for job, result in _process_results(workers, enumerate(jobs), max_workers=CPU_COUNT):
-        if isinstance(result, WorkerDied):
-            suspects.append(job)
-        else:
-            yield job[0], result
-    for job, result in _process_results(workers, iter(suspects), max_workers=1):
-        yield job[0], result
+@contextmanager
+def _processes() -> Iterator[Compute]:
+    workers: list[_Worker] = []
+    try:
+        yield partial(_with_retries, partial(_process_results, workers), WorkerDied)
+    finally:
+        for worker in workers:
+            worker.stop()
 
 
-def _process_results(workers: list[_Worker], jobs: Iterator[Job], *, max_workers: int) -> Iterator[tuple[Job, Any]]:
-    """Jobs and their results; processes are started when needed, and reused for later jobs."""
-    done: list[tuple[Job, Any]] = []
+def _process_results(workers: list[_Worker], jobs: Iterable[Job]) -> Iterator[JobResult]:
+    """Results of jobs; processes are started when they are needed, and stay for later jobs."""
+    jobs = iter(jobs)
+    done: list[JobResult] = []
     try:
         while True:
-            idle = [worker for worker in workers if worker.job is None]
-            for job in islice(jobs, max_workers - len(workers) + len(idle)):
-                if not idle:
-                    idle.append(_Worker.start())
-                    workers.append(idle[0])
-                idle.pop().take(job)
-            yield from done  # handled while the next jobs run
+            free = [worker for worker in workers if worker.job is None]
+            for job in islice(jobs, CPU_COUNT - len(workers) + len(free)):
+                if not free:
+                    free.append(_Worker.start())
+                    workers.append(free[0])
+                free.pop().take(job)
+            yield from done  # they are used while the next ones are computed
             done.clear()
             busy = {worker.pipe: worker for worker in workers if worker.job is not None}
             if not busy:
@@ -352,26 +260,26 @@ def _process_results(workers: list[_Worker], jobs: Iterator[Job], *, max_workers
             for worker in [busy[pipe] for pipe in ready] or [*busy.values()]:  # type: ignore[index]
                 assert worker.job is not None
                 job = worker.job
-                result = worker.answer() if ready else worker.give_up()
+                result = worker.result(answered=bool(ready))
                 if isinstance(result, MonitorError):
                     raise result
                 done.append((job, result))
             workers[:] = [worker for worker in workers if not worker.pipe.closed]
     finally:
         for worker in workers:
-            if worker.job is not None:  # its result is no longer needed
+            if worker.job is not None:  # nobody waits for it any more
                 worker.stop()
         workers[:] = [worker for worker in workers if not worker.pipe.closed]
 
 
 def _serve(pipe: Connection, process_count: int) -> None:
-    """Compute graphs received through a pipe until its other end is closed."""
+    """Compute graphs that arrive through a pipe until its other end is closed."""
     global _process_count
     _process_count = process_count
     set_up_logs()
     os.dup2(2, 1)  # standard output is for data
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the terminal; the parent ends this process
-    with suppress(OSError):  # if memory runs out, this process is to be killed and not its parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the parent ends this process
+    with suppress(OSError):  # if memory runs out, the system ends this process and not its parent
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
@@ -380,10 +288,10 @@ def _serve(pipe: Connection, process_count: int) -> None:
         except EOFError:
             return
         try:
-            answer = ForkingPickler.dumps(compute(graph, scheduler="synchronous")[0])
+            result = ForkingPickler.dumps(compute(graph, scheduler="synchronous")[0])
         except Exception as error:  # noqa: BLE001 - reported to the parent
-            answer = _pickled(error)
-        pipe.send_bytes(answer)
+            result = _error_to_bytes(error)
+        pipe.send_bytes(result)
 
 
 def _end_with_parent() -> None:
@@ -393,33 +301,93 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _pickled(error: Exception) -> Any:
-    """A pickled error; one that cannot be unpickled becomes a RuntimeError with its message."""
+def _error_to_bytes(error: Exception) -> Any:
+    """Pickle an error; one that cannot be unpickled is replaced by its text."""
     try:
-        content = ForkingPickler.dumps(error)
-        pickle.loads(content)
+        pickled = ForkingPickler.dumps(error)
+        pickle.loads(pickled)
     except Exception:  # noqa: BLE001 - whatever goes wrong, the error must be reported
         return ForkingPickler.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-    return content
+    return pickled
 
 
-def _cluster(client: Any, jobs: Iterable[Delayed]) -> Iterator[tuple[int, Any]]:
-    """Compute on a cluster. A job whose worker died is tried again alone: another job may have killed the worker."""
-    from distributed import KilledWorker
+@contextmanager
+def _cluster(scheduler: str) -> Iterator[Compute]:
+    from distributed import Client, KilledWorker, WorkerPlugin
 
-    suspects = []
-    for job, result in _cluster_results(client, enumerate(jobs)):
-        if isinstance(result, KilledWorker):
-            suspects.append(job)
-        else:
-            yield job[0], result
-    for suspect in suspects:
-        for job, result in _cluster_results(client, [suspect]):
-            yield job[0], result
+    class Logs(WorkerPlugin):
+        """Sets up logs in every worker, also in those that join later."""
+
+        def setup(self, worker: Any) -> None:
+            if not structlog.is_configured():
+                set_up_logs()
+
+    options = _connection_options(scheduler)
+    try:  # not as dask's default client: dask would use it for everything, even if the scheduler refused it
+        with ThreadPoolExecutor(1) as apart:  # in a notebook this thread already runs an event loop
+            apart.submit(asyncio.run, _check_scheduler(scheduler, options)).result()
+        client = Client(scheduler, timeout=SCHEDULER_TIMEOUT, set_as_default=False)
+    except (OSError, TimeoutError) as error:
+        msg = f"no dask scheduler answers at {scheduler}: start it, or leave [engine] scheduler empty"
+        raise TryLater(msg) from error
+    except (MemoryError, ValueError) as error:  # another protocol, parsed as if it were dask's
+        msg = f"[engine] scheduler = {scheduler!r}: what answers there is no dask scheduler"
+        raise BadConfiguration(msg) from error
+    with client, client.as_current():
+        client.register_plugin(Logs())
+        yield partial(_with_retries, partial(_cluster_results, client), KilledWorker)
 
 
-def _cluster_results(client: Any, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
-    """Jobs and their results; enough jobs are sent at a time for every worker to have the next one."""
+async def _check_scheduler(address: str, options: dict[str, Any]) -> None:
+    """Get one answer from a scheduler: a client would wait without end for a server of another protocol.
+
+    Raises ValueError if a worker or nanny answers.
+    """
+    from distributed.comm import connect
+    from distributed.core import send_recv
+
+    async with asyncio.timeout(SCHEDULER_TIMEOUT):
+        comm = await connect(address, timeout=SCHEDULER_TIMEOUT, **options)
+        answer = await send_recv(comm, op="identity")
+    await comm.close()
+    if answer.get("type") != "Scheduler":
+        raise ValueError(answer)
+
+
+def _connection_options(address: str) -> dict[str, Any]:
+    """Arguments of :func:`distributed.comm.connect` from dask's own configuration.
+
+    Raises BadConfiguration for an impossible address before dask creates a client, which would hang when it is closed.
+    """
+    from distributed import Security
+    from distributed.comm import get_address_host_port, parse_address
+
+    setting = f"[engine] scheduler = {address!r}"
+    problem = f"{setting} is no address of a dask scheduler: that is like tcp://host:8786"
+    try:
+        scheme, _ = parse_address(address)
+        host, port = get_address_host_port(address)
+    except ValueError as error:  # not quoted: it contains passwords
+        raise BadConfiguration(problem) from error
+    if not host or not 0 < port < 2**16 or address != address.strip():
+        raise BadConfiguration(problem)
+    try:
+        options: dict[str, Any] = Security().get_connection_args("client")
+    except (OSError, TypeError, ValueError) as error:
+        msg = f"{setting}: dask's own configuration (distributed.comm.tls) is invalid: {error}"
+        raise BadConfiguration(msg) from error
+    encrypted = scheme in ("tls", "wss")
+    if encrypted and options["ssl_context"] is None:
+        msg = f"{setting}: dask's own configuration (distributed.comm.tls) lacks certificates for it"
+        raise BadConfiguration(msg)
+    if options["require_encryption"] and not encrypted:
+        msg = f"{setting}: dask's own configuration (distributed.comm.require-encryption) asks for tls://"
+        raise BadConfiguration(msg)
+    return options
+
+
+def _cluster_results(client: Any, jobs: Iterable[Job]) -> Iterator[JobResult]:
+    """Results of jobs; as many are sent at a time that every worker has its next one."""
     from distributed import CancelledError, wait
     from distributed.comm import CommClosedError
 
@@ -445,7 +413,7 @@ def _cluster_results(client: Any, jobs: Iterable[Job]) -> Iterator[tuple[Job, An
         hung = TimeoutError(f"no answer within {JOB_TIMEOUT:.0f} s")
         yield from ((job, hung) for job in lost)
     except (CancelledError, CommClosedError) as error:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # else the client logs its failed reconnections
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # else the client logs each attempt to reconnect
         msg = "the dask scheduler was lost during the run; what was stored stays: start it, and run again"
         raise TryLater(msg) from error
     finally:

@@ -21,10 +21,5 @@ class Exit(IntEnum):
 
 def status_of(error: MonitorError) -> Exit:
     """Exit status of a command that an expected error stopped."""
-    if isinstance(error, BadConfiguration):
-        return Exit.CONFIGURATION
-    if isinstance(error, TryLater):
-        return Exit.TRY_LATER
-    if isinstance(error, BadData):
-        return Exit.BAD_DATA
-    return Exit.ALL_FAILED
+    statuses = {BadConfiguration: Exit.CONFIGURATION, TryLater: Exit.TRY_LATER, BadData: Exit.BAD_DATA}
+    return next((status for kind, status in statuses.items() if isinstance(error, kind)), Exit.ALL_FAILED)

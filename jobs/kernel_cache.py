@@ -35,12 +35,8 @@ def cache_name(library: Path = LIBRARY) -> str:
 def choose_cache(store: Path | None = None) -> None:
     """Choose the folder of compiled kernels, before numba is imported. A folder set in the environment is not changed.
 
-    Parameters
-    ----------
-    store : Path, optional
-        Root of the stores. The first folder is taken that only this user can write to: beside the code, in the user's
-        cache, in `store`. Where there is none, a temporary folder of this process is used, and every process compiles
-        for half a minute.
+    The first folder is used that only this user can write to: next to the code, in the user's cache, in the root of
+    the stores (`store`). If there is none, every process uses a temporary folder and compiles for half a minute.
     """
     global temporary_folder
     if CACHE_VARIABLE in os.environ and (temporary_folder is None or store is None):
@@ -56,8 +52,10 @@ def choose_cache(store: Path | None = None) -> None:
 def cache_folders(store: Path | None) -> list[Path]:
     """Folders in which compiled kernels may be stored permanently, the preferred one first."""
     parents = [LIBRARY / "__pycache__"]
-    if home := os.environ.get("XDG_CACHE_HOME") or os.environ.get("HOME"):
-        parents.append(Path(home) / ("" if os.environ.get("XDG_CACHE_HOME") else ".cache") / "regrowth")
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        parents.append(Path(cache) / "regrowth")
+    elif home := os.environ.get("HOME"):
+        parents.append(Path(home) / ".cache" / "regrowth")
     if store is not None and _only_ours(store):
         parents.append(store / ".kernels")
     return [parent / cache_name() for parent in parents if parent.is_absolute()]

@@ -28,28 +28,25 @@ class Lock:
     path: Path
     what: str
     """What the holder does."""
-    file: tuple[int, int]
+    inode: tuple[int, int]
     """Device and inode of the locked file."""
 
     def check(self) -> None:
-        """Check that the lock still excludes others; called before each commit and before each message.
-
-        Raises
-        ------
-        TryLater
-            Its file was deleted or replaced.
-        """
+        """Raise TryLater if the file was deleted or replaced; called before each commit and before each message."""
         try:
-            current = os.stat(self.path)
+            change = None if _inode(os.stat(self.path)) == self.inode else "replaced"
         except FileNotFoundError:
-            current = None
-        if current is None or (current.st_dev, current.st_ino) != self.file:
+            change = "deleted"
+        if change:
             msg = (
-                f"{self.what} stops: its lock {self.path} was {'deleted' if current is None else 'replaced'} while it "
-                "was held, so another run may be at work. Nothing was committed since; run again when no other run is "
-                "at work"
+                f"{self.what} stops: its lock {self.path} was {change} while it was held, so another run may be at "
+                "work. Nothing was committed since; run again when no other run is at work"
             )
             raise TryLater(msg)
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
@@ -61,9 +58,9 @@ def hold_lock(root: Path, what: str, name: str = "lock") -> Iterator[Lock]:
     root : Path
         Folder of the lock; created if missing.
     what : str
-        What the holder does, named in the message to others.
+        What the holder does, for the message to others.
     name : str
-        Name of the lock's file.
+        File name of the lock.
 
     Raises
     ------
@@ -84,8 +81,7 @@ def hold_lock(root: Path, what: str, name: str = "lock") -> Iterator[Lock]:
             file.seek(0)
             msg = f"{path} is held by {file.read().strip() or 'another process'}; try again when it is done"
             raise TryLater(msg) from error
-        own = os.fstat(file.fileno())
-        lock = Lock(path, what, (own.st_dev, own.st_ino))
+        lock = Lock(path, what, _inode(os.fstat(file.fileno())))
         lock.check()  # the file may have been replaced between opening and locking
         file.truncate(0)
         file.write(f"{what}, process {os.getpid()} on {os.uname().nodename}")

@@ -18,14 +18,11 @@ from urllib.parse import quote, unquote
 
 from monitor import errors
 
-SECRET_VARIABLES: Final = re.compile(
-    r"REGROWTH_\w*(PASSWORD|SECRET|TOKEN|KEY)|REGROWTH_CHANNEL_\w+_URL|PGPASSWORD",
-)
-"""Names of environment variables that hold a secret. With ``_FILE`` appended they name a file that contains it."""
+SECRET_VARIABLES: Final = re.compile(r"REGROWTH_\w*(PASSWORD|SECRET|TOKEN|KEY)|REGROWTH_CHANNEL_\w+_URL|PGPASSWORD")
+"""Environment variables that hold a secret. With ``_FILE`` appended they name a file that contains it."""
 MIN_SECRET_LETTERS: Final = 4
 """Shorter secrets are not replaced: that would garble ordinary words."""
 MAX_SECRET_FILE_BYTES: Final = 2**16
-"""Bytes read from a file that contains a secret, at most."""
 
 _passwords: set[str] = set()
 """Passwords in the addresses of the settings."""

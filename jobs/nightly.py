@@ -5,40 +5,29 @@
 The stages of a night are in :mod:`jobs.pipeline`.
 """
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Annotated, Any
 
 import typer
 
-from jobs.console import (
-    AsJson,
-    Config,
-    Sites,
-    fail_if_locked,
-    print_json,
-    print_line,
-    print_registry_changes,
-    progress,
-    start,
-    stop_on_sigterm,
-)
+from jobs import console
+from jobs.clock import today
 from jobs.exits import Exit
 from jobs.kernel_cache import choose_cache
 
 LANDSAT_1_LAUNCH = date(1972, 7, 23)
 """No night is run for an earlier day: no satellite observed the land."""
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be fetched and sent; write nothing.")]
 
 
 def run(
-    config: Config = None,
+    config: console.Config = None,
     as_of: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Scenes up to the end of this day, UTC.")
     ] = None,
-    site: Sites = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Report what would be fetched and sent; write nothing.")
-    ] = False,
-    as_json: AsJson = False,
+    site: console.Sites = None,
+    dry_run: DryRun = False,
+    as_json: console.AsJson = False,
 ) -> None:
     """One night: new scenes, assessments, alerts, messages, pages. Safe to run twice.
 
@@ -46,74 +35,63 @@ def run(
     """
     from jobs.settings import load
 
-    day = _checked_day(as_of)
-    settings = load(config)
-    if not dry_run:
-        fail_if_locked(settings.store.root)
-        choose_cache(settings.store.root)
-    from jobs.pipeline import exit_status, night, plan
-
-    if dry_run:
-        planned = plan(settings, as_of=day, only=site or [])
-        (print_json if as_json else _print_plan)(planned)
-        raise typer.Exit(_plan_status(planned))
-    stop_on_sigterm()
-    with progress("sites") as report:
-        manifest = night(settings, as_of=day, only=site or [], progress=report)
-    if as_json:
-        names = ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed")
-        print_json({name: manifest[name] for name in names})
-    else:
-        _print_manifest(manifest)
-    raise typer.Exit(exit_status(manifest))
-
-
-def _checked_day(as_of: datetime | None) -> date:
-    """The day of the night: today (UTC) by default, neither in the future nor before the first satellite."""
-    today = datetime.now(UTC).date()
-    day = as_of.date() if as_of else today
-    if day > today:
+    day = as_of.date() if as_of else today()
+    if day > today():
         msg = f"{day} is in the future; a night cannot run ahead of the scenes"
         raise typer.BadParameter(msg, param_hint="--as-of")
     if day < LANDSAT_1_LAUNCH:
         msg = f"{day} is before {LANDSAT_1_LAUNCH}, the launch of Landsat 1, the first satellite to observe the land"
         raise typer.BadParameter(msg, param_hint="--as-of")
-    return day
+    settings = load(config)
+    if not dry_run:
+        console.fail_if_locked(settings.store.root)
+        choose_cache(settings.store.root)
+    from jobs.pipeline import exit_status, night, plan
+
+    if dry_run:
+        planned = plan(settings, as_of=day, only=site or [])
+        (console.print_json if as_json else _print_plan)(planned)
+        nothing_possible = not (planned["sites"] or planned["deferred"])
+        failure = Exit.CONFIGURATION if nothing_possible else Exit.SOME_FAILED
+        raise typer.Exit(failure if planned["failed"] else Exit.DONE)
+    console.stop_on_sigterm()
+    with console.progress("sites") as report:
+        manifest = night(settings, as_of=day, only=site or [], progress=report)
+    if as_json:
+        names = ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed")
+        console.print_json({name: manifest[name] for name in names})
+    else:
+        _print_manifest(manifest)
+    raise typer.Exit(exit_status(manifest))
 
 
 def _print_plan(planned: dict[str, Any]) -> None:
-    print_registry_changes(planned)
+    console.print_registry_changes(planned)
     for error in planned["failed"].values():
-        print_line(error)
+        typer.echo(error)
     for site, reason in planned["deferred"].items():
-        print_line(f"{site}: deferred; {reason}")
+        typer.echo(f"{site}: deferred; {reason}")
     sites = planned["sites"]
     scenes = sum(len(site["scenes"]) for site in sites)
     megabytes = sum(site["megabytes"] for site in sites)
-    print_line(f"Would fetch {scenes} scenes of {len(sites)} sites, about {megabytes:.1f} MB of pixels.")
+    typer.echo(f"Would fetch {scenes} scenes of {len(sites)} sites, about {megabytes:.1f} MB of pixels.")
     requests, seconds = ([site[name] for site in sites] for name in ("requests", "eecu_seconds"))
     if requests and None not in requests:
-        print_line(f"That is {sum(requests)} requests and, roughly estimated, {sum(seconds):.0f} EECU seconds.")
-    print_line(f"{planned['messages']} messages are waiting to be sent; new scenes may add more.")
-
-
-def _plan_status(planned: dict[str, Any]) -> Exit:
-    if not planned["failed"]:
-        return Exit.DONE
-    return Exit.SOME_FAILED if planned["sites"] or planned["deferred"] else Exit.CONFIGURATION
+        typer.echo(f"That is {sum(requests)} requests and, roughly estimated, {sum(seconds):.0f} EECU seconds.")
+    typer.echo(f"{planned['messages']} messages are waiting to be sent; new scenes may add more.")
 
 
 def _print_manifest(manifest: dict[str, Any]) -> None:
-    print_registry_changes(manifest)
+    console.print_registry_changes(manifest)
     page_errors = dict(manifest["pages_failed"])
     for result in manifest["sites"]:
         new = f"{result['status']}, alert {result['alert']}, {len(result['scenes_new'])} new scenes"
         page_error = page_errors.pop(result["site"], None)
         page = f"; page not written: {page_error}" if page_error else ""
-        print_line(f"{result['site']}: {result['state']}; {result['error'] or new}{page}")
+        typer.echo(f"{result['site']}: {result['state']}; {result['error'] or new}{page}")
     for site, page_error in page_errors.items():
-        print_line(f"{site}: page not written: {page_error}")
+        typer.echo(f"{site}: page not written: {page_error}")
 
 
 if __name__ == "__main__":
-    start(run)
+    console.start(run)

@@ -5,7 +5,7 @@ python -m jobs.publish
 
 import typer
 
-from jobs.console import AsJson, Config, print_json, print_line, start
+from jobs.console import AsJson, Config, print_json, start
 from jobs.exits import Exit
 from jobs.kernel_cache import choose_cache
 
@@ -25,8 +25,8 @@ def publish(config: Config = None, as_json: AsJson = False) -> None:
         print_json({"rewritten": written, "failed": broken, "root": str(settings.outputs.root)})
     else:
         for site_id, error in broken.items():
-            print_line(f"{site_id}: not written; {error}")
-        print_line(f"{len(written)} sites rewritten; open {settings.outputs.root / 'index.html'}")
+            typer.echo(f"{site_id}: not written; {error}")
+        typer.echo(f"{len(written)} sites rewritten; open {settings.outputs.root / 'index.html'}")
     if broken:
         raise typer.Exit(Exit.SOME_FAILED if len(broken) < sites else Exit.ALL_FAILED)
 

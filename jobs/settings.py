@@ -20,22 +20,22 @@ from sqlalchemy.exc import ArgumentError
 from jobs.logs import hide_passwords
 from monitor.errors import BadConfiguration
 
-_CLOSED = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class RegistrySettings(BaseModel):
+class RegistrySettings(_Section):
     """``[registry]``: the file of sites."""
 
-    model_config = _CLOSED
     path: Path = Path("aoi/sites.geojson")
     controls: Path | None = None
     """File of named control ground; None: control units are chosen in a ring round each site."""
 
 
-class SourceSettings(BaseModel):
+class SourceSettings(_Section):
     """``[source]``, or one of several ``[[source]]`` in order of preference."""
 
-    model_config = _CLOSED
     kind: Literal["earthengine", "stac", "sample"]
     since: date = date(2017, 1, 1)
     until: date | None = None
@@ -48,10 +48,9 @@ class SourceSettings(BaseModel):
     """Seed that assigns the fates of the sites of the embedded sample."""
 
 
-class TerrainSettings(BaseModel):
+class TerrainSettings(_Section):
     """``[terrain]``: an elevation model. Without one only slopes that the registry gives are known."""
 
-    model_config = _CLOSED
     path: Path | None = None
     """A GeoTIFF, or a folder of them."""
     collection: str | None = None
@@ -67,10 +66,9 @@ class TerrainSettings(BaseModel):
         return self
 
 
-class RainSettings(BaseModel):
+class RainSettings(_Section):
     """``[rain]``: a rainfall product. Without one only the control ground shows a drought."""
 
-    model_config = _CLOSED
     path: Path | None = None
     """A CSV (date, mm), a NetCDF, or a folder of GeoTIFFs."""
     variable: str | None = None
@@ -86,47 +84,41 @@ class RainSettings(BaseModel):
         return self
 
 
-class ProgrammeSettings(BaseModel):
-    """``[programme]``."""
+class ProgrammeSettings(_Section):
+    """``[programme]``: the pledge."""
 
-    model_config = _CLOSED
     pledge_hectares: float | None = Field(default=None, gt=0)
     """Pledged area; None: unknown. [ha]"""
 
 
-class StoreSettings(BaseModel):
-    """``[store]``."""
+class StoreSettings(_Section):
+    """``[store]``: what is stored of all sites."""
 
-    model_config = _CLOSED
     root: Path = Path("store")
 
 
-class LedgerSettings(BaseModel):
-    """``[ledger]``."""
+class LedgerSettings(_Section):
+    """``[ledger]``: the database."""
 
-    model_config = _CLOSED
     url: str = "sqlite:///regrowth.db"
 
 
-class EngineSettings(BaseModel):
+class EngineSettings(_Section):
     """``[engine]``: where work on sites is computed."""
 
-    model_config = _CLOSED
     scheduler: str = Field(default="", pattern=r"^(|processes|[a-z]+://.+)$")
     """Empty: threads. ``processes``, or the address of a dask scheduler."""
 
 
-class OutputsSettings(BaseModel):
+class OutputsSettings(_Section):
     """``[outputs]``: pages, maps and tables."""
 
-    model_config = _CLOSED
     root: Path = Path("outputs")
 
 
-class AlertsSettings(BaseModel):
-    """``[alerts]``."""
+class AlertsSettings(_Section):
+    """``[alerts]``: the false-alarm budget."""
 
-    model_config = _CLOSED
     alpha: float = Field(default=0.05, gt=0, lt=1)
     """Probability of a false alarm during the lifetime of a site, all rules together. [1]"""
 
@@ -160,36 +152,26 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, *_args: Any, **_more: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment overrides the file."""
         return env_settings, init_settings
 
 
+def config_path(path: Path | None) -> Path:
+    """The given path, else that in ``REGROWTH_CONFIG``, else ``regrowth.toml`` in the working directory."""
+    return path or Path(os.environ.get("REGROWTH_CONFIG") or "regrowth.toml")
+
+
 def load(path: Path | None) -> Settings:
-    """Read the settings.
-
-    Parameters
-    ----------
-    path : Path or None
-        The file; None: ``REGROWTH_CONFIG``, else ``regrowth.toml`` in the working directory.
-
-    Returns
-    -------
-    Settings
-        All paths absolute.
+    """Read the settings from a file (see :func:`config_path`); all paths are absolute.
 
     Raises
     ------
     BadConfiguration
         The file is missing or unreadable, or a setting is invalid.
     """
-    chosen = path or Path(os.environ.get("REGROWTH_CONFIG") or "regrowth.toml")
+    chosen = config_path(path)
     values = _read(chosen)
     try:
         settings = Settings(**values)
@@ -201,14 +183,8 @@ def load(path: Path | None) -> Settings:
         name = f"REGROWTH_{field[1].upper()}" if field else "a variable REGROWTH_..."
         msg = f"{name} in the environment is not JSON; write it as JSON, or a section's keys as REGROWTH_SECTION__KEY"
         raise BadConfiguration(msg) from error
-    hide_passwords(
-        [
-            settings.ledger.url,
-            settings.engine.scheduler,
-            settings.terrain.url,
-            *(source.url for source in settings.source),
-        ]
-    )
+    addresses = [settings.ledger.url, settings.engine.scheduler, settings.terrain.url]
+    hide_passwords([*addresses, *(source.url for source in settings.source)])
     if not settings.source:
         msg = f'{chosen}: there is no [source]; add one with kind = "stac", "earthengine" or "sample"'
         raise BadConfiguration(msg)
@@ -256,13 +232,13 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
     url = _ledger_url(settings.ledger.url)
     if url.drivername.startswith("sqlite") and url.database and url.database != ":memory:":
         url = url.set(database=str(folder / url.database))
-    registry = settings.registry
+    registry, terrain, rain = settings.registry, settings.terrain, settings.rain
     return settings.model_copy(
         update={
             "registry": RegistrySettings(path=folder / registry.path, controls=absolute(registry.controls)),
             "source": tuple(_source_with_absolute_paths(source, folder) for source in settings.source),
-            "terrain": settings.terrain.model_copy(update={"path": absolute(settings.terrain.path)}),
-            "rain": settings.rain.model_copy(update={"path": absolute(settings.rain.path)}),
+            "terrain": terrain.model_copy(update={"path": absolute(terrain.path)}),
+            "rain": rain.model_copy(update={"path": absolute(rain.path)}),
             "store": StoreSettings(root=folder / settings.store.root),
             "outputs": OutputsSettings(root=folder / settings.outputs.root),
             "ledger": LedgerSettings(url=url.render_as_string(hide_password=False)),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, new_app, print_json, print_line
+from jobs.console import AsJson, Config, new_app, print_json
 from jobs.exits import Exit
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def alerts_list(
         return
     for alert in alerts:
         note = f" - {' '.join(alert['note'].split())}" if alert["note"] else ""
-        day = alert["opened"]
-        print_line(f"{alert['id']}: {alert['level']} by {alert['rule']}, {alert['state']}, opened {day}{note}")
+        level = f"{alert['level']} by {alert['rule']}, {alert['state']}"
+        typer.echo(f"{alert['id']}: {level}, opened {alert['opened']}{note}")
     if not alerts:
-        print_line("No open alert.")
+        typer.echo("No open alert.")
 
 
 @app.command("ack")
@@ -101,7 +101,7 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"messages_sent": sent, "messages_waiting": waiting})
     else:
-        print_line(f"{sent} messages sent, {waiting} still waiting.")
+        typer.echo(f"{sent} messages sent, {waiting} still waiting.")
     raise typer.Exit(Exit.SOME_FAILED if waiting else Exit.DONE)
 
 
@@ -125,4 +125,4 @@ def _change(config: Path | None, alert_id: str, change: Callable[["Alert"], "Ale
     if as_json:
         print_json(changed)
     else:
-        print_line(f"{alert_id}: {changed['state']}")
+        typer.echo(f"{alert_id}: {changed['state']}")

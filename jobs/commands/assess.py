@@ -12,27 +12,25 @@ import typer
 
 from monitor.errors import BadData
 
+Series = Annotated[
+    Path, typer.Argument(help="CSV or Parquet: site, date, cover, control; optionally control_2, clear.")
+]
+Plans = Annotated[
+    Path,
+    typer.Option(
+        help="CSV or Parquet: site, start, intervention, biome; optionally subtype, A, k, L, too_early_years, "
+        "and latitude (below 0 the season is half a year later)."
+    ),
+]
+Out = Annotated[Path, typer.Option(help="File for the assessments, .csv or .parquet; replaced if it exists.")]
+At = Annotated[
+    list[datetime] | None,
+    typer.Option(formats=["%Y-%m-%d"], help="Judge as of this date; repeat for several. Default: every acquisition."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")]
 
-def assess(
-    series: Annotated[
-        Path, typer.Argument(help="CSV or Parquet: site, date, cover, control; optionally control_2, clear.")
-    ],
-    plans: Annotated[
-        Path,
-        typer.Option(
-            help="CSV or Parquet: site, start, intervention, biome; optionally subtype, A, k, L, too_early_years, "
-            "and latitude (below 0 the season is half a year later)."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="File for the assessments, .csv or .parquet; replaced if it exists.")],
-    at: Annotated[
-        list[datetime] | None,
-        typer.Option(
-            formats=["%Y-%m-%d"], help="Judge as of this date; repeat for several. Default: every acquisition."
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False,
-) -> None:
+
+def assess(series: Series, plans: Plans, out: Out, at: At = None, as_json: AsJson = False) -> None:
     """Judge sites from their series: one row a site and acquisition date from the start on.
 
     Cover is a fraction 0..1, one row an acquisition, empty where not seen. Safe to run twice.
@@ -43,19 +41,12 @@ def assess(
 
     import numpy as np
 
+    from monitor.verdict import tables
     from monitor.verdict.assess import verdicts
     from monitor.verdict.status import STATUSES
-    from monitor.verdict.tables import (
-        assessment_table,
-        empty_series,
-        read_plans,
-        read_series,
-        table_format,
-        write_table,
-    )
 
     try:
-        table_format(out)
+        tables.table_format(out)
     except BadData as error:
         raise typer.BadParameter(str(error), param_hint="--out") from error
     if any(out.exists() and given.exists() and out.samefile(given) for given in (series, plans)):
@@ -64,18 +55,17 @@ def assess(
     if not out.parent.is_dir():
         msg = f"{out}: the folder {out.parent} does not exist; create it first"
         raise BadData(msg)
-    sites = read_plans(plans)
-    observed = read_series(series)
+    sites = tables.read_plans(plans)
+    observed = tables.read_series(series)
     unplanned = sorted(set(observed) - set(sites))
     if unplanned:
-        msg = f"{plans}: no plan for site {unplanned[0]!r}, which {series} has" + (
-            f" (and {len(unplanned) - 1} more)" if len(unplanned) > 1 else ""
-        )
+        more = f" (and {len(unplanned) - 1} more)" if len(unplanned) > 1 else ""
+        msg = f"{plans}: no plan for site {unplanned[0]!r}, which {series} has{more}"
         raise BadData(msg)
     requested = None if at is None else np.unique(np.array([moment.date() for moment in at], "datetime64[D]"))
     parts, rows, latest = [], [], Counter[str]()
     for name in sorted(sites if requested is not None else observed):
-        site, site_series = sites[name], observed.get(name, empty_series())
+        site, site_series = sites[name], observed.get(name, tables.empty_series())
         dates = requested
         if dates is None:
             dates = site_series.dates[site_series.dates >= np.datetime64(site.start, "D")]
@@ -86,12 +76,10 @@ def assess(
             latest[STATUSES[int(part.status[-1])].value] += 1
         parts.append(part)
         rows.append((name, dates.size))
-    table = assessment_table(rows, parts)
-    write_table(table, out)
+    table = tables.assessment_table(rows, parts)
+    tables.write_table(table, out)
     if as_json:
         typer.echo(json.dumps({"out": str(out), "sites": len(rows), "assessments": len(table), "latest": dict(latest)}))
     else:
-        statuses = ", ".join(f"{count} {status}" for status, count in sorted(latest.items()))
-        typer.echo(
-            f"{len(table)} assessments of {len(rows)} sites in {out}; at the last date of each: {statuses or 'none'}"
-        )
+        statuses = ", ".join(f"{count} {status}" for status, count in sorted(latest.items())) or "none"
+        typer.echo(f"{len(table)} assessments of {len(rows)} sites in {out}; at the last date of each: {statuses}")

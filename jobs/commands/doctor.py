@@ -1,6 +1,6 @@
 """``regrowth doctor``: what is missing on this machine, and the command or the setting that fixes it.
 
-It changes nothing: no folder is made, no ledger created or migrated, and without ``--online`` no request is sent.
+It changes nothing: no folder or ledger is created, no ledger migrated, and without ``--online`` no request is sent.
 """
 
 from dataclasses import asdict
@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, print_json, print_line
+from jobs.console import AsJson, Config, print_json
 from jobs.exits import Exit
 from jobs.health.checks import run_checks
-from jobs.health.finding import Finding
 
 
 def doctor(
@@ -29,13 +28,9 @@ def doctor(
         print_json({"ok": not broken, "checks": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
-            _print_finding(finding)
-        print_line("All is well." if not broken else f"{broken} of {len(findings)} need correction.")
+            state = finding.state.upper() if finding.state == "broken" else finding.state
+            typer.echo(f"{state:<7} {finding.check:<10} {finding.message}")
+            if finding.fix:
+                typer.echo(f"{'':<18} -> {finding.fix}")
+        typer.echo("All is well." if not broken else f"{broken} of {len(findings)} need correction.")
     raise typer.Exit(Exit.CONFIGURATION if broken else Exit.DONE)
-
-
-def _print_finding(finding: Finding) -> None:
-    state = finding.state.upper() if finding.state == "broken" else finding.state
-    print_line(f"{state:<7} {finding.check:<10} {finding.message}")
-    if finding.fix:
-        print_line(f"{'':<18} -> {finding.fix}")

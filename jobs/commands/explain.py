@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, print_json, print_line
+from jobs.console import AsJson, Config, print_json
 from jobs.exits import Exit
 
 
@@ -41,42 +41,39 @@ def explain(
     with open_ledger(settings) as ledger:
         (chosen,) = selected_sites(settings, ledger, [site])
         with ledger.reading() as t:
-            latest, records, detectability = (
-                t.latest_assessment(site),
-                t.calibrations(),
-                t.ground_data(ground_key(chosen), "detectability"),
-            )
-            episodes, night = t.episodes(site), t.last_night(site)
+            latest, calibrations, episodes = t.latest_assessment(site), t.calibrations(), t.episodes(site)
+            detectability, night = t.ground_data(ground_key(chosen), "detectability"), t.last_night(site)
     if night is not None and site in night.get("never_offered", ()):
         until = date.fromisoformat(night["as_of"])
         why = partial(never_offered, chosen, sources=describe_sources(settings.source), until=until)
         sentences = [why(language=language)]
-        error = next(one["error"] for one in night["sites"] if one["site"] == site).removeprefix(f"site {site!r}: ")
-        if error != why():  # a source has said why
+        result = next(result for result in night["sites"] if result["site"] == site)
+        error = result["error"].removeprefix(f"site {site!r}: ")
+        if error != why():  # a source gave the reason
             sentences.append(error)
         if as_json:
             print_json({"site": site, "as_of": night["as_of"], "sentences": sentences})
         else:
-            print_line("\n".join(sentences))
+            typer.echo("\n".join(sentences))
         everywhere = len(night["never_offered"]) == len(night["sites"])
         raise typer.Exit(Exit.CONFIGURATION if everywhere else Exit.SOME_FAILED)
     if latest is None:
         msg = f"site {site!r} has not been assessed yet: regrowth run"
         raise BadData(msg)
-    found = from_json(latest[2], Assessment)
-    chosen = in_episode(chosen, episodes, found.episode)
-    sentences = explanation(found, chosen, language=language)
-    sentences += probabilities(found, language=language) + false_alarm_rate(found, language=language)
-    if as_json:
-        used = constants_used(found, chosen, records)
-        calibration = {
-            "hash": found.calibration, "source": found.calibration_source, "dated": found.calibration_dated,
-            "placebos": None if used is None else used[1], "table": None if used is None else constants_table(used[0]),
-        }  # fmt: skip
-        print_json(
-            {"site": site, "as_of": latest[0], "episode": found.episode, "start": chosen.start, "sentences": sentences,
-             "calibration": calibration, "detectability": detectability}
-        )  # fmt: skip
+    assessment = from_json(latest[2], Assessment)
+    chosen = in_episode(chosen, episodes, assessment.episode)
+    sentences = explanation(assessment, chosen, language=language)
+    sentences += probabilities(assessment, language=language) + false_alarm_rate(assessment, language=language)
+    if not as_json:
+        typer.echo("\n".join(sentences))
         return
-    for sentence in sentences:
-        print_line(sentence)
+    used = constants_used(assessment, chosen, calibrations)
+    calibration = {
+        "hash": assessment.calibration, "source": assessment.calibration_source,
+        "dated": assessment.calibration_dated,
+        "placebos": None if used is None else used[1], "table": None if used is None else constants_table(used[0]),
+    }  # fmt: skip
+    print_json(
+        {"site": site, "as_of": latest[0], "episode": assessment.episode, "start": chosen.start, "sentences": sentences,
+         "calibration": calibration, "detectability": detectability}
+    )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, new_app, print_json, print_line
+from jobs.console import AsJson, Config, new_app, print_json, printable
 from jobs.exits import Exit
 
 if TYPE_CHECKING:
@@ -43,18 +43,18 @@ def check(
     except FileRefused as error:
         if as_json:
             refusal = {"code": error.code, "message": error.message, "fix": error.fix}
-            print_line(json.dumps({"sites": [], "error": refusal}))
+            typer.echo(json.dumps({"sites": [], "error": refusal}))
         else:
-            print_line(f"Refused: {error} [{error.code}]")
+            typer.echo(f"Refused: {error} [{error.code}]")
         raise typer.Exit(Exit.BAD_DATA) from None
     if repair is not None:
         report = registry.repair(report)
         if report.sites:
             registry.write_geojson(report.entries, repair)
     if as_json:
-        print_line(json.dumps(_report_json(report)))
+        typer.echo(json.dumps(_report_json(report)))
     else:
-        print_line(_report_text(report, repair))
+        typer.echo(_report_text(report, repair))
         _print_future_starts(report.sites)
     if report.refused:
         raise typer.Exit(Exit.BAD_DATA)
@@ -66,7 +66,7 @@ def _print_future_starts(sites: "Sequence[Site]") -> None:
 
     for site in sites:
         if site.start > today():
-            print_line(f"{_printable(site.id)}: the start, {site.start}, is in the future; nothing is judged before.")
+            typer.echo(f"{printable(site.id)}: the start, {site.start}, is in the future; nothing is judged before.")
 
 
 @app.command()
@@ -98,23 +98,24 @@ def add(
             sites = [from_json(values, Site) for values in t.sites()]
             constants = Calibrations(t, sites, as_of=today())
     fresh = [site for site in sites if site.id in {*changes["added"], *changes["changed"]}]
-    alpha = settings.alerts.alpha
-    conditions = {
-        site: SiteConditions.assumed(site, since=since, alpha=alpha, constants=constants.of(Pool.of(site)))
+    conditions = [
+        SiteConditions.assumed(site, since=since, alpha=settings.alerts.alpha, constants=constants.of(Pool.of(site)))
         for site in fresh
+    ]
+    simulate_all(conditions)
+    detectability = {
+        site.id: detectability_json(assumed, site.start) for site, assumed in zip(fresh, conditions, strict=True)
     }
-    simulate_all(list(conditions.values()))
-    detectability = {site.id: detectability_json(known, site.start) for site, known in conditions.items()}
     if as_json:
         print_json({**changes, "detectability": detectability})
     else:
         for sentence in changes["said"]:
-            print_line(_printable(sentence))
-        print_line(f"{len(changes['unchanged'])} unchanged")
+            typer.echo(printable(sentence))
+        typer.echo(f"{len(changes['unchanged'])} unchanged")
         for site_id, values in detectability.items():
             seasons = f"{values['seasons_before']} {'season' if values['seasons_before'] == 1 else 'seasons'}"
             assumed = f" (assuming {values['scenes_a_year']:g} clear scenes a season, {seasons} before the start)"
-            print_line(f"{_printable(site_id)}: {values['said']['en']}{assumed if values['red'] else ''}")
+            typer.echo(f"{printable(site_id)}: {values['said']['en']}{assumed if values['red'] else ''}")
         _print_future_starts(fresh)
     if changes["refused"] or changes["start_edited"]:
         raise typer.Exit(Exit.BAD_DATA)
@@ -147,7 +148,7 @@ def retire(
     }  # fmt: skip
     for name, sentence in sentences.items():
         for item in done[name]:
-            print_line(f"{_printable(item)}: {sentence}")
+            typer.echo(f"{printable(item)}: {sentence}")
 
 
 @app.command("list")
@@ -157,23 +158,23 @@ def list_(config: Config = None, as_json: AsJson = False) -> None:
     from jobs.settings import load
 
     with open_ledger(load(config)) as ledger, ledger.reading() as t:
-        sites = t.sites()
-        current = {site: episodes[-1] for site, episodes in t.all_episodes().items()}
+        sites, episodes = t.sites(), t.all_episodes()
+    for site in sites:
+        episode = episodes[site["id"]][-1]
+        site["episode"], site["episode_start"] = episode["number"], episode["start"]
+        del site["geometry"]
     if as_json:
-        rows = [{key: value for key, value in site.items() if key != "geometry"} for site in sites]
-        for row in rows:
-            row["episode"], row["episode_start"] = (current[row["id"]][name] for name in ("number", "start"))
-        print_json(rows)
+        print_json(sites)
         return
     for site in sites:
-        plan, episode = site["plan"], current[site["id"]]
-        later = f", episode {episode['number']} from {episode['start']}" if episode["number"] > 1 else ""
-        print_line(
-            f"{_printable(site['id'])}: {_printable(site['name'])}, {site['intervention']} ({site['biome']}) since "
-            f"{site['start']}{later}, {site['hectares']:.1f} ha; plan A {plan['A']:g}, k {plan['k']:g}, L {plan['L']:g}"
+        later = f", episode {site['episode']} from {site['episode_start']}" if site["episode"] > 1 else ""
+        constants = ", ".join(f"{name} {site['plan'][name]:g}" for name in "AkL")
+        typer.echo(
+            f"{printable(site['id'])}: {printable(site['name'])}, {site['intervention']} ({site['biome']}) since "
+            f"{site['start']}{later}, {site['hectares']:.1f} ha; plan {constants}"
         )
     if not sites:
-        print_line("No site yet: regrowth sites add FILE")
+        typer.echo("No site yet: regrowth sites add FILE")
 
 
 @app.command()
@@ -202,8 +203,8 @@ def replant(
         return
     already = "" if episode["new"] else " already"
     treated = f" Alert {episode['alert']} is resolved as treated." if episode["alert"] else ""
-    print_line(
-        f"{_printable(site)}: episode {episode['episode']}, from {episode['start']}{already}; "
+    typer.echo(
+        f"{printable(site)}: episode {episode['episode']}, from {episode['start']}{already}; "
         f"false-alarm budget {episode['alpha']:.3g}.{treated}"
     )
 
@@ -233,7 +234,7 @@ def _report_text(report: "Report", repaired: Path | None) -> str:
 
     lines = []
     for entry in report.entries:
-        lines.append(f"{'ok     ' if entry.site else 'REFUSED'}  {_printable(entry.label)}  {_area(entry.hectares)}")
+        lines.append(f"{'ok     ' if entry.site else 'REFUSED'}  {printable(entry.label)}  {_area(entry.hectares)}")
         if entry.repaired:
             change = f"{_area(entry.hectares_before)} before, {_area(entry.hectares)} after"
             lines.append(f"         repaired: {', '.join(entry.repaired)} ({change})")
@@ -243,7 +244,7 @@ def _report_text(report: "Report", repaired: Path | None) -> str:
             if p.code != "UNKNOWN_COLUMN"  # named once, below
         ]
     if report.columns:
-        lines.append(f"Columns that are not read: {_printable(columns_in_words(report.columns))}.")
+        lines.append(f"Columns that are not read: {printable(columns_in_words(report.columns))}.")
     accepted = len(report.sites)
     lines.append(f"{accepted} of {len(report.entries)} sites taken, {_area(sum(s.hectares for s in report.sites))}.")
     if repaired is not None:
@@ -256,7 +257,3 @@ def _report_text(report: "Report", repaired: Path | None) -> str:
 
 def _area(hectares: float | None) -> str:
     return "area unknown" if hectares is None else f"{hectares:,.2f} ha"
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)

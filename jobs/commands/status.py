@@ -2,7 +2,9 @@
 
 from contextlib import closing
 
-from jobs.console import AsJson, Config, Sites, print_json, print_line
+import typer
+
+from jobs.console import AsJson, Config, Sites, print_json
 
 
 def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -> None:
@@ -27,6 +29,6 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
     for values in assessments:
         has_share = values["theta"] is not None and values["status"] not in ("insufficient_data", "too_early")
         share = f", {values['theta']:z.0%} of the expected uplift" if has_share else ""
-        print_line(f"{values['site']}: {values['status']}, alert {values['alert']}{share} (as of {values['as_of']})")
+        typer.echo(f"{values['site']}: {values['status']}, alert {values['alert']}{share} (as of {values['as_of']})")
     if not assessments:
-        print_line("No site has been assessed yet: regrowth run")
+        typer.echo("No site has been assessed yet: regrowth run")

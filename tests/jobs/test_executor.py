@@ -20,7 +20,7 @@ from dask.base import get_scheduler
 from dask.callbacks import Callback
 from dask.system import CPU_COUNT
 
-from jobs.executor import WorkerDied, _cluster, exclude_from_garbage_collection, open_executor
+from jobs.executor import WorkerDied, _cluster_results, exclude_from_garbage_collection, open_executor
 from jobs.pipeline import night
 from jobs.settings import load
 from monitor.errors import BadConfiguration, TryLater
@@ -186,9 +186,8 @@ def test_a_cluster_that_shrinks_midway_does_what_it_has_taken(cluster, monkeypat
     threads = iter([{"many": 10}])
     with Client(cluster.scheduler_address) as client:
         monkeypatch.setattr(client, "nthreads", lambda: next(threads, {"one": 1}))
-        assert dict(_cluster(client, [job(_add, number, 1) for number in range(24)])) == {
-            number: number + 1 for number in range(24)
-        }
+        results = _cluster_results(client, enumerate(job(_add, number, 1) for number in range(24)))
+        assert {number: result for (number, _), result in results} == {number: number + 1 for number in range(24)}
 
 
 def test_jobs_are_taken_as_their_turn_comes(cluster):
