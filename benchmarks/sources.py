@@ -175,7 +175,7 @@ def fetched(settings: Settings, some: Sequence[Site], until: date) -> tuple[int,
     sources = open_sources(settings.source)
     began, new = time.perf_counter(), 0
     with open_ledger(settings) as ledger, open_executor("") as work:
-        for outcome in update_sites(settings, ledger, sources, some, work, until=until, progress=None):
+        for outcome in update_sites(settings, ledger, sources, some, work, until=until):
             if outcome.fetched is None:
                 raise MonitorError(outcome.error or "not fetched")
             new = len(outcome.fetched.new)

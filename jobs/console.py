@@ -102,9 +102,9 @@ def printable(text: str) -> str:
 
 @contextmanager
 def progress(description: str) -> Iterator[Any]:
-    """Show a progress bar on a terminal; yields a callback (done, total), or None where stderr is no terminal."""
+    """Show a progress bar on a terminal; yields a callback (done, total)."""
     if not sys.stderr.isatty():
-        yield None
+        yield lambda done, total: None
         return
     from rich.console import Console
     from rich.progress import Progress

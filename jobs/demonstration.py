@@ -100,8 +100,7 @@ def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
             manifest = night(settings, as_of=day)
             worst = max(worst, exit_status(manifest))
             sent += manifest["messages_sent"]
-            if report is not None:
-                report(number, len(nights))
+            report(number, len(nights))
     latest = {values["site"]: values for values in json.loads((out / "status.json").read_text(encoding="utf-8"))}
     if as_json:
         print_json({"seed": seed, "sites": _compared(truth, latest), "messages_sent": sent})

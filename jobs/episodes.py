@@ -14,7 +14,6 @@ from typing import Any
 from jobs.clock import now
 from jobs.installation import selected_sites
 from jobs.records import from_json, to_json
-from jobs.settings import Settings
 from monitor.alerts.alert import Alert, AlertState
 from monitor.alerts.lifecycle import resolve
 from monitor.errors import BadData
@@ -30,22 +29,7 @@ def current_episode(day: date, episodes: Sequence[Mapping[str, Any]]) -> Mapping
 
 
 def in_episode(site: Site, episodes: Sequence[Mapping[str, Any]], number: int) -> Site:
-    """Site with the start of one of its episodes.
-
-    Parameters
-    ----------
-    site : Site
-        Site of the registry.
-    episodes : sequence of mapping
-        Episodes of the site in the ledger.
-    number : int
-        Number of the episode.
-
-    Returns
-    -------
-    Site
-        In the first or an unknown episode, the site of the registry.
-    """
+    """Site with the start of its episode of this number; the site itself in the first or an unknown episode."""
     start = next((episode["start"] for episode in episodes if episode["number"] == number), None)
     if number == 1 or start is None:
         return site
@@ -57,19 +41,19 @@ def episode_alpha(alpha: float, episode: Mapping[str, Any]) -> float:
     return alpha if episode["number"] == 1 else max(alpha * float(episode["budget"]), LEAST_ALPHA)
 
 
-def replant(settings: Settings, ledger: Ledger, site_id: str, *, start: date, why: str, today: date) -> dict[str, Any]:
+def replant(ledger: Ledger, site_id: str, *, start: date, why: str, alpha: float, today: date) -> dict[str, Any]:
     """Close the current episode of a site and open the next one; its open alert is resolved as treated.
 
     Parameters
     ----------
-    settings, ledger
-        Settings and ledger of the installation.
-    site_id : str
-        Id of the site.
+    ledger : Ledger
+        Opened.
+    site_id, why : str
+        Id of the site, and what was done, in words.
     start : date
         First day of the new work.
-    why : str
-        What was done, in words.
+    alpha : float
+        False-alarm budget of the site. [1]
     today : date
         Current date, UTC.
 
@@ -84,15 +68,14 @@ def replant(settings: Settings, ledger: Ledger, site_id: str, *, start: date, wh
     BadData
         The site is unknown, or the start is not after that of the current episode, or is in the future.
     """
-    (site,) = selected_sites(settings, ledger, [site_id])
+    (site,) = selected_sites(ledger, [site_id])
     with ledger.transaction() as t:
         known = t.episodes(site_id)
         last = known[-1]
         begun = in_episode(site, known, last["number"]).start
-        answer = {"site": site_id, "start": start.isoformat()}
+        answer = {"site": site_id, "episode": last["number"], "start": start.isoformat()}
         if last["number"] > 1 and start == begun:
-            left = episode_alpha(settings.alerts.alpha, last)
-            return {**answer, "episode": last["number"], "alpha": left, "alert": None, "new": False}
+            return {**answer, "alpha": episode_alpha(alpha, last), "alert": None, "new": False}
         if not begun < start <= today:
             msg = (
                 f"site {site_id!r}: the new start, {start}, must be after {begun}, the start of the current episode, "
@@ -100,17 +83,13 @@ def replant(settings: Settings, ledger: Ledger, site_id: str, *, start: date, wh
             )
             raise BadData(msg)
         share = float(last["budget"]) * remaining(1.0, (start - begun).days / 365.25)
-        number = last["number"] + 1
-        t.begin_episode(site_id, number, start=start.isoformat(), budget=share, why=why, now=now())
-        stored = t.last_alert(site_id)
-        alert = None if stored is None else from_json(stored, Alert)
-        if alert is not None and alert.state is not AlertState.RESOLVED:
+        answer["episode"] = last["number"] + 1
+        t.begin_episode(site_id, answer["episode"], start=start.isoformat(), budget=share, why=why, now=now())
+        alert, treated = t.last_alert(site_id), None
+        if alert is not None and alert["state"] != AlertState.RESOLVED:
             # Its cause ended with the episode: a later loss is a new alert.
-            treated = replace(resolve(alert, answer="treated", note=why, day=today), clear_since=start)
-            t.save_alert(to_json(treated))
-        else:
-            alert = None
-        left = episode_alpha(settings.alerts.alpha, t.episodes(site_id)[-1])
-    return {
-        **answer, "episode": number, "alpha": left, "alert": None if alert is None else alert.id, "new": True
-    }  # fmt: skip
+            resolved = resolve(from_json(alert, Alert), answer="treated", note=why, day=today)
+            t.save_alert(to_json(replace(resolved, clear_since=start)))
+            treated = alert["id"]
+        rest = episode_alpha(alpha, t.episodes(site_id)[-1])
+    return {**answer, "alpha": rest, "alert": treated, "new": True}

@@ -21,7 +21,8 @@ from jobs.site_tasks import site_tasks
 from jobs.sources import Sources
 from jobs.terrain_and_rain import elevation_model
 from monitor.cube.records import encode_texts
-from monitor.errors import NeverOffered, TryLater
+from monitor.errors import MonitorError, NeverOffered, TryLater
+from monitor.imagery.auxiliary.elevation import ElevationModel
 from monitor.ingest.site_update import SiteUpdate
 from monitor.ingest.steps import Step
 from monitor.ingest.task import FetchResult, Outcome, SiteTask
@@ -37,8 +38,6 @@ log = structlog.get_logger()
 LANDSCAPES_AT_ONCE: Final = 256
 """Landscapes that are updated together, each with a lock of its own."""
 
-type Progress = Callable[[int, int], None]
-"""Called with the number of sites that are done, and the number of all."""
 type LandscapeUpdate = Generator[list[Step], None, list[SiteUpdate]]
 """See :func:`monitor.ingest.update.update_landscape`."""
 
@@ -51,29 +50,22 @@ def update_sites(
     compute: Compute,
     *,
     until: date,
-    progress: Progress | None,
     what: str = "a night",
 ) -> Iterator[Outcome]:
-    """Fetch and store the missing scenes of all sites; an error in one site stops no other.
+    """Fetch and store the missing scenes of sites; an error in one site stops no other.
 
     Landscapes in which another run is storing scenes are deferred, and no others.
 
     Parameters
     ----------
-    settings : Settings
-        Names the root of the stores and the elevation model.
-    ledger : Ledger
-        Open.
-    sources : Sources
-        Opened.
+    settings, ledger, sources
+        Of the installation, opened.
     sites : sequence of Site
         The sites to be updated.
     compute : callable
         See :func:`jobs.executor.open_executor`.
     until : date
         Scenes acquired up to the end of this day are fetched.
-    progress : callable, optional
-        See :data:`Progress`.
     what : str
         What holds the locks of the landscapes.
 
@@ -89,47 +81,44 @@ def update_sites(
     TryLater
         The lock of the night was lost.
     """
-    for done, outcome in enumerate(_outcomes(settings, ledger, sources, sites, compute, until=until, what=what), 1):
-        if progress is not None:
-            progress(done, len(sites))
+    root = settings.store.root
+    tasks, left_out = site_tasks(
+        ledger, sources, sites, root=root, named_controls=settings.registry.controls, until=until
+    )
+    exclude_from_garbage_collection()
+    elevation = elevation_model(settings.terrain, settings.source)
+    postponed = [_postponed(site, left_out[site.id]) for site in sites if site.id in left_out]
+    for outcome in _outcomes(tasks, postponed, sources, elevation, compute, root / LANDSCAPE_LOCKS, ledger.guard, what):
         ledger.guard()
         if outcome.error is not None:
             log.error("site not updated", site=outcome.site.id, state=outcome.state, error=outcome.error)
         yield outcome
 
 
+def _postponed(site: Site, error: MonitorError) -> Outcome:
+    state, never = "deferred" if isinstance(error, TryLater) else "failed", isinstance(error, NeverOffered)
+    return Outcome(site=site, state=state, error=redacted(str(error)), never_offered=never)
+
+
 def _outcomes(
-    settings: Settings,
-    ledger: Ledger,
+    tasks: Sequence[SiteTask],
+    postponed: Sequence[Outcome],
     sources: Sources,
-    sites: Sequence[Site],
+    elevation: ElevationModel | None,
     compute: Compute,
-    *,
-    until: date,
+    locks: Path,
+    guard: Callable[[], None],
     what: str,
 ) -> Iterator[Outcome]:
-    tasks, left_out = site_tasks(settings, ledger, sources, sites, until=until)
-    exclude_from_garbage_collection()
-    postponed = [
-        Outcome(
-            site=site,
-            state="deferred" if isinstance(error, TryLater) else "failed",
-            error=redacted(str(error)),
-            never_offered=isinstance(error, NeverOffered),
-        )
-        for site in sites
-        if (error := left_out.get(site.id)) is not None
-    ]
-    elevation = elevation_model(settings.terrain, settings.source)
     stored = [task for task in tasks if task.folder.is_dir()]
     new = [task for task in tasks if not task.folder.is_dir()]
 
     @contextmanager
     def hold(folder: Path) -> Iterator[Callable[[], None]]:
-        with hold_lock(folder.parent / LANDSCAPE_LOCKS, what, folder.name) as lock:
+        with hold_lock(locks, what, folder.name) as lock:
 
             def check() -> None:
-                ledger.guard()
+                guard()
                 lock.check()
 
             yield check
@@ -137,17 +126,17 @@ def _outcomes(
     with ExitStack() as stack:
         try:
             if new:
-                stack.enter_context(hold_lock(settings.store.root / LANDSCAPE_LOCKS, what, NEW_LANDSCAPES))
+                stack.enter_context(hold_lock(locks, what, NEW_LANDSCAPES))
         except TryLater as error:
-            postponed += [Outcome(site=task.site, state="deferred", error=redacted(str(error))) for task in new]
+            postponed = [*postponed, *(_postponed(task.site, error) for task in new)]
             new = []
         yield from postponed
-        for some in batched([*_by_landscape(stored), *_by_landscape(new)], LANDSCAPES_AT_ONCE):
+        for landscapes in batched([*_by_landscape(stored), *_by_landscape(new)], LANDSCAPES_AT_ONCE):
             updates = [
                 update_landscape(members, sources, elevation, hold=hold, check_time=check_snapshot_time)
-                for members in some
+                for members in landscapes
             ]
-            yield from _run(updates, compute, ledger.guard)
+            yield from _run(updates, compute, guard)
 
 
 def _by_landscape(tasks: Iterable[SiteTask]) -> list[list[SiteTask]]:
@@ -220,9 +209,7 @@ def record_observations(t: Transaction, outcome: Outcome, fetched: FetchResult) 
 
 def observation_series(site: Site, fetched: FetchResult) -> Columns:
     """Observation series of a site after its update."""
-    return site_series(
-        fetched.stored, fetched.controls, site, left_out=fetched.left_out, snapshot=fetched.snapshot
-    )  # fmt: skip
+    return site_series(fetched.stored, fetched.controls, site, left_out=fetched.left_out, snapshot=fetched.snapshot)
 
 
 def site_result(outcome: Outcome, series: Columns | None = None) -> dict[str, Any]:
@@ -235,11 +222,6 @@ def site_result(outcome: Outcome, series: Columns | None = None) -> dict[str, An
         reasons = zip(scenes, decode_texts(series["reason"][new]), series["accepted"][new].tolist(), strict=True)
         rejected = [{"scene": scene, "reason": reason} for scene, reason, accepted in reasons if not accepted]
     return {
-        "site": outcome.site.id,
-        "state": outcome.state,
-        "error": outcome.error,
-        "scenes_new": scenes,
-        "scenes_rejected": rejected,
-        "status": None,
-        "alert": None,
-    }
+        "site": outcome.site.id, "state": outcome.state, "error": outcome.error, "scenes_new": scenes,
+        "scenes_rejected": rejected, "status": None, "alert": None,
+    }  # fmt: skip

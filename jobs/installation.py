@@ -22,14 +22,7 @@ from monitor.sites.site import Site
 
 @contextmanager
 def open_ledger(settings: Settings, guard: Callable[[], None] = lambda: None) -> Iterator[Ledger]:
-    """Open the ledger, and close it at the end of the ``with`` block.
-
-    Parameters
-    ----------
-    settings : Settings
-        Names the ledger and the root of the stores.
-    guard : callable
-        See :class:`monitor.ledger.ledger.Ledger`.
+    """Open the ledger, and close it at the end of the ``with`` block; `guard` is called before each commit.
 
     Raises
     ------
@@ -58,13 +51,7 @@ def ledger_is_new(settings: Settings) -> bool:
 
 
 def check_history(ledger: Ledger, root: Path) -> None:
-    """Compare the ledger with the stores under a root folder.
-
-    Raises
-    ------
-    BadConfiguration
-        Stores exist, and the ledger contains no run and no snapshot.
-    """
+    """Raise BadConfiguration if stores exist under a root and the ledger contains no run and no snapshot."""
     with ledger.reading() as t:
         has_history = t.has_history()
     if not has_history and (problem := missing_history(ledger.name, root)):
@@ -84,21 +71,8 @@ def missing_history(ledger: str, root: Path) -> str | None:
     )
 
 
-def selected_sites(
-    settings: Settings, ledger: Ledger, only: Sequence[str], *, ahead: Sequence[Site] = ()
-) -> list[Site]:
-    """Sites of the ledger, all or some.
-
-    Parameters
-    ----------
-    settings : Settings
-        Names the registry.
-    ledger : Ledger
-        Open.
-    only : sequence of str
-        Ids; empty: all sites.
-    ahead : sequence of Site
-        Sites that a dry run assumes to be registered already.
+def selected_sites(ledger: Ledger, only: Sequence[str] = (), *, ahead: Sequence[Site] = ()) -> list[Site]:
+    """Sites of the ledger with the ids `only`; empty: all. A dry run adds new sites `ahead`.
 
     Raises
     ------
@@ -111,7 +85,7 @@ def selected_sites(
     all_retired = not current and bool(registered)
     sites = current | {site.id: site for site in ahead}
     if not sites:
-        why = "all are retired; to take them back" if all_retired else f"add one to {settings.registry.path.name}, then"
+        why = "all are retired; to take them back" if all_retired else "add one to the registry, then"
         msg = f"there is no site to judge: {why}: regrowth sites add FILE"
         raise BadData(msg)
     unknown = sorted(set(only) - sites.keys())
@@ -124,12 +98,7 @@ def selected_sites(
 
 
 def add_sites(ledger: Ledger, path: Path) -> dict[str, Any]:
-    """Add the new and changed sites of a registry file to the ledger; retired sites become current again.
-
-    Returns
-    -------
-    dict
-        Ids by what happened, as in :meth:`jobs.registry.Drift.to_json`, and ``unchanged``.
+    """Store the sites of a registry file (:func:`jobs.registry.add_registry`); ids by what happened.
 
     Raises
     ------

@@ -5,11 +5,10 @@ one, and the history of a new site is fetched like any other scene.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
-from functools import partial
 from typing import Any
 
 import structlog
@@ -20,7 +19,7 @@ from jobs.clock import check_clock, now, today
 from jobs.cost_estimate import estimate_cost
 from jobs.executor import Compute, open_executor
 from jobs.exits import Exit
-from jobs.ingest import Progress, observation_series, record_observations, site_result, update_sites
+from jobs.ingest import observation_series, record_observations, site_result, update_sites
 from jobs.installation import check_history, ledger_is_new, open_ledger, selected_sites
 from jobs.judging import judge
 from jobs.lock import Lock, hold_lock
@@ -41,6 +40,13 @@ from monitor.verdict.calibration import Calibration
 from monitor.verdict.reasons import Reason
 
 log = structlog.get_logger()
+
+type Progress = Callable[[int, int], None]
+"""Called with the number of sites that are done, and the number of all."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """Report nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +69,7 @@ class _Night:
 
 
 def night(
-    settings: Settings,
-    *,
-    as_of: date,
-    only: Sequence[str] = (),
-    pages: bool = True,
-    progress: Progress | None = None,
+    settings: Settings, *, as_of: date, only: Sequence[str] = (), pages: bool = True, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Run one night.
 
@@ -82,7 +83,7 @@ def night(
         Ids of sites; empty: all.
     pages : bool
         Whether pages, maps and tables are written.
-    progress : callable, optional
+    progress : callable
         Called with the number of sites done and the number of all sites.
 
     Returns
@@ -106,10 +107,9 @@ def night(
     ):
         run = _begin_run(ledger, "night", as_of)
         registry = apply_registry(ledger, settings.registry.path, now=now())
-        sites = selected_sites(settings, ledger, only)
+        sites, every_site = selected_sites(ledger, only), selected_sites(ledger)
         sources = open_sources(settings.source)
         rain = rain_reasons(settings, ledger, sites, as_of=as_of)
-        every_site = selected_sites(settings, ledger, [])
         with ledger.transaction() as t:
             constants = Calibrations(t, every_site, as_of=as_of)
         state = _Night(settings=settings, ledger=ledger, run=run, as_of=as_of, rain=rain, constants=constants)
@@ -118,7 +118,7 @@ def night(
         sent_last, waiting = send(ledger, settings.outputs.root)
         lock.check()
         outcomes = publish(settings, ledger, compute, as_of=as_of) if pages else {}
-        expire_snapshots(settings, ledger)
+        expire_snapshots(settings.store.root, ledger)
         manifest = {
             "run": run,
             "as_of": as_of.isoformat(),
@@ -150,7 +150,7 @@ def _end_run(ledger: Ledger, run: str, manifest: dict[str, Any]) -> None:
 
 
 def _update_and_assess(
-    state: _Night, sources: Sources, sites: Sequence[Site], compute: Compute, progress: Progress | None
+    state: _Night, sources: Sources, sites: Sequence[Site], compute: Compute, progress: Progress
 ) -> int:
     """Fetch and store the scenes of all sites, and assess each site at once if its constants are known.
 
@@ -158,12 +158,10 @@ def _update_and_assess(
     """
     done = sent = 0
     for group in _known_first(state.ledger, sites):
-        report = None if progress is None else partial(_report, progress, done, len(sites))
-        for outcome in update_sites(
-            state.settings, state.ledger, sources, group, compute, until=state.as_of, progress=report
-        ):
+        for outcome in update_sites(state.settings, state.ledger, sources, group, compute, until=state.as_of):
             _assess_fetched(state, outcome)
-        done += len(group)
+            done += 1
+            progress(done, len(sites))
         if done < len(sites):
             sent += send(state.ledger, state.settings.outputs.root)[0]
     return sent
@@ -221,9 +219,8 @@ def _assess(
                 )
     except MonitorError as error:
         log.error("site not judged", site=site.id, error=str(error))
-        nothing: dict[str, Any] = {"scenes_new": [], "scenes_rejected": [], "status": None, "alert": None}
         failure = "deferred" if isinstance(error, TryLater) else "failed"
-        return {"site": site.id, "state": failure, "error": f"site {site.id!r}: {error}", **nothing}
+        return site_result(outcome) | {"state": failure, "error": f"site {site.id!r}: {error}"}
     return result
 
 
@@ -235,25 +232,17 @@ def _known_first(ledger: Ledger, sites: Sequence[Site]) -> list[list[Site]]:
     return [group for group in groups if group]
 
 
-def _report(progress: Progress, before: int, total: int, done: int, _: int) -> None:
-    progress(before + done, total)
-
-
 def fetch_history(
-    settings: Settings, *, until: date | None = None, only: Sequence[str] = (), progress: Progress | None = None
+    settings: Settings, *, until: date | None = None, only: Sequence[str] = (), progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Fetch scenes ahead of the night, without assessments, alerts or pages.
 
     Parameters
     ----------
-    settings : Settings
-        Of the installation.
+    settings, only, progress
+        As for :func:`night`.
     until : date, optional
         Scenes acquired up to the end of this day (UTC) are fetched; None: today.
-    only : sequence of str
-        Ids of sites; empty: all.
-    progress : callable, optional
-        Called with the number of sites done and the number of all sites.
 
     Returns
     -------
@@ -269,16 +258,14 @@ def fetch_history(
     with open_ledger(settings) as ledger, open_executor(settings.engine.scheduler) as compute:
         run = _begin_run(ledger, "backfill", until)
         registry = apply_registry(ledger, settings.registry.path, now=now())
-        sites = selected_sites(settings, ledger, only)
+        sites = selected_sites(ledger, only)
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
         never_offered: list[str] = []
-        for outcome in update_sites(
-            settings, ledger, sources, sites, compute, until=until, progress=progress, what="a backfill"
-        ):
+        for outcome in update_sites(settings, ledger, sources, sites, compute, until=until, what="a backfill"):
             results[outcome.site.id] = _record_fetched(ledger, outcome)
-            if outcome.never_offered:
-                never_offered.append(outcome.site.id)
+            never_offered += [outcome.site.id] if outcome.never_offered else []
+            progress(len(results), len(sites))
         manifest = {
             "as_of": until.isoformat(),
             "sites": [results[site.id] for site in sites],
@@ -310,12 +297,8 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
 
     Parameters
     ----------
-    settings : Settings
-        Of the installation.
-    as_of : date
-        Scenes acquired up to the end of this day (UTC) would be used.
-    only : sequence of str
-        Ids of sites; empty: all.
+    settings, as_of, only
+        As for :func:`night`.
 
     Returns
     -------
@@ -328,16 +311,19 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
     TryLater, BadConfiguration, BadData
         As for :func:`night`.
     """
+    root = settings.store.root
     with closing(Ledger("sqlite://" if ledger_is_new(settings) else settings.ledger.url)) as ledger:
-        check_history(ledger, settings.store.root)
+        check_history(ledger, root)
         check_clock(ledger)
         registry = read_and_compare(ledger, settings.registry.path)
-        sites = selected_sites(settings, ledger, only, ahead=registry.fresh)
+        sites = selected_sites(ledger, only, ahead=registry.fresh)
         sources = open_sources(settings.source)
         tasks: list[SiteTask] = []
         problems: dict[str, MonitorError] = {}
         for group in _known_first(ledger, sites):
-            group_tasks, group_problems = site_tasks(settings, ledger, sources, group, until=as_of)
+            group_tasks, group_problems = site_tasks(
+                ledger, sources, group, root=root, named_controls=settings.registry.controls, until=as_of
+            )
             tasks += group_tasks
             problems |= group_problems
         with ledger.reading() as t:
@@ -375,10 +361,8 @@ def exit_status(manifest: dict[str, Any]) -> Exit:
     registry = manifest.get("registry", {})
     to_correct = any(registry.get(name) for name in ("error", "refused", "start_edited"))
     unfinished = to_correct or manifest.get("pages_failed") or manifest.get("messages_waiting")
-    if unfinished and all(state == "done" for state in states):
-        return Exit.SOME_FAILED
-    if not states or all(state == "done" for state in states):
-        return Exit.DONE
+    if all(state == "done" for state in states):
+        return Exit.SOME_FAILED if unfinished else Exit.DONE
     if all(state == "deferred" for state in states):
         return Exit.TRY_LATER
-    return Exit.SOME_FAILED if any(state != "failed" for state in states) else Exit.ALL_FAILED
+    return Exit.ALL_FAILED if all(state == "failed" for state in states) else Exit.SOME_FAILED

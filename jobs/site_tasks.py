@@ -15,7 +15,6 @@ from shapely.geometry.base import BaseGeometry
 
 from jobs.logs import redacted
 from jobs.records import from_json
-from jobs.settings import Settings
 from jobs.sources import Sources, describe_sources
 from monitor.controls.selection import ControlSet
 from monitor.cube.overpass import PendingDays
@@ -48,16 +47,20 @@ class _Offer(NamedTuple):
 
 
 def site_tasks(
-    settings: Settings, ledger: Ledger, sources: Sources, sites: Sequence[Site], *, until: date
+    ledger: Ledger, sources: Sources, sites: Sequence[Site], *, root: Path, named_controls: Path | None, until: date
 ) -> tuple[list[SiteTask], dict[str, MonitorError]]:
     """What the update of each site needs.
 
     Parameters
     ----------
-    settings, ledger, sources
-        Of the installation, open.
+    ledger, sources
+        Opened.
     sites : sequence of Site
         The sites to be updated.
+    root : Path
+        Root of the stores.
+    named_controls : Path or None
+        File of control areas named by people.
     until : date
         Last day of the search.
 
@@ -75,13 +78,12 @@ def site_tasks(
     BadConfiguration
         A source refuses the credentials.
     """
-    root = settings.store.root
     with ledger.reading() as t:
         homes = _homes(root, t.snapshots(), [ground_key(site) for site in sites])
         restarts = _restarts(t, sites, homes, until)
     stored = _stored(root, [site for site in sites if site.id not in restarts], homes)
     groups = group_nearby(sites, apart=2 * sources.first.ring[1])
-    offered, left_out = _search(settings, sources, groups, stored, homes, until)
+    offered, left_out = _search(sources, groups, stored, homes, until)
     searched = [site for group in groups for site in group if site.id in offered]
     with ledger.reading() as t:
         registered = {values["id"]: from_json(values, Site) for values in t.all_sites()}  # retired ones too
@@ -90,7 +92,7 @@ def site_tasks(
         terrain, unit_days, frozen = t.all_ground_data("terrain"), t.all_ground_data("left_out"), t.all_controls()
         known = frozenset(t.versions() or (site.id for site in sites))
     complete = all(ground_key(site) in frozen for site in searched)
-    named = [] if complete else _named_controls(settings.registry.controls, known)
+    named = [] if complete else _named_controls(named_controls, known)
     tasks = []
     for site in searched:
         ground, offer = ground_key(site), offered[site.id]
@@ -140,9 +142,7 @@ def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -
     homes = {ground: name for ground, name in homes.items() if name in existing}
     if all(ground in homes for ground in grounds) or not root.is_dir():
         return homes
-    for folder in sorted(root.iterdir()):
-        if not folder.is_dir() or folder.name == DERIVED_FOLDER or folder.name.startswith("."):
-            continue
+    for folder in landscape_folders(root):
         if folder.name in homes.values():
             continue
         try:
@@ -151,6 +151,15 @@ def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -
         except MonitorError as error:
             log.warning("a landscape that the ledger does not know was left out", error=str(error))
     return homes
+
+
+def landscape_folders(root: Path) -> list[Path]:
+    """Folders of the landscapes under a root, in order of their names."""
+    return [
+        path
+        for path in sorted(root.iterdir())
+        if path.is_dir() and path.name != DERIVED_FOLDER and not path.name.startswith(".")
+    ]
 
 
 def _restarts(t: Transaction, sites: Sequence[Site], homes: Mapping[str, str], until: date) -> dict[str, int]:
@@ -196,7 +205,6 @@ def _lacks(landscape: LandscapeStore, ground: str) -> bool:
 
 
 def _search(
-    settings: Settings,
     sources: Sources,
     groups: Sequence[Sequence[Site]],
     stored: Mapping[str, StoredGranules],
@@ -228,7 +236,9 @@ def _search(
             if over or missing_source or ground_key(site) in homes:
                 offered[site.id] = _Offer(over, pending, area, missing_source)
             else:
-                why = never_offered(site, sources=describe_sources(settings.source), until=until)
+                why = never_offered(
+                    site, sources=describe_sources([period for _, period in sources.opened]), until=until
+                )
                 left_out[site.id] = NeverOffered(f"site {site.id!r}: {why}")
     return offered, left_out
 

@@ -1,14 +1,15 @@
 """Remove old snapshots of the stores. Rows are only appended, so the newest snapshot still has what past nights saw."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 from zlib import crc32
 
 import structlog
 
 from jobs.lock import LANDSCAPE_LOCKS, hold_lock
-from jobs.settings import Settings
-from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
+from jobs.site_tasks import landscape_folders
+from monitor.cube.store import LandscapeStore
 from monitor.errors import MonitorError
 from monitor.ledger.ledger import Ledger
 
@@ -20,25 +21,23 @@ EXPIRY_CYCLE: Final = 30
 """Each landscape is processed in one night out of this many."""
 
 
-def expire_snapshots(settings: Settings, ledger: Ledger) -> None:
-    """Remove the old snapshots of the landscapes whose turn it is; an error in one store is logged and stops no other.
+def expire_snapshots(root: Path, ledger: Ledger) -> None:
+    """Remove old snapshots of the landscapes under a root folder whose turn it is; errors are logged.
 
     Raises
     ------
     TryLater
-        The lock of the ledger was lost.
+        The lock of the night was lost.
     """
     with ledger.transaction() as t:
         turn = t.count_nights() % EXPIRY_CYCLE
     removed = 0
-    for folder in sorted(settings.store.root.iterdir()):
-        if not folder.is_dir() or folder.name == DERIVED_FOLDER or folder.name.startswith("."):
-            continue
+    for folder in landscape_folders(root):
         if crc32(folder.name.encode()) % EXPIRY_CYCLE != turn:
             continue
         ledger.guard()
         try:
-            with hold_lock(settings.store.root / LANDSCAPE_LOCKS, "a night", folder.name):
+            with hold_lock(root / LANDSCAPE_LOCKS, "a night", folder.name):
                 removed += LandscapeStore(folder).expire(RETENTION)
         except MonitorError as error:
             log.warning("old snapshots were not removed", landscape=folder.name, error=str(error))

@@ -23,7 +23,7 @@ def calibrate(config: Config = None, as_json: AsJson = False) -> None:
 
     with hold_lock(settings.store.root, "a calibration") as lock, open_ledger(settings, lock.check) as ledger:
         check_clock(ledger)
-        constants = calibrate_due(settings, ledger, selected_sites(settings, ledger, []), as_of=today(), most=None)
+        constants = calibrate_due(settings, ledger, selected_sites(ledger), as_of=today(), most=None)
     pools = [calibration_json(pool, constants) for pool in sorted(constants.members)]
     if as_json:
         print_json(pools)

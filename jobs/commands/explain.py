@@ -39,7 +39,7 @@ def explain(
         raise typer.BadParameter(msg, param_hint="--language")
     settings = load(config)
     with open_ledger(settings) as ledger:
-        (chosen,) = selected_sites(settings, ledger, [site])
+        (chosen,) = selected_sites(ledger, [site])
         with ledger.reading() as t:
             latest, calibrations, episodes = t.latest_assessment(site), t.calibrations(), t.episodes(site)
             detectability, night = t.ground_data(ground_key(chosen), "detectability"), t.last_night(site)

@@ -21,7 +21,7 @@ def programme(
 
     settings = load(config)
     with open_ledger(settings) as ledger:
-        sites = selected_sites(settings, ledger, [])
+        sites = selected_sites(ledger)
         with ledger.reading() as t:
             latest = {site: row[2] for site, row in t.latest_assessments().items()}
     summary = programme_summary(sites, latest, pledge=settings.programme.pledge_hectares, alpha=settings.alerts.alpha)

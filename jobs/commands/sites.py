@@ -197,7 +197,8 @@ def replant(
 
     settings = load(config)
     with open_ledger(settings) as ledger:
-        episode = replant_site(settings, ledger, site, start=start.date(), why=why, today=today())
+        alpha = settings.alerts.alpha
+        episode = replant_site(ledger, site, start=start.date(), why=why, alpha=alpha, today=today())
     if as_json:
         print_json(episode)
         return

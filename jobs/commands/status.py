@@ -17,7 +17,7 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
     with closing(Ledger(settings.ledger.url)) as ledger, ledger.reading() as t:
         sites, newest = t.versions().keys(), t.latest_assessments()
     if not sites:
-        msg = f"there is no site to judge: add one to {settings.registry.path.name}, then: regrowth sites add FILE"
+        msg = "there is no site to judge: add one to the registry, then: regrowth sites add FILE"
         raise BadData(msg)
     if unknown := sorted(set(site or ()) - sites):
         msg = f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' shows all sites"

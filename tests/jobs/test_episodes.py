@@ -38,7 +38,7 @@ def kept(settings):
 
 def begin(settings, start=ANEW, today=TODAY, site="demo-02"):
     with open_ledger(settings) as ledger:
-        return replant(settings, ledger, site, start=start, why=WHY, today=today)
+        return replant(ledger, site, start=start, why=WHY, alpha=settings.alerts.alpha, today=today)
 
 
 def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has(installation, settings):

@@ -150,9 +150,16 @@ def registered(tmp_path):
         yield settings, ledger, Sources([(only, settings.source[0])])
 
 
+def tasks_of(settings, ledger, sources):
+    controls = settings.registry.controls
+    return site_tasks(
+        ledger, sources, selected_sites(ledger), root=settings.store.root, named_controls=controls, until=NIGHT
+    )
+
+
 def test_neighbours_that_are_new_begin_one_landscape_and_are_fetched_together(registered):
     settings, ledger, sources = registered
-    tasks, _ = site_tasks(settings, ledger, sources, selected_sites(settings, ledger, []), until=NIGHT)
+    tasks, _ = tasks_of(settings, ledger, sources)
     assert [[task.site.id for task in cluster] for cluster in _by_landscape(tasks)] == [["s1", "s2", "s3"]]
     assert {task.folder.parent for task in tasks} == {settings.store.root}
 
@@ -163,14 +170,14 @@ def test_sites_added_later_form_a_landscape_of_their_own_and_each_is_fetched_by_
     night(settings, as_of=NIGHT, only=["s1", "s3"])
     sources = Sources([(Painted(DAYS), settings.source[0])])
     with open_ledger(settings) as ledger:
-        tasks, _ = site_tasks(settings, ledger, sources, selected_sites(settings, ledger, []), until=NIGHT)
+        tasks, _ = tasks_of(settings, ledger, sources)
     assert [[task.site.id for task in cluster] for cluster in _by_landscape(tasks)] == [["s1", "s3"], ["s2"]]
     assert [task.folder.is_dir() for task in tasks] == [True, False, True]
 
 
 def test_what_need_not_be_looked_at_is_what_every_site_that_it_touches_has(registered):
     settings, ledger, _ = registered
-    s1, s2, s3 = selected_sites(settings, ledger, [])
+    s1, s2, s3 = selected_sites(ledger)
     (scene,) = Painted(DAYS[:1]).search(s1.geometry, DAYS[0], DAYS[0])
     nowhere = replace(scene, footprint=None)
     has, lacks = (
@@ -190,7 +197,7 @@ def test_what_sites_have_and_lack_is_kept_once_where_it_is_the_same(tmp_path, fr
     night(settings, as_of=NIGHT)
     sources = Sources([(Painted(DAYS), settings.source[0])])
     with open_ledger(settings) as ledger:
-        tasks, _ = site_tasks(settings, ledger, sources, selected_sites(settings, ledger, []), until=NIGHT)
+        tasks, _ = tasks_of(settings, ledger, sources)
     assert [[scene.time.date() for scene in task.pending.scenes] for task in tasks] == [DAYS[-1:]] * 3
     for one in (lambda task: task.stored, lambda task: task.offered, lambda task: task.pending):
         assert len({id(one(task)) for task in tasks}) == 1

@@ -49,7 +49,7 @@ def test_in_a_round_of_nights_each_landscape_has_its_turn_once(settings, monkeyp
             with ledger.transaction() as t:
                 t.begin_run(f"backfill-{n}", "backfill", "2026-12-20", now="n")
                 t.begin_run(f"night-{n}", "night", "2026-12-20", now="n")
-            expire_snapshots(settings, ledger)
+            expire_snapshots(settings.store.root, ledger)
     assert len(turns) == len(set(turns)) == 50
     assert {kept for _, kept in turns} == {timedelta(days=90)}  # as README says
 
@@ -62,7 +62,7 @@ def test_what_lies_beside_the_landscapes_is_none(settings, monkeypatch):
         (settings.store.root / name).mkdir(parents=True)
     (settings.store.root / "lock").touch()
     with open_ledger(settings) as ledger:
-        expire_snapshots(settings, ledger)
+        expire_snapshots(settings.store.root, ledger)
     assert turns == ["valley"]
 
 
@@ -131,7 +131,7 @@ def test_a_store_that_cannot_be_read_stops_no_other(settings, monkeypatch):
     for name in "abc":
         (settings.store.root / name).mkdir(parents=True)
     with open_ledger(settings) as ledger, capture_logs() as logged:
-        expire_snapshots(settings, ledger)
+        expire_snapshots(settings.store.root, ledger)
     assert asked == ["a", "b", "c"]
     assert [line["log_level"] for line in logged] == ["warning", "info"]
     assert logged[0]["landscape"] == "b"
