@@ -16,8 +16,9 @@ from shapely.geometry import mapping
 
 from jobs.console import print_json, progress
 from jobs.exits import Exit
-from jobs.installation import add_sites, open_ledger
+from jobs.installation import open_ledger
 from jobs.pipeline import exit_status, fetch_history, night
+from jobs.registry import add_sites
 from jobs.settings import load
 from monitor.errors import BadConfiguration
 from monitor.imagery.sample import PLAN, START, Fate, Sample, deal_fates

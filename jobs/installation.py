@@ -7,13 +7,10 @@ without its alerts, and send again what was sent.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.engine import make_url
 
-from jobs.clock import now
 from jobs.records import from_json
-from jobs.registry import add_registry
 from jobs.settings import Settings
 from monitor.errors import BadConfiguration, BadData
 from monitor.ledger.ledger import Ledger
@@ -95,15 +92,3 @@ def selected_sites(ledger: Ledger, only: Sequence[str] = (), *, ahead: Sequence[
         msg = f"site {unknown[0]!r} {retired if unknown[0] in registered else missing}"
         raise BadData(msg)
     return [site for site in sites.values() if not only or site.id in only]
-
-
-def add_sites(ledger: Ledger, path: Path) -> dict[str, Any]:
-    """Store the sites of a registry file (:func:`jobs.registry.add_registry`); ids by what happened.
-
-    Raises
-    ------
-    BadData
-        The file cannot be read.
-    """
-    drift = add_registry(ledger, path, now=now())
-    return {**drift.to_json(), "unchanged": list(drift.unchanged)}

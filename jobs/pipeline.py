@@ -106,7 +106,7 @@ def night(
         open_executor(settings.engine.scheduler) as compute,
     ):
         run = _begin_run(ledger, "night", as_of)
-        registry = apply_registry(ledger, settings.registry.path, now=now())
+        registry = apply_registry(ledger, settings.registry.path)
         sites, every_site = selected_sites(ledger, only), selected_sites(ledger)
         sources = open_sources(settings.source)
         rain = rain_reasons(settings, ledger, sites, as_of=as_of)
@@ -257,7 +257,7 @@ def fetch_history(
     until = until or today()
     with open_ledger(settings) as ledger, open_executor(settings.engine.scheduler) as compute:
         run = _begin_run(ledger, "backfill", until)
-        registry = apply_registry(ledger, settings.registry.path, now=now())
+        registry = apply_registry(ledger, settings.registry.path)
         sites = selected_sites(ledger, only)
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}

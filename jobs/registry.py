@@ -6,7 +6,7 @@ and false-alarm budget belong to that start.
 """
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from jobs.clock import now
 from jobs.records import to_json
 from monitor.alerts.alert import AlertState
 from monitor.errors import BadData
@@ -30,7 +31,7 @@ class Drift:
     """Differences between a registry file and the ledger."""
 
     path: Path
-    """Path of the file."""
+    """The file."""
     added: Sequence[Site] = ()
     """Sites in the file only; with `restore_retired` also retired sites in the file."""
     changed: Sequence[Site] = ()
@@ -88,18 +89,21 @@ class Drift:
         if self.columns:
             sentences.append(f"columns of {self.path.name} that are not read: {columns_in_words(self.columns)}")
         if self.error:
-            why = "the registry cannot be read; the run continues with the sites in the ledger"
-            sentences.append(f"{why}: {self.error}")
+            sentences.append(
+                f"the registry cannot be read; the run continues with the sites in the ledger: {self.error}"
+            )
         return sentences
 
 
-def start_edited(site: str, before: str, now: str) -> str:
+def start_edited(site: str, before: str, after: str) -> str:
     """Sentence: why the edited start of an assessed site is not applied, and what to do instead."""
     name = shlex.quote(site)
-    replant = f"for new work, with the old start in the file: regrowth sites replant {name} --start {now} --why TEXT; "
+    replant = (
+        f"for new work, with the old start in the file: regrowth sites replant {name} --start {after} --why TEXT; "
+    )
     return (
-        f"start of {site} is {now} in the file and stays {before}, since it has been judged by that start; "
-        f"{replant if now > before else ''}if {before} was always wrong: regrowth sites retire {name}, and "
+        f"start of {site} is {after} in the file and stays {before}, since it has been judged by that start; "
+        f"{replant if after > before else ''}if {before} was always wrong: regrowth sites retire {name}, and "
         "give the corrected site a new id"
     )
 
@@ -110,15 +114,9 @@ def columns_in_words(columns: Mapping[str, str | None]) -> str:
 
 
 def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool = False) -> Drift:
-    """Compare a checked registry file with the ledger; nothing is written.
+    """Compare a registry file (`path`, with the `report` of its checks) with the ledger; nothing is written.
 
-    Parameters
-    ----------
-    path, report
-        The file, and the results of its checks.
-    t : Transaction
-    restore_retired : bool
-        Whether retired sites in the file count as new.
+    With `restore_retired`, retired sites in the file count as new.
     """
     known = t.registered()
     added, changed, unchanged, retired = [], [], [], []
@@ -129,7 +127,7 @@ def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool
             added.append(site)
         elif not before.current and not restore_retired:
             retired.append(site.id)
-        elif before.start != site.start.isoformat() and _judged(t, site.id):
+        elif before.start != site.start.isoformat() and _is_assessed(t, site.id):
             edited[site.id] = before.start, site.start.isoformat()
         elif not before.current:
             added.append(site)
@@ -164,10 +162,10 @@ def read_and_compare(ledger: Ledger, path: Path) -> Drift:
         return compare(path, report, t)
 
 
-def add_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
+def add_sites(ledger: Ledger, path: Path) -> dict[str, Any]:
     """Store new and changed sites of a registry file in the ledger; retired sites in the file become current again.
 
-    `now` is the current time, UTC, ISO 8601; returned are the differences before the change.
+    Returns what changed, as :meth:`Drift.to_json`, and the ids of ``unchanged`` sites.
 
     Raises
     ------
@@ -177,14 +175,14 @@ def add_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
     report = read_sites(path)
     with ledger.transaction() as t:
         drift = compare(path, report, t, restore_retired=True)
-    _save(ledger, drift.fresh, now=now)
-    return drift
+    _save(ledger, drift.fresh)
+    return {**drift.to_json(), "unchanged": list(drift.unchanged)}
 
 
-def apply_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
+def apply_registry(ledger: Ledger, path: Path) -> Drift:
     """Store new and changed sites of a registry file in the ledger, as each run does, and log every difference.
 
-    Parameters and result are those of :func:`add_registry`, which also restores retired sites.
+    Returns the differences before the change.
 
     Raises
     ------
@@ -192,16 +190,16 @@ def apply_registry(ledger: Ledger, path: Path, *, now: str) -> Drift:
         The file cannot be read, and the ledger has no site.
     """
     drift = read_and_compare(ledger, path)
-    _save(ledger, drift.fresh, now=now)
+    _save(ledger, drift.fresh)
     for sentence in drift.sentences():
         (log.warning if drift.to_correct else log.info)("registry", said=sentence)
     return drift
 
 
-def _save(ledger: Ledger, sites: Iterable[Site], *, now: str) -> None:
+def _save(ledger: Ledger, sites: Sequence[Site]) -> None:
     with ledger.transaction() as t:
         for site in sites:
-            t.add_site(site.id, site.version, to_json(site), start=site.start.isoformat(), now=now)
+            t.add_site(site.id, site.version, to_json(site), start=site.start.isoformat(), now=now())
 
 
 def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, Any]:
@@ -231,5 +229,5 @@ def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, An
     return done
 
 
-def _judged(t: Transaction, site: str) -> bool:
+def _is_assessed(t: Transaction, site: str) -> bool:
     return t.latest_assessment(site) is not None or len(t.episodes(site)) > 1

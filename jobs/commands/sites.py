@@ -84,8 +84,9 @@ def add(
     from jobs.calibration import Calibrations, Pool
     from jobs.clock import today
     from jobs.detectability import detectability_json, simulate_all
-    from jobs.installation import add_sites, open_ledger
+    from jobs.installation import open_ledger
     from jobs.records import from_json
+    from jobs.registry import add_sites
     from jobs.settings import load
     from monitor.sites.site import Site
     from monitor.verdict.site_conditions import SiteConditions

@@ -15,14 +15,7 @@ if TYPE_CHECKING:
 
 
 def run_checks(config: Path | None, *, online: bool = False) -> Iterator[Finding]:
-    """Check each part in turn.
-
-    Parameters
-    ----------
-    config : Path or None
-        The configuration; None: the default, as for every command.
-    online : bool
-        Whether the sources are searched for scenes.
+    """Check each part in turn; with `online`, the sources are searched for scenes.
 
     Yields
     ------
@@ -41,11 +34,13 @@ def _findings(config: Path | None, settings: "Settings | Finding", *, online: bo
         yield from guarded("kernels", lambda: machine.kernels(None))
         yield settings
         return
+    from jobs.settings import config_path
+
     store_root = settings.store.root
     contents = attempt("ledger", lambda: ledger.read_ledger(settings))
     newest_run = contents.newest_run if isinstance(contents, ledger.LedgerContents) else None
     yield from guarded("kernels", lambda: machine.kernels(store_root))
-    yield ok("config", f"{configuration.config_path(config)}, {len(settings.source)} sources")
+    yield ok("config", f"{config_path(config)}, {len(settings.source)} sources")
     yield from guarded("registry", lambda: configuration.registry(settings))
     yield from guarded("store", lambda: machine.folder("store", store_root))
     yield from guarded("ledger", lambda: ledger.ledger(contents, store_root))

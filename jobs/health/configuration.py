@@ -1,6 +1,5 @@
 """Checks of the configuration and of the site registry."""
 
-import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 def read_settings(path: Path | None) -> "Settings | Finding":
     """The settings, or the finding that says why they cannot be read."""
-    from jobs.settings import load
+    from jobs.settings import config_path, load
 
     try:
         return load(path)
@@ -25,11 +24,6 @@ def read_settings(path: Path | None) -> "Settings | Finding":
         file = config_path(path)
         fix = "write a regrowth.toml as the README shows, or: regrowth doctor --config FILE"
         return broken("config", one_line(error), f"correct {file}" if file.exists() else fix)
-
-
-def config_path(path: Path | None) -> Path:
-    """Path of the configuration that is used."""
-    return path or Path(os.environ.get("REGROWTH_CONFIG") or "regrowth.toml")
 
 
 def registry(settings: "Settings") -> Iterator[Finding]:

@@ -35,7 +35,7 @@ class LedgerContents:
     """Version of the schema; None: no version is stored."""
     is_current: bool
     """Whether the schema is that of this program. Only then the fields below are filled."""
-    sites: int
+    sites: int = 0
     """Number of sites, retired ones too."""
     current_sites: frozenset[str] = frozenset()
     """Ids of the sites that are not retired."""
@@ -118,31 +118,27 @@ def _contents(connection: "Connection", name: str, *, check_pages: bool) -> Ledg
     from sqlalchemy.exc import SQLAlchemyError
 
     from monitor.ledger.ledger import NEWEST_MIGRATION
-    from monitor.ledger.models import RunRow, SiteVersion
+    from monitor.ledger.models import RunRow
     from monitor.ledger.transaction import Transaction
 
     tables = inspect(connection).get_table_names()
-    version = count = None
+    version = None
     if "alembic_version" in tables:
         version = connection.execute(text("select version_num from alembic_version")).scalar()
-    if "sites" in tables:
-        count = connection.execute(text("select count(distinct site) from sites")).scalar()
     if check_pages:  # all pages: the queries above read few of them, and any may be damaged
         damage = connection.execute(text("pragma quick_check(1)")).scalar()
         if damage != "ok":
             raise SQLAlchemyError(damage)
-    contents = LedgerContents(
-        name=name, tables=tables, version=version, is_current=version == NEWEST_MIGRATION, sites=count or 0
-    )
-    if version != NEWEST_MIGRATION:
+    contents = LedgerContents(name=name, tables=tables, version=version, is_current=version == NEWEST_MIGRATION)
+    if not contents.is_current:
         return contents
     t = Transaction(connection)
-    newest_run = t.last_activity()
-    nights = select(RunRow.__table__).where(RunRow.kind == "night").order_by(RunRow.started.desc())
+    newest_run, nights = t.last_activity(), select(RunRow.__table__).where(RunRow.kind == "night")
     return replace(
         contents,
-        current_sites=frozenset(connection.execute(select(SiteVersion.site).where(SiteVersion.current)).scalars()),
-        nights=connection.execute(nights.limit(MAX_NIGHTS_READ)).all(),
+        sites=len(t.registered()),
+        current_sites=frozenset(t.versions()),
+        nights=connection.execute(nights.order_by(RunRow.started.desc()).limit(MAX_NIGHTS_READ)).all(),
         newest_run=None if newest_run is None else datetime.fromisoformat(newest_run),
         has_history=t.has_history(),
     )
@@ -179,14 +175,8 @@ def ledger(contents: LedgerContents | Finding, store_root: Path) -> Iterator[Fin
 def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work: bool) -> Finding:
     """How the last night went, or that no night has run lately, which nothing else reports.
 
-    Parameters
-    ----------
-    nights : sequence
-        Rows of the ledger, newest first: a site that was not part of the last night is looked up in earlier ones.
-    current_sites : frozenset of str
-        Ids of the sites that are not retired.
-    at_work : bool
-        Whether a night is running now.
+    `nights` are rows of the ledger, newest first: a site that was not part of the last night is looked up in earlier
+    ones. `at_work`: whether a night is running now.
     """
     last = nights[0]
     started = datetime.fromisoformat(last.started)

@@ -35,15 +35,13 @@ def _sample(check: str) -> Finding:
     version = installed("nrt") or "missing"
     if version == "0.2.1":
         return ok(check, "the embedded sample, nrt 0.2.1")
-    return broken(
-        check, f"the embedded sample needs nrt 0.2.1; it is {version}", "pip install 'regrowth-monitor[demo]'"
-    )
+    message = f"the embedded sample needs nrt 0.2.1; it is {version}"
+    return broken(check, message, "pip install 'regrowth-monitor[demo]'")
 
 
 def _stac(check: str, url: str) -> Finding:
     if not url:
-        fix = '[source] url = "https://earth-search.aws.element84.com/v1"'
-        return broken(check, "STAC: no url is given", fix)
+        return broken(check, "STAC: no url is given", '[source] url = "https://earth-search.aws.element84.com/v1"')
     if re.match(r"https?://", url):
         public = re.sub(r"[?#].*", "", re.sub(r"//[^/@]*@", "//", url))  # without user, password and query
         return ok(check, f"STAC, {public}; --online asks it")
@@ -133,9 +131,8 @@ def imagery(settings: "Settings") -> Iterator[Finding]:
     ids = list_ids([site.id for site in without_scenes])
     reason = never_offered(first, sources=describe_sources(settings.source), until=today)
     message = f"{len(without_scenes)} of {len(sites)} sites were never offered a scene: {ids}"
-    yield broken(
-        "imagery", message, f"correct the outline, or [source] url, collections or since; {first.id}: {reason}"
-    )
+    fix = f"correct the outline, or [source] url, collections or since; {first.id}: {reason}"
+    yield broken("imagery", message, fix)
 
 
 def _without_scenes(sites: "list[Site]", sources: "Sources", today: date) -> "list[Site]":

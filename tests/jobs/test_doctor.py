@@ -68,7 +68,8 @@ def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothi
     assert list(told) == ["python", "packages", "kernels", "config", "registry", "store", "ledger", "outputs", "lock",
                           "clock", "source"]  # fmt: skip
     assert files(installation.root) == before
-    from jobs.installation import add_sites, open_ledger
+    from jobs.installation import open_ledger
+    from jobs.registry import add_sites
     from jobs.settings import load
 
     settings = load(installation.config)

@@ -99,7 +99,7 @@ def test_a_night_before_the_new_start_is_in_the_old_episode(installation, settin
 
 def test_the_next_episode_has_what_is_left_of_the_budget_and_never_less_than_has_a_boundary(settings):
     with open_ledger(settings) as ledger:
-        from jobs.installation import add_sites
+        from jobs.registry import add_sites
 
         add_sites(ledger, settings.registry.path)  # begun on 2017-04-01
     assert begin(settings)["alpha"] == pytest.approx(0.05), "a year and a month have used nothing"
@@ -113,7 +113,7 @@ def test_the_next_episode_has_what_is_left_of_the_budget_and_never_less_than_has
 
 def test_said_twice_it_is_done_once_and_a_start_that_cannot_be_is_refused(settings):
     with open_ledger(settings) as ledger:
-        from jobs.installation import add_sites
+        from jobs.registry import add_sites
 
         add_sites(ledger, settings.registry.path)
     assert begin(settings)["new"]

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from shapely.geometry import mapping
 
-from jobs.installation import add_sites, open_ledger
+from jobs.installation import open_ledger
 from jobs.pipeline import night
 from jobs.records import from_json
+from jobs.registry import add_sites
 from jobs.settings import load
 from jobs.sources import Sources
 from monitor.controls.selection import ControlSet

@@ -21,11 +21,12 @@ import jobs.pipeline
 from jobs import clock
 from jobs.detectability import NO_VERDICT
 from jobs.exits import Exit
-from jobs.installation import add_sites, open_ledger
+from jobs.installation import open_ledger
 from jobs.lock import LANDSCAPE_LOCKS
 from jobs.pipeline import exit_status, night, plan
 from jobs.pipeline import fetch_history as backfill
 from jobs.records import from_json
+from jobs.registry import add_sites
 from jobs.settings import load
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite

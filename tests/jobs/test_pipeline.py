@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from jobs.ingest import _by_landscape
-from jobs.installation import add_sites, open_ledger, selected_sites
+from jobs.installation import open_ledger, selected_sites
 from jobs.lock import LANDSCAPE_LOCKS
 from jobs.pipeline import night, plan
+from jobs.registry import add_sites
 from jobs.site_tasks import site_tasks
 from jobs.sources import Sources
 from monitor.cube.store import DERIVED_FOLDER, LandscapeStore

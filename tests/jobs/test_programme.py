@@ -85,7 +85,8 @@ def test_names_are_shown_as_they_are_and_do_nothing(capsys):
 
 def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypatch):
     from jobs import settings as module
-    from jobs.installation import add_sites, open_ledger
+    from jobs.installation import open_ledger
+    from jobs.registry import add_sites
     from jobs.settings import ProgrammeSettings, load
 
     settings = load(installation.config)

@@ -12,8 +12,9 @@ import pytest
 from odc.geo import CRS
 from shapely.geometry import box, mapping
 
-from jobs.installation import add_sites, open_ledger
+from jobs.installation import open_ledger
 from jobs.pipeline import night, plan
+from jobs.registry import add_sites
 from jobs.settings import SourceSettings, load
 from jobs.sources import Sources, open_sources
 from monitor.cube.stored_site import StoredSite

@@ -15,9 +15,10 @@ from shapely.geometry import Polygon, mapping, shape
 
 from jobs.cli import main
 from jobs.exits import Exit
-from jobs.installation import add_sites, open_ledger
+from jobs.installation import open_ledger
 from jobs.pipeline import exit_status, night, plan
 from jobs.records import from_json, to_json
+from jobs.registry import add_sites
 from jobs.settings import load
 from jobs.sources import Sources
 from monitor.alerts.alert import Alert, AlertEvent, AlertState, Notice
