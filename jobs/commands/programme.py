@@ -1,20 +1,13 @@
 """``regrowth programme``: hectares by status against the pledge."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+from jobs.console import AsJson, Config, print_json, printable
 
 
-def programme(
-    config: Annotated[
-        Path | None, typer.Option("--config", help="Default: REGROWTH_CONFIG, else ./regrowth.toml.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
-) -> None:
+def programme(config: Config = None, as_json: AsJson = False) -> None:
     """Hectares by status, province, intervention and year, against the pledge. Reads the ledger only."""
-    from jobs.console import print_json
     from jobs.installation import open_ledger, selected_sites
     from jobs.settings import load
     from monitor.publish.programme import programme_summary
@@ -25,10 +18,7 @@ def programme(
         with ledger.reading() as t:
             latest = {site: row[2] for site, row in t.latest_assessments().items()}
     summary = programme_summary(sites, latest, pledge=settings.programme.pledge_hectares, alpha=settings.alerts.alpha)
-    if as_json:
-        print_json(summary)
-    else:
-        _print_tables(summary)
+    (print_json if as_json else _print_tables)(summary)
 
 
 def _print_tables(summary: Mapping[str, Any]) -> None:
@@ -47,7 +37,7 @@ def _print_tables(summary: Mapping[str, Any]) -> None:
         "these sites are expected to be false, however often they are checked."
     )
     rows = [
-        (_words(row["status"] or "not_assessed"), *_sums(row), _percent(row["share_of_pledge"]))
+        (_words(row["status"] or "not_assessed"), *_sums(row), f"{row['share_of_pledge']:.1%}" if pledge else "")
         for row in summary["by_status"]
     ]
     _print_table(console, "status", ("sites", "ha", "of the pledge"), rows)
@@ -76,17 +66,13 @@ def _print_table(console: Any, name: str, headings: Sequence[str], rows: Sequenc
         table.add_column(heading, justify="right")
     for first, *others in rows:
         # Text, not markup: names come from the registry.
-        table.add_row(Text("".join(c if c.isprintable() else "?" for c in first)), *others)
+        table.add_row(Text(printable(first)), *others)
     console.print()
     console.print(table)
 
 
 def _sums(row: Mapping[str, Any]) -> tuple[str, str]:
     return str(row["sites"]), f"{row['hectares']:,.1f}"
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.1%}"
 
 
 def _words(name: str) -> str:

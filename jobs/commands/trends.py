@@ -1,37 +1,39 @@
 """``regrowth trends``: trends of any cube. Safe to rerun: the result is replaced as a whole, or not at all."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from jobs.console import AsJson, print_json, progress
+from jobs.logs import set_up_logs
+from monitor.errors import BadData
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from monitor.trends.cubes import OpenedSeries
 
+Source = Annotated[
+    Path, typer.Argument(metavar="IN", help="NetCDF, Zarr, or a folder of GeoTIFFs with a date or year in each name.")
+]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="NAME.nc, NAME.zarr, NAME.tif, or a new folder of GeoTIFFs.")]
+Variable = Annotated[
+    str | None, typer.Option(help="Default: the only one, or ndvi (computed if only red and nir are there).")
+]
+Yearly = Annotated[bool, typer.Option("--yearly", help="Use growing-season means instead of all observations.")]
+Season = Annotated[tuple[int, int], typer.Option(help="With --yearly: first and last day of the year.")]
+
 
 def trends(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="IN", help="NetCDF, Zarr, or a folder of GeoTIFFs with a date or year in each name."),
-    ],
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="NAME.nc, NAME.zarr, NAME.tif, or a new folder of GeoTIFFs.")
-    ],
-    variable: Annotated[
-        str | None, typer.Option(help="Default: the only one, or ndvi (computed if only red and nir are there).")
-    ] = None,
-    yearly: Annotated[
-        bool, typer.Option("--yearly", help="Use growing-season means instead of all observations.")
-    ] = False,
-    season: Annotated[tuple[int, int], typer.Option(help="With --yearly: first and last day of the year.")] = (
-        121,
-        288,
-    ),
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    source: Source,
+    out: Out,
+    variable: Variable = None,
+    yearly: Yearly = False,
+    season: Season = (121, 288),
+    as_json: AsJson = False,
 ) -> None:
     """Slope, Mann-Kendall test and harmonic fit of every pixel of a cube (time, y, x).
 
@@ -40,9 +42,6 @@ def trends(
     import netCDF4
     import structlog
 
-    from jobs.console import print_json, print_line
-    from jobs.logs import set_up_logs
-    from monitor.errors import BadData
     from monitor.trends.cubes import open_series
     from monitor.trends.maps import growing_season_means, trend
 
@@ -60,24 +59,18 @@ def trends(
     if "spatial_ref" not in maps.coords:
         structlog.get_logger().warning("no CRS in IN, so none in OUT", source=str(source))
     most_values = _compute(source, out, maps, opened)
-    summary = {
-        "out": str(out),
-        "variable": str(series.name),
-        "layers": series.sizes["time"],
-        "first": str(series["time"].values[0].astype("datetime64[D]")),
-        "last": str(series["time"].values[-1].astype("datetime64[D]")),
-        "yearly": yearly,
-        "height": maps.sizes["y"],
-        "width": maps.sizes["x"],
-        "harmonics": maps.attrs["harmonics"],
-        "most_values": most_values,
-    }
+    first, last = series["time"].values[[0, -1]].astype("datetime64[D]").astype(str).tolist()
+    layers, height, width = series.sizes["time"], maps.sizes["y"], maps.sizes["x"]
     if as_json:
-        print_json(summary)
+        print_json({
+            "out": str(out), "variable": str(series.name), "layers": layers, "first": first, "last": last,
+            "yearly": yearly, "height": height, "width": width, "harmonics": maps.attrs["harmonics"],
+            "most_values": most_values,
+        })  # fmt: skip
     else:
-        print_line(
-            f"{out}: trends of {summary['variable']}, {summary['layers']} {'seasons' if yearly else 'layers'} from "
-            f"{summary['first']} to {summary['last']}, {summary['height']} x {summary['width']} pixels"
+        typer.echo(
+            f"{out}: trends of {series.name}, {layers} {'seasons' if yearly else 'layers'} from {first} to {last}, "
+            f"{height} x {width} pixels"
         )
 
 
@@ -99,17 +92,14 @@ def _compute(source: Path, out: Path, maps: "xr.Dataset", opened: "OpenedSeries"
     """Compute and write the maps; return the largest number of values of a pixel."""
     import dask
 
-    from jobs.console import progress
-    from monitor.errors import BadData
     from monitor.trends.cubes import check_values
     from monitor.trends.results import delayed_write, replacing
 
     with replacing(out) as partial, progress("blocks") as report:
         # optimised together: dask does not optimise writes to NetCDF or Zarr, only the checks, and would then read and
         # fit each block twice
-        (whole,) = dask.optimize(
-            maps.assign(most_values=maps["n"].max(), stretched=opened.stretched, numbers=opened.numbers)
-        )
+        whole = maps.assign(most_values=maps["n"].max(), stretched=opened.stretched, numbers=opened.numbers)
+        (whole,) = dask.optimize(whole)
         maps, checks = whole[[*maps.data_vars]], whole[["most_values", "stretched", "numbers"]]
         with _naming(source):
             write = delayed_write(maps, partial)
@@ -126,8 +116,6 @@ def _compute(source: Path, out: Path, maps: "xr.Dataset", opened: "OpenedSeries"
 @contextmanager
 def _naming(source: Path) -> Iterator[None]:
     """Put the name of the file in front of errors about its series."""
-    from monitor.errors import BadData
-
     try:
         yield
     except BadData as error:
@@ -135,12 +123,10 @@ def _naming(source: Path) -> Iterator[None]:
         raise BadData(msg) from error
 
 
-def _counting(report: Callable[[int, int], Any] | None) -> AbstractContextManager[Any]:
+def _counting(report: Callable[[int, int], Any]) -> AbstractContextManager[Any]:
     """Report finished tasks of dask to a progress bar."""
     from dask.callbacks import Callback
 
-    if report is None:
-        return nullcontext()
     total = done = 0
 
     def start(_graph: Any, state: dict[str, Any]) -> None:
