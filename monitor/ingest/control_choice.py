@@ -37,21 +37,13 @@ MAX_KEPT_BYTES: Final = 128 << 20
 def selection_scenes(task: SiteTask, missing: Sequence[Overpass]) -> list[list[Overpass]]:
     """Overpasses by which the control units of a new site are chosen, in batches in the order in which they are tried.
 
-    Parameters
-    ----------
-    task : SiteTask
-        Gives start, biome and the last day of the search.
-    missing : sequence of Overpass
-        All that are offered, ascending by time.
+    First all before the start: one that shows the site is enough. If none does, because the work began before all
+    imagery, the complete growing seasons since the start, one after the other, until :data:`MIN_SELECTION_SCENES`
+    scenes show the site. If there are too few, the choice waits for the next season, because units are frozen for good
+    and one scene in spring is not enough. Until then scenes are stored without units, and none counts; they are fetched
+    again with the units.
 
-    Returns
-    -------
-    list of list of Overpass
-        First those before the start: one that shows the site is enough. Where none does, as where the work began before
-        all imagery, each complete growing season since the start, ascending: they are used together until
-        :data:`MIN_SELECTION_SCENES` scenes show the site. If even all of them are too few, the choice waits for the
-        next season, because units are frozen for good and one scene in spring is too little to choose them by. Until
-        then scenes are stored without units, and none counts; they are fetched again with them.
+    `missing`: all offered overpasses, ascending by time.
     """
     start, season = task.site.start, GrowingSeason.of(task.site)
     days = np.array([overpass.main.time.date() for overpass in missing], "datetime64[D]").astype(np.int64)
@@ -74,10 +66,8 @@ def choose_controls(
 
     Parameters
     ----------
-    updates : sequence of SiteUpdate
-        New sites of one landscape.
-    sources : RankedSources
-        The preferred one gives the ring.
+    updates, sources
+        New sites of one landscape; the preferred source gives the ring.
     elevation : ElevationModel, optional
         Gives the terrain of sites and candidates.
 
@@ -138,7 +128,6 @@ class _Selection:
     """Refusals that may not hold on another day."""
 
     def find_candidates(self, sources: RankedSources) -> None:
-        """Find the candidates around the site."""
         task = self.update.task
         covered = unary_union([scene.footprint for scene in task.offered if scene.footprint is not None])
         self.candidates = tuple(
@@ -149,7 +138,6 @@ class _Selection:
         )  # fmt: skip
 
     def next_batch(self) -> list[Overpass]:
-        """The overpasses to be tried next."""
         self.batch = self.batches.pop(0)
         self.n_tried += len(self.batch)
         return self.batch

@@ -35,8 +35,7 @@ def new_site_grid(site: Site, source: Source) -> GeoBox:
         The site contains no pixel centre.
     """
     native = source.grid(site.geometry)
-    pixel = abs(native.resolution.x)
-    anchor = (native.affine.c, native.affine.f)
+    pixel, anchor = abs(native.resolution.x), (native.affine.c, native.affine.f)
     grid = site_grid(site.geometry, crs=crs_of(native), resolution=pixel, anchor=anchor)
     if not inside(site.geometry, grid).any():
         msg = f"site {site.id!r} holds no centre of a pixel of {pixel:g} m: it is too small to be seen"
@@ -67,12 +66,7 @@ def stored_granules(landscape: LandscapeStore, sites: Iterable[Site]) -> dict[st
 def is_stored_everywhere(sites: Sequence[Site], stored: Mapping[str, StoredGranules]) -> IsStored:
     """Predicate for a search: whether every site that a scene touches has it already.
 
-    Parameters
-    ----------
-    sites : sequence of Site
-        The sites of the search.
-    stored : mapping
-        Stored granules by site id, see :func:`stored_granules`; a site that is missing is new.
+    `stored` gives the granules by site id (:func:`stored_granules`); a site that is missing there is new.
     """
     groups: dict[tuple[str, int], tuple[Baselines, list[BaseGeometry]]] = {}
     for site in sites:
@@ -81,12 +75,7 @@ def is_stored_everywhere(sites: Sequence[Site], stored: Mapping[str, StoredGranu
         groups.setdefault(granules.key, (granules.baselines, []))[1].append(site.geometry)
 
     def check(scene: Scene) -> bool:
-        lacking = [
-            outline
-            for baselines, outlines in groups.values()
-            if not is_stored(baselines, scene)
-            for outline in outlines
-        ]
+        lacking = [o for known, outlines in groups.values() if not is_stored(known, scene) for o in outlines]
         return not lacking or (scene.footprint is not None and not shapely.intersects(lacking, scene.footprint).any())
 
     return check
@@ -97,8 +86,7 @@ def offers(
 ) -> Iterator[tuple[tuple[Scene, ...], PendingDays]]:
     """For each site the scenes offered over it, and those of the days that may lack a scene.
 
-    They are computed once for all sites with the same scenes and stored granules: in a programme for nearly all sites
-    of a tile.
+    They are computed once for all sites with the same scenes and stored granules: nearly all sites of a tile.
 
     Parameters
     ----------
@@ -124,20 +112,13 @@ def offers(
 
 
 def missing_overpasses(task: SiteTask, grid: GeoBox, baselines: Baselines | None = None) -> list[Overpass]:
-    """Missing overpasses of a site, ascending by time.
+    """Missing overpasses of a site, ascending by time; granules in the projected system of its grid are preferred.
 
-    Parameters
-    ----------
-    task : SiteTask
-        Gives the offered scenes.
-    grid : GeoBox
-        Grid of the site: granules in its projected system are preferred.
-    baselines : mapping, optional
-        Stored granules, if the store has changed since the task was made. Default: those of the task.
+    `baselines` are the stored granules, if the store has changed since the task was made; default: those of the task.
     """
     pending = task.pending if baselines is None else None
     baselines = task.stored.baselines if baselines is None else baselines
-    pending = pending_days(task.offered, baselines) if pending is None else pending
+    pending = pending or pending_days(task.offered, baselines)
     return not_yet_stored(overpasses(pending.scenes, str(crs_of(grid)), pending.stored), baselines)
 
 
@@ -146,8 +127,8 @@ def search_again(
 ) -> dict[str, SiteTask]:
     """Search again where a missing overpass has a scene without a handle, which was skipped because it is stored.
 
-    Such a scene is needed once more where another granule of its overpass is new, perhaps of another source, and where
-    a store lacks what the ledger says it has.
+    Such a scene is needed again where another granule of its overpass is new, perhaps of another source, and where a
+    store lacks what the ledger says it has.
 
     Parameters
     ----------
@@ -159,7 +140,7 @@ def search_again(
     Returns
     -------
     dict
-        By site id, the tasks with newly searched scenes; their missing overpasses are to be computed again.
+        By site id, the tasks with newly searched scenes; their missing overpasses must be computed again.
 
     Raises
     ------
@@ -171,12 +152,8 @@ def search_again(
     tasks: dict[str, SiteTask] = {}
     spans: dict[tuple[BaseGeometry, str], tuple[date, date]] = {}
     for task, site_overpasses in missing:
-        days = {
-            day
-            for overpass in site_overpasses
-            if any(scene.handle is None for scene in overpass.granules)
-            for day in acquisition_id.day_keys(overpass.acquisition)
-        }
+        skipped = [o.acquisition for o in site_overpasses if any(scene.handle is None for scene in o.granules)]
+        days = {day for acquisition in skipped for day in acquisition_id.day_keys(acquisition)}
         for scene in task.offered if days else ():
             if scene.handle is None and not days.isdisjoint(acquisition_id.day_keys(scene.acquisition)):
                 tasks[task.site.id] = task
@@ -196,11 +173,8 @@ def search_again(
             if (key := (task.searched, name)) in spans:
                 first, last = spans[key]
                 scenes = [scene for scene in scenes if not first <= scene.time.date() <= last]
-                scenes += [
-                    scene
-                    for scene in results[key]
-                    if first <= scene.time.date() <= last and scene.touches(task.site.geometry)
-                ]
+                again = [scene for scene in results[key] if first <= scene.time.date() <= last]
+                scenes += [scene for scene in again if scene.touches(task.site.geometry)]
             offered += scenes
         tasks[site_id] = replace(task, offered=tuple(offered), pending=None)
     return tasks

@@ -44,18 +44,9 @@ class GranuleView(NamedTuple):
 def merge_views(
     update: SiteUpdate, overpass: Overpass, views: Sequence[tuple[Scene, GranuleView | Refusal]], n_units: int
 ) -> Observation:
-    """Merge the granules of an overpass into one observation of a site.
+    """Merge the granules of an overpass (`views`, the preferred one first) into one observation of a site.
 
-    Parameters
-    ----------
-    update : SiteUpdate
-        The site.
-    overpass : Overpass
-        What was read.
-    views : sequence of (Scene, GranuleView or Refusal)
-        Its granules, the preferred one first.
-    n_units : int
-        Number of units around the site.
+    `n_units` is the number of control units around the site.
     """
     good = [(scene, view) for scene, view in views if not isinstance(view, Refusal)]
     refused = [(scene, why) for scene, why in views if isinstance(why, Refusal)]
@@ -79,12 +70,10 @@ def merge_views(
 
 
 def first_clear_means(unit_means: Sequence[np.ndarray]) -> np.ndarray:
-    """Means of each unit from the first granule that saw enough of it, (unit, measure).
+    """Means of each unit from the first granule that saw enough of it.
 
-    Parameters
-    ----------
-    unit_means : sequence of (unit, measure) array
-        One array a granule, the preferred one first; the first measure is the number of clear pixels.
+    All arrays are (unit, measure), one for each granule, the preferred one first; the first measure is the number of
+    clear pixels.
     """
     chosen = unit_means[0]
     for means in unit_means[1:]:
@@ -99,8 +88,7 @@ def new_site_scenes(update: SiteUpdate) -> list[SiteScene]:
     A granule that cannot be read is not named among the stored ones, so that it is retried, if its server gives no
     answer or its overpass is younger than :data:`RETRY_PERIOD`, counted from the newest scene offered.
     """
-    site_scenes = []
-    since = None
+    site_scenes, since = [], None
     if any(observation.unread for observation in update.observations):
         since = max(scene.time for scene in update.task.offered) - RETRY_PERIOD
     for observation in update.observations:
@@ -129,40 +117,9 @@ def _known_measures(record: Record) -> Record:
 
 
 def _site_scene(update: SiteUpdate, observation: Observation, granules: dict[str, str]) -> SiteScene:
-    """Judge an observation; one that cannot be read is recorded as rejected."""
-    if observation.refusal is not None:
-        return _recorded(update, observation, granules, n=0, reason=observation.refusal.reason, measures={})
-    site_means, size = observation.site_means, observation.pixels.shape[1]
-    n = int(site_means[0])
-    units = observation.unit_means[[unit.ring != REFERENCE_RING for unit in update.units]]
-    seen = int(np.isfinite(units[:, MEASURES.index("cover")]).sum())
-    reason = ""
-    if size < MIN_SITE_PIXELS:
-        reason = "FEW_PIXELS"
-    elif n < MIN_CLEAR_FRACTION * size:
-        quality = observation.pixels[PACKED_LAYERS.index("quality")]
-        reason = unseen_reason(quality, observation.scene.quality, np.ones(size, bool))
-    elif seen < MIN_UNITS:
-        reason = "CONTROL_HIDDEN" if len(units) >= MIN_UNITS else "CONTROL_POOR"
-    measures: dict[str, float | None] = {"n_units": float(seen)}
-    if not reason:
-        for index, name in enumerate(MEASURES[1:], start=1):
-            measures[name] = _rounded(site_means[index])
-            finite = units[:, index][np.isfinite(units[:, index])].astype(np.float64)
-            measures[f"control_{name}"] = _rounded(finite.mean()) if finite.size else None
-    return _recorded(update, observation, granules, n=n, reason=reason, measures=measures)
-
-
-def _recorded(
-    update: SiteUpdate,
-    observation: Observation,
-    granules: dict[str, str],
-    *,
-    n: int,
-    reason: str,
-    measures: dict[str, float | None],
-) -> SiteScene:
+    """Judge an observation and make it a record; one that cannot be read is recorded as rejected."""
     scene, pixels, unit_means = observation.scene, observation.pixels, observation.unit_means
+    n, reason, measures = _judge(update, observation)
     record = record_of(
         scene,
         acquisition=observation.overpass.acquisition,
@@ -176,6 +133,30 @@ def _recorded(
         digest=digest(pixels, unit_means if update.units else _no_means(0)),
     )
     return SiteScene(record=record, pixels=pixels, units=unit_means, granules=observation.overpass.granules)
+
+
+def _judge(update: SiteUpdate, observation: Observation) -> tuple[int, str, dict[str, float | None]]:
+    """Number of clear pixels, reason of a rejection or an empty text, and measures."""
+    if observation.refusal is not None:
+        return 0, observation.refusal.reason, {}
+    n, size = int(observation.site_means[0]), observation.pixels.shape[1]
+    units = observation.unit_means[[unit.ring != REFERENCE_RING for unit in update.units]]
+    seen = int(np.isfinite(units[:, MEASURES.index("cover")]).sum())
+    reason = ""
+    if size < MIN_SITE_PIXELS:
+        reason = "FEW_PIXELS"
+    elif n < MIN_CLEAR_FRACTION * size:
+        quality = observation.pixels[PACKED_LAYERS.index("quality")]
+        reason = unseen_reason(quality, observation.scene.quality, np.ones(size, bool))
+    elif seen < MIN_UNITS:
+        reason = "CONTROL_HIDDEN" if len(units) >= MIN_UNITS else "CONTROL_POOR"
+    measures: dict[str, float | None] = {"n_units": float(seen)}
+    if not reason:
+        for index, name in enumerate(MEASURES[1:], start=1):
+            measures[name] = _rounded(observation.site_means[index])
+            finite = units[:, index][np.isfinite(units[:, index])].astype(np.float64)
+            measures[f"control_{name}"] = _rounded(finite.mean()) if finite.size else None
+    return n, reason, measures
 
 
 def _no_means(n_units: int) -> np.ndarray:

@@ -20,17 +20,7 @@ log = structlog.get_logger()
 def new_pictures(
     updates: Sequence[SiteUpdate], new: Mapping[str, Sequence[SiteScene]], sources: RankedSources
 ) -> dict[str, list[Picture]]:
-    """Context pictures of new scenes, by the site's ground key; what cannot be read now is left out.
-
-    Parameters
-    ----------
-    updates : sequence of SiteUpdate
-        Sites of a landscape.
-    new : mapping
-        What is about to be stored, by ground key.
-    sources : RankedSources
-        The scenes are read from them.
-    """
+    """Context pictures of the `new` scenes of a landscape's sites, both by ground key; unreadable ones are left out."""
     requests: dict[tuple[str, str], tuple[Scene, list[tuple[SiteUpdate, str, str]]]] = {}
     stored: dict[str, dict[str, Picture]] = {}
     for update in updates:
@@ -40,9 +30,8 @@ def new_pictures(
         stored[ground] = update.store.pictures(pixels=False)
         records = [one.record for one in new[ground]]
         scenes = {scene.id: scene for one in new[ground] for scene in one.granules}
-        candidates = picture_candidates(
-            records, stored[ground], start=update.task.site.start, seasons=_seasons(update, records)
-        )
+        seasons = _seasons(update, records)
+        candidates = picture_candidates(records, stored[ground], start=update.task.site.start, seasons=seasons)
         for name, record in candidates.items():
             scene = scenes[record.scene]
             requests.setdefault((scene.source, scene.id), (scene, []))[1].append((update, name, record.time))
@@ -53,7 +42,7 @@ def new_pictures(
             ground = update.task.ground
             rgb, clear = drawn[ground]
             if rgb.shape[:2] != update.store.context.shape:
-                log.warning("no context picture of a scene", scene=scene.id, why="its shape is not what was asked for")
+                log.warning("no context picture of a scene", scene=scene.id, why="its shape is not the requested one")
             elif replaces_picture(name, clear, stored[ground].get(name)):
                 pictures.setdefault(ground, []).append(Picture(name=name, time=time, clear=clear, rgb=rgb))
     return pictures

@@ -63,7 +63,6 @@ class SiteUpdate:
     snapshot: str = ""
     """Snapshot of the store after the last commit of this site."""
     grid: GeoBox = field(init=False)
-    """Grid of the site."""
     baselines: Baselines = field(default_factory=dict)
     """What is stored of the site."""
     missing: list[Overpass] = field(init=False)
@@ -112,10 +111,8 @@ class SiteUpdate:
 
         Parameters
         ----------
-        landscape : LandscapeStore
-            The store of the site.
-        source : Source
-            Gives the grid of a new site.
+        landscape, source
+            The store of the site, and the preferred source, which gives the grid of a new one.
         check_time : callable
             Raises TryLater if the clock is behind the time of the newest snapshot.
         unchanged : bool
@@ -143,12 +140,9 @@ class SiteUpdate:
         if self.controls is None:
             self.controls = ControlSet.from_json(self.store.controls)
             self.waits = not self.controls.units
-        if unchanged and task.stored.landscape is not None:
-            self.baselines = task.stored.baselines
-            self.missing = missing_overpasses(task, self.grid)
-        else:
-            self.baselines = self.store.baselines()
-            self.missing = missing_overpasses(task, self.grid, self.baselines)
+        as_read = unchanged and task.stored.landscape is not None
+        self.baselines = task.stored.baselines if as_read else self.store.baselines()
+        self.missing = missing_overpasses(task, self.grid, None if as_read else self.baselines)
         if self.missing:
             check_time(landscape.written)
 
@@ -165,18 +159,11 @@ class SiteUpdate:
             return Outcome(site=self.task.site, state=self.state, error=self.error)
         out = left_out(self.controls.units, self.task.others)
         fetched = FetchResult(
-            stored=self.store,
-            snapshot=self.snapshot,
-            new=tuple(self.new),
-            controls=self.controls,
-            new_controls=self.task.controls is None and not self.waits,
-            waits=self.waits,
-            tried=self.tried,
-            left_out=out,
-            new_left_out=out != self.task.left_out,
-            terrain=self.terrain,
+            stored=self.store, snapshot=self.snapshot, new=tuple(self.new), controls=self.controls,
+            new_controls=self.task.controls is None and not self.waits, waits=self.waits, tried=self.tried,
+            left_out=out, new_left_out=out != self.task.left_out, terrain=self.terrain,
             new_terrain=self.task.terrain is None,
-        )
+        )  # fmt: skip
         return Outcome(site=self.task.site, state="done", fetched=fetched)
 
 

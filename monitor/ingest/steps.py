@@ -6,6 +6,7 @@ it by any scheduler, and gives the result back.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
 import structlog
@@ -47,7 +48,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Overpasses of a landscape that are read by one graph and handled together."""
+    """See the module."""
 
     rows: list[dict[SiteUpdate, Overpass]]
     """For each overpass the sites that need it, ascending by time."""
@@ -109,13 +110,9 @@ class Step:
     def _layout(self, reading: Reading) -> PixelLayout:
         key = tuple(update.task.site.id for update in reading.updates)
         if key not in self.layouts:
-            self.layouts[key] = PixelLayout.of(
-                [
-                    (update.grid, update.inside, [unit.geometry for unit in self.units[update]])
-                    for update in reading.updates
-                ],
-                averaged=reading.source.reduces_on_server,
-            )
+            units = [[unit.geometry for unit in self.units[update]] for update in reading.updates]
+            parts = [(update.grid, update.inside, own) for update, own in zip(reading.updates, units, strict=True)]
+            self.layouts[key] = PixelLayout.of(parts, averaged=reading.source.reduces_on_server)
         return self.layouts[key]
 
     def _split(self, datasets: Sequence[xr.Dataset]) -> ScenesRead:
@@ -157,21 +154,14 @@ def make_steps(
 ) -> list[Step]:
     """Split what sites need into steps of at most :data:`COMMIT_SIZE` overpasses or :data:`MAX_STEP_BYTES` of pixels.
 
-    Parameters
-    ----------
-    needed : mapping
-        Overpasses that each site needs.
-    units, sources, handle
-        See :class:`Step`.
+    `needed` gives the overpasses that each site needs; `units`, `sources`, `handle`: see :class:`Step`.
     """
     by_acquisition: dict[str, dict[SiteUpdate, Overpass]] = {}
     for update, overpasses in needed.items():
         for overpass in overpasses:
             by_acquisition.setdefault(overpass.acquisition, {})[update] = overpass
-    ordered = sorted(
-        by_acquisition.values(),
-        key=lambda row: min((overpass.main.time, overpass.acquisition) for overpass in row.values()),
-    )
+    first = {name: min(overpass.main.time for overpass in row.values()) for name, row in by_acquisition.items()}
+    ordered = [by_acquisition[name] for name in sorted(by_acquisition, key=lambda name: (first[name], name))]
     batches: list[list[dict[SiteUpdate, Overpass]]] = []
     sizes = {update: 2 * len(PACKED_LAYERS) * int(update.inside.sum()) for update in needed}
     size = MAX_STEP_BYTES
@@ -182,12 +172,8 @@ def make_steps(
         batches[-1].append(row)
         size += sum(sizes[update] for update in row)
     layouts: dict[tuple[str, ...], PixelLayout] = {}
-    return [
-        Step(
-            rows=rows, readings=_readings(rows, sources), units=units, layouts=layouts, sources=sources, handle=handle
-        )
-        for rows in batches
-    ]  # fmt: skip
+    shared = partial(Step, units=units, layouts=layouts, sources=sources, handle=handle)
+    return [shared(rows=rows, readings=_readings(rows, sources)) for rows in batches]
 
 
 def _read_already(update: SiteUpdate, overpass: Overpass) -> Observation | None:

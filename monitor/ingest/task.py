@@ -49,7 +49,7 @@ class StoredGranules:
 
 
 NOTHING_STORED: Final = StoredGranules(landscape=None, baselines={})
-"""For a site that is new."""
+"""For a new site."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,6 @@ class SiteTask:
     """What the update of one site needs."""
 
     site: Site
-    """The site as registered."""
     ground: str
     """Key of its outline, start and biome, see :func:`monitor.sites.site.ground_key`."""
     folder: Path
@@ -73,8 +72,8 @@ class SiteTask:
     controls: ControlSet | None
     """The frozen control units; None: those of the store, else they are chosen in this update."""
     others: tuple[tuple[BaseGeometry, date], ...]
-    """Outline and start of every other site near the units or their search area, retired ones included: control
-    units are chosen outside them, and left out where a site was registered later."""
+    """Outline and start of every other site near the units or their search area, retired ones included: no control
+    unit is chosen in them, and units in a site that was registered later are left out."""
     until: date
     """Last day of the search."""
     waiting_in: Path | None = None
@@ -122,7 +121,6 @@ class Outcome:
     """How the update of one site ended."""
 
     site: Site
-    """The site."""
     state: str
     """``done``, ``failed`` or ``deferred``."""
     error: str | None = None

@@ -48,10 +48,8 @@ def update_landscape(
     ----------
     tasks : sequence of SiteTask
         Sites of one landscape, or new ones that are to become one.
-    sources : RankedSources
-        The preferred one gives grid and ring of new sites.
-    elevation : ElevationModel, optional
-        Gives the terrain of sites and candidates.
+    sources, elevation
+        The preferred source gives grid and ring of new sites, the model the terrain of sites and candidates.
     hold : callable
         Context manager that holds the lock of a landscape's folder, and raises TryLater if others hold it.
     check_time : callable
@@ -128,17 +126,13 @@ def _create(store: LandscapeStore, updates: Sequence[SiteUpdate], check_lock: Ch
         return
     members = [
         Member(
-            ground=update.task.ground,
-            site=update.task.site.id,
-            grid=update.grid,
-            inside=update.inside,
-            context=context_grid(update.task.site, update.grid),
-            units=tuple(unit.id for unit in update.units),
+            ground=update.task.ground, site=update.task.site.id, grid=update.grid, inside=update.inside,
+            context=context_grid(update.task.site, update.grid), units=tuple(unit.id for unit in update.units),
             controls=update.controls.to_json(),
         )
         for update in updates
         if update.controls is not None
-    ]
+    ]  # fmt: skip
     with errors_fail(updates):
         check_lock()
         store.create(members, biome=updates[0].task.site.biome)
