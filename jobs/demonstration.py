@@ -60,41 +60,27 @@ OUTPUT_NAMES = (
 
 
 def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
-    """Run the demonstration (see the module) and print the comparison.
+    """Run the demonstration (see the module) in a folder and print the comparison, as JSON or as a table.
 
-    Parameters
-    ----------
-    out : Path
-        Folder for all outputs; those of another seed are removed first.
-    seed : int
-        Assigns the fates to the sites.
-    as_json : bool
-        Print the comparison as JSON instead of a table.
-
-    Returns
-    -------
-    Exit
-        The highest exit status of all nights.
+    Outputs of another `seed`, which assigns the fates to the sites, are removed first. Returns the highest exit status
+    of all nights.
 
     Raises
     ------
     BadConfiguration
         The folder contains something else.
     """
-    source = Sample(seed)
     dealt = deal_fates(seed)
-    config = out / "regrowth.toml"
-    text = CONFIGURATION.format(seed=seed)
-    _remove_other_seed(out, config, text)
-    truth: dict[str, dict[str, Any]] = {_id(place): {"fate": fate.name, "theta": fate.truth} for place, fate in dealt}
+    _remove_other_seed(out, seed)
+    truth = {_id(place): {"fate": fate.name, "theta": fate.truth} for place, fate in dealt}
     _write(out / "truth.json", json.dumps(truth, indent=2) + "\n")
     write_inputs(out, seed=seed)
-    settings = load(config)
+    settings = load(out / "regrowth.toml")
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
     with progress("history") as report:
         worst = exit_status(fetch_history(settings, until=FIRST_NIGHT - timedelta(days=1), progress=report))
-    nights = _nights(source)
+    nights = _nights(Sample(seed))
     sent = 0
     with progress("nights") as report:
         for number, day in enumerate(nights, start=1):
@@ -104,7 +90,12 @@ def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
             report(number, len(nights))
     latest = {values["site"]: values for values in json.loads((out / "status.json").read_text(encoding="utf-8"))}
     if as_json:
-        print_json({"seed": seed, "sites": _compared(truth, latest), "messages_sent": sent})
+        keys = ("status", "alert", "theta", "theta_low", "theta_high")
+        sites = [
+            {"site": site, "fate": true["fate"], **{key: latest[site][key] for key in keys}}
+            for site, true in truth.items()
+        ]
+        print_json({"seed": seed, "sites": sites, "messages_sent": sent})
     else:
         _print_comparison(out, dict(dealt), latest, nights=len(nights), sent=sent)
     return worst
@@ -116,13 +107,12 @@ def write_inputs(out: Path, *, seed: int) -> None:
     _write(out / "regrowth.toml", CONFIGURATION.format(seed=seed))
 
 
-def _remove_other_seed(out: Path, config: Path, text: str) -> None:
+def _remove_other_seed(out: Path, seed: int) -> None:
     """Create the folder, and remove the outputs of another seed; anything else in it stays."""
     out.mkdir(parents=True, exist_ok=True)
+    config = out / "regrowth.toml"
     present = config.read_text(encoding="utf-8") if config.is_file() else None
-    if present == text:
-        return
-    if present is None and not any(out.iterdir()):
+    if present == CONFIGURATION.format(seed=seed) or (present is None and not any(out.iterdir())):
         return
     if present is not None and not present.startswith(CONFIGURATION.splitlines()[0]):
         msg = f"{config} was not written by a demonstration; choose another folder with --out"
@@ -172,20 +162,11 @@ def _write(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _compared(truth: dict[str, dict[str, Any]], latest: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    keys = ("status", "alert", "theta", "theta_low", "theta_high")
-    return [
-        {"site": site, "fate": true["fate"], **{key: latest[site][key] for key in keys}} for site, true in truth.items()
-    ]
-
-
 def _print_comparison(
     out: Path, fates: dict[int, Fate], latest: dict[str, dict[str, Any]], *, nights: int, sent: int
 ) -> None:
-    table = Table(title="Changes put into the imagery, and what the monitor reports")
     headings = ("site", "true story", "expected status", "reported status", "share of uplift (95 %)", "true", "alert")
-    for heading in headings:
-        table.add_column(heading)
+    table = Table(*headings, title="Changes put into the imagery, and what the monitor reports")
     right = 0
     for place, fate in fates.items():
         values = latest[_id(place)]

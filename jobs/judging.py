@@ -21,7 +21,7 @@ from monitor.ledger.transaction import Transaction
 from monitor.maps.failing import failing_map
 from monitor.series.columns import Columns, observed_until
 from monitor.sites.site import Site, ground_key
-from monitor.verdict.assess import LateSeasonState, assess_with_late_season
+from monitor.verdict.assess import assess_with_late_season
 from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.failing_area import reports_failing_area, with_failing_area
@@ -45,12 +45,10 @@ def judge(
 
     Parameters
     ----------
-    t : Transaction
-        Of the ledger.
-    outcome : Outcome
-        Of the update of the site, with what was fetched.
-    observed : Columns
-        All observations of the site.
+    t, run
+        Transaction of the ledger, and id of the run.
+    outcome, observed
+        Of the update of the site, with what was fetched, and all its observations.
     constants : Calibration
         Of the pool of the site.
     rain : Reason or None
@@ -61,8 +59,6 @@ def judge(
         First day that any source is searched for.
     as_of : date
         Observations up to this day are used.
-    run : str
-        Id of the run.
 
     Returns
     -------
@@ -93,16 +89,17 @@ def judge(
         conditions = SiteConditions.seen(
             site, series, as_of=as_of, since=imagery_since, alpha=alpha, constants=constants
         )
-        _save_detectability(t, ground_key(outcome.site), conditions, site)
-    assessment = _with_failing_area(assessment, late_season, fetched, site, series, constants)
+        ground = ground_key(outcome.site)
+        if (t.ground_data(ground, "detectability") or {}).get("made_from") != conditions.key:
+            t.save_ground_data(ground, "detectability", detectability_json(conditions, site.start))
+    if late_season is not None and reports_failing_area(assessment, site):
+        stored, snapshot = fetched.stored, fetched.snapshot
+        failing = failing_map(stored, snapshot, site, series, late_season.day, lambda: late_season, constants=constants)
+        if failing is not None:
+            assessment = with_failing_area(assessment, failing.ground, site, constants)
+    values = assessment_to_json(assessment)
     fresh = t.add_assessment(
-        site.id,
-        as_of.isoformat(),
-        digest,
-        assessment_to_json(assessment),
-        version=site.version,
-        snapshot=fetched.snapshot,
-        run=run,
+        site.id, as_of.isoformat(), digest, values, version=site.version, snapshot=fetched.snapshot, run=run
     )
     if fresh and newest:
         _update_alert(t, assessment)
@@ -125,39 +122,9 @@ def _digest(
     site: Site, series: Columns, constants: Calibration, alpha: float, reasons: Sequence[str], episode: int
 ) -> str:
     """Hash of everything that an assessment depends on."""
-    content: list[Any] = [
-        site.version,
-        constants.hash,
-        __version__,
-        alpha,
-        site.slope_degrees,
-        reasons,
-        *((episode, site.start.isoformat()) if episode > 1 else ()),
-    ]
+    content: list[Any] = [site.version, constants.hash, __version__, alpha, site.slope_degrees, reasons]
+    content += [episode, site.start.isoformat()] if episode > 1 else []
     return hashlib.sha256(json.dumps(content).encode() + series["chain"][-1:].tobytes()).hexdigest()
-
-
-def _save_detectability(t: Transaction, ground: str, conditions: SiteConditions, site: Site) -> None:
-    """Simulate and store how likely a failure is detected, unless that is stored for the same conditions."""
-    if (t.ground_data(ground, "detectability") or {}).get("made_from") != conditions.key:
-        t.save_ground_data(ground, "detectability", detectability_json(conditions, site.start))
-
-
-def _with_failing_area(
-    assessment: Assessment,
-    late_season: LateSeasonState | None,
-    fetched: FetchResult,
-    site: Site,
-    series: Columns,
-    constants: Calibration,
-) -> Assessment:
-    """The assessment with the failing area, where the pixels show it."""
-    if late_season is None or not reports_failing_area(assessment, site):
-        return assessment
-    failing = failing_map(
-        fetched.stored, fetched.snapshot, site, series, late_season.day, lambda: late_season, constants=constants
-    )
-    return assessment if failing is None else with_failing_area(assessment, failing.ground, site, constants)
 
 
 def _update_alert(t: Transaction, assessment: Assessment) -> None:

@@ -29,7 +29,7 @@ def send(ledger: Ledger, outputs_root: Path, *, release: bool = False) -> tuple[
     Parameters
     ----------
     ledger : Ledger
-        Open; its guard is called before each message.
+        Opened; its guard is called before each message.
     outputs_root : Path
         Folder under which messages are written.
     release : bool
@@ -103,10 +103,8 @@ def _hold_mass_falls(t: Transaction, waiting: Sequence[Notice]) -> set[str]:
         assessed = t.sites_assessed_before(day.isoformat())
         failed = assessed & {notice.alert.site for notice in notices}
         if is_mass_fall(len(failed), len(assessed)):
-            why = (
-                f"{len(failed)} of {len(assessed)} sites fell on {day}; look at their scenes, then: "
-                "regrowth alerts release"
-            )
+            fell = f"{len(failed)} of {len(assessed)} sites fell on {day}"
+            why = f"{fell}; look at their scenes, then: regrowth alerts release"
             log.error("messages are held", messages=len(notices), why=why)
             for notice in notices:
                 t.mark_unsent(notice.id, error=f"held: {why}")
