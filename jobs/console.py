@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,10 @@ from jobs.exits import Exit, status_of
 from jobs.kernel_cache import choose_cache
 from jobs.logs import redacted, set_up_logs
 from monitor.errors import MonitorError, as_disk_full
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+    from monitor.ledger.ledger import Ledger
 
 UsageError: Any = typer.BadParameter.__base__
 """Raised for invalid usage. typer exports only a subclass of it."""
@@ -98,6 +102,17 @@ def print_registry_changes(manifest: dict[str, Any]) -> None:
 def printable(text: str) -> str:
     """Text in which control characters, for instance in names from a registry, are replaced by question marks."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+@contextmanager
+def installation(config: Path | None) -> Iterator[tuple["Settings", "Ledger"]]:
+    """The settings of an installation and its ledger, which is closed at the end of the ``with`` block."""
+    from jobs.installation import open_ledger
+    from jobs.settings import load
+
+    settings = load(config)
+    with open_ledger(settings) as ledger:
+        yield settings, ledger
 
 
 @contextmanager

@@ -1,14 +1,16 @@
 """``regrowth alerts``: list alerts, answer them, and release held messages."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, new_app, print_json
+from jobs.clock import today
+from jobs.console import AsJson, Config, installation, new_app, print_json
 from jobs.exits import Exit
+from monitor.errors import BadData
 
 if TYPE_CHECKING:
     from monitor.alerts.alert import Alert
@@ -26,10 +28,7 @@ def alerts_list(
     as_json: AsJson = False,
 ) -> None:
     """Alerts that are not resolved, oldest first."""
-    from jobs.installation import open_ledger
-    from jobs.settings import load
-
-    with open_ledger(load(config)) as ledger, ledger.reading() as t:
+    with installation(config) as (_, ledger), ledger.reading() as t:
         alerts = t.alerts(None if every else ["open", "acknowledged", "snoozed"])
     if as_json:
         print_json(alerts)
@@ -60,7 +59,7 @@ def alerts_snooze(
     """Silence an alert until a day, unless it gets worse."""
     from monitor.alerts.lifecycle import snooze
 
-    if until.date() <= datetime.now(UTC).date():
+    if until.date() <= today():
         msg = f"{until.date()} is not after today"
         raise typer.BadParameter(msg, param_hint="--until")
     _change(config, alert_id, lambda alert: snooze(alert, until.date()), as_json=as_json)
@@ -80,8 +79,7 @@ def alerts_resolve(
     if verdict not in ("confirmed", "false-alarm", "treated"):
         msg = f"{verdict!r} is none of confirmed, false-alarm, treated"
         raise typer.BadParameter(msg, param_hint="--verdict")
-    day = datetime.now(UTC).date()
-    _change(config, alert_id, lambda alert: resolve(alert, answer=verdict, note=note, day=day), as_json=as_json)
+    _change(config, alert_id, lambda alert: resolve(alert, answer=verdict, note=note, day=today()), as_json=as_json)
 
 
 @app.command("release")
@@ -106,13 +104,10 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
 
 
 def _change(config: Path | None, alert_id: str, change: Callable[["Alert"], "Alert"], *, as_json: bool) -> None:
-    from jobs.installation import open_ledger
     from jobs.records import from_json, to_json
-    from jobs.settings import load
     from monitor.alerts.alert import Alert
-    from monitor.errors import BadData
 
-    with open_ledger(load(config)) as ledger, ledger.transaction() as t:
+    with installation(config) as (_, ledger), ledger.transaction() as t:
         alert = next((alert for alert in t.alerts() if alert["id"] == alert_id), None)
         if alert is None:
             msg = f"no alert {alert_id!r}; 'regrowth alerts list --all' lists all alerts"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, print_json
+from jobs.console import AsJson, Config, installation, print_json
 from jobs.exits import Exit
 
 
@@ -23,9 +23,8 @@ def explain(
     """
     from jobs.calibration import constants_used
     from jobs.episodes import in_episode
-    from jobs.installation import open_ledger, selected_sites
+    from jobs.installation import selected_sites
     from jobs.records import from_json
-    from jobs.settings import load
     from jobs.sources import describe_sources
     from monitor.errors import BadData
     from monitor.sites.site import ground_key
@@ -37,8 +36,7 @@ def explain(
     if language not in ("en", "zh"):
         msg = f"{language!r} is neither en nor zh"
         raise typer.BadParameter(msg, param_hint="--language")
-    settings = load(config)
-    with open_ledger(settings) as ledger:
+    with installation(config) as (settings, ledger):
         (chosen,) = selected_sites(ledger, [site])
         with ledger.reading() as t:
             latest, calibrations, episodes = t.latest_assessment(site), t.calibrations(), t.episodes(site)

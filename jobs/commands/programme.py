@@ -3,17 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.console import AsJson, Config, print_json, printable
+from jobs.console import AsJson, Config, installation, print_json, printable
 
 
 def programme(config: Config = None, as_json: AsJson = False) -> None:
     """Hectares by status, province, intervention and year, against the pledge. Reads the ledger only."""
-    from jobs.installation import open_ledger, selected_sites
-    from jobs.settings import load
+    from jobs.installation import selected_sites
     from monitor.publish.programme import programme_summary
 
-    settings = load(config)
-    with open_ledger(settings) as ledger:
+    with installation(config) as (settings, ledger):
         sites = selected_sites(ledger)
         with ledger.reading() as t:
             latest = {site: row[2] for site, row in t.latest_assessments().items()}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, new_app, print_json, printable
+from jobs.clock import today
+from jobs.console import AsJson, Config, installation, new_app, print_json, printable
 from jobs.exits import Exit
 
 if TYPE_CHECKING:
@@ -62,8 +63,6 @@ def check(
 
 def _print_future_starts(sites: "Sequence[Site]") -> None:
     """Name sites that start in the future: a mistyped year would otherwise show on the pages only."""
-    from jobs.clock import today
-
     for site in sites:
         if site.start > today():
             typer.echo(f"{printable(site.id)}: the start, {site.start}, is in the future; nothing is judged before.")
@@ -82,23 +81,19 @@ def add(
     assumed number of scenes. Exit status: 0 all sites are stored, 65 some were refused (the others are stored).
     """
     from jobs.calibration import Calibrations, Pool
-    from jobs.clock import today
     from jobs.detectability import detectability_json, simulate_all
-    from jobs.installation import open_ledger
     from jobs.records import from_json
     from jobs.registry import add_sites
-    from jobs.settings import load
     from monitor.sites.site import Site
     from monitor.verdict.site_conditions import SiteConditions
 
-    settings = load(config)
-    since = min(source.since for source in settings.source)
-    with open_ledger(settings) as ledger:
+    with installation(config) as (settings, ledger):
         changes = add_sites(ledger, file)
         with ledger.transaction() as t:
             sites = [from_json(values, Site) for values in t.sites()]
             constants = Calibrations(t, sites, as_of=today())
     fresh = [site for site in sites if site.id in {*changes["added"], *changes["changed"]}]
+    since = min(source.since for source in settings.source)
     conditions = [
         SiteConditions.assumed(site, since=since, alpha=settings.alerts.alpha, constants=constants.of(Pool.of(site)))
         for site in fresh
@@ -134,12 +129,9 @@ def retire(
     the sites from the next night on, or at once after `regrowth publish`. Exit status: 0 done, 65 a site is not in the
     ledger, and none was retired.
     """
-    from jobs.clock import today
-    from jobs.installation import open_ledger
     from jobs.registry import retire as retire_sites
-    from jobs.settings import load
 
-    with open_ledger(load(config)) as ledger:
+    with installation(config) as (_, ledger):
         done = retire_sites(ledger, sites, today=today())
     if as_json:
         print_json(done)
@@ -155,10 +147,7 @@ def retire(
 @app.command("list")
 def list_(config: Config = None, as_json: AsJson = False) -> None:
     """Sites in the ledger, with start, episode, intervention, plan and hectares."""
-    from jobs.installation import open_ledger
-    from jobs.settings import load
-
-    with open_ledger(load(config)) as ledger, ledger.reading() as t:
+    with installation(config) as (_, ledger), ledger.reading() as t:
         sites, episodes = t.sites(), t.all_episodes()
     for site in sites:
         episode = episodes[site["id"]][-1]
@@ -191,13 +180,9 @@ def replant(
     An open alert is resolved as treated; earlier assessments and the registry's `start` stay. Exit status: 0 done, 65
     the site is unknown or the start is impossible.
     """
-    from jobs.clock import today
     from jobs.episodes import replant as replant_site
-    from jobs.installation import open_ledger
-    from jobs.settings import load
 
-    settings = load(config)
-    with open_ledger(settings) as ledger:
+    with installation(config) as (settings, ledger):
         alpha = settings.alerts.alpha
         episode = replant_site(ledger, site, start=start.date(), why=why, alpha=alpha, today=today())
     if as_json:
