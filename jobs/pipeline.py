@@ -120,16 +120,11 @@ def night(
         outcomes = publish(settings, ledger, compute, as_of=as_of) if pages else {}
         expire_snapshots(settings.store.root, ledger)
         manifest = {
-            "run": run,
-            "as_of": as_of.isoformat(),
-            "version": __version__,
-            "sites": [state.results[site.id] for site in sites],
-            "registry": registry.to_json(),
-            "never_offered": state.never_offered,
-            "messages_sent": sent + sent_last,
-            "messages_waiting": waiting,
+            "run": run, "as_of": as_of.isoformat(), "version": __version__,
+            "sites": [state.results[site.id] for site in sites], "registry": registry.to_json(),
+            "never_offered": state.never_offered, "messages_sent": sent + sent_last, "messages_waiting": waiting,
             "pages_failed": {site: error for site, error in outcomes.items() if error},
-        }
+        }  # fmt: skip
         _end_run(ledger, run, manifest)
         log.info("night done", as_of=as_of.isoformat(), sites=len(sites), messages=sent + sent_last)
         return manifest
@@ -169,13 +164,12 @@ def _update_and_assess(
 
 def _assess_fetched(state: _Night, outcome: Outcome) -> None:
     """Record what was fetched for a site, and assess it unless its constants are still to be set."""
-    site = outcome.site
+    site, pool = outcome.site, Pool.of(outcome.site)
     if outcome.never_offered:
         state.never_offered.append(site.id)
     if outcome.fetched is None:
         state.results[site.id] = site_result(outcome)
         return
-    pool = Pool.of(site)
     constants = None if pool in state.constants.due else state.constants.of(pool)
     state.results[site.id] = _assess(state, outcome, outcome.fetched, constants, record=True)
     if constants is None and state.results[site.id]["state"] == "done":
@@ -202,21 +196,15 @@ def _assess(
     try:
         series = observation_series(site, fetched)
         result = site_result(outcome, series)
+        alpha, since = state.settings.alerts.alpha, min(source.since for source in state.settings.source)
         with state.ledger.transaction() as t:
             if record:
                 record_observations(t, outcome, fetched)
             if constants is not None and t.is_current(site.id):  # it may have been retired meanwhile
                 result |= judge(
-                    t,
-                    outcome,
-                    series,
-                    constants,
-                    state.rain.get(site.id),
-                    alpha=state.settings.alerts.alpha,
-                    imagery_since=min(source.since for source in state.settings.source),
-                    as_of=state.as_of,
-                    run=state.run,
-                )
+                    t, outcome, series, constants, state.rain.get(site.id), alpha=alpha, imagery_since=since,
+                    as_of=state.as_of, run=state.run,
+                )  # fmt: skip
     except MonitorError as error:
         log.error("site not judged", site=site.id, error=str(error))
         failure = "deferred" if isinstance(error, TryLater) else "failed"
@@ -267,11 +255,9 @@ def fetch_history(
             never_offered += [outcome.site.id] if outcome.never_offered else []
             progress(len(results), len(sites))
         manifest = {
-            "as_of": until.isoformat(),
-            "sites": [results[site.id] for site in sites],
-            "registry": registry.to_json(),
+            "as_of": until.isoformat(), "sites": [results[site.id] for site in sites], "registry": registry.to_json(),
             "never_offered": never_offered,
-        }
+        }  # fmt: skip
         _end_run(ledger, run, manifest)
         return manifest
 
@@ -280,15 +266,14 @@ def _record_fetched(ledger: Ledger, outcome: Outcome) -> dict[str, Any]:
     """Record what was fetched for a site, without assessing it; returns its entry in the manifest."""
     fetched = outcome.fetched
     result = site_result(outcome)
-    if fetched is None:
-        return result
-    try:
-        if fetched.new:
-            result = site_result(outcome, observation_series(outcome.site, fetched))
-        with ledger.transaction() as t:
-            record_observations(t, outcome, fetched)
-    except StoreBroken as error:
-        result |= {"state": "failed", "error": f"site {outcome.site.id!r}: {error}"}
+    if fetched is not None:
+        try:
+            if fetched.new:
+                result = site_result(outcome, observation_series(outcome.site, fetched))
+            with ledger.transaction() as t:
+                record_observations(t, outcome, fetched)
+        except StoreBroken as error:
+            result |= {"state": "failed", "error": f"site {outcome.site.id!r}: {error}"}
     return result
 
 

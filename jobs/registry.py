@@ -31,7 +31,6 @@ class Drift:
     """Differences between a registry file and the ledger."""
 
     path: Path
-    """The file."""
     added: Sequence[Site] = ()
     """Sites in the file only; with `restore_retired` also retired sites in the file."""
     changed: Sequence[Site] = ()
@@ -62,10 +61,11 @@ class Drift:
 
     def to_json(self) -> dict[str, Any]:
         """Site ids by kind of difference: the member ``registry`` of a manifest."""
-        ids = {name: list(getattr(self, name)) for name in ("missing", "retired", "start_edited", "refused")}
         return {
-            "added": [site.id for site in self.added], "changed": [site.id for site in self.changed], **ids,
-            "unknown_columns": dict(self.columns), "error": self.error, "said": self.sentences(),
+            "added": [site.id for site in self.added], "changed": [site.id for site in self.changed],
+            "missing": list(self.missing), "retired": list(self.retired), "start_edited": list(self.start_edited),
+            "refused": list(self.refused), "unknown_columns": dict(self.columns), "error": self.error,
+            "said": self.sentences(),
         }  # fmt: skip
 
     def sentences(self) -> list[str]:
@@ -89,22 +89,20 @@ class Drift:
         if self.columns:
             sentences.append(f"columns of {self.path.name} that are not read: {columns_in_words(self.columns)}")
         if self.error:
-            sentences.append(
-                f"the registry cannot be read; the run continues with the sites in the ledger: {self.error}"
-            )
+            why = "the registry cannot be read; the run continues with the sites in the ledger"
+            sentences.append(f"{why}: {self.error}")
         return sentences
 
 
 def start_edited(site: str, before: str, after: str) -> str:
     """Sentence: why the edited start of an assessed site is not applied, and what to do instead."""
-    name = shlex.quote(site)
-    replant = (
-        f"for new work, with the old start in the file: regrowth sites replant {name} --start {after} --why TEXT; "
-    )
+    name, replant = shlex.quote(site), ""
+    if after > before:
+        command = f"regrowth sites replant {name} --start {after} --why TEXT"
+        replant = f"for new work, with the old start in the file: {command}; "
     return (
         f"start of {site} is {after} in the file and stays {before}, since it has been judged by that start; "
-        f"{replant if after > before else ''}if {before} was always wrong: regrowth sites retire {name}, and "
-        "give the corrected site a new id"
+        f"{replant}if {before} was always wrong: regrowth sites retire {name}, and give the corrected site a new id"
     )
 
 
@@ -136,10 +134,10 @@ def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool
         else:
             unchanged.append(site.id)
     in_file = {entry.label for entry in report.entries}
+    missing = [site for site, before in sorted(known.items()) if before.current and site not in in_file]
     return Drift(
-        path=path, added=added, changed=changed, unchanged=unchanged, retired=retired, start_edited=edited,
-        missing=[site for site, before in sorted(known.items()) if before.current and site not in in_file],
-        refused=[entry.label for entry in report.refused], columns=report.columns,
+        path=path, added=added, changed=changed, unchanged=unchanged, missing=missing, retired=retired,
+        start_edited=edited, refused=[entry.label for entry in report.refused], columns=report.columns,
     )  # fmt: skip
 
 

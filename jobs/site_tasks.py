@@ -109,25 +109,17 @@ def site_tasks(
             within = named_controls_near(named, site.id, area)
             near = tree.query([area, *(within or ())])[1]
         others = [every[i] for i in np.unique(near) if every[i].id != site.id]
-        tasks.append(
-            SiteTask(
-                site=site,
-                ground=ground,
-                folder=root if site.id in restarts else root / homes.get(ground, ""),
-                offered=offer.scenes,
-                pending=offer.pending,
-                searched=offer.searched,
-                stored=stored.get(site.id, NOTHING_STORED),
-                controls=controls,
-                terrain=Terrain.from_json(terrain[ground]) if ground in terrain else None,
-                others=tuple((other.geometry, other.start) for other in others),
-                until=until,
-                left_out={unit: date.fromisoformat(day) for unit, day in unit_days.get(ground, {}).items()},
-                missing_source=offer.missing_source,
-                within=within,
-                waiting_in=root / homes[ground] if site.id in restarts else None,
-            )
-        )
+        task = SiteTask(
+            site=site, ground=ground, folder=root if site.id in restarts else root / homes.get(ground, ""),
+            offered=offer.scenes, pending=offer.pending, searched=offer.searched,
+            stored=stored.get(site.id, NOTHING_STORED), controls=controls,
+            terrain=Terrain.from_json(terrain[ground]) if ground in terrain else None,
+            others=tuple((other.geometry, other.start) for other in others), until=until,
+            left_out={unit: date.fromisoformat(day) for unit, day in unit_days.get(ground, {}).items()},
+            missing_source=offer.missing_source, within=within,
+            waiting_in=root / homes[ground] if site.id in restarts else None,
+        )  # fmt: skip
+        tasks.append(task)
     return _with_new_landscapes(tasks, root, restarts), left_out
 
 

@@ -38,7 +38,6 @@ class LedgerContents:
     sites: int = 0
     """Number of sites, retired ones too."""
     current_sites: frozenset[str] = frozenset()
-    """Ids of the sites that are not retired."""
     nights: Sequence[Any] = ()
     """Rows of the last nights, newest first."""
     newest_run: datetime | None = None
@@ -93,14 +92,10 @@ def _missing_or_read_only(file: Path, store_root: Path) -> Finding | None:
 
 @contextmanager
 def connected(url: str) -> Iterator["Connection"]:
-    """A connection to the ledger that changes nothing by itself.
+    """A connection to the ledger that changes nothing.
 
-    Raises
-    ------
-    SQLAlchemyError
-        The database cannot be reached within 5 s or cannot be read.
-    ModuleNotFoundError
-        Its driver is not installed.
+    Raises SQLAlchemyError if the database cannot be reached within 5 s or cannot be read, and ModuleNotFoundError if
+    its driver is not installed.
     """
     from sqlalchemy import create_engine
 
@@ -153,6 +148,7 @@ def ledger(contents: LedgerContents | Finding, store_root: Path) -> Iterator[Fin
     from monitor.ledger.ledger import NEWEST_MIGRATION
 
     name, version = contents.name, contents.version
+    message = f"{name} is of version {version or 'none'}"
     if contents.is_current:
         if not contents.has_history and (problem := missing_history(name, store_root)):
             yield broken("ledger", problem, WRONG_LEDGER)
@@ -165,11 +161,10 @@ def ledger(contents: LedgerContents | Finding, store_root: Path) -> Iterator[Fin
         message = f"{name} contains tables of something else: {', '.join(sorted(contents.tables)[:3])}"
         yield broken("ledger", message, "set a database of its own by [ledger] url")
     elif version is None or version < NEWEST_MIGRATION:
-        message = f"{name} is of version {version or 'none'}; the next command migrates it to {NEWEST_MIGRATION}"
-        yield note("ledger", message, "regrowth sites list")
+        yield note("ledger", f"{message}; the next command migrates it to {NEWEST_MIGRATION}", "regrowth sites list")
     else:
-        message = f"{name} is of version {version}, newer than this program ({NEWEST_MIGRATION})"
-        yield broken("ledger", message, "update the program: make setup")
+        fix = "update the program: make setup"
+        yield broken("ledger", f"{message}, newer than this program ({NEWEST_MIGRATION})", fix)
 
 
 def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work: bool) -> Finding:

@@ -28,9 +28,8 @@ MUST_LOAD: Final = (
 )  # fmt: skip
 """Libraries with compiled code, and those of the store: it is not enough that they are installed, they must load."""
 MIN_FREE_BYTES: Final = 1 << 30
-"""Free space that a night needs at least. [byte]"""
 MIN_FREE_FILES: Final = 100_000
-"""Files that the disk must still be able to hold: a night adds nine small ones to the store of a site."""
+"""Files that the disk must still be able to hold."""
 MAX_LOCK_AGE: Final = timedelta(hours=24)
 """A run that holds the lock for longer hangs: the next night is due."""
 RELEASED: Final = datetime(2026, 11, 1, tzinfo=UTC)
@@ -63,7 +62,8 @@ def packages() -> Iterator[Finding]:
         fix = "pip install --no-deps --editable .    (or: make setup)"
         yield broken("packages", f"{DISTRIBUTION} itself is not installed", fix)
         return
-    problems = [problem for line in requirements if (problem := _unmet(line))] or _load_failures()
+    problems = [problem for line in requirements if (problem := _unmet(line))]
+    problems = problems or [problem for name in MUST_LOAD if (problem := _load_failure(name))]
     if problems:
         fix = "make clean setup    (or: pip install --no-deps --require-hashes -r requirements.lock)"
         yield broken("packages", "; ".join(problems), fix)
@@ -83,14 +83,12 @@ def _unmet(requirement: str) -> str | None:
     return None
 
 
-def _load_failures() -> list[str]:
-    failures = []
-    for name in MUST_LOAD:
-        try:
-            importlib.import_module(name)
-        except Exception as error:  # noqa: BLE001 - a library that does not load may raise anything
-            failures.append(f"{name} is installed but does not load ({one_line(error)})")
-    return failures
+def _load_failure(name: str) -> str | None:
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001 - a library that does not load may raise anything
+        return f"{name} is installed but does not load ({one_line(error)})"
+    return None
 
 
 def _numbers(version: str) -> list[int]:
@@ -116,9 +114,8 @@ def folder(check: str, root: Path) -> Iterator[Finding]:
         return
     place = _nearest_existing(root)
     free, disk = shutil.disk_usage(place).free, os.statvfs(place)
-    message = f"{root}, {free / 1e9:.1f} GB free"
-    message += f", room for {disk.f_favail:,} files" if disk.f_files else ""  # some file systems have no such limit
-    message += "" if root.exists() else ", created by the first run"
+    files = f", room for {disk.f_favail:,} files" if disk.f_files else ""  # some file systems have no such limit
+    message = f"{root}, {free / 1e9:.1f} GB free{files}{'' if root.exists() else ', created by the first run'}"
     if free < MIN_FREE_BYTES:
         fix = f"free some space, or set a larger disk by [{check}] root"
         yield broken(check, f"{message}; at least {MIN_FREE_BYTES / 1e9:.1f} GB are needed", fix)
