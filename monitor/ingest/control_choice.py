@@ -101,14 +101,13 @@ def choose_controls(
 
 
 def known_terrain(elevation: ElevationModel | None, geometries: Sequence[BaseGeometry]) -> list[Terrain | None]:
-    """Terrain of some geometries; None where it is unknown, which the verdict says and which stops nothing."""
-    if elevation is None:
-        return [None] * len(geometries)
+    """Terrain of some geometries; None where it is unknown, which the verdict reports and which stops nothing."""
     try:
-        return terrain_of(elevation, geometries)
+        if elevation is not None:
+            return terrain_of(elevation, geometries)
     except MonitorError as error:
         log.warning("terrain is not known", error=str(error))
-        return [None] * len(geometries)
+    return [None] * len(geometries)
 
 
 @dataclass(slots=True, eq=False)
@@ -130,12 +129,10 @@ class _Selection:
     def find_candidates(self, sources: RankedSources) -> None:
         task = self.update.task
         covered = unary_union([scene.footprint for scene in task.offered if scene.footprint is not None])
+        others, ring = [outline for outline, _ in task.others], sources.first.ring
         self.candidates = tuple(
-            candidate_units(
-                task.site.geometry, [outline for outline, _ in task.others], self.update.grid, sources.first.ring,
-                covered=covered, within=task.within,
-            )
-        )  # fmt: skip
+            candidate_units(task.site.geometry, others, self.update.grid, ring, covered=covered, within=task.within)
+        )
 
     def next_batch(self) -> list[Overpass]:
         self.batch = self.batches.pop(0)
@@ -148,8 +145,7 @@ class _Selection:
         for observation in self.update.observations:
             size = observation.pixels.nbytes + observation.unit_means.nbytes
             if observation.refusal is not None:
-                if observation.refusal.reason in RETRIED:
-                    self.unreadable.append(observation.refusal)
+                self.unreadable += [observation.refusal] if observation.refusal.reason in RETRIED else []
                 continue
             if not observation.unread and size <= room - kept:
                 kept += size
@@ -191,12 +187,10 @@ class _Selection:
             np.stack([means for _, means in self.means]), dims=("time", "unit", "measure"),
             coords={"time": times, "measure": list(MEASURES)},
         )  # fmt: skip
-        terrain = known_terrain(elevation, [site.geometry, *(unit.geometry for unit in self.candidates)])
-        update.terrain = terrain[0]
+        own, *others = known_terrain(elevation, [site.geometry, *(unit.geometry for unit in self.candidates)])
+        update.terrain = own
+        promised = 0.0 if after_start else site.plan.A  # references show the state before the start
         update.controls = select_units(
-            means.isel(unit=0),
-            means.isel(unit=slice(1, None)),
-            self.candidates,
-            promised=0.0 if after_start else site.plan.A,  # references show the state before the start
-            terrain=None if terrain[0] is None else (terrain[0], terrain[1:]),
-        )
+            means.isel(unit=0), means.isel(unit=slice(1, None)), self.candidates, promised=promised,
+            terrain=None if own is None else (own, others),
+        )  # fmt: skip

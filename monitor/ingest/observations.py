@@ -96,9 +96,9 @@ def new_site_scenes(update: SiteUpdate) -> list[SiteScene]:
         retried = observation.unread if recent else observation.unanswered
         granules = {tile: baseline for tile, baseline in observation.overpass.baselines.items() if tile not in retried}
         site_scenes.append(_site_scene(update, observation, granules))
-    repeated = {one.record.acquisition for one in site_scenes}.intersection(update.baselines)
-    stored = {one.acquisition: _known_measures(one) for one in update.store.records()} if repeated else {}
-    return [one for one in site_scenes if stored.get(one.record.acquisition) != _known_measures(one.record)]
+    repeated = {scene.record.acquisition for scene in site_scenes}.intersection(update.baselines)
+    stored = {record.acquisition: _known_measures(record) for record in update.store.records()} if repeated else {}
+    return [scene for scene in site_scenes if stored.get(scene.record.acquisition) != _known_measures(scene.record)]
 
 
 def _site_means(update: SiteUpdate, scene: Scene, pixels: np.ndarray) -> np.ndarray:

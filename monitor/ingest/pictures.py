@@ -66,6 +66,5 @@ def _draw(scene: Scene, updates: Sequence[SiteUpdate], sources: RankedSources) -
 def _seasons(update: SiteUpdate, records: Sequence[Record]) -> list[int | None]:
     """Year of the growing season of each scene; None outside the seasons."""
     season = GrowingSeason.of(update.task.site)
-    days = np.array([record.time[:10] for record in records], "datetime64[D]").astype(np.int64)
-    years, positions = season.locate(days)
+    years, positions = season.locate(np.array([record.time[:10] for record in records], "datetime64[D]").astype(int))
     return [int(year) if 0 < at <= season.length else None for year, at in zip(years, positions, strict=True)]

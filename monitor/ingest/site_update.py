@@ -31,7 +31,6 @@ class Observation:
     """One overpass as seen by one site and its control units, granules merged."""
 
     overpass: Overpass
-    """What was read."""
     scene: Scene
     """Granule that gives scale, offset and time."""
     pixels: np.ndarray
@@ -59,12 +58,10 @@ class SiteUpdate:
     error: str | None = None
     """Why the site failed or is deferred."""
     store: StoredSite = field(init=False)
-    """The site in its store, once that exists."""
     snapshot: str = ""
     """Snapshot of the store after the last commit of this site."""
     grid: GeoBox = field(init=False)
     baselines: Baselines = field(default_factory=dict)
-    """What is stored of the site."""
     missing: list[Overpass] = field(init=False)
     """Overpasses that are offered and not stored."""
     controls: ControlSet | None = None
@@ -74,7 +71,6 @@ class SiteUpdate:
     tried: int | None = None
     """See :class:`FetchResult`."""
     terrain: Terrain | None = None
-    """Terrain of the site; None: unknown."""
     source_down: str = ""
     """Why some scene could not be read: its source is down."""
     observations: list[Observation] = field(default_factory=list)
@@ -171,10 +167,7 @@ class SiteUpdate:
 def errors_fail(updates: Sequence[SiteUpdate]) -> Iterator[None]:
     """Turn an error within the ``with`` block into the failure of these sites, so that it stops no other site.
 
-    Raises
-    ------
-    BadConfiguration
-        A source refuses the credentials: every other site would fail too.
+    BadConfiguration is raised: every other site would fail too.
     """
     try:
         yield

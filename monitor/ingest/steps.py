@@ -71,13 +71,8 @@ class Step:
     def graph(self) -> Delayed:
         """Lazy Datasets of all readings, or the error of building them."""
         try:
-            lazy = [
-                observe(
-                    self.sources, reading.source, reading.scenes, self._layout(reading),
-                    ENDMEMBERS[reading.updates[0].task.site.biome],
-                )
-                for reading in self.readings
-            ]  # fmt: skip
+            endmembers = ENDMEMBERS[self.updates[0].task.site.biome]  # a landscape has one biome
+            lazy = [observe(self.sources, r.source, r.scenes, self._layout(r), endmembers) for r in self.readings]
         except Exception as error:
             log.exception("a bug while a graph is built", sites=len(self.updates))
             return cast("Delayed", delayed(error, traverse=False))
@@ -91,28 +86,23 @@ class Step:
                 update.fail("failed", f"its scenes could not be read: {type(result).__name__}: {result}")
             return
         scenes = self._split(result)
-        for row in self.rows:
-            for update, overpass in row.items():
-                if update.alive:
-                    self._add_observation(update, overpass, scenes)
+        for update, overpass in (pair for row in self.rows for pair in row.items()):
+            if update.alive:
+                self._add_observation(update, overpass, scenes)
         self.handle([update for update in updates if update.alive])
         for update in updates:
             update.observations.clear()
 
     def split_by_site(self) -> list["Step"]:
         """One step for each site."""
-        steps = []
-        for update in self.updates:
-            rows = [{update: row[update]} for row in self.rows if update in row]
-            steps.append(replace(self, rows=rows, readings=_readings(rows, self.sources)))
-        return steps
+        own = [[{update: row[update]} for row in self.rows if update in row] for update in self.updates]
+        return [replace(self, rows=rows, readings=_readings(rows, self.sources)) for rows in own]
 
     def _layout(self, reading: Reading) -> PixelLayout:
         key = tuple(update.task.site.id for update in reading.updates)
         if key not in self.layouts:
-            units = [[unit.geometry for unit in self.units[update]] for update in reading.updates]
-            parts = [(update.grid, update.inside, own) for update, own in zip(reading.updates, units, strict=True)]
-            self.layouts[key] = PixelLayout.of(parts, averaged=reading.source.reduces_on_server)
+            sites = [(u.grid, u.inside, [unit.geometry for unit in self.units[u]]) for u in reading.updates]
+            self.layouts[key] = PixelLayout.of(sites, averaged=reading.source.reduces_on_server)
         return self.layouts[key]
 
     def _split(self, datasets: Sequence[xr.Dataset]) -> ScenesRead:
@@ -120,9 +110,8 @@ class Step:
         scenes: dict[tuple[SiteUpdate, str, str], GranuleView | Refusal] = {}
         for reading, dataset in zip(self.readings, datasets, strict=True):
             layout = self._layout(reading)
-            pixels, site_means, unit_means, refused = (
-                dataset[name].values for name in ("pixels", "site_means", "unit_means", "refused")
-            )
+            names = ("pixels", "site_means", "unit_means", "refused")
+            pixels, site_means, unit_means, refused = (dataset[name].values for name in names)
             for i, scene in enumerate(reading.scenes):
                 for refusal in {refusal for refusal in refused[i] if refusal is not None}:
                     log.warning("a scene cannot be used", scene=scene.id, reason=refusal.reason, why=refusal.why)

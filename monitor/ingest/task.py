@@ -43,13 +43,11 @@ class StoredGranules:
     landscape: LandscapeStore | None
     """The store as it was read; None: nothing is stored."""
     baselines: Baselines
-    """Processing baseline of each granule."""
     key: tuple[str, int] = ("", 0)
     """Name of the landscape and a number in it: equal where the granules are shared."""
 
 
 NOTHING_STORED: Final = StoredGranules(landscape=None, baselines={})
-"""For a new site."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +73,6 @@ class SiteTask:
     """Outline and start of every other site near the units or their search area, retired ones included: no control
     unit is chosen in them, and units in a site that was registered later are left out."""
     until: date
-    """Last day of the search."""
     waiting_in: Path | None = None
     """Store in which the site waits without control units, if they are to be chosen now in another landscape."""
     left_out: LeftOut = field(default_factory=dict)
@@ -93,9 +90,7 @@ class FetchResult:
     """State of one site after its update."""
 
     stored: StoredSite
-    """The site in its store."""
     snapshot: str
-    """Snapshot of the store."""
     new: tuple[str, ...]
     """Acquisitions stored by this update."""
     controls: ControlSet
@@ -109,7 +104,6 @@ class FetchResult:
     new_left_out: bool
     """Whether the ledger has others."""
     terrain: Terrain | None
-    """Terrain of the site; None: unknown."""
     new_terrain: bool
     """Whether the ledger lacks it."""
     tried: int | None = None

@@ -82,13 +82,9 @@ def update_landscape(
         for_each(waiting, SiteUpdate.keep_waiting)
         for_each(updates, lambda update: _complete(update, elevation))
         _create(store, [update for update in updates if update.alive and update not in waiting], check_lock)
-        incomplete = [update for update in updates if update.alive and update.missing]
-        yield make_steps(
-            {update: update.missing for update in incomplete},
-            {update: update.units for update in incomplete},
-            sources,
-            lambda observed: _store_observations(store, observed, sources, check_lock),
-        )
+        missing = {update: update.missing for update in updates if update.alive and update.missing}
+        units = {update: update.units for update in missing}
+        yield make_steps(missing, units, sources, lambda seen: _store_observations(store, seen, sources, check_lock))
     return updates
 
 
@@ -137,11 +133,11 @@ def _create(store: LandscapeStore, updates: Sequence[SiteUpdate], check_lock: Ch
         check_lock()
         store.create(members, biome=updates[0].task.site.biome)
 
-    def find(update: SiteUpdate) -> None:
+    def open_created(update: SiteUpdate) -> None:
         update.store = StoredSite(store, update.task.ground)
         update.snapshot = update.store.snapshot
 
-    for_each(updates, find)
+    for_each(updates, open_created)
 
 
 def _store_observations(
@@ -157,13 +153,13 @@ def _store_observations(
     for_each(updates, judge)
     rows: dict[str, dict[str, SiteScene]] = {}
     for ground, site_scenes in new.items():
-        for one in site_scenes:
-            rows.setdefault(one.record.acquisition, {})[ground] = one
+        for scene in site_scenes:
+            rows.setdefault(scene.record.acquisition, {})[ground] = scene
     for name in [name for name, row in rows.items() if len(granules_of(row)) > MAX_GRANULES]:
         log.error("an overpass has more granules than can be stored", acquisition=name, most=MAX_GRANULES)
         del rows[name]
     if rows:
-        ordered = sorted(rows.values(), key=lambda row: min(one.record.time for one in row.values()))
+        ordered = sorted(rows.values(), key=lambda row: min(scene.record.time for scene in row.values()))
         with errors_fail(updates):
             check_lock()
             message = f"{len(rows)} scenes of {len(new)} sites of {store.name}"
@@ -172,7 +168,7 @@ def _store_observations(
             stored = [row[update.task.ground] for row in ordered if update.task.ground in row]
             if stored and update.alive:
                 update.snapshot = update.store.snapshot
-                update.new += [one.record.acquisition for one in stored]
+                update.new += [scene.record.acquisition for scene in stored]
     for update in updates:
         if update.source_down:
             update.fail("deferred", update.source_down)
