@@ -18,41 +18,29 @@ from monitor.sites.site import Site
 
 
 @contextmanager
-def open_ledger(settings: Settings, guard: Callable[[], None] = lambda: None) -> Iterator[Ledger]:
+def open_ledger(
+    settings: Settings, guard: Callable[[], None] = lambda: None, *, create: bool = True
+) -> Iterator[Ledger]:
     """Open the ledger, and close it at the end of the ``with`` block; `guard` is called before each commit.
 
+    If the ledger is a file that does not exist, it is created, or replaced by an empty ledger in memory (not `create`).
+
     Raises
     ------
     BadConfiguration
-        The ledger has no history, but stores exist.
+        The ledger does not exist or has no history, but stores exist.
     """
-    ledger_is_new(settings)  # before an empty ledger replaces one that was lost
-    with closing(Ledger(settings.ledger.url, guard)) as ledger:
-        check_history(ledger, settings.store.root)
+    url, root = make_url(settings.ledger.url), settings.store.root
+    file = Path(url.database or "")
+    new = url.drivername.startswith("sqlite") and not file.exists()
+    if new and (problem := missing_history(file.name, root)):  # before an empty ledger replaces one that was lost
+        raise BadConfiguration(problem)
+    with closing(Ledger("sqlite://" if new and not create else settings.ledger.url, guard)) as ledger:
+        with ledger.reading() as t:
+            has_history = t.has_history()
+        if not has_history and (problem := missing_history(ledger.name, root)):
+            raise BadConfiguration(problem)
         yield ledger
-
-
-def ledger_is_new(settings: Settings) -> bool:
-    """Whether the ledger is a file that does not exist yet.
-
-    Raises
-    ------
-    BadConfiguration
-        It does not exist, but stores do.
-    """
-    url = make_url(settings.ledger.url)
-    new = url.drivername.startswith("sqlite") and not Path(url.database or "").exists()
-    if new and (problem := missing_history(Path(url.database or "").name, settings.store.root)):
-        raise BadConfiguration(problem)
-    return new
-
-
-def check_history(ledger: Ledger, root: Path) -> None:
-    """Raise BadConfiguration if stores exist under a root and the ledger contains no run and no snapshot."""
-    with ledger.reading() as t:
-        has_history = t.has_history()
-    if not has_history and (problem := missing_history(ledger.name, root)):
-        raise BadConfiguration(problem)
 
 
 def missing_history(ledger: str, root: Path) -> str | None:

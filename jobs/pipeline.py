@@ -6,7 +6,6 @@ one, and the history of a new site is fetched like any other scene.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -20,7 +19,7 @@ from jobs.cost_estimate import estimate_cost
 from jobs.executor import Compute, open_executor
 from jobs.exits import Exit
 from jobs.ingest import observation_series, record_observations, site_result, update_sites
-from jobs.installation import check_history, ledger_is_new, open_ledger, selected_sites
+from jobs.installation import open_ledger, selected_sites
 from jobs.judging import judge
 from jobs.lock import Lock, hold_lock
 from jobs.outbox import send
@@ -61,7 +60,7 @@ class _Night:
     """By site what the rain of the season adds to the reasons of its assessment."""
     constants: Calibrations
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By site its entry in the manifest."""
+    """Entry of each site in the manifest."""
     never_offered: list[str] = field(default_factory=list)
     """Sites of which no source has ever offered a scene."""
     without_constants: list[Outcome] = field(default_factory=list)
@@ -297,8 +296,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
         As for :func:`night`.
     """
     root = settings.store.root
-    with closing(Ledger("sqlite://" if ledger_is_new(settings) else settings.ledger.url)) as ledger:
-        check_history(ledger, root)
+    with open_ledger(settings, create=False) as ledger:
         check_clock(ledger)
         registry = read_and_compare(ledger, settings.registry.path)
         sites = selected_sites(ledger, only, ahead=registry.fresh)
