@@ -205,6 +205,13 @@ def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, An
 
     Returned are ids: of sites ``retired`` now or ``already`` before, and of ``alerts`` that were resolved.
 
+    Parameters
+    ----------
+    ledger, sites
+        Open ledger, and ids of the sites.
+    today : date
+        Current date, UTC.
+
     Raises
     ------
     BadData

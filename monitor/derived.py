@@ -36,7 +36,7 @@ class _Stored(msgspec.Struct, kw_only=True, array_like=True):
 
 
 def get(path: Path, inputs: Sequence[object], make: Callable[[], Values], *, module: str) -> Values:
-    """Read a result from its file, or compute and store it if inputs or code have changed.
+    """Read a result from its file, or compute and store it if inputs or code have changed; arrays are read-only.
 
     Parameters
     ----------
@@ -44,36 +44,25 @@ def get(path: Path, inputs: Sequence[object], make: Callable[[], Values], *, mod
         File of the result. If it is missing, damaged or cannot be written, the result is computed.
     inputs : sequence
         All that the result depends on besides code: arrays, bytes, and values identified by their ``repr``.
-    make : callable
-        Computes the result.
-    module : str
-        Module of the code that computes it, as in ``__name__``.
-
-    Returns
-    -------
-    mapping
-        The result; its arrays are read-only.
+    make, module
+        Function that computes the result, and the module of its code, as in ``__name__``.
     """
     key = _hash([code_hash(module), *inputs])
     stored = _load(path)
     if stored is not None and stored.key == key:
-        arrays = {
-            name: np.frombuffer(content, kind).reshape(shape) for name, (kind, shape, content) in stored.arrays.items()
-        }
+        arrays = {name: np.frombuffer(data, kind).reshape(shape) for name, (kind, shape, data) in stored.arrays.items()}
         return {**stored.plain, **arrays}
     values = make()
-    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-    plain = {name: value for name, value in values.items() if name not in arrays}
-    content = msgspec.msgpack.encode(
-        _Stored(
-            key=key,
-            plain=plain,
-            arrays={name: (a.dtype.str, a.shape, np.ascontiguousarray(a).tobytes()) for name, a in arrays.items()},
-        )
-    )
+    new = _Stored(key=key, plain={}, arrays={})
+    for name, value in values.items():
+        if isinstance(value, np.ndarray):
+            new.arrays[name] = value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes()
+        else:
+            new.plain[name] = value
+    content = msgspec.msgpack.encode(new)
     with suppress(OSError):  # without the file the result is computed again
         path.parent.mkdir(parents=True, exist_ok=True)
-        _overwrite(path, int(google_crc32c.value(content)).to_bytes(_CHECK, "big"), content)
+        _overwrite(path, int(google_crc32c.value(content)).to_bytes(_CHECK, "big") + content)
     return values
 
 
@@ -140,7 +129,7 @@ def _load(path: Path) -> _Stored | None:
     return None
 
 
-def _overwrite(path: Path, *parts: bytes) -> None:
+def _overwrite(path: Path, content: bytes) -> None:
     """Overwrite a file in place. A run killed here leaves a damaged file, which its checksum reveals; writing another
     file and moving it takes several times as long. A file shared by hard link with a copy is replaced.
     """
@@ -148,6 +137,5 @@ def _overwrite(path: Path, *parts: bytes) -> None:
         if path.stat().st_nlink > 1 or not os.access(path, os.W_OK):
             path.unlink()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as file:
-        for part in parts:
-            file.write(part)
+        file.write(content)
         file.truncate()

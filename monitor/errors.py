@@ -94,22 +94,11 @@ def redacted(text: str) -> str:
 
 
 def as_disk_full(error: BaseException, place: object) -> DiskFull | None:
-    """Convert an error that reports a full disk.
+    """Convert an error of the system or a library that reports a full disk; None: it reports anything else.
 
-    Parameters
-    ----------
-    error : BaseException
-        Raised by the system or a library.
-    place : object
-        File or folder that was written to.
-
-    Returns
-    -------
-    DiskFull or None
-        None if the error reports anything else.
+    `place` is the file or folder that was written to.
     """
     message = str(error)
-    reported = getattr(error, "errno", None) in _DISK_FULL_CODES or any(text in message for text in _DISK_FULL_TEXTS)
-    if not reported:
-        return None
-    return DiskFull(f"the disk is full: make room at {place}, then run again; nothing is lost")
+    if getattr(error, "errno", None) in _DISK_FULL_CODES or any(text in message for text in _DISK_FULL_TEXTS):
+        return DiskFull(f"the disk is full: make room at {place}, then run again; nothing is lost")
+    return None

@@ -101,7 +101,10 @@ def compose_mail(notice: Notice, site: Site, assessment: Assessment) -> EmailMes
 def message_to_json(notice: Notice, site: Site, assessment: Assessment) -> dict[str, Any]:
     """JSON values of the message of a notice, for webhooks and files; null instead of NaN and infinity.
 
-    Parameters are those of :func:`compose_mail`.
+    Parameters
+    ----------
+    notice, site, assessment
+        See :func:`compose_mail`.
     """
     language = words.language_of(site)
     context = _context(notice, site, assessment, language)
@@ -123,7 +126,14 @@ def message_to_json(notice: Notice, site: Site, assessment: Assessment) -> dict[
 def write_message(notice: Notice, site: Site, assessment: Assessment, root: Path) -> Path:
     """Write a message to ``messages/`` under an output root, as ``.eml`` and ``.json``; the path of the mail.
 
-    Writing the same notice again gives the same two files. Parameters are those of :func:`compose_mail`.
+    Writing the same notice again gives the same two files.
+
+    Parameters
+    ----------
+    notice, site, assessment
+        See :func:`compose_mail`.
+    root : Path
+        Output root.
 
     Raises
     ------

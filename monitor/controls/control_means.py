@@ -32,7 +32,7 @@ def unchanged_units(means: xr.DataArray, *, since: date | None = None) -> xr.Dat
     Parameters
     ----------
     means : xr.DataArray
-        (time, unit, measure) with ``cover``, see ``StoredSite.unit_means``; in any order.
+        (time, unit, measure) with ``cover``, in any order.
     since : date, optional
         First day of the intervention: each unit is compared with its years before that day; with its first year if
         None or if there are none.
@@ -51,11 +51,8 @@ def unchanged_units(means: xr.DataArray, *, since: date | None = None) -> xr.Dat
     """
     cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
     last = _last_fit(cover, np.ones(cover.shape, dtype=bool), means.time.values, since)
-    return xr.DataArray(
-        _year(means.time.values)[:, None] <= last,
-        dims=("time", "unit"),
-        coords={"time": means.time, "unit": means.unit},
-    )
+    fit, coords = _year(means.time.values)[:, None] <= last, {"time": means.time, "unit": means.unit}
+    return xr.DataArray(fit, dims=("time", "unit"), coords=coords)
 
 
 def _year(times: np.ndarray) -> np.ndarray:
@@ -108,12 +105,7 @@ def last_fit_year(
     """Last year in which each unit can be compared with, (unit,); :data:`NEVER_CHANGED`: every year.
 
     See :func:`unchanged_units`; it follows from that year and those before it. Reference units are compared with each
-    other.
-
-    Parameters
-    ----------
-    means, controls, since, left_out
-        See :func:`compare`.
+    other. Parameters are those of :func:`compare`.
     """
     units, times = means.unit.values, means.time.values
     cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
@@ -217,7 +209,6 @@ def _yearly(difference: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     rows = difference[chosen]
     seen = np.isfinite(rows)
     count = seen.sum(axis=0)
-    mean: np.ndarray = np.where(
-        count >= MIN_YEAR_SCENES, np.where(seen, rows, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan
-    )
+    total = np.where(seen, rows, 0.0).sum(axis=0)
+    mean: np.ndarray = np.where(count >= MIN_YEAR_SCENES, total / np.maximum(count, 1), np.nan)
     return mean

@@ -76,20 +76,9 @@ def orbit_steps(
 
 
 def _steps(series: np.ndarray, orbit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Level of each orbit minus the mean over all scenes, by least squares on differences of neighbours in time.
+    """Level of each orbit minus the mean over all scenes, (orbit, column), by least squares on (scene, column) series.
 
-    Parameters
-    ----------
-    series : (scene, column) array
-        NaN where not seen.
-    orbit : (scene,) int array
-        Number of the orbit.
-    pairs : (scene - 1,) bool array
-        Scenes that are compared with the next.
-
-    Returns
-    -------
-    (orbit, column) array
+    The differences of neighbours in time are used, where `pairs` (scene - 1,).
     """
     n = int(orbit.max()) + 1
     first = np.flatnonzero(pairs)

@@ -53,7 +53,7 @@ def left_out(units: Sequence[Unit], sites: Sequence[tuple[BaseGeometry, date]]) 
 
 
 def left_out_mask(units: Sequence[str], days: np.ndarray, left: LeftOut) -> np.ndarray:
-    """Units that are left out, scene by scene.
+    """Units that are left out, scene by scene: (time, unit) bool.
 
     Parameters
     ----------
@@ -63,10 +63,6 @@ def left_out_mask(units: Sequence[str], days: np.ndarray, left: LeftOut) -> np.n
         Times of the scenes, UTC.
     left : mapping
         See :data:`LeftOut`.
-
-    Returns
-    -------
-    (time, unit) bool array
     """
     since = np.array([left.get(str(unit), date.max) for unit in units], dtype="datetime64[D]")
     absent: np.ndarray = days.astype("datetime64[D]")[:, None] >= since

@@ -96,12 +96,11 @@ class ControlSet:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for the ledger."""
-        units: list[dict[str, Any]] = [
-            {"id": u.id, "geometry": mapping(u.geometry), "distance": round(u.distance, 1)} for u in self.units
-        ]  # fmt: skip
-        for unit, values in zip(self.units, units, strict=True):
-            if unit.ring != 1:  # left out otherwise: sets frozen before there were rings keep their hash
-                values["ring"] = unit.ring
+        units = [
+            {"id": u.id, "geometry": mapping(u.geometry), "distance": round(u.distance, 1)}
+            | ({} if u.ring == 1 else {"ring": u.ring})  # sets frozen before there were rings keep their hash
+            for u in self.units
+        ]
         return {"units": units, "balance": self.balance, "candidates": self.candidates}
 
     @classmethod
@@ -129,22 +128,16 @@ def _shapes(geometries: Sequence[dict[str, Any]]) -> Sequence[BaseGeometry]:
 
 
 def candidate_units(
-    site: BaseGeometry,
-    others: Sequence[BaseGeometry],
-    lattice: GeoBox,
-    ring: tuple[float, float],
-    *,
-    covered: BaseGeometry | None = None,
-    within: Sequence[BaseGeometry] | None = None,
-) -> list[Unit]:
+    site: BaseGeometry, others: Sequence[BaseGeometry], lattice: GeoBox, ring: tuple[float, float], *,
+    covered: BaseGeometry | None = None, within: Sequence[BaseGeometry] | None = None,
+) -> list[Unit]:  # fmt: skip
     """Squares of the site's size in a ring around it, outside every registered site.
 
     Parameters
     ----------
-    site : shapely geometry
-        Longitude and latitude. [degree]
-    others : sequence of shapely geometry
-        Every other registered site: ground within the inner distance of one is excluded as well. [degree]
+    site, others : shapely geometry
+        Site, and every other registered site, longitude and latitude: ground within the inner distance of any of them
+        is excluded. [degree]
     lattice : GeoBox
         Grid that gives the projected system and the lattice of pixels.
     ring : tuple of float
@@ -190,23 +183,16 @@ def candidate_units(
 
 
 def _squares(
-    site: BaseGeometry,
-    closed: BaseGeometry,
-    ground: BaseGeometry | None,
-    lattice: GeoBox,
-    side: int,
-    *,
-    reach: float,
-    inner: float,
-) -> list[Unit]:
+    site: BaseGeometry, closed: BaseGeometry, ground: BaseGeometry | None, lattice: GeoBox, side: int, *,
+    reach: float, inner: float,
+) -> list[Unit]:  # fmt: skip
     """Squares of `side` pixels on the site's lattice, farther than `inner` and up to `reach` [m], projected."""
     crs, pixel = crs_of(lattice), abs(lattice.resolution.x)
     step = (side + 1) * pixel
     inset = pixel / 3
     shut, seen = prep(closed), None if ground is None else prep(ground)
-    grid = site_grid(
-        lonlat(site, crs), crs=crs, resolution=pixel, anchor=(lattice.affine.c, lattice.affine.f), margin=0.0
-    )
+    anchor = lattice.affine.c, lattice.affine.f
+    grid = site_grid(lonlat(site, crs), crs=crs, resolution=pixel, anchor=anchor, margin=0.0)
     left, top = grid.affine.c, grid.affine.f
     steps = math.ceil(reach / step)
     squares = []
@@ -215,21 +201,16 @@ def _squares(
             x, y = left + column * step, top - row * step
             square = box(x + inset, y - side * pixel + inset, x + side * pixel - inset, y - inset)
             distance = square.distance(site)
-            if not inner < distance <= reach or shut.intersects(square):
-                continue
-            if seen is None or seen.contains(square):
+            free = inner < distance <= reach and not shut.intersects(square)
+            if free and (seen is None or seen.contains(square)):
                 squares.append(Unit(id=f"r{row}c{column}", geometry=square, distance=distance))
     return squares
 
 
 def select_units(
-    site: xr.DataArray,
-    ground: xr.DataArray,
-    units: Sequence[Unit],
-    *,
-    promised: float = 0.0,
+    site: xr.DataArray, ground: xr.DataArray, units: Sequence[Unit], *, promised: float = 0.0,
     terrain: tuple[Terrain, Sequence[Terrain | None]] | None = None,
-) -> ControlSet:
+) -> ControlSet:  # fmt: skip
     """Select the candidates that behaved most like the site before the start, in two disjoint rings where possible.
 
     Parameters
@@ -278,9 +259,8 @@ def select_units(
     selected = [i for i, _ in chosen]
     balance = _balance(features, yearly, selected)
     chosen += [(i, REFERENCE_RING) for i in _references(yearly, usable, selected, promised)]
-    return ControlSet(
-        units=tuple(replace(units[i], ring=ring) for i, ring in chosen), balance=balance, candidates=len(units)
-    )
+    frozen = tuple(replace(units[i], ring=ring) for i, ring in chosen)
+    return ControlSet(units=frozen, balance=balance, candidates=len(units))
 
 
 def _features(site: xr.DataArray, ground: xr.DataArray) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
@@ -375,10 +355,8 @@ def _standardised(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
 
 
 def _same_terrain(here: Terrain, there: Terrain) -> bool:
-    if not abs(there.elevation - here.elevation) <= MAX_HEIGHT_DIFFERENCE:
-        return False
     classes = np.searchsorted(SLOPE_CLASSES, [here.slope, there.slope], side="right")
-    if classes[0] != classes[1]:
+    if not abs(there.elevation - here.elevation) <= MAX_HEIGHT_DIFFERENCE or classes[0] != classes[1]:
         return False
     if min(here.slope, there.slope) <= STEEP_SLOPE:
         return True

@@ -53,25 +53,18 @@ def site_series(
     left_out: LeftOut | None = None,
     snapshot: str | None = None,
 ) -> Columns:
-    """Build the series of a site.
+    """Build the series of a site: the columns of :mod:`monitor.series.columns`, ascending by (time, acquisition).
 
     Parameters
     ----------
-    stored : StoredSite
-        Stored scenes of the site.
+    stored, site
+        The site (its start is used) and its stored scenes.
     controls : ControlSet
         Frozen control units; without units the control means stored with each scene are used.
-    site : Site
-        Its start is used.
     left_out : mapping, optional
         First day on which units no longer count, see :func:`monitor.controls.screening.left_out`.
     snapshot : str, optional
         Default: the newest.
-
-    Returns
-    -------
-    mapping
-        The columns of :mod:`monitor.series.columns`, ascending by (time, acquisition).
 
     Raises
     ------
@@ -89,12 +82,8 @@ def site_series(
     before, now = ({name: values[part] for name, values in seen.items()} for part in (slice(over), slice(over, None)))
     units = [(unit.id, unit.ring, left_out.get(unit.id)) for unit in controls.units]
     inputs = [*(before[name] for name in (*_STORED_COLUMNS, "sensor", "orbit")), stored.units, units, site.start]
-    past = derived.get(
-        stored.derived.with_name(f"{stored.derived.name}.series"),
-        inputs,
-        partial(_years_over, stored, before, controls, site, left_out),
-        module=__name__,
-    )
+    file = stored.derived.with_name(f"{stored.derived.name}.series")
+    past = derived.get(file, inputs, partial(_years_over, stored, before, controls, site, left_out), module=__name__)
     compared = _compared(stored, now, controls, past["last_fit"], left_out)
     ground = _corrected(_ground(compared.rings, compared.reference), now, past["steps"])
     this_year = _judged(now, ground, compared.few, past["chain"][-1:].tobytes())
@@ -147,12 +136,8 @@ def _ground(rings: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
 def _orbits(seen: Columns) -> list[str]:
     """Name of the orbit of each scene; empty: unknown, or the scene is not accepted."""
     # a path of Landsat and an orbit of Sentinel-2 may have the same number
-    return [
-        f"{sensor.split('-')[0]} {orbit}" if accepted and orbit else ""
-        for sensor, orbit, accepted in zip(
-            decode_texts(seen["sensor"]), decode_texts(seen["orbit"]), seen["accepted"].tolist(), strict=True
-        )
-    ]
+    rows = zip(decode_texts(seen["sensor"]), decode_texts(seen["orbit"]), seen["accepted"].tolist(), strict=True)
+    return [f"{sensor.split('-')[0]} {orbit}" if accepted and orbit else "" for sensor, orbit, accepted in rows]
 
 
 def _orbit_steps(seen: Columns, ground: Columns, units: np.ndarray) -> Steps:
@@ -191,18 +176,10 @@ def _corrected(ground: Columns, seen: Columns, steps: Steps) -> Columns:
 
 
 def _judged(seen: Columns, ground: Columns, few: np.ndarray | None, before: bytes = b"") -> dict[str, np.ndarray]:
-    """Columns of the series of some scenes.
+    """Columns of the series of some scenes, from their stored columns and the values of the control ground.
 
-    Parameters
-    ----------
-    seen : mapping
-        Stored columns, after the offset check.
-    ground : mapping
-        (time,) values of the control ground by column.
-    few : (time,) bool array or None
-        Whether fewer than ten units can be compared with in each scene; None: there are no units.
-    before : bytes
-        Chain hash of the scene before.
+    `few` (time,) says in which scenes fewer than ten units can be compared with, None: there are no units; `before` is
+    the chain hash of the scene before.
     """
     columns = {name: seen[name] for name in _STORED_COLUMNS}
     if few is not None:

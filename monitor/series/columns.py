@@ -42,14 +42,8 @@ SERIES_MEASURES: Final = ("ndvi", "cover", "ndmi", "nbr")
 CONTROL_COLUMNS: Final = ("control_cover_2", "reference_cover", *(f"control_{name}" for name in SERIES_MEASURES))
 """Columns of the control ground."""
 JUDGED_COLUMNS: Final = (
-    "time",
-    "accepted",
-    "clear_fraction",
-    "control_cover_2",
-    "reference_cover",
-    *SERIES_MEASURES,
-    *CONTROL_COLUMNS[2:],
-)
+    "time", "accepted", "clear_fraction", "control_cover_2", "reference_cover", *SERIES_MEASURES, *CONTROL_COLUMNS[2:],
+)  # fmt: skip
 """Columns that a verdict is computed from, besides `date`."""
 
 
@@ -69,19 +63,10 @@ def decode_texts(column: np.ndarray) -> list[str]:
 
 
 def chain_hashes(observed: Columns, before: bytes = b"") -> np.ndarray:
-    """Hash, for each observation, of its judged values and those of all observations before it.
+    """Hash, for each observation, of its judged values and those of all observations before it; (n,) of 16 bytes.
 
-    Parameters
-    ----------
-    observed : mapping
-        ``acquisition``, ``digest``, ``reason`` and the :data:`JUDGED_COLUMNS` columns.
-    before : bytes
-        Hash of the observation before the first; empty: there is none.
-
-    Returns
-    -------
-    (n,) array of 16 bytes
-        Equal for equal columns.
+    `observed` has ``acquisition``, ``digest``, ``reason`` and :data:`JUDGED_COLUMNS`; `before` is the hash of the
+    observation before the first.
     """
     names = ("time", "acquisition", "digest", "reason")
     rows = zip(*(decode_texts(observed[name]) for name in names), strict=True)

@@ -21,19 +21,9 @@ FORMULA_STARTS: Final = frozenset("=+-@＝＋－＠\t\r\n")
 
 
 def observation_lines(table: Mapping[str, Any]) -> list[str]:
-    """Format the lines of ``observations.csv``, without the column ``site``.
+    """Format the lines of ``observations.csv`` from all :data:`OBSERVATION_COLUMNS` but ``site``.
 
     Values are empty where not seen (NaN); text that a spreadsheet would run as a formula is quoted.
-
-    Parameters
-    ----------
-    table : mapping
-        All :data:`OBSERVATION_COLUMNS` but ``site``, n values each.
-
-    Returns
-    -------
-    list of str
-        n lines.
 
     Raises
     ------

@@ -60,7 +60,13 @@ def named_controls_near(
 ) -> tuple[BaseGeometry, ...] | None:
     """Outlines of the controls that name a site, else of those that name no site and touch `area`; None: none.
 
-    `area` are the surroundings of the site, longitude and latitude [degree].
+    Parameters
+    ----------
+    controls : sequence of NamedControl
+    site : str
+        Its id.
+    area : shapely geometry
+        Surroundings of the site, longitude and latitude. [degree]
     """
     own = tuple(control.geometry for control in controls if control.site == site)
     common = tuple(c.geometry for c in controls if c.site is None and c.geometry.intersects(area))
