@@ -4,11 +4,8 @@ The wheel ``nrt`` 0.2.1 (extra ``demo``) contains 140 real acquisitions, 2015 to
 in Romania (EPSG:3035, 10 m, Sentinel-2 L2A, scene classes included). Nothing is being restored there, so the
 demonstration mixes spectra: every pixel becomes ``w`` times the real pixel plus ``1 - w`` times bare loess
 (:data:`SOIL_REFLECTANCE`) with the brightness of the scene. Before the start, and on all control ground, ``w``
-corresponds to the cover :data:`BASELINE`; afterwards it follows the fate that was assigned to the site. Clouds, noise,
-registration and season stay real, and the true answer is known. The pages of the demonstration say so.
-
-One rule is relaxed, since a square kilometre is too small for a control ring of 10 km: control ground begins 20 m
-outside a site, in one ring, and neighbouring sites share it.
+corresponds to the cover :data:`BASELINE`; afterwards it follows the fate of the site. Clouds, noise, registration and
+season stay real. Control ground begins 20 m outside a site, since the square is too small for a ring of 10 km.
 """
 
 from collections.abc import Iterator, Sequence

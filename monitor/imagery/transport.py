@@ -152,10 +152,8 @@ class Fetcher:
 
         Raises
         ------
-        FetchRefused
-            It is not allowed, or not a regular file.
-        NotFound
-            It does not exist.
+        FetchRefused, NotFound
+            It is not allowed, or not a regular file; it does not exist.
         """
         path = self.allowed.resolve_path(Path(local_path(address)))
         if not path.exists():
@@ -243,10 +241,8 @@ class Fetcher:
                     self._last_response[host] = self._clock(), url
                     return self._checked_status(response)
                 host_down = response.status == 429
-                requested_wait, problem = (
-                    _retry_after(response.headers.get("Retry-After", "")),
-                    f"status {response.status}",
-                )
+                requested_wait = _retry_after(response.headers.get("Retry-After", ""))
+                problem = f"status {response.status}"
             pause = min(wait, MAX_RETRY_WAIT) if requested_wait is None else requested_wait
             remaining = self.budget - (self._clock() - started)
             short = SHORT_BUDGET - (self.budget - remaining) if host in self._doubtful_hosts else remaining

@@ -18,7 +18,7 @@ from monitor.imagery.auxiliary.elevation import TERRAIN_PIXEL, ElevationTile, mo
 from monitor.imagery.source import IsStored, Scene
 from monitor.imagery.stac import blocks
 from monitor.imagery.stac.asset_reader import AssetAddresses, AssetReader
-from monitor.imagery.stac.assets import ItemAsset, SceneAssets, is_data_geotiff
+from monitor.imagery.stac.assets import ItemAsset, SceneAssets, geotiff_assets
 from monitor.imagery.stac.documents import safe_text
 from monitor.imagery.stac.items import item_address
 from monitor.imagery.stac.source import Stac
@@ -62,9 +62,8 @@ class _Catalogue(Stac):
                 collections = ", ".join(self._catalogue.collections)
                 msg = f"item {scene.id!r} of {collections} has no single GeoTIFF of elevations"
                 raise BadData(msg)
-            yield AssetReader(
-                self._fetcher, AssetAddresses(self._fetcher, scene.handle, self._sign), scene.handle.quality
-            )
+            addresses = AssetAddresses(self._fetcher, scene.handle, self._sign)
+            yield AssetReader(self._fetcher, addresses, scene.handle.quality)
 
     def _scene(self, item: Mapping[str, Any], base: str, stored: IsStored | None = None) -> Scene | None:
         name = safe_text(item.get("id"))
@@ -98,9 +97,7 @@ def _extent(item: Mapping[str, Any]) -> BaseGeometry | None:
 
 
 def _elevation(item: Mapping[str, Any]) -> ItemAsset | None:
-    assets = item.get("assets")
-    described = {str(k): v for k, v in assets.items() if isinstance(v, dict)} if isinstance(assets, dict) else {}
-    files = {key: asset for key, asset in described.items() if is_data_geotiff(key, asset)}
+    files = dict(geotiff_assets(item))
     key = next((name for name in ELEVATION_ASSETS if name in files), next(iter(files)) if len(files) == 1 else None)
     return None if key is None else ItemAsset(key=key, href=str(files[key]["href"]))
 

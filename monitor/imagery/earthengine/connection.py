@@ -1,10 +1,8 @@
 """The connection to Earth Engine that a run shares: credentials, request limits, retries, and what an error means.
 
-The client ``ee`` has one session per process and no limits: it waits without end, retries on its own schedule, and
-opens an address of another host when it starts. Here every request goes through :class:`Connection`, which starts the
-client once, limits the requests in flight and per minute for all threads together, cuts off answers that take too long
-or grow too large, and retries on one schedule. A request ends with an answer, :class:`RequestRefused`, ``TryLater`` or
-``BadConfiguration``. Redirects are not followed, and no message contains a token.
+The client ``ee`` has one session per process, waits without end, retries on its own schedule, and opens an address of
+another host when it starts. Here every request goes through :class:`Connection`, which limits requests, answers and
+waits for all threads together. No message contains a token.
 """
 
 import json

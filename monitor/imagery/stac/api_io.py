@@ -68,28 +68,19 @@ class FetcherIO(StacApiIO):
         """
         method = (method or "GET").upper()
         href = urljoin(self._base, href)
-        body: bytes | None = None
-        if method == "POST":
-            body = json.dumps(parameters or {}, sort_keys=True).encode()
-        elif method == "GET":
-            if parameters:
-                href += ("&" if urlsplit(href).query else "?") + urlencode(parameters, doseq=True)
-        else:
+        if method not in ("GET", "POST"):
             stop_search(f"{display_address(href)} requires the method {method[:10]!r}, which a search does not need")
+        body = json.dumps(parameters or {}, sort_keys=True).encode() if method == "POST" else None
+        if method == "GET" and parameters:
+            href += ("&" if urlsplit(href).query else "?") + urlencode(parameters, doseq=True)
         key = (method, href, body.decode() if body else "")
         if key in self._requested:
             stop_search(f"{display_address(href)} leads back to a page that was read already")
         self._requested.add(key)
         if len(self._requested) > MAX_PAGES:
             stop_search(f"{display_address(href)} has more than {MAX_PAGES} pages")
-        content_type = {"Content-Type": "application/json"} if body else {}
-        response = self._fetcher.get(
-            href,
-            max_bytes=MAX_DOCUMENT_BYTES,
-            method=method,
-            headers={**JSON_HEADERS, **content_type, **_safe_headers(headers)},
-            body=body,
-        )
+        sent = {**JSON_HEADERS, **({"Content-Type": "application/json"} if body else {}), **_safe_headers(headers)}
+        response = self._fetcher.get(href, max_bytes=MAX_DOCUMENT_BYTES, method=method, headers=sent, body=body)
         self._bytes += len(response.body)
         if self._bytes > MAX_SEARCH_BYTES:
             stop_search(f"{display_address(href)} sends more than {MAX_SEARCH_BYTES:,} bytes in one search")

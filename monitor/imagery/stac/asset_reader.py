@@ -83,12 +83,8 @@ class AssetReader:
 
         Raises
         ------
-        SceneRejected
-            ``MISSING``, ``NO_ANSWER`` or ``BROKEN``.
-        TryLater
-            The host is down.
-        BadConfiguration
-            The host requires credentials.
+        SceneRejected, TryLater, BadConfiguration
+            ``MISSING``, ``NO_ANSWER`` or ``BROKEN``; the host is down; it requires credentials.
         """
         try:
             with self._opening:

@@ -106,7 +106,7 @@ def select_quality(item: Mapping[str, Any], product: StacProduct) -> tuple[str, 
     SceneRejected
         ``BROKEN``: there is no known one.
     """
-    layers = list(_layers(item))
+    layers = list(geotiff_assets(item))
     properties = as_mapping(item.get("properties"))
     for kind in product.quality:
         for key, asset in layers:
@@ -148,7 +148,7 @@ def scene_assets(
     )
 
 
-def is_data_geotiff(key: str, asset: Mapping[str, Any]) -> bool:
+def _is_data_geotiff(key: str, asset: Mapping[str, Any]) -> bool:
     """Whether an asset is a GeoTIFF of measurements, by its media type or ending, roles and key."""
     href = asset.get("href")
     if not isinstance(href, str) or not href:
@@ -161,17 +161,17 @@ def is_data_geotiff(key: str, asset: Mapping[str, Any]) -> bool:
     return not {key.lower(), *(str(role).lower() for role in as_list(asset.get("roles")))} & PICTURE_ROLES
 
 
-def _layers(item: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def geotiff_assets(item: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Key and JSON of each asset that is a GeoTIFF of measurements."""
     for key, asset in as_mapping(item.get("assets")).items():
-        if isinstance(asset, dict) and is_data_geotiff(str(key), asset):
+        if isinstance(asset, dict) and _is_data_geotiff(str(key), asset):
             yield str(key), asset
 
 
 def _candidates(item: Mapping[str, Any]) -> Iterator[BandCandidate]:
     """Every band of every asset."""
     shared = as_mapping(item.get("properties")).get("eo:bands")
-    for key, asset in _layers(item):
+    for key, asset in geotiff_assets(item):
         described = [as_mapping(band) for band in as_list(asset.get("bands"))]
         optical, raster = as_list(asset.get("eo:bands")), as_list(asset.get("raster:bands"))
         count = max(len(described), len(optical), len(raster), 1)

@@ -1,9 +1,8 @@
 """Read a GeoTIFF in blocks: its header once, then only the blocks that are needed.
 
-GDAL decodes blocks and reads coordinate systems, but never opens an address or a file: the blocks are placed one below
-the other in a small GeoTIFF in memory, with the compression of the original, and GDAL reads that. So redirects, hosts
-and sizes stay under the rules of :mod:`monitor.imagery.transport`, only GDAL's GTiff driver is reachable, and a block
-that cannot be decoded is an error, never a block of zeros.
+GDAL decodes blocks and reads coordinate systems, but never opens an address or a file: it reads the blocks from a small
+GeoTIFF in memory, one below the other, with the compression of the original. So addresses and sizes stay under the
+rules of :mod:`monitor.imagery.transport`, and a block that cannot be decoded is an error, never a block of zeros.
 
 Deflate, the compression of Sentinel-2 and Landsat, is decoded by zlib itself: GDAL ignores its checksum and silently
 returned other values for a flipped bit. LZW, Zstandard and uncompressed blocks have no checksum: there a flipped bit

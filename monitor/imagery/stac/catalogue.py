@@ -23,15 +23,7 @@ from monitor.errors import BadConfiguration, MonitorError, TryLater, UnknownColl
 from monitor.imagery.addresses import display_address, is_remote, join_address, local_path
 from monitor.imagery.fetch_errors import AccessDenied, FetchError, FetchRefused, NoAnswer, NotFound, TooLarge, Truncated
 from monitor.imagery.stac.api_io import FetcherIO, stop_search
-from monitor.imagery.stac.documents import (
-    JSON_HEADERS,
-    MAX_DOCUMENT_BYTES,
-    as_list,
-    links_by_relation,
-    parse_document,
-    read_text,
-    safe_text,
-)
+from monitor.imagery.stac.documents import as_list, links_by_relation, parse_document, read_text, safe_text
 from monitor.imagery.stac.items import item_address
 from monitor.imagery.transport import Fetcher
 
@@ -190,11 +182,7 @@ class Catalogue:
     def _has_collection(self, collection: str) -> bool:
         """Whether an API has a collection at its own address; only status 404 or 410 proves that it has not."""
         try:
-            self._fetcher.get(
-                f"{self.url.rstrip('/')}/collections/{quote(collection, safe='')}",
-                max_bytes=MAX_DOCUMENT_BYTES,
-                headers=JSON_HEADERS,
-            )
+            read_text(self._fetcher, f"{self.url.rstrip('/')}/collections/{quote(collection, safe='')}")
         except NotFound:
             return False
         except FetchError:

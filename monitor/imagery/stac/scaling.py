@@ -18,7 +18,7 @@ _DECIMAL: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,2})?", re.AS
 def scale_and_offset(
     item: Mapping[str, Any], product: StacProduct, baseline: str, bands: Iterable[tuple[str, Mapping[str, Any]]]
 ) -> tuple[float, float]:
-    """Scale and offset that are valid for all bands of a scene: reflectance = scale * integer + offset.
+    """Scale and offset that are valid for all bands of a scene: reflectance = scale * integer + offset. [1]
 
     Parameters
     ----------
@@ -30,11 +30,6 @@ def scale_and_offset(
         Processing baseline, ``05.09``; empty if unknown.
     bands : iterable of (str, mapping)
         Asset key and band description of each band that is read.
-
-    Returns
-    -------
-    scale, offset : float
-        [1]
 
     Raises
     ------
