@@ -108,7 +108,7 @@ def night(
         registry = apply_registry(ledger, settings.registry.path)
         sites, every_site = selected_sites(ledger, only), selected_sites(ledger)
         sources = open_sources(settings.source)
-        rain = rain_reasons(settings, ledger, sites, as_of=as_of)
+        rain = rain_reasons(settings.rain, settings.source, ledger, sites, as_of=as_of)
         with ledger.transaction() as t:
             constants = Calibrations(t, every_site, as_of=as_of)
         state = _Night(settings=settings, ledger=ledger, run=run, as_of=as_of, rain=rain, constants=constants)

@@ -5,7 +5,7 @@ from datetime import date
 
 import structlog
 
-from jobs.settings import Settings, SourceSettings, TerrainSettings
+from jobs.settings import RainSettings, SourceSettings, TerrainSettings
 from jobs.sources import open_earth_engine
 from monitor.errors import BadConfiguration, MonitorError
 from monitor.imagery.auxiliary.elevation import ElevationModel, LocalElevation
@@ -44,20 +44,21 @@ def elevation_model(chosen: TerrainSettings, sources: Sequence[SourceSettings]) 
     return StacElevation(url or "", collection=chosen.collection, allow_hosts=hosts)
 
 
-def rain_reasons(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: date) -> dict[str, Reason | None]:
-    """What the rain of the season adds to the reasons of each site's verdict, by site.
+def rain_reasons(
+    chosen: RainSettings, sources: Sequence[SourceSettings], ledger: Ledger, sites: Sequence[Site], *, as_of: date
+) -> dict[str, Reason | None]:
+    """What the rain of the season adds to each site's reasons, see :func:`monitor.verdict.rain.rain_reason`.
 
     Parameters
     ----------
-    settings, ledger, sites
-        The settings name the rainfall product; rain that came over the network is stored in the ledger.
+    chosen, sources
+        The rainfall product of ``[rain]``, and the sources that may have it.
+    ledger : Ledger
+        Stores rain that came over the network.
+    sites : sequence of Site
+        Sites to be assessed.
     as_of : date
         Date of the verdict.
-
-    Returns
-    -------
-    dict
-        See :func:`monitor.verdict.rain.rain_reason`.
 
     Raises
     ------
@@ -66,9 +67,15 @@ def rain_reasons(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, a
     """
     rains: dict[str, DailyRain | None] = {}
     try:
-        product = _rainfall_product(settings)
-        if product is not None:
-            rains = _rain_of_sites(product, settings, ledger, sites, as_of=as_of)
+        if chosen.path is not None:
+            points, since = _points(sites), min(map(first_rain_day, sites))
+            rain = LocalRain(chosen.path, chosen.variable).at([*points.values()], since=since, until=as_of)
+            rains = dict(zip(points, rain, strict=True))
+        elif chosen.collection is not None:
+            from monitor.imagery.auxiliary.earthengine import EarthEngineRain
+
+            source = _source_of_kind(sources, "earthengine", "[rain] collection")
+            rains = _updated_rain(EarthEngineRain(open_earth_engine(source).connection), ledger, sites, as_of)
     except BadConfiguration:
         raise
     except MonitorError as error:
@@ -76,14 +83,15 @@ def rain_reasons(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, a
     return {site.id: rain_reason(rains.get(site.id), site, as_of=as_of) for site in sites}
 
 
-def _rain_of_sites(
-    product: RainfallProduct, settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: date
+def _points(sites: Sequence[Site]) -> dict[str, tuple[float, float]]:
+    return {site.id: (site.geometry.centroid.x, site.geometry.centroid.y) for site in sites}
+
+
+def _updated_rain(
+    product: RainfallProduct, ledger: Ledger, sites: Sequence[Site], as_of: date
 ) -> dict[str, DailyRain | None]:
-    """Rain of each site up to a day. Rain from the network is stored in the ledger, and only new days are requested."""
-    points = {site.id: (site.geometry.centroid.x, site.geometry.centroid.y) for site in sites}
-    since = {site.id: first_rain_day(site) for site in sites}
-    if settings.rain.path is not None:
-        return dict(zip(points, product.at([*points.values()], since=min(since.values()), until=as_of), strict=True))
+    """Rain of each site up to a day, as stored in the ledger; only new days are requested, and then stored."""
+    points, since = _points(sites), {site.id: first_rain_day(site) for site in sites}
     with ledger.reading() as t:
         by_ground = t.all_ground_data("rain")
     stored = {site.id: by_ground.get(ground_key(site)) for site in sites}
@@ -102,18 +110,6 @@ def _rain_of_sites(
             if rain is not None and (values := rain.to_json()) != stored[member.id]:
                 t.save_ground_data(ground_key(member), "rain", values)
     return rains
-
-
-def _rainfall_product(settings: Settings) -> RainfallProduct | None:
-    chosen = settings.rain
-    if chosen.path is not None:
-        return LocalRain(chosen.path, chosen.variable)
-    if chosen.collection is None:
-        return None
-    from monitor.imagery.auxiliary.earthengine import EarthEngineRain
-
-    source = _source_of_kind(settings.source, "earthengine", "[rain] collection")
-    return EarthEngineRain(open_earth_engine(source).connection)
 
 
 def _source_of_kind(sources: Sequence[SourceSettings], kind: str, setting: str) -> SourceSettings:
