@@ -1,8 +1,8 @@
-"""The constants of the verdict, set on the placebos of the stores: once a season for each tile and biome.
+"""Calibration: the constants of the verdict are set on stored placebos, once a season for each tile and biome.
 
-A night does it by itself, after it has fetched and before it judges, where it is due. Nothing goes in but what was
-acquired before the end of the last growing season that was over, so that the same stores give the same constants on
-whatever night that is. They are frozen: scenes and sites that come later count in the next season.
+A night does it where it is due, after fetching and before judging. Only scenes acquired before the end of the last
+ended growing season are used, so that the same stores give the same constants on any night. They are then frozen:
+later scenes and sites count in the next season.
 """
 
 import hashlib
@@ -53,12 +53,12 @@ class Pool(NamedTuple):
 
     @classmethod
     def of(cls, site: Site) -> "Pool":
-        """Of a site."""
+        """Pool of a site."""
         return cls(tile_name(site), site.biome)
 
 
 class Calibrations:
-    """Which constants a night judges by, and of which pools they are due to be set.
+    """Constants of each pool on a night, and the pools whose constants are due.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Calibrations:
         for row in t.calibrations():
             self._made.setdefault(Pool(row["tile"], row["biome"]), []).append(row)
         self.asked = any(row["as_of"] == as_of.isoformat() for rows in self._made.values() for row in rows)
-        """Whether constants were set, or found to lack ground, on this night already."""
+        """Whether calibration already ran on this night."""
         grounds = cache(self._grounds)
         self.grounds = {pool: grounds(pool.biome) for pool in self.members}
         """Hash of all ground of the pool's biome."""
@@ -87,7 +87,7 @@ class Calibrations:
         """Those that were set longest ago first."""
 
     def record(self, pool: Pool) -> dict[str, Any] | None:
-        """The record that holds for a pool on this night; one that left the defaults in place has no placebos."""
+        """Ledger record that applies to a pool on this night; without placebos it left the defaults in place."""
         rows = [row for row in self._made.get(pool, ()) if row["as_of"] <= self.as_of.isoformat()]
         return max(rows, key=lambda row: (row["placebos"] > 0, row["season"], row["id"]), default=None)
 
@@ -97,7 +97,7 @@ class Calibrations:
         return Calibration.from_json(row["payload"]["constants"]) if row is not None and row["placebos"] else DEFAULT
 
     def season(self, pool: Pool) -> tuple[int, date]:
-        """The last growing season that was over, and its last day."""
+        """The last ended growing season of a pool, and its last day."""
         return GrowingSeason.of(self.members[pool][0]).last_ended(self.as_of)
 
     def _grounds(self, biome: str) -> str:
@@ -108,7 +108,7 @@ class Calibrations:
         return max((row["season"] for row in self._made.get(pool, ())), default=0)
 
     def _is_due(self, pool: Pool) -> bool:
-        """Whether this season has not been asked; or was in vain, and now there is other ground."""
+        """Whether this season has not been tried, or failed with different ground."""
         season, newest = self.season(pool)[0], self._newest(pool)
         if season != newest:
             return season > newest
@@ -117,7 +117,7 @@ class Calibrations:
 
 
 class PlaceboPools(Mapping[tuple[str, str], list[Placebo]]):
-    """The placebos of one biome by tile, read when they are asked for; no piece of ground is among them twice.
+    """Placebos of one biome by tile, read from the stores on access; none overlap.
 
     Parameters
     ----------

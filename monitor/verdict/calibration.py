@@ -1,4 +1,4 @@
-"""Every constant of the verdict, with where it comes from, under one hash.
+"""All constants of the verdict with their origin, under one hash.
 
 An assessment is a function of the stored series, the plan and one of these records. The defaults
 were measured on simulated sites and checked on real Sentinel-2 noise; a programme with placebos of
@@ -21,13 +21,13 @@ from monitor.verdict.kernels import constants
 from monitor.verdict.kernels.types import Noise
 
 MAX_DAYS_OUTSIDE = 20
-"""The control may be greenest so many days before the window opens or after it closes: theta errs by less than .2 then,
-by 1 where the season is another (simulated sites on plan, peaks moved through the year). [day]"""
+"""How far outside the growing season the control may be greenest: theta errs by less than .2 then, and by 1 where the
+season is a different one (simulated sites on plan, peaks moved through the year). [day]"""
 WAVE_STANDARD_ERRORS, WAVE_HEIGHT = 4.0, 0.02
-"""Standard errors, and cover, that the control's yearly wave must exceed before its season is believed: where little
-grows one good or bad year makes a wave of its own."""
+"""Smallest height of the control's yearly wave, in standard errors and in cover, with which its season is judged: where
+little grows, one good or bad year makes a wave by chance."""
 WAVE_SCENES = (12, 650)
-"""Scenes that tell a season, and days between the first and the last of them, at least: of nearly two years."""
+"""Fewest scenes, and days from the first to the last of them, with which the control's season is judged."""
 
 BOUNDARY = ((0.05, 6.5), (0.02, 11.5), (0.01, 25.0), (0.005, 48.0))
 """(budget, boundary): evidence at which `failure` turns red, by the lifetime false-alarm budget of one site, calibrated
@@ -40,7 +40,7 @@ SPENT = ((2.0, 0.0), (3.0, 0.2), (4.0, 0.5), (5.0, 0.65), (6.0, 0.75))
 looks bring, so many came by then, and all of them use half the budget (3,000 simulated sites with half their plan,
 growth a year late or the plan a fifth too large); a year early, and three quarters, to be safe."""
 LEAST_ALPHA = 0.0001
-"""Smallest budget that a boundary is given for."""
+"""Smallest budget that has a boundary. [1]"""
 
 
 def boundary(alpha: float, calibrated: tuple[tuple[float, float], ...] = BOUNDARY) -> float:
@@ -52,9 +52,14 @@ def boundary(alpha: float, calibrated: tuple[tuple[float, float], ...] = BOUNDAR
     Parameters
     ----------
     alpha : float
-        Chance of a false red in the life of a site, or what is left of it in a later episode. [1]
+        Probability of a false red in the life of a site, or its remainder in a later episode. [1]
     calibrated : tuple of (float, float)
         Budgets and their boundaries.
+
+    Returns
+    -------
+    float
+        Evidence (an e-value). [1]
 
     Raises
     ------
@@ -78,19 +83,19 @@ def boundary(alpha: float, calibrated: tuple[tuple[float, float], ...] = BOUNDAR
 
 
 def remaining(alpha: float, years: float) -> float:
-    """Budget that is left for the next episode of a site after one of so many years that did not turn red falsely.
+    """Budget that remains for the next episode of a site after an episode without a false red.
 
     Parameters
     ----------
     alpha : float
         Budget with which the episode began. [1]
     years : float
-        From its start until it was closed. [year]
+        Duration of that episode. [year]
 
     Returns
     -------
     float
-        A quarter of `alpha` at least. [1]
+        At least a quarter of `alpha`. [1]
     """
     at, spent = np.array(SPENT).T
     return alpha * (1.0 - float(np.interp(years, at, spent)))
@@ -103,9 +108,9 @@ class Calibration:
     source: str = "defaults: simulated sites, checked on real Sentinel-2 noise"
     dated: date = date(2026, 11, 27)
     placebos: int = 0
-    """Placebo series that the constants were set on; 0: none."""
+    """Number of placebo series behind the constants; 0: none."""
 
-    # The difference between site and control, and how it wanders.
+    # The difference between site and control, and how it drifts.
     baseline_sd: float = 0.03
     """Lasting difference in the season's amplitude. [cover fraction]"""
     harmonic_sd: float = 0.01
@@ -113,48 +118,49 @@ class Calibration:
     slow_sd: float = 0.026
     """Drift with a memory of `slow_days`. [cover fraction]"""
     slow_days: float = 1095.0
-    """Three years: ground that goes on drifting apart is then allowed for, at little cost where it does not. [day]"""
+    """Memory of the slow drift: three years allow for ground that keeps drifting apart. [day]"""
     fast_sd: float = 0.010
     """Drift with a memory of `fast_days`. [cover fraction]"""
     fast_days: float = 15.0
+    """Memory of the fast drift. [day]"""
     year_sd: float = 0.012
     """A season's own difference. [cover fraction]"""
     year_memory: float = 0.2
     """Correlation of one season's difference with the next. [1]"""
     elasticity_sd: float = 0.25
-    """How differently site and control answer to rain. [1]"""
+    """Difference in the response of site and control to rain. [1]"""
     stiff_slow_sd: float = 0.018
-    """In the search for sudden losses, where drift must not swallow the loss. [cover fraction]"""
+    """Slow drift in the search for sudden losses, where drift must not absorb the loss. [cover fraction]"""
     stiff_slow_days: float = 1095.0
-    """Of that drift. [day]"""
+    """Memory of the slow drift in that search. [day]"""
     stiff_year_sd: float = 0.003
-    """The same of a season's own difference. [cover fraction]"""
+    """A season's own difference in that search. [cover fraction]"""
     stiff_harmonic_sd: float = 0.005
-    """The same of the annual cosine and sine. [cover fraction]"""
+    """Annual cosine and sine in that search. [cover fraction]"""
     stiff_huber: float = 1.7
-    """The same of `huber`: haze darkens as a loss does, and the search must doubt it sooner. [1]"""
+    """`huber` in that search: haze looks like a loss, so scenes are down-weighted sooner. [1]"""
     scene_sd: float = 0.0245
     """Noise of one scene's difference. [cover fraction]"""
     pixel_sd: float = 0.04
     """Noise of one independent patch of pixels; matters on small sites only. [cover fraction]"""
     patch_hectares: float = 0.25
-    """Area over which pixel noise is one and the same (exponential, 60 m). [ha]"""
+    """Area over which pixel noise is fully correlated (exponential variogram, 60 m). [ha]"""
     huber: float = 2.0
-    """Standardised innovation from which a scene counts for less. [1]"""
+    """Standardised innovation above which a scene is down-weighted. [1]"""
     own_wander: float = 0.5
-    """How much sites differ in `slow_sd` and `year_sd`; a site's own is learnt from its years before the start.
-    Standard deviation of the logarithm. [1]"""
+    """Spread between sites of `slow_sd` and `year_sd`, as standard deviation of the logarithm; a site's own is
+    estimated from its years before the start. [1]"""
     own_scene: float = 0.3
-    """The same of `scene_sd` and `fast_sd`. [1]"""
+    """Spread between sites of `scene_sd` and `fast_sd`, likewise. [1]"""
     rain_sd: float = 0.22
-    """Year-to-year spread of the rain factor where there are too few seasons to tell. [1]"""
+    """Year-to-year standard deviation of the rain factor where there are too few seasons to estimate it. [1]"""
 
     # The question: what share of the plan was achieved.
     widening: float = 1.0
-    """By how much the standard deviation of theta is widened, where placebos show that it is too small."""
+    """Factor on the standard deviation of theta, above 1 where placebos show that it is too small. [1]"""
     gain_sd: float = 0.08
-    """How far an uplift may be seen too large or too small, as a share of it, beside the doubt on a normal season's
-    rain: what grows is not green when the old ground is, and cover is not quite linear in the index. [1]"""
+    """Relative standard deviation of the measured uplift, apart from the uncertain rain of the normal season: new
+    growth is not green when the old ground is, and cover is not quite linear in the index. [1]"""
     theta_mean: float = 0.6
     theta_sd: float = 1.0
     loss_sd: float = 0.1
@@ -164,15 +170,16 @@ class Calibration:
     plan_weight: float = 0.5
     """Trust in the plan as it is written, against the eight later or smaller ones. [1]"""
 
-    # When to speak.
+    # When something is reported.
     confident: float = 0.9
-    """Probability that two looks ten days apart must give before `failing` is said, and `watch`. [1]"""
+    """Probability at all scenes of ten days or more from which `failing`, and `watch`, are reported. [1]"""
     lagging: float = 0.8
-    """Probability of theta < .7 from which `lagging` is said. [1]"""
+    """Probability of theta < .7 from which `lagging` is reported. [1]"""
     on_track: float = 0.5
-    """Probability of theta >= .7 from which `on_track` is said; below it, where nothing else is likely enough either, a
+    """Probability of theta >= .7 from which `on_track` is reported; below it, where nothing else is likely enough, a
     site is `undecided`. [1]"""
     look_after_peak_days: float = 15.0
+    """Days after the peak from which a scene is late-season: evidence of failure counts there. [day]"""
     boundary: tuple[tuple[float, float], ...] = BOUNDARY
     """(budget, evidence at which `failure` turns red), see :func:`boundary`."""
     uplift_bar: float = 20.0
@@ -182,14 +189,14 @@ class Calibration:
     alarms a site and year on simulated ground that grows by half its plan or all. Real ground may need more, see
     ``calibrate``."""
     disturbance_prior: float = 0.1
-    """Chance of a disturbance in a year before any evidence; turns the score into a probability. [1]"""
+    """Prior probability of a disturbance in a year; turns the score into a probability. [1]"""
     disturbance_red: float = 0.8
     """Probability of a sudden loss from which it is red; it is watched before. Of simulated sites that lost nothing
     .02 to .03 are ever red by a loss in six years, .05 to .09 if every loss were red at once (2026-11). [1]"""
     disturbance_days: float = 365.0
-    """How long a confirmed disturbance names the status. [day]"""
+    """How long a confirmed disturbance determines the status. [day]"""
     certain_years: float = 3.0
-    """Years after the start before which no probability above `confident` is given, and `failing` not said by it."""
+    """Years after the start before which no probability exceeds `confident`, nor makes a site `failing`. [year]"""
     recovered_share: float = 0.8
     """Share of the way from the cover before the start to the reference's that must be gone, two seasons running, to
     have recovered; without seasons before, of the reference's cover itself. [1]"""
@@ -199,19 +206,19 @@ class Calibration:
     dry: float = -0.2
     """Rain of the season, as the control shows it, from which a season is called dry; share of normal. [1]"""
 
-    # What is asked of the data.
+    # Requirements on the data.
     clear: float = 0.6
-    """Least share of the site that must have been seen. [1]"""
+    """Smallest clear share of the site with which a scene is used. [1]"""
     scenes: int = 3
     """Fewest usable scenes in this season and the last."""
     age_days: int = 400
-    """Oldest last usable scene that can carry a verdict. [day]"""
+    """Largest age of the last usable scene with which a verdict is given. [day]"""
     theta_sd_most: float = 0.6
-    """Widest standard deviation of theta that can carry a verdict once it is no longer too early. [1]"""
+    """Largest standard deviation of theta with which a verdict is given once it is no longer too early. [1]"""
 
     @property
     def noise(self) -> Noise:
-        """Of the difference between site and control, as theta is followed."""
+        """Noise of the difference between site and control in the theta filter."""
         return Noise(
             self.baseline_sd, self.harmonic_sd, self.slow_sd, self.slow_days, self.fast_sd, self.fast_days,
             self.year_sd, self.year_memory, self.elasticity_sd, self.huber, self.own_wander, self.own_scene,
@@ -219,14 +226,14 @@ class Calibration:
 
     @property
     def stiff(self) -> Noise:
-        """The same in the search for sudden losses."""
+        """Noise of the difference in the search for sudden losses."""
         return self.noise._replace(
             harmonic=self.stiff_harmonic_sd, slow=self.stiff_slow_sd, slow_days=self.stiff_slow_days,
             year=self.stiff_year_sd, huber=self.stiff_huber,
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, for the ledger and the pages."""
+        """All constants as plain values, for the ledger and the pages."""
         return {**asdict(self), "dated": self.dated.isoformat(), "boundary": [list(pair) for pair in self.boundary]}
 
     @classmethod
@@ -237,7 +244,7 @@ class Calibration:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over every constant, those of the arithmetic included: goes with each assessment."""
+        """SHA-256 over all constants, those of the kernels included; stated with each assessment."""
         return _hash(self)
 
 
