@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.verdict.simulate import Case
-from monitor.sites.growing_season import GrowingSeason
 from monitor.verdict.assess import DEFAULT, cohorts_of, site_history
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.calibration import Calibration
@@ -46,9 +45,9 @@ def run_at(
     for case in cases:
         start = np.datetime64(case.site.start, "D")
         dates = case.series.dates[case.series.dates >= start]
-        window, parts = GrowingSeason.of(case.site), cohorts_of(case.site, ())
-        seen = usable_scenes(case.series, case.site, window, calibration)
-        history = site_history(seen, case.site, parts, window, calibration)
+        parts = cohorts_of(case.site, ())
+        seen = usable_scenes(case.series, case.site, calibration)
+        history = site_history(seen, case.site, parts, calibration)
         day = dates.astype("datetime64[D]").astype(np.int64)
         for alpha, told in zip(alphas, found, strict=True):
             rows = judge(day, seen, history, case.site, parts, calibration, alpha)

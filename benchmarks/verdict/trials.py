@@ -15,7 +15,6 @@ import numpy as np
 
 from benchmarks.verdict import other, real, rivals, scores
 from benchmarks.verdict.simulate import PLAN, Case, World, simulate
-from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan
 from monitor.verdict import assess as judging
 from monitor.verdict.assess import DEFAULT
@@ -158,10 +157,9 @@ def mixes(seed: int, sites: int) -> Result:
 
 def below_half(case: Case) -> np.ndarray:
     """P(theta < .5), averaged over the plan's doubt as the statuses' probabilities are, at the end of years 3 to 6."""
-    window = GrowingSeason.of(case.site)
-    seen = usable_scenes(case.series, case.site, window, DEFAULT)
+    seen = usable_scenes(case.series, case.site, DEFAULT)
     parts = judging.cohorts_of(case.site, ())
-    history = judging.site_history(seen, case.site, parts, window, DEFAULT)
+    history = judging.site_history(seen, case.site, parts, DEFAULT)
     years = (seen.day[seen.used] - int(np.datetime64(case.site.start, "D").astype(int))) / 365.25
     at = np.searchsorted(years, [3.0, 4.0, 5.0, 6.0], side="right") - 1
     told: np.ndarray = history.below[at[at >= 0], 2]

@@ -18,8 +18,7 @@ def recipe(endmembers: Endmembers, *, bandpass: bool = False) -> Callable[[Any],
 
     Parameters
     ----------
-    endmembers : Endmembers
-        Of the biome, for the vegetation cover.
+    endmembers : Endmembers, of the biome, for the vegetation cover
     bandpass : bool
         Whether Landsat reflectances are first converted to Sentinel-2's: :func:`monitor.imagery.bands.scaled_to_msi`.
 

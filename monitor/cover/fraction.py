@@ -44,8 +44,7 @@ def cover(index: xr.DataArray, endmembers: Endmembers) -> xr.DataArray:
     ----------
     index : xr.DataArray
         The index that `endmembers` names, any dimensions. [1]
-    endmembers : Endmembers
-        End members of the biome.
+    endmembers : Endmembers, end members of the biome
 
     Returns
     -------

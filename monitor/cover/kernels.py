@@ -151,12 +151,9 @@ def evaluate(*layers: np.ndarray, formula: str, constants: tuple[float, ...] = (
 
     Parameters
     ----------
-    *layers : arrays
-        Arguments of the formula, of shapes that broadcast. [1]
-    formula : str
-        Key of ``_LOOPS``, the name of a function above.
-    constants : tuple of float
-        Further arguments of the formula, the same for all pixels. [1]
+    *layers : arrays, arguments of the formula, of shapes that broadcast [1]
+    formula : str, key of ``_LOOPS``, the name of a function above
+    constants : tuple of float, further arguments of the formula, the same for all pixels [1]
 
     Returns
     -------
@@ -188,16 +185,11 @@ def zonal_means(
     Parameters
     ----------
     pixels : (band, pixel) uint16 array
-    clear : (pixel,) array
-        Not 0 where the ground was seen.
-    runs, edges : (run, 3) and (zone + 1,) int64 arrays
-        See :class:`monitor.cube.layout.Zones`.
-    scale, shift : (band,) float32 arrays
-        Reflectance = (integer + shift) * scale. [1]
-    soil, vegetation : float
-        End members of the cover. [1]
-    cover_of : int
-        Column of `out` with the index that cover is computed from.
+    clear : (pixel,) array, not 0 where the ground was seen
+    runs, edges : (run, 3) and (zone + 1,) int64 arrays, see :class:`monitor.cube.layout.Zones`
+    scale, shift : (band,) float32 arrays, reflectance = (integer + shift) * scale [1]
+    soil, vegetation : float, end members of the cover [1]
+    cover_of : int, column of `out` with the index that cover is computed from
     out : (zone, measure) float32 array
         Output: the count, then means of bands, indices and cover (:data:`monitor.cube.records.MEASURES`).
     """

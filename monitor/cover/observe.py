@@ -68,16 +68,13 @@ def observe(
 
     Parameters
     ----------
-    sources : Sources
+    sources : SourceLookup
         Finds the source in the process where a task runs.
     source : Source
-        Source of the scenes.
     scenes : sequence of Scene
         Single granules of one family of sensors.
-    layout : Layout
-        Sites and units to read.
-    endmembers : Endmembers
-        End members of the biome, for the cover.
+    layout : PixelLayout, sites and units to read
+    endmembers : Endmembers, end members of the biome, for the cover
 
     Returns
     -------
@@ -135,17 +132,11 @@ def scale_and_offset(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray,
 
     1 and 0 for a scene that cannot be used (:func:`unusable_reason`).
     """
-    both = [
-        [
-            (1.0, 0.0)
-            if unusable_reason(scene)
-            else bands.scaled_to_msi(band, scene.scale, scene.offset)
-            if needs_bandpass(scene, grid)
-            else (scene.scale, scene.offset)
-            for band in bands.OBSERVED
-        ]
-        for scene in scenes
-    ]
+    both = []
+    for scene in scenes:
+        own = (1.0, 0.0) if unusable_reason(scene) else (scene.scale, scene.offset)
+        adjusted = not unusable_reason(scene) and needs_bandpass(scene, grid)
+        both.append([bands.scaled_to_msi(band, *own) if adjusted else own for band in bands.OBSERVED])
     scale, offset = np.moveaxis(np.array(both, np.float64).reshape(-1, len(bands.OBSERVED), 2), -1, 0)
     return scale, offset
 
@@ -156,38 +147,35 @@ def _cube(
     """The scenes as read: ``pixels``, ``refused``, and ``block_pixels`` (time, band, block_pixel) of the
     blocks that hold the units, or else ``averaged`` (time, unit, measure) as the provider averages them.
     """
-    size = SERVER_BATCH_SCENES if source.reduces_on_server else 1
-    sites, own = len(layout.grids), int(layout.sites.sizes.sum())
+    kind: type[np.generic] = np.uint16
+    size, name, dims = 1, "block_pixels", ("band", "block_pixel")
     around: tuple[int, ...] = (len(PACKED_LAYERS), int(layout.first_block_pixel[-1]))
     if source.reduces_on_server:
+        size, name, dims, kind = SERVER_BATCH_SCENES, "averaged", ("unit", "measure"), np.float32
         around = (len(layout.unit_sizes), len(MEASURES))
+    shapes = ((len(PACKED_LAYERS), int(layout.sites.sizes.sum())), around, (len(layout.grids),))
     # Once each in the graph: a layout of thousands of units is large.
     known = [delayed(one, pure=False, traverse=False) for one in (sources, layout, endmembers)]
     columns: list[list[da.Array]] = [[], [], []]
     for first in range(0, len(scenes), size):
         batch = list(scenes[first : first + size])
         read = delayed(partial(_read, source.name, batch), pure=False, nout=3, traverse=False)(*known)
-        shapes = ((len(PACKED_LAYERS), own), around, (sites,))
-        kinds = (np.uint16, np.float32 if source.reduces_on_server else np.uint16, object)
-        for column, part, shape, kind in zip(columns, read, shapes, kinds, strict=True):
-            column.append(da.from_delayed(part, (len(batch), *shape), kind))
+        for column, part, shape, dtype in zip(columns, read, shapes, (np.uint16, kind, object), strict=True):
+            column.append(da.from_delayed(part, (len(batch), *shape), dtype))
     pixels, units, refused = (da.concatenate(column) for column in columns)
     scale, offset = scale_and_offset(scenes, layout.grids[0])
     chunks = pixels.chunks[0]
-    named = ("averaged", ("unit", "measure")) if source.reduces_on_server else ("block_pixels", ("band", "block_pixel"))
-    return xr.Dataset(
+    cube = xr.Dataset(
         {
             "pixels": (("time", "band", "pixel"), pixels),
-            named[0]: (("time", *named[1]), units),
+            name: (("time", *dims), units),
             "refused": (("time", "site"), refused),
             "scale": (("time", "observed"), da.from_array(scale, chunks=(chunks, -1))),
             "offset": (("time", "observed"), da.from_array(offset, chunks=(chunks, -1))),
         },
-        coords={
-            "scene": ("time", [scene.id for scene in scenes]),
-            **({"measure": list(MEASURES)} if source.reduces_on_server else {}),
-        },
+        coords={"scene": ("time", [scene.id for scene in scenes])},
     )
+    return cube.assign_coords(measure=list(MEASURES)) if source.reduces_on_server else cube
 
 
 def _read(
@@ -232,13 +220,9 @@ def _read(
 
 
 def _take(
-    scene: Scene,
-    frames: Iterable[Frame],
-    layout: PixelLayout,
-    order: Sequence[int],
-    pixels: np.ndarray,
+    scene: Scene, frames: Iterable[Frame], layout: PixelLayout, order: Sequence[int], pixels: np.ndarray,
     blocks: np.ndarray,
-) -> None:
+) -> None:  # fmt: skip
     """Copy the frames of a scene, of the grids in `order`, to their places in `pixels` and `blocks`."""
     grids, sites = [*layout.grids, *layout.blocks], len(layout.grids)
     given = iter(frames)
@@ -246,10 +230,8 @@ def _take(
         frame, shape = next(given, None), tuple(grids[piece].shape)
         if frame is None:
             raise SceneRejected(BROKEN_SCENE, f"scene {scene.id!r}: its source gives fewer grids than requested")
-        for what, got, expected in (
-            ("pixels", frame.pixels, (len(bands.OBSERVED), *shape)),
-            ("quality", frame.quality, shape),
-        ):
+        layers = ("pixels", frame.pixels, (len(bands.OBSERVED), *shape)), ("quality", frame.quality, shape)
+        for what, got, expected in layers:
             if got.shape != expected or got.dtype != np.uint16:
                 msg = f"scene {scene.id!r}: its {what} are {got.dtype} {got.shape}; requested were uint16 {expected}"
                 raise SceneRejected(BROKEN_SCENE, msg)

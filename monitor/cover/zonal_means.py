@@ -28,8 +28,7 @@ def zonal_means(
         Zones of the pixels.
     scale, offset : (time, observed) DataArrays
         For the bands of :data:`monitor.imagery.bands.OBSERVED`: reflectance = scale * integer + offset. [1]
-    endmembers : Endmembers
-        End members of the biome, for the cover.
+    endmembers : Endmembers, end members of the biome, for the cover
 
     Returns
     -------
@@ -38,17 +37,11 @@ def zonal_means(
         with a value. Sums are taken in float64, in the order of the pixels. [1]
     """
     means: xr.DataArray = xr.apply_ufunc(
-        _zonal_means,
-        pixels,
-        scale,
-        offset,
-        kwargs={"zones": zones, "endmembers": endmembers},
-        input_core_dims=[["band", "pixel"], ["observed"], ["observed"]],
-        output_core_dims=[["zone", "measure"]],
-        dask="parallelized",
-        output_dtypes=[np.float32],
+        _zonal_means, pixels, scale, offset, kwargs={"zones": zones, "endmembers": endmembers},
+        input_core_dims=[["band", "pixel"], ["observed"], ["observed"]], output_core_dims=[["zone", "measure"]],
+        dask="parallelized", output_dtypes=[np.float32],
         dask_gufunc_kwargs={"output_sizes": {"zone": len(zones), "measure": len(MEASURES)}},
-    )
+    )  # fmt: skip
     return means.assign_coords(measure=list(MEASURES))
 
 

@@ -132,12 +132,9 @@ def encode_rows(
 
     Parameters
     ----------
-    rows : sequence of mapping
-        For each overpass the new scene of each site, by ground key.
-    fixed : mapping
-        Arrays of the landscape that never change; ``first_pixel`` and ``first_unit`` are used.
-    grounds : sequence of str
-        Ground keys of the sites, in order.
+    rows : sequence of mapping, for each overpass the new scene of each site, by ground key
+    fixed : mapping, arrays of the landscape that never change; ``first_pixel`` and ``first_unit`` are used
+    grounds : sequence of str, ground keys of the sites, in order
 
     Raises
     ------
@@ -214,14 +211,10 @@ def put_pictures(
 
     Parameters
     ----------
-    group : zarr.Group
-        Arrays of the landscape.
-    pictures : mapping
-        New pictures of each site, by ground key.
-    first_context : (site + 1,) array
-        Context pixels of site k are those from ``[k]`` up to ``[k + 1]``.
-    grounds : sequence of str
-        Ground keys of the sites, in order.
+    group : zarr.Group, arrays of the landscape
+    pictures : mapping, new pictures of each site, by ground key
+    first_context : (site + 1,) array, context pixels of site k are those from ``[k]`` up to ``[k + 1]``
+    grounds : sequence of str, ground keys of the sites, in order
     """
     if not pictures:
         return

@@ -51,8 +51,7 @@ def picture_candidates(
         New scenes of a site.
     have : mapping
         Stored pictures, by name.
-    start : date
-        First day of the intervention.
+    start : date, first day of the intervention
     seasons : sequence of int or None
         Year of the growing season of each scene; None: outside the season.
 
@@ -70,17 +69,14 @@ def picture_candidates(
         if season is not None:
             names += [str(season)] + (["before"] if moment.date() < start else [])
         for name in names:
-            old = have.get(name)
+            old, rival = have.get(name), chosen.get(name)
             if name == "now":
-                if old is not None and moment < datetime.fromisoformat(old.time) + NEWEST_INTERVAL:
-                    continue
-                better = name not in chosen or record.time > chosen[name].time
+                due = old is None or moment >= datetime.fromisoformat(old.time) + NEWEST_INTERVAL
+                better = rival is None or record.time > rival.time
             else:
-                if old is not None and old.clear >= CLEAR_ENOUGH:
-                    continue
-                rival = chosen.get(name)
+                due = old is None or old.clear < CLEAR_ENOUGH
                 better = rival is None or (record.clear_fraction, record.time) > (rival.clear_fraction, rival.time)
-            if better:
+            if due and better:
                 chosen[name] = record
     return chosen
 
@@ -100,8 +96,7 @@ def natural_colour(packed: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]
     ----------
     packed : (layer, y, x) uint16 array
         See :func:`monitor.cube.packed.pack`.
-    scene : Scene
-        Scale and offset are used.
+    scene : Scene, scale and offset are used
 
     Returns
     -------

@@ -18,6 +18,10 @@ MAX_GRANULES: Final = 24
 landscape of 100 km and its surroundings touch at most nine tiles of Sentinel-2, in two zones."""
 
 
+TEXTS: Final = ("source", "baseline", "sensor", "quality", "orbit")
+"""Texts of a granule that are columns of the preferred granule."""
+
+
 class _Granule(msgspec.Struct, kw_only=True):
     id: str
     tile: str
@@ -40,12 +44,11 @@ def encode_granules(scenes: Sequence[Scene]) -> str:
 
 
 def _plain(scene: Scene) -> dict[str, Any]:
-    names = ("id", "tile", "baseline", "source", "sensor", "quality", "orbit")
     # A scene that was rejected because its scale is not a number has no pixels to be scaled.
     numbers = {name: float(getattr(scene, name)) for name in ("scale", "offset")}
     return {
         "time": scene.time.isoformat(),
-        **{name: str(getattr(scene, name) or "") for name in names},
+        **{name: str(getattr(scene, name) or "") for name in ("id", "tile", *TEXTS)},
         **{name: value if isfinite(value) else 0.0 for name, value in numbers.items()},
     }
 
@@ -75,8 +78,7 @@ class Granules:
         ----------
         rows, acquisitions : (row,) arrays of str
             Stored texts, see :func:`encode_granules`, and the acquisition of each row.
-        resolution : float
-            Side of a pixel. [m]
+        resolution : float, side of a pixel [m]
         """
         decoded = [_DECODER.decode(text) for text in rows]
         granules = [granule for row in decoded for granule in row]
@@ -85,6 +87,8 @@ class Granules:
         time = encode_texts(g.time for g in granules)
         utc = [g.time.removesuffix("+00:00") for g in granules]
         moment = np.array(utc, "datetime64[ns]")
+        adjusted = [bands.is_adjusted_to_msi(g.sensor, g.quality, resolution) for g in granules]
+        texts = {name: encode_texts(getattr(g, name) for g in granules) for name in TEXTS}
         order = np.empty(len(granules), np.int64)
         order[np.lexsort((np.repeat(number, counts), time))] = np.arange(len(granules))
         return cls(
@@ -99,14 +103,9 @@ class Granules:
                 "moment": moment,
                 "date": moment.astype("datetime64[D]"),
                 "scene": encode_texts(g.id for g in granules),
-                **{
-                    name: encode_texts(getattr(g, name) for g in granules)
-                    for name in ("source", "baseline", "sensor", "quality", "orbit")
-                },
+                **texts,
                 "scale": np.array([g.scale for g in granules], np.float64),
                 "offset": np.array([g.offset for g in granules], np.float64),
-                "bandpass": np.array(
-                    [bands.is_adjusted_to_msi(g.sensor, g.quality, resolution) for g in granules], bool
-                ),
+                "bandpass": np.array(adjusted, bool),
             },
         )

@@ -51,35 +51,25 @@ def site_grid(
     ----------
     geometry : shapely geometry
         Longitude and latitude (EPSG:4326). [degree]
-    crs : CRS, optional
-        Projected system of the grid; default: the UTM zone of the centroid.
-    resolution : float
-        Side of a pixel. [m]
+    crs : CRS, optional, projected system of the grid; default: the UTM zone of the centroid
+    resolution : float, side of a pixel [m]
     anchor : tuple of float
         Any corner of a pixel of the lattice, x and y. [m]
-    margin : float
-        Ground added on all sides. [m]
+    margin : float, ground added on all sides [m]
     """
     crs = crs or utm_zone(geometry)
     return covering_grid(projected(geometry, crs).bounds, crs, resolution=resolution, anchor=anchor, margin=margin)
 
 
 def covering_grid(
-    bounds: tuple[float, float, float, float],
-    crs: CRS,
-    *,
-    resolution: float,
-    anchor: tuple[float, float],
-    margin: float,
+    bounds: tuple[float, ...], crs: CRS, *, resolution: float, anchor: tuple[float, float], margin: float
 ) -> GeoBox:
     """Smallest grid of a lattice that covers bounds and a margin.
 
     Parameters
     ----------
-    bounds : tuple of float
-        Left, bottom, right and top in the projected system. [m]
-    crs, resolution, anchor, margin
-        See :func:`site_grid`.
+    bounds : tuple of float, left, bottom, right and top in the projected system [m]
+    crs, resolution, anchor, margin : see :func:`site_grid`
     """
     left, bottom, right, top = bounds
     x0 = anchor[0] + math.floor((left - margin - anchor[0]) / resolution) * resolution
@@ -90,19 +80,7 @@ def covering_grid(
 
 
 def inside(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
-    """Pixels of a grid whose centre lies inside a geometry.
-
-    Parameters
-    ----------
-    geometry : shapely geometry
-        Longitude and latitude. [degree]
-    grid : GeoBox
-        Shape (y, x).
-
-    Returns
-    -------
-    (y, x) bool array
-    """
+    """Pixels of a grid whose centre lies inside a geometry in longitude and latitude, (y, x) bool."""
     return inside_projected(projected(geometry, crs_of(grid)), grid)
 
 
@@ -129,8 +107,7 @@ def rectangle_spans(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, i
     ----------
     shapes : (n,) array of shapely geometries
         In the grid's own projected system.
-    grid : GeoBox
-        North up, of square pixels.
+    grid : GeoBox, north up, of square pixels
 
     Returns
     -------

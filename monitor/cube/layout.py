@@ -95,8 +95,7 @@ class PixelLayout:
         sites : sequence of (GeoBox, (y, x) bool array, sequence of shapely geometry)
             For each its grid, the pixels inside it, and its control units in longitude and latitude [degree]. All
             grids share one projected system and lattice.
-        averaged : bool
-            Whether the provider averages the units, over all their pixels.
+        averaged : bool, whether the provider averages the units, over all their pixels
         """
         grids = tuple(grid for grid, _, _ in sites)
         inside = tuple(own for _, own, _ in sites)

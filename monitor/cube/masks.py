@@ -159,14 +159,10 @@ def clear(
     ----------
     pixels : (band, y, x) uint16 array
         Bands of :data:`monitor.imagery.bands.OBSERVED`, as delivered; 0 is no value, 65535 saturated.
-    quality : (y, x) uint16 array
-        The provider's quality layer.
-    kind : str
-        Key of :data:`QUALITY_LAYERS`, the ``quality`` of the scene.
-    resolution : float
-        Side of a pixel. [m]
-    scale, offset : float
-        Reflectance = scale * integer + offset. [1]
+    quality : (y, x) uint16 array, the provider's quality layer
+    kind : str, key of :data:`QUALITY_LAYERS`, the ``quality`` of the scene
+    resolution : float, side of a pixel [m]
+    scale, offset : float, reflectance = scale * integer + offset [1]
 
     Returns
     -------
@@ -255,40 +251,14 @@ def _blocks(clouds: np.ndarray, axis: int, times: int) -> np.ndarray | None:
     return np.asarray(block - block[0])
 
 
-def unseen_reason(
-    quality: np.ndarray,
-    kind: str,
-    inside: np.ndarray,
-    *,
-    pixels: np.ndarray | None = None,
-    scale: float = 1.0,
-    offset: float = 0.0,
-) -> str:
-    """The most frequent reason why the ground of a site was not seen.
+def unseen_reason(quality: np.ndarray, kind: str) -> str:
+    """The most frequent reason why the ground of a site was not seen: ``CLOUD``, ``SNOW`` or ``NODATA``.
 
-    Parameters
-    ----------
-    quality, kind, pixels, scale, offset
-        See :func:`clear`. Without `pixels` only the classes are used.
-    inside : (y, x) bool array
-        Pixels of the site.
-
-    Returns
-    -------
-    str
-        ``CLOUD``, ``SNOW``, ``NODATA`` or, where reflectances are not possible ones, ``RADIOMETRY``.
+    `quality` and `kind` are those of :func:`clear`, for the pixels of the site.
     """
-    flags = _flags(kind)[quality[inside]]
-    cloud, white, empty = ((flags & flag) != 0 for flag in (CLOUD, SNOW, EMPTY))
-    odd = np.zeros_like(empty)
-    if pixels is not None:
-        own = pixels[:, inside]
-        needed = own[[bands.OBSERVED.index("red"), bands.OBSERVED.index("nir")]]
-        empty |= ~bands.has_value(needed).all(axis=0)
-        white |= snow(own, scale=scale, offset=offset) & ~cloud
-        if QUALITY_LAYERS[kind].limited:
-            odd = ~(_possible(needed, scale, offset) | cloud | white)
-    hidden = {"CLOUD": cloud & ~empty, "SNOW": white & ~empty, "NODATA": empty, "RADIOMETRY": odd & ~empty}
+    flags = _flags(kind)[quality]
+    empty = (flags & EMPTY) != 0
+    hidden = {"CLOUD": (flags & CLOUD != 0) & ~empty, "SNOW": (flags & SNOW != 0) & ~empty, "NODATA": empty}
     counts = {name: int(which.sum()) for name, which in hidden.items()}
     reason = max(counts, key=lambda name: counts[name])
     return reason if counts[reason] else "CLOUD"

@@ -89,8 +89,7 @@ def check_offsets(stored: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndar
 
     Parameters
     ----------
-    stored : mapping
-        All stored scenes of one site, as :meth:`monitor.cube.stored_site.StoredSite.columns` gives them.
+    stored : mapping, all stored scenes of one site, as :meth:`monitor.cube.stored_site.StoredSite.columns` gives them
 
     Returns
     -------
@@ -121,11 +120,8 @@ def evidence(stored: Mapping[str, np.ndarray]) -> np.ndarray:
     rows["day"] = (date - date.astype("datetime64[Y]")).astype(np.float64) + 1
     rows["offset"] = stored["offset"]
     baselines, baseline = np.unique(stored["baseline"], return_inverse=True)
-    old = [
-        () < parse_baseline(name.decode("utf-8", "surrogatepass")) < FIRST_OFFSET_BASELINE
-        for name in baselines.tolist()
-    ]
-    rows["old"] = np.array(old, bool)[baseline]
+    parsed = [parse_baseline(name.decode("utf-8", "surrogatepass")) for name in baselines.tolist()]
+    rows["old"] = np.array([() < numbers < FIRST_OFFSET_BASELINE for numbers in parsed], bool)[baseline]
     for name in ("source", "offset"):
         values, number = np.unique(stored[name], return_inverse=True)
         rows["kin"] = rows["kin"] * len(values) + number
@@ -147,9 +143,8 @@ def contradicted(scenes: np.ndarray) -> np.ndarray:
     dark = (seen < DARKEST_POSSIBLE).any(axis=2).all(axis=0)
     season, anchored_nodes = _nodes(scenes["day"], _level(seen), error, seen, anchors & ~dark, ~dark)
     shift, anchored = _shift(scenes["day"], seen, season, anchored_nodes)
-    short, long = _off(
-        shift, error, _columns(SHORT_BANDS if _known(shift, SHORT_BANDS) else ("red",)), _columns(LONG_BANDS)
-    )
+    short_known = not np.isnan(shift[..., _columns(SHORT_BANDS)]).all()
+    short, long = _off(shift, error, _columns(SHORT_BANDS if short_known else ("red",)), _columns(LONG_BANDS))
     off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)
     bad = dark | off
     doubt = (short > DOUBTFUL_SHARE).all(axis=0), long > DOUBTFUL_SHARE
@@ -185,21 +180,9 @@ def _shift(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Difference of the scenes from the season of the others.
 
-    Parameters
-    ----------
-    days : (scene,) array
-        Day of the year.
-    seen : (ground, scene, band) array
-        Means; NaN where there is none.
-    season, anchored_nodes : (node, ground, band) array, (node,) bool array
-        See :func:`_nodes`; linear between two nodes; where one is NaN the other counts.
-
-    Returns
-    -------
-    shift : (ground, scene, band) array
-        Means less season; NaN where either is missing.
-    anchored : (scene,) bool array
-        Whether anchors define the season there.
+    Takes the day of the year (scene,), means (ground, scene, band) and the results of :func:`_nodes`, between which the
+    season is linear; where one node is NaN the other counts. Returns the means less the season, NaN where either is
+    missing, and whether anchors define the season there, (scene,) bool.
     """
     shift, anchored = np.empty_like(seen), np.empty(days.size, np.bool_)
     for scene in range(days.size):
@@ -221,28 +204,12 @@ def _nodes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Season at each node, by the scenes near it.
 
-    Parameters
-    ----------
-    days : (scene,) array
-        Day of the year.
-    level : (scene,) array
-        Brightness.
-    error : (scene,) array
-        Error of the reflectances if the other offset is the true one. [1]
-    seen : (ground, scene, band) array
-        Means; NaN where there is none.
-    anchors, usable : (scene,) bool arrays
-        Scenes that define the season: the first where there are enough of them, else the second.
-
-    Returns
-    -------
-    season, anchored_nodes : (node, ground, band) array, (node,) bool array
-        Means, NaN where too few scenes are near, and whether anchors define them.
+    Takes day of the year, brightness, error of the reflectances if the other offset is the true one (scene,), means
+    (ground, scene, band), and the scenes that define the season: `anchors` where there are enough of them, else
+    `usable`. Returns means (node, ground, band), NaN where too few scenes are near, and whether anchors define them.
     """
-    season, anchored_nodes = (
-        np.full((SEASON_NODES, seen.shape[0], seen.shape[2]), np.nan),
-        np.zeros(SEASON_NODES, np.bool_),
-    )
+    season = np.full((SEASON_NODES, seen.shape[0], seen.shape[2]), np.nan)
+    anchored_nodes = np.zeros(SEASON_NODES, np.bool_)
     for node in range(SEASON_NODES):
         away = _apart(days, node * 365.25 / SEASON_NODES)
         for trial in range(2 * len(NODE_WINDOWS)):
@@ -275,23 +242,10 @@ def _nodes(
 def _off(
     shift: np.ndarray, error: np.ndarray, short_bands: np.ndarray, long_bands: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Difference of the scenes from their season, as a share of the step that a wrong offset makes.
+    """Difference of the scenes from their season, as a share of the step that a wrong offset makes, `error`.
 
-    Parameters
-    ----------
-    shift : (ground, scene, band) array
-        Means less season; NaN where either is missing.
-    error : (scene,) array
-        The step.
-    short_bands, long_bands : (n,) int arrays
-        Places of the bands.
-
-    Returns
-    -------
-    short : (ground, scene) array
-        By the short bands, each weighted by its inverse variance; 0 where unknown.
-    long : (scene,) array
-        By the long bands, mean of the grounds; 0 where unknown.
+    By the short bands, each weighted by its inverse variance, (ground, scene), and by the long bands, mean of the
+    grounds, (scene,); 0 where unknown.
     """
     grounds, scenes, _ = shift.shape
     short, long = np.zeros((grounds, scenes)), np.zeros(scenes)
@@ -322,13 +276,9 @@ def _off(
 
 
 def _company(kinds: np.ndarray, conflicting: np.ndarray) -> np.ndarray:
-    """Share of the :data:`RELATED_SCENES` of each scene that are in conflict, itself left out; 0 with none.
+    """Share of the :data:`RELATED_SCENES` of each scene, itself left out, that are in conflict; 0 with none.
 
-    Parameters
-    ----------
-    kinds : (scene,) int array
-        Equal for scenes of one source, baseline and offset; scenes by time.
-    conflicting : (scene,) bool array
+    `kinds` are equal for scenes of one source, baseline and offset; scenes are in order of time.
     """
     share = np.zeros(kinds.size)
     for kind in np.unique(kinds[conflicting]):
@@ -346,11 +296,6 @@ def _level(seen: np.ndarray) -> np.ndarray:
     """Brightness in blue, or in red where a sensor lacks blue; mean of the grounds."""
     blue, red = (seen[..., bands.OBSERVED.index(band)].mean(axis=0) for band in ("blue", "red"))
     return red if np.isnan(blue).any() else blue
-
-
-def _known(shift: np.ndarray, names: Sequence[str]) -> bool:
-    """Whether any scene has values in some bands; (ground, scene, band) array."""
-    return not np.isnan(shift[..., _columns(names)]).all()
 
 
 def _columns(names: Sequence[str]) -> np.ndarray:

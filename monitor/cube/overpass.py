@@ -42,8 +42,7 @@ def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -
     ----------
     offered : iterable of Scene
         In order of preference of their sources. Of one granule the newest baseline is used, of equal ones the first.
-    crs : str
-        The site's own projected system, for instance ``EPSG:32648``.
+    crs : str, the site's own projected system, for instance ``EPSG:32648``
     stored : iterable of str
         Stored acquisitions: their names are used where a catalogue names the same acquisition by another time.
     """
@@ -58,12 +57,10 @@ def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -
     groups: dict[str, list[Scene]] = {}
     for (acquisition, _), scene in newest.items():
         groups.setdefault(acquisition, []).append(scene)
-    grouped = [
-        Overpass(
-            acquisition=acquisition, granules=tuple(sorted(scenes, key=lambda s: (s.crs not in ("", crs), s.tile)))
-        )
-        for acquisition, scenes in groups.items()
-    ]
+    grouped = []
+    for acquisition, scenes in groups.items():
+        scenes.sort(key=lambda scene: (scene.crs not in ("", crs), scene.tile))
+        grouped.append(Overpass(acquisition=acquisition, granules=tuple(scenes)))
     return sorted(grouped, key=lambda overpass: (overpass.main.time, overpass.acquisition))
 
 
@@ -81,17 +78,8 @@ def pending_days(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str
 
     Nothing is missing on the other days. Of ten years of scenes about one in a thousand remains.
 
-    Parameters
-    ----------
-    offered : sequence of Scene
-        All over one site.
-    stored : mapping
-        As for :func:`not_yet_stored`.
-
-    Returns
-    -------
-    Open
-        :func:`not_yet_stored` of these scenes is the same as of all.
+    `offered` are all scenes over one site, `stored` is that of :func:`not_yet_stored`, which returns the same for these
+    scenes as for all.
     """
     new = {
         day for scene in offered if not is_stored(stored, scene) for day in acquisition_id.day_keys(scene.acquisition)

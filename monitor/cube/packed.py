@@ -44,13 +44,9 @@ def pack(frame: Frame, scene: Scene) -> np.ndarray:
             "display or scaled already, not the integers of a surface reflectance product"
         )
         raise SceneRejected(reason, msg)
+    resolution = abs(frame.grid.resolution.x)
     seen = masks.clear(
-        frame.pixels,
-        frame.quality,
-        scene.quality,
-        resolution=abs(frame.grid.resolution.x),
-        scale=scene.scale,
-        offset=scene.offset,
+        frame.pixels, frame.quality, scene.quality, resolution=resolution, scale=scene.scale, offset=scene.offset
     )
     return np.concatenate([frame.pixels, frame.quality[None], seen[None].astype(np.uint16)])
 
@@ -91,10 +87,8 @@ def unpack(
     moved = bandpass if bandpass is not None else [False] * len(scale)
     choose = np.where if isinstance(packed, np.ndarray) else da.where
     data: dict[str, Any] = {}
-    for index, layer in enumerate(PACKED_LAYERS):
-        if layer not in layers:
-            continue
-        values = packed[:, index]
+    for layer in (name for name in PACKED_LAYERS if name in layers):
+        values = packed[:, PACKED_LAYERS.index(layer)]
         if layer in bands.OBSERVED:
             both = [
                 bands.scaled_to_msi(layer, a, b) if move else (a, b)
@@ -104,11 +98,8 @@ def unpack(
             shifted = np.array([(a, b / a) for a, b in both], dtype=np.float32)
             factor, shift = shifted.reshape(-1, 2).T.reshape(2, -1, *(1 for _ in dims))
             reflectance = (values.astype(np.float32) + shift) * factor
-            data[layer] = (
-                ("time", *dims),
-                choose(bands.has_value(values), reflectance, np.float32(np.nan)),
-                {"units": "1"},
-            )
+            known = choose(bands.has_value(values), reflectance, np.float32(np.nan))
+            data[layer] = (("time", *dims), known, {"units": "1"})
         else:
             data[layer] = (("time", *dims), values.astype(bool) if layer == "clear" else values)
     utc = [time.astimezone(UTC).replace(tzinfo=None) for time in times]

@@ -61,8 +61,7 @@ class LandscapeStore:
 
     Parameters
     ----------
-    path : Path
-        Folder of the repository; its name is that of the landscape.
+    path : Path, folder of the repository; its name is that of the landscape
 
     Notes
     -----
@@ -100,8 +99,7 @@ class LandscapeStore:
         ----------
         members : sequence of Member
             Its sites, for good; their grids share one projected system.
-        biome : str
-            Biome of all sites.
+        biome : str, biome of all sites
 
         Raises
         ------
@@ -170,8 +168,7 @@ class LandscapeStore:
         rows : sequence of mapping
             For each overpass, by ground key, what each site saw. A site that is missing was not covered, or has the
             scene already.
-        message : str
-            Commit message.
+        message : str, commit message
         pictures : mapping, optional
             By ground key, pictures that replace those of the same name.
 
@@ -392,12 +389,9 @@ def landscape_at_snapshot(root: Path, snapshot: str, opened: LandscapeStore | No
 
     Parameters
     ----------
-    root : Path
-        Folder of the landscapes.
-    snapshot : str
-        See :mod:`monitor.cube.stored_site`.
-    opened : LandscapeStore, optional
-        Returned if it is that landscape and has all rows of the snapshot.
+    root : Path, folder of the landscapes
+    snapshot : str, see :mod:`monitor.cube.stored_site`
+    opened : LandscapeStore, optional, returned if it is that landscape and has all rows of the snapshot
     """
     name, _, rows = snapshot.rpartition(":")
     if opened is not None and opened.path == root / name and opened.rows >= int(rows):

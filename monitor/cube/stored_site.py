@@ -37,10 +37,8 @@ class StoredSite:
 
     Parameters
     ----------
-    landscape : LandscapeStore
-        Store of the site's landscape.
-    ground : str
-        Key of the site's ground, see :func:`monitor.sites.site.ground_key`.
+    landscape : LandscapeStore, store of the site's landscape
+    ground : str, key of the site's ground, see :func:`monitor.sites.site.ground_key`
 
     Raises
     ------
@@ -126,8 +124,7 @@ class StoredSite:
 
         Parameters
         ----------
-        snapshot : str, optional
-            Default: the newest.
+        snapshot : str, optional, default: the newest
 
         Returns
         -------
@@ -246,8 +243,7 @@ class StoredSite:
 
         Parameters
         ----------
-        snapshot : str, optional
-            Default: the newest.
+        snapshot : str, optional, default: the newest
         layers : collection of str
             Some of :data:`monitor.cube.packed.PACKED_LAYERS`.
         acquisitions : collection of str, optional

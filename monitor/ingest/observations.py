@@ -147,7 +147,7 @@ def _judge(update: SiteUpdate, observation: Observation) -> tuple[int, str, dict
         reason = "FEW_PIXELS"
     elif n < MIN_CLEAR_FRACTION * size:
         quality = observation.pixels[PACKED_LAYERS.index("quality")]
-        reason = unseen_reason(quality, observation.scene.quality, np.ones(size, bool))
+        reason = unseen_reason(quality, observation.scene.quality)
     elif seen < MIN_UNITS:
         reason = "CONTROL_HIDDEN" if len(units) >= MIN_UNITS else "CONTROL_POOR"
     measures: dict[str, float | None] = {"n_units": float(seen)}

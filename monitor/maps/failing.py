@@ -56,20 +56,15 @@ def failing_map(
 
     Parameters
     ----------
-    store : StoredSite
-        Stored scenes of the site.
-    snapshot : str
-        Snapshot of the store.
-    site : Site
-        Version that was judged.
+    store : StoredSite, stored scenes of the site
+    snapshot : str, snapshot of the store
+    site : Site, version that was judged
     observed : mapping
         Columns :data:`monitor.maps.seasons.SEASON_COLUMNS` of its series, and ``chain``, (n,) arrays ascending by time.
-    day : date
-        Date of the last look.
+    day : date, date of the last look
     look : callable
         Computes the last look from these scenes; called only where the result is not stored.
-    constants : Calibration
-        Constants of the verdict.
+    constants : Calibration, constants of the verdict
 
     Raises
     ------

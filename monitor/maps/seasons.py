@@ -59,8 +59,7 @@ def scenes_by_season(site: Site, observed: Mapping[str, np.ndarray]) -> dict[Sea
 
     Parameters
     ----------
-    site : Site
-        Its start and growing season are used.
+    site : Site, its start and growing season are used
     observed : mapping
         Columns :data:`SEASON_COLUMNS` of its series, (n,) arrays ascending by time.
 
@@ -99,8 +98,7 @@ def season_sums(
         one chunk along time.
     controls : xr.DataArray
         (time,) mean cover of the control ground in each scene. [1]
-    endmembers : Endmembers
-        End members of the biome.
+    endmembers : Endmembers, end members of the biome
     sums : xr.DataArray, optional
         Sums of the earlier scenes of the season; None: there are none.
 

@@ -27,8 +27,7 @@ def site_maps(sums: Mapping[Season, np.ndarray], ground: np.ndarray, grid: GeoBo
         By season, at least one, (row, y, x) float32 of :data:`monitor.trends.kernels.season_sums.SUMS`.
     ground : (y, x) bool array
         Pixels of the site; the others stay NaN.
-    grid : GeoBox
-        Grid of the site.
+    grid : GeoBox, grid of the site
 
     Returns
     -------

@@ -14,7 +14,7 @@ import numpy as np
 from monitor.errors import BadData
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
-from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
+from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.erosion import GRADE_NAMES
 from monitor.verdict.kernels.history import Promise, Rules, SiteHistory, SiteScenes, estimate_site, filter_site
@@ -41,24 +41,16 @@ def assess(
 
     Parameters
     ----------
-    series : Series
-        Acquisitions after `as_of` are not read.
-    site : Site
-        Its plan, start, biome, area, slope and latitude are used.
-    calibration : Calibration
-        Constants of the verdict.
+    series : Series, acquisitions after `as_of` are not read
+    site : Site, its plan, start, biome, area, slope and latitude are used
+    calibration : Calibration, constants of the verdict
     alpha : float
         Lifetime false-alarm budget of the failure rule, at most 0.05; in a later episode the remaining budget, see
         :func:`monitor.verdict.calibration.remaining`. [1]
     cohorts : sequence of (date, float)
         Where a site was started in several years: day of each cohort and its share of the area. Empty: all of it at
         its start.
-    as_of : date
-        May be later than the last scene.
-
-    Returns
-    -------
-    Assessment
+    as_of : date, may be later than the last scene
 
     Raises
     ------
@@ -67,34 +59,7 @@ def assess(
     BadConfiguration
         `alpha` has no calibrated boundary.
     """
-    dates = np.array([as_of], "datetime64[D]")
-    table = verdicts(series, site, dates, calibration=calibration, alpha=alpha, cohorts=cohorts)
-    return _records(table, site, calibration)[0]
-
-
-def assess_all(
-    series: Series, site: Site, *, calibration: Calibration = DEFAULT, alpha: float = 0.05, cohorts: CohortShares = ()
-) -> list[Assessment]:
-    """Verdict on a site at each acquisition since the start, seen or not.
-
-    Parameters
-    ----------
-    series, site, calibration, alpha, cohorts
-        See :func:`assess`.
-
-    Returns
-    -------
-    list of Assessment
-
-    Raises
-    ------
-    BadData, BadConfiguration
-        See :func:`assess`.
-    """
-    dates = series.dates.astype("datetime64[D]")
-    dates = dates[dates >= np.datetime64(site.start, "D")]
-    table = verdicts(series, site, dates, calibration=calibration, alpha=alpha, cohorts=cohorts)
-    return _records(table, site, calibration)
+    return assess_with_late_season(series, site, calibration=calibration, alpha=alpha, cohorts=cohorts, as_of=as_of)[0]
 
 
 def verdicts(
@@ -110,23 +75,17 @@ def verdicts(
 
     Parameters
     ----------
-    series, site, calibration, alpha, cohorts
-        See :func:`assess`.
-    dates : (n,) array of datetime64[D]
-        Ascending.
-
-    Returns
-    -------
-    Verdicts
+    series, site, calibration, alpha, cohorts : see :func:`assess`
+    dates : (n,) array of datetime64[D], ascending
 
     Raises
     ------
     BadData, BadConfiguration
         See :func:`assess`.
     """
-    growing, parts = GrowingSeason.of(site), cohorts_of(site, cohorts)
-    scenes = usable_scenes(series, site, growing, calibration)
-    history = site_history(scenes, site, parts, growing, calibration)
+    parts = cohorts_of(site, cohorts)
+    scenes = usable_scenes(series, site, calibration)
+    history = site_history(scenes, site, parts, calibration)
     day = dates.astype("datetime64[D]").astype(np.int64)
     return judge(day, scenes, history, site, parts, calibration, alpha)
 
@@ -153,7 +112,7 @@ class LateSeasonState:
 
     def verdict(self) -> Assessment:
         """Verdict as of that day."""
-        return _records(self.judged, self.site, self.calibration)[0]
+        return assessments(self.judged, self.site, self.calibration)[0]
 
     def promised(self) -> dict[int, float]:
         """Mean promised uplift of each growing season with a late-season scene. [cover fraction]
@@ -184,8 +143,7 @@ def assess_with_late_season(
 
     Parameters
     ----------
-    series, site, calibration, alpha, cohorts, as_of
-        See :func:`assess`.
+    series, site, calibration, alpha, cohorts, as_of : see :func:`assess`
 
     Returns
     -------
@@ -197,9 +155,9 @@ def assess_with_late_season(
     BadData, BadConfiguration
         See :func:`assess`.
     """
-    growing, parts = GrowingSeason.of(site), cohorts_of(site, cohorts)
-    scenes = usable_scenes(series, site, growing, calibration)
-    history = site_history(scenes, site, parts, growing, calibration)
+    parts = cohorts_of(site, cohorts)
+    scenes = usable_scenes(series, site, calibration)
+    history = site_history(scenes, site, parts, calibration)
     today = np.array([as_of], "datetime64[D]").astype(np.int64)
     until = int(np.searchsorted(scenes.day[scenes.used], today[0], side="right"))
     late = np.flatnonzero(history.late_scene[:until] == np.arange(until))
@@ -207,7 +165,7 @@ def assess_with_late_season(
     days, budgets = np.concatenate([scenes.day[scenes.used[late[-1:]]], today]), [0.05] * late[-1:].size + [alpha]
     table = judge(days, scenes, history, site, parts, calibration, budgets)
     judged, now = (Verdicts(*(column[part] for column in table)) for part in (slice(1), slice(-1, None)))
-    assessment = _records(now, site, calibration)[0]
+    assessment = assessments(now, site, calibration)[0]
     if not late.size:
         return assessment, None
     return assessment, LateSeasonState(
@@ -224,38 +182,36 @@ def cohorts_of(site: Site, cohorts: CohortShares) -> Cohorts:
     BadData
         The days do not ascend from the start, or the shares do not add up to 1.
     """
-    given = cohorts or ((site.start, 1.0),)
-    begun = np.array([day for day, _ in given], "datetime64[D]").astype(np.int64)
-    share = np.array([part for _, part in given], dtype=np.float64)
-    wrong = given[0][0] != site.start or (np.diff(begun) <= 0).any()
-    if wrong or not (share > 0).all() or abs(share.sum() - 1) > 1e-6:
+    cohorts = cohorts or ((site.start, 1.0),)
+    begun = np.array([day for day, _ in cohorts], "datetime64[D]").astype(np.int64)
+    share = np.array([part for _, part in cohorts], dtype=np.float64)
+    if (
+        cohorts[0][0] != site.start
+        or (np.diff(begun) <= 0).any()
+        or not (share > 0).all()
+        or abs(share.sum() - 1) > 1e-6
+    ):
         msg = (
             f"cohorts of site {site.id!r}: their days must ascend from its start, {site.start}, and their shares of "
-            f"the area be above 0 and add up to 1; they are {[(str(day), part) for day, part in given]}"
+            f"the area be above 0 and add up to 1; they are {[(str(day), part) for day, part in cohorts]}"
         )
         raise BadData(msg)
     return Cohorts(begun, share)
 
 
-def site_history(
-    scenes: UsableScenes, site: Site, cohorts: Cohorts, growing: GrowingSeason, c: Calibration
-) -> SiteHistory:
+def site_history(scenes: UsableScenes, site: Site, cohorts: Cohorts, c: Calibration) -> SiteHistory:
     """Run the filters over the usable scenes of a site.
 
     Parameters
     ----------
-    scenes : UsableScenes
-    site : Site
-    cohorts : Cohorts
-    growing : GrowingSeason
-    c : Calibration
+    scenes, site, cohorts, c : UsableScenes, Site, Cohorts, Calibration
 
     Returns
     -------
     SiteHistory
         What is known after each used scene.
     """
-    plan = site.plan
+    plan, growing = site.plan, GrowingSeason.of(site)
     promise = Promise(cohorts.begun, cohorts.share, plan.A, plan.k, plan.L, plan.A > 0)
     variance = np.full(scenes.cover.size, c.scene_sd**2)
     if site.hectares > 0:  # else unknown
@@ -280,70 +236,29 @@ def site_history(
 
 def prior_of(c: Calibration, *, promised: bool) -> Prior:
     """Prior of theta, or of the change of cover where nothing was promised."""
-    loss = -c.no_plan_loss
-    return Prior(
-        c.theta_mean if promised else 0.0,
-        c.theta_sd if promised else c.loss_sd,
-        c.loss_sd,
-        c.plan_weight,
-        (0.0, 0.25, 0.5, 0.7) if promised else (loss, loss, 0.0, loss),
-        c.rain_sd,
-        c.widening,
-        c.gain_sd,
-    )
+    mean, sd, loss = (c.theta_mean, c.theta_sd, 0.0) if promised else (0.0, c.loss_sd, -c.no_plan_loss)
+    thresholds = (0.0, 0.25, 0.5, 0.7) if promised else (loss, loss, 0.0, loss)
+    return Prior(mean, sd, c.loss_sd, c.plan_weight, thresholds, c.rain_sd, c.widening, c.gain_sd)
 
 
-def _records(table: Verdicts, site: Site, calibration: Calibration) -> list[Assessment]:
-    hectares = site.hectares if site.hectares > 0 else None
-    columns = {name: _plain(values) for name, values in table._asdict().items()}
-    return [
-        Assessment(
-            site=site.id,
-            as_of=row["as_of"],
-            last_observed=row["last_observed"],
-            status=Status(STATUSES[row["status"]]),
-            probability=row["probability"],
-            p_failing=row["p_failing"],
-            p_lagging=row["p_lagging"],
-            p_on_track=row["p_on_track"],
-            alert=AlertLevel(LEVELS[row["alert"]]),
-            alert_rule=None if row["alert_rule"] < 0 else RULES[row["alert_rule"]],
-            theta=row["theta"],
-            theta_low=row["theta_low"],
-            theta_high=row["theta_high"],
-            uplift=row["uplift"],
-            uplift_low=row["uplift_low"],
-            uplift_high=row["uplift_high"],
-            expected=row["expected"],
-            cover=row["cover"],
-            control_cover=row["control_cover"],
-            e_failure=row["e_failure"],
-            n_scenes=row["n_scenes"],
-            n_pre=row["n_pre"],
-            reasons=reason_codes(row["reasons"]),
-            hectares=hectares,
-            hectares_failing=None,
-            e_uplift=row["e_uplift"],
-            uplift_confirmed=row["uplift_confirmed"],
-            uplift_confirmed_on=row["uplift_confirmed_on"],
-            loss_on=row["loss_on"],
-            loss_confirmed_on=row["loss_confirmed_on"],
-            soil_loss_ratio=row["soil_loss_ratio"],
-            soil_loss_ratio_low=row["soil_loss_ratio_low"],
-            soil_loss_ratio_high=row["soil_loss_ratio_high"],
-            erosion_grade=_grade(row["erosion_grade"]),
-            erosion_grade_without=_grade(row["erosion_grade_without"]),
-            notes=NOTES[row["notes"]],
-            calibration=calibration.hash,
-            calibration_source=calibration.source,
-            calibration_dated=calibration.dated,
-        )
-        for row in (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
-    ]
-
-
-def _grade(place: int) -> str | None:
-    return None if place < 0 else GRADE_NAMES[place]
+def assessments(table: Verdicts, site: Site, calibration: Calibration) -> list[Assessment]:
+    """Records of the verdicts on a site, one a date."""
+    shared: dict[str, Any] = {
+        "site": site.id, "hectares": site.hectares if site.hectares > 0 else None, "hectares_failing": None,
+        "calibration": calibration.hash, "calibration_source": calibration.source,
+        "calibration_dated": calibration.dated,
+    }  # fmt: skip
+    records = []
+    for values in zip(*map(_plain, table), strict=True):
+        row = dict(zip(table._fields, values, strict=True))
+        row |= {"status": STATUSES[row["status"]], "alert": LEVELS[row["alert"]], "notes": NOTES[row["notes"]]}
+        row |= {"reasons": reason_codes(row["reasons"])}
+        for name, meanings in (
+            ("alert_rule", RULES), ("erosion_grade", GRADE_NAMES), ("erosion_grade_without", GRADE_NAMES),
+        ):  # fmt: skip
+            row[name] = None if row[name] < 0 else meanings[row[name]]
+        records.append(Assessment(**shared, **row))
+    return records
 
 
 def _plain(values: np.ndarray) -> list[Any]:

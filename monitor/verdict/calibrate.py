@@ -23,7 +23,7 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan
 from monitor.verdict.assess import DEFAULT, verdicts
 from monitor.verdict.assessment import Series
-from monitor.verdict.calibration import BOUNDARY, Calibration
+from monitor.verdict.calibration import Calibration
 from monitor.verdict.kernels.constants import NORMAL_95
 from monitor.verdict.kernels.losses import detect_losses, search_noise
 from monitor.verdict.kernels.season import fit_reference, reference_fits, season_state
@@ -55,28 +55,20 @@ class _Prepared(NamedTuple):
     """Usable scenes of a placebo and what its control shows of them."""
 
     times: Times
-    difference: np.ndarray
-    """Placebo minus control. [cover fraction]"""
-    second: np.ndarray
-    """Second index, placebo minus control."""
+    difference: np.ndarray  # placebo minus control [cover fraction]
+    second: np.ndarray  # second index, placebo minus control
     state: SeasonState
-    pixel_variance: np.ndarray
-    """Variance of the pixel noise of each scene. [cover fraction squared]"""
-    start: int
-    """Days from 1970-01-01."""
-    baseline: float
-    """Prior standard deviation of its lasting difference. [cover fraction]"""
-    mu: np.ndarray
-    """Season and rain of each scene by the control's own value, not smoothed: how an uplift would be seen. [1]"""
-    years_known: int
-    """Seasons from which the normal season was estimated at the start."""
-    rain: tuple[float, int]
-    """Sum of squares of the seasons' rain about their mean, and seasons less one."""
+    pixel_variance: np.ndarray  # variance of the pixel noise of each scene [cover fraction squared]
+    start: int  # days from 1970-01-01
+    baseline: float  # prior standard deviation of its lasting difference [cover fraction]
+    mu: np.ndarray  # season and rain of each scene by the control's own value, not smoothed, as for an uplift [1]
+    years_known: int  # seasons from which the normal season was estimated at the start
+    rain: tuple[float, int]  # sum of squares of the seasons' rain about their mean, and seasons less one
 
 
 def _prepare(placebo: Placebo, c: Calibration) -> _Prepared:
     site, growing = placebo.site, GrowingSeason.of(placebo.site)
-    scenes = usable_scenes(placebo.series, site, growing, c)
+    scenes = usable_scenes(placebo.series, site, c)
     day, season = scenes.day[scenes.used], scenes.season.astype(np.int64)
     times = Times(day, scenes.position.astype(np.int64), season)
     start = int(np.datetime64(site.start, "D").astype(np.int64))
@@ -108,12 +100,9 @@ def calibrate(placebos: Sequence[Placebo], *, source: str, dated: date, base: Ca
     placebos : sequence of Placebo
         Of one biome, see :func:`monitor.verdict.placebos.pool_placebos`. Their order only decides which of them the
         noise is fitted to.
-    source : str
-        Origin of the placebos, stated with every verdict.
-    dated : date
-        Last day of the data, stated with every verdict.
-    base : Calibration
-        Start of the search, and the result with fewer than 99 placebos.
+    source : str, origin of the placebos, stated with every verdict
+    dated : date, last day of the data, stated with every verdict
+    base : Calibration, start of the search, and the result with fewer than 99 placebos
 
     Returns
     -------
@@ -312,25 +301,3 @@ def constants_table(calibration: Calibration, *, base: Calibration = DEFAULT) ->
         {"constant": f"boundary at {alpha:g}", "default": before.get(alpha), "calibrated": round(after[alpha], 2)}
         for alpha in sorted(after, reverse=True)
     ]
-
-
-def measured_rates(calibration: Calibration, placebos: Sequence[Placebo]) -> list[dict[str, Any]]:
-    """Error rates of the verdict on placebos under a calibration: ``figure, value, goal`` a row.
-
-    Share ever red at half the plan (budget .05) with the plan right, a fifth too large and growth a year late; how
-    often the 95 % interval contains theta where 0, .5 and 1 of the plan were added; sudden losses a site and year.
-    Unbiased on placebos that did not set the constants; slightly optimistic on those that did.
-    """
-    prepared = [_prepare(p, calibration) for p in placebos]
-    bound = dict(calibration.boundary).get(0.05, dict(BOUNDARY)[0.05])
-    rows: list[dict[str, Any]] = [
-        {"figure": f"ever red at half the plan, {name}", "goal": 0.06,
-         "value": float(np.mean(_evidence(placebos, prepared, calibration, truth) >= bound))}
-        for name, truth in (("plan right", lambda plan: plan), ("a fifth too large", _small), ("a year late", _late))
-    ]  # fmt: skip
-    for theta in (0.0, 0.5, 1.0):
-        inside = np.abs(_errors(placebos, prepared, calibration, theta)) <= NORMAL_95
-        share = float(np.mean(inside)) if inside.size else None
-        rows.append({"figure": f"interval holds theta = {theta:g}", "value": share, "goal": 0.95})
-    losses = _losses(prepared, placebos, calibration, calibration.disturbance_score)
-    return [*rows, {"figure": "sudden losses a site and year", "value": losses, "goal": FALSE_LOSSES}]

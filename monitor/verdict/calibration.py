@@ -51,10 +51,8 @@ def boundary(alpha: float, calibrated: tuple[tuple[float, float], ...] = BOUNDAR
 
     Parameters
     ----------
-    alpha : float
-        Probability of a false red in the life of a site, or its remainder in a later episode. [1]
-    calibrated : tuple of (float, float)
-        Budgets and their boundaries.
+    alpha : float, probability of a false red in the life of a site, or its remainder in a later episode [1]
+    calibrated : tuple of (float, float), budgets and their boundaries
 
     Returns
     -------
@@ -87,10 +85,8 @@ def remaining(alpha: float, years: float) -> float:
 
     Parameters
     ----------
-    alpha : float
-        Budget with which the episode began. [1]
-    years : float
-        Duration of that episode. [year]
+    alpha : float, budget with which the episode began [1]
+    years : float, duration of that episode [year]
 
     Returns
     -------

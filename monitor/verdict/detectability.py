@@ -50,20 +50,13 @@ def detectability(
 
     Parameters
     ----------
-    site : Site
-        Its plan, start, cohorts, biome, area and latitude are used.
-    seasons_before : int
-        Growing seasons with scenes before the start.
-    scenes_a_year : float
-        Clear scenes in a growing season: passes times clear share.
-    calibration : Calibration
-        Its noise is simulated and its rules are applied.
-    alpha : float
-        Lifetime false-alarm budget. [1]
-    control : float
-        Cover of the ground around the site at the peak of its season. [1]
-    years : int
-        Years after the start.
+    site : Site, its plan, start, cohorts, biome, area and latitude are used
+    seasons_before : int, growing seasons with scenes before the start
+    scenes_a_year : float, clear scenes in a growing season: passes times clear share
+    calibration : Calibration, its noise is simulated and its rules are applied
+    alpha : float, lifetime false-alarm budget [1]
+    control : float, cover of the ground around the site at the peak of its season [1]
+    years : int, years after the start
 
     Returns
     -------
@@ -166,46 +159,31 @@ def _drift(rng: np.random.Generator, day: np.ndarray, memory: float, sd: float) 
     return path
 
 
+NO_UPLIFT: Final = (
+    "No uplift was promised here, so there is no failure to see; only loss is judged.",
+    "此处未承诺增量，无从判断是否失败，只判断损失。",
+)
+NEVER_RED: Final = (
+    "If nothing grows here, red is not likely even by {0.until} (chance {0.red:.0%})",
+    "若此处毫无恢复，{0.until} 年底前也不大可能变红（概率 {0.red:.0%}）",
+)
+RED_FROM: Final = (
+    "If nothing grows here, red is not likely before {0.until} (chance {0.red:.0%} by its end)",
+    "若此处毫无恢复，{0.until} 年之前不大可能变红（到该年底概率 {0.red:.0%}）",
+)
+NEVER_WATCHED: Final = (", nor is a watch: count plants on the ground.", "，预警亦然；请以实地调查为准。")
+WATCHED_FROM: Final = (
+    "; a watch not before {0.until} ({0.watch:.0%}).",
+    "；预警不早于 {0.until} 年（{0.watch:.0%}）。",
+)
+
+
 def in_words(years: tuple[Detectability, ...], *, language: str = "en") -> str:
-    """When a failure of this site is likely to be reported, in one sentence.
-
-    Parameters
-    ----------
-    years : tuple of Detectability
-        Result of :func:`detectability`.
-    language : str
-        ``zh`` for Chinese; anything else is English.
-
-    Returns
-    -------
-    str
-    """
-    chinese = language == "zh"
+    """When a failure of a site is likely to be reported, in one sentence; Chinese where `language` is ``zh``."""
+    pick = language == "zh"
     if not years:
-        return (
-            "此处未承诺增量，无从判断是否失败，只判断损失。"
-            if chinese
-            else "No uplift was promised here, so there is no failure to see; only loss is judged."
-        )
+        return NO_UPLIFT[pick]
     red = next((year for year in years if year.red >= LIKELY), None)
     watch = next((year for year in years if year.watch >= LIKELY), None)
-    last = years[-1]
-    if red is None:
-        said = (
-            f"若此处毫无恢复，{last.until} 年底前也不大可能变红（概率 {last.red:.0%}）"
-            if chinese
-            else f"If nothing grows here, red is not likely even by {last.until} (chance {last.red:.0%})"
-        )
-    else:
-        said = (
-            f"若此处毫无恢复，{red.until} 年之前不大可能变红（到该年底概率 {red.red:.0%}）"
-            if chinese
-            else f"If nothing grows here, red is not likely before {red.until} (chance {red.red:.0%} by its end)"
-        )
-    if watch is None:
-        return said + ("，预警亦然；请以实地调查为准。" if chinese else ", nor is a watch: count plants on the ground.")
-    return said + (
-        f"；预警不早于 {watch.until} 年（{watch.watch:.0%}）。"
-        if chinese
-        else f"; a watch not before {watch.until} ({watch.watch:.0%})."
-    )
+    red_words = NEVER_RED[pick].format(years[-1]) if red is None else RED_FROM[pick].format(red)
+    return red_words + (NEVER_WATCHED[pick] if watch is None else WATCHED_FROM[pick].format(watch))

@@ -10,7 +10,7 @@ from scipy.special import ndtr
 
 COVER_CLASSES = np.array([0.30, 0.45, 0.60, 0.75])
 """Borders of the cover classes. [1]"""
-SLOPE_CLASSES = np.array([5.0, 8.0, 15.0, 25.0, 35.0])
+GRADE_SLOPES = np.array([5.0, 8.0, 15.0, 25.0, 35.0])
 """Lower borders of the slope classes. [degree]"""
 GRADE_TABLE = np.array([
     [2, 2, 3, 4, 5],
@@ -50,8 +50,7 @@ def soil_loss_ratio(cover: np.ndarray, uplift: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    cover, uplift : arrays
-        Cover of the season and the part of it due to the work. [cover fraction]
+    cover, uplift : arrays, cover of the season and the part of it due to the work [cover fraction]
 
     Returns
     -------
@@ -65,10 +64,10 @@ def soil_loss_ratio(cover: np.ndarray, uplift: np.ndarray) -> np.ndarray:
 
 def grade(cover: np.ndarray, slope_degrees: np.ndarray) -> np.ndarray:
     """SL 190 grade, 0 (slight) to 5 (extreme); -1 where slope is below 5 degrees or something is NaN."""
-    known = np.isfinite(cover) & (slope_degrees >= SLOPE_CLASSES[0])
+    known = np.isfinite(cover) & (slope_degrees >= GRADE_SLOPES[0])
     row = np.searchsorted(COVER_CLASSES, np.where(known, cover, 0.0), side="right")
     column = np.clip(
-        np.searchsorted(SLOPE_CLASSES, np.where(known, slope_degrees, SLOPE_CLASSES[0]), side="right") - 1, 0, None
+        np.searchsorted(GRADE_SLOPES, np.where(known, slope_degrees, GRADE_SLOPES[0]), side="right") - 1, 0, None
     )
     return np.where(known, GRADE_TABLE[row, column], -1)
 
@@ -82,10 +81,8 @@ def not_improved(
     ----------
     cover, uplift, uplift_sd : (n,) arrays
         Cover of the season and the part of it due to the work, with its standard deviation. [cover fraction]
-    expected : (n,) array
-        Uplift that the plan promised by now. [cover fraction]
-    slope_degrees : (n,) array
-        Mean slope; NaN where unknown. [degree]
+    expected : (n,) array, uplift that the plan promised by now [cover fraction]
+    slope_degrees : (n,) array, mean slope; NaN where unknown [degree]
 
     Returns
     -------
@@ -101,7 +98,7 @@ def not_improved(
     without = grade(cover - uplift, slope_degrees)
     planned = grade(cover - uplift + expected, slope_degrees)
     due = (now >= 0) & (planned < without)
-    column = np.clip(np.searchsorted(SLOPE_CLASSES, np.nan_to_num(slope_degrees), side="right") - 1, 0, None)
+    column = np.clip(np.searchsorted(GRADE_SLOPES, np.nan_to_num(slope_degrees), side="right") - 1, 0, None)
     # Lowest cover with the grade that the site has now.
     classes = np.argmax(GRADE_TABLE[:, column] == np.maximum(now, 0), axis=0)
     lowest = np.where(classes == 0, -np.inf, COVER_CLASSES[np.maximum(classes - 1, 0)])

@@ -20,10 +20,7 @@ HEADLINE = {
     Status.RECOVERED: ("Recovered.", "已恢复。"),
 }
 CLEARS = {
-    Status.INSUFFICIENT_DATA: (
-        "More clear scenes in the growing season are needed.",
-        "需要生长季内更多的无云影像。",
-    ),
+    Status.INSUFFICIENT_DATA: ("More clear scenes in the growing season are needed.", "需要生长季内更多的无云影像。"),
     Status.TOO_EARLY: (
         "A verdict on growth follows {years:g} years after the start ({due}). Until then, count plants on the ground.",
         "开工满 {years:g} 年（{due}）后给出判断；在此之前请以实地调查为准。",
@@ -60,10 +57,7 @@ LOSS_DATED = (
 )
 """Headline of a loss, with its dates. Of simulated losses five in six came before the first date, most of them in the
 previous winter or within ten weeks; the others less than two months after it."""
-MAYBE_LOST = (
-    "Vegetation may have been lost suddenly.",
-    "植被可能突然受损。",
-)
+MAYBE_LOST = ("Vegetation may have been lost suddenly.", "植被可能突然受损。")
 """Headline of a loss whose probability is below :data:`LOSS_SURE`."""
 MAYBE_LOST_DATED = (
     "Vegetation may have been lost suddenly: since about {shows}, first noticed on {confirmed}.",
@@ -106,10 +100,7 @@ OTHER_SEASON = (
     "缺的不是无云影像：请改填生长季相符的生物群系（karst 与 southwest_mountain 全年评价）。",
 )
 """What clears a verdict where the growing season of the biome is not that of the ground."""
-SEEN = (
-    "Seen in {scenes} clear scenes, the last of {day}.",
-    "依据 {scenes} 景无云影像，最近一景为 {day}。",
-)
+SEEN = ("Seen in {scenes} clear scenes, the last of {day}.", "依据 {scenes} 景无云影像，最近一景为 {day}。")
 """Basis of a verdict, where no reason is worth a sentence."""
 NO_PLAN = {
     Status.ON_TRACK: ("No loss is seen.", "未见损失。"),
@@ -179,10 +170,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     Parameters
     ----------
     assessment : Assessment
-    site : Site
-        Site of the assessment.
-    language : str
-        ``zh`` for Chinese; anything else is English.
+    site : Site, site of the assessment
+    language : str, ``zh`` for Chinese; anything else is English
 
     Returns
     -------
@@ -205,8 +194,7 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
             sentences = [dated[pick].format(shows=a.loss_on, confirmed=a.loss_confirmed_on)]
     if a.alert is AlertLevel.WATCH and a.alert_rule == "failure" and a.status is not Status.FAILING:
         sentences[0] += "（早期预警：可能未见效。）" if pick else " Early warning: it may not be taking hold."
-    measured = _measured(a, promised=promised, chinese=bool(pick))
-    if measured:
+    if measured := _measured(a, promised=promised, chinese=bool(pick)):
         sentences.append(measured)
     main_reason = next((reason for reason in LEADING if reason.value in a.reasons), None)
     if main_reason is Reason.SPATIAL_PATCH:
@@ -225,10 +213,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
         sentences.append(OTHER_SEASON[pick])
     elif a.status in CLEARS and Reason.START_IN_FUTURE.value not in a.reasons:
         years = site.plan.too_early_years
-        due = (
-            f"{site.start.year + (site.start.month - 1 + round(years * 12)) // 12}-"
-            f"{(site.start.month - 1 + round(years * 12)) % 12 + 1:02d}"
-        )
+        later, month = divmod(site.start.month - 1 + round(years * 12), 12)
+        due = f"{site.start.year + later}-{month + 1:02d}"
         clears = IN_PART[1] if in_part else CLEARS[a.status]
         sentences.append(clears[pick].format(years=years, due=due, share=ON_TRACK_SHARE))
     if a.episode > 1:
@@ -239,9 +225,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
 def probabilities(assessment: Assessment, *, language: str = "en") -> list[str]:
     """Probability of each answer, in one sentence; empty where growth is not judged. Shown after :func:`explain`."""
     a = assessment
-    if a.status in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY):
-        return []
-    if a.p_failing is None or a.p_lagging is None or a.p_on_track is None:
+    judged = a.status not in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY)
+    if not judged or a.p_failing is None or a.p_lagging is None or a.p_on_track is None:
         return []
     return [CHANCES[language == "zh"].format(**_whole_percents(a.p_failing, a.p_lagging, a.p_on_track))]
 
@@ -266,12 +251,9 @@ def never_offered(site: Site, *, sources: str, until: date, language: str = "en"
     Parameters
     ----------
     site : Site
-    sources : str
-        Sources that were searched: kind, collections and first day.
-    until : date
-        Last day of the search.
-    language : str
-        ``zh`` for Chinese; anything else is English.
+    sources : str, sources that were searched: kind, collections and first day
+    until : date, last day of the search
+    language : str, ``zh`` for Chinese; anything else is English
     """
     place = site.geometry.centroid
     return NEVER_OFFERED[int(language == "zh")].format(x=place.x, y=place.y, sources=sources, until=until)
@@ -291,12 +273,9 @@ def false_alarm_rate(assessment: Assessment, *, language: str = "en") -> list[st
 
 def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
     """The measurement in points of cover and as a share of the plan; None where there is none."""
-    if (
-        a.status in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY)
-        or a.uplift is None
-        or a.uplift_low is None
-        or a.uplift_high is None
-    ):
+    if a.status in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY):
+        return None
+    if a.uplift is None or a.uplift_low is None or a.uplift_high is None:
         return None
     rise, low, high = (round(100 * v) for v in (a.uplift, a.uplift_low, a.uplift_high))
     if not promised:

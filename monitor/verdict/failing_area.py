@@ -58,14 +58,11 @@ def with_failing_area(
 
     Parameters
     ----------
-    assessment : Assessment
-        One for which :func:`reports_failing_area` is true.
+    assessment : Assessment, one for which :func:`reports_failing_area` is true
     ground : FailingHectares
         Failing area of the site on that day.
-    site : Site
-        Gives the start of the work.
-    calibration : Calibration
-        Gives the year from which a failure may be stated by its probability.
+    site : Site, gives the start of the work
+    calibration : Calibration, gives the year from which a failure may be stated by its probability
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Placebos: control units treated as sites to which nothing was done, and which of them calibrate which sites."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
@@ -12,7 +12,6 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.controls.control_means import unchanged_units
 from monitor.controls.selection import MIN_UNITS
-from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Series
@@ -41,8 +40,7 @@ def unit_placebos(site: Site, means: xr.DataArray) -> list[Placebo]:
 
     Parameters
     ----------
-    site : Site
-        Gives biome, plan and area.
+    site : Site, gives biome, plan and area
     means : xr.DataArray
         (time, unit, measure) means of its control units, see ``StoredSite.unit_means``.
 
@@ -104,16 +102,17 @@ def _mean_of_others(values: np.ndarray) -> np.ndarray:
 
 
 def pool_placebos(
-    groups: Mapping[tuple[str, str], Sequence[Placebo]], tile: str, biome: str
+    tiles: Sequence[str], of_tile: Callable[[str], Sequence[Placebo]], tile: str, biome: str
 ) -> tuple[list[Placebo], str]:
-    """Placebos for the sites of one tile and biome: its own, and those of the biome elsewhere until there are 1,000.
+    """Placebos for the sites of one tile and biome: its own, and those of other tiles until there are 1,000.
 
     Parameters
     ----------
-    groups : mapping
-        Placebos by (tile, biome).
+    tiles : sequence of str
+        Names of all 100 km tiles with placebos of the biome.
+    of_tile : callable
+        Returns the placebos of one of them.
     tile, biome : str
-        Name of the 100 km tile, and biome; other biomes are never used.
 
     Returns
     -------
@@ -121,23 +120,19 @@ def pool_placebos(
         The placebos, and their origin for the calibration's ``source``. The same for each tile of a biome that needs
         all of them.
     """
-    tiles = sorted((name for name, of in groups if of == biome), key=lambda name: (name != tile, name))
-    used: list[str] = []
-    count = 0
-    for name in tiles:
-        if count >= MAX_PLACEBOS:
+    used: dict[str, Sequence[Placebo]] = {}
+    for name in sorted(tiles, key=lambda name: (name != tile, name)):
+        if sum(map(len, used.values())) >= MAX_PLACEBOS:
             break
-        count += len(groups[name, biome])
-        used.append(name)
-    if len(used) == len(tiles):
-        used.sort()
-    named = ", ".join(used) if len(used) <= MAX_NAMED_TILES else f"{used[0]} and {len(used) - 1} others"
-    return [placebo for name in used for placebo in groups[name, biome]], f"placebos of {biome}, tile {named or 'none'}"
+        used[name] = of_tile(name)
+    names = sorted(used) if len(used) == len(tiles) else list(used)
+    named = ", ".join(names) if len(names) <= MAX_NAMED_TILES else f"{names[0]} and {len(names) - 1} others"
+    return [placebo for name in names for placebo in used[name]], f"placebos of {biome}, tile {named or 'none'}"
 
 
 def has_enough_scenes(placebo: Placebo, c: Calibration = DEFAULT) -> bool:
     """Whether a placebo has enough scenes for a verdict, both before its start and after."""
-    scenes = usable_scenes(placebo.series, placebo.site, GrowingSeason.of(placebo.site), c)
+    scenes = usable_scenes(placebo.series, placebo.site, c)
     start = int(np.datetime64(placebo.site.start, "D").astype(np.int64))
     before = int(np.searchsorted(scenes.day[scenes.used], start))
     return min(before, scenes.used.size - before) >= c.scenes
@@ -150,10 +145,6 @@ def independent_units(units: Sequence[BaseGeometry], worked: Sequence[BaseGeomet
     ----------
     units, worked : sequences of shapely geometry
         Control units in order of preference, and sites; longitude and latitude. [degree]
-
-    Returns
-    -------
-    (n,) array of bool
     """
     free = np.ones(len(units), dtype=bool)
     if not len(units):

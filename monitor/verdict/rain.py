@@ -58,10 +58,8 @@ def rain_reason(rain: DailyRain | None, site: Site, *, as_of: date) -> Reason | 
     ----------
     rain : DailyRain or None
         At the site; None: there is none.
-    site : Site
-        Gives biome and start.
-    as_of : date
-        Date of the verdict; later rain does not count.
+    site : Site, gives biome and start
+    as_of : date, date of the verdict; later rain does not count
     """
     if rain is None:
         return Reason.RAIN_UNKNOWN
@@ -75,12 +73,9 @@ def season_anomaly(rain: DailyRain, season: GrowingSeason, *, start: date, as_of
     ----------
     rain : DailyRain
         At the site.
-    season : GrowingSeason
-        Of the site; it may run into the next year.
-    start : date
-        First day of the work.
-    as_of : date
-        Later rain does not count.
+    season : GrowingSeason, of the site; it may run into the next year
+    start : date, first day of the work
+    as_of : date, later rain does not count
 
     Returns
     -------

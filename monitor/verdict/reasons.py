@@ -42,10 +42,7 @@ BACKGROUND = (
 """Reasons that come from the ground, its pixels or other data, not from the series."""
 
 SENTENCES = {
-    Reason.START_IN_FUTURE: (
-        "The work had not begun on this day.",
-        "该日期时工程尚未开始。",
-    ),
+    Reason.START_IN_FUTURE: ("The work had not begun on this day.", "该日期时工程尚未开始。"),
     Reason.FEW_PIXELS: (
         "The site has fewer than ten pixels, so no scene of it counts.",
         "地块不足十个像元，因此任何影像都不能采用。",
@@ -68,10 +65,7 @@ SENTENCES = {
         "Fewer than three usable scenes in this growing season and the last.",
         "本生长季和上一生长季的可用影像不足三景。",
     ),
-    Reason.DATA_OLD: (
-        "The last usable scene is more than thirteen months old.",
-        "最近一景可用影像已超过十三个月。",
-    ),
+    Reason.DATA_OLD: ("The last usable scene is more than thirteen months old.", "最近一景可用影像已超过十三个月。"),
     Reason.INTERVAL_WIDE: (
         "The observations leave the share achieved too uncertain to judge.",
         "现有观测不足以判断完成比例，不确定性过大。",
@@ -96,10 +90,7 @@ SENTENCES = {
         "Regrowth is absent on part of the site, in patches of half a hectare or more; the map shows where.",
         "地块的一部分未见恢复，成片达半公顷以上，位置见地图。",
     ),
-    Reason.NEG_UPLIFT: (
-        "The site is below what it would be without the work.",
-        "地块状况低于未实施工程时的预期水平。",
-    ),
+    Reason.NEG_UPLIFT: ("The site is below what it would be without the work.", "地块状况低于未实施工程时的预期水平。"),
     Reason.LOW_UPLIFT: (
         "Cover has risen less, relative to the control ground, than the plan promised.",
         "相对对照地块的覆盖度增量低于规划预期。",
@@ -124,18 +115,9 @@ SENTENCES = {
         "No growing season before the start was observed, so the control cannot be checked; intervals are wider.",
         "没有开工前的生长季观测，无法检验对照地块，区间已放宽。",
     ),
-    Reason.FEW_PRE_SEASONS: (
-        "Only one growing season before the start was observed.",
-        "开工前只有一个生长季的观测。",
-    ),
-    Reason.TOO_EARLY: (
-        "Growth of this kind cannot be judged from above yet.",
-        "此类恢复目前尚不能从遥感判断。",
-    ),
-    Reason.NO_PLAN: (
-        "No uplift was promised here; only loss is judged.",
-        "此处未承诺增量，只判断是否有损失。",
-    ),
+    Reason.FEW_PRE_SEASONS: ("Only one growing season before the start was observed.", "开工前只有一个生长季的观测。"),
+    Reason.TOO_EARLY: ("Growth of this kind cannot be judged from above yet.", "此类恢复目前尚不能从遥感判断。"),
+    Reason.NO_PLAN: ("No uplift was promised here; only loss is judged.", "此处未承诺增量，只判断是否有损失。"),
     Reason.UNCERTAIN: (
         "The observations so far fit growth on plan as well as growth below it.",
         "目前的观测既可能是按规划生长，也可能低于规划。",
@@ -161,10 +143,8 @@ def sentence(code: str, language: str) -> str:
 
     Parameters
     ----------
-    code : str
-        Value of :class:`Reason`.
-    language : str
-        ``zh`` for Chinese; anything else is English.
+    code : str, value of :class:`Reason`
+    language : str, ``zh`` for Chinese; anything else is English
 
     Raises
     ------

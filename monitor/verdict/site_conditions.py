@@ -84,10 +84,8 @@ class SiteConditions:
         Parameters
         ----------
         site : Site
-        since : date
-            First day of imagery.
-        alpha : float
-            Lifetime false-alarm budget. [1]
+        since : date, first day of imagery
+        alpha : float, lifetime false-alarm budget [1]
         constants : Calibration
         """
         growing = GrowingSeason.of(site)

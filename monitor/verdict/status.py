@@ -34,7 +34,7 @@ RULES = ("failure", "disturbance", "erosion")
 REASONS = tuple(reason for reason in Reason if reason not in BACKGROUND)
 NOTES = ("", UNVERIFIED)
 NEVER = np.iinfo(np.int64).min
-"""As a day: none; as a date: NaT."""
+"""Day that is NaT as a date."""
 CAP = 1e12
 """Largest evidence reported."""
 FAILING_BELOW = 0.25
@@ -42,26 +42,23 @@ FAILING_BELOW = 0.25
 
 
 class Verdicts(NamedTuple):
-    """Verdicts on one site, (n,) arrays, a date each; NaN (dates: NaT, codes: -1) where there is nothing to say."""
+    """Verdicts on one site as columns, named as in :class:`Assessment`: (n,) arrays, one entry a date.
+
+    Dates are datetime64[D]. NaN, NaT and -1 (codes) where there is nothing to say.
+    """
 
     as_of: np.ndarray
-    """datetime64[D]"""
     last_observed: np.ndarray
-    """datetime64[D]"""
     status: np.ndarray
-    """Place in :data:`STATUSES`."""
+    """Index in :data:`STATUSES`."""
     probability: np.ndarray
-    """Probability of what `status` says; NaN where it says that nothing is clear. [1]"""
     p_failing: np.ndarray
-    """P(theta < .25). [1]"""
     p_lagging: np.ndarray
-    """P(.25 <= theta < .7). [1]"""
     p_on_track: np.ndarray
-    """P(theta >= .7). The three allow for a plan up to a fifth too large or a year late, and sum to 1. [1]"""
     alert: np.ndarray
-    """Place in :data:`LEVELS`."""
+    """Index in :data:`LEVELS`."""
     alert_rule: np.ndarray
-    """Place in :data:`RULES`."""
+    """Index in :data:`RULES`."""
     theta: np.ndarray
     theta_low: np.ndarray
     theta_high: np.ndarray
@@ -79,19 +76,16 @@ class Verdicts(NamedTuple):
     e_uplift: np.ndarray
     uplift_confirmed: np.ndarray
     uplift_confirmed_on: np.ndarray
-    """datetime64[D]"""
     loss_on: np.ndarray
-    """datetime64[D]"""
     loss_confirmed_on: np.ndarray
-    """datetime64[D]"""
     soil_loss_ratio: np.ndarray
     soil_loss_ratio_low: np.ndarray
     soil_loss_ratio_high: np.ndarray
     erosion_grade: np.ndarray
-    """Place in :data:`GRADE_NAMES`."""
+    """Index in :data:`GRADE_NAMES`."""
     erosion_grade_without: np.ndarray
     notes: np.ndarray
-    """Place in :data:`NOTES`."""
+    """Index in :data:`NOTES`."""
 
 
 class Cohorts(NamedTuple):
@@ -116,26 +110,17 @@ class Cohorts(NamedTuple):
 
 
 class _Days(NamedTuple):
-    """The days to judge, (n,) arrays, and what was known of the site on each."""
+    """The days to judge and what was known of the site on each, (n,) arrays."""
 
-    day: np.ndarray
-    """Days from 1970-01-01."""
-    years: np.ndarray
-    """Age of most of the site, which decides whether it is too early. [year]"""
-    n_scenes: np.ndarray
-    """Accepted scenes until then."""
-    seen: np.ndarray
-    """Whether a used scene had been acquired."""
-    at: np.ndarray
-    """Index of the last used scene; 0 without one."""
-    season: np.ndarray
-    """Growing season of the day."""
-    future: np.ndarray
-    """Whether the work had not started."""
-    early: np.ndarray
-    """Whether it is too early to judge growth."""
-    known: np.ndarray
-    """Whether scenes since the start bring information on theta."""
+    day: np.ndarray  # days from 1970-01-01
+    years: np.ndarray  # age of most of the site, which decides whether it is too early [year]
+    n_scenes: np.ndarray  # accepted scenes until then
+    seen: np.ndarray  # whether a used scene had been acquired
+    at: np.ndarray  # index of the last used scene; 0 without one
+    season: np.ndarray  # growing season of the day
+    future: np.ndarray  # whether the work had not started
+    early: np.ndarray  # whether it is too early to judge growth
+    known: np.ndarray  # whether scenes since the start bring information on theta
 
     def latest(self, values: np.ndarray, otherwise: float) -> np.ndarray:
         """Values after the last used scene before each day."""
@@ -152,8 +137,7 @@ class _Theta(NamedTuple):
     sd: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    below: np.ndarray
-    """(n, 4) probability of being below each threshold; 0 where unknown."""
+    below: np.ndarray  # (n, 4) probability of being below each threshold; 0 where unknown
     p_failing: np.ndarray
     p_lagging: np.ndarray
     p_on_track: np.ndarray
@@ -162,39 +146,25 @@ class _Theta(NamedTuple):
 class _Data(NamedTuple):
     """What the data lack on each day, bool arrays."""
 
-    few: np.ndarray
-    """Too few used scenes in this season and the last."""
-    old: np.ndarray
-    """The last used scene is too old."""
-    no_control: np.ndarray
-    """No scene shows site and control."""
-    away: np.ndarray
-    """The control is greenest outside the growing season."""
-    wide: np.ndarray
-    """The interval of theta is too wide."""
-    insufficient: np.ndarray
-    """No verdict can be given."""
+    few: np.ndarray  # too few used scenes in this season and the last
+    old: np.ndarray  # the last used scene is too old
+    no_control: np.ndarray  # no scene shows site and control
+    away: np.ndarray  # the control is greenest outside the growing season
+    wide: np.ndarray  # the interval of theta is too wide
+    insufficient: np.ndarray  # no verdict can be given
 
 
 class _Findings(NamedTuple):
     """What the evidence shows on each day, bool arrays unless stated."""
 
-    lost: np.ndarray
-    """A sudden loss is confirmed and recent."""
-    loss: np.ndarray
-    """Its probability. [1]"""
-    failing: np.ndarray
-    """P(theta < 0.25) has been high for ten days or more."""
-    negative: np.ndarray
-    """P(theta < 0) has been high for ten days or more."""
-    bar: np.ndarray
-    """Log evidence at which failure turns red."""
-    guarded: np.ndarray
-    """The evidence of failure is above the bar."""
-    erosion: np.ndarray
-    """The erosion grade is surely not improved."""
-    erosion_chance: np.ndarray
-    """Probability that the erosion grade is not improved; NaN: unknown. [1]"""
+    lost: np.ndarray  # a sudden loss is confirmed and recent
+    loss: np.ndarray  # its probability [1]
+    failing: np.ndarray  # P(theta < 0.25) has been high for ten days or more
+    negative: np.ndarray  # P(theta < 0) has been high for ten days or more
+    bar: np.ndarray  # log evidence at which failure turns red
+    guarded: np.ndarray  # the evidence of failure is above the bar
+    erosion: np.ndarray  # the erosion grade is surely not improved
+    erosion_chance: np.ndarray  # probability that the erosion grade is not improved; NaN: unknown [1]
 
 
 def judge(
@@ -213,49 +183,39 @@ def judge(
     day : (n,) array of int
         Days from 1970-01-01, ascending.
     scenes : UsableScenes
-    history : SiteHistory
-        What is known after each used scene.
-    site : Site
-    cohorts : Cohorts
-    calibration : Calibration
+    history : SiteHistory, what is known after each used scene
+    site, cohorts, calibration : Site, Cohorts, Calibration
     alpha : float or sequence of float
         Lifetime false-alarm budget of the failure rule; one for all days or one a day. [1]
-
-    Returns
-    -------
-    Verdicts
 
     Raises
     ------
     BadConfiguration
         `alpha` has no calibrated boundary.
     """
-    c, promised = calibration, site.plan.A > 0
+    c, promised, unknown = calibration, site.plan.A > 0, np.full(day.size, np.nan)
     days = _days(day, scenes, history, site, cohorts)
     theta = _theta(days, history, promised=promised)
     findings = _findings(days, scenes, history, site, cohorts, c, alpha)
     data = _data(days, scenes, theta, findings, GrowingSeason.of(site), c, promised=promised)
-    as_reference = np.full(day.size, np.nan)
-    if scenes.used.size and np.isfinite(scenes.reference).any():
-        as_reference = days.latest(
-            _recovered(scenes.day[scenes.used], int(cohorts.begun[0]), scenes, history, c), np.nan
-        )
+    used_day, as_reference = scenes.day[scenes.used], unknown
+    if np.isfinite(scenes.reference).any():
+        as_reference = days.latest(_recovered(used_day, int(cohorts.begun[0]), scenes, history, c), np.nan)
     status, probability = _status(days, theta, findings, data, as_reference, c, promised=promised)
     alert, rule = _alert(days, findings, data, status, c)
     reasons = _reasons(days, scenes, history, findings, data, (status, alert, rule), c, promised=promised)
     n_scenes = days.n_scenes
-    observed = np.where(n_scenes > 0, scenes.day[np.maximum(n_scenes - 1, 0)] if scenes.day.size else 0, NEVER)
+    observed = scenes.day[np.maximum(n_scenes - 1, 0)] if scenes.day.size else 0
     expected = cohorts.promised(site, day)
-    scale = np.where(promised, expected, 1.0)
-    mean = theta.mean if promised else np.full(day.size, np.nan)
-    uplift, lower, upper = theta.mean * scale, theta.low * scale, theta.high * scale
-    judged = days.known & promised
-    bar = np.log(c.uplift_bar)
+    uplift, lower, upper = (
+        values * np.where(promised, expected, 1.0) for values in (theta.mean, theta.low, theta.high)
+    )
+    judged, bar = days.known & promised, np.log(c.uplift_bar)
     confirmed = judged & (days.latest(history.uplift_evidence, 0.0) >= bar)
-    certified = scenes.day[scenes.used][history.uplift_evidence >= bar][:1]  # it never falls: the first is the day
+    certified = used_day[history.uplift_evidence >= bar][:1]  # it never falls: the first is the day
     return Verdicts(
         as_of=day.astype("datetime64[D]"),
-        last_observed=observed.astype("datetime64[D]"),
+        last_observed=_dates(n_scenes > 0, observed),
         status=status,
         probability=probability,
         p_failing=theta.p_failing,
@@ -263,9 +223,9 @@ def judge(
         p_on_track=theta.p_on_track,
         alert=alert,
         alert_rule=rule,
-        theta=mean,
-        theta_low=theta.low if promised else mean,
-        theta_high=theta.high if promised else mean,
+        theta=theta.mean if promised else unknown,
+        theta_low=theta.low if promised else unknown,
+        theta_high=theta.high if promised else unknown,
         uplift=uplift,
         uplift_low=lower,
         uplift_high=upper,
@@ -278,11 +238,16 @@ def judge(
         reasons=reasons,
         e_uplift=_capped(days.latest(history.uplift_evidence, 0.0), judged),
         uplift_confirmed=confirmed,
-        uplift_confirmed_on=np.where(confirmed, certified[0] if certified.size else 0, NEVER).astype("datetime64[D]"),
-        loss_on=np.where(findings.lost, days.latest(history.loss_onset, 0), NEVER).astype("datetime64[D]"),
-        loss_confirmed_on=np.where(findings.lost, days.latest(history.loss_day, 0), NEVER).astype("datetime64[D]"),
+        uplift_confirmed_on=_dates(confirmed, certified[0] if certified.size else 0),
+        loss_on=_dates(findings.lost, days.latest(history.loss_onset, 0)),
+        loss_confirmed_on=_dates(findings.lost, days.latest(history.loss_day, 0)),
         **_soil(days, history, site, (uplift, lower, upper), promised=promised),
     )
+
+
+def _dates(known: np.ndarray, day: np.ndarray | int) -> np.ndarray:
+    """Days from 1970-01-01 as dates; NaT where not known."""
+    return np.where(known, day, NEVER).astype("datetime64[D]")
 
 
 def _capped(evidence: np.ndarray, judged: np.ndarray) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -38,8 +38,7 @@ def read_series(path: Path) -> dict[str, Series]:
 
     Parameters
     ----------
-    path : Path
-        CSV or Parquet.
+    path : Path, CSV or Parquet
 
     Returns
     -------
@@ -52,41 +51,24 @@ def read_series(path: Path) -> dict[str, Series]:
         The file cannot be read, a column is missing, a value is no date or number, or one date has two different rows;
         names the row.
     """
-    frame = _read(path, SERIES_COLUMNS, (*SERIES_COLUMNS[2:], *OPTIONAL_SERIES_COLUMNS))
-    names = _names(frame, path)
-    dates = _dates(frame, "date", path)
-    numbers = {
-        name: _numbers(frame, name, path)
-        for name in (*SERIES_COLUMNS[2:], *OPTIONAL_SERIES_COLUMNS)
-        if name in frame.columns
-    }
-    codes, labels = names.factorize(sort=True)
-    order = np.lexsort((dates, codes))
-    codes, dates = codes[order], dates[order]
-    numbers = {name: values[order] for name, values in numbers.items()}
-    again = np.flatnonzero((codes[1:] == codes[:-1]) & (dates[1:] == dates[:-1])) + 1
-    for values in numbers.values():
-        differs = again[
-            ~((values[again] == values[again - 1]) | (np.isnan(values[again]) & np.isnan(values[again - 1])))
-        ]
-        if differs.size:
-            one, other = sorted(_line(path, int(order[at])) for at in (differs[0] - 1, differs[0]))
-            msg = (
-                f"{path}: site {labels[codes[differs[0]]]!r} has two different rows for {dates[differs[0]]} "
-                f"({one} and {other}); keep one row a date"
-            )
-            raise BadData(msg)
-    once = np.ones(codes.size, bool)
-    once[again] = False
-    codes, dates = codes[once], dates[once]
-    numbers = {name: values[once] for name, values in numbers.items()}
-    edges = np.searchsorted(codes, np.arange(len(labels) + 1))
-    return {
-        str(label): Series(
-            dates=dates[edges[i] : edges[i + 1]],
-            **{name: values[edges[i] : edges[i + 1]] for name, values in numbers.items()},
+    measures = (*SERIES_COLUMNS[2:], *OPTIONAL_SERIES_COLUMNS)
+    frame = _read(path, SERIES_COLUMNS, measures)
+    numbers = {name: _numbers(frame, name, path) for name in measures if name in frame.columns}
+    rows = pd.DataFrame({"site": _names(frame, path).tolist(), "date": _dates(frame, "date", path), **numbers})
+    rows = rows.drop_duplicates().sort_values(["site", "date"], kind="stable")
+    twice = rows[rows.duplicated(["site", "date"], keep=False)]
+    if len(twice):
+        first, second = sorted(_line(path, int(row)) for row in twice.index[:2])
+        msg = (
+            f"{path}: site {twice['site'].iloc[0]!r} has two different rows for {twice['date'].iloc[0].date()} "
+            f"({first} and {second}); keep one row a date"
         )
-        for i, label in enumerate(labels)
+        raise BadData(msg)
+    return {
+        str(name): Series(
+            dates=part["date"].to_numpy().astype("datetime64[D]"), **{name: part[name].to_numpy() for name in numbers}
+        )
+        for name, part in rows.groupby("site")
     }
 
 
@@ -95,8 +77,7 @@ def read_plans(path: Path) -> dict[str, Site]:
 
     Parameters
     ----------
-    path : Path
-        CSV or Parquet.
+    path : Path, CSV or Parquet
 
     Returns
     -------
@@ -117,31 +98,29 @@ def read_plans(path: Path) -> dict[str, Site]:
     starts = _dates(frame, "start", path)
     numbers = {name: _numbers(frame, name, path) for name in PLAN_NUMBERS if name in frame.columns}
     latitudes = _numbers(frame, LATITUDE, path) if LATITUDE in frame.columns else np.full(len(frame), np.nan)
-    words = {name: frame[name].tolist() for name in ("intervention", "biome", "subtype") if name in frame.columns}
+    texts = frame[[name for name in ("intervention", "biome", "subtype") if name in frame.columns]].to_dict("records")
     sites = {}
-    for i, name in enumerate(names.tolist()):
-        given = {key: float(values[i]) for key, values in numbers.items() if not np.isnan(values[i])}
-        text = {column: values[i] for column, values in words.items()}
-        sites[name] = _site(name, starts[i], text, given, float(latitudes[i]), f"{path}: site {name!r}")
+    for i, (name, text) in enumerate(zip(names.tolist(), texts, strict=True)):
+        plan = {key: float(values[i]) for key, values in numbers.items() if not np.isnan(values[i])}
+        sites[name] = _site(name, starts[i], text, plan, float(latitudes[i]), f"{path}: site {name!r}")
     return sites
 
 
 def _site(
-    name: str, start: np.datetime64, text: dict[str, object], given: dict[str, float], latitude: float, where: str
+    name: str, start: np.datetime64, text: Mapping[Any, object], numbers: dict[str, float], latitude: float, where: str
 ) -> Site:
-    """Site of one row of the plans: `text` and `given` are its texts and numbers, `where` begins each message."""
+    """Site of one row of the plans: `text` and `numbers` are its values, `where` begins each message."""
     intervention = _one_of(text["intervention"], "intervention", INTERVENTIONS, where)
     biome = _one_of(text["biome"], "biome", tuple(BIOMES), where)
     subtype = None
     if "subtype" in text and not _blank(text["subtype"]):
         subtype = _one_of(text["subtype"], "subtype", SUBTYPES, where)
-    for key, value in given.items():
-        wrong = not 0 <= value <= (1 if key == "A" else 100) or (key == "k" and value == 0)
-        if wrong:
+    for key, value in numbers.items():
+        if not 0 <= value <= (1 if key == "A" else 100) or (key == "k" and value == 0):
             span = {"A": "a cover fraction 0..1", "k": "a rate above 0, a year"}.get(key, "years, 0..100")
             msg = f"{where}: {key} is {value:g}; it must be {span}"
             raise BadData(msg)
-    plan = replace(default_plan(intervention, biome, subtype), **given)
+    plan = replace(default_plan(intervention, biome, subtype), **numbers)
     if plan.A == 0 and intervention != "tending":
         msg = (
             f"{where}: A is 0, but {intervention} promises uplift; give the promised uplift, "
@@ -151,17 +130,11 @@ def _site(
     if abs(latitude) > 90:
         msg = f"{where}: latitude is {latitude:g}; it must be degrees from -90 to 90, below 0 in the south"
         raise BadData(msg)
+    geometry = Polygon() if np.isnan(latitude) else Point(0.0, latitude).buffer(1e-6)
     return Site(
-        id=name,
-        name=name,
-        geometry=Polygon() if np.isnan(latitude) else Point(0.0, latitude).buffer(1e-6),
-        start=start.astype(object),
-        intervention=intervention,
-        biome=biome,
-        subtype=subtype,
-        plan=plan,
-        hectares=float("nan"),
-    )
+        id=name, name=name, geometry=geometry, start=start.astype(object), intervention=intervention, biome=biome,
+        subtype=subtype, plan=plan, hectares=float("nan"),
+    )  # fmt: skip
 
 
 def table_format(path: Path) -> str:
@@ -197,8 +170,7 @@ def _read(path: Path, needed: tuple[str, ...], numbers: tuple[str, ...]) -> pd.D
         msg = f"{path}: cannot be read as {kind[1:]}: {str(error).splitlines()[0]}"
         raise BadData(msg) from error
     frame.columns = frame.columns.astype(str).str.strip()
-    absent = [name for name in needed if name not in frame.columns]
-    if absent:
+    if absent := [name for name in needed if name not in frame.columns]:
         msg = f"{path}: column {', '.join(map(repr, absent))} is absent; it has {', '.join(map(repr, frame.columns))}"
         raise BadData(msg)
     if frame.columns.has_duplicates:
@@ -223,28 +195,24 @@ def _names(frame: pd.DataFrame, path: Path) -> "pd.Series[str]":
 def _dates(frame: pd.DataFrame, column: str, path: Path) -> np.ndarray:
     given = frame[column].astype(str)  # whatever a Parquet holds: dates, moments or text
     days = pd.to_datetime(given, errors="coerce", format="ISO8601", utc=True)
-    wrong = (days.isna() | ~given.str.match(r"\s*\d{4}[-/]?\d{2}[-/]?\d{2}")).to_numpy()  # no year or month alone
-    if wrong.any():
-        row = int(wrong.argmax())
-        msg = (
-            f"{path}: {_line(path, row)} (site {frame['site'].iloc[row]!r}): {column} is "
-            f"{str(frame[column].iloc[row])!r}; a date such as 2021-07-15 is expected"
-        )
-        raise BadData(msg)
+    wrong = days.isna() | ~given.str.match(r"\s*\d{4}[-/]?\d{2}[-/]?\d{2}")  # no year or month alone
+    _reject(wrong, frame, column, path, "; a date such as 2021-07-15 is expected")
     return days.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
 
 
 def _numbers(frame: pd.DataFrame, column: str, path: Path) -> np.ndarray:
     values = pd.to_numeric(frame[column], errors="coerce")
-    wrong = (values.isna() & frame[column].notna()).to_numpy()
-    if wrong.any():
-        row = int(wrong.argmax())
-        msg = (
-            f"{path}: {_line(path, row)} (site {frame['site'].iloc[row]!r}): {column} is "
-            f"{str(frame[column].iloc[row])!r}, not a number"
-        )
-        raise BadData(msg)
+    _reject(values.isna() & frame[column].notna(), frame, column, path, ", not a number")
     return values.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _reject(wrong: "pd.Series[bool]", frame: pd.DataFrame, column: str, path: Path, why: str) -> None:
+    """Raise an error that names the first wrong row, if there is one."""
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        site, value = frame["site"].iloc[row], str(frame[column].iloc[row])
+        msg = f"{path}: {_line(path, row)} (site {site!r}): {column} is {value!r}{why}"
+        raise BadData(msg)
 
 
 def _blank(value: object) -> bool:
@@ -275,22 +243,16 @@ def assessment_table(rows: Sequence[tuple[str, int]], parts: Sequence[Verdicts])
         Id of each site, and its number of verdicts.
     parts : sequence of Verdicts
         Of each site, in the same order.
-
-    Returns
-    -------
-    pa.Table
     """
 
-    def words(values: np.ndarray, meanings: list[str]) -> pa.Array:
-        codes = pa.array(values, mask=values < 0)
-        return pa.DictionaryArray.from_arrays(codes, pa.array(meanings, pa.string())).cast(pa.string())
+    def words(codes: np.ndarray, meanings: Sequence[str]) -> pa.Array:
+        return pa.array(meanings, pa.string()).take(pa.array(codes, mask=codes < 0))
 
-    columns: dict[str, pa.Array] = {
-        "site": words(np.repeat(np.arange(len(rows)), [count for _, count in rows]), [name for name, _ in rows])
-    }
-    meanings: dict[str, list[str]] = {
-        "status": [*STATUSES], "alert": [*LEVELS], "alert_rule": [*RULES], "erosion_grade": [*GRADE_NAMES],
-        "erosion_grade_without": [*GRADE_NAMES], "notes": [*NOTES],
+    names, counts = zip(*rows, strict=True)
+    columns: dict[str, pa.Array] = {"site": words(np.repeat(np.arange(len(rows)), counts), names)}
+    meanings: dict[str, tuple[str, ...]] = {
+        "status": STATUSES, "alert": LEVELS, "alert_rule": RULES, "erosion_grade": GRADE_NAMES,
+        "erosion_grade_without": GRADE_NAMES, "notes": NOTES,
     }  # fmt: skip
     for name in Verdicts._fields:
         values = np.concatenate([getattr(part, name) for part in parts])

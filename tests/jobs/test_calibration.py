@@ -63,7 +63,7 @@ def scenes(last=2025, *, drift, seed, count=UNITS):
     return days, np.clip(cover, 0, 1)
 
 
-class PlaceboPools:
+class Land:
     """Sites with stores of control ground that behaves as told."""
 
     def __init__(self, settings):
@@ -117,7 +117,7 @@ class PlaceboPools:
 @pytest.fixture
 def land(tmp_path):
     (tmp_path / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
-    return PlaceboPools(load(tmp_path / "regrowth.toml"))
+    return Land(load(tmp_path / "regrowth.toml"))
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_what_is_set_stays_until_the_next_season_is_over_whatever_arrives(land, 
 def test_ground_on_which_another_site_was_begun_is_no_placebo_nor_compared_with(land, quick, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
-    never_there = PlaceboPools(load(tmp_path / "other" / "regrowth.toml"))
+    never_there = Land(load(tmp_path / "other" / "regrowth.toml"))
     for number in range(4):
         one = site(number)
         days, cover = scenes(drift=0.012, seed=number)
@@ -218,7 +218,7 @@ def test_nothing_acquired_after_the_season_goes_in(land, quick, tmp_path):
     assert during.dated == date(2024, 10, 14)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
-    other = PlaceboPools(load(tmp_path / "other" / "regrowth.toml"))
+    other = Land(load(tmp_path / "other" / "regrowth.toml"))
     for number in range(3):
         days, cover = scenes(2025, drift=0.012, seed=number)
         before = days < np.datetime64("2024-10-15")

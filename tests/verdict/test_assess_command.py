@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from jobs.commands.assess import assess as command
 from monitor.errors import BadData
-from monitor.verdict.assess import assess, assess_all
+from monitor.verdict.assess import assess
 from monitor.verdict.tables import read_plans, read_series
+from tests.verdict.test_known_fates import assess_all
 
 PLANS = "site,start,intervention,biome,subtype,A,k,L,too_early_years\n"
 

@@ -8,10 +8,11 @@ import pytest
 import xarray as xr
 from shapely.geometry import Polygon
 
+import monitor.verdict.calibrate as library
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Series
-from monitor.verdict.calibrate import MIN_PLACEBOS, calibrate, constants_table, measured_rates
+from monitor.verdict.calibrate import MIN_PLACEBOS, calibrate, constants_table
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.placebos import Placebo, pool_placebos, unit_placebos
 
@@ -20,6 +21,25 @@ SITE = Site(
     plan=Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0), hectares=100.0,
 )  # fmt: skip
 DAY = date(2026, 11, 25)
+
+
+def measured_rates(calibration, placebos):
+    """Error rates of the verdict on placebos under a calibration: ``figure, value, goal`` a row."""
+    prepared = [library._prepare(p, calibration) for p in placebos]
+    bound = dict(calibration.boundary).get(0.05, dict(library.BOUNDARY)[0.05])
+    rows = [
+        {"figure": f"ever red at half the plan, {name}", "goal": 0.06,
+         "value": float(np.mean(library._evidence(placebos, prepared, calibration, truth) >= bound))}
+        for name, truth in (
+             ("plan right", lambda plan: plan), ("a fifth too large", library._small), ("a year late", library._late),
+         )
+    ]  # fmt: skip
+    for theta in (0.0, 0.5, 1.0):
+        inside = np.abs(library._errors(placebos, prepared, calibration, theta)) <= library.NORMAL_95
+        share = float(np.mean(inside)) if inside.size else None
+        rows.append({"figure": f"interval holds theta = {theta:g}", "value": share, "goal": 0.95})
+    losses = library._losses(prepared, placebos, calibration, calibration.disturbance_score)
+    return [*rows, {"figure": "sudden losses a site and year", "value": losses, "goal": library.FALSE_LOSSES}]
 
 
 def ground(
@@ -150,12 +170,13 @@ def test_ground_too_scant_or_too_short_gives_no_placebos():
     assert unit_placebos(SITE, unit_means().sel(time=slice("2016", "2017"))) == []
 
 
-def test_placebos_are_pooled_by_tile_and_biome_and_never_across_biomes():
+def test_placebos_of_a_tile_come_first_and_those_of_the_biome_elsewhere_fill_up():
     one = Placebo(site=SITE, series=Series(dates=np.empty(0, "datetime64[D]"), cover=np.empty(0), control=np.empty(0)))
-    groups = {("48SXE", "loess"): [one] * 30, ("48SWE", "loess"): [one] * 40, ("48SXE", "sandy"): [one] * 900}
-    found, source = pool_placebos(groups, "48SXE", "loess")
+    groups = {"48SXE": [one] * 30, "48SWE": [one] * 40}
+    found, source = pool_placebos([*groups], groups.__getitem__, "48SXE", "loess")
     assert len(found) == 70
     assert source == "placebos of loess, tile 48SWE, 48SXE"
-    assert pool_placebos(groups, "48SWE", "loess") == (found, source), "all are needed: the same for either tile"
-    full = pool_placebos({("48SXE", "loess"): [one] * 1000, ("48SWE", "loess"): [one]}, "48SXE", "loess")
+    assert pool_placebos([*groups], groups.__getitem__, "48SWE", "loess") == (found, source), "all are needed"
+    groups = {"48SXE": [one] * 1000, "48SWE": [one]}
+    full = pool_placebos([*groups], groups.__getitem__, "48SXE", "loess")
     assert full == ([one] * 1000, "placebos of loess, tile 48SXE")

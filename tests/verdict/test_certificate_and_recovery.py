@@ -10,10 +10,11 @@ from shapely.geometry import Polygon
 from monitor.errors import BadData
 from monitor.sites.site import Plan, Site
 from monitor.verdict import erosion
-from monitor.verdict.assess import DEFAULT, assess, assess_all
+from monitor.verdict.assess import DEFAULT, assess
 from monitor.verdict.assessment import AlertLevel, Series, Status
 from monitor.verdict.calibration import Calibration, boundary, remaining
 from monitor.verdict.explain import explain
+from tests.verdict.test_known_fates import assess_all
 
 PLAN = Plan(A=0.20, k=0.6, L=0.3, too_early_years=1.5)
 SITE = Site(

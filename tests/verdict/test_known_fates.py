@@ -8,7 +8,7 @@ import pytest
 from shapely.geometry import Polygon
 
 from monitor.sites.site import Plan, Site
-from monitor.verdict.assess import assess, assess_all
+from monitor.verdict.assess import DEFAULT, assess, assessments, verdicts
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 
 START = date(2021, 1, 1)
@@ -34,6 +34,12 @@ class Story:
     """Calendar years in which site and control have half their growth."""
     noise: float = 0.02
     clear: float = 0.5
+
+
+def assess_all(series, site):
+    """Assessment at each acquisition since the start, seen or not."""
+    dates = series.dates[series.dates >= np.datetime64(site.start, "D")]
+    return assessments(verdicts(series, site, dates), site, DEFAULT)
 
 
 def told(story: Story, seed: int, *, rain: float = 0.12) -> Series:

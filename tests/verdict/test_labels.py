@@ -11,10 +11,9 @@ from benchmarks.verdict import scores
 from benchmarks.verdict.simulate import World, simulate
 from monitor.alerts.lifecycle import next_alert
 from monitor.sites.site import Plan
-from monitor.verdict.assess import assess_all
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.status import LEVELS, STATUSES
-from tests.verdict.test_known_fates import PLAN, SITE, Story, told
+from tests.verdict.test_known_fates import PLAN, SITE, Story, assess_all, told
 
 PLANS = {
     "A .20": (Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0), 3),

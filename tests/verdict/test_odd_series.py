@@ -12,11 +12,12 @@ from shapely.geometry import Polygon, box
 from monitor.errors import BadConfiguration, BadData
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
-from monitor.verdict.assess import DEFAULT, assess, assess_all
+from monitor.verdict.assess import DEFAULT, assess
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import MAX_DAYS_OUTSIDE, WAVE_HEIGHT, WAVE_SCENES, WAVE_STANDARD_ERRORS, boundary
 from monitor.verdict.erosion import grade, not_improved
 from monitor.verdict.usable_scenes import greenest_outside
+from tests.verdict.test_known_fates import assess_all
 
 SITE = Site(
     id="loess-1", name="", geometry=Polygon(), start=date(2020, 4, 1), intervention="planting", biome="loess",

@@ -10,14 +10,14 @@ from shapely.geometry import Polygon
 
 from benchmarks.verdict.scores import loss_alarms, red_by_loss, run
 from benchmarks.verdict.simulate import World, simulate
-from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
-from monitor.verdict.assess import DEFAULT, assess_all, cohorts_of, site_history
+from monitor.verdict.assess import DEFAULT, cohorts_of, site_history
 from monitor.verdict.assessment import AlertLevel, Series, Status
 from monitor.verdict.explain import RED_BY_LOSS_WRONGLY
 from monitor.verdict.kernels.losses import lower_than_a_year_before
 from monitor.verdict.status import LEVELS, RULES, judge
 from monitor.verdict.usable_scenes import usable_scenes
+from tests.verdict.test_known_fates import assess_all
 
 START = date(2022, 1, 1)
 PLAN = Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0)
@@ -128,9 +128,9 @@ def test_a_slope_left_bare_is_red_by_erosion_though_a_loss_beside_it_is_not_sure
     )
     bare = late_green(noise=0.01)
     bare = replace(bare, cover=np.clip(bare.control + np.random.default_rng(3).normal(0, 0.01, bare.dates.size), 0, 1))
-    window, parts = GrowingSeason.of(slope), cohorts_of(slope, ())
-    seen = usable_scenes(bare, slope, window, DEFAULT)
-    history = site_history(seen, slope, parts, window, DEFAULT)._replace(
+    parts = cohorts_of(slope, ())
+    seen = usable_scenes(bare, slope, DEFAULT)
+    history = site_history(seen, slope, parts, DEFAULT)._replace(
         evidence_held=np.zeros(seen.used.size)
     )  # no failure yet
     day = seen.day[-1:]

@@ -17,33 +17,22 @@ class SiteScenes(NamedTuple):
     """Usable scenes of a site, (n,) arrays."""
 
     times: Times
-    cover: np.ndarray
-    """Cover of the site. [cover fraction]"""
+    cover: np.ndarray  # cover of site and control [cover fraction]
     control: np.ndarray
-    """Cover of the control. [cover fraction]"""
-    control_2: np.ndarray
-    """Cover of the second ring of control units; NaN where not seen. [cover fraction]"""
-    second: np.ndarray
-    """A second index, site minus control; NaN where not seen."""
-    variance: np.ndarray
-    """Variance of the noise of each scene. [cover fraction squared]"""
+    control_2: np.ndarray  # cover of the second ring of control units; NaN where not seen [cover fraction]
+    second: np.ndarray  # A second index, site minus control; NaN where not seen
+    variance: np.ndarray  # variance of the noise of each scene [cover fraction squared]
 
 
 class Promise(NamedTuple):
     """The plan of a site and the cohorts in which it was started."""
 
-    begun: np.ndarray
-    """(m,) days on which the cohorts were started, ascending, from 1970-01-01."""
-    share: np.ndarray
-    """(m,) share of the area of each. [1]"""
-    uplift: float
-    """Promised uplift at maturity, A of the plan. [cover fraction]"""
-    rate: float
-    """Rate of approach, k of the plan. [1/year]"""
-    lag: float
-    """Lag before growth can be seen, L of the plan. [year]"""
-    promised: bool
-    """Whether the plan promises uplift."""
+    begun: np.ndarray  # (m,) days on which the cohorts were started, ascending, from 1970-01-01
+    share: np.ndarray  # (m,) share of the area of each [1]
+    uplift: float  # promised uplift at maturity, A of the plan [cover fraction]
+    rate: float  # rate of approach, k of the plan [1/year]
+    lag: float  # lag before growth can be seen, L of the plan [year]
+    promised: bool  # whether the plan promises uplift
 
 
 class Rules(NamedTuple):
@@ -51,76 +40,52 @@ class Rules(NamedTuple):
 
     after_peak: float
     """Days after the season's peak from which a scene counts as late-season: evidence of failure counts there. [day]"""
-    confident: float
-    """Probability that counts as sure. [1]"""
-    loss_score: float
-    """Score at which a sudden loss is confirmed, `bar` of ``detect_losses``."""
+    confident: float  # probability that counts as sure [1]
+    loss_score: float  # score at which a sudden loss is confirmed, `bar` of ``detect_losses``
 
 
 class SiteEstimate(NamedTuple):
     """What is estimated once a site, from the years before its start and ended seasons."""
 
-    fits: np.ndarray
-    """See ``reference_fits``."""
-    wander: float
-    """Factor on slow drift and a season's own difference, see ``own_noise``. [1]"""
-    scene: float
-    """Factor on the noise of a scene and fast drift. [1]"""
+    fits: np.ndarray  # see ``reference_fits``
+    wander: float  # factor on slow drift and a season's own difference, see ``own_noise`` [1]
+    scene: float  # factor on the noise of a scene and fast drift [1]
 
 
 class SiteHistory(NamedTuple):
     """What is known after each scene, (n,) arrays; a verdict on a later day reads the last row."""
 
     mean: np.ndarray
-    """Theta now, the plan as written; the change of cover where nothing was promised."""
+    """Theta now, the plan as written, with its standard deviation and 95 % interval; where nothing was promised, the
+    change of cover."""
     sd: np.ndarray
-    """Its standard deviation."""
     low: np.ndarray
-    """Lower limit of its 95 % interval."""
     high: np.ndarray
-    """Upper limit of its 95 % interval."""
-    below: np.ndarray
-    """(n, 4) probability of theta below each threshold of ``Prior``. [1]"""
-    information: np.ndarray
-    """Precision on theta from scenes; 0: only the prior is known."""
-    late_scene: np.ndarray
-    """Index of the last late-season scene (see ``Rules``); -1: none yet."""
-    evidence: np.ndarray
-    """Log evidence of failure at the last late-season scene; 0 before the first."""
-    evidence_max: np.ndarray
-    """Highest log evidence of failure so far."""
+    below: np.ndarray  # (n, 4) probability of theta below each threshold of ``Prior`` [1]
+    information: np.ndarray  # precision on theta from scenes; 0: only the prior is known
+    late_scene: np.ndarray  # index of the last late-season scene (see ``Rules``); -1: none yet
+    evidence: np.ndarray  # log evidence of failure at the last late-season scene; 0 before the first
+    evidence_max: np.ndarray  # highest log evidence of failure so far
     evidence_held: np.ndarray
     """Highest log evidence of failure since the site was last shown to be above half its plan."""
-    uplift_evidence: np.ndarray
-    """Highest log evidence so far, at late-season scenes, that there is any uplift."""
+    uplift_evidence: np.ndarray  # highest log evidence so far, at late-season scenes, that there is any uplift
     surely_failing: np.ndarray
-    """P(theta below the second threshold) has been high at all scenes for ten days or more."""
+    """P(theta below the second threshold) has been high at all scenes for ten days or more; below, the first."""
     surely_negative: np.ndarray
-    """P(theta below the first threshold) has been high at all scenes for ten days or more."""
-    loss_day: np.ndarray
-    """Day on which the last sudden loss was confirmed; -1: none."""
-    loss_onset: np.ndarray
-    """Day from which it shows; -1: none."""
-    loss_score: np.ndarray
-    """Highest log evidence for it since it was confirmed; 0: none."""
-    loss_second: np.ndarray
-    """Change of the second index at it; NaN where not seen."""
-    loss_rain: np.ndarray
-    """`season_rain` at it; NaN where the normal season is not known well."""
-    loss_denied: np.ndarray
-    """Whether the second index spoke against a loss at this scene."""
-    cover: np.ndarray
-    """Mean cover of the season to date. [cover fraction]"""
+    loss_day: np.ndarray  # day on which the last sudden loss was confirmed; -1: none
+    loss_onset: np.ndarray  # day from which it shows; -1: none
+    loss_score: np.ndarray  # highest log evidence for it since it was confirmed; 0: none
+    loss_second: np.ndarray  # change of the second index at it; NaN where not seen
+    loss_rain: np.ndarray  # `season_rain` at it; NaN where the normal season is not known well
+    loss_denied: np.ndarray  # whether the second index spoke against a loss at this scene
+    cover: np.ndarray  # mean cover of site and control over the season to date [cover fraction]
     control: np.ndarray
-    """Mean cover of the control over the season to date. [cover fraction]"""
     mu: np.ndarray
     """Mean of season and rain over the same scenes: converts an uplift at the peak into one of the mean. [1]"""
     season_rain: np.ndarray
     """Growth of the control relative to normal, season to date; NaN where the normal season is not known well. [1]"""
-    seasons_before: np.ndarray
-    """Seasons before the start in which site and control were compared."""
-    control_poor: np.ndarray
-    """Whether site and control did not agree before the start."""
+    seasons_before: np.ndarray  # seasons before the start in which site and control were compared
+    control_poor: np.ndarray  # whether site and control did not agree before the start
 
 
 @kernel
@@ -134,19 +99,10 @@ def estimate_site(
     Parameters
     ----------
     times : Times
-    cover, control : (n,) arrays
-        Cover of the site and of the control. [cover fraction]
-    variance : (n,) array
-        Variance of the noise of each scene. [cover fraction squared]
-    start : int
-        Days from 1970-01-01.
-    usual : UsualSeason
-    noise : Noise
-        Usual noise.
-
-    Returns
-    -------
-    SiteEstimate
+    cover, control : (n,) arrays, cover of the site and of the control [cover fraction]
+    variance : (n,) array, variance of the noise of each scene [cover fraction squared]
+    start : int, days from 1970-01-01
+    usual, noise : UsualSeason, Noise
     """
     fits = reference_fits(times, control, start, usual)
     state = season_state(times, control, fits)
@@ -293,20 +249,10 @@ def filter_site(
 
     Parameters
     ----------
-    scenes : SiteScenes
-    plan : Promise
-    noise, stiff : Noise
-        Of the theta filter and of the loss search.
-    prior : Prior
-    rules : Rules
-    estimate : SiteEstimate
-        From `control`.
-    estimate_2 : SiteEstimate
-        From the scenes that show `control_2`; any where none does.
-
-    Returns
-    -------
-    SiteHistory
+    scenes, plan, prior, rules : SiteScenes, Promise, Prior, Rules
+    noise, stiff : Noise, of the theta filter and of the loss search
+    estimate : SiteEstimate, from `control`
+    estimate_2 : SiteEstimate, from the scenes that show `control_2`; any where none does
 
     Notes
     -----
@@ -362,29 +308,20 @@ def filter_site(
 class SimulatedSites(NamedTuple):
     """Simulated series of many sites; the season and each site's own noise are taken as known."""
 
-    difference: np.ndarray
-    """(m, n) site minus control; NaN where not seen. [cover fraction]"""
-    rain: np.ndarray
-    """(m, n) rain factor. [1]"""
-    wander: np.ndarray
-    """(m,) factor on slow drift and a season's own difference. [1]"""
-    scene: np.ndarray
-    """(m,) factor on the noise of a scene and fast drift. [1]"""
+    difference: np.ndarray  # (m, n) site minus control; NaN where not seen [cover fraction]
+    rain: np.ndarray  # (m, n) rain factor [1]
+    wander: np.ndarray  # (m,) factor on slow drift and a season's own difference [1]
+    scene: np.ndarray  # (m,) factor on the noise of a scene and fast drift [1]
 
 
 class ReportingRules(NamedTuple):
     """When a failure is reported."""
 
-    start: int
-    """Start of the work, days from 1970-01-01."""
-    judged_from: int
-    """Day before which it is too early."""
-    late_from: float
-    """Position from which a scene is late-season."""
-    bar: float
-    """Log evidence at which failure is red."""
-    confident: float
-    """Probability that counts as sure. [1]"""
+    start: int  # start of the work, days from 1970-01-01
+    judged_from: int  # day before which it is too early
+    late_from: float  # position from which a scene is late-season
+    bar: float  # log evidence at which failure is red
+    confident: float  # probability that counts as sure [1]
 
 
 @kernel
@@ -396,18 +333,11 @@ def first_reported(
 
     Parameters
     ----------
-    times : Times
-    sites : SimulatedSites
-    state : SeasonState
-        Shared by all sites, apart from rain.
-    curves : (n, 3) array
-        Promised uplift. [cover fraction]
-    variance : (n,) array
-        Variance of the noise of each scene. [cover fraction squared]
-    noise : Noise
-        Usual noise.
-    prior : Prior
-    rules : ReportingRules
+    times, sites : Times, SimulatedSites
+    state : SeasonState, shared by all sites, apart from rain
+    curves : (n, 3) array, promised uplift [cover fraction]
+    variance : (n,) array, variance of the noise of each scene [cover fraction squared]
+    noise, prior, rules : Noise, Prior, ReportingRules
 
     Returns
     -------

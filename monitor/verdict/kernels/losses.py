@@ -36,27 +36,19 @@ class Losses(NamedTuple):
 
     score: np.ndarray
     """Log evidence for a loss at some recent date, were one a year expected; 0 where no date has been tried yet."""
-    confirmed: np.ndarray
-    """Whether a loss was confirmed at this scene."""
-    onset: np.ndarray
-    """Index of the scene at which the current loss began, from its confirmation on; -1 without one."""
-    denied: np.ndarray
-    """Whether the score sufficed but the second index did not fall."""
+    confirmed: np.ndarray  # whether a loss was confirmed at this scene
+    onset: np.ndarray  # index of the scene at which the current loss began, from its confirmation on; -1 without one
+    denied: np.ndarray  # whether the score sufficed but the second index did not fall
 
 
 class _Bank(NamedTuple):
     """Onset dates tried at a time, one slot each."""
 
-    columns: np.ndarray
-    """(BANK, 8) what a unit step would have changed of the state."""
-    b: np.ndarray
-    """Information vector of the step's size."""
-    c: np.ndarray
-    """Information matrix (scalar) of the step's size."""
-    first: np.ndarray
-    """Index of the scene of onset; -1: slot not in use."""
-    years: np.ndarray
-    """Time since the previous onset date, the prior weight of this one. [year]"""
+    columns: np.ndarray  # (BANK, 8) what a unit step would have changed of the state
+    b: np.ndarray  # information vector of the step's size
+    c: np.ndarray  # information matrix (scalar) of the step's size
+    first: np.ndarray  # index of the scene of onset; -1: slot not in use
+    years: np.ndarray  # time since the previous onset date, the prior weight of this one [year]
 
 
 @kernel
@@ -79,28 +71,17 @@ def detect_losses(
     Parameters
     ----------
     times : Times
-    difference : (n,) array
-        Site minus control. [cover fraction]
+    difference : (n,) array, site minus control [cover fraction]
     state : SeasonState
-    curve : (n,) array
-        Promised uplift at each scene. [cover fraction]
-    scene_variance : (n,) array
-        Variance of the noise of each scene. [cover fraction squared]
-    second : (n,) array
-        A second index, site minus control, which must have fallen too; NaN where there is none.
-    start : int
-        Start of the work, days from 1970-01-01.
-    noise : Noise
-        See :func:`search_noise`.
-    loss_sd : float
-        Prior standard deviation of a loss. [cover fraction]
+    curve : (n,) array, promised uplift at each scene [cover fraction]
+    scene_variance : (n,) array, variance of the noise of each scene [cover fraction squared]
+    second : (n,) array, a second index, site minus control, which must have fallen too; NaN where there is none
+    start : int, start of the work, days from 1970-01-01
+    noise : Noise, see :func:`search_noise`
+    loss_sd : float, prior standard deviation of a loss [cover fraction]
     bar : float
         Score that three consecutive scenes of a season must reach, over :data:`CONFIRM_DAYS` or more; the site must
         also be lower than a year before, see :func:`lower_than_a_year_before`.
-
-    Returns
-    -------
-    Losses
 
     Notes
     -----

@@ -21,24 +21,15 @@ from monitor.verdict.kernels.types import Array, SeasonState, Times, UsualSeason
 class Reference(NamedTuple):
     """The control in a normal year: ``normal = offset + amplitude * shape(position)``."""
 
-    pedestal: float
-    """Cover outside the seasonal curve. [cover fraction]"""
-    bump: float
-    """Height of the seasonal curve over the pedestal. [cover fraction]"""
-    peak: float
-    """Position of the peak. [day]"""
-    width: float
-    """Standard deviation of the curve. [day]"""
-    flat: bool
-    """Whether the top of the curve is flat."""
-    offset: float
-    """Part of the cover that is no vegetation. [cover fraction]"""
-    amplitude: float
-    """Vegetation cover at the peak. [cover fraction]"""
-    seasons: int
-    """Seasons from which it was estimated; 0: the biome's default, and the normal level is unknown."""
-    rain_sd: float
-    """Standard deviation of the rain factor from year to year. [1]"""
+    pedestal: float  # cover outside the seasonal curve [cover fraction]
+    bump: float  # height of the seasonal curve over the pedestal [cover fraction]
+    peak: float  # position of the peak [day]
+    width: float  # standard deviation of the curve [day]
+    flat: bool  # whether the top of the curve is flat
+    offset: float  # part of the cover that is no vegetation [cover fraction]
+    amplitude: float  # vegetation cover at the peak [cover fraction]
+    seasons: int  # seasons from which it was estimated; 0: the biome's default, and the normal level is unknown
+    rain_sd: float  # standard deviation of the rain factor from year to year [1]
 
 
 class _Curve(NamedTuple):
@@ -169,10 +160,8 @@ def fit_reference(position: Array, season: Array, cover: Array, usual: UsualSeas
 
     Parameters
     ----------
-    position, season : (n,) arrays of int
-        See :class:`Times`.
-    cover : (n,) array
-        Cover of the control. [cover fraction]
+    position, season : (n,) arrays of int, see :class:`Times`
+    cover : (n,) array, cover of the control [cover fraction]
     usual : UsualSeason
 
     Returns
@@ -232,10 +221,8 @@ def reference_fits(times: Times, control: Array, start: int, usual: UsualSeason)
     Parameters
     ----------
     times : Times
-    control : (n,) array
-        Cover of the control. [cover fraction]
-    start : int
-        Start of the work, days from 1970-01-01.
+    control : (n,) array, cover of the control [cover fraction]
+    start : int, start of the work, days from 1970-01-01
     usual : UsualSeason
 
     Returns
@@ -277,14 +264,8 @@ def season_state(times: Times, control: Array, fits: Array) -> SeasonState:
     Parameters
     ----------
     times : Times
-    control : (n,) array
-        Cover of the control. [cover fraction]
-    fits : (m, 10) array
-        See :func:`reference_fits`.
-
-    Returns
-    -------
-    SeasonState
+    control : (n,) array, cover of the control [cover fraction]
+    fits : (m, 10) array, see :func:`reference_fits`
 
     Notes
     -----
@@ -332,14 +313,10 @@ def _reference(row: Array) -> Reference:
 class WaveTest(NamedTuple):
     """When a yearly wave counts as peaking outside the growing season."""
 
-    farthest: float
-    """Angle from the middle of the season that the peak must exceed by two standard errors. [radian]"""
-    spread: float
-    """Smallest determinant of the scatter of cosine and sine, per scene squared. [1]"""
-    sure: float
-    """Smallest height of the wave. [standard errors]"""
-    height: float
-    """Smallest height of the wave. [cover fraction]"""
+    farthest: float  # angle from the middle of the season that the peak must exceed by two standard errors [radian]
+    spread: float  # smallest determinant of the scatter of cosine and sine, per scene squared [1]
+    sure: float  # smallest height of the wave [standard errors]
+    height: float  # smallest height of the wave [cover fraction]
 
 
 @kernel
@@ -348,10 +325,8 @@ def peaks_outside(cosine: Array, sine: Array, control: Array, inside: Array, req
 
     Parameters
     ----------
-    cosine, sine : (n,) arrays
-        Of the angle of each day from the middle of the season.
-    control : (n,) array
-        Cover of the control. [cover fraction]
+    cosine, sine : (n,) arrays, of the angle of each day from the middle of the season
+    control : (n,) array, cover of the control [cover fraction]
     inside, requested : (n,) bool arrays
         Whether a scene is within the season, and whether the answer is requested after it.
     test : WaveTest

@@ -109,14 +109,10 @@ def agreement_before(
     Parameters
     ----------
     times : Times
-    difference : (n,) array
-        Site minus control. [cover fraction]
-    s : (n,) array
-        Seasonal curve. [1]
-    start : int
-        Days from 1970-01-01.
-    baseline_sd : float
-        Usual prior standard deviation of the lasting difference. [cover fraction]
+    difference : (n,) array, site minus control [cover fraction]
+    s : (n,) array, seasonal curve [1]
+    start : int, days from 1970-01-01
+    baseline_sd : float, usual prior standard deviation of the lasting difference [cover fraction]
 
     Returns
     -------
@@ -171,14 +167,10 @@ def log_likelihood(decay: Array, h: Array, difference: Array, scene_variance: Ar
 
     Parameters
     ----------
-    decay : (n, 3) array
-        Decay factors since the scene before, see :func:`observation_matrix`.
-    h : (n, 8) array
-        Observation vectors.
-    difference : (n,) array
-        Site minus control. [cover fraction]
-    scene_variance : (n,) array
-        Variance of the noise of each scene. [cover fraction squared]
+    decay : (n, 3) array, decay factors since the scene before, see :func:`observation_matrix`
+    h : (n, 8) array, observation vectors
+    difference : (n,) array, site minus control [cover fraction]
+    scene_variance : (n,) array, variance of the noise of each scene [cover fraction squared]
     noise : Noise
 
     Returns
@@ -214,15 +206,11 @@ def own_noise(
     Parameters
     ----------
     times : Times
-    difference : (n,) array
-        Site minus control. [cover fraction]
+    difference : (n,) array, site minus control [cover fraction]
     season : SeasonState
-    scene_variance : (n,) array
-        Variance of the noise of each scene. [cover fraction squared]
-    start : int
-        Days from 1970-01-01.
-    noise : Noise
-        Usual noise.
+    scene_variance : (n,) array, variance of the noise of each scene [cover fraction squared]
+    start : int, days from 1970-01-01
+    noise : Noise, usual noise
 
     Returns
     -------

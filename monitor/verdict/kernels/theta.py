@@ -23,20 +23,13 @@ from monitor.verdict.kernels.types import Array, Noise, Prior, SeasonState, Time
 class Theta(NamedTuple):
     """Theta after each scene, the plan as written where not stated otherwise."""
 
-    b: np.ndarray
-    """(n, 3) information vector of each plan: the likelihood of theta is exp(theta b - theta^2 c / 2)."""
-    c: np.ndarray
-    """(n, 3) information matrix (scalar) of each plan."""
-    mean: np.ndarray
-    """(n,) posterior mean. [1]"""
-    variance: np.ndarray
-    """(n,) posterior variance, the uncertain gain included. [1]"""
-    below: np.ndarray
-    """(n, 4) probability of being below each threshold, averaged over the plans. [1]"""
-    low: np.ndarray
-    """(n,) lower limit of the 95 % interval. [1]"""
-    high: np.ndarray
-    """(n,) upper limit of the 95 % interval. [1]"""
+    b: np.ndarray  # (n, 3) information vector of each plan: the likelihood of theta is exp(theta b - theta^2 c / 2)
+    c: np.ndarray  # (n, 3) information matrix (scalar) of each plan
+    mean: np.ndarray  # (n,) posterior mean [1]
+    variance: np.ndarray  # (n,) posterior variance, the uncertain gain included [1]
+    below: np.ndarray  # (n, 4) probability of being below each threshold, averaged over the plans [1]
+    low: np.ndarray  # (n,) lower limit of the 95 % interval [1]
+    high: np.ndarray  # (n,) upper limit of the 95 % interval [1]
 
 
 class _Plans(NamedTuple):
@@ -46,8 +39,7 @@ class _Plans(NamedTuple):
     variance: np.ndarray
     weight: np.ndarray
     log_prior: np.ndarray
-    room: np.ndarray
-    """(4 + LOSSES, 1 + LOSSES) scratch array."""
+    room: np.ndarray  # (4 + LOSSES, 1 + LOSSES) scratch array
 
 
 @kernel
@@ -60,25 +52,15 @@ def theta_filter(
     Parameters
     ----------
     times : Times
-    difference : (n,) array
-        Site minus control. [cover fraction]
+    difference : (n,) array, site minus control [cover fraction]
     state : SeasonState
-    curves : (n, 3) array
-        Promised uplift at each scene: as written, half a year late, a year late. [cover fraction]
-    scene_variance : (n,) array
-        Variance of the noise of each scene. [cover fraction squared]
-    losses : Losses
-        Confirmed sudden losses.
+    curves : (n, 3) array, promised uplift at each scene: as written, half a year late, a year late [cover fraction]
+    scene_variance : (n,) array, variance of the noise of each scene [cover fraction squared]
+    losses : Losses, confirmed sudden losses
     promised : bool
         Whether the plan promises uplift. If not, `curves` is 1 since the start and theta is the change itself.
-    noise : Noise
-    prior : Prior
-    evidence_only : bool
-        Compute `b` and `c` only; the rest, which takes most of the time, is zero.
-
-    Returns
-    -------
-    Theta
+    noise, prior : Noise, Prior
+    evidence_only : bool, compute `b` and `c` only; the rest, which takes most of the time, is zero
 
     Notes
     -----
@@ -296,10 +278,8 @@ def failure_evidence(b: Array, c: Array, gain_var: Array) -> Array:
 
     Parameters
     ----------
-    b, c : (n, 3) arrays
-        Information on theta under each plan, see :class:`Theta`.
-    gain_var : (n,) array
-        See :func:`gain_variance`.
+    b, c : (n, 3) arrays, information on theta under each plan, see :class:`Theta`
+    gain_var : (n,) array, see :func:`gain_variance`
 
     Returns
     -------

@@ -17,44 +17,30 @@ def kernel[F: Callable[..., object]](function: F) -> F:
 class Times(NamedTuple):
     """When the scenes of a site were acquired, (n,) arrays of int64, ascending."""
 
-    day: np.ndarray
-    """Days from 1970-01-01."""
-    position: np.ndarray
-    """Day within the growing season, from 1."""
-    season: np.ndarray
-    """Year in which the growing season opened."""
+    day: np.ndarray  # days from 1970-01-01
+    position: np.ndarray  # day within the growing season, from 1
+    season: np.ndarray  # year in which the growing season opened
 
 
 class UsualSeason(NamedTuple):
     """Growing season of a biome, where the control has not shown its own yet."""
 
-    length: float
-    """Duration. [day]"""
-    peak: float
-    """Day of the peak, from 1 on the day of opening. [day]"""
-    width: float
-    """Standard deviation of the seasonal curve. [day]"""
-    rain_sd: float
-    """Standard deviation of the rain factor from year to year. [1]"""
+    length: float  # duration [day]
+    peak: float  # day of the peak, from 1 on the day of opening [day]
+    width: float  # standard deviation of the seasonal curve [day]
+    rain_sd: float  # standard deviation of the rain factor from year to year [1]
 
 
 class SeasonState(NamedTuple):
     """State of the growing season at each scene, as the control shows it, (n,) arrays."""
 
-    shape: np.ndarray
-    """Seasonal curve, 0 to 1. [1]"""
-    rain: np.ndarray
-    """Growth of the last weeks relative to normal, as a share, -0.7 to 1. [1]"""
-    amplitude: np.ndarray
-    """Amplitude of the control's normal season. [cover fraction]"""
-    peak: np.ndarray
-    """Position of the peak. [day]"""
-    seasons: np.ndarray
-    """Seasons from which the normal season was estimated (int64)."""
-    rain_sd: np.ndarray
-    """Standard deviation of the rain factor from year to year. [1]"""
-    season_rain: np.ndarray
-    """Growth of the season to date relative to normal, as a share. [1]"""
+    shape: np.ndarray  # seasonal curve, 0 to 1 [1]
+    rain: np.ndarray  # growth of the last weeks relative to normal, as a share, -0.7 to 1 [1]
+    amplitude: np.ndarray  # amplitude of the control's normal season [cover fraction]
+    peak: np.ndarray  # position of the peak [day]
+    seasons: np.ndarray  # seasons from which the normal season was estimated (int64)
+    rain_sd: np.ndarray  # standard deviation of the rain factor from year to year [1]
+    season_rain: np.ndarray  # growth of the season to date relative to normal, as a share [1]
 
 
 class Noise(NamedTuple):
@@ -70,8 +56,7 @@ class Noise(NamedTuple):
     year_memory: float
     elasticity: float
     huber: float
-    own_wander: float
-    """Spread between sites of `slow` and `year`: standard deviation of the logarithm; 0: none. [1]"""
+    own_wander: float  # spread between sites of `slow` and `year`: standard deviation of the logarithm; 0: none [1]
     own_scene: float
     """Spread between sites of the noise of a scene and of `fast`: standard deviation of the logarithm. [1]"""
 
@@ -79,19 +64,13 @@ class Noise(NamedTuple):
 class Prior(NamedTuple):
     """Prior of theta and of losses, and the thresholds of interest."""
 
-    mean: float
-    """Mean of theta; of the change of cover where nothing was promised."""
-    sd: float
-    """Standard deviation of theta, or of the change."""
-    loss: float
-    """Standard deviation of a sudden loss. [cover fraction]"""
-    plan_weight: float
-    """Prior probability of the plan as written. [1]"""
+    mean: float  # mean of theta; of the change of cover where nothing was promised
+    sd: float  # standard deviation of theta, or of the change
+    loss: float  # standard deviation of a sudden loss [cover fraction]
+    plan_weight: float  # prior probability of the plan as written [1]
     thresholds: tuple[float, float, float, float]
     """Values of theta (or of the change); the probability of being below each is computed."""
-    rain_sd: float
-    """Standard deviation of the rain factor from year to year. [1]"""
-    widening: float = 1.0
-    """Factor on the standard deviation of theta. [1]"""
+    rain_sd: float  # standard deviation of the rain factor from year to year [1]
+    widening: float = 1.0  # factor on the standard deviation of theta [1]
     gain_sd: float = 0.0
     """Standard deviation of the factor by which an uplift is seen too large or too small, rain apart. [1]"""
