@@ -155,6 +155,9 @@ def clear(
 ) -> np.ndarray:
     """Pixels that show the ground.
 
+    Sentinel-2 is not limited to reflectances between 0 and 1: with a wrong offset the dark ground of a whole scene is
+    negative, and :mod:`monitor.cube.offset_check` must see it to report it.
+
     Parameters
     ----------
     pixels : (band, y, x) uint16 array
@@ -174,11 +177,6 @@ def clear(
     ------
     ValueError
         The kind is unknown.
-
-    Notes
-    -----
-    Sentinel-2 is not limited to reflectances between 0 and 1: with a wrong offset the dark ground of a whole scene is
-    negative, and :mod:`monitor.cube.offset_check` must see it to report it.
     """
     flags = _flags(kind)[quality]
     seen = (flags & GROUND) != 0

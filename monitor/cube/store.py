@@ -59,15 +59,13 @@ class LandscapeStore:
     One process writes at a time: the caller holds the lock of the store's root, since commits on a local file system do
     not exclude each other (icechunk 2.3 warns of it).
 
-    Parameters
-    ----------
-    path : Path, folder of the repository; its name is that of the landscape
-
-    Notes
-    -----
     The small arrays are read once for all sites: what another process writes is seen by a new object only. Every
     property and method that reads or writes raises StoreBroken where the store cannot be read, DiskFull where the disk
     is full, and TryLater where the clock is behind the newest snapshot.
+
+    Parameters
+    ----------
+    path : Path, folder of the repository; its name is that of the landscape
     """
 
     def __init__(self, path: Path) -> None:

@@ -43,15 +43,9 @@ class FailingMap:
 
 
 def failing_map(
-    store: StoredSite,
-    snapshot: str,
-    site: Site,
-    observed: Mapping[str, np.ndarray],
-    day: date,
-    look: Callable[[], LateSeasonState | None],
-    *,
-    constants: Calibration,
-) -> FailingMap | None:
+    store: StoredSite, snapshot: str, site: Site, observed: Mapping[str, np.ndarray], day: date,
+    look: Callable[[], LateSeasonState | None], *, constants: Calibration,
+) -> FailingMap | None:  # fmt: skip
     """Where a site fails, from the scenes up to the last look; None where the site does not fail or it is unknown.
 
     Parameters
@@ -82,15 +76,11 @@ def failing_map(
 
 
 def _failing(
-    store: StoredSite,
-    snapshot: str,
-    site: Site,
-    observed: Mapping[str, np.ndarray],
+    store: StoredSite, snapshot: str, site: Site, observed: Mapping[str, np.ndarray],
     look: Callable[[], LateSeasonState | None],
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     nothing: dict[str, Any] = {"ground": None}
-    last = look()
-    if last is None:
+    if (last := look()) is None:
         return nothing
     verdict, promised = last.verdict(), last.promised()
     if not reports_failing_area(verdict, site):

@@ -48,6 +48,10 @@ def detectability(
 ) -> tuple[Detectability, ...]:
     """Probability that a failing site (theta = 0) is reported, by each year after its start.
 
+    Monte Carlo simulation with a fixed seed. Each simulated site has its own noise, as sites differ. That noise and the
+    season are taken as known and there is no second ring, so the result is somewhat optimistic with fewer than two
+    seasons before the start.
+
     Parameters
     ----------
     site : Site, its plan, start, cohorts, biome, area and latitude are used
@@ -67,12 +71,6 @@ def detectability(
     ------
     BadConfiguration
         `alpha` has no calibrated boundary.
-
-    Notes
-    -----
-    Monte Carlo simulation with a fixed seed. Each simulated site has its own noise, as sites differ. That noise and the
-    season are taken as known and there is no second ring, so the result is somewhat optimistic with fewer than two
-    seasons before the start.
     """
     plan, c = site.plan, calibration
     if not plan.A > 0:

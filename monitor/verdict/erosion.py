@@ -77,6 +77,9 @@ def not_improved(
 ) -> np.ndarray:
     """Probability that the work has not improved the grade although, by the plan, it should have.
 
+    Taking cover as observed, the grade is not improved where the counterfactual, cover minus uplift, is at or above the
+    lowest cover of the same grade.
+
     Parameters
     ----------
     cover, uplift, uplift_sd : (n,) arrays
@@ -88,11 +91,6 @@ def not_improved(
     -------
     (n,) array
         NaN where it is unknown or the plan itself would not have changed the grade yet. [1]
-
-    Notes
-    -----
-    Taking cover as observed, the grade is not improved where the counterfactual, cover minus uplift, is at or above the
-    lowest cover of the same grade.
     """
     now = grade(cover, slope_degrees)
     without = grade(cover - uplift, slope_degrees)

@@ -179,9 +179,7 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
         Three or four sentences: the verdict, the measurement, the most important reason, what would clear it; one more
         in a later episode.
     """
-    pick = int(language == "zh")
-    a = assessment
-    promised = site.plan.A > 0
+    a, pick, promised = assessment, int(language == "zh"), site.plan.A > 0
     headline = HEADLINE[a.status] if promised else NO_PLAN.get(a.status, HEADLINE[a.status])
     in_part = Reason.SPATIAL_PATCH.value in a.reasons and a.theta is not None and a.theta > FAILING_SHARE
     in_part = in_part and a.status is Status.FAILING and a.alert is not AlertLevel.RED
@@ -261,14 +259,12 @@ def never_offered(site: Site, *, sources: str, until: date, language: str = "en"
 
 def false_alarm_rate(assessment: Assessment, *, language: str = "en") -> list[str]:
     """How often such an alert is false, in one sentence; empty where it is guarded. Shown after :func:`explain`."""
-    pick = language == "zh"
-    if assessment.alert is AlertLevel.WATCH and assessment.alert_rule == "failure":
-        return [EARLY_NEWS[pick].format(rate=WATCHED_WRONGLY)]
-    if assessment.alert is AlertLevel.WATCH and assessment.alert_rule == "disturbance":
-        return [LOSS_WATCHED[pick].format(rate=LOST_WRONGLY, red=LOSS_SURE)]
-    if assessment.alert is AlertLevel.RED and assessment.alert_rule == "disturbance":
-        return [LOSS_NEWS[pick].format(rate=RED_BY_LOSS_WRONGLY)]
-    return []
+    news = {
+        (AlertLevel.WATCH, "failure"): EARLY_NEWS[language == "zh"].format(rate=WATCHED_WRONGLY),
+        (AlertLevel.WATCH, "disturbance"): LOSS_WATCHED[language == "zh"].format(rate=LOST_WRONGLY, red=LOSS_SURE),
+        (AlertLevel.RED, "disturbance"): LOSS_NEWS[language == "zh"].format(rate=RED_BY_LOSS_WRONGLY),
+    }
+    return [text for key, text in news.items() if key == (assessment.alert, assessment.alert_rule)]
 
 
 def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:

@@ -68,21 +68,14 @@ def unit_placebos(site: Site, means: xr.DataArray) -> list[Placebo]:
     cover, second = values("cover"), values("nbr")
     if not np.isfinite(second).any():
         second = values("ndmi")
-    others, others_second = _mean_of_others(cover), _mean_of_others(second)
-    dressed = replace(site, start=start)
-    return [
-        Placebo(
-            site=dressed,
-            series=Series(
-                dates=days,
-                cover=np.clip(cover[:, u], 0, 1),
-                control=np.clip(others[:, u], 0, 1),
-                second=second[:, u] - others_second[:, u],
-            ),
-            unit=str(means["unit"].values[u]),
-        )
-        for u in np.flatnonzero(quiet.values)
-    ]
+    others = np.clip(_mean_of_others(cover), 0, 1)
+    cover, second = np.clip(cover, 0, 1), second - _mean_of_others(second)
+    moved = replace(site, start=start)
+    placebos = []
+    for u in np.flatnonzero(quiet.values):
+        series = Series(dates=days, cover=cover[:, u], control=others[:, u], second=second[:, u])
+        placebos.append(Placebo(site=moved, series=series, unit=str(means["unit"].values[u])))
+    return placebos
 
 
 def _clearest(days: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -47,12 +47,12 @@ class SeasonAnomaly(NamedTuple):
 
 
 def first_rain_day(site: Site) -> date:
-    """Return the first day whose rain is needed to judge the seasons of a site."""
+    """First day whose rain is needed to judge the seasons of a site."""
     return date(site.start.year - NORMAL_YEARS, 1, 1)
 
 
 def rain_reason(rain: DailyRain | None, site: Site, *, as_of: date) -> Reason | None:
-    """Return what the rain of the season adds to the reasons of a verdict: that it is low or unknown, or nothing.
+    """What the rain of the season adds to the reasons of a verdict: that it is low or unknown, or nothing.
 
     Parameters
     ----------
@@ -69,6 +69,9 @@ def rain_reason(rain: DailyRain | None, site: Site, *, as_of: date) -> Reason | 
 def season_anomaly(rain: DailyRain, season: GrowingSeason, *, start: date, as_of: date) -> SeasonAnomaly:
     """Compare the rain of a season to date with the same days of the years before the work began.
 
+    Sums are compared without transformation. Where rain is scarce their distribution is skewed, so that droughts are
+    reported rather too seldom.
+
     Parameters
     ----------
     rain : DailyRain
@@ -82,11 +85,6 @@ def season_anomaly(rain: DailyRain, season: GrowingSeason, *, start: date, as_of
     SeasonAnomaly
         Of the season in which `as_of` is or which ended last; in the first :data:`MIN_SEASON_DAYS` days of a season,
         when little rain means little, of the season before.
-
-    Notes
-    -----
-    Sums are compared without transformation. Where rain is scarce their distribution is skewed, so that droughts are
-    reported rather too seldom.
     """
     year, position = season.locate_date(as_of)
     days = min(position, season.length)

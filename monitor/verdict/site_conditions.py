@@ -92,16 +92,11 @@ class SiteConditions:
         season, position = growing.locate_date(since)
         first_whole = season + (position > 1)
         passes = growing.length / REVISIT_DAYS
+        blind = "small" if site.hectares < TEN_PIXELS_HECTARES else ""
         return cls._rounded(
-            site,
-            before=_first_open_season(site) - first_whole,
-            scenes=passes * BIOMES[site.biome].clear_share,
-            control=BIOMES[site.biome].peak_cover,
-            alpha=alpha,
-            constants=constants,
-            unseen=True,
-            blind="small" if site.hectares < TEN_PIXELS_HECTARES else "",
-        )
+            site, before=_first_open_season(site) - first_whole, scenes=passes * BIOMES[site.biome].clear_share,
+            control=BIOMES[site.biome].peak_cover, alpha=alpha, constants=constants, unseen=True, blind=blind,
+        )  # fmt: skip
 
     @classmethod
     def seen(
@@ -117,8 +112,7 @@ class SiteConditions:
         as_of : date
             Seasons that ended before it are counted, also those without a scene. Scenes a season come from the seasons
             after the start, if there are any.
-        since, alpha, constants
-            See :meth:`assumed`.
+        since, alpha, constants : see :meth:`assumed`
         """
         growing = GrowingSeason.of(site)
         used = np.array(observed["accepted"], bool) & np.isfinite(np.array(observed["control_cover"], np.float64))
@@ -134,14 +128,10 @@ class SiteConditions:
         cover = np.array(observed["control_cover"], np.float64)[used][inside]
         early = years < _first_open_season(site)
         return cls._rounded(
-            site,
-            before=int((count[early] >= SEEN_SCENES).sum()),
-            scenes=float(np.median(count if early.all() else count[~early])),
-            control=float(np.quantile(cover, 0.9)),
-            alpha=alpha,
-            constants=constants,
+            site, before=int((count[early] >= SEEN_SCENES).sum()), control=float(np.quantile(cover, 0.9)),
+            scenes=float(np.median(count if early.all() else count[~early])), alpha=alpha, constants=constants,
             blind=blind,
-        )
+        )  # fmt: skip
 
     @classmethod
     def _rounded(
@@ -195,13 +185,9 @@ def simulate(conditions: SiteConditions) -> tuple[Detectability, ...]:
         ),
     )  # fmt: skip
     return detectability(
-        site,
-        seasons_before=conditions.before,
-        scenes_a_year=conditions.scenes,
-        control=conditions.control,
-        alpha=conditions.alpha,
-        calibration=conditions.constants,
-    )
+        site, seasons_before=conditions.before, scenes_a_year=conditions.scenes, control=conditions.control,
+        alpha=conditions.alpha, calibration=conditions.constants,
+    )  # fmt: skip
 
 
 def _cohorts_by_month(site: Site) -> tuple[tuple[int, float], ...]:

@@ -68,6 +68,10 @@ def greenest_outside(
 ) -> np.ndarray:
     """Whether the control is greenest outside the growing season, judged after each scene from the scenes so far.
 
+    A yearly wave is fitted by least squares to all scenes so far. It counts when its height exceeds its noise, when two
+    standard errors of its peak do not reach :data:`MAX_DAYS_OUTSIDE` days from the season, and when scenes outside the
+    season are greener on average: where winter is never seen a wave alone can be wrong.
+
     Parameters
     ----------
     day : (n,) array of int, days from 1970-01-01, ascending
@@ -81,12 +85,6 @@ def greenest_outside(
     -------
     (n,) bool array
         False where it is not requested.
-
-    Notes
-    -----
-    A yearly wave is fitted by least squares to all scenes so far. It counts when its height exceeds its noise, when two
-    standard errors of its peak do not reach :data:`MAX_DAYS_OUTSIDE` days from the season, and when scenes outside the
-    season are greener on average: where winter is never seen a wave alone can be wrong.
     """
     farthest = growing.length / 2 + MAX_DAYS_OUTSIDE  # from the middle of the season
     enough = (np.arange(day.size) >= WAVE_SCENES[0] - 1) & (day - day[:1] >= WAVE_SCENES[1])

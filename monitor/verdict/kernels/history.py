@@ -247,16 +247,14 @@ def filter_site(
 ) -> SiteHistory:  # fmt: skip
     """One causal pass over the usable scenes of a site.
 
+    Evidence counts only where the second ring of control units, if there is one, agrees: the smaller of the two counts.
+
     Parameters
     ----------
     scenes, plan, prior, rules : SiteScenes, Promise, Prior, Rules
     noise, stiff : Noise, of the theta filter and of the loss search
     estimate : SiteEstimate, from `control`
     estimate_2 : SiteEstimate, from the scenes that show `control_2`; any where none does
-
-    Notes
-    -----
-    Evidence counts only where the second ring of control units, if there is one, agrees: the smaller of the two counts.
     """
     times, day, start = scenes.times, scenes.times.day, plan.begun[0]
     n = day.size

@@ -68,6 +68,13 @@ def detect_losses(
 ) -> Losses:  # fmt: skip
     """Detect sudden losses with a bank of steps, one for each date on which a loss may have begun.
 
+    The Kalman filter without a loss and, beside it, what a step would have changed: the generalised likelihood ratio
+    test [1]_, with a fixed size of step. Each date stands for the days since the one before it: a loss may come on any
+    day of the year, most of which are outside the season, and shows at the season's first scenes.
+
+    Evidence on a confirmed loss is updated until the bank needs its slot; until then no other loss is confirmed. Then
+    it becomes part of the baseline, and the search restarts.
+
     Parameters
     ----------
     times : Times
@@ -82,15 +89,6 @@ def detect_losses(
     bar : float
         Score that three consecutive scenes of a season must reach, over :data:`CONFIRM_DAYS` or more; the site must
         also be lower than a year before, see :func:`lower_than_a_year_before`.
-
-    Notes
-    -----
-    The Kalman filter without a loss and, beside it, what a step would have changed: the generalised likelihood ratio
-    test [1]_, with a fixed size of step. Each date stands for the days since the one before it: a loss may come on any
-    day of the year, most of which are outside the season, and shows at the season's first scenes.
-
-    Evidence on a confirmed loss is updated until the bank needs its slot; until then no other loss is confirmed. Then
-    it becomes part of the baseline, and the search restarts.
 
     References
     ----------

@@ -158,6 +158,10 @@ def _refined(position: Array, cover: Array, coarse: _Curve, usual: UsualSeason) 
 def fit_reference(position: Array, season: Array, cover: Array, usual: UsualSeason) -> Reference:
     """Fit the control's normal season robustly; the biome's default shape with too few scenes.
 
+    Penalised weighted least squares: the curve is a bump, round (Gaussian) or flat-topped (super-Gaussian), on a
+    pedestal; the best of a grid of peaks and widths, then once reweighted with Huber's weights [1]_ on a finer grid. A
+    penalty towards the biome's peak and width makes a dozen scenes enough.
+
     Parameters
     ----------
     position, season : (n,) arrays of int, see :class:`Times`
@@ -168,12 +172,6 @@ def fit_reference(position: Array, season: Array, cover: Array, usual: UsualSeas
     -------
     Reference
         `seasons` is 0 where the scenes are too few.
-
-    Notes
-    -----
-    Penalised weighted least squares: the curve is a bump, round (Gaussian) or flat-topped (super-Gaussian), on a
-    pedestal; the best of a grid of peaks and widths, then once reweighted with Huber's weights [1]_ on a finer grid. A
-    penalty towards the biome's peak and width makes a dozen scenes enough.
 
     References
     ----------
@@ -218,6 +216,9 @@ def fit_reference(position: Array, season: Array, cover: Array, usual: UsualSeas
 def reference_fits(times: Times, control: Array, start: int, usual: UsualSeason) -> Array:
     """Normal season of the control as it was known at each scene.
 
+    Fitted once, from the scenes before the start, if they span :data:`LEARNT_SEASONS` seasons; otherwise refitted at
+    the beginning of each season from all ended ones, until there are that many.
+
     Parameters
     ----------
     times : Times
@@ -230,11 +231,6 @@ def reference_fits(times: Times, control: Array, start: int, usual: UsualSeason)
     (m, 10) array
         One row a fit, at least one: index of the first scene for which it holds, then the values of :class:`Reference`
         in their order.
-
-    Notes
-    -----
-    Fitted once, from the scenes before the start, if they span :data:`LEARNT_SEASONS` seasons; otherwise refitted at
-    the beginning of each season from all ended ones, until there are that many.
     """
     day, position, season = times.day, times.position, times.season
     n = day.size
@@ -261,16 +257,14 @@ def reference_fits(times: Times, control: Array, start: int, usual: UsualSeason)
 def season_state(times: Times, control: Array, fits: Array) -> SeasonState:
     """Seasonal curve and rain at each scene, as the control shows them.
 
+    Rain is the ridge regression of the control's departure from normal on its normal course, with exponential
+    forgetting (:data:`RAIN_DAYS`); `season_rain` is the same over the season to date.
+
     Parameters
     ----------
     times : Times
     control : (n,) array, cover of the control [cover fraction]
     fits : (m, 10) array, see :func:`reference_fits`
-
-    Notes
-    -----
-    Rain is the ridge regression of the control's departure from normal on its normal course, with exponential
-    forgetting (:data:`RAIN_DAYS`); `season_rain` is the same over the season to date.
     """
     day, position, season = times.day, times.position, times.season
     n = day.size
@@ -323,6 +317,9 @@ class WaveTest(NamedTuple):
 def peaks_outside(cosine: Array, sine: Array, control: Array, inside: Array, requested: Array, test: WaveTest) -> Array:
     """Whether a yearly wave through the scenes so far peaks outside the growing season beyond doubt.
 
+    Least squares of mean, cosine and sine from running sums; standard errors of the wave's height and peak by
+    propagation of the coefficients' covariance.
+
     Parameters
     ----------
     cosine, sine : (n,) arrays, of the angle of each day from the middle of the season
@@ -335,11 +332,6 @@ def peaks_outside(cosine: Array, sine: Array, control: Array, inside: Array, req
     -------
     (n,) bool array
         False where it was not requested.
-
-    Notes
-    -----
-    Least squares of mean, cosine and sine from running sums; standard errors of the wave's height and peak by
-    propagation of the coefficients' covariance.
     """
     out = np.zeros(control.size, np.bool_)
     c, s, y, cc, cs, ss, cy, sy, yy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0

@@ -49,6 +49,11 @@ def theta_filter(
 ) -> Theta:  # fmt: skip
     """Filter the difference between site and control and estimate theta beside it.
 
+    A Kalman filter of the difference without uplift. What each plan (and each confirmed loss) would have added is
+    filtered beside it with the same gain, which gives the generalised least squares of theta (de Jong's augmented
+    filter). An outlier's variance is inflated by Huber's rule, with the standardised innovation that theta as known so
+    far leaves.
+
     Parameters
     ----------
     times : Times
@@ -61,13 +66,6 @@ def theta_filter(
         Whether the plan promises uplift. If not, `curves` is 1 since the start and theta is the change itself.
     noise, prior : Noise, Prior
     evidence_only : bool, compute `b` and `c` only; the rest, which takes most of the time, is zero
-
-    Notes
-    -----
-    A Kalman filter of the difference without uplift. What each plan (and each confirmed loss) would have added is
-    filtered beside it with the same gain, which gives the generalised least squares of theta (de Jong's augmented
-    filter). An outlier's variance is inflated by Huber's rule, with the standardised innovation that theta as known so
-    far leaves.
     """
     day, season = times.day, times.season
     n = day.size
@@ -276,6 +274,11 @@ def _failed_against(b: float, c: float, null: float, gain_var: float) -> float:
 def failure_evidence(b: Array, c: Array, gain_var: Array) -> Array:
     """Log evidence against "at least half the plan" at each scene.
 
+    A mixture likelihood ratio [1]_: under its null hypothesis it is a test martingale, so by Ville's inequality it
+    exceeds 1 / alpha with probability at most alpha however often one looks [2]_. The smaller of two guards against a
+    wrong plan: against theta = 0.4 of the plan as written (it may be a fifth too large), and against theta = 0.5 of the
+    plan a year late.
+
     Parameters
     ----------
     b, c : (n, 3) arrays, information on theta under each plan, see :class:`Theta`
@@ -285,13 +288,6 @@ def failure_evidence(b: Array, c: Array, gain_var: Array) -> Array:
     -------
     (n,) array
         Natural logarithm of an e-value.
-
-    Notes
-    -----
-    A mixture likelihood ratio [1]_: under its null hypothesis it is a test martingale, so by Ville's inequality it
-    exceeds 1 / alpha with probability at most alpha however often one looks [2]_. The smaller of two guards against a
-    wrong plan: against theta = 0.4 of the plan as written (it may be a fifth too large), and against theta = 0.5 of the
-    plan a year late.
 
     References
     ----------
