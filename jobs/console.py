@@ -130,7 +130,10 @@ def progress(description: str) -> Iterator[Any]:
 
 
 def fail_if_locked(store_root: Path) -> None:
-    """Raise TryLater at once if another run holds the lock, before libraries are loaded, which takes seconds."""
+    """Raise TryLater if another run holds the lock, before libraries are loaded, which takes seconds.
+
+    The lock is taken and released at once, so a later start can still fail. A missing folder passes.
+    """
     from jobs.lock import hold_lock
 
     if store_root.is_dir():

@@ -45,7 +45,7 @@ def chances(stored: Mapping[str, Any] | None) -> tuple[DetectionChance, ...]:
 
 
 def assumptions(stored: Mapping[str, Any] | None) -> DetectionAssumptions | None:
-    """Assumptions behind stored chances; None where they rest on observed scenes."""
+    """Scenes and seasons that stored chances assume; None if nothing is stored, or observed scenes were used."""
     if stored is None or not stored.get("assumed"):
         return None
     return DetectionAssumptions(scenes=stored["scenes_a_year"], before=stored["seasons_before"])

@@ -31,10 +31,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON on
 
 
 def assess(series: Series, plans: Plans, out: Out, at: At = None, as_json: AsJson = False) -> None:
-    """Judge sites from their series: one row a site and acquisition date from the start on.
+    """Judge sites from their series: one row a site and acquisition date from the start on, or its last date before.
 
-    Cover is a fraction 0..1, one row an acquisition, empty where not seen. Safe to run twice.
-    Exit status: 0 done, 65 a table that a person must correct.
+    cover, control (mean of comparison ground), control_2 (a second ring) and clear (share of the site seen) are
+    fractions 0..1, empty where not seen. Every site of the series needs a plan: start of the work, A (uplift at
+    maturity, fraction), k (rate per year), L (lag, years), too_early_years. With --at, every planned site is judged
+    on the given dates.
+
+    Safe to run twice. Exit status: 0 done, 64 invalid usage, 65 a table that a person must correct.
     """
     import json
     from collections import Counter

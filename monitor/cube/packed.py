@@ -23,12 +23,13 @@ PACKED_LAYERS: Final = (*bands.OBSERVED, "quality", "clear")
 
 
 def pack(frame: Frame, scene: Scene) -> np.ndarray:
-    """Pack one scene on one grid into stored layers, with its mask.
+    """Stack the bands and the quality layer of one scene with its clear mask (:func:`monitor.cube.masks.clear`).
 
     Returns
     -------
     (layer, y, x) uint16 array
-        In the order of :data:`PACKED_LAYERS`: integers as delivered, then the quality layer, then 1 where clear.
+        In the order of :data:`PACKED_LAYERS`: integers as delivered (0 = no value, 65535 = saturated), then
+        the quality layer, then 1 where clear, else 0.
 
     Raises
     ------

@@ -22,7 +22,7 @@ MAX_REPORTED_OVERLAPS = 5
 
 
 def add_id_conflicts(entries: list[CheckedFeature]) -> None:
-    """Add a problem to every site whose id another site has too; case and Unicode form make no difference."""
+    """Add ``ID_DUPLICATE`` to every site whose id another one has too, whatever its case and Unicode form (NFKC)."""
     same = defaultdict(list)
     for entry in entries:
         if entry.site_id is not None:

@@ -269,7 +269,7 @@ def refuse_missing_chunks(path: Path, variables: Iterable[xr.DataArray]) -> None
 
 
 def is_zarr(folder: Path) -> bool:
-    """Whether a folder is a Zarr store."""
+    """Whether a folder holds the metadata of a Zarr group; False for a single v2 array or a missing folder."""
     return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata"))
 
 

@@ -56,7 +56,7 @@ def crs_name(layout: TileLayout) -> str:
 
 
 def grid_index(grid: GeoBox, layout: TileLayout, crs: CRS) -> GridIndex:
-    """Find the pixels of a grid in a file with this header."""
+    """Row and column of the file's pixel that contains the centre of each pixel of a grid; -1 outside the file."""
     height, width = layout.shape
     across = layout.grid[1]
     if grid.crs == crs and _is_upright(grid.affine) and _is_upright(layout.transform):

@@ -35,13 +35,13 @@ def scene_from_item(item: Mapping[str, Any], *, base: str, source: str, stored: 
     source : str
         Name of the source that offers it.
     stored : callable, optional
-        Whether a scene is stored already; then its assets are not selected, which is three quarters of the work.
+        Whether a scene is stored already; its assets are then not selected.
 
     Returns
     -------
     Scene or None
-        Its handle is :class:`monitor.imagery.stac.assets.SceneAssets`; a :class:`monitor.errors.SceneRejected` if the
-        item cannot be used; None if the scene is stored.
+        Its handle is :class:`monitor.imagery.stac.assets.SceneAssets`; or the :class:`monitor.errors.SceneRejected`
+        that says why it cannot be used; or None if it is stored (scale, offset, quality, crs are then placeholders).
     """
     item_id = safe_text(item.get("id"))
     time = _time(as_mapping(item.get("properties")))
