@@ -58,12 +58,8 @@ def update_sites(
 
     Parameters
     ----------
-    settings, ledger, sources
-        Of the installation, opened.
-    sites : sequence of Site
-        The sites to be updated.
-    compute : callable
-        See :func:`jobs.executor.open_executor`.
+    settings, ledger, sources, sites, compute
+        Of the run; `compute`: see :func:`jobs.executor.open_executor`.
     until : date
         Scenes acquired up to the end of this day are fetched.
     what : str

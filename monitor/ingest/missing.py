@@ -128,14 +128,7 @@ def search_again(
     """Search again where a missing overpass has a scene without a handle, which was skipped because it is stored.
 
     Such a scene is needed again where another granule of its overpass is new, perhaps of another source, and where a
-    store lacks what the ledger says it has.
-
-    Parameters
-    ----------
-    missing : iterable of (SiteTask, sequence of Overpass)
-        Tasks with their missing overpasses.
-    sources : sequence of Source
-        In order of preference.
+    store lacks what the ledger says it has. `missing` are tasks with their missing overpasses.
 
     Returns
     -------

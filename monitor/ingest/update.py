@@ -63,7 +63,7 @@ def update_landscape(
     Returns
     -------
     list of SiteUpdate
-        How it ended for each site, in the order of `tasks`.
+        For each site, in the order of `tasks`.
 
     Raises
     ------
