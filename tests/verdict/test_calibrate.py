@@ -13,7 +13,7 @@ from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Series
 from monitor.verdict.calibrate import MIN_PLACEBOS, calibrate, constants_table
-from monitor.verdict.calibration import Calibration
+from monitor.verdict.calibration import BOUNDARY, Calibration
 from monitor.verdict.placebos import Placebo, pool_placebos, unit_placebos
 
 SITE = Site(
@@ -26,7 +26,7 @@ DAY = date(2026, 11, 25)
 def measured_rates(calibration, placebos):
     """Error rates of the verdict on placebos under a calibration: ``figure, value, goal`` a row."""
     prepared = [library._prepare(p, calibration) for p in placebos]
-    bound = dict(calibration.boundary).get(0.05, dict(library.BOUNDARY)[0.05])
+    bound = dict(calibration.boundary).get(0.05, dict(BOUNDARY)[0.05])
     rows = [
         {"figure": f"ever red at half the plan, {name}", "goal": 0.06,
          "value": float(np.mean(library._evidence(placebos, prepared, calibration, truth) >= bound))}
