@@ -400,4 +400,4 @@ def test_without_enough_ground_a_night_names_the_defaults(installation, settings
     assert row["placebos"] == 0
     assert 0 < row["payload"]["found"] < 99
     page = (settings.outputs.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
-    assert f"{row['payload']['found']} placebos, of the 99 needed" in page
+    assert f"{row['payload']['found']} placebo series available, 99 needed" in page
