@@ -6,9 +6,8 @@ their size. A zero-length stroke with round ends is a dot, so that a thousand sc
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -33,8 +32,7 @@ GAP_DAYS: Final = 75
 """Longest time without a scene that a line bridges. [day]"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(NamedTuple):
     """A labelled place on an axis."""
 
     at: float
@@ -44,8 +42,7 @@ class Tick:
     """Omitted where there is little room."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Panel:
+class Panel(NamedTuple):
     """One panel of the drawing, with its own vertical axis."""
 
     height: float
@@ -55,35 +52,7 @@ class Panel:
     """Position of zero; None where that is the edge. [pixel]"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeriesChart:
-    """A site's cover against its control, and the difference of the two against the plan."""
-
-    years: tuple[Tick, ...]
-    seasons: tuple[tuple[float, float], ...]
-    """Left edge and width of each growing season; empty where growth never stops."""
-    start: float | None
-    """Position of the start of the work; None outside the drawing."""
-    cover: Panel
-    site_line: str
-    site_dots: str
-    control_line: str
-    expected_line: str
-    rejected_dots: str
-    rejected_rug: str
-    """One tick for each rejected scene, with or without a value."""
-    difference: Panel
-    difference_dots: str
-    difference_faint: str
-    """Scenes outside the growing season."""
-    plan_line: str
-    estimate: tuple[float, float, float, float] | None
-    """Uplift of the verdict: horizontal position, then vertical ones of its low end, value and high end; None:
-    the verdict has no uplift."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Season:
+class Season(NamedTuple):
     """Means over one growing season: a row of the table."""
 
     year: int
@@ -105,8 +74,18 @@ def promised(day: np.ndarray, site: Site) -> np.ndarray:
     return cohorts_of(site, site.cohorts).promised(site, day)
 
 
-def series_chart(view: SiteView) -> SeriesChart | None:
-    """Drawing of the series of a site; None before its first usable scene."""
+def series_chart(view: SiteView) -> dict[str, Any] | None:
+    """Drawing of a site's cover against its control, and of their difference against the plan.
+
+    Returns
+    -------
+    dict or None
+        ``years``, ticks; ``seasons``, left edge and width of each growing season, empty where growth never stops;
+        ``start``, position of the start of the work, None outside the drawing; ``cover`` and ``difference``, panels;
+        ``estimate``, the uplift of the verdict: horizontal position, then vertical ones of its low end, value and high
+        end, None without one. All others are paths: ``rejected_rug`` has one tick for each rejected scene, with or
+        without a value; ``difference_faint`` are scenes outside the growing season. None before the first usable scene.
+    """
     site, a = view.site, view.assessment
     all_days, all_cover, all_control, accepted = _columns(view)
     seen = accepted & np.isfinite(all_cover)
@@ -148,27 +127,27 @@ def series_chart(view: SiteView) -> SeriesChart | None:
         here = WIDTH * (_from_1970(a.last_observed or a.as_of) - first) / span
         estimate = (round(here, 1), low_end, value, high_end)
     rejected_seen = ~accepted & np.isfinite(all_cover)
-    return SeriesChart(
-        years=_years(first_january, last, span),
-        seasons=_seasons(site, first_january, last, span),
-        start=round(WIDTH * (start_day - first) / span, 1) if first <= start_day <= first + span else None,
-        cover=Panel(height=COVER_HEIGHT, ticks=_ticks(0.0, top, 0.2 if top > 0.4 else 0.1, COVER_HEIGHT)),
-        site_line=line(x, np.where(growing, cover_y(cover), np.nan), day, GAP_DAYS),
-        site_dots=dots(x, cover_y(cover)),
-        control_line=line(x, np.where(growing, cover_y(control), np.nan), day, GAP_DAYS),
-        expected_line=line(x, cover_y(expected), day, GAP_DAYS),
-        rejected_dots=dots(day_x(all_days[rejected_seen]), cover_y(all_cover[rejected_seen])),
-        rejected_rug=dots(day_x(all_days[~accepted]), np.zeros(np.count_nonzero(~accepted)), "V7"),
-        difference=Panel(
-            height=DIFFERENCE_HEIGHT,
-            ticks=_ticks(low, high, 0.2 if high - low > 0.7 else 0.1, DIFFERENCE_HEIGHT),
+    return {
+        "years": _years(first_january, last, span),
+        "seasons": _seasons(site, first_january, last, span),
+        "start": round(WIDTH * (start_day - first) / span, 1) if first <= start_day <= first + span else None,
+        "cover": Panel(COVER_HEIGHT, _ticks(0.0, top, 0.2 if top > 0.4 else 0.1, COVER_HEIGHT)),
+        "site_line": line(x, np.where(growing, cover_y(cover), np.nan), day, GAP_DAYS),
+        "site_dots": dots(x, cover_y(cover)),
+        "control_line": line(x, np.where(growing, cover_y(control), np.nan), day, GAP_DAYS),
+        "expected_line": line(x, cover_y(expected), day, GAP_DAYS),
+        "rejected_dots": dots(day_x(all_days[rejected_seen]), cover_y(all_cover[rejected_seen])),
+        "rejected_rug": dots(day_x(all_days[~accepted]), np.zeros(np.count_nonzero(~accepted)), "V7"),
+        "difference": Panel(
+            DIFFERENCE_HEIGHT,
+            _ticks(low, high, 0.2 if high - low > 0.7 else 0.1, DIFFERENCE_HEIGHT),
             zero=round(float(difference_y(np.zeros(1))[0]), 1),
         ),
-        difference_dots=dots(x, np.where(growing, difference_y(difference), np.nan)),
-        difference_faint=dots(x, np.where(growing, np.nan, difference_y(difference))),
-        plan_line=line(day_x(curve_day), difference_y(curve), curve_day, GAP_DAYS) if site.plan.A > 0 else "",
-        estimate=estimate,
-    )
+        "difference_dots": dots(x, np.where(growing, difference_y(difference), np.nan)),
+        "difference_faint": dots(x, np.where(growing, np.nan, difference_y(difference))),
+        "plan_line": line(day_x(curve_day), difference_y(curve), curve_day, GAP_DAYS) if site.plan.A > 0 else "",
+        "estimate": estimate,
+    }
 
 
 def season_table(view: SiteView) -> list[Season]:
@@ -185,22 +164,19 @@ def season_table(view: SiteView) -> list[Season]:
         return []
     count = np.diff(first, append=day.size)
     means = np.add.reduceat(values, first, axis=1) / count
-    rows = zip(season[first].tolist(), count.tolist(), planned[first].tolist(), *means.tolist(), strict=True)
+    rows = zip(season[first].tolist(), count.tolist(), *means.tolist(), planned[first].tolist(), strict=True)
     return [
-        Season(year=year, scenes=n, cover=cover_mean, control=control_mean, expected=expected if due else None)
-        for year, n, due, cover_mean, control_mean, expected in rows
+        Season(year, scenes, site_mean, control_mean, expected if due else None)
+        for year, scenes, site_mean, control_mean, expected, due in rows
     ]
 
 
 def _columns(view: SiteView) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Days since 1970, cover of the site and of its control, and whether each scene was accepted."""
     table = view.observations
-    return (
-        np.asarray(table["date"], "datetime64[D]").astype(np.int64),
-        np.asarray(table["cover"], np.float64),
-        np.asarray(table["control_cover"], np.float64),
-        np.asarray(table["accepted"], bool),
-    )
+    cover, control = (np.asarray(table[name], np.float64) for name in ("cover", "control_cover"))
+    days = np.asarray(table["date"], "datetime64[D]").astype(np.int64)
+    return days, cover, control, np.asarray(table["accepted"], bool)
 
 
 def _from_1970(day: date) -> int:
@@ -211,30 +187,27 @@ def _ceiling(value: float, step: float) -> float:
     return math.ceil(round(value / step, 6)) * step
 
 
-def _scale(low: float, high: float, height: float) -> Callable[[np.ndarray], np.ndarray]:
+def _scale(low: float, high: float, height: float) -> Callable[[Any], Any]:
     return lambda value: height * (1 - (value - low) / (high - low))
 
 
 def _ticks(low: float, high: float, step: float, height: float) -> tuple[Tick, ...]:
     values = np.arange(math.ceil(round(low / step, 6)), math.floor(round(high / step, 6)) + 1) * step
     sign = "+" if low < 0 else ""
+    position = _scale(low, high, height)
     return tuple(
-        Tick(
-            at=round(height * (1 - (v - low) / (high - low)), 1),
-            label=f"{'−' if v < -1e-9 else sign if v > 1e-9 else ''}{abs(round(100 * v))}",
-        )
+        Tick(round(position(v), 1), f"{'−' if v < -1e-9 else sign if v > 1e-9 else ''}{abs(round(100 * v))}")
         for v in values.tolist()
     )
 
 
 def _years(opening: date, last: int, span: int) -> tuple[Tick, ...]:
     years = range(opening.year, (date(1970, 1, 1) + timedelta(days=last)).year + 1)
+    days = {year: (date(year, 1, 1) - opening).days for year in years}
     return tuple(
-        Tick(
-            at=round(WIDTH * (date(y, 1, 1) - opening).days / span, 1), label=str(y), minor=(y - opening.year) % 2 == 1
-        )
-        for y in years
-        if (date(y, 1, 1) - opening).days / span < LAST_LABEL
+        Tick(round(WIDTH * day / span, 1), str(year), minor=(year - opening.year) % 2 == 1)
+        for year, day in days.items()
+        if day / span < LAST_LABEL
     )
 
 

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import shapely
@@ -33,35 +32,21 @@ STATUS_MARKS: Final = {
 """Shape of each status, so that colour is never needed to distinguish them; some are filled, some open."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """One site drawn by its outline."""
+def locator(sites: Sequence[tuple[Site, str]]) -> dict[str, Any] | None:
+    """Map of sites: outlines where most are large enough to see, else one mark a site.
 
-    site: Site
-    status: str
-    path: str
+    Parameters
+    ----------
+    sites : sequence of (Site, str)
+        Sites with their statuses, worst first.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Locator:
-    """Map with outlines of the sites where these are large enough to see, else one mark a site."""
-
-    height: float
-    places: tuple[Place, ...]
-    marks: tuple[tuple[str, str], ...]
-    """Status and one path with the marks of all its sites; the worst status is drawn last."""
-    mark_size: float
-    """Scale of the marks: half where there are many."""
-    meridians: tuple[tuple[float, str], ...]
-    """Horizontal position and label."""
-    parallels: tuple[tuple[float, str], ...]
-    """Vertical position and label."""
-    bar: tuple[float, str]
-    """Length and label of the scale bar."""
-
-
-def locator(sites: Sequence[tuple[Site, str]]) -> Locator | None:
-    """Map of sites with their statuses, worst first; None without sites."""
+    Returns
+    -------
+    dict or None
+        ``height`` of the map [pixel]; ``places`` (site, status, path of the outline); ``marks`` (status and one path
+        with the marks of all its sites, the worst last), and their scale ``mark_size``; ``meridians`` and ``parallels``
+        (position [pixel] and label); ``bar``, length [pixel] and label of the scale bar. None without sites.
+    """
     if not sites:
         return None
     geometries = np.array([site.geometry for site, _ in sites], dtype=object)
@@ -81,7 +66,7 @@ def locator(sites: Sequence[tuple[Site, str]]) -> Locator | None:
     drawn = len(sites) <= 200 and float(np.median(sizes)) > 14
     places, marks, mark_size = [], [], 1.0 if len(sites) <= 500 else 0.5
     if drawn:
-        places = [Place(site=s, status=status, path=_outline(s.geometry, place)) for s, status in reversed(sites)]
+        places = [(site, status, _outline(site.geometry, place)) for site, status in reversed(sites)]
     else:
         x, y = place(*shapely.get_coordinates(shapely.centroid(geometries)).T)
         for status in reversed(STATUS_MARKS):
@@ -95,21 +80,21 @@ def locator(sites: Sequence[tuple[Site, str]]) -> Locator | None:
     kilometre = scale / 111.2
     length = _round_below(MAP_WIDTH / 4 / kilometre)
     across, up = (MAP_WIDTH - 2 * MAP_MARGIN) / scale / shrink, height / scale
-    return Locator(
-        height=round(height, 1),
-        places=tuple(places),
-        marks=tuple(marks),
-        mark_size=mark_size,
-        meridians=tuple(
+    return {
+        "height": round(height, 1),
+        "places": places,
+        "marks": marks,
+        "mark_size": mark_size,
+        "meridians": [
             (round(float(place(np.array(v), np.array(0.0))[0]), 1), _degrees(v, "EW", step))
             for v, step in _graticule(middle[0], across * (1 - 80 / MAP_WIDTH))
-        ),
-        parallels=tuple(
+        ],
+        "parallels": [
             (round(float(place(np.array(0.0), np.array(v))[1]), 1), _degrees(v, "NS", step))
             for v, step in _graticule(middle[1], up)
-        ),
-        bar=(round(length * kilometre, 1), f"{length:g} km" if length >= 1 else f"{1000 * length:g} m"),
-    )
+        ],
+        "bar": (round(length * kilometre, 1), f"{length:g} km" if length >= 1 else f"{1000 * length:g} m"),
+    }
 
 
 def _outline(geometry: BaseGeometry, place: _Place) -> str:

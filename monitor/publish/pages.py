@@ -6,7 +6,6 @@ the field as it does from a server.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from itertools import compress
@@ -36,7 +35,6 @@ PAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
 PAGE_FILES: Final = {"en": "index.html", "zh": "index.zh.html"}
 """File name of the page in each language."""
 
-
 GRADE: Final = {
     "slight": {"en": "slight", "zh": "微度"},
     "light": {"en": "light", "zh": "轻度"},
@@ -55,17 +53,6 @@ NOTE: Final = {
 """Shown for a verdict with the note :data:`monitor.verdict.erosion.UNVERIFIED`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusTotal:
-    """Number and area of the sites of one status."""
-
-    status: str
-    sites: int
-    hectares: float
-    share: float
-    """Share of the area of the programme. [%]"""
-
-
 NUMBERS_TEMPLATE: Final = "drawing.html"
 """Template without escaping: it has hundreds of numbers and no text of users."""
 
@@ -79,27 +66,15 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        inert=without_invisible,
-        percent=words.percent,
-        points=words.points,
-        probability=words.probability,
-        hectares=hectares,
-        long_day=words.day,
-        on_scale=on_scale,
-    )
-    environment.globals.update(
-        STATUS=words.STATUS_NAMES,
-        ALERT=words.ALERT_LEVEL_NAMES,
-        ANSWERS=words.ANSWER_NAMES,
-        GRADE=GRADE,
-        NOTE=NOTE,
-        UNVERIFIED=UNVERIFIED,
-        cause=words.cause,
-        PAGE_FILES=PAGE_FILES,
-        WIDTH=WIDTH,
-        MAP_WIDTH=MAP_WIDTH,
-    )
+    environment.filters |= {
+        "inert": without_invisible, "percent": words.percent, "points": words.points, "probability": words.probability,
+        "hectares": hectares, "long_day": words.day, "on_scale": on_scale,
+    }  # fmt: skip
+    environment.globals |= {
+        "STATUS": words.STATUS_NAMES, "ALERT": words.ALERT_LEVEL_NAMES, "ANSWERS": words.ANSWER_NAMES, "GRADE": GRADE,
+        "NOTE": NOTE, "UNVERIFIED": UNVERIFIED, "cause": words.cause, "PAGE_FILES": PAGE_FILES, "WIDTH": WIDTH,
+        "MAP_WIDTH": MAP_WIDTH,
+    }  # fmt: skip
     return environment
 
 
@@ -119,16 +94,10 @@ def index_page(
     ----------
     rows : sequence of (Site, Assessment)
         In any order; shown worst first.
-    folders : dict
-        Folder of each site's page under ``sites/``, by id.
-    alerts : dict
-        By site id, the alert that is not resolved, or that a person has resolved while its cause is still seen.
-    as_of : date
-        Day of the assessments.
-    alpha : float
-        Lifetime false-alarm budget of one site. [1]
-    notice : mapping, optional
-        By language, a notice shown first.
+    folders, alerts : dict
+        By site id: folder of its page under ``sites/``; its alert, as in :func:`monitor.publish.products.write_index`.
+    as_of, alpha, notice
+        See :func:`monitor.publish.products.write_index`.
     language : str
         ``en`` or ``zh``.
     """
@@ -138,15 +107,11 @@ def index_page(
         (status, [row for row in ordered if words.shown_status(row[0], row[1].status) == status])
         for status in words.STATUS_NAMES
     ]
-    totals = [
-        StatusTotal(
-            status=status,
-            sites=len(group),
-            hectares=(area := sum(site.hectares for site, _ in group)),
-            share=100 * area / total if total else 0.0,
-        )
-        for status, group in groups
-    ]
+    totals = []
+    for status, group in groups:
+        area = sum(site.hectares for site, _ in group)
+        share = 100 * area / total if total else 0.0
+        totals.append({"status": status, "sites": len(group), "hectares": area, "share": share})
     levels = [  # an alert that is still open counts even if the latest data show nothing
         str(a.alert if a.alert != "none" or site.id not in alerts else alerts[site.id].level) for site, a in ordered
     ]
@@ -190,11 +155,7 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
         **drawing,
         "drawn": _environment().get_template(NUMBERS_TEMPLATE).make_module(drawing),
         "rejected": sorted(rejected.items(), key=lambda item: (-item[1], item[0])),
-        "chips": [
-            (name, chip, pictures.outline_path(chip.outline))
-            for name, chip in (("before", view.before), ("now", view.now))
-            if chip is not None
-        ],
+        "chips": [(name, chip, pictures.outline_path(chip.outline)) for name, chip in view.chips.items()],
         "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
         "layers": [(layer, pictures.ramp(layer)) for layer in pictures.MAP_LAYERS if layer.name in view.maps],
         "map_size": map_size,
@@ -239,18 +200,12 @@ def on_scale(share: float) -> str:
 
 def _worst_first(row: tuple[Site, Assessment]) -> tuple[int, int, float, str]:
     site, a = row
+    status = list(words.STATUS_NAMES).index(words.shown_status(site, a.status))
     alert = list(words.ALERT_LEVEL_NAMES).index(a.alert)
-    return (
-        list(words.STATUS_NAMES).index(words.shown_status(site, a.status)),
-        alert,
-        a.theta if a.theta is not None else 9.0,
-        site.id,
-    )
+    return status, alert, 9.0 if a.theta is None else a.theta, site.id
 
 
 def _render(template: str, language: words.Language, **context: Any) -> str:
     pick = words.LANGUAGES.index(language)
-    other: words.Language = "en" if language == "zh" else "zh"
-    return (
-        _environment().get_template(template).render(lang=language, other=other, t=lambda *both: both[pick], **context)
-    )
+    page = _environment().get_template(template)
+    return page.render(lang=language, other=words.LANGUAGES[1 - pick], t=lambda *both: both[pick], **context)

@@ -1,9 +1,9 @@
 """Maps and pictures of a site as files: cloud-optimised GeoTIFFs for a GIS, small PNGs for its page."""
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from struct import pack
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import rioxarray  # noqa: F401  gives DataArrays their ``rio``
@@ -12,25 +12,24 @@ from rasterio import Env
 from rasterio.io import MemoryFile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(NamedTuple):
     """Colours and labels of one map of a site."""
 
     name: str
     """Variable of ``SiteView.maps`` and name of the file."""
-    unit: str
-    """Unit of the values in the GeoTIFF."""
     low: float
     high: float
     """Values at the ends of the colour scale, the same for every site and night; values beyond take the end colours."""
     palette: str
     """Name in :data:`PALETTES`."""
-    factor: float = 1.0
-    """Legend value per stored value."""
     title: tuple[str, str]
     """English, Chinese."""
     legend_unit: tuple[str, str]
     """English, Chinese."""
+    factor: float = 100.0
+    """Legend value per stored value."""
+    unit: str = "1"
+    """Unit of the values in the GeoTIFF."""
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -40,57 +39,14 @@ class Layer:
 
 
 MAP_LAYERS: Final = (
-    Layer(
-        name="failing",
-        unit="1",
-        low=0.0,
-        high=1.0,
-        palette="OrRd",
-        factor=100.0,
-        title=("Regrowth absent", "未见恢复"),
-        legend_unit=("% probable", "概率，%"),
-    ),
-    Layer(
-        name="uplift",
-        unit="1",
-        low=-0.3,
-        high=0.3,
-        palette="BrBG",
-        factor=100.0,
-        title=("Uplift over the control", "相对对照的增量"),
-        legend_unit=("points of cover", "覆盖度百分点"),
-    ),
-    Layer(
-        name="slope",
-        unit="1/year",
-        low=-0.06,
-        high=0.06,
-        palette="BrBG",
-        factor=100.0,
-        title=("Trend of cover", "覆盖度趋势"),
-        legend_unit=("points a year", "百分点/年"),
-    ),
-    Layer(
-        name="cover",
-        unit="1",
-        low=0.0,
-        high=1.0,
-        palette="YlGn",
-        factor=100.0,
-        title=("Vegetation cover", "植被覆盖度"),
-        legend_unit=("%", "%"),
-    ),
-    Layer(
-        name="ndvi",
-        unit="1",
-        low=0.0,
-        high=0.9,
-        palette="YlGn",
-        title=("NDVI", "NDVI"),
-        legend_unit=("no unit", "无量纲"),
-    ),
-)
-
+    Layer("failing", 0.0, 1.0, "OrRd", ("Regrowth absent", "未见恢复"), ("% probable", "概率，%")),
+    Layer("uplift", -0.3, 0.3, "BrBG", ("Uplift over the control", "相对对照的增量"),
+          ("points of cover", "覆盖度百分点")),
+    Layer("slope", -0.06, 0.06, "BrBG", ("Trend of cover", "覆盖度趋势"), ("points a year", "百分点/年"),
+          unit="1/year"),
+    Layer("cover", 0.0, 1.0, "YlGn", ("Vegetation cover", "植被覆盖度"), ("%", "%")),
+    Layer("ndvi", 0.0, 0.9, "YlGn", ("NDVI", "NDVI"), ("no unit", "无量纲"), factor=1.0),
+)  # fmt: skip
 
 PALETTES: Final = {
     "OrRd": "fff7ec fee8c8 fdd49e fdbb84 fc8d59 ef6548 d7301f b30000 7f0000",
@@ -177,19 +133,9 @@ def outline_path(outline: np.ndarray) -> str:
 
 
 def frame(outline: np.ndarray | None, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Part of a map to show: the site and a margin of a tenth, because a map has no values outside the site.
+    """Left, top, width and height of the part of a map to show: the site and a margin of a tenth. [pixel]
 
-    Parameters
-    ----------
-    outline : (n, 2) array, optional
-        See :class:`monitor.publish.view.SiteView`; None: the whole map.
-    size : tuple of int
-        Width and height of the map. [pixel]
-
-    Returns
-    -------
-    tuple of float
-        Left, top, width, height. [pixel]
+    `size` is the width and height of the map [pixel], all of which is shown without an outline (n, 2).
     """
     if outline is None:
         return 0.0, 0.0, float(size[0]), float(size[1])
@@ -200,21 +146,10 @@ def frame(outline: np.ndarray | None, size: tuple[int, int]) -> tuple[float, flo
     return float(left), float(top), float(right - left), float(bottom - top)
 
 
-def _png(pixels: np.ndarray, kind: int, more: list[tuple[bytes, bytes]] | None = None) -> bytes:
-    """Encode pixels as a PNG [1]_: the same bytes for the same pixels.
+def _png(pixels: np.ndarray, kind: int, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+    """Encode pixels (y, x) or (y, x, sample), 0 to 255, as a PNG; `more`: names and contents of chunks before them.
 
-    Parameters
-    ----------
-    pixels : (y, x) or (y, x, sample) array
-        Whole numbers from 0 to 255.
-    kind : int
-        :data:`PALETTE`, :data:`COLOUR` or :data:`COLOUR_AND_OPACITY`.
-    more : list of (name, content), optional
-        Chunks before the pixels.
-
-    References
-    ----------
-    .. [1] Portable Network Graphics (PNG) Specification, W3C Recommendation, 2003, sections 5, 9 and 11.
+    See Portable Network Graphics (PNG) Specification, W3C Recommendation, 2003, sections 5, 9 and 11.
     """
     height, width = pixels.shape[:2]
     rows = pixels.astype(np.uint8, copy=False).reshape(height, -1)
@@ -223,12 +158,8 @@ def _png(pixels: np.ndarray, kind: int, more: list[tuple[bytes, bytes]] | None =
         rows = np.concatenate([rows[:, :step], rows[:, step:] - rows[:, :-step]], axis=1)
     lines = np.concatenate([np.full((height, 1), kind != PALETTE, np.uint8), rows], axis=1)
     header = pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
-    chunks = [
-        (b"IHDR", header),
-        *(more or ()),
-        (b"IDAT", zlib.compress(lines.tobytes(), PNG_LEVEL)),
-        (b"IEND", b""),
-    ]
+    pixel_data = zlib.compress(lines.tobytes(), PNG_LEVEL)
+    chunks = [(b"IHDR", header), *more, (b"IDAT", pixel_data), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         pack(">I", len(content)) + name + content + pack(">I", zlib.crc32(name + content)) for name, content in chunks
     )

@@ -30,7 +30,7 @@ from monitor.derived import code_hash
 from monitor.publish.chart import season_table
 from monitor.publish.pages import PAGE_FILES, PAGE_TEMPLATES, hectares, index_page, site_pages
 from monitor.publish.pictures import MAP_LAYERS, chip_png, cog, map_png
-from monitor.publish.view import Chip, SiteView
+from monitor.publish.view import SiteView
 from monitor.series.observations import observation_lines, observations_csv
 from monitor.sites.names import folder_name
 from monitor.sites.site import Plan, Site
@@ -106,7 +106,7 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
     wanted = _MadeFrom(inputs=inputs, page=_page_key(view), drawn=_drawn(view))
     draw = _outdated(wanted.drawn, made, here)
     files = {"observations.csv": observations_csv(view.site.id, lines)}
-    for name, chip in _chips(view).items():
+    for name, chip in view.chips.items():
         if name in draw:
             assert chip.rgb is not None, f"{name} has to be drawn; see outdated_pictures()"
             files[f"{name}.png"] = chip_png(chip.rgb)
@@ -249,31 +249,16 @@ def _outdated(drawn: Mapping[str, str], made: _MadeFrom | None, here: frozenset[
     )
 
 
-def _chips(view: SiteView) -> dict[str, Chip]:
-    return {name: chip for name, chip in (("before", view.before), ("now", view.now)) if chip is not None}
-
-
 def _drawn(view: SiteView) -> dict[str, str]:
     """Hash of what decides whether a picture or map is drawn again, by its name."""
-    drawn = {name: _hash(pages_code_hash(), chip.date, chip.scene, chip.size) for name, chip in _chips(view).items()}
+    drawn = {name: _hash(pages_code_hash(), chip.date, chip.scene, chip.size) for name, chip in view.chips.items()}
     if view.grid is not None:
         a, seasons = view.assessment, season_table(view)
         failing = None if a.hectares_failing is None or not a.hectares else a.hectares_failing / a.hectares
-        key = _hash(
-            pages_code_hash(),
-            view.site.start,
-            view.site.geometry.wkb,
-            tuple(view.grid.affine),
-            tuple(view.grid.shape),
-            str(view.grid.crs),
-            a.status,
-            a.alert,
-            percent(a.cover),
-            percent(a.control_cover),
-            points(a.uplift),
-            percent(failing),
-            [season.year for season in seasons[-1:]],
-        )
+        shown = (a.status, a.alert, percent(a.cover), percent(a.control_cover), points(a.uplift), percent(failing))
+        grid = (tuple(view.grid.affine), tuple(view.grid.shape), str(view.grid.crs))
+        last = [season.year for season in seasons[-1:]]
+        key = _hash(pages_code_hash(), view.site.start, view.site.geometry.wkb, grid, shown, last)
         drawn |= {layer.name: key for layer in MAP_LAYERS if layer.name in view.maps}
     return drawn
 
@@ -288,27 +273,14 @@ def _page_key(view: SiteView) -> str:
         explain(a, view.site, language=one) + probabilities(a, language=one) + false_alarm_rate(a, language=one)
         for one in LANGUAGES
     ]
-    seasons = [
-        (one.year, percent(one.cover), percent(one.control), percent(one.expected)) for one in season_table(view)
-    ]
-    pictures = [(name, chip.date, chip.size) for name, chip in _chips(view).items()]
+    seasons = [(s.year, percent(s.cover), percent(s.control), percent(s.expected)) for s in season_table(view)]
+    pictures = [(name, chip.date, chip.size) for name, chip in view.chips.items()]
     judged = None if view.judged_hectares is None else hectares(view.judged_hectares)
     beside = (view.detectability, view.detection_assumptions, view.calibration, view.elevation, view.slope, judged)
     outline = b"" if view.outline is None else np.ascontiguousarray(view.outline).tobytes()
-    return _hash(
-        pages_code_hash(),
-        shown,
-        said,
-        seasons,
-        pictures,
-        sorted(view.maps),
-        outline,
-        view.site,
-        view.site.geometry.wkb,
-        view.alert,
-        view.notice,
-        beside,
-    )
+    drawing = (seasons, pictures, sorted(view.maps), outline)
+    site = (view.site, view.site.geometry.wkb, view.alert, view.notice)
+    return _hash(pages_code_hash(), shown, said, drawing, site, beside)
 
 
 def _shown(name: str, value: Any) -> Any:

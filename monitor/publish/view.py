@@ -106,3 +106,8 @@ class SiteView:
     """Mean elevation of the site above sea level. [m]"""
     slope: float | None = None
     """Mean slope of the terrain of the site. [degree]"""
+
+    @property
+    def chips(self) -> dict[str, Chip]:
+        """The pictures that exist, by name."""
+        return {name: chip for name, chip in (("before", self.before), ("now", self.now)) if chip is not None}

@@ -12,7 +12,6 @@ import xarray as xr
 
 from monitor.errors import BadData
 from monitor.trends.kernels.harmonic import harmonic
-from monitor.trends.kernels.huber import robust_harmonic
 from monitor.trends.kernels.monotonic import DAYS_PER_YEAR, monotonic, slope_and_score
 from monitor.trends.kernels.season_sums import season_means
 
@@ -47,22 +46,14 @@ DENSE_LAYERS: Final = 12
 
 
 def slope(da: xr.DataArray) -> xr.DataArray:
-    """Theil-Sen slope of every pixel; see :func:`monitor.trends.kernels.monotonic.slope_and_score`.
+    """Theil-Sen slope of every pixel of a map. [units of `da` per year]
 
-    Parameters
-    ----------
-    da : xr.DataArray
-        A map, see the module.
-
-    Returns
-    -------
-    xr.DataArray
-        On (y, x), NaN with fewer than two values. [units of `da` per year]
+    It is NaN with fewer than two values; :func:`monitor.trends.kernels.monotonic.slope_and_score` names the method.
 
     Raises
     ------
     BadData
-        No dates, dates of another calendar, out of order or repeated.
+        As for :func:`decimal_years`.
     """
     result = _by_pixel(_slope, da, "statistic", 1, t=decimal_years(da)).isel(statistic=0)
     return with_attributes(result, da, "slope", MONOTONIC["slope"])
@@ -87,20 +78,24 @@ def trend(da: xr.DataArray) -> xr.Dataset:
     Raises
     ------
     BadData
-        No dates, dates of another calendar, out of order or repeated.
+        As for :func:`decimal_years`.
 
     See Also
     --------
     monitor.trends.kernels.monotonic.monotonic, monitor.trends.kernels.harmonic.harmonic : methods and sources.
     """
+    long_names = {**MONOTONIC, **HARMONIC}
     t = decimal_years(da)
     harmonics = 2 if t.size >= DENSE_LAYERS * (t[-1] - t[0]) else 1
-    names = (*MONOTONIC, *HARMONIC)
-    table = _by_pixel(_trend, da, "statistic", len(names), t=t, harmonics=harmonics)
-    layers = {name: table.isel(statistic=i) for i, name in enumerate(names)}
-    layers["n"] = layers["n"].astype(np.int32)
-    long_names = {**MONOTONIC, **HARMONIC}
-    out = xr.Dataset({name: with_attributes(layer, da, name, long_names[name]) for name, layer in layers.items()})
+    table = _by_pixel(_trend, da, "statistic", len(long_names), t=t, harmonics=harmonics)
+    out = xr.Dataset(
+        {
+            name: with_attributes(
+                table.isel(statistic=i).astype(np.int32 if name == "n" else table.dtype), da, name, long
+            )
+            for i, (name, long) in enumerate(long_names.items())
+        }
+    )
     out.attrs = {
         "Conventions": "CF-1.11",
         "title": f"{TITLE}{da.name or 'a series'}, {_day(da, 0)} to {_day(da, -1)}",
@@ -109,38 +104,6 @@ def trend(da: xr.DataArray) -> xr.Dataset:
         "harmonics": harmonics,
     }
     return out
-
-
-def robust_season(da: xr.DataArray) -> xr.Dataset:
-    """Robust harmonic fit of every pixel, which missed clouds do not bend.
-
-    Parameters
-    ----------
-    da : xr.DataArray
-        A map, see the module.
-
-    Returns
-    -------
-    xr.Dataset
-        On (y, x), the variables of :data:`HARMONIC` as :func:`trend` names them, but ``scale`` instead of ``rmse``:
-        robust standard deviation of the residuals. NaN where the dates of a pixel do not determine the fit.
-
-    Raises
-    ------
-    BadData
-        No dates, dates of another calendar, out of order or repeated.
-
-    See Also
-    --------
-    monitor.trends.kernels.huber.robust_harmonic : method and source.
-    """
-    t = decimal_years(da)
-    harmonics = 2 if t.size >= DENSE_LAYERS * (t[-1] - t[0]) else 1
-    names = [*[*HARMONIC][:-1], "scale"]
-    table = _by_pixel(_robust, da, "statistic", len(names), t=t, harmonics=harmonics)
-    long_names = {**HARMONIC, "scale": "robust standard deviation of the residuals of the harmonic fit"}
-    out = {name: with_attributes(table.isel(statistic=i), da, name, long_names[name]) for i, name in enumerate(names)}
-    return xr.Dataset(out, attrs={"Conventions": "CF-1.11", "year": f"{DAYS_PER_YEAR} days", "harmonics": harmonics})
 
 
 def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataArray:
@@ -163,7 +126,7 @@ def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataAr
     Raises
     ------
     BadData
-        No dates, dates of another calendar, out of order or repeated, or none inside the window.
+        As for :func:`decimal_years`; or no layer is inside the window.
     """
     decimal_years(da)
     first, last = window
@@ -217,8 +180,7 @@ def decimal_years(da: xr.DataArray) -> np.ndarray:
     if time.dtype.kind != "M" or np.isnat(time).any():
         msg = f"{_name(da)} has a layer without a date; give each layer its time in UTC (datetime64)"
         raise BadData(msg)
-    back = np.flatnonzero(time[1:] < time[:-1])
-    if back.size:
+    if (back := np.flatnonzero(time[1:] < time[:-1])).size:
         msg = f"{_name(da)}: {_day(da, back[0] + 1)} comes after {_day(da, back[0])}; sort the layers by time"
         raise BadData(msg)
     day = time.astype("datetime64[D]")
@@ -229,10 +191,9 @@ def decimal_years(da: xr.DataArray) -> np.ndarray:
             "a day counts once: keep one layer of it or average them"
         )
         raise BadData(msg)
-    since: np.ndarray = (
-        (time.astype("datetime64[us]") - EPOCH.astype("datetime64[us]")) / np.timedelta64(1, "D") / DAYS_PER_YEAR
-    )
-    return since
+    elapsed = time.astype("datetime64[us]") - EPOCH.astype("datetime64[us]")
+    years: np.ndarray = elapsed / np.timedelta64(1, "D") / DAYS_PER_YEAR
+    return years
 
 
 def _by_pixel(function: Any, da: xr.DataArray, dim: str, size: int, **options: Any) -> xr.DataArray:
@@ -270,32 +231,19 @@ def _trend(block: np.ndarray, *, t: np.ndarray, harmonics: int, kind: np.dtype[A
     return np.moveaxis(rows.reshape(-1, *block.shape[:-1]), 0, -1)
 
 
-def _robust(block: np.ndarray, *, t: np.ndarray, harmonics: int, kind: np.dtype[Any]) -> np.ndarray:
-    rows = robust_harmonic(t, _layers(block, kind), harmonics=harmonics)
-    return np.moveaxis(rows.reshape(-1, *block.shape[:-1]), 0, -1)
-
-
 def _seasons(block: np.ndarray, *, seasons: list[np.ndarray], kind: np.dtype[Any]) -> np.ndarray:
     return np.moveaxis(season_means(np.moveaxis(block, -1, 0).astype(kind, copy=False), seasons), 0, -1)
 
 
 def with_attributes(result: xr.DataArray, da: xr.DataArray, name: str, long_name: str) -> xr.DataArray:
-    """Name a result, and set its units and the grid mapping of its source.
+    """Name a result that was computed from a map, and set its long name, units and grid mapping.
 
     Parameters
     ----------
-    result : xr.DataArray
-        Result, on (y, x) or more dimensions.
-    da : xr.DataArray
-        Map that it was computed from, see the module.
+    result, da : xr.DataArray
+        Result, on any dimensions, and the map. Units: those of `da` per year for a rate, else those of :data:`UNITS`, 1
+        for :data:`MONOTONIC`, or those of `da`.
     name, long_name : str
-        Name and description of the result.
-
-    Returns
-    -------
-    xr.DataArray
-        The result with new attributes. Units: those of `da` per year for a rate, else those of :data:`UNITS`, 1 for
-        :data:`MONOTONIC`, or those of `da`.
     """
     units = str(da.attrs.get("units") or "1")
     if name in RATES:

@@ -20,8 +20,7 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
     Parameters
     ----------
     yearly : xr.DataArray
-        One value a season (time, y, x), as returned by :func:`monitor.trends.maps.growing_season_means`, lazy or not;
-        not finite where not seen.
+        Values (time, y, x) of :func:`monitor.trends.maps.growing_season_means`, lazy or not; not finite where not seen.
     target : xr.DataArray or float
         Target level, on the same (y, x) or one number for all; preferably that of undisturbed ground nearby, because
         degraded ground was below it before the disturbance. [units of `yearly`]
