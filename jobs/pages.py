@@ -59,12 +59,8 @@ def publish(
 
     Parameters
     ----------
-    settings : Settings
-        Settings of the installation.
-    ledger : Ledger
-        Open ledger.
-    compute : callable
-        See :func:`jobs.executor.open_executor`.
+    settings, ledger, compute
+        Settings, open ledger, and an executor (:func:`jobs.executor.open_executor`).
     as_of : date, optional
         Day of the run; None: day of the newest assessment.
 

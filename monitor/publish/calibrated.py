@@ -26,10 +26,8 @@ def calibration_table(used: Calibration, *, biome: str, placebos: int) -> Calibr
 
     Parameters
     ----------
-    used : Calibration
-        Constants of the verdict.
-    biome : str
-        Biome of the site.
+    used, biome
+        Constants of the verdict, and the biome of the site.
     placebos : int
         Number of placebo series available; too few of them leave the defaults in place.
     """

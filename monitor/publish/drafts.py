@@ -84,14 +84,10 @@ def draft_page(
 
     Parameters
     ----------
-    landscape : LandscapeStore
-        The landscape of the site.
-    outputs : Path
-        Output root.
-    inputs : PageInputs
-        The site, its assessment and what the ledger knows of it.
+    landscape, outputs, inputs
+        Landscape of the site, output root, and what the page is made from.
     controls : dict or None
-        Its control units as JSON; None: it has none.
+        Control units as JSON; None: the site has none.
 
     Raises
     ------
@@ -141,10 +137,8 @@ def write_draft(draft: PageDraft, outputs: Path, sums: SumsBySeason | None) -> N
 
     Parameters
     ----------
-    draft : PageDraft
-        The page.
-    outputs : Path
-        Output root.
+    draft, outputs
+        The page, and the output root.
     sums : mapping or None
         Season sums of the site; None: they are computed here if the maps need them.
 
@@ -158,11 +152,10 @@ def write_draft(draft: PageDraft, outputs: Path, sums: SumsBySeason | None) -> N
     view = draft.view
     if draft.stored is not None:
         drawn = draft.stored.pictures(names=draft.outdated)
-        before, now = (
-            chip if chip is None or name not in drawn else replace(chip, rgb=drawn[name].rgb)
-            for name, chip in (("before", view.before), ("now", view.now))
+        chips: dict[str, Any] = view.chips
+        view = replace(
+            view, **{name: replace(chips[name], rgb=drawn[name].rgb) for name in chips.keys() & drawn.keys()}
         )
-        view = replace(view, before=before, now=now)
     if draft.seasons is not None:
         sums = sums or sums_by_season([draft.seasons])[0]
         grid = draft.seasons.store.grid
@@ -206,14 +199,8 @@ def _undrawn(stored: StoredSite | None, inputs: PageInputs, observed: Columns) -
     if probability is not None:
         maps["failing"] = xr.DataArray(probability, dims=("y", "x"))
         judged_hectares = float(np.isfinite(probability).sum() * abs(grid.resolution.x * grid.resolution.y) / 10_000)
-    return {
-        "before": chips.get("before"),
-        "now": chips.get("now"),
-        "maps": maps,
-        "judged_hectares": judged_hectares,
-        "grid": grid,
-        "outline": outline(geometry, grid),
-    }
+    drawing = {"maps": maps, "judged_hectares": judged_hectares, "grid": grid, "outline": outline(geometry, grid)}
+    return drawing | {name: chips.get(name) for name in ("before", "now")}
 
 
 def _failing_probability(stored: StoredSite, inputs: PageInputs, observed: Columns) -> np.ndarray | None:

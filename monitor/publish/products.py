@@ -88,10 +88,8 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
 
     Parameters
     ----------
-    view : SiteView
-        Content of the page.
-    root : Path
-        Output root.
+    view, root
+        Content of the page, and the output root.
     inputs : str
         Hash of all inputs of the view, for :func:`is_current`.
 

@@ -10,16 +10,9 @@ from typing import Any, Final
 from monitor.sites.site import Site
 
 SHOWN_STATUSES: Final = (
-    "on_track",
-    "recovered",
-    "no_loss_seen",
-    "undecided",
-    "lagging",
-    "failing",
-    "disturbed",
-    "too_early",
+    "on_track", "recovered", "no_loss_seen", "undecided", "lagging", "failing", "disturbed", "too_early",
     "insufficient_data",
-)
+)  # fmt: skip
 """In the order shown; sites without an assessment follow."""
 GROUPS: Final = ("province", "intervention", "programme_year")
 """Fields of a site by which hectares are summed."""
@@ -40,8 +33,8 @@ def programme_summary(
     pledge : float or None
         Hectares pledged; None: unknown, and all shares of it are None. [ha]
     alpha : float
-        Lifetime false-alarm budget of one site: the expected number of sites that ever turn red falsely by the failure
-        rule is at most this times the number of sites that promise an uplift. [1]
+        Lifetime false-alarm budget of one site: at most this share of the sites that promise an uplift is expected ever
+        to turn red falsely by the failure rule. [1]
 
     Returns
     -------

@@ -29,11 +29,6 @@ NODATA_ATTRIBUTES: Final = ("nodata", "nodatavals")
 def open_dataset(path: Path) -> xr.Dataset:
     """Open the maps of a NetCDF file or Zarr store without reading them.
 
-    Parameters
-    ----------
-    path : Path
-        The file or store.
-
     Returns
     -------
     xr.Dataset
@@ -172,19 +167,9 @@ def _nodata(variable: xr.DataArray, attribute: Any) -> Any:
 
 
 def mask_outside_limits(path: Path, variable: xr.DataArray) -> xr.DataArray:
-    """Mask values outside the limits that the file sets (CF 1.11, section 2.5.1).
+    """Mask values outside the limits that the file sets (CF 1.11, section 2.5.1); values at a limit stay.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    variable : xr.DataArray
-        A variable of the file, with the attributes and the encoding that it was opened with.
-
-    Returns
-    -------
-    xr.DataArray
-        The variable, lazy if it was, NaN outside the limits; values at a limit stay.
+    The variable has the attributes and the encoding that it was opened with, and stays lazy if it was.
 
     Raises
     ------

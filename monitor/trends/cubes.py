@@ -142,10 +142,8 @@ def check_values(path: Path, name: str, checks: xr.Dataset) -> None:
 
     Parameters
     ----------
-    path : Path
-        The cube.
-    name : str
-        Name of the variable.
+    path, name
+        The cube, and the name of the variable.
     checks : xr.Dataset
         Computed: ``stretched`` and ``numbers`` of :class:`OpenedSeries`, and ``most_values``, the largest number of
         values of a pixel.
@@ -315,11 +313,8 @@ def _with_crs(cube: xr.Dataset, crs: Any, transform: Affine | None) -> xr.Datase
 
 def _geotiffs(folder: Path) -> xr.Dataset:
     """Open a folder of GeoTIFFs, one a date, on one grid."""
-    paths = sorted(
-        p
-        for p in folder.iterdir()
-        if p.is_file() and p.suffix.lower() in (".tif", ".tiff") and not p.name.startswith(".")
-    )
+    images = (p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    paths = sorted(p for p in images if p.suffix.lower() in (".tif", ".tiff"))
     if not paths:
         msg = f"{folder} is no Zarr store and holds no GeoTIFF (.tif)"
         raise BadData(msg)

@@ -65,14 +65,9 @@ def replacing(out: Path) -> Iterator[Path]:
 
 
 def delayed_write(trends: xr.Dataset, partial: Path) -> Any:
-    """Delayed writing of trends: an object, or a list of objects, for ``dask.compute``.
+    """Delayed writing of lazy maps (y, x): an object, or a list of objects, for ``dask.compute``.
 
-    Parameters
-    ----------
-    trends : xr.Dataset
-        Maps on (y, x), lazy.
-    partial : Path
-        Where to write; its suffix is one of :data:`OUTPUT_SUFFIXES`.
+    The suffix of the path is one of :data:`OUTPUT_SUFFIXES`.
 
     Raises
     ------
@@ -91,7 +86,9 @@ def delayed_write(trends: xr.Dataset, partial: Path) -> Any:
         variable.encoding = dict(mapping)
     if partial.suffix.lower() == ".zarr":
         return trends.to_zarr(partial, mode="w", consolidated=False, compute=False)
-    trends = _with_transform(_north_up(trends))
+    if "y" in trends.coords and trends["y"][0] < trends["y"][-1]:
+        trends = trends.isel(y=slice(None, None, -1))  # GeoTIFFs begin in the north
+    trends = _with_transform(trends)
     if partial.suffix:
         names = tuple(map(str, trends.data_vars))
         stack = trends.astype(trends["slope"].dtype).to_dataarray("band").assign_attrs(long_name=names)
@@ -112,13 +109,6 @@ def _geotiff(layer: xr.DataArray, path: Path) -> Any:
     return layer.rio.to_raster(
         path, lock=threading.Lock(), compute=False, recalc_transform=False, tiled=tiled, **CREATION_OPTIONS
     )
-
-
-def _north_up(trends: xr.Dataset) -> xr.Dataset:
-    """Flip a cube that begins in the south: GeoTIFFs begin in the north."""
-    if "y" in trends.coords and trends["y"][0] < trends["y"][-1]:
-        return trends.isel(y=slice(None, None, -1))
-    return trends
 
 
 def _with_transform(trends: xr.Dataset) -> xr.Dataset:

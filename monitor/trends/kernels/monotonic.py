@@ -42,14 +42,7 @@ MIN_HAMED_RAO: Final = 10
 
 
 def slope_and_score(t: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Theil-Sen slope [1]_ and Mann-Kendall score S [2]_, without limits or tests.
-
-    Parameters
-    ----------
-    t : (n,) array
-        Time of each layer, strictly ascending. [year]
-    y : (n, pixels) array
-        Values, not finite where not seen.
+    """Theil-Sen slope [1]_ and Mann-Kendall score S [2]_, without limits or tests; for `t` and `y` see the module.
 
     Returns
     -------
@@ -75,12 +68,7 @@ def slope_and_score(t: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def monotonic(t: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Theil-Sen slope with its 95 % limits [1]_, tau-b [2]_, and the Mann-Kendall test, plain [3]_ and corrected [4]_.
 
-    Parameters
-    ----------
-    t : (n,) array
-        Time of each layer, strictly ascending. [year]
-    y : (n, pixels) array
-        Values, not finite where not seen.
+    For `t` and `y` see the module.
 
     Returns
     -------
