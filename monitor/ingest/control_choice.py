@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 MIN_SELECTION_SCENES: Final = 3
 """Clear scenes needed to choose units by growing seasons after the start: as many as a season before the start needs to
-count (:func:`monitor.verdict.kernels.balance`)."""
+count (:func:`monitor.verdict.kernels.state_space.agreement_before`)."""
 MAX_KEPT_BYTES: Final = 128 << 20
 """Observations made to choose units that are kept to be stored, for all sites of a landscape; others are read again.
 [byte]"""
