@@ -439,7 +439,7 @@ def test_a_real_night_is_made_of_dask_tasks(installation):
     scenes = sum("_read" in key and "getitem" not in key for key in seen)
     assert scenes > 1, "of the landscape of three sites, a task each"
     assert sum("zonal_means_0" in key for key in seen) >= 2 * scenes, "of the sites and of the units"
-    assert any("_write_some" in key for key in seen), "and so are its pages"
+    assert any("_write_batch" in key for key in seen), "and so are its pages"
 
 
 def test_garbage_is_not_looked_for_among_what_is_to_stay_as_long_as_a_run_lasts_and_only_that_long():
