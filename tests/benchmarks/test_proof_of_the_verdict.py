@@ -157,6 +157,7 @@ def test_every_rival_tells_a_steep_rise_from_none(plain_panel):
         assert holds[30:, 4].mean() < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::RuntimeWarning")
 def test_a_rival_that_no_history_is_long_enough_for_watches_nobody_and_breaks_nothing(plain_panel):
     seen = plain_panel.difference.copy()
@@ -167,6 +168,7 @@ def test_a_rival_that_no_history_is_long_enough_for_watches_nobody_and_breaks_no
     assert np.isnan(found.rising).all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_our_reading_of_a_monitor_of_nrt_crosses_where_nrt_itself_breaks(plain_panel):
     """Positive breaks as nrt's own mask has them, scene by scene, against the ratio that is tuned."""

@@ -123,6 +123,7 @@ def test_a_worker_killed_midway_loses_nothing(install, in_threads, cluster, tmp_
     assert products(made) == products(in_threads)
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_be_read_stops_no_other_site(install, tmp_path):
     made = configured(install, tmp_path, "processes")
     night(load(made.config), as_of=date(2018, 8, 20), only=["demo-07"], pages=False)

@@ -339,17 +339,27 @@ def test_a_store_newer_than_the_clock_defers_its_landscape_alone_and_only_if_it_
     assert "timedatectl" in sites["demo-07"]["error"]
 
 
-KILLS = [
+QUICK_KILLS = [
     ("icechunk:Repository:create", 1),
-    ("icechunk:Session:commit", 1), ("icechunk:Session:commit", 2), ("icechunk:Session:commit", 4),
-    ("sqlalchemy.engine:Connection:_commit_impl", 3), ("sqlalchemy.engine:Connection:_commit_impl", 9),
-    ("os:replace", 1), ("os:replace", 12), ("os:fdopen", 2), ("monitor.derived:_overwrite", 2),
+    ("icechunk:Session:commit", 1),
+    ("sqlalchemy.engine:Connection:_commit_impl", 3),
+    ("os:replace", 1),
+    ("monitor.derived:_overwrite", 2),
     ("pathlib:Path:write_bytes", 2),
-]  # fmt: skip
+]
+MORE_KILLS = [
+    ("icechunk:Session:commit", 2),
+    ("icechunk:Session:commit", 4),
+    ("sqlalchemy.engine:Connection:_commit_impl", 9),
+    ("os:replace", 12),
+    ("os:fdopen", 2),
+]
+KILL_NAMES = [f"{where.rsplit(':', 1)[-1]}-{count}" for where, count in QUICK_KILLS + MORE_KILLS]
+KILLS = [*QUICK_KILLS, *(pytest.param(*kill, marks=pytest.mark.slow) for kill in MORE_KILLS)]
 
 
 @pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["before", "after"])
-@pytest.mark.parametrize(("where", "count"), KILLS, ids=[f"{w.rsplit(':', 1)[-1]}-{n}" for w, n in KILLS])
+@pytest.mark.parametrize(("where", "count"), KILLS, ids=KILL_NAMES)
 def test_killed_at_any_instant_the_rerun_ends_where_an_unkilled_night_ends(
     installation, settings, unkilled, where, count, after
 ):

@@ -182,6 +182,7 @@ def offering(server, folder):
     return f'kind = "stac"\nurl = "{server.url}"\ncollections = ["sentinel-2-c1-l2a"]\nallow_hosts = ["127.0.0.1"]'
 
 
+@pytest.mark.slow
 def test_an_api_and_a_folder_give_the_same_products(folder, tmp_path, capsys):
     files = installed(tmp_path / "files", f'kind = "stac"\nurl = "{folder}"\nallow_hosts = ["{folder}"]', sites=2)
     with StacServer(folder) as server:

@@ -193,6 +193,7 @@ def test_an_overpass_of_which_a_granule_or_a_piece_of_one_is_new_is_read_whole(s
     assert late.new() == {"a": [], "both": []}
 
 
+@pytest.mark.slow
 def test_an_overpass_that_a_catalogue_has_of_the_next_day_is_read_whole(stored, scenes):
     made = scenes[1]
     stored.offered = [*stored.offered, made["0122 48SUF"]]
@@ -227,6 +228,7 @@ def test_the_granule_of_the_own_projection_comes_first_though_the_other_is_store
     assert ends_as_from_scratch(stored)
 
 
+@pytest.mark.slow
 def test_an_overpass_of_which_a_granule_has_a_newer_baseline_is_read_whole(stored, scenes):
     stored.offered = [*stored.offered, scenes[1]["0108 anew"]]
     assert stored.new() == {"a": [scenes[1]["0108 anew"]["id"]], "both": [scenes[1]["0108 anew"]["id"]]}
@@ -280,6 +282,7 @@ def test_a_landscape_of_which_an_older_copy_was_put_back_gets_what_that_lacks(st
     assert stored.records() == before
 
 
+@pytest.mark.slow
 def test_of_two_catalogues_that_have_a_granule_each_both_are_read_when_one_is_late(
     stored, scenes, tmp_path, monkeypatch
 ):

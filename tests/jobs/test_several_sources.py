@@ -102,6 +102,7 @@ def test_two_granules_of_one_overpass_are_one_row_and_fill_each_other(tmp_path, 
     assert night(halves, as_of=NIGHT)["sites"][0]["scenes_new"] == []
 
 
+@pytest.mark.slow
 def test_a_unit_of_which_a_granule_shows_too_little_has_no_means(tmp_path, sources):
     settings = installed(tmp_path)
     sources(Painted(DAYS[:-1:2]), Painted(DAYS[-1:], name="part", tiles={"48SVF": (0, 0, 12_165, 30e3)}))

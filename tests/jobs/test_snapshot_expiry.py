@@ -94,6 +94,7 @@ def test_what_is_published_and_sent_is_the_same_with_and_without_the_old_snapsho
     assert histories["all"].told() == histories["few"].told()
 
 
+@pytest.mark.slow
 def test_every_night_that_evidence_names_is_read_as_it_was_known_then(histories):
     whole, few = (load(histories[name].config) for name in ("all", "few"))
     compared = 0

@@ -330,6 +330,7 @@ def test_the_series_is_what_plain_arithmetic_scene_by_scene_gives(tmp_path, seed
     assert np.isfinite(found["reference_cover"]).any() == (units is STANDING)
 
 
+@pytest.mark.slow
 def test_a_quiet_night_reads_the_unit_means_of_this_year_alone_and_makes_the_same_series(tmp_path, monkeypatch):
     entries, path, rng = varied(1), tmp_path / "ground", np.random.default_rng(9)
     place, nights, quiet, read = 190, 0, 0, []

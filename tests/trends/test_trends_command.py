@@ -568,6 +568,7 @@ def test_capitals_a_time_beside_the_dimension_and_a_single_band_do_not_hide_the_
             np.testing.assert_array_equal(out["y"], plain["y"], err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["out.nc", "out.zarr", "out.tif", "folder"])
 def test_each_block_is_fitted_once_and_a_geotiff_is_about_as_small_as_written_at_once(monkeypatch, tmp_path, out):
     time = np.datetime64("2019-01-03", "ns") + np.arange(40) * 20 * DAY
@@ -925,6 +926,7 @@ def test_a_file_that_is_no_cube_is_told(tmp_path, make, message):
     assert not (tmp_path / "out.nc").exists()
 
 
+@pytest.mark.slow
 def test_records_of_centuries_have_a_slope(tmp_path):
     time = np.arange("1701", "2021", dtype="datetime64[Y]").astype("datetime64[s]")
     values = np.linspace(0.1, 0.1 + 0.001 * 319, 320, dtype=np.float32)[:, None, None]
