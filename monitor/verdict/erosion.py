@@ -63,7 +63,20 @@ def soil_loss_ratio(cover: np.ndarray, uplift: np.ndarray) -> np.ndarray:
 
 
 def grade(cover: np.ndarray, slope_degrees: np.ndarray) -> np.ndarray:
-    """SL 190 grade, 0 (slight) to 5 (extreme); -1 where slope is below 5 degrees or something is NaN."""
+    """Erosion grade by SL 190-2007 (table unverified), 0 (slight) to 5 (extreme).
+
+    Parameters
+    ----------
+    cover : array
+        Vegetation cover, as a fraction. [1]
+    slope_degrees : array
+        Slope of the ground. [degree]
+
+    Returns
+    -------
+    array of int
+        -1 (not judged) where the slope is below 5 degrees, or cover or slope is NaN.
+    """
     known = np.isfinite(cover) & (slope_degrees >= GRADE_SLOPES[0])
     row = np.searchsorted(COVER_CLASSES, np.where(known, cover, 0.0), side="right")
     column = np.clip(
