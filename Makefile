@@ -5,14 +5,18 @@ BIN := .venv/bin
 
 .PHONY: setup demo test soak lint bench lock clean
 
-setup: .venv/installed
+setup: .venv/kernels
+
+# Compiling takes a minute; make lint does without.
+.venv/kernels: .venv/installed
+	$(BIN)/python -m jobs.kernels
+	@touch $@
 
 .venv/installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.12 or newer with venv is needed (Debian: apt-get install python3-venv)"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m jobs.kernels
 	@touch $@
 
 demo: setup
@@ -23,11 +27,11 @@ demo: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-test: .venv/dev-installed
+test: setup .venv/dev-installed
 	$(BIN)/python -m pytest -q -m "not slow" -n logical --maxprocesses 4 --dist loadfile
 
 # All tests, the slow ones too.
-soak: .venv/dev-installed
+soak: setup .venv/dev-installed
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
 lint: .venv/dev-installed
@@ -37,7 +41,7 @@ lint: .venv/dev-installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/bench-installed
+bench: setup .venv/bench-installed
 	$(BIN)/python -m benchmarks
 
 # The peers of the benchmarks, which the product never imports.

@@ -62,7 +62,7 @@ class _Night:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Entry of each site in the manifest."""
     never_offered: list[str] = field(default_factory=list)
-    """Sites of which no source has ever offered a scene."""
+    """Sites without any scene offered by any source, ever."""
     without_constants: list[Outcome] = field(default_factory=list)
     """Updated sites whose constants are set once the scenes of all sites are stored."""
 

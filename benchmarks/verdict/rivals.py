@@ -365,7 +365,7 @@ def _breaks(panel: Panel, watched: Watched, name: str, tool: str, *, trend: bool
 FACTORS = np.unique(np.append(np.geomspace(0.1, 10, 48), 1.0))
 """Thresholds tried for sudden losses, as a multiple of a tool's default."""
 MONTHS = np.arange(1, 25)
-"""Delays at which the share of losses found is told. [month]"""
+"""Delays at which the share of losses found is reported. [month]"""
 
 
 def alarms(

@@ -17,7 +17,7 @@ FAILURE, DISTURBANCE = RULES.index("failure"), RULES.index("disturbance")
 DISTURBED = STATUSES.index(Status.DISTURBED)
 LAST_YEAR = 6.0
 GRID = np.arange(0.0, LAST_YEAR + 0.01, 0.125)
-"""Delays since the start at which the share of red sites is told. [year]"""
+"""Delays since the start at which the share of red sites is reported. [year]"""
 FIRST_LOOK = 2
 """First season (from 0) at whose end a site may be called failed: it is too early before."""
 
@@ -123,7 +123,7 @@ def theta_at(outcomes: list[Outcome], years: float) -> np.ndarray:
 
 
 def calibration_error(chance: np.ndarray, happened: np.ndarray, bins: int = 10) -> float:
-    """Mean distance of the chance told from the share that came true, over equal bins weighted by their sites."""
+    """Mean distance of the probability from the share that came true, over equal bins weighted by their sites."""
     place = np.minimum((chance * bins).astype(int), bins - 1)
     total = 0.0
     for k in range(bins):

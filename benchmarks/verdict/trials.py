@@ -83,20 +83,20 @@ def half_plan(seed: int, sites: int) -> Result:
     for name, truth in TRUTHS.items():
         world = replace(WORLD, truth=truth)
         cases = simulate(world, {"slow": sites}, generator(seed, "half", name), theta=0.5)
-        told = scores.run_at(cases, ALPHAS)
-        false.append([scores.by(scores.first(outcomes), scores.LAST_YEAR) for outcomes in told])
+        by_alpha = scores.run_at(cases, ALPHAS)
+        false.append([scores.by(scores.first(outcomes), scores.LAST_YEAR) for outcomes in by_alpha])
         if name == "right":
-            found["half watched"] = np.array(scores.by(scores.first(told[0], scores.watched), scores.LAST_YEAR))
+            found["half watched"] = np.array(scores.by(scores.first(by_alpha[0], scores.watched), scores.LAST_YEAR))
     for alpha, values in zip(ALPHAS, np.array(false)[:, :, 0].T, strict=True):
         found[f"half red {alpha}"] = values
     return found
 
 
 def fates(seed: int, sites: int) -> Result:
-    """Failed and successful sites: found, spared, told apart."""
+    """Failed and successful sites: found, spared, distinguished."""
     found: Result = {}
-    told = scores.run_at(simulate(WORLD, {"failed": sites}, generator(seed, "failed"), theta=0.0), ALPHAS)
-    for alpha, failed in zip(ALPHAS, told, strict=True):
+    by_alpha = scores.run_at(simulate(WORLD, {"failed": sites}, generator(seed, "failed"), theta=0.0), ALPHAS)
+    for alpha, failed in zip(ALPHAS, by_alpha, strict=True):
         found[f"failed red {alpha}"] = np.array(scores.by(scores.first(failed), 3, 4, 5, 6))
     found["failed watched"] = np.array(scores.by(scores.first(failed, scores.watched), 2, 3, 4, 5, 6))
     good = scores.run(simulate(WORLD, {"success": sites}, generator(seed, "success")))
@@ -148,9 +148,9 @@ def mixes(seed: int, sites: int) -> Result:
     for name, world in MIXES.items():
         chance, happened = [], []
         for case in simulate(world, share, generator(seed, "mix", name)):
-            told = below_half(case)
-            chance.append(told)
-            happened.append(np.full(told.size, case.theta < 0.5))
+            probability = below_half(case)
+            chance.append(probability)
+            happened.append(np.full(probability.size, case.theta < 0.5))
         found[name] = np.array([scores.calibration_error(np.concatenate(chance), np.concatenate(happened))])
     return found
 
@@ -162,8 +162,8 @@ def below_half(case: Case) -> np.ndarray:
     history = judging.site_history(seen, case.site, parts, DEFAULT)
     years = (seen.day[seen.used] - int(np.datetime64(case.site.start, "D").astype(int))) / 365.25
     at = np.searchsorted(years, [3.0, 4.0, 5.0, 6.0], side="right") - 1
-    told: np.ndarray = history.below[at[at >= 0], 2]
-    return told
+    probability: np.ndarray = history.below[at[at >= 0], 2]
+    return probability
 
 
 def plans(seed: int, sites: int) -> Result:
@@ -171,12 +171,12 @@ def plans(seed: int, sites: int) -> Result:
     found: Result = {}
     for name, plan in OTHER_PLANS.items():
         world = replace(WORLD, plan=plan)
-        told = scores.run_at(simulate(world, {"failed": sites}, generator(seed, name), theta=0.0), ALPHAS)
+        by_alpha = scores.run_at(simulate(world, {"failed": sites}, generator(seed, name), theta=0.0), ALPHAS)
         false: list[float] = []
         for truth in (plan, replace(plan, A=0.8 * plan.A), replace(plan, L=plan.L + 1)):
             cases = simulate(replace(world, truth=truth), {"slow": sites}, generator(seed, str(truth)), theta=0.5)
             false += scores.by(scores.first(scores.run(cases)), scores.LAST_YEAR)
-        for alpha, failed in zip(ALPHAS, told, strict=True):
+        for alpha, failed in zip(ALPHAS, by_alpha, strict=True):
             also = false if alpha == ALPHAS[0] else []
             found[f"{name} {alpha}"] = np.array([*scores.by(scores.first(failed), 4, 5, 6), *also])
         found[f"{name} watched"] = np.array(scores.by(scores.first(failed, scores.watched), 3, 4, 5, 6))

@@ -1,6 +1,6 @@
 """Addresses from catalogues: which ones may be fetched, how they are joined and displayed.
 
-An address in a catalogue is untrusted input. Only https and http addresses are fetched, from hosts of which every IP
+An address in a catalogue is untrusted input. Only https and http addresses are fetched, from hosts whose every IP
 address is public, or from hosts that the configuration allows. Local files are read only below folders that the
 configuration allows. Addresses are displayed without their query, which may contain a signature.
 """

@@ -177,7 +177,7 @@ class Source(Protocol):
         units : sequence of shapely geometry
             Longitude and latitude. [degree]
         lattice : GeoBox
-            Coordinate system and pixels of which the units consist.
+            Lattice of the units: coordinate system and pixels.
         recipe : callable
             Converts an image of reflectances, with the bands of :data:`monitor.imagery.bands.OBSERVED`, to the layers
             to be averaged, in the provider's own objects.

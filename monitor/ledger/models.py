@@ -157,7 +157,7 @@ class NoticeRow(Base):
     payload: Mapped[dict[str, Any]]
     sent: Mapped[str | None] = mapped_column(String(40), index=True)
     """Time at which it was sent or withdrawn; None: it waits."""
-    told: Mapped[str | None] = mapped_column(String(10))
+    reported_day: Mapped[str | None] = mapped_column(String(10))
     """Day of the assessment that its message described: that of the notice, or a later one if it had to wait."""
     error: Mapped[str | None] = mapped_column(Text)
     """Why it waits or was withdrawn."""

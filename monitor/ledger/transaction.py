@@ -251,7 +251,7 @@ class Transaction:
 
     def mark_sent(self, notice: str, *, now: str, reported_day: str) -> None:
         """Mark a notice as sent; its message described the assessment of `reported_day`."""
-        self._change_notice(notice, sent=now, told=reported_day, error=None)
+        self._change_notice(notice, sent=now, reported_day=reported_day, error=None)
 
     def mark_unsent(self, notice: str, *, error: str) -> None:
         """Store why a notice could not be sent; the next run tries again."""

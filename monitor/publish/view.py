@@ -43,7 +43,7 @@ class DetectionChance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionAssumptions:
-    """Assumptions behind the detection chances of a site of which no season has been seen."""
+    """Assumptions behind the detection chances of a site without an observed season."""
 
     scenes: float
     """Clear scenes a season."""

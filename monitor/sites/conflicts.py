@@ -89,7 +89,7 @@ def _add_overlap(first: CheckedFeature, second: CheckedFeature, of_first: float,
 
 
 def _add_shifts(entries: list[CheckedFeature]) -> None:
-    """Report pairs of sites of which one is the other shifted by the GCJ-02 offset.
+    """Report pairs of sites whose outlines differ by the GCJ-02 offset.
 
     One outline does not reveal its datum, but two do: it is no coincidence if they agree after a shift by exactly the
     offset, hundreds of metres, at that place.

@@ -27,7 +27,7 @@ from monitor.trends.kernels.monotonic import DAYS_PER_YEAR
 from monitor.trends.maps import mid_season
 
 MAX_BLOCK_BYTES: Final = 32 * 2**20
-"""Maximum size of a block of one variable, of which each thread holds one. [byte]"""
+"""Maximum size of a block of one variable; each thread holds one block. [byte]"""
 
 BAND_NAMES: Final = {"red": ("red", "b04"), "nir": ("nir", "b08")}
 """Names of the two bands of NDVI, in any case: common names, then those of Sentinel-2."""

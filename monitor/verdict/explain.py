@@ -80,7 +80,7 @@ NEVER_OFFERED = (
     "请检查边界位置是否正确（坐标应先经度后纬度）、数据源的这些影像集是否覆盖此处，"
     "以及 [source] since 是否晚于其影像。",
 )
-"""Explanation for a site of which no source has a scene."""
+"""Explanation for a site that no source has a scene of."""
 NO_GROUND = (
     "Imagery of the site is not what is missing: make sure that scenes reach some kilometres beyond it, or name "
     "control ground where nothing is restored ([registry] controls); it is selected again after the outline is edited.",

@@ -29,11 +29,11 @@ def night(number, level, *, status=None, seen=True, rule="failure"):
 
 
 def live(levels, start=0, alert=None):
-    told = []
+    events = []
     for number, level in enumerate(levels, start=start):
         alert, event = next_alert(alert, night(number, level))
-        told += [event] if event else []
-    return alert, told
+        events += [event] if event else []
+    return alert, events
 
 
 def test_nothing_wrong_opens_nothing():
@@ -41,20 +41,20 @@ def test_nothing_wrong_opens_nothing():
 
 
 def test_an_alert_opens_once_however_long_it_lasts():
-    alert, told = live([RED] * 100)
-    assert told == [AlertEvent.OPENED]
+    alert, events = live([RED] * 100)
+    assert events == [AlertEvent.OPENED]
     assert alert.state is AlertState.OPEN
     assert alert.id == "lowood/2026-06-01"
 
 
 def test_dithering_round_a_threshold_for_thirty_nights_tells_once():
-    _, told = live([WATCH, NONE] * 15)
-    assert told == [AlertEvent.OPENED]
+    _, events = live([WATCH, NONE] * 15)
+    assert events == [AlertEvent.OPENED]
 
 
 def test_it_resolves_by_itself_only_after_thirty_quiet_days():
-    alert, told = live([WATCH] + [NONE] * QUIET_DAYS)
-    assert told == [AlertEvent.OPENED]
+    alert, events = live([WATCH] + [NONE] * QUIET_DAYS)
+    assert events == [AlertEvent.OPENED]
     alert, event = next_alert(alert, night(QUIET_DAYS + 1, NONE))
     assert event is AlertEvent.RESOLVED
     assert alert.state is AlertState.RESOLVED
@@ -84,30 +84,30 @@ def test_a_watch_that_turns_red_says_so_even_after_acknowledgement_or_snooze():
 
 
 def test_a_red_that_sinks_to_watch_stays_red():
-    alert, told = live([RED, WATCH, WATCH])
+    alert, events = live([RED, WATCH, WATCH])
     assert alert.level is RED
-    assert told == [AlertEvent.OPENED]
+    assert events == [AlertEvent.OPENED]
 
 
 def test_a_snooze_ends_on_its_day_without_a_word():
     alert, _ = live([WATCH])
     alert = snooze(alert, FIRST + timedelta(days=10))
-    alert, told = live([WATCH] * 9, start=1, alert=alert)
-    assert (alert.state, told) == (AlertState.SNOOZED, [])
-    alert, told = live([WATCH], start=10, alert=alert)
-    assert (alert.state, told) == (AlertState.OPEN, [])
+    alert, events = live([WATCH] * 9, start=1, alert=alert)
+    assert (alert.state, events) == (AlertState.SNOOZED, [])
+    alert, events = live([WATCH], start=10, alert=alert)
+    assert (alert.state, events) == (AlertState.OPEN, [])
 
 
 @pytest.mark.parametrize("answer", ["confirmed", "false-alarm", "treated"])
 def test_what_a_person_has_answered_is_not_asked_again_until_it_was_gone_or_got_worse(answer):
     alert, _ = live([WATCH])
     alert = resolve(alert, answer=answer, note="seen", day=FIRST)
-    alert, told = live([WATCH] * 50, start=1, alert=alert)
-    assert told == []
-    _, told = live([RED], start=60, alert=alert)
-    assert told == [AlertEvent.OPENED]
-    _, told = live([NONE, WATCH], start=60, alert=alert)
-    assert told == [AlertEvent.OPENED]
+    alert, events = live([WATCH] * 50, start=1, alert=alert)
+    assert events == []
+    _, events = live([RED], start=60, alert=alert)
+    assert events == [AlertEvent.OPENED]
+    _, events = live([NONE, WATCH], start=60, alert=alert)
+    assert events == [AlertEvent.OPENED]
 
 
 def test_another_cause_on_the_day_of_an_alert_that_was_answered_is_an_alert_of_its_own():
@@ -123,14 +123,14 @@ def test_another_cause_on_the_day_of_an_alert_that_was_answered_is_an_alert_of_i
 
 @given(levels=st.lists(st.sampled_from([NONE, WATCH, RED]), max_size=120))
 def test_whatever_happens_openings_and_resolutions_alternate_and_levels_never_fall_while_it_lives(levels):
-    alert, told, before = None, [], None
+    alert, events, before = None, [], None
     for number, level in enumerate(levels):
         alert, event = next_alert(alert, night(number, level))
-        told += [event] if event else []
+        events += [event] if event else []
         if before and alert and before.id == alert.id and before.level is RED:
             assert alert.level is RED
         before = alert
-    turns = [event for event in told if event is not AlertEvent.WORSENED]
+    turns = [event for event in events if event is not AlertEvent.WORSENED]
     assert turns == [AlertEvent.OPENED, AlertEvent.RESOLVED] * (len(turns) // 2) + [AlertEvent.OPENED] * (
         len(turns) % 2
     )

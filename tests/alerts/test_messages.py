@@ -90,9 +90,9 @@ def test_the_subject_says_what_happened(event, subject):
 
 
 def test_a_watch_is_early_news_and_does_not_claim_a_failure():
-    told = notice()
-    told = replace(told, alert=replace(told.alert, level=AlertLevel.WATCH))
-    got, plain, _ = read(compose_mail(told, site(), assessment(alert=AlertLevel.WATCH, status=Status.LAGGING)))
+    watched = notice()
+    watched = replace(watched, alert=replace(watched.alert, level=AlertLevel.WATCH))
+    got, plain, _ = read(compose_mail(watched, site(), assessment(alert=AlertLevel.WATCH, status=Status.LAGGING)))
     assert got["Subject"] == "[Watch] Ulan Buh, plot 3: regrowth may be absent"
     assert "regrowth absent" not in plain
 

@@ -34,7 +34,7 @@ def snapshots(settings):
 
 def evidence_of(t, site):
     """Day and snapshot of each assessment of a site, oldest first, and whether a message described it."""
-    query = """select as_of, snapshot, exists (select 1 from outbox where site = :site and as_of in (day, told))
+    query = """select as_of, snapshot, exists (select 1 from outbox where site = :site and as_of in (day, reported_day))
         from assessments where site = :site order by as_of, id"""
     return [(day, snapshot, bool(told)) for day, snapshot, told in t._connection.execute(text(query), {"site": site})]
 
