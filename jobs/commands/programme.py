@@ -31,8 +31,8 @@ def _print_tables(summary: Mapping[str, Any]) -> None:
         f"{summary['sites']} sites, {summary['hectares']:,.1f} ha{against}; as of {summary['as_of'] or 'no night yet'}"
     )
     console.print(
-        f"At most {summary['false_reds_expected_at_most']:g} of all red alerts for absent regrowth in the life of "
-        "these sites are expected to be false, however often they are checked."
+        "Expected number of false red alerts for absent regrowth in the life of these sites: at most "
+        f"{summary['false_reds_expected_at_most']:g}, however often they are checked."
     )
     rows = [
         (_words(row["status"] or "not_assessed"), *_sums(row), f"{row['share_of_pledge']:.1%}" if pledge else "")
