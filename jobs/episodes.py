@@ -8,14 +8,15 @@ time before the new start, earlier episodes included.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
+from jobs.alerting import record_event
 from jobs.clock import now
 from jobs.installation import selected_sites
 from jobs.records import from_json, to_json
-from monitor.alerts.alert import Alert, AlertState
-from monitor.alerts.lifecycle import resolve
+from monitor.alerts.alert import Alert, AlertEvent, AlertState, Verdict
+from monitor.alerts.lifecycle import QUIET_DAYS, resolve
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site
@@ -60,8 +61,8 @@ def replant(ledger: Ledger, site_id: str, *, start: date, why: str, alpha: float
     Returns
     -------
     dict
-        ``site``, ``episode``, ``start``, ``alpha`` (false-alarm budget of the new episode), ``alert`` (id of the alert
-        that was resolved, or None) and ``new`` (False: the episode existed already, and nothing was done).
+        ``site``, ``episode``, ``start``, ``alpha`` (false-alarm budget of the new episode), ``alerts`` (ids of the
+        alerts that were resolved) and ``new`` (False: the episode existed already, and nothing was done).
 
     Raises
     ------
@@ -75,7 +76,7 @@ def replant(ledger: Ledger, site_id: str, *, start: date, why: str, alpha: float
         begun = in_episode(site, known, last["number"]).start
         answer = {"site": site_id, "episode": last["number"], "start": start.isoformat()}
         if last["number"] > 1 and start == begun:
-            return {**answer, "alpha": episode_alpha(alpha, last), "alert": None, "new": False}
+            return {**answer, "alpha": episode_alpha(alpha, last), "alerts": [], "new": False}
         if not begun < start <= today:
             msg = (
                 f"site {site_id!r}: the new start, {start}, must be after {begun}, the start of the current episode, "
@@ -85,11 +86,14 @@ def replant(ledger: Ledger, site_id: str, *, start: date, why: str, alpha: float
         share = float(last["budget"]) * remaining(1.0, (start - begun).days / 365.25)
         answer["episode"] = last["number"] + 1
         t.begin_episode(site_id, answer["episode"], start=start.isoformat(), budget=share, why=why, now=now())
-        alert, treated = t.last_alert(site_id), None
-        if alert is not None and alert["state"] != AlertState.RESOLVED:
-            # Its cause ended with the episode: a later loss is a new alert.
-            resolved = resolve(from_json(alert, Alert), answer="treated", note=why, day=today)
-            t.save_alert(to_json(replace(resolved, clear_since=start)))
-            treated = alert["id"]
+        treated = []
+        for alert in (from_json(values, Alert) for values in t.alerts_of(site_id)):
+            gone = replace(alert, clear_since=start - timedelta(days=QUIET_DAYS))  # so that a later loss opens it again
+            if alert.state is AlertState.RESOLVED:
+                t.save_alert(to_json(gone))
+            else:
+                closed = resolve(gone, answer=Verdict.TREATED, note=why, day=today)
+                record_event(t, closed, AlertEvent.ANSWERED, day=today, by="replant")
+                treated.append(alert.id)
         rest = episode_alpha(alpha, t.episodes(site_id)[-1])
-    return {**answer, "alpha": rest, "alert": treated, "new": True}
+    return {**answer, "alpha": rest, "alerts": treated, "new": True}

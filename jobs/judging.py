@@ -1,4 +1,4 @@
-"""Assess one site, and raise, change or resolve its alert."""
+"""Assess one site, and raise, change or resolve its alerts."""
 
 import hashlib
 import json
@@ -8,12 +8,12 @@ from datetime import date
 from typing import Any
 
 from jobs import __version__
+from jobs.alerting import update_alerts
 from jobs.detectability import detectability_json
 from jobs.episodes import current_episode, episode_alpha, in_episode
-from jobs.records import from_json, to_json
-from monitor.alerts.alert import Alert, Notice
-from monitor.alerts.lifecycle import next_alert
+from jobs.records import from_json
 from monitor.alerts.messages import assessment_to_json
+from monitor.alerts.recipients import AddressBook
 from monitor.controls.screening import too_few_units
 from monitor.imagery.auxiliary.terrain import with_slope
 from monitor.ingest.task import FetchResult, Outcome
@@ -38,10 +38,11 @@ def judge(
     *,
     alpha: float,
     imagery_since: date,
+    book: AddressBook,
     as_of: date,
     run: str,
 ) -> dict[str, str]:
-    """Assess one site on a day; store the assessment, the detectability of failure, and the alert.
+    """Assess one site on a day; store the assessment, the detectability of failure, and the alerts.
 
     Parameters
     ----------
@@ -57,6 +58,8 @@ def judge(
         Probability of a false alarm during the lifetime of the site. [1]
     imagery_since : date
         First day that any source is searched for.
+    book : AddressBook
+        Who receives the messages.
     as_of : date
         Observations up to this day are used.
 
@@ -102,7 +105,8 @@ def judge(
         site.id, as_of.isoformat(), digest, values, version=site.version, snapshot=fetched.snapshot, run=run
     )
     if fresh and newest:
-        _update_alert(t, assessment)
+        previous = None if latest is None else from_json(latest[2], Assessment)
+        update_alerts(t, assessment, previous, book.of_site(outcome.site))
     return {"status": assessment.status.value, "alert": assessment.alert.value}
 
 
@@ -125,17 +129,3 @@ def _digest(
     content: list[Any] = [site.version, constants.hash, __version__, alpha, site.slope_degrees, reasons]
     content += [episode, site.start.isoformat()] if episode > 1 else []
     return hashlib.sha256(json.dumps(content).encode() + series["chain"][-1:].tobytes()).hexdigest()
-
-
-def _update_alert(t: Transaction, assessment: Assessment) -> None:
-    """Raise, change or resolve the alert of a site, and queue a message about it."""
-    stored = t.last_alert(assessment.site)
-    last = None if stored is None else from_json(stored, Alert)
-    alert, event = next_alert(last, assessment)
-    if alert is None or alert == last:
-        return
-    t.save_alert(to_json(alert))
-    if event is not None:
-        number = t.count_notices(alert.id) + 1
-        notice = Notice(id=f"{alert.id}/{number}", alert=alert, event=event, day=assessment.as_of)
-        t.add_notice(to_json(notice), site=assessment.site)

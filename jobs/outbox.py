@@ -1,7 +1,9 @@
 """Send the messages that wait in the outbox."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -9,9 +11,10 @@ from jobs.clock import now
 from jobs.episodes import in_episode
 from jobs.logs import redacted
 from jobs.records import from_json
-from monitor.alerts.alert import AlertEvent, AlertState, Notice
+from monitor.alerts.alert import Alert, AlertEvent, AlertState, Notice
 from monitor.alerts.lifecycle import is_mass_fall
 from monitor.alerts.messages import write_message
+from monitor.alerts.recipients import FILES
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
 from monitor.sites.site import Site
@@ -46,19 +49,22 @@ def send(ledger: Ledger, outputs_root: Path, *, release: bool = False) -> tuple[
         The lock was lost: nothing more is sent.
     """
     with ledger.transaction() as t:
-        waiting = [from_json(values, Notice) for values in t.unsent_notices()]
+        waiting = t.notices("waiting", "held")
         held = set() if release else _hold_mass_falls(t, waiting)
         sites = {values["id"]: values for values in t.sites()} if waiting else {}
     sent = withdrawn = 0
-    for notice in waiting:
-        if notice.id in held:
+    for row in waiting:
+        if row["id"] in held or row["channel"] != FILES:
             continue
         ledger.guard()
+        alert = from_json(row["payload"]["alert"], Alert)
+        event = AlertEvent(row["payload"]["event"])
+        notice = Notice(id=row["event"], alert=alert, event=event, day=date.fromisoformat(row["day"]))
         with ledger.transaction() as t:
-            latest, episodes = t.latest_assessment(notice.alert.site), t.episodes(notice.alert.site)
+            latest, episodes = t.latest_assessment(alert.site), t.episodes(alert.site)
             why = _outdated(t, notice, sites)
             if why is not None:
-                t.withdraw_notice(notice.id, why=why, now=now())
+                t.change_notices([row["id"]], state="withdrawn", error=why)
         if why is not None:
             log.info("message withdrawn", notice=notice.id, why=why)
             withdrawn += 1
@@ -66,16 +72,16 @@ def send(ledger: Ledger, outputs_root: Path, *, release: bool = False) -> tuple[
         assert latest is not None  # the assessment that raised the alert
         day, _, values = latest
         assessment = from_json(values, Assessment)
-        site = in_episode(from_json(sites[notice.alert.site], Site), episodes, assessment.episode)
+        site = in_episode(from_json(sites[alert.site], Site), episodes, assessment.episode)
         try:
             write_message(notice, site, assessment, outputs_root)
         except Exception as error:
             with ledger.transaction() as t:
-                t.mark_unsent(notice.id, error=redacted(f"{type(error).__name__}: {error}"))
+                t.change_notices([row["id"]], error=redacted(f"{type(error).__name__}: {error}"))
             log.exception("message not written", notice=notice.id)
             continue
         with ledger.transaction() as t:
-            t.mark_sent(notice.id, now=now(), reported_day=day)
+            t.change_notices([row["id"]], state="sent", sent=now(), reported_day=day, error=None)
         sent += 1
     return sent, len(waiting) - withdrawn - sent
 
@@ -86,27 +92,26 @@ def _outdated(t: Transaction, notice: Notice, sites: Container[str]) -> str | No
         return "its site is retired"
     if notice.event is AlertEvent.RESOLVED:
         return None if t.any_notice_sent(notice.alert.id) else "its alert was never reported"
-    last = t.last_alert(notice.alert.site)
-    is_open = last is not None and last["id"] == notice.alert.id and last["state"] != AlertState.RESOLVED
+    alert = t.alert(notice.alert.id)
+    is_open = alert is not None and alert["state"] != AlertState.RESOLVED
     return None if is_open else "its alert is resolved by now"
 
 
-def _hold_mass_falls(t: Transaction, waiting: Sequence[Notice]) -> set[str]:
+def _hold_mass_falls(t: Transaction, waiting: Sequence[Mapping[str, Any]]) -> set[int]:
     """Hold the notices of nights in which too many sites failed at once; returns their ids.
 
     Operators learn of it from the log and the exit status.
     """
-    bad_news = [notice for notice in waiting if notice.event is not AlertEvent.RESOLVED]
-    held: set[str] = set()
-    for day in sorted({notice.day for notice in bad_news}):
-        notices = [notice for notice in bad_news if notice.day == day]
-        assessed = t.sites_assessed_before(day.isoformat())
-        failed = assessed & {notice.alert.site for notice in notices}
+    bad_news = [row for row in waiting if row["payload"]["event"] != AlertEvent.RESOLVED]
+    held: set[int] = set()
+    for day in sorted({row["day"] for row in bad_news}):
+        notices = [row for row in bad_news if row["day"] == day]
+        assessed = t.sites_assessed_before(day)
+        failed = assessed & {row["site"] for row in notices}
         if is_mass_fall(len(failed), len(assessed)):
-            fell = f"{len(failed)} of {len(assessed)} sites fell on {day}"
-            why = f"{fell}; look at their scenes, then: regrowth alerts release"
+            why = f"{len(failed)} of {len(assessed)} sites fell on {day}"
+            why = f"{why}; look at their scenes, then: regrowth alerts release"
             log.error("messages are held", messages=len(notices), why=why)
-            for notice in notices:
-                t.mark_unsent(notice.id, error=f"held: {why}")
-            held |= {notice.id for notice in notices}
+            t.change_notices([row["id"] for row in notices], state="held", error=why)
+            held |= {row["id"] for row in notices}
     return held

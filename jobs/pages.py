@@ -20,10 +20,10 @@ from jobs.executor import Compute, open_executor
 from jobs.installation import open_ledger
 from jobs.lock import hold_lock
 from jobs.logs import redacted
-from jobs.records import from_json
+from jobs.records import from_json, to_json
 from jobs.settings import Settings
-from monitor.alerts.alert import Alert
-from monitor.alerts.lifecycle import already_answered
+from monitor.alerts.alert import Alert, AlertState
+from monitor.alerts.lifecycle import is_answered
 from monitor.cube.store import LandscapeStore
 from monitor.errors import MonitorError, as_disk_full
 from monitor.imagery.auxiliary.terrain import Terrain
@@ -32,7 +32,7 @@ from monitor.ledger.transaction import Transaction
 from monitor.publish.drafts import PageInputs, draft_page, sums_of_drafts, write_draft
 from monitor.publish.products import is_current, pages_code_hash, write_index
 from monitor.sites.site import Site, ground_key
-from monitor.verdict.assessment import Assessment
+from monitor.verdict.assessment import AlertLevel, Assessment
 
 log = structlog.get_logger()
 
@@ -90,7 +90,7 @@ def _assessed_sites(
     outdated: list[PageInputs] = []
     # one query each for all sites: one a site would take longer than all else here
     calibrations, latest, episodes = t.calibrations(), t.latest_assessments(), t.all_episodes()
-    last_alerts, snapshots, terrains = t.last_alerts(), t.snapshots(), t.all_ground_data("terrain")
+    stored_alerts, snapshots, terrains = _by_site(t.alerts()), t.snapshots(), t.all_ground_data("terrain")
     detectabilities, left_out = t.all_ground_data("detectability"), t.all_ground_data("left_out")
     for values in t.sites():
         site = from_json(values, Site)
@@ -100,15 +100,14 @@ def _assessed_sites(
         assessment = from_json(payload, Assessment)
         site = in_episode(site, episodes[site.id], assessment.episode)
         rows.append((site, assessment))
-        stored_alert = last_alerts.get(site.id)
-        alert = _shown_alert(stored_alert, assessment)
+        alert = _shown_alert(stored_alerts.get(site.id, ()), assessment)
         alerts += [alert] if alert else []
         snapshot, terrain = snapshots.get(ground), terrains.get(ground)
         detectability = detectabilities.get(ground)
         notice = _notice(settings, demonstrated=site.id in demonstrated)
         content = [
             *(pages_code_hash(), site.version, notice, assessment.status, assessment.alert, list(assessment.reasons)),
-            *(digest, stored_alert if alert else None, snapshot, terrain, detectability),
+            *(digest, alert and to_json(alert), snapshot, terrain, detectability),
             assessment.hectares_failing,
         ]
         key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -132,15 +131,22 @@ def _assessed_sites(
     return rows, alerts, outdated
 
 
-def _shown_alert(stored: dict[str, Any] | None, assessment: Assessment) -> Alert | None:
-    """The last alert of a site, if it is open or answers what the assessment still sees."""
-    if stored is None:
-        return None
-    alert = from_json(stored, Alert)
-    if alert.state != "resolved":
-        return alert
-    rule = assessment.alert_rule
-    return alert if rule is not None and already_answered(alert, assessment.alert, rule) else None
+def _by_site(alerts: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    by_site: dict[str, list[dict[str, Any]]] = {}
+    for alert in alerts:
+        by_site.setdefault(alert["site"], []).append(alert)
+    return by_site
+
+
+def _shown_alert(stored: Sequence[dict[str, Any]], assessment: Assessment) -> Alert | None:
+    """The alert of a site to show: one that is not resolved, the worst and newest first, else an answered one.
+
+    An answered alert is shown as long as its cause is still seen.
+    """
+    alerts = [from_json(values, Alert) for values in stored]
+    shown = [alert for alert in alerts if alert.state is not AlertState.RESOLVED]
+    shown = shown or [alert for alert in alerts if is_answered(alert) and alert.rule == assessment.alert_rule]
+    return max(shown, key=lambda alert: (alert.level is AlertLevel.RED, alert.updated), default=None)
 
 
 def _write_pages(

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from jobs import __version__
+from jobs.alerting import address_book
 from jobs.calibration import Calibrations, Pool, calibrate_due
 from jobs.clock import check_clock, now, today
 from jobs.cost_estimate import estimate_cost
@@ -202,7 +203,7 @@ def _assess(
             if constants is not None and t.is_current(site.id):  # it may have been retired meanwhile
                 result |= judge(
                     t, outcome, series, constants, state.rain.get(site.id), alpha=alpha, imagery_since=since,
-                    as_of=state.as_of, run=state.run,
+                    book=address_book(state.settings), as_of=state.as_of, run=state.run,
                 )  # fmt: skip
     except MonitorError as error:
         log.error("site not judged", site=site.id, error=str(error))
@@ -310,7 +311,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
             tasks += group_tasks
             problems |= group_problems
         with ledger.reading() as t:
-            waiting = len(t.unsent_notices())
+            waiting = len(t.notices("waiting", "held"))
     deferred = {site: str(error) for site, error in problems.items() if isinstance(error, TryLater)}
     return {
         "as_of": as_of.isoformat(),

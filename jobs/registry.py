@@ -7,16 +7,17 @@ and false-alarm budget belong to that start.
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from jobs.alerting import record_event
 from jobs.clock import now
-from jobs.records import to_json
-from monitor.alerts.alert import AlertState
+from jobs.records import from_json, to_json
+from monitor.alerts.alert import Alert, AlertEvent, AlertState
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
@@ -226,11 +227,11 @@ def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, An
         for site in dict.fromkeys(sites):
             done["retired" if known[site].current else "already"].append(site)
             t.retire_site(site)
-            stored = t.last_alert(site)
-            if stored is not None and stored["state"] != AlertState.RESOLVED:
-                closed = {"state": AlertState.RESOLVED.value, "updated": today.isoformat()}
-                t.save_alert({**stored, **closed, "note": "the site was retired"})
-                done["alerts"].append(stored["id"])
+            for alert in (from_json(values, Alert) for values in t.alerts_of(site)):
+                if alert.state is not AlertState.RESOLVED:
+                    closed = replace(alert, state=AlertState.RESOLVED, updated=today, note="the site was retired")
+                    record_event(t, closed, AlertEvent.CLOSED, day=today, by="command")
+                    done["alerts"].append(alert.id)
     return done
 
 

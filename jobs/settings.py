@@ -10,15 +10,26 @@ import re
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from jobs.logs import hide_passwords
 from monitor.errors import BadConfiguration
+
+_ADDRESS = r"^(|https?://[^\s?#@]+)$"
+"""An address without user, query and fragment, or nothing."""
 
 
 class _Section(BaseModel):
@@ -114,13 +125,79 @@ class OutputsSettings(_Section):
     """``[outputs]``: pages, maps and tables."""
 
     root: Path = Path("outputs")
+    base_url: str = Field(default="", pattern=_ADDRESS)
+    """Address where the pages are served; empty: messages link to no page."""
 
 
 class AlertsSettings(_Section):
-    """``[alerts]``: the false-alarm budget."""
+    """``[alerts]``: the false-alarm budget, and to whom alerts go."""
 
     alpha: float = Field(default=0.05, gt=0, lt=1)
     """Probability of a false alarm during the lifetime of a site, all rules together. [1]"""
+    channels: tuple[str, ...] = ()
+    """Names of the channels of managers whose site names none; empty: files under ``messages/``."""
+    digest_above: int = Field(default=3, ge=1)
+    """Number of alerts to one recipient in one night above which they are sent as one message."""
+    escalate_days: int = Field(default=14, ge=1)
+    """Time after which a red alert without an answer is also sent to the operators. [day]"""
+    silence_days: int = Field(default=45, ge=1)
+    """Time without an accepted scene in the growing season after which the operators are notified. [day]"""
+
+
+class ChannelSettings(_Section):
+    """``[channels.NAME]``: one way to deliver messages. Its secrets are in the environment (:mod:`jobs.channels`)."""
+
+    kind: Literal["smtp", "wecom", "dingtalk", "feishu", "webhook", "apprise"]
+    host: str = ""
+    """Mail server. This and the next four are for ``smtp`` only."""
+    port: int = Field(default=25, ge=1, le=65535)
+    starttls: bool = True
+    """Whether the connection must be encrypted; false: it is not."""
+    sender: str = ""
+    """Mail address of the sender."""
+    user: str = ""
+    """Name to log in with; empty: no login."""
+    url: str = Field(default="", pattern=_ADDRESS)
+    """Address of the receiver, without token; empty: that of the service."""
+    allow_hosts: tuple[str, ...] = ()
+    """Private hosts, or ``host:port``, that may be contacted."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        missing = {"smtp": ("host", "sender"), "webhook": ("url",)}.get(self.kind, ())
+        other = {"url", "allow_hosts"} if self.kind == "smtp" else {"host", "port", "starttls", "sender", "user"}
+        if lacking := [name for name in missing if not getattr(self, name)]:
+            msg = f"a channel of kind {self.kind!r} needs {' and '.join(lacking)}"
+            raise ValueError(msg)
+        if foreign := sorted(other & self.model_fields_set):
+            msg = f"a channel of kind {self.kind!r} has no {foreign[0]!r}"
+            raise ValueError(msg)
+        return self
+
+
+class OperatorsSettings(_Section):
+    """``[operators]``: who is notified of failed nights, silence and unanswered alerts."""
+
+    channels: tuple[str, ...] = ()
+    email: str = ""
+    """Mail addresses for channels of kind ``smtp``, separated by commas."""
+
+
+class HeartbeatSettings(_Section):
+    """``[heartbeat]``: an address that is requested when a night starts and ends (dialect of healthchecks)."""
+
+    url: str = Field(default="", pattern=_ADDRESS)
+    """Empty: none."""
+    allow_hosts: tuple[str, ...] = ()
+
+
+class AnswersSettings(_Section):
+    """``[answers]``: the page where managers answer alerts."""
+
+    base_url: str = Field(default="", pattern=_ADDRESS)
+    """Public address of ``regrowth serve``; empty: messages have no link to answer."""
+    valid_days: float = Field(default=30.0, gt=0)
+    """Time from the sending of a message until its links expire. [day]"""
 
 
 class Settings(BaseSettings):
@@ -144,6 +221,26 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     outputs: OutputsSettings = OutputsSettings()
     alerts: AlertsSettings = AlertsSettings()
+    channels: dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,40}$")], ChannelSettings] = {}
+    operators: OperatorsSettings = OperatorsSettings()
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
+    answers: AnswersSettings = AnswersSettings()
+
+    @model_validator(mode="after")
+    def _known_channels(self) -> Self:
+        if "files" in self.channels:
+            msg = "[channels.files]: this name is taken by messages/; choose another"
+            raise ValueError(msg)
+        for section, names in (("alerts", self.alerts.channels), ("operators", self.operators.channels)):
+            for name in names:
+                if name not in self.channels:
+                    msg = f"[{section}] channels: there is no [channels.{name}]"
+                    raise ValueError(msg)
+        kinds = {self.channels[name].kind for name in self.operators.channels}
+        if "smtp" in kinds and not self.operators.email:
+            msg = "[operators] has a channel of kind 'smtp': give their address as email"
+            raise ValueError(msg)
+        return self
 
     @field_validator("source", mode="before")
     @classmethod
@@ -219,7 +316,8 @@ def _known_keys(place: list[str]) -> list[str]:
     """Keys of a section; of the whole file where `place` is empty."""
     if not place:
         return list(Settings.model_fields)
-    section: Any = SourceSettings if place[0] == "source" else Settings.model_fields[place[0]].annotation
+    several: dict[str, Any] = {"source": SourceSettings, "channels": ChannelSettings}
+    section: Any = several.get(place[0], Settings.model_fields[place[0]].annotation)
     return list(section.model_fields)
 
 
@@ -240,7 +338,7 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
             "terrain": terrain.model_copy(update={"path": absolute(terrain.path)}),
             "rain": rain.model_copy(update={"path": absolute(rain.path)}),
             "store": StoreSettings(root=folder / settings.store.root),
-            "outputs": OutputsSettings(root=folder / settings.outputs.root),
+            "outputs": settings.outputs.model_copy(update={"root": folder / settings.outputs.root}),
             "ledger": LedgerSettings(url=url.render_as_string(hide_password=False)),
         }
     )

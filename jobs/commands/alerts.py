@@ -13,7 +13,7 @@ from jobs.exits import Exit
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
-    from monitor.alerts.alert import Alert
+    from monitor.alerts.alert import Alert, AlertEvent
 
 app = new_app(help="Alerts that were raised, and the answers to them.", no_args_is_help=True)
 
@@ -44,9 +44,10 @@ def alerts_list(
 @app.command("ack")
 def alerts_ack(alert_id: AlertId, config: Config = None, note: Note = None, as_json: AsJson = False) -> None:
     """Acknowledge an alert: someone is dealing with it."""
+    from monitor.alerts.alert import AlertEvent
     from monitor.alerts.lifecycle import acknowledge
 
-    _change(config, alert_id, lambda alert: acknowledge(alert, note=note), as_json=as_json)
+    _change(config, alert_id, AlertEvent.ACKNOWLEDGED, lambda alert: acknowledge(alert, note=note), as_json=as_json)
 
 
 @app.command("snooze")
@@ -57,12 +58,13 @@ def alerts_snooze(
     as_json: AsJson = False,
 ) -> None:
     """Silence an alert until a day, unless it gets worse."""
+    from monitor.alerts.alert import AlertEvent
     from monitor.alerts.lifecycle import snooze
 
     if until.date() <= today():
         msg = f"{until.date()} is not after today"
         raise typer.BadParameter(msg, param_hint="--until")
-    _change(config, alert_id, lambda alert: snooze(alert, until.date()), as_json=as_json)
+    _change(config, alert_id, AlertEvent.SNOOZED, lambda alert: snooze(alert, until.date()), as_json=as_json)
 
 
 @app.command("resolve")
@@ -70,16 +72,26 @@ def alerts_resolve(
     alert_id: AlertId,
     verdict: Annotated[str, typer.Option(help="confirmed, false-alarm or treated.")],
     config: Config = None,
+    reason: Annotated[str | None, typer.Option(help="Cause of a false alarm.")] = None,
     note: Note = None,
     as_json: AsJson = False,
 ) -> None:
     """Close an alert with the finding from the field."""
+    from monitor.alerts.alert import AlertEvent, FalseAlarmReason, Verdict
     from monitor.alerts.lifecycle import resolve
 
-    if verdict not in ("confirmed", "false-alarm", "treated"):
-        msg = f"{verdict!r} is none of confirmed, false-alarm, treated"
+    if verdict not in tuple(Verdict):
+        msg = f"{verdict!r} is none of {', '.join(Verdict)}"
         raise typer.BadParameter(msg, param_hint="--verdict")
-    _change(config, alert_id, lambda alert: resolve(alert, answer=verdict, note=note, day=today()), as_json=as_json)
+    if reason is not None and (verdict != Verdict.FALSE_ALARM or reason not in tuple(FalseAlarmReason)):
+        msg = f"a false alarm has one of the reasons {', '.join(FalseAlarmReason)}; another verdict has none"
+        raise typer.BadParameter(msg, param_hint="--reason")
+    answer, cause = Verdict(verdict), FalseAlarmReason(reason) if reason else None
+
+    def answered(alert: "Alert") -> "Alert":
+        return resolve(alert, answer=answer, reason=cause, note=note, day=today())
+
+    _change(config, alert_id, AlertEvent.ANSWERED, answered, as_json=as_json)
 
 
 @app.command("release")
@@ -103,21 +115,29 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
     raise typer.Exit(Exit.SOME_FAILED if waiting else Exit.DONE)
 
 
-def _change(config: Path | None, alert_id: str, change: Callable[["Alert"], "Alert"], *, as_json: bool) -> None:
+def _change(
+    config: Path | None,
+    alert_id: str,
+    event: "AlertEvent",
+    change: Callable[["Alert"], "Alert"],
+    *,
+    as_json: bool,
+) -> None:
+    from jobs.alerting import record_event
     from jobs.records import from_json, to_json
     from monitor.alerts.alert import Alert
 
     with installation(config) as (_, ledger), ledger.transaction() as t:
-        alert = next((alert for alert in t.alerts() if alert["id"] == alert_id), None)
-        if alert is None:
+        stored = t.alert(alert_id)
+        if stored is None:
             msg = f"no alert {alert_id!r}; 'regrowth alerts list --all' lists all alerts"
             raise BadData(msg)
-        if alert["state"] == "resolved":
+        if stored["state"] == "resolved":
             msg = f"alert {alert_id!r} is resolved already"
             raise BadData(msg)
-        changed = to_json(change(from_json(alert, Alert)))
-        t.save_alert(changed)
+        changed = change(from_json(stored, Alert))
+        record_event(t, changed, event, day=today(), by="command")
     if as_json:
-        print_json(changed)
+        print_json(to_json(changed))
     else:
-        typer.echo(f"{alert_id}: {changed['state']}")
+        typer.echo(f"{alert_id}: {changed.state}")

@@ -189,7 +189,7 @@ def replant(
         print_json(episode)
         return
     already = "" if episode["new"] else " already"
-    treated = f" Alert {episode['alert']} is resolved as treated." if episode["alert"] else ""
+    treated = "".join(f" Alert {printable(alert)} is resolved as treated." for alert in episode["alerts"])
     typer.echo(
         f"{printable(site)}: episode {episode['episode']}, from {episode['start']}{already}; "
         f"false-alarm budget {episode['alpha']:.3g}.{treated}"

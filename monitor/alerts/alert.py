@@ -1,8 +1,9 @@
-"""Alerts about sites, their states, and notices of their changes."""
+"""Alerts about sites, their states, and the events that change them."""
 
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import Final
 
 from monitor.verdict.assessment import AlertLevel
 
@@ -17,19 +18,56 @@ class AlertState(StrEnum):
 
 
 class AlertEvent(StrEnum):
-    """Change of an alert that is reported to a person."""
+    """Change of an alert."""
 
     OPENED = "opened"
     WORSENED = "worsened"
+    REOPENED = "reopened"
+    """It was resolved, and its cause is back."""
+    WOKEN = "woken"
+    """The time for which it was snoozed is over, and its cause is still seen."""
     RESOLVED = "resolved"
+    """By a night: its cause is gone."""
+    ACKNOWLEDGED = "acknowledged"
+    SNOOZED = "snoozed"
+    ANSWERED = "answered"
+    """Resolved by a person."""
+    CLOSED = "closed"
+    """Resolved without an answer about the field: the site was retired."""
+    ESCALATED = "escalated"
+    """Nobody answered in time, and the operators were notified."""
+
+
+REPORTED: Final = frozenset(
+    {AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.WOKEN, AlertEvent.RESOLVED}
+)
+"""Events that are reported to the manager of the site."""
+
+
+class Verdict(StrEnum):
+    """Finding from the field."""
+
+    CONFIRMED = "confirmed"
+    FALSE_ALARM = "false-alarm"
+    TREATED = "treated"
+
+
+class FalseAlarmReason(StrEnum):
+    """What a false alarm was caused by."""
+
+    HARVEST = "harvest"
+    SNOW = "snow"
+    CLOUD = "cloud"
+    GRAZING = "grazing"
+    OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One alert about one site. A site has at most one alert that is not resolved."""
+    """One alert: a site and the rule that it is about. It opens again rather than being raised a second time."""
 
     id: str
-    """Site and day of opening, so that a repeated night gives the same id."""
+    """See :func:`alert_id`."""
     site: str
     level: AlertLevel
     """``watch`` or ``red``; may rise but never falls until the alert is resolved."""
@@ -37,22 +75,31 @@ class Alert:
     """``failure``, ``disturbance`` or ``erosion``."""
     state: AlertState
     opened: date
+    """Day on which it opened, or opened again."""
     updated: date
-    """Day of the last assessment that changed it."""
+    """Day of the last change."""
     clear_since: date | None = None
     """First day on which the cause was gone; None: the cause is present."""
     snoozed_until: date | None = None
-    answer: str | None = None
-    """Finding from the field: ``confirmed``, ``false-alarm`` or ``treated``; None: no answer yet."""
+    answer: Verdict | None = None
+    """Newest finding from the field since it opened; None: no answer yet."""
+    answer_reason: FalseAlarmReason | None = None
+    """Of a false alarm."""
     note: str | None = None
+
+
+def alert_id(site: str, rule: str) -> str:
+    """Id of the alert about a site by a rule."""
+    return f"{site}/{rule}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Notice of one event of an alert. Receivers recognise a repeated notice by its id."""
+    """Notice of one event of an alert."""
 
     id: str
-    """Id of the alert and number of the event: used as Message-ID and idempotency key."""
+    """Id of the alert and number of the event."""
     alert: Alert
+    """As it was after the event."""
     event: AlertEvent
     day: date

@@ -4,11 +4,12 @@ An alert stays the same alert until it is resolved, so that a value near its thr
 Missing data is neither confirmation nor recovery, so nights without new evidence change nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Final
 
-from monitor.alerts.alert import Alert, AlertEvent, AlertState
+from monitor.alerts.alert import Alert, AlertEvent, AlertState, FalseAlarmReason, Verdict, alert_id
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
 QUIET_DAYS: Final = 30
@@ -23,32 +24,42 @@ MASS_FALL_MIN_SITES: Final = 5
 _ORDER: Final = {AlertLevel.NONE: 0, AlertLevel.WATCH: 1, AlertLevel.RED: 2}
 
 
-def next_alert(last: Alert | None, assessment: Assessment) -> tuple[Alert | None, AlertEvent | None]:
-    """Apply the assessment of a night to the newest alert of its site, resolved or not (None: it never had one).
+def next_alerts(
+    alerts: Sequence[Alert], assessment: Assessment, previous: Assessment | None
+) -> list[tuple[Alert, AlertEvent | None]]:
+    """Apply the assessment of a night to the alerts of its site.
+
+    A night without a new scene changes nothing: it neither confirms nor resolves. While one rule raises an alert, those
+    of the other rules stay as they are, since an assessment names one rule only.
+
+    Parameters
+    ----------
+    alerts : sequence of Alert
+        All alerts of the site, resolved or not.
+    assessment, previous : Assessment
+        Of this night, and the one before it (None: there is none).
 
     Returns
     -------
-    (Alert or None, AlertEvent or None)
-        The alert after the night (None: none exists and none opens), and the event to report (None: nothing).
+    list of (Alert, AlertEvent or None)
+        The alerts that changed, each with the event (None: only what the next nights need to know changed).
     """
-    if assessment.status is Status.INSUFFICIENT_DATA:
-        return last, None
-    level, day = assessment.alert, assessment.as_of
-    if last is not None and last.state is not AlertState.RESOLVED:
-        return _continue(last, assessment)
-    if level is AlertLevel.NONE:
-        return (replace(last, clear_since=day) if last is not None and last.clear_since is None else last), None
-    rule = assessment.alert_rule or "failure"
-    if last is not None and already_answered(last, level, rule):
-        return last, None
-    name = f"{assessment.site}/{day.isoformat()}"
-    if last is not None and last.opened == day:  # answered, with another cause on the same day
-        name = f"{name}-{int(last.id.removeprefix(name).removeprefix('-') or 1) + 1}"
-    alert = Alert(
-        id=name, site=assessment.site, level=level, rule=rule, state=AlertState.OPEN,
-        opened=day, updated=day,
-    )  # fmt: skip
-    return alert, AlertEvent.OPENED
+    if assessment.status is Status.INSUFFICIENT_DATA or not _sees_more(assessment, previous):
+        return []
+    if assessment.alert is AlertLevel.NONE:
+        steps = [_without_cause(alert, assessment) for alert in alerts]
+    else:
+        rule = assessment.alert_rule or "failure"
+        last = next((alert for alert in alerts if alert.rule == rule), None)
+        steps = [_with_cause(last, assessment, rule)]
+    known = {alert.id: alert for alert in alerts}
+    return [(alert, event) for alert, event in steps if alert != known.get(alert.id)]
+
+
+def _sees_more(assessment: Assessment, previous: Assessment | None) -> bool:
+    """Whether an assessment rests on scenes that the previous one did not have."""
+    seen = (assessment.n_scenes, assessment.last_observed)
+    return previous is None or seen != (previous.n_scenes, previous.last_observed)
 
 
 def is_mass_fall(fell: int, sites: int) -> bool:
@@ -59,28 +70,47 @@ def is_mass_fall(fell: int, sites: int) -> bool:
     return fell >= MASS_FALL_MIN_SITES and fell >= MASS_FALL_SHARE * sites
 
 
-def _continue(alert: Alert, assessment: Assessment) -> tuple[Alert, AlertEvent | None]:
+def _with_cause(last: Alert | None, assessment: Assessment, rule: str) -> tuple[Alert, AlertEvent | None]:
+    """The alert of a rule after a night on which the rule raises it."""
     level, day = assessment.alert, assessment.as_of
-    if alert.state is AlertState.SNOOZED and alert.snoozed_until is not None and day >= alert.snoozed_until:
-        alert = replace(alert, state=AlertState.OPEN, snoozed_until=None)
-    if _ORDER[level] > _ORDER[alert.level]:
-        rule = assessment.alert_rule or alert.rule
-        worse = replace(alert, level=level, rule=rule, state=AlertState.OPEN, updated=day, clear_since=None)
-        return replace(worse, snoozed_until=None), AlertEvent.WORSENED
-    if level is not AlertLevel.NONE:
-        return replace(alert, clear_since=None), None
+    if last is None:
+        name = alert_id(assessment.site, rule)
+        opened = Alert(
+            id=name, site=assessment.site, level=level, rule=rule, state=AlertState.OPEN, opened=day, updated=day
+        )
+        return opened, AlertEvent.OPENED
+    worse = _ORDER[level] > _ORDER[last.level]
+    if last.state is AlertState.RESOLVED:
+        was_gone = last.clear_since is not None and (day - last.clear_since).days >= QUIET_DAYS
+        if last.answer is not None and not worse and not was_gone:
+            return replace(last, clear_since=None), None
+        again = replace(last, level=level, state=AlertState.OPEN, opened=day, updated=day, clear_since=None)
+        return replace(again, answer=None, answer_reason=None, note=None), AlertEvent.REOPENED
+    if worse:
+        alert = replace(last, level=level, state=AlertState.OPEN, updated=day, clear_since=None, snoozed_until=None)
+        return alert, AlertEvent.WORSENED
+    if last.state is AlertState.SNOOZED and last.snoozed_until is not None and day >= last.snoozed_until:
+        alert = replace(last, state=AlertState.OPEN, updated=day, clear_since=None, snoozed_until=None)
+        return alert, AlertEvent.WOKEN
+    return replace(last, clear_since=None), None
+
+
+def _without_cause(alert: Alert, assessment: Assessment) -> tuple[Alert, AlertEvent | None]:
+    """An alert after a night on which no rule raises an alert."""
+    day = assessment.as_of
     if alert.clear_since is None:
         return replace(alert, clear_since=day), None
+    if alert.state is AlertState.RESOLVED:
+        return alert, None
     seen = assessment.last_observed is not None and assessment.last_observed >= alert.clear_since
     if seen and (day - alert.clear_since).days >= QUIET_DAYS:
-        return replace(alert, state=AlertState.RESOLVED, updated=day), AlertEvent.RESOLVED
+        return replace(alert, state=AlertState.RESOLVED, updated=day, snoozed_until=None), AlertEvent.RESOLVED
     return alert, None
 
 
-def already_answered(last: Alert, level: AlertLevel, rule: str) -> bool:
-    """Whether a person has answered an alert with this cause already, and it neither got worse nor was gone since."""
-    same = last.answer is not None and last.rule == rule and last.clear_since is None
-    return same and _ORDER[level] <= _ORDER[last.level]
+def is_answered(alert: Alert) -> bool:
+    """Whether a person has answered an alert whose cause is still seen."""
+    return alert.state is AlertState.RESOLVED and alert.answer is not None and alert.clear_since is None
 
 
 def acknowledge(alert: Alert, *, note: str | None = None) -> Alert:
@@ -93,17 +123,21 @@ def snooze(alert: Alert, until: date) -> Alert:
     return replace(alert, state=AlertState.SNOOZED, snoozed_until=until)
 
 
-def resolve(alert: Alert, *, answer: str, note: str | None, day: date) -> Alert:
+def resolve(
+    alert: Alert, *, answer: Verdict, reason: FalseAlarmReason | None = None, note: str | None, day: date
+) -> Alert:
     """Alert closed by a person on a day.
 
     Parameters
     ----------
     alert : Alert
-        Alert that is not resolved.
-    answer : str
-        Finding from the field: ``confirmed``, ``false-alarm`` or ``treated``.
+        The alert; one that is resolved already gets a newer answer.
+    answer : Verdict
+        Finding from the field.
+    reason : FalseAlarmReason or None
+        Cause of a false alarm.
     note : str or None
         What was seen or done; None: the earlier note stays.
     """
-    closed = replace(alert, state=AlertState.RESOLVED, answer=answer, updated=day, clear_since=None)
-    return replace(closed, note=note or alert.note)
+    closed = replace(alert, state=AlertState.RESOLVED, answer=answer, answer_reason=reason, updated=day)
+    return replace(closed, note=note or alert.note, snoozed_until=None)

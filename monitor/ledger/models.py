@@ -134,30 +134,86 @@ class AssessmentRow(Base):
 
 
 class AlertRow(Base):
-    """One alert in its present state."""
+    """One alert in its present state: the sum of its events."""
 
     __tablename__ = "alerts"
 
     id: Mapped[str] = mapped_column(String(500), primary_key=True)
+    """Site and rule."""
     site: Mapped[str] = mapped_column(String(400), index=True)
     state: Mapped[str] = mapped_column(String(20), index=True)
     opened: Mapped[str] = mapped_column(String(10))
     payload: Mapped[dict[str, Any]]
 
 
+class AlertEventRow(Base):
+    """One change of an alert, by a night or by a person. Never edited and never deleted."""
+
+    __tablename__ = "alert_events"
+    __table_args__ = (UniqueConstraint("alert", "number"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    alert: Mapped[str] = mapped_column(String(500))
+    number: Mapped[int] = mapped_column(Integer)
+    """From 1 for each alert."""
+    kind: Mapped[str] = mapped_column(String(20))
+    time: Mapped[str] = mapped_column(String(40))
+    link: Mapped[str | None] = mapped_column(String(64), unique=True)
+    """Answer link by which it came; each can be used once. None: it came by a night or a command."""
+    payload: Mapped[dict[str, Any]]
+
+
+class PhotoRow(Base):
+    """One photo of an answer, as it was encoded again by this program."""
+
+    __tablename__ = "photos"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of the content."""
+    alert: Mapped[str] = mapped_column(String(500), index=True)
+    number: Mapped[int] = mapped_column(Integer)
+    """Number of the event that it belongs to."""
+    taken: Mapped[str | None] = mapped_column(String(40))
+    """Time stated in the file, ISO 8601; None: not stated."""
+    latitude: Mapped[float | None] = mapped_column(Float)
+    """Position stated in the file. [degree]"""
+    longitude: Mapped[float | None] = mapped_column(Float)
+    content: Mapped[bytes]
+    """JPEG."""
+
+
 class NoticeRow(Base):
-    """One notice in the outbox, written in the same transaction as the change that it reports."""
+    """One notice to one recipient in the outbox, written in the same transaction as the change that it reports.
+
+    Notices with the same `message` are sent as one message.
+    """
 
     __tablename__ = "outbox"
+    __table_args__ = (UniqueConstraint("event", "channel", "recipient"),)
 
-    id: Mapped[str] = mapped_column(String(500), primary_key=True)
-    alert: Mapped[str] = mapped_column(String(500), index=True)
-    site: Mapped[str] = mapped_column(String(400))
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    event: Mapped[str] = mapped_column(String(600))
+    """What it reports, for instance id and number of the event of an alert: the same event is not reported twice."""
+    channel: Mapped[str] = mapped_column(String(40))
+    recipient: Mapped[str] = mapped_column(String(320))
+    """Mail address; empty for a channel with one receiver."""
+    kind: Mapped[str] = mapped_column(String(20))
     day: Mapped[str] = mapped_column(String(10))
+    site: Mapped[str | None] = mapped_column(String(400))
+    alert: Mapped[str | None] = mapped_column(String(500), index=True)
     payload: Mapped[dict[str, Any]]
-    sent: Mapped[str | None] = mapped_column(String(40), index=True)
-    """Time at which it was sent or withdrawn; None: it waits."""
+    state: Mapped[str] = mapped_column(String(10), index=True)
+    """``waiting``, ``held``, ``sent``, ``dead`` or ``withdrawn``."""
+    message: Mapped[str | None] = mapped_column(String(64), index=True)
+    """Id of the message; None: not tried yet."""
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    first_tried: Mapped[str | None] = mapped_column(String(40))
+    next_try: Mapped[str | None] = mapped_column(String(40))
+    """Earliest time of the next attempt between nights."""
+    lease: Mapped[str | None] = mapped_column(String(40))
+    """Time until which a sender is at work on it; None: nobody is."""
+    sent: Mapped[str | None] = mapped_column(String(40))
     reported_day: Mapped[str | None] = mapped_column(String(10))
     """Day of the assessment that its message described: that of the notice, or a later one if it had to wait."""
     error: Mapped[str | None] = mapped_column(Text)
-    """Why it waits or was withdrawn."""
+    """Why it waits, is held, died or was withdrawn; else what the receiver answered."""

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from monitor.ledger.models import (
+    AlertEventRow,
     AlertRow,
     AssessmentRow,
     Base,
@@ -20,12 +21,18 @@ from monitor.ledger.models import (
     EpisodeRow,
     GroundDataRow,
     NoticeRow,
+    PhotoRow,
     RunRow,
     SiteVersion,
     SnapshotRow,
 )
 
 type Payload = dict[str, Any]
+
+_EVENT_COLUMNS = (
+    AlertEventRow.alert, AlertEventRow.number, AlertEventRow.kind, AlertEventRow.time, AlertEventRow.link,
+    AlertEventRow.payload,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,19 +206,14 @@ class Transaction:
 
     # alerts and the outbox
 
-    def last_alert(self, site: str) -> Payload | None:
-        """Newest alert of a site, resolved or not; None: it never had one."""
-        newest = (AlertRow.opened.desc(), AlertRow.id.desc())
-        query = select(AlertRow.payload).where(AlertRow.site == site).order_by(*newest).limit(1)
-        return self._connection.execute(query).scalar()
+    def alert(self, alert: str) -> Payload | None:
+        """Alert with an id; None: there is none."""
+        return self._connection.execute(select(AlertRow.payload).where(AlertRow.id == alert)).scalar()
 
-    def last_alerts(self) -> dict[str, Payload]:
-        """Newest alert of every current site that had one, resolved or not."""
-        of_site = select(AlertRow.id).where(AlertRow.site == SiteVersion.site)
-        newest = of_site.order_by(AlertRow.opened.desc(), AlertRow.id.desc()).limit(1).correlate(SiteVersion)
-        query = select(SiteVersion.site, AlertRow.payload)
-        query = query.join(AlertRow, AlertRow.id == newest.scalar_subquery()).where(SiteVersion.current)
-        return {row.site: row.payload for row in self._connection.execute(query)}
+    def alerts_of(self, site: str) -> list[Payload]:
+        """All alerts of a site, resolved or not, by id."""
+        query = select(AlertRow.payload).where(AlertRow.site == site).order_by(AlertRow.id)
+        return list(self._connection.execute(query).scalars())
 
     def alerts(self, states: Iterable[str] | None = None) -> list[Payload]:
         """Alerts in the given states, or all alerts, oldest first."""
@@ -225,40 +227,83 @@ class Transaction:
         row = {key: alert[key] for key in ("id", "site", "state", "opened")}
         self._upsert(AlertRow, {**row, "payload": alert}, ("id",))
 
-    def add_notice(self, notice: Payload, *, site: str) -> None:
-        """Put a notice into the outbox, unless one of the same id is there."""
-        row = {"id": notice["id"], "alert": notice["alert"]["id"], "site": site, "day": notice["day"]}
-        self._upsert(NoticeRow, {**row, "payload": notice}, ("id",), keep=True)
+    def add_event(self, alert: str, kind: str, payload: Payload, *, time: str, link: str | None = None) -> int:
+        """Append an event to an alert; returns its number."""
+        query = select(func.count()).where(AlertEventRow.alert == alert)
+        number = self._connection.execute(query).scalar_one() + 1
+        row = {"alert": alert, "number": number, "kind": kind, "time": time, "link": link, "payload": payload}
+        self._connection.execute(insert(AlertEventRow), [row])
+        return number
 
-    def count_notices(self, alert: str) -> int:
-        """Number of notices of an alert, sent or not."""
-        return self._connection.execute(select(func.count()).where(NoticeRow.alert == alert)).scalar_one()
+    def events(self, alert: str) -> list[Payload]:
+        """Events of an alert, first one first: ``number, kind, time, link`` and the entries of their payload."""
+        query = select(*_EVENT_COLUMNS).where(AlertEventRow.alert == alert).order_by(AlertEventRow.number)
+        return [_event(row) for row in self._connection.execute(query)]
 
-    def unsent_notices(self) -> list[Payload]:
-        """Notices that wait to be sent, oldest first."""
-        query = select(NoticeRow.payload).where(NoticeRow.sent.is_(None)).order_by(NoticeRow.day, NoticeRow.id)
-        return [row.payload for row in self._connection.execute(query)]
+    def all_events(self) -> list[Payload]:
+        """Events of all alerts, oldest first, see :meth:`events`; each also with ``alert``."""
+        return [_event(row) for row in self._connection.execute(select(*_EVENT_COLUMNS).order_by(AlertEventRow.id))]
 
-    def any_notice_sent(self, alert: str) -> bool:
-        """Whether any notice of an alert was sent; withdrawn ones do not count."""
-        query = select(NoticeRow.id).where(NoticeRow.alert == alert)
-        query = query.where(NoticeRow.sent.is_not(None), NoticeRow.error.is_(None))
+    def link_was_used(self, link: str) -> bool:
+        """Whether an answer came by this link already."""
+        query = select(AlertEventRow.id).where(AlertEventRow.link == link)
         return self._connection.execute(query).first() is not None
 
-    def withdraw_notice(self, notice: str, *, why: str, now: str) -> None:
-        """Take a notice that is out of date from the outbox without sending it."""
-        self._change_notice(notice, sent=now, error=f"withdrawn: {why}")
+    def add_photo(self, photo: Payload) -> None:
+        """Store a photo of an answer, unless it is stored already; columns of :class:`PhotoRow`."""
+        self._upsert(PhotoRow, photo, ("id",), keep=True)
 
-    def mark_sent(self, notice: str, *, now: str, reported_day: str) -> None:
-        """Mark a notice as sent; its message described the assessment of `reported_day`."""
-        self._change_notice(notice, sent=now, reported_day=reported_day, error=None)
+    def photos(self, alert: str) -> list[Payload]:
+        """Photos of the answers to an alert; columns of :class:`PhotoRow`."""
+        table = PhotoRow.__table__
+        query = select(table).where(table.c.alert == alert).order_by(table.c.number, table.c.id)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
 
-    def mark_unsent(self, notice: str, *, error: str) -> None:
-        """Store why a notice could not be sent; the next run tries again."""
-        self._change_notice(notice, error=error)
+    # the outbox
 
-    def _change_notice(self, notice: str, **columns: str | None) -> None:
-        self._connection.execute(update(NoticeRow).where(NoticeRow.id == notice).values(**columns))
+    def add_notice(
+        self,
+        event: str,
+        kind: str,
+        payload: Payload,
+        *,
+        day: str,
+        recipients: Iterable[tuple[str, str]],
+        site: str | None = None,
+        alert: str | None = None,
+    ) -> int:
+        """Put a notice for each recipient (channel, address) into the outbox, unless the event is there for it.
+
+        Returns the number of recipients that are new.
+        """
+        known = select(NoticeRow.channel, NoticeRow.recipient).where(NoticeRow.event == event)
+        there = {tuple(row) for row in self._connection.execute(known)}
+        rows = [
+            {
+                "event": event, "channel": channel, "recipient": address, "kind": kind, "day": day, "site": site,
+                "alert": alert, "payload": payload, "state": "waiting", "attempts": 0,
+            }
+            for channel, address in dict.fromkeys(recipients)
+            if (channel, address) not in there
+        ]  # fmt: skip
+        if rows:
+            self._connection.execute(insert(NoticeRow), rows)
+        return len(rows)
+
+    def notices(self, *states: str) -> list[Payload]:
+        """Notices in the given states, oldest first; columns of :class:`NoticeRow`."""
+        table = NoticeRow.__table__
+        query = select(table).where(table.c.state.in_(states)).order_by(table.c.day, table.c.id)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    def change_notices(self, ids: Iterable[int], **columns: Any) -> None:
+        """Set columns of :class:`NoticeRow` of some notices."""
+        self._connection.execute(update(NoticeRow).where(NoticeRow.id.in_(list(ids))).values(**columns))
+
+    def any_notice_sent(self, alert: str) -> bool:
+        """Whether any notice of an alert was sent."""
+        query = select(NoticeRow.id).where(NoticeRow.alert == alert, NoticeRow.state == "sent")
+        return self._connection.execute(query).first() is not None
 
     # runs
 
@@ -302,3 +347,8 @@ class Transaction:
         else:
             statement = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
         self._connection.execute(statement, [row])
+
+
+def _event(row: Any) -> Payload:
+    columns = dict(row._mapping)
+    return {**columns.pop("payload"), **columns}

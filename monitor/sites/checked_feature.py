@@ -35,6 +35,7 @@ COHORT_ROUNDING = 0.011
 """Accepted deviation of the sum of cohort shares from 1, due to rounding to hundredths; shares are then scaled. [1]"""
 _DATE = re.compile(r"(\d{4})([-/])(\d{1,2})\2(\d{1,2})([T ][\d:.]+(Z|[+-]\d{2}(:?\d{2})?)?)?", re.ASCII)
 """Year first: 04/05/2021 is ambiguous. A time of day, which GIS programs add, is ignored."""
+_EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,8 +79,9 @@ class CheckedFeature:
             return None
         text = _plain(value)
         if has_invisible(text):
-            if name == "manager_channel":
-                self.add("BAD_CHANNEL", f"manager_channel has control characters: {shown(text)}.", "Type it again.")
+            if name in ("manager_channel", "manager_email"):
+                code = "BAD_CHANNEL" if name == "manager_channel" else "BAD_EMAIL"
+                self.add(code, f"{name} has control characters: {shown(text)}.", "Type it again.")
                 return None
             message = f"{name} has control characters, line ends or changes of writing direction: {shown(text)}."
             self.add("TEXT_CLEANED", message, "They are removed; type it again to silence this warning.", refuses=False)
@@ -141,6 +143,7 @@ def check_feature(feature: Feature, place: int, columns: Mapping[str, str | None
             message = f"The column {shown(column)} is unknown and not read."
             checked.add("UNKNOWN_COLUMN", message, f"Did you mean {near!r}?", refuses=False)
     values = {name: checked.text(name) for name in ("name", "province", "partner", "manager_name", "manager_channel")}
+    email = _email(checked)
     start = _start(checked)
     intervention = checked.choice("intervention", INTERVENTIONS, required=True)
     biome = checked.choice("biome", tuple(BIOMES), required=True)
@@ -169,10 +172,24 @@ def check_feature(feature: Feature, place: int, columns: Mapping[str, str | None
         intervention=intervention, biome=biome, plan=plan, hectares=outline.hectares, subtype=subtype,
         province=values["province"], programme_year=None if year is None else int(year), partner=values["partner"],
         slope_degrees=slope, manager_name=values["manager_name"], manager_language=language or "en",
-        manager_channel=values["manager_channel"], cohorts=cohorts,
+        manager_email=email, manager_channel=values["manager_channel"], cohorts=cohorts,
     )  # fmt: skip
     checked.site = replace(site, version=site_version(site))
     return checked
+
+
+def _email(checked: CheckedFeature) -> str | None:
+    """Address of the manager, a plain one or several separated by commas; None if empty or invalid."""
+    value = checked.text("manager_email")
+    if value is None:
+        return None
+    addresses = [address.strip() for address in re.split("[,;，；]", value)]
+    if not all(_EMAIL.fullmatch(address) for address in addresses):
+        fix = "Write it as name@example.org, several separated by commas."
+        message = f"manager_email is {shown(value)}, which is no mail address; alerts go to the operators."
+        checked.add("BAD_EMAIL", message, fix, refuses=False)
+        return None
+    return ", ".join(dict.fromkeys(addresses))
 
 
 def _site_id(checked: CheckedFeature) -> str | None:

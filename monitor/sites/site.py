@@ -63,8 +63,10 @@ class Site:
     manager_name: str | None = None
     manager_language: str = "en"
     """``zh`` or ``en``."""
+    manager_email: str | None = None
+    """Address for alerts by mail."""
     manager_channel: str | None = None
-    """Channel of alerts; None: a file under ``messages/``."""
+    """Name of the configured channel for alerts; None: the default channels (:mod:`monitor.alerts.recipients`)."""
     cohorts: tuple[tuple[date, float], ...] = ()
     """Parts that were begun on different days: day, ascending from the start, and share of the area, summing to 1;
     empty: all of it was begun at the start."""
@@ -92,6 +94,7 @@ def site_version(site: Site) -> str:
     content["start"] = site.start.isoformat()
     content["plan"] = asdict(site.plan)
     content["cohorts"] = [(begun.isoformat(), share) for begun, share in site.cohorts]
-    if not site.cohorts:
-        del content["cohorts"]  # sites without cohorts keep the version that they had before cohorts existed
+    for later in ("cohorts", "manager_email"):  # sites without one keep the version from before it existed
+        if not content[later]:
+            del content[later]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Channels: ways to deliver a message. One file for each receiver's protocol."""

@@ -1,0 +1,58 @@
+"""What a message about an alert is composed from."""
+
+from dataclasses import dataclass, field
+from datetime import date
+
+import numpy as np
+
+from monitor.alerts.alert import Alert, AlertEvent
+from monitor.sites.site import Site
+from monitor.verdict.assessment import Assessment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorstPatch:
+    """The ground of a site where regrowth is most likely absent: the first place to look."""
+
+    latitude: float
+    """Of a point inside, WGS 84. [degree]"""
+    longitude: float
+    hectares: float
+    ring: tuple[tuple[float, float], ...]
+    """Outline: closed, longitude and latitude (EPSG:4326)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SitePicture:
+    """A site and its surroundings in natural colour."""
+
+    date: date
+    rgb: np.ndarray = field(repr=False)
+    """(y, x, 3) uint8."""
+    outline: np.ndarray = field(repr=False)
+    """(n, 2) outline of the site, x right, y down; rings separated by a row of NaN. [pixel]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertNews:
+    """One event of an alert, with what the recipient needs to know."""
+
+    alert: Alert
+    """As it is now."""
+    event: AlertEvent
+    day: date
+    """Day of the event."""
+    site: Site
+    """In the episode of the assessment."""
+    assessment: Assessment
+    """The latest one."""
+    patch: WorstPatch | None = None
+    """None: unknown."""
+    before: SitePicture | None = None
+    """Clearest scene before the start; None: unknown."""
+    now: SitePicture | None = None
+    """Newest clear scene; None: unknown."""
+    page: str | None = None
+    """Address of the page of the site; None: pages are not served."""
+    answer: str | None = None
+    """Address where the recipient can answer; None: answers are not served."""

@@ -1,0 +1,56 @@
+"""Who receives the messages about a site."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from monitor.sites.site import Site
+
+FILES: Final = "files"
+"""Name of the channel that writes messages to files, which every installation has."""
+
+
+class Recipient(NamedTuple):
+    """One receiver of messages."""
+
+    channel: str
+    """Name of a configured channel, or :data:`FILES`."""
+    address: str
+    """Mail address; empty for a channel that has one receiver."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressBook:
+    """The configured channels, and which of them are used for whom."""
+
+    kinds: Mapping[str, str]
+    """Kind of each configured channel by its name: ``smtp``, ``wecom``, ``dingtalk``, ``feishu``, ``webhook`` or
+    ``apprise``."""
+    default: Sequence[str] = ()
+    """Names of the channels of managers whose site names none."""
+    operators: Sequence[str] = ()
+    """Names of the channels of the operators."""
+    operators_email: str = ""
+    """Mail addresses of the operators, separated by commas."""
+
+    def of_site(self, site: Site) -> list[Recipient]:
+        """Recipients of the messages about a site: its manager, else the operators, else files.
+
+        A channel of kind ``smtp`` reaches a manager only with an address. A site that names an unknown channel goes to
+        the operators.
+        """
+        names = [site.manager_channel] if site.manager_channel else self.default
+        return self._reached(names, site.manager_email or "") or self.of_operators() or [Recipient(FILES, "")]
+
+    def of_operators(self) -> list[Recipient]:
+        """Recipients of the messages to the operators; may be empty."""
+        return self._reached(self.operators, self.operators_email)
+
+    def _reached(self, names: Sequence[str], emails: str) -> list[Recipient]:
+        addresses = [address.strip() for address in emails.split(",") if address.strip()]
+        reached: list[Recipient] = []
+        for name in names:
+            if name in self.kinds:
+                to = addresses if self.kinds[name] == "smtp" else [""]
+                reached += [Recipient(name, address) for address in to]
+        return list(dict.fromkeys(reached))
