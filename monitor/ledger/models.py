@@ -202,6 +202,8 @@ class NoticeRow(Base):
     site: Mapped[str | None] = mapped_column(String(400))
     alert: Mapped[str | None] = mapped_column(String(500), index=True)
     payload: Mapped[dict[str, Any]]
+    link: Mapped[str] = mapped_column(String(16), unique=True)
+    """Identifier of its answer link: random, so that a link of another or an earlier ledger never fits."""
     state: Mapped[str] = mapped_column(String(10), index=True)
     """``waiting``, ``held``, ``sent``, ``dead`` or ``withdrawn``."""
     message: Mapped[str | None] = mapped_column(String(64), index=True)

@@ -4,6 +4,7 @@ Parameters and results are plain values: sites, grounds and alerts are ids, days
 the record. `ground` is the key of :func:`monitor.sites.site.ground_key`.
 """
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -281,7 +282,7 @@ class Transaction:
         rows = [
             {
                 "event": event, "channel": channel, "recipient": address, "kind": kind, "day": day, "site": site,
-                "alert": alert, "payload": payload, "state": "waiting", "attempts": 0,
+                "alert": alert, "payload": payload, "link": secrets.token_hex(8), "state": "waiting", "attempts": 0,
             }
             for channel, address in dict.fromkeys(recipients)
             if (channel, address) not in there
@@ -295,6 +296,12 @@ class Transaction:
         table = NoticeRow.__table__
         query = select(table).where(table.c.state.in_(states)).order_by(table.c.day, table.c.id)
         return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    def notice_of_link(self, link: str) -> Payload | None:
+        """Notice that an answer link belongs to; columns of :class:`NoticeRow`. None: there is none."""
+        table = NoticeRow.__table__
+        row = self._connection.execute(select(table).where(table.c.link == link)).first()
+        return None if row is None else dict(row._mapping)
 
     def change_notices(self, ids: Iterable[int], **columns: Any) -> None:
         """Set columns of :class:`NoticeRow` of some notices."""

@@ -1,0 +1,83 @@
+"""Links by which the recipient of a message answers without logging in.
+
+A link is signed, so that nobody can make or change one, and carries the time at which it expires. That it is used once
+only is checked where answers are recorded.
+"""
+
+import hashlib
+import struct
+from datetime import UTC, datetime
+from typing import Final
+
+from itsdangerous import BadData, Signer
+from itsdangerous.encoding import base64_decode, base64_encode
+
+from monitor.errors import MonitorError
+
+_CONTENT: Final = struct.Struct(">8sd")
+"""Identifier of the notice, and time of expiry in seconds since 1970."""
+
+
+class LinkInvalid(MonitorError):
+    """The link was not made with this key, or was altered."""
+
+
+class LinkExpired(MonitorError):
+    """The link was valid, but only until an earlier time."""
+
+
+def answer_link(base_url: str, key: str, link: str, expires: datetime) -> str:
+    """Address at which the recipient of a notice answers.
+
+    Parameters
+    ----------
+    base_url : str
+        Address of the answer pages, ``[answers] base_url``.
+    key : str
+        Secret of the installation.
+    link : str
+        Identifier of the link of the notice: column `link` of the outbox, 16 hexadecimal digits.
+    expires : datetime
+        Time from which it is refused; fractions of a second count.
+    """
+    content = _CONTENT.pack(bytes.fromhex(link), expires.timestamp())
+    return f"{base_url.rstrip('/')}/a/{_signer(key).sign(base64_encode(content)).decode()}"
+
+
+def read_link(token: str, key: str, now: datetime) -> str:
+    """Identifier of the link that a token stands for.
+
+    Parameters
+    ----------
+    token : str
+        Last part of the address.
+    key : str
+        Secret of the installation.
+    now : datetime
+        Present time.
+
+    Raises
+    ------
+    LinkInvalid
+        The token was not made with this key, or was altered.
+    LinkExpired
+        Its time is over.
+    """
+    signer = _signer(key)
+    try:
+        signed = signer.unsign(token)
+        link, seconds = _CONTENT.unpack(base64_decode(signed))
+    except (BadData, struct.error) as error:
+        msg = "the link is damaged or not one of this programme"
+        raise LinkInvalid(msg) from error
+    if signer.sign(signed) != token.encode():  # base64 ignores the last bits: several texts have one signature
+        msg = "the link is damaged"
+        raise LinkInvalid(msg)
+    if now.timestamp() >= seconds:
+        msg = f"the link expired at {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+        raise LinkExpired(msg)
+    return str(link.hex())
+
+
+def _signer(key: str) -> Signer:
+    return Signer(key, salt=b"regrowth answer link", key_derivation="hmac", digest_method=hashlib.sha256)
