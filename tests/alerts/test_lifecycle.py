@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.alerts.alert import AlertEvent, AlertState
-from monitor.alerts.lifecycle import QUIET_DAYS, acknowledge, is_mass_fall, next_alert, resolve, snooze
+from monitor.alerts.lifecycle import QUIET_DAYS, acknowledge, is_mass_fall, resolve, snooze
+from monitor.alerts.lifecycle import next_alerts as next_alert
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
 FIRST = date(2026, 6, 1)

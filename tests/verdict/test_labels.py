@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.verdict import scores
 from benchmarks.verdict.simulate import World, simulate
-from monitor.alerts.lifecycle import next_alert
+from monitor.alerts.lifecycle import next_alerts
 from monitor.sites.site import Plan
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.status import LEVELS, STATUSES
@@ -59,7 +59,7 @@ def test_an_undecided_site_opens_no_alert_and_says_so():
     history = [a for seed in range(8) for a in assess_all(told(Story(theta=0.55, post=4), seed), SITE)]
     undecided = [a for a in history if a.status is Status.UNDECIDED]
     assert undecided
-    assert all(next_alert(None, a) == (None, None) for a in undecided)
+    assert all(next_alerts([], a, None) == [] for a in undecided)
     assert all("UNCERTAIN" in a.reasons and a.probability is None for a in undecided)
 
 
