@@ -12,6 +12,10 @@ class NotDelivered(MonitorError):
     """The message was not delivered now, and may be later: the receiver is down, busy, or not trusted."""
 
 
+class Unreachable(NotDelivered):
+    """No message gets through the channel now: no connection, no encryption, no login. The others need not be tried."""
+
+
 class Undeliverable(MonitorError):
     """The receiver refuses this message or recipient for good; trying again does not help."""
 
@@ -73,7 +77,7 @@ class Channel(Protocol):
         Raises
         ------
         NotDelivered
-            Not now; the same call may succeed later.
+            Not now; the same call may succeed later. :class:`Unreachable` where this holds for the whole channel.
         Undeliverable
             Never.
         """
