@@ -5,11 +5,12 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -21,6 +22,9 @@ from monitor.errors import MonitorError, as_disk_full
 if TYPE_CHECKING:
     from jobs.settings import Settings
     from monitor.ledger.ledger import Ledger
+
+REPORT_SECONDS: Final = 10
+"""Longest time that a stopped run takes to report that it was stopped. [s]"""
 
 UsageError: Any = typer.BadParameter.__base__
 """Raised for invalid usage. typer exports only a subclass of it."""
@@ -52,36 +56,54 @@ def main(app: typer.Typer, arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.STOPPED))  # so that partly written files are removed
     try:
         status = app(args=arguments, standalone_mode=False)
-    except UsageError as error:
-        _print_error(error.format_message())
-        sys.exit(Exit.USAGE)
-    except typer.Exit as error:
-        sys.exit(error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        sys.exit(Exit.STOPPED)
-    except MonitorError as error:
-        _print_error(str(error))
-        sys.exit(status_of(error))
-    except BrokenPipeError:
-        sys.exit(Exit.DONE)
-    except OSError as error:
-        sys.exit(_report_os_error(error))
-    except Exception:  # noqa: BLE001 - the last resort: any unexpected error is reported as a bug
-        import structlog
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: any other error is reported as a bug
+        status = exit_status_of(error)
+        if status == Exit.BUG:
+            import structlog
 
-        set_up_logs()
-        structlog.get_logger().exception("this is a bug; please report it with the lines above")
-        sys.exit(Exit.BUG)
+            set_up_logs()
+            structlog.get_logger().exception("this is a bug; please report it with the lines above")
+        elif line := error_line(error):
+            _print_error(line)
     sys.exit(status if isinstance(status, int) else Exit.DONE)
 
 
-def _report_os_error(error: OSError) -> Exit:
-    """Print an error of the operating system and return the exit status for it."""
-    if full := as_disk_full(error, error.filename or "the roots of [store], [ledger] and [outputs]"):
-        _print_error(str(full))
-        return status_of(full)
-    _print_error(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
-    return Exit.ALL_FAILED if error.errno == errno.EIO else Exit.CONFIGURATION
+def exit_status_of(error: BaseException) -> int:
+    """Exit status of a command that an error, a signal or a request to exit ends."""
+    match error:
+        case typer.Exit():
+            return int(error.exit_code)
+        case SystemExit():
+            return error.code if isinstance(error.code, int) else Exit.DONE if error.code is None else Exit.BUG
+        case typer.Abort() | KeyboardInterrupt():
+            return Exit.STOPPED
+        case MonitorError():
+            return status_of(error)
+        case BrokenPipeError():
+            return Exit.DONE
+        case OSError():
+            if full := _disk_full(error):
+                return status_of(full)
+            return Exit.ALL_FAILED if error.errno == errno.EIO else Exit.CONFIGURATION
+    return Exit.USAGE if isinstance(error, UsageError) else Exit.BUG
+
+
+def error_line(error: BaseException) -> str | None:
+    """What went wrong, in one line with secrets still in it; None: there is nothing to report."""
+    match error:
+        case typer.Exit() | SystemExit() | typer.Abort() | KeyboardInterrupt() | BrokenPipeError():
+            return None
+        case OSError() if not isinstance(error, MonitorError):
+            if full := _disk_full(error):
+                return str(full)
+            return f"{error.filename or 'a file'} cannot be used: {error.strerror or error}"
+        case MonitorError():
+            return str(error)
+    return str(error.format_message()) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+
+
+def _disk_full(error: OSError) -> MonitorError | None:
+    return as_disk_full(error, error.filename or "the roots of [store], [ledger] and [outputs]")
 
 
 def _print_error(line: str) -> None:
@@ -141,12 +163,22 @@ def fail_if_locked(store_root: Path) -> None:
             pass
 
 
-def stop_on_sigterm() -> None:
-    """Exit at once on SIGTERM. What is committed stays, and the next run continues from there."""
+def stop_on_sigterm(report: Callable[[], None] | None = None) -> None:
+    """Exit at once on SIGTERM. What is committed stays, and the next run continues from there.
+
+    `report` is called before, in a thread: the interrupted code may hold any lock. It has :data:`REPORT_SECONDS`.
+    """
     import structlog
 
     def stop(_signal: int, _frame: object) -> None:
-        structlog.get_logger().warning("stopped by a signal; the next run continues from here")
-        os._exit(Exit.STOPPED)
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(Exit.STOPPED))
+        try:
+            structlog.get_logger().warning("stopped by a signal; the next run continues from here")
+            if report is not None:
+                thread = threading.Thread(target=report, daemon=True)
+                thread.start()
+                thread.join(REPORT_SECONDS)
+        finally:
+            os._exit(Exit.STOPPED)
 
     signal.signal(signal.SIGTERM, stop)

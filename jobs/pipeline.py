@@ -141,7 +141,7 @@ def _begin_run(ledger: Ledger, kind: str, day: date) -> str:
 
 def _end_run(ledger: Ledger, run: str, manifest: dict[str, Any]) -> None:
     with ledger.transaction() as t:
-        t.end_run(run, manifest, now=now())
+        t.end_run(run, status=exit_status(manifest), manifest=manifest, now=now())
 
 
 def _update_and_assess(

@@ -180,6 +180,10 @@ def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work:
         if at_work:
             return note("night", f"{message}: it is running")
         return broken("night", f"{message}: it was stopped, or an error ended it", "regrowth run    (continues there)")
+    if last.manifest is None:
+        message = f"night of {last.as_of}: ended at {last.finished[:16].replace('T', ' ')} UTC with exit status"
+        fix = "correct that, then: regrowth run    (docs/operations.md explains each exit status)"
+        return broken("night", f"{message} {last.status}: {one_line(last.error or 'no error was recorded')}", fix)
     by_state = _sites_by_state(nights, current_sites)
     failed, deferred = by_state["failed"], by_state["deferred"]
     message = f"night of {last.as_of}: {len(by_state['done'])} of {sum(map(len, by_state.values()))} sites assessed"

@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 class Base(DeclarativeBase):
     """Base class of the tables."""
 
-    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON(none_as_null=True)}
 
 
 class SiteVersion(Base):
@@ -111,6 +111,11 @@ class RunRow(Base):
     as_of: Mapped[str] = mapped_column(String(10))
     started: Mapped[str] = mapped_column(String(40))
     finished: Mapped[str | None] = mapped_column(String(40))
+    """None: it is running, or was killed."""
+    status: Mapped[int | None] = mapped_column(Integer)
+    """Exit status; None as for `finished`."""
+    error: Mapped[str | None] = mapped_column(Text)
+    """What ended it; None: it ran to its end."""
     manifest: Mapped[dict[str, Any] | None]
 
 

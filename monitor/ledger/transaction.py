@@ -318,9 +318,24 @@ class Transaction:
         """Store that a run has begun."""
         self._upsert(RunRow, {"id": run, "kind": kind, "as_of": as_of, "started": now}, ("id",))
 
-    def end_run(self, run: str, manifest: Payload, *, now: str) -> None:
-        """Store the manifest of a run that has ended."""
-        self._connection.execute(update(RunRow).where(RunRow.id == run).values(finished=now, manifest=manifest))
+    def end_run(
+        self, run: str, *, status: int, now: str, manifest: Payload | None = None, error: str | None = None
+    ) -> None:
+        """Store how a run ended: its exit status, and its manifest or the error that ended it."""
+        ended = update(RunRow).where(RunRow.id == run)
+        self._connection.execute(ended.values(finished=now, status=status, manifest=manifest, error=error))
+
+    def newest_night(self) -> Payload | None:
+        """The night that began last; columns of :class:`RunRow`. None: there was none."""
+        table = RunRow.__table__
+        query = select(table).where(table.c.kind == "night").order_by(table.c.started.desc()).limit(1)
+        row = self._connection.execute(query).first()
+        return None if row is None else dict(row._mapping)
+
+    def last_success(self) -> str | None:
+        """Time at which a night last ended with exit status 0; None: none has."""
+        query = select(func.max(RunRow.finished)).where(RunRow.kind == "night", RunRow.status == 0)
+        return self._connection.execute(query).scalar()
 
     def count_nights(self) -> int:
         """Number of nights that have begun."""

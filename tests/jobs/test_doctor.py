@@ -251,7 +251,7 @@ def slept(installation, asked):
         sites = [{"site": name, "state": state, "error": f"{name}: it is so"} for name, state in states.items()]
         return {"sites": sites, "pages_failed": pages or {}, "messages_waiting": waiting}
 
-    def told(*, ago=timedelta(hours=5), finished=True, before=None, **last):
+    def told(*, ago=timedelta(hours=5), finished=True, before=None, error=None, **last):
         for file in installation.root.glob("regrowth.db*"):
             file.unlink()
         begun = datetime.now(UTC) - ago
@@ -259,11 +259,13 @@ def slept(installation, asked):
             for name in "abcd":
                 t.add_site(name, "1", {"id": name}, start="2020-01-01", now="2026-01-01T00:00:00+00:00")
             t.begin_run("older", "night", "2026-06-01", now="2026-06-01T02:00:00+00:00")
-            t.end_run("older", manifest(**(before or {}), gone="failed"), now="2026-06-01T02:00:00+00:00")
+            then = "2026-06-01T02:00:00+00:00"
+            t.end_run("older", status=10, manifest=manifest(**(before or {}), gone="failed"), now=then)
             t.begin_run(f"night-{begun}", "night", "2026-06-30", now=begun.isoformat(timespec="seconds"))
             t.begin_run("later", "backfill", "2026-07-01", now=datetime.now(UTC).isoformat(timespec="seconds"))
             if finished:
-                t.end_run(f"night-{begun}", manifest(**last), now=begun.isoformat(timespec="seconds"))
+                ended = {"status": 78, "error": error} if error else {"status": 0, "manifest": manifest(**last)}
+                t.end_run(f"night-{begun}", now=begun.isoformat(timespec="seconds"), **ended)
         return asked()[0]["night"]
 
     return told
@@ -310,6 +312,14 @@ def test_a_night_that_did_not_end_is_a_fault_unless_it_is_at_work(slept, install
     with hold_lock(installation.root / "store", "a night"):
         told = slept(finished=False)
     assert (told["state"], told["message"][-10:]) == ("note", "is running")
+
+
+def test_a_night_that_an_error_ended_is_named_with_its_time_its_status_and_the_error(slept):
+    told = slept(error="the source refuses the credentials")
+    assert told["state"] == "broken"
+    assert "of 2026-06-30: ended at" in told["message"]
+    assert told["message"].endswith("with exit status 78: the source refuses the credentials")
+    assert told["fix"].startswith("correct that, then: regrowth run")
 
 
 def test_no_night_for_two_days_is_a_fault(slept):

@@ -240,9 +240,9 @@ def test_a_run_ends_alone_and_the_last_night_is_the_newest_that_ended(ledger):
         for run, started in (("second", "2021-05-02"), ("first", "2021-05-01")):
             t.begin_run(run, "night", started, now=started)
         assert t.last_activity() == "2021-05-02"
-        t.end_run("first", {"sites": [{"site": "a"}]}, now="2021-05-03")
+        t.end_run("first", status=0, manifest={"sites": [{"site": "a"}]}, now="2021-05-03")
         assert (t.last_night("a"), t.last_activity()) == ({"sites": [{"site": "a"}]}, "2021-05-03")
-        t.end_run("second", {"sites": [{"site": "b"}, {"site": "a"}]}, now="2021-05-04")
+        t.end_run("second", status=0, manifest={"sites": [{"site": "b"}, {"site": "a"}]}, now="2021-05-04")
         assert t.last_night("a") == {"sites": [{"site": "b"}, {"site": "a"}]}
         assert t.last_night("c") is None
 
