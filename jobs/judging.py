@@ -12,7 +12,6 @@ from jobs.alerting import update_alerts
 from jobs.detectability import detectability_json
 from jobs.episodes import current_episode, episode_alpha, in_episode
 from jobs.records import from_json
-from monitor.alerts.messages import assessment_to_json
 from monitor.alerts.recipients import AddressBook
 from monitor.controls.screening import too_few_units
 from monitor.imagery.auxiliary.terrain import with_slope
@@ -22,7 +21,7 @@ from monitor.maps.failing import failing_map
 from monitor.series.columns import Columns, observed_until
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import assess_with_late_season
-from monitor.verdict.assessment import Assessment, Series
+from monitor.verdict.assessment import Assessment, Series, assessment_to_json
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.failing_area import reports_failing_area, with_failing_area
 from monitor.verdict.reasons import Reason

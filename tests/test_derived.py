@@ -153,6 +153,6 @@ def test_an_edit_of_the_code_that_makes_a_result_or_of_any_it_imports_has_it_mad
 
 def test_an_edit_of_other_code_changes_nothing(asked, monkeypatch, tmp_path):
     asked("input")
-    edited(monkeypatch, tmp_path, "monitor.alerts.messages")
+    edited(monkeypatch, tmp_path, "monitor.alerts.messages.digest")
     asked("input")
     assert asked.made == 1

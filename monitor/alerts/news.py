@@ -6,20 +6,9 @@ from datetime import date
 import numpy as np
 
 from monitor.alerts.alert import Alert, AlertEvent
+from monitor.maps.worst_patch import WorstPatch
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorstPatch:
-    """The ground of a site where regrowth is most likely absent: the first place to look."""
-
-    latitude: float
-    """Of a point inside, WGS 84. [degree]"""
-    longitude: float
-    hectares: float
-    ring: tuple[tuple[float, float], ...]
-    """Outline: closed, longitude and latitude (EPSG:4326)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,10 @@
 """Words of messages and pages, in English and Chinese: statuses, alerts, numbers and dates."""
 
 import math
+import tomllib
+from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 from typing import Final, Literal
 
 from monitor.sites.site import Site
@@ -10,54 +13,46 @@ Language = Literal["en", "zh"]
 
 LANGUAGES: Final[tuple[Language, Language]] = ("en", "zh")
 
-STATUS_NAMES: Final = {
-    "failing": {"en": "Not taking hold", "zh": "未见成效"},
-    "disturbed": {"en": "Disturbed", "zh": "受到扰动"},
-    "lagging": {"en": "Lagging", "zh": "进展滞后"},
-    "undecided": {"en": "Undecided", "zh": "尚无定论"},
-    "insufficient_data": {"en": "Cannot tell", "zh": "无法判断"},
-    "too_early": {"en": "Too early to say", "zh": "为时尚早"},
-    "on_track": {"en": "On track", "zh": "符合预期"},
-    "no_loss": {"en": "No loss seen", "zh": "未见损失"},
-    "recovered": {"en": "Recovered", "zh": "已经恢复"},
-}
+CATALOGUE: Final = Path(__file__).parent / "words.toml"
+
+TEXTS: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
+"""The catalogue: section, name, language."""
+
+STATUS_NAMES: Final = TEXTS["status"]
 """Names of statuses, worst first: the order in which sites are listed."""
-
-ALERT_LEVEL_NAMES: Final = {
-    "red": {"en": "Red alert", "zh": "红色警报"},
-    "watch": {"en": "Watch", "zh": "关注"},
-    "none": {"en": "None", "zh": "无"},
-}
-
-ANSWER_NAMES: Final = {
-    "confirmed": {"en": "confirmed in the field", "zh": "经实地核查属实"},
-    "false-alarm": {"en": "false alarm", "zh": "误报"},
-    "treated": {"en": "treated", "zh": "已处理"},
-}
+ALERT_LEVEL_NAMES: Final = TEXTS["level"]
+ANSWER_NAMES: Final = TEXTS["answer"]
 """Names of findings from the field."""
-RULE_NAMES: Final = {
-    "failure": {"en": "regrowth absent", "zh": "植被未恢复"},
-    "disturbance": {"en": "sudden loss", "zh": "植被突然减少"},
-    "erosion": {"en": "ground not protected", "zh": "地表未得到保护"},
-}
-
-WATCH_NAMES: Final = {
-    "failure": {"en": "regrowth may be absent", "zh": "植被可能未恢复"},
-    "disturbance": {"en": "possible sudden loss", "zh": "植被可能突然减少"},
-}
+RULE_NAMES: Final = TEXTS["rule"]
+WATCH_NAMES: Final = TEXTS["watch"]
 """Causes of a watch, which are less certain than those of a red alert."""
-
-INTERVENTION_NAMES: Final = {
-    "assisted_regeneration": {"en": "assisted regeneration", "zh": "封育"},
-    "planting": {"en": "planting", "zh": "造林种草"},
-    "erosion_control": {"en": "erosion control", "zh": "水土保持"},
-    "tending": {"en": "tending", "zh": "抚育"},
-}
+INTERVENTION_NAMES: Final = TEXTS["intervention"]
 
 _MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
 )  # fmt: skip
+
+
+def text(key: str, language: str, **values: object) -> str:
+    """Text of the catalogue, with its placeholders filled in.
+
+    Parameters
+    ----------
+    key : str
+        Section and name, ``message.subject``.
+    language : str
+        ``en`` or ``zh``.
+    **values
+        Values of the placeholders. They are not searched for placeholders themselves.
+
+    Raises
+    ------
+    KeyError
+        The catalogue has no such text, or a placeholder has no value.
+    """
+    section, _, name = key.partition(".")
+    return TEXTS[section][name][language].format(**values)
 
 
 def cause(rule: str, level: str, language: Language) -> str:

@@ -60,6 +60,15 @@ class Transaction:
         query = select(SiteVersion.payload).where(SiteVersion.current).order_by(SiteVersion.site)
         return [row.payload for row in self._connection.execute(query)]
 
+    def site(self, site: str) -> Payload | None:
+        """Current version of a site; None: it is retired or unknown."""
+        query = select(SiteVersion.payload).where(SiteVersion.current, SiteVersion.site == site)
+        return self._connection.execute(query).scalar()
+
+    def snapshot(self, ground: str) -> str | None:
+        """Landscape and number of rows that a ground was last read from; None: it was never read."""
+        return self._connection.execute(select(SnapshotRow.snapshot).where(SnapshotRow.ground == ground)).scalar()
+
     def all_sites(self) -> list[Payload]:
         """Newest version of each site, retired ones included, by id."""
         newest_last = (SiteVersion.site, SiteVersion.current, SiteVersion.added, SiteVersion.id)

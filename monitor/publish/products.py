@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 
 from monitor.alerts.alert import Alert
-from monitor.alerts.messages import assessment_to_json, write_atomically
-from monitor.alerts.words import LANGUAGES, percent, points
+from monitor.alerts.words import CATALOGUE, LANGUAGES, percent, points
 from monitor.derived import code_hash
+from monitor.files import write_atomically
 from monitor.publish.chart import season_table
 from monitor.publish.pages import PAGE_FILES, PAGE_TEMPLATES, hectares, index_page, site_pages
 from monitor.publish.pictures import MAP_LAYERS, chip_png, cog, map_png
@@ -34,7 +34,7 @@ from monitor.publish.view import SiteView
 from monitor.series.observations import observation_lines, observations_csv
 from monitor.sites.names import folder_name
 from monitor.sites.site import Plan, Site
-from monitor.verdict.assessment import Assessment
+from monitor.verdict.assessment import Assessment, assessment_to_json
 from monitor.verdict.explain import explain, false_alarm_rate, probabilities
 
 PICTURE_FILES: Final = frozenset(
@@ -211,7 +211,7 @@ def _dtype(declared: Any) -> Any:
 def pages_code_hash() -> str:
     """Hash of the code, templates and words that make pages and maps: if it changes, all of them are made again."""
     digest = sha256(code_hash("monitor.publish.drafts").encode())
-    for path in sorted(PAGE_TEMPLATES.iterdir()):
+    for path in (CATALOGUE, *sorted(PAGE_TEMPLATES.iterdir())):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from monitor.series.columns import JUDGED_COLUMNS, Columns
@@ -162,3 +164,9 @@ class Assessment:
     """Last day of the data behind the constants."""
     episode: int = 1
     """Number of the episode; 2 and more: work restarted, see ``regrowth sites replant``."""
+
+
+def assessment_to_json(assessment: Assessment) -> dict[str, Any]:
+    """JSON values of an assessment: dates as text, null instead of NaN and infinity."""
+    values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(assessment, enc_hook=np.generic.item))
+    return values

@@ -6,7 +6,6 @@ the same bytes whenever it is composed, so that receivers can recognise a repeat
 
 import hashlib
 import json
-import os
 from datetime import UTC, datetime, time
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -17,16 +16,16 @@ from typing import Any, Final
 
 import jinja2
 import msgspec
-import numpy as np
 
 from monitor.alerts import words
 from monitor.alerts.alert import AlertEvent, Notice
+from monitor.files import write_atomically
 from monitor.sites.names import folder_name, without_invisible
 from monitor.sites.site import Site
-from monitor.verdict.assessment import Assessment
+from monitor.verdict.assessment import Assessment, assessment_to_json
 from monitor.verdict.explain import explain, false_alarm_rate, probabilities
 
-MESSAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
+MESSAGE_TEMPLATES: Final = Path(__file__).parent / "old_templates"
 
 MAX_SUBJECT_NAME: Final = 120
 """Longest site name in a subject; the body has the full name. [characters]"""
@@ -148,35 +147,6 @@ def write_message(notice: Notice, site: Site, assessment: Assessment, root: Path
     write_atomically(folder / f"{name}.json", f"{record}\n".encode(), lasting=True)
     write_atomically(folder / f"{name}.eml", compose_mail(notice, site, assessment).as_bytes(), lasting=True)
     return folder / f"{name}.eml"
-
-
-def assessment_to_json(assessment: Assessment) -> dict[str, Any]:
-    """JSON values of an assessment: dates as text, null instead of NaN and infinity."""
-    values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(assessment, enc_hook=np.generic.item))
-    return values
-
-
-def write_atomically(path: Path, content: bytes, *, lasting: bool = False) -> None:
-    """Write a file in one atomic step, by renaming a temporary file. One writer at a time.
-
-    `lasting` waits until the content is on the disk: for files that cannot be made again.
-
-    Raises
-    ------
-    OSError
-        The disk is full or the folder does not exist or cannot be written; the old file is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.part")  # that of a killed run is overwritten
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            if lasting:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _subject(notice: Notice, site: Site, assessment: Assessment, language: words.Language) -> str:

@@ -1,0 +1,98 @@
+"""Collect what a message about an alert says, from the ledger and the store."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+
+from jobs.episodes import in_episode
+from jobs.records import from_json
+from jobs.settings import Settings
+from monitor.alerts import words
+from monitor.alerts.alert import Alert, AlertEvent
+from monitor.alerts.news import AlertNews, SitePicture
+from monitor.alerts.words import Language
+from monitor.cube.grid import outline
+from monitor.cube.store import LandscapeStore
+from monitor.cube.stored_site import StoredSite
+from monitor.errors import BadData, MonitorError
+from monitor.ledger.transaction import Transaction
+from monitor.maps.worst_patch import WorstPatch
+from monitor.publish.pages import PAGE_FILES
+from monitor.sites.names import folder_name
+from monitor.sites.site import Site, ground_key
+from monitor.verdict.assessment import Assessment
+
+log = structlog.get_logger()
+
+
+def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictures: bool = True) -> AlertNews:
+    """What the message about a notice of an alert says, except the address to answer at.
+
+    Parameters
+    ----------
+    t : Transaction
+        A transaction of the ledger.
+    settings : Settings
+        Settings of the installation.
+    row : mapping
+        Row of the outbox, of kind ``alert`` or ``escalation``.
+    pictures : bool
+        Whether pictures are read; a digest shows none.
+
+    Raises
+    ------
+    BadData
+        The site is retired or was never assessed.
+    """
+    alert = from_json(row["payload"]["alert"], Alert)
+    now = t.alert(alert.id)
+    event = AlertEvent(row["payload"]["event"])
+    values, latest = t.site(alert.site), t.latest_assessment(alert.site)
+    if values is None or latest is None:
+        msg = f"site {alert.site!r} is retired or was never assessed: there is nothing to report about it"
+        raise BadData(msg)
+    assessment = from_json(latest[2], Assessment)
+    registered = from_json(values, Site)
+    ground = ground_key(registered)
+    patch = t.ground_data(ground, "worst_patch") if alert.rule == "failure" else None
+    drawn = _pictures(settings, registered, t.snapshot(ground)) if pictures else {}
+    return AlertNews(
+        alert=alert if now is None else from_json(now, Alert),
+        event=event,
+        day=date.fromisoformat(row["day"]),
+        site=in_episode(registered, t.episodes(alert.site), assessment.episode),
+        assessment=assessment,
+        patch=from_json(patch, WorstPatch) if patch else None,
+        before=drawn.get("before"),
+        now=drawn.get("now"),
+        page=page_link(settings, alert.site, words.language_of(registered)),
+    )
+
+
+def page_link(settings: Settings, site: str | None, language: Language) -> str | None:
+    """Address of the page of a site, or of the overview (None); None where pages are not served."""
+    base = settings.outputs.base_url.rstrip("/")
+    if not base:
+        return None
+    folder = "" if site is None else f"sites/{quote(folder_name(site))}/"
+    return f"{base}/{folder}{PAGE_FILES[language]}"
+
+
+def _pictures(settings: Settings, site: Site, snapshot: str | None) -> dict[str, SitePicture]:
+    """Pictures of a site by name; a message is sent without those that cannot be read."""
+    if snapshot is None:
+        return {}
+    try:
+        landscape = LandscapeStore(settings.store.root / snapshot.rpartition(":")[0])
+        stored = StoredSite(landscape, ground_key(site))
+        line = outline(site.geometry, stored.context)
+        return {
+            name: SitePicture(date=date.fromisoformat(picture.time[:10]), rgb=picture.rgb, outline=line)
+            for name, picture in stored.pictures(names=("before", "now")).items()
+        }
+    except (MonitorError, OSError) as error:
+        log.warning("message without pictures", site=site.id, error=str(error))
+        return {}

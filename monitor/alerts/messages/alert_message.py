@@ -1,0 +1,159 @@
+"""The message about one alert."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from monitor.alerts import words
+from monitor.alerts.alert import AlertEvent
+from monitor.alerts.channels.channel import Message
+from monitor.alerts.messages.findings import change, fails_in_part, finding, interval, label, what, where
+from monitor.alerts.messages.places import look_at, map_link, position
+from monitor.alerts.messages.rendering import AMBER, GREEN, RED, hectares, render, short
+from monitor.alerts.news import AlertNews
+from monitor.alerts.words import Language, text
+from monitor.sites.names import without_invisible
+from monitor.verdict.assessment import AlertLevel, assessment_to_json
+from monitor.verdict.explain import LEADING, false_alarm_rate, probabilities
+from monitor.verdict.reasons import sentence
+
+
+def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | None = None) -> Message:
+    """Compose the message about one event of an alert, in the language of the manager of the site.
+
+    Parameters
+    ----------
+    news : AlertNews
+        The event, with what the recipient needs to know.
+    id : str
+        Id of the message.
+    time : datetime
+        When it is first sent, UTC.
+    follows : str, optional
+        Id of the message under which mail programs list this one.
+    """
+    language = words.language_of(news.site)
+    context = _context(news, language)
+    subject = text(
+        "message.subject", language, label=context["label"], name=short(context["name"]), what=context["what"]
+    )
+    plain = render("alert.txt", language, **context)
+    return Message(
+        id=id,
+        time=time,
+        language=language,
+        subject=subject,
+        text=plain,
+        brief=render("alert_brief.txt", language, **context | {"name": short(context["name"]), "subject": subject}),
+        links=render("alert_links.txt", language, **context).strip(),
+        html=render("alert.html", language, **context),
+        picture=None,
+        attachments=(),
+        follows=follows,
+        record=_record(news, context, id=id, language=language, subject=subject, plain=plain),
+    )
+
+
+def steps(news: AlertNews, language: Language) -> tuple[str, ...]:
+    """What to do in the field, in three steps; none once the alert is resolved."""
+    if news.event is AlertEvent.RESOLVED:
+        return ()
+    keys = {
+        "failure": ("failure_patch" if news.patch else "failure_site", "failure_look"),
+        "disturbance": ("disturbance_go", "disturbance_look"),
+        "erosion": ("erosion_go", "erosion_look"),
+    }[news.alert.rule]
+    last = "answer" if news.answer else "report"
+    return tuple(text(f"step.{key}", language) for key in (*keys, last))
+
+
+def _context(news: AlertNews, language: Language) -> dict[str, Any]:
+    site = news.site
+    latitude, longitude = look_at(news)
+    name = without_invisible(site.name) or without_invisible(site.id)
+    resolved = news.event is AlertEvent.RESOLVED
+    return {
+        "name": name,
+        "id": without_invisible(site.id),
+        "label": label(news, language),
+        "colour": GREEN if resolved else RED if news.alert.level is AlertLevel.RED else AMBER,
+        "what": what(news, language),
+        "day": words.day(news.day, language),
+        "change": change(news, language),
+        "finding": finding(news, language),
+        "where": where(news, language),
+        "position": position(latitude, longitude),
+        "map": map_link(latitude, longitude, name),
+        "steps": steps(news, language),
+        "page": news.page,
+        "answer": None if resolved else news.answer,
+        "pictures": [],
+        "rows": _rows(news, language),
+        "notes": _notes(news, language),
+        "attached": False,
+    }
+
+
+def _rows(news: AlertNews, language: Language) -> list[tuple[str, str]]:
+    """Labels and values of the details."""
+    a = news.assessment
+    status = words.STATUS_NAMES[words.shown_status(news.site, a.status)][language]
+    status = status if language == "zh" else status.lower()
+    rows = [("since", words.day(news.alert.opened, language))]
+    if a.probability is not None:
+        sure = words.probability(a.probability, language)
+        rows.append(("sure", text("message.sure_value", language, probability=sure, status=status)))
+    if a.theta is not None:
+        share = words.percent(a.theta)
+        if a.theta_low is not None and a.theta_high is not None:
+            share = interval(share, words.percent(a.theta_low), words.percent(a.theta_high), language)
+        rows.append(("share", share))
+    if a.uplift is not None and a.expected is not None:
+        uplift, expected = (text("unit.points", language, n=words.points(value)) for value in (a.uplift, a.expected))
+        if a.uplift_low is not None and a.uplift_high is not None:
+            uplift = interval(uplift, words.points(a.uplift_low), words.points(a.uplift_high), language)
+        rows.append(("uplift", text("message.uplift_value", language, uplift=uplift, expected=expected)))
+    areas = (a.hectares_failing, a.hectares_failing_low, a.hectares_failing_high)
+    if news.alert.rule == "failure" and all(area is not None for area in areas):
+        failing, low, high = (hectares(area) for area in areas if area is not None)
+        rows.append(
+            ("failing_area", text("message.failing_area_value", language, hectares=failing, low=low, high=high))
+        )
+    last = words.day(a.last_observed, language) if a.last_observed else text("message.none", language)
+    rows.append(("last_scene", last))
+    if news.site.manager_name:
+        rows.append(("manager", without_invisible(news.site.manager_name)))
+    return [(text(f"message.{key}", language), value) for key, value in rows]
+
+
+def _notes(news: AlertNews, language: Language) -> list[str]:
+    """Sentences below the details: the main reason, probabilities, how often such an alert is false, the datum."""
+    a = news.assessment
+    reason = next((reason for reason in LEADING if reason.value in a.reasons), None)
+    notes = [sentence(reason.value, language)] if reason is not None and not fails_in_part(a) else []
+    if news.event is not AlertEvent.RESOLVED:
+        notes += probabilities(a, language=language) + false_alarm_rate(a, language=language)
+    return [*notes, text("where.datum", language)]
+
+
+def _record(
+    news: AlertNews, context: dict[str, Any], *, id: str, language: Language, subject: str, plain: str
+) -> dict[str, Any]:
+    """JSON values of the message; null instead of NaN and infinity."""
+    latitude, longitude = words.coordinates(news.site)
+    return {
+        "id": id,
+        "event": news.event.value,
+        "day": news.day.isoformat(),
+        "alert": msgspec.to_builtins(news.alert),
+        "site": {"id": news.site.id, "name": context["name"], "latitude": latitude, "longitude": longitude},
+        "patch": None if news.patch is None else msgspec.to_builtins(news.patch),
+        "language": language,
+        "subject": subject,
+        "text": plain,
+        "map": context["map"],
+        "page": news.page,
+        "answer": context["answer"],
+        "assessment": assessment_to_json(news.assessment),
+    }

@@ -1,0 +1,120 @@
+"""One message about many alerts of one night."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from monitor.alerts import words
+from monitor.alerts.alert import AlertEvent
+from monitor.alerts.channels.channel import Message
+from monitor.alerts.messages.findings import label, what
+from monitor.alerts.messages.rendering import AMBER, GREEN, RED, render, short
+from monitor.alerts.news import AlertNews
+from monitor.alerts.words import Language, text
+from monitor.sites.names import without_invisible
+from monitor.verdict.assessment import AlertLevel
+
+BRIEF_BYTES: Final = 1_900
+"""Length of the text for messengers: the smallest limit of any channel (2,048 for WeCom) less a margin. [byte]"""
+PLAIN_BYTES: Final = 66_000
+"""Length of the plain text up to which names of sites are shown: a mail of 100 KB in base 64. [byte]"""
+MAX_SITE: Final = 24
+"""Longest name in a list. [characters]"""
+
+
+def compose_digest(
+    news: Sequence[AlertNews], *, id: str, time: datetime, language: Language, brief_bytes: int = BRIEF_BYTES
+) -> Message:
+    """Compose one message about several alerts, the worst first, each with its own link to answer.
+
+    Parameters
+    ----------
+    news : sequence of AlertNews
+        In any order.
+    id : str
+        Id of the message.
+    time : datetime
+        When it is first sent, UTC.
+    language : str
+        Of the recipient.
+    brief_bytes : int
+        Longest text for messengers: as many alerts as fit, and the number of the others. [byte]
+    """
+    ordered = sorted(news, key=_worst_first)
+    red = sum(_is_open(item) and item.alert.level is AlertLevel.RED for item in ordered)
+    resolved = sum(not _is_open(item) for item in ordered)
+    counts = {"n": len(ordered), "red": red, "watch": len(ordered) - red - resolved, "resolved": resolved}
+    subject = text("digest.subject", language, n=len(ordered), red=red)
+    intro = text("digest.intro", language, **counts)
+    alerts = [_entry(number, item, language) for number, item in enumerate(ordered, 1)]
+    plain = render("digest.txt", language, intro=intro, alerts=alerts)
+    if len(plain.encode()) > PLAIN_BYTES:
+        alerts = [_entry(number, item, language, names=False) for number, item in enumerate(ordered, 1)]
+        plain = render("digest.txt", language, intro=intro, alerts=alerts)
+    return Message(
+        id=id,
+        time=time,
+        language=language,
+        subject=subject,
+        text=plain,
+        brief=_brief(intro, alerts, language, brief_bytes),
+        links="",
+        html=render("digest.html", language, subject=subject, intro=intro, alerts=alerts),
+        record={
+            "id": id, "event": "digest", "language": language, "subject": subject, "text": plain, **counts,
+            "alerts": [
+                {
+                    "id": item.alert.id, "site": item.site.id, "level": item.alert.level.value, "rule": item.alert.rule,
+                    "event": item.event.value, "answer": entry["answer"], "page": item.page,
+                }
+                for item, entry in zip(ordered, alerts, strict=True)
+            ],
+        },
+    )  # fmt: skip
+
+
+def _is_open(news: AlertNews) -> bool:
+    return news.event is not AlertEvent.RESOLVED
+
+
+def _worst_first(news: AlertNews) -> tuple[bool, bool, float, str]:
+    share = news.assessment.theta
+    return not _is_open(news), news.alert.level is not AlertLevel.RED, 9.0 if share is None else share, news.site.id
+
+
+def _entry(number: int, news: AlertNews, language: Language, *, names: bool = True) -> dict[str, Any]:
+    """One alert of the list."""
+    name, key = without_invisible(news.site.name), without_invisible(news.site.id)
+    site = f"{key} {short(name, MAX_SITE)}" if names and name and name != key else key
+    cause, theta = what(news, language), news.assessment.theta
+    if theta is not None and _is_open(news) and news.alert.rule == "failure":
+        share = text("digest.share", language, share=words.percent(theta))
+        cause = text("digest.with_share", language, what=cause, share=share)
+    level = label(news, language)
+    colour = GREEN if not _is_open(news) else RED if news.alert.level is AlertLevel.RED else AMBER
+    line = text("digest.line", language, number=number, label=level, site=site, what=cause)
+    answer = news.answer if _is_open(news) else None
+    return {"line": line, "label": level, "site": site, "what": cause, "colour": colour, "answer": answer}
+
+
+def _brief(intro: str, alerts: Sequence[dict[str, Any]], language: Language, limit: int) -> str:
+    """As many lines as fit into `limit` bytes, and then links to answer, the worst first."""
+    room = limit - len(intro.encode()) - len(text("digest.more", language, n=len(alerts)).encode()) - 2
+    lines: list[list[str]] = []
+    for alert in alerts:
+        cost = len(alert["line"].encode()) + 1
+        if cost > room:
+            break
+        room -= cost
+        lines.append([alert["line"]])
+    for entry, alert in zip(lines, alerts, strict=False):
+        if alert["answer"] is None:
+            continue
+        cost = len(alert["answer"].encode()) + 1
+        if cost > room:
+            break
+        room -= cost
+        entry.append(alert["answer"])
+    left = len(alerts) - len(lines)
+    more = [text("digest.more", language, n=left)] if left else []
+    return "\n".join([intro, *(line for entry in lines for line in entry), *more])

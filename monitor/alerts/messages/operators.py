@@ -1,0 +1,202 @@
+"""Messages to operators, the weekly all-quiet to managers, and test messages."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Final
+
+from monitor.alerts import words
+from monitor.alerts.channels.channel import Message
+from monitor.alerts.messages.rendering import render, short
+from monitor.alerts.words import LANGUAGES, Language, text
+from monitor.sites.names import without_invisible
+
+Payload = Mapping[str, Any]
+
+OLD_DAYS: Final = 30
+"""Age of the newest scene from which all-quiet says that little was seen. [day]"""
+MAX_LISTED: Final = 200
+"""Sites that a message names, at most."""
+
+
+def compose_operators(kind: str, payloads: Sequence[Payload], *, id: str, time: datetime) -> Message:
+    """Compose one message to the operators, in English and in Chinese.
+
+    Parameters
+    ----------
+    kind : str
+        ``failed_night``, ``silence``, ``mass_fall`` or ``escalation``.
+    payloads : sequence of mapping
+        Of the notices of this kind that the message is about.
+    id : str
+        Id of the message.
+    time : datetime
+        When it is first sent, UTC.
+    """
+    write = {"failed_night": _failed_night, "silence": _silence, "mass_fall": _mass_fall, "escalation": _escalation}[
+        kind
+    ]
+    parts = [write(payloads, language) for language in LANGUAGES]
+    return _bilingual(parts, id=id, time=time, record={"id": id, "event": kind, "notices": [*map(dict, payloads)]})
+
+
+def compose_quiet(
+    sites: Sequence[str], newest: date | None, *, id: str, time: datetime, language: Language, page: str | None = None
+) -> Message:
+    """Compose the weekly message that no alert is open.
+
+    Parameters
+    ----------
+    sites : sequence of str
+        Ids of the sites of the recipient.
+    newest : date or None
+        Date of the newest usable scene of any of them; None: there is none.
+    id : str
+        Id of the message.
+    time : datetime
+        When it is first sent, UTC.
+    language : str
+        Of the recipient.
+    page : str, optional
+        Address of the overview page.
+    """
+    key = "quiet.subject_one" if len(sites) == 1 else "quiet.subject"
+    subject = text(key, language, n=len(sites))
+    lines = [text("quiet.text", language)]
+    if newest is None:
+        lines.append(text("quiet.unseen", language))
+    else:
+        age = (time.date() - newest).days
+        lines.append(text("quiet.newest", language, day=words.day(newest, language), days=age))
+        lines += [text("quiet.old", language)] if age > OLD_DAYS else []
+    names = "、" if language == "zh" else ", "
+    lines.append(text("quiet.sites", language, sites=names.join(_listed(sites))))
+    links = f"{text('quiet.overview', language)}{text('unit.colon', language)}{page}" if page else ""
+    part = {"language": language, "subject": subject, "lines": lines, "commands": [], "helps": ""}
+    return Message(
+        id=id,
+        time=time,
+        language=language,
+        subject=subject,
+        text="\n".join([*lines, *([links] if links else [])]) + "\n",
+        brief="\n".join([subject, *lines]),
+        links=links,
+        html=render("operators.html", language, subject=subject, parts=[part]),
+        record={
+            "id": id, "event": "quiet", "sites": list(sites), "newest": newest and newest.isoformat(), "page": page,
+        },
+    )  # fmt: skip
+
+
+def compose_test(channel: str, *, id: str, time: datetime) -> Message:
+    """Compose a message that tests a channel, in English and in Chinese."""
+    name = without_invisible(channel)
+    parts = [_part(language, "test", [text("test.text", language, channel=name)], []) for language in LANGUAGES]
+    return _bilingual(parts, id=id, time=time, record={"id": id, "event": "test", "channel": name})
+
+
+def _part(
+    language: Language, kind: str, lines: Sequence[str], commands: Sequence[str], **values: object
+) -> dict[str, Any]:
+    """What a message says in one language."""
+    key = "test.subject" if kind == "test" else f"operators.{kind}_subject"
+    return {
+        "language": language, "subject": text(key, language, **values), "lines": list(lines),
+        "commands": list(commands), "helps": text("operators.command", language),
+    }  # fmt: skip
+
+
+def _bilingual(parts: Sequence[dict[str, Any]], *, id: str, time: datetime, record: dict[str, Any]) -> Message:
+    blocks = []
+    for part in parts:
+        colon = text("unit.colon", part["language"])
+        commands = [f"{part['helps']}{colon}", *(f"  {line}" for line in part["commands"])] if part["commands"] else []
+        blocks.append("\n".join([part["subject"], *part["lines"], *commands]))
+    plain = "\n\n".join(blocks) + "\n"
+    english, chinese = parts
+    subject = f"{english['subject']} / {chinese['subject']}"
+    return Message(
+        id=id,
+        time=time,
+        language="zh",
+        subject=subject,
+        text=plain,
+        brief=plain.strip(),
+        links="",
+        html=render("operators.html", "zh", subject=subject, parts=parts),
+        record=record | {"subject": subject, "text": plain},
+    )
+
+
+def _failed_night(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
+    lines, commands = [], []
+    for night in payloads:
+        status = str(night["status"])
+        key = f"exit.{status if status in words.TEXTS['exit'] else 'other'}"
+        day = _day(night["as_of"], language)
+        lines.append(text("operators.failed_night", language, day=day, status=status, meaning=text(key, language)))
+        if night.get("error"):
+            lines.append(text("operators.failed_night_error", language, error=short(_inert(night["error"]), 500)))
+        counts = {
+            "n_failed": night["n_failed"],
+            "n_deferred": night["n_deferred"],
+            "waiting": night["messages_waiting"],
+        }
+        lines.append(text("operators.failed_night_sites", language, **counts))
+        colon = text("unit.colon", language)
+        lines += [f"{_inert(one['site'])}{colon}{short(_inert(one['error']), 200)}" for one in night["failed"]]
+        more = int(night["n_failed"]) - len(night["failed"])
+        lines += [text("operators.failed_night_more", language, n=more)] if night["failed"] and more > 0 else []
+    commands = ["regrowth doctor", "regrowth run"]
+    return _part(language, "failed_night", lines, commands, day=_day(payloads[-1]["as_of"], language))
+
+
+def _silence(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
+    lines = [text("operators.silence", language)]
+    for site in payloads[:MAX_LISTED]:
+        name = _inert(site["site"])
+        if site["last_observed"] is None:
+            lines.append(text("operators.silence_never", language, site=name))
+            continue
+        day = _day(site["last_observed"], language)
+        lines.append(text("operators.silence_line", language, site=name, day=day, days=site["days"]))
+    lines += _more(payloads, language)
+    return _part(language, "silence", lines, ["regrowth doctor", "regrowth explain SITE"], n=len(payloads))
+
+
+def _mass_fall(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
+    lines = []
+    for fall in payloads:
+        counts = {name: fall[name] for name in ("fell", "sites", "messages")}
+        lines.append(text("operators.mass_fall", language, day=_day(fall["day"], language), **counts))
+    commands = ["regrowth alerts list", "regrowth alerts release"]
+    last = payloads[-1]
+    return _part(language, "mass_fall", lines, commands, fell=last["fell"], sites=last["sites"])
+
+
+def _escalation(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
+    lines = [text("operators.escalation", language)]
+    for payload in payloads[:MAX_LISTED]:
+        alert = payload["alert"]
+        cause = words.cause(alert["rule"], alert["level"], language)
+        day = _day(alert["opened"], language)
+        lines.append(text("operators.escalation_line", language, site=_inert(alert["site"]), cause=cause, day=day))
+    lines += _more(payloads, language)
+    commands = ["regrowth alerts list", "regrowth alerts resolve ALERT --verdict confirmed --note TEXT"]
+    return _part(language, "escalation", lines, commands, n=len(payloads))
+
+
+def _more(payloads: Sequence[Payload], language: Language) -> list[str]:
+    left = len(payloads) - MAX_LISTED
+    return [text("digest.more", language, n=left)] if left > 0 else []
+
+
+def _listed(sites: Sequence[str]) -> list[str]:
+    return [_inert(site) for site in sites]
+
+
+def _inert(value: object) -> str:
+    return without_invisible(str(value))
+
+
+def _day(value: str, language: Language) -> str:
+    return words.day(date.fromisoformat(value), language)

@@ -1,0 +1,59 @@
+"""Templates of messages, which take their texts from the catalogue by key."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+
+from monitor.alerts import words
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+RED: Final = "#b3261e"
+AMBER: Final = "#8a5300"
+GREEN: Final = "#1b6e3c"
+"""Colours of labels: at least 4.5:1 on white, and white on them."""
+
+MAX_NAME: Final = 60
+"""Longest name of a site in a subject, a list or a messenger. [characters]"""
+
+
+def render(template: str, language: words.Language, **context: Any) -> str:
+    """Fill in a template; HTML is escaped."""
+    return _environment().get_template(template).render(lang=language, **context)
+
+
+def short(name: str, length: int = MAX_NAME) -> str:
+    """A name of at most `length` characters.
+
+    >>> short("Ulan Buh", 5)
+    'Ulan…'
+    """
+    return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def hectares(value: float) -> str:
+    """Area with two significant digits below 10 ha, in whole hectares from 100.
+
+    >>> hectares(0.512), hectares(4.21), hectares(94.6), hectares(1234.5)
+    ('0.51', '4.2', '94.6', '1,234')
+    """
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 1 else 2}f}"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=lambda name: bool(name and name.endswith(".html")),
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals["t"] = _text
+    return environment
+
+
+@jinja2.pass_context
+def _text(context: jinja2.runtime.Context, key: str, **values: object) -> str:
+    """Text of the catalogue in the language of the message."""
+    return words.text(key, context["lang"], **values)

@@ -1,0 +1,27 @@
+"""Write files so that a reader finds the old content or the new one, never a part."""
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes, *, lasting: bool = False) -> None:
+    """Write a file in one atomic step, by renaming a temporary file. One writer at a time.
+
+    `lasting` waits until the content is on the disk: for files that cannot be made again.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder does not exist or cannot be written; the old file is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.part")  # that of a killed run is overwritten
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
