@@ -1,10 +1,9 @@
 """What every channel does: deliver one message to one recipient."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
+from monitor.alerts.message import Attachment as Attachment
+from monitor.alerts.message import Message as Message
 from monitor.errors import MonitorError
 
 
@@ -18,47 +17,6 @@ class Unreachable(NotDelivered):
 
 class Undeliverable(MonitorError):
     """The receiver refuses this message or recipient for good; trying again does not help."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attachment:
-    """A file that is attached to a mail."""
-
-    name: str
-    """File name, ASCII."""
-    media_type: str
-    """For instance ``application/gpx+xml``."""
-    content: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One message, ready for any channel. All texts are plain: no control characters, no markup."""
-
-    id: str
-    """Stays the same however often the message is sent: hexadecimal, the local part of the Message-ID and the
-    idempotency key."""
-    time: datetime
-    """When it was first sent, UTC."""
-    language: str
-    """``zh`` or ``en``."""
-    subject: str
-    """One line."""
-    text: str
-    """Plain text of a mail."""
-    brief: str
-    """Text for messengers, which is cut where it exceeds their limit."""
-    links: str
-    """Last lines of the text for messengers, which are never cut: the address to answer at. May be empty."""
-    html: str | None = None
-    """HTML alternative of a mail. It shows `picture` as ``cid:picture``."""
-    picture: bytes | None = field(default=None, repr=False)
-    """JPEG of the site before and now."""
-    attachments: tuple[Attachment, ...] = ()
-    follows: str | None = None
-    """Id of the message under which a mail program lists this one."""
-    record: Mapping[str, Any] = field(default_factory=dict)
-    """The message as JSON values, for webhooks and files."""
 
 
 class Channel(Protocol):

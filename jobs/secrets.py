@@ -1,0 +1,57 @@
+"""Secrets, which come from the environment or from files that it names, never from the configuration."""
+
+import os
+import re
+from typing import Final
+
+from monitor.errors import BadConfiguration
+
+MAX_SECRET_BYTES: Final = 2**16
+
+
+def secret(name: str) -> str | None:
+    """A secret from ``REGROWTH_<name>``, or from the file that ``REGROWTH_<name>_FILE`` names.
+
+    Parameters
+    ----------
+    name : str
+        For instance ``ANSWER_KEY``.
+
+    Returns
+    -------
+    str or None
+        Without space at both ends; None: not set, or empty.
+
+    Raises
+    ------
+    BadConfiguration
+        The file cannot be read.
+    """
+    variable = f"REGROWTH_{name}"
+    if value := os.environ.get(variable, "").strip():
+        return value
+    path = os.environ.get(f"{variable}_FILE")
+    if not path:
+        return None
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_SECRET_BYTES + 1)
+        text = content.decode().strip()
+    except (OSError, ValueError) as error:  # ValueError: a path with NUL, or content that is not UTF-8
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        # Without the path, which may be the secret itself, set by mistake.
+        msg = f"the file that {variable}_FILE names cannot be read: {why}"
+        raise BadConfiguration(msg) from None
+    if len(content) > MAX_SECRET_BYTES:
+        msg = f"the file that {variable}_FILE names has more than {MAX_SECRET_BYTES:,} bytes, which is no secret"
+        raise BadConfiguration(msg)
+    return text or None
+
+
+def channel_variable(channel: str, what: str) -> str:
+    """Name of a secret of a channel, for :func:`secret`.
+
+    >>> channel_variable("site-managers", "TOKEN")
+    'CHANNEL_SITE_MANAGERS_TOKEN'
+    """
+    return f"CHANNEL_{re.sub('[^A-Z0-9]', '_', channel.upper())}_{what}"

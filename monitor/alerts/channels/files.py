@@ -1,0 +1,62 @@
+"""Messages as files: the channel that every installation has."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from monitor.alerts.channels.channel import Message, NotDelivered
+from monitor.alerts.mail import as_mail
+from monitor.files import write_atomically
+from monitor.sites.names import folder_name
+
+
+class Files:
+    """Writes messages to a folder: the mail as ``<name>.eml``, the record as ``<name>.json``.
+
+    The name is that of the site, the rule and the number of the event (``ulan-03_failure_1``) where the record names
+    them, else the id of the message. The same message gives the same files.
+
+    Parameters
+    ----------
+    folder : Path
+        Created at the first message.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def send(self, message: Message, recipient: str) -> str:
+        """Write a message; returns the path of its mail within the folder.
+
+        Raises
+        ------
+        NotDelivered
+            The disk is full or the folder cannot be written.
+        """
+        name = file_name(message)
+        record: Any = dict(message.record) or {"id": message.id, "subject": message.subject, "text": message.text}
+        text = json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for suffix, content in (
+                (".json", f"{text}\n".encode("utf-8", "backslashreplace")),
+                (".eml", as_mail(message, sender=None, recipient=None).as_bytes()),
+            ):
+                write_atomically(self._folder / f"{name}{suffix}", content, lasting=True)
+        except OSError as error:
+            msg = f"{self._folder} cannot be written: {error.strerror or type(error).__name__}"
+            raise NotDelivered(msg) from error
+        return f"written to {self._folder.name}/{name}.eml"
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def file_name(message: Message) -> str:
+    """Name of the files of a message, without ending; different messages have different names."""
+    record = message.record
+    event, site = record.get("id"), record.get("site")
+    site_id = site.get("id") if isinstance(site, dict) else site
+    if isinstance(event, str) and isinstance(site_id, str) and event.startswith(f"{site_id}/"):
+        return f"{folder_name(site_id)}_{folder_name(event.removeprefix(f'{site_id}/').replace('/', '_'))}"
+    return folder_name(event.replace("/", "_")) if isinstance(event, str) and event else message.id
