@@ -55,7 +55,7 @@ def record_event(
     link : str, optional
         Id of the answer link that was used.
     **details
-        Further entries of the event, JSON values.
+        Further entries of the event, or other values of the entries that are taken from the alert; JSON values.
 
     Returns
     -------
@@ -65,7 +65,8 @@ def record_event(
     t.save_alert(to_json(alert))
     entry = {
         "day": day.isoformat(), "by": by, "state": alert.state.value, "level": alert.level.value,
-        "answer": alert.answer, "reason": alert.answer_reason, "note": alert.note, **details,
+        "answer": alert.answer, "reason": alert.answer_reason, "note": alert.note,
+        "snoozed_until": alert.snoozed_until and alert.snoozed_until.isoformat(), **details,
     }  # fmt: skip
     number = t.add_event(alert.id, event.value, entry, time=now(), link=link)
     if event in REPORTED:

@@ -8,15 +8,15 @@ time before the new start, earlier episodes included.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
-from jobs.alerting import record_event
+from jobs.answering import answer_alert
 from jobs.clock import now
 from jobs.installation import selected_sites
 from jobs.records import from_json, to_json
-from monitor.alerts.alert import Alert, AlertEvent, AlertState, Verdict
-from monitor.alerts.lifecycle import QUIET_DAYS, resolve
+from monitor.alerts.alert import Alert, AlertState, Verdict
+from monitor.alerts.lifecycle import forget_answer
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site
@@ -88,12 +88,9 @@ def replant(ledger: Ledger, site_id: str, *, start: date, why: str, alpha: float
         t.begin_episode(site_id, answer["episode"], start=start.isoformat(), budget=share, why=why, now=now())
         treated = []
         for alert in (from_json(values, Alert) for values in t.alerts_of(site_id)):
-            gone = replace(alert, clear_since=start - timedelta(days=QUIET_DAYS))  # so that a later loss opens it again
-            if alert.state is AlertState.RESOLVED:
-                t.save_alert(to_json(gone))
-            else:
-                closed = resolve(gone, answer=Verdict.TREATED, note=why, day=today)
-                record_event(t, closed, AlertEvent.ANSWERED, day=today, by="replant")
+            if alert.state is not AlertState.RESOLVED:
+                answer_alert(t, alert.id, Verdict.TREATED, None, why, day=today, by="replant")
                 treated.append(alert.id)
+            t.save_alert(to_json(forget_answer(from_json(t.alert(alert.id) or {}, Alert))))
         rest = episode_alpha(alpha, t.episodes(site_id)[-1])
     return {**answer, "alpha": rest, "alerts": treated, "new": True}

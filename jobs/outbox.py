@@ -10,9 +10,9 @@ import structlog
 from jobs.clock import now
 from jobs.episodes import in_episode
 from jobs.logs import redacted
+from jobs.operator_notices import mass_fall
 from jobs.records import from_json
 from monitor.alerts.alert import Alert, AlertEvent, AlertState, Notice
-from monitor.alerts.lifecycle import is_mass_fall
 from monitor.alerts.messages import write_message
 from monitor.alerts.recipients import FILES
 from monitor.ledger.ledger import Ledger
@@ -106,10 +106,8 @@ def _hold_mass_falls(t: Transaction, waiting: Sequence[Mapping[str, Any]]) -> se
     held: set[int] = set()
     for day in sorted({row["day"] for row in bad_news}):
         notices = [row for row in bad_news if row["day"] == day]
-        assessed = t.sites_assessed_before(day)
-        failed = assessed & {row["site"] for row in notices}
-        if is_mass_fall(len(failed), len(assessed)):
-            why = f"{len(failed)} of {len(assessed)} sites fell on {day}"
+        if fall := mass_fall(t, day):
+            why = f"{fall.fell} of {fall.sites} sites fell on {day}"
             why = f"{why}; look at their scenes, then: regrowth alerts release"
             log.error("messages are held", messages=len(notices), why=why)
             t.change_notices([row["id"] for row in notices], state="held", error=why)

@@ -7,7 +7,7 @@ and false-alarm budget belong to that start.
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from jobs.alerting import record_event
 from jobs.clock import now
 from jobs.records import from_json, to_json
 from monitor.alerts.alert import Alert, AlertEvent, AlertState
+from monitor.alerts.lifecycle import close
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
@@ -229,8 +230,7 @@ def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, An
             t.retire_site(site)
             for alert in (from_json(values, Alert) for values in t.alerts_of(site)):
                 if alert.state is not AlertState.RESOLVED:
-                    closed = replace(alert, state=AlertState.RESOLVED, updated=today, note="the site was retired")
-                    record_event(t, closed, AlertEvent.CLOSED, day=today, by="command")
+                    record_event(t, close(alert, day=today), AlertEvent.CLOSED, day=today, by="command")
                     done["alerts"].append(alert.id)
     return done
 

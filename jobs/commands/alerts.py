@@ -47,7 +47,13 @@ def alerts_ack(alert_id: AlertId, config: Config = None, note: Note = None, as_j
     from monitor.alerts.alert import AlertEvent
     from monitor.alerts.lifecycle import acknowledge
 
-    _change(config, alert_id, AlertEvent.ACKNOWLEDGED, lambda alert: acknowledge(alert, note=note), as_json=as_json)
+    _change(
+        config,
+        alert_id,
+        AlertEvent.ACKNOWLEDGED,
+        lambda alert: acknowledge(alert, note=note, day=today()),
+        as_json=as_json,
+    )
 
 
 @app.command("snooze")
@@ -64,7 +70,13 @@ def alerts_snooze(
     if until.date() <= today():
         msg = f"{until.date()} is not after today"
         raise typer.BadParameter(msg, param_hint="--until")
-    _change(config, alert_id, AlertEvent.SNOOZED, lambda alert: snooze(alert, until.date()), as_json=as_json)
+    _change(
+        config,
+        alert_id,
+        AlertEvent.SNOOZED,
+        lambda alert: snooze(alert, until=until.date(), day=today()),
+        as_json=as_json,
+    )
 
 
 @app.command("resolve")

@@ -79,13 +79,19 @@ class Alert:
     updated: date
     """Day of the last change."""
     clear_since: date | None = None
-    """First day on which the cause was gone; None: the cause is present."""
+    """First day since which no rule raises an alert; None: a rule does."""
+    lower_since: date | None = None
+    """First day since which only levels below an answered red were seen; None: red is seen, or none was answered."""
     snoozed_until: date | None = None
+    """Day from which it is reported again if its cause is seen; None: not snoozed."""
     answer: Verdict | None = None
     """Newest finding from the field since it opened; None: no answer yet."""
     answer_reason: FalseAlarmReason | None = None
     """Of a false alarm."""
     note: str | None = None
+    """What a person has written since it opened."""
+    covered: AlertLevel = AlertLevel.NONE
+    """Highest level that does not open it again, because a person has answered it and it has not been gone since."""
 
 
 def alert_id(site: str, rule: str) -> str:

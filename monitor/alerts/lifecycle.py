@@ -1,7 +1,8 @@
-"""Life cycle of an alert, one step for each night. Only decisions: nothing is stored or sent here.
+"""Life cycle of an alert, one step for each night and for each act of a person. Nothing is stored or sent here.
 
 An alert stays the same alert until it is resolved, so that a value near its threshold is not reported again and again.
-Missing data is neither confirmation nor recovery, so nights without new evidence change nothing.
+Missing data is neither confirmation nor recovery, so nights without new evidence change nothing. An answer from the
+field holds until what was answered was gone for :data:`QUIET_DAYS`, or until it gets worse.
 """
 
 from collections.abc import Sequence
@@ -29,8 +30,8 @@ def next_alerts(
 ) -> list[tuple[Alert, AlertEvent | None]]:
     """Apply the assessment of a night to the alerts of its site.
 
-    A night without a new scene changes nothing: it neither confirms nor resolves. While one rule raises an alert, those
-    of the other rules stay as they are, since an assessment names one rule only.
+    A night without a new scene changes nothing: it neither confirms nor resolves. An assessment names one rule only:
+    while it raises an alert, nothing is known about the causes of the other rules, and their quiet time starts anew.
 
     Parameters
     ----------
@@ -51,7 +52,8 @@ def next_alerts(
     else:
         rule = assessment.alert_rule or "failure"
         last = next((alert for alert in alerts if alert.rule == rule), None)
-        steps = [_with_cause(last, assessment, rule)]
+        masked = [_unknown(alert) for alert in alerts if alert.rule != rule]
+        steps = [_with_cause(last, assessment, rule), *((alert, None) for alert in masked)]
     known = {alert.id: alert for alert in alerts}
     return [(alert, event) for alert, event in steps if alert != known.get(alert.id)]
 
@@ -65,7 +67,8 @@ def _sees_more(assessment: Assessment, previous: Assessment | None) -> bool:
 def is_mass_fall(fell: int, sites: int) -> bool:
     """Whether so many sites got worse in one night that a fault of a sensor or provider is the likelier cause.
 
-    `fell` sites have an alert that opened or got worse; `sites` had been assessed before the night.
+    `fell` sites have an alert that opened or got worse; `sites` could have one, since a new scene showed them, or since
+    it was the first night.
     """
     return fell >= MASS_FALL_MIN_SITES and fell >= MASS_FALL_SHARE * sites
 
@@ -79,33 +82,52 @@ def _with_cause(last: Alert | None, assessment: Assessment, rule: str) -> tuple[
             id=name, site=assessment.site, level=level, rule=rule, state=AlertState.OPEN, opened=day, updated=day
         )
         return opened, AlertEvent.OPENED
-    worse = _ORDER[level] > _ORDER[last.level]
+    seen = _answer_worn(replace(last, clear_since=None), assessment)
     if last.state is AlertState.RESOLVED:
-        was_gone = last.clear_since is not None and (day - last.clear_since).days >= QUIET_DAYS
-        if last.answer is not None and not worse and not was_gone:
-            return replace(last, clear_since=None), None
-        again = replace(last, level=level, state=AlertState.OPEN, opened=day, updated=day, clear_since=None)
-        return replace(again, answer=None, answer_reason=None, note=None), AlertEvent.REOPENED
-    if worse:
-        alert = replace(last, level=level, state=AlertState.OPEN, updated=day, clear_since=None, snoozed_until=None)
-        return alert, AlertEvent.WORSENED
+        if _ORDER[level] <= _ORDER[seen.covered]:
+            return seen, None
+        again = replace(seen, level=level, state=AlertState.OPEN, opened=day, updated=day, lower_since=None)
+        unanswered = replace(again, answer=None, answer_reason=None, note=None, covered=AlertLevel.NONE)
+        return unanswered, AlertEvent.REOPENED
+    if _ORDER[level] > _ORDER[last.level]:
+        return replace(seen, level=level, state=AlertState.OPEN, updated=day, snoozed_until=None), AlertEvent.WORSENED
     if last.state is AlertState.SNOOZED and last.snoozed_until is not None and day >= last.snoozed_until:
-        alert = replace(last, state=AlertState.OPEN, updated=day, clear_since=None, snoozed_until=None)
-        return alert, AlertEvent.WOKEN
-    return replace(last, clear_since=None), None
+        return replace(seen, state=AlertState.OPEN, updated=day, snoozed_until=None), AlertEvent.WOKEN
+    return seen, None
 
 
 def _without_cause(alert: Alert, assessment: Assessment) -> tuple[Alert, AlertEvent | None]:
     """An alert after a night on which no rule raises an alert."""
-    day = assessment.as_of
+    alert = _answer_worn(alert, assessment)
     if alert.clear_since is None:
-        return replace(alert, clear_since=day), None
-    if alert.state is AlertState.RESOLVED:
+        return replace(alert, clear_since=assessment.as_of), None
+    if not _lasted(alert.clear_since, assessment):
         return alert, None
-    seen = assessment.last_observed is not None and assessment.last_observed >= alert.clear_since
-    if seen and (day - alert.clear_since).days >= QUIET_DAYS:
-        return replace(alert, state=AlertState.RESOLVED, updated=day, snoozed_until=None), AlertEvent.RESOLVED
-    return alert, None
+    if alert.state is AlertState.RESOLVED:
+        return replace(alert, covered=AlertLevel.NONE), None
+    resolved = replace(alert, state=AlertState.RESOLVED, updated=assessment.as_of, snoozed_until=None)
+    return resolved, AlertEvent.RESOLVED
+
+
+def _unknown(alert: Alert) -> Alert:
+    """An alert after a night on which another rule raised one: its quiet time, if it is still needed, starts anew."""
+    is_over = alert.state is AlertState.RESOLVED and alert.covered is AlertLevel.NONE
+    return alert if is_over else replace(alert, clear_since=None, lower_since=None)
+
+
+def _answer_worn(alert: Alert, assessment: Assessment) -> Alert:
+    """An alert whose answer to a red no longer holds once only lower levels were seen for :data:`QUIET_DAYS`."""
+    if alert.covered is not AlertLevel.RED or assessment.alert is AlertLevel.RED:
+        return replace(alert, lower_since=None)
+    since = alert.lower_since or assessment.as_of
+    if _lasted(since, assessment):
+        return replace(alert, covered=AlertLevel.WATCH, lower_since=None)
+    return replace(alert, lower_since=since)
+
+
+def _lasted(since: date, assessment: Assessment) -> bool:
+    """Whether an accepted scene confirms that what began on a day has lasted for :data:`QUIET_DAYS`."""
+    return assessment.last_observed is not None and (assessment.last_observed - since).days >= QUIET_DAYS
 
 
 def is_answered(alert: Alert) -> bool:
@@ -113,14 +135,25 @@ def is_answered(alert: Alert) -> bool:
     return alert.state is AlertState.RESOLVED and alert.answer is not None and alert.clear_since is None
 
 
-def acknowledge(alert: Alert, *, note: str | None = None) -> Alert:
-    """Alert after a person has taken charge of it."""
-    return replace(alert, state=AlertState.ACKNOWLEDGED, note=note or alert.note)
+def acknowledge(alert: Alert, *, note: str | None = None, day: date) -> Alert:
+    """Alert after a person has taken charge of it on a day."""
+    return replace(alert, state=AlertState.ACKNOWLEDGED, note=note or alert.note, updated=day, snoozed_until=None)
 
 
-def snooze(alert: Alert, until: date) -> Alert:
-    """Alert that sends nothing until a day, unless it gets worse."""
-    return replace(alert, state=AlertState.SNOOZED, snoozed_until=until)
+def snooze(alert: Alert, *, until: date, day: date) -> Alert:
+    """Alert that, on a day, a person does not want to hear of before another day, unless it gets worse or is over."""
+    return replace(alert, state=AlertState.SNOOZED, snoozed_until=until, updated=day)
+
+
+def close(alert: Alert, *, day: date) -> Alert:
+    """Alert after its site was retired on a day; a cause that is still seen when the site returns opens it again."""
+    note = alert.note or "the site was retired"
+    return replace(alert, state=AlertState.RESOLVED, updated=day, snoozed_until=None, note=note)
+
+
+def forget_answer(alert: Alert) -> Alert:
+    """Alert whose answers say nothing about what is seen from now on, since new work begins on its site."""
+    return replace(alert, covered=AlertLevel.NONE, lower_since=None)
 
 
 def resolve(
@@ -139,5 +172,7 @@ def resolve(
     note : str or None
         What was seen or done; None: the earlier note stays.
     """
+    is_new = alert.answer is None and (alert.state is not AlertState.RESOLVED or alert.clear_since is None)
     closed = replace(alert, state=AlertState.RESOLVED, answer=answer, answer_reason=reason, updated=day)
-    return replace(closed, note=note or alert.note, snoozed_until=None)
+    covered = alert.level if is_new else alert.covered  # a cause that is gone already is not covered: it may come back
+    return replace(closed, note=note or alert.note, snoozed_until=None, covered=covered)

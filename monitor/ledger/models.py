@@ -175,7 +175,7 @@ class PhotoRow(Base):
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     """SHA-256 of the content."""
-    alert: Mapped[str] = mapped_column(String(500), index=True)
+    alert: Mapped[str] = mapped_column(String(500), primary_key=True)
     number: Mapped[int] = mapped_column(Integer)
     """Number of the event that it belongs to."""
     taken: Mapped[str | None] = mapped_column(String(40))

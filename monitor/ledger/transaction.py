@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.orm import aliased
 
 from monitor.ledger.models import (
     AlertEventRow,
@@ -209,9 +210,30 @@ class Transaction:
         query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery()).where(SiteVersion.current)
         return {row.site: (row.as_of, row.digest, row.payload) for row in self._connection.execute(query)}
 
-    def sites_assessed_before(self, day: str) -> set[str]:
-        """Sites that have an assessment of an earlier day."""
-        query = select(AssessmentRow.site).where(AssessmentRow.as_of < day).distinct()
+    def sites_that_could_fall(self, day: str) -> set[str]:
+        """Current sites whose alerts the night of a day could open or make worse.
+
+        Those whose assessment of that day rests on other scenes than the one of the last day before, or is the first;
+        on the first night of all, every site.
+        """
+        if self._connection.execute(select(AssessmentRow.id).where(AssessmentRow.as_of < day).limit(1)).first() is None:
+            return set(self.versions())
+        of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site)
+        of_site = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
+        new, old = aliased(AssessmentRow), aliased(AssessmentRow)
+        query = select(SiteVersion.site).where(SiteVersion.current)
+        query = query.join(new, new.id == of_site.where(AssessmentRow.as_of == day).scalar_subquery())
+        query = query.outerjoin(old, old.id == of_site.where(AssessmentRow.as_of < day).scalar_subquery())
+        scenes = [func.coalesce(row.payload["n_scenes"].as_integer(), -1) for row in (old, new)]
+        newest = [func.coalesce(row.payload["last_observed"].as_string(), "") for row in (old, new)]
+        query = query.where((scenes[0] != scenes[1]) | (newest[0] != newest[1]))
+        return set(self._connection.execute(query).scalars())
+
+    def sites_that_fell(self, day: str) -> set[str]:
+        """Sites of which an alert opened, opened again or got worse on a day."""
+        query = select(AlertRow.site).join(AlertEventRow, AlertEventRow.alert == AlertRow.id)
+        query = query.where(AlertEventRow.kind.in_(("opened", "worsened", "reopened")))
+        query = query.where(AlertEventRow.payload["day"].as_string() == day)
         return set(self._connection.execute(query).scalars())
 
     # alerts and the outbox
@@ -260,8 +282,8 @@ class Transaction:
         return self._connection.execute(query).first() is not None
 
     def add_photo(self, photo: Payload) -> None:
-        """Store a photo of an answer, unless it is stored already; columns of :class:`PhotoRow`."""
-        self._upsert(PhotoRow, photo, ("id",), keep=True)
+        """Store a photo of an answer, unless the alert has it already; columns of :class:`PhotoRow`."""
+        self._upsert(PhotoRow, photo, ("id", "alert"), keep=True)
 
     def photos(self, alert: str) -> list[Payload]:
         """Photos of the answers to an alert; columns of :class:`PhotoRow`."""

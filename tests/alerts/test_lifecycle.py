@@ -1,155 +1,305 @@
 """The life of an alert, night by night."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.alerts.alert import AlertEvent, AlertState
-from monitor.alerts.lifecycle import QUIET_DAYS, acknowledge, is_mass_fall, resolve, snooze
-from monitor.alerts.lifecycle import next_alerts as next_alert
+from monitor.alerts.alert import AlertEvent, AlertState, Verdict
+from monitor.alerts.lifecycle import (
+    QUIET_DAYS,
+    acknowledge,
+    close,
+    forget_answer,
+    is_answered,
+    is_mass_fall,
+    next_alerts,
+    resolve,
+    snooze,
+)
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
 FIRST = date(2026, 6, 1)
 NONE, WATCH, RED = AlertLevel.NONE, AlertLevel.WATCH, AlertLevel.RED
+NUMBERS = dict.fromkeys(
+    ("probability", "theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "expected", "cover",
+     "control_cover", "e_failure", "hectares", "hectares_failing")
+)  # fmt: skip
 
 
-def night(number, level, *, status=None, seen=True, rule="failure"):
-    day = FIRST + timedelta(days=number)
-    if status is None:
-        status = Status.ON_TRACK if level is NONE else Status.FAILING
-    numbers = dict.fromkeys(
-        ("probability", "theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "expected", "cover",
-         "control_cover", "e_failure", "hectares", "hectares_failing")
-    )  # fmt: skip
+def day(number):
+    return FIRST + timedelta(days=number)
+
+
+def assessed(number, level, *, status=None, rule="failure", scene=None, n_scenes=None):
+    """Assessment of a night; its newest scene is of the same day unless `scene` is the number of another one."""
+    scene = number if scene is None else scene
+    status = status or (Status.ON_TRACK if level is NONE else Status.FAILING)
     return Assessment(
-        site="lowood", as_of=day, last_observed=day if seen else FIRST - timedelta(days=1), status=status, alert=level,
-        alert_rule=None if level is NONE else rule, n_scenes=9, n_pre=3, reasons=(), **numbers,
+        site="lowood", as_of=day(number), last_observed=day(scene), status=status, alert=level,
+        alert_rule=None if level is NONE else rule, n_scenes=100 + scene if n_scenes is None else n_scenes, n_pre=3,
+        reasons=(), **NUMBERS,
     )  # fmt: skip
 
 
-def live(levels, start=0, alert=None):
-    events = []
-    for number, level in enumerate(levels, start=start):
-        alert, event = next_alert(alert, night(number, level))
-        events += [event] if event else []
-    return alert, events
+class Story:
+    """A site through its nights: its alerts by rule, and what happened."""
+
+    def __init__(self):
+        self.alerts, self.events, self.last, self.number = {}, [], None, 0
+
+    def night(self, level, *, days=1, **more):
+        self.number += days
+        self.take(assessed(self.number, level, **more))
+        return self
+
+    def nights(self, *levels, **more):
+        for level in levels:
+            self.night(level, **more)
+        return self
+
+    def cloudy(self, nights, **more):
+        """Nights without a new scene, on which the verdict may say anything."""
+        for _ in range(nights):
+            self.number += 1
+            scene = (self.last.last_observed - FIRST).days
+            self.take(assessed(self.number, more.get("level", NONE), scene=scene))
+        return self
+
+    def take(self, assessment):
+        for alert, event in next_alerts(list(self.alerts.values()), assessment, self.last):
+            self.alerts[alert.rule] = alert
+            if event:
+                self.events.append(event if alert.rule == "failure" else (alert.rule, event))
+        self.last = assessment
+
+    def person(self, change, rule="failure"):
+        self.alerts[rule] = change(self.alerts[rule], day(self.number))
+        return self
+
+    def answered(self, verdict=Verdict.CONFIRMED, rule="failure"):
+        return self.person(lambda alert, today: resolve(alert, answer=verdict, note="seen", day=today), rule)
+
+    @property
+    def alert(self):
+        return self.alerts["failure"]
+
+
+OPENED, WORSENED, REOPENED = AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED
+RESOLVED, WOKEN = AlertEvent.RESOLVED, AlertEvent.WOKEN
+
+
+def acknowledged(alert, today):
+    return acknowledge(alert, note="on my way", day=today)
+
+
+def snoozed(days):
+    return lambda alert, today: snooze(alert, until=today + timedelta(days=days), day=today)
 
 
 def test_nothing_wrong_opens_nothing():
-    assert live([NONE] * 40) == (None, [])
+    story = Story().nights(*[NONE] * 40)
+    assert (story.alerts, story.events) == ({}, [])
 
 
-def test_an_alert_opens_once_however_long_it_lasts():
-    alert, events = live([RED] * 100)
-    assert events == [AlertEvent.OPENED]
-    assert alert.state is AlertState.OPEN
-    assert alert.id == "lowood/2026-06-01"
+def test_an_alert_opens_once_however_long_it_lasts_and_is_named_by_site_and_rule_not_by_date():
+    story = Story().nights(*[RED] * 100)
+    assert story.events == [OPENED]
+    assert (story.alert.id, story.alert.state, story.alert.opened) == ("lowood/failure", AlertState.OPEN, day(1))
 
 
-def test_dithering_round_a_threshold_for_thirty_nights_tells_once():
-    _, events = live([WATCH, NONE] * 15)
-    assert events == [AlertEvent.OPENED]
+@pytest.mark.parametrize("answer_on", [None, 0, 1, 7, 15])
+@pytest.mark.parametrize("pair", [(WATCH, NONE), (RED, NONE), (RED, WATCH)])
+def test_a_value_that_dithers_round_a_threshold_for_thirty_nights_opens_at_most_one_alert(pair, answer_on):
+    story = Story()
+    for number in range(15):
+        story.nights(*pair)
+        if number == answer_on:
+            story.answered(Verdict.FALSE_ALARM)
+    assert story.events == [OPENED]
+
+
+def test_dithering_between_clouds_is_one_message_too_also_after_an_answer():
+    story = Story().night(WATCH).answered().night(NONE).cloudy(40)
+    assert story.nights(WATCH, NONE).events == [OPENED], "one clear night does not show that it was gone for a month"
+    story.cloudy(QUIET_DAYS).night(NONE).night(WATCH)
+    assert story.events == [OPENED, REOPENED], "two clear scenes a month apart do"
 
 
 def test_it_resolves_by_itself_only_after_thirty_quiet_days():
-    alert, events = live([WATCH] + [NONE] * QUIET_DAYS)
-    assert events == [AlertEvent.OPENED]
-    alert, event = next_alert(alert, night(QUIET_DAYS + 1, NONE))
-    assert event is AlertEvent.RESOLVED
-    assert alert.state is AlertState.RESOLVED
+    story = Story().night(WATCH).nights(*[NONE] * QUIET_DAYS)
+    assert story.events == [OPENED]
+    assert story.night(NONE).events == [OPENED, RESOLVED]
+    assert story.alert.state is AlertState.RESOLVED
+    assert story.night(WATCH).events == [OPENED, RESOLVED, REOPENED]
+    assert (story.alert.opened, story.alert.clear_since) == (day(QUIET_DAYS + 3), None)
 
 
-def test_forty_nights_of_cloud_neither_confirm_nor_resolve():
-    alert, _ = live([WATCH])
-    for number in range(1, 41):
-        alert, event = next_alert(alert, night(number, NONE, seen=False))
-        assert event is None
-    assert alert.state is AlertState.OPEN
+def test_forty_nights_of_cloud_neither_open_nor_confirm_nor_resolve():
+    story = Story().night(NONE).cloudy(40, level=RED)
+    assert (story.alerts, story.events) == ({}, [])
+    story.night(WATCH)
+    before = story.alert
+    assert story.cloudy(40, level=NONE).alert == before
+    assert story.cloudy(40, level=RED).alert == before
+    assert story.events == [OPENED]
+
+
+def test_a_cloudy_month_after_one_clear_night_does_not_resolve():
+    story = Story().nights(WATCH, NONE).cloudy(60)
+    assert story.events == [OPENED]
+    late = assessed(story.number + 1, NONE, scene=5, n_scenes=200)  # a scene of long ago that arrived late
+    story.take(late)
+    assert story.events == [OPENED], "it confirms nothing about the last month"
 
 
 def test_insufficient_data_changes_nothing_at_all():
-    alert, _ = live([RED])
-    same, event = next_alert(alert, night(50, NONE, status=Status.INSUFFICIENT_DATA))
-    assert same is alert
-    assert event is None
+    story = Story().night(RED)
+    before = story.alert
+    story.nights(*[NONE] * 40, status=Status.INSUFFICIENT_DATA)
+    assert story.alert == before
+    assert story.events == [OPENED]
 
 
-def test_a_watch_that_turns_red_says_so_even_after_acknowledgement_or_snooze():
-    for change in (acknowledge, lambda alert: snooze(alert, FIRST + timedelta(days=300))):
-        alert, _ = live([WATCH])
-        alert, event = next_alert(change(alert), night(1, RED))
-        assert event is AlertEvent.WORSENED
-        assert (alert.level, alert.state) == (RED, AlertState.OPEN)
+@pytest.mark.parametrize("act", [acknowledged, snoozed(300)], ids=["acknowledged", "snoozed"])
+def test_worse_after_acknowledgement_is_an_update(act):
+    story = Story().night(WATCH).person(act).night(RED)
+    assert story.events == [OPENED, WORSENED]
+    assert (story.alert.level, story.alert.state, story.alert.snoozed_until) == (RED, AlertState.OPEN, None)
 
 
-def test_a_red_that_sinks_to_watch_stays_red():
-    alert, events = live([RED, WATCH, WATCH])
-    assert alert.level is RED
-    assert events == [AlertEvent.OPENED]
+def test_a_red_that_falls_to_watch_stays_red_until_it_is_resolved():
+    story = Story().nights(RED, *[WATCH] * 100, RED)
+    assert (story.alert.level, story.events) == (RED, [OPENED])
 
 
-def test_a_snooze_ends_on_its_day_without_a_word():
-    alert, _ = live([WATCH])
-    alert = snooze(alert, FIRST + timedelta(days=10))
-    alert, events = live([WATCH] * 9, start=1, alert=alert)
-    assert (alert.state, events) == (AlertState.SNOOZED, [])
-    alert, events = live([WATCH], start=10, alert=alert)
-    assert (alert.state, events) == (AlertState.OPEN, [])
+def test_a_snooze_ends_on_its_day_if_the_cause_is_seen():
+    story = Story().night(WATCH).person(snoozed(10)).nights(*[WATCH] * 9)
+    assert (story.alert.state, story.events) == (AlertState.SNOOZED, [OPENED])
+    story.night(WATCH)
+    assert (story.alert.state, story.alert.snoozed_until) == (AlertState.OPEN, None)
+    assert story.nights(WATCH, WATCH).events == [OPENED, WOKEN]
 
 
-@pytest.mark.parametrize("answer", ["confirmed", "false-alarm", "treated"])
-def test_what_a_person_has_answered_is_not_asked_again_until_it_was_gone_or_got_worse(answer):
-    alert, _ = live([WATCH])
-    alert = resolve(alert, answer=answer, note="seen", day=FIRST)
-    alert, events = live([WATCH] * 50, start=1, alert=alert)
-    assert events == []
-    _, events = live([RED], start=60, alert=alert)
-    assert events == [AlertEvent.OPENED]
-    _, events = live([NONE, WATCH], start=60, alert=alert)
-    assert events == [AlertEvent.OPENED]
+def test_a_snooze_that_ends_under_clouds_wakes_with_the_next_scene():
+    story = Story().night(WATCH).person(snoozed(10)).cloudy(20, level=WATCH)
+    assert story.events == [OPENED]
+    assert story.night(WATCH).events == [OPENED, WOKEN]
 
 
-def test_another_cause_on_the_day_of_an_alert_that_was_answered_is_an_alert_of_its_own():
-    names = set()
-    alert = None
-    for rule in ("failure", "disturbance", "erosion"):
-        alert, event = next_alert(alert, night(0, RED, rule=rule))
-        assert event is AlertEvent.OPENED
-        names.add(alert.id)
-        alert = resolve(alert, answer="treated", note=None, day=FIRST)
-    assert names == {f"lowood/{FIRST}", f"lowood/{FIRST}-2", f"lowood/{FIRST}-3"}
+def test_a_snoozed_alert_whose_cause_is_gone_is_resolved_and_does_not_wake():
+    story = Story().night(WATCH).person(snoozed(5)).nights(*[NONE] * (QUIET_DAYS + 1))
+    assert story.events == [OPENED, RESOLVED]
+    assert story.alert.snoozed_until is None
 
 
-@given(levels=st.lists(st.sampled_from([NONE, WATCH, RED]), max_size=120))
-def test_whatever_happens_openings_and_resolutions_alternate_and_levels_never_fall_while_it_lives(levels):
-    alert, events, before = None, [], None
-    for number, level in enumerate(levels):
-        alert, event = next_alert(alert, night(number, level))
-        events += [event] if event else []
-        if before and alert and before.id == alert.id and before.level is RED:
-            assert alert.level is RED
-        before = alert
-    turns = [event for event in events if event is not AlertEvent.WORSENED]
-    assert turns == [AlertEvent.OPENED, AlertEvent.RESOLVED] * (len(turns) // 2) + [AlertEvent.OPENED] * (
-        len(turns) % 2
-    )
+def test_whoever_acknowledges_a_snoozed_alert_is_not_woken():
+    story = Story().night(WATCH).person(snoozed(5)).person(acknowledged).nights(*[WATCH] * 20)
+    assert (story.alert.state, story.events) == (AlertState.ACKNOWLEDGED, [OPENED])
 
 
-@given(levels=st.lists(st.sampled_from([NONE, WATCH, RED]), max_size=40))
-def test_the_same_night_twice_tells_nothing_twice(levels):
-    alert = None
-    for number, level in enumerate(levels):
-        alert, _ = next_alert(alert, night(number, level))
-        again, event = next_alert(alert, night(number, level))
-        assert event is None
-        assert again == alert
+@pytest.mark.parametrize("answer", list(Verdict))
+def test_what_a_person_has_answered_is_not_reported_again_until_it_was_gone_or_got_worse(answer):
+    def story():
+        return Story().night(WATCH).answered(answer).nights(*[WATCH] * 50)
+
+    assert story().events == [OPENED]
+    assert is_answered(story().alert)
+    assert story().night(RED).events == [OPENED, REOPENED]
+    assert story().night(RED).alert.answer is None
+    assert story().nights(*[NONE] * QUIET_DAYS, WATCH).events == [OPENED]
+    assert story().nights(*[NONE] * (QUIET_DAYS + 1), WATCH).events == [OPENED, REOPENED]
 
 
-@pytest.mark.parametrize(("fell", "sites", "so"), [
+def test_an_answered_red_that_was_only_watch_for_a_month_is_reported_when_it_is_red_again():
+    story = Story().night(RED).answered(Verdict.TREATED).nights(*[WATCH] * QUIET_DAYS)
+    assert replace(story.alert, lower_since=None) == replace(Story().night(RED).answered(Verdict.TREATED).alert)
+    story.nights(RED, *[WATCH] * (QUIET_DAYS + 1))
+    assert story.events == [OPENED], "dithering round red is covered by the answer, and so is the watch"
+    assert story.night(RED).events == [OPENED, REOPENED]
+    assert (story.alert.level, story.alert.answer) == (RED, None)
+
+
+def test_an_answer_to_what_is_gone_already_does_not_cover_what_comes_later():
+    story = Story().night(RED).nights(*[NONE] * (QUIET_DAYS + 1))
+    assert story.answered().alert.answer is Verdict.CONFIRMED
+    assert story.night(WATCH).events == [OPENED, RESOLVED, REOPENED]
+
+
+def test_an_answer_that_is_answered_again_covers_no_more_than_before():
+    story = Story().night(RED).answered().nights(*[NONE] * (QUIET_DAYS + 1)).answered(Verdict.FALSE_ALARM)
+    assert story.alert.answer is Verdict.FALSE_ALARM
+    assert story.night(WATCH).events == [OPENED, REOPENED]
+
+
+def test_each_rule_has_an_alert_of_its_own():
+    story = Story().night(RED, rule="failure").answered()
+    story.night(RED, rule="disturbance").night(WATCH, rule="erosion")
+    assert story.events == [OPENED, ("disturbance", OPENED), ("erosion", OPENED)]
+    assert {alert.id for alert in story.alerts.values()} == {
+        "lowood/failure", "lowood/disturbance", "lowood/erosion",
+    }  # fmt: skip
+
+
+def test_while_another_rule_speaks_nothing_is_known_about_this_one():
+    story = Story().nights(WATCH, *[NONE] * 10).nights(*[RED] * 40, rule="disturbance")
+    story.nights(*[NONE] * QUIET_DAYS)
+    assert story.events == [OPENED, ("disturbance", OPENED)]
+    story.night(NONE)
+    assert story.events[2:] == [RESOLVED, ("disturbance", RESOLVED)]
+
+
+def test_an_answer_holds_while_another_rule_speaks_and_what_was_gone_stays_gone():
+    story = Story().nights(WATCH).answered().nights(NONE).nights(*[RED] * 40, rule="disturbance")
+    assert story.nights(WATCH).events == [OPENED, ("disturbance", OPENED)]
+    story = Story().nights(WATCH).answered().nights(*[NONE] * (QUIET_DAYS + 1)).nights(RED, rule="disturbance")
+    assert story.nights(WATCH).events == [OPENED, ("disturbance", OPENED), REOPENED]
+
+
+def test_an_alert_of_a_retired_site_opens_again_if_its_cause_is_still_seen_when_the_site_returns():
+    story = Story().night(RED).person(lambda alert, today: close(alert, day=today))
+    assert (story.alert.state, story.alert.note) == (AlertState.RESOLVED, "the site was retired")
+    assert story.night(RED).events == [OPENED, REOPENED]
+    noted = Story().night(RED).person(acknowledged).person(lambda alert, today: close(alert, day=today))
+    assert noted.alert.note == "on my way", "what a person wrote stays"
+
+
+def test_a_loss_after_new_work_is_reported_although_the_old_one_was_answered():
+    story = Story().night(RED).answered(Verdict.TREATED).person(lambda alert, _: forget_answer(alert))
+    assert story.night(RED).events == [OPENED, REOPENED]
+
+
+LEVELS = st.lists(st.sampled_from([NONE, WATCH, RED]), max_size=120)
+
+
+@given(levels=LEVELS)
+def test_whatever_happens_openings_and_resolutions_alternate_and_levels_never_fall_while_it_is_open(levels):
+    story, before = Story(), None
+    for level in levels:
+        story.night(level)
+        after = story.alerts.get("failure")
+        if before and before.level is RED and before.state is not AlertState.RESOLVED:
+            assert after.level is RED
+        before = after
+    turns = [event for event in story.events if event is not WORSENED]
+    assert turns == [OPENED, *[RESOLVED, REOPENED] * len(turns)][: len(turns)]
+
+
+@given(levels=LEVELS)
+def test_the_same_night_twice_reports_nothing_twice(levels):
+    story = Story()
+    for level in levels:
+        story.night(level)
+        before, events = dict(story.alerts), list(story.events)
+        story.take(story.last)
+        assert (story.alerts, story.events) == (before, events)
+
+
+@pytest.mark.parametrize(("fell", "sites", "expected"), [
     (6, 10, True), (5, 10, False), (1200, 2000, True), (1199, 2000, False), (5, 8, True), (4, 4, False), (1, 1, False),
-    (0, 0, False),
+    (3, 10, False), (0, 0, False),
 ])  # fmt: skip
-def test_that_three_sites_of_five_fall_in_one_night_is_doubted_but_not_that_a_handful_does(fell, sites, so):
-    assert is_mass_fall(fell, sites) is so
+def test_three_sites_of_five_that_fall_in_one_night_are_a_mass_fall_but_a_handful_is_not(fell, sites, expected):
+    assert is_mass_fall(fell, sites) is expected
