@@ -11,17 +11,18 @@ from jobs import __version__
 from jobs.alerting import update_alerts
 from jobs.detectability import detectability_json
 from jobs.episodes import current_episode, episode_alpha, in_episode
-from jobs.records import from_json
+from jobs.records import from_json, to_json
 from monitor.alerts.recipients import AddressBook
 from monitor.controls.screening import too_few_units
 from monitor.imagery.auxiliary.terrain import with_slope
 from monitor.ingest.task import FetchResult, Outcome
 from monitor.ledger.transaction import Transaction
 from monitor.maps.failing import failing_map
+from monitor.maps.worst_patch import WorstPatch, worst_patch
 from monitor.series.columns import Columns, observed_until
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import assess_with_late_season
-from monitor.verdict.assessment import Assessment, Series, assessment_to_json
+from monitor.verdict.assessment import Assessment, Series, Status, assessment_to_json
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.failing_area import reports_failing_area, with_failing_area
 from monitor.verdict.reasons import Reason
@@ -94,11 +95,15 @@ def judge(
         ground = ground_key(outcome.site)
         if (t.ground_data(ground, "detectability") or {}).get("made_from") != conditions.key:
             t.save_ground_data(ground, "detectability", detectability_json(conditions, site.start))
+    patch: WorstPatch | None = None
     if late_season is not None and reports_failing_area(assessment, site):
         stored, snapshot = fetched.stored, fetched.snapshot
         failing = failing_map(stored, snapshot, site, series, late_season.day, lambda: late_season, constants=constants)
         if failing is not None:
             assessment = with_failing_area(assessment, failing.ground, site, constants)
+            patch = worst_patch(failing.chance, failing.times, site.geometry, stored.grid)
+    if newest and assessment.status is not Status.INSUFFICIENT_DATA:  # that says nothing about the ground
+        _save_worst_patch(t, ground_key(outcome.site), patch)
     values = assessment_to_json(assessment)
     fresh = t.add_assessment(
         site.id, as_of.isoformat(), digest, values, version=site.version, snapshot=fetched.snapshot, run=run
@@ -107,6 +112,14 @@ def judge(
         previous = None if latest is None else from_json(latest[2], Assessment)
         update_alerts(t, assessment, previous, book.of_site(outcome.site))
     return {"status": assessment.status.value, "alert": assessment.alert.value}
+
+
+def _save_worst_patch(t: Transaction, ground: str, patch: WorstPatch | None) -> None:
+    """Store the first place to look at, if it is another one than before; an empty entry where there is none."""
+    stored = t.ground_data(ground, "worst_patch")
+    before = from_json(stored, WorstPatch) if stored else None
+    if patch != before:
+        t.save_ground_data(ground, "worst_patch", to_json(patch) if patch else {})
 
 
 def _further_reasons(site: Site, fetched: FetchResult, series: Columns, rain: Reason | None, as_of: date) -> list[str]:

@@ -57,7 +57,8 @@ def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictu
     assessment = from_json(latest[2], Assessment)
     registered = from_json(values, Site)
     ground = ground_key(registered)
-    patch = t.ground_data(ground, "worst_patch") if alert.rule == "failure" else None
+    fails = alert.rule == "failure" and event is not AlertEvent.RESOLVED  # no map shows where a loss is
+    patch = t.ground_data(ground, "worst_patch") if fails else None
     drawn = _pictures(settings, registered, t.snapshot(ground)) if pictures else {}
     return AlertNews(
         alert=alert if now is None else from_json(now, Alert),

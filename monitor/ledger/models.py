@@ -70,7 +70,8 @@ class GroundDataRow(Base):
     """Data about a ground other than imagery.
 
     Kinds: ``terrain``, ``rain``, ``detectability``, ``left_out`` (control units that no longer count),
-    ``tried`` (last season in which control units were sought in vain).
+    ``tried`` (last season in which control units were sought in vain), ``worst_patch`` (where to
+    look first; may be empty).
     """
 
     __tablename__ = "background"

@@ -6,15 +6,18 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 import rasterio
-from shapely.geometry import mapping
+from shapely.geometry import Point, Polygon, mapping
 
+from jobs.installation import open_ledger
 from jobs.pages import publish_once
 from jobs.pipeline import night
+from jobs.records import from_json
 from jobs.settings import load
 from jobs.sources import Sources
 from monitor.imagery.source import Frame
 from monitor.maps import failing
-from monitor.sites.site import Plan
+from monitor.maps.worst_patch import WorstPatch
+from monitor.sites.site import Plan, Site, ground_key
 from tests.jobs.painted import BOTTOM, LEAF, LEFT, SOIL, Painted, _places, ground
 
 START = date(2018, 4, 1)
@@ -106,6 +109,31 @@ def test_the_map_shows_where(told):
     # pixels of 20 m at the border are part of both
     assert (chance > 0.5)[known & (x < FAILED[2] - 20)].mean() > 0.95
     assert (chance < 0.5)[known & (x > FAILED[2] + 20)].mean() > 0.95
+
+
+def test_where_to_look_first_is_stored_and_lies_where_the_work_has_failed(told):
+    settings, _ = told
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        stored = t.all_ground_data("worst_patch")
+        sites = {values["id"]: ground_key(from_json(values, Site)) for values in t.sites()}
+    patch = from_json(stored[sites["part"]], WorstPatch)
+    assert patch.hectares == pytest.approx(2.6, rel=0.1)  # 3.6 less 20 m along the edge of the site, not judged
+    failed = ground(*FAILED)
+    assert failed.contains(Point(patch.longitude, patch.latitude))
+    assert Polygon(patch.ring).intersection(failed).area > 0.9 * Polygon(patch.ring).area
+    assert not stored.get(sites["whole"])
+
+
+def test_where_to_look_first_is_forgotten_once_the_ground_recovers(told, judged, monkeypatch):
+    settings, _ = told
+    monkeypatch.setattr("jobs.judging.worst_patch", lambda *_: None)
+    judged[1](NIGHT + timedelta(days=1))
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        assert not any(t.all_ground_data("worst_patch").values())
+    monkeypatch.undo()
+    judged[1](NIGHT + timedelta(days=1))
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        assert any(t.all_ground_data("worst_patch").values())
 
 
 TOLD = ("status", "alert", "reasons", "hectares_failing", "hectares_failing_low", "hectares_failing_high")

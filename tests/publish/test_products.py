@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 
-from monitor import derived
-from monitor.alerts import messages
+from monitor import derived, files
 from monitor.cube.grid import site_grid
 from monitor.publish import products
 from monitor.publish.products import is_current, outdated_pictures, sites_parquet, status_json, write_index, write_site
@@ -301,7 +300,7 @@ def test_a_run_that_dies_leaves_every_file_old_or_new_and_the_next_one_finishes(
     write_site(changed, reference := tmp_path_factory.mktemp("reference"))
     new = contents(reference)
     calls = iter(range(100))
-    move = messages.os.replace
+    move = files.os.replace
 
     def dies(source, target):
         if next(calls) == step:
@@ -309,7 +308,7 @@ def test_a_run_that_dies_leaves_every_file_old_or_new_and_the_next_one_finishes(
         move(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(messages.os, "replace", dies)
+        patch.setattr(files.os, "replace", dies)
         with pytest.raises(OSError, match="No space left"):
             write_site(changed, published)
     assert not (published / "sites/ulan-03/.made-from").exists(), "files may be newer than it says"
@@ -443,7 +442,7 @@ def test_an_unchanged_index_is_left_alone_and_a_dying_run_leaves_it_whole(make_p
     def full(_source, _target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(messages.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         write_index(make_programme(6), [], tmp_path, day, alpha=0.05)
     assert contents(tmp_path) == old
