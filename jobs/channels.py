@@ -5,14 +5,21 @@ The secrets of ``[channels.NAME]`` are ``REGROWTH_CHANNEL_<NAME>_<WHAT>``, or in
 is ``PASSWORD`` (smtp), ``TOKEN`` and ``SECRET`` (wecom, dingtalk, feishu, webhook), or ``URL`` (apprise).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from jobs.secrets import channel_variable, secret
 from jobs.settings import ChannelSettings, Settings
 from monitor.alerts.channels.channel import Channel
+from monitor.alerts.channels.dingtalk import DingTalk
+from monitor.alerts.channels.feishu import Feishu
 from monitor.alerts.channels.files import Files
+from monitor.alerts.channels.http_client import HttpClient
 from monitor.alerts.channels.smtp import Smtp
+from monitor.alerts.channels.through_apprise import ThroughApprise
+from monitor.alerts.channels.webhook import Webhook
+from monitor.alerts.channels.wecom import WeCom
 from monitor.alerts.recipients import FILES
 from monitor.errors import BadConfiguration
 
@@ -49,7 +56,7 @@ class Channels:
         if configured is None:
             msg = f"there is no [channels.{name}] in the configuration any more"
             raise BadConfiguration(msg)
-        return _smtp(name, configured)
+        return _BUILDERS[configured.kind](name, configured)
 
 
 @contextmanager
@@ -71,6 +78,43 @@ def _smtp(name: str, channel: ChannelSettings) -> Channel:
         user=channel.user,
         password=_required(name, "PASSWORD") if channel.user else "",
     )
+
+
+def _http(name: str, channel: ChannelSettings) -> HttpClient:
+    return HttpClient(channel.allow_hosts, section=f"[channels.{name}]")
+
+
+def _wecom(name: str, channel: ChannelSettings) -> Channel:
+    return WeCom(_http(name, channel), url=channel.url, token=_required(name, "TOKEN"))
+
+
+def _dingtalk(name: str, channel: ChannelSettings) -> Channel:
+    return DingTalk(
+        _http(name, channel), url=channel.url, token=_required(name, "TOKEN"), secret=_optional(name, "SECRET")
+    )
+
+
+def _feishu(name: str, channel: ChannelSettings) -> Channel:
+    return Feishu(
+        _http(name, channel), url=channel.url, token=_required(name, "TOKEN"), secret=_optional(name, "SECRET")
+    )
+
+
+def _webhook(name: str, channel: ChannelSettings) -> Channel:
+    return Webhook(_http(name, channel), url=channel.url, secret=_optional(name, "SECRET"))
+
+
+def _apprise(name: str, _channel: ChannelSettings) -> Channel:
+    return ThroughApprise(_required(name, "URL"))
+
+
+_BUILDERS: Final[dict[str, Callable[[str, ChannelSettings], Channel]]] = {
+    "smtp": _smtp, "wecom": _wecom, "dingtalk": _dingtalk, "feishu": _feishu, "webhook": _webhook, "apprise": _apprise,
+}  # fmt: skip
+
+
+def _optional(name: str, what: str) -> str | None:
+    return secret(channel_variable(name, what))
 
 
 def _required(name: str, what: str) -> str:

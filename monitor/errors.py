@@ -15,7 +15,7 @@ _SECRETS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), rf"\1{HIDDEN}\2")
     for pattern in (
         r"((?<!/)//)[^\s/?#\"<>]*(@)",  # user and password of an address
-        r"([?&;](?:key|token|sig|signature|x-amz-[\w-]+|x-goog-[\w-]+|awsaccesskeyid)=)[^\s&;#\"'<>\x1b]+()",
+        r"([?&;](?:key|token|sig|sign|signature|x-amz-[\w-]+|x-goog-[\w-]+|awsaccesskeyid)=)[^\s&;#\"'<>\x1b]+()",
         r"(\b[\w-]*(?:password|passwd|secret|access_?token|refresh_?token|id_token|api_?key|private_?key)[\"']?"
         r"\s*[=:]\s*[\"']?)[^\s\"',&;}\x1b]+()",
         r"(authorization[\"']?\s*[=:]\s*[\"']?)(?:\w+ +)?[^\s\"',}\x1b]+()",

@@ -12,11 +12,14 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
 from monitor.errors import BadConfiguration
 from monitor.imagery.fetch_errors import FetchRefused
+
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+"""A host, or host and port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,24 @@ class AllowList:
     hosts: frozenset[str] = frozenset()
     """``host`` or ``host:port``, lower case."""
     folders: tuple[Path, ...] = ()
+    section: str = "[source]"
+    """Section of the configuration that they come from, for messages."""
+
+    @classmethod
+    def of_hosts(cls, names: Iterable[str], section: str) -> "AllowList":
+        """Read ``allow_hosts`` of a section that allows no folders.
+
+        Raises
+        ------
+        BadConfiguration
+            A name is not a host.
+        """
+        hosts = frozenset(name.strip().lower() for name in names)
+        for name in hosts:
+            if not _HOST.fullmatch(name):
+                msg = f"{section} allow_hosts: {display_address(name)!r} is no host and no host:port"
+                raise BadConfiguration(msg)
+        return cls(hosts, section=section)
 
     @classmethod
     def parse(cls, names: Iterable[str]) -> "AllowList":
@@ -44,7 +65,7 @@ class AllowList:
                 msg = "allow_hosts: an empty name is neither host nor folder"
                 raise BadConfiguration(msg)
             is_folder = Path(text).is_dir() or text in (".", "..")
-            if re.fullmatch(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?", text) and not is_folder:
+            if _HOST.fullmatch(text) and not is_folder:
                 hosts.add(text.lower())
             elif "/" in text or "\\" in text or is_folder:
                 if "://" in text:
@@ -101,7 +122,7 @@ class AllowList:
         if not self.allows_host(host.lower(), port) and not all(map(is_public, ips)):
             msg = (
                 f"host {display_address(host)!r} has a private, local or reserved address, which is refused; "
-                f'if it is intended, add allow_hosts = ["{display_address(host)}:{port}"] to [source]'
+                f'if it is intended, add allow_hosts = ["{display_address(host)}:{port}"] to {self.section}'
             )
             raise FetchRefused(msg)
         return ips

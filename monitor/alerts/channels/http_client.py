@@ -1,0 +1,162 @@
+"""HTTP requests of channels, within limits that the receiver cannot change.
+
+A private, local or reserved address is refused unless the configuration allows its host, and a connection is made to
+the very IP address that was checked. Redirects are not followed, and proxies of the environment are not used: either
+would send a message, and a token, to a host that was not checked. One deadline covers connection, headers and body.
+"""
+
+import socket
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import SplitResult, urlunsplit
+
+import urllib3
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+
+from monitor.alerts.channels.channel import NotDelivered
+from monitor.errors import BadConfiguration
+from monitor.imagery.addresses import AllowList, endpoint, parse_url
+from monitor.imagery.deadline import HTTPPool, HTTPSPool, request_deadline
+from monitor.imagery.fetch_errors import FetchRefused
+
+DEADLINE: Final = 20.0
+"""Longest time of a request, without the look-up of the host's name. [s]"""
+CONNECT_TIMEOUT: Final = 5.0
+"""Longest time to connect to one IP address. [s]"""
+MAX_RESPONSE_BYTES: Final = 2**16
+"""The rest of a longer body is not read. [byte]"""
+
+
+class HttpResponse(NamedTuple):
+    """A response."""
+
+    status: int
+    body: bytes
+    """At most :data:`MAX_RESPONSE_BYTES`."""
+
+
+class HttpClient:
+    """Makes requests to receivers of messages and signs of life. No connection stays open.
+
+    Parameters
+    ----------
+    allow_hosts : iterable of str
+        Private hosts, or ``host:port``, that may be contacted.
+    section : str
+        Section of the configuration that names them, for messages.
+    deadline : float
+        Longest time of a request. [s]
+
+    Raises
+    ------
+    BadConfiguration
+        A name in `allow_hosts` is not a host.
+    """
+
+    def __init__(self, allow_hosts: Iterable[str] = (), *, section: str, deadline: float = DEADLINE) -> None:
+        self._allowed = AllowList.of_hosts(allow_hosts, section)
+        self._section = section
+        self._deadline = deadline
+
+    def check(self, url: str) -> None:
+        """Check the spelling of an address, without a name server.
+
+        Raises
+        ------
+        BadConfiguration
+            It is no http or https address, or has a user in it.
+        """
+        try:
+            parse_url(url)
+        except FetchRefused as error:
+            msg = f"{self._section} url: {error}"
+            raise BadConfiguration(msg) from None
+
+    def request(
+        self, method: str, url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> HttpResponse:
+        """Make one request, without retries.
+
+        Raises
+        ------
+        NotDelivered
+            The host is refused or not trusted, there is no complete response in time, or the response is a redirect.
+            The text names the host, but never the rest of the address, which may be secret.
+        """
+        parts = parse_url(url)
+        server = f"{parts.scheme}://{parts.netloc}"
+        try:
+            response = self._request(method, parts, body, headers or {})
+        except FetchRefused as error:
+            raise NotDelivered(str(error)) from None
+        except (HTTPError, OSError) as error:
+            msg = f"{server} {_describe(error)}"
+            raise NotDelivered(msg) from None
+        if 300 <= response.status < 400:
+            msg = f"{server} redirects (status {response.status}), which is not followed; set url to the final address"
+            raise NotDelivered(msg)
+        return response
+
+    def _request(self, method: str, parts: SplitResult, body: bytes | None, headers: Mapping[str, str]) -> HttpResponse:
+        _, host, port = endpoint(parts)
+        ips = self._allowed.resolve_host(host, port)
+        with request_deadline(time.monotonic() + self._deadline):
+            for ip in ips[:-1]:
+                try:
+                    return _exchange(ip, method, parts, body, headers)
+                except (NewConnectionError, ConnectTimeoutError):
+                    continue  # for instance an IPv6 address without a route; nothing was sent
+            return _exchange(ips[-1], method, parts, body, headers)
+
+
+def _exchange(ip: str, method: str, parts: SplitResult, body: bytes | None, headers: Mapping[str, str]) -> HttpResponse:
+    """Send a request to an IP address and read the response."""
+    scheme, host, port = endpoint(parts)
+    pool = (
+        HTTPSPool(ip, port, ssl_context=ssl.create_default_context(), server_hostname=host)
+        if scheme == "https"
+        else HTTPPool(ip, port)
+    )
+    try:
+        response = pool.urlopen(
+            method,
+            urlunsplit(("", "", parts.path or "/", parts.query, "")),
+            body=body,
+            headers={"Host": parts.netloc, "User-Agent": "regrowth-monitor", **headers},
+            redirect=False,
+            retries=False,
+            preload_content=False,
+            decode_content=False,
+            assert_same_host=False,
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=DEADLINE),
+        )
+        try:
+            content = bytearray()
+            while len(content) < MAX_RESPONSE_BYTES and (chunk := response.read1(MAX_RESPONSE_BYTES)):
+                content += chunk
+            return HttpResponse(response.status, bytes(content[:MAX_RESPONSE_BYTES]))
+        finally:
+            response.close()
+    finally:
+        pool.close()
+
+
+def _describe(error: Exception) -> str:
+    """What happened, never the text of the error, which repeats the address with its token."""
+    inner = error.args[0] if isinstance(error, urllib3.exceptions.SSLError) and error.args else error
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return (
+            f"has a certificate that is not trusted ({inner.verify_message}), so nothing was sent; add its authority "
+            "to those of the system, or name a file of authorities by SSL_CERT_FILE"
+        )
+    if isinstance(inner, ssl.SSLError | urllib3.exceptions.SSLError):
+        return "cannot be reached by TLS"
+    if isinstance(error, socket.gaierror):
+        return "is a host without address"
+    if isinstance(error, NewConnectionError):
+        return "accepts no connection"
+    if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
+        return "gives no complete response in time"
+    return f"gives no complete response ({type(error).__name__})"

@@ -1,0 +1,139 @@
+"""What the messengers have in common: texts within a limit of bytes, and errors inside a response of status 200."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable
+from monitor.alerts.channels.http_client import HttpClient
+from monitor.sites.names import without_invisible
+
+CUT: Final = "…"
+"""Ends a text that was cut."""
+MAX_CLUSTER: Final = 32
+"""Longest sequence of code points that is treated as one character. [code points]"""
+
+
+def fitted(message: Message, max_bytes: int, *, size: Callable[[str], int]) -> str:
+    """Text of a message for a messenger: the brief text, cut between characters where it is too long, and the links.
+
+    Links are never cut. Where they alone exceed the limit, the last ones are left out.
+
+    Parameters
+    ----------
+    message : Message
+        The message.
+    max_bytes : int
+        Limit of the messenger. [byte]
+    size : callable
+        Size of a text as the messenger counts it. [byte]
+    """
+    brief, links = _valid(message.brief), _valid(message.links)
+    lines = links.splitlines()
+    while lines and size("\n".join([CUT, *lines])) > max_bytes:
+        lines.pop()
+    whole = "\n".join([brief, *lines])
+    if size(whole) <= max_bytes:
+        return whole
+    fits, too_long = 0, len(brief)
+    while too_long - fits > 1:  # characters of the brief text that fit
+        middle = (fits + too_long) // 2
+        if size("\n".join([brief[:middle] + CUT, *lines])) <= max_bytes:
+            fits = middle
+        else:
+            too_long = middle
+    return "\n".join([brief[: _between_characters(brief, fits)].rstrip() + CUT, *lines])
+
+
+def json_size(text: str) -> int:
+    """Size of a text inside JSON. [byte]"""
+    return len(as_json(text)) - 2
+
+
+def as_json(values: Any) -> bytes:
+    """JSON values as they are sent."""
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def post(
+    http: HttpClient,
+    url: str,
+    content: Mapping[str, Any],
+    *,
+    service: str,
+    code: str,
+    text: str,
+    refused: frozenset[int],
+    secrets: tuple[str, ...],
+) -> str:
+    """Post a message to a messenger; returns what it answered.
+
+    Parameters
+    ----------
+    http, url, content
+        Client, address with token, and JSON values of the request.
+    service : str
+        Name of the messenger, for messages.
+    code, text : str
+        Names of the error code, 0 if delivered, and its text in the answer.
+    refused : frozenset of int
+        Codes that say that the messenger never accepts this message.
+    secrets : tuple of str
+        Replaced in what is returned or raised.
+
+    Raises
+    ------
+    NotDelivered, Undeliverable
+        The messenger did not confirm the message; it refuses it.
+    """
+    response = http.request(
+        "POST", url, body=as_json(content), headers={"Content-Type": "application/json; charset=utf-8"}
+    )
+    answer = _parsed(response.body)
+    number = answer.get(code, answer.get("StatusCode"))  # the latter in older answers of Feishu
+    said = without_invisible(str(answer.get(text, "")))[:200]
+    for secret in secrets:
+        said = said.replace(secret, "***")
+    if response.status == 200 and number == 0 and not isinstance(number, bool):
+        return f"{code} 0 {said}".rstrip()
+    if not isinstance(number, int):
+        msg = f"{service} answers status {response.status} without a confirmation"
+        raise NotDelivered(msg)
+    msg = f"{service} answers {code} {number}: {said}"
+    raise (Undeliverable if number in refused else NotDelivered)(msg)
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _valid(text: str) -> str:
+    """Text without lone surrogates, which have no UTF-8."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _between_characters(text: str, position: int) -> int:
+    """The position, or one before it that is not inside a character of several code points."""
+    for candidate in range(position, max(position - MAX_CLUSTER, 0), -1):
+        if not _is_joined(text, candidate):
+            return candidate
+    return position
+
+
+def _is_joined(text: str, position: int) -> bool:
+    """Whether the code points on both sides of a position are shown as one character."""
+    if not 0 < position < len(text):
+        return False
+    before, after = text[position - 1], text[position]
+    if unicodedata.category(after).startswith("M") or before == "\u200d" or after == "\u200d":
+        return True
+    if "\U0001f3fb" <= after <= "\U0001f3ff":  # skin tones
+        return True
+    flag = re.search("[\U0001f1e6-\U0001f1ff]*$", text[:position])
+    return "\U0001f1e6" <= after <= "\U0001f1ff" and flag is not None and len(flag[0]) % 2 == 1
