@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import structlog
+from shapely.geometry import Polygon
 
 from jobs.episodes import in_episode
 from jobs.records import from_json
@@ -58,15 +59,17 @@ def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictu
     registered = from_json(values, Site)
     ground = ground_key(registered)
     fails = alert.rule == "failure" and event is not AlertEvent.RESOLVED  # no map shows where a loss is
-    patch = t.ground_data(ground, "worst_patch") if fails else None
-    drawn = _pictures(settings, registered, t.snapshot(ground)) if pictures else {}
+    stored = t.ground_data(ground, "worst_patch") if fails else None
+    patch = from_json(stored, WorstPatch) if stored else None
+    drawn = _pictures(settings, registered, t.snapshot(ground), patch) if pictures else {}
     return AlertNews(
         alert=alert if now is None else from_json(now, Alert),
         event=event,
+        number=int(row["payload"]["number"]),
         day=date.fromisoformat(row["day"]),
         site=in_episode(registered, t.episodes(alert.site), assessment.episode),
         assessment=assessment,
-        patch=from_json(patch, WorstPatch) if patch else None,
+        patch=patch,
         before=drawn.get("before"),
         now=drawn.get("now"),
         page=page_link(settings, alert.site, words.language_of(registered)),
@@ -82,7 +85,7 @@ def page_link(settings: Settings, site: str | None, language: Language) -> str |
     return f"{base}/{folder}{PAGE_FILES[language]}"
 
 
-def _pictures(settings: Settings, site: Site, snapshot: str | None) -> dict[str, SitePicture]:
+def _pictures(settings: Settings, site: Site, snapshot: str | None, patch: WorstPatch | None) -> dict[str, SitePicture]:
     """Pictures of a site by name; a message is sent without those that cannot be read."""
     if snapshot is None:
         return {}
@@ -90,8 +93,9 @@ def _pictures(settings: Settings, site: Site, snapshot: str | None) -> dict[str,
         landscape = LandscapeStore(settings.store.root / snapshot.rpartition(":")[0])
         stored = StoredSite(landscape, ground_key(site))
         line = outline(site.geometry, stored.context)
+        worst = None if patch is None else outline(Polygon(patch.ring), stored.context)
         return {
-            name: SitePicture(date=date.fromisoformat(picture.time[:10]), rgb=picture.rgb, outline=line)
+            name: SitePicture(date=date.fromisoformat(picture.time[:10]), rgb=picture.rgb, outline=line, patch=worst)
             for name, picture in stored.pictures(names=("before", "now")).items()
         }
     except (MonitorError, OSError) as error:

@@ -20,6 +20,8 @@ class SitePicture:
     """(y, x, 3) uint8."""
     outline: np.ndarray = field(repr=False)
     """(n, 2) outline of the site, x right, y down; rings separated by a row of NaN. [pixel]"""
+    patch: np.ndarray | None = field(default=None, repr=False)
+    """(n, 2) outline of the worst patch; None: unknown. [pixel]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class AlertNews:
     alert: Alert
     """As it is now."""
     event: AlertEvent
+    number: int = 1
+    """Number of the event, from 1 for each alert."""
     day: date
     """Day of the event."""
     site: Site

@@ -43,7 +43,7 @@ def worst_patch(chance: np.ndarray, times: int, site: BaseGeometry, grid: GeoBox
     site : shapely geometry
         Outline of the site, longitude and latitude. Of blocks on its edge only the part inside counts.
     grid : GeoBox
-        Grid of the site.
+        Grid of the site, north up, of square pixels.
 
     Returns
     -------
@@ -53,19 +53,24 @@ def worst_patch(chance: np.ndarray, times: int, site: BaseGeometry, grid: GeoBox
     rows, columns = np.nonzero(chance >= LIKELY)  # NaN is not
     if not rows.size:
         return None
-    left, top = grid.affine @ (columns * times, rows * times)
-    right, bottom = grid.affine @ ((columns + 1) * times, (rows + 1) * times)
-    failing = shapely.union_all(shapely.box(left, bottom, right, top))
-    parts = shapely.get_parts(shapely.intersection(failing, projected(site, crs_of(grid))))
-    polygons = [part for part in parts if isinstance(part, shapely.Polygon)]
+    side = abs(grid.resolution.x) * times
+    left, top = grid.affine.c + columns * side, grid.affine.f - rows * side
+    failing = shapely.union_all(shapely.box(left, top - side, left + side, top))
+    inside = shapely.intersection(failing, projected(site, crs_of(grid)))
+    polygons = [part for part in shapely.get_parts(inside).tolist() if isinstance(part, shapely.Polygon)]
     if not polygons:
         return None
     largest = max(polygons, key=lambda part: (round(part.area, 3), part.bounds[3], -part.bounds[0]))
-    point = lonlat(largest.representative_point(), crs_of(grid))
-    ring = shapely.get_coordinates(lonlat(shapely.Polygon(largest.exterior), crs_of(grid))).round(DECIMALS)
+    ((longitude, latitude),) = _degrees(largest.representative_point(), grid)
     return WorstPatch(
-        latitude=round(point.y, DECIMALS),
-        longitude=round(point.x, DECIMALS),
+        latitude=latitude,
+        longitude=longitude,
         hectares=round(largest.area / 10_000, 4),
-        ring=tuple((float(x), float(y)) for x, y in ring),
+        ring=_degrees(largest.exterior, grid),
     )
+
+
+def _degrees(shape: BaseGeometry, grid: GeoBox) -> tuple[tuple[float, float], ...]:
+    """Vertices of a projected shape in longitude and latitude."""
+    vertices = shapely.get_coordinates(lonlat(shape, crs_of(grid))).round(DECIMALS)
+    return tuple((float(x), float(y)) for x, y in vertices)

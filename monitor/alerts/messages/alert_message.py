@@ -7,11 +7,13 @@ import msgspec
 
 from monitor.alerts import words
 from monitor.alerts.alert import AlertEvent
-from monitor.alerts.channels.channel import Message
+from monitor.alerts.message import Message
 from monitor.alerts.messages.findings import change, fails_in_part, finding, interval, label, what, where
+from monitor.alerts.messages.picture import side_by_side
 from monitor.alerts.messages.places import look_at, map_link, position
 from monitor.alerts.messages.rendering import AMBER, GREEN, RED, hectares, render, short
-from monitor.alerts.news import AlertNews
+from monitor.alerts.messages.tracks import attachments
+from monitor.alerts.news import AlertNews, SitePicture
 from monitor.alerts.words import Language, text
 from monitor.sites.names import without_invisible
 from monitor.verdict.assessment import AlertLevel, assessment_to_json
@@ -34,7 +36,7 @@ def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | No
         Id of the message under which mail programs list this one.
     """
     language = words.language_of(news.site)
-    context = _context(news, language)
+    context, resolved = _context(news, language), news.event is AlertEvent.RESOLVED
     subject = text(
         "message.subject", language, label=context["label"], name=short(context["name"]), what=context["what"]
     )
@@ -48,8 +50,8 @@ def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | No
         brief=render("alert_brief.txt", language, **context | {"name": short(context["name"]), "subject": subject}),
         links=render("alert_links.txt", language, **context).strip(),
         html=render("alert.html", language, **context),
-        picture=None,
-        attachments=(),
+        picture=side_by_side(pictures) if (pictures := _shown_pictures(news)) else None,
+        attachments=() if resolved else attachments(news, language),
         follows=follows,
         record=_record(news, context, id=id, language=language, subject=subject, plain=plain),
     )
@@ -88,11 +90,29 @@ def _context(news: AlertNews, language: Language) -> dict[str, Any]:
         "steps": steps(news, language),
         "page": news.page,
         "answer": None if resolved else news.answer,
-        "pictures": [],
+        **_pictures(news, language),
         "rows": _rows(news, language),
         "notes": _notes(news, language),
-        "attached": False,
+        "attached": not resolved,
     }
+
+
+def _shown_pictures(news: AlertNews) -> list[SitePicture]:
+    return [picture for picture in (news.before, news.now) if picture is not None]
+
+
+def _pictures(news: AlertNews, language: Language) -> dict[str, Any]:
+    """Captions of the pictures, and their description for those who do not see them."""
+    named = (("message.before", news.before), ("message.now", news.now))
+    captions = [
+        text(key, language, day=words.day(picture.date, language)) for key, picture in named if picture is not None
+    ]
+    has_patch = any(picture.patch is not None for picture in _shown_pictures(news))
+    lines = text("message.lines_patch" if has_patch else "message.lines_site", language)
+    described = text(
+        "message.picture", language, pictures=("；" if language == "zh" else "; ").join(captions), lines=lines
+    )
+    return {"captions": captions, "lines": lines, "picture_alt": described}
 
 
 def _rows(news: AlertNews, language: Language) -> list[tuple[str, str]]:
@@ -143,7 +163,8 @@ def _record(
     """JSON values of the message; null instead of NaN and infinity."""
     latitude, longitude = words.coordinates(news.site)
     return {
-        "id": id,
+        "id": f"{news.alert.id}/{news.number}",
+        "message_id": id,
         "event": news.event.value,
         "day": news.day.isoformat(),
         "alert": msgspec.to_builtins(news.alert),

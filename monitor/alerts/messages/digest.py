@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from monitor.alerts import words
 from monitor.alerts.alert import AlertEvent
-from monitor.alerts.channels.channel import Message
+from monitor.alerts.message import Message
 from monitor.alerts.messages.findings import label, what
 from monitor.alerts.messages.rendering import AMBER, GREEN, RED, render, short
 from monitor.alerts.news import AlertNews
@@ -61,7 +61,7 @@ def compose_digest(
         links="",
         html=render("digest.html", language, subject=subject, intro=intro, alerts=alerts),
         record={
-            "id": id, "event": "digest", "language": language, "subject": subject, "text": plain, **counts,
+            "message_id": id, "event": "digest", "language": language, "subject": subject, "text": plain, **counts,
             "alerts": [
                 {
                     "id": item.alert.id, "site": item.site.id, "level": item.alert.level.value, "rule": item.alert.rule,

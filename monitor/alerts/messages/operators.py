@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from monitor.alerts import words
-from monitor.alerts.channels.channel import Message
+from monitor.alerts.message import Message
 from monitor.alerts.messages.rendering import render, short
 from monitor.alerts.words import LANGUAGES, Language, text
 from monitor.sites.names import without_invisible
@@ -36,7 +36,9 @@ def compose_operators(kind: str, payloads: Sequence[Payload], *, id: str, time: 
         kind
     ]
     parts = [write(payloads, language) for language in LANGUAGES]
-    return _bilingual(parts, id=id, time=time, record={"id": id, "event": kind, "notices": [*map(dict, payloads)]})
+    return _bilingual(
+        parts, id=id, time=time, record={"message_id": id, "event": kind, "notices": [*map(dict, payloads)]}
+    )
 
 
 def compose_quiet(
@@ -82,7 +84,8 @@ def compose_quiet(
         links=links,
         html=render("operators.html", language, subject=subject, parts=[part]),
         record={
-            "id": id, "event": "quiet", "sites": list(sites), "newest": newest and newest.isoformat(), "page": page,
+            "message_id": id, "event": "quiet", "sites": list(sites),
+            "newest": newest and newest.isoformat(), "page": page,
         },
     )  # fmt: skip
 
@@ -91,7 +94,7 @@ def compose_test(channel: str, *, id: str, time: datetime) -> Message:
     """Compose a message that tests a channel, in English and in Chinese."""
     name = without_invisible(channel)
     parts = [_part(language, "test", [text("test.text", language, channel=name)], []) for language in LANGUAGES]
-    return _bilingual(parts, id=id, time=time, record={"id": id, "event": "test", "channel": name})
+    return _bilingual(parts, id=id, time=time, record={"message_id": id, "event": "test", "channel": name})
 
 
 def _part(
