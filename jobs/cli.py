@@ -9,7 +9,7 @@ import typer
 
 from jobs import __version__, console
 from jobs.backfill import backfill
-from jobs.commands import alerts, sites
+from jobs.commands import alerts, notify, sites
 from jobs.commands.assess import assess
 from jobs.commands.calibrate import calibrate
 from jobs.commands.demo import demo
@@ -27,6 +27,7 @@ app = console.new_app(no_args_is_help=True)
 for command in (run, backfill, status, explain, publish, demo, assess, calibrate, trends, doctor, programme):
     app.command()(command)
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(notify.app, name="notify")
 app.add_typer(sites.app, name="sites")
 
 

@@ -22,6 +22,8 @@ SECRET_VARIABLES: Final = re.compile(r"REGROWTH_\w*(PASSWORD|SECRET|TOKEN|KEY)|R
 """Environment variables that hold a secret. With ``_FILE`` appended they name a file that contains it."""
 MIN_SECRET_LETTERS: Final = 4
 """Shorter secrets are not replaced: that would garble ordinary words."""
+MIN_PART_LETTERS: Final = 8
+"""Shorter parts of a secret address are not replaced by themselves. [characters]"""
 MAX_SECRET_FILE_BYTES: Final = 2**16
 
 _passwords: set[str] = set()
@@ -85,12 +87,25 @@ def _spellings(variables: tuple[tuple[str, str], ...], passwords: frozenset[str]
     """All forms in which the secrets may be written (quoted, URL-encoded, in JSON), longest first."""
     secrets = set(passwords)
     for name, value in variables:
-        secrets |= set(_lines(Path(value))) if name.endswith("_FILE") else {value.strip()}
+        values = _lines(Path(value)) if name.endswith("_FILE") else [value.strip()]
+        secrets |= set(values)
+        if name.removesuffix("_FILE").endswith("_URL"):
+            secrets |= {part for address in values for part in _parts(address)}
     spellings = set()
     for secret in secrets:
         for text in (secret, unquote(secret), quote(secret, safe="")):
             spellings |= {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
     return tuple(sorted((text for text in spellings if len(text) >= MIN_SECRET_LETTERS), key=len, reverse=True))
+
+
+def _parts(address: str) -> set[str]:
+    """The parts of a secret address that may be tokens, which a library logs in addresses of its own."""
+    scheme, _, rest = address.partition("://")
+    authority, _, path = (rest or scheme).partition("/")
+    user, _, host = authority.rpartition("@")
+    public = re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+(:\d+)?", host) is not None  # else it may be a token too
+    parts = re.split(r"[/:?&=#,;]+", path if public else f"{host}/{path}")
+    return {part for part in parts if len(part) >= MIN_PART_LETTERS} | set(user.split(":"))
 
 
 def _lines(path: Path) -> list[str]:

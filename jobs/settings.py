@@ -160,7 +160,7 @@ class ChannelSettings(_Section):
     url: str = Field(default="", pattern=_ADDRESS)
     """Address of the receiver, without token; empty: that of the service."""
     allow_hosts: tuple[str, ...] = ()
-    """Private hosts, or ``host:port``, that may be contacted."""
+    """Private hosts, or ``host:port``, that may be contacted. Apprise may contact any host."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -168,6 +168,9 @@ class ChannelSettings(_Section):
         other = {"url", "allow_hosts"} if self.kind == "smtp" else {"host", "port", "starttls", "sender", "user"}
         if lacking := [name for name in missing if not getattr(self, name)]:
             msg = f"a channel of kind {self.kind!r} needs {' and '.join(lacking)}"
+            raise ValueError(msg)
+        if self.kind == "apprise" and self.url:
+            msg = "a channel of kind 'apprise' has its address in the environment: REGROWTH_CHANNEL_<NAME>_URL"
             raise ValueError(msg)
         if foreign := sorted(other & self.model_fields_set):
             msg = f"a channel of kind {self.kind!r} has no {foreign[0]!r}"
@@ -236,6 +239,10 @@ class Settings(BaseSettings):
                 if name not in self.channels:
                     msg = f"[{section}] channels: there is no [channels.{name}]"
                     raise ValueError(msg)
+        for name in self.channels:
+            if "-" in name and (same := name.replace("-", "_")) in self.channels:
+                msg = f"[channels.{name}] and [channels.{same}] would share their secrets; rename one of them"
+                raise ValueError(msg)
         kinds = {self.channels[name].kind for name in self.operators.channels}
         if "smtp" in kinds and not self.operators.email:
             msg = "[operators] has a channel of kind 'smtp': give their address as email"

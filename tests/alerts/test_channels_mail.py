@@ -33,7 +33,7 @@ def message(**more) -> Message:
         "brief": "民勤-03", "links": "https://example.org/a/token",
         "html": "<p>民勤-03</p><img src='cid:picture' alt=''>", "picture": jpeg(60, 40),
         "attachments": (Attachment(name="site.gpx", media_type="application/gpx+xml", content=b"<gpx/>"),),
-        "record": {"id": "民勤-03/failure/1", "site": {"id": "民勤-03"}, "text": "地块"},
+        "record": {"notice": "民勤-03/failure/1", "site": {"id": "民勤-03"}, "text": "地块"},
     }  # fmt: skip
     return Message(**(given | more))
 
@@ -166,13 +166,17 @@ def test_a_message_as_files_is_a_mail_and_a_record_and_writing_it_again_changes_
 
 
 def test_a_message_about_no_single_site_has_a_plain_name(tmp_path):
+    Files(tmp_path).send(message(record={"event": "digest", "subject": "3 alerts"}), "")
     Files(tmp_path).send(message(record={}), "")
-    assert json.loads((tmp_path / "0123456789abcdef.json").read_text())["subject"] == message().subject
+    assert json.loads((tmp_path / "digest_0123456789abcdef.json").read_text())["subject"] == "3 alerts"
+    assert json.loads((tmp_path / "message_0123456789abcdef.json").read_text())["subject"] == message().subject
 
 
 @pytest.mark.parametrize("site", ["../../etc", "CON", "a" * 300, "🌱", "a\0b", "民勤", "a/b"])
 def test_files_of_any_site_id_stay_in_their_folder(tmp_path, site):
-    Files(tmp_path / "deep" / "messages").send(message(record={"id": f"{site}/failure/1", "site": {"id": site}}), "")
+    Files(tmp_path / "deep" / "messages").send(
+        message(record={"notice": f"{site}/failure/1", "site": {"id": site}}), ""
+    )
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.parent for path in files} == {tmp_path / "deep" / "messages"}
     assert len(files) == 2
@@ -180,7 +184,7 @@ def test_files_of_any_site_id_stay_in_their_folder(tmp_path, site):
 
 def test_two_ids_that_differ_never_share_a_file(tmp_path):
     for site in ("a/b", "a_b"):
-        Files(tmp_path).send(message(record={"id": f"{site}/failure/1", "site": {"id": site}}), "")
+        Files(tmp_path).send(message(record={"notice": f"{site}/failure/1", "site": {"id": site}}), "")
     assert len(list(tmp_path.iterdir())) == 4
 
 

@@ -1,6 +1,8 @@
 """Messages as files: the channel that every installation has."""
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ from monitor.sites.names import folder_name
 class Files:
     """Writes messages to a folder: the mail as ``<name>.eml``, the record as ``<name>.json``.
 
-    The name is that of the site, the rule and the number of the event (``ulan-03_failure_1``) where the record names
-    them, else the id of the message. The same message gives the same files.
+    The name is that of the notice (``ulan-03_failure_1``: site, rule and number of the event) where the record has one
+    as ``notice``, else what it is about and its id. The same message gives the same files.
 
     Parameters
     ----------
@@ -54,9 +56,9 @@ class Files:
 
 def file_name(message: Message) -> str:
     """Name of the files of a message, without ending; different messages have different names."""
-    record = message.record
-    event, site = record.get("id"), record.get("site")
-    site_id = site.get("id") if isinstance(site, dict) else site
-    if isinstance(event, str) and isinstance(site_id, str) and event.startswith(f"{site_id}/"):
-        return f"{folder_name(site_id)}_{folder_name(event.removeprefix(f'{site_id}/').replace('/', '_'))}"
-    return folder_name(event.replace("/", "_")) if isinstance(event, str) and event else message.id
+    notice, site, event = (message.record.get(key) for key in ("notice", "site", "event"))
+    if isinstance(notice, str) and isinstance(site, Mapping):
+        site_id = str(site.get("id", ""))
+        return f"{folder_name(site_id)}_{folder_name(notice.removeprefix(f'{site_id}/').replace('/', '_'))}"
+    about = event if isinstance(event, str) and re.fullmatch("[a-z_]{1,40}", event) else "message"
+    return f"{about}_{message.id[:40]}"

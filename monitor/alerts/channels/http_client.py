@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlunsplit
 
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
-from monitor.alerts.channels.channel import NotDelivered
+from monitor.alerts.channels.channel import NotDelivered, Unreachable
 from monitor.errors import BadConfiguration
 from monitor.imagery.addresses import AllowList, endpoint, parse_url
 from monitor.imagery.deadline import HTTPPool, HTTPSPool, request_deadline
@@ -27,6 +27,8 @@ CONNECT_TIMEOUT: Final = 5.0
 """Longest time to connect to one IP address. [s]"""
 MAX_RESPONSE_BYTES: Final = 2**16
 """The rest of a longer body is not read. [byte]"""
+
+_NOTHING_SENT: Final = (NewConnectionError, ConnectTimeoutError, SSLError, socket.gaierror)
 
 
 class HttpResponse(NamedTuple):
@@ -81,19 +83,22 @@ class HttpClient:
 
         Raises
         ------
+        Unreachable
+            The host is refused, down or not trusted; nothing was sent.
         NotDelivered
-            The host is refused or not trusted, there is no complete response in time, or the response is a redirect.
-            The text names the host, but never the rest of the address, which may be secret.
+            There is no complete response in time, or it is a redirect.
+
+        The texts name the host, but never the rest of the address, which may be secret.
         """
         parts = parse_url(url)
         server = f"{parts.scheme}://{parts.netloc}"
         try:
             response = self._request(method, parts, body, headers or {})
         except FetchRefused as error:
-            raise NotDelivered(str(error)) from None
+            raise Unreachable(str(error)) from None
         except (HTTPError, OSError) as error:
             msg = f"{server} {_describe(error)}"
-            raise NotDelivered(msg) from None
+            raise (Unreachable if isinstance(error, _NOTHING_SENT) else NotDelivered)(msg) from None
         if 300 <= response.status < 400:
             msg = f"{server} redirects (status {response.status}), which is not followed; set url to the final address"
             raise NotDelivered(msg)
@@ -145,13 +150,13 @@ def _exchange(ip: str, method: str, parts: SplitResult, body: bytes | None, head
 
 def _describe(error: Exception) -> str:
     """What happened, never the text of the error, which repeats the address with its token."""
-    inner = error.args[0] if isinstance(error, urllib3.exceptions.SSLError) and error.args else error
+    inner = error.args[0] if isinstance(error, SSLError) and error.args else error
     if isinstance(inner, ssl.SSLCertVerificationError):
         return (
             f"has a certificate that is not trusted ({inner.verify_message}), so nothing was sent; add its authority "
             "to those of the system, or name a file of authorities by SSL_CERT_FILE"
         )
-    if isinstance(inner, ssl.SSLError | urllib3.exceptions.SSLError):
+    if isinstance(inner, ssl.SSLError | SSLError):
         return "cannot be reached by TLS"
     if isinstance(error, socket.gaierror):
         return "is a host without address"

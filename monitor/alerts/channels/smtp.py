@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable
+from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable, Unreachable
 from monitor.alerts.mail import as_mail, parse_address
 from monitor.errors import BadConfiguration
 from monitor.sites.names import without_invisible
@@ -76,7 +76,8 @@ class Smtp:
         Raises
         ------
         NotDelivered
-            The server is down, not trusted, refuses the login or the sender, or wants the mail later.
+            The server refuses the sender, wants the mail later, or did not confirm it. `Unreachable`: it is down, not
+            trusted, offers no encryption, or refuses the login.
         Undeliverable
             The server refuses the recipient or the mail, or the recipient is not a mail address.
         """
@@ -92,7 +93,7 @@ class Smtp:
                 return self._transfer(smtp, to, content)
         except (OSError, smtplib.SMTPException) as error:
             self._drop()
-            raise self._not_delivered(error) from None
+            raise NotDelivered(self._describe(error)) from None
 
     def close(self) -> None:
         """End the session."""
@@ -148,7 +149,7 @@ class Smtp:
                 self._open(smtp)
         except (OSError, smtplib.SMTPException) as error:
             self._drop()
-            raise self._not_delivered(error) from None
+            raise Unreachable(self._describe(error)) from None
         except BaseException:
             self._drop()
             raise
@@ -166,13 +167,13 @@ class Smtp:
                     f"{self._server} offers no encryption (STARTTLS), so nothing was sent; use a server that does, or "
                     "set starttls = false if the network up to it is trusted"
                 )
-                raise NotDelivered(msg)
+                raise Unreachable(msg)
             smtp.starttls(context=_trust())
             smtp.ehlo_or_helo_if_needed()
         if self._user:
             smtp.login(self._user, self._password)
 
-    def _not_delivered(self, error: Exception) -> NotDelivered:
+    def _describe(self, error: Exception) -> str:
         """What went wrong, without the texts of libraries, which repeat what was sent."""
         if isinstance(error, ssl.SSLCertVerificationError):
             why = f"has a certificate that is not trusted ({error.verify_message}), so nothing was sent; add its "
@@ -193,8 +194,8 @@ class Smtp:
         elif isinstance(error, ConnectionRefusedError):
             why = "accepts no connection"
         else:
-            why = "closed the connection, or was too slow, before it confirmed the mail"
-        return NotDelivered(f"mail server {self._server} {why}")
+            why = "closed the connection, or was too slow, before it had confirmed the mail"
+        return f"mail server {self._server} {why}"
 
     def _drop(self) -> None:
         smtp, self._smtp = self._smtp, None

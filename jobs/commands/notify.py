@@ -1,0 +1,83 @@
+"""``regrowth notify``: test the channels."""
+
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jobs.console import AsJson, Config, new_app, print_json, printable
+from jobs.exits import Exit
+from monitor.errors import BadConfiguration
+
+if TYPE_CHECKING:
+    from jobs.channels import Channels
+    from jobs.settings import Settings
+
+app = new_app(help="Messages to managers and operators.", no_args_is_help=True)
+
+
+@app.command("test")
+def notify_test(
+    config: Config = None,
+    channel: Annotated[list[str] | None, typer.Option(help="Only this channel; repeat for several.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send one test message through each configured channel and print what the receiver answered.
+
+    A channel of kind smtp sends it to [operators] email, else to its own sender.
+
+    Exit status: 0 all are delivered, 10 some are not, 20 none is, 78 no channel is configured.
+    """
+    from jobs.channels import open_channels
+    from jobs.settings import load
+
+    settings = load(config)
+    names = channel or list(settings.channels)
+    if not names:
+        msg = "no channel is configured, so messages are written to files; add a section [channels.NAME]"
+        raise BadConfiguration(msg)
+    if unknown := [name for name in names if name not in settings.channels]:
+        msg = f"there is no [channels.{printable(unknown[0])}]; there are: {', '.join(settings.channels) or 'none'}"
+        raise BadConfiguration(msg)
+    with open_channels(settings) as channels:
+        results = [
+            _try(settings, channels, name, recipient) for name in names for recipient in _recipients(settings, name)
+        ]
+    if as_json:
+        print_json(results)
+    else:
+        for result in results:
+            to = f" to {result['recipient']}" if result["recipient"] else ""
+            state = "delivered" if result["delivered"] else "NOT delivered"
+            typer.echo(printable(f"{result['channel']} ({result['kind']}){to}: {state}: {result['answer']}"))
+    delivered = sum(result["delivered"] for result in results)
+    some = Exit.SOME_FAILED if delivered else Exit.ALL_FAILED
+    raise typer.Exit(Exit.DONE if delivered == len(results) else some)
+
+
+def _recipients(settings: "Settings", name: str) -> list[str]:
+    """Addresses to which a test of a channel goes; an empty one for a channel that has one receiver."""
+    channel = settings.channels[name]
+    if channel.kind != "smtp":
+        return [""]
+    emails = [address.strip() for address in settings.operators.email.split(",") if address.strip()]
+    return emails or [channel.sender]
+
+
+def _try(settings: "Settings", channels: "Channels", name: str, recipient: str) -> dict[str, Any]:
+    """Send a test message; what became of it as JSON values."""
+    from jobs.logs import redacted
+    from monitor.alerts.messages import compose_test
+    from monitor.errors import MonitorError
+
+    moment = datetime.now(UTC).replace(microsecond=0)
+    id = sha256(f"test\n{name}\n{recipient}\n{datetime.now(UTC).isoformat()}".encode()).hexdigest()[:40]
+    try:
+        answer, delivered = channels[name].send(compose_test(name, id=id, time=moment), recipient), True
+    except MonitorError as error:
+        answer, delivered = str(error), False
+    return {
+        "channel": name, "kind": settings.channels[name].kind, "recipient": recipient, "delivered": delivered,
+        "answer": redacted(answer),
+    }  # fmt: skip
