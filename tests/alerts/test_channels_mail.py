@@ -33,7 +33,7 @@ def message(**more) -> Message:
         "brief": "民勤-03", "links": "https://example.org/a/token",
         "html": "<p>民勤-03</p><img src='cid:picture' alt=''>", "picture": jpeg(60, 40),
         "attachments": (Attachment(name="site.gpx", media_type="application/gpx+xml", content=b"<gpx/>"),),
-        "record": {"notice": "民勤-03/failure/1", "site": {"id": "民勤-03"}, "text": "地块"},
+        "record": {"id": "民勤-03/failure/1", "site": {"id": "民勤-03"}, "text": "地块"},
     }  # fmt: skip
     return Message(**(given | more))
 
@@ -174,9 +174,7 @@ def test_a_message_about_no_single_site_has_a_plain_name(tmp_path):
 
 @pytest.mark.parametrize("site", ["../../etc", "CON", "a" * 300, "🌱", "a\0b", "民勤", "a/b"])
 def test_files_of_any_site_id_stay_in_their_folder(tmp_path, site):
-    Files(tmp_path / "deep" / "messages").send(
-        message(record={"notice": f"{site}/failure/1", "site": {"id": site}}), ""
-    )
+    Files(tmp_path / "deep" / "messages").send(message(record={"id": f"{site}/failure/1", "site": {"id": site}}), "")
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.parent for path in files} == {tmp_path / "deep" / "messages"}
     assert len(files) == 2
@@ -184,7 +182,7 @@ def test_files_of_any_site_id_stay_in_their_folder(tmp_path, site):
 
 def test_two_ids_that_differ_never_share_a_file(tmp_path):
     for site in ("a/b", "a_b"):
-        Files(tmp_path).send(message(record={"notice": f"{site}/failure/1", "site": {"id": site}}), "")
+        Files(tmp_path).send(message(record={"id": f"{site}/failure/1", "site": {"id": site}}), "")
     assert len(list(tmp_path.iterdir())) == 4
 
 

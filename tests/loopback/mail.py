@@ -83,6 +83,7 @@ class MailServer:
     """User, password and whether the connection was encrypted."""
     port: int = 0
     _rules: list[_Rule] = field(default_factory=list)
+    _sessions: list[SMTP] = field(default_factory=list)
 
     host = "127.0.0.1"
 
@@ -97,6 +98,12 @@ class MailServer:
     def drop_after_data(self, *, times: int | None = None) -> None:
         """Take the mail and close the connection instead of confirming it."""
         self._rules.append(_Rule("drop", "", times, None))
+
+    def close_connections(self) -> None:
+        """Close all open connections."""
+        for session in self._sessions:
+            if session.transport is not None:
+                self._loop.call_soon_threadsafe(session.transport.abort)
 
     def __enter__(self) -> "MailServer":
         self._loop = asyncio.new_event_loop()
@@ -124,7 +131,7 @@ class MailServer:
 
     def _protocol(self) -> SMTP:
         self.connections += 1
-        return SMTP(
+        session = SMTP(
             _Handler(self),
             hostname="mail.example",
             tls_context=self.certificate.server_context() if self.certificate else None,
@@ -133,6 +140,8 @@ class MailServer:
             auth_require_tls=self.certificate is not None,
             loop=self._loop,
         )
+        self._sessions.append(session)
+        return session
 
     def _log_in(self, _server: SMTP, session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
         if not isinstance(data, LoginPassword):

@@ -15,8 +15,8 @@ from monitor.sites.names import folder_name
 class Files:
     """Writes messages to a folder: the mail as ``<name>.eml``, the record as ``<name>.json``.
 
-    The name is that of the notice (``ulan-03_failure_1``: site, rule and number of the event) where the record has one
-    as ``notice``, else what it is about and its id. The same message gives the same files.
+    The name says the site, the rule and the number of the event (``ulan-03_failure_1``) where the record is of one
+    event, else what the message is about and its id. The same message gives the same files.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ class Files:
 
 def file_name(message: Message) -> str:
     """Name of the files of a message, without ending; different messages have different names."""
-    notice, site, event = (message.record.get(key) for key in ("notice", "site", "event"))
-    if isinstance(notice, str) and isinstance(site, Mapping):
-        site_id = str(site.get("id", ""))
-        return f"{folder_name(site_id)}_{folder_name(notice.removeprefix(f'{site_id}/').replace('/', '_'))}"
+    name, site, event = (message.record.get(key) for key in ("id", "site", "event"))
+    site_id = site.get("id") if isinstance(site, Mapping) else None
+    if isinstance(name, str) and isinstance(site_id, str) and name.startswith(f"{site_id}/"):
+        return f"{folder_name(site_id)}_{folder_name(name.removeprefix(f'{site_id}/').replace('/', '_'))}"
     about = event if isinstance(event, str) and re.fullmatch("[a-z_]{1,40}", event) else "message"
     return f"{about}_{message.id[:40]}"
