@@ -95,7 +95,13 @@ def _pictures(settings: Settings, site: Site, snapshot: str | None, patch: Worst
         line = outline(site.geometry, stored.context)
         worst = None if patch is None else outline(Polygon(patch.ring), stored.context)
         return {
-            name: SitePicture(date=date.fromisoformat(picture.time[:10]), rgb=picture.rgb, outline=line, patch=worst)
+            name: SitePicture(
+                date=date.fromisoformat(picture.time[:10]),
+                rgb=picture.rgb,
+                pixel=abs(stored.context.resolution.x),
+                outline=line,
+                patch=worst,
+            )
             for name, picture in stored.pictures(names=("before", "now")).items()
         }
     except (MonitorError, OSError) as error:

@@ -18,6 +18,8 @@ class SitePicture:
     date: date
     rgb: np.ndarray = field(repr=False)
     """(y, x, 3) uint8."""
+    pixel: float
+    """Side of a pixel. [m]"""
     outline: np.ndarray = field(repr=False)
     """(n, 2) outline of the site, x right, y down; rings separated by a row of NaN. [pixel]"""
     patch: np.ndarray | None = field(default=None, repr=False)

@@ -9,7 +9,7 @@ from monitor.alerts import words
 from monitor.alerts.alert import AlertEvent
 from monitor.alerts.message import Message
 from monitor.alerts.messages.findings import change, fails_in_part, finding, interval, label, what, where
-from monitor.alerts.messages.picture import side_by_side
+from monitor.alerts.messages.picture import ground_width, side_by_side
 from monitor.alerts.messages.places import look_at, map_link, position
 from monitor.alerts.messages.rendering import AMBER, GREEN, RED, hectares, render, short
 from monitor.alerts.messages.tracks import attachments
@@ -37,6 +37,7 @@ def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | No
     """
     language = words.language_of(news.site)
     context, resolved = _context(news, language), news.event is AlertEvent.RESOLVED
+    pictures = _shown_pictures(news)
     subject = text(
         "message.subject", language, label=context["label"], name=short(context["name"]), what=context["what"]
     )
@@ -50,7 +51,7 @@ def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | No
         brief=render("alert_brief.txt", language, **context | {"name": short(context["name"]), "subject": subject}),
         links=render("alert_links.txt", language, **context).strip(),
         html=render("alert.html", language, **context),
-        picture=side_by_side(pictures) if (pictures := _shown_pictures(news)) else None,
+        picture=side_by_side(pictures) if pictures else None,
         attachments=() if resolved else attachments(news, language),
         follows=follows,
         record=_record(news, context, id=id, language=language, subject=subject, plain=plain),
@@ -107,8 +108,15 @@ def _pictures(news: AlertNews, language: Language) -> dict[str, Any]:
     captions = [
         text(key, language, day=words.day(picture.date, language)) for key, picture in named if picture is not None
     ]
-    has_patch = any(picture.patch is not None for picture in _shown_pictures(news))
-    lines = text("message.lines_patch" if has_patch else "message.lines_site", language)
+    shown = _shown_pictures(news)
+    if not shown:
+        return {"captions": [], "lines": "", "picture_alt": ""}
+    lines = text("message.lines_site" if shown[-1].patch is None else "message.lines_patch", language)
+    metres = ground_width(shown[-1])
+    width = f"{metres:.0f}" if metres < 1000 else f"{metres / 1000:.1f}"
+    lines += " " * (language == "en") + text(
+        "message.width_m" if metres < 1000 else "message.width_km", language, n=width
+    )
     described = text(
         "message.picture", language, pictures=("；" if language == "zh" else "; ").join(captions), lines=lines
     )
@@ -132,7 +140,8 @@ def _rows(news: AlertNews, language: Language) -> list[tuple[str, str]]:
     if a.uplift is not None and a.expected is not None:
         uplift, expected = (text("unit.points", language, n=words.points(value)) for value in (a.uplift, a.expected))
         if a.uplift_low is not None and a.uplift_high is not None:
-            uplift = interval(uplift, words.points(a.uplift_low), words.points(a.uplift_high), language)
+            high = text("unit.points", language, n=words.points(a.uplift_high))
+            uplift = interval(uplift, words.points(a.uplift_low), high, language)
         rows.append(("uplift", text("message.uplift_value", language, uplift=uplift, expected=expected)))
     areas = (a.hectares_failing, a.hectares_failing_low, a.hectares_failing_high)
     if news.alert.rule == "failure" and all(area is not None for area in areas):
@@ -153,7 +162,8 @@ def _notes(news: AlertNews, language: Language) -> list[str]:
     reason = next((reason for reason in LEADING if reason.value in a.reasons), None)
     notes = [sentence(reason.value, language)] if reason is not None and not fails_in_part(a) else []
     if news.event is not AlertEvent.RESOLVED:
-        notes += probabilities(a, language=language) + false_alarm_rate(a, language=language)
+        notes += [] if a.probability is not None else probabilities(a, language=language)
+        notes += false_alarm_rate(a, language=language)
     return [*notes, text("where.datum", language)]
 
 

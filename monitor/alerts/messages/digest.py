@@ -8,7 +8,7 @@ from monitor.alerts import words
 from monitor.alerts.alert import AlertEvent
 from monitor.alerts.message import Message
 from monitor.alerts.messages.findings import label, what
-from monitor.alerts.messages.rendering import AMBER, GREEN, RED, render, short
+from monitor.alerts.messages.rendering import render, short
 from monitor.alerts.news import AlertNews
 from monitor.alerts.words import Language, text
 from monitor.sites.names import without_invisible
@@ -91,10 +91,10 @@ def _entry(number: int, news: AlertNews, language: Language, *, names: bool = Tr
         share = text("digest.share", language, share=words.percent(theta))
         cause = text("digest.with_share", language, what=cause, share=share)
     level = label(news, language)
-    colour = GREEN if not _is_open(news) else RED if news.alert.level is AlertLevel.RED else AMBER
+    shown_as = news.alert.level.value if _is_open(news) else "resolved"
     line = text("digest.line", language, number=number, label=level, site=site, what=cause)
     answer = news.answer if _is_open(news) else None
-    return {"line": line, "label": level, "site": site, "what": cause, "colour": colour, "answer": answer}
+    return {"line": line, "label": level, "site": site, "what": cause, "class": shown_as, "answer": answer}
 
 
 def _brief(intro: str, alerts: Sequence[dict[str, Any]], language: Language, limit: int) -> str:

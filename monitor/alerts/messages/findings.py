@@ -74,6 +74,8 @@ def fails_in_part(a: Assessment) -> bool:
 def where(news: AlertNews, language: Language) -> str:
     """Where to look, without the position."""
     whole = hectares(news.site.hectares)
+    if news.event is AlertEvent.RESOLVED:
+        return text("where.site", language, whole=whole)
     if news.patch is None:
         return text("where.whole", language, whole=whole)
     key = "where.most" if news.patch.hectares >= WHOLE_SITE * news.site.hectares else "where.patch"

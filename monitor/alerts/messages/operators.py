@@ -73,7 +73,7 @@ def compose_quiet(
     names = "、" if language == "zh" else ", "
     lines.append(text("quiet.sites", language, sites=names.join(_listed(sites))))
     links = f"{text('quiet.overview', language)}{text('unit.colon', language)}{page}" if page else ""
-    part = {"language": language, "subject": subject, "lines": lines, "commands": [], "helps": ""}
+    part = {"language": language, "subject": subject, "lines": lines, "commands": [], "helps": "", "page": page}
     return Message(
         id=id,
         time=time,
@@ -102,9 +102,11 @@ def _part(
 ) -> dict[str, Any]:
     """What a message says in one language."""
     key = "test.subject" if kind == "test" else f"operators.{kind}_subject"
+    key += "_one" * (values.get("n") == 1)
     return {
         "language": language, "subject": text(key, language, **values), "lines": list(lines),
         "commands": list(commands), "helps": text("operators.command", language),
+        "page": None,
     }  # fmt: skip
 
 
@@ -146,9 +148,14 @@ def _failed_night(payloads: Sequence[Payload], language: Language) -> dict[str, 
         }
         lines.append(text("operators.failed_night_sites", language, **counts))
         colon = text("unit.colon", language)
+        if not night["failed"]:
+            continue
+        if language == "zh":
+            lines.append(text("operators.failed_night_listed", language))
+            continue
         lines += [f"{_inert(one['site'])}{colon}{short(_inert(one['error']), 200)}" for one in night["failed"]]
         more = int(night["n_failed"]) - len(night["failed"])
-        lines += [text("operators.failed_night_more", language, n=more)] if night["failed"] and more > 0 else []
+        lines += [text("operators.failed_night_more", language, n=more)] if more > 0 else []
     commands = ["regrowth doctor", "regrowth run"]
     return _part(language, "failed_night", lines, commands, day=_day(payloads[-1]["as_of"], language))
 

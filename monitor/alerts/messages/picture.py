@@ -9,8 +9,13 @@ from PIL import Image, ImageDraw
 
 from monitor.alerts.news import SitePicture
 
-PANEL: Final = (320, 300)
-"""Largest width and height of each picture: sharp on a phone, where both fill its width. [pixel]"""
+PANEL: Final = 320
+"""Width and largest height of each picture: sharp on a phone, where both fill its width. [pixel]"""
+VIEW: Final = 2.0
+"""Width of the ground shown, relative to the site. [1]"""
+MIN_VIEW_METRES: Final = 500.0
+MIN_VIEW_PIXELS: Final = 40
+"""Least ground shown: a smaller site is shown with more of its surroundings. [m], [pixel]"""
 GAP: Final = 8
 """Between the two. [pixel]"""
 MAX_BYTES: Final = 35_000
@@ -33,9 +38,9 @@ def side_by_side(pictures: Sequence[SitePicture]) -> bytes:
     """
     panels = [_panel(picture) for picture in pictures]
     height = max(panel.height for panel in panels)
-    sheet = Image.new("RGB", (PANEL[0] * len(panels) + GAP * (len(panels) - 1), height), PAPER)
+    sheet = Image.new("RGB", (PANEL * len(panels) + GAP * (len(panels) - 1), height), PAPER)
     for number, panel in enumerate(panels):
-        left = number * (PANEL[0] + GAP) + (PANEL[0] - panel.width) // 2
+        left = number * (PANEL + GAP) + (PANEL - panel.width) // 2
         sheet.paste(panel, (left, (height - panel.height) // 2))
     for quality in (85, 75, 65, 55, 45, 35, 25):
         content = _jpeg(sheet, quality)
@@ -44,17 +49,38 @@ def side_by_side(pictures: Sequence[SitePicture]) -> bytes:
     return _jpeg(sheet.resize((sheet.width // 2, sheet.height // 2), Image.Resampling.LANCZOS), 60)
 
 
+def ground_width(picture: SitePicture) -> float:
+    """Width of the ground that a picture shows. [m]"""
+    left, _, right, _ = _window(picture)
+    return (right - left) * picture.pixel
+
+
+def _window(picture: SitePicture) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the part of a picture to show: the site in its surroundings. [pixel]"""
+    height, width = picture.rgb.shape[:2]
+    first, last = np.nanmin(picture.outline, axis=0), np.nanmax(picture.outline, axis=0)
+    side = max(VIEW * float((last - first).max()), MIN_VIEW_METRES / picture.pixel, MIN_VIEW_PIXELS)
+    edges = []
+    for middle, size in zip((first + last) / 2, (width, height), strict=True):
+        extent = min(round(side), size)
+        start = min(max(round(float(middle) - extent / 2), 0), size - extent)
+        edges.append((start, start + extent))
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom
+
+
 def _panel(picture: SitePicture) -> Image.Image:
-    rgb = np.where(picture.rgb.any(axis=2, keepdims=True), picture.rgb, np.array(NOT_SEEN, np.uint8))
-    height, width = rgb.shape[:2]
-    scale = min(PANEL[0] / width, PANEL[1] / height)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    left, top, right, bottom = _window(picture)
+    rgb = picture.rgb[top:bottom, left:right]
+    rgb = np.where(rgb.any(axis=2, keepdims=True), rgb, np.array(NOT_SEEN, np.uint8))
+    scale = PANEL / max(rgb.shape[:2])
+    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
     panel = Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(panel)
     lines = [(picture.outline, OUTLINE), *([] if picture.patch is None else [(picture.patch, PATCH)])]
-    for thickness, colour in ((4, UNDER), (2, None)):
+    for thickness, colour in ((5, UNDER), (3, None)):
         for line, own in lines:
-            for ring in _rings(line * scale):
+            for ring in _rings((line - (left, top)) * scale):
                 draw.line(ring, fill=colour or own, width=thickness, joint="curve")
     return panel
 
