@@ -104,8 +104,9 @@ def _parts(address: str) -> set[str]:
     authority, _, path = (rest or scheme).partition("/")
     user, _, host = authority.rpartition("@")
     public = re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+(:\d+)?", host) is not None  # else it may be a token too
-    parts = re.split(r"[/:?&=#,;]+", path if public else f"{host}/{path}")
-    return {part for part in parts if len(part) >= MIN_PART_LETTERS} | set(user.split(":"))
+    name, _, password = user.partition(":")
+    parts = re.split(r"[/:?&=#,;]+", "/".join([name, "" if public else host, path]))
+    return {part for part in parts if len(part) >= MIN_PART_LETTERS} | {password}
 
 
 def _lines(path: Path) -> list[str]:

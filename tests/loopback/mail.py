@@ -13,6 +13,7 @@ with MailServer() as server:                                # certificate=...: o
 import asyncio
 import email
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -114,7 +115,10 @@ class MailServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._loop.is_closed():
+            return
         self._server.close()
+        self.close_connections()
         self._run(self._cancel_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
@@ -131,7 +135,13 @@ class MailServer:
 
     def _protocol(self) -> SMTP:
         self.connections += 1
-        session = SMTP(
+        with warnings.catch_warnings(action="ignore"):  # that a login without encryption is not safe
+            session = self._session()
+        self._sessions.append(session)
+        return session
+
+    def _session(self) -> SMTP:
+        return SMTP(
             _Handler(self),
             hostname="mail.example",
             tls_context=self.certificate.server_context() if self.certificate else None,
@@ -140,8 +150,6 @@ class MailServer:
             auth_require_tls=self.certificate is not None,
             loop=self._loop,
         )
-        self._sessions.append(session)
-        return session
 
     def _log_in(self, _server: SMTP, session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
         if not isinstance(data, LoginPassword):

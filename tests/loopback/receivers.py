@@ -107,6 +107,8 @@ class Receiver:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._closing.is_set():
+            return
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()

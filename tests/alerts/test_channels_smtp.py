@@ -1,0 +1,262 @@
+"""Mails against a mail server on loopback."""
+
+import contextlib
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable, Unreachable
+from monitor.alerts.channels.smtp import Smtp
+from monitor.errors import BadConfiguration
+from tests.loopback.certificates import make_certificate
+from tests.loopback.mail import MailServer
+
+CANARY = "hunter2-Canary"
+HOSTILE = "<script>alert(1)</script>\r\nBcc: all@example.org\r\n.\r\nRCPT TO:<all@example.org>\u202e"
+
+
+def message(number: int = 1, **more) -> Message:
+    given = {
+        "id": f"{number:040x}", "time": datetime(2026, 8, 20, tzinfo=UTC), "language": "zh",
+        "subject": "[红色警报] 民勤-03：植被未恢复", "text": "民勤-03\n.\n..\nhttps://example.org/a/token\n",
+        "brief": "民勤-03", "links": "",
+    }  # fmt: skip
+    return Message(**(given | more))
+
+
+@contextlib.contextmanager
+def channel(server, **more):
+    given = {"host": "127.0.0.1", "port": server.port, "starttls": False, "sender": "regrowth@example.org"}
+    made = Smtp(**(given | more))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    return make_certificate(tmp_path)
+
+
+@pytest.fixture
+def trusted(certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
+    return certificate
+
+
+def test_many_mails_go_over_one_connection():
+    with MailServer() as server, channel(server) as mail:
+        for number in range(20):
+            assert mail.send(message(number), f"m{number}@example.org") == f"250 OK: queued as {number + 1}"
+        assert server.connections == 1
+        assert [got.recipients for got in server.mails] == [[f"m{number}@example.org"] for number in range(20)]
+        assert server.mails[3].id == f"<{3:040x}@example.org>"
+        assert server.mails[3].sender == "regrowth@example.org"
+        assert server.mails[3].text.replace("\r\n", "\n") == message().text
+
+
+def test_a_connection_that_was_closed_is_opened_again():
+    with MailServer() as server, channel(server) as mail:
+        mail.send(message(1), "li@example.org")
+        server.close_connections()
+        mail.send(message(2), "li@example.org")
+        assert [got.id[1:41] for got in server.mails] == [f"{1:040x}", f"{2:040x}"]
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
+def test_smtp_451_then_250(stage):
+    """SMTP 451 then 250."""
+    with MailServer() as server, channel(server) as mail:
+        server.answer(stage, "451 4.7.1 greylisted, try again", times=1)
+        with pytest.raises(NotDelivered, match=r"451 4\.7\.1 greylisted") as caught:
+            mail.send(message(), "li@example.org")
+        assert not isinstance(caught.value, Unreachable)
+        assert server.mails == []
+        mail.send(message(), "li@example.org")
+        assert [got.id for got in server.mails] == [f"<{1:040x}@example.org>"]
+        assert server.connections == 1
+
+
+def test_550_for_one_of_two_recipients():
+    """550 for one of two recipients."""
+    with MailServer() as server, channel(server) as mail:
+        server.answer("RCPT", "550 5.1.1 no such user", recipient="gone@example.org")
+        with pytest.raises(Undeliverable, match=r"gone@example.org: 550 5\.1\.1 no such user"):
+            mail.send(message(1), "gone@example.org")
+        mail.send(message(1), "li@example.org")
+        assert [got.recipients for got in server.mails] == [["li@example.org"]]
+
+
+@pytest.mark.parametrize(
+    ("stage", "reply", "error"),
+    [
+        ("MAIL", "550 5.7.1 sender not allowed", NotDelivered),  # the operator can correct it
+        ("RCPT", "530 5.7.0 authentication required", NotDelivered),
+        ("RCPT", "552 5.2.2 mailbox full", Undeliverable),
+        ("DATA", "554 5.7.1 looks like spam", Undeliverable),
+        ("DATA", "452 4.3.1 no space", NotDelivered),
+    ],
+)
+def test_what_the_server_refuses_for_good_is_not_tried_again(stage, reply, error):
+    with MailServer() as server, channel(server) as mail:
+        server.answer(stage, reply)
+        with pytest.raises(error, match=reply[:9]):
+            mail.send(message(), "li@example.org")
+
+
+def test_connection_dropped_after_data():
+    """Connection dropped after DATA => the retry has the same Message-ID, so that the receiver can drop one."""
+    with MailServer() as server, channel(server) as mail:
+        server.drop_after_data(times=1)
+        with pytest.raises(NotDelivered, match="closed the connection") as caught:
+            mail.send(message(), "li@example.org")
+        assert not isinstance(caught.value, Unreachable)
+        mail.send(message(), "li@example.org")
+        assert len(server.attempts) == 2
+        assert {got.id for got in server.attempts} == {f"<{1:040x}@example.org>"}
+        assert server.attempts[0].raw == server.attempts[1].raw
+
+
+def test_a_mail_is_encrypted_and_the_login_too(trusted):
+    with MailServer(certificate=trusted, user="me", password=CANARY) as server:
+        with channel(server, starttls=True, user="me", password=CANARY) as mail:
+            mail.send(message(), "li@example.org")
+        assert server.logins == [("me", CANARY, True)]
+        assert server.mails[0].encrypted
+
+
+def test_a_server_without_starttls_gets_nothing():
+    with MailServer() as server, channel(server, starttls=True, user="me", password=CANARY) as mail:
+        with pytest.raises(Unreachable, match=r"offers no encryption.*starttls = false"):
+            mail.send(message(), "li@example.org")
+        assert server.attempts == []
+        assert server.logins == []
+
+
+@pytest.mark.parametrize("names", [("127.0.0.1",), ("other.example",)], ids=["unknown authority", "another host"])
+def test_an_untrusted_certificate_is_not_sent_to(names, tmp_path, monkeypatch):
+    certificate = make_certificate(tmp_path / "a", names=names)
+    if names == ("other.example",):
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
+    with (
+        MailServer(certificate=certificate, user="me", password=CANARY) as server,
+        channel(server, starttls=True, user="me", password=CANARY) as mail,
+    ):
+        with pytest.raises(Unreachable, match=r"not trusted.*nothing was sent.*SSL_CERT_FILE"):
+            mail.send(message(), "li@example.org")
+        assert server.attempts == []
+        assert server.logins == []
+
+
+def test_a_wrong_password_leaves_the_message_waiting_and_is_not_shown(trusted):
+    with (
+        MailServer(certificate=trusted, user="me", password="right") as server,
+        channel(server, starttls=True, user="me", password=CANARY) as mail,
+    ):
+        with pytest.raises(Unreachable, match=r"refuses the login of 'me' \(535\)") as caught:
+            mail.send(message(), "li@example.org")
+        assert CANARY not in str(caught.value)
+        assert server.attempts == []
+
+
+@pytest.mark.parametrize("host", ["mail.example.org", "10.0.0.1", "127.0.0.1.example.org"])
+def test_a_password_is_never_sent_in_the_clear(host):
+    with pytest.raises(BadConfiguration, match="unencrypted"):
+        Smtp(host=host, port=25, starttls=False, sender="r@example.org", user="me", password=CANARY)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
+def test_a_relay_on_this_machine_may_have_a_login_without_encryption(host):
+    Smtp(host=host, port=25, starttls=False, sender="r@example.org", user="me", password=CANARY)
+
+
+@pytest.mark.parametrize("sender", ["", "nobody", "a@b.c\r\nBcc: x@y.z", "a@b.c, x@y.z"])
+def test_a_sender_that_is_no_address_is_a_configuration_error(sender):
+    with pytest.raises(BadConfiguration, match="sender"):
+        Smtp(host="127.0.0.1", port=25, starttls=False, sender=sender)
+
+
+def test_no_server_and_no_host_are_said_and_nothing_else_is_lost(free_port):
+    for host, said in (("127.0.0.1", "accepts no connection"), ("nowhere.invalid", "host without address")):
+        mail = Smtp(host=host, port=free_port, starttls=False, sender="r@example.org")
+        with pytest.raises(Unreachable, match=said):
+            mail.send(message(), "li@example.org")
+
+
+def test_a_slow_server_is_given_up():
+    with MailServer() as server, channel(server, step_timeout=0.3) as mail:
+        server.delay("DATA", 2.0)
+        started = time.monotonic()
+        with pytest.raises(NotDelivered, match="too slow"):
+            mail.send(message(), "li@example.org")
+        assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize("line", [b"220-hello\r\n", b"2"])
+def test_answers_that_drip_end_at_the_deadline(line):
+    with dripping(line) as port:
+        mail = Smtp(host="127.0.0.1", port=port, starttls=False, sender="r@example.org", deadline=0.5)
+        started = time.monotonic()
+        with pytest.raises(Unreachable):
+            mail.send(message(), "li@example.org")
+        assert time.monotonic() - started < 3
+
+
+def test_what_a_server_says_is_one_printable_line_in_an_error():
+    with MailServer() as server, channel(server) as mail:
+        server.answer("RCPT", "550-\x1b[31mred\r\n550 " + "x" * 400)
+        with pytest.raises(Undeliverable) as caught:
+            mail.send(message(), "li@example.org")
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "recipient", ["", "li", "li@example.org\r\nRCPT TO:<all@example.org>", "a@b.c,d@e.f", "李@b.c"]
+)
+def test_what_is_no_address_is_refused_and_no_command_is_sent(recipient):
+    with MailServer() as server, channel(server) as mail:
+        with pytest.raises(Undeliverable, match="recipient"):
+            mail.send(message(), recipient)
+        assert server.connections == 0
+
+
+def test_no_name_ends_a_header_or_the_mail():
+    with MailServer() as server, channel(server) as mail:
+        mail.send(message(subject=HOSTILE, text=HOSTILE), "li@example.org")
+        [got] = server.mails
+        assert got.recipients == ["li@example.org"]
+        assert got.message["Bcc"] is None
+        assert "\u202e" not in got.message["Subject"]
+        assert "alert(1)" in got.text
+
+
+@contextlib.contextmanager
+def dripping(line: bytes):
+    """A server that begins to answer and never ends."""
+    stop = threading.Event()
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                while not stop.wait(0.05):
+                    connection.sendall(line)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        stop.set()
+    thread.join(5)
+
+
+@pytest.fixture
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
