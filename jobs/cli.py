@@ -16,6 +16,7 @@ from jobs.commands.demo import demo
 from jobs.commands.doctor import doctor
 from jobs.commands.explain import explain
 from jobs.commands.programme import programme
+from jobs.commands.serve import serve
 from jobs.commands.status import status
 from jobs.commands.trends import trends
 from jobs.kernel_cache import choose_cache
@@ -24,7 +25,7 @@ from jobs.nightly import run
 from jobs.publish import publish
 
 app = console.new_app(no_args_is_help=True)
-for command in (run, backfill, status, explain, publish, demo, assess, calibrate, trends, doctor, programme):
+for command in (run, backfill, status, explain, publish, demo, assess, calibrate, trends, doctor, programme, serve):
     app.command()(command)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(notify.app, name="notify")

@@ -19,9 +19,9 @@ from monitor.sites.site import Site
 
 @contextmanager
 def open_ledger(
-    settings: Settings, guard: Callable[[], None] = lambda: None, *, create: bool = True
+    settings: Settings, guard: Callable[[], None] = lambda: None, *, create: bool = True, lock_wait: float | None = None
 ) -> Iterator[Ledger]:
-    """Open the ledger, and close it at the end of the ``with`` block; `guard` is called before each commit.
+    """Open the ledger, and close it at the end of the ``with`` block; see :class:`monitor.ledger.ledger.Ledger`.
 
     If the ledger is a file that does not exist, it is created, or replaced by an empty ledger in memory (not `create`).
 
@@ -35,7 +35,7 @@ def open_ledger(
     new = url.drivername.startswith("sqlite") and not file.exists()
     if new and (problem := missing_history(file.name, root)):  # before an empty ledger replaces one that was lost
         raise BadConfiguration(problem)
-    with closing(Ledger("sqlite://" if new and not create else settings.ledger.url, guard)) as ledger:
+    with closing(Ledger("sqlite://" if new and not create else settings.ledger.url, guard, lock_wait)) as ledger:
         with ledger.reading() as t:
             has_history = t.has_history()
         if not has_history and (problem := missing_history(ledger.name, root)):

@@ -50,6 +50,8 @@ class Ledger:
     guard : callable, optional
         Called before each commit; an error that it raises prevents the commit. A night checks here that it still
         holds its lock.
+    lock_wait : float, optional
+        Longest time to wait for another writer, :data:`LOCK_WAIT` if not given. [s]
 
     Raises
     ------
@@ -58,12 +60,12 @@ class Ledger:
     BadData
         The database is not a ledger, is damaged, or belongs to a newer version of this program.
     TryLater
-        Another process has locked it for longer than :data:`LOCK_WAIT`, or the server cannot be reached.
+        Another process has locked it for longer than `lock_wait`, or the server cannot be reached.
     DiskFull
         The disk has no space left.
     """
 
-    def __init__(self, url: str, guard: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, url: str, guard: Callable[[], None] = lambda: None, lock_wait: float | None = None) -> None:
         self.guard = guard
         try:
             parsed = make_url(url)
@@ -73,7 +75,7 @@ class Ledger:
             self.name = file.name if self._local else f"{parsed.database} on {parsed.host or 'this machine'}"
             if self._local:
                 self._folder.mkdir(parents=True, exist_ok=True)
-            self._engine = _engine(url)
+            self._engine = _engine(url, LOCK_WAIT if lock_wait is None else lock_wait)
         except (ArgumentError, ModuleNotFoundError) as error:
             msg = f"[ledger] url is invalid ({error}); write for instance sqlite:///regrowth.db"
             raise BadConfiguration(msg) from error
@@ -92,7 +94,7 @@ class Ledger:
     def transaction(self) -> Iterator[Transaction]:
         """Begin a transaction that may write; it is committed at the end, or rolled back on an error.
 
-        One such transaction is open at a time; others wait for up to :data:`LOCK_WAIT`. So nobody else can change
+        One such transaction is open at a time; others wait for up to `lock_wait`. So nobody else can change
         what it has read before it writes.
 
         Raises
@@ -235,9 +237,9 @@ def _is_full(folder: Path) -> bool:
     return False
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, lock_wait: float) -> Engine:
     local = url.startswith("sqlite")
-    options: dict[str, Any] = {"connect_args": {"timeout": LOCK_WAIT}} if local else {"pool_pre_ping": True}
+    options: dict[str, Any] = {"connect_args": {"timeout": lock_wait}} if local else {"pool_pre_ping": True}
     engine = create_engine(url, **options)
 
     @event.listens_for(engine, "connect")
@@ -261,7 +263,7 @@ def _engine(url: str) -> Engine:
             connection.exec_driver_sql("set transaction isolation level repeatable read, read only")
         else:
             # one writer at a time, as in SQLite: what was read is still true when it is written
-            wait = f"select set_config('lock_timeout', '{LOCK_WAIT}s', true), pg_advisory_xact_lock({_WRITER_LOCK})"
+            wait = f"select set_config('lock_timeout', '{lock_wait}s', true), pg_advisory_xact_lock({_WRITER_LOCK})"
             connection.exec_driver_sql(wait)
 
     return engine

@@ -54,3 +54,12 @@ def has_invisible(text: str) -> bool:
 def without_invisible(text: str) -> str:
     """Text without the characters that :func:`has_invisible` finds; a line end becomes a space."""
     return _INVISIBLE.sub("", re.sub(r"[\r\n\t\u2028\u2029]+", " ", text)).strip()
+
+
+def without_invisible_lines(text: str) -> str:
+    r"""Text of several lines without the characters that :func:`has_invisible` finds; lines and spaces stay.
+
+    >>> without_invisible_lines("two  spaces\r\n\r\n\tthe last\x00 line")
+    'two  spaces\n\n    the last line'
+    """
+    return "\n".join(_INVISIBLE.sub("", line.replace("\t", "    ")) for line in text.splitlines())

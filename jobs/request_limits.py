@@ -1,0 +1,125 @@
+"""Limits for requests of strangers: how often, how large, how slow. All memory that they take is bounded."""
+
+import asyncio
+import ipaddress
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from starlette.requests import Request
+
+ADDRESS_RATE, ADDRESS_BURST = 2.0, 120
+"""Requests from one address: in the long run [1/s], and at once. Many phones share the address of their network."""
+TOTAL_RATE, TOTAL_BURST = 50.0, 600
+"""Requests from all addresses."""
+MAX_ADDRESSES: Final = 10_000
+"""Number of addresses that are remembered; the longest unseen one is forgotten first."""
+
+MAX_BODY_BYTES: Final = 48_000_000
+"""Largest request. [byte]"""
+MAX_BODY_SECONDS: Final = 600
+"""Longest time for a request to arrive. [s]"""
+SLOWEST_RATE: Final = 2000
+"""Slowest upload that is waited for, less than any network for phones has. [byte/s]"""
+SLOW_SECONDS: Final = 20
+"""Time before an upload has to be as fast as that. [s]"""
+MAX_DISCARDED_BYTES: Final = 100_000_000
+"""Part of a refused request that is read all the same: a browser shows no answer before it has sent everything."""
+
+
+class BodyTooLarge(Exception):
+    """The request has more than :data:`MAX_BODY_BYTES`."""
+
+
+class BodyTooSlow(Exception):
+    """The request arrives too slowly."""
+
+
+class RateLimit:
+    """Counts requests by address (generic cell rate algorithm).
+
+    Parameters
+    ----------
+    rate, burst
+        Allowed in the long run [1/s], and at once.
+    """
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._interval, self._slack = 1 / rate, burst / rate
+        self._due: OrderedDict[str, float] = OrderedDict()
+
+    def wait(self, address: str, now: float) -> float:
+        """Time to wait before a request of an address is allowed, 0 for one that is allowed and counted. [s]"""
+        due = max(self._due.get(address, now), now) + self._interval
+        if due - now > self._slack:
+            return due - now - self._slack
+        self._due[address] = due
+        self._due.move_to_end(address)
+        if len(self._due) > MAX_ADDRESSES:
+            self._due.popitem(last=False)
+        return 0.0
+
+
+class RequestRates:
+    """Limits the requests of each address and of all together."""
+
+    def __init__(self) -> None:
+        self._by_address = RateLimit(ADDRESS_RATE, ADDRESS_BURST)
+        self._total = RateLimit(TOTAL_RATE, TOTAL_BURST)
+
+    def wait(self, host: str, now: float) -> float:
+        """Time to wait before a request of a host is allowed, 0 for one that is allowed and counted. [s]"""
+        return self._by_address.wait(_address(host), now) or self._total.wait("", now)
+
+
+def _address(host: str) -> str:
+    """Address that is counted: for IPv6 the network of 64 bits, which one subscriber has for himself.
+
+    >>> _address("192.0.2.7"), _address("2001:db8::1:2"), _address("whatever")
+    ('192.0.2.7', '2001:db8::/64', '')
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # not by this server: a proxy may write anything
+        return ""
+    if address.version == 6 and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((int(address), 64), strict=False))
+    return str(address)
+
+
+async def limited_body(request: Request, most: int = MAX_BODY_BYTES) -> AsyncGenerator[bytes]:
+    """Content of a request, in pieces as it arrives.
+
+    Raises
+    ------
+    BodyTooLarge
+        It has more than `most` bytes.
+    BodyTooSlow
+        It has not arrived in time.
+    """
+    if int(request.headers.get("content-length") or 0) > most:
+        raise BodyTooLarge
+    now = asyncio.get_running_loop().time
+    start, received, pieces = now(), 0, request.stream()
+    while True:
+        allowed = min(SLOW_SECONDS + received / SLOWEST_RATE, MAX_BODY_SECONDS)
+        try:
+            async with asyncio.timeout_at(start + allowed):
+                piece = await anext(pieces)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise BodyTooSlow from None
+        received += len(piece)
+        if received > most:
+            raise BodyTooLarge
+        yield piece
+
+
+async def discard_body(request: Request) -> None:
+    """Read what is left of a request that is refused, within the limits."""
+    try:
+        async for _ in limited_body(request, MAX_DISCARDED_BYTES):
+            pass
+    except (BodyTooLarge, BodyTooSlow, RuntimeError):  # RuntimeError: it was read to its end already
+        pass

@@ -1,0 +1,229 @@
+"""An installation with one alert, and the answer pages served by a process of their own, as operators run them."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from shapely.geometry import box
+
+from jobs.alerting import record_event
+from jobs.records import to_json
+from monitor.alerts.alert import Alert, AlertEvent, AlertState, alert_id
+from monitor.alerts.links import answer_link
+from monitor.alerts.recipients import Recipient
+from monitor.ledger.ledger import Ledger
+from monitor.sites.site import Plan, Site
+from monitor.verdict.assessment import AlertLevel, Assessment, Status
+
+KEY = "planted-answer-key-0123456789abcdef"
+DAY = date(2026, 8, 20)
+SITE = "minqin-03"
+ALERT = alert_id(SITE, "failure")
+
+CONFIGURATION = """
+[registry]
+path = "sites.geojson"
+
+[source]
+kind = "sample"
+
+[ledger]
+url = "{url}"
+
+[outputs]
+root = "."
+base_url = "https://pages.example/regrowth"
+
+[answers]
+base_url = "{base}"
+"""
+
+
+def site(id: str = SITE, **more: Any) -> Site:
+    values = {
+        "id": id, "name": "Minqin, Qingtu Lake, plot 3", "geometry": box(103.1, 39.0, 103.11, 39.006),
+        "start": date(2022, 4, 1), "intervention": "planting", "biome": "loess",
+        "plan": Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5), "hectares": 57.3, "manager_language": "zh",
+        "manager_email": "wang@example.org", "version": "9f86d081884c7d65",
+    }  # fmt: skip
+    return Site(**(values | more))
+
+
+def assessment(id: str = SITE, **more: Any) -> Assessment:
+    values = {
+        "site": id, "as_of": DAY, "last_observed": date(2026, 8, 12), "status": Status.FAILING,
+        "probability": 0.97, "p_failing": 0.97, "p_lagging": 0.024, "p_on_track": 0.006,
+        "alert": AlertLevel.RED, "alert_rule": "failure", "theta": 0.08, "theta_low": -0.07,
+        "theta_high": 0.23, "uplift": 0.023, "uplift_low": -0.02, "uplift_high": 0.066, "expected": 0.289,
+        "cover": 0.21, "control_cover": 0.19, "e_failure": 412.7, "n_scenes": 78, "n_pre": 24,
+        "reasons": ("LOW_UPLIFT",), "hectares": 57.3, "hectares_failing": None,
+    }  # fmt: skip
+    return Assessment(**(values | more))
+
+
+@dataclass
+class Programme:
+    """An installation whose ledger has sites with one alert each."""
+
+    root: Path
+    url: str
+    base: str = "https://answers.example"
+
+    def __post_init__(self) -> None:
+        text = CONFIGURATION.format(url=self.url, base=self.base)
+        self.config.write_text(text, encoding="utf-8")
+
+    @property
+    def config(self) -> Path:
+        return self.root / "regrowth.toml"
+
+    @contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        ledger = Ledger(self.url)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+    def add(self, place: Site | None = None, verdict: Assessment | None = None) -> None:
+        """A site with an open alert, whose manager has been notified by two channels."""
+        place = place or site()
+        verdict = verdict or assessment(place.id)
+        opened = Alert(
+            id=alert_id(place.id, "failure"), site=place.id, level=AlertLevel.RED, rule="failure",
+            state=AlertState.OPEN, opened=DAY, updated=DAY,
+        )  # fmt: skip
+        with self.ledger() as ledger, ledger.transaction() as t:
+            t.add_site(place.id, place.version, to_json(place), start=place.start.isoformat(), now="n")
+            t.add_assessment(
+                place.id, DAY.isoformat(), "digest", to_json(verdict), version="1", snapshot="", run="r"
+            )  # fmt: skip
+            to = [Recipient("mail", "wang@example.org"), Recipient("files", "")]
+            record_event(t, opened, AlertEvent.OPENED, day=DAY, by="night", recipients=to)
+
+    def token(self, place: str = SITE, *, recipient: int = 0, valid: timedelta = timedelta(days=30)) -> str:
+        with self.ledger() as ledger, ledger.reading() as t:
+            rows = [row for row in t.notices("waiting") if row["site"] == place]
+        link = answer_link("", KEY, rows[recipient]["link"], datetime.now(UTC) + valid)
+        return link.removeprefix("/a/")
+
+    def events(self, alert: str = ALERT) -> list[dict[str, Any]]:
+        with self.ledger() as ledger, ledger.reading() as t:
+            return t.events(alert)
+
+    def answers(self, alert: str = ALERT) -> list[dict[str, Any]]:
+        return [event for event in self.events(alert) if event["kind"] == "answered"]
+
+    def photos(self, alert: str = ALERT) -> list[dict[str, Any]]:
+        with self.ledger() as ledger, ledger.reading() as t:
+            return t.photos(alert)
+
+    def content(self) -> dict[str, list[Any]]:
+        """All rows of all tables."""
+        from sqlalchemy import select
+
+        from monitor.ledger.models import Base
+
+        with self.ledger() as ledger, ledger._engine.connect() as connection:
+            return {
+                table.name: [tuple(row) for row in connection.execute(select(table))]
+                for table in Base.metadata.sorted_tables
+            }
+
+
+@dataclass
+class Reply:
+    """What the server answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+
+@dataclass
+class Server:
+    """``regrowth serve`` in a process of its own, at a free port of this machine."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def request(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, dict(headers))
+            response = connection.getresponse()
+            return Reply(response.status, dict(response.getheaders()), response.read().decode())
+        finally:
+            connection.close()
+
+    def get(self, path: str, headers: Mapping[str, str] = {}) -> Reply:
+        return self.request("GET", path, headers=headers)
+
+    def post(self, path: str, fields: Mapping[str, str], photos: Mapping[str, bytes] = {}) -> Reply:
+        """Send a form, with photos by file name."""
+        body, kind = form(fields, photos)
+        return self.request("POST", path, body, {"Content-Type": kind})
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+def form(fields: Mapping[str, str], photos: Mapping[str, bytes] = {}) -> tuple[bytes, str]:
+    """Body and content type of a form."""
+    mark = "x-boundary-x"
+    parts = [
+        f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    ]
+    for name, content in photos.items():
+        head = f'--{mark}\r\nContent-Disposition: form-data; name="photo"; filename="{name}"\r\n'
+        parts.append(f"{head}Content-Type: image/jpeg\r\n\r\n".encode() + content + b"\r\n")
+    return b"".join(parts) + f"--{mark}--\r\n".encode(), f"multipart/form-data; boundary={mark}"
+
+
+@contextmanager
+def serving(programme: Programme, *options: str, environment: Mapping[str, str] = {}) -> Iterator[Server]:
+    command = [sys.executable, "-m", "jobs.cli", "serve", "--config", str(programme.config), "--port", "0", *options]
+    environment = {**os.environ, "REGROWTH_ANSWER_KEY": KEY, **environment}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        server = Server(process)
+        started = threading.Event()
+
+        def read() -> None:
+            for line in process.stderr or ():
+                server.lines.append(line)
+                if found := re.search(r"http://[^\"]*:(\d+)", line):
+                    server.port = int(found[1])
+                    started.set()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            assert started.wait(60), server.lines
+            yield server
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            reader.join()
+
+
+def logged(server: Server) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in server.lines if line.startswith("{")]
