@@ -11,11 +11,13 @@ from jobs import __version__, console
 from jobs.backfill import backfill
 from jobs.commands import alerts, notify, sites
 from jobs.commands.assess import assess
+from jobs.commands.backup import backup
 from jobs.commands.calibrate import calibrate
 from jobs.commands.demo import demo
 from jobs.commands.doctor import doctor
 from jobs.commands.explain import explain
 from jobs.commands.programme import programme
+from jobs.commands.restore import restore
 from jobs.commands.serve import serve
 from jobs.commands.status import status
 from jobs.commands.trends import trends
@@ -25,7 +27,11 @@ from jobs.nightly import run
 from jobs.publish import publish
 
 app = console.new_app(no_args_is_help=True)
-for command in (run, backfill, status, explain, publish, demo, assess, calibrate, trends, doctor, programme, serve):
+COMMANDS = (
+    run, backfill, status, explain, publish, demo, assess, calibrate, trends, doctor, programme, backup, restore,
+    serve,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(notify.app, name="notify")

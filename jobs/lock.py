@@ -21,6 +21,15 @@ NEW_LANDSCAPES: Final = "begin"
 """Lock for creating new landscapes."""
 
 
+class Locked(TryLater):
+    """Another process holds the lock."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        self.holder = holder
+        """What it does, and which process it is, as its lock file says; empty: unknown."""
+        super().__init__(f"{path} is held by {holder or 'another process'}; try again when it is done")
+
+
 @dataclass(frozen=True, slots=True)
 class Lock:
     """A held lock. A file that was deleted and created again is another lock, which another run may hold."""
@@ -64,8 +73,10 @@ def hold_lock(root: Path, what: str, name: str = "lock") -> Iterator[Lock]:
 
     Raises
     ------
+    Locked
+        Another process holds it; the message names that process.
     TryLater
-        Another process holds it (the message names that process), or the file cannot be opened.
+        The file cannot be opened.
     """
     path = root / name
     try:
@@ -79,8 +90,7 @@ def hold_lock(root: Path, what: str, name: str = "lock") -> Iterator[Lock]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            msg = f"{path} is held by {file.read().strip() or 'another process'}; try again when it is done"
-            raise TryLater(msg) from error
+            raise Locked(path, file.read().strip()) from error
         lock = Lock(path, what, _inode(os.fstat(file.fileno())))
         lock.check()  # the file may have been replaced between opening and locking
         file.truncate(0)

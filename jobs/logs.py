@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from monitor import errors
 
@@ -27,7 +27,7 @@ MIN_PART_LETTERS: Final = 8
 MAX_SECRET_FILE_BYTES: Final = 2**16
 
 _passwords: set[str] = set()
-"""Passwords in the addresses of the settings."""
+"""Passwords, and secret paths, in the addresses of the settings."""
 _plain_record = logging.getLogRecordFactory()
 
 
@@ -36,6 +36,13 @@ def hide_passwords(addresses: Iterable[str | None]) -> None:
     for address in addresses:
         if password := re.search(r"//[^:/?#]*:(.*)@", address or ""):
             _passwords.add(password[1])
+
+
+def hide_paths(addresses: Iterable[str]) -> None:
+    """Replace the paths of these addresses, which identify an account, in everything that is logged from now on."""
+    for address in addresses:
+        if len(path := urlsplit(address).path.strip("/")) >= MIN_PART_LETTERS:
+            _passwords.add(path)
 
 
 def redacted(text: str) -> str:

@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from jobs.logs import hide_passwords
+from jobs.logs import hide_passwords, hide_paths
 from monitor.errors import BadConfiguration
 
 _ADDRESS = r"^(|https?://[^\s?#@]+)$"
@@ -289,10 +289,36 @@ def load(path: Path | None) -> Settings:
         raise BadConfiguration(msg) from error
     addresses = [settings.ledger.url, settings.engine.scheduler, settings.terrain.url]
     hide_passwords([*addresses, *(source.url for source in settings.source)])
+    hide_paths([settings.heartbeat.url])
     if not settings.source:
         msg = f'{chosen}: there is no [source]; add one with kind = "stac", "earthengine" or "sample"'
         raise BadConfiguration(msg)
     return _with_absolute_paths(settings, chosen.resolve().parent)
+
+
+def load_readable(path: Path | None) -> Settings | None:
+    """Settings of those sections that are valid, after :func:`load` has failed; None if it cannot be read at all.
+
+    They serve to report that failure only: paths do not start from the folder of the file.
+    """
+    dropped: set[str] = set()
+    try:
+        values = _read(config_path(path))
+    except BadConfiguration:
+        return None
+    while True:
+        try:
+            settings = Settings(**{name: value for name, value in values.items() if name not in dropped})
+            hide_paths([settings.heartbeat.url])
+            return settings
+        except SettingsError:
+            return None
+        except ValidationError as error:
+            wrong = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
+            wrong = wrong or {"alerts", "channels", "operators"}  # each is valid, but they do not fit together
+            if wrong <= dropped:  # the error is in the environment
+                return None
+            dropped |= wrong
 
 
 def _read(path: Path) -> dict[str, Any]:
