@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable
+from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable, Unreachable
 from monitor.alerts.channels.dingtalk import DingTalk
 from monitor.alerts.channels.feishu import Feishu
 from monitor.alerts.channels.http_client import HttpClient
@@ -293,6 +293,16 @@ def test_proxies_of_the_environment_are_not_used(kind, channel, monkeypatch):
 
 
 @every
+def test_100_continue_without_end_ends_at_the_deadline(kind, channel):
+    with kind() as server:
+        server.continue_for_ever(seconds=0.02)
+        started = time.monotonic()
+        with pytest.raises(NotDelivered, match="in time"):
+            channel(server, deadline=0.5).send(message(), "")
+        assert time.monotonic() - started < 3
+
+
+@every
 def test_headers_that_drip_end_at_the_deadline(kind, channel):
     with kind() as server:
         server.drip(seconds=0.05)
@@ -364,6 +374,22 @@ def test_no_token_and_no_path_is_in_the_text_of_an_error(kind, channel):
 def test_what_is_no_host_in_allow_hosts_is_a_configuration_error(name):
     with pytest.raises(BadConfiguration, match=r"\[channels.x\] allow_hosts"):
         HttpClient([name], section="[channels.x]")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://example.org/", "http:///hook", "https://me:word@example.org/", "https://例子.cn/hook", "https://a.cn/\0"],
+)
+def test_an_address_that_cannot_be_used_is_a_configuration_error(url):
+    with pytest.raises(BadConfiguration, match=r"\[channels.x\] url"):
+        Webhook(HttpClient(section="[channels.x]"), url=url, secret=None)
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "x" * 70 + ".cn"])
+def test_a_host_without_address_leaves_the_messages_of_the_channel_waiting(host):
+    channel = Webhook(HttpClient(section="[channels.x]"), url=f"http://{host}/hook", secret=None)
+    with pytest.raises(Unreachable, match="host without address"):
+        channel.send(message(), "")
 
 
 def test_the_services_have_their_own_addresses():

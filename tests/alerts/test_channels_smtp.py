@@ -170,6 +170,12 @@ def test_a_password_is_never_sent_in_the_clear(host):
         Smtp(host=host, port=25, starttls=False, sender="r@example.org", user="me", password=CANARY)
 
 
+def test_a_password_that_no_login_can_send_is_a_configuration_error_without_it():
+    with pytest.raises(BadConfiguration, match="ASCII") as caught:
+        Smtp(host="127.0.0.1", port=25, starttls=True, sender="r@example.org", user="me", password=f"é{CANARY}")
+    assert CANARY not in str(caught.value)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
 def test_a_relay_on_this_machine_may_have_a_login_without_encryption(host):
     Smtp(host=host, port=25, starttls=False, sender="r@example.org", user="me", password=CANARY)
@@ -182,7 +188,11 @@ def test_a_sender_that_is_no_address_is_a_configuration_error(sender):
 
 
 def test_no_server_and_no_host_are_said_and_nothing_else_is_lost(free_port):
-    for host, said in (("127.0.0.1", "accepts no connection"), ("nowhere.invalid", "host without address")):
+    for host, said in (
+        ("127.0.0.1", "accepts no connection"),
+        ("nowhere.invalid", "host without address"),
+        ("x" * 70 + ".cn", "without"),
+    ):
         mail = Smtp(host=host, port=free_port, starttls=False, sender="r@example.org")
         with pytest.raises(Unreachable, match=said):
             mail.send(message(), "li@example.org")

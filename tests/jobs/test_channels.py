@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -245,6 +246,12 @@ def test_a_secret_file_that_cannot_be_used_is_named_by_its_variable(content, tmp
     with pytest.raises(BadConfiguration, match="REGROWTH_ANSWER_KEY_FILE") as caught:
         secret("ANSWER_KEY")
     assert CANARY not in str(caught.value)
+
+
+def test_every_example_of_a_channel_is_a_configuration(root, configured):
+    text = (root / "docs" / "channels.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```toml\n(.*?)^```", text, re.M | re.S)
+    assert list(load(configured(example)).channels) == ["mail", "county-group", "ops"]
 
 
 def test_the_secret_of_a_channel_has_its_name_in_capitals():

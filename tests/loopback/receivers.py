@@ -4,7 +4,8 @@
         server.url, server.host                           # for `url` and `allow_hosts` of the channel
         server.answer(200, {"errcode": 45009}, times=1)   # instead of the true answer; times=None: always
         server.redirect("http://127.0.0.1:1/", times=1)
-        server.drip(seconds=0.2)                          # a byte of the headers now and then
+        server.drip(seconds=0.2)                          # a byte of the headers now and then, without end
+        server.continue_for_ever(seconds=0.2)             # 100 Continue now and then, without end
         server.messages                                   # accepted: texts, or the records of a hook
         server.requests                                   # every request: .path, .headers, .body
 
@@ -67,7 +68,11 @@ class Receiver:
 
     def drip(self, *, seconds: float, times: int | None = None) -> None:
         """Send headers without end, a byte each `seconds`."""
-        self._orders.append({"drip": seconds, "times": times})
+        self._orders.append({"drip": (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x", seconds), "times": times})
+
+    def continue_for_ever(self, *, seconds: float, times: int | None = None) -> None:
+        """Send `100 Continue` without end, once in `seconds`."""
+        self._orders.append({"drip": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", seconds), "times": times})
 
     def close_connection(self, *, times: int | None = None) -> None:
         """Take the request and close the connection without an answer."""
@@ -131,7 +136,7 @@ class Receiver:
             http.close_connection = True
             return
         if order and "drip" in order:
-            self._drip(http, order["drip"])
+            self._drip(http, *order["drip"])
             return
         status, values = (order["status"], order["values"]) if order else self.check(request)
         content = values if isinstance(values, bytes) else json.dumps(values or {}).encode()
@@ -143,12 +148,12 @@ class Receiver:
         http.end_headers()
         http.wfile.write(content)
 
-    def _drip(self, http: BaseHTTPRequestHandler, seconds: float) -> None:
+    def _drip(self, http: BaseHTTPRequestHandler, first: bytes, again: bytes, seconds: float) -> None:
         http.close_connection = True
         try:
-            http.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            http.wfile.write(first)
             while not self._closing.wait(seconds):
-                http.wfile.write(b"x")
+                http.wfile.write(again)
                 http.wfile.flush()
         except OSError:
             pass

@@ -28,7 +28,8 @@ CONNECT_TIMEOUT: Final = 5.0
 MAX_RESPONSE_BYTES: Final = 2**16
 """The rest of a longer body is not read. [byte]"""
 
-_NOTHING_SENT: Final = (NewConnectionError, ConnectTimeoutError, SSLError, socket.gaierror)
+_NOTHING_SENT: Final = (NewConnectionError, ConnectTimeoutError, SSLError, socket.gaierror, UnicodeError)
+"""Errors before anything was sent; the last one of a host name that is too long."""
 
 
 class HttpResponse(NamedTuple):
@@ -68,13 +69,16 @@ class HttpClient:
         Raises
         ------
         BadConfiguration
-            It is no http or https address, or has a user in it.
+            It is no http or https address, has a user in it, or is not ASCII.
         """
         try:
             parse_url(url)
         except FetchRefused as error:
             msg = f"{self._section} url: {error}"
             raise BadConfiguration(msg) from None
+        if not (url.isascii() and url.isprintable()):
+            msg = f"{self._section} url: write it in ASCII, a host as xn--... and other characters as %XX"
+            raise BadConfiguration(msg)
 
     def request(
         self, method: str, url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -96,7 +100,7 @@ class HttpClient:
             response = self._request(method, parts, body, headers or {})
         except FetchRefused as error:
             raise Unreachable(str(error)) from None
-        except (HTTPError, OSError) as error:
+        except (HTTPError, OSError, UnicodeError) as error:
             msg = f"{server} {_describe(error)}"
             raise (Unreachable if isinstance(error, _NOTHING_SENT) else NotDelivered)(msg) from None
         if 300 <= response.status < 400:
@@ -158,7 +162,7 @@ def _describe(error: Exception) -> str:
         )
     if isinstance(inner, ssl.SSLError | SSLError):
         return "cannot be reached by TLS"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, socket.gaierror | UnicodeError):
         return "is a host without address"
     if isinstance(error, NewConnectionError):
         return "accepts no connection"

@@ -42,7 +42,8 @@ class Smtp:
     Raises
     ------
     BadConfiguration
-        The sender is not a mail address, or a password would be sent without encryption to another host.
+        The sender is not a mail address, user or password is not ASCII, or the password would be sent without
+        encryption to another host.
     """
 
     def __init__(
@@ -64,6 +65,9 @@ class Smtp:
             raise BadConfiguration(msg) from None
         if user and not starttls and port != TLS_PORT and not _is_loopback(host):
             msg = f"user is set and starttls = false: the password would go to {host} unencrypted; remove one of them"
+            raise BadConfiguration(msg)
+        if not (user + password).isascii():
+            msg = "user and password of a mail server must be ASCII"
             raise BadConfiguration(msg)
         self._host, self._port, self._starttls, self._sender = host, port, starttls, sender
         self._user, self._password = user, password
@@ -147,7 +151,7 @@ class Smtp:
         try:
             with self._time_limit(smtp):
                 self._open(smtp)
-        except (OSError, smtplib.SMTPException) as error:
+        except (OSError, UnicodeError, smtplib.SMTPException) as error:
             self._drop()
             raise Unreachable(self._describe(error)) from None
         except BaseException:
@@ -187,7 +191,7 @@ class Smtp:
         elif isinstance(error, smtplib.SMTPResponseException):
             answer = error.smtp_error if isinstance(error.smtp_error, bytes) else b""
             why = f"is not ready: {_said(error.smtp_code, answer)}"
-        elif isinstance(error, socket.gaierror):
+        elif isinstance(error, socket.gaierror | UnicodeError):
             why = "is a host without address"
         elif isinstance(error, TimeoutError):
             why = "gives no answer in time"

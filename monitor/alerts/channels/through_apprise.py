@@ -5,8 +5,6 @@ not followed.
 """
 
 import logging
-from importlib import import_module
-from typing import Any
 
 from monitor.alerts.channels.channel import Message, NotDelivered
 from monitor.errors import BadConfiguration
@@ -28,7 +26,7 @@ class ThroughApprise:
 
     def __init__(self, url: str) -> None:
         try:
-            apprise: Any = import_module("apprise")
+            import apprise
         except ImportError as error:
             msg = "a channel of kind 'apprise' needs the library: pip install 'regrowth-monitor[apprise]'"
             raise BadConfiguration(msg) from error
