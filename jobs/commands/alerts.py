@@ -1,14 +1,14 @@
 """``regrowth alerts``: list alerts, answer them, and release held messages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jobs.clock import today
-from jobs.console import AsJson, Config, installation, new_app, print_json
+from jobs.console import AsJson, Config, installation, new_app, print_json, printable
 from jobs.exits import Exit
 from monitor.errors import BadData
 
@@ -34,11 +34,19 @@ def alerts_list(
         print_json(alerts)
         return
     for alert in alerts:
-        note = f" - {' '.join(alert['note'].split())}" if alert["note"] else ""
-        level = f"{alert['level']} by {alert['rule']}, {alert['state']}"
-        typer.echo(f"{alert['id']}: {level}, opened {alert['opened']}{note}")
+        typer.echo(_in_words(alert))
     if not alerts:
-        typer.echo("No open alert.")
+        typer.echo("No alert." if every else "No open alert.")
+
+
+def _in_words(alert: Mapping[str, Any]) -> str:
+    """One line about an alert."""
+    answer = f", {alert['answer']}" if alert["answer"] else ""
+    reason = f" ({alert['answer_reason']})" if alert["answer_reason"] else ""
+    until = f" until {alert['snoozed_until']}" if alert["snoozed_until"] else ""
+    note = f" - {' '.join(alert['note'].split())}" if alert["note"] else ""
+    about = f"{alert['level']} by {alert['rule']}, opened {alert['opened']}, {alert['state']}{until}{answer}{reason}"
+    return printable(f"{alert['id']}: {about}{note}")
 
 
 @app.command("ack")
@@ -63,7 +71,7 @@ def alerts_snooze(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Silence an alert until a day, unless it gets worse."""
+    """Silence an alert until a day, unless it gets worse or its cause is gone."""
     from monitor.alerts.alert import AlertEvent
     from monitor.alerts.lifecycle import snooze
 
@@ -84,13 +92,16 @@ def alerts_resolve(
     alert_id: AlertId,
     verdict: Annotated[str, typer.Option(help="confirmed, false-alarm or treated.")],
     config: Config = None,
-    reason: Annotated[str | None, typer.Option(help="Cause of a false alarm.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Cause of a false alarm: harvest, snow, cloud, grazing or other.")
+    ] = None,
     note: Note = None,
     as_json: AsJson = False,
 ) -> None:
-    """Close an alert with the finding from the field."""
-    from monitor.alerts.alert import AlertEvent, FalseAlarmReason, Verdict
-    from monitor.alerts.lifecycle import resolve
+    """Close an alert with the finding from the field; a newer finding replaces it, and both stay on record."""
+    from jobs.answering import answer_alert
+    from jobs.records import to_json
+    from monitor.alerts.alert import FalseAlarmReason, Verdict
 
     if verdict not in tuple(Verdict):
         msg = f"{verdict!r} is none of {', '.join(Verdict)}"
@@ -98,12 +109,37 @@ def alerts_resolve(
     if reason is not None and (verdict != Verdict.FALSE_ALARM or reason not in tuple(FalseAlarmReason)):
         msg = f"a false alarm has one of the reasons {', '.join(FalseAlarmReason)}; another verdict has none"
         raise typer.BadParameter(msg, param_hint="--reason")
-    answer, cause = Verdict(verdict), FalseAlarmReason(reason) if reason else None
+    cause = FalseAlarmReason(reason) if reason else None
+    with installation(config) as (_, ledger), ledger.transaction() as t:
+        alert = answer_alert(t, alert_id, Verdict(verdict), cause, note, today(), "command").alert
+    if as_json:
+        print_json(to_json(alert))
+    else:
+        typer.echo(printable(f"{alert_id}: {alert.state}, {alert.answer}"))
 
-    def answered(alert: "Alert") -> "Alert":
-        return resolve(alert, answer=answer, reason=cause, note=note, day=today())
 
-    _change(config, alert_id, AlertEvent.ANSWERED, answered, as_json=as_json)
+@app.command("import")
+def alerts_import(
+    file: Annotated[Path, typer.Argument(help="CSV: id, verdict, reason, note, date; the last three may be empty.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Record findings from the field from a CSV file in UTF-8. Safe to run twice.
+
+    The first line names the columns. The date is the day of the finding; without one it is today. A finding of an
+    earlier day than the one that stands is recorded, but does not replace it. Exit status: 0 all lines are recorded,
+    65 some are wrong: each is named, and none was recorded.
+    """
+    from jobs.answers_csv import import_answers
+
+    with installation(config) as (_, ledger), ledger.transaction() as t:
+        done = import_answers(t, file)
+    if as_json:
+        print_json(done._asdict())
+        return
+    typer.echo(f"{len(done.recorded)} answers recorded, {len(done.already)} were recorded before.")
+    for alert_id in done.outdated:
+        typer.echo(printable(f"{alert_id}: a finding of a later day stands."))
 
 
 @app.command("release")
@@ -136,20 +172,17 @@ def _change(
     as_json: bool,
 ) -> None:
     from jobs.alerting import record_event
-    from jobs.records import from_json, to_json
-    from monitor.alerts.alert import Alert
+    from jobs.answering import known_alert
+    from jobs.records import to_json
 
     with installation(config) as (_, ledger), ledger.transaction() as t:
-        stored = t.alert(alert_id)
-        if stored is None:
-            msg = f"no alert {alert_id!r}; 'regrowth alerts list --all' lists all alerts"
-            raise BadData(msg)
-        if stored["state"] == "resolved":
+        alert = known_alert(t, alert_id)
+        if alert.state == "resolved":
             msg = f"alert {alert_id!r} is resolved already"
             raise BadData(msg)
-        changed = change(from_json(stored, Alert))
+        changed = change(alert)
         record_event(t, changed, event, day=today(), by="command")
     if as_json:
         print_json(to_json(changed))
     else:
-        typer.echo(f"{alert_id}: {changed.state}")
+        typer.echo(printable(f"{alert_id}: {changed.state}"))

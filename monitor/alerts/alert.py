@@ -81,7 +81,7 @@ class Alert:
     clear_since: date | None = None
     """First day since which no rule raises an alert; None: a rule does."""
     lower_since: date | None = None
-    """First day since which only levels below an answered red were seen; None: red is seen, or none was answered."""
+    """First day since which a red alert is no longer seen as red; None: it is, or the alert is no red one."""
     snoozed_until: date | None = None
     """Day from which it is reported again if its cause is seen; None: not snoozed."""
     answer: Verdict | None = None

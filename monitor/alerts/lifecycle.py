@@ -82,7 +82,7 @@ def _with_cause(last: Alert | None, assessment: Assessment, rule: str) -> tuple[
             id=name, site=assessment.site, level=level, rule=rule, state=AlertState.OPEN, opened=day, updated=day
         )
         return opened, AlertEvent.OPENED
-    seen = _answer_worn(replace(last, clear_since=None), assessment)
+    seen = _below_red(replace(last, clear_since=None), assessment)
     if last.state is AlertState.RESOLVED:
         if _ORDER[level] <= _ORDER[seen.covered]:
             return seen, None
@@ -98,7 +98,7 @@ def _with_cause(last: Alert | None, assessment: Assessment, rule: str) -> tuple[
 
 def _without_cause(alert: Alert, assessment: Assessment) -> tuple[Alert, AlertEvent | None]:
     """An alert after a night on which no rule raises an alert."""
-    alert = _answer_worn(alert, assessment)
+    alert = _below_red(alert, assessment)
     if alert.clear_since is None:
         return replace(alert, clear_since=assessment.as_of), None
     if not _lasted(alert.clear_since, assessment):
@@ -115,14 +115,13 @@ def _unknown(alert: Alert) -> Alert:
     return alert if is_over else replace(alert, clear_since=None, lower_since=None)
 
 
-def _answer_worn(alert: Alert, assessment: Assessment) -> Alert:
-    """An alert whose answer to a red no longer holds once only lower levels were seen for :data:`QUIET_DAYS`."""
-    if alert.covered is not AlertLevel.RED or assessment.alert is AlertLevel.RED:
+def _below_red(alert: Alert, assessment: Assessment) -> Alert:
+    """An alert with the time for which its red was not seen; an answer to it holds no longer than a quiet month."""
+    if alert.level is not AlertLevel.RED or assessment.alert is AlertLevel.RED:
         return replace(alert, lower_since=None)
     since = alert.lower_since or assessment.as_of
-    if _lasted(since, assessment):
-        return replace(alert, covered=AlertLevel.WATCH, lower_since=None)
-    return replace(alert, lower_since=since)
+    is_worn = alert.covered is AlertLevel.RED and _lasted(since, assessment)
+    return replace(alert, lower_since=since, covered=AlertLevel.WATCH if is_worn else alert.covered)
 
 
 def _lasted(since: date, assessment: Assessment) -> bool:

@@ -46,15 +46,17 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     before = status(installation)["demo-02"]
     held = kept(settings)
     alert = Alert(
-        id="demo-02/2018-09-01", site="demo-02", level=AlertLevel.RED, rule="failure", state=AlertState.OPEN,
+        id="demo-02/failure", site="demo-02", level=AlertLevel.RED, rule="failure", state=AlertState.OPEN,
         opened=date(2018, 9, 1), updated=date(2018, 9, 1),
     )  # fmt: skip
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         t.save_alert(to_json(alert))
     told = begin(settings)
-    assert (told["episode"], told["alert"], told["new"]) == (2, alert.id, True)
+    assert (told["episode"], told["alerts"], told["new"]) == (2, [alert.id], True)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        closed = from_json(t.last_alert("demo-02"), Alert)
+        closed = from_json(t.alert(alert.id), Alert)
+        (event,) = t.events(alert.id)
+    assert (event["kind"], event["by"], event["note"]) == ("answered", "replant", WHY)
     assert (closed.state, closed.answer, closed.note) == (AlertState.RESOLVED, "treated", WHY)
 
     manifest = night(settings, as_of=LATER)

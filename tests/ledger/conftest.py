@@ -1,4 +1,4 @@
-"""A PostgreSQL server of its own for the tests of the ledger, in a temporary folder, reached by a socket in it."""
+"""Ledgers in SQLite, and in a PostgreSQL server of its own: in a temporary folder, reached by a socket in it."""
 
 import os
 import pwd
@@ -10,6 +10,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+
+from monitor.ledger.ledger import Ledger
 
 
 def _programs() -> Path | None:
@@ -65,8 +67,42 @@ def migrated(postgresql: Callable[..., str]) -> str:
     """Name of a database that has the tables: copied, it is ready sooner."""
     from sqlalchemy.engine import make_url
 
-    from monitor.ledger.ledger import Ledger
-
     url = postgresql()
     Ledger(url).close()
     return str(make_url(url).database)
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'regrowth.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either(request, url):
+    """URL of a ledger of each kind."""
+    if request.param == "sqlite":
+        return url
+    return request.getfixturevalue("postgresql")(template=request.getfixturevalue("migrated"))
+
+
+@pytest.fixture
+def ledger(either):
+    opened = Ledger(either)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def ledgers(either):
+    """The same ledger, opened by a night and by a person."""
+    night, person = Ledger(either), Ledger(either)
+    yield night, person
+    night.close()
+    person.close()
+
+
+@pytest.fixture
+def in_sqlite(url):
+    opened = Ledger(url)
+    yield opened
+    opened.close()

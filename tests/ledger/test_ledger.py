@@ -19,42 +19,6 @@ from monitor.ledger.ledger import NEWEST_MIGRATION, Ledger, no_room
 from monitor.ledger.models import Base
 
 
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'regrowth.db'}"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def either(request, url):
-    """URL of a ledger of each kind."""
-    if request.param == "sqlite":
-        return url
-    return request.getfixturevalue("postgresql")(template=request.getfixturevalue("migrated"))
-
-
-@pytest.fixture
-def ledger(either):
-    opened = Ledger(either)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def ledgers(either):
-    """The same ledger, opened by a night and by a person."""
-    night, person = Ledger(either), Ledger(either)
-    yield night, person
-    night.close()
-    person.close()
-
-
-@pytest.fixture
-def in_sqlite(url):
-    opened = Ledger(url)
-    yield opened
-    opened.close()
-
-
 def test_the_migrations_make_exactly_the_tables_of_the_models(ledger):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
@@ -137,16 +101,12 @@ def test_what_is_told_of_all_sites_at_once_is_what_is_told_of_each(ledger):
         for site, day, digest in (("a", "2021-06-02", "1"), ("a", "2021-06-01", "2"), ("b", "2021-06-01", "3"),
                                   ("b", "2021-06-01", "4"), ("gone", "2021-06-01", "5")):  # fmt: skip
             t.add_assessment(site, day, digest, {"told": digest}, version="v", snapshot="s", run="r")
-        for site, opened in (("a", "2021-06-01"), ("a", "2022-06-01"), ("gone", "2021-06-01")):
-            t.save_alert({"id": f"{site}/{opened}", "site": site, "state": "open", "opened": opened})
         t.save_ground_data("g", "terrain", {"slope": 3.0})
         t.save_ground_data("g", "rain", {})
         t.save_ground_data("h", "terrain", {"slope": 4.0})
         t.retire_site("gone")
         assert t.latest_assessments() == {site: t.latest_assessment(site) for site in ("a", "b")}
         assert {site: told[2]["told"] for site, told in t.latest_assessments().items()} == {"a": "1", "b": "4"}
-        assert t.last_alerts() == {"a": t.last_alert("a")}
-        assert t.last_alerts()["a"]["opened"] == "2022-06-01"
         assert t.all_episodes() == {site: t.episodes(site) for site in ("a", "b", "c", "gone")}
         assert t.all_ground_data("terrain") == {ground: t.ground_data(ground, "terrain") for ground in ("g", "h")}
 
@@ -184,54 +144,107 @@ def test_an_assessment_is_never_edited_and_the_very_same_is_not_added_again(ledg
         assert t.add_assessment("a", "2021-05-02", "d2", {"status": "failing"}, **origin)
         assert t.latest_assessment("a")[0] == "2021-05-02"
         assert t.latest_assessment("b")[2] == {"status": "lagging"}
-        assert t.sites_assessed_before("2021-05-01") == {"a"}
-        assert t.sites_assessed_before("2021-04-01") == set()
 
 
-def test_a_notice_is_posted_once_and_sent_once(ledger):
-    notice = {"id": "a/1", "alert": {"id": "a"}, "day": "2021-05-01"}
-    with ledger.transaction() as t:
-        t.add_notice(notice, site="a")
-        t.add_notice({**notice, "day": "2021-05-02"}, site="a")
-        assert t.unsent_notices() == [notice]
-        t.mark_sent("a/1", now="n", reported_day="2020-06-01")
-        t.add_notice(notice, site="a")
-        assert t.unsent_notices() == []
-        assert t.count_notices("a") == 1
-
-
-def test_the_last_alert_of_a_site_is_its_newest_and_each_stands_as_it_was_saved_last(ledger):
-    def alert(site, day, state):
-        return {"id": f"{site}/{day}", "site": site, "state": state, "opened": day}
+def test_the_sites_that_could_fall_are_those_that_a_new_scene_showed_and_on_the_first_night_all(ledger):
+    def night(day, **scenes):
+        for site, (n, last) in scenes.items():
+            payload = {"n_scenes": n, "last_observed": last}
+            t.add_assessment(site, day, f"{day} {n}", payload, version="v", snapshot="s", run="r")
 
     with ledger.transaction() as t:
-        for one in (("a", "2021-05-01", "open"), ("a", "2021-07-01", "open"), ("b", "2021-06-01", "open")):
+        for site in ("a", "b", "c", "d", "gone"):
+            t.add_site(site, "v", {"id": site}, start="2021-04-01", now="n")
+        t.retire_site("gone")
+        night("2021-05-01", a=(3, "2021-04-30"), b=(0, None), gone=(3, "2021-04-30"))
+        assert t.sites_that_could_fall("2021-05-01") == {"a", "b", "c", "d"}
+        night("2021-05-02", a=(3, "2021-04-30"), b=(0, None))
+        assert t.sites_that_could_fall("2021-05-02") == set(), "a cloudy night shows nothing"
+        night("2021-05-03", a=(4, "2021-04-30"), b=(1, "2021-05-03"), c=(9, "2021-05-02"), gone=(4, "2021-05-03"))
+        assert t.sites_that_could_fall("2021-05-03") == {"a", "b", "c"}, "c is judged for the first time"
+        night("2021-05-03", a=(3, "2021-04-30"))
+        assert t.sites_that_could_fall("2021-05-03") == {"b", "c"}, "the newest assessment of a day counts"
+
+
+def test_a_site_falls_when_an_alert_opens_opens_again_or_gets_worse(ledger):
+    with ledger.transaction() as t:
+        for site, kind in (("a", "opened"), ("b", "worsened"), ("c", "reopened"), ("d", "woken"), ("e", "resolved")):
+            t.save_alert({"id": f"{site}/failure", "site": site, "state": "open", "opened": "2021-05-01"})
+            t.add_event(f"{site}/failure", kind, {"day": "2021-05-02"}, time="n")
+        t.add_event("a/failure", "worsened", {"day": "2021-05-03"}, time="n")
+        assert t.sites_that_fell("2021-05-02") == {"a", "b", "c"}
+        assert t.sites_that_fell("2021-05-03") == {"a"}
+
+
+def test_events_are_numbered_for_each_alert_and_come_back_in_their_order(ledger):
+    with ledger.transaction() as t:
+        for alert, kind in (("a/failure", "opened"), ("b/failure", "opened"), ("a/failure", "answered")):
+            t.add_event(alert, kind, {"day": "2021-05-01", "by": "night"}, time="n")
+        assert [(e["number"], e["kind"]) for e in t.events("a/failure")] == [(1, "opened"), (2, "answered")]
+        assert [(e["alert"], e["number"]) for e in t.all_events()] == [
+            ("a/failure", 1), ("b/failure", 1), ("a/failure", 2),
+        ]  # fmt: skip
+        assert t.events("c/failure") == []
+
+
+@pytest.mark.parametrize("table", ["alert_events", "outbox"])
+def test_an_answer_link_counts_once_and_an_event_is_reported_to_each_recipient_once(ledger, table):
+    with ledger.transaction() as t:
+        t.add_event("a/failure", "answered", {}, time="n", link="l1")
+        assert (t.link_was_used("l1"), t.link_was_used("l2")) == (True, False)
+        t.add_notice("a/failure/1", "alert", {}, day="2021-05-01", recipients=[("post", "x@example.org")])
+    if table == "alert_events":
+        statement = (
+            "insert into alert_events (alert, number, kind, time, link, payload) values ('b', 1, 'k', 'n', 'l1', '{}')"
+        )
+    else:
+        columns = "event, channel, recipient, kind, day, payload, state, attempts"
+        statement = f"insert into outbox ({columns}) select {columns} from outbox"
+    with ledger._engine.connect() as connection, pytest.raises(IntegrityError):
+        connection.exec_driver_sql(statement)
+
+
+def test_a_notice_of_an_event_waits_once_for_each_recipient(ledger):
+    manager, operators = ("post", "li@example.org"), ("ops", "")
+    with ledger.transaction() as t:
+        notice = {"day": "2021-05-01", "site": "a", "alert": "a/failure"}
+        assert t.add_notice("a/failure/1", "alert", {"n": 1}, recipients=[manager, operators, manager], **notice) == 2
+        assert t.add_notice("a/failure/1", "alert", {"n": 2}, recipients=[manager], **notice) == 0
+        assert t.add_notice("a/failure/1", "alert", {"n": 2}, recipients=[("files", "")], **notice) == 1
+        rows = t.notices("waiting")
+        assert [(row["channel"], row["recipient"], row["payload"]["n"]) for row in rows] == [
+            (*manager, 1), (*operators, 1), ("files", "", 2),
+        ]  # fmt: skip
+        t.change_notices([rows[0]["id"]], state="sent")
+        assert t.add_notice("a/failure/1", "alert", {"n": 3}, recipients=[manager], **notice) == 0
+        assert len(t.notices("waiting")) == 2
+        assert t.any_notice_sent("a/failure")
+        assert not t.any_notice_sent("b/failure")
+
+
+def test_the_alerts_of_a_site_stand_as_they_were_saved_last(ledger):
+    def alert(site, rule, state, opened="2021-05-01"):
+        return {"id": f"{site}/{rule}", "site": site, "state": state, "opened": opened}
+
+    with ledger.transaction() as t:
+        for one in (("a", "failure", "open", "2021-07-01"), ("a", "erosion", "open"), ("b", "failure", "open")):
             t.save_alert(alert(*one))
-        t.save_alert(alert("a", "2021-05-01", "resolved"))
-        assert t.last_alert("a") == alert("a", "2021-07-01", "open")
-        assert t.last_alert("b") == alert("b", "2021-06-01", "open")
-        assert t.last_alert("c") is None
-        again = alert("a", "2021-07-01", "open") | {"id": "a/2021-07-01-2"}
-        t.add_site("a", "v", {}, start="2020-01-01", now="n")
-        t.save_alert(again)
-        assert t.last_alert("a") == t.last_alerts()["a"] == again
-        t.save_alert(alert("a", "2021-07-01", "resolved"))
-        assert t.last_alert("a") == again
-        assert [one["id"] for one in t.alerts()] == ["a/2021-05-01", "b/2021-06-01", "a/2021-07-01", "a/2021-07-01-2"]
-        assert [one["id"] for one in t.alerts(["resolved"])] == ["a/2021-05-01", "a/2021-07-01"]
+        t.save_alert(alert("a", "erosion", "resolved"))
+        assert t.alert("a/erosion") == alert("a", "erosion", "resolved")
+        assert t.alert("c/erosion") is None
+        assert [one["id"] for one in t.alerts_of("a")] == ["a/erosion", "a/failure"]
+        assert t.alerts_of("c") == []
+        assert [one["id"] for one in t.alerts()] == ["a/erosion", "b/failure", "a/failure"]
+        assert [one["id"] for one in t.alerts(["resolved"])] == ["a/erosion"]
 
 
-def test_notices_wait_by_themselves_the_oldest_first(ledger):
+def test_the_same_photo_of_two_alerts_belongs_to_both(ledger):
+    photo = {"id": "f" * 64, "number": 2, "taken": None, "latitude": 36.1, "longitude": None, "content": b"\xff\xd8"}
     with ledger.transaction() as t:
-        for number, (alert, day) in enumerate([("b", "2021-05-01"), ("a", "2021-05-02"), ("a", "2021-05-03")], 1):
-            t.add_notice({"id": f"{alert}/{number}", "alert": {"id": alert}, "day": day}, site=alert)
-        assert [notice["id"] for notice in t.unsent_notices()] == ["b/1", "a/2", "a/3"]
-        assert (t.count_notices("a"), t.count_notices("b")) == (2, 1)
-        t.mark_unsent("a/2", error="no room")
-        t.mark_sent("b/1", now="n", reported_day="2020-06-01")
-        assert [notice["id"] for notice in t.unsent_notices()] == ["a/2", "a/3"]
-        t.mark_sent("a/2", now="n", reported_day="2020-06-01")
-        assert [notice["id"] for notice in t.unsent_notices()] == ["a/3"]
+        for alert in ("a/failure", "b/failure", "a/failure"):
+            t.add_photo({**photo, "alert": alert})
+        assert t.photos("a/failure") == [{**photo, "alert": "a/failure"}]
+        assert len(t.photos("b/failure")) == 1
 
 
 def test_a_run_ends_alone_and_the_last_night_is_the_newest_that_ended(ledger):
@@ -245,20 +258,6 @@ def test_a_run_ends_alone_and_the_last_night_is_the_newest_that_ended(ledger):
         t.end_run("second", status=0, manifest={"sites": [{"site": "b"}, {"site": "a"}]}, now="2021-05-04")
         assert t.last_night("a") == {"sites": [{"site": "b"}, {"site": "a"}]}
         assert t.last_night("c") is None
-
-
-def test_a_notice_that_is_withdrawn_waits_no_more_and_told_nobody(ledger):
-    with ledger.transaction() as t:
-        for number in (1, 2):
-            t.add_notice({"id": f"a/{number}", "alert": {"id": "a"}, "day": "2021-05-01"}, site="a")
-        t.withdraw_notice("a/1", why="it is over", now="n")
-        assert [notice["id"] for notice in t.unsent_notices()] == ["a/2"]
-        assert not t.any_notice_sent("a")
-        t.mark_unsent("a/2", error="no room")
-        assert not t.any_notice_sent("a")
-        t.mark_sent("a/2", now="n", reported_day="2020-06-01")
-        assert t.any_notice_sent("a")
-        assert not t.any_notice_sent("b")
 
 
 def test_what_fails_within_a_transaction_leaves_nothing(ledger):
@@ -369,7 +368,7 @@ def test_a_ledger_held_by_another_process_is_waited_for_and_then_named(url, tmp_
     other.close()
 
 
-ANSWERED = {"id": "a/2021-05-01", "site": "a", "opened": "2021-05-01"}
+ANSWERED = {"id": "a/failure", "site": "a", "opened": "2021-05-01"}
 
 
 def test_an_answer_given_between_the_reading_and_the_writing_of_an_alert_by_a_night_is_kept(ledgers):
@@ -387,13 +386,13 @@ def test_an_answer_given_between_the_reading_and_the_writing_of_an_alert_by_a_ni
     answering = threading.Thread(target=answer)
     answering.start()
     with night.transaction() as t:
-        alert = t.last_alert("a")
+        alert = t.alert("a/failure")
         read.set()
         answering.join(1)  # as long as the night goes on, the answer waits
         t.save_alert({**alert, "level": "red"})
     answering.join(20)
     with night.transaction() as t:
-        assert t.last_alert("a") == {**ANSWERED, "state": "acknowledged", "level": "red", "note": "fenced"}
+        assert t.alert("a/failure") == {**ANSWERED, "state": "acknowledged", "level": "red", "note": "fenced"}
 
 
 def test_a_night_that_has_read_what_a_person_then_changes_still_writes(ledgers):
@@ -405,10 +404,10 @@ def test_a_night_that_has_read_what_a_person_then_changes_still_writes(ledgers):
         t.sites()
         answering.start()
         answering.join(1)
-        t.add_notice({"id": "a/1", "alert": {"id": "a"}, "day": "2021-05-01"}, site="a")
+        t.add_notice("a/failure/1", "alert", {}, day="2021-05-01", recipients=[("files", "")], alert="a/failure")
     answering.join(20)
     with night.transaction() as t:
-        assert (len(t.unsent_notices()), t.last_alert("a")["state"]) == (1, "resolved")
+        assert (len(t.notices("waiting")), t.alert("a/failure")["state"]) == (1, "resolved")
 
 
 def _answer(person):
@@ -426,7 +425,7 @@ def test_who_only_reads_waits_for_nobody_and_sees_one_state(ledgers):
         assert len(seen.alerts()) == 1
         with night.transaction() as t:
             t.save_alert({**ANSWERED, "state": "resolved"})
-        assert seen.last_alert("a")["state"] == "open"
+        assert seen.alert("a/failure")["state"] == "open"
 
 
 def test_a_writer_waits_its_time_for_another_and_then_gives_up_for_now(either, monkeypatch):
@@ -482,7 +481,7 @@ def test_content_that_is_damaged_is_named_by_table_and_row(in_sqlite, table):
         t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
     with in_sqlite._engine.begin() as connection:
         connection.exec_driver_sql(f"update {table} set payload = substr(payload, 2)")
-    key = "id 'a/2021-05-01'" if table == "alerts" else "id 1"
+    key = "id 'a/failure'" if table == "alerts" else "id 1"
     with pytest.raises(BadData, match=rf"table {table}, {key}: payload is damaged"), in_sqlite.transaction() as t:
         (t.alerts if table == "alerts" else t.sites)()
 

@@ -1,0 +1,220 @@
+"""Answers from the field, given by command and by file."""
+
+import json
+from datetime import date, timedelta
+
+import pytest
+
+from jobs.alerting import record_event
+from jobs.cli import main
+from jobs.clock import today
+from jobs.exits import Exit
+from jobs.installation import open_ledger
+from jobs.settings import load
+from monitor.alerts.alert import Alert, AlertEvent, AlertState
+from monitor.verdict.assessment import AlertLevel
+
+OPENED = date(2026, 6, 1)
+CONFIGURATION = '[registry]\npath = "sites.geojson"\n[[source]]\nkind = "sample"\n'
+FIRST, SECOND = "柳林/failure", "lowood/erosion"
+
+
+def alert(site, rule, level=AlertLevel.RED):
+    return Alert(
+        id=f"{site}/{rule}", site=site, level=level, rule=rule, state=AlertState.OPEN, opened=OPENED, updated=OPENED
+    )
+
+
+@pytest.fixture
+def config(tmp_path):
+    """An installation with two open alerts."""
+    path = tmp_path / "regrowth.toml"
+    path.write_text(CONFIGURATION, encoding="utf-8")
+    with open_ledger(load(path)) as ledger, ledger.transaction() as t:
+        for opened in (alert("柳林", "failure"), alert("lowood", "erosion", AlertLevel.WATCH)):
+            record_event(t, opened, AlertEvent.OPENED, day=OPENED, by="night")
+    return path
+
+
+@pytest.fixture
+def regrowth(config, capsys):
+    """Run ``regrowth alerts``; returns its exit status, output and error."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as left:
+            main(["alerts", *map(str, arguments), "--config", str(config)])
+        out = capsys.readouterr()
+        return left.value.code, out.out, out.err
+
+    return run
+
+
+@pytest.fixture
+def listed(regrowth):
+    def alerts():
+        return {one["id"]: one for one in json.loads(regrowth("list", "--all", "--json")[1])}
+
+    return alerts
+
+
+@pytest.fixture
+def events(config):
+    def of(alert_id):
+        with open_ledger(load(config)) as ledger, ledger.reading() as t:
+            return t.events(alert_id)
+
+    return of
+
+
+@pytest.fixture
+def answers(tmp_path):
+    """Write a file of answers."""
+
+    def written(*lines, header="id,verdict,reason,note,date", encoding="utf-8"):
+        path = tmp_path / "answers.csv"
+        path.write_bytes("\r\n".join([header, *lines, ""]).encode(encoding))
+        return path
+
+    return written
+
+
+def test_open_alerts_are_listed_and_resolved_ones_only_with_all(regrowth):
+    status, out, _ = regrowth("list", "--json")
+    first = {one["id"]: one for one in json.loads(out)}[FIRST]
+    expected = {"site": "柳林", "level": "red", "rule": "failure", "state": "open", "answer": None,
+                "answer_reason": None, "note": None, "opened": "2026-06-01"}  # fmt: skip
+    assert status == Exit.DONE
+    assert {key: first[key] for key in expected} == expected
+    regrowth("resolve", FIRST, "--verdict", "false-alarm", "--reason", "grazing", "--note", "sheep\x1b[2J\n here")
+    assert set(json.loads(regrowth("list", "--json")[1])[0].items()) >= {("id", SECOND)}
+    lines = regrowth("list", "--all")[1].splitlines()
+    assert "柳林/failure: red by failure, opened 2026-06-01, resolved, false-alarm (grazing) - sheep?[2J here" in lines
+    assert len(lines) == 2
+
+
+def test_an_alert_that_was_resolved_can_be_answered_again_and_both_answers_stay_on_record(regrowth, listed, events):
+    assert regrowth("resolve", FIRST, "--verdict", "false-alarm", "--reason", "snow", "--note", "late snow")[0] == 0
+    assert regrowth("resolve", FIRST, "--verdict", "confirmed", "--note", "dead after all")[0] == Exit.DONE
+    stands = listed()[FIRST]
+    assert (stands["answer"], stands["answer_reason"], stands["note"]) == ("confirmed", None, "dead after all")
+    given = [(event["answer"], event["reason"], event["note"]) for event in events(FIRST)[1:]]
+    assert given == [("false-alarm", "snow", "late snow"), ("confirmed", None, "dead after all")]
+    assert regrowth("ack", FIRST)[0] == regrowth("snooze", FIRST, "--until", "2999-01-01")[0] == Exit.BAD_DATA
+
+
+def test_whoever_takes_charge_or_snoozes_is_on_record(regrowth, listed, events):
+    assert regrowth("ack", FIRST, "--note", "going there")[0] == Exit.DONE
+    assert (listed()[FIRST]["state"], listed()[FIRST]["note"]) == ("acknowledged", "going there")
+    assert regrowth("snooze", FIRST, "--until", "2999-01-01")[0] == Exit.DONE
+    assert "snoozed until 2999-01-01 - going there" in regrowth("list")[1]
+    assert [event["kind"] for event in events(FIRST)] == ["opened", "acknowledged", "snoozed"]
+    assert regrowth("snooze", FIRST, "--until", "2020-01-01")[0] == Exit.USAGE
+
+
+@pytest.mark.parametrize("wrong", [
+    ["--verdict", "maybe"], ["--verdict", "confirmed", "--reason", "snow"],
+    ["--verdict", "false-alarm", "--reason", "x"],
+])  # fmt: skip
+def test_an_answer_that_means_nothing_is_refused(regrowth, events, wrong):
+    assert regrowth("resolve", FIRST, *wrong)[0] == Exit.USAGE
+    assert len(events(FIRST)) == 1
+
+
+def test_an_unknown_alert_is_named(regrowth):
+    for command in (["ack"], ["resolve", "--verdict", "confirmed"], ["snooze", "--until", "2999-01-01"]):
+        status, _, error = regrowth(command[0], "nobody/failure", *command[1:])
+        assert status == Exit.BAD_DATA
+        assert "no alert 'nobody/failure'; 'regrowth alerts list --all' lists all alerts" in error
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_file_of_answers_is_recorded(regrowth, listed, events, answers, encoding):
+    file = answers(f'{FIRST},false-alarm,grazing,"羊群, 已赶走",2026-06-20', f"{SECOND},treated,,,", encoding=encoding)
+    status, out, _ = regrowth("import", file)
+    assert (status, out) == (Exit.DONE, "2 answers recorded, 0 were recorded before.\n")
+    first, second = listed()[FIRST], listed()[SECOND]
+    assert (first["state"], first["answer"], first["answer_reason"]) == ("resolved", "false-alarm", "grazing")
+    assert first["note"] == "羊群, 已赶走"
+    assert (second["answer"], second["answer_reason"], second["note"]) == ("treated", None, None)
+    assert events(FIRST)[1]["day"] == "2026-06-20"
+    assert events(SECOND)[1]["day"] == today().isoformat()
+
+
+def test_the_same_file_again_records_nothing_also_after_a_newer_answer(regrowth, listed, events, answers):
+    file = answers(f"{FIRST},confirmed,,dead,2026-06-20", f"{SECOND},confirmed,,,", f"{SECOND},confirmed,,,")
+    assert json.loads(regrowth("import", file, "--json")[1])["recorded"] == [FIRST, SECOND]
+    regrowth("resolve", FIRST, "--verdict", "treated")
+    done = json.loads(regrowth("import", file, "--json")[1])
+    assert (done["recorded"], done["already"]) == ([], [FIRST, SECOND, SECOND])
+    assert [len(events(alert)) for alert in (FIRST, SECOND)] == [3, 2]
+    assert listed()[FIRST]["answer"] == "treated"
+
+
+def test_a_finding_of_an_earlier_day_than_the_one_that_stands_is_recorded_but_does_not_replace_it(
+    regrowth, listed, events, answers
+):
+    regrowth("import", answers(f"{FIRST},confirmed,,dead,2026-06-20"))
+    status, out, _ = regrowth("import", answers(f"{FIRST},false-alarm,,green,2026/6/3"))
+    assert status == Exit.DONE
+    assert out.splitlines()[1] == f"{FIRST}: a finding of a later day stands."
+    assert (listed()[FIRST]["answer"], listed()[FIRST]["note"]) == ("confirmed", "dead")
+    assert [(event["answer"], event["note"]) for event in events(FIRST)[1:]] == [
+        ("confirmed", "dead"), ("false-alarm", "green"),
+    ]  # fmt: skip
+    regrowth("import", answers(f"{FIRST},treated,,sown,2026-06-20"))
+    assert listed()[FIRST]["answer"] == "treated", "of the same day the one recorded last stands"
+
+
+def test_every_bad_line_of_a_file_is_named_and_nothing_is_recorded(regrowth, events, answers):
+    future = today() + timedelta(days=9)
+    file = answers(
+        f"{FIRST},confirmed,,good line,", "nobody/failure,confirmed,,,", f"{FIRST},perhaps,,,",
+        f"{FIRST},confirmed,snow,,", f"{FIRST},false-alarm,locusts,,", f"{FIRST},treated,,,31.12.2026",
+        f"{FIRST},treated,,,2026-02-30", f"{FIRST},treated,,,{future}", f"{FIRST},treated,,sown, fenced,2026-06-20",
+        "", f'{FIRST},maybe,,"two\nlines",', "\x1b]0;evil,confirmed,,,",
+    )  # fmt: skip
+    status, out, error = regrowth("import", file)
+    assert (status, out) == (Exit.BAD_DATA, "")
+    lines = error.splitlines()
+    assert lines[0].endswith("answers.csv: wrong lines (10), so nothing was recorded")
+    assert [line.split(":")[0] for line in lines[1:]] == [f"line {n}" for n in (3, 4, 5, 6, 7, 8, 9, 10, 12, 14)]
+    for line, words in zip(lines[1:], (
+        "no alert 'nobody/failure'", "verdict 'perhaps' is none of confirmed, false-alarm, treated",
+        "only a false alarm has a reason, confirmed has none", "reason 'locusts' is none of harvest, snow",
+        "'31.12.2026' is no date", "'2026-02-30' is no date", f"{future} is in the future",
+        "more cells than columns ('2026-06-20')", "verdict 'maybe'", "no alert",
+    ), strict=True):  # fmt: skip
+        assert words in line
+    assert "\x1b" not in error
+    assert len(events(FIRST)) == 1
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    ("id,verdict\n柳林/failure,confirmed\n".encode("gb18030"), "is not UTF-8"),
+    (b"\x00\xff\xfe", "is not UTF-8"),
+    (b"alert,answer\nx,y\n", "its first line must name the columns, id,verdict,reason,note,date"),
+    (b'id,verdict,note\nx,confirmed,"never closed\n', "is not CSV"),
+])  # fmt: skip
+def test_a_file_that_is_no_table_of_answers_is_refused_with_the_reason(regrowth, tmp_path, content, words):
+    (tmp_path / "answers.csv").write_bytes(content)
+    status, _, error = regrowth("import", tmp_path / "answers.csv")
+    assert status == Exit.BAD_DATA
+    assert words in error
+    assert "Traceback" not in error
+
+
+def test_a_missing_or_empty_file_is_refused_or_nothing(regrowth, tmp_path):
+    assert regrowth("import", tmp_path / "none.csv")[0] == Exit.BAD_DATA
+    assert regrowth("import", tmp_path)[0] == Exit.BAD_DATA
+    (tmp_path / "empty.csv").write_bytes(b"")
+    assert regrowth("import", tmp_path / "empty.csv")[1] == "0 answers recorded, 0 were recorded before.\n"
+
+
+def test_a_note_that_spreadsheets_take_for_a_formula_is_stored_as_it_was_written(regrowth, listed, answers):
+    regrowth("import", answers(f"{FIRST},confirmed,,\"=cmd|'/c calc'!A1\","))
+    assert listed()[FIRST]["note"] == "=cmd|'/c calc'!A1"
+
+
+def test_columns_may_stand_in_any_order_and_be_left_out(regrowth, listed, answers):
+    assert regrowth("import", answers(f"confirmed,{FIRST}", header="Verdict, ID"))[0] == Exit.DONE
+    assert listed()[FIRST]["answer"] == "confirmed"
