@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from unittest.mock import Mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable, Unreachable
 from monitor.alerts.channels.dingtalk import DingTalk
@@ -194,6 +196,15 @@ def test_no_character_of_several_code_points_is_cut(character):
         cut = text.partition("\n")[0].removesuffix("…")
         assert cut == character * (len(cut) // len(character))
         assert len(text.encode()) <= limit
+
+
+@given(brief=st.text(), links=st.text(max_size=40), limit=st.integers(4, 400))
+def test_any_text_is_within_the_limit_and_begins_as_it_did(brief, links, limit):
+    text = fitted(message(brief=brief, links=links), limit, size=lambda text: len(text.encode()))
+    assert len(text.encode()) <= limit
+    kept = text.partition("…")[0]
+    whole = "\n".join([brief, *links.splitlines()]).encode("utf-8", "replace").decode()
+    assert whole.startswith(kept) or "…" in brief
 
 
 def test_lines_of_links_that_exceed_the_limit_are_left_out_whole():

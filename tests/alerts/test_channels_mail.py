@@ -9,6 +9,8 @@ from email.policy import default
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from monitor.alerts.channels.channel import Attachment, Message, NotDelivered
@@ -95,6 +97,24 @@ def test_crlf_bcc_and_right_to_left_marks_reach_no_header():
     assert "\x1b" not in got["Subject"]
     names = [part.get_filename() for part in got.iter_attachments()]
     assert all(name.isascii() and "\n" not in name for name in names)
+
+
+@given(subject=st.text(), name=st.text(alphabet=st.characters(exclude_characters="<>")), text=st.text())
+def test_no_text_adds_a_header_or_a_part(subject, name, text):
+    told = message(subject=subject, text=text, html=None, picture=None, attachments=())
+    try:
+        mail = as_mail(told, sender=f"{name} <r@example.org>", recipient="li@example.org")
+    except ValueError:  # the name has control characters
+        return
+    raw = mail.as_bytes()
+    got = email.message_from_bytes(raw, policy=default)
+    assert set(got.keys()) == {
+        "From", "To", "Subject", "Message-ID", "Date", "Auto-Submitted", "Content-Type", "Content-Transfer-Encoding",
+        "MIME-Version", "Content-Language",
+    }  # fmt: skip
+    assert [address.addr_spec for address in got["From"].addresses] == ["r@example.org"]
+    assert raw.isascii()
+    assert len(list(got.walk())) == 1
 
 
 def test_a_name_of_a_thousand_characters_is_cut_in_the_subject_and_stays_whole_in_the_text():

@@ -130,6 +130,17 @@ def test_a_mail_is_encrypted_and_the_login_too(trusted):
         assert server.mails[0].encrypted
 
 
+def test_port_465_is_encrypted_from_the_first_byte_and_its_certificate_is_checked(certificate, monkeypatch):
+    with MailServer(certificate=certificate, encrypted=True) as server:
+        monkeypatch.setattr("monitor.alerts.channels.smtp.TLS_PORT", server.port)
+        with channel(server, starttls=True) as mail:
+            with pytest.raises(Unreachable, match="not trusted"):
+                mail.send(message(), "li@example.org")
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
+            mail.send(message(), "li@example.org")
+        assert [got.encrypted for got in server.mails] == [True]
+
+
 def test_a_server_without_starttls_gets_nothing():
     with MailServer() as server, channel(server, starttls=True, user="me", password=CANARY) as mail:
         with pytest.raises(Unreachable, match=r"offers no encryption.*starttls = false"):

@@ -74,6 +74,8 @@ class MailServer:
 
     certificate: Certificate | None = None
     """Offer STARTTLS with it; None: STARTTLS is not offered."""
+    encrypted: bool = False
+    """Encrypt from the first byte instead, as port 465 does."""
     user: str | None = None
     """Who must log in; None: nobody."""
     password: str | None = None
@@ -110,7 +112,8 @@ class MailServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._server = self._run(self._loop.create_server(self._protocol, self.host, self.port))
+        tls = self.certificate.server_context() if self.certificate and self.encrypted else None
+        self._server = self._run(self._loop.create_server(self._protocol, self.host, self.port, ssl=tls))
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -144,7 +147,7 @@ class MailServer:
         return SMTP(
             _Handler(self),
             hostname="mail.example",
-            tls_context=self.certificate.server_context() if self.certificate else None,
+            tls_context=self.certificate.server_context() if self.certificate and not self.encrypted else None,
             authenticator=self._log_in if self.user else None,
             auth_required=bool(self.user),
             auth_require_tls=self.certificate is not None,
@@ -155,8 +158,12 @@ class MailServer:
         if not isinstance(data, LoginPassword):
             return AuthResult(success=False)
         user, password = data.login.decode(), data.password.decode()
-        self.logins.append((user, password, session.ssl is not None))
+        self.logins.append((user, password, self.is_encrypted(session)))
         return AuthResult(success=(user, password) == (self.user, self.password), handled=False)
+
+    def is_encrypted(self, session: Any) -> bool:
+        """Whether a session is, by STARTTLS or from its first byte."""
+        return self.encrypted or session.ssl is not None
 
     def _rule(self, stage: str, recipients: list[str]) -> _Rule | None:
         return next((rule for rule in self._rules if rule.use(stage, recipients)), None)
@@ -182,7 +189,7 @@ class _Handler:
         return await self._reply("RCPT", [address], accept)
 
     async def handle_DATA(self, smtp: SMTP, session: Any, envelope: Any) -> str:
-        mail = Mail(envelope.mail_from, list(envelope.rcpt_tos), envelope.content, session.ssl is not None)
+        mail = Mail(envelope.mail_from, list(envelope.rcpt_tos), envelope.content, self._server.is_encrypted(session))
         self._server.attempts.append(mail)
         if self._server._rule("drop", mail.recipients):
             smtp.transport.abort()
