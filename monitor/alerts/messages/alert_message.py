@@ -48,7 +48,7 @@ def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | No
         language=language,
         subject=subject,
         text=plain,
-        brief=render("alert_brief.txt", language, **context | {"name": short(context["name"]), "subject": subject}),
+        brief=render("alert_brief.txt", language, **context, subject=subject).strip(),
         links=render("alert_links.txt", language, **context).strip(),
         html=render("alert.html", language, **context),
         picture=side_by_side(pictures) if pictures else None,
@@ -152,7 +152,7 @@ def _rows(news: AlertNews, language: Language) -> list[tuple[str, str]]:
     last = words.day(a.last_observed, language) if a.last_observed else text("message.none", language)
     rows.append(("last_scene", last))
     if news.site.manager_name:
-        rows.append(("manager", without_invisible(news.site.manager_name)))
+        rows.append(("manager", short(without_invisible(news.site.manager_name))))
     return [(text(f"message.{key}", language), value) for key, value in rows]
 
 

@@ -77,9 +77,11 @@ def _is_open(news: AlertNews) -> bool:
     return news.event is not AlertEvent.RESOLVED
 
 
-def _worst_first(news: AlertNews) -> tuple[bool, bool, float, str]:
-    share = news.assessment.theta
-    return not _is_open(news), news.alert.level is not AlertLevel.RED, 9.0 if share is None else share, news.site.id
+def _worst_first(news: AlertNews) -> tuple[bool, bool, bool, float, str]:
+    """Red before watch; a sudden loss, which is urgent, before others; then by the share of the plan achieved."""
+    share = news.assessment.theta if news.alert.rule == "failure" else None
+    is_red, is_loss = news.alert.level is AlertLevel.RED, news.alert.rule == "disturbance"
+    return not _is_open(news), not is_red, not is_loss, 9.0 if share is None else share, news.site.id
 
 
 def _entry(number: int, news: AlertNews, language: Language, *, names: bool = True) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Messages to operators, the weekly all-quiet to managers, and test messages."""
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
 from monitor.alerts import words
 from monitor.alerts.message import Message
+from monitor.alerts.messages.digest import BRIEF_BYTES
 from monitor.alerts.messages.rendering import render, short
 from monitor.alerts.words import LANGUAGES, Language, text
 from monitor.sites.names import without_invisible
@@ -16,6 +18,8 @@ OLD_DAYS: Final = 30
 """Age of the newest scene from which all-quiet says that little was seen. [day]"""
 MAX_LISTED: Final = 200
 """Sites that a message names, at most."""
+MAX_BRIEF_LINES: Final = 6
+"""Lines of the text for messengers in each language, besides subject and commands."""
 
 
 def compose_operators(kind: str, payloads: Sequence[Payload], *, id: str, time: datetime) -> Message:
@@ -70,8 +74,9 @@ def compose_quiet(
         age = (time.date() - newest).days
         lines.append(text("quiet.newest", language, day=words.day(newest, language), days=age))
         lines += [text("quiet.old", language)] if age > OLD_DAYS else []
-    names = "、" if language == "zh" else ", "
-    lines.append(text("quiet.sites", language, sites=names.join(_listed(sites))))
+    names = [_inert(site) for site in sites]
+    facts, all_sites = "\n".join([subject, *lines]), _site_line(names, language)
+    lines.append(all_sites)
     links = f"{text('quiet.overview', language)}{text('unit.colon', language)}{page}" if page else ""
     part = {"language": language, "subject": subject, "lines": lines, "commands": [], "helps": "", "page": page}
     return Message(
@@ -80,7 +85,7 @@ def compose_quiet(
         language=language,
         subject=subject,
         text="\n".join([*lines, *([links] if links else [])]) + "\n",
-        brief="\n".join([subject, *lines]),
+        brief=f"{facts}\n{_site_line(names, language, BRIEF_BYTES - len(facts.encode()))}",
         links=links,
         html=render("operators.html", language, subject=subject, parts=[part]),
         record={
@@ -111,25 +116,30 @@ def _part(
 
 
 def _bilingual(parts: Sequence[dict[str, Any]], *, id: str, time: datetime, record: dict[str, Any]) -> Message:
-    blocks = []
+    plain = "\n\n".join(_block(part, part["lines"]) for part in parts)
+    brief = []
     for part in parts:
-        colon = text("unit.colon", part["language"])
-        commands = [f"{part['helps']}{colon}", *(f"  {line}" for line in part["commands"])] if part["commands"] else []
-        blocks.append("\n".join([part["subject"], *part["lines"], *commands]))
-    plain = "\n\n".join(blocks) + "\n"
-    english, chinese = parts
-    subject = f"{english['subject']} / {chinese['subject']}"
+        left_out = ["…"] if len(part["lines"]) > MAX_BRIEF_LINES else []
+        brief.append(_block(part, [*part["lines"][:MAX_BRIEF_LINES], *left_out]))
+    subject = " / ".join(part["subject"] for part in parts)
     return Message(
         id=id,
         time=time,
         language="zh",
         subject=subject,
-        text=plain,
-        brief=plain.strip(),
+        text=f"{plain}\n",
+        brief="\n\n".join(brief),
         links="",
         html=render("operators.html", "zh", subject=subject, parts=parts),
         record=record | {"subject": subject, "text": plain},
     )
+
+
+def _block(part: dict[str, Any], lines: Sequence[str]) -> str:
+    """Plain text of a message in one language."""
+    helps = f"{part['helps']}{text('unit.colon', part['language'])}".rstrip()
+    commands = [helps, *(f"  {line}" for line in part["commands"])] if part["commands"] else []
+    return "\n".join([part["subject"], *lines, *commands])
 
 
 def _failed_night(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
@@ -200,8 +210,15 @@ def _more(payloads: Sequence[Payload], language: Language) -> list[str]:
     return [text("digest.more", language, n=left)] if left > 0 else []
 
 
-def _listed(sites: Sequence[str]) -> list[str]:
-    return [_inert(site) for site in sites]
+def _site_line(names: Sequence[str], language: Language, room: float = math.inf) -> str:
+    """Names of sites in one line; in `room` bytes as many as fit, and the number of the others."""
+    comma = "、" if language == "zh" else ", "
+    line, shown = text("quiet.sites", language, sites=comma.join(names)), len(names)
+    while len(line.encode()) > room and shown:
+        shown = shown * 3 // 4
+        more = text("digest.more", language, n=len(names) - shown)
+        line = text("quiet.sites", language, sites=comma.join([*names[:shown], more]))
+    return line
 
 
 def _inert(value: object) -> str:

@@ -1,0 +1,96 @@
+"""News of made-up alerts, for tests of messages."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import numpy as np
+from shapely.geometry import box
+
+from monitor.alerts.alert import Alert, AlertEvent, AlertState, alert_id
+from monitor.alerts.news import AlertNews, SitePicture, WorstPatch
+from monitor.sites.site import Plan, Site
+from monitor.verdict.assessment import AlertLevel, Assessment, Status
+
+TIME = datetime(2021, 8, 21, 2, 30, tzinfo=UTC)
+ID = "0123456789abcdef0123456789abcdef01234567"
+ANSWER = "https://answers.example.org/answer/eyJuIjo0Mn0.aSkXyQ.7rIh0PqkzFv3mYw2c8Jd5LQ1"
+PAGE = "https://pages.example.org/sites/ulan-03/index.html"
+PATCH = WorstPatch(
+    latitude=40.10512, longitude=106.90534, hectares=12.4,
+    ring=((106.904, 40.104), (106.907, 40.104), (106.907, 40.106), (106.904, 40.106), (106.904, 40.104)),
+)  # fmt: skip
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "{{7*7}} {% for x in y %} {what} {0}",
+    "Ulan\r\nBcc: all@example.org\r\n\r\n<h1>x</h1>",
+    "\u202egnp.exe\u2066\u200bx\x00\ufffe",
+    "=cmd|' /C calc'!A0",
+    '"><img src=x onerror=alert(1)>&amp;]]>',
+    "民" * 300,
+)
+"""Names that someone might enter to break what shows them."""
+
+
+def site(**more) -> Site:
+    given = {
+        "id": "ulan-03", "name": "Ulan Buh, plot 3", "geometry": box(106.9, 40.1, 106.91, 40.11),
+        "start": date(2017, 4, 1), "intervention": "planting", "biome": "loess",
+        "plan": Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5), "hectares": 94.6, "manager_name": "Li Na",
+    }  # fmt: skip
+    return Site(**(given | more))
+
+
+def assessment(**more) -> Assessment:
+    given = {
+        "site": "ulan-03", "as_of": date(2021, 8, 20), "last_observed": date(2021, 8, 12), "status": Status.FAILING,
+        "probability": 0.97, "p_failing": 0.97, "p_lagging": 0.02, "p_on_track": 0.01, "alert": AlertLevel.RED,
+        "alert_rule": "failure", "theta": 0.08, "theta_low": -0.07, "theta_high": 0.23, "uplift": 0.023,
+        "uplift_low": -0.02, "uplift_high": 0.066, "expected": 0.289, "cover": 0.21, "control_cover": 0.19,
+        "e_failure": 412.7, "n_scenes": 78, "n_pre": 24, "reasons": ("LOW_UPLIFT",), "hectares": 94.6,
+        "hectares_failing": None,
+    }  # fmt: skip
+    return Assessment(**(given | more))
+
+
+def picture(day: date, *, size: tuple[int, int] = (150, 150), seed: int = 0, patch: bool = False) -> SitePicture:
+    """Noisy ground with a site of a third of the width in the middle."""
+    height, width = size
+    rgb = np.random.default_rng(seed).integers(60, 190, (height, width, 3), dtype=np.uint8)
+    line = np.array([[1, 1], [2, 1], [2, 2], [1, 2], [1, 1]], float) * (width / 3, height / 3)
+    inner = (line - line.mean(axis=0)) * 0.4 + line.mean(axis=0)
+    return SitePicture(date=day, rgb=rgb, pixel=10.0, outline=line, patch=inner if patch else None)
+
+
+def news(
+    event: AlertEvent = AlertEvent.OPENED,
+    *,
+    rule: str = "failure",
+    level: AlertLevel = AlertLevel.RED,
+    language: str = "en",
+    name: str | None = None,
+    pictures: bool = False,
+    **more,
+) -> AlertNews:
+    """News of an alert; `more`: fields of :class:`AlertNews`."""
+    place = more.pop("site", None) or site(manager_language=language)
+    place = place if name is None else replace(place, name=name)
+    verdict = assessment(alert=level, alert_rule=rule, site=place.id)
+    if rule == "disturbance":
+        verdict = replace(
+            verdict, status=Status.DISTURBED, loss_on=date(2021, 6, 5), loss_confirmed_on=date(2021, 7, 3)
+        )
+    alert = Alert(
+        id=alert_id(place.id, rule), site=place.id, level=level, rule=rule, state=AlertState.OPEN,
+        opened=date(2021, 8, 20), updated=date(2021, 8, 20),
+    )  # fmt: skip
+    given = {
+        "alert": alert, "event": event, "day": date(2021, 8, 20), "site": place, "assessment": verdict,
+        "patch": PATCH if rule == "failure" and event is not AlertEvent.RESOLVED else None, "page": PAGE,
+        "answer": ANSWER,
+    }  # fmt: skip
+    if pictures:
+        given |= {
+            "before": picture(date(2016, 10, 14), seed=1, patch=rule == "failure"),
+            "now": picture(date(2021, 8, 12), seed=2, patch=rule == "failure"),
+        }
+    return AlertNews(**(given | more))

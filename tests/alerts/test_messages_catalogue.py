@@ -1,0 +1,144 @@
+"""The catalogue of words: both languages everywhere, the same placeholders in both, and no text that nothing uses."""
+
+import re
+import string
+from dataclasses import replace
+from datetime import date
+from itertools import product
+
+import pytest
+
+from monitor.alerts import words
+from monitor.alerts.alert import AlertEvent, FalseAlarmReason, Verdict
+from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_quiet, compose_test
+from monitor.sites.site import INTERVENTIONS
+from monitor.verdict.assessment import AlertLevel, Status
+from tests.alerts.sample_news import ANSWER, ID, TIME, assessment, news, site
+from tests.alerts.test_messages_digest import OPERATORS, alerts
+
+TABLES = ("status", "level", "answer", "rule", "watch", "intervention")
+"""Sections that are used as a whole, by their names in :mod:`monitor.alerts.words`."""
+COMPOSED = (
+    "label", "change", "finding", "unit", "where", "step", "message", "digest", "quiet", "operators", "exit", "test",
+)  # fmt: skip
+"""Sections of the messages that the functions of :mod:`monitor.alerts.messages` compose."""
+ENTRIES = [(section, name) for section, names in words.TEXTS.items() for name in names]
+
+
+def _placeholders(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+@pytest.mark.parametrize(("section", "name"), ENTRIES)
+def test_every_text_is_there_in_both_languages_with_the_same_placeholders(section, name):
+    entry = words.TEXTS[section][name]
+    assert set(entry) == {"en", "zh"}
+    assert all(text.strip() or section == "unit" for text in entry.values())
+    english, chinese = (_placeholders(entry[language]) for language in words.LANGUAGES)
+    assert english == chinese
+    assert all(re.fullmatch("[a-z_]+", placeholder) for placeholder in english)
+    assert not re.search("[\u4e00-\u9fff]", entry["en"])
+    assert not re.search(r" -\d|(^| )-\w|\.\.\.", entry["en"])
+
+
+@pytest.fixture
+def used(monkeypatch) -> set[str]:
+    """Keys of the texts that are used from now on."""
+    keys: set[str] = set()
+    text = words.text
+
+    def noted(key: str, language: str, **values: object) -> str:
+        keys.add(key)
+        return text(key, language, **values)
+
+    for module in ("alert_message", "digest", "findings", "operators", "tracks"):
+        monkeypatch.setattr(f"monitor.alerts.messages.{module}.text", noted)
+    monkeypatch.setattr(words, "text", noted)
+    return keys
+
+
+def compose_everything() -> None:
+    """Compose every kind of message in every variety."""
+    empty = assessment(uplift=None, expected=None, theta=None, probability=None, last_observed=None)
+    for event, language, rule, level in product(
+        [event for event in AlertEvent if f"{event}" in words.TEXTS["label"]], words.LANGUAGES,
+        ("failure", "disturbance", "erosion"), (AlertLevel.RED, AlertLevel.WATCH),
+    ):  # fmt: skip
+        item = news(event, rule=rule, level=level, language=language)
+        known = replace(item.assessment, hectares_failing=3.0, hectares_failing_low=1.0, hectares_failing_high=5.0)
+        part = replace(known, reasons=("SPATIAL_PATCH",), theta=0.6)
+        level_with = replace(known, uplift=0.001, probability=0.6)
+        below, above = replace(known, uplift=-0.01, loss_on=None), replace(known, uplift=0.01)
+        for verdict, answer in product((known, part, level_with, below, above, empty), (ANSWER, None)):
+            compose_alert(replace(item, assessment=verdict, answer=answer), id=ID, time=TIME)
+        compose_alert(replace(item, assessment=replace(below, probability=0.6), patch=None), id=ID, time=TIME)
+        if item.patch is not None:
+            whole = replace(item.patch, hectares=item.site.hectares)
+            compose_alert(replace(item, patch=whole), id=ID, time=TIME)
+    for language in words.LANGUAGES:
+        drawn = news(language=language, pictures=True)
+        narrow = [replace(one, pixel=1.0, patch=None) for one in (drawn.before, drawn.now)]
+        for item in (drawn, replace(drawn, before=narrow[0], now=narrow[1])):
+            compose_alert(item, id=ID, time=TIME)
+        compose_digest(alerts(60, language=language), id=ID, time=TIME, language=language)
+        for sites, newest in product((["a"], ["a", "b"]), (None, date(2021, 8, 1), date(2020, 1, 1))):
+            compose_quiet(sites, newest, id=ID, time=TIME, language=language, page="https://pages.example.org/")
+    for kind, payloads in OPERATORS.items():
+        compose_operators(kind, payloads, id=ID, time=TIME)
+        compose_operators(kind, [payloads[0]] * 2, id=ID, time=TIME)
+        compose_operators(kind, [payloads[0]], id=ID, time=TIME)
+    for status in (*words.TEXTS["exit"], "137"):
+        night = OPERATORS["failed_night"][0] | {"status": status}
+        compose_operators("failed_night", [night], id=ID, time=TIME)
+    compose_test("wecom", id=ID, time=TIME)
+
+
+def test_every_text_of_the_messages_is_used_and_every_text_that_is_used_is_there(used):
+    compose_everything()
+    there = {f"{section}.{name}" for section, name in ENTRIES if section in COMPOSED}
+    assert used - there == set()
+    assert there - used == set()
+
+
+def test_every_text_of_other_sections_is_named_in_the_code(root):
+    sources = "\n".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("monitor/alerts", "monitor/publish", "jobs")
+        for path in sorted((root / folder).rglob("*"))
+        if path.suffix in (".py", ".html", ".txt")
+    )
+    unused = []
+    for section, name in ENTRIES:
+        if section in (*TABLES, *COMPOSED):
+            continue
+        stem = name.removesuffix("_hint")
+        named = any(f"{quote}{stem}{quote}" in sources for quote in "\"'") or f"{section}.{name}" in sources
+        if not named:
+            unused.append(f"{section}.{name}")
+    assert unused == []
+
+
+def test_the_names_of_statuses_levels_answers_and_interventions_are_complete():
+    assert {*words.STATUS_NAMES} == {*Status, "no_loss"}
+    assert {*words.ALERT_LEVEL_NAMES} == {*AlertLevel}
+    assert {*words.ANSWER_NAMES} == {*Verdict}
+    assert {*words.INTERVENTION_NAMES} == {*INTERVENTIONS}
+    assert [*words.STATUS_NAMES][:2] == ["failing", "disturbed"]  # worst first: pages list sites in this order
+    assert len(FalseAlarmReason) == 5
+
+
+def test_a_value_is_never_searched_for_placeholders():
+    assert words.text("finding.above", "en", points="{expected}", expected="{0}") == (
+        "cover is {expected} above the control ground; the plan for now is {0}"
+    )
+
+
+def test_a_missing_value_or_key_is_an_error():
+    with pytest.raises(KeyError):
+        words.text("finding.above", "en", points="1")
+    with pytest.raises(KeyError):
+        words.text("finding.nothing", "en")
+
+
+def test_a_site_without_a_language_of_ours_is_written_to_in_english():
+    assert compose_alert(news(site=site(manager_language="fr")), id=ID, time=TIME).language == "en"

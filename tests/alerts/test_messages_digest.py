@@ -1,0 +1,249 @@
+"""Many alerts of one night in one message; the weekly all-quiet; messages to operators; test messages."""
+
+import email
+import re
+from dataclasses import replace
+from datetime import date
+from email.policy import default
+
+import msgspec
+import pytest
+
+from monitor.alerts.alert import AlertEvent
+from monitor.alerts.mail import as_mail
+from monitor.alerts.messages import compose_digest, compose_operators, compose_quiet, compose_test
+from monitor.sites.names import has_invisible
+from monitor.verdict.assessment import AlertLevel
+from tests.alerts.sample_news import ANSWER, HOSTILE, ID, TIME, news, site
+
+OPERATORS = {
+    "failed_night": [{
+        "as_of": "2021-08-20", "status": 20, "error": "the catalogue does not answer", "n_failed": 31, "n_deferred": 2,
+        "messages_waiting": 4,
+        "failed": [{"site": "ulan-03", "error": "503 three times"}, {"site": "ulan-04", "error": "503 three times"}],
+    }],
+    "silence": [
+        {"site": "ulan-03", "last_observed": "2021-06-01", "days": 80},
+        {"site": "ulan-04", "last_observed": None, "days": 200},
+    ],
+    "mass_fall": [{"day": "2021-08-20", "fell": 30, "sites": 40, "messages": 28}],
+    "escalation": [{"alert": msgspec.to_builtins(news().alert), "event": "escalated", "number": 2}],
+}  # fmt: skip
+
+
+def alerts(n: int, *, language: str = "en", name: str = "Ulan Buh, plot {}") -> list:
+    """News of n failing sites, each with its own link."""
+    return [
+        news(
+            site=site(id=f"ulan-{k:03}", name=name.format(k), manager_language=language), answer=f"{ANSWER}{k:03}",
+            assessment=replace(news().assessment, theta=k / 1000),
+        )
+        for k in range(n)
+    ]  # fmt: skip
+
+
+def digest(items, language: str = "en", **more):
+    return compose_digest(items, id=ID, time=TIME, language=language, **more)
+
+
+def test_a_digest_names_every_site_with_level_cause_share_of_the_uplift_and_its_own_link():
+    message = digest(alerts(5))
+    assert message.subject == "5 alerts, 5 of them red"
+    for k in range(5):
+        assert re.search(
+            rf"\[Red alert\] ulan-00{k} Ulan Buh, plot {k}: regrowth absent, {round(k / 10)}% of the expected uplift\n"
+            rf"{re.escape(ANSWER)}00{k}\n",
+            message.text,
+        )
+        assert message.html.count(f"{ANSWER}00{k}") == 1
+        assert f"ulan-00{k}" in message.html
+
+
+def test_the_worst_comes_first():
+    items = [
+        news(AlertEvent.RESOLVED, site=site(id="d")),
+        news(level=AlertLevel.WATCH, site=site(id="c"), assessment=replace(news().assessment, theta=-0.5)),
+        news(rule="disturbance", site=site(id="e")),
+        news(site=site(id="b"), assessment=replace(news().assessment, theta=0.2)),
+        news(site=site(id="a"), assessment=replace(news().assessment, theta=-0.1)),
+    ]
+    message = digest(items)
+    order = re.findall(r"^\d\. \[[^]]+\] (\w)", message.text, re.M)
+    assert order == ["e", "a", "b", "c", "d"]
+    assert "5 alerts, worst first: 3 red, 1 watch, 1 resolved." in message.text
+    resolved = message.text[message.text.index("[Resolved]") :]
+    assert "http" not in resolved
+
+
+def test_a_chinese_digest_is_chinese():
+    message = digest(alerts(4, language="zh", name="乌兰布和{}号"), "zh")
+    assert message.subject == "4 条警报，其中红色 4 条"
+    assert "1. [红色警报] ulan-000 乌兰布和0号：植被未恢复，完成预期增量的 0%" in message.text
+    assert "answers.example.org" in message.text
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_three_hundred_alerts_are_one_mail_of_100_kb_that_names_every_site_and_its_link(language):
+    """FAULTS: 300 alerts in a night => one digest."""
+    name = (
+        "乌兰布和沙漠东北缘第{}号固沙造林地块（封育与补播）"
+        if language == "zh"
+        else "Ulan Buh, north-eastern edge, plot {}"
+    )
+    message = digest(alerts(320, language=language, name=name), language)
+    raw = as_mail(message, sender="monitor@example.org", recipient="li@example.org").as_bytes()
+    assert len(raw) <= 100_000
+    plain = email.message_from_bytes(raw, policy=default).get_body(["plain"]).get_content()
+    for k in range(320):
+        assert f"ulan-{k:03}" in plain
+        assert f"{ANSWER}{k:03}" in plain
+
+
+def test_a_digest_of_a_dozen_sites_has_its_table_in_the_mail():
+    raw = as_mail(digest(alerts(60)), sender="monitor@example.org", recipient="li@example.org").as_bytes()
+    html = email.message_from_bytes(raw, policy=default).get_body(["html"]).get_content()
+    assert html.count("<tr>") == 60
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("limit", [1_900, 19_000])
+def test_a_messenger_gets_as_many_as_fit_the_worst_first_and_the_number_of_the_others(language, limit):
+    message = digest(alerts(300, language=language, name="乌兰布和第{}号地块"), language, brief_bytes=limit)
+    text = f"{message.brief}\n{message.links}".strip()
+    assert len(text.encode()) <= limit
+    named = re.findall(r"^\d+\. \[[^]]+\] ulan-(\d+)", text, re.M)
+    assert named == [f"{k:03}" for k in range(len(named))]
+    assert len(named) > limit / 120
+    assert text.splitlines()[-1] == {"en": "and {} more", "zh": "另有 {} 条"}[language].format(300 - len(named))
+
+
+def test_a_messenger_gets_every_site_before_it_gets_links_and_the_links_of_the_worst():
+    message = digest(alerts(14))
+    assert all(f"ulan-{k:03}" in message.brief for k in range(14))
+    links = re.findall(r"^https\S+$", message.brief, re.M)
+    assert links == [f"{ANSWER}{k:03}" for k in range(len(links))]
+    assert 3 < len(links) < 14
+    assert "more" not in message.brief
+    few = digest(alerts(5)).brief
+    assert few.count(ANSWER) == 5
+
+
+def test_hostile_names_in_a_digest_are_only_names():
+    items = [news(site=site(id=f"{k}{name}", name=name)) for k, name in enumerate(HOSTILE)]
+    message = digest(items)
+    assert "<script" not in message.html
+    assert "<img" not in message.html
+    for text in (message.subject, message.text, message.brief, message.html):
+        assert "49" not in text
+        assert not any(has_invisible(line) or line.startswith("Bcc:") for line in text.splitlines())
+    assert len(re.findall(r"^\d\. ", message.text, re.M)) == len(HOSTILE)
+
+
+def test_the_record_of_a_digest_has_every_alert():
+    values = msgspec.json.decode(msgspec.json.encode(dict(digest(alerts(3)).record)))
+    assert [one["id"] for one in values["alerts"]] == ["ulan-000/failure", "ulan-001/failure", "ulan-002/failure"]
+    assert values["alerts"][1]["answer"] == f"{ANSWER}001"
+
+
+# quiet
+
+
+def quiet(sites, newest, language="en", **more):
+    return compose_quiet(sites, newest, id=ID, time=TIME, language=language, **more)
+
+
+def test_all_quiet_says_for_which_sites_and_how_old_the_data_is():
+    message = quiet(["ulan-03", "ulan-04"], date(2021, 8, 12), page="https://pages.example.org/index.html")
+    assert message.subject == "All quiet at your 2 sites"
+    for text in (message.text, message.html, f"{message.brief}\n{message.links}"):
+        assert "ulan-03, ulan-04" in text
+        assert "12 August 2021 (9 days ago)" in text
+        assert "https://pages.example.org/index.html" in text
+    assert "little was seen" not in message.text
+    assert quiet(["a"], date(2021, 8, 12)).subject == "All quiet at your site"
+
+
+def test_all_quiet_on_old_data_does_not_claim_that_all_is_well():
+    assert "little was seen" in quiet(["a"], date(2021, 6, 1)).text
+    assert "No usable scene yet" in quiet(["a"], None).text
+    assert "近期未观测到问题" in quiet(["a"], date(2021, 6, 1), "zh").text
+
+
+def test_all_quiet_for_a_thousand_sites_fits_a_messenger_and_names_how_many_there_are():
+    message = quiet([f"ulan-{k}" for k in range(1000)], date(2021, 8, 12), "zh")
+    assert message.subject == "1000 个地块一切正常"
+    assert len(f"{message.brief}\n{message.links}".encode()) <= 2_048
+    assert "ulan-999" in message.text
+
+
+# operators
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_operators_read_what_happened_in_both_languages_and_the_command_that_helps(kind):
+    message = compose_operators(kind, OPERATORS[kind], id=ID, time=TIME)
+    for text in (message.text, message.html, message.brief):
+        assert re.search("[a-z]{4}", text)
+        assert re.search("[\u4e00-\u9fff]{4}", text)
+        assert "regrowth " in text
+    command = {
+        "failed_night": "regrowth doctor", "silence": "regrowth explain SITE", "mass_fall": "regrowth alerts release",
+        "escalation": "regrowth alerts resolve",
+    }[kind]  # fmt: skip
+    assert command in message.text
+    assert " / " in message.subject
+    assert "\n" not in message.subject
+
+
+def test_each_message_to_operators_has_its_facts():
+    said = {kind: compose_operators(kind, payloads, id=ID, time=TIME).text for kind, payloads in OPERATORS.items()}
+    for fact in ("20 August 2021", "status 20: all sites failed", "the catalogue does not answer", "failed: 31",
+                 "ulan-04: 503 three times", "and 29 more sites", "Messages waiting: 4", "2021年8月20日"):  # fmt: skip
+        assert fact in said["failed_night"]
+    for fact in ("ulan-03: last usable scene 1 June 2021, 80 days ago", "ulan-04: no usable scene yet",
+                 "Their managers were not notified."):  # fmt: skip
+        assert fact in said["silence"]
+    assert "30 of 40 sites" in said["mass_fall"]
+    assert "28 messages to managers are held" in said["mass_fall"]
+    assert "ulan-03: regrowth absent, since 20 August 2021" in said["escalation"]
+    assert "1 red alert without an answer" in said["escalation"]
+
+
+def test_a_status_without_a_meaning_and_a_night_without_sites_are_reported_as_well():
+    night = OPERATORS["failed_night"][0] | {"status": 137, "error": None, "failed": [], "n_failed": 0}
+    text = compose_operators("failed_night", [night], id=ID, time=TIME).text
+    assert "status 137: it ended unexpectedly" in text
+    assert "None" not in text
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("kind", ["failed_night", "silence", "escalation"])
+def test_hostile_names_in_messages_to_operators_are_only_names(kind, name):
+    payload = msgspec.json.decode(msgspec.json.encode(OPERATORS[kind][0]).replace(b"ulan-03", b"NAME"))
+    as_text = msgspec.json.encode(name.encode("utf-8", "replace").decode()).strip(b'"')
+    payload = msgspec.json.decode(msgspec.json.encode(payload).replace(b"NAME", as_text))
+    message = compose_operators(kind, [payload], id=ID, time=TIME)
+    assert "<script" not in message.html
+    assert "<img" not in message.html
+    assert "49" not in message.text
+    for line in message.text.splitlines():
+        assert not has_invisible(line)
+        assert not line.startswith("Bcc:")
+
+
+def test_a_thousand_silent_sites_are_one_message():
+    silent = [{"site": f"ulan-{k}", "last_observed": "2021-06-01", "days": 80} for k in range(1000)]
+    message = compose_operators("silence", silent, id=ID, time=TIME)
+    assert len(message.brief.encode()) <= 2_048
+    assert "1000 个地块" in message.brief
+    assert message.brief.endswith("regrowth explain SITE")
+    assert "1000 sites" in message.subject
+    assert "and 800 more" in message.text
+    assert len(as_mail(message, sender="a@example.org", recipient="b@example.org").as_bytes()) <= 100_000
+
+
+def test_a_test_message_names_the_channel_in_both_languages():
+    message = compose_test("wecom\r\nBcc: x", id=ID, time=TIME)
+    assert "channel “wecom Bcc: x”" in message.text
+    assert "这是渠道“wecom Bcc: x”的测试消息" in message.text
+    assert message.html is not None
