@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from datetime import date
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
 from functools import partial
 from itertools import batched, groupby
 from pathlib import Path
 from typing import Any, Final, cast
 
+import msgspec
 import structlog
 from dask import delayed
 from dask.delayed import Delayed
@@ -22,7 +23,7 @@ from jobs.lock import hold_lock
 from jobs.logs import redacted
 from jobs.records import from_json, to_json
 from jobs.settings import Settings
-from monitor.alerts.alert import Alert, AlertState
+from monitor.alerts.alert import Alert, AlertState, FalseAlarmReason, Verdict, alert_id
 from monitor.alerts.lifecycle import is_answered
 from monitor.cube.store import LandscapeStore
 from monitor.errors import MonitorError, as_disk_full
@@ -30,7 +31,8 @@ from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
 from monitor.publish.drafts import PageInputs, draft_page, sums_of_drafts, write_draft
-from monitor.publish.products import is_current, pages_code_hash, write_index
+from monitor.publish.products import is_current, missing_photos, pages_code_hash, write_index, write_photos
+from monitor.publish.view import FieldAnswer, FieldPhoto
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import AlertLevel, Assessment
 
@@ -92,6 +94,7 @@ def _assessed_sites(
     calibrations, latest, episodes = t.calibrations(), t.latest_assessments(), t.all_episodes()
     stored_alerts, snapshots, terrains = _by_site(t.alerts()), t.snapshots(), t.all_ground_data("terrain")
     detectabilities, left_out = t.all_ground_data("detectability"), t.all_ground_data("left_out")
+    answers = _answers_by_site(t)
     for values in t.sites():
         site = from_json(values, Site)
         if site.id not in latest:
@@ -108,10 +111,11 @@ def _assessed_sites(
         content = [
             *(pages_code_hash(), site.version, notice, assessment.status, assessment.alert, list(assessment.reasons)),
             *(digest, alert and to_json(alert), snapshot, terrain, detectability),
-            assessment.hectares_failing,
+            *(assessment.hectares_failing, msgspec.to_builtins(answers.get(site.id, ()))),
         ]
         key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        if is_current(site.id, settings.outputs.root, key):
+        photos = [photo.id for answer in answers.get(site.id, ()) for photo in answer.photos]
+        if is_current(site.id, settings.outputs.root, key, photos):
             continue
         inputs = PageInputs(
             site=site,
@@ -124,6 +128,7 @@ def _assessed_sites(
             detection_assumptions=assumptions(detectability),
             calibration=constants_used(assessment, site, calibrations),
             alert=alert,
+            answers=answers.get(site.id, ()),
             notice=notice,
             key=key,
         )
@@ -136,6 +141,34 @@ def _by_site(alerts: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]
     for alert in alerts:
         by_site.setdefault(alert["site"], []).append(alert)
     return by_site
+
+
+def _answers_by_site(t: Transaction) -> dict[str, tuple[FieldAnswer, ...]]:
+    """Answers to the alerts of each site that has any, newest first."""
+    photos: dict[tuple[str, int], list[FieldPhoto]] = {}
+    for row in t.photo_list():
+        stated = row["latitude"] is not None and row["longitude"] is not None
+        photo = FieldPhoto(
+            id=row["id"],
+            taken=datetime.fromisoformat(row["taken"]) if row["taken"] else None,
+            position=(row["latitude"], row["longitude"]) if stated else None,
+        )
+        photos.setdefault((row["alert"], row["number"]), []).append(photo)
+    answers: dict[str, tuple[FieldAnswer, ...]] = {}
+    for event in t.answers():
+        site, _, rule = event["alert"].rpartition("/")
+        answer = FieldAnswer(
+            day=date.fromisoformat(event["day"]),
+            by=event["by"],
+            rule=rule,
+            level=event["level"],
+            finding=Verdict(event["answer"]),
+            reason=FalseAlarmReason(event["reason"]) if event["reason"] else None,
+            note=event["note"],
+            photos=tuple(photos.get((event["alert"], event["number"]), ())),
+        )
+        answers[site] = (answer, *answers.get(site, ()))
+    return answers
 
 
 def _shown_alert(stored: Sequence[dict[str, Any]], assessment: Assessment) -> Alert | None:
@@ -170,15 +203,29 @@ def _write_pages(
 
 
 def _call(settings: Settings, ledger: Ledger, pages: Sequence[PageInputs]) -> Delayed:
-    """Delayed call of :func:`_write_batch`. Control units are large: they are read when the call is submitted."""
+    """Delayed call of :func:`_write_batch`. Control units and photos are large: they are read when it is submitted."""
+    root = settings.outputs.root
     with ledger.reading() as t:
         controls = [t.controls(page.ground) for page in pages]
-    write = partial(_write_batch, settings.store.root, settings.outputs.root, pages, controls)
+        photos = [_missing_photos(t, page, root) for page in pages]
+    write = partial(_write_batch, settings.store.root, root, pages, controls, photos)
     return cast("Delayed", delayed(write, pure=False, traverse=False)())  # arguments would be searched for graphs
 
 
+def _missing_photos(t: Transaction, page: PageInputs, root: Path) -> dict[str, bytes]:
+    """Content, by id, of the photos that a page shows and that are not in its folder yet."""
+    missing = missing_photos(page.site.id, root, [photo.id for answer in page.answers for photo in answer.photos])
+    alerts = {alert_id(page.site.id, answer.rule) for answer in page.answers} if missing else set()
+    rows = [row for alert in sorted(alerts) for row in t.photos(alert)]
+    return {row["id"]: row["content"] for row in rows if row["id"] in missing}
+
+
 def _write_batch(
-    store: Path, outputs: Path, pages: Sequence[PageInputs], controls: Sequence[dict[str, Any] | None]
+    store: Path,
+    outputs: Path,
+    pages: Sequence[PageInputs],
+    controls: Sequence[dict[str, Any] | None],
+    photos: Sequence[Mapping[str, bytes]],
 ) -> list[str | None]:
     """Write the pages of sites of one landscape; for each site None, or the error."""
     landscape = LandscapeStore(store / pages[0].landscape)
@@ -201,6 +248,8 @@ def _write_batch(
     sums = sums_of_drafts([draft for draft in drafts if draft is not None])
     for place, draft in enumerate(drafts):
         if draft is not None:
+            attempt(place, partial(write_photos, pages[place].site.id, outputs, photos[place]))
+        if draft is not None and errors[place] is None:
             attempt(place, partial(write_draft, draft, outputs, sums.get(draft.inputs.site.id)))
     return errors
 

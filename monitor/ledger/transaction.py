@@ -276,6 +276,11 @@ class Transaction:
         """Events of all alerts, oldest first, see :meth:`events`; each also with ``alert``."""
         return [_event(row) for row in self._connection.execute(select(*_EVENT_COLUMNS).order_by(AlertEventRow.id))]
 
+    def answers(self) -> list[Payload]:
+        """Answers to all alerts, oldest first; each as in :meth:`events`, with ``alert``."""
+        query = select(*_EVENT_COLUMNS).where(AlertEventRow.kind == "answered").order_by(AlertEventRow.id)
+        return [_event(row) for row in self._connection.execute(query)]
+
     def link_was_used(self, link: str) -> bool:
         """Whether an answer came by this link already."""
         query = select(AlertEventRow.id).where(AlertEventRow.link == link)
@@ -289,6 +294,12 @@ class Transaction:
         """Photos of the answers to an alert; columns of :class:`PhotoRow`."""
         table = PhotoRow.__table__
         query = select(table).where(table.c.alert == alert).order_by(table.c.number, table.c.id)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    def photo_list(self) -> list[Payload]:
+        """Photos of all answers without their content; the other columns of :class:`PhotoRow`."""
+        columns = [column for column in PhotoRow.__table__.c if column.name != "content"]
+        query = select(*columns).order_by(PhotoRow.alert, PhotoRow.number, PhotoRow.id)
         return [dict(row._mapping) for row in self._connection.execute(query)]
 
     # the outbox

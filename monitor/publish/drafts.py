@@ -24,7 +24,7 @@ from monitor.maps.seasons import Season, SiteSeasons, scenes_by_season, sums_by_
 from monitor.maps.site_maps import MAPS, site_maps
 from monitor.publish.calibrated import calibration_table
 from monitor.publish.products import outdated_pictures, write_site
-from monitor.publish.view import Chip, DetectionAssumptions, DetectionChance, SiteView
+from monitor.publish.view import Chip, DetectionAssumptions, DetectionChance, FieldAnswer, SiteView
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, decode_texts, no_observations, observed_until
 from monitor.sites.site import Site
@@ -54,6 +54,7 @@ class PageInputs:
     calibration: tuple[Calibration, int] | None
     """Constants of the verdict, and the number of placebo series available; None: unknown."""
     alert: Alert | None
+    answers: tuple[FieldAnswer, ...]
     notice: Mapping[str, str] | None
     key: str
     """Hash of all inputs of the page."""
@@ -109,6 +110,7 @@ def draft_page(
         observations={**columns, "reason": decode_texts(observed["reason"])},
         lines=observed["line"].tolist(),
         alert=inputs.alert,
+        answers=inputs.answers,
         notice=inputs.notice,
         elevation=None if inputs.terrain is None else inputs.terrain.elevation,
         slope=site.slope_degrees if inputs.terrain is None else inputs.terrain.slope,

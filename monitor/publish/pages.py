@@ -18,12 +18,13 @@ import numpy as np
 
 from monitor.alerts import words
 from monitor.alerts.alert import Alert, AlertState
+from monitor.alerts.messages.places import map_link, position
 from monitor.publish import pictures
 from monitor.publish.chart import WIDTH, season_table, series_chart
 from monitor.publish.locator import MAP_WIDTH, locator
 from monitor.publish.view import SiteView
 from monitor.sites.biomes import BIOMES
-from monitor.sites.names import without_invisible
+from monitor.sites.names import without_invisible, without_invisible_lines
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.erosion import UNVERIFIED
@@ -53,6 +54,14 @@ NOTE: Final = {
 """Shown for a verdict with the note :data:`monitor.verdict.erosion.UNVERIFIED`."""
 
 
+CAME_BY: Final = {
+    "link": {"en": "by the link in a message", "zh": "通过消息中的链接答复"},
+    "command": {"en": "entered by the operators", "zh": "由管理人员登记"},
+    "import": {"en": "from a list of answers", "zh": "批量导入"},
+    "replant": {"en": "when replanting was registered", "zh": "登记补植时记录"},
+}
+"""How an answer came."""
+
 NUMBERS_TEMPLATE: Final = "drawing.html"
 """Template without escaping: it has hundreds of numbers and no text of users."""
 
@@ -67,13 +76,15 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "inert": without_invisible, "percent": words.percent, "points": words.points, "probability": words.probability,
+        "inert": without_invisible, "inert_lines": without_invisible_lines, "percent": words.percent,
+        "points": words.points, "probability": words.probability,
         "hectares": hectares, "long_day": words.day, "on_scale": on_scale,
     }  # fmt: skip
     environment.globals |= {
         "STATUS": words.STATUS_NAMES, "ALERT": words.ALERT_LEVEL_NAMES, "ANSWERS": words.ANSWER_NAMES, "GRADE": GRADE,
         "NOTE": NOTE, "UNVERIFIED": UNVERIFIED, "cause": words.cause, "PAGE_FILES": PAGE_FILES, "WIDTH": WIDTH,
-        "MAP_WIDTH": MAP_WIDTH,
+        "MAP_WIDTH": MAP_WIDTH, "REASONS": words.TEXTS["false_alarm_reason"], "CAME_BY": CAME_BY, "map_link": map_link,
+        "position_text": position,
     }  # fmt: skip
     return environment
 

@@ -42,6 +42,9 @@ PICTURE_FILES: Final = frozenset(
 )
 """Files of maps and pictures that a site may have."""
 
+PHOTOS: Final = "photos"
+"""Folder of the photos of a site."""
+
 MADE_FROM: Final = ".made-from"
 """File with hashes of what the other files of a site were made from. It is deleted before they are changed and written
 after them: if it is missing, all of them are made again."""
@@ -61,10 +64,34 @@ class _MadeFrom(msgspec.Struct, kw_only=True):
     """Hash of each map and picture, by name."""
 
 
-def is_current(site: str, root: Path, inputs: str) -> bool:
-    """Whether all files of a site exist and were made from these inputs (hash as for :func:`write_site`)."""
+def is_current(site: str, root: Path, inputs: str, photos: Iterable[str] = ()) -> bool:
+    """Whether all files of a site exist and were made from these inputs (hash as for :func:`write_site`).
+
+    `photos` are the ids of the photos on its page.
+    """
     made, here = _in_place(root / "sites" / folder_name(site))
-    return made is not None and made.inputs == inputs and _needed(made.drawn) <= here
+    current = made is not None and made.inputs == inputs and _needed(made.drawn) <= here
+    return current and not missing_photos(site, root, photos)
+
+
+def missing_photos(site: str, root: Path, photos: Iterable[str]) -> list[str]:
+    """Ids of the photos that are not in the folder of a site."""
+    folder = root / "sites" / folder_name(site) / PHOTOS
+    return [photo for photo in photos if not (folder / f"{photo}.jpg").is_file()]
+
+
+def write_photos(site: str, root: Path, photos: Mapping[str, bytes]) -> None:
+    """Write photos (JPEG by id) to the folder of a site; to be called before the page shows them.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder cannot be written.
+    """
+    folder = root / "sites" / folder_name(site) / PHOTOS
+    for photo, content in photos.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / f"{photo}.jpg", content)
 
 
 def outdated_pictures(view: SiteView, root: Path) -> frozenset[str]:
@@ -277,7 +304,7 @@ def _page_key(view: SiteView) -> str:
     beside = (view.detectability, view.detection_assumptions, view.calibration, view.elevation, view.slope, judged)
     outline = b"" if view.outline is None else np.ascontiguousarray(view.outline).tobytes()
     drawing = (seasons, pictures, sorted(view.maps), outline)
-    site = (view.site, view.site.geometry.wkb, view.alert, view.notice)
+    site = (view.site, view.site.geometry.wkb, view.alert, view.notice, view.answers)
     return _hash(pages_code_hash(), shown, said, drawing, site, beside)
 
 

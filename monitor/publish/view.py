@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from monitor.alerts.alert import Alert
+from monitor.alerts.alert import Alert, FalseAlarmReason, Verdict
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 
@@ -66,6 +66,37 @@ class CalibrationTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FieldPhoto:
+    """A photo of an answer, which is in the folder ``photos`` of the site."""
+
+    id: str
+    """SHA-256 of the file, its name without ``.jpg``."""
+    taken: datetime | None
+    """Time stated by the camera, local; None: not stated."""
+    position: tuple[float, float] | None
+    """Latitude and longitude stated by the camera, WGS 84; None: not stated. [degree]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldAnswer:
+    """An answer to an alert: what people found in the field."""
+
+    day: date
+    """Of the finding."""
+    by: str
+    """How it came: ``link``, ``command``, ``import`` or ``replant``."""
+    rule: str
+    """Of the alert."""
+    level: str
+    """Of the alert."""
+    finding: Verdict
+    reason: FalseAlarmReason | None
+    """Of a false alarm; None: not stated."""
+    note: str | None
+    photos: tuple[FieldPhoto, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteView:
     """Content of the page of one site on the day of its assessment."""
 
@@ -92,6 +123,8 @@ class SiteView:
     """(n, 2) outline of the site in pixels of the maps, x right, y down; rings separated by a row of NaN. [pixel]"""
     alert: Alert | None
     """The alert that is not resolved, or that a person has resolved while its cause is still seen; None: no alert."""
+    answers: tuple[FieldAnswer, ...] = ()
+    """Answers to all alerts of the site, newest first."""
     lines: Sequence[bytes] | None = field(default=None, repr=False)
     """Lines of ``observations.csv`` (:func:`monitor.series.observations.observation_lines`) in UTF-8; None: not made
     yet."""

@@ -1,7 +1,9 @@
 """Made-up sites whose looks are known, from a well-behaved one to a hostile one."""
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
+from hashlib import sha256
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -9,12 +11,13 @@ import pytest
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
+from PIL import Image
 from scipy.ndimage import binary_erosion
 from shapely.geometry import Polygon, box
 
-from monitor.alerts.alert import Alert, AlertState
+from monitor.alerts.alert import Alert, AlertState, FalseAlarmReason, Verdict
 from monitor.cube.grid import inside, outline, site_grid
-from monitor.publish.view import CalibrationTable, Chip, DetectionChance, SiteView
+from monitor.publish.view import CalibrationTable, Chip, DetectionChance, FieldAnswer, FieldPhoto, SiteView
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
@@ -107,6 +110,41 @@ def beside() -> dict[str, object]:
         "elevation": 1432.4,
         "slope": 17.6,
     }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def field_photos() -> dict[str, bytes]:
+    """Two photos from the field, by id."""
+    photos = {}
+    for colour in ((150, 120, 80), (90, 140, 70)):
+        buffer = BytesIO()
+        Image.new("RGB", (1600, 1200), colour).save(buffer, "JPEG")
+        photos[sha256(buffer.getvalue()).hexdigest()] = buffer.getvalue()
+    return photos
+
+
+@pytest.fixture(scope="session")
+def answers(field_photos) -> tuple[FieldAnswer, ...]:
+    """Two answers from the field, the newer one with a note of several lines and photos."""
+    first, second = field_photos
+    return (
+        FieldAnswer(
+            day=date(2021, 8, 18), by="link", rule="failure", level="red", finding=Verdict.CONFIRMED, reason=None,
+            note="Half of the seedlings are dry.\n  - north: 30 of 100 alive\n<script>alert(1)</script>\u202egnp.exe",
+            photos=(
+                FieldPhoto(
+                    id=first,
+                    taken=datetime.fromisoformat("2021-08-17T09:30:00+08:00"),
+                    position=(40.1031, 106.9042),
+                ),
+                FieldPhoto(id=second, taken=None, position=None),
+            ),
+        ),
+        FieldAnswer(
+            day=date(2020, 8, 3), by="import", rule="failure", level="watch", finding=Verdict.FALSE_ALARM,
+            reason=FalseAlarmReason.GRAZING, note=None,
+        ),
+    )  # fmt: skip
 
 
 def series(site: Site, share: float, noise: np.random.Generator) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monitor.publish.products import write_index, write_site
+from monitor.publish.products import write_index, write_photos, write_site
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.erosion import UNVERIFIED
 
@@ -61,10 +61,19 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def root(
-    make_view, make_site, make_assessment, make_undecided, make_programme, hostile_site, beside, tmp_path_factory
+    make_view,
+    make_site,
+    make_assessment,
+    make_undecided,
+    make_programme,
+    hostile_site,
+    beside,
+    answers,
+    field_photos,
+    tmp_path_factory,
 ) -> Path:
     """A programme of every status, with the pages of a failing, a good, an unseen and a hostile site."""
-    failing = make_view(assessment=make_assessment(**WITH_ALL), **beside)
+    failing = make_view(assessment=make_assessment(**WITH_ALL), answers=answers, **beside)
     good = make_view(
         site=make_site("民勤-03", name="民勤县青土湖三号地块", at=(103.1, 39.0), province="甘肃"), share=0.95,
         alert=None, notice=None,
@@ -99,6 +108,7 @@ def root(
     root = tmp_path_factory.mktemp("outputs")
     for view in views:
         write_site(view, root)
+    write_photos(failing.site.id, root, field_photos)
     rows = [*make_programme(15), *((view.site, view.assessment) for view in views)]
     write_index(rows, [failing.alert], root, failing.assessment.as_of, alpha=0.05, notice=failing.notice)
     return root
@@ -143,7 +153,8 @@ def test_a_page_fits_its_width_with_everything_unfolded(opened, width):
 
 def test_a_page_asks_for_nothing_but_files_beside_it(opened, root):
     assert all(urlsplit(url).scheme == "file" for url in opened.asked)
-    assert {Path(unquote(urlsplit(url).path)).parent for url in opened.asked} == {(root / opened.page).parent}
+    folder = (root / opened.page).parent
+    assert {Path(unquote(urlsplit(url).path)).parent for url in opened.asked} <= {folder, folder / "photos"}
     assert opened.complaints == []
     assert opened.tab.evaluate("document.scripts.length") == 0
 
@@ -159,8 +170,9 @@ def test_headings_are_in_order_and_the_language_is_named(opened):
 
 def test_the_pictures_of_a_site_load(opened):
     pictures = opened.tab.eval_on_selector_all("image", "all => all.map(e => e.href.baseVal)")
+    photos = opened.tab.eval_on_selector_all("img", "all => all.map(e => e.getAttribute('src').split('/').pop())")
     asked = {Path(urlsplit(url).path).name for url in opened.asked}
-    assert set(pictures) == asked - {Path(opened.page).name}
+    assert set(pictures) == asked - {Path(opened.page).name, *photos}
     assert len(pictures) == (0 if opened.page.startswith("index") or "/new/" in opened.page else 7)
 
 
@@ -229,3 +241,26 @@ def test_axe_finds_nothing_by_day_or_by_night(open_page, scheme, least, most):
         assert all(least <= int(part) <= most for part in paper.split(","))
         found = axe.Axe().run(tab).response["violations"]
         assert [(f["id"], [node["html"][:120] for node in f["nodes"][:3]]) for f in found] == []
+
+
+def test_answers_from_the_field_stand_on_the_page_with_note_and_photos(open_page, answers):
+    tab = open_page("sites/ulan-03/index.html", width=360, scripts=True).tab
+    newest, older = (item.inner_text() for item in tab.locator(".answers li").all())
+    assert newest.startswith("Confirmed in the field\n18 August 2021, about the alert “regrowth absent”")
+    assert "by the link in a message" in newest
+    assert "Half of the seedlings are dry.\n  - north: 30 of 100 alive\n<script>alert(1)</script>gnp.exe" in newest
+    assert older.startswith("False alarm: grazing\n3 August 2020, about the alert “regrowth may be absent”")
+    photos = tab.locator(".answers img")
+    assert photos.evaluate_all("all => all.map(e => e.alt)") == [
+        "Photo from the field, taken 17 August 2021 09:30",
+        "Photo from the field",
+    ]
+    assert photos.evaluate_all("all => all.map(e => e.loading)") == ["lazy", "lazy"]
+    photos.first.scroll_into_view_if_needed()
+    tab.wait_for_function("document.querySelector('.answers img').naturalWidth === 1600")
+    assert "40.10310°N, 106.90420°E" in newest
+
+
+def test_answers_from_the_field_in_chinese(open_page, answers):
+    first = open_page("sites/ulan-03/index.zh.html").tab.locator(".answers li").first.inner_text()
+    assert first.startswith("经实地核查属实\n2021年8月18日，针对“植被未恢复”警报，通过消息中的链接答复")
