@@ -23,8 +23,9 @@ from jobs.ingest import observation_series, record_observations, site_result, up
 from jobs.installation import open_ledger, selected_sites
 from jobs.judging import judge
 from jobs.lock import Lock, hold_lock
-from jobs.outbox import send
+from jobs.outbox import answer_key, send
 from jobs.pages import publish
+from jobs.quiet import add_quiet_notices
 from jobs.registry import apply_registry, read_and_compare
 from jobs.settings import Settings
 from jobs.site_tasks import site_tasks
@@ -100,6 +101,7 @@ def night(
     BadData
         There is no site, or none with an id of `only`.
     """
+    answer_key(settings)  # before anything is fetched
     with (
         hold_lock(settings.store.root, "a night") as lock,
         open_ledger(settings, lock.check) as ledger,
@@ -115,18 +117,21 @@ def night(
         state = _Night(settings=settings, ledger=ledger, run=run, as_of=as_of, rain=rain, constants=constants)
         sent = _update_and_assess(state, sources, sites, compute, progress)
         _calibrate_and_assess(state, every_site, lock)
-        sent_last, waiting = send(ledger, settings.outputs.root)
+        if not only:
+            with ledger.transaction() as t:
+                add_quiet_notices(t, settings, every_site, day=as_of)
+        last = send(settings, ledger)
         lock.check()
         outcomes = publish(settings, ledger, compute, as_of=as_of) if pages else {}
         expire_snapshots(settings.store.root, ledger)
         manifest = {
             "run": run, "as_of": as_of.isoformat(), "version": __version__,
             "sites": [state.results[site.id] for site in sites], "registry": registry.to_json(),
-            "never_offered": state.never_offered, "messages_sent": sent + sent_last, "messages_waiting": waiting,
+            "never_offered": state.never_offered, "messages_sent": sent + last.sent, "messages_waiting": last.waiting,
             "pages_failed": {site: error for site, error in outcomes.items() if error},
         }  # fmt: skip
         _end_run(ledger, run, manifest)
-        log.info("night done", as_of=as_of.isoformat(), sites=len(sites), messages=sent + sent_last)
+        log.info("night done", as_of=as_of.isoformat(), sites=len(sites), messages=sent + last.sent)
         return manifest
 
 
@@ -158,7 +163,7 @@ def _update_and_assess(
             done += 1
             progress(done, len(sites))
         if done < len(sites):
-            sent += send(state.ledger, state.settings.outputs.root)[0]
+            sent += send(state.settings, state.ledger, night=False).sent
     return sent
 
 
@@ -311,7 +316,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
             tasks += group_tasks
             problems |= group_problems
         with ledger.reading() as t:
-            waiting = len(t.notices("waiting", "held"))
+            waiting = t.count_messages("waiting", "held")
     deferred = {site: str(error) for site, error in problems.items() if isinstance(error, TryLater)}
     return {
         "as_of": as_of.isoformat(),

@@ -1,4 +1,4 @@
-"""``regrowth alerts``: list alerts, answer them, and release held messages."""
+"""``regrowth alerts``: list alerts, and answer them."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -9,7 +9,6 @@ import typer
 
 from jobs.clock import today
 from jobs.console import AsJson, Config, installation, new_app, print_json, printable
-from jobs.exits import Exit
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
@@ -140,27 +139,6 @@ def alerts_import(
     typer.echo(f"{len(done.recorded)} answers recorded, {len(done.already)} were recorded before.")
     for alert_id in done.outdated:
         typer.echo(printable(f"{alert_id}: a finding of a later day stands."))
-
-
-@app.command("release")
-def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
-    """Send messages that are held because too many sites fell in one night. Safe to run twice.
-
-    Exit status: 0 all messages are sent, 10 some could not be sent, 75 a night is running.
-    """
-    from jobs.installation import open_ledger
-    from jobs.lock import hold_lock
-    from jobs.outbox import send
-    from jobs.settings import load
-
-    settings = load(config)
-    with hold_lock(settings.store.root, "the sending of messages") as lock, open_ledger(settings, lock.check) as ledger:
-        sent, waiting = send(ledger, settings.outputs.root, release=True)
-    if as_json:
-        print_json({"messages_sent": sent, "messages_waiting": waiting})
-    else:
-        typer.echo(f"{sent} messages sent, {waiting} still waiting.")
-    raise typer.Exit(Exit.SOME_FAILED if waiting else Exit.DONE)
 
 
 def _change(

@@ -34,13 +34,17 @@ class AddressBook:
     """Mail addresses of the operators, separated by commas."""
 
     def of_site(self, site: Site) -> list[Recipient]:
-        """Recipients of the messages about a site: its manager, else the operators, else files.
+        """Recipients of the messages about a site: its manager, else the operators, else files."""
+        return self.of_manager(site) or self.of_operators() or [Recipient(FILES, "")]
 
-        A channel of kind ``smtp`` reaches a manager only with an address. A site that names an unknown channel goes to
-        the operators.
+    def of_manager(self, site: Site) -> list[Recipient]:
+        """Recipients of the manager of a site; may be empty.
+
+        A channel of kind ``smtp`` reaches a manager only with an address. A manager of a site that names an unknown
+        channel cannot be reached.
         """
         names = [site.manager_channel] if site.manager_channel else self.default
-        return self._reached(names, site.manager_email or "") or self.of_operators() or [Recipient(FILES, "")]
+        return self._reached(names, site.manager_email or "")
 
     def of_operators(self) -> list[Recipient]:
         """Recipients of the messages to the operators; may be empty."""

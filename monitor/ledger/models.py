@@ -219,7 +219,7 @@ class NoticeRow(Base):
     next_try: Mapped[str | None] = mapped_column(String(40))
     """Earliest time of the next attempt between nights."""
     lease: Mapped[str | None] = mapped_column(String(40))
-    """Time until which a sender is at work on it; None: nobody is."""
+    """Time until which a sender is at work on it, which also tells senders apart; None: nobody is."""
     sent: Mapped[str | None] = mapped_column(String(40))
     reported_day: Mapped[str | None] = mapped_column(String(10))
     """Day of the assessment that its message described: that of the notice, or a later one if it had to wait."""

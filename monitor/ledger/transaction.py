@@ -236,7 +236,12 @@ class Transaction:
         query = query.where(AlertEventRow.payload["day"].as_string() == day)
         return set(self._connection.execute(query).scalars())
 
-    # alerts and the outbox
+    def first_assessed(self) -> dict[str, str]:
+        """Day of the first assessment of each site that has one."""
+        query = select(AssessmentRow.site, func.min(AssessmentRow.as_of)).group_by(AssessmentRow.site)
+        return {site: day for site, day in self._connection.execute(query)}
+
+    # alerts
 
     def alert(self, alert: str) -> Payload | None:
         """Alert with an id; None: there is none."""
@@ -345,9 +350,57 @@ class Transaction:
         row = self._connection.execute(select(table).where(table.c.link == link)).first()
         return None if row is None else dict(row._mapping)
 
-    def change_notices(self, ids: Iterable[int], **columns: Any) -> None:
-        """Set columns of :class:`NoticeRow` of some notices."""
-        self._connection.execute(update(NoticeRow).where(NoticeRow.id.in_(list(ids))).values(**columns))
+    def notices_of(self, message: str) -> list[Payload]:
+        """Notices of one message, in any state; columns of :class:`NoticeRow`."""
+        table = NoticeRow.__table__
+        query = select(table).where(table.c.message == message).order_by(table.c.day, table.c.id)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    def all_notices(self) -> list[Payload]:
+        """Every notice, oldest first; columns of :class:`NoticeRow` without the payload."""
+        columns = [column for column in NoticeRow.__table__.columns if column.name != "payload"]
+        query = select(*columns).order_by(NoticeRow.day, NoticeRow.id)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    def change_notices(self, ids: Iterable[int], *, leased_until: str | None = None, **columns: Any) -> int:
+        """Set columns of :class:`NoticeRow` of some notices; returns how many were changed.
+
+        With `leased_until` only those that still have this lease are changed: another sender may have taken them over.
+        """
+        changed = update(NoticeRow).where(NoticeRow.id.in_(list(ids)))
+        if leased_until is not None:
+            changed = changed.where(NoticeRow.lease == leased_until)
+        return self._connection.execute(changed.values(**columns)).rowcount
+
+    def count_messages(self, *states: str) -> int:
+        """Number of messages with notices in the given states; a notice without a message counts as one."""
+        waits = NoticeRow.state.in_(states)
+        grouped = select(func.count(NoticeRow.message.distinct())).where(waits)
+        alone = select(func.count()).where(waits, NoticeRow.message.is_(None))
+        return self._connection.execute(grouped).scalar_one() + self._connection.execute(alone).scalar_one()
+
+    def count_grouped(self, kinds: Iterable[str], *, day: str, channel: str, recipient: str) -> int:
+        """Number of notices of the given kinds to one recipient on one day that have a message already."""
+        query = select(func.count()).where(
+            NoticeRow.kind.in_(list(kinds)), NoticeRow.day == day, NoticeRow.channel == channel,
+            NoticeRow.recipient == recipient, NoticeRow.message.is_not(None), NoticeRow.state != "withdrawn",
+        )  # fmt: skip
+        return self._connection.execute(query).scalar_one()
+
+    def first_message(self, alert: str, *, channel: str, recipient: str) -> str | None:
+        """Id of the first message about an alert that was sent to a recipient; None: there is none."""
+        query = select(NoticeRow.message).where(
+            NoticeRow.alert == alert, NoticeRow.channel == channel, NoticeRow.recipient == recipient,
+            NoticeRow.state == "sent",
+        )  # fmt: skip
+        return self._connection.execute(query.order_by(NoticeRow.id).limit(1)).scalar()
+
+    def last_message_days(self) -> dict[tuple[str, str], str]:
+        """Newest day of the notices to each recipient (channel, address) that were sent or are to be sent."""
+        query = select(NoticeRow.channel, NoticeRow.recipient, func.max(NoticeRow.day))
+        query = query.where(NoticeRow.state.in_(("waiting", "held", "sent")))
+        rows = self._connection.execute(query.group_by(NoticeRow.channel, NoticeRow.recipient))
+        return {(channel, recipient): day for channel, recipient, day in rows}
 
     def any_notice_sent(self, alert: str) -> bool:
         """Whether any notice of an alert was sent."""

@@ -390,7 +390,7 @@ def test_a_stopped_night_that_wakes_after_its_lock_was_deleted_and_another_ran_c
         night(settings, as_of=NIGHT)
         left["files"] = contents(installation.root)
         with sqlite3.connect(installation.root / "regrowth.db") as other:
-            assert other.execute("update outbox set sent = null").rowcount  # all of them wait again
+            assert other.execute("update outbox set state = 'waiting'").rowcount  # all of them wait again
         other.close()
         return whole(*arguments, **options)
 
@@ -399,7 +399,7 @@ def test_a_stopped_night_that_wakes_after_its_lock_was_deleted_and_another_ran_c
         night(settings, as_of=NIGHT)
     assert contents(installation.root) == left["files"]
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        assert t.unsent_notices(), "what the woken night took up was not sent by it"
+        assert t.notices("waiting"), "what the woken night took up was not sent by it"
 
 
 def test_a_polite_stop_leaves_with_143_and_the_next_run_goes_on(installation, settings, unkilled):

@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 from shapely.geometry import Polygon, mapping, shape
 
+from jobs.alerting import record_event
 from jobs.cli import main
 from jobs.exits import Exit
 from jobs.installation import open_ledger
+from jobs.outbox import send
 from jobs.pipeline import exit_status, night, plan
 from jobs.records import from_json, to_json
 from jobs.registry import add_sites
 from jobs.settings import load
 from jobs.sources import Sources
-from monitor.alerts.alert import Alert, AlertEvent, AlertState, Notice
+from monitor.alerts.alert import Alert, AlertEvent, AlertState
+from monitor.alerts.recipients import FILES, Recipient
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.series.build import site_series
 from monitor.series.columns import chain_hashes
@@ -582,7 +585,7 @@ def falling(judging):
 def why_waiting(settings):
     """What the outbox says of the notices that wait."""
     with closing(sqlite3.connect(settings.ledger.url.removeprefix("sqlite:///"))) as ledger:
-        return {why for (why,) in ledger.execute("select error from outbox where sent is null")}
+        return {why for (why,) in ledger.execute("select error from outbox where state in ('waiting', 'held')")}
 
 
 def messages(settings):
@@ -597,11 +600,11 @@ def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, 
     judging(lambda found: LAGS | {"alert": days[found.as_of]})
     for day in (*days, *days):
         night(settings, as_of=day, pages=False)
-    first = next(iter(days))
 
     def alert():
         with open_ledger(settings) as ledger, ledger.transaction() as t:
-            return t.last_alert("s1")
+            (only,) = t.alerts_of("s1")
+            return only
 
     stands = alert()
     days[DAYS[-5]] = AlertLevel.NONE
@@ -609,7 +612,7 @@ def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, 
     assert alert() == stands, "a day before the newest is judged for the record"
     told = [json.loads((settings.outputs.root / "messages" / name).read_text()) for name in messages(settings)[1::2]]
     assert [(one["id"], one["event"], one["alert"]["level"]) for one in told] == [
-        (f"s1/{first}/1", "opened", "watch"), (f"s1/{first}/2", "worsened", "red"),
+        ("s1/disturbance/1", "opened", "watch"), ("s1/disturbance/2", "worsened", "red"),
     ]  # fmt: skip
 
 
@@ -737,7 +740,7 @@ def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_i
 
     night(settings, as_of=DAYS[-4])
     assert "Alert open since" in said()["en"][0]
-    words = ("resolve", f"s1/{DAYS[-4]}", "--verdict", "false-alarm", "--note", "trees stand")
+    words = ("resolve", "s1/disturbance", "--verdict", "false-alarm", "--note", "trees stand")
     for command in (("alerts", *words), ("publish",)):
         with pytest.raises(SystemExit) as left:
             main([*command, "--config", str(tmp_path / "regrowth.toml")])
@@ -770,7 +773,7 @@ def test_when_most_sites_fall_in_one_night_what_is_sent_is_held_until_somebody_h
         assert (manifest["messages_waiting"], bool(messages(settings))) == ((fell, False) if held else (0, True))
         assert exit_status(manifest) is (Exit.SOME_FAILED if held else Exit.DONE)
     fix = "look at their scenes, then: regrowth alerts release"
-    assert why_waiting(settings) == ({f"held: 5 of 8 sites fell on {NIGHT}; {fix}"} if held else set())
+    assert why_waiting(settings) == ({f"5 of 8 sites fell on {NIGHT}; {fix}"} if held else set())
     log = capsys.readouterr()  # on stderr once a command was run in this process, before that on stdout
     assert ("5 of 8 sites fell on 2020-09-30" in log.out + log.err) == held
     with pytest.raises(SystemExit) as left:
@@ -798,18 +801,17 @@ def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp
         assert left.value.code == 0
         return json.loads(capsys.readouterr().out)
 
-    command("alerts", "resolve", f"s1/{NIGHT}", "--verdict", "false-alarm")
+    command("alerts", "resolve", "s1/disturbance", "--verdict", "false-alarm")
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         t.retire_site("s2")
         # That of the third went by itself, a month later: nobody is told that what he never heard of is over.
-        alert = replace(from_json(t.last_alert("s3"), Alert), state=AlertState.RESOLVED)
-        t.save_alert(to_json(alert))
-        over = Notice(id=f"{alert.id}/2", alert=alert, event=AlertEvent.RESOLVED, day=NIGHT + timedelta(days=31))
-        t.add_notice(to_json(over), site="s3")
-        # The fourth has fallen once more since then, and somebody was told of that.
-        first = from_json(t.last_alert("s4"), Alert)
+        alert = replace(from_json(t.alert("s3/disturbance"), Alert), state=AlertState.RESOLVED)
+        day = NIGHT + timedelta(days=31)
+        record_event(t, alert, AlertEvent.RESOLVED, day=day, by="night", recipients=[Recipient(FILES, "")])
+        # That of the fourth is over as well, and another rule has raised one, of which somebody was told.
+        first = from_json(t.alert("s4/disturbance"), Alert)
         t.save_alert(to_json(replace(first, state=AlertState.RESOLVED)))
-        t.save_alert(to_json(replace(first, id="s4/again", opened=NIGHT + timedelta(days=40))))
+        t.save_alert(to_json(replace(first, id="s4/failure", rule="failure", opened=NIGHT + timedelta(days=40))))
     assert command("alerts", "release") == {"messages_sent": 1, "messages_waiting": 0}
     assert {name.split("_")[0] for name in messages(settings)} == {"s5"}
     assert why_waiting(settings) == set()
@@ -825,10 +827,14 @@ def test_what_could_not_be_written_one_night_waits_and_counts_among_those_that_f
     judging(lambda found: LAGS if found.as_of >= down.get(found.site, date.max) else LAGS | NO_ALERT)
     night(settings, as_of=DAYS[-6], pages=False)
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.outbox.write_message", Mock(side_effect=PermissionError("read only")))
+        patch.setattr(
+            "monitor.alerts.channels.files.write_atomically", Mock(side_effect=PermissionError(13, "read only"))
+        )
+        patch.setattr("jobs.outbox.QUICK_RETRIES", ())
         manifest = night(settings, as_of=DAYS[-4], pages=False)
     assert (manifest["messages_sent"], manifest["messages_waiting"]) == (0, 3)
-    assert why_waiting(settings) == {"PermissionError: read only"}
+    (why,) = why_waiting(settings)
+    assert why.endswith("messages cannot be written: read only")
     assert exit_status(manifest) is Exit.SOME_FAILED
     manifest = night(settings, as_of=NIGHT, pages=False)  # five wait, of six sites, but three and two fell at a time
     assert (manifest["messages_sent"], manifest["messages_waiting"]) == (5, 0)
@@ -838,16 +844,22 @@ def test_that_most_sites_recover_in_one_night_is_told_at_once(tmp_path, sources,
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
     sources(Painted(DAYS[::2]))
     judging(lambda found: LAGS if found.as_of <= DAYS[-7] else LAGS | NO_ALERT)
-    nights = [night(settings, as_of=day, pages=False) for day in (DAYS[-7], DAYS[-5], DAYS[-1])]
-    assert [(one["messages_sent"], one["messages_waiting"]) for one in nights] == [(6, 0), (0, 0), (6, 0)]
+    assert night(settings, as_of=DAYS[-7], pages=False)["messages_waiting"] == 6
+    with open_ledger(settings) as ledger:
+        assert send(settings, ledger, release=True, night=False).sent == 6
+    nights = [night(settings, as_of=day, pages=False) for day in (DAYS[-5], DAYS[-1])]
+    assert [(one["messages_sent"], one["messages_waiting"]) for one in nights] == [(0, 0), (6, 0)]
 
 
-def test_the_first_night_of_a_programme_tells_all_that_it_finds(tmp_path, sources, falling):
+@pytest.mark.parametrize(("fell", "sent"), [(3, 3), (5, 0)])
+def test_the_first_night_of_a_programme_tells_all_that_it_finds_unless_most_sites_fell(
+    tmp_path, sources, falling, fell, sent
+):
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
     sources(Painted(DAYS[::2]))
-    falling({f"s{n}" for n in range(1, 7)}, FIRST)
+    falling({f"s{n}" for n in range(1, fell + 1)}, FIRST)
     manifest = night(settings, as_of=NIGHT, pages=False)
-    assert (manifest["messages_sent"], manifest["messages_waiting"]) == (6, 0)
+    assert (manifest["messages_sent"], manifest["messages_waiting"]) == (sent, fell - sent)
 
 
 def test_a_night_without_any_scene_is_done_and_the_last_look_grows_older(tmp_path, sources):

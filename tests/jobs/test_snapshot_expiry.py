@@ -152,7 +152,7 @@ def test_a_landscape_that_is_really_damaged_leaves_the_night_as_it_is(installati
 def test_a_message_that_had_to_wait_keeps_what_it_tells(installation, settings, monkeypatch):
     begun, told = date(2018, 9, 30), date(2018, 10, 20)
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.outbox.write_message", lambda *_: 1 / 0)
+        patch.setattr("jobs.outbox.compose", lambda *_, **__: 1 / 0)
         assert night(settings, as_of=begun)["messages_waiting"] == 1
     assert night(settings, as_of=told)["messages_sent"] == 1
     with open_ledger(settings) as ledger, ledger.transaction() as t:

@@ -1,0 +1,113 @@
+"""``regrowth alerts outbox`` and ``alerts release``: what waits to be sent, and sending what is held."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from jobs.clock import now
+from jobs.console import AsJson, Config, installation, print_json, printable
+from jobs.exits import Exit
+
+if TYPE_CHECKING:
+    from jobs.outbox import Row
+
+MAX_SITES = 5
+"""Sites of one message that are named."""
+
+
+def alerts_outbox(config: Config = None, as_json: AsJson = False) -> None:
+    """Messages that wait, are held or were given up, and why."""
+    with installation(config) as (_, ledger), ledger.reading() as t:
+        notices = [row for row in t.all_notices() if row["state"] != "withdrawn"]
+    messages: dict[str, list[Row]] = {}
+    for row in notices:
+        messages.setdefault(row["message"] or f"notice {row['id']}", []).append(row)
+    if as_json:
+        print_json([_to_json(rows) for rows in messages.values()])
+    else:
+        _print(list(messages.values()))
+
+
+def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
+    """Send messages that are held because too many sites fell in one night. Safe to run twice.
+
+    Exit status: 0 all messages are sent, 10 some could not be sent, 75 a night is running.
+    """
+    from jobs.installation import open_ledger
+    from jobs.lock import hold_lock
+    from jobs.outbox import send
+    from jobs.settings import load
+
+    settings = load(config)
+    with hold_lock(settings.store.root, "the sending of messages") as lock, open_ledger(settings, lock.check) as ledger:
+        result = send(settings, ledger, release=True, night=False)
+    if as_json:
+        print_json({"messages_sent": result.sent, "messages_waiting": result.waiting})
+    else:
+        dead = f", {result.dead} given up (regrowth alerts outbox)" if result.dead else ""
+        typer.echo(f"{result.sent} messages sent, {result.waiting} still waiting{dead}.")
+    raise typer.Exit(Exit.SOME_FAILED if result.waiting or result.dead else Exit.DONE)
+
+
+def _to_json(notices: Sequence["Row"]) -> dict[str, Any]:
+    from jobs.outbox import message_id
+
+    first, state = notices[0], _state(notices)
+    return {
+        "message_id": first["message"] or message_id(notices),
+        **{name: first[name] for name in ("channel", "recipient", "attempts")},
+        "state": state,
+        "error": None if state == "sent" else first["error"],
+    }
+
+
+def _state(notices: Sequence["Row"]) -> str:
+    """State of a message: held if any notice of it is."""
+    states = {row["state"] for row in notices}
+    return next(state for state in ("held", "waiting", "dead", "sent") if state in states)
+
+
+def _print(messages: Sequence[Sequence["Row"]]) -> None:
+    by_state: dict[str, list[Sequence[Row]]] = {}
+    for notices in messages:
+        by_state.setdefault(_state(notices), []).append(notices)
+    for state, what, to_do in (
+        ("waiting", "wait", "Correct what the error names. The next night tries all of them again."),
+        ("held", "are held", "Look at the scenes of that night. To send them: regrowth alerts release"),
+        (
+            "dead",
+            "were given up",
+            "They are not sent again. Their alerts stay open: regrowth alerts list. For the next ones correct the "
+            "address (manager_email in the registry, then: regrowth sites add FILE) or the channel.",
+        ),
+    ):
+        group = by_state.get(state, [])
+        if group:
+            typer.echo(f"{len(group)} messages {what}:")
+            for notices in group:
+                _print_message(notices)
+            typer.echo(f"  {to_do}")
+    typer.echo(f"{len(by_state.get('sent', []))} messages were sent.")
+
+
+def _print_message(notices: Sequence["Row"]) -> None:
+    first = notices[0]
+    sites = sorted({row["site"] for row in notices if row["site"]})
+    names = ", ".join(sites[:MAX_SITES]) + (f" and {len(sites) - MAX_SITES} more" if len(sites) > MAX_SITES else "")
+    about = f"{first['kind'].replace('_', ' ')} of {first['day']}" + (f" ({names})" if names else "")
+    to = f" to {first['recipient']}" if first["recipient"] else ""
+    tries = "not tried yet"
+    if first["attempts"]:
+        tries = f"{first['attempts']} attempts since {_time(first['first_tried'])}"
+    when = ""
+    if first["state"] == "waiting" and first["next_try"]:
+        when = f"; next in the next night, or by 'alerts release' from {_time(first['next_try'])}"
+        when = when if first["next_try"] > now() else "; next in the next night, or by 'alerts release'"
+    error = " ".join((first["error"] or "").split())
+    typer.echo(printable(f"  {first['channel']}{to}: {about}; {tries}{when}{'; ' if error else ''}{error}"))
+
+
+def _time(moment: str) -> str:
+    """A stored time for people."""
+    return f"{moment[:16].replace('T', ' ')} UTC"

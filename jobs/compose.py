@@ -1,0 +1,80 @@
+"""Compose the message that reports some notices of the outbox to one recipient."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from jobs.clock import now
+from jobs.news import news_of, page_link
+from jobs.settings import Settings
+from monitor.alerts import words
+from monitor.alerts.alert import AlertState
+from monitor.alerts.links import answer_link
+from monitor.alerts.message import Message
+from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_quiet
+from monitor.alerts.news import AlertNews
+from monitor.alerts.recipients import FILES
+from monitor.ledger.transaction import Transaction
+
+
+def compose(
+    t: Transaction, settings: Settings, notices: Sequence[Mapping[str, Any]], *, key: str | None
+) -> tuple[Message, dict[int, str]]:
+    """Compose one message.
+
+    Parameters
+    ----------
+    t : Transaction
+        Reads what the message is about, as it is now.
+    settings : Settings
+        Where pages and answers are served.
+    notices : sequence of mapping
+        Rows of the outbox with one message and kind.
+    key : str or None
+        Key for the links to answer; None: no links.
+
+    Returns
+    -------
+    Message
+        Its id is that of the rows. Its time is that of the first attempt; in a file the day of the notices, so that
+        the same night writes the same files.
+    dict
+        By id of the notice the day of the assessment that the message describes, where it describes one.
+
+    Raises
+    ------
+    MonitorError
+        What it is about cannot be read.
+    """
+    first = notices[0]
+    name, kind = first["message"], first["kind"]
+    moment = datetime.fromisoformat(first["first_tried"])
+    if first["channel"] == FILES:
+        moment = datetime.combine(datetime.fromisoformat(first["day"]).date(), time(), UTC)
+    if kind == "quiet":
+        return _quiet(settings, first["payload"], id=name, time=moment), {}
+    if kind != "alert" and all(row["kind"] == kind for row in notices):
+        return compose_operators(kind, [row["payload"] for row in notices], id=name, time=moment), {}
+    pictures = len(notices) == 1  # a digest shows none
+    news = [_with_link(news_of(t, settings, row, pictures=pictures), settings, row, key) for row in notices]
+    days = {row["id"]: one.assessment.as_of.isoformat() for row, one in zip(notices, news, strict=True)}
+    if len(news) > 1:
+        return compose_digest(news, id=name, time=moment, language=words.language_of(news[0].site)), days
+    earlier = t.first_message(first["alert"], channel=first["channel"], recipient=first["recipient"])
+    return compose_alert(news[0], id=name, time=moment, follows=earlier), days
+
+
+def _quiet(settings: Settings, payload: Mapping[str, Any], *, id: str, time: datetime) -> Message:
+    newest = date.fromisoformat(payload["newest"]) if payload["newest"] else None
+    language = payload["language"]
+    page = page_link(settings, None, language)
+    return compose_quiet(payload["sites"], newest, id=id, time=time, language=language, page=page)
+
+
+def _with_link(news: AlertNews, settings: Settings, row: Mapping[str, Any], key: str | None) -> AlertNews:
+    """News with the link by which the recipient can answer, if there is something to answer."""
+    if key is None or row["kind"] != "alert" or news.alert.state is AlertState.RESOLVED:
+        return news
+    expires = datetime.fromisoformat(now()) + timedelta(days=settings.answers.valid_days)
+    return replace(news, answer=answer_link(settings.answers.base_url, key, row["link"], expires))
