@@ -1,8 +1,8 @@
 """Logs on stderr, without secrets: lines for people on a terminal, JSON lines elsewhere.
 
 Tracebacks show no values of variables. Secrets are replaced in every line that this program or a library logs: values
-of environment variables that hold secrets, passwords in configured addresses, and what has the form of a secret
-(:func:`monitor.errors.redacted`).
+of environment variables that hold secrets, the parts of those that are addresses, passwords in configured addresses,
+and what has the form of a secret (:func:`monitor.errors.redacted`).
 """
 
 import json

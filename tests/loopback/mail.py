@@ -120,9 +120,7 @@ class MailServer:
     def __exit__(self, *_: object) -> None:
         if self._loop.is_closed():
             return
-        self._server.close()
-        self.close_connections()
-        self._run(self._cancel_all())
+        self._run(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
@@ -130,7 +128,11 @@ class MailServer:
     def _run(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
-    async def _cancel_all(self) -> None:
+    async def _stop(self) -> None:
+        self._server.close()
+        for session in self._sessions:
+            if session.transport is not None:
+                session.transport.abort()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()

@@ -14,7 +14,7 @@ from monitor.alerts.mail import as_mail, parse_address
 from monitor.errors import BadConfiguration
 from monitor.sites.names import without_invisible
 
-STEP_TIMEOUT: Final = 20.0
+STEP_TIMEOUT: Final = 30.0
 """Longest time without a byte from the server. [s]"""
 MAIL_DEADLINE: Final = 60.0
 """Longest time to connect, and to send one mail. [s]"""
@@ -87,10 +87,10 @@ class Smtp:
         """
         try:
             to = parse_address(recipient).addr_spec
-            content = as_mail(message, sender=self._sender, recipient=recipient).as_bytes()
         except ValueError as error:
             msg = f"recipient {without_invisible(recipient)[:100]!r}: {error}"
             raise Undeliverable(msg) from None
+        content = as_mail(message, sender=self._sender, recipient=recipient).as_bytes()
         smtp = self._connection()
         try:
             with self._time_limit(smtp):
