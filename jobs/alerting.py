@@ -69,10 +69,11 @@ def record_event(
         "snoozed_until": alert.snoozed_until and alert.snoozed_until.isoformat(), **details,
     }  # fmt: skip
     number = t.add_event(alert.id, event.value, entry, time=now(), link=link)
-    if event in REPORTED:
+    if event in REPORTED or event is AlertEvent.ESCALATED:
+        kind = "alert" if event in REPORTED else "escalation"
         payload = {"alert": to_json(alert), "event": event.value, "number": number}
         t.add_notice(
-            f"{alert.id}/{number}", "alert", payload, day=day.isoformat(), recipients=recipients, site=alert.site,
+            f"{alert.id}/{number}", kind, payload, day=day.isoformat(), recipients=recipients, site=alert.site,
             alert=alert.id,
         )  # fmt: skip
     return number

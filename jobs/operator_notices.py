@@ -1,10 +1,30 @@
-"""Notices to the operators that a night puts into the outbox: mass falls."""
+"""Notices to the operators that a night puts into the outbox: unanswered red alerts, silent sites, mass falls.
 
-from typing import NamedTuple
+Managers receive none of them.
+"""
 
+from collections.abc import Sequence
+from datetime import date
+from typing import Final, NamedTuple
+
+import structlog
+
+from jobs.alerting import NIGHT, address_book, record_event
+from jobs.records import from_json
+from jobs.settings import Settings
+from monitor.alerts.alert import Alert, AlertEvent
 from monitor.alerts.lifecycle import is_mass_fall
-from monitor.alerts.recipients import AddressBook
+from monitor.alerts.recipients import AddressBook, Recipient
+from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
+from monitor.sites.growing_season import GrowingSeason
+from monitor.sites.site import Site
+from monitor.verdict.assessment import AlertLevel
+
+log = structlog.get_logger()
+
+_CALLS: Final = frozenset({AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.WOKEN})
+"""Events that ask the manager for an answer."""
 
 
 class MassFall(NamedTuple):
@@ -28,3 +48,74 @@ def report_mass_fall(t: Transaction, fall: MassFall, messages: int, book: Addres
     """Notify the operators, once, that this number of messages of a mass fall is held."""
     payload = {**fall._asdict(), "messages": messages}
     t.add_notice(f"mass/{fall.day}", "mass_fall", payload, day=fall.day, recipients=book.of_operators())
+
+
+def notify_operators(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: date) -> None:
+    """Put notices about unanswered red alerts and silent sites into the outbox; without operators, only log them.
+
+    Parameters
+    ----------
+    settings, ledger
+        Settings and open ledger.
+    sites : sequence of Site
+        The sites of the night.
+    as_of : date
+        Day of the night.
+    """
+    operators = address_book(settings).of_operators()
+    with ledger.transaction() as t:
+        unanswered = _unanswered(t, {site.id for site in sites}, settings.alerts.escalate_days, as_of)
+        silent = _silent(t, sites, settings.alerts.silence_days, as_of)
+        if operators:
+            for alert in unanswered:
+                record_event(t, alert, AlertEvent.ESCALATED, day=as_of, by=NIGHT, recipients=operators)
+            for site, last_observed in silent.items():
+                _report_silence(t, site, last_observed, operators, as_of)
+    if (unanswered or silent) and not operators:
+        alerts, names = [alert.id for alert in unanswered], list(silent)
+        log.warning("no [operators] to notify", unanswered=alerts[:20], silent=names[:20], sites=len(names))
+
+
+def _unanswered(t: Transaction, sites: set[str], escalate_days: int, as_of: date) -> list[Alert]:
+    """Red alerts that nobody has reacted to for so long [day], and that were not escalated since.
+
+    An alert whose message is held is left out: the operators know of it, and the manager does not.
+    """
+    held = {row["alert"] for row in t.notices("held")}
+    due = []
+    for alert in (from_json(values, Alert) for values in t.alerts(["open"])):
+        if alert.level is not AlertLevel.RED or alert.site not in sites or alert.id in held:
+            continue
+        events = [event for event in t.events(alert.id) if event["kind"] in (*_CALLS, AlertEvent.ESCALATED)]
+        waits = events and events[-1]["kind"] != AlertEvent.ESCALATED
+        if waits and (as_of - date.fromisoformat(events[-1]["day"])).days >= escalate_days:
+            due.append(alert)
+    return due
+
+
+def _silent(t: Transaction, sites: Sequence[Site], silence_days: int, as_of: date) -> dict[str, date | None]:
+    """Sites without an accepted scene for so long [day], each with the day of its newest one; None: it has none at all.
+
+    Only days in the growing season of a site count, and none before its start, when nobody expects a verdict. A site
+    that is still too early counts: its verdict will rest on the scenes of now. One without any scene counts from the
+    day on which it was registered.
+    """
+    latest, episodes = t.latest_assessments(), t.all_episodes()
+    silent: dict[str, date | None] = {}
+    for site in sites:
+        written = latest[site.id][2]["last_observed"] if site.id in latest else None
+        last_observed = None if written is None else date.fromisoformat(written)
+        since = last_observed or date.fromisoformat(episodes[site.id][0]["opened"][:10])
+        if GrowingSeason.of(site).count_days(max(since, site.start), as_of) >= silence_days:
+            silent[site.id] = last_observed
+    return silent
+
+
+def _report_silence(
+    t: Transaction, site: str, last_observed: date | None, operators: Sequence[Recipient], as_of: date
+) -> None:
+    """Notify the operators of the silence of a site, once until it has a scene again."""
+    written = last_observed and last_observed.isoformat()
+    payload = {"site": site, "last_observed": written, "days": (as_of - last_observed).days if last_observed else None}
+    event = f"silence/{site}/{written or 'never'}"
+    t.add_notice(event, "silence", payload, day=as_of.isoformat(), recipients=operators, site=site)

@@ -23,6 +23,7 @@ from jobs.ingest import observation_series, record_observations, site_result, up
 from jobs.installation import open_ledger, selected_sites
 from jobs.judging import judge
 from jobs.lock import Lock, hold_lock
+from jobs.operator_notices import notify_operators
 from jobs.outbox import answer_key, send
 from jobs.pages import publish
 from jobs.quiet import add_quiet_notices
@@ -117,6 +118,7 @@ def night(
         state = _Night(settings=settings, ledger=ledger, run=run, as_of=as_of, rain=rain, constants=constants)
         sent = _update_and_assess(state, sources, sites, compute, progress)
         _calibrate_and_assess(state, every_site, lock)
+        notify_operators(settings, ledger, sites, as_of=as_of)
         if not only:
             with ledger.transaction() as t:
                 add_quiet_notices(t, settings, every_site, day=as_of)

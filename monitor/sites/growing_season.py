@@ -62,6 +62,12 @@ class GrowingSeason(NamedTuple):
         season, position = self.locate(np.array([day], "datetime64[D]").astype(np.int64))
         return int(season[0]), int(position[0])
 
+    def count_days(self, after: date, until: date) -> int:
+        """Number of days in a season after one date and up to another."""
+        first, last = (np.datetime64(day, "D").astype(np.int64) for day in (after, until))
+        _, position = self.locate(np.arange(first + 1, last + 1))
+        return int((position <= self.length).sum())
+
     def last_ended(self, day: date) -> tuple[int, date]:
         """The last season that had ended before a date, and the last day of that season."""
         season, position = self.locate_date(day)

@@ -18,29 +18,19 @@ from monitor.alerts.lifecycle import (
     resolve,
     snooze,
 )
-from monitor.verdict.assessment import AlertLevel, Assessment, Status
+from monitor.verdict.assessment import AlertLevel, Status
+from tests.alerts.nights import assessment
 
 FIRST = date(2026, 6, 1)
 NONE, WATCH, RED = AlertLevel.NONE, AlertLevel.WATCH, AlertLevel.RED
-NUMBERS = dict.fromkeys(
-    ("probability", "theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "expected", "cover",
-     "control_cover", "e_failure", "hectares", "hectares_failing")
-)  # fmt: skip
 
 
 def day(number):
     return FIRST + timedelta(days=number)
 
 
-def assessed(number, level, *, status=None, rule="failure", scene=None, n_scenes=None):
-    """Assessment of a night; its newest scene is of the same day unless `scene` is the number of another one."""
-    scene = number if scene is None else scene
-    status = status or (Status.ON_TRACK if level is NONE else Status.FAILING)
-    return Assessment(
-        site="lowood", as_of=day(number), last_observed=day(scene), status=status, alert=level,
-        alert_rule=None if level is NONE else rule, n_scenes=100 + scene if n_scenes is None else n_scenes, n_pre=3,
-        reasons=(), **NUMBERS,
-    )  # fmt: skip
+def assessed(number, level, *, scene=None, **more):
+    return assessment(day(number), level, scene=None if scene is None else day(scene), **more)
 
 
 class Story:
@@ -149,7 +139,7 @@ def test_forty_nights_of_cloud_neither_open_nor_confirm_nor_resolve():
 def test_a_cloudy_month_after_one_clear_night_does_not_resolve():
     story = Story().nights(WATCH, NONE).cloudy(60)
     assert story.events == [OPENED]
-    late = assessed(story.number + 1, NONE, scene=5, n_scenes=200)  # a scene of long ago that arrived late
+    late = assessed(story.number + 1, NONE, scene=5, n_scenes=10**6)  # a scene of long ago that arrived late
     story.take(late)
     assert story.events == [OPENED], "it confirms nothing about the last month"
 

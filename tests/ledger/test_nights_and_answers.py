@@ -23,7 +23,8 @@ from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
 from monitor.sites.site import Plan, Site
-from monitor.verdict.assessment import AlertLevel, Assessment, Status
+from monitor.verdict.assessment import AlertLevel, Status
+from tests.alerts.nights import assessment
 
 NONE, WATCH, RED = AlertLevel.NONE, AlertLevel.WATCH, AlertLevel.RED
 ORDER = {NONE: 0, WATCH: 1, RED: 2}
@@ -33,18 +34,6 @@ TO = [Recipient("post", "li@example.org")]
 PLAN = Plan(A=0.2, k=0.5, L=1.0, too_early_years=2.0)
 SITE = Site(id="lowood", name="Low Wood", geometry=box(100, 36, 100.01, 36.01), start=date(2021, 4, 1), biome="loess",
             intervention="planting", hectares=90.0, plan=PLAN, version="v1")  # fmt: skip
-NUMBERS = dict.fromkeys(
-    ("probability", "theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "expected", "cover",
-     "control_cover", "e_failure", "hectares", "hectares_failing")
-)  # fmt: skip
-
-
-def assessment(day, level, *, alert_rule="failure", status=Status.FAILING, scene=None, n_scenes=None):
-    scene = scene or day
-    return Assessment(
-        site="lowood", as_of=day, last_observed=scene, status=status, alert=level, n_pre=3, reasons=(),
-        alert_rule=None if level is NONE else alert_rule, n_scenes=n_scenes or scene.toordinal(), **NUMBERS,
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -128,9 +117,7 @@ class NightsAndPeople(RuleBasedStateMachine):
         if sky != "cloud":
             self.scene, self.n_scenes = max(self.scene, self.day - timedelta(days=lag)), self.n_scenes + 1
         status = Status.INSUFFICIENT_DATA if sky == "insufficient" else Status.FAILING
-        verdict = assessment(
-            self.day, level, alert_rule=alert_rule, status=status, scene=self.scene, n_scenes=self.n_scenes
-        )
+        verdict = assessment(self.day, level, rule=alert_rule, status=status, scene=self.scene, n_scenes=self.n_scenes)
         alerts = self.alerts()
         with self.ledger.transaction() as t:
             if not t.is_current("lowood"):
