@@ -16,6 +16,7 @@ from jobs.commands.calibrate import calibrate
 from jobs.commands.demo import demo
 from jobs.commands.doctor import doctor
 from jobs.commands.explain import explain
+from jobs.commands.failed_night import notify_failed_night
 from jobs.commands.programme import programme
 from jobs.commands.restore import restore
 from jobs.commands.serve import serve
@@ -35,6 +36,7 @@ for command in COMMANDS:
     app.command()(command)
 alerts.app.command("outbox")(outbox.alerts_outbox)
 alerts.app.command("release")(outbox.alerts_release)
+notify.app.command("failed-night")(notify_failed_night)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(notify.app, name="notify")
 app.add_typer(sites.app, name="sites")

@@ -53,8 +53,8 @@ url = "sqlite:///regrowth.db"
 root = "."
 """
 OUTPUT_NAMES = (
-    "store", "sites", "messages", "index.html", "index.zh.html", "status.json", "sites.parquet", "truth.json",
-    "sites.geojson", "regrowth.toml", "regrowth.db", "regrowth.db-wal", "regrowth.db-shm",
+    "store", "sites", "messages", "metrics.prom", "index.html", "index.zh.html", "status.json", "sites.parquet",
+    "truth.json", "sites.geojson", "regrowth.toml", "regrowth.db", "regrowth.db-wal", "regrowth.db-shm",
 )  # fmt: skip
 """Files and folders that a demonstration creates."""
 

@@ -6,7 +6,8 @@ The stages of a night are in :mod:`jobs.pipeline`.
 """
 
 from datetime import date, datetime
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -14,6 +15,10 @@ from jobs import console
 from jobs.clock import today
 from jobs.exits import Exit
 from jobs.kernel_cache import choose_cache
+from monitor.errors import BadConfiguration
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
 
 LANDSAT_1_LAUNCH = date(1972, 7, 23)
 """No night is run for an earlier day: no satellite observed the land."""
@@ -36,33 +41,60 @@ def run(
     from jobs.settings import load
 
     day = as_of.date() if as_of else today()
+    if dry_run:
+        _check_day(day)
+        _dry_run(load(config), day, site or [], as_json=as_json)
+    from jobs.night_report import reported
+
+    try:
+        settings = load(config)
+    except BadConfiguration as error:
+        _report_unreadable(config, day, error)
+    with reported(settings, day) as report:
+        _check_day(day)
+        console.fail_if_locked(settings.store.root)
+        choose_cache(settings.store.root)
+        from jobs.pipeline import exit_status, night
+
+        with console.progress("sites") as progress:
+            manifest = report.manifest = night(settings, as_of=day, only=site or [], progress=progress)
+        if as_json:
+            names = ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed")
+            console.print_json({name: manifest[name] for name in names})
+        else:
+            _print_manifest(manifest)
+        raise typer.Exit(exit_status(manifest))
+
+
+def _check_day(day: date) -> None:
     if day > today():
         msg = f"{day} is in the future; a night cannot run ahead of the scenes"
         raise typer.BadParameter(msg, param_hint="--as-of")
     if day < LANDSAT_1_LAUNCH:
         msg = f"{day} is before {LANDSAT_1_LAUNCH}, the launch of Landsat 1, the first satellite to observe the land"
         raise typer.BadParameter(msg, param_hint="--as-of")
-    settings = load(config)
-    if not dry_run:
-        console.fail_if_locked(settings.store.root)
-        choose_cache(settings.store.root)
-    from jobs.pipeline import exit_status, night, plan
 
-    if dry_run:
-        planned = plan(settings, as_of=day, only=site or [])
-        (console.print_json if as_json else _print_plan)(planned)
-        nothing_possible = not (planned["sites"] or planned["deferred"])
-        failure = Exit.CONFIGURATION if nothing_possible else Exit.SOME_FAILED
-        raise typer.Exit(failure if planned["failed"] else Exit.DONE)
-    console.stop_on_sigterm()
-    with console.progress("sites") as report:
-        manifest = night(settings, as_of=day, only=site or [], progress=report)
-    if as_json:
-        names = ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed")
-        console.print_json({name: manifest[name] for name in names})
-    else:
-        _print_manifest(manifest)
-    raise typer.Exit(exit_status(manifest))
+
+def _dry_run(settings: "Settings", day: date, only: list[str], *, as_json: bool) -> NoReturn:
+    from jobs.pipeline import plan
+
+    planned = plan(settings, as_of=day, only=only)
+    (console.print_json if as_json else _print_plan)(planned)
+    nothing_possible = not (planned["sites"] or planned["deferred"])
+    failure = Exit.CONFIGURATION if nothing_possible else Exit.SOME_FAILED
+    raise typer.Exit(failure if planned["failed"] else Exit.DONE)
+
+
+def _report_unreadable(config: Path | None, day: date, error: BadConfiguration) -> NoReturn:
+    """Report that the configuration is invalid, by the sections that are not."""
+    from jobs.night_report import reported
+    from jobs.settings import load_readable
+
+    readable = load_readable(config)
+    if readable is not None:
+        with reported(readable, day, readable=False):
+            raise error
+    raise error
 
 
 def _print_plan(planned: dict[str, Any]) -> None:

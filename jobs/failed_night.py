@@ -1,0 +1,239 @@
+"""Report a failed night to the operators: one message a night, however often it is run.
+
+A night reports its own failure (:mod:`jobs.night_report`). ``regrowth notify failed-night`` does it for a night that
+was killed. The message waits in the outbox and is sent at once; what is not delivered is sent by the next night, under
+the same id. If the ledger cannot be written, the message is sent without it, and a file in the root of the stores
+records that.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from jobs.alerting import address_book
+from jobs.channels import Channels, open_channels
+from jobs.clock import now, today
+from jobs.exits import Exit
+from jobs.installation import open_ledger
+from jobs.lock import hold_lock
+from jobs.logs import redacted
+from jobs.outbox import message_id
+from jobs.settings import Settings
+from monitor.alerts.channels.channel import Undeliverable
+from monitor.alerts.messages import compose_operators
+from monitor.errors import MonitorError
+from monitor.ledger.ledger import Ledger
+from monitor.ledger.transaction import Transaction
+
+log = structlog.get_logger()
+
+KIND: Final = "failed_night"
+KILLED: Final = 137
+"""Exit status that a shell shows for a process that was killed by SIGKILL."""
+RECENT: Final = timedelta(hours=16)
+"""A night that ended longer ago is not the one that has just failed, since nights are a day apart."""
+MAX_FAILED_SITES: Final = 20
+"""Number of failed sites that a message names."""
+MAX_ERROR_LETTERS: Final = 1000
+DIRECT_REPORT: Final = ".failed-night"
+"""File in the root of the stores: the event that was last reported without the ledger."""
+
+type Payload = Mapping[str, Any]
+
+
+class Delivery(NamedTuple):
+    """What became of the message to one operator."""
+
+    channel: str
+    recipient: str
+    error: str | None
+    """None: it was delivered."""
+
+
+def failed_night(
+    as_of: str, status: int, *, error: str | None = None, manifest: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """What to report of a night to the operators; None if it did not fail.
+
+    A night failed if it ended with any status but 0, 10 and 64. One that ended with 10 failed if a site failed, a page
+    was not written, or something in the registry could not be applied; not if messages or deferred sites only wait.
+
+    Parameters
+    ----------
+    as_of : str
+        Day of the night, ISO 8601.
+    status : int
+        Its exit status.
+    error : str, optional
+        What ended it; None: it ran to its end.
+    manifest : mapping, optional
+        Of a night that ran to its end.
+
+    Returns
+    -------
+    dict or None
+        ``as_of, status, error, failed, n_failed, n_deferred, messages_waiting``.
+    """
+    manifest = manifest or {}
+    failed = [site for site in manifest.get("sites", ()) if site["state"] == "failed"]
+    to_correct = _to_correct(manifest)
+    if status in (Exit.DONE, Exit.USAGE) or (status == Exit.SOME_FAILED and not failed and not to_correct):
+        return None
+    text = error or "; ".join(to_correct) or None
+    return {
+        "as_of": as_of,
+        "status": status,
+        "error": None if text is None else redacted(text)[:MAX_ERROR_LETTERS],
+        "failed": [
+            {"site": site["site"], "error": redacted(site["error"] or "")} for site in failed[:MAX_FAILED_SITES]
+        ],
+        "n_failed": len(failed),
+        "n_deferred": sum(site["state"] == "deferred" for site in manifest.get("sites", ())),
+        "messages_waiting": manifest.get("messages_waiting", 0),
+    }
+
+
+def _to_correct(manifest: Mapping[str, Any]) -> list[str]:
+    """What a person must correct, apart from failed sites."""
+    registry = manifest.get("registry", {})
+    sentences = (
+        list(registry.get("said", ())) if any(registry.get(k) for k in ("error", "refused", "start_edited")) else []
+    )
+    pages = manifest.get("pages_failed") or {}
+    return [*sentences[:5], *(f"page of {site} not written: {why}" for site, why in list(pages.items())[:3])]
+
+
+def event_of(payload: Payload) -> str:
+    """Event of a failed night in the outbox: one a night."""
+    return f"night/{payload['as_of']}"
+
+
+def queue(t: Transaction, settings: Settings, payload: Payload) -> None:
+    """Put the message into the outbox, unless this night is in it already."""
+    t.add_notice(
+        event_of(payload), KIND, dict(payload), day=payload["as_of"], recipients=address_book(settings).of_operators()
+    )
+
+
+def deliver(settings: Settings, ledger: Ledger, payload: Payload) -> list[Delivery]:
+    """Send the message of a night, if it waits in the outbox; what is not delivered waits for the next night."""
+    with ledger.transaction() as t:
+        rows = [row for row in t.notices("waiting") if row["event"] == event_of(payload)]
+        for row in rows:
+            row |= {"message": row["message"] or message_id([row]), "first_tried": row["first_tried"] or now()}
+            tried = {"message": row["message"], "first_tried": row["first_tried"], "attempts": row["attempts"] + 1}
+            t.change_notices([row["id"]], **tried)
+    deliveries = []
+    for row, (answer, error) in zip(rows, _send(settings, rows), strict=True):
+        deliveries.append(Delivery(row["channel"], row["recipient"], None if error is None else answer))
+        if error is None:
+            change = {"state": "sent", "sent": now(), "error": answer}
+        else:
+            change = {"state": "dead" if isinstance(error, Undeliverable) else "waiting", "error": answer}
+        with ledger.transaction() as t:
+            t.change_notices([row["id"]], **change)
+    return deliveries
+
+
+def deliver_directly(settings: Settings, payload: Payload, *, marker: bool = True) -> list[Delivery]:
+    """Send the message of a night without the ledger, under the id that it would have in the outbox.
+
+    `marker`: a file in the root of the stores records it, so that it is sent once.
+    """
+    if marker and was_sent_directly(settings, payload):
+        return []
+    event = event_of(payload)
+    rows: list[dict[str, Any]] = [
+        {"event": event, "channel": channel, "recipient": address, "payload": payload, "first_tried": now()}
+        for channel, address in address_book(settings).of_operators()
+    ]
+    rows = [row | {"message": message_id([row])} for row in rows]
+    deliveries = [
+        Delivery(row["channel"], row["recipient"], None if error is None else answer)
+        for row, (answer, error) in zip(rows, _send(settings, rows), strict=True)
+    ]
+    if marker and any(delivery.error is None for delivery in deliveries):
+        try:
+            (settings.store.root / DIRECT_REPORT).write_text(event, encoding="utf-8")
+        except OSError:
+            log.warning("the report of the failed night may be repeated: no file can be written", folder="[store] root")
+    return deliveries
+
+
+def was_sent_directly(settings: Settings, payload: Payload) -> bool:
+    """Whether the message of a night was sent without the ledger."""
+    try:
+        return (settings.store.root / DIRECT_REPORT).read_text(encoding="utf-8") == event_of(payload)
+    except (OSError, ValueError):
+        return False
+
+
+def report_last_night(settings: Settings, *, status: int = KILLED, why: str) -> tuple[Payload | None, list[Delivery]]:
+    """Report the night that has just failed, unless it has reported itself.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    status : int
+        Exit status of a night that left none in the ledger.
+    why : str
+        What ended such a night.
+
+    Returns
+    -------
+    payload, deliveries
+        What is reported, None if the last night did not fail; and what became of the messages that were not delivered
+        before.
+
+    Raises
+    ------
+    TryLater
+        A run holds the lock.
+    """
+    with hold_lock(settings.store.root, "the report of a failed night"):
+        try:
+            with open_ledger(settings) as ledger:
+                with ledger.transaction() as t:
+                    payload = _last_night(t, status, why)
+                    if payload is None or was_sent_directly(settings, payload):
+                        return payload, []
+                    queue(t, settings, payload)
+                return payload, deliver(settings, ledger, payload)
+        except MonitorError as error:
+            payload = failed_night(today().isoformat(), status, error=f"{why}; {error}")
+            assert payload is not None
+            return payload, deliver_directly(settings, payload)
+
+
+def _last_night(t: Transaction, status: int, why: str) -> Payload | None:
+    """What is to be reported of the last night; records that it ended, if it left no exit status."""
+    night = t.newest_night()
+    if night is not None and night["finished"] is None:
+        t.end_run(night["id"], status=status, error=why, now=now())
+        return failed_night(night["as_of"], status, error=why)
+    if night is None or datetime.now(UTC) - datetime.fromisoformat(night["finished"]) > RECENT:
+        return failed_night(today().isoformat(), status, error=f"{why}; it left no trace in the ledger")
+    return failed_night(night["as_of"], night["status"], error=night["error"], manifest=night["manifest"])
+
+
+def _send(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Exception | None]]:
+    """For each row what the receiver answered, or why the message was not delivered, with the error."""
+    results: list[tuple[str, Exception | None]] = []
+    with open_channels(settings) as channels:
+        for row in rows:
+            try:
+                results.append((_send_one(channels, row), None))
+            except Exception as error:  # noqa: BLE001 - one channel must not stop the others
+                answer = redacted(str(error) if isinstance(error, MonitorError) else f"{type(error).__name__}: {error}")
+                log.warning("failed night not reported", channel=row["channel"], error=answer)
+                results.append((answer, error))
+    return results
+
+
+def _send_one(channels: Channels, row: Mapping[str, Any]) -> str:
+    moment = datetime.fromisoformat(row["first_tried"]).astimezone(UTC)
+    message = compose_operators(KIND, [row["payload"]], id=row["message"], time=moment)
+    return channels[row["channel"]].send(message, row["recipient"])

@@ -1,0 +1,134 @@
+"""What is done at the end of a night, however it ends: record it, notify the operators, write the metrics.
+
+Nothing here changes the exit status of the night, hides its error, or holds it up for long. Heavy libraries are
+imported at the end: a night that cannot start must not take seconds to say so.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from jobs import console
+from jobs.clock import now
+from jobs.exits import Exit
+from jobs.heartbeat import Heartbeat
+from jobs.lock import Locked, hold_lock
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+    from monitor.ledger.ledger import Ledger
+
+log = structlog.get_logger()
+
+NIGHT_LOCKS: Final = ("a night", "a run that is starting")
+"""Holders of the lock beside which a second night is no failure: the first one is at work."""
+STOPPED_LEDGER_WAIT: Final = 3
+"""Longest time that the report of a stopped night waits for the ledger, which the night itself may hold. [s]"""
+
+
+@dataclass
+class NightReport:
+    """What is known of a night while it runs."""
+
+    settings: "Settings"
+    as_of: date
+    readable: bool
+    """Whether the whole configuration was read; otherwise ledger and outputs are unknown."""
+    heartbeat: Heartbeat
+    manifest: dict[str, Any] | None = None
+    """Set when the night ran to its end."""
+    began: str = field(default_factory=now)
+    _began_monotonic: float = field(default_factory=time.monotonic)
+    _ended: bool = False
+
+    def end(self, error: BaseException | None, *, stopped: bool = False) -> None:
+        """Report how the night ended, once; `stopped`: by a signal, while it holds its locks."""
+        if self._ended:
+            return
+        self._ended = True
+        status = Exit.STOPPED if stopped else Exit.DONE if error is None else console.exit_status_of(error)
+        text = "stopped by a signal" if status == Exit.STOPPED else console.error_line(error) if error else None
+        beside_a_night = isinstance(error, Locked) and error.holder.startswith(NIGHT_LOCKS)
+        _attempt(lambda: self.heartbeat.end(status))
+        if beside_a_night or status == Exit.USAGE:
+            return
+        _attempt(lambda: self._report(status, text, stopped=stopped))
+
+    def _report(self, status: int, error: str | None, *, stopped: bool) -> None:
+        from jobs.failed_night import deliver_directly, failed_night
+        from jobs.installation import open_ledger
+        from jobs.metrics import NightOutcome, write_metrics
+
+        payload = failed_night(self.as_of.isoformat(), status, error=error, manifest=self.manifest)
+        if not self.readable:
+            if payload is not None:
+                _attempt(lambda: deliver_directly(self.settings, payload, marker=False))
+            return
+        outcome = NightOutcome(status=status, began=self.began, seconds=time.monotonic() - self._began_monotonic)
+        try:
+            with open_ledger(self.settings, lock_wait=STOPPED_LEDGER_WAIT if stopped else None) as ledger:
+                self._record(ledger, status, error)
+                if payload is not None:
+                    _queue_and_deliver(self.settings, ledger, payload, locked=stopped)
+                _attempt(lambda: write_metrics(self.settings, ledger, outcome))
+        except Exception as problem:  # noqa: BLE001 - whatever it is, it must not hide the error of the night
+            log.warning("the end of the night was not recorded in the ledger", error=str(problem))
+            if payload is not None:
+                _attempt(lambda: deliver_directly(self.settings, payload))
+            _attempt(lambda: write_metrics(self.settings, None, outcome))
+
+    def _record(self, ledger: "Ledger", status: int, error: str | None) -> None:
+        """Store how the night ended, unless it did so itself."""
+        with ledger.transaction() as t:
+            night = t.newest_night()
+            if night is None or night["started"] < self.began:
+                run = f"night-{self.as_of}-{os.urandom(4).hex()}"
+                t.begin_run(run, "night", self.as_of.isoformat(), now=self.began)
+            elif night["finished"] is None:
+                run = night["id"]
+            else:
+                return
+            t.end_run(run, status=status, error=error, now=now())
+
+
+def _queue_and_deliver(settings: "Settings", ledger: "Ledger", payload: dict[str, Any], *, locked: bool) -> None:
+    from jobs.failed_night import deliver, queue
+
+    with ledger.transaction() as t:
+        queue(t, settings, payload)
+    if locked:
+        deliver(settings, ledger, payload)
+        return
+    try:
+        with hold_lock(settings.store.root, "the report of a failed night"):
+            deliver(settings, ledger, payload)
+    except Locked as error:  # the other run sends it
+        log.info("the report of the failed night waits in the outbox", why=str(error))
+
+
+def _attempt(step: Callable[[], object]) -> None:
+    """Do one step of a report; an error is logged, since it must not hide that of the night."""
+    try:
+        step()
+    except Exception:
+        log.exception("a step of the report of the night failed; the night itself is unaffected")
+
+
+@contextmanager
+def reported(settings: "Settings", as_of: date, *, readable: bool = True) -> Iterator[NightReport]:
+    """Report the night that runs in the ``with`` block; its error or exit passes on."""
+    report = NightReport(settings, as_of, readable, Heartbeat(settings.heartbeat))
+    report.heartbeat.start()
+    console.stop_on_sigterm(lambda: report.end(None, stopped=True))
+    try:
+        yield report
+    except BaseException as error:
+        report.end(error)
+        raise
+    report.end(None)

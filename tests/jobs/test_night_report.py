@@ -1,0 +1,447 @@
+"""A failed night reaches the operators once, the heartbeat says how each night ended, and neither disturbs a night."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import main
+from jobs.exits import Exit
+from jobs.failed_night import DIRECT_REPORT, failed_night
+from jobs.lock import hold_lock
+from jobs.settings import load
+from monitor.errors import BadConfiguration, BadData, TryLater
+from monitor.ledger.ledger import Ledger
+from tests.loopback.mail import MailServer
+from tests.loopback.receivers import Receiver
+
+DAY = "2018-09-30"
+SECRET = "0f9b3c5e-canary-4d1a"
+CHILD = Path(__file__).with_name("killed_night.py")
+
+
+@pytest.fixture
+def post():
+    with MailServer() as server:
+        yield server
+
+
+@pytest.fixture
+def beats():
+    with Receiver() as server:
+        yield server
+
+
+@pytest.fixture
+def configure(installation):
+    """Append to the configuration."""
+
+    def append(*sections):
+        with installation.config.open("a", encoding="utf-8") as file:
+            file.write("\n" + "\n".join(sections) + "\n")
+
+    return append
+
+
+def heartbeat(server):
+    return f'[heartbeat]\nurl = "http://{server.host}/{SECRET}"\nallow_hosts = ["{server.host}"]'
+
+
+def operators(post):
+    return (
+        f'[channels.mail]\nkind = "smtp"\nhost = "{post.host}"\nport = {post.port}\nstarttls = false\n'
+        'sender = "regrowth@example.org"\n[operators]\nchannels = ["mail"]\nemail = "ops@example.org"\n'
+    )
+
+
+@pytest.fixture
+def run(installation, capsys):
+    """Run a night as a scheduler does; returns exit status and what it wrote on stderr."""
+
+    def _run(*options, day=DAY):
+        with pytest.raises(SystemExit) as left:
+            main(["run", "--config", str(installation.config), "--as-of", day, *options])
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return left.value.code, capsys.readouterr().err
+
+    return _run
+
+
+@pytest.fixture
+def notify(installation, capsys):
+    def _notify():
+        with pytest.raises(SystemExit) as left:
+            main(["notify", "failed-night", "--config", str(installation.config)])
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return left.value.code, capsys.readouterr().out
+
+    return _notify
+
+
+@pytest.fixture
+def nights(monkeypatch):
+    """Replace the stages of a night by a result or an error."""
+
+    def replace(states=(), error=None, **manifest):
+        sites = [
+            {
+                "site": f"s{number}", "state": state, "status": "on_track", "alert": "none", "scenes_new": [],
+                "error": None if state == "done" else f"site 's{number}': the store is broken",
+            }
+            for number, state in enumerate(states)
+        ]  # fmt: skip
+        whole = {"run": "r", "as_of": DAY, "sites": sites, "registry": {"said": []}, "messages_waiting": 0,
+                 "pages_failed": {}, **manifest}  # fmt: skip
+
+        def night(*_, **__):
+            if error is not None:
+                raise error
+            return whole
+
+        monkeypatch.setattr("jobs.pipeline.night", night)
+
+    return replace
+
+
+def paths(server):
+    return [request.path for request in server.requests]
+
+
+@pytest.mark.parametrize(
+    ("states", "error", "status"),
+    [
+        (["done", "done"], None, Exit.DONE),
+        (["done", "failed"], None, Exit.SOME_FAILED),
+        (["done", "deferred"], None, Exit.SOME_FAILED),
+        (["failed"], None, Exit.ALL_FAILED),
+        (["deferred"], None, Exit.TRY_LATER),
+        ([], BadData("there is no site"), Exit.BAD_DATA),
+        ([], RuntimeError("never seen before"), Exit.BUG),
+        ([], TryLater("the scheduler is down"), Exit.TRY_LATER),
+        ([], BadConfiguration("wrong credentials"), Exit.CONFIGURATION),
+        ([], KeyboardInterrupt(), Exit.STOPPED),
+    ],
+)
+def test_the_heartbeat_starts_and_ends_with_the_exit_status(beats, configure, run, nights, states, error, status):
+    configure(heartbeat(beats))
+    nights(states, error)
+    assert run()[0] == status
+    end = f"/{SECRET}" if status == 0 else f"/{SECRET}/fail?exit_status={int(status)}"
+    assert paths(beats) == [f"/{SECRET}/start", end]
+    assert {request.method for request in beats.requests} == {"GET"}
+
+
+def test_only_a_night_pings_not_a_dry_run(beats, configure, run):
+    configure(heartbeat(beats))
+    assert run("--dry-run")[0] == Exit.DONE
+    assert beats.requests == []
+
+
+def test_a_night_ahead_of_time_is_a_failure_to_the_heartbeat_and_no_message(beats, post, configure, run):
+    configure(heartbeat(beats), operators(post))
+    assert run(day="2199-01-01")[0] == Exit.USAGE
+    assert paths(beats)[-1] == f"/{SECRET}/fail?exit_status=64"
+    assert post.mails == []
+
+
+def test_a_configuration_that_is_wrong_elsewhere_still_pings_and_reaches_the_operators(beats, post, configure, run):
+    configure(heartbeat(beats), operators(post), "[stroe]\nroot = 'x'")
+    status, said = run()
+    assert (status, len(said.splitlines())) == (Exit.CONFIGURATION, 1)
+    assert paths(beats) == [f"/{SECRET}/start", f"/{SECRET}/fail?exit_status=78"]
+    (mail,) = post.mails
+    assert "'stroe'" in mail.text
+
+
+@contextmanager
+def silent():
+    """A server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held, stop = [], threading.Event()
+
+        def accept():
+            server.settimeout(0.1)
+            while not stop.is_set():
+                try:
+                    held.append(server.accept()[0])
+                except TimeoutError:
+                    continue
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        stop.set()
+        thread.join()
+        for connection in held:
+            connection.close()
+
+
+@pytest.mark.parametrize("status", [Exit.DONE, Exit.BAD_DATA])
+def test_a_heartbeat_address_that_never_answers_delays_a_night_by_less_than_5_s(configure, run, nights, status):
+    nights(["done"], None if status == Exit.DONE else BadData("no site"))
+    run()  # imports
+    with silent() as host:
+        configure(f'[heartbeat]\nurl = "http://{host}/{SECRET}"\nallow_hosts = ["{host}"]')
+        begun = time.monotonic()
+        left, said = run()
+        assert time.monotonic() - begun < 5
+    assert left == status
+    assert said.count("heartbeat not delivered") == 1
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("fault", ["dead", "refused", "redirect", "error", "drip", "closes"])
+def test_a_heartbeat_address_that_fails_changes_nothing_and_is_logged_once_by_its_host(
+    beats, configure, run, nights, fault
+):
+    nights(["done"])
+    host = beats.host
+    if fault == "dead":
+        beats.__exit__()
+    elif fault == "redirect":
+        beats.redirect("http://127.0.0.1:1/elsewhere")
+    elif fault == "error":
+        beats.answer(500)
+    elif fault == "drip":
+        beats.drip(seconds=0.2)
+    elif fault == "closes":
+        beats.close_connection()
+    allowed = "" if fault == "refused" else f'allow_hosts = ["{host}"]'
+    configure(f'[heartbeat]\nurl = "http://{host}/{SECRET}"\n{allowed}')
+    begun = time.monotonic()
+    left, said = run()
+    assert (left, said.count("heartbeat not delivered")) == (Exit.DONE, 1)
+    assert time.monotonic() - begun < 6
+    assert SECRET not in said
+    assert "127.0.0.1" in said
+    if fault == "refused":
+        assert beats.requests == []
+        assert "[heartbeat]" in said
+
+
+def test_a_night_whose_sites_failed_is_one_message_however_often_it_runs(post, configure, run, nights):
+    configure(operators(post))
+    nights(["failed", "done", "deferred"], messages_waiting=2)
+    assert run()[0] == Exit.SOME_FAILED
+    (mail,) = post.mails
+    assert mail.recipients == ["ops@example.org"]
+    assert "s0" in mail.text
+    assert "the store is broken" in mail.text
+    assert "status 10" in mail.text
+    assert "状态 10" in mail.text
+    nights([], BadData("something else"))
+    assert run()[0] == Exit.BAD_DATA
+    assert run()[0] == Exit.BAD_DATA
+    assert len(post.mails) == 1
+    run(day="2018-10-01")
+    assert len(post.mails) == 2
+    assert "something else" in post.mails[1].text
+
+
+@pytest.mark.parametrize(
+    ("manifest", "failed"),
+    [
+        ({"states": ["done"], "messages_waiting": 3}, False),
+        ({"states": ["done", "deferred"]}, False),
+        ({"states": ["done"], "pages_failed": {"s0": "no room"}}, True),
+        ({"states": ["done"], "registry": {"said": ["s9 was refused"], "refused": ["s9"]}}, True),
+    ],
+    ids=["messages wait", "some deferred", "a page", "the registry"],
+)
+def test_what_only_waits_is_no_failed_night(post, configure, run, nights, manifest, failed):
+    configure(operators(post))
+    nights(**manifest)
+    assert run()[0] == Exit.SOME_FAILED
+    assert len(post.mails) == failed
+
+
+def test_a_second_run_beside_a_night_is_no_failed_night_beside_a_backup_it_is(post, configure, run, installation):
+    configure(operators(post))
+    with hold_lock(installation.root / "store", "a night"):
+        assert run()[0] == Exit.TRY_LATER
+    assert post.mails == []
+    with hold_lock(installation.root / "store", "a backup"):
+        status, said = run()
+    assert status == Exit.TRY_LATER
+    assert "held by a backup" in said.splitlines()[-1]
+    with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.reading() as t:
+        (notice,) = t.notices("waiting")  # the holder of the lock, or the next night, sends it
+    assert "held by a backup" in notice["payload"]["error"]
+
+
+def test_an_operator_who_cannot_be_reached_gets_it_from_the_next_night_under_the_same_id(
+    post, configure, run, nights, installation
+):
+    from jobs.installation import open_ledger
+    from jobs.outbox import send
+
+    configure(operators(post))
+    post.drop_after_data(times=1)
+    nights([], BadData("no site"))
+    assert run()[0] == Exit.BAD_DATA
+    assert post.mails == []
+    settings = load(installation.config)
+    with open_ledger(settings) as ledger:
+        assert send(settings, ledger).sent == 1
+    assert post.mails[0].id == post.attempts[0].id
+    assert "no site" in post.mails[0].text
+
+
+@pytest.mark.parametrize("ledger", ["no ledger", "a directory", "wrong stores"])
+def test_without_a_ledger_the_message_is_sent_directly_once(post, configure, run, installation, ledger):
+    configure(operators(post))
+    file = installation.root / "regrowth.db"
+    if ledger == "no ledger":
+        file.write_bytes(b"this is no database, but long enough to be taken for one" * 20)
+    elif ledger == "a directory":
+        file.mkdir()
+    else:
+        (installation.root / "store" / "x" / "repo").mkdir(parents=True)
+    (installation.root / "store").mkdir(exist_ok=True)
+    status, said = run()
+    assert status in (Exit.BAD_DATA, Exit.CONFIGURATION)
+    assert said.splitlines()[-1].startswith(("the ledger", "/"))
+    run()
+    assert [mail.recipients for mail in post.mails] == [["ops@example.org"]]
+    assert (installation.root / "store" / DIRECT_REPORT).read_text() == f"night/{DAY}"
+    assert not (installation.root / "metrics.prom").read_text().count("regrowth_sites")
+
+
+def test_a_report_that_breaks_hides_neither_the_error_nor_the_status(post, configure, run, nights, monkeypatch):
+    def burst(*_, **__):
+        msg = "the report itself"
+        raise RuntimeError(msg)
+
+    configure(operators(post))
+    nights([], BadData("there is no site to judge"))
+    for name in (
+        "failed_night.deliver",
+        "failed_night.compose_operators",
+        "metrics.write_metrics",
+        "failed_night.queue",
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"jobs.{name}", burst)
+            status, said = run(day=DAY)
+        assert status == Exit.BAD_DATA
+        assert said.splitlines()[-1] == "there is no site to judge"
+
+
+def test_no_operators_no_message(run, nights, installation):
+    nights([], BadData("no site"))
+    assert run()[0] == Exit.BAD_DATA
+    assert not (installation.root / "messages").exists()
+
+
+def start(installation, *, where="jobs.pipeline:publish"):
+    """A night in a process of its own that says where it is, and waits there."""
+    code = (
+        "import sys, time, jobs.pipeline\n"
+        "def wait(*_, **__):\n"
+        "    print('there', flush=True)\n"
+        "    time.sleep(60)\n"
+        f"{where.replace(':', '.')} = wait\n"
+        "from jobs.cli import main\n"
+        "main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", code, "run", "--config", str(installation.config), "--as-of", DAY]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "there\n"
+    return process
+
+
+@pytest.mark.parametrize("where", ["jobs.pipeline:apply_registry", "jobs.pipeline:Transaction"])
+def test_a_night_that_is_stopped_says_so_within_seconds(beats, post, configure, installation, where):
+    configure(heartbeat(beats), operators(post))
+    if where.endswith("Transaction"):  # while it holds the ledger
+        where = "jobs.pipeline.Calibrations"
+    process = start(installation, where=where)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == Exit.STOPPED
+    assert time.monotonic() - begun < 12
+    assert paths(beats) == [f"/{SECRET}/start", f"/{SECRET}/fail?exit_status=143"]
+    (mail,) = post.mails
+    assert "status 143" in mail.text
+    assert SECRET not in said
+
+
+def test_a_killed_night_is_reported_once_by_the_command_of_the_unit(post, configure, installation, notify, monkeypatch):
+    configure(operators(post))
+    process = start(installation, where="jobs.pipeline.apply_registry")
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert post.mails == []
+    monkeypatch.setenv("MONITOR_SERVICE_RESULT", "oom-kill")
+    monkeypatch.setenv("MONITOR_EXIT_CODE", "killed")
+    monkeypatch.setenv("MONITOR_EXIT_STATUS", "KILL")
+    status, said = notify()
+    assert (status, said) == (Exit.DONE, f"night of {DAY}, mail to ops@example.org: reported\n")
+    (mail,) = post.mails
+    assert "memory ran out" in mail.text
+    assert "status 137" in mail.text
+    assert notify() == (Exit.DONE, f"The night of {DAY} failed and was reported before.\n")
+    assert len(post.mails) == 1
+
+
+def test_the_command_of_the_unit_is_silent_after_a_night_that_reported_itself_or_did_not_fail(
+    post, configure, run, nights, notify, installation
+):
+    configure(operators(post))
+    with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.transaction() as t:
+        t.begin_run("good", "night", DAY, now=datetime.now(UTC).isoformat())
+        t.end_run("good", status=0, manifest={"sites": []}, now=datetime.now(UTC).isoformat())
+    assert notify() == (Exit.DONE, "The last night did not fail.\n")
+    nights([], BadData("no site"))
+    run()
+    assert len(post.mails) == 1
+    assert notify()[0] == Exit.DONE
+    assert len(post.mails) == 1
+
+
+def test_a_night_that_could_not_even_start_is_reported_by_the_command_of_the_unit(
+    post, configure, notify, installation
+):
+    configure(operators(post))
+    long_ago = (datetime.now(UTC) - timedelta(hours=23)).isoformat()
+    with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.transaction() as t:
+        t.begin_run("good", "night", DAY, now=long_ago)
+        t.end_run("good", status=0, manifest={"sites": []}, now=long_ago)
+    assert notify()[0] == Exit.DONE
+    assert "it left no trace in the ledger" in post.mails[0].text
+
+
+def test_a_command_of_the_unit_that_reaches_nobody_leaves_with_10_and_the_message_waits(
+    post, configure, notify, installation
+):
+    configure(operators(post))
+    post.answer("DATA", "451 later", times=1)
+    status, said = notify()
+    assert status == Exit.SOME_FAILED
+    assert "NOT reported" in said
+    assert notify()[0] == Exit.DONE
+    assert len(post.mails) == 1
+
+
+def test_the_report_of_a_site_name_or_error_with_a_secret_has_none(monkeypatch):
+    monkeypatch.setenv("REGROWTH_EE_TOKEN", "tops3cret")
+    site = {"site": "a", "state": "failed", "error": "GET https://me:pw12345@host/?key=abc said tops3cret"}
+    told = json.dumps(failed_night(DAY, 20, error="tops3cret", manifest={"sites": [site]}))
+    assert not re.search("tops3cret|pw12345|key=abc", told)
+
+
+def test_at_most_twenty_failed_sites_are_named():
+    sites = [{"site": f"s{n}", "state": "failed", "error": "x"} for n in range(30)]
+    told = failed_night(DAY, 20, manifest={"sites": sites})
+    assert (len(told["failed"]), told["n_failed"]) == (20, 30)
