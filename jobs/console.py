@@ -71,8 +71,8 @@ def main(app: typer.Typer, arguments: list[str] | None = None) -> None:
 def exit_status_of(error: BaseException) -> int:
     """Exit status of a command that an error, a signal or a request to exit ends."""
     match error:
-        case typer.Exit():
-            return int(error.exit_code)
+        case typer.Exit():  # typer turns an interrupt into an exit with 130
+            return Exit.STOPPED if isinstance(error.__cause__, KeyboardInterrupt) else int(error.exit_code)
         case SystemExit():
             return error.code if isinstance(error.code, int) else Exit.DONE if error.code is None else Exit.BUG
         case typer.Abort() | KeyboardInterrupt():
