@@ -1,7 +1,8 @@
 """A site of which a part has failed: told in hectares with an interval, mapped, and failing if it is a large part."""
 
 import json
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ import rasterio
 from shapely.geometry import Point, Polygon, mapping
 
 from jobs.installation import open_ledger
+from jobs.news import news_of
 from jobs.pages import publish_once
 from jobs.pipeline import night
 from jobs.records import from_json
 from jobs.settings import load
 from jobs.sources import Sources
+from monitor.alerts.messages import compose_alert
+from monitor.errors import BadData
 from monitor.imagery.source import Frame
 from monitor.maps import failing
 from monitor.maps.worst_patch import WorstPatch
@@ -134,6 +138,68 @@ def test_where_to_look_first_is_forgotten_once_the_ground_recovers(told, judged,
     judged[1](NIGHT + timedelta(days=1))
     with open_ledger(settings) as ledger, ledger.reading() as t:
         assert any(t.all_ground_data("worst_patch").values())
+
+
+def served(settings, address="https://pages.example.org/regrowth/"):
+    """Settings of an installation whose pages are served."""
+    return settings.model_copy(update={"outputs": settings.outputs.model_copy(update={"base_url": address})})
+
+
+@pytest.fixture
+def rows(told):
+    """Rows of the outbox about the site that fails in part."""
+    with open_ledger(told[0]) as ledger, ledger.reading() as t:
+        return [row for row in t.notices("waiting", "sent") if row["site"] == "part"]
+
+
+def test_the_news_of_an_alert_has_the_patch_pictures_from_before_and_now_and_the_page(told, rows):
+    settings, _ = told
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        news = news_of(t, served(settings), rows[0])
+    assert (news.alert.id, news.event, news.number) == ("part/failure", "opened", 1)
+    assert ground(*FAILED).contains(Point(news.patch.longitude, news.patch.latitude))
+    assert news.before.date < START < news.now.date <= NIGHT
+    assert news.page == "https://pages.example.org/regrowth/sites/part/index.html"
+    assert news.answer is None
+    assert news.now.pixel == 10.0
+    for picture in (news.before, news.now):
+        assert picture.rgb.any()
+        height, width = picture.rgb.shape[:2]
+        assert (picture.outline > 0).all()
+        assert (picture.outline < (width, height)).all()
+        assert np.ptp(picture.outline, axis=0) == pytest.approx([30, 30], abs=1)  # 300 m
+        assert (picture.patch.min(axis=0) >= picture.outline.min(axis=0)).all()
+    message = compose_alert(news, id="a" * 40, time=datetime(2021, 10, 1, tzinfo=UTC))
+    assert message.picture is not None
+    assert "Worst patch, 2." in message.text
+
+
+def test_a_digest_reads_no_pictures_and_pages_that_are_not_served_are_not_linked(told, rows, monkeypatch):
+    settings, _ = told
+    monkeypatch.setattr("jobs.news.LandscapeStore", lambda *_: pytest.fail("the store was read"))
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        news = news_of(t, settings, rows[0], pictures=False)
+    assert (news.page, news.before, news.now) == (None, None, None)
+
+
+def test_a_message_whose_pictures_cannot_be_read_goes_without_them(told, rows):
+    settings, _ = told
+    elsewhere = settings.model_copy(update={"store": settings.store.model_copy(update={"root": Path("/nowhere")})})
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        news = news_of(t, elsewhere, rows[0])
+    assert (news.before, news.now) == (None, None)
+    assert news.patch is not None
+
+
+def test_an_alert_about_a_site_that_was_retired_has_no_news(told, rows):
+    settings, _ = told
+    row = rows[0] | {"payload": rows[0]["payload"] | {"alert": rows[0]["payload"]["alert"] | {"site": "gone"}}}
+    with (
+        open_ledger(settings) as ledger,
+        ledger.reading() as t,
+        pytest.raises(BadData, match="'gone' is retired or was never assessed"),
+    ):
+        news_of(t, settings, row)
 
 
 TOLD = ("status", "alert", "reasons", "hectares_failing", "hectares_failing_low", "hectares_failing_high")
