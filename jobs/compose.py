@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, Final
 
 from jobs.clock import now
 from jobs.news import news_of, page_link
@@ -13,9 +13,13 @@ from monitor.alerts.alert import AlertState
 from monitor.alerts.links import answer_link
 from monitor.alerts.message import Message
 from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_quiet
+from monitor.alerts.messages.digest import BRIEF_BYTES
 from monitor.alerts.news import AlertNews
 from monitor.alerts.recipients import FILES
 from monitor.ledger.transaction import Transaction
+
+LONG_BRIEFS: Final = {"dingtalk": 18_000, "feishu": 18_000}
+"""Length of the text of a digest for messengers that take more than :data:`BRIEF_BYTES`, by kind of channel. [byte]"""
 
 
 def compose(
@@ -60,7 +64,9 @@ def compose(
     news = [_with_link(news_of(t, settings, row, pictures=pictures), settings, row, key) for row in notices]
     days = {row["id"]: one.assessment.as_of.isoformat() for row, one in zip(notices, news, strict=True)}
     if len(news) > 1:
-        return compose_digest(news, id=name, time=moment, language=words.language_of(news[0].site)), days
+        kind = settings.channels[first["channel"]].kind if first["channel"] in settings.channels else FILES
+        language, room = words.language_of(news[0].site), LONG_BRIEFS.get(kind, BRIEF_BYTES)
+        return compose_digest(news, id=name, time=moment, language=language, brief_bytes=room), days
     earlier = t.first_message(first["alert"], channel=first["channel"], recipient=first["recipient"])
     return compose_alert(news[0], id=name, time=moment, follows=earlier), days
 

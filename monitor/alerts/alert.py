@@ -97,15 +97,3 @@ class Alert:
 def alert_id(site: str, rule: str) -> str:
     """Id of the alert about a site by a rule."""
     return f"{site}/{rule}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """Notice of one event of an alert."""
-
-    id: str
-    """Id of the alert and number of the event."""
-    alert: Alert
-    """As it was after the event."""
-    event: AlertEvent
-    day: date

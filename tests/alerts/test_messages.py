@@ -1,213 +1,352 @@
-"""What a manager is sent: complete, in their language, the same each time, and nothing a name can break."""
+"""What a manager is sent about an alert: complete, in their language, on one screen, and nothing a name can break."""
 
 import email
+import io
 import json
 import math
+import re
 from dataclasses import replace
 from datetime import date
 from email.policy import default
+from html.parser import HTMLParser
 
 import pytest
-from shapely.geometry import box
+from PIL import Image
 
-from monitor.alerts.alert import Alert, AlertEvent, AlertState, Notice
-from monitor.alerts.messages import compose_mail, message_to_json, write_message
-from monitor.sites.site import Plan, Site
-from monitor.verdict.assessment import AlertLevel, Assessment, Status
+from monitor.alerts.alert import AlertEvent
+from monitor.alerts.mail import as_mail
+from monitor.alerts.messages import compose_alert
+from monitor.sites.names import has_invisible
+from monitor.verdict.assessment import AlertLevel, Status
+from tests.alerts.sample_news import ANSWER, HOSTILE, ID, PAGE, TIME, assessment, news, picture, site
 
-HOSTILE = "<script>alert(1)</script>{{7*7}}\r\nBcc: all@example.org\u202egnp.exe"
-
-
-def site(**more) -> Site:
-    given = {
-        "id": "ulan-03", "name": "Ulan Buh, plot 3", "geometry": box(106.9, 40.1, 106.91, 40.11),
-        "start": date(2017, 4, 1), "intervention": "planting", "biome": "loess",
-        "plan": Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5), "hectares": 94.6, "manager_name": "Li Na",
-    }  # fmt: skip
-    return Site(**(given | more))
+EVENTS = [
+    AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.WOKEN, AlertEvent.ESCALATED,
+    AlertEvent.RESOLVED,
+]  # fmt: skip
 
 
-def assessment(**more) -> Assessment:
-    given = {
-        "site": "ulan-03", "as_of": date(2021, 8, 20), "last_observed": date(2021, 8, 12), "status": Status.FAILING,
-        "probability": 0.97, "alert": AlertLevel.RED, "alert_rule": "failure", "theta": 0.08, "theta_low": -0.07,
-        "theta_high": 0.23, "uplift": 0.023, "uplift_low": -0.02, "uplift_high": 0.066, "expected": 0.289,
-        "cover": 0.21, "control_cover": 0.19, "e_failure": 412.7, "n_scenes": 78, "n_pre": 24,
-        "reasons": ("LOW_UPLIFT",), "hectares": 94.6, "hectares_failing": None,
-    }  # fmt: skip
-    return Assessment(**(given | more))
+class _Text(HTMLParser):
+    """Text of an HTML page, its elements, and the addresses it links to."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text, self.tags, self.links, self.alt = "", [], [], []
+        self.feed(html)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        self.tags.append(tag)
+        self.links += [value for name, value in attributes if name in ("href", "src")]
+        self.alt += [value for name, value in attributes if name == "alt"]
 
 
-def notice(
-    event: AlertEvent = AlertEvent.OPENED, number: int = 1, site_id: str = "ulan-03", rule: str = "failure"
-) -> Notice:
-    alert = Alert(
-        id=f"{site_id}/2021-08-20", site=site_id, level=AlertLevel.RED, rule=rule, state=AlertState.OPEN,
-        opened=date(2021, 8, 20), updated=date(2021, 8, 20),
-    )  # fmt: skip
-    return Notice(id=f"{alert.id}/{number}", alert=alert, event=event, day=date(2021, 8, 20))
-
-
-def read(message) -> tuple[email.message.EmailMessage, str, str]:
-    """A message as its recipient's program reads it: headers, plain text, HTML."""
-    got = email.message_from_bytes(message.as_bytes(), policy=default)
-    return got, got.get_body(["plain"]).get_content(), got.get_body(["html"]).get_content()
+def compose(item=None, **more):
+    return compose_alert(item or news(**more), id=ID, time=TIME)
 
 
 @pytest.mark.parametrize("form", ["plain", "html"])
-def test_a_message_says_which_site_what_was_found_how_sure_what_was_expected_what_next_and_where(form):
-    _, plain, html = read(compose_mail(notice(), site(), assessment()))
-    text = plain if form == "plain" else html
-    for said in ("Ulan Buh, plot 3", "ulan-03", "Not taking hold", "97%", "8%", "−7%", "23%", "+29", "Walk the site",
-                 "40.10500, 106.90500", "sites/ulan-03/index.html", "12 August 2021", "Li Na"):  # fmt: skip
-        assert said in text
+def test_a_message_says_what_where_since_when_how_sure_the_share_of_the_uplift_and_what_to_do(form):
+    message = compose(pictures=True)
+    text = message.text if form == "plain" else _Text(message.html).text
+    for said in (
+        "Ulan Buh, plot 3", "ulan-03", "Red alert",  # which site
+        "Regrowth is not taking hold: cover is 2 points above the control ground; the plan for now is 29 points.",
+        "Worst patch, 12.4 of 94.6 ha", "40.10512°N, 106.90534°E",  # where
+        "Alert since", "20 August 2021",  # since when
+        "97% (not taking hold)",  # how sure
+        "8% (95% interval −7% to 23%)",  # share of the expected uplift
+        "+2 points (95% interval −2 to +7 points); planned +29 points", "12 August 2021", "Li Na",
+        "Go to the worst patch and photograph it.", "Count survivors", "Answer below",  # three steps
+    ):  # fmt: skip
+        assert said in text, said
+    assert not re.search(r"(^|[ (])-\d", text)  # true minus signs
+    assert not re.search(r"\d{4}-\d\d-\d\d", text.replace(ANSWER, ""))  # dates in words
 
 
 def test_a_chinese_manager_is_written_to_in_chinese():
-    got, plain, html = read(compose_mail(notice(), site(name="乌兰布和三号", manager_language="zh"), assessment()))
-    assert got["Subject"] == "[红色警报] 乌兰布和三号：植被未恢复"
-    assert got["Content-Language"] == "zh-Hans"
-    assert "请到现场查看" in plain
-    assert "规划预期到目前为 +29 个百分点" in plain
-    assert "sites/ulan-03/index.zh.html" in plain
-    assert '<html lang="zh-Hans">' in html
-    assert "What" not in plain
+    message = compose(language="zh", name="乌兰布和三号", pictures=True)
+    assert message.subject == "[红色警报] 乌兰布和三号：植被未恢复"
+    assert message.language == "zh"
+    for said in ("植被恢复未见成效：覆盖度比对照地块高 2 个百分点，规划目前应高 29 个百分点。", "到最差处查看并拍照。",
+                 "最差处 12.4 公顷（共 94.6 公顷）", "8%（95% 区间 −7% 至 23%）", "2021年8月20日"):  # fmt: skip
+        assert said in message.text
+        assert said in _Text(message.html).text
+    assert '<html lang="zh-Hans">' in message.html
+    english = re.sub(r"https?:\S+|ulan-03|WGS|GPS|GPX|KML|Li Na|[NE]\b", "", f"{message.text}{message.brief}")
+    assert not re.search("[A-Za-z]{2}", english)
+
+
+def test_there_is_one_link_to_answer_and_every_link_stands_in_the_plain_part_too():
+    message = compose(pictures=True)
+    page = _Text(message.html)
+    assert page.links.count(ANSWER) == 1
+    assert message.text.count(ANSWER) == 1
+    assert set(page.links) - {"cid:picture"} == set(re.findall(r"https?://\S+", message.text))
+    assert PAGE in message.text
+
+
+def test_without_addresses_no_link_is_made_up():
+    message = compose(page=None, answer=None)
+    links = re.findall(r"https?://\S+", f"{message.text} {message.links} {' '.join(_Text(message.html).links)}")
+    assert links
+    assert all(link.startswith("https://uri.amap.com/marker") for link in links)
+    assert "Report it to your office" in message.text
+    assert "Answer below" not in message.text
+    assert "None" not in message.text + message.brief + message.links + message.html
 
 
 @pytest.mark.parametrize(
-    ("event", "subject"),
+    ("event", "subject", "change"),
     [
-        (AlertEvent.OPENED, "[Red alert] Ulan Buh, plot 3: regrowth absent"),
-        (AlertEvent.WORSENED, "[Red alert, worse] Ulan Buh, plot 3: regrowth absent"),
-        (AlertEvent.RESOLVED, "[Resolved] Ulan Buh, plot 3: on track"),
+        (AlertEvent.OPENED, "[Red alert] Ulan Buh, plot 3: regrowth absent", None),
+        (AlertEvent.WORSENED, "[Red alert, worse] Ulan Buh, plot 3: regrowth absent", "It was a watch before."),
+        (AlertEvent.REOPENED, "[Red alert, again] Ulan Buh, plot 3: regrowth absent", "had been resolved"),
+        (AlertEvent.WOKEN, "[Red alert, still there] Ulan Buh, plot 3: regrowth absent", "was snoozed"),
+        (AlertEvent.ESCALATED, "[Red alert, no answer yet] Ulan Buh, plot 3: regrowth absent", "Nobody has answered"),
+        (AlertEvent.RESOLVED, "[Resolved] Ulan Buh, plot 3: on track", "has not been seen for 30 days"),
     ],
 )
-def test_the_subject_says_what_happened(event, subject):
+def test_each_event_says_what_changed(event, subject, change):
     status = Status.ON_TRACK if event is AlertEvent.RESOLVED else Status.FAILING
-    got, plain, _ = read(compose_mail(notice(event), site(), assessment(status=status)))
-    assert got["Subject"] == subject
-    assert ("WHAT TO DO NEXT" in plain) == (event is not AlertEvent.RESOLVED)
+    message = compose(news(event, assessment=assessment(status=status)))
+    assert message.subject == subject
+    for text in (message.text, message.brief, message.html):
+        assert change is None or change in text
+    resolved = event is AlertEvent.RESOLVED
+    assert ("What to do" in message.text) != resolved
+    assert (ANSWER in message.text) != resolved
+    assert (ANSWER in message.links) != resolved
+    assert bool(message.attachments) != resolved
+
+
+def test_the_changes_differ_in_both_languages():
+    for language in ("en", "zh"):
+        said = {compose(news(event, language=language)).brief.splitlines()[2] for event in EVENTS[1:]}
+        assert len(said) == len(EVENTS) - 1
 
 
 def test_a_watch_is_early_news_and_does_not_claim_a_failure():
-    watched = notice()
-    watched = replace(watched, alert=replace(watched.alert, level=AlertLevel.WATCH))
-    got, plain, _ = read(compose_mail(watched, site(), assessment(alert=AlertLevel.WATCH, status=Status.LAGGING)))
-    assert got["Subject"] == "[Watch] Ulan Buh, plot 3: regrowth may be absent"
-    assert "regrowth absent" not in plain
+    message = compose(
+        news(level=AlertLevel.WATCH, assessment=assessment(alert=AlertLevel.WATCH, status=Status.LAGGING))
+    )
+    assert message.subject == "[Watch] Ulan Buh, plot 3: regrowth may be absent"
+    assert "regrowth absent" not in message.text
+    assert "Regrowth may not be taking hold" in message.text
+    assert "is not taking hold" not in message.text
+    assert "early news without a guarantee" in message.text
+
+
+def test_a_site_that_fails_in_part_is_not_said_to_fail_as_a_whole():
+    part = assessment(
+        alert=AlertLevel.WATCH, theta=0.6, reasons=("SPATIAL_PATCH",), hectares_failing=38.2,
+        hectares_failing_low=33.0, hectares_failing_high=45.5,
+    )  # fmt: skip
+    text = compose(news(level=AlertLevel.WATCH, assessment=part)).text
+    assert "A large part of the site is not taking hold" in text
+    assert "38.2 ha (33.0 to 45.5 ha)" in text
 
 
 @pytest.mark.parametrize(
-    ("language", "watched", "sure", "claim"),
+    ("language", "watched", "sure", "claim", "may"),
     [
         (
-            "en", "[Watch] Ulan Buh, plot 3: possible sudden loss",
-            "[Red alert, worse] Ulan Buh, plot 3: sudden loss", "lost suddenly",
+            "en", "[Watch] Ulan Buh, plot 3: possible sudden loss", "[Red alert, worse] Ulan Buh, plot 3: sudden loss",
+            "was lost suddenly, about 5 June 2021", "may have been lost suddenly, about 5 June 2021",
         ),
         (
-            "zh", "[关注] Ulan Buh, plot 3：植被可能突然减少",
-            "[红色警报（升级）] Ulan Buh, plot 3：植被突然减少", "突然受损",
+            "zh", "[关注] Ulan Buh, plot 3：植被可能突然减少", "[红色警报（升级）] Ulan Buh, plot 3：植被突然减少",
+            "突然受损，时间约为2021年6月5日", "可能突然受损，时间约为2021年6月5日",
         ),
     ],
 )  # fmt: skip
-def test_a_loss_is_possible_while_it_is_watched_and_said_outright_once_it_is_red(language, watched, sure, claim):
-    lost = assessment(
-        status=Status.DISTURBED, alert_rule="disturbance", alert=AlertLevel.WATCH, loss_on=date(2025, 6, 12),
-        loss_confirmed_on=date(2025, 7, 3), probability=0.7,
-    )  # fmt: skip
-    first, later = notice(rule="disturbance"), notice(AlertEvent.WORSENED, 2, rule="disturbance")
-    first = replace(first, alert=replace(first.alert, level=AlertLevel.WATCH))
-    place, may = site(manager_language=language), {"en": "may have been lost suddenly", "zh": "可能突然受损"}[language]
-    got, plain, _ = read(compose_mail(first, place, lost))
-    assert got["Subject"] == watched
-    assert may in plain
-    got, plain, _ = read(compose_mail(later, place, replace(lost, alert=AlertLevel.RED, probability=0.9)))
-    assert got["Subject"] == sure
-    assert claim in plain
-    assert may not in plain
+def test_a_loss_is_possible_while_it_is_watched_and_said_outright_once_it_is_red(language, watched, sure, claim, may):
+    first = news(rule="disturbance", level=AlertLevel.WATCH, language=language)
+    first = replace(first, assessment=replace(first.assessment, probability=0.7))
+    later = news(AlertEvent.WORSENED, rule="disturbance", language=language)
+    later = replace(later, assessment=replace(later.assessment, probability=0.9))
+    message = compose(first)
+    assert message.subject == watched
+    assert may in message.text
+    message = compose(later)
+    assert message.subject == sure
+    assert claim in message.text
+    assert may not in message.text
+
+
+def test_a_loss_has_no_map_so_its_message_means_the_whole_site_and_gives_a_point_inside_it():
+    message = compose(rule="disturbance")
+    assert "The whole site, 94.6 ha; a point inside" in message.text
+    assert "40.10500°N, 106.90500°E" in message.text
+    assert "orst patch" not in message.text
+
+
+def test_a_patch_that_covers_nearly_all_of_a_site_is_called_so():
+    almost = replace(news().patch, hectares=90.1)
+    assert "Nearly the whole site, 90.1 of 94.6 ha; start here" in compose(patch=almost).text
 
 
 @pytest.mark.parametrize("rule", ["failure", "disturbance", "erosion"])
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_each_rule_says_what_to_do_in_each_language(rule, language):
-    _, plain, _ = read(compose_mail(notice(rule=rule), site(manager_language=language), assessment(alert_rule=rule)))
-    assert {"failure": ("survivors", "成活"), "disturbance": ("soon", "尽快"), "erosion": ("rain", "雨后")}[rule][
-        language == "zh"
-    ] in plain
+@pytest.mark.parametrize("answer", [ANSWER, None])
+def test_each_rule_gives_three_steps_in_each_language(rule, language, answer):
+    message = compose(rule=rule, language=language, answer=answer)
+    word = {"failure": ("survivors", "成活"), "disturbance": ("soon", "尽快"), "erosion": ("rain", "雨后")}[rule]
+    for text in (message.text, message.brief):
+        assert word[language == "zh"] in text
+        assert re.findall(r"^(\d)\. ", text, re.M) == ["1", "2", "3"]
+    assert _Text(message.html).tags.count("li") == 3
 
 
-def test_the_same_notice_gives_the_same_bytes_and_another_notice_another_id():
-    first, again = (compose_mail(notice(), site(), assessment()) for _ in range(2))
-    later = compose_mail(notice(AlertEvent.WORSENED, 2), site(), assessment())
-    assert first.as_bytes() == again.as_bytes()
-    assert first["Message-ID"] != later["Message-ID"]
-    assert later["References"] == first["Message-ID"]
+def test_the_same_news_gives_the_same_message():
+    assert compose(pictures=True) == compose(pictures=True)
 
 
-def test_a_mail_is_dated_by_the_night_it_is_about():
-    assert compose_mail(notice(), site(), assessment())["Date"] == "Fri, 20 Aug 2021 00:00:00 +0000"
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_message_threads_under_the_one_it_follows(event):
+    assert compose_alert(news(event), id=ID, time=TIME, follows="f" * 40).follows == "f" * 40
 
 
-def test_hostile_names_break_neither_headers_nor_html():
-    hostile = site(id=HOSTILE, name=HOSTILE, manager_name=HOSTILE, province=HOSTILE)
-    message = compose_mail(notice(site_id=HOSTILE), hostile, assessment(site=HOSTILE))
-    got, plain, html = read(message)
-    assert set(got.keys()) == {
-        "Subject", "Message-ID", "Date", "Auto-Submitted", "Content-Language", "MIME-Version", "Content-Type"
-    }  # fmt: skip
+# pictures
+
+
+def test_the_picture_is_one_small_jpeg_with_before_and_now_side_by_side_and_dates_as_text_below():
+    message = compose(pictures=True)
+    with Image.open(io.BytesIO(message.picture)) as image:
+        assert image.format == "JPEG"
+        assert image.size == (648, 320)
+    assert len(message.picture) <= 35_000
+    page = _Text(message.html)
+    for said in ("Before, 14 October 2016", "Now, 12 August 2021", "Yellow: the worst patch."):
+        assert said in page.text
+        assert said in page.alt[0]
+    assert "Width: 1.0 km." in page.text  # twice the site, which is a third of 150 pixels of 10 m
+
+
+def test_both_outlines_can_be_seen_in_the_picture():
+    dark = picture(date(2021, 8, 12), patch=True)
+    dark = replace(dark, rgb=dark.rgb // 4)
+    message = compose(news(before=None, now=dark))
+    with Image.open(io.BytesIO(message.picture)) as image:
+        pixels = image.convert("RGB")
+        assert image.size == (320, 320)
+        white = sum(min(pixels.getpixel((x, 80))) > 200 for x in range(320))
+        yellow = sum(p[0] > 180 and p[2] < 120 for p in (pixels.getpixel((x, 160)) for x in range(320)))
+    assert white > 130  # the upper side of the site, half of the width
+    assert yellow >= 4  # two sides of the patch
+
+
+def test_a_picture_of_any_size_of_site_and_of_missing_ground_stays_small():
+    for size in ((900, 900), (60, 600), (20, 20)):
+        shown = picture(date(2021, 8, 12), size=size)
+        shown.rgb[:, : size[1] // 2] = 0  # not seen
+        message = compose(news(before=shown, now=shown))
+        assert len(message.picture) <= 35_000
+
+
+def test_without_pictures_the_message_mentions_none():
+    message = compose()
+    assert message.picture is None
+    assert "cid:" not in message.html
+    assert "Yellow" not in message.html
+
+
+def test_the_whole_mail_with_picture_and_attachments_is_complete_within_100_kb():
+    item = news(pictures=True, name="民" * 300, language="zh", site=site(id="民" * 130, manager_language="zh"))
+    message = compose(item)
+    mail = as_mail(message, sender="monitor@example.org", recipient="li@example.org")
+    raw = mail.as_bytes()
+    assert len(raw) <= 100_000
+    names = [part.get_filename() for part in email.message_from_bytes(raw, policy=default).iter_attachments()]
+    assert [name[-4:] for name in names if name] == [".gpx", ".kml"]
+    assert b"<picture>" in raw
+
+
+# messengers
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_text_for_messengers_is_short_and_its_links_come_last(event, language):
+    message = compose(news(event, language=language, name="民" * 300, pictures=True))
+    assert "http" not in message.brief
+    assert all("http" in line for line in message.links.splitlines())
+    if event is not AlertEvent.RESOLVED:
+        assert message.links.splitlines()[-1].endswith(ANSWER)
+    assert len(f"{message.brief}\n{message.links}".encode()) <= 2_048
+    assert not message.brief.endswith("\n")
+
+
+# hostile names
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("event", [AlertEvent.OPENED, AlertEvent.RESOLVED])
+def test_a_hostile_name_is_only_a_name(name, event):
+    place = site(id=name, name=name, manager_name=name, province=name)
+    message = compose(news(event, site=place, pictures=True))
+    for text in (message.subject, message.text, message.brief, message.links, message.html):
+        lines = text.splitlines()
+        assert not any(has_invisible(line) for line in lines)
+        assert "49" not in re.sub(r"https?://\S+", "", text)
+        assert not any(line.lstrip().startswith("Bcc:") for line in lines)
+    assert "\n" not in message.subject
+    page = _Text(message.html)
+    assert not {"script", "h1x", "object", "iframe"} & set(page.tags)
+    assert page.tags.count("h1") == 1
+    assert page.tags.count("img") == 1
+    assert all(link == "cid:picture" or link.startswith("https://") for link in page.links)
+    raw = as_mail(message, sender="monitor@example.org", recipient="li@example.org").as_bytes()
+    got = email.message_from_bytes(raw, policy=default)
     assert got["Bcc"] is None
-    assert "<script" not in html
-    assert "&lt;script&gt;" in html
-    assert "{{7*7}}" in plain
-    assert "{{7*7}}" in html
-    assert all("\u202e" not in part for part in (str(got["Subject"]), plain, html))
-    assert not any(line.startswith("Bcc:") for line in message.as_bytes().decode("ascii").splitlines())
-    assert not any(line.startswith("Bcc:") for line in plain.splitlines())
-
-
-def test_the_whole_mail_is_ascii_with_short_lines():
-    raw = compose_mail(notice(), site(name="乌兰布和" * 60, manager_language="zh"), assessment()).as_bytes()
     assert raw.isascii()
-    assert max(map(len, raw.splitlines())) <= 998
+    assert json.loads(json.dumps(dict(message.record), allow_nan=False))["site"]["id"] == name
 
 
-def test_a_written_message_is_a_mail_and_a_record_and_writing_it_again_changes_nothing(tmp_path):
-    path = write_message(notice(), site(), assessment(), tmp_path)
-    before = {p.name: p.read_bytes() for p in path.parent.iterdir()}
-    write_message(notice(), site(), assessment(), tmp_path)
-    assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
-    assert sorted(before) == sorted([path.name, path.with_suffix(".json").name])
-    assert path.name.startswith("ulan-03_2021-08-20_1")
-    assert json.loads(path.with_suffix(".json").read_text())["assessment"]["theta"] == 0.08
+def test_braces_in_a_name_stay_as_they_are():
+    assert "{{7*7}}" in compose(name="{{7*7}} {what}").text
+    assert "{{7*7}} {what}" in compose(name="{{7*7}} {what}").subject
 
 
-@pytest.mark.parametrize("name", ["../../etc", "CON", "a" * 300, "🌱", "a\0b", "民勤"])
-def test_messages_of_any_id_stay_in_their_folder(tmp_path, name):
-    root = tmp_path / "deep" / "outputs"
-    write_message(notice(site_id=name), site(id=name), assessment(site=name), root)
-    assert {p.parent for p in tmp_path.rglob("*") if p.is_file()} == {root / "messages"}
-
-
-def test_two_ids_that_differ_never_share_a_file(tmp_path):
-    a = write_message(notice(site_id="a/b"), site(id="a/b"), assessment(), tmp_path)
-    b = write_message(notice(site_id="a_b"), site(id="a_b"), assessment(), tmp_path)
-    assert a != b
+# the record
 
 
 def test_the_record_has_null_where_there_is_no_number():
-    values = message_to_json(notice(), site(), assessment(theta=math.nan, e_failure=math.inf, last_observed=None))
-    text = json.dumps(values, allow_nan=False)
-    assert json.loads(text)["assessment"]["theta"] is None
+    broken = assessment(theta=math.nan, e_failure=math.inf, last_observed=None)
+    record = compose(news(assessment=broken, number=3)).record
+    values = json.loads(json.dumps(record, allow_nan=False))
+    assert values["assessment"]["theta"] is None
     assert values["assessment"]["e_failure"] is None
     assert values["alert"]["level"] == "red"
     assert values["site"]["latitude"] == 40.105
+    assert values["patch"]["hectares"] == 12.4
+    assert (values["id"], values["message_id"]) == ("ulan-03/failure/3", ID)
+    assert values["answer"] == ANSWER
 
 
-def test_a_site_with_nothing_known_can_still_be_told_about():
+def test_a_site_with_nothing_known_can_still_be_reported():
     nothing = dict.fromkeys(
         ("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "expected", "probability",
-         "last_observed")
+         "last_observed", "p_failing", "p_lagging", "p_on_track")
     )  # fmt: skip
-    _, plain, _ = read(compose_mail(notice(), site(manager_name=None), assessment(**nothing)))
-    assert "Last usable scene: none" in plain
-    assert "None" not in plain
+    bare = news(assessment=assessment(**nothing), site=site(manager_name=None), patch=None, page=None, answer=None)
+    message = compose(bare)
+    assert "Regrowth is not taking hold." in message.text
+    assert "Last usable scene: none" in message.text
+    for text in (message.text, message.brief, message.links, message.html):
+        assert "None" not in text
+        assert "nan" not in text
+
+
+@pytest.mark.parametrize(
+    ("uplift", "expected", "said"),
+    [
+        (0.012, 0.289, "cover is 1 point above the control ground; the plan for now is 29 points."),
+        (-0.034, 0.289, "cover is 3 points below the control ground; the plan for now is 29 points above it."),
+        (0.001, 0.011, "cover is level with the control ground; the plan for now is 1 point above it."),
+    ],
+)
+def test_numbers_have_their_unit_and_one_point_is_singular(uplift, expected, said):
+    assert said in compose(assessment=assessment(uplift=uplift, expected=expected)).text

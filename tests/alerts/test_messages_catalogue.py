@@ -111,7 +111,7 @@ def test_every_text_of_other_sections_is_named_in_the_code(root):
     for section, name in ENTRIES:
         if section in (*TABLES, *COMPOSED):
             continue
-        stem = name.removesuffix("_hint")
+        stem = name.removesuffix("_hint").removesuffix("_text")
         named = any(f"{quote}{stem}{quote}" in sources for quote in "\"'") or f"{section}.{name}" in sources
         if not named:
             unused.append(f"{section}.{name}")

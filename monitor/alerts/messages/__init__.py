@@ -2,10 +2,6 @@
 
 from monitor.alerts.messages.alert_message import compose_alert
 from monitor.alerts.messages.digest import compose_digest
-from monitor.alerts.messages.old import compose_mail, message_to_json, write_message
 from monitor.alerts.messages.operators import compose_operators, compose_quiet, compose_test
 
-__all__ = [
-    "compose_alert", "compose_digest", "compose_mail", "compose_operators", "compose_quiet", "compose_test",
-    "message_to_json", "write_message",
-]  # fmt: skip
+__all__ = ["compose_alert", "compose_digest", "compose_operators", "compose_quiet", "compose_test"]
