@@ -12,6 +12,7 @@ from jobs.clock import today
 from jobs.records import from_json
 from monitor.alerts.alert import Alert, AlertEvent, FalseAlarmReason, Verdict
 from monitor.alerts.lifecycle import resolve
+from monitor.alerts.precision import answered_openings, measured_precision
 from monitor.errors import BadData
 from monitor.ledger.transaction import Transaction
 
@@ -103,6 +104,12 @@ def answer_alert(
     for photo in photos:
         t.add_photo({**photo, "alert": alert_id, "number": number})
     return Recorded(alert, number, is_newest)
+
+
+def precision(t: Transaction) -> list[dict[str, Any]]:
+    """How often alerts were right, from all answers ever; see :func:`monitor.alerts.precision.measured_precision`."""
+    openings = answered_openings(t.all_events())
+    return measured_precision(openings, {site["id"]: site for site in t.all_sites()}) if openings else []
 
 
 def _opening_of(events: Sequence[Mapping[str, Any]], day: date) -> int:

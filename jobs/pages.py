@@ -14,6 +14,7 @@ import structlog
 from dask import delayed
 from dask.delayed import Delayed
 
+from jobs.answering import precision
 from jobs.calibration import constants_used
 from jobs.detectability import assumptions, chances
 from jobs.episodes import in_episode
@@ -74,12 +75,16 @@ def publish(
     demonstrated = _demonstrated_sites(settings)
     with ledger.reading() as t:
         rows, alerts, outdated = _assessed_sites(settings, t, demonstrated)
+        measured = precision(t)
     outcomes = _write_pages(settings, ledger, compute, outdated)
     if rows:
         newest = max(assessment.as_of for _, assessment in rows)
         day = newest if as_of is None else max(as_of, newest)
         notice = _notice(settings, demonstrated=all(site.id in demonstrated for site, _ in rows))
-        write_index(rows, alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, notice=notice)
+        write_index(
+            rows, alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, precision=measured,
+            notice=notice,
+        )  # fmt: skip
     return outcomes
 
 

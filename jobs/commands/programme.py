@@ -1,4 +1,4 @@
-"""``regrowth programme``: hectares by status against the pledge."""
+"""``regrowth programme``: hectares by status against the pledge, and how often alerts were right."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,11 @@ from jobs.console import AsJson, Config, installation, print_json, printable
 
 
 def programme(config: Config = None, as_json: AsJson = False) -> None:
-    """Hectares by status, province, intervention and year, against the pledge. Reads the ledger only."""
+    """Hectares by status, province, intervention and year, against the pledge. Reads the ledger only.
+
+    Where alerts were answered, also how often they were right. That changes no threshold.
+    """
+    from jobs.answering import precision
     from jobs.installation import selected_sites
     from monitor.publish.programme import programme_summary
 
@@ -15,7 +19,9 @@ def programme(config: Config = None, as_json: AsJson = False) -> None:
         sites = selected_sites(ledger)
         with ledger.reading() as t:
             latest = {site: row[2] for site, row in t.latest_assessments().items()}
+            measured = precision(t)
     summary = programme_summary(sites, latest, pledge=settings.programme.pledge_hectares, alpha=settings.alerts.alpha)
+    summary["precision"] = measured
     (print_json if as_json else _print_tables)(summary)
 
 
@@ -53,6 +59,28 @@ def _print_tables(summary: Mapping[str, Any]) -> None:
             for row in summary[f"by_{name}"]
         ]
         _print_table(console, _words(name), headings, groups)
+    if summary.get("precision"):
+        _print_precision(console, summary["precision"])
+
+
+def _print_precision(console: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print how often alerts were right; shares only as intervals, since few answers say little."""
+    console.print()
+    console.print(
+        "Answered alerts that were right (confirmed or treated). Each opening of an alert counts once, by its newest "
+        "answer.\nSites that people visit are no random choice. No threshold is derived from this."
+    )
+    for by in dict.fromkeys(row["by"] for row in rows):
+        lines = [
+            (
+                f"{row['value'] or '-'}, {row['level']}" if by != "all" else row["level"],
+                f"{row['right']} of {row['n']}",
+                f"{row['low']:.0%} to {row['high']:.0%}",
+            )
+            for row in rows
+            if row["by"] == by
+        ]
+        _print_table(console, "all alerts" if by == "all" else by, ("right", "95 % interval"), lines)
 
 
 def _print_table(console: Any, name: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

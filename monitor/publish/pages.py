@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cache
-from itertools import compress
+from itertools import compress, groupby
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -82,6 +82,7 @@ def _environment() -> jinja2.Environment:
     }  # fmt: skip
     environment.globals |= {
         "STATUS": words.STATUS_NAMES, "ALERT": words.ALERT_LEVEL_NAMES, "ANSWERS": words.ANSWER_NAMES, "GRADE": GRADE,
+        "RULES": words.RULE_NAMES, "INTERVENTIONS": words.INTERVENTION_NAMES,
         "NOTE": NOTE, "UNVERIFIED": UNVERIFIED, "cause": words.cause, "PAGE_FILES": PAGE_FILES, "WIDTH": WIDTH,
         "MAP_WIDTH": MAP_WIDTH, "REASONS": words.TEXTS["false_alarm_reason"], "CAME_BY": CAME_BY, "map_link": map_link,
         "position_text": position,
@@ -96,6 +97,7 @@ def index_page(
     *,
     as_of: date,
     alpha: float,
+    precision: Sequence[Mapping[str, Any]] = (),
     notice: Mapping[str, str] | None,
     language: words.Language,
 ) -> str:
@@ -107,7 +109,7 @@ def index_page(
         In any order; shown worst first.
     folders, alerts : dict
         By site id: folder of its page under ``sites/``; its alert, as in :func:`monitor.publish.products.write_index`.
-    as_of, alpha, notice
+    as_of, alpha, precision, notice
         See :func:`monitor.publish.products.write_index`.
     language : str
         ``en`` or ``zh``.
@@ -145,6 +147,7 @@ def index_page(
         alerts=alerts,
         locator=locator([(site, words.shown_status(site, a.status)) for site, a in ordered]),
         as_of=as_of,
+        precision=[(by, list(members)) for by, members in groupby(precision, key=lambda row: row["by"])],
         notice=notice,
     )
 

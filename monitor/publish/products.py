@@ -164,6 +164,7 @@ def write_index(
     as_of: date,
     *,
     alpha: float,
+    precision: Sequence[Mapping[str, Any]] = (),
     notice: Mapping[str, str] | None = None,
 ) -> None:
     """Write tables and index of the whole programme; unchanged files are not written.
@@ -180,6 +181,8 @@ def write_index(
         Day of the assessments.
     alpha : float
         Lifetime false-alarm budget of one site. [1]
+    precision : sequence of mapping
+        How often alerts were right, see :func:`monitor.alerts.precision.measured_precision`; empty: none was answered.
     notice : mapping, optional
         By language, a notice shown first.
 
@@ -195,7 +198,10 @@ def write_index(
     _replace_if_changed(root / "status.json", status_json([a for _, a in ordered]))
     _replace_if_changed(root / "sites.parquet", sites_parquet(ordered))
     for language in reversed(LANGUAGES):
-        page = index_page(ordered, folders, open_alerts, as_of=as_of, alpha=alpha, notice=notice, language=language)
+        page = index_page(
+            ordered, folders, open_alerts, as_of=as_of, alpha=alpha, precision=precision, notice=notice,
+            language=language,
+        )  # fmt: skip
         _replace_if_changed(root / PAGE_FILES[language], page.encode())
 
 

@@ -1,6 +1,7 @@
 """Hectares of a programme add up, whatever is missing, and are held against the pledge."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import date
 
@@ -112,3 +113,40 @@ def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypat
     programme(config=installation.config, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert (told["pledge_hectares"], told["share_of_pledge"]) == (10.0, pytest.approx(told["hectares"] / 10, abs=1e-3))
+
+
+def test_how_often_alerts_were_right_is_counted_from_all_answers_also_of_retired_sites(installation, capsys):
+    from jobs.alerting import record_event
+    from jobs.answering import answer_alert
+    from jobs.installation import open_ledger
+    from jobs.registry import add_sites, retire
+    from jobs.settings import load
+    from monitor.alerts.alert import Alert, AlertEvent, AlertState, Verdict
+    from monitor.verdict.assessment import AlertLevel
+
+    day = date(2020, 6, 1)
+    settings = load(installation.config)
+    with open_ledger(settings) as ledger:
+        add_sites(ledger, settings.registry.path)
+        programme(config=installation.config, as_json=True)
+        assert json.loads(capsys.readouterr().out)["precision"] == []
+        programme(config=installation.config)
+        assert "were right" not in capsys.readouterr().out
+        with ledger.transaction() as t:
+            for site, verdict in (("demo-02", Verdict.FALSE_ALARM), ("demo-07", Verdict.TREATED)):
+                alert = Alert(id=f"{site}/failure", site=site, level=AlertLevel.RED, rule="failure",
+                              state=AlertState.OPEN, opened=day, updated=day)  # fmt: skip
+                record_event(t, alert, AlertEvent.OPENED, day=day, by="night")
+                answer_alert(t, alert.id, verdict, None, "=cmd", day, "import")
+        retire(ledger, ["demo-02"], today=day)
+    programme(config=installation.config, as_json=True)
+    told = json.loads(capsys.readouterr().out)["precision"]
+    assert told[0] == {
+        "by": "all", "value": None, "level": "red", "n": 2, "right": 1, "false_alarms": 1, "share": 0.5, "low": 0.0945,
+        "high": 0.9055,
+    }  # fmt: skip
+    assert {one["by"] for one in told} == {"all", "rule", "province", "intervention"}
+    programme(config=installation.config)
+    out = capsys.readouterr().out
+    assert "No threshold is derived from this." in out
+    assert re.search(r"failure, red +1 of 2 +9% to 91%", out)
