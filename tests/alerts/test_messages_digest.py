@@ -8,7 +8,9 @@ from email.policy import default
 
 import msgspec
 import pytest
+from typer.main import get_command
 
+from jobs.cli import app
 from monitor.alerts.alert import AlertEvent
 from monitor.alerts.mail import as_mail
 from monitor.alerts.messages import compose_digest, compose_operators, compose_quiet, compose_test
@@ -193,6 +195,19 @@ def test_operators_read_what_happened_in_both_languages_and_the_command_that_hel
     assert command in message.text
     assert " / " in message.subject
     assert "\n" not in message.subject
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_the_commands_that_operators_are_given_exist(kind):
+    text = compose_operators(kind, OPERATORS[kind], id=ID, time=TIME).text
+    commands = re.findall("^  regrowth (.*)$", text, re.M)
+    assert commands
+    for command in commands:
+        known = get_command(app)
+        for word in re.findall("^[a-z ]+", command)[0].split():
+            known = known.commands[word]
+        options = {option for parameter in known.params for option in parameter.opts}
+        assert set(re.findall("--[a-z-]+", command)) <= options
 
 
 def test_each_message_to_operators_has_its_facts():

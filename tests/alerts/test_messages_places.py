@@ -11,7 +11,7 @@ from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from monitor.alerts.alert import AlertEvent
 from monitor.alerts.messages import compose_alert
-from monitor.alerts.messages.places import CHINA, map_link, position
+from monitor.alerts.messages.places import AMAP_GROUND, map_link, position
 from tests.alerts.sample_news import HOSTILE, ID, PATCH, TIME, news, site
 
 GPX = "{http://www.topografix.com/GPX/1/1}"
@@ -40,9 +40,9 @@ def test_chinese_maps_are_linked_in_china_and_openstreetmap_elsewhere(place, lat
     )
 
 
-def test_the_outline_of_china_is_a_sound_polygon_of_about_its_size():
-    assert CHINA.is_valid
-    west, south, east, north = CHINA.bounds
+def test_the_ground_of_chinese_maps_is_a_sound_polygon_from_the_pamirs_to_the_amur():
+    assert AMAP_GROUND.is_valid
+    west, south, east, north = AMAP_GROUND.bounds
     assert (round(west), round(south), round(east), round(north)) == (74, 18, 135, 54)
 
 

@@ -39,7 +39,7 @@ def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | No
     context, resolved = _context(news, language), news.event is AlertEvent.RESOLVED
     pictures = _shown_pictures(news)
     subject = text(
-        "message.subject", language, label=context["label"], name=short(context["name"]), what=context["what"]
+        "message.subject", language, label=context["label"], name=context["short_name"], what=context["what"]
     )
     plain = render("alert.txt", language, **context)
     return Message(
@@ -78,6 +78,7 @@ def _context(news: AlertNews, language: Language) -> dict[str, Any]:
     resolved = news.event is AlertEvent.RESOLVED
     return {
         "name": name,
+        "short_name": short(name),
         "id": without_invisible(site.id),
         "label": label(news, language),
         "colour": GREEN if resolved else RED if news.alert.level is AlertLevel.RED else AMBER,

@@ -10,7 +10,7 @@ from monitor.alerts.news import AlertNews
 from monitor.alerts.words import coordinates
 from monitor.sites.names import without_invisible
 
-CHINA: Final = shapely.Polygon([
+AMAP_GROUND: Final = shapely.Polygon([
     (73.5, 39.3), (76.0, 40.4), (80.0, 42.0), (80.3, 45.0), (82.6, 45.3), (85.6, 47.2), (87.8, 49.1), (91.0, 46.8),
     (90.9, 45.3), (95.4, 44.2), (96.4, 42.7), (101.8, 42.5), (105.0, 41.6), (109.4, 42.4), (111.9, 43.7),
     (111.9, 45.0), (114.5, 45.3), (116.6, 46.3), (119.7, 46.7), (118.5, 47.9), (115.6, 47.8), (116.7, 49.8),
@@ -22,8 +22,8 @@ CHINA: Final = shapely.Polygon([
     (97.3, 28.3), (96.0, 29.2), (92.0, 27.8), (88.9, 27.4), (86.0, 28.0), (81.1, 30.1), (78.8, 31.5), (78.9, 34.0),
     (75.0, 37.0),
 ])  # fmt: skip
-"""Rough outline, longitude and latitude: where Chinese map apps serve better than OpenStreetMap. Along the border
-either link opens at the right place."""
+"""Rough outline of the ground for which a Chinese map is linked, longitude and latitude. Near its edge either link
+opens at the right place."""
 
 
 def look_at(news: AlertNews) -> tuple[float, float]:
@@ -53,7 +53,7 @@ def map_link(latitude: float, longitude: float, name: str) -> str:
     ----------
     .. [1] Amap URI API, "marker", parameter `coordinate`: https://lbs.amap.com/api/uri-api/guide/mobile-web/point
     """
-    if CHINA.contains(shapely.Point(longitude, latitude)):
+    if AMAP_GROUND.contains(shapely.Point(longitude, latitude)):
         query = {
             "position": f"{longitude:.5f},{latitude:.5f}", "name": short(without_invisible(name), 20),
             "src": "regrowth", "coordinate": "wgs84",
