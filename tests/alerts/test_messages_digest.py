@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from datetime import date
 from email.policy import default
+from html import unescape
 
 import msgspec
 import pytest
@@ -53,12 +54,20 @@ def test_a_digest_names_every_site_with_level_cause_share_of_the_uplift_and_its_
     assert message.subject == "5 alerts, 5 of them red"
     for k in range(5):
         assert re.search(
-            rf"\[Red alert\] ulan-00{k} Ulan Buh, plot {k}: regrowth absent, {round(k / 10)}% of the expected uplift\n"
-            rf"{re.escape(ANSWER)}00{k}\n",
+            rf"\[Red alert\] ulan-00{k} Ulan Buh, plot {k}: regrowth absent, {round(k / 10)}% of the planned uplift "
+            rf"\(40.10512°N, 106.90534°E\)\n"
+            rf"Answer: {re.escape(ANSWER)}00{k}\n",
             message.text,
         )
         assert message.html.count(f"{ANSWER}00{k}") == 1
         assert f"ulan-00{k}" in message.html
+
+
+def test_every_link_of_a_digest_stands_in_its_plain_part_too():
+    message = digest(alerts(5))
+    links = {unescape(link) for link in re.findall('href="([^"]+)"', message.html)}
+    assert len(links) == 5 + 1 + 1  # answers; map and page, which are those of one site here
+    assert links == set(re.findall(r"https://\S+", message.text))
 
 
 def test_the_worst_comes_first():
@@ -74,7 +83,7 @@ def test_the_worst_comes_first():
     assert order == ["e", "a", "b", "c", "d"]
     assert "5 alerts, worst first: 3 red, 1 watch, 1 resolved." in message.text
     resolved = message.text[message.text.index("[Resolved]") :]
-    assert "http" not in resolved
+    assert ANSWER not in resolved
 
 
 def test_a_chinese_digest_is_chinese():

@@ -8,6 +8,7 @@ from monitor.alerts import words
 from monitor.alerts.alert import AlertEvent
 from monitor.alerts.message import Message
 from monitor.alerts.messages.findings import label, what
+from monitor.alerts.messages.places import look_at, map_link, position
 from monitor.alerts.messages.rendering import render, short
 from monitor.alerts.news import AlertNews
 from monitor.alerts.words import Language, text
@@ -17,7 +18,8 @@ from monitor.verdict.assessment import AlertLevel
 BRIEF_BYTES: Final = 1_900
 """Length of the text for messengers: the smallest limit of any channel (2,048 for WeCom) less a margin. [byte]"""
 PLAIN_BYTES: Final = 66_000
-"""Length of the plain text up to which names of sites are shown: a mail of 100 KB in base 64. [byte]"""
+"""Length of the plain text up to which it has positions and links to maps and pages, and failing that names: as base 64
+it fills a mail of 100 KB. [byte]"""
 MAX_SITE: Final = 24
 """Longest name in a list. [characters]"""
 
@@ -47,10 +49,12 @@ def compose_digest(
     subject = text("digest.subject", language, n=len(ordered), red=red)
     intro = text("digest.intro", language, **counts)
     alerts = [_entry(number, item, language) for number, item in enumerate(ordered, 1)]
-    plain = render("digest.txt", language, intro=intro, alerts=alerts)
+    plain = render("digest.txt", language, intro=intro, alerts=alerts, full=True)
+    if len(plain.encode()) > PLAIN_BYTES:
+        plain = render("digest.txt", language, intro=intro, alerts=alerts, full=False)
     if len(plain.encode()) > PLAIN_BYTES:
         alerts = [_entry(number, item, language, names=False) for number, item in enumerate(ordered, 1)]
-        plain = render("digest.txt", language, intro=intro, alerts=alerts)
+        plain = render("digest.txt", language, intro=intro, alerts=alerts, full=False)
     return Message(
         id=id,
         time=time,
@@ -85,7 +89,7 @@ def _worst_first(news: AlertNews) -> tuple[bool, bool, bool, float, str]:
 
 
 def _entry(number: int, news: AlertNews, language: Language, *, names: bool = True) -> dict[str, Any]:
-    """One alert of the list."""
+    """One alert of the list, with the name of its site or only the id."""
     name, key = without_invisible(news.site.name), without_invisible(news.site.id)
     site = f"{key} {short(name, MAX_SITE)}" if names and name and name != key else key
     cause, theta = what(news, language), news.assessment.theta
@@ -96,7 +100,12 @@ def _entry(number: int, news: AlertNews, language: Language, *, names: bool = Tr
     shown_as = news.alert.level.value if _is_open(news) else "resolved"
     line = text("digest.line", language, number=number, label=level, site=site, what=cause)
     answer = news.answer if _is_open(news) else None
-    return {"line": line, "label": level, "site": site, "what": cause, "class": shown_as, "answer": answer}
+    latitude, longitude = look_at(news)
+    return {
+        "line": line, "label": level, "site": site, "what": cause, "class": shown_as, "answer": answer,
+        "page": news.page, "position": position(latitude, longitude),
+        "map": map_link(latitude, longitude, ""),
+    }  # fmt: skip
 
 
 def _brief(intro: str, alerts: Sequence[dict[str, Any]], language: Language, limit: int) -> str:

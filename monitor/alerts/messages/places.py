@@ -44,7 +44,7 @@ def position(latitude: float, longitude: float) -> str:
 
 
 def map_link(latitude: float, longitude: float, name: str) -> str:
-    """Link that opens a map with a marker at a position (WGS 84). [degree]
+    """Link that opens a map with a marker, with or without a name, at a position (WGS 84). [degree]
 
     In China the map of Amap, which draws its maps in the shifted system GCJ-02 and converts a position that is declared
     as WGS 84 [1]_; elsewhere OpenStreetMap.
@@ -54,10 +54,8 @@ def map_link(latitude: float, longitude: float, name: str) -> str:
     .. [1] Amap URI API, "marker", parameter `coordinate`: https://lbs.amap.com/api/uri-api/guide/mobile-web/point
     """
     if AMAP_GROUND.contains(shapely.Point(longitude, latitude)):
-        query = {
-            "position": f"{longitude:.5f},{latitude:.5f}", "name": short(without_invisible(name), 20),
-            "src": "regrowth", "coordinate": "wgs84",
-        }  # fmt: skip
+        query = {"position": f"{longitude:.5f},{latitude:.5f}", "src": "regrowth", "coordinate": "wgs84"}
+        query |= {"name": short(without_invisible(name), 20)} if name else {}
         return f"https://uri.amap.com/marker?{urlencode(query, safe=',', errors='replace')}"
     return (
         f"https://www.openstreetmap.org/?mlat={latitude:.5f}&mlon={longitude:.5f}#map=16/{latitude:.5f}/{longitude:.5f}"
