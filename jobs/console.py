@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
     from monitor.ledger.ledger import Ledger
 
+INTERRUPTED: Final = 130
+"""What typer returns after an interrupt from the keyboard."""
 REPORT_SECONDS: Final = 10
 """Longest time that a stopped run takes to report that it was stopped. [s]"""
 
@@ -65,14 +67,16 @@ def main(app: typer.Typer, arguments: list[str] | None = None) -> None:
             structlog.get_logger().exception("this is a bug; please report it with the lines above")
         elif line := error_line(error):
             _print_error(line)
+    if status == INTERRUPTED:
+        status = Exit.STOPPED
     sys.exit(status if isinstance(status, int) else Exit.DONE)
 
 
 def exit_status_of(error: BaseException) -> int:
     """Exit status of a command that an error, a signal or a request to exit ends."""
     match error:
-        case typer.Exit():  # typer turns an interrupt into an exit with 130
-            return Exit.STOPPED if isinstance(error.__cause__, KeyboardInterrupt) else int(error.exit_code)
+        case typer.Exit():
+            return int(error.exit_code)
         case SystemExit():
             return error.code if isinstance(error.code, int) else Exit.DONE if error.code is None else Exit.BUG
         case typer.Abort() | KeyboardInterrupt():

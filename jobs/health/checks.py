@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.health import configuration, ledger, machine, sources
+from jobs.health import configuration, ledger, machine, messages, sources
 from jobs.health.finding import Finding, attempt, guarded, ok
 from jobs.logs import redacted
 
@@ -48,6 +48,11 @@ def _findings(config: Path | None, settings: "Settings | Finding", *, online: bo
     yield from guarded("outputs", lambda: machine.folder("outputs", settings.outputs.root))
     yield from guarded("lock", lambda: machine.locks(store_root))
     yield from guarded("clock", lambda: machine.clock(settings, newest_run))
+    yield from guarded("channels", lambda: messages.channels(settings))
+    yield from guarded("recipients", lambda: messages.recipients(settings, contents))
+    yield from guarded("answers", lambda: messages.answers(settings))
+    yield from guarded("heartbeat", lambda: messages.heartbeat(settings))
+    yield from guarded("outbox", lambda: messages.outbox(settings, contents))
     yield from _source_findings(settings, online=online)
 
 

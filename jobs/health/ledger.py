@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_NIGHTS_READ: Final = 30
 """Number of past nights that are read for the state of each site."""
+MAX_FAILED_SITES: Final = 5
+"""Number of failed sites whose reasons are reported."""
 MAX_NIGHT_AGE: Final = timedelta(hours=36)
 """Longer ago than this, the last night shows that the schedule does not work."""
 WRONG_LEDGER: Final = "set the right one by [ledger] url"
@@ -180,15 +182,16 @@ def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work:
         if at_work:
             return note("night", f"{message}: it is running")
         return broken("night", f"{message}: it was stopped, or an error ended it", "regrowth run    (continues there)")
+    ended = f"night of {last.as_of}, ended {last.finished[:16].replace('T', ' ')} UTC with exit status {last.status}"
     if last.manifest is None:
-        message = f"night of {last.as_of}: ended at {last.finished[:16].replace('T', ' ')} UTC with exit status"
         fix = "correct that, then: regrowth run    (docs/operations.md explains each exit status)"
-        return broken("night", f"{message} {last.status}: {one_line(last.error or 'no error was recorded')}", fix)
+        return broken("night", f"{ended}: {one_line(last.error or 'no error was recorded')}", fix)
     by_state = _sites_by_state(nights, current_sites)
     failed, deferred = by_state["failed"], by_state["deferred"]
-    message = f"night of {last.as_of}: {len(by_state['done'])} of {sum(map(len, by_state.values()))} sites assessed"
+    message = f"{ended}: {len(by_state['done'])} of {sum(map(len, by_state.values()))} sites assessed"
     if failed:
-        message = f"{message}, {len(failed)} failed; {one_line(failed[0]['error'])}"
+        reasons = [one_line(site["error"] or "no reason was recorded") for site in failed[:MAX_FAILED_SITES]]
+        message = f"{message}, {len(failed)} failed; {'; '.join(reasons)}"
         return broken("night", message, f"correct that, then run: regrowth run --site {failed[0]['site']}")
     if pages := last.manifest["pages_failed"]:
         site, error = next(iter(pages.items()))
@@ -198,7 +201,7 @@ def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work:
         message = f"{message}; no night since {started:%Y-%m-%d %H:%M} UTC"
         return broken("night", message, "check the timer or the crontab line, see the README; then: regrowth run")
     if waiting := last.manifest["messages_waiting"]:
-        fix = "see the log; if they are held: regrowth alerts release"
+        fix = "regrowth alerts outbox    (those that are held: regrowth alerts release)"
         return note("night", f"{message}; {waiting} messages are waiting", fix)
     if deferred:
         reason = one_line(deferred[0]["error"])

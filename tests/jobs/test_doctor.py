@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -266,7 +267,8 @@ def slept(installation, asked):
             if finished:
                 ended = {"status": 78, "error": error} if error else {"status": 0, "manifest": manifest(**last)}
                 t.end_run(f"night-{begun}", now=begun.isoformat(timespec="seconds"), **ended)
-        return asked()[0]["night"]
+        night = asked()[0]["night"]
+        return night | {"message": re.sub(r", ended .* UTC with exit status 0", "", night["message"])}
 
     return told
 
@@ -283,7 +285,7 @@ def test_a_good_night_is_well_and_one_that_waits_for_a_service_needs_nothing_eit
 def test_a_site_that_failed_last_night_is_named_with_its_error_and_the_command(slept):
     told = slept(a="done", b="failed", c="failed", d="deferred")
     assert told["state"] == "broken"
-    assert told["message"] == "night of 2026-06-30: 1 of 4 sites assessed, 2 failed; b: it is so"
+    assert told["message"] == "night of 2026-06-30: 1 of 4 sites assessed, 2 failed; b: it is so; c: it is so"
     assert told["fix"] == "correct that, then run: regrowth run --site b"
 
 
@@ -317,8 +319,11 @@ def test_a_night_that_did_not_end_is_a_fault_unless_it_is_at_work(slept, install
 def test_a_night_that_an_error_ended_is_named_with_its_time_its_status_and_the_error(slept):
     told = slept(error="the source refuses the credentials")
     assert told["state"] == "broken"
-    assert "of 2026-06-30: ended at" in told["message"]
-    assert told["message"].endswith("with exit status 78: the source refuses the credentials")
+    assert re.fullmatch(
+        r"night of 2026-06-30, ended \d{4}-\d\d-\d\d \d\d:\d\d UTC with exit status 78: "
+        "the source refuses the credentials",
+        told["message"],
+    )
     assert told["fix"].startswith("correct that, then: regrowth run")
 
 
@@ -560,3 +565,100 @@ def test_a_backfill_that_is_at_work_is_named_though_no_night_is(installation, as
         told["lock"]["message"]
         == f"held by a backfill, process {os.getpid()} on {os.uname().nodename}: a run is at work"
     )
+
+
+def _configure(installation, *lines):
+    installation.config.write_text(installation.config.read_text() + "\n" + "\n".join(lines) + "\n")
+
+
+MAIL = ('[channels.mail]', 'kind = "smtp"', 'host = "mail.example.org"', 'sender = "r@example.org"')  # fmt: skip
+
+
+def test_a_channel_without_its_secret_is_named_and_one_that_has_it_is_well(installation, asked, monkeypatch, tmp_path):
+    monkeypatch.delenv("REGROWTH_CHANNEL_GROUP_TOKEN", raising=False)
+    _configure(installation, "[channels.group]", 'kind = "wecom"')
+    assert asked()[1] == Exit.CONFIGURATION
+    monkeypatch.setenv("REGROWTH_CHANNEL_GROUP_TOKEN", "hunter2-Canary")
+    told, status = asked()
+    assert (status, told["channels"]["state"]) == (Exit.DONE, "note")
+    assert "nobody is notified of failed nights" in told["channels"]["message"]
+    assert "Canary" not in json.dumps(told)
+    monkeypatch.delenv("REGROWTH_CHANNEL_GROUP_TOKEN")
+    monkeypatch.setenv("REGROWTH_CHANNEL_GROUP_TOKEN_FILE", str(tmp_path / "missing"))
+    assert asked()[1] == Exit.CONFIGURATION
+
+
+def _sites(installation, **columns):
+    """Take the sites into the ledger, with these columns of the registry."""
+    from jobs.installation import open_ledger
+    from jobs.registry import add_sites
+    from jobs.settings import load
+
+    registry = json.loads((installation.root / "sites.geojson").read_text())
+    for feature in registry["features"]:
+        feature["properties"] |= columns
+    (installation.root / "sites.geojson").write_text(json.dumps(registry))
+    settings = load(installation.config)
+    with open_ledger(settings) as ledger:
+        add_sites(ledger, settings.registry.path)
+
+
+def test_sites_that_nobody_hears_of_and_channels_that_do_not_exist_are_named(installation, asked):
+    _configure(installation, *MAIL, "[alerts]", 'channels = ["mail"]')
+    _sites(installation)
+    told, _ = asked()
+    assert broken(told) == {"recipients"}
+    assert "nobody receives the alerts of demo-02, demo-07, demo-10" in told["recipients"]["message"]
+    _sites(installation, manager_email="li@example.org")
+    assert asked()[0]["recipients"]["state"] == "ok"
+    _sites(installation, manager_channel="wechat")
+    _configure(installation, "[operators]", 'channels = ["mail"]', 'email = "ops@example.org"')
+    told, _ = asked()
+    assert broken(told) == {"recipients"}
+    assert "(wechat): demo-02, demo-07, demo-10" in told["recipients"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "state"),
+    [
+        ("https://answers.example.org", "k" * 32, "ok"),
+        ("http://answers.example.org/a", "k" * 32, "broken"),
+        ("http://127.0.0.1:8000", "k" * 32, "ok"),
+        ("https://answers.example.org", None, "broken"),
+    ],
+)
+def test_answers_need_a_key_and_https(installation, asked, monkeypatch, url, key, state):
+    monkeypatch.delenv("REGROWTH_ANSWER_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("REGROWTH_ANSWER_KEY", key)
+    _configure(installation, "[answers]", f'base_url = "{url}"')
+    told, _ = asked()
+    assert told["answers"]["state"] == state
+    assert "k" * 32 not in json.dumps(told)
+
+
+def test_the_heartbeat_is_shown_by_its_host_only_and_not_requested(installation, asked):
+    _configure(installation, "[heartbeat]", 'url = "https://hc.example.org/0f9b3c5e-canary"')
+    told, status = asked()
+    assert (status, told["heartbeat"]["message"]) == (Exit.DONE, "each night reports to hc.example.org")
+    assert "canary" not in json.dumps(told)
+
+
+def test_what_waits_is_held_or_was_given_up_is_named_with_the_reason(installation, capsys):
+    from jobs.settings import load
+
+    now = datetime.now(UTC).isoformat()
+    with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.transaction() as t:
+        for state, why in (("waiting", "451 later"), ("held", "3 of 4 sites fell"), ("dead", "550 no such user")):
+            t.add_notice(state, "silence", {}, day="2026-06-30", recipients=[("mail", "li@example.org")])
+            (row,) = [row for row in t.notices("waiting") if row["event"] == state]
+            t.change_notices([row["id"]], state=state, error=why, message=state, first_tried=now)
+    with pytest.raises(SystemExit) as left:
+        main(["doctor", "--config", str(installation.config)])
+    assert left.value.code == Exit.CONFIGURATION
+    lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines() if " outbox " in line]
+    assert [(state, text) for state, _, text in lines] == [
+        ("BROKEN", "1 message is given up: mail to li@example.org: 550 no such user"),
+        ("note", "1 message is waiting since 2026-06-30: mail to li@example.org: 451 later"),
+        ("note", "1 message is held: mail to li@example.org: 3 of 4 sites fell"),
+    ]

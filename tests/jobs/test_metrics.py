@@ -1,0 +1,138 @@
+"""metrics.prom says what a dashboard needs, follows the conventions of Prometheus, and never stops a night."""
+
+import re
+import signal
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from jobs.cli import main
+from jobs.exits import Exit
+from jobs.metrics import FILE, NightOutcome, write_metrics
+from jobs.settings import load
+from monitor.errors import BadData
+from monitor.ledger.ledger import Ledger
+
+EARLIER = "2026-06-01T02:30:00.000+00:00"
+
+
+def values(root):
+    """Every sample of the file, by name and label."""
+    families = text_string_to_metric_families((root / FILE).read_text(encoding="utf-8"))
+    return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
+
+
+@pytest.fixture
+def ledger(settings):
+    with closing(Ledger(settings.ledger.url)) as opened:
+        yield opened
+
+
+def outcome(status=0):
+    return NightOutcome(status=status, began=EARLIER, seconds=90.0)
+
+
+def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
+    with ledger.transaction() as t:
+        for site in "abcd":
+            t.add_site(site, "1", {"id": site}, start="2020-01-01", now=EARLIER)
+        t.retire_site("d")
+        seen = {
+            "a": ("failing", "red", "2026-05-30"),
+            "b": ("on_track", "none", "2026-05-31"),
+            "d": ("failing", "red", "2026-06-01"),
+        }
+        for site, (status, alert, last) in seen.items():
+            content = {"status": status, "alert": alert, "last_observed": last}
+            t.add_assessment(site, "2026-05-31", "x", content, version="1", snapshot="s", run="r")
+        t.save_alert({"id": "a/failure", "site": "a", "state": "open", "opened": "2026-05-01", "level": "red"})
+        t.save_alert({"id": "b/failure", "site": "b", "state": "resolved", "opened": "2026-05-01", "level": "red"})
+        for state, events in {"waiting": "12", "held": "3", "dead": "456", "sent": "7"}.items():
+            for event in events:
+                t.add_notice(event, "alert", {}, day="2026-05-31", recipients=[("mail", "x@example.org")])
+                ids = [row["id"] for row in t.notices("waiting") if row["event"] == event]
+                t.change_notices(ids, state=state)
+        t.begin_run("r", "night", "2026-05-31", now=EARLIER)
+        sites = [{"site": "a", "state": "done"}, {"site": "b", "state": "failed"}, {"site": "c", "state": "done"}]
+        t.end_run("r", status=10, manifest={"sites": sites}, now=EARLIER)
+        t.begin_run("good", "night", "2026-05-30", now="2026-05-30T02:30:00+00:00")
+        t.end_run("good", status=0, manifest={"sites": []}, now="2026-05-30T03:00:00+00:00")
+    write_metrics(settings, ledger, outcome(status=10))
+    told = values(installation.root)
+    assert {key[1]: value for key, value in told.items() if key[0] == "regrowth_sites" and value} == {
+        "failing": 1, "on_track": 1, "not_assessed": 1,
+    }  # fmt: skip
+    assert [told["regrowth_sites_by_alert", level] for level in ("red", "watch", "none")] == [1, 0, 2]
+    assert [told["regrowth_night_sites", state] for state in ("done", "failed", "deferred")] == [2, 1, 0]
+    assert [told["regrowth_messages", state] for state in ("waiting", "held", "dead")] == [2, 1, 3]
+    assert [told["regrowth_open_alerts", level] for level in ("red", "watch")] == [1, 0]
+    ended = datetime.fromisoformat(EARLIER) + timedelta(seconds=90)
+    newest = datetime(2026, 5, 31, tzinfo=UTC)
+    assert told["regrowth_newest_scene_timestamp_seconds",] == newest.timestamp()
+    assert told["regrowth_newest_scene_age_seconds",] == (ended - newest).total_seconds()
+    assert told["regrowth_last_night_timestamp_seconds",] == ended.timestamp()
+    assert told["regrowth_night_duration_seconds",] == 90
+    assert told["regrowth_night_exit_status",] == 10
+    assert told["regrowth_last_success_timestamp_seconds",] == datetime(2026, 5, 30, 3, tzinfo=UTC).timestamp()
+
+
+def test_without_a_ledger_the_night_is_told_and_the_last_success_kept(settings, ledger, installation):
+    write_metrics(settings, ledger, outcome())
+    before = values(installation.root)
+    write_metrics(settings, None, outcome(status=65)._replace(began="2026-06-02T02:30:00+00:00"))
+    after = values(installation.root)
+    success = ("regrowth_last_success_timestamp_seconds",)
+    assert after[success] == before[success]
+    assert after["regrowth_night_exit_status",] == 65
+    assert not any(key[0] == "regrowth_sites" for key in after)
+
+
+def test_names_and_help_follow_the_conventions_and_the_guide_lists_every_one(settings, ledger, installation, root):
+    with ledger.transaction() as t:
+        t.add_site("a", "1", {"id": "a"}, start="2020-01-01", now=EARLIER)
+        content = {"status": "failing", "alert": "red", "last_observed": "2026-05-30"}
+        t.add_assessment("a", "2026-05-31", "x", content, version="1", snapshot="s", run="r")
+    write_metrics(settings, ledger, outcome())
+    guide = (root / "docs" / "operations.md").read_text(encoding="utf-8")
+    families = list(text_string_to_metric_families((installation.root / FILE).read_text(encoding="utf-8")))
+    for family in families:
+        assert re.fullmatch(r"regrowth_[a-z_]+", family.name)
+        assert (family.type, bool(family.documentation)) == ("gauge", True)
+        assert not re.search("days|hours|minutes|_ms|_total$", family.name)
+        assert f"`{family.name}" in guide, family.name
+    assert set(re.findall(r"`(regrowth_\w+)", guide)) == {family.name for family in families}
+
+
+def test_a_night_writes_them_also_when_it_fails_and_a_place_that_cannot_be_written_fails_no_night(
+    installation, monkeypatch, capsys
+):
+    def run():
+        with pytest.raises(SystemExit) as left:
+            main(["run", "--config", str(installation.config), "--as-of", "2018-09-30"])
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return left.value.code
+
+    def failing(*_, **__):
+        msg = "there is no site to judge"
+        raise BadData(msg)
+
+    monkeypatch.setattr("jobs.pipeline.night", failing)
+    assert run() == Exit.BAD_DATA
+    assert values(installation.root)["regrowth_night_exit_status",] == 65
+    (installation.root / FILE).unlink()
+    (installation.root / FILE).mkdir()
+    assert run() == Exit.BAD_DATA
+    assert capsys.readouterr().err.splitlines()[-1] == "there is no site to judge"
+    assert not list(installation.root.glob(".metrics*"))
+
+
+def test_no_secret_and_no_name_of_a_site_or_person_is_in_it(settings, ledger, installation, monkeypatch):
+    monkeypatch.setenv("REGROWTH_CHANNEL_MAIL_PASSWORD", "hunter2-Canary")
+    with ledger.transaction() as t:
+        t.add_site("secret-place", "1", {"id": "secret-place"}, start="2020-01-01", now=EARLIER)
+        t.add_notice("e", "alert", {}, day="2026-05-31", recipients=[("mail", "li@example.org")])
+    write_metrics(load(installation.config), ledger, outcome())
+    text = (installation.root / FILE).read_text(encoding="utf-8")
+    assert not re.search("Canary|secret-place|example", text)
