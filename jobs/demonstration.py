@@ -1,11 +1,13 @@
 """The demonstration: the whole job on the embedded Sentinel-2 series, with sites whose fate is known.
 
 It writes an ordinary registry and configuration, fetches the history, runs a series of nights as a scheduler would, and
-compares the assessments with the changes that were put into the imagery. Safe to run again: nothing changes.
+compares the assessments with the changes that were put into the imagery. Safe to run again: nothing changes. Both files
+may be edited in between, for instance to add channels: only those of another seed are written again.
 """
 
 import json
 import shutil
+import tomllib
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.pipeline import exit_status, fetch_history, night
 from jobs.registry import add_sites
-from jobs.settings import load
+from jobs.settings import Settings, SourceSettings, load
 from monitor.errors import BadConfiguration
 from monitor.imagery.sample import PLAN, START, Fate, Sample, deal_fates
 
@@ -88,7 +90,8 @@ def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
             worst = max(worst, exit_status(manifest))
             sent += manifest["messages_sent"]
             report(number, len(nights))
-    latest = {values["site"]: values for values in json.loads((out / "status.json").read_text(encoding="utf-8"))}
+    status = settings.outputs.root / "status.json"
+    latest = {values["site"]: values for values in json.loads(status.read_text(encoding="utf-8"))}
     if as_json:
         keys = ("status", "alert", "theta", "theta_low", "theta_high")
         sites = [
@@ -97,14 +100,18 @@ def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
         ]
         print_json({"seed": seed, "sites": sites, "messages_sent": sent})
     else:
-        _print_comparison(out, dict(dealt), latest, nights=len(nights), sent=sent)
+        _print_comparison(settings, dict(dealt), latest, nights=len(nights), sent=sent)
     return worst
 
 
 def write_inputs(out: Path, *, seed: int) -> None:
-    """Write the registry and the configuration of a demonstration into a folder."""
-    _write(out / "sites.geojson", _registry(Sample(seed), deal_fates(seed)))
-    _write(out / "regrowth.toml", CONFIGURATION.format(seed=seed))
+    """Write the registry and the configuration of a demonstration into a folder, unless they are there."""
+    for name, text in (
+        ("sites.geojson", _registry(Sample(seed), deal_fates(seed))),
+        ("regrowth.toml", CONFIGURATION.format(seed=seed)),
+    ):
+        if not (out / name).is_file():
+            _write(out / name, text)
 
 
 def _remove_other_seed(out: Path, seed: int) -> None:
@@ -112,11 +119,13 @@ def _remove_other_seed(out: Path, seed: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     config = out / "regrowth.toml"
     present = config.read_text(encoding="utf-8") if config.is_file() else None
-    if present == CONFIGURATION.format(seed=seed) or (present is None and not any(out.iterdir())):
+    if present is None and not any(out.iterdir()):
         return
     if present is not None and not present.startswith(CONFIGURATION.splitlines()[0]):
         msg = f"{config} was not written by a demonstration; choose another folder with --out"
         raise BadConfiguration(msg)
+    if present is not None and _seed(present, config) == seed:
+        return
     if present is None and not (out / "truth.json").is_file():
         msg = f"{out} is not empty and contains no demonstration; choose another folder with --out"
         raise BadConfiguration(msg)
@@ -126,6 +135,16 @@ def _remove_other_seed(out: Path, seed: int) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _seed(text: str, path: Path) -> int | None:
+    """Seed in a configuration that was written by a demonstration and may have been edited; None: there is none."""
+    try:
+        source = tomllib.loads(text).get("source")
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{path} cannot be read: {error}; correct it, or delete it to begin anew"
+        raise BadConfiguration(msg) from error
+    return source.get("seed", SourceSettings.model_fields["seed"].default) if isinstance(source, dict) else None
 
 
 def _registry(source: Sample, dealt: list[tuple[int, Fate]]) -> str:
@@ -163,7 +182,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _print_comparison(
-    out: Path, fates: dict[int, Fate], latest: dict[str, dict[str, Any]], *, nights: int, sent: int
+    settings: Settings, fates: dict[int, Fate], latest: dict[str, dict[str, Any]], *, nights: int, sent: int
 ) -> None:
     headings = ("site", "true story", "expected status", "reported status", "share of uplift (95 %)", "true", "alert")
     table = Table(*headings, title="Changes put into the imagery, and what the monitor reports")
@@ -180,7 +199,9 @@ def _print_comparison(
     console = Console(width=140) if not Console().is_terminal else Console()
     console.print(table)
     console.print(
-        f"{right} of {len(fates)} sites have the expected status after {nights} nights; {sent} messages written now."
+        f"{right} of {len(fates)} sites have the expected status after {nights} nights; {sent} messages sent now."
     )
     console.print(f"Plan of every site: uplift {PLAN.A}, rate {PLAN.k} a year, lag {PLAN.L} years, from {START}.")
-    console.print(f"Open {out / 'index.html'}; messages are in {out / 'messages'}.", soft_wrap=True)
+    root, channels = settings.outputs.root, ", ".join(settings.alerts.channels)
+    where = f"messages go through [channels] {channels}" if channels else f"messages are in {root / 'messages'}"
+    console.print(f"Open {root / 'index.html'}; {where}.", soft_wrap=True)

@@ -19,6 +19,7 @@ from monitor.sites.site import Site
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import Series
 from tests.landscape import series_of
+from tests.loopback.mail import MailServer
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,57 @@ def test_another_seed_makes_the_folder_anew_but_leaves_what_is_not_its_own(tmp_p
     module.demonstrate(tmp_path, seed=2, as_json=True)
     assert (tmp_path / "truth.json").read_text() != first
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+MAIL = """
+[alerts]
+channels = ["mail"]
+[channels.mail]
+kind = "smtp"
+host = "127.0.0.1"
+port = {port}
+starttls = false
+sender = "regrowth@example.org"
+"""
+
+
+def edited(out, port):
+    """The files of a demonstration as a person edits them: a mail server, and addresses of the managers."""
+    module.write_inputs(out, seed=1)
+    config, registry = out / "regrowth.toml", read(out / "sites.geojson")
+    config.write_text(config.read_text(encoding="utf-8") + MAIL.format(port=port), encoding="utf-8")
+    for feature in registry["features"]:
+        feature["properties"]["manager_email"] = f"{feature['properties']['id']}@example.org"
+    (out / "sites.geojson").write_text(json.dumps(registry, ensure_ascii=False), encoding="utf-8")
+    return {path: path.read_bytes() for path in (config, out / "sites.geojson")}
+
+
+def test_files_of_a_demonstration_that_were_edited_are_left_as_they_are(tmp_path):
+    before = edited(tmp_path, 25)
+    module._remove_other_seed(tmp_path, 1)
+    module.write_inputs(tmp_path, seed=1)
+    assert {path: path.read_bytes() for path in before} == before
+    (tmp_path / "regrowth.toml").write_text(f"{module.CONFIGURATION.splitlines()[0]}\n[source\n", encoding="utf-8")
+    with pytest.raises(BadConfiguration, match="cannot be read"):
+        module._remove_other_seed(tmp_path, 1)
+    assert (tmp_path / "sites.geojson").is_file()
+
+
+@pytest.mark.slow
+def test_with_a_mail_server_in_its_configuration_it_delivers_to_the_managers(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_NIGHT", date(2020, 10, 3))
+    with MailServer() as server:
+        before = edited(tmp_path, server.port)
+        assert module.demonstrate(tmp_path, seed=1, as_json=False) is Exit.DONE
+        assert {path: path.read_bytes() for path in before} == before
+        alerts = {one["site"] for one in read(tmp_path / "status.json") if one["alert"] != "none"}
+        to = {mail.recipients[0].partition("@")[0] for mail in server.mails}
+        assert to == alerts
+        assert len(to) > 3
+        assert not (tmp_path / "messages").exists()
+        sent = len(server.mails)
+        assert module.demonstrate(tmp_path, seed=1, as_json=False) is Exit.DONE
+        assert len(server.mails) == sent
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

@@ -39,6 +39,7 @@ from monitor.verdict.assessment import Assessment
 from monitor.verdict.explain import TOO_SMALL, explain
 from monitor.verdict.reasons import sentence
 from tests.landscape import stored_of
+from tests.loopback.mail import MailServer
 
 NIGHT = date(2018, 9, 30)
 CHILD = Path(__file__).with_name("killed_night.py")
@@ -114,6 +115,58 @@ def test_run_again_the_night_changes_nothing_and_sends_nothing(unkilled):
     assert sorted((made.root / "store").rglob("*")) == snapshots
     assert again["messages_sent"] == 0
     assert all(site["scenes_new"] == [] for site in again["sites"])
+
+
+MAIL = """
+[alerts]
+channels = ["mail"]
+[channels.mail]
+kind = "smtp"
+host = "127.0.0.1"
+port = {port}
+starttls = false
+sender = "regrowth@example.org"
+"""
+
+
+def with_mail(installation, port):
+    """An installation whose managers are reached by mail."""
+    config, registry = installation.config, json.loads((installation.root / "sites.geojson").read_text())
+    config.write_text(config.read_text(encoding="utf-8") + MAIL.format(port=port), encoding="utf-8")
+    for feature in registry["features"]:
+        feature["properties"]["manager_email"] = f"{feature['properties']['id']}@example.org"
+    (installation.root / "sites.geojson").write_text(json.dumps(registry))
+    return load(config)
+
+
+def test_a_night_mails_what_it_finds_to_the_managers_and_ends_10_while_a_message_waits(installation, monkeypatch):
+    monkeypatch.setattr("jobs.outbox.QUICK_RETRIES", ())
+    with MailServer() as server:
+        settings = with_mail(installation, server.port)
+        server.answer("DATA", "451 try again", times=1)
+        manifest = night(settings, as_of=NIGHT)
+        assert (manifest["messages_sent"], manifest["messages_waiting"]) == (0, 1)
+        assert exit_status(manifest) is Exit.SOME_FAILED
+        assert plan(settings, as_of=NIGHT)["messages"] == 1
+        manifest = night(settings, as_of=NIGHT)
+        assert (manifest["messages_sent"], manifest["messages_waiting"]) == (1, 0)
+        assert exit_status(manifest) is Exit.DONE
+    (mail,) = server.mails
+    alerts = [one["site"] for one in json.loads(installation.status) if one["alert"] != "none"]
+    assert mail.recipients == [f"{site}@example.org" for site in alerts]
+    assert len({one.id for one in server.attempts}) == 1
+    assert not (installation.root / "messages").exists()
+
+
+def test_without_the_key_for_links_a_night_ends_with_78_before_anything_is_fetched(installation):
+    config = installation.config
+    text = '[answers]\nbase_url = "https://answers.example.org"\n'
+    config.write_text(config.read_text(encoding="utf-8") + text, encoding="utf-8")
+    command = [sys.executable, "-m", "jobs.nightly", "--config", str(config), "--as-of", NIGHT.isoformat()]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == Exit.CONFIGURATION
+    assert "REGROWTH_ANSWER_KEY" in ended.stderr
+    assert not list((installation.root / "store").glob("*/repo"))
 
 
 def test_an_earlier_night_run_later_changes_nothing_that_is_published(unkilled):
