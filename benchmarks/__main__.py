@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, one after the other."""
 
-from benchmarks import fetch, night, sources, trends
+from benchmarks import fetch, messages, night, sources, trends
 from benchmarks.verdict import proof
 
 if __name__ == "__main__":
@@ -8,4 +8,5 @@ if __name__ == "__main__":
     night.main()
     sources.main()
     fetch.main()
+    messages.main()
     proof.main(quick=True)

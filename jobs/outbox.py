@@ -10,7 +10,7 @@ Only the holder of the night's lock sends, so a lease that is found is that of a
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -163,10 +163,9 @@ def _prepare(t: Transaction, settings: Settings, *, release: bool, night: bool) 
 
 def _withdraw_outdated(t: Transaction, notices: Sequence[Row]) -> list[Row]:
     """Withdraw notices that are no news any more; returns the others."""
-    current = t.versions() if notices else {}
     news = []
     for row in notices:
-        why = _outdated(t, row, current)
+        why = _outdated(t, row)
         if why is None:
             news.append(row)
         else:
@@ -175,14 +174,14 @@ def _withdraw_outdated(t: Transaction, notices: Sequence[Row]) -> list[Row]:
     return news
 
 
-def _outdated(t: Transaction, row: Row, current: Container[str]) -> str | None:
+def _outdated(t: Transaction, row: Row) -> str | None:
     """Why a notice that has waited is no news any more; None if it still is."""
     if row["kind"] == "quiet":
         open_alerts = [alert for site in row["payload"]["sites"] for alert in t.alerts_of(site) if _is_open(alert)]
         return "an alert was raised since" if open_alerts else None
     if row["site"] is None:
         return None
-    if row["site"] not in current:
+    if not t.is_current(row["site"]):
         return "its site is retired"
     if row["kind"] == "silence":
         latest = t.latest_assessment(row["site"])
