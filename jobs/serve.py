@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -136,7 +136,7 @@ class Answer(NamedTuple):
     photos: Sequence[Photo]
 
 
-def serve(settings: Settings, key: str, *, host: str, port: int) -> None:
+def serve(settings: Settings, key: str, *, host: str, port: int, announce: Callable[[str], None]) -> None:
     """Serve until a signal arrives; answers that are being received are finished first.
 
     Parameters
@@ -145,6 +145,8 @@ def serve(settings: Settings, key: str, *, host: str, port: int) -> None:
         Settings of the installation, and the key of its links.
     host, port
         Where to listen; port 0: any free one.
+    announce : callable
+        Called with the address of the pages once requests are accepted.
 
     Raises
     ------
@@ -160,7 +162,8 @@ def serve(settings: Settings, key: str, *, host: str, port: int) -> None:
         limit_concurrency=500, timeout_graceful_shutdown=STOP_SECONDS,
     )  # fmt: skip
     with _listening(host, port) as listener:
-        log.info("answers are served", address=f"http://{host}:{listener.getsockname()[1]}")
+        name = f"[{host}]" if ":" in host else host
+        announce(f"http://{name}:{listener.getsockname()[1]}")
         uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import Config
+from jobs.console import AsJson, Config, print_json
 
 
 def serve(
     config: Config = None,
     host: Annotated[str, typer.Option(help="Address to listen at; a proxy with TLS stands before it.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any free one.")] = 8000,
+    as_json: AsJson = False,
 ) -> None:
     """Serve the pages behind the links in messages, where site managers answer alerts.
 
@@ -28,4 +29,11 @@ def serve(
     if key is None:
         msg = "no key for answer links: set REGROWTH_ANSWER_KEY, or REGROWTH_ANSWER_KEY_FILE to the file that has it"
         raise BadConfiguration(msg)
-    serve_answers(settings, key, host=host, port=port)
+
+    def announce(address: str) -> None:
+        if as_json:
+            print_json({"address": address})
+        else:
+            typer.echo(f"Answers are served at {address}.")
+
+    serve_answers(settings, key, host=host, port=port, announce=announce)

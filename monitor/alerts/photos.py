@@ -54,7 +54,7 @@ _TURNS: Final[dict[object, Image.Transpose]] = {
 }  # fmt: skip
 """What makes a picture upright, by its EXIF orientation."""
 _QUALITIES: Final = (85, 75, 60, 45)
-_UTC_OFFSET: Final = re.compile(r"[+-]\d\d:\d\d")
+_UTC_OFFSET: Final = re.compile(r"[+-](0\d|1[0-4]):[0-5]\d")
 
 
 class PhotoProblem(StrEnum):
@@ -149,6 +149,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _jpeg(picture: Image.Image, exif: Image.Exif) -> bytes:
     """JPEG of at most :data:`MAX_STORED_BYTES`, in the best quality and size for which that is so."""
+    picture.info.clear()  # comments and profiles would be written again
     while True:
         for quality in _QUALITIES:
             buffer = BytesIO()
@@ -184,10 +185,10 @@ def _time_taken(exif: Mapping[int, Any]) -> datetime | None:
     offset = str(tags.get(ExifTags.Base.OffsetTimeOriginal)).strip("\0 ")
     try:
         taken = datetime.strptime(text, "%Y:%m:%d %H:%M:%S")  # noqa: DTZ007 - a camera's local time
-        if _UTC_OFFSET.fullmatch(offset):
-            taken = datetime.strptime(f"{text} {offset}", "%Y:%m:%d %H:%M:%S %z")
     except ValueError:
         return None
+    if _UTC_OFFSET.fullmatch(offset):
+        taken = taken.replace(tzinfo=datetime.strptime(offset, "%z").tzinfo)
     return taken if taken.year >= FIRST_DIGITAL_YEAR else None
 
 

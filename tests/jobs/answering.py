@@ -1,17 +1,16 @@
 """An installation with one alert, and the answer pages served by a process of their own, as operators run them."""
 
 import http.client
-import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,8 @@ from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
+NUMBERS = count(1)
+NOTHING: Mapping[str, str] = {}
 KEY = "planted-answer-key-0123456789abcdef"
 DAY = date(2026, 8, 20)
 SITE = "minqin-03"
@@ -156,74 +157,68 @@ class Server:
     """``regrowth serve`` in a process of its own, at a free port of this machine."""
 
     process: subprocess.Popen[str]
-    lines: list[str] = field(default_factory=list)
     port: int = 0
+    lines: list[str] = field(default_factory=list)
+    """What it has logged."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def request(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request(method, path, body, dict(headers))
+    def request(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = NOTHING, *, address: str = ""
+    ) -> Reply:
+        """A request, each from an address of its own unless one is given."""
+        number = next(NUMBERS)
+        address = address or f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request(method, path, body, {"X-Forwarded-For": address, **headers})
             response = connection.getresponse()
-            return Reply(response.status, dict(response.getheaders()), response.read().decode())
-        finally:
-            connection.close()
+            names = {name.lower(): value for name, value in response.getheaders()}
+            return Reply(response.status, names, response.read().decode())
 
-    def get(self, path: str, headers: Mapping[str, str] = {}) -> Reply:
+    def get(self, path: str, headers: Mapping[str, str] = NOTHING) -> Reply:
         return self.request("GET", path, headers=headers)
 
-    def post(self, path: str, fields: Mapping[str, str], photos: Mapping[str, bytes] = {}) -> Reply:
+    def post(self, path: str, fields: Mapping[str, str], *photos: tuple[str, bytes]) -> Reply:
         """Send a form, with photos by file name."""
-        body, kind = form(fields, photos)
+        body, kind = form(fields, *photos)
         return self.request("POST", path, body, {"Content-Type": kind})
 
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
 
-
-def form(fields: Mapping[str, str], photos: Mapping[str, bytes] = {}) -> tuple[bytes, str]:
+def form(fields: Mapping[str, str], *photos: tuple[str, bytes]) -> tuple[bytes, str]:
     """Body and content type of a form."""
     mark = "x-boundary-x"
     parts = [
         f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()
     ]
-    for name, content in photos.items():
+    for name, content in photos:
         head = f'--{mark}\r\nContent-Disposition: form-data; name="photo"; filename="{name}"\r\n'
         parts.append(f"{head}Content-Type: image/jpeg\r\n\r\n".encode() + content + b"\r\n")
     return b"".join(parts) + f"--{mark}--\r\n".encode(), f"multipart/form-data; boundary={mark}"
 
 
+def command(programme: Programme, *options: str) -> list[str]:
+    return [sys.executable, "-m", "jobs.cli", "serve", "--config", str(programme.config), "--port", "0", *options]
+
+
 @contextmanager
-def serving(programme: Programme, *options: str, environment: Mapping[str, str] = {}) -> Iterator[Server]:
-    command = [sys.executable, "-m", "jobs.cli", "serve", "--config", str(programme.config), "--port", "0", *options]
+def serving(programme: Programme, *options: str, environment: Mapping[str, str] = NOTHING) -> Iterator[Server]:
     environment = {**os.environ, "REGROWTH_ANSWER_KEY": KEY, **environment}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command(programme, *options), text=True, env=environment, **pipes) as process:
         server = Server(process)
-        started = threading.Event()
-
-        def read() -> None:
-            for line in process.stderr or ():
-                server.lines.append(line)
-                if found := re.search(r"http://[^\"]*:(\d+)", line):
-                    server.port = int(found[1])
-                    started.set()
-
-        reader = threading.Thread(target=read)
+        reader = threading.Thread(target=lambda: server.lines.extend(process.stderr or ()))
         reader.start()
         try:
-            assert started.wait(60), server.lines
+            said = (process.stdout.readline() if process.stdout else "") or "nothing"
+            found = re.fullmatch(r"Answers are served at http://127\.0\.0\.1:(\d+)\.\n", said)
+            assert found, (said, server.lines)
+            server.port = int(found[1])
             yield server
         finally:
             if process.poll() is None:
                 process.kill()
             process.wait()
             reader.join()
-
-
-def logged(server: Server) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in server.lines if line.startswith("{")]
