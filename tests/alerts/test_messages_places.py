@@ -63,6 +63,8 @@ def test_the_link_is_that_of_the_point_that_the_message_names():
     message = compose_alert(abroad, id=ID, time=TIME)
     assert "https://www.openstreetmap.org/?mlat=-33.01000&mlon=-70.01000#map=16/-33.01000/-70.01000" in message.text
     assert "33.01000°S, 70.01000°W" in message.text
+    assert "Chinese map apps" not in message.text
+    assert "Chinese map apps move typed coordinates" in compose_alert(news(), id=ID, time=TIME).text
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -10,7 +10,7 @@ from monitor.alerts.alert import AlertEvent
 from monitor.alerts.message import Message
 from monitor.alerts.messages.findings import change, fails_in_part, finding, interval, label, what, where
 from monitor.alerts.messages.picture import ground_width, side_by_side
-from monitor.alerts.messages.places import look_at, map_link, position
+from monitor.alerts.messages.places import look_at, map_link, on_chinese_map, position
 from monitor.alerts.messages.rendering import AMBER, GREEN, RED, hectares, render, short
 from monitor.alerts.messages.tracks import attachments
 from monitor.alerts.news import AlertNews, SitePicture
@@ -165,7 +165,7 @@ def _notes(news: AlertNews, language: Language) -> list[str]:
     if news.event is not AlertEvent.RESOLVED:
         notes += [] if a.probability is not None else probabilities(a, language=language)
         notes += false_alarm_rate(a, language=language)
-    return [*notes, text("where.datum", language)]
+    return [*notes, text("where.datum", language)] if on_chinese_map(*look_at(news)) else notes
 
 
 def _record(

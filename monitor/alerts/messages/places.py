@@ -43,6 +43,11 @@ def position(latitude: float, longitude: float) -> str:
     return f"{abs(latitude):.5f}°{north}, {abs(longitude):.5f}°{east}"
 
 
+def on_chinese_map(latitude: float, longitude: float) -> bool:
+    """Whether a position (WGS 84) is linked to a Chinese map. [degree]"""
+    return bool(AMAP_GROUND.contains(shapely.Point(longitude, latitude)))
+
+
 def map_link(latitude: float, longitude: float, name: str) -> str:
     """Link that opens a map with a marker, with or without a name, at a position (WGS 84). [degree]
 
@@ -53,7 +58,7 @@ def map_link(latitude: float, longitude: float, name: str) -> str:
     ----------
     .. [1] Amap URI API, "marker", parameter `coordinate`: https://lbs.amap.com/api/uri-api/guide/mobile-web/point
     """
-    if AMAP_GROUND.contains(shapely.Point(longitude, latitude)):
+    if on_chinese_map(latitude, longitude):
         query = {"position": f"{longitude:.5f},{latitude:.5f}", "src": "regrowth", "coordinate": "wgs84"}
         query |= {"name": short(without_invisible(name), 20)} if name else {}
         return f"https://uri.amap.com/marker?{urlencode(query, safe=',', errors='replace')}"
