@@ -21,7 +21,7 @@ from monitor.maps.failing import failing_map
 from monitor.maps.worst_patch import WorstPatch, worst_patch
 from monitor.series.columns import Columns, observed_until
 from monitor.sites.site import Site, ground_key
-from monitor.verdict.assess import assess_with_late_season
+from monitor.verdict.assess import LateSeasonState, assess_with_late_season
 from monitor.verdict.assessment import Assessment, Series, Status, assessment_to_json
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.failing_area import reports_failing_area, with_failing_area
@@ -95,13 +95,7 @@ def judge(
         ground = ground_key(outcome.site)
         if (t.ground_data(ground, "detectability") or {}).get("made_from") != conditions.key:
             t.save_ground_data(ground, "detectability", detectability_json(conditions, site.start))
-    patch: WorstPatch | None = None
-    if late_season is not None and reports_failing_area(assessment, site):
-        stored, snapshot = fetched.stored, fetched.snapshot
-        failing = failing_map(stored, snapshot, site, series, late_season.day, lambda: late_season, constants=constants)
-        if failing is not None:
-            assessment = with_failing_area(assessment, failing.ground, site, constants)
-            patch = worst_patch(failing.chance, failing.times, site.geometry, stored.grid)
+    assessment, patch = _look_at_pixels(assessment, late_season, fetched, site, series, constants)
     if newest and assessment.status is not Status.INSUFFICIENT_DATA:  # that says nothing about the ground
         _save_worst_patch(t, ground_key(outcome.site), patch)
     values = assessment_to_json(assessment)
@@ -112,6 +106,25 @@ def judge(
         previous = None if latest is None else from_json(latest[2], Assessment)
         update_alerts(t, assessment, previous, book.of_site(outcome.site))
     return {"status": assessment.status.value, "alert": assessment.alert.value}
+
+
+def _look_at_pixels(
+    assessment: Assessment,
+    late_season: LateSeasonState | None,
+    fetched: FetchResult,
+    site: Site,
+    series: Columns,
+    constants: Calibration,
+) -> tuple[Assessment, WorstPatch | None]:
+    """The assessment with the failing area, and the first place to look at, where a map of them is due."""
+    if late_season is None or not reports_failing_area(assessment, site):
+        return assessment, None
+    stored, day = fetched.stored, late_season.day
+    failing = failing_map(stored, fetched.snapshot, site, series, day, lambda: late_season, constants=constants)
+    if failing is None:
+        return assessment, None
+    patch = worst_patch(failing.chance, failing.times, site.geometry, stored.grid)
+    return with_failing_area(assessment, failing.ground, site, constants), patch
 
 
 def _save_worst_patch(t: Transaction, ground: str, patch: WorstPatch | None) -> None:
