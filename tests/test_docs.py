@@ -1,10 +1,15 @@
-"""The README says what is there."""
+"""The README and the guides say what is there."""
 
 import re
+import shlex
+import tomllib
 
+import pytest
 from typer.main import get_command
 
 from jobs.cli import app
+from jobs.exits import Exit
+from jobs.settings import Settings
 
 
 def commands():
@@ -23,8 +28,8 @@ def test_every_command_is_in_the_readme_and_every_one_in_the_readme_exists(root)
     there = set(commands())
     named = set()
     for line in re.findall(r"^\| `regrowth ([^|]+)\|", text, re.M):
-        first = re.match(r"(alerts|sites) ", line)
-        words = re.findall(r"(?:regrowth |`)?([a-z]+)", line)
+        first = re.match(r"(alerts|notify|sites) ", line)
+        words = re.findall(r"(?:regrowth |`)?([a-z]+(?:-[a-z]+)*)", line)
         if first:
             group = first.group(1)
             named |= {f"{group} {word}" for word in words if f"{group} {word}" in there}
@@ -56,7 +61,7 @@ def test_commands_that_read_a_configuration_take_it_by_option_and_all_speak_json
     without_configuration = {"demo", "assess", "trends", "sites check"}
     for name, command in commands().items():
         options = {option for parameter in command.params for option in parameter.opts}
-        assert "--json" in options, name
+        assert "--json" in options or name == "serve", name  # which prints nothing
         assert ("--config" in options) == (name not in without_configuration), name
 
 
@@ -65,3 +70,52 @@ def test_every_make_target_in_the_readme_exists(root):
     makefile = (root / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"`?make ([a-z]+)`", text)) | {"demo", "test", "setup", "lint", "bench"}:
         assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def blocks(text, language):
+    """Contents of the fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+@pytest.mark.parametrize("guide", ["README.md", "docs/operations.md", "docs/channels.md", "docs/sources.md"])
+def test_every_command_and_option_of_a_guide_exists(root, guide):
+    text = (root / guide).read_text(encoding="utf-8")
+    known = commands()
+    written = re.findall(r"`(regrowth [a-z][^`|]*)`", text)
+    written += [line for block in blocks(text, "sh") for line in block.splitlines()]
+    found = 0
+    for line in written:
+        words = shlex.split(line.split(" # ")[0].split(" | ")[0])
+        if not words or words[0].removeprefix(".venv/bin/") != "regrowth":
+            continue
+        name = " ".join(words[1:3]) if " ".join(words[1:3]) in known else words[1] if len(words) > 1 else ""
+        if name.startswith("-") or "..." in line:
+            continue
+        assert name in known, line
+        options = {option for parameter in known[name].params for option in parameter.opts}
+        assert {word.split("=")[0] for word in words if word.startswith("--")} <= options, line
+        found += 1
+    assert found or guide == "docs/sources.md"
+
+
+@pytest.mark.parametrize("guide", ["README.md", "docs/operations.md", "docs/channels.md", "docs/sources.md"])
+def test_every_key_of_a_guide_is_known(root, guide):
+    for block in blocks((root / guide).read_text(encoding="utf-8"), "toml"):
+        Settings(**tomllib.loads(block))
+
+
+def test_the_guide_explains_each_exit_status_and_what_to_do(root):
+    text = (root / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\d+) \| (.*) \|$", text, re.M))
+    assert {int(status) for status in rows} == {int(status) for status in Exit}
+    for status, row in rows.items():
+        assert len(row.split(" | ")) == 2 or status == "0"
+
+
+def test_every_file_of_the_deployment_is_in_the_guide_and_names_commands_that_exist(root):
+    text = (root / "docs" / "operations.md").read_text(encoding="utf-8")
+    for path in sorted((root / "jobs" / "deploy").iterdir()):
+        assert f"jobs/deploy/{path.name}" in text, path.name
+        for line in re.findall(r"^ExecStart=\S*/regrowth (.*)$", path.read_text(encoding="utf-8"), re.M):
+            words = line.split()
+            assert words[0] in commands() or " ".join(words[:2]) in commands(), line
