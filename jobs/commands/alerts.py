@@ -136,7 +136,7 @@ def alerts_import(
     if as_json:
         print_json(done._asdict())
         return
-    typer.echo(f"{len(done.recorded)} answers recorded, {len(done.already)} were recorded before.")
+    typer.echo(f"Answers recorded: {len(done.recorded)}; recorded before: {len(done.already)}.")
     for alert_id in done.outdated:
         typer.echo(printable(f"{alert_id}: a finding of a later day stands."))
 

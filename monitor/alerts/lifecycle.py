@@ -158,7 +158,7 @@ def forget_answer(alert: Alert) -> Alert:
 def resolve(
     alert: Alert, *, answer: Verdict, reason: FalseAlarmReason | None = None, note: str | None, day: date
 ) -> Alert:
-    """Alert closed by a person on a day.
+    """Alert closed by a person, with what was found on a day.
 
     Parameters
     ----------
@@ -172,6 +172,7 @@ def resolve(
         What was seen or done; None: the earlier note stays.
     """
     is_new = alert.answer is None and (alert.state is not AlertState.RESOLVED or alert.clear_since is None)
-    closed = replace(alert, state=AlertState.RESOLVED, answer=answer, answer_reason=reason, updated=day)
+    updated = max(day, alert.updated)  # a finding may be recorded later
+    closed = replace(alert, state=AlertState.RESOLVED, answer=answer, answer_reason=reason, updated=updated)
     covered = alert.level if is_new else alert.covered  # a cause that is gone already is not covered: it may come back
     return replace(closed, note=note or alert.note, snoozed_until=None, covered=covered)

@@ -147,9 +147,15 @@ def index_page(
         alerts=alerts,
         locator=locator([(site, words.shown_status(site, a.status)) for site, a in ordered]),
         as_of=as_of,
-        precision=[(by, list(members)) for by, members in groupby(precision, key=lambda row: row["by"])],
+        precision=_groups_of(precision),
         notice=notice,
     )
+
+
+def _groups_of(precision: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """Rows of the measured precision by what they are counted by, without groups in which all is unknown."""
+    groups = [(by, list(rows)) for by, rows in groupby(precision, key=lambda row: row["by"])]
+    return [(by, rows) for by, rows in groups if by == "all" or any(row["value"] is not None for row in rows)]
 
 
 def site_pages(view: SiteView) -> dict[words.Language, str]:

@@ -131,7 +131,7 @@ def test_an_unknown_alert_is_named(regrowth):
 def test_a_file_of_answers_is_recorded(regrowth, listed, events, answers, encoding):
     file = answers(f'{FIRST},false-alarm,grazing,"羊群, 已赶走",2026-06-20', f"{SECOND},treated,,,", encoding=encoding)
     status, out, _ = regrowth("import", file)
-    assert (status, out) == (Exit.DONE, "2 answers recorded, 0 were recorded before.\n")
+    assert (status, out) == (Exit.DONE, "Answers recorded: 2; recorded before: 0.\n")
     first, second = listed()[FIRST], listed()[SECOND]
     assert (first["state"], first["answer"], first["answer_reason"]) == ("resolved", "false-alarm", "grazing")
     assert first["note"] == "羊群, 已赶走"
@@ -207,7 +207,7 @@ def test_a_missing_or_empty_file_is_refused_or_nothing(regrowth, tmp_path):
     assert regrowth("import", tmp_path / "none.csv")[0] == Exit.BAD_DATA
     assert regrowth("import", tmp_path)[0] == Exit.BAD_DATA
     (tmp_path / "empty.csv").write_bytes(b"")
-    assert regrowth("import", tmp_path / "empty.csv")[1] == "0 answers recorded, 0 were recorded before.\n"
+    assert regrowth("import", tmp_path / "empty.csv")[1] == "Answers recorded: 0; recorded before: 0.\n"
 
 
 def test_a_note_that_spreadsheets_take_for_a_formula_is_stored_as_it_was_written(regrowth, listed, answers):

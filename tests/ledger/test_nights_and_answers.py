@@ -73,7 +73,7 @@ def fold(events):
             alert |= {"note": event["note"] or alert["note"], "snoozed_until": None}
         else:
             continue
-        alert["updated"] = event["day"]
+        alert["updated"] = max(event["day"], alert.get("updated", "")) if kind is AlertEvent.ANSWERED else event["day"]
     return alert
 
 

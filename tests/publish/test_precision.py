@@ -26,9 +26,9 @@ def test_the_index_says_how_many_answered_alerts_were_right_and_how_little_few_a
         AnsweredOpening("a", "failure", AlertLevel.RED, is_right=right) for right in (True, True, True, False)
     ]  # fmt: skip
     pages = index(openings, {"a": {"province": HOSTILE, "intervention": "planting"}})
-    for words in ("3 of 4", "30% to 95%", "regrowth absent", "change no threshold", "Few answers say little"):
+    for words in ("3 / 4", "regrowth absent, red", "30% to 95%", "change no threshold", "Few answers say little"):
         assert words in pages["en"]
-    for words in ("4 次中 3 次", "30% 至 95%", "植被未恢复", "不会改变任何判定阈值", "造林种草"):
+    for words in ("3 / 4", "植被未恢复，红色", "30% 至 95%", "不会改变任何判定阈值", "造林种草"):
         assert words in pages["zh"]
     for page in pages.values():
         assert "75%" not in page.split("<main")[1], "few answers are no percentage"
@@ -41,3 +41,11 @@ def test_the_index_says_nothing_about_answers_where_there_are_none(index):
     pages = index([], {})
     assert "were right" not in pages["en"]
     assert "准确情况" not in pages["zh"]
+
+
+def test_a_group_of_which_nothing_is_known_is_left_out(index):
+    pages = index(
+        [AnsweredOpening("a", "failure", AlertLevel.WATCH, is_right=True)], {"a": {"intervention": "tending"}}
+    )
+    assert "By intervention" in pages["en"]
+    assert "By province" not in pages["en"]
