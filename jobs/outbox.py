@@ -343,13 +343,15 @@ class _Sender:
 
 def _after_failure(error: Exception, first_tried: datetime) -> dict[str, Any]:
     """What is stored of a message that was not delivered."""
-    why = str(error) if isinstance(error, MonitorError) else f"{type(error).__name__}: {error}"
+    why = redacted(str(error) if isinstance(error, MonitorError) else f"{type(error).__name__}: {error}")
+    if isinstance(error, BadConfiguration):  # nobody was asked to deliver it: it waits until this is corrected
+        return {"error": why, "first_tried": None, "next_try": None}
     moment = datetime.fromisoformat(now())
     tried_for = moment - first_tried
     if isinstance(error, Undeliverable) or tried_for >= LONGEST_TRIED:
-        return {"state": "dead", "error": redacted(why), "next_try": None}
+        return {"state": "dead", "error": why, "next_try": None}
     wait = min(max(tried_for, SHORTEST_WAIT), LONGEST_WAIT)
-    return {"error": redacted(why), "next_try": (moment + wait).isoformat(timespec="milliseconds")}
+    return {"error": why, "next_try": (moment + wait).isoformat(timespec="milliseconds")}
 
 
 def _log(rows: Sequence[Row], error: Exception | None, changes: Mapping[str, Any]) -> None:

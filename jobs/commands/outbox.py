@@ -68,27 +68,28 @@ def _state(notices: Sequence["Row"]) -> str:
     return next(state for state in ("held", "waiting", "dead", "sent") if state in states)
 
 
+_TO_DO = {
+    "waiting": "Correct what the error names. The next night tries all of them again.",
+    "held": "Look at the scenes of that night. To send them: regrowth alerts release",
+    "dead": "They are not sent again; their alerts stay open. Correct the address (manager_email in the registry, "
+    "then: regrowth sites add FILE) or the channel, and inform the manager.",
+}
+"""What a person does about messages in each state."""
+_NAMES = {"waiting": "waiting", "held": "held", "dead": "given up", "sent": "sent"}
+
+
 def _print(messages: Sequence[Sequence["Row"]]) -> None:
     by_state: dict[str, list[Sequence[Row]]] = {}
     for notices in messages:
         by_state.setdefault(_state(notices), []).append(notices)
-    for state, what, to_do in (
-        ("waiting", "wait", "Correct what the error names. The next night tries all of them again."),
-        ("held", "are held", "Look at the scenes of that night. To send them: regrowth alerts release"),
-        (
-            "dead",
-            "were given up",
-            "They are not sent again. Their alerts stay open: regrowth alerts list. For the next ones correct the "
-            "address (manager_email in the registry, then: regrowth sites add FILE) or the channel.",
-        ),
-    ):
-        group = by_state.get(state, [])
-        if group:
-            typer.echo(f"{len(group)} messages {what}:")
+    for state, to_do in _TO_DO.items():
+        if group := by_state.get(state):
+            typer.echo(f"{len(group)} {_NAMES[state]}:")
             for notices in group:
                 _print_message(notices)
             typer.echo(f"  {to_do}")
-    typer.echo(f"{len(by_state.get('sent', []))} messages were sent.")
+    counts = ", ".join(f"{len(by_state.get(state, []))} {name}" for state, name in _NAMES.items())
+    typer.echo(f"Messages: {counts}.")
 
 
 def _print_message(notices: Sequence["Row"]) -> None:
@@ -96,16 +97,16 @@ def _print_message(notices: Sequence["Row"]) -> None:
     sites = sorted({row["site"] for row in notices if row["site"]})
     names = ", ".join(sites[:MAX_SITES]) + (f" and {len(sites) - MAX_SITES} more" if len(sites) > MAX_SITES else "")
     about = f"{first['kind'].replace('_', ' ')} of {first['day']}" + (f" ({names})" if names else "")
-    to = f" to {first['recipient']}" if first["recipient"] else ""
-    tries = "not tried yet"
-    if first["attempts"]:
-        tries = f"{first['attempts']} attempts since {_time(first['first_tried'])}"
-    when = ""
-    if first["state"] == "waiting" and first["next_try"]:
-        when = f"; next in the next night, or by 'alerts release' from {_time(first['next_try'])}"
-        when = when if first["next_try"] > now() else "; next in the next night, or by 'alerts release'"
-    error = " ".join((first["error"] or "").split())
-    typer.echo(printable(f"  {first['channel']}{to}: {about}; {tries}{when}{'; ' if error else ''}{error}"))
+    parts = [f"{first['channel']}{' to ' if first['recipient'] else ''}{first['recipient']}: {about}"]
+    if first["first_tried"]:
+        parts.append(f"tried since {_time(first['first_tried'])}, {first['attempts']} times")
+    else:
+        parts.append("not sent to the receiver yet")
+    if first["state"] == "waiting" and first["next_try"] and first["next_try"] > now():
+        parts.append(f"next in the next night, or by 'regrowth alerts release' from {_time(first['next_try'])}")
+    if first["error"]:
+        parts.append(" ".join(first["error"].split()))
+    typer.echo(printable(f"  {'; '.join(parts)}"))
 
 
 def _time(moment: str) -> str:

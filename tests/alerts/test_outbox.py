@@ -330,7 +330,9 @@ def test_a_night_tries_every_message_whatever_its_backoff(only_sqlite, server, n
     assert send(settings, ledger, night=night).sent == night
 
 
-def test_a_missing_secret_or_channel_makes_its_messages_wait_and_no_others(tmp_path, server):
+def test_a_missing_secret_or_channel_makes_its_messages_wait_until_it_is_there_and_no_others(
+    tmp_path, server, monkeypatch
+):
     more = """
 [channels.login]
 kind = "smtp"
@@ -352,6 +354,8 @@ kind = "wecom"
     found = {row["site"]: row["error"] for row in rows(ledger)}
     assert "REGROWTH_CHANNEL_LOGIN_PASSWORD" in found["s1"]
     assert "[channels.old]" in found["s2"]
+    later(monkeypatch, timedelta(days=8))
+    assert send(without, ledger) == SendResult(sent=0, waiting=2, dead=0), "they were never tried"
     ledger.close()
 
 
@@ -616,11 +620,11 @@ def test_the_outbox_lists_messages_with_their_state_attempts_and_error(only_sqli
     assert "451" in listed["busy@example.org"]["error"]
     code, out = run(tmp_path, capsys, "outbox")
     assert code == 0
-    assert "1 messages wait:\n  mail to busy@example.org: alert of 2026-06-30 (s6); 3 attempts since" in out
-    assert "1 messages were given up:\n  mail to gone@example.org: alert of 2026-06-30 (s5); 1 attempts" in out
+    assert "1 waiting:\n  mail to busy@example.org: alert of 2026-06-30 (s6); tried since" in out
+    assert "1 given up:\n  mail to gone@example.org: alert of 2026-06-30 (s5); tried since" in out
     assert "no such user" in out
     assert "regrowth sites add" in out
-    assert out.endswith("1 messages were sent.\n")
+    assert out.endswith("Messages: 1 waiting, 0 held, 1 given up, 1 sent.\n")
 
 
 def test_the_outbox_says_how_held_messages_are_released_and_release_sends_them(only_sqlite, tmp_path, capsys, server):
@@ -628,7 +632,7 @@ def test_the_outbox_says_how_held_messages_are_released_and_release_sends_them(o
     fallen(ledger, settings)
     send(settings, ledger)
     _, out = run(tmp_path, capsys, "outbox")
-    assert "6 messages are held:" in out
+    assert "6 held:\n" in out
     assert "regrowth alerts release" in out
     assert {one["state"] for one in json.loads(run(tmp_path, capsys, "outbox", "--json")[1])} == {"held"}
     code, out = run(tmp_path, capsys, "release", "--json")
