@@ -57,7 +57,7 @@ def compose(
     if first["channel"] == FILES:
         moment = datetime.combine(datetime.fromisoformat(first["day"]).date(), time(), UTC)
     if kind == "quiet":
-        return _quiet(settings, first["payload"], id=name, time=moment), {}
+        return _quiet(settings, first, moment), {}
     if kind != "alert" and all(row["kind"] == kind for row in notices):
         return compose_operators(kind, [row["payload"] for row in notices], id=name, time=moment), {}
     pictures = len(notices) == 1  # a digest shows none
@@ -71,11 +71,13 @@ def compose(
     return compose_alert(news[0], id=name, time=moment, follows=earlier), days
 
 
-def _quiet(settings: Settings, payload: Mapping[str, Any], *, id: str, time: datetime) -> Message:
+def _quiet(settings: Settings, row: Mapping[str, Any], moment: datetime) -> Message:
+    payload = row["payload"]
     newest = date.fromisoformat(payload["newest"]) if payload["newest"] else None
-    language = payload["language"]
-    page = page_link(settings, None, language)
-    return compose_quiet(payload["sites"], newest, id=id, time=time, language=language, page=page)
+    return compose_quiet(
+        payload["sites"], newest, day=date.fromisoformat(row["day"]), id=row["message"], time=moment,
+        language=payload["language"], page=page_link(settings, None, payload["language"]),
+    )  # fmt: skip
 
 
 def _with_link(news: AlertNews, settings: Settings, row: Mapping[str, Any], key: str | None) -> AlertNews:

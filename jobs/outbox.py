@@ -334,10 +334,15 @@ class _Sender:
         else:
             changes = _after_failure(error, datetime.fromisoformat(rows[0]["first_tried"]))
         with self.ledger.transaction() as t:
-            for row in rows:
-                day = days.get(row["id"]) if error is None else None
-                t.change_notices([row["id"]], leased_until=rows[0]["lease"], reported_day=day, lease=None, **changes)
-        self.ended[changes.get("state", "waiting")] += 1
+            changed = [
+                t.change_notices(
+                    [row["id"]], leased_until=row["lease"], lease=None,
+                    reported_day=None if error else days.get(row["id"]), **changes,
+                )
+                for row in rows
+            ]  # fmt: skip
+        if any(changed):
+            self.ended[changes.get("state", "waiting")] += 1
         _log(rows, error, changes)
 
 

@@ -230,7 +230,7 @@ def test_a_sender_whose_lease_was_taken_over_marks_nothing(settings, ledger, ser
         return "250 of the first sender"
 
     monkeypatch.setattr(Smtp, "send", overtaken)
-    send(settings, ledger)
+    assert send(settings, ledger) == SendResult(sent=0, waiting=0, dead=0)
     (row,) = rows(ledger)
     assert (row["state"], row["attempts"], row["lease"]) == ("sent", 2, None)
     assert "first sender" not in row["error"]

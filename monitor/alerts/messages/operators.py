@@ -46,7 +46,14 @@ def compose_operators(kind: str, payloads: Sequence[Payload], *, id: str, time: 
 
 
 def compose_quiet(
-    sites: Sequence[str], newest: date | None, *, id: str, time: datetime, language: Language, page: str | None = None
+    sites: Sequence[str],
+    newest: date | None,
+    *,
+    day: date | None = None,
+    id: str,
+    time: datetime,
+    language: Language,
+    page: str | None = None,
 ) -> Message:
     """Compose the weekly message that no alert is open.
 
@@ -56,6 +63,8 @@ def compose_quiet(
         Ids of the sites of the recipient.
     newest : date or None
         Date of the newest usable scene of any of them; None: there is none.
+    day : date, optional
+        Day of the night, at which that scene has the reported age; None: the day of `time`.
     id : str
         Id of the message.
     time : datetime
@@ -71,7 +80,7 @@ def compose_quiet(
     if newest is None:
         lines.append(text("quiet.unseen", language))
     else:
-        age = (time.date() - newest).days
+        age = ((day or time.date()) - newest).days
         lines.append(text("quiet.newest", language, day=words.day(newest, language), days=age))
         lines += [text("quiet.old", language)] if age > OLD_DAYS else []
     names = [_inert(site) for site in sites]
