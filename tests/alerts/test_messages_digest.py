@@ -118,25 +118,26 @@ def test_a_digest_of_a_dozen_sites_has_its_table_in_the_mail():
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("limit", [1_900, 19_000])
-def test_a_messenger_gets_as_many_as_fit_the_worst_first_and_the_number_of_the_others(language, limit):
+def test_a_messenger_gets_links_of_the_worst_then_names_then_the_number_of_the_others(language, limit):
     message = digest(alerts(300, language=language, name="乌兰布和第{}号地块"), language, brief_bytes=limit)
     text = f"{message.brief}\n{message.links}".strip()
     assert len(text.encode()) <= limit
-    named = re.findall(r"^\d+\. \[[^]]+\] ulan-(\d+)", text, re.M)
+    named = re.findall(r"ulan-(\d+)", text.replace(ANSWER, ""))
     assert named == [f"{k:03}" for k in range(len(named))]
-    assert len(named) > limit / 120
-    assert text.splitlines()[-1] == {"en": "and {} more", "zh": "另有 {} 条"}[language].format(300 - len(named))
+    linked = re.findall(rf"^ulan-(\d+) {ANSWER}(\d+)$", text, re.M)
+    assert len(linked) > limit / 150
+    assert linked == [(f"{k:03}", f"{k:03}") for k in range(len(linked))]
+    left = {"en": "and {} more", "zh": "另有 {} 条"}[language].format(300 - len(named))
+    assert len(named) == 300 or text.splitlines()[-1] == left
+    assert len(text.encode()) > limit * 0.9, "the room is used"
 
 
-def test_a_messenger_gets_every_site_before_it_gets_links_and_the_links_of_the_worst():
-    message = digest(alerts(14))
-    assert all(f"ulan-{k:03}" in message.brief for k in range(14))
-    links = re.findall(r"^https\S+$", message.brief, re.M)
-    assert links == [f"{ANSWER}{k:03}" for k in range(len(links))]
-    assert 3 < len(links) < 14
-    assert "more" not in message.brief
+def test_a_messenger_gets_every_site_with_its_link_if_need_be_without_more_words():
+    many = digest(alerts(14)).brief.splitlines()
+    assert many[1:] == [f"ulan-{k:03} {ANSWER}{k:03}" for k in range(14)]
     few = digest(alerts(5)).brief
     assert few.count(ANSWER) == 5
+    assert few.count("regrowth absent") == 5
 
 
 def test_hostile_names_in_a_digest_are_only_names():

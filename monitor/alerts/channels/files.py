@@ -39,7 +39,7 @@ class Files:
         record: Any = dict(message.record) or {"id": message.id, "subject": message.subject, "text": message.text}
         text = json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # links to answer are for the recipient only
             for suffix, content in (
                 (".json", f"{text}\n".encode("utf-8", "backslashreplace")),
                 (".eml", as_mail(message, sender=None, recipient=None).as_bytes()),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, Final
 
 from monitor.alerts import words
@@ -102,30 +103,38 @@ def _entry(number: int, news: AlertNews, language: Language, *, names: bool = Tr
     answer = news.answer if _is_open(news) else None
     latitude, longitude = look_at(news)
     return {
-        "line": line, "label": level, "site": site, "what": cause, "class": shown_as, "answer": answer,
+        "id": key, "line": line, "label": level, "site": site, "what": cause, "class": shown_as, "answer": answer,
         "page": news.page, "position": position(latitude, longitude),
         "map": map_link(latitude, longitude, ""),
     }  # fmt: skip
 
 
 def _brief(intro: str, alerts: Sequence[dict[str, Any]], language: Language, limit: int) -> str:
-    """As many lines as fit into `limit` bytes, and then links to answer, the worst first."""
+    """Text of at most `limit` bytes: all lines with their links, else ids with links, the worst first.
+
+    Sites without room for a link are named without one, as long as there is room, and then counted.
+    """
+    full = [intro, *(line for alert in alerts for line in (alert["line"], alert["answer"]) if line)]
+    if len("\n".join(full).encode()) <= limit:
+        return "\n".join(full)
+    ids = [alert["id"] for alert in alerts]
+    lines = [f"{alert['id']} {alert['answer'] or alert['label']}" for alert in alerts]
     room = limit - len(intro.encode()) - len(text("digest.more", language, n=len(alerts)).encode()) - 2
-    lines: list[list[str]] = []
-    for alert in alerts:
-        cost = len(alert["line"].encode()) + 1
-        if cost > room:
-            break
-        room -= cost
-        lines.append([alert["line"]])
-    for entry, alert in zip(lines, alerts, strict=False):
-        if alert["answer"] is None:
-            continue
-        cost = len(alert["answer"].encode()) + 1
-        if cost > room:
-            break
-        room -= cost
-        entry.append(alert["answer"])
-    left = len(alerts) - len(lines)
+    without_links = sum(len(key.encode()) + 1 for key in ids)
+    if without_links <= room:  # all are named, and the rest of the room is for links
+        linked = _how_many_fit(
+            [line.removeprefix(key) for line, key in zip(lines, ids, strict=True)], room - without_links
+        )
+    else:
+        linked = _how_many_fit(lines, room * 3 // 4)
+    room -= sum(len(line.encode()) + 1 for line in lines[:linked])
+    named = _how_many_fit(ids[linked:], room)
+    left = len(ids) - linked - named
     more = [text("digest.more", language, n=left)] if left else []
-    return "\n".join([intro, *(line for entry in lines for line in entry), *more])
+    return "\n".join([intro, *lines[:linked], *([" ".join(ids[linked : linked + named])] if named else []), *more])
+
+
+def _how_many_fit(lines: Sequence[str], room: int) -> int:
+    """Number of lines, from the first one, that fit into `room` bytes with a separator each."""
+    sizes = accumulate(len(line.encode()) + 1 for line in lines)
+    return sum(1 for size in sizes if size <= room)
