@@ -27,6 +27,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jobs.answering import answer_alert
 from jobs.clock import today
@@ -66,13 +67,15 @@ PLACE_WAIT: Final = 60
 """Longest time to wait to be one of these. [s]"""
 RETRY_SECONDS: Final = 120
 """When to try again if the ledger cannot be used. [s]"""
+HEAD_SECONDS: Final = 10
+"""Longest time from the opening of a connection to its request. [s]"""
 STOP_SECONDS: Final = 20
 """Time for answers that are being received when the server is stopped. [s]"""
 
 HEADERS: Final = {
     "Cache-Control": "no-store", "Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "X-Robots-Tag": "noindex",
-    "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin", "Connection": "close",
 }  # fmt: skip
 """Of every answer of the server."""
 
@@ -157,7 +160,7 @@ def serve(settings: Settings, key: str, *, host: str, port: int, announce: Calla
         pass
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes requests
     config = uvicorn.Config(
-        answer_app(settings, key), http="h11", ws="none", lifespan="off", log_config=None, log_level="error",
+        answer_app(settings, key), http=PromptProtocol, ws="none", lifespan="off", log_config=None, log_level="error",
         access_log=False, server_header=False, proxy_headers=True, forwarded_allow_ips="127.0.0.1,::1",
         limit_concurrency=500, timeout_graceful_shutdown=STOP_SECONDS,
     )  # fmt: skip
@@ -165,6 +168,19 @@ def serve(settings: Settings, key: str, *, host: str, port: int, announce: Calla
         name = f"[{host}]" if ":" in host else host
         announce(f"http://{name}:{listener.getsockname()[1]}")
         uvicorn.Server(config).run(sockets=[listener])
+
+
+class PromptProtocol(H11Protocol):
+    """HTTP for clients that send a request soon; other connections are closed. Each serves one request."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        """Begin to wait."""
+        super().connection_made(transport)
+        self.loop.call_later(HEAD_SECONDS, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
 
 @contextmanager

@@ -559,6 +559,18 @@ def test_connections_that_say_nothing_do_not_stop_the_others(server):
             other.close()
 
 
+@pytest.mark.slow
+def test_connections_that_say_nothing_are_closed(server):
+    connections = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(3)]
+    connections[1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    connections[2].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\n")
+    start = time.perf_counter()
+    assert [connection.recv(20)[:12] for connection in connections] == [b"", b"", b"HTTP/1.1 200"]
+    assert 5 < time.perf_counter() - start < 20
+    for connection in connections:
+        connection.close()
+
+
 # The ledger
 
 
