@@ -1,9 +1,14 @@
-"""Limits for requests of strangers: how often, how large, how slow. All memory that they take is bounded."""
+"""Limits for requests of strangers: how often, how large, how slow. All memory that they take is bounded.
+
+A request beyond a limit is refused, which the server answers by a notice and a status of HTTP.
+"""
 
 import asyncio
 import ipaddress
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
 from typing import Final
 
 from starlette.requests import Request
@@ -23,16 +28,39 @@ SLOWEST_RATE: Final = 2000
 """Slowest upload that is waited for, less than any network for phones has. [byte/s]"""
 SLOW_SECONDS: Final = 20
 """Time before an upload has to be as fast as that. [s]"""
+PLACE_WAIT: Final = 60
+"""Longest time to wait for one of a limited number of places. [s]"""
 MAX_DISCARDED_BYTES: Final = 100_000_000
 """Part of a refused request that is read all the same: a browser shows no answer before it has sent everything."""
 
 
-class BodyTooLarge(Exception):
-    """The request has more than :data:`MAX_BODY_BYTES`."""
+class Why(StrEnum):
+    """Why a request is refused: names of notices in the catalogue."""
+
+    INVALID = "invalid"
+    EXPIRED = "expired"
+    USED = "used"
+    CLOSED = "closed"
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
+    TOO_SLOW = "too_slow"
+    TOO_MANY = "too_many"
+    UNAVAILABLE = "unavailable"
 
 
-class BodyTooSlow(Exception):
-    """The request arrives too slowly."""
+STATUS: Final = {
+    Why.INVALID: 403, Why.EXPIRED: 403, Why.USED: 403, Why.CLOSED: 410, Why.UNREADABLE: 400, Why.TOO_LARGE: 413,
+    Why.TOO_SLOW: 408, Why.TOO_MANY: 429, Why.UNAVAILABLE: 503,
+}  # fmt: skip
+"""Status of HTTP for each."""
+
+
+class Refusal(Exception):
+    """A request is refused; `retry_after` is when it may be sent again. [s]"""
+
+    def __init__(self, why: Why, *, retry_after: int | None = None) -> None:
+        super().__init__(why)
+        self.why, self.retry_after = why, retry_after
 
 
 class RateLimit:
@@ -92,13 +120,11 @@ async def limited_body(request: Request, most: int = MAX_BODY_BYTES) -> AsyncGen
 
     Raises
     ------
-    BodyTooLarge
-        It has more than `most` bytes.
-    BodyTooSlow
-        It has not arrived in time.
+    Refusal
+        It has more than `most` bytes, or has not arrived in time.
     """
     if int(request.headers.get("content-length") or 0) > most:
-        raise BodyTooLarge
+        raise Refusal(Why.TOO_LARGE)
     now = asyncio.get_running_loop().time
     start, received, pieces = now(), 0, request.stream()
     while True:
@@ -109,10 +135,10 @@ async def limited_body(request: Request, most: int = MAX_BODY_BYTES) -> AsyncGen
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise BodyTooSlow from None
+            raise Refusal(Why.TOO_SLOW) from None
         received += len(piece)
         if received > most:
-            raise BodyTooLarge
+            raise Refusal(Why.TOO_LARGE)
         yield piece
 
 
@@ -121,5 +147,19 @@ async def discard_body(request: Request) -> None:
     try:
         async for _ in limited_body(request, MAX_DISCARDED_BYTES):
             pass
-    except (BodyTooLarge, BodyTooSlow, RuntimeError):  # RuntimeError: it was read to its end already
+    except (Refusal, RuntimeError):  # RuntimeError: it was read to its end already
         pass
+
+
+@asynccontextmanager
+async def one_of(places: asyncio.Semaphore) -> AsyncIterator[None]:
+    """One of a limited number of places, for which a request may have to wait."""
+    try:
+        async with asyncio.timeout(PLACE_WAIT):
+            await places.acquire()
+    except TimeoutError as error:
+        raise Refusal(Why.UNAVAILABLE, retry_after=PLACE_WAIT) from error
+    try:
+        yield
+    finally:
+        places.release()

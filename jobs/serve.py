@@ -8,52 +8,41 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from enum import StrEnum
-from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, MutableHeaders, UploadFile
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from jobs.answer_form import Answer, check_form, read_form
 from jobs.answering import answer_alert
 from jobs.clock import today
 from jobs.installation import open_ledger
 from jobs.news import news_of
-from jobs.photo_process import read_photo_apart
-from jobs.request_limits import (
-    MAX_BODY_BYTES,
-    BodyTooLarge,
-    BodyTooSlow,
-    RequestRates,
-    discard_body,
-    limited_body,
-)
+from jobs.request_limits import MAX_BODY_BYTES, STATUS, Refusal, RequestRates, Why, discard_body, one_of
 from jobs.settings import Settings
 from monitor.alerts import words
-from monitor.alerts.alert import Alert, AlertEvent, FalseAlarmReason, Verdict
+from monitor.alerts.alert import Alert, AlertEvent, Verdict
 from monitor.alerts.answer_page import POLICY, Entered, form_page, notice_page
-from monitor.alerts.answer_page.pages import MAX_NOTE, MAX_PHOTOS
 from monitor.alerts.links import LinkExpired, LinkInvalid, read_link
 from monitor.alerts.news import AlertNews
-from monitor.alerts.photos import MAX_PHOTO_BYTES, Photo, PhotoProblem, PhotoRefused
 from monitor.errors import BadConfiguration, MonitorError
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
-from monitor.sites.names import without_invisible, without_invisible_lines
+from monitor.sites.names import without_invisible
 
 log = structlog.get_logger()
 
@@ -63,8 +52,6 @@ MAX_UPLOADS: Final = 8
 """Answers that are received at the same time; more wait."""
 MAX_DECODERS: Final = 2
 """Photos that are decoded at the same time."""
-PLACE_WAIT: Final = 60
-"""Longest time to wait to be one of these. [s]"""
 RETRY_SECONDS: Final = 120
 """When to try again if the ledger cannot be used. [s]"""
 HEAD_SECONDS: Final = 10
@@ -78,35 +65,6 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin", "Connection": "close",
 }  # fmt: skip
 """Of every answer of the server."""
-
-
-class Why(StrEnum):
-    """Why a request is refused: names of notices in the catalogue."""
-
-    INVALID = "invalid"
-    EXPIRED = "expired"
-    USED = "used"
-    CLOSED = "closed"
-    UNREADABLE = "unreadable"
-    TOO_LARGE = "too_large"
-    TOO_SLOW = "too_slow"
-    TOO_MANY = "too_many"
-    UNAVAILABLE = "unavailable"
-
-
-STATUS: Final = {
-    Why.INVALID: 403, Why.EXPIRED: 403, Why.USED: 403, Why.CLOSED: 410, Why.UNREADABLE: 400, Why.TOO_LARGE: 413,
-    Why.TOO_SLOW: 408, Why.TOO_MANY: 429, Why.UNAVAILABLE: 503,
-}  # fmt: skip
-"""Status of HTTP for each."""
-
-
-class Refusal(Exception):
-    """A request is refused; `retry_after` is when it may be sent again. [s]"""
-
-    def __init__(self, why: Why, *, retry_after: int | None = None) -> None:
-        super().__init__(why)
-        self.why, self.retry_after = why, retry_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,15 +86,6 @@ class Question:
     news: AlertNews
     answered: tuple[date, Verdict] | None
     """Day and finding of the answer that counts so far."""
-
-
-class Answer(NamedTuple):
-    """A complete answer."""
-
-    verdict: Verdict
-    reason: FalseAlarmReason | None
-    note: str | None
-    photos: Sequence[Photo]
 
 
 def serve(settings: Settings, key: str, *, host: str, port: int, announce: Callable[[str], None]) -> None:
@@ -256,10 +205,10 @@ async def _record(request: Request) -> Response:
     served = _served(request)
     try:
         question = await run_in_threadpool(_question, served, request.path_params["token"])
-        async with _one_of(served.uploads):
-            form = await _read_form(request)
+        async with one_of(served.uploads):
+            form = await read_form(request)
             try:
-                answer, entered, status = await _check(served, form, _language(request, question.news))
+                answer, entered, status = await check_form(form, _language(request, question.news), served.decoders)
             finally:
                 await form.close()
     except Refusal as refusal:
@@ -315,101 +264,6 @@ async def _no_page(request: Request, error: Exception) -> Response:
 async def _failed(request: Request, _: Exception) -> Response:
     """A bug, which is logged by :func:`_with_limits_and_headers`."""
     return HTMLResponse(notice_page("failed", _language(request)), 500)
-
-
-# The form
-
-
-async def _read_form(request: Request) -> FormData:
-    """Fields and files of a request.
-
-    Raises
-    ------
-    Refusal
-        It is too large or too slow, or no form.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    try:
-        if kind == "multipart/form-data":
-            parser = MultiPartParser(
-                request.headers, limited_body(request), max_files=10, max_fields=20, max_part_size=65_536
-            )
-            return await parser.parse()
-        if kind == "application/x-www-form-urlencoded":
-            content = b"".join([piece async for piece in limited_body(request, 65_536)])
-            return FormData([*parse_qsl(content.decode(errors="replace"), keep_blank_values=True, max_num_fields=20)])
-    except (MultiPartException, ValueError) as error:
-        raise Refusal(Why.UNREADABLE) from error
-    except BodyTooLarge as error:
-        raise Refusal(Why.TOO_LARGE) from error
-    except BodyTooSlow as error:
-        raise Refusal(Why.TOO_SLOW) from error
-    raise Refusal(Why.UNREADABLE)
-
-
-async def _check(served: Served, form: FormData, language: words.Language) -> tuple[Answer | None, Entered, int]:
-    """Answer in a form (None: something is wrong), the form as entered, and the status of HTTP.
-
-    A reason counts for a false alarm only; with another finding it is ignored, as it may be left over.
-    """
-    entered = Entered(
-        verdict=_only(form, "verdict"), reason=_only(form, "reason"), note=without_invisible_lines(_only(form, "note"))
-    )
-    files = [file for file in form.getlist("photo") if (file if isinstance(file, str) else file.filename or file.size)]
-    is_false_alarm = entered.verdict == Verdict.FALSE_ALARM
-    problems, status, photos = [], 422, dict[str, Photo]()
-    if entered.verdict not in tuple(Verdict):
-        problems.append(words.text("answer_page.no_verdict", language))
-    if is_false_alarm and entered.reason not in ("", *FalseAlarmReason):
-        problems.append(words.text("answer_page.unknown_reason", language))
-    if len(entered.note) > MAX_NOTE:
-        problems.append(words.text("answer_page.long_note", language, n=len(entered.note), most=MAX_NOTE))
-    if len(files) > MAX_PHOTOS:
-        problems.append(words.text("answer_page.many_photos", language, n=MAX_PHOTOS))
-    for number, file in enumerate([] if problems else files, start=1):
-        try:
-            photo = await _read_photo(served, file)
-            photos[photo.id] = photo
-        except PhotoRefused as refused:
-            values = {"number": number, "megabytes": MAX_PHOTO_BYTES // 1_000_000}
-            problems.append(words.text(f"answer_page.{refused.problem}", language, **values))
-            status = 413 if refused.problem is PhotoProblem.TOO_LARGE else 422
-    if problems:
-        again = [words.text("answer_page.again", language)] if files else []
-        return None, replace(entered, problems=[*problems, *again]), status
-    reason = FalseAlarmReason(entered.reason) if is_false_alarm and entered.reason else None
-    return Answer(Verdict(entered.verdict), reason, entered.note.strip() or None, list(photos.values())), entered, 200
-
-
-def _only(form: FormData, name: str) -> str:
-    """Text of a field; empty where it is missing or given more than once."""
-    texts = [value for value in form.getlist(name) if isinstance(value, str)]
-    return texts[0] if len(texts) == 1 else ""
-
-
-async def _read_photo(served: Served, file: UploadFile | str) -> Photo:
-    if isinstance(file, str):
-        msg = "the photo is no file"
-        raise PhotoRefused(PhotoProblem.UNKNOWN_FORMAT, msg)
-    if (file.size or 0) > MAX_PHOTO_BYTES:
-        msg = f"the photo has {file.size:,} bytes"
-        raise PhotoRefused(PhotoProblem.TOO_LARGE, msg)
-    async with _one_of(served.decoders):
-        return await read_photo_apart(await file.read())
-
-
-@asynccontextmanager
-async def _one_of(places: asyncio.Semaphore) -> AsyncIterator[None]:
-    """One of a limited number of places, for which a request may have to wait."""
-    try:
-        async with asyncio.timeout(PLACE_WAIT):
-            await places.acquire()
-    except TimeoutError as error:
-        raise Refusal(Why.UNAVAILABLE, retry_after=PLACE_WAIT) from error
-    try:
-        yield
-    finally:
-        places.release()
 
 
 # The ledger

@@ -26,10 +26,11 @@ from starlette.requests import Request
 
 from jobs import request_limits
 from jobs import serve as serve_module
+from jobs.answer_form import Answer
 from jobs.answering import answer_alert
 from jobs.pages import publish_once
-from jobs.request_limits import MAX_ADDRESSES, BodyTooLarge, BodyTooSlow, RateLimit, limited_body
-from jobs.serve import HEADERS, Answer, Refusal, Served, Why
+from jobs.request_limits import MAX_ADDRESSES, RateLimit, Refusal, Why, limited_body
+from jobs.serve import HEADERS, Served
 from jobs.settings import load
 from monitor.alerts.alert import FalseAlarmReason, Verdict, alert_id
 from monitor.alerts.links import answer_link
@@ -487,14 +488,14 @@ async def read(request: Request, most: int = 1000) -> None:
 def test_a_body_that_drips_is_given_up(monkeypatch, size, pause):
     monkeypatch.setattr(request_limits, "SLOW_SECONDS", 0.2)
     start = time.perf_counter()
-    with pytest.raises(BodyTooSlow):
+    with pytest.raises(Refusal, match=Why.TOO_SLOW):
         asyncio.run(read(drip(size=size, pause=pause)))
     assert time.perf_counter() - start < 1
 
 
 def test_a_body_without_end_is_given_up_at_its_limit(monkeypatch):
     monkeypatch.setattr(request_limits, "SLOW_SECONDS", 5)
-    with pytest.raises(BodyTooLarge):
+    with pytest.raises(Refusal, match=Why.TOO_LARGE):
         asyncio.run(read(drip(size=100, pause=0)))
 
 
