@@ -15,13 +15,10 @@ from monitor.alerts import words
 from monitor.alerts.alert import Alert, AlertEvent
 from monitor.alerts.news import AlertNews, SitePicture
 from monitor.alerts.words import Language
-from monitor.cube.grid import outline
-from monitor.cube.store import LandscapeStore
-from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData, MonitorError
 from monitor.ledger.transaction import Transaction
 from monitor.maps.worst_patch import WorstPatch
-from monitor.publish.pages import PAGE_FILES
+from monitor.publish.page_files import PAGE_FILES
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import Assessment
@@ -89,6 +86,10 @@ def _pictures(settings: Settings, site: Site, snapshot: str | None, patch: Worst
     """Pictures of a site by name; a message is sent without those that cannot be read."""
     if snapshot is None:
         return {}
+    from monitor.cube.grid import outline  # these take a second, and the answer pages do not need them
+    from monitor.cube.store import LandscapeStore
+    from monitor.cube.stored_site import StoredSite
+
     try:
         landscape = LandscapeStore(settings.store.root / snapshot.rpartition(":")[0])
         stored = StoredSite(landscape, ground_key(site))

@@ -22,6 +22,7 @@ from monitor.alerts.messages.places import map_link, position
 from monitor.publish import pictures
 from monitor.publish.chart import WIDTH, season_table, series_chart
 from monitor.publish.locator import MAP_WIDTH, locator
+from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.view import SiteView
 from monitor.sites.biomes import BIOMES
 from monitor.sites.names import without_invisible, without_invisible_lines
@@ -32,9 +33,6 @@ from monitor.verdict.explain import explain, false_alarm_rate, probabilities
 from monitor.verdict.reasons import sentence
 
 PAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
-
-PAGE_FILES: Final = {"en": "index.html", "zh": "index.zh.html"}
-"""File name of the page in each language."""
 
 GRADE: Final = {
     "slight": {"en": "slight", "zh": "微度"},

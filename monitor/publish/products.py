@@ -28,7 +28,8 @@ from monitor.alerts.words import CATALOGUE, LANGUAGES, percent, points
 from monitor.derived import code_hash
 from monitor.files import write_atomically
 from monitor.publish.chart import season_table
-from monitor.publish.pages import PAGE_FILES, PAGE_TEMPLATES, hectares, index_page, site_pages
+from monitor.publish.page_files import PAGE_FILES
+from monitor.publish.pages import PAGE_TEMPLATES, hectares, index_page, site_pages
 from monitor.publish.pictures import MAP_LAYERS, chip_png, cog, map_png
 from monitor.publish.view import SiteView
 from monitor.series.observations import observation_lines, observations_csv

@@ -3,7 +3,7 @@
 import pytest
 
 from monitor.alerts.precision import AnsweredOpening, measured_precision
-from monitor.publish.pages import PAGE_FILES
+from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.products import write_index
 from monitor.verdict.assessment import AlertLevel
 
