@@ -154,8 +154,9 @@ def _registry(source: Sample, dealt: list[tuple[int, Fate]]) -> str:
         properties = {
             "id": _id(place), "name": f"{english} {chinese}", "start": fate.start.isoformat(),
             "intervention": fate.intervention, "biome": DEMO_BIOME, "programme_year": fate.start.year,
-            "manager_language": "zh" if place % 2 else "en", "plan_A": PLAN.A, "plan_k": PLAN.k, "plan_L": PLAN.L,
-            "too_early_years": PLAN.too_early_years,
+            "manager_language": "zh" if place % 2 else "en",
+            "manager_email": f"manager-{place + 1:02d}@example.org",
+            "plan_A": PLAN.A, "plan_k": PLAN.k, "plan_L": PLAN.L, "too_early_years": PLAN.too_early_years,
         }  # fmt: skip
         if fate.slope_degrees is not None:
             properties["slope_degrees"] = fate.slope_degrees
@@ -203,5 +204,5 @@ def _print_comparison(
     )
     console.print(f"Plan of every site: uplift {PLAN.A}, rate {PLAN.k} a year, lag {PLAN.L} years, from {START}.")
     root, channels = settings.outputs.root, ", ".join(settings.alerts.channels)
-    where = f"messages go through [channels] {channels}" if channels else f"messages are in {root / 'messages'}"
+    where = f"messages go through: {channels}" if channels else f"messages are in {root / 'messages'}"
     console.print(f"Open {root / 'index.html'}; {where}.", soft_wrap=True)
