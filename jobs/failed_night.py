@@ -95,6 +95,11 @@ def failed_night(
     }
 
 
+def _error_of(site: Mapping[str, Any]) -> str:
+    """Error of a failed site, without its id, which stands beside it."""
+    return redacted(site["error"] or "").removeprefix(f"site {site['site']!r}: ")
+
+
 def _to_correct(manifest: Mapping[str, Any]) -> list[str]:
     """What a person must correct, apart from failed sites."""
     registry = manifest.get("registry", {})

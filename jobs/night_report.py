@@ -98,8 +98,10 @@ class NightReport:
 
 
 def _queue_and_deliver(settings: "Settings", ledger: "Ledger", payload: dict[str, Any], *, locked: bool) -> None:
-    from jobs.failed_night import deliver, queue
+    from jobs.failed_night import deliver, queue, was_sent_directly
 
+    if was_sent_directly(settings, payload):
+        return
     with ledger.transaction() as t:
         queue(t, settings, payload)
     if locked:

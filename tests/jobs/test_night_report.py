@@ -10,7 +10,6 @@ import threading
 import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -21,12 +20,12 @@ from jobs.lock import hold_lock
 from jobs.settings import load
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.ledger.ledger import Ledger
+from tests.ledger.conftest import postgresql as postgresql
 from tests.loopback.mail import MailServer
 from tests.loopback.receivers import Receiver
 
 DAY = "2018-09-30"
 SECRET = "0f9b3c5e-canary-4d1a"
-CHILD = Path(__file__).with_name("killed_night.py")
 
 
 @pytest.fixture
@@ -296,24 +295,45 @@ def test_an_operator_who_cannot_be_reached_gets_it_from_the_next_night_under_the
     assert "no site" in post.mails[0].text
 
 
-@pytest.mark.parametrize("ledger", ["no ledger", "a directory", "wrong stores"])
-def test_without_a_ledger_the_message_is_sent_directly_once(post, configure, run, installation, ledger):
+@pytest.mark.parametrize("ledger", ["no ledger", "a directory", "wrong stores", "a server that is down"])
+def test_without_a_ledger_the_message_is_sent_directly_once(post, configure, run, installation, ledger, monkeypatch):
     configure(operators(post))
-    file = installation.root / "regrowth.db"
-    if ledger == "no ledger":
-        file.write_bytes(b"this is no database, but long enough to be taken for one" * 20)
+    if ledger == "a server that is down":
+        pytest.importorskip("psycopg", reason="the driver of PostgreSQL is in the extra 'postgresql'")
+        monkeypatch.setenv("REGROWTH_LEDGER__URL", f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/x")
+    elif ledger == "no ledger":
+        (installation.root / "regrowth.db").write_bytes(
+            b"this is no database, but long enough to be taken for one" * 20
+        )
     elif ledger == "a directory":
-        file.mkdir()
-    else:
+        (installation.root / "regrowth.db").mkdir()
+    elif ledger == "wrong stores":
         (installation.root / "store" / "x" / "repo").mkdir(parents=True)
     (installation.root / "store").mkdir(exist_ok=True)
     status, said = run()
-    assert status in (Exit.BAD_DATA, Exit.CONFIGURATION)
-    assert said.splitlines()[-1].startswith(("the ledger", "/"))
+    assert status in (Exit.BAD_DATA, Exit.CONFIGURATION, Exit.TRY_LATER)
+    assert said.splitlines()[-1].startswith("the ledger")
+    assert SECRET not in said + post.mails[0].text
     run()
     assert [mail.recipients for mail in post.mails] == [["ops@example.org"]]
     assert (installation.root / "store" / DIRECT_REPORT).read_text() == f"night/{DAY}"
     assert not (installation.root / "metrics.prom").read_text().count("regrowth_sites")
+
+
+def test_a_ledger_on_a_server_records_the_failed_night_and_its_message(
+    post, configure, run, nights, notify, postgresql, monkeypatch
+):
+    url = postgresql()
+    monkeypatch.setenv("REGROWTH_LEDGER__URL", url)
+    configure(operators(post))
+    nights(["failed"])
+    assert [run()[0], run()[0]] == [Exit.ALL_FAILED] * 2
+    assert len(post.mails) == 1
+    with closing(Ledger(url)) as ledger, ledger.reading() as t:
+        (notice,) = t.notices("sent")
+        assert (t.newest_night()["status"], notice["event"]) == (20, f"night/{DAY}")
+    assert notify()[0] == Exit.DONE
+    assert len(post.mails) == 1
 
 
 def test_a_report_that_breaks_hides_neither_the_error_nor_the_status(post, configure, run, nights, monkeypatch):
@@ -342,14 +362,14 @@ def test_no_operators_no_message(run, nights, installation):
     assert not (installation.root / "messages").exists()
 
 
-def start(installation, *, where="jobs.pipeline:publish"):
+def start(installation, *, where):
     """A night in a process of its own that says where it is, and waits there."""
     code = (
         "import sys, time, jobs.pipeline\n"
         "def wait(*_, **__):\n"
         "    print('there', flush=True)\n"
         "    time.sleep(60)\n"
-        f"{where.replace(':', '.')} = wait\n"
+        f"{where} = wait\n"
         "from jobs.cli import main\n"
         "main(sys.argv[1:])"
     )
@@ -359,11 +379,13 @@ def start(installation, *, where="jobs.pipeline:publish"):
     return process
 
 
-@pytest.mark.parametrize("where", ["jobs.pipeline:apply_registry", "jobs.pipeline:Transaction"])
-def test_a_night_that_is_stopped_says_so_within_seconds(beats, post, configure, installation, where):
+@pytest.mark.parametrize(
+    "where",
+    ["jobs.pipeline.apply_registry", pytest.param("jobs.pipeline.Calibrations", marks=pytest.mark.slow)],
+    ids=["at work", "holding the ledger"],
+)
+def test_a_night_that_is_stopped_says_so_within_seconds(beats, post, configure, installation, where, notify):
     configure(heartbeat(beats), operators(post))
-    if where.endswith("Transaction"):  # while it holds the ledger
-        where = "jobs.pipeline.Calibrations"
     process = start(installation, where=where)
     begun = time.monotonic()
     process.send_signal(signal.SIGTERM)
@@ -374,6 +396,8 @@ def test_a_night_that_is_stopped_says_so_within_seconds(beats, post, configure, 
     (mail,) = post.mails
     assert "status 143" in mail.text
     assert SECRET not in said
+    assert notify() == (Exit.DONE, f"The night of {DAY} failed and was reported before.\n")
+    assert len(post.mails) == 1
 
 
 def test_a_killed_night_is_reported_once_by_the_command_of_the_unit(post, configure, installation, notify, monkeypatch):
