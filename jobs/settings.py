@@ -297,15 +297,16 @@ def load(path: Path | None) -> Settings:
 
 
 def load_readable(path: Path | None) -> Settings | None:
-    """Settings of those sections that are valid, after :func:`load` has failed; None if it cannot be read at all.
+    """Settings of those sections that are valid, after :func:`load` has failed; None if the environment is not.
 
-    They serve to report that failure only: paths do not start from the folder of the file.
+    They serve to report that failure only: paths do not start from the folder of the file. If the file cannot be read,
+    only the environment counts.
     """
     dropped: set[str] = set()
     try:
         values = _read(config_path(path))
     except BadConfiguration:
-        return None
+        values = {}
     while True:
         try:
             settings = Settings(**{name: value for name, value in values.items() if name not in dropped})

@@ -161,6 +161,17 @@ def test_a_configuration_that_is_wrong_elsewhere_still_pings_and_reaches_the_ope
     assert "'stroe'" in mail.text
 
 
+def test_without_a_configuration_the_heartbeat_of_the_environment_is_used(beats, run, installation, monkeypatch):
+    monkeypatch.setenv("REGROWTH_HEARTBEAT__URL", f"http://{beats.host}/{SECRET}")
+    monkeypatch.setenv("REGROWTH_HEARTBEAT__ALLOW_HOSTS", f'["{beats.host}"]')
+    for text in (None, "[unfinished", "[stroe]\n"):
+        installation.config.unlink(missing_ok=True)
+        if text is not None:
+            installation.config.write_text(text, encoding="utf-8")
+        assert run()[0] == Exit.CONFIGURATION
+    assert paths(beats) == [f"/{SECRET}/start", f"/{SECRET}/fail?exit_status=78"] * 3
+
+
 @contextmanager
 def silent():
     """A server that accepts connections and never answers."""
