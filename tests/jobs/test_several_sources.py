@@ -755,7 +755,7 @@ def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_i
     seen.update(NO_ALERT)
     night(settings, as_of=DAYS[-2])
     assert "false alarm" not in said()["en"][0]
-    assert "answered" not in said()["en"][1]
+    assert "answered: 1" not in said()["en"][1]
     capsys.readouterr()
 
 
