@@ -99,7 +99,7 @@ def _print_message(notices: Sequence["Row"]) -> None:
     about = f"{first['kind'].replace('_', ' ')} of {first['day']}" + (f" ({names})" if names else "")
     parts = [f"{first['channel']}{' to ' if first['recipient'] else ''}{first['recipient']}: {about}"]
     if first["first_tried"]:
-        parts.append(f"tried since {_time(first['first_tried'])}, {first['attempts']} times")
+        parts.append(f"attempts: {first['attempts']}, since {_time(first['first_tried'])}")
     else:
         parts.append("not sent to the receiver yet")
     if first["state"] == "waiting" and first["next_try"] and first["next_try"] > now():

@@ -620,8 +620,8 @@ def test_the_outbox_lists_messages_with_their_state_attempts_and_error(only_sqli
     assert "451" in listed["busy@example.org"]["error"]
     code, out = run(tmp_path, capsys, "outbox")
     assert code == 0
-    assert "1 waiting:\n  mail to busy@example.org: alert of 2026-06-30 (s6); tried since" in out
-    assert "1 given up:\n  mail to gone@example.org: alert of 2026-06-30 (s5); tried since" in out
+    assert "1 waiting:\n  mail to busy@example.org: alert of 2026-06-30 (s6); attempts: 3, since" in out
+    assert "1 given up:\n  mail to gone@example.org: alert of 2026-06-30 (s5); attempts: 1, since" in out
     assert "no such user" in out
     assert "regrowth sites add" in out
     assert out.endswith("Messages: 1 waiting, 0 held, 1 given up, 1 sent.\n")
