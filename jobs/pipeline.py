@@ -111,7 +111,11 @@ def night(
         run = _begin_run(ledger, "night", as_of)
         registry = apply_registry(ledger, settings.registry.path)
         sites, every_site = selected_sites(ledger, only), selected_sites(ledger)
-        sources = open_sources(settings.source)
+        try:
+            sources = open_sources(settings.source)
+        except MonitorError:
+            send(settings, ledger)  # what waits is no concern of the sources
+            raise
         rain = rain_reasons(settings.rain, settings.source, ledger, sites, as_of=as_of)
         with ledger.transaction() as t:
             constants = Calibrations(t, every_site, as_of=as_of)

@@ -158,6 +158,30 @@ def test_a_night_mails_what_it_finds_to_the_managers_and_ends_10_while_a_message
     assert not (installation.root / "messages").exists()
 
 
+def test_what_waits_is_sent_by_a_night_whose_source_is_out_of_reach_or_whose_sites_fail(installation, monkeypatch):
+    monkeypatch.setattr("jobs.outbox.QUICK_RETRIES", ())
+
+    def down(*_):
+        msg = "the source is down"
+        raise TryLater(msg)
+
+    with MailServer() as server:
+        settings = with_mail(installation, server.port)
+        server.answer("DATA", "451 try again", times=2)
+        night(settings, as_of=NIGHT, pages=False)
+        with monkeypatch.context() as patch:
+            patch.setattr("jobs.pipeline.open_sources", down)
+            with pytest.raises(TryLater, match="the source is down"):
+                night(settings, as_of=NIGHT, pages=False)
+        assert len(server.attempts) == 2
+        shutil.rmtree(settings.store.root)
+        with monkeypatch.context() as patch:
+            patch.setattr(Sample, "search", down)
+            manifest = night(settings, as_of=NIGHT, pages=False)
+        assert {site["state"] for site in manifest["sites"]} == {"deferred"}
+        assert (manifest["messages_sent"], len(server.mails)) == (1, 1)
+
+
 def test_without_the_key_for_links_a_night_ends_with_78_before_anything_is_fetched(installation):
     config = installation.config
     text = '[answers]\nbase_url = "https://answers.example.org"\n'
