@@ -23,6 +23,7 @@ from jobs.settings import load
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.models import Base
+from tests.jobs.test_night_report import start
 from tests.ledger.conftest import postgresql as postgresql
 
 NIGHT = date(2018, 9, 30)
@@ -140,6 +141,18 @@ def test_beside_a_run_a_backup_leaves_with_75_and_says_so_and_leaves_nothing(ori
         assert command("backup", tmp_path / "backup", "--config", original.config) == Exit.TRY_LATER
     assert f"is held by {holder}, process {os.getpid()}" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_during_a_night_a_backup_leaves_with_75_and_names_the_night(installation, tmp_path, capsys):
+    process = start(installation, where="jobs.pipeline.apply_registry")
+    try:
+        assert command("backup", tmp_path / "backup", "--config", installation.config) == Exit.TRY_LATER
+    finally:
+        process.kill()
+        process.communicate()
+    said = capsys.readouterr().err
+    assert f"is held by a night, process {process.pid} on {os.uname().nodename}; try again when it is done" in said
+    assert not (tmp_path / "backup").exists()
 
 
 def test_a_folder_that_is_not_new_is_left_as_it_is(original, tmp_path):

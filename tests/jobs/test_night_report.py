@@ -1,6 +1,7 @@
 """A failed night reaches the operators once, the heartbeat says how each night ended, and neither disturbs a night."""
 
 import json
+import logging
 import re
 import signal
 import socket
@@ -236,6 +237,16 @@ def test_a_heartbeat_address_that_fails_changes_nothing_and_is_logged_once_by_it
     if fault == "refused":
         assert beats.requests == []
         assert "[heartbeat]" in said
+
+
+def test_the_address_of_the_heartbeat_is_in_no_log_not_at_debug_either(beats, configure, run, nights, caplog):
+    configure(heartbeat(beats))
+    nights([], RuntimeError(f"GET http://{beats.host}/{SECRET}/start"))
+    with caplog.at_level(logging.DEBUG):
+        status, said = run()
+    assert status == Exit.BUG
+    assert any("/start HTTP" in record.getMessage() for record in caplog.records)
+    assert SECRET not in said + caplog.text
 
 
 def test_a_night_whose_sites_failed_is_one_message_however_often_it_runs(post, configure, run, nights):
