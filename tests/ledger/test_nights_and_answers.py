@@ -268,7 +268,7 @@ def test_nights_and_people_never_lose_or_overwrite_what_the_other_did():
 
 @pytest.mark.slow
 def test_nights_and_people_never_lose_or_overwrite_what_the_other_did_in_many_lives():
-    run_state_machine_as_test(NightsAndPeople, settings=lived(150))
+    run_state_machine_as_test(NightsAndPeople, settings=lived(100))
 
 
 def test_an_answer_that_comes_while_a_night_is_writing_has_the_last_word(ledgers, day):
