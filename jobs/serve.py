@@ -217,6 +217,9 @@ async def _record(request: Request) -> Response:
         raise
     except ClientDisconnect:
         return Response(status_code=400)
+    except OSError as error:  # no room for the photos, or no process to decode them
+        log.error("an answer cannot be received", error=str(error))
+        raise Refusal(Why.UNAVAILABLE, retry_after=RETRY_SECONDS) from error
     if answer is None:
         return _form(request, question, entered, status)
     await run_in_threadpool(_store, served, question, answer)

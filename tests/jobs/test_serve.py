@@ -5,6 +5,7 @@ import http.client
 import io
 import json
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -634,6 +635,18 @@ def test_a_ledger_that_comes_back_is_used_without_a_restart(either):
         with either.ledger() as ledger, ledger.transaction() as t:
             t.begin_run("r", "night", "2026-08-20", now="2026-08-20T00:00:00+00:00")
         assert server.post(f"/a/{token}", {"verdict": "confirmed"}).status == 200
+
+
+def test_a_disk_without_room_for_photos_is_answered_by_try_later_and_the_link_stays_valid(either):
+    either.add()
+    path = f"/a/{either.token()}"
+    photo = ("a.jpg", encoded(picture()) + b"\0" * 3_000_000)
+    with serving(either) as server:
+        limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (2_000_000, resource.RLIM_INFINITY))
+        assert server.post(path, {"verdict": "confirmed"}, photo).status == 503
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limits)
+        assert server.post(path, {"verdict": "confirmed"}, photo).status == 200
+    assert len(either.answers()) == 1
 
 
 # The process
