@@ -19,6 +19,7 @@ from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.lock import hold_lock
 from jobs.logs import redacted
+from jobs.metrics import NightOutcome, write_metrics
 from jobs.outbox import message_id
 from jobs.settings import Settings
 from monitor.alerts.channels.channel import Undeliverable
@@ -86,9 +87,7 @@ def failed_night(
         "as_of": as_of,
         "status": status,
         "error": None if text is None else redacted(text)[:MAX_ERROR_LETTERS],
-        "failed": [
-            {"site": site["site"], "error": redacted(site["error"] or "")} for site in failed[:MAX_FAILED_SITES]
-        ],
+        "failed": [{"site": site["site"], "error": _error_of(site)} for site in failed[:MAX_FAILED_SITES]],
         "n_failed": len(failed),
         "n_deferred": sum(site["state"] == "deferred" for site in manifest.get("sites", ())),
         "messages_waiting": manifest.get("messages_waiting", 0),
@@ -102,12 +101,10 @@ def _error_of(site: Mapping[str, Any]) -> str:
 
 def _to_correct(manifest: Mapping[str, Any]) -> list[str]:
     """What a person must correct, apart from failed sites."""
-    registry = manifest.get("registry", {})
-    sentences = (
-        list(registry.get("said", ())) if any(registry.get(k) for k in ("error", "refused", "start_edited")) else []
-    )
-    pages = manifest.get("pages_failed") or {}
-    return [*sentences[:5], *(f"page of {site} not written: {why}" for site, why in list(pages.items())[:3])]
+    registry, pages = manifest.get("registry", {}), manifest.get("pages_failed") or {}
+    refused = any(registry.get(name) for name in ("error", "refused", "start_edited"))
+    sentences = registry.get("said", [])[:5] if refused else []
+    return [*sentences, *(f"page of {site} not written: {why}" for site, why in list(pages.items())[:3])]
 
 
 def event_of(payload: Payload) -> str:
@@ -202,10 +199,14 @@ def report_last_night(settings: Settings, *, status: int = KILLED, why: str) -> 
         try:
             with open_ledger(settings) as ledger:
                 with ledger.transaction() as t:
-                    payload = _last_night(t, status, why)
-                    if payload is None or was_sent_directly(settings, payload):
-                        return payload, []
-                    queue(t, settings, payload)
+                    night = t.newest_night()
+                    payload = _record_last_night(t, night, status, why)
+                    if payload is not None and not was_sent_directly(settings, payload):
+                        queue(t, settings, payload)
+                if night is not None and night["finished"] is None:
+                    _write_metrics(settings, ledger, night["started"], status)
+                if payload is None or was_sent_directly(settings, payload):
+                    return payload, []
                 return payload, deliver(settings, ledger, payload)
         except MonitorError as error:
             payload = failed_night(today().isoformat(), status, error=f"{why}; {error}")
@@ -213,15 +214,22 @@ def report_last_night(settings: Settings, *, status: int = KILLED, why: str) -> 
             return payload, deliver_directly(settings, payload)
 
 
-def _last_night(t: Transaction, status: int, why: str) -> Payload | None:
+def _record_last_night(t: Transaction, night: Payload | None, status: int, why: str) -> Payload | None:
     """What is to be reported of the last night; records that it ended, if it left no exit status."""
-    night = t.newest_night()
     if night is not None and night["finished"] is None:
         t.end_run(night["id"], status=status, error=why, now=now())
         return failed_night(night["as_of"], status, error=why)
     if night is None or datetime.now(UTC) - datetime.fromisoformat(night["finished"]) > RECENT:
         return failed_night(today().isoformat(), status, error=f"{why}; it left no trace in the ledger")
     return failed_night(night["as_of"], night["status"], error=night["error"], manifest=night["manifest"])
+
+
+def _write_metrics(settings: Settings, ledger: Ledger, began: str, status: int) -> None:
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(began)).total_seconds()
+    try:
+        write_metrics(settings, ledger, NightOutcome(status=status, began=began, seconds=seconds))
+    except OSError as error:
+        log.warning("metrics not written", error=str(error))
 
 
 def _send(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Exception | None]]:

@@ -256,7 +256,7 @@ def test_a_night_whose_sites_failed_is_one_message_however_often_it_runs(post, c
     (mail,) = post.mails
     assert mail.recipients == ["ops@example.org"]
     assert "s0" in mail.text
-    assert "the store is broken" in mail.text
+    assert "s0: the store is broken" in mail.text
     assert "status 10" in mail.text
     assert "状态 10" in mail.text
     nights([], BadData("something else"))
@@ -437,6 +437,7 @@ def test_a_killed_night_is_reported_once_by_the_command_of_the_unit(post, config
     (mail,) = post.mails
     assert "memory ran out" in mail.text
     assert "status 137" in mail.text
+    assert "regrowth_night_exit_status 137.0" in (installation.root / "metrics.prom").read_text()
     assert notify() == (Exit.DONE, f"The night of {DAY} failed and was reported before.\n")
     assert len(post.mails) == 1
 
