@@ -159,7 +159,7 @@ def _answers_by_site(t: Transaction) -> dict[str, tuple[FieldAnswer, ...]]:
             position=(row["latitude"], row["longitude"]) if stated else None,
         )
         photos.setdefault((row["alert"], row["number"]), []).append(photo)
-    answers: dict[str, tuple[FieldAnswer, ...]] = {}
+    answers: dict[str, list[FieldAnswer]] = {}
     for event in t.answers():
         site, _, rule = event["alert"].rpartition("/")
         answer = FieldAnswer(
@@ -172,8 +172,9 @@ def _answers_by_site(t: Transaction) -> dict[str, tuple[FieldAnswer, ...]]:
             note=event["note"],
             photos=tuple(photos.get((event["alert"], event["number"]), ())),
         )
-        answers[site] = (answer, *answers.get(site, ()))
-    return answers
+        answers.setdefault(site, []).append(answer)
+    # of one day, the one that was recorded later is the newer one
+    return {site: tuple(reversed(sorted(found, key=lambda answer: answer.day))) for site, found in answers.items()}
 
 
 def _shown_alert(stored: Sequence[dict[str, Any]], assessment: Assessment) -> Alert | None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
 
@@ -30,7 +30,7 @@ from jobs import serve as serve_module
 from jobs.answer_form import Answer
 from jobs.answering import answer_alert
 from jobs.pages import publish_once
-from jobs.request_limits import MAX_ADDRESSES, RateLimit, Refusal, Why, limited_body
+from jobs.request_limits import MAX_ADDRESSES, RateLimit, Refusal, Why, limited_body, one_of
 from jobs.serve import HEADERS, Served
 from jobs.settings import load
 from monitor.alerts.alert import FalseAlarmReason, Verdict, alert_id
@@ -500,6 +500,25 @@ def test_a_body_without_end_is_given_up_at_its_limit(monkeypatch):
         asyncio.run(read(drip(size=100, pause=0)))
 
 
+def test_more_than_a_few_uploads_at_once_wait_and_are_then_sent_away(monkeypatch):
+    monkeypatch.setattr(request_limits, "PLACE_WAIT", 0.2)
+
+    async def upload(places: asyncio.Semaphore, seconds: float) -> str:
+        try:
+            async with one_of(places):
+                await asyncio.sleep(seconds)
+                return "received"
+        except Refusal as refusal:
+            return refusal.why
+
+    async def uploads(seconds: float) -> list[str]:
+        places = asyncio.Semaphore(2)
+        return await asyncio.gather(*(upload(places, seconds) for _ in range(4)))
+
+    assert asyncio.run(uploads(0.01)) == ["received"] * 4
+    assert asyncio.run(uploads(1)) == ["received"] * 2 + [Why.UNAVAILABLE] * 2
+
+
 @pytest.mark.slow
 def test_a_slow_upload_is_answered_and_the_link_stays_valid(case):
     body, kind = form({"verdict": "confirmed"}, ("a.jpg", encoded(picture())))
@@ -763,7 +782,11 @@ def test_answers_and_photos_appear_on_the_page_of_the_site(served):
             t, "minqin-03/failure", Verdict.TREATED, None, "replanted", datetime.now(UTC).date(), "command"
         )  # fmt: skip
     assert publish_once(settings) == ({"minqin-03": None}, 1)
+    with served.programme.ledger() as ledger, ledger.transaction() as t:
+        answer_alert(t, "minqin-03/failure", Verdict.CONFIRMED, None, "of last year", date(2025, 6, 1), "import")
+    assert publish_once(settings) == ({"minqin-03": None}, 1)
     page = (folder / "index.html").read_text(encoding="utf-8")
+    assert page.index("two\nlines") < page.index("of last year"), "an earlier finding stands below"
     assert page.index("replanted") < page.index("two\nlines"), "the newer answer stands above the earlier one"
     assert "entered by the operators" in page
 
