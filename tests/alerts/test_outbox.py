@@ -382,6 +382,19 @@ def test_messages_held_by_a_mass_fall_wait_until_they_are_released(only_sqlite, 
     assert len({mail.id for mail in server.mails}) == len(server.mails) == 6
 
 
+def test_operators_hear_once_how_many_messages_a_mass_fall_holds(only_sqlite, server, tmp_path):
+    _, ledger = only_sqlite
+    settings = configure(tmp_path, port=server.port, more=OPERATORS)
+    names = programme(ledger, ["li@example.org"] * 5 + ["wang@example.org"], idle=False)
+    report(ledger, settings, names, DAY)
+    assert send(settings, ledger) == SendResult(sent=1, waiting=2, dead=0), "five alerts to one manager are one message"
+    assert send(settings, ledger) == SendResult(sent=0, waiting=2, dead=0)
+    (mail,) = server.mails
+    assert mail.recipients == ["ops@example.org"]
+    assert "6 of 6 sites" in mail.text
+    assert "2 messages to managers are held" in mail.text
+
+
 def answered(ledger, name):
     """A person answers the alert of a site."""
     with ledger.transaction() as t:
