@@ -176,7 +176,7 @@ def test_the_news_of_an_alert_has_the_patch_pictures_from_before_and_now_and_the
 
 def test_a_digest_reads_no_pictures_and_pages_that_are_not_served_are_not_linked(told, rows, monkeypatch):
     settings, _ = told
-    monkeypatch.setattr("jobs.news.LandscapeStore", lambda *_: pytest.fail("the store was read"))
+    monkeypatch.setattr("monitor.cube.store.LandscapeStore", lambda *_: pytest.fail("the store was read"))
     with open_ledger(settings) as ledger, ledger.reading() as t:
         news = news_of(t, settings, rows[0], pictures=False)
     assert (news.page, news.before, news.now) == (None, None, None)

@@ -39,7 +39,7 @@ def test_a_good_entry_becomes_a_typed_site(judged):
     said = {
         "id": "a", "name": "定西", "start": "2021-04-20", "intervention": "erosion_control", "biome": "loess",
         "subtype": "gully", "province": "甘肃", "programme_year": 2021, "partner": "p", "slope_degrees": 22.5,
-        "manager_name": "王", "manager_language": "zh", "manager_channel": "mailto:w@example.org",
+        "manager_name": "王", "manager_language": "zh", "manager_email": "w@example.org", "manager_channel": "wecom",
         "plan_A": 0.3, "plan_k": 0.5, "plan_L": 1, "too_early_years": 2, "cohorts": "2021-04-20:1",
     }  # fmt: skip
     assert set(said) == set(PROPERTIES)
@@ -49,6 +49,30 @@ def test_a_good_entry_becomes_a_typed_site(judged):
     assert (site.start, site.slope_degrees, site.programme_year) == (date(2021, 4, 20), 22.5, 2021)
     assert site.plan == Plan(A=0.3, k=0.5, L=1.0, too_early_years=2.0)
     assert (site.name, site.province, site.manager_name, site.manager_language) == ("定西", "甘肃", "王", "zh")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("w@example.org", "w@example.org"), (" w@example.org ; v@example.org", "w@example.org, v@example.org"),
+        ("w@example.org，w@example.org", "w@example.org"), ("", None), (None, None),
+    ],
+)  # fmt: skip
+def test_several_addresses_of_a_manager_are_separated_by_commas(judged, written, read):
+    assert judged(manager_email=written).site.manager_email == read
+
+
+@pytest.mark.parametrize("written", ["w", "w@", "W <w@example.org>", "w@example.org v@example.org", "王@example.org"])
+def test_what_is_no_mail_address_is_named_and_its_alerts_go_to_the_operators(judged, written):
+    found = judged(manager_email=written)
+    assert codes(found) == ["BAD_EMAIL"]
+    assert found.site.manager_email is None
+    assert "operators" in found.problems[0].message
+
+
+def test_a_mail_address_with_a_line_end_refuses_the_site(judged):
+    found = judged(manager_email="w@example.org\r\nBcc: v@example.org")
+    assert (codes(found), found.site) == (["BAD_EMAIL"], None)
 
 
 def test_what_the_registry_leaves_out_has_its_default(judged):
@@ -164,7 +188,7 @@ def test_a_date_with_a_time_is_that_day(judged):
 @pytest.mark.parametrize(
     ("column", "near"),
     [
-        ("slope_degree", "slope_degrees"), ("Start Date", "start"), ("manager_Email", "manager_name"),
+        ("slope_degree", "slope_degrees"), ("Start Date", "start"), ("manager_mail", "manager_email"),
         ("manager-language", "manager_language"), ("plan A", "plan_A"), ("plan_a_typo", "plan_A"),
     ],
 )  # fmt: skip
@@ -319,7 +343,7 @@ def test_any_change_of_what_is_said_of_a_site_is_a_new_version(judged):
         "id": "b", "name": "b", "geometry": site.geometry.buffer(1e-6), "start": date(2020, 1, 1),
         "intervention": "tending", "biome": "karst", "plan": dataclasses.replace(site.plan, k=0.5), "subtype": None,
         "province": "x", "programme_year": 2000, "partner": "x", "slope_degrees": 1.0,
-        "manager_name": "x", "manager_language": "zh", "manager_channel": "x",
+        "manager_name": "x", "manager_language": "zh", "manager_email": "x@example.org", "manager_channel": "x",
         "cohorts": ((site.start, 1.0),),
     }  # fmt: skip
     assert set(changed) == {f.name for f in dataclasses.fields(site)} - {"version", "hectares"}
