@@ -795,6 +795,7 @@ def everything(path, snapshot):
     return fixed, repr(records), means.tobytes(), drawn["red"].values.tobytes() + drawn["nir"].values.tobytes()
 
 
+@pytest.mark.slow
 def test_a_byte_changed_anywhere_in_a_store_is_met_and_never_another_number(store):
     long = "a name that is long enough for the list of granules to be kept in a file of its own "
     granules = tuple(scene(4, name=f"{long}{n * n * 7919}", tile=f"{n * 104729}") for n in range(MAX_GRANULES))
@@ -986,6 +987,7 @@ def test_a_tidying_that_was_killed_midway_is_ended_by_the_next_one(store, monkey
     assert len(again(store).records()) == 7
 
 
+@pytest.mark.slow
 def test_what_a_commit_leaves_of_the_list_of_snapshots_is_half_as_large(store):
     for day in range(60):
         put(LandscapeStore(store.path), entry(day % 4, baseline=f"05.{day:02d}"))

@@ -211,6 +211,7 @@ def test_a_night_before_the_record_was_made_is_judged_by_what_it_had(land, quick
     assert len(land.rows()) == 1, "an earlier night makes no record of its own after the fact"
 
 
+@pytest.mark.slow
 def test_nothing_acquired_after_the_season_goes_in(land, quick, tmp_path):
     for number in range(3):
         land.add(site(number))
@@ -270,6 +271,7 @@ def spread_of_others(cover):
     return float(np.mean(np.std(cover - others, axis=0)))
 
 
+@pytest.mark.slow
 def test_tiles_of_one_biome_share_what_there_is_and_no_other_biome_is_asked(land, quick):
     for number in range(3):
         land.add(site(number))

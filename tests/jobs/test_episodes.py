@@ -145,6 +145,7 @@ def test_the_command_says_what_it_did(installation, capsys):
     assert left.value.code == Exit.BAD_DATA
 
 
+@pytest.mark.slow
 def test_a_site_begun_in_two_years_is_expected_to_grow_in_two_years(installation, settings):
     registry = json.loads((installation.root / "sites.geojson").read_text())
     (feature,) = [one for one in registry["features"] if one["properties"]["id"] == "demo-02"]

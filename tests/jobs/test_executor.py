@@ -145,6 +145,7 @@ def _limits():
     return limit.in_flight, limit.per_minute
 
 
+@pytest.mark.slow
 def test_requests_to_earth_engine_are_capped_for_all_workers_together(cluster):
     cluster.wait_for_workers(2)  # one that was killed before may not be back yet
     with open_executor(cluster.scheduler_address) as work:
@@ -173,6 +174,7 @@ def test_a_job_whose_workers_keep_dying_fails_alone(cluster):
     assert "KilledWorker" in type(found[1]).__name__
 
 
+@pytest.mark.slow
 def test_jobs_may_take_longer_together_than_the_longest_of_them_may(cluster, monkeypatch):
     monkeypatch.setattr("jobs.executor.JOB_TIMEOUT", 3.0)
     with open_executor(cluster.scheduler_address) as work:
@@ -362,6 +364,7 @@ def test_a_job_whose_process_was_killed_is_done_by_another(tmp_path):
         assert dict(work([job(_die_once, tmp_path / "mark"), job(add, 1, 1)])) == {0: "done", 1: 2}
 
 
+@pytest.mark.slow
 def test_a_job_that_hangs_is_stopped_and_the_others_are_done(monkeypatch):
     monkeypatch.setattr("jobs.executor.JOB_TIMEOUT", 10.0)  # a process starts in a second, on a busy machine in some
     with open_executor("processes") as work:

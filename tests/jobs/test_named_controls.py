@@ -49,6 +49,7 @@ def frozen(settings):
     }
 
 
+@pytest.mark.slow
 def test_units_are_cut_from_named_ground_alone_and_stay_when_the_file_changes(installation):
     east, west = strip(0.6, 1.0), strip(0.0, 0.45)
     settings = name_ground(installation, (east, {}), (west, {"site": "demo-07", "note": "fenced"}))
@@ -64,6 +65,7 @@ def test_units_are_cut_from_named_ground_alone_and_stay_when_the_file_changes(in
     assert frozen(settings) == units
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_used_keeps_new_sites_waiting_and_no_other(installation):
     settings = name_ground(installation, (strip(0.6, 1.0), {}))
     night(settings, as_of=NIGHT, only=["demo-02"], pages=False)

@@ -333,6 +333,7 @@ def test_a_store_that_was_lost_is_fetched_again_and_says_the_same(installation, 
     assert installation.status == before
 
 
+@pytest.mark.slow
 def test_a_store_with_all_that_is_derived_of_it_that_was_lost_is_fetched_again_and_says_the_same(
     installation, settings
 ):
@@ -371,6 +372,7 @@ def test_a_ledger_emptied_beside_filled_stores_is_refused_and_nothing_is_sent_or
     assert night(settings, as_of=NIGHT)["messages_sent"] == 0
 
 
+@pytest.mark.slow
 def test_an_older_ledger_takes_the_observations_over_from_the_stores(installation, settings, monkeypatch):
     night(settings, as_of=date(2018, 6, 1))
     older = (installation.root / "regrowth.db").read_bytes()

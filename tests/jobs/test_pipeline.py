@@ -114,6 +114,7 @@ def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_p
     assert same(settings, scratch)
 
 
+@pytest.mark.slow
 def test_scenes_from_before_the_start_are_read_once_and_what_is_stored_is_as_if_they_were_read_twice(
     tmp_path, from_source, monkeypatch
 ):
@@ -260,6 +261,7 @@ def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_pa
     assert same(settings, scratch)
 
 
+@pytest.mark.slow
 def test_of_a_lost_landscape_a_site_that_cannot_start_is_left_out_and_begins_another_later(
     tmp_path, from_source, scratch, monkeypatch
 ):

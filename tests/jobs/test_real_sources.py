@@ -233,6 +233,7 @@ def test_ids_of_items_that_mean_harm_are_inert_in_all_that_a_night_makes(folder,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "offered"]
 
 
+@pytest.mark.slow
 def test_ten_years_of_a_site_need_few_requests_and_a_night_one_of_pixels_and_one_of_its_picture(
     engine, token, tmp_path, capsys
 ):
@@ -407,6 +408,7 @@ def test_a_catalogue_that_says_continue_without_end_is_left_in_time_and_the_lock
             pass
 
 
+@pytest.mark.slow
 def test_a_catalogue_stands_in_for_earth_engine_and_no_socket_leads_elsewhere(
     folder, engine, token, tmp_path, capsys, monkeypatch
 ):

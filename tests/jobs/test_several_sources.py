@@ -215,6 +215,7 @@ def test_a_scene_that_hides_the_ground_around_is_set_aside_as_such(tmp_path, sou
     assert {row["reason"] for row in rows(settings) if row["source"] != "near"} == {""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [(12_500, 12_000, 12_900, 12_400), (12_940, 11_000, 13_340, 13_000)])
 def test_no_control_ground_lies_on_another_site(tmp_path, sources, other):
     settings = installed(tmp_path, [SITE, other])
@@ -467,6 +468,7 @@ def test_a_scene_that_still_cannot_be_read_changes_nothing(tmp_path, sources):
     assert (store(settings).snapshot, observations(settings), len(assessments(settings))) == (kept, said, judged)
 
 
+@pytest.mark.slow
 def test_a_granule_that_cannot_be_read_yet_fills_its_overpass_as_soon_as_it_can(tmp_path, sources):
     settings, undisturbed = installed(tmp_path / "a"), installed(tmp_path / "b")
     halves = {"48SUF": (0, 0, 12_060, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}
@@ -862,6 +864,7 @@ def test_the_first_night_of_a_programme_tells_all_that_it_finds_unless_most_site
     assert (manifest["messages_sent"], manifest["messages_waiting"]) == (sent, fell - sent)
 
 
+@pytest.mark.slow
 def test_a_night_without_any_scene_is_done_and_the_last_look_grows_older(tmp_path, sources):
     settings = installed(tmp_path)
     sources(Painted(DAYS))

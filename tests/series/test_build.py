@@ -387,6 +387,7 @@ def test_where_too_few_units_are_left_no_scene_counts_from_that_day_on_and_it_sa
     assert b"CONTROL_FEW" not in found["reason"][~late].tolist()
 
 
+@pytest.mark.slow
 def test_a_scene_that_shows_an_earlier_one_to_be_scaled_wrongly_changes_that_one(tmp_path):
     entries, path, changed = varied(7)[25:60], tmp_path / "ground", 0
     bright = {

@@ -75,6 +75,7 @@ def ground(
 HARD = {"slow drift": {"slow": 0.03}, "rain": {"rain": 0.3, "mismatch": 0.3}, "heavy tails": {"heavy": True}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(HARD))
 def test_on_hard_ground_false_reds_and_intervals_come_right_on_ground_that_set_nothing(name):
     found = calibrate(ground(MIN_PLACEBOS, 1, **HARD[name]), source=name, dated=DAY)
