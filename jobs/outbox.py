@@ -44,7 +44,10 @@ LONGEST_WAIT: Final = timedelta(days=1)
 LONGEST_TRIED: Final = timedelta(days=7)
 """Time after the first attempt from which a message that is not delivered is given up."""
 SLOW: Final = 10.0
-"""Time that a failed attempt may take; beyond it the channel is treated as one that cannot be reached. [s]"""
+"""Time that a failed attempt may take. [s]"""
+SLOW_IN_A_ROW: Final = 2
+"""Slower attempts in a row after which a channel is treated as one that cannot be reached: a single one may be due to
+its recipient."""
 LEASE: Final = timedelta(minutes=10)
 """Longest time that a sender may need for one message."""
 _ABOUT_ALERTS: Final = ("alert", "escalation")
@@ -269,25 +272,29 @@ class _Sender:
     def try_each(self, messages: Sequence[Due], *, again: bool = False) -> list[Due]:
         """Try each message once (`again`: in this pass); returns those that may be delivered when tried again soon.
 
-        Once a channel cannot be reached, or is :data:`SLOW`, its other messages count as tried, without being sent.
+        Once a channel cannot be reached, or was :data:`SLOW` several times in a row, its other messages count as tried,
+        without being sent. They are the first ones of those that are returned.
         """
         unreachable: dict[str, NotDelivered] = {}
+        slow: Counter[str] = Counter()
         failed: list[Due] = []
+        skipped: list[Due] = []
         for due in messages:
             known = unreachable.get(due.channel)
             if known is not None and again:
-                failed.append(due)
+                skipped.append(due)
                 continue
             rows = self._claim(due.message)
             if not rows:
                 continue
             begun = time.monotonic()
             error = self._deliver(rows, known)
+            slow[due.channel] = slow[due.channel] + 1 if time.monotonic() - begun > SLOW and error else 0
             if isinstance(error, NotDelivered):
-                if isinstance(error, Unreachable) or time.monotonic() - begun > SLOW:
+                (failed if known is None else skipped).append(due)
+                if isinstance(error, Unreachable) or slow[due.channel] >= SLOW_IN_A_ROW:
                     unreachable[due.channel] = error
-                failed.append(due)
-        return failed
+        return skipped + failed
 
     def _claim(self, message: str) -> list[Row]:
         """Notices of a message that are still news, with a lease on them and one attempt more."""

@@ -94,9 +94,9 @@ class MailServer:
         """Answer a command with `reply`, so many `times` (None: always), of mails to this recipient (None: all)."""
         self._rules.append(_Rule(stage, reply, times, recipient))
 
-    def delay(self, stage: str, seconds: float, *, times: int | None = None) -> None:
+    def delay(self, stage: str, seconds: float, *, times: int | None = None, recipient: str | None = None) -> None:
         """Wait before the answer to a command."""
-        self._rules.append(_Rule(f"{stage} delay", "", times, None, seconds))
+        self._rules.append(_Rule(f"{stage} delay", "", times, recipient, seconds))
 
     def drop_after_data(self, *, times: int | None = None) -> None:
         """Take the mail and close the connection instead of confirming it."""
