@@ -26,6 +26,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from jobs.logs import hide_passwords, hide_paths
+from jobs.secrets import channel_variable
 from monitor.errors import BadConfiguration
 
 _ADDRESS = r"^(|https?://[^\s?#@]+)$"
@@ -199,7 +200,7 @@ class AnswersSettings(_Section):
 
     base_url: str = Field(default="", pattern=_ADDRESS)
     """Public address of ``regrowth serve``; empty: messages have no link to answer."""
-    valid_days: float = Field(default=30.0, gt=0)
+    valid_days: float = Field(default=30.0, gt=0, le=3650)
     """Time from the sending of a message until its links expire. [day]"""
 
 
@@ -224,7 +225,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     outputs: OutputsSettings = OutputsSettings()
     alerts: AlertsSettings = AlertsSettings()
-    channels: dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,40}$")], ChannelSettings] = {}
+    channels: dict[Annotated[str, StringConstraints(pattern=r"^[\w.-]{1,40}$")], ChannelSettings] = {}
     operators: OperatorsSettings = OperatorsSettings()
     heartbeat: HeartbeatSettings = HeartbeatSettings()
     answers: AnswersSettings = AnswersSettings()
@@ -239,9 +240,10 @@ class Settings(BaseSettings):
                 if name not in self.channels:
                     msg = f"[{section}] channels: there is no [channels.{name}]"
                     raise ValueError(msg)
+        names: dict[str, str] = {}
         for name in self.channels:
-            if "-" in name and (same := name.replace("-", "_")) in self.channels:
-                msg = f"[channels.{name}] and [channels.{same}] would share their secrets; rename one of them"
+            if (same := names.setdefault(channel_variable(name, ""), name)) != name:
+                msg = f"[channels.{same}] and [channels.{name}] would share their secrets; rename one of them"
                 raise ValueError(msg)
         kinds = {self.channels[name].kind for name in self.operators.channels}
         if "smtp" in kinds and not self.operators.email:

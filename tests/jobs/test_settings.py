@@ -57,6 +57,9 @@ def test_the_file_may_be_named_by_the_environment_and_is_else_in_the_working_fol
         (GOOD + '[channels.a]\nkind = "webhook"\nurl = "https://me@host/"\n', "channels.a.url"),
         (GOOD + '[channels.a]\nkind = "apprise"\nurl = "https://host/"\n', "REGROWTH_CHANNEL_<NAME>_URL"),
         (GOOD + '[channels.a-b]\nkind = "wecom"\n[channels.a_b]\nkind = "wecom"\n', "would share their secrets"),
+        (GOOD + '[channels.Ops]\nkind = "wecom"\n[channels.ops]\nkind = "wecom"\n', "would share their secrets"),
+        (GOOD + '[channels."a b"]\nkind = "wecom"\n', "channels.a b"),
+        (GOOD + "[answers]\nvalid_days = 1e9\n", "answers.valid_days"),
         (GOOD + '[channels.files]\nkind = "wecom"\n', "this name is taken"),
         (GOOD + '[alerts]\nchannels = ["mail"]\n', "there is no [channels.mail]"),
         ("[registry]\n", "there is no [source]"),
@@ -68,6 +71,11 @@ def test_what_does_not_hold_is_told_with_its_place_and_a_way_out(tmp_path, text,
         load(write(tmp_path, text))
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_channel_has_any_name_of_letters_digits_and_the_marks_of_names(tmp_path):
+    text = GOOD + "".join(f'[channels."{name}"]\nkind = "wecom"\n' for name in ("Ops", "county.group-2", "县级群"))
+    assert list(load(write(tmp_path, text)).channels) == ["Ops", "county.group-2", "县级群"]
 
 
 def test_a_missing_file_is_named(tmp_path):
