@@ -183,8 +183,8 @@ def _email(checked: CheckedFeature) -> str | None:
     value = checked.text("manager_email")
     if value is None:
         return None
-    addresses = [address.strip() for address in re.split("[,;，；]", value)]
-    if not all(_EMAIL.fullmatch(address) for address in addresses):
+    addresses = [address.strip() for address in re.split("[,;，；]", value) if address.strip()]
+    if not addresses or not all(_EMAIL.fullmatch(address) for address in addresses):
         fix = "Write it as name@example.org, several separated by commas."
         message = f"manager_email is {shown(value)}, which is no mail address; alerts go to the operators."
         checked.add("BAD_EMAIL", message, fix, refuses=False)

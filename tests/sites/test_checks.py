@@ -181,6 +181,12 @@ def test_half_a_surrogate_in_a_name_does_not_reach_the_site(judged):
     assert judged(name="a\ud800b").site.name == "ab"
 
 
+def test_a_comma_or_semicolon_after_the_last_address_costs_no_manager_the_messages(judged):
+    found = judged(manager_email="li@example.org; wang@example.org，")
+    assert found.site.manager_email == "li@example.org, wang@example.org"
+    assert found.problems == []
+
+
 def test_a_date_with_a_time_is_that_day(judged):
     assert judged(start="2021-04-20T00:00:00Z").site.start == date(2021, 4, 20)
 
