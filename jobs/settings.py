@@ -240,9 +240,9 @@ class Settings(BaseSettings):
                 if name not in self.channels:
                     msg = f"[{section}] channels: there is no [channels.{name}]"
                     raise ValueError(msg)
-        names: dict[str, str] = {}
+        variables: dict[str, str] = {}
         for name in self.channels:
-            if (same := names.setdefault(channel_variable(name, ""), name)) != name:
+            if (same := variables.setdefault(channel_variable(name, ""), name)) != name:
                 msg = f"[channels.{same}] and [channels.{name}] would share their secrets; rename one of them"
                 raise ValueError(msg)
         kinds = {self.channels[name].kind for name in self.operators.channels}
