@@ -147,7 +147,7 @@ def _prepare(t: Transaction, settings: Settings, *, release: bool, night: bool) 
     notices = _withdraw_outdated(t, t.notices("waiting", "held"))
     if release:
         held = [row["id"] for row in notices if row["state"] == "held"]
-        t.change_notices(held, state="waiting", error=None, next_try=None)
+        t.change_notices(held, state="waiting", error=None, next_try=now())
     else:
         falls = _hold_mass_falls(t, notices)
         _store_groups(t, t.notices("held"), settings.alerts.digest_above)
@@ -201,12 +201,16 @@ def _is_open(alert: Mapping[str, Any]) -> bool:
 
 
 def _hold_mass_falls(t: Transaction, waiting: Sequence[Row]) -> list[MassFall]:
-    """Hold the notices, not tried yet, of nights in which too many sites failed at once; returns these nights."""
+    """Hold the notices of nights in which too many sites failed at once; returns these nights.
+
+    Notices that were tried or released, which have a time of the next try, are not held again.
+    """
     bad_news = [
         row
         for row in waiting
-        if row["kind"] == "alert" and row["payload"]["event"] != AlertEvent.RESOLVED and not row["attempts"]
-    ]
+        if row["kind"] == "alert" and row["payload"]["event"] != AlertEvent.RESOLVED
+        and not row["attempts"] and row["next_try"] is None
+    ]  # fmt: skip
     falls = []
     for day in sorted({row["day"] for row in bad_news}):
         notices = [row for row in bad_news if row["day"] == day]

@@ -394,6 +394,21 @@ def test_messages_held_by_a_mass_fall_wait_until_they_are_released(only_sqlite, 
     assert len({mail.id for mail in server.mails}) == len(server.mails) == 6
 
 
+def test_a_release_that_was_killed_is_not_forgotten_by_the_next_night(only_sqlite, server, monkeypatch):
+    settings, ledger = only_sqlite
+    fallen(ledger, settings)
+    assert send(settings, ledger).waiting == 6
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox._Sender, "_claim", killed)
+        with pytest.raises(KeyboardInterrupt):
+            send(settings, ledger, release=True, night=False)
+    assert send(settings, ledger) == SendResult(sent=6, waiting=0, dead=0)
+
+
 def test_operators_hear_once_how_many_messages_a_mass_fall_holds(only_sqlite, server, tmp_path):
     _, ledger = only_sqlite
     settings = configure(tmp_path, port=server.port, more=OPERATORS)
