@@ -58,11 +58,12 @@ def notify_test(
 
 def _recipients(settings: "Settings", name: str) -> list[str]:
     """Addresses to which a test of a channel goes; an empty one for a channel that has one receiver."""
+    from monitor.alerts.recipients import split_addresses
+
     channel = settings.channels[name]
     if channel.kind != "smtp":
         return [""]
-    emails = [address.strip() for address in settings.operators.email.split(",") if address.strip()]
-    return emails or [channel.sender]
+    return split_addresses(settings.operators.email) or [channel.sender]
 
 
 def _try(settings: "Settings", channels: "Channels", name: str, recipient: str) -> dict[str, Any]:

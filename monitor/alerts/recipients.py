@@ -1,5 +1,6 @@
 """Who receives the messages about a site."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -8,6 +9,15 @@ from monitor.sites.site import Site
 
 FILES: Final = "files"
 """Name of the channel that writes messages to files, which every installation has."""
+
+
+def split_addresses(text: str) -> list[str]:
+    """Mail addresses, separated by commas or semicolons, Chinese ones too.
+
+    >>> split_addresses("li@example.org, wang@example.org；ops@example.org;")
+    ['li@example.org', 'wang@example.org', 'ops@example.org']
+    """
+    return [address.strip() for address in re.split("[,;，；]", text) if address.strip()]
 
 
 class Recipient(NamedTuple):
@@ -31,7 +41,7 @@ class AddressBook:
     operators: Sequence[str] = ()
     """Names of the channels of the operators."""
     operators_email: str = ""
-    """Mail addresses of the operators, separated by commas."""
+    """Mail addresses of the operators; see :func:`split_addresses`."""
 
     def of_site(self, site: Site) -> list[Recipient]:
         """Recipients of the messages about a site: its manager, else the operators, else files."""
@@ -51,7 +61,7 @@ class AddressBook:
         return self._reached(self.operators, self.operators_email)
 
     def _reached(self, names: Sequence[str], emails: str) -> list[Recipient]:
-        addresses = [address.strip() for address in emails.split(",") if address.strip()]
+        addresses = split_addresses(emails)
         reached: list[Recipient] = []
         for name in names:
             if name in self.kinds:
