@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 from urllib.parse import urlsplit
 
+import h11
 import structlog
 import uvicorn
 from starlette.applications import Starlette
@@ -131,6 +132,13 @@ class PromptProtocol(H11Protocol):
         if self.cycle is None:
             self.transport.close()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, with the headers of every other answer."""
+        names = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(msg)), **HEADERS}
+        for event in (h11.Response(status_code=400, headers=list(names.items())), h11.Data(msg.encode())):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
 
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
@@ -170,8 +178,10 @@ def _with_limits_and_headers(app: ASGIApp, prefix: str) -> ASGIApp:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        if prefix and (scope["path"] + "/").startswith(f"{prefix}/"):
-            scope = {**scope, "path": scope["path"].removeprefix(prefix) or "/"}
+        path = scope["path"]
+        if prefix and f"{path}/".startswith(f"{prefix}/"):
+            path = path.removeprefix(prefix)
+        scope = {**scope, "path": path.rstrip("/") or "/"}  # else Starlette redirects, to an address without the prefix
         host = scope["client"][0] if scope["client"] else ""
         if wait := rates.wait(host, asyncio.get_running_loop().time()):
             refusal = Refusal(Why.TOO_MANY, retry_after=math.ceil(wait))

@@ -158,6 +158,13 @@ def test_every_answer_has_the_headers_and_no_path_breaks_the_server(server, meth
     assert (page.text == "") == (method == "HEAD")
 
 
+@pytest.mark.parametrize("length", ["-5", "many"])
+def test_what_is_not_http_is_refused_with_the_headers_too(server, length):
+    page = server.request("POST", "/", headers={"Content-Length": length})
+    assert page.status == 400
+    assert {name.lower(): value for name, value in HEADERS.items()}.items() <= page.headers.items()
+
+
 def test_the_server_says_what_it_is(server):
     assert "Site managers answer alerts here" in server.get("/").text
     assert "地块负责人在此答复警报" in server.get("/", {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}).text
@@ -169,6 +176,7 @@ def test_the_pages_also_work_under_the_path_of_the_public_address(case):
         assert case.server.get(f"{prefix}/").status == 200
     assert case.server.get("/regrowth").status == 200
     assert case.server.get(f"/regrowthx{case.path}").status == 404
+    assert case.server.get(f"/regrowth{case.path}/").status == 200, "a slash at the end is no other page"
     assert case.server.post(f"/regrowth{case.path}", {"verdict": "confirmed"}).status == 200
     assert len(case.answers) == 1
 
