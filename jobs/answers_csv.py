@@ -105,7 +105,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
                 continue
             if not columns:
                 columns = [cell.lower() for cell in cells]
-                if not {"id", "verdict"} <= set(columns) <= {*COLUMNS, ""}:
+                named = [column for column in columns if column]
+                if not {"id", "verdict"} <= set(named) <= set(COLUMNS) or len(set(named)) < len(named):
                     msg = f"{path}: its first line must name the columns, {','.join(COLUMNS)}; nothing was recorded"
                     raise BadData(msg)
                 continue

@@ -139,12 +139,12 @@ def deliver(settings: Settings, ledger: Ledger, payload: Payload) -> list[Delive
     return deliveries
 
 
-def deliver_directly(settings: Settings, payload: Payload, *, marker: bool = True) -> list[Delivery]:
+def deliver_directly(settings: Settings, payload: Payload) -> list[Delivery]:
     """Send the message of a night without the ledger, under the id that it would have in the outbox.
 
-    `marker`: a file in the root of the stores records it, so that it is sent once.
+    A file in the root of the stores, where there is one, records it, so that it is sent once.
     """
-    if marker and was_sent_directly(settings, payload):
+    if was_sent_directly(settings, payload):
         return []
     event = event_of(payload)
     rows: list[dict[str, Any]] = [
@@ -156,9 +156,11 @@ def deliver_directly(settings: Settings, payload: Payload, *, marker: bool = Tru
         Delivery(row["channel"], row["recipient"], None if error is None else answer)
         for row, (answer, error) in zip(rows, _send(settings, rows), strict=True)
     ]
-    if marker and any(delivery.error is None for delivery in deliveries):
+    if any(delivery.error is None for delivery in deliveries):
         try:
             (settings.store.root / DIRECT_REPORT).write_text(event, encoding="utf-8")
+        except FileNotFoundError:  # nothing was stored yet
+            pass
         except OSError:
             log.warning("the report of the failed night may be repeated: no file can be written", folder="[store] root")
     return deliveries

@@ -68,7 +68,7 @@ class NightReport:
         payload = failed_night(self.as_of.isoformat(), status, error=error, manifest=self.manifest)
         if not self.readable:
             if payload is not None:
-                _attempt(lambda: deliver_directly(self.settings, payload, marker=False))
+                _attempt(lambda: deliver_directly(self.settings, payload))
             return
         outcome = NightOutcome(status=status, began=self.began, seconds=time.monotonic() - self._began_monotonic)
         try:

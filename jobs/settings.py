@@ -301,8 +301,8 @@ def load(path: Path | None) -> Settings:
 def load_readable(path: Path | None) -> Settings | None:
     """Settings of those sections that are valid, after :func:`load` has failed; None if the environment is not.
 
-    They serve to report that failure only: paths do not start from the folder of the file. If the file cannot be read,
-    only the environment counts.
+    They serve to report that failure only: of the paths, only the root of the stores starts from the folder of the
+    file. If the file cannot be read, only the environment counts.
     """
     dropped: set[str] = set()
     try:
@@ -313,7 +313,8 @@ def load_readable(path: Path | None) -> Settings | None:
         try:
             settings = Settings(**{name: value for name, value in values.items() if name not in dropped})
             hide_paths([settings.heartbeat.url])
-            return settings
+            root = config_path(path).resolve().parent / settings.store.root
+            return settings.model_copy(update={"store": StoreSettings(root=root)})
         except SettingsError:
             return None
         except ValidationError as error:

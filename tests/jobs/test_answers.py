@@ -193,6 +193,7 @@ def test_every_bad_line_of_a_file_is_named_and_nothing_is_recorded(regrowth, eve
     ("id,verdict\n柳林/failure,confirmed\n".encode("gb18030"), "is not UTF-8"),
     (b"\x00\xff\xfe", "is not UTF-8"),
     (b"alert,answer\nx,y\n", "its first line must name the columns, id,verdict,reason,note,date"),
+    (b"id,verdict,id\nx,confirmed,y\n", "its first line must name the columns"),
     (b'id,verdict,note\nx,confirmed,"never closed\n', "is not CSV"),
 ])  # fmt: skip
 def test_a_file_that_is_no_table_of_answers_is_refused_with_the_reason(regrowth, tmp_path, content, words):

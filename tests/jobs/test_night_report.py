@@ -162,6 +162,15 @@ def test_a_configuration_that_is_wrong_elsewhere_still_pings_and_reaches_the_ope
     assert "'stroe'" in mail.text
 
 
+def test_a_configuration_that_stays_wrong_is_one_message_a_night(post, configure, run, installation, monkeypatch):
+    configure(operators(post), "[stroe]\nroot = 'x'")
+    (installation.root / "store").mkdir(exist_ok=True)
+    monkeypatch.chdir(installation.root.parent)
+    for _ in range(2):
+        assert run()[0] == Exit.CONFIGURATION
+    assert len(post.mails) == 1
+
+
 def test_without_a_configuration_the_heartbeat_of_the_environment_is_used(beats, run, installation, monkeypatch):
     monkeypatch.setenv("REGROWTH_HEARTBEAT__URL", f"http://{beats.host}/{SECRET}")
     monkeypatch.setenv("REGROWTH_HEARTBEAT__ALLOW_HOSTS", f'["{beats.host}"]')
