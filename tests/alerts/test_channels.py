@@ -353,6 +353,15 @@ def test_an_untrusted_certificate_is_not_sent_to_and_a_trusted_one_is(kind, chan
 
 
 @every
+def test_an_authority_without_key_identifiers_is_trusted_as_by_other_programs(kind, channel, tmp_path, monkeypatch):
+    certificate = make_certificate(tmp_path, key_ids=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
+    with kind(certificate=certificate) as server:
+        channel(server).send(message(), "")
+        assert len(server.messages) == 1
+
+
+@every
 def test_a_certificate_of_another_host_is_not_sent_to(kind, channel, tmp_path, monkeypatch):
     certificate = make_certificate(tmp_path, names=("other.example",))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))

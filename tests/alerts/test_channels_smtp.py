@@ -130,6 +130,14 @@ def test_a_mail_is_encrypted_and_the_login_too(trusted):
         assert server.mails[0].encrypted
 
 
+def test_an_authority_without_key_identifiers_is_trusted_as_by_other_programs(tmp_path, monkeypatch):
+    certificate = make_certificate(tmp_path, key_ids=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
+    with MailServer(certificate=certificate) as server, channel(server, starttls=True) as mail:
+        mail.send(message(), "li@example.org")
+        assert server.mails[0].encrypted
+
+
 def test_port_465_is_encrypted_from_the_first_byte_and_its_certificate_is_checked(certificate, monkeypatch):
     with MailServer(certificate=certificate, encrypted=True) as server:
         monkeypatch.setattr("monitor.alerts.channels.smtp.TLS_PORT", server.port)

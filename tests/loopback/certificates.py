@@ -33,13 +33,19 @@ class Certificate:
         return context
 
 
-def make_certificate(folder: Path, *, names: tuple[str, ...] = ("localhost", "127.0.0.1")) -> Certificate:
-    """Write a new authority and a certificate that it signs, valid for a day."""
+def make_certificate(
+    folder: Path, *, names: tuple[str, ...] = ("localhost", "127.0.0.1"), key_ids: bool = True
+) -> Certificate:
+    """Write a new authority and a certificate that it signs, valid for a day; `key_ids`: with key identifiers."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of a test")])
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server of a test")])
-    authority = _signed(issuer, issuer, authority_key.public_key(), authority_key, authority=True, names=())
-    certificate = _signed(subject, issuer, key.public_key(), authority_key, authority=False, names=names)
+    authority = _signed(
+        issuer, issuer, authority_key.public_key(), authority_key, authority=True, names=(), key_ids=key_ids
+    )
+    certificate = _signed(
+        subject, issuer, key.public_key(), authority_key, authority=False, names=names, key_ids=key_ids
+    )
     pem = serialization.Encoding.PEM
     chain = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +54,7 @@ def make_certificate(folder: Path, *, names: tuple[str, ...] = ("localhost", "12
     return Certificate(folder / "authority.pem", folder / "server.pem")
 
 
-def _signed(subject, issuer, public_key, signer, *, authority, names):
+def _signed(subject, issuer, public_key, signer, *, authority, names, key_ids):
     now = datetime.now(UTC)
     signer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     usage = x509.KeyUsage(
@@ -65,9 +71,10 @@ def _signed(subject, issuer, public_key, signer, *, authority, names):
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-        .add_extension(signer_id, critical=False)
     )
+    if key_ids:
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        builder = builder.add_extension(signer_id, critical=False)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), False)
     return builder.sign(signer, hashes.SHA256())

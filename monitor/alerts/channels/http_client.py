@@ -16,6 +16,7 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
 from monitor.alerts.channels.channel import NotDelivered, Unreachable
+from monitor.alerts.channels.trust import system_trust
 from monitor.errors import BadConfiguration
 from monitor.imagery.addresses import AllowList, endpoint, parse_url
 from monitor.imagery.deadline import HTTPPool, HTTPSPool, request_deadline
@@ -124,7 +125,7 @@ def _exchange(ip: str, method: str, parts: SplitResult, body: bytes | None, head
     """Send a request to an IP address and read the response."""
     scheme, host, port = endpoint(parts)
     pool = (
-        HTTPSPool(ip, port, ssl_context=ssl.create_default_context(), server_hostname=host)
+        HTTPSPool(ip, port, ssl_context=system_trust(), server_hostname=host)
         if scheme == "https"
         else HTTPPool(ip, port)
     )

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable, Unreachable
+from monitor.alerts.channels.trust import system_trust
 from monitor.alerts.mail import as_mail, parse_address
 from monitor.errors import BadConfiguration
 from monitor.sites.names import without_invisible
@@ -144,7 +145,7 @@ class Smtp:
                     return self._smtp
             self._drop()
         smtp = self._smtp = (
-            smtplib.SMTP_SSL(timeout=self._step_timeout, context=_trust())
+            smtplib.SMTP_SSL(timeout=self._step_timeout, context=system_trust())
             if self._port == TLS_PORT
             else smtplib.SMTP(timeout=self._step_timeout)
         )
@@ -172,7 +173,7 @@ class Smtp:
                     "set starttls = false if the network up to it is trusted"
                 )
                 raise Unreachable(msg)
-            smtp.starttls(context=_trust())
+            smtp.starttls(context=system_trust())
             smtp.ehlo_or_helo_if_needed()
         if self._user:
             smtp.login(self._user, self._password)
@@ -225,11 +226,6 @@ class Smtp:
     @property
     def _server(self) -> str:
         return f"{self._host}:{self._port}"
-
-
-def _trust() -> ssl.SSLContext:
-    """The authorities that the system trusts, or those in the file that ``SSL_CERT_FILE`` names."""
-    return ssl.create_default_context()
 
 
 def _is_loopback(host: str) -> bool:
