@@ -5,8 +5,11 @@ from datetime import date
 from typing import Final
 
 from jobs.alerting import address_book
+from jobs.records import from_json
 from jobs.settings import Settings
 from monitor.alerts import words
+from monitor.alerts.alert import Alert, AlertState, Verdict
+from monitor.alerts.lifecycle import is_answered
 from monitor.alerts.recipients import Recipient
 from monitor.ledger.transaction import Transaction
 from monitor.sites.site import Site
@@ -17,6 +20,8 @@ QUIET_DAYS: Final = 7
 
 def add_quiet_notices(t: Transaction, settings: Settings, sites: Sequence[Site], *, day: date) -> None:
     """Put a message "all quiet" into the outbox for each manager who got no message for a week and has no open alert.
+
+    Sites with a failure or loss that the manager knows of, and that is still seen, are not among the quiet ones.
 
     Parameters
     ----------
@@ -43,10 +48,12 @@ def add_quiet_notices(t: Transaction, settings: Settings, sites: Sequence[Site],
     if not due:
         return
     first_assessed, latest = t.first_assessed(), t.latest_assessments()
-    alerted = {alert["site"] for alert in t.alerts(("open", "acknowledged", "snoozed"))}
+    alerts = [from_json(values, Alert) for values in t.alerts()]
+    alerted = {alert.site for alert in alerts if alert.state is not AlertState.RESOLVED}
+    known = {alert.site for alert in alerts if is_answered(alert) and alert.answer is not Verdict.FALSE_ALARM}
     year, week, _ = day.isocalendar()
     for recipient, theirs in due.items():
-        ids = [site.id for site in theirs]
+        ids = [site.id for site in theirs if site.id not in known]
         first = min((first_assessed[site] for site in ids if site in first_assessed), default=None)
         newest = max((latest[site][0] for site in ids if site in latest), default="")
         if first is None or not _is_week_before(first, day) or newest > day.isoformat() or alerted & set(ids):

@@ -178,12 +178,12 @@ def test_all_quiet_says_for_which_sites_and_how_old_the_data_is():
 def test_all_quiet_on_old_data_does_not_claim_that_all_is_well():
     assert "little was seen" in quiet(["a"], date(2021, 6, 1)).text
     assert "No usable scene yet" in quiet(["a"], None).text
-    assert "近期未观测到问题" in quiet(["a"], date(2021, 6, 1), "zh").text
+    assert "近期观测很少" in quiet(["a"], date(2021, 6, 1), "zh").text
 
 
 def test_all_quiet_for_a_thousand_sites_fits_a_messenger_and_names_how_many_there_are():
     message = quiet([f"ulan-{k}" for k in range(1000)], date(2021, 8, 12), "zh")
-    assert message.subject == "1000 个地块一切正常"
+    assert message.subject == "1000 个地块暂无警报"
     assert len(f"{message.brief}\n{message.links}".encode()) <= 2_048
     assert "ulan-999" in message.text
 
