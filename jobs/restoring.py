@@ -103,7 +103,7 @@ def read_and_verify(folder: Path) -> tuple[dict[str, Any], dict[str, BackupFile]
         }
         landscapes = [str(name) for name in content["landscapes"]]
         version, ledger, _ = int(content["format"]), str(content["ledger_version"]), int(content["rows"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         msg = f"{folder} is no complete backup: its {LIST} cannot be read ({type(error).__name__})"
         raise BadData(msg) from error
     if version > FORMAT or ledger > NEWEST_MIGRATION:

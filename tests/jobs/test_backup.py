@@ -239,6 +239,8 @@ def _alter(folder, how):
         content["landscapes"].append("../../elsewhere")
     elif how == "newer":
         content["format"] = 99
+    elif how == "endless":
+        content["rows"] = float("inf")
     else:
         content["files"] = "none"
     if (folder / "backup.json").exists():
@@ -247,7 +249,18 @@ def _alter(folder, how):
 
 @pytest.mark.parametrize(
     "how",
-    ["one bit", "a file less", "a file more", "a link", "no list", "outside", "a folder outside", "newer", "no files"],
+    [
+        "one bit",
+        "a file less",
+        "a file more",
+        "a link",
+        "no list",
+        "outside",
+        "a folder outside",
+        "newer",
+        "endless",
+        "no files",
+    ],
 )
 def test_an_altered_backup_is_refused_with_65_and_nothing_is_touched(copy, empty, how, capsys):
     _alter(copy, how)
