@@ -441,6 +441,15 @@ def test_apprise_delivers_to_its_service_and_its_failure_leaves_the_message_wait
             channel.send(message(), "")
 
 
+def test_headers_that_drip_do_not_keep_apprise_beyond_its_deadline():
+    with receivers.Receiver() as server:
+        server.drip(seconds=0.05)
+        begun = time.monotonic()
+        with pytest.raises(NotDelivered, match="no answer in time"):
+            ThroughApprise(f"json://{server.host}/", deadline=0.5).send(message(), "")
+        assert time.monotonic() - begun < 5
+
+
 def test_an_address_that_apprise_does_not_know_is_a_configuration_error_without_it():
     with pytest.raises(BadConfiguration) as caught:
         ThroughApprise("nonsense://secret-token")

@@ -5,9 +5,14 @@ not followed.
 """
 
 import logging
+import threading
+from typing import Final
 
 from monitor.alerts.channels.channel import Message, NotDelivered
 from monitor.errors import BadConfiguration
+
+DEADLINE: Final = 30.0
+"""Longest time of a delivery; the library limits only the time between two bytes of an answer. [s]"""
 
 
 class ThroughApprise:
@@ -17,6 +22,8 @@ class ThroughApprise:
     ----------
     url : str
         Address as Apprise spells it, with its secrets.
+    deadline : float
+        Replaced in tests. [s]
 
     Raises
     ------
@@ -24,7 +31,7 @@ class ThroughApprise:
         Apprise is not installed, or does not know the address.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, deadline: float = DEADLINE) -> None:
         try:
             import apprise
         except ImportError as error:
@@ -33,6 +40,7 @@ class ThroughApprise:
         logging.getLogger("apprise").disabled = True  # it logs tokens, in forms that cannot be recognised
         self._service = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
         self._plain = apprise.NotifyFormat.TEXT
+        self._deadline = deadline
         if not self._service.add(url):
             msg = "Apprise does not know the address of this channel; its documentation lists the forms of addresses"
             raise BadConfiguration(msg)
@@ -43,18 +51,25 @@ class ThroughApprise:
         Raises
         ------
         NotDelivered
-            The service did not accept it; Apprise does not say why.
+            The service did not accept it, for which Apprise gives no reason, or not in time.
         """
         text = "\n".join(filter(None, [message.brief, message.links]))
-        try:
-            delivered = self._service.notify(body=text, title=message.subject, body_format=self._plain)
-        except Exception as error:  # noqa: BLE001 - any plugin, any error; its text may repeat the address
-            msg = f"Apprise failed: {type(error).__name__}"
-            raise NotDelivered(msg) from None
-        if not delivered:
-            msg = "Apprise could not deliver the message"
-            raise NotDelivered(msg)
+        said: list[str | None] = []
+        sender = threading.Thread(target=lambda: said.append(self._notify(message.subject, text)), daemon=True)
+        sender.start()
+        sender.join(self._deadline)
+        problem = said[0] if said else "Apprise has no answer in time"
+        if problem is not None:
+            raise NotDelivered(problem)
         return "accepted by Apprise"
+
+    def _notify(self, subject: str, text: str) -> str | None:
+        """Send; returns why it failed, None if it did not."""
+        try:
+            delivered = self._service.notify(body=text, title=subject, body_format=self._plain)
+        except Exception as error:  # noqa: BLE001 - any plugin, any error; its text may repeat the address
+            return f"Apprise failed: {type(error).__name__}"
+        return None if delivered else "Apprise could not deliver the message"
 
     def close(self) -> None:
         """Nothing is open."""
