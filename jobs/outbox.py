@@ -143,7 +143,10 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False, night: bo
 
 
 def _prepare(t: Transaction, settings: Settings, *, release: bool, night: bool) -> list[Due]:
-    """Withdraw what is outdated, hold or release, and group the rest; returns the messages to send now."""
+    """Withdraw what is outdated, hold or release, and group the rest; returns the messages to send now.
+
+    Channels with few messages come first, so that a slow mail server does not delay the word to the operators.
+    """
     notices = _withdraw_outdated(t, t.notices("waiting", "held"))
     if release:
         held = [row["id"] for row in notices if row["state"] == "held"]
@@ -156,12 +159,14 @@ def _prepare(t: Transaction, settings: Settings, *, release: bool, night: bool) 
     messages: dict[str, list[Row]] = {}
     for row in t.notices("waiting", "held"):
         messages.setdefault(row["message"], []).append(row)
-    return [
+    due = [
         Due(message, rows[0]["channel"])
         for message, rows in messages.items()
         if all(row["state"] == "waiting" for row in rows)
         and (night or rows[0]["next_try"] is None or rows[0]["next_try"] <= now())
     ]
+    many = Counter(message.channel for message in due)
+    return sorted(due, key=lambda message: many[message.channel])
 
 
 def _withdraw_outdated(t: Transaction, notices: Sequence[Row]) -> list[Row]:

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -27,6 +28,7 @@ from monitor.errors import BadConfiguration, TryLater
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site
 from tests.loopback.mail import MailServer
+from tests.loopback.receivers import Hook
 
 DAY = date(2026, 6, 30)
 CHILD = Path(__file__).with_name("killed_sender.py")
@@ -298,6 +300,26 @@ def test_recipients_at_whom_the_server_hangs_keep_no_other_from_a_message(only_s
         server.answer("RCPT", "451 the host of the recipient does not answer", recipient=recipient)
     assert send(settings, ledger) == SendResult(sent=3, waiting=3, dead=0)
     assert {row["recipient"] for row in rows(ledger) if row["state"] == "waiting"} == set(hangs)
+
+
+def test_a_message_to_the_operators_does_not_queue_behind_all_mails(only_sqlite, server, tmp_path):
+    _, ledger = only_sqlite
+    with Hook(secret=None) as hook:
+        ops = f'[channels.ops]\nkind = "webhook"\nurl = "{hook.url}"\nallow_hosts = ["127.0.0.1"]\n'
+        settings = configure(tmp_path, port=server.port, more=f'{ops}[operators]\nchannels = ["ops"]\n')
+        report(ledger, settings, programme(ledger, [f"manager{n}@example.org" for n in range(4)]), DAY)
+        with ledger.transaction() as t:
+            payload = {"site": "s1", "last_observed": DAY.isoformat(), "days": 50}
+            recipients = address_book(settings).of_operators()
+            t.add_notice("silence/s1", "silence", payload, day=DAY.isoformat(), recipients=recipients, site="s1")
+        server.delay("DATA", 0.5)
+        sending = threading.Thread(target=send, args=(settings, ledger))
+        sending.start()
+        while not hook.messages and sending.is_alive():
+            time.sleep(0.01)
+        assert server.mails == []
+        sending.join()
+        assert (len(hook.messages), len(server.mails)) == (1, 4)
 
 
 def test_a_server_that_is_back_the_next_night_gets_everything(only_sqlite, server, tmp_path):
