@@ -122,6 +122,13 @@ def test_connection_dropped_after_data():
         assert server.attempts[0].raw == server.attempts[1].raw
 
 
+def test_a_server_that_takes_its_time_to_confirm_a_mail_gets_it_once():
+    with MailServer() as server, channel(server, step_timeout=0.3, deadline=10) as mail:
+        server.delay("DATA", 1.0)
+        assert mail.send(message(), "li@example.org").startswith("250")
+        assert len(server.attempts) == 1
+
+
 def test_a_mail_is_encrypted_and_the_login_too(trusted):
     with MailServer(certificate=trusted, user="me", password=CANARY) as server:
         with channel(server, starttls=True, user="me", password=CANARY) as mail:
@@ -217,9 +224,10 @@ def test_no_server_and_no_host_are_said_and_nothing_else_is_lost(free_port):
             mail.send(message(), "li@example.org")
 
 
-def test_a_slow_server_is_given_up():
-    with MailServer() as server, channel(server, step_timeout=0.3) as mail:
-        server.delay("DATA", 2.0)
+@pytest.mark.parametrize(("stage", "limit"), [("RCPT", {"step_timeout": 0.3}), ("DATA", {"deadline": 0.5})])
+def test_a_slow_server_is_given_up(stage, limit):
+    with MailServer() as server, channel(server, **limit) as mail:
+        server.delay(stage, 2.0)
         started = time.monotonic()
         with pytest.raises(NotDelivered, match="too slow"):
             mail.send(message(), "li@example.org")

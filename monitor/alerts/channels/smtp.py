@@ -16,7 +16,7 @@ from monitor.errors import BadConfiguration
 from monitor.sites.names import without_invisible
 
 STEP_TIMEOUT: Final = 30.0
-"""Longest time without a byte from the server. [s]"""
+"""Longest time without a byte from the server, until it is given the mail. [s]"""
 MAIL_DEADLINE: Final = 60.0
 """Longest time to connect, and to send one mail. [s]"""
 TLS_PORT: Final = 465
@@ -120,6 +120,8 @@ class Smtp:
             refused = code >= 500 and code != _AUTHENTICATION_REQUIRED
             msg = f"{self._server} refuses the recipient {to}: {_said(code, answer)}"
             raise (Undeliverable if refused else NotDelivered)(msg)
+        if smtp.sock is not None:  # filters look at the mail before it is confirmed: giving up sends it twice
+            smtp.sock.settimeout(self._deadline)
         try:
             code, answer = smtp.data(content)
         except smtplib.SMTPDataError as error:  # at the command, before any of the mail
