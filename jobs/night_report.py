@@ -19,6 +19,7 @@ from jobs.clock import now
 from jobs.exits import Exit
 from jobs.heartbeat import Heartbeat
 from jobs.lock import Locked, hold_lock
+from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
@@ -116,10 +117,13 @@ def _queue_and_deliver(settings: "Settings", ledger: "Ledger", payload: dict[str
 
 def _attempt(step: Callable[[], object]) -> None:
     """Do one step of a report; an error is logged, since it must not hide that of the night."""
+    what = "a step of the report of the night failed; the night itself is unaffected"
     try:
         step()
+    except (MonitorError, OSError) as error:
+        log.warning(what, error=str(error))
     except Exception:
-        log.exception("a step of the report of the night failed; the night itself is unaffected")
+        log.exception(what)
 
 
 @contextmanager

@@ -124,7 +124,9 @@ def test_a_night_writes_them_also_when_it_fails_and_a_place_that_cannot_be_writt
     (installation.root / FILE).unlink()
     (installation.root / FILE).mkdir()
     assert run() == Exit.BAD_DATA
-    assert capsys.readouterr().err.splitlines()[-1] == "there is no site to judge"
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1] == "there is no site to judge"
+    assert "Traceback" not in said
     assert not list(installation.root.glob(".metrics*"))
 
 
