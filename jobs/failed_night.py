@@ -6,6 +6,7 @@ the same id. If the ledger cannot be written, the message is sent without it, an
 records that.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -82,20 +83,23 @@ def failed_night(
     to_correct = _to_correct(manifest)
     if status in (Exit.DONE, Exit.USAGE) or (status == Exit.SOME_FAILED and not failed and not to_correct):
         return None
+    deferred = [site for site in manifest.get("sites", ()) if site["state"] == "deferred"]
     text = error or "; ".join(to_correct) or None
+    if text is None and status == Exit.TRY_LATER and deferred:  # all were: by the same source, as a rule
+        text = Counter(map(_error_of, deferred)).most_common(1)[0][0]
     return {
         "as_of": as_of,
         "status": status,
         "error": None if text is None else redacted(text)[:MAX_ERROR_LETTERS],
         "failed": [{"site": site["site"], "error": _error_of(site)} for site in failed[:MAX_FAILED_SITES]],
         "n_failed": len(failed),
-        "n_deferred": sum(site["state"] == "deferred" for site in manifest.get("sites", ())),
+        "n_deferred": len(deferred),
         "messages_waiting": manifest.get("messages_waiting", 0),
     }
 
 
 def _error_of(site: Mapping[str, Any]) -> str:
-    """Error of a failed site, without its id, which stands beside it."""
+    """Error of a site, without its id, which stands beside it."""
     return redacted(site["error"] or "").removeprefix(f"site {site['site']!r}: ")
 
 

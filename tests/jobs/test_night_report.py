@@ -277,6 +277,12 @@ def test_a_night_whose_sites_failed_is_one_message_however_often_it_runs(post, c
     assert "something else" in post.mails[1].text
 
 
+def test_a_night_that_could_do_nothing_says_why():
+    sites = [{"site": f"s{n}", "state": "deferred", "error": f"site 's{n}': no answer"} for n in range(3)]
+    sites.append({"site": "s4", "state": "deferred", "error": "a backfill holds its landscape"})
+    assert failed_night(DAY, Exit.TRY_LATER, manifest={"sites": sites})["error"] == "no answer"
+
+
 @pytest.mark.parametrize(
     ("manifest", "failed"),
     [
