@@ -27,8 +27,9 @@ demo: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# Three processes also on two cores: many tests wait for a server or another process.
 test: setup .venv/dev-installed
-	$(BIN)/python -m pytest -q -m "not slow" -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow" -n 3 --dist loadfile
 
 # All tests, the slow ones too.
 soak: setup .venv/dev-installed
