@@ -142,7 +142,7 @@ def _seed(text: str, path: Path) -> int | None:
     try:
         source = tomllib.loads(text).get("source")
     except tomllib.TOMLDecodeError as error:
-        msg = f"{path} cannot be read: {error}; correct it, or delete it to begin anew"
+        msg = f"{path} cannot be read: {error}; correct it, or choose another folder with --out"
         raise BadConfiguration(msg) from error
     return source.get("seed", SourceSettings.model_fields["seed"].default) if isinstance(source, dict) else None
 

@@ -22,6 +22,7 @@ from jobs.lock import hold_lock
 from jobs.logs import redacted
 from jobs.metrics import NightOutcome, write_metrics
 from jobs.outbox import message_id
+from jobs.registry import needs_correction
 from jobs.settings import Settings
 from monitor.alerts.channels.channel import Undeliverable
 from monitor.alerts.messages import compose_operators
@@ -106,8 +107,7 @@ def _error_of(site: Mapping[str, Any]) -> str:
 def _to_correct(manifest: Mapping[str, Any]) -> list[str]:
     """What a person must correct, apart from failed sites."""
     registry, pages = manifest.get("registry", {}), manifest.get("pages_failed") or {}
-    refused = any(registry.get(name) for name in ("error", "refused", "start_edited"))
-    sentences = registry.get("said", [])[:5] if refused else []
+    sentences = registry.get("said", [])[:5] if needs_correction(registry) else []
     return [*sentences, *(f"page of {site} not written: {why}" for site, why in list(pages.items())[:3])]
 
 

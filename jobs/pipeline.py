@@ -27,7 +27,7 @@ from jobs.operator_notices import notify_operators
 from jobs.outbox import answer_key, send
 from jobs.pages import publish
 from jobs.quiet import add_quiet_notices
-from jobs.registry import apply_registry, read_and_compare
+from jobs.registry import apply_registry, needs_correction, read_and_compare
 from jobs.settings import Settings
 from jobs.site_tasks import site_tasks
 from jobs.snapshot_expiry import expire_snapshots
@@ -353,8 +353,7 @@ def exit_status(manifest: dict[str, Any]) -> Exit:
     states = [site["state"] for site in manifest["sites"]]
     if states and len(manifest.get("never_offered", ())) == len(states):
         return Exit.CONFIGURATION
-    registry = manifest.get("registry", {})
-    to_correct = any(registry.get(name) for name in ("error", "refused", "start_edited"))
+    to_correct = needs_correction(manifest.get("registry", {}))
     unfinished = to_correct or manifest.get("pages_failed") or manifest.get("messages_waiting")
     if all(state == "done" for state in states):
         return Exit.SOME_FAILED if unfinished else Exit.DONE

@@ -28,6 +28,11 @@ from monitor.sites.site import Site
 log = structlog.get_logger()
 
 
+def needs_correction(registry: Mapping[str, Any]) -> bool:
+    """Whether a person must correct the registry file; `registry` is that member of a manifest."""
+    return any(registry.get(name) for name in ("error", "refused", "start_edited"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """Differences between a registry file and the ledger."""

@@ -31,7 +31,7 @@ def next_alerts(
     """Apply the assessment of a night to the alerts of its site.
 
     A night without a new scene changes nothing: it neither confirms nor resolves. An assessment names one rule only:
-    while it raises an alert, nothing is known about the causes of the other rules, and their quiet time starts anew.
+    while it raises an alert, nothing is known about the causes of the other rules, and their quiet time starts again.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def _without_cause(alert: Alert, assessment: Assessment) -> tuple[Alert, AlertEv
 
 
 def _unknown(alert: Alert) -> Alert:
-    """An alert after a night on which another rule raised one: its quiet time, if it is still needed, starts anew."""
+    """An alert after a night on which another rule raised one: its quiet time, if it is still needed, starts again."""
     is_over = alert.state is AlertState.RESOLVED and alert.covered is AlertLevel.NONE
     return alert if is_over else replace(alert, clear_since=None, lower_since=None)
 

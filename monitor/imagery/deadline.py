@@ -8,9 +8,10 @@ import http.client
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
+from urllib.parse import SplitResult, urlunsplit
 
 import urllib3
 from requests.adapters import HTTPAdapter
@@ -111,6 +112,45 @@ class HTTPSPool(urllib3.HTTPSConnectionPool):
     """Encrypted connections to a host that obey :func:`request_deadline`."""
 
     ConnectionCls = _HTTPSConnection
+
+
+def open_url(
+    pool: urllib3.HTTPConnectionPool,
+    method: str,
+    parts: SplitResult,
+    *,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    timeout: urllib3.Timeout,
+) -> urllib3.BaseHTTPResponse:
+    """Send a request to the address of a pool, once: no retry and no redirect; the body is read by the caller.
+
+    Parameters
+    ----------
+    pool : HTTPConnectionPool
+        Connections to the IP address that was checked.
+    method, parts, body, headers
+        The request; its ``Host`` is that of the address.
+    timeout : urllib3.Timeout
+        Longest times to connect and without a byte. [s]
+
+    Raises
+    ------
+    urllib3.exceptions.HTTPError
+        There is no response.
+    """
+    return pool.urlopen(
+        method,
+        urlunsplit(("", "", parts.path or "/", parts.query, "")),
+        body=body,
+        headers={"Host": parts.netloc, "User-Agent": "regrowth-monitor", **headers},
+        redirect=False,
+        retries=False,
+        preload_content=False,
+        decode_content=False,
+        assert_same_host=False,
+        timeout=timeout,
+    )
 
 
 class DeadlineAdapter(HTTPAdapter):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import structlog
 import urllib3
@@ -25,7 +25,7 @@ from urllib3.exceptions import HTTPError, IncompleteRead, NewConnectionError
 
 from monitor.errors import MonitorError, TryLater
 from monitor.imagery.addresses import AllowList, display_address, endpoint, is_remote, local_path, parse_url
-from monitor.imagery.deadline import HTTPPool, HTTPSPool, request_deadline
+from monitor.imagery.deadline import HTTPPool, HTTPSPool, open_url, request_deadline
 from monitor.imagery.fetch_errors import (
     AccessDenied,
     FetchRefused,
@@ -328,18 +328,8 @@ class Fetcher:
             self.transfers.add(requests=1)
             with request_deadline(time.monotonic() + remaining):
                 try:
-                    response = pool.urlopen(
-                        method,
-                        urlunsplit(("", "", parts.path or "/", parts.query, "")),
-                        body=body,
-                        headers={"Host": parts.netloc, "User-Agent": "regrowth-monitor", **headers},
-                        redirect=False,
-                        retries=False,
-                        preload_content=False,
-                        decode_content=False,
-                        assert_same_host=False,
-                        timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
-                    )
+                    timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
+                    response = open_url(pool, method, parts, body=body, headers=headers, timeout=timeout)
                 except _UNREACHED:
                     self._use_next_ip(parts)
                     raise

@@ -101,9 +101,9 @@ def test_crlf_bcc_and_right_to_left_marks_reach_no_header():
 
 @given(subject=st.text(), name=st.text(alphabet=st.characters(exclude_characters="<>")), text=st.text())
 def test_no_text_adds_a_header_or_a_part(subject, name, text):
-    told = message(subject=subject, text=text, html=None, picture=None, attachments=())
+    hostile = message(subject=subject, text=text, html=None, picture=None, attachments=())
     try:
-        mail = as_mail(told, sender=f"{name} <r@example.org>", recipient="li@example.org")
+        mail = as_mail(hostile, sender=f"{name} <r@example.org>", recipient="li@example.org")
     except ValueError:  # the name has control characters
         return
     raw = mail.as_bytes()

@@ -467,7 +467,7 @@ def test_what_is_answered_or_retired_while_it_waits_is_withdrawn(settings, ledge
     assert send(settings, ledger) == SendResult(sent=1, waiting=0, dead=0)
     assert states(ledger) == {"s1": "withdrawn", "s2": "withdrawn", "s3": "sent"}
     report(ledger, settings, ["s1"], DAY + timedelta(days=40), event=AlertEvent.RESOLVED)
-    assert send(settings, ledger).sent == 0, "nobody is told that what he never heard of is over"
+    assert send(settings, ledger).sent == 0, "an alert that was never reported is not reported as resolved"
 
 
 def test_an_answer_that_comes_while_others_are_sent_withdraws_what_is_not_sent_yet(only_sqlite, server, monkeypatch):

@@ -201,19 +201,21 @@ def test_even_noise_fits_the_limits(size):
     assert max(decoded(photo).shape) <= MAX_SIDE
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "LA", "RGBA", "CMYK", "I;16"])
+MODES = {
+    "JPEG": ["RGB", "L", "1", "CMYK"],
+    "PNG": ["RGB", "L", "1", "P", "LA", "RGBA", "I;16"],
+    "WEBP": ["RGB", "L", "1", "P", "LA", "RGBA", "CMYK"],
+}
+"""Kinds of pixels that each format can be written from."""
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(kind, mode) for kind, modes in MODES.items() for mode in modes])
 def test_a_photo_of_any_mode_looks_as_it_did(kind, mode):
     grey = mode in ("L", "1", "LA", "I;16")
     image = picture(mode="L" if mode == "I;16" else mode)
     if mode == "I;16":
-        if kind == "WEBP":
-            pytest.skip("there is no WebP of 16 bits")
         image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
-    try:
-        content = encoded(image, kind)
-    except OSError:
-        pytest.skip(f"there is no {kind} of mode {mode}")
+    content = encoded(image, kind)
     pixels = decoded(read_photo(content))
     expected = np.asarray(picture(mode="1" if mode == "1" else "L" if grey else "RGB").convert("RGB")).astype(int)
     assert np.abs(np.median(pixels - expected)) <= 3

@@ -19,7 +19,7 @@ from monitor.sites.site import Site
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import Series
 from tests.landscape import series_of
-from tests.loopback.mail import MailServer
+from tests.loopback.mail import MAIL_CHANNEL, MailServer
 
 
 @pytest.fixture(scope="module")
@@ -108,23 +108,11 @@ def test_another_seed_makes_the_folder_anew_but_leaves_what_is_not_its_own(tmp_p
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-MAIL = """
-[alerts]
-channels = ["mail"]
-[channels.mail]
-kind = "smtp"
-host = "127.0.0.1"
-port = {port}
-starttls = false
-sender = "regrowth@example.org"
-"""
-
-
 def edited(out, port):
     """The files of a demonstration as a person edits them: a mail server, and addresses of the managers."""
     module.write_inputs(out, seed=1)
     config, registry = out / "regrowth.toml", read(out / "sites.geojson")
-    config.write_text(config.read_text(encoding="utf-8") + MAIL.format(port=port), encoding="utf-8")
+    config.write_text(config.read_text(encoding="utf-8") + MAIL_CHANNEL.format(port=port), encoding="utf-8")
     for feature in registry["features"]:
         feature["properties"]["manager_email"] = f"{feature['properties']['id']}@example.org"
     (out / "sites.geojson").write_text(json.dumps(registry, ensure_ascii=False), encoding="utf-8")

@@ -40,21 +40,21 @@ def nobody(monkeypatch, tmp_path_factory):
 
 @pytest.fixture
 def asked(installation, capsys):
-    """What the doctor says of the installation, by part, with the exit status; a part told twice is told last."""
+    """What the doctor says of the installation, by part, with the exit status; a part checks twice is checks last."""
 
     def ask(*options, config=installation.config):
         with pytest.raises(SystemExit) as left:
             main(["doctor", "--config", str(config), "--json", *options])
-        told = json.loads(capsys.readouterr().out)
-        assert told["ok"] == all(one["state"] != "broken" for one in told["checks"])
-        assert left.value.code == (Exit.DONE if told["ok"] else Exit.CONFIGURATION)
-        return {one["check"]: one for one in told["checks"]}, left.value.code
+        report = json.loads(capsys.readouterr().out)
+        assert report["ok"] == all(one["state"] != "broken" for one in report["checks"])
+        assert left.value.code == (Exit.DONE if report["ok"] else Exit.CONFIGURATION)
+        return {one["check"]: one for one in report["checks"]}, left.value.code
 
     return ask
 
 
-def broken(told):
-    return {check for check, one in told.items() if one["state"] == "broken"}
+def broken(checks):
+    return {check for check, one in checks.items() if one["state"] == "broken"}
 
 
 def files(root):
@@ -63,10 +63,10 @@ def files(root):
 
 def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothing_is_touched(installation, asked):
     before = files(installation.root)
-    told, status = asked()
-    assert (status, broken(told)) == (Exit.DONE, set())
-    assert {one["state"] for one in told.values()} == {"ok"}
-    assert list(told) == ["python", "packages", "kernels", "config", "registry", "store", "ledger", "outputs", "lock",
+    checks, status = asked()
+    assert (status, broken(checks)) == (Exit.DONE, set())
+    assert {one["state"] for one in checks.values()} == {"ok"}
+    assert list(checks) == ["python", "packages", "kernels", "config", "registry", "store", "ledger", "outputs", "lock",
                           "clock", "source"]  # fmt: skip
     assert files(installation.root) == before
     from jobs.installation import open_ledger
@@ -77,9 +77,9 @@ def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothi
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
     before = files(installation.root)
-    told, status = asked()
-    assert (status, told["ledger"]["state"]) == (Exit.DONE, "ok")
-    assert "3 sites" in told["ledger"]["message"]
+    checks, status = asked()
+    assert (status, checks["ledger"]["state"]) == (Exit.DONE, "ok")
+    assert "3 sites" in checks["ledger"]["message"]
     assert files(installation.root) == before
 
 
@@ -96,17 +96,17 @@ def test_in_words_each_part_has_a_line_and_each_fix_stands_below_its_own(install
 
 
 def test_without_a_configuration_the_machine_is_still_looked_at(tmp_path, asked):
-    told, _ = asked(config=tmp_path / "no.toml")
-    assert list(told) == ["python", "packages", "kernels", "config"]
-    assert broken(told) == {"config"}
-    assert "README" in told["config"]["fix"]
+    checks, _ = asked(config=tmp_path / "no.toml")
+    assert list(checks) == ["python", "packages", "kernels", "config"]
+    assert broken(checks) == {"config"}
+    assert "README" in checks["config"]["fix"]
 
 
 def test_an_unknown_key_is_told_with_the_nearest(installation, asked):
     installation.config.write_text(installation.config.read_text() + "[stroe]\n")
-    told, _ = asked()
-    assert "'store'" in told["config"]["message"]
-    assert told["config"]["fix"] == f"correct {installation.config}"
+    checks, _ = asked()
+    assert "'store'" in checks["config"]["message"]
+    assert checks["config"]["fix"] == f"correct {installation.config}"
 
 
 @pytest.mark.parametrize("content", ["{", '{"type": "FeatureCollection", "features": []}', None])
@@ -115,9 +115,9 @@ def test_a_registry_that_cannot_be_read_is_named_with_the_command_that_says_more
     path.unlink()
     if content:
         path.write_text(content)
-    told, _ = asked()
-    assert broken(told) == {"registry"}
-    assert told["registry"]["fix"] == f"regrowth sites check {path}"
+    checks, _ = asked()
+    assert broken(checks) == {"registry"}
+    assert checks["registry"]["fix"] == f"regrowth sites check {path}"
 
 
 def test_a_registry_of_which_some_sites_are_refused_needs_mending(installation, asked):
@@ -125,21 +125,21 @@ def test_a_registry_of_which_some_sites_are_refused_needs_mending(installation, 
     registry = json.loads(path.read_text())
     registry["features"][0]["properties"]["biome"] = "taiga"
     path.write_text(json.dumps(registry))
-    told, _ = asked()
-    assert broken(told) == {"registry"}
-    assert "1 more refused" in told["registry"]["message"]
+    checks, _ = asked()
+    assert broken(checks) == {"registry"}
+    assert "1 more refused" in checks["registry"]["message"]
 
 
 def test_a_library_that_is_missing_old_or_does_not_load_is_named(asked, monkeypatch):
     monkeypatch.setattr(metadata, "requires", lambda _: ["nosuch>=1", "numpy>=999", "scipy>=1", 'gone; extra == "x"'])
-    told, _ = asked()
-    assert "nosuch is not installed; numpy is" in told["packages"]["message"]
-    assert "gone" not in told["packages"]["message"]
-    assert "make" in told["packages"]["fix"]
+    checks, _ = asked()
+    assert "nosuch is not installed; numpy is" in checks["packages"]["message"]
+    assert "gone" not in checks["packages"]["message"]
+    assert "make" in checks["packages"]["fix"]
     monkeypatch.setattr(metadata, "requires", lambda _: ["numpy>=2"])
     monkeypatch.setitem(sys.modules, "pyogrio", None)
-    told, _ = asked()
-    assert "pyogrio is installed but does not load" in told["packages"]["message"]
+    checks, _ = asked()
+    assert "pyogrio is installed but does not load" in checks["packages"]["message"]
 
 
 def test_the_sample_that_is_not_installed_is_named_with_its_extra(asked, monkeypatch):
@@ -151,16 +151,16 @@ def test_the_sample_that_is_not_installed_is_named_with_its_extra(asked, monkeyp
         return real(name)
 
     monkeypatch.setattr(metadata, "version", without)
-    told, _ = asked()
-    assert broken(told) == {"source"}
-    assert "[demo]" in told["source"]["fix"]
+    checks, _ = asked()
+    assert broken(checks) == {"source"}
+    assert "[demo]" in checks["source"]["fix"]
 
 
 def test_a_store_root_that_is_a_file_is_broken(installation, asked):
     (installation.root / "store").write_text("x")
-    told, _ = asked()
-    assert broken(told) == {"store"}
-    assert "[store] root" in told["store"]["fix"]
+    checks, _ = asked()
+    assert broken(checks) == {"store"}
+    assert "[store] root" in checks["store"]["fix"]
 
 
 def test_a_disk_that_may_not_be_written_to_is_broken_everywhere(asked, monkeypatch):
@@ -168,32 +168,32 @@ def test_a_disk_that_may_not_be_written_to_is_broken_everywhere(asked, monkeypat
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    told, _ = asked()
-    assert broken(told) == {"kernels", "store", "ledger", "outputs"}
-    assert "NUMBA_CACHE_DIR" in told["kernels"]["fix"]
-    assert "Read-only" in told["store"]["message"]
+    checks, _ = asked()
+    assert broken(checks) == {"kernels", "store", "ledger", "outputs"}
+    assert "NUMBA_CACHE_DIR" in checks["kernels"]["fix"]
+    assert "Read-only" in checks["store"]["message"]
 
 
 def test_a_disk_that_is_nearly_full_is_told_before_the_night_meets_it(asked, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12 - 10**8, 10**8))
-    told, _ = asked()
-    assert broken(told) == {"store", "outputs"}
-    assert "0.1 GB free" in told["store"]["message"]
+    checks, _ = asked()
+    assert broken(checks) == {"store", "outputs"}
+    assert "0.1 GB free" in checks["store"]["message"]
 
 
 def test_so_is_a_disk_that_can_hardly_make_another_file_though_it_has_room(asked, monkeypatch):
     disk = namedtuple("disk", "f_files f_favail f_frsize f_blocks f_bfree f_bavail")
     monkeypatch.setattr(os, "statvfs", lambda _: disk(16_000_000, 9_000, 4096, 10**8, 10**7, 10**7))
-    told, _ = asked()
-    assert broken(told) == {"store", "outputs"}
+    checks, _ = asked()
+    assert broken(checks) == {"store", "outputs"}
     assert (
         "room for 9,000 files, created by the first run; room for at least 100,000 is needed"
-        in told["store"]["message"]
+        in checks["store"]["message"]
     )
     monkeypatch.setattr(os, "statvfs", lambda _: disk(0, 0, 4096, 10**8, 10**7, 10**7))
-    told, _ = asked()
-    assert not broken(told), "a file system that sets no number has room"
+    checks, _ = asked()
+    assert not broken(checks), "a file system that sets no number has room"
 
 
 def _ledger(installation, version):
@@ -208,14 +208,14 @@ def _ledger(installation, version):
 def test_an_older_ledger_is_left_as_it_is_and_a_newer_one_asks_for_a_newer_program(installation, asked):
     path = _ledger(installation, "0000")
     content = path.read_bytes()
-    told, status = asked()
-    assert (status, told["ledger"]["state"]) == (Exit.DONE, "note")
+    checks, status = asked()
+    assert (status, checks["ledger"]["state"]) == (Exit.DONE, "note")
     assert path.read_bytes() == content
     path.unlink()
     _ledger(installation, "9999")
-    told, _ = asked()
-    assert broken(told) == {"ledger"}
-    assert "newer than this program" in told["ledger"]["message"]
+    checks, _ = asked()
+    assert broken(checks) == {"ledger"}
+    assert "newer than this program" in checks["ledger"]["message"]
 
 
 def test_a_ledger_damaged_where_nothing_was_asked_for_is_found_broken(installation, asked):
@@ -227,9 +227,9 @@ def test_a_ledger_damaged_where_nothing_was_asked_for_is_found_broken(installati
     with path.open("r+b") as content:
         content.seek(-20 * 4096, os.SEEK_END)
         content.write(random.Random(1).randbytes(20 * 4096))
-    told, _ = asked()
-    assert broken(told) == {"ledger"}
-    assert told["ledger"]["fix"] == "check its disk; set a sound copy by [ledger] url"
+    checks, _ = asked()
+    assert broken(checks) == {"ledger"}
+    assert checks["ledger"]["fix"] == "check its disk; set a sound copy by [ledger] url"
 
 
 def test_a_ledger_without_room_to_be_opened_is_not_to_be_moved_away(installation, asked, monkeypatch):
@@ -239,9 +239,9 @@ def test_a_ledger_without_room_to_be_opened_is_not_to_be_moved_away(installation
         raise OperationalError("select", None, sqlite3.OperationalError("database or disk is full"))
 
     monkeypatch.setattr("sqlalchemy.inspect", full)
-    told, _ = asked()
-    assert broken(told) == {"ledger"}
-    assert told["ledger"]["fix"] == f"make room at {installation.root}"
+    checks, _ = asked()
+    assert broken(checks) == {"ledger"}
+    assert checks["ledger"]["fix"] == f"make room at {installation.root}"
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ def slept(installation, asked):
         sites = [{"site": name, "state": state, "error": f"{name}: it is so"} for name, state in states.items()]
         return {"sites": sites, "pages_failed": pages or {}, "messages_waiting": waiting}
 
-    def told(*, ago=timedelta(hours=5), finished=True, before=None, error=None, **last):
+    def finding_of_a_night(*, ago=timedelta(hours=5), finished=True, before=None, error=None, **last):
         for file in installation.root.glob("regrowth.db*"):
             file.unlink()
         begun = datetime.now(UTC) - ago
@@ -270,7 +270,7 @@ def slept(installation, asked):
         night = asked()[0]["night"]
         return night | {"message": re.sub(r", ended .* UTC with exit status 0", "", night["message"])}
 
-    return told
+    return finding_of_a_night
 
 
 def test_a_good_night_is_well_and_one_that_waits_for_a_service_needs_nothing_either(slept):
@@ -283,10 +283,10 @@ def test_a_good_night_is_well_and_one_that_waits_for_a_service_needs_nothing_eit
 
 
 def test_a_site_that_failed_last_night_is_named_with_its_error_and_the_command(slept):
-    told = slept(a="done", b="failed", c="failed", d="deferred")
-    assert told["state"] == "broken"
-    assert told["message"] == "night of 2026-06-30: 1 of 4 sites assessed, 2 failed; b: it is so; c: it is so"
-    assert told["fix"] == "correct that, then run: regrowth run --site b"
+    finding = slept(a="done", b="failed", c="failed", d="deferred")
+    assert finding["state"] == "broken"
+    assert finding["message"] == "night of 2026-06-30: 1 of 4 sites assessed, 2 failed; b: it is so; c: it is so"
+    assert finding["fix"] == "correct that, then run: regrowth run --site b"
 
 
 def test_pages_that_could_not_be_written_and_messages_that_wait_are_told(slept):
@@ -301,59 +301,59 @@ def test_pages_that_could_not_be_written_and_messages_that_wait_are_told(slept):
 
 
 def test_what_a_night_of_some_sites_does_not_tell_of_the_others_earlier_nights_do(slept):
-    told = slept(before={"a": "failed", "b": "failed", "c": "done"}, a="done")
-    assert told["state"] == "broken"
-    assert told["message"] == "night of 2026-06-30: 2 of 3 sites assessed, 1 failed; b: it is so"
+    finding = slept(before={"a": "failed", "b": "failed", "c": "done"}, a="done")
+    assert finding["state"] == "broken"
+    assert finding["message"] == "night of 2026-06-30: 2 of 3 sites assessed, 1 failed; b: it is so"
 
 
 def test_a_night_that_did_not_end_is_a_fault_unless_it_is_at_work(slept, installation):
-    told = slept(finished=False)
-    assert told["state"] == "broken"
-    assert "it was stopped, or an error ended it" in told["message"]
-    assert told["fix"].startswith("regrowth run")
+    finding = slept(finished=False)
+    assert finding["state"] == "broken"
+    assert "it was stopped, or an error ended it" in finding["message"]
+    assert finding["fix"].startswith("regrowth run")
     with hold_lock(installation.root / "store", "a night"):
-        told = slept(finished=False)
-    assert (told["state"], told["message"][-10:]) == ("note", "is running")
+        finding = slept(finished=False)
+    assert (finding["state"], finding["message"][-10:]) == ("note", "is running")
 
 
 def test_a_night_that_an_error_ended_is_named_with_its_time_its_status_and_the_error(slept):
-    told = slept(error="the source refuses the credentials")
-    assert told["state"] == "broken"
+    finding = slept(error="the source refuses the credentials")
+    assert finding["state"] == "broken"
     assert re.fullmatch(
         r"night of 2026-06-30, ended \d{4}-\d\d-\d\d \d\d:\d\d UTC with exit status 78: "
         "the source refuses the credentials",
-        told["message"],
+        finding["message"],
     )
-    assert told["fix"].startswith("correct that, then: regrowth run")
+    assert finding["fix"].startswith("correct that, then: regrowth run")
 
 
 def test_no_night_for_two_days_is_a_fault(slept):
-    told = slept(a="done", ago=timedelta(hours=40))
-    assert told["state"] == "broken"
-    assert "no night since" in told["message"]
-    assert "crontab" in told["fix"]
+    finding = slept(a="done", ago=timedelta(hours=40))
+    assert finding["state"] == "broken"
+    assert "no night since" in finding["message"]
+    assert "crontab" in finding["fix"]
     assert slept(a="done", ago=timedelta(hours=30))["state"] == "ok"
 
 
 def test_what_is_no_ledger_is_told(installation, asked):
     path = installation.root / "regrowth.db"
     path.write_bytes(b"not a database at all, but long enough to be looked at as one" * 20)
-    told, _ = asked()
-    assert broken(told) == {"ledger"}
+    finding, _ = asked()
+    assert broken(finding) == {"ledger"}
     path.unlink()
     with sqlite3.connect(path) as connection:
         connection.execute("create table recipes (id integer)")
     connection.close()
-    told, _ = asked()
-    assert "something else: recipes" in told["ledger"]["message"]
+    finding, _ = asked()
+    assert "something else: recipes" in finding["ledger"]["message"]
 
 
 def test_a_ledger_server_that_is_down_is_told_without_its_password(asked, monkeypatch):
     pytest.importorskip("psycopg", reason="the PostgreSQL driver is in the extra 'postgresql'")
     monkeypatch.setenv("REGROWTH_LEDGER__URL", "postgresql+psycopg://user:hunter2@127.0.0.1:1/x")
-    told, _ = asked()
-    assert broken(told) == {"ledger"}
-    assert "hunter2" not in json.dumps(told)
+    finding, _ = asked()
+    assert broken(finding) == {"ledger"}
+    assert "hunter2" not in json.dumps(finding)
 
 
 @pytest.fixture
@@ -373,42 +373,42 @@ def holder(installation):
 
 
 def test_a_run_at_work_is_no_fault_a_paused_or_hanging_one_is_and_a_dead_one_holds_nothing(installation, asked, holder):
-    told, status = asked()
-    assert (status, told["lock"]["state"]) == (Exit.DONE, "note")
-    assert f"a night, process {holder.pid}" in told["lock"]["message"]
+    finding, status = asked()
+    assert (status, finding["lock"]["state"]) == (Exit.DONE, "note")
+    assert f"a night, process {holder.pid}" in finding["lock"]["message"]
 
     holder.send_signal(signal.SIGSTOP)
     for _ in range(100):
-        told, _ = asked()
-        if told["lock"]["state"] == "broken":
+        finding, _ = asked()
+        if finding["lock"]["state"] == "broken":
             break
         time.sleep(0.02)
-    assert told["lock"]["fix"].startswith(f"kill -CONT {holder.pid}")
+    assert finding["lock"]["fix"].startswith(f"kill -CONT {holder.pid}")
     holder.send_signal(signal.SIGCONT)
 
     lock = installation.root / "store" / "lock"
     long_ago = time.time() - 30 * 3600
     os.utime(lock, (long_ago, long_ago))
     for _ in range(100):
-        told, _ = asked()
-        if "hangs" in told["lock"]["message"]:
+        finding, _ = asked()
+        if "hangs" in finding["lock"]["message"]:
             break
         time.sleep(0.02)
-    assert "for 30 hours" in told["lock"]["message"]
-    assert told["lock"]["fix"] == f"kill {holder.pid}"
+    assert "for 30 hours" in finding["lock"]["message"]
+    assert finding["lock"]["fix"] == f"kill {holder.pid}"
 
     holder.kill()
     holder.wait()
-    told, status = asked()
-    assert (status, told["lock"]["message"]) == (Exit.DONE, "free")
+    finding, status = asked()
+    assert (status, finding["lock"]["message"]) == (Exit.DONE, "free")
 
 
 def test_a_clock_that_was_set_back_shows_by_files_of_the_future(installation, asked):
     ahead = time.time() + 3600
     os.utime(installation.root / "sites.geojson", (ahead, ahead))
-    told, _ = asked()
-    assert broken(told) == {"clock"}
-    assert "ntp" in told["clock"]["fix"]
+    finding, _ = asked()
+    assert broken(finding) == {"clock"}
+    assert "ntp" in finding["clock"]["fix"]
 
 
 @pytest.mark.parametrize("what", ["a run", "a store"])
@@ -421,10 +421,10 @@ def test_a_clock_behind_a_run_or_a_store_of_a_night_that_was_fast_is_named_and_s
     if what == "a store":
         repository = _repository(installation)
         os.utime(repository, (ahead.timestamp(), ahead.timestamp()))
-    told, _ = asked()
-    assert broken(told) == {"clock"}
-    assert f"{ahead:%Y-%m-%d %H:%M} UTC; stores and ledger are sound" in told["clock"]["message"]
-    assert "ntp" in told["clock"]["fix"]
+    finding, _ = asked()
+    assert broken(finding) == {"clock"}
+    assert f"{ahead:%Y-%m-%d %H:%M} UTC; stores and ledger are sound" in finding["clock"]["message"]
+    assert "ntp" in finding["clock"]["fix"]
 
 
 def _repository(installation):
@@ -439,11 +439,11 @@ def test_an_emptied_ledger_beside_filled_stores_is_found_broken(installation, as
     _repository(installation)
     if left == "tables":
         Ledger(f"sqlite:///{installation.root / 'regrowth.db'}").close()
-    told, _ = asked()
-    assert broken(told) == {"ledger"}
-    assert "has no history, but" in told["ledger"]["message"]
-    assert "stores of 1 landscapes" in told["ledger"]["message"]
-    assert told["ledger"]["fix"] == "set the right one by [ledger] url"
+    finding, _ = asked()
+    assert broken(finding) == {"ledger"}
+    assert "has no history, but" in finding["ledger"]["message"]
+    assert "stores of 1 landscapes" in finding["ledger"]["message"]
+    assert finding["ledger"]["fix"] == "set the right one by [ledger] url"
     with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
         t.begin_run("night", "night", "2026-06-30", now="2026-06-30T02:00:00+00:00")
     assert "ledger" not in broken(asked()[0])
@@ -457,9 +457,9 @@ def test_missing_credentials_are_told_with_the_command_and_present_ones_never_pr
     installation, asked, monkeypatch, tmp_path
 ):
     _earth_engine(installation)
-    told, _ = asked()
-    assert broken(told) == {"source"}
-    assert told["source"]["fix"].startswith("earthengine authenticate")
+    finding, _ = asked()
+    assert broken(finding) == {"source"}
+    assert finding["source"]["fix"].startswith("earthengine authenticate")
 
     key = tmp_path / "key.json"
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
@@ -467,14 +467,14 @@ def test_missing_credentials_are_told_with_the_command_and_present_ones_never_pr
     key.write_text('{"type": "something", "private_key": "tops3cret"}')
     assert "no key of a service account" in asked()[0]["source"]["message"]
     key.write_text('{"type": "service_account", "private_key": "tops3cret"}')
-    told, status = asked()
-    assert (status, "tops3cret" in json.dumps(told)) == (Exit.DONE, False)
+    finding, status = asked()
+    assert (status, "tops3cret" in json.dumps(finding)) == (Exit.DONE, False)
 
     monkeypatch.setenv("REGROWTH_EE_TOKEN", "ya29.tops3cret")
-    told, status = asked()
+    finding, status = asked()
     assert status == Exit.DONE
-    assert "REGROWTH_EE_TOKEN" in told["source"]["message"]
-    assert "tops3cret" not in json.dumps(told)
+    assert "REGROWTH_EE_TOKEN" in finding["source"]["message"]
+    assert "tops3cret" not in json.dumps(finding)
 
 
 def test_the_credentials_of_the_earth_engine_client_are_found_where_it_keeps_them(installation, asked):
@@ -484,9 +484,9 @@ def test_the_credentials_of_the_earth_engine_client_are_found_where_it_keeps_the
     place = Path.home() / ".config" / "earthengine" / "credentials"
     place.parent.mkdir(parents=True)
     place.write_text('{"refresh_token": "x"}')
-    told, status = asked()
+    finding, status = asked()
     assert status == Exit.DONE
-    assert str(place) in told["source"]["message"]
+    assert str(place) in finding["source"]["message"]
 
 
 def test_addresses_of_catalogues_are_shown_without_what_may_be_secret(installation, asked):
@@ -496,15 +496,15 @@ def test_addresses_of_catalogues_are_shown_without_what_may_be_secret(installati
         ("items.json", "broken", "does not exist"),
     ):
         installation.config.write_text(text.replace('kind = "sample"', f'kind = "stac"\nurl = "{url}"', 1))
-        told, _ = asked()
-        assert (told["source"]["state"], shown in told["source"]["message"]) == (state, True)
-        assert "tops3cret" not in json.dumps(told)
+        finding, _ = asked()
+        assert (finding["source"]["state"], shown in finding["source"]["message"]) == (state, True)
+        assert "tops3cret" not in json.dumps(finding)
 
 
 def test_asked_online_a_source_says_what_it_offers(asked):
-    told, status = asked("--online")
+    finding, status = asked("--online")
     assert status == Exit.DONE
-    assert "scenes of the last 20 days over demo-02" in told["source"]["message"]
+    assert "scenes of the last 20 days over demo-02" in finding["source"]["message"]
 
 
 def _source(installation, text):
@@ -518,15 +518,15 @@ def _source(installation, text):
 def test_asked_online_a_catalogue_and_earth_engine_answer_or_say_why_not(installation, asked, monkeypatch, tmp_path):
     with StacServer(tmp_path) as server:
         _source(installation, f'kind = "stac"\nurl = "{server.url}"\nallow_hosts = ["{server.host}"]')
-        told, _ = asked("--online")
-        assert (broken(told), "0 scenes of the last 20 days" in told["source"]["message"]) == ({"imagery"}, True)
+        finding, _ = asked("--online")
+        assert (broken(finding), "0 scenes of the last 20 days" in finding["source"]["message"]) == ({"imagery"}, True)
         item = sentinel_item(tmp_path, "S2A_MSIL2A_20200103T035141_N0213_R104_T48SUF_20200103T064512", size=20)
         server.items = [{**item, "geometry": mapping(box(22, 45, 22.3, 45.4)), "bbox": [22, 45, 22.3, 45.4]}]
-        told, status = asked("--online")
-        assert (status, told["imagery"]["message"]) == (Exit.DONE, "all 3 sites are offered scenes")
+        finding, status = asked("--online")
+        assert (status, finding["imagery"]["message"]) == (Exit.DONE, "all 3 sites are offered scenes")
         server.fail("search", status=401)
-        told, _ = asked("--online")
-        assert broken(told) == {"source"}
+        finding, _ = asked("--online")
+        assert broken(finding) == {"source"}
         asked()
         before = len(server.requests)
         asked()
@@ -536,13 +536,13 @@ def test_asked_online_a_catalogue_and_earth_engine_answer_or_say_why_not(install
         server.create("COPERNICUS/S2_SR_HARMONIZED")
         there = f'kind = "earthengine"\nproject = "p"\nurl = "{server.url}"\nallow_hosts = ["127.0.0.1"]'
         _source(installation, there)
-        told, _ = asked("--online")
-        assert (broken(told), "0 scenes" in told["source"]["message"]) == ({"imagery"}, True)
+        finding, _ = asked("--online")
+        assert (broken(finding), "0 scenes" in finding["source"]["message"]) == ({"imagery"}, True)
         monkeypatch.setenv("REGROWTH_EE_TOKEN", "0therwise")
-        told, _ = asked("--online")
-        assert broken(told) == {"source"}
-        assert "REGROWTH_EE_TOKEN" in told["source"]["message"]
-        assert "0therwise" not in json.dumps(told)
+        finding, _ = asked("--online")
+        assert broken(finding) == {"source"}
+        assert "REGROWTH_EE_TOKEN" in finding["source"]["message"]
+        assert "0therwise" not in json.dumps(finding)
 
 
 def test_a_part_that_breaks_in_a_way_nobody_thought_of_does_not_hide_the_others(asked, monkeypatch):
@@ -551,18 +551,18 @@ def test_a_part_that_breaks_in_a_way_nobody_thought_of_does_not_hide_the_others(
         raise RuntimeError(msg)
 
     monkeypatch.setattr("monitor.sites.registry.read_sites", burst)
-    told, _ = asked()
-    assert "never seen before" in told["registry"]["message"]
-    assert broken(told) == {"registry"}
-    assert told["clock"]["state"] == "ok"
+    finding, _ = asked()
+    assert "never seen before" in finding["registry"]["message"]
+    assert broken(finding) == {"registry"}
+    assert finding["clock"]["state"] == "ok"
 
 
 def test_a_backfill_that_is_at_work_is_named_though_no_night_is(installation, asked):
     with hold_lock(installation.root / "store" / LANDSCAPE_LOCKS, "a backfill", "valley"):
-        told, status = asked()
-    assert (status, told["lock"]["state"]) == (Exit.DONE, "note")
+        finding, status = asked()
+    assert (status, finding["lock"]["state"]) == (Exit.DONE, "note")
     assert (
-        told["lock"]["message"]
+        finding["lock"]["message"]
         == f"held by a backfill, process {os.getpid()} on {os.uname().nodename}: a run is at work"
     )
 
@@ -579,10 +579,10 @@ def test_a_channel_without_its_secret_is_named_and_one_that_has_it_is_well(insta
     _configure(installation, "[channels.group]", 'kind = "wecom"')
     assert asked()[1] == Exit.CONFIGURATION
     monkeypatch.setenv("REGROWTH_CHANNEL_GROUP_TOKEN", "hunter2-Canary")
-    told, status = asked()
-    assert (status, told["channels"]["state"]) == (Exit.DONE, "note")
-    assert "nobody is notified of failed nights" in told["channels"]["message"]
-    assert "Canary" not in json.dumps(told)
+    finding, status = asked()
+    assert (status, finding["channels"]["state"]) == (Exit.DONE, "note")
+    assert "nobody is notified of failed nights" in finding["channels"]["message"]
+    assert "Canary" not in json.dumps(finding)
     monkeypatch.delenv("REGROWTH_CHANNEL_GROUP_TOKEN")
     monkeypatch.setenv("REGROWTH_CHANNEL_GROUP_TOKEN_FILE", str(tmp_path / "missing"))
     assert asked()[1] == Exit.CONFIGURATION
@@ -606,16 +606,16 @@ def _sites(installation, **columns):
 def test_sites_that_nobody_hears_of_and_channels_that_do_not_exist_are_named(installation, asked):
     _configure(installation, *MAIL, "[alerts]", 'channels = ["mail"]')
     _sites(installation, manager_email=None)
-    told, _ = asked()
-    assert broken(told) == {"recipients"}
-    assert "nobody receives the alerts of demo-02, demo-07, demo-10" in told["recipients"]["message"]
+    finding, _ = asked()
+    assert broken(finding) == {"recipients"}
+    assert "nobody receives the alerts of demo-02, demo-07, demo-10" in finding["recipients"]["message"]
     _sites(installation, manager_email="li@example.org")
     assert asked()[0]["recipients"]["state"] == "ok"
     _sites(installation, manager_channel="wechat")
     _configure(installation, "[operators]", 'channels = ["mail"]', 'email = "ops@example.org"')
-    told, _ = asked()
-    assert broken(told) == {"recipients"}
-    assert "(wechat): demo-02, demo-07, demo-10" in told["recipients"]["message"]
+    finding, _ = asked()
+    assert broken(finding) == {"recipients"}
+    assert "(wechat): demo-02, demo-07, demo-10" in finding["recipients"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -632,16 +632,16 @@ def test_answers_need_a_key_and_https(installation, asked, monkeypatch, url, key
     if key:
         monkeypatch.setenv("REGROWTH_ANSWER_KEY", key)
     _configure(installation, "[answers]", f'base_url = "{url}"')
-    told, _ = asked()
-    assert told["answers"]["state"] == state
-    assert "k" * 32 not in json.dumps(told)
+    finding, _ = asked()
+    assert finding["answers"]["state"] == state
+    assert "k" * 32 not in json.dumps(finding)
 
 
 def test_the_heartbeat_is_shown_by_its_host_only_and_not_requested(installation, asked):
     _configure(installation, "[heartbeat]", 'url = "https://hc.example.org/0f9b3c5e-canary"')
-    told, status = asked()
-    assert (status, told["heartbeat"]["message"]) == (Exit.DONE, "each night reports to hc.example.org")
-    assert "canary" not in json.dumps(told)
+    finding, status = asked()
+    assert (status, finding["heartbeat"]["message"]) == (Exit.DONE, "each night reports to hc.example.org")
+    assert "canary" not in json.dumps(finding)
 
 
 def test_what_waits_is_held_or_was_given_up_is_named_with_the_reason(installation, capsys):

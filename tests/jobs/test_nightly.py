@@ -39,7 +39,7 @@ from monitor.verdict.assessment import Assessment
 from monitor.verdict.explain import TOO_SMALL, explain
 from monitor.verdict.reasons import sentence
 from tests.landscape import stored_of
-from tests.loopback.mail import MailServer
+from tests.loopback.mail import MAIL_CHANNEL, MailServer
 
 NIGHT = date(2018, 9, 30)
 CHILD = Path(__file__).with_name("killed_night.py")
@@ -117,22 +117,10 @@ def test_run_again_the_night_changes_nothing_and_sends_nothing(unkilled):
     assert all(site["scenes_new"] == [] for site in again["sites"])
 
 
-MAIL = """
-[alerts]
-channels = ["mail"]
-[channels.mail]
-kind = "smtp"
-host = "127.0.0.1"
-port = {port}
-starttls = false
-sender = "regrowth@example.org"
-"""
-
-
 def with_mail(installation, port):
     """An installation whose managers are reached by mail."""
     config, registry = installation.config, json.loads((installation.root / "sites.geojson").read_text())
-    config.write_text(config.read_text(encoding="utf-8") + MAIL.format(port=port), encoding="utf-8")
+    config.write_text(config.read_text(encoding="utf-8") + MAIL_CHANNEL.format(port=port), encoding="utf-8")
     for feature in registry["features"]:
         feature["properties"]["manager_email"] = f"{feature['properties']['id']}@example.org"
     (installation.root / "sites.geojson").write_text(json.dumps(registry))

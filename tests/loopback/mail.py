@@ -24,6 +24,18 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 from tests.loopback.certificates import Certificate
 
+MAIL_CHANNEL = """
+[alerts]
+channels = ["mail"]
+[channels.mail]
+kind = "smtp"
+host = "127.0.0.1"
+port = {port}
+starttls = false
+sender = "regrowth@example.org"
+"""
+"""Settings that send the messages of managers to such a server."""
+
 
 @dataclass
 class Mail:

@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
-from urllib.parse import SplitResult, urlunsplit
+from urllib.parse import SplitResult
 
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
@@ -19,7 +19,7 @@ from monitor.alerts.channels.channel import NotDelivered, Unreachable
 from monitor.alerts.channels.trust import system_trust
 from monitor.errors import BadConfiguration
 from monitor.imagery.addresses import AllowList, endpoint, parse_url
-from monitor.imagery.deadline import HTTPPool, HTTPSPool, request_deadline
+from monitor.imagery.deadline import HTTPPool, HTTPSPool, open_url, request_deadline
 from monitor.imagery.fetch_errors import FetchRefused
 
 DEADLINE: Final = 20.0
@@ -130,18 +130,8 @@ def _exchange(ip: str, method: str, parts: SplitResult, body: bytes | None, head
         else HTTPPool(ip, port)
     )
     try:
-        response = pool.urlopen(
-            method,
-            urlunsplit(("", "", parts.path or "/", parts.query, "")),
-            body=body,
-            headers={"Host": parts.netloc, "User-Agent": "regrowth-monitor", **headers},
-            redirect=False,
-            retries=False,
-            preload_content=False,
-            decode_content=False,
-            assert_same_host=False,
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=DEADLINE),
-        )
+        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=DEADLINE)
+        response = open_url(pool, method, parts, body=body, headers=headers, timeout=timeout)
         try:
             content = bytearray()
             while len(content) < MAX_RESPONSE_BYTES and (chunk := response.read1(MAX_RESPONSE_BYTES)):
