@@ -31,7 +31,7 @@ def explain(
     from monitor.verdict.assessment import Assessment
     from monitor.verdict.calibrate import constants_table
     from monitor.verdict.explain import explain as explanation
-    from monitor.verdict.explain import false_alarm_rate, never_offered, probabilities
+    from monitor.verdict.explain import false_alarm_rate, never_offered, probabilities, promised_in_field
 
     if language not in ("en", "zh"):
         msg = f"{language!r} is neither en nor zh"
@@ -62,6 +62,7 @@ def explain(
     chosen = in_episode(chosen, episodes, assessment.episode)
     sentences = explanation(assessment, chosen, language=language)
     sentences += probabilities(assessment, language=language) + false_alarm_rate(assessment, language=language)
+    sentences += promised_in_field(assessment, chosen, language=language)
     if not as_json:
         typer.echo("\n".join(sentences))
         return

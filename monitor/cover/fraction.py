@@ -16,6 +16,7 @@ import xarray as xr
 
 from monitor.cover.kernels import evaluate
 from monitor.sites.biomes import BIOMES
+from monitor.sites.cover_scale import MEASUREMENTS, Measurement, cover_basis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +29,22 @@ class Endmembers:
     """Index of bare soil. [1]"""
     vegetation: float
     """Index of full vegetation cover. [1]"""
+    measured: tuple[Measurement, ...] = ()
+    """Measurements elsewhere of this index against cover. The endmembers themselves are expert values: none was
+    measured in the programme's region."""
+
+    def basis(self, language: str = "en") -> str:
+        """What absolute cover rests on, in two sentences, see :func:`monitor.sites.cover_scale.cover_basis`."""
+        return cover_basis(self.index, self.soil, self.vegetation, language)
 
 
 ENDMEMBERS: Final = {
-    name: Endmembers(index=biome.index, soil=biome.bare_soil, vegetation=biome.full_cover)
+    name: Endmembers(
+        index=biome.index,
+        soil=biome.bare_soil,
+        vegetation=biome.full_cover,
+        measured=tuple(line for line in MEASUREMENTS if line.index == biome.index),
+    )
     for name, biome in BIOMES.items()
 }
 """Endmembers by biome, see :class:`monitor.sites.biomes.Biome`."""

@@ -189,7 +189,7 @@ class _Selection:
         )  # fmt: skip
         own, *others = known_terrain(elevation, [site.geometry, *(unit.geometry for unit in self.candidates)])
         update.terrain = own
-        promised = 0.0 if after_start else site.plan.A  # references show the state before the start
+        promised = 0.0 if after_start else site.plan.index_A  # references show the state before the start
         update.controls = select_units(
             means.isel(unit=0), means.isel(unit=slice(1, None)), self.candidates, promised=promised,
             terrain=None if own is None else (own, others),

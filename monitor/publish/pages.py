@@ -29,7 +29,7 @@ from monitor.sites.names import without_invisible, without_invisible_lines
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.erosion import UNVERIFIED
-from monitor.verdict.explain import explain, false_alarm_rate, probabilities
+from monitor.verdict.explain import explain, false_alarm_rate, probabilities, promised_in_field
 from monitor.verdict.reasons import sentence
 
 PAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -186,6 +186,8 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
             sentences=explain(a, site, language=language),
             false_alarm_rate=false_alarm_rate(a, language=language),
             chances=probabilities(a, language=language),
+            field_plan=promised_in_field(a, site, language=language),
+            cover_basis=BIOMES[site.biome].cover_basis(language),
             reasons=[sentence(code, language) for code in a.reasons],
             intervention=words.INTERVENTION_NAMES[site.intervention][language],
             biome=BIOMES[site.biome].names[language],

@@ -36,7 +36,7 @@ from monitor.series.observations import observation_lines, observations_csv
 from monitor.sites.names import folder_name
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import Assessment, assessment_to_json
-from monitor.verdict.explain import explain, false_alarm_rate, probabilities
+from monitor.verdict.explain import explain, false_alarm_rate, probabilities, promised_in_field
 
 PICTURE_FILES: Final = frozenset(
     {"before.png", "now.png", *(f"{layer.name}.{kind}" for layer in MAP_LAYERS for kind in ("png", "tif"))}
@@ -302,7 +302,10 @@ def _page_key(view: SiteView) -> str:
         name: _shown(name, value) for name, value in assessment_to_json(a).items() if name not in ("as_of", "e_uplift")
     }
     said = [
-        explain(a, view.site, language=one) + probabilities(a, language=one) + false_alarm_rate(a, language=one)
+        explain(a, view.site, language=one)
+        + probabilities(a, language=one)
+        + false_alarm_rate(a, language=one)
+        + promised_in_field(a, view.site, language=one)
         for one in LANGUAGES
     ]
     seasons = [(s.year, percent(s.cover), percent(s.control), percent(s.expected)) for s in season_table(view)]

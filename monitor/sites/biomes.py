@@ -5,9 +5,11 @@ biomes. All values are defaults of the design (2026-11) and expert priors, to be
 placebos and chronosequences.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from monitor.errors import BadData
+from monitor.sites.cover_scale import FieldFactor, cover_basis, measured_factor
 from monitor.sites.site import Plan
 
 # Expected trajectories, as rows of the method's table. A combination without a row borrows from the nearest row and is
@@ -75,6 +77,15 @@ class Biome:
     """Subtype of planting where the registry names none: shrubs on dry ground, grass on alpine meadows."""
     erosion_control: str = "slope"
     """Subtype of erosion control where the registry names none: checkerboards where wind moves sand."""
+
+    @property
+    def field_factor(self) -> FieldFactor | None:
+        """Index cover per field cover, as measured elsewhere; None: unknown."""
+        return measured_factor(self.index, self.bare_soil, self.full_cover)
+
+    def cover_basis(self, language: str = "en") -> str:
+        """What absolute cover in the biome rests on, in two sentences; ``zh`` for Chinese."""
+        return cover_basis(self.index, self.bare_soil, self.full_cover, language)
 
 
 BIOMES: Final = {
@@ -146,3 +157,21 @@ def default_plan(intervention: str, biome: str, subtype: str | None = None) -> P
         "slope": _SLOPE, "gully": _SLOPE, "checkerboard": _CHECKERBOARD,
     }  # fmt: skip
     return plans[subtype or usual.get(intervention, defaults.erosion_control)]
+
+
+def in_field_cover(plan: Plan, biome: str) -> Plan:
+    """Plan whose uplift is a promise of field cover; it is judged as index cover, by the factor of the biome.
+
+    Raises
+    ------
+    BadData
+        No factor is known for the biome.
+    """
+    factor = BIOMES[biome].field_factor
+    if factor is None:
+        msg = (
+            f"field cover cannot be converted in {biome}: its index, {BIOMES[biome].index}, was never measured against "
+            "cover in the field"
+        )
+        raise BadData(msg)
+    return replace(plan, cover="field", factor=factor.value)

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import pairwise
+from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-from monitor.sites.biomes import BIOMES, default_plan
+from monitor.errors import BadData
+from monitor.sites.biomes import BIOMES, default_plan, in_field_cover
 from monitor.sites.columns import canonical_properties, stated_datum
+from monitor.sites.cover_scale import PLAN_COVERS
 from monitor.sites.formats.feature import Feature
 from monitor.sites.geometry import Problem, check_outline
 from monitor.sites.names import folder_name, has_invisible, without_invisible
@@ -236,10 +239,15 @@ def _start(checked: CheckedFeature) -> date | None:
 
 def _plan(checked: CheckedFeature, intervention: str | None, biome: str | None, subtype: str | None) -> Plan | None:
     columns = {"A": "plan_A", "k": "plan_k", "L": "plan_L", "too_early_years": "too_early_years"}
-    given = {key: value for key, column in columns.items() if (value := checked.number(column)) is not None}
+    given: dict[str, Any] = {
+        key: value for key, column in columns.items() if (value := checked.number(column)) is not None
+    }
+    cover = checked.choice("plan_cover", PLAN_COVERS, required=False)
     if intervention is None or biome is None:
         return None
     plan = replace(default_plan(intervention, biome, subtype), **given)
+    if cover == "field" and intervention != "tending":
+        plan = _field_plan(checked, plan, biome)
     if intervention == "tending" and plan.A > 0:
         checked.add("PLAN", f"Tending promises no uplift, but plan_A is {plan.A:g}.", "Leave plan_A empty.")
     elif intervention != "tending" and plan.A == 0:
@@ -253,6 +261,29 @@ def _plan(checked: CheckedFeature, intervention: str | None, biome: str | None, 
             "Give too_early_years of at least plan_L.",
         )
     return plan
+
+
+def _field_plan(checked: CheckedFeature, plan: Plan, biome: str) -> Plan:
+    """Plan that promises field cover, with the factor by which it is judged."""
+    if checked.number("plan_A") is None:
+        message = "plan_cover is 'field', but plan_A is empty: the default uplift is of index cover."
+        checked.add("PLAN_COVER", message, "Give plan_A in field cover, or leave plan_cover empty.")
+        return plan
+    try:
+        converted = in_field_cover(plan, biome)
+    except BadData as error:
+        checked.add("PLAN_COVER", f"plan_cover is 'field', but {error}.", "Give plan_A in index cover.")
+        return plan
+    factor = BIOMES[biome].field_factor
+    assert factor is not None
+    checked.add(
+        "PLAN_COVER",
+        f"plan_A {plan.A:g} of field cover is judged as {converted.index_A:.3f} of index cover: factor "
+        f"{factor.value:g} in {biome}, measured from {factor.low:g} to {factor.high:g}.",
+        "Nothing need be done; leave plan_cover empty if plan_A is index cover already.",
+        refuses=False,
+    )
+    return converted
 
 
 def _cohorts(checked: CheckedFeature, start: date | None) -> tuple[tuple[date, float], ...]:

@@ -21,17 +21,28 @@ class Plan:
     """
 
     A: float
-    """Uplift at maturity; 0 for an intervention that promises none (tending). [cover fraction]"""
+    """Uplift at maturity, in the cover that `cover` names; 0 for an intervention that promises none (tending).
+    [cover fraction]"""
     k: float
     """Rate of approach. [1/year]"""
     L: float
     """Lag before growth is visible to a satellite. [year]"""
     too_early_years: float
     """Time after the start during which no failure is reported. [year]"""
+    cover: str = "index"
+    """Cover that is promised: ``index``, or ``field`` as people estimate it on the ground
+    (:mod:`monitor.sites.cover_scale`)."""
+    factor: float = 1.0
+    """Index cover per cover that is promised. [1]"""
+
+    @property
+    def index_A(self) -> float:
+        """Uplift at maturity in index cover, which is what is judged. [cover fraction]"""
+        return self.A * self.factor
 
     def uplift(self, years: float) -> float:
-        """Expected uplift at a time after the start [year]. [cover fraction]"""
-        return self.A * -math.expm1(-self.k * max(years - self.L, 0.0))
+        """Expected uplift of index cover at a time after the start [year]. [cover fraction]"""
+        return self.index_A * -math.expm1(-self.k * max(years - self.L, 0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +104,8 @@ def site_version(site: Site) -> str:
     content["geometry"] = shapely.to_wkb(shapely.normalize(site.geometry), hex=True, byte_order=1, output_dimension=2)
     content["start"] = site.start.isoformat()
     content["plan"] = asdict(site.plan)
+    if site.plan.cover == "index":  # the version from before plans could promise field cover
+        del content["plan"]["cover"], content["plan"]["factor"]
     content["cohorts"] = [(begun.isoformat(), share) for begun, share in site.cohorts]
     for later in ("cohorts", "manager_email"):  # sites without one keep the version from before it existed
         if not content[later]:

@@ -5,13 +5,15 @@ series gave when it ended there.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 import numpy as np
 
 from monitor.errors import BadData
+from monitor.sites.biomes import BIOMES
+from monitor.sites.cover_scale import FieldFactor, field_cover
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment, Series
@@ -212,7 +214,7 @@ def site_history(scenes: UsableScenes, site: Site, cohorts: Cohorts, c: Calibrat
         What is known after each used scene.
     """
     plan, growing = site.plan, GrowingSeason.of(site)
-    promise = Promise(cohorts.begun, cohorts.share, plan.A, plan.k, plan.L, plan.A > 0)
+    promise = Promise(cohorts.begun, cohorts.share, plan.index_A, plan.k, plan.L, plan.A > 0)
     variance = np.full(scenes.cover.size, c.scene_sd**2)
     if site.hectares > 0:  # else unknown
         variance += c.pixel_sd**2 * np.minimum(c.patch_hectares / (site.hectares * scenes.clear), 1.0)
@@ -246,7 +248,8 @@ def assessments(table: Verdicts, site: Site, calibration: Calibration) -> list[A
     shared: dict[str, Any] = {
         "site": site.id, "hectares": site.hectares if site.hectares > 0 else None, "hectares_failing": None,
         "calibration": calibration.hash, "calibration_source": calibration.source,
-        "calibration_dated": calibration.dated,
+        "calibration_dated": calibration.dated, "cover_basis": BIOMES[site.biome].cover_basis(),
+        "plan_cover": site.plan.cover,
     }  # fmt: skip
     records = []
     for values in zip(*map(_plain, table), strict=True):
@@ -257,8 +260,19 @@ def assessments(table: Verdicts, site: Site, calibration: Calibration) -> list[A
             ("alert_rule", RULES), ("erosion_grade", GRADE_NAMES), ("erosion_grade_without", GRADE_NAMES),
         ):  # fmt: skip
             row[name] = None if row[name] < 0 else meanings[row[name]]
-        records.append(Assessment(**shared, **row))
+        records.append(with_field_cover(Assessment(**shared, **row), BIOMES[site.biome].field_factor))
     return records
+
+
+def with_field_cover(assessment: Assessment, factor: FieldFactor | None) -> Assessment:
+    """Assessment with its cover in the field, by a factor of the biome or of local rows; the verdict stays."""
+    if factor is None:
+        return assessment
+    value, low, high = field_cover(assessment.cover, factor)
+    return replace(
+        assessment, field_cover=value, field_cover_low=low, field_cover_high=high, field_factor=factor.value,
+        field_factor_low=factor.low, field_factor_high=factor.high, field_factor_rows=factor.rows,
+    )  # fmt: skip
 
 
 def _plain(values: np.ndarray) -> list[Any]:

@@ -154,6 +154,22 @@ class Assessment:
     """Grade of SL 190 by the season's cover and the slope; erosion control with a known slope only."""
     erosion_grade_without: str | None = None
     """Grade that the cover without the work would give."""
+    cover_basis: str = ""
+    """What the endmembers of the cover rest on, and how uncertain absolute cover is."""
+    plan_cover: str = "index"
+    """Cover that the plan promises: ``index``, or ``field``, which was converted by `field_factor` before judging."""
+    field_cover: float | None = None
+    """Cover in the field that `cover` stands for: `cover` / `field_factor`, at most 1; None: unknown. [1]"""
+    field_cover_low: float | None = None
+    field_cover_high: float | None = None
+    """By the upper and lower end of the factor; its error is not all of the error of absolute cover."""
+    field_factor: float | None = None
+    """Index cover per field cover; None: unknown for the index of the biome. [1]"""
+    field_factor_low: float | None = None
+    field_factor_high: float | None = None
+    """Range of measurements elsewhere, or 95 % interval of local field rows."""
+    field_factor_rows: int = 0
+    """Local field rows of cover behind the factor; 0: measured elsewhere. Local rows never change a verdict."""
     notes: str = ""
     """Parts of this verdict that rest on unverified values."""
     calibration: str = ""

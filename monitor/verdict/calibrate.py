@@ -239,7 +239,7 @@ def _losses(prepared: Sequence[_Prepared], placebos: Sequence[Placebo], c: Calib
     confirmed, years = 0, 0.0
     for k, (placebo, ready) in enumerate(zip(placebos, prepared, strict=True)):
         plan, day = placebo.site.plan, ready.times.day
-        curve = plan.A * -np.expm1(-plan.k * np.maximum((day - ready.start) / 365.25 - plan.L, 0.0))
+        curve = plan.index_A * -np.expm1(-plan.k * np.maximum((day - ready.start) / 365.25 - plan.L, 0.0))
         theta, noise = 1.0 if k % 2 else 0.5, c.noise._replace(baseline=ready.baseline)
         variance = ready.pixel_variance + c.scene_sd**2
         wander, scene = own_noise(ready.times, ready.difference, ready.state, variance, ready.start, noise)

@@ -2,6 +2,7 @@
 
 from datetime import date
 
+from monitor.sites.biomes import BIOMES
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.reasons import Reason, sentence
@@ -51,6 +52,23 @@ CHANCES = (
     "或生长可能推迟至多一年；区间则按规划原值计算。",
 )
 """The three probabilities, and why they need not agree with the interval."""
+FIELD_PLAN = (
+    "The plan promises cover as seen in the field; before judging it was multiplied by {factor:g} to give index cover. "
+    "Measured in other regions this factor runs from {low:g} to {high:g}{shares}.",
+    "规划承诺的是实地覆盖度，评价前已乘以 {factor:g} 换算为指数覆盖度。该系数在其他地区的实测范围为 {low:g} 至 "
+    "{high:g}{shares}。",
+)
+"""How a promise of field cover was judged."""
+SHARES_THEN = (
+    "; with its ends the share achieved would be {low} to {high}",
+    "；若取范围两端，完成比例为 {low} 至 {high}",
+)
+LOCAL_FACTOR = (
+    "By {rows} local field rows the factor is {factor:.2f} ({low:.2f} to {high:.2f}){shares}; the verdict does not use "
+    "it.",
+    "按本地 {rows} 条实地记录，该系数为 {factor:.2f}（{low:.2f} 至 {high:.2f}）{shares}；结论未采用此系数。",
+)
+"""Factor of local field rows, where a plan promises field cover."""
 LOSS_DATED = (
     "Vegetation was lost suddenly: it has shown since about {shows}, confirmed on {confirmed}.",
     "植被突然受损：约自 {shows} 起可见，{confirmed} 确认。",
@@ -241,6 +259,33 @@ def _whole_percents(failing: float, lagging: float, on_track: float) -> dict[str
     for name in sorted(exact, key=lambda name: whole[name] - exact[name])[:short]:
         whole[name] += 1
     return {name: f"{value}%" for name, value in whole.items()}
+
+
+def promised_in_field(assessment: Assessment, site: Site, *, language: str = "en") -> list[str]:
+    """How a promise of field cover was converted, and what other factors would give; empty for index cover."""
+    a, factor, pick = assessment, BIOMES[site.biome].field_factor, int(language == "zh")
+    if site.plan.cover == "index" or factor is None:
+        return []
+
+    def shares(low: float, high: float) -> str:
+        if a.theta is None or a.status is Status.INSUFFICIENT_DATA:
+            return ""
+        ends = sorted(a.theta * site.plan.factor / end for end in (low, high))
+        return SHARES_THEN[pick].format(low=f"{ends[0]:z.0%}", high=f"{ends[1]:z.0%}")
+
+    sentences = [
+        FIELD_PLAN[pick].format(
+            factor=site.plan.factor, low=factor.low, high=factor.high, shares=shares(factor.low, factor.high)
+        )
+    ]
+    if a.field_factor_rows and a.field_factor_low and a.field_factor and a.field_factor_high:
+        sentences.append(
+            LOCAL_FACTOR[pick].format(
+                rows=a.field_factor_rows, factor=a.field_factor, low=a.field_factor_low, high=a.field_factor_high,
+                shares=shares(a.field_factor_low, a.field_factor_high),
+            )
+        )  # fmt: skip
+    return sentences
 
 
 def never_offered(site: Site, *, sources: str, until: date, language: str = "en") -> str:

@@ -159,9 +159,10 @@ class SiteConditions:
         """Short text that identifies the conditions in the ledger."""
         plan = self.plan
         return "/".join(
-            map(str, (plan.A, plan.k, plan.L, plan.too_early_years, self.biome, self.south, self.month, self.hectares,
-                      self.parts, self.before, self.scenes, self.control, self.alpha, self.constants.hash[:16],
-                      *(["assumed"] if self.unseen else []), *([self.blind] if self.blind else [])))
+            map(str, (plan.index_A, plan.k, plan.L, plan.too_early_years, self.biome, self.south, self.month,
+                      self.hectares, self.parts, self.before, self.scenes, self.control, self.alpha,
+                      self.constants.hash[:16], *(["assumed"] if self.unseen else []),
+                      *([self.blind] if self.blind else [])))
         )  # fmt: skip
 
     def by_year(self, start: date) -> tuple[Detectability, ...]:

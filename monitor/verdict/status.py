@@ -100,7 +100,7 @@ class Cohorts(NamedTuple):
         """Uplift promised by the plan on each day, averaged over the area. [cover fraction]"""
         years = (day[:, None] - self.begun) / 365.25
         plan = site.plan
-        total: np.ndarray = plan.A * -np.expm1(-plan.k * np.maximum(years - plan.L, 0.0)) @ self.share
+        total: np.ndarray = plan.index_A * -np.expm1(-plan.k * np.maximum(years - plan.L, 0.0)) @ self.share
         return total
 
     @property

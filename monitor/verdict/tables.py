@@ -16,7 +16,8 @@ import pyarrow.parquet
 from shapely.geometry import Point, Polygon
 
 from monitor.errors import BadData
-from monitor.sites.biomes import BIOMES, default_plan
+from monitor.sites.biomes import BIOMES, default_plan, in_field_cover
+from monitor.sites.cover_scale import PLAN_COVERS
 from monitor.sites.site import INTERVENTIONS, SUBTYPES, Site
 from monitor.verdict.assessment import Series
 from monitor.verdict.erosion import GRADE_NAMES
@@ -25,6 +26,7 @@ from monitor.verdict.status import LEVELS, NOTES, RULES, STATUSES, Verdicts, rea
 SERIES_COLUMNS: Final = ("site", "date", "cover", "control")
 OPTIONAL_SERIES_COLUMNS: Final = ("control_2", "clear")
 PLAN_COLUMNS: Final = ("site", "start", "intervention", "biome")
+PLAN_TEXTS: Final = ("intervention", "biome", "subtype", "plan_cover")
 PLAN_NUMBERS: Final = ("A", "k", "L", "too_early_years")
 LATITUDE: Final = "latitude"
 FORMULA_SIGNS: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
@@ -98,7 +100,7 @@ def read_plans(path: Path) -> dict[str, Site]:
     starts = _dates(frame, "start", path)
     numbers = {name: _numbers(frame, name, path) for name in PLAN_NUMBERS if name in frame.columns}
     latitudes = _numbers(frame, LATITUDE, path) if LATITUDE in frame.columns else np.full(len(frame), np.nan)
-    texts = frame[[name for name in ("intervention", "biome", "subtype") if name in frame.columns]].to_dict("records")
+    texts = frame[[name for name in PLAN_TEXTS if name in frame.columns]].to_dict("records")
     sites = {}
     for i, (name, text) in enumerate(zip(names.tolist(), texts, strict=True)):
         plan = {key: float(values[i]) for key, values in numbers.items() if not np.isnan(values[i])}
@@ -107,7 +109,7 @@ def read_plans(path: Path) -> dict[str, Site]:
 
 
 def _site(
-    name: str, start: np.datetime64, text: Mapping[Any, object], numbers: dict[str, float], latitude: float, where: str
+    name: str, start: np.datetime64, text: Mapping[Any, object], numbers: dict[str, Any], latitude: float, where: str
 ) -> Site:
     """Site of one row of the plans: `text` and `numbers` are its values, `where` begins each message."""
     intervention = _one_of(text["intervention"], "intervention", INTERVENTIONS, where)
@@ -127,6 +129,12 @@ def _site(
             "or call the intervention tending, which is judged by losses alone"
         )
         raise BadData(msg)
+    if intervention != "tending" and _field_cover_promised(text, numbers, where):
+        try:
+            plan = in_field_cover(plan, biome)
+        except BadData as error:
+            msg = f"{where}: plan_cover is 'field', but {error}; give A in index cover"
+            raise BadData(msg) from error
     if abs(latitude) > 90:
         msg = f"{where}: latitude is {latitude:g}; it must be degrees from -90 to 90, below 0 in the south"
         raise BadData(msg)
@@ -135,6 +143,18 @@ def _site(
         id=name, name=name, geometry=geometry, start=start.astype(object), intervention=intervention, biome=biome,
         subtype=subtype, plan=plan, hectares=float("nan"),
     )  # fmt: skip
+
+
+def _field_cover_promised(text: Mapping[Any, object], numbers: Mapping[str, Any], where: str) -> bool:
+    """Whether a plan promises field cover; it must then say how much."""
+    if "plan_cover" not in text or _blank(text["plan_cover"]):
+        return False
+    if _one_of(text["plan_cover"], "plan_cover", PLAN_COVERS, where) == "index":
+        return False
+    if "A" not in numbers:
+        msg = f"{where}: plan_cover is 'field', but A is empty: the default uplift is of index cover; give A"
+        raise BadData(msg)
+    return True
 
 
 def table_format(path: Path) -> str:
@@ -160,7 +180,7 @@ def _read(path: Path, needed: tuple[str, ...], numbers: tuple[str, ...]) -> pd.D
             frame = pd.read_parquet(path)
         else:
             frame = pd.read_csv(
-                path, dtype={name: str for name in (*needed, "subtype") if name not in numbers}, encoding="utf-8-sig",
+                path, dtype={name: str for name in (*needed, *PLAN_TEXTS) if name not in numbers}, encoding="utf-8-sig",
                 keep_default_na=False, na_values=dict.fromkeys(numbers, MISSING_TEXTS), low_memory=False,
             )  # fmt: skip
     except UnicodeDecodeError as error:

@@ -40,7 +40,8 @@ def test_a_good_entry_becomes_a_typed_site(judged):
         "id": "a", "name": "定西", "start": "2021-04-20", "intervention": "erosion_control", "biome": "loess",
         "subtype": "gully", "province": "甘肃", "programme_year": 2021, "partner": "p", "slope_degrees": 22.5,
         "manager_name": "王", "manager_language": "zh", "manager_email": "w@example.org", "manager_channel": "wecom",
-        "plan_A": 0.3, "plan_k": 0.5, "plan_L": 1, "too_early_years": 2, "cohorts": "2021-04-20:1",
+        "plan_A": 0.3, "plan_k": 0.5, "plan_L": 1, "plan_cover": "index", "too_early_years": 2,
+        "cohorts": "2021-04-20:1",
     }  # fmt: skip
     assert set(said) == set(PROPERTIES)
     found = judged(**said)
