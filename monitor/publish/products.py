@@ -218,7 +218,8 @@ def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
     Every column has the declared type of its field even if no site has a value, so that the tables of several
     programmes or nights can be concatenated.
     """
-    declared = {field.name: field.type for kind in (Site, Plan, Assessment) for field in fields(kind)}
+    declared = {field.name: field.type for kind in (Site, Assessment) for field in fields(kind)}
+    declared |= {f"plan_{field.name}": field.type for field in fields(Plan)} | {"too_early_years": float}
     plain = ("name", "start", "intervention", "biome", "subtype", "province", "programme_year", "partner", "version")
     values: dict[str, list[Any]] = {"site": [site.id for site, _ in rows]}
     values |= {name: [getattr(site, name) for site, _ in rows] for name in plain}
@@ -226,9 +227,7 @@ def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
     values["too_early_years"] = [site.plan.too_early_years for site, _ in rows]
     values |= {field.name: [getattr(a, field.name) for _, a in rows] for field in fields(Assessment)}
     values["reasons"] = [";".join(codes) for codes in values["reasons"]]
-    columns = {
-        name: pd.array(column, dtype=_dtype(declared[name.removeprefix("plan_")])) for name, column in values.items()
-    }
+    columns = {name: pd.array(column, dtype=_dtype(declared[name])) for name, column in values.items()}
     frame = gpd.GeoDataFrame(columns, geometry=[site.geometry for site, _ in rows], crs="EPSG:4326")
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
