@@ -168,7 +168,7 @@ class BiomePlacebos:
             end = np.datetime64(self._constants.season(Pool.of(site))[1] + timedelta(days=1))
             compared = np.isin(means.unit.values, self._compared[ground])
             before = means.isel(time=means.time.values < end, unit=compared)
-            placebos += [placebo for placebo in unit_placebos(site, before) if (ground, placebo.unit) in self.units]
+            placebos += unit_placebos(site, before, wanted={unit for own, unit in self.units if own == ground})
         return placebos
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 
 from monitor import derived
-from monitor.controls.control_means import Comparison, compare, compare_fit_units, last_fit_year
+from monitor.controls.control_means import Comparison, UnitChoice, compare, compare_counting, unit_choice
 from monitor.controls.orbit_bias import orbit_steps
 from monitor.controls.screening import LeftOut
 from monitor.controls.selection import ControlSet
@@ -84,7 +84,7 @@ def site_series(
     inputs = [*(before[name] for name in (*_STORED_COLUMNS, "sensor", "orbit")), stored.units, units, site.start]
     file = stored.derived.with_name(f"{stored.derived.name}.series")
     past = derived.get(file, inputs, partial(_years_over, stored, before, controls, site, left_out), module=__name__)
-    compared = _compared(stored, now, controls, past["last_fit"], left_out)
+    compared = _compared(stored, now, controls, _choice(past), left_out)
     ground = _corrected(_ground(compared.rings, compared.reference), now, past["steps"])
     this_year = _judged(now, ground, compared.few, past["chain"][-1:].tobytes())
     return {
@@ -96,19 +96,26 @@ def site_series(
 def _years_over(
     stored: StoredSite, seen: Columns, controls: ControlSet, site: Site, left_out: LeftOut
 ) -> dict[str, Any]:
-    """Results of the years that are over: their columns, the last fit year of each unit, and the steps between orbits.
+    """Results of the years that are over: their columns, the units that do not count, and the steps between orbits.
 
     Steps are estimated from all units, left out or not: they depend on slopes, which planting does not change, and
     earlier scenes keep their values.
     """
     coords = {"time": seen["moment"], "unit": stored.units, "measure": list(SERIES_MEASURES)}
     means = xr.DataArray(_means(stored, seen), dims=("time", "unit", "measure"), coords=coords)
-    whole = compare(means, controls, since=site.start)
+    orbits = _orbits(seen)
+    whole = compare(means, controls, since=site.start, orbits=orbits)
     steps = _orbit_steps(seen, _ground(whole.rings, whole.reference), whole.units)
-    last = last_fit_year(means, controls, since=site.start, left_out=left_out)
-    compared = _compared(stored, seen, controls, last, left_out)
+    choice = unit_choice(means, controls, since=site.start, left_out=left_out, orbits=orbits)
+    compared = _compared(stored, seen, controls, choice, left_out)
     columns = _judged(seen, _corrected(_ground(compared.rings, compared.reference), seen, steps), compared.few)
-    return {**{name: columns[name] for name in _PAST_COLUMNS}, "last_fit": last, "steps": steps}
+    return {**{name: columns[name] for name in _PAST_COLUMNS}, "steps": steps} | {
+        f"units_{name}": values for name, values in choice._asdict().items()
+    }
+
+
+def _choice(past: Mapping[str, Any]) -> UnitChoice:
+    return UnitChoice(*(past[f"units_{name}"] for name in UnitChoice._fields))
 
 
 def _means(stored: StoredSite, seen: Columns) -> np.ndarray:
@@ -117,10 +124,10 @@ def _means(stored: StoredSite, seen: Columns) -> np.ndarray:
 
 
 def _compared(
-    stored: StoredSite, seen: Columns, controls: ControlSet, last: np.ndarray, left_out: LeftOut
+    stored: StoredSite, seen: Columns, controls: ControlSet, choice: UnitChoice, left_out: LeftOut
 ) -> Comparison:
-    return compare_fit_units(
-        _means(stored, seen), seen["moment"], stored.units, SERIES_MEASURES, controls, last, left_out=left_out
+    return compare_counting(
+        _means(stored, seen), seen["moment"], stored.units, SERIES_MEASURES, controls, choice, left_out=left_out
     )  # fmt: skip
 
 

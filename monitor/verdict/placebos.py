@@ -1,6 +1,6 @@
 """Placebos: control units treated as sites to which nothing was done, and which of them calibrate which sites."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
@@ -10,7 +10,7 @@ import shapely
 import xarray as xr
 from shapely.geometry.base import BaseGeometry
 
-from monitor.controls.control_means import unchanged_units
+from monitor.controls.control_means import choose_units, mean_of_units
 from monitor.controls.selection import MIN_UNITS
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT
@@ -35,20 +35,23 @@ class Placebo:
     """Id of the control unit."""
 
 
-def unit_placebos(site: Site, means: xr.DataArray) -> list[Placebo]:
-    """Placebos from the control units of a site: each unit against the mean of the others.
+def unit_placebos(site: Site, means: xr.DataArray, *, wanted: Collection[str] | None = None) -> list[Placebo]:
+    """Placebos from the control units of a site: each unit against the others, as a site is against its units.
 
     Parameters
     ----------
     site : Site, gives biome, plan and area
     means : xr.DataArray
         (time, unit, measure) means of its control units, see ``StoredSite.unit_means``.
+    wanted : collection of str, optional
+        Ids of the units that become placebos; default: all.
 
     Returns
     -------
     list of Placebo
         Empty with fewer than eleven units or three years. Units that burnt, were cleared or planted are left out
-        entirely. The start is moved so that a third of the years, two to five, are before it.
+        entirely; of the others, those that rose most count no more than they do for a site. The start is moved so that
+        a third of the years, two to five, are before it.
     """
     days = means.time.values.astype("datetime64[D]")
     first, last = (int(str(day)[:4]) for day in (days[0], days[-1])) if days.size else (0, 0)
@@ -56,25 +59,23 @@ def unit_placebos(site: Site, means: xr.DataArray) -> list[Placebo]:
         return []
     before = min(max((last - first + 1) // 3, 2), 5)
     start = date(first + before, site.start.month, min(site.start.day, 28))
-    quiet = unchanged_units(means, since=start).all("time")
     ground = means.transpose("time", "unit", "measure")
-    best = _clearest(days, np.isfinite(ground.sel(measure="cover").values).sum(axis=1))
-    days = days[best]
-
-    def values(name: str) -> np.ndarray:
-        series: np.ndarray = ground.sel(measure=name).values[best].astype(np.float64)
-        return np.where(quiet.values, series, np.nan)
-
-    cover, second = values("cover"), values("nbr")
+    every, units = ground.sel(measure="cover").values.astype(np.float64), means["unit"].values.astype(str)
+    quiet = ~choose_units(every, days, start).changed[:-1].any(axis=0)
+    best = _clearest(days, np.isfinite(every).sum(axis=1))
+    days, cover, second = days[best], every[best], ground.sel(measure="nbr").values[best].astype(np.float64)
     if not np.isfinite(second).any():
-        second = values("ndmi")
-    others = np.clip(_mean_of_others(cover), 0, 1)
-    cover, second = np.clip(cover, 0, 1), second - _mean_of_others(second)
-    moved = replace(site, start=start)
+        second = ground.sel(measure="ndmi").values[best].astype(np.float64)
     placebos = []
-    for u in np.flatnonzero(quiet.values):
-        series = Series(dates=days, cover=cover[:, u], control=others[:, u], second=second[:, u])
-        placebos.append(Placebo(site=moved, series=series, unit=str(means["unit"].values[u])))
+    for u in np.flatnonzero(quiet):
+        if wanted is not None and units[u] not in wanted:
+            continue
+        others = quiet & (np.arange(units.size) != u)
+        fit, risen = choose_units(cover[:, others], days, start).at(days)
+        control = np.clip(mean_of_units(cover[:, others], fit, risen), 0, 1)
+        change = second[:, u] - mean_of_units(second[:, others], fit, risen)
+        series = Series(dates=days, cover=np.clip(cover[:, u], 0, 1), control=control, second=change)
+        placebos.append(Placebo(site=replace(site, start=start), series=series, unit=str(units[u])))
     return placebos
 
 
@@ -83,15 +84,6 @@ def _clearest(days: np.ndarray, seen: np.ndarray) -> np.ndarray:
     order = np.lexsort((-seen, days))
     clearest: np.ndarray = order[np.unique(days[order], return_index=True)[1]]
     return clearest
-
-
-def _mean_of_others(values: np.ndarray) -> np.ndarray:
-    seen = np.isfinite(values)
-    filled = np.where(seen, values, 0.0)
-    count = seen.sum(axis=1, keepdims=True) - seen
-    total = filled.sum(axis=1, keepdims=True) - filled
-    mean: np.ndarray = np.where(count >= MIN_UNITS, total / np.maximum(count, 1), np.nan)
-    return mean
 
 
 def pool_placebos(

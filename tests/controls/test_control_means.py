@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from shapely.geometry import Point
 
-from monitor.controls.control_means import compare, unchanged_units
+from monitor.controls.control_means import UnitChoice, choose_units, compare, control_mean, mean_of_units
 from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 
 SINCE = date(2018, 4, 1)
@@ -34,6 +34,21 @@ def means(cover: np.ndarray) -> xr.DataArray:
 NAMES = ["n_pixels", "cover"]
 
 
+def choice(cover: np.ndarray, dates: np.ndarray = DAYS, **more: np.ndarray) -> UnitChoice:
+    return choose_units(cover, dates, SINCE, **more)
+
+
+def fit_units(cover: np.ndarray, dates: np.ndarray = DAYS) -> np.ndarray:
+    """(time, unit) bool: units that have not changed alone."""
+    return choice(cover, dates).at(dates)[0]
+
+
+def counting(cover: np.ndarray, **more: np.ndarray) -> np.ndarray:
+    """(time, unit) bool: units that have neither changed nor risen."""
+    fit, risen = choice(cover, **more).at(DAYS)
+    return fit & ~risen
+
+
 def cover_of(cover: np.ndarray, chosen: ControlSet, ring: int = 1) -> np.ndarray:
     """(time,) cover of a ring."""
     return compare(means(cover), chosen, since=SINCE).rings[ring - 1, :, NAMES.index("cover")]
@@ -51,45 +66,49 @@ def rings(second: int = 0) -> ControlSet:
 def test_a_unit_that_changed_for_itself_is_left_out_from_the_next_year_on_and_never_comes_back(change):
     cover = ground()
     cover[(YEAR >= 2019) & (YEAR <= 2020), 5] += change  # and grown back in 2021
-    fit = unchanged_units(means(cover), since=SINCE)
-    assert fit.values[YEAR <= 2019].all()
-    assert not fit.values[YEAR >= 2020, 5].any()
-    assert fit.values[:, np.arange(UNITS) != 5].all()
+    fit = fit_units(cover)
+    assert fit[YEAR <= 2019].all()
+    assert not fit[YEAR >= 2020, 5].any()
+    assert fit[:, np.arange(UNITS) != 5].all()
 
 
 def test_a_dry_year_or_a_wet_one_that_hits_all_ground_leaves_out_nobody():
     cover = ground()
     cover[YEAR == 2020] *= 0.4
-    assert unchanged_units(means(cover), since=SINCE).all()
+    assert fit_units(cover).all()
 
 
 def test_what_was_fit_on_a_day_does_not_change_when_later_years_come_nor_with_the_order_of_scenes():
     cover = ground()
     cover[YEAR >= 2019, 5] -= 0.2
     cover[YEAR >= 2021, 9] += 0.3
-    whole = means(cover)
-    fit = unchanged_units(whole, since=SINCE)
-    for last in (2018, 2019, 2020):
-        short = unchanged_units(whole.isel(time=last >= YEAR), since=SINCE)
-        xr.testing.assert_equal(short, fit.isel(time=last >= YEAR))
+    whole = np.stack(choice(cover).at(DAYS))
+    assert whole[1].any()
+    for last in (2017, 2018, 2019, 2020):
+        known = last >= YEAR
+        np.testing.assert_array_equal(choice(cover[known], DAYS[known]).at(DAYS[known]), whole[:, known])
     shuffled = np.random.default_rng(1).permutation(DAYS.size)
-    xr.testing.assert_equal(unchanged_units(whole.isel(time=shuffled), since=SINCE), fit.isel(time=shuffled))
+    there = choice(cover[shuffled], DAYS[shuffled]).at(DAYS[shuffled])
+    np.testing.assert_array_equal(there, whole[:, shuffled])
 
 
 def test_a_unit_hidden_all_spring_is_not_taken_for_one_that_stayed_green():
     cover = ground()
     spring = (YEAR == 2020) & ((DAYS - DAYS.astype("datetime64[Y]")).astype(int) < 200)
     cover[spring, 3] = np.nan
-    assert unchanged_units(means(cover), since=SINCE).all()
+    assert fit_units(cover).all()
 
 
-def test_each_ring_is_the_plain_mean_of_its_fit_units():
+def test_each_ring_is_the_plain_mean_of_its_units_that_count():
     cover = ground()
     cover[YEAR >= 2019, 5] -= 0.2
     chosen, last = rings(second=11), YEAR == 2021
-    near = [k for k in range(13) if k != 5]
+    there = counting(cover, ring=np.where(np.arange(UNITS) >= 13, 2, 1))[last][0]
+    assert not there[5]
+    near, far = np.flatnonzero(there[:13]), 13 + np.flatnonzero(there[13:])
+    assert (near.size, far.size) == (10, 10)
     np.testing.assert_allclose(cover_of(cover, chosen)[last], cover[last][:, near].mean(axis=1), rtol=1e-6)
-    np.testing.assert_allclose(cover_of(cover, chosen, 2)[last], cover[last][:, 13:].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(cover_of(cover, chosen, 2)[last], cover[last][:, far].mean(axis=1), rtol=1e-6)
 
 
 def test_with_one_ring_the_second_says_nothing():
@@ -137,12 +156,25 @@ def test_units_that_are_not_fit_are_shown_to_nobody():
     cover = ground()
     cover[YEAR >= 2019, 5] -= 0.2
     found = compare(means(cover), rings(), since=SINCE).units[:, :, NAMES.index("cover")]
-    fit = unchanged_units(means(cover), since=SINCE).values
+    fit = fit_units(cover)
     np.testing.assert_array_equal(np.isnan(found), ~fit)
     np.testing.assert_array_equal(found[fit], cover.astype(np.float32)[fit])
 
 
 COVER = NAMES.index("cover")
+
+
+def mean_of_ring(cover: np.ndarray, present: np.ndarray, ring: np.ndarray) -> np.ndarray:
+    """(time,) mean of the units of ring 1 that are present, fit and have not risen, written out."""
+    fit, risen = choice(cover, ring=ring, present=present).at(DAYS)
+    means = []
+    for scene in range(DAYS.size):
+        there = [k for k in range(UNITS) if ring[k] == 1 and present[scene, k] and fit[scene, k]]
+        best = [k for k in there if not risen[scene, k]]
+        means.append(cover[scene, best if len(best) >= 10 else there].mean())
+    return np.array(means)
+
+
 BEGUN = date(2019, 7, 1)
 LATER = np.datetime64(BEGUN) <= DAYS
 
@@ -154,8 +186,9 @@ def test_a_unit_that_is_left_out_counts_until_that_day_and_not_from_it_on():
     found = compare(means(cover), rings(second=11), since=SINCE, left_out={"u2": BEGUN, "u3": BEGUN})
     for ours, theirs in ((found.rings[:, ~LATER], whole.rings[:, ~LATER]), (found.rings[1], whole.rings[1])):
         np.testing.assert_array_equal(ours, theirs)
-    near = [k for k in range(13) if k not in (2, 3)]
-    np.testing.assert_allclose(found.rings[0, LATER, COVER], cover[LATER][:, near].mean(axis=1), rtol=1e-6)
+    gone = LATER[:, None] & np.isin(np.arange(UNITS), [2, 3])
+    expected = mean_of_ring(cover, ~gone, np.where(np.arange(UNITS) >= 13, 2, 1))
+    np.testing.assert_allclose(found.rings[0, LATER, COVER], expected[LATER], rtol=1e-6)
     assert np.isnan(found.units[LATER][:, [2, 3]]).all()
     assert not found.few.any()
 
@@ -167,7 +200,8 @@ def test_ground_that_greens_because_sites_were_begun_there_puts_no_other_ground_
     np.testing.assert_array_equal(
         np.isfinite(found.units[..., 0]), np.array([[k > 12 or not late for k in range(UNITS)] for late in LATER])
     )
-    np.testing.assert_allclose(found.rings[0, LATER, COVER], cover[LATER, 13:].mean(axis=1), rtol=1e-6)
+    expected = mean_of_ring(cover, np.isfinite(found.units[..., 0]), np.ones(UNITS, dtype=int))
+    np.testing.assert_allclose(found.rings[0, LATER, COVER], expected[LATER], rtol=1e-6)
 
 
 @pytest.mark.parametrize(("left", "few"), [(9, True), (10, False), (18, False)])
@@ -179,5 +213,74 @@ def test_with_fewer_than_ten_units_left_nothing_is_compared_and_two_thin_rings_s
     np.testing.assert_array_equal(found.few, LATER & few)
     assert np.isfinite(found.rings[:, ~LATER, COVER]).all()
     assert np.isnan(found.rings[1, LATER, COVER]).all()
-    expected = np.full(LATER.sum(), np.nan) if few else cover[LATER][:, staying].mean(axis=1)
-    np.testing.assert_allclose(found.rings[0, LATER, COVER], expected, rtol=1e-6)
+    assert np.isnan(found.rings[0, LATER & few, COVER]).all()
+    if not few:
+        here = ~(LATER[:, None] & ~np.isin(np.arange(UNITS), staying))
+        fit, risen = choice(cover, ring=np.where(np.arange(UNITS) >= 12, 2, 1), present=here).at(DAYS)
+        expected = mean_of_units(cover, fit & here, risen)
+        np.testing.assert_allclose(found.rings[0, LATER, COVER], expected[LATER], rtol=1e-6)
+
+
+def test_the_third_of_a_ring_that_rose_most_does_not_count_in_the_next_year_and_may_come_back():
+    cover = ground()
+    planted = [1, 4, 7, 10, 13, 16, 19, 22]
+    cover[np.ix_(YEAR >= 2019, planted)] += 0.05  # too little to be noticed one by one
+    cover[np.ix_(YEAR >= 2020, planted)] -= 0.15  # and gone again
+    fit, risen = choice(cover).at(DAYS)
+    assert fit[YEAR <= 2020].all()
+    assert not risen[YEAR <= 2018].any(), "no year since the start is over"
+    np.testing.assert_array_equal(np.flatnonzero(risen[YEAR == 2020][0]), planted)
+    assert not risen[YEAR == 2021][:, planted].any()
+    counted = np.delete(cover, planted, axis=1)
+    np.testing.assert_allclose(control_mean(cover, DAYS, SINCE)[YEAR == 2020], counted[YEAR == 2020].mean(axis=1))
+
+
+def test_the_rise_is_the_weighted_mean_of_the_years_since_the_start_less_the_years_before():
+    cover = ground(3)
+    difference = cover - np.median(cover, axis=1)[:, None]
+    yearly = {year: difference[year == YEAR].mean(axis=0) for year in range(2015, 2022)}
+    usual = difference[YEAR < 2018].mean(axis=0)
+    rise = (1 * yearly[2018] + 2 * yearly[2019] + 3 * yearly[2020]) / 6 - usual
+    expected = np.sort(np.argsort(rise)[-8:])
+    np.testing.assert_array_equal(np.flatnonzero(choice(cover).at(DAYS)[1][YEAR == 2021][0]), expected)
+
+
+def test_each_ring_loses_its_own_third_and_never_more_than_leaves_ten():
+    cover = ground()
+    cover[np.ix_(YEAR >= 2018, range(13))] += 0.04  # the nearer ring greens as a whole
+    ring = np.where(np.arange(UNITS) >= 13, 2, 1)
+    risen = choice(cover, ring=ring).at(DAYS)[1][YEAR == 2021][0]
+    assert (risen[:13].sum(), risen[13:].sum()) == (3, 1)
+
+
+def test_of_ground_that_never_changes_nothing_rises():
+    cover = np.tile(np.linspace(0.1, 0.3, UNITS), (DAYS.size, 1))
+    fit, risen = choice(cover).at(DAYS)
+    assert fit.all()
+    assert not risen.any()
+
+
+def test_a_scene_that_shows_ten_units_only_with_those_that_rose_is_not_lost():
+    cover = ground()
+    cover[np.ix_(YEAR >= 2019, range(8))] += 0.06
+    scene = np.flatnonzero(YEAR == 2021)[4]
+    cover[scene, 12:] = np.nan
+    control = control_mean(cover, DAYS, SINCE)
+    np.testing.assert_allclose(control[scene], cover[scene, :12].mean())
+    np.testing.assert_allclose(control[scene + 1], cover[scene + 1, 8:].mean())
+    assert np.isfinite(control).all()
+
+
+def test_a_unit_that_was_seen_too_seldom_to_be_ranked_counts():
+    cover = ground()
+    cover[np.ix_((YEAR >= 2018) & (YEAR < 2021), [5])] = np.nan
+    cover[YEAR == 2021, 5] += 0.2
+    assert not choice(cover).at(DAYS)[1][:, 5].any()
+
+
+def test_units_that_rise_are_left_out_where_the_site_itself_began_before_all_imagery():
+    cover = ground()
+    cover[np.ix_(YEAR >= 2016, range(8))] += 0.05
+    risen = choose_units(cover, DAYS, date(2012, 4, 1)).at(DAYS)[1]
+    np.testing.assert_array_equal(np.flatnonzero(risen[YEAR == 2018][0]), np.arange(8))
+    assert not risen[YEAR <= 2016].any()

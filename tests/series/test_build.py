@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from statistics import fmean, median
 
 import numpy as np
@@ -155,11 +156,12 @@ def test_a_step_between_the_orbits_of_a_slope_does_not_change_the_verdict(tmp_pa
     assert wrong.status is not Status.FAILING
 
 
-def test_the_site_is_kept_as_measured_and_only_its_control_is_brought_to_its_orbit(tmp_path):
+def test_the_site_is_kept_as_measured_and_only_its_control_is_brought_to_its_orbit(tmp_path, monkeypatch):
     entries = scenes(0.10)
     found = from_scratch(tmp_path / "a", entries)
     assert found["cover"].tolist() == [entry.record.measures["cover"] for entry in entries]
-    unknown = from_scratch(tmp_path / "b", scenes(0.10, orbits=("", "")))
+    monkeypatch.setattr(build, "orbit_steps", lambda *_: {})
+    unknown = from_scratch(tmp_path / "b", entries)
     second = np.array([entry.record.orbit == "061" for entry in entries])
     for column in ("control_cover", "control_cover_2", "control_nbr"):
         moved = found[column] - unknown[column]
@@ -224,30 +226,43 @@ def plainly(stored, controls, *, left_out=None):
     over = [place for place in range(len(records)) if year[place] < year[-1]]
     cover = SERIES_MEASURES.index("cover")
 
+    orbits = [f"{r.sensor.split('-')[0]} {r.orbit}" if r.accepted and r.orbit else "" for r in records]
+    years = sorted(set(year))
+    early = [y for y in years if y < SITE.start.year] or years[:1]
+
+    def changes(gone, group):
+        """By year since the start, the change of each unit that is known."""
+        place = {unit.id: k for k, unit in enumerate(controls.units)}
+        difference = {}
+        for at, one in enumerate(records):
+            here = [u.id for u in group if one.time[:10] < gone.get(u.id, date.max).isoformat()]
+            seen = {u: means[at, place[u], cover] for u in here if not math.isnan(means[at, place[u], cover])}
+            if seen and len(seen) >= max(len(here) / 2, 1):
+                middle = median(seen.values())
+                difference |= {(at, u): value - middle for u, value in seen.items()}
+        found = {}
+        for unit in (u.id for u in group):
+            mine = [(at, value) for (at, u), value in difference.items() if u == unit]
+            usual = [value for at, value in mine if year[at] in early]
+
+            def of_orbit(orbit, mine=mine, usual=usual):
+                same = [value for at, value in mine if year[at] in early and orbits[at] == orbit]
+                return fmean(same if len(same) >= 3 else usual)
+
+            for one in [y for y in years if y > early[-1]]:
+                now = [(at, value) for at, value in mine if year[at] == one]
+                if len(now) >= 3 and len(usual) >= 3:
+                    found.setdefault(one, {})[unit] = fmean(value - of_orbit(orbits[at]) for at, value in now)
+        return found
+
     def last_fit(gone):
         """By unit the last year in which it is fit."""
         last = {}
         for group in (
             [u for u in controls.units if u.ring == REFERENCE_RING],
-            [u for u in controls.units if u.ring < 3],
+            [u for u in controls.units if u.ring in (1, 2)],
         ):
-            place = {unit.id: k for k, unit in enumerate(controls.units)}
-            difference = {}
-            for at, one in enumerate(records):
-                here = [u.id for u in group if one.time[:10] < gone.get(u.id, date.max).isoformat()]
-                seen = {u: means[at, place[u], cover] for u in here if not math.isnan(means[at, place[u], cover])}
-                if seen and len(seen) >= max(len(here) / 2, 1):
-                    middle = median(seen.values())
-                    difference |= {(at, u): value - middle for u, value in seen.items()}
-            early = [y for y in sorted(set(year)) if y < SITE.start.year] or sorted(set(year))[:1]
-
-            def usual(unit, years, difference=difference):
-                some = [v for (at, u), v in difference.items() if u == unit and year[at] in years]
-                return fmean(some) if len(some) >= 3 else math.nan
-
-            for one in [y for y in sorted(set(year)) if y > early[-1]]:
-                change = {u.id: usual(u.id, [one]) - usual(u.id, early) for u in group}
-                known = {unit: value for unit, value in change.items() if not math.isnan(value)}
+            for one, known in changes(gone, group).items():
                 if len(known) < 10:
                     continue
                 middle = median(known.values())
@@ -257,9 +272,32 @@ def plainly(stored, controls, *, left_out=None):
                         last.setdefault(unit, one)
         return last
 
+    def risen_in(gone, last):
+        """By year the units that do not count in it because they rose most."""
+        compared, found = [u for u in controls.units if u.ring in (1, 2)], {}
+        change = changes(gone, compared)
+        for one, after in pairwise([*years, years[-1] + 1]):
+            past = [y for y in years if early[-1] < y <= one]
+            found[after] = set()
+            for ring in (1, 2):
+                until = max(r.time[:10] for r, y in zip(records, year, strict=True) if y == one)
+                mine = [
+                    u.id for u in compared
+                    if u.ring == ring and last.get(u.id, 9999) > one and until < gone.get(u.id, date.max).isoformat()
+                ]  # fmt: skip
+                rise = {}
+                for unit in mine:
+                    known = [(k, change[y][unit]) for k, y in enumerate(past, start=1) if unit in change.get(y, {})]
+                    rise[unit] = math.fsum(k * v for k, v in known) / sum(k for k, _ in known) if known else -math.inf
+                most = min(len(mine) // 3, len(mine) - 10)
+                highest = sorted(mine, key=lambda unit: -rise[unit])[: max(most, 0)] if past else []
+                found[after] |= {u for u in highest if rise[u] > median(rise.values()) + 1e-6}
+        return found
+
     def shown(gone):
         """Of each scene the values of the control ground, of each unit, and whether there are too few units."""
         last, found = last_fit(gone), []
+        risen = risen_in(gone, last)
         for at, one in enumerate(records):
             fit = [
                 year[at] <= last.get(u.id, 9999) and one.time[:10] < gone.get(u.id, date.max).isoformat()
@@ -271,8 +309,12 @@ def plainly(stored, controls, *, left_out=None):
             }
             enough = {ring: sum(fit[k] for k in rings[ring]) >= 10 for ring in (1, 2)}
 
-            def mean(some, k, values=values):
+            def mean(some, k, values=values, at=at):
                 seen = [values[unit, k] for unit in some if not math.isnan(values[unit, k])]
+                out = risen.get(year[at], set())
+                best = [values[unit, k] for unit in some if controls.units[unit].id not in out]
+                best = [value for value in best if not math.isnan(value)]
+                seen = best if len(best) >= 10 else seen
                 return math.fsum(seen) / len(seen) if len(seen) >= 10 else math.nan
 
             first = rings[1] if enough[1] else rings[2] if enough[2] else rings[1] + rings[2]
@@ -284,7 +326,6 @@ def plainly(stored, controls, *, left_out=None):
             found.append((ground, values[both], sum(fit[k] for k in both) < 10))
         return found
 
-    orbits = [f"{r.sensor.split('-')[0]} {r.orbit}" if r.accepted and r.orbit else "" for r in records]
     whole, steps = shown({}), {}
     for name in CONTROL_COLUMNS:
         measure = "cover" if name.endswith(("cover", "cover_2")) else name.removeprefix("control_")
