@@ -1,17 +1,23 @@
-"""How often the verdict is right, wrong, late, on sites with a known fate; beside it, what others would have said.
+"""How often the verdict is right, wrong, late, on sites with a known truth.
 
-python -m benchmarks.verdict            # 1,000 sites a line, five seeds
-python -m benchmarks.verdict --quick    # a tenth of it, no rivals on real noise; what `make bench` runs
+python -m benchmarks.verdict                    # one page, under a quarter of an hour on two cores
+python -m benchmarks.verdict --quick            # a tenth of it; what `make bench` runs
+python -m benchmarks.verdict --only third       # the lines of one world, on a training seed; nothing is written
 """
 
 import argparse
 
-from benchmarks.verdict import proof, trials
+from benchmarks.verdict import proof
+from benchmarks.verdict.conditions import CONDITIONS, TRAINING
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="Few sites, two seeds: a smoke test with figures.")
-    parser.add_argument("--sites", type=int, default=1000, help="Simulated sites a line and seed.")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(trials.SEEDS), help="Seeds that are scored.")
+    parser.add_argument("--only", choices=list(CONDITIONS), help="Print the lines of one world.")
+    parser.add_argument("--sites", type=int, default=100, help="With --only: sites a line and seed.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(TRAINING[:1]), help="With --only: seeds.")
     options = parser.parse_args()
-    proof.main(quick=options.quick, sites=options.sites, seeds=tuple(options.seeds))
+    if options.only:
+        proof.only(options.only, sites=options.sites, seeds=tuple(options.seeds))
+    else:
+        proof.main(quick=options.quick)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.signal import lfilter
 from shapely.geometry import Polygon
 
-from benchmarks.verdict.simulate import FIRST_YEAR, PLAN, Case, World, start_of
+from benchmarks.verdict.simulate import FATES, FIRST_YEAR, PLAN, Case, World, start_of, sudden_losses
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import Series
@@ -37,9 +37,9 @@ class Otherworld:
 
 
 def simulate(
-    world: Otherworld, fates: dict[str, int], rng: np.random.Generator, *, theta: float | None = None
+    world: Otherworld, fates: dict[str, int], rng: np.random.Generator, *, theta: float | np.ndarray | None = None
 ) -> Iterator[Case]:
-    """So many sites of each fate (``success``, ``slow``, ``failed``); `theta` overrides the fates' own share."""
+    """So many sites of each fate (any but ``lost``); `theta` overrides the fates' own share."""
     fate = np.repeat(list(fates), list(fates.values()))
     n, years = fate.size, world.pre + world.post
     begun = start_of(World(pre=world.pre))
@@ -50,13 +50,13 @@ def simulate(
     tau = (days - start).astype(int) / 365.25
     shape = (n, days.size)
 
-    mean = {"success": 1.0, "slow": 0.4, "failed": 0.0}
-    spread = {"success": 0.2, "slow": 0.07, "failed": 0.08}
-    achieved = rng.normal([mean[f] for f in fate], [spread[f] for f in fate])
+    achieved = rng.normal([FATES[f][0] for f in fate], [FATES[f][1] for f in fate])
     if theta is not None:
-        achieved = np.full(n, theta)
+        achieved = np.broadcast_to(np.asarray(theta, float), (n,))
     grown = world.truth or world.plan
     uplift = achieved[:, None] * np.array([grown.uplift(float(t)) for t in tau])
+    drop, moment = sudden_losses(n, world.post, tau, rng)
+    uplift = np.where((fate == "disturbed")[:, None], uplift - drop, uplift)
 
     # Seasons: green-up and senescence as logistic curves, each year's own, and not quite the same on either side.
     spring = rng.normal(152, 6, (n, 1)) + rng.normal(0, 6, (n, years))[:, year]
@@ -106,6 +106,8 @@ def simulate(
         return np.clip((ndvi - ends.soil) / (ends.vegetation - ends.soil), 0, 1)
 
     cover, ground = linear(seen_site), linear(seen_control)
+    event = start + (moment * 365.25).astype("timedelta64[D]")
+    event[fate != "disturbed"] = np.datetime64("NaT", "D")
     for i in range(n):
         yield Case(
             site=Site(
@@ -115,5 +117,5 @@ def simulate(
             series=Series(dates=days[clear[i]], cover=cover[i, clear[i]], control=ground[i, clear[i]]),
             fate=str(fate[i]),
             theta=float(achieved[i]),
-            event=np.datetime64("NaT", "D"),
+            event=event[i],
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """Failing area against known truth: is it right on average, and does its interval hold the truth?
 
-    python -m benchmarks.verdict.area
+    python -m benchmarks.area
 
 Sites of 60 x 60 pixels of 10 m. Failing patches are cut from a Gaussian field of range 50 to 300 m at a share of 0 to
 100 %; inside theta is about 0, outside about 1. Scenes of 5 years before and some years after carry noise of the pixel

@@ -1,0 +1,246 @@
+"""The lines of the page, from what was measured."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import numpy as np
+
+from benchmarks.verdict import real
+from benchmarks.verdict.conditions import BASE, CONDITIONS, HALF
+from benchmarks.verdict.rivals import Standing
+from benchmarks.verdict.scores import Judged, judged, run
+from benchmarks.verdict.table import Figure, Row, several, shown
+from monitor.verdict.assessment import Status
+
+type Key = tuple[str, str, bool]
+"""World, stress, and whether the constants were set on placebos of it."""
+type Scores = Mapping[Key, Mapping[str, Judged]]
+"""What was said, by condition and truth."""
+
+RESTORED_10, RESTORED_30 = "10 % of controls restored", "30 % of controls restored"
+TRENDS, NOISY, TWICE = "trends sd .006", "noisy control, dry year 4", "twice the clear scenes"
+REQUIRED = (("present", BASE), ("present", TWICE), *(("third", s) for s in (BASE, RESTORED_10, RESTORED_30, TRENDS)))
+"""Conditions whose every figure stands in the first table."""
+HEADLINE = (*REQUIRED, ("third", NOISY), ("other", BASE))
+"""Conditions that are scored on more sites."""
+CALIBRATED = (("third", BASE), ("third", TRENDS), ("other", BASE))
+TRIPLE = ("failed", "half", "full")
+YEARS = (4, 5, 6)
+
+
+def name_of(key: Key) -> str:
+    """A condition as it is printed."""
+    world, stress, calibrated = key
+    return f"{world}: {stress}{', calibrated' if calibrated else ''}"
+
+
+def _by(of: Judged, event: str, *years: float) -> list[Figure]:
+    when = getattr(of, event)
+    return [Figure.share(when <= year) for year in years]
+
+
+def _half(found: Mapping[str, Judged]) -> list[Figure]:
+    return [_by(found[truth], "failure", 6)[0] for truth in HALF]
+
+
+def _coverage(found: Mapping[str, Judged]) -> list[Figure]:
+    return [Figure.share((found[t].low <= found[t].theta) & (found[t].theta <= found[t].high)) for t in TRIPLE]
+
+
+def _error(found: Mapping[str, Judged]) -> list[Figure]:
+    return [Figure.mean(found[t].estimate - found[t].theta) for t in TRIPLE]
+
+
+def _losses(found: Mapping[str, Judged]) -> str:
+    named, false = Figure.share(found["disturbed"].named_after <= 1), Figure.mean(found["full"].losses)
+    return f"{several([named], 2)}, false {several([false])}"
+
+
+def _detection(found: Mapping[str, Judged]) -> str:
+    return f"failed red by year 4/5/6 {several(_by(found['failed'], 'failure', *YEARS), 2)}"
+
+
+def required(scores: Scores, lots: Mapping[str, object]) -> list[Row]:
+    """The rows that have a figure to reach, and a few beside them."""
+    present, twice = scores["present", BASE, False], scores["present", TWICE, False]
+    third, trends = scores["third", BASE, False], scores["third", TRENDS, False]
+    noisy, full = scores["third", NOISY, False], present["full"]
+    half_rows = [
+        Row(
+            name=f"red by failure at half, third world{where}", figures=_half(scores["third", stress, False]),
+            required=bounds, beside=f"{_detection(scores['third', stress, False])}; theta 1 ever red by any rule "
+            f"{several(_by(scores['third', stress, False]['full'], 'red', 6))}",
+        )
+        for stress, where, bounds in (
+            (BASE, "", (0.06, 0.08, 0.10)),
+            (RESTORED_10, f", {RESTORED_10}", (0.08, 0.10, 0.12)),
+            (RESTORED_30, f", {RESTORED_30}", (0.10, 0.15, 0.27)),
+            (TRENDS, f", {TRENDS}", (0.08, 0.14, 0.15)),
+        )
+    ]  # fmt: skip
+    covered = {BASE: third, "noisy control, dry year": noisy, "trends": trends}
+    first_year = present["failed"].first_judged_year
+    return [
+        Row(
+            name="sites on plan ever red, all rules, six years", figures=_by(full, "red", 6), required=(0.04,),
+            beside=f"by losses {several(_by(full, 'red_by_loss', 6))}; {_detection(present)}",
+        ),
+        Row(
+            name="sudden losses within a year: named / red",
+            figures=[Figure.share(present["disturbed"].named_after <= 1),
+                     Figure.share(present["disturbed"].red_after <= 1)],
+            required=(0.65, 0.43), sense="≥",
+            beside=f"falsely named a site and year {several([Figure.mean(full.losses)])}, ever red "
+            f"{several(_by(full, 'red_by_loss', 6))}, on plan; at half {several([Figure.mean(present['half'].losses)])}"
+            f", {several(_by(present['half'], 'red_by_loss', 6))}",
+        ),
+        *half_rows,
+        Row(
+            name="failed red by year 6, third world: base / trends",
+            figures=[_by(found["failed"], "failure", 6)[0] for found in (third, trends)], required=(0.78, 0.60),
+            sense="≥", beside=f"red at half: {several(_half(third))}; {several(_half(trends))}",
+        ),
+        Row(
+            name="coverage of the 95 % interval, third world, the worst of theta 0, .5, 1: base / noisy control and "
+            "dry year / trends",
+            figures=[min(_coverage(found), key=lambda figure: figure.value) for found in covered.values()],
+            required=(0.88, 0.88, 0.60), sense="≥",
+            beside="; ".join(f"{name} {several(_coverage(found), 2)}" for name, found in covered.items()),
+        ),
+        Row(
+            name="failed red by year 4 / 5 / 6, present world; with twice the clear scenes",
+            figures=[f for found in (present, twice) for f in _by(found["failed"], "failure", *YEARS)],
+            required=(0.43, 0.69, 0.83, 0.55, 0.80, 0.92), sense="≥",
+            beside=f"red at half: {several(_half(present))}; {several(_half(twice))}; watched by year 2/3 "
+            f"{several(_by(present['failed'], 'watch', 2, 3), 2)}, on plan ever {several(_by(full, 'watch', 6))}",
+        ),
+        Row(
+            name=f"failed called on_track in the first judged year, {first_year}; sites on plan called so in year 6",
+            figures=[Figure.share(present["failed"].status[:, first_year - 1] == rank(Status.ON_TRACK)),
+                     Figure.share(full.status[:, 5] == rank(Status.ON_TRACK))],
+            beside="theta about 1 (sd .2) in year 6 "
+            f"{several([Figure.share(present['success'].status[:, 5] == rank(Status.ON_TRACK))])}",
+        ),
+    ]  # fmt: skip
+
+
+def rank(status: Status) -> int:
+    """Its number in tables of verdicts."""
+    return list(Status).index(status)
+
+
+UNDER_STRESS = (
+    "world: stress", "ever red at half", "failed red by year 4 / 5 / 6", "on plan ever red, all rules",
+    "loss named within a year, and falsely", "coverage at theta 0 / .5 / 1", "error of theta at 0 / .5 / 1",
+)  # fmt: skip
+
+
+def under_stress(key: Key, found: Mapping[str, Judged]) -> tuple[str, ...]:
+    """One line of the second table."""
+    return (
+        name_of(key), several(_half(found)), several(_by(found["failed"], "failure", *YEARS), 2),
+        several(_by(found["full"], "red", 6)), _losses(found), several(_coverage(found), 2), several(_error(found), 2),
+    )  # fmt: skip
+
+
+def stresses(scores: Scores) -> list[tuple[str, ...]]:
+    """Every condition that does not stand in the first table."""
+    order = [(world, stress, False) for world in CONDITIONS for stress in CONDITIONS[world]]
+    order += [(world, stress, True) for world, stress in CALIBRATED]
+    return [under_stress(k, scores[k]) for k in order if k in scores and (k[2] or k[:2] not in REQUIRED)]
+
+
+OTHERS = (
+    "tool", "failed accused by year 3 / 4 / 5 / 6", "at half ever accused, worst of three",
+    "by default, year 4: failed / half / on plan accused", "",
+)  # fmt: skip
+
+
+def others(scores: Scores, standings: Sequence[Standing]) -> list[tuple[str, ...]]:
+    """Lines of this project, then of the others."""
+    present = scores["present", BASE, False]
+    found = _by(present["failed"], "failure", 3, 4, 5, 6)
+    worst = max(_half(present), key=lambda figure: figure.value)
+    default = [_by(present[truth], "failure", 4)[0] for truth in TRIPLE]
+    ours = ("this project, red by failure", several(found, 2), several([worst]), several(default, 2),
+            "looks at every scene; not tuned here")  # fmt: skip
+    return [ours, *(
+        (s.tool, several([Figure(v) for v in s.found[2:6]], 2), shown(s.false),
+         several([Figure(v) for v in s.default], 2), "looks at season ends")
+        for s in standings
+    )]  # fmt: skip
+
+
+REAL = ("ground", "at theta 0 / .5 / 1", "sudden losses", "coverage at theta 0 / .5 / 1", "")
+THETAS = (0.0, 0.5, 1.0)
+ABSENT = ("not run: the series are not here", "", "", "")
+NOT_LOGGED_AT_START = date(2018, 1, 1)
+
+
+def real_ground() -> list[tuple[str, ...]]:
+    """Real series, with an uplift added."""
+    return [_stable_forest(), _logged_forest(), _lost_pixels(), _desert()]
+
+
+def _stable_forest() -> tuple[str, ...]:
+    stable = [judged(run([case for case, year in real.cases(theta) if not year])) for theta in THETAS]
+    return (
+        f"{stable[0].sites} stable hectares of forest, Sentinel-2, four years of looks",
+        f"red by failure {several([Figure.share(s.failure <= 4) for s in stable])}",
+        f"falsely named a site and year {several([Figure.mean(s.losses) for s in stable])}",
+        several([Figure.share((s.low <= s.theta) & (s.theta <= s.high)) for s in stable], 2),
+        "one landscape: its hectares share weather and sensors",
+    )
+
+
+def _logged_forest() -> tuple[str, ...]:
+    every = [list(real.cases(theta, NOT_LOGGED_AT_START)) for theta in THETAS]
+    logged = [judged(run([case for case, year in some if year > NOT_LOGGED_AT_START.year])) for some in every]
+    return (
+        f"{logged[0].sites} hectares beside them, logged in 2019 or 2020, start {NOT_LOGGED_AT_START.year}",
+        f"red by failure {several([Figure.share(s.failure <= 3) for s in logged], 2)}",
+        f"named in the year of logging {several([Figure.share(s.named_after <= 1) for s in logged], 2)}, "
+        f"red {several([Figure.share(s.red_after <= 1) for s in logged], 2)}",
+        "",
+        "the day is not known: the year is that of the first summer without",
+    )
+
+
+def _lost_pixels() -> tuple[str, ...]:
+    name = "a burnt and a logged pixel, Landsat and Sentinel-2, no control beside them"
+    every = [{pixel: judged(run([case])) for pixel, case in real.pixels(theta).items()} for theta in THETAS]
+    if not every[0]:
+        return (name, *ABSENT)
+    before = [sum(bool(j.failure[0] < LOST_PIXELS_YEARS) for j in some.values()) for some in every]
+    named = [f"{pixel} {_days(j.named_after)}, red {_days(j.red_after)}" for pixel, j in every[2].items()]
+    return (
+        name, f"red by failure before the loss {_counts(before)} of {len(every[0])}",
+        f"named after, at theta 1: {'; '.join(named)}", "", "the logged pixel's series ends 100 days after the loss",
+    )  # fmt: skip
+
+
+def _desert() -> tuple[str, ...]:
+    name = "a desert plot by five sensors, nothing done, no control beside it"
+    every = [[judged(run([case])) for case in real.desert(theta).values()] for theta in THETAS]
+    if not every[0]:
+        return (name, *ABSENT)
+    red = [sum(bool(j.failure[0] <= 6) for j in some) for some in every]
+    false = [Figure.mean(np.array([j.losses[0] for j in some])) for some in every]
+    held = [Figure.share(np.array([j.coverage for j in some])) for some in every]
+    return (
+        name, f"red by failure in six years {_counts(red)} of {len(every[0])}",
+        f"falsely named a site and year {several(false)}", several(held, 2),
+        "theta 0 is the truth; the monitor itself refuses a site without a control",
+    )  # fmt: skip
+
+
+LOST_PIXELS_YEARS = 6.0
+"""Years from the start of the two pixels, 2018, to their losses, at least. [year]"""
+
+
+def _counts(numbers: Sequence[int]) -> str:
+    return " / ".join(map(str, numbers))
+
+
+def _days(years: np.ndarray) -> str:
+    return f"{years[0] * 365.25:.0f} days" if np.isfinite(years[0]) else "never"
