@@ -1,0 +1,435 @@
+"""The verdict on a lot: the sites of one partner, programme year and intervention, judged together.
+
+Twenty sites show two years earlier than one whether work took hold, since what is peculiar to a site averages out. What
+the sites share does not: the model (:mod:`monitor.verdict.kernels.lot_model`) allows for a shock that all of them had
+in a season, estimated from the seasons before the start, for a shared drift, and for a shared response to rain.
+
+Policies, in the order in which they apply:
+
+- Every member counts once, whatever its area: a site is one trial of the work, its noise hardly depends on its area,
+  and a single large one would otherwise decide alone. Hectares are reported, not weighed.
+- Each member has its own plan and start. A lot is not split by biome: it is the unit of the contract.
+- A member without a promised uplift, without a season before its start, or replanted since, is left out, and counted.
+- Seasons of a member from a confirmed sudden loss on are left out: the loss has its own alert, and does not say whether
+  the work took hold.
+- A season in which a member has fewer than three scenes is missing, which is neither failure nor success.
+- The lot is judged at the end of each season in which enough members were observed, and at no other time. What a season
+  showed never changes later, so that the verdict of an earlier date is that date's.
+
+Members keep their own verdicts.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+from scipy.special import expit, logit
+
+from monitor.sites.growing_season import GrowingSeason
+from monitor.sites.site import Site
+from monitor.verdict.assess import DEFAULT, CohortShares, cohorts_of, prior_of, site_history
+from monitor.verdict.assessment import AlertLevel, Series
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.kernels.constants import LAGS, SEASON_SCENES
+from monitor.verdict.kernels.lot_model import (
+    LotNoise,
+    LotSeasons,
+    below,
+    lot_evidence,
+    lot_likelihood,
+    lot_posterior,
+    mean_shock,
+    quantile,
+)
+from monitor.verdict.kernels.season import reference_fits, season_state
+from monitor.verdict.kernels.theta import gain_variance
+from monitor.verdict.kernels.types import Times, UsualSeason
+from monitor.verdict.status import CAP, FAILING_BELOW, Cohorts
+from monitor.verdict.usable_scenes import UsableScenes, usable_scenes
+
+MIN_MEMBERS: Final = 5
+"""Fewest members with which a lot is judged."""
+BAR: Final = 20.0
+"""Evidence at which a lot is red: one in twenty by Ville's inequality if the model holds. Of simulated lots with half
+their plan fewer than .05 were ever red, whatever the shared shock up to .03 (2026-11). [1]"""
+HALF: Final = 0.5
+"""Theta of a lot beyond which it is not failing: once shown to be above, earlier evidence of failure is dropped. [1]"""
+NOISE: Final = LotNoise()
+
+
+class LotReason(StrEnum):
+    """Why nothing can be said of a lot."""
+
+    NO_LOT = "NO_LOT"
+    """No partner or no programme year is registered."""
+    FEW_SITES = "FEW_SITES"
+    """Fewer than :data:`MIN_MEMBERS` usable members."""
+    NO_PLAN = "NO_PLAN"
+    """No member's plan promises an uplift."""
+    NO_COMMON_SEASON = "NO_COMMON_SEASON"
+    """No season before the start in which enough members were observed: what they share is unknown."""
+    TOO_EARLY = "TOO_EARLY"
+    """No season has ended yet in which the plan promised an uplift."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Lot:
+    """The unit in which work is contracted and inspected."""
+
+    partner: str
+    programme_year: int
+    intervention: str
+
+    @property
+    def id(self) -> str:
+        """Stable id of ASCII letters, digits and hyphens, for paths, addresses and alerts.
+
+        Year, intervention, what is ASCII of the partner's name, and a hash of all three, which makes it unique.
+        """
+        ascii_name = unicodedata.normalize("NFKD", self.partner).encode("ascii", "ignore").decode().lower()
+        words = re.sub("[^a-z0-9]+", "-", ascii_name).strip("-")[:24].strip("-")
+        content = f"{self.partner}\n{self.programme_year}\n{self.intervention}"
+        parts = ("lot", str(self.programme_year), self.intervention.replace("_", "-"), words)
+        return "-".join((*filter(None, parts), hashlib.sha256(content.encode()).hexdigest()[:8]))
+
+
+def lot_of(site: Site) -> Lot | None:
+    """Lot of a site; None without a partner or programme year."""
+    partner = " ".join(unicodedata.normalize("NFC", site.partner or "").split())
+    if not partner or site.programme_year is None:
+        return None
+    return Lot(partner=partner, programme_year=site.programme_year, intervention=site.intervention)
+
+
+def lots_of(sites: Iterable[Site]) -> dict[Lot, list[Site]]:
+    """Lots of a programme with their sites, of any number; sites without a lot are left out."""
+    lots: dict[Lot, list[Site]] = {}
+    for site in sites:
+        lot = lot_of(site)
+        if lot is not None:
+            lots.setdefault(lot, []).append(site)
+    return {lot: lots[lot] for lot in sorted(lots)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberSeason:
+    """One ended growing season of a member. It never changes later, except where scenes arrive late."""
+
+    season: int
+    """Year in which the season opened."""
+    ended: date
+    """Last day of the season."""
+    before: bool
+    """Whether the season had ended before the start."""
+    amplitude: float
+    """Mean difference between site and control in units of the seasonal curve. [cover fraction]"""
+    expected: tuple[float, float, float]
+    """Amplitude that the plan promised: as written, half a year late, a year late. [cover fraction]"""
+    rain: float
+    """Growth of the control beyond normal. [cover fraction]"""
+    constant: float
+    """Amplitude that a difference of 1 without a season leaves. [1]"""
+    scene_variance: float
+    """Variance of the amplitude by the noise of scenes. [cover fraction squared]"""
+    gain_variance: float
+    """Relative variance of the gain, as the normal season is uncertain. [1]"""
+    scenes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """What the verdict on a lot knows of one of its sites."""
+
+    site: str
+    hectares: float | None
+    start: date
+    judged_from: date
+    """Day before which it is too early to report a failure."""
+    promised: bool
+    """Whether its plan promises an uplift."""
+    seasons: tuple[MemberSeason, ...]
+    """Ended seasons with enough scenes, ascending."""
+    losses: tuple[tuple[date, date], ...] = ()
+    """Confirmed sudden losses since the start: day of confirmation, and day from which it shows."""
+
+    def usable(self, until: date) -> list[MemberSeason]:
+        """Seasons that had ended by a day, without those since a loss that was known by then."""
+        onset = min((shows for known, shows in self.losses if known <= until), default=date.max)
+        return [season for season in self.seasons if season.ended <= until and season.ended < onset]
+
+
+def member_of(
+    series: Series,
+    site: Site,
+    *,
+    calibration: Calibration = DEFAULT,
+    cohorts: CohortShares = (),
+    as_of: date,
+) -> Member:
+    """Yearly amplitudes of a site, for the verdict on its lot.
+
+    Parameters
+    ----------
+    series : Series, acquisitions after `as_of` are not read
+    site : Site
+    calibration : Calibration
+    cohorts : see :func:`monitor.verdict.assess.assess`
+    as_of : date, seasons that had ended by then are returned
+
+    Raises
+    ------
+    BadData
+        See :func:`monitor.verdict.assess.assess`.
+    """
+    parts = cohorts_of(site, cohorts)
+    scenes = usable_scenes(series, site, calibration)
+    until = np.datetime64(as_of, "D").astype(np.int64)
+    return Member(
+        site=site.id,
+        hectares=site.hectares if site.hectares > 0 else None,
+        start=site.start,
+        judged_from=_day(parts.most_begun + int(np.ceil(365.25 * site.plan.too_early_years))),
+        promised=site.plan.A > 0,
+        seasons=tuple(_seasons(scenes, site, parts, calibration, int(until))),
+        losses=_losses(scenes, site, parts, calibration, int(until)),
+    )
+
+
+def _day(day: int) -> date:
+    plain: date = np.datetime64(int(day), "D").item()
+    return plain
+
+
+def _losses(
+    scenes: UsableScenes, site: Site, cohorts: Cohorts, c: Calibration, until: int
+) -> tuple[tuple[date, date], ...]:
+    """Confirmed losses up to a day, without what shows from the first scene since the start on: ground made ready."""
+    day, start = scenes.day[scenes.used], int(cohorts.begun[0])
+    seen = int(np.searchsorted(day, until, side="right"))
+    if not seen or not site.plan.A > 0:
+        return ()
+    history = site_history(scenes, site, cohorts, c)
+    since = day[min(int(np.searchsorted(day, start)), day.size - 1)]
+    likely = expit(history.loss_score + logit(c.disturbance_prior)) >= c.disturbance_red
+    found = (history.loss_onset > since) & likely & (day <= until)
+    onsets, first = np.unique(history.loss_onset[found], return_index=True)
+    return tuple((_day(known), _day(onset)) for known, onset in zip(day[found][first], onsets, strict=True))
+
+
+def _seasons(scenes: UsableScenes, site: Site, cohorts: Cohorts, c: Calibration, until: int) -> Iterable[MemberSeason]:
+    """Amplitudes of the ended seasons: regression of site minus control on the seasonal curve, outliers doubted."""
+    growing, start = GrowingSeason.of(site), int(cohorts.begun[0])
+    day, season = scenes.day[scenes.used], scenes.season.astype(np.int64)
+    if not day.size:
+        return
+    times = Times(day, scenes.position.astype(np.int64), season)
+    usual = UsualSeason(float(growing.length), growing.peak, growing.width, c.rain_sd)
+    state = season_state(times, scenes.control, reference_fits(times, scenes.control, start, usual))
+    rain_only = prior_of(c, promised=True)._replace(gain_sd=0.0)  # the rest of the gain is a member's own
+    gain = gain_variance(state.seasons, state.rain_sd, rain_only)
+    expected = _promised(site, cohorts, day)
+    difference = scenes.cover - scenes.control
+    for year in np.unique(season):
+        at = np.flatnonzero(season == year)
+        ended = int(day[at[-1]] - scenes.position[at[-1]] + growing.length)
+        shape = state.shape[at]
+        if at.size < SEASON_SCENES or ended > until or not shape.any():
+            continue
+        weight = _weights(difference[at], shape, c.scene_sd, c.huber)
+        square = float((weight * shape**2).sum())
+        rain = float(state.season_rain[at[-1]])
+        promised = (weight * shape**2) @ expected[at] / square * (1.0 + rain)
+        yield MemberSeason(
+            season=int(year),
+            ended=_day(ended),
+            before=ended < start,
+            amplitude=float((weight * shape * difference[at]).sum() / square),
+            expected=tuple(promised.tolist()),
+            rain=float(state.amplitude[at[-1]]) * rain,
+            constant=float((weight * shape).sum() / square),
+            scene_variance=_scene_variance(site, scenes.clear[at], c) / square,
+            gain_variance=float(gain[at[-1]]),
+            scenes=int(at.size),
+        )
+
+
+def _weights(difference: np.ndarray, shape: np.ndarray, sd: float, huber: float) -> np.ndarray:
+    """Huber weights of the scenes of a season about the median of their amplitudes."""
+    high = shape >= 0.3 * shape.max()
+    centre = float(np.median(difference[high] / shape[high]))
+    miss = np.abs(difference - centre * shape)
+    weight: np.ndarray = np.minimum(1.0, huber * sd / np.maximum(miss, 1e-12))
+    return weight
+
+
+def _scene_variance(site: Site, clear: np.ndarray, c: Calibration) -> float:
+    if not site.hectares > 0:  # unknown
+        return c.scene_sd**2
+    pixels = np.minimum(c.patch_hectares / (site.hectares * clear), 1.0)
+    return float(c.scene_sd**2 + c.pixel_sd**2 * pixels.mean())
+
+
+def _promised(site: Site, cohorts: Cohorts, day: np.ndarray) -> np.ndarray:
+    """Uplift promised on each day, (n, LAGS): as written, half a year and a year late. [cover fraction]"""
+    late = np.round(365.25 * 0.5 * np.arange(LAGS))
+    return np.stack([cohorts.promised(site, day - days) for days in late], axis=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LotVerdict:
+    """The verdict on a lot at the end of one season; see :func:`lot_verdicts`."""
+
+    as_of: date
+    """Last day of the last season that was looked at; without one, the day asked for."""
+    sites: int
+    """Members used."""
+    hectares: float | None
+    """Area of the members used; None where one of them is unknown. [ha]"""
+    alert: AlertLevel = AlertLevel.NONE
+    alert_since: date | None = None
+    """Day of the look from which the alert has stood at this level or above."""
+    theta: float | None = None
+    """Mean share of the expected uplift that the members achieved, the plan as written. [1]"""
+    theta_low: float | None = None
+    theta_high: float | None = None
+    """Upper limit of its 95 % interval. [1]"""
+    p_failing: float | None = None
+    """P(theta < .25). [1]"""
+    evidence: float | None = None
+    """Highest evidence against "at least half the plan" since the lot was last shown to be above it, capped at 1e12."""
+    shock: float | None = None
+    """Posterior mean of the standard deviation of the shared shock of a season. [cover fraction]"""
+    reasons: tuple[str, ...] = ()
+    """:class:`LotReason` codes; empty where there is a verdict."""
+    members: tuple[str, ...] = ()
+    """Ids of the members used."""
+
+
+def lot_verdict(members: Sequence[Member], *, calibration: Calibration = DEFAULT, as_of: date) -> LotVerdict:
+    """Verdict on a lot as of a day: that of the last season's end.
+
+    Parameters
+    ----------
+    members : sequence of Member, see :func:`member_of`; in any order
+    calibration : Calibration, prior of theta and probability that counts as sure
+    as_of : date, seasons that ended later are not read
+
+    Returns
+    -------
+    LotVerdict
+        Without theta where nothing can be said; `reasons` then says why.
+    """
+    looks = lot_verdicts(members, calibration=calibration, as_of=as_of)
+    return looks[-1] if looks else _nothing(members, as_of)
+
+
+def lot_verdicts(members: Sequence[Member], *, calibration: Calibration = DEFAULT, as_of: date) -> list[LotVerdict]:
+    """Verdicts on a lot at the end of each season since its start, ascending, those that can be given.
+
+    Parameters
+    ----------
+    members, calibration, as_of : see :func:`lot_verdict`
+    """
+    ordered = sorted(members, key=lambda member: member.site)
+    verdicts: list[LotVerdict] = []
+    held, watched_since, red_since = 0.0, None, None
+    for year, look in _looks(ordered, as_of):
+        used = _used(ordered, look)
+        if _missing(used, year):
+            continue
+        gain = float(np.mean([seasons[-1].gain_variance for _, seasons in used]))
+        likelihood = lot_likelihood(_grid([seasons for _, seasons in used]), NOISE)
+        posterior = lot_posterior(likelihood, (calibration.theta_mean, calibration.theta_sd))
+        held = max(held, lot_evidence(likelihood, gain))
+        if below(HALF, posterior, gain) <= 1.0 - calibration.confident:
+            held = 0.0
+        old_enough = np.median([member.judged_from.toordinal() for member, _ in used]) <= look.toordinal()
+        red = held >= np.log(BAR) and bool(old_enough)
+        watched = red or below(FAILING_BELOW, posterior, gain) >= calibration.confident
+        red_since = (red_since or look) if red else None
+        watched_since = (watched_since or look) if watched else None
+        alert = AlertLevel.RED if red else AlertLevel.WATCH if watched else AlertLevel.NONE
+        low, middle, high = (quantile(level, posterior, gain) for level in (0.025, 0.5, 0.975))
+        verdict = LotVerdict(
+            as_of=look, sites=len(used), hectares=_area([member for member, _ in used]), alert=alert,
+            alert_since=red_since or watched_since, theta=middle, theta_low=low, theta_high=high,
+            p_failing=below(FAILING_BELOW, posterior, gain), evidence=float(np.exp(min(held, np.log(CAP)))),
+            shock=mean_shock(posterior), members=tuple(member.site for member, _ in used),
+        )  # fmt: skip
+        verdicts.append(verdict)
+    return verdicts
+
+
+type _Used = list[tuple[Member, list[MemberSeason]]]
+"""Members that are used at a look, with the seasons that are."""
+
+
+def _looks(members: Sequence[Member], as_of: date) -> list[tuple[int, date]]:
+    """Seasons that ended since the start of the lot, with the day on which the last of its members had ended them."""
+    ends: dict[int, date] = {}
+    for member in members:
+        for season in member.seasons:
+            ends[season.season] = max(ends.get(season.season, season.ended), season.ended)
+    start = min((member.start for member in members), default=as_of)
+    return [(year, end) for year, end in sorted(ends.items()) if start <= end <= as_of]
+
+
+def _used(members: Sequence[Member], look: date) -> _Used:
+    """Members that were observed before their start, and in a season of which their plan promised an uplift."""
+    usable = [(member, member.usable(look)) for member in members if member.promised]
+    return [
+        (member, seasons) for member, seasons in usable
+        if any(season.before for season in seasons) and any(season.expected[0] > 0 for season in seasons)
+    ]  # fmt: skip
+
+
+def _missing(used: _Used, year: int) -> LotReason | None:
+    """What is missing for a verdict after a season; None: nothing."""
+    if sum(any(season.season == year for season in seasons) for _, seasons in used) < MIN_MEMBERS:
+        return LotReason.FEW_SITES
+    before = Counter(season.season for _, seasons in used for season in seasons if season.before)
+    return None if max(before.values()) >= MIN_MEMBERS else LotReason.NO_COMMON_SEASON
+
+
+def _nothing(members: Sequence[Member], as_of: date) -> LotVerdict:
+    """A verdict that says why there is none."""
+    looks = _looks(members, as_of)
+    used = _used(members, looks[-1][1]) if looks else []
+    promised = [member for member in members if member.promised]
+    if members and not promised:
+        reason = LotReason.NO_PLAN
+    elif len(promised) < MIN_MEMBERS:
+        reason = LotReason.FEW_SITES
+    elif not looks or not any(season.expected[0] > 0 for member in promised for season in member.usable(as_of)):
+        reason = LotReason.TOO_EARLY
+    elif not any(season.before for member in promised for season in member.seasons):
+        reason = LotReason.NO_COMMON_SEASON
+    else:
+        reason = _missing(used, looks[-1][0]) or LotReason.FEW_SITES
+    return LotVerdict(as_of=as_of, sites=len(used), hectares=_area([member for member, _ in used]), reasons=(reason,))
+
+
+def _area(members: Sequence[Member]) -> float | None:
+    areas = [member.hectares for member in members]
+    return None if None in areas else float(sum(area for area in areas if area is not None))
+
+
+def _grid(members: Sequence[Sequence[MemberSeason]]) -> LotSeasons:
+    """Seasons of the members as arrays, one column a year."""
+    years = [season.season for seasons in members for season in seasons]
+    first, width = min(years), max(years) - min(years) + 1
+    shape = (len(members), width)
+    grid = LotSeasons(*(np.full(shape, np.nan) for _ in range(5)))._replace(expected=np.full((*shape, LAGS), np.nan))
+    for i, seasons in enumerate(members):
+        for season in seasons:
+            at = i, season.season - first
+            grid.amplitude[at], grid.expected[at], grid.rain[at] = season.amplitude, season.expected, season.rain
+            grid.constant[at], grid.scene[at] = season.constant, season.scene_variance
+    return grid
