@@ -23,9 +23,10 @@ from monitor.maps.failing import failing_map
 from monitor.maps.seasons import Season, SiteSeasons, scenes_by_season, sums_by_season
 from monitor.maps.site_maps import MAPS, site_maps
 from monitor.publish.calibrated import calibration_table
+from monitor.publish.control_ground import ControlGround, control_ground
 from monitor.publish.products import outdated_pictures, write_site
 from monitor.publish.view import Chip, DetectionAssumptions, DetectionChance, FieldAnswer, SiteView
-from monitor.series.build import site_series
+from monitor.series.build import series_and_units
 from monitor.series.columns import Columns, decode_texts, no_observations, observed_until
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT, LateSeasonState, assess_with_late_season
@@ -96,7 +97,7 @@ def draft_page(
         The store cannot be read.
     """
     site = inputs.site
-    observed = _observations(landscape, inputs, controls)
+    observed, ground = _observations(landscape, inputs, controls)
     scenes = {} if inputs.snapshot is None else scenes_by_season(site, observed)
     stored = StoredSite(landscape, inputs.ground) if scenes else None
     columns = {name: observed[name] for name in ("date", "cover", "control_cover", "accepted")}
@@ -117,6 +118,7 @@ def draft_page(
         detectability=inputs.detectability,
         detection_assumptions=inputs.detection_assumptions,
         calibration=calibration,
+        controls=ground,
         **_undrawn(stored, inputs, observed),
     )
     outdated, seasons = outdated_pictures(view, outputs), None
@@ -168,15 +170,18 @@ def write_draft(draft: PageDraft, outputs: Path, sums: SumsBySeason | None) -> N
     write_site(view, outputs, draft.inputs.key)
 
 
-def _observations(landscape: LandscapeStore, inputs: PageInputs, controls: dict[str, Any] | None) -> Columns:
-    """Observations of a site up to the day of its assessment."""
+def _observations(
+    landscape: LandscapeStore, inputs: PageInputs, controls: dict[str, Any] | None
+) -> tuple[Columns, ControlGround | None]:
+    """Observations of a site up to the day of its assessment, and its control ground on that day."""
     if inputs.snapshot is None:
-        return no_observations()
+        return no_observations(), None
     units = ControlSet(units=(), balance={}, candidates=0) if controls is None else ControlSet.from_json(controls)
-    left_out = {unit: date.fromisoformat(day) for unit, day in inputs.left_out.items()}
+    left_out, day = {unit: date.fromisoformat(day) for unit, day in inputs.left_out.items()}, inputs.assessment.as_of
     stored = StoredSite(landscape, inputs.ground)
-    series = site_series(stored, units, inputs.site, left_out=left_out, snapshot=inputs.snapshot)
-    return observed_until(series, inputs.assessment.as_of)
+    series, choice = series_and_units(stored, units, inputs.site, left_out=left_out, snapshot=inputs.snapshot)
+    ground = None if choice is None else control_ground(units, stored.units, choice, left_out, day)
+    return observed_until(series, day), ground
 
 
 def _undrawn(stored: StoredSite | None, inputs: PageInputs, observed: Columns) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from monitor.alerts.alert import Alert, AlertState
 from monitor.alerts.messages.places import map_link, position
 from monitor.publish import pictures
 from monitor.publish.chart import WIDTH, season_table, series_chart
+from monitor.publish.control_ground import REASONS
 from monitor.publish.locator import MAP_WIDTH, locator
 from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.view import SiteView
@@ -172,6 +173,7 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
         "position": words.coordinates(site),
         **drawing,
         "drawn": _environment().get_template(NUMBERS_TEMPLATE).make_module(drawing),
+        "control_reasons": REASONS,
         "rejected": sorted(rejected.items(), key=lambda item: (-item[1], item[0])),
         "chips": [(name, chip, pictures.outline_path(chip.outline)) for name, chip in view.chips.items()],
         "outline": pictures.outline_path(view.outline) if view.outline is not None else "",

@@ -132,6 +132,8 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
     wanted = _MadeFrom(inputs=inputs, page=_page_key(view), drawn=_drawn(view))
     draw = _outdated(wanted.drawn, made, here)
     files = {"observations.csv": observations_csv(view.site.id, lines)}
+    if view.controls is not None:
+        files["controls.geojson"] = view.controls.geojson
     for name, chip in view.chips.items():
         if name in draw:
             assert chip.rgb is not None, f"{name} has to be drawn; see outdated_pictures()"
@@ -310,7 +312,16 @@ def _page_key(view: SiteView) -> str:
     seasons = [(s.year, percent(s.cover), percent(s.control), percent(s.expected)) for s in season_table(view)]
     pictures = [(name, chip.date, chip.size) for name, chip in view.chips.items()]
     judged = None if view.judged_hectares is None else hectares(view.judged_hectares)
-    beside = (view.detectability, view.detection_assumptions, view.calibration, view.elevation, view.slope, judged)
+    units = None if view.controls is None else (view.controls.units, view.controls.reasons)
+    beside = (
+        units,
+        view.detectability,
+        view.detection_assumptions,
+        view.calibration,
+        view.elevation,
+        view.slope,
+        judged,
+    )
     outline = b"" if view.outline is None else np.ascontiguousarray(view.outline).tobytes()
     drawing = (seasons, pictures, sorted(view.maps), outline)
     site = (view.site, view.site.geometry.wkb, view.alert, view.notice, view.answers)

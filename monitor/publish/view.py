@@ -10,6 +10,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from monitor.alerts.alert import Alert, FalseAlarmReason, Verdict
+from monitor.publish.control_ground import ControlGround
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 
@@ -135,6 +136,8 @@ class SiteView:
     detection_assumptions: DetectionAssumptions | None = None
     """Assumptions of `detectability`; None: it is based on the scenes of the site."""
     calibration: CalibrationTable | None = None
+    controls: ControlGround | None = None
+    """Control ground of the site; None: it has none yet."""
     elevation: float | None = None
     """Mean elevation of the site above sea level. [m]"""
     slope: float | None = None

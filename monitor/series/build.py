@@ -71,11 +71,26 @@ def site_series(
     StoreBroken
         The store cannot be read, or has no such snapshot.
     """
+    return series_and_units(stored, controls, site, left_out=left_out, snapshot=snapshot)[0]
+
+
+def series_and_units(
+    stored: StoredSite,
+    controls: ControlSet,
+    site: Site,
+    *,
+    left_out: LeftOut | None = None,
+    snapshot: str | None = None,
+) -> tuple[Columns, UnitChoice | None]:
+    """Build the series of a site, and the choice of its units it rests on; None: it has no units.
+
+    Parameters and errors: see :func:`site_series`.
+    """
     seen = stored.columns(snapshot)
     seen["accepted"], seen["reason"] = check_offsets(seen)
     if not controls.units:
         nothing = np.full(seen["row"].size, np.nan)
-        return _judged(seen, {name: seen.get(name, nothing) for name in CONTROL_COLUMNS}, None)
+        return _judged(seen, {name: seen.get(name, nothing) for name in CONTROL_COLUMNS}, None), None
     left_out = left_out or {}
     year = seen["date"].astype("datetime64[Y]")
     over = int(np.searchsorted(year, year[-1])) if year.size else 0
@@ -84,13 +99,15 @@ def site_series(
     inputs = [*(before[name] for name in (*_STORED_COLUMNS, "sensor", "orbit")), stored.units, units, site.start]
     file = stored.derived.with_name(f"{stored.derived.name}.series")
     past = derived.get(file, inputs, partial(_years_over, stored, before, controls, site, left_out), module=__name__)
-    compared = _compared(stored, now, controls, _choice(past), left_out)
+    choice = UnitChoice(*(past[f"units_{name}"] for name in UnitChoice._fields))
+    compared = _compared(stored, now, controls, choice, left_out)
     ground = _corrected(_ground(compared.rings, compared.reference), now, past["steps"])
     this_year = _judged(now, ground, compared.few, past["chain"][-1:].tobytes())
-    return {
+    columns = {
         name: np.concatenate([past[name] if name in past else before[name], values])
         for name, values in this_year.items()
     }
+    return columns, choice
 
 
 def _years_over(
@@ -112,10 +129,6 @@ def _years_over(
     return {**{name: columns[name] for name in _PAST_COLUMNS}, "steps": steps} | {
         f"units_{name}": values for name, values in choice._asdict().items()
     }
-
-
-def _choice(past: Mapping[str, Any]) -> UnitChoice:
-    return UnitChoice(*(past[f"units_{name}"] for name in UnitChoice._fields))
 
 
 def _means(stored: StoredSite, seen: Columns) -> np.ndarray:

@@ -1,0 +1,86 @@
+"""The control ground of a site as people see it: ``controls.geojson``, and how many units count now."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+import numpy as np
+from shapely.geometry import mapping
+
+from monitor.controls.control_means import UnitChoice
+from monitor.controls.screening import LeftOut
+from monitor.controls.selection import REFERENCE_RING, ControlSet
+
+COVERED, CHANGED, RISEN = "COVERED", "CHANGED", "RISEN"
+REASONS: Final = {
+    COVERED: ("another site covers them", "已被其他地块覆盖"),
+    CHANGED: ("changed alone", "自身发生突变"),
+    RISEN: ("rose most since the start; chosen again each year", "开工以来升幅最大，逐年重选"),
+}
+"""Why a unit does not count, English and Chinese. The first that applies is stated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlGround:
+    """Control units of a site on one day."""
+
+    geojson: bytes
+    """One feature a unit, longitude and latitude: ``unit``, ``ring`` (1 near, 2 far, null for a reference), ``role``
+    (``control`` or ``reference``), ``distance_m``, ``counts`` in the year of the verdict and, where it does not, the
+    ``reason``, one of :data:`REASONS`."""
+    units: int
+    """Units, without references."""
+    counting: int
+    """Of these, those that count."""
+    reasons: Mapping[str, int]
+    """Number of units that do not count, by reason."""
+
+
+def control_ground(
+    controls: ControlSet, names: Sequence[str], choice: UnitChoice, left_out: LeftOut, day: date
+) -> ControlGround:
+    """Control units of a site on the day of a verdict.
+
+    Parameters
+    ----------
+    controls : ControlSet
+    names, choice : sequence of str, UnitChoice
+        Ids of the stored units, and which of them are left out (:func:`monitor.controls.control_means.unit_choice`).
+    left_out : mapping
+        First day on which units are covered by another site.
+    day : date
+    """
+    row = int(np.searchsorted(choice.years, day.year))
+    features, reasons = [], Counter[str]()
+    places = {name: place for place, name in enumerate(names)}
+    for unit in controls.units:
+        reason, place = None, places[unit.id]
+        if left_out.get(unit.id, date.max) <= day:
+            reason = COVERED
+        elif choice.changed[row, place]:
+            reason = CHANGED
+        elif choice.risen[row, place]:
+            reason = RISEN
+        compared = unit.ring != REFERENCE_RING
+        if reason and compared:
+            reasons[reason] += 1
+        properties = {
+            "unit": unit.id,
+            "role": "control" if compared else "reference",
+            "ring": unit.ring if compared else None,
+            "distance_m": round(unit.distance),
+            "counts": reason is None,
+            "reason": reason,
+        }
+        features.append({"type": "Feature", "properties": properties, "geometry": mapping(unit.geometry)})
+    lines = ",\n".join(json.dumps(feature, ensure_ascii=False) for feature in features)
+    units = int(controls.compared.sum())
+    return ControlGround(
+        geojson=f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n'.encode(),
+        units=units,
+        counting=units - reasons.total(),
+        reasons=dict(reasons),
+    )
