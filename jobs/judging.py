@@ -80,11 +80,15 @@ def judge(
     site = with_slope(in_episode(outcome.site, episodes, episode["number"]), fetched.terrain)
     alpha = episode_alpha(alpha, episode)
     series = observed_until(observed, as_of)
+    judged = Series.of(series)
     assessment, late_season = assess_with_late_season(
-        Series.of(series), site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
+        judged, site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
     )
     reasons = _further_reasons(site, fetched, series, rain, as_of)
-    assessment = replace(assessment, reasons=(*assessment.reasons, *reasons), episode=episode["number"])
+    assessment = replace(
+        assessment, reasons=(*assessment.reasons, *reasons), episode=episode["number"], alpha=alpha,
+        series_digest=judged.digest, code_version=__version__,
+    )  # fmt: skip
     digest = _digest(site, series, constants, alpha, reasons, episode["number"])
     latest = t.latest_assessment(site.id)
     newest = latest is None or latest[0] <= as_of.isoformat()

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from functools import partial
 from itertools import batched, groupby
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 import structlog
@@ -28,14 +28,15 @@ from monitor.alerts.alert import Alert, AlertState, FalseAlarmReason, Verdict, a
 from monitor.alerts.lifecycle import is_answered
 from monitor.cube.store import LandscapeStore
 from monitor.errors import MonitorError, as_disk_full
-from monitor.imagery.auxiliary.terrain import Terrain
+from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
 from monitor.publish.drafts import PageInputs, draft_page, sums_of_drafts, write_draft
-from monitor.publish.products import is_current, missing_photos, pages_code_hash, write_index, write_photos
+from monitor.publish.products import is_current, missing_photos, pages_code_hash, write_index, write_photos, write_plan
 from monitor.publish.view import FieldAnswer, FieldPhoto
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import AlertLevel, Assessment
+from monitor.verdict.calibration import Calibration
 
 log = structlog.get_logger()
 
@@ -74,25 +75,42 @@ def publish(
     """
     demonstrated = _demonstrated_sites(settings)
     with ledger.reading() as t:
-        rows, alerts, outdated = _assessed_sites(settings, t, demonstrated)
+        assessed = _assessed_sites(settings, t, demonstrated)
         measured = precision(t)
-    outcomes = _write_pages(settings, ledger, compute, outdated)
+    rows = [(plan.site, plan.assessment) for plan in assessed.plans]
+    outcomes = _write_pages(settings, ledger, compute, assessed.outdated)
+    outcomes |= _write_plans(settings, [plan for plan in assessed.plans if outcomes.get(plan.site.id) is None])
     if rows:
         newest = max(assessment.as_of for _, assessment in rows)
         day = newest if as_of is None else max(as_of, newest)
         notice = _notice(settings, demonstrated=all(site.id in demonstrated for site, _ in rows))
         write_index(
-            rows, alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, precision=measured,
+            rows, assessed.alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, precision=measured,
             notice=notice,
         )  # fmt: skip
     return outcomes
 
 
-def _assessed_sites(
-    settings: Settings, t: Transaction, demonstrated: frozenset[str]
-) -> tuple[list[tuple[Site, Assessment]], list[Alert], list[PageInputs]]:
+class _Plan(NamedTuple):
+    """What ``plan.json`` of a site is made from."""
+
+    site: Site  # in the episode of its assessment
+    terrain: Terrain | None
+    assessment: Assessment
+    calibration: Calibration | None
+
+
+class _Assessed(NamedTuple):
+    """The sites with an assessment."""
+
+    plans: list[_Plan]
+    alerts: list[Alert]  # to be shown
+    outdated: list[PageInputs]
+
+
+def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[str]) -> _Assessed:
     """Sites with their latest assessments, the alerts to show, and the inputs of the pages that are outdated."""
-    rows: list[tuple[Site, Assessment]] = []
+    plans: list[_Plan] = []
     alerts: list[Alert] = []
     outdated: list[PageInputs] = []
     # one query each for all sites: one a site would take longer than all else here
@@ -104,13 +122,15 @@ def _assessed_sites(
         site = from_json(values, Site)
         if site.id not in latest:
             continue
-        ground, (_, digest, payload) = ground_key(site), latest[site.id]
+        ground, (_, digest, payload), begun = ground_key(site), latest[site.id], site.start
         assessment = from_json(payload, Assessment)
         site = in_episode(site, episodes[site.id], assessment.episode)
-        rows.append((site, assessment))
         alert = _shown_alert(stored_alerts.get(site.id, ()), assessment)
         alerts += [alert] if alert else []
         snapshot, terrain = snapshots.get(ground), terrains.get(ground)
+        slope = None if terrain is None else Terrain.from_json(terrain)
+        constants = constants_used(assessment, site, calibrations)
+        plans.append(_Plan(site, slope, assessment, None if constants is None else constants[0]))
         detectability = detectabilities.get(ground)
         notice = _notice(settings, demonstrated=site.id in demonstrated)
         content = [
@@ -124,21 +144,22 @@ def _assessed_sites(
             continue
         inputs = PageInputs(
             site=site,
+            begun=begun,
             ground=ground,
             assessment=assessment,
             snapshot=snapshot,
             left_out=left_out.get(ground, {}),
-            terrain=None if terrain is None else Terrain.from_json(terrain),
+            terrain=slope,
             detectability=chances(detectability),
             detection_assumptions=assumptions(detectability),
-            calibration=constants_used(assessment, site, calibrations),
+            calibration=constants,
             alert=alert,
             answers=answers.get(site.id, ()),
             notice=notice,
             key=key,
         )
         outdated.append(inputs)
-    return rows, alerts, outdated
+    return _Assessed(plans, alerts, outdated)
 
 
 def _by_site(alerts: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -206,6 +227,18 @@ def _write_pages(
                 log.error("page not written", site=page.site.id, error=error)
             outcomes[page.site.id] = error
     return outcomes
+
+
+def _write_plans(settings: Settings, plans: Sequence[_Plan]) -> dict[str, str]:
+    """Write ``plan.json`` of every site with a page, unless it is unchanged; returns the errors."""
+    root, errors = settings.outputs.root, {}
+    for plan in plans:
+        try:
+            write_plan(with_slope(plan.site, plan.terrain), plan.assessment, plan.calibration, root)
+        except OSError as error:
+            errors[plan.site.id] = str(as_disk_full(error, root) or error)
+            log.error("plan not written", site=plan.site.id, error=errors[plan.site.id])
+    return errors
 
 
 def _call(settings: Settings, ledger: Ledger, pages: Sequence[PageInputs]) -> Delayed:

@@ -42,6 +42,8 @@ class PageInputs:
 
     site: Site
     """The site in the episode of its assessment."""
+    begun: date
+    """Start of the site in its first episode: its control ground is compared with the years before."""
     ground: str
     """Key of the store of the site."""
     assessment: Assessment
@@ -179,7 +181,8 @@ def _observations(
     units = ControlSet(units=(), balance={}, candidates=0) if controls is None else ControlSet.from_json(controls)
     left_out, day = {unit: date.fromisoformat(day) for unit, day in inputs.left_out.items()}, inputs.assessment.as_of
     stored = StoredSite(landscape, inputs.ground)
-    series, choice = series_and_units(stored, units, inputs.site, left_out=left_out, snapshot=inputs.snapshot)
+    first = replace(inputs.site, start=inputs.begun)
+    series, choice = series_and_units(stored, units, first, left_out=left_out, snapshot=inputs.snapshot)
     ground = None if choice is None else control_ground(units, stored.units, choice, left_out, day)
     return observed_until(series, day), ground
 

@@ -36,7 +36,9 @@ from monitor.series.observations import observation_lines, observations_csv
 from monitor.sites.names import folder_name
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import Assessment, assessment_to_json
+from monitor.verdict.calibration import Calibration
 from monitor.verdict.explain import explain, false_alarm_rate, probabilities, promised_in_field
+from monitor.verdict.tables.plan_json import plan_json
 
 PICTURE_FILES: Final = frozenset(
     {"before.png", "now.png", *(f"{layer.name}.{kind}" for layer in MAP_LAYERS for kind in ("png", "tif"))}
@@ -52,6 +54,10 @@ after them: if it is missing, all of them are made again."""
 
 SHOWN_DECIMALS: Final = 2
 """Decimals of a fraction on the pages: a smaller change does not rewrite a page."""
+
+
+NOT_SHOWN: Final = ("as_of", "e_uplift", "alpha", "series_digest", "code_version")
+"""Fields of an assessment whose change alone does not rewrite a page."""
 
 
 class _MadeFrom(msgspec.Struct, kw_only=True):
@@ -158,6 +164,26 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
             (folder / name).unlink()
         (folder / MADE_FROM).write_bytes(msgspec.json.encode(wanted))
     return bool(changed or stale)
+
+
+def write_plan(site: Site, assessment: Assessment, calibration: Calibration | None, root: Path) -> None:
+    """Write ``plan.json`` of a site, beside its series, unless it is unchanged.
+
+    Written whenever the assessment is another, also of another day only, so that it belongs to ``status.json``.
+
+    Parameters
+    ----------
+    site, assessment, calibration : see :func:`monitor.verdict.tables.plan_json.plan_json`
+    root : Path
+        Output root.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder cannot be written.
+    """
+    plan = json.dumps(plan_json(site, assessment, calibration), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    _replace_if_changed(root / "sites" / folder_name(site.id) / "plan.json", plan.encode("utf-8", "surrogatepass"))
 
 
 def write_index(
@@ -299,9 +325,7 @@ def _drawn(view: SiteView) -> dict[str, str]:
 def _page_key(view: SiteView) -> str:
     """Hash of what a reader sees on a page, with numbers rounded as shown."""
     a = view.assessment
-    shown = {
-        name: _shown(name, value) for name, value in assessment_to_json(a).items() if name not in ("as_of", "e_uplift")
-    }
+    shown = {name: _shown(name, value) for name, value in assessment_to_json(a).items() if name not in NOT_SHOWN}
     said = [
         explain(a, view.site, language=one)
         + probabilities(a, language=one)

@@ -28,7 +28,7 @@ from monitor.controls.selection import ControlSet
 from monitor.cube.offset_check import check_offsets
 from monitor.cube.records import UNIT_MEASURES, encode_texts
 from monitor.cube.stored_site import StoredSite
-from monitor.series.columns import CONTROL_COLUMNS, SERIES_MEASURES, Columns, chain_hashes, decode_texts
+from monitor.series.columns import CONTROL_COLUMNS, SERIES_MEASURES, Columns, chain_hashes, decode_texts, second_index
 from monitor.series.observations import observation_lines
 from monitor.sites.site import Site
 
@@ -212,4 +212,6 @@ def _judged(seen: Columns, ground: Columns, few: np.ndarray | None, before: byte
         columns[name] = np.where(columns["accepted"], ground[name], np.nan)
     columns["chain"] = chain_hashes(columns, before)
     shown_as = {name: decode_texts(values) if values.dtype.kind == "S" else values for name, values in columns.items()}
+    shown_as["control_2"] = columns["control_cover_2"]
+    shown_as["second_index"], shown_as["control_second_index"] = second_index(columns)
     return {**columns, "line": encode_texts(observation_lines(shown_as))}

@@ -55,6 +55,25 @@ def no_observations() -> Columns:
     return {name: np.array([], kind) for name, kind in kinds.items()}
 
 
+def second_index(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """A second index of the site and of its control: NBR where both show it, else NDMI; (n,) arrays, NaN: not seen."""
+    seen = np.isfinite(columns["nbr"] - columns["control_nbr"])
+    return tuple(np.where(seen, columns[f"{of}nbr"], columns[f"{of}ndmi"]) for of in ("", "control_"))  # type: ignore[return-value]
+
+
+def clearest_each_day(dates: np.ndarray, clear: np.ndarray) -> np.ndarray:
+    """Index of one acquisition a day, the clearest one, ascending; of equally clear ones the first.
+
+    Parameters
+    ----------
+    dates : (n,) array of datetime64[D]
+    clear : (n,) array, clear share of the site [1]
+    """
+    order = np.lexsort((-clear, dates))  # stable
+    first: np.ndarray = order[np.unique(dates[order], return_index=True)[1]]
+    return first
+
+
 def decode_texts(column: np.ndarray) -> list[str]:
     """Decode an (n,) column of bytes (:func:`monitor.cube.records.encode_texts`) into n texts."""
     encoded = column.tolist()

@@ -1,6 +1,7 @@
 """``observations.csv``: the series of a site as a table, one line an acquisition.
 
-Lines are formatted once, as scenes arrive; the table of ten years is then joined from stored lines.
+It contains all that a verdict uses, so that ``regrowth assess`` gives the published verdict from it. Lines are
+formatted once, as scenes arrive; the table of ten years is then joined from stored lines.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,8 +11,15 @@ import numpy as np
 
 OBSERVATION_COLUMNS: Final = (
     "site", "date", "scene", "source", "baseline", "clear_fraction", "n_pixels", "ndvi", "cover", "control_ndvi",
-    "control_cover", "accepted", "reason",
+    "control_cover", "accepted", "reason", "control_2", "second_index", "control_second_index", "reference_cover",
 )  # fmt: skip
+MEAN_COLUMNS: Final = (
+    "clear_fraction", "ndvi", "cover", "control_ndvi", "control_cover", "control_2", "second_index",
+    "control_second_index", "reference_cover",
+)  # fmt: skip
+"""Columns with six decimals, empty where not seen."""
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Begins a CSV with text that is not ASCII, so that spreadsheets read it as UTF-8."""
 
 CSV_SPECIAL: Final = ',"\r\n'
 """Characters for which a cell of CSV is quoted."""
@@ -35,7 +43,7 @@ def observation_lines(table: Mapping[str, Any]) -> list[str]:
         "n_pixels": map(str, table["n_pixels"]),
         "accepted": ["true" if accepted else "false" for accepted in table["accepted"]],
     }
-    for name in ("clear_fraction", "ndvi", "cover", "control_ndvi", "control_cover"):
+    for name in MEAN_COLUMNS:
         cells[name] = map(_six_decimals, np.asarray(table[name], np.float64).tolist())
     for name in ("scene", "source", "baseline", "reason"):
         cells[name] = map(_cell, table[name])
@@ -45,7 +53,12 @@ def observation_lines(table: Mapping[str, Any]) -> list[str]:
 def observations_csv(site: str, lines: Iterable[bytes]) -> bytes:
     """``observations.csv`` from the lines of a site, in UTF-8."""
     start = f"\n{_cell(site)},".encode()  # in one join: a line at a time takes several times as long
-    return start.join([",".join(OBSERVATION_COLUMNS).encode(), *lines]) + b"\n"
+    return marked(start.join([",".join(OBSERVATION_COLUMNS).encode(), *lines]) + b"\n")
+
+
+def marked(table: bytes) -> bytes:
+    """Content of a CSV in UTF-8 that begins with a byte order mark where it has text that is not ASCII."""
+    return table if table.isascii() else BYTE_ORDER_MARK + table
 
 
 def _six_decimals(value: float) -> str:

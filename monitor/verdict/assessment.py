@@ -1,14 +1,15 @@
 """The verdict on one site on one date with its evidence, and the series that it is drawn from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from monitor.series.columns import JUDGED_COLUMNS, Columns
+from monitor.series.columns import JUDGED_COLUMNS, Columns, clearest_each_day, second_index
 
 
 class Status(StrEnum):
@@ -58,26 +59,41 @@ class Series:
     @classmethod
     def of(cls, observed: Columns) -> "Series":
         """Series from a site's observations (:mod:`monitor.series.columns`): the clearest accepted one of each day."""
-        accepted, clear = np.flatnonzero(observed["accepted"]), observed["clear_fraction"]
-        day = observed["date"][accepted]
-        order = np.lexsort((-clear[accepted], day))  # equally clear ones stay in time order
-        dates, first = np.unique(day[order], return_index=True)
-        chosen = accepted[order[first]]
+        accepted = np.flatnonzero(observed["accepted"])
+        chosen = accepted[clearest_each_day(observed["date"][accepted], observed["clear_fraction"][accepted])]
         column = {name: observed[name][chosen] for name in JUDGED_COLUMNS if name not in ("time", "accepted")}
-        second = np.where(
-            np.isfinite(column["nbr"] - column["control_nbr"]),
-            column["nbr"] - column["control_nbr"],
-            column["ndmi"] - column["control_ndmi"],
-        )
+        site_index, control_index = second_index(column)
         return cls(
-            dates=dates,
+            dates=observed["date"][chosen],
             cover=column["cover"],
             control=column["control_cover"],
             control_2=_if_any(column["control_cover_2"]),
             reference=_if_any(column["reference_cover"]),
             clear=column["clear_fraction"],
-            second=_if_any(second),
+            second=_if_any(site_index - control_index),
         )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the judged values, column by column in the order of the fields.
+
+        Days are counted from 1970-01-01; days and values are little-endian numbers of 64 bits. A column without values
+        is NaN throughout.
+        """
+        nothing = np.full(self.dates.size, np.nan)
+        columns = (self.cover, self.control, self.control_2, self.clear, self.second, self.reference)
+        content = sha256(self.dates.astype("datetime64[D]").astype("<i8").tobytes())
+        for values in columns:
+            values = nothing if values is None else np.where(np.isnan(values), np.nan, values + 0.0)  # no -0, one NaN
+            content.update(values.astype("<f8").tobytes())
+        return content.hexdigest()
+
+    def until(self, day: date) -> "Series":
+        """The acquisitions up to the end of a day."""
+        count = int(np.searchsorted(self.dates, np.datetime64(day, "D"), side="right"))
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        columns = {name: None if values is None else values[:count] for name, values in columns.items()}
+        return Series(**columns)
 
 
 def _if_any(values: np.ndarray) -> np.ndarray | None:
@@ -180,6 +196,12 @@ class Assessment:
     """Last day of the data behind the constants."""
     episode: int = 1
     """Number of the episode; 2 and more: work restarted, see ``regrowth sites replant``."""
+    alpha: float | None = None
+    """Lifetime false-alarm budget with which the episode was judged; None: unknown. [1]"""
+    series_digest: str = ""
+    """:attr:`Series.digest` of what was judged."""
+    code_version: str = ""
+    """Version of the program that judged."""
 
 
 def assessment_to_json(assessment: Assessment) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from dataclasses import replace
 from datetime import date
 
 import pandas as pd
+import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
 from jobs import demonstration as module
+from jobs.cli import app
 from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.pipeline import night
@@ -56,9 +58,54 @@ def test_run_again_no_byte_changes_and_nothing_is_sent(shown):
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
-    from jobs.cli import app
+NOT_OF_A_SERIES = {"series_digest", "code_version"}
+"""Fields of an assessment that say what it was made from."""
 
+
+@pytest.mark.parametrize("how", ["each site by itself", "all sites at once"])
+def test_published_series_and_plans_give_back_every_published_number(shown, tmp_path, how):
+    published = {one["site"]: one for one in read(shown / "status.json")}
+    folders = {site: shown / "sites" / site for site in published}
+    out = tmp_path / "out.parquet"
+    if how == "all sites at once":
+        tables = [pd.read_csv(folder / "observations.csv", dtype=str) for folder in folders.values()]
+        pd.concat(tables).sample(frac=1, random_state=2).to_csv(tmp_path / "series.csv", index=False)
+        (tmp_path / "plans.json").write_text(json.dumps([read(folder / "plan.json") for folder in folders.values()]))
+        inputs = [(tmp_path / "series.csv", tmp_path / "plans.json")]
+    else:
+        inputs = [(folder / "observations.csv", folder / "plan.json") for folder in folders.values()]
+    found = {}
+    for series, plans in inputs:
+        ran = CliRunner().invoke(app, ["assess", str(series), "--plans", str(plans), "--out", str(out)])
+        assert (ran.exit_code, ran.stderr) == (0, "")
+        rows = pyarrow.parquet.read_table(out).to_pylist()
+        found |= {row["site"]: row for row in rows}  # the last row of a site is of the published day
+    assert found.keys() == published.keys()
+    for site, theirs in published.items():
+        assert theirs.keys() - found[site].keys() == NOT_OF_A_SERIES
+        for name in theirs.keys() - NOT_OF_A_SERIES:
+            ours = found[site][name]
+            ours = ours.split(";") if name == "reasons" else ours.isoformat() if isinstance(ours, date) else ours
+            assert ours == theirs[name] or ours == pytest.approx(theirs[name], abs=1e-6), (site, name)
+
+
+def test_an_edited_series_or_constant_is_named(shown, tmp_path):
+    folder = shown / "sites" / "demo-02"
+    table, plan = pd.read_csv(folder / "observations.csv", dtype=str), read(folder / "plan.json")
+    place = table.index[table.accepted == "true"][40]
+    table.loc[place, "cover"] = "0.123456"
+    table.to_csv(tmp_path / "series.csv", index=False)
+    plan["calibration"]["scene_sd"] *= 1.001
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    arguments = ["assess", tmp_path / "series.csv", "--plans", tmp_path / "plan.json", "--out", tmp_path / "o.csv"]
+    ran = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    assert ran.exit_code == 0, ran.output
+    series, constants = json.loads(ran.stdout)["notes"]
+    assert "site 'demo-02': the series is not the one of the verdict published as of 2020-10-31" in series
+    assert "constants that this plan and this version of the program do not give" in constants
+
+
+def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
     tables = [pd.read_csv(path) for path in sorted(shown.glob("sites/*/observations.csv"))]
     exported = pd.concat(tables).rename(columns={"control_cover": "control", "clear_fraction": "clear"})
     exported[["site", "date", "cover", "control", "clear"]].to_csv(tmp_path / "series.csv", index=False)

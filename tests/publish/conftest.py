@@ -167,6 +167,8 @@ def series(site: Site, share: float, noise: np.random.Generator) -> pd.DataFrame
         "control_ndvi": np.where(unseen, np.nan, 0.09 + 0.77 * control),
         "control_cover": np.where(unseen, np.nan, control), "accepted": accepted,
         "reason": np.where(accepted, "", np.where(dates.month.isin([12, 1, 2]), "SNOW", "CLOUD")),
+        "control_2": np.nan, "second_index": np.where(unseen, np.nan, cover - 0.1),
+        "control_second_index": np.where(unseen, np.nan, control - 0.1), "reference_cover": np.nan,
     })  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from jobs.commands.assess import assess as command
 from monitor.errors import BadData
 from monitor.verdict.assess import assess
-from monitor.verdict.tables import read_plans, read_series
+from monitor.verdict.tables.plans import read_plans
+from monitor.verdict.tables.series import read_series
 from tests.verdict.test_known_fates import assess_all
 
 PLANS = "site,start,intervention,biome,subtype,A,k,L,too_early_years\n"
@@ -57,8 +58,8 @@ def test_each_site_gets_its_fate_and_a_row_for_every_acquisition_since_its_start
 def test_the_table_says_what_the_library_says(tables, tmp_path):
     command(tables[0], plans=tables[1], out=tmp_path / "out.parquet")
     found = pd.read_parquet(tmp_path / "out.parquet")
-    sites, series = read_plans(tables[1]), read_series(tables[0])
-    expected = [record for name in sorted(sites) for record in assess_all(series[name], sites[name])]
+    sites, series = read_plans(tables[1]), read_series(tables[0]).series
+    expected = [record for name in sorted(sites) for record in assess_all(series[name], sites[name].site)]
     assert len(expected) == len(found)
     for record, row in zip(expected[::97], found.iloc[::97].itertuples(), strict=True):
         assert (row.site, row.as_of, row.status, row.alert) == (record.site, record.as_of, record.status, record.alert)
@@ -104,8 +105,8 @@ def test_a_site_never_seen_with_its_control_cannot_be_judged(tmp_path):
 def test_plans_left_out_are_the_defaults_of_intervention_and_biome(tmp_path):
     (tmp_path / "p.csv").write_text(PLANS + "a,2017-01-01,planting,loess,tree,,,,\nb,2017-01-01,tending,sandy,,,,,\n")
     sites = read_plans(tmp_path / "p.csv")
-    assert (sites["a"].plan.A, sites["a"].plan.L, sites["a"].plan.too_early_years) == (0.22, 2.0, 4.0)
-    assert sites["b"].plan.A == 0
+    assert (sites["a"].site.plan.A, sites["a"].site.plan.L, sites["a"].site.plan.too_early_years) == (0.22, 2.0, 4.0)
+    assert sites["b"].site.plan.A == 0
 
 
 def test_south_of_the_equator_the_season_is_half_a_year_later_if_the_latitude_is_told(tmp_path):
@@ -138,10 +139,10 @@ def test_a_plan_that_promises_nothing_is_refused_where_something_was_promised(tm
 def test_tending_is_judged_by_loss_alone(tmp_path):
     plan = "a,2017-01-01,tending,loess,,,,,\n"
     (tmp_path / "p.csv").write_text(PLANS + plan)
-    site = read_plans(tmp_path / "p.csv")["a"]
+    site = read_plans(tmp_path / "p.csv")["a"].site
     for theta, status in ((0.0, "on_track"), (1.0, "on_track"), (-0.8, "failing")):
         table(theta).to_csv(tmp_path / "s.csv", index=False)
-        found = assess(read_series(tmp_path / "s.csv")["a"], site, as_of=date(2021, 12, 31))
+        found = assess(read_series(tmp_path / "s.csv").series["a"], site, as_of=date(2021, 12, 31))
         assert found.status == status
         assert found.theta is None
         assert found.alert_rule in (None, "failure")
@@ -154,7 +155,7 @@ def test_tending_is_judged_by_loss_alone(tmp_path):
     [
         (lambda s: s.assign(cover=s.cover * 100), r"site 'a', 2012-.*cover is .*percent: divide by 100"),
         (lambda s: s.assign(cover=-0.2), r"site 'a', 2012-01-03: cover is -0.2, not a fraction"),
-        (lambda s: s.assign(cover=np.inf), r"cover is inf, not a fraction"),
+        (lambda s: s.assign(cover=np.inf), r"cover is 'inf', not a finite number"),
         (lambda s: s.drop(columns="control"), r"column 'control' is absent; it has 'site', 'date', 'cover'"),
         (lambda s: s.assign(date="last summer"), r"line 2 \(site 'a'\): date is 'last summer'"),
         (lambda s: s.assign(cover="n/a"), r"line 2 \(site 'a'\): cover is 'n/a', not a number"),
@@ -217,14 +218,14 @@ def test_a_year_or_a_month_is_no_date(tmp_path):
             read_series(tmp_path / "s.csv")
     for given in ("2017-05-01", "2017/05/01", "20170501", "2017-05-01T03:51:41Z"):
         (tmp_path / "p.csv").write_text(PLANS + f"a,{given},planting,loess,,,,,\n")
-        assert read_plans(tmp_path / "p.csv")["a"].start == date(2017, 5, 1)
+        assert read_plans(tmp_path / "p.csv")["a"].site.start == date(2017, 5, 1)
 
 
 def test_dates_of_a_parquet_may_be_dates_or_text_and_no_numbers(tmp_path):
     rest = {"site": ["a"], "cover": [0.1], "control": [0.1]}
     for day in (date(2021, 7, 15), pd.Timestamp("2021-07-15 04:00"), "2021-07-15"):
         pd.DataFrame({**rest, "date": [day]}).to_parquet(tmp_path / "s.parquet")
-        assert read_series(tmp_path / "s.parquet")["a"].dates.astype(str).tolist() == ["2021-07-15"]
+        assert read_series(tmp_path / "s.parquet").series["a"].dates.astype(str).tolist() == ["2021-07-15"]
     pd.DataFrame({**rest, "date": [18_823]}).to_parquet(tmp_path / "s.parquet")
     with pytest.raises(BadData, match="18823"):
         read_series(tmp_path / "s.parquet")

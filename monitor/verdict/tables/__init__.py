@@ -1,0 +1,1 @@
+"""Tables supplied by users: site series and plans in, assessments out."""

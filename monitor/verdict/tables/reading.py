@@ -1,0 +1,258 @@
+"""Read a table of a user, CSV or Parquet, column by column; errors name the file and the row.
+
+A column that is not known is refused: a misspelt one would otherwise be read as if it were not there.
+"""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from monitor.errors import BadData
+from monitor.sites.checked_feature import shown
+
+FORMULA_SIGNS: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
+"""First characters of a text that a spreadsheet would run as a formula; an apostrophe prevents that."""
+MISSING_TEXTS: Final = ("", "nan", "NaN", "NA", "null", "None")
+"""Texts of a CSV that mean "not seen"."""
+_DATE: Final = r"\s*\d{4}[-/]?\d{2}[-/]?\d{2}"
+"""Beginning of a date; a year or a month alone is none."""
+
+
+class Table(NamedTuple):
+    """Columns of a file as they were read, by name."""
+
+    path: Path
+    columns: Mapping[str, pa.Array]
+    rows: np.ndarray
+    """Number of each row in the file, from 0."""
+
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+        return self.rows.size
+
+    def row(self, at: int) -> str:
+        """How a message names a row: the line of a CSV, as an editor counts it if no cell has line ends."""
+        number = int(self.rows[at])
+        return f"line {number + 2}" if table_format(self.path) == ".csv" else f"row {number}"
+
+    def where(self, chosen: np.ndarray) -> "Table":
+        """The rows where a (n,) bool array is true."""
+        at = np.flatnonzero(chosen)
+        return Table(
+            self.path, {name: column.take(pa.array(at)) for name, column in self.columns.items()}, self.rows[at]
+        )
+
+
+def table_format(path: Path) -> str:
+    """``.csv`` or ``.parquet``; raises ``BadData`` for any other ending."""
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        msg = f"{path}: the name must end in .csv or .parquet"
+        raise BadData(msg)
+    return kind
+
+
+def read_table(path: Path, *, needed: Sequence[str], known: Sequence[str], same: Mapping[str, str]) -> Table:
+    """Read a table.
+
+    Parameters
+    ----------
+    path : Path, CSV (UTF-8, with or without byte order mark) or Parquet
+    needed, known : sequence of str
+        Columns that must be there, and all that may be.
+    same : mapping
+        Names that mean another column, which is the one returned.
+
+    Raises
+    ------
+    BadData
+        The file is missing, cannot be read, is empty, has a column twice, an unknown one, or lacks one.
+    """
+    kind = table_format(path)
+    if not path.is_file():
+        msg = f"{path}: no such file"
+        raise BadData(msg)
+    try:
+        read = pyarrow.parquet.ParquetFile(path).read() if kind == ".parquet" else _read_csv(path)
+    except (ValueError, pa.ArrowException, OSError) as error:
+        first = str(error).partition("\n")[0]
+        if "UTF8" in first:
+            msg = f"{path}: not UTF-8 text; save it as UTF-8"
+        else:
+            msg = f"{path}: cannot be read as {kind[1:]}: {first[:300]}"
+        raise BadData(msg) from error
+    names = [name.strip() for name in read.column_names]
+    columns: dict[str, pa.Array] = {}
+    for name, column in zip(names, read.columns, strict=True):
+        if name in ("", "__index_level_0__"):  # the row numbers that pandas adds
+            continue
+        check_known(name, known, str(path))
+        named = same.get(name, name)
+        if named in columns:
+            spelt = " or ".join(dict.fromkeys(repr(other) for other in names if same.get(other, other) == named))
+            msg = f"{path}: column {spelt} is given more than once; keep one"
+            raise BadData(msg)
+        columns[named] = column.combine_chunks()
+    if absent := [name for name in needed if name not in columns]:
+        msg = f"{path}: column {', '.join(map(repr, absent))} is absent; it has {', '.join(map(shown, names[:40]))}"
+        raise BadData(msg)
+    if not read.num_rows:
+        msg = f"{path}: has no rows"
+        raise BadData(msg)
+    return Table(path, columns, np.arange(read.num_rows))
+
+
+def _read_csv(path: Path) -> pa.Table:
+    """All cells as text."""
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    with pyarrow.csv.open_csv(path, parse_options=parse, convert_options=_text_of(())) as file:
+        names = file.schema.names
+    return pyarrow.csv.read_csv(path, parse_options=parse, convert_options=_text_of(names))
+
+
+def _text_of(names: Sequence[str]) -> pyarrow.csv.ConvertOptions:
+    return pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, null_values=[], check_utf8=True
+    )
+
+
+def check_known(name: str, known: Sequence[str], where: str) -> None:
+    """Raise an error that names the nearest known name unless a column is known."""
+    if name not in known:
+        near = get_close_matches(name.lower(), known, n=1, cutoff=0.0)
+        msg = f"{where}: column {shown(name)} is unknown; did you mean {near[0]!r}? Known are {', '.join(known)}"
+        raise BadData(msg)
+
+
+def names_of(table: Table, column: str = "site") -> list[str]:
+    """Ids in a column, in Unicode form NFC, without spaces around them and without the apostrophe before a formula."""
+    given = _as_text(table, column)
+    plain = {text: _plain_name(text) for text in set(given)}
+    for at, text in enumerate(given):
+        if not plain[text]:
+            msg = f"{table.path}: {table.row(at)} has no {column}"
+            raise BadData(msg)
+    return [plain[text] for text in given]
+
+
+def _plain_name(text: str | None) -> str:
+    name = unicodedata.normalize("NFC", text or "").strip()
+    return name[1:] if name[:1] == "'" and name[1:2] in FORMULA_SIGNS else name
+
+
+def texts_of(table: Table, column: str) -> list[str]:
+    """Texts of a column without spaces around them; empty where there is none, or no such column."""
+    if column not in table.columns:
+        return [""] * table.size
+    return ["" if text is None else text.strip() for text in _as_text(table, column)]
+
+
+def _as_text(table: Table, column: str) -> list[str | None]:
+    values = table.columns[column]
+    try:
+        texts: list[str | None] = pc.cast(values, pa.string()).to_pylist()
+    except pa.ArrowException as error:
+        msg = f"{table.path}: column {column!r} is {values.type}, which is neither text nor a number"
+        raise BadData(msg) from error
+    return texts
+
+
+def dates_of(table: Table, column: str = "date") -> np.ndarray:
+    """(n,) datetime64[D] of a column of dates, moments or text.
+
+    Raises
+    ------
+    BadData
+        One is no date; names the row.
+    """
+    given = pd.Series(_as_text(table, column), dtype="object").fillna("")
+    days = pd.to_datetime(given, errors="coerce", format="ISO8601", utc=True)
+    wrong = (days.isna() | ~given.str.match(_DATE)).to_numpy()
+    if wrong.any():
+        refuse(table, int(wrong.argmax()), column, "; a date such as 2021-07-15 is expected")
+    return days.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
+
+
+def numbers_of(table: Table, column: str) -> np.ndarray:
+    """(n,) float64 of a column; NaN where there is no value.
+
+    Raises
+    ------
+    BadData
+        A value is no number, or infinite; names the row.
+    """
+    values = table.columns[column]
+    if pa.types.is_boolean(values.type):
+        refuse(table, 0, column, ", not a number")
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        values = pc.utf8_trim_whitespace(values)
+        values = pc.if_else(pc.is_in(values, pa.array(MISSING_TEXTS)), None, values)
+    try:
+        numbers = pc.cast(values, pa.float64(), safe=False)
+    except pa.ArrowException:
+        for at, value in enumerate(values.to_pylist()):
+            try:
+                pc.cast(pa.array([value]), pa.float64(), safe=False)
+            except pa.ArrowException:
+                refuse(table, at, column, ", not a number")
+        raise
+    found: np.ndarray = numbers.to_numpy(zero_copy_only=False).astype(np.float64)
+    if np.isinf(found).any():
+        refuse(table, int(np.isinf(found).argmax()), column, ", not a finite number")
+    return found
+
+
+def flags_of(table: Table, column: str) -> np.ndarray:
+    """(n,) bool of a column of true and false, in any case.
+
+    Raises
+    ------
+    BadData
+        A value is neither; names the row.
+    """
+    words = {"true": True, "1": True, "false": False, "0": False}
+    given = [text.lower() for text in texts_of(table, column)]
+    for at, text in enumerate(given):
+        if text not in words:
+            refuse(table, at, column, ", neither true nor false")
+    return np.array([words[text] for text in given], bool)
+
+
+def refuse(table: Table, at: int, column: str, why: str) -> None:
+    """Raise an error about the value of a column at a row."""
+    value = str(table.columns[column][at].as_py())
+    site = next((shown(_as_text(table, name)[at]) for name in ("site", "placebo") if name in table.columns), None)
+    named = f" (site {site})" if site else ""
+    msg = f"{table.path}: {table.row(at)}{named}: {column} is {shown(value)}{why}"
+    raise BadData(msg)
+
+
+def described(value: Any) -> str:
+    """A value as messages show it; of a list or an object only what it is, since it may be deep."""
+    if isinstance(value, list):
+        return "a list"
+    return "an object" if isinstance(value, dict) else shown(value)
+
+
+def one_of(value: Any, column: str, known: Sequence[str], where: str) -> str:
+    """A word that must be one of those known; the error names the nearest."""
+    word = "" if value is None or value != value else value if isinstance(value, str) else described(value)
+    word = word.strip()
+    if word in known:
+        return word
+    near = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    msg = f"{where}: {column} is {shown(word)}; {hint}known are {', '.join(known)}"
+    raise BadData(msg)
