@@ -34,8 +34,8 @@ SAME: Final = {"plan_A": "A", "plan_k": "k", "plan_L": "L"}
 """Other names of numbers of the plan; both may be given where they agree."""
 PLAN_NUMBERS: Final = ("A", "k", "L", "too_early_years")
 KNOWN: Final = (
-    *NEEDED, "subtype", *PLAN_NUMBERS, *SAME, "plan_cover", "hectares", "latitude", "slope_degrees", "cohorts", "alpha", "episode",
-    "as_of",
+    *NEEDED, "subtype", *PLAN_NUMBERS, *SAME, "plan_cover", "hectares", "latitude", "slope_degrees", "cohorts", "alpha",
+    "episode", "as_of",
 )  # fmt: skip
 """Columns that a table of plans may have."""
 LIMITS: Final = {
@@ -171,7 +171,7 @@ def _site(name: str, row: Mapping[str, Any], numbers: Mapping[str, float | None]
 
 
 def _plan(numbers: Mapping[str, float | None], intervention: str, default: Plan, where: str) -> Plan:
-    given = {name: value for name in PLAN_NUMBERS if (value := numbers[name]) is not None}
+    given: dict[str, Any] = {name: value for name in PLAN_NUMBERS if (value := numbers[name]) is not None}
     plan = replace(default, **given)
     if plan.A == 0 and intervention != "tending":
         msg = (
