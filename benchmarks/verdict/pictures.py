@@ -25,7 +25,15 @@ def detection(path: Path, scores: Scores) -> None:
     left, right = figure.subplots(1, 2)
     for world, (line, marker, colour) in WORLDS.items():
         found = scores[world, BASE, False]
-        style = {"linestyle": line, "marker": marker, "color": colour, "markevery": 4, "markersize": 5, "label": world}
+        style = {
+            "linestyle": line,
+            "marker": marker,
+            "color": colour,
+            "markevery": 4,
+            "markersize": 5,
+            "label": world,
+            "clip_on": False,
+        }
         left.plot(GRID, found["failed"].by("failure", *GRID), **style)
         right.plot(GRID, np.max([found[truth].by("failure", *GRID) for truth in HALF], axis=0), **style)
     right.axhline(BUDGET, color="#888888", linewidth=0.8)
@@ -56,7 +64,7 @@ def coverage(path: Path, scores: Scores) -> None:
     left.axvline(NOMINAL, color="#888888", linewidth=0.8)
     right.axvline(0, color="#888888", linewidth=0.8)
     left.set_yticks(height, [name_of(key) for key in keys], fontsize=8)
-    left.set(xlim=(min(0.4, *left.get_xlim()), 1.0), xlabel="coverage of the 95 % interval in year 6")
+    left.set(xlim=(min(0.4, *left.get_xlim()), 1.02), xlabel="coverage of the 95 % interval in year 6")
     right.set(xlabel="mean error of theta in year 6")
     right.legend(frameon=False, fontsize=8, loc="best")
     for axes in (left, right):

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.verdict import pictures, rivals, rows
+from benchmarks.verdict import lots, pictures, rivals, rows
 from benchmarks.verdict.conditions import (
     CONDITIONS,
     PLACEBO_SITES,
@@ -99,11 +99,16 @@ def gather(
         [pool.submit(rivals.scored, seed, 100 if quick else 300) for seed in some[: 1 if quick else 2]]
         for some in (TRAINING, seeds)
     )
+    asked_lots = {
+        (name, truth): [pool.submit(lots.judged_lots, seed, 4 if quick else 25, name, truth) for seed in seeds]
+        for name in lots.WORLDS
+        for truth in lots.LOT_TRUTHS
+    }
     for (world, name), future in constants.items():
         asked[world, name, True] = _ask(pool, world, name, stress, seeds, future.result())
     return {
         "scores": _scores(asked),
-        "lots": {},
+        "lots": {key: lots.together([f.result() for f in futures]) for key, futures in asked_lots.items()},
         "others": rivals.standings([f.result() for f in training], [f.result() for f in held_out]),
     }
 

@@ -7,6 +7,8 @@ import numpy as np
 
 from benchmarks.verdict import real
 from benchmarks.verdict.conditions import BASE, CONDITIONS, HALF
+from benchmarks.verdict.lots import WORLDS as LOT_WORLDS
+from benchmarks.verdict.lots import Lots
 from benchmarks.verdict.rivals import Standing
 from benchmarks.verdict.scores import Judged, judged, run
 from benchmarks.verdict.table import Figure, Row, several, shown
@@ -60,7 +62,7 @@ def _detection(found: Mapping[str, Judged]) -> str:
     return f"failed red by year 4/5/6 {several(_by(found['failed'], 'failure', *YEARS), 2)}"
 
 
-def required(scores: Scores, lots: Mapping[str, object]) -> list[Row]:
+def required(scores: Scores, lots: Mapping[tuple[str, str], Lots]) -> list[Row]:
     """The rows that have a figure to reach, and a few beside them."""
     present, twice = scores["present", BASE, False], scores["present", TWICE, False]
     third, trends = scores["third", BASE, False], scores["third", TRENDS, False]
@@ -114,12 +116,46 @@ def required(scores: Scores, lots: Mapping[str, object]) -> list[Row]:
             beside=f"red at half: {several(_half(present))}; {several(_half(twice))}; watched by year 2/3 "
             f"{several(_by(present['failed'], 'watch', 2, 3), 2)}, on plan ever {several(_by(full, 'watch', 6))}",
         ),
+        *of_lots(lots),
         Row(
             name=f"failed called on_track in the first judged year, {first_year}; sites on plan called so in year 6",
             figures=[Figure.share(present["failed"].status[:, first_year - 1] == rank(Status.ON_TRACK)),
                      Figure.share(full.status[:, 5] == rank(Status.ON_TRACK))],
             beside="theta about 1 (sd .2) in year 6 "
             f"{several([Figure.share(present['success'].status[:, 5] == rank(Status.ON_TRACK))])}",
+        ),
+    ]  # fmt: skip
+
+
+def of_lots(lots: Mapping[tuple[str, str], Lots]) -> list[Row]:
+    """What is required of lots of twenty sites, by shared shock."""
+    names = list(LOT_WORLDS)
+
+    def by(world: str, truth: str, event: str, *years: float) -> list[Figure]:
+        when = getattr(lots[world, truth], event)
+        return [Figure.share(when <= year) for year in years]
+
+    half = {name: [by(name, truth, "red", 6)[0] for truth in ("half", "half late")] for name in names}
+    return [
+        Row(
+            name="lot of 20 failed sites red: shock .01 by year 3 / 4; shock .02 by year 4 / 5",
+            figures=[*by("shock .01", "failed", "red", 3, 4), *by("shock .02", "failed", "red", 4, 5)],
+            required=(0.15, 0.80, 0.40, 0.75), sense="≥",
+            beside="lots at half ever red, plan right / late: "
+            + "; ".join(f"{name} {several(half[name])}" for name in ("shock .01", "shock .02")),
+        ),
+        Row(
+            name=f"lot at half ever red, the worse of plan right and a year late: {' / '.join(names)}",
+            figures=[max(half[name], key=lambda figure: figure.value) for name in names],
+            required=(0.05,) * len(names),
+            beside="failed red by year 5 "
+            f"{several([by(name, 'failed', 'red', 5)[0] for name in names], 2)}",
+        ),
+        Row(
+            name="failed lot watched by year 2 / 3, shock .02", figures=by("shock .02", "failed", "watch", 2, 3),
+            required=(0.10, 0.45), sense="≥",
+            beside=f"lots at half ever watched: {several(by('shock .02', 'half', 'watch', 6))}; a year late "
+            f"{several(by('shock .02', 'half late', 'watch', 6))}",
         ),
     ]  # fmt: skip
 
