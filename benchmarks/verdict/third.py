@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from scipy.signal import lfilter
-from shapely.geometry import Polygon, box
+from shapely.geometry import Polygon
 
 from benchmarks.verdict.simulate import FATES, PLAN, Case, World, start_of, sudden_losses
-from monitor.controls.control_means import compare
-from monitor.controls.selection import ControlSet, Unit
+from monitor.controls.control_means import control_mean
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import Series
 from monitor.verdict.placebos import Placebo, unit_placebos
@@ -24,10 +23,6 @@ from monitor.verdict.placebos import Placebo, unit_placebos
 UNITS = 16
 UNIT_NOISE = 0.024
 """Noise of a scene in one unit. [cover fraction]"""
-CONTROLS = ControlSet(
-    units=tuple(Unit(id=f"u{k:02d}", geometry=box(0, 0, 1, 1), distance=500.0) for k in range(UNITS)),
-    balance={}, candidates=UNITS,
-)  # fmt: skip
 SOIL_MEMORY = 45.0
 """Time after which the soil has lost all but a third (1 / e) of its water. [day]"""
 YEAR = 365.25
@@ -139,27 +134,25 @@ def simulate(
 
 
 def monitor_control(case: Case) -> Series:
-    """The series with the control that the monitor makes of the units: those that changed alone are left out."""
-    comparison = compare(_means(case), CONTROLS, since=case.site.start)
-    return Series(dates=case.series.dates, cover=case.series.cover, control=np.clip(comparison.rings[0, :, 0], 0, 1))
+    """The series with the control that the monitor makes of the units, without those that changed or rose most."""
+    assert case.units is not None
+    control = control_mean(case.units, case.series.dates, case.site.start)
+    return Series(dates=case.series.dates, cover=case.series.cover, control=np.clip(control, 0, 1))
 
 
 def placebos(case: Case) -> list[Placebo]:
     """Each unit against the others, as the monitor makes placebos of its control ground."""
-    return unit_placebos(case.site, _means(case))
-
-
-def _means(case: Case) -> xr.DataArray:
     assert case.units is not None
     values = np.full((*case.units.shape, 3), np.nan)
     values[:, :, 0] = case.units
-    return xr.DataArray(
+    means = xr.DataArray(
         values, dims=("time", "unit", "measure"),
         coords={
-            "time": case.series.dates.astype("datetime64[ns]"), "unit": [unit.id for unit in CONTROLS.units],
+            "time": case.series.dates.astype("datetime64[ns]"), "unit": [f"u{k:02d}" for k in range(UNITS)],
             "measure": ["cover", "nbr", "ndmi"],
         },
     )  # fmt: skip
+    return unit_placebos(case.site, means)
 
 
 def _passes(years: int, rng: np.random.Generator) -> np.ndarray:

@@ -10,7 +10,7 @@ from shapely.geometry import Polygon
 pytest.importorskip("nrt.monitor", reason="the peers of the benchmarks are not installed")
 pytest.importorskip("pymannkendall", reason="the peers of the benchmarks are not installed")
 
-from benchmarks.verdict import conditions, other, real, rivals, rows, scores, simulate, third
+from benchmarks.verdict import conditions, lots, other, real, rivals, rows, scores, simulate, third
 from benchmarks.verdict.table import Figure, Row
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Series
@@ -254,3 +254,11 @@ def test_the_page_is_short_enough_to_be_read():
     stresses = sum(len(by_stress) for by_stress in conditions.CONDITIONS.values())
     lines = 13 + stresses - len(rows.REQUIRED) + len(rows.CALIBRATED) + 4 + 4
     assert lines <= 40
+
+
+def test_a_failed_lot_without_a_shock_is_red_and_what_is_counted_of_lots_is_pooled():
+    parts = [lots.judged_lots(seed, 1, "no shock", "failed") for seed in (101, 102)]
+    found = lots.together(parts)
+    assert (found.red <= 6).all()
+    assert (found.watch <= found.red).all()
+    assert found.red[1] == parts[1].red[0]
