@@ -78,9 +78,12 @@ def test_third_simulator_rises_by_theta_times_the_plan_and_its_units_do_not():
     assert third_difference(0.0) == pytest.approx(0.0, abs=0.02)
 
 
-def test_restored_control_units_make_a_success_look_smaller():
-    restored = third.Thirdworld(restored=0.3)
-    assert third_difference(1.0, world=restored) < third_difference(1.0) - 0.01
+def test_restored_control_units_make_a_success_look_smaller_less_so_as_the_monitor_chooses_them():
+    cases = list(third.simulate(third.Thirdworld(restored=0.3), "slow", 60, np.random.default_rng(8), theta=1.0))
+    every, chosen = difference(cases, after=4), difference(conditions.as_monitored(cases), after=4)
+    promised = simulate.PLAN.uplift(4.58)
+    assert every == pytest.approx(0.7 * promised, rel=0.1)
+    assert every + 0.01 < chosen < promised
 
 
 def test_statistics_of_the_third_world_are_those_it_was_described_with():
