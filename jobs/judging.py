@@ -11,6 +11,7 @@ from jobs import __version__
 from jobs.alerting import update_alerts
 from jobs.detectability import detectability_json
 from jobs.episodes import current_episode, episode_alpha, in_episode
+from jobs.field_csv import stored_rows
 from jobs.records import from_json, to_json
 from monitor.alerts.recipients import AddressBook
 from monitor.controls.screening import too_few_units
@@ -20,8 +21,11 @@ from monitor.ledger.transaction import Transaction
 from monitor.maps.failing import failing_map
 from monitor.maps.worst_patch import WorstPatch, worst_patch
 from monitor.series.columns import Columns, observed_until
+from monitor.series.field_rows import local_factor
+from monitor.sites.biomes import BIOMES
+from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site, ground_key
-from monitor.verdict.assess import LateSeasonState, assess_with_late_season
+from monitor.verdict.assess import LateSeasonState, assess_with_late_season, with_field_cover
 from monitor.verdict.assessment import Assessment, Series, Status, assessment_to_json
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.failing_area import reports_failing_area, with_failing_area
@@ -85,11 +89,13 @@ def judge(
         judged, site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
     )
     reasons = _further_reasons(site, fetched, series, rain, as_of)
+    factor = local_factor(stored_rows(t.field_rows(site.id)), series, until=as_of)
     assessment = replace(
-        assessment, reasons=(*assessment.reasons, *reasons), episode=episode["number"], alpha=alpha,
-        series_digest=judged.digest, code_version=__version__,
+        with_field_cover(assessment, factor or BIOMES[site.biome].field_factor),
+        reasons=(*assessment.reasons, *reasons), episode=episode["number"], alpha=alpha, series_digest=judged.digest,
+        code_version=__version__,
     )  # fmt: skip
-    digest = _digest(site, series, constants, alpha, reasons, episode["number"])
+    digest = _digest(site, series, constants, alpha, reasons, episode["number"], factor)
     latest = t.latest_assessment(site.id)
     newest = latest is None or latest[0] <= as_of.isoformat()
     if newest:  # an assessment of an earlier day is stored, but no page shows it
@@ -152,9 +158,16 @@ def _further_reasons(site: Site, fetched: FetchResult, series: Columns, rain: Re
 
 
 def _digest(
-    site: Site, series: Columns, constants: Calibration, alpha: float, reasons: Sequence[str], episode: int
+    site: Site,
+    series: Columns,
+    constants: Calibration,
+    alpha: float,
+    reasons: Sequence[str],
+    episode: int,
+    factor: FieldFactor | None,
 ) -> str:
     """Hash of everything that an assessment depends on."""
     content: list[Any] = [site.version, constants.hash, __version__, alpha, site.slope_degrees, reasons]
     content += [episode, site.start.isoformat()] if episode > 1 else []
+    content += [to_json(factor)] if factor is not None else []
     return hashlib.sha256(json.dumps(content).encode() + series["chain"][-1:].tobytes()).hexdigest()

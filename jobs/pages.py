@@ -19,6 +19,7 @@ from jobs.calibration import constants_used
 from jobs.detectability import assumptions, chances
 from jobs.episodes import in_episode
 from jobs.executor import Compute, open_executor
+from jobs.field_csv import stored_rows
 from jobs.installation import open_ledger
 from jobs.lock import hold_lock
 from jobs.logs import redacted
@@ -34,6 +35,7 @@ from monitor.ledger.transaction import Transaction
 from monitor.publish.drafts import PageInputs, draft_page, sums_of_drafts, write_draft
 from monitor.publish.products import is_current, missing_photos, pages_code_hash, write_index, write_photos, write_plan
 from monitor.publish.view import FieldAnswer, FieldPhoto
+from monitor.series.field_rows import FieldRow
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import AlertLevel, Assessment
 from monitor.verdict.calibration import Calibration
@@ -117,7 +119,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
     calibrations, latest, episodes = t.calibrations(), t.latest_assessments(), t.all_episodes()
     stored_alerts, snapshots, terrains = _by_site(t.alerts()), t.snapshots(), t.all_ground_data("terrain")
     detectabilities, left_out = t.all_ground_data("detectability"), t.all_ground_data("left_out")
-    answers = _answers_by_site(t)
+    answers, measured = _answers_by_site(t), _measured_by_site(t)
     for values in t.sites():
         site = from_json(values, Site)
         if site.id not in latest:
@@ -137,10 +139,11 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
             *(pages_code_hash(), site.version, notice, assessment.status, assessment.alert, list(assessment.reasons)),
             *(digest, alert and to_json(alert), snapshot, terrain, detectability),
             *(assessment.hectares_failing, msgspec.to_builtins(answers.get(site.id, ()))),
+            msgspec.to_builtins(measured.get(site.id, ())),
         ]
         key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         photos = [photo.id for answer in answers.get(site.id, ()) for photo in answer.photos]
-        if is_current(site.id, settings.outputs.root, key, photos):
+        if is_current(site.id, settings.outputs.root, key, photos, measured=site.id in measured):
             continue
         inputs = PageInputs(
             site=site,
@@ -155,6 +158,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
             calibration=constants,
             alert=alert,
             answers=answers.get(site.id, ()),
+            measured=measured.get(site.id, ()),
             notice=notice,
             key=key,
         )
@@ -198,6 +202,14 @@ def _answers_by_site(t: Transaction) -> dict[str, tuple[FieldAnswer, ...]]:
     return {site: tuple(reversed(sorted(found, key=lambda answer: answer.day))) for site, found in answers.items()}
 
 
+def _measured_by_site(t: Transaction) -> dict[str, tuple[FieldRow, ...]]:
+    """Measurements on the ground of each site that has any, oldest first."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in t.field_rows():
+        rows.setdefault(row["site"], []).append(row)
+    return {site: stored_rows(values) for site, values in rows.items()}
+
+
 def _shown_alert(stored: Sequence[dict[str, Any]], assessment: Assessment) -> Alert | None:
     """The alert of a site to show: one that is not resolved, the worst and newest first, else an answered one.
 
@@ -220,7 +232,7 @@ def _write_pages(
     for number, result in compute(_call(settings, ledger, batch) for batch in batches):
         for place, page in enumerate(batches[number]):
             error = redacted(f"its worker died: {result}") if isinstance(result, BaseException) else result[place]
-            if error is None and not is_current(page.site.id, root, page.key):
+            if error is None and not is_current(page.site.id, root, page.key, measured=bool(page.measured)):
                 # checked here, where the index is written: a worker may have another folder of this name
                 error = f"its page is not where it should be, under {root / 'sites'}"
             if error is not None:

@@ -188,6 +188,29 @@ class PhotoRow(Base):
     """JPEG."""
 
 
+class FieldRow(Base):
+    """One measurement on the ground, as it was written in a file. Never edited and never deleted."""
+
+    __tablename__ = "field_rows"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    site: Mapped[str] = mapped_column(String(400), index=True)
+    date: Mapped[str] = mapped_column(String(10))
+    kind: Mapped[str] = mapped_column(String(20))
+    """``cover``, ``survival`` or ``density``."""
+    value: Mapped[float] = mapped_column(Float)
+    """Fraction; for a density, plants a hectare."""
+    n: Mapped[int] = mapped_column(Integer)
+    """Plots or plants behind the value."""
+    lon: Mapped[float | None] = mapped_column(Float)
+    lat: Mapped[float | None] = mapped_column(Float)
+    """WGS 84; None: not stated. [degree]"""
+    note: Mapped[str | None] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    """Hash of the content: the same row is stored once."""
+    added: Mapped[str] = mapped_column(String(40))
+
+
 class NoticeRow(Base):
     """One notice to one recipient in the outbox, written in the same transaction as the change that it reports.
 

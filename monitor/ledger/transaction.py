@@ -21,6 +21,7 @@ from monitor.ledger.models import (
     CalibrationRow,
     ControlsRow,
     EpisodeRow,
+    FieldRow,
     GroundDataRow,
     NoticeRow,
     PhotoRow,
@@ -406,6 +407,23 @@ class Transaction:
         """Whether any notice of an alert was sent."""
         query = select(NoticeRow.id).where(NoticeRow.alert == alert, NoticeRow.state == "sent")
         return self._connection.execute(query).first() is not None
+
+    # measurements on the ground
+
+    def field_rows(self, site: str | None = None) -> list[Payload]:
+        """Measurements of a site, or of all sites, by site and date; columns of :class:`FieldRow`."""
+        table = FieldRow.__table__
+        query = select(table).order_by(table.c.site, table.c.date, table.c.id)
+        query = query if site is None else query.where(table.c.site == site)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    def add_field_rows(self, rows: Iterable[Payload]) -> list[Payload]:
+        """Append the measurements whose digest is not stored yet; returns them."""
+        stored = set(self._connection.execute(select(FieldRow.digest)).scalars())
+        fresh = {row["digest"]: row for row in rows if row["digest"] not in stored}
+        if fresh:
+            self._connection.execute(insert(FieldRow), list(fresh.values()))
+        return list(fresh.values())
 
     # runs
 

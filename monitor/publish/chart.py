@@ -84,7 +84,8 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
         ``start``, position of the start of the work, None outside the drawing; ``cover`` and ``difference``, panels;
         ``estimate``, the uplift of the verdict: horizontal position, then vertical ones of its low end, value and high
         end, None without one. All others are paths: ``rejected_rug`` has one tick for each rejected scene, with or
-        without a value; ``difference_faint`` are scenes outside the growing season. None before the first usable scene.
+        without a value; ``difference_faint`` are scenes outside the growing season; ``field_dots`` are
+        measurements of cover on the ground. None before the first usable scene.
     """
     site, a = view.site, view.assessment
     all_days, all_cover, all_control, accepted = _columns(view)
@@ -93,18 +94,21 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
         return None
     start_day = _from_1970(site.start)
     first_january = date(1970 + int(all_days[:1].astype("datetime64[D]").astype("datetime64[Y]").astype(int)[0]), 1, 1)
-    first, last = _from_1970(first_january), max(_from_1970(a.as_of), int(all_days[-1]))
+    field_days, field_cover = _field_cover(view)
+    first = _from_1970(first_january)
+    last = max(_from_1970(a.as_of), int(all_days[-1]), *field_days.tolist())
     span = max(last - first + 15, 365)
 
     def day_x(day: np.ndarray) -> np.ndarray:
-        return WIDTH * (day - first) / span
+        x: np.ndarray = WIDTH * (day - first) / span
+        return x
 
     day, cover, control = all_days[seen], all_cover[seen], all_control[seen]
     x, growing = day_x(day), in_season(day, site)
     planned = growing & (day >= start_day) & (site.plan.A > 0)
     expected = np.where(planned, control, np.nan)
     expected[planned] += promised(day[planned], site)
-    top = _ceiling(max(np.nanmax(values, initial=0.0) for values in (cover, control, expected)), 0.2)
+    top = _ceiling(max(np.nanmax(values, initial=0.0) for values in (cover, control, expected, field_cover)), 0.2)
     cover_y = _scale(0.0, top, COVER_HEIGHT)
 
     baseline = cover - control
@@ -136,6 +140,7 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
         "site_dots": dots(x, cover_y(cover)),
         "control_line": line(x, np.where(growing, cover_y(control), np.nan), day, GAP_DAYS),
         "expected_line": line(x, cover_y(expected), day, GAP_DAYS),
+        "field_dots": dots(day_x(field_days), cover_y(field_cover)),
         "rejected_dots": dots(day_x(all_days[rejected_seen]), cover_y(all_cover[rejected_seen])),
         "rejected_rug": dots(day_x(all_days[~accepted]), np.zeros(np.count_nonzero(~accepted)), "V7"),
         "difference": Panel(
@@ -177,6 +182,13 @@ def _columns(view: SiteView) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
     cover, control = (np.asarray(table[name], np.float64) for name in ("cover", "control_cover"))
     days = np.asarray(table["date"], "datetime64[D]").astype(np.int64)
     return days, cover, control, np.asarray(table["accepted"], bool)
+
+
+def _field_cover(view: SiteView) -> tuple[np.ndarray, np.ndarray]:
+    """Days since 1970 of the measurements of cover on the ground, and the cover."""
+    covers = [row for row in view.measured if row.kind == "cover"]
+    days = np.array([_from_1970(row.date) for row in covers], np.int64)
+    return days, np.array([row.value for row in covers], np.float64)
 
 
 def _from_1970(day: date) -> int:

@@ -28,6 +28,7 @@ from monitor.publish.products import outdated_pictures, write_site
 from monitor.publish.view import Chip, DetectionAssumptions, DetectionChance, FieldAnswer, SiteView
 from monitor.series.build import series_and_units
 from monitor.series.columns import Columns, decode_texts, no_observations, observed_until
+from monitor.series.field_rows import FieldRow
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT, LateSeasonState, assess_with_late_season
 from monitor.verdict.assessment import Assessment, Series
@@ -58,6 +59,8 @@ class PageInputs:
     """Constants of the verdict, and the number of placebo series available; None: unknown."""
     alert: Alert | None
     answers: tuple[FieldAnswer, ...]
+    measured: tuple[FieldRow, ...]
+    """Measurements on the ground, oldest first."""
     notice: Mapping[str, str] | None
     key: str
     """Hash of all inputs of the page."""
@@ -114,6 +117,7 @@ def draft_page(
         lines=observed["line"].tolist(),
         alert=inputs.alert,
         answers=inputs.answers,
+        measured=inputs.measured,
         notice=inputs.notice,
         elevation=None if inputs.terrain is None else inputs.terrain.elevation,
         slope=site.slope_degrees if inputs.terrain is None else inputs.terrain.slope,

@@ -4,6 +4,7 @@ They are plain files without scripts or requests and with the style inside, so t
 the field as it does from a server.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -25,6 +26,7 @@ from monitor.publish.control_ground import REASONS
 from monitor.publish.locator import MAP_WIDTH, locator
 from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.view import SiteView
+from monitor.series.field_rows import FieldRow, index_cover_beside
 from monitor.sites.biomes import BIOMES
 from monitor.sites.names import without_invisible, without_invisible_lines
 from monitor.sites.site import Site
@@ -52,6 +54,15 @@ NOTE: Final = {
 }
 """Shown for a verdict with the note :data:`monitor.verdict.erosion.UNVERIFIED`."""
 
+
+FIELD_KINDS: Final = {
+    "cover": {"en": "vegetation cover", "zh": "植被覆盖度"},
+    "survival": {"en": "survival", "zh": "成活率"},
+    "density": {"en": "plants a hectare", "zh": "每公顷株数"},
+}
+"""What was measured on the ground, see :data:`monitor.series.field_rows.FIELD_KINDS`."""
+MAX_FIELD_ROWS: Final = 60
+"""Measurements that a page shows; all are in ``field.csv``."""
 
 CAME_BY: Final = {
     "link": {"en": "by the link in a message", "zh": "通过消息中的链接答复"},
@@ -84,6 +95,7 @@ def _environment() -> jinja2.Environment:
         "RULES": words.RULE_NAMES, "INTERVENTIONS": words.INTERVENTION_NAMES,
         "NOTE": NOTE, "UNVERIFIED": UNVERIFIED, "cause": words.cause, "PAGE_FILES": PAGE_FILES, "WIDTH": WIDTH,
         "MAP_WIDTH": MAP_WIDTH, "REASONS": words.TEXTS["false_alarm_reason"], "CAME_BY": CAME_BY, "map_link": map_link,
+        "FIELD_KINDS": FIELD_KINDS,
         "position_text": position,
     }  # fmt: skip
     return environment
@@ -174,6 +186,7 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
         **drawing,
         "drawn": _environment().get_template(NUMBERS_TEMPLATE).make_module(drawing),
         "control_reasons": REASONS,
+        "measured": _measured(view),
         "rejected": sorted(rejected.items(), key=lambda item: (-item[1], item[0])),
         "chips": [(name, chip, pictures.outline_path(chip.outline)) for name, chip in view.chips.items()],
         "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
@@ -198,6 +211,19 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
         )
         for language in words.LANGUAGES
     }
+
+
+def _measured(view: SiteView) -> list[tuple[FieldRow, float | None]]:
+    """Measurements to show, newest first, each with the index cover at that time where it is of cover."""
+    rows = view.measured[::-1][:MAX_FIELD_ROWS]
+    table = view.observations
+    days, accepted = np.asarray(table["date"], "datetime64[D]"), np.asarray(table["accepted"], bool)
+    observed = {"date": days, "accepted": accepted, "cover": np.asarray(table["cover"], np.float64)}
+    index = index_cover_beside(rows, observed).tolist()
+    return [
+        (row, None if row.kind != "cover" or math.isnan(beside) else beside)
+        for row, beside in zip(rows, index, strict=True)
+    ]
 
 
 def hectares(value: float | None) -> str:

@@ -32,6 +32,7 @@ from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.pages import PAGE_TEMPLATES, hectares, index_page, site_pages
 from monitor.publish.pictures import MAP_LAYERS, chip_png, cog, map_png
 from monitor.publish.view import SiteView
+from monitor.series.field_rows import field_csv
 from monitor.series.observations import observation_lines, observations_csv
 from monitor.sites.names import folder_name
 from monitor.sites.site import Plan, Site
@@ -47,6 +48,9 @@ PICTURE_FILES: Final = frozenset(
 
 PHOTOS: Final = "photos"
 """Folder of the photos of a site."""
+
+FIELD_TABLE: Final = "field.csv"
+"""Table of the measurements on the ground; only where there are any."""
 
 MADE_FROM: Final = ".made-from"
 """File with hashes of what the other files of a site were made from. It is deleted before they are changed and written
@@ -71,13 +75,14 @@ class _MadeFrom(msgspec.Struct, kw_only=True):
     """Hash of each map and picture, by name."""
 
 
-def is_current(site: str, root: Path, inputs: str, photos: Iterable[str] = ()) -> bool:
+def is_current(site: str, root: Path, inputs: str, photos: Iterable[str] = (), *, measured: bool = False) -> bool:
     """Whether all files of a site exist and were made from these inputs (hash as for :func:`write_site`).
 
-    `photos` are the ids of the photos on its page.
+    `photos` are the ids of the photos on its page; `measured`: it has measurements on the ground.
     """
     made, here = _in_place(root / "sites" / folder_name(site))
     current = made is not None and made.inputs == inputs and _needed(made.drawn) <= here
+    current = current and (not measured or FIELD_TABLE in here)
     return current and not missing_photos(site, root, photos)
 
 
@@ -140,6 +145,8 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
     files = {"observations.csv": observations_csv(view.site.id, lines)}
     if view.controls is not None:
         files["controls.geojson"] = view.controls.geojson
+    if view.measured:
+        files[FIELD_TABLE] = field_csv(view.measured)
     for name, chip in view.chips.items():
         if name in draw:
             assert chip.rgb is not None, f"{name} has to be drawn; see outdated_pictures()"
@@ -348,7 +355,7 @@ def _page_key(view: SiteView) -> str:
     )
     outline = b"" if view.outline is None else np.ascontiguousarray(view.outline).tobytes()
     drawing = (seasons, pictures, sorted(view.maps), outline)
-    site = (view.site, view.site.geometry.wkb, view.alert, view.notice, view.answers)
+    site = (view.site, view.site.geometry.wkb, view.alert, view.notice, view.answers, view.measured)
     return _hash(pages_code_hash(), shown, said, drawing, site, beside)
 
 

@@ -11,6 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from monitor.alerts.alert import Alert, FalseAlarmReason, Verdict
 from monitor.publish.control_ground import ControlGround
+from monitor.series.field_rows import FieldRow
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 
@@ -126,6 +127,8 @@ class SiteView:
     """The alert that is not resolved, or that a person has resolved while its cause is still seen; None: no alert."""
     answers: tuple[FieldAnswer, ...] = ()
     """Answers to all alerts of the site, newest first."""
+    measured: tuple[FieldRow, ...] = ()
+    """Measurements on the ground, oldest first."""
     lines: Sequence[bytes] | None = field(default=None, repr=False)
     """Lines of ``observations.csv`` (:func:`monitor.series.observations.observation_lines`) in UTF-8; None: not made
     yet."""

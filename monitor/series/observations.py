@@ -46,13 +46,13 @@ def observation_lines(table: Mapping[str, Any]) -> list[str]:
     for name in MEAN_COLUMNS:
         cells[name] = map(_six_decimals, np.asarray(table[name], np.float64).tolist())
     for name in ("scene", "source", "baseline", "reason"):
-        cells[name] = map(_cell, table[name])
+        cells[name] = map(csv_cell, table[name])
     return [",".join(row) for row in zip(*(cells[name] for name in OBSERVATION_COLUMNS[1:]), strict=True)]
 
 
 def observations_csv(site: str, lines: Iterable[bytes]) -> bytes:
     """``observations.csv`` from the lines of a site, in UTF-8."""
-    start = f"\n{_cell(site)},".encode()  # in one join: a line at a time takes several times as long
+    start = f"\n{csv_cell(site)},".encode()  # in one join: a line at a time takes several times as long
     return marked(start.join([",".join(OBSERVATION_COLUMNS).encode(), *lines]) + b"\n")
 
 
@@ -66,7 +66,7 @@ def _six_decimals(value: float) -> str:
     return "" if value != value else f"{value:z.6f}"
 
 
-def _cell(text: str) -> str:
+def csv_cell(text: str) -> str:
     """Text as a cell of CSV, inert in a spreadsheet."""
     inert = f"'{text}" if text[:1] in FORMULA_STARTS else text
     return '"' + inert.replace('"', '""') + '"' if any(mark in inert for mark in CSV_SPECIAL) else inert

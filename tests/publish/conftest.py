@@ -18,6 +18,7 @@ from shapely.geometry import Polygon, box
 from monitor.alerts.alert import Alert, AlertState, FalseAlarmReason, Verdict
 from monitor.cube.grid import inside, outline, site_grid
 from monitor.publish.view import CalibrationTable, Chip, DetectionChance, FieldAnswer, FieldPhoto, SiteView
+from monitor.series.field_rows import FieldRow
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
@@ -121,6 +122,21 @@ def field_photos() -> dict[str, bytes]:
         Image.new("RGB", (1600, 1200), colour).save(buffer, "JPEG")
         photos[sha256(buffer.getvalue()).hexdigest()] = buffer.getvalue()
     return photos
+
+
+@pytest.fixture(scope="session")
+def measured() -> tuple[FieldRow, ...]:
+    """Measurements on the ground: cover of two summers, survival with a hostile note, density in a place."""
+    covers = [
+        FieldRow(site="ulan-03", date=date(year, 8, 5), kind="cover", value=value, n=20)
+        for year, value in ((2019, 0.28), (2019, 0.33), (2021, 0.3), (2021, 0.24))
+    ]
+    note = "<script>alert(1)</script> {{ 7 * 7 }}"
+    return (
+        *covers,
+        FieldRow(site="ulan-03", date=date(2021, 8, 5), kind="survival", value=0.82, n=150, note=note),
+        FieldRow(site="ulan-03", date=date(2021, 8, 6), kind="density", value=1650.0, n=4, lon=106.9042, lat=40.1031),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,8 @@ WITH_ALL = {
     "hectares_failing_on": date(2021, 8, 2), "uplift_confirmed": True, "uplift_confirmed_on": date(2020, 9, 7),
     "erosion_grade": "moderate", "erosion_grade_without": "very_intense", "soil_loss_ratio": 0.61,
     "soil_loss_ratio_low": 0.48, "soil_loss_ratio_high": 0.77, "notes": UNVERIFIED,
-    "reasons": ("SPATIAL_PATCH", "LOW_UPLIFT"),
+    "reasons": ("SPATIAL_PATCH", "LOW_UPLIFT"), "field_cover": 0.26, "field_cover_low": 0.22, "field_cover_high": 0.3,
+    "field_factor": 0.82, "field_factor_low": 0.71, "field_factor_high": 0.95,
 }  # fmt: skip
 """All that a verdict may have beside it."""
 
@@ -69,11 +70,12 @@ def root(
     hostile_site,
     beside,
     answers,
+    measured,
     field_photos,
     tmp_path_factory,
 ) -> Path:
     """A programme of every status, with the pages of a failing, a good, an unseen and a hostile site."""
-    failing = make_view(assessment=make_assessment(**WITH_ALL), answers=answers, **beside)
+    failing = make_view(assessment=make_assessment(**WITH_ALL), answers=answers, measured=measured, **beside)
     good = make_view(
         site=make_site("民勤-03", name="民勤县青土湖三号地块", at=(103.1, 39.0), province="甘肃"), share=0.95,
         alert=None, notice=None,

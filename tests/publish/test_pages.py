@@ -243,6 +243,39 @@ def test_a_page_says_the_verdict_with_its_probability_and_the_doubt_of_absolute_
     assert "LOW_UPLIFT" in text
 
 
+def test_a_page_shows_what_was_measured_in_the_field_newest_first(make_view, measured):
+    pages = {language: Page(text) for language, text in site_pages(make_view(measured=measured)).items()}
+    text = pages["en"].text
+    shown = text[text.index("Measured in the field") : text.index("All rows")]
+    order = [shown.index(text) for text in ("plants a hectare", "40.10310°N", "1,650", "82%", "24%", "30%", "33%")]
+    assert order == sorted(order)
+    assert "<script>alert(1)</script> {{ 7 * 7 }}" in shown  # as text
+    assert "实地测量" in pages["zh"].text
+    assert "field.csv" in pages["en"].values("href")
+    assert "Measured in the field" not in Page(site_pages(make_view())["en"]).text
+
+
+def test_measured_cover_stands_in_the_drawing_where_its_axes_say(make_view, measured):
+    drawing = series_chart(make_view(measured=measured))
+    dots = [tuple(map(float, dot.split(","))) for dot in drawing["field_dots"].strip("M").replace("h0", "").split("M")]
+    assert len(dots) == 4
+    first, last = dots[0], dots[-1]
+    ticks = {tick.label: tick.at for tick in drawing["cover"].ticks}
+    years = {tick.label: tick.at for tick in drawing["years"]}
+    assert ticks["40"] < first[1] < ticks["20"]
+    assert first[1] - last[1] == pytest.approx((0.24 - 0.28) / 0.2 * (ticks["0"] - ticks["20"]), abs=0.2)
+    assert years["2019"] < first[0] < years["2020"]
+    assert series_chart(make_view())["field_dots"] == ""
+
+
+def test_only_the_newest_rows_are_on_the_page_and_it_says_so(make_view, measured):
+    many = tuple(replace(measured[0], note=f"row {k}") for k in range(100))
+    text = Page(site_pages(make_view(measured=many))["en"]).text
+    assert "The newest 60 of 100 rows" in text
+    assert "row 99" in text
+    assert "row 39" not in text
+
+
 BESIDE = {
     "detectability": ("Detectability of failure 2 11% 42% 3.5 63% 87%", "有效监测 2 11% 42% 3.5 63% 87%"),
     "calibration": (

@@ -1,0 +1,60 @@
+"""``regrowth field``: measurements on the ground, stored beside the series of a site."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.console import AsJson, Config, Sites, installation, new_app, print_json, printable
+from monitor.errors import BadData
+
+app = new_app(help="Measurements on the ground: add them from a file, list them.", no_args_is_help=True)
+
+
+@app.command("add")
+def field_add(
+    file: Annotated[
+        Path, typer.Argument(help="CSV: site, date, kind, value, n, lon, lat, note; the last four may be empty.")
+    ],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Store measurements of cover, survival or density from a CSV file in UTF-8. Safe to run twice.
+
+    The first line names the columns. Kinds: cover and survival as fractions (0.35 for 35 %), density in plants a
+    hectare; n is the number of plots or plants behind the value, 1 if empty. Rows are never edited, and the same row is
+    stored once; they are shown beside the series and never change a verdict. Exit status: 0 all rows are stored, 65
+    some lines are wrong: each is named, and nothing was stored.
+    """
+    from jobs.field_csv import add_field_rows
+
+    with installation(config) as (_, ledger), ledger.transaction() as t:
+        fresh, known = add_field_rows(t, file)
+    sites = sorted({row.site for row in fresh})
+    if as_json:
+        print_json({"added": len(fresh), "already": known, "sites": sites})
+        return
+    of = f" of {len(sites)} site{'' if len(sites) == 1 else 's'}" if fresh else ""
+    typer.echo(f"Field rows stored: {len(fresh)}{of}; stored before: {known}.")
+    if fresh:
+        typer.echo("They are on the pages after the next 'regrowth publish' or night.")
+
+
+@app.command("list")
+def field_list(config: Config = None, site: Sites = None, as_json: AsJson = False) -> None:
+    """Stored measurements, by site and date."""
+    with installation(config) as (_, ledger), ledger.reading() as t:
+        known = t.registered()
+        if unknown := sorted(set(site or ()) - known.keys()):
+            msg = f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' shows all sites"
+            raise BadData(msg)
+        rows = [row for row in t.field_rows() if not site or row["site"] in site]
+    if as_json:
+        print_json([{name: value for name, value in row.items() if name not in ("id", "digest")} for row in rows])
+        return
+    for row in rows:
+        unit = " plants/ha" if row["kind"] == "density" else ""
+        note = f" - {row['note']}" if row["note"] else ""
+        typer.echo(printable(f"{row['site']}: {row['date']} {row['kind']} {row['value']:g}{unit}, n {row['n']}{note}"))
+    if not rows:
+        typer.echo("No field row.")

@@ -1,0 +1,120 @@
+"""Measurements on the ground: cover, survival and density as people wrote them, beside the series of a site.
+
+They never change a verdict. Rows of cover, where there are enough, give the factor between index cover and field cover
+on the site itself.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from monitor.series.columns import Columns
+from monitor.series.observations import csv_cell, marked
+from monitor.sites.cover_scale import FieldFactor
+
+FIELD_COLUMNS: Final = ("site", "date", "kind", "value", "n", "lon", "lat", "note")
+"""Columns of the file that is read, and of ``field.csv``."""
+FIELD_KINDS: Final = ("cover", "survival", "density")
+"""What is measured: fractions of ground or of plants, and plants a hectare."""
+MIN_FACTOR_ROWS: Final = 5
+"""Rows of cover with index cover beside them from which a factor is estimated: fewer give no usable interval."""
+SAME_TIME_DAYS: Final = 20
+"""Longest time between a row of cover and the scenes whose index cover it is compared with. [day]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldRow:
+    """One measurement on the ground."""
+
+    site: str
+    date: date
+    kind: str
+    """One of :data:`FIELD_KINDS`."""
+    value: float
+    """Fraction, 0..1; for a density, plants a hectare."""
+    n: int = 1
+    """Plots or plants behind the value."""
+    lon: float | None = None
+    lat: float | None = None
+    """WGS 84; None: not stated. [degree]"""
+    note: str | None = None
+
+
+def field_csv(rows: Iterable[FieldRow]) -> bytes:
+    """``field.csv``: measurements in :data:`FIELD_COLUMNS`, in UTF-8; with a byte order mark if not all is ASCII."""
+    lines = [",".join(FIELD_COLUMNS)]
+    for row in rows:
+        place = ("" if value is None else f"{value:.10g}" for value in (row.lon, row.lat))
+        cells = (csv_cell(row.site), row.date.isoformat(), row.kind, f"{row.value:.10g}", str(row.n), *place)
+        lines.append(",".join((*cells, csv_cell(row.note or ""))))
+    return marked(("\n".join(lines) + "\n").encode())
+
+
+def index_cover_beside(rows: Sequence[FieldRow], observed: Columns) -> np.ndarray:
+    """Index cover of the site at the time of each row: mean of its accepted scenes up to 20 days before or after.
+
+    Parameters
+    ----------
+    rows : sequence of n FieldRow
+        Of one site.
+    observed : Columns
+        Its observations; `date`, `accepted` and `cover` are needed.
+
+    Returns
+    -------
+    (n,) array
+        NaN where there is no such scene. [cover fraction]
+    """
+    used = np.asarray(observed["accepted"], bool) & np.isfinite(observed["cover"])
+    day, cover = observed["date"][used].astype("datetime64[D]"), observed["cover"][used]
+    means = np.full(len(rows), np.nan)
+    for place, row in enumerate(rows):
+        near = np.abs(day - np.datetime64(row.date, "D")).astype(np.int64) <= SAME_TIME_DAYS
+        if near.any():
+            means[place] = cover[near].mean()
+    return means
+
+
+def local_factor(rows: Sequence[FieldRow], observed: Columns, *, until: date) -> FieldFactor | None:
+    """Index cover per field cover of one site, by its rows of cover.
+
+    The factor is the ratio of the two means over the rows, each weighted by its `n`; its 95 % interval is from the
+    ratios without one row each (jackknife [1]_), by Student's t. It shows how much the rows differ, not an error that
+    they share.
+
+    Parameters
+    ----------
+    rows, observed : see :func:`index_cover_beside`; rows of other kinds are not used
+    until : date
+        Later rows are not used.
+
+    Returns
+    -------
+    FieldFactor or None
+        None: fewer than :data:`MIN_FACTOR_ROWS` rows have index cover beside them, or their interval reaches zero.
+
+    References
+    ----------
+    .. [1] B. Efron and C. Stein, "The jackknife estimate of variance," Ann. Stat., 1981, doi:10.1214/aos/1176345462.
+    """
+    covers = [row for row in rows if row.kind == "cover" and row.date <= until]
+    index = index_cover_beside(covers, observed)
+    known = np.isfinite(index)
+    count = int(known.sum())
+    if count < MIN_FACTOR_ROWS:
+        return None
+    n = np.array([row.n for row in covers], np.float64)[known]
+    seen, measured = n * index[known], n * np.array([row.value for row in covers])[known]
+    rest = measured.sum() - measured
+    if not (rest > 0).all():
+        return None
+    without = (seen.sum() - seen) / rest
+    sd = float(np.sqrt((count - 1) / count * np.square(without - without.mean()).sum()))
+    value, margin = float(seen.sum() / measured.sum()), float(student_t.ppf(0.975, count - 1)) * sd
+    if value - margin <= 0:
+        return None
+    return FieldFactor(value=value, low=value - margin, high=value + margin, rows=count)

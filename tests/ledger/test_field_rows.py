@@ -1,0 +1,153 @@
+"""Measurements on the ground: each row is stored once, all lines of a file or none, whatever happens to its site."""
+
+from datetime import date
+
+import pytest
+from shapely.geometry import box
+
+from jobs.episodes import replant
+from jobs.field_csv import add_field_rows
+from jobs.records import to_json
+from jobs.registry import retire
+from monitor.errors import BadData
+from monitor.sites.site import Plan, Site
+
+HEADER = "site,date,kind,value,n,lon,lat,note\n"
+GOOD = "lowood,2024-08-01,cover,0.35,20,100.005,36.005,ten quadrats\n"
+MORE = "lowood,2024/8/1,survival,0.9,120,,,\n民勤,2024-08-02,density,1650,4,,,沙枣\n"
+
+
+@pytest.fixture
+def known(ledger):
+    """A ledger with two sites begun in 2021, one replanted since."""
+    with ledger.transaction() as t:
+        for place, west in (("lowood", 100.0), ("民勤", 103.0)):
+            site = Site(
+                id=place, name=place, geometry=box(west, 36, west + 0.01, 36.01), start="2021-04-01", biome="loess",
+                intervention="planting", hectares=90.0, plan=Plan(A=0.2, k=0.5, L=1.0, too_early_years=2.0),
+            )  # fmt: skip
+            t.add_site(place, "v1", to_json(site), start="2021-04-01", now="2021-04-01")
+    return ledger
+
+
+@pytest.fixture
+def add(known, tmp_path):
+    """Store a file of lines; returns the numbers of new and of known rows."""
+
+    def store(lines, header=HEADER, encoding="utf-8"):
+        path = tmp_path / "field.csv"
+        path.write_bytes((header + lines).encode(encoding))
+        with known.transaction() as t:
+            fresh, already = add_field_rows(t, path)
+        return len(fresh), already
+
+    return store
+
+
+@pytest.fixture
+def stored(known):
+    def rows(site=None):
+        with known.reading() as t:
+            return [tuple(row[name] for name in HEADER.strip().split(",")) for row in t.field_rows(site)]
+
+    return rows
+
+
+def test_the_same_file_twice_adds_nothing_and_a_longer_one_only_what_is_new(add, stored):
+    assert add(GOOD + MORE, encoding="utf-8-sig") == (3, 0)
+    before = stored()
+    assert add(GOOD + MORE) == (0, 3)
+    assert stored() == before
+    assert add(GOOD + MORE + GOOD.replace("2024", "2025")) == (1, 3)
+    assert stored("lowood") == [
+        ("lowood", "2024-08-01", "cover", 0.35, 20, 100.005, 36.005, "ten quadrats"),
+        ("lowood", "2024-08-01", "survival", 0.9, 120, None, None, None),
+        ("lowood", "2025-08-01", "cover", 0.35, 20, 100.005, 36.005, "ten quadrats"),
+    ]
+    assert stored("民勤") == [("民勤", "2024-08-02", "density", 1650.0, 4, None, None, "沙枣")]
+
+
+def test_a_corrected_value_is_another_row_and_the_old_one_stays(add, stored):
+    add(GOOD)
+    assert add(GOOD.replace("0.35", "0.4")) == (1, 0)
+    assert [row[3] for row in stored()] == [0.35, 0.4]
+
+
+def test_the_same_number_written_otherwise_is_the_same_row(add):
+    add(GOOD)
+    assert add(GOOD.replace("0.35", "0.350").replace("cover", "Cover").replace("2024-08-01", "2024/8/1")) == (0, 1)
+
+
+def test_columns_may_stand_in_any_order_and_the_last_four_be_left_out(add, stored):
+    assert add("0.4,cover,lowood,2024-08-01\n", header="value,kind,site,date\n") == (1, 0)
+    assert stored() == [("lowood", "2024-08-01", "cover", 0.4, 1, None, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("nowhere,2024-08-01,cover,0.3,1,,,", "no site 'nowhere'"),
+        ("lowood,2024-08-01,cover,0.3,1,103.005,36.005,", "in site '民勤'"),
+        ("lowood,2024-08-01,cover,0.3,1,101,36.005,", "outside every site"),
+        ("lowood,2024-08-01,cover,0.3,1,36.005,100.005,", "swapped"),
+        ("lowood,2024-08-01,cover,0.3,1,100.005,,", "give both in degrees"),
+        ("lowood,2024-08-01,cover,35,1,,,", "in percent? give a fraction"),
+        ("lowood,2024-08-01,survival,85,1,,,", "in percent? give a fraction"),
+        ("lowood,2024-08-01,cover,-0.1,1,,,", "below 0"),
+        ("lowood,2024-08-01,cover,nan,1,,,", "no number"),
+        ("lowood,2024-08-01,cover,,1,,,", "no number"),
+        ("lowood,2024-08-01,density,1e9,1,,,", "plants a hectare"),
+        ("lowood,2021-03-31,cover,0.3,1,,,", "before the start of the work (2021-04-01)"),
+        ("lowood,2999-08-01,cover,0.3,1,,,", "in the future"),
+        ("lowood,08/01/2024,cover,0.3,1,,,", "no date"),
+        ("lowood,2024-08-01,height,0.3,1,,,", "none of cover, survival, density"),
+        ("lowood,2024-08-01,cover,0.3,0,,,", "n '0' is no whole number"),
+        ("lowood,2024-08-01,cover,0.3,1.5,,,", "n '1.5' is no whole number"),
+        ("lowood,2024-08-01,cover,0.3,1,,,=HYPERLINK(1)", "formula"),
+        ("lowood,2024-08-01,cover,0.3,1,,,a\u202eb", "writing direction"),
+        ('lowood,2024-08-01,cover,0.3,1,,,"two\nlines"', "line ends"),
+        ("lowood,2024-08-01,cover,0.3,1,,,a,b", "more cells than columns"),
+        (GOOD.strip(), "the same as line 2"),
+    ],
+)
+def test_one_wrong_line_is_named_and_nothing_is_stored(add, stored, line, words):
+    with pytest.raises(BadData) as refused:
+        add(GOOD + line + "\n")
+    message = str(refused.value)
+    assert "line 3: " in message
+    assert "line 2:" not in message
+    assert words in message
+    assert message.isprintable() or "\n" in message
+    assert "\u202e" not in message
+    assert stored() == []
+
+
+def test_a_position_within_the_error_of_a_receiver_counts_as_on_the_site(add):
+    assert add(GOOD.replace("100.005", "100.0102")) == (1, 0)  # 18 m
+    with pytest.raises(BadData, match="36 m from site 'lowood'"):
+        add(GOOD.replace("100.005", "100.0104"))
+
+
+@pytest.mark.parametrize(
+    ("header", "lines", "words"),
+    [
+        ("site,date,kind\n", "", "must name the columns"),
+        (HEADER.replace("note", "remark"), GOOD, "must name the columns"),
+        (HEADER, 'lowood,"2024', "not CSV"),
+    ],
+)
+def test_a_file_that_is_no_such_table_is_refused(add, header, lines, words):
+    with pytest.raises(BadData, match=words):
+        add(lines, header=header)
+    with pytest.raises(BadData, match="not UTF-8"):
+        add(MORE, encoding="gb18030")
+
+
+def test_rows_stay_when_a_site_is_retired_or_replanted(add, stored, known):
+    add(GOOD + MORE)
+    before = stored()
+    replant(known, "lowood", start=date(2025, 4, 10), why="frost", alpha=0.05, today=date(2025, 6, 1))
+    retire(known, ["民勤"], today=date(2025, 6, 1))
+    assert stored() == before
+    assert add(GOOD + MORE) == (0, 3)
+    assert add(GOOD.replace("2024", "2023")) == (1, 0)  # of the first episode, written down later
