@@ -129,18 +129,20 @@ def _simulated_sites(
     """Draw series of sites without uplift from the calibration's own model of the difference."""
     rng, sites = np.random.default_rng(20261125), (SIMULATED_SITES, 1)
     place, n = np.searchsorted(opened, times.season), times.day.size
+    years, of_year = (times.day - times.day[0]) / 365.25, np.arange(opened.size)
+    memory = c.year_memory ** np.abs(of_year[:, None] - of_year)
     rain = np.maximum(rng.normal(0, c.rain_sd, (SIMULATED_SITES, opened.size)), -0.7)[:, place]
     angle = 2 * np.pi * times.position / 365.25
     wander, scene = np.ones(sites), np.ones(sites)
     if seasons_before > 0:  # else a site is taken as the usual one
         wander, scene = (rng.lognormal(-0.5 * sd**2, sd, sites) for sd in (c.own_wander, c.own_scene))
     difference = (
-        rng.normal(0, c.baseline_sd, sites) * (s * (1 + rain))
+        (rng.normal(0, c.baseline_sd, sites) + rng.normal(0, c.trend_sd, sites) * years) * (s * (1 + rain))
         + rng.normal(0, c.harmonic_sd, sites) * np.cos(angle)
         + rng.normal(0, c.harmonic_sd, sites) * np.sin(angle)
         + _drift(rng, times.day, c.slow_days, c.slow_sd) * wander
         + _drift(rng, times.day, c.fast_days, c.fast_sd) * scene
-        + rng.normal(0, c.year_sd, (SIMULATED_SITES, opened.size))[:, place] * s * wander
+        + c.year_sd * rng.multivariate_normal(0 * of_year, memory, SIMULATED_SITES)[:, place] * s * wander
         + rng.normal(0, c.elasticity_sd, sites) * control * s * rain
         + rng.normal(0, 1, (SIMULATED_SITES, n)) * np.sqrt(variance) * scene
     )

@@ -10,7 +10,7 @@ from monitor.verdict.kernels.state_space import own_noise
 from monitor.verdict.kernels.theta import failure_evidence, theta_filter
 from monitor.verdict.kernels.types import Noise, Prior, SeasonState, Times
 
-NOISE = Noise(0.03, 0.01, 0.018, 365.0, 0.010, 15.0, 0.010, 0.2, 0.2, 2.0, 0.6, 0.3)
+NOISE = Noise(0.03, 0.01, 0.018, 365.0, 0.010, 15.0, 0.010, 0.5, 0.2, 0.004, 2.0, 0.6, 0.3)
 PRIOR = Prior(0.6, 1.0, 0.1, 0.5, (0.0, 0.25, 0.5, 0.7), 0.18, 1.0, 0.08)
 START = 17_897  # 2019-01-01
 R2 = 0.0245**2
@@ -28,7 +28,8 @@ class Scenes:
         self.position, self.season = position, season
         self.day = (season - 1970) * 365 + (season - 1969) // 4 + 120 + position
         self.s = np.exp(-0.5 * ((position - 95) / 45) ** 2)
-        self.rho = rng.normal(0, 0.3, 4)[season - 2017]
+        self.rho = rng.normal(0, 0.3, 4)[season - 2017] + rng.normal(0, 0.05, position.size)
+        self.rho_before = np.where(np.diff(season, prepend=0) == 0, np.roll(self.rho, 1), 0.0)
         self.mu = self.s * (1 + self.rho)
         self.amplitude = np.full(position.size, 0.2)
         years = (self.day - START) / 365.25
@@ -56,6 +57,7 @@ def covariance(x: Scenes, elastic: np.ndarray, noise: Noise = NOISE) -> np.ndarr
     angle = 2 * np.pi * x.position / 365.25
     gap = np.abs(x.day[:, None] - x.day[None, :])
     between = np.abs(x.season[:, None] - x.season[None, :])
+    years = (x.day - x.day[0]) / 365.25
     return (
         noise.baseline**2 * np.outer(x.mu, x.mu)
         + noise.harmonic**2 * np.cos(angle[:, None] - angle[None, :])
@@ -63,6 +65,7 @@ def covariance(x: Scenes, elastic: np.ndarray, noise: Noise = NOISE) -> np.ndarr
         + noise.fast**2 * np.exp(-gap / noise.fast_days)
         + noise.year**2 * noise.year_memory**between * np.outer(x.s, x.s)
         + noise.elasticity**2 * np.outer(elastic, elastic)
+        + noise.trend**2 * np.outer(x.mu * years, x.mu * years)
     )
 
 
@@ -79,7 +82,7 @@ def dense_theta(x: Scenes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     b, c = np.zeros((n, 3)), np.zeros((n, 3))
     theta = PRIOR.mean
     for i in range(n):
-        elastic[i] = (0.2 + min(max(theta, 0), 1.5) * x.curves[i, 0]) * x.s[i] * x.rho[i]
+        elastic[i] = (0.2 + min(max(theta, 0), 1.5) * x.curves[i, 0]) * x.s[i] * x.rho_before[i]
         now = slice(i + 1)
         sigma = covariance(x, elastic)[now, now]
         g = columns[now, 0]
@@ -173,7 +176,7 @@ def test_after_a_known_loss_theta_is_what_still_stands():
 
 def test_score_of_a_loss_is_the_bayes_factor_over_onsets_by_the_days_each_speaks_for():
     x = Scenes(7, theta=0.8)
-    calm = NOISE._replace(huber=1e9, elasticity=0.0)
+    calm = NOISE._replace(huber=1e9, elasticity=0.0, trend=0.0)
     score, alarm, _, _ = detect_losses(
         x.times, x.difference, x.state(), x.curves[:, 0].copy(), x.variance, np.full(x.size, np.nan), START, calm, 0.1,
         1e9,
@@ -198,7 +201,7 @@ def test_score_of_a_loss_is_the_bayes_factor_over_onsets_by_the_days_each_speaks
 def test_a_loss_that_was_weighed_joins_the_baseline_as_if_its_date_had_been_known():
     x = Scenes(8, theta=0.8)
     x.difference[28:] -= 0.15 * x.mu[28:]
-    calm = NOISE._replace(huber=1e9, elasticity=0.0)
+    calm = NOISE._replace(huber=1e9, elasticity=0.0, trend=0.0)
     score, alarm, onset, _ = detect_losses(
         x.times, x.difference, x.state(), x.curves[:, 0].copy(), x.variance, np.full(x.size, np.nan), START, calm, 0.1,
         2.25,
@@ -254,7 +257,7 @@ def test_own_noise_is_the_mean_of_what_the_years_before_the_start_leave_likely()
     x.difference *= 2.0  # a restless site
     calm = NOISE._replace(huber=1e9)  # one Gaussian
     before = x.day < START
-    elastic = 0.2 * x.s * x.rho
+    elastic = 0.2 * x.s * x.rho_before
 
     def posterior(tried: np.ndarray, sd: float, fits: list[float]) -> float:
         logs = np.array(fits) - 0.5 * (np.log(tried) / sd + sd / 2) ** 2

@@ -95,7 +95,7 @@ def share(story: Story, *statuses: Status) -> float:
     ("story", "status"),
     [
         (Story(theta=1.0), Status.ON_TRACK),
-        (Story(theta=0.4), Status.LAGGING),
+        (Story(theta=0.35), Status.LAGGING),
         (Story(theta=0.0), Status.FAILING),
         (Story(theta=1.0, dropped=5.5), Status.DISTURBED),
         (Story(theta=1.0, post=1), Status.TOO_EARLY),

@@ -25,6 +25,7 @@ from monitor.verdict.kernels.state_space import (
     innovation,
     observe,
     predict,
+    rain_before,
     scaled_noise,
     update,
 )
@@ -117,9 +118,8 @@ def detect_losses(
         mu = state.shape[i] * (1.0 + rho[i])
         observe(h, state.shape[i], mu, times.position[i])
         rain = min(max(x[7], 0.0), ELASTICITY_THETA) * curve[i]
-        # Rain of the previous scene: with the control's own noise in both, the response to rain would be fitted to it.
-        before = rho[i - 1] if i > 0 and season[i] == season[i - 1] else 0.0
-        h[6], h[7] = (state.amplitude[i] + rain) * state.shape[i] * before, curve[i] * mu
+        h[6] = (state.amplitude[i] + rain) * state.shape[i] * rain_before(season, rho, i)
+        h[7] = curve[i] * mu
         e, hph = innovation(x, cov, h, ph, difference[i])
         z2 = e * e / (hph + scene_variance[i])
         variance = hph + scene_variance[i] * min(max(1.0, z2 / noise.huber**2), DOUBT_MOST)

@@ -1,9 +1,9 @@
 """The difference between a site and its control as a linear Gaussian state-space model (numba).
 
 The state has eight parts: lasting baseline, annual cosine and sine, slow and fast drift (both Ornstein-Uhlenbeck
-processes), a season's own difference (autoregressive from season to season), response to rain, and theta where it is
-part of the state. It is tracked by a Kalman filter [1]_; columns carried beside it give the generalised least squares
-of effects that are not part of the state.
+processes), a season's own difference (autoregressive from season to season), response to rain, and last a lasting trend
+or, in the loss search, theta. It is tracked by a Kalman filter [1]_; columns carried beside it give the generalised
+least squares of effects that are not part of the state.
 
 References
 ----------
@@ -41,15 +41,15 @@ def predict(x: Array, covariance: Array, columns: Array, decay: tuple[float, flo
 
 
 @kernel
-def initial_state(noise: Noise, theta_mean: float, theta_sd: float) -> tuple[Array, Array]:
-    """Mean (8,) and covariance (8, 8) before the first scene; `theta_sd` is 0 where theta is not part of the state."""
+def initial_state(noise: Noise, last_mean: float, last_sd: float) -> tuple[Array, Array]:
+    """Mean (8,) and covariance (8, 8) before the first scene, given the prior of the last part of the state."""
     x, covariance = np.zeros(8), np.zeros((8, 8))
     sds = (
-        noise.baseline, noise.harmonic, noise.harmonic, noise.slow, noise.fast, noise.year, noise.elasticity, theta_sd,
+        noise.baseline, noise.harmonic, noise.harmonic, noise.slow, noise.fast, noise.year, noise.elasticity, last_sd,
     )  # fmt: skip
     for k in range(8):
         covariance[k, k] = sds[k] ** 2
-    x[7] = theta_mean
+    x[7] = last_mean
     return x, covariance
 
 
@@ -58,6 +58,21 @@ def observe(h: Array, s: float, mu: float, position: int) -> None:
     """Write the first six entries of the observation vector: baseline, harmonic, drifts, season's own difference."""
     angle = 2 * math.pi * position / 365.25
     h[0], h[1], h[2], h[3], h[4], h[5] = mu, math.cos(angle), math.sin(angle), 1.0, 1.0, s
+
+
+@kernel
+def rain_before(season: Array, rain: Array, i: int) -> float:
+    """Rain at the scene before the i-th, to which the response is fitted; 0 at the first scene of a season.
+
+    The control's noise is in the rain of its own scene and in the difference: a response would be fitted to it.
+    """
+    return rain[i - 1] if i > 0 and season[i] == season[i - 1] else 0.0
+
+
+@kernel
+def trend_since(first: int, day: int, mu: float) -> float:
+    """What a trend of 1 a year, begun on the first day, has changed by a day of season and rain `mu`. [year]"""
+    return mu * (day - first) / 365.25
 
 
 @kernel
@@ -96,7 +111,8 @@ def scaled_noise(noise: Noise, baseline: float, wander: float, scene: float) -> 
     """Noise with a site's own baseline and factors; the noise of a scene itself is scaled by the caller."""
     return Noise(
         baseline, noise.harmonic, noise.slow * wander, noise.slow_days, noise.fast * scene, noise.fast_days,
-        noise.year * wander, noise.year_memory, noise.elasticity, noise.huber, noise.own_wander, noise.own_scene,
+        noise.year * wander, noise.year_memory, noise.elasticity, noise.trend, noise.huber, noise.own_wander,
+        noise.own_scene,
     )  # fmt: skip
 
 
@@ -156,8 +172,10 @@ def observation_matrix(times: Times, season: SeasonState, noise: Noise) -> tuple
             decay[i, 0], decay[i, 1], decay[i, 2] = decay_factors(
                 day[i] - day[i - 1], times.season[i] - times.season[i - 1], noise
             )
-        observe(h[i], s[i], s[i] * (1.0 + rho[i]), position[i])
-        h[i, 6] = season.amplitude[i] * s[i] * rho[i]
+        mu = s[i] * (1.0 + rho[i])
+        observe(h[i], s[i], mu, position[i])
+        h[i, 6] = season.amplitude[i] * s[i] * rain_before(times.season, rho, i)
+        h[i, 7] = trend_since(day[0], day[i], mu)
     return decay, h
 
 
@@ -179,7 +197,7 @@ def log_likelihood(decay: Array, h: Array, difference: Array, scene_variance: Ar
         Sum over the innovations of the Kalman filter, with Huber's loss instead of the square: beyond `huber` standard
         deviations they count linearly.
     """
-    x, cov = initial_state(noise, 0.0, 0.0)
+    x, cov = initial_state(noise, 0.0, noise.trend)
     gain, ph, none = np.zeros(8), np.zeros(8), np.zeros((0, 8))
     total = 0.0
     for i in range(difference.size):

@@ -16,7 +16,16 @@ from monitor.verdict.kernels.constants import (
     SHARE,
 )
 from monitor.verdict.kernels.losses import Losses
-from monitor.verdict.kernels.state_space import decay_factors, initial_state, innovation, observe, predict, update
+from monitor.verdict.kernels.state_space import (
+    decay_factors,
+    initial_state,
+    innovation,
+    observe,
+    predict,
+    rain_before,
+    trend_since,
+    update,
+)
 from monitor.verdict.kernels.types import Array, Noise, Prior, SeasonState, Times, kernel
 
 
@@ -73,7 +82,7 @@ def theta_filter(
     out = _empty(n)
     begun, known, count = _first_losses(losses)
     columns = LAGS + count
-    x, cov = initial_state(noise, 0.0, 0.0)
+    x, cov = initial_state(noise, 0.0, noise.trend)
     m, gain, h, ph = np.zeros((columns, 8)), np.zeros(8), np.zeros(8), np.zeros(8)
     b, c, ej = np.zeros(LAGS + LOSSES), np.zeros((LAGS + LOSSES, LAGS + LOSSES)), np.zeros(columns)
     plans = _prior_of_plans(promised, prior)
@@ -84,7 +93,8 @@ def theta_filter(
         mu = state.shape[i] * (1.0 + state.rain[i])
         observe(h, state.shape[i], mu, times.position[i])
         rain = min(max(theta, 0.0), ELASTICITY_THETA) * curves[i, 0]
-        h[6] = (state.amplitude[i] + rain) * state.shape[i] * state.rain[i]
+        h[6] = (state.amplitude[i] + rain) * state.shape[i] * rain_before(season, state.rain, i)
+        h[7] = trend_since(day[0], day[i], mu)
         e, hph = innovation(x, cov, h, ph, difference[i])
         for j in range(columns):
             ej[j] = curves[i, j] * mu if j < LAGS else (mu if i >= begun[j - LAGS] else 0.0)

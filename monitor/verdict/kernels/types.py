@@ -55,6 +55,7 @@ class Noise(NamedTuple):
     year: float
     year_memory: float
     elasticity: float
+    trend: float  # a lasting trend of the difference in the season's amplitude [cover fraction per year]
     huber: float
     own_wander: float  # spread between sites of `slow` and `year`: standard deviation of the logarithm; 0: none [1]
     own_scene: float
