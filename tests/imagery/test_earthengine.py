@@ -15,8 +15,9 @@ from shapely.geometry import MultiPolygon, Point, box
 
 from monitor.cover.earthengine import recipe
 from monitor.cover.fraction import ENDMEMBERS
+from monitor.cover.observe import needs_bandpass
 from monitor.cube import masks
-from monitor.errors import BadConfiguration, SceneRejected, TryLater
+from monitor.errors import BadConfiguration, SceneRejected, TryLater, UnknownCollection
 from monitor.imagery import bands
 from monitor.imagery.earthengine import connection
 from monitor.imagery.earthengine.answers import decode_pixels
@@ -161,10 +162,40 @@ class TestSearch:
         parts = MultiPolygon([AREA, box(100, 30, 101, 31)])
         assert len(source(server).search(parts, SINCE, UNTIL)) == 1
 
+    def test_without_named_collections_landsat_comes_beside_sentinel_2_on_its_lattice(self, server):
+        fill(server, 2)
+        layers = {band: values.repeat(2, 0).repeat(2, 1)[:50, :50] for band, values in noise(1).items()}
+        when = datetime(2022, 7, 1, 3, 40, tzinfo=UTC)
+        for number in (8, 9):
+            add_landsat(
+                server, when, layers, np.full((50, 50), 21824, "u2"), transform=TRANSFORM @ Affine.scale(3),
+                number=number,
+            )  # fmt: skip
+        monitor = source(server)
+        scenes = monitor.search(AREA, SINCE, UNTIL)
+        assert {scene.sensor for scene in scenes} == {"sentinel-2a", "landsat-8", "landsat-9"}
+        grid = monitor.grid(AREA)
+        assert grid.resolution.x == 10
+        assert {scene.sensor for scene in scenes if needs_bandpass(scene, grid)} == {"landsat-8", "landsat-9"}
+
+    @pytest.mark.parametrize("scores", [True, False])
+    def test_landsat_that_cannot_be_read_is_left_out_unless_it_was_named(self, standing, scores):
+        standing.reset()
+        if scores:
+            standing.create(SCORES)
+        fill(standing, 2)
+        monitor = source(standing)
+        assert {scene.sensor for scene in monitor.search(AREA, SINCE, UNTIL)} == {"sentinel-2a"}
+        asked = standing.counts["search"]
+        assert len(monitor.search(AREA, SINCE, UNTIL)) == 2
+        assert standing.counts["search"] == asked + 1, "not asked for again"
+        with pytest.raises(UnknownCollection, match="LANDSAT/LC08"):
+            source(standing, (SENTINEL2, LANDSAT[0])).search(AREA, SINCE, UNTIL)
+
     def test_without_cloud_scores_the_classes_stand_alone_and_nobody_asks_again(self):
         with EarthEngineServer() as server:
             fill(server, 2)
-            monitor = source(server)
+            monitor = source(server, (SENTINEL2,))
             assert {s.quality for s in monitor.search(AREA, SINCE, UNTIL)} == {"scl"}
             assert server.counts["search"] == 2
             monitor.search(AREA, SINCE, UNTIL)

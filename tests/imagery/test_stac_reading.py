@@ -528,7 +528,7 @@ def test_what_is_counted_is_what_the_server_sent(item, source, server):
             size = (server.folder / path.removeprefix("/files/")).stat().st_size
             sent += min(last, size - 1) - first + 1
     transfers = source.transfers
-    assert transfers.requests == server.counts.total() == 16
+    assert transfers.requests == server.counts.total() == 17
     before = Stac(server.url, allow_hosts=[server.host])
     scenes_of(before)
     assert transfers.bytes_read == sent + before.transfers.bytes_read

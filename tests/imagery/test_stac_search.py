@@ -16,10 +16,12 @@ import pytest
 import yaml
 from shapely.geometry import box
 
+from monitor.cover.observe import needs_bandpass
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
 from monitor.imagery.addresses import AllowList
 from monitor.imagery.stac import api_io, asset_reader, items
 from monitor.imagery.stac.assets import SceneAssets
+from monitor.imagery.stac.catalogue import NEEDS_ACCOUNT
 from monitor.imagery.stac.source import Stac
 from monitor.imagery.transport import BLOCKED_FOR, Fetcher
 from tests.loopback.stac import Clock, StacServer
@@ -484,8 +486,52 @@ def test_a_collection_of_an_api_is_searched_through_its_root(server):
     assert [scene.time.day for scene in source.search(AREA, *YEAR)] == [1]
 
 
+def a_landsat_item():
+    name = "LC08_L2SP_131035_20200105_20200824_02_T1"
+    keys = ("blue", "green", "red", "nir08", "swir16", "swir22", "qa_pixel")
+    return an_item(
+        id=name, collection="landsat-c2-l2",
+        properties={
+            "datetime": "2020-01-05T03:40:00Z", "platform": "landsat-8", "proj:epsg": 32648,
+            "landsat:wrs_path": "131", "landsat:wrs_row": "035", "landsat:collection_number": "02",
+        },
+        assets={
+            key: {"href": f"https://files.example/{key}.TIF", "type": "image/tiff; application=geotiff"} for key in keys
+        },
+    )  # fmt: skip
+
+
+def test_without_named_collections_sentinel_2_and_landsat_are_searched_and_nothing_else(server):
+    server.collections = ["cop-dem-glo-30", "sentinel-1-grd", "sentinel-2-c1-l2a", "sentinel-2-l2a", "landsat-c2-l2"]
+    server.items = [an_item(), an_item(4, collection="sentinel-2-c1-l2a"), a_landsat_item()]
+    source = Stac(server.url, allow_hosts=[server.host])
+    scenes = source.search(AREA, *YEAR)
+    assert json.loads(server.requests[-1][3])["collections"] == ["sentinel-2-l2a", "landsat-c2-l2"]
+    assert [scene.sensor for scene in scenes] == ["sentinel-2a", "landsat-8"]
+    grid = source.grid(AREA)
+    assert grid.resolution.x == 10
+    assert [needs_bandpass(scene, grid) for scene in scenes] == [False, True]
+
+
+def test_landsat_whose_files_need_an_account_is_searched_only_if_it_is_named(server, monkeypatch):
+    monkeypatch.setitem(NEEDS_ACCOUNT, "127.0.0.1", ("landsat-c2-l2",))
+    server.collections = ["sentinel-2-l2a", "landsat-c2-l2"]
+    server.items = [an_item(), a_landsat_item()]
+    for named, sensors in (((), ["sentinel-2a"]), (("landsat-c2-l2",), ["landsat-8"])):
+        source = Stac(server.url, collections=named, allow_hosts=[server.host])
+        assert [scene.sensor for scene in source.search(AREA, *YEAR)] == sensors
+
+
+def test_an_api_that_lists_no_known_collection_is_searched_whole(server):
+    server.collections = ["our-mosaics"]
+    server.items = [an_item(collection="our-mosaics")]
+    assert len(Stac(server.url, allow_hosts=[server.host]).search(AREA, *YEAR)) == 1
+    assert "collections" not in json.loads(server.requests[-1][3])
+
+
 @pytest.mark.parametrize(("collections", "place", "expected"), [
     (["sentinel-2-l2a"], (102.1, 36.1), ("EPSG:32648", 10.0, 0.0)),
+    (["sentinel-2-l2a", "landsat-c2-l2"], (102.1, 36.1), ("EPSG:32648", 10.0, 0.0)),
     (["landsat-c2-l2"], (102.1, 36.1), ("EPSG:32648", 30.0, 15.0)),
     (["landsat-c2-l2"], (27.5, -8.0), ("EPSG:32635", 30.0, 15.0)),
     (["sentinel-2-l2a"], (27.5, -8.0), ("EPSG:32735", 10.0, 0.0)),

@@ -16,6 +16,7 @@ from typing import Any, Final
 import ee
 import numpy as np
 import shapely
+import structlog
 from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
@@ -31,6 +32,8 @@ from monitor.imagery.earthengine.connection import Connection, RequestRefused, c
 from monitor.imagery.earthengine.expressions import CLEAR, CLOUD, PRODUCTS, QUALITY
 from monitor.imagery.source import Cost, Frame, IsStored, Scene, Source
 from monitor.sites.projection import lonlat, projected
+
+log = structlog.get_logger()
 
 SCENE_LAYERS: Final = (*bands.OBSERVED, QUALITY)
 """Layers read of each scene, two bytes a pixel each."""
@@ -55,7 +58,9 @@ type _Recipe = Callable[[Any], Any]
 
 
 class EarthEngine(Source):
-    """Earth Engine as a :class:`monitor.imagery.source.Source`; `collections` are keys of :data:`PRODUCTS`.
+    """Earth Engine as a :class:`monitor.imagery.source.Source`.
+
+    `collections` are keys of :data:`PRODUCTS`; empty: all of them, Landsat as far as it can be read.
 
     Raises
     ------
@@ -67,7 +72,8 @@ class EarthEngine(Source):
     reduces_on_server = True
 
     def __init__(self, connection: Connection, *, collections: Sequence[str] = ()) -> None:
-        self.collections = tuple(collections) or (next(iter(PRODUCTS)),)
+        self.collections = tuple(collections) or tuple(PRODUCTS)
+        self._by_default = not collections
         for collection in self.collections:
             if collection not in PRODUCTS:
                 msg = f"[source] collections: {collection!r} is unknown; known are {', '.join(PRODUCTS)}"
@@ -175,7 +181,14 @@ class EarthEngine(Source):
         except BadConfiguration as error:
             if not isinstance(error.__cause__, RequestRefused):
                 raise
-            features = self._list(area, since, until, scored=False)
+            try:
+                features = self._list(area, since, until, scored=False)
+            except UnknownCollection as unknown:
+                if not self._by_default:
+                    raise
+                self.collections, self._by_default = self.collections[:1], False
+                log.warning("only Sentinel-2 is used", source=self.name, error=str(unknown))
+                return self._probe(area, since, until)
             self._has_cloud_score = False
         else:
             if any(features.values()):

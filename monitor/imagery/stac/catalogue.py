@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import structlog
 from pystac.errors import STACError
@@ -33,6 +33,11 @@ ITEMS_PER_PAGE: Final = 100
 """Items requested at a time. A Sentinel-2 item takes about 15 kB, and some services fail beyond 6 MB a page."""
 MAX_FILES: Final = 50_000
 """Most files of a static catalogue."""
+
+KNOWN_COLLECTIONS: Final = (("sentinel-2-l2a", "sentinel-2-c1-l2a"), ("landsat-c2-l2",))
+"""Collections searched where none is configured: of each group the first that the API has."""
+NEEDS_ACCOUNT: Final = {"earth-search.aws.element84.com": ("landsat-c2-l2",)}
+"""Collections of an API (by host) whose files are not open: those of Landsat are in a bucket whose reader pays."""
 
 type Document = Mapping[str, Any]
 """A JSON object."""
@@ -96,6 +101,8 @@ class Catalogue:
         if search_links and "POST" not in methods and any("method" in link for link in search_links):
             self._search_method = "GET"
         self._io.set_landing_page(self.url, landing_page)
+        if not self.collections:
+            self.collections = self._known_collections()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._client = Client.open(self.url, stac_io=self._io)
@@ -188,6 +195,15 @@ class Catalogue:
         except FetchError:
             pass
         return True
+
+    def _known_collections(self) -> tuple[str, ...]:
+        """Collections to search where none is configured; empty, that is all, if the API lists none that is known."""
+        listed = set(self._listed_collections()).difference(NEEDS_ACCOUNT.get(urlsplit(self.url).hostname or "", ()))
+        offered = [[name for name in group if name in listed] for group in KNOWN_COLLECTIONS]
+        chosen = tuple(names[0] for names in offered if names)
+        if chosen:
+            log.info("collections chosen", catalogue=display_address(self.url), collections=", ".join(chosen))
+        return chosen
 
     def _listed_collections(self) -> list[str]:
         """Ids of the collections on the first page of an API's list; empty if it has no list."""

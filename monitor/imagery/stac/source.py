@@ -62,7 +62,9 @@ class Stac(Source):
         Address of an API, a static catalogue, a collection, an item collection or an item; or the path of such a file,
         or of a folder of them.
     collections : sequence of str
-        Ids of the collections that are searched; empty: all.
+        Ids of the collections that are searched; empty: of an API those of Sentinel-2 and Landsat that are known
+        (:data:`monitor.imagery.stac.catalogue.KNOWN_COLLECTIONS`), of another catalogue, or where an API lists none of
+        them, all.
     allow_hosts : sequence of str
         Private or loopback hosts (``host`` or ``host:port``) and local folders that may be read.
     sign : callable, optional
@@ -108,8 +110,8 @@ class Stac(Source):
         """Grid of the scenes over a place, longitude and latitude. [degree]
 
         For a static catalogue that of the earliest scene over the place. Otherwise, also while the catalogue is down,
-        the UTM zone of the centroid with pixels of 10 m, or of 30 m for HLS and for Landsat, which is delivered in
-        northern zones with corners at odd multiples of 15 m.
+        the UTM zone of the centroid with pixels of 10 m, or of 30 m for HLS and for Landsat alone, which is delivered
+        in northern zones with corners at odd multiples of 15 m.
 
         Raises
         ------
@@ -123,7 +125,7 @@ class Stac(Source):
             return native
         point = geometry.centroid
         names = " ".join(self._catalogue.collections).lower()
-        landsat, harmonised = "landsat" in names, "hls" in names
+        landsat, harmonised = "landsat" in names and "sentinel-2" not in names, "hls" in names
         zone = min(60, int((point.x + 180.0) // 6.0) + 1)
         crs = CRS(f"EPSG:{(32600 if point.y >= 0 or landsat else 32700) + zone}")
         pixel = 30.0 if landsat or harmonised else 10.0
