@@ -12,12 +12,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.signal import lfilter
-from shapely.geometry import Polygon
 
-from benchmarks.verdict.simulate import FATES, FIRST_YEAR, PLAN, Case, World, start_of, sudden_losses
+from benchmarks.verdict.simulate import (
+    FATES,
+    FIRST_YEAR,
+    NEVER,
+    PLAN,
+    Case,
+    World,
+    series_of,
+    site_of,
+    start_of,
+    sudden_losses,
+)
 from monitor.cover.fraction import ENDMEMBERS
-from monitor.sites.site import Plan, Site
-from monitor.verdict.assessment import Series
+from monitor.sites.site import Plan
 
 PASSES = np.arange(96, 314, 5)
 """Passes of a year, wider than the season that the verdict uses. [day of the year]"""
@@ -80,8 +89,9 @@ def simulate(
     lasting = rng.uniform(-0.05, 0.05, (n, 1))
     steps = np.diff(days, prepend=days[0]).astype(int) / 365.25
     walk = np.cumsum(rng.normal(0, 1, shape) * 0.010 * np.sqrt(steps), axis=1)
-    site = (base + lasting) * season(spring + moved, autumn + moved) * (1 + wetness_late * rng.normal(1, 0.15, (n, 1)))
-    site += uplift * season(spring - 8, autumn + 8) * (1 + wetness_late) + 0.03 + walk
+    response = wetness_late * rng.normal(1, 0.15, (n, 1))
+    ground = (base + lasting) * season(spring + moved, autumn + moved) * (1 + response)
+    ground += uplift * season(spring - 8, autumn + 8) * (1 + wetness_late) + 0.03 + walk
     control = base * season(spring, autumn) * (1 + wetness) + 0.03
 
     # What the sensors make of it.
@@ -96,26 +106,20 @@ def simulate(
     both = rng.normal(0, 0.008, (1, 4))[:, sensor] + rng.normal(0, 0.01, shape)
     noise = lfilter([1], [1, -0.5], rng.normal(0, 0.011, shape), axis=1) + rng.standard_t(4, shape) * 0.009
     haze = np.where(rng.random(shape) < 0.04, -rng.uniform(0, 0.15, shape), 0.0)
-    seen_site = greenness(site) + apart + both + noise + haze
+    seen_site = greenness(ground) + apart + both + noise + haze
     seen_control = greenness(control) + both + rng.normal(0, 0.004, shape)
     clear = rng.random(shape) < world.clear
     for i in range(1, days.size):
         clear[:, i] = np.where(rng.random(n) < 0.3, clear[:, i - 1], clear[:, i])
 
     def linear(ndvi: np.ndarray) -> np.ndarray:
-        return np.clip((ndvi - ends.soil) / (ends.vegetation - ends.soil), 0, 1)
+        return (ndvi - ends.soil) / (ends.vegetation - ends.soil)
 
-    cover, ground = linear(seen_site), linear(seen_control)
+    cover, reference = linear(seen_site), linear(seen_control)
     event = start + (moment * 365.25).astype("timedelta64[D]")
-    event[fate != "disturbed"] = np.datetime64("NaT", "D")
+    event[fate != "disturbed"] = NEVER
     for i in range(n):
+        site = site_of(f"{fate[i]}-{i:05d}", begun, world.plan)
         yield Case(
-            site=Site(
-                id=f"{fate[i]}-{i:05d}", name="", geometry=Polygon(), start=begun, intervention="planting",
-                biome="loess", plan=world.plan, hectares=100.0,
-            ),
-            series=Series(dates=days[clear[i]], cover=cover[i, clear[i]], control=ground[i, clear[i]]),
-            fate=str(fate[i]),
-            theta=float(achieved[i]),
-            event=event[i],
-        )  # fmt: skip
+            site=site, series=series_of(days, cover[i], reference[i], clear[i]), theta=achieved[i], event=event[i]
+        )

@@ -100,7 +100,7 @@ def gather(
         for some in (TRAINING, seeds)
     )
     asked_lots = {
-        (name, truth): [pool.submit(lots.judged_lots, seed, 4 if quick else 25, name, truth) for seed in seeds]
+        (name, truth): [pool.submit(lots.judged_lots, seed, 4 if quick else 40, name, truth) for seed in seeds]
         for name in lots.WORLDS
         for truth in lots.LOT_TRUTHS
     }

@@ -28,11 +28,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy.ndimage import distance_transform_edt
-from shapely.geometry import Polygon
 
-from benchmarks.verdict.simulate import PLAN, Case
+from benchmarks.verdict.simulate import NEVER, PLAN, Case, site_of
 from monitor.cover.fraction import ENDMEMBERS
-from monitor.sites.site import Site
 from monitor.verdict.assessment import Series
 
 START = date(2017, 1, 1)
@@ -135,21 +133,16 @@ def cases(theta: float, start: date = START) -> Iterator[tuple[Case, int]]:
         some = cover[:, units[np.argsort(unlike[units], kind="stable")[:UNITS]]]
         count = np.isfinite(some).sum(axis=1)
         control = np.where(count >= LEAST_UNITS, np.nansum(some, axis=1) / np.maximum(count, 1), np.nan)
-        case = Case(
-            site=Site(
-                id=f"hectare-{i:03d}", name="", geometry=Polygon(), start=start, intervention="planting",
-                biome="loess", plan=PLAN, hectares=1.0,
-            ),
+        yield Case(
+            site=site_of(f"hectare-{i:03d}", start, hectares=1.0),
             series=Series(
                 dates=days,
                 cover=np.clip(LEVEL * shape + cover[:, i] - control + uplift * shape, 0, 1),
                 control=np.where(np.isfinite(control), np.clip(LEVEL * shape, 0, 1), np.nan),
             ),
-            fate="real",
             theta=theta,
-            event=np.datetime64(f"{lost[i]}-01-01" if lost[i] else "NaT", "D"),
-        )  # fmt: skip
-        yield case, int(lost[i])
+            event=np.datetime64(f"{lost[i]}-01-01", "D") if lost[i] else NEVER,
+        ), int(lost[i])  # fmt: skip
 
 
 def pixels(theta: float) -> dict[str, Case]:
@@ -196,18 +189,9 @@ def _alone(days: np.ndarray, ndvi: np.ndarray, theta: float, start: date, name: 
     shape = np.clip(usual / np.percentile(usual, 80), 0, 1.2)
     years = (days - np.datetime64(start)).astype(int) / 365.25
     uplift = theta * np.array([PLAN.uplift(float(y)) for y in years])
-    return Case(
-        site=Site(
-            id=name, name="", geometry=Polygon(), start=start, intervention="planting", biome="loess", plan=PLAN,
-            hectares=0.09,
-        ),
-        series=Series(
-            dates=days, cover=np.clip(LEVEL * shape + cover - usual + uplift * shape, 0, 1), control=LEVEL * shape
-        ),
-        fate="real",
-        theta=theta,
-        event=np.datetime64("NaT", "D"),
-    )  # fmt: skip
+    cover, control = LEVEL * shape + cover - usual + uplift * shape, LEVEL * shape
+    series = Series(dates=days, cover=np.clip(cover, 0, 1), control=control)
+    return Case(site=site_of(name, start, hectares=0.09), series=series, theta=theta)
 
 
 def _day_of_year(days: np.ndarray) -> np.ndarray:

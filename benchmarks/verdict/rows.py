@@ -119,10 +119,10 @@ def required(scores: Scores, lots: Mapping[tuple[str, str], Lots]) -> list[Row]:
         *of_lots(lots),
         Row(
             name=f"failed called on_track in the first judged year, {first_year}; sites on plan called so in year 6",
-            figures=[Figure.share(present["failed"].status[:, first_year - 1] == rank(Status.ON_TRACK)),
-                     Figure.share(full.status[:, 5] == rank(Status.ON_TRACK))],
+            figures=[Figure.share(present["failed"].called(Status.ON_TRACK, first_year)),
+                     Figure.share(full.called(Status.ON_TRACK, 6))],
             beside="theta about 1 (sd .2) in year 6 "
-            f"{several([Figure.share(present['success'].status[:, 5] == rank(Status.ON_TRACK))])}",
+            f"{several([Figure.share(present['success'].called(Status.ON_TRACK, 6))])}",
         ),
     ]  # fmt: skip
 
@@ -158,11 +158,6 @@ def of_lots(lots: Mapping[tuple[str, str], Lots]) -> list[Row]:
             f"{several(by('shock .02', 'half late', 'watch', 6))}",
         ),
     ]  # fmt: skip
-
-
-def rank(status: Status) -> int:
-    """Its number in tables of verdicts."""
-    return list(Status).index(status)
 
 
 UNDER_STRESS = (

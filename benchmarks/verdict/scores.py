@@ -9,7 +9,6 @@ from benchmarks.verdict.simulate import Case
 from monitor.verdict.assess import DEFAULT, verdicts
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.kernels.constants import NORMAL_95
 from monitor.verdict.status import LEVELS, RULES, STATUSES, Verdicts
 
 RED, WATCH = LEVELS.index(AlertLevel.RED), LEVELS.index(AlertLevel.WATCH)
@@ -150,15 +149,9 @@ class Judged:
         """Mean error of theta at the end. [1]"""
         return float(np.nanmean(self.estimate - self.theta))
 
-    @property
-    def spread(self) -> float:
-        """Spread of theta's error over half its interval, in standard deviations: 1 if it is as wide as needed."""
-        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2 / NORMAL_95
-        return float(np.sqrt(np.nanmean(((self.theta - middle) / half) ** 2)))
-
-    def called(self, status: Status, year: int) -> float:
-        """Share of sites with a status at the end of a year."""
-        return float(np.mean(self.status[:, year - 1] == STATUSES.index(status)))
+    def called(self, status: Status, year: int) -> np.ndarray:
+        """Sites, bool, with a status at the end of a year."""
+        return self.status[:, year - 1] == STATUSES.index(status)
 
     @property
     def first_judged_year(self) -> int:

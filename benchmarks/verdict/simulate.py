@@ -62,19 +62,34 @@ class World:
     """Drift over three years of the one ring of controls that all sites of a lot have. [cover fraction]"""
 
 
+NEVER = np.datetime64("NaT", "D")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A site, its series, and what was put into it."""
 
     site: Site
     series: Series
-    fate: str
     theta: float
     """Share of the truth's curve, until the event where there is one. [1]"""
-    event: np.datetime64
+    event: np.datetime64 = NEVER
     """Day of the loss; NaT without one."""
     units: np.ndarray | None = None
     """(scenes, units) cover of the control units, where the world has them."""
+
+
+def site_of(name: str, start: date, plan: Plan = PLAN, hectares: float = 100.0) -> Site:
+    """A planted site on loess without a place."""
+    return Site(
+        id=name, name="", geometry=Polygon(), start=start, intervention="planting", biome="loess", plan=plan,
+        hectares=hectares,
+    )  # fmt: skip
+
+
+def series_of(days: np.ndarray, cover: np.ndarray, control: np.ndarray, seen: np.ndarray) -> Series:
+    """The scenes that were seen, cover from 0 to 1."""
+    return Series(dates=days[seen], cover=np.clip(cover[seen], 0, 1), control=np.clip(control[seen], 0, 1))
 
 
 def start_of(world: World) -> date:
@@ -123,21 +138,10 @@ def simulate(
         clear[:, i] = np.where(rng.random(n) < 0.3, clear[:, i - 1], clear[:, i])
 
     event = start + (moment * 365.25).astype("timedelta64[D]")
-    event[~np.isin(fate, ["lost", "disturbed"])] = np.datetime64("NaT", "D")
+    event[~np.isin(fate, ["lost", "disturbed"])] = NEVER
     for i in range(n):
-        seen = clear[i]
-        yield Case(
-            site=Site(
-                id=f"{fate[i]}-{i:05d}", name="", geometry=Polygon(), start=start_of(world), intervention="planting",
-                biome="loess", plan=world.plan, hectares=100.0,
-            ),
-            series=Series(
-                dates=days[seen], cover=np.clip(cover[i, seen], 0, 1), control=np.clip(control[i, seen], 0, 1)
-            ),
-            fate=str(fate[i]),
-            theta=float(achieved[i]),
-            event=event[i],
-        )  # fmt: skip
+        site = site_of(f"{fate[i]}-{i:05d}", start_of(world), world.plan)
+        yield Case(site=site, series=series_of(days, cover[i], control[i], clear[i]), theta=achieved[i], event=event[i])
 
 
 def _rain(world: World, n: int, years: int, rng: np.random.Generator) -> np.ndarray:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from scipy.signal import lfilter
-from shapely.geometry import Polygon
 
-from benchmarks.verdict.simulate import FATES, PLAN, Case, World, start_of, sudden_losses
+from benchmarks.verdict.simulate import FATES, NEVER, PLAN, Case, World, series_of, site_of, start_of, sudden_losses
 from monitor.controls.control_means import control_mean
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.verdict.assessment import Series
 from monitor.verdict.placebos import Placebo, unit_placebos
 
@@ -103,7 +102,7 @@ def simulate(
         world.trend + rng.normal(0, world.trend_sd, (sites, 1)), world.grazing,
     )[:, 0]  # fmt: skip
     lost, moment = sudden_losses(sites, world.post, tau, rng)
-    event = np.full(sites, np.datetime64("NaT", "D"))
+    event = np.full(sites, NEVER)
     days = np.datetime64(begun, "D") + (passes - before)
     if fate == "disturbed":
         site = np.clip(site - lost * _season(doy, np.zeros(1)), 0, 1)
@@ -116,20 +115,11 @@ def simulate(
     )  # fmt: skip
     site, units = _sensed(world, site, units, rng)
     clear = _clear(world, passes, sites, rng)
-    controls = np.clip(units.mean(axis=1), 0, 1)
     for i in range(sites):
         yield Case(
-            site=Site(
-                id=f"{fate}-{i:05d}", name="", geometry=Polygon(), start=begun, intervention="planting", biome="loess",
-                plan=world.plan, hectares=100.0,
-            ),
-            series=Series(
-                dates=days[clear[i]], cover=site[i, clear[i]], control=controls[i, clear[i]]
-            ),
-            fate=fate,
-            theta=float(achieved[i]),
-            event=event[i],
-            units=units[i, :, clear[i]],
+            site=site_of(f"{fate}-{i:05d}", begun, world.plan),
+            series=series_of(days, site[i], units[i].mean(axis=0), clear[i]),
+            theta=achieved[i], event=event[i], units=units[i, :, clear[i]],
         )  # fmt: skip
 
 
@@ -216,7 +206,7 @@ def _sensed(
     haze = np.where(hazy, -0.06 * np.abs(rng.standard_t(world.haze_freedom, site.shape)), 0.0)
     of_all = rng.normal(0, np.sqrt(max(world.control_noise**2 - UNIT_NOISE**2 / UNITS, 0.0)), site.shape)
     units = units + (shared + haze / 2 + of_all)[:, None] + rng.normal(0, UNIT_NOISE, units.shape)
-    return np.clip(site + shared + noise + haze, 0, 1), units
+    return site + shared + noise + haze, units
 
 
 def _clear(world: Thirdworld, passes: np.ndarray, sites: int, rng: np.random.Generator) -> np.ndarray:

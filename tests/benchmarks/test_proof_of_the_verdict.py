@@ -66,9 +66,9 @@ def test_other_simulator_rises_too_though_it_makes_ndvi_and_saturates():
     assert rise(1.2) > 1.1 * rise(0.01)  # sparse cover is overrated by a straight line through a bent one
 
 
-def third_difference(theta, *, world=conditions.THIRD, fate="slow"):
+def third_difference(theta):
     """Mean of site less the monitor's control at the peak of the fifth year, sites with noise of their own."""
-    cases = third.simulate(world, fate, 60, np.random.default_rng(8), theta=theta)
+    cases = third.simulate(conditions.THIRD, "slow", 60, np.random.default_rng(8), theta=theta)
     return difference(conditions.as_monitored(cases), after=4)
 
 
@@ -175,7 +175,7 @@ def plain_panel():
         )  # fmt: skip
         cases.append(
             simulate.Case(
-                site=site, series=Series(dates=days, cover=np.clip(cover, 0, 1), control=control), fate="", theta=0.0,
+                site=site, series=Series(dates=days, cover=np.clip(cover, 0, 1), control=control), theta=0.0,
                 event=np.datetime64("NaT", "D"),
             )
         )  # fmt: skip
