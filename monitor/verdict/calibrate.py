@@ -47,7 +47,7 @@ FITTED: Final = {
 }  # fmt: skip
 """Constants that are fitted, with their limits. A season's own difference is at least .010: few seasons cannot show
 that there is none. Elasticity is at least .15: sparse ground hardly shows it, an uplift would."""
-LOSS_SCORES: Final = (1.8, 6.0)
+LOSS_SCORES: Final = (1.7, 6.0)
 """Smallest and largest bar for a sudden loss."""
 
 

@@ -135,8 +135,6 @@ class Calibration:
     """Memory of the slow drift in that search. [day]"""
     stiff_year_sd: float = 0.003
     """A season's own difference in that search. [cover fraction]"""
-    stiff_harmonic_sd: float = 0.005
-    """Annual cosine and sine in that search. [cover fraction]"""
     stiff_huber: float = 1.7
     """`huber` in that search: haze looks like a loss, so scenes are down-weighted sooner. [1]"""
     scene_sd: float = 0.0245
@@ -185,7 +183,7 @@ class Calibration:
     """(budget, evidence at which `failure` turns red), see :func:`boundary`."""
     uplift_bar: float = 20.0
     """Evidence at which an uplift is certified: one in twenty, by Ville's inequality, however often one looks."""
-    disturbance_score: float = 1.8
+    disturbance_score: float = 1.7
     """Log evidence for a sudden loss, were one a year to be expected, at three consecutive clear scenes: .02 false
     alarms a site and year on simulated ground that grows by half its plan or all. Real ground may need more, see
     ``calibrate``."""
@@ -231,7 +229,7 @@ class Calibration:
     def stiff(self) -> Noise:
         """Noise of the difference in the search for sudden losses."""
         return self.noise._replace(
-            harmonic=self.stiff_harmonic_sd, slow=self.stiff_slow_sd, slow_days=self.stiff_slow_days,
+            slow=self.stiff_slow_sd, slow_days=self.stiff_slow_days,
             year=self.stiff_year_sd, huber=self.stiff_huber,
         )  # fmt: skip
 

@@ -90,7 +90,7 @@ def detectability(
     n = times.day.size
     state = SeasonState(
         s, np.zeros(n), np.full(n, control), np.full(n, growing.peak), np.full(n, max(seasons_before, 1)),
-        np.full(n, c.rain_sd), np.zeros(n),
+        np.full(n, c.rain_sd), np.zeros(n), np.zeros(n),
     )  # fmt: skip
     baseline = c.baseline_sd if seasons_before > 0 else 2 * c.baseline_sd
     rules = ReportingRules(

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from monitor.verdict.kernels.constants import FLANK_DAYS, PHASE_DAYS
 from monitor.verdict.kernels.losses import Losses, detect_losses, search_noise
 from monitor.verdict.kernels.state_space import own_noise
 from monitor.verdict.kernels.theta import failure_evidence, theta_filter
@@ -31,6 +32,7 @@ class Scenes:
         self.rho = rng.normal(0, 0.3, 4)[season - 2017] + rng.normal(0, 0.05, position.size)
         self.rho_before = np.where(np.diff(season, prepend=0) == 0, np.roll(self.rho, 1), 0.0)
         self.mu = self.s * (1 + self.rho)
+        self.slope = -self.s * (position - 95) / 45**2
         self.amplitude = np.full(position.size, 0.2)
         years = (self.day - START) / 365.25
         self.curves = 0.2 * -np.expm1(-0.45 * np.maximum(years[:, None] - 0.2 - np.array([0.0, 0.5, 1.0]), 0))
@@ -49,7 +51,7 @@ class Scenes:
     def state(self, rain_sd: float = 0.18) -> SeasonState:
         peak, rain_to_date = np.full(self.size, 95.0), np.zeros(self.size)
         seasons, spread = np.full(self.size, 2), np.full(self.size, rain_sd)
-        return SeasonState(self.s, self.rho, self.amplitude, peak, seasons, spread, rain_to_date)
+        return SeasonState(self.s, self.rho, self.amplitude, peak, seasons, spread, rain_to_date, self.slope)
 
 
 def covariance(x: Scenes, elastic: np.ndarray, noise: Noise = NOISE) -> np.ndarray:
@@ -66,6 +68,16 @@ def covariance(x: Scenes, elastic: np.ndarray, noise: Noise = NOISE) -> np.ndarr
         + noise.year**2 * noise.year_memory**between * np.outer(x.s, x.s)
         + noise.elasticity**2 * np.outer(elastic, elastic)
         + noise.trend**2 * np.outer(x.mu * years, x.mu * years)
+    )
+
+
+def search_covariance(x: Scenes, noise: Noise) -> np.ndarray:
+    """Of the differences in the search for losses: a shift of the season in place of the annual harmonic."""
+    a_day = x.slope * (1 + x.rho) * (x.amplitude + 0.9 * x.curves[:, 0])  # change of cover were it a day earlier
+    return (
+        covariance(x, np.zeros(x.size), noise._replace(harmonic=0.0))
+        + PHASE_DAYS**2 * np.outer(a_day, a_day)
+        + np.diag(x.variance + FLANK_DAYS**2 * a_day**2)
     )
 
 
@@ -183,7 +195,7 @@ def test_score_of_a_loss_is_the_bayes_factor_over_onsets_by_the_days_each_speaks
     )  # fmt: skip
     assert not alarm.any()
     uplift = x.curves[:, 0] * x.mu
-    sigma = covariance(x, np.zeros(x.size), calm) + np.diag(x.variance) + 0.36 * np.outer(uplift, uplift)
+    sigma = search_covariance(x, calm) + 0.36 * np.outer(uplift, uplift)
     onsets: list[int] = []
     for i in range(x.size):
         if x.day[i] >= START and (not onsets or x.day[i] - x.day[onsets[-1]] >= 15):
@@ -211,7 +223,7 @@ def test_a_loss_that_was_weighed_joins_the_baseline_as_if_its_date_had_been_know
     assert (onset[at:i] == onset[at]).all()
     uplift = x.curves[:, 0] * x.mu
     old = np.where(np.arange(x.size) >= onset[at], x.mu, 0.0)
-    sigma = covariance(x, np.zeros(x.size), calm) + np.diag(x.variance)
+    sigma = search_covariance(x, calm)
     anew = np.where(np.arange(x.size) >= i, uplift, 0.0)  # whether growth goes on is open again
     sigma += 0.36 * np.outer(uplift, uplift) + 0.01 * np.outer(old, old) + 0.36 * np.outer(anew, anew)
     step = np.zeros(i + 1)

@@ -23,6 +23,11 @@ of the season: ground that greens later than its control is low every spring wit
 losses of fast-growing stands. [cover fraction]"""
 SAME_TIME = 15
 """Largest distance from the same day of the previous year at which a scene counts as the same time. [day]"""
+PHASE_DAYS = 4.0
+"""Lasting difference in season between site and control that the loss search allows for, as standard deviation: 8 does
+no better (simulated units whose seasons differ by 10 days; none: more than twice the false losses). [day]"""
+FLANK_DAYS = 3.0
+"""The same from scene to scene: where cover changes fast, a scene counts less in the loss search. [day]"""
 DOUBT_MOST = 9.0
 """Largest factor on the variance of an outlier in the loss search: after a large loss every scene is an outlier, and
 would otherwise count less the larger the loss. [1]"""

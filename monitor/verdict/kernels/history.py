@@ -351,7 +351,7 @@ def first_reported(
         when = Times(times.day[seen], times.position[seen], times.season[seen])
         season = SeasonState(
             state.shape[seen], sites.rain[r][seen], state.amplitude[seen], state.peak[seen], state.seasons[seen],
-            state.rain_sd[seen], state.season_rain[seen],
+            state.rain_sd[seen], state.season_rain[seen], state.slope[seen],
         )  # fmt: skip
         theta = theta_filter(
             when, sites.difference[r][seen], season, curves[seen], variance[seen] * sites.scene[r] ** 2,

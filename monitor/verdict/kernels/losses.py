@@ -12,8 +12,10 @@ from monitor.verdict.kernels.constants import (
     DOUBT_MOST,
     DROP,
     ELASTICITY_THETA,
+    FLANK_DAYS,
     LOWER,
     ONSET_DAYS,
+    PHASE_DAYS,
     SAME_TIME,
     SEARCH_MEAN,
     SEARCH_SD,
@@ -54,7 +56,7 @@ class _Bank(NamedTuple):
 
 @kernel
 def search_noise(stiff: Noise, noise: Noise, baseline: float, wander: float, scene: float) -> Noise:
-    """Noise of the loss search at a site with its own factors (see ``own_noise``).
+    """Noise of the loss search at a site with its own factors (see ``own_noise``); `harmonic` is not used by it.
 
     The search ignores the drift of calm ground, which would absorb the loss, but allows for drift beyond it.
     """
@@ -72,6 +74,10 @@ def detect_losses(
     The Kalman filter without a loss and, beside it, what a step would have changed: the generalised likelihood ratio
     test [1]_, with a fixed size of step. Each date stands for the days since the one before it: a loss may come on any
     day of the year, most of which are outside the season, and shows at the season's first scenes.
+
+    The site may green earlier or later than its control, which looks like a loss in spring or autumn: its lasting shift
+    in days (prior standard deviation :data:`PHASE_DAYS`) is part of the state, in place of the annual harmonic, and
+    what else shifts from scene to scene (:data:`FLANK_DAYS`) makes scenes on the flanks of the season count less.
 
     Evidence on a confirmed loss is updated until the bank needs its slot; until then no other loss is confirmed. Then
     it becomes part of the baseline, and the search restarts.
@@ -100,6 +106,7 @@ def detect_losses(
     n = day.size
     score, confirmed, onset, denied = np.zeros(n), np.zeros(n, np.bool_), np.full(n, -1), np.zeros(n, np.bool_)
     x, cov = initial_state(noise, SEARCH_MEAN, SEARCH_SD)
+    cov[1, 1], cov[2, 2] = PHASE_DAYS**2, 0.0  # the harmonic's places: shift of the season in days, and none
     gain, h, ph = np.zeros(8), np.zeros(8), np.zeros(8)
     bank = _Bank(np.zeros((BANK, 8)), np.zeros(BANK), np.zeros(BANK), np.full(BANK, -1), np.zeros(BANK))
     used, newest, run, since, current = 0, -(10**9), 0, 0, -1
@@ -120,9 +127,12 @@ def detect_losses(
         rain = min(max(x[7], 0.0), ELASTICITY_THETA) * curve[i]
         h[6] = (state.amplitude[i] + rain) * state.shape[i] * rain_before(season, rho, i)
         h[7] = curve[i] * mu
+        h[1] = state.slope[i] * (1.0 + rho[i]) * (state.amplitude[i] + SEARCH_MEAN * curve[i])
+        h[2] = 0.0
+        noise_variance = scene_variance[i] + (FLANK_DAYS * h[1]) ** 2
         e, hph = innovation(x, cov, h, ph, difference[i])
-        z2 = e * e / (hph + scene_variance[i])
-        variance = hph + scene_variance[i] * min(max(1.0, z2 / noise.huber**2), DOUBT_MOST)
+        z2 = e * e / (hph + noise_variance)
+        variance = hph + noise_variance * min(max(1.0, z2 / noise.huber**2), DOUBT_MOST)
         for k in range(8):
             gain[k] = ph[k] / variance
         total, live, best = _update_bank(bank, h, gain, mu, e, variance)

@@ -269,7 +269,7 @@ def season_state(times: Times, control: Array, fits: Array) -> SeasonState:
     day, position, season = times.day, times.position, times.season
     n = day.size
     s, rho, amplitude, whole = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    peak, seasons, spread = np.empty(n), np.empty(n, np.int64), np.empty(n)
+    peak, seasons, spread, slope = np.empty(n), np.empty(n, np.int64), np.empty(n), np.empty(n)
     m, ref = 0, _reference(fits[0])
     num, den, num_all, den_all = 0.0, 0.0, 0.0, 0.0
     for i in range(n):
@@ -279,15 +279,13 @@ def season_state(times: Times, control: Array, fits: Array) -> SeasonState:
             m += 1
             ref = _reference(fits[m])
         part = ref.pedestal + ref.bump * _bump(position[i], ref.peak, ref.width, ref.flat)
+        s[i] = _shape(ref, position[i])
+        slope[i] = 0.5 * (_shape(ref, position[i] + 1) - _shape(ref, position[i] - 1))
         if ref.seasons == 0:
-            s[i], rho[i] = _bump(position[i], ref.peak, ref.width, ref.flat), 0.0
-            amplitude[i], whole[i] = 0.0, 0.0
+            rho[i], amplitude[i], whole[i] = 0.0, 0.0, 0.0
         else:
             if ref.amplitude <= 0.02:
-                s[i] = _bump(position[i], ref.peak, ref.width, ref.flat)
                 part = ref.offset + ref.amplitude * s[i]
-            else:
-                s[i] = min(max((part - ref.offset) / ref.amplitude, 0.0), 1.0)
             amplitude[i] = ref.amplitude
             keep = math.exp(-(day[i] - day[i - 1]) / RAIN_DAYS) if i > 0 else 0.0
             more, weight = ref.amplitude * s[i] * (control[i] - part), (ref.amplitude * s[i]) ** 2
@@ -296,7 +294,16 @@ def season_state(times: Times, control: Array, fits: Array) -> SeasonState:
             rho[i] = min(max(num / (den + RIDGE), -0.7), 1.0)
             whole[i] = min(max(num_all / (den_all + RIDGE), -0.7), 1.0)
         peak[i], seasons[i], spread[i] = ref.peak, ref.seasons, ref.rain_sd
-    return SeasonState(s, rho, amplitude, peak, seasons, spread, whole)
+    return SeasonState(s, rho, amplitude, peak, seasons, spread, whole, slope)
+
+
+@kernel
+def _shape(ref: Reference, position: float) -> float:
+    """Seasonal curve at a position, 0 to 1."""
+    bump = _bump(position, ref.peak, ref.width, ref.flat)
+    if ref.seasons == 0 or ref.amplitude <= 0.02:
+        return bump
+    return min(max((ref.pedestal + ref.bump * bump - ref.offset) / ref.amplitude, 0.0), 1.0)
 
 
 @kernel

@@ -41,6 +41,7 @@ class SeasonState(NamedTuple):
     seasons: np.ndarray  # seasons from which the normal season was estimated (int64)
     rain_sd: np.ndarray  # standard deviation of the rain factor from year to year [1]
     season_rain: np.ndarray  # growth of the season to date relative to normal, as a share [1]
+    slope: np.ndarray  # change of the seasonal curve in a day [1/day]
 
 
 class Noise(NamedTuple):
