@@ -28,6 +28,7 @@ from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import LateSeasonState, assess_with_late_season, with_field_cover
 from monitor.verdict.assessment import Assessment, Series, Status, assessment_to_json
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.dry_matter import dry_matter_reason
 from monitor.verdict.failing_area import reports_failing_area, with_failing_area
 from monitor.verdict.reasons import Reason
 from monitor.verdict.site_conditions import SiteConditions
@@ -102,9 +103,7 @@ def judge(
         conditions = SiteConditions.seen(
             site, series, as_of=as_of, since=imagery_since, alpha=alpha, constants=constants
         )
-        ground = ground_key(outcome.site)
-        if (t.ground_data(ground, "detectability") or {}).get("made_from") != conditions.key:
-            t.save_ground_data(ground, "detectability", detectability_json(conditions, site.start))
+        _save_detectability(t, ground_key(outcome.site), conditions, site)
     assessment, patch = _look_at_pixels(assessment, late_season, fetched, site, series, constants)
     if newest and assessment.status is not Status.INSUFFICIENT_DATA:  # that says nothing about the ground
         _save_worst_patch(t, ground_key(outcome.site), patch)
@@ -137,6 +136,12 @@ def _look_at_pixels(
     return with_failing_area(assessment, failing.ground, site, constants), patch
 
 
+def _save_detectability(t: Transaction, ground: str, conditions: SiteConditions, site: Site) -> None:
+    """Store the detectability of failure, if the conditions are others than before."""
+    if (t.ground_data(ground, "detectability") or {}).get("made_from") != conditions.key:
+        t.save_ground_data(ground, "detectability", detectability_json(conditions, site.start))
+
+
 def _save_worst_patch(t: Transaction, ground: str, patch: WorstPatch | None) -> None:
     """Store the first place to look at, if it is another one than before; an empty entry where there is none."""
     stored = t.ground_data(ground, "worst_patch")
@@ -146,7 +151,7 @@ def _save_worst_patch(t: Transaction, ground: str, patch: WorstPatch | None) -> 
 
 
 def _further_reasons(site: Site, fetched: FetchResult, series: Columns, rain: Reason | None, as_of: date) -> list[str]:
-    """Reasons that the series alone does not show: few pixels or control units, rain, unknown terrain."""
+    """Reasons beside those of the verdict: few pixels or control units, rain, unknown terrain, dry matter."""
     reasons = [Reason.FEW_PIXELS.value] if (series["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
     few_units = not fetched.waits and too_few_units(fetched.controls, fetched.left_out, as_of)
     if few_units or (series["reason"] == Reason.CONTROL_FEW.value.encode()).any():  # units never come back
@@ -154,6 +159,8 @@ def _further_reasons(site: Site, fetched: FetchResult, series: Columns, rain: Re
     reasons += [rain.value] if rain is not None else []
     if site.slope_degrees is None:
         reasons.append(Reason.TERRAIN_UNKNOWN.value)
+    if (dry := dry_matter_reason(site, series, as_of=as_of)) is not None:
+        reasons.append(dry.value)
     return reasons
 
 

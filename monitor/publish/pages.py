@@ -95,7 +95,7 @@ def _environment() -> jinja2.Environment:
         "RULES": words.RULE_NAMES, "INTERVENTIONS": words.INTERVENTION_NAMES,
         "NOTE": NOTE, "UNVERIFIED": UNVERIFIED, "cause": words.cause, "PAGE_FILES": PAGE_FILES, "WIDTH": WIDTH,
         "MAP_WIDTH": MAP_WIDTH, "REASONS": words.TEXTS["false_alarm_reason"], "CAME_BY": CAME_BY, "map_link": map_link,
-        "FIELD_KINDS": FIELD_KINDS,
+        "FIELD_KINDS": FIELD_KINDS, "sentence": sentence,
         "position_text": position,
     }  # fmt: skip
     return environment

@@ -195,7 +195,7 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     -------
     list of str
         Three or four sentences: the verdict, the measurement, the most important reason, what would clear it; one more
-        in a later episode.
+        in a later episode, and for an alert by erosion where dry matter protects the soil too.
     """
     a, pick, promised = assessment, int(language == "zh"), site.plan.A > 0
     headline = HEADLINE[a.status] if promised else NO_PLAN.get(a.status, HEADLINE[a.status])
@@ -219,6 +219,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
         sentences.append(sentence(main_reason.value, language))
     elif a.last_observed is not None:
         sentences.append(SEEN[pick].format(scenes=a.n_scenes, day=a.last_observed))
+    if Reason.DRY_MATTER.value in a.reasons and a.alert_rule == "erosion":
+        sentences.append(sentence(Reason.DRY_MATTER.value, language))
     if a.n_scenes == 0 and a.status is Status.INSUFFICIENT_DATA:
         missing = {Reason.FEW_PIXELS: TOO_SMALL, Reason.CONTROL_FEW: NO_GROUND}
         why = next((advice for reason, advice in missing.items() if reason.value in a.reasons), NOT_COVERED)

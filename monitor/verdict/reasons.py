@@ -33,11 +33,12 @@ class Reason(StrEnum):
     RAIN_LOW = "RAIN_LOW"
     RAIN_UNKNOWN = "RAIN_UNKNOWN"
     TERRAIN_UNKNOWN = "TERRAIN_UNKNOWN"
+    DRY_MATTER = "DRY_MATTER"
 
 
 BACKGROUND = (
     Reason.FEW_PIXELS, Reason.CONTROL_FEW, Reason.RAIN_LOW, Reason.RAIN_UNKNOWN, Reason.TERRAIN_UNKNOWN,
-    Reason.SPATIAL_PATCH,
+    Reason.SPATIAL_PATCH, Reason.DRY_MATTER,
 )  # fmt: skip
 """Reasons that come from the ground, its pixels or other data, not from the series."""
 
@@ -133,6 +134,12 @@ SENTENCES = {
     Reason.TERRAIN_UNKNOWN: (
         "Terrain is unknown here; it was not used to select control ground or for the erosion grade.",
         "此处地形未知，未用于对照地块的选择和侵蚀分级。",
+    ),
+    Reason.DRY_MATTER: (
+        "Dry plants and litter probably cover a good part of the ground (an estimate, ±16 points) and protect the soil "
+        "too; erosion grade and soil loss count green cover only.",
+        "枯草和凋落物很可能覆盖了相当一部分地面（估计值，误差约 ±16 个百分点），同样能保护土壤；"
+        "侵蚀等级和土壤流失只计绿色植被。",
     ),
 }
 """(English, Chinese) sentence of each code."""

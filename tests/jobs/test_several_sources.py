@@ -678,6 +678,26 @@ def test_the_slope_is_that_of_the_registry_else_that_of_the_model_else_told_as_u
     assert told == [(None, unknown), (12.35, {"RAIN_UNKNOWN"}), (31.0, {"RAIN_UNKNOWN"})]
 
 
+@pytest.mark.parametrize(
+    ("ground_colour", "said"),
+    [((1400, 1900, 2400, 3600, 4200, 2500), True), ((900, 1300, 1700, 2300, 3000, 2800), False)],
+    ids=["straw", "bare soil"],
+)
+def test_dry_plants_on_a_slope_of_erosion_control_are_said_to_protect_it_too(
+    tmp_path, sources, monkeypatch, ground_colour, said
+):
+    settings = installed(tmp_path)
+    path = settings.registry.path
+    text = path.read_text(encoding="utf-8").replace("assisted_regeneration", "erosion_control")
+    path.write_text(text, encoding="utf-8")
+    monkeypatch.setattr("tests.jobs.painted.SOIL", np.array(ground_colour))
+    sources(Painted(DAYS[::2]))
+    night(settings, as_of=NIGHT)
+    assert ("DRY_MATTER" in status(settings)["reasons"]) is said
+    page = (tmp_path / "outputs/sites/s1/index.html").read_text(encoding="utf-8")
+    assert ("count green cover only" in page) is said
+
+
 def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_never_twice(
     tmp_path, sources, monkeypatch
 ):

@@ -38,8 +38,8 @@ WITH_ALL = {
     "hectares_failing_on": date(2021, 8, 2), "uplift_confirmed": True, "uplift_confirmed_on": date(2020, 9, 7),
     "erosion_grade": "moderate", "erosion_grade_without": "very_intense", "soil_loss_ratio": 0.61,
     "soil_loss_ratio_low": 0.48, "soil_loss_ratio_high": 0.77, "notes": UNVERIFIED,
-    "reasons": ("SPATIAL_PATCH", "LOW_UPLIFT"), "field_cover": 0.26, "field_cover_low": 0.22, "field_cover_high": 0.3,
-    "field_factor": 0.82, "field_factor_low": 0.71, "field_factor_high": 0.95,
+    "reasons": ("SPATIAL_PATCH", "LOW_UPLIFT", "DRY_MATTER"), "field_cover": 0.26, "field_cover_low": 0.22,
+    "field_cover_high": 0.3, "field_factor": 0.82, "field_factor_low": 0.71, "field_factor_high": 0.95,
 }  # fmt: skip
 """All that a verdict may have beside it."""
 
