@@ -174,10 +174,11 @@ NEW_EPISODE = (
 ON_TRACK_SHARE = 0.7
 """Share of the plan from which a site is on track. [1]"""
 LEADING = (
-    Reason.START_IN_FUTURE, Reason.FEW_PIXELS, Reason.CONTROL_FEW, Reason.NO_CONTROL, Reason.SEASON_ELSEWHERE,
-    Reason.FEW_SCENES, Reason.DATA_OLD, Reason.INTERVAL_WIDE, Reason.DROUGHT_DIEBACK, Reason.FIRE,
-    Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.INDEX_DISAGREE, Reason.SPATIAL_PATCH, Reason.NEG_UPLIFT,
-    Reason.RAIN_LOW, Reason.DROUGHT, Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
+    Reason.START_IN_FUTURE, Reason.FEW_PIXELS, Reason.CONTROL_FEW, Reason.NO_CONTROL, Reason.CONTROL_CONSTANT,
+    Reason.SEASON_ELSEWHERE, Reason.FEW_SCENES, Reason.DATA_OLD, Reason.INTERVAL_WIDE, Reason.DROUGHT_DIEBACK,
+    Reason.FIRE, Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.INDEX_DISAGREE, Reason.SPATIAL_PATCH,
+    Reason.NEG_UPLIFT, Reason.RAIN_LOW, Reason.DROUGHT, Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS, Reason.NO_PLAN,
+    Reason.UNCERTAIN,
 )  # fmt: skip
 """Reasons worth a sentence, the most important first; the others are in the headline."""
 

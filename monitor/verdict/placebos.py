@@ -12,6 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.controls.control_means import choose_units, mean_of_units
 from monitor.controls.selection import MIN_UNITS
+from monitor.series.columns import clearest_each_day
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Series
@@ -50,19 +51,17 @@ def unit_placebos(site: Site, means: xr.DataArray, *, wanted: Collection[str] | 
     -------
     list of Placebo
         Empty with fewer than eleven units or three years. Units that burnt, were cleared or planted are left out
-        entirely; of the others, those that rose most count no more than they do for a site. The start is moved so that
-        a third of the years, two to five, are before it.
+        entirely; of the others, those that rose most count no more than they do for a site. The start is moved, see
+        :func:`placebo_start`.
     """
     days = means.time.values.astype("datetime64[D]")
-    first, last = (int(str(day)[:4]) for day in (days[0], days[-1])) if days.size else (0, 0)
-    if means.sizes["unit"] <= MIN_UNITS or last - first < 2:
+    start = placebo_start(days, site)
+    if means.sizes["unit"] <= MIN_UNITS or start is None:
         return []
-    before = min(max((last - first + 1) // 3, 2), 5)
-    start = date(first + before, site.start.month, min(site.start.day, 28))
     ground = means.transpose("time", "unit", "measure")
     every, units = ground.sel(measure="cover").values.astype(np.float64), means["unit"].values.astype(str)
     quiet = ~choose_units(every, days, start).changed[:-1].any(axis=0)
-    best = _clearest(days, np.isfinite(every).sum(axis=1))
+    best = clearest_each_day(days, np.isfinite(every).sum(axis=1))
     days, cover, second = days[best], every[best], ground.sel(measure="nbr").values[best].astype(np.float64)
     if not np.isfinite(second).any():
         second = ground.sel(measure="ndmi").values[best].astype(np.float64)
@@ -79,11 +78,16 @@ def unit_placebos(site: Site, means: xr.DataArray, *, wanted: Collection[str] | 
     return placebos
 
 
-def _clearest(days: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Index of one scene a day, the one that shows most units, ascending."""
-    order = np.lexsort((-seen, days))
-    clearest: np.ndarray = order[np.unique(days[order], return_index=True)[1]]
-    return clearest
+def placebo_start(days: np.ndarray, site: Site) -> date | None:
+    """Start of a placebo with scenes on some days, ascending: on the day of the year of the site's.
+
+    A third of the years, two to five, are before it. None with fewer than three years.
+    """
+    first, last = (int(str(day)[:4]) for day in (days[0], days[-1])) if days.size else (0, 0)
+    if last - first < 2:
+        return None
+    before = min(max((last - first + 1) // 3, 2), 5)
+    return date(first + before, site.start.month, min(site.start.day, 28))
 
 
 def pool_placebos(

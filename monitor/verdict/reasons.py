@@ -10,6 +10,7 @@ class Reason(StrEnum):
     FEW_PIXELS = "FEW_PIXELS"
     CONTROL_FEW = "CONTROL_FEW"
     NO_CONTROL = "NO_CONTROL"
+    CONTROL_CONSTANT = "CONTROL_CONSTANT"
     SEASON_ELSEWHERE = "SEASON_ELSEWHERE"
     FEW_SCENES = "FEW_SCENES"
     DATA_OLD = "DATA_OLD"
@@ -56,6 +57,10 @@ SENTENCES = {
     Reason.NO_CONTROL: (
         "No scene shows both the site and its control ground.",
         "没有任何影像同时看到本地块和对照地块。",
+    ),
+    Reason.CONTROL_CONSTANT: (
+        "The control ground shows the same cover in every scene, so it shows neither seasons nor rain.",
+        "对照地块在所有影像中的覆盖度都相同，看不出季节变化和降水影响。",
     ),
     Reason.SEASON_ELSEWHERE: (
         "The control ground is greenest outside the growing season of the biome, so growth would be measured at the "

@@ -37,6 +37,9 @@ NEVER = np.iinfo(np.int64).min
 """Day that is NaT as a date."""
 CAP = 1e12
 """Largest evidence reported."""
+CONSTANT_COVER = 0.001
+"""Range of the control's cover over all scenes so far below which it is constant: measured ground varies by more, also
+where nothing grows. Without seasons of its own a control predicts nothing. [cover fraction]"""
 FAILING_BELOW = 0.25
 """Share of the expected uplift below which a site is failing, see ``Prior.thresholds``. [1]"""
 
@@ -149,6 +152,7 @@ class _Data(NamedTuple):
     few: np.ndarray  # too few used scenes in this season and the last
     old: np.ndarray  # the last used scene is too old
     no_control: np.ndarray  # no scene shows site and control
+    constant: np.ndarray  # the control shows the same cover in all scenes so far
     away: np.ndarray  # the control is greenest outside the growing season
     wide: np.ndarray  # the interval of theta is too wide
     insufficient: np.ndarray  # no verdict can be given
@@ -336,10 +340,15 @@ def _data(
         requested = np.zeros(scenes.day.size, bool)
         requested[last] = True
         away[away] = greenest_outside(scenes.day, scenes.every, scenes.used, growing, requested)[last]
+    constant = days.n_scenes >= c.scenes
+    if constant.any():
+        spread = np.maximum.accumulate(scenes.every) - np.minimum.accumulate(scenes.every)
+        constant &= spread[np.maximum(days.n_scenes - 1, 0)] < CONSTANT_COVER
     # A wide interval hides neither a standing red nor an interval that is low as a whole.
     red = found.lost | found.guarded | found.erosion
     wide = promised & ~days.early & ~red & ~(theta.high < FAILING_BELOW) & ~(theta.sd <= c.theta_sd_most)
-    return _Data(few, old, days.n_scenes == 0, away, wide, days.future | few | old | wide | away)
+    insufficient = days.future | few | old | wide | away | constant
+    return _Data(few, old, days.n_scenes == 0, constant, away, wide, insufficient)
 
 
 def _status(
@@ -405,6 +414,7 @@ def _reasons(
     present = {
         Reason.START_IN_FUTURE: days.future,
         Reason.NO_CONTROL: data.no_control,
+        Reason.CONTROL_CONSTANT: data.constant & ~days.future,
         Reason.SEASON_ELSEWHERE: data.away & ~days.future,
         Reason.FEW_SCENES: data.few & ~data.no_control,
         Reason.DATA_OLD: data.old,

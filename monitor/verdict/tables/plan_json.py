@@ -24,8 +24,8 @@ PUBLISHED: Final = (
 )  # fmt: skip
 """Members of a published plan that a table of plans does not have."""
 MAX_BYTES: Final = 100_000_000
-MAX_CONSTANT: Final = 1e6
-"""Largest magnitude of a constant."""
+LEAST_CONSTANT, MAX_CONSTANT = 1e-6, 1e6
+"""Smallest value of a constant that is above 0, and largest magnitude of any."""
 MAX_BUDGETS: Final = 50
 """Most pairs of budget and boundary."""
 
@@ -181,15 +181,11 @@ def _constant(given: Any, default: Any, where: str) -> Any:
     if isinstance(default, int) and number != int(number):
         msg = f"{where} is {number:g}, not a whole number"
         raise BadData(msg)
-    signs = (
-        (number > 0, "above 0")
-        if default > 0
-        else (number <= 0, "0 or less")
-        if default < 0
-        else (number >= 0, "0 or more")
+    least, most = (
+        (LEAST_CONSTANT, MAX_CONSTANT) if default > 0 else (-MAX_CONSTANT, 0.0) if default else (0.0, MAX_CONSTANT)
     )
-    if not signs[0] or abs(number) > MAX_CONSTANT:
-        msg = f"{where} is {number:g}; it must be {signs[1]}"
+    if not least <= number <= most:
+        msg = f"{where} is {number:g}; it must be from {least:g} to {most:g}"
         raise BadData(msg)
     return int(number) if isinstance(default, int) else number
 

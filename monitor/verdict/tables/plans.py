@@ -104,7 +104,8 @@ def read_plans(path: Path) -> dict[str, SitePlan]:
     else:
         table_format(path)
         table = read_table(path, needed=NEEDED, known=KNOWN, same={})
-        names = names_of(table)
+        known, of_row = names_of(table)
+        names = [known[at] for at in of_row]
         columns = {name: column.to_pylist() for name, column in table.columns.items()}
         rows = [{name: values[at] for name, values in columns.items()} for at in range(table.size)]
     plans: dict[str, SitePlan] = {}

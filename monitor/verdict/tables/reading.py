@@ -62,7 +62,9 @@ def table_format(path: Path) -> str:
     return kind
 
 
-def read_table(path: Path, *, needed: Sequence[str], known: Sequence[str], same: Mapping[str, str]) -> Table:
+def read_table(
+    path: Path, *, needed: Sequence[str], known: Sequence[str], same: Mapping[str, str], empty: bool = False
+) -> Table:
     """Read a table.
 
     Parameters
@@ -72,6 +74,8 @@ def read_table(path: Path, *, needed: Sequence[str], known: Sequence[str], same:
         Columns that must be there, and all that may be.
     same : mapping
         Names that mean another column, which is the one returned.
+    empty : bool
+        Whether there may be no rows.
 
     Raises
     ------
@@ -106,7 +110,7 @@ def read_table(path: Path, *, needed: Sequence[str], known: Sequence[str], same:
     if absent := [name for name in needed if name not in columns]:
         msg = f"{path}: column {', '.join(map(repr, absent))} is absent; it has {', '.join(map(shown, names[:40]))}"
         raise BadData(msg)
-    if not read.num_rows:
+    if not read.num_rows and not empty:
         msg = f"{path}: has no rows"
         raise BadData(msg)
     return Table(path, columns, np.arange(read.num_rows))
@@ -129,20 +133,26 @@ def _text_of(names: Sequence[str]) -> pyarrow.csv.ConvertOptions:
 def check_known(name: str, known: Sequence[str], where: str) -> None:
     """Raise an error that names the nearest known name unless a column is known."""
     if name not in known:
-        near = get_close_matches(name.lower(), known, n=1, cutoff=0.0)
-        msg = f"{where}: column {shown(name)} is unknown; did you mean {near[0]!r}? Known are {', '.join(known)}"
+        plain = {one.lower(): one for one in reversed(known)}
+        near = plain[get_close_matches(name.lower()[:100], plain, n=1, cutoff=0.0)[0]]
+        msg = f"{where}: column {shown(name)} is unknown; did you mean {near!r}? Known are {', '.join(known)}"
         raise BadData(msg)
 
 
-def names_of(table: Table, column: str = "site") -> list[str]:
-    """Ids in a column, in Unicode form NFC, without spaces around them and without the apostrophe before a formula."""
-    given = _as_text(table, column)
-    plain = {text: _plain_name(text) for text in set(given)}
-    for at, text in enumerate(given):
-        if not plain[text]:
-            msg = f"{table.path}: {table.row(at)} has no {column}"
-            raise BadData(msg)
-    return [plain[text] for text in given]
+def names_of(table: Table, column: str = "site") -> tuple[list[str], np.ndarray]:
+    """Ids in a column, ascending, and for each row (n,) the place of its id among them.
+
+    Ids are in Unicode form NFC, without spaces around them and without the apostrophe before a formula.
+    """
+    texts, place = _distinct(table, column)
+    plain = [_plain_name(text) for text in texts]
+    names = sorted(set(plain))
+    number = {name: at for at, name in enumerate(names)}
+    of_row: np.ndarray = np.array([number[name] for name in plain], np.int64)[place]
+    if names[:1] == [""]:
+        msg = f"{table.path}: {table.row(int((of_row == 0).argmax()))} has no {column}"
+        raise BadData(msg)
+    return names, of_row
 
 
 def _plain_name(text: str | None) -> str:
@@ -154,17 +164,30 @@ def texts_of(table: Table, column: str) -> list[str]:
     """Texts of a column without spaces around them; empty where there is none, or no such column."""
     if column not in table.columns:
         return [""] * table.size
-    return ["" if text is None else text.strip() for text in _as_text(table, column)]
+    texts, place = _distinct(table, column)
+    plain = ["" if text is None else text.strip() for text in texts]
+    return [plain[at] for at in place]
 
 
-def _as_text(table: Table, column: str) -> list[str | None]:
+def _distinct(table: Table, column: str) -> tuple[list[str | None], np.ndarray]:
+    """The different texts of a column, and for each row (n,) the place of its text among them."""
     values = table.columns[column]
     try:
-        texts: list[str | None] = pc.cast(values, pa.string()).to_pylist()
+        coded = pc.cast(values, pa.string()).dictionary_encode(null_encoding="encode")
     except pa.ArrowException as error:
         msg = f"{table.path}: column {column!r} is {values.type}, which is neither text nor a number"
         raise BadData(msg) from error
-    return texts
+    return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False)
+
+
+def places_of(table: Table, column: str) -> np.ndarray:
+    """A number for each row (n,): the same for the same text; 0 throughout where there is no such column."""
+    return _distinct(table, column)[1] if column in table.columns else np.zeros(table.size, np.int64)
+
+
+def _text_at(table: Table, column: str, at: int) -> str | None:
+    texts, place = _distinct(table, column)
+    return texts[place[at]] if table.size else None
 
 
 def dates_of(table: Table, column: str = "date") -> np.ndarray:
@@ -175,12 +198,14 @@ def dates_of(table: Table, column: str = "date") -> np.ndarray:
     BadData
         One is no date; names the row.
     """
-    given = pd.Series(_as_text(table, column), dtype="object").fillna("")
+    texts, place = _distinct(table, column)
+    given = pd.Series(texts, dtype="object").fillna("")
     days = pd.to_datetime(given, errors="coerce", format="ISO8601", utc=True)
-    wrong = (days.isna() | ~given.str.match(_DATE)).to_numpy()
+    wrong = (days.isna() | ~given.str.match(_DATE)).to_numpy()[place]
     if wrong.any():
         refuse(table, int(wrong.argmax()), column, "; a date such as 2021-07-15 is expected")
-    return days.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
+    found: np.ndarray = days.dt.tz_localize(None).to_numpy().astype("datetime64[D]")[place]
+    return found
 
 
 def numbers_of(table: Table, column: str) -> np.ndarray:
@@ -233,8 +258,8 @@ def flags_of(table: Table, column: str) -> np.ndarray:
 def refuse(table: Table, at: int, column: str, why: str) -> None:
     """Raise an error about the value of a column at a row."""
     value = str(table.columns[column][at].as_py())
-    site = next((shown(_as_text(table, name)[at]) for name in ("site", "placebo") if name in table.columns), None)
-    named = f" (site {site})" if site else ""
+    whose = next((name for name in ("site", "placebo") if name in table.columns), None)
+    named = f" ({whose} {shown(_text_at(table, whose, at))})" if whose else ""
     msg = f"{table.path}: {table.row(at)}{named}: {column} is {shown(value)}{why}"
     raise BadData(msg)
 

@@ -1,6 +1,10 @@
-"""The series of sites as a table: any table with a site, a date and a cover, or published ``observations.csv``."""
+"""The series of sites and placebos as tables.
+
+Any table with a site, a date and a cover is a series, and so is a published ``observations.csv``.
+"""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -11,21 +15,13 @@ from monitor.series.columns import clearest_each_day
 from monitor.series.observations import OBSERVATION_COLUMNS
 from monitor.sites.checked_feature import shown
 from monitor.verdict.assessment import Series
-from monitor.verdict.tables.reading import (
-    Table,
-    dates_of,
-    flags_of,
-    names_of,
-    numbers_of,
-    read_table,
-    texts_of,
-)
+from monitor.verdict.tables.reading import Table, dates_of, flags_of, names_of, numbers_of, places_of, read_table
 
-NEEDED: Final = ("site", "date", "cover", "control")
-OPTIONAL: Final = ("control_2", "clear", "second_index", "control_second_index", "reference_cover", "accepted")
+NEEDED: Final = ("site", "date", "cover")
+OPTIONAL: Final = ("control", "control_2", "clear", "second_index", "control_second_index", "reference_cover")
 SAME: Final = {"control_cover": "control", "clear_fraction": "clear"}
 """Names of columns of ``observations.csv`` that mean the same as a column of a series."""
-KNOWN: Final = tuple(dict.fromkeys((*NEEDED, *OPTIONAL, *OBSERVATION_COLUMNS)))
+KNOWN: Final = tuple(dict.fromkeys((*NEEDED, *OPTIONAL, "accepted", *OBSERVATION_COLUMNS)))
 """All columns that a series may have. Those of ``observations.csv`` that no verdict uses are not read."""
 COVERS: Final = ("cover", "control", "control_2", "reference_cover")
 COVER_LIMITS: Final = (-0.1, 1.1)
@@ -34,15 +30,15 @@ further out is no cover. [1]"""
 
 
 class SeriesTable(NamedTuple):
-    """The series of each site of a file."""
+    """The series of each site, or placebo, of a file."""
 
     series: dict[str, Series]
-    """By site id; ascending by date."""
+    """By id; ascending by date. Without a column `control` that of every series is NaN."""
     clipped: dict[str, int]
-    """Number of cover values slightly outside 0..1 that were set to 0 or 1, by site id; only sites with any."""
+    """Number of cover values slightly outside 0..1 that were set to 0 or 1, by id; only those with any."""
 
 
-def read_series(path: Path) -> SeriesTable:
+def read_series(path: Path, *, control: bool = True, empty: bool = False) -> SeriesTable:
     """Read the series of each site.
 
     Rows with `accepted` false are left out, and rows that are repeated count once. Of several scenes of one day the
@@ -51,6 +47,10 @@ def read_series(path: Path) -> SeriesTable:
     Parameters
     ----------
     path : Path, CSV or Parquet
+    control : bool
+        Whether there must be a column `control`.
+    empty : bool
+        Whether there may be no rows, as in the published series of a site without any scene.
 
     Raises
     ------
@@ -58,35 +58,49 @@ def read_series(path: Path) -> SeriesTable:
         The file cannot be read, a column is missing or unknown, a value is no date, number or fraction, or one date has
         two different rows of which none is clearer; names the row.
     """
-    table = read_table(path, needed=NEEDED, known=KNOWN, same=SAME)
-    names = np.array(names_of(table), dtype=object)
-    sites, of_site = np.unique(names, return_inverse=True)
-    if "accepted" in table.columns:
-        accepted = flags_of(table, "accepted")
-        table, names, of_site = table.where(accepted), names[accepted], of_site[accepted]
+    needed = (*NEEDED, "control") if control else NEEDED
+    table = read_table(path, needed=needed, known=KNOWN, same=SAME, empty=empty)
     if ("second_index" in table.columns) != ("control_second_index" in table.columns):
         msg = f"{path}: second_index and control_second_index are used together; one of them is absent"
         raise BadData(msg)
+    return _series_of(table, "site", OPTIONAL)
+
+
+def read_placebos(path: Path) -> SeriesTable:
+    """Read the series of placebos, ``placebo, date, cover, control``, by their id.
+
+    Raises
+    ------
+    BadData
+        As for :func:`read_series`.
+    """
+    columns = ("placebo", *NEEDED[1:], "control")
+    return _series_of(read_table(path, needed=columns, known=columns, same=SAME), "placebo", ("control",))
+
+
+def _series_of(table: Table, column: str, optional: Sequence[str]) -> SeriesTable:
+    """Series by the id in a column."""
+    names, of_name = names_of(table, column)
+    if "accepted" in table.columns:
+        accepted = flags_of(table, "accepted")
+        table, of_name = table.where(accepted), of_name[accepted]
     dates = dates_of(table)
-    values = {name: numbers_of(table, name) for name in (*NEEDED[2:], *OPTIONAL[:-1]) if name in table.columns}
-    clipped = clip_covers(table, values, names)
-    order = np.lexsort((dates, of_site))
-    edges = np.searchsorted(of_site[order], np.arange(sites.size + 1))
+    values = {name: numbers_of(table, name) for name in ("cover", *optional) if name in table.columns}
+    clipped = clip_covers(table, values, names, of_name)
+    scenes = places_of(table, "scene")
+    order = np.lexsort((dates, of_name))
+    edges = np.searchsorted(of_name[order], np.arange(len(names) + 1))
     series = {}
-    for k, name in enumerate(sites.tolist()):
-        rows = _one_each_day(table, order[edges[k] : edges[k + 1]], dates, values)
-        series[name] = _series(dates[rows], {column: numbers[rows] for column, numbers in values.items()})
+    for k, name in enumerate(names):
+        rows = _one_each_day(table, order[edges[k] : edges[k + 1]], dates, values, scenes, f"{column} {shown(name)}")
+        series[name] = _series(dates[rows], {measure: numbers[rows] for measure, numbers in values.items()})
     return SeriesTable(series, clipped)
 
 
-def clip_covers(table: Table, values: dict[str, np.ndarray], names: np.ndarray) -> dict[str, int]:
+def clip_covers(
+    table: Table, values: dict[str, np.ndarray], names: Sequence[str], of_name: np.ndarray
+) -> dict[str, int]:
     """Set covers slightly outside 0..1 to 0 or 1, in place, and count them by name.
-
-    Parameters
-    ----------
-    table : Table, for messages
-    values : dict of (n,) arrays, by column; those of :data:`COVERS` and ``clear`` are checked
-    names : (n,) array, whom each row belongs to
 
     Raises
     ------
@@ -94,9 +108,7 @@ def clip_covers(table: Table, values: dict[str, np.ndarray], names: np.ndarray) 
         A cover is outside :data:`COVER_LIMITS`, or a clear share outside 0..1; names the row.
     """
     clipped: Counter[str] = Counter()
-    for column in values:
-        if column not in (*COVERS, "clear"):
-            continue
+    for column in values.keys() & {*COVERS, "clear"}:
         numbers = values[column]
         low, high = (0.0, 1.0) if column == "clear" else COVER_LIMITS
         wrong = np.flatnonzero((numbers < low) | (numbers > high))
@@ -105,19 +117,24 @@ def clip_covers(table: Table, values: dict[str, np.ndarray], names: np.ndarray) 
             hint = "; it seems to be in percent: divide by 100" if 1.5 < numbers[at] <= 100 else ""
             day = dates_of(table)[at]
             msg = (
-                f"{table.path}: {table.row(at)}, site {shown(names[at])}, {day}: {column} is {numbers[at]:g}, "
-                f"not a fraction 0..1{hint}"
+                f"{table.path}: {table.row(at)}, site {shown(names[of_name[at]])}, {day}: {column} is "
+                f"{numbers[at]:g}, not a fraction 0..1{hint}"
             )
             raise BadData(msg)
         outside = (numbers < 0) | (numbers > 1)
         if outside.any():
-            clipped.update(names[outside].tolist())
+            clipped.update(names[number] for number in of_name[outside])
             values[column] = np.clip(numbers, 0.0, 1.0)
-    return dict(clipped)
+    return dict(sorted(clipped.items()))
 
 
-def _one_each_day(table: Table, rows: np.ndarray, dates: np.ndarray, values: dict[str, np.ndarray]) -> np.ndarray:
-    """The rows of one site that count: one a day, ascending; `rows` are ascending by date, then as in the file."""
+def _one_each_day(
+    table: Table, rows: np.ndarray, dates: np.ndarray, values: Mapping[str, np.ndarray], scenes: np.ndarray, whose: str
+) -> np.ndarray:
+    """The rows that count: one a day, ascending; `rows` are ascending by date, then as in the file.
+
+    `scenes` (n,) numbers the scenes of the rows.
+    """
     days = dates[rows]
     if not (days[1:] == days[:-1]).any():
         return rows
@@ -126,28 +143,29 @@ def _one_each_day(table: Table, rows: np.ndarray, dates: np.ndarray, values: dic
     best: np.ndarray = rows[clearest_each_day(days, clear[rows])]
     for row in rows[~np.isin(rows, best)].tolist():
         first = int(best[np.searchsorted(dates[best], dates[row])])
-        if clear[row] == clear[first] and not _same(values, row, first):
-            scene, rival = (texts_of(table, "scene")[at] for at in (row, first))
-            if scene == rival:
-                msg = (
-                    f"{table.path}: site {shown(names_of(table)[row])} has two different rows for {dates[row]} "
-                    f"({table.row(first)} and {table.row(row)}); keep one row a date, or say how clear each is"
-                )
-                raise BadData(msg)
+        rivals = clear[row] == clear[first] and scenes[row] == scenes[first]
+        if rivals and not _same(values, row, first):
+            msg = (
+                f"{table.path}: {whose} has two different rows for {dates[row]} ({table.row(first)} and "
+                f"{table.row(row)}); keep one row a date, or say how clear each is"
+            )
+            raise BadData(msg)
     return best
 
 
-def _same(values: dict[str, np.ndarray], one: int, other: int) -> bool:
+def _same(values: Mapping[str, np.ndarray], one: int, other: int) -> bool:
     return all(np.array_equal(column[one], column[other], equal_nan=True) for column in values.values())
 
 
-def _series(dates: np.ndarray, values: dict[str, np.ndarray]) -> Series:
+def _series(dates: np.ndarray, values: Mapping[str, np.ndarray]) -> Series:
     second = None
     if "second_index" in values:
         second = values["second_index"] - values["control_second_index"]
+    control = values.get("control")
     return Series(
-        dates=dates, cover=values["cover"], control=values["control"], control_2=values.get("control_2"),
-        clear=values.get("clear"), second=second, reference=values.get("reference_cover"),
+        dates=dates, cover=values["cover"], control=np.full(dates.size, np.nan) if control is None else control,
+        control_2=values.get("control_2"), clear=values.get("clear"), second=second,
+        reference=values.get("reference_cover"),
     )  # fmt: skip
 
 

@@ -1,0 +1,123 @@
+"""Control units that a user supplies: the project screens them and takes their mean, as it does every night."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from monitor.controls.control_means import control_mean
+from monitor.controls.selection import MIN_UNITS
+from monitor.errors import BadData
+from monitor.sites.checked_feature import shown
+from monitor.verdict.assessment import Series
+from monitor.verdict.tables.plans import SitePlan
+from monitor.verdict.tables.reading import Table, dates_of, names_of, numbers_of, read_table
+from monitor.verdict.tables.series import clip_covers
+
+
+class Units(NamedTuple):
+    """The control units of one site."""
+
+    cover: np.ndarray
+    """(scene, unit) mean cover, NaN where not seen. [1]"""
+    dates: np.ndarray
+    """(scene,) datetime64[D], ascending."""
+
+
+def read_units(path: Path) -> tuple[dict[str, Units], dict[str, int]]:
+    """Read the control units of each site, ``site, date, unit, cover``.
+
+    Returns
+    -------
+    dict of str to Units, dict of str to int
+        By site id; and how many cover values slightly outside 0..1 were set to 0 or 1.
+
+    Raises
+    ------
+    BadData
+        See :func:`monitor.verdict.tables.series.read_series`; or a unit has two different covers on one date.
+    """
+    columns = ("site", "date", "unit", "cover")
+    table = read_table(path, needed=columns, known=columns, same={})
+    (sites, of_site), (_, of_unit), dates = names_of(table), names_of(table, "unit"), dates_of(table)
+    values = {"cover": numbers_of(table, "cover")}
+    clipped = clip_covers(table, values, sites, of_site)
+    order = np.lexsort((of_unit, dates, of_site))
+    _refuse_twice(table, order, (of_site, dates.astype(np.int64), of_unit), values["cover"])
+    edges = np.searchsorted(of_site[order], np.arange(len(sites) + 1))
+    units = {}
+    for k, name in enumerate(sites):
+        rows = order[edges[k] : edges[k + 1]]
+        days, scene = np.unique(dates[rows], return_inverse=True)
+        numbers, unit = np.unique(of_unit[rows], return_inverse=True)
+        matrix = np.full((days.size, numbers.size), np.nan)
+        matrix[scene, unit] = values["cover"][rows]
+        units[name] = Units(matrix, days)
+    return units, clipped
+
+
+def _refuse_twice(table: Table, order: np.ndarray, keys: tuple[np.ndarray, ...], cover: np.ndarray) -> None:
+    """Raise an error about a unit with two different covers on one date; `order` sorts rows by `keys`."""
+    first, second = order[:-1], order[1:]
+    same = np.all([key[first] == key[second] for key in keys], axis=0)
+    differ = (cover[first] != cover[second]) & ~(np.isnan(cover[first]) & np.isnan(cover[second]))
+    wrong = np.flatnonzero(same & differ)
+    if wrong.size:
+        one, other = int(first[wrong[0]]), int(second[wrong[0]])
+        unit, site = (shown(table.columns[name][one].as_py()) for name in ("unit", "site"))
+        msg = (
+            f"{table.path}: unit {unit} of site {site} has two different covers for {dates_of(table)[one]} "
+            f"({table.row(one)} and {table.row(other)}); keep one"
+        )
+        raise BadData(msg)
+
+
+def compare_with_units(
+    observed: Mapping[str, Series], plans: Mapping[str, SitePlan], path: Path
+) -> tuple[dict[str, Series], dict[str, int], list[str]]:
+    """The series with the control ground of the units in a file.
+
+    A unit that changed alone and, year by year, the third that rose most do not count, see
+    :func:`monitor.controls.control_means.control_mean`.
+
+    Parameters
+    ----------
+    observed : mapping
+        Series by site id; a control that they have already is replaced.
+    plans : mapping
+        Plan of each site: units are compared with their years before its start.
+    path : Path, CSV or Parquet: site, date, unit, cover
+
+    Returns
+    -------
+    dict of str to Series, dict of str to int, list of str
+        Series; how many cover values were set to 0 or 1, by site; and what is worth knowing, in words.
+
+    Raises
+    ------
+    BadData
+        See :func:`read_units`; units of an unknown site; a site with neither units nor a control.
+    """
+    units, clipped = read_units(path)
+    if unknown := sorted(units.keys() - observed.keys()):
+        msg = f"{path}: has units of site {shown(unknown[0])}, which has no series"
+        raise BadData(msg)
+    compared, notes = dict(observed), list[str]()
+    for name, series in observed.items():
+        if name not in units:
+            if not np.isfinite(series.control).any():
+                msg = f"{path}: has no units of site {shown(name)}, whose series has no control either"
+                raise BadData(msg)
+            notes.append(f"site {name!r} has no units; its column control is used")
+            continue
+        theirs = units[name]
+        mean = control_mean(theirs.cover, theirs.dates, plans[name].site.start)
+        at = np.minimum(np.searchsorted(theirs.dates, series.dates), theirs.dates.size - 1)
+        control = np.where(theirs.dates[at] == series.dates, mean[at], np.nan)
+        compared[name] = replace(series, control=control)
+        most = int(np.isfinite(theirs.cover).sum(axis=1).max(initial=0))
+        if most < MIN_UNITS:
+            notes.append(f"site {name!r}: at most {most} units are seen at once, and {MIN_UNITS} are needed")
+    return compared, clipped, notes
