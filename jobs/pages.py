@@ -35,7 +35,8 @@ from monitor.ledger.transaction import Transaction
 from monitor.publish.drafts import PageInputs, draft_page, sums_of_drafts, write_draft
 from monitor.publish.products import is_current, missing_photos, pages_code_hash, write_index, write_photos, write_plan
 from monitor.publish.view import FieldAnswer, FieldPhoto
-from monitor.series.field_rows import FieldRow
+from monitor.series.field_rows import FieldRow, biome_factor
+from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import AlertLevel, Assessment
 from monitor.verdict.calibration import Calibration
@@ -120,8 +121,9 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
     stored_alerts, snapshots, terrains = _by_site(t.alerts()), t.snapshots(), t.all_ground_data("terrain")
     detectabilities, left_out = t.all_ground_data("detectability"), t.all_ground_data("left_out")
     answers, measured = _answers_by_site(t), _measured_by_site(t)
-    for values in t.sites():
-        site = from_json(values, Site)
+    sites = [from_json(values, Site) for values in t.sites()]
+    factors = _factors_by_biome(sites, latest)
+    for site in sites:
         if site.id not in latest:
             continue
         ground, (_, digest, payload), begun = ground_key(site), latest[site.id], site.start
@@ -139,7 +141,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
             *(pages_code_hash(), site.version, notice, assessment.status, assessment.alert, list(assessment.reasons)),
             *(digest, alert and to_json(alert), snapshot, terrain, detectability),
             *(assessment.hectares_failing, msgspec.to_builtins(answers.get(site.id, ()))),
-            msgspec.to_builtins(measured.get(site.id, ())),
+            msgspec.to_builtins((measured.get(site.id, ()), factors.get(site.biome))),
         ]
         key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         photos = [photo.id for answer in answers.get(site.id, ()) for photo in answer.photos]
@@ -159,6 +161,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
             alert=alert,
             answers=answers.get(site.id, ()),
             measured=measured.get(site.id, ()),
+            biome_factor=factors.get(site.biome),
             notice=notice,
             key=key,
         )
@@ -208,6 +211,20 @@ def _measured_by_site(t: Transaction) -> dict[str, tuple[FieldRow, ...]]:
     for row in t.field_rows():
         rows.setdefault(row["site"], []).append(row)
     return {site: stored_rows(values) for site, values in rows.items()}
+
+
+def _factors_by_biome(
+    sites: Sequence[Site], latest: Mapping[str, tuple[str, str, dict[str, Any]]]
+) -> dict[str, FieldFactor | None]:
+    """Factor of each biome by its sites whose latest assessment has a factor of local field rows."""
+    local: dict[str, list[FieldFactor]] = {}
+    for site in sites:
+        _, _, values = latest.get(site.id, ("", "", {}))
+        if values.get("field_factor_rows"):
+            value, low, high = (values[f"field_factor{end}"] for end in ("", "_low", "_high"))
+            factor = FieldFactor(value=value, low=low, high=high, rows=values["field_factor_rows"])
+            local.setdefault(site.biome, []).append(factor)
+    return {biome: biome_factor(factors) for biome, factors in local.items()}
 
 
 def _shown_alert(stored: Sequence[dict[str, Any]], assessment: Assessment) -> Alert | None:

@@ -29,6 +29,7 @@ from monitor.publish.view import Chip, DetectionAssumptions, DetectionChance, Fi
 from monitor.series.build import series_and_units
 from monitor.series.columns import Columns, decode_texts, no_observations, observed_until
 from monitor.series.field_rows import FieldRow
+from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT, LateSeasonState, assess_with_late_season
 from monitor.verdict.assessment import Assessment, Series
@@ -61,6 +62,8 @@ class PageInputs:
     answers: tuple[FieldAnswer, ...]
     measured: tuple[FieldRow, ...]
     """Measurements on the ground, oldest first."""
+    biome_factor: FieldFactor | None
+    """Index cover per field cover by the field rows of all sites of the biome; None: too few."""
     notice: Mapping[str, str] | None
     key: str
     """Hash of all inputs of the page."""
@@ -118,6 +121,7 @@ def draft_page(
         alert=inputs.alert,
         answers=inputs.answers,
         measured=inputs.measured,
+        biome_factor=inputs.biome_factor,
         notice=inputs.notice,
         elevation=None if inputs.terrain is None else inputs.terrain.elevation,
         slope=site.slope_degrees if inputs.terrain is None else inputs.terrain.slope,

@@ -355,7 +355,7 @@ def _page_key(view: SiteView) -> str:
     )
     outline = b"" if view.outline is None else np.ascontiguousarray(view.outline).tobytes()
     drawing = (seasons, pictures, sorted(view.maps), outline)
-    site = (view.site, view.site.geometry.wkb, view.alert, view.notice, view.answers, view.measured)
+    site = (view.site, view.site.geometry.wkb, view.alert, view.notice, view.answers, view.measured, view.biome_factor)
     return _hash(pages_code_hash(), shown, said, drawing, site, beside)
 
 

@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 from monitor.alerts.alert import Alert, FalseAlarmReason, Verdict
 from monitor.publish.control_ground import ControlGround
 from monitor.series.field_rows import FieldRow
+from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 
@@ -129,6 +130,8 @@ class SiteView:
     """Answers to all alerts of the site, newest first."""
     measured: tuple[FieldRow, ...] = ()
     """Measurements on the ground, oldest first."""
+    biome_factor: FieldFactor | None = None
+    """Index cover per field cover by the field rows of all sites of the biome; None: too few."""
     lines: Sequence[bytes] | None = field(default=None, repr=False)
     """Lines of ``observations.csv`` (:func:`monitor.series.observations.observation_lines`) in UTF-8; None: not made
     yet."""

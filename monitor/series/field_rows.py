@@ -22,6 +22,8 @@ FIELD_KINDS: Final = ("cover", "survival", "density")
 """What is measured: fractions of ground or of plants, and plants a hectare."""
 MIN_FACTOR_ROWS: Final = 5
 """Rows of cover with index cover beside them from which a factor is estimated: fewer give no usable interval."""
+MIN_FACTOR_SITES: Final = 3
+"""Sites of a biome with a factor of their own from which one of the biome is estimated."""
 SAME_TIME_DAYS: Final = 20
 """Longest time between a row of cover and the scenes whose index cover it is compared with. [day]"""
 
@@ -118,3 +120,28 @@ def local_factor(rows: Sequence[FieldRow], observed: Columns, *, until: date) ->
     if value - margin <= 0:
         return None
     return FieldFactor(value=value, low=value - margin, high=value + margin, rows=count)
+
+
+def biome_factor(local: Sequence[FieldFactor]) -> FieldFactor | None:
+    """Index cover per field cover of a biome, by the factors of its sites that have one (:func:`local_factor`).
+
+    Geometric mean over the sites, with a 95 % interval by Student's t from how much they differ: sites count alike, so
+    that the one with most rows does not stand for the biome.
+
+    Returns
+    -------
+    FieldFactor or None
+        Rounded to hundredths, `rows` of all sites; None: fewer than :data:`MIN_FACTOR_SITES` sites.
+
+    Examples
+    --------
+    >>> sites = [FieldFactor(value=value, low=0.1, high=2.0, rows=6) for value in (0.5, 0.6, 0.72)]
+    >>> biome_factor(sites)
+    FieldFactor(value=0.6, low=0.38, high=0.94, rows=18)
+    """
+    if len(local) < MIN_FACTOR_SITES:
+        return None
+    logs = np.log([factor.value for factor in local])
+    middle, margin = logs.mean(), student_t.ppf(0.975, logs.size - 1) * logs.std(ddof=1) / np.sqrt(logs.size)
+    value, low, high = (round(float(end), 2) for end in np.exp([middle, middle - margin, middle + margin]))
+    return FieldFactor(value=value, low=low, high=high, rows=sum(factor.rows for factor in local))

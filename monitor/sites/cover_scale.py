@@ -137,8 +137,8 @@ def field_cover(cover: float | None, factor: FieldFactor | None) -> tuple[float 
 
     Examples
     --------
-    >>> field_cover(0.3, FieldFactor(value=0.6, low=0.5, high=0.75))
-    (0.5, 0.4, 0.6)
+    >>> field_cover(0.25, FieldFactor(value=0.5, low=0.4, high=1.0))
+    (0.5, 0.25, 0.625)
     """
     if cover is None or factor is None:
         return None, None, None

@@ -19,6 +19,7 @@ from monitor.publish.pages import index_page, site_pages
 from monitor.publish.pictures import outline_path
 from monitor.publish.products import write_index, write_site
 from monitor.publish.view import DetectionAssumptions
+from monitor.sites.cover_scale import FieldFactor
 from monitor.verdict.assessment import Status
 from monitor.verdict.erosion import UNVERIFIED
 
@@ -266,6 +267,15 @@ def test_measured_cover_stands_in_the_drawing_where_its_axes_say(make_view, meas
     assert first[1] - last[1] == pytest.approx((0.24 - 0.28) / 0.2 * (ticks["0"] - ticks["20"]), abs=0.2)
     assert years["2019"] < first[0] < years["2020"]
     assert series_chart(make_view())["field_dots"] == ""
+
+
+def test_the_factor_of_a_biome_is_stated_with_its_rows(make_view):
+    factor = FieldFactor(value=0.61, low=0.52, high=0.72, rows=40)
+    for language, words in (("en", "By 40 field rows of all sites"), ("zh", "共 40 条实地记录")):
+        text = Page(site_pages(make_view(biome_factor=factor))[language]).text
+        assert words in text
+        assert "0.61" in text
+        assert words not in Page(site_pages(make_view())[language]).text
 
 
 def test_only_the_newest_rows_are_on_the_page_and_it_says_so(make_view, measured):

@@ -12,10 +12,12 @@ from monitor.series.field_rows import (
     FIELD_COLUMNS,
     MIN_FACTOR_ROWS,
     FieldRow,
+    biome_factor,
     field_csv,
     index_cover_beside,
     local_factor,
 )
+from monitor.sites.cover_scale import FieldFactor
 
 DAY = date(2024, 8, 1)
 UNTIL = date(2025, 1, 1)
@@ -84,6 +86,16 @@ def test_later_rows_and_rejected_scenes_are_not_used():
     assert local_factor(rows([0.4] * 8), observed(), until=DAY - timedelta(days=1)) is None
     assert local_factor(rows([0.4] * 8), observed(accepted=False), until=UNTIL) is None
     assert local_factor(rows([0.4] * 8), observed(), until=DAY).rows == 8
+
+
+def test_a_biome_has_the_geometric_mean_of_its_sites_and_none_with_two():
+    factors = [FieldFactor(value=value, low=0.0, high=9.0, rows=7) for value in (0.4, 0.6, 0.9, 0.6)]
+    assert biome_factor(factors[:2]) is None
+    found = biome_factor(factors)
+    logs = np.log([0.4, 0.6, 0.9, 0.6])
+    low, high = np.exp(stats.t.interval(0.95, 3, logs.mean(), stats.sem(logs)))
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.005), pytest.approx(high, abs=0.005))
+    assert (found.value, found.rows) == (0.6, 28)
 
 
 def test_the_table_has_the_columns_that_are_read_and_its_texts_are_inert():
