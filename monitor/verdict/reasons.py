@@ -141,8 +141,8 @@ SENTENCES = {
         "此处地形未知，未用于对照地块的选择和侵蚀分级。",
     ),
     Reason.DRY_MATTER: (
-        "Dry plants and litter probably cover a good part of the ground (estimated, give or take 16 points) and protect "
-        "the soil too; erosion grade and soil loss count green cover only.",
+        "Dry plants and litter probably cover a good part of the ground (estimated, give or take 16 points) and "
+        "protect the soil too; erosion grade and soil loss count green cover only.",
         "枯草和凋落物很可能覆盖了相当一部分地面（估计值，误差约 ±16 个百分点），同样能保护土壤；"
         "侵蚀等级和土壤流失只计绿色植被。",
     ),
