@@ -77,7 +77,9 @@ def blocks(text, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
-@pytest.mark.parametrize("guide", ["README.md", "docs/operations.md", "docs/channels.md", "docs/sources.md"])
+@pytest.mark.parametrize(
+    "guide", ["README.md", "docs/operations.md", "docs/channels.md", "docs/sources.md", "docs/assess.md"]
+)
 def test_every_command_and_option_of_a_guide_exists(root, guide):
     text = (root / guide).read_text(encoding="utf-8")
     known = commands()

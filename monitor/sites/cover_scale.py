@@ -156,18 +156,18 @@ def cover_basis(index: str, bare_soil: float, full_cover: float, language: str =
     bare_soil, full_cover : float
         Endmembers of the index. [1]
     language : str
-        ``zh`` for Chinese; anything else is English.
+        ``zh`` for Chinese; anything else is English, in ASCII, since it stands in every row of a table.
     """
-    low, high = (f"±{error:.2f}" for error in COVER_ERROR)
+    low, high = (f"{error:.2f}" for error in COVER_ERROR)
     name, known = INDEX_NAMES.get(index, index), any(line.index == index for line in MEASUREMENTS)
     if language == "zh":
         checked = "该指数只在其他地区与实测覆盖度对比过" if known else "该指数从未与实测覆盖度对比"
         return (
             f"端元为专家取值，未在当地实测（{name}：裸土 {bare_soil:g}，全覆盖 {full_cover:g}）；{checked}。"
-            f"覆盖度绝对值有 {low} 至 {high} 的不确定性。"
+            f"覆盖度绝对值有 ±{low} 至 ±{high} 的不确定性。"
         )
     checked = "compared with measured cover in other regions only" if known else "never compared with measured cover"
     return (
         f"Endmembers are expert values, not measured here ({name}: {bare_soil:g} bare soil, {full_cover:g} full "
-        f"cover); the index was {checked}. Absolute cover is uncertain by {low} to {high}."
+        f"cover); the index was {checked}. Absolute cover is uncertain by {low} to {high} either way."
     )

@@ -89,6 +89,22 @@ def test_published_series_and_plans_give_back_every_published_number(shown, tmp_
             assert ours == theirs[name] or ours == pytest.approx(theirs[name], abs=1e-6), (site, name)
 
 
+def test_the_guide_shows_an_auditor_how(shown, root, tmp_path, monkeypatch, capsys):
+    text = (root / "docs" / "assess.md").read_text(encoding="utf-8")
+    command = next(line for line in text.splitlines() if "outputs/demo/sites/demo-02" in line)
+    words = [word.replace("outputs/demo", str(shown)) for word in command.split()[1:]]
+    monkeypatch.chdir(tmp_path)
+    ran = CliRunner().invoke(app, words)
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    last = pd.read_csv("verdict.csv").iloc[-1]
+    theirs = next(one for one in read(shown / "status.json") if one["site"] == "demo-02")
+    assert last.theta == pytest.approx(theirs["theta"], abs=1e-6)
+    for site in ("demo-02", "demo-09"):
+        monkeypatch.chdir(shown / "sites" / site)
+        exec(compile(text.split("```python\n")[1].split("```")[0], "docs/assess.md", "exec"), {})
+        assert capsys.readouterr().out == "True\n"
+
+
 def test_an_edited_series_or_constant_is_named(shown, tmp_path):
     folder = shown / "sites" / "demo-02"
     table, plan = pd.read_csv(folder / "observations.csv", dtype=str), read(folder / "plan.json")

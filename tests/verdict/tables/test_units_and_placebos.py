@@ -1,6 +1,7 @@
 """``assess --units`` and ``--placebos``: own mean of screened units, constants from ground where nothing was done."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -217,6 +218,25 @@ def test_clipped_cover_is_counted_in_words_and_in_json(files, tmp_path):
     ran = CliRunner().invoke(app, [*map(str, arguments)])
     assert ran.stderr == "site 'a': 2 cover values slightly outside 0..1 were set to 0 or 1\n"
     assert "constants: defaults" in ran.stdout
+
+
+def test_the_examples_of_the_guide_run_as_they_are(root, tmp_path, monkeypatch):
+    text = (root / "docs" / "assess.md").read_text(encoding="utf-8")
+    tables = {"series": JUDGED, "sites-only": series(0.0), "units": units(), "placebos": placebos(4)}
+    plans = series(0.0)[:1].assign(start="2017-01-01", intervention="planting", biome="loess", A=0.25, k=0.6, L=0.3)
+    tables["plans"] = plans.assign(too_early_years=2, hectares=48.2).drop(columns=["date", "cover"])
+    examples = [block.splitlines()[0].split(",") for block in re.findall(r"```csv\n(.*?)```", text, re.DOTALL)]
+    assert examples == [[*tables[name]] for name in ("series", "plans", "units", "placebos")]
+    monkeypatch.chdir(tmp_path)
+    for name, table in tables.items():
+        table.to_csv(f"{name}.csv", index=False)
+    commands = re.findall(
+        r"^regrowth (assess .*csv.*)$", re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[0], re.MULTILINE
+    )
+    assert len(commands) == 4
+    for command in commands:
+        ran = CliRunner().invoke(app, command.split())
+        assert ran.exit_code == 0, (command, ran.output, ran.exception)
 
 
 def test_a_plan_of_placebos_is_that_of_the_sites_in_turn(files, tmp_path):
