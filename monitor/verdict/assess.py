@@ -47,7 +47,7 @@ def assess(
     site : Site, its plan, start, biome, area, slope and latitude are used
     calibration : Calibration, constants of the verdict
     alpha : float
-        Lifetime false-alarm budget of the failure rule, at most 0.05; in a later episode the remaining budget, see
+        Lifetime false-alarm budget of the site, all rules together, at most 0.05; in a later episode what remains, see
         :func:`monitor.verdict.calibration.remaining`. [1]
     cohorts : sequence of (date, float)
         Where a site was started in several years: day of each cohort and its share of the area. Empty: all of it at

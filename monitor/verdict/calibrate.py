@@ -23,7 +23,7 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan
 from monitor.verdict.assess import DEFAULT, verdicts
 from monitor.verdict.assessment import Series
-from monitor.verdict.calibration import Calibration
+from monitor.verdict.calibration import FAILURE_SHARE, Calibration
 from monitor.verdict.kernels.constants import NORMAL_95
 from monitor.verdict.kernels.losses import detect_losses, search_noise
 from monitor.verdict.kernels.season import fit_reference, reference_fits, season_state
@@ -225,9 +225,9 @@ def _boundary(
     boundaries: list[tuple[float, float]] = []
     factor = 1.0
     for alpha, least in budgets:
-        n = len(placebos)
+        n, rate = len(placebos), FAILURE_SHARE * alpha
         # One standard error beyond the quantile, so that with few placebos the error is towards fewer alerts.
-        place = math.ceil((n + 1) * (1 - alpha) + math.sqrt(n * alpha * (1 - alpha))) - 1
+        place = math.ceil((n + 1) * (1 - rate) + math.sqrt(n * rate * (1 - rate))) - 1
         if place < n - 1:  # at least one placebo is beyond
             factor = max(factor, *(float(values[place]) / least for values in worst))
         boundaries.append((alpha, least * factor))

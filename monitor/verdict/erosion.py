@@ -88,31 +88,34 @@ def grade(cover: np.ndarray, slope_degrees: np.ndarray) -> np.ndarray:
 def not_improved(
     cover: np.ndarray, uplift: np.ndarray, uplift_sd: np.ndarray, expected: np.ndarray, slope_degrees: np.ndarray
 ) -> np.ndarray:
-    """Probability that the work has not improved the grade although, by the plan, it should have.
+    """Probability that the work has not improved the grade, and would have with the expected uplift.
 
     Taking cover as observed, the grade is not improved where the counterfactual, cover minus uplift, is at or above the
-    lowest cover of the same grade.
+    lowest cover of the same grade; it would have been where the counterfactual and the expected uplift together reach
+    the lowest cover of a better grade. Both limit the uplift from above, so the expected one is not reached either.
 
     Parameters
     ----------
     cover, uplift, uplift_sd : (n,) arrays
         Cover of the season and the part of it due to the work, with its standard deviation. [cover fraction]
-    expected : (n,) array, uplift that the plan promised by now [cover fraction]
+    expected : (n,) array, uplift by now with which the grade must be better [cover fraction]
     slope_degrees : (n,) array, mean slope; NaN where unknown [degree]
 
     Returns
     -------
     (n,) array
-        NaN where it is unknown or the plan itself would not have changed the grade yet. [1]
+        NaN where it is unknown, or by the estimate the expected uplift would not have changed the grade yet. [1]
     """
     now = grade(cover, slope_degrees)
     without = grade(cover - uplift, slope_degrees)
     planned = grade(cover - uplift + expected, slope_degrees)
     due = (now >= 0) & (planned < without)
     column = np.clip(np.searchsorted(GRADE_SLOPES, np.nan_to_num(slope_degrees), side="right") - 1, 0, None)
-    # Lowest cover with the grade that the site has now.
-    classes = np.argmax(GRADE_TABLE[:, column] == np.maximum(now, 0), axis=0)
-    lowest = np.where(classes == 0, -np.inf, COVER_CLASSES[np.maximum(classes - 1, 0)])
+    # Lowest cover with the grade that the site has now, and with a better one, if there is.
+    grades = GRADE_TABLE[:, column]
+    lowest = np.append(-np.inf, COVER_CLASSES)[np.argmax(grades == np.maximum(now, 0), axis=0)]
+    better = np.append(-np.inf, COVER_CLASSES)[np.argmax(grades < np.maximum(now, 1), axis=0)]
+    most = np.minimum(cover - lowest, cover + expected - better)
     with np.errstate(invalid="ignore", divide="ignore"):
-        chance = ndtr((cover - lowest - uplift) / uplift_sd)
+        chance = ndtr((most - uplift) / uplift_sd)
     return np.where(due, chance, np.nan)

@@ -133,13 +133,26 @@ def test_erosion_control_tells_its_relative_soil_loss_with_an_interval_its_grade
 
 
 def test_a_slope_whose_grade_is_not_bettered_after_the_due_date_is_red_by_the_rule_of_erosion():
-    bare = replace(SITE, intervention="erosion_control", slope_degrees=22.0, plan=replace(PLAN, A=0.35))
-    reds = [a for a in assess_all(story(0.1, base=0.25), bare) if a.alert_rule == "erosion"]
+    bare = replace(SITE, intervention="erosion_control", slope_degrees=22.0, plan=replace(PLAN, A=0.5))
+    reds = [a for a in assess_all(story(0.0, base=0.35), bare) if a.alert_rule == "erosion"]
     assert reds
     for found in reds:
         assert (found.alert, found.status) == (AlertLevel.RED, Status.FAILING)
         assert "EROSION_COVER_LOW" in found.reasons
         assert found.as_of >= date(2021, 10, 1), "the due date"
+
+
+def test_a_slope_that_is_not_surely_unprotected_is_watched():
+    slope = replace(SITE, intervention="erosion_control", slope_degrees=22.0, plan=replace(PLAN, A=0.6))
+    found = [a for a in assess_all(story(0.0, base=0.3), slope) if a.alert_rule == "erosion"]
+    assert {a.alert for a in found} == {AlertLevel.WATCH}
+    assert all("EROSION_COVER_LOW" in a.reasons for a in found)
+
+
+def test_a_slope_that_grew_by_half_of_its_plan_is_never_red_by_the_rule_of_erosion():
+    slope = replace(SITE, intervention="erosion_control", slope_degrees=22.0, plan=replace(PLAN, A=0.5))
+    half = assess_all(story(0.5 * 0.5 / PLAN.A, base=0.35), slope)
+    assert not any(a.alert is AlertLevel.RED for a in half)
 
 
 def test_a_site_planted_in_two_halves_is_measured_against_the_sum_of_both():
